@@ -1,0 +1,271 @@
+//! Where a stream or a datagram wants to go, and how VMess, Mux.Cool and SOCKS write that down.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use bytes::{Buf, BufMut, BytesMut};
+use thiserror::Error;
+
+/// TCP or UDP, as configs and log lines spell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Network {
+    Tcp,
+    Udp,
+}
+
+/// An IP address or a domain name; a domain that reads as an IP address is one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Host {
+    Ip(IpAddr),
+    Domain(String),
+}
+
+/// Host and port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Destination {
+    pub host: Host,
+    pub port: u16,
+}
+
+/// The two ways in which the protocols order and number the same three fields.
+///
+/// ```text
+/// PortFirst (VMess, mux): | port 2 | type 1 | 0x01: 4 | 0x02: 1 + n | 0x03: 16 |
+/// PortLast  (SOCKS 5):    | type 1 | 0x01: 4 | 0x03: 1 + n | 0x04: 16 | port 2 |
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    PortFirst,
+    PortLast,
+}
+
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum AddressError {
+    #[error("address type {0:#04x} is unknown")]
+    UnknownType(u8),
+    #[error("the domain name is empty")]
+    EmptyDomain,
+    #[error("a domain name holds letters, digits, `-`, `.` and `_`, this one does not")]
+    BadDomain,
+    #[error("a domain name has at most 255 bytes, this one has {0}")]
+    LongDomain(usize),
+}
+
+impl Host {
+    /// Reads an address as people write it: `1.2.3.4`, `::1`, `[::1]` or a domain name.
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|t| t.strip_suffix(']'))
+            .unwrap_or(text);
+        if let Ok(ip) = IpAddr::from_str(bare) {
+            return Ok(Self::Ip(ip));
+        }
+        match text.len() {
+            0 => return Err(AddressError::EmptyDomain),
+            n if n > 255 => return Err(AddressError::LongDomain(n)),
+            _ => {}
+        }
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+        if !text.bytes().all(allowed) {
+            return Err(AddressError::BadDomain);
+        }
+        Ok(Self::Domain(text.to_owned()))
+    }
+}
+
+impl Destination {
+    pub fn new(host: Host, port: u16) -> Self {
+        Self { host, port }
+    }
+
+    /// Takes one address off the front of `buf`; `None` asks for more bytes and takes nothing.
+    pub fn decode(buf: &mut BytesMut, form: Form) -> Result<Option<Self>, AddressError> {
+        let (type_at, host_at) = match form {
+            Form::PortFirst => (2, 3),
+            Form::PortLast => (0, 1),
+        };
+        let Some(&kind) = buf.get(type_at) else {
+            return Ok(None);
+        };
+        let rest = &buf[host_at..];
+        let (host, len) = match (form, kind) {
+            (_, 0x01) => match rest {
+                [a, b, c, d, ..] => (Host::Ip(Ipv4Addr::new(*a, *b, *c, *d).into()), 4),
+                _ => return Ok(None),
+            },
+            (Form::PortFirst, 0x02) | (Form::PortLast, 0x03) => match rest {
+                [] => return Ok(None),
+                [0, ..] => return Err(AddressError::EmptyDomain),
+                [n, name @ ..] if name.len() >= usize::from(*n) => {
+                    let name = str::from_utf8(&name[..usize::from(*n)])
+                        .map_err(|_| AddressError::BadDomain)?;
+                    (Host::parse(name)?, 1 + name.len())
+                }
+                _ => return Ok(None),
+            },
+            (Form::PortFirst, 0x03) | (Form::PortLast, 0x04) => match rest.first_chunk::<16>() {
+                Some(ip) => (Host::Ip(Ipv6Addr::from(*ip).into()), 16),
+                None => return Ok(None),
+            },
+            (_, other) => return Err(AddressError::UnknownType(other)),
+        };
+        let port_at = match form {
+            Form::PortFirst => 0,
+            Form::PortLast => host_at + len,
+        };
+        let Some(port) = buf.get(port_at..).and_then(|b| b.first_chunk::<2>()) else {
+            return Ok(None);
+        };
+        let port = u16::from_be_bytes(*port);
+        // Both forms take the same bytes: two of port, one of type, and the host.
+        buf.advance(3 + len);
+        Ok(Some(Self { host, port }))
+    }
+
+    /// Appends the address to `out`; only a domain of more than 255 bytes cannot be written.
+    pub fn encode(&self, form: Form, out: &mut BytesMut) -> Result<(), AddressError> {
+        if let Host::Domain(name) = &self.host
+            && name.len() > 255
+        {
+            return Err(AddressError::LongDomain(name.len()));
+        }
+        if form == Form::PortFirst {
+            out.put_u16(self.port);
+        }
+        match (&self.host, form) {
+            (Host::Ip(IpAddr::V4(ip)), _) => {
+                out.put_u8(0x01);
+                out.put_slice(&ip.octets());
+            }
+            (Host::Ip(IpAddr::V6(ip)), form) => {
+                out.put_u8(if form == Form::PortFirst { 0x03 } else { 0x04 });
+                out.put_slice(&ip.octets());
+            }
+            (Host::Domain(name), form) => {
+                out.put_u8(if form == Form::PortFirst { 0x02 } else { 0x03 });
+                out.put_u8(name.len() as u8);
+                out.put_slice(name.as_bytes());
+            }
+        }
+        if form == Form::PortLast {
+            out.put_u16(self.port);
+        }
+        Ok(())
+    }
+}
+
+impl From<SocketAddr> for Destination {
+    /// An IPv4 address mapped into IPv6 (`::ffff:1.2.3.4`) becomes the IPv4 address it stands for.
+    fn from(addr: SocketAddr) -> Self {
+        Self {
+            host: Host::Ip(addr.ip().to_canonical()),
+            port: addr.port(),
+        }
+    }
+}
+
+impl FromStr for Destination {
+    type Err = String;
+
+    /// `host:port` as in `freedom.redirect` or an HTTP `CONNECT`; an IPv6 host stands in brackets.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (host, port) = text
+            .rsplit_once(':')
+            .ok_or_else(|| format!("`{text}` has no port, expected `host:port`"))?;
+        if host.contains(':') && !host.starts_with('[') {
+            return Err(format!("`{text}` is ambiguous, expected `[IPv6]:port`"));
+        }
+        let host = Host::parse(host).map_err(|e| e.to_string())?;
+        let port = port
+            .parse()
+            .map_err(|_| format!("`{port}` is not a port, expected 0 to 65535"))?;
+        Ok(Self { host, port })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Domain(name) => f.write_str(name),
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hex_literal::hex;
+
+    #[test]
+    fn domain_address_written_by_v2ray() {
+        let bytes = hex!("01bb 02 0b 6578616d706c652e636f6d");
+        assert_eq!(
+            decoded(&bytes, Form::PortFirst).to_string(),
+            "example.com:443"
+        );
+    }
+
+    #[test]
+    fn every_form_undoes_itself_and_waits_for_the_last_byte() {
+        for text in ["1.2.3.4:80", "[2001:db8::1]:443", "a-b_c.example:65535"] {
+            let to: Destination = text.parse().unwrap();
+            for form in [Form::PortFirst, Form::PortLast] {
+                let mut bytes = BytesMut::new();
+                to.encode(form, &mut bytes).unwrap();
+                for n in 0..bytes.len() {
+                    let mut part = BytesMut::from(&bytes[..n]);
+                    assert_eq!(Destination::decode(&mut part, form), Ok(None));
+                    assert_eq!(part.len(), n, "nothing is taken from a short buffer");
+                }
+                assert_eq!(decoded(&bytes, form), to);
+                assert_eq!(to.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn ip_literal_in_a_domain_becomes_an_ip() {
+        let bytes = hex!("0050 02 07 312e312e312e31");
+        assert_eq!(
+            decoded(&bytes, Form::PortFirst).host,
+            Host::Ip([1, 1, 1, 1].into())
+        );
+    }
+
+    #[test]
+    fn bad_addresses_are_told_apart() {
+        let bad = |bytes: &[u8]| {
+            Destination::decode(&mut BytesMut::from(bytes), Form::PortFirst).unwrap_err()
+        };
+        assert_eq!(bad(&hex!("0050 04 00")), AddressError::UnknownType(4));
+        assert_eq!(bad(&hex!("0050 02 00")), AddressError::EmptyDomain);
+        assert_eq!(bad(&hex!("0050 02 02 610a")), AddressError::BadDomain);
+        assert_eq!(bad(&hex!("0050 02 02 ff61")), AddressError::BadDomain);
+    }
+
+    fn decoded(bytes: &[u8], form: Form) -> Destination {
+        let mut buf = BytesMut::from(bytes);
+        let to = Destination::decode(&mut buf, form).unwrap().unwrap();
+        assert!(buf.is_empty());
+        to
+    }
+}

@@ -1,0 +1,74 @@
+//! A whole config, as meant.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crate::json::PortRanges;
+use crate::{protocol, transport};
+
+/// All that the process runs with. Tags are resolved, files are read, nothing is bound.
+pub struct Config {
+    pub log: Log,
+    pub inbounds: Vec<Inbound>,
+    /// Never empty; the first one carries what no rule sends elsewhere.
+    pub outbounds: Vec<Outbound>,
+}
+
+/// `log`: where lines go and which.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    pub access: LogTarget,
+    pub error: LogTarget,
+    pub level: LogLevel,
+}
+
+/// `""` is the console (standard output), `none` nowhere, anything else a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LogTarget {
+    #[default]
+    Console,
+    None,
+    File(PathBuf),
+}
+
+/// `loglevel`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    None,
+    Error,
+    #[default]
+    Warning,
+    Info,
+    Debug,
+}
+
+pub struct Inbound {
+    /// `inbounds[0]`, for messages.
+    pub path: String,
+    pub tag: Option<String>,
+    pub listen: Listen,
+    /// Ports to listen on; empty with a unix socket.
+    pub ports: PortRanges,
+    pub transport: transport::Inbound,
+    pub protocol: protocol::Inbound,
+}
+
+/// Where an inbound listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    Ip(IpAddr),
+    /// A path in the file system.
+    Unix(PathBuf),
+    /// `@name`, Linux's abstract namespace (without the `@`).
+    Abstract(Vec<u8>),
+}
+
+pub struct Outbound {
+    /// `outbounds[0]`, for messages.
+    pub path: String,
+    pub tag: Option<String>,
+    pub transport: transport::Outbound,
+    pub protocol: protocol::Outbound,
+    /// Index of the outbound that `proxySettings.tag` names: this one's connections go through it.
+    pub through: Option<usize>,
+}

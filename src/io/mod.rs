@@ -1,0 +1,141 @@
+//! What the rooms hand to each other: a byte stream in both directions, and where it came from.
+
+mod packets;
+mod prefixed;
+pub mod scratch;
+
+pub use packets::{BindUdp, Packet, Packets};
+pub use prefixed::Prefixed;
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::session::Source;
+
+/// A byte stream in both directions.
+///
+/// * `poll_shutdown` ends our direction only (half-close), as far as the layer can say that.
+/// * `poll_flush` returns ready when all that `poll_write` took has reached the layer below. A layer
+///   that could not hand everything down keeps the rest and takes nothing new until it is gone.
+/// * `poll_close` is for the very end, when both directions are over or given up: say goodbye as the
+///   layer's protocol asks, and wait for the answer if it has one. Callers bound it in time.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_shutdown(cx)
+    }
+}
+
+impl Io for UnixStream {}
+impl Io for tokio::io::DuplexStream {}
+
+/// A bare socket, or anything else that is a byte stream.
+pub enum Link {
+    Tcp(TcpStream),
+    Other(Box<dyn Io>),
+}
+
+/// A link that came in, and from where.
+pub struct Arrival {
+    pub link: Link,
+    pub source: Source,
+    /// The address of ours that was connected to, or what a proxy in front says it was.
+    pub local: Source,
+}
+
+/// Why nothing was accepted from a link.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The peer went away, or was answered in full (a 404, a SOCKS error): nothing is left to do.
+    /// The text is for the log.
+    Done(String),
+    /// The first flight is not one of ours. The text is for the access log, and the link is read
+    /// until the peer goes, without an answer, so that a prober learns nothing.
+    Silent(String, Link),
+}
+
+impl Link {
+    pub fn other(io: impl Io + 'static) -> Self {
+        Self::Other(Box::new(io))
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp(_) => "Link::Tcp",
+            Self::Other(_) => "Link::Other",
+        })
+    }
+}
+
+macro_rules! delegate {
+    ($self:ident, $io:ident => $call:expr) => {
+        match $self.get_mut() {
+            Link::Tcp(io) => {
+                let $io = Pin::new(io);
+                $call
+            }
+            Link::Other(io) => {
+                let $io = Pin::new(&mut **io);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Link {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        delegate!(self, io => io.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Link {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(self, io => io.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(self, io => io.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(io) => io.is_write_vectored(),
+            Self::Other(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, io => io.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, io => io.poll_shutdown(cx))
+    }
+}
+
+impl Io for Link {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(io) => Pin::new(io).poll_shutdown(cx),
+            Self::Other(io) => Pin::new(&mut **io).poll_close(cx),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The vocabulary for reading settings: every room reads its own `config.rs` with these words.
+//!
+//! A [`Node`] is a JSON value that knows its path. Reading never stops at the first mistake: what is
+//! wrong goes into the [`Report`], with its path, and the reader goes on with a default, so that a
+//! user sees all mistakes at once. An [`Object`] remembers which keys were asked for; those nobody
+//! asked for are warned about when it is finished.
+
+mod comments;
+mod object;
+mod path;
+mod report;
+mod scalar;
+
+pub use comments::{SyntaxError, parse};
+pub use object::Object;
+pub use path::Path;
+pub use report::{Problem, Report};
+pub use scalar::{Port, PortRange, PortRanges, Setting, StringList, found};
+
+use serde_json::Value;
+
+/// A JSON value, its path, and the report that mistakes go to.
+#[derive(Clone)]
+pub struct Node<'a> {
+    pub path: Path,
+    pub value: &'a Value,
+    report: &'a Report,
+}
+
+impl<'a> Node<'a> {
+    pub fn root(value: &'a Value, report: &'a Report) -> Self {
+        Self::at(Path::default(), value, report)
+    }
+
+    pub fn at(path: Path, value: &'a Value, report: &'a Report) -> Self {
+        Self {
+            path,
+            value,
+            report,
+        }
+    }
+
+    /// Notes a mistake here; say what was found and what was expected.
+    pub fn error(&self, text: impl Into<String>) {
+        self.report.error(&self.path, text);
+    }
+
+    /// Notes something that works, though perhaps not as its writer believes.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.report.warn(&self.path, text);
+    }
+
+    pub fn report(&self) -> &'a Report {
+        self.report
+    }
+
+    /// This value as `T`; a mistake is reported and `None` returned.
+    pub fn read<T: Setting>(&self) -> Option<T> {
+        T::parse(self.value).map_err(|text| self.error(text)).ok()
+    }
+
+    /// This value as an object; a mistake is reported and `None` returned.
+    pub fn object(&self) -> Option<Object<'a>> {
+        match self.value {
+            Value::Object(map) => Some(Object::new(self.clone(), map)),
+            other => {
+                self.error(format!("{} is not an object", found(other)));
+                None
+            }
+        }
+    }
+
+    /// The elements of this array; a mistake is reported and nothing returned.
+    pub fn array(&self) -> Vec<Self> {
+        match self.value {
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .map(|(i, item)| Self::at(self.path.index(i), item, self.report))
+                .collect(),
+            other => {
+                self.error(format!("{} is not an array", found(other)));
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// One of a closed set of words, such as a cipher or a network; the error lists what there is.
+pub fn one_of<T: Copy>(node: &Node, words: &[(&str, T)]) -> Option<T> {
+    let text: String = node.read()?;
+    let known = words
+        .iter()
+        .find(|(word, _)| word.eq_ignore_ascii_case(&text));
+    if known.is_none() {
+        let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        node.error(format!(
+            "`{text}` is unknown, expected {}{}",
+            either(&names),
+            did_you_mean(&text, names.iter().copied())
+        ));
+    }
+    known.map(|(_, value)| *value)
+}
+
+/// `a`, `b` or `c`, each in backquotes.
+pub fn either(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|n| format!("`{n}`")).collect();
+    match quoted.as_slice() {
+        [] => String::new(),
+        [one] => one.clone(),
+        [head @ .., last] => format!("{} or {last}", head.join(", ")),
+    }
+}
+
+/// `, did you mean …?` if one of `known` is close enough to what was written.
+pub fn did_you_mean<'k>(written: &str, known: impl Iterator<Item = &'k str>) -> String {
+    let lower = written.to_ascii_lowercase();
+    known
+        .filter(|k| !k.is_empty())
+        .map(|k| {
+            (
+                strsim::damerau_levenshtein(&lower, &k.to_ascii_lowercase()),
+                k,
+            )
+        })
+        .filter(|(distance, k)| *distance <= 1.max(k.len() / 4))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, k)| format!(", did you mean `{k}`?"))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_mistake_is_reported_with_its_path() {
+        let value = json!({"inbounds": [{"port": "x", "Listen": 5, "prot": "vmess"}]});
+        let report = Report::default();
+        let root = Node::root(&value, &report).object().unwrap();
+        for inbound in root.get("inbounds").unwrap().array() {
+            let inbound = inbound.object().unwrap();
+            let _: Option<PortRange> = inbound.read("port");
+            let _: Option<String> = inbound.read("listen");
+            let _: Option<String> = inbound.read("protocol");
+            inbound.finish();
+        }
+        root.finish();
+        let errors: Vec<String> = report.errors().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            errors,
+            [
+                "inbounds[0].port: `x` is not a port, expected 0 to 65535, a range such as `1000-1010` or `env:NAME`",
+                "inbounds[0].Listen: the number 5 is not a string",
+            ]
+        );
+        let warnings: Vec<String> = report.warnings().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            warnings,
+            ["inbounds[0].prot: unknown key, it has no effect"]
+        );
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_is_named() {
+        assert_eq!(
+            did_you_mean(
+                "strreamSettings",
+                ["settings", "streamSettings"].into_iter()
+            ),
+            ", did you mean `streamSettings`?"
+        );
+        assert_eq!(did_you_mean("foo", ["port", "tag"].into_iter()), "");
+    }
+}

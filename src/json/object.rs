@@ -1,0 +1,108 @@
+//! A JSON object that remembers which of its keys were asked for.
+
+use std::cell::RefCell;
+
+use serde_json::{Map, Value};
+
+use super::{Node, Setting, did_you_mean};
+
+/// Keys are found as Go's `encoding/json`, and so V2Ray, finds them: exactly, else without regard to
+/// case. `null` counts as absent.
+pub struct Object<'a> {
+    pub node: Node<'a>,
+    map: &'a Map<String, Value>,
+    known: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Object<'a> {
+    pub(super) fn new(node: Node<'a>, map: &'a Map<String, Value>) -> Self {
+        Self {
+            node,
+            map,
+            known: RefCell::default(),
+        }
+    }
+
+    /// The value of `key`.
+    pub fn get(&self, key: &'static str) -> Option<Node<'a>> {
+        self.known.borrow_mut().push(key);
+        let (written, value) = match self.map.get_key_value(key) {
+            Some(exact) => exact,
+            None => self.map.iter().find(|(k, _)| k.eq_ignore_ascii_case(key))?,
+        };
+        (!value.is_null()).then(|| Node::at(self.node.path.key(written), value, self.node.report()))
+    }
+
+    /// The value of the first of `keys` that is there; the others count as known.
+    pub fn first(&self, keys: &[&'static str]) -> Option<Node<'a>> {
+        let mut found = None;
+        for key in keys {
+            let here = self.get(key);
+            found = found.or(here);
+        }
+        found
+    }
+
+    /// `key` as a `T`; `None` when it is absent, or wrong (then the mistake is reported).
+    pub fn read<T: Setting>(&self, key: &'static str) -> Option<T> {
+        self.get(key)?.read()
+    }
+
+    /// `key` as a `T`, or `default` when it is absent.
+    pub fn read_or<T: Setting>(&self, key: &'static str, default: T) -> T {
+        self.read(key).unwrap_or(default)
+    }
+
+    /// `key` as a `T`; its absence is a mistake of this object.
+    pub fn require<T: Setting>(&self, key: &'static str) -> Option<T> {
+        self.require_node(key)?.read()
+    }
+
+    /// The value of `key`; its absence is a mistake of this object.
+    pub fn require_node(&self, key: &'static str) -> Option<Node<'a>> {
+        let node = self.get(key);
+        if node.is_none() {
+            self.node.error(format!("`{key}` is missing"));
+        }
+        node
+    }
+
+    /// The elements of the array under `key`; none when it is absent.
+    pub fn array(&self, key: &'static str) -> Vec<Node<'a>> {
+        self.get(key).map(|node| node.array()).unwrap_or_default()
+    }
+
+    /// The object under `key`.
+    pub fn object(&self, key: &'static str) -> Option<Self> {
+        self.get(key)?.object()
+    }
+
+    /// Keys that V2Ray knows and that do nothing here: each that is there gets one warning.
+    pub fn no_effect(&self, keys: &[&'static str]) {
+        for key in keys {
+            if let Some(node) = self.get(key) {
+                node.warn("this feature is not built yet, the key has no effect");
+            }
+        }
+    }
+
+    /// Keys that are accepted in silence.
+    pub fn silent(&self, keys: &[&'static str]) {
+        self.known.borrow_mut().extend(keys);
+    }
+
+    /// All is read: warns of the keys nobody asked for.
+    pub fn finish(self) {
+        let known = self.known.borrow();
+        for key in self.map.keys() {
+            if known.iter().any(|k| k.eq_ignore_ascii_case(key)) {
+                continue;
+            }
+            let guess = did_you_mean(key, known.iter().copied());
+            self.node.report().warn(
+                &self.node.path.key(key),
+                format!("unknown key, it has no effect{guess}"),
+            );
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Values that parse themselves: numbers, ports, lists of strings.
+
+use serde_json::Value;
+
+/// A setting that reads itself from one JSON value. The error says what was found and what was
+/// expected; the caller adds the path.
+pub trait Setting: Sized {
+    fn parse(value: &Value) -> Result<Self, String>;
+}
+
+/// `the number 5`, `` `text` ``, `an array`: how an error names what it found.
+pub fn found(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(b) => format!("`{b}`"),
+        Value::Number(n) => format!("the number {n}"),
+        Value::String(s) => format!("`{}`", s.escape_debug()),
+        Value::Array(_) => "an array".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    }
+}
+
+/// A port: a number, a string of digits, or `env:NAME` for an environment variable that holds one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port(pub u16);
+
+/// `443`, `"443"`, `"1000-1010"` or `"env:NAME"`; both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    pub from: u16,
+    pub to: u16,
+}
+
+/// One or more [`PortRange`]s: `"80,443,1000-1010"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortRanges(pub Vec<PortRange>);
+
+/// V2Ray's list of strings: an array, or one string with commas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StringList(pub Vec<String>);
+
+impl PortRange {
+    pub fn iter(self) -> impl Iterator<Item = u16> {
+        self.from..=self.to
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if let Some(name) = text.strip_prefix("env:") {
+            let value = std::env::var(name)
+                .map_err(|_| format!("the environment variable `{name}` is not set"))?;
+            return Self::from_digits(&value).ok_or_else(|| {
+                format!("the environment variable `{name}` holds `{value}`, {PORT}")
+            });
+        }
+        let range = Self::from_digits(text)
+            .ok_or_else(|| format!("`{}` is not a port, {PORT}", text.escape_debug()))?;
+        if range.from > range.to {
+            return Err(format!("the range `{text}` ends before it begins"));
+        }
+        Ok(range)
+    }
+
+    fn from_digits(text: &str) -> Option<Self> {
+        let (from, to) = text.split_once('-').unwrap_or((text, text));
+        Some(Self {
+            from: from.trim().parse().ok()?,
+            to: to.trim().parse().ok()?,
+        })
+    }
+}
+
+const PORT: &str = "expected 0 to 65535, a range such as `1000-1010` or `env:NAME`";
+
+impl Setting for bool {
+    fn parse(value: &Value) -> Result<Self, String> {
+        value
+            .as_bool()
+            .ok_or_else(|| format!("{} is not `true` or `false`", found(value)))
+    }
+}
+
+impl Setting for String {
+    fn parse(value: &Value) -> Result<Self, String> {
+        value
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| format!("{} is not a string", found(value)))
+    }
+}
+
+macro_rules! unsigned {
+    ($($t:ty),*) => {$(
+        impl Setting for $t {
+            fn parse(value: &Value) -> Result<Self, String> {
+                value
+                    .as_u64()
+                    .and_then(|n| n.try_into().ok())
+                    .ok_or_else(|| format!("{} is not a whole number from 0 to {}", found(value), <$t>::MAX))
+            }
+        }
+    )*};
+}
+unsigned!(u8, u16, u32, u64);
+
+impl Setting for i64 {
+    fn parse(value: &Value) -> Result<Self, String> {
+        value
+            .as_i64()
+            .ok_or_else(|| format!("{} is not a whole number", found(value)))
+    }
+}
+
+impl Setting for PortRange {
+    fn parse(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::Number(n) => {
+                let port = n.as_u64().and_then(|n| u16::try_from(n).ok());
+                let port = port.ok_or_else(|| format!("{} is not a port, {PORT}", found(value)))?;
+                Ok(Self {
+                    from: port,
+                    to: port,
+                })
+            }
+            Value::String(text) => Self::from_text(text),
+            other => Err(format!("{} is not a port, {PORT}", found(other))),
+        }
+    }
+}
+
+impl Setting for PortRanges {
+    fn parse(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::String(text) => text
+                .split(',')
+                .map(|part| PortRange::from_text(part.trim()))
+                .collect::<Result<_, _>>()
+                .map(Self),
+            other => PortRange::parse(other).map(|range| Self(vec![range])),
+        }
+    }
+}
+
+impl Setting for Port {
+    fn parse(value: &Value) -> Result<Self, String> {
+        let range = PortRange::parse(value)?;
+        if range.from == range.to {
+            Ok(Self(range.from))
+        } else {
+            Err(format!("{} is a range, expected one port", found(value)))
+        }
+    }
+}
+
+impl Setting for StringList {
+    fn parse(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::String(text) => Ok(Self(
+                text.split(',')
+                    .map(|t| t.trim().to_owned())
+                    .filter(|t| !t.is_empty())
+                    .collect(),
+            )),
+            Value::Array(items) => items
+                .iter()
+                .map(|item| {
+                    String::parse(item)
+                        .map_err(|_| format!("{} is in a list of strings", found(item)))
+                })
+                .collect::<Result<_, _>>()
+                .map(Self),
+            other => Err(format!("{} is not a list of strings", found(other))),
+        }
+    }
+}

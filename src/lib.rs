@@ -1,0 +1,24 @@
+//! mobula runs a V2Ray `config.json`: VMess over WebSocket, server and client.
+//!
+//! Bytes travel through rooms that know nothing of each other. A [`transport`] makes a
+//! [`io::Link`] (TCP, TLS, WebSocket). A [`protocol`] dresses a link: inbound it says what was asked
+//! for, outbound it wraps what is sent. Only [`dispatch`] knows both; [`relay`] copies between two
+//! links. [`config`] reads the JSON with the words of [`json`], and [`app`] turns it into sockets.
+//!
+//! `docs/architecture.md` has the picture and the rules about who may import whom.
+
+pub mod address;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod dispatch;
+pub mod dns;
+pub mod io;
+pub mod json;
+pub mod log;
+pub mod protocol;
+pub mod relay;
+pub mod session;
+#[doc(hidden)]
+pub mod testing;
+pub mod transport;

@@ -1,0 +1,239 @@
+//! What dresses a link: VMess, SOCKS, HTTP and the rest. The table of protocols.
+//!
+//! A new protocol is a folder with the same doors, a variant in [`Inbound`] or [`Outbound`] and its
+//! name in `read`; the compiler points at every other place.
+
+pub mod blackhole;
+pub mod dokodemo;
+pub mod freedom;
+pub mod http;
+pub mod socks;
+pub mod vmess;
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+
+use crate::address::Destination;
+use crate::dns::Strategy;
+use crate::io::{Arrival, BindUdp, Link, Packets, Refusal};
+use crate::json::{Node, Object, did_you_mean, either};
+use crate::session::{Source, User};
+
+/// What an inbound found in a link.
+pub enum Accepted {
+    /// One stream to one place.
+    Stream {
+        user: Option<Arc<User>>,
+        to: Destination,
+        link: Link,
+    },
+    /// Datagrams; each names its own peer.
+    Packets {
+        user: Option<Arc<User>>,
+        packets: Box<dyn Packets>,
+    },
+    /// Several sessions inside one link (plain HTTP requests on a kept-alive connection): each
+    /// arrives here when its request does, and the link ends when the sender is dropped.
+    Many(mpsc::Receiver<Accepted>),
+}
+
+/// Datagrams of one source on a UDP listener.
+pub struct Datagrams {
+    pub source: Source,
+    pub packets: Box<dyn Packets>,
+}
+
+pub enum Inbound {
+    Dokodemo(dokodemo::Inbound),
+    Http(http::Inbound),
+    Socks(socks::Inbound),
+    Vmess(vmess::Inbound),
+}
+
+pub enum Outbound {
+    Blackhole(blackhole::Outbound),
+    Freedom(freedom::Outbound),
+    Http(http::Outbound),
+    Socks(socks::Outbound),
+    Vmess(vmess::Outbound),
+}
+
+/// Where an outbound must be connected to before it can dress the link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// There is no server in between; dial this (the target, or what `redirect` says).
+    Destination(Destination),
+    /// A server; `account` goes back into `dress`.
+    Server { to: Destination, account: usize },
+    /// Nothing is dialled.
+    Nowhere,
+}
+
+impl Inbound {
+    /// Reads `settings` as the protocol that `protocol` names.
+    pub fn read(protocol: &Node, settings: &Object) -> Option<Self> {
+        let name: String = protocol.read()?;
+        Some(match name.to_ascii_lowercase().as_str() {
+            "dokodemo-door" => Self::Dokodemo(dokodemo::Inbound::read(settings)?),
+            "http" => Self::Http(http::Inbound::read(settings)?),
+            "socks" => Self::Socks(socks::Inbound::read(settings)?),
+            "vmess" => Self::Vmess(vmess::Inbound::read(settings)?),
+            _ => {
+                unknown(
+                    protocol,
+                    &name,
+                    "inbound",
+                    &["dokodemo-door", "http", "socks", "vmess"],
+                );
+                return None;
+            }
+        })
+    }
+
+    /// Reads what the peer asks for. Every protocol bounds the time this takes.
+    pub async fn accept(&self, arrival: Arrival) -> Result<Accepted, Refusal> {
+        match self {
+            Self::Dokodemo(inbound) => inbound.accept(arrival).await,
+            Self::Http(inbound) => inbound.accept(arrival).await,
+            Self::Socks(inbound) => inbound.accept(arrival).await,
+            Self::Vmess(inbound) => inbound.accept(arrival).await,
+        }
+    }
+
+    /// Whether TCP connections are listened for.
+    pub fn takes_streams(&self) -> bool {
+        match self {
+            Self::Dokodemo(inbound) => inbound.takes_streams(),
+            Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => true,
+        }
+    }
+
+    /// Whether a UDP port is listened on as well.
+    pub fn takes_datagrams(&self) -> bool {
+        match self {
+            Self::Dokodemo(inbound) => inbound.takes_datagrams(),
+            Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => false,
+        }
+    }
+
+    /// Sorts the datagrams of a listening socket by their source.
+    pub fn datagrams(&self, socket: UdpSocket) -> Option<mpsc::Receiver<Datagrams>> {
+        match self {
+            Self::Dokodemo(inbound) => Some(inbound.datagrams(socket)),
+            Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => None,
+        }
+    }
+}
+
+impl Outbound {
+    /// Reads `settings` as the protocol that `protocol` names.
+    pub fn read(protocol: &Node, settings: &Object) -> Option<Self> {
+        let name: String = protocol.read()?;
+        Some(match name.to_ascii_lowercase().as_str() {
+            "blackhole" => Self::Blackhole(blackhole::Outbound::read(settings)?),
+            "freedom" => Self::Freedom(freedom::Outbound::read(settings)?),
+            "http" => Self::Http(http::Outbound::read(settings)?),
+            "socks" => Self::Socks(socks::Outbound::read(settings)?),
+            "vmess" => Self::Vmess(vmess::Outbound::read(settings)?),
+            _ => {
+                let names = ["blackhole", "freedom", "http", "socks", "vmess"];
+                unknown(protocol, &name, "outbound", &names);
+                return None;
+            }
+        })
+    }
+
+    /// Where to connect to for a session to `to`.
+    pub fn hop(&self, to: &Destination) -> Hop {
+        match self {
+            Self::Blackhole(_) => Hop::Nowhere,
+            Self::Freedom(outbound) => Hop::Destination(outbound.target(to)),
+            Self::Http(outbound) => outbound.hop(),
+            Self::Socks(outbound) => outbound.hop(),
+            Self::Vmess(outbound) => outbound.hop(),
+        }
+    }
+
+    /// How names are resolved when the hop is dialled.
+    pub fn strategy(&self) -> Strategy {
+        match self {
+            Self::Freedom(outbound) => outbound.strategy(),
+            Self::Blackhole(_) | Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => Strategy::AsIs,
+        }
+    }
+
+    /// A stream to `to` over a link to the hop. With [`Hop::Nowhere`] the link is made here.
+    pub async fn dress(
+        &self,
+        link: Option<Link>,
+        to: &Destination,
+        account: usize,
+    ) -> io::Result<Link> {
+        let dialled =
+            || link.ok_or_else(|| io::Error::other("nothing was dialled for this outbound"));
+        match self {
+            Self::Blackhole(outbound) => Ok(outbound.link()),
+            Self::Freedom(_) => dialled(),
+            Self::Http(outbound) => outbound.dress(dialled()?, to, account).await,
+            Self::Socks(outbound) => outbound.dress(dialled()?, to, account).await,
+            Self::Vmess(outbound) => outbound.dress(dialled()?, to, account),
+        }
+    }
+
+    /// Datagrams: to `to` alone when [`Self::packets_have_one_peer`], else to anyone. `link` is there
+    /// when the hop is a server; `bind` makes UDP sockets with the outbound's socket options.
+    pub async fn packets(
+        &self,
+        link: Option<Link>,
+        to: &Destination,
+        account: usize,
+        bind: &BindUdp,
+    ) -> io::Result<Box<dyn Packets>> {
+        let dialled =
+            || link.ok_or_else(|| io::Error::other("nothing was dialled for this outbound"));
+        match self {
+            Self::Blackhole(outbound) => Ok(outbound.packets()),
+            Self::Freedom(outbound) => Ok(outbound.packets(bind.clone())),
+            Self::Http(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "an `http` outbound cannot carry UDP",
+            )),
+            Self::Socks(outbound) => outbound.packets(dialled()?, account, bind).await,
+            Self::Vmess(outbound) => outbound.packets(dialled()?, to, account),
+        }
+    }
+
+    /// Whether `packets` gives datagrams to one destination only (VMess), or to any.
+    pub fn packets_have_one_peer(&self) -> bool {
+        matches!(self, Self::Vmess(_))
+    }
+}
+
+fn unknown(node: &Node, name: &str, side: &str, names: &[&str]) {
+    const OTHERS: [&str; 8] = [
+        "shadowsocks",
+        "trojan",
+        "vless",
+        "dns",
+        "loopback",
+        "wireguard",
+        "hysteria2",
+        "mtproto",
+    ];
+    if OTHERS.iter().any(|o| o.eq_ignore_ascii_case(name)) {
+        node.error(format!(
+            "the {side} protocol `{name}` is not built, expected {}",
+            either(names)
+        ));
+    } else {
+        node.error(format!(
+            "no {side} protocol is called `{}`, expected {}{}",
+            name.escape_debug(),
+            either(names),
+            did_you_mean(name, names.iter().copied())
+        ));
+    }
+}

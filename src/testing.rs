@@ -1,0 +1,1 @@
+//! What tests share: the laws every codec obeys, and one entry function per fuzz target.

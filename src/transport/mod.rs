@@ -1,0 +1,88 @@
+//! What makes a link: TCP, TLS on top, WebSocket on top of that. The table of transports.
+//!
+//! Inbound, `accept` turns a raw connection into an [`Arrival`]: PROXY protocol first (it stands
+//! before TLS on the wire), then TLS, then WebSocket. Outbound, `connect` opens the raw connection
+//! and `dress` puts TLS and WebSocket on it; the two are apart because a raw connection may also come
+//! out of another outbound (`proxySettings`).
+
+mod config;
+pub mod proxy_protocol;
+pub mod tcp;
+pub mod tls;
+pub mod ws;
+
+use std::io;
+use std::time::Duration;
+
+use crate::address::Destination;
+use crate::dns::Strategy;
+use crate::io::{Arrival, Link, Refusal};
+use crate::session::Source;
+
+/// The server side of `streamSettings`.
+pub struct Inbound {
+    pub sockopt: tcp::SockOpt,
+    proxy_protocol: bool,
+    tls: Option<tls::Inbound>,
+    ws: Option<ws::Inbound>,
+}
+
+/// The client side of `streamSettings`.
+pub struct Outbound {
+    pub sockopt: tcp::SockOpt,
+    tls: Option<tls::Outbound>,
+    ws: Option<ws::Outbound>,
+}
+
+impl Inbound {
+    /// From a raw connection to a link that a protocol can read.
+    pub async fn accept(
+        &self,
+        link: Link,
+        source: Source,
+        local: Source,
+    ) -> Result<Arrival, Refusal> {
+        let mut arrival = Arrival {
+            link,
+            source,
+            local,
+        };
+        if self.proxy_protocol {
+            arrival = proxy_protocol::accept(arrival).await?;
+        }
+        if let Some(tls) = &self.tls {
+            arrival.link = tls.accept(arrival.link).await?;
+        }
+        if let Some(ws) = &self.ws {
+            arrival = ws.accept(arrival).await?;
+        }
+        Ok(arrival)
+    }
+}
+
+impl Outbound {
+    /// A raw connection to `to`; a name is resolved as `strategy` says and its addresses are raced.
+    pub async fn connect(&self, to: &Destination, strategy: Strategy) -> io::Result<Link> {
+        let stream = tokio::time::timeout(CONNECT_LIMIT, tcp::connect(to, strategy, &self.sockopt))
+            .await
+            .map_err(|_| {
+                let text = format!("no answer from {to} within {} s", CONNECT_LIMIT.as_secs());
+                io::Error::new(io::ErrorKind::TimedOut, text)
+            })??;
+        Ok(Link::Tcp(stream))
+    }
+
+    /// TLS and WebSocket, as configured, over a raw connection to `server`.
+    pub async fn dress(&self, mut link: Link, server: &Destination) -> io::Result<Link> {
+        if let Some(tls) = &self.tls {
+            link = tls.dress(link, server).await?;
+        }
+        if let Some(ws) = &self.ws {
+            link = ws.dress(link, server, self.tls.is_some()).await?;
+        }
+        Ok(link)
+    }
+}
+
+/// How long V2Ray, and so we, wait for a TCP connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(16);
