@@ -51,6 +51,8 @@ pub struct Inbound {
     pub ports: PortRanges,
     pub transport: transport::Inbound,
     pub protocol: protocol::Inbound,
+    /// The outbound that carries this inbound's sessions; without one, the first.
+    pub outbound: Option<usize>,
 }
 
 /// Where an inbound listens.

@@ -12,6 +12,7 @@ pub mod vmess;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
@@ -21,6 +22,10 @@ use crate::dns::Strategy;
 use crate::io::{Arrival, BindUdp, Link, Packets, Refusal};
 use crate::json::{Node, Object, did_you_mean, either};
 use crate::session::{Source, User};
+
+/// How long a peer may take over its request, V2Ray's default `handshake` of a policy level. A first
+/// flight that is not one of ours is read for as long.
+pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(60);
 
 /// What an inbound found in a link.
 pub enum Accepted {
@@ -155,6 +160,19 @@ impl Outbound {
             Self::Socks(outbound) => outbound.hop(),
             Self::Vmess(outbound) => outbound.hop(),
         }
+    }
+
+    /// Whether sessions go to a server of the user's, not straight to their targets.
+    pub fn has_server(&self) -> bool {
+        match self {
+            Self::Blackhole(_) | Self::Freedom(_) => false,
+            Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => true,
+        }
+    }
+
+    /// Whether the first payload can travel with the protocol's header, and is worth a short wait.
+    pub fn wants_first_payload(&self) -> bool {
+        matches!(self, Self::Vmess(_))
     }
 
     /// How names are resolved when the hop is dialled.
