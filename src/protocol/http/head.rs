@@ -102,8 +102,16 @@ pub(super) fn strip(headers: &mut HeaderMap) {
         HeaderName::from_static("keep-alive"),
         HeaderName::from_static("proxy-connection"),
     ];
-    for name in named.iter().chain(&hop_by_hop) {
-        headers.remove(name);
+    // Rebuilt rather than removed from, which would change the order of the others.
+    let mut last = None;
+    for (name, value) in std::mem::take(headers) {
+        last = name.or(last);
+        if let Some(name) = &last
+            && !named.contains(name)
+            && !hop_by_hop.contains(name)
+        {
+            headers.append(name, value);
+        }
     }
     if let Some(protocol) = upgrade {
         headers.insert(UPGRADE, protocol);

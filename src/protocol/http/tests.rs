@@ -109,7 +109,7 @@ async fn one_connection_carries_requests_to_several_hosts_and_a_tunnel_at_last()
         .unwrap();
     expect(
         &mut client,
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
     )
     .await;
 
@@ -157,7 +157,8 @@ async fn a_head_request_has_a_length_and_no_body() {
         .write_all(b"HEAD http://one.example HTTP/1.1\r\nHost: one.example\r\n\r\n")
         .await
         .unwrap();
-    let (_, mut server) = session(&mut many(accepted).await).await;
+    let mut sessions = many(accepted).await;
+    let (_, mut server) = session(&mut sessions).await;
     assert!(head(&mut server).await.starts_with("HEAD / HTTP/1.1\r\n"));
     server
         .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
@@ -176,7 +177,8 @@ async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
         )
         .await
         .unwrap();
-    let (_, mut server) = session(&mut many(accepted).await).await;
+    let mut sessions = many(accepted).await;
+    let (_, mut server) = session(&mut sessions).await;
     expect(&mut client, "HTTP/1.1 100 Continue\r\n\r\n").await;
     client.write_all(b"body").await.unwrap();
     assert!(head(&mut server).await.contains("Content-Length: 4\r\n"));
@@ -214,6 +216,7 @@ async fn a_web_socket_passes_through_a_plain_request() {
     expect_link(&mut server, "from client").await;
     drop(client);
     assert_eq!(rest(&mut server).await, "");
+    drop(server);
     assert!(sessions.recv().await.is_none());
 }
 
@@ -250,7 +253,8 @@ async fn a_request_for_a_web_server_is_refused_unless_it_is_allowed() {
 
     let (mut client, accepted) = start(json!({"allowTransparent": true}));
     client.write_all(request).await.unwrap();
-    let (to, mut server) = session(&mut many(accepted).await).await;
+    let mut sessions = many(accepted).await;
+    let (to, mut server) = session(&mut sessions).await;
     assert_eq!(to, "one.example:81");
     assert!(head(&mut server).await.starts_with("GET /a HTTP/1.1\r\n"));
 }
@@ -313,17 +317,10 @@ async fn the_outbound_reaches_our_own_inbound() {
 #[tokio::test]
 async fn the_outbound_says_what_it_wants_and_keeps_what_came_with_the_answer() {
     let outbound = outbound(&json!({"address": "s", "port": 1, "user": "a", "pass": "b"}));
-    let (client, mut server) = tokio::io::duplex(4096);
-    server
-        .write_all(b"HTTP/1.1 200 OK\r\n\r\nSMTP")
-        .await
-        .unwrap();
-    let to = "example.com:25".parse().unwrap();
-    let mut link = outbound.dress(Link::other(client), &to, 0).await.unwrap();
-    expect_link(&mut link, "SMTP").await;
-    drop(link);
+    let (mut link, asked) = dress(&outbound, "HTTP/1.1 200 OK\r\n\r\nSMTP").await;
+    expect_link(link.as_mut().unwrap(), "SMTP").await;
     assert_eq!(
-        rest(&mut server).await,
+        asked,
         "CONNECT example.com:25 HTTP/1.1\r\nHost: example.com:25\r\n\
          Proxy-Authorization: Basic YTpi\r\n\r\n"
     );
@@ -350,13 +347,22 @@ async fn refusals_of_a_server_are_told_in_words() {
             "the HTTP proxy: connection closed before message completed",
         ),
     ] {
-        let (client, mut server) = tokio::io::duplex(4096);
+        let (link, _) = dress(&outbound, answer).await;
+        assert_eq!(link.unwrap_err().to_string(), text);
+    }
+}
+
+/// What the outbound makes of `answer`, and what it asked.
+async fn dress(outbound: &Outbound, answer: &str) -> (std::io::Result<Link>, String) {
+    let (client, server) = tokio::io::duplex(4096);
+    let mut server = Link::other(server);
+    let to = "example.com:25".parse().unwrap();
+    tokio::join!(outbound.dress(Link::other(client), &to, 0), async {
+        let asked = head(&mut server).await;
         server.write_all(answer.as_bytes()).await.unwrap();
         server.shutdown().await.unwrap();
-        let to = "1.2.3.4:25".parse().unwrap();
-        let e = outbound.dress(Link::other(client), &to, 0).await;
-        assert_eq!(e.unwrap_err().to_string(), text);
-    }
+        asked
+    })
 }
 
 type Waiting = JoinHandle<Result<Accepted, Refusal>>;
