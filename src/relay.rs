@@ -83,7 +83,11 @@ enum State {
 impl Relay {
     /// `first` was already read from `client`.
     pub fn new(client: Link, target: Link, first: Vec<u8>) -> Self {
-        let up = Direction { bytes: first.len() as u64, owed: first, ..Direction::default() };
+        let up = Direction {
+            bytes: first.len() as u64,
+            owed: first,
+            ..Direction::default()
+        };
         Self {
             client,
             target,
@@ -96,7 +100,11 @@ impl Relay {
     }
 
     fn ended(&self, error: Option<Failure>) -> Ended {
-        Ended { up: self.up.bytes, down: self.down.bytes, error }
+        Ended {
+            up: self.up.bytes,
+            down: self.down.bytes,
+            error,
+        }
     }
 
     /// Waits for the goodbyes of both ends; how they fare changes nothing any more.
@@ -328,6 +336,10 @@ mod tests {
     fn tunnel(capacity: usize, first: &[u8]) -> (DuplexStream, DuplexStream, Relay) {
         let (client, a) = duplex(capacity);
         let (target, b) = duplex(capacity);
-        (client, target, Relay::new(Link::other(a), Link::other(b), first.to_vec()))
+        (
+            client,
+            target,
+            Relay::new(Link::other(a), Link::other(b), first.to_vec()),
+        )
     }
 }

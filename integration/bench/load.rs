@@ -31,7 +31,11 @@ impl Load {
                 tokio::spawn(serve(stream));
             }
         });
-        Ok(Self { socks, sink, serving: serving.abort_handle() })
+        Ok(Self {
+            socks,
+            sink,
+            serving: serving.abort_handle(),
+        })
     }
 
     pub(crate) async fn upload(&self, len: u64) -> Result<()> {
@@ -128,7 +132,9 @@ async fn open(socks: u16, sink: u16, command: u8, len: u64) -> Result<TcpStream>
     let mut answer = [0; 2];
     tunnel.read_exact(&mut answer).await?;
     let [high, low] = sink.to_be_bytes();
-    tunnel.write_all(&[5, 1, 0, 1, 127, 0, 0, 1, high, low]).await?;
+    tunnel
+        .write_all(&[5, 1, 0, 1, 127, 0, 0, 1, high, low])
+        .await?;
     let mut answer = [0; 10];
     tunnel.read_exact(&mut answer).await?;
     if answer[1] != 0 {

@@ -49,7 +49,12 @@ async fn main() -> Result<()> {
         }
         for program in &order {
             for role in [Role::Server, Role::Client] {
-                eprintln!("round {} of {}: {} as {role:?}", round + 1, options.rounds, program.name());
+                eprintln!(
+                    "round {} of {}: {} as {role:?}",
+                    round + 1,
+                    options.rounds,
+                    program.name()
+                );
                 measure(program, role, &options, &mut figures).await?;
             }
         }
@@ -98,10 +103,19 @@ async fn measure(
     let before = measured.cpu()?;
     load.connections(CONNECTIONS, AT_ONCE).await?;
     let connections = measured.cpu()? - before;
-    add(Measure::Connection, connections.as_secs_f64() * 1e3 / CONNECTIONS as f64);
+    add(
+        Measure::Connection,
+        connections.as_secs_f64() * 1e3 / CONNECTIONS as f64,
+    );
 
-    add(Measure::PingPong, load.ping_pong(400).await?.as_secs_f64() * 1e6);
-    add(Measure::FirstByte, load.first_byte(200).await?.as_secs_f64() * 1e6);
+    add(
+        Measure::PingPong,
+        load.ping_pong(400).await?.as_secs_f64() * 1e6,
+    );
+    add(
+        Measure::FirstByte,
+        load.first_byte(200).await?.as_secs_f64() * 1e6,
+    );
     drop(load);
     drop(network);
 
@@ -118,7 +132,10 @@ async fn measure(
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     let after = measured.rss()?;
     drop(tunnels);
-    add(Measure::Idle, after.saturating_sub(before) as f64 / options.tunnels as f64);
+    add(
+        Measure::Idle,
+        after.saturating_sub(before) as f64 / options.tunnels as f64,
+    );
     Ok(())
 }
 

@@ -79,8 +79,14 @@ impl Program {
                 command
             }
         };
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let peer = Peer { child: child.spawn()?, _config: dir };
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let peer = Peer {
+            child: child.spawn()?,
+            _config: dir,
+        };
         let begin = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
             if begin.elapsed() > Duration::from_secs(10) {
@@ -176,7 +182,9 @@ impl Network {
         let (port, socks) = (free_port()?, free_port()?);
         Ok(Self {
             server: server.start(&server.server_config(port), port).await?,
-            client: client.start(&client.client_config(socks, port, cipher), socks).await?,
+            client: client
+                .start(&client.client_config(socks, port, cipher), socks)
+                .await?,
             socks,
         })
     }
@@ -214,6 +222,9 @@ fn find(variable: &str, usual: &str, name: &str) -> Option<PathBuf> {
     let named = std::env::var_os(variable).map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).map(|dir| dir.join(name));
-    let places = named.into_iter().chain([PathBuf::from(usual)]).chain(on_path);
+    let places = named
+        .into_iter()
+        .chain([PathBuf::from(usual)])
+        .chain(on_path);
     places.into_iter().find(|place| place.is_file())
 }

@@ -11,7 +11,9 @@ pub(super) fn cpu(pid: u32) -> Result<Duration> {
     let mut nanos = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         // A thread may have ended since the folder was listed.
-        let Ok(stat) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        let Ok(stat) = fs::read_to_string(task?.path().join("schedstat")) else {
+            continue;
+        };
         let first = stat.split_whitespace().next().ok_or("an empty schedstat")?;
         nanos += first.parse::<u64>()?;
     }
@@ -21,7 +23,10 @@ pub(super) fn cpu(pid: u32) -> Result<Duration> {
 /// Resident memory of `pid` in bytes.
 pub(super) fn rss(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).ok_or("no VmRSS line")?;
+    let line = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmRSS:"))
+        .ok_or("no VmRSS line")?;
     let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
     Ok(kib * 1024)
 }

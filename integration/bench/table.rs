@@ -18,8 +18,11 @@ pub(crate) enum Measure {
 }
 
 /// What must hold against sing-box: the measure and the largest ratio.
-const REQUIRED: [(Measure, f64); 3] =
-    [(Measure::Bulk, 1.0), (Measure::Connection, 1.0), (Measure::Idle, 1.0)];
+const REQUIRED: [(Measure, f64); 3] = [
+    (Measure::Bulk, 1.0),
+    (Measure::Connection, 1.0),
+    (Measure::Idle, 1.0),
+];
 
 const ALL: [Measure; 7] = [
     Measure::Up,
@@ -36,7 +39,10 @@ pub(crate) struct Figures(BTreeMap<(Role, Measure, &'static str), Vec<f64>>);
 
 impl Figures {
     pub(crate) fn add(&mut self, program: &Program, role: Role, measure: Measure, value: f64) {
-        self.0.entry((role, measure, program.name())).or_default().push(value);
+        self.0
+            .entry((role, measure, program.name()))
+            .or_default()
+            .push(value);
     }
 
     pub(crate) fn table(&self, programs: &[Program]) -> String {
@@ -46,17 +52,30 @@ impl Figures {
         let _ = writeln!(out, "|---|---|{}", "---|".repeat(names.len()));
         for role in [Role::Server, Role::Client] {
             for measure in ALL {
-                let cells: Vec<String> =
-                    names.iter().map(|name| self.cell(role, measure, name)).collect();
+                let cells: Vec<String> = names
+                    .iter()
+                    .map(|name| self.cell(role, measure, name))
+                    .collect();
                 let role = format!("{role:?}").to_lowercase();
-                let _ = writeln!(out, "| {role} | {} | {} |", measure.name(), cells.join(" | "));
+                let _ = writeln!(
+                    out,
+                    "| {role} | {} | {} |",
+                    measure.name(),
+                    cells.join(" | ")
+                );
             }
         }
         out.push_str("\nMedian (lowest to highest; ratio to sing-box).\n\n");
         for (measure, at_most) in REQUIRED {
             for role in [Role::Server, Role::Client] {
-                let Some(ratio) = self.ratio(role, measure, "mobula") else { continue };
-                let verdict = if ratio <= at_most { "holds" } else { "falls short" };
+                let Some(ratio) = self.ratio(role, measure, "mobula") else {
+                    continue;
+                };
+                let verdict = if ratio <= at_most {
+                    "holds"
+                } else {
+                    "falls short"
+                };
                 let role = format!("{role:?}").to_lowercase();
                 let name = measure.name();
                 let _ = writeln!(

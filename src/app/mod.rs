@@ -38,7 +38,11 @@ impl App {
     /// Binds everything, then begins to accept; when one place cannot be bound, nothing is.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let (alive, all_gone) = mpsc::channel(1);
-        let Config { inbounds, outbounds, .. } = config;
+        let Config {
+            inbounds,
+            outbounds,
+            ..
+        } = config;
         let dispatcher = Arc::new(Dispatcher::new(outbounds, alive.downgrade()));
         let mut ports = Vec::new();
         let mut bound = Vec::new();
@@ -55,7 +59,12 @@ impl App {
             listeners.push(tokio::spawn(serving).abort_handle());
         }
         warn!("mobula {} started", env!("CARGO_PKG_VERSION"));
-        Ok(Self { ports, listeners, alive, all_gone })
+        Ok(Self {
+            ports,
+            listeners,
+            alive,
+            all_gone,
+        })
     }
 
     /// Where inbounds listen on IP: the inbound's index in the config, and the address.
@@ -76,6 +85,10 @@ impl App {
 
 impl StartError {
     fn new(inbound: &Inbound, place: impl fmt::Display, error: std::io::Error) -> Self {
-        Self { inbound: inbound.path.clone(), place: place.to_string(), error }
+        Self {
+            inbound: inbound.path.clone(),
+            place: place.to_string(),
+            error,
+        }
     }
 }

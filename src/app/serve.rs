@@ -25,12 +25,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves one listening socket until it is dropped.
 pub(super) async fn serve(inbound: Arc<Inbound>, place: Place, dispatcher: Arc<Dispatcher>) {
-    let shown = place.address().map(|a| a.to_string()).unwrap_or_else(|| "a unix socket".to_owned());
+    let shown = place
+        .address()
+        .map(|a| a.to_string())
+        .unwrap_or_else(|| "a unix socket".to_owned());
     info!("{} listens on {shown}", inbound.path);
     match place {
         Place::Streams(listener) => streams(&inbound, &listener, &dispatcher).await,
         Place::Datagrams(socket) => {
-            let Some(mut sources) = inbound.protocol.datagrams(socket) else { return };
+            let Some(mut sources) = inbound.protocol.datagrams(socket) else {
+                return;
+            };
             while let Some(datagrams) = sources.recv().await {
                 let outbound = inbound.outbound.unwrap_or_default();
                 let session = dispatcher.session(datagrams.source, None, outbound);

@@ -104,7 +104,8 @@ impl Association {
         }
         if !self.noted.contains(&packet.peer) {
             self.noted.insert(packet.peer.clone());
-            self.dispatcher.note(&self.session, Network::Udp, &packet.peer);
+            self.dispatcher
+                .note(&self.session, Network::Udp, &packet.peer);
         }
         let key = self.one_peer.then(|| packet.peer.clone());
         if !self.flows.contains_key(&key) {
@@ -138,7 +139,9 @@ impl Association {
         };
         for (key, flow) in &mut self.flows {
             if let Err(e) = flow.poll_send(cx) {
-                let to = key.as_ref().or_else(|| flow.waiting.front().map(|p| &p.peer));
+                let to = key
+                    .as_ref()
+                    .or_else(|| flow.waiting.front().map(|p| &p.peer));
                 if let Some(to) = to {
                     self.dispatcher.complain(&self.session, to, &e);
                 }
@@ -206,7 +209,8 @@ impl Association {
             if now.duration_since(self.active) >= IDLE_LIMIT {
                 return Poll::Ready(());
             }
-            self.flows.retain(|_, flow| now.duration_since(flow.active) < IDLE_LIMIT);
+            self.flows
+                .retain(|_, flow| now.duration_since(flow.active) < IDLE_LIMIT);
             self.sweep.as_mut().reset(now + SWEEP_EVERY);
         }
         Poll::Pending

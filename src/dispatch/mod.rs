@@ -46,7 +46,11 @@ pub struct Session {
 
 impl Dispatcher {
     pub fn new(outbounds: Vec<Outbound>, alive: mpsc::WeakSender<()>) -> Self {
-        Self { outbounds, sessions: AtomicU32::new(0), alive }
+        Self {
+            outbounds,
+            sessions: AtomicU32::new(0),
+            alive,
+        }
     }
 
     /// Carries what was accepted from `source`; ready when it is on its way, in tasks of its own.
@@ -79,7 +83,9 @@ impl Dispatcher {
 
     /// Carries the datagrams of one source; returns at once.
     pub fn packets(self: &Arc<Self>, session: Session, packets: Box<dyn Packets>) {
-        let Some(alive) = self.alive.upgrade() else { return };
+        let Some(alive) = self.alive.upgrade() else {
+            return;
+        };
         let association = Association::new(self.clone(), session, packets);
         tokio::spawn(async move {
             association.await;
@@ -89,14 +95,24 @@ impl Dispatcher {
 
     pub fn session(&self, source: Source, user: Option<Arc<User>>, outbound: usize) -> Session {
         let id = self.sessions.fetch_add(1, Ordering::Relaxed);
-        Session { id, source, user, outbound }
+        Session {
+            id,
+            source,
+            user,
+            outbound,
+        }
     }
 
     async fn stream(&self, session: Session, to: Destination, mut link: Link) {
-        let Some(alive) = self.alive.upgrade() else { return };
+        let Some(alive) = self.alive.upgrade() else {
+            return;
+        };
         self.note(&session, Network::Tcp, &to);
         let opening = self.open(session.outbound, &to);
-        let (opened, first) = if self.outbounds[session.outbound].protocol.wants_first_payload() {
+        let (opened, first) = if self.outbounds[session.outbound]
+            .protocol
+            .wants_first_payload()
+        {
             tokio::join!(opening, first::payload(&mut link))
         } else {
             (opening.await, Vec::new())
@@ -132,7 +148,10 @@ impl Dispatcher {
     ) -> Pin<Box<dyn Future<Output = io::Result<Link>> + Send + 'a>> {
         Box::pin(async move {
             let (link, account) = self.dial(index, to).await?;
-            self.outbounds[index].protocol.dress(link, to, account).await
+            self.outbounds[index]
+                .protocol
+                .dress(link, to, account)
+                .await
         })
     }
 
@@ -147,7 +166,12 @@ impl Dispatcher {
         };
         let link = match outbound.through {
             Some(other) => self.open(other, &server).await?,
-            None => outbound.transport.connect(&server, outbound.protocol.strategy()).await?,
+            None => {
+                outbound
+                    .transport
+                    .connect(&server, outbound.protocol.strategy())
+                    .await?
+            }
         };
         let link = outbound.transport.dress(link, &server).await?;
         Ok((Some(link), account))
@@ -171,9 +195,12 @@ impl Dispatcher {
     /// Whether datagrams of outbound `index` go to one destination each, as seen from here.
     fn packets_have_one_peer(&self, index: usize) -> bool {
         let outbound = &self.outbounds[index];
-        let through = || outbound.through.is_some_and(|other| self.packets_have_one_peer(other));
-        outbound.protocol.packets_have_one_peer()
-            || (!outbound.protocol.has_server() && through())
+        let through = || {
+            outbound
+                .through
+                .is_some_and(|other| self.packets_have_one_peer(other))
+        };
+        outbound.protocol.packets_have_one_peer() || (!outbound.protocol.has_server() && through())
     }
 
     fn note(&self, session: &Session, network: Network, to: &Destination) {
@@ -197,7 +224,11 @@ struct Complaints {
 
 impl Complaints {
     fn of(outbound: &Outbound) -> Self {
-        let tag = outbound.tag.as_ref().map(|tag| format!(" ({tag})")).unwrap_or_default();
+        let tag = outbound
+            .tag
+            .as_ref()
+            .map(|tag| format!(" ({tag})"))
+            .unwrap_or_default();
         Self {
             outbound: format!("{}{tag}", outbound.path),
             has_server: outbound.protocol.has_server() || outbound.through.is_some(),

@@ -38,5 +38,7 @@ pub fn rejected(source: Source, reason: &str) {
 
 /// Text from outside must not begin a line of its own.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }

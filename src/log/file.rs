@@ -18,7 +18,11 @@ pub(super) struct LogFile {
 impl LogFile {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = open(path)?;
-        Ok(Self { path: path.to_owned(), file, looked: Instant::now() })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            looked: Instant::now(),
+        })
     }
 
     pub(super) fn write(&mut self, line: &[u8]) {
@@ -60,7 +64,10 @@ mod tests {
     #[test]
     fn a_moved_file_is_left_to_whoever_moved_it() {
         let dir = tempfile::tempdir().unwrap();
-        let (path, old) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
+        let (path, old) = (
+            dir.path().join("access.log"),
+            dir.path().join("access.log.1"),
+        );
         let mut log = LogFile::open(&path).unwrap();
         log.write(b"one\n");
         std::fs::rename(&path, &old).unwrap();

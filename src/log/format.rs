@@ -24,7 +24,10 @@ impl<S: Subscriber> Layer<S> for Lines {
             return;
         };
         // What the libraries have to say is for those who debug them.
-        let ours = event.metadata().target().starts_with(env!("CARGO_PKG_NAME"));
+        let ours = event
+            .metadata()
+            .target()
+            .starts_with(env!("CARGO_PKG_NAME"));
         if !ours && *event.metadata().level() > Level::WARN {
             return;
         }
@@ -36,7 +39,12 @@ impl<S: Subscriber> Layer<S> for Lines {
         };
         let mut fields = Fields::default();
         event.record(&mut fields);
-        writer.error(format!("{} [{level}] {}{}", now(), fields.message, fields.rest));
+        writer.error(format!(
+            "{} [{level}] {}{}",
+            now(),
+            fields.message,
+            fields.rest
+        ));
     }
 }
 

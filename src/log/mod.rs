@@ -43,7 +43,9 @@ pub fn start(settings: &Log) -> Result<(), String> {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
-    let subscriber = tracing_subscriber::registry().with(level).with(format::Lines);
+    let subscriber = tracing_subscriber::registry()
+        .with(level)
+        .with(format::Lines);
     // Fails only where a test has installed a subscriber of its own; then that one has the lines.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(())

@@ -82,7 +82,10 @@ impl Writer {
     fn send(&self, order: Order) {
         let dropped = self.dropped.load(Ordering::Relaxed);
         if dropped > 0 {
-            let note = format!("{} [Warning] {dropped} log lines were dropped", super::format::now());
+            let note = format!(
+                "{} [Warning] {dropped} log lines were dropped",
+                super::format::now()
+            );
             if self.to_thread.try_send(Order::Error(note)).is_ok() {
                 self.dropped.fetch_sub(dropped, Ordering::Relaxed);
             }
