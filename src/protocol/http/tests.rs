@@ -249,7 +249,12 @@ async fn a_request_for_a_web_server_is_refused_unless_it_is_allowed() {
         answer.starts_with("HTTP/1.1 400 Bad Request\r\n"),
         "{answer}"
     );
-    assert!(matches!(accepted.await.unwrap(), Err(Refusal::Done(_))));
+    match accepted.await.unwrap() {
+        Err(Refusal::Done(text)) => {
+            assert_eq!(text, "the request is for a web server, not for a proxy");
+        }
+        _ => panic!("accepted"),
+    }
 
     let (mut client, accepted) = start(json!({"allowTransparent": true}));
     client.write_all(request).await.unwrap();
