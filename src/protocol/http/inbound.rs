@@ -88,10 +88,13 @@ impl Inbound {
                 to,
                 link: served.into_link(),
             }),
-            (end, _) => {
+            (end, then) => {
                 let (link, ahead) = served.into_parts();
                 goodbye(link).await;
-                Err(Refusal::Done(reason(end.err(), &ahead)))
+                Err(Refusal::Done(match then {
+                    Some(Then::End(refused)) => refused,
+                    _ => reason(end.err(), &ahead),
+                }))
             }
         }
     }
@@ -113,6 +116,8 @@ pub(super) enum Then {
     },
     /// An upgrade by a plain request: it is joined with the connection to the server.
     Splice(OnUpgrade),
+    /// The last request was refused, for this reason; there may be another.
+    End(String),
 }
 
 impl Served {
@@ -152,7 +157,7 @@ impl Served {
                 // Idle ends are found by the session behind `server`.
                 let _ = copy_bidirectional(&mut client, &mut TokioIo::new(server)).await;
             }
-            None => goodbye(self.into_parts().0).await,
+            Some(Then::End(_)) | None => goodbye(self.into_parts().0).await,
         }
     }
 
@@ -202,18 +207,21 @@ impl Rules {
     ) -> (Response<Body>, Option<Then>) {
         let user = head::user(&self.accounts, request.headers());
         if user.is_none() && !self.accounts.is_empty() {
-            debug!("an HTTP client has no or wrong credentials");
             let mut answer = refusal(StatusCode::PROXY_AUTHENTICATION_REQUIRED, "");
             let basic = HeaderValue::from_static(r#"Basic realm="proxy""#);
             answer.headers_mut().insert(PROXY_AUTHENTICATE, basic);
-            return (answer, None);
+            let reason = "no or wrong credentials".to_owned();
+            return (answer, Some(Then::End(reason)));
         }
         let (mut request, body) = request.into_parts();
         if request.method == Method::CONNECT {
             let to = request.uri.authority().ok_or("no target".to_owned());
             return match to.and_then(|to| head::destination(to, 443)) {
                 Ok(to) => (established(), Some(Then::Tunnel { user, to })),
-                Err(text) => (refusal(StatusCode::BAD_REQUEST, &text), None),
+                Err(text) => (
+                    refusal(StatusCode::BAD_REQUEST, &text),
+                    Some(Then::End(text)),
+                ),
             };
         }
         match head::target(&request, self.transparent) {
@@ -222,7 +230,10 @@ impl Rules {
                 let request = Request::from_parts(request, body);
                 plain::forward(request, user, to, sessions).await
             }
-            Err(text) => (refusal(StatusCode::BAD_REQUEST, &text), None),
+            Err(text) => (
+                refusal(StatusCode::BAD_REQUEST, &text),
+                Some(Then::End(text)),
+            ),
         }
     }
 }

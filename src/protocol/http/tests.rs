@@ -249,7 +249,12 @@ async fn a_request_for_a_web_server_is_refused_unless_it_is_allowed() {
         answer.starts_with("HTTP/1.1 400 Bad Request\r\n"),
         "{answer}"
     );
-    assert!(matches!(accepted.await.unwrap(), Err(Refusal::Done(_))));
+    match accepted.await.unwrap() {
+        Err(Refusal::Done(text)) => {
+            assert_eq!(text, "the request is for a web server, not for a proxy");
+        }
+        _ => panic!("accepted"),
+    }
 
     let (mut client, accepted) = start(json!({"allowTransparent": true}));
     client.write_all(request).await.unwrap();
@@ -294,7 +299,7 @@ async fn the_outbound_reaches_our_own_inbound() {
     for to in ["example.com:443", "[2001:db8::1]:80"] {
         let (client, server) = tokio::io::duplex(4096);
         let to: Destination = to.parse().unwrap();
-        let (link, accepted) = tokio::join!(
+        let (dressed, accepted) = tokio::join!(
             outbound.dress(Link::other(client), &to, 0),
             inbound.accept(arrival(Link::other(server)))
         );
@@ -302,13 +307,11 @@ async fn the_outbound_reaches_our_own_inbound() {
             to: asked,
             mut link,
             ..
-        }) = accepted.and_then(|a| {
-            link.unwrap();
-            Ok(a)
-        })
+        }) = accepted
         else {
             panic!("no stream");
         };
+        drop(dressed.unwrap());
         assert_eq!(asked, to);
         assert_eq!(rest(&mut link).await, "");
     }
