@@ -67,7 +67,7 @@ pub fn load(inputs: &[Input], format: Format) -> Loaded {
         loaded.config = read::config(root, &origins);
     }
     let lines = |problems: Vec<json::Problem>| -> Vec<String> {
-        let line = |p: json::Problem| origins.name(&p.to_string());
+        let line = |p: json::Problem| format!("{}: {}", origins.name(&p.path.to_string()), p.text);
         problems.into_iter().map(line).collect()
     };
     loaded.warnings.extend(lines(report.warnings()));

@@ -29,7 +29,8 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         outbounds.push((node, node.object().and_then(|o| outbound(o))));
     }
     unbuilt(&root);
-    if inbounds.is_empty() {
+    let whole = !root.node.report().has_errors();
+    if inbounds.is_empty() && whole {
         root.node
             .warn("there is no inbound, nothing is listened on");
     }
