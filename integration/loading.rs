@@ -1,7 +1,7 @@
 //! `testdata/configs`: what must load, and what must not, with the exact words.
 //!
 //! Beside each `bad/NAME.json` stands `bad/NAME.txt`: the lines that `mobula test` prints, without
-//! its warnings. `WRITE_EXPECTED=1 cargo test --test integration configs` writes these files anew, to
+//! its warnings. `WRITE_EXPECTED=1 cargo test --test integration loading` writes these files anew, to
 //! be read before they are committed.
 
 use std::fs;
@@ -74,4 +74,62 @@ fn json_files(folder: &str) -> Vec<PathBuf> {
         .collect();
     files.sort();
     files
+}
+
+#[test]
+fn every_key_that_is_read_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_to_string(root.join("docs/config.md")).unwrap();
+    let mut missing = Vec::new();
+    for file in config_sources(&root.join("src")) {
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for key in keys(code) {
+            let name = docs.contains(&format!("`{key}`")) || docs.contains(&format!("{key}: "));
+            let listed = docs.contains(&format!(", {key}")) || docs.contains(&format!("{{{key}"));
+            if !name && !listed {
+                missing.push(format!("{}: {key}", file.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not in docs/config.md: {missing:#?}");
+}
+
+/// What stands in quotes behind the words that read one key.
+fn keys(code: &str) -> Vec<&str> {
+    let mut keys = Vec::new();
+    for word in READERS {
+        for (at, _) in code.match_indices(word) {
+            let rest = code[at + word.len()..].trim_start();
+            let list = rest.strip_prefix("&[").and_then(|r| r.split(']').next());
+            let text = list.unwrap_or_else(|| rest.split([',', ')']).next().unwrap_or_default());
+            if text.trim_start().starts_with('"') {
+                keys.extend(text.split('"').skip(1).step_by(2));
+            }
+        }
+    }
+    keys
+}
+
+const READERS: [&str; 7] = [
+    ".read(",
+    ".read_or(",
+    ".get(",
+    ".require(",
+    ".first(",
+    ".array(",
+    ".object(",
+];
+
+fn config_sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(config_sources(&path));
+        } else if path.ends_with("config.rs") || path.parent().is_some_and(|p| p.ends_with("config")) {
+            found.push(path);
+        }
+    }
+    found
 }
