@@ -133,7 +133,7 @@ fn read_object(input: &Input) -> Result<Map<String, Value>, String> {
 }
 
 /// A message of the system without Rust's ` (os error 2)`, in lower case.
-fn plain(e: &io::Error) -> String {
+pub(crate) fn plain(e: &io::Error) -> String {
     let text = e.to_string();
     let text = text
         .split_once(" (os error")

@@ -253,7 +253,7 @@ fn unbuilt(root: &Object) {
             let list = node.value.get(list).and_then(Value::as_array);
             list.is_some_and(|l| !l.is_empty())
         };
-        if rules.iter().any(|list| some(list)) {
+        if rules.iter().any(some) {
             node.warn("routing is not built yet, the first outbound carries everything");
         }
     }
