@@ -3,10 +3,12 @@
 //! A new protocol is a folder with the same doors, a variant in [`Inbound`] or [`Outbound`] and its
 //! name in `read`; the compiler points at every other place.
 
+pub mod accounts;
 pub mod blackhole;
 pub mod dokodemo;
 pub mod freedom;
 pub mod http;
+pub mod servers;
 pub mod socks;
 pub mod vmess;
 
@@ -17,7 +19,7 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-use crate::address::Destination;
+use crate::address::{Destination, Host};
 use crate::dns::Strategy;
 use crate::io::{Arrival, BindUdp, Link, Packets, Refusal};
 use crate::json::{Node, Object, did_you_mean, either};
@@ -228,6 +230,14 @@ impl Outbound {
     pub fn packets_have_one_peer(&self) -> bool {
         matches!(self, Self::Vmess(_))
     }
+}
+
+/// The value of an `address` key; a mistake is reported.
+fn read_host(node: Node) -> Option<Host> {
+    let text: String = node.read()?;
+    Host::parse(&text)
+        .map_err(|e| node.error(format!("`{}` is not an address: {e}", text.escape_debug())))
+        .ok()
 }
 
 fn unknown(node: &Node, name: &str, side: &str, names: &[&str]) {
