@@ -108,7 +108,7 @@ impl fmt::Display for Example {
             "curl -x socks5h://{LOOPBACK}:{socks} https://example.com/"
         )?;
         writeln!(f)?;
-        writeln!(f, "For a config of your own: mobula run -c config.json")
+        write!(f, "For a config of your own: mobula run -c config.json")
     }
 }
 

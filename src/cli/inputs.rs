@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::config::Input;
+use crate::config::{Input, plain};
 
 use super::args::ConfigArgs;
 
@@ -55,7 +55,7 @@ fn named(path: &Path) -> Input {
 
 /// The `*.json` files of a directory, in the order of their names.
 fn in_dir(dir: &Path) -> Result<Vec<Input>, String> {
-    let fail = |e: std::io::Error| format!("{}: cannot be read as a directory: {e}", dir.display());
+    let fail = |e: std::io::Error| format!("{}: {}", dir.display(), plain(&e));
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(dir).map_err(fail)? {
         let path = entry.map_err(fail)?.path();

@@ -6,6 +6,8 @@ mod inputs;
 mod run;
 
 use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -52,8 +54,13 @@ fn test(args: &ConfigArgs) -> ExitCode {
     if print_errors(&loaded) {
         return ExitCode::from(BAD_CONFIG);
     }
-    println!("Configuration OK.");
+    say("Configuration OK.");
     ExitCode::SUCCESS
+}
+
+/// A line on standard output; nobody may be reading it any more.
+fn say(text: impl Display) {
+    let _ = writeln!(io::stdout(), "{text}");
 }
 
 /// One line for each error; whether there was one.
@@ -67,9 +74,9 @@ fn print_errors(loaded: &Loaded) -> bool {
 /// A random UUID, or the one that a text of up to 30 bytes stands for.
 fn uuid(input: Option<&str>) -> ExitCode {
     match input {
-        None => println!("{}", Uuid::new_v4()),
+        None => say(Uuid::new_v4()),
         Some(text) if (1..=30).contains(&text.len()) => {
-            println!("{}", Uuid::new_v5(&Uuid::nil(), text.as_bytes()));
+            say(Uuid::new_v5(&Uuid::nil(), text.as_bytes()));
         }
         Some(text) => {
             eprintln!(
@@ -83,13 +90,13 @@ fn uuid(input: Option<&str>) -> ExitCode {
 }
 
 fn version() -> ExitCode {
-    println!(
+    say(format_args!(
         "mobula {} ({} {})",
         env!("CARGO_PKG_VERSION"),
         std::env::consts::OS,
         std::env::consts::ARCH
-    );
-    println!("{}", env!("CARGO_PKG_DESCRIPTION"));
+    ));
+    say(env!("CARGO_PKG_DESCRIPTION"));
     ExitCode::SUCCESS
 }
 

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::args::ConfigArgs;
 use super::example::Example;
-use super::{BAD_CONFIG, inputs, print_errors};
+use super::{BAD_CONFIG, inputs, print_errors, say};
 use crate::app::App;
 use crate::config::{self, Config};
 use crate::log;
@@ -43,7 +43,7 @@ fn example() -> ExitCode {
         return ExitCode::from(BAD_CONFIG);
     }
     match loaded.config {
-        Some(config) => serve(config, &loaded.warnings, || print!("{example}")),
+        Some(config) => serve(config, &loaded.warnings, || say(example)),
         None => ExitCode::from(BAD_CONFIG),
     }
 }

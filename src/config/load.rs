@@ -67,7 +67,7 @@ pub fn load(inputs: &[Input], format: Format) -> Loaded {
         loaded.config = read::config(root, &origins);
     }
     let lines = |problems: Vec<json::Problem>| -> Vec<String> {
-        let line = |p: json::Problem| origins.name(&p.to_string());
+        let line = |p: json::Problem| format!("{}: {}", origins.name(&p.path.to_string()), p.text);
         problems.into_iter().map(line).collect()
     };
     loaded.warnings.extend(lines(report.warnings()));
@@ -133,7 +133,7 @@ fn read_object(input: &Input) -> Result<Map<String, Value>, String> {
 }
 
 /// A message of the system without Rust's ` (os error 2)`, in lower case.
-fn plain(e: &io::Error) -> String {
+pub(crate) fn plain(e: &io::Error) -> String {
     let text = e.to_string();
     let text = text
         .split_once(" (os error")

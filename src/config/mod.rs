@@ -12,6 +12,7 @@ mod log;
 mod merge;
 mod read;
 
+pub(crate) use load::plain;
 pub use load::{Format, Input, Loaded, load};
 
 use std::net::IpAddr;

@@ -29,7 +29,8 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         outbounds.push((node, node.object().and_then(|o| outbound(o))));
     }
     unbuilt(&root);
-    if inbounds.is_empty() {
+    let whole = !root.node.report().has_errors();
+    if inbounds.is_empty() && whole {
         root.node
             .warn("there is no inbound, nothing is listened on");
     }
@@ -252,7 +253,7 @@ fn unbuilt(root: &Object) {
             let list = node.value.get(list).and_then(Value::as_array);
             list.is_some_and(|l| !l.is_empty())
         };
-        if rules.iter().any(|list| some(list)) {
+        if rules.iter().any(some) {
             node.warn("routing is not built yet, the first outbound carries everything");
         }
     }

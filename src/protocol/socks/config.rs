@@ -84,7 +84,10 @@ mod tests {
                 json!({"auth": "password"}),
                 "auth: `password` without `accounts` lets nobody in",
             ),
-            (json!({"udp": "yes"}), "udp: `yes` is not `true` or `false`"),
+            (
+                json!({"udp": "yes"}),
+                "udp: the string `yes` is not `true` or `false`",
+            ),
         ] {
             assert_eq!(read(&settings).1, [text]);
         }
