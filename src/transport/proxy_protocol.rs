@@ -103,7 +103,10 @@ fn missing(bytes: &[u8]) -> Result<usize, HeaderError> {
             _ => 2,
         };
         // The shortest header of all is `PROXY UNKNOWN\r\n`.
-        let left = b"PROXY UNKNOWN\r\n".len().saturating_sub(bytes.len()).max(end);
+        let left = b"PROXY UNKNOWN\r\n"
+            .len()
+            .saturating_sub(bytes.len())
+            .max(end);
         if bytes.len() + left > MAX_V1 {
             return Err(HeaderError::LongLine);
         }
@@ -164,7 +167,9 @@ fn parse(header: &[u8]) -> Result<Addresses, HeaderError> {
 /// The crate counts bytes of a v1 line without looking whether they are there, and panics when they
 /// are not; it also takes any byte for a space. So a line's shape is checked first.
 fn check_line(line: &[u8]) -> Result<(), HeaderError> {
-    let text = line.strip_suffix(b"\r\n").and_then(|t| str::from_utf8(t).ok());
+    let text = line
+        .strip_suffix(b"\r\n")
+        .and_then(|t| str::from_utf8(t).ok());
     let fields: Vec<&str> = text.unwrap_or_default().split(' ').collect();
     match fields[..] {
         ["PROXY", "UNKNOWN", ..] => Ok(()),

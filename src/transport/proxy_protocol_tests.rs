@@ -47,7 +47,11 @@ async fn headers_of_either_version_give_the_addresses() {
             "[2001:db8::1]:1",
             "[2001:db8::2]:65535",
         ),
-        (b"PROXY UNKNOWN\r\n".to_vec(), "10.0.0.1:1111", "10.0.0.2:2222"),
+        (
+            b"PROXY UNKNOWN\r\n".to_vec(),
+            "10.0.0.1:1111",
+            "10.0.0.2:2222",
+        ),
         (
             b"PROXY UNKNOWN ffff::1 whatever 1 2\r\n".to_vec(),
             "10.0.0.1:1111",
@@ -64,18 +68,28 @@ async fn headers_of_either_version_give_the_addresses() {
             "192.0.2.2:443",
         ),
         (
-            v2(&hex!("21210024 20010db8000000000000000000000001 20010db8000000000000000000000002 0001 0002")),
+            v2(&hex!(
+                "21210024 20010db8000000000000000000000001 20010db8000000000000000000000002 0001 0002"
+            )),
             "[2001:db8::1]:1",
             "[2001:db8::2]:2",
         ),
-        (v2(&[&hex!("213100d8")[..], &[0; 216]].concat()), "unix", "unix"),
+        (
+            v2(&[&hex!("213100d8")[..], &[0; 216]].concat()),
+            "unix",
+            "unix",
+        ),
         (v2(&hex!("20000000")), "10.0.0.1:1111", "10.0.0.2:2222"),
         (
             v2(&hex!("2011000c c0000201 c0000202 dc04 01bb")),
             "10.0.0.1:1111",
             "10.0.0.2:2222",
         ),
-        (v2(&hex!("21000003 aabbcc")), "10.0.0.1:1111", "10.0.0.2:2222"),
+        (
+            v2(&hex!("21000003 aabbcc")),
+            "10.0.0.1:1111",
+            "10.0.0.2:2222",
+        ),
     ] {
         let found = accepted(&[&header, &b"GET /"[..]].concat()).await;
         let expected = (source.to_owned(), local.to_owned(), b"GET /".to_vec());
@@ -89,15 +103,27 @@ async fn what_is_no_header_is_refused_with_its_reason() {
     let v2 = hex!("0d0a0d0a000d0a515549540a");
     let v2 = |rest: &[u8]| [&v2[..], rest].concat();
     for (bytes, reason) in [
-        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "does not begin with a PROXY header"),
+        (
+            b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+            "does not begin with a PROXY header",
+        ),
         (b"".to_vec(), "closed before the end"),
         (b"PROXY TCP4 192.0.2.1".to_vec(), "closed before the end"),
-        (b"PROXY TCP4 x 192.0.2.2 1 2\r\n".to_vec(), "a broken PROXY header"),
-        (b"PROXY TCP4 1.1.1.1 2.2.2.2 1\r\n".to_vec(), "a broken PROXY header"),
+        (
+            b"PROXY TCP4 x 192.0.2.2 1 2\r\n".to_vec(),
+            "a broken PROXY header",
+        ),
+        (
+            b"PROXY TCP4 1.1.1.1 2.2.2.2 1\r\n".to_vec(),
+            "a broken PROXY header",
+        ),
         (b"PROXY T\r\n\r\n\r\n\r\n".to_vec(), "a broken PROXY header"),
         (long, "a PROXY line has more than 107 bytes"),
         (v2(&hex!("2111ffff")), "a PROXY header of 65535 bytes"),
-        (v2(&hex!("3111000c c0000201 c0000202 dc04 01bb")), "a broken PROXY header"),
+        (
+            v2(&hex!("3111000c c0000201 c0000202 dc04 01bb")),
+            "a broken PROXY header",
+        ),
         (v2(&hex!("21110004 c0000201")), "a broken PROXY header"),
     ] {
         let text = accepted(&bytes).await.unwrap_err();
@@ -124,7 +150,9 @@ fn random_headers_do_no_harm() {
         getrandom::fill(&mut bytes).unwrap();
         match round % 3 {
             0 => {
-                let words: [&[u8]; 8] = [b"TCP4", b"TCP6", b"UNKNOWN", b" ", b"\r", b"\r\n", b"1.1.1.1", b"0"];
+                let words: [&[u8]; 8] = [
+                    b"TCP4", b"TCP6", b"UNKNOWN", b" ", b"\r", b"\r\n", b"1.1.1.1", b"0",
+                ];
                 let mut line = b"PROXY ".to_vec();
                 for byte in &bytes[..24] {
                     line.extend_from_slice(words[usize::from(byte % 8)]);

@@ -83,7 +83,10 @@ fn each_breach_of_the_protocol_is_named() {
 #[test]
 fn what_stands_before_a_mistake_is_delivered() {
     let (plain, _, error) = opened(Role::Server, &hex!("8202 6869 c200"));
-    assert_eq!((plain.as_slice(), error), (&b"hi"[..], Some(FrameError::ReservedBits(4))));
+    assert_eq!(
+        (plain.as_slice(), error),
+        (&b"hi"[..], Some(FrameError::ReservedBits(4)))
+    );
 }
 
 #[test]

@@ -136,7 +136,9 @@ impl Outbound {
             heartbeat: read_heartbeat(&object),
         };
         if object.get("trustedProxies").is_some() {
-            object.node.warn("`trustedProxies` is for inbounds, it has no effect here");
+            object
+                .node
+                .warn("`trustedProxies` is for inbounds, it has no effect here");
         }
         finish(object);
         Some(Self(Arc::new(client)))
@@ -212,7 +214,9 @@ fn read_early_data(object: &Object) -> Option<(Carrier, usize)> {
         let max: i64 = node.read()?;
         let size = usize::try_from(max);
         if size.is_err() {
-            node.error(format!("the number {max} is negative, expected a number of bytes or 0"));
+            node.error(format!(
+                "the number {max} is negative, expected a number of bytes or 0"
+            ));
         }
         size.ok()
     });
@@ -254,7 +258,9 @@ fn read_headers(object: &Object) -> HeaderMap {
             return value.error(format!("{} cannot stand in a header", found(value.value)));
         };
         if HANDSHAKE.contains(&name) {
-            return key.error(format!("`{name}` belongs to the handshake and cannot be set"));
+            return key.error(format!(
+                "`{name}` belongs to the handshake and cannot be set"
+            ));
         }
         headers.insert(name, text);
     };

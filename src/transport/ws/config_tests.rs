@@ -7,7 +7,10 @@ fn read<T>(value: &Value, reader: fn(Option<&Node>) -> Option<T>) -> (T, Vec<Str
     let report = Report::default();
     let read = reader(Some(&Node::root(value, &report))).unwrap();
     let lines = |problems: Vec<crate::json::Problem>| {
-        problems.iter().map(|p| format!("{}: {}", p.path, p.text)).collect()
+        problems
+            .iter()
+            .map(|p| format!("{}: {}", p.path, p.text))
+            .collect()
     };
     (read, lines(report.errors()), lines(report.warnings()))
 }
@@ -32,8 +35,16 @@ fn a_path_gets_its_slash_and_loses_what_is_for_clients() {
 fn early_data_is_named_by_settings_or_by_the_path() {
     let protocol = || Carrier::Header(SEC_WEBSOCKET_PROTOCOL);
     for (settings, query, early) in [
-        (json!({"path": "/ray?ed=2048"}), "", Some((protocol(), 2048))),
-        (json!({"path": "/ray?a=1&ed=20&b"}), "?a=1&b", Some((protocol(), 20))),
+        (
+            json!({"path": "/ray?ed=2048"}),
+            "",
+            Some((protocol(), 2048)),
+        ),
+        (
+            json!({"path": "/ray?a=1&ed=20&b"}),
+            "?a=1&b",
+            Some((protocol(), 20)),
+        ),
         (json!({"path": "/ray?ed=x"}), "?ed=x", None),
         (json!({"maxEarlyData": 100}), "", Some((Carrier::Path, 100))),
         (
@@ -44,16 +55,29 @@ fn early_data_is_named_by_settings_or_by_the_path() {
         (json!({"earlyDataHeaderName": "X-Early"}), "", None),
     ] {
         let client = read(&settings, Outbound::read).0.0;
-        assert_eq!((client.query.as_str(), &client.early), (query, &early), "{settings}");
+        assert_eq!(
+            (client.query.as_str(), &client.early),
+            (query, &early),
+            "{settings}"
+        );
     }
 }
 
 #[test]
 fn headers_come_as_a_map_or_as_a_list_and_host_is_set_apart() {
     for (settings, host) in [
-        (json!({"headers": {"Host": "a.example", "X-A": "1"}}), "a.example"),
-        (json!({"header": [{"key": "host", "value": "b.example"}, {"key": "X-A", "value": "1"}]}), "b.example"),
-        (json!({"host": "c.example", "headers": {"Host": "a.example", "x-a": "1"}}), "c.example"),
+        (
+            json!({"headers": {"Host": "a.example", "X-A": "1"}}),
+            "a.example",
+        ),
+        (
+            json!({"header": [{"key": "host", "value": "b.example"}, {"key": "X-A", "value": "1"}]}),
+            "b.example",
+        ),
+        (
+            json!({"host": "c.example", "headers": {"Host": "a.example", "x-a": "1"}}),
+            "c.example",
+        ),
     ] {
         let (client, errors, _) = read(&settings, Outbound::read);
         assert_eq!(client.0.host.as_ref().unwrap(), host);
@@ -81,9 +105,9 @@ fn mistakes_are_named_with_their_place() {
         [
             "earlyDataHeaderName: `a b` is not the name of a header",
             "headers.Upgrade: `upgrade` belongs to the handshake and cannot be set",
-            "headers.X Y: `X Y` is not the name of a header",
             "headers.X-N: the number 1 is not a string",
             "headers.X-Z: `a\\nb` cannot stand in a header",
+            "headers[\"X Y\"]: `X Y` is not the name of a header",
             "heartbeatPeriod: the number -5 is not a whole number from 0 to 4294967295",
             "maxEarlyData: the number -1 is negative, expected a number of bytes or 0",
             "trustedProxies: `10.0.0.0/99` is not an IP address or a network such as `10.0.0.0/8`",

@@ -9,8 +9,8 @@
 
 use base64::Engine;
 use base64::alphabet;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 
 const URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, EITHER_PADDING);
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, EITHER_PADDING);
@@ -74,7 +74,7 @@ mod tests {
         ] {
             assert_eq!(decode_plausible(name.as_bytes()), None, "{name}");
         }
-        let flight: Vec<u8> = (0..90).map(|i| i * 7).collect();
+        let flight: Vec<u8> = (0..90_u8).map(|i| i.wrapping_mul(7)).collect();
         assert_eq!(decode_plausible(encode(&flight).as_bytes()), Some(flight));
     }
 }

@@ -86,11 +86,17 @@ impl Net {
         match (self.ip, ip.to_canonical()) {
             (IpAddr::V4(net), IpAddr::V4(ip)) => {
                 let differing = u32::from(net) ^ u32::from(ip);
-                differing.checked_shr(32 - u32::from(self.prefix)).unwrap_or(0) == 0
+                differing
+                    .checked_shr(32 - u32::from(self.prefix))
+                    .unwrap_or(0)
+                    == 0
             }
             (IpAddr::V6(net), IpAddr::V6(ip)) => {
                 let differing = u128::from(net) ^ u128::from(ip);
-                differing.checked_shr(128 - u32::from(self.prefix)).unwrap_or(0) == 0
+                differing
+                    .checked_shr(128 - u32::from(self.prefix))
+                    .unwrap_or(0)
+                    == 0
             }
             _ => false,
         }
@@ -160,7 +166,14 @@ mod tests {
 
     #[test]
     fn a_network_has_an_address_and_a_fitting_prefix() {
-        for text in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "example.com", "10.0.0.0/x"] {
+        for text in [
+            "",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0/8",
+            "example.com",
+            "10.0.0.0/x",
+        ] {
             assert_eq!(Net::parse(text), None, "{text}");
         }
     }

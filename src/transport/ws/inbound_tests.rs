@@ -25,7 +25,10 @@ fn visit(settings: &Value, source: &str) -> (DuplexStream, Accepting) {
         source: source.into(),
         local: source.into(),
     };
-    (peer, tokio::spawn(async move { inbound.accept(arrival).await }))
+    (
+        peer,
+        tokio::spawn(async move { inbound.accept(arrival).await }),
+    )
 }
 
 fn get(target: &str, more: &str) -> String {
@@ -66,19 +69,63 @@ async fn what_opens_no_tunnel_is_answered_as_a_web_server_would() {
     let settings = json!({"path": "/ray"});
     let good = get("/ray", "");
     for (request, status, reason) in [
-        (get("/wrong", ""), "404 Not Found", "the path is not \"/ray\""),
+        (
+            get("/wrong", ""),
+            "404 Not Found",
+            "the path is not \"/ray\"",
+        ),
         (get("/ray/", ""), "404 Not Found", "the path is not"),
         (get("/raymond", ""), "404 Not Found", "the path is not"),
-        (good.replace("GET", "POST"), "405 Method Not Allowed", "only GET"),
-        (good.replace("Upgrade: WebSocket\r\n", ""), "400 Bad Request", "no `Upgrade: websocket`"),
-        (good.replace("keep-alive, Upgrade", "keep-alive"), "400 Bad Request", "no `Connection: Upgrade`"),
-        (good.replace("Version: 13", "Version: 8"), "426 Upgrade Required", "version 8, expected 13"),
-        (good.replace("Sec-WebSocket-Version: 13\r\n", ""), "400 Bad Request", "no Sec-WebSocket-Version"),
-        (good.replace("dGhl", ""), "400 Bad Request", "16 bytes of base64"),
-        (good.replace(KEY, ""), "400 Bad Request", "16 bytes of base64"),
-        (good.replace("Host: a\r\n", ""), "400 Bad Request", "one Host"),
-        (good.replace("HTTP/1.1", "HTTP/1.0"), "400 Bad Request", "HTTP/1.0"),
-        ("nonsense\r\n\r\n".to_owned(), "400 Bad Request", "not a proper HTTP request"),
+        (
+            good.replace("GET", "POST"),
+            "405 Method Not Allowed",
+            "only GET",
+        ),
+        (
+            good.replace("Upgrade: WebSocket\r\n", ""),
+            "400 Bad Request",
+            "no `Upgrade: websocket`",
+        ),
+        (
+            good.replace("keep-alive, Upgrade", "keep-alive"),
+            "400 Bad Request",
+            "no `Connection: Upgrade`",
+        ),
+        (
+            good.replace("Version: 13", "Version: 8"),
+            "426 Upgrade Required",
+            "version 8, expected 13",
+        ),
+        (
+            good.replace("Sec-WebSocket-Version: 13\r\n", ""),
+            "400 Bad Request",
+            "no Sec-WebSocket-Version",
+        ),
+        (
+            good.replace("dGhl", ""),
+            "400 Bad Request",
+            "16 bytes of base64",
+        ),
+        (
+            good.replace(KEY, ""),
+            "400 Bad Request",
+            "16 bytes of base64",
+        ),
+        (
+            good.replace("Host: a\r\n", ""),
+            "400 Bad Request",
+            "one Host",
+        ),
+        (
+            good.replace("HTTP/1.1", "HTTP/1.0"),
+            "400 Bad Request",
+            "HTTP/1.0",
+        ),
+        (
+            "nonsense\r\n\r\n".to_owned(),
+            "400 Bad Request",
+            "not a proper HTTP request",
+        ),
         (
             get("/ray", &format!("X-Long: {}\r\n", "x".repeat(70_000))),
             "431 Request Header Fields Too Large",
@@ -105,9 +152,14 @@ async fn the_path_is_compared_decoded_and_without_its_query() {
 
 #[tokio::test]
 async fn requests_before_the_upgrade_and_frames_behind_it_are_all_served() {
-    let (mut peer, accepting) = visit(&json!({"path": "/ray", "headers": {"X-A": "1"}}), "127.0.0.1:1");
+    let (mut peer, accepting) = visit(
+        &json!({"path": "/ray", "headers": {"X-A": "1"}}),
+        "127.0.0.1:1",
+    );
     for _ in 0..3 {
-        peer.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        peer.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
         let answer = head(&mut peer).await;
         assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
         let len = answer.split("Content-Length: ").nth(1).unwrap();
@@ -128,34 +180,110 @@ async fn requests_before_the_upgrade_and_frames_behind_it_are_all_served() {
 
 #[tokio::test]
 async fn early_data_is_found_in_every_form_that_the_settings_allow() {
-    let flight: Vec<u8> = (0..100).map(|i| i * 37 + 200).collect();
+    let flight: Vec<u8> = (0..100_u8)
+        .map(|i| i.wrapping_mul(37).wrapping_add(200))
+        .collect();
     let text = early_data::encode(&flight);
     let off = json!({"path": "/ray"});
     let in_path = json!({"path": "/ray", "maxEarlyData": 1});
-    let protocol = json!({"path": "/ray", "maxEarlyData": 1, "earlyDataHeaderName": "sec-websocket-protocol"});
+    let protocol =
+        json!({"path": "/ray", "maxEarlyData": 1, "earlyDataHeaderName": "sec-websocket-protocol"});
     let named = json!({"path": "/ray", "maxEarlyData": 1, "earlyDataHeaderName": "X-Early"});
     let standard = text.replace('-', "+").replace('_', "/") + "==";
     let none = Vec::new();
     let carried = |name: &str, value: &str| format!("{name}: {value}\r\n");
     for (settings, target, header, early, echo) in [
-        (&in_path, format!("/ray{text}"), String::new(), &flight, None),
-        (&in_path, format!("/ray{standard}?x=1"), String::new(), &flight, None),
+        (
+            &in_path,
+            format!("/ray{text}"),
+            String::new(),
+            &flight,
+            None,
+        ),
+        (
+            &in_path,
+            format!("/ray{standard}?x=1"),
+            String::new(),
+            &flight,
+            None,
+        ),
         (&in_path, "/ray".to_owned(), String::new(), &none, None),
-        (&in_path, "/ray".to_owned(), carried("Sec-WebSocket-Protocol", &text), &flight, Some(text.as_str())),
-        (&protocol, "/ray".to_owned(), carried("Sec-WebSocket-Protocol", &text), &flight, Some(&text)),
-        (&protocol, "/ray".to_owned(), carried("Sec-WebSocket-Protocol", &standard), &flight, Some(&standard)),
-        (&protocol, "/ray".to_owned(), carried("Sec-WebSocket-Protocol", "chat.v1"), &none, Some("chat.v1")),
-        (&named, "/ray".to_owned(), carried("x-early", &text), &flight, None),
-        (&named, "/ray".to_owned(), carried("x-early", "!"), &none, None),
-        (&named, "/ray".to_owned(), carried("Sec-WebSocket-Protocol", &text), &flight, Some(&text)),
-        (&off, "/ray?ed=2048".to_owned(), carried("Sec-WebSocket-Protocol", &text), &flight, Some(&text)),
-        (&off, "/ray".to_owned(), carried("Sec-WebSocket-Protocol", "binary, chat"), &none, Some("binary")),
+        (
+            &in_path,
+            "/ray".to_owned(),
+            carried("Sec-WebSocket-Protocol", &text),
+            &flight,
+            Some(text.as_str()),
+        ),
+        (
+            &protocol,
+            "/ray".to_owned(),
+            carried("Sec-WebSocket-Protocol", &text),
+            &flight,
+            Some(&text),
+        ),
+        (
+            &protocol,
+            "/ray".to_owned(),
+            carried("Sec-WebSocket-Protocol", &standard),
+            &flight,
+            Some(&standard),
+        ),
+        (
+            &protocol,
+            "/ray".to_owned(),
+            carried("Sec-WebSocket-Protocol", "chat.v1"),
+            &none,
+            Some("chat.v1"),
+        ),
+        (
+            &named,
+            "/ray".to_owned(),
+            carried("x-early", &text),
+            &flight,
+            None,
+        ),
+        (
+            &named,
+            "/ray".to_owned(),
+            carried("x-early", "!"),
+            &none,
+            None,
+        ),
+        (
+            &named,
+            "/ray".to_owned(),
+            carried("Sec-WebSocket-Protocol", &text),
+            &flight,
+            Some(&text),
+        ),
+        (
+            &off,
+            "/ray?ed=2048".to_owned(),
+            carried("Sec-WebSocket-Protocol", &text),
+            &flight,
+            Some(&text),
+        ),
+        (
+            &off,
+            "/ray".to_owned(),
+            carried("Sec-WebSocket-Protocol", "binary, chat"),
+            &none,
+            Some("binary"),
+        ),
     ] {
         let (mut peer, accepting) = visit(settings, "127.0.0.1:1");
-        peer.write_all(get(&target, &header).as_bytes()).await.unwrap();
+        peer.write_all(get(&target, &header).as_bytes())
+            .await
+            .unwrap();
         let answer = head(&mut peer).await;
-        assert!(answer.starts_with("HTTP/1.1 101"), "{target} {header}: {answer}");
-        let protocol = answer.lines().find_map(|l| l.strip_prefix("Sec-Websocket-Protocol: "));
+        assert!(
+            answer.starts_with("HTTP/1.1 101"),
+            "{target} {header}: {answer}"
+        );
+        let protocol = answer
+            .lines()
+            .find_map(|l| l.strip_prefix("Sec-Websocket-Protocol: "));
         assert_eq!(protocol, echo);
         drop(peer);
         let mut arrival = accepting.await.unwrap().map_err(|_| ()).unwrap();
@@ -169,7 +297,10 @@ async fn early_data_is_found_in_every_form_that_the_settings_allow() {
 
 #[tokio::test]
 async fn a_trusted_proxy_names_the_client() {
-    for (peer_addr, source) in [("127.0.0.1:5", "203.0.113.9:0"), ("198.51.100.1:5", "198.51.100.1:5")] {
+    for (peer_addr, source) in [
+        ("127.0.0.1:5", "203.0.113.9:0"),
+        ("198.51.100.1:5", "198.51.100.1:5"),
+    ] {
         let (mut peer, accepting) = visit(&json!({"path": "/ray"}), peer_addr);
         let request = get("/ray", "X-Forwarded-For: 203.0.113.9, 10.0.0.1\r\n");
         peer.write_all(request.as_bytes()).await.unwrap();
@@ -192,8 +323,14 @@ async fn a_header_that_trickles_or_does_not_come_is_cut_after_four_seconds() {
             assert!(answer.is_empty());
         };
         let (end, ()) = tokio::join!(accepting, trickling);
-        let Ok(Err(Refusal::Done(text))) = end else { panic!() };
+        let Ok(Err(Refusal::Done(text))) = end else {
+            panic!()
+        };
         assert_eq!(text, "no whole HTTP request within 4 s");
-        assert!(start.elapsed() <= Duration::from_secs(7), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() <= Duration::from_secs(7),
+            "{:?}",
+            start.elapsed()
+        );
     }
 }

@@ -35,10 +35,7 @@ enum State {
 }
 
 impl Late {
-    pub(super) fn new(
-        max: usize,
-        shake: impl FnOnce(Vec<u8>) -> Shaking + Send + 'static,
-    ) -> Self {
+    pub(super) fn new(max: usize, shake: impl FnOnce(Vec<u8>) -> Shaking + Send + 'static) -> Self {
         Self(State::Waiting {
             max,
             shake: Box::new(shake),
@@ -144,9 +141,7 @@ impl Io for Late {
                 this.0 = State::Over;
                 Poll::Ready(Ok(()))
             }
-            State::Shaking(_) | State::Open(_) => {
-                ready!(this.poll_open(cx))?.poll_close(cx)
-            }
+            State::Shaking(_) | State::Open(_) => ready!(this.poll_open(cx))?.poll_close(cx),
         }
     }
 }

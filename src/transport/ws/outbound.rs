@@ -16,8 +16,8 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper::header::{
     ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, HOST, HeaderMap, HeaderName,
-    HeaderValue, LOCATION, PRAGMA, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, SERVER, UPGRADE, USER_AGENT,
+    HeaderValue, LOCATION, PRAGMA, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    SERVER, UPGRADE, USER_AGENT,
 };
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -82,7 +82,10 @@ impl Client {
         tokio::time::timeout(LIMIT, self.upgrade(link, host, early))
             .await
             .unwrap_or_else(|_| {
-                let text = format!("no answer to the WebSocket handshake in {} s", LIMIT.as_secs());
+                let text = format!(
+                    "no answer to the WebSocket handshake in {} s",
+                    LIMIT.as_secs()
+                );
                 Err(io::Error::new(io::ErrorKind::TimedOut, text))
             })
     }
@@ -113,7 +116,14 @@ impl Client {
                 response.as_mut().poll(cx)
             })
             .await
-            .map_err(broken)?
+        };
+        let response = match response {
+            Ok(response) => response,
+            Err(error) => {
+                // How the connection ended says more than that the request was not answered.
+                let end = over.and_then(Result::err);
+                return Err(broken(end.unwrap_or(error)));
+            }
         };
         self.verify(&response, &key)?;
         // The answer may be here before hyper has let go of the connection.
@@ -158,13 +168,19 @@ impl Client {
             (SEC_WEBSOCKET_KEY, key),
         ];
         for (name, value) in defaults {
-            headers.insert(name, HeaderValue::from_str(value).map_err(io::Error::other)?);
+            headers.insert(
+                name,
+                HeaderValue::from_str(value).map_err(io::Error::other)?,
+            );
         }
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());
         }
         if let Some((name, value)) = carried {
-            headers.insert(name, HeaderValue::try_from(value).map_err(io::Error::other)?);
+            headers.insert(
+                name,
+                HeaderValue::try_from(value).map_err(io::Error::other)?,
+            );
         }
         let mut request = Request::get(target)
             .body(Empty::new())
@@ -235,7 +251,7 @@ impl Client {
 /// The connection broke before there was an answer.
 fn broken(error: hyper::Error) -> io::Error {
     let source = std::error::Error::source(&error).and_then(|e| e.downcast_ref::<io::Error>());
-    if error.is_incomplete_message() {
+    if error.is_incomplete_message() || error.is_canceled() {
         let text = "the server closed the connection during the handshake, is this a TLS port?";
         io::Error::new(io::ErrorKind::ConnectionReset, text)
     } else if error.is_parse_too_large() {

@@ -44,7 +44,10 @@ async fn tokio_tungstenite_reads_and_writes_the_same_bytes() {
                     match message {
                         Message::Binary(data) => {
                             got.extend_from_slice(&data);
-                            theirs.send(Message::Ping(data.slice(..data.len().min(9)))).await.unwrap();
+                            theirs
+                                .send(Message::Ping(data.slice(..data.len().min(9))))
+                                .await
+                                .unwrap();
                             theirs.send(Message::Binary(data)).await.unwrap();
                         }
                         Message::Close(frame) => {
@@ -79,7 +82,10 @@ async fn tokio_tungstenite_reads_and_writes_the_same_bytes() {
 #[tokio::test]
 async fn a_caller_with_one_byte_of_room_is_served() {
     let (mut ours, mut theirs) = duplex(1024);
-    theirs.write_all(b"\x82\x82\x01\x02\x03\x04\x69\x6b\x89\x80\0\0\0\0\x82\x81\0\0\0\0!").await.unwrap();
+    theirs
+        .write_all(b"\x82\x82\x01\x02\x03\x04\x69\x6b\x89\x80\0\0\0\0\x82\x81\0\0\0\0!")
+        .await
+        .unwrap();
     let mut stream = WsStream::new(&mut ours, Role::Server, None);
     let mut text = Vec::new();
     for _ in 0..3 {
@@ -112,7 +118,10 @@ async fn reading_goes_on_after_our_close_frame() {
     let (mut ours, mut theirs) = duplex(1024);
     let mut stream = WsStream::new(&mut ours, Role::Client, None);
     stream.shutdown().await.unwrap();
-    theirs.write_all(b"\x82\x02hi\x88\x02\x03\xe8").await.unwrap();
+    theirs
+        .write_all(b"\x82\x02hi\x88\x02\x03\xe8")
+        .await
+        .unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     assert_eq!(text, "hi");
