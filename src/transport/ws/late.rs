@@ -20,6 +20,10 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 pub(super) struct Late(State);
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a stream is open for most of its life"
+)]
 enum State {
     /// Nothing was written; the handshake begins with at most `max` bytes.
     Waiting {
