@@ -58,9 +58,11 @@ struct Flow {
 }
 
 enum FlowState {
-    Opening(Pin<Box<dyn Future<Output = io::Result<Box<dyn Packets>>> + Send>>),
+    Opening(Opening),
     Open(Box<dyn Packets>),
 }
+
+type Opening = Pin<Box<dyn Future<Output = io::Result<Box<dyn Packets>>> + Send>>;
 
 impl Association {
     pub(super) fn new(

@@ -44,7 +44,7 @@ pub enum Accepted {
     },
     /// Several sessions inside one link (plain HTTP requests on a kept-alive connection): each
     /// arrives here when its request does, and the link ends when the sender is dropped.
-    Many(mpsc::Receiver<Accepted>),
+    Many(mpsc::Receiver<Self>),
 }
 
 /// Datagrams of one source on a UDP listener.
