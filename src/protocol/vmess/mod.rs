@@ -1,5 +1,7 @@
 //! VMess with AEAD headers.
 
+pub mod codec;
+
 use std::io;
 
 use crate::address::Destination;
