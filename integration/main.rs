@@ -1,1 +1,4 @@
 //! Tests against real programs.
+
+mod cli;
+mod loading;
