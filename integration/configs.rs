@@ -185,7 +185,7 @@ impl Vmess {
 /// V2Ray gives the other direction one second once one has ended, which a busy machine may exceed.
 fn with_policy(peer: Peer, mut config: Value) -> Value {
     if matches!(peer.or_stand_in(), Peer::V2ray434 | Peer::V2ray445) {
-        config["policy"] = json!({"levels": {"0": {"uplinkOnly": 20, "downlinkOnly": 20}}});
+        config["policy"] = json!({"levels": {"0": {"uplinkOnly": 5, "downlinkOnly": 5}}});
     }
     config
 }
