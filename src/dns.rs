@@ -21,7 +21,9 @@ pub async fn resolve(to: &Destination, strategy: Strategy) -> io::Result<Vec<Soc
         Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, to.port)]),
         Host::Domain(name) => name,
     };
-    let found = tokio::net::lookup_host((name.as_str(), to.port)).await?;
+    let found = tokio::net::lookup_host((name.as_str(), to.port))
+        .await
+        .map_err(|e| io::Error::new(e.kind(), format!("cannot resolve {name}: {}", reason(&e))))?;
     let mut addrs: Vec<SocketAddr> = Vec::new();
     for addr in found.filter(|a| strategy.allows(a.ip())) {
         if !addrs.contains(&addr) {
@@ -36,10 +38,23 @@ pub async fn resolve(to: &Destination, strategy: Strategy) -> io::Result<Vec<Soc
         };
         return Err(io::Error::new(
             io::ErrorKind::NotFound,
-            format!("`{name}` has {wanted}"),
+            format!("cannot resolve {name}: it has {wanted}"),
         ));
     }
     Ok(addrs)
+}
+
+/// The resolver's own words, without what the standard library puts in front.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text
+        .strip_prefix("failed to lookup address information: ")
+        .unwrap_or(&text);
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => "the resolver gave no reason".to_owned(),
+    }
 }
 
 impl Strategy {
@@ -49,5 +64,34 @@ impl Strategy {
             Self::UseIpv4 => ip.is_ipv4(),
             Self::UseIpv6 => ip.is_ipv6(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_ip_address_is_its_own_answer() {
+        let addrs = resolve(&"[::1]:80".parse().unwrap(), Strategy::UseIpv4).await;
+        assert_eq!(addrs.unwrap(), ["[::1]:80".parse().unwrap()]);
+    }
+
+    #[tokio::test]
+    async fn a_name_of_the_hosts_file_is_found_once_per_address() {
+        let addrs = resolve(&"localhost:80".parse().unwrap(), Strategy::UseIpv4).await;
+        assert_eq!(addrs.unwrap(), ["127.0.0.1:80".parse().unwrap()]);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_not_there_is_named() {
+        let error = resolve(&"nowhere.invalid:80".parse().unwrap(), Strategy::AsIs)
+            .await
+            .unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with("cannot resolve nowhere.invalid: "),
+            "{text}"
+        );
     }
 }

@@ -1,1 +1,82 @@
 //! What tests share: the laws every codec obeys, and one entry function per fuzz target.
+
+/// All SOCKS handshake messages, in both directions.
+pub fn socks_request(data: &[u8]) {
+    use crate::protocol::socks::codec::{Greeting, Login, Reply, Request, decode_pair};
+    use bytes::BytesMut;
+
+    fn shake<T, E>(data: &[u8], decode: impl Fn(&mut BytesMut) -> Result<Option<T>, E>) {
+        let mut buf = BytesMut::from(data);
+        if let Ok(None) = decode(&mut buf) {
+            assert_eq!(buf, data, "a decoder that wants more takes nothing");
+        }
+    }
+    shake(data, Greeting::decode);
+    shake(data, Login::decode);
+    shake(data, Request::decode_4);
+    shake(data, Reply::decode);
+    shake(data, |buf| decode_pair(buf, 0x05));
+
+    let mut buf = BytesMut::from(data);
+    let Ok(Some(request)) = Request::decode(&mut buf) else {
+        return;
+    };
+    let mut again = BytesMut::new();
+    request
+        .encode(&mut again)
+        .expect("what was read can be written");
+    assert_eq!(Request::decode(&mut again), Ok(Some(request)));
+}
+
+/// Datagrams with a SOCKS header.
+pub fn socks_udp(data: &[u8]) {
+    use crate::protocol::socks::codec::{decode_datagram, encode_datagram};
+    use bytes::BytesMut;
+
+    let Some((peer, payload)) = decode_datagram(BytesMut::from(data)) else {
+        return;
+    };
+    let mut again = BytesMut::new();
+    encode_datagram(&peer, &payload, &mut again).expect("what was read can be written");
+    assert_eq!(decode_datagram(again), Some((peer, payload)));
+}
+
+/// WebSocket frames: whatever comes and however it is split, the bytes that come out are the same, and
+/// a header that was read can be written again.
+pub fn ws_frames(data: &[u8]) {
+    use crate::transport::ws::codec::{Decoder, Header, MAX_HEADER, Role};
+
+    for peer in [Role::Client, Role::Server] {
+        let open = |size: usize| {
+            let mut decoder = Decoder::new(peer);
+            let (mut plain, mut controls) = (Vec::new(), Vec::new());
+            for piece in data.chunks(size) {
+                let mut piece = piece.to_vec();
+                let (n, result) = decoder.open(&mut piece, |c| controls.push(format!("{c:?}")));
+                assert!(n <= piece.len());
+                plain.extend_from_slice(&piece[..n]);
+                if let Err(error) = result {
+                    controls.push(error.to_string());
+                    break;
+                }
+            }
+            (plain, controls)
+        };
+        let whole = open(data.len().max(1));
+        for size in [1, 2, 3, 7, 64] {
+            assert_eq!(open(size), whole, "in pieces of {size}");
+        }
+    }
+    if let Ok(Some((header, n))) = Header::decode(data) {
+        let mut out = [0; MAX_HEADER];
+        let written = header.encode(&mut out);
+        // A length may be written longer than it needs to be.
+        assert!(written <= n);
+        assert_eq!(Header::decode(&out[..written]), Ok(Some((header, written))));
+    }
+}
+
+/// The header of the PROXY protocol: no bytes make it panic, and none past its end are asked for.
+pub fn proxy_header(data: &[u8]) {
+    crate::transport::proxy_protocol::fuzz(data);
+}

@@ -1,1 +1,104 @@
-//! The command line.
+//! The command line: `run`, `test`, `uuid`, `version`, in V2Ray 5's spelling and in V2Ray 4's.
+
+mod args;
+mod example;
+mod inputs;
+mod run;
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use uuid::Uuid;
+
+use crate::config::{self, Loaded};
+use args::{Args, Command, ConfigArgs};
+
+/// Runs what the arguments ask for; `args` begins with the program's name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(args::normalise(args)) {
+        Ok(args) => args,
+        Err(e) => {
+            // Help goes to standard output, mistakes to standard error.
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match args.command {
+        Command::Run(args) => run::run(&args),
+        Command::Test(args) => test(&args),
+        Command::Uuid { input } => uuid(input.as_deref()),
+        Command::Version => version(),
+    }
+}
+
+/// Says whether a config is good, and if not all that is wrong with it.
+fn test(args: &ConfigArgs) -> ExitCode {
+    let inputs = match inputs::find(args) {
+        Ok(inputs) if inputs.is_empty() => {
+            eprintln!("there is no config to test, give one with `-c FILE`");
+            return ExitCode::from(BAD_CONFIG);
+        }
+        Ok(inputs) => inputs,
+        Err(text) => {
+            eprintln!("{text}");
+            return ExitCode::from(BAD_CONFIG);
+        }
+    };
+    let loaded = config::load(&inputs, args.format.into());
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+    }
+    if print_errors(&loaded) {
+        return ExitCode::from(BAD_CONFIG);
+    }
+    say("Configuration OK.");
+    ExitCode::SUCCESS
+}
+
+/// A line on standard output; nobody may be reading it any more.
+fn say(text: impl Display) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// One line for each error; whether there was one.
+fn print_errors(loaded: &Loaded) -> bool {
+    for error in &loaded.errors {
+        eprintln!("{error}");
+    }
+    loaded.config.is_none()
+}
+
+/// A random UUID, or the one that a text of up to 30 bytes stands for.
+fn uuid(input: Option<&str>) -> ExitCode {
+    match input {
+        None => say(Uuid::new_v4()),
+        Some(text) if (1..=30).contains(&text.len()) => {
+            say(Uuid::new_v5(&Uuid::nil(), text.as_bytes()));
+        }
+        Some(text) => {
+            eprintln!(
+                "the text has {} bytes, expected 1 to 30: longer ones are read as UUIDs",
+                text.len()
+            );
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn version() -> ExitCode {
+    say(format_args!(
+        "mobula {} ({} {})",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    ));
+    say(env!("CARGO_PKG_DESCRIPTION"));
+    ExitCode::SUCCESS
+}
+
+/// V2Ray's exit code for a config that cannot be used.
+const BAD_CONFIG: u8 = 23;

@@ -1,4 +1,19 @@
 //! A whole config, as meant.
+//!
+//! [`load`] reads the files and merges them ([`merge`]), reads the result with the words of
+//! [`json`](crate::json) (`read`, `log`), and resolves what one part says about another (`check`).
+//! Every room reads its own settings; what is here is the top level and the frame of each inbound
+//! and outbound.
+
+mod check;
+mod global;
+mod load;
+mod log;
+mod merge;
+mod read;
+
+pub(crate) use load::plain;
+pub use load::{Format, Input, Loaded, load};
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -51,6 +66,8 @@ pub struct Inbound {
     pub ports: PortRanges,
     pub transport: transport::Inbound,
     pub protocol: protocol::Inbound,
+    /// The outbound that carries this inbound's sessions; without one, the first.
+    pub outbound: Option<usize>,
 }
 
 /// Where an inbound listens.

@@ -24,7 +24,7 @@ pub fn parse(text: &str) -> Result<Value, SyntaxError> {
         SyntaxError {
             line: e.line(),
             column: e.column(),
-            text: text.to_owned(),
+            text: text.replace("EOF while parsing", "the text ends inside"),
         }
     })
 }

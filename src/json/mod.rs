@@ -159,7 +159,7 @@ mod tests {
         let warnings: Vec<String> = report.warnings().iter().map(ToString::to_string).collect();
         assert_eq!(
             warnings,
-            ["inbounds[0].prot: unknown key, it has no effect"]
+            ["inbounds[0].prot: unknown key, it has no effect, did you mean `port`?"]
         );
     }
 

@@ -77,10 +77,12 @@ impl<'a> Object<'a> {
         self.get(key)?.object()
     }
 
-    /// Keys that V2Ray knows and that do nothing here: each that is there gets one warning.
+    /// Keys that V2Ray knows and that do nothing here: each that asks for something gets one warning.
     pub fn no_effect(&self, keys: &[&'static str]) {
         for key in keys {
-            if let Some(node) = self.get(key) {
+            if let Some(node) = self.get(key)
+                && asks_for_something(node.value)
+            {
                 node.warn("this feature is not built yet, the key has no effect");
             }
         }
@@ -95,7 +97,7 @@ impl<'a> Object<'a> {
     pub fn finish(self) {
         let known = self.known.borrow();
         for key in self.map.keys() {
-            if known.iter().any(|k| k.eq_ignore_ascii_case(key)) {
+            if known.iter().any(|k| k.eq_ignore_ascii_case(key)) || is_remark(key) {
                 continue;
             }
             let guess = did_you_mean(key, known.iter().copied());
@@ -104,5 +106,58 @@ impl<'a> Object<'a> {
                 format!("unknown key, it has no effect{guess}"),
             );
         }
+    }
+}
+
+/// Whether anything is lost when a setting is passed over: nothing is with `{}`, `false`, `0` or `""`,
+/// nor with what is switched off by `"enabled": false`.
+fn asks_for_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(on) => *on,
+        Value::Number(n) => n.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(map) => {
+            map.get("enabled") != Some(&Value::Bool(false)) && map.values().any(asks_for_something)
+        }
+    }
+}
+
+/// Keys under which people and their tools leave notes.
+fn is_remark(key: &str) -> bool {
+    const REMARKS: [&str; 7] = [
+        "comment",
+        "comments",
+        "description",
+        "note",
+        "ps",
+        "remark",
+        "remarks",
+    ];
+    key.starts_with(['_', '/', '#', '$']) || REMARKS.contains(&key.to_ascii_lowercase().as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::Report;
+    use serde_json::json;
+
+    #[test]
+    fn a_feature_that_is_switched_off_is_not_warned_about() {
+        let value = json!({
+            "stats": {}, "policy": {"levels": {"0": {}}}, "mux": {"enabled": false, "concurrency": 8},
+            "dns": {"servers": ["1.1.1.1"]}, "_tag": "x", "remarks": "mine", "//": "y"
+        });
+        let report = Report::default();
+        let object = Node::root(&value, &report).object().unwrap();
+        object.no_effect(&["stats", "policy", "mux", "dns"]);
+        object.finish();
+        let warnings: Vec<String> = report.warnings().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            warnings,
+            ["dns: this feature is not built yet, the key has no effect"]
+        );
     }
 }

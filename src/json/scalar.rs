@@ -20,6 +20,14 @@ pub fn found(value: &Value) -> String {
     }
 }
 
+/// As [`found`], but a string is called one: `"5"` is not the number it looks like.
+fn typed(value: &Value) -> String {
+    match value {
+        Value::String(_) => format!("the string {}", found(value)),
+        other => found(other),
+    }
+}
+
 /// A port: a number, a string of digits, or `env:NAME` for an environment variable that holds one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Port(pub u16);
@@ -75,7 +83,7 @@ impl Setting for bool {
     fn parse(value: &Value) -> Result<Self, String> {
         value
             .as_bool()
-            .ok_or_else(|| format!("{} is not `true` or `false`", found(value)))
+            .ok_or_else(|| format!("{} is not `true` or `false`", typed(value)))
     }
 }
 
@@ -95,7 +103,7 @@ macro_rules! unsigned {
                 value
                     .as_u64()
                     .and_then(|n| n.try_into().ok())
-                    .ok_or_else(|| format!("{} is not a whole number from 0 to {}", found(value), <$t>::MAX))
+                    .ok_or_else(|| format!("{} is not a whole number from 0 to {}", typed(value), <$t>::MAX))
             }
         }
     )*};
@@ -106,7 +114,7 @@ impl Setting for i64 {
     fn parse(value: &Value) -> Result<Self, String> {
         value
             .as_i64()
-            .ok_or_else(|| format!("{} is not a whole number", found(value)))
+            .ok_or_else(|| format!("{} is not a whole number", typed(value)))
     }
 }
 

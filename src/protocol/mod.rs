@@ -3,24 +3,31 @@
 //! A new protocol is a folder with the same doors, a variant in [`Inbound`] or [`Outbound`] and its
 //! name in `read`; the compiler points at every other place.
 
+pub mod accounts;
 pub mod blackhole;
 pub mod dokodemo;
 pub mod freedom;
 pub mod http;
+pub mod servers;
 pub mod socks;
 pub mod vmess;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-use crate::address::Destination;
+use crate::address::{Destination, Host};
 use crate::dns::Strategy;
 use crate::io::{Arrival, BindUdp, Link, Packets, Refusal};
 use crate::json::{Node, Object, did_you_mean, either};
 use crate::session::{Source, User};
+
+/// How long a peer may take over its request, V2Ray's default `handshake` of a policy level. A first
+/// flight that is not one of ours is read for as long.
+pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(60);
 
 /// What an inbound found in a link.
 pub enum Accepted {
@@ -37,7 +44,7 @@ pub enum Accepted {
     },
     /// Several sessions inside one link (plain HTTP requests on a kept-alive connection): each
     /// arrives here when its request does, and the link ends when the sender is dropped.
-    Many(mpsc::Receiver<Accepted>),
+    Many(mpsc::Receiver<Self>),
 }
 
 /// Datagrams of one source on a UDP listener.
@@ -157,6 +164,19 @@ impl Outbound {
         }
     }
 
+    /// Whether sessions go to a server of the user's, not straight to their targets.
+    pub fn has_server(&self) -> bool {
+        match self {
+            Self::Blackhole(_) | Self::Freedom(_) => false,
+            Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => true,
+        }
+    }
+
+    /// Whether the first payload can travel with the protocol's header, and is worth a short wait.
+    pub fn wants_first_payload(&self) -> bool {
+        matches!(self, Self::Vmess(_))
+    }
+
     /// How names are resolved when the hop is dialled.
     pub fn strategy(&self) -> Strategy {
         match self {
@@ -210,6 +230,14 @@ impl Outbound {
     pub fn packets_have_one_peer(&self) -> bool {
         matches!(self, Self::Vmess(_))
     }
+}
+
+/// The value of an `address` key; a mistake is reported.
+fn read_host(node: Node) -> Option<Host> {
+    let text: String = node.read()?;
+    Host::parse(&text)
+        .map_err(|e| node.error(format!("`{}` is not an address: {e}", text.escape_debug())))
+        .ok()
 }
 
 fn unknown(node: &Node, name: &str, side: &str, names: &[&str]) {

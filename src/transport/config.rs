@@ -32,32 +32,36 @@ impl Inbound {
         };
         let object = node.object()?;
         let parts = Parts::read(&object);
-        let proxy_protocol = [&parts.sockopt, &parts.tcp, &parts.ws]
+        // The transport's own settings count only where it is the transport in use, as in V2Ray.
+        let own = match parts.network {
+            Network::Tcp => &parts.tcp,
+            Network::Ws => &parts.ws,
+        };
+        let proxy_protocol = [&parts.sockopt, own]
             .into_iter()
             .flatten()
+            .filter(|node| node.value.is_object())
             .filter_map(Node::object)
             .any(|o| o.read_or("acceptProxyProtocol", false));
         if let Some(tcp) = &parts.tcp {
             tcp::check_settings(tcp);
         }
-        let inbound = Self {
-            sockopt: parts
-                .sockopt
-                .as_ref()
-                .map(tcp::SockOpt::read)
-                .unwrap_or_default(),
-            proxy_protocol,
-            tls: match parts.security {
-                Security::Tls => Some(tls::Inbound::read(&object.node, parts.tls.as_ref())?),
-                Security::None => None,
-            },
-            ws: match parts.network {
-                Network::Ws => Some(ws::Inbound::read(parts.ws.as_ref())?),
-                Network::Tcp => None,
-            },
+        let sockopt = parts.sockopt.as_ref().map(tcp::SockOpt::read);
+        let tls = match parts.security {
+            Security::Tls => tls::Inbound::read(&object.node, parts.tls.as_ref()).map(Some),
+            Security::None => Some(None),
+        };
+        let ws = match parts.network {
+            Network::Ws => ws::Inbound::read(parts.ws.as_ref()).map(Some),
+            Network::Tcp => Some(None),
         };
         object.finish();
-        Some(inbound)
+        Some(Self {
+            sockopt: sockopt.unwrap_or_default(),
+            proxy_protocol,
+            tls: tls?,
+            ws: ws?,
+        })
     }
 }
 
@@ -76,26 +80,22 @@ impl Outbound {
         if let Some(tcp) = &parts.tcp {
             tcp::check_settings(tcp);
         }
-        let outbound = Self {
-            sockopt: parts
-                .sockopt
-                .as_ref()
-                .map(tcp::SockOpt::read)
-                .unwrap_or_default(),
-            tls: match parts.security {
-                Security::Tls => Some(tls::Outbound::read(
-                    parts.tls.as_ref(),
-                    parts.network == Network::Ws,
-                )?),
-                Security::None => None,
-            },
-            ws: match parts.network {
-                Network::Ws => Some(ws::Outbound::read(parts.ws.as_ref())?),
-                Network::Tcp => None,
-            },
+        let sockopt = parts.sockopt.as_ref().map(tcp::SockOpt::read);
+        let over_ws = parts.network == Network::Ws;
+        let tls = match parts.security {
+            Security::Tls => tls::Outbound::read(parts.tls.as_ref(), over_ws).map(Some),
+            Security::None => Some(None),
+        };
+        let ws = match parts.network {
+            Network::Ws => ws::Outbound::read(parts.ws.as_ref()).map(Some),
+            Network::Tcp => Some(None),
         };
         object.finish();
-        Some(outbound)
+        Some(Self {
+            sockopt: sockopt.unwrap_or_default(),
+            tls: tls?,
+            ws: ws?,
+        })
     }
 }
 
@@ -115,16 +115,7 @@ impl<'a> Parts<'a> {
         let network = network
             .and_then(|n| read_network(&n))
             .unwrap_or(Network::Tcp);
-        let security = object.get("security").and_then(|s| {
-            one_of(
-                &s,
-                &[
-                    ("none", Security::None),
-                    ("", Security::None),
-                    ("tls", Security::Tls),
-                ],
-            )
-        });
+        let security = object.get("security").and_then(|n| read_security(&n));
         let v5 = object.get("transportSettings");
         let parts = Self {
             network,
@@ -149,6 +140,21 @@ impl<'a> Parts<'a> {
             "realitySettings",
         ]);
         parts
+    }
+}
+
+fn read_security(node: &Node) -> Option<Security> {
+    const BUILT: [(&str, Security); 2] = [("none", Security::None), ("tls", Security::Tls)];
+    let text: String = node.read()?;
+    match text.to_ascii_lowercase().as_str() {
+        "xtls" | "reality" | "utls" => {
+            node.error(format!(
+                "the security `{text}` is not built, expected `none` or `tls`"
+            ));
+            None
+        }
+        "" => Some(Security::None),
+        _ => one_of(node, &BUILT),
     }
 }
 

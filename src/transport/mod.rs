@@ -6,6 +6,7 @@
 //! out of another outbound (`proxySettings`).
 
 mod config;
+mod linger;
 pub mod proxy_protocol;
 pub mod tcp;
 pub mod tls;

@@ -1,8 +1,201 @@
 //! PROXY protocol v1 and v2, as a server reads it (`acceptProxyProtocol`).
+//!
+//! ```text
+//! v1: PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n             at most 107 bytes
+//! v2: 0d0a0d0a000d0a515549540a | 0x2 command | family, protocol | length 2 | addresses | TLVs
+//! ```
+//!
+//! From the specification of HAProxy. The header's end is found here and exactly that much is read,
+//! so that what follows stays in the socket; the proxy-protocol crate reads what it says. A
+//! connection that does not begin with a whole header is closed without an answer.
 
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use proxy_protocol::{ProxyHeader, version1, version2};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::linger::linger;
 use crate::io::{Arrival, Refusal};
+use crate::session::Source;
+
+/// For the whole header.
+const LIMIT: Duration = Duration::from_secs(4);
+
+/// The longest line of v1, with its end.
+const MAX_V1: usize = 107;
+
+/// Addresses and TLVs of v2: some proxies put a certificate's names there.
+const MAX_V2: usize = 4 * 1024;
+
+const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+
+/// Signature, version and command, family, length.
+const V2_FRONT: usize = 16;
+
+/// Source and destination that a header names; `None` for a proxy's own connection (health checks).
+type Addresses = Option<(Source, Source)>;
+
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum HeaderError {
+    #[error("does not begin with a PROXY header, which `acceptProxyProtocol` asks for")]
+    Missing,
+    #[error("a PROXY line has more than {MAX_V1} bytes")]
+    LongLine,
+    #[error("a PROXY header of {0} bytes, at most {MAX_V2} are read")]
+    LongHeader(usize),
+    #[error("a broken PROXY header: {0}")]
+    Broken(String),
+}
 
 /// Takes the PROXY header off the front of a connection and the addresses from it.
-pub async fn accept(_arrival: Arrival) -> Result<Arrival, Refusal> {
-    todo!()
+pub async fn accept(mut arrival: Arrival) -> Result<Arrival, Refusal> {
+    let header = tokio::time::timeout(LIMIT, read(&mut arrival.link)).await;
+    let reason = match header {
+        Ok(Ok(Ok(None))) => return Ok(arrival),
+        Ok(Ok(Ok(Some((source, local))))) => {
+            arrival.source = source;
+            arrival.local = local;
+            return Ok(arrival);
+        }
+        Ok(Ok(Err(error))) => error.to_string(),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "closed before the end of a PROXY header".to_owned()
+        }
+        Ok(Err(error)) => format!("while reading a PROXY header: {error}"),
+        Err(_) => format!("no PROXY header within {} s", LIMIT.as_secs()),
+    };
+    linger(arrival.link).await;
+    Err(Refusal::Done(reason))
 }
+
+/// Reads as far as the header is sure to go, until it is whole.
+async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Result<Addresses, HeaderError>> {
+    let mut header = Vec::with_capacity(V2_FRONT);
+    loop {
+        let missing = match missing(&header) {
+            Ok(0) => return Ok(parse(&header)),
+            Ok(missing) => missing,
+            Err(error) => return Ok(Err(error)),
+        };
+        let at = header.len();
+        header.resize(at + missing, 0);
+        match from.read(&mut header[at..]).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => header.truncate(at + n),
+        }
+    }
+}
+
+/// How many bytes the header that begins with `bytes` still has at least; 0 when it is whole.
+fn missing(bytes: &[u8]) -> Result<usize, HeaderError> {
+    const LINE: &[u8] = b"PROXY ";
+    let begins_like = |front: &[u8]| {
+        let n = bytes.len().min(front.len());
+        bytes[..n] == front[..n]
+    };
+    if begins_like(LINE) {
+        let end = match bytes {
+            [.., b'\r', b'\n'] => return Ok(0),
+            [.., b'\r'] => 1,
+            _ => 2,
+        };
+        // The shortest header of all is `PROXY UNKNOWN\r\n`.
+        let left = b"PROXY UNKNOWN\r\n"
+            .len()
+            .saturating_sub(bytes.len())
+            .max(end);
+        if bytes.len() + left > MAX_V1 {
+            return Err(HeaderError::LongLine);
+        }
+        return Ok(if bytes.is_empty() { LINE.len() } else { left });
+    }
+    if !begins_like(&SIGNATURE) {
+        return Err(HeaderError::Missing);
+    }
+    let Some(front) = bytes.first_chunk::<V2_FRONT>() else {
+        return Ok(V2_FRONT - bytes.len());
+    };
+    let len = usize::from(u16::from_be_bytes([front[14], front[15]]));
+    if len > MAX_V2 {
+        return Err(HeaderError::LongHeader(len));
+    }
+    Ok((V2_FRONT + len).saturating_sub(bytes.len()))
+}
+
+/// Reads a whole header.
+fn parse(header: &[u8]) -> Result<Addresses, HeaderError> {
+    if header.starts_with(b"PROXY") {
+        check_line(header)?;
+    } else if let [.., 0x20, _, _, _] = header[..V2_FRONT.min(header.len())] {
+        // LOCAL: the rest of the header says nothing, whatever its family is.
+        return Ok(None);
+    }
+    let parsed = proxy_protocol::parse(&mut &header[..])
+        .map_err(|error| HeaderError::Broken(error.to_string()))?;
+    let pair = |source: SocketAddr, local: SocketAddr| Some((source.into(), local.into()));
+    Ok(match parsed {
+        ProxyHeader::Version1 { addresses, .. } => match addresses {
+            version1::ProxyAddresses::Unknown => None,
+            version1::ProxyAddresses::Ipv4 {
+                source,
+                destination,
+            } => pair(source.into(), destination.into()),
+            version1::ProxyAddresses::Ipv6 {
+                source,
+                destination,
+            } => pair(source.into(), destination.into()),
+        },
+        ProxyHeader::Version2 { addresses, .. } => match addresses {
+            version2::ProxyAddresses::Unspec => None,
+            version2::ProxyAddresses::Unix { .. } => Some((Source::Unix, Source::Unix)),
+            version2::ProxyAddresses::Ipv4 {
+                source,
+                destination,
+            } => pair(source.into(), destination.into()),
+            version2::ProxyAddresses::Ipv6 {
+                source,
+                destination,
+            } => pair(source.into(), destination.into()),
+        },
+        other => return Err(HeaderError::Broken(format!("{other:?} is unknown"))),
+    })
+}
+
+/// The crate counts bytes of a v1 line without looking whether they are there, and panics when they
+/// are not; it also takes any byte for a space. So a line's shape is checked first.
+fn check_line(line: &[u8]) -> Result<(), HeaderError> {
+    let text = line
+        .strip_suffix(b"\r\n")
+        .and_then(|t| str::from_utf8(t).ok());
+    let fields: Vec<&str> = text.unwrap_or_default().split(' ').collect();
+    match fields[..] {
+        ["PROXY", "UNKNOWN", ..] => Ok(()),
+        ["PROXY", "TCP4" | "TCP6", _, _, _, _] => Ok(()),
+        _ => {
+            let text = "expected `PROXY TCP4|TCP6|UNKNOWN source destination port port`";
+            Err(HeaderError::Broken(text.to_owned()))
+        }
+    }
+}
+
+/// Any bytes, as a fuzzer throws them: no panic, and nothing past the header is asked for.
+pub(crate) fn fuzz(data: &[u8]) {
+    let mut at = 0;
+    loop {
+        match missing(&data[..at]) {
+            Ok(0) => {
+                let _ = parse(&data[..at]);
+                return;
+            }
+            Ok(more) if at + more <= data.len() => at += more,
+            _ => return,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "proxy_protocol_tests.rs"]
+mod tests;

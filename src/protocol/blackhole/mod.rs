@@ -1,22 +1,134 @@
 //! blackhole: nothing goes anywhere.
+//!
+//! What is sent is swallowed. With `response: {type: "http"}` a stream is answered as V2Ray answers,
+//! so that a browser shows an error at once; with `none` it just ends.
 
-use crate::io::{Link, Packets};
-use crate::json::Object;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-pub struct Outbound {}
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::io::{Io, Link, Packet, Packets};
+use crate::json::{Object, one_of};
+
+pub struct Outbound {
+    response: &'static [u8],
+}
+
+/// V2Ray's own bytes, bare line feeds and all.
+const FORBIDDEN: &[u8] = b"HTTP/1.1 403 Forbidden\nConnection: close\nCache-Control: max-age=3600, public\nContent-Length: 0\n\n\n";
 
 impl Outbound {
-    pub fn read(_settings: &Object) -> Option<Self> {
-        todo!()
+    pub fn read(settings: &Object) -> Option<Self> {
+        let mut answer: &'static [u8] = b"";
+        if let Some(response) = settings.object("response") {
+            let words: [(&str, &'static [u8]); 2] = [("none", b""), ("http", FORBIDDEN)];
+            if let Some(known) = response.get("type").and_then(|node| one_of(&node, &words)) {
+                answer = known;
+            }
+            response.finish();
+        }
+        Some(Self { response: answer })
     }
 
     /// A link that answers as `response` says, and ends.
     pub fn link(&self) -> Link {
-        todo!()
+        Link::other(Hole(self.response))
     }
 
     /// Datagrams that vanish.
     pub fn packets(&self) -> Box<dyn Packets> {
-        todo!()
+        Box::new(Void)
+    }
+}
+
+/// What is left to answer.
+struct Hole(&'static [u8]);
+
+impl AsyncRead for Hole {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let (now, later) = self.0.split_at(self.0.len().min(buf.remaining()));
+        buf.put_slice(now);
+        self.0 = later;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Hole {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Io for Hole {}
+
+/// Swallows datagrams until its owner has had enough of the silence.
+struct Void;
+
+impl Packets for Void {
+    fn poll_recv(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<Option<Packet>>> {
+        Poll::Pending
+    }
+
+    fn poll_send(&mut self, _cx: &mut Context<'_>, _packet: &Packet) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::{Node, Report};
+    use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn the_answer_is_v2rays_and_then_the_end() {
+        let answers = [
+            (json!({}), &b""[..]),
+            (json!({"response": {"type": "none"}}), b""),
+            (json!({"response": {"type": "http"}}), FORBIDDEN),
+        ];
+        for (settings, expected) in answers {
+            let mut link = read(&settings).unwrap().link();
+            link.write_all(&[0; 100_000]).await.unwrap();
+            let mut answer = Vec::new();
+            link.read_to_end(&mut answer).await.unwrap();
+            assert_eq!(answer, expected);
+        }
+    }
+
+    #[test]
+    fn an_unknown_response_is_a_mistake() {
+        assert_eq!(
+            read(&json!({"response": {"type": "htp"}})).err().unwrap(),
+            "response.type: `htp` is unknown, expected `none` or `http`, did you mean `http`?"
+        );
+    }
+
+    fn read(value: &Value) -> Result<Outbound, String> {
+        let report = Report::default();
+        let outbound = Outbound::read(&Node::root(value, &report).object().unwrap());
+        match report.errors().first() {
+            Some(problem) => Err(problem.to_string()),
+            None => Ok(outbound.unwrap()),
+        }
     }
 }

@@ -1,32 +1,40 @@
 //! dokodemo-door: every connection goes to one fixed place.
 
+mod config;
+mod datagrams;
+
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
+use crate::address::Destination;
 use crate::io::{Arrival, Refusal};
-use crate::json::Object;
 use crate::protocol::{Accepted, Datagrams};
 
-pub struct Inbound {}
+pub struct Inbound {
+    to: Destination,
+    tcp: bool,
+    udp: bool,
+}
 
 impl Inbound {
-    pub fn read(_settings: &Object) -> Option<Self> {
-        todo!()
-    }
-
     pub fn takes_streams(&self) -> bool {
-        todo!()
+        self.tcp
     }
 
     pub fn takes_datagrams(&self) -> bool {
-        todo!()
+        self.udp
     }
 
-    pub async fn accept(&self, _arrival: Arrival) -> Result<Accepted, Refusal> {
-        todo!()
+    pub async fn accept(&self, arrival: Arrival) -> Result<Accepted, Refusal> {
+        Ok(Accepted::Stream {
+            user: None,
+            to: self.to.clone(),
+            link: arrival.link,
+        })
     }
 
-    pub fn datagrams(&self, _socket: UdpSocket) -> mpsc::Receiver<Datagrams> {
-        todo!()
+    /// Sorts the datagrams of `socket` by their source, for as long as the receiver lives.
+    pub fn datagrams(&self, socket: UdpSocket) -> mpsc::Receiver<Datagrams> {
+        datagrams::sort(socket, self.to.clone())
     }
 }

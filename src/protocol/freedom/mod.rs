@@ -1,28 +1,50 @@
 //! freedom: straight to the target.
 
-use crate::address::Destination;
+mod config;
+mod packets;
+
+use crate::address::{Destination, Host};
 use crate::dns::Strategy;
 use crate::io::{BindUdp, Packets};
-use crate::json::Object;
 
-pub struct Outbound {}
+pub struct Outbound {
+    strategy: Strategy,
+    redirect: Redirect,
+}
+
+/// `redirect`: the parts of every target that are replaced. V2Ray reads `:port` as "same host" and
+/// port 0 as "same port".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Redirect {
+    host: Option<Host>,
+    port: Option<u16>,
+}
 
 impl Outbound {
-    pub fn read(_settings: &Object) -> Option<Self> {
-        todo!()
-    }
-
     /// Where a session to `to` really goes (`redirect`).
-    pub fn target(&self, _to: &Destination) -> Destination {
-        todo!()
+    pub fn target(&self, to: &Destination) -> Destination {
+        self.redirect.apply(to)
     }
 
     pub fn strategy(&self) -> Strategy {
-        todo!()
+        self.strategy
     }
 
     /// Datagrams to anyone.
-    pub fn packets(&self, _bind: BindUdp) -> Box<dyn Packets> {
-        todo!()
+    pub fn packets(&self, bind: BindUdp) -> Box<dyn Packets> {
+        Box::new(packets::Sockets::new(
+            bind,
+            self.strategy,
+            self.redirect.clone(),
+        ))
+    }
+}
+
+impl Redirect {
+    fn apply(&self, to: &Destination) -> Destination {
+        Destination {
+            host: self.host.as_ref().unwrap_or(&to.host).clone(),
+            port: self.port.unwrap_or(to.port),
+        }
     }
 }

@@ -1,37 +1,12 @@
-//! HTTP proxy: CONNECT and plain requests.
+//! HTTP proxy: CONNECT and plain requests (RFC 9110, section 7.6; RFC 9112, section 3.2).
 
-use std::io;
+mod config;
+mod head;
+mod inbound;
+mod outbound;
+mod plain;
+#[cfg(test)]
+mod tests;
 
-use crate::address::Destination;
-use crate::io::{Arrival, Link, Refusal};
-use crate::json::Object;
-use crate::protocol::{Accepted, Hop};
-
-pub struct Inbound {}
-
-impl Inbound {
-    pub fn read(_settings: &Object) -> Option<Self> {
-        todo!()
-    }
-
-    pub async fn accept(&self, _arrival: Arrival) -> Result<Accepted, Refusal> {
-        todo!()
-    }
-}
-
-pub struct Outbound {}
-
-impl Outbound {
-    pub fn read(_settings: &Object) -> Option<Self> {
-        todo!()
-    }
-
-    pub fn hop(&self) -> Hop {
-        todo!()
-    }
-
-    /// A stream to `to` through the server at the other end of `link`.
-    pub async fn dress(&self, _link: Link, _to: &Destination, _account: usize) -> io::Result<Link> {
-        todo!()
-    }
-}
+pub use inbound::Inbound;
+pub use outbound::Outbound;

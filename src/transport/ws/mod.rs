@@ -1,35 +1,25 @@
-//! WebSocket transport.
+//! WebSocket transport (`network: "ws"`, RFC 6455).
+//!
+//! ```text
+//! GET /ray HTTP/1.1 … Upgrade: websocket   ──▶
+//!                                          ◀──   101 Switching Protocols
+//! frames, each a piece of the tunnel's bytes ◀─▶
+//! ```
+//!
+//! hyper does the HTTP of the handshake on both sides and gives the link back with what it had read
+//! beyond it; [`stream`] takes over from there. Early data (the first bytes of the tunnel inside the
+//! request) is in [`early_data`], the addresses of clients behind a proxy in [`forwarded`].
 
-use std::io;
+pub mod codec;
+mod config;
+mod early_data;
+mod forwarded;
+mod heart;
+mod inbound;
+mod late;
+mod outbound;
+mod pages;
+mod stream;
 
-use crate::address::Destination;
-use crate::io::{Arrival, Link, Refusal};
-use crate::json::Node;
-
-/// The server side.
-pub struct Inbound {}
-
-/// The client side.
-pub struct Outbound {}
-
-impl Inbound {
-    pub fn read(_settings: Option<&Node>) -> Option<Self> {
-        todo!()
-    }
-
-    /// Answers the HTTP requests of one connection up to the upgrade.
-    pub async fn accept(&self, _arrival: Arrival) -> Result<Arrival, Refusal> {
-        todo!()
-    }
-}
-
-impl Outbound {
-    pub fn read(_settings: Option<&Node>) -> Option<Self> {
-        todo!()
-    }
-
-    /// The client's handshake with `server` (delayed to the first write with early data).
-    pub async fn dress(&self, _link: Link, _server: &Destination, _tls: bool) -> io::Result<Link> {
-        todo!()
-    }
-}
+pub use config::{Inbound, Outbound};
+pub use stream::WsStream;

@@ -1,0 +1,135 @@
+//! `testdata/configs`: what must load, and what must not, with the exact words.
+//!
+//! Beside each `bad/NAME.json` stands `bad/NAME.txt`: the lines that `mobula test` prints, without
+//! its warnings. `WRITE_EXPECTED=1 cargo test --test integration loading` writes these files anew, to
+//! be read before they are committed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+#[test]
+fn every_good_config_is_good() {
+    let files = json_files("good");
+    assert!(files.len() >= 25, "there are {} good configs", files.len());
+    let mut wrong = String::new();
+    for file in files {
+        let output = tested(&file);
+        if output.status.code() != Some(0) || output.stdout != b"Configuration OK.\n" {
+            let said = String::from_utf8_lossy(&output.stderr);
+            wrong.push_str(&format!("{}:\n{said}\n", file.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn every_bad_config_is_refused_in_these_words() {
+    let files = json_files("bad");
+    assert!(files.len() >= 60, "there are {} bad configs", files.len());
+    let mut wrong = String::new();
+    for file in files {
+        let output = tested(&file);
+        let said: String = String::from_utf8_lossy(&output.stderr)
+            .lines()
+            .filter(|line| !line.starts_with("warning: "))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let expected_file = file.with_extension("txt");
+        if std::env::var_os("WRITE_EXPECTED").is_some() {
+            fs::write(&expected_file, &said).unwrap();
+        }
+        let expected = fs::read_to_string(&expected_file).unwrap_or_default();
+        if output.status.code() != Some(23) || said.is_empty() || said != expected {
+            let code = output.status;
+            wrong.push_str(&format!(
+                "{} ({code}):\n{said}expected:\n{expected}\n",
+                file.display()
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Files are named as seen from their folder, so that messages do not depend on where the project is.
+fn tested(file: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mobula"))
+        .arg("test")
+        .arg("-c")
+        .arg(file.file_name().unwrap())
+        .current_dir(file.parent().unwrap())
+        .env("MOBULA_TEST_PORT", "8443")
+        .output()
+        .unwrap()
+}
+
+fn json_files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata/configs")
+        .join(folder);
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "json"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_key_that_is_read_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_to_string(root.join("docs/config.md")).unwrap();
+    let mut missing = Vec::new();
+    for file in config_sources(&root.join("src")) {
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for key in keys(code) {
+            let name = docs.contains(&format!("`{key}`")) || docs.contains(&format!("{key}: "));
+            let listed = docs.contains(&format!(", {key}")) || docs.contains(&format!("{{{key}"));
+            if !name && !listed {
+                missing.push(format!("{}: {key}", file.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not in docs/config.md: {missing:#?}");
+}
+
+/// What stands in quotes behind the words that read one key.
+fn keys(code: &str) -> Vec<&str> {
+    let mut keys = Vec::new();
+    for word in READERS {
+        for (at, _) in code.match_indices(word) {
+            let rest = code[at + word.len()..].trim_start();
+            let list = rest.strip_prefix("&[").and_then(|r| r.split(']').next());
+            let text = list.unwrap_or_else(|| rest.split([',', ')']).next().unwrap_or_default());
+            if text.trim_start().starts_with('"') {
+                keys.extend(text.split('"').skip(1).step_by(2));
+            }
+        }
+    }
+    keys
+}
+
+const READERS: [&str; 7] = [
+    ".read(",
+    ".read_or(",
+    ".get(",
+    ".require(",
+    ".first(",
+    ".array(",
+    ".object(",
+];
+
+fn config_sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(config_sources(&path));
+        } else if path.ends_with("config.rs") || path.parent().is_some_and(|p| p.ends_with("config")) {
+            found.push(path);
+        }
+    }
+    found
+}

@@ -1,0 +1,59 @@
+//! Binding what an inbound asks for.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use tokio::net::UdpSocket;
+
+use super::StartError;
+use crate::config::{Inbound, Listen};
+use crate::transport::tcp;
+
+/// One bound socket.
+pub(super) enum Place {
+    Streams(tcp::Listener),
+    Datagrams(UdpSocket),
+}
+
+impl Place {
+    /// The address, where the place has one.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Streams(listener) => listener.local_addr(),
+            Self::Datagrams(socket) => socket.local_addr().ok(),
+        }
+    }
+}
+
+/// Binds every port, or the unix socket, of an inbound.
+pub(super) fn bind_all(inbound: &Inbound) -> Result<Vec<Place>, StartError> {
+    let sockopt = &inbound.transport.sockopt;
+    let fail = |place: &dyn fmt::Display, e| StartError::new(inbound, place, e);
+    let ip = match &inbound.listen {
+        Listen::Ip(ip) => *ip,
+        Listen::Unix(path) => {
+            let listener = tcp::listen_unix(path).map_err(|e| fail(&path.display(), e))?;
+            return Ok(vec![Place::Streams(listener)]);
+        }
+        Listen::Abstract(name) => {
+            let shown = format!("@{}", String::from_utf8_lossy(name));
+            let listener = tcp::listen_abstract(name).map_err(|e| fail(&shown, e))?;
+            return Ok(vec![Place::Streams(listener)]);
+        }
+    };
+    let mut places = Vec::new();
+    for port in inbound.ports.0.iter().flat_map(|range| range.iter()) {
+        let mut address = SocketAddr::new(ip, port);
+        if inbound.protocol.takes_streams() {
+            let listener = tcp::listen(address, sockopt).map_err(|e| fail(&address, e))?;
+            // With port 0 the system has chosen one; the datagrams get the same.
+            address = listener.local_addr().unwrap_or(address);
+            places.push(Place::Streams(listener));
+        }
+        if inbound.protocol.takes_datagrams() {
+            let socket = tcp::udp_listen(address, sockopt).map_err(|e| fail(&address, e))?;
+            places.push(Place::Datagrams(socket));
+        }
+    }
+    Ok(places)
+}

@@ -1,0 +1,125 @@
+//! From an accepted connection to a session, and what becomes of those that are none.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::ready;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{debug, info, warn};
+
+use super::listen::Place;
+use crate::config::Inbound;
+use crate::dispatch::Dispatcher;
+use crate::io::{Link, Refusal, scratch};
+use crate::log;
+use crate::protocol::HANDSHAKE_LIMIT;
+use crate::session::Source;
+use crate::transport::tcp;
+
+/// Pause after an error of `accept` that may pass, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves one listening socket until it is dropped.
+pub(super) async fn serve(inbound: Arc<Inbound>, place: Place, dispatcher: Arc<Dispatcher>) {
+    let shown = place
+        .address()
+        .map(|a| a.to_string())
+        .unwrap_or_else(|| "a unix socket".to_owned());
+    info!("{} listens on {shown}", inbound.path);
+    match place {
+        Place::Streams(listener) => streams(&inbound, &listener, &dispatcher).await,
+        Place::Datagrams(socket) => {
+            let Some(mut sources) = inbound.protocol.datagrams(socket) else {
+                return;
+            };
+            while let Some(datagrams) = sources.recv().await {
+                let outbound = inbound.outbound.unwrap_or_default();
+                let session = dispatcher.session(datagrams.source, None, outbound);
+                dispatcher.packets(session, datagrams.packets);
+            }
+        }
+    }
+}
+
+async fn streams(inbound: &Arc<Inbound>, listener: &tcp::Listener, dispatcher: &Arc<Dispatcher>) {
+    let mut complained: Option<Instant> = None;
+    loop {
+        match listener.accept().await {
+            Ok((link, source, local)) => {
+                let (inbound, dispatcher) = (inbound.clone(), dispatcher.clone());
+                tokio::spawn(connection(inbound, dispatcher, link, source, local));
+            }
+            Err(e) => {
+                // Once in a while is enough: the next attempt is a moment away.
+                if complained.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
+                    complained = Some(Instant::now());
+                    warn!("{}: cannot accept a connection: {e}", inbound.path);
+                }
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(
+    inbound: Arc<Inbound>,
+    dispatcher: Arc<Dispatcher>,
+    link: Link,
+    source: Source,
+    local: Source,
+) {
+    let arrival = match inbound.transport.accept(link, source, local).await {
+        Ok(arrival) => arrival,
+        Err(refusal) => return refuse(&inbound, source, refusal, Instant::now()).await,
+    };
+    let source = arrival.source;
+    let since = Instant::now();
+    match inbound.protocol.accept(arrival).await {
+        Ok(accepted) => {
+            let outbound = inbound.outbound.unwrap_or_default();
+            dispatcher.carry(source, outbound, accepted).await;
+        }
+        Err(refusal) => refuse(&inbound, source, refusal, since).await,
+    }
+}
+
+/// Writes down why nothing was accepted; a peer that must not learn it is read until it goes, or
+/// until the time is up that an unfinished first flight would have had.
+async fn refuse(inbound: &Inbound, source: Source, refusal: Refusal, since: Instant) {
+    let link = match refusal {
+        Refusal::Done(reason) if reason.is_empty() => {
+            debug!(%source, inbound = inbound.path, "left without a request");
+            return;
+        }
+        Refusal::Done(reason) => {
+            log::rejected(source, &reason);
+            return;
+        }
+        Refusal::Silent(reason, link) => {
+            log::rejected(source, &reason);
+            link
+        }
+    };
+    // However the drain ends, it ends in the same way: the link is dropped.
+    let _ = timeout_at(since + HANDSHAKE_LIMIT, drain(link)).await;
+}
+
+/// Reads and forgets until the peer has gone.
+async fn drain(mut link: Link) -> io::Result<()> {
+    while read_and_forget(&mut link).await? > 0 {}
+    Ok(())
+}
+
+async fn read_and_forget(link: &mut Link) -> io::Result<usize> {
+    poll_fn(|cx| {
+        let mut scratch = scratch::take();
+        let mut buf = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(&mut *link).poll_read(cx, &mut buf))?;
+        Ok(buf.filled().len()).into()
+    })
+    .await
+}

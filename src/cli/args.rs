@@ -1,0 +1,165 @@
+//! Arguments, as clap knows them, and V2Ray's spellings turned into those.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::config;
+
+/// A V2Ray-compatible proxy: VMess over WebSocket, server and client.
+#[derive(Debug, Parser)]
+#[command(name = "mobula", version, arg_required_else_help = true)]
+#[command(
+    after_help = "V2Ray's spellings work as well: `mobula -config FILE`, `mobula -test -config FILE`."
+)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a config; without one, ./config.json, else an example that needs nothing
+    Run(ConfigArgs),
+    /// Say whether a config is good, and what is wrong with it
+    Test(ConfigArgs),
+    /// Print a new UUID
+    Uuid {
+        /// Print the UUID that this text stands for, the same each time
+        #[arg(short, long, value_name = "TEXT")]
+        input: Option<String>,
+    },
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Default, ClapArgs)]
+pub(super) struct ConfigArgs {
+    /// A config file, or `stdin:`; several are merged, later ones win
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub(super) config: Vec<PathBuf>,
+    /// A directory whose *.json files are read in the order of their names
+    #[arg(short = 'd', long, value_name = "DIR")]
+    pub(super) confdir: Vec<PathBuf>,
+    /// How several files are merged: as V2Ray 4 does (json) or as V2Ray 5 does (jsonv5)
+    #[arg(long, value_enum, default_value_t = Format::Json, ignore_case = true)]
+    pub(super) format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    #[default]
+    #[value(aliases = ["jsonv4", "auto"])]
+    Json,
+    Jsonv5,
+}
+
+impl From<Format> for config::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Json => Self::V4,
+            Format::Jsonv5 => Self::V5,
+        }
+    }
+}
+
+/// Go's flags have one dash or two, and V2Ray 4 has no subcommands: `-test -config FILE`.
+pub(super) fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    for arg in args.iter_mut().skip(1) {
+        let dashes = arg.to_str().and_then(|text| text.strip_prefix('-'));
+        let name = dashes.map(|flag| flag.split_once('=').map_or(flag, |(name, _)| name));
+        if name.is_some_and(|name| LONG.contains(&name)) {
+            let mut two = OsString::from("-");
+            two.push(&*arg);
+            *arg = two;
+        }
+    }
+    let begins_with_flag = args
+        .get(1)
+        .and_then(|arg| arg.to_str())
+        .is_some_and(|arg| arg.starts_with('-'));
+    if begins_with_flag {
+        let mut test = false;
+        let mut version = false;
+        let mut help = false;
+        args.retain(|arg| match arg.to_str() {
+            Some("--test" | "--test=true") => {
+                test = true;
+                false
+            }
+            Some("--test=false") => false,
+            Some("--version" | "-V") => {
+                version = true;
+                false
+            }
+            Some("--help" | "-h") => {
+                help = true;
+                true
+            }
+            _ => true,
+        });
+        let command = match (help, version, test) {
+            (true, _, _) => None,
+            (_, true, _) => {
+                args.truncate(1);
+                Some("version")
+            }
+            (_, _, true) => Some("test"),
+            _ => Some("run"),
+        };
+        if let Some(command) = command {
+            args.insert(1, command.into());
+        }
+    }
+    args
+}
+
+const LONG: [&str; 6] = ["config", "confdir", "format", "help", "test", "version"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn v2ray_4_needs_no_subcommand() {
+        assert_eq!(of("-config a.json"), "run --config a.json");
+        assert_eq!(of("-test -config=a.json"), "test --config=a.json");
+        assert_eq!(of("-c a.json -test"), "test -c a.json");
+        assert_eq!(of("-version"), "version");
+        assert_eq!(of("--test --config a.json"), "test --config a.json");
+    }
+
+    #[test]
+    fn v2ray_5_writes_one_dash_behind_the_subcommand() {
+        assert_eq!(
+            of("run -config a.json -confdir d -format jsonv5 -c b.json"),
+            "run --config a.json --confdir d --format jsonv5 -c b.json"
+        );
+        assert_eq!(of("uuid -i text"), "uuid -i text");
+        assert_eq!(of("run"), "run");
+    }
+
+    #[test]
+    fn what_is_normalised_is_understood() {
+        let args = Args::try_parse_from(normalise(words("-test -c a -config b -format jsonv5")));
+        let Command::Test(args) = args.unwrap().command else {
+            panic!("expected `test`");
+        };
+        assert_eq!(args.config, [PathBuf::from("a"), PathBuf::from("b")]);
+        assert_eq!(args.format, Format::Jsonv5);
+        assert!(Args::try_parse_from(normalise(words("run -format toml"))).is_err());
+    }
+
+    fn of(text: &str) -> String {
+        let args = normalise(words(text));
+        let words: Vec<&str> = args.iter().skip(1).filter_map(|a| a.to_str()).collect();
+        words.join(" ")
+    }
+
+    fn words(text: &str) -> Vec<OsString> {
+        let words = text.split(' ').map(OsString::from);
+        std::iter::once("mobula".into()).chain(words).collect()
+    }
+}

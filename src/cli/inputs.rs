@@ -1,0 +1,108 @@
+//! Which files make the config, where the arguments leave it open.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Input, plain};
+
+use super::args::ConfigArgs;
+
+/// The files named by `-c` and found in `-confdir`; else `./config.json`; else what the environment
+/// names. Nothing when there is none of these.
+pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Input>, String> {
+    let mut inputs: Vec<Input> = args.config.iter().map(|path| named(path)).collect();
+    if inputs.iter().filter(|i| **i == Input::Stdin).count() > 1 {
+        return Err("`stdin:` is given more than once, it can be read only once".to_owned());
+    }
+    for dir in &args.confdir {
+        inputs.extend(in_dir(dir)?);
+    }
+    if !inputs.is_empty() {
+        return Ok(inputs);
+    }
+    if !args.confdir.is_empty() {
+        let dir = args.confdir[0].display();
+        return Err(format!(
+            "{dir}: there is no `*.json` file in this directory"
+        ));
+    }
+    let here = Path::new("config.json");
+    if here.exists() {
+        return Ok(vec![Input::File(here.to_owned())]);
+    }
+    if let Some(path) = location("v2ray.location.config", "V2RAY_LOCATION_CONFIG") {
+        // V2Ray means a directory that holds `config.json`.
+        let file = if path.is_dir() {
+            path.join("config.json")
+        } else {
+            path
+        };
+        return Ok(vec![Input::File(file)]);
+    }
+    match location("v2ray.location.confdir", "V2RAY_LOCATION_CONFDIR") {
+        Some(dir) => in_dir(&dir),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn named(path: &Path) -> Input {
+    match path.to_str() {
+        Some("stdin:" | "-") => Input::Stdin,
+        _ => Input::File(path.to_owned()),
+    }
+}
+
+/// The `*.json` files of a directory, in the order of their names.
+fn in_dir(dir: &Path) -> Result<Vec<Input>, String> {
+    let fail = |e: std::io::Error| format!("{}: {}", dir.display(), plain(&e));
+    let mut files: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(dir).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        let json = path
+            .extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("json") || e.eq_ignore_ascii_case("jsonc"));
+        if json && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files.into_iter().map(Input::File).collect())
+}
+
+fn location(dotted: &str, shouted: &str) -> Option<PathBuf> {
+    let value = env::var_os(dotted).or_else(|| env::var_os(shouted))?;
+    (!value.is_empty()).then(|| value.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_gives_its_json_files_in_order_behind_the_named_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["20.json", "10.json", "notes.txt"] {
+            fs::write(dir.path().join(name), "{}").unwrap();
+        }
+        let args = ConfigArgs {
+            config: vec!["stdin:".into()],
+            confdir: vec![dir.path().to_owned()],
+            ..ConfigArgs::default()
+        };
+        let file = |name: &str| Input::File(dir.path().join(name));
+        assert_eq!(
+            find(&args).unwrap(),
+            [Input::Stdin, file("10.json"), file("20.json")]
+        );
+    }
+
+    #[test]
+    fn standard_input_can_be_read_once() {
+        let args = ConfigArgs {
+            config: vec!["stdin:".into(), "stdin:".into()],
+            ..ConfigArgs::default()
+        };
+        assert!(find(&args).is_err());
+    }
+}

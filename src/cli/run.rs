@@ -1,0 +1,130 @@
+//! `mobula run`: the service, from its config to its end by a signal.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use super::args::ConfigArgs;
+use super::example::Example;
+use super::{BAD_CONFIG, inputs, print_errors, say};
+use crate::app::App;
+use crate::config::{self, Config};
+use crate::log;
+
+pub(super) fn run(args: &ConfigArgs) -> ExitCode {
+    let inputs = match inputs::find(args) {
+        Ok(inputs) => inputs,
+        Err(text) => {
+            eprintln!("{text}");
+            return ExitCode::from(BAD_CONFIG);
+        }
+    };
+    if inputs.is_empty() {
+        return example();
+    }
+    let loaded = config::load(&inputs, args.format.into());
+    if print_errors(&loaded) {
+        return ExitCode::from(BAD_CONFIG);
+    }
+    match loaded.config {
+        Some(config) => serve(config, &loaded.warnings, || {}),
+        None => ExitCode::from(BAD_CONFIG),
+    }
+}
+
+/// The embedded config.
+fn example() -> ExitCode {
+    let example = Example::new();
+    let loaded = example.load();
+    if print_errors(&loaded) {
+        return ExitCode::from(BAD_CONFIG);
+    }
+    match loaded.config {
+        Some(config) => serve(config, &loaded.warnings, || say(example)),
+        None => ExitCode::from(BAD_CONFIG),
+    }
+}
+
+/// Starts, waits for a signal, and stops; `started` is called when all is listened on.
+fn serve(config: Config, warnings: &[String], started: impl FnOnce()) -> ExitCode {
+    if let Err(text) = log::start(&config.log) {
+        return fail(&text);
+    }
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    let runtime = match Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return fail(&format!("cannot start threads: {e}")),
+    };
+    let code = runtime.block_on(until_signal(config, started));
+    leave(runtime);
+    code
+}
+
+async fn until_signal(config: Config, started: impl FnOnce()) -> ExitCode {
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(e) => return fail(&format!("cannot listen for signals: {e}")),
+    };
+    let app = match App::start(config).await {
+        Ok(app) => app,
+        Err(e) => return fail(&e.to_string()),
+    };
+    started();
+    signals.end().await;
+    info!("stopping, tunnels have {} s to finish", GRACE.as_secs());
+    tokio::select! {
+        () = app.stop(GRACE) => {}
+        () = signals.end() => {}
+    }
+    ExitCode::SUCCESS
+}
+
+/// Whatever still runs ends with the process.
+fn leave(runtime: Runtime) {
+    runtime.shutdown_background();
+    log::flush();
+}
+
+fn fail(text: &str) -> ExitCode {
+    log::flush();
+    eprintln!("{text}");
+    ExitCode::from(CANNOT_START)
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    reopen: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            reopen: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// Waits for SIGINT or SIGTERM; SIGUSR1 opens the log files anew meanwhile.
+    async fn end(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.reopen.recv() => log::reopen(),
+            }
+        }
+    }
+}
+
+/// How long tunnels may take to finish.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// V2Ray's exit code when it cannot start (-1).
+const CANNOT_START: u8 = 255;

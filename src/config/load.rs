@@ -1,0 +1,206 @@
+//! From files to a [`Config`], or to all that is wrong with them.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use serde_json::{Map, Value};
+
+use super::merge::{Merged, Origins};
+use super::{Config, global, read};
+use crate::json::{self, Node, Report, found};
+
+/// One place that a config comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    File(PathBuf),
+    Stdin,
+    /// A config that is part of the program.
+    Text {
+        name: String,
+        text: String,
+    },
+}
+
+/// How several files become one. What a single file may say is the same in both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    #[default]
+    V4,
+    V5,
+}
+
+/// What came out of reading: the config unless there are errors, and lines for the user.
+#[derive(Default)]
+pub struct Loaded {
+    pub config: Option<Config>,
+    pub errors: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+/// Reads `inputs` in their order. Nothing stops at the first mistake.
+pub fn load(inputs: &[Input], format: Format) -> Loaded {
+    let mut loaded = Loaded::default();
+    let mut merged = Merged::default();
+    for input in inputs {
+        match read_object(input) {
+            Ok(map) if format == Format::V4 => merged.overlay(&input.name(), map),
+            Ok(map) => merged.join(map),
+            Err(text) => loaded.errors.push(text),
+        }
+    }
+    if !loaded.errors.is_empty() {
+        return loaded;
+    }
+    merged.finish(format);
+    global::spread(&mut merged.value);
+    loaded.warnings = merged.warnings;
+    let several = inputs.len() > 1;
+    let origins = if several {
+        merged.origins
+    } else {
+        Origins::default()
+    };
+    let report = Report::default();
+    let value = Value::Object(merged.value);
+    if let Some(root) = Node::root(&value, &report).object() {
+        loaded.config = read::config(root, &origins);
+    }
+    let lines = |problems: Vec<json::Problem>| -> Vec<String> {
+        let line = |p: json::Problem| format!("{}: {}", origins.name(&p.path.to_string()), p.text);
+        problems.into_iter().map(line).collect()
+    };
+    loaded.warnings.extend(lines(report.warnings()));
+    loaded.errors = lines(report.errors());
+    if report.has_errors() {
+        loaded.config = None;
+    }
+    loaded
+}
+
+impl Input {
+    fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Stdin => "stdin".to_owned(),
+            Self::Text { name, .. } => name.clone(),
+        }
+    }
+
+    fn bytes(&self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::File(path) => read_file(path),
+            Self::Stdin => {
+                let mut bytes = Vec::new();
+                io::stdin().lock().read_to_end(&mut bytes)?;
+                Ok(bytes)
+            }
+            Self::Text { text, .. } => Ok(text.clone().into_bytes()),
+        }
+    }
+}
+
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    if path.is_dir() {
+        return Err(io::Error::other(
+            "this is a directory, expected a file (`-confdir` takes a directory)",
+        ));
+    }
+    fs::read(path)
+}
+
+/// The one object that a file holds; an error names the file and the place in it.
+fn read_object(input: &Input) -> Result<Map<String, Value>, String> {
+    let name = input.name();
+    let bytes = input
+        .bytes()
+        .map_err(|e| format!("{name}: {}", plain(&e)))?;
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let before = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
+        format!("{name}: line {line}: this is not UTF-8 text")
+    })?;
+    if text.trim().is_empty() {
+        return Err(format!("{name}: this is empty, expected a JSON object"));
+    }
+    match json::parse(&text).map_err(|e| format!("{name}: {e}"))? {
+        Value::Object(map) => Ok(map),
+        other => Err(format!(
+            "{name}: {} stands at the top, expected an object",
+            found(&other)
+        )),
+    }
+}
+
+/// A message of the system without Rust's ` (os error 2)`, in lower case.
+pub(crate) fn plain(e: &io::Error) -> String {
+    let text = e.to_string();
+    let text = text
+        .split_once(" (os error")
+        .map_or(&*text, |(head, _)| head);
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_syntax_error_names_file_line_and_column() {
+        let errors = load(&[text("c.json", "{\n  // x\n  \"log\" {} }")], Format::V4).errors;
+        assert_eq!(errors, ["c.json: line 3, column 9: expected `:`"]);
+    }
+
+    #[test]
+    fn what_is_not_an_object_is_no_config() {
+        let one = |t: &str| load(&[text("c.json", t)], Format::V4).errors;
+        assert_eq!(
+            one("[]"),
+            ["c.json: an array stands at the top, expected an object"]
+        );
+        assert_eq!(
+            one(" \n"),
+            ["c.json: this is empty, expected a JSON object"]
+        );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let missing = Input::File("no/such.json".into());
+        assert_eq!(
+            load(&[missing], Format::V4).errors,
+            ["no/such.json: no such file or directory"]
+        );
+        let errors = load(&[Input::File("src".into())], Format::V4).errors;
+        assert_eq!(
+            errors,
+            ["src: this is a directory, expected a file (`-confdir` takes a directory)"]
+        );
+    }
+
+    #[test]
+    fn with_several_files_a_message_names_the_file_and_counts_as_it_does() {
+        let inputs = [
+            text("a.json", r#"{"outbounds": [{"protocol": "x"}]}"#),
+            text(
+                "b.json",
+                r#"{"outbounds": [{"tag": "b", "protocol": "y"}], "log": 5}"#,
+            ),
+        ];
+        let errors = load(&inputs, Format::V4).errors;
+        assert_eq!(errors[0], "b.json: log: the number 5 is not an object");
+        assert!(errors[1].starts_with("b.json: outbounds[0].protocol: "));
+        assert!(errors[2].starts_with("a.json: outbounds[0].protocol: "));
+    }
+
+    fn text(name: &str, text: &str) -> Input {
+        Input::Text {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+}

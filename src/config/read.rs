@@ -1,0 +1,293 @@
+//! The top level, and the frame of each inbound and outbound.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value};
+
+use super::merge::Origins;
+use super::{Config, Inbound, Listen, Outbound, check, log};
+use crate::address::Host;
+use crate::json::{Node, Object, PortRanges, Report};
+use crate::{protocol, transport};
+
+/// Reads a merged config. Whether it may run is in the report; `None` says that it may not.
+pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
+    let log = log::read(&root);
+    let old_port = root.get("port");
+    let mut inbounds = Vec::new();
+    let nodes = elements(&root, ["inbound", "inboundDetour", "inbounds"]);
+    for (i, node) in nodes.iter().enumerate() {
+        let port = old_port.as_ref().filter(|_| i == 0);
+        inbounds.push((node, node.object().and_then(|o| inbound(o, port))));
+    }
+    let mut outbounds = Vec::new();
+    let nodes = elements(&root, ["outbound", "outboundDetour", "outbounds"]);
+    for node in &nodes {
+        outbounds.push((node, node.object().and_then(|o| outbound(o))));
+    }
+    unbuilt(&root);
+    let whole = !root.node.report().has_errors();
+    if inbounds.is_empty() && whole {
+        root.node
+            .warn("there is no inbound, nothing is listened on");
+    }
+    if outbounds.is_empty() {
+        root.node
+            .warn("there is no outbound, sessions go straight to their targets (V2Ray drops them)");
+    }
+    root.finish();
+    check::inbounds(&inbounds);
+    let through = check::outbounds(&nodes);
+
+    let name = |node: &Node| origins.name(&node.path.to_string());
+    let inbounds = inbounds.into_iter().map(|(node, inbound)| {
+        let path = name(node);
+        inbound.map(|inbound| Inbound { path, ..inbound })
+    });
+    let outbounds = outbounds
+        .into_iter()
+        .zip(through)
+        .map(|((node, outbound), through)| {
+            let path = name(node);
+            outbound.map(|outbound| Outbound {
+                path,
+                through,
+                ..outbound
+            })
+        });
+    let mut config = Config {
+        log,
+        inbounds: inbounds.collect::<Option<_>>()?,
+        outbounds: outbounds.collect::<Option<_>>()?,
+    };
+    if config.outbounds.is_empty() {
+        config.outbounds.push(direct()?);
+    }
+    Some(config)
+}
+
+/// All inbounds or outbounds: the old single one, the old further ones, today's array.
+fn elements<'a>(root: &Object<'a>, [one, more, all]: [&'static str; 3]) -> Vec<Node<'a>> {
+    let mut nodes: Vec<Node> = root.get(one).into_iter().collect();
+    nodes.extend(root.array(more));
+    nodes.extend(root.array(all));
+    nodes
+}
+
+fn inbound(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
+    let listen = match object.get("listen") {
+        Some(node) => listen(&node),
+        // V2Ray, and so our transport, takes it for every address of either family.
+        None => Some(Listen::Ip(Ipv4Addr::UNSPECIFIED.into())),
+    };
+    let port = object.get("port").or_else(|| old_port.cloned());
+    let ports = match (&listen, port) {
+        (Some(Listen::Unix(_) | Listen::Abstract(_)), _) => Some(PortRanges(Vec::new())),
+        (_, Some(node)) => node.read(),
+        (_, None) => {
+            object
+                .node
+                .error("`port` is missing, an inbound on an IP address needs one");
+            None
+        }
+    };
+    let protocol = protocol(&object, protocol::Inbound::read);
+    let transport = transport::Inbound::read(object.get("streamSettings").as_ref());
+    switched(
+        &object,
+        "sniffing",
+        &[
+            "destOverride",
+            "metadataOnly",
+            "domainsExcluded",
+            "routeOnly",
+        ],
+    );
+    if let Some(allocate) = object.get("allocate")
+        && allocate.value.get("strategy").and_then(Value::as_str) != Some("always")
+    {
+        allocate.warn("ports are always opened all at once, the key has no effect");
+    }
+    object.no_effect(&["domainOverride"]);
+    let tag = tag(&object);
+    object.finish();
+    Some(Inbound {
+        path: String::new(),
+        tag,
+        listen: listen?,
+        ports: ports?,
+        transport: transport?,
+        protocol: protocol?,
+        outbound: None,
+    })
+}
+
+fn outbound(object: Object) -> Option<Outbound> {
+    let protocol = protocol(&object, protocol::Outbound::read);
+    let mut transport = transport::Outbound::read(object.get("streamSettings").as_ref());
+    if let Some(node) = object.get("sendThrough")
+        && let Some(ip) = send_through(&node)
+        && let Some(transport) = &mut transport
+    {
+        transport.sockopt.send_through = Some(ip);
+    }
+    if let Some(proxy) = object.object("proxySettings") {
+        // Without `transportLayer`, V2Ray leaves out the transport's own layers.
+        let _: bool = proxy.read_or("transportLayer", false);
+        proxy.silent(&["tag"]);
+        proxy.finish();
+    }
+    switched(
+        &object,
+        "mux",
+        &[
+            "concurrency",
+            "xudpConcurrency",
+            "xudpProxyUDP443",
+            "packetEncoding",
+        ],
+    );
+    object.no_effect(&["domainStrategy"]);
+    let tag = tag(&object);
+    object.finish();
+    Some(Outbound {
+        path: String::new(),
+        tag,
+        transport: transport?,
+        protocol: protocol?,
+        through: None,
+    })
+}
+
+/// `protocol` and its `settings`, which may be left out.
+fn protocol<T>(object: &Object, read: fn(&Node, &Object) -> Option<T>) -> Option<T> {
+    static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
+    let name = object.require_node("protocol");
+    let settings = object.get("settings").unwrap_or_else(|| {
+        let path = object.node.path.key("settings");
+        Node::at(path, &EMPTY, object.node.report())
+    });
+    let (name, settings) = (name?, settings.object()?);
+    let protocol = read(&name, &settings);
+    // When the protocol is unknown, none of its settings can be known.
+    if protocol.is_some() {
+        settings.finish();
+    }
+    protocol
+}
+
+/// An empty tag is none.
+fn tag(object: &Object) -> Option<String> {
+    object.read("tag").filter(|tag: &String| !tag.is_empty())
+}
+
+/// `{"enabled": true, …}` of something that is not built.
+fn switched(object: &Object, key: &'static str, others: &[&'static str]) {
+    let Some(feature) = object.object(key) else {
+        return;
+    };
+    if feature.read_or("enabled", false) {
+        feature
+            .node
+            .warn("this feature is not built yet, the key has no effect");
+    }
+    feature.silent(others);
+    feature.finish();
+}
+
+fn listen(node: &Node) -> Option<Listen> {
+    let text: String = node.read()?;
+    if let Some(name) = text.strip_prefix('@') {
+        if name.is_empty() {
+            node.error("`@` has no name behind it, expected `@name`");
+            return None;
+        }
+        return Some(Listen::Abstract(name.as_bytes().to_vec()));
+    }
+    if text.starts_with('/') {
+        let path = Path::new(&text);
+        // The kernel's `sun_path` has 108 bytes, with the zero at the end.
+        if path.as_os_str().as_bytes().len() > 107 {
+            node.error("the path of a unix socket has at most 107 bytes");
+            return None;
+        }
+        return Some(Listen::Unix(path.to_owned()));
+    }
+    match Host::parse(&text) {
+        Ok(Host::Ip(ip)) => Some(Listen::Ip(ip)),
+        Ok(Host::Domain(name)) if name.eq_ignore_ascii_case("localhost") => {
+            Some(Listen::Ip(Ipv4Addr::LOCALHOST.into()))
+        }
+        _ => {
+            node.error(format!(
+                "`{}` is not an IP address, a unix socket's path beginning with `/` or an `@name`",
+                text.escape_debug()
+            ));
+            None
+        }
+    }
+}
+
+fn send_through(node: &Node) -> Option<IpAddr> {
+    let text: String = node.read()?;
+    match Host::parse(&text) {
+        Ok(Host::Ip(ip)) => Some(ip),
+        _ => {
+            node.error(format!("`{}` is not an IP address", text.escape_debug()));
+            None
+        }
+    }
+}
+
+/// The top-level keys of V2Ray 4 and 5 that nothing is built for.
+fn unbuilt(root: &Object) {
+    for key in ["routing", "router"] {
+        let Some(node) = root.get(key) else {
+            continue;
+        };
+        let rules = ["rules", "rule", "balancers", "balancingRule"];
+        let some = |list: &&str| {
+            let list = node.value.get(list).and_then(Value::as_array);
+            list.is_some_and(|l| !l.is_empty())
+        };
+        if rules.iter().any(some) {
+            node.warn("routing is not built yet, the first outbound carries everything");
+        }
+    }
+    root.no_effect(&[
+        "api",
+        "browserForwarder",
+        "burstObservatory",
+        "dns",
+        "extension",
+        "fakedns",
+        "multiObservatory",
+        "observatory",
+        "policy",
+        "reverse",
+        "services",
+        "stats",
+    ]);
+    if let Some(transport) = root.object("transport") {
+        // These two were copied to where they count.
+        transport.silent(&["tcpSettings", "wsSettings"]);
+        transport.no_effect(&[
+            "dsSettings",
+            "grpcSettings",
+            "gunSettings",
+            "httpSettings",
+            "kcpSettings",
+            "quicSettings",
+        ]);
+        transport.finish();
+    }
+}
+
+/// What carries sessions when there is no outbound.
+fn direct() -> Option<Outbound> {
+    let value = serde_json::json!({"protocol": "freedom"});
+    outbound(Node::root(&value, &Report::default()).object()?)
+}

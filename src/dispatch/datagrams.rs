@@ -1,0 +1,273 @@
+//! The datagrams of one source, spread over the flows that carry them.
+//!
+//! An outbound either sends to anyone (freedom, SOCKS: one flow) or to one destination each (VMess: a
+//! flow for every destination). All flows of a source live in one task; it ends when the inbound ends
+//! or nothing has moved for [`IDLE_LIMIT`].
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep};
+use tracing::debug;
+
+use super::{Dispatcher, Session};
+use crate::address::{Destination, Network};
+use crate::io::{Packet, Packets};
+
+/// A flow, or a whole association, that carried nothing for this long is forgotten.
+const IDLE_LIMIT: Duration = Duration::from_secs(300);
+
+/// How often idle flows are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// Flows of one source; a further destination takes the place of the one that was silent longest.
+const MAX_FLOWS: usize = 256;
+
+/// Datagrams that wait for a flow to open or to take them; UDP may lose what comes beyond.
+const MAX_WAITING: usize = 64;
+
+/// Destinations of one source that are remembered as already in the access log.
+const MAX_NOTED: usize = 1024;
+
+/// Datagrams of one direction before other tasks get their turn.
+const PACKETS_A_TURN: usize = 64;
+
+pub(super) struct Association {
+    dispatcher: Arc<Dispatcher>,
+    session: Session,
+    inbound: Box<dyn Packets>,
+    /// Keyed by destination, or all under `None` when one flow carries everything.
+    flows: HashMap<Option<Destination>, Flow>,
+    noted: HashSet<Destination>,
+    /// An answer that the inbound has not taken yet.
+    stuck: Option<Packet>,
+    one_peer: bool,
+    active: Instant,
+    sweep: Pin<Box<Sleep>>,
+}
+
+struct Flow {
+    state: FlowState,
+    waiting: VecDeque<Packet>,
+    active: Instant,
+}
+
+enum FlowState {
+    Opening(Opening),
+    Open(Box<dyn Packets>),
+}
+
+type Opening = Pin<Box<dyn Future<Output = io::Result<Box<dyn Packets>>> + Send>>;
+
+impl Association {
+    pub(super) fn new(
+        dispatcher: Arc<Dispatcher>,
+        session: Session,
+        inbound: Box<dyn Packets>,
+    ) -> Self {
+        Self {
+            one_peer: dispatcher.packets_have_one_peer(session.outbound),
+            dispatcher,
+            session,
+            inbound,
+            flows: HashMap::new(),
+            noted: HashSet::new(),
+            stuck: None,
+            active: Instant::now(),
+            sweep: Box::pin(sleep(SWEEP_EVERY)),
+        }
+    }
+
+    /// From the inbound into the flows; ready when the inbound has ended.
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..PACKETS_A_TURN {
+            match ready!(self.inbound.poll_recv(cx)) {
+                Ok(Some(packet)) => self.send(packet),
+                Ok(None) => return Poll::Ready(()),
+                Err(e) => {
+                    debug!(id = self.session.id, "datagrams ended: {e}");
+                    return Poll::Ready(());
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn send(&mut self, packet: Packet) {
+        self.active = Instant::now();
+        if self.noted.len() >= MAX_NOTED {
+            self.noted.clear();
+        }
+        if !self.noted.contains(&packet.peer) {
+            self.noted.insert(packet.peer.clone());
+            self.dispatcher
+                .note(&self.session, Network::Udp, &packet.peer);
+        }
+        let key = self.one_peer.then(|| packet.peer.clone());
+        if !self.flows.contains_key(&key) {
+            self.make_room();
+            let flow = Flow::open(&self.dispatcher, self.session.outbound, packet.peer.clone());
+            self.flows.insert(key.clone(), flow);
+        }
+        if let Some(flow) = self.flows.get_mut(&key) {
+            flow.active = self.active;
+            if flow.waiting.len() < MAX_WAITING {
+                flow.waiting.push_back(packet);
+            }
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.flows.len() < MAX_FLOWS {
+            return;
+        }
+        let oldest = self.flows.iter().min_by_key(|(_, flow)| flow.active);
+        if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+            self.flows.remove(&key);
+        }
+    }
+
+    /// Moves what waits into the flows, and answers out of them; ready when the inbound has ended.
+    fn poll_flows(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut over = Vec::new();
+        let Ok(mut blocked) = self.poll_stuck(cx) else {
+            return Poll::Ready(());
+        };
+        for (key, flow) in &mut self.flows {
+            if let Err(e) = flow.poll_send(cx) {
+                let to = key
+                    .as_ref()
+                    .or_else(|| flow.waiting.front().map(|p| &p.peer));
+                if let Some(to) = to {
+                    self.dispatcher.complain(&self.session, to, &e);
+                }
+                over.push(key.clone());
+                continue;
+            }
+            for turn in 0.. {
+                if blocked {
+                    break;
+                }
+                if turn == PACKETS_A_TURN {
+                    cx.waker().wake_by_ref();
+                    break;
+                }
+                match flow.poll_recv(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(Ok(Some(packet))) => {
+                        self.active = Instant::now();
+                        flow.active = self.active;
+                        match self.inbound.poll_send(cx, &packet) {
+                            Poll::Ready(Ok(())) => {}
+                            Poll::Ready(Err(_)) => return Poll::Ready(()),
+                            Poll::Pending => {
+                                self.stuck = Some(packet);
+                                blocked = true;
+                            }
+                        }
+                    }
+                    Poll::Ready(ended) => {
+                        if let Err(e) = ended {
+                            debug!(id = self.session.id, "a flow of datagrams ended: {e}");
+                        }
+                        over.push(key.clone());
+                        break;
+                    }
+                }
+            }
+        }
+        for key in over {
+            self.flows.remove(&key);
+        }
+        Poll::Pending
+    }
+
+    /// Gives the inbound what it did not take before; `true` while it still does not. An error means
+    /// that the inbound has ended.
+    fn poll_stuck(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let Some(packet) = &self.stuck else {
+            return Ok(false);
+        };
+        match self.inbound.poll_send(cx, packet) {
+            Poll::Pending => Ok(true),
+            Poll::Ready(Ok(())) => {
+                self.stuck = None;
+                Ok(false)
+            }
+            Poll::Ready(Err(e)) => Err(e),
+        }
+    }
+
+    /// Forgets idle flows; ready when the whole association is idle.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.sweep.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if now.duration_since(self.active) >= IDLE_LIMIT {
+                return Poll::Ready(());
+            }
+            self.flows
+                .retain(|_, flow| now.duration_since(flow.active) < IDLE_LIMIT);
+            self.sweep.as_mut().reset(now + SWEEP_EVERY);
+        }
+        Poll::Pending
+    }
+}
+
+impl Future for Association {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if this.poll_up(cx).is_ready()
+            || this.poll_flows(cx).is_ready()
+            || this.poll_idle(cx).is_ready()
+        {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+impl Flow {
+    fn open(dispatcher: &Arc<Dispatcher>, outbound: usize, to: Destination) -> Self {
+        let dispatcher = dispatcher.clone();
+        let opening = async move { dispatcher.open_packets(outbound, &to).await };
+        Self {
+            state: FlowState::Opening(Box::pin(opening)),
+            waiting: VecDeque::new(),
+            active: Instant::now(),
+        }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if let FlowState::Opening(opening) = &mut self.state {
+            match opening.as_mut().poll(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(opened) => self.state = FlowState::Open(opened?),
+            }
+        }
+        if let FlowState::Open(packets) = &mut self.state {
+            while let Some(packet) = self.waiting.front() {
+                match packets.poll_send(cx, packet) {
+                    Poll::Pending => break,
+                    Poll::Ready(sent) => sent?,
+                }
+                self.waiting.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Packet>>> {
+        match &mut self.state {
+            FlowState::Opening(_) => Poll::Pending,
+            FlowState::Open(packets) => packets.poll_recv(cx),
+        }
+    }
+}

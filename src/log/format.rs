@@ -1,0 +1,67 @@
+//! The error log's lines, and the time in front of every line.
+
+use std::fmt::{self, Write};
+
+use jiff::Zoned;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+use super::WRITER;
+
+/// Local time as V2Ray writes it: `2026/11/21 03:34:24`.
+pub(super) fn now() -> impl fmt::Display {
+    Zoned::now().strftime("%Y/%m/%d %H:%M:%S").to_string()
+}
+
+/// Turns events into lines: `[Level] message key=value`.
+pub(super) struct Lines;
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let Some(writer) = WRITER.get().filter(|w| w.has_error()) else {
+            return;
+        };
+        // What the libraries have to say is for those who debug them.
+        let ours = event
+            .metadata()
+            .target()
+            .starts_with(env!("CARGO_PKG_NAME"));
+        if !ours && *event.metadata().level() > Level::WARN {
+            return;
+        }
+        let level = match *event.metadata().level() {
+            Level::ERROR => "Error",
+            Level::WARN => "Warning",
+            Level::INFO => "Info",
+            _ => "Debug",
+        };
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        writer.error(format!(
+            "{} [{level}] {}{}",
+            now(),
+            fields.message,
+            fields.rest
+        ));
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    rest: String,
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = format!("{value:?}");
+        text.retain(|c| !c.is_control());
+        let _ = if field.name() == "message" {
+            self.message.write_str(&text)
+        } else {
+            write!(self.rest, " {}={text}", field.name())
+        };
+    }
+}

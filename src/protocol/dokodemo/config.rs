@@ -1,0 +1,129 @@
+//! `settings` of a `dokodemo-door` inbound.
+
+use super::Inbound;
+use crate::address::Destination;
+use crate::json::{Object, Port, StringList, did_you_mean, either};
+use crate::protocol::read_host;
+
+impl Inbound {
+    pub fn read(settings: &Object) -> Option<Self> {
+        let follow = settings.get("followRedirect");
+        let address = settings.get("address");
+        if let Some(node) = follow
+            && node.read::<bool>() == Some(true)
+        {
+            let text = "a transparent proxy is not built yet";
+            match &address {
+                None => node.error(format!("{text}, and there is no `address` to go to")),
+                Some(_) => node.warn(format!("{text}, all goes to `address`")),
+            }
+        } else if address.is_none() {
+            settings.node.error("`address` is missing");
+        }
+        let host = address.and_then(read_host);
+        let port = match settings.get("port") {
+            Some(node) => node.read().map(|Port(port)| port),
+            None => Some(0),
+        };
+        if port == Some(0) {
+            // V2Ray's API inbound is written without a port, so this cannot be an error.
+            let text = "there is no `port` to go to, connections will fail";
+            settings.node.warn(text);
+        }
+        let (tcp, udp) = networks(settings);
+        // Levels and the old `timeout` change nothing that can be seen from outside.
+        settings.silent(&["timeout", "userLevel"]);
+        Some(Self {
+            to: Destination::new(host?, port?),
+            tcp,
+            udp,
+        })
+    }
+}
+
+/// Whether TCP and UDP are listened for; V2Ray's default is TCP alone.
+fn networks(settings: &Object) -> (bool, bool) {
+    let Some(node) = settings.first(&["network", "networks"]) else {
+        return (true, false);
+    };
+    let Some(StringList(names)) = node.read() else {
+        return (true, false);
+    };
+    let (mut tcp, mut udp) = (false, false);
+    for name in &names {
+        match name.to_ascii_lowercase().as_str() {
+            "tcp" => tcp = true,
+            "udp" => udp = true,
+            _ => node.error(format!(
+                "`{}` is unknown, expected {}{}",
+                name.escape_debug(),
+                either(&["tcp", "udp", "tcp,udp"]),
+                did_you_mean(name, ["tcp", "udp"].into_iter())
+            )),
+        }
+    }
+    if names.is_empty() {
+        node.error("no network is named, expected `tcp`, `udp` or `tcp,udp`");
+    }
+    (tcp, udp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::{Node, Report};
+    use serde_json::{Value, json};
+
+    #[test]
+    fn networks_are_a_list_or_one_string() {
+        for (network, expected) in [
+            (json!(null), (true, false)),
+            (json!("udp"), (false, true)),
+            (json!("TCP, udp"), (true, true)),
+            (json!(["udp", "tcp"]), (true, true)),
+        ] {
+            let settings = json!({"address": "::1", "port": 53, "network": network});
+            let (inbound, said) = read(&settings);
+            let inbound = inbound.unwrap();
+            assert_eq!(
+                (inbound.takes_streams(), inbound.takes_datagrams()),
+                expected
+            );
+            assert!(said.is_empty(), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_said() {
+        for (settings, text) in [
+            (json!({"port": 1}), "config: `address` is missing"),
+            (
+                json!({"address": "a", "port": 1, "network": "tpc"}),
+                "network: `tpc` is unknown, expected `tcp`, `udp` or `tcp,udp`, did you mean `tcp`?",
+            ),
+            (
+                json!({"followRedirect": true, "port": 1}),
+                "followRedirect: a transparent proxy is not built yet, and there is no `address` to go to",
+            ),
+            (
+                json!({"followRedirect": true, "address": "a", "port": 1}),
+                "followRedirect: a transparent proxy is not built yet, all goes to `address`",
+            ),
+            (
+                json!({"address": "127.0.0.1"}),
+                "config: there is no `port` to go to, connections will fail",
+            ),
+        ] {
+            assert_eq!(read(&settings).1, [text]);
+        }
+    }
+
+    fn read(value: &Value) -> (Option<Inbound>, Vec<String>) {
+        let report = Report::default();
+        let settings = Node::root(value, &report).object().unwrap();
+        let inbound = Inbound::read(&settings);
+        settings.finish();
+        let problems = [report.errors(), report.warnings()].concat();
+        (inbound, problems.iter().map(ToString::to_string).collect())
+    }
+}

@@ -1,0 +1,135 @@
+//! `settings` of a `freedom` outbound.
+
+use super::{Outbound, Redirect};
+use crate::address::Host;
+use crate::dns::Strategy;
+use crate::json::{Node, Object, did_you_mean, either, found};
+
+impl Outbound {
+    pub fn read(settings: &Object) -> Option<Self> {
+        let strategy = settings.get("domainStrategy").and_then(|n| strategy(&n));
+        let redirect = settings.get("redirect").and_then(|n| redirect(&n));
+        // Levels and the old `timeout` change nothing that can be seen from outside.
+        settings.silent(&["timeout", "userLevel"]);
+        settings.no_effect(&["fragment", "noise", "noises", "proxyProtocol"]);
+        Some(Self {
+            strategy: strategy.unwrap_or_default(),
+            redirect: redirect.unwrap_or_default(),
+        })
+    }
+}
+
+/// V2Ray's words, in V2Ray 4's spelling (`UseIPv4`) or V2Ray 5's (`USE_IP4`).
+fn strategy(node: &Node) -> Option<Strategy> {
+    const NAMES: [&str; 4] = ["AsIs", "UseIP", "UseIPv4", "UseIPv6"];
+    let text: String = node.read()?;
+    Some(match text.to_ascii_lowercase().replace('_', "").as_str() {
+        "asis" | "" => Strategy::AsIs,
+        "useip" => Strategy::UseIp,
+        "useipv4" | "useip4" => Strategy::UseIpv4,
+        "useipv6" | "useip6" => Strategy::UseIpv6,
+        _ => {
+            node.error(format!(
+                "`{}` is unknown, expected {}{}",
+                text.escape_debug(),
+                either(&NAMES),
+                did_you_mean(&text, NAMES.into_iter())
+            ));
+            return None;
+        }
+    })
+}
+
+fn redirect(node: &Node) -> Option<Redirect> {
+    let text: String = node.read()?;
+    if text.is_empty() {
+        return None;
+    }
+    let parsed = parse(&text);
+    if parsed.is_none() {
+        node.error(format!(
+            "{} is not a target, expected `host:port`, `:port` or `[IPv6]:port`",
+            found(node.value)
+        ));
+    }
+    parsed
+}
+
+fn parse(text: &str) -> Option<Redirect> {
+    let (host, port) = text.rsplit_once(':')?;
+    if host.contains(':') && !host.starts_with('[') {
+        return None;
+    }
+    let host = match host {
+        "" => None,
+        host => Some(Host::parse(host).ok()?),
+    };
+    let port: u16 = port.parse().ok()?;
+    Some(Redirect {
+        host,
+        port: (port != 0).then_some(port),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::Report;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn redirect_replaces_the_parts_it_names() {
+        for (redirect, to) in [
+            ("1.2.3.4:5", "1.2.3.4:5"),
+            (":5", "example.com:5"),
+            ("[::1]:0", "[::1]:443"),
+            ("", "example.com:443"),
+        ] {
+            let outbound = read(&json!({"redirect": redirect})).unwrap();
+            let target = outbound.target(&"example.com:443".parse().unwrap());
+            assert_eq!(target.to_string(), to);
+        }
+    }
+
+    #[test]
+    fn strategies_are_found_in_any_case() {
+        for (word, expected) in [
+            ("UseIP", Strategy::UseIp),
+            ("useipv4", Strategy::UseIpv4),
+            ("USE_IP6", Strategy::UseIpv6),
+            ("AsIs", Strategy::AsIs),
+        ] {
+            let outbound = read(&json!({"domainStrategy": word})).unwrap();
+            assert_eq!(outbound.strategy(), expected);
+        }
+    }
+
+    #[test]
+    fn mistakes_say_what_was_expected() {
+        for (settings, text) in [
+            (
+                json!({"domainStrategy": "UseIPv5"}),
+                "domainStrategy: `UseIPv5` is unknown, expected `AsIs`, `UseIP`, `UseIPv4` or `UseIPv6`, did you mean `UseIPv4`?",
+            ),
+            (
+                json!({"redirect": "::1:53"}),
+                "redirect: `::1:53` is not a target, expected `host:port`, `:port` or `[IPv6]:port`",
+            ),
+            (
+                json!({"redirect": "host"}),
+                "redirect: `host` is not a target, expected `host:port`, `:port` or `[IPv6]:port`",
+            ),
+        ] {
+            assert_eq!(read(&settings).err().unwrap(), text);
+        }
+    }
+
+    fn read(value: &Value) -> Result<Outbound, String> {
+        let report = Report::default();
+        let outbound = Outbound::read(&Node::root(value, &report).object().unwrap());
+        match report.errors().first() {
+            Some(problem) => Err(problem.to_string()),
+            None => Ok(outbound.unwrap()),
+        }
+    }
+}

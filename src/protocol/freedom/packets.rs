@@ -1,0 +1,263 @@
+//! UDP straight to the targets: one socket per address family, open to answers from anyone.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::ReadBuf;
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+use tracing::trace;
+
+use super::Redirect;
+use crate::address::{Destination, Host};
+use crate::dns::{self, Strategy};
+use crate::io::{BindUdp, Packet, Packets, scratch};
+
+/// The sockets of one association. Answers name the address they came from, as V2Ray's do, also
+/// where the request named a domain.
+pub(super) struct Sockets {
+    bind: BindUdp,
+    strategy: Strategy,
+    redirect: Redirect,
+    v4: Option<UdpSocket>,
+    v6: Option<UdpSocket>,
+    /// Whose turn it is to be read first.
+    v6_first: bool,
+    names: HashMap<Destination, SocketAddr>,
+    resolving: Option<(Destination, Lookup)>,
+    /// Who waits for a datagram while there is no socket to wait on.
+    reader: Option<Waker>,
+}
+
+type Lookup = Pin<Box<dyn Future<Output = Option<SocketAddr>> + Send>>;
+
+/// Names one association remembers; with more, all are asked for again.
+const MAX_NAMES: usize = 256;
+
+/// How long the datagrams behind an unanswered question wait for it.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
+
+impl Sockets {
+    pub(super) fn new(bind: BindUdp, strategy: Strategy, redirect: Redirect) -> Self {
+        Self {
+            bind,
+            strategy,
+            redirect,
+            v4: None,
+            v6: None,
+            v6_first: false,
+            names: HashMap::new(),
+            resolving: None,
+            reader: None,
+        }
+    }
+
+    /// The address of `to`; `None` when it has none.
+    fn poll_resolve(&mut self, to: &Destination, cx: &mut Context<'_>) -> Poll<Option<SocketAddr>> {
+        if let Host::Ip(ip) = to.host {
+            return Poll::Ready(Some(SocketAddr::new(ip.to_canonical(), to.port)));
+        }
+        if let Some(addr) = self.names.get(to) {
+            return Poll::Ready(Some(*addr));
+        }
+        let lookup = match &mut self.resolving {
+            Some((name, lookup)) if name == to => lookup,
+            other => {
+                &mut other
+                    .insert((to.clone(), lookup(to.clone(), self.strategy)))
+                    .1
+            }
+        };
+        let addr = ready!(lookup.as_mut().poll(cx));
+        self.resolving = None;
+        if let Some(addr) = addr {
+            if self.names.len() >= MAX_NAMES {
+                self.names.clear();
+            }
+            self.names.insert(to.clone(), addr);
+        }
+        Poll::Ready(addr)
+    }
+
+    fn socket(&mut self, peer: SocketAddr) -> io::Result<&UdpSocket> {
+        let slot = if peer.is_ipv4() {
+            &mut self.v4
+        } else {
+            &mut self.v6
+        };
+        match slot {
+            Some(socket) => Ok(socket),
+            empty => {
+                let socket = (self.bind)(peer)?;
+                if let Some(reader) = self.reader.take() {
+                    reader.wake();
+                }
+                Ok(empty.insert(socket))
+            }
+        }
+    }
+}
+
+impl Packets for Sockets {
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Packet>>> {
+        self.v6_first = !self.v6_first;
+        let order = match self.v6_first {
+            true => [&self.v6, &self.v4],
+            false => [&self.v4, &self.v6],
+        };
+        for socket in order.into_iter().flatten() {
+            if let Poll::Ready(packet) = poll_recv_from(socket, cx) {
+                return Poll::Ready(packet.map(Some));
+            }
+        }
+        if self.v4.is_none() || self.v6.is_none() {
+            self.reader = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, packet: &Packet) -> Poll<io::Result<()>> {
+        let to = self.redirect.apply(&packet.peer);
+        let Some(peer) = ready!(self.poll_resolve(&to, cx)) else {
+            return Poll::Ready(Ok(()));
+        };
+        let socket = match self.socket(peer) {
+            Ok(socket) => socket,
+            Err(e) => {
+                trace!(%peer, error = %e, "no socket for a datagram");
+                return Poll::Ready(Ok(()));
+            }
+        };
+        if let Err(e) = ready!(socket.poll_send_to(cx, &packet.data, peer)) {
+            trace!(%peer, error = %e, "datagram not sent");
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn lookup(to: Destination, strategy: Strategy) -> Lookup {
+    Box::pin(async move {
+        match timeout(LOOKUP_LIMIT, dns::resolve(&to, strategy)).await {
+            Ok(Ok(addrs)) => addrs.first().copied(),
+            Ok(Err(e)) => {
+                trace!(%to, error = %e, "datagram to an unknown name");
+                None
+            }
+            Err(_) => None,
+        }
+    })
+}
+
+fn poll_recv_from(socket: &UdpSocket, cx: &mut Context<'_>) -> Poll<io::Result<Packet>> {
+    let mut scratch = scratch::take();
+    loop {
+        let mut buf = ReadBuf::new(&mut scratch);
+        match ready!(socket.poll_recv_from(cx, &mut buf)) {
+            Ok(peer) => {
+                return Poll::Ready(Ok(Packet {
+                    peer: peer.into(),
+                    data: Bytes::copy_from_slice(buf.filled()),
+                }));
+            }
+            // An earlier datagram was refused by its peer: not the end of the others.
+            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(e) => return Poll::Ready(Err(e)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn datagrams_go_to_many_peers_of_both_families_and_answers_come_back() {
+        let mut sockets = open(Redirect::default());
+        for bind in ["127.0.0.1:0", "[::1]:0"] {
+            let peer = UdpSocket::bind(bind).await.unwrap();
+            let at: Destination = peer.local_addr().unwrap().into();
+            send(&mut sockets, &at, b"ping").await;
+            let mut buf = [0; 16];
+            let (n, from) = peer.recv_from(&mut buf).await.unwrap();
+            assert_eq!(&buf[..n], b"ping");
+            peer.send_to(b"pong", from).await.unwrap();
+            let packet = poll_fn(|cx| sockets.poll_recv(cx)).await.unwrap().unwrap();
+            assert_eq!((packet.peer, &packet.data[..]), (at, &b"pong"[..]));
+
+            let stranger = UdpSocket::bind(bind).await.unwrap();
+            stranger.send_to(b"hello", from).await.unwrap();
+            let packet = poll_fn(|cx| sockets.poll_recv(cx)).await.unwrap().unwrap();
+            assert_eq!(packet.peer, stranger.local_addr().unwrap().into());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_came_first_is_woken_by_the_first_socket() {
+        let mut sockets = open(Redirect::default());
+        let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let at: Destination = peer.local_addr().unwrap().into();
+        let mut name = at.clone();
+        name.host = Host::Domain("localhost".to_owned());
+        // The test sits on 127.0.0.1 alone, while `localhost` may be `::1` as well.
+        sockets.strategy = Strategy::UseIpv4;
+        poll_fn(|cx| {
+            assert!(sockets.poll_recv(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        send(&mut sockets, &name, b"x").await;
+        assert!(sockets.reader.is_none());
+        assert!(sockets.names.contains_key(&name));
+        let (_, from) = peer.recv_from(&mut [0; 1]).await.unwrap();
+        peer.send_to(b"y", from).await.unwrap();
+        let packet = poll_fn(|cx| sockets.poll_recv(cx)).await.unwrap().unwrap();
+        assert_eq!(packet.peer, at, "the address is named, not the domain");
+    }
+
+    #[tokio::test]
+    async fn redirect_and_losses_do_not_end_the_association() {
+        let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let mut sockets = open(Redirect {
+            host: None,
+            port: Some(peer.local_addr().unwrap().port()),
+        });
+        send(&mut sockets, &"127.0.0.1:1".parse().unwrap(), &[0; 65535]).await;
+        send(
+            &mut sockets,
+            &"no-such-name.invalid:1".parse().unwrap(),
+            b"x",
+        )
+        .await;
+        send(&mut sockets, &"127.0.0.1:1".parse().unwrap(), b"x").await;
+        assert_eq!(peer.recv_from(&mut [0; 4]).await.unwrap().0, 1);
+    }
+
+    fn open(redirect: Redirect) -> Sockets {
+        let bind: BindUdp = Arc::new(|peer: SocketAddr| {
+            let any = if peer.is_ipv4() {
+                "0.0.0.0:0"
+            } else {
+                "[::]:0"
+            };
+            let socket = std::net::UdpSocket::bind(any)?;
+            socket.set_nonblocking(true)?;
+            UdpSocket::from_std(socket)
+        });
+        Sockets::new(bind, Strategy::AsIs, redirect)
+    }
+
+    async fn send(sockets: &mut Sockets, peer: &Destination, data: &[u8]) {
+        let packet = Packet {
+            peer: peer.clone(),
+            data: Bytes::copy_from_slice(data),
+        };
+        poll_fn(|cx| sockets.poll_send(cx, &packet)).await.unwrap();
+    }
+}

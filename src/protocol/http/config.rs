@@ -1,0 +1,100 @@
+//! `settings` of the `http` inbound and outbound.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+
+use super::{Inbound, Outbound};
+use crate::json::{Node, Object, found};
+use crate::protocol::accounts::Accounts;
+use crate::protocol::servers::Servers;
+
+impl Inbound {
+    pub fn read(settings: &Object) -> Option<Self> {
+        let level = settings.read_or("userLevel", 0);
+        let accounts = Accounts::read(settings, level);
+        let transparent = settings.read_or("allowTransparent", false);
+        settings.silent(&["timeout"]);
+        Some(Self::new(accounts, transparent))
+    }
+}
+
+impl Outbound {
+    pub fn read(settings: &Object) -> Option<Self> {
+        let headers = settings.get("headers").map(|node| headers(&node));
+        settings.no_effect(&["h1SkipWaitForReply"]);
+        Some(Self {
+            servers: Servers::read(settings)?,
+            headers: headers.unwrap_or_default(),
+        })
+    }
+}
+
+/// Headers for every CONNECT: an object whose values are strings or lists of strings.
+fn headers(node: &Node) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    let Value::Object(entries) = node.value else {
+        node.error(format!("{} is not an object", found(node.value)));
+        return map;
+    };
+    for (name, value) in entries {
+        let at = Node::at(node.path.key(name), value, node.report());
+        let Ok(header) = HeaderName::try_from(name) else {
+            at.error("this is not the name of a header");
+            continue;
+        };
+        let values = match value {
+            Value::Array(_) => at.array(),
+            _ => vec![at],
+        };
+        for value in values {
+            let Some(text) = value.read::<String>() else {
+                continue;
+            };
+            match HeaderValue::try_from(text) {
+                Ok(text) => {
+                    map.append(header.clone(), text);
+                }
+                Err(_) => value.error("a header's value cannot hold control characters"),
+            }
+        }
+    }
+    map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::Report;
+    use serde_json::json;
+
+    #[test]
+    fn mistakes_are_reported_where_they_are() {
+        let value = json!({
+            "address": "proxy", "port": 3128,
+            "headers": {"X-A": "1", "X B": "2", "X-C": ["3", 4], "X-D": "a\nb"},
+        });
+        let report = Report::default();
+        let settings = Node::root(&value, &report).object().unwrap();
+        let outbound = Outbound::read(&settings).unwrap();
+        settings.finish();
+        let errors: Vec<String> = report.errors().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            errors,
+            [
+                "headers[\"X B\"]: this is not the name of a header",
+                "headers.X-C[1]: the number 4 is not a string",
+                "headers.X-D: a header's value cannot hold control characters",
+            ]
+        );
+        assert_eq!(report.warnings(), []);
+        assert_eq!(outbound.headers.len(), 2);
+    }
+
+    #[test]
+    fn an_inbound_needs_no_settings() {
+        let value = json!({});
+        let report = Report::default();
+        assert!(Inbound::read(&Node::root(&value, &report).object().unwrap()).is_some());
+        assert!(!report.has_errors());
+    }
+}

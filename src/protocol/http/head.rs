@@ -1,0 +1,197 @@
+//! What a proxy reads in the head of a request, and changes before it sends the head on.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{CONNECTION, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{PROXY_AUTHENTICATE, PROXY_AUTHORIZATION};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderValue, Uri, Version};
+
+use crate::address::{Destination, Host};
+use crate::protocol::accounts::{Account, Accounts};
+use crate::session::User;
+
+/// The user whose credentials stand in `Proxy-Authorization: Basic …`.
+pub(super) fn user(accounts: &Accounts, headers: &HeaderMap) -> Option<Arc<User>> {
+    let value = headers.get(PROXY_AUTHORIZATION)?.as_bytes();
+    let (scheme, encoded) = value.split_at_checked("Basic ".len())?;
+    if !scheme.eq_ignore_ascii_case(b"Basic ") {
+        return None;
+    }
+    let decoded = STANDARD.decode(encoded.trim_ascii()).ok()?;
+    let colon = decoded.iter().position(|b| *b == b':')?;
+    accounts.find(&decoded[..colon], &decoded[colon + 1..])
+}
+
+/// The value of `Proxy-Authorization` for `account`.
+pub(super) fn credentials(account: &Account) -> String {
+    let pair = format!("{}:{}", account.user, account.pass);
+    format!("Basic {}", STANDARD.encode(pair))
+}
+
+/// Where `authority` points to.
+pub(super) fn destination(authority: &Authority, default_port: u16) -> Result<Destination, String> {
+    let host = Host::parse(authority.host()).map_err(|e| e.to_string())?;
+    let port = match (authority.port_u16(), authority.port()) {
+        (Some(port), _) => port,
+        (None, None) => default_port,
+        (None, Some(port)) => return Err(format!("`{port}` is not a port")),
+    };
+    Ok(Destination::new(host, port))
+}
+
+/// Where a plain request goes. A request that names only a path is meant for a web server;
+/// `transparent` takes its Host header for the target.
+pub(super) fn target(head: &Parts, transparent: bool) -> Result<Destination, String> {
+    match (head.uri.scheme_str(), head.uri.authority()) {
+        (Some("http" | "ws"), Some(authority)) => destination(authority, 80),
+        (Some(scheme), _) => Err(format!("a proxy cannot fetch `{scheme}://`")),
+        (None, _) if transparent => {
+            let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+            let authority = host.and_then(|host| host.parse::<Authority>().ok());
+            destination(&authority.ok_or("the request has no Host")?, 80)
+        }
+        (None, _) => Err("the request is for a web server, not for a proxy".to_owned()),
+    }
+}
+
+/// Makes the head of a request to a proxy one to the server itself.
+pub(super) fn forward_request(head: &mut Parts) {
+    if let Some(authority) = head.uri.authority()
+        && let Ok(host) = HeaderValue::from_str(without_user(authority))
+    {
+        head.headers.insert(HOST, host);
+    }
+    let path = head.uri.path_and_query().cloned();
+    head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    head.version = Version::HTTP_11;
+    strip(&mut head.headers);
+    // One connection carries one request, as with V2Ray, so the server need not wait for another.
+    if !head.headers.contains_key(UPGRADE) {
+        let close = HeaderValue::from_static("close");
+        head.headers.insert(CONNECTION, close);
+    }
+}
+
+/// Removes what concerns one connection only. An upgrade (`ws://` through a proxy) is kept: both
+/// connections make the change together.
+pub(super) fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    let upgrade = if named.contains(&UPGRADE) {
+        headers.get(UPGRADE).cloned()
+    } else {
+        None
+    };
+    let hop_by_hop = [
+        CONNECTION,
+        UPGRADE,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+    ];
+    // Rebuilt rather than removed from, which would change the order of the others.
+    let mut last = None;
+    for (name, value) in std::mem::take(headers) {
+        last = name.or(last);
+        if let Some(name) = &last
+            && !named.contains(name)
+            && !hop_by_hop.contains(name)
+        {
+            headers.append(name, value);
+        }
+    }
+    if let Some(protocol) = upgrade {
+        headers.insert(UPGRADE, protocol);
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    }
+}
+
+/// An authority without `user:password@`, which is nobody's business on the way.
+fn without_user(authority: &Authority) -> &str {
+    let text = authority.as_str();
+    text.rsplit_once('@').map_or(text, |(_, host)| host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    #[test]
+    fn what_concerns_one_connection_is_not_sent_on() {
+        let head = forwarded(&[
+            ("Proxy-Connection", "keep-alive"),
+            ("Connection", "close, X-Named"),
+            ("X-Named", "1"),
+            ("Keep-Alive", "5"),
+            ("Proxy-Authorization", "Basic xyz"),
+            ("TE", "trailers"),
+            ("Upgrade", "h2c"),
+            ("Accept", "*/*"),
+            ("Host", "other.example"),
+        ]);
+        let mut names: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["accept", "connection", "host"]);
+        assert_eq!(head.headers[HOST], "example.com:8080");
+        assert_eq!(head.headers[CONNECTION], "close");
+        assert_eq!(head.uri, "/a?b");
+    }
+
+    #[test]
+    fn an_upgrade_is_sent_on() {
+        let head = forwarded(&[
+            ("Connection", "keep-alive, Upgrade"),
+            ("Upgrade", "websocket"),
+        ]);
+        assert_eq!(head.headers[UPGRADE], "websocket");
+        assert_eq!(head.headers[CONNECTION], "Upgrade");
+    }
+
+    #[test]
+    fn targets_have_a_default_port() {
+        for (uri, expected) in [
+            ("http://example.com/", Ok("example.com:80")),
+            ("http://[::1]:8080/", Ok("[::1]:8080")),
+            ("ws://user:pw@example.com/", Ok("example.com:80")),
+            (
+                "https://example.com/",
+                Err("a proxy cannot fetch `https://`"),
+            ),
+            (
+                "/path",
+                Err("the request is for a web server, not for a proxy"),
+            ),
+        ] {
+            let (head, ()) = Request::get(uri).body(()).unwrap().into_parts();
+            let found = target(&head, false).map(|to| to.to_string());
+            assert_eq!(found.as_deref().map_err(|e| &**e), expected);
+        }
+        let request = Request::get("/path").header("Host", "example.com:81");
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        assert_eq!(target(&head, true).unwrap().to_string(), "example.com:81");
+    }
+
+    fn forwarded(headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::get("http://user@example.com:8080/a?b");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (mut head, ()) = request.body(()).unwrap().into_parts();
+        forward_request(&mut head);
+        head
+    }
+}

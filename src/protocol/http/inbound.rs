@@ -1,0 +1,278 @@
+//! The server side. One connection may carry plain requests to many hosts, and end in a tunnel.
+//!
+//! hyper reads the requests. A CONNECT takes the connection out of its hands again: what is left is
+//! the bare link and the bytes that were read ahead.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::PROXY_AUTHENTICATE;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
+use hyper::server::conn::http1::{Builder, Connection};
+use hyper::service::Service;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::{head, plain};
+use crate::address::Destination;
+use crate::io::{Arrival, Link, Prefixed, Refusal};
+use crate::protocol::Accepted;
+use crate::protocol::accounts::Accounts;
+use crate::session::User;
+
+pub struct Inbound {
+    rules: Arc<Rules>,
+}
+
+/// Who may ask for what.
+struct Rules {
+    /// Empty: anyone.
+    accounts: Accounts,
+    transparent: bool,
+}
+
+/// Time for the head of a request, however it trickles, and between two requests.
+const HEAD_LIMIT: Duration = Duration::from_secs(60);
+
+/// The most that the head of a request may take.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// How long the last answer may take to leave.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
+
+impl Inbound {
+    pub(super) fn new(accounts: Accounts, transparent: bool) -> Self {
+        Self {
+            rules: Arc::new(Rules {
+                accounts,
+                transparent,
+            }),
+        }
+    }
+
+    pub async fn accept(&self, arrival: Arrival) -> Result<Accepted, Refusal> {
+        let (sessions, asked) = mpsc::channel(1);
+        let proxy = Proxy {
+            rules: self.rules.clone(),
+            sessions,
+            then: Arc::default(),
+        };
+        let mut served = Served::new(arrival.link, proxy);
+        let end = poll_fn(|cx| match served.connection.poll_without_shutdown(cx) {
+            Poll::Ready(end) => Poll::Ready(Some(end)),
+            // A plain request has come, and waits for its session.
+            Poll::Pending if !asked.is_empty() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        let Some(end) = end.await else {
+            // Requests pass through hyper, which needs a task; a tunnel costs none.
+            tokio::spawn(served.run());
+            return Ok(Accepted::Many(asked));
+        };
+        match (end, take(&served.then)) {
+            (Ok(()), Some(Then::Tunnel { user, to })) => Ok(Accepted::Stream {
+                user,
+                to,
+                link: served.into_link(),
+            }),
+            (end, then) => {
+                let (link, ahead) = served.into_parts();
+                goodbye(link).await;
+                Err(Refusal::Done(match then {
+                    Some(Then::End(refused)) => refused,
+                    _ => reason(end.err(), &ahead),
+                }))
+            }
+        }
+    }
+}
+
+/// A connection that hyper serves.
+struct Served {
+    connection: Connection<TokioIo<Link>, Proxy>,
+    sessions: mpsc::Sender<Accepted>,
+    then: Arc<Mutex<Option<Then>>>,
+}
+
+/// What becomes of a connection when hyper has written its last answer.
+pub(super) enum Then {
+    /// CONNECT: it is the client's, bare.
+    Tunnel {
+        user: Option<Arc<User>>,
+        to: Destination,
+    },
+    /// An upgrade by a plain request: it is joined with the connection to the server.
+    Splice(OnUpgrade),
+    /// The last request was refused, for this reason; there may be another.
+    End(String),
+}
+
+impl Served {
+    fn new(link: Link, proxy: Proxy) -> Self {
+        Self {
+            sessions: proxy.sessions.clone(),
+            then: proxy.then.clone(),
+            connection: Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_LIMIT)
+                .max_buf_size(MAX_HEAD)
+                .preserve_header_case(true)
+                .auto_date_header(false)
+                .half_close(true)
+                .serve_connection(TokioIo::new(link), proxy),
+        }
+    }
+
+    /// Serves until the client has no more to ask, or nobody takes its sessions any more.
+    async fn run(mut self) {
+        let sessions = self.sessions.clone();
+        let end = tokio::select! {
+            end = poll_fn(|cx| self.connection.poll_without_shutdown(cx)) => end,
+            () = sessions.closed() => return,
+        };
+        if let Err(e) = end {
+            debug!(error = %e, "the HTTP client's connection ended");
+        }
+        match take(&self.then) {
+            Some(Then::Tunnel { user, to }) => {
+                let link = self.into_link();
+                let _ = sessions.send(Accepted::Stream { user, to, link }).await;
+            }
+            Some(Then::Splice(server)) => {
+                let Ok(server) = server.await else { return };
+                let mut client = self.into_link();
+                // Idle ends are found by the session behind `server`.
+                let _ = copy_bidirectional(&mut client, &mut TokioIo::new(server)).await;
+            }
+            Some(Then::End(_)) | None => goodbye(self.into_parts().0).await,
+        }
+    }
+
+    fn into_link(self) -> Link {
+        let (link, ahead) = self.into_parts();
+        Prefixed::link(ahead, link)
+    }
+
+    /// The link, and what was read from it and not understood.
+    fn into_parts(self) -> (Link, Bytes) {
+        let parts = self.connection.into_parts();
+        (parts.io.into_inner(), parts.read_buf)
+    }
+}
+
+/// Answers the requests of one connection.
+struct Proxy {
+    rules: Arc<Rules>,
+    sessions: mpsc::Sender<Accepted>,
+    then: Arc<Mutex<Option<Then>>>,
+}
+
+pub(super) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
+
+impl Service<Request<Incoming>> for Proxy {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let rules = self.rules.clone();
+        let sessions = self.sessions.clone();
+        let then = self.then.clone();
+        Box::pin(async move {
+            let (answer, next) = rules.answer(request, &sessions).await;
+            *then.lock().unwrap_or_else(PoisonError::into_inner) = next;
+            Ok(answer)
+        })
+    }
+}
+
+impl Rules {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        sessions: &mpsc::Sender<Accepted>,
+    ) -> (Response<Body>, Option<Then>) {
+        let user = head::user(&self.accounts, request.headers());
+        if user.is_none() && !self.accounts.is_empty() {
+            let mut answer = refusal(StatusCode::PROXY_AUTHENTICATION_REQUIRED, "");
+            let basic = HeaderValue::from_static(r#"Basic realm="proxy""#);
+            answer.headers_mut().insert(PROXY_AUTHENTICATE, basic);
+            let reason = "no or wrong credentials".to_owned();
+            return (answer, Some(Then::End(reason)));
+        }
+        let (mut request, body) = request.into_parts();
+        if request.method == Method::CONNECT {
+            let to = request.uri.authority().ok_or("no target".to_owned());
+            return match to.and_then(|to| head::destination(to, 443)) {
+                Ok(to) => (established(), Some(Then::Tunnel { user, to })),
+                Err(text) => (
+                    refusal(StatusCode::BAD_REQUEST, &text),
+                    Some(Then::End(text)),
+                ),
+            };
+        }
+        match head::target(&request, self.transparent) {
+            Ok(to) => {
+                head::forward_request(&mut request);
+                let request = Request::from_parts(request, body);
+                plain::forward(request, user, to, sessions).await
+            }
+            Err(text) => (
+                refusal(StatusCode::BAD_REQUEST, &text),
+                Some(Then::End(text)),
+            ),
+        }
+    }
+}
+
+fn established() -> Response<Body> {
+    let mut answer = refusal(StatusCode::OK, "");
+    let reason = ReasonPhrase::from_static(b"Connection established");
+    answer.extensions_mut().insert(reason);
+    answer
+}
+
+/// An answer of our own: a status and a line of text.
+pub(super) fn refusal(status: StatusCode, text: &str) -> Response<Body> {
+    let line = if text.is_empty() {
+        String::new()
+    } else {
+        format!("{text}\n")
+    };
+    let body = Full::from(line).map_err(|never| match never {});
+    let mut answer = Response::new(body.boxed_unsync());
+    *answer.status_mut() = status;
+    answer
+}
+
+/// Why a connection asked for nothing, for the log.
+fn reason(e: Option<hyper::Error>, ahead: &[u8]) -> String {
+    match (e, ahead.first()) {
+        (Some(_), Some(0x04 | 0x05)) => {
+            "this looks like SOCKS: is the application set to an HTTP proxy?".to_owned()
+        }
+        (Some(e), _) => e.to_string(),
+        (None, _) => "closed without a request that could be proxied".to_owned(),
+    }
+}
+
+fn take(then: &Mutex<Option<Then>>) -> Option<Then> {
+    then.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+async fn goodbye(mut link: Link) {
+    let _ = timeout(GOODBYE_LIMIT, link.shutdown()).await;
+}

@@ -1,0 +1,134 @@
+//! The client side: CONNECT through a proxy.
+//!
+//! ```text
+//! CONNECT host:port HTTP/1.1              →
+//! Host, Proxy-Authorization, `headers`    →
+//!                                         ←  HTTP/1.1 200 …
+//! ```
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HOST, PROXY_AUTHORIZATION};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper::upgrade;
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+
+use super::head;
+use crate::address::Destination;
+use crate::io::{Link, Prefixed};
+use crate::protocol::Hop;
+use crate::protocol::servers::Servers;
+
+pub struct Outbound {
+    pub(super) servers: Servers,
+    pub(super) headers: HeaderMap,
+}
+
+/// Time for the answer to CONNECT, the server's dialling included.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(8);
+
+/// The most that the head of the answer may take.
+const MAX_HEAD: usize = 16 * 1024;
+
+impl Outbound {
+    pub fn hop(&self) -> Hop {
+        self.servers.next()
+    }
+
+    /// A stream to `to` through the server at the other end of `link`.
+    pub async fn dress(&self, link: Link, to: &Destination, account: usize) -> io::Result<Link> {
+        let request = self.request(to, account).map_err(io::Error::other)?;
+        timeout(HANDSHAKE_LIMIT, connect(link, request))
+            .await
+            .map_err(|_| {
+                let text = format!(
+                    "the HTTP proxy did not answer within {} s",
+                    HANDSHAKE_LIMIT.as_secs()
+                );
+                io::Error::new(io::ErrorKind::TimedOut, text)
+            })?
+    }
+
+    fn request(
+        &self,
+        to: &Destination,
+        account: usize,
+    ) -> Result<Request<Empty<Bytes>>, http::Error> {
+        let authority = to.to_string();
+        let mut request = Request::new(Empty::new());
+        *request.method_mut() = Method::CONNECT;
+        *request.uri_mut() = Uri::try_from(&authority)?;
+        let headers = request.headers_mut();
+        headers.insert(HOST, HeaderValue::try_from(&authority)?);
+        if let Some(account) = self.servers.account(account) {
+            let mut value = HeaderValue::try_from(head::credentials(account))?;
+            value.set_sensitive(true);
+            headers.insert(PROXY_AUTHORIZATION, value);
+        }
+        for name in self.headers.keys() {
+            headers.remove(name);
+            for value in self.headers.get_all(name) {
+                headers.append(name, value.clone());
+            }
+        }
+        Ok(request)
+    }
+}
+
+async fn connect(link: Link, request: Request<Empty<Bytes>>) -> io::Result<Link> {
+    let (mut sender, connection) = http1::Builder::new()
+        .title_case_headers(true)
+        .max_buf_size(MAX_HEAD)
+        .handshake(TokioIo::new(link))
+        .await
+        .map_err(said)?;
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(said)?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(refused(status));
+        }
+        upgrade::on(response).await.map_err(said)
+    };
+    let connection = connection.with_upgrades();
+    tokio::pin!(answer, connection);
+    let mut open = true;
+    let upgraded = loop {
+        tokio::select! {
+            biased;
+            answer = &mut answer => break answer?,
+            // What went wrong on the connection is told by the answer that does not come.
+            _ = &mut connection, if open => open = false,
+        }
+    };
+    let parts = upgraded
+        .downcast::<TokioIo<Link>>()
+        .map_err(|_| io::Error::other("the upgraded connection is not the one it was"))?;
+    Ok(Prefixed::link(parts.read_buf, parts.io.into_inner()))
+}
+
+fn refused(status: StatusCode) -> io::Error {
+    let cause = match status.as_u16() {
+        400 => "the proxy does not understand CONNECT",
+        401 | 407 => "the proxy wants other credentials",
+        403 => "the proxy does not allow this target",
+        404 | 405 | 501 => "this is a web server that does not proxy CONNECT",
+        502..=504 => "the proxy cannot reach the target",
+        _ => "the proxy refuses",
+    };
+    let text = format!("{}: {cause}", status.as_u16());
+    io::Error::new(io::ErrorKind::ConnectionRefused, text)
+}
+
+fn said(e: hyper::Error) -> io::Error {
+    let text = match std::error::Error::source(&e) {
+        Some(source) => format!("the HTTP proxy: {e}: {source}"),
+        None => format!("the HTTP proxy: {e}"),
+    };
+    io::Error::other(text)
+}

@@ -1,0 +1,443 @@
+//! Client, proxy and server in one process, joined by pipes.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::{Inbound, Outbound};
+use crate::address::Destination;
+use crate::io::{Arrival, Link, Refusal};
+use crate::json::{Node, Report};
+use crate::protocol::Accepted;
+use crate::session::Source;
+
+/// The answer is byte for byte V2Ray's.
+#[tokio::test]
+async fn a_connect_becomes_a_bare_tunnel_with_the_bytes_behind_it() {
+    let (mut client, accepted) = start(json!({}));
+    client
+        .write_all(b"CONNECT example.com:8443 HTTP/1.1\r\nHost: x\r\n\r\npayload")
+        .await
+        .unwrap();
+    expect(&mut client, "HTTP/1.1 200 Connection established\r\n\r\n").await;
+    let Ok(Accepted::Stream { to, mut link, .. }) = accepted.await.unwrap() else {
+        panic!("no stream");
+    };
+    assert_eq!(to.to_string(), "example.com:8443");
+    link.write_all(b"answer").await.unwrap();
+    expect(&mut client, "answer").await;
+    drop(client);
+    assert_eq!(rest(&mut link).await, "payload");
+}
+
+#[tokio::test]
+async fn credentials_are_asked_for_and_may_come_on_the_same_connection() {
+    let (mut client, accepted) = start(json!({"accounts": [{"user": "a", "pass": "b"}]}));
+    for wrong in ["", "Proxy-Authorization: Basic YTpj\r\n"] {
+        let request = format!("CONNECT [::1]:443 HTTP/1.1\r\n{wrong}\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        expect(
+            &mut client,
+            "HTTP/1.1 407 Proxy Authentication Required\r\n\
+             proxy-authenticate: Basic realm=\"proxy\"\r\ncontent-length: 0\r\n\r\n",
+        )
+        .await;
+    }
+    client
+        .write_all(b"CONNECT [::1] HTTP/1.1\r\nproxy-authorization: basic YTpi\r\n\r\n")
+        .await
+        .unwrap();
+    expect(&mut client, "HTTP/1.1 200 Connection established\r\n\r\n").await;
+    let Ok(Accepted::Stream { user, to, .. }) = accepted.await.unwrap() else {
+        panic!("no stream");
+    };
+    assert_eq!(user.unwrap().email.as_deref(), Some("a"));
+    assert_eq!(to.to_string(), "[::1]:443");
+}
+
+#[tokio::test]
+async fn one_connection_carries_requests_to_several_hosts_and_a_tunnel_at_last() {
+    let (mut client, accepted) = start(json!({}));
+    client
+        .write_all(
+            b"GET http://one.example/a?b HTTP/1.1\r\nhost: one.example\r\nX-cAsE: 1\r\n\
+              Proxy-Connection: keep-alive\r\n\r\n",
+        )
+        .await
+        .unwrap();
+    let mut sessions = many(accepted).await;
+    let (to, mut server) = session(&mut sessions).await;
+    assert_eq!(to, "one.example:80");
+    let asked = head(&mut server).await;
+    assert!(asked.starts_with("GET /a?b HTTP/1.1\r\n"), "{asked}");
+    assert!(asked.contains("X-cAsE: 1\r\n"), "{asked}");
+    assert!(
+        !asked.to_lowercase().contains("proxy-connection"),
+        "{asked}"
+    );
+    server
+        .write_all(
+            b"HTTP/1.1 200 Fine\r\nConnection: close\r\nX-bAcK: 1\r\nContent-Length: 2\r\n\r\nok",
+        )
+        .await
+        .unwrap();
+    expect(
+        &mut client,
+        "HTTP/1.1 200 Fine\r\nX-bAcK: 1\r\nContent-Length: 2\r\n\r\nok",
+    )
+    .await;
+
+    client
+        .write_all(
+            b"POST http://two.example:81/ HTTP/1.1\r\nHost: two.example:81\r\n\
+              Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        )
+        .await
+        .unwrap();
+    let (to, mut server) = session(&mut sessions).await;
+    assert_eq!(to, "two.example:81");
+    let asked = head(&mut server).await.to_lowercase();
+    assert!(asked.contains("transfer-encoding: chunked"), "{asked}");
+    expect_link(&mut server, "3\r\nabc\r\n0\r\n\r\n").await;
+    server
+        .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n")
+        .await
+        .unwrap();
+    expect(
+        &mut client,
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    )
+    .await;
+
+    client
+        .write_all(b"CONNECT three.example:443 HTTP/1.1\r\n\r\nx")
+        .await
+        .unwrap();
+    expect(&mut client, "HTTP/1.1 200 Connection established\r\n\r\n").await;
+    let (to, mut tunnel) = session(&mut sessions).await;
+    assert_eq!(to, "three.example:443");
+    expect_link(&mut tunnel, "x").await;
+    assert!(
+        sessions.recv().await.is_none(),
+        "the connection is given away"
+    );
+}
+
+#[tokio::test]
+async fn a_body_without_end_streams_and_ends_with_the_server() {
+    let (mut client, accepted) = start(json!({}));
+    client
+        .write_all(b"GET http://one.example/ HTTP/1.0\r\n\r\n")
+        .await
+        .unwrap();
+    let mut sessions = many(accepted).await;
+    let (_, mut server) = session(&mut sessions).await;
+    assert!(head(&mut server).await.contains("host: one.example\r\n"));
+    server
+        .write_all(b"HTTP/1.0 200 OK\r\n\r\npart")
+        .await
+        .unwrap();
+    expect(&mut client, "HTTP/1.0 200 OK\r\n\r\npart").await;
+    server.write_all(b" two").await.unwrap();
+    drop(server);
+    let mut body = String::new();
+    client.read_to_string(&mut body).await.unwrap();
+    assert_eq!(body, " two");
+    assert!(sessions.recv().await.is_none());
+}
+
+#[tokio::test]
+async fn a_head_request_has_a_length_and_no_body() {
+    let (mut client, accepted) = start(json!({}));
+    client
+        .write_all(b"HEAD http://one.example HTTP/1.1\r\nHost: one.example\r\n\r\n")
+        .await
+        .unwrap();
+    let mut sessions = many(accepted).await;
+    let (_, mut server) = session(&mut sessions).await;
+    assert!(head(&mut server).await.starts_with("HEAD / HTTP/1.1\r\n"));
+    server
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        .await
+        .unwrap();
+    expect(&mut client, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
+    let (mut client, accepted) = start(json!({}));
+    client
+        .write_all(
+            b"PUT http://one.example/ HTTP/1.1\r\nHost: one.example\r\n\
+              Expect: 100-continue\r\nContent-Length: 4\r\n\r\n",
+        )
+        .await
+        .unwrap();
+    let mut sessions = many(accepted).await;
+    let (_, mut server) = session(&mut sessions).await;
+    expect(&mut client, "HTTP/1.1 100 Continue\r\n\r\n").await;
+    client.write_all(b"body").await.unwrap();
+    assert!(head(&mut server).await.contains("Content-Length: 4\r\n"));
+    expect_link(&mut server, "body").await;
+}
+
+#[tokio::test]
+async fn a_web_socket_passes_through_a_plain_request() {
+    let (mut client, accepted) = start(json!({}));
+    client
+        .write_all(
+            b"GET http://one.example/ws HTTP/1.1\r\nHost: one.example\r\n\
+              Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        )
+        .await
+        .unwrap();
+    let mut sessions = many(accepted).await;
+    let (_, mut server) = session(&mut sessions).await;
+    let asked = head(&mut server).await.to_lowercase();
+    assert!(asked.contains("\r\nconnection: upgrade\r\n"), "{asked}");
+    server
+        .write_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+              Upgrade: websocket\r\n\r\nfrom server",
+        )
+        .await
+        .unwrap();
+    let mut answer = vec![0; 12];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 101");
+    while !answer.ends_with(b"from server") {
+        answer.push(client.read_u8().await.unwrap());
+    }
+    client.write_all(b"from client").await.unwrap();
+    expect_link(&mut server, "from client").await;
+    drop(client);
+    assert_eq!(rest(&mut server).await, "");
+    drop(server);
+    assert!(sessions.recv().await.is_none());
+}
+
+#[tokio::test]
+async fn a_target_that_cannot_be_reached_is_a_503_and_the_client_may_go_on() {
+    let (mut client, accepted) = start(json!({}));
+    let request = b"GET http://one.example/ HTTP/1.1\r\nHost: one.example\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    let mut sessions = many(accepted).await;
+    for _ in 0..2 {
+        drop(session(&mut sessions).await);
+        expect(
+            &mut client,
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 30\r\n\r\n\
+             no answer from one.example:80\n",
+        )
+        .await;
+        client.write_all(request).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_a_web_server_is_refused_unless_it_is_allowed() {
+    let request = b"GET /a HTTP/1.1\r\nHost: one.example:81\r\n\r\n";
+    let (mut client, accepted) = start(json!({}));
+    client.write_all(request).await.unwrap();
+    client.shutdown().await.unwrap();
+    let answer = rest(&mut client).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 400 Bad Request\r\n"),
+        "{answer}"
+    );
+    match accepted.await.unwrap() {
+        Err(Refusal::Done(text)) => {
+            assert_eq!(text, "the request is for a web server, not for a proxy");
+        }
+        _ => panic!("accepted"),
+    }
+
+    let (mut client, accepted) = start(json!({"allowTransparent": true}));
+    client.write_all(request).await.unwrap();
+    let mut sessions = many(accepted).await;
+    let (to, mut server) = session(&mut sessions).await;
+    assert_eq!(to, "one.example:81");
+    assert!(head(&mut server).await.starts_with("GET /a HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
+async fn a_socks_client_is_told_apart_in_the_log() {
+    let (mut client, accepted) = start(json!({}));
+    client.write_all(b"\x05\x01\x00").await.unwrap();
+    match accepted.await.unwrap() {
+        Err(Refusal::Done(text)) => assert_eq!(
+            text,
+            "this looks like SOCKS: is the application set to an HTTP proxy?"
+        ),
+        _ => panic!("accepted"),
+    }
+}
+
+#[tokio::test]
+async fn the_task_of_a_connection_ends_when_nobody_takes_its_sessions() {
+    let (mut client, accepted) = start(json!({}));
+    client
+        .write_all(b"GET http://one.example/ HTTP/1.1\r\nHost: one.example\r\n\r\n")
+        .await
+        .unwrap();
+    drop(many(accepted).await);
+    let end = tokio::time::timeout(Duration::from_secs(5), rest(&mut client));
+    end.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_outbound_reaches_our_own_inbound() {
+    let inbound = inbound(&json!({"accounts": [{"user": "a", "pass": "b"}]}));
+    let outbound = outbound(&json!({
+        "servers": [{"address": "s", "port": 1, "users": [{"user": "a", "pass": "b"}]}],
+        "headers": {"X-A": ["1", "2"]},
+    }));
+    for to in ["example.com:443", "[2001:db8::1]:80"] {
+        let (client, server) = tokio::io::duplex(4096);
+        let to: Destination = to.parse().unwrap();
+        let (dressed, accepted) = tokio::join!(
+            outbound.dress(Link::other(client), &to, 0),
+            inbound.accept(arrival(Link::other(server)))
+        );
+        let Ok(Accepted::Stream {
+            to: asked,
+            mut link,
+            ..
+        }) = accepted
+        else {
+            panic!("no stream");
+        };
+        drop(dressed.unwrap());
+        assert_eq!(asked, to);
+        assert_eq!(rest(&mut link).await, "");
+    }
+}
+
+#[tokio::test]
+async fn the_outbound_says_what_it_wants_and_keeps_what_came_with_the_answer() {
+    let outbound = outbound(&json!({"address": "s", "port": 1, "user": "a", "pass": "b"}));
+    let (mut link, asked) = dress(&outbound, "HTTP/1.1 200 OK\r\n\r\nSMTP").await;
+    expect_link(link.as_mut().unwrap(), "SMTP").await;
+    assert_eq!(
+        asked,
+        "CONNECT example.com:25 HTTP/1.1\r\nHost: example.com:25\r\n\
+         Proxy-Authorization: Basic YTpi\r\n\r\n"
+    );
+}
+
+#[tokio::test]
+async fn refusals_of_a_server_are_told_in_words() {
+    let outbound = outbound(&json!({"address": "s", "port": 1}));
+    for (answer, text) in [
+        (
+            "HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n",
+            "407: the proxy wants other credentials",
+        ),
+        (
+            "HTTP/1.1 503 No\r\nContent-Length: 100\r\n\r\n",
+            "503: the proxy cannot reach the target",
+        ),
+        (
+            "SSH-2.0\r\n\r\n",
+            "the HTTP proxy: invalid HTTP version parsed",
+        ),
+        (
+            "",
+            "the HTTP proxy: connection closed before message completed",
+        ),
+    ] {
+        let (link, _) = dress(&outbound, answer).await;
+        assert_eq!(link.unwrap_err().to_string(), text);
+    }
+}
+
+/// What the outbound makes of `answer`, and what it asked.
+async fn dress(outbound: &Outbound, answer: &str) -> (std::io::Result<Link>, String) {
+    let (client, server) = tokio::io::duplex(4096);
+    let mut server = Link::other(server);
+    let to = "example.com:25".parse().unwrap();
+    tokio::join!(outbound.dress(Link::other(client), &to, 0), async {
+        let asked = head(&mut server).await;
+        server.write_all(answer.as_bytes()).await.unwrap();
+        server.shutdown().await.unwrap();
+        asked
+    })
+}
+
+type Waiting = JoinHandle<Result<Accepted, Refusal>>;
+
+fn start(settings: Value) -> (DuplexStream, Waiting) {
+    let inbound = inbound(&settings);
+    let (client, server) = tokio::io::duplex(4096);
+    let accepted = tokio::spawn(async move { inbound.accept(arrival(Link::other(server))).await });
+    (client, accepted)
+}
+
+fn inbound(settings: &Value) -> Inbound {
+    let report = Report::default();
+    let inbound = Inbound::read(&Node::root(settings, &report).object().unwrap());
+    assert_eq!(report.errors(), []);
+    inbound.unwrap()
+}
+
+fn outbound(settings: &Value) -> Outbound {
+    let report = Report::default();
+    let outbound = Outbound::read(&Node::root(settings, &report).object().unwrap());
+    assert_eq!(report.errors(), []);
+    outbound.unwrap()
+}
+
+fn arrival(link: Link) -> Arrival {
+    let ip = |port| Source::Ip(SocketAddr::from(([127, 0, 0, 1], port)));
+    Arrival {
+        link,
+        source: ip(50_000),
+        local: ip(3128),
+    }
+}
+
+async fn many(accepted: Waiting) -> mpsc::Receiver<Accepted> {
+    match accepted.await.unwrap() {
+        Ok(Accepted::Many(sessions)) => sessions,
+        Ok(_) => panic!("one session only"),
+        Err(refusal) => panic!("{refusal:?}"),
+    }
+}
+
+async fn session(sessions: &mut mpsc::Receiver<Accepted>) -> (String, Link) {
+    match sessions.recv().await {
+        Some(Accepted::Stream { to, link, .. }) => (to.to_string(), link),
+        _ => panic!("no session"),
+    }
+}
+
+/// The head of a request, with the empty line that ends it.
+async fn head(link: &mut Link) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(link.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+async fn expect(client: &mut DuplexStream, text: &str) {
+    let mut got = vec![0; text.len()];
+    client.read_exact(&mut got).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&got), text);
+}
+
+async fn expect_link(link: &mut Link, text: &str) {
+    let mut got = vec![0; text.len()];
+    link.read_exact(&mut got).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&got), text);
+}
+
+async fn rest(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
+    let mut got = String::new();
+    stream.read_to_string(&mut got).await.unwrap();
+    got
+}

@@ -1,0 +1,104 @@
+//! `settings` of the `socks` inbound and outbound.
+
+use super::outbound::Version;
+use super::{Inbound, Outbound};
+use crate::json::{Object, one_of};
+use crate::protocol::accounts::Accounts;
+use crate::protocol::read_host;
+use crate::protocol::servers::Servers;
+
+impl Inbound {
+    pub fn read(settings: &Object) -> Option<Self> {
+        let level = settings.read_or("userLevel", 0);
+        let accounts = Accounts::read(settings, level);
+        let words = [("noauth", false), ("password", true)];
+        let auth = settings.get("auth");
+        let password = auth.as_ref().and_then(|node| one_of(node, &words));
+        if let Some(auth) = auth
+            && password == Some(true)
+            && settings.array("accounts").is_empty()
+        {
+            auth.error("`password` without `accounts` lets nobody in");
+        }
+        // V2Ray 5 says `udpEnabled` and `address`.
+        let udp = settings.first(&["udp", "udpEnabled"]);
+        let udp_ip = settings.first(&["ip", "address"]).and_then(read_host);
+        settings.silent(&["timeout"]);
+        settings.no_effect(&["packetEncoding", "deferLastReply"]);
+        Some(Self {
+            accounts: (password == Some(true)).then_some(accounts),
+            udp: udp.and_then(|node| node.read()).unwrap_or(false),
+            udp_ip,
+        })
+    }
+}
+
+impl Outbound {
+    pub fn read(settings: &Object) -> Option<Self> {
+        let version = settings.get("version").and_then(|node| {
+            let words = [
+                ("5", Version::Five),
+                ("4a", Version::FourA),
+                ("4", Version::Four),
+            ];
+            one_of(&node, &words)
+        });
+        settings.no_effect(&["uot", "delayAuthWrite"]);
+        Some(Self {
+            servers: Servers::read(settings)?,
+            version: version.unwrap_or(Version::Five),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::{Node, Report};
+    use serde_json::{Value, json};
+
+    #[test]
+    fn v2ray_settings_are_read_whole() {
+        let (inbound, said) = read(&json!({
+            "auth": "password", "accounts": [{"user": "a", "pass": "b"}],
+            "udp": true, "ip": "127.0.0.1", "userLevel": 1, "timeout": 0,
+        }));
+        let inbound = inbound.unwrap();
+        assert!(said.is_empty(), "{said:?}");
+        assert!(inbound.udp && inbound.accounts.is_some());
+        let open = read(&json!({"accounts": [{"user": "a"}]})).0.unwrap();
+        assert!(
+            open.accounts.is_none(),
+            "accounts mean nothing without `auth`"
+        );
+    }
+
+    #[test]
+    fn what_cannot_work_is_an_error() {
+        for (settings, text) in [
+            (
+                json!({"auth": "pasword"}),
+                "auth: `pasword` is unknown, expected `noauth` or `password`, did you mean `password`?",
+            ),
+            (
+                json!({"auth": "password"}),
+                "auth: `password` without `accounts` lets nobody in",
+            ),
+            (
+                json!({"udp": "yes"}),
+                "udp: the string `yes` is not `true` or `false`",
+            ),
+        ] {
+            assert_eq!(read(&settings).1, [text]);
+        }
+    }
+
+    fn read(value: &Value) -> (Option<Inbound>, Vec<String>) {
+        let report = Report::default();
+        let settings = Node::root(value, &report).object().unwrap();
+        let inbound = Inbound::read(&settings);
+        settings.finish();
+        let problems = [report.errors(), report.warnings()].concat();
+        (inbound, problems.iter().map(ToString::to_string).collect())
+    }
+}

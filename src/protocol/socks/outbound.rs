@@ -1,0 +1,402 @@
+//! The client side.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::timeout;
+
+use super::codec::{
+    CONNECT, Greeting, Login, NO_AUTH, NO_METHOD, PASSWORD, Reply, Request, UDP_ASSOCIATE,
+    decode_pair, decode_reply_4,
+};
+use super::messages::Messages;
+use super::packets::{Association, Remote};
+use crate::address::{Destination, Host};
+use crate::dns::{self, Strategy};
+use crate::io::{BindUdp, Link, Packets};
+use crate::protocol::Hop;
+use crate::protocol::accounts::Account;
+use crate::protocol::servers::Servers;
+
+pub struct Outbound {
+    pub(super) servers: Servers,
+    pub(super) version: Version,
+}
+
+/// What the servers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// Names are resolved here, since SOCKS 4 knows IPv4 addresses only.
+    Four,
+    FourA,
+    Five,
+}
+
+/// Time for the whole handshake, the server's dialling included.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(8);
+
+impl Outbound {
+    pub fn hop(&self) -> Hop {
+        self.servers.next()
+    }
+
+    /// A stream to `to` through the server at the other end of `link`.
+    pub async fn dress(&self, link: Link, to: &Destination, account: usize) -> io::Result<Link> {
+        let mut messages = Messages::new(link);
+        let account = self.servers.account(account);
+        let request = Request {
+            command: CONNECT,
+            to: to.clone(),
+        };
+        limited(async {
+            match self.version {
+                Version::Five => request_5(&mut messages, &request, account).await.map(drop),
+                Version::FourA => request_4(&mut messages, &request, account).await,
+                Version::Four => {
+                    let found = dns::resolve(to, Strategy::UseIpv4).await?;
+                    let to = found.first().filter(|addr| addr.is_ipv4()).ok_or_else(|| {
+                        io::Error::new(
+                            io::ErrorKind::Unsupported,
+                            "SOCKS 4 has no IPv6, 4a and 5 do",
+                        )
+                    })?;
+                    let request = Request {
+                        command: CONNECT,
+                        to: (*to).into(),
+                    };
+                    request_4(&mut messages, &request, account).await
+                }
+            }
+        })
+        .await?;
+        Ok(messages.into_link())
+    }
+
+    /// A UDP association; `link` is its control connection.
+    pub async fn packets(
+        &self,
+        link: Link,
+        account: usize,
+        bind: &BindUdp,
+    ) -> io::Result<Box<dyn Packets>> {
+        if self.version != Version::Five {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "SOCKS 4 has no UDP, `version` 5 does",
+            ));
+        }
+        let server = match &link {
+            Link::Tcp(stream) => stream.peer_addr()?.into(),
+            Link::Other(_) => self.servers.address(account).clone(),
+        };
+        let mut messages = Messages::new(link);
+        let relay = limited(async {
+            let request = Request {
+                command: UDP_ASSOCIATE,
+                to: SocketAddr::from(([0, 0, 0, 0], 0)).into(),
+            };
+            let account = self.servers.account(account);
+            let mut relay = request_5(&mut messages, &request, account).await?;
+            if matches!(relay.host, Host::Ip(ip) if ip.is_unspecified()) {
+                relay.host = server.host;
+            }
+            let found = dns::resolve(&relay, Strategy::AsIs).await?;
+            found
+                .first()
+                .copied()
+                .ok_or_else(|| io::Error::other(format!("{relay} has no address")))
+        })
+        .await?;
+        let relay = SocketAddr::new(relay.ip().to_canonical(), relay.port());
+        let socket = bind(relay)?;
+        let association = Association::new(socket, messages.into_link(), Remote::At(relay));
+        Ok(Box::new(association))
+    }
+}
+
+async fn limited<T>(handshake: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(HANDSHAKE_LIMIT, handshake).await.map_err(|_| {
+        let text = format!(
+            "the SOCKS server did not answer within {} s",
+            HANDSHAKE_LIMIT.as_secs()
+        );
+        io::Error::new(io::ErrorKind::TimedOut, text)
+    })?
+}
+
+/// Logs in, asks, and gives the address the server names.
+async fn request_5(
+    messages: &mut Messages,
+    request: &Request,
+    account: Option<&Account>,
+) -> io::Result<Destination> {
+    let mut out = BytesMut::new();
+    // As V2Ray does, only what will be used is offered.
+    let offered = match account {
+        Some(_) => PASSWORD,
+        None => NO_AUTH,
+    };
+    Greeting(Bytes::copy_from_slice(&[offered])).encode(&mut out);
+    messages.send(&out.split()).await?;
+    let chosen = messages.next(|buf| decode_pair(buf, 0x05)).await?;
+    match (chosen, account) {
+        (NO_AUTH, _) => {}
+        (PASSWORD, Some(account)) => {
+            let login = Login {
+                user: Bytes::copy_from_slice(account.user.as_bytes()),
+                pass: Bytes::copy_from_slice(account.pass.as_bytes()),
+            };
+            login.encode(&mut out);
+            messages.send(&out.split()).await?;
+            if messages.next(|buf| decode_pair(buf, 0x01)).await? != 0x00 {
+                return Err(denied(
+                    "the SOCKS server does not know this user and password",
+                ));
+            }
+        }
+        (NO_METHOD, None) => return Err(denied("the SOCKS server asks for a user and password")),
+        (NO_METHOD, Some(_)) => {
+            return Err(denied("the SOCKS server takes no user and password"));
+        }
+        (other, _) => {
+            return Err(denied(format!(
+                "the SOCKS server chose method {other:#04x}, which was not offered"
+            )));
+        }
+    }
+    request.encode(&mut out).map_err(io::Error::other)?;
+    messages.send(&out).await?;
+    let reply = messages.next(Reply::decode).await?;
+    match meaning(reply.code) {
+        None => Ok(reply.bound),
+        Some((kind, text)) => Err(io::Error::new(
+            kind,
+            format!("the SOCKS server says: {text}"),
+        )),
+    }
+}
+
+async fn request_4(
+    messages: &mut Messages,
+    request: &Request,
+    account: Option<&Account>,
+) -> io::Result<()> {
+    let mut out = BytesMut::new();
+    request.encode_4(account.map_or("", |account| &account.user), &mut out);
+    messages.send(&out).await?;
+    let text = match messages.next(decode_reply_4).await? {
+        0x5a => return Ok(()),
+        0x5b => "the SOCKS server rejects the request".to_owned(),
+        0x5c | 0x5d => "the SOCKS server cannot identify the user".to_owned(),
+        other => format!("the SOCKS server gives the unknown answer {other:#04x}"),
+    };
+    Err(io::Error::new(io::ErrorKind::ConnectionRefused, text))
+}
+
+/// RFC 1928, section 6, in words; `None` is success.
+fn meaning(code: u8) -> Option<(io::ErrorKind, String)> {
+    let (kind, text) = match code {
+        0x00 => return None,
+        0x01 => (io::ErrorKind::Other, "general failure"),
+        0x02 => (
+            io::ErrorKind::PermissionDenied,
+            "its rules do not allow this",
+        ),
+        0x03 => (io::ErrorKind::NetworkUnreachable, "network unreachable"),
+        0x04 => (io::ErrorKind::HostUnreachable, "host unreachable"),
+        0x05 => (io::ErrorKind::ConnectionRefused, "connection refused"),
+        0x06 => (io::ErrorKind::TimedOut, "the way is too long (TTL expired)"),
+        0x07 => (io::ErrorKind::Unsupported, "command not supported"),
+        0x08 => (io::ErrorKind::Unsupported, "address type not supported"),
+        other => return Some((io::ErrorKind::Other, format!("unknown reply {other:#04x}"))),
+    };
+    Some((kind, text.to_owned()))
+}
+
+fn denied(text: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Arrival, Packet};
+    use crate::json::{Node, Report};
+    use crate::protocol::Accepted;
+    use crate::session::Source;
+    use hex_literal::hex;
+    use serde_json::{Value, json};
+    use std::future::poll_fn;
+    use std::sync::Arc;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream, UdpSocket};
+
+    #[tokio::test]
+    async fn every_version_reaches_our_own_inbound_with_the_name_as_it_is() {
+        for (version, account, settings) in [
+            ("5", json!({}), json!({})),
+            (
+                "5",
+                json!({"user": "a", "pass": "b"}),
+                json!({"auth": "password", "accounts": [{"user": "a", "pass": "b"}]}),
+            ),
+            ("4a", json!({}), json!({})),
+        ] {
+            let mut server = json!({"address": "s", "port": 1080, "version": version});
+            server
+                .as_object_mut()
+                .unwrap()
+                .append(&mut account.as_object().unwrap().clone());
+            let outbound = outbound(&server);
+            let inbound = inbound(&settings);
+            let (client, server) = tokio::io::duplex(4096);
+            let to: Destination = "example.com:443".parse().unwrap();
+            let arrival = arrival(Link::other(server));
+            let (dressed, accepted) = tokio::join!(
+                outbound.dress(Link::other(client), &to, 0),
+                inbound.accept(arrival)
+            );
+            let Ok(Accepted::Stream {
+                to: asked,
+                mut link,
+                ..
+            }) = accepted
+            else {
+                panic!("no stream");
+            };
+            assert_eq!(asked, to);
+            dressed.unwrap().write_all(b"hello").await.unwrap();
+            let mut got = Vec::new();
+            link.read_to_end(&mut got).await.unwrap();
+            assert_eq!(got, b"hello");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_server_says_in_the_same_packet_as_its_reply_is_kept() {
+        let outbound = outbound(&json!({"address": "s", "port": 1080}));
+        let (client, mut server) = tokio::io::duplex(4096);
+        let answer = hex!("05 00  05 00 00 03 01 61 0050  534d5450");
+        server.write_all(&answer).await.unwrap();
+        let to = "1.2.3.4:25".parse().unwrap();
+        let mut link = outbound.dress(Link::other(client), &to, 0).await.unwrap();
+        let mut banner = [0; 4];
+        link.read_exact(&mut banner).await.unwrap();
+        assert_eq!(&banner, b"SMTP");
+    }
+
+    #[tokio::test]
+    async fn refusals_are_told_in_words() {
+        let plain = json!({"address": "s", "port": 1080});
+        let login = json!({"address": "s", "port": 1080, "user": "a", "pass": "b"});
+        let four = json!({"address": "s", "port": 1080, "version": "4"});
+        let cases: [(&Value, &[u8], &str); 8] = [
+            (
+                &plain,
+                &hex!("05 ff"),
+                "the SOCKS server asks for a user and password",
+            ),
+            (
+                &login,
+                &hex!("05 ff"),
+                "the SOCKS server takes no user and password",
+            ),
+            (
+                &login,
+                &hex!("05 02 01 01"),
+                "the SOCKS server does not know this user and password",
+            ),
+            (
+                &plain,
+                &hex!("05 02"),
+                "the SOCKS server chose method 0x02, which was not offered",
+            ),
+            (
+                &plain,
+                &hex!("05 00 05 05 00 01 00000000 0000"),
+                "the SOCKS server says: connection refused",
+            ),
+            (&plain, b"HTTP", "version 0x48 where 0x05 was expected"),
+            (&plain, &hex!("05"), "closed after 1 bytes of a message"),
+            (
+                &four,
+                &hex!("00 5b 0000 00000000"),
+                "the SOCKS server rejects the request",
+            ),
+        ];
+        for (settings, answer, text) in cases {
+            let outbound = outbound(settings);
+            let (client, mut server) = tokio::io::duplex(4096);
+            server.write_all(answer).await.unwrap();
+            server.shutdown().await.unwrap();
+            let to = "1.2.3.4:25".parse().unwrap();
+            let e = outbound
+                .dress(Link::other(client), &to, 0)
+                .await
+                .unwrap_err();
+            assert_eq!(e.to_string(), text);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_association_carries_datagrams_and_ends_with_its_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let outbound = outbound(&json!({"address": "127.0.0.1", "port": at.port()}));
+        let inbound = inbound(&json!({"udp": true, "ip": "0.0.0.0"}));
+        let (client, server) = tokio::join!(TcpStream::connect(at), listener.accept());
+        let bind: BindUdp = Arc::new(|_| {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+            socket.set_nonblocking(true)?;
+            UdpSocket::from_std(socket)
+        });
+        let (ours, theirs) = tokio::join!(
+            outbound.packets(Link::Tcp(client.unwrap()), 0, &bind),
+            inbound.accept(arrival(Link::Tcp(server.unwrap().0)))
+        );
+        let mut ours = ours.unwrap();
+        let Ok(Accepted::Packets {
+            packets: mut theirs,
+            ..
+        }) = theirs
+        else {
+            panic!("no packets");
+        };
+        let packet = Packet {
+            peer: "example.com:53".parse().unwrap(),
+            data: Bytes::from_static(b"question"),
+        };
+        poll_fn(|cx| ours.poll_send(cx, &packet)).await.unwrap();
+        let got = poll_fn(|cx| theirs.poll_recv(cx)).await.unwrap();
+        assert_eq!(got.as_ref(), Some(&packet));
+        poll_fn(|cx| theirs.poll_send(cx, &packet)).await.unwrap();
+        let got = poll_fn(|cx| ours.poll_recv(cx)).await.unwrap();
+        assert_eq!(got.as_ref(), Some(&packet));
+        drop(theirs);
+        assert!(poll_fn(|cx| ours.poll_recv(cx)).await.unwrap().is_none());
+    }
+
+    fn arrival(link: Link) -> Arrival {
+        let ip = |port| Source::Ip(SocketAddr::from(([127, 0, 0, 1], port)));
+        Arrival {
+            link,
+            source: ip(50_000),
+            local: ip(1080),
+        }
+    }
+
+    fn outbound(settings: &Value) -> Outbound {
+        let report = Report::default();
+        let outbound = Outbound::read(&Node::root(settings, &report).object().unwrap());
+        assert_eq!(report.errors(), []);
+        outbound.unwrap()
+    }
+
+    fn inbound(settings: &Value) -> super::super::Inbound {
+        let report = Report::default();
+        let settings = Node::root(settings, &report).object().unwrap();
+        super::super::Inbound::read(&settings).unwrap()
+    }
+}

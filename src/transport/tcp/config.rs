@@ -1,0 +1,296 @@
+//! `sockopt` and `tcpSettings`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::json::{Node, Object, either, found};
+
+/// `sockopt`, and `sendThrough` of an outbound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SockOpt {
+    /// Local address of outgoing connections and datagrams.
+    pub send_through: Option<IpAddr>,
+    pub fast_open: FastOpen,
+    pub keep_alive: KeepAlive,
+    /// `SO_MARK`, for policy routing.
+    pub mark: Option<u32>,
+    /// `SO_BINDTODEVICE`, the name of a network interface.
+    pub device: Option<String>,
+    /// Multipath TCP where the kernel has it.
+    pub mptcp: bool,
+}
+
+/// TCP Fast Open (RFC 7413).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FastOpen {
+    /// As the system does it.
+    #[default]
+    Default,
+    Off,
+    /// With the number of half-open connections that a listener may hold.
+    On(u32),
+}
+
+/// TCP keep-alive probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepAlive {
+    Off,
+    /// After `idle` of silence, every `interval`.
+    On {
+        idle: Duration,
+        interval: Duration,
+    },
+}
+
+impl Default for KeepAlive {
+    /// What Go, and so V2Ray, does when nothing is said.
+    fn default() -> Self {
+        Self::On {
+            idle: Duration::from_secs(15),
+            interval: Duration::from_secs(15),
+        }
+    }
+}
+
+impl SockOpt {
+    pub fn read(settings: &Node) -> Self {
+        let Some(object) = settings.object() else {
+            return Self::default();
+        };
+        let sockopt = Self {
+            send_through: None,
+            fast_open: read_fast_open(&object),
+            keep_alive: read_keep_alive(&object),
+            // V2Ray reads an int32 and takes 0 for "none".
+            mark: object.read("mark").filter(|mark: &u32| *mark != 0),
+            device: object
+                .first(&["bindToDevice", "interface"])
+                .and_then(|node| read_device(&node)),
+            mptcp: object
+                .first(&["mptcp", "tcpMptcp"])
+                .and_then(|node| node.read())
+                .unwrap_or(false),
+        };
+        if let Some(node) = object.get("tproxy")
+            && let Some(mode) = node.read::<String>()
+        {
+            match mode.to_ascii_lowercase().as_str() {
+                "off" | "" => {}
+                "redirect" | "tproxy" => {
+                    node.warn("transparent proxying is not built yet, the key has no effect");
+                }
+                _ => node.error(format!(
+                    "`{}` is unknown, expected {}",
+                    mode.escape_debug(),
+                    either(&["off", "redirect", "tproxy"])
+                )),
+            }
+        }
+        object.silent(&["acceptProxyProtocol"]);
+        object.no_effect(&[
+            "dialerProxy",
+            "domainStrategy",
+            "happyEyeballs",
+            "penetrate",
+            "rxBufSize",
+            "txBufSize",
+            "forceBufSize",
+            "tcpCongestion",
+            "tcpMaxSeg",
+            "tcpNoDelay",
+            "tcpUserTimeout",
+            "tcpWindowClamp",
+            "trustedXForwardedFor",
+            "V6Only",
+            "customSockopt",
+        ]);
+        object.finish();
+        sockopt
+    }
+}
+
+/// `tcpFastOpen` is a switch in V2Ray; in Xray it may also be the length of the queue.
+fn read_fast_open(object: &Object) -> FastOpen {
+    let queue = object.read("tcpFastOpenQueueLength").unwrap_or(QUEUE);
+    let Some(node) = object.get("tcpFastOpen") else {
+        return FastOpen::Default;
+    };
+    match node.value {
+        Value::Bool(false) => FastOpen::Off,
+        Value::Bool(true) => FastOpen::On(if queue == 0 { QUEUE } else { queue }),
+        Value::Number(n) => match n.as_u64().map(u32::try_from) {
+            Some(Ok(0)) => FastOpen::Off,
+            Some(Ok(n)) => FastOpen::On(n),
+            _ => {
+                node.error(format!(
+                    "{} is not a queue length, expected 0 to {}",
+                    found(node.value),
+                    u32::MAX
+                ));
+                FastOpen::Default
+            }
+        },
+        other => {
+            node.error(format!(
+                "{} is not `true`, `false` or a queue length",
+                found(other)
+            ));
+            FastOpen::Default
+        }
+    }
+}
+
+/// Seconds; 0 is the default and a negative number turns the probes off.
+fn read_keep_alive(object: &Object) -> KeepAlive {
+    let mut off = false;
+    let mut seconds = |key: &'static str| -> Option<Duration> {
+        let node = object.get(key)?;
+        match node.read::<i64>()? {
+            0 => None,
+            n if n < 0 => {
+                off = true;
+                None
+            }
+            // The kernel takes no more than this.
+            n @ 1..=32767 => Some(Duration::from_secs(n.unsigned_abs())),
+            n => {
+                node.error(format!("{n} s is too long, expected at most 32767"));
+                None
+            }
+        }
+    };
+    let interval = seconds("tcpKeepAliveInterval");
+    let idle = seconds("tcpKeepAliveIdle");
+    match KeepAlive::default() {
+        KeepAlive::On {
+            idle: usual_idle,
+            interval: usual_interval,
+        } if !off => KeepAlive::On {
+            idle: idle.or(interval).unwrap_or(usual_idle),
+            interval: interval.unwrap_or(usual_interval),
+        },
+        _ => KeepAlive::Off,
+    }
+}
+
+fn read_device(node: &Node) -> Option<String> {
+    let name: String = node.read()?;
+    if name.len() > 15 || name.contains(['/', '\0', ' ']) {
+        node.error(format!(
+            "`{}` is not a network interface, expected a name such as `eth0`",
+            name.escape_debug()
+        ));
+        return None;
+    }
+    (!name.is_empty()).then_some(name)
+}
+
+/// Checks `tcpSettings`: only a `header` of type `none` works.
+pub fn check_settings(settings: &Node) {
+    let Some(object) = settings.object() else {
+        return;
+    };
+    if let Some(header) = object.object("header") {
+        if let Some(node) = header.get("type")
+            && let Some(kind) = node.read::<String>()
+        {
+            match kind.to_ascii_lowercase().as_str() {
+                "none" | "" => {}
+                "http" => node.error("HTTP obfuscation is not built, expected `none`"),
+                _ => node.error(format!(
+                    "no TCP header is called `{}`, expected `none`",
+                    kind.escape_debug()
+                )),
+            }
+        }
+        header.silent(&["request", "response"]);
+        header.finish();
+    }
+    object.silent(&["acceptProxyProtocol"]);
+    object.finish();
+}
+
+/// How many half-open connections V2Ray's `true` lets a listener hold.
+const QUEUE: u32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::Report;
+    use serde_json::json;
+
+    #[test]
+    fn every_option_is_read() {
+        let (sockopt, problems) = read(json!({
+            "tcpFastOpen": true, "tcpFastOpenQueueLength": 7, "tcpKeepAliveInterval": 30,
+            "mark": 255, "bindToDevice": "lo", "mptcp": true, "acceptProxyProtocol": true,
+            "tproxy": "off"
+        }));
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(
+            sockopt,
+            SockOpt {
+                send_through: None,
+                fast_open: FastOpen::On(7),
+                keep_alive: KeepAlive::On {
+                    idle: Duration::from_secs(30),
+                    interval: Duration::from_secs(30)
+                },
+                mark: Some(255),
+                device: Some("lo".to_owned()),
+                mptcp: true,
+            }
+        );
+    }
+
+    #[test]
+    fn zero_is_the_default_and_below_turns_off() {
+        assert_eq!(
+            read(json!({"mark": 0, "tcpKeepAliveInterval": 0})).0,
+            SockOpt::default()
+        );
+        let off = read(json!({"tcpKeepAliveInterval": -1})).0;
+        assert_eq!(off.keep_alive, KeepAlive::Off);
+        assert_eq!(read(json!({"tcpFastOpen": 0})).0.fast_open, FastOpen::Off);
+    }
+
+    #[test]
+    fn mistakes_name_their_path() {
+        let (_, problems) = read(json!({
+            "tcpFastOpen": "yes", "mark": -1, "bindToDevice": "a/b", "tproxy": "maybe",
+            "dialerProxy": "x", "tcpFastOpne": true
+        }));
+        assert_eq!(
+            problems,
+            [
+                "tcpFastOpen: `yes` is not `true`, `false` or a queue length",
+                "mark: the number -1 is not a whole number from 0 to 4294967295",
+                "bindToDevice: `a/b` is not a network interface, expected a name such as `eth0`",
+                "tproxy: `maybe` is unknown, expected `off`, `redirect` or `tproxy`",
+                "dialerProxy: this feature is not built yet, the key has no effect",
+                "tcpFastOpne: unknown key, it has no effect, did you mean `tcpFastOpen`?",
+            ]
+        );
+    }
+
+    #[test]
+    fn http_obfuscation_is_refused() {
+        let report = Report::default();
+        let value = json!({"header": {"type": "http", "request": {}}});
+        check_settings(&Node::root(&value, &report));
+        let errors: Vec<String> = report.errors().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            errors,
+            ["header.type: HTTP obfuscation is not built, expected `none`"]
+        );
+    }
+
+    fn read(value: Value) -> (SockOpt, Vec<String>) {
+        let report = Report::default();
+        let sockopt = SockOpt::read(&Node::root(&value, &report));
+        let problems = report.errors().into_iter().chain(report.warnings());
+        (sockopt, problems.map(|p| p.to_string()).collect())
+    }
+}

@@ -1,0 +1,212 @@
+//! Dials: the addresses of a name are raced as RFC 8305 (Happy Eyeballs) says.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::address::Destination;
+use crate::dns::{self, Strategy};
+
+use super::config::SockOpt;
+use super::options::reason;
+
+/// Connects to the first address of `to` that answers.
+pub async fn connect(
+    to: &Destination,
+    strategy: Strategy,
+    sockopt: &SockOpt,
+) -> io::Result<TcpStream> {
+    let mut addrs = dns::resolve(to, strategy).await?;
+    if let Some(local) = sockopt.local() {
+        addrs.retain(|a| a.is_ipv4() == local.is_ipv4());
+        if addrs.is_empty() {
+            let family = if local.is_ipv4() { "IPv4" } else { "IPv6" };
+            return Err(io::Error::new(
+                io::ErrorKind::AddrNotAvailable,
+                format!(
+                    "cannot connect to {to}: it has no {family} address for sendThrough {local}"
+                ),
+            ));
+        }
+    }
+    let addrs = interleave(addrs);
+    race(&addrs, sockopt).await.map_err(|e| {
+        let mut text = format!("cannot connect to {to}: {}", reason(&e));
+        // An IP address that was asked for need not be said twice.
+        if addrs.len() > 1
+            || addrs
+                .first()
+                .is_some_and(|a| a.to_string() != to.to_string())
+        {
+            let tried: Vec<String> = addrs.iter().map(ToString::to_string).collect();
+            text.push_str(&format!(" (tried {})", tried.join(", ")));
+        }
+        io::Error::new(e.kind(), text)
+    })
+}
+
+/// Alternates between the families, beginning with that of the first address.
+fn interleave(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let Some(first) = addrs.first().map(SocketAddr::is_ipv4) else {
+        return addrs;
+    };
+    let len = addrs.len();
+    let (ours, others): (Vec<_>, Vec<_>) = addrs.into_iter().partition(|a| a.is_ipv4() == first);
+    let (mut ours, mut others) = (ours.into_iter(), others.into_iter());
+    let mut mixed = Vec::with_capacity(len);
+    while mixed.len() < len {
+        mixed.extend(ours.next());
+        mixed.extend(others.next());
+    }
+    mixed
+}
+
+/// One attempt after the other, each [`STAGGER`] after the last or as soon as one has failed; the
+/// first connection wins and the others are dropped.
+async fn race(addrs: &[SocketAddr], sockopt: &SockOpt) -> io::Result<TcpStream> {
+    if let [only] = addrs {
+        return dial(*only, sockopt).await;
+    }
+    let mut waiting = addrs.iter();
+    let mut attempts = JoinSet::new();
+    let mut worst: Option<io::Error> = None;
+    loop {
+        if let Some(&addr) = waiting.next() {
+            let sockopt = sockopt.clone();
+            attempts.spawn(async move { dial(addr, &sockopt).await });
+        }
+        if attempts.is_empty() {
+            return Err(worst.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()));
+        }
+        let ended = async { attempts.join_next().await };
+        let ended = if waiting.len() == 0 {
+            ended.await
+        } else {
+            match tokio::time::timeout(STAGGER, ended).await {
+                Ok(ended) => ended,
+                Err(_) => continue,
+            }
+        };
+        match ended {
+            Some(Ok(Ok(stream))) => return Ok(stream),
+            Some(Ok(Err(e))) if worst.as_ref().is_none_or(|w| weight(&e) >= weight(w)) => {
+                worst = Some(e);
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn dial(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<TcpStream> {
+    let socket = sockopt.tcp(addr)?;
+    sockopt.fast_open_to_dial(&socket)?;
+    sockopt.bind_local(&socket)?;
+    TcpSocket::from_std_stream(socket.into())
+        .connect(addr)
+        .await
+}
+
+/// How much an error tells: a machine without IPv6 says "unreachable" of every IPv6 address, which
+/// must not hide what the server itself answered.
+fn weight(error: &io::Error) -> u8 {
+    match error.kind() {
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => 0,
+        io::ErrorKind::HostUnreachable => 1,
+        io::ErrorKind::TimedOut => 2,
+        _ => 3,
+    }
+}
+
+/// RFC 8305's recommended "Connection Attempt Delay".
+const STAGGER: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+    use tokio::net::TcpListener;
+
+    #[test]
+    fn families_alternate_in_the_resolvers_order() {
+        let addr = |s: &str| -> SocketAddr { s.parse().unwrap() };
+        let mixed = interleave(
+            ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]
+                .map(addr)
+                .to_vec(),
+        );
+        assert_eq!(
+            mixed,
+            ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"].map(addr)
+        );
+        assert_eq!(interleave(Vec::new()), []);
+    }
+
+    #[tokio::test]
+    async fn a_refused_address_hands_over_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = closed_port().await;
+        let begin = Instant::now();
+        let addrs = [closed, listener.local_addr().unwrap()];
+        let stream = race(&addrs, &SockOpt::default()).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), addrs[1]);
+        assert!(stream.nodelay().unwrap());
+        assert!(begin.elapsed() < STAGGER);
+    }
+
+    #[tokio::test]
+    async fn a_silent_address_is_overtaken() {
+        // 192.0.2.0/24 belongs to nobody; it is silent, or unreachable where there is no route.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addrs = [
+            "192.0.2.1:9".parse().unwrap(),
+            listener.local_addr().unwrap(),
+        ];
+        let begin = Instant::now();
+        let stream = race(&addrs, &SockOpt::default()).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), addrs[1]);
+        assert!(begin.elapsed() < 8 * STAGGER);
+    }
+
+    #[tokio::test]
+    async fn when_all_fail_the_error_says_what_was_tried() {
+        let closed = closed_port().await;
+        let to: Destination = format!("127.0.0.1:{}", closed.port()).parse().unwrap();
+        let error = connect(&to, Strategy::AsIs, &SockOpt::default()).await;
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            format!("cannot connect to {to}: connection refused")
+        );
+        let to: Destination = format!("localhost:{}", closed.port()).parse().unwrap();
+        let error = connect(&to, Strategy::UseIpv4, &SockOpt::default()).await;
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            format!("cannot connect to {to}: connection refused (tried {closed})")
+        );
+    }
+
+    #[tokio::test]
+    async fn send_through_is_the_local_address() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = Destination::from(listener.local_addr().unwrap());
+        let mut sockopt = SockOpt {
+            send_through: Some([127, 0, 0, 2].into()),
+            ..SockOpt::default()
+        };
+        let stream = connect(&to, Strategy::AsIs, &sockopt).await.unwrap();
+        assert_eq!(stream.local_addr().unwrap().ip().to_string(), "127.0.0.2");
+        sockopt.send_through = Some("::1".parse().unwrap());
+        let error = connect(&to, Strategy::AsIs, &sockopt).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("cannot connect to {to}: it has no IPv6 address for sendThrough ::1")
+        );
+    }
+
+    async fn closed_port() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap()
+    }
+}

@@ -1,0 +1,324 @@
+//! Listens: TCP, unix sockets in the file system and in Linux's abstract namespace, UDP.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net;
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::{TcpListener, UdpSocket, UnixListener};
+
+use crate::io::Link;
+use crate::session::Source;
+
+use super::config::SockOpt;
+
+/// Where connections come in.
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(TcpListener),
+    /// The file goes when the listener does; the abstract namespace has none.
+    Unix(UnixListener, Option<SocketFile>),
+}
+
+impl Listener {
+    /// The next connection, its source, and the address of ours that it came to.
+    pub async fn accept(&self) -> io::Result<(Link, Source, Source)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // A peer that is gone already is found out by the first read.
+                let _ = stream.set_nodelay(true);
+                let local = stream.local_addr()?;
+                Ok((Link::Tcp(stream), peer.into(), local.into()))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Link::other(stream), Source::Unix, Source::Unix))
+            }
+        }
+    }
+
+    /// The address of a TCP listener, with the port that the system chose for port 0.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(..) => None,
+        }
+    }
+}
+
+/// Whether accepting may be tried again after `error`: the peer went away, or the process or the
+/// system is short of something (files, memory) that others may give back. Wait a little before.
+pub fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ECONNABORTED
+                | libc::ECONNRESET
+                | libc::EINTR
+                | libc::EAGAIN
+                | libc::EPROTO
+                | libc::EPERM
+                | libc::EMFILE
+                | libc::ENFILE
+                | libc::ENOBUFS
+                | libc::ENOMEM
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::ENOTCONN
+                // From `local_addr`, when the peer has reset the connection meanwhile.
+                | libc::EINVAL
+        )
+    )
+}
+
+/// Listens on `addr` with the options of an inbound.
+///
+/// As in Go, and so in V2Ray, both `0.0.0.0` and `::` mean every address of either family.
+pub fn listen(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<Listener> {
+    if addr.ip().is_unspecified() {
+        let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, addr.port()));
+        match listen_on(both, sockopt) {
+            Err(e) if lacks_ipv6(&e) => {
+                let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, addr.port()));
+                return listen_on(ipv4, sockopt);
+            }
+            result => return result,
+        }
+    }
+    listen_on(addr, sockopt)
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::ENOPROTOOPT)
+    )
+}
+
+fn listen_on(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<Listener> {
+    // Accepted sockets inherit the options, keep-alive among them.
+    let socket = sockopt.tcp(addr)?;
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(!addr.ip().is_unspecified())?;
+    }
+    socket.bind(&addr.into())?;
+    sockopt.fast_open_to_listen(&socket)?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into()).map(Listener::Tcp)
+}
+
+/// Listens on a path. As in V2Ray, `,0666` behind it are the permissions of the file; a socket that a
+/// process left behind is replaced, one that somebody listens on is not.
+pub fn listen_unix(path: &Path) -> io::Result<Listener> {
+    let (path, mode) = split_mode(path);
+    if fs::symlink_metadata(&path).is_ok_and(|m| m.file_type().is_socket()) && nobody_answers(&path)
+    {
+        fs::remove_file(&path)?;
+    }
+    let listener = net::UnixListener::bind(&path)?;
+    let file = SocketFile::new(path)?;
+    if let Some(mode) = mode {
+        fs::set_permissions(&file.path, fs::Permissions::from_mode(mode))?;
+    }
+    listener.set_nonblocking(true)?;
+    Ok(Listener::Unix(
+        UnixListener::from_std(listener)?,
+        Some(file),
+    ))
+}
+
+/// Listens on `@name` of the abstract namespace; `name` is without the `@`.
+pub fn listen_abstract(name: &[u8]) -> io::Result<Listener> {
+    let addr = net::SocketAddr::from_abstract_name(name)?;
+    let listener = net::UnixListener::bind_addr(&addr)?;
+    listener.set_nonblocking(true)?;
+    Ok(Listener::Unix(UnixListener::from_std(listener)?, None))
+}
+
+fn split_mode(path: &Path) -> (PathBuf, Option<u32>) {
+    let split = path.to_str().and_then(|text| {
+        let (path, mode) = text.rsplit_once(',')?;
+        let mode = u32::from_str_radix(mode, 8).ok().filter(|m| *m <= 0o777)?;
+        Some((PathBuf::from(path), Some(mode)))
+    });
+    split.unwrap_or_else(|| (path.to_owned(), None))
+}
+
+fn nobody_answers(path: &Path) -> bool {
+    let connect = || -> io::Result<()> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // A listener whose backlog is full would block us, and is one.
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    connect().is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// The file of a unix socket, removed when it is dropped, unless another one has taken its place.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    id: (u64, u64),
+}
+
+impl SocketFile {
+    fn new(path: PathBuf) -> io::Result<Self> {
+        let id = file_id(&path)?;
+        Ok(Self { path, id })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if file_id(&self.path).is_ok_and(|id| id == self.id) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn file_id(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|m| (m.dev(), m.ino()))
+}
+
+/// A UDP socket that waits for datagrams on `addr`. `0.0.0.0` is IPv4 alone, so that the sources it
+/// shows can be answered as they are; `::` takes both, IPv4 written as `::ffff:1.2.3.4`.
+pub fn udp_listen(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<UdpSocket> {
+    let socket = sockopt.udp(addr)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(!addr.ip().is_unspecified())?;
+    }
+    socket.bind(&addr.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+/// A UDP socket for datagrams to `to`, with the options and the local address of an outbound.
+pub fn udp_socket(to: SocketAddr, sockopt: &SockOpt) -> io::Result<UdpSocket> {
+    let socket = sockopt.udp(to)?;
+    match sockopt.local() {
+        Some(local) if local.is_ipv4() != to.is_ipv4() => {
+            return Err(io::Error::new(
+                io::ErrorKind::AddrNotAvailable,
+                format!("{to} is not of the family of sendThrough {local}"),
+            ));
+        }
+        Some(_) => sockopt.bind_local(&socket)?,
+        None => {
+            let any = match to {
+                SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+                SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+            };
+            socket.bind(&any.into())?;
+        }
+    }
+    UdpSocket::from_std(socket.into())
+}
+
+/// What Go asks for, and the kernel's own usual limit.
+const BACKLOG: i32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::tcp::FastOpen;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpStream, UnixStream};
+
+    #[tokio::test]
+    async fn both_wildcards_take_ipv4_and_show_it_plainly() {
+        for any in ["0.0.0.0:0", "[::]:0"] {
+            let listener = listen(any.parse().unwrap(), &SockOpt::default()).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            let (_, source, local) = listener.accept().await.unwrap();
+            assert_eq!(source, Source::Ip(client.local_addr().unwrap()));
+            assert_eq!(local, Source::Ip(client.peer_addr().unwrap()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_an_error() {
+        let sockopt = SockOpt::default();
+        let first = listen("127.0.0.1:0".parse().unwrap(), &sockopt).unwrap();
+        let error = listen(first.local_addr().unwrap(), &sockopt).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn fast_open_mptcp_and_keep_alive_do_not_get_in_the_way() {
+        let sockopt = SockOpt {
+            fast_open: FastOpen::On(16),
+            mptcp: true,
+            ..SockOpt::default()
+        };
+        let listener = listen("127.0.0.1:0".parse().unwrap(), &sockopt).unwrap();
+        let to = listener.local_addr().unwrap().into();
+        let mut client = crate::transport::tcp::connect(&to, Default::default(), &sockopt)
+            .await
+            .unwrap();
+        client.write_all(b"hi").await.unwrap();
+        let (mut link, ..) = listener.accept().await.unwrap();
+        let mut two = [0; 2];
+        link.read_exact(&mut two).await.unwrap();
+        assert_eq!(&two, b"hi");
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_replaces_a_stale_file_and_goes_with_its_listener() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mobula.sock");
+        // What a killed process leaves behind.
+        drop(net::UnixListener::bind(&path).unwrap());
+        let with_mode = PathBuf::from(format!("{},0600", path.display()));
+        let listener = listen_unix(&with_mode).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        UnixStream::connect(&path).await.unwrap();
+        let (_, source, _) = listener.accept().await.unwrap();
+        assert_eq!(source, Source::Unix);
+
+        let taken = listen_unix(&path).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_socket_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes.txt");
+        fs::write(&path, "mine").unwrap();
+        assert!(listen_unix(&path).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+    }
+
+    #[tokio::test]
+    async fn an_abstract_name_is_listened_on() {
+        let name = format!("mobula-test-{}", std::process::id());
+        let listener = listen_abstract(name.as_bytes()).unwrap();
+        let addr = net::SocketAddr::from_abstract_name(&name).unwrap();
+        let _client = net::UnixStream::connect_addr(&addr).unwrap();
+        listener.accept().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn datagrams_leave_from_send_through() {
+        let server = udp_listen("127.0.0.1:0".parse().unwrap(), &SockOpt::default()).unwrap();
+        let to = server.local_addr().unwrap();
+        let sockopt = SockOpt {
+            send_through: Some([127, 0, 0, 3].into()),
+            ..SockOpt::default()
+        };
+        let client = udp_socket(to, &sockopt).unwrap();
+        client.send_to(b"x", to).await.unwrap();
+        let (_, from) = server.recv_from(&mut [0; 8]).await.unwrap();
+        assert_eq!(from.ip().to_string(), "127.0.0.3");
+    }
+}

@@ -1,0 +1,123 @@
+//! Puts the options of a config on a socket; an option that the kernel refuses is named.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Once;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::{libc, setsockopt_impl, sockopt_impl};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use super::config::{FastOpen, KeepAlive, SockOpt};
+
+// nix has the client's half of Fast Open, and this macro for the options it lacks.
+sockopt_impl!(
+    /// Length of the queue of connections that sent data with their SYN.
+    TcpFastOpen,
+    SetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_FASTOPEN,
+    libc::c_int
+);
+
+impl SockOpt {
+    /// A TCP socket of the family of `addr`, by MPTCP when that is wanted and there.
+    pub(super) fn tcp(&self, addr: SocketAddr) -> io::Result<Socket> {
+        let domain = Domain::for_address(addr);
+        let socket = match self.mptcp {
+            true => Socket::new(domain, Type::STREAM, Some(Protocol::MPTCP)).or_else(|error| {
+                static ONCE: Once = Once::new();
+                ONCE.call_once(|| {
+                    tracing::warn!(%error, "the kernel has no MPTCP, using TCP");
+                });
+                Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
+            }),
+            false => Socket::new(domain, Type::STREAM, Some(Protocol::TCP)),
+        }?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        if let KeepAlive::On { idle, interval } = self.keep_alive {
+            let probes = TcpKeepalive::new().with_time(idle).with_interval(interval);
+            named("tcpKeepAliveInterval", socket.set_tcp_keepalive(&probes))?;
+        }
+        self.apply(&socket)?;
+        Ok(socket)
+    }
+
+    pub(super) fn udp(&self, addr: SocketAddr) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        self.apply(&socket)?;
+        Ok(socket)
+    }
+
+    /// What dialled and listening sockets, streams and datagrams have in common.
+    fn apply(&self, socket: &Socket) -> io::Result<()> {
+        if let Some(mark) = self.mark {
+            named("mark", socket.set_mark(mark))?;
+        }
+        if let Some(device) = &self.device {
+            named("bindToDevice", socket.bind_device(Some(device.as_bytes())))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn fast_open_to_dial(&self, socket: &Socket) -> io::Result<()> {
+        let on = match self.fast_open {
+            FastOpen::Default => return Ok(()),
+            FastOpen::Off => false,
+            FastOpen::On(_) => true,
+        };
+        let set = setsockopt(socket, sockopt::TcpFastOpenConnect, &on);
+        named("tcpFastOpen", set.map_err(Into::into))
+    }
+
+    pub(super) fn fast_open_to_listen(&self, socket: &Socket) -> io::Result<()> {
+        let queue = match self.fast_open {
+            FastOpen::Default => return Ok(()),
+            FastOpen::Off => 0,
+            FastOpen::On(queue) => libc::c_int::try_from(queue).unwrap_or(libc::c_int::MAX),
+        };
+        let set = setsockopt(socket, TcpFastOpen, &queue);
+        named("tcpFastOpen", set.map_err(Into::into))
+    }
+
+    /// `sendThrough`; V2Ray's default `0.0.0.0` means any.
+    pub(super) fn local(&self) -> Option<IpAddr> {
+        self.send_through.filter(|ip| !ip.is_unspecified())
+    }
+
+    pub(super) fn bind_local(&self, socket: &Socket) -> io::Result<()> {
+        let Some(ip) = self.local() else {
+            return Ok(());
+        };
+        socket.bind(&SocketAddr::new(ip, 0).into()).map_err(|e| {
+            let text = format!("sendThrough {ip}: {}", reason(&e));
+            io::Error::new(e.kind(), text)
+        })
+    }
+}
+
+fn named(option: &str, result: io::Result<()>) -> io::Result<()> {
+    result.map_err(|e| {
+        let hint = match e.kind() {
+            io::ErrorKind::PermissionDenied => " (it needs root or CAP_NET_ADMIN)",
+            _ => "",
+        };
+        io::Error::new(e.kind(), format!("sockopt {option}: {}{hint}", reason(&e)))
+    })
+}
+
+/// An error of the system in lower case and without its number.
+pub(super) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    if error.raw_os_error().is_none() {
+        return text;
+    }
+    let plain = text.split(" (os error").next().unwrap_or(&text);
+    let mut letters = plain.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => text,
+    }
+}

@@ -1,0 +1,319 @@
+//! `wsSettings`.
+//!
+//! | key | meaning |
+//! |---|---|
+//! | `path` | as V2Ray: a missing `/` is added; `?ed=N` as Xray's links carry it |
+//! | `headers`, v5 `header` | client: replace or join the defaults; server: joined to the 101 (V2Ray's server does nothing with them) |
+//! | `host` | as Xray: the client's `Host`, before `headers.Host` |
+//! | `maxEarlyData` | client: bytes of the first write that travel in the handshake; server: any number but 0 turns it on |
+//! | `earlyDataHeaderName` | the header it travels in; without a name it follows the path |
+//! | `heartbeatPeriod` | as Xray, seconds: silence after which we ping; 30 by default, 0 is never |
+//! | `trustedProxies` | ours, server: whose `X-Forwarded-For` counts |
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::HeaderMap;
+use hyper::header::{
+    self, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL,
+    TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde_json::Value;
+
+use super::forwarded::{Net, Trusted};
+use crate::json::{Node, Object, StringList, found};
+
+/// The server side.
+#[derive(Debug)]
+pub struct Inbound {
+    pub(super) path: String,
+    /// Put on the 101.
+    pub(super) headers: HeaderMap,
+    pub(super) early: Option<Carrier>,
+    pub(super) heartbeat: Option<Duration>,
+    pub(super) trusted: Trusted,
+}
+
+/// The client side.
+#[derive(Clone, Debug)]
+pub struct Outbound(pub(super) Arc<Client>);
+
+#[derive(Debug)]
+pub(super) struct Client {
+    /// Encoded as it stands in the request.
+    pub(super) path: String,
+    /// With its `?`, or empty.
+    pub(super) query: String,
+    pub(super) host: Option<HeaderValue>,
+    pub(super) headers: HeaderMap,
+    pub(super) early: Option<(Carrier, usize)>,
+    pub(super) heartbeat: Option<Duration>,
+}
+
+/// What early data travels in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Carrier {
+    Path,
+    Header(HeaderName),
+}
+
+impl Inbound {
+    /// Reads the settings of a server; absent ones are the defaults.
+    pub fn read(settings: Option<&Node>) -> Option<Self> {
+        let Some(node) = settings else {
+            return Some(Self {
+                path: "/".to_owned(),
+                headers: HeaderMap::new(),
+                early: None,
+                heartbeat: Some(HEARTBEAT),
+                trusted: Trusted::Nearby,
+            });
+        };
+        let object = node.object()?;
+        let mut path = read_path(&object);
+        if let (Some(at), Some(node)) = (ed_at(&path), object.get("path")) {
+            node.warn("what follows `?` is for clients, this server ignores it");
+            path.truncate(at);
+        }
+        let mut headers = read_headers(&object);
+        // Configs are often copied from the client's side: its own headers mean nothing in an answer.
+        for name in [HOST, USER_AGENT, CONNECTION, UPGRADE] {
+            headers.remove(name);
+        }
+        if let Some(host) = object.get("host") {
+            host.warn("the `Host` of requests is not checked, the key has no effect");
+        }
+        let inbound = Self {
+            path,
+            headers,
+            early: read_early_data(&object).map(|(carrier, _)| carrier),
+            heartbeat: read_heartbeat(&object),
+            trusted: object
+                .get("trustedProxies")
+                .map_or(Trusted::Nearby, |node| read_trusted(&node)),
+        };
+        finish(object);
+        Some(inbound)
+    }
+}
+
+impl Outbound {
+    /// Reads the settings of a client; absent ones are the defaults.
+    pub fn read(settings: Option<&Node>) -> Option<Self> {
+        let Some(node) = settings else {
+            return Some(Self(Arc::new(Client {
+                path: "/".to_owned(),
+                query: String::new(),
+                host: None,
+                headers: HeaderMap::new(),
+                early: None,
+                heartbeat: Some(HEARTBEAT),
+            })));
+        };
+        let object = node.object()?;
+        let written = read_path(&object);
+        let (path, query) = written.split_once('?').unwrap_or((&written, ""));
+        let (query, ed) = take_ed(query);
+        let mut headers = read_headers(&object);
+        let mut host = headers.remove(HOST);
+        if let Some(node) = object.get("host")
+            && let Some(text) = node.read::<String>()
+            && !text.is_empty()
+        {
+            match text.parse() {
+                Ok(value) => host = Some(value),
+                Err(_) => node.error(format!("{} cannot stand in a header", found(node.value))),
+            }
+        }
+        let from_path = ed.map(|max| (Carrier::Header(SEC_WEBSOCKET_PROTOCOL), max));
+        let client = Client {
+            path: encoded(path),
+            query: encoded(&query),
+            host,
+            headers,
+            early: read_early_data(&object).or(from_path),
+            heartbeat: read_heartbeat(&object),
+        };
+        if object.get("trustedProxies").is_some() {
+            object
+                .node
+                .warn("`trustedProxies` is for inbounds, it has no effect here");
+        }
+        finish(object);
+        Some(Self(Arc::new(client)))
+    }
+}
+
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// The rest of the keys.
+fn finish(object: Object) {
+    if let Some(node) = object.get("useBrowserForwarding")
+        && node.read() == Some(true)
+    {
+        node.warn("browser forwarding is not built yet, the key has no effect");
+    }
+    // Read together with those of TCP.
+    object.silent(&["acceptProxyProtocol"]);
+    object.finish();
+}
+
+fn read_path(object: &Object) -> String {
+    let path: String = object.read_or("path", String::new());
+    if path.starts_with('/') {
+        path
+    } else {
+        format!("/{path}")
+    }
+}
+
+/// Where the query starts, if it holds `ed`.
+fn ed_at(path: &str) -> Option<usize> {
+    let at = path.find('?')?;
+    path[at + 1..]
+        .split('&')
+        .any(|part| part == "ed" || part.starts_with("ed="))
+        .then_some(at)
+}
+
+/// Takes `ed=N` out of a query; what is left has its `?` in front.
+fn take_ed(query: &str) -> (String, Option<usize>) {
+    let mut ed = None;
+    let mut rest = String::new();
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        if let Some(max) = part.strip_prefix("ed=").and_then(|n| n.parse().ok()) {
+            ed = Some(max).filter(|max| *max > 0);
+        } else {
+            rest.push(if rest.is_empty() { '?' } else { '&' });
+            rest.push_str(part);
+        }
+    }
+    (rest, ed)
+}
+
+/// What may not stand in a request line is percent-encoded, as a browser does it.
+fn encoded(path: &str) -> String {
+    const OUTSIDE: AsciiSet = CONTROLS
+        .add(b' ')
+        .add(b'"')
+        .add(b'#')
+        .add(b'<')
+        .add(b'>')
+        .add(b'`')
+        .add(b'{')
+        .add(b'}')
+        .add(b'|')
+        .add(b'\\')
+        .add(b'^');
+    utf8_percent_encode(path, &OUTSIDE).to_string()
+}
+
+fn read_early_data(object: &Object) -> Option<(Carrier, usize)> {
+    let max = object.get("maxEarlyData").and_then(|node| {
+        let max: i64 = node.read()?;
+        let size = usize::try_from(max);
+        if size.is_err() {
+            node.error(format!(
+                "the number {max} is negative, expected a number of bytes or 0"
+            ));
+        }
+        size.ok()
+    });
+    let name = object.get("earlyDataHeaderName").and_then(|node| {
+        let text: String = node.read()?;
+        if text.is_empty() {
+            return None;
+        }
+        let name = HeaderName::try_from(&text).ok();
+        if name.is_none() {
+            node.error(format!("{} is not the name of a header", found(node.value)));
+        }
+        name
+    });
+    let max = max.filter(|max| *max > 0)?;
+    Some((name.map_or(Carrier::Path, Carrier::Header), max))
+}
+
+fn read_heartbeat(object: &Object) -> Option<Duration> {
+    match object.read::<u32>("heartbeatPeriod") {
+        None => Some(HEARTBEAT),
+        Some(0) => None,
+        Some(secs) => Some(Duration::from_secs(secs.into())),
+    }
+}
+
+/// V2Ray 4's map and V2Ray 5's list of `{key, value}`.
+fn read_headers(object: &Object) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut put = |key: &Node, name: &str, value: &Node| {
+        let Some(text) = value.read::<String>() else {
+            return;
+        };
+        let Ok(name) = HeaderName::try_from(name) else {
+            let text = format!("`{}` is not the name of a header", name.escape_debug());
+            return key.error(text);
+        };
+        let Ok(text) = HeaderValue::try_from(text) else {
+            return value.error(format!("{} cannot stand in a header", found(value.value)));
+        };
+        if HANDSHAKE.contains(&name) {
+            return key.error(format!(
+                "`{name}` belongs to the handshake and cannot be set"
+            ));
+        }
+        headers.insert(name, text);
+    };
+    if let Some(node) = object.get("headers")
+        && let Some(map) = node.object()
+        && let Value::Object(names) = node.value
+    {
+        for (name, value) in names {
+            let value = Node::at(map.node.path.key(name), value, node.report());
+            put(&value, name, &value);
+        }
+    }
+    for item in object.array("header") {
+        let Some(pair) = item.object() else { continue };
+        let key = pair.require_node("key");
+        let value = pair.require_node("value");
+        if let (Some(key), Some(value)) = (key, value)
+            && let Some(name) = key.read::<String>()
+        {
+            put(&key, &name, &value);
+        }
+        pair.finish();
+    }
+    headers
+}
+
+/// Headers that are not the user's to choose.
+const HANDSHAKE: [HeaderName; 8] = [
+    CONNECTION,
+    UPGRADE,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    header::SEC_WEBSOCKET_ACCEPT,
+    header::SEC_WEBSOCKET_EXTENSIONS,
+    header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_VERSION,
+];
+
+fn read_trusted(node: &Node) -> Trusted {
+    let list: StringList = node.read().unwrap_or_default();
+    let mut nets = Vec::new();
+    for text in &list.0 {
+        match Net::parse(text) {
+            Some(net) => nets.push(net),
+            None => node.error(format!(
+                "`{}` is not an IP address or a network such as `10.0.0.0/8`",
+                text.escape_debug()
+            )),
+        }
+    }
+    Trusted::Listed(nets)
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,0 +1,136 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::json::Report;
+
+fn read<T>(value: &Value, reader: fn(Option<&Node>) -> Option<T>) -> (T, Vec<String>, Vec<String>) {
+    let report = Report::default();
+    let read = reader(Some(&Node::root(value, &report))).unwrap();
+    let lines = |problems: Vec<crate::json::Problem>| {
+        problems
+            .iter()
+            .map(|p| format!("{}: {}", p.path, p.text))
+            .collect()
+    };
+    (read, lines(report.errors()), lines(report.warnings()))
+}
+
+#[test]
+fn a_path_gets_its_slash_and_loses_what_is_for_clients() {
+    for (path, server, client) in [
+        (json!(""), "/", "/"),
+        (json!("ray"), "/ray", "/ray"),
+        (json!("/a b"), "/a b", "/a%20b"),
+        (json!("/a%20b"), "/a%20b", "/a%20b"),
+        (json!("/ray?ed=2048"), "/ray", "/ray"),
+        (json!(null), "/", "/"),
+    ] {
+        let settings = json!({"path": path});
+        assert_eq!(read(&settings, Inbound::read).0.path, server);
+        assert_eq!(read(&settings, Outbound::read).0.0.path, client);
+    }
+}
+
+#[test]
+fn early_data_is_named_by_settings_or_by_the_path() {
+    let protocol = || Carrier::Header(SEC_WEBSOCKET_PROTOCOL);
+    for (settings, query, early) in [
+        (
+            json!({"path": "/ray?ed=2048"}),
+            "",
+            Some((protocol(), 2048)),
+        ),
+        (
+            json!({"path": "/ray?a=1&ed=20&b"}),
+            "?a=1&b",
+            Some((protocol(), 20)),
+        ),
+        (json!({"path": "/ray?ed=x"}), "?ed=x", None),
+        (json!({"maxEarlyData": 100}), "", Some((Carrier::Path, 100))),
+        (
+            json!({"maxEarlyData": 100, "earlyDataHeaderName": "X-Early"}),
+            "",
+            Some((Carrier::Header(HeaderName::from_static("x-early")), 100)),
+        ),
+        (json!({"earlyDataHeaderName": "X-Early"}), "", None),
+    ] {
+        let client = read(&settings, Outbound::read).0.0;
+        assert_eq!(
+            (client.query.as_str(), &client.early),
+            (query, &early),
+            "{settings}"
+        );
+    }
+}
+
+#[test]
+fn headers_come_as_a_map_or_as_a_list_and_host_is_set_apart() {
+    for (settings, host) in [
+        (
+            json!({"headers": {"Host": "a.example", "X-A": "1"}}),
+            "a.example",
+        ),
+        (
+            json!({"header": [{"key": "host", "value": "b.example"}, {"key": "X-A", "value": "1"}]}),
+            "b.example",
+        ),
+        (
+            json!({"host": "c.example", "headers": {"Host": "a.example", "x-a": "1"}}),
+            "c.example",
+        ),
+    ] {
+        let (client, errors, _) = read(&settings, Outbound::read);
+        assert_eq!(client.0.host.as_ref().unwrap(), host);
+        assert_eq!(client.0.headers.get("x-a").unwrap(), "1");
+        assert_eq!((client.0.headers.len(), errors.len()), (1, 0));
+    }
+}
+
+#[test]
+fn mistakes_are_named_with_their_place() {
+    let settings = json!({
+        "maxEarlyData": -1,
+        "earlyDataHeaderName": "a b",
+        "headers": {"X Y": "1", "X-Z": "a\nb", "Upgrade": "h2c", "X-N": 1},
+        "heartbeatPeriod": -5,
+        "trustedProxies": ["10.0.0.0/8", "10.0.0.0/99"],
+        "useBrowserForwarding": true,
+        "acceptProxyProtocol": true,
+        "paht": "/ray",
+    });
+    let (_, mut errors, warnings) = read(&settings, Inbound::read);
+    errors.sort();
+    assert_eq!(
+        errors,
+        [
+            "earlyDataHeaderName: `a b` is not the name of a header",
+            "headers.Upgrade: `upgrade` belongs to the handshake and cannot be set",
+            "headers.X-N: the number 1 is not a string",
+            "headers.X-Z: `a\\nb` cannot stand in a header",
+            "headers[\"X Y\"]: `X Y` is not the name of a header",
+            "heartbeatPeriod: the number -5 is not a whole number from 0 to 4294967295",
+            "maxEarlyData: the number -1 is negative, expected a number of bytes or 0",
+            "trustedProxies: `10.0.0.0/99` is not an IP address or a network such as `10.0.0.0/8`",
+        ]
+    );
+    assert_eq!(
+        warnings,
+        [
+            "useBrowserForwarding: browser forwarding is not built yet, the key has no effect",
+            "paht: unknown key, it has no effect, did you mean `path`?",
+        ]
+    );
+}
+
+#[test]
+fn the_heartbeat_is_thirty_seconds_another_or_off() {
+    for (settings, secs) in [
+        (json!({}), Some(30)),
+        (json!({"heartbeatPeriod": 5}), Some(5)),
+        (json!({"heartbeatPeriod": 0}), None),
+    ] {
+        let expected = secs.map(Duration::from_secs);
+        assert_eq!(read(&settings, Inbound::read).0.heartbeat, expected);
+        assert_eq!(read(&settings, Outbound::read).0.0.heartbeat, expected);
+    }
+}

@@ -1,0 +1,336 @@
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::json::{Node, Report};
+
+const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+fn inbound(settings: &Value) -> Inbound {
+    let report = Report::default();
+    let inbound = Inbound::read(Some(&Node::root(settings, &report))).unwrap();
+    assert!(!report.has_errors());
+    inbound
+}
+
+type Accepting = JoinHandle<Result<Arrival, Refusal>>;
+
+fn visit(settings: &Value, source: &str) -> (DuplexStream, Accepting) {
+    let inbound = inbound(settings);
+    let (peer, ours) = duplex(256 * 1024);
+    let source: std::net::SocketAddr = source.parse().unwrap();
+    let arrival = Arrival {
+        link: Link::other(ours),
+        source: source.into(),
+        local: source.into(),
+    };
+    (
+        peer,
+        tokio::spawn(async move { inbound.accept(arrival).await }),
+    )
+}
+
+fn get(target: &str, more: &str) -> String {
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
+         Sec-WebSocket-Version: 13\r\n{KEY}{more}\r\n"
+    )
+}
+
+async fn head(peer: &mut DuplexStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match peer.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// The answer's status and the log's reason for one request.
+async fn refused(settings: &Value, request: &str) -> (String, String) {
+    let (mut peer, accepting) = visit(settings, "127.0.0.1:1");
+    peer.write_all(request.as_bytes()).await.unwrap();
+    let answer = head(&mut peer).await;
+    for word in ["mobula", "ray", "hyper", "Server"] {
+        assert!(!answer.contains(word), "{answer}");
+    }
+    drop(peer);
+    let Ok(Err(Refusal::Done(reason))) = accepting.await else {
+        panic!("{request} was accepted")
+    };
+    (answer.lines().next().unwrap_or_default().to_owned(), reason)
+}
+
+#[tokio::test]
+async fn what_opens_no_tunnel_is_answered_as_a_web_server_would() {
+    let settings = json!({"path": "/ray"});
+    let good = get("/ray", "");
+    for (request, status, reason) in [
+        (
+            get("/wrong", ""),
+            "404 Not Found",
+            "the path is not \"/ray\"",
+        ),
+        (get("/ray/", ""), "404 Not Found", "the path is not"),
+        (get("/raymond", ""), "404 Not Found", "the path is not"),
+        (
+            good.replace("GET", "POST"),
+            "405 Method Not Allowed",
+            "only GET",
+        ),
+        (
+            good.replace("Upgrade: WebSocket\r\n", ""),
+            "400 Bad Request",
+            "no `Upgrade: websocket`",
+        ),
+        (
+            good.replace("keep-alive, Upgrade", "keep-alive"),
+            "400 Bad Request",
+            "no `Connection: Upgrade`",
+        ),
+        (
+            good.replace("Version: 13", "Version: 8"),
+            "426 Upgrade Required",
+            "version 8, expected 13",
+        ),
+        (
+            good.replace("Sec-WebSocket-Version: 13\r\n", ""),
+            "400 Bad Request",
+            "no Sec-WebSocket-Version",
+        ),
+        (
+            good.replace("dGhl", ""),
+            "400 Bad Request",
+            "16 bytes of base64",
+        ),
+        (
+            good.replace(KEY, ""),
+            "400 Bad Request",
+            "16 bytes of base64",
+        ),
+        (
+            good.replace("Host: a\r\n", ""),
+            "400 Bad Request",
+            "one Host",
+        ),
+        (
+            good.replace("HTTP/1.1", "HTTP/1.0"),
+            "400 Bad Request",
+            "HTTP/1.0",
+        ),
+        (
+            "nonsense\r\n\r\n".to_owned(),
+            "400 Bad Request",
+            "not a proper HTTP request",
+        ),
+        (
+            get("/ray", &format!("X-Long: {}\r\n", "x".repeat(70_000))),
+            "431 Request Header Fields Too Large",
+            "not a proper HTTP request",
+        ),
+    ] {
+        let (line, text) = refused(&settings, &request).await;
+        assert!(line.ends_with(status), "{line}, expected {status}");
+        assert!(text.contains(reason), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_path_is_compared_decoded_and_without_its_query() {
+    for target in ["/ray", "/ray?x=1", "/ray?ed=2048", "/%72ay", "http://a/ray"] {
+        let (mut peer, accepting) = visit(&json!({"path": "ray"}), "127.0.0.1:1");
+        peer.write_all(get(target, "").as_bytes()).await.unwrap();
+        let answer = head(&mut peer).await;
+        assert!(answer.starts_with("HTTP/1.1 101"), "{target}: {answer}");
+        assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        accepting.await.unwrap().map_err(|_| ()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn requests_before_the_upgrade_and_frames_behind_it_are_all_served() {
+    let (mut peer, accepting) = visit(
+        &json!({"path": "/ray", "headers": {"X-A": "1"}}),
+        "127.0.0.1:1",
+    );
+    for _ in 0..3 {
+        peer.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+        let answer = head(&mut peer).await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+        let len = answer.split("Content-Length: ").nth(1).unwrap();
+        let len: usize = len.split("\r\n").next().unwrap().parse().unwrap();
+        peer.read_exact(&mut vec![0; len]).await.unwrap();
+    }
+    let request = get("/ray", "") + "\u{2}";
+    let mut request = request.into_bytes();
+    request.pop();
+    request.extend_from_slice(b"\x82\x82\x01\x02\x03\x04\x69\x6b");
+    peer.write_all(&request).await.unwrap();
+    assert!(head(&mut peer).await.contains("X-A: 1"));
+    let mut arrival = accepting.await.unwrap().map_err(|_| ()).unwrap();
+    let mut text = [0; 2];
+    arrival.link.read_exact(&mut text).await.unwrap();
+    assert_eq!(&text, b"hi");
+}
+
+#[tokio::test]
+async fn early_data_is_found_in_every_form_that_the_settings_allow() {
+    let flight: Vec<u8> = (0..100_u8)
+        .map(|i| i.wrapping_mul(37).wrapping_add(200))
+        .collect();
+    let text = early_data::encode(&flight);
+    let off = json!({"path": "/ray"});
+    let in_path = json!({"path": "/ray", "maxEarlyData": 1});
+    let protocol =
+        json!({"path": "/ray", "maxEarlyData": 1, "earlyDataHeaderName": "sec-websocket-protocol"});
+    let named = json!({"path": "/ray", "maxEarlyData": 1, "earlyDataHeaderName": "X-Early"});
+    let standard = text.replace('-', "+").replace('_', "/") + "==";
+    let none = Vec::new();
+    let carried = |name: &str, value: &str| format!("{name}: {value}\r\n");
+    for (settings, target, header, early, echo) in [
+        (
+            &in_path,
+            format!("/ray{text}"),
+            String::new(),
+            &flight,
+            None,
+        ),
+        (
+            &in_path,
+            format!("/ray{standard}?x=1"),
+            String::new(),
+            &flight,
+            None,
+        ),
+        (&in_path, "/ray".to_owned(), String::new(), &none, None),
+        (
+            &in_path,
+            "/ray".to_owned(),
+            carried("Sec-WebSocket-Protocol", &text),
+            &flight,
+            Some(text.as_str()),
+        ),
+        (
+            &protocol,
+            "/ray".to_owned(),
+            carried("Sec-WebSocket-Protocol", &text),
+            &flight,
+            Some(&text),
+        ),
+        (
+            &protocol,
+            "/ray".to_owned(),
+            carried("Sec-WebSocket-Protocol", &standard),
+            &flight,
+            Some(&standard),
+        ),
+        (
+            &protocol,
+            "/ray".to_owned(),
+            carried("Sec-WebSocket-Protocol", "chat.v1"),
+            &none,
+            Some("chat.v1"),
+        ),
+        (
+            &named,
+            "/ray".to_owned(),
+            carried("x-early", &text),
+            &flight,
+            None,
+        ),
+        (
+            &named,
+            "/ray".to_owned(),
+            carried("x-early", "!"),
+            &none,
+            None,
+        ),
+        (
+            &named,
+            "/ray".to_owned(),
+            carried("Sec-WebSocket-Protocol", &text),
+            &flight,
+            Some(&text),
+        ),
+        (
+            &off,
+            "/ray?ed=2048".to_owned(),
+            carried("Sec-WebSocket-Protocol", &text),
+            &flight,
+            Some(&text),
+        ),
+        (
+            &off,
+            "/ray".to_owned(),
+            carried("Sec-WebSocket-Protocol", "binary, chat"),
+            &none,
+            Some("binary"),
+        ),
+    ] {
+        let (mut peer, accepting) = visit(settings, "127.0.0.1:1");
+        peer.write_all(get(&target, &header).as_bytes())
+            .await
+            .unwrap();
+        let answer = head(&mut peer).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 101"),
+            "{target} {header}: {answer}"
+        );
+        let protocol = answer
+            .lines()
+            .find_map(|l| l.strip_prefix("Sec-Websocket-Protocol: "));
+        assert_eq!(protocol, echo);
+        drop(peer);
+        let mut arrival = accepting.await.unwrap().map_err(|_| ()).unwrap();
+        let mut got = Vec::new();
+        arrival.link.read_to_end(&mut got).await.unwrap();
+        assert_eq!(&got, early, "{target} {header}");
+    }
+    let (line, _) = refused(&in_path, &get("/ray!!", "")).await;
+    assert!(line.contains("404"));
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_names_the_client() {
+    for (peer_addr, source) in [
+        ("127.0.0.1:5", "203.0.113.9:0"),
+        ("198.51.100.1:5", "198.51.100.1:5"),
+    ] {
+        let (mut peer, accepting) = visit(&json!({"path": "/ray"}), peer_addr);
+        let request = get("/ray", "X-Forwarded-For: 203.0.113.9, 10.0.0.1\r\n");
+        peer.write_all(request.as_bytes()).await.unwrap();
+        let arrival = accepting.await.unwrap().map_err(|_| ()).unwrap();
+        assert_eq!(arrival.source.to_string(), source);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_that_trickles_or_does_not_come_is_cut_after_four_seconds() {
+    for trickle in [false, true] {
+        let (mut peer, accepting) = visit(&json!({}), "127.0.0.1:1");
+        let start = tokio::time::Instant::now();
+        let trickling = async {
+            while trickle && peer.write_all(b"G").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            let mut answer = Vec::new();
+            let _ = peer.read_to_end(&mut answer).await;
+            assert!(answer.is_empty());
+        };
+        let (end, ()) = tokio::join!(accepting, trickling);
+        let Ok(Err(Refusal::Done(text))) = end else {
+            panic!()
+        };
+        assert_eq!(text, "no whole HTTP request within 4 s");
+        assert!(
+            start.elapsed() <= Duration::from_secs(7),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+}

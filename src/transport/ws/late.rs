@@ -1,0 +1,151 @@
+//! A client's WebSocket whose handshake waits for the first write, to take it along as early data.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use super::WsStream;
+use crate::io::{Io, Link};
+
+/// The handshake on its way.
+type Shaking = Pin<Box<dyn Future<Output = io::Result<WsStream<Link>>> + Send>>;
+
+/// How long a reader waits for the writer. A server may be the one to speak first, and then nobody
+/// writes; such a session begins without early data.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+pub(super) struct Late(State);
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a stream is open for most of its life"
+)]
+enum State {
+    /// Nothing was written; the handshake begins with at most `max` bytes.
+    Waiting {
+        max: usize,
+        shake: Box<dyn FnOnce(Vec<u8>) -> Shaking + Send>,
+        patience: Option<Pin<Box<Sleep>>>,
+        reader: Option<Waker>,
+    },
+    Shaking(Shaking),
+    Open(WsStream<Link>),
+    /// The handshake failed, or was never wanted.
+    Over,
+}
+
+impl Late {
+    pub(super) fn new(max: usize, shake: impl FnOnce(Vec<u8>) -> Shaking + Send + 'static) -> Self {
+        Self(State::Waiting {
+            max,
+            shake: Box::new(shake),
+            patience: None,
+            reader: None,
+        })
+    }
+
+    /// Begins the handshake if it has not begun, and returns how much of `data` it takes along.
+    fn begin(&mut self, data: &[u8]) -> usize {
+        match std::mem::replace(&mut self.0, State::Over) {
+            State::Waiting {
+                max, shake, reader, ..
+            } => {
+                let n = data.len().min(max);
+                self.0 = State::Shaking(shake(data[..n].to_vec()));
+                if let Some(reader) = reader {
+                    reader.wake();
+                }
+                n
+            }
+            other => {
+                self.0 = other;
+                0
+            }
+        }
+    }
+
+    /// The stream, once the handshake is done; it begins here if it has not.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut WsStream<Link>>>> {
+        self.begin(&[]);
+        if let State::Shaking(shaking) = &mut self.0 {
+            let result = ready!(shaking.as_mut().poll(cx));
+            self.0 = State::Over;
+            self.0 = State::Open(result?);
+        }
+        match &mut self.0 {
+            State::Open(stream) => Poll::Ready(Ok(Pin::new(stream))),
+            _ => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+}
+
+impl AsyncRead for Late {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let State::Waiting {
+            patience, reader, ..
+        } = &mut this.0
+        {
+            let patience = patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+            if patience.as_mut().poll(cx).is_pending() {
+                *reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+        }
+        ready!(this.poll_open(cx))?.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Late {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let taken = this.begin(buf);
+        if taken == 0 {
+            return ready!(this.poll_open(cx))?.poll_write(cx, buf);
+        }
+        // The request goes out at once; what comes of it is for the next call to tell.
+        if let State::Shaking(shaking) = &mut this.0
+            && let Poll::Ready(result) = shaking.as_mut().poll(cx)
+        {
+            this.0 = State::Over;
+            this.0 = State::Open(result?);
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.get_mut().poll_open(cx))?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.get_mut().poll_open(cx))?.poll_shutdown(cx)
+    }
+}
+
+impl Io for Late {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.0 {
+            State::Waiting { .. } | State::Over => {
+                this.0 = State::Over;
+                Poll::Ready(Ok(()))
+            }
+            State::Shaking(_) | State::Open(_) => ready!(this.poll_open(cx))?.poll_close(cx),
+        }
+    }
+}

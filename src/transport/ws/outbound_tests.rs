@@ -1,0 +1,293 @@
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use super::*;
+use crate::io::{Arrival, Refusal};
+use crate::json::{Node, Report};
+use crate::session::Source;
+use crate::transport::ws::Inbound;
+
+fn outbound(settings: &Value) -> Outbound {
+    let report = Report::default();
+    let outbound = Outbound::read(Some(&Node::root(settings, &report))).unwrap();
+    assert!(!report.has_errors());
+    outbound
+}
+
+fn inbound(settings: &Value) -> Inbound {
+    Inbound::read(Some(&Node::root(settings, &Report::default()))).unwrap()
+}
+
+fn server(text: &str) -> Destination {
+    let (host, port) = text.rsplit_once(':').unwrap();
+    Destination::new(Host::parse(host).unwrap(), port.parse().unwrap())
+}
+
+fn arrival(ours: DuplexStream) -> Arrival {
+    Arrival {
+        link: Link::other(ours),
+        source: Source::Unix,
+        local: Source::Unix,
+    }
+}
+
+async fn head(peer: &mut DuplexStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(peer.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// The request of a client with these settings.
+async fn request(settings: &Value, to: &str, tls: bool) -> String {
+    let (ours, mut theirs) = duplex(64 * 1024);
+    let outbound = outbound(settings);
+    let to = server(to);
+    tokio::select! {
+        _ = outbound.dress(Link::other(ours), &to, tls) => panic!("there was no answer"),
+        head = head(&mut theirs) => head,
+    }
+}
+
+/// The error for this answer.
+async fn refused(answer: &str) -> String {
+    let (ours, mut theirs) = duplex(64 * 1024);
+    let outbound = outbound(&json!({"path": "/ray"}));
+    let answering = async {
+        head(&mut theirs).await;
+        theirs.write_all(answer.as_bytes()).await.unwrap();
+        theirs.shutdown().await.unwrap();
+    };
+    let to = server("a:80");
+    let (end, ()) = tokio::join!(outbound.dress(Link::other(ours), &to, false), answering);
+    end.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn the_request_looks_like_a_browser_s() {
+    let text = request(&json!({"path": "/ray?x=1&ed=0"}), "example.com:8080", false).await;
+    let names: Vec<&str> = text
+        .lines()
+        .skip(1)
+        .filter_map(|l| Some(l.split_once(": ")?.0))
+        .collect();
+    assert!(
+        text.starts_with("GET /ray?x=1 HTTP/1.1\r\nHost: example.com:8080\r\n"),
+        "{text}"
+    );
+    assert_eq!(
+        names,
+        [
+            "Host",
+            "Connection",
+            "Pragma",
+            "Cache-Control",
+            "User-Agent",
+            "Upgrade",
+            "Sec-Websocket-Version",
+            "Accept-Encoding",
+            "Accept-Language",
+            "Sec-Websocket-Key"
+        ]
+    );
+    assert!(text.contains("Mozilla/5.0"));
+}
+
+#[tokio::test]
+async fn the_user_s_headers_replace_the_defaults() {
+    let settings = json!({"headers": {"host": "b.example", "user-agent": "me", "X-A": "1"}});
+    let text = request(&settings, "a.example:443", true).await;
+    assert!(text.contains("Host: b.example\r\n"), "{text}");
+    assert!(text.contains("User-Agent: me\r\n") && !text.contains("Mozilla"));
+    assert!(text.contains("X-A: 1\r\n"));
+}
+
+#[tokio::test]
+async fn the_host_has_its_port_when_it_is_not_the_usual_one() {
+    for (to, tls, host) in [
+        ("a.example:80", false, "a.example"),
+        ("a.example:443", false, "a.example:443"),
+        ("a.example:443", true, "a.example"),
+        ("192.0.2.1:8080", true, "192.0.2.1:8080"),
+        ("[2001:db8::1]:443", true, "[2001:db8::1]"),
+    ] {
+        let text = request(&json!({}), to, tls).await;
+        assert!(text.contains(&format!("Host: {host}\r\n")), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_opens_no_tunnel_is_explained() {
+    for (answer, expected) in [
+        (
+            "HTTP/1.1 404 Not Found\r\nServer: nginx\r\n\r\n",
+            "404: the server does not know path /ray (server: nginx)",
+        ),
+        (
+            "HTTP/1.1 400 Bad Request\r\n\r\n",
+            "400: a proxy in between did not forward Upgrade",
+        ),
+        (
+            "HTTP/1.1 301 Moved\r\nLocation: https://a/ray\r\n\r\n",
+            "301: redirected to https://a/ray, is `security: tls` missing?",
+        ),
+        (
+            "HTTP/1.1 302 Found\r\nLocation: /login\r\n\r\n",
+            "302: redirected to /login",
+        ),
+        (
+            "HTTP/1.1 502 Bad Gateway\r\n\r\n",
+            "502: the web server in front is up",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+            "200: an ordinary web page is at /ray",
+        ),
+        (
+            "HTTP/1.1 431 Too Large\r\n\r\n",
+            "431: the request is too large",
+        ),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n",
+            "101 with a wrong Sec-WebSocket-Accept",
+        ),
+        ("", "the server closed the connection during the handshake"),
+        (
+            "\u{15}\u{3}\u{3}\u{0}\u{2}\u{2}\n\n\n",
+            "the answer is not HTTP",
+        ),
+    ] {
+        let text = refused(answer).await;
+        assert!(text.starts_with(expected), "{text}, expected {expected}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_is_given_up() {
+    let (ours, _theirs) = duplex(1024);
+    let end = outbound(&json!({}))
+        .dress(Link::other(ours), &server("a:80"), false)
+        .await;
+    assert_eq!(
+        end.unwrap_err().to_string(),
+        "no answer to the WebSocket handshake in 8 s"
+    );
+}
+
+#[tokio::test]
+async fn frames_behind_the_answer_are_not_lost() {
+    let (ours, mut theirs) = duplex(1024);
+    let outbound = outbound(&json!({}));
+    let answering = async {
+        let request = head(&mut theirs).await;
+        let key = request.split("Sec-Websocket-Key: ").nth(1).unwrap();
+        let accept = derive_accept_key(key.split("\r\n").next().unwrap().as_bytes());
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n\r\n\u{2}"
+        );
+        let mut answer = answer.into_bytes();
+        answer.pop();
+        answer.extend_from_slice(b"\x82\x02hi");
+        theirs.write_all(&answer).await.unwrap();
+    };
+    let to = server("a:80");
+    let (link, ()) = tokio::join!(outbound.dress(Link::other(ours), &to, false), answering);
+    let mut text = [0; 2];
+    link.unwrap().read_exact(&mut text).await.unwrap();
+    assert_eq!(&text, b"hi");
+}
+
+#[tokio::test]
+async fn our_client_and_our_server_agree_on_early_data() {
+    let data: Vec<u8> = (0..5000_u32).map(|i| (i * i) as u8).collect();
+    for (client, server_settings) in [
+        (json!({"path": "/ray"}), json!({"path": "/ray"})),
+        (json!({"path": "/ray?ed=2048"}), json!({"path": "/ray"})),
+        (
+            json!({"path": "/ray", "maxEarlyData": 2048}),
+            json!({"path": "/ray", "maxEarlyData": 1}),
+        ),
+        (
+            json!({"path": "/ray?a=b", "maxEarlyData": 10_000}),
+            json!({"path": "/ray", "maxEarlyData": 1}),
+        ),
+        (
+            json!({"path": "/ray", "maxEarlyData": 7, "earlyDataHeaderName": "X-Early"}),
+            json!({"path": "/ray", "maxEarlyData": 1, "earlyDataHeaderName": "x-early"}),
+        ),
+    ] {
+        let (ours, theirs) = duplex(1024);
+        let sent = data.clone();
+        let inbound = inbound(&server_settings);
+        let serving = tokio::spawn(async move {
+            let Ok(mut arrival) = inbound.accept(arrival(theirs)).await else {
+                panic!("refused")
+            };
+            let mut got = vec![0; sent.len()];
+            arrival.link.read_exact(&mut got).await.unwrap();
+            assert!(got == sent);
+            arrival.link.write_all(b"done").await.unwrap();
+            arrival.link.flush().await.unwrap();
+            arrival
+        });
+        let outbound = outbound(&client);
+        let mut link = outbound
+            .dress(Link::other(ours), &server("a:80"), false)
+            .await
+            .unwrap();
+        link.write_all(&data).await.unwrap();
+        link.flush().await.unwrap();
+        let mut answer = [0; 4];
+        link.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"done", "{client}");
+        drop(serving.await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_server_may_speak_first_though_early_data_is_on() {
+    for flush in [false, true] {
+        let (ours, theirs) = duplex(1024);
+        let inbound = inbound(&json!({}));
+        let serving = tokio::spawn(async move {
+            let Ok(mut arrival) = inbound.accept(arrival(theirs)).await else {
+                panic!("refused")
+            };
+            arrival.link.write_all(b"220 hello").await.unwrap();
+            arrival.link.flush().await.unwrap();
+            arrival
+        });
+        let outbound = outbound(&json!({"path": "/?ed=2048"}));
+        let mut link = outbound
+            .dress(Link::other(ours), &server("a:80"), false)
+            .await
+            .unwrap();
+        if flush {
+            link.flush().await.unwrap();
+        }
+        let mut text = [0; 9];
+        link.read_exact(&mut text).await.unwrap();
+        assert_eq!(&text, b"220 hello");
+        drop(serving.await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_failed_handshake_with_early_data_is_told_at_the_next_call() {
+    let (ours, theirs) = duplex(4096);
+    let inbound = inbound(&json!({"path": "/other"}));
+    let serving = tokio::spawn(async move { inbound.accept(arrival(theirs)).await });
+    let outbound = outbound(&json!({"path": "/ray?ed=2048"}));
+    let mut link = outbound
+        .dress(Link::other(ours), &server("a:80"), false)
+        .await
+        .unwrap();
+    link.write_all(b"first flight").await.unwrap();
+    let error = link.read_u8().await.unwrap_err();
+    assert_eq!(error.to_string(), "404: the server does not know path /ray");
+    drop(link);
+    let end = serving.await.unwrap();
+    assert!(matches!(end, Err(Refusal::Done(text)) if text.contains("404")));
+}

@@ -1,0 +1,398 @@
+//! An established WebSocket as a stream of bytes.
+//!
+//! The frames are our own [`codec`](super::codec) and not tokio-tungstenite's because of what a
+//! tunnel costs: its reads shrink to one frame each, and its buffers (100 KiB and more) stay with an
+//! idle tunnel. Here a read goes straight into the caller's buffer and is taken apart there, and a
+//! write goes out as one frame with its header in front. An idle tunnel holds no data buffer at all.
+//!
+//! WebSocket has no half-close: a close frame ends both directions, as most peers understand it. So
+//! `poll_shutdown` sends one and reading goes on until the peer's; a close frame of the peer is the
+//! end for reading, and is answered when our own direction ends. RFC 6455, section 5.5.1, lets us
+//! finish what we are sending before that.
+//!
+//! One task drives both directions: reading answers pings, and so writes.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tracing::{debug, trace};
+
+use super::codec::{
+    Control, Decoder, FrameError, Header, MAX_HEADER, Opcode, Role, encode_control, mask,
+};
+use super::heart::{Beat, Heart};
+use crate::io::{Io, scratch};
+
+/// Bytes over a WebSocket; `S` is what the frames travel on.
+pub struct WsStream<S> {
+    inner: S,
+    role: Role,
+    decoder: Decoder,
+    /// Encoded frames that `inner` has not taken yet, from `unsent_at` on.
+    unsent: Vec<u8>,
+    unsent_at: usize,
+    /// The last ping's payload, to be sent back.
+    pong: Option<Box<[u8]>>,
+    ping: bool,
+    /// Something was handed down since the last flush of `inner`.
+    dirty: bool,
+    closing: Closing,
+    /// The peer's close frame has come, or its end of the stream; its code is sent back.
+    ended: Option<u16>,
+    failure: Option<Failure>,
+    heart: Option<Heart>,
+}
+
+/// How far our own close frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    Open,
+    Due(u16),
+    Sent,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Failure {
+    Frame(FrameError),
+    Silent(Duration),
+}
+
+/// The most payload of one frame: header and payload fit into one scratch buffer.
+const MAX_PAYLOAD: usize = scratch::LEN - MAX_HEADER;
+
+const NORMAL: u16 = 1000;
+const PROTOCOL_ERROR: u16 = 1002;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
+    /// A WebSocket whose handshake is done. Without `period` there is no heartbeat.
+    pub fn new(inner: S, role: Role, period: Option<Duration>) -> Self {
+        let peer = match role {
+            Role::Client => Role::Server,
+            Role::Server => Role::Client,
+        };
+        Self {
+            inner,
+            role,
+            decoder: Decoder::new(peer),
+            unsent: Vec::new(),
+            unsent_at: 0,
+            pong: None,
+            ping: false,
+            dirty: false,
+            closing: Closing::Open,
+            ended: None,
+            failure: None,
+            heart: period.map(Heart::new),
+        }
+    }
+
+    fn key(&self) -> Option<[u8; 4]> {
+        (self.role == Role::Client).then(mask_key)
+    }
+
+    fn owes(&self) -> bool {
+        !self.unsent.is_empty()
+            || self.pong.is_some()
+            || self.ping
+            || matches!(self.closing, Closing::Due(_))
+    }
+
+    /// Hands down what is unsent and the control frames that are due.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            while self.unsent_at < self.unsent.len() {
+                let rest = &self.unsent[self.unsent_at..];
+                match ready!(Pin::new(&mut self.inner).poll_write(cx, rest))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    n => self.unsent_at += n,
+                }
+                self.dirty = true;
+            }
+            self.unsent = Vec::new();
+            self.unsent_at = 0;
+            if self.closing == Closing::Sent {
+                self.pong = None;
+                self.ping = false;
+            }
+            if !self.owes() {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(payload) = self.pong.take() {
+                encode_control(Opcode::Pong, &payload, self.key(), &mut self.unsent);
+            }
+            if std::mem::take(&mut self.ping) {
+                encode_control(Opcode::Ping, &[], self.key(), &mut self.unsent);
+            }
+            if let Closing::Due(code) = self.closing {
+                let code = code.to_be_bytes();
+                encode_control(Opcode::Close, &code, self.key(), &mut self.unsent);
+                self.closing = Closing::Sent;
+            }
+        }
+    }
+
+    fn poll_send_and_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        if self.dirty {
+            ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+            self.dirty = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Answers and pings while reading. A peer that does not take them now gets them later, and an
+    /// error of the writing side does not hide what can still be read.
+    fn serve(&mut self, cx: &mut Context<'_>) {
+        if self.owes() {
+            let _ = self.poll_send_and_flush(cx);
+        }
+    }
+
+    /// Does what the heartbeat asks for.
+    fn beat(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let stuck = !self.unsent.is_empty();
+        while let Some(beat) = self.heart.as_mut().and_then(|heart| heart.poll(cx, stuck)) {
+            match beat {
+                Beat::Ping => {
+                    trace!("ping after silence");
+                    self.ping = self.closing == Closing::Open;
+                    self.serve(cx);
+                }
+                Beat::Dead(silence) => {
+                    self.heart = None;
+                    return Err(self.fail(Failure::Silent(silence)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, failure: Failure) -> io::Error {
+        self.failure = Some(failure);
+        self.closing = match (failure, self.closing) {
+            (Failure::Frame(_), Closing::Open | Closing::Due(_)) => Closing::Due(PROTOCOL_ERROR),
+            // Whoever is gone cannot be told so.
+            _ => Closing::Sent,
+        };
+        failure.into()
+    }
+
+    /// Takes what was read into `buf` behind `before` apart, in place.
+    fn open(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> Result<(), FrameError> {
+        let Self {
+            decoder,
+            pong,
+            ended,
+            ..
+        } = self;
+        let read = &mut buf.filled_mut()[before..];
+        let (plain, result) = decoder.open(read, |control| match control {
+            Control::Ping(payload) => *pong = Some(payload.into()),
+            Control::Pong => trace!("pong"),
+            Control::Close(code, reason) => {
+                debug!(code, reason = %String::from_utf8_lossy(reason).escape_debug(), "peer closed");
+                *ended = Some(code.unwrap_or(NORMAL));
+            }
+        });
+        buf.set_filled(before + plain);
+        result
+    }
+
+    /// Asks for a close frame, once.
+    fn goodbye(&mut self) {
+        if self.closing == Closing::Open {
+            self.closing = Closing::Due(self.ended.unwrap_or(NORMAL));
+        }
+    }
+
+    /// One frame with as much of `buf` as it takes; the rest of a frame begun is kept.
+    fn poll_frame(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let payload = &buf[..buf.len().min(MAX_PAYLOAD)];
+        let header = Header {
+            fin: true,
+            opcode: Opcode::Binary,
+            mask: self.key(),
+            len: payload.len() as u64,
+        };
+        let mut front = [0; MAX_HEADER];
+        let n = header.encode(&mut front);
+        let front = &front[..n];
+        if self.role == Role::Server && self.inner.is_write_vectored() {
+            let parts = [IoSlice::new(front), IoSlice::new(payload)];
+            let taken = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, &parts))?;
+            let (front, rest) = match taken.checked_sub(front.len()) {
+                Some(of_payload) => (&[][..], &payload[of_payload..]),
+                None => (&front[taken..], payload),
+            };
+            if !front.is_empty() || !rest.is_empty() {
+                self.unsent = [front, rest].concat();
+            }
+        } else {
+            let mut whole = scratch::take();
+            let whole = &mut whole[..front.len() + payload.len()];
+            let (head, body) = whole.split_at_mut(front.len());
+            head.copy_from_slice(front);
+            body.copy_from_slice(payload);
+            if let Some(mut key) = header.mask {
+                mask(body, &mut key);
+            }
+            let taken = ready!(Pin::new(&mut self.inner).poll_write(cx, whole))?;
+            if taken < whole.len() {
+                self.unsent = whole[taken..].to_vec();
+            }
+        }
+        self.dirty = true;
+        Poll::Ready(Ok(payload.len()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WsStream<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            this.serve(cx);
+            if let Some(failure) = this.failure {
+                return Poll::Ready(Err(failure.into()));
+            }
+            if this.ended.is_some() {
+                return Poll::Ready(Ok(()));
+            }
+            let before = buf.filled().len();
+            match Pin::new(&mut this.inner).poll_read(cx, buf) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => {
+                    if let Some(heart) = &mut this.heart {
+                        heart.listening();
+                        this.beat(cx)?;
+                    }
+                    return Poll::Pending;
+                }
+            }
+            if buf.filled().len() == before {
+                this.ended = Some(NORMAL);
+                if this.decoder.is_inside_frame() {
+                    let text = "the connection ended inside a WebSocket frame";
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, text)));
+                }
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(heart) = &mut this.heart {
+                heart.heard();
+            }
+            if let Err(error) = this.open(buf, before) {
+                this.fail(Failure::Frame(error));
+            }
+            if buf.filled().len() > before {
+                this.serve(cx);
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsStream<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if let Some(failure) = this.failure {
+            return Poll::Ready(Err(failure.into()));
+        }
+        if this.closing != Closing::Open {
+            let text = "the WebSocket is closed for writing";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, text)));
+        }
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        this.beat(cx)?;
+        ready!(this.poll_send(cx))?;
+        let n = ready!(this.poll_frame(cx, buf))?;
+        if let Some(heart) = &mut this.heart {
+            heart.sent();
+        }
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.beat(cx)?;
+        this.poll_send_and_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.goodbye();
+        ready!(this.poll_send_and_flush(cx))?;
+        if this.ended.is_some() && this.role == Role::Server {
+            // Both have said goodbye; the server is the one to end the connection (section 7.1.1).
+            return Pin::new(&mut this.inner).poll_shutdown(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Io> Io for WsStream<S> {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.goodbye();
+        ready!(this.poll_send_and_flush(cx))?;
+        let mut rest = scratch::take();
+        if this.failure.is_none() {
+            while this.ended.is_none() {
+                let mut buf = ReadBuf::new(&mut rest);
+                match ready!(Pin::new(&mut *this).poll_read(cx, &mut buf)) {
+                    Ok(()) if buf.filled().is_empty() => break,
+                    Ok(()) => {}
+                    Err(_) => break,
+                }
+            }
+        }
+        Pin::new(&mut this.inner).poll_close(cx)
+    }
+}
+
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Frame(error) => Self::new(io::ErrorKind::InvalidData, error),
+            Failure::Silent(silence) => {
+                let text = format!("no answer to a ping for {} s", silence.as_secs());
+                Self::new(io::ErrorKind::TimedOut, text)
+            }
+        }
+    }
+}
+
+/// Four unpredictable bytes (section 5.3); the system is asked once for many.
+fn mask_key() -> [u8; 4] {
+    const KEYS: usize = 64;
+    thread_local! {
+        static POOL: RefCell<([[u8; 4]; KEYS], usize)> = const { RefCell::new(([[0; 4]; KEYS], 0)) };
+    }
+    POOL.with_borrow_mut(|(keys, left)| {
+        if *left == 0 {
+            getrandom::fill(keys.as_flattened_mut()).expect("the system has random bytes");
+            *left = KEYS;
+        }
+        *left -= 1;
+        keys[*left]
+    })
+}
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;
