@@ -7,8 +7,11 @@
 // A test binary has no outside; `pub` says what a module offers to the others.
 #![allow(unreachable_pub)]
 
+mod cli;
 mod configs;
+mod corpus;
 mod layering;
+mod loading;
 mod peers;
 mod traffic;
 mod tunnel;
