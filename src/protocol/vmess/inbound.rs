@@ -82,7 +82,7 @@ impl Inbound {
         let answer = keys.response();
         let framing = request.framing();
         let reader = Reader::of_request(framing, &keys, buf);
-        let header = response::seal(&answer, request.v).to_vec();
+        let header = response::seal(&answer, request.v);
         let writer = Writer::new(header, framing, &keys, &answer, true);
         let user = Some(self.users.user(index).1.clone());
         match request.command {
