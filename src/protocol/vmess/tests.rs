@@ -79,7 +79,7 @@ async fn tunnel(security: &str, experiments: &str, room: usize) -> (Link, Link) 
 }
 
 fn data(len: usize) -> Vec<u8> {
-    (0..len).map(|i| (i * 7919 >> 3) as u8).collect()
+    (0..len).map(|i| ((i * 7919) >> 3) as u8).collect()
 }
 
 async fn send(from: &mut Link, to: &mut Link, data: &[u8], piece: usize) {
