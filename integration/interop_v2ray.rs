@@ -144,12 +144,24 @@ async fn the_end_of_a_v2ray_application_reaches_the_target() {
     }
 }
 
+/// What the application sends afterwards may be lost: V2Ray's server gives the target up when both ends
+/// have come, whether or not all was written.
 #[tokio::test]
 async fn the_end_of_a_target_behind_v2ray_reaches_the_application() {
     for vmess in [Vmess::ws(), Vmess::tcp()] {
         for server in [V2ray434, V2ray445] {
             let tunnel = Tunnel::start(Mobula, server, &vmess).await;
-            traffic::target_ends_first(tunnel.socks).await;
+            traffic::target_sends_and_closes(tunnel.socks).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_target_reaches_the_application_of_v2ray() {
+    for vmess in [Vmess::ws(), Vmess::tcp()] {
+        for client in [V2ray434, V2ray445] {
+            let tunnel = Tunnel::start(client, Mobula, &vmess).await;
+            traffic::target_sends_and_closes(tunnel.socks).await;
         }
     }
 }

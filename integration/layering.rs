@@ -12,15 +12,15 @@ use crate::peers::root;
 const FLOORS: [&[&str]; 7] = [
     &["address", "session", "stats", "policy", "json"],
     &["routing", "sniff"],
-    &["io", "relay", "dns"],
+    &["io", "relay", "dns", "log"],
     &["transport", "protocol", "mux"],
     &["dispatch"],
-    &["app", "api", "config", "log"],
+    &["app", "api", "config"],
     &["main", "cli"],
 ];
 
 /// Doors between neighbours, and up one step for the tests' own module.
-const DOORS: [(&str, &str); 11] = [
+const DOORS: [(&str, &str); 10] = [
     ("session", "address"),
     ("address", "json"),
     ("policy", "json"),
@@ -30,7 +30,6 @@ const DOORS: [(&str, &str); 11] = [
     ("io", "dns"),
     ("mux", "protocol"),
     ("app", "config"),
-    ("app", "log"),
     ("main", "cli"),
 ];
 

@@ -16,15 +16,25 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::address::{Destination, Network};
-use crate::config::Outbound;
 use crate::io::{BindUdp, Link, Packets};
 use crate::log;
-use crate::protocol::{Accepted, Hop};
+use crate::protocol::{self, Accepted, Hop};
 use crate::relay::{Failure, Relay};
 use crate::session::{Source, User};
-use crate::transport::tcp;
+use crate::transport::{self, tcp};
 
 use datagrams::Association;
+
+/// An outbound of the config, whole: how to get there, and what to speak there.
+pub struct Outbound {
+    /// `outbounds[0]`, for messages.
+    pub path: String,
+    pub tag: Option<String>,
+    pub transport: transport::Outbound,
+    pub protocol: protocol::Outbound,
+    /// Index of the outbound that `proxySettings.tag` names: this one's connections go through it.
+    pub through: Option<usize>,
+}
 
 /// Carries sessions; shared by all inbounds.
 pub struct Dispatcher {

@@ -95,7 +95,7 @@ impl Reader {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.ready {
+        if self.ready && self.plain.is_empty() {
             let mut kept = std::mem::take(&mut self.kept);
             let used = self.take(&kept, buf);
             kept.advance(used);
@@ -224,7 +224,7 @@ impl Reader {
             self.ready = used + n < sealed.len();
             return used + n;
         };
-        // What stands in `plain` comes before any other chunk.
+        // What comes to stand in `plain` goes before any other chunk.
         while self.plain.is_empty() {
             let rest = &sealed[used..];
             let opened = opener.chunk(rest).and_then(|chunk| {

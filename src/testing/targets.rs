@@ -1,4 +1,11 @@
-//! What tests share: the laws every codec obeys, and one entry function per fuzz target.
+//! One entry function for each fuzz target.
+
+use bytes::BytesMut;
+
+use crate::protocol::vmess::codec::auth_id::CmdKey;
+use crate::protocol::vmess::codec::body::{Cipher, Framing, MAX_CHUNK, Opener};
+use crate::protocol::vmess::codec::response::Keys;
+use crate::protocol::vmess::codec::{header, response};
 
 /// Destinations, in either order of their fields.
 pub fn address(data: &[u8]) {
@@ -118,4 +125,81 @@ pub fn ws_frames(data: &[u8]) {
 /// The header of the PROXY protocol: no bytes make it panic, and none past its end are asked for.
 pub fn proxy_header(data: &[u8]) {
     crate::transport::proxy_protocol::fuzz(data);
+}
+
+/// A sealed request under a known key, and the plain header behind the seal.
+pub fn vmess_request(data: &[u8]) {
+    let data = &data[..data.len().min(header::MAX_HEADER)];
+    let key = CmdKey([7; 16]);
+    let _ = header::open(&key, &mut BytesMut::from(data));
+    if let Ok(request) = header::Request::decode(data) {
+        let mut plain = BytesMut::new();
+        request
+            .encode(&[], &mut plain)
+            .expect("a decoded address can be written");
+        assert!(header::Request::decode(&plain) == Ok(request));
+    }
+    let sealed = header::seal(&key, &[1; 16], &[2; 8], data);
+    let mut buf = sealed.clone();
+    if header::open(&key, &mut buf) == Ok(None) {
+        panic!("a whole header does not ask for more");
+    }
+}
+
+/// A response header from a server that may say anything under the right key.
+pub fn vmess_response(data: &[u8]) {
+    let keys = Keys {
+        key: [7; 16],
+        iv: [9; 16],
+    };
+    let _ = response::open(&keys, 1, &mut BytesMut::from(data));
+    let data = &data[..data.len().min(300)];
+    let sealed = response::seal_plain(&keys, data);
+    assert_ne!(
+        response::open(&keys, 1, &mut BytesMut::from(&sealed[..])),
+        Ok(None)
+    );
+}
+
+/// A body of any form, in two pieces: the first byte says the form, the second where to split.
+pub fn vmess_chunks(data: &[u8]) {
+    let [form, split, data @ ..] = data else {
+        return;
+    };
+    let keys = Keys {
+        key: [7; 16],
+        iv: [9; 16],
+    };
+    let framing = Framing {
+        cipher: [Cipher::Aes128Gcm, Cipher::ChaCha20Poly1305, Cipher::None]
+            [usize::from(form >> 6) % 3],
+        options: form & 0x1d,
+        packets: form & 0x20 != 0,
+    };
+    if framing.is_raw() {
+        return;
+    }
+    let read = |first: usize| {
+        let mut opener = Opener::new(framing, &keys, &keys);
+        let (mut at, mut out) = (0, Vec::new());
+        for end in [first.min(data.len()), data.len()] {
+            loop {
+                match opener.chunk(&data[at..end]) {
+                    Ok(Some(chunk)) => {
+                        assert!(chunk.len <= MAX_CHUNK && chunk.plain <= chunk.len);
+                        let mut plain = vec![0; chunk.plain];
+                        if opener.open(chunk, &data[at..end], &mut plain).is_err() {
+                            return out;
+                        }
+                        at += chunk.len;
+                        out.push(plain);
+                    }
+                    Ok(None) => break,
+                    Err(_) => return out,
+                }
+            }
+        }
+        out
+    };
+    assert_eq!(read(usize::from(*split)), read(data.len()));
 }
