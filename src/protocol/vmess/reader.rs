@@ -330,7 +330,7 @@ impl Reader {
             End::Clean
         } else if self.response.is_some() {
             let text = "the server closed without an answer: does it know this id, and are the clocks within 120 s?";
-            End::Failed(io::ErrorKind::UnexpectedEof, text.to_owned())
+            End::Failed(io::ErrorKind::Other, text.to_owned())
         } else {
             let text = format!("closed after {left} bytes of a chunk");
             End::Failed(io::ErrorKind::UnexpectedEof, text)
