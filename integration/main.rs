@@ -18,3 +18,6 @@ mod tunnel;
 
 mod interop_singbox;
 mod interop_v2ray;
+mod scenario_documents;
+mod scenario_haproxy;
+mod scenario_nginx;
