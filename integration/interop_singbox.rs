@@ -10,7 +10,6 @@ const PAIRS: [(Peer, Peer); 2] = [(SingBox, Mobula), (Mobula, SingBox)];
 
 async fn each(vmess: &Vmess) {
     for (client, server) in PAIRS {
-        println!("{client:?} to {server:?}, {vmess:?}");
         let tunnel = Tunnel::start(client, server, vmess).await;
         tunnel.carries_all().await;
     }

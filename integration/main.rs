@@ -18,3 +18,8 @@ mod tunnel;
 
 mod interop_singbox;
 mod interop_v2ray;
+mod scenario_abuse;
+mod scenario_documents;
+mod scenario_haproxy;
+mod scenario_nginx;
+mod scenario_websocket;
