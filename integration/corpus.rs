@@ -13,10 +13,10 @@ const TARGETS: [(&str, fn(&[u8])); 9] = [
     ("proxy_header", testing::proxy_header),
     ("socks_request", testing::socks_request),
     ("socks_udp", testing::socks_udp),
-    ("vmess_chunks", testing::vmess_chunks),
+    ("ws_frames", testing::ws_frames),
     ("vmess_request", testing::vmess_request),
     ("vmess_response", testing::vmess_response),
-    ("ws_frames", testing::ws_frames),
+    ("vmess_chunks", testing::vmess_chunks),
 ];
 
 #[test]

@@ -158,6 +158,16 @@ async fn the_end_of_a_target_behind_v2ray_reaches_the_application() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_target_reaches_the_application_of_v2ray() {
+    for vmess in [Vmess::ws(), Vmess::tcp()] {
+        for client in [V2ray434, V2ray445] {
+            let tunnel = Tunnel::start(client, Mobula, &vmess).await;
+            traffic::target_sends_and_closes(tunnel.socks).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn mobula_at_both_ends() {
     let stage = Stage::new();
     let vmess = Vmess {

@@ -12,23 +12,16 @@ use crate::peers::root;
 const FLOORS: [&[&str]; 8] = [
     &["address", "session", "stats", "policy", "json"],
     &["routing", "sniff"],
-    &["io", "dns"],
+    &["io", "dns", "log"],
     &["relay"],
     &["transport", "protocol", "mux"],
     &["dispatch"],
-    &["app", "api", "config", "log"],
+    &["app", "api", "config"],
     &["main", "cli"],
 ];
 
-/// Doors besides the stairs: the log reads its settings and is written to by dispatch, and what
-/// dispatch is given to work with is a list of outbounds as the config means them.
-const DOORS: [(&str, &str); 5] = [
-    ("app", "config"),
-    ("app", "log"),
-    ("dispatch", "config"),
-    ("dispatch", "log"),
-    ("log", "config"),
-];
+/// Doors besides the stairs: who starts everything may read what was meant.
+const DOORS: [(&str, &str); 1] = [("app", "config")];
 
 /// What a codec's code may not name.
 const NOT_IN_CODECS: [&str; 10] = [

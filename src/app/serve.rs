@@ -96,11 +96,11 @@ async fn refuse(inbound: &Inbound, source: Source, refusal: Refusal, since: Inst
             return;
         }
         Refusal::Done(reason) => {
-            log::rejected(source, &reason);
+            log::rejected(&inbound.path, source, &reason);
             return;
         }
         Refusal::Silent(reason, link) => {
-            log::rejected(source, &reason);
+            log::rejected(&inbound.path, source, &reason);
             link
         }
     };

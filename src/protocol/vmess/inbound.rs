@@ -26,8 +26,8 @@ use crate::io::{Arrival, Link, Refusal, scratch};
 use crate::protocol::Accepted;
 
 pub struct Inbound {
-    users: Users,
-    sessions: Mutex<Seen<SessionId>>,
+    users: Box<Users>,
+    sessions: Mutex<Box<Seen<SessionId>>>,
 }
 
 /// User, body key and body IV: these must not come twice, whatever the auth id says.
@@ -56,8 +56,8 @@ enum Flight {
 impl Inbound {
     pub(super) fn new(users: Users) -> Self {
         Self {
-            users,
-            sessions: Mutex::new(Seen::new(SESSION_LIFE, SESSIONS)),
+            users: Box::new(users),
+            sessions: Mutex::new(Box::new(Seen::new(SESSION_LIFE, SESSIONS))),
         }
     }
 
@@ -82,7 +82,7 @@ impl Inbound {
         let answer = keys.response();
         let framing = request.framing();
         let reader = Reader::of_request(framing, &keys, buf);
-        let header = response::seal(&answer, request.v).to_vec();
+        let header = response::seal(&answer, request.v);
         let writer = Writer::new(header, framing, &keys, &answer, true);
         let user = Some(self.users.user(index).1.clone());
         match request.command {
