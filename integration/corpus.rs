@@ -6,8 +6,10 @@ use mobula::testing;
 
 use crate::peers::root;
 
+type Target = fn(&[u8]);
+
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, fn(&[u8])); 9] = [
+const TARGETS: [(&str, Target); 9] = [
     ("address", testing::address),
     ("json_config", testing::json_config),
     ("proxy_header", testing::proxy_header),
