@@ -135,7 +135,7 @@ impl Dispatcher {
             Ok(target) => target,
             Err(e) => {
                 self.complain(&session, &to, &e);
-                first::close(link).await;
+                link.close().await;
                 return;
             }
         };

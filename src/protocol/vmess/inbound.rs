@@ -8,7 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::ready;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -23,7 +23,7 @@ use super::stream::{Role, VmessStream};
 use super::users::Users;
 use super::writer::Writer;
 use crate::io::{Arrival, Link, Refusal, scratch};
-use crate::protocol::Accepted;
+use crate::protocol::{Accepted, HANDSHAKE_LIMIT};
 
 pub struct Inbound {
     users: Box<Users>,
@@ -32,9 +32,6 @@ pub struct Inbound {
 
 /// User, body key and body IV: these must not come twice, whatever the auth id says.
 type SessionId = (usize, [u8; 16], [u8; 16]);
-
-/// How long V2Ray, and so we, wait for the first flight.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a session id is remembered; V2Ray's number.
 const SESSION_LIFE: i64 = 180;
@@ -67,7 +64,10 @@ impl Inbound {
         let flight = timeout(HANDSHAKE_LIMIT, self.first_flight(&mut link, &mut buf)).await;
         let (index, request) = match flight {
             Ok(Flight::Whole(index, request)) => (index, request),
-            Ok(Flight::Gone(reason)) => return Err(Refusal::Done(reason)),
+            Ok(Flight::Gone(reason)) => {
+                link.close().await;
+                return Err(Refusal::Done(reason));
+            }
             Ok(Flight::Bad(reason)) => return Err(Refusal::Silent(reason, link)),
             Err(_) => {
                 let limit = HANDSHAKE_LIMIT.as_secs();
