@@ -15,6 +15,9 @@ const TARGETS: [(&str, Target); 9] = [
     ("proxy_header", testing::proxy_header),
     ("socks_request", testing::socks_request),
     ("socks_udp", testing::socks_udp),
+    ("vmess_chunks", testing::vmess_chunks),
+    ("vmess_request", testing::vmess_request),
+    ("vmess_response", testing::vmess_response),
     ("ws_frames", testing::ws_frames),
 ];
 
