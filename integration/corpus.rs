@@ -15,10 +15,10 @@ const TARGETS: [(&str, Target); 9] = [
     ("proxy_header", testing::proxy_header),
     ("socks_request", testing::socks_request),
     ("socks_udp", testing::socks_udp),
-    ("ws_frames", testing::ws_frames),
+    ("vmess_chunks", testing::vmess_chunks),
     ("vmess_request", testing::vmess_request),
     ("vmess_response", testing::vmess_response),
-    ("vmess_chunks", testing::vmess_chunks),
+    ("ws_frames", testing::ws_frames),
 ];
 
 #[test]

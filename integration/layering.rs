@@ -20,7 +20,7 @@ const FLOORS: [&[&str]; 8] = [
     &["main", "cli"],
 ];
 
-/// Doors besides the stairs: who starts everything may read what was meant.
+/// Doors besides the stairs.
 const DOORS: [(&str, &str); 1] = [("app", "config")];
 
 /// What a codec's code may not name.

@@ -342,7 +342,7 @@ pub async fn target_sends_and_closes(proxy: u16) {
     let at = serve(move |mut stream| {
         let sent = sent.clone();
         async move {
-            // A socket that is closed with unread bytes is reset, and the reset overtakes the data.
+            // Closing with something unread would reset the connection.
             stream.read_exact(&mut [0; 2]).await?;
             stream.write_all(&sent).await?;
             stream.shutdown().await?;
