@@ -47,8 +47,11 @@ impl Inbound {
             tcp::check_settings(tcp);
         }
         let sockopt = parts.sockopt.as_ref().map(tcp::SockOpt::read);
+        let over_ws = parts.network == Network::Ws;
         let tls = match parts.security {
-            Security::Tls => tls::Inbound::read(&object.node, parts.tls.as_ref()).map(Some),
+            Security::Tls => {
+                tls::Inbound::read(&object.node, parts.tls.as_ref(), over_ws).map(Some)
+            }
             Security::None => Some(None),
         };
         let ws = match parts.network {

@@ -1,47 +1,23 @@
-//! VMess with AEAD headers.
+//! VMess with AEAD headers, V2Ray's own protocol.
+//!
+//! ```text
+//! client to server: | auth id | sealed request header | body |
+//! server to client: | sealed response header | body |
+//! ```
+//! The request header names the destination and carries the keys of both bodies; a body is a run of
+//! sealed chunks. The response header travels with the first payload, so neither side waits for the
+//! other. A first flight that is not one of ours is answered with nothing.
 
-use std::io;
+pub mod codec;
+mod config;
+mod inbound;
+mod outbound;
+mod packets;
+mod reader;
+mod replay;
+mod stream;
+mod users;
+mod writer;
 
-use crate::address::Destination;
-use crate::io::{Arrival, Link, Packets, Refusal};
-use crate::json::Object;
-use crate::protocol::{Accepted, Hop};
-
-pub struct Inbound {}
-
-impl Inbound {
-    pub fn read(_settings: &Object) -> Option<Self> {
-        todo!()
-    }
-
-    pub async fn accept(&self, _arrival: Arrival) -> Result<Accepted, Refusal> {
-        todo!()
-    }
-}
-
-pub struct Outbound {}
-
-impl Outbound {
-    pub fn read(_settings: &Object) -> Option<Self> {
-        todo!()
-    }
-
-    pub fn hop(&self) -> Hop {
-        todo!()
-    }
-
-    /// A stream to `to`. Nothing is sent before the first write or flush.
-    pub fn dress(&self, _link: Link, _to: &Destination, _account: usize) -> io::Result<Link> {
-        todo!()
-    }
-
-    /// Datagrams to `to`.
-    pub fn packets(
-        &self,
-        _link: Link,
-        _to: &Destination,
-        _account: usize,
-    ) -> io::Result<Box<dyn Packets>> {
-        todo!()
-    }
-}
+pub use inbound::Inbound;
+pub use outbound::Outbound;

@@ -1,35 +1,51 @@
-//! TLS by rustls.
+//! TLS by rustls, with the aws-lc-rs provider: TLS 1.2 and 1.3.
+//!
+//! A server has certificates from files (read again when they change), inline, made for each name by an
+//! authority of the user's (`usage: issue`), or one made at start (`selfSigned`, ours). A client
+//! believes the system's authorities, those of the config (`usage: verify`) and pinned chains.
 
-use std::io;
+mod certificates;
+mod config;
+mod inbound;
+mod issue;
+mod outbound;
+mod stream;
+mod verify;
 
-use crate::address::Destination;
-use crate::io::{Link, Refusal};
-use crate::json::Node;
+pub use inbound::Inbound;
+pub use outbound::Outbound;
 
-/// The server side.
-pub struct Inbound {}
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
-/// The client side.
-pub struct Outbound {}
+use tokio_rustls::rustls::SupportedProtocolVersion;
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
 
-impl Inbound {
-    /// Reads `tlsSettings`; `stream` is the `streamSettings` they are missing from, if they are.
-    pub fn read(_stream: &Node, _settings: Option<&Node>) -> Option<Self> {
-        todo!()
-    }
+/// How long a handshake may take.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(8);
 
-    pub async fn accept(&self, _link: Link) -> Result<Link, Refusal> {
-        todo!()
+static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+    LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+
+/// `minVersion` and `maxVersion`, as far as rustls goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Versions {
+    Both,
+    Only12,
+    Only13,
+}
+
+impl Versions {
+    fn list(self) -> &'static [&'static SupportedProtocolVersion] {
+        static ALL: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
+        match self {
+            Self::Both => &ALL,
+            Self::Only12 => &ALL[..1],
+            Self::Only13 => &ALL[1..],
+        }
     }
 }
 
-impl Outbound {
-    /// Reads `tlsSettings`; a WebSocket on top speaks HTTP/1.1 only, whatever `alpn` says.
-    pub fn read(_settings: Option<&Node>, _ws: bool) -> Option<Self> {
-        todo!()
-    }
-
-    pub async fn dress(&self, _link: Link, _server: &Destination) -> io::Result<Link> {
-        todo!()
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! The server: finds out who speaks and what is asked for.
+//!
+//! A first flight that is not one of ours is answered with nothing and read on, and the reason goes
+//! to the log alone: neither bytes nor time tell a prober which byte was wrong.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::ready;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::timeout;
+
+use super::codec::header::{self, Command, Request};
+use super::codec::response::{self, Keys};
+use super::packets::VmessPackets;
+use super::reader::Reader;
+use super::replay::Seen;
+use super::stream::{Role, VmessStream};
+use super::users::Users;
+use super::writer::Writer;
+use crate::io::{Arrival, Link, Refusal, scratch};
+use crate::protocol::Accepted;
+
+pub struct Inbound {
+    users: Users,
+    sessions: Mutex<Seen<SessionId>>,
+}
+
+/// User, body key and body IV: these must not come twice, whatever the auth id says.
+type SessionId = (usize, [u8; 16], [u8; 16]);
+
+/// How long V2Ray, and so we, wait for the first flight.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a session id is remembered; V2Ray's number.
+const SESSION_LIFE: i64 = 180;
+
+/// Session ids in each of two generations.
+const SESSIONS: usize = 1 << 21;
+
+/// The most that one read of the first flight takes; what lies behind the header is copied once.
+const FIRST_READ: usize = 16 * 1024;
+
+/// How the wait for the first flight ended.
+enum Flight {
+    Whole(usize, Box<Request>),
+    /// The peer went away.
+    Gone(String),
+    Bad(String),
+}
+
+impl Inbound {
+    pub(super) fn new(users: Users) -> Self {
+        Self {
+            users,
+            sessions: Mutex::new(Seen::new(SESSION_LIFE, SESSIONS)),
+        }
+    }
+
+    pub async fn accept(&self, arrival: Arrival) -> Result<Accepted, Refusal> {
+        let mut link = arrival.link;
+        let mut buf = BytesMut::new();
+        let flight = timeout(HANDSHAKE_LIMIT, self.first_flight(&mut link, &mut buf)).await;
+        let (index, request) = match flight {
+            Ok(Flight::Whole(index, request)) => (index, request),
+            Ok(Flight::Gone(reason)) => return Err(Refusal::Done(reason)),
+            Ok(Flight::Bad(reason)) => return Err(Refusal::Silent(reason, link)),
+            Err(_) => {
+                let limit = HANDSHAKE_LIMIT.as_secs();
+                let reason = format!("{} bytes of a header after {limit} s", buf.len());
+                return Err(Refusal::Silent(reason, link));
+            }
+        };
+        let keys = Keys {
+            key: request.key,
+            iv: request.iv,
+        };
+        let answer = keys.response();
+        let framing = request.framing();
+        let reader = Reader::of_request(framing, &keys, buf);
+        let header = response::seal(&answer, request.v).to_vec();
+        let writer = Writer::new(header, framing, &keys, &answer, true);
+        let user = Some(self.users.user(index).1.clone());
+        match request.command {
+            Command::Stream(to) => Ok(Accepted::Stream {
+                user,
+                to,
+                link: Link::other(VmessStream::new(link, reader, writer, Role::Server)),
+            }),
+            Command::Packets(to) => Ok(Accepted::Packets {
+                user,
+                packets: Box::new(VmessPackets::new(link, reader, writer, to)),
+            }),
+            Command::Mux => Err(Refusal::Done(format!(
+                "{} asks for mux, which is not built: set mux.enabled to false in the client",
+                self.users.name(index)
+            ))),
+        }
+    }
+
+    /// Reads until the header is whole; what came behind it is left in `buf`.
+    async fn first_flight(&self, link: &mut Link, buf: &mut BytesMut) -> Flight {
+        let mut user = None;
+        loop {
+            if let Some(prefix) = buf.first_chunk::<{ header::PREFIX }>() {
+                let index = match user {
+                    Some(index) => index,
+                    None => {
+                        let auth_id = std::array::from_fn(|i| prefix[i]);
+                        match self.users.find(&auth_id, now()) {
+                            Ok(index) => *user.insert(index),
+                            Err(e) => return Flight::Bad(e.to_string()),
+                        }
+                    }
+                };
+                match header::open(self.users.user(index).0, buf) {
+                    Ok(None) => {}
+                    Ok(Some(request)) => return self.fresh(index, request),
+                    Err(e) => return Flight::Bad(format!("{}: {e}", self.users.name(index))),
+                }
+            }
+            match read_more(link, buf).await {
+                Ok(0) => {
+                    let reason = format!("closed after {} bytes of a header", buf.len());
+                    return Flight::Gone(reason);
+                }
+                Ok(_) => {}
+                Err(e) => return Flight::Gone(e.to_string()),
+            }
+        }
+    }
+
+    fn fresh(&self, index: usize, request: Request) -> Flight {
+        let now = now();
+        let id = (index, request.key, request.iv);
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if sessions.insert(id, now, now) {
+            Flight::Whole(index, Box::new(request))
+        } else {
+            let name = self.users.name(index);
+            Flight::Bad(format!(
+                "{name}'s session keys were used before, possibly by someone who recorded them"
+            ))
+        }
+    }
+}
+
+/// Appends what one read gives to `buf`.
+async fn read_more(link: &mut Link, buf: &mut BytesMut) -> io::Result<usize> {
+    poll_fn(|cx| {
+        let mut scratch = scratch::take();
+        let mut into = ReadBuf::new(&mut scratch[..FIRST_READ]);
+        ready!(Pin::new(&mut *link).poll_read(cx, &mut into))?;
+        buf.extend_from_slice(into.filled());
+        Ok(into.filled().len()).into()
+    })
+    .await
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() as i64)
+}

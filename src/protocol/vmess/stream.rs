@@ -1,0 +1,88 @@
+//! A link inside a VMess connection, for both roles.
+//!
+//! Half-close is an empty chunk. Where a raw body has none, the end of the link is the end of the
+//! body, so our end is passed down.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::reader::Reader;
+use super::writer::Writer;
+use crate::io::Io;
+
+pub(super) struct VmessStream<S> {
+    inner: S,
+    reader: Reader,
+    writer: Writer,
+    role: Role,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A flush sends the header, even if there is no payload yet.
+    Client,
+    /// The header waits for the first payload.
+    Server,
+}
+
+impl<S> VmessStream<S> {
+    pub(super) fn new(inner: S, reader: Reader, writer: Writer, role: Role) -> Self {
+        Self {
+            inner,
+            reader,
+            writer,
+            role,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for VmessStream<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.reader.poll_read(&mut this.inner, cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for VmessStream<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.writer.poll_write(&mut this.inner, cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.role == Role::Client {
+            this.writer.release_header();
+        }
+        ready!(this.writer.poll_push(&mut this.inner, cx))?;
+        Pin::new(&mut this.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.writer.end()?;
+        ready!(this.writer.poll_push(&mut this.inner, cx))?;
+        if this.writer.is_raw() || this.reader.has_ended() {
+            return Pin::new(&mut this.inner).poll_shutdown(cx);
+        }
+        Pin::new(&mut this.inner).poll_flush(cx)
+    }
+}
+
+impl<S: Io> Io for VmessStream<S> {
+    /// No end mark is sent here: a stream that was given up must not look complete.
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_close(cx)
+    }
+}

@@ -1,0 +1,90 @@
+//! Certificates of our own making.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::sign::CertifiedKey;
+
+use super::PROVIDER;
+use super::certificates::Origin;
+
+/// Leaf certificates by an authority of the user's, one for each name that is asked for.
+pub(super) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// The authority's own chain, sent behind the leaf.
+    chain: Vec<CertificateDer<'static>>,
+    key: KeyPair,
+    issued: HashMap<String, (Arc<CertifiedKey>, SystemTime)>,
+}
+
+/// Names one authority remembers; with more, all are issued anew.
+const MAX_ISSUED: usize = 512;
+
+/// How long a leaf is valid, and how long before its end it is issued anew. As V2Ray does.
+const VALID: Duration = Duration::from_secs(60 * 60);
+const RENEW: Duration = Duration::from_secs(5 * 60);
+
+/// Clocks differ: a leaf is valid from a little before it was issued.
+const SKEW: Duration = Duration::from_secs(60 * 60);
+
+impl Authority {
+    /// An authority from its PEM texts; `chain` is its certificate and what stands above that.
+    pub(super) fn new(origin: &Origin, chain: &[CertificateDer<'static>]) -> Result<Self, String> {
+        let (cert, key) = origin.texts()?;
+        let key = KeyPair::from_pem(&key).map_err(|e| format!("the key cannot sign: {e}"))?;
+        let issuer = Issuer::from_ca_cert_pem(&cert, key)
+            .map_err(|e| format!("the certificate is no authority: {e}"))?;
+        let key = KeyPair::generate().map_err(|e| format!("cannot make a key: {e}"))?;
+        Ok(Self {
+            issuer,
+            chain: chain.to_vec(),
+            key,
+            issued: HashMap::new(),
+        })
+    }
+
+    /// A certificate for `name`.
+    pub(super) fn certificate(&mut self, name: &str) -> Option<Arc<CertifiedKey>> {
+        let now = SystemTime::now();
+        if let Some((key, renew)) = self.issued.get(name)
+            && now < *renew
+        {
+            return Some(key.clone());
+        }
+        let key = Arc::new(self.issue(name, now).ok()?);
+        if self.issued.len() >= MAX_ISSUED {
+            self.issued.clear();
+        }
+        self.issued
+            .insert(name.to_owned(), (key.clone(), now + VALID - RENEW));
+        Some(key)
+    }
+
+    fn issue(&self, name: &str, now: SystemTime) -> Result<CertifiedKey, String> {
+        let mut params =
+            CertificateParams::new(vec![name.to_owned()]).map_err(|e| e.to_string())?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_before = (now - SKEW).into();
+        params.not_after = (now + VALID).into();
+        let leaf = params
+            .signed_by(&self.key, &self.issuer)
+            .map_err(|e| e.to_string())?;
+        let mut chain = vec![leaf.der().clone()];
+        chain.extend_from_slice(&self.chain);
+        certified(chain, &self.key)
+    }
+}
+
+/// A certificate for `names` that nobody but itself vouches for.
+pub(super) fn self_signed(names: Vec<String>) -> Result<CertifiedKey, String> {
+    let made = rcgen::generate_simple_self_signed(names).map_err(|e| e.to_string())?;
+    certified(vec![made.cert.der().clone()], &made.signing_key)
+}
+
+fn certified(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> Result<CertifiedKey, String> {
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    CertifiedKey::from_der(chain, key.into(), &PROVIDER).map_err(|e| e.to_string())
+}

@@ -1,0 +1,145 @@
+//! The client side.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::Resumption;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, InvalidMessage};
+
+use super::config::{Settings, Side};
+use super::stream::Stream;
+use super::verify::Verifier;
+use super::{HANDSHAKE_LIMIT, PROVIDER};
+use crate::address::{Destination, Host};
+use crate::io::Link;
+use crate::json::Node;
+
+/// The client side.
+pub struct Outbound {
+    connector: TlsConnector,
+    /// The name to ask for and to check; without one, the address that is dialled.
+    server_name: Option<Host>,
+}
+
+impl Outbound {
+    /// Reads `tlsSettings`; a WebSocket on top speaks HTTP/1.1 only, whatever `alpn` says.
+    pub fn read(settings: Option<&Node>, over_ws: bool) -> Option<Self> {
+        // Without settings the defaults hold, as those of an empty object.
+        let empty = serde_json::Value::Object(serde_json::Map::new());
+        let report = crate::json::Report::default();
+        let defaults = Node::root(&empty, &report);
+        let node = settings.unwrap_or(&defaults);
+        let object = node.object()?;
+        let settings = Settings::read(&object, Side::Client, over_ws);
+        object.finish();
+        let builder = ClientConfig::builder_with_provider(PROVIDER.clone())
+            .with_protocol_versions(settings.versions.list())
+            .map_err(|e| node.error(e.to_string()))
+            .ok()?;
+        let verifier = Verifier::new(
+            settings.allow_insecure,
+            settings.disable_system_root,
+            settings.authorities,
+            settings.pins,
+        );
+        let builder = builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match settings.keyed.first() {
+            // A certificate of the client's own, for a server that asks for one.
+            Some(keyed) => builder.with_client_cert_resolver(Arc::new(
+                tokio_rustls::rustls::sign::SingleCertAndKey::from(keyed.key.clone()),
+            )),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = settings.alpn;
+        config.resumption = Resumption::in_memory_sessions(32);
+        Some(Self {
+            connector: TlsConnector::from(Arc::new(config)),
+            server_name: settings.server_name,
+        })
+    }
+
+    /// The client's handshake with `server`.
+    pub async fn dress(&self, link: Link, server: &Destination) -> io::Result<Link> {
+        let host = self.server_name.as_ref().unwrap_or(&server.host);
+        let name = match host {
+            Host::Ip(ip) => ServerName::from(*ip),
+            Host::Domain(name) => ServerName::try_from(name.clone()).map_err(|_| {
+                let text = format!("`{name}` cannot be a server name of TLS, set `serverName`");
+                io::Error::new(io::ErrorKind::InvalidInput, text)
+            })?,
+        };
+        match timeout(HANDSHAKE_LIMIT, self.connector.connect(name, link)).await {
+            Ok(Ok(stream)) => Ok(Link::other(Stream::new(stream))),
+            Ok(Err(e)) => Err(explain(e, host)),
+            Err(_) => {
+                let text = format!("no TLS handshake within {} s", HANDSHAKE_LIMIT.as_secs());
+                Err(io::Error::new(io::ErrorKind::TimedOut, text))
+            }
+        }
+    }
+}
+
+/// The reason in plain words, with its likeliest cure.
+fn explain(e: io::Error, host: &Host) -> io::Error {
+    let tls = e.get_ref().and_then(|e| e.downcast_ref::<Error>());
+    let text = match tls {
+        Some(Error::InvalidCertificate(error)) => certificate(error, host),
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            "the server does not speak TLS on this port".to_owned()
+        }
+        Some(Error::AlertReceived(alert)) => {
+            format!("the server ends the TLS handshake: {alert:?}, does it know the name {host}?")
+        }
+        Some(other) => format!("TLS handshake: {other}"),
+        None if e.kind() == io::ErrorKind::UnexpectedEof => {
+            "the server closed the connection during the TLS handshake, is this a TLS port?"
+                .to_owned()
+        }
+        None => return io::Error::new(e.kind(), format!("during the TLS handshake: {e}")),
+    };
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+const UNKNOWN_ISSUER: &str = "nobody we believe has issued the server's certificate: give its issuer as a \
+    certificate with `usage: verify`, or pin it by `pinnedPeerCertificateChainSha256`";
+
+fn certificate(error: &CertificateError, host: &Host) -> String {
+    match error {
+        CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
+            let names: Vec<&str> = presented
+                .iter()
+                .map(|name| {
+                    name.trim_start_matches("DnsName(\"")
+                        .trim_end_matches("\")")
+                })
+                .collect();
+            format!(
+                "the certificate is for {}, not for {host}: set `serverName` to the name it is for",
+                names.join(", ")
+            )
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("the certificate is not for {host}: set `serverName` to the name it is for")
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the server's certificate has expired (or our clock is wrong)".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the server's certificate is not valid yet (or our clock is wrong)".to_owned()
+        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            UNKNOWN_ISSUER.to_owned()
+        }
+        CertificateError::Other(other) => match other.to_string() {
+            // A self-signed certificate that nobody gave us, and that may sign others.
+            text if text.contains("CaUsedAsEndEntity") => UNKNOWN_ISSUER.to_owned(),
+            text => text,
+        },
+        other => format!("the server's certificate is not taken: {other}"),
+    }
+}
