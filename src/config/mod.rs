@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::json::PortRanges;
-use crate::{protocol, transport};
+use crate::{mux, protocol, transport};
 
 /// All that the process runs with. Tags are resolved, files are read, nothing is bound.
 pub struct Config {
@@ -88,4 +88,6 @@ pub struct Outbound {
     pub protocol: protocol::Outbound,
     /// Index of the outbound that `proxySettings.tag` names: this one's connections go through it.
     pub through: Option<usize>,
+    /// Sessions share connections.
+    pub mux: Option<mux::Outbound>,
 }

@@ -273,7 +273,9 @@ mod tests {
 
     #[test]
     fn a_global_id_of_zeroes_is_none() {
-        let udp = decoded(&hex!("0014 0000 01 00 02 0035 01 08080808 0000000000000000"));
+        let udp = decoded(&hex!(
+            "0014 0000 01 00 02 0035 01 08080808 0000000000000000"
+        ));
         let kind = udp.unwrap().unwrap().kind;
         assert!(matches!(
             kind,

@@ -105,14 +105,18 @@ fn concurrency(mux: &Object, key: &'static str) -> Option<Sessions> {
     let n: i64 = node.read()?;
     // V2Ray keeps it in 16 bits.
     if i16::try_from(n).is_err() {
-        node.error(format!("{n} is out of range, expected 1 to {MAX_CONCURRENCY}, 0 for the default or -1 for off"));
+        node.error(format!(
+            "{n} is out of range, expected 1 to {MAX_CONCURRENCY}, 0 for the default or -1 for off"
+        ));
         return None;
     }
     Some(match usize::try_from(n) {
         Err(_) => Sessions::Off,
         Ok(0) => Sessions::Default,
         Ok(n) if n > MAX_CONCURRENCY => {
-            node.warn(format!("at most {MAX_CONCURRENCY} sessions share a connection"));
+            node.warn(format!(
+                "at most {MAX_CONCURRENCY} sessions share a connection"
+            ));
             Sessions::AtMost(MAX_CONCURRENCY)
         }
         Ok(n) => Sessions::AtMost(n),

@@ -9,7 +9,7 @@ use tracing::debug;
 
 use super::codec::Kind;
 use super::cone::Cones;
-use super::packet_addr::{self, PacketAddr};
+use super::packet_addr;
 use super::packets::MuxPackets;
 use super::pump::{Door, Pump};
 use super::stream::MuxStream;
@@ -80,10 +80,7 @@ impl Door for Guests {
                         Some(cone) => Box::new(cone),
                         None => return,
                     },
-                    None if packet_addr::is_meant(&to) => {
-                        Box::new(PacketAddr::new(Box::new(session), to))
-                    }
-                    None => Box::new(session),
+                    None => packet_addr::unwrap(Box::new(session), to),
                 };
                 Accepted::Packets { user, packets }
             }
@@ -96,6 +93,8 @@ impl Door for Guests {
 
 impl Guests {
     fn user_key(&self) -> usize {
-        self.user.as_ref().map_or(0, |user| Arc::as_ptr(user) as usize)
+        self.user
+            .as_ref()
+            .map_or(0, |user| Arc::as_ptr(user) as usize)
     }
 }

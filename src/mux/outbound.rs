@@ -184,13 +184,18 @@ struct NoGuests;
 
 impl Door for NoGuests {
     fn open(&mut self, _: &Arc<Table>, sid: u16, _: Kind, _: Option<Bytes>) {
-        debug!(sid, "the server opens a mux session, which is not for it to do");
+        debug!(
+            sid,
+            "the server opens a mux session, which is not for it to do"
+        );
     }
 }
 
 impl std::fmt::Debug for Line {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Line").field("next", &self.next).finish_non_exhaustive()
+        f.debug_struct("Line")
+            .field("next", &self.next)
+            .finish_non_exhaustive()
     }
 }
 

@@ -19,8 +19,17 @@ const NAME: &str = "sp.packet-addr.v2fly.arpa";
 /// The most that an address takes.
 const MAX_ADDRESS: usize = 1 + 16 + 2;
 
+/// Datagrams of a session to `to`: out of their wrapping, if `to` says that they are wrapped.
+pub fn unwrap(packets: Box<dyn Packets>, to: Destination) -> Box<dyn Packets> {
+    if is_meant(&to) {
+        Box::new(PacketAddr::new(packets, to))
+    } else {
+        packets
+    }
+}
+
 /// Whether datagrams to `to` carry addresses of their own.
-pub fn is_meant(to: &Destination) -> bool {
+fn is_meant(to: &Destination) -> bool {
     matches!(&to.host, Host::Domain(name) if name.eq_ignore_ascii_case(NAME))
 }
 

@@ -58,7 +58,10 @@ impl<D: Door> Pump<D> {
     /// Carries frames until the link is over, which ends every session that is left.
     pub(super) async fn run(mut self) {
         let (kind, reason) = match poll_fn(|cx| self.poll(cx)).await {
-            Ok(()) => (io::ErrorKind::UnexpectedEof, "the mux link has ended".to_owned()),
+            Ok(()) => (
+                io::ErrorKind::UnexpectedEof,
+                "the mux link has ended".to_owned(),
+            ),
             Err(e) => (e.kind(), format!("mux: {e}")),
         };
         debug!(reason, "mux link ends");

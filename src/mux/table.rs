@@ -367,8 +367,8 @@ impl Handle {
             set(&mut session.writer, cx);
             return Poll::Pending;
         }
-        let sent = send(&mut state.out)
-            .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+        let sent =
+            send(&mut state.out).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
         wake(&mut state.pump);
         Poll::Ready(Ok(sent))
     }
