@@ -20,7 +20,7 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// Doors between neighbours, and up one step for the tests' own module.
-const DOORS: [(&str, &str); 11] = [
+const DOORS: [(&str, &str); 12] = [
     ("session", "address"),
     ("address", "json"),
     ("policy", "json"),
@@ -29,6 +29,7 @@ const DOORS: [(&str, &str); 11] = [
     ("relay", "io"),
     ("io", "dns"),
     ("mux", "protocol"),
+    ("protocol", "mux"),
     ("app", "config"),
     ("app", "log"),
     ("main", "cli"),

@@ -16,5 +16,6 @@ mod peers;
 mod traffic;
 mod tunnel;
 
+mod interop_mux;
 mod interop_singbox;
 mod interop_v2ray;

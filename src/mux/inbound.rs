@@ -61,7 +61,7 @@ impl Door for Guests {
         let handle = room.then(|| table.open(sid, peer)).flatten();
         let Some(handle) = handle else {
             debug!(sid, "a mux session is refused: taken, or one too many");
-            table.lock().answer(sid);
+            table.lock().answer(sid, true);
             return;
         };
         handle.begin(data);

@@ -3,12 +3,17 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use tracing::trace;
+
 use super::codec::{Frame, GlobalId, Kind};
 use super::table::Handle;
 use crate::io::{Packet, Packets};
 
 /// The most that a frame carries.
 const DATAGRAM_MAX: usize = u16::MAX as usize;
+
+/// V2Ray's buffer: a longer datagram makes it give up the whole link, with all sessions in it.
+const V2RAY_DATAGRAM_MAX: usize = 2048;
 
 pub(super) struct MuxPackets {
     handle: Handle,
@@ -44,7 +49,13 @@ impl Packets for MuxPackets {
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, packet: &Packet) -> Poll<io::Result<()>> {
-        if packet.data.len() > DATAGRAM_MAX {
+        let max = if self.addressed {
+            DATAGRAM_MAX
+        } else {
+            V2RAY_DATAGRAM_MAX
+        };
+        if packet.data.len() > max {
+            trace!(len = packet.data.len(), "datagram is too long for mux");
             return Poll::Ready(Ok(()));
         }
         let kind = match self.opening {

@@ -8,8 +8,10 @@
 //!
 //! `End` says that its sender sends no more. V2Ray forgets the session as soon as it sees or sends
 //! one, and answers whatever comes for it then with another `End`. Here the other direction goes on
-//! until its own `End`, and a second `End` (or one with the error bit) says that the peer has gone:
-//! between two such ends a half-closed session works, and V2Ray understands every frame.
+//! until its own `End`, and a second `End` says that the peer has gone; the error bit, that it was cut
+//! off. Between two such ends a half-closed session works, and V2Ray understands every frame. It takes
+//! the error bit for a reason to drop what it has not passed on yet, so even a stream that is cut off
+//! ends with a bare `End` first.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -176,7 +178,7 @@ impl State {
                     session.put(from, &data, &mut self.held, &mut self.full);
                 }
             }
-            None => self.answer(sid),
+            None => self.answer(sid, false),
         }
     }
 
@@ -185,19 +187,17 @@ impl State {
         let Some(session) = self.sessions.get_mut(&sid) else {
             return;
         };
-        if error || session.peer_ended {
-            session.gone = true;
-        } else {
-            session.peer_ended = true;
-        }
+        session.gone |= error || session.peer_ended;
+        // What was cut off has not come to its end.
+        session.peer_ended = !error;
         wake(&mut session.reader);
         wake(&mut session.writer);
     }
 
-    /// Tells the peer that a session is unknown here.
-    pub(super) fn answer(&mut self, sid: u16) {
+    /// Tells the peer that a session is unknown, or refused, here.
+    pub(super) fn answer(&mut self, sid: u16, refused: bool) {
         if self.out.len() < OUT_MAX + ANSWERS_MAX {
-            self.send(&Frame::end(sid, true), None);
+            self.send(&Frame::end(sid, refused), None);
         }
     }
 
@@ -234,10 +234,15 @@ impl State {
         };
         self.held -= session.inbox.len();
         self.full -= usize::from(session.full);
-        if !session.gone && !(session.ended && session.peer_ended) {
-            // A stream that is dropped was cut off; datagrams have no other end.
-            let error = matches!(session.inbox, Inbox::Stream(_));
-            self.send(&Frame::end(sid, error), None);
+        if !session.gone {
+            let is_stream = matches!(session.inbox, Inbox::Stream(_));
+            let cut = is_stream && !session.ended;
+            if !session.ended {
+                self.send(&Frame::end(sid, false), None);
+            }
+            if cut || (is_stream && !session.peer_ended) {
+                self.send(&Frame::end(sid, cut), None);
+            }
         }
         wake(&mut self.pump);
     }
