@@ -81,7 +81,7 @@ async fn each_direction_ends_by_itself_between_two_mobulas() {
     let vmess = mux(json!({"enabled": true}));
     let tunnel = Tunnel::start(Mobula, Mobula, &vmess).await;
     traffic::application_ends_first(tunnel.socks).await;
-    traffic::target_ends_first(tunnel.socks).await;
+    traffic::target_ends_first(tunnel.socks, Duration::ZERO).await;
 }
 
 /// V2Ray has forgotten the session by then, and yet passes on what its target says.
