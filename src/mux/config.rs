@@ -1,7 +1,7 @@
 //! `mux` of an outbound.
 
 use super::outbound::{Outbound, Pool};
-use crate::json::{Object, one_of};
+use crate::json::{Node, Object, one_of};
 
 /// Sessions that share a connection, unless `concurrency` says otherwise; V2Ray's number.
 const CONCURRENCY: usize = 8;
@@ -46,18 +46,16 @@ impl Outbound {
         let enabled = mux.read_or("enabled", false);
         let streams = concurrency(mux, "concurrency");
         let xudp = concurrency(mux, "xudpConcurrency");
-        let udp_443 = mux.get("xudpProxyUDP443").and_then(|node| {
+        let udp_443 = written(mux, "xudpProxyUDP443").and_then(|node| {
             let words = [
-                ("", Udp443::Reject),
                 ("reject", Udp443::Reject),
                 ("allow", Udp443::Allow),
                 ("skip", Udp443::Skip),
             ];
             one_of(&node, &words)
         });
-        let encoding = mux.get("packetEncoding").and_then(|node| {
+        let encoding = written(mux, "packetEncoding").and_then(|node| {
             let words = [
-                ("", Encoding::None),
                 ("none", Encoding::None),
                 ("xudp", Encoding::Xudp),
                 ("packetaddr", Encoding::PacketAddr),
@@ -92,6 +90,11 @@ impl Outbound {
     }
 }
 
+/// The word under `key`; `""` is none.
+fn written<'a>(mux: &Object<'a>, key: &'static str) -> Option<Node<'a>> {
+    mux.get(key).filter(|node| node.value != "")
+}
+
 /// `concurrency` and its like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sessions {
@@ -121,4 +124,67 @@ fn concurrency(mux: &Object, key: &'static str) -> Option<Sessions> {
         }
         Ok(n) => Sessions::AtMost(n),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Way;
+    use super::*;
+    use crate::json::Report;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn mux_that_is_not_enabled_is_off() {
+        assert!(read(json!({"enabled": false, "concurrency": 8})).is_none());
+        assert!(read(json!({"concurrency": 8})).is_none());
+    }
+
+    #[test]
+    fn v2rays_words() {
+        let mux = read(json!({"enabled": true})).unwrap();
+        assert!(mux.has_streams());
+        assert_eq!(ways(&mux), [Way::Session, Way::Session, Way::Session]);
+        let off = read(json!({"enabled": true, "concurrency": -1})).unwrap();
+        assert!(!off.has_streams());
+        assert_eq!(ways(&off), [Way::Native, Way::Native, Way::Native]);
+    }
+
+    #[test]
+    fn xrays_words() {
+        let mux = |udp_443: &str| {
+            let value = json!({"enabled": true, "xudpConcurrency": 16, "xudpProxyUDP443": udp_443});
+            ways(&read(value).unwrap())
+        };
+        assert_eq!(mux(""), [Way::Xudp, Way::Xudp, Way::Dropped]);
+        assert_eq!(mux("allow"), [Way::Xudp, Way::Xudp, Way::Xudp]);
+        assert_eq!(mux("skip"), [Way::Xudp, Way::Xudp, Way::Native]);
+        let off = read(json!({"enabled": true, "xudpConcurrency": -1})).unwrap();
+        assert!(off.has_streams());
+        assert_eq!(ways(&off)[0], Way::Native);
+    }
+
+    #[test]
+    fn packet_encodings() {
+        let mux = |encoding: &str| {
+            let value = json!({"enabled": true, "packetEncoding": encoding});
+            ways(&read(value).unwrap())
+        };
+        assert_eq!(mux("none"), [Way::Session, Way::Session, Way::Session]);
+        assert_eq!(mux("xudp"), [Way::Xudp, Way::Xudp, Way::Xudp]);
+        let ways = mux("packetaddr");
+        assert_eq!(ways, [Way::PacketAddr, Way::Native, Way::PacketAddr]);
+    }
+
+    /// To an address, to a name, to port 443.
+    fn ways(mux: &Outbound) -> [Way; 3] {
+        ["192.0.2.1:53", "example.com:53", "192.0.2.1:443"].map(|to| mux.way(&to.parse().unwrap()))
+    }
+
+    fn read(value: Value) -> Option<Outbound> {
+        let report = Report::default();
+        let object = Node::root(&value, &report).object().unwrap();
+        let mux = Outbound::read(&object);
+        assert!(!report.has_errors());
+        mux
+    }
 }
