@@ -16,6 +16,8 @@ pub struct Vmess {
     pub tls: Option<Certificate>,
     pub global_padding: bool,
     pub authenticated_length: bool,
+    /// Further keys of the client's outbound, in its own words.
+    pub outbound: Value,
 }
 
 /// Where the first bytes travel in the handshake.
@@ -47,6 +49,7 @@ impl Vmess {
             tls: None,
             global_padding: false,
             authenticated_length: false,
+            outbound: json!({}),
         }
     }
 
@@ -118,6 +121,7 @@ impl Vmess {
                     "enabled": true, "server_name": SERVER_NAME, "certificate_path": tls.authority,
                 });
             }
+            add(&mut outbound, &self.outbound);
             return json!({
                 "inbounds": [{"type": "socks", "listen": "127.0.0.1", "listen_port": socks}],
                 "outbounds": [outbound],
@@ -134,6 +138,14 @@ impl Vmess {
         if self.authenticated_length {
             user["experiments"] = json!("AuthenticatedLength");
         }
+        let mut outbound = json!({
+            "protocol": "vmess",
+            "settings": {"vnext": [
+                {"address": "127.0.0.1", "port": server, "users": [user]},
+            ]},
+            "streamSettings": stream,
+        });
+        add(&mut outbound, &self.outbound);
         with_policy(
             peer,
             json!({
@@ -142,13 +154,7 @@ impl Vmess {
                     "listen": "127.0.0.1", "port": socks, "protocol": "socks",
                     "settings": {"auth": "noauth", "udp": true, "ip": "127.0.0.1"},
                 }],
-                "outbounds": [{
-                    "protocol": "vmess",
-                    "settings": {"vnext": [
-                        {"address": "127.0.0.1", "port": server, "users": [user]},
-                    ]},
-                    "streamSettings": stream,
-                }],
+                "outbounds": [outbound],
             }),
         )
     }
@@ -179,6 +185,12 @@ impl Vmess {
             transport["early_data_header_name"] = json!(name);
         }
         Some(transport)
+    }
+}
+
+fn add(outbound: &mut Value, keys: &Value) {
+    for (key, value) in keys.as_object().expect("keys of an outbound") {
+        outbound[key] = value.clone();
     }
 }
 

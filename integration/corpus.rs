@@ -9,9 +9,11 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 9] = [
+const TARGETS: [(&str, Target); 11] = [
     ("address", testing::address),
     ("json_config", testing::json_config),
+    ("mux_frames", testing::mux_frames),
+    ("packet_addr", testing::packet_addr),
     ("proxy_header", testing::proxy_header),
     ("socks_request", testing::socks_request),
     ("socks_udp", testing::socks_udp),

@@ -21,7 +21,7 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Doors besides the stairs.
-const DOORS: [(&str, &str); 1] = [("app", "config")];
+const DOORS: [(&str, &str); 3] = [("app", "config"), ("mux", "protocol"), ("protocol", "mux")];
 
 /// What a codec's code may not name.
 const NOT_IN_CODECS: [&str; 10] = [

@@ -18,6 +18,7 @@ mod peers;
 mod traffic;
 mod tunnel;
 
+mod interop_mux;
 mod interop_singbox;
 mod interop_v2ray;
 mod scenario_abuse;

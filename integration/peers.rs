@@ -294,5 +294,17 @@ pub fn listening(port: u16) -> bool {
     })
 }
 
+/// How many connections to `port` there are.
+pub fn connections(port: u16) -> usize {
+    let wanted = format!(":{port:04X}");
+    let text = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let rows = text.lines().skip(1).filter(|line| {
+        let mut columns = line.split_whitespace().skip(2);
+        let remote = columns.next().unwrap_or_default();
+        remote.ends_with(&wanted) && columns.next() == Some("01")
+    });
+    rows.count()
+}
+
 const START_LIMIT: Duration = Duration::from_secs(20);
 const LOG_LIMIT: Duration = Duration::from_secs(10);

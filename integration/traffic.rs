@@ -252,6 +252,31 @@ pub async fn application_ends_first(proxy: u16) {
     assert_eq!(answer.expect("an answer"), sha256(&data));
 }
 
+/// The target answers some time after the application has ended its direction.
+pub async fn target_answers_late(proxy: u16) {
+    let data = bytes(200_000);
+    let sent = data.clone();
+    let at = serve(move |mut stream| {
+        let sent = sent.clone();
+        async move {
+            stream.read_exact(&mut [0; 8]).await?;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            stream.write_all(&sent).await?;
+            stream.shutdown().await
+        }
+    })
+    .await;
+    let mut stream = connect(proxy, &To::Ip(at)).await.expect("SOCKS connects");
+    stream
+        .write_all(b"question")
+        .await
+        .expect("our way is open");
+    stream.shutdown().await.expect("our way is open");
+    let got = timeout(LIMIT, digest(&mut stream)).await;
+    let got = got.expect("an answer in time").expect("it arrives");
+    assert_eq!(got, sha256(&data));
+}
+
 /// The target ends its direction; the application sees that, and still sends; `pause` later it ends too.
 pub async fn target_ends_first(proxy: u16, pause: Duration) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -298,14 +323,78 @@ pub async fn many(proxy: u16, count: usize) {
     assert_eq!(done, count);
 }
 
-/// A datagram of each of `sizes` there and back, over a SOCKS5 association.
-pub async fn datagrams(proxy: u16, sizes: &[usize]) {
-    let target = udp_echo().await;
+/// One association, several targets: all see it at the same address, and each answers as itself, even
+/// one that was never asked.
+pub async fn full_cone(proxy: u16) {
+    let (association, relay) = association(proxy).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let mut buf = vec![0; 2048];
+    let mut seen = Vec::new();
+    for n in 0..3_u8 {
+        let target = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        let at = target.local_addr().expect("a socket has an address");
+        let mut datagram = vec![0, 0, 0];
+        put_address(&mut datagram, &To::Ip(at));
+        datagram.push(n);
+        let (len, from) = asked(&socket, relay, &datagram, &target, &mut buf).await;
+        assert_eq!(buf[..len], [n]);
+        seen.push(from);
+        target.send_to(&[n, n], from).await.expect("UDP sends");
+        let got = timeout(LIMIT, socket.recv(&mut buf)).await;
+        let len = got.expect("an answer in time").expect("UDP receives");
+        datagram.push(n);
+        assert_eq!(buf[..len], datagram, "the answer names who sent it");
+    }
+    assert!(seen.iter().all(|from| *from == seen[0]), "{seen:?}");
+    let stranger = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    stranger
+        .send_to(b"hello", seen[0])
+        .await
+        .expect("UDP sends");
+    let got = timeout(LIMIT, socket.recv(&mut buf)).await;
+    let len = got
+        .expect("a stranger's word in time")
+        .expect("UDP receives");
+    let mut datagram = vec![0, 0, 0];
+    let at = stranger.local_addr().expect("a socket has an address");
+    put_address(&mut datagram, &To::Ip(at));
+    datagram.extend(b"hello");
+    assert_eq!(buf[..len], datagram);
+    drop(association);
+}
+
+/// A datagram through the relay, as its target gets it.
+async fn asked(
+    socket: &UdpSocket,
+    relay: SocketAddr,
+    datagram: &[u8],
+    target: &UdpSocket,
+    buf: &mut [u8],
+) -> (usize, SocketAddr) {
+    for _ in 0..5 {
+        socket.send_to(datagram, relay).await.expect("UDP sends");
+        let wait = Duration::from_secs(3);
+        if let Ok(got) = timeout(wait, target.recv_from(buf)).await {
+            return got.expect("UDP receives");
+        }
+    }
+    panic!("no datagram arrived");
+}
+
+/// A SOCKS5 association: it lasts as long as the connection.
+async fn association(proxy: u16) -> (TcpStream, SocketAddr) {
     let anywhere = To::Ip(SocketAddr::from(([0, 0, 0, 0], 0)));
     let (association, mut relay) = socks(proxy, 3, &anywhere).await.expect("an association");
     if relay.ip().is_unspecified() {
         relay.set_ip(Ipv4Addr::LOCALHOST.into());
     }
+    (association, relay)
+}
+
+/// A datagram of each of `sizes` there and back, over a SOCKS5 association.
+pub async fn datagrams(proxy: u16, sizes: &[usize]) {
+    let target = udp_echo().await;
+    let (association, relay) = association(proxy).await;
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
     let mut buf = vec![0; 64 * 1024];
     for size in sizes {
@@ -317,6 +406,19 @@ pub async fn datagrams(proxy: u16, sizes: &[usize]) {
         assert_eq!(n, datagram.len(), "a datagram of {size} bytes came back");
         assert!(buf[10..n] == data, "the echo of {size} bytes differs");
     }
+    drop(association);
+}
+
+/// A datagram of `size` bytes that may well be lost.
+pub async fn one_datagram(proxy: u16, size: usize) {
+    let (association, relay) = association(proxy).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let mut datagram = vec![0, 0, 0];
+    put_address(&mut datagram, &To::Ip(udp_echo().await));
+    datagram.extend(bytes(size));
+    socket.send_to(&datagram, relay).await.expect("UDP sends");
+    let wait = Duration::from_millis(500);
+    let _ = timeout(wait, socket.recv(&mut vec![0; 64 * 1024])).await;
     drop(association);
 }
 

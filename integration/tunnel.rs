@@ -8,6 +8,8 @@ use crate::traffic::{self, To};
 pub struct Tunnel {
     /// Where the client listens.
     pub socks: u16,
+    /// Where the server listens.
+    pub server: u16,
     /// Keeps both running.
     _stage: Stage,
 }
@@ -34,6 +36,7 @@ impl Tunnel {
         stage.run(client, "client", &config, &[socks]).await;
         Self {
             socks,
+            server: port,
             _stage: stage,
         }
     }

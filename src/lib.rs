@@ -16,6 +16,7 @@ pub mod dns;
 pub mod io;
 pub mod json;
 pub mod log;
+pub mod mux;
 pub mod protocol;
 pub mod relay;
 pub mod session;

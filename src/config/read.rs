@@ -11,7 +11,7 @@ use super::merge::Origins;
 use super::{Config, Inbound, Listen, Outbound, check, log};
 use crate::address::Host;
 use crate::json::{Node, Object, PortRanges, Report};
-use crate::{protocol, transport};
+use crate::{mux, protocol, transport};
 
 /// Reads a merged config. Whether it may run is in the report; `None` says that it may not.
 pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
@@ -140,16 +140,7 @@ fn outbound(object: Object) -> Option<Outbound> {
         proxy.silent(&["tag"]);
         proxy.finish();
     }
-    switched(
-        &object,
-        "mux",
-        &[
-            "concurrency",
-            "xudpConcurrency",
-            "xudpProxyUDP443",
-            "packetEncoding",
-        ],
-    );
+    let mux = mux(&object, protocol.as_ref());
     object.no_effect(&["domainStrategy"]);
     let tag = tag(&object);
     object.finish();
@@ -159,7 +150,23 @@ fn outbound(object: Object) -> Option<Outbound> {
         transport: transport?,
         protocol: protocol?,
         through: None,
+        mux,
     })
+}
+
+/// `mux`, where the protocol has a word for it; V2Ray would ask any server for its made-up address.
+fn mux(outbound: &Object, protocol: Option<&protocol::Outbound>) -> Option<mux::Outbound> {
+    let object = outbound.object("mux")?;
+    let mux = mux::Outbound::read(&object);
+    if mux.is_some() && protocol.is_some_and(|protocol| !protocol.has_mux()) {
+        object
+            .node
+            .warn("only a `vmess` outbound carries mux, the key has no effect");
+        object.finish();
+        return None;
+    }
+    object.finish();
+    mux
 }
 
 /// `protocol` and its `settings`, which may be left out.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
 
+use super::mux::Lane;
 use super::{Dispatcher, Session};
 use crate::address::{Destination, Network};
 use crate::io::{Packet, Packets};
@@ -46,7 +47,6 @@ pub(super) struct Association {
     noted: HashSet<Destination>,
     /// An answer that the inbound has not taken yet.
     stuck: Option<Packet>,
-    one_peer: bool,
     active: Instant,
     sweep: Pin<Box<Sleep>>,
 }
@@ -71,7 +71,6 @@ impl Association {
         inbound: Box<dyn Packets>,
     ) -> Self {
         Self {
-            one_peer: dispatcher.packets_have_one_peer(session.outbound),
             dispatcher,
             session,
             inbound,
@@ -109,10 +108,14 @@ impl Association {
             self.dispatcher
                 .note(&self.session, Network::Udp, &packet.peer);
         }
-        let key = self.one_peer.then(|| packet.peer.clone());
+        let key = match self.dispatcher.lane(self.session.outbound, &packet.peer) {
+            Lane::Own => Some(packet.peer.clone()),
+            Lane::Shared => None,
+            Lane::Closed => return,
+        };
         if !self.flows.contains_key(&key) {
             self.make_room();
-            let flow = Flow::open(&self.dispatcher, self.session.outbound, packet.peer.clone());
+            let flow = Flow::open(&self.dispatcher, &self.session, packet.peer.clone());
             self.flows.insert(key.clone(), flow);
         }
         if let Some(flow) = self.flows.get_mut(&key) {
@@ -235,9 +238,9 @@ impl Future for Association {
 }
 
 impl Flow {
-    fn open(dispatcher: &Arc<Dispatcher>, outbound: usize, to: Destination) -> Self {
-        let dispatcher = dispatcher.clone();
-        let opening = async move { dispatcher.open_packets(outbound, &to).await };
+    fn open(dispatcher: &Arc<Dispatcher>, session: &Session, to: Destination) -> Self {
+        let (dispatcher, outbound, id) = (dispatcher.clone(), session.outbound, session.id);
+        let opening = async move { dispatcher.open_packets(outbound, &to, id).await };
         Self {
             state: FlowState::Opening(Box::pin(opening)),
             waiting: VecDeque::new(),

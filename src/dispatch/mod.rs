@@ -5,6 +5,7 @@
 
 mod datagrams;
 mod first;
+mod mux;
 
 use std::future::Future;
 use std::io;
@@ -35,6 +36,8 @@ pub struct Outbound {
     pub protocol: protocol::Outbound,
     /// Index of the outbound that `proxySettings.tag` names: this one's connections go through it.
     pub through: Option<usize>,
+    /// Sessions share connections.
+    pub mux: Option<crate::mux::Outbound>,
 }
 
 /// Carries sessions; shared by all inbounds.
@@ -155,11 +158,14 @@ impl Dispatcher {
 
     /// A stream to `to` by outbound `index`.
     fn open<'a>(
-        &'a self,
+        self: &'a Arc<Self>,
         index: usize,
         to: &'a Destination,
     ) -> Pin<Box<dyn Future<Output = io::Result<Link>> + Send + 'a>> {
         Box::pin(async move {
+            if let Some(link) = self.mux_stream(index, to) {
+                return Ok(link);
+            }
             let (link, account) = self.dial(index, to).await?;
             self.outbounds[index]
                 .protocol
@@ -170,7 +176,11 @@ impl Dispatcher {
 
     /// The link that outbound `index` dresses for a session to `to`, through another outbound if
     /// `proxySettings` says so.
-    async fn dial(&self, index: usize, to: &Destination) -> io::Result<(Option<Link>, usize)> {
+    async fn dial(
+        self: &Arc<Self>,
+        index: usize,
+        to: &Destination,
+    ) -> io::Result<(Option<Link>, usize)> {
         let outbound = &self.outbounds[index];
         let (server, account) = match outbound.protocol.hop(to) {
             Hop::Nowhere => return Ok((None, 0)),
@@ -190,30 +200,37 @@ impl Dispatcher {
         Ok((Some(link), account))
     }
 
-    /// Datagrams to `to` (and to others, unless the outbound has one peer only).
-    async fn open_packets(&self, index: usize, to: &Destination) -> io::Result<Box<dyn Packets>> {
+    /// Datagrams of session `id` to `to`, and to others where the outbound's lane is shared.
+    async fn open_packets(
+        self: &Arc<Self>,
+        index: usize,
+        to: &Destination,
+        id: u32,
+    ) -> io::Result<Box<dyn Packets>> {
+        match self.mux_packets(index, to, id).await {
+            Some(packets) => packets,
+            None => self.native_packets(index, to, id).await,
+        }
+    }
+
+    /// As the outbound's protocol itself carries datagrams.
+    async fn native_packets(
+        self: &Arc<Self>,
+        index: usize,
+        to: &Destination,
+        id: u32,
+    ) -> io::Result<Box<dyn Packets>> {
         let outbound = &self.outbounds[index];
         let sockopt = outbound.transport.sockopt.clone();
         let bind: BindUdp = Arc::new(move |to| tcp::udp_socket(to, &sockopt));
         let (link, account) = match (outbound.protocol.hop(to), outbound.through) {
             (Hop::Server { .. }, _) => self.dial(index, to).await?,
             (Hop::Destination(target), Some(other)) => {
-                return Box::pin(self.open_packets(other, &target)).await;
+                return Box::pin(self.open_packets(other, &target, id)).await;
             }
             _ => (None, 0),
         };
         outbound.protocol.packets(link, to, account, &bind).await
-    }
-
-    /// Whether datagrams of outbound `index` go to one destination each, as seen from here.
-    fn packets_have_one_peer(&self, index: usize) -> bool {
-        let outbound = &self.outbounds[index];
-        let through = || {
-            outbound
-                .through
-                .is_some_and(|other| self.packets_have_one_peer(other))
-        };
-        outbound.protocol.packets_have_one_peer() || (!outbound.protocol.has_server() && through())
     }
 
     fn note(&self, session: &Session, network: Network, to: &Destination) {

@@ -203,6 +203,22 @@ impl Outbound {
         }
     }
 
+    /// Whether the protocol can ask for many sessions inside one link.
+    pub fn has_mux(&self) -> bool {
+        matches!(self, Self::Vmess(_))
+    }
+
+    /// A link for the frames of mux, over a link to the hop.
+    pub fn dress_mux(&self, link: Option<Link>, account: usize) -> io::Result<Link> {
+        match (self, link) {
+            (Self::Vmess(outbound), Some(link)) => outbound.dress_mux(link, account),
+            _ => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "only a `vmess` outbound carries mux",
+            )),
+        }
+    }
+
     /// Datagrams: to `to` alone when [`Self::packets_have_one_peer`], else to anyone. `link` is there
     /// when the hop is a server; `bind` makes UDP sockets with the outbound's socket options.
     pub async fn packets(

@@ -115,6 +115,58 @@ pub fn ws_frames(data: &[u8]) {
     }
 }
 
+/// Frames of Mux.Cool: however the bytes are split, the same frames come out, none takes more than its
+/// bound, and what was read can be written again.
+pub fn mux_frames(data: &[u8]) {
+    use crate::mux::codec::{Frame, MAX_FRAME};
+    use bytes::BytesMut;
+
+    let open = |size: usize| {
+        let mut buf = BytesMut::new();
+        let mut frames = Vec::new();
+        for piece in data.chunks(size) {
+            buf.extend_from_slice(piece);
+            loop {
+                let before = buf.len();
+                match Frame::decode(&mut buf) {
+                    Ok(Some(frame)) => frames.push(Ok(frame)),
+                    Ok(None) => {
+                        assert_eq!(buf.len(), before, "a decoder that wants more takes nothing");
+                        assert!(before < MAX_FRAME);
+                        break;
+                    }
+                    Err(error) => {
+                        frames.push(Err(error));
+                        return frames;
+                    }
+                }
+            }
+        }
+        frames
+    };
+    let whole = open(data.len().max(1));
+    for size in [1, 2, 3, 7, 64] {
+        assert_eq!(open(size), whole, "in pieces of {size}");
+    }
+    for (frame, payload) in whole.into_iter().flatten() {
+        let mut again = BytesMut::new();
+        frame
+            .encode(payload.as_deref(), &mut again)
+            .expect("what was read can be written");
+        assert_eq!(Frame::decode(&mut again), Ok(Some((frame, payload))));
+    }
+}
+
+/// packetaddr's datagrams.
+pub fn packet_addr(data: &[u8]) {
+    use crate::mux::packet_addr::{decode, encode};
+    use bytes::Bytes;
+
+    if let Some(packet) = decode(Bytes::copy_from_slice(data)) {
+        assert_eq!(encode(&packet).as_deref(), Some(data));
+    }
+}
+
 /// The header of the PROXY protocol: no bytes make it panic, and none past its end are asked for.
 pub fn proxy_header(data: &[u8]) {
     crate::transport::proxy_protocol::fuzz(data);

@@ -23,11 +23,13 @@ use super::stream::{Role, VmessStream};
 use super::users::Users;
 use super::writer::Writer;
 use crate::io::{Arrival, Link, Refusal, scratch};
+use crate::mux::{self, packet_addr};
 use crate::protocol::{Accepted, HANDSHAKE_LIMIT};
 
 pub struct Inbound {
     users: Box<Users>,
     sessions: Mutex<Box<Seen<SessionId>>>,
+    mux: mux::Inbound,
 }
 
 /// User, body key and body IV: these must not come twice, whatever the auth id says.
@@ -55,6 +57,7 @@ impl Inbound {
         Self {
             users: Box::new(users),
             sessions: Mutex::new(Box::new(Seen::new(SESSION_LIFE, SESSIONS))),
+            mux: mux::Inbound::default(),
         }
     }
 
@@ -85,20 +88,29 @@ impl Inbound {
         let header = response::seal(&answer, request.v);
         let writer = Writer::new(header, framing, &keys, &answer, true);
         let user = Some(self.users.user(index).1.clone());
+        let stream = |link, reader, writer| {
+            Link::other(VmessStream::new(link, reader, writer, Role::Server))
+        };
         match request.command {
-            Command::Stream(to) => Ok(Accepted::Stream {
-                user,
-                to,
-                link: Link::other(VmessStream::new(link, reader, writer, Role::Server)),
-            }),
-            Command::Packets(to) => Ok(Accepted::Packets {
-                user,
-                packets: Box::new(VmessPackets::new(link, reader, writer, to)),
-            }),
-            Command::Mux => Err(Refusal::Done(format!(
-                "{} asks for mux, which is not built: set mux.enabled to false in the client",
-                self.users.name(index)
-            ))),
+            Command::Stream(to) => {
+                if let Some(reason) = mux::other_kind(&to) {
+                    let name = self.users.name(index);
+                    return Err(Refusal::Done(format!("{name}: {reason}")));
+                }
+                Ok(Accepted::Stream {
+                    user,
+                    to,
+                    link: stream(link, reader, writer),
+                })
+            }
+            Command::Packets(to) => {
+                let packets = Box::new(VmessPackets::new(link, reader, writer, to.clone()));
+                Ok(Accepted::Packets {
+                    user,
+                    packets: packet_addr::unwrap(packets, to),
+                })
+            }
+            Command::Mux => Ok(self.mux.accept(stream(link, reader, writer), user)),
         }
     }
 

@@ -148,6 +148,17 @@ impl Outbound {
         )))
     }
 
+    /// A link for the frames of mux.
+    pub fn dress_mux(&self, link: Link, account: usize) -> io::Result<Link> {
+        let (reader, writer) = self.account(account)?.open(Command::Mux)?;
+        Ok(Link::other(VmessStream::new(
+            link,
+            reader,
+            writer,
+            Role::Client,
+        )))
+    }
+
     /// Datagrams to `to`.
     pub fn packets(
         &self,

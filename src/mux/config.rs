@@ -1,0 +1,190 @@
+//! `mux` of an outbound.
+
+use super::outbound::{Outbound, Pool};
+use crate::json::{Node, Object, one_of};
+
+/// Sessions that share a connection, unless `concurrency` says otherwise; V2Ray's number.
+const CONCURRENCY: usize = 8;
+
+/// V2Ray's documented limit of `concurrency`.
+const MAX_CONCURRENCY: usize = 1024;
+
+/// What becomes of datagrams to port 443, which are QUIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Udp443 {
+    /// They are dropped, so that browsers fall back to TCP.
+    Reject,
+    Allow,
+    /// They go past mux, as the protocol itself carries UDP.
+    Skip,
+}
+
+/// `packetEncoding`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    None,
+    Xudp,
+    PacketAddr,
+}
+
+/// How datagrams are carried.
+#[derive(Debug)]
+pub(super) enum Udp {
+    /// As the protocol itself does.
+    Native,
+    /// As sessions among the streams, one for each destination.
+    Shared,
+    /// With addresses in the frames: one session for all destinations.
+    Xudp(Pool),
+    /// With addresses in the datagrams.
+    PacketAddr,
+}
+
+impl Outbound {
+    /// `None` when it is off.
+    pub fn read(mux: &Object) -> Option<Self> {
+        let enabled = mux.read_or("enabled", false);
+        let streams = concurrency(mux, "concurrency");
+        let xudp = concurrency(mux, "xudpConcurrency");
+        let udp_443 = written(mux, "xudpProxyUDP443").and_then(|node| {
+            let words = [
+                ("reject", Udp443::Reject),
+                ("allow", Udp443::Allow),
+                ("skip", Udp443::Skip),
+            ];
+            one_of(&node, &words)
+        });
+        let encoding = written(mux, "packetEncoding").and_then(|node| {
+            let words = [
+                ("none", Encoding::None),
+                ("xudp", Encoding::Xudp),
+                ("packetaddr", Encoding::PacketAddr),
+                // V2Ray 5's name in its protobuf enum.
+                ("packet", Encoding::PacketAddr),
+            ];
+            one_of(&node, &words)
+        });
+        if !enabled {
+            return None;
+        }
+        let streams = match streams.unwrap_or(Sessions::Default) {
+            Sessions::Off => None,
+            Sessions::Default => Some(Pool::shared(CONCURRENCY)),
+            Sessions::AtMost(n) => Some(Pool::shared(n)),
+        };
+        let udp = match (encoding, xudp) {
+            (Some(Encoding::PacketAddr), _) => Udp::PacketAddr,
+            (_, Some(Sessions::AtMost(n))) => Udp::Xudp(Pool::shared(n)),
+            (Some(Encoding::Xudp), _) => Udp::Xudp(Pool::single()),
+            (_, Some(Sessions::Off)) => Udp::Native,
+            _ if streams.is_none() => Udp::Native,
+            _ => Udp::Shared,
+        };
+        // The default of a config in Xray's words is Xray's.
+        let default = if xudp.is_some() {
+            Udp443::Reject
+        } else {
+            Udp443::Allow
+        };
+        Some(Self::new(streams, udp, udp_443.unwrap_or(default)))
+    }
+}
+
+/// The word under `key`; `""` is none.
+fn written<'a>(mux: &Object<'a>, key: &'static str) -> Option<Node<'a>> {
+    mux.get(key).filter(|node| node.value != "")
+}
+
+/// `concurrency` and its like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sessions {
+    Off,
+    Default,
+    AtMost(usize),
+}
+
+fn concurrency(mux: &Object, key: &'static str) -> Option<Sessions> {
+    let node = mux.get(key)?;
+    let n: i64 = node.read()?;
+    // V2Ray keeps it in 16 bits.
+    if i16::try_from(n).is_err() {
+        node.error(format!(
+            "{n} is out of range, expected 1 to {MAX_CONCURRENCY}, 0 for the default or -1 for off"
+        ));
+        return None;
+    }
+    Some(match usize::try_from(n) {
+        Err(_) => Sessions::Off,
+        Ok(0) => Sessions::Default,
+        Ok(n) if n > MAX_CONCURRENCY => {
+            node.warn(format!(
+                "at most {MAX_CONCURRENCY} sessions share a connection"
+            ));
+            Sessions::AtMost(MAX_CONCURRENCY)
+        }
+        Ok(n) => Sessions::AtMost(n),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Way;
+    use super::*;
+    use crate::json::Report;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn mux_that_is_not_enabled_is_off() {
+        assert!(read(json!({"enabled": false, "concurrency": 8})).is_none());
+        assert!(read(json!({"concurrency": 8})).is_none());
+    }
+
+    #[test]
+    fn v2rays_words() {
+        let mux = read(json!({"enabled": true})).unwrap();
+        assert!(mux.has_streams());
+        assert_eq!(ways(&mux), [Way::Session, Way::Session, Way::Session]);
+        let off = read(json!({"enabled": true, "concurrency": -1})).unwrap();
+        assert!(!off.has_streams());
+        assert_eq!(ways(&off), [Way::Native, Way::Native, Way::Native]);
+    }
+
+    #[test]
+    fn xrays_words() {
+        let mux = |udp_443: &str| {
+            let value = json!({"enabled": true, "xudpConcurrency": 16, "xudpProxyUDP443": udp_443});
+            ways(&read(value).unwrap())
+        };
+        assert_eq!(mux(""), [Way::Xudp, Way::Xudp, Way::Dropped]);
+        assert_eq!(mux("allow"), [Way::Xudp, Way::Xudp, Way::Xudp]);
+        assert_eq!(mux("skip"), [Way::Xudp, Way::Xudp, Way::Native]);
+        let off = read(json!({"enabled": true, "xudpConcurrency": -1})).unwrap();
+        assert!(off.has_streams());
+        assert_eq!(ways(&off)[0], Way::Native);
+    }
+
+    #[test]
+    fn packet_encodings() {
+        let mux = |encoding: &str| {
+            let value = json!({"enabled": true, "packetEncoding": encoding});
+            ways(&read(value).unwrap())
+        };
+        assert_eq!(mux("none"), [Way::Session, Way::Session, Way::Session]);
+        assert_eq!(mux("xudp"), [Way::Xudp, Way::Xudp, Way::Xudp]);
+        let ways = mux("packetaddr");
+        assert_eq!(ways, [Way::PacketAddr, Way::Native, Way::PacketAddr]);
+    }
+
+    /// To an address, to a name, to port 443.
+    fn ways(mux: &Outbound) -> [Way; 3] {
+        ["192.0.2.1:53", "example.com:53", "192.0.2.1:443"].map(|to| mux.way(&to.parse().unwrap()))
+    }
+
+    fn read(value: Value) -> Option<Outbound> {
+        let report = Report::default();
+        let object = Node::root(&value, &report).object().unwrap();
+        let mux = Outbound::read(&object);
+        assert!(!report.has_errors());
+        mux
+    }
+}

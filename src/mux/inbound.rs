@@ -1,0 +1,100 @@
+//! The server: every session that the peer opens is accepted like a connection of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use super::codec::Kind;
+use super::cone::Cones;
+use super::packet_addr;
+use super::packets::MuxPackets;
+use super::pump::{Door, Pump};
+use super::stream::MuxStream;
+use super::table::Table;
+use crate::io::{Link, Packets};
+use crate::protocol::Accepted;
+use crate::session::User;
+
+/// Sessions of one link at a time; V2Ray's clients have at most as many.
+const MAX_SESSIONS: usize = 1024;
+
+/// How long a link without sessions stays open: V2Ray's default `connIdle`.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// What all mux links of an inbound share: the UDP associations that outlive a link.
+#[derive(Clone, Default)]
+pub struct Inbound {
+    cones: Arc<Cones>,
+}
+
+impl Inbound {
+    /// The sessions inside `link`, each when the peer opens it.
+    pub fn accept(&self, link: Link, user: Option<Arc<User>>) -> Accepted {
+        let (sessions, opened) = mpsc::channel(MAX_SESSIONS);
+        let guests = Guests {
+            cones: self.cones.clone(),
+            user,
+            sessions,
+        };
+        let pump = Pump::new(link, Arc::default(), guests, IDLE);
+        tokio::spawn(pump.run());
+        Accepted::Many(opened)
+    }
+}
+
+struct Guests {
+    cones: Arc<Cones>,
+    user: Option<Arc<User>>,
+    sessions: mpsc::Sender<Accepted>,
+}
+
+impl Door for Guests {
+    fn open(&mut self, table: &Arc<Table>, sid: u16, kind: Kind, data: Option<Bytes>) {
+        let peer = match &kind {
+            Kind::Packets { to, .. } => Some(to.clone()),
+            _ => None,
+        };
+        let room = table.lock().sessions() < MAX_SESSIONS && self.sessions.capacity() > 0;
+        let handle = room.then(|| table.open(sid, peer)).flatten();
+        let Some(handle) = handle else {
+            debug!(sid, "a mux session is refused: taken, or one too many");
+            table.lock().answer(sid, true);
+            return;
+        };
+        handle.begin(data);
+        let user = self.user.clone();
+        let accepted = match kind {
+            Kind::Stream(to) => Accepted::Stream {
+                user,
+                to,
+                link: Link::other(MuxStream::opened(handle)),
+            },
+            Kind::Packets { to, global_id } => {
+                // Session 0 is XUDP's alone, Mux.Cool counts from 1.
+                let session = MuxPackets::opened(handle, sid == 0 || global_id.is_some());
+                let packets: Box<dyn Packets> = match global_id {
+                    Some(id) => match self.cones.join(self.user_key(), id, session) {
+                        Some(cone) => Box::new(cone),
+                        None => return,
+                    },
+                    None => packet_addr::unwrap(Box::new(session), to),
+                };
+                Accepted::Packets { user, packets }
+            }
+            Kind::Keep(_) | Kind::End | Kind::KeepAlive => return,
+        };
+        // There is room, and without a receiver the whole service is ending.
+        let _ = self.sessions.try_send(accepted);
+    }
+}
+
+impl Guests {
+    fn user_key(&self) -> usize {
+        self.user
+            .as_ref()
+            .map_or(0, |user| Arc::as_ptr(user) as usize)
+    }
+}

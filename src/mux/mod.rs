@@ -1,0 +1,36 @@
+//! Mux.Cool: many sessions inside one link, and XUDP and packetaddr, which carry datagrams to many
+//! places in one session.
+//!
+//! ```text
+//! link: | New 1, data | New 2, data | Keep 1, data | End 2 | Keep 1, data | …
+//! ```
+//! The link is made by a protocol that can ask for one (VMess with command 3). Inbound, each session
+//! that the peer opens is accepted like a connection; outbound, a pool of links takes sessions.
+
+pub mod codec;
+mod cone;
+mod config;
+mod inbound;
+mod outbound;
+pub mod packet_addr;
+mod packets;
+mod pump;
+mod stream;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use inbound::Inbound;
+pub use outbound::{Dial, Outbound, Way};
+
+use crate::address::{Destination, Host};
+
+/// Why a stream to `to` cannot be carried, if it is another program's multiplexing in disguise.
+pub fn other_kind(to: &Destination) -> Option<&'static str> {
+    match &to.host {
+        Host::Domain(name) if name.eq_ignore_ascii_case("sp.mux.sing-box.arpa") => Some(
+            "sing-box's multiplex (smux, yamux, h2mux) is not built: remove `multiplex` from the client's outbound",
+        ),
+        _ => None,
+    }
+}

@@ -1,0 +1,220 @@
+//! The client: sessions share the links of a pool.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use tracing::debug;
+
+use super::codec::{GlobalId, Kind};
+use super::config::{Udp, Udp443};
+use super::packets::MuxPackets;
+use super::pump::{Door, Pump};
+use super::stream::MuxStream;
+use super::table::{Handle, Table};
+use crate::address::{Destination, Host};
+use crate::io::{Link, Packets};
+
+/// Sessions over the life of a link; V2Ray's number.
+const LIFE: u16 = 128;
+
+/// How often it is looked whether a link has sessions; without any it is closed. V2Ray's number.
+const IDLE: Duration = Duration::from_secs(16);
+
+/// A link to a server that is being made.
+pub type Dial = Pin<Box<dyn Future<Output = io::Result<Link>> + Send>>;
+
+/// `mux` of an outbound, switched on.
+#[derive(Debug)]
+pub struct Outbound {
+    streams: Option<Pool>,
+    udp: Udp,
+    udp_443: Udp443,
+}
+
+/// How the datagrams to one destination go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// As the protocol itself carries them.
+    Native,
+    /// In a session of their own.
+    Session,
+    /// In a session together with others.
+    Xudp,
+    /// As the protocol itself carries them, together with others.
+    PacketAddr,
+    Dropped,
+}
+
+/// Links that sessions share.
+#[derive(Debug)]
+pub(super) struct Pool {
+    /// Sessions of a link at a time.
+    concurrency: usize,
+    /// The first session's number, and the one after the last.
+    sids: (u16, u16),
+    lines: Mutex<Vec<Line>>,
+}
+
+struct Line {
+    table: Arc<Table>,
+    next: u16,
+}
+
+impl Outbound {
+    pub(super) fn new(streams: Option<Pool>, udp: Udp, udp_443: Udp443) -> Self {
+        Self {
+            streams,
+            udp,
+            udp_443,
+        }
+    }
+
+    /// Whether streams share links.
+    pub fn has_streams(&self) -> bool {
+        self.streams.is_some()
+    }
+
+    /// A stream to `to`, on its way at once; `dial` makes a link if none has room.
+    pub fn stream(&self, to: &Destination, dial: impl FnOnce() -> Dial) -> Option<Link> {
+        let handle = self.streams.as_ref()?.open(None, dial);
+        Some(Link::other(MuxStream::open(handle, to.clone())))
+    }
+
+    /// How datagrams to `to` go.
+    pub fn way(&self, to: &Destination) -> Way {
+        match (&self.udp, self.udp_443) {
+            (Udp::Native, _) => Way::Native,
+            (_, Udp443::Reject) if to.port == 443 => Way::Dropped,
+            (_, Udp443::Skip) if to.port == 443 => Way::Native,
+            (Udp::Shared, _) => Way::Session,
+            (Udp::Xudp(_), _) => Way::Xudp,
+            // It cannot write names.
+            (Udp::PacketAddr, _) if matches!(to.host, Host::Domain(_)) => Way::Native,
+            (Udp::PacketAddr, _) => Way::PacketAddr,
+        }
+    }
+
+    /// Datagrams by [`Way::Session`] or [`Way::Xudp`]; `id` stays the same for an association that
+    /// comes back.
+    pub fn packets(
+        &self,
+        to: &Destination,
+        id: u32,
+        dial: impl FnOnce() -> Dial,
+    ) -> io::Result<Box<dyn Packets>> {
+        let peer = Some(to.clone());
+        Ok(Box::new(match (&self.udp, &self.streams) {
+            (Udp::Xudp(pool), _) => {
+                MuxPackets::open(pool.open(peer, dial), true, Some(global_id(id)?))
+            }
+            (Udp::Shared, Some(pool)) => MuxPackets::open(pool.open(peer, dial), false, None),
+            _ => return Err(io::Error::other("datagrams do not go through mux here")),
+        }))
+    }
+}
+
+impl Pool {
+    /// Links of at most `concurrency` sessions at a time.
+    pub(super) fn shared(concurrency: usize) -> Self {
+        Self {
+            concurrency,
+            sids: (1, LIFE + 1),
+            lines: Mutex::default(),
+        }
+    }
+
+    /// A link for each session, with the number that XUDP without mux has.
+    pub(super) fn single() -> Self {
+        Self {
+            concurrency: 1,
+            sids: (0, 1),
+            lines: Mutex::default(),
+        }
+    }
+
+    /// A session on a link that has room, or on a new one: its frames wait until it is dialled.
+    fn open(&self, peer: Option<Destination>, dial: impl FnOnce() -> Dial) -> Handle {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.retain(|line| line.next < self.sids.1 && !line.table.lock().is_over());
+        for line in lines.iter_mut() {
+            if line.table.lock().sessions() < self.concurrency
+                && let Some(handle) = line.open(peer.clone(), self.sids.1)
+            {
+                return handle;
+            }
+        }
+        let mut line = Line {
+            table: Arc::default(),
+            next: self.sids.0,
+        };
+        let handle = line
+            .open(peer, self.sids.1)
+            .expect("a new table has every session free");
+        tokio::spawn(carry(line.table.clone(), dial()));
+        lines.push(line);
+        handle
+    }
+}
+
+impl Line {
+    fn open(&mut self, peer: Option<Destination>, end: u16) -> Option<Handle> {
+        let handle = self.table.open(self.next, peer)?;
+        self.next += 1;
+        if self.next == end {
+            self.table.lock().retire();
+        }
+        Some(handle)
+    }
+}
+
+async fn carry(table: Arc<Table>, dial: Dial) {
+    match dial.await {
+        Ok(link) => Pump::new(link, table, NoGuests, IDLE).run().await,
+        Err(e) => table.lock().fail(e.kind(), &e.to_string()),
+    }
+}
+
+/// A server opens no sessions.
+struct NoGuests;
+
+impl Door for NoGuests {
+    fn open(&mut self, _: &Arc<Table>, sid: u16, _: Kind, _: Option<Bytes>) {
+        debug!(
+            sid,
+            "the server opens a mux session, which is not for it to do"
+        );
+    }
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line")
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The id of an association: nobody else can tell it, or use another's.
+fn global_id(association: u32) -> io::Result<GlobalId> {
+    static SECRET: OnceLock<[u8; 32]> = OnceLock::new();
+    let secret = match SECRET.get() {
+        Some(secret) => secret,
+        None => {
+            let mut fresh = [0; 32];
+            getrandom::fill(&mut fresh).map_err(io::Error::other)?;
+            SECRET.get_or_init(|| fresh)
+        }
+    };
+    let hash = Sha256::new()
+        .chain_update(secret)
+        .chain_update(association.to_be_bytes())
+        .finalize();
+    let mut id = [0; 8];
+    id.copy_from_slice(&hash[..8]);
+    Ok(id)
+}

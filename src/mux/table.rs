@@ -1,0 +1,426 @@
+//! The sessions of one link, shared between the link's task and the ends that the sessions gave out.
+//!
+//! Mux.Cool has no window for each session: a receiver cannot tell the sender of one session to wait.
+//! What a session is sent and its reader does not take is kept here, up to [`SESSION_MAX`]; beyond
+//! that the whole link is read no further until the reader has caught up, which is what the protocol
+//! forces. [`LINK_MAX`] bounds what all sessions of a link keep together. Datagrams that find no room
+//! are lost, as UDP allows, and never hold up the link.
+//!
+//! `End` says that its sender sends no more. V2Ray forgets the session as soon as it sees or sends
+//! one, and answers whatever comes for it then with another `End`. Here the other direction goes on
+//! until its own `End`, and a second `End` says that the peer has gone; the error bit, that it was cut
+//! off. Between two such ends a half-closed session works, and V2Ray understands every frame. It takes
+//! the error bit for a reason to drop what it has not passed on yet, so even a stream that is cut off
+//! ends with a bare `End` first.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::codec::{Frame, FrameError};
+use crate::address::Destination;
+use crate::io::Packet;
+
+/// What one stream may have waiting; V2Ray's pipes hold as much.
+pub(super) const SESSION_MAX: usize = 512 * 1024;
+
+/// What all sessions of a link may have waiting together.
+pub(super) const LINK_MAX: usize = 4 * 1024 * 1024;
+
+/// Frames that wait for the link, before writers wait too.
+const OUT_MAX: usize = 128 * 1024;
+
+/// Answers to frames of unknown sessions, beyond what writers may have waiting.
+const ANSWERS_MAX: usize = 16 * 1024;
+
+/// Datagrams of one session that wait to be taken.
+const DATAGRAMS_MAX: usize = 128;
+
+#[derive(Default)]
+pub(super) struct Table {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    sessions: HashMap<u16, Session>,
+    /// Frames for the link.
+    out: BytesMut,
+    /// Bytes in all inboxes.
+    held: usize,
+    /// Sessions whose inbox is full.
+    full: usize,
+    /// The task of the link.
+    pump: Option<Waker>,
+    retired: bool,
+    /// Why there will be no more frames.
+    over: Option<(io::ErrorKind, String)>,
+}
+
+struct Session {
+    inbox: Inbox,
+    full: bool,
+    /// The peer sends no more.
+    peer_ended: bool,
+    /// The peer takes no more either.
+    gone: bool,
+    /// Our `End` is sent.
+    ended: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+enum Inbox {
+    Stream(BytesMut),
+    Packets {
+        /// Whom a datagram without an address belongs to.
+        peer: Destination,
+        waiting: VecDeque<Packet>,
+    },
+}
+
+/// Our end of a session; the session is over when it is dropped.
+pub(super) struct Handle {
+    table: Arc<Table>,
+    sid: u16,
+}
+
+impl Table {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a stream, or with `peer` datagrams; `None` when the sid is taken or the link is over.
+    pub(super) fn open(self: &Arc<Self>, sid: u16, peer: Option<Destination>) -> Option<Handle> {
+        let mut state = self.lock();
+        if state.over.is_some() || state.sessions.contains_key(&sid) {
+            return None;
+        }
+        let inbox = match peer {
+            None => Inbox::Stream(BytesMut::new()),
+            Some(peer) => Inbox::Packets {
+                peer,
+                waiting: VecDeque::new(),
+            },
+        };
+        let session = Session {
+            inbox,
+            full: false,
+            peer_ended: false,
+            gone: false,
+            ended: false,
+            reader: None,
+            writer: None,
+        };
+        state.sessions.insert(sid, session);
+        Some(Handle {
+            table: self.clone(),
+            sid,
+        })
+    }
+}
+
+impl State {
+    pub(super) fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.is_some()
+    }
+
+    /// No session will be opened any more: the link ends with the last of those it has.
+    pub(super) fn retire(&mut self) {
+        self.retired = true;
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired
+    }
+
+    /// Whether a session must catch up before more is read from the link; then the task in `cx` is
+    /// woken when it has.
+    pub(super) fn poll_stalled(&mut self, cx: &Context<'_>) -> bool {
+        let stalled = self.is_stalled();
+        if stalled {
+            set(&mut self.pump, cx);
+        }
+        stalled
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.full > 0 || self.held >= LINK_MAX
+    }
+
+    /// Takes the frames that wait for the link, and wakes their writers; without any, the task in
+    /// `cx` is woken when there are some.
+    pub(super) fn take_out(&mut self, cx: &Context<'_>) -> BytesMut {
+        set(&mut self.pump, cx);
+        if !self.out.is_empty() {
+            for session in self.sessions.values_mut() {
+                wake(&mut session.writer);
+            }
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    /// Data of a session that was not opened by this frame.
+    pub(super) fn keep(&mut self, sid: u16, from: Option<Destination>, data: Option<Bytes>) {
+        match self.sessions.get_mut(&sid) {
+            Some(session) => {
+                if let Some(data) = data
+                    && !session.peer_ended
+                    && !session.gone
+                {
+                    session.put(from, &data, &mut self.held, &mut self.full);
+                }
+            }
+            None => self.answer(sid, false),
+        }
+    }
+
+    /// `End` of a session, which is nothing when it is unknown.
+    pub(super) fn end(&mut self, sid: u16, error: bool) {
+        let Some(session) = self.sessions.get_mut(&sid) else {
+            return;
+        };
+        session.gone |= error || session.peer_ended;
+        // What was cut off has not come to its end.
+        session.peer_ended = !error;
+        wake(&mut session.reader);
+        wake(&mut session.writer);
+    }
+
+    /// Tells the peer that a session is unknown, or refused, here.
+    pub(super) fn answer(&mut self, sid: u16, refused: bool) {
+        if self.out.len() < OUT_MAX + ANSWERS_MAX {
+            self.send(&Frame::end(sid, refused), None);
+        }
+    }
+
+    /// There will be no more frames; only the first reason counts.
+    pub(super) fn fail(&mut self, kind: io::ErrorKind, reason: &str) {
+        if self.over.is_some() {
+            return;
+        }
+        self.over = Some((kind, reason.to_owned()));
+        for session in self.sessions.values_mut() {
+            session.gone = true;
+            wake(&mut session.reader);
+            wake(&mut session.writer);
+        }
+    }
+
+    fn send(&mut self, frame: &Frame, data: Option<&[u8]>) {
+        if self.over.is_some() {
+            return;
+        }
+        if frame.encode(data, &mut self.out).is_ok() {
+            wake(&mut self.pump);
+        }
+    }
+
+    fn error(&self) -> Option<io::Error> {
+        let (kind, reason) = self.over.as_ref()?;
+        Some(io::Error::new(*kind, reason.clone()))
+    }
+
+    fn remove(&mut self, sid: u16) {
+        let Some(session) = self.sessions.remove(&sid) else {
+            return;
+        };
+        self.held -= session.inbox.len();
+        self.full -= usize::from(session.full);
+        if !session.gone {
+            let is_stream = matches!(session.inbox, Inbox::Stream(_));
+            let cut = is_stream && !session.ended;
+            if !session.ended {
+                self.send(&Frame::end(sid, false), None);
+            }
+            if cut || (is_stream && !session.peer_ended) {
+                self.send(&Frame::end(sid, cut), None);
+            }
+        }
+        wake(&mut self.pump);
+    }
+}
+
+impl Session {
+    fn put(&mut self, from: Option<Destination>, data: &[u8], held: &mut usize, full: &mut usize) {
+        match &mut self.inbox {
+            Inbox::Stream(waiting) => {
+                waiting.extend_from_slice(data);
+                if waiting.len() >= SESSION_MAX && !self.full {
+                    self.full = true;
+                    *full += 1;
+                }
+            }
+            Inbox::Packets { peer, waiting } => {
+                if waiting.len() >= DATAGRAMS_MAX || *held >= LINK_MAX / 2 {
+                    return;
+                }
+                waiting.push_back(Packet {
+                    peer: from.unwrap_or_else(|| peer.clone()),
+                    // A piece of the link's buffer would keep all of it alive.
+                    data: Bytes::copy_from_slice(data),
+                });
+            }
+        }
+        *held += data.len();
+        wake(&mut self.reader);
+    }
+}
+
+impl Inbox {
+    fn len(&self) -> usize {
+        match self {
+            Self::Stream(waiting) => waiting.len(),
+            Self::Packets { waiting, .. } => waiting.iter().map(|p| p.data.len()).sum(),
+        }
+    }
+}
+
+impl Handle {
+    pub(super) fn sid(&self) -> u16 {
+        self.sid
+    }
+
+    /// Puts what came with the frame that opened the session into its inbox.
+    pub(super) fn begin(&self, data: Option<Bytes>) {
+        self.table.lock().keep(self.sid, None, data);
+    }
+
+    /// Moves what has come into `out`; nothing is the end of the stream.
+    pub(super) fn poll_read(
+        &self,
+        cx: &Context<'_>,
+        room: usize,
+        mut out: impl FnMut(&[u8]),
+    ) -> Poll<io::Result<()>> {
+        let mut guard = self.table.lock();
+        let state = &mut *guard;
+        let over = state.error();
+        let was_stalled = state.is_stalled();
+        let Some(session) = state.sessions.get_mut(&self.sid) else {
+            return Poll::Ready(Ok(()));
+        };
+        let Inbox::Stream(waiting) = &mut session.inbox else {
+            return Poll::Ready(Ok(()));
+        };
+        if waiting.is_empty() {
+            return session.poll_nothing(cx, over).map_ok(|_| ());
+        }
+        let n = room.min(waiting.len());
+        out(&waiting[..n]);
+        waiting.advance(n);
+        if waiting.is_empty() {
+            // An idle session holds no buffer.
+            *waiting = BytesMut::new();
+        }
+        state.held -= n;
+        if session.full && waiting.len() < SESSION_MAX {
+            session.full = false;
+            state.full -= 1;
+        }
+        if was_stalled && !state.is_stalled() {
+            wake(&mut state.pump);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The next datagram; `None` when there will be none.
+    pub(super) fn poll_recv(&self, cx: &Context<'_>) -> Poll<io::Result<Option<Packet>>> {
+        let mut guard = self.table.lock();
+        let state = &mut *guard;
+        let over = state.error();
+        let was_stalled = state.is_stalled();
+        let Some(session) = state.sessions.get_mut(&self.sid) else {
+            return Poll::Ready(Ok(None));
+        };
+        if let Inbox::Packets { waiting, .. } = &mut session.inbox
+            && let Some(packet) = waiting.pop_front()
+        {
+            state.held -= packet.data.len();
+            if was_stalled && !state.is_stalled() {
+                wake(&mut state.pump);
+            }
+            return Poll::Ready(Ok(Some(packet)));
+        }
+        session.poll_nothing(cx, over).map_ok(|_| None)
+    }
+
+    /// Ready when frames of this session may be sent; `send` gives them.
+    pub(super) fn poll_send<T>(
+        &self,
+        cx: &Context<'_>,
+        send: impl FnOnce(&mut BytesMut) -> Result<T, FrameError>,
+    ) -> Poll<io::Result<T>> {
+        let mut guard = self.table.lock();
+        let state = &mut *guard;
+        let over = state.error();
+        let Some(session) = state.sessions.get_mut(&self.sid) else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        if session.gone || session.ended {
+            let error = over.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
+            return Poll::Ready(Err(error));
+        }
+        if state.out.len() >= OUT_MAX {
+            set(&mut session.writer, cx);
+            return Poll::Pending;
+        }
+        let sent =
+            send(&mut state.out).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+        wake(&mut state.pump);
+        Poll::Ready(Ok(sent))
+    }
+
+    /// We send no more.
+    pub(super) fn end(&self) {
+        let mut guard = self.table.lock();
+        let state = &mut *guard;
+        if let Some(session) = state.sessions.get_mut(&self.sid)
+            && !session.ended
+            && !session.gone
+        {
+            session.ended = true;
+            state.send(&Frame::end(self.sid, false), None);
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.table.lock().remove(self.sid);
+    }
+}
+
+impl Session {
+    /// What a reader of an empty inbox is told.
+    fn poll_nothing(&mut self, cx: &Context<'_>, over: Option<io::Error>) -> Poll<io::Result<()>> {
+        if self.peer_ended {
+            return Poll::Ready(Ok(()));
+        }
+        if self.gone {
+            let error = over.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
+            return Poll::Ready(Err(error));
+        }
+        set(&mut self.reader, cx);
+        Poll::Pending
+    }
+}
+
+fn set(waker: &mut Option<Waker>, cx: &Context<'_>) {
+    if waker.as_ref().is_none_or(|w| !w.will_wake(cx.waker())) {
+        *waker = Some(cx.waker().clone());
+    }
+}
+
+fn wake(waker: &mut Option<Waker>) {
+    if let Some(waker) = waker.take() {
+        waker.wake();
+    }
+}
