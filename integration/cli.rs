@@ -10,14 +10,26 @@ use tempfile::TempDir;
 
 #[test]
 fn test_says_ok_or_all_that_is_wrong() {
-    let dir = dir_with(&[("good.json", SOCKS), ("bad.json", r#"{"inbounds": [{}, 5]}"#)]);
+    let dir = dir_with(&[
+        ("good.json", SOCKS),
+        ("bad.json", r#"{"inbounds": [{}, 5]}"#),
+    ]);
     let good = mobula(&["test", "-c", "good.json"], dir.path());
-    assert_eq!((code(&good), stdout(&good)), (0, "Configuration OK.\n".to_owned()));
+    assert_eq!(
+        (code(&good), stdout(&good)),
+        (0, "Configuration OK.\n".to_owned())
+    );
     let bad = mobula(&["test", "-c", "bad.json"], dir.path());
     assert_eq!(code(&bad), 23);
     let errors = stderr(&bad);
-    assert!(errors.contains("inbounds[0]: `port` is missing"), "{errors}");
-    assert!(errors.contains("inbounds[1]: the number 5 is not an object"), "{errors}");
+    assert!(
+        errors.contains("inbounds[0]: `port` is missing"),
+        "{errors}"
+    );
+    assert!(
+        errors.contains("inbounds[1]: the number 5 is not an object"),
+        "{errors}"
+    );
 }
 
 #[test]
@@ -31,7 +43,12 @@ fn v2ray_4_spelling_works() {
         &["test"],
     ] {
         let output = mobula(args, dir.path());
-        assert_eq!(stdout(&output), "Configuration OK.\n", "{args:?} {}", stderr(&output));
+        assert_eq!(
+            stdout(&output),
+            "Configuration OK.\n",
+            "{args:?} {}",
+            stderr(&output)
+        );
     }
     assert!(stdout(&mobula(&["-version"], dir.path())).starts_with("mobula "));
     assert!(stdout(&mobula(&["help"], dir.path())).contains("Usage"));
@@ -44,7 +61,12 @@ fn a_config_comes_from_standard_input_or_the_environment() {
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(SOCKS.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(SOCKS.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(stdout(&output), "Configuration OK.\n");
     let output = command(&["test"], dir.path())
@@ -85,9 +107,14 @@ fn a_port_in_use_is_one_line_and_a_bad_exit() {
 fn a_signal_ends_the_service_with_success() {
     let dir = dir_with(&[("config.json", SOCKS)]);
     for signal in ["-TERM", "-INT"] {
-        let mut child = command(&["run"], dir.path()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command(&["run"], dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         assert!(line.contains("started"), "{line}");
         kill(&child, signal);
         assert_eq!(ended(&mut child).code(), Some(0));
@@ -97,8 +124,13 @@ fn a_signal_ends_the_service_with_success() {
 #[test]
 fn without_a_config_an_example_runs() {
     let dir = dir_with(&[]);
-    let mut child = command(&["run"], dir.path()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut child = command(&["run"], dir.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
     let link = lines.find(|line| line.starts_with("vmess://")).unwrap();
     assert!(link.len() > 100, "{link}");
     let curl = lines.find(|line| line.starts_with("curl ")).unwrap();
@@ -151,7 +183,13 @@ fn mobula(args: &[&str], dir: &Path) -> Output {
 
 fn kill(child: &Child, signal: &str) {
     let pid = child.id().to_string();
-    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([signal, &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 /// The exit of a process that has been asked to end; one that stays fails the test.

@@ -127,7 +127,9 @@ fn config_sources(folder: &Path) -> Vec<PathBuf> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(config_sources(&path));
-        } else if path.ends_with("config.rs") || path.parent().is_some_and(|p| p.ends_with("config")) {
+        } else if path.ends_with("config.rs")
+            || path.parent().is_some_and(|p| p.ends_with("config"))
+        {
             found.push(path);
         }
     }

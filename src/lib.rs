@@ -18,6 +18,7 @@ pub mod json;
 pub mod log;
 pub mod protocol;
 pub mod relay;
+pub mod routing;
 pub mod session;
 #[doc(hidden)]
 pub mod testing;

@@ -1,10 +1,11 @@
 //! The middle room: takes what an inbound accepted to the outbound that carries it.
 //!
-//! This is the only room that knows both transports and protocols. Without routing rules the first
-//! outbound carries everything.
+//! This is the only room that knows both transports and protocols. Which outbound it is, the rules of
+//! [`routing`](crate::routing) say.
 
 mod datagrams;
 mod first;
+mod route;
 
 use std::future::Future;
 use std::io;
@@ -21,6 +22,7 @@ use crate::io::{BindUdp, Link, Packets};
 use crate::log;
 use crate::protocol::{Accepted, Hop};
 use crate::relay::{Failure, Relay};
+use crate::routing::Router;
 use crate::session::{Source, User};
 use crate::transport::tcp;
 
@@ -29,6 +31,7 @@ use datagrams::Association;
 /// Carries sessions; shared by all inbounds.
 pub struct Dispatcher {
     outbounds: Vec<Outbound>,
+    router: Router,
     sessions: AtomicU32,
     /// Every running tunnel holds a clone: the process may end when all are gone.
     alive: mpsc::WeakSender<()>,
@@ -39,42 +42,44 @@ pub struct Dispatcher {
 pub struct Session {
     id: u32,
     source: Source,
+    /// The inbound's tag.
+    inbound: Option<Arc<str>>,
     user: Option<Arc<User>>,
-    /// Index of the outbound that carries it.
-    outbound: usize,
 }
 
 impl Dispatcher {
-    pub fn new(outbounds: Vec<Outbound>, alive: mpsc::WeakSender<()>) -> Self {
+    pub fn new(outbounds: Vec<Outbound>, router: Router, alive: mpsc::WeakSender<()>) -> Self {
         Self {
             outbounds,
+            router,
             sessions: AtomicU32::new(0),
             alive,
         }
     }
 
-    /// Carries what was accepted from `source`; ready when it is on its way, in tasks of its own.
+    /// Carries what the inbound tagged `inbound` accepted from `source`; ready when it is on its way, in
+    /// tasks of its own.
     ///
     /// Boxed, because what is accepted may hold more sessions to be carried.
     pub fn carry(
         self: Arc<Self>,
         source: Source,
-        outbound: usize,
+        inbound: Option<Arc<str>>,
         accepted: Accepted,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             match accepted {
                 Accepted::Stream { user, to, link } => {
-                    let session = self.session(source, user, outbound);
+                    let session = self.session(source, inbound, user);
                     self.stream(session, to, link).await;
                 }
                 Accepted::Packets { user, packets } => {
-                    let session = self.session(source, user, outbound);
+                    let session = self.session(source, inbound, user);
                     self.packets(session, packets);
                 }
                 Accepted::Many(mut requests) => {
                     while let Some(accepted) = requests.recv().await {
-                        tokio::spawn(self.clone().carry(source, outbound, accepted));
+                        tokio::spawn(self.clone().carry(source, inbound.clone(), accepted));
                     }
                 }
             }
@@ -93,13 +98,18 @@ impl Dispatcher {
         });
     }
 
-    pub fn session(&self, source: Source, user: Option<Arc<User>>, outbound: usize) -> Session {
+    pub fn session(
+        &self,
+        source: Source,
+        inbound: Option<Arc<str>>,
+        user: Option<Arc<User>>,
+    ) -> Session {
         let id = self.sessions.fetch_add(1, Ordering::Relaxed);
         Session {
             id,
             source,
+            inbound,
             user,
-            outbound,
         }
     }
 
@@ -107,12 +117,11 @@ impl Dispatcher {
         let Some(alive) = self.alive.upgrade() else {
             return;
         };
-        self.note(&session, Network::Tcp, &to);
-        let opening = self.open(session.outbound, &to);
-        let (opened, first) = if self.outbounds[session.outbound]
-            .protocol
-            .wants_first_payload()
-        {
+        let index = self.route(&session, Network::Tcp, &to).await;
+        let outbound = &self.outbounds[index];
+        self.note(&session, outbound, Network::Tcp, &to);
+        let opening = self.open(index, &to);
+        let (opened, first) = if outbound.protocol.wants_first_payload() {
             tokio::join!(opening, first::payload(&mut link))
         } else {
             (opening.await, Vec::new())
@@ -120,13 +129,13 @@ impl Dispatcher {
         let target = match opened {
             Ok(target) => target,
             Err(e) => {
-                self.complain(&session, &to, &e);
+                Complaints::of(outbound).error(&session, &to, &e);
                 first::close(link).await;
                 return;
             }
         };
         let mut relay = Relay::new(link, target, first);
-        let dispatcher = Complaints::of(&self.outbounds[session.outbound]);
+        let dispatcher = Complaints::of(outbound);
         let session = Box::new((session, to, dispatcher));
         // A task of its own size: the one that shook hands was many times larger, and ends here.
         tokio::spawn(async move {
@@ -203,15 +212,10 @@ impl Dispatcher {
         outbound.protocol.packets_have_one_peer() || (!outbound.protocol.has_server() && through())
     }
 
-    fn note(&self, session: &Session, network: Network, to: &Destination) {
-        let outbound = &self.outbounds[session.outbound];
+    fn note(&self, session: &Session, outbound: &Outbound, network: Network, to: &Destination) {
         let user = session.user.as_deref();
         log::accepted(session.source, network, to, outbound.tag.as_deref(), user);
         debug!(id = session.id, source = %session.source, %network, %to, by = outbound.path, "session begins");
-    }
-
-    fn complain(&self, session: &Session, to: &Destination, error: &io::Error) {
-        Complaints::of(&self.outbounds[session.outbound]).error(session, to, error);
     }
 }
 

@@ -81,17 +81,15 @@ impl Inbound {
             .ok()?;
         let builder = if settings.verify_client {
             let roots = roots(&settings.client_authorities, &settings.authorities);
-            let verifier = WebPkiClientVerifier::builder_with_provider(
-                Arc::new(roots),
-                PROVIDER.clone(),
-            )
-            .build()
-            .map_err(|e| {
-                node.error(format!(
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), PROVIDER.clone())
+                    .build()
+                    .map_err(|e| {
+                        node.error(format!(
                     "`verifyClientCertificate` needs a certificate with `usage: verifyclient`: {e}"
                 ));
-            })
-            .ok()?;
+                    })
+                    .ok()?;
             builder.with_client_cert_verifier(verifier)
         } else {
             builder.with_no_client_auth()
