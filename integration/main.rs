@@ -1,4 +1,20 @@
-//! Tests against real programs.
+//! Tests against real programs, on loopback.
+//!
+//! `peers` starts them, `configs` writes their configs, `traffic` is what goes through. An
+//! `interop_*` file is about one other program at either end of a tunnel; a `scenario_*` file is
+//! about one thing a user meets.
+
+// A test binary has no outside; `pub` says what a module offers to the others.
+#![allow(unreachable_pub)]
 
 mod cli;
+mod configs;
+mod corpus;
+mod layering;
 mod loading;
+mod peers;
+mod traffic;
+mod tunnel;
+
+mod interop_singbox;
+mod interop_v2ray;

@@ -1,5 +1,44 @@
 //! What tests share: the laws every codec obeys, and one entry function per fuzz target.
 
+/// Destinations, in either order of their fields.
+pub fn address(data: &[u8]) {
+    use crate::address::{Destination, Form};
+    use bytes::BytesMut;
+
+    for form in [Form::PortFirst, Form::PortLast] {
+        let mut buf = BytesMut::from(data);
+        match Destination::decode(&mut buf, form) {
+            Ok(Some(to)) => {
+                let mut again = BytesMut::new();
+                to.encode(form, &mut again)
+                    .expect("what was read can be written");
+                assert_eq!(Destination::decode(&mut again, form), Ok(Some(to)));
+            }
+            Ok(None) => assert_eq!(buf, data, "a decoder that wants more takes nothing"),
+            Err(_) => {}
+        }
+    }
+}
+
+/// A config, as far as no file is named in it: errors or settings, and never a panic.
+pub fn json_config(data: &[u8]) {
+    use crate::config::{Format, Input, load};
+
+    let text = String::from_utf8_lossy(data);
+    // A file it names could be a device that never ends.
+    if text.contains("File") {
+        return;
+    }
+    for format in [Format::V4, Format::V5] {
+        let input = Input::Text {
+            name: "fuzz".to_owned(),
+            text: text.clone().into_owned(),
+        };
+        let loaded = load(&[input], format);
+        assert_eq!(loaded.config.is_none(), !loaded.errors.is_empty());
+    }
+}
+
 /// All SOCKS handshake messages, in both directions.
 pub fn socks_request(data: &[u8]) {
     use crate::protocol::socks::codec::{Greeting, Login, Reply, Request, decode_pair};

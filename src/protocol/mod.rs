@@ -57,7 +57,7 @@ pub enum Inbound {
     Dokodemo(dokodemo::Inbound),
     Http(http::Inbound),
     Socks(socks::Inbound),
-    Vmess(vmess::Inbound),
+    Vmess(Box<vmess::Inbound>),
 }
 
 pub enum Outbound {
@@ -87,7 +87,7 @@ impl Inbound {
             "dokodemo-door" => Self::Dokodemo(dokodemo::Inbound::read(settings)?),
             "http" => Self::Http(http::Inbound::read(settings)?),
             "socks" => Self::Socks(socks::Inbound::read(settings)?),
-            "vmess" => Self::Vmess(vmess::Inbound::read(settings)?),
+            "vmess" => Self::Vmess(Box::new(vmess::Inbound::read(settings)?)),
             _ => {
                 unknown(
                     protocol,

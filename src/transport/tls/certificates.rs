@@ -40,6 +40,13 @@ pub(super) struct Keyed {
     names: Vec<String>,
 }
 
+/// Which of the two cannot be used, and why.
+#[derive(Debug)]
+pub(super) enum Broken {
+    Certificate(String),
+    Key(String),
+}
+
 /// What changes when a file does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
@@ -117,24 +124,24 @@ impl Origin {
         [self.cert.stamp(), self.key.stamp()]
     }
 
-    fn load(&self) -> Result<(Arc<CertifiedKey>, Vec<String>), String> {
-        let chain = self.cert.certificates()?;
-        let key = self.key.private_key()?;
+    fn load(&self) -> Result<(Arc<CertifiedKey>, Vec<String>), Broken> {
+        let chain = self.cert.certificates().map_err(Broken::Certificate)?;
+        let key = self.key.private_key().map_err(Broken::Key)?;
         let names = names(&chain[0]);
         let key = CertifiedKey::from_der(chain, key, &PROVIDER).map_err(|e| match e {
-            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => format!(
-                "the key of {} does not belong to the certificate of {}",
+            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => Broken::Key(format!(
+                "{} does not belong to the certificate of {}",
                 self.key.name("key"),
                 self.cert.name("certificate")
-            ),
-            other => format!("{} cannot be used: {other}", self.cert.name("certificate")),
+            )),
+            other => Broken::Key(format!("{} cannot be used: {other}", self.key.name("key"))),
         })?;
         Ok((Arc::new(key), names))
     }
 }
 
 impl Keyed {
-    pub(super) fn load(origin: Origin) -> Result<Self, String> {
+    pub(super) fn load(origin: Origin) -> Result<Self, Broken> {
         let stamps = origin.stamps();
         let (key, names) = origin.load()?;
         Ok(Self {
@@ -180,7 +187,9 @@ impl Keyed {
         self.stamps = stamps;
         match self.origin.load() {
             Ok((key, names)) => (self.key, self.names) = (key, names),
-            Err(text) => warn!("a changed certificate is not taken: {text}"),
+            Err(Broken::Certificate(text) | Broken::Key(text)) => {
+                warn!("a changed certificate is not taken: {text}");
+            }
         }
     }
 

@@ -6,9 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Versions;
-use super::certificates::{Keyed, Origin, Text};
+use super::certificates::{Broken, Keyed, Origin, Text};
 use crate::address::Host;
-use crate::json::{Object, Setting, StringList, one_of};
+use crate::json::{Node, Object, Setting, StringList, one_of};
 
 /// What both sides may say.
 pub(super) struct Settings {
@@ -47,13 +47,12 @@ enum Usage {
     Issue,
 }
 
-const USAGES: [(&str, Usage); 8] = [
+const USAGES: [(&str, Usage); 7] = [
     ("encipherment", Usage::Encipherment),
     ("verify", Usage::Verify),
     ("issue", Usage::Issue),
     ("verifyclient", Usage::VerifyClient),
     // V2Ray 5 writes the names of its protocol buffer.
-    ("ENCIPHERMENT", Usage::Encipherment),
     ("AUTHORITY_VERIFY", Usage::Verify),
     ("AUTHORITY_ISSUE", Usage::Issue),
     ("AUTHORITY_VERIFY_CLIENT", Usage::VerifyClient),
@@ -112,57 +111,77 @@ impl Settings {
 
     fn read_certificate(&mut self, object: &Object) {
         let usage = object.get("usage").map(|node| one_of(&node, &USAGES));
-        let cert = read_origin(object, ["certificateFile", "certificate"]);
-        let key = read_origin(object, ["keyFile", "key"]);
-        object.no_effect(&["ocspStapling", "oneTimeLoading", "buildChain", "quic"]);
-        let (Some(usage), Some(cert)) = (usage.unwrap_or(Some(Usage::Encipherment)), cert) else {
-            return;
+        let cert = Place::read(object, ["certificateFile", "certificate"]);
+        let key = Place::read(object, ["keyFile", "key"]);
+        object.no_effect(&["ocspStapling", "oneTimeLoading", "buildChain"]);
+        let Some(cert) = cert else {
+            return object
+                .node
+                .error("`certificateFile` (or `certificate`) is missing");
         };
-        let authorities = match usage {
-            Usage::Verify => &mut self.authorities,
-            Usage::VerifyClient => &mut self.client_authorities,
-            Usage::Encipherment | Usage::Issue => {
-                let Some(key) = key else {
-                    return object.node.error("`keyFile` (or `key`) is missing");
-                };
-                match Keyed::load(Origin { cert, key }) {
-                    Ok(keyed) if usage == Usage::Issue => self.issuers.push(keyed),
-                    Ok(keyed) => {
-                        if let Some(text) = keyed.warning() {
-                            object.node.warn(text);
-                        }
-                        self.keyed.push(keyed);
-                    }
-                    Err(text) => object.node.error(text),
-                }
-                return;
-            }
+        let authorities = match usage.unwrap_or(Some(Usage::Encipherment)) {
+            None => return,
+            Some(Usage::Verify) => &mut self.authorities,
+            Some(Usage::VerifyClient) => &mut self.client_authorities,
+            Some(own) => return self.read_own(object, own, &cert, key.as_ref()),
         };
-        match cert.certificates() {
+        match cert.text.certificates() {
             Ok(chain) => authorities.extend(chain.into_iter().map(|der| der.to_vec())),
-            Err(text) => object.node.error(text),
+            Err(text) => cert.node.error(text),
+        }
+    }
+
+    /// A certificate that comes with its key.
+    fn read_own(&mut self, object: &Object, usage: Usage, cert: &Place, key: Option<&Place>) {
+        let Some(key) = key else {
+            return object.node.error("`keyFile` (or `key`) is missing");
+        };
+        let origin = Origin {
+            cert: cert.text.clone(),
+            key: key.text.clone(),
+        };
+        match Keyed::load(origin) {
+            Ok(keyed) if usage == Usage::Issue => self.issuers.push(keyed),
+            Ok(keyed) => {
+                if let Some(text) = keyed.warning() {
+                    cert.node.warn(text);
+                }
+                self.keyed.push(keyed);
+            }
+            Err(Broken::Certificate(text)) => cert.node.error(text),
+            Err(Broken::Key(text)) => key.node.error(text),
         }
     }
 }
 
-/// A file, or the text itself: PEM as a list of lines or as one string.
-fn read_origin(object: &Object, [file, inline]: [&'static str; 2]) -> Option<Text> {
-    let path: Option<String> = object.read(file);
-    let lines = object.get(inline);
-    if let Some(path) = path.filter(|path| !path.is_empty()) {
-        return Some(Text::File(PathBuf::from(path)));
-    }
-    let lines = lines?;
-    let text = match lines.read::<Lines>()?.0 {
+/// A certificate or a key in the config: the file, or the text itself (PEM as a list of lines or as
+/// one string).
+struct Place<'a> {
+    node: Node<'a>,
+    text: Text,
+}
+
+impl<'a> Place<'a> {
+    fn read(object: &Object<'a>, [file, inline]: [&'static str; 2]) -> Option<Self> {
+        let file = object.get(file);
+        let inline = object.get(inline);
+        if let Some(node) = file.filter(|node| node.value != "") {
+            let path: String = node.read()?;
+            let text = Text::File(PathBuf::from(path));
+            return Some(Self { node, text });
+        }
+        let node = inline?;
+        let mut text = node.read::<Lines>()?.0;
         // V2Ray 5 may give the bytes of the PEM text in base64.
-        text if !text.contains("-----") => STANDARD
-            .decode(text.trim())
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok())
-            .unwrap_or(text),
-        text => text,
-    };
-    Some(Text::Inline(text))
+        if !text.contains("-----")
+            && let Ok(bytes) = STANDARD.decode(text.trim())
+            && let Ok(pem) = String::from_utf8(bytes)
+        {
+            text = pem;
+        }
+        let text = Text::Inline(text);
+        Some(Self { node, text })
+    }
 }
 
 struct Lines(String);

@@ -46,3 +46,6 @@ impl Versions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

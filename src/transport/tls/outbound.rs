@@ -105,12 +105,18 @@ fn explain(e: io::Error, host: &Host) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
+const UNKNOWN_ISSUER: &str = "nobody we believe has issued the server's certificate: give its issuer as a \
+    certificate with `usage: verify`, or pin it by `pinnedPeerCertificateChainSha256`";
+
 fn certificate(error: &CertificateError, host: &Host) -> String {
     match error {
         CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
             let names: Vec<&str> = presented
                 .iter()
-                .map(|name| name.trim_start_matches("DnsName(\"").trim_end_matches("\")"))
+                .map(|name| {
+                    name.trim_start_matches("DnsName(\"")
+                        .trim_end_matches("\")")
+                })
                 .collect();
             format!(
                 "the certificate is for {}, not for {host}: set `serverName` to the name it is for",
@@ -126,12 +132,14 @@ fn certificate(error: &CertificateError, host: &Host) -> String {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "the server's certificate is not valid yet (or our clock is wrong)".to_owned()
         }
-        CertificateError::UnknownIssuer => {
-            "nobody we believe has issued the server's certificate: give its issuer as a certificate with \
-             `usage: verify`, or pin it by `pinnedPeerCertificateChainSha256`"
-                .to_owned()
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            UNKNOWN_ISSUER.to_owned()
         }
-        CertificateError::Other(other) => other.to_string(),
+        CertificateError::Other(other) => match other.to_string() {
+            // A self-signed certificate that nobody gave us, and that may sign others.
+            text if text.contains("CaUsedAsEndEntity") => UNKNOWN_ISSUER.to_owned(),
+            text => text,
+        },
         other => format!("the server's certificate is not taken: {other}"),
     }
 }

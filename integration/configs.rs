@@ -1,0 +1,239 @@
+//! Configs for either end of a tunnel, in the words of the program that plays it.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::peers::{Peer, Stage};
+
+/// What both ends of a tunnel agree on, and how the client uses it.
+#[derive(Clone, Debug)]
+pub struct Vmess {
+    pub security: &'static str,
+    /// WebSocket at this path; plain TCP without.
+    pub path: Option<&'static str>,
+    pub early: Early,
+    pub tls: Option<Certificate>,
+    pub global_padding: bool,
+    pub authenticated_length: bool,
+}
+
+/// Where the first bytes travel in the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Early {
+    No,
+    Path,
+    Header(&'static str),
+}
+
+/// A certificate for `mobula.test`, and who vouches for it.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    pub chain: PathBuf,
+    pub key: PathBuf,
+    pub authority: PathBuf,
+}
+
+pub const ID: &str = "b831381d-6324-4d53-ad4f-8cda48b30811";
+pub const SERVER_NAME: &str = "mobula.test";
+const MAX_EARLY_DATA: u32 = 2048;
+
+impl Vmess {
+    pub fn tcp() -> Self {
+        Self {
+            security: "auto",
+            path: None,
+            early: Early::No,
+            tls: None,
+            global_padding: false,
+            authenticated_length: false,
+        }
+    }
+
+    pub fn ws() -> Self {
+        Self {
+            path: Some("/ray"),
+            ..Self::tcp()
+        }
+    }
+
+    pub fn wss(stage: &Stage) -> Self {
+        Self {
+            tls: Some(Certificate::new(stage)),
+            ..Self::ws()
+        }
+    }
+
+    /// VMess in, freedom out.
+    pub fn server(&self, peer: Peer, port: u16) -> Value {
+        if !peer.reads_v2ray_json() {
+            let mut inbound = json!({
+                "type": "vmess", "listen": "127.0.0.1", "listen_port": port,
+                "users": [{"uuid": ID, "alterId": 0}],
+            });
+            if let Some(transport) = self.sing_transport() {
+                inbound["transport"] = transport;
+            }
+            if let Some(tls) = &self.tls {
+                inbound["tls"] = json!({
+                    "enabled": true, "certificate_path": tls.chain, "key_path": tls.key,
+                });
+            }
+            return json!({"inbounds": [inbound], "outbounds": [{"type": "direct"}]});
+        }
+        let mut stream = self.v2ray_stream();
+        if let Some(tls) = &self.tls {
+            stream["tlsSettings"] = json!({
+                "certificates": [{"certificateFile": tls.chain, "keyFile": tls.key}],
+            });
+        }
+        with_policy(
+            peer,
+            json!({
+                "log": {"loglevel": "info", "access": "access.log"},
+                "inbounds": [{
+                    "listen": "127.0.0.1", "port": port, "protocol": "vmess",
+                    "settings": {"clients": [{"id": ID, "alterId": 0, "email": "a@mobula.test"}]},
+                    "streamSettings": stream,
+                }],
+                "outbounds": [{"protocol": "freedom"}],
+            }),
+        )
+    }
+
+    /// SOCKS in, VMess out.
+    pub fn client(&self, peer: Peer, socks: u16, server: u16) -> Value {
+        if !peer.reads_v2ray_json() {
+            let mut outbound = json!({
+                "type": "vmess", "server": "127.0.0.1", "server_port": server, "uuid": ID,
+                "security": self.security, "alter_id": 0,
+                "global_padding": self.global_padding,
+                "authenticated_length": self.authenticated_length,
+            });
+            if let Some(transport) = self.sing_transport() {
+                outbound["transport"] = transport;
+            }
+            if let Some(tls) = &self.tls {
+                outbound["tls"] = json!({
+                    "enabled": true, "server_name": SERVER_NAME, "certificate_path": tls.authority,
+                });
+            }
+            return json!({
+                "inbounds": [{"type": "socks", "listen": "127.0.0.1", "listen_port": socks}],
+                "outbounds": [outbound],
+            });
+        }
+        let mut stream = self.v2ray_stream();
+        if let Some(tls) = &self.tls {
+            stream["tlsSettings"] = json!({
+                "serverName": SERVER_NAME, "disableSystemRoot": true,
+                "certificates": [{"usage": "verify", "certificateFile": tls.authority}],
+            });
+        }
+        let mut user = json!({"id": ID, "alterId": 0, "security": self.security});
+        if self.authenticated_length {
+            user["experiments"] = json!("AuthenticatedLength");
+        }
+        with_policy(
+            peer,
+            json!({
+                "log": {"loglevel": "info"},
+                "inbounds": [{
+                    "listen": "127.0.0.1", "port": socks, "protocol": "socks",
+                    "settings": {"auth": "noauth", "udp": true, "ip": "127.0.0.1"},
+                }],
+                "outbounds": [{
+                    "protocol": "vmess",
+                    "settings": {"vnext": [
+                        {"address": "127.0.0.1", "port": server, "users": [user]},
+                    ]},
+                    "streamSettings": stream,
+                }],
+            }),
+        )
+    }
+
+    fn v2ray_stream(&self) -> Value {
+        let mut stream = json!({
+            "network": if self.path.is_some() { "ws" } else { "tcp" },
+            "security": if self.tls.is_some() { "tls" } else { "none" },
+        });
+        if let Some(path) = self.path {
+            stream["wsSettings"] = json!({"path": path});
+            if self.early != Early::No {
+                stream["wsSettings"]["maxEarlyData"] = json!(MAX_EARLY_DATA);
+            }
+            if let Early::Header(name) = self.early {
+                stream["wsSettings"]["earlyDataHeaderName"] = json!(name);
+            }
+        }
+        stream
+    }
+
+    fn sing_transport(&self) -> Option<Value> {
+        let mut transport = json!({"type": "ws", "path": self.path?});
+        if self.early != Early::No {
+            transport["max_early_data"] = json!(MAX_EARLY_DATA);
+        }
+        if let Early::Header(name) = self.early {
+            transport["early_data_header_name"] = json!(name);
+        }
+        Some(transport)
+    }
+}
+
+/// V2Ray gives the other direction one second once one has ended, which a busy machine may exceed.
+fn with_policy(peer: Peer, mut config: Value) -> Value {
+    if matches!(peer.or_stand_in(), Peer::V2ray434 | Peer::V2ray445) {
+        config["policy"] = json!({"levels": {"0": {"uplinkOnly": 5, "downlinkOnly": 5}}});
+    }
+    config
+}
+
+impl Certificate {
+    /// An authority and a leaf, in the test's folder.
+    pub fn new(stage: &Stage) -> Self {
+        use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority =
+            CertifiedIssuer::self_signed(authority, KeyPair::generate().expect("a key"))
+                .expect("an authority");
+        let key = KeyPair::generate().expect("a key");
+        let names = vec![SERVER_NAME.to_owned(), "localhost".to_owned()];
+        let leaf = CertificateParams::new(names)
+            .and_then(|leaf| leaf.signed_by(&key, &authority))
+            .expect("a certificate");
+        Self {
+            chain: stage.write("cert.pem", leaf.pem()),
+            key: stage.write("key.pem", key.serialize_pem()),
+            authority: stage.write("authority.pem", authority.pem()),
+        }
+    }
+}
+
+/// nginx in the foreground with one `server` block.
+pub fn nginx(stage: &Stage, server: &str) -> PathBuf {
+    let dir = stage.path("");
+    let at = |name: &str| Path::new(&dir).join(name).display().to_string();
+    let text = format!(
+        "daemon off; pid {pid}; error_log stderr info; worker_processes 1;\n\
+         {user}\
+         events {{ worker_connections 512; }}\n\
+         http {{\n access_log {access};\n client_body_temp_path {tmp};\n proxy_temp_path {tmp};\n\
+         fastcgi_temp_path {tmp};\n uwsgi_temp_path {tmp};\n scgi_temp_path {tmp};\n\
+         server {{\n{server}\n}}\n}}\n",
+        pid = at("nginx.pid"),
+        access = at("nginx-access.log"),
+        tmp = at("nginx-tmp"),
+        // Without it a master that root starts hands its workers to `nobody`, who may not come here.
+        user = if we_are_root() { "user root;\n" } else { "" },
+    );
+    stage.write("nginx.conf", text)
+}
+
+fn we_are_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
+}

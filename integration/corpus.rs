@@ -1,0 +1,45 @@
+//! Inputs that once were interesting, through the same functions that the fuzzer calls.
+
+use std::fs;
+
+use mobula::testing;
+
+use crate::peers::root;
+
+/// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
+const TARGETS: [(&str, fn(&[u8])); 6] = [
+    ("address", testing::address),
+    ("json_config", testing::json_config),
+    ("proxy_header", testing::proxy_header),
+    ("socks_request", testing::socks_request),
+    ("socks_udp", testing::socks_udp),
+    ("ws_frames", testing::ws_frames),
+];
+
+#[test]
+fn every_input_of_the_corpus_is_survived() {
+    for (name, target) in TARGETS {
+        let folder = root().join("testdata/corpus").join(name);
+        let inputs = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut replayed = 0;
+        for input in inputs.flatten() {
+            let bytes = fs::read(input.path()).expect("the corpus is readable");
+            println!("{}", input.path().display());
+            target(&bytes);
+            replayed += 1;
+        }
+        assert!(replayed > 0, "{} is empty", folder.display());
+    }
+}
+
+#[test]
+fn every_fuzz_target_has_a_corpus() {
+    let manifest = fs::read_to_string(root().join("integration/fuzz/Cargo.toml"));
+    let manifest = manifest.expect("the fuzz package is there");
+    let names: Vec<_> = manifest
+        .lines()
+        .filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'))
+        .filter(|name| *name != "mobula-fuzz")
+        .collect();
+    assert_eq!(names, TARGETS.map(|(name, _)| name));
+}

@@ -1,0 +1,298 @@
+//! The programs that tests start: mobula itself, the real V2Rays, sing-box, nginx, haproxy, python.
+//!
+//! `integration/test` installs them. One that is missing fails the test that wants it. Every child
+//! belongs to a [`Stage`] and dies with it; a test that fails prints what its children logged.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{LazyLock, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Who plays a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    Mobula,
+    V2ray434,
+    V2ray445,
+    SingBox,
+}
+
+impl Peer {
+    /// `MOBULA_STAND_IN=v2ray445` (or `v2ray434`, `singbox`) puts another program in mobula's place:
+    /// a test that this one passes as well asks for nothing peculiar.
+    pub fn or_stand_in(self) -> Self {
+        match (self, std::env::var("MOBULA_STAND_IN").as_deref()) {
+            (Self::Mobula, Ok("v2ray434")) => Self::V2ray434,
+            (Self::Mobula, Ok("v2ray445")) => Self::V2ray445,
+            (Self::Mobula, Ok("singbox")) => Self::SingBox,
+            _ => self,
+        }
+    }
+
+    /// Whether its config is V2Ray's.
+    pub fn reads_v2ray_json(self) -> bool {
+        self.or_stand_in() != Self::SingBox
+    }
+
+    fn command(self, config: &Path) -> Command {
+        let mut command = match self.or_stand_in() {
+            Self::Mobula => mobula(),
+            Self::V2ray434 => system("v2ray"),
+            Self::V2ray445 => Command::new(fetched("v2ray-4.45")),
+            Self::SingBox => Command::new(fetched("sing-box")),
+        };
+        match self.or_stand_in() {
+            Self::Mobula | Self::SingBox => command.args([OsStr::new("run"), OsStr::new("-c")]),
+            Self::V2ray434 | Self::V2ray445 => command.arg("-config"),
+        };
+        command.arg(config);
+        command
+    }
+}
+
+/// The program under test.
+pub fn mobula() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_mobula"))
+}
+
+/// Python with the packages of the tests.
+pub fn python() -> Command {
+    Command::new(fetched("python"))
+}
+
+/// A program of Debian's; some stand where only root's PATH looks.
+pub fn system(program: &str) -> Command {
+    let found = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"]
+        .iter()
+        .map(|dir| Path::new(dir).join(program))
+        .find(|path| path.exists());
+    Command::new(found.unwrap_or_else(|| panic!("{program} is missing, {HOW_TO_GET}")))
+}
+
+/// A program that was fetched into the build folder.
+fn fetched(program: &str) -> PathBuf {
+    let path = root().join("build/peers/bin").join(program);
+    assert!(path.exists(), "{program} is missing, {HOW_TO_GET}");
+    path
+}
+
+/// The top of the package.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+const HOW_TO_GET: &str = "`integration/test peers` installs it";
+
+/// One test's folder and its children.
+pub struct Stage {
+    dir: TempDir,
+    children: Vec<Running>,
+}
+
+/// A child that runs.
+pub struct Running {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        let dir = TempDir::with_prefix("mobula-").expect("a folder for the test");
+        Self {
+            dir,
+            children: Vec::new(),
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).expect("the test's folder is ours");
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// Starts `peer` with `config` and waits until it listens on `ports`; gives its index.
+    pub async fn run(&mut self, peer: Peer, name: &str, config: &Value, ports: &[u16]) -> usize {
+        let path = self.write(&format!("{name}.json"), format!("{config:#}"));
+        let mut command = peer.command(&path);
+        self.start(name, &mut command, ports).await
+    }
+
+    /// Starts any program and waits until it listens on `ports`; gives its index.
+    pub async fn start(&mut self, name: &str, command: &mut Command, ports: &[u16]) -> usize {
+        let log = self.path(&format!("{name}.log"));
+        let file = File::create(&log).expect("the test's folder is ours");
+        let child = command
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a second handle of the log"))
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {error}, {HOW_TO_GET}"));
+        self.children.push(Running {
+            name: name.to_owned(),
+            child,
+            log,
+        });
+        let index = self.children.len() - 1;
+        for port in ports {
+            self.until_listening(index, *port).await;
+        }
+        index
+    }
+
+    async fn until_listening(&mut self, index: usize, port: u16) {
+        let deadline = Instant::now() + START_LIMIT;
+        while !listening(port) {
+            let running = &mut self.children[index];
+            if let Ok(Some(status)) = running.child.try_wait() {
+                panic!("{} ended with {status} before it listened", running.name);
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{} does not listen on port {port}",
+                running.name
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub fn child(&mut self, index: usize) -> &mut Running {
+        &mut self.children[index]
+    }
+
+    /// What a child wrote to its standard output and error.
+    pub fn log(&self, index: usize) -> String {
+        let bytes = fs::read(&self.children[index].log).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits until `file` of the test's folder holds `text`; gives the whole file.
+    pub async fn until_file_has(&self, file: &str, text: &str) -> String {
+        let deadline = Instant::now() + LOG_LIMIT;
+        loop {
+            let content = self.read(file);
+            if content.contains(text) {
+                return content;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "`{text}` never came to {file}:\n{content}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Running {
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill")
+            .args([format!("-{signal}"), self.child.id().to_string()])
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "kill works");
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{} still runs after {limit:?}",
+                self.name
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Resident memory, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        status
+            .expect("the child runs")
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+            .expect("Linux says VmRSS")
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        for running in &mut self.children {
+            // nginx and haproxy take their workers along on SIGTERM, but not on SIGKILL.
+            if running.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+                running.signal("TERM");
+                let patience = Instant::now() + Duration::from_millis(300);
+                while Instant::now() < patience
+                    && running.child.try_wait().is_ok_and(|ended| ended.is_none())
+                {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
+            let _ = running.child.kill();
+            let _ = running.child.wait();
+            if std::thread::panicking() {
+                let log = fs::read(&running.log).unwrap_or_default();
+                let from = log.len().saturating_sub(8 * 1024);
+                let tail = String::from_utf8_lossy(&log[from..]);
+                eprintln!("---- {}\n{tail}", running.name);
+            }
+        }
+    }
+}
+
+/// A port that nobody has.
+///
+/// A connection through it is left behind in TIME_WAIT: the system then gives the port to nobody who
+/// asks for any port, and yet to the child that asks for this one.
+pub fn free_port() -> u16 {
+    static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+        let here = listener.local_addr().expect("a listener has an address");
+        let near = TcpStream::connect(here).expect("loopback connects");
+        let (far, _) = listener.accept().expect("loopback connects");
+        drop(far);
+        drop(near);
+        let mut given = GIVEN.lock().expect("nobody panics with the lock");
+        if given.insert(here.port()) {
+            return here.port();
+        }
+    }
+}
+
+/// Whether somebody listens on `port`, by the system's table, so that nobody is disturbed.
+pub fn listening(port: u16) -> bool {
+    let wanted = format!(":{port:04X}");
+    ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|table| {
+        fs::read_to_string(table).is_ok_and(|text| {
+            text.lines().skip(1).any(|line| {
+                let mut columns = line.split_whitespace().skip(1);
+                let local = columns.next().unwrap_or_default();
+                local.ends_with(&wanted) && columns.nth(1) == Some("0A")
+            })
+        })
+    })
+}
+
+const START_LIMIT: Duration = Duration::from_secs(20);
+const LOG_LIMIT: Duration = Duration::from_secs(10);
