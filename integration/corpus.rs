@@ -7,8 +7,9 @@ use mobula::testing;
 use crate::peers::root;
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, fn(&[u8])); 6] = [
+const TARGETS: [(&str, fn(&[u8])); 7] = [
     ("address", testing::address),
+    ("geodata", testing::geodata),
     ("json_config", testing::json_config),
     ("proxy_header", testing::proxy_header),
     ("socks_request", testing::socks_request),

@@ -18,3 +18,4 @@ mod tunnel;
 
 mod interop_singbox;
 mod interop_v2ray;
+mod scenario_routing;

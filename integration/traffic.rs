@@ -276,23 +276,35 @@ pub async fn many(proxy: u16, count: usize) {
 /// A datagram of each of `sizes` there and back, over a SOCKS5 association.
 pub async fn datagrams(proxy: u16, sizes: &[usize]) {
     let target = udp_echo().await;
-    let anywhere = To::Ip(SocketAddr::from(([0, 0, 0, 0], 0)));
-    let (association, mut relay) = socks(proxy, 3, &anywhere).await.expect("an association");
-    if relay.ip().is_unspecified() {
-        relay.set_ip(Ipv4Addr::LOCALHOST.into());
-    }
+    let (association, relay) = associate(proxy).await;
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
     let mut buf = vec![0; 64 * 1024];
     for size in sizes {
         let data = bytes(*size);
-        let mut datagram = vec![0, 0, 0];
-        put_address(&mut datagram, &To::Ip(target));
-        datagram.extend(&data);
+        let datagram = datagram(&To::Ip(target), &data);
         let n = answered(&socket, relay, &datagram, &mut buf).await;
         assert_eq!(n, datagram.len(), "a datagram of {size} bytes came back");
         assert!(buf[10..n] == data, "the echo of {size} bytes differs");
     }
     drop(association);
+}
+
+/// A SOCKS5 association, which lives as long as the stream, and where its datagrams go.
+pub async fn associate(proxy: u16) -> (TcpStream, SocketAddr) {
+    let anywhere = To::Ip(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let (association, mut relay) = socks(proxy, 3, &anywhere).await.expect("an association");
+    if relay.ip().is_unspecified() {
+        relay.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    (association, relay)
+}
+
+/// `data` for `to`, as a SOCKS5 association takes it.
+pub fn datagram(to: &To, data: &[u8]) -> Vec<u8> {
+    let mut datagram = vec![0, 0, 0];
+    put_address(&mut datagram, to);
+    datagram.extend(data);
+    datagram
 }
 
 /// Datagrams may be lost, so a few tries are fair.

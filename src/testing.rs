@@ -119,3 +119,20 @@ pub fn ws_frames(data: &[u8]) {
 pub fn proxy_header(data: &[u8]) {
     crate::transport::proxy_protocol::fuzz(data);
 }
+
+/// `geoip.dat` and `geosite.dat`: whatever the bytes, they are read or refused, and what is read fits
+/// into sets.
+pub fn geodata(data: &[u8]) {
+    use crate::routing::{Domains, Ips, Name, geodata::codec::categories};
+
+    for category in categories(data).flatten() {
+        if let Ok(cidrs) = category.cidrs() {
+            let _: Ips = cidrs.into_iter().collect();
+        }
+        if let Ok(patterns) = category.patterns(&[])
+            && let Ok(domains) = Domains::new(patterns)
+        {
+            domains.contains(&Name::new("a.example.com"));
+        }
+    }
+}
