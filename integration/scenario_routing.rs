@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
@@ -259,13 +259,13 @@ async fn run(stage: &mut Stage, peer: Peer, config: &Value, port: u16) {
     stage.start("mobula", &mut command, &[port]).await;
 }
 
-/// A server that says `tag` to everyone.
+/// A server that says `tag` to everyone, in a line.
 async fn says(tag: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let at = listener.local_addr().expect("a listener has an address");
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move { stream.write_all(tag.as_bytes()).await });
+            tokio::spawn(async move { stream.write_all(format!("{tag}\n").as_bytes()).await });
         }
     });
     at
@@ -274,10 +274,11 @@ async fn says(tag: &'static str) -> SocketAddr {
 /// What the server says that a session to `to` ends up with; nothing if there is none.
 async fn said(socks: u16, to: &To) -> String {
     let talk = async {
-        let mut stream: TcpStream = traffic::connect(socks, to).await?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await?;
-        Ok::<_, std::io::Error>(text)
+        let stream: TcpStream = traffic::connect(socks, to).await?;
+        // V2Ray waits a moment before it passes the end on, so the line must do.
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).await?;
+        Ok::<_, std::io::Error>(line.trim_end().to_owned())
     };
     let talked = timeout(traffic::LIMIT, talk).await;
     talked.expect("an end in time").unwrap_or_default()

@@ -2,11 +2,22 @@
 
 use std::net::IpAddr;
 
+use thiserror::Error;
+
 /// Addresses with the same first `len` bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
     ip: IpAddr,
     len: u8,
+}
+
+/// Why a text is no network.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum CidrError {
+    #[error("`{0}` is not an IP address")]
+    NotAnAddress(String),
+    #[error("`{0}` is not a network, expected 0 to {1} behind the `/`")]
+    Length(String, u8),
 }
 
 /// A set of addresses of both families.
@@ -33,7 +44,7 @@ impl Cidr {
     }
 
     /// `1.2.3.4`, `10.0.0.0/8`, `2001:db8::/32`.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, CidrError> {
         let (ip, len) = match text.split_once('/') {
             Some((ip, len)) => (ip, Some(len)),
             None => (text, None),
@@ -42,13 +53,13 @@ impl Cidr {
         let ip: IpAddr = bare
             .unwrap_or(ip)
             .parse()
-            .map_err(|_| format!("`{}` is not an IP address", ip.escape_debug()))?;
+            .map_err(|_| CidrError::NotAnAddress(ip.escape_debug().to_string()))?;
         let most = bits(ip);
         match len {
             None => Self::new(ip, most),
             Some(len) => len.parse().ok().and_then(|len| Self::new(ip, len)),
         }
-        .ok_or_else(|| format!("`{text}` is not a network, expected 0 to {most} behind the `/`"))
+        .ok_or_else(|| CidrError::Length(text.escape_debug().to_string(), most))
     }
 }
 

@@ -16,7 +16,7 @@ mod tests;
 pub use balancer::{Balancer, Strategy};
 pub use domains::{Domains, Name, Pattern};
 pub use geodata::Geodata;
-pub use ips::{Cidr, Ips};
+pub use ips::{Cidr, CidrError, Ips};
 pub use rule::{Answer, Networks, Rule, UserTest};
 
 use std::net::IpAddr;

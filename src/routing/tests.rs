@@ -258,7 +258,7 @@ fn every_mistake_is_named_where_it_stands() {
         "routing.balancers[0].strategy.type: `roundrobbin` is unknown, expected `random` or `roundRobin`, did you mean `roundRobin`?",
         "routing.balancers[0].selector: no outbound has a tag that begins like this",
         "routing.rules[0].outboundTag: no outbound is tagged `blok`, did you mean `block`?",
-        "routing.rules[0].ip[0]: `10.0.0.0/40` is not a network, expected 0 to 32 behind the `/`, expected such as `10.0.0.0/8`, `geoip:cn`, `geoip:!cn` or `ext:FILE:CATEGORY`",
+        "routing.rules[0].ip[0]: `10.0.0.0/40` is not a network, expected 0 to 32 behind the `/`",
         "routing.rules[0].ip[1]: `10.0.0.x` is not an IP address, expected such as `10.0.0.0/8`, `geoip:cn`, `geoip:!cn` or `ext:FILE:CATEGORY`",
         "routing.rules[0].ip[2]: no category is named behind the `:`",
         "routing.rules[1].type: `chinaip` is not a kind of rule, expected `field` (with `ip`: `geoip:cn`)",

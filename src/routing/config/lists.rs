@@ -2,7 +2,7 @@
 //!
 //! V2Ray 4 writes strings, `geosite:cn@ads`; V2Ray 5 objects, `{"code": "cn"}`.
 
-use super::super::{Cidr, Geodata, Networks, Pattern};
+use super::super::{Cidr, CidrError, Geodata, Networks, Pattern};
 use super::rule::checked;
 use crate::json::{Node, Object, Path, did_you_mean, one_of};
 
@@ -119,7 +119,7 @@ fn patterns_of_object(object: &Object, geodata: &Geodata) -> Result<Vec<Pattern>
         let file = object.read_or("filePath", "geosite.dat".to_owned());
         return marked(&file, &category, geodata);
     }
-    let kinds: [(&str, fn(String) -> Pattern); 5] = [
+    let kinds: [(&str, Kind); 5] = [
         ("Plain", Pattern::Keyword),
         ("Regex", Pattern::Regex),
         ("RootDomain", Pattern::Domain),
@@ -128,7 +128,7 @@ fn patterns_of_object(object: &Object, geodata: &Geodata) -> Result<Vec<Pattern>
     ];
     let make = match object.get("type") {
         Some(node) => one_of(&node, &kinds),
-        None => Some(Pattern::Keyword as fn(String) -> Pattern),
+        None => Some(Pattern::Keyword as Kind),
     };
     let value = object.require::<String>("value");
     match (make, value) {
@@ -137,6 +137,8 @@ fn patterns_of_object(object: &Object, geodata: &Geodata) -> Result<Vec<Pattern>
         _ => Ok(Vec::new()),
     }
 }
+
+type Kind = fn(String) -> Pattern;
 
 /// `CATEGORY@MARK@MARK` of a file.
 fn marked(file: &str, category: &str, geodata: &Geodata) -> Result<Vec<Pattern>, String> {
@@ -161,9 +163,13 @@ fn cidrs_of_text(text: &str, geodata: &Geodata) -> Result<(Vec<Cidr>, bool), Str
     } else if let Some(other) = text.strip_prefix('!') {
         return cidrs_of_text(other, geodata).map(|(cidrs, not)| (cidrs, !not));
     } else {
-        return Cidr::parse(text).map(|cidr| (vec![cidr], false)).map_err(|e| {
-            format!("{e}, expected such as `10.0.0.0/8`, `geoip:cn`, `geoip:!cn` or `ext:FILE:CATEGORY`")
-        });
+        return match Cidr::parse(text) {
+            Ok(cidr) => Ok((vec![cidr], false)),
+            Err(e @ CidrError::NotAnAddress(_)) => Err(format!(
+                "{e}, expected such as `10.0.0.0/8`, `geoip:cn`, `geoip:!cn` or `ext:FILE:CATEGORY`"
+            )),
+            Err(e) => Err(e.to_string()),
+        };
     };
     let (category, not) = match category.strip_prefix('!') {
         Some(category) => (category, true),
@@ -186,7 +192,7 @@ fn cidrs_of_object(object: &Object, geodata: &Geodata) -> Result<(Vec<Cidr>, boo
             let text = len.map_or(ip.clone(), |len| format!("{ip}/{len}"));
             match Cidr::parse(&text) {
                 Ok(cidr) => cidrs.push(cidr),
-                Err(e) => node.error(e),
+                Err(e) => node.error(e.to_string()),
             }
         }
     }
