@@ -6,14 +6,19 @@ use mobula::testing;
 
 use crate::peers::root;
 
+type Target = fn(&[u8]);
+
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, fn(&[u8])); 7] = [
+const TARGETS: [(&str, Target); 10] = [
     ("address", testing::address),
     ("geodata", testing::geodata),
     ("json_config", testing::json_config),
     ("proxy_header", testing::proxy_header),
     ("socks_request", testing::socks_request),
     ("socks_udp", testing::socks_udp),
+    ("vmess_chunks", testing::vmess_chunks),
+    ("vmess_request", testing::vmess_request),
+    ("vmess_response", testing::vmess_response),
     ("ws_frames", testing::ws_frames),
 ];
 

@@ -10,7 +10,6 @@ const PAIRS: [(Peer, Peer); 2] = [(SingBox, Mobula), (Mobula, SingBox)];
 
 async fn each(vmess: &Vmess) {
     for (client, server) in PAIRS {
-        println!("{client:?} to {server:?}, {vmess:?}");
         let tunnel = Tunnel::start(client, server, vmess).await;
         tunnel.carries_all().await;
     }
@@ -103,8 +102,10 @@ async fn two_hundred_connections_at_once() {
 /// sing-box sends no end mark and closes the whole: what had been sent before must have arrived.
 #[tokio::test]
 async fn an_end_arrives_after_the_data() {
-    for (client, server) in PAIRS {
-        let tunnel = Tunnel::start(client, server, &Vmess::ws()).await;
-        traffic::target_sends_and_closes(tunnel.socks).await;
+    for vmess in [Vmess::ws(), Vmess::tcp()] {
+        for (client, server) in PAIRS {
+            let tunnel = Tunnel::start(client, server, &vmess).await;
+            traffic::target_sends_and_closes(tunnel.socks).await;
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! V2Ray at the other end: Debian's 4.34, and 4.45.2, which has early data and authenticated length.
 
+use std::time::Duration;
+
 use crate::configs::{Early, Vmess};
 use crate::peers::Peer::{self, Mobula, V2ray434, V2ray445};
 use crate::peers::Stage;
@@ -18,7 +20,6 @@ const LATER_PAIRS: [(Peer, Peer); 2] = [(V2ray445, Mobula), (Mobula, V2ray445)];
 
 async fn each(pairs: &[(Peer, Peer)], vmess: &Vmess) {
     for (client, server) in pairs {
-        println!("{client:?} to {server:?}, {vmess:?}");
         let tunnel = Tunnel::start(*client, *server, vmess).await;
         tunnel.carries_all().await;
     }
@@ -144,12 +145,24 @@ async fn the_end_of_a_v2ray_application_reaches_the_target() {
     }
 }
 
+/// Once both directions have ended V2Ray drops what it has not handed to the target yet, so the
+/// application waits a little with its end.
 #[tokio::test]
 async fn the_end_of_a_target_behind_v2ray_reaches_the_application() {
     for vmess in [Vmess::ws(), Vmess::tcp()] {
         for server in [V2ray434, V2ray445] {
             let tunnel = Tunnel::start(Mobula, server, &vmess).await;
-            traffic::target_ends_first(tunnel.socks).await;
+            traffic::target_ends_first(tunnel.socks, Duration::from_secs(1)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_target_reaches_the_application_of_v2ray() {
+    for vmess in [Vmess::ws(), Vmess::tcp()] {
+        for client in [V2ray434, V2ray445] {
+            let tunnel = Tunnel::start(client, Mobula, &vmess).await;
+            traffic::target_sends_and_closes(tunnel.socks).await;
         }
     }
 }
@@ -165,6 +178,6 @@ async fn mobula_at_both_ends() {
     let tunnel = Tunnel::start_on(stage, Mobula, &vmess, Mobula, &vmess).await;
     tunnel.carries_all().await;
     traffic::application_ends_first(tunnel.socks).await;
-    traffic::target_ends_first(tunnel.socks).await;
+    traffic::target_ends_first(tunnel.socks, Duration::ZERO).await;
     traffic::many(tunnel.socks, 200).await;
 }

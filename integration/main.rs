@@ -6,6 +6,8 @@
 
 // A test binary has no outside; `pub` says what a module offers to the others.
 #![allow(unreachable_pub)]
+// All of this is tests, helpers too.
+#![allow(clippy::unwrap_used)]
 
 mod cli;
 mod configs;
@@ -18,4 +20,11 @@ mod tunnel;
 
 mod interop_singbox;
 mod interop_v2ray;
+mod scenario_abuse;
+mod scenario_default;
+mod scenario_documents;
+mod scenario_haproxy;
+mod scenario_nginx;
 mod scenario_routing;
+mod scenario_signals;
+mod scenario_websocket;

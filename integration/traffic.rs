@@ -149,12 +149,36 @@ pub fn sha256(data: &[u8]) -> [u8; 32] {
 }
 
 async fn digest(from: &mut (impl AsyncRead + Unpin)) -> io::Result<[u8; 32]> {
+    Ok(all(from).await?.digest)
+}
+
+/// Everything up to the end. The length is there to say more than "it differs".
+async fn all(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Whole> {
     let mut hash = Sha256::new();
+    let mut len = 0;
     let mut buf = vec![0; 32 * 1024];
     loop {
-        match from.read(&mut buf).await? {
-            0 => return Ok(hash.finalize().into()),
-            n => hash.update(&buf[..n]),
+        let n = from.read(&mut buf).await?;
+        if n == 0 {
+            let digest = hash.finalize().into();
+            return Ok(Whole { len, digest });
+        }
+        hash.update(&buf[..n]);
+        len += n;
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Whole {
+    len: usize,
+    digest: [u8; 32],
+}
+
+impl Whole {
+    fn of(data: &[u8]) -> Self {
+        Self {
+            len: data.len(),
+            digest: sha256(data),
         }
     }
 }
@@ -228,27 +252,28 @@ pub async fn application_ends_first(proxy: u16) {
     assert_eq!(answer.expect("an answer"), sha256(&data));
 }
 
-/// The target ends its direction; the application sees that, and still sends.
-pub async fn target_ends_first(proxy: u16) {
+/// The target ends its direction; the application sees that, and still sends; `pause` later it ends too.
+pub async fn target_ends_first(proxy: u16, pause: Duration) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let at = listener.local_addr().expect("a listener has an address");
     let data = bytes(1024 * 1024);
     let sent = data.clone();
-    let target: JoinHandle<io::Result<[u8; 32]>> = tokio::spawn(async move {
+    let target: JoinHandle<io::Result<Whole>> = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await?;
         stream.write_all(&sent).await?;
         stream.shutdown().await?;
-        digest(&mut stream).await
+        all(&mut stream).await
     });
     let mut stream = connect(proxy, &To::Ip(at)).await.expect("SOCKS connects");
-    let got = timeout(LIMIT, digest(&mut stream)).await;
+    let got = timeout(LIMIT, all(&mut stream)).await;
     let got = got.expect("the target's end in time").expect("it arrives");
-    assert_eq!(got, sha256(&data));
+    assert_eq!(got, Whole::of(&data));
     stream.write_all(&data).await.expect("our way is open");
+    tokio::time::sleep(pause).await;
     stream.shutdown().await.expect("our way is open");
     let seen = timeout(LIMIT, target).await.expect("our end in time");
     let seen = seen.expect("the target runs").expect("it reads");
-    assert_eq!(seen, sha256(&data));
+    assert_eq!(seen, Whole::of(&data));
 }
 
 /// `count` connections at the same time, each with some data of its own.
@@ -329,15 +354,20 @@ pub async fn target_sends_and_closes(proxy: u16) {
     let at = serve(move |mut stream| {
         let sent = sent.clone();
         async move {
+            // Closing with something unread would reset the connection.
+            stream.read_exact(&mut [0; 2]).await?;
             stream.write_all(&sent).await?;
-            stream.shutdown().await
+            stream.shutdown().await?;
+            // It stays open, as that of a server that lingers: the end must be told all the same.
+            tokio::time::sleep(2 * LIMIT).await;
+            Ok(())
         }
     })
     .await;
     let mut stream = connect(proxy, &To::Ip(at)).await.expect("SOCKS connects");
     // sing-box dials when the application has spoken.
     stream.write_all(b"go").await.expect("our way is open");
-    let got = timeout(LIMIT, digest(&mut stream)).await;
+    let got = timeout(LIMIT, all(&mut stream)).await;
     let got = got.expect("the target's end in time").expect("it arrives");
-    assert_eq!(got, sha256(&data));
+    assert_eq!(got, Whole::of(&data));
 }

@@ -15,6 +15,7 @@ pub struct Tunnel {
 impl Tunnel {
     /// Both ends agree.
     pub async fn start(client: Peer, server: Peer, vmess: &Vmess) -> Self {
+        println!("{client:?} to {server:?}, {vmess:?}");
         Self::start_on(Stage::new(), client, vmess, server, vmess).await
     }
 

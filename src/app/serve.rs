@@ -97,22 +97,22 @@ async fn refuse(inbound: &Inbound, source: Source, refusal: Refusal, since: Inst
             return;
         }
         Refusal::Done(reason) => {
-            log::rejected(source, &reason);
+            log::rejected(&inbound.path, source, &reason);
             return;
         }
         Refusal::Silent(reason, link) => {
-            log::rejected(source, &reason);
+            log::rejected(&inbound.path, source, &reason);
             link
         }
     };
-    // However the drain ends, it ends in the same way: the link is dropped.
-    let _ = timeout_at(since + HANDSHAKE_LIMIT, drain(link)).await;
+    drain(link, since + HANDSHAKE_LIMIT).await;
 }
 
-/// Reads and forgets until the peer has gone.
-async fn drain(mut link: Link) -> io::Result<()> {
-    while read_and_forget(&mut link).await? > 0 {}
-    Ok(())
+/// Reads and forgets until the peer has gone or the time is up, and closes then, in the same way.
+async fn drain(mut link: Link, until: Instant) {
+    let reading = async { while read_and_forget(&mut link).await.is_ok_and(|n| n > 0) {} };
+    let _ = timeout_at(until, reading).await;
+    link.close().await;
 }
 
 async fn read_and_forget(link: &mut Link) -> io::Result<usize> {

@@ -15,6 +15,9 @@ mod read;
 pub(crate) use load::plain;
 pub use load::{Format, Input, Loaded, load};
 
+pub use crate::dispatch::Outbound;
+pub use crate::log::{Level as LogLevel, Settings as Log, Target as LogTarget};
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,34 +33,6 @@ pub struct Config {
     /// Never empty; the first one carries what no rule sends elsewhere.
     pub outbounds: Vec<Outbound>,
     pub router: Router,
-}
-
-/// `log`: where lines go and which.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Log {
-    pub access: LogTarget,
-    pub error: LogTarget,
-    pub level: LogLevel,
-}
-
-/// `""` is the console (standard output), `none` nowhere, anything else a file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum LogTarget {
-    #[default]
-    Console,
-    None,
-    File(PathBuf),
-}
-
-/// `loglevel`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    None,
-    Error,
-    #[default]
-    Warning,
-    Info,
-    Debug,
 }
 
 pub struct Inbound {
@@ -79,14 +54,4 @@ pub enum Listen {
     Unix(PathBuf),
     /// `@name`, Linux's abstract namespace (without the `@`).
     Abstract(Vec<u8>),
-}
-
-pub struct Outbound {
-    /// `outbounds[0]`, for messages.
-    pub path: String,
-    pub tag: Option<String>,
-    pub transport: transport::Outbound,
-    pub protocol: protocol::Outbound,
-    /// Index of the outbound that `proxySettings.tag` names: this one's connections go through it.
-    pub through: Option<usize>,
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
 
-use super::{Complaints, Dispatcher, Session};
+use super::{Dispatcher, Session};
 use crate::address::{Destination, Network};
 use crate::io::{Packet, Packets};
 
@@ -137,8 +137,8 @@ impl Association {
             }
         }
         for (to, outbound, waiting) in found {
-            let by = &self.dispatcher.outbounds[outbound];
-            self.dispatcher.note(&self.session, by, Network::Udp, &to);
+            self.dispatcher
+                .note(&self.session, outbound, Network::Udp, &to);
             self.asking.remove(&to);
             if self.routes.len() >= MAX_ROUTES {
                 self.routes.clear();
@@ -189,8 +189,7 @@ impl Association {
                     .as_ref()
                     .or_else(|| flow.waiting.front().map(|p| &p.peer));
                 if let Some(to) = to {
-                    let outbound = &self.dispatcher.outbounds[*outbound];
-                    Complaints::of(outbound).error(&self.session, to, &e);
+                    self.dispatcher.complain(&self.session, *outbound, to, &e);
                 }
                 over.push(key.clone());
                 continue;

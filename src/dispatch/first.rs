@@ -1,4 +1,4 @@
-//! The first bytes of a session, and the last ones of a session that came to nothing.
+//! The first bytes of a session.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::timeout;
 
-use crate::io::{Io, Link, scratch};
+use crate::io::{Link, scratch};
 
 /// How long V2Ray, and so we, wait for a first payload before the header goes out alone: the
 /// application may be waiting for the target to speak first.
@@ -16,9 +16,6 @@ const PAYLOAD_WAIT: Duration = Duration::from_millis(100);
 
 /// As much as one chunk carries.
 const PAYLOAD_MAX: usize = 16 * 1024;
-
-/// How long a peer gets to answer our goodbye.
-const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the client sends within a moment, so that it can travel with the header; empty if nothing.
 pub(super) async fn payload(link: &mut Link) -> Vec<u8> {
@@ -30,10 +27,4 @@ pub(super) async fn payload(link: &mut Link) -> Vec<u8> {
         Poll::Ready(buf.filled().to_vec())
     });
     timeout(PAYLOAD_WAIT, read).await.unwrap_or_default()
-}
-
-/// Ends a link that nothing can be done for.
-pub(super) async fn close(mut link: Link) {
-    let goodbye = poll_fn(|cx| Pin::new(&mut link).poll_close(cx));
-    let _ = timeout(CLOSE_LIMIT, goodbye).await;
 }

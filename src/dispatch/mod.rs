@@ -11,27 +11,40 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::address::{Destination, Network};
-use crate::config::Outbound;
 use crate::io::{BindUdp, Link, Packets};
 use crate::log;
-use crate::protocol::{Accepted, Hop};
+use crate::protocol::{self, Accepted, Hop};
 use crate::relay::{Failure, Relay};
 use crate::routing::Router;
 use crate::session::{Source, User};
-use crate::transport::tcp;
+use crate::transport::{self, tcp};
 
 use datagrams::Association;
+
+/// An outbound of the config, whole: how to get there, and what to speak there.
+pub struct Outbound {
+    /// `outbounds[0]`, for messages.
+    pub path: String,
+    pub tag: Option<String>,
+    pub transport: transport::Outbound,
+    pub protocol: protocol::Outbound,
+    /// Index of the outbound that `proxySettings.tag` names: this one's connections go through it.
+    pub through: Option<usize>,
+}
 
 /// Carries sessions; shared by all inbounds.
 pub struct Dispatcher {
     outbounds: Vec<Outbound>,
     router: Router,
+    /// The second in which each outbound last complained.
+    warned: Vec<AtomicU64>,
     sessions: AtomicU32,
     /// Every running tunnel holds a clone: the process may end when all are gone.
     alive: mpsc::WeakSender<()>,
@@ -50,6 +63,7 @@ pub struct Session {
 impl Dispatcher {
     pub fn new(outbounds: Vec<Outbound>, router: Router, alive: mpsc::WeakSender<()>) -> Self {
         Self {
+            warned: outbounds.iter().map(|_| AtomicU64::new(0)).collect(),
             outbounds,
             router,
             sessions: AtomicU32::new(0),
@@ -113,15 +127,14 @@ impl Dispatcher {
         }
     }
 
-    async fn stream(&self, session: Session, to: Destination, mut link: Link) {
+    async fn stream(self: &Arc<Self>, session: Session, to: Destination, mut link: Link) {
         let Some(alive) = self.alive.upgrade() else {
             return;
         };
-        let index = self.route(&session, Network::Tcp, &to).await;
-        let outbound = &self.outbounds[index];
-        self.note(&session, outbound, Network::Tcp, &to);
-        let opening = self.open(index, &to);
-        let (opened, first) = if outbound.protocol.wants_first_payload() {
+        let by = self.route(&session, Network::Tcp, &to).await;
+        self.note(&session, by, Network::Tcp, &to);
+        let opening = self.open(by, &to);
+        let (opened, first) = if self.outbounds[by].protocol.wants_first_payload() {
             tokio::join!(opening, first::payload(&mut link))
         } else {
             (opening.await, Vec::new())
@@ -129,21 +142,20 @@ impl Dispatcher {
         let target = match opened {
             Ok(target) => target,
             Err(e) => {
-                Complaints::of(outbound).error(&session, &to, &e);
-                first::close(link).await;
+                self.complain(&session, by, &to, &e);
+                link.close().await;
                 return;
             }
         };
         let mut relay = Relay::new(link, target, first);
-        let dispatcher = Complaints::of(outbound);
-        let session = Box::new((session, to, dispatcher));
+        let session = Box::new((self.clone(), session, to));
         // A task of its own size: the one that shook hands was many times larger, and ends here.
         tokio::spawn(async move {
             let ended = (&mut relay).await;
-            let (session, to, complaints) = *session;
+            let (dispatcher, session, to) = *session;
             debug!(id = session.id, %to, up = ended.up, down = ended.down, "session ended");
             if let Some(failure) = ended.error {
-                complaints.failure(&session, &to, &failure);
+                dispatcher.mourn(&session, by, &to, &failure);
             }
             drop(alive);
         });
@@ -212,47 +224,56 @@ impl Dispatcher {
         outbound.protocol.packets_have_one_peer() || (!outbound.protocol.has_server() && through())
     }
 
-    fn note(&self, session: &Session, outbound: &Outbound, network: Network, to: &Destination) {
+    /// A session to `to` goes by outbound `by`.
+    fn note(&self, session: &Session, by: usize, network: Network, to: &Destination) {
+        let outbound = &self.outbounds[by];
         let user = session.user.as_deref();
         log::accepted(session.source, network, to, outbound.tag.as_deref(), user);
         debug!(id = session.id, source = %session.source, %network, %to, by = outbound.path, "session begins");
     }
-}
 
-/// Says what went wrong with an outbound, to those who can mend it.
-struct Complaints {
-    outbound: String,
-    /// A server of the user's own is worth a warning; a target that does not answer is not.
-    has_server: bool,
-}
-
-impl Complaints {
-    fn of(outbound: &Outbound) -> Self {
-        let tag = outbound
-            .tag
-            .as_ref()
-            .map(|tag| format!(" ({tag})"))
-            .unwrap_or_default();
-        Self {
-            outbound: format!("{}{tag}", outbound.path),
-            has_server: outbound.protocol.has_server() || outbound.through.is_some(),
+    /// Says why a session could not be opened.
+    fn complain(&self, session: &Session, by: usize, to: &Destination, error: &io::Error) {
+        let outbound = &self.outbounds[by];
+        if outbound.has_server() {
+            self.warn(by, error);
         }
+        debug!(id = session.id, %to, by = outbound.path, "cannot open: {error}");
     }
 
-    fn error(&self, session: &Session, to: &Destination, error: &io::Error) {
-        if self.has_server {
-            warn!("{}: {error}", self.outbound);
-        }
-        debug!(id = session.id, %to, by = self.outbound, "cannot open: {error}");
-    }
-
-    fn failure(&self, session: &Session, to: &Destination, failure: &Failure) {
+    /// Says what cut a session off.
+    fn mourn(&self, session: &Session, by: usize, to: &Destination, failure: &Failure) {
+        let outbound = &self.outbounds[by];
         match failure {
-            Failure::Target(error) if self.has_server && !failure.is_usual() => {
-                warn!("{}: {error}", self.outbound);
+            Failure::Target(error) if outbound.has_server() && !failure.is_usual() => {
+                self.warn(by, error);
             }
             _ => {}
         }
-        debug!(id = session.id, %to, by = self.outbound, "cut off: {failure}");
+        debug!(id = session.id, %to, by = outbound.path, "cut off: {failure}");
+    }
+
+    /// Tells those who can mend it, once a second at most: a server that is down fails every session.
+    fn warn(&self, index: usize, error: &io::Error) {
+        let outbound = &self.outbounds[index];
+        let second = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        if self.warned[index].swap(second, Ordering::Relaxed) != second {
+            let tag = outbound
+                .tag
+                .as_ref()
+                .map(|tag| format!(" ({tag})"))
+                .unwrap_or_default();
+            warn!("{}{tag}: {error}", outbound.path);
+        }
+    }
+}
+
+impl Outbound {
+    /// A server of the user's own is worth a warning; a target that does not answer is not.
+    fn has_server(&self) -> bool {
+        self.protocol.has_server() || self.through.is_some()
     }
 }

@@ -8,12 +8,15 @@ pub use packets::{BindUdp, Packet, Packets};
 pub use prefixed::Prefixed;
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
 
 use crate::session::Source;
 
@@ -47,6 +50,9 @@ pub struct Arrival {
     pub local: Source,
 }
 
+/// How long a peer gets to answer a goodbye.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
+
 /// Why nothing was accepted from a link.
 #[derive(Debug)]
 pub enum Refusal {
@@ -61,6 +67,13 @@ pub enum Refusal {
 impl Link {
     pub fn other(io: impl Io + 'static) -> Self {
         Self::Other(Box::new(io))
+    }
+
+    /// Ends a link that nothing more can be done with, as its layers' protocols ask.
+    pub async fn close(mut self) {
+        let goodbye = poll_fn(|cx| Pin::new(&mut self).poll_close(cx));
+        // However it fares, it is over.
+        let _ = timeout(GOODBYE_LIMIT, goodbye).await;
     }
 }
 

@@ -1,6 +1,10 @@
 //! The access log: who asked for what, and what became of it.
 
 use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tracing::warn;
 
 use super::{WRITER, format::now};
 use crate::address::{Destination, Network};
@@ -27,9 +31,18 @@ pub fn accepted(
     writer.access(line);
 }
 
-/// Nothing was accepted from `source`.
-pub fn rejected(source: Source, reason: &str) {
+/// Nothing was accepted from `source`. Without an access log the reason is a warning, once a second at
+/// most and without the address: whoever sets up a tunnel must not stand before an empty log.
+pub fn rejected(inbound: &str, source: Source, reason: &str) {
     let Some(writer) = WRITER.get().filter(|w| w.has_access()) else {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let second = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        if LAST.swap(second, Ordering::Relaxed) != second {
+            warn!("{inbound}: a connection was refused: {}", one_line(reason));
+        }
         return;
     };
     // The two spaces stand where an accepted session names its target, as V2Ray writes it.

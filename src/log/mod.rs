@@ -12,23 +12,24 @@
 mod access;
 mod file;
 mod format;
+mod settings;
 mod writer;
 
 pub use access::{accepted, rejected};
+pub use settings::{Level, Settings, Target};
 
 use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::config::{Log, LogLevel};
 use writer::Writer;
 
 static WRITER: OnceLock<Writer> = OnceLock::new();
 
 /// Opens the logs and takes the lines of the whole process from here on. A second call changes
 /// nothing: the first one's logs stay.
-pub fn start(settings: &Log) -> Result<(), String> {
+pub fn start(settings: &Settings) -> Result<(), String> {
     if WRITER.get().is_some() {
         return Ok(());
     }
@@ -37,11 +38,11 @@ pub fn start(settings: &Log) -> Result<(), String> {
         return Ok(());
     }
     let level = match settings.level {
-        LogLevel::None => LevelFilter::OFF,
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warning => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
+        Level::None => LevelFilter::OFF,
+        Level::Error => LevelFilter::ERROR,
+        Level::Warning => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
     };
     let subscriber = tracing_subscriber::registry()
         .with(level)

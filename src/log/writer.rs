@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use super::file::LogFile;
-use crate::config::{Log, LogTarget};
+use super::settings::{Settings, Target};
 
 /// Lines on their way; more than these are dropped.
 const QUEUED: usize = 4096;
@@ -35,7 +35,7 @@ enum Sink {
 }
 
 impl Writer {
-    pub(super) fn start(settings: &Log) -> Result<Self, String> {
+    pub(super) fn start(settings: &Settings) -> Result<Self, String> {
         let access = Sink::open("log.access", &settings.access)?;
         let error = Sink::open("log.error", &settings.error)?;
         let (to_thread, orders) = sync_channel(QUEUED);
@@ -114,11 +114,11 @@ fn write(orders: &Receiver<Order>, mut access: Sink, mut error: Sink) {
 }
 
 impl Sink {
-    fn open(key: &str, target: &LogTarget) -> Result<Self, String> {
+    fn open(key: &str, target: &Target) -> Result<Self, String> {
         Ok(match target {
-            LogTarget::None => Self::None,
-            LogTarget::Console => Self::Console,
-            LogTarget::File(path) => Self::File(
+            Target::None => Self::None,
+            Target::Console => Self::Console,
+            Target::File(path) => Self::File(
                 LogFile::open(path)
                     .map_err(|e| format!("{key}: cannot open {}: {e}", path.display()))?,
             ),

@@ -8,7 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::ready;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -23,18 +23,15 @@ use super::stream::{Role, VmessStream};
 use super::users::Users;
 use super::writer::Writer;
 use crate::io::{Arrival, Link, Refusal, scratch};
-use crate::protocol::Accepted;
+use crate::protocol::{Accepted, HANDSHAKE_LIMIT};
 
 pub struct Inbound {
-    users: Users,
-    sessions: Mutex<Seen<SessionId>>,
+    users: Box<Users>,
+    sessions: Mutex<Box<Seen<SessionId>>>,
 }
 
 /// User, body key and body IV: these must not come twice, whatever the auth id says.
 type SessionId = (usize, [u8; 16], [u8; 16]);
-
-/// How long V2Ray, and so we, wait for the first flight.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a session id is remembered; V2Ray's number.
 const SESSION_LIFE: i64 = 180;
@@ -56,8 +53,8 @@ enum Flight {
 impl Inbound {
     pub(super) fn new(users: Users) -> Self {
         Self {
-            users,
-            sessions: Mutex::new(Seen::new(SESSION_LIFE, SESSIONS)),
+            users: Box::new(users),
+            sessions: Mutex::new(Box::new(Seen::new(SESSION_LIFE, SESSIONS))),
         }
     }
 
@@ -67,7 +64,10 @@ impl Inbound {
         let flight = timeout(HANDSHAKE_LIMIT, self.first_flight(&mut link, &mut buf)).await;
         let (index, request) = match flight {
             Ok(Flight::Whole(index, request)) => (index, request),
-            Ok(Flight::Gone(reason)) => return Err(Refusal::Done(reason)),
+            Ok(Flight::Gone(reason)) => {
+                link.close().await;
+                return Err(Refusal::Done(reason));
+            }
             Ok(Flight::Bad(reason)) => return Err(Refusal::Silent(reason, link)),
             Err(_) => {
                 let limit = HANDSHAKE_LIMIT.as_secs();
@@ -82,7 +82,7 @@ impl Inbound {
         let answer = keys.response();
         let framing = request.framing();
         let reader = Reader::of_request(framing, &keys, buf);
-        let header = response::seal(&answer, request.v).to_vec();
+        let header = response::seal(&answer, request.v);
         let writer = Writer::new(header, framing, &keys, &answer, true);
         let user = Some(self.users.user(index).1.clone());
         match request.command {

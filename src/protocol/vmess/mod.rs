@@ -16,6 +16,8 @@ mod packets;
 mod reader;
 mod replay;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod users;
 mod writer;
 

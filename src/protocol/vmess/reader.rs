@@ -95,7 +95,7 @@ impl Reader {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.ready {
+        if self.ready && self.plain.is_empty() {
             let mut kept = std::mem::take(&mut self.kept);
             let used = self.take(&kept, buf);
             kept.advance(used);
@@ -224,7 +224,7 @@ impl Reader {
             self.ready = used + n < sealed.len();
             return used + n;
         };
-        // What stands in `plain` comes before any other chunk.
+        // What comes to stand in `plain` goes before any other chunk.
         while self.plain.is_empty() {
             let rest = &sealed[used..];
             let opened = opener.chunk(rest).and_then(|chunk| {
@@ -330,7 +330,7 @@ impl Reader {
             End::Clean
         } else if self.response.is_some() {
             let text = "the server closed without an answer: does it know this id, and are the clocks within 120 s?";
-            End::Failed(io::ErrorKind::UnexpectedEof, text.to_owned())
+            End::Failed(io::ErrorKind::Other, text.to_owned())
         } else {
             let text = format!("closed after {left} bytes of a chunk");
             End::Failed(io::ErrorKind::UnexpectedEof, text)

@@ -9,7 +9,7 @@ use std::hash::Hash;
 /// forgotten. Forgetting early must not let a replay through: then all keys whose own time is not
 /// later than the latest forgotten one are refused as if they had been seen. At the bound some slow
 /// clocks are refused, never a replay accepted.
-pub struct Seen<K> {
+pub(super) struct Seen<K> {
     young: Generation<K>,
     old: Generation<K>,
     life: i64,
@@ -27,7 +27,7 @@ struct Generation<K> {
 
 impl<K: Eq + Hash> Seen<K> {
     /// At most `2 * bound` keys are kept.
-    pub fn new(life: i64, bound: usize) -> Self {
+    pub(super) fn new(life: i64, bound: usize) -> Self {
         Self {
             young: Generation::new(i64::MIN),
             old: Generation::new(i64::MIN),
@@ -38,7 +38,7 @@ impl<K: Eq + Hash> Seen<K> {
     }
 
     /// Whether `key` is new; from then on it is known. `time` is when the key says it was made.
-    pub fn insert(&mut self, key: K, time: i64, now: i64) -> bool {
+    pub(super) fn insert(&mut self, key: K, time: i64, now: i64) -> bool {
         self.age(now);
         if time <= self.forgotten || self.old.keys.contains(&key) {
             return false;

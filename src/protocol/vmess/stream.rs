@@ -1,7 +1,8 @@
 //! A link inside a VMess connection, for both roles.
 //!
 //! Half-close is an empty chunk. Where a raw body has none, the end of the link is the end of the
-//! body, so our end is passed down.
+//! body, so our end is passed down. A server's is passed down always: sing-box does not heed the
+//! empty chunk and waits for the end of the link, and V2Ray, which heeds it, reads no further.
 
 use std::io;
 use std::pin::Pin;
@@ -73,7 +74,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for VmessStream<S> {
         let this = self.get_mut();
         this.writer.end()?;
         ready!(this.writer.poll_push(&mut this.inner, cx))?;
-        if this.writer.is_raw() || this.reader.has_ended() {
+        if this.writer.is_raw() || this.reader.has_ended() || this.role == Role::Server {
             return Pin::new(&mut this.inner).poll_shutdown(cx);
         }
         Pin::new(&mut this.inner).poll_flush(cx)

@@ -2,7 +2,8 @@
 //!
 //! An auth id names nobody: every user's key must be tried. One try is one AES block, and the keys
 //! stand in one row; those who came last are tried first, so a busy user is found at once. Measured
-//! among 10,000 users (`cargo test --profile quick finding -- --nocapture --ignored`).
+//! among 10,000 users, 2 cores, optimised build: 0.4 µs for the user before, 9 µs for one of 50 in
+//! turn, 184 µs for any of them in no order, 285 µs for a stranger.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +14,7 @@ use super::replay::Seen;
 use crate::session::User;
 
 /// How far a client's clock may be off; V2Ray's number.
-pub const MAX_SKEW: i64 = 120;
+const MAX_SKEW: i64 = 120;
 
 /// How long an auth id could be sent again: its time may lie this far on either side of ours.
 const AUTH_ID_LIFE: i64 = 2 * MAX_SKEW + 1;
@@ -24,7 +25,7 @@ const AUTH_IDS: usize = 1 << 22;
 /// How many users are tried before all others.
 const RECENT: usize = 64;
 
-pub struct Users {
+pub(super) struct Users {
     readers: Vec<Reader>,
     users: Vec<(CmdKey, Arc<User>)>,
     /// Who came last, in front; indexes.
@@ -34,7 +35,7 @@ pub struct Users {
 
 /// Why a well-formed auth id is not believed.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub enum Distrust {
+pub(super) enum Distrust {
     #[error("no user matches the auth id")]
     UnknownUser,
     #[error("{who}'s clock is {skew} s {} ours, at most {MAX_SKEW} s is allowed", if *.behind { "behind" } else { "ahead of" })]
@@ -48,7 +49,7 @@ pub enum Distrust {
 }
 
 impl Users {
-    pub fn new(users: Vec<(CmdKey, Arc<User>)>) -> Self {
+    pub(super) fn new(users: Vec<(CmdKey, Arc<User>)>) -> Self {
         Self {
             readers: users.iter().map(|(key, _)| Reader::new(key)).collect(),
             users,
@@ -57,13 +58,13 @@ impl Users {
         }
     }
 
-    pub fn user(&self, index: usize) -> (&CmdKey, &Arc<User>) {
+    pub(super) fn user(&self, index: usize) -> (&CmdKey, &Arc<User>) {
         let (key, user) = &self.users[index];
         (key, user)
     }
 
     /// How log lines name a user: never by id.
-    pub fn name(&self, index: usize) -> String {
+    pub(super) fn name(&self, index: usize) -> String {
         match &self.users[index].1.email {
             Some(email) => email.clone(),
             None => format!("user {index}"),
@@ -72,7 +73,7 @@ impl Users {
 
     /// Index of the user who sent `auth_id`; `now` is in seconds since 1970. Each auth id is good for
     /// one time.
-    pub fn find(&self, auth_id: &[u8; 16], now: i64) -> Result<usize, Distrust> {
+    pub(super) fn find(&self, auth_id: &[u8; 16], now: i64) -> Result<usize, Distrust> {
         let (index, time) = self.owner(auth_id).ok_or(Distrust::UnknownUser)?;
         let skew = now.abs_diff(time);
         if skew > MAX_SKEW as u64 {

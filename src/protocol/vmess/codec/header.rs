@@ -7,6 +7,8 @@
 //! ```
 //! Both seals are AES-128-GCM whatever the body uses, with the auth id as associated data.
 
+use std::fmt;
+
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes128Gcm, Tag};
 use bytes::{Buf, BufMut, BytesMut};
@@ -32,6 +34,7 @@ pub mod option {
     pub const AUTH_LENGTH: u8 = 0x10;
 }
 
+/// Holds the keys of a body, so it does not show itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     /// IV of the body, client to server; the other direction's derives from it.
@@ -74,6 +77,12 @@ pub enum HeaderError {
     Short,
     #[error(transparent)]
     Address(#[from] AddressError),
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?} <redacted>", self.cipher, self.command)
+    }
 }
 
 impl Request {

@@ -7,3 +7,6 @@ pub mod header;
 pub mod kdf;
 pub mod mask;
 pub mod response;
+
+#[cfg(test)]
+mod tests;

@@ -67,16 +67,17 @@ impl Keys {
 }
 
 /// The header a server sends, under the keys of the response.
-pub fn seal(keys: &Keys, v: u8) -> [u8; 38] {
-    let mut out = [0; 38];
-    let (len, header) = out.split_at_mut(18);
-    len[1] = 4;
-    let tag = keys.length_seal().close(&[], &mut len[..2]);
-    len[2..].copy_from_slice(&tag);
-    header[0] = v;
-    let tag = keys.header_seal().close(&[], &mut header[..4]);
-    header[4..].copy_from_slice(&tag);
-    out
+pub fn seal(keys: &Keys, v: u8) -> Vec<u8> {
+    seal_plain(keys, &[v, 0, 0, 0])
+}
+
+/// Any header, sealed as one.
+pub fn seal_plain(keys: &Keys, plain: &[u8]) -> Vec<u8> {
+    let mut len = (plain.len() as u16).to_be_bytes();
+    let len_tag = keys.length_seal().close(&[], &mut len);
+    let mut header = plain.to_vec();
+    let header_tag = keys.header_seal().close(&[], &mut header);
+    [&len, &len_tag[..], &header, &header_tag].concat()
 }
 
 /// Takes a response header off the front of `buf`; `None` asks for more bytes and takes nothing.

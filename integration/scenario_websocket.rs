@@ -1,0 +1,245 @@
+//! The WebSocket server before ordinary clients and odd ones.
+//!
+//! An echo stands behind a dokodemo-door over ws, so that what comes back can be seen.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::peers::Peer::Mobula;
+use crate::peers::{Stage, free_port, python, root};
+use crate::traffic;
+
+/// An echo at `ws://127.0.0.1:PORT/ray`.
+async fn echo_over_ws() -> (Stage, u16) {
+    let mut stage = Stage::new();
+    let (port, echo) = (free_port(), traffic::echo().await);
+    let config = json!({
+        "log": {"loglevel": "info", "access": "access.log"},
+        "inbounds": [{
+            "listen": "127.0.0.1", "port": port, "protocol": "dokodemo-door",
+            "settings": {"address": "127.0.0.1", "port": echo.port(), "network": "tcp"},
+            "streamSettings": {"network": "ws", "wsSettings": {"path": "/ray"}},
+        }],
+        "outbounds": [{"protocol": "freedom"}],
+    });
+    stage.run(Mobula, "server", &config, &[port]).await;
+    (stage, port)
+}
+
+#[tokio::test]
+async fn an_ordinary_client_finds_an_ordinary_server() {
+    let (_stage, port) = echo_over_ws().await;
+    let output = tokio::task::spawn_blocking(move || {
+        python()
+            .arg(root().join("integration/peers/websocket_client.py"))
+            .arg(format!("ws://127.0.0.1:{port}/ray"))
+            .output()
+    });
+    let output = output.await.expect("no panic").expect("python runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{errors}");
+}
+
+/// A raw connection, for what no library would send.
+struct Raw(TcpStream);
+
+impl Raw {
+    async fn to(port: u16) -> Self {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+        Self(stream.expect("mobula listens"))
+    }
+
+    async fn say(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.expect("it reads");
+    }
+
+    /// One answer's header and, where it says how long it is, its body.
+    async fn answer(&mut self) -> String {
+        let mut got = Vec::new();
+        let read = async {
+            while !got.ends_with(b"\r\n\r\n") {
+                got.push(self.0.read_u8().await?);
+            }
+            let head = String::from_utf8_lossy(&got).to_ascii_lowercase();
+            let len = head.split("content-length: ").nth(1);
+            let len = len.and_then(|rest| rest.lines().next()?.parse().ok());
+            let mut body = vec![0; len.unwrap_or(0)];
+            self.0.read_exact(&mut body).await?;
+            got.extend(body);
+            Ok::<_, std::io::Error>(())
+        };
+        let read = timeout(Duration::from_secs(10), read).await;
+        let text = String::from_utf8_lossy(&got).into_owned();
+        assert!(matches!(read, Ok(Ok(()))), "{read:?} after {text:?}");
+        text
+    }
+
+    /// Whatever comes until the other side ends.
+    async fn rest(&mut self, limit: Duration) -> Vec<u8> {
+        let mut got = Vec::new();
+        let end = timeout(limit, self.0.read_to_end(&mut got)).await;
+        assert!(end.is_ok(), "still open after {limit:?}, got {got:?}");
+        got
+    }
+
+    async fn exactly(&mut self, len: usize) -> Vec<u8> {
+        let mut got = vec![0; len];
+        let read = timeout(Duration::from_secs(10), self.0.read_exact(&mut got)).await;
+        read.expect("bytes in time").expect("bytes");
+        got
+    }
+}
+
+fn request(path: &str, more: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
+    )
+}
+
+const VERSION: &str = "Sec-WebSocket-Version: 13\r\n";
+
+/// A masked frame whose mask is zero.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(payload.len()).expect("short");
+    [&[first, 0x80 | len, 0, 0, 0, 0], payload].concat()
+}
+
+#[tokio::test]
+async fn a_refusal_has_the_right_status_and_gives_nothing_away() {
+    let (_stage, port) = echo_over_ws().await;
+    let bad_key = request("/ray", VERSION).replace("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=");
+    let cases = [
+        (request("/other", VERSION), "404"),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "404"),
+        ("GET /ray HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "400"),
+        (request("/ray", "Sec-WebSocket-Version: 8\r\n"), "426"),
+        (bad_key, "400"),
+    ];
+    for (request, status) in cases {
+        let mut raw = Raw::to(port).await;
+        raw.say(&request).await;
+        let answer = raw.answer().await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{request}{answer}"
+        );
+        let lower = answer.to_lowercase();
+        for word in ["mobula", "v2ray", "vmess", "hyper", "tungstenite"] {
+            assert!(!lower.contains(word), "{answer}");
+        }
+        if status == "426" {
+            assert!(lower.contains("sec-websocket-version: 13"), "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_accept_key_is_that_of_the_rfc() {
+    let (_stage, port) = echo_over_ws().await;
+    let mut raw = Raw::to(port).await;
+    raw.say(request("/ray", VERSION)).await;
+    let answer = raw.answer().await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
+}
+
+#[tokio::test]
+async fn frames_in_the_segment_of_the_request_reach_the_target() {
+    let (_stage, port) = echo_over_ws().await;
+    let mut raw = Raw::to(port).await;
+    let mut bytes = request("/ray", VERSION).into_bytes();
+    bytes.extend(frame(0x82, b"early bird"));
+    raw.say(bytes).await;
+    raw.answer().await;
+    assert_eq!(raw.exactly(12).await, b"\x82\x0aearly bird");
+}
+
+#[tokio::test]
+async fn a_connection_serves_requests_until_it_is_upgraded() {
+    let (_stage, port) = echo_over_ws().await;
+    let mut raw = Raw::to(port).await;
+    for _ in 0..3 {
+        raw.say("GET /favicon.ico HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await;
+        assert!(raw.answer().await.starts_with("HTTP/1.1 404 "));
+    }
+    raw.say(request("/ray", VERSION)).await;
+    assert!(raw.answer().await.starts_with("HTTP/1.1 101 "));
+    raw.say(frame(0x82, b"hi")).await;
+    assert_eq!(raw.exactly(4).await, b"\x82\x02hi");
+}
+
+#[tokio::test]
+async fn a_broken_frame_is_answered_with_a_protocol_error() {
+    let (_stage, port) = echo_over_ws().await;
+    let unmasked = b"\x82\x02hi".to_vec();
+    let reserved_bit = frame(0xc2, b"hi");
+    let reserved_opcode = frame(0x83, b"hi");
+    let stray_continuation = frame(0x80, b"hi");
+    let fragmented_ping = frame(0x09, b"hi");
+    for bytes in [
+        unmasked,
+        reserved_bit,
+        reserved_opcode,
+        stray_continuation,
+        fragmented_ping,
+    ] {
+        let mut raw = Raw::to(port).await;
+        raw.say(request("/ray", VERSION)).await;
+        raw.answer().await;
+        raw.say(&bytes).await;
+        let got = raw.rest(Duration::from_secs(10)).await;
+        assert_eq!(got.first(), Some(&0x88), "{bytes:02x?} got {got:02x?}");
+        assert_eq!(got[2..4], 1002_u16.to_be_bytes(), "{bytes:02x?}");
+    }
+}
+
+#[tokio::test]
+async fn a_header_has_four_seconds_however_it_trickles() {
+    let (_stage, port) = echo_over_ws().await;
+    for trickle in [false, true] {
+        let began = Instant::now();
+        let mut raw = Raw::to(port).await;
+        raw.say("GET /ray HTTP/1.1\r\n").await;
+        while trickle && began.elapsed() < Duration::from_secs(6) {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            if raw.0.write_all(b"X-A: b\r\n").await.is_err() {
+                break;
+            }
+        }
+        let mut got = Vec::new();
+        let end = timeout(Duration::from_secs(6), raw.0.read_to_end(&mut got)).await;
+        assert!(end.is_ok(), "still open");
+        let took = began.elapsed();
+        assert!(took > Duration::from_secs(3), "closed after {took:?}");
+        assert!(took < Duration::from_secs(8), "closed after {took:?}");
+        assert!(!got.starts_with(b"HTTP/1.1 1"), "it was no request");
+    }
+}
+
+#[tokio::test]
+async fn a_header_of_megabytes_is_refused() {
+    let (_stage, port) = echo_over_ws().await;
+    let mut raw = Raw::to(port).await;
+    raw.say("GET /ray HTTP/1.1\r\nHost: a\r\nX-Long: ").await;
+    // More than the buffers of both sockets hold.
+    const MUCH: usize = 64 * 1024 * 1024;
+    let mut sent = 0;
+    while sent < MUCH && raw.0.write_all(&[b'a'; 4096]).await.is_ok() {
+        sent += 4096;
+    }
+    assert!(sent < MUCH, "all of it was read");
+
+    // A large cookie is no reason to refuse.
+    let mut raw = Raw::to(port).await;
+    let cookie = format!("{VERSION}Cookie: a={}\r\n", "b".repeat(6000));
+    raw.say(request("/ray", &cookie)).await;
+    assert!(raw.answer().await.starts_with("HTTP/1.1 101 "));
+}

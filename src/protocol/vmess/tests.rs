@@ -1,0 +1,341 @@
+//! Client and server of ours, over pipes in memory.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use super::reader::Reader;
+use super::stream::VmessStream;
+use super::writer::Writer;
+use super::{Inbound, Outbound};
+use crate::address::Destination;
+use crate::io::{Arrival, Io, Link, Packet, Refusal};
+use crate::json::{Node, Report};
+use crate::protocol::Accepted;
+use crate::session::Source;
+
+const ID: &str = "b831381d-6324-4d53-ad4f-8cda48b30811";
+const OTHER: &str = "c831381d-6324-4d53-ad4f-8cda48b30811";
+
+const FORMS: [(&str, &str); 7] = [
+    ("auto", ""),
+    ("aes-128-gcm", ""),
+    ("aes-128-gcm", "AuthenticatedLength"),
+    ("chacha20-poly1305", ""),
+    ("chacha20-poly1305", "AuthenticatedLength"),
+    ("none", ""),
+    ("zero", ""),
+];
+
+fn inbound() -> Inbound {
+    let value = json!({"clients": [{"id": ID, "email": "a@b"}]});
+    let report = Report::default();
+    Inbound::read(&Node::root(&value, &report).object().unwrap()).unwrap()
+}
+
+fn outbound(id: &str, security: &str, experiments: &str) -> Outbound {
+    let value: Value = json!({"address": "server", "port": 1, "id": id, "security": security,
+        "experiments": experiments});
+    let report = Report::default();
+    Outbound::read(&Node::root(&value, &report).object().unwrap()).unwrap()
+}
+
+fn to() -> Destination {
+    "example.com:443".parse().unwrap()
+}
+
+async fn accept(inbound: &Inbound, pipe: DuplexStream) -> Result<Accepted, Refusal> {
+    let (source, local) = (Source::Unix, Source::Unix);
+    inbound
+        .accept(Arrival {
+            link: Link::other(pipe),
+            source,
+            local,
+        })
+        .await
+}
+
+/// Both ends of a tunnel over a pipe that takes `room` bytes at a time.
+async fn tunnel(security: &str, experiments: &str, room: usize) -> (Link, Link) {
+    let (near, far) = duplex(room);
+    let outbound = outbound(ID, security, experiments);
+    let mut client = outbound.dress(Link::other(near), &to(), 0).unwrap();
+    let inbound = inbound();
+    let (flushed, accepted) = tokio::join!(client.flush(), accept(&inbound, far));
+    flushed.unwrap();
+    let Ok(Accepted::Stream {
+        user,
+        to: asked,
+        link,
+    }) = accepted
+    else {
+        panic!("expected a stream");
+    };
+    assert_eq!(user.unwrap().email.as_deref(), Some("a@b"));
+    assert_eq!(asked, to());
+    (client, link)
+}
+
+fn data(len: usize) -> Vec<u8> {
+    (0..len).map(|i| ((i * 7919) >> 3) as u8).collect()
+}
+
+async fn send(from: &mut Link, to: &mut Link, data: &[u8], piece: usize) {
+    let write = async {
+        from.write_all(data).await.unwrap();
+        from.flush().await.unwrap();
+    };
+    let read = async {
+        let mut got = Vec::new();
+        let mut buf = vec![0; piece];
+        while got.len() < data.len() {
+            let n = to.read(&mut buf).await.unwrap();
+            assert!(n > 0, "the stream ended after {} bytes", got.len());
+            got.extend_from_slice(&buf[..n]);
+        }
+        assert!(got == data);
+    };
+    tokio::join!(write, read);
+}
+
+#[tokio::test]
+async fn every_form_carries_bytes_both_ways_whatever_the_sizes() {
+    for (security, experiments) in FORMS {
+        for (len, room, piece) in [
+            (300_000, 1 << 20, 1 << 16),
+            (40_000, 1000, 1 << 16),
+            (40_000, 1 << 20, 7),
+            (500, 1, 1),
+        ] {
+            let (mut client, mut server) = tunnel(security, experiments, room).await;
+            send(&mut client, &mut server, &data(len), piece).await;
+            send(&mut server, &mut client, &data(len), piece).await;
+            send(&mut client, &mut server, &data(3), piece).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn either_side_may_end_its_direction_and_still_read() {
+    for (security, experiments) in FORMS {
+        if security == "zero" {
+            continue;
+        }
+        for swap in [false, true] {
+            let (client, server) = tunnel(security, experiments, 1 << 16).await;
+            let (mut one, mut other) = if swap {
+                (server, client)
+            } else {
+                (client, server)
+            };
+            one.write_all(b"last").await.unwrap();
+            one.shutdown().await.unwrap();
+            let mut got = Vec::new();
+            other.read_to_end(&mut got).await.unwrap();
+            assert_eq!(got, b"last");
+            send(&mut other, &mut one, &data(5000), 999).await;
+            other.shutdown().await.unwrap();
+            assert_eq!(one.read(&mut [0; 1]).await.unwrap(), 0);
+            assert!(one.write_all(b"x").await.is_err());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_server_answers_nothing_before_its_first_payload() {
+    let (near, mut far) = duplex(1 << 16);
+    let (client, mut wire) = duplex(1 << 16);
+    let outbound = outbound(ID, "auto", "");
+    let mut link = outbound.dress(Link::other(client), &to(), 0).unwrap();
+    link.flush().await.unwrap();
+    let mut header = vec![0; 1000];
+    let n = wire.read(&mut header).await.unwrap();
+    far.write_all(&header[..n]).await.unwrap();
+    let Ok(Accepted::Stream {
+        link: mut server, ..
+    }) = accept(&inbound(), near).await
+    else {
+        panic!("expected a stream");
+    };
+    server.flush().await.unwrap();
+    let read = tokio::time::timeout(Duration::from_millis(20), far.read(&mut header));
+    assert!(read.await.is_err(), "a flush sends no header");
+    server.write_all(b"payload").await.unwrap();
+    let n = far.read(&mut header).await.unwrap();
+    assert!(n > 38 + 7, "header and payload are one write");
+}
+
+async fn first_flight(outbound: &Outbound) -> Vec<u8> {
+    let (near, mut far) = duplex(1 << 16);
+    let mut link = outbound.dress(Link::other(near), &to(), 0).unwrap();
+    link.write_all(b"hello").await.unwrap();
+    let mut bytes = vec![0; 4000];
+    let n = far.read(&mut bytes).await.unwrap();
+    bytes.truncate(n);
+    bytes
+}
+
+async fn refused(inbound: &Inbound, bytes: &[u8]) -> (bool, String) {
+    let (mut near, far) = duplex(1 << 16);
+    near.write_all(bytes).await.unwrap();
+    match accept(inbound, far).await {
+        Err(Refusal::Silent(reason, _)) => (true, reason),
+        Err(Refusal::Done(reason)) => (false, reason),
+        Ok(_) => panic!("expected a refusal"),
+    }
+}
+
+#[tokio::test]
+async fn a_bad_first_flight_is_refused_in_silence_with_the_reason_for_the_log() {
+    let inbound = inbound();
+    let silent = |reason: &str| (true, reason.to_owned());
+    let stranger = first_flight(&outbound(OTHER, "auto", "")).await;
+    assert_eq!(
+        refused(&inbound, &stranger).await,
+        silent("no user matches the auth id")
+    );
+    let ours = outbound(ID, "auto", "");
+    let mut flight = first_flight(&ours).await;
+    flight[60] ^= 1;
+    assert_eq!(
+        refused(&inbound, &flight).await,
+        silent("a@b: the header does not open")
+    );
+    flight[60] ^= 1;
+    assert_eq!(
+        refused(&inbound, &flight).await,
+        silent("a@b's auth id was sent before, possibly by someone who recorded it")
+    );
+    let mut flight = first_flight(&ours).await;
+    flight[20] ^= 1;
+    assert_eq!(
+        refused(&inbound, &flight).await,
+        silent("a@b: the header's length does not open")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flight_that_never_ends_is_refused_in_silence_after_a_minute() {
+    for len in [0, 16, 41, 42, 80] {
+        let flight = first_flight(&outbound(ID, "auto", "")).await;
+        let began = tokio::time::Instant::now();
+        let (silent, _) = refused(&inbound(), &flight[..len]).await;
+        assert!(silent);
+        assert_eq!(began.elapsed().as_secs(), 60);
+    }
+}
+
+/// The server's side of a tunnel, with the client's bytes under control.
+async fn sealed_upload(second: &[u8]) -> (Vec<u8>, usize, Inbound) {
+    let (near, mut far) = duplex(1 << 20);
+    let mut link = outbound(ID, "aes-128-gcm", "")
+        .dress(Link::other(near), &to(), 0)
+        .unwrap();
+    let mut wire = vec![0; 1 << 16];
+    link.write_all(b"first").await.unwrap();
+    let first = far.read(&mut wire).await.unwrap();
+    link.write_all(second).await.unwrap();
+    let n = far.read(&mut wire[first..]).await.unwrap();
+    wire.truncate(first + n);
+    (wire, first, inbound())
+}
+
+#[tokio::test]
+async fn a_tampered_second_chunk_ends_the_stream_after_the_first() {
+    let (mut wire, first, inbound) = sealed_upload(b"second").await;
+    wire[first + 4] ^= 1;
+    let (mut near, far) = duplex(1 << 20);
+    near.write_all(&wire).await.unwrap();
+    let Ok(Accepted::Stream { mut link, .. }) = accept(&inbound, far).await else {
+        panic!("expected a stream");
+    };
+    let mut got = [0; 100];
+    assert_eq!(link.read(&mut got).await.unwrap(), 5);
+    for _ in 0..2 {
+        let error = link.read(&mut got).await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    }
+}
+
+#[tokio::test]
+async fn an_end_between_chunks_is_clean_and_one_inside_a_chunk_is_not() {
+    for (cut, clean) in [(0, true), (1, false), (10, false)] {
+        let (wire, _, inbound) = sealed_upload(b"second").await;
+        let (mut near, far) = duplex(1 << 20);
+        near.write_all(&wire[..wire.len() - cut]).await.unwrap();
+        drop(near);
+        let Ok(Accepted::Stream { mut link, .. }) = accept(&inbound, far).await else {
+            panic!("expected a stream");
+        };
+        let mut got = Vec::new();
+        assert_eq!(link.read_to_end(&mut got).await.is_ok(), clean);
+        assert_eq!(got, if clean { &b"firstsecond"[..] } else { b"first" });
+    }
+}
+
+#[tokio::test]
+async fn a_server_with_another_id_is_named_as_the_likely_cause() {
+    let (near, mut far) = duplex(1 << 16);
+    let mut link = outbound(ID, "auto", "")
+        .dress(Link::other(near), &to(), 0)
+        .unwrap();
+    link.flush().await.unwrap();
+    far.write_all(&[7; 100]).await.unwrap();
+    let error = link.read(&mut [0; 10]).await.unwrap_err();
+    assert!(
+        error.to_string().contains("is this its port and id?"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn datagrams_keep_their_bounds_and_one_that_is_too_large_is_dropped() {
+    for (security, experiments) in FORMS {
+        let (near, far) = duplex(1 << 20);
+        let mut client = outbound(ID, security, experiments)
+            .packets(Link::other(near), &to(), 0)
+            .unwrap();
+        let packet = |len: usize| Packet {
+            peer: to(),
+            data: data(len).into(),
+        };
+        for len in [5, 70_000, 0, 60_000] {
+            poll_fn(|cx| client.poll_send(cx, &packet(len)))
+                .await
+                .unwrap();
+        }
+        let Ok(Accepted::Packets { mut packets, .. }) = accept(&inbound(), far).await else {
+            panic!("expected packets");
+        };
+        for len in [5, 60_000] {
+            let got = poll_fn(|cx| packets.poll_recv(cx)).await.unwrap().unwrap();
+            assert_eq!(got, packet(len));
+        }
+        let answer = Packet {
+            peer: "1.2.3.4:5".parse().unwrap(),
+            ..packet(1200)
+        };
+        poll_fn(|cx| packets.poll_send(cx, &answer)).await.unwrap();
+        let got = poll_fn(|cx| client.poll_recv(cx)).await.unwrap().unwrap();
+        assert_eq!(got, packet(1200));
+        drop(packets);
+        assert_eq!(poll_fn(|cx| client.poll_recv(cx)).await.unwrap(), None);
+    }
+}
+
+#[test]
+fn a_stream_is_small() {
+    assert!(size_of::<Reader>() <= 160, "{}", size_of::<Reader>());
+    assert!(size_of::<Writer>() <= 80, "{}", size_of::<Writer>());
+    assert!(
+        size_of::<VmessStream<Link>>() <= 288,
+        "{}",
+        size_of::<VmessStream<Link>>()
+    );
+    let halves = size_of::<super::codec::body::Opener>() + size_of::<super::codec::body::Sealer>();
+    println!("opener and sealer: {halves}");
+    fn is_io<T: Io>() {}
+    is_io::<VmessStream<Link>>();
+}
