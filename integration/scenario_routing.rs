@@ -2,9 +2,11 @@
 //!
 //! The same config runs in V2Ray, and both must lead every probe to the same place.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use mobula::routing::{Domains, geodata::codec::categories};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -156,6 +158,26 @@ async fn decisions(peer: Peer, strategy: &str, names: &[&'static str]) -> Vec<St
         }
     }
     lines
+}
+
+#[test]
+fn every_category_of_v2rays_files_is_understood() {
+    let names = fs::read(geodata().join("geosite.dat")).expect("it came with V2Ray");
+    let mut patterns = 0;
+    for category in categories(&names) {
+        let category = category.expect("V2Ray wrote it");
+        let all = category.patterns(&[]).expect("V2Ray wrote it");
+        patterns += all.len();
+        if let Err(error) = Domains::new(all) {
+            panic!("{}: {error}", category.name);
+        }
+    }
+    assert!(patterns > 40_000, "{patterns}");
+    let networks = fs::read(geodata().join("geoip.dat")).expect("it came with V2Ray");
+    for category in categories(&networks) {
+        let cidrs = category.and_then(|category| category.cidrs());
+        assert!(!cidrs.expect("V2Ray wrote it").is_empty());
+    }
 }
 
 #[tokio::test]
