@@ -36,10 +36,13 @@ pub fn categories(file: &[u8]) -> impl Iterator<Item = Result<Category<'_>, Malf
 }
 
 fn name(body: &[u8]) -> Result<&str, Malformed> {
-    match Fields(body).next() {
-        Some(Ok((1, Value::Bytes(name)))) => str::from_utf8(name).map_err(|_| Malformed),
-        _ => Err(Malformed),
+    for field in Fields(body) {
+        if let (1, Value::Bytes(name)) = field? {
+            return str::from_utf8(name).map_err(|_| Malformed);
+        }
     }
+    // An empty text is not written at all.
+    Ok("")
 }
 
 impl<'a> Category<'a> {
