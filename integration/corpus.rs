@@ -9,8 +9,9 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 11] = [
+const TARGETS: [(&str, Target); 12] = [
     ("address", testing::address),
+    ("geodata", testing::geodata),
     ("json_config", testing::json_config),
     ("mux_frames", testing::mux_frames),
     ("packet_addr", testing::packet_addr),

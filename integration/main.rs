@@ -26,5 +26,6 @@ mod scenario_default;
 mod scenario_documents;
 mod scenario_haproxy;
 mod scenario_nginx;
+mod scenario_routing;
 mod scenario_signals;
 mod scenario_websocket;

@@ -83,6 +83,13 @@ fn fetched(program: &str) -> PathBuf {
     path
 }
 
+/// The folder with V2Ray's `geoip.dat` and `geosite.dat`; they came with the program.
+pub fn geodata() -> PathBuf {
+    let program = fetched("v2ray-4.45").canonicalize();
+    let program = program.expect("a link to the program");
+    program.parent().expect("it is in a folder").to_owned()
+}
+
 /// The top of the package.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -326,7 +326,7 @@ pub async fn many(proxy: u16, count: usize) {
 /// One association, several targets: all see it at the same address, and each answers as itself, even
 /// one that was never asked.
 pub async fn full_cone(proxy: u16) {
-    let (association, relay) = association(proxy).await;
+    let (association, relay) = associate(proxy).await;
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
     let mut buf = vec![0; 2048];
     let mut seen = Vec::new();
@@ -382,7 +382,7 @@ async fn asked(
 }
 
 /// A SOCKS5 association: it lasts as long as the connection.
-async fn association(proxy: u16) -> (TcpStream, SocketAddr) {
+pub async fn associate(proxy: u16) -> (TcpStream, SocketAddr) {
     let anywhere = To::Ip(SocketAddr::from(([0, 0, 0, 0], 0)));
     let (association, mut relay) = socks(proxy, 3, &anywhere).await.expect("an association");
     if relay.ip().is_unspecified() {
@@ -394,14 +394,12 @@ async fn association(proxy: u16) -> (TcpStream, SocketAddr) {
 /// A datagram of each of `sizes` there and back, over a SOCKS5 association.
 pub async fn datagrams(proxy: u16, sizes: &[usize]) {
     let target = udp_echo().await;
-    let (association, relay) = association(proxy).await;
+    let (association, relay) = associate(proxy).await;
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
     let mut buf = vec![0; 64 * 1024];
     for size in sizes {
         let data = bytes(*size);
-        let mut datagram = vec![0, 0, 0];
-        put_address(&mut datagram, &To::Ip(target));
-        datagram.extend(&data);
+        let datagram = datagram(&To::Ip(target), &data);
         let n = answered(&socket, relay, &datagram, &mut buf).await;
         assert_eq!(n, datagram.len(), "a datagram of {size} bytes came back");
         assert!(buf[10..n] == data, "the echo of {size} bytes differs");
@@ -411,7 +409,7 @@ pub async fn datagrams(proxy: u16, sizes: &[usize]) {
 
 /// A datagram of `size` bytes that may well be lost.
 pub async fn one_datagram(proxy: u16, size: usize) {
-    let (association, relay) = association(proxy).await;
+    let (association, relay) = associate(proxy).await;
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
     let mut datagram = vec![0, 0, 0];
     put_address(&mut datagram, &To::Ip(udp_echo().await));
@@ -420,6 +418,14 @@ pub async fn one_datagram(proxy: u16, size: usize) {
     let wait = Duration::from_millis(500);
     let _ = timeout(wait, socket.recv(&mut vec![0; 64 * 1024])).await;
     drop(association);
+}
+
+/// `data` for `to`, as a SOCKS5 association takes it.
+pub fn datagram(to: &To, data: &[u8]) -> Vec<u8> {
+    let mut datagram = vec![0, 0, 0];
+    put_address(&mut datagram, to);
+    datagram.extend(data);
+    datagram
 }
 
 /// Datagrams may be lost, so a few tries are fair.

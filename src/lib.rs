@@ -19,6 +19,7 @@ pub mod log;
 pub mod mux;
 pub mod protocol;
 pub mod relay;
+pub mod routing;
 pub mod session;
 #[doc(hidden)]
 pub mod testing;

@@ -41,9 +41,10 @@ impl App {
         let Config {
             inbounds,
             outbounds,
+            router,
             ..
         } = config;
-        let dispatcher = Arc::new(Dispatcher::new(outbounds, alive.downgrade()));
+        let dispatcher = Arc::new(Dispatcher::new(outbounds, router, alive.downgrade()));
         let mut ports = Vec::new();
         let mut bound = Vec::new();
         for (index, inbound) in inbounds.into_iter().enumerate() {

@@ -37,8 +37,8 @@ pub(super) async fn serve(inbound: Arc<Inbound>, place: Place, dispatcher: Arc<D
                 return;
             };
             while let Some(datagrams) = sources.recv().await {
-                let outbound = inbound.outbound.unwrap_or_default();
-                let session = dispatcher.session(datagrams.source, None, outbound);
+                let tag = inbound.tag.clone();
+                let session = dispatcher.session(datagrams.source, tag, None);
                 dispatcher.packets(session, datagrams.packets);
             }
         }
@@ -80,8 +80,9 @@ async fn connection(
     let since = Instant::now();
     match inbound.protocol.accept(arrival).await {
         Ok(accepted) => {
-            let outbound = inbound.outbound.unwrap_or_default();
-            dispatcher.carry(source, outbound, accepted).await;
+            dispatcher
+                .carry(source, inbound.tag.clone(), accepted)
+                .await;
         }
         Err(refusal) => refuse(&inbound, source, refusal, since).await,
     }

@@ -38,12 +38,7 @@ impl Example {
             name: "the example".to_owned(),
             text: self.config().to_string(),
         };
-        let mut loaded = config::load(&[text], Format::V4);
-        if let Some(config) = &mut loaded.config {
-            // Else the server's sessions would go to the first outbound, and so back to itself.
-            config.inbounds[SERVER].outbound = Some(DIRECT);
-        }
-        loaded
+        config::load(&[text], Format::V4)
     }
 
     fn config(&self) -> Value {
@@ -66,7 +61,9 @@ impl Example {
                     "streamSettings": stream
                 },
                 {"tag": "direct", "protocol": "freedom"}
-            ]
+            ],
+            // Else the server's sessions would go to the first outbound, and so back to itself.
+            "routing": {"rules": [{"type": "field", "inboundTag": ["server"], "outboundTag": "direct"}]}
         })
     }
 
@@ -128,12 +125,13 @@ fn free_ports<const N: usize>(wished: [u16; N]) -> [u16; N] {
 
 const LOOPBACK: &str = "127.0.0.1";
 const PATH: &str = "/ray";
-const SERVER: usize = 2;
-const DIRECT: usize = 1;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Network;
+    use crate::routing::{Facts, Pick};
+    use crate::session::Source;
 
     #[test]
     fn the_link_is_base64_of_json() {
@@ -164,7 +162,21 @@ mod tests {
         assert_eq!(loaded.errors, [""; 0]);
         assert_eq!(loaded.warnings, [""; 0]);
         let config = loaded.config.unwrap();
-        assert_eq!(config.inbounds[SERVER].outbound, Some(DIRECT));
-        assert_eq!(config.outbounds[DIRECT].tag.as_deref(), Some("direct"));
+        let to = "example.com:443".parse().unwrap();
+        let pick = |inbound| {
+            let facts = Facts {
+                inbound: Some(inbound),
+                source: Source::Unix,
+                network: Network::Tcp,
+                to: &to,
+                user: None,
+                protocol: None,
+                random: || 0,
+            };
+            config.router.pick(&facts, None)
+        };
+        assert_eq!(pick("server"), Pick::Outbound(1));
+        assert_eq!(config.outbounds[1].tag.as_deref(), Some("direct"));
+        assert_eq!(pick("socks"), Pick::Default);
     }
 }

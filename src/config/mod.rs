@@ -20,8 +20,10 @@ pub use crate::log::{Level as LogLevel, Settings as Log, Target as LogTarget};
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::json::PortRanges;
+use crate::routing::Router;
 use crate::{protocol, transport};
 
 /// All that the process runs with. Tags are resolved, files are read, nothing is bound.
@@ -30,19 +32,18 @@ pub struct Config {
     pub inbounds: Vec<Inbound>,
     /// Never empty; the first one carries what no rule sends elsewhere.
     pub outbounds: Vec<Outbound>,
+    pub router: Router,
 }
 
 pub struct Inbound {
     /// `inbounds[0]`, for messages.
     pub path: String,
-    pub tag: Option<String>,
+    pub tag: Option<Arc<str>>,
     pub listen: Listen,
     /// Ports to listen on; empty with a unix socket.
     pub ports: PortRanges,
     pub transport: transport::Inbound,
     pub protocol: protocol::Inbound,
-    /// The outbound that carries this inbound's sessions; without one, the first.
-    pub outbound: Option<usize>,
 }
 
 /// Where an inbound listens.

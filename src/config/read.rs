@@ -11,6 +11,7 @@ use super::merge::Origins;
 use super::{Config, Inbound, Listen, Outbound, check, log};
 use crate::address::Host;
 use crate::json::{Node, Object, PortRanges, Report};
+use crate::routing::{self, Geodata, config::Tags, geodata};
 use crate::{mux, protocol, transport};
 
 /// Reads a merged config. Whether it may run is in the report; `None` says that it may not.
@@ -28,6 +29,9 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     for node in &nodes {
         outbounds.push((node, node.object().and_then(|o| outbound(o))));
     }
+    let tags = tags(&root, &inbounds, &outbounds);
+    let geodata = Geodata::new(geodata::folders());
+    let router = routing::config::read(&root, &tags, &geodata);
     unbuilt(&root);
     let whole = !root.node.report().has_errors();
     if inbounds.is_empty() && whole {
@@ -62,6 +66,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         log,
         inbounds: inbounds.collect::<Option<_>>()?,
         outbounds: outbounds.collect::<Option<_>>()?,
+        router,
     };
     if config.outbounds.is_empty() {
         config.outbounds.push(direct()?);
@@ -75,6 +80,43 @@ fn elements<'a>(root: &Object<'a>, [one, more, all]: [&'static str; 3]) -> Vec<N
     nodes.extend(root.array(more));
     nodes.extend(root.array(all));
     nodes
+}
+
+/// What rules may name; also what V2Ray would have under these tags.
+fn tags(
+    root: &Object,
+    inbounds: &[(&Node, Option<Inbound>)],
+    outbounds: &[(&Node, Option<Outbound>)],
+) -> Tags {
+    let of = |node: &Node| {
+        let tag = node.value.get("tag").and_then(Value::as_str);
+        tag.filter(|tag| !tag.is_empty()).map(str::to_owned)
+    };
+    let mut unbuilt = Vec::new();
+    for key in ["api", "dns"] {
+        unbuilt.extend(root.get(key).as_ref().and_then(of));
+    }
+    if let Some(reverse) = root.get("reverse") {
+        let lists = ["bridges", "portals"].map(|key| reverse.value.get(key));
+        let ends = lists.into_iter().flatten().filter_map(Value::as_array);
+        let tags = ends
+            .flatten()
+            .map(|end| Node::at(reverse.path.clone(), end, root.node.report()));
+        unbuilt.extend(tags.filter_map(|node| of(&node)));
+    }
+    if let Some(services) = root
+        .get("services")
+        .as_ref()
+        .and_then(|s| s.value.as_object())
+    {
+        let tags = services.values().filter_map(|s| s.get("tag")?.as_str());
+        unbuilt.extend(tags.map(str::to_owned));
+    }
+    Tags {
+        inbounds: inbounds.iter().filter_map(|(node, _)| of(node)).collect(),
+        outbounds: outbounds.iter().map(|(node, _)| of(node)).collect(),
+        unbuilt,
+    }
 }
 
 fn inbound(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
@@ -112,7 +154,7 @@ fn inbound(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
         allocate.warn("ports are always opened all at once, the key has no effect");
     }
     object.no_effect(&["domainOverride"]);
-    let tag = tag(&object);
+    let tag = tag(&object).map(Into::into);
     object.finish();
     Some(Inbound {
         path: String::new(),
@@ -121,7 +163,6 @@ fn inbound(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
         ports: ports?,
         transport: transport?,
         protocol: protocol?,
-        outbound: None,
     })
 }
 
@@ -251,19 +292,6 @@ fn send_through(node: &Node) -> Option<IpAddr> {
 
 /// The top-level keys of V2Ray 4 and 5 that nothing is built for.
 fn unbuilt(root: &Object) {
-    for key in ["routing", "router"] {
-        let Some(node) = root.get(key) else {
-            continue;
-        };
-        let rules = ["rules", "rule", "balancers", "balancingRule"];
-        let some = |list: &&str| {
-            let list = node.value.get(list).and_then(Value::as_array);
-            list.is_some_and(|l| !l.is_empty())
-        };
-        if rules.iter().any(some) {
-            node.warn("routing is not built yet, the first outbound carries everything");
-        }
-    }
     root.no_effect(&[
         "api",
         "browserForwarder",

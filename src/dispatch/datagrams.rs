@@ -1,10 +1,11 @@
 //! The datagrams of one source, spread over the flows that carry them.
 //!
+//! Each destination is routed by itself, so the datagrams of one source may leave by several outbounds.
 //! An outbound either sends to anyone (freedom, SOCKS: one flow) or to one destination each (VMess: a
 //! flow for every destination). All flows of a source live in one task; it ends when the inbound ends
 //! or nothing has moved for [`IDLE_LIMIT`].
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -32,8 +33,8 @@ const MAX_FLOWS: usize = 256;
 /// Datagrams that wait for a flow to open or to take them; UDP may lose what comes beyond.
 const MAX_WAITING: usize = 64;
 
-/// Destinations of one source that are remembered as already in the access log.
-const MAX_NOTED: usize = 1024;
+/// Destinations of one source whose outbounds are remembered.
+const MAX_ROUTES: usize = 1024;
 
 /// Datagrams of one direction before other tasks get their turn.
 const PACKETS_A_TURN: usize = 64;
@@ -42,13 +43,23 @@ pub(super) struct Association {
     dispatcher: Arc<Dispatcher>,
     session: Session,
     inbound: Box<dyn Packets>,
-    /// Keyed by destination, or all under `None` when one flow carries everything.
-    flows: HashMap<Option<Destination>, Flow>,
-    noted: HashSet<Destination>,
+    flows: HashMap<Key, Flow>,
+    /// The outbound of every destination that was met.
+    routes: HashMap<Destination, usize>,
+    /// Destinations whose outbound is being asked for.
+    asking: HashMap<Destination, Asking>,
     /// An answer that the inbound has not taken yet.
     stuck: Option<Packet>,
     active: Instant,
     sweep: Pin<Box<Sleep>>,
+}
+
+/// The index of an outbound, and the destination unless one flow carries everything.
+type Key = (usize, Option<Destination>);
+
+struct Asking {
+    route: Pin<Box<dyn Future<Output = usize> + Send>>,
+    waiting: Vec<Packet>,
 }
 
 struct Flow {
@@ -75,7 +86,8 @@ impl Association {
             session,
             inbound,
             flows: HashMap::new(),
-            noted: HashSet::new(),
+            routes: HashMap::new(),
+            asking: HashMap::new(),
             stuck: None,
             active: Instant::now(),
             sweep: Box::pin(sleep(SWEEP_EVERY)),
@@ -100,22 +112,59 @@ impl Association {
 
     fn send(&mut self, packet: Packet) {
         self.active = Instant::now();
-        if self.noted.len() >= MAX_NOTED {
-            self.noted.clear();
+        if let Some(outbound) = self.routes.get(&packet.peer) {
+            return self.send_by(*outbound, packet);
         }
-        if !self.noted.contains(&packet.peer) {
-            self.noted.insert(packet.peer.clone());
+        if !self.asking.contains_key(&packet.peer) {
+            if self.asking.len() >= MAX_FLOWS {
+                return;
+            }
+            let asking = Asking::new(&self.dispatcher, &self.session, packet.peer.clone());
+            self.asking.insert(packet.peer.clone(), asking);
+        }
+        if let Some(asking) = self.asking.get_mut(&packet.peer)
+            && asking.waiting.len() < MAX_WAITING
+        {
+            asking.waiting.push(packet);
+        }
+    }
+
+    /// Sends on what waited for its route.
+    fn poll_routes(&mut self, cx: &mut Context<'_>) {
+        let mut found = Vec::new();
+        for (to, asking) in &mut self.asking {
+            if let Poll::Ready(outbound) = asking.route.as_mut().poll(cx) {
+                found.push((to.clone(), outbound, std::mem::take(&mut asking.waiting)));
+            }
+        }
+        for (to, outbound, waiting) in found {
             self.dispatcher
-                .note(&self.session, Network::Udp, &packet.peer);
+                .note(&self.session, outbound, Network::Udp, &to);
+            self.asking.remove(&to);
+            if self.routes.len() >= MAX_ROUTES {
+                self.routes.clear();
+            }
+            self.routes.insert(to, outbound);
+            for packet in waiting {
+                self.send_by(outbound, packet);
+            }
         }
-        let key = match self.dispatcher.lane(self.session.outbound, &packet.peer) {
-            Lane::Own => Some(packet.peer.clone()),
-            Lane::Shared => None,
+    }
+
+    fn send_by(&mut self, outbound: usize, packet: Packet) {
+        let key = match self.dispatcher.lane(outbound, &packet.peer) {
+            Lane::Own => (outbound, Some(packet.peer.clone())),
+            Lane::Shared => (outbound, None),
             Lane::Closed => return,
         };
         if !self.flows.contains_key(&key) {
             self.make_room();
-            let flow = Flow::open(&self.dispatcher, &self.session, packet.peer.clone());
+            let flow = Flow::open(
+                &self.dispatcher,
+                self.session.id,
+                outbound,
+                packet.peer.clone(),
+            );
             self.flows.insert(key.clone(), flow);
         }
         if let Some(flow) = self.flows.get_mut(&key) {
@@ -144,11 +193,12 @@ impl Association {
         };
         for (key, flow) in &mut self.flows {
             if let Err(e) = flow.poll_send(cx) {
-                let to = key
+                let (outbound, to) = key;
+                let to = to
                     .as_ref()
                     .or_else(|| flow.waiting.front().map(|p| &p.peer));
                 if let Some(to) = to {
-                    self.dispatcher.complain(&self.session, to, &e);
+                    self.dispatcher.complain(&self.session, *outbound, to, &e);
                 }
                 over.push(key.clone());
                 continue;
@@ -227,19 +277,30 @@ impl Future for Association {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.poll_up(cx).is_ready()
-            || this.poll_flows(cx).is_ready()
-            || this.poll_idle(cx).is_ready()
-        {
+        if this.poll_up(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        this.poll_routes(cx);
+        if this.poll_flows(cx).is_ready() || this.poll_idle(cx).is_ready() {
             return Poll::Ready(());
         }
         Poll::Pending
     }
 }
 
+impl Asking {
+    fn new(dispatcher: &Arc<Dispatcher>, session: &Session, to: Destination) -> Self {
+        let (dispatcher, session) = (dispatcher.clone(), session.clone());
+        Self {
+            route: Box::pin(async move { dispatcher.route(&session, Network::Udp, &to).await }),
+            waiting: Vec::new(),
+        }
+    }
+}
+
 impl Flow {
-    fn open(dispatcher: &Arc<Dispatcher>, session: &Session, to: Destination) -> Self {
-        let (dispatcher, outbound, id) = (dispatcher.clone(), session.outbound, session.id);
+    fn open(dispatcher: &Arc<Dispatcher>, id: u32, outbound: usize, to: Destination) -> Self {
+        let dispatcher = dispatcher.clone();
         let opening = async move { dispatcher.open_packets(outbound, &to, id).await };
         Self {
             state: FlowState::Opening(Box::pin(opening)),

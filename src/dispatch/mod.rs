@@ -1,11 +1,12 @@
 //! The middle room: takes what an inbound accepted to the outbound that carries it.
 //!
-//! This is the only room that knows both transports and protocols. Without routing rules the first
-//! outbound carries everything.
+//! This is the only room that knows both transports and protocols. Which outbound it is, the rules of
+//! [`routing`](crate::routing) say.
 
 mod datagrams;
 mod first;
 mod mux;
+mod route;
 
 use std::future::Future;
 use std::io;
@@ -22,6 +23,7 @@ use crate::io::{BindUdp, Link, Packets};
 use crate::log;
 use crate::protocol::{self, Accepted, Hop};
 use crate::relay::{Failure, Relay};
+use crate::routing::Router;
 use crate::session::{Source, User};
 use crate::transport::{self, tcp};
 
@@ -43,6 +45,7 @@ pub struct Outbound {
 /// Carries sessions; shared by all inbounds.
 pub struct Dispatcher {
     outbounds: Vec<Outbound>,
+    router: Router,
     /// The second in which each outbound last complained.
     warned: Vec<AtomicU64>,
     sessions: AtomicU32,
@@ -55,43 +58,45 @@ pub struct Dispatcher {
 pub struct Session {
     id: u32,
     source: Source,
+    /// The inbound's tag.
+    inbound: Option<Arc<str>>,
     user: Option<Arc<User>>,
-    /// Index of the outbound that carries it.
-    outbound: usize,
 }
 
 impl Dispatcher {
-    pub fn new(outbounds: Vec<Outbound>, alive: mpsc::WeakSender<()>) -> Self {
+    pub fn new(outbounds: Vec<Outbound>, router: Router, alive: mpsc::WeakSender<()>) -> Self {
         Self {
             warned: outbounds.iter().map(|_| AtomicU64::new(0)).collect(),
             outbounds,
+            router,
             sessions: AtomicU32::new(0),
             alive,
         }
     }
 
-    /// Carries what was accepted from `source`; ready when it is on its way, in tasks of its own.
+    /// Carries what the inbound tagged `inbound` accepted from `source`; ready when it is on its way, in
+    /// tasks of its own.
     ///
     /// Boxed, because what is accepted may hold more sessions to be carried.
     pub fn carry(
         self: Arc<Self>,
         source: Source,
-        outbound: usize,
+        inbound: Option<Arc<str>>,
         accepted: Accepted,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             match accepted {
                 Accepted::Stream { user, to, link } => {
-                    let session = self.session(source, user, outbound);
+                    let session = self.session(source, inbound, user);
                     self.stream(session, to, link).await;
                 }
                 Accepted::Packets { user, packets } => {
-                    let session = self.session(source, user, outbound);
+                    let session = self.session(source, inbound, user);
                     self.packets(session, packets);
                 }
                 Accepted::Many(mut requests) => {
                     while let Some(accepted) = requests.recv().await {
-                        tokio::spawn(self.clone().carry(source, outbound, accepted));
+                        tokio::spawn(self.clone().carry(source, inbound.clone(), accepted));
                     }
                 }
             }
@@ -110,13 +115,18 @@ impl Dispatcher {
         });
     }
 
-    pub fn session(&self, source: Source, user: Option<Arc<User>>, outbound: usize) -> Session {
+    pub fn session(
+        &self,
+        source: Source,
+        inbound: Option<Arc<str>>,
+        user: Option<Arc<User>>,
+    ) -> Session {
         let id = self.sessions.fetch_add(1, Ordering::Relaxed);
         Session {
             id,
             source,
+            inbound,
             user,
-            outbound,
         }
     }
 
@@ -124,12 +134,10 @@ impl Dispatcher {
         let Some(alive) = self.alive.upgrade() else {
             return;
         };
-        self.note(&session, Network::Tcp, &to);
-        let opening = self.open(session.outbound, &to);
-        let (opened, first) = if self.outbounds[session.outbound]
-            .protocol
-            .wants_first_payload()
-        {
+        let by = self.route(&session, Network::Tcp, &to).await;
+        self.note(&session, by, Network::Tcp, &to);
+        let opening = self.open(by, &to);
+        let (opened, first) = if self.outbounds[by].protocol.wants_first_payload() {
             tokio::join!(opening, first::payload(&mut link))
         } else {
             (opening.await, Vec::new())
@@ -137,7 +145,7 @@ impl Dispatcher {
         let target = match opened {
             Ok(target) => target,
             Err(e) => {
-                self.complain(&session, &to, &e);
+                self.complain(&session, by, &to, &e);
                 link.close().await;
                 return;
             }
@@ -150,7 +158,7 @@ impl Dispatcher {
             let (dispatcher, session, to) = *session;
             debug!(id = session.id, %to, up = ended.up, down = ended.down, "session ended");
             if let Some(failure) = ended.error {
-                dispatcher.mourn(&session, &to, &failure);
+                dispatcher.mourn(&session, by, &to, &failure);
             }
             drop(alive);
         });
@@ -233,28 +241,29 @@ impl Dispatcher {
         outbound.protocol.packets(link, to, account, &bind).await
     }
 
-    fn note(&self, session: &Session, network: Network, to: &Destination) {
-        let outbound = &self.outbounds[session.outbound];
+    /// A session to `to` goes by outbound `by`.
+    fn note(&self, session: &Session, by: usize, network: Network, to: &Destination) {
+        let outbound = &self.outbounds[by];
         let user = session.user.as_deref();
         log::accepted(session.source, network, to, outbound.tag.as_deref(), user);
         debug!(id = session.id, source = %session.source, %network, %to, by = outbound.path, "session begins");
     }
 
     /// Says why a session could not be opened.
-    fn complain(&self, session: &Session, to: &Destination, error: &io::Error) {
-        let outbound = &self.outbounds[session.outbound];
+    fn complain(&self, session: &Session, by: usize, to: &Destination, error: &io::Error) {
+        let outbound = &self.outbounds[by];
         if outbound.has_server() {
-            self.warn(session.outbound, error);
+            self.warn(by, error);
         }
         debug!(id = session.id, %to, by = outbound.path, "cannot open: {error}");
     }
 
     /// Says what cut a session off.
-    fn mourn(&self, session: &Session, to: &Destination, failure: &Failure) {
-        let outbound = &self.outbounds[session.outbound];
+    fn mourn(&self, session: &Session, by: usize, to: &Destination, failure: &Failure) {
+        let outbound = &self.outbounds[by];
         match failure {
             Failure::Target(error) if outbound.has_server() && !failure.is_usual() => {
-                self.warn(session.outbound, error);
+                self.warn(by, error);
             }
             _ => {}
         }

@@ -172,6 +172,23 @@ pub fn proxy_header(data: &[u8]) {
     crate::transport::proxy_protocol::fuzz(data);
 }
 
+/// `geoip.dat` and `geosite.dat`: whatever the bytes, they are read or refused, and what is read fits
+/// into sets.
+pub fn geodata(data: &[u8]) {
+    use crate::routing::{Domains, Ips, Name, geodata::codec::categories};
+
+    for category in categories(data).flatten() {
+        if let Ok(cidrs) = category.cidrs() {
+            let _: Ips = cidrs.into_iter().collect();
+        }
+        if let Ok(patterns) = category.patterns(&[])
+            && let Ok(domains) = Domains::new(patterns)
+        {
+            domains.contains(&Name::new("a.example.com"));
+        }
+    }
+}
+
 /// VMess request headers: as they come off the wire, and past the seal, which no fuzzer opens.
 pub fn vmess_request(data: &[u8]) {
     use crate::protocol::vmess::codec::auth_id::CmdKey;

@@ -1,0 +1,234 @@
+//! `routing` of V2Ray 4 and `router` of V2Ray 5: strategy, balancers, rules.
+
+mod lists;
+mod rule;
+
+pub use lists::{networks, patterns};
+
+use super::{Balancer, DomainStrategy, Geodata, Router, Strategy, Target};
+use crate::json::{Node, Object, StringList, did_you_mean};
+
+/// What rules and balancers may name.
+#[derive(Clone, Debug, Default)]
+pub struct Tags {
+    pub inbounds: Vec<String>,
+    /// By index.
+    pub outbounds: Vec<Option<String>>,
+    /// Of parts of V2Ray that stand in for an inbound or an outbound and are not built.
+    pub unbuilt: Vec<String>,
+}
+
+/// Reads both keys of the top level.
+pub fn read(root: &Object, tags: &Tags, geodata: &Geodata) -> Router {
+    let mut router = Router::default();
+    if let Some(routing) = root.object("routing") {
+        read_lists(&routing, ["rules", "balancers"], tags, geodata, &mut router);
+        // Until V2Ray 4 the lists stood one level deeper.
+        if let Some(settings) = routing.object("settings") {
+            read_lists(
+                &settings,
+                ["rules", "balancers"],
+                tags,
+                geodata,
+                &mut router,
+            );
+            settings.finish();
+        }
+        routing.silent(&["strategy"]);
+        routing.finish();
+    }
+    if let Some(routing) = root.object("router") {
+        read_lists(
+            &routing,
+            ["rule", "balancingRule"],
+            tags,
+            geodata,
+            &mut router,
+        );
+        routing.finish();
+    }
+    router
+}
+
+fn read_lists(
+    object: &Object,
+    [rules, balancers]: [&'static str; 2],
+    tags: &Tags,
+    geodata: &Geodata,
+    router: &mut Router,
+) {
+    if let Some(node) = object.get("domainStrategy") {
+        router.strategy = domain_strategy(&node);
+    }
+    object.silent(&["domainMatcher"]);
+    for node in object.array(balancers) {
+        let balancer = node.object().and_then(|o| balancer(&o, tags));
+        if let Some(balancer) = balancer {
+            if router.balancers.iter().any(|b| b.tag == balancer.tag) {
+                node.error(format!("another balancer is tagged `{}`", balancer.tag));
+            }
+            router.balancers.push(balancer);
+        }
+    }
+    for node in object.array(rules) {
+        if let Some(rule) = node
+            .object()
+            .and_then(|o| rule::read(o, tags, &router.balancers, geodata))
+        {
+            router.rules.push(rule);
+        }
+    }
+}
+
+fn domain_strategy(node: &Node) -> DomainStrategy {
+    let Some(text) = node.read::<String>() else {
+        return DomainStrategy::AsIs;
+    };
+    match text.to_ascii_lowercase().as_str() {
+        "asis" | "" => DomainStrategy::AsIs,
+        "ipifnonmatch" => DomainStrategy::IpIfNonMatch,
+        "ipondemand" => DomainStrategy::IpOnDemand,
+        _ => {
+            let guess = did_you_mean(&text, ["AsIs", "IPIfNonMatch", "IPOnDemand"].into_iter());
+            node.warn(format!(
+                "`{}` is not `AsIs`, `IPIfNonMatch` or `IPOnDemand`, `AsIs` is used as in V2Ray{guess}",
+                text.escape_debug()
+            ));
+            DomainStrategy::AsIs
+        }
+    }
+}
+
+fn balancer(object: &Object, tags: &Tags) -> Option<Balancer> {
+    let tag: Option<String> = object.require("tag");
+    if tag.as_ref().is_some_and(String::is_empty) {
+        object
+            .node
+            .error("`tag` is empty, no rule could name this balancer");
+    }
+    let strategy = balancer_strategy(object);
+    let selector = object.first(&["selector", "outboundSelector"]);
+    let fallback = object.get("fallbackTag").and_then(|node| {
+        let tag = node.read::<String>().filter(|tag| !tag.is_empty())?;
+        outbound(&node, &tag, tags)
+    });
+    object.silent(&["strategySettings"]);
+    let mut outbounds = Vec::new();
+    match &selector {
+        None => object.node.error("`selector` is missing"),
+        Some(node) => {
+            let StringList(prefixes) = node.read()?;
+            outbounds = selected(&prefixes, tags);
+            if outbounds.is_empty() {
+                outbounds.extend(fallback);
+                let none = "no outbound has a tag that begins like this";
+                match fallback {
+                    Some(_) => node.warn(format!("{none}, `fallbackTag` carries everything")),
+                    None => node.error(none),
+                }
+            }
+        }
+    }
+    Balancer::new(tag?, strategy, outbounds)
+}
+
+fn balancer_strategy(object: &Object) -> Strategy {
+    let Some(mut node) = object.get("strategy") else {
+        return Strategy::Random;
+    };
+    if node.value.is_object() {
+        let Some(strategy) = node.object() else {
+            return Strategy::Random;
+        };
+        strategy.silent(&["settings"]);
+        let named = strategy.get("type");
+        strategy.finish();
+        match named {
+            Some(named) => node = named,
+            None => return Strategy::Random,
+        }
+    }
+    let Some(name) = node.read::<String>() else {
+        return Strategy::Random;
+    };
+    match name.to_ascii_lowercase().as_str() {
+        "random" | "" => Strategy::Random,
+        "roundrobin" => Strategy::RoundRobin,
+        "leastping" | "leastload" => {
+            node.warn(format!(
+                "`{name}` needs an observatory, which is not built yet, `random` is used"
+            ));
+            Strategy::Random
+        }
+        _ => {
+            let known = ["random", "roundRobin", "leastPing", "leastLoad"];
+            node.error(format!(
+                "`{}` is unknown, expected `random` or `roundRobin`{}",
+                name.escape_debug(),
+                did_you_mean(&name, known.into_iter())
+            ));
+            Strategy::Random
+        }
+    }
+}
+
+/// The outbounds whose tag begins with one of `prefixes`.
+fn selected(prefixes: &[String], tags: &Tags) -> Vec<usize> {
+    let begins = |tag: &str| prefixes.iter().any(|prefix| tag.starts_with(prefix));
+    let all = tags.outbounds.iter().enumerate();
+    all.filter(|(_, tag)| tag.as_deref().is_some_and(begins))
+        .map(|(index, _)| index)
+        .collect()
+}
+
+/// The index of the outbound that is called `tag`.
+fn outbound(node: &Node, tag: &str, tags: &Tags) -> Option<usize> {
+    let mut all = tags.outbounds.iter();
+    let index = all.position(|t| t.as_deref() == Some(tag));
+    if index.is_some() {
+        return index;
+    }
+    if tags.unbuilt.iter().any(|t| t == tag) {
+        node.warn(format!(
+            "what is tagged `{tag}` is not built yet, the rule has no effect"
+        ));
+    } else {
+        let known = tags.outbounds.iter().flatten();
+        let guess = did_you_mean(tag, known.map(String::as_str));
+        node.error(format!(
+            "no outbound is tagged `{}`{guess}",
+            tag.escape_debug()
+        ));
+    }
+    None
+}
+
+/// `outboundTag` and its like; where both stand, V2Ray takes the outbound.
+fn target(object: &Object, tags: &Tags, balancers: &[Balancer]) -> Option<Target> {
+    let read = |keys: &[&'static str]| {
+        let node = object.first(keys)?;
+        let tag: String = node.read()?;
+        (!tag.is_empty()).then_some((node, tag))
+    };
+    let to_outbound = read(&["outboundTag", "tag"]);
+    let to_balancer = read(&["balancerTag", "balancingTag"]);
+    match (to_outbound, to_balancer) {
+        (Some((node, tag)), _) => outbound(&node, &tag, tags).map(Target::Outbound),
+        (None, Some((node, tag))) => {
+            let index = balancers.iter().position(|b| b.tag == tag);
+            if index.is_none() {
+                let guess = did_you_mean(&tag, balancers.iter().map(|b| b.tag.as_str()));
+                node.error(format!(
+                    "no balancer is tagged `{}`{guess}",
+                    tag.escape_debug()
+                ));
+            }
+            index.map(Target::Balancer)
+        }
+        (None, None) => {
+            let text = "the rule leads nowhere, expected `outboundTag` or `balancerTag`";
+            object.node.error(text);
+            None
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! One rule, in the words of V2Ray 4 or 5.
+
+use super::super::domains::{Domains, check_regex};
+use super::super::{Balancer, Geodata, Pattern, Rule, Target, UserTest};
+use super::{Tags, lists, target};
+use crate::address::Network;
+use crate::json::{Node, Object, PortRange, PortRanges, StringList, did_you_mean};
+
+/// Every mistake is reported; a rule that has one, or nowhere to lead, is left out.
+pub(super) fn read(
+    object: Object,
+    tags: &Tags,
+    balancers: &[Balancer],
+    geodata: &Geodata,
+) -> Option<(Rule, Target)> {
+    let before = object.node.report().errors().len();
+    kind(&object);
+    let target = target(&object, tags, balancers);
+    let rule = Rule {
+        domains: domains(&object, geodata),
+        ips: lists::networks(&present(&object, &["ip", "geoip"]), geodata),
+        ports: ports(&object, &["port", "portList"]),
+        networks: networks(&object),
+        sources: lists::networks(
+            &present(&object, &["source", "sourceIP", "sourceGeoip"]),
+            geodata,
+        ),
+        source_ports: ports(&object, &["sourcePort", "sourcePortList"]),
+        users: users(&object),
+        inbounds: inbounds(&object, tags),
+        protocols: protocols(&object),
+    };
+    if let Some(node) = object.first(&["attrs", "attributes"])
+        && node.value.as_str() != Some("")
+    {
+        node.error("conditions on the attributes of HTTP requests are not built");
+    }
+    // A condition that could not be read is none, and yet was asked for.
+    if rule.asks_nothing() && object.node.report().errors().len() == before {
+        object.node.error(
+            "the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag` or `protocol`",
+        );
+    }
+    object.silent(&["domainMatcher"]);
+    object.finish();
+    Some((rule, target?))
+}
+
+impl Rule {
+    fn asks_nothing(&self) -> bool {
+        self.domains.is_none()
+            && self.ips.is_none()
+            && self.ports.is_empty()
+            && self.networks.is_empty()
+            && self.sources.is_none()
+            && self.source_ports.is_empty()
+            && self.users.is_empty()
+            && self.inbounds.is_empty()
+            && self.protocols.is_empty()
+    }
+}
+
+/// V2Ray 4 wants `"type": "field"`; V2Ray 5 has no other kind, and no key.
+fn kind(object: &Object) {
+    let Some(node) = object.get("type") else {
+        return;
+    };
+    let Some(name) = node.read::<String>() else {
+        return;
+    };
+    let instead = match name.to_ascii_lowercase().as_str() {
+        "field" => return,
+        "chinaip" => " (with `ip`: `geoip:cn`)",
+        "chinasites" => " (with `domain`: `geosite:cn`)",
+        _ => "",
+    };
+    let name = name.escape_debug();
+    node.error(format!(
+        "`{name}` is not a kind of rule, expected `field`{instead}"
+    ));
+}
+
+fn present<'a>(object: &Object<'a>, keys: &[&'static str]) -> Vec<Node<'a>> {
+    keys.iter().filter_map(|key| object.get(key)).collect()
+}
+
+fn domains(object: &Object, geodata: &Geodata) -> Option<Domains> {
+    let nodes = present(object, &["domain", "domains", "geoDomain"]);
+    let mut patterns = Vec::new();
+    let mut some = false;
+    for node in &nodes {
+        let read = lists::patterns(node, geodata);
+        some |= read.is_some();
+        patterns.extend(read.into_iter().flatten());
+    }
+    if !some {
+        return None;
+    }
+    // Each expression was fit to be read; all together may still be too large.
+    Domains::new(patterns)
+        .map_err(|e| object.node.error(e))
+        .ok()
+}
+
+fn ports(object: &Object, keys: &[&'static str]) -> Vec<PortRange> {
+    let node = object.first(keys);
+    let node = node.filter(|node| node.value.as_str() != Some(""));
+    let ranges: Option<PortRanges> = node.and_then(|node| node.read());
+    ranges.map(|ranges| ranges.0).unwrap_or_default()
+}
+
+fn networks(object: &Object) -> Vec<Network> {
+    let Some(node) = object.first(&["network", "networks"]) else {
+        return Vec::new();
+    };
+    let StringList(words) = node.read().unwrap_or_default();
+    let mut networks = Vec::new();
+    // An element of the list may be a list with commas itself.
+    for word in words.iter().flat_map(|word| word.split(',')) {
+        match word.trim().to_ascii_lowercase().as_str() {
+            "tcp" => networks.push(Network::Tcp),
+            "udp" => networks.push(Network::Udp),
+            _ => node.error(format!(
+                "`{}` is not a network, expected `tcp`, `udp` or `tcp,udp`",
+                word.escape_debug()
+            )),
+        }
+    }
+    networks
+}
+
+fn users(object: &Object) -> Vec<UserTest> {
+    let Some(node) = object.first(&["user", "userEmail"]) else {
+        return Vec::new();
+    };
+    let StringList(emails) = node.read().unwrap_or_default();
+    let test = |email: String| match email.strip_prefix("regexp:") {
+        None => Some(UserTest::Email(email)),
+        Some(text) => {
+            let regex = check_regex(text).and_then(|()| {
+                regex::RegexBuilder::new(text)
+                    .build()
+                    .map_err(|e| e.to_string())
+            });
+            regex
+                .map_err(|e| node.error(format!("`{}`: {e}", email.escape_debug())))
+                .map(UserTest::Regex)
+                .ok()
+        }
+    };
+    emails
+        .into_iter()
+        .filter(|e| !e.is_empty())
+        .filter_map(test)
+        .collect()
+}
+
+fn inbounds(object: &Object, tags: &Tags) -> Vec<String> {
+    let Some(node) = object.get("inboundTag") else {
+        return Vec::new();
+    };
+    let StringList(named) = node.read().unwrap_or_default();
+    for tag in &named {
+        let known = tags.inbounds.contains(tag) || tags.unbuilt.contains(tag);
+        if !known && !tag.is_empty() {
+            let guess = did_you_mean(tag, tags.inbounds.iter().map(String::as_str));
+            node.warn(format!(
+                "no inbound is tagged `{}`{guess}",
+                tag.escape_debug()
+            ));
+        }
+    }
+    named.into_iter().filter(|tag| !tag.is_empty()).collect()
+}
+
+fn protocols(object: &Object) -> Vec<String> {
+    let Some(node) = object.get("protocol") else {
+        return Vec::new();
+    };
+    let StringList(words) = node.read().unwrap_or_default();
+    if !words.is_empty() {
+        node.warn("sniffing is not built yet, no session has a protocol and the rule takes none");
+    }
+    words.iter().map(|word| word.to_ascii_lowercase()).collect()
+}
+
+/// One pattern that must be readable by itself.
+pub(super) fn checked(pattern: Pattern) -> Result<Pattern, String> {
+    if let Pattern::Regex(text) = &pattern {
+        check_regex(text).map_err(|e| format!("`{}`: {e}", text.escape_debug()))?;
+    }
+    Ok(pattern)
+}

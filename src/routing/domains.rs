@@ -1,0 +1,265 @@
+//! A set of patterns for domain names.
+//!
+//! Whole names and names with all below them, which geosite lists by the thousand, are two sorted
+//! tables of compact text, searched once each, however many there are. Keywords are one automaton,
+//! regular expressions one set. Letters are compared without regard to case.
+
+use std::cmp::Ordering;
+
+use aho_corasick::AhoCorasick;
+use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
+
+/// Bytes that one compiled set of regular expressions may take.
+const REGEX_LIMIT: usize = 16 << 20;
+
+/// One pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// Any name with this text in it.
+    Keyword(String),
+    Regex(String),
+    /// This name and all below it.
+    Domain(String),
+    /// This name alone.
+    Full(String),
+}
+
+/// Patterns, ready to be matched.
+pub struct Domains {
+    above: Names,
+    full: Names,
+    keywords: Option<AhoCorasick>,
+    regexes: Option<RegexSet>,
+}
+
+/// A name as the tables want it, made once for all rules.
+pub struct Name {
+    lower: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Domains {
+    /// An error is about the regular expressions.
+    pub fn new(patterns: impl IntoIterator<Item = Pattern>) -> Result<Self, String> {
+        let (mut above, mut full) = (Vec::new(), Vec::new());
+        let (mut keywords, mut regexes) = (Vec::new(), Vec::new());
+        for pattern in patterns {
+            match pattern {
+                Pattern::Domain(name) => above.push(key(name.as_bytes())),
+                Pattern::Full(name) => full.push(key(name.as_bytes())),
+                Pattern::Keyword(text) => keywords.push(text.to_ascii_lowercase()),
+                Pattern::Regex(text) => regexes.push(text),
+            }
+        }
+        above.sort_unstable();
+        // With no name below another one, only the name before the place of what is looked for can match.
+        above.dedup_by(|later, earlier| is_at_or_below(later, earlier));
+        full.sort_unstable();
+        full.dedup();
+        Ok(Self {
+            above: Names::new(&above),
+            full: Names::new(&full),
+            keywords: (!keywords.is_empty())
+                .then(|| AhoCorasick::new(&keywords))
+                .transpose()
+                .map_err(|e| e.to_string())?,
+            regexes: (!regexes.is_empty())
+                .then(|| regex_set(&regexes))
+                .transpose()?,
+        })
+    }
+
+    pub fn contains(&self, name: &Name) -> bool {
+        let above = self.above.at_or_before(&name.key);
+        above.is_some_and(|above| is_at_or_below(&name.key, above))
+            || self.full.at_or_before(&name.key) == Some(&name.key)
+            || matches(&self.keywords, |k| k.is_match(&name.lower))
+            || matches(&self.regexes, |r| r.is_match(&name.lower))
+    }
+}
+
+impl Name {
+    /// A dot at the end, which says that the name is whole, is left out.
+    pub fn new(name: &str) -> Self {
+        let lower = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        Self {
+            key: key(lower.as_bytes()),
+            lower: lower.into_bytes(),
+        }
+    }
+}
+
+/// Whether a regular expression can be understood.
+pub(super) fn check_regex(text: &str) -> Result<(), String> {
+    RegexBuilder::new(text)
+        .unicode(false)
+        .size_limit(REGEX_LIMIT)
+        .build()
+        .map(|_| ())
+        .map_err(|e| reason(&e))
+}
+
+fn regex_set(texts: &[String]) -> Result<RegexSet, String> {
+    RegexSetBuilder::new(texts)
+        .unicode(false)
+        .case_insensitive(true)
+        .size_limit(REGEX_LIMIT)
+        .build()
+        .map_err(|e| reason(&e))
+}
+
+/// The last line of what the parser says; those before draw a picture.
+fn reason(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.strip_prefix("error: ").unwrap_or(last).to_owned()
+}
+
+fn matches<T>(matcher: &Option<T>, is_match: impl Fn(&T) -> bool) -> bool {
+    matcher.as_ref().is_some_and(is_match)
+}
+
+/// The name backwards, in lower case, its dots the smallest of bytes: names below another one then
+/// follow it at once in order.
+fn key(name: &[u8]) -> Vec<u8> {
+    name.iter()
+        .rev()
+        .map(|b| {
+            if *b == b'.' {
+                0
+            } else {
+                b.to_ascii_lowercase()
+            }
+        })
+        .collect()
+}
+
+/// Both as keys.
+fn is_at_or_below(name: &[u8], above: &[u8]) -> bool {
+    name.strip_prefix(above)
+        .is_some_and(|rest| matches!(rest, [] | [0, ..]))
+}
+
+/// Keys in order, one behind the other.
+struct Names {
+    text: Box<[u8]>,
+    /// Where each key ends.
+    ends: Box<[u32]>,
+}
+
+impl Names {
+    fn new(keys: &[Vec<u8>]) -> Self {
+        let mut text = Vec::with_capacity(keys.iter().map(Vec::len).sum());
+        let ends = keys.iter().map(|key| {
+            text.extend_from_slice(key);
+            // A file of names is far from 4 GiB.
+            text.len() as u32
+        });
+        Self {
+            ends: ends.collect(),
+            text: text.into(),
+        }
+    }
+
+    fn get(&self, index: usize) -> &[u8] {
+        let from = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.text[from as usize..self.ends[index] as usize]
+    }
+
+    /// The greatest key that is not greater than `key`.
+    fn at_or_before(&self, key: &[u8]) -> Option<&[u8]> {
+        let (mut low, mut high) = (0, self.ends.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.get(middle).cmp(key) {
+                Ordering::Greater => high = middle,
+                Ordering::Less | Ordering::Equal => low = middle + 1,
+            }
+        }
+        low.checked_sub(1).map(|index| self.get(index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_pattern_matches_what_v2ray_says_it_does() {
+        let cases: &[(Pattern, &[&str], &[&str])] = &[
+            (
+                Pattern::Domain("Example.com".into()),
+                &["example.com", "a.b.EXAMPLE.com", "example.com."],
+                &["badexample.com", "example.com.cn", "com", "xample.com"],
+            ),
+            (
+                Pattern::Full("v2ray.com".into()),
+                &["v2ray.com", "V2Ray.COM"],
+                &["www.v2ray.com", "v2ray.co"],
+            ),
+            (
+                Pattern::Keyword("Goo".into()),
+                &["google.com", "a.GOO"],
+                &["go.ogle.com"],
+            ),
+            (
+                Pattern::Regex(r"^[a-z]+\d{2}\.example\.com$".into()),
+                &["ab12.example.com", "AB12.example.com"],
+                &["ab1.example.com", "ab12.example.comx"],
+            ),
+        ];
+        for (pattern, yes, no) in cases {
+            let set = Domains::new([pattern.clone()]).unwrap();
+            for name in *yes {
+                assert!(set.contains(&Name::new(name)), "{pattern:?} {name}");
+            }
+            for name in *no {
+                assert!(!set.contains(&Name::new(name)), "{pattern:?} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_stand_side_by_side_do_not_hide_each_other() {
+        // `-` sorts before `.`: plain order would put `a-b.com` between `b.com` and `x.b.com`.
+        let names = ["b.com", "a-b.com", "x.b.com", "xb.com", "b.co", "0b.com"];
+        let set = Domains::new(names.map(|n| Pattern::Domain(n.into()))).unwrap();
+        for name in names {
+            assert!(set.contains(&Name::new(name)), "{name}");
+            assert!(set.contains(&Name::new(&format!("y.{name}"))), "y.{name}");
+        }
+        assert!(!set.contains(&Name::new("yb.com")));
+        assert!(!set.contains(&Name::new("ya-b.com")));
+        assert!(set.contains(&Name::new("x.y.b.com")));
+        assert!(!set.contains(&Name::new("com")));
+        assert!(!set.contains(&Name::new("")));
+    }
+
+    #[test]
+    fn the_tables_agree_with_a_plain_search() {
+        // A small alphabet, so that names meet often.
+        let name = |mut n: u32| -> String {
+            let mut text = String::new();
+            while n > 0 {
+                text.push(char::from(b"ab.-"[n as usize % 4]));
+                n /= 4;
+            }
+            text
+        };
+        let names: Vec<String> = (0..400).map(|i| name(i * 37 % 4096)).collect();
+        let set = Domains::new(names.iter().map(|n| Pattern::Domain(n.clone()))).unwrap();
+        for text in (0..4096).map(name).filter(|n| !n.ends_with('.')) {
+            let expected = names
+                .iter()
+                .any(|n| text == *n || text.ends_with(&format!(".{n}")));
+            assert_eq!(set.contains(&Name::new(&text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_regular_expression_that_cannot_be_read_says_why() {
+        assert_eq!(check_regex("a("), Err("unclosed group".to_owned()));
+        assert!(check_regex(r"(^|\.)google\.[a-z]{2}$").is_ok());
+        assert!(check_regex("(a{1000}){1000}").is_err());
+    }
+}

@@ -1,0 +1,181 @@
+//! A set of IP addresses: sorted ranges, found by bisection.
+
+use std::net::IpAddr;
+
+use thiserror::Error;
+
+/// Addresses with the same first `len` bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    ip: IpAddr,
+    len: u8,
+}
+
+/// Why a text is no network.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum CidrError {
+    #[error("`{0}` is not an IP address")]
+    NotAnAddress(String),
+    #[error("`{0}` is not a network, expected 0 to {1} behind the `/`")]
+    Length(String, u8),
+}
+
+/// A set of addresses of both families.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Ips {
+    v4: Ranges<u32>,
+    v6: Ranges<u128>,
+}
+
+/// First and last of each range; they neither touch nor overlap.
+type Ranges<T> = Box<[(T, T)]>;
+
+impl Cidr {
+    /// `None` when there are not as many bits. An IPv4 network mapped into IPv6 is the IPv4 network.
+    pub fn new(ip: IpAddr, len: u8) -> Option<Self> {
+        match (ip, ip.to_canonical()) {
+            (IpAddr::V6(_), IpAddr::V4(ip)) if (96..=128).contains(&len) => Some(Self {
+                ip: ip.into(),
+                len: len - 96,
+            }),
+            _ if len <= bits(ip) => Some(Self { ip, len }),
+            _ => None,
+        }
+    }
+
+    /// `1.2.3.4`, `10.0.0.0/8`, `2001:db8::/32`.
+    pub fn parse(text: &str) -> Result<Self, CidrError> {
+        let (ip, len) = match text.split_once('/') {
+            Some((ip, len)) => (ip, Some(len)),
+            None => (text, None),
+        };
+        let bare = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']'));
+        let ip: IpAddr = bare
+            .unwrap_or(ip)
+            .parse()
+            .map_err(|_| CidrError::NotAnAddress(ip.escape_debug().to_string()))?;
+        let most = bits(ip);
+        match len {
+            None => Self::new(ip, most),
+            Some(len) => len.parse().ok().and_then(|len| Self::new(ip, len)),
+        }
+        .ok_or_else(|| CidrError::Length(text.escape_debug().to_string(), most))
+    }
+}
+
+fn bits(ip: IpAddr) -> u8 {
+    if ip.is_ipv4() { 32 } else { 128 }
+}
+
+impl Ips {
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => is_in(&self.v4, ip.to_bits()),
+            IpAddr::V6(ip) => is_in(&self.v6, ip.to_bits()),
+        }
+    }
+}
+
+impl FromIterator<Cidr> for Ips {
+    fn from_iter<I: IntoIterator<Item = Cidr>>(cidrs: I) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for Cidr { ip, len } in cidrs {
+            match ip {
+                IpAddr::V4(ip) => {
+                    let rest = u32::MAX.checked_shr(len.into()).unwrap_or(0);
+                    v4.push((ip.to_bits() & !rest, ip.to_bits() | rest));
+                }
+                IpAddr::V6(ip) => {
+                    let rest = u128::MAX.checked_shr(len.into()).unwrap_or(0);
+                    v6.push((ip.to_bits() & !rest, ip.to_bits() | rest));
+                }
+            }
+        }
+        Self {
+            v4: joined(v4, |n| n.saturating_add(1)),
+            v6: joined(v6, |n| n.saturating_add(1)),
+        }
+    }
+}
+
+/// Ranges in order, those that touch made one.
+fn joined<T: Copy + Ord>(mut ranges: Vec<(T, T)>, next: fn(T) -> T) -> Ranges<T> {
+    ranges.sort_unstable();
+    ranges.dedup_by(|later, earlier| {
+        let touch = later.0 <= next(earlier.1);
+        if touch {
+            earlier.1 = earlier.1.max(later.1);
+        }
+        touch
+    });
+    ranges.into()
+}
+
+fn is_in<T: Copy + Ord>(ranges: &[(T, T)], ip: T) -> bool {
+    let behind = ranges.partition_point(|(first, _)| *first <= ip);
+    behind > 0 && ip <= ranges[behind - 1].1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_hold_their_first_and_last_address() {
+        let ips = set(&["10.0.0.0/8", "1.2.3.4", "2001:db8::/32", "0.0.0.0/32"]);
+        for ip in [
+            "10.0.0.0",
+            "10.255.255.255",
+            "1.2.3.4",
+            "2001:db8::",
+            "0.0.0.0",
+            "::ffff:10.1.1.1",
+        ] {
+            assert!(ips.contains(ip.parse().unwrap()), "{ip}");
+        }
+        for ip in [
+            "9.255.255.255",
+            "11.0.0.0",
+            "1.2.3.5",
+            "2001:db9::",
+            "::",
+            "0.0.0.1",
+        ] {
+            assert!(!ips.contains(ip.parse().unwrap()), "{ip}");
+        }
+    }
+
+    #[test]
+    fn networks_that_touch_are_one_range() {
+        let ips = set(&[
+            "10.0.0.0/9",
+            "10.128.0.0/9",
+            "10.1.0.0/16",
+            "255.0.0.0/8",
+            "0.0.0.0/0",
+        ]);
+        assert_eq!(*ips.v4, [(0, u32::MAX)]);
+        assert_eq!(set(&["::/0"]).v6.len(), 1);
+        assert_eq!(set(&["1.0.0.0/8", "3.0.0.0/8"]).v4.len(), 2);
+    }
+
+    #[test]
+    fn bits_beyond_the_length_are_ignored_and_bad_lengths_refused() {
+        assert!(set(&["192.168.1.77/24"]).contains("192.168.1.1".parse().unwrap()));
+        assert!(set(&["::ffff:10.0.0.0/104"]).contains("10.9.9.9".parse().unwrap()));
+        for bad in [
+            "1.2.3.4/33",
+            "::/129",
+            "1.2.3.4/",
+            "1.2.3",
+            "1.2.3.4/-1",
+            "example.com",
+        ] {
+            assert!(Cidr::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    fn set(texts: &[&str]) -> Ips {
+        texts.iter().map(|t| Cidr::parse(t).unwrap()).collect()
+    }
+}

@@ -1,0 +1,115 @@
+//! Which outbound carries a session.
+//!
+//! Rules are asked in their order and the first that takes the session decides; without one, the first
+//! outbound carries it. Nothing is looked up here: when only the addresses of a name can tell, the
+//! answer is [`Pick::NeedsIp`], and the caller asks again with them.
+
+mod balancer;
+pub mod config;
+mod domains;
+pub mod geodata;
+mod ips;
+mod rule;
+#[cfg(test)]
+mod tests;
+
+pub use balancer::{Balancer, Strategy};
+pub use domains::{Domains, Name, Pattern};
+pub use geodata::Geodata;
+pub use ips::{Cidr, CidrError, Ips};
+pub use rule::{Answer, Networks, Rule, UserTest};
+
+use std::net::IpAddr;
+
+use crate::address::{Destination, Host, Network};
+use crate::session::Source;
+
+/// All rules.
+#[derive(Default)]
+pub struct Router {
+    pub strategy: DomainStrategy,
+    pub rules: Vec<(Rule, Target)>,
+    pub balancers: Vec<Balancer>,
+}
+
+/// `domainStrategy`: when the addresses of a name are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DomainStrategy {
+    /// Never: conditions on addresses hold for addresses alone.
+    #[default]
+    AsIs,
+    /// When no rule takes the name.
+    IpIfNonMatch,
+    /// As soon as a rule would take it if its addresses were right.
+    IpOnDemand,
+}
+
+/// Where a rule sends a session; an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    Outbound(usize),
+    Balancer(usize),
+}
+
+/// What rules may ask about a session.
+pub struct Facts<'a> {
+    /// The inbound's tag.
+    pub inbound: Option<&'a str>,
+    pub source: Source,
+    pub network: Network,
+    pub to: &'a Destination,
+    /// The user's email.
+    pub user: Option<&'a str>,
+    /// What the first bytes look like: `http`, `tls`, `quic`, `bittorrent`.
+    pub protocol: Option<&'a str>,
+    /// For balancers that choose by chance.
+    pub random: fn() -> u32,
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// The index of an outbound.
+    Outbound(usize),
+    /// No rule takes the session.
+    Default,
+    /// Ask again with the addresses of the destination's name, or none when it has none.
+    NeedsIp,
+}
+
+impl Router {
+    /// `resolved` are the addresses of the destination's name, if it has one that was looked up.
+    pub fn pick(&self, facts: &Facts, resolved: Option<&[IpAddr]>) -> Pick {
+        if self.rules.is_empty() {
+            return Pick::Default;
+        }
+        let name = match &facts.to.host {
+            Host::Domain(name) => Some(Name::new(name)),
+            Host::Ip(_) => None,
+        };
+        let mut needs_ip = false;
+        for (rule, target) in &self.rules {
+            match rule.ask(facts, name.as_ref(), resolved) {
+                Answer::Yes => return Pick::Outbound(self.resolve(*target, facts.random)),
+                Answer::No => {}
+                Answer::NeedsIp => match self.strategy {
+                    DomainStrategy::AsIs => {}
+                    DomainStrategy::IpIfNonMatch => needs_ip = true,
+                    DomainStrategy::IpOnDemand => return Pick::NeedsIp,
+                },
+            }
+        }
+        if needs_ip {
+            Pick::NeedsIp
+        } else {
+            Pick::Default
+        }
+    }
+
+    fn resolve(&self, target: Target, random: fn() -> u32) -> usize {
+        match target {
+            Target::Outbound(index) => index,
+            Target::Balancer(index) => self.balancers[index].choose(random),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! One rule: conditions that must all hold, and where the session then goes.
+
+use std::net::IpAddr;
+
+use super::{Domains, Facts, Ips, Name};
+use crate::address::{Host, Network};
+use crate::json::PortRange;
+use crate::session::Source;
+
+/// A condition without values asks for nothing; one with several holds when one of them does.
+#[derive(Default)]
+pub struct Rule {
+    pub domains: Option<Domains>,
+    pub ips: Option<Networks>,
+    pub ports: Vec<PortRange>,
+    pub networks: Vec<Network>,
+    pub sources: Option<Networks>,
+    pub source_ports: Vec<PortRange>,
+    pub users: Vec<UserTest>,
+    pub inbounds: Vec<String>,
+    pub protocols: Vec<String>,
+}
+
+/// `ip` and `source`: addresses in any of these.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Networks {
+    pub inside: Ips,
+    /// Each written with `!`: addresses that are not in it.
+    pub outside: Vec<Ips>,
+}
+
+/// `user`: an email, or a regular expression for it.
+pub enum UserTest {
+    Email(String),
+    Regex(regex::Regex),
+}
+
+/// Whether a rule takes a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Yes,
+    No,
+    /// Only the addresses of the destination's name can tell.
+    NeedsIp,
+}
+
+impl Rule {
+    /// `resolved` are the addresses of the name, once somebody has looked them up.
+    pub fn ask(&self, facts: &Facts, name: Option<&Name>, resolved: Option<&[IpAddr]>) -> Answer {
+        let all_hold = one_of(&self.networks, |n| *n == facts.network)
+            && one_of(&self.ports, |range| holds(range, facts.to.port))
+            && one_of(&self.inbounds, |tag| Some(tag.as_str()) == facts.inbound)
+            && one_of(&self.users, |user| facts.user.is_some_and(|u| user.is(u)))
+            && one_of(&self.protocols, |p| {
+                facts
+                    .protocol
+                    .is_some_and(|found| found.starts_with(p.as_str()))
+            })
+            && self.takes_source(facts.source)
+            && self
+                .domains
+                .as_ref()
+                .is_none_or(|domains| name.is_some_and(|name| domains.contains(name)));
+        let Some(ips) = self.ips.as_ref().filter(|_| all_hold) else {
+            return if all_hold { Answer::Yes } else { Answer::No };
+        };
+        let inside = match (&facts.to.host, resolved) {
+            (Host::Ip(ip), _) => ips.contain(*ip),
+            (Host::Domain(_), Some(resolved)) => resolved.iter().any(|ip| ips.contain(*ip)),
+            (Host::Domain(_), None) => return Answer::NeedsIp,
+        };
+        if inside { Answer::Yes } else { Answer::No }
+    }
+
+    /// A unix socket has no address, and so none of those that are asked for.
+    fn takes_source(&self, source: Source) -> bool {
+        match source {
+            Source::Ip(source) => {
+                self.sources
+                    .as_ref()
+                    .is_none_or(|ips| ips.contain(source.ip()))
+                    && one_of(&self.source_ports, |range| holds(range, source.port()))
+            }
+            Source::Unix => self.sources.is_none() && self.source_ports.is_empty(),
+        }
+    }
+}
+
+impl Networks {
+    fn contain(&self, ip: IpAddr) -> bool {
+        self.inside.contains(ip) || self.outside.iter().any(|ips| !ips.contains(ip))
+    }
+}
+
+impl UserTest {
+    fn is(&self, email: &str) -> bool {
+        match self {
+            Self::Email(text) => text == email,
+            Self::Regex(regex) => regex.is_match(email),
+        }
+    }
+}
+
+fn one_of<T>(values: &[T], holds: impl Fn(&T) -> bool) -> bool {
+    values.is_empty() || values.iter().any(holds)
+}
+
+fn holds(range: &PortRange, port: u16) -> bool {
+    (range.from..=range.to).contains(&port)
+}

@@ -1,0 +1,393 @@
+//! Configs, and where they send sessions.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::config::{Tags, read};
+use super::*;
+use crate::json::{Node, Report};
+
+#[test]
+fn every_field_takes_what_it_names_and_nothing_else() {
+    // Field and value, what it takes, what it leaves: inbound, source, network, destination, user.
+    let cases = [
+        (
+            json!({"domain": ["domain:example.com"]}),
+            "in 1.1.1.1:1 tcp a.example.com:80 -",
+            "in 1.1.1.1:1 tcp example.org:80 -",
+        ),
+        (
+            json!({"domains": ["exam"]}),
+            "in 1.1.1.1:1 tcp example.com:80 -",
+            "in 1.1.1.1:1 tcp 1.2.3.4:80 -",
+        ),
+        (
+            json!({"domain": "full:a.com,full:b.com"}),
+            "in 1.1.1.1:1 tcp b.com:80 -",
+            "in 1.1.1.1:1 tcp c.b.com:80 -",
+        ),
+        (
+            json!({"domain": ["regexp:\\.goo.*\\.com$"]}),
+            "in 1.1.1.1:1 udp www.google.com:80 -",
+            "in 1.1.1.1:1 tcp google.com:80 -",
+        ),
+        (
+            json!({"domain": ["keyword:SINA"]}),
+            "in 1.1.1.1:1 tcp sina.com:80 -",
+            "in 1.1.1.1:1 tcp si.na:80 -",
+        ),
+        (
+            json!({"domain": ["dotless:"]}),
+            "in 1.1.1.1:1 tcp nas:80 -",
+            "in 1.1.1.1:1 tcp nas.lan:80 -",
+        ),
+        (
+            json!({"domain": ["dotless:pc"]}),
+            "in 1.1.1.1:1 tcp mypc1:80 -",
+            "in 1.1.1.1:1 tcp nas:80 -",
+        ),
+        (
+            json!({"ip": ["10.0.0.0/8", "::1"]}),
+            "in 1.1.1.1:1 tcp 10.2.3.4:80 -",
+            "in 1.1.1.1:1 tcp 11.2.3.4:80 -",
+        ),
+        (
+            json!({"ip": ["geoip:private"]}),
+            "in 1.1.1.1:1 tcp [::1]:80 -",
+            "in 1.1.1.1:1 tcp 8.8.8.8:80 -",
+        ),
+        (
+            json!({"ip": ["geoip:!private"]}),
+            "in 1.1.1.1:1 tcp 8.8.8.8:80 -",
+            "in 1.1.1.1:1 tcp 192.168.1.1:80 -",
+        ),
+        (
+            json!({"ip": ["!10.0.0.0/8"]}),
+            "in 1.1.1.1:1 tcp 8.8.8.8:80 -",
+            "in 1.1.1.1:1 tcp 10.1.1.1:80 -",
+        ),
+        (
+            json!({"port": "53,443,1000-2000"}),
+            "in 1.1.1.1:1 tcp a.com:1500 -",
+            "in 1.1.1.1:1 tcp a.com:54 -",
+        ),
+        (
+            json!({"port": 53}),
+            "in 1.1.1.1:1 udp 8.8.8.8:53 -",
+            "in 1.1.1.1:1 tcp a.com:54 -",
+        ),
+        (
+            json!({"sourcePort": "1-9"}),
+            "in 1.1.1.1:9 tcp a.com:80 -",
+            "in 1.1.1.1:10 tcp a.com:5 -",
+        ),
+        (
+            json!({"network": "udp"}),
+            "in 1.1.1.1:1 udp a.com:80 -",
+            "in 1.1.1.1:1 tcp a.com:80 -",
+        ),
+        (
+            json!({"network": ["tcp"]}),
+            "in 1.1.1.1:1 tcp a.com:80 -",
+            "in 1.1.1.1:1 udp a.com:80 -",
+        ),
+        (
+            json!({"source": ["10.0.0.1", "geoip:private"]}),
+            "in 10.0.0.1:1 tcp a.com:80 -",
+            "in 1.1.1.1:1 tcp 10.0.0.1:80 -",
+        ),
+        (
+            json!({"user": ["love@v2ray.com"]}),
+            "in 1.1.1.1:1 tcp a.com:80 love@v2ray.com",
+            "in 1.1.1.1:1 tcp a.com:80 -",
+        ),
+        (
+            json!({"user": ["regexp:@v2ray\\.com$"]}),
+            "in 1.1.1.1:1 tcp a.com:80 x@v2ray.com",
+            "in 1.1.1.1:1 tcp a.com:80 x@v2ray.org",
+        ),
+        (
+            json!({"inboundTag": ["in", "other"]}),
+            "other 1.1.1.1:1 tcp a.com:80 -",
+            "third 1.1.1.1:1 tcp a.com:80 -",
+        ),
+        // Conditions of one rule must all hold.
+        (
+            json!({"port": 80, "network": "tcp"}),
+            "in 1.1.1.1:1 tcp a.com:80 -",
+            "in 1.1.1.1:1 udp a.com:80 -",
+        ),
+        (
+            json!({"domain": ["domain:a.com"], "port": "80"}),
+            "in 1.1.1.1:1 tcp a.com:80 -",
+            "in 1.1.1.1:1 tcp a.com:81 -",
+        ),
+        // V2Ray 5.
+        (
+            json!({"domain": [{"type": "RootDomain", "value": "a.com"}]}),
+            "in 1.1.1.1:1 tcp b.a.com:80 -",
+            "in 1.1.1.1:1 tcp ba.com:80 -",
+        ),
+        (
+            json!({"geoip": [{"code": "private"}], "networks": "tcp,udp"}),
+            "in 1.1.1.1:1 tcp 127.0.0.1:80 -",
+            "in 1.1.1.1:1 tcp 8.8.8.8:80 -",
+        ),
+        (
+            json!({"geoip": [{"code": "private", "inverseMatch": true}]}),
+            "in 1.1.1.1:1 tcp 8.8.8.8:80 -",
+            "in 1.1.1.1:1 tcp 127.0.0.1:80 -",
+        ),
+        (
+            json!({"geoip": [{"cidr": [{"ipAddr": "8.0.0.0", "prefix": 8}]}]}),
+            "in 1.1.1.1:1 tcp 8.8.8.8:80 -",
+            "in 1.1.1.1:1 tcp 9.9.9.9:80 -",
+        ),
+        (
+            json!({"portList": "53", "userEmail": ["a"]}),
+            "in 1.1.1.1:1 tcp a.com:53 a",
+            "in 1.1.1.1:1 tcp a.com:53 b",
+        ),
+    ];
+    for (mut rule, takes, leaves) in cases {
+        rule["outboundTag"] = "block".into();
+        let (router, report) = routing(json!({"routing": {"rules": [rule]}}));
+        assert_eq!(problems(&report), [""; 0], "{rule}");
+        assert_eq!(
+            picked(&router, takes, None),
+            Pick::Outbound(2),
+            "{rule} {takes}"
+        );
+        assert_eq!(
+            picked(&router, leaves, None),
+            Pick::Default,
+            "{rule} {leaves}"
+        );
+    }
+}
+
+#[test]
+fn the_first_rule_that_takes_a_session_decides() {
+    let rules = json!([
+        {"type": "field", "domain": ["full:a.b.com"], "outboundTag": "proxy"},
+        {"type": "field", "domain": ["domain:b.com"], "outboundTag": "block"},
+        {"type": "field", "network": "tcp,udp", "outboundTag": "direct"}
+    ]);
+    let (router, _) = routing(json!({"routing": {"rules": rules}}));
+    let to = |to| picked(&router, &format!("in 1.1.1.1:1 tcp {to} -"), None);
+    assert_eq!(to("a.b.com:1"), Pick::Outbound(0));
+    assert_eq!(to("x.a.b.com:1"), Pick::Outbound(2));
+    assert_eq!(to("9.9.9.9:1"), Pick::Outbound(1));
+}
+
+#[test]
+fn addresses_of_a_name_are_asked_for_as_the_strategy_says() {
+    let pick = |strategy: &str, resolved: Option<&str>| {
+        let rules = json!([
+            {"type": "field", "ip": ["geoip:private"], "port": "80", "outboundTag": "block"},
+            {"type": "field", "domain": ["domain:a.com"], "outboundTag": "direct"}
+        ]);
+        let routing_json = json!({"routing": {"domainStrategy": strategy, "rules": rules}});
+        let (router, _) = routing(routing_json);
+        let resolved: Option<Vec<IpAddr>> = resolved.map(|ip| vec![ip.parse().unwrap()]);
+        let to = |to| {
+            picked(
+                &router,
+                &format!("in 1.1.1.1:1 tcp {to} -"),
+                resolved.as_deref(),
+            )
+        };
+        (to("a.com:80"), to("b.com:80"), to("b.com:81"))
+    };
+    use Pick::{Default, NeedsIp, Outbound};
+    assert_eq!(pick("AsIs", None), (Outbound(1), Default, Default));
+    assert_eq!(pick("IPIfNonMatch", None), (Outbound(1), NeedsIp, Default));
+    assert_eq!(pick("ipondemand", None), (NeedsIp, NeedsIp, Default));
+    let private = Some("10.0.0.1");
+    assert_eq!(
+        pick("IPIfNonMatch", private),
+        (Outbound(2), Outbound(2), Default)
+    );
+    let public = Some("8.8.8.8");
+    assert_eq!(pick("IPOnDemand", public), (Outbound(1), Default, Default));
+}
+
+#[test]
+fn a_balancer_takes_the_outbounds_whose_tags_begin_with_a_selector() {
+    let (router, report) = routing(json!({"routing": {
+        "rules": [{"type": "field", "network": "tcp", "balancerTag": "all"}],
+        "balancers": [{"tag": "all", "selector": ["pro", "di"], "strategy": {"type": "roundRobin"}}]
+    }}));
+    assert_eq!(problems(&report), [""; 0]);
+    let picks = [(); 3].map(|()| picked(&router, "in 1.1.1.1:1 tcp a.com:80 -", None));
+    assert_eq!(picks, [0, 1, 0].map(Pick::Outbound));
+
+    let (router, _) = routing(json!({"router": {
+        "rule": [{"networks": "tcp", "balancingTag": "all"}],
+        "balancingRule": [{"tag": "all", "outboundSelector": ["none"], "fallbackTag": "block"}]
+    }}));
+    let pick = picked(&router, "in 1.1.1.1:1 tcp a.com:80 -", None);
+    assert_eq!(pick, Pick::Outbound(2));
+}
+
+#[test]
+fn a_unix_socket_has_no_source_address() {
+    let rules = json!([{"type": "field", "source": ["geoip:!private"], "outboundTag": "block"}]);
+    let (router, _) = routing(json!({"routing": {"rules": rules}}));
+    let to = "a.com:80".parse().unwrap();
+    assert_eq!(router.pick(&facts(Source::Unix, &to), None), Pick::Default);
+}
+
+#[test]
+fn every_mistake_is_named_where_it_stands() {
+    let (_, report) = routing(json!({"routing": {
+        "domainStrategy": "IPIfNoneMatch",
+        "rules": [
+            {"type": "field", "ip": ["10.0.0.0/40", "10.0.0.x", "geoip:"], "outboundTag": "blok"},
+            {"type": "chinaip", "port": "99999", "outboundTag": "direct"},
+            {"type": "field", "domain": ["regexp:(", "dotless:a.b", "ext:x", "domian:x.com"], "balancerTag": "b"},
+            {"type": "field", "outboundTag": "direct"},
+            {"type": "field", "network": "tcp,icmp", "attrs": "attrs[':method'] == 'GET'"},
+            {"type": "field", "inboundTag": ["api", "inn"], "outboundTag": "api"}
+        ],
+        "balancers": [{"tag": "x", "selector": ["nobody"], "strategy": {"type": "roundrobbin"}}]
+    }}));
+    let expected = [
+        "routing.balancers[0].strategy.type: `roundrobbin` is unknown, expected `random` or `roundRobin`, did you mean `roundRobin`?",
+        "routing.balancers[0].selector: no outbound has a tag that begins like this",
+        "routing.rules[0].outboundTag: no outbound is tagged `blok`, did you mean `block`?",
+        "routing.rules[0].ip[0]: `10.0.0.0/40` is not a network, expected 0 to 32 behind the `/`",
+        "routing.rules[0].ip[1]: `10.0.0.x` is not an IP address, expected such as `10.0.0.0/8`, `geoip:cn`, `geoip:!cn` or `ext:FILE:CATEGORY`",
+        "routing.rules[0].ip[2]: no category is named behind the `:`",
+        "routing.rules[1].type: `chinaip` is not a kind of rule, expected `field` (with `ip`: `geoip:cn`)",
+        "routing.rules[1].port: `99999` is not a port, expected 0 to 65535, a range such as `1000-1010` or `env:NAME`",
+        "routing.rules[2].balancerTag: no balancer is tagged `b`",
+        "routing.rules[2].domain[0]: `(`: unclosed group",
+        "routing.rules[2].domain[1]: `dotless:a.b` has a dot, expected a part of a name without dots",
+        "routing.rules[2].domain[2]: `ext:x` is not of the form `ext:FILE:CATEGORY`",
+        "routing.rules[3]: the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag` or `protocol`",
+        "routing.rules[4]: the rule leads nowhere, expected `outboundTag` or `balancerTag`",
+        "routing.rules[4].network: `icmp` is not a network, expected `tcp`, `udp` or `tcp,udp`",
+        "routing.rules[4].attrs: conditions on the attributes of HTTP requests are not built",
+        "routing.domainStrategy: `IPIfNoneMatch` is not `AsIs`, `IPIfNonMatch` or `IPOnDemand`, `AsIs` is used as in V2Ray, did you mean `IPIfNonMatch`?",
+        "routing.rules[2].domain[3]: `domian` is no kind of pattern, this takes no name, did you mean `domain`?",
+        "routing.rules[5].outboundTag: what is tagged `api` is not built yet, the rule has no effect",
+        "routing.rules[5].inboundTag: no inbound is tagged `inn`, did you mean `in`?",
+    ];
+    assert_eq!(problems(&report), expected);
+}
+
+/// How fast, and how large: `cargo test --profile quick --lib measure -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints times"]
+fn measure_a_hundred_thousand_names() {
+    let name = |i: u32| {
+        format!(
+            "{:x}.example{}.{}",
+            i.wrapping_mul(2_654_435_761),
+            i % 977,
+            ["com", "cn", "net"][i as usize % 3]
+        )
+    };
+    let patterns = (0..100_000).map(|i| {
+        if i % 5 == 0 {
+            Pattern::Full(name(i))
+        } else {
+            Pattern::Domain(name(i))
+        }
+    });
+    let patterns: Vec<Pattern> = patterns.collect();
+    let start = Instant::now();
+    let domains = Domains::new(patterns).unwrap();
+    println!("100,000 names sorted in {:?}", start.elapsed());
+    let queries: Vec<String> = (0..200_000).map(|i| format!("www.{}", name(i))).collect();
+    let start = Instant::now();
+    let hits = queries
+        .iter()
+        .filter(|q| domains.contains(&Name::new(q)))
+        .count();
+    let each = start.elapsed() / queries.len() as u32;
+    println!("{hits} of {} found, {each:?} each", queries.len());
+    assert_eq!(hits, 80_000);
+
+    let geodata = Geodata::new(geodata::folders());
+    for (kind, category) in [
+        ("geosite", "cn"),
+        ("geosite", "geolocation-!cn"),
+        ("geoip", "cn"),
+    ] {
+        let start = Instant::now();
+        let n = if kind == "geosite" {
+            geodata.patterns("geosite.dat", category, &[]).map(|p| {
+                let n = p.len();
+                Domains::new(p).unwrap();
+                n
+            })
+        } else {
+            geodata.cidrs("geoip.dat", category).map(|c| {
+                let n = c.len();
+                let _: Ips = c.into_iter().collect();
+                n
+            })
+        };
+        println!("{kind}:{category}: {n:?} in {:?}", start.elapsed());
+    }
+}
+
+fn routing(value: Value) -> (Router, Report) {
+    let report = Report::default();
+    let root = Node::root(&value, &report).object().unwrap();
+    let tags = Tags {
+        inbounds: ["in", "other", "third"].map(str::to_owned).to_vec(),
+        outbounds: ["proxy", "direct", "block"]
+            .map(|t| Some(t.to_owned()))
+            .to_vec(),
+        unbuilt: vec!["api".to_owned()],
+    };
+    let router = read(&root, &tags, &Geodata::default());
+    root.finish();
+    (router, report)
+}
+
+fn problems(report: &Report) -> Vec<String> {
+    let errors = report.errors();
+    let warnings = report.warnings();
+    errors
+        .iter()
+        .chain(&warnings)
+        .map(ToString::to_string)
+        .collect()
+}
+
+/// `session` is written as in the table above.
+fn picked(router: &Router, session: &str, resolved: Option<&[IpAddr]>) -> Pick {
+    let [inbound, source, network, to, user] = session.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("{session}");
+    };
+    let to = to.parse().unwrap();
+    let facts = Facts {
+        inbound: Some(inbound),
+        network: if network == "tcp" {
+            Network::Tcp
+        } else {
+            Network::Udp
+        },
+        user: (user != "-").then_some(user),
+        ..facts(Source::Ip(source.parse().unwrap()), &to)
+    };
+    router.pick(&facts, resolved)
+}
+
+fn facts(source: Source, to: &Destination) -> Facts<'_> {
+    Facts {
+        inbound: None,
+        source,
+        network: Network::Tcp,
+        to,
+        user: None,
+        protocol: None,
+        random: || 0,
+    }
+}
