@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
-use tracing::debug;
+use tracing::{debug, trace};
 
 use super::mux::Lane;
 use super::{Dispatcher, Session};
@@ -111,7 +111,10 @@ impl Association {
         let key = match self.dispatcher.lane(self.session.outbound, &packet.peer) {
             Lane::Own => Some(packet.peer.clone()),
             Lane::Shared => None,
-            Lane::Closed => return,
+            Lane::Closed => {
+                trace!(id = self.session.id, to = %packet.peer, "dropped: mux.xudpProxyUDP443");
+                return;
+            }
         };
         if !self.flows.contains_key(&key) {
             self.make_room();
