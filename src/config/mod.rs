@@ -1,6 +1,6 @@
 //! A whole config, as meant.
 //!
-//! [`load`] reads the files and merges them ([`merge`]), reads the result with the words of
+//! [`mod@load`] reads the files and merges them ([`merge`]), reads the result with the words of
 //! [`json`](crate::json) (`read`, `log`), and resolves what one part says about another (`check`).
 //! Every room reads its own settings; what is here is the top level and the frame of each inbound
 //! and outbound.

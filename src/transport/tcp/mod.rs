@@ -1,6 +1,6 @@
 //! Plain TCP, unix sockets, and the options of a socket.
 //!
-//! [`connect`] races the addresses of a name, [`listen()`], [`listen_unix`] and [`listen_abstract`]
+//! [`mod@connect`] races the addresses of a name, [`listen()`], [`listen_unix`] and [`listen_abstract`]
 //! make a [`Listener`]. Every socket gets `TCP_NODELAY`, and keep-alive as Go programs have it.
 
 mod config;
