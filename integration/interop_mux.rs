@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::configs::Vmess;
 use crate::peers::Peer::{self, Mobula, SingBox, V2ray434, V2ray445};
-use crate::peers::connections;
+use crate::peers::{Stage, connections, free_port};
 use crate::traffic::{self, LIMIT, To};
 use crate::tunnel::Tunnel;
 
@@ -147,4 +147,21 @@ async fn xudp_sessions_share_connections_as_xray_has_them() {
     assert_eq!(connections(tunnel.server), 1);
     tunnel.carries_all().await;
     assert_eq!(connections(tunnel.server), 2, "streams have their own");
+}
+
+/// smux and its like are not built: the log says what to change.
+#[tokio::test]
+async fn sing_boxs_own_multiplex_is_refused_in_words() {
+    let vmess = with(json!({"multiplex": {"enabled": true, "protocol": "smux"}}));
+    let mut stage = Stage::new();
+    let (port, socks) = (free_port(), free_port());
+    let server = vmess.server(Mobula, port);
+    stage.run(Mobula, "server", &server, &[port]).await;
+    let client = vmess.client(SingBox, socks, port);
+    stage.run(SingBox, "client", &client, &[socks]).await;
+    let to = To::Ip(traffic::echo().await);
+    let mut stream = traffic::connect(socks, &to).await.expect("SOCKS");
+    let _ = stream.write_all(b"a word").await;
+    let said = "a@mobula.test: sing-box's multiplex (smux, yamux, h2mux) is not built";
+    stage.until_file_has("access.log", said).await;
 }

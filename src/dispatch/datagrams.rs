@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
-use tracing::debug;
+use tracing::{debug, trace};
 
 use super::mux::Lane;
 use super::{Dispatcher, Session};
@@ -155,7 +155,10 @@ impl Association {
         let key = match self.dispatcher.lane(outbound, &packet.peer) {
             Lane::Own => (outbound, Some(packet.peer.clone())),
             Lane::Shared => (outbound, None),
-            Lane::Closed => return,
+            Lane::Closed => {
+                trace!(id = self.session.id, to = %packet.peer, "dropped: mux.xudpProxyUDP443");
+                return;
+            }
         };
         if !self.flows.contains_key(&key) {
             self.make_room();

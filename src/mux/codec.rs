@@ -120,9 +120,9 @@ impl Frame {
 
     /// Appends the frame and `data`; on an error nothing is appended.
     pub fn encode(&self, data: Option<&[u8]>, out: &mut BytesMut) -> Result<(), FrameError> {
-        let data_len = match u16::try_from(data.unwrap_or_default().len()) {
-            Ok(len) => len,
-            Err(_) => return Err(FrameError::LongData(data.unwrap_or_default().len())),
+        let data_len = data.map_or(0, <[u8]>::len);
+        let Ok(data_len) = u16::try_from(data_len) else {
+            return Err(FrameError::LongData(data_len));
         };
         let start = out.len();
         out.put_u16(0);
@@ -232,8 +232,9 @@ mod tests {
         let keep = |to: &str| Kind::Keep(Some(to.parse().unwrap()));
         let tcp = Kind::Stream("example.com:80".parse().unwrap());
         let id = [1, 2, 3, 4, 5, 6, 7, 8];
+        type Case = (&'static [u8], u16, Kind, bool, Option<&'static [u8]>);
         #[rustfmt::skip]
-        let cases: [(&[u8], u16, Kind, bool, Option<&[u8]>); 8] = [
+        let cases: [Case; 8] = [
             (&hex!("001400010101010050020b6578616d706c652e636f6d00026869"), 1, tcp, false, Some(b"hi")),
             (&hex!("00040001020100046d6f7265"), 1, Kind::Keep(None), false, Some(b"more")),
             (&hex!("000400010300"), 1, Kind::End, false, None),

@@ -151,7 +151,8 @@ async fn a_stream_that_nobody_reads_holds_up_no_other_until_its_share_is_full() 
     assert_eq!(all.len(), 3 * SESSION_MAX - 1);
     accepted.read_exact(&mut got).await.unwrap();
     assert_eq!(&got, b"again");
-    (more.await.unwrap(), again.await.unwrap());
+    more.await.unwrap();
+    again.await.unwrap();
 }
 
 #[tokio::test]
@@ -352,6 +353,14 @@ async fn packetaddr_inside_a_session_is_unwrapped() {
     );
     send(&mut theirs, "192.0.2.1:53", b"c").await;
     assert_eq!(received(&mut ours).await, packet("192.0.2.1:53", b"c"));
+}
+
+#[test]
+fn the_multiplex_of_sing_box_is_told_from_a_destination() {
+    let to = |text: &str| text.parse().unwrap();
+    let reason = other_kind(&to("sp.mux.sing-box.arpa:444")).unwrap();
+    assert!(reason.contains("remove `multiplex`"));
+    assert_eq!(other_kind(&to("example.com:444")), None);
 }
 
 struct Client {
