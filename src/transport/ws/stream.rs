@@ -19,6 +19,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 use tracing::{debug, trace};
 
 use super::codec::{
@@ -44,6 +45,10 @@ pub struct WsStream<S> {
     /// The peer's close frame has come, or its end of the stream; its code is sent back.
     ended: Option<u16>,
     failure: Option<Failure>,
+    /// How long a peer that broke the protocol gets to read our close frame.
+    linger: Option<Pin<Box<Sleep>>>,
+    /// The last write was not taken at all.
+    blocked: bool,
     heart: Option<Heart>,
 }
 
@@ -63,6 +68,9 @@ enum Failure {
 
 /// The most payload of one frame: header and payload fit into one scratch buffer.
 const MAX_PAYLOAD: usize = scratch::LEN - MAX_HEADER;
+
+/// For a peer's last bytes after it broke the protocol.
+const LINGER: Duration = Duration::from_secs(1);
 
 const NORMAL: u16 = 1000;
 const PROTOCOL_ERROR: u16 = 1002;
@@ -86,6 +94,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             closing: Closing::Open,
             ended: None,
             failure: None,
+            linger: None,
+            blocked: false,
             heart: period.map(Heart::new),
         }
     }
@@ -154,7 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
 
     /// Does what the heartbeat asks for.
     fn beat(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let stuck = !self.unsent.is_empty();
+        let stuck = self.blocked || !self.unsent.is_empty();
         while let Some(beat) = self.heart.as_mut().and_then(|heart| heart.poll(cx, stuck)) {
             match beat {
                 Beat::Ping => {
@@ -174,11 +184,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     fn fail(&mut self, failure: Failure) -> io::Error {
         self.failure = Some(failure);
         self.closing = match (failure, self.closing) {
-            (Failure::Frame(_), Closing::Open | Closing::Due(_)) => Closing::Due(PROTOCOL_ERROR),
+            (Failure::Frame(_), Closing::Open | Closing::Due(_)) => {
+                self.linger = Some(Box::pin(sleep(LINGER)));
+                Closing::Due(PROTOCOL_ERROR)
+            }
             // Whoever is gone cannot be told so.
             _ => Closing::Sent,
         };
         failure.into()
+    }
+
+    /// The failure, if there is one. A breach is told once the peer has had the chance to read our close
+    /// frame: a socket that is dropped with unread bytes is reset, and the reset may overtake the frame.
+    fn poll_failure(&mut self, cx: &mut Context<'_>) -> Poll<Option<Failure>> {
+        if let Some(timer) = &mut self.linger {
+            if timer.as_mut().poll(cx).is_pending() {
+                // Whoever can no longer be written to is not waited for.
+                if ready!(self.poll_send_and_flush(cx)).is_ok()
+                    && ready!(Pin::new(&mut self.inner).poll_shutdown(cx)).is_ok()
+                {
+                    let mut scratch = scratch::take();
+                    loop {
+                        let mut rest = ReadBuf::new(&mut scratch);
+                        let read = ready!(Pin::new(&mut self.inner).poll_read(cx, &mut rest));
+                        if read.is_err() || rest.filled().is_empty() {
+                            break;
+                        }
+                    }
+                }
+            }
+            self.linger = None;
+        }
+        Poll::Ready(self.failure)
     }
 
     /// Takes what was read into `buf` behind `before` apart, in place.
@@ -262,7 +299,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WsStream<S> {
         }
         loop {
             this.serve(cx);
-            if let Some(failure) = this.failure {
+            if let Some(failure) = ready!(this.poll_failure(cx)) {
                 return Poll::Ready(Err(failure.into()));
             }
             if this.ended.is_some() {
@@ -308,7 +345,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsStream<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if let Some(failure) = this.failure {
+        if let Some(failure) = ready!(this.poll_failure(cx)) {
             return Poll::Ready(Err(failure.into()));
         }
         if this.closing != Closing::Open {
@@ -320,7 +357,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsStream<S> {
         }
         this.beat(cx)?;
         ready!(this.poll_send(cx))?;
-        let n = ready!(this.poll_frame(cx, buf))?;
+        let taken = this.poll_frame(cx, buf);
+        this.blocked = taken.is_pending();
+        let n = ready!(taken)?;
         if let Some(heart) = &mut this.heart {
             heart.sent();
         }
@@ -349,9 +388,10 @@ impl<S: Io> Io for WsStream<S> {
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.goodbye();
+        let failure = ready!(this.poll_failure(cx));
         ready!(this.poll_send_and_flush(cx))?;
         let mut rest = scratch::take();
-        if this.failure.is_none() {
+        if failure.is_none() {
             while this.ended.is_none() {
                 let mut buf = ReadBuf::new(&mut rest);
                 match ready!(Pin::new(&mut *this).poll_read(cx, &mut buf)) {

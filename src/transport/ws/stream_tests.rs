@@ -1,11 +1,13 @@
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role as OtherRole;
 
 use super::*;
+use crate::io::Link;
 
 const PERIOD: Duration = Duration::from_secs(30);
 
@@ -127,7 +129,7 @@ async fn reading_goes_on_after_our_close_frame() {
     assert_eq!(text, "hi");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_breach_is_answered_with_1002_and_named() {
     let (ours, mut theirs) = duplex(1024);
     let mut stream = WsStream::new(ours, Role::Server, None);
@@ -139,6 +141,24 @@ async fn a_breach_is_answered_with_1002_and_named() {
     theirs.read_exact(&mut frame).await.unwrap();
     assert_eq!(frame, [0x88, 2, 0x03, 0xea]);
     assert!(stream.write_all(b"x").await.is_err());
+}
+
+#[tokio::test]
+async fn what_follows_a_breach_does_not_reset_the_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut theirs = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (ours, _) = listener.accept().await.unwrap();
+    let mut stream = WsStream::new(Link::Tcp(ours), Role::Server, None);
+    let served = tokio::spawn(async move { stream.read_u8().await.unwrap_err() });
+    theirs.write_all(b"\x82\x02hi").await.unwrap();
+    theirs.write_all(&[0; 1024 * 1024]).await.unwrap();
+    let mut frame = Vec::new();
+    theirs.read_to_end(&mut frame).await.unwrap();
+    assert_eq!(frame, [0x88, 2, 0x03, 0xea]);
+    drop(theirs);
+    assert_eq!(served.await.unwrap().kind(), io::ErrorKind::InvalidData);
 }
 
 #[tokio::test]
@@ -226,6 +246,60 @@ async fn a_peer_that_takes_nothing_is_slow_and_not_gone() {
         () = sleep(Duration::from_secs(1000)) => {}
     }
     drop(theirs);
+}
+
+/// Takes `takes` writes whole and then nothing, as TLS does whose own buffer is full.
+struct Full {
+    takes: usize,
+}
+
+impl AsyncRead for Full {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Full {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.takes.checked_sub(1) {
+            Some(takes) => {
+                self.takes = takes;
+                Poll::Ready(Ok(buf.len()))
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_no_part_of_a_frame_is_slow_too() {
+    let mut stream = WsStream::new(Full { takes: 1 }, Role::Server, Some(PERIOD));
+    let ping = tokio::time::timeout(PERIOD + PERIOD / 2, stream.read_u8()).await;
+    assert!(ping.is_err());
+    let ends = std::future::poll_fn(|cx| {
+        let end = Pin::new(&mut stream).poll_write(cx, b"data");
+        assert!(end.is_pending(), "{end:?}");
+        let mut byte = [0];
+        Pin::new(&mut stream).poll_read(cx, &mut ReadBuf::new(&mut byte))
+    });
+    let ends = tokio::time::timeout(Duration::from_secs(1000), ends).await;
+    assert!(ends.is_err(), "{ends:?}");
 }
 
 #[test]
