@@ -205,6 +205,10 @@ fn with_policy(peer: Peer, mut config: Value) -> Value {
 impl Certificate {
     /// An authority and a leaf, in the test's folder.
     pub fn new(stage: &Stage) -> Self {
+        Self::with_names(stage, &[SERVER_NAME, "localhost"])
+    }
+
+    pub fn with_names(stage: &Stage, names: &[&str]) -> Self {
         use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
         let mut authority = CertificateParams::default();
@@ -213,7 +217,7 @@ impl Certificate {
             CertifiedIssuer::self_signed(authority, KeyPair::generate().expect("a key"))
                 .expect("an authority");
         let key = KeyPair::generate().expect("a key");
-        let names = vec![SERVER_NAME.to_owned(), "localhost".to_owned()];
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let leaf = CertificateParams::new(names)
             .and_then(|leaf| leaf.signed_by(&key, &authority))
             .expect("a certificate");
