@@ -25,6 +25,7 @@ mod scenario_abuse;
 mod scenario_browser;
 mod scenario_default;
 mod scenario_documents;
+mod scenario_examples;
 mod scenario_haproxy;
 mod scenario_nginx;
 mod scenario_routing;
