@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::peers::{Peer, Stage};
+use crate::peers::{Peer, Stage, root};
 
 /// What both ends of a tunnel agree on, and how the client uses it.
 #[derive(Clone, Debug)]
@@ -205,6 +205,10 @@ fn with_policy(peer: Peer, mut config: Value) -> Value {
 impl Certificate {
     /// An authority and a leaf, in the test's folder.
     pub fn new(stage: &Stage) -> Self {
+        Self::with_names(stage, &[SERVER_NAME, "localhost"])
+    }
+
+    pub fn with_names(stage: &Stage, names: &[&str]) -> Self {
         use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
         let mut authority = CertificateParams::default();
@@ -213,7 +217,7 @@ impl Certificate {
             CertifiedIssuer::self_signed(authority, KeyPair::generate().expect("a key"))
                 .expect("an authority");
         let key = KeyPair::generate().expect("a key");
-        let names = vec![SERVER_NAME.to_owned(), "localhost".to_owned()];
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let leaf = CertificateParams::new(names)
             .and_then(|leaf| leaf.signed_by(&key, &authority))
             .expect("a certificate");
@@ -243,6 +247,19 @@ pub fn nginx(stage: &Stage, server: &str) -> PathBuf {
         user = if we_are_root() { "user root;\n" } else { "" },
     );
     stage.write("nginx.conf", text)
+}
+
+/// The first nginx block of docs/nginx.md, for the server on `port`.
+pub fn documented_location(port: u16) -> String {
+    let text = std::fs::read_to_string(root().join("docs/nginx.md")).expect("docs/nginx.md");
+    let block = text
+        .split("```nginx\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .find(|block| block.starts_with("location /ray"))
+        .expect("docs/nginx.md shows a `location /ray`");
+    assert!(block.contains("http://127.0.0.1:10000;"));
+    block.replace("127.0.0.1:10000", &format!("127.0.0.1:{port}"))
 }
 
 fn we_are_root() -> bool {

@@ -1,13 +1,14 @@
 //! What the documents show works as it stands there.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use crate::configs;
 use crate::peers::{Stage, mobula, root, system};
 
 /// The fenced blocks of README and docs that are marked as `language`, each with its place.
-fn blocks(language: &str) -> Vec<(String, String)> {
+pub fn blocks(language: &str) -> Vec<(String, String)> {
     let mut files: Vec<PathBuf> = fs::read_dir(root().join("docs"))
         .expect("there are docs")
         .flatten()
@@ -71,5 +72,26 @@ fn every_nginx_block_in_the_documents_loads() {
         let output = nginx.arg("-c").arg(file).output().expect("nginx runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{place}: {said}\n{text}");
+    }
+}
+
+#[test]
+fn the_two_commands_of_the_readme_are_there() {
+    let shown: Vec<String> = blocks("sh")
+        .into_iter()
+        .filter(|(place, _)| place.starts_with("README.md:"))
+        .map(|(_, text)| text)
+        .collect();
+    assert_eq!(shown, ["cargo run --release -- run", "integration/test"]);
+    for script in [
+        "integration/test",
+        "integration/bench/run",
+        "integration/fuzz/run",
+        "integration/dependencies",
+        ".ci/run",
+    ] {
+        let metadata = fs::metadata(root().join(script)).expect(script);
+        let mode = metadata.permissions().mode();
+        assert_eq!(mode & 0o111, 0o111, "{script} can be executed by everyone");
     }
 }

@@ -95,24 +95,41 @@ async fn relay_with(header: &'static str, port: u16, server: u16) {
     });
 }
 
+/// The clients dial from addresses of their own, so that the logs tell them from HAProxy.
 #[tokio::test]
-async fn two_servers_share_the_work() {
+async fn two_servers_share_the_work_and_both_know_who_came() {
     let mut stage = Stage::new();
-    let first = server(&mut stage, &Vmess::ws(), "first.log").await;
-    let second = server(&mut stage, &Vmess::ws(), "second.log").await;
-    let (front, socks) = (free_port(), free_port());
+    let logs = ["first.log", "second.log"];
+    let first = server(&mut stage, &Vmess::ws(), logs[0]).await;
+    let second = server(&mut stage, &Vmess::ws(), logs[1]).await;
+    let front = free_port();
     haproxy(&mut stage, front, &[first, second], "send-proxy-v2").await;
-    let config = Vmess::ws().client(V2ray445, socks, front);
-    stage.run(V2ray445, "client", &config, &[socks]).await;
-    let to = To::Ip(traffic::echo().await);
-    for _ in 0..8 {
-        traffic::word(socks, &to).await;
+    let to = traffic::echo().await;
+    let clients = [(V2ray445, "127.0.0.77"), (Mobula, "127.0.0.78")];
+    for (client, source) in clients {
+        let vmess = Vmess {
+            outbound: json!({"sendThrough": source}),
+            ..Vmess::ws()
+        };
+        let socks = free_port();
+        let config = vmess.client(client, socks, front);
+        let name = format!("client-{client:?}");
+        stage.run(client, &name, &config, &[socks]).await;
+        for _ in 0..8 {
+            traffic::word(socks, &To::Ip(to)).await;
+        }
+        traffic::many(socks, 100).await;
     }
-    traffic::many(socks, 100).await;
-    for file in ["first.log", "second.log"] {
-        let log = stage.until_file_has(file, "accepted").await;
-        let accepted = log.lines().filter(|line| line.contains("accepted")).count();
-        assert!(accepted >= 20, "{file} has {accepted} of 108 connections");
+    for file in logs {
+        let log = stage.until_file_has(file, clients[1].1).await;
+        let lines: Vec<_> = log.lines().filter(|l| l.contains("accepted")).collect();
+        for (client, source) in clients {
+            let from = format!(" {source}:");
+            let count = lines.iter().filter(|line| line.contains(&from)).count();
+            assert!(count >= 40, "{file}: {count} of 108 are of {client:?}");
+        }
+        let strangers = lines.iter().filter(|line| line.contains(" 127.0.0.1:"));
+        assert_eq!(strangers.count(), 0, "HAProxy itself is in {file}:\n{log}");
     }
 }
 

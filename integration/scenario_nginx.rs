@@ -9,21 +9,8 @@ use tokio::net::TcpStream;
 
 use crate::configs::{self, Certificate, Early, SERVER_NAME, Vmess};
 use crate::peers::Peer::{self, Mobula, SingBox, V2ray434, V2ray445};
-use crate::peers::{Stage, free_port, root, system};
+use crate::peers::{Stage, free_port, system};
 use crate::traffic::{self, To};
-
-/// The first nginx block of docs/nginx.md, for the server on `port`.
-fn documented_location(port: u16) -> String {
-    let text = std::fs::read_to_string(root().join("docs/nginx.md")).expect("docs/nginx.md");
-    let block = text
-        .split("```nginx\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .find(|block| block.starts_with("location /ray"))
-        .expect("docs/nginx.md shows a `location /ray`");
-    assert!(block.contains("http://127.0.0.1:10000;"));
-    block.replace("127.0.0.1:10000", &format!("127.0.0.1:{port}"))
-}
 
 struct Front {
     stage: Stage,
@@ -55,7 +42,7 @@ async fn front(tls: bool, early: Early, extra: &str, edit: impl Fn(String) -> St
             files.key.display()
         ),
     };
-    let location = edit(documented_location(server));
+    let location = edit(configs::documented_location(server));
     let block = format!("{listen}\nserver_name {SERVER_NAME};\n{extra}\n{location}");
     let file = configs::nginx(&stage, &block);
     let mut nginx = system("nginx");

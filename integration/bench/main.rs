@@ -8,7 +8,10 @@
 //! So every round measures every program, in an order that is reversed every second round, with processes
 //! started afresh, and the table gives medians, their spread and the ratio to sing-box.
 //!
-//! `integration/bench/run [--quick] [--rounds N] [--cipher NAME] [--with-v2ray-peer]`
+//! `integration/bench/run [--quick] [--rounds N] [--tunnels N] [--cipher NAME] [--with-v2ray-peer]`
+//!
+//! sing-box is at the other end, or V2Ray 4.45 with `--with-v2ray-peer`. `--smoke` only finds out whether
+//! everything runs: too short to compare anything, so nothing is judged.
 
 mod load;
 mod peer;
@@ -34,7 +37,11 @@ struct Options {
     rounds: usize,
     tunnels: usize,
     bulk: u64,
+    connections: usize,
     cipher: String,
+    other: Program,
+    /// Whether to say what must hold and does not.
+    judge: bool,
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -60,10 +67,13 @@ async fn main() -> Result<()> {
         }
     }
     print!("{}", figures.table(&programs));
+    if options.judge {
+        print!("{}", figures.verdicts());
+    }
     Ok(())
 }
 
-/// Which end of the tunnel is measured; sing-box is at the other end.
+/// Which end of the tunnel is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
     Server,
@@ -76,7 +86,7 @@ async fn measure(
     options: &Options,
     figures: &mut Figures,
 ) -> Result<()> {
-    let network = Network::start(program, role, &options.cipher).await?;
+    let network = Network::start(program, role, &options.other, &options.cipher).await?;
     let measured: &Peer = match role {
         Role::Server => &network.server,
         Role::Client => &network.client,
@@ -101,11 +111,11 @@ async fn measure(
     add(Measure::Bulk, (up + down).as_secs_f64() / gib / 2.0);
 
     let before = measured.cpu()?;
-    load.connections(CONNECTIONS, AT_ONCE).await?;
+    load.connections(options.connections, AT_ONCE).await?;
     let connections = measured.cpu()? - before;
     add(
         Measure::Connection,
-        connections.as_secs_f64() * 1e3 / CONNECTIONS as f64,
+        connections.as_secs_f64() * 1e3 / options.connections as f64,
     );
 
     add(
@@ -120,7 +130,7 @@ async fn measure(
     drop(network);
 
     // Memory in a process that has carried nothing else: what a burst leaves behind is another question.
-    let network = Network::start(program, role, &options.cipher).await?;
+    let network = Network::start(program, role, &options.other, &options.cipher).await?;
     let measured = match role {
         Role::Server => &network.server,
         Role::Client => &network.client,
@@ -145,17 +155,25 @@ impl Options {
             rounds: 5,
             tunnels: 1000,
             bulk: BULK,
+            connections: CONNECTIONS,
             cipher: "aes-128-gcm".to_owned(),
+            other: Program::other_end(false)?,
+            judge: true,
         };
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or(format!("{arg} needs a value"));
             match arg.as_str() {
                 "--quick" => (options.rounds, options.bulk) = (2, BULK / 2),
-                "--smoke" => (options.rounds, options.bulk, options.tunnels) = (1, 32 << 20, 100),
+                "--smoke" => {
+                    (options.rounds, options.bulk) = (1, 32 << 20);
+                    (options.tunnels, options.connections) = (100, 100);
+                    options.judge = false;
+                }
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--tunnels" => options.tunnels = value()?.parse()?,
                 "--cipher" => options.cipher = value()?,
+                "--with-v2ray-peer" => options.other = Program::other_end(true)?,
                 // What cargo adds when it runs a benchmark.
                 "--bench" => {}
                 other => return Err(format!("unknown argument {other}").into()),

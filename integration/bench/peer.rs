@@ -38,10 +38,20 @@ impl Program {
     /// mobula, and of the others those that are here.
     pub(crate) fn installed(mobula: &Path) -> Vec<Self> {
         let mut programs = vec![Self::Mobula(mobula.to_owned())];
-        programs.extend(find("SING_BOX", &sing_box_wheel(), "sing-box").map(Self::SingBox));
+        programs.extend(find("SING_BOX", &fetched("sing-box"), "sing-box").map(Self::SingBox));
         programs.extend(find("V2RAY", "/usr/bin/v2ray", "v2ray").map(Self::V2ray));
         programs.extend(find("SHOES", "", "shoes").map(Self::Shoes));
         programs
+    }
+
+    /// What stands at the other end of everything that is measured: sing-box, or V2Ray 4.45.
+    pub(crate) fn other_end(v2ray: bool) -> Result<Self> {
+        let found = if v2ray {
+            find("V2RAY_4_45", &fetched("v2ray-4.45"), "v2ray-4.45").map(Self::V2ray)
+        } else {
+            find("SING_BOX", &fetched("sing-box"), "sing-box").map(Self::SingBox)
+        };
+        found.ok_or_else(|| "the other end is missing, `integration/test peers` fetches it".into())
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -171,13 +181,16 @@ impl Program {
 }
 
 impl Network {
-    /// `program` in `role`, and sing-box (mobula itself, where that is missing) at the other end.
-    pub(crate) async fn start(program: &Program, role: Role, cipher: &str) -> Result<Self> {
-        let sing_box = find("SING_BOX", &sing_box_wheel(), "sing-box").map(Program::SingBox);
-        let other = sing_box.ok_or("sing-box is not installed, run integration/test once")?;
+    /// `program` in `role`, and `other` at the other end.
+    pub(crate) async fn start(
+        program: &Program,
+        role: Role,
+        other: &Program,
+        cipher: &str,
+    ) -> Result<Self> {
         let (client, server) = match role {
-            Role::Server => (&other, program),
-            Role::Client => (program, &other),
+            Role::Server => (other, program),
+            Role::Client => (program, other),
         };
         let (port, socks) = (free_port()?, free_port()?);
         Ok(Self {
@@ -211,10 +224,10 @@ fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// Where the test command puts sing-box.
-fn sing_box_wheel() -> String {
+/// Where `integration/test peers` puts what it fetches.
+fn fetched(name: &str) -> String {
     let root = env!("CARGO_MANIFEST_DIR");
-    format!("{root}/build/peers/sing-box")
+    format!("{root}/build/peers/bin/{name}")
 }
 
 /// A program: where the environment says, at its usual place, or on the `PATH`.
