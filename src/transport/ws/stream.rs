@@ -10,12 +10,15 @@
 //! end for reading, and is answered when our own direction ends. RFC 6455, section 5.5.1, lets us
 //! finish what we are sending before that.
 //!
+//! A tunnel that is cut off is dropped without `poll_close`. The peer is told as far as the socket takes
+//! it at once: with its own close code if it was the one to close, else 1011, which is no clean end.
+//!
 //! One task drives both directions: reading answers pings, and so writes.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -29,7 +32,7 @@ use super::heart::{Beat, Heart};
 use crate::io::{Io, scratch};
 
 /// Bytes over a WebSocket; `S` is what the frames travel on.
-pub struct WsStream<S> {
+pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
     inner: S,
     role: Role,
     decoder: Decoder,
@@ -74,6 +77,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 const NORMAL: u16 = 1000;
 const PROTOCOL_ERROR: u16 = 1002;
+const CUT_OFF: u16 = 1011;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     /// A WebSocket whose handshake is done. Without `period` there is no heartbeat.
@@ -402,6 +406,15 @@ impl<S: Io> Io for WsStream<S> {
             }
         }
         Pin::new(&mut this.inner).poll_close(cx)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Drop for WsStream<S> {
+    fn drop(&mut self) {
+        if self.closing == Closing::Open {
+            self.closing = Closing::Due(self.ended.unwrap_or(CUT_OFF));
+        }
+        self.serve(&mut Context::from_waker(Waker::noop()));
     }
 }
 

@@ -116,6 +116,24 @@ async fn a_close_frame_is_the_end_and_is_answered_when_we_end() {
 }
 
 #[tokio::test]
+async fn whoever_is_cut_off_is_told_so() {
+    let (ours, mut theirs) = duplex(1024);
+    drop(WsStream::new(ours, Role::Server, None));
+    let mut told = Vec::new();
+    theirs.read_to_end(&mut told).await.unwrap();
+    assert_eq!(told, [0x88, 2, 0x03, 0xf3]);
+
+    let (ours, mut theirs) = duplex(1024);
+    theirs.write_all(b"\x88\x82\0\0\0\0\x03\xe9").await.unwrap();
+    let mut stream = WsStream::new(ours, Role::Server, None);
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    drop(stream);
+    let mut told = Vec::new();
+    theirs.read_to_end(&mut told).await.unwrap();
+    assert_eq!(told, [0x88, 2, 0x03, 0xe9]);
+}
+
+#[tokio::test]
 async fn reading_goes_on_after_our_close_frame() {
     let (mut ours, mut theirs) = duplex(1024);
     let mut stream = WsStream::new(&mut ours, Role::Client, None);
