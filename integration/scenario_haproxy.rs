@@ -80,6 +80,23 @@ async fn the_access_log_names_who_is_in_front_of_haproxy() {
     stage.until_file_has("access.log", &wanted).await;
 }
 
+/// A visitor without a tunnel is named as well, and what was wrong, though the connection stays open.
+#[tokio::test]
+async fn the_access_log_names_whom_the_header_names_when_it_refuses_too() {
+    let mut stage = Stage::new();
+    let server = server(&mut stage, &Vmess::ws(), "access.log").await;
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await;
+    let mut stream = stream.expect("mobula listens");
+    stream
+        .write_all(
+            b"PROXY TCP4 203.0.113.9 198.51.100.1 51234 443\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n",
+        )
+        .await
+        .expect("mobula reads");
+    let wanted = "203.0.113.9:51234 rejected  GET /x: 404";
+    stage.until_file_has("access.log", wanted).await;
+}
+
 /// A proxy that says `header` first.
 async fn relay_with(header: &'static str, port: u16, server: u16) {
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;

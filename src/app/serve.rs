@@ -74,7 +74,9 @@ async fn connection(
 ) {
     let arrival = match inbound.transport.accept(link, source, local).await {
         Ok(arrival) => arrival,
-        Err(refusal) => return refuse(&inbound, source, refusal, Instant::now()).await,
+        Err((source, refusal)) => {
+            return refuse(&inbound, source, refusal, Instant::now()).await;
+        }
     };
     let source = arrival.source;
     let since = Instant::now();

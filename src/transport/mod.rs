@@ -36,21 +36,31 @@ pub struct Outbound {
 }
 
 impl Inbound {
-    /// From a raw connection to a link that a protocol can read.
+    /// From a raw connection to a link that a protocol can read; a refusal comes with the source, as
+    /// far as it was known by then.
     pub async fn accept(
         &self,
         link: Link,
         source: Source,
         local: Source,
-    ) -> Result<Arrival, Refusal> {
+    ) -> Result<Arrival, (Source, Refusal)> {
         let mut arrival = Arrival {
             link,
             source,
             local,
         };
         if self.proxy_protocol {
-            arrival = proxy_protocol::accept(arrival).await?;
+            arrival = proxy_protocol::accept(arrival)
+                .await
+                .map_err(|refusal| (source, refusal))?;
         }
+        let source = arrival.source;
+        self.dress(arrival)
+            .await
+            .map_err(|refusal| (source, refusal))
+    }
+
+    async fn dress(&self, mut arrival: Arrival) -> Result<Arrival, Refusal> {
         if let Some(tls) = &self.tls {
             arrival.link = tls.accept(arrival.link).await?;
         }

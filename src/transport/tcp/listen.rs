@@ -136,8 +136,20 @@ pub fn listen_unix(path: &Path) -> io::Result<Listener> {
     ))
 }
 
-/// Listens on `@name` of the abstract namespace; `name` is without the `@`.
+/// Listens on `@name` of the abstract namespace; `name` is without the `@`. As in V2Ray, a second `@`
+/// asks for a name that fills the whole address with zeros behind it, which is how HAProxy reads `abns@`.
 pub fn listen_abstract(name: &[u8]) -> io::Result<Listener> {
+    /// `sun_path`, without the zero that marks an abstract name.
+    const WHOLE: usize = 107;
+    let mut padded;
+    let name = match name.strip_prefix(b"@") {
+        Some(name) if name.len() <= WHOLE => {
+            padded = [0; WHOLE];
+            padded[..name.len()].copy_from_slice(name);
+            &padded
+        }
+        _ => name,
+    };
     let addr = net::SocketAddr::from_abstract_name(name)?;
     let listener = net::UnixListener::bind_addr(&addr)?;
     listener.set_nonblocking(true)?;
@@ -304,6 +316,17 @@ mod tests {
         let name = format!("mobula-test-{}", std::process::id());
         let listener = listen_abstract(name.as_bytes()).unwrap();
         let addr = net::SocketAddr::from_abstract_name(&name).unwrap();
+        let _client = net::UnixStream::connect_addr(&addr).unwrap();
+        listener.accept().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_second_at_sign_asks_for_a_padded_name() {
+        let name = format!("mobula-padded-{}", std::process::id());
+        let listener = listen_abstract(format!("@{name}").as_bytes()).unwrap();
+        let mut whole = name.into_bytes();
+        whole.resize(107, 0);
+        let addr = net::SocketAddr::from_abstract_name(&whole).unwrap();
         let _client = net::UnixStream::connect_addr(&addr).unwrap();
         listener.accept().await.unwrap();
     }

@@ -95,6 +95,8 @@ impl Inbound {
                 arrival.source = tunnel.source.unwrap_or(arrival.source);
                 return Ok(arrival);
             }
+            // A visitor who was refused and left the connection open has said nothing else.
+            (Err(reason), Err(error)) if error.is_timeout() && !reason.is_empty() => reason,
             (_, Err(error)) if error.is_timeout() => {
                 format!("no whole HTTP request within {} s", HEADER_LIMIT.as_secs())
             }

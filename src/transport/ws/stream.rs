@@ -10,12 +10,18 @@
 //! end for reading, and is answered when our own direction ends. RFC 6455, section 5.5.1, lets us
 //! finish what we are sending before that.
 //!
+//! Most peers are gone for good when they close, so a direction that stays silent for [`FAREWELL`] after
+//! that is over too.
+//!
+//! A tunnel that is cut off is dropped without `poll_close`. The peer is told as far as the socket takes
+//! it at once: with its own close code if it was the one to close, else 1011, which is no clean end.
+//!
 //! One task drives both directions: reading answers pings, and so writes.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -29,7 +35,7 @@ use super::heart::{Beat, Heart};
 use crate::io::{Io, scratch};
 
 /// Bytes over a WebSocket; `S` is what the frames travel on.
-pub struct WsStream<S> {
+pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
     inner: S,
     role: Role,
     decoder: Decoder,
@@ -47,6 +53,8 @@ pub struct WsStream<S> {
     failure: Option<Failure>,
     /// How long a peer that broke the protocol gets to read our close frame.
     linger: Option<Pin<Box<Sleep>>>,
+    /// How long after the peer's close we may stay silent.
+    farewell: Option<Pin<Box<Sleep>>>,
     /// The last write was not taken at all.
     blocked: bool,
     heart: Option<Heart>,
@@ -72,8 +80,12 @@ const MAX_PAYLOAD: usize = scratch::LEN - MAX_HEADER;
 /// For a peer's last bytes after it broke the protocol.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// V2Ray's default `downlinkOnly`.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 const NORMAL: u16 = 1000;
 const PROTOCOL_ERROR: u16 = 1002;
+const CUT_OFF: u16 = 1011;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     /// A WebSocket whose handshake is done. Without `period` there is no heartbeat.
@@ -95,6 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             ended: None,
             failure: None,
             linger: None,
+            farewell: None,
             blocked: false,
             heart: period.map(Heart::new),
         }
@@ -216,6 +229,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             self.linger = None;
         }
         Poll::Ready(self.failure)
+    }
+
+    /// Whether a peer that has closed is still sent something; if not, its close is answered and the
+    /// tunnel over.
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.ended.is_none() || self.closing != Closing::Open {
+            return Ok(());
+        }
+        let timer = self
+            .farewell
+            .get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
+        if timer.as_mut().poll(cx).is_pending() {
+            return Ok(());
+        }
+        self.goodbye();
+        self.serve(cx);
+        let text = "the peer has closed the WebSocket";
+        Err(io::Error::new(io::ErrorKind::BrokenPipe, text))
     }
 
     /// Takes what was read into `buf` behind `before` apart, in place.
@@ -363,13 +394,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsStream<S> {
         if let Some(heart) = &mut this.heart {
             heart.sent();
         }
+        this.farewell = None;
         Poll::Ready(Ok(n))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.beat(cx)?;
-        this.poll_send_and_flush(cx)
+        ready!(this.poll_send_and_flush(cx))?;
+        Poll::Ready(this.poll_farewell(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -402,6 +435,15 @@ impl<S: Io> Io for WsStream<S> {
             }
         }
         Pin::new(&mut this.inner).poll_close(cx)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Drop for WsStream<S> {
+    fn drop(&mut self) {
+        if self.closing == Closing::Open {
+            self.closing = Closing::Due(self.ended.unwrap_or(CUT_OFF));
+        }
+        self.serve(&mut Context::from_waker(Waker::noop()));
     }
 }
 

@@ -115,6 +115,48 @@ async fn a_close_frame_is_the_end_and_is_answered_when_we_end() {
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_closed_is_answered_when_nothing_more_is_said() {
+    let (ours, mut theirs) = duplex(1024);
+    theirs.write_all(b"\x88\x82\0\0\0\0\x03\xe9").await.unwrap();
+    let mut stream = WsStream::new(ours, Role::Server, None);
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    let start = Instant::now();
+    for _ in 0..5 {
+        stream.write_all(b"!").await.unwrap();
+        stream.flush().await.unwrap();
+        sleep(FAREWELL - Duration::from_secs(1)).await;
+    }
+    // A relay flushes whenever it is woken, and the timer wakes it.
+    let over = std::future::poll_fn(|cx| match Pin::new(&mut stream).poll_flush(cx) {
+        Poll::Ready(Ok(())) => Poll::Pending,
+        other => other,
+    });
+    assert_eq!(over.await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    assert_eq!(start.elapsed(), 5 * FAREWELL - Duration::from_secs(4));
+    let mut told = [0; 19];
+    theirs.read_exact(&mut told).await.unwrap();
+    assert_eq!(told[15..], [0x88, 2, 0x03, 0xe9]);
+}
+
+#[tokio::test]
+async fn whoever_is_cut_off_is_told_so() {
+    let (ours, mut theirs) = duplex(1024);
+    drop(WsStream::new(ours, Role::Server, None));
+    let mut told = Vec::new();
+    theirs.read_to_end(&mut told).await.unwrap();
+    assert_eq!(told, [0x88, 2, 0x03, 0xf3]);
+
+    let (ours, mut theirs) = duplex(1024);
+    theirs.write_all(b"\x88\x82\0\0\0\0\x03\xe9").await.unwrap();
+    let mut stream = WsStream::new(ours, Role::Server, None);
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    drop(stream);
+    let mut told = Vec::new();
+    theirs.read_to_end(&mut told).await.unwrap();
+    assert_eq!(told, [0x88, 2, 0x03, 0xe9]);
+}
+
 #[tokio::test]
 async fn reading_goes_on_after_our_close_frame() {
     let (mut ours, mut theirs) = duplex(1024);
