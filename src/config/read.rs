@@ -282,7 +282,7 @@ fn listen(node: &Node) -> Option<Listen> {
         }
         return Some(Listen::Unix(path.to_owned()));
     }
-    match Host::parse(&text) {
+    match Host::parse(text.trim()) {
         Ok(Host::Ip(ip)) => Some(Listen::Ip(ip)),
         Ok(Host::Domain(name)) if name.eq_ignore_ascii_case("localhost") => {
             Some(Listen::Ip(Ipv4Addr::LOCALHOST.into()))
@@ -299,7 +299,7 @@ fn listen(node: &Node) -> Option<Listen> {
 
 fn send_through(node: &Node) -> Option<IpAddr> {
     let text: String = node.read()?;
-    match Host::parse(&text) {
+    match Host::parse(text.trim()) {
         Ok(Host::Ip(ip)) => Some(ip),
         _ => {
             node.error(format!("`{}` is not an IP address", text.escape_debug()));
