@@ -70,6 +70,12 @@ pub(super) fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
     for arg in args.iter_mut().skip(1) {
         let dashes = arg.to_str().and_then(|text| text.strip_prefix('-'));
         let name = dashes.map(|flag| flag.split_once('=').map_or(flag, |(name, _)| name));
+        if let Some(short) = dashes.and_then(|flag| flag.strip_prefix('-'))
+            && short.split('=').next().is_some_and(|name| name.len() == 1)
+        {
+            *arg = format!("-{short}").into();
+            continue;
+        }
         if name.is_some_and(|name| LONG.contains(&name)) {
             let mut two = OsString::from("-");
             two.push(&*arg);
@@ -116,7 +122,9 @@ pub(super) fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
     args
 }
 
-const LONG: [&str; 6] = ["config", "confdir", "format", "help", "test", "version"];
+const LONG: [&str; 7] = [
+    "config", "confdir", "format", "help", "input", "test", "version",
+];
 
 #[cfg(test)]
 mod tests {
@@ -138,6 +146,9 @@ mod tests {
             "run --config a.json --confdir d --format jsonv5 -c b.json"
         );
         assert_eq!(of("uuid -i text"), "uuid -i text");
+        assert_eq!(of("uuid -input text"), "uuid --input text");
+        assert_eq!(of("uuid --i=text"), "uuid -i=text");
+        assert_eq!(of("run --c a.json"), "run -c a.json");
         assert_eq!(of("run"), "run");
     }
 

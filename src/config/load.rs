@@ -52,7 +52,7 @@ pub fn load(inputs: &[Input], format: Format) -> Loaded {
     if !loaded.errors.is_empty() {
         return loaded;
     }
-    merged.finish(format);
+    merged.finish(format, inputs.len());
     global::spread(&mut merged.value);
     loaded.warnings = merged.warnings;
     let several = inputs.len() > 1;
@@ -148,6 +148,16 @@ pub(crate) fn plain(e: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_file_of_v2ray_5_is_taken_as_it_stands() {
+        let config = r#"{"outbounds": [{"protocol": "freedom", "tag": "a"}, {"protocol": "blackhole", "tag": "a"}]}"#;
+        let errors = load(&[text("c.json", config)], Format::V5).errors;
+        assert_eq!(
+            errors,
+            ["outbounds[1].tag: `a` is the tag of outbounds[0] already"]
+        );
+    }
 
     #[test]
     fn a_syntax_error_names_file_line_and_column() {

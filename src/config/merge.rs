@@ -94,10 +94,10 @@ impl Merged {
         join_maps(&mut self.value, later);
     }
 
-    /// All files are in.
-    pub(super) fn finish(&mut self, format: Format) {
-        if format == Format::V5 {
-            self.value.values_mut().for_each(settle);
+    /// All files are in. A single one stays as it is: two equal tags in it are a mistake.
+    pub(super) fn finish(&mut self, format: Format, files: usize) {
+        if format == Format::V5 && files > 1 {
+            settle_map(&mut self.value);
         }
     }
 }
@@ -165,10 +165,22 @@ fn join_maps(into: &mut Map<String, Value>, later: Map<String, Value>) {
     }
 }
 
+fn settle_map(map: &mut Map<String, Value>) {
+    for (key, value) in map {
+        // The tag of a rule is where it leads to, and many rules may lead to one place.
+        if !["rule", "rules"]
+            .iter()
+            .any(|k| key.eq_ignore_ascii_case(k))
+        {
+            settle(value);
+        }
+    }
+}
+
 /// Sorts arrays by `_priority` and merges their elements by tag, all the way down.
 fn settle(value: &mut Value) {
     match value {
-        Value::Object(map) => map.values_mut().for_each(settle),
+        Value::Object(map) => settle_map(map),
         Value::Array(items) => {
             items.sort_by(|a, b| priority(a).total_cmp(&priority(b)));
             let mut kept: Vec<Value> = Vec::with_capacity(items.len());
@@ -277,11 +289,16 @@ mod tests {
         for value in [
             json!({"log": {"access": "a", "loglevel": "debug"}, "outbounds": [{"_priority": 100, "tag": "o1"}]}),
             json!({"log": {"loglevel": "error"}, "outbounds": [{"_priority": -100, "tag": "o2"}, {"tag": "o1", "x": 1}]}),
+            json!({"router": {"rule": [{"tag": "o1", "networks": "tcp"}, {"tag": "o1", "portList": "53"}]}}),
         ] {
             let Value::Object(map) = value else { panic!() };
             merged.join(map);
         }
-        merged.finish(Format::V5);
+        merged.finish(Format::V5, 3);
+        assert_eq!(
+            merged.value["router"]["rule"].as_array().map(Vec::len),
+            Some(2)
+        );
         assert_eq!(
             merged.value["log"],
             json!({"access": "a", "loglevel": "error"})

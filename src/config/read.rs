@@ -148,10 +148,8 @@ fn inbound(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
             "routeOnly",
         ],
     );
-    if let Some(allocate) = object.get("allocate")
-        && allocate.value.get("strategy").and_then(Value::as_str) != Some("always")
-    {
-        allocate.warn("ports are always opened all at once, the key has no effect");
+    if let Some(object) = object.object("allocate") {
+        allocate(object);
     }
     object.no_effect(&["domainOverride"]);
     let tag = tag(&object).map(Into::into);
@@ -232,6 +230,26 @@ fn tag(object: &Object) -> Option<String> {
     object.read("tag").filter(|tag: &String| !tag.is_empty())
 }
 
+/// When which of the ports are opened.
+fn allocate(object: Object) {
+    if let Some(strategy) = object.get("strategy")
+        && let Some(name) = strategy.read::<String>()
+    {
+        match name.to_ascii_lowercase().as_str() {
+            "always" => {}
+            "random" | "external" => object
+                .node
+                .warn("ports are always opened all at once, the key has no effect"),
+            _ => strategy.error(format!(
+                "`{}` is unknown, expected `always` or `random`",
+                name.escape_debug()
+            )),
+        }
+    }
+    object.silent(&["concurrency", "refresh"]);
+    object.finish();
+}
+
 /// `{"enabled": true, …}` of something that is not built.
 fn switched(object: &Object, key: &'static str, others: &[&'static str]) {
     let Some(feature) = object.object(key) else {
@@ -264,7 +282,7 @@ fn listen(node: &Node) -> Option<Listen> {
         }
         return Some(Listen::Unix(path.to_owned()));
     }
-    match Host::parse(&text) {
+    match Host::parse(text.trim()) {
         Ok(Host::Ip(ip)) => Some(Listen::Ip(ip)),
         Ok(Host::Domain(name)) if name.eq_ignore_ascii_case("localhost") => {
             Some(Listen::Ip(Ipv4Addr::LOCALHOST.into()))
@@ -281,7 +299,7 @@ fn listen(node: &Node) -> Option<Listen> {
 
 fn send_through(node: &Node) -> Option<IpAddr> {
     let text: String = node.read()?;
-    match Host::parse(&text) {
+    match Host::parse(text.trim()) {
         Ok(Host::Ip(ip)) => Some(ip),
         _ => {
             node.error(format!("`{}` is not an IP address", text.escape_debug()));
@@ -304,8 +322,11 @@ fn unbuilt(root: &Object) {
         "policy",
         "reverse",
         "services",
-        "stats",
     ]);
+    // Here `{}` is what switches it on.
+    if let Some(stats) = root.get("stats") {
+        stats.warn("this feature is not built yet, the key has no effect");
+    }
     if let Some(transport) = root.object("transport") {
         // These two were copied to where they count.
         transport.silent(&["tcpSettings", "wsSettings"]);

@@ -147,12 +147,12 @@ mod tests {
     #[test]
     fn a_feature_that_is_switched_off_is_not_warned_about() {
         let value = json!({
-            "stats": {}, "policy": {"levels": {"0": {}}}, "mux": {"enabled": false, "concurrency": 8},
+            "fakedns": {}, "policy": {"levels": {"0": {}}}, "mux": {"enabled": false, "concurrency": 8},
             "dns": {"servers": ["1.1.1.1"]}, "_tag": "x", "remarks": "mine", "//": "y"
         });
         let report = Report::default();
         let object = Node::root(&value, &report).object().unwrap();
-        object.no_effect(&["stats", "policy", "mux", "dns"]);
+        object.no_effect(&["fakedns", "policy", "mux", "dns"]);
         object.finish();
         let warnings: Vec<String> = report.warnings().iter().map(ToString::to_string).collect();
         assert_eq!(

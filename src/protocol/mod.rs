@@ -248,10 +248,10 @@ impl Outbound {
     }
 }
 
-/// The value of an `address` key; a mistake is reported.
+/// The value of an `address` key; a mistake is reported. Like V2Ray, it forgives space around.
 fn read_host(node: Node) -> Option<Host> {
     let text: String = node.read()?;
-    Host::parse(&text)
+    Host::parse(text.trim())
         .map_err(|e| node.error(format!("`{}` is not an address: {e}", text.escape_debug())))
         .ok()
 }

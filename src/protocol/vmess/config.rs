@@ -180,7 +180,8 @@ fn read_server(node: &Node, servers: &mut Vec<Server>, accounts: &mut Vec<Accoun
 fn read_destination(object: &Object) -> Option<Destination> {
     let host = object.require_node("address").and_then(|node| {
         let text: String = node.read()?;
-        Host::parse(&text)
+        // Like V2Ray, forgive space around it.
+        Host::parse(text.trim())
             .map_err(|e| node.error(format!("`{}`: {e}", text.escape_debug())))
             .ok()
     });
