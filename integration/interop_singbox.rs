@@ -43,6 +43,22 @@ async fn every_cipher() {
     }
 }
 
+#[tokio::test]
+async fn every_cipher_under_tls() {
+    for security in ["aes-128-gcm", "chacha20-poly1305", "none"] {
+        for (client, server) in PAIRS {
+            let stage = Stage::new();
+            let vmess = Vmess {
+                security,
+                ..Vmess::wss(&stage)
+            };
+            let tunnel = Tunnel::start_on(stage, client, &vmess, server, &vmess).await;
+            traffic::both_ways(tunnel.socks, 1024 * 1024).await;
+            traffic::datagrams(tunnel.socks, &[1, 1200]).await;
+        }
+    }
+}
+
 /// A sing-box server finds no borders between the datagrams of a bare body, whoever sends it.
 #[tokio::test]
 async fn zero_cipher() {

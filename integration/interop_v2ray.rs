@@ -157,6 +157,10 @@ async fn two_hundred_connections_at_once() {
     for (client, server) in PAIRS {
         let tunnel = Tunnel::start(client, server, &Vmess::ws()).await;
         traffic::many(tunnel.socks, 200).await;
+        let stage = Stage::new();
+        let vmess = Vmess::wss(&stage);
+        let tunnel = Tunnel::start_on(stage, client, &vmess, server, &vmess).await;
+        traffic::many(tunnel.socks, 200).await;
     }
 }
 

@@ -65,12 +65,7 @@ impl Figures {
                 );
             }
         }
-        out.push_str("\nMedian (lowest to highest; ratio to sing-box).\n");
-        out
-    }
-
-    pub(crate) fn verdicts(&self) -> String {
-        let mut out = String::from("\n");
+        out.push_str("\nMedian (lowest to highest; ratio to sing-box).\n\n");
         for (measure, at_most) in REQUIRED {
             for role in [Role::Server, Role::Client] {
                 let Some(ratio) = self.ratio(role, measure, "mobula") else {
