@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
+use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, KeyPair};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
 
@@ -26,6 +26,9 @@ const MAX_ISSUED: usize = 512;
 /// How long a leaf is valid, and how long before its end it is issued anew. As V2Ray does.
 const VALID: Duration = Duration::from_secs(60 * 60);
 const RENEW: Duration = Duration::from_secs(5 * 60);
+
+/// Ten years, for a certificate that lives as long as the process.
+const VALID_BY_ITSELF: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 /// Clocks differ: a leaf is valid from a little before it was issued.
 const SKEW: Duration = Duration::from_secs(60 * 60);
@@ -78,13 +81,40 @@ impl Authority {
     }
 }
 
-/// A certificate for `names` that nobody but itself vouches for.
+/// A certificate for `names` that nobody but itself vouches for. It looks as one that somebody made by
+/// hand; rcgen's defaults (its own name, valid until 4096) would give us away.
 pub(super) fn self_signed(names: Vec<String>) -> Result<CertifiedKey, String> {
-    let made = rcgen::generate_simple_self_signed(names).map_err(|e| e.to_string())?;
-    certified(vec![made.cert.der().clone()], &made.signing_key)
+    let mut name = DistinguishedName::new();
+    if let Some(first) = names.first() {
+        name.push(DnType::CommonName, first.as_str());
+    }
+    let mut params = CertificateParams::new(names).map_err(|e| e.to_string())?;
+    params.distinguished_name = name;
+    let now = SystemTime::now();
+    params.not_before = (now - SKEW).into();
+    params.not_after = (now + VALID_BY_ITSELF).into();
+    let key = KeyPair::generate().map_err(|e| e.to_string())?;
+    let cert = params.self_signed(&key).map_err(|e| e.to_string())?;
+    certified(vec![cert.der().clone()], &key)
 }
 
 fn certified(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> Result<CertifiedKey, String> {
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
     CertifiedKey::from_der(chain, key.into(), &PROVIDER).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use x509_parser::prelude::{FromDer, X509Certificate};
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_of_our_own_names_its_server_and_no_library() {
+        let key = self_signed(vec!["example.com".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let (_, cert) = X509Certificate::from_der(&key.cert[0]).unwrap();
+        assert_eq!(cert.subject().to_string(), "CN=example.com");
+        assert!(cert.validity().is_valid());
+        assert_eq!(cert.validity().not_after.to_datetime().year() / 100, 20);
+    }
 }

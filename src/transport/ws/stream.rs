@@ -197,12 +197,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     fn fail(&mut self, failure: Failure) -> io::Error {
         self.failure = Some(failure);
         self.closing = match (failure, self.closing) {
-            (Failure::Frame(_), Closing::Open | Closing::Due(_)) => {
+            (_, Closing::Sent) => Closing::Sent,
+            (Failure::Frame(_), _) => {
                 self.linger = Some(Box::pin(sleep(LINGER)));
                 Closing::Due(PROTOCOL_ERROR)
             }
-            // Whoever is gone cannot be told so.
-            _ => Closing::Sent,
+            // Whoever answers no ping and is there all the same sees what everyone sees whose first
+            // flight was not one: both ends may come after the same 60 s.
+            (Failure::Silent(_), _) => Closing::Due(NORMAL),
         };
         failure.into()
     }
