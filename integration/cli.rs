@@ -99,7 +99,10 @@ fn a_port_in_use_is_one_line_and_a_bad_exit() {
     let output = mobula(&["run"], dir.path());
     assert_eq!(code(&output), 255);
     let errors = stderr(&output);
-    assert!(errors.starts_with(&format!("inbounds[0]: cannot listen on 127.0.0.1:{port}: ")));
+    assert_eq!(
+        errors.trim_end(),
+        format!("inbounds[0]: cannot listen on 127.0.0.1:{port}: address already in use")
+    );
     assert_eq!(errors.lines().count(), 1, "{errors}");
 }
 

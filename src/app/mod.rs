@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::config::{Config, Inbound};
+use crate::config::{Config, Inbound, plain};
 use crate::dispatch::Dispatcher;
 
 /// All inbounds, listening.
@@ -27,7 +27,7 @@ pub struct App {
 
 /// Why the service did not start: the inbound, and what the system said.
 #[derive(Debug, Error)]
-#[error("{inbound}: cannot listen on {place}: {error}")]
+#[error("{inbound}: cannot listen on {place}: {}", plain(.error))]
 pub struct StartError {
     inbound: String,
     place: String,

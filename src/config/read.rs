@@ -174,8 +174,10 @@ fn outbound(object: Object) -> Option<Outbound> {
         transport.sockopt.send_through = Some(ip);
     }
     if let Some(proxy) = object.object("proxySettings") {
-        // Without `transportLayer`, V2Ray leaves out the transport's own layers.
-        let _: bool = proxy.read_or("transportLayer", false);
+        // Without it, V2Ray leaves out the transport's own layers; V2Ray 5 has the longer word.
+        for key in ["transportLayer", "transportLayerProxy"] {
+            let _: bool = proxy.read_or(key, false);
+        }
         proxy.silent(&["tag"]);
         proxy.finish();
     }

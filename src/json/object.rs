@@ -96,8 +96,9 @@ impl<'a> Object<'a> {
     /// All is read: warns of the keys nobody asked for.
     pub fn finish(self) {
         let known = self.known.borrow();
-        for key in self.map.keys() {
-            if known.iter().any(|k| k.eq_ignore_ascii_case(key)) || is_remark(key) {
+        for (key, value) in self.map {
+            let known_key = known.iter().any(|k| k.eq_ignore_ascii_case(key));
+            if known_key || value.is_null() || is_remark(key) {
                 continue;
             }
             let guess = did_you_mean(key, known.iter().copied());
@@ -148,7 +149,7 @@ mod tests {
     fn a_feature_that_is_switched_off_is_not_warned_about() {
         let value = json!({
             "fakedns": {}, "policy": {"levels": {"0": {}}}, "mux": {"enabled": false, "concurrency": 8},
-            "dns": {"servers": ["1.1.1.1"]}, "_tag": "x", "remarks": "mine", "//": "y"
+            "dns": {"servers": ["1.1.1.1"]}, "_tag": "x", "remarks": "mine", "vnext": null, "//": "y"
         });
         let report = Report::default();
         let object = Node::root(&value, &report).object().unwrap();
