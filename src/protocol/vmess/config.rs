@@ -232,10 +232,13 @@ fn read_security(node: &Node) -> Option<Security> {
     let names = NAMES.map(|(name, _)| name);
     match text.to_ascii_lowercase().as_str() {
         "" => return Some(Security::Auto),
-        "aes-128-cfb" | "legacy" => node.error(format!(
-            "`{text}` belongs to VMess' dead form without AEAD, expected {}",
-            either(&names)
-        )),
+        // Old configs say so, and their servers read every cipher.
+        "aes-128-cfb" | "legacy" => {
+            node.warn(format!(
+                "`{text}` belongs to VMess' dead form without AEAD, `auto` takes its place"
+            ));
+            return Some(Security::Auto);
+        }
         lower => {
             if let Some((_, security)) = NAMES.iter().find(|(name, _)| *name == lower) {
                 return Some(*security);
@@ -385,11 +388,12 @@ mod tests {
                 "security: `aes-128-gmc` is unknown, expected {names}, did you mean `aes-128-gcm`?"
             )
         );
-        assert_eq!(
-            error("aes-128-cfb"),
-            format!(
-                "security: `aes-128-cfb` belongs to VMess' dead form without AEAD, expected {names}"
-            )
+        let old = json!({"address": "a", "port": 1, "id": ID, "security": "aes-128-cfb"});
+        let (_, errors, warnings) = lines(&old, true);
+        assert_eq!(errors, [""; 0]);
+        assert!(
+            warnings[0].contains("`auto` takes its place"),
+            "{warnings:?}"
         );
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::json::{Node, Object, either, found};
+use crate::json::{Node, Object, either, found, one_of};
 
 /// `sockopt`, and `sendThrough` of an outbound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,6 +114,15 @@ impl SockOpt {
 /// `tcpFastOpen` is a switch in V2Ray; in Xray it may also be the length of the queue.
 fn read_fast_open(object: &Object) -> FastOpen {
     let queue = object.read("tcpFastOpenQueueLength").unwrap_or(QUEUE);
+    // V2Ray 5 has words for it.
+    let words = [
+        ("AsIs", FastOpen::Default),
+        ("Enable", FastOpen::On(QUEUE)),
+        ("Disable", FastOpen::Off),
+    ];
+    if let Some(node) = object.get("tfo") {
+        return one_of(&node, &words).unwrap_or_default();
+    }
     let Some(node) = object.get("tcpFastOpen") else {
         return FastOpen::Default;
     };
