@@ -62,7 +62,13 @@ async fn main() -> Result<()> {
                     options.rounds,
                     program.name()
                 );
-                measure(program, role, &options, &mut figures).await?;
+                let measured = measure(program, role, &options, &mut figures).await;
+                match (program, measured) {
+                    (_, Ok(())) => {}
+                    // V2Ray drops a connection of a thousand now and then: what was measured counts.
+                    (Program::V2ray(_), Err(e)) if !options.smoke => eprintln!("v2ray failed: {e}"),
+                    (_, Err(e)) => return Err(e),
+                }
             }
         }
     }
