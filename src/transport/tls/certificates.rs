@@ -172,9 +172,9 @@ impl Keyed {
         &self.origin
     }
 
-    /// Reads the files again if they have changed. A broken new version changes nothing, but is warned
-    /// about, once.
-    pub(super) fn refresh(&mut self) {
+    /// Reads the files again if they have changed, and says whether there is something new. A broken
+    /// new version changes nothing, but is warned about, once.
+    pub(super) fn refresh(&mut self) -> bool {
         let stamps = self.origin.stamps();
         // A file that is gone for a moment is being replaced.
         let gone = stamps
@@ -182,13 +182,17 @@ impl Keyed {
             .zip(&self.stamps)
             .any(|(new, old)| new.is_none() && old.is_some());
         if gone || stamps == self.stamps {
-            return;
+            return false;
         }
         self.stamps = stamps;
         match self.origin.load() {
-            Ok((key, names)) => (self.key, self.names) = (key, names),
+            Ok((key, names)) => {
+                (self.key, self.names) = (key, names);
+                true
+            }
             Err(Broken::Certificate(text) | Broken::Key(text)) => {
                 warn!("a changed certificate is not taken: {text}");
+                false
             }
         }
     }

@@ -54,8 +54,8 @@ impl Inbound {
             keyed.push(make_self_signed(node, settings.server_name.as_ref())?);
         }
         let mut authorities = Vec::new();
-        for issuer in &settings.issuers {
-            match Authority::new(issuer.origin(), &issuer.key.cert) {
+        for issuer in settings.issuers {
+            match Authority::new(issuer) {
                 Ok(authority) => authorities.push(authority),
                 Err(text) => node.error(text),
             }
@@ -222,7 +222,10 @@ impl State {
     fn refresh(&mut self) {
         if self.looked.elapsed() >= LOOK_EVERY {
             self.looked = Instant::now();
-            self.keyed.iter_mut().for_each(Keyed::refresh);
+            for keyed in &mut self.keyed {
+                keyed.refresh();
+            }
+            self.authorities.iter_mut().for_each(Authority::refresh);
         }
     }
 

@@ -9,13 +9,14 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
 
 use super::PROVIDER;
-use super::certificates::Origin;
+use super::certificates::Keyed;
 
 /// Leaf certificates by an authority of the user's, one for each name that is asked for.
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// The authority's own chain, sent behind the leaf.
-    chain: Vec<CertificateDer<'static>>,
+    /// Its chain is sent behind the leaf.
+    keyed: Keyed,
+    /// Of the leaves.
     key: KeyPair,
     issued: HashMap<String, (Arc<CertifiedKey>, SystemTime)>,
 }
@@ -34,19 +35,25 @@ const VALID_BY_ITSELF: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 const SKEW: Duration = Duration::from_secs(60 * 60);
 
 impl Authority {
-    /// An authority from its PEM texts; `chain` is its certificate and what stands above that.
-    pub(super) fn new(origin: &Origin, chain: &[CertificateDer<'static>]) -> Result<Self, String> {
-        let (cert, key) = origin.texts()?;
-        let key = KeyPair::from_pem(&key).map_err(|e| format!("the key cannot sign: {e}"))?;
-        let issuer = Issuer::from_ca_cert_pem(&cert, key)
-            .map_err(|e| format!("the certificate is no authority: {e}"))?;
-        let key = KeyPair::generate().map_err(|e| format!("cannot make a key: {e}"))?;
+    /// An authority of `keyed`, which is its certificate, what stands above that, and its key.
+    pub(super) fn new(keyed: Keyed) -> Result<Self, String> {
+        let (issuer, key) = signer(&keyed)?;
         Ok(Self {
             issuer,
-            chain: chain.to_vec(),
+            keyed,
             key,
             issued: HashMap::new(),
         })
+    }
+
+    /// Reads the files again if they have changed; what was issued before is forgotten then.
+    pub(super) fn refresh(&mut self) {
+        if self.keyed.refresh()
+            && let Ok((issuer, key)) = signer(&self.keyed)
+        {
+            (self.issuer, self.key) = (issuer, key);
+            self.issued.clear();
+        }
     }
 
     /// A certificate for `name`.
@@ -76,9 +83,19 @@ impl Authority {
             .signed_by(&self.key, &self.issuer)
             .map_err(|e| e.to_string())?;
         let mut chain = vec![leaf.der().clone()];
-        chain.extend_from_slice(&self.chain);
+        chain.extend_from_slice(&self.keyed.key.cert);
         certified(chain, &self.key)
     }
+}
+
+/// What signs leaves, and a new key for them.
+fn signer(keyed: &Keyed) -> Result<(Issuer<'static, KeyPair>, KeyPair), String> {
+    let (cert, key) = keyed.origin().texts()?;
+    let key = KeyPair::from_pem(&key).map_err(|e| format!("the key cannot sign: {e}"))?;
+    let issuer = Issuer::from_ca_cert_pem(&cert, key)
+        .map_err(|e| format!("the certificate is no authority: {e}"))?;
+    let key = KeyPair::generate().map_err(|e| format!("cannot make a key: {e}"))?;
+    Ok((issuer, key))
 }
 
 /// A certificate for `names` that nobody but itself vouches for. It looks as one that somebody made by

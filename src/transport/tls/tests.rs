@@ -151,6 +151,34 @@ async fn an_authority_issues_certificates_for_the_names_asked_for() {
 }
 
 #[tokio::test]
+async fn an_authority_whose_files_change_issues_in_its_new_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key) = (dir.path().join("ca.pem"), dir.path().join("ca.key"));
+    let write = |(ca, ca_key): &(rcgen::Certificate, KeyPair)| {
+        fs::write(&cert, ca.pem()).unwrap();
+        fs::write(&key, ca_key.serialize_pem()).unwrap();
+    };
+    let authorities = [authority(), authority()];
+    write(&authorities[0]);
+    let server = server(json!({"certificates": [
+        {"usage": "issue", "certificateFile": text(&cert), "keyFile": text(&key)},
+    ]}));
+    let believes = |(ca, _): &(rcgen::Certificate, KeyPair)| {
+        client(json!({"disableSystemRoot": true, "certificates": [
+            {"usage": "verify", "certificate": lines(&ca.pem())},
+        ]}))
+    };
+    let name = "one.example";
+    // A new client each time: one that has been here before resumes its session.
+    let ask = async |authority| exchange(&server, &believes(authority), name).await;
+    assert_eq!(ask(&authorities[0]).await, Ok(()));
+    write(&authorities[1]);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(ask(&authorities[1]).await, Ok(()));
+    assert!(ask(&authorities[0]).await.is_err());
+}
+
+#[tokio::test]
 async fn a_certificate_made_at_start_is_pinned_by_what_the_warning_says() {
     let settings = json!({"selfSigned": true, "serverName": "example.com"});
     let report = Report::default();
