@@ -160,8 +160,10 @@ async fn sing_boxs_own_multiplex_is_refused_in_words() {
     let client = vmess.client(SingBox, socks, port);
     stage.run(SingBox, "client", &client, &[socks]).await;
     let to = To::Ip(traffic::echo().await);
-    let mut stream = traffic::connect(socks, &to).await.expect("SOCKS");
-    let _ = stream.write_all(b"a word").await;
+    // sing-box may say so to its application already, or find out with the first word.
+    if let Ok(mut stream) = traffic::connect(socks, &to).await {
+        let _ = stream.write_all(b"a word").await;
+    }
     let said = "a@mobula.test: sing-box's multiplex (smux, yamux, h2mux) is not built";
     stage.until_file_has("access.log", said).await;
 }
