@@ -8,7 +8,6 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::PROXY_AUTHENTICATE;
@@ -21,16 +20,15 @@ use hyper::server::conn::http1::{Builder, Connection};
 use hyper::service::Service;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use tokio::io::copy_bidirectional;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 use tracing::debug;
 
 use super::{head, plain};
 use crate::address::Destination;
 use crate::io::{Arrival, Link, Prefixed, Refusal};
-use crate::protocol::Accepted;
 use crate::protocol::accounts::Accounts;
+use crate::protocol::{Accepted, HANDSHAKE_LIMIT};
 use crate::session::User;
 
 pub struct Inbound {
@@ -44,14 +42,8 @@ struct Rules {
     transparent: bool,
 }
 
-/// Time for the head of a request, however it trickles, and between two requests.
-const HEAD_LIMIT: Duration = Duration::from_secs(60);
-
 /// The most that the head of a request may take.
 const MAX_HEAD: usize = 64 * 1024;
-
-/// How long the last answer may take to leave.
-const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 
 impl Inbound {
     pub(super) fn new(accounts: Accounts, transparent: bool) -> Self {
@@ -90,7 +82,7 @@ impl Inbound {
             }),
             (end, then) => {
                 let (link, ahead) = served.into_parts();
-                goodbye(link).await;
+                link.close().await;
                 Err(Refusal::Done(match then {
                     Some(Then::End(refused)) => refused,
                     _ => reason(end.err(), &ahead),
@@ -127,7 +119,8 @@ impl Served {
             then: proxy.then.clone(),
             connection: Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_LIMIT)
+                // Between two requests as well.
+                .header_read_timeout(HANDSHAKE_LIMIT)
                 .max_buf_size(MAX_HEAD)
                 .preserve_header_case(true)
                 .auto_date_header(false)
@@ -157,7 +150,7 @@ impl Served {
                 // Idle ends are found by the session behind `server`.
                 let _ = copy_bidirectional(&mut client, &mut TokioIo::new(server)).await;
             }
-            Some(Then::End(_)) | None => goodbye(self.into_parts().0).await,
+            Some(Then::End(_)) | None => self.into_parts().0.close().await,
         }
     }
 
@@ -271,8 +264,4 @@ fn reason(e: Option<hyper::Error>, ahead: &[u8]) -> String {
 
 fn take(then: &Mutex<Option<Then>>) -> Option<Then> {
     then.lock().unwrap_or_else(PoisonError::into_inner).take()
-}
-
-async fn goodbye(mut link: Link) {
-    let _ = timeout(GOODBYE_LIMIT, link.shutdown()).await;
 }

@@ -20,8 +20,8 @@ use super::messages::Messages;
 use super::packets::{Association, Remote};
 use crate::address::{Destination, Host};
 use crate::io::{Arrival, Refusal};
-use crate::protocol::Accepted;
 use crate::protocol::accounts::Accounts;
+use crate::protocol::{Accepted, HANDSHAKE_LIMIT};
 use crate::session::{Source, User};
 
 pub struct Inbound {
@@ -31,9 +31,6 @@ pub struct Inbound {
     /// The address told to UDP clients, in place of the one they are connected to.
     pub(super) udp_ip: Option<Host>,
 }
-
-/// Time for the whole handshake, however it trickles; V2Ray's policy default.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(60);
 
 /// SOCKS 5 replies.
 const SUCCEEDED: u8 = 0x00;

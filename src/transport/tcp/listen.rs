@@ -26,16 +26,22 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// The next connection, its source, and the address of ours that it came to.
+    /// The next connection, its source, and the address of ours that it came to. A peer that went away
+    /// before its turn is passed over; an error means that nobody can be accepted just now.
     pub async fn accept(&self) -> io::Result<(Link, Source, Source)> {
         match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
+            Self::Tcp(listener) => loop {
+                let (stream, peer) = match listener.accept().await {
+                    Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => continue,
+                    accepted => accepted?,
+                };
+                let Ok(local) = stream.local_addr() else {
+                    continue;
+                };
                 // A peer that is gone already is found out by the first read.
                 let _ = stream.set_nodelay(true);
-                let local = stream.local_addr()?;
-                Ok((Link::Tcp(stream), peer.into(), local.into()))
-            }
+                return Ok((Link::Tcp(stream), peer.into(), local.into()));
+            },
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 Ok((Link::other(stream), Source::Unix, Source::Unix))
@@ -50,33 +56,6 @@ impl Listener {
             Self::Unix(..) => None,
         }
     }
-}
-
-/// Whether accepting may be tried again after `error`: the peer went away, or the process or the
-/// system is short of something (files, memory) that others may give back. Wait a little before.
-pub fn is_passing(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(
-            libc::ECONNABORTED
-                | libc::ECONNRESET
-                | libc::EINTR
-                | libc::EAGAIN
-                | libc::EPROTO
-                | libc::EPERM
-                | libc::EMFILE
-                | libc::ENFILE
-                | libc::ENOBUFS
-                | libc::ENOMEM
-                | libc::ENETDOWN
-                | libc::ENETUNREACH
-                | libc::EHOSTDOWN
-                | libc::EHOSTUNREACH
-                | libc::ENOTCONN
-                // From `local_addr`, when the peer has reset the connection meanwhile.
-                | libc::EINVAL
-        )
-    )
 }
 
 /// Listens on `addr` with the options of an inbound.

@@ -10,6 +10,4 @@ mod options;
 
 pub use config::{FastOpen, KeepAlive, SockOpt, check_settings};
 pub use connect::connect;
-pub use listen::{
-    Listener, is_passing, listen, listen_abstract, listen_unix, udp_listen, udp_socket,
-};
+pub use listen::{Listener, listen, listen_abstract, listen_unix, udp_listen, udp_socket};
