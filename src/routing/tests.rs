@@ -239,7 +239,7 @@ fn every_mistake_is_named_where_it_stands() {
             {"type": "chinaip", "port": "99999", "outboundTag": "direct"},
             {"type": "field", "domain": ["regexp:(", "dotless:a.b", "ext:x", "domian:x.com"], "balancerTag": "b"},
             {"type": "field", "outboundTag": "direct"},
-            {"type": "field", "network": "tcp,icmp", "attrs": "attrs[':method'] == 'GET'"},
+            {"type": "field", "network": "tcp,icmp", "attrs": "attrs[':method'] = 'GET'"},
             {"type": "field", "inboundTag": ["api", "inn"], "outboundTag": "api"}
         ],
         "balancers": [{"tag": "x", "selector": ["nobody"], "strategy": {"type": "roundrobbin"}}]
@@ -257,10 +257,10 @@ fn every_mistake_is_named_where_it_stands() {
         "routing.rules[2].domain[0]: `(`: unclosed group",
         "routing.rules[2].domain[1]: `dotless:a.b` has a dot, expected a part of a name without dots",
         "routing.rules[2].domain[2]: `ext:x` is not of the form `ext:FILE:CATEGORY`",
-        "routing.rules[3]: the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag` or `protocol`",
+        "routing.rules[3]: the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag`, `protocol` or `attrs`",
         "routing.rules[4]: the rule leads nowhere, expected `outboundTag` or `balancerTag`",
         "routing.rules[4].network: `icmp` is not a network, expected `tcp`, `udp` or `tcp,udp`",
-        "routing.rules[4].attrs: conditions on the attributes of HTTP requests are not built",
+        "routing.rules[4].attrs: at character 18: `=`, expected an operator or the end",
         "routing.domainStrategy: `IPIfNoneMatch` is not `AsIs`, `IPIfNonMatch` or `IPOnDemand`, `AsIs` is used as in V2Ray, did you mean `IPIfNonMatch`?",
         "routing.rules[2].domain[3]: `domian` is no kind of pattern, this takes no name, did you mean `domain`?",
         "routing.rules[5].outboundTag: what is tagged `api` is not built yet, the rule has no effect",
@@ -388,5 +388,6 @@ fn facts(source: Source, to: &Destination) -> Facts<'_> {
         to,
         user: None,
         protocol: None,
+        attributes: None,
     }
 }

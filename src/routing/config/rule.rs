@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::attrs::Expression;
 use super::super::domains::{Domains, check_regex};
 use super::super::{Balancer, Geodata, Pattern, Rule, Target, UserTest};
 use super::{Tags, lists, target};
@@ -31,16 +32,12 @@ pub(super) fn read(
         users: users(&object),
         inbounds: inbounds(&object, tags),
         protocols: protocols(&object),
+        attrs: attrs(&object),
     };
-    if let Some(node) = object.first(&["attrs", "attributes"])
-        && node.value.as_str() != Some("")
-    {
-        node.error("conditions on the attributes of HTTP requests are not built");
-    }
     // A condition that could not be read is none, and yet was asked for.
     if rule.asks_nothing() && object.node.report().errors().len() == before {
         object.node.error(
-            "the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag` or `protocol`",
+            "the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag`, `protocol` or `attrs`",
         );
     }
     object.silent(&["domainMatcher"]);
@@ -59,6 +56,7 @@ impl Rule {
             && self.users.is_empty()
             && self.inbounds.is_empty()
             && self.protocols.is_empty()
+            && self.attrs.is_none()
     }
 }
 
@@ -180,10 +178,18 @@ fn protocols(object: &Object) -> Vec<String> {
         return Vec::new();
     };
     let StringList(words) = node.read().unwrap_or_default();
-    if !words.is_empty() {
-        node.warn("sniffing is not built yet, no session has a protocol and the rule takes none");
+    words.into_iter().filter(|word| !word.is_empty()).collect()
+}
+
+fn attrs(object: &Object) -> Option<Expression> {
+    let node = object.first(&["attrs", "attributes"])?;
+    let text: String = node.read()?;
+    if text.is_empty() {
+        return None;
     }
-    words.iter().map(|word| word.to_ascii_lowercase()).collect()
+    Expression::parse(&text)
+        .map_err(|e| node.error(e.to_string()))
+        .ok()
 }
 
 /// One pattern that must be readable by itself.
