@@ -30,4 +30,5 @@ mod scenario_haproxy;
 mod scenario_nginx;
 mod scenario_routing;
 mod scenario_signals;
+mod scenario_sniffing;
 mod scenario_websocket;

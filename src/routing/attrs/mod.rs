@@ -142,8 +142,8 @@ impl<'a> Value<'a> {
             (Self::Text(text), Self::Text(part)) => Some(text.contains(part.as_ref())),
             (Self::List { items, .. }, _) => Some(items.contains(item)),
             (Self::Attrs(attrs), Self::Text(name)) => Some(attrs.contains_key(name.as_ref())),
-            // What cannot change may be a key, and none of these is one.
-            (Self::Attrs(_), Self::None | Self::Bool(_)) => Some(false),
+            // Not even what cannot be a key is an error here.
+            (Self::Attrs(_), _) => Some(false),
             _ => None,
         }
     }

@@ -51,6 +51,15 @@ fn a_hello_may_be_spread_over_datagrams_in_any_order() {
 }
 
 #[test]
+fn two_datagrams_sealed_by_another_implementation_are_opened() {
+    for order in [[0, 1], [1, 0]] {
+        let mut quic = Quic::default();
+        let answers = order.map(|i| quic.sniff(&bytes(&VECTORS["split"][i])));
+        assert_eq!(answers, [Sniffed::NeedMore, found()]);
+    }
+}
+
+#[test]
 fn packets_of_one_datagram_are_read_in_their_order() {
     let hello = hello();
     let (a, b) = hello.split_at(60);
@@ -88,7 +97,11 @@ fn found() -> Sniffed {
 }
 
 fn vector(version: &str) -> Vec<u8> {
-    let text = VECTORS[version].as_str().unwrap();
+    bytes(&VECTORS[version])
+}
+
+fn bytes(hex: &Value) -> Vec<u8> {
+    let text = hex.as_str().unwrap();
     let digits = |i: usize| u8::from_str_radix(&text[i..i + 2], 16).unwrap();
     (0..text.len()).step_by(2).map(digits).collect()
 }
