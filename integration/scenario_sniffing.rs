@@ -220,19 +220,24 @@ async fn a_server_that_speaks_first_waits_no_longer_than_with_v2ray() {
         config["inbounds"][0]["sniffing"] =
             json!({"enabled": true, "destOverride": ["http", "tls"]});
         stage.run(peer, "client", &config, &[socks]).await;
-        // The first session opens more than its own connection.
+        let mut shortest = Duration::MAX;
+        let greeter = To::Ip(traffic::greeter().await);
+        for _ in 0..5 {
+            let mut stream = traffic::connect(socks, &greeter)
+                .await
+                .expect("SOCKS connects");
+            let since = Instant::now();
+            stream.read_u8().await.expect("a greeting");
+            shortest = shortest.min(since.elapsed());
+        }
+        delays.push(shortest);
         traffic::server_speaks_first(socks).await;
-        let since = Instant::now();
-        traffic::server_speaks_first(socks).await;
-        delays.push(since.elapsed());
         traffic::both_ways(socks, 1024 * 1024).await;
     }
     println!("{delays:?}");
-    // Theirs is 300 ms, ours 200.
-    assert!(
-        delays[0] < delays[1] + Duration::from_millis(50),
-        "{delays:?}"
-    );
+    // V2Ray waits for a first payload of VMess as well, a hundred milliseconds more.
+    assert!(delays[0] < delays[1], "{delays:?}");
+    assert!(delays[0] >= Duration::from_millis(200), "{delays:?}");
 }
 
 #[tokio::test]
@@ -265,13 +270,7 @@ async fn what_was_looked_at_arrives_first_and_whole() {
 
 #[tokio::test]
 async fn quic_is_led_by_its_name_and_answered_from_the_address_that_was_asked() {
-    let vectors: Value =
-        serde_json::from_str(include_str!("../testdata/vectors/quic.json")).expect("JSON");
-    let packet = |hex: &Value| -> Vec<u8> {
-        let hex = hex.as_str().expect("hex");
-        let digits = |i: usize| u8::from_str_radix(&hex[i..i + 2], 16).expect("hex");
-        (0..hex.len()).step_by(2).map(digits).collect()
-    };
+    let vectors = vectors();
     let mut stage = Stage::new();
     let socks = free_port();
     let named = traffic::udp_echo().await;
@@ -326,11 +325,84 @@ async fn quic_is_led_by_its_name_and_answered_from_the_address_that_was_asked() 
         let line = format!("accepted udp:198.51.100.1:{port} [named]");
         stage.until_file_has("access.log", &line).await;
     }
+    let half = traffic::datagram(
+        &To::Ip((NOWHERE, 500).into()),
+        &packet(&vectors["split"][0]),
+    );
+    socket.send_to(&half, relay).await.expect("UDP sends");
+    stage
+        .until_file_has("access.log", "udp:198.51.100.1:500 [blocked]")
+        .await;
     let noise = traffic::datagram(&To::Ip((NOWHERE, 53).into()), b"\x12\x34\x01\x00\x00\x01");
     socket.send_to(&noise, relay).await.expect("UDP sends");
     stage
         .until_file_has("access.log", "udp:198.51.100.1:53 [blocked]")
         .await;
+}
+
+fn vectors() -> Value {
+    serde_json::from_str(include_str!("../testdata/vectors/quic.json")).expect("JSON")
+}
+
+fn packet(hex: &Value) -> Vec<u8> {
+    let hex = hex.as_str().expect("hex");
+    let digits = |i: usize| u8::from_str_radix(&hex[i..i + 2], 16).expect("hex");
+    (0..hex.len()).step_by(2).map(digits).collect()
+}
+
+#[tokio::test]
+async fn names_go_through_the_tunnel() {
+    let hello = hello(Some("localhost"), 2000);
+    for mux in [
+        json!({}),
+        json!({"mux": {"enabled": true, "xudpConcurrency": 8}}),
+    ] {
+        println!("{mux}");
+        let mut stage = Stage::new();
+        let (server, socks) = (free_port(), free_port());
+        let vmess = Vmess {
+            outbound: mux,
+            ..Vmess::ws()
+        };
+        let mut config = vmess.server(Peer::Mobula, server);
+        let echo = traffic::udp_echo().await.to_string();
+        config["outbounds"] = json!([
+            {"tag": "direct", "protocol": "freedom"},
+            {"tag": "named", "protocol": "freedom", "settings": {"redirect": echo}}
+        ]);
+        config["routing"] = json!({"rules": [
+            {"type": "field", "domain": ["full:example.com"], "outboundTag": "named"}
+        ]});
+        stage.run(Peer::Mobula, "server", &config, &[server]).await;
+        let mut config = vmess.client(Peer::Mobula, socks, server);
+        config["inbounds"][0]["sniffing"] =
+            json!({"enabled": true, "destOverride": ["tls", "quic"]});
+        stage.run(Peer::Mobula, "client", &config, &[socks]).await;
+
+        let at = traffic::echo().await;
+        let mut stream = traffic::connect(socks, &To::Ip(at))
+            .await
+            .expect("SOCKS connects");
+        traffic::exchange(&mut stream, &hello).await;
+        let line = format!("accepted tcp:localhost:{} [direct]", at.port());
+        stage.until_file_has("access.log", &line).await;
+
+        let (_association, relay) = traffic::associate(socks).await;
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        let mut buf = vec![0; 2048];
+        // Two destinations by one name, each with answers of its own.
+        for last in [1, 2] {
+            let to = To::Ip(([198, 51, 100, last], 8443).into());
+            let datagram = traffic::datagram(&to, &packet(&vectors()["v1"]));
+            socket.send_to(&datagram, relay).await.expect("UDP sends");
+            let answer = timeout(traffic::LIMIT, socket.recv(&mut buf)).await;
+            let n = answer.expect("an answer in time").expect("an answer");
+            assert!(buf[..n] == datagram, "{:?}", &buf[..10]);
+        }
+        stage
+            .until_file_has("access.log", "accepted udp:example.com:8443 [named]")
+            .await;
+    }
 }
 
 /// Chromium's hellos: post-quantum keys, names of extensions by chance, and over QUIC shuffled pieces in

@@ -114,6 +114,13 @@ fn tags(
     Tags {
         inbounds: inbounds.iter().filter_map(|(node, _)| of(node)).collect(),
         outbounds: outbounds.iter().filter_map(|(node, _)| of(node)).collect(),
+        sniffs: inbounds
+            .iter()
+            .flat_map(|(_, inbound)| inbound)
+            .any(|inbound| {
+                // What a plain request is, its inbound says.
+                inbound.sniffing.is_some() || matches!(inbound.protocol, protocol::Inbound::Http(_))
+            }),
         unbuilt,
     }
 }

@@ -145,3 +145,103 @@ impl Stage {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::Origin;
+    use crate::json::{Node, Report};
+    use crate::session::Source;
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_waited_for_and_no_longer() {
+        let (_client, mut link) = pair();
+        let since = Instant::now();
+        let (aim, first) = stream(&mut session(true), to(), &mut link).await;
+        assert_eq!((aim, first), (to().into(), Some(Vec::new())));
+        assert_eq!(since.elapsed().as_millis(), WAIT.as_millis());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_found_ends_the_wait_and_nothing_is_lost() {
+        let (mut client, mut link) = pair();
+        let since = Instant::now();
+        let sending = async {
+            for part in [&b"GE"[..], b"T / HTTP/1.1\r\nHost: ", b"a.example\r\nA: b"] {
+                client.write_all(part).await.unwrap();
+                sleep(WAIT / 10).await;
+            }
+            client.write_all(b"\r\n\r\n").await.unwrap();
+        };
+        let mut session = session(true);
+        let ((aim, first), ()) = tokio::join!(stream(&mut session, to(), &mut link), sending);
+        assert!(since.elapsed() < WAIT);
+        assert_eq!(session.protocol, Some("http1"));
+        assert_eq!(aim.ruled().to_string(), "a.example:80");
+        let mut rest = vec![0; 4];
+        link.read_exact(&mut rest).await.unwrap();
+        let all = [first.unwrap(), rest].concat();
+        assert_eq!(all, b"GET / HTTP/1.1\r\nHost: a.example\r\nA: b\r\n\r\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_beginning_without_end_is_read_up_to_a_bound() {
+        let (mut client, mut link) = pair();
+        let head = [&b"GET / HTTP/1.1\r\nA: "[..], &[b'a'; 2 * MAX_BEGINNING]].concat();
+        client.write_all(&head).await.unwrap();
+        let since = Instant::now();
+        let (_, first) = stream(&mut session(true), to(), &mut link).await;
+        assert_eq!(first.unwrap(), head[..MAX_BEGINNING]);
+        assert_eq!(since.elapsed(), Duration::ZERO);
+        // The end of what there is ends the wait, too.
+        drop(client);
+        let mut rest = Vec::new();
+        link.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(
+            stream(&mut session(true), to(), &mut link).await.1,
+            Some(Vec::new())
+        );
+        assert_eq!(since.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_inbound_that_does_not_ask_reads_nothing() {
+        let (mut client, mut link) = pair();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+            .await
+            .unwrap();
+        let answer = stream(&mut session(false), to(), &mut link).await;
+        assert_eq!(answer, (to().into(), None));
+        assert_eq!(link.read_u8().await.unwrap(), b'G');
+    }
+
+    fn pair() -> (DuplexStream, Link) {
+        let (client, link) = duplex(4 * MAX_BEGINNING);
+        (client, Link::other(link))
+    }
+
+    fn to() -> Destination {
+        "192.0.2.1:80".parse().unwrap()
+    }
+
+    fn session(enabled: bool) -> Session {
+        let inbound = json!({"sniffing": {"enabled": enabled, "destOverride": ["http"]}});
+        let report = Report::default();
+        let inbound = Node::root(&inbound, &report).object().unwrap();
+        Session {
+            id: 0,
+            source: Source::Unix,
+            inbound: Origin {
+                tag: None,
+                sniffing: Sniffing::read(&inbound).map(Arc::new),
+            },
+            user: None,
+            protocol: None,
+            attributes: None,
+        }
+    }
+}

@@ -332,6 +332,7 @@ fn routing(value: Value) -> (Router, Report) {
     let tags = Tags {
         inbounds: ["in", "other", "third"].map(str::to_owned).to_vec(),
         outbounds: OUTBOUNDS.map(str::to_owned).to_vec(),
+        sniffs: true,
         unbuilt: vec!["api".to_owned()],
     };
     let router = read(&root, &tags, &Geodata::default());

@@ -146,12 +146,23 @@ fn excluded(node: &Node) -> Option<Domains> {
             name.escape_debug()
         )),
     };
-    let patterns: Result<Vec<Pattern>, String> = names.iter().map(pattern).collect();
-    let domains = patterns.and_then(|patterns| match patterns.is_empty() {
-        true => Ok(None),
-        false => Domains::new(patterns).map(Some),
-    });
-    domains.map_err(|e| node.error(e)).ok().flatten()
+    let mut patterns = Vec::new();
+    for name in &names {
+        // Each by itself first, so that an error is about one of them.
+        let read = pattern(name).and_then(|pattern| {
+            let alone = Domains::new([pattern.clone()]);
+            alone.map_err(|e| format!("`{}`: {e}", name.escape_debug()))?;
+            Ok(pattern)
+        });
+        match read {
+            Ok(pattern) => patterns.push(pattern),
+            Err(e) => node.error(e),
+        }
+    }
+    if patterns.is_empty() {
+        return None;
+    }
+    Domains::new(patterns).map_err(|e| node.error(e)).ok()
 }
 
 #[cfg(test)]

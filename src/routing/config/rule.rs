@@ -31,7 +31,7 @@ pub(super) fn read(
         source_ports: ports(&object, &["sourcePort", "sourcePortList"]),
         users: users(&object),
         inbounds: inbounds(&object, tags),
-        protocols: protocols(&object),
+        protocols: protocols(&object, tags),
         attrs: attrs(&object),
     };
     // A condition that could not be read is none, and yet was asked for.
@@ -173,11 +173,14 @@ fn inbounds(object: &Object, tags: &Tags) -> Vec<String> {
     named.into_iter().filter(|tag| !tag.is_empty()).collect()
 }
 
-fn protocols(object: &Object) -> Vec<String> {
+fn protocols(object: &Object, tags: &Tags) -> Vec<String> {
     let Some(node) = object.get("protocol") else {
         return Vec::new();
     };
     let StringList(words) = node.read().unwrap_or_default();
+    if !words.is_empty() && !tags.sniffs {
+        node.warn("no inbound has `sniffing` enabled, the rule takes nothing");
+    }
     words.into_iter().filter(|word| !word.is_empty()).collect()
 }
 

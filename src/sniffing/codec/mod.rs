@@ -9,6 +9,7 @@ mod quic;
 mod tls;
 
 pub use quic::Quic;
+pub(crate) use quic::fuzz as fuzz_quic;
 
 use crate::address::Host;
 

@@ -122,5 +122,17 @@ fn number(from: &mut &[u8]) -> Option<usize> {
     usize::try_from(value).ok()
 }
 
+/// For the fuzzer.
+pub(crate) fn fuzz(data: &[u8]) {
+    let mut quic = Quic::default();
+    for datagram in data.chunks(100) {
+        quic.sniff(datagram);
+    }
+    let mut pieces = Pieces::default();
+    if crypto(data, |at, piece| pieces.put(at, piece)).is_some() {
+        client_hello(pieces.beginning());
+    }
+}
+
 #[cfg(test)]
 mod tests;
