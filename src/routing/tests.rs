@@ -231,6 +231,60 @@ fn a_unix_socket_has_no_source_address() {
 }
 
 #[test]
+fn what_a_session_carries_is_asked_for_by_the_beginning_of_its_name() {
+    let rules = json!([
+        {"type": "field", "protocol": ["bittorrent", "http"], "outboundTag": "block"},
+        {"type": "field", "protocol": "TLS,smtp", "outboundTag": "direct"},
+    ]);
+    let (router, report) = routing(json!({"routing": {"rules": rules}}));
+    let to = "1.1.1.1:80".parse().unwrap();
+    let takes = |protocol| {
+        let facts = Facts {
+            protocol,
+            ..facts(Source::Unix, &to)
+        };
+        matches!(router.pick(&facts, None), Pick::To(_))
+    };
+    assert!(
+        [Some("http1"), Some("http/1.1"), Some("bittorrent")]
+            .into_iter()
+            .all(takes)
+    );
+    // As in V2Ray, which tells small letters from capitals here.
+    assert!(![None, Some("tls"), Some("quic")].into_iter().any(takes));
+    assert_eq!(
+        problems(&report),
+        [
+            "routing.rules[1].protocol: no session is ever found to be `TLS`, did you mean `tls`?",
+            "routing.rules[1].protocol: no session is ever found to be `smtp`"
+        ]
+    );
+}
+
+#[test]
+fn attributes_are_those_of_a_request_and_nothing_else_has_any() {
+    let rules = json!([
+        {"type": "field", "attrs": "attrs[':method'] == 'GET' or True", "port": 80, "outboundTag": "block"},
+    ]);
+    let (router, _) = routing(json!({"routing": {"rules": rules}}));
+    let request: Attributes = [(":method".to_owned(), "POST".to_owned())].into();
+    let takes = |port, attributes| {
+        let to = format!("1.1.1.1:{port}").parse().unwrap();
+        let facts = Facts {
+            attributes,
+            ..facts(Source::Unix, &to)
+        };
+        matches!(router.pick(&facts, None), Pick::To(_))
+    };
+    assert!(takes(80, Some(&request)));
+    assert!(!takes(81, Some(&request)) && !takes(80, None));
+    assert!(
+        !takes(80, Some(&Attributes::new())),
+        "an error takes nothing"
+    );
+}
+
+#[test]
 fn every_mistake_is_named_where_it_stands() {
     let (_, report) = routing(json!({"routing": {
         "domainStrategy": "IPIfNoneMatch",

@@ -173,6 +173,9 @@ fn inbounds(object: &Object, tags: &Tags) -> Vec<String> {
     named.into_iter().filter(|tag| !tag.is_empty()).collect()
 }
 
+/// What sniffing finds, and what an `http` inbound calls a plain request.
+const FOUND: [&str; 5] = ["http1", "http/1.1", "tls", "quic", "bittorrent"];
+
 fn protocols(object: &Object, tags: &Tags) -> Vec<String> {
     let Some(node) = object.get("protocol") else {
         return Vec::new();
@@ -180,6 +183,15 @@ fn protocols(object: &Object, tags: &Tags) -> Vec<String> {
     let StringList(words) = node.read().unwrap_or_default();
     if !words.is_empty() && !tags.sniffs {
         node.warn("no inbound has `sniffing` enabled, the rule takes nothing");
+    }
+    for word in &words {
+        if !FOUND.iter().any(|found| found.starts_with(word)) {
+            let guess = did_you_mean(word, FOUND.into_iter());
+            node.warn(format!(
+                "no session is ever found to be `{}`{guess}",
+                word.escape_debug()
+            ));
+        }
     }
     words.into_iter().filter(|word| !word.is_empty()).collect()
 }
