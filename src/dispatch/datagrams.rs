@@ -149,7 +149,7 @@ impl Association {
 
     fn send_by(&mut self, route: &Route, mut packet: Packet) {
         let mut asked = None;
-        if let Some(to) = route.aim.replaced() {
+        if let Some(to) = &route.to {
             asked = Some(std::mem::replace(&mut packet.peer, to.clone()));
         }
         let key = match (self.dispatcher.lane(&route.by, &packet.peer), &asked) {

@@ -73,7 +73,8 @@ enum Stage {
 #[derive(Clone)]
 pub(super) struct Route {
     pub(super) by: Shared,
-    pub(super) aim: Aim,
+    /// The destination that takes the place of theirs.
+    pub(super) to: Option<Destination>,
 }
 
 impl Asking {
@@ -141,7 +142,8 @@ impl Stage {
                 .route(&session, Network::Udp, aim.ruled())
                 .await?;
             dispatcher.note(&session, &by, Network::Udp, &aim);
-            Some(Route { by, aim })
+            let to = aim.replaced().cloned();
+            Some(Route { by, to })
         }))
     }
 }
