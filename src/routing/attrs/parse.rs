@@ -203,48 +203,30 @@ impl<'a> Parser<'a> {
         found.map(|(_, m)| *m).ok_or_else(|| self.error(expected))
     }
 
-    /// `'text'`, `"text"`, with three quotes over several lines, with `r` in front without escapes.
+    /// `'text'` or `"text"`, on one line.
     fn literal(&mut self) -> Parsed<String> {
-        let begin = self.rest.trim_start_matches('r');
-        let raw = self.rest.len() - begin.len() == 1;
-        let quotes = ["\"\"\"", "'''", "\"", "'"];
-        let quote = quotes.into_iter().find(|quote| begin.starts_with(quote));
-        let (Some(quote), true) = (quote, raw || begin == self.rest) else {
+        let mut chars = self.rest.chars();
+        let Some(quote @ ('\'' | '"')) = chars.next() else {
             return Err(self.error("`attrs`, a text in quotes, a list, `True`, `False` or `None`"));
         };
-        self.rest = &begin[quote.len()..];
         let mut text = String::new();
         loop {
-            if let Some(rest) = self.rest.strip_prefix(quote) {
-                self.rest = rest;
-                return Ok(text);
-            }
-            let mut chars = self.rest.chars();
-            match chars.next() {
-                None | Some('\n') if quote.len() == 1 || self.rest.is_empty() => {
-                    return Err(self.error("the closing quote"));
-                }
-                Some('\\') if raw => {
-                    text.push('\\');
-                    text.extend(chars.next());
-                }
-                Some('\\') => text.extend(self.escaped(&mut chars)?),
-                other => text.extend(other),
-            }
             self.rest = chars.as_str();
+            match chars.next() {
+                None | Some('\n') => return Err(self.error("the closing quote")),
+                Some('\\') => text.push(match chars.next() {
+                    Some('n') => '\n',
+                    Some('r') => '\r',
+                    Some('t') => '\t',
+                    Some(c @ ('\\' | '\'' | '"')) => c,
+                    _ => return Err(self.error(r#"`\n`, `\r`, `\t`, `\\`, `\'` or `\"`"#)),
+                }),
+                Some(c) if c == quote => break,
+                Some(c) => text.push(c),
+            }
         }
-    }
-
-    /// What stands behind a backslash; the end of a line stands for nothing.
-    fn escaped(&self, chars: &mut std::str::Chars) -> Parsed<Option<char>> {
-        Ok(Some(match chars.next() {
-            Some('\n') => return Ok(None),
-            Some('n') => '\n',
-            Some('r') => '\r',
-            Some('t') => '\t',
-            Some(quote @ ('\\' | '\'' | '"')) => quote,
-            _ => return Err(self.error(r#"`\n`, `\r`, `\t`, `\\`, `\'` or `\"`"#)),
-        }))
+        self.rest = chars.as_str();
+        Ok(text)
     }
 
     fn skip_space(&mut self) {
