@@ -1,6 +1,7 @@
 //! Tests against real programs, on loopback.
 //!
-//! `peers` starts them, `configs` writes their configs, `traffic` is what goes through. An
+//! `peers` starts them, `configs` writes their configs, `traffic` is what goes through, `netns` has machines for
+//! those that need a network of their own. An
 //! `interop_*` file is about one other program at either end of a tunnel; a `scenario_*` file is
 //! about one thing a user meets.
 
@@ -14,6 +15,7 @@ mod configs;
 mod corpus;
 mod layering;
 mod loading;
+mod netns;
 mod peers;
 mod traffic;
 mod tunnel;
