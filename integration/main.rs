@@ -32,4 +32,5 @@ mod scenario_haproxy;
 mod scenario_nginx;
 mod scenario_routing;
 mod scenario_signals;
+mod scenario_transparent;
 mod scenario_websocket;

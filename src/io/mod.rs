@@ -10,6 +10,7 @@ pub use prefixed::Prefixed;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -48,6 +49,9 @@ pub struct Arrival {
     pub source: Source,
     /// The address of ours that was connected to, or what a proxy in front says it was.
     pub local: Source,
+    /// Whom the peer meant to reach when the packet filter brought it to a transparent listener; `None`
+    /// when it meant the listener itself.
+    pub meant: Option<SocketAddr>,
 }
 
 /// How long a peer gets to answer a goodbye.
@@ -62,6 +66,18 @@ pub enum Refusal {
     /// The first flight is not one of ours. The text is for the access log, and the link is read
     /// until the peer goes, without an answer, so that a prober learns nothing.
     Silent(String, Link),
+}
+
+/// Whether `addr` is the address of the listener on `door`, be it that this one listens on every address.
+/// A transparent inbound that took it for a destination would go round in a circle.
+pub fn is_door(addr: SocketAddr, door: SocketAddr) -> bool {
+    let (ip, on) = (addr.ip().to_canonical(), door.ip().to_canonical());
+    addr.port() == door.port() && (ip == on || (on.is_unspecified() && is_ours(ip)))
+}
+
+/// Whether the address is one of this machine's: those of others cannot be bound to.
+pub fn is_ours(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
 }
 
 impl Link {
