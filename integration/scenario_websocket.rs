@@ -201,6 +201,28 @@ async fn a_broken_frame_is_answered_with_a_protocol_error() {
     }
 }
 
+/// RFC 6455, section 7.4.1: 1001 is an endpoint that goes away, such as a server going down.
+#[tokio::test]
+async fn tunnels_that_outlive_the_service_are_told_that_it_goes_away() {
+    let (mut stage, port) = echo_over_ws().await;
+    let mut tunnels = Vec::new();
+    for _ in 0..20 {
+        let mut raw = Raw::to(port).await;
+        raw.say(request("/ray", VERSION)).await;
+        raw.answer().await;
+        raw.say(frame(0x82, b"hi")).await;
+        assert_eq!(raw.exactly(4).await, b"\x82\x02hi");
+        tunnels.push(raw);
+    }
+    stage.child(0).signal("TERM");
+    for raw in &mut tunnels {
+        let got = raw.rest(Duration::from_secs(10)).await;
+        assert_eq!(got, b"\x88\x02\x03\xe9");
+    }
+    let status = stage.child(0).ended(Duration::from_secs(1)).await;
+    assert_eq!(status.code(), Some(0));
+}
+
 #[tokio::test]
 async fn a_header_has_four_seconds_however_it_trickles() {
     let (_stage, port) = echo_over_ws().await;

@@ -12,6 +12,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -66,6 +67,18 @@ pub enum Refusal {
     /// The first flight is not one of ours. The text is for the access log, and the link is read
     /// until the peer goes, without an answer, so that a prober learns nothing.
     Silent(String, Link),
+}
+
+/// Whether the process is about to end, so that layers whose peers can be told why may tell them.
+static LEAVING: AtomicBool = AtomicBool::new(false);
+
+/// What is cut off from now on is cut off because the process ends.
+pub fn leave() {
+    LEAVING.store(true, Ordering::Relaxed);
+}
+
+pub fn is_leaving() -> bool {
+    LEAVING.load(Ordering::Relaxed)
 }
 
 /// Whether `addr` is the address of the listener on `door`, be it that this one listens on every address.

@@ -14,7 +14,8 @@
 //! that is over too.
 //!
 //! A tunnel that is cut off is dropped without `poll_close`. The peer is told as far as the socket takes
-//! it at once: with its own close code if it was the one to close, else 1011, which is no clean end.
+//! it at once: with its own close code if it was the one to close, with 1001 when the process ends, else
+//! 1011, which is no clean end.
 //!
 //! One task drives both directions: reading answers pings, and so writes.
 
@@ -32,7 +33,7 @@ use super::codec::{
     Control, Decoder, FrameError, Header, MAX_HEADER, Opcode, Role, encode_control, mask,
 };
 use super::heart::{Beat, Heart};
-use crate::io::{Io, scratch};
+use crate::io::{Io, is_leaving, scratch};
 
 /// Bytes over a WebSocket; `S` is what the frames travel on.
 pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
@@ -85,6 +86,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 const NORMAL: u16 = 1000;
 const PROTOCOL_ERROR: u16 = 1002;
+const GOING_AWAY: u16 = 1001;
 const CUT_OFF: u16 = 1011;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
@@ -443,7 +445,8 @@ impl<S: Io> Io for WsStream<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Drop for WsStream<S> {
     fn drop(&mut self) {
         if self.closing == Closing::Open {
-            self.closing = Closing::Due(self.ended.unwrap_or(CUT_OFF));
+            let why = if is_leaving() { GOING_AWAY } else { CUT_OFF };
+            self.closing = Closing::Due(self.ended.unwrap_or(why));
         }
         self.serve(&mut Context::from_waker(Waker::noop()));
     }
