@@ -246,6 +246,44 @@ async fn a_header_has_four_seconds_however_it_trickles() {
     }
 }
 
+/// The answer is a bare 400 or 431; whoever runs the server finds the reason in the log.
+#[tokio::test]
+async fn the_log_says_what_was_wrong_with_a_request_that_is_none() {
+    let (stage, port) = echo_over_ws().await;
+    let long = format!("Cookie: {}\r\n", "c".repeat(100_000));
+    let cases = [
+        (
+            request("/ray", "X Y: z\r\n"),
+            "400",
+            "header line 5: `X Y` is not a header's name",
+        ),
+        (
+            request("/ray", &long),
+            "431",
+            "the header has more than 32768 bytes, `Cookie` alone has ",
+        ),
+        (
+            request("/ray", &"A: b\r\n".repeat(120)),
+            "431",
+            "more than 100 headers",
+        ),
+        (
+            "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}".to_owned(),
+            "400",
+            "this looks like TLS",
+        ),
+    ];
+    for (request, status, reason) in cases {
+        let mut raw = Raw::to(port).await;
+        raw.say(&request).await;
+        let answer = raw.answer().await;
+        let line = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&line), "{answer}");
+        let wanted = format!("rejected  not a proper HTTP request: {reason}");
+        stage.until_file_has("access.log", &wanted).await;
+    }
+}
+
 #[tokio::test]
 async fn a_header_of_megabytes_is_refused() {
     let (_stage, port) = echo_over_ws().await;
