@@ -23,6 +23,7 @@ mod tunnel;
 mod interop_mux;
 mod interop_singbox;
 mod interop_v2ray;
+mod scenario_abrupt;
 mod scenario_abuse;
 mod scenario_browser;
 mod scenario_default;

@@ -1,5 +1,6 @@
 //! What the rooms hand to each other: a byte stream in both directions, and where it came from.
 
+mod cut_off;
 mod packets;
 mod prefixed;
 pub mod scratch;
@@ -32,6 +33,11 @@ use crate::session::Source;
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_shutdown(cx)
+    }
+
+    /// The socket, where nothing stands between: its end is then all that the peer sees of ours.
+    fn tcp(&self) -> Option<&TcpStream> {
+        None
     }
 }
 
@@ -178,6 +184,13 @@ impl Io for Link {
         match self.get_mut() {
             Self::Tcp(io) => Pin::new(io).poll_shutdown(cx),
             Self::Other(io) => Pin::new(&mut **io).poll_close(cx),
+        }
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(io) => Some(io),
+            Self::Other(io) => io.tcp(),
         }
     }
 }

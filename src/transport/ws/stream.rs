@@ -10,6 +10,9 @@
 //! end for reading, and is answered when our own direction ends. RFC 6455, section 5.5.1, lets us
 //! finish what we are sending before that.
 //!
+//! A peer that closes with another code than 1000 has broken off: reading ends with an error. Only a client
+//! may say 1001 and mean no more than that: a browser does when it leaves the page.
+//!
 //! Most peers are gone for good when they close, so a direction that stays silent for [`FAREWELL`] after
 //! that is over too.
 //!
@@ -274,6 +277,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         result
     }
 
+    /// Whether a peer that closed with this code had said all it had to say.
+    fn clean(&self, code: u16) -> io::Result<()> {
+        match (code, self.role) {
+            (NORMAL, _) | (GOING_AWAY, Role::Server) => Ok(()),
+            _ => {
+                let text = format!("the peer closed the WebSocket with {code}");
+                Err(io::Error::new(io::ErrorKind::ConnectionReset, text))
+            }
+        }
+    }
+
     /// Asks for a close frame, once.
     fn goodbye(&mut self) {
         if self.closing == Closing::Open {
@@ -337,8 +351,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WsStream<S> {
             if let Some(failure) = ready!(this.poll_failure(cx)) {
                 return Poll::Ready(Err(failure.into()));
             }
-            if this.ended.is_some() {
-                return Poll::Ready(Ok(()));
+            if let Some(code) = this.ended {
+                return Poll::Ready(this.clean(code));
             }
             let before = buf.filled().len();
             match Pin::new(&mut this.inner).poll_read(cx, buf) {
