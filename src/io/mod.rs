@@ -1,8 +1,10 @@
 //! What the rooms hand to each other: a byte stream in both directions, and where it came from.
 
 mod cut_off;
+pub(crate) mod low_water;
 mod packets;
 mod prefixed;
+pub mod random;
 pub mod scratch;
 
 pub use packets::{BindUdp, Packet, Packets};
@@ -39,8 +41,18 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
     fn tcp(&self) -> Option<&TcpStream> {
         None
     }
+
+    /// Asks the socket below, if there is one, to be readable only when `bytes` bytes have arrived. It
+    /// is only a wish; whoever makes it takes it back before the last bytes wait for it.
+    fn set_low_water(&mut self, _bytes: usize) {}
 }
 
+/// A socket that is readable with the first byte, whatever anyone wishes.
+impl Io for TcpStream {
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+}
 impl Io for UnixStream {}
 impl Io for tokio::io::DuplexStream {}
 
@@ -191,6 +203,13 @@ impl Io for Link {
         match self {
             Self::Tcp(io) => Some(io),
             Self::Other(io) => io.tcp(),
+        }
+    }
+
+    fn set_low_water(&mut self, bytes: usize) {
+        match self {
+            Self::Tcp(stream) => low_water::set(stream, bytes),
+            Self::Other(io) => io.set_low_water(bytes),
         }
     }
 }

@@ -91,4 +91,8 @@ impl<S: Io> Io for Prefixed<S> {
     fn tcp(&self) -> Option<&TcpStream> {
         self.inner.tcp()
     }
+
+    fn set_low_water(&mut self, bytes: usize) {
+        self.inner.set_low_water(bytes);
+    }
 }

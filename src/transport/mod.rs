@@ -40,6 +40,10 @@ impl Inbound {
     /// far as it was known by then.
     pub async fn accept(&self, mut arrival: Arrival) -> Result<Arrival, (Source, Refusal)> {
         let source = arrival.source;
+        arrival.link = match arrival.link {
+            Link::Tcp(stream) => self.sockopt.link(stream),
+            other => other,
+        };
         if self.proxy_protocol {
             arrival = proxy_protocol::accept(arrival)
                 .await
@@ -71,7 +75,7 @@ impl Outbound {
                 let text = format!("no answer from {to} within {} s", CONNECT_LIMIT.as_secs());
                 io::Error::new(io::ErrorKind::TimedOut, text)
             })??;
-        Ok(Link::Tcp(stream))
+        Ok(self.sockopt.link(stream))
     }
 
     /// TLS and WebSocket, as configured, over a raw connection to `server`.

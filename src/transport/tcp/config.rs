@@ -20,6 +20,8 @@ pub struct SockOpt {
     pub device: Option<String>,
     /// Multipath TCP where the kernel has it.
     pub mptcp: bool,
+    /// Connections are read as soon as a byte has come, even in the middle of a burst.
+    pub every_arrival: bool,
     pub tproxy: Tproxy,
 }
 
@@ -95,6 +97,7 @@ impl SockOpt {
                 .get("tproxy")
                 .and_then(|node| read_tproxy(&node))
                 .unwrap_or_default(),
+            every_arrival: !object.read_or("rcvLowat", true),
         };
         // `followRedirect` says the latter as well; it is a field of V2Ray's own, and of some configs.
         object.silent(&["acceptProxyProtocol", "receiveOriginalDestAddress"]);
@@ -256,7 +259,7 @@ mod tests {
         let (sockopt, problems) = read(json!({
             "tcpFastOpen": true, "tcpFastOpenQueueLength": 7, "tcpKeepAliveInterval": 30,
             "mark": 255, "bindToDevice": "lo", "mptcp": true, "acceptProxyProtocol": true,
-            "tproxy": "TProxy", "receiveOriginalDestAddress": true
+            "tproxy": "TProxy", "receiveOriginalDestAddress": true, "rcvLowat": false
         }));
         assert_eq!(problems, [""; 0]);
         assert_eq!(
@@ -272,6 +275,7 @@ mod tests {
                 device: Some("lo".to_owned()),
                 mptcp: true,
                 tproxy: Tproxy::Tproxy,
+                every_arrival: true,
             }
         );
     }
