@@ -30,6 +30,7 @@ mod scenario_default;
 mod scenario_documents;
 mod scenario_examples;
 mod scenario_haproxy;
+mod scenario_links;
 mod scenario_nginx;
 mod scenario_routing;
 mod scenario_signals;
