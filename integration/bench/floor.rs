@@ -17,8 +17,8 @@ const BUFFER: usize = 64 * 1024;
 /// Bytes under one seal, as in a tunnel.
 const CHUNK: usize = 16 * 1024;
 
-/// The sink must understand its commands: what is shorter than any bulk read goes as it is.
-const COMMAND: usize = 1024;
+/// What goes up first must be understood by the sink, and so goes as it is.
+const COMMAND: usize = 9;
 
 /// `ports` is `[listen, to]`.
 pub(crate) fn run(ports: &str) -> Result<()> {
@@ -28,10 +28,11 @@ pub(crate) fn run(ports: &str) -> Result<()> {
         let far = TcpStream::connect(("127.0.0.1", to))?;
         near.set_nodelay(true)?;
         far.set_nodelay(true)?;
-        let (up, down) = ((near.try_clone()?, far.try_clone()?), (far, near));
-        for (from, to) in [up, down] {
+        let up = (near.try_clone()?, far.try_clone()?, COMMAND);
+        let down = (far, near, 0);
+        for (from, to, plain) in [up, down] {
             thread::spawn(move || {
-                let _ = carry(from, to);
+                let _ = carry(from, to, plain);
                 // With a thread that ends, its time goes out of `/proc/PID/task`.
                 loop {
                     thread::park();
@@ -42,26 +43,30 @@ pub(crate) fn run(ports: &str) -> Result<()> {
     Ok(())
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream) -> Result<()> {
+/// Passes on what comes, all but the first `plain` bytes under a seal.
+fn carry(mut from: TcpStream, mut to: TcpStream, plain: usize) -> Result<()> {
     let key = UnboundKey::new(&AES_128_GCM, &[7; 16]).map_err(|_| "the key has 16 bytes")?;
     let key = LessSafeKey::new(key);
     let mut buf = vec![0; BUFFER];
+    from.read_exact(&mut buf[..plain])?;
+    to.write_all(&buf[..plain])?;
     let mut count = 0_u64;
     loop {
         let n = from.read(&mut buf)?;
         if n == 0 {
             break;
         }
-        if n > COMMAND {
-            for chunk in buf[..n].chunks_mut(CHUNK) {
-                let mut nonce = [0; 12];
-                nonce[..8].copy_from_slice(&count.to_be_bytes());
-                count += 1;
-                let nonce = Nonce::assume_unique_for_key(nonce);
-                let _tag = key
-                    .seal_in_place_separate_tag(nonce, Aad::empty(), chunk)
-                    .map_err(|_| "a chunk is not too long to be sealed")?;
-            }
+        for chunk in buf[..n].chunks_mut(CHUNK) {
+            let mut nonce = [0; 12];
+            nonce[..8].copy_from_slice(&count.to_be_bytes());
+            count += 1;
+            let _tag = key
+                .seal_in_place_separate_tag(
+                    Nonce::assume_unique_for_key(nonce),
+                    Aad::empty(),
+                    chunk,
+                )
+                .map_err(|_| "a chunk is not too long to be sealed")?;
         }
         to.write_all(&buf[..n])?;
     }

@@ -93,7 +93,7 @@ async fn run() -> Result<()> {
     let begin = Instant::now();
     for round in 0..run.options.rounds {
         for measure in &run.options.measures {
-            if round > 0 && !measure.every_round() {
+            if round > 0 && !measure.every_round(run.options.mode) {
                 continue;
             }
             let watch = proc::Watch::start()?;

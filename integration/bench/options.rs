@@ -57,9 +57,13 @@ impl Measure {
         }
     }
 
-    /// Whether it is done again in every round, or once: it is long and no ratio to anyone.
-    pub(crate) fn every_round(self) -> bool {
-        self != Self::Many
+    /// Whether it is done again in every round, or once: what is long and no ratio of small figures.
+    pub(crate) fn every_round(self, mode: Mode) -> bool {
+        match self {
+            Self::Many => false,
+            Self::Early | Self::Idle | Self::Growth | Self::Users => mode == Mode::Full,
+            _ => true,
+        }
     }
 }
 
