@@ -43,6 +43,7 @@ pub(crate) enum What {
     UsableAmong(usize),
     ConnectionAmong(usize),
     BulkAmong(usize),
+    BulkAcross(usize),
     FindingUser,
     Refusal,
     Flood,
@@ -198,7 +199,12 @@ impl fmt::Display for What {
             Self::ConnectionAmong(n) => {
                 return write!(f, "CPU-ms per connection among {}", thousands(*n));
             }
-            Self::BulkAmong(n) => return write!(f, "CPU-s/GiB in {} tunnels", thousands(*n)),
+            Self::BulkAmong(n) => {
+                return write!(f, "CPU-s/GiB in 10 tunnels among {}", thousands(*n));
+            }
+            Self::BulkAcross(n) => {
+                return write!(f, "CPU-s/GiB across {} tunnels", thousands(*n));
+            }
             Self::FindingUser => "finding a known user among 10,000, CPU-µs",
             Self::Refusal => "refusing an unknown id among 10,000 users, CPU-µs",
             Self::Flood => "share of a core at 1,000 unknown ids a second",

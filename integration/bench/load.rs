@@ -148,7 +148,7 @@ impl Load {
                 .map(|counter| counter.load(Ordering::Relaxed))
         };
         // What lies ready in buffers at the beginning does not count.
-        tokio::time::sleep(time / 4).await;
+        tokio::time::sleep(time / 2).await;
         let before: Vec<u64> = read().collect();
         tokio::time::sleep(time).await;
         let bytes = read().zip(before).map(|(after, before)| after - before);
@@ -160,15 +160,19 @@ impl Load {
     }
 
     /// Carries a piece of `len` bytes up and one down, `count` times, in all `tunnels` by turns, some at
-    /// a time.
-    pub(crate) async fn pieces(tunnels: Vec<TcpStream>, count: usize, len: u64) -> Result<()> {
+    /// a time; gives the tunnels back.
+    pub(crate) async fn pieces(
+        tunnels: Vec<TcpStream>,
+        count: usize,
+        len: u64,
+    ) -> Result<Vec<TcpStream>> {
+        let n = AT_ONCE.min(tunnels.len());
         let mut lanes: Vec<Vec<TcpStream>> = Vec::new();
-        lanes.resize_with(AT_ONCE.min(tunnels.len()), Vec::new);
-        let n = lanes.len();
+        lanes.resize_with(n, Vec::new);
         for (i, tunnel) in tunnels.into_iter().enumerate() {
             lanes[i % n].push(tunnel);
         }
-        let mut running: JoinSet<Result<()>> = JoinSet::new();
+        let mut running: JoinSet<Result<Vec<TcpStream>>> = JoinSet::new();
         for mut lane in lanes {
             running.spawn(async move {
                 for i in 0..count / n {
@@ -179,13 +183,14 @@ impl Load {
                     tunnel.write_all(&command(b'D', len)).await?;
                     read_all(tunnel, len).await?;
                 }
-                Ok(())
+                Ok(lane)
             });
         }
-        while let Some(done) = running.join_next().await {
-            done??;
+        let mut tunnels = Vec::new();
+        while let Some(lane) = running.join_next().await {
+            tunnels.extend(lane??);
         }
-        Ok(())
+        Ok(tunnels)
     }
 
     /// What a tunnel that waits for commands must be told before `len` bytes are echoed.

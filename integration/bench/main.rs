@@ -129,7 +129,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 impl Run {
     /// The programs that `measure` is about.
     fn takes_part(&self, measure: Measure) -> Vec<&Program> {
-        let quick = self.options.mode == Mode::Quick;
+        let full = self.options.mode == Mode::Full;
         let of = |kinds: &[Kind]| {
             let programs = self.programs.iter().chain([&self.floor]);
             programs.filter(|p| kinds.contains(&p.kind)).collect()
@@ -139,12 +139,13 @@ impl Run {
             Measure::Bulk | Measure::Latency | Measure::Start => {
                 of(&[mobula, sing_box, Kind::V2ray, Kind::Shoes, Kind::Floor])
             }
-            Measure::Many | Measure::Growth | Measure::Users => of(&[mobula])[..1].to_vec(),
+            Measure::Many | Measure::Growth | Measure::Users => vec![&self.programs[0]],
             Measure::Early => of(&[mobula, sing_box]),
+            Measure::Idle if full => of(&[mobula, sing_box, Kind::V2ray, Kind::Shoes]),
             // As a server, shoes gives datagrams of sing-box's back in one piece.
-            Measure::Udp if !quick => of(&[mobula, sing_box, Kind::V2ray]),
-            _ if quick => of(&[mobula, sing_box]),
-            _ => of(&[mobula, sing_box, Kind::V2ray, Kind::Shoes]),
+            Measure::Udp if full => of(&[mobula, sing_box, Kind::V2ray]),
+            _ if full => of(&[mobula, sing_box, Kind::Shoes]),
+            _ => of(&[mobula, sing_box]),
         }
     }
 
@@ -165,10 +166,10 @@ impl Run {
             Measure::Streams => streams::measure(self, program, figures).await,
             Measure::Idle => {
                 idle::memory(self, program, Setting::Plain, figures).await?;
-                if self.options.mode == Mode::Quick {
-                    return Ok(());
+                if self.options.mode == Mode::Full {
+                    idle::memory(self, program, Setting::Tls, figures).await?;
                 }
-                idle::memory(self, program, Setting::Tls, figures).await
+                Ok(())
             }
             Measure::Many => idle::many(self, program, figures).await,
             Measure::Growth => growth::measure(self, round, program, figures).await,

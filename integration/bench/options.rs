@@ -101,12 +101,12 @@ impl Options {
     fn of(mode: Mode) -> Self {
         let full = Self {
             mode,
-            rounds: 5,
+            rounds: 4,
             measures: Measure::ALL.to_vec(),
-            bulk: 384 << 20,
+            bulk: 256 << 20,
             connections: 1500,
             pings: 1000,
-            flow: Duration::from_secs(2),
+            flow: Duration::from_millis(1200),
             tunnels: 5000,
             many: 50_000,
             growth: vec![10, 100, 1000, 10_000],

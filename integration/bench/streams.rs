@@ -19,18 +19,19 @@ pub(crate) async fn measure(run: &Run, program: &Program, figures: &mut Figures)
         network.load.connections(20).await?;
         network.load.upload(run.options.bulk / 8).await?;
 
+        let time = run.options.flow * 2;
         let peer = network.measured(role);
         let before = peer.rss()?;
         let over = Arc::<AtomicBool>::default();
         let peak = tokio::spawn(peak(peer.pid(), over.clone()));
-        let bytes = network.load.streams(STREAMS, run.options.flow).await;
+        let bytes = network.load.streams(STREAMS, time).await;
         over.store(true, Ordering::Relaxed);
         let (bytes, peak) = (bytes?, peak.await??);
 
         let mut add =
             |what, value| figures.add(Row(Setting::Plain, role, what), program.name(), value);
         let sum = bytes.iter().sum::<u64>() as f64;
-        let mib = sum / f64::from(1 << 20) / run.options.flow.as_secs_f64();
+        let mib = sum / f64::from(1 << 20) / time.as_secs_f64();
         add(What::Streams, mib);
         let (least, most) = (bytes.iter().min(), bytes.iter().max());
         let (least, most) = (least.copied().unwrap_or(0), most.copied().unwrap_or(0));

@@ -25,9 +25,9 @@ pub(crate) async fn measure(run: &Run, program: &Program, figures: &mut Figures)
     let ids: Vec<String> = (1..=run.options.users as u128)
         .map(|i| Uuid::from_u128(i << 64).to_string())
         .collect();
-    // Far apart in the server's list, so that no connection finds what the one before had found. The steps
-    // are prime: every user has its turn.
-    let scattered = (0..ids.len()).map(|i| ids[i * 4999 % ids.len()].clone());
+    // Far apart in the server's list, so that no connection finds what one shortly before had found. The
+    // step is prime: every user has its turn.
+    let scattered = (0..ids.len()).map(|i| ids[i * 7919 % ids.len()].clone());
     let crowd = Shape {
         used: scattered.collect(),
         known: ids,
