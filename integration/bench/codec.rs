@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::path::Path;
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
@@ -14,7 +15,7 @@ use mobula::address::{Destination, Host, Network};
 use mobula::protocol::vmess::codec::body::{Cipher, Framing, MAX_OVERHEAD, Opener, Sealer};
 use mobula::protocol::vmess::codec::header::option;
 use mobula::protocol::vmess::codec::response::Keys;
-use mobula::routing::{Domains, Facts, Pattern, Pick, Router, Rule, Target};
+use mobula::routing::{Domains, Facts, Geodata, Pattern, Pick, Router, Rule, Target};
 use mobula::session::Source;
 use mobula::testing::{Finder, flight};
 use mobula::transport::ws::codec::{Decoder, Header, MAX_HEADER, Opcode, Role, mask};
@@ -217,6 +218,20 @@ fn route(bencher: Bencher, host: impl Fn(u32) -> String, hit: bool) {
             };
             assert_eq!(matches!(router.pick(&facts, None), Pick::To(_)), hit);
         });
+}
+
+/// A list of V2Ray's `geosite.dat`, read and built; the file comes with the programs of the tests.
+#[divan::bench(args = ["cn", "geolocation-!cn"])]
+fn routing_built_from_geosite(bencher: Bencher, category: &str) {
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/build/peers/bin/v2ray-4.45");
+    let program = Path::new(program).canonicalize();
+    let program = program.expect("`integration/test peers` fetches it");
+    let folder = program.parent().expect("it is in a folder");
+    bencher.bench_local(|| {
+        let geodata = Geodata::new(vec![folder.to_owned()]);
+        let patterns = geodata.patterns("geosite.dat", category, &[]);
+        Domains::new(patterns.expect("the list is there")).map(drop)
+    });
 }
 
 fn patterns() -> Vec<Pattern> {
