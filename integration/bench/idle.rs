@@ -15,9 +15,10 @@ use tokio::task::block_in_place;
 
 use super::configs::Shape;
 use super::figures::{Figures, Role, Row, Setting, What};
-use super::load::{Load, Sink, median, ping};
+use super::load::{Load, median, ping};
 use super::network::Network;
 use super::program::Program;
+use super::sink::Sink;
 use super::{Result, Run, files_of_a_process, tunnel};
 
 /// Memory in processes that have carried nothing else: what a burst leaves behind is another question.

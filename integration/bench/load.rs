@@ -1,7 +1,4 @@
-//! The generator and the sink: what goes through the tunnels.
-//!
-//! A connection to the sink is a run of commands, a byte and a length of 8 bytes (big endian): `U` takes
-//! that many bytes and answers one, `D` gives that many, `E` echoes that many.
+//! The generator: opens tunnels to the sink and sends through them.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,13 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::Result;
-
-const BLOCK: usize = 256 * 1024;
+use super::sink::{BLOCK, Sink, read_all, write_zeros};
 
 /// How many connections are on their way at once.
 const AT_ONCE: usize = 16;
@@ -23,39 +19,11 @@ const AT_ONCE: usize = 16;
 /// More than any measure carries.
 pub(crate) const ENDLESS: u64 = 1 << 60;
 
-/// Takes and gives bytes; ends when it is dropped.
-pub(crate) struct Sink {
-    pub(crate) port: u16,
-    serving: AbortHandle,
-}
-
 /// Opens tunnels to the sink.
 #[derive(Clone, Copy)]
 pub(crate) struct Load {
     socks: Option<u16>,
     sink: u16,
-}
-
-impl Sink {
-    pub(crate) async fn start() -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let port = listener.local_addr()?.port();
-        let serving = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream));
-            }
-        });
-        Ok(Self {
-            port,
-            serving: serving.abort_handle(),
-        })
-    }
-}
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
 }
 
 impl Load {
@@ -266,60 +234,9 @@ fn command(name: u8, len: u64) -> [u8; 9] {
     command
 }
 
-async fn serve(mut stream: TcpStream) -> Result<()> {
-    stream.set_nodelay(true)?;
-    loop {
-        // The peer ends the connection, so that no measure depends on who closes first.
-        let command = stream.read_u8().await?;
-        let len = stream.read_u64().await?;
-        match command {
-            b'U' => {
-                read_all(&mut stream, len).await?;
-                stream.write_u8(1).await?;
-            }
-            b'D' => write_zeros(&mut stream, len).await?,
-            _ => {
-                let mut block = [0; 1024];
-                let mut left = len;
-                while left > 0 {
-                    let most = left.min(block.len() as u64) as usize;
-                    let n = stream.read(&mut block[..most]).await?;
-                    if n == 0 {
-                        return Ok(());
-                    }
-                    stream.write_all(&block[..n]).await?;
-                    left -= n as u64;
-                }
-            }
-        }
-    }
-}
-
 async fn upload(stream: &mut TcpStream, len: u64) -> Result<()> {
     write_zeros(stream, len).await?;
     stream.read_u8().await?;
-    Ok(())
-}
-
-async fn write_zeros(stream: &mut TcpStream, mut len: u64) -> Result<()> {
-    let block = vec![0; len.min(BLOCK as u64) as usize];
-    while len > 0 {
-        let n = len.min(BLOCK as u64);
-        stream.write_all(&block[..n as usize]).await?;
-        len -= n;
-    }
-    Ok(())
-}
-
-async fn read_all(stream: &mut TcpStream, mut len: u64) -> Result<()> {
-    let mut block = vec![0; len.min(BLOCK as u64) as usize];
-    while len > 0 {
-        let n = stream.read(&mut block).await?;
-        if n == 0 {
-            return Err(format!("the stream ended {len} bytes early").into());
-        }
-        len -= n as u64;
-    }
     Ok(())
 }
 

@@ -23,6 +23,7 @@ mod network;
 mod options;
 mod proc;
 mod program;
+mod sink;
 mod startup;
 mod streams;
 mod tunnel;

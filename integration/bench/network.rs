@@ -5,8 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use super::Result;
 use super::configs::Shape;
 use super::figures::Role;
-use super::load::{Load, Sink};
+use super::load::Load;
 use super::program::{Peer, Program};
+use super::sink::Sink;
 
 pub(crate) struct Network {
     pub(crate) client: Peer,

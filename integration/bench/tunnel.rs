@@ -2,9 +2,10 @@
 
 use super::configs::{Certificate, Shape};
 use super::figures::{Figures, Role, Row, Setting, What};
-use super::load::{Load, Sink};
+use super::load::Load;
 use super::network::{Network, free_port};
 use super::program::{Kind, Program};
+use super::sink::Sink;
 use super::{Result, Run};
 
 /// CPU-s/GiB up and down, and with a plain tunnel CPU-ms per connection, of `program` as server and as
