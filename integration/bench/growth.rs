@@ -64,7 +64,7 @@ pub(crate) async fn measure(
         // A few carry all while the others wait; then each has its turn.
         let count = (run.options.bulk / PIECE) as usize;
         let waiting = tunnels.split_off(BUSY.min(size));
-        tunnels = bulk(&network, tunnels, count, |server, client| {
+        tunnels = bulk(&network, tunnels, count * 2, |server, client| {
             add(Role::Server, What::BulkAmong(size), server);
             add(Role::Client, What::BulkAmong(size), client);
         })

@@ -19,6 +19,12 @@ const AT_ONCE: usize = 16;
 /// More than any measure carries.
 pub(crate) const ENDLESS: u64 = 1 << 60;
 
+/// When a stream flows: this has come through.
+const FLOWING: u64 = 1 << 20;
+
+/// How long streams may take until all of them flow.
+const FLOWS_AT_LAST: Duration = Duration::from_secs(3);
+
 /// Opens tunnels to the sink.
 #[derive(Clone, Copy)]
 pub(crate) struct Load {
@@ -115,8 +121,11 @@ impl Load {
                 .iter()
                 .map(|counter| counter.load(Ordering::Relaxed))
         };
-        // What lies ready in buffers at the beginning does not count.
-        tokio::time::sleep(time / 2).await;
+        // The streams flow when all buffers on their ways are full; one that starves does not hold us up.
+        let begin = Instant::now();
+        while read().any(|bytes| bytes < FLOWING) && begin.elapsed() < FLOWS_AT_LAST {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         let before: Vec<u64> = read().collect();
         tokio::time::sleep(time).await;
         let bytes = read().zip(before).map(|(after, before)| after - before);
