@@ -215,6 +215,7 @@ fn route(bencher: Bencher, host: impl Fn(u32) -> String, hit: bool) {
                 to,
                 user: None,
                 protocol: None,
+                attributes: None,
             };
             assert_eq!(matches!(router.pick(&facts, None), Pick::To(_)), hit);
         });
