@@ -22,9 +22,6 @@ pub(crate) const ENDLESS: u64 = 1 << 60;
 /// When a stream flows: this has come through.
 const FLOWING: u64 = 1 << 20;
 
-/// How long streams may take until all of them flow.
-const FLOWS_AT_LAST: Duration = Duration::from_secs(3);
-
 /// Opens tunnels to the sink.
 #[derive(Clone, Copy)]
 pub(crate) struct Load {
@@ -123,7 +120,7 @@ impl Load {
         };
         // The streams flow when all buffers on their ways are full; one that starves does not hold us up.
         let begin = Instant::now();
-        while read().any(|bytes| bytes < FLOWING) && begin.elapsed() < FLOWS_AT_LAST {
+        while read().any(|bytes| bytes < FLOWING) && begin.elapsed() < time * 2 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let before: Vec<u64> = read().collect();
