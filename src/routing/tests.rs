@@ -104,7 +104,7 @@ fn every_field_takes_what_it_names_and_nothing_else() {
             "in 1.1.1.1:1 tcp a.com:80 -",
         ),
         (
-            json!({"user": ["regexp:@v2ray\\.com$"]}),
+            json!({"user": ["regexp:^x\\d*@v2ray\\.com$"]}),
             "in 1.1.1.1:1 tcp a.com:80 x@v2ray.com",
             "in 1.1.1.1:1 tcp a.com:80 x@v2ray.org",
         ),
