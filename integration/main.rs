@@ -28,6 +28,7 @@ mod scenario_documents;
 mod scenario_examples;
 mod scenario_haproxy;
 mod scenario_nginx;
+mod scenario_observatory;
 mod scenario_routing;
 mod scenario_signals;
 mod scenario_websocket;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use mobula::routing::{Domains, geodata::codec::categories};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::timeout;
 
 use crate::peers::{Peer, Stage, free_port, geodata, mobula};
@@ -154,7 +154,10 @@ async fn decisions(peer: Peer, strategy: &str, names: &[&'static str]) -> Vec<St
             To::Ip((ip, port).into())
         });
         for (shown, to) in names.chain(ADDRESSES.into_iter().zip(ips)) {
-            lines.push(format!("{shown}:{port} by {}", said(socks, &to).await));
+            lines.push(format!(
+                "{shown}:{port} by {}",
+                traffic::line(socks, &to).await
+            ));
         }
     }
     lines
@@ -197,7 +200,7 @@ async fn a_server_keeps_its_users_out_of_its_own_network() {
     let port = says("secret").await.port();
     let here = SocketAddr::from(([127, 0, 0, 1], port));
     for to in [To::Ip(here), To::Name("localhost", port)] {
-        assert_eq!(said(socks, &to).await, "");
+        assert_eq!(traffic::line(socks, &to).await, "");
     }
     let line = format!("accepted tcp:localhost:{port} [blocked]");
     stage.until_file_has("access.log", &line).await;
@@ -264,7 +267,7 @@ async fn a_balancer_takes_its_outbounds_in_turn() {
     run(&mut stage, Peer::Mobula, &config, socks).await;
     let to = To::Name("example.com", 80);
     for tag in ["way-1", "way-2", "way-3", "way-1"] {
-        assert_eq!(said(socks, &to).await, tag);
+        assert_eq!(traffic::line(socks, &to).await, tag);
     }
 }
 
@@ -291,17 +294,4 @@ async fn says(tag: &'static str) -> SocketAddr {
         }
     });
     at
-}
-
-/// What the server says that a session to `to` ends up with; nothing if there is none.
-async fn said(socks: u16, to: &To) -> String {
-    let talk = async {
-        let stream: TcpStream = traffic::connect(socks, to).await?;
-        // V2Ray waits a moment before it passes the end on, so the line must do.
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).await?;
-        Ok::<_, std::io::Error>(line.trim_end().to_owned())
-    };
-    let talked = timeout(traffic::LIMIT, talk).await;
-    talked.expect("an end in time").unwrap_or_default()
 }

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::json::PortRanges;
+use crate::observatory::Observer;
 use crate::routing::Router;
 use crate::{protocol, transport};
 
@@ -33,6 +34,7 @@ pub struct Config {
     /// Never empty; the first one carries what no rule sends elsewhere.
     pub outbounds: Vec<Outbound>,
     pub router: Router,
+    pub observers: Vec<Observer>,
 }
 
 pub struct Inbound {

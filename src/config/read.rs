@@ -11,6 +11,7 @@ use super::merge::Origins;
 use super::{Config, Inbound, Listen, Outbound, check, log};
 use crate::address::Host;
 use crate::json::{Node, Object, PortRanges, Report};
+use crate::observatory::{self, Observer};
 use crate::routing::{self, Geodata, config::Tags, geodata};
 use crate::{mux, protocol, transport};
 
@@ -29,7 +30,9 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     for node in &nodes {
         outbounds.push((node, node.object().and_then(|o| outbound(o))));
     }
-    let tags = tags(&root, &inbounds, &outbounds);
+    let mut tags = tags(&root, &inbounds, &outbounds);
+    let observers = observatory::read(&root, &tags.outbounds);
+    tags.observers = observers.iter().map(Observer::observed).collect();
     let geodata = Geodata::new(geodata::folders());
     let router = routing::config::read(&root, &tags, &geodata);
     unbuilt(&root);
@@ -65,6 +68,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         inbounds: inbounds.collect::<Option<_>>()?,
         outbounds: outbounds.collect::<Option<_>>()?,
         router,
+        observers,
     };
     if config.outbounds.is_empty() {
         config.outbounds.push(direct()?);
@@ -114,6 +118,7 @@ fn tags(
         inbounds: inbounds.iter().filter_map(|(node, _)| of(node)).collect(),
         outbounds: outbounds.iter().filter_map(|(node, _)| of(node)).collect(),
         unbuilt,
+        observers: Vec::new(),
     }
 }
 
@@ -309,15 +314,11 @@ fn unbuilt(root: &Object) {
     root.no_effect(&[
         "api",
         "browserForwarder",
-        "burstObservatory",
         "dns",
         "extension",
         "fakedns",
-        "multiObservatory",
-        "observatory",
         "policy",
         "reverse",
-        "services",
     ]);
     // Here `{}` is what switches it on.
     if let Some(stats) = root.get("stats") {

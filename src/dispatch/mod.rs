@@ -154,6 +154,17 @@ impl Dispatcher {
         });
     }
 
+    /// A stream to `to` by the outbound tagged `tag`, past the rules and the access log.
+    pub async fn open_by_tag(self: &Arc<Self>, tag: &str, to: &Destination) -> io::Result<Link> {
+        match self.outbounds.get(tag) {
+            Some(by) => self.open(&by, to).await,
+            None => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("no outbound is tagged `{tag}` any more"),
+            )),
+        }
+    }
+
     /// A stream to `to` by outbound `by`.
     fn open<'a>(
         self: &'a Arc<Self>,

@@ -245,7 +245,7 @@ fn every_mistake_is_named_where_it_stands() {
         "balancers": [{"tag": "x", "selector": ["nobody"], "strategy": {"type": "roundrobbin"}}]
     }}));
     let expected = [
-        "routing.balancers[0].strategy.type: `roundrobbin` is unknown, expected `random` or `roundRobin`, did you mean `roundRobin`?",
+        "routing.balancers[0].strategy.type: `roundrobbin` is unknown, expected `random`, `roundRobin`, `leastPing` or `leastLoad`, did you mean `roundRobin`?",
         "routing.balancers[0].selector: no outbound has a tag that begins like this",
         "routing.rules[0].outboundTag: no outbound is tagged `blok`, did you mean `block`?",
         "routing.rules[0].ip[0]: `10.0.0.0/40` is not a network, expected 0 to 32 behind the `/`",
@@ -333,6 +333,7 @@ fn routing(value: Value) -> (Router, Report) {
         inbounds: ["in", "other", "third"].map(str::to_owned).to_vec(),
         outbounds: OUTBOUNDS.map(str::to_owned).to_vec(),
         unbuilt: vec!["api".to_owned()],
+        observers: Vec::new(),
     };
     let router = read(&root, &tags, &Geodata::default());
     root.finish();
