@@ -5,7 +5,9 @@
 //! link: | New 1, data | New 2, data | Keep 1, data | End 2 | Keep 1, data | …
 //! ```
 //! The link is made by a protocol that can ask for one (VMess with command 3). Inbound, each session
-//! that the peer opens is accepted like a connection; outbound, a pool of links takes sessions.
+//! that the peer opens is accepted like a connection; outbound, a pool of links takes sessions. Keep-alive
+//! frames are read and forgotten; none are sent, as V2Ray sends none here: a session that is idle for as
+//! long as any other may be ends like any other, and WebSocket has a heartbeat of its own.
 
 pub mod codec;
 mod cone;

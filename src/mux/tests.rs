@@ -125,7 +125,7 @@ async fn a_link_that_breaks_off_ends_its_streams_with_an_error() {
 async fn a_stream_that_nobody_reads_holds_up_no_other_until_its_share_is_full() {
     let (client, mut server) = pair(Pool::shared(8), Udp::Shared);
     let mut slow = client.open();
-    slow.write_all(&vec![1; SESSION_MAX - 1]).await.unwrap();
+    slow.write_all(&vec![1; SESSION_MAX]).await.unwrap();
     let (_, mut unread) = stream(server.recv().await.unwrap());
     let mut quick = client.open();
     quick.write_all(b"quick").await.unwrap();
@@ -148,7 +148,7 @@ async fn a_stream_that_nobody_reads_holds_up_no_other_until_its_share_is_full() 
     assert!(waits.is_err(), "the link is read no further");
     let mut all = Vec::new();
     unread.read_to_end(&mut all).await.unwrap();
-    assert_eq!(all.len(), 3 * SESSION_MAX - 1);
+    assert_eq!(all.len(), 3 * SESSION_MAX);
     accepted.read_exact(&mut got).await.unwrap();
     assert_eq!(&got, b"again");
     more.await.unwrap();

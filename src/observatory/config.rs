@@ -31,9 +31,12 @@ impl Observer {
 
 #[derive(Clone, Debug)]
 pub enum Kind {
-    Steady(Steady),
-    Burst(Burst),
+    Steady(Box<Steady>),
+    Burst(Box<Burst>),
 }
+
+/// Reads the settings of one kind.
+type ReadKind = fn(&Object) -> Kind;
 
 /// One outbound after the other.
 #[derive(Clone, Debug)]
@@ -108,7 +111,7 @@ pub fn read(root: &Object, outbounds: &[String]) -> Vec<Observer> {
 
 /// `{"type": "burst", "tag": "…", "settings": {…}}` of `multiObservatory`.
 fn member(object: Object, outbounds: &[String]) -> Option<Observer> {
-    let kinds: [(&str, fn(&Object) -> Kind); 2] = [("default", steady), ("burst", burst)];
+    let kinds: [(&str, ReadKind); 2] = [("default", steady), ("burst", burst)];
     let kind = match object.get("type").filter(|node| node.value != "") {
         Some(node) => one_of(&node, &kinds)?,
         None => steady,
@@ -120,12 +123,7 @@ fn member(object: Object, outbounds: &[String]) -> Option<Observer> {
 }
 
 /// V2Ray starts none without a selector.
-fn observer(
-    object: Object,
-    tag: String,
-    kind: fn(&Object) -> Kind,
-    outbounds: &[String],
-) -> Option<Observer> {
+fn observer(object: Object, tag: String, kind: ReadKind, outbounds: &[String]) -> Option<Observer> {
     let node = object.get("subjectSelector");
     let StringList(selectors) = node.as_ref().and_then(Node::read).unwrap_or_default();
     let none = "no outbound is observed";
@@ -151,10 +149,10 @@ fn observer(
 
 fn steady(object: &Object) -> Kind {
     object.no_effect(&["persistentProbeResult"]);
-    Kind::Steady(Steady {
+    Kind::Steady(Box::new(Steady {
         url: url(object, "probeURL").unwrap_or_else(|| default(STEADY_URL)),
         interval: span(object, "probeInterval").unwrap_or(STEADY_INTERVAL),
-    })
+    }))
 }
 
 fn burst(object: &Object) -> Kind {
@@ -180,7 +178,7 @@ fn burst(object: &Object) -> Kind {
         }
         ping.finish();
     }
-    Kind::Burst(settings)
+    Kind::Burst(Box::new(settings))
 }
 
 /// Empty is none.

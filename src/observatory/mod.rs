@@ -36,8 +36,8 @@ pub fn observe(
         dispatcher,
     };
     match &observer.kind {
-        Kind::Steady(settings) => Box::pin(steady::run(round, settings.clone())),
-        Kind::Burst(settings) => Box::pin(burst::run(round, settings.clone())),
+        Kind::Steady(settings) => Box::pin(steady::run(round, (**settings).clone())),
+        Kind::Burst(settings) => Box::pin(burst::run(round, (**settings).clone())),
     }
 }
 
