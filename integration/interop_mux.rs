@@ -123,6 +123,20 @@ async fn xudp_and_packetaddr_for_sing_box() {
     }
 }
 
+/// Only V2Ray of 2026 knows it; none of our peers is as young.
+#[tokio::test]
+async fn packetaddr_in_a_stream_between_two_mobulas() {
+    for concurrency in [-1, 8] {
+        let settings = json!({
+            "enabled": true, "concurrency": concurrency, "packetEncoding": "stream",
+        });
+        let tunnel = Tunnel::start(Mobula, Mobula, &mux(settings)).await;
+        tunnel.carries_all().await;
+        traffic::full_cone(tunnel.socks).await;
+        traffic::datagrams(tunnel.socks, &[4000, 30_000]).await;
+    }
+}
+
 #[tokio::test]
 async fn xudp_sessions_share_connections_as_xray_has_them() {
     let vmess = mux(json!({"enabled": true, "xudpConcurrency": 16, "xudpProxyUDP443": "reject"}));

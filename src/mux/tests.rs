@@ -355,6 +355,26 @@ async fn packetaddr_inside_a_session_is_unwrapped() {
     assert_eq!(received(&mut ours).await, packet("192.0.2.1:53", b"c"));
 }
 
+#[tokio::test]
+async fn a_stream_of_datagrams_is_unwrapped() {
+    let (client, mut server) = pair(Pool::shared(8), Udp::PacketStream);
+    let to = packet_stream::destination();
+    let link = client.outbound.stream(&to, || client.dial()).unwrap();
+    let mut ours: Box<dyn Packets> = Box::new(PacketStream::new(link));
+    send(&mut ours, "192.0.2.1:53", b"a").await;
+    send(&mut ours, "example.com:53", b"a name has no form").await;
+    send(&mut ours, "[2001:db8::1]:54", &[b'b'; 60_000]).await;
+    let mut theirs = packets(server.recv().await.unwrap());
+    assert_eq!(received(&mut theirs).await, packet("192.0.2.1:53", b"a"));
+    let long = packet("[2001:db8::1]:54", &[b'b'; 60_000]);
+    assert_eq!(received(&mut theirs).await, long);
+    send(&mut theirs, "192.0.2.1:53", b"c").await;
+    assert_eq!(received(&mut ours).await, packet("192.0.2.1:53", b"c"));
+    drop(ours);
+    let end = timeout(Duration::from_secs(5), poll_fn(|cx| theirs.poll_recv(cx))).await;
+    assert!(!matches!(end.unwrap(), Ok(Some(_))));
+}
+
 #[test]
 fn the_multiplex_of_sing_box_is_told_from_a_destination() {
     let to = |text: &str| text.parse().unwrap();
