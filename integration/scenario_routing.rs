@@ -248,6 +248,61 @@ async fn each_destination_of_datagrams_is_routed_by_itself() {
 }
 
 #[tokio::test]
+async fn a_loopback_has_the_rules_asked_once_more_as_in_v2ray() {
+    for peer in [Peer::Mobula, Peer::V2ray445] {
+        let mut stage = Stage::new();
+        let mut outbounds = Vec::new();
+        for tag in ["first", "seen", "again"] {
+            let to = format!("127.0.0.1:{}", says(tag).await.port());
+            outbounds
+                .push(json!({"tag": tag, "protocol": "freedom", "settings": {"redirect": to}}));
+        }
+        let back = json!({"tag": "loop", "protocol": "loopback", "settings": {"inboundTag": "x"}});
+        outbounds.push(back);
+        let socks = free_port();
+        let config = json!({
+            "log": {"access": "access.log"},
+            "inbounds": [{"listen": "127.0.0.1", "port": socks, "protocol": "socks"}],
+            "outbounds": outbounds,
+            "routing": {"rules": [
+                {"type": "field", "inboundTag": ["x"], "port": 81, "outboundTag": "again"},
+                {"type": "field", "domain": ["full:a.test"], "inboundTag": ["x"], "outboundTag": "seen"},
+                {"type": "field", "domain": ["domain:a.test"], "outboundTag": "loop"},
+                {"type": "field", "port": 81, "outboundTag": "seen"}
+            ]}
+        });
+        run(&mut stage, peer, &config, socks).await;
+        let cases = [
+            ("a.test", 80, "seen"),
+            ("a.test", 81, "again"),
+            ("b.test", 80, "first"),
+            ("b.test", 81, "seen"),
+        ];
+        for (name, port, tag) in cases {
+            assert_eq!(traffic::line(socks, &To::Name(name, port)).await, tag);
+        }
+        let log = stage.until_file_has("access.log", "b.test:81 [seen]").await;
+        for line in ["a.test:81 [loop]", "a.test:81 [again]"] {
+            assert!(log.contains(line), "{peer:?}: {log}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn loopbacks_that_go_round_end_the_session() {
+    let mut stage = Stage::new();
+    let socks = free_port();
+    let config = json!({
+        "inbounds": [{"listen": "127.0.0.1", "port": socks, "protocol": "socks"}],
+        "outbounds": [{"tag": "round", "protocol": "loopback", "settings": {"inboundTag": "x"}}]
+    });
+    run(&mut stage, Peer::Mobula, &config, socks).await;
+    assert_eq!(traffic::line(socks, &To::Name("a.test", 80)).await, "");
+    let said = "the rules lead a session round in a circle of `loopback` outbounds";
+    stage.until_file_has("mobula.log", said).await;
+}
+
+#[tokio::test]
 async fn a_balancer_takes_its_outbounds_in_turn() {
     let mut stage = Stage::new();
     let mut outbounds = vec![json!({"tag": "other", "protocol": "blackhole"})];

@@ -114,8 +114,17 @@ fn tags(
         let tags = services.values().filter_map(|s| s.get("tag")?.as_str());
         unbuilt.extend(tags.map(str::to_owned));
     }
+    let mut inbounds: Vec<String> = inbounds.iter().filter_map(|(node, _)| of(node)).collect();
+    for (_, outbound) in outbounds {
+        let loopback = outbound.as_ref().and_then(|o| o.protocol.loopback());
+        inbounds.extend(
+            loopback
+                .and_then(|l| l.inbound())
+                .map(|tag| tag.to_string()),
+        );
+    }
     Tags {
-        inbounds: inbounds.iter().filter_map(|(node, _)| of(node)).collect(),
+        inbounds,
         outbounds: outbounds.iter().filter_map(|(node, _)| of(node)).collect(),
         unbuilt,
         observers: Vec::new(),

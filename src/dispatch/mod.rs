@@ -154,10 +154,14 @@ impl Dispatcher {
         });
     }
 
-    /// A stream to `to` by the outbound tagged `tag`, past the rules and the access log.
+    /// A stream to `to` by the outbound tagged `tag`, past the rules (which only a `loopback` asks) and
+    /// the access log.
     pub async fn open_by_tag(self: &Arc<Self>, tag: &str, to: &Destination) -> io::Result<Link> {
         match self.outbounds.get(tag) {
-            Some(by) => self.open(&by, to).await,
+            Some(by) => {
+                let by = self.past_loopback(by, to).await?;
+                self.open(&by, to).await
+            }
             None => Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 format!("no outbound is tagged `{tag}` any more"),

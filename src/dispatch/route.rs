@@ -1,5 +1,6 @@
 //! Asks the rules which outbound carries a session.
 
+use std::io;
 use std::net::IpAddr;
 
 use tracing::{debug, warn};
@@ -8,6 +9,10 @@ use super::{Dispatcher, Session, Shared};
 use crate::address::{Destination, Network};
 use crate::dns::{self, Strategy};
 use crate::routing::{Facts, Pick, Target};
+use crate::session::Source;
+
+/// How often `loopback` may send one session back to the rules; V2Ray would go round for ever.
+const MAX_ROUNDS: usize = 16;
 
 impl Dispatcher {
     /// The outbound that carries `session` to `to`; `None` when there is none at all. The name in `to` is
@@ -18,8 +23,39 @@ impl Dispatcher {
         network: Network,
         to: &Destination,
     ) -> Option<Shared> {
+        let mut inbound = session.inbound.clone();
+        for _ in 0..MAX_ROUNDS {
+            let by = self.ask(session, inbound.as_deref(), network, to).await?;
+            let Some(loopback) = by.protocol.loopback() else {
+                return Some(by);
+            };
+            self.note(session, &by, network, to);
+            inbound = loopback.inbound();
+        }
+        warn!("the rules lead a session round in a circle of `loopback` outbounds");
+        None
+    }
+
+    /// What carries a stream that a `loopback` outbound is to carry; any other carries its own.
+    pub(super) async fn past_loopback(&self, by: Shared, to: &Destination) -> io::Result<Shared> {
+        let Some(loopback) = by.protocol.loopback() else {
+            return Ok(by);
+        };
+        let session = self.session(Source::Unix, loopback.inbound(), None);
+        let found = self.route(&session, Network::Tcp, to).await;
+        found.ok_or_else(|| io::Error::other("the rules lead nowhere"))
+    }
+
+    /// What the rules say of a session that came in by `inbound`.
+    async fn ask(
+        &self,
+        session: &Session,
+        inbound: Option<&str>,
+        network: Network,
+        to: &Destination,
+    ) -> Option<Shared> {
         let facts = Facts {
-            inbound: session.inbound.as_deref(),
+            inbound,
             source: session.source,
             network,
             to,
