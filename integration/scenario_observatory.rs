@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -84,6 +84,41 @@ async fn without_a_living_server_the_first_outbound_carries_as_in_v2ray() {
         stage.child(running).ended(PATIENCE).await;
         until_said(socks, expected).await;
         assert!(asked.load(Ordering::Relaxed) > 0);
+    }
+}
+
+#[tokio::test]
+async fn datagrams_of_an_association_go_elsewhere_when_their_server_dies() {
+    let mut stage = Stage::new();
+    let (site, _) = site(None).await;
+    let (one, port_one) = server(&mut stage, "way-1").await;
+    let (_, port_two) = server(&mut stage, "way-2").await;
+    let slow = behind(port_two, [Duration::from_millis(150); 2]).await;
+    let socks = free_port();
+    let ways = [("way-1", port_one), ("way-2", slow)];
+    let mut config = client(socks, &ways, &json!({"type": "leastPing"}));
+    config["inbounds"][0]["settings"] = json!({"udp": true});
+    config["routing"]["rules"][0]["network"] = json!("tcp,udp");
+    config["observatory"] = json!({
+        "subjectSelector": ["way-"],
+        "probeURL": format!("http://{site}/probe"), "probeInterval": "100ms"
+    });
+    stage.run(Peer::Mobula, "client", &config, &[socks]).await;
+    until_said(socks, "way-1").await;
+    let (_association, relay) = traffic::associate(socks).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let target = traffic::udp_echo().await;
+    let datagram = traffic::datagram(&To::Ip(target), b"a word");
+    let mut buf = [0; 100];
+    traffic::answered(&socket, relay, &datagram, &mut buf).await;
+    stage.child(one).signal("KILL");
+    stage.child(one).ended(PATIENCE).await;
+    until_said(socks, "way-2").await;
+    traffic::answered(&socket, relay, &datagram, &mut buf).await;
+    let log = stage.read("access.log");
+    for tag in ["way-1", "way-2"] {
+        let line = format!("accepted udp:{target} [{tag}]");
+        assert!(log.contains(&line), "{log}");
     }
 }
 

@@ -442,7 +442,12 @@ pub fn datagram(to: &To, data: &[u8]) -> Vec<u8> {
 }
 
 /// Datagrams may be lost, so a few tries are fair.
-async fn answered(socket: &UdpSocket, relay: SocketAddr, datagram: &[u8], buf: &mut [u8]) -> usize {
+pub async fn answered(
+    socket: &UdpSocket,
+    relay: SocketAddr,
+    datagram: &[u8],
+    buf: &mut [u8],
+) -> usize {
     for _ in 0..5 {
         socket.send_to(datagram, relay).await.expect("UDP sends");
         let wait = Duration::from_secs(3);

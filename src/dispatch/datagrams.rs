@@ -5,7 +5,7 @@
 //! flow for every destination). All flows of a source live in one task; it ends when the inbound ends
 //! or nothing has moved for [`IDLE_LIMIT`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tracing::{debug, trace};
 
 use super::mux::Lane;
+use super::waiting::Waiting;
 use super::{Dispatcher, Session, Shared};
 use crate::address::{Destination, Network};
 use crate::io::{Packet, Packets};
@@ -30,9 +31,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// Flows of one source; a further destination takes the place of the one that was silent longest.
 const MAX_FLOWS: usize = 256;
 
-/// Datagrams that wait for a flow to open or to take them; UDP may lose what comes beyond.
-const MAX_WAITING: usize = 64;
-
 /// Destinations of one source whose outbounds are remembered.
 const MAX_ROUTES: usize = 1024;
 
@@ -44,7 +42,7 @@ pub(super) struct Association {
     session: Session,
     inbound: Box<dyn Packets>,
     flows: HashMap<Key, Flow>,
-    /// The outbound of every destination that was met.
+    /// The outbound of every destination that was met, until a flow of it ends.
     routes: HashMap<Destination, Shared>,
     /// Destinations whose outbound is being asked for.
     asking: HashMap<Destination, Asking>,
@@ -59,12 +57,12 @@ type Key = (Shared, Option<Destination>);
 
 struct Asking {
     route: Pin<Box<dyn Future<Output = Option<Shared>> + Send>>,
-    waiting: Vec<Packet>,
+    waiting: Waiting,
 }
 
 struct Flow {
     state: FlowState,
-    waiting: VecDeque<Packet>,
+    waiting: Waiting,
     active: Instant,
 }
 
@@ -122,9 +120,7 @@ impl Association {
             let asking = Asking::new(&self.dispatcher, &self.session, packet.peer.clone());
             self.asking.insert(packet.peer.clone(), asking);
         }
-        if let Some(asking) = self.asking.get_mut(&packet.peer)
-            && asking.waiting.len() < MAX_WAITING
-        {
+        if let Some(asking) = self.asking.get_mut(&packet.peer) {
             asking.waiting.push(packet);
         }
     }
@@ -173,9 +169,7 @@ impl Association {
         }
         if let Some(flow) = self.flows.get_mut(&key) {
             flow.active = self.active;
-            if flow.waiting.len() < MAX_WAITING {
-                flow.waiting.push_back(packet);
-            }
+            flow.waiting.push(packet);
         }
     }
 
@@ -241,6 +235,10 @@ impl Association {
         }
         for key in over {
             self.flows.remove(&key);
+            // The rules, and their balancers, may see the next datagram elsewhere.
+            let (ended, to) = key;
+            self.routes
+                .retain(|peer, by| *by != ended || to.as_ref().is_some_and(|to| to != peer));
         }
         Poll::Pending
     }
@@ -270,6 +268,9 @@ impl Association {
             }
             self.flows
                 .retain(|_, flow| now.duration_since(flow.active) < IDLE_LIMIT);
+            let flows = &self.flows;
+            self.routes
+                .retain(|_, by| flows.keys().any(|(outbound, _)| outbound == by));
             self.sweep.as_mut().reset(now + SWEEP_EVERY);
         }
         Poll::Pending
@@ -297,7 +298,7 @@ impl Asking {
         let (dispatcher, session) = (dispatcher.clone(), session.clone());
         Self {
             route: Box::pin(async move { dispatcher.route(&session, Network::Udp, &to).await }),
-            waiting: Vec::new(),
+            waiting: Waiting::default(),
         }
     }
 }
@@ -308,7 +309,7 @@ impl Flow {
         let opening = async move { dispatcher.open_packets(&by, &to, id).await };
         Self {
             state: FlowState::Opening(Box::pin(opening)),
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             active: Instant::now(),
         }
     }
@@ -326,7 +327,7 @@ impl Flow {
                     Poll::Pending => break,
                     Poll::Ready(sent) => sent?,
                 }
-                self.waiting.pop_front();
+                self.waiting.pop();
             }
         }
         Ok(())

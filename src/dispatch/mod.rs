@@ -8,6 +8,7 @@ mod first;
 mod mux;
 mod outbounds;
 mod route;
+mod waiting;
 
 pub use outbounds::{Outbound, Outbounds, Shared};
 

@@ -5,11 +5,15 @@ use std::net::IpAddr;
 
 use tracing::{debug, warn};
 
+use super::outbounds::Rarely;
 use super::{Dispatcher, Session, Shared};
 use crate::address::{Destination, Network};
 use crate::dns::{self, Strategy};
 use crate::routing::{Facts, Pick, Target};
 use crate::session::Source;
+
+/// A mistake in the rules may meet every session.
+static COMPLAINTS: Rarely = Rarely::new();
 
 /// How often `loopback` may send one session back to the rules; V2Ray would go round for ever.
 const MAX_ROUNDS: usize = 16;
@@ -32,7 +36,10 @@ impl Dispatcher {
             self.note(session, &by, network, to);
             inbound = loopback.inbound();
         }
-        warn!("the rules lead a session round in a circle of `loopback` outbounds");
+        debug!(id = session.id, %to, "a session goes round");
+        if COMPLAINTS.now() {
+            warn!("the rules lead a session round in a circle of `loopback` outbounds");
+        }
         None
     }
 
@@ -81,7 +88,7 @@ impl Dispatcher {
     /// What a rule names may have been taken away; the first outbound stands in, as in V2Ray.
     fn tagged(&self, tag: &str) -> Option<Shared> {
         let outbound = self.outbounds.get(tag);
-        if outbound.is_none() {
+        if outbound.is_none() && COMPLAINTS.now() {
             warn!("no outbound is tagged `{tag}` any more, the first one carries a session of its");
         }
         outbound
