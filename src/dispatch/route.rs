@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use tracing::{debug, warn};
 
 use super::outbounds::Rarely;
-use super::{Dispatcher, Session, Shared};
+use super::{Dispatcher, Origin, Session, Shared};
 use crate::address::{Destination, Network};
 use crate::dns::{self, Strategy};
+use crate::protocol::loopback;
 use crate::routing::{Facts, Pick, Target};
 use crate::session::Source;
 
@@ -27,14 +28,20 @@ impl Dispatcher {
         network: Network,
         to: &Destination,
     ) -> Option<Shared> {
-        let mut inbound = session.inbound.clone();
+        let mut by = self.ask(session, network, to).await?;
         for _ in 0..MAX_ROUNDS {
-            let by = self.ask(session, inbound.as_deref(), network, to).await?;
             let Some(loopback) = by.protocol.loopback() else {
                 return Some(by);
             };
-            self.note(session, &by, network, to);
-            inbound = loopback.inbound();
+            self.note(session, &by, network, &to.clone().into());
+            // What sniffing found is not known any more, as in V2Ray.
+            let again = Session {
+                inbound: origin(loopback),
+                protocol: None,
+                attributes: None,
+                ..session.clone()
+            };
+            by = self.ask(&again, network, to).await?;
         }
         debug!(id = session.id, %to, "a session goes round");
         if COMPLAINTS.now() {
@@ -48,26 +55,21 @@ impl Dispatcher {
         let Some(loopback) = by.protocol.loopback() else {
             return Ok(by);
         };
-        let session = self.session(Source::Unix, loopback.inbound(), None);
+        let session = self.session(Source::Unix, origin(loopback), None);
         let found = self.route(&session, Network::Tcp, to).await;
         found.ok_or_else(|| io::Error::other("the rules lead nowhere"))
     }
 
-    /// What the rules say of a session that came in by `inbound`.
-    async fn ask(
-        &self,
-        session: &Session,
-        inbound: Option<&str>,
-        network: Network,
-        to: &Destination,
-    ) -> Option<Shared> {
+    /// What the rules say.
+    async fn ask(&self, session: &Session, network: Network, to: &Destination) -> Option<Shared> {
         let facts = Facts {
-            inbound,
+            inbound: session.inbound.tag.as_deref(),
             source: session.source,
             network,
             to,
             user: session.user.as_ref().and_then(|u| u.email.as_deref()),
-            protocol: None,
+            protocol: session.protocol,
+            attributes: session.attributes.as_deref(),
         };
         let mut pick = self.router.pick(&facts, None);
         if matches!(pick, Pick::NeedsIp) {
@@ -92,6 +94,14 @@ impl Dispatcher {
             warn!("no outbound is tagged `{tag}` any more, the first one carries a session of its");
         }
         outbound
+    }
+}
+
+/// Where a session seems to come from that a `loopback` sends round.
+fn origin(loopback: &loopback::Outbound) -> Origin {
+    Origin {
+        tag: loopback.inbound(),
+        sniffing: None,
     }
 }
 
