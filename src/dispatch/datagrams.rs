@@ -276,9 +276,8 @@ impl Association {
             }
             self.flows
                 .retain(|_, flow| now.duration_since(flow.active) < IDLE_LIMIT);
-            let flows = &self.flows;
-            self.routes
-                .retain(|_, route| flows.keys().any(|(by, _)| *by == route.by));
+            let live: Vec<Shared> = self.flows.keys().map(|(by, _)| by.clone()).collect();
+            self.routes.retain(|_, route| live.contains(&route.by));
             self.sweep.as_mut().reset(now + SWEEP_EVERY);
         }
         Poll::Pending
