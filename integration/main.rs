@@ -33,6 +33,7 @@ mod scenario_examples;
 mod scenario_haproxy;
 mod scenario_links;
 mod scenario_nginx;
+mod scenario_observatory;
 mod scenario_routing;
 mod scenario_signals;
 mod scenario_sniffing;

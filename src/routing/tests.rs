@@ -104,7 +104,7 @@ fn every_field_takes_what_it_names_and_nothing_else() {
             "in 1.1.1.1:1 tcp a.com:80 -",
         ),
         (
-            json!({"user": ["regexp:@v2ray\\.com$"]}),
+            json!({"user": ["regexp:^x\\d*@v2ray\\.com$"]}),
             "in 1.1.1.1:1 tcp a.com:80 x@v2ray.com",
             "in 1.1.1.1:1 tcp a.com:80 x@v2ray.org",
         ),
@@ -299,7 +299,7 @@ fn every_mistake_is_named_where_it_stands() {
         "balancers": [{"tag": "x", "selector": ["nobody"], "strategy": {"type": "roundrobbin"}}]
     }}));
     let expected = [
-        "routing.balancers[0].strategy.type: `roundrobbin` is unknown, expected `random` or `roundRobin`, did you mean `roundRobin`?",
+        "routing.balancers[0].strategy.type: `roundrobbin` is unknown, expected `random`, `roundRobin`, `leastPing` or `leastLoad`, did you mean `roundRobin`?",
         "routing.balancers[0].selector: no outbound has a tag that begins like this",
         "routing.rules[0].outboundTag: no outbound is tagged `blok`, did you mean `block`?",
         "routing.rules[0].ip[0]: `10.0.0.0/40` is not a network, expected 0 to 32 behind the `/`",
@@ -355,6 +355,7 @@ fn routing(value: Value) -> (Router, Report) {
         outbounds: OUTBOUNDS.map(str::to_owned).to_vec(),
         sniffs: true,
         unbuilt: vec!["api".to_owned()],
+        observers: Vec::new(),
     };
     let router = read(&root, &tags, &Geodata::default());
     root.finish();
