@@ -21,6 +21,7 @@ pub mod protocol;
 pub mod relay;
 pub mod routing;
 pub mod session;
+pub mod stats;
 #[doc(hidden)]
 pub mod testing;
 pub mod transport;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -25,8 +26,8 @@ pub(super) fn inbounds(inbounds: &[(&Node, Option<Inbound>)]) {
     }
 }
 
-/// Tags once each, and `proxySettings.tag` resolved: for each outbound the one it goes through.
-pub(super) fn outbounds(outbounds: &[Node]) -> Vec<Option<usize>> {
+/// Tags once each, and `proxySettings.tag` looked up: for each outbound the tag of the one it goes through.
+pub(super) fn outbounds(outbounds: &[Node]) -> Vec<Option<Arc<str>>> {
     let tags = unique_tags(outbounds.iter());
     let through: Vec<Option<usize>> = outbounds
         .iter()
@@ -45,7 +46,8 @@ pub(super) fn outbounds(outbounds: &[Node]) -> Vec<Option<usize>> {
             at.error(format!("goes round in a circle: {}", names.join(" → ")));
         }
     }
-    through
+    let tag = |i: usize| text(outbounds[i].value, "tag").map(Arc::from);
+    through.into_iter().map(|i| tag(i?)).collect()
 }
 
 /// Every tag and the index of its bearer.
@@ -171,11 +173,11 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_chain_is_resolved_to_indexes() {
+    fn a_chain_is_followed_by_its_tags() {
         let (through, errors) = of(json!([
             {"tag": "a", "proxySettings": {"tag": "b"}}, {"tag": "b"}
         ]));
-        assert_eq!(through, [Some(1), None]);
+        assert_eq!(through, [Some("b".into()), None]);
         assert!(errors.is_empty());
     }
 
@@ -217,7 +219,7 @@ mod tests {
         assert_eq!(shared_port(&[range(0, 0)], &[range(0, 0)]), None);
     }
 
-    fn of(value: Value) -> (Vec<Option<usize>>, Vec<String>) {
+    fn of(value: Value) -> (Vec<Option<Arc<str>>>, Vec<String>) {
         let report = Report::default();
         let path = Path::default().key("outbounds");
         let nodes = Node::at(path, &value, &report).array();

@@ -55,12 +55,10 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         .into_iter()
         .zip(through)
         .map(|((node, outbound), through)| {
-            let path = name(node);
-            outbound.map(|outbound| Outbound {
-                path,
-                through,
-                ..outbound
-            })
+            let mut outbound = outbound?;
+            outbound.path = name(node);
+            outbound.through = through;
+            Some(outbound)
         });
     let mut config = Config {
         log,
@@ -114,7 +112,7 @@ fn tags(
     }
     Tags {
         inbounds: inbounds.iter().filter_map(|(node, _)| of(node)).collect(),
-        outbounds: outbounds.iter().map(|(node, _)| of(node)).collect(),
+        outbounds: outbounds.iter().filter_map(|(node, _)| of(node)).collect(),
         unbuilt,
     }
 }
@@ -183,16 +181,12 @@ fn outbound(object: Object) -> Option<Outbound> {
     }
     let mux = mux(&object, protocol.as_ref());
     object.no_effect(&["domainStrategy"]);
-    let tag = tag(&object);
+    let tag = tag(&object).map(Into::into);
     object.finish();
-    Some(Outbound {
-        path: String::new(),
-        tag,
-        transport: transport?,
-        protocol: protocol?,
-        through: None,
-        mux,
-    })
+    let mut outbound = Outbound::new(transport?, protocol?);
+    outbound.tag = tag;
+    outbound.mux = mux;
+    Some(outbound)
 }
 
 /// `mux`, where the protocol has a word for it; V2Ray would ask any server for its made-up address.

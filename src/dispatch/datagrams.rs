@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tracing::{debug, trace};
 
 use super::mux::Lane;
-use super::{Dispatcher, Session};
+use super::{Dispatcher, Session, Shared};
 use crate::address::{Destination, Network};
 use crate::io::{Packet, Packets};
 
@@ -45,7 +45,7 @@ pub(super) struct Association {
     inbound: Box<dyn Packets>,
     flows: HashMap<Key, Flow>,
     /// The outbound of every destination that was met.
-    routes: HashMap<Destination, usize>,
+    routes: HashMap<Destination, Shared>,
     /// Destinations whose outbound is being asked for.
     asking: HashMap<Destination, Asking>,
     /// An answer that the inbound has not taken yet.
@@ -54,11 +54,11 @@ pub(super) struct Association {
     sweep: Pin<Box<Sleep>>,
 }
 
-/// The index of an outbound, and the destination unless one flow carries everything.
-type Key = (usize, Option<Destination>);
+/// The outbound, and the destination unless one flow carries everything.
+type Key = (Shared, Option<Destination>);
 
 struct Asking {
-    route: Pin<Box<dyn Future<Output = usize> + Send>>,
+    route: Pin<Box<dyn Future<Output = Option<Shared>> + Send>>,
     waiting: Vec<Packet>,
 }
 
@@ -113,7 +113,7 @@ impl Association {
     fn send(&mut self, packet: Packet) {
         self.active = Instant::now();
         if let Some(outbound) = self.routes.get(&packet.peer) {
-            return self.send_by(*outbound, packet);
+            return self.send_by(outbound.clone(), packet);
         }
         if !self.asking.contains_key(&packet.peer) {
             if self.asking.len() >= MAX_FLOWS {
@@ -138,21 +138,22 @@ impl Association {
             }
         }
         for (to, outbound, waiting) in found {
-            self.dispatcher
-                .note(&self.session, outbound, Network::Udp, &to);
             self.asking.remove(&to);
+            let Some(outbound) = outbound else { continue };
+            self.dispatcher
+                .note(&self.session, &outbound, Network::Udp, &to);
             if self.routes.len() >= MAX_ROUTES {
                 self.routes.clear();
             }
-            self.routes.insert(to, outbound);
+            self.routes.insert(to, outbound.clone());
             for packet in waiting {
-                self.send_by(outbound, packet);
+                self.send_by(outbound.clone(), packet);
             }
         }
     }
 
-    fn send_by(&mut self, outbound: usize, packet: Packet) {
-        let key = match self.dispatcher.lane(outbound, &packet.peer) {
+    fn send_by(&mut self, outbound: Shared, packet: Packet) {
+        let key = match self.dispatcher.lane(&outbound, &packet.peer) {
             Lane::Own => (outbound, Some(packet.peer.clone())),
             Lane::Shared => (outbound, None),
             Lane::Closed => {
@@ -165,7 +166,7 @@ impl Association {
             let flow = Flow::open(
                 &self.dispatcher,
                 self.session.id,
-                outbound,
+                key.0.clone(),
                 packet.peer.clone(),
             );
             self.flows.insert(key.clone(), flow);
@@ -201,7 +202,7 @@ impl Association {
                     .as_ref()
                     .or_else(|| flow.waiting.front().map(|p| &p.peer));
                 if let Some(to) = to {
-                    self.dispatcher.complain(&self.session, *outbound, to, &e);
+                    self.dispatcher.complain(&self.session, outbound, to, &e);
                 }
                 over.push(key.clone());
                 continue;
@@ -302,9 +303,9 @@ impl Asking {
 }
 
 impl Flow {
-    fn open(dispatcher: &Arc<Dispatcher>, id: u32, outbound: usize, to: Destination) -> Self {
+    fn open(dispatcher: &Arc<Dispatcher>, id: u32, by: Shared, to: Destination) -> Self {
         let dispatcher = dispatcher.clone();
-        let opening = async move { dispatcher.open_packets(outbound, &to, id).await };
+        let opening = async move { dispatcher.open_packets(&by, &to, id).await };
         Self {
             state: FlowState::Opening(Box::pin(opening)),
             waiting: VecDeque::new(),

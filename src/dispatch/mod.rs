@@ -6,48 +6,37 @@
 mod datagrams;
 mod first;
 mod mux;
+mod outbounds;
 mod route;
+
+pub use outbounds::{Outbound, Outbounds, Shared};
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::mpsc;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::address::{Destination, Network};
 use crate::io::{BindUdp, Link, Packets};
 use crate::log;
-use crate::protocol::{self, Accepted, Hop};
+use crate::protocol::{Accepted, Hop};
 use crate::relay::{Failure, Relay};
 use crate::routing::Router;
 use crate::session::{Source, User};
-use crate::transport::{self, tcp};
+use crate::stats;
+use crate::transport::tcp;
 
 use datagrams::Association;
 
-/// An outbound of the config, whole: how to get there, and what to speak there.
-pub struct Outbound {
-    /// `outbounds[0]`, for messages.
-    pub path: String,
-    pub tag: Option<String>,
-    pub transport: transport::Outbound,
-    pub protocol: protocol::Outbound,
-    /// Index of the outbound that `proxySettings.tag` names: this one's connections go through it.
-    pub through: Option<usize>,
-    /// Sessions share connections.
-    pub mux: Option<crate::mux::Outbound>,
-}
-
 /// Carries sessions; shared by all inbounds.
 pub struct Dispatcher {
-    outbounds: Vec<Outbound>,
+    pub outbounds: Outbounds,
     router: Router,
-    /// The second in which each outbound last complained.
-    warned: Vec<AtomicU64>,
+    pub stats: Arc<stats::Registry>,
     sessions: AtomicU32,
     /// Every running tunnel holds a clone: the process may end when all are gone.
     alive: mpsc::WeakSender<()>,
@@ -66,9 +55,9 @@ pub struct Session {
 impl Dispatcher {
     pub fn new(outbounds: Vec<Outbound>, router: Router, alive: mpsc::WeakSender<()>) -> Self {
         Self {
-            warned: outbounds.iter().map(|_| AtomicU64::new(0)).collect(),
-            outbounds,
+            outbounds: Outbounds::new(outbounds),
             router,
+            stats: Arc::default(),
             sessions: AtomicU32::new(0),
             alive,
         }
@@ -134,10 +123,12 @@ impl Dispatcher {
         let Some(alive) = self.alive.upgrade() else {
             return;
         };
-        let by = self.route(&session, Network::Tcp, &to).await;
-        self.note(&session, by, Network::Tcp, &to);
-        let opening = self.open(by, &to);
-        let (opened, first) = if self.outbounds[by].protocol.wants_first_payload() {
+        let Some(by) = self.route(&session, Network::Tcp, &to).await else {
+            return link.close().await;
+        };
+        self.note(&session, &by, Network::Tcp, &to);
+        let opening = self.open(&by, &to);
+        let (opened, first) = if by.protocol.wants_first_payload() {
             tokio::join!(opening, first::payload(&mut link))
         } else {
             (opening.await, Vec::new())
@@ -145,152 +136,129 @@ impl Dispatcher {
         let target = match opened {
             Ok(target) => target,
             Err(e) => {
-                self.complain(&session, by, &to, &e);
-                link.close().await;
-                return;
+                self.complain(&session, &by, &to, &e);
+                return link.close().await;
             }
         };
         let mut relay = Relay::new(link, target, first);
-        let session = Box::new((self.clone(), session, to));
+        let session = Box::new((self.clone(), session, by, to));
         // A task of its own size: the one that shook hands was many times larger, and ends here.
         tokio::spawn(async move {
             let ended = (&mut relay).await;
-            let (dispatcher, session, to) = *session;
+            let (dispatcher, session, by, to) = *session;
             debug!(id = session.id, %to, up = ended.up, down = ended.down, "session ended");
             if let Some(failure) = ended.error {
-                dispatcher.mourn(&session, by, &to, &failure);
+                dispatcher.mourn(&session, &by, &to, &failure);
             }
             drop(alive);
         });
     }
 
-    /// A stream to `to` by outbound `index`.
+    /// A stream to `to` by outbound `by`.
     fn open<'a>(
         self: &'a Arc<Self>,
-        index: usize,
+        by: &'a Shared,
         to: &'a Destination,
     ) -> Pin<Box<dyn Future<Output = io::Result<Link>> + Send + 'a>> {
         Box::pin(async move {
-            if let Some(link) = self.mux_stream(index, to) {
+            if let Some(link) = self.mux_stream(by, to) {
                 return Ok(link);
             }
-            let (link, account) = self.dial(index, to).await?;
-            self.outbounds[index]
-                .protocol
-                .dress(link, to, account)
-                .await
+            let (link, account) = self.dial(by, to).await?;
+            by.protocol.dress(link, to, account).await
         })
     }
 
-    /// The link that outbound `index` dresses for a session to `to`, through another outbound if
+    /// The link that outbound `by` dresses for a session to `to`, through another outbound if
     /// `proxySettings` says so.
     async fn dial(
         self: &Arc<Self>,
-        index: usize,
+        by: &Shared,
         to: &Destination,
     ) -> io::Result<(Option<Link>, usize)> {
-        let outbound = &self.outbounds[index];
-        let (server, account) = match outbound.protocol.hop(to) {
+        let (server, account) = match by.protocol.hop(to) {
             Hop::Nowhere => return Ok((None, 0)),
             Hop::Destination(target) => (target, 0),
             Hop::Server { to, account } => (to, account),
         };
-        let link = match outbound.through {
-            Some(other) => self.open(other, &server).await?,
+        let link = match self.through(by)? {
+            Some(other) => self.open(&other, &server).await?,
             None => {
-                outbound
-                    .transport
-                    .connect(&server, outbound.protocol.strategy())
-                    .await?
+                let strategy = by.protocol.strategy();
+                by.transport.connect(&server, strategy).await?
             }
         };
-        let link = outbound.transport.dress(link, &server).await?;
+        let link = by.transport.dress(link, &server).await?;
         Ok((Some(link), account))
+    }
+
+    /// The outbound that `proxySettings.tag` of another one names; it may have been taken away.
+    fn through(&self, by: &Outbound) -> io::Result<Option<Shared>> {
+        let Some(tag) = &by.through else {
+            return Ok(None);
+        };
+        match self.outbounds.get(tag) {
+            Some(other) => Ok(Some(other)),
+            None => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("no outbound is tagged `{tag}` any more"),
+            )),
+        }
     }
 
     /// Datagrams of session `id` to `to`, and to others where the outbound's lane is shared.
     async fn open_packets(
         self: &Arc<Self>,
-        index: usize,
+        by: &Shared,
         to: &Destination,
         id: u32,
     ) -> io::Result<Box<dyn Packets>> {
-        match self.mux_packets(index, to, id).await {
+        match self.mux_packets(by, to, id).await {
             Some(packets) => packets,
-            None => self.native_packets(index, to, id).await,
+            None => self.native_packets(by, to, id).await,
         }
     }
 
     /// As the outbound's protocol itself carries datagrams.
     async fn native_packets(
         self: &Arc<Self>,
-        index: usize,
+        by: &Shared,
         to: &Destination,
         id: u32,
     ) -> io::Result<Box<dyn Packets>> {
-        let outbound = &self.outbounds[index];
-        let sockopt = outbound.transport.sockopt.clone();
+        let sockopt = by.transport.sockopt.clone();
         let bind: BindUdp = Arc::new(move |to| tcp::udp_socket(to, &sockopt));
-        let (link, account) = match (outbound.protocol.hop(to), outbound.through) {
-            (Hop::Server { .. }, _) => self.dial(index, to).await?,
+        let (link, account) = match (by.protocol.hop(to), self.through(by)?) {
+            (Hop::Server { .. }, _) => self.dial(by, to).await?,
             (Hop::Destination(target), Some(other)) => {
-                return Box::pin(self.open_packets(other, &target, id)).await;
+                return Box::pin(self.open_packets(&other, &target, id)).await;
             }
             _ => (None, 0),
         };
-        outbound.protocol.packets(link, to, account, &bind).await
+        by.protocol.packets(link, to, account, &bind).await
     }
 
     /// A session to `to` goes by outbound `by`.
-    fn note(&self, session: &Session, by: usize, network: Network, to: &Destination) {
-        let outbound = &self.outbounds[by];
+    fn note(&self, session: &Session, by: &Outbound, network: Network, to: &Destination) {
         let user = session.user.as_deref();
-        log::accepted(session.source, network, to, outbound.tag.as_deref(), user);
-        debug!(id = session.id, source = %session.source, %network, %to, by = outbound.path, "session begins");
+        log::accepted(session.source, network, to, by.tag.as_deref(), user);
+        debug!(id = session.id, source = %session.source, %network, %to, by = by.path, "session begins");
     }
 
     /// Says why a session could not be opened.
-    fn complain(&self, session: &Session, by: usize, to: &Destination, error: &io::Error) {
-        let outbound = &self.outbounds[by];
-        if outbound.has_server() {
-            self.warn(by, error);
+    fn complain(&self, session: &Session, by: &Outbound, to: &Destination, error: &io::Error) {
+        if by.has_server() {
+            by.warn(error);
         }
-        debug!(id = session.id, %to, by = outbound.path, "cannot open: {error}");
+        debug!(id = session.id, %to, by = by.path, "cannot open: {error}");
     }
 
     /// Says what cut a session off.
-    fn mourn(&self, session: &Session, by: usize, to: &Destination, failure: &Failure) {
-        let outbound = &self.outbounds[by];
+    fn mourn(&self, session: &Session, by: &Outbound, to: &Destination, failure: &Failure) {
         match failure {
-            Failure::Target(error) if outbound.has_server() && !failure.is_usual() => {
-                self.warn(by, error);
-            }
+            Failure::Target(error) if by.has_server() && !failure.is_usual() => by.warn(error),
             _ => {}
         }
-        debug!(id = session.id, %to, by = outbound.path, "cut off: {failure}");
-    }
-
-    /// Tells those who can mend it, once a second at most: a server that is down fails every session.
-    fn warn(&self, index: usize, error: &io::Error) {
-        let outbound = &self.outbounds[index];
-        let second = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
-        if self.warned[index].swap(second, Ordering::Relaxed) != second {
-            let tag = outbound
-                .tag
-                .as_ref()
-                .map(|tag| format!(" ({tag})"))
-                .unwrap_or_default();
-            warn!("{}{tag}: {error}", outbound.path);
-        }
-    }
-}
-
-impl Outbound {
-    /// A server of the user's own is worth a warning; a target that does not answer is not.
-    fn has_server(&self) -> bool {
-        self.protocol.has_server() || self.through.is_some()
+        debug!(id = session.id, %to, by = by.path, "cut off: {failure}");
     }
 }

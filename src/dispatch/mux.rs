@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::Dispatcher;
+use super::{Dispatcher, Shared};
 use crate::address::Destination;
 use crate::io::{Link, Packets};
 use crate::mux::{Dial, Way, packet_addr};
@@ -18,26 +18,26 @@ pub(super) enum Lane {
 }
 
 impl Dispatcher {
-    /// A stream to `to` inside a link of outbound `index`; `None` without mux.
-    pub(super) fn mux_stream(self: &Arc<Self>, index: usize, to: &Destination) -> Option<Link> {
-        let mux = self.outbounds[index].mux.as_ref()?;
-        mux.stream(to, || self.mux_link(index, to))
+    /// A stream to `to` inside a link of outbound `by`; `None` without mux.
+    pub(super) fn mux_stream(self: &Arc<Self>, by: &Shared, to: &Destination) -> Option<Link> {
+        let mux = by.mux.as_ref()?;
+        mux.stream(to, || self.mux_link(by, to))
     }
 
     /// Datagrams of association `id` as mux carries them; `None` when the protocol itself does.
     pub(super) async fn mux_packets(
         self: &Arc<Self>,
-        index: usize,
+        by: &Shared,
         to: &Destination,
         id: u32,
     ) -> Option<io::Result<Box<dyn Packets>>> {
-        let mux = self.outbounds[index].mux.as_ref()?;
+        let mux = by.mux.as_ref()?;
         match mux.way(to) {
             Way::Native => None,
-            Way::Session | Way::Xudp => Some(mux.packets(to, id, || self.mux_link(index, to))),
+            Way::Session | Way::Xudp => Some(mux.packets(to, id, || self.mux_link(by, to))),
             Way::PacketAddr => {
                 let name = packet_addr::destination();
-                let inner = self.native_packets(index, &name, id).await;
+                let inner = self.native_packets(by, &name, id).await;
                 Some(inner.map(|inner| packet_addr::unwrap(inner, name)))
             }
             Way::Dropped => {
@@ -47,29 +47,26 @@ impl Dispatcher {
         }
     }
 
-    /// How a source's datagrams to `to` travel by outbound `index`.
-    pub(super) fn lane(&self, index: usize, to: &Destination) -> Lane {
-        let outbound = &self.outbounds[index];
-        match (&outbound.mux, outbound.through) {
+    /// How a source's datagrams to `to` travel by outbound `by`.
+    pub(super) fn lane(&self, by: &Shared, to: &Destination) -> Lane {
+        match (&by.mux, self.through(by)) {
             (Some(mux), _) => match mux.way(to) {
                 Way::Native | Way::Session => Lane::Own,
                 Way::Xudp | Way::PacketAddr => Lane::Shared,
                 Way::Dropped => Lane::Closed,
             },
-            _ if outbound.protocol.packets_have_one_peer() => Lane::Own,
-            (None, Some(other)) if !outbound.protocol.has_server() => self.lane(other, to),
+            _ if by.protocol.packets_have_one_peer() => Lane::Own,
+            (None, Ok(Some(other))) if !by.protocol.has_server() => self.lane(&other, to),
             _ => Lane::Shared,
         }
     }
 
-    /// Dials outbound `index` for frames; `to` is only for protocols whose hop depends on it.
-    fn mux_link(self: &Arc<Self>, index: usize, to: &Destination) -> Dial {
-        let (dispatcher, to) = (self.clone(), to.clone());
+    /// Dials outbound `by` for frames; `to` is only for protocols whose hop depends on it.
+    fn mux_link(self: &Arc<Self>, by: &Shared, to: &Destination) -> Dial {
+        let (dispatcher, by, to) = (self.clone(), by.clone(), to.clone());
         Box::pin(async move {
-            let (link, account) = dispatcher.dial(index, &to).await?;
-            dispatcher.outbounds[index]
-                .protocol
-                .dress_mux(link, account)
+            let (link, account) = dispatcher.dial(&by, &to).await?;
+            by.protocol.dress_mux(link, account)
         })
     }
 }

@@ -1,14 +1,16 @@
 //! Several outbounds under one tag.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Chooses one of its outbounds for each session.
+/// Chooses an outbound for each session, among those whose tag begins with one of its selectors.
 #[derive(Debug)]
 pub struct Balancer {
     pub tag: String,
-    strategy: Strategy,
-    /// Indexes; never empty.
-    outbounds: Vec<usize>,
+    pub strategy: Strategy,
+    pub selectors: Vec<String>,
+    /// The outbound that carries sessions when there is none to choose.
+    pub fallback: Option<Arc<str>>,
     turn: AtomicUsize,
 }
 
@@ -20,22 +22,41 @@ pub enum Strategy {
 }
 
 impl Balancer {
-    /// `None` without any outbound.
-    pub fn new(tag: String, strategy: Strategy, outbounds: Vec<usize>) -> Option<Self> {
-        (!outbounds.is_empty()).then(|| Self {
+    pub fn new(
+        tag: String,
+        strategy: Strategy,
+        selectors: Vec<String>,
+        fallback: Option<Arc<str>>,
+    ) -> Self {
+        Self {
             tag,
             strategy,
-            outbounds,
+            selectors,
+            fallback,
             turn: AtomicUsize::new(0),
-        })
+        }
     }
 
-    pub fn choose(&self, random: fn() -> u32) -> usize {
+    /// Whether the outbound tagged `tag` is one to choose.
+    pub fn selects(&self, tag: &str) -> bool {
+        self.selectors.iter().any(|prefix| tag.starts_with(prefix))
+    }
+
+    /// One of `tags`, in the order of the outbounds; `random` is for balancers that choose by chance.
+    pub fn choose<'t>(
+        &self,
+        tags: impl Iterator<Item = &'t Arc<str>>,
+        random: impl FnOnce() -> u32,
+    ) -> Option<Arc<str>> {
+        let candidates: Vec<&Arc<str>> = tags.filter(|tag| self.selects(tag)).collect();
+        if candidates.is_empty() {
+            return self.fallback.clone();
+        }
         let n = match self.strategy {
             Strategy::Random => random() as usize,
             Strategy::RoundRobin => self.turn.fetch_add(1, Ordering::Relaxed),
         };
-        self.outbounds[n % self.outbounds.len()]
+        Some(candidates[n % candidates.len()].clone())
     }
 }
 
@@ -46,11 +67,26 @@ mod tests {
     #[test]
     fn outbounds_are_taken_in_turn_or_by_chance() {
         let choices = |strategy| {
-            let balancer = Balancer::new("b".into(), strategy, vec![3, 5, 8]).unwrap();
-            [(); 4].map(|()| balancer.choose(|| 7))
+            let balancer = balancer(strategy, &["pr"], None);
+            let tags = ["pr-1", "direct", "pr-2", "pr-3"].map(Arc::from);
+            [(); 4].map(|()| balancer.choose(tags.iter(), || 7).unwrap())
         };
-        assert_eq!(choices(Strategy::RoundRobin), [3, 5, 8, 3]);
-        assert_eq!(choices(Strategy::Random), [5; 4]);
-        assert!(Balancer::new("b".into(), Strategy::Random, vec![]).is_none());
+        let in_turn = ["pr-1", "pr-2", "pr-3", "pr-1"].map(Arc::from);
+        assert_eq!(choices(Strategy::RoundRobin), in_turn);
+        assert_eq!(choices(Strategy::Random), [(); 4].map(|()| "pr-2".into()));
+    }
+
+    #[test]
+    fn with_none_to_choose_the_fallback_carries() {
+        let tags = ["direct".into()];
+        let chosen =
+            |fallback| balancer(Strategy::Random, &["pr"], fallback).choose(tags.iter(), || 0);
+        assert_eq!(chosen(None), None);
+        assert_eq!(chosen(Some("block")).as_deref(), Some("block"));
+    }
+
+    fn balancer(strategy: Strategy, selectors: &[&str], fallback: Option<&str>) -> Balancer {
+        let selectors = selectors.iter().map(|s| s.to_string()).collect();
+        Balancer::new("b".into(), strategy, selectors, fallback.map(Arc::from))
     }
 }

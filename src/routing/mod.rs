@@ -20,6 +20,7 @@ pub use ips::{Cidr, CidrError, Ips};
 pub use rule::{Answer, Networks, Rule, UserTest};
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::address::{Destination, Host, Network};
 use crate::session::Source;
@@ -29,7 +30,7 @@ use crate::session::Source;
 pub struct Router {
     pub strategy: DomainStrategy,
     pub rules: Vec<(Rule, Target)>,
-    pub balancers: Vec<Balancer>,
+    pub balancers: Vec<Arc<Balancer>>,
 }
 
 /// `domainStrategy`: when the addresses of a name are asked for.
@@ -44,11 +45,12 @@ pub enum DomainStrategy {
     IpOnDemand,
 }
 
-/// Where a rule sends a session; an index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a rule sends a session.
+#[derive(Clone, Debug)]
 pub enum Target {
-    Outbound(usize),
-    Balancer(usize),
+    /// The outbound with this tag. Outbounds come and go while the rules stay.
+    Outbound(Arc<str>),
+    Balancer(Arc<Balancer>),
 }
 
 /// What rules may ask about a session.
@@ -62,15 +64,12 @@ pub struct Facts<'a> {
     pub user: Option<&'a str>,
     /// What the first bytes look like: `http`, `tls`, `quic`, `bittorrent`.
     pub protocol: Option<&'a str>,
-    /// For balancers that choose by chance.
-    pub random: fn() -> u32,
 }
 
 /// The answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pick {
-    /// The index of an outbound.
-    Outbound(usize),
+#[derive(Clone, Copy, Debug)]
+pub enum Pick<'r> {
+    To(&'r Target),
     /// No rule takes the session.
     Default,
     /// Ask again with the addresses of the destination's name, or none when it has none.
@@ -79,7 +78,7 @@ pub enum Pick {
 
 impl Router {
     /// `resolved` are the addresses of the destination's name, if it has one that was looked up.
-    pub fn pick(&self, facts: &Facts, resolved: Option<&[IpAddr]>) -> Pick {
+    pub fn pick(&self, facts: &Facts, resolved: Option<&[IpAddr]>) -> Pick<'_> {
         if self.rules.is_empty() {
             return Pick::Default;
         }
@@ -90,7 +89,7 @@ impl Router {
         let mut needs_ip = false;
         for (rule, target) in &self.rules {
             match rule.ask(facts, name.as_ref(), resolved) {
-                Answer::Yes => return Pick::Outbound(self.resolve(*target, facts.random)),
+                Answer::Yes => return Pick::To(target),
                 Answer::No => {}
                 Answer::NeedsIp => match self.strategy {
                     DomainStrategy::AsIs => {}
@@ -103,13 +102,6 @@ impl Router {
             Pick::NeedsIp
         } else {
             Pick::Default
-        }
-    }
-
-    fn resolve(&self, target: Target, random: fn() -> u32) -> usize {
-        match target {
-            Target::Outbound(index) => index,
-            Target::Balancer(index) => self.balancers[index].choose(random),
         }
     }
 }

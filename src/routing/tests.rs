@@ -155,16 +155,8 @@ fn every_field_takes_what_it_names_and_nothing_else() {
         rule["outboundTag"] = "block".into();
         let (router, report) = routing(json!({"routing": {"rules": [rule]}}));
         assert_eq!(problems(&report), [""; 0], "{rule}");
-        assert_eq!(
-            picked(&router, takes, None),
-            Pick::Outbound(2),
-            "{rule} {takes}"
-        );
-        assert_eq!(
-            picked(&router, leaves, None),
-            Pick::Default,
-            "{rule} {leaves}"
-        );
+        assert_eq!(picked(&router, takes, None), "block", "{rule} {takes}");
+        assert_eq!(picked(&router, leaves, None), "-", "{rule} {leaves}");
     }
 }
 
@@ -177,9 +169,9 @@ fn the_first_rule_that_takes_a_session_decides() {
     ]);
     let (router, _) = routing(json!({"routing": {"rules": rules}}));
     let to = |to| picked(&router, &format!("in 1.1.1.1:1 tcp {to} -"), None);
-    assert_eq!(to("a.b.com:1"), Pick::Outbound(0));
-    assert_eq!(to("x.a.b.com:1"), Pick::Outbound(2));
-    assert_eq!(to("9.9.9.9:1"), Pick::Outbound(1));
+    assert_eq!(to("a.b.com:1"), "proxy");
+    assert_eq!(to("x.a.b.com:1"), "block");
+    assert_eq!(to("9.9.9.9:1"), "direct");
 }
 
 #[test]
@@ -201,17 +193,14 @@ fn addresses_of_a_name_are_asked_for_as_the_strategy_says() {
         };
         (to("a.com:80"), to("b.com:80"), to("b.com:81"))
     };
-    use Pick::{Default, NeedsIp, Outbound};
-    assert_eq!(pick("AsIs", None), (Outbound(1), Default, Default));
-    assert_eq!(pick("IPIfNonMatch", None), (Outbound(1), NeedsIp, Default));
-    assert_eq!(pick("ipondemand", None), (NeedsIp, NeedsIp, Default));
+    let picks = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
+    assert_eq!(pick("AsIs", None), picks("direct", "-", "-"));
+    assert_eq!(pick("IPIfNonMatch", None), picks("direct", "ip?", "-"));
+    assert_eq!(pick("ipondemand", None), picks("ip?", "ip?", "-"));
     let private = Some("10.0.0.1");
-    assert_eq!(
-        pick("IPIfNonMatch", private),
-        (Outbound(2), Outbound(2), Default)
-    );
+    assert_eq!(pick("IPIfNonMatch", private), picks("block", "block", "-"));
     let public = Some("8.8.8.8");
-    assert_eq!(pick("IPOnDemand", public), (Outbound(1), Default, Default));
+    assert_eq!(pick("IPOnDemand", public), picks("direct", "-", "-"));
 }
 
 #[test]
@@ -222,14 +211,14 @@ fn a_balancer_takes_the_outbounds_whose_tags_begin_with_a_selector() {
     }}));
     assert_eq!(problems(&report), [""; 0]);
     let picks = [(); 3].map(|()| picked(&router, "in 1.1.1.1:1 tcp a.com:80 -", None));
-    assert_eq!(picks, [0, 1, 0].map(Pick::Outbound));
+    assert_eq!(picks, ["proxy", "direct", "proxy"]);
 
     let (router, _) = routing(json!({"router": {
         "rule": [{"networks": "tcp", "balancingTag": "all"}],
         "balancingRule": [{"tag": "all", "outboundSelector": ["none"], "fallbackTag": "block"}]
     }}));
     let pick = picked(&router, "in 1.1.1.1:1 tcp a.com:80 -", None);
-    assert_eq!(pick, Pick::Outbound(2));
+    assert_eq!(pick, "block");
 }
 
 #[test]
@@ -237,7 +226,8 @@ fn a_unix_socket_has_no_source_address() {
     let rules = json!([{"type": "field", "source": ["geoip:!private"], "outboundTag": "block"}]);
     let (router, _) = routing(json!({"routing": {"rules": rules}}));
     let to = "a.com:80".parse().unwrap();
-    assert_eq!(router.pick(&facts(Source::Unix, &to), None), Pick::Default);
+    let pick = router.pick(&facts(Source::Unix, &to), None);
+    assert!(matches!(pick, Pick::Default));
 }
 
 #[test]
@@ -263,7 +253,7 @@ fn every_mistake_is_named_where_it_stands() {
         "routing.rules[0].ip[2]: no category is named behind the `:`",
         "routing.rules[1].type: `chinaip` is not a kind of rule, expected `field` (with `ip`: `geoip:cn`)",
         "routing.rules[1].port: `99999` is not a port, expected 0 to 65535, a range such as `1000-1010` or `env:NAME`",
-        "routing.rules[2].balancerTag: no balancer is tagged `b`",
+        "routing.rules[2].balancerTag: no balancer is tagged `b`, did you mean `x`?",
         "routing.rules[2].domain[0]: `(`: unclosed group",
         "routing.rules[2].domain[1]: `dotless:a.b` has a dot, expected a part of a name without dots",
         "routing.rules[2].domain[2]: `ext:x` is not of the form `ext:FILE:CATEGORY`",
@@ -341,9 +331,7 @@ fn routing(value: Value) -> (Router, Report) {
     let root = Node::root(&value, &report).object().unwrap();
     let tags = Tags {
         inbounds: ["in", "other", "third"].map(str::to_owned).to_vec(),
-        outbounds: ["proxy", "direct", "block"]
-            .map(|t| Some(t.to_owned()))
-            .to_vec(),
+        outbounds: OUTBOUNDS.map(str::to_owned).to_vec(),
         unbuilt: vec!["api".to_owned()],
     };
     let router = read(&root, &tags, &Geodata::default());
@@ -361,8 +349,11 @@ fn problems(report: &Report) -> Vec<String> {
         .collect()
 }
 
-/// `session` is written as in the table above.
-fn picked(router: &Router, session: &str, resolved: Option<&[IpAddr]>) -> Pick {
+const OUTBOUNDS: [&str; 3] = ["proxy", "direct", "block"];
+
+/// The tag of the outbound; `-` without one, `ip?` when addresses are asked for. `session` is written as
+/// in the table above.
+fn picked(router: &Router, session: &str, resolved: Option<&[IpAddr]>) -> String {
     let [inbound, source, network, to, user] = session.split(' ').collect::<Vec<_>>()[..] else {
         panic!("{session}");
     };
@@ -377,7 +368,16 @@ fn picked(router: &Router, session: &str, resolved: Option<&[IpAddr]>) -> Pick {
         user: (user != "-").then_some(user),
         ..facts(Source::Ip(source.parse().unwrap()), &to)
     };
-    router.pick(&facts, resolved)
+    let tag = match router.pick(&facts, resolved) {
+        Pick::To(Target::Outbound(tag)) => Some(tag.clone()),
+        Pick::To(Target::Balancer(balancer)) => {
+            let tags = OUTBOUNDS.map(Arc::from);
+            balancer.choose(tags.iter(), || 0)
+        }
+        Pick::NeedsIp => Some("ip?".into()),
+        Pick::Default => None,
+    };
+    tag.as_deref().unwrap_or("-").to_owned()
 }
 
 fn facts(source: Source, to: &Destination) -> Facts<'_> {
@@ -388,6 +388,5 @@ fn facts(source: Source, to: &Destination) -> Facts<'_> {
         to,
         user: None,
         protocol: None,
-        random: || 0,
     }
 }

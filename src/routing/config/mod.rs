@@ -5,6 +5,8 @@ mod rule;
 
 pub use lists::{networks, patterns};
 
+use std::sync::Arc;
+
 use super::{Balancer, DomainStrategy, Geodata, Router, Strategy, Target};
 use crate::json::{Node, Object, StringList, did_you_mean};
 
@@ -12,8 +14,7 @@ use crate::json::{Node, Object, StringList, did_you_mean};
 #[derive(Clone, Debug, Default)]
 pub struct Tags {
     pub inbounds: Vec<String>,
-    /// By index.
-    pub outbounds: Vec<Option<String>>,
+    pub outbounds: Vec<String>,
     /// Of parts of V2Ray that stand in for an inbound or an outbound and are not built.
     pub unbuilt: Vec<String>,
 }
@@ -67,7 +68,7 @@ fn read_lists(
             if router.balancers.iter().any(|b| b.tag == balancer.tag) {
                 node.error(format!("another balancer is tagged `{}`", balancer.tag));
             }
-            router.balancers.push(balancer);
+            router.balancers.push(Arc::new(balancer));
         }
     }
     for node in object.array(rules) {
@@ -113,23 +114,20 @@ fn balancer(object: &Object, tags: &Tags) -> Option<Balancer> {
         outbound(&node, &tag, tags)
     });
     object.silent(&["strategySettings"]);
-    let mut outbounds = Vec::new();
-    match &selector {
-        None => object.node.error("`selector` is missing"),
-        Some(node) => {
-            let StringList(prefixes) = node.read()?;
-            outbounds = selected(&prefixes, tags);
-            if outbounds.is_empty() {
-                outbounds.extend(fallback);
-                let none = "no outbound has a tag that begins like this";
-                match fallback {
-                    Some(_) => node.warn(format!("{none}, `fallbackTag` carries everything")),
-                    None => node.error(none),
-                }
-            }
+    let Some(node) = selector else {
+        object.node.error("`selector` is missing");
+        return None;
+    };
+    let StringList(selectors) = node.read()?;
+    let balancer = Balancer::new(tag?, strategy, selectors, fallback);
+    if !tags.outbounds.iter().any(|tag| balancer.selects(tag)) {
+        let none = "no outbound has a tag that begins like this";
+        match balancer.fallback {
+            Some(_) => node.warn(format!("{none}, `fallbackTag` carries everything")),
+            None => node.error(none),
         }
     }
-    Balancer::new(tag?, strategy, outbounds)
+    Some(balancer)
 }
 
 fn balancer_strategy(object: &Object) -> Strategy {
@@ -172,29 +170,17 @@ fn balancer_strategy(object: &Object) -> Strategy {
     }
 }
 
-/// The outbounds whose tag begins with one of `prefixes`.
-fn selected(prefixes: &[String], tags: &Tags) -> Vec<usize> {
-    let begins = |tag: &str| prefixes.iter().any(|prefix| tag.starts_with(prefix));
-    let all = tags.outbounds.iter().enumerate();
-    all.filter(|(_, tag)| tag.as_deref().is_some_and(begins))
-        .map(|(index, _)| index)
-        .collect()
-}
-
-/// The index of the outbound that is called `tag`.
-fn outbound(node: &Node, tag: &str, tags: &Tags) -> Option<usize> {
-    let mut all = tags.outbounds.iter();
-    let index = all.position(|t| t.as_deref() == Some(tag));
-    if index.is_some() {
-        return index;
+/// The tag of an outbound, if there is one.
+fn outbound(node: &Node, tag: &str, tags: &Tags) -> Option<Arc<str>> {
+    if tags.outbounds.iter().any(|t| t == tag) {
+        return Some(tag.into());
     }
     if tags.unbuilt.iter().any(|t| t == tag) {
         node.warn(format!(
             "what is tagged `{tag}` is not built yet, the rule has no effect"
         ));
     } else {
-        let known = tags.outbounds.iter().flatten();
-        let guess = did_you_mean(tag, known.map(String::as_str));
+        let guess = did_you_mean(tag, tags.outbounds.iter().map(String::as_str));
         node.error(format!(
             "no outbound is tagged `{}`{guess}",
             tag.escape_debug()
@@ -204,7 +190,7 @@ fn outbound(node: &Node, tag: &str, tags: &Tags) -> Option<usize> {
 }
 
 /// `outboundTag` and its like; where both stand, V2Ray takes the outbound.
-fn target(object: &Object, tags: &Tags, balancers: &[Balancer]) -> Option<Target> {
+fn target(object: &Object, tags: &Tags, balancers: &[Arc<Balancer>]) -> Option<Target> {
     let read = |keys: &[&'static str]| {
         let node = object.first(keys)?;
         let tag: String = node.read()?;
@@ -215,15 +201,15 @@ fn target(object: &Object, tags: &Tags, balancers: &[Balancer]) -> Option<Target
     match (to_outbound, to_balancer) {
         (Some((node, tag)), _) => outbound(&node, &tag, tags).map(Target::Outbound),
         (None, Some((node, tag))) => {
-            let index = balancers.iter().position(|b| b.tag == tag);
-            if index.is_none() {
+            let found = balancers.iter().find(|b| b.tag == tag);
+            if found.is_none() {
                 let guess = did_you_mean(&tag, balancers.iter().map(|b| b.tag.as_str()));
                 node.error(format!(
                     "no balancer is tagged `{}`{guess}",
                     tag.escape_debug()
                 ));
             }
-            index.map(Target::Balancer)
+            found.cloned().map(Target::Balancer)
         }
         (None, None) => {
             let text = "the rule leads nowhere, expected `outboundTag` or `balancerTag`";

@@ -1,5 +1,7 @@
 //! One rule, in the words of V2Ray 4 or 5.
 
+use std::sync::Arc;
+
 use super::super::domains::{Domains, check_regex};
 use super::super::{Balancer, Geodata, Pattern, Rule, Target, UserTest};
 use super::{Tags, lists, target};
@@ -10,7 +12,7 @@ use crate::json::{Node, Object, PortRange, PortRanges, StringList, did_you_mean}
 pub(super) fn read(
     object: Object,
     tags: &Tags,
-    balancers: &[Balancer],
+    balancers: &[Arc<Balancer>],
     geodata: &Geodata,
 ) -> Option<(Rule, Target)> {
     let before = object.node.report().errors().len();
