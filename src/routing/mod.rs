@@ -14,7 +14,7 @@ mod rule;
 mod tests;
 
 pub use balancer::{Balancer, Strategy};
-pub use domains::{Domains, Name, Pattern};
+pub use domains::{Domains, Fit, Name, Pattern};
 pub use geodata::Geodata;
 pub use ips::{Cidr, CidrError, Ips};
 pub use rule::{Answer, Networks, Rule, UserTest};
