@@ -12,8 +12,8 @@ use crate::peers::root;
 const FLOORS: [&[&str]; 8] = [
     &["address", "session", "stats", "policy", "json"],
     &["routing", "sniff"],
-    &["io", "dns", "log"],
-    &["relay"],
+    &["io", "log"],
+    &["relay", "dns"],
     &["transport", "protocol", "mux"],
     &["dispatch"],
     &["app", "api", "config"],

@@ -22,6 +22,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::dns::Resolver;
 use crate::json::PortRanges;
 use crate::routing::Router;
 use crate::{protocol, transport};
@@ -33,6 +34,8 @@ pub struct Config {
     /// Never empty; the first one carries what no rule sends elsewhere.
     pub outbounds: Vec<Outbound>,
     pub router: Router,
+    /// The built-in DNS.
+    pub resolver: Resolver,
 }
 
 pub struct Inbound {

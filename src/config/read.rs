@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::merge::Origins;
 use super::{Config, Inbound, Listen, Outbound, check, log};
 use crate::address::Host;
+use crate::dns::{self, Resolver, Strategy};
 use crate::json::{Node, Object, PortRanges, Report};
 use crate::routing::{self, Geodata, config::Tags, geodata};
 use crate::{mux, protocol, transport};
@@ -32,6 +33,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     let tags = tags(&root, &inbounds, &outbounds);
     let geodata = Geodata::new(geodata::folders());
     let router = routing::config::read(&root, &tags, &geodata);
+    let resolver = resolver(&root, &geodata);
     unbuilt(&root);
     let whole = !root.node.report().has_errors();
     if inbounds.is_empty() && whole {
@@ -65,6 +67,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         inbounds: inbounds.collect::<Option<_>>()?,
         outbounds: outbounds.collect::<Option<_>>()?,
         router,
+        resolver,
     };
     if config.outbounds.is_empty() {
         config.outbounds.push(direct()?);
@@ -91,9 +94,7 @@ fn tags(
         tag.filter(|tag| !tag.is_empty()).map(str::to_owned)
     };
     let mut unbuilt = Vec::new();
-    for key in ["api", "dns"] {
-        unbuilt.extend(root.get(key).as_ref().and_then(of));
-    }
+    unbuilt.extend(root.get("api").as_ref().and_then(of));
     if let Some(reverse) = root.get("reverse") {
         let lists = ["bridges", "portals"].map(|key| reverse.value.get(key));
         let ends = lists.into_iter().flatten().filter_map(Value::as_array);
@@ -110,8 +111,11 @@ fn tags(
         let tags = services.values().filter_map(|s| s.get("tag")?.as_str());
         unbuilt.extend(tags.map(str::to_owned));
     }
+    let inbounds = inbounds.iter().filter_map(|(node, _)| of(node));
+    let dns = root.get("dns").as_ref().map(dns::config::tags);
     Tags {
-        inbounds: inbounds.iter().filter_map(|(node, _)| of(node)).collect(),
+        // The questions of the built-in DNS arrive as if there were inbounds with these tags.
+        inbounds: inbounds.chain(dns.into_iter().flatten()).collect(),
         outbounds: outbounds.iter().filter_map(|(node, _)| of(node)).collect(),
         unbuilt,
     }
@@ -180,13 +184,26 @@ fn outbound(object: Object) -> Option<Outbound> {
         proxy.finish();
     }
     let mux = mux(&object, protocol.as_ref());
-    object.no_effect(&["domainStrategy"]);
+    let strategy = object
+        .get("domainStrategy")
+        .and_then(|n| Strategy::read(&n));
     let tag = tag(&object).map(Into::into);
     object.finish();
     let mut outbound = Outbound::new(transport?, protocol?);
     outbound.tag = tag;
     outbound.mux = mux;
+    outbound.strategy = strategy.unwrap_or_default();
     Some(outbound)
+}
+
+/// `dns`; without it the system is asked, as by V2Ray.
+fn resolver(root: &Object, geodata: &Geodata) -> Resolver {
+    let Some(dns) = root.object("dns") else {
+        return Resolver::default();
+    };
+    let resolver = dns::config::read(&dns, geodata);
+    dns.finish();
+    resolver
 }
 
 /// `mux`, where the protocol has a word for it; V2Ray would ask any server for its made-up address.
@@ -310,7 +327,6 @@ fn unbuilt(root: &Object) {
         "api",
         "browserForwarder",
         "burstObservatory",
-        "dns",
         "extension",
         "fakedns",
         "multiObservatory",

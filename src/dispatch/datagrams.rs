@@ -44,8 +44,8 @@ pub(super) struct Association {
     session: Session,
     inbound: Box<dyn Packets>,
     flows: HashMap<Key, Flow>,
-    /// The outbound of every destination that was met.
-    routes: HashMap<Destination, Shared>,
+    /// The outbound of every destination that was met, and what it is asked for in its place.
+    routes: HashMap<Destination, Route>,
     /// Destinations whose outbound is being asked for.
     asking: HashMap<Destination, Asking>,
     /// An answer that the inbound has not taken yet.
@@ -57,8 +57,11 @@ pub(super) struct Association {
 /// The outbound, and the destination unless one flow carries everything.
 type Key = (Shared, Option<Destination>);
 
+/// The outbound, and what it is asked for.
+type Route = (Shared, Destination);
+
 struct Asking {
-    route: Pin<Box<dyn Future<Output = Option<Shared>> + Send>>,
+    route: Pin<Box<dyn Future<Output = Option<Route>> + Send>>,
     waiting: Vec<Packet>,
 }
 
@@ -112,8 +115,9 @@ impl Association {
 
     fn send(&mut self, packet: Packet) {
         self.active = Instant::now();
-        if let Some(outbound) = self.routes.get(&packet.peer) {
-            return self.send_by(outbound.clone(), packet);
+        if let Some((outbound, target)) = self.routes.get(&packet.peer) {
+            let (outbound, peer) = (outbound.clone(), target.clone());
+            return self.send_by(outbound, Packet { peer, ..packet });
         }
         if !self.asking.contains_key(&packet.peer) {
             if self.asking.len() >= MAX_FLOWS {
@@ -139,16 +143,19 @@ impl Association {
         }
         for (to, outbound, waiting) in found {
             self.asking.remove(&to);
-            let Some(outbound) = outbound else { continue };
+            let Some((outbound, target)) = outbound else {
+                continue;
+            };
             self.dispatcher
                 .note(&self.session, &outbound, Network::Udp, &to);
             if self.routes.len() >= MAX_ROUTES {
                 self.routes.clear();
             }
-            self.routes.insert(to, outbound.clone());
-            for packet in waiting {
-                self.send_by(outbound.clone(), packet);
+            for Packet { data, .. } in waiting {
+                let peer = target.clone();
+                self.send_by(outbound.clone(), Packet { peer, data });
             }
+            self.routes.insert(to, (outbound, target));
         }
     }
 
@@ -296,7 +303,11 @@ impl Asking {
     fn new(dispatcher: &Arc<Dispatcher>, session: &Session, to: Destination) -> Self {
         let (dispatcher, session) = (dispatcher.clone(), session.clone());
         Self {
-            route: Box::pin(async move { dispatcher.route(&session, Network::Udp, &to).await }),
+            route: Box::pin(async move {
+                let by = dispatcher.route(&session, Network::Udp, &to).await?;
+                let to = dispatcher.target(&by, to).await;
+                Some((by, to))
+            }),
             waiting: Vec::new(),
         }
     }

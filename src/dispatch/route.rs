@@ -6,7 +6,7 @@ use tracing::{debug, warn};
 
 use super::{Dispatcher, Session, Shared};
 use crate::address::{Destination, Network};
-use crate::dns::{self, Strategy};
+use crate::dns::{Lookup, Strategy};
 use crate::routing::{Facts, Pick, Target};
 
 impl Dispatcher {
@@ -28,7 +28,11 @@ impl Dispatcher {
         };
         let mut pick = self.router.pick(&facts, None);
         if matches!(pick, Pick::NeedsIp) {
-            pick = self.router.pick(&facts, Some(&addresses(to).await));
+            let addresses = match session.is_own {
+                true => Vec::new(),
+                false => self.addresses(to).await,
+            };
+            pick = self.router.pick(&facts, Some(&addresses));
         }
         let tag = match pick {
             Pick::To(Target::Outbound(tag)) => Some(tag.clone()),
@@ -50,15 +54,18 @@ impl Dispatcher {
         }
         outbound
     }
-}
 
-/// All addresses of a name; a name without any is as good as one that no rule about addresses takes.
-async fn addresses(to: &Destination) -> Vec<IpAddr> {
-    match dns::resolve(to, Strategy::UseIp).await {
-        Ok(found) => found.iter().map(|addr| addr.ip().to_canonical()).collect(),
-        Err(e) => {
-            debug!(%to, "no rule about addresses can be asked: {e}");
-            Vec::new()
+    /// All addresses of a name; a name without any is as good as one that no rule about addresses takes.
+    async fn addresses(&self, to: &Destination) -> Vec<IpAddr> {
+        match Lookup::new(&self.resolver, Strategy::UseIp)
+            .resolve(to)
+            .await
+        {
+            Ok(found) => found.iter().map(|addr| addr.ip().to_canonical()).collect(),
+            Err(e) => {
+                debug!(%to, "no rule about addresses can be asked: {e}");
+                Vec::new()
+            }
         }
     }
 }
