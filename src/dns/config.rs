@@ -335,7 +335,8 @@ fn domains(object: &Object, geodata: &Geodata) -> Vec<Pattern> {
 
 /// V2Ray 5's `{"type": "Full", "domain": "example.com"}`.
 fn typed_pattern(entry: &Object) -> Option<Pattern> {
-    let kinds: [(&str, fn(String) -> Pattern); 4] = [
+    type Kind = fn(String) -> Pattern;
+    let kinds: [(&str, Kind); 4] = [
         ("Full", Pattern::Full),
         ("Subdomain", Pattern::Domain),
         ("Keyword", Pattern::Keyword),

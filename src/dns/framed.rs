@@ -113,8 +113,8 @@ mod tests {
                 (expected.as_bytes(), &peer)
             );
         }
-        writing.await.unwrap();
         assert!(poll_fn(|cx| framed.poll_recv(cx)).await.unwrap().is_none());
+        writing.await.unwrap();
     }
 
     #[tokio::test]
