@@ -24,6 +24,7 @@ mod interop_v2ray;
 mod scenario_abuse;
 mod scenario_browser;
 mod scenario_default;
+mod scenario_dns;
 mod scenario_documents;
 mod scenario_examples;
 mod scenario_haproxy;
