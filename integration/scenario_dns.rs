@@ -41,7 +41,7 @@ async fn questions_are_answered_as_by_v2ray() {
     has("tcp two.test AAAA: NoError 2001:db8::1, asked first");
     has("udp silent.test A: NoError 10.9.9.9, asked first second");
     has("udp odd.test A: NoError 10.9.9.8, asked first second");
-    has("udp gone.test A: NXDomain, asked first");
+    has("tcp gone.test A: NXDomain, asked first");
     has("udp x.prior.test A: NoError 10.9.9.7, asked second");
     has("udp x.fixed.test A: NoError 1.2.3.4, asked");
     has("tcp text.test TXT: NoError third, asked third");
