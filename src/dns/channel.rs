@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::trace;
 
 use super::codec::{Question, Reply};
 use super::dial::{Dial, Dialled, Way};
 use super::framed::Framed;
+use super::server::LIMIT;
 use crate::address::Destination;
 use crate::io::{Packet, Packets};
 
@@ -53,6 +54,7 @@ struct Ask {
     question: Question,
     /// With an id that is yet to be chosen.
     message: Vec<u8>,
+    since: Instant,
     reply: oneshot::Sender<io::Result<Reply>>,
 }
 
@@ -77,6 +79,7 @@ impl Channel {
             let ask = Ask {
                 question: question.clone(),
                 message: message.clone(),
+                since: Instant::now(),
                 reply,
             };
             let sent = asking.send(ask).await;
@@ -109,6 +112,7 @@ impl Channel {
         let exchange = Exchange {
             to: self.to.clone(),
             open: HashMap::new(),
+            heard: None,
         };
         tokio::spawn(exchange.run(opening, asks));
         (asking, true)
@@ -129,6 +133,8 @@ impl Channel {
 struct Exchange {
     to: Destination,
     open: HashMap<u16, Ask>,
+    /// When the server was last heard.
+    heard: Option<Instant>,
 }
 
 impl Exchange {
@@ -154,6 +160,8 @@ impl Exchange {
         loop {
             tokio::select! {
                 ask = timeout(IDLE_LIMIT, asks.recv()) => match ask {
+                    // Whoever asks tries again over a new way.
+                    Ok(Some(_)) if self.is_dead() => return Err(closed()),
                     Ok(Some(ask)) => self.send(&mut packets, ask).await?,
                     Ok(None) => return Ok(()),
                     Err(_) => {
@@ -169,6 +177,16 @@ impl Exchange {
                 },
             }
         }
+    }
+
+    /// Whether a question waited in vain while nothing at all was heard: a tunnel may be gone without
+    /// a word, and would take questions for ever.
+    fn is_dead(&self) -> bool {
+        let mut open = self.open.values();
+        open.any(|ask| {
+            let unheard = self.heard.is_none_or(|heard| ask.since > heard);
+            unheard && ask.since.elapsed() >= LIMIT
+        })
     }
 
     async fn send(&mut self, packets: &mut Box<dyn Packets>, ask: Ask) -> io::Result<()> {
@@ -207,6 +225,7 @@ impl Exchange {
         };
         match ask.question.decode(data) {
             Ok(reply) => {
+                self.heard = Some(Instant::now());
                 if let Some(ask) = self.open.remove(&id) {
                     let _ = ask.reply.send(Ok(reply));
                 }

@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::codec::{LONGEST, Question, Reply};
 use super::dial::{Dial, Way};
+use super::server::LIMIT;
 use crate::address::{Destination, Host};
 
 const MESSAGE: &str = "application/dns-message";
@@ -35,12 +36,21 @@ pub(super) struct Https {
     way: Way,
     client: Option<IpAddr>,
     connections: Mutex<Connections>,
+    /// Held by whoever connects, so that two questions at a time make one connection.
+    connecting: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct Connections {
-    shared: Option<(http2::SendRequest<Full<Bytes>>, Instant)>,
+    shared: Option<Shared>,
     idle: Vec<(http1::SendRequest<Full<Bytes>>, Instant)>,
+}
+
+struct Shared {
+    connection: http2::SendRequest<Full<Bytes>>,
+    used: Instant,
+    /// Since when something waits for a reply and nothing was heard.
+    waiting: Option<Instant>,
 }
 
 enum Connection {
@@ -57,6 +67,7 @@ impl Https {
             way,
             client,
             connections: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
         }
     }
 
@@ -72,7 +83,13 @@ impl Https {
         {
             return question.decode(&bytes).map_err(io::Error::other);
         }
-        let connection = self.connect(dial).await?;
+        let connection = {
+            let _turn = self.connecting.lock().await;
+            match self.kept() {
+                Some(made) => made,
+                None => self.connect(dial).await?,
+            }
+        };
         let bytes = self.exchange(connection, body).await?;
         question.decode(&bytes).map_err(io::Error::other)
     }
@@ -82,10 +99,12 @@ impl Https {
         let mut all = self.lock();
         let now = Instant::now();
         let fresh = |used: &Instant| now.duration_since(*used) < IDLE_LIMIT;
-        if let Some((shared, used)) = &mut all.shared {
-            if !shared.is_closed() && fresh(used) {
-                *used = now;
-                return Some(Connection::Shared(shared.clone()));
+        if let Some(shared) = &mut all.shared {
+            // Silence for as long as any question waits: it may be gone without a word.
+            let is_dead = shared.waiting.is_some_and(|since| since.elapsed() >= LIMIT);
+            if !is_dead && !shared.connection.is_closed() && fresh(&shared.used) {
+                shared.used = now;
+                return Some(Connection::Shared(shared.connection.clone()));
             }
             all.shared = None;
         }
@@ -104,7 +123,11 @@ impl Https {
                 .map_err(explain)?;
             // How it ends is told to whoever waits for a reply.
             tokio::spawn(connection);
-            self.lock().shared = Some((shared.clone(), Instant::now()));
+            self.lock().shared = Some(Shared {
+                connection: shared.clone(),
+                used: Instant::now(),
+                waiting: None,
+            });
             return Ok(Connection::Shared(shared));
         }
         let (own, connection) = http1::handshake(io).await.map_err(explain)?;
@@ -116,7 +139,9 @@ impl Https {
         let request = self.request(&connection, body)?;
         match connection {
             Connection::Shared(mut shared) => {
+                self.waits(true);
                 let response = shared.send_request(request).await.map_err(explain)?;
+                self.waits(false);
                 whole(response).await
             }
             Connection::Own(mut own) => {
@@ -129,6 +154,15 @@ impl Https {
                 }
                 Ok(bytes)
             }
+        }
+    }
+
+    fn waits(&self, waits: bool) {
+        if let Some(shared) = &mut self.lock().shared {
+            shared.waiting = match waits {
+                true => shared.waiting.or_else(|| Some(Instant::now())),
+                false => None,
+            };
         }
     }
 

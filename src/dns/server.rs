@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -90,6 +91,10 @@ impl Server {
         families: Families,
     ) -> Result<Reply, Failure> {
         let families = families.and(self.families);
+        if matches!(self.reach, Reach::System) {
+            let reply = self.ask_system(name, families).await?;
+            return self.only_expected(name, reply);
+        }
         let one = async |family| match families.has(family) {
             true => Some(self.one(dial, name, family).await),
             false => None,
@@ -135,9 +140,6 @@ impl Server {
             name: name.to_owned(),
             family,
         };
-        if matches!(self.reach, Reach::System) {
-            return self.ask_system(&question).await;
-        }
         if self.caches
             && let Some(reply) = lock(&self.cache).get(&question, Instant::now())
         {
@@ -187,10 +189,14 @@ impl Server {
             match &self.reach {
                 Reach::System => Ok(Reply::none(0)),
                 Reach::Udp(udp, tcp) => {
-                    let reply = match timeout(ASK_AGAIN, udp.ask(dial, question)).await {
-                        Ok(reply) => reply,
-                        Err(_) => udp.ask(dial, question).await,
-                    }?;
+                    let mut first = pin!(udp.ask(dial, question));
+                    let reply = match timeout(ASK_AGAIN, &mut first).await {
+                        Ok(reply) => reply?,
+                        Err(_) => tokio::select! {
+                            reply = first => reply?,
+                            reply = udp.ask(dial, question) => reply?,
+                        },
+                    };
                     match reply.truncated {
                         // What there was room for is better than nothing.
                         true => Ok(tcp.ask(dial, question).await.unwrap_or(reply)),
@@ -212,15 +218,15 @@ impl Server {
         }
     }
 
-    async fn ask_system(&self, question: &Question) -> Result<Reply, Failure> {
-        let failed = |text: String| Failure::Failed(question.name.clone(), text);
-        match timeout(LIMIT, system::addresses(&question.name)).await {
-            Err(_) => Err(Failure::Silent(question.name.clone())),
+    async fn ask_system(&self, name: &str, families: Families) -> Result<Reply, Failure> {
+        let failed = |text: String| Failure::Failed(name.to_owned(), text);
+        match timeout(LIMIT, system::addresses(name)).await {
+            Err(_) => Err(Failure::Silent(name.to_owned())),
             Ok(Err(e)) if system::is_passing(&e) => Err(failed(e.to_string())),
             // No such name: the next server is not told of a name of this house.
             Ok(Err(_)) => Ok(Reply::none(NO_SUCH_NAME)),
             Ok(Ok(mut ips)) => {
-                ips.retain(|ip| ip.is_ipv4() == (question.family == Family::V4));
+                ips.retain(|ip| families.allow(*ip));
                 Ok(Reply {
                     ips,
                     ..Reply::none(0)

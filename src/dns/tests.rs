@@ -188,6 +188,19 @@ async fn one_way_to_a_server_carries_all_questions_and_is_made_anew_when_it_brea
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_way_that_is_silent_altogether_is_given_up() {
+    let net = Net::new();
+    let resolver = net.resolver(json!({"servers": ["1.1.1.1"]}));
+    assert!(v4(&resolver, "a.com").await.is_err());
+    assert_eq!(net.opened(), 1);
+    net.answers("1.1.1.1", "", &["10.0.0.1"]);
+    assert!(v4(&resolver, "b.com").await.is_ok());
+    assert_eq!(net.opened(), 2);
+    assert!(v4(&resolver, "c.com").await.is_ok());
+    assert_eq!(net.opened(), 2);
+}
+
 #[tokio::test]
 async fn a_reply_that_had_no_room_is_asked_for_by_tcp() {
     let net = Net::new();
@@ -211,6 +224,11 @@ async fn https_is_spoken_in_both_versions_over_connections_that_are_kept() {
             assert_eq!(v4(&resolver, name).await, Ok(vec!["10.0.0.1".to_owned()]));
         }
         assert_eq!(net.opened(), 1, "{host}");
+        if is_h2 {
+            let (one, two) = tokio::join!(v4(&resolver, "x.com"), v4(&resolver, "y.com"));
+            assert!(one.is_ok() && two.is_ok());
+            assert_eq!(net.opened(), 1, "{host}");
+        }
         net.hang_up();
         assert!(v4(&resolver, "c.com").await.is_ok());
         assert_eq!(net.opened(), 2, "{host}");
