@@ -9,7 +9,7 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 13] = [
+const TARGETS: [(&str, Target); 15] = [
     ("address", testing::address),
     ("dns_messages", testing::dns_messages),
     ("geodata", testing::geodata),
@@ -17,6 +17,8 @@ const TARGETS: [(&str, Target); 13] = [
     ("mux_frames", testing::mux_frames),
     ("packet_addr", testing::packet_addr),
     ("proxy_header", testing::proxy_header),
+    ("quic", testing::quic),
+    ("sniff", testing::sniff),
     ("socks_request", testing::socks_request),
     ("socks_udp", testing::socks_udp),
     ("vmess_chunks", testing::vmess_chunks),

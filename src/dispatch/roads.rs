@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tracing::debug;
 
-use super::{Dispatcher, Session, Shared};
+use super::{Dispatcher, Origin, Session, Shared};
 use crate::address::{Destination, Host, Network};
 use crate::dns::{Dial, Dialled, Lookup, Way};
 use crate::io::{BindUdp, Link, Packet, Packets};
@@ -104,7 +104,7 @@ impl Dial for Upstream {
         Box::pin(async move {
             match dispatcher.through(&by)? {
                 Some(other) => {
-                    let id = dispatcher.session(Source::Unix, None, None).id;
+                    let id = dispatcher.next_id();
                     dispatcher.open_packets(&other, &to, id).await
                 }
                 None => Ok(freedom::packets(bind(by.transport.sockopt.clone()))),
@@ -133,7 +133,11 @@ impl Dispatcher {
         network: Network,
         to: &Destination,
     ) -> io::Result<(Session, Shared)> {
-        let mut session = self.session(Source::Unix, tag, None);
+        let inbound = Origin {
+            tag,
+            sniffing: None,
+        };
+        let mut session = self.session(Source::Unix, inbound, None);
         session.is_own = true;
         let none = || io::Error::other("there is no outbound");
         let by = self.route(&session, network, to).await.ok_or_else(none)?;
