@@ -246,6 +246,7 @@ mod tests {
             user: None,
             protocol: None,
             attributes: None,
+            is_own: false,
         }
     }
 }
