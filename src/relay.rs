@@ -4,6 +4,9 @@
 //! the thread ([`scratch`]) and written on before the poll ends, so an idle tunnel holds no buffer;
 //! what the other side does not take is kept until it does, and until then nothing more is read.
 //! That is the bound: one read for each direction, beside what the layers below keep of one write.
+//!
+//! A tunnel may be silent for `connIdle` while both directions are open. When one has ended, it may be for
+//! as long as `uplinkOnly` or `downlinkOnly` say for the other one; whatever moves starts the time anew.
 
 use std::fmt;
 use std::future::Future;
@@ -16,9 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::io::{Io, Link, scratch};
-
-/// How long both directions may be silent: V2Ray's default `connIdle`.
-pub const IDLE_LIMIT: Duration = Duration::from_secs(300);
+use crate::policy::Limits;
+use crate::stats::Traffic;
 
 /// How long the peers get to answer our goodbye once both directions are over.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -32,9 +34,36 @@ pub struct Relay {
     target: Link,
     up: Direction,
     down: Direction,
+    limits: Limits,
+    /// The most that is read at once.
+    read_max: usize,
+    traffic: Traffic,
     timer: Pin<Box<Sleep>>,
     active: Instant,
-    closing: bool,
+    phase: Phase,
+}
+
+/// What a tunnel is allowed, and who counts it.
+pub struct Terms {
+    pub limits: Limits,
+    /// The most that is read at once, and so kept for a slow peer.
+    pub read_max: usize,
+    /// Counts what is read from either end.
+    pub traffic: Traffic,
+}
+
+/// What the timer is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The uplink has ended.
+    DownlinkOnly,
+    /// The downlink has ended.
+    UplinkOnly,
+    /// Both have ended, and the goodbyes are on their way.
+    Closing,
+    /// The uplink was given up, and the client, which has heard all there was, is told goodbye.
+    Leaving,
 }
 
 /// How a tunnel ended: bytes carried, and what went wrong if something did.
@@ -52,8 +81,10 @@ pub enum Failure {
     Client(io::Error),
     /// The side that was asked for.
     Target(io::Error),
-    /// Neither side sent anything for this long.
+    /// Nothing moved for this long.
     Idle(Duration),
+    /// Nothing moved for this long after one direction had ended.
+    HalfClosed(Duration),
 }
 
 /// Which end of a direction an error came from.
@@ -71,6 +102,13 @@ struct Direction {
     bytes: u64,
 }
 
+/// Changes whenever something moves in a direction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Progress {
+    bytes: u64,
+    owed: usize,
+}
+
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum State {
     #[default]
@@ -82,7 +120,8 @@ enum State {
 
 impl Relay {
     /// `first` was already read from `client`.
-    pub fn new(client: Link, target: Link, first: Vec<u8>) -> Self {
+    pub fn new(client: Link, target: Link, first: Vec<u8>, terms: Terms) -> Self {
+        terms.traffic.add_uplink(first.len());
         let up = Direction {
             bytes: first.len() as u64,
             owed: first,
@@ -93,9 +132,12 @@ impl Relay {
             target,
             up,
             down: Direction::default(),
-            timer: Box::pin(sleep(IDLE_LIMIT)),
+            timer: Box::pin(sleep(terms.limits.idle)),
+            limits: terms.limits,
+            read_max: terms.read_max,
+            traffic: terms.traffic,
             active: Instant::now(),
-            closing: false,
+            phase: Phase::Open,
         }
     }
 
@@ -107,10 +149,42 @@ impl Relay {
         }
     }
 
-    /// Waits for the goodbyes of both ends; how they fare changes nothing any more.
+    /// Ready when nothing has moved for too long.
+    fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        let (phase, limit) = match (self.up.state, self.down.state) {
+            (State::Copying, State::Copying) => (Phase::Open, self.limits.idle),
+            (_, State::Copying) => (Phase::DownlinkOnly, self.limits.downlink_only),
+            (_, _) => (Phase::UplinkOnly, self.limits.uplink_only),
+        };
+        if self.phase != phase {
+            self.phase = phase;
+            self.active = Instant::now();
+            self.timer.as_mut().reset(self.active + limit);
+        }
+        // The timer is not reset with every read: when it rings it looks when the last one was.
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let due = self.active + limit;
+            if due <= Instant::now() {
+                return Poll::Ready(match phase {
+                    Phase::Open => Failure::Idle(limit),
+                    _ => Failure::HalfClosed(limit),
+                });
+            }
+            self.timer.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+
+    fn say_goodbye(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.timer.as_mut().reset(Instant::now() + CLOSE_LIMIT);
+    }
+
+    /// Waits for the goodbyes; how they fare changes nothing any more.
     fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let client = Pin::new(&mut self.client).poll_close(cx).is_ready();
-        let target = Pin::new(&mut self.target).poll_close(cx).is_ready();
+        let target =
+            self.phase == Phase::Leaving || Pin::new(&mut self.target).poll_close(cx).is_ready();
         if (client && target) || self.timer.as_mut().poll(cx).is_ready() {
             Poll::Ready(())
         } else {
@@ -124,10 +198,19 @@ impl Future for Relay {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let this = &mut *self;
-        if !this.closing {
-            let before = (this.up.bytes, this.down.bytes);
-            let up = this.up.poll(cx, &mut this.client, &mut this.target);
-            let down = this.down.poll(cx, &mut this.target, &mut this.client);
+        if !matches!(this.phase, Phase::Closing | Phase::Leaving) {
+            let before = (this.up.progress(), this.down.progress());
+            let max = this.read_max;
+            let up = (this.up).poll(cx, &mut this.client, &mut this.target, max);
+            let down = (this.down).poll(cx, &mut this.target, &mut this.client, max);
+            let after = (this.up.progress(), this.down.progress());
+            if before != after {
+                this.active = Instant::now();
+                let read =
+                    |before: Progress, after: Progress| (after.bytes - before.bytes) as usize;
+                this.traffic.add_uplink(read(before.0, after.0));
+                this.traffic.add_downlink(read(before.1, after.1));
+            }
             let error = match (&up, &down) {
                 (Poll::Ready(Err(_)), _) => up.map_err(|e| match e {
                     End::From(e) => Failure::Client(e),
@@ -138,41 +221,43 @@ impl Future for Relay {
                     End::To(e) => Failure::Client(e),
                 }),
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => {
-                    this.closing = true;
-                    this.timer.as_mut().reset(Instant::now() + CLOSE_LIMIT);
+                    this.say_goodbye(Phase::Closing);
                     Poll::Ready(Ok(()))
                 }
-                _ => Poll::Pending,
+                _ => match this.poll_limit(cx) {
+                    Poll::Ready(Failure::HalfClosed(_)) if this.down.state == State::Done => {
+                        this.say_goodbye(Phase::Leaving);
+                        Poll::Ready(Ok(()))
+                    }
+                    failure => failure.map(Err),
+                },
             };
-            if let Poll::Ready(Err(error)) = error {
+            if let Err(error) = ready!(error) {
                 return Poll::Ready(this.ended(Some(error)));
             }
-            if before != (this.up.bytes, this.down.bytes) {
-                this.active = Instant::now();
-            }
         }
-        if this.closing {
-            ready!(this.poll_goodbye(cx));
-            return Poll::Ready(this.ended(None));
-        }
-        // The timer is not reset with every read: when it rings it looks when the last one was.
-        while this.timer.as_mut().poll(cx).is_ready() {
-            let due = this.active + IDLE_LIMIT;
-            if due <= Instant::now() {
-                return Poll::Ready(this.ended(Some(Failure::Idle(IDLE_LIMIT))));
-            }
-            this.timer.as_mut().reset(due);
-        }
-        Poll::Pending
+        ready!(this.poll_goodbye(cx));
+        Poll::Ready(this.ended(match this.phase {
+            Phase::Leaving => Some(Failure::HalfClosed(this.limits.uplink_only)),
+            _ => None,
+        }))
     }
 }
 
 impl Direction {
+    fn progress(&self) -> Progress {
+        Progress {
+            bytes: self.bytes,
+            owed: self.owed.len(),
+        }
+    }
+
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut Link,
         to: &mut Link,
+        max: usize,
     ) -> Poll<Result<(), End>> {
         for _ in 0..READS_A_TURN {
             if self.state == State::Done {
@@ -185,7 +270,7 @@ impl Direction {
             // flush also sends the header of a protocol whose first payload is late.
             ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(End::To)?;
             match self.state {
-                State::Copying => ready!(self.poll_copy(cx, from, to))?,
+                State::Copying => ready!(self.poll_copy(cx, from, to, max))?,
                 State::Ending => {
                     ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(End::To)?;
                     self.state = State::Done;
@@ -203,9 +288,11 @@ impl Direction {
         cx: &mut Context<'_>,
         from: &mut Link,
         to: &mut Link,
+        max: usize,
     ) -> Poll<Result<(), End>> {
         let mut scratch = scratch::take();
-        let mut buf = ReadBuf::new(&mut scratch);
+        let max = max.min(scratch.len());
+        let mut buf = ReadBuf::new(&mut scratch[..max]);
         ready!(Pin::new(from).poll_read(cx, &mut buf)).map_err(End::From)?;
         let mut rest = buf.filled();
         if rest.is_empty() {
@@ -257,7 +344,7 @@ impl Failure {
                 e.kind(),
                 BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof
             ),
-            Self::Idle(_) => true,
+            Self::Idle(_) | Self::HalfClosed(_) => true,
         }
     }
 }
@@ -268,6 +355,9 @@ impl fmt::Display for Failure {
             Self::Client(e) => write!(f, "client side: {e}"),
             Self::Target(e) => write!(f, "target side: {e}"),
             Self::Idle(limit) => write!(f, "silent for {} s", limit.as_secs()),
+            Self::HalfClosed(limit) => {
+                write!(f, "half closed, and silent for {} s", limit.as_secs())
+            }
         }
     }
 }
@@ -279,6 +369,8 @@ fn took_nothing() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::poll_fn;
+    use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     #[tokio::test]
@@ -318,14 +410,108 @@ mod tests {
         let (mut client, mut target, relay) = tunnel(64, b"");
         let running = tokio::spawn(relay);
         for _ in 0..3 {
-            sleep(IDLE_LIMIT - Duration::from_secs(1)).await;
+            sleep(IDLE - Duration::from_secs(1)).await;
             client.write_all(b"x").await.unwrap();
             target.read_u8().await.unwrap();
         }
         let silent_since = Instant::now();
         let ended = running.await.unwrap();
-        assert!(matches!(ended.error, Some(Failure::Idle(_))));
-        assert_eq!(silent_since.elapsed().as_secs(), IDLE_LIMIT.as_secs());
+        assert!(matches!(ended.error, Some(Failure::Idle(IDLE))));
+        assert_eq!(silent_since.elapsed(), IDLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_one_direction_the_other_one_has_its_own_limit() {
+        for (uplink_ends, limit) in [(true, DOWNLINK_ONLY), (false, UPLINK_ONLY)] {
+            let (mut client, mut target, relay) = tunnel(64, b"");
+            let (ends, stays) = match uplink_ends {
+                true => (&mut client, &mut target),
+                false => (&mut target, &mut client),
+            };
+            let running = tokio::spawn(relay);
+            sleep(Duration::from_secs(200)).await;
+            ends.shutdown().await.unwrap();
+            for _ in 0..3 {
+                sleep(limit - Duration::from_secs(1)).await;
+                stays.write_all(b"x").await.unwrap();
+                ends.read_u8().await.unwrap();
+            }
+            let silent_since = Instant::now();
+            let ended = running.await.unwrap();
+            assert!(matches!(ended.error, Some(Failure::HalfClosed(l)) if l == limit));
+            assert_eq!(silent_since.elapsed(), limit);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_any_time_the_end_of_one_direction_is_the_end() {
+        let limits = Limits {
+            downlink_only: Duration::ZERO,
+            ..LIMITS
+        };
+        let (mut client, mut target, relay) = tunnel_with(64, b"", terms(limits));
+        let running = tokio::spawn(relay);
+        client.write_all(b"question").await.unwrap();
+        client.shutdown().await.unwrap();
+        let began = Instant::now();
+        let ended = running.await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert!(matches!(ended.error, Some(Failure::HalfClosed(_))));
+        let mut question = Vec::new();
+        target.read_to_end(&mut question).await.unwrap();
+        assert_eq!(question, b"question", "what was sent before arrives");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_keeps_a_half_closed_tunnel_alive() {
+        let (mut client, mut target, relay) = tunnel(4, b"");
+        let running = tokio::spawn(relay);
+        client.shutdown().await.unwrap();
+        target.write_all(b"answer").await.unwrap();
+        for _ in 0..3 {
+            sleep(DOWNLINK_ONLY - Duration::from_secs(1)).await;
+            client.read_exact(&mut [0; 2]).await.unwrap();
+        }
+        target.shutdown().await.unwrap();
+        assert!(running.await.unwrap().error.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_passes_is_counted_as_it_passes() {
+        let traffic = Traffic {
+            uplink: Some(Arc::default()),
+            downlink: Some(Arc::default()),
+        };
+        let terms = Terms {
+            traffic: traffic.clone(),
+            ..terms(LIMITS)
+        };
+        let (mut client, mut target, relay) = tunnel_with(64, b"first", terms);
+        let _running = tokio::spawn(relay);
+        client.write_all(b" and more").await.unwrap();
+        target.read_exact(&mut [0; 14]).await.unwrap();
+        target.write_all(b"answer").await.unwrap();
+        client.read_exact(&mut [0; 6]).await.unwrap();
+        let counts = [&traffic.uplink, &traffic.downlink].map(|c| c.as_ref().unwrap().get());
+        assert_eq!(counts, [14, 6]);
+    }
+
+    #[tokio::test]
+    async fn no_more_is_read_than_may_be_kept() {
+        let terms = Terms {
+            read_max: 8,
+            ..terms(LIMITS)
+        };
+        let (mut client, a) = duplex(1024);
+        let (b, _target) = duplex(1);
+        client.write_all(&[7; 100]).await.unwrap();
+        let mut relay = Relay::new(Link::other(a), Link::other(b), Vec::new(), terms);
+        poll_fn(|cx| {
+            assert!(Pin::new(&mut relay).poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!((relay.up.bytes, relay.up.owed.len()), (8, 7));
     }
 
     #[test]
@@ -333,13 +519,36 @@ mod tests {
         assert!(size_of::<Relay>() <= 256, "{}", size_of::<Relay>());
     }
 
+    const IDLE: Duration = Duration::from_secs(300);
+    const UPLINK_ONLY: Duration = Duration::from_secs(7);
+    const DOWNLINK_ONLY: Duration = Duration::from_secs(11);
+
+    const LIMITS: Limits = Limits {
+        idle: IDLE,
+        uplink_only: UPLINK_ONLY,
+        downlink_only: DOWNLINK_ONLY,
+    };
+
+    fn terms(limits: Limits) -> Terms {
+        Terms {
+            limits,
+            read_max: scratch::LEN,
+            traffic: Traffic::default(),
+        }
+    }
+
     fn tunnel(capacity: usize, first: &[u8]) -> (DuplexStream, DuplexStream, Relay) {
+        tunnel_with(capacity, first, terms(LIMITS))
+    }
+
+    fn tunnel_with(
+        capacity: usize,
+        first: &[u8],
+        terms: Terms,
+    ) -> (DuplexStream, DuplexStream, Relay) {
         let (client, a) = duplex(capacity);
         let (target, b) = duplex(capacity);
-        (
-            client,
-            target,
-            Relay::new(Link::other(a), Link::other(b), first.to_vec()),
-        )
+        let relay = Relay::new(Link::other(a), Link::other(b), first.to_vec(), terms);
+        (client, target, relay)
     }
 }

@@ -42,9 +42,13 @@ impl App {
             inbounds,
             outbounds,
             router,
+            policy,
+            stats,
             ..
         } = config;
-        let dispatcher = Arc::new(Dispatcher::new(outbounds, router, alive.downgrade()));
+        let alive_for = alive.downgrade();
+        let dispatcher = Dispatcher::new(outbounds, router, policy, stats, alive_for);
+        let dispatcher = Arc::new(dispatcher);
         let mut ports = Vec::new();
         let mut bound = Vec::new();
         for (index, inbound) in inbounds.into_iter().enumerate() {

@@ -1,7 +1,7 @@
 //! A whole config, as meant.
 //!
 //! [`mod@load`] reads the files and merges them ([`merge`]), reads the result with the words of
-//! [`json`](crate::json) (`read`, `log`), and resolves what one part says about another (`check`).
+//! [`json`](crate::json) (`read`, `log`, `policy`), and resolves what one part says about another (`check`).
 //! Every room reads its own settings; what is here is the top level and the frame of each inbound
 //! and outbound.
 
@@ -10,6 +10,7 @@ mod global;
 mod load;
 mod log;
 mod merge;
+mod policy;
 mod read;
 
 pub(crate) use load::plain;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::json::PortRanges;
+use crate::policy::Policy;
 use crate::routing::Router;
 use crate::{protocol, transport};
 
@@ -33,6 +35,9 @@ pub struct Config {
     /// Never empty; the first one carries what no rule sends elsewhere.
     pub outbounds: Vec<Outbound>,
     pub router: Router,
+    pub policy: Policy,
+    /// Whether anything is counted; what, `policy` says.
+    pub stats: bool,
 }
 
 pub struct Inbound {

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use super::merge::Origins;
-use super::{Config, Inbound, Listen, Outbound, check, log};
+use super::{Config, Inbound, Listen, Outbound, check, log, policy};
 use crate::address::Host;
 use crate::json::{Node, Object, PortRanges, Report};
 use crate::routing::{self, Geodata, config::Tags, geodata};
@@ -32,6 +32,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     let tags = tags(&root, &inbounds, &outbounds);
     let geodata = Geodata::new(geodata::folders());
     let router = routing::config::read(&root, &tags, &geodata);
+    let (policy, stats) = policy::read(&root);
     unbuilt(&root);
     let whole = !root.node.report().has_errors();
     if inbounds.is_empty() && whole {
@@ -65,6 +66,8 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         inbounds: inbounds.collect::<Option<_>>()?,
         outbounds: outbounds.collect::<Option<_>>()?,
         router,
+        policy,
+        stats,
     };
     if config.outbounds.is_empty() {
         config.outbounds.push(direct()?);
@@ -315,13 +318,16 @@ fn unbuilt(root: &Object) {
         "fakedns",
         "multiObservatory",
         "observatory",
-        "policy",
         "reverse",
-        "services",
     ]);
-    // Here `{}` is what switches it on.
-    if let Some(stats) = root.get("stats") {
-        stats.warn("this feature is not built yet, the key has no effect");
+    // The rest of V2Ray 5's services; these two were read.
+    let services = root.get("services");
+    let others = |node: &Node| match node.value.as_object() {
+        Some(all) => all.keys().any(|key| key != "policy" && key != "stats"),
+        None => true,
+    };
+    if services.as_ref().is_some_and(others) {
+        root.no_effect(&["services"]);
     }
     if let Some(transport) = root.object("transport") {
         // These two were copied to where they count.

@@ -3,7 +3,7 @@
 //! Each destination is routed by itself, so the datagrams of one source may leave by several outbounds.
 //! An outbound either sends to anyone (freedom, SOCKS: one flow) or to one destination each (VMess: a
 //! flow for every destination). All flows of a source live in one task; it ends when the inbound ends
-//! or nothing has moved for [`IDLE_LIMIT`].
+//! or nothing has moved for as long as `connIdle` of its user's level says.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -17,14 +17,11 @@ use tokio::time::{Instant, Sleep, sleep};
 use tracing::{debug, trace};
 
 use super::mux::Lane;
-use super::{Dispatcher, Session, Shared};
+use super::{Dispatcher, Opened, Session, Shared};
 use crate::address::{Destination, Network};
 use crate::io::{Packet, Packets};
 
-/// A flow, or a whole association, that carried nothing for this long is forgotten.
-const IDLE_LIMIT: Duration = Duration::from_secs(300);
-
-/// How often idle flows are looked for.
+/// How often idle flows are looked for, at least.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// Flows of one source; a further destination takes the place of the one that was silent longest.
@@ -50,6 +47,8 @@ pub(super) struct Association {
     asking: HashMap<Destination, Asking>,
     /// An answer that the inbound has not taken yet.
     stuck: Option<Packet>,
+    /// How long it may be silent.
+    idle: Duration,
     active: Instant,
     sweep: Pin<Box<Sleep>>,
 }
@@ -65,6 +64,8 @@ struct Asking {
 struct Flow {
     state: FlowState,
     waiting: VecDeque<Packet>,
+    /// How long it may be silent.
+    idle: Duration,
     active: Instant,
 }
 
@@ -73,7 +74,7 @@ enum FlowState {
     Open(Box<dyn Packets>),
 }
 
-type Opening = Pin<Box<dyn Future<Output = io::Result<Box<dyn Packets>>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = io::Result<Opened<Box<dyn Packets>>>> + Send>>;
 
 impl Association {
     pub(super) fn new(
@@ -81,6 +82,7 @@ impl Association {
         session: Session,
         inbound: Box<dyn Packets>,
     ) -> Self {
+        let idle = dispatcher.policy.level(session.level()).limits.idle;
         Self {
             dispatcher,
             session,
@@ -89,8 +91,9 @@ impl Association {
             routes: HashMap::new(),
             asking: HashMap::new(),
             stuck: None,
+            idle,
             active: Instant::now(),
-            sweep: Box::pin(sleep(SWEEP_EVERY)),
+            sweep: Box::pin(sleep(idle.min(SWEEP_EVERY))),
         }
     }
 
@@ -98,7 +101,10 @@ impl Association {
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..PACKETS_A_TURN {
             match ready!(self.inbound.poll_recv(cx)) {
-                Ok(Some(packet)) => self.send(packet),
+                Ok(Some(packet)) => {
+                    self.session.traffic.add_uplink(packet.data.len());
+                    self.send(packet);
+                }
                 Ok(None) => return Poll::Ready(()),
                 Err(e) => {
                     debug!(id = self.session.id, "datagrams ended: {e}");
@@ -168,6 +174,7 @@ impl Association {
                 self.session.id,
                 key.0.clone(),
                 packet.peer.clone(),
+                self.idle,
             );
             self.flows.insert(key.clone(), flow);
         }
@@ -218,6 +225,7 @@ impl Association {
                 match flow.poll_recv(cx) {
                     Poll::Pending => break,
                     Poll::Ready(Ok(Some(packet))) => {
+                        self.session.traffic.add_downlink(packet.data.len());
                         self.active = Instant::now();
                         flow.active = self.active;
                         match self.inbound.poll_send(cx, &packet) {
@@ -265,12 +273,14 @@ impl Association {
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.sweep.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            if now.duration_since(self.active) >= IDLE_LIMIT {
+            let due = self.active + self.idle;
+            if due <= now {
                 return Poll::Ready(());
             }
-            self.flows
-                .retain(|_, flow| now.duration_since(flow.active) < IDLE_LIMIT);
-            self.sweep.as_mut().reset(now + SWEEP_EVERY);
+            self.flows.retain(|_, flow| flow.active + flow.idle > now);
+            let flows = self.flows.values().map(|flow| flow.active + flow.idle);
+            let due = flows.fold(due, Instant::min);
+            self.sweep.as_mut().reset(due.min(now + SWEEP_EVERY));
         }
         Poll::Pending
     }
@@ -303,12 +313,19 @@ impl Asking {
 }
 
 impl Flow {
-    fn open(dispatcher: &Arc<Dispatcher>, id: u32, by: Shared, to: Destination) -> Self {
+    fn open(
+        dispatcher: &Arc<Dispatcher>,
+        id: u32,
+        by: Shared,
+        to: Destination,
+        idle: Duration,
+    ) -> Self {
         let dispatcher = dispatcher.clone();
         let opening = async move { dispatcher.open_packets(&by, &to, id).await };
         Self {
             state: FlowState::Opening(Box::pin(opening)),
             waiting: VecDeque::new(),
+            idle,
             active: Instant::now(),
         }
     }
@@ -317,7 +334,13 @@ impl Flow {
         if let FlowState::Opening(opening) = &mut self.state {
             match opening.as_mut().poll(cx) {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(opened) => self.state = FlowState::Open(opened?),
+                Poll::Ready(opened) => {
+                    let (packets, limits) = opened?;
+                    self.idle = self
+                        .idle
+                        .min(limits.map_or(self.idle, |limits| limits.idle));
+                    self.state = FlowState::Open(packets);
+                }
             }
         }
         if let FlowState::Open(packets) = &mut self.state {

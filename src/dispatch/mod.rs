@@ -3,6 +3,7 @@
 //! This is the only room that knows both transports and protocols. Which outbound it is, the rules of
 //! [`routing`](crate::routing) say.
 
+mod counting;
 mod datagrams;
 mod first;
 mod mux;
@@ -16,27 +17,33 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::address::{Destination, Network};
-use crate::io::{BindUdp, Link, Packets};
+use crate::io::{BindUdp, Counted, Link, Packets, Udp};
 use crate::log;
-use crate::protocol::{Accepted, Hop};
-use crate::relay::{Failure, Relay};
+use crate::policy::{Limits, Policy};
+use crate::protocol::{self, Accepted, Hop};
+use crate::relay::{self, Failure, Relay};
 use crate::routing::Router;
 use crate::session::{Source, User};
-use crate::stats;
+use crate::stats::{self, Traffic};
 use crate::transport::tcp;
 
+use counting::Counting;
 use datagrams::Association;
 
 /// Carries sessions; shared by all inbounds.
 pub struct Dispatcher {
     pub outbounds: Outbounds,
     router: Router,
+    pub policy: Arc<Policy>,
+    /// Empty unless `stats` is there.
     pub stats: Arc<stats::Registry>,
+    counting: Arc<Counting>,
     sessions: AtomicU32,
     /// Every running tunnel holds a clone: the process may end when all are gone.
     alive: mpsc::WeakSender<()>,
@@ -50,14 +57,33 @@ pub struct Session {
     /// The inbound's tag.
     inbound: Option<Arc<str>>,
     user: Option<Arc<User>>,
+    /// Of the user's level; none for a session inside a link that is watched itself.
+    limits: Option<Limits>,
+    /// The user's counters.
+    traffic: Traffic,
 }
 
+/// A stream by an outbound, or datagrams, and the outbound's limits; none where it is watched elsewhere.
+type Opened<T> = (T, Option<Limits>);
+
 impl Dispatcher {
-    pub fn new(outbounds: Vec<Outbound>, router: Router, alive: mpsc::WeakSender<()>) -> Self {
+    /// With `count`, as `policy` says; else nothing is counted.
+    pub fn new(
+        outbounds: Vec<Outbound>,
+        router: Router,
+        policy: Policy,
+        count: bool,
+        alive: mpsc::WeakSender<()>,
+    ) -> Self {
+        let (policy, stats) = (Arc::new(policy), Arc::<stats::Registry>::default());
+        let registry = count.then(|| stats.clone());
+        let counting = Arc::new(Counting::new(policy.clone(), registry));
         Self {
-            outbounds: Outbounds::new(outbounds),
+            outbounds: Outbounds::new(outbounds, counting.clone()),
             router,
-            stats: Arc::default(),
+            policy,
+            stats,
+            counting,
             sessions: AtomicU32::new(0),
             alive,
         }
@@ -73,10 +99,23 @@ impl Dispatcher {
         inbound: Option<Arc<str>>,
         accepted: Accepted,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.carry_watched(source, inbound, accepted, false)
+    }
+
+    /// What comes out of a link that its inbound watches itself, as V2Ray's do with mux and with plain HTTP
+    /// requests, is watched at its outbound alone.
+    fn carry_watched(
+        self: Arc<Self>,
+        source: Source,
+        inbound: Option<Arc<str>>,
+        accepted: Accepted,
+        watched: bool,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             match accepted {
                 Accepted::Stream { user, to, link } => {
-                    let session = self.session(source, inbound, user);
+                    let mut session = self.session(source, inbound, user);
+                    session.limits = session.limits.filter(|_| !watched);
                     self.stream(session, to, link).await;
                 }
                 Accepted::Packets { user, packets } => {
@@ -85,7 +124,8 @@ impl Dispatcher {
                 }
                 Accepted::Many(mut requests) => {
                     while let Some(accepted) = requests.recv().await {
-                        tokio::spawn(self.clone().carry(source, inbound.clone(), accepted));
+                        let (dispatcher, inbound) = (self.clone(), inbound.clone());
+                        tokio::spawn(dispatcher.carry_watched(source, inbound, accepted, true));
                     }
                 }
             }
@@ -111,11 +151,23 @@ impl Dispatcher {
         user: Option<Arc<User>>,
     ) -> Session {
         let id = self.sessions.fetch_add(1, Ordering::Relaxed);
-        Session {
+        let mut session = Session {
             id,
             source,
             inbound,
+            limits: None,
+            traffic: self.counting.user(user.as_deref()),
             user,
+        };
+        session.limits = Some(self.policy.level(session.level()).limits);
+        session
+    }
+
+    /// What connections to the inbound tagged `tag` are served under; its counters are there from now on.
+    pub fn terms(&self, tag: Option<&str>) -> protocol::Terms {
+        protocol::Terms {
+            policy: self.policy.clone(),
+            meter: self.counting.inbound(tag).of_inbound(),
         }
     }
 
@@ -133,14 +185,14 @@ impl Dispatcher {
         } else {
             (opening.await, Vec::new())
         };
-        let target = match opened {
-            Ok(target) => target,
+        let (target, limits) = match opened {
+            Ok(opened) => opened,
             Err(e) => {
                 self.complain(&session, &by, &to, &e);
                 return link.close().await;
             }
         };
-        let mut relay = Relay::new(link, target, first);
+        let mut relay = Relay::new(link, target, first, self.relay_terms(&session, limits));
         let session = Box::new((self.clone(), session, by, to));
         // A task of its own size: the one that shook hands was many times larger, and ends here.
         tokio::spawn(async move {
@@ -154,19 +206,37 @@ impl Dispatcher {
         });
     }
 
+    /// What the session is allowed by the level of its user and those of the outbounds it passes.
+    fn relay_terms(&self, session: &Session, outbound: Option<Limits>) -> relay::Terms {
+        let level = self.policy.level(session.level());
+        relay::Terms {
+            limits: both(session.limits, outbound).unwrap_or(level.limits),
+            read_max: level.buffer,
+            traffic: session.traffic.clone(),
+        }
+    }
+
     /// A stream to `to` by outbound `by`.
     fn open<'a>(
         self: &'a Arc<Self>,
         by: &'a Shared,
         to: &'a Destination,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Link>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = io::Result<Opened<Link>>> + Send + 'a>> {
         Box::pin(async move {
             if let Some(link) = self.mux_stream(by, to) {
-                return Ok(link);
+                return Ok((link, None));
             }
-            let (link, account) = self.dial(by, to).await?;
-            by.protocol.dress(link, to, account).await
+            let ((link, limits), account) = self.dial(by, to).await?;
+            let handshake = self.handshake(by, account);
+            let link = by.protocol.dress(link, to, account, handshake).await?;
+            Ok((link, limits))
         })
+    }
+
+    /// How long the server of an account may take over the protocol's own handshake.
+    fn handshake(&self, by: &Outbound, account: usize) -> Duration {
+        let level = by.protocol.level(account).unwrap_or_default();
+        self.policy.level(level).handshake
     }
 
     /// The link that outbound `by` dresses for a session to `to`, through another outbound if
@@ -175,21 +245,28 @@ impl Dispatcher {
         self: &Arc<Self>,
         by: &Shared,
         to: &Destination,
-    ) -> io::Result<(Option<Link>, usize)> {
+    ) -> io::Result<(Opened<Option<Link>>, usize)> {
         let (server, account) = match by.protocol.hop(to) {
-            Hop::Nowhere => return Ok((None, 0)),
+            Hop::Nowhere => return Ok(((None, None), 0)),
             Hop::Destination(target) => (target, 0),
             Hop::Server { to, account } => (to, account),
         };
-        let link = match self.through(by)? {
+        let (link, others) = match self.through(by)? {
             Some(other) => self.open(&other, &server).await?,
             None => {
                 let strategy = by.protocol.strategy();
-                by.transport.connect(&server, strategy).await?
+                (by.transport.connect(&server, strategy).await?, None)
             }
         };
         let link = by.transport.dress(link, &server).await?;
-        Ok((Some(link), account))
+        let link = Counted::link(link, by.traffic().of_outbound());
+        let limits = both(others, self.limits(by, account));
+        Ok(((Some(link), limits), account))
+    }
+
+    fn limits(&self, by: &Outbound, account: usize) -> Option<Limits> {
+        let level = by.protocol.level(account)?;
+        Some(self.policy.level(level).limits)
     }
 
     /// The outbound that `proxySettings.tag` of another one names; it may have been taken away.
@@ -212,7 +289,7 @@ impl Dispatcher {
         by: &Shared,
         to: &Destination,
         id: u32,
-    ) -> io::Result<Box<dyn Packets>> {
+    ) -> io::Result<Opened<Box<dyn Packets>>> {
         match self.mux_packets(by, to, id).await {
             Some(packets) => packets,
             None => self.native_packets(by, to, id).await,
@@ -225,17 +302,25 @@ impl Dispatcher {
         by: &Shared,
         to: &Destination,
         id: u32,
-    ) -> io::Result<Box<dyn Packets>> {
+    ) -> io::Result<Opened<Box<dyn Packets>>> {
         let sockopt = by.transport.sockopt.clone();
-        let bind: BindUdp = Arc::new(move |to| tcp::udp_socket(to, &sockopt));
-        let (link, account) = match (by.protocol.hop(to), self.through(by)?) {
+        let meter = by.traffic().of_outbound();
+        let ((link, limits), account) = match (by.protocol.hop(to), self.through(by)?) {
             (Hop::Server { .. }, _) => self.dial(by, to).await?,
             (Hop::Destination(target), Some(other)) => {
-                return Box::pin(self.open_packets(&other, &target, id)).await;
+                let opened = Box::pin(self.open_packets(&other, &target, id)).await?;
+                let limits = both(opened.1, self.limits(by, 0));
+                return Ok((Counted::packets(opened.0, meter), limits));
             }
-            _ => (None, 0),
+            _ => ((None, self.limits(by, 0)), 0),
         };
-        by.protocol.packets(link, to, account, &bind).await
+        let bind: BindUdp = Arc::new(move |to| {
+            let socket = tcp::udp_socket(to, &sockopt)?;
+            Ok(Udp::new(socket, meter.clone()))
+        });
+        let handshake = self.handshake(by, account);
+        let packets = by.protocol.packets(link, to, account, handshake, &bind);
+        Ok((packets.await?, limits))
     }
 
     /// A session to `to` goes by outbound `by`.
@@ -260,5 +345,19 @@ impl Dispatcher {
             _ => {}
         }
         debug!(id = session.id, %to, by = by.path, "cut off: {failure}");
+    }
+}
+
+impl Session {
+    fn level(&self) -> u32 {
+        self.user.as_ref().map_or(0, |user| user.level)
+    }
+}
+
+/// What holds where both do.
+fn both(one: Option<Limits>, other: Option<Limits>) -> Option<Limits> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.and(other)),
+        (one, other) => one.or(other),
     }
 }

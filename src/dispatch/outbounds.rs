@@ -11,6 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::warn;
 
+use super::counting::Counting;
+use crate::stats::Traffic;
 use crate::{mux, protocol, transport};
 
 /// An outbound, whole: how to get there, and what to speak there.
@@ -24,12 +26,17 @@ pub struct Outbound {
     pub through: Option<Arc<str>>,
     /// Sessions share connections.
     pub mux: Option<mux::Outbound>,
+    /// Its counters, once it is among the others.
+    traffic: Traffic,
     /// The second in which it last complained.
     warned: AtomicU64,
 }
 
 /// In their order; the first one carries what no rule sends elsewhere.
-pub struct Outbounds(RwLock<Vec<Shared>>);
+pub struct Outbounds {
+    all: RwLock<Vec<Shared>>,
+    counting: Arc<Counting>,
+}
 
 /// An outbound by its identity: another one with the same tag is another one.
 #[derive(Clone)]
@@ -45,8 +52,13 @@ impl Outbound {
             protocol,
             through: None,
             mux: None,
+            traffic: Traffic::default(),
             warned: AtomicU64::new(0),
         }
+    }
+
+    pub(super) fn traffic(&self) -> Traffic {
+        self.traffic.clone()
     }
 
     /// A server of the user's own is worth a warning; a target that does not answer is not.
@@ -77,10 +89,13 @@ impl fmt::Display for Outbound {
 }
 
 impl Outbounds {
-    pub fn new(outbounds: Vec<Outbound>) -> Self {
-        Self(RwLock::new(
-            outbounds.into_iter().map(Shared::from).collect(),
-        ))
+    pub fn new(outbounds: Vec<Outbound>, counting: Arc<Counting>) -> Self {
+        let all = outbounds.into_iter();
+        let all = all.map(|outbound| Shared::new(outbound, &counting));
+        Self {
+            all: RwLock::new(all.collect()),
+            counting,
+        }
     }
 
     pub fn get(&self, tag: &str) -> Option<Shared> {
@@ -103,7 +118,7 @@ impl Outbounds {
         if outbound.tag.is_some() && all.iter().any(|o| o.tag == outbound.tag) {
             return Err(Box::new(outbound));
         }
-        all.push(outbound.into());
+        all.push(Shared::new(outbound, &self.counting));
         Ok(())
     }
 
@@ -115,16 +130,18 @@ impl Outbounds {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Vec<Shared>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.all.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Vec<Shared>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.all.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl From<Outbound> for Shared {
-    fn from(outbound: Outbound) -> Self {
+impl Shared {
+    /// Its counters are there from now on.
+    fn new(mut outbound: Outbound, counting: &Counting) -> Self {
+        outbound.traffic = counting.outbound(outbound.tag.as_deref());
         Self(Arc::new(outbound))
     }
 }

@@ -1,9 +1,11 @@
 //! What the rooms hand to each other: a byte stream in both directions, and where it came from.
 
+mod counted;
 mod packets;
 mod prefixed;
 pub mod scratch;
 
+pub use counted::{Counted, Udp};
 pub use packets::{BindUdp, Packet, Packets};
 pub use prefixed::Prefixed;
 

@@ -3,6 +3,7 @@
 use super::Inbound;
 use crate::address::Destination;
 use crate::json::{Object, Port, StringList, did_you_mean, either};
+use crate::protocol::accounts::nameless;
 use crate::protocol::read_host;
 
 impl Inbound {
@@ -31,12 +32,13 @@ impl Inbound {
             settings.node.warn(text);
         }
         let (tcp, udp) = networks(settings);
-        // Levels and the old `timeout` change nothing that can be seen from outside.
-        settings.silent(&["timeout", "userLevel"]);
+        let level = settings.read_or("userLevel", 0);
+        settings.silent(&["timeout"]);
         Some(Self {
             to: Destination::new(host?, port?),
             tcp,
             udp,
+            user: nameless(level),
         })
     }
 }

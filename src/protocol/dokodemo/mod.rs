@@ -3,17 +3,22 @@
 mod config;
 mod datagrams;
 
+use std::sync::Arc;
+
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use crate::address::Destination;
 use crate::io::{Arrival, Refusal};
 use crate::protocol::{Accepted, Datagrams};
+use crate::session::User;
 
 pub struct Inbound {
     to: Destination,
     tcp: bool,
     udp: bool,
+    /// Has a level and no name.
+    user: Option<Arc<User>>,
 }
 
 impl Inbound {
@@ -25,9 +30,13 @@ impl Inbound {
         self.udp
     }
 
+    pub fn user(&self) -> Option<Arc<User>> {
+        self.user.clone()
+    }
+
     pub async fn accept(&self, arrival: Arrival) -> Result<Accepted, Refusal> {
         Ok(Accepted::Stream {
-            user: None,
+            user: self.user(),
             to: self.to.clone(),
             link: arrival.link,
         })
