@@ -28,6 +28,8 @@ mod scenario_documents;
 mod scenario_examples;
 mod scenario_haproxy;
 mod scenario_nginx;
+mod scenario_policy;
 mod scenario_routing;
 mod scenario_signals;
+mod scenario_stats;
 mod scenario_websocket;

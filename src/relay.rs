@@ -36,7 +36,7 @@ pub struct Relay {
     down: Direction,
     limits: Limits,
     /// The most that is read at once.
-    read_max: usize,
+    read_max: u32,
     traffic: Traffic,
     timer: Pin<Box<Sleep>>,
     active: Instant,
@@ -134,7 +134,7 @@ impl Relay {
             down: Direction::default(),
             timer: Box::pin(sleep(terms.limits.idle)),
             limits: terms.limits,
-            read_max: terms.read_max,
+            read_max: u32::try_from(terms.read_max).unwrap_or(u32::MAX),
             traffic: terms.traffic,
             active: Instant::now(),
             phase: Phase::Open,
@@ -183,8 +183,7 @@ impl Relay {
     /// Waits for the goodbyes; how they fare changes nothing any more.
     fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let client = Pin::new(&mut self.client).poll_close(cx).is_ready();
-        let target =
-            self.phase == Phase::Leaving || Pin::new(&mut self.target).poll_close(cx).is_ready();
+        let target = Pin::new(&mut self.target).poll_close(cx).is_ready();
         if (client && target) || self.timer.as_mut().poll(cx).is_ready() {
             Poll::Ready(())
         } else {
@@ -200,7 +199,7 @@ impl Future for Relay {
         let this = &mut *self;
         if !matches!(this.phase, Phase::Closing | Phase::Leaving) {
             let before = (this.up.progress(), this.down.progress());
-            let max = this.read_max;
+            let max = this.read_max as usize;
             let up = (this.up).poll(cx, &mut this.client, &mut this.target, max);
             let down = (this.down).poll(cx, &mut this.target, &mut this.client, max);
             let after = (this.up.progress(), this.down.progress());
@@ -226,6 +225,8 @@ impl Future for Relay {
                 }
                 _ => match this.poll_limit(cx) {
                     Poll::Ready(Failure::HalfClosed(_)) if this.down.state == State::Done => {
+                        // Dropped, not closed: what was sent to it is not all there was to send.
+                        this.target = Link::other(tokio::io::empty());
                         this.say_goodbye(Phase::Leaving);
                         Poll::Ready(Ok(()))
                     }
@@ -467,12 +468,15 @@ mod tests {
         let (mut client, mut target, relay) = tunnel(4, b"");
         let running = tokio::spawn(relay);
         client.shutdown().await.unwrap();
-        target.write_all(b"answer").await.unwrap();
-        for _ in 0..3 {
+        let answering = tokio::spawn(async move {
+            target.write_all(&[7; 20]).await.unwrap();
+            target.shutdown().await.unwrap();
+        });
+        for _ in 0..10 {
             sleep(DOWNLINK_ONLY - Duration::from_secs(1)).await;
             client.read_exact(&mut [0; 2]).await.unwrap();
         }
-        target.shutdown().await.unwrap();
+        answering.await.unwrap();
         assert!(running.await.unwrap().error.is_none());
     }
 

@@ -16,11 +16,13 @@ use tracing::warn;
 
 use crate::config::{Config, Inbound, plain};
 use crate::dispatch::Dispatcher;
+use crate::stats::Registry;
 
 /// All inbounds, listening.
 pub struct App {
     ports: Vec<(usize, SocketAddr)>,
     listeners: Vec<AbortHandle>,
+    stats: Arc<Registry>,
     alive: mpsc::Sender<()>,
     all_gone: mpsc::Receiver<()>,
 }
@@ -58,6 +60,7 @@ impl App {
                 bound.push((inbound.clone(), place));
             }
         }
+        let stats = dispatcher.stats.clone();
         let mut listeners = Vec::new();
         for (inbound, place) in bound {
             let serving = serve::serve(inbound, place, dispatcher.clone());
@@ -67,6 +70,7 @@ impl App {
         Ok(Self {
             ports,
             listeners,
+            stats,
             alive,
             all_gone,
         })
@@ -75,6 +79,11 @@ impl App {
     /// Where inbounds listen on IP: the inbound's index in the config, and the address.
     pub fn ports(&self) -> &[(usize, SocketAddr)] {
         &self.ports
+    }
+
+    /// All counters; there are none unless the config has `stats`.
+    pub fn stats(&self) -> &Arc<Registry> {
+        &self.stats
     }
 
     /// Stops accepting, and lets the tunnels finish for at most `grace`.

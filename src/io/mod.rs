@@ -37,6 +37,7 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
 
 impl Io for UnixStream {}
 impl Io for tokio::io::DuplexStream {}
+impl Io for tokio::io::Empty {}
 
 /// A bare socket, or anything else that is a byte stream.
 pub enum Link {
