@@ -163,10 +163,13 @@ async fn a_handshake_has_its_time() {
     stage
         .run(Mobula, "server", &config, &[vmess, socks, http])
         .await;
-    for (port, limit) in [(vmess, 1), (socks, 2), (http, 2)] {
+    for (port, begun, limit) in [
+        (vmess, &b"\x05"[..], 1),
+        (socks, b"\x05", 2),
+        (http, b"GET", 2),
+    ] {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("open");
-        // Too short for any of them.
-        stream.write_all(b"\x05").await.expect("sent");
+        stream.write_all(begun).await.expect("sent");
         let since = Instant::now();
         // HTTP has a word for it, the others say nothing.
         let read = timeout(LIMIT, stream.read_to_end(&mut Vec::new())).await;
