@@ -181,6 +181,30 @@ async fn a_handshake_has_its_time() {
     }
 }
 
+/// The server takes the connection and says nothing.
+#[tokio::test]
+async fn a_proxys_answer_has_its_time() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let to = silent.local_addr().expect("an address");
+    let mut stage = Stage::new();
+    for protocol in ["socks", "http"] {
+        let port = free_port();
+        let config = json!({
+            "policy": {"levels": {"7": {"handshake": 1}}},
+            "inbounds": [{"listen": "127.0.0.1", "port": port, "protocol": "socks"}],
+            "outbounds": [{"protocol": protocol, "settings": {"servers": [{
+                "address": "127.0.0.1", "port": to.port(),
+                "users": [{"user": "a", "pass": "b", "level": 7}],
+            }]}}],
+        });
+        stage.run(Mobula, protocol, &config, &[port]).await;
+        let mut stream = traffic::connect(port, &To::Ip(to)).await.expect("SOCKS");
+        let took = end(&mut stream, Instant::now()).await;
+        let expected = Duration::from_millis(900)..Duration::from_secs(3);
+        assert!(expected.contains(&took), "{protocol}: {took:?}");
+    }
+}
+
 /// A tunnel whose client allows everything, so that the server alone decides.
 struct Place {
     socks: u16,

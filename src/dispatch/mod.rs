@@ -6,6 +6,7 @@
 mod counting;
 mod datagrams;
 mod first;
+mod limits;
 mod mux;
 mod outbounds;
 mod route;
@@ -17,7 +18,6 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tracing::debug;
@@ -26,8 +26,8 @@ use crate::address::{Destination, Network};
 use crate::io::{BindUdp, Counted, Link, Packets, Udp};
 use crate::log;
 use crate::policy::{Limits, Policy};
-use crate::protocol::{self, Accepted, Hop};
-use crate::relay::{self, Failure, Relay};
+use crate::protocol::{Accepted, Hop};
+use crate::relay::{Failure, Relay};
 use crate::routing::Router;
 use crate::session::{Source, User};
 use crate::stats::{self, Traffic};
@@ -35,6 +35,7 @@ use crate::transport::tcp;
 
 use counting::Counting;
 use datagrams::Association;
+use limits::both;
 
 /// Carries sessions; shared by all inbounds.
 pub struct Dispatcher {
@@ -163,14 +164,6 @@ impl Dispatcher {
         session
     }
 
-    /// What connections to the inbound tagged `tag` are served under; its counters are there from now on.
-    pub fn terms(&self, tag: Option<&str>) -> protocol::Terms {
-        protocol::Terms {
-            policy: self.policy.clone(),
-            meter: self.counting.inbound(tag).of_inbound(),
-        }
-    }
-
     async fn stream(self: &Arc<Self>, session: Session, to: Destination, mut link: Link) {
         let Some(alive) = self.alive.upgrade() else {
             return;
@@ -206,16 +199,6 @@ impl Dispatcher {
         });
     }
 
-    /// What the session is allowed by the level of its user and those of the outbounds it passes.
-    fn relay_terms(&self, session: &Session, outbound: Option<Limits>) -> relay::Terms {
-        let level = self.policy.level(session.level());
-        relay::Terms {
-            limits: both(session.limits, outbound).unwrap_or(level.limits),
-            read_max: level.buffer,
-            traffic: session.traffic.clone(),
-        }
-    }
-
     /// A stream to `to` by outbound `by`.
     fn open<'a>(
         self: &'a Arc<Self>,
@@ -231,12 +214,6 @@ impl Dispatcher {
             let link = by.protocol.dress(link, to, account, handshake).await?;
             Ok((link, limits))
         })
-    }
-
-    /// How long the server of an account may take over the protocol's own handshake.
-    fn handshake(&self, by: &Outbound, account: usize) -> Duration {
-        let level = by.protocol.level(account).unwrap_or_default();
-        self.policy.level(level).handshake
     }
 
     /// The link that outbound `by` dresses for a session to `to`, through another outbound if
@@ -262,11 +239,6 @@ impl Dispatcher {
         let link = Counted::link(link, by.traffic().of_outbound());
         let limits = both(others, self.limits(by, account));
         Ok(((Some(link), limits), account))
-    }
-
-    fn limits(&self, by: &Outbound, account: usize) -> Option<Limits> {
-        let level = by.protocol.level(account)?;
-        Some(self.policy.level(level).limits)
     }
 
     /// The outbound that `proxySettings.tag` of another one names; it may have been taken away.
@@ -351,13 +323,5 @@ impl Dispatcher {
 impl Session {
     fn level(&self) -> u32 {
         self.user.as_ref().map_or(0, |user| user.level)
-    }
-}
-
-/// What holds where both do.
-fn both(one: Option<Limits>, other: Option<Limits>) -> Option<Limits> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.and(other)),
-        (one, other) => one.or(other),
     }
 }

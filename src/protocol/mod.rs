@@ -121,7 +121,7 @@ impl Inbound {
     pub fn handshake_level(&self) -> u32 {
         match self {
             Self::Http(inbound) => inbound.level(),
-            Self::Socks(inbound) => inbound.level,
+            Self::Socks(inbound) => inbound.level(),
             Self::Dokodemo(_) | Self::Vmess(_) => 0,
         }
     }
@@ -193,8 +193,8 @@ impl Outbound {
         match self {
             Self::Blackhole(_) => None,
             Self::Freedom(outbound) => Some(outbound.level()),
-            Self::Http(outbound) => Some(outbound.servers.level(account)),
-            Self::Socks(outbound) => Some(outbound.servers.level(account)),
+            Self::Http(outbound) => Some(outbound.level(account)),
+            Self::Socks(outbound) => Some(outbound.level(account)),
             Self::Vmess(outbound) => Some(outbound.level(account)),
         }
     }

@@ -25,7 +25,7 @@ use crate::protocol::Hop;
 use crate::protocol::servers::Servers;
 
 pub struct Outbound {
-    pub(crate) servers: Servers,
+    pub(super) servers: Servers,
     pub(super) headers: HeaderMap,
 }
 
@@ -35,6 +35,11 @@ const MAX_HEAD: usize = 16 * 1024;
 impl Outbound {
     pub fn hop(&self) -> Hop {
         self.servers.next()
+    }
+
+    /// The level of an account.
+    pub fn level(&self, account: usize) -> u32 {
+        self.servers.level(account)
     }
 
     /// A stream to `to` through the server at the other end of `link`; `limit` is the time for the

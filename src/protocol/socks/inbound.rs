@@ -27,7 +27,7 @@ use crate::session::{Source, User};
 pub struct Inbound {
     /// With `auth: password`.
     pub(super) accounts: Option<Accounts>,
-    pub(crate) level: u32,
+    pub(super) level: u32,
     /// Who comes without an account.
     pub(super) nameless: Option<Arc<User>>,
     pub(super) udp: bool,
@@ -46,6 +46,10 @@ const GRANTED_4: [u8; 8] = [0x00, 0x5a, 0, 0, 0, 0, 0, 0];
 const REJECTED_4: [u8; 8] = [0x00, 0x5b, 0, 0, 0, 0, 0, 0];
 
 impl Inbound {
+    pub fn level(&self) -> u32 {
+        self.level
+    }
+
     pub async fn accept(&self, arrival: Arrival, terms: &Terms) -> Result<Accepted, Refusal> {
         let limit = terms.policy.level(self.level).handshake;
         let Arrival {

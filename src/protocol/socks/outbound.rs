@@ -21,7 +21,7 @@ use crate::protocol::accounts::Account;
 use crate::protocol::servers::Servers;
 
 pub struct Outbound {
-    pub(crate) servers: Servers,
+    pub(super) servers: Servers,
     pub(super) version: Version,
 }
 
@@ -37,6 +37,11 @@ pub(super) enum Version {
 impl Outbound {
     pub fn hop(&self) -> Hop {
         self.servers.next()
+    }
+
+    /// The level of an account.
+    pub fn level(&self, account: usize) -> u32 {
+        self.servers.level(account)
     }
 
     /// A stream to `to` through the server at the other end of `link`; `limit` is the time for the whole
