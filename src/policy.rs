@@ -21,7 +21,8 @@ pub struct Level {
     pub limits: Limits,
     /// Whether a user's traffic is counted.
     pub counted: Counted,
-    /// The most that is read at once, and so kept for a peer that does not take it; bytes.
+    /// The most that is read at once, and so kept for a peer that does not take it, in bytes; a read has a
+    /// bound of its own as well.
     pub buffer: usize,
 }
 
@@ -29,12 +30,16 @@ pub struct Level {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// While both directions are open (`connIdle`).
-    pub idle: Duration,
+    pub idle: Seconds,
     /// When the downlink has ended; zero ends the session at once.
-    pub uplink_only: Duration,
+    pub uplink_only: Seconds,
     /// When the uplink has ended; zero ends the session at once.
-    pub downlink_only: Duration,
+    pub downlink_only: Seconds,
 }
+
+/// A time as configs have it; every tunnel holds some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seconds(pub u32);
 
 /// What holds whoever the user is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,10 +57,7 @@ pub struct Counted {
     pub downlink: bool,
 }
 
-/// As much as a read can give in any case: one buffer of a thread.
-pub const MAX_BUFFER: usize = 128 * 1024;
-
-/// What one chunk of VMess carries; less would only make more chunks.
+/// What one chunk of VMess carries; smaller reads would only make more chunks.
 pub const MIN_BUFFER: usize = 16 * 1024;
 
 impl Policy {
@@ -78,15 +80,15 @@ impl Level {
     pub const DEFAULT: Self = Self {
         handshake: Duration::from_secs(60),
         limits: Limits {
-            idle: Duration::from_secs(300),
-            uplink_only: Duration::from_secs(1),
-            downlink_only: Duration::from_secs(1),
+            idle: Seconds(300),
+            uplink_only: Seconds(1),
+            downlink_only: Seconds(1),
         },
         counted: Counted {
             uplink: false,
             downlink: false,
         },
-        buffer: MAX_BUFFER,
+        buffer: usize::MAX,
     };
 }
 
@@ -105,6 +107,12 @@ impl Limits {
             uplink_only: self.uplink_only.min(other.uplink_only),
             downlink_only: self.downlink_only.min(other.downlink_only),
         }
+    }
+}
+
+impl From<Seconds> for Duration {
+    fn from(Seconds(secs): Seconds) -> Self {
+        Self::from_secs(secs.into())
     }
 }
 
@@ -135,9 +143,9 @@ mod tests {
     #[test]
     fn each_limit_is_the_shorter_of_both_ends() {
         let limits = |idle, uplink, downlink| Limits {
-            idle: Duration::from_secs(idle),
-            uplink_only: Duration::from_secs(uplink),
-            downlink_only: Duration::from_secs(downlink),
+            idle: Seconds(idle),
+            uplink_only: Seconds(uplink),
+            downlink_only: Seconds(downlink),
         };
         assert_eq!(limits(5, 2, 9).and(limits(6, 1, 9)), limits(5, 1, 9));
     }

@@ -8,6 +8,8 @@
 //! A tunnel may be silent for `connIdle` while both directions are open. When one has ended, it may be for
 //! as long as `uplinkOnly` or `downlinkOnly` say for the other one; whatever moves starts the time anew.
 
+mod burst;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -22,11 +24,13 @@ use crate::io::{Io, Link, scratch};
 use crate::policy::Limits;
 use crate::stats::Traffic;
 
+use burst::Burst;
+
 /// How long the peers get to answer our goodbye once both directions are over.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Reads of one direction before the other one, and other tasks, get their turn.
-const READS_A_TURN: usize = 8;
+const READS_A_TURN: usize = 2;
 
 /// A running tunnel; a future that ends with it.
 pub struct Relay {
@@ -50,6 +54,17 @@ pub struct Terms {
     pub read_max: usize,
     /// Counts what is read from either end.
     pub traffic: Traffic,
+}
+
+impl Default for Terms {
+    /// V2Ray's defaults, and nobody counts.
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            read_max: scratch::READ,
+            traffic: Traffic::default(),
+        }
+    }
 }
 
 /// What the timer is for.
@@ -100,6 +115,7 @@ struct Direction {
     owed: Vec<u8>,
     state: State,
     bytes: u64,
+    burst: Burst,
 }
 
 /// Changes whenever something moves in a direction.
@@ -132,7 +148,7 @@ impl Relay {
             target,
             up,
             down: Direction::default(),
-            timer: Box::pin(sleep(terms.limits.idle)),
+            timer: Box::pin(sleep(terms.limits.idle.into())),
             limits: terms.limits,
             read_max: u32::try_from(terms.read_max).unwrap_or(u32::MAX),
             traffic: terms.traffic,
@@ -149,6 +165,20 @@ impl Relay {
         }
     }
 
+    fn burst_due(&self) -> Option<Instant> {
+        let dues = [self.up.burst.due(), self.down.burst.due()];
+        dues.into_iter().flatten().min()
+    }
+
+    /// Has the timer ring in time for a socket that has just been told to wait.
+    fn watch_bursts(&mut self) {
+        if let Some(due) = self.burst_due()
+            && due < self.timer.deadline()
+        {
+            self.timer.as_mut().reset(due);
+        }
+    }
+
     /// Ready when nothing has moved for too long.
     fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
         let (phase, limit) = match (self.up.state, self.down.state) {
@@ -156,20 +186,26 @@ impl Relay {
             (_, State::Copying) => (Phase::DownlinkOnly, self.limits.downlink_only),
             (_, _) => (Phase::UplinkOnly, self.limits.uplink_only),
         };
+        let limit = Duration::from(limit);
         if self.phase != phase {
             self.phase = phase;
             self.active = Instant::now();
             self.timer.as_mut().reset(self.active + limit);
         }
+        self.watch_bursts();
         // The timer is not reset with every read: when it rings it looks when the last one was.
         while self.timer.as_mut().poll(cx).is_ready() {
-            let due = self.active + limit;
-            if due <= Instant::now() {
+            let now = Instant::now();
+            let idle = self.active + limit;
+            if idle <= now {
                 return Poll::Ready(match phase {
                     Phase::Open => Failure::Idle(limit),
                     _ => Failure::HalfClosed(limit),
                 });
             }
+            self.up.burst.release(now, &mut self.client);
+            self.down.burst.release(now, &mut self.target);
+            let due = self.burst_due().map_or(idle, |due| due.min(idle));
             self.timer.as_mut().reset(due);
         }
         Poll::Pending
@@ -239,7 +275,7 @@ impl Future for Relay {
         }
         ready!(this.poll_goodbye(cx));
         Poll::Ready(this.ended(match this.phase {
-            Phase::Leaving => Some(Failure::HalfClosed(this.limits.uplink_only)),
+            Phase::Leaving => Some(Failure::HalfClosed(this.limits.uplink_only.into())),
             _ => None,
         }))
     }
@@ -292,15 +328,16 @@ impl Direction {
         max: usize,
     ) -> Poll<Result<(), End>> {
         let mut scratch = scratch::take();
-        let max = max.min(scratch.len());
-        let mut buf = ReadBuf::new(&mut scratch[..max]);
-        ready!(Pin::new(from).poll_read(cx, &mut buf)).map_err(End::From)?;
+        let mut buf = ReadBuf::new(&mut scratch[..max.min(scratch::READ)]);
+        ready!(Pin::new(&mut *from).poll_read(cx, &mut buf)).map_err(End::From)?;
         let mut rest = buf.filled();
         if rest.is_empty() {
+            self.burst.end(from);
             self.state = State::Ending;
             return Poll::Ready(Ok(()));
         }
         self.bytes += rest.len() as u64;
+        self.burst.read(rest.len(), from);
         while !rest.is_empty() {
             match Pin::new(&mut *to).poll_write(cx, rest) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(End::To(took_nothing()))),
@@ -370,6 +407,7 @@ fn took_nothing() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Seconds;
     use std::future::poll_fn;
     use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -447,7 +485,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn without_any_time_the_end_of_one_direction_is_the_end() {
         let limits = Limits {
-            downlink_only: Duration::ZERO,
+            downlink_only: Seconds(0),
             ..LIMITS
         };
         let (mut client, mut target, relay) = tunnel_with(64, b"", terms(limits));
@@ -520,7 +558,7 @@ mod tests {
 
     #[test]
     fn an_idle_tunnel_is_small() {
-        assert!(size_of::<Relay>() <= 256, "{}", size_of::<Relay>());
+        assert!(size_of::<Relay>() <= 272, "{}", size_of::<Relay>());
     }
 
     const IDLE: Duration = Duration::from_secs(300);
@@ -528,16 +566,15 @@ mod tests {
     const DOWNLINK_ONLY: Duration = Duration::from_secs(11);
 
     const LIMITS: Limits = Limits {
-        idle: IDLE,
-        uplink_only: UPLINK_ONLY,
-        downlink_only: DOWNLINK_ONLY,
+        idle: Seconds(300),
+        uplink_only: Seconds(7),
+        downlink_only: Seconds(11),
     };
 
     fn terms(limits: Limits) -> Terms {
         Terms {
             limits,
-            read_max: scratch::LEN,
-            traffic: Traffic::default(),
+            ..Terms::default()
         }
     }
 

@@ -1,11 +1,9 @@
 //! `policy` and `stats`: V2Ray 4's at the top level, V2Ray 5's under `services`.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::json::{Node, Object, found};
-use crate::policy::{Counted, Level, MAX_BUFFER, MIN_BUFFER, Policy, System};
+use crate::policy::{Counted, Level, MIN_BUFFER, Policy, Seconds, System};
 
 /// The policy, and whether `stats` switches the counters on.
 pub(super) fn read(root: &Object) -> (Policy, bool) {
@@ -72,25 +70,32 @@ fn read_level(object: &Object) -> Level {
     let mut level = Level::default();
     // V2Ray 5 has them in an object of their own, one of them under a longer name.
     let timeout = object.object("timeout");
-    let seconds = |key: &'static str, longer: &'static str, default: &mut Duration| {
+    let read = |key: &'static str, longer: &'static str| {
         let inner = timeout.as_ref();
         let inner = inner.and_then(|timeout| timeout.first(&[longer, snake(longer)]));
-        let node = object.get(key).or(inner);
-        if let Some(secs) = node.as_ref().and_then(seconds) {
-            *default = Duration::from_secs(secs.into());
-        }
-        node.filter(|_| default.is_zero())
+        let node = object.get(key).or(inner)?;
+        let secs = seconds(&node)?;
+        Some((node, secs))
     };
+    if let Some((node, secs)) = read("handshake", "handshake") {
+        level.handshake = Seconds(secs).into();
+        if secs == 0 {
+            node.warn("0 leaves no time for any handshake");
+        }
+    }
     let limits = &mut level.limits;
-    let none = seconds("handshake", "handshake", &mut level.handshake);
-    if let Some(node) = none {
-        node.warn("0 leaves no time for any handshake");
+    if let Some((node, secs)) = read("connIdle", "connectionIdle") {
+        limits.idle = Seconds(secs);
+        if secs == 0 {
+            node.warn("0 ends every session at once");
+        }
     }
-    if let Some(node) = seconds("connIdle", "connectionIdle", &mut limits.idle) {
-        node.warn("0 ends every session at once");
+    if let Some((_, secs)) = read("uplinkOnly", "uplinkOnly") {
+        limits.uplink_only = Seconds(secs);
     }
-    seconds("uplinkOnly", "uplinkOnly", &mut limits.uplink_only);
-    seconds("downlinkOnly", "downlinkOnly", &mut limits.downlink_only);
+    if let Some((_, secs)) = read("downlinkOnly", "downlinkOnly") {
+        limits.downlink_only = Seconds(secs);
+    }
     level.counted = Counted {
         uplink: object.read_or("statsUserUplink", false),
         downlink: object.read_or("statsUserDownlink", false),
@@ -179,8 +184,8 @@ fn size(node: &Node) -> Option<i64> {
 /// What a bound of so many bytes means here.
 fn buffer(bytes: i64) -> usize {
     match usize::try_from(bytes) {
-        Ok(bytes) => bytes.clamp(MIN_BUFFER, MAX_BUFFER),
-        Err(_) => MAX_BUFFER,
+        Ok(bytes) => bytes.max(MIN_BUFFER),
+        Err(_) => usize::MAX,
     }
 }
 
@@ -190,6 +195,7 @@ mod tests {
     use crate::json::Report;
     use crate::policy::Limits;
     use serde_json::json;
+    use std::time::Duration;
 
     #[test]
     fn both_spellings_say_the_same() {
@@ -215,25 +221,25 @@ mod tests {
         let secs = Duration::from_secs;
         assert_eq!((level.handshake, level.buffer), (secs(4), 32 * 1024));
         let limits = Limits {
-            idle: secs(300),
-            uplink_only: secs(2),
-            downlink_only: secs(0),
+            idle: Seconds(300),
+            uplink_only: Seconds(2),
+            downlink_only: Seconds(0),
         };
         assert_eq!(level.limits, limits);
         assert!(level.counted.uplink && level.counted.downlink);
-        assert_eq!(policy.0.level(0).limits.idle, secs(5));
+        assert_eq!(policy.0.level(0).limits.idle, Seconds(5));
         assert_eq!(policy.0.level(0).handshake, secs(60));
         assert_eq!(read_all(&five), (policy, vec![]));
     }
 
     #[test]
-    fn a_buffer_is_between_one_chunk_and_one_read() {
+    fn a_buffer_holds_a_chunk_at_least() {
         for (kib, bytes) in [
-            (-1, MAX_BUFFER),
+            (-1, usize::MAX),
             (0, MIN_BUFFER),
             (4, MIN_BUFFER),
             (64, 64 * 1024),
-            (10240, MAX_BUFFER),
+            (10240, 10240 * 1024),
         ] {
             let value = json!({"policy": {"levels": {"0": {"bufferSize": kib}}}});
             assert_eq!(read_all(&value).0.0.level(0).buffer, bytes, "{kib}");

@@ -82,7 +82,7 @@ impl Association {
         session: Session,
         inbound: Box<dyn Packets>,
     ) -> Self {
-        let idle = dispatcher.policy.level(session.level()).limits.idle;
+        let idle = dispatcher.policy.level(session.level()).limits.idle.into();
         Self {
             dispatcher,
             session,
@@ -336,9 +336,9 @@ impl Flow {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(opened) => {
                     let (packets, limits) = opened?;
-                    self.idle = self
-                        .idle
-                        .min(limits.map_or(self.idle, |limits| limits.idle));
+                    if let Some(limits) = limits {
+                        self.idle = self.idle.min(limits.idle.into());
+                    }
                     self.state = FlowState::Open(packets);
                 }
             }

@@ -70,7 +70,7 @@ impl Dispatcher {
         Box::pin(async move {
             let ((link, limits), account) = dispatcher.dial(&by, &to).await?;
             let link = by.protocol.dress_mux(link, account)?;
-            Ok((link, limits.unwrap_or_default().idle))
+            Ok((link, limits.unwrap_or_default().idle.into()))
         })
     }
 }

@@ -114,7 +114,7 @@ impl Inbound {
             }
             Command::Mux => {
                 let level = user.as_ref().map_or(0, |user| user.level);
-                let idle = terms.policy.level(level).limits.idle;
+                let idle = terms.policy.level(level).limits.idle.into();
                 Ok(self.mux.accept(stream(link, reader, writer), user, idle))
             }
         }
