@@ -38,8 +38,8 @@ pub(super) async fn serve(inbound: Arc<Inbound>, place: Place, dispatcher: Arc<D
                 return;
             };
             while let Some(datagrams) = sources.recv().await {
-                let (tag, user) = (inbound.tag.clone(), inbound.protocol.datagram_user());
-                let session = dispatcher.session(datagrams.source, tag, user);
+                let user = inbound.protocol.datagram_user();
+                let session = dispatcher.session(datagrams.source, inbound.origin(), user);
                 let packets = Counted::packets(datagrams.packets, terms.meter.clone());
                 dispatcher.packets(session, packets);
             }
@@ -93,8 +93,7 @@ async fn connection(
     match inbound.protocol.accept(arrival, terms).await {
         Ok(accepted) => {
             let dispatcher = dispatcher.clone();
-            let tag = inbound.tag.clone();
-            dispatcher.carry(source, tag, accepted).await;
+            dispatcher.carry(source, inbound.origin(), accepted).await;
         }
         Err(refusal) => refuse(inbound, source, refusal, until).await,
     }

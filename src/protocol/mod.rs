@@ -24,7 +24,7 @@ use crate::dns::Strategy;
 use crate::io::{Arrival, BindUdp, Link, Packets, Refusal};
 use crate::json::{Node, Object, did_you_mean, either};
 use crate::policy::Policy;
-use crate::session::{Source, User};
+use crate::session::{Attributes, Source, User};
 use crate::stats::Meter;
 
 /// What every connection to an inbound is served under.
@@ -42,6 +42,13 @@ pub enum Accepted {
         user: Option<Arc<User>>,
         to: Destination,
         link: Link,
+    },
+    /// One plain HTTP request, by a stream of its own, and what its head says.
+    Request {
+        user: Option<Arc<User>>,
+        to: Destination,
+        link: Link,
+        attributes: Attributes,
     },
     /// Datagrams; each names its own peer.
     Packets {
