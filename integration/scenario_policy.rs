@@ -205,6 +205,29 @@ async fn a_proxys_answer_has_its_time() {
     }
 }
 
+/// V2Ray 5's key.
+#[tokio::test]
+async fn the_access_log_names_what_was_found_when_told_to() {
+    let mut stage = Stage::new();
+    let port = free_port();
+    let config = json!({
+        "log": {"access": "access.log"},
+        "policy": {"system": {"overrideAccessLogDest": true}},
+        "inbounds": [{
+            "listen": "127.0.0.1", "port": port, "protocol": "socks",
+            "sniffing": {"enabled": true, "destOverride": ["http"]},
+        }],
+        "outbounds": [{"tag": "away", "protocol": "blackhole"}],
+    });
+    stage.run(Mobula, "server", &config, &[port]).await;
+    let to = To::Ip(SocketAddr::from(([192, 0, 2, 1], 80)));
+    let mut stream = traffic::connect(port, &to).await.expect("SOCKS");
+    let request = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    stream.write_all(request).await.expect("sent");
+    let line = "accepted tcp:a.example:80 [away]";
+    stage.until_file_has("access.log", line).await;
+}
+
 /// A tunnel whose client allows everything, so that the server alone decides.
 struct Place {
     socks: u16,
