@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use super::listen::Place;
 use crate::config::Inbound;
 use crate::dispatch::Dispatcher;
-use crate::io::{Counted, Link, Refusal, scratch};
+use crate::io::{Arrival, BindUdp, Counted, Link, Refusal, Udp, scratch};
 use crate::log;
 use crate::protocol::Terms;
 use crate::session::Source;
@@ -34,7 +34,10 @@ pub(super) async fn serve(inbound: Arc<Inbound>, place: Place, dispatcher: Arc<D
     match place {
         Place::Streams(listener) => streams(&inbound, &listener, &dispatcher, terms).await,
         Place::Datagrams(socket) => {
-            let Some(mut sources) = inbound.protocol.datagrams(socket) else {
+            let sockopt = inbound.transport.sockopt.clone();
+            let bind: BindUdp =
+                Arc::new(move |from| tcp::udp_answer(from, &sockopt).map(Udp::from));
+            let Some(mut sources) = inbound.protocol.datagrams(socket, bind) else {
                 return;
             };
             while let Some(datagrams) = sources.recv().await {
@@ -57,8 +60,8 @@ async fn streams(
     let mut complained: Option<Instant> = None;
     loop {
         match listener.accept().await {
-            Ok((link, source, local)) => {
-                tokio::spawn(connection(served.clone(), link, source, local));
+            Ok(arrival) => {
+                tokio::spawn(connection(served.clone(), arrival));
             }
             Err(e) => {
                 // Once in a while is enough: the next attempt is a moment away.
@@ -72,16 +75,11 @@ async fn streams(
     }
 }
 
-async fn connection(
-    served: Arc<(Arc<Inbound>, Arc<Dispatcher>, Terms)>,
-    link: Link,
-    source: Source,
-    local: Source,
-) {
+async fn connection(served: Arc<(Arc<Inbound>, Arc<Dispatcher>, Terms)>, arrival: Arrival) {
     let (inbound, dispatcher, terms) = &*served;
     let level = inbound.protocol.handshake_level();
     let limit = terms.policy.level(level).handshake;
-    let mut arrival = match inbound.transport.accept(link, source, local).await {
+    let mut arrival = match inbound.transport.accept(arrival).await {
         Ok(arrival) => arrival,
         Err((source, refusal)) => {
             return refuse(inbound, source, refusal, Instant::now() + limit).await;

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UdpSocket;
+use tokio::net::{TcpStream, UdpSocket};
 
 use super::{Io, Link, Packet, Packets};
 use crate::stats::Meter;
@@ -94,6 +94,10 @@ impl Io for Counted<Link> {
     fn set_low_water(&mut self, bytes: usize) {
         self.inner.set_low_water(bytes);
     }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        self.inner.tcp()
+    }
 }
 
 impl Packets for Counted<Box<dyn Packets>> {
@@ -121,6 +125,11 @@ pub struct Udp {
 impl Udp {
     pub fn new(socket: UdpSocket, meter: Meter) -> Self {
         Self { socket, meter }
+    }
+
+    /// The bare socket.
+    pub fn into_inner(self) -> UdpSocket {
+        self.socket
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -191,7 +200,7 @@ mod tests {
     async fn who_is_not_counted_keeps_a_bare_link() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let stream = tokio::net::TcpStream::connect(at).await.unwrap();
+        let stream = TcpStream::connect(at).await.unwrap();
         let link = Counted::link(Link::Tcp(stream), Meter::default());
         assert!(matches!(link, Link::Tcp(_)));
     }

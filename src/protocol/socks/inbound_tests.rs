@@ -231,6 +231,7 @@ fn start_within(limit: Duration, settings: Value) -> (DuplexStream, Waiting) {
         link: Link::other(server),
         source: ip(50_000),
         local: ip(1080),
+        meant: None,
     };
     let level = Level {
         handshake: limit,

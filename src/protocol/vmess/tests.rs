@@ -54,6 +54,7 @@ async fn accept(inbound: &Inbound, pipe: DuplexStream) -> Result<Accepted, Refus
                 link: Link::other(pipe),
                 source,
                 local,
+                meant: None,
             },
             &Terms::default(),
         )
