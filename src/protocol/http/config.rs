@@ -14,7 +14,7 @@ impl Inbound {
         let accounts = Accounts::read(settings, level);
         let transparent = settings.read_or("allowTransparent", false);
         settings.silent(&["timeout"]);
-        Some(Self::new(accounts, transparent))
+        Some(Self::new(accounts, level, transparent))
     }
 }
 
