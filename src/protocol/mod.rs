@@ -8,6 +8,7 @@ pub mod blackhole;
 pub mod dokodemo;
 pub mod freedom;
 pub mod http;
+pub mod local;
 pub mod servers;
 pub mod socks;
 pub mod vmess;
@@ -64,6 +65,8 @@ pub enum Outbound {
     Blackhole(blackhole::Outbound),
     Freedom(freedom::Outbound),
     Http(http::Outbound),
+    /// Not to be had by name: other settings make it.
+    Local(local::Outbound),
     Socks(socks::Outbound),
     Vmess(vmess::Outbound),
 }
@@ -156,7 +159,7 @@ impl Outbound {
     /// Where to connect to for a session to `to`.
     pub fn hop(&self, to: &Destination) -> Hop {
         match self {
-            Self::Blackhole(_) => Hop::Nowhere,
+            Self::Blackhole(_) | Self::Local(_) => Hop::Nowhere,
             Self::Freedom(outbound) => Hop::Destination(outbound.target(to)),
             Self::Http(outbound) => outbound.hop(),
             Self::Socks(outbound) => outbound.hop(),
@@ -167,7 +170,7 @@ impl Outbound {
     /// Whether sessions go to a server of the user's, not straight to their targets.
     pub fn has_server(&self) -> bool {
         match self {
-            Self::Blackhole(_) | Self::Freedom(_) => false,
+            Self::Blackhole(_) | Self::Freedom(_) | Self::Local(_) => false,
             Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => true,
         }
     }
@@ -181,7 +184,11 @@ impl Outbound {
     pub fn strategy(&self) -> Strategy {
         match self {
             Self::Freedom(outbound) => outbound.strategy(),
-            Self::Blackhole(_) | Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => Strategy::AsIs,
+            Self::Blackhole(_)
+            | Self::Http(_)
+            | Self::Local(_)
+            | Self::Socks(_)
+            | Self::Vmess(_) => Strategy::AsIs,
         }
     }
 
@@ -198,6 +205,7 @@ impl Outbound {
             Self::Blackhole(outbound) => Ok(outbound.link()),
             Self::Freedom(_) => dialled(),
             Self::Http(outbound) => outbound.dress(dialled()?, to, account).await,
+            Self::Local(outbound) => outbound.link(),
             Self::Socks(outbound) => outbound.dress(dialled()?, to, account).await,
             Self::Vmess(outbound) => outbound.dress(dialled()?, to, account),
         }
@@ -236,6 +244,10 @@ impl Outbound {
             Self::Http(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "an `http` outbound cannot carry UDP",
+            )),
+            Self::Local(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "what serves this outbound takes no UDP",
             )),
             Self::Socks(outbound) => outbound.packets(dialled()?, account, bind).await,
             Self::Vmess(outbound) => outbound.packets(dialled()?, to, account),

@@ -23,3 +23,4 @@ mod writer;
 
 pub use inbound::Inbound;
 pub use outbound::Outbound;
+pub use users::UserError;
