@@ -21,7 +21,13 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Doors besides the stairs.
-const DOORS: [(&str, &str); 3] = [("app", "config"), ("mux", "protocol"), ("protocol", "mux")];
+const DOORS: [(&str, &str); 5] = [
+    ("api", "app"),
+    ("api", "config"),
+    ("app", "config"),
+    ("mux", "protocol"),
+    ("protocol", "mux"),
+];
 
 /// What a codec's code may not name.
 const NOT_IN_CODECS: [&str; 10] = [

@@ -22,6 +22,7 @@ mod interop_mux;
 mod interop_singbox;
 mod interop_v2ray;
 mod scenario_abuse;
+mod scenario_api;
 mod scenario_browser;
 mod scenario_default;
 mod scenario_documents;

@@ -1,7 +1,10 @@
 //! From a config to running sockets, and back.
 
+mod inbounds;
 mod listen;
 mod serve;
+
+pub use inbounds::Inbounds;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,7 +13,6 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -19,8 +21,8 @@ use crate::dispatch::Dispatcher;
 
 /// All inbounds, listening.
 pub struct App {
-    ports: Vec<(usize, SocketAddr)>,
-    listeners: Vec<AbortHandle>,
+    pub inbounds: Arc<Inbounds>,
+    pub dispatcher: Arc<Dispatcher>,
     alive: mpsc::Sender<()>,
     all_gone: mpsc::Receiver<()>,
 }
@@ -45,39 +47,31 @@ impl App {
             ..
         } = config;
         let dispatcher = Arc::new(Dispatcher::new(outbounds, router, alive.downgrade()));
-        let mut ports = Vec::new();
-        let mut bound = Vec::new();
-        for (index, inbound) in inbounds.into_iter().enumerate() {
-            let inbound = Arc::new(inbound);
-            for place in listen::bind_all(&inbound)? {
-                ports.extend(place.address().map(|address| (index, address)));
-                bound.push((inbound.clone(), place));
-            }
-        }
-        let mut listeners = Vec::new();
-        for (inbound, place) in bound {
-            let serving = serve::serve(inbound, place, dispatcher.clone());
-            listeners.push(tokio::spawn(serving).abort_handle());
+        let bound: Vec<_> = inbounds
+            .into_iter()
+            .map(Inbounds::bind)
+            .collect::<Result<_, _>>()?;
+        let inbounds = Arc::new(Inbounds::new(dispatcher.clone()));
+        for bound in bound {
+            inbounds.start(bound);
         }
         warn!("mobula {} started", env!("CARGO_PKG_VERSION"));
         Ok(Self {
-            ports,
-            listeners,
+            inbounds,
+            dispatcher,
             alive,
             all_gone,
         })
     }
 
     /// Where inbounds listen on IP: the inbound's index in the config, and the address.
-    pub fn ports(&self) -> &[(usize, SocketAddr)] {
-        &self.ports
+    pub fn ports(&self) -> Vec<(usize, SocketAddr)> {
+        self.inbounds.ports()
     }
 
     /// Stops accepting, and lets the tunnels finish for at most `grace`.
     pub async fn stop(mut self, grace: Duration) {
-        for listener in &self.listeners {
-            listener.abort();
-        }
+        self.inbounds.stop();
         drop(self.alive);
         // Nothing is ever sent: the channel ends when the last tunnel has dropped its end.
         let _ = timeout(grace, self.all_gone.recv()).await;

@@ -5,15 +5,19 @@
 //! Every room reads its own settings; what is here is the top level and the frame of each inbound
 //! and outbound.
 
+mod api;
 mod check;
 mod global;
 mod load;
 mod log;
 mod merge;
+mod parts;
 mod read;
 
+pub use api::{Api, Services};
 pub(crate) use load::plain;
 pub use load::{Format, Input, Loaded, load};
+pub use parts::{one_inbound, one_outbound};
 
 pub use crate::dispatch::Outbound;
 pub use crate::log::{Level as LogLevel, Settings as Log, Target as LogTarget};
@@ -33,6 +37,7 @@ pub struct Config {
     /// Never empty; the first one carries what no rule sends elsewhere.
     pub outbounds: Vec<Outbound>,
     pub router: Router,
+    pub api: Option<Api>,
 }
 
 pub struct Inbound {

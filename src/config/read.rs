@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use super::merge::Origins;
-use super::{Config, Inbound, Listen, Outbound, check, log};
+use super::{Config, Inbound, Listen, Outbound, api, check, log};
 use crate::address::Host;
 use crate::json::{Node, Object, PortRanges, Report};
 use crate::routing::{self, Geodata, config::Tags, geodata};
@@ -29,9 +29,23 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     for node in &nodes {
         outbounds.push((node, node.object().and_then(|o| outbound(o))));
     }
-    let tags = tags(&root, &inbounds, &outbounds);
+    let api = api::read(&root);
+    let api_tag = api.as_ref().and_then(|(_, outbound)| outbound.tag.clone());
+    let tags = tags(&root, &inbounds, &outbounds, api_tag.as_deref());
     let geodata = Geodata::new(geodata::folders());
     let router = routing::config::read(&root, &tags, &geodata);
+    for (node, inbound) in &inbounds {
+        let Some(inbound) = inbound else { continue };
+        let leads = api_tag
+            .as_ref()
+            .is_some_and(|tag| api::leads(&router, inbound, tag));
+        api::warn_of_open_doors(node, inbound, leads);
+        if inbound.protocol.lacks_port() && !leads {
+            let path = node.path.key("settings");
+            let text = "there is no `port` to go to, connections will fail";
+            node.report().warn(&path, text);
+        }
+    }
     unbuilt(&root);
     let whole = !root.node.report().has_errors();
     if inbounds.is_empty() && whole {
@@ -65,9 +79,18 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         inbounds: inbounds.collect::<Option<_>>()?,
         outbounds: outbounds.collect::<Option<_>>()?,
         router,
+        api: None,
     };
+    if api_tag.is_some() {
+        // As in V2Ray, the API takes the place of an outbound that a panel has put under its tag.
+        config.outbounds.retain(|other| other.tag != api_tag);
+    }
     if config.outbounds.is_empty() {
         config.outbounds.push(direct()?);
+    }
+    if let Some((api, outbound)) = api {
+        config.outbounds.push(outbound);
+        config.api = Some(api);
     }
     Some(config)
 }
@@ -85,15 +108,14 @@ fn tags(
     root: &Object,
     inbounds: &[(&Node, Option<Inbound>)],
     outbounds: &[(&Node, Option<Outbound>)],
+    api: Option<&str>,
 ) -> Tags {
     let of = |node: &Node| {
         let tag = node.value.get("tag").and_then(Value::as_str);
         tag.filter(|tag| !tag.is_empty()).map(str::to_owned)
     };
     let mut unbuilt = Vec::new();
-    for key in ["api", "dns"] {
-        unbuilt.extend(root.get(key).as_ref().and_then(of));
-    }
+    unbuilt.extend(root.get("dns").as_ref().and_then(of));
     if let Some(reverse) = root.get("reverse") {
         let lists = ["bridges", "portals"].map(|key| reverse.value.get(key));
         let ends = lists.into_iter().flatten().filter_map(Value::as_array);
@@ -112,12 +134,16 @@ fn tags(
     }
     Tags {
         inbounds: inbounds.iter().filter_map(|(node, _)| of(node)).collect(),
-        outbounds: outbounds.iter().filter_map(|(node, _)| of(node)).collect(),
+        outbounds: outbounds
+            .iter()
+            .filter_map(|(node, _)| of(node))
+            .chain(api.map(str::to_owned))
+            .collect(),
         unbuilt,
     }
 }
 
-fn inbound(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
+pub(super) fn inbound(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
     let listen = match object.get("listen") {
         Some(node) => listen(&node),
         // V2Ray, and so our transport, takes it for every address of either family.
@@ -162,7 +188,7 @@ fn inbound(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
     })
 }
 
-fn outbound(object: Object) -> Option<Outbound> {
+pub(super) fn outbound(object: Object) -> Option<Outbound> {
     let protocol = protocol(&object, protocol::Outbound::read);
     let mut transport = transport::Outbound::read(object.get("streamSettings").as_ref());
     if let Some(node) = object.get("sendThrough")
@@ -307,7 +333,6 @@ fn send_through(node: &Node) -> Option<IpAddr> {
 /// The top-level keys of V2Ray 4 and 5 that nothing is built for.
 fn unbuilt(root: &Object) {
     root.no_effect(&[
-        "api",
         "browserForwarder",
         "burstObservatory",
         "dns",

@@ -10,6 +10,7 @@ mod outbounds;
 mod route;
 
 pub use outbounds::{Outbound, Outbounds, Shared};
+pub use route::Routed;
 
 use std::future::Future;
 use std::io;
@@ -17,7 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tracing::debug;
 
 use crate::address::{Destination, Network};
@@ -32,11 +33,16 @@ use crate::transport::tcp;
 
 use datagrams::Association;
 
+/// Sessions that a slow watcher may be behind.
+const WATCHED: usize = 256;
+
 /// Carries sessions; shared by all inbounds.
 pub struct Dispatcher {
     pub outbounds: Outbounds,
     router: Router,
     pub stats: Arc<stats::Registry>,
+    /// Every session whose outbound is known, for those who watch; a slow one misses some.
+    pub routed: broadcast::Sender<Arc<Routed>>,
     sessions: AtomicU32,
     /// Every running tunnel holds a clone: the process may end when all are gone.
     alive: mpsc::WeakSender<()>,
@@ -58,6 +64,7 @@ impl Dispatcher {
             outbounds: Outbounds::new(outbounds),
             router,
             stats: Arc::default(),
+            routed: broadcast::Sender::new(WATCHED),
             sessions: AtomicU32::new(0),
             alive,
         }

@@ -1,6 +1,7 @@
 //! Asks the rules which outbound carries a session.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use tracing::{debug, warn};
 
@@ -8,6 +9,20 @@ use super::{Dispatcher, Session, Shared};
 use crate::address::{Destination, Network};
 use crate::dns::{self, Strategy};
 use crate::routing::{Facts, Pick, Target};
+use crate::session::Source;
+
+/// What was asked of the rules, and what came of it.
+#[derive(Clone, Debug)]
+pub struct Routed {
+    pub inbound: Option<String>,
+    pub source: Source,
+    pub network: Network,
+    pub to: Destination,
+    pub user: Option<String>,
+    pub protocol: Option<String>,
+    pub outbound: Option<Arc<str>>,
+    pub balancer: Option<String>,
+}
 
 impl Dispatcher {
     /// The outbound that carries `session` to `to`; `None` when there is none at all. The name in `to` is
@@ -26,20 +41,55 @@ impl Dispatcher {
             user: session.user.as_ref().and_then(|u| u.email.as_deref()),
             protocol: None,
         };
-        let mut pick = self.router.pick(&facts, None);
-        if matches!(pick, Pick::NeedsIp) {
-            pick = self.router.pick(&facts, Some(&addresses(to).await));
+        let picked = self.ask(&facts, None).await;
+        let (tag, balancer) = picked.unwrap_or_default();
+        let outbound = tag
+            .and_then(|tag| self.tagged(&tag))
+            .or_else(|| self.outbounds.first());
+        if self.routed.receiver_count() > 0 {
+            let tag = outbound.as_ref().and_then(|o| o.tag.clone());
+            self.publish(&facts, tag, balancer);
         }
-        let tag = match pick {
-            Pick::To(Target::Outbound(tag)) => Some(tag.clone()),
+        outbound
+    }
+
+    /// The tag that the rules give a session, and the balancer that chose it; `None` when no rule takes
+    /// it. `resolved` are the addresses of the name, if they are known already.
+    pub async fn ask(
+        &self,
+        facts: &Facts<'_>,
+        resolved: Option<&[IpAddr]>,
+    ) -> Option<(Option<Arc<str>>, Option<String>)> {
+        let mut pick = self.router.pick(facts, resolved);
+        if matches!(pick, Pick::NeedsIp) {
+            pick = self.router.pick(facts, Some(&addresses(facts.to).await));
+        }
+        match pick {
+            Pick::To(Target::Outbound(tag)) => Some((Some(tag.clone()), None)),
             Pick::To(Target::Balancer(balancer)) => {
                 let tags = self.outbounds.tags();
-                balancer.choose(tags.iter(), || getrandom::u32().unwrap_or_default())
+                let random = || getrandom::u32().unwrap_or_default();
+                let tag = balancer.choose(tags.iter(), random);
+                Some((tag, Some(balancer.tag.clone())))
             }
             Pick::Default | Pick::NeedsIp => None,
+        }
+    }
+
+    /// Tells whoever watches the rules at work.
+    pub fn publish(&self, facts: &Facts, outbound: Option<Arc<str>>, balancer: Option<String>) {
+        let routed = Routed {
+            inbound: facts.inbound.map(str::to_owned),
+            source: facts.source,
+            network: facts.network,
+            to: facts.to.clone(),
+            user: facts.user.map(str::to_owned),
+            protocol: facts.protocol.map(str::to_owned),
+            outbound,
+            balancer,
         };
-        tag.and_then(|tag| self.tagged(&tag))
-            .or_else(|| self.outbounds.first())
+        // Nobody may be watching any more.
+        let _ = self.routed.send(Arc::new(routed));
     }
 
     /// What a rule names may have been taken away; the first outbound stands in, as in V2Ray.

@@ -113,6 +113,24 @@ impl Inbound {
         }
     }
 
+    /// Whether whoever comes must say who they are.
+    pub fn knows_its_users(&self) -> bool {
+        match self {
+            Self::Dokodemo(_) => false,
+            Self::Http(inbound) => inbound.knows_its_users(),
+            Self::Socks(inbound) => inbound.knows_its_users(),
+            Self::Vmess(_) => true,
+        }
+    }
+
+    /// Whether it has a place to go to, but no port there.
+    pub fn lacks_port(&self) -> bool {
+        match self {
+            Self::Dokodemo(inbound) => inbound.lacks_port(),
+            Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => false,
+        }
+    }
+
     /// Whether TCP connections are listened for.
     pub fn takes_streams(&self) -> bool {
         match self {

@@ -25,11 +25,6 @@ impl Inbound {
             Some(node) => node.read().map(|Port(port)| port),
             None => Some(0),
         };
-        if port == Some(0) {
-            // V2Ray's API inbound is written without a port, so this cannot be an error.
-            let text = "there is no `port` to go to, connections will fail";
-            settings.node.warn(text);
-        }
         let (tcp, udp) = networks(settings);
         // Levels and the old `timeout` change nothing that can be seen from outside.
         settings.silent(&["timeout", "userLevel"]);
@@ -108,10 +103,6 @@ mod tests {
             (
                 json!({"followRedirect": true, "address": "a", "port": 1}),
                 "followRedirect: a transparent proxy is not built yet, all goes to `address`",
-            ),
-            (
-                json!({"address": "127.0.0.1"}),
-                "config: there is no `port` to go to, connections will fail",
             ),
         ] {
             assert_eq!(read(&settings).1, [text]);

@@ -17,6 +17,11 @@ pub struct Inbound {
 }
 
 impl Inbound {
+    /// Whether there is no port to go to. V2Ray's API inbound is written so: what it leads to dials nothing.
+    pub fn lacks_port(&self) -> bool {
+        self.to.port == 0
+    }
+
     pub fn takes_streams(&self) -> bool {
         self.tcp
     }

@@ -43,6 +43,10 @@ const GRANTED_4: [u8; 8] = [0x00, 0x5a, 0, 0, 0, 0, 0, 0];
 const REJECTED_4: [u8; 8] = [0x00, 0x5b, 0, 0, 0, 0, 0, 0];
 
 impl Inbound {
+    pub fn knows_its_users(&self) -> bool {
+        self.accounts.is_some()
+    }
+
     pub async fn accept(&self, arrival: Arrival) -> Result<Accepted, Refusal> {
         self.accept_within(HANDSHAKE_LIMIT, arrival).await
     }

@@ -21,6 +21,7 @@ mod tests;
 mod users;
 mod writer;
 
+pub use config::one_user;
 pub use inbound::Inbound;
 pub use outbound::Outbound;
 pub use users::UserError;
