@@ -139,3 +139,81 @@ impl Services {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::config::{Format, Input, load};
+
+    fn warnings(api: &Value, inbounds: &Value) -> Vec<String> {
+        let config = json!({
+            "api": api,
+            "inbounds": inbounds,
+            "outbounds": [{"tag": "direct", "protocol": "freedom"}, {"tag": "api", "protocol": "freedom"}],
+            "routing": {"rules": [{"type": "field", "inboundTag": ["panel"], "outboundTag": "api"}]}
+        });
+        let text = Input::Text {
+            name: "c.json".to_owned(),
+            text: config.to_string(),
+        };
+        let loaded = load(&[text], Format::V4);
+        let config = loaded.config.expect("a good config");
+        let tags = config.outbounds.iter().filter_map(|o| o.tag.as_deref());
+        assert_eq!(tags.collect::<Vec<_>>(), ["direct", "api"]);
+        assert!(config.api.is_some());
+        loaded.warnings
+    }
+
+    fn door(tag: &str, listen: &str) -> Value {
+        json!({
+            "tag": tag, "listen": listen, "port": 10085, "protocol": "dokodemo-door",
+            "settings": {"address": "127.0.0.1"}
+        })
+    }
+
+    #[test]
+    fn the_usual_api_inbound_is_nothing_to_warn_of() {
+        let api = json!({"tag": "api", "services": ["StatsService"], "listen": "127.0.0.1:1"});
+        assert_eq!(
+            warnings(&api, &json!([door("panel", "127.0.0.1")])),
+            [""; 0]
+        );
+        let other = warnings(&api, &json!([door("other", "127.0.0.1")]));
+        assert!(other[0].ends_with("connections will fail"), "{other:?}");
+    }
+
+    #[test]
+    fn a_door_that_is_open_to_all_warns() {
+        let api = json!({"tag": "api", "services": ["StatsService"], "listen": "0.0.0.0:1"});
+        let all = warnings(&api, &json!([door("panel", "192.0.2.1")]));
+        assert!(
+            all[0].starts_with("api.listen: leads to the API and listens on 0.0.0.0"),
+            "{all:?}"
+        );
+        assert!(
+            all[1].starts_with("inbounds[0]: leads to the API and listens on 192.0.2.1"),
+            "{all:?}"
+        );
+        let users = json!([{
+            "tag": "panel", "port": 1, "protocol": "socks",
+            "settings": {"auth": "password", "accounts": [{"user": "a", "pass": "b"}]}
+        }]);
+        let api = json!({"tag": "api", "services": ["StatsService"]});
+        assert_eq!(warnings(&api, &users), [""; 0]);
+    }
+
+    #[test]
+    fn a_service_that_nobody_has_warns() {
+        let api = json!({"tag": "api", "services": ["StatService", "ReflectionService"]});
+        let all = warnings(&api, &json!([door("panel", "127.0.0.1")]));
+        assert_eq!(
+            all,
+            [
+                "api.services[0]: no service is called `StatService`, did you mean `StatsService`?",
+                "api.services[1]: this service is not built, it is not answered",
+                "api: no service is named in `services`, so none is answered",
+            ]
+        );
+    }
+}
