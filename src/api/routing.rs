@@ -15,7 +15,7 @@ use super::wire::common::net::Network as WireNetwork;
 use crate::address::{Destination, Host, Network};
 use crate::dispatch::Routed;
 use crate::routing::Facts;
-use crate::session::Source;
+use crate::session::{Attributes, Source};
 
 #[async_trait]
 impl RoutingService for Server {
@@ -58,6 +58,7 @@ impl RoutingService for Server {
         let text = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
         let (inbound, user) = (text(&asked.inbound_tag), text(&asked.user));
         let protocol = text(&asked.protocol);
+        let attributes: Attributes = asked.attributes.clone().into_iter().collect();
         let facts = Facts {
             inbound: inbound.as_deref(),
             source: Source::Ip(SocketAddr::new(source, asked.source_port as u16)),
@@ -68,6 +69,7 @@ impl RoutingService for Server {
             to: &to,
             user: user.as_deref(),
             protocol: protocol.as_deref(),
+            attributes: Some(&attributes).filter(|all| !all.is_empty()),
         };
         let resolved = (!ips.is_empty()).then_some(&*ips);
         let picked = self.dispatcher.ask(&facts, resolved).await;
@@ -110,7 +112,7 @@ fn context(routed: &Routed) -> RoutingContext {
         target_domain: domain,
         protocol: routed.protocol.clone().unwrap_or_default(),
         user: routed.user.clone().unwrap_or_default(),
-        attributes: Default::default(),
+        attributes: routed.attributes.clone().into_iter().collect(),
         outbound_group_tags: routed.balancer.clone().into_iter().collect(),
         outbound_tag: routed.outbound.as_deref().unwrap_or_default().to_owned(),
     }

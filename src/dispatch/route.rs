@@ -9,7 +9,7 @@ use super::{Dispatcher, Session, Shared};
 use crate::address::{Destination, Network};
 use crate::dns::{self, Strategy};
 use crate::routing::{Facts, Pick, Target};
-use crate::session::Source;
+use crate::session::{Attributes, Source};
 
 /// What was asked of the rules, and what came of it.
 #[derive(Clone, Debug)]
@@ -20,6 +20,7 @@ pub struct Routed {
     pub to: Destination,
     pub user: Option<String>,
     pub protocol: Option<String>,
+    pub attributes: Attributes,
     pub outbound: Option<Arc<str>>,
     pub balancer: Option<String>,
 }
@@ -34,12 +35,13 @@ impl Dispatcher {
         to: &Destination,
     ) -> Option<Shared> {
         let facts = Facts {
-            inbound: session.inbound.as_deref(),
+            inbound: session.inbound.tag.as_deref(),
             source: session.source,
             network,
             to,
             user: session.user.as_ref().and_then(|u| u.email.as_deref()),
-            protocol: None,
+            protocol: session.protocol,
+            attributes: session.attributes.as_deref(),
         };
         let picked = self.ask(&facts, None).await;
         let (tag, balancer) = picked.unwrap_or_default();
@@ -85,6 +87,7 @@ impl Dispatcher {
             to: facts.to.clone(),
             user: facts.user.map(str::to_owned),
             protocol: facts.protocol.map(str::to_owned),
+            attributes: facts.attributes.cloned().unwrap_or_default(),
             outbound,
             balancer,
         };
