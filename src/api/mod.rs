@@ -115,7 +115,7 @@ async fn hand_over(
 async fn accept(listener: tcp::Listener, server: Arc<Server>, connections: Arc<Semaphore>) {
     loop {
         match listener.accept().await {
-            Ok((link, ..)) => admit(link, &server, &connections).await,
+            Ok(arrival) => admit(arrival.link, &server, &connections).await,
             Err(e) => {
                 debug!("the API cannot accept a connection: {e}");
                 tokio::time::sleep(Duration::from_millis(100)).await;

@@ -13,6 +13,7 @@ use super::{BAD_CONFIG, inputs, print_errors, say};
 use crate::api;
 use crate::app::App;
 use crate::config::{self, Config};
+use crate::io;
 use crate::log;
 
 pub(super) fn run(args: &ConfigArgs) -> ExitCode {
@@ -91,9 +92,10 @@ async fn until_signal(mut config: Config, started: impl FnOnce()) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Whatever still runs ends with the process.
+/// Whatever still runs ends with the process; what is dropped may tell its peer.
 fn leave(runtime: Runtime) {
-    runtime.shutdown_background();
+    io::leave();
+    runtime.shutdown_timeout(DROP_LIMIT);
     log::flush();
 }
 
@@ -129,6 +131,9 @@ impl Signals {
         }
     }
 }
+
+/// How long dropping what still runs may take: a thread may wait for the system's resolver.
+const DROP_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long tunnels may take to finish.
 const GRACE: Duration = Duration::from_secs(2);
