@@ -3,7 +3,8 @@
 //! Each destination is routed by itself, so the datagrams of one source may leave by several outbounds.
 //! An outbound either sends to anyone (freedom, SOCKS: one flow) or to one destination each (VMess: a
 //! flow for every destination). All flows of a source live in one task; it ends when the inbound ends
-//! or nothing has moved for as long as `connIdle` of its user's level says.
+//! or nothing has moved for as long as `connIdle` of its user's level says; where the inbound can begin
+//! another one unnoticed, already when all flows have ended.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -283,6 +284,10 @@ impl Association {
                 return Poll::Ready(());
             }
             self.flows.retain(|_, flow| flow.active + flow.idle > now);
+            let is_empty = self.flows.is_empty() && self.asking.is_empty();
+            if is_empty && self.inbound.comes_again() {
+                return Poll::Ready(());
+            }
             let live: Vec<Shared> = self.flows.keys().map(|(by, _)| by.clone()).collect();
             self.routes.retain(|_, route| live.contains(&route.by));
             let flows = self.flows.values().map(|flow| flow.active + flow.idle);
@@ -363,6 +368,83 @@ impl Flow {
                 }
                 Poll::Ready(received)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::{Origin, Outbound, Parts};
+    use crate::dns::Resolver;
+    use crate::json::{Node, Report};
+    use crate::session::Source;
+    use crate::{protocol, transport};
+    use bytes::Bytes;
+    use serde_json::json;
+    use tokio::sync::{mpsc, oneshot};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_asks_no_more_is_soon_forgotten_where_it_can_come_again() {
+        for (comes_again, at_least, at_most) in [(true, 24, 60), (false, 300, 330)] {
+            let (_alive, gone) = associate(comes_again);
+            let begin = Instant::now();
+            let _ = gone.await;
+            let secs = begin.elapsed().as_secs();
+            assert!((at_least..=at_most).contains(&secs), "{secs} s");
+        }
+    }
+
+    /// An association by a `dns` outbound that was asked once; the end says when it has ended.
+    fn associate(comes_again: bool) -> (mpsc::Sender<()>, oneshot::Receiver<()>) {
+        let report = Report::default();
+        let (name, settings) = (json!("dns"), json!({"nonIPQuery": "drop"}));
+        let settings = Node::root(&settings, &report).object().unwrap();
+        let protocol = protocol::Outbound::read(&Node::root(&name, &report), &settings);
+        let transport = transport::Outbound::read(None).unwrap();
+        let parts = Parts {
+            outbounds: vec![Outbound::new(transport, protocol.unwrap())],
+            router: Default::default(),
+            resolver: Resolver::default(),
+            policy: Default::default(),
+            count: false,
+        };
+        let (alive, _) = mpsc::channel(1);
+        let dispatcher = Dispatcher::new(parts, alive.downgrade());
+        let (ended, gone) = oneshot::channel();
+        let source = Asker {
+            question: Some(Packet {
+                peer: "192.0.2.1:53".parse().unwrap(),
+                data: Bytes::from_static(b"not for addresses"),
+            }),
+            comes_again,
+            _ended: ended,
+        };
+        let session = dispatcher.session(Source::Unix, Origin::default(), None);
+        dispatcher.packets(session, Box::new(source));
+        (alive, gone)
+    }
+
+    struct Asker {
+        question: Option<Packet>,
+        comes_again: bool,
+        _ended: oneshot::Sender<()>,
+    }
+
+    impl Packets for Asker {
+        fn poll_recv(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<Option<Packet>>> {
+            match self.question.take() {
+                Some(question) => Poll::Ready(Ok(Some(question))),
+                None => Poll::Pending,
+            }
+        }
+
+        fn poll_send(&mut self, _cx: &mut Context<'_>, _: &Packet) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn comes_again(&self) -> bool {
+            self.comes_again
         }
     }
 }

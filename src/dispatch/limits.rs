@@ -3,8 +3,15 @@
 use std::time::Duration;
 
 use super::{Dispatcher, Outbound, Session};
-use crate::policy::Limits;
+use crate::policy::{Level, Limits, Seconds};
 use crate::{protocol, relay};
+
+/// Datagrams to a `dns` outbound: each question tends to come from a port of its own, which asks no more.
+/// V2Ray's UDP inbounds forget any source that has been silent for 8 to 24 s.
+pub(super) const QUESTIONS: Limits = Limits {
+    idle: Seconds(24),
+    ..Level::DEFAULT.limits
+};
 
 impl Dispatcher {
     /// What connections to the inbound tagged `tag` are served under; its counters are there from now on.

@@ -291,15 +291,24 @@ impl Dispatcher {
                 let link = dns.stream(self.resolver.clone(), upstream, to);
                 return Ok((link, self.limits(by, 0)));
             }
-            let to = &self.target(by, to.clone()).await;
-            if let Some(link) = self.mux_stream(by, to) {
-                return Ok((link, None));
-            }
-            let ((link, limits), account) = self.dial(by, to).await?;
-            let handshake = self.handshake(by, account);
-            let link = by.protocol.dress(link, to, account, handshake).await?;
-            Ok((link, limits))
+            let to = self.target(by, to.clone()).await;
+            self.open_as_is(by, &to).await
         })
+    }
+
+    /// As [`Dispatcher::open`], with the name in `to` as it is.
+    async fn open_as_is(
+        self: &Arc<Self>,
+        by: &Shared,
+        to: &Destination,
+    ) -> io::Result<Opened<Link>> {
+        if let Some(link) = self.mux_stream(by, to) {
+            return Ok((link, None));
+        }
+        let ((link, limits), account) = self.dial(by, to).await?;
+        let handshake = self.handshake(by, account);
+        let link = by.protocol.dress(link, to, account, handshake).await?;
+        Ok((link, limits))
     }
 
     /// The link that outbound `by` dresses for a session to `to`, through another outbound if
@@ -379,7 +388,7 @@ impl Dispatcher {
         if let protocol::Outbound::Dns(dns) = &by.protocol {
             let upstream = self.upstream(by);
             let packets = dns.datagrams(self.resolver.clone(), upstream, to);
-            return Ok((packets, self.limits(by, 0)));
+            return Ok((packets, Some(limits::QUESTIONS)));
         }
         match self.mux_packets(by, to, id).await {
             Some(packets) => packets,

@@ -114,6 +114,10 @@ impl Packets for Counted<Box<dyn Packets>> {
         self.meter.add_written(packet.data.len());
         Poll::Ready(Ok(()))
     }
+
+    fn comes_again(&self) -> bool {
+        self.inner.comes_again()
+    }
 }
 
 /// A UDP socket with its counters.

@@ -25,6 +25,12 @@ pub trait Packets: Send {
     /// Takes one datagram when ready. UDP may lose it, so what cannot be sent for a passing reason
     /// (too large, unreachable) is dropped in silence; an error means the whole association is over.
     fn poll_send(&mut self, cx: &mut Context<'_>, packet: &Packet) -> Poll<io::Result<()>>;
+
+    /// Whether an end goes unnoticed by the peer: its next datagram is taken as the first of another
+    /// association.
+    fn comes_again(&self) -> bool {
+        false
+    }
 }
 
 /// Makes a UDP socket for datagrams to the given address, with the socket options and the local

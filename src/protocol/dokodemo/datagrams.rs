@@ -20,7 +20,7 @@ use crate::address::{Destination, Host};
 use crate::io::{BindUdp, Packet, Packets, is_door};
 use crate::protocol::Datagrams;
 
-/// Sources at one time; datagrams from more are dropped.
+/// Sources at one time; further ones take the place of those that were silent longest.
 const MAX_SOURCES: usize = 16 * 1024;
 
 /// Datagrams of one source that wait to be taken; more are dropped, as UDP does.
@@ -50,6 +50,15 @@ pub(super) fn sort(
     inbound: &Inbound,
     bind: BindUdp,
 ) -> mpsc::Receiver<Datagrams> {
+    sort_up_to(MAX_SOURCES, socket, inbound, bind)
+}
+
+fn sort_up_to(
+    max: usize,
+    socket: UdpSocket,
+    inbound: &Inbound,
+    bind: BindUdp,
+) -> mpsc::Receiver<Datagrams> {
     let (tx, rx) = mpsc::channel(NEW_SOURCES);
     let (strays, strayed) = mpsc::channel(NEW_SOURCES);
     let sorter = Sorter {
@@ -58,7 +67,9 @@ pub(super) fn sort(
         to: inbound.to.clone(),
         answers: inbound.follow.then(|| Arc::new(Answers::new(bind, strays))),
         sources: HashMap::new(),
-        sweep_at: FIRST_SWEEP,
+        max,
+        received: 0,
+        sweep_at: FIRST_SWEEP.min(max),
         new: tx,
         complained: Complained::default(),
     };
@@ -73,11 +84,21 @@ struct Sorter {
     to: Option<Destination>,
     /// There for a transparent door.
     answers: Option<Arc<Answers>>,
-    sources: HashMap<SocketAddr, mpsc::Sender<Datagram>>,
+    sources: HashMap<SocketAddr, Source>,
+    max: usize,
+    /// Datagrams so far.
+    received: u64,
     /// With so many sources in the map, those that have ended are looked for.
     sweep_at: usize,
     new: mpsc::Sender<Datagrams>,
     complained: Complained,
+}
+
+/// Where the datagrams of a source go.
+struct Source {
+    queue: mpsc::Sender<Datagram>,
+    /// Which datagram was its last.
+    last: u64,
 }
 
 const FIRST_SWEEP: usize = 64;
@@ -133,19 +154,20 @@ impl Sorter {
             return;
         }
         let source = datagram.source;
-        let datagram = match self.sources.get(&source) {
-            Some(tx) => match tx.try_send(datagram) {
-                Err(mpsc::error::TrySendError::Closed(datagram)) => datagram,
-                _ => return,
-            },
+        self.received += 1;
+        let last = self.received;
+        let datagram = match self.sources.get_mut(&source) {
+            Some(known) => {
+                known.last = last;
+                match known.queue.try_send(datagram) {
+                    Err(mpsc::error::TrySendError::Closed(datagram)) => datagram,
+                    _ => return,
+                }
+            }
             None => datagram,
         };
         self.sources.remove(&source);
         self.sweep();
-        if self.sources.len() >= MAX_SOURCES {
-            trace!(%source, "too many sources, a datagram is dropped");
-            return;
-        }
         let (tx, rx) = mpsc::channel(QUEUED);
         let session = Session {
             to: self.to.clone(),
@@ -162,16 +184,24 @@ impl Sorter {
         // The channel is new and empty, so the first datagram fits.
         let _ = tx.try_send(datagram);
         if self.new.try_send(datagrams).is_ok() {
-            self.sources.insert(source, tx);
+            self.sources.insert(source, Source { queue: tx, last });
         }
     }
 
     /// Forgets the sources whose sessions have ended, at a cost that is constant per new source.
     fn sweep(&mut self) {
-        if self.sources.len() >= self.sweep_at {
-            self.sources.retain(|_, tx| !tx.is_closed());
-            self.sweep_at = (2 * self.sources.len()).clamp(FIRST_SWEEP, MAX_SOURCES);
+        if self.sources.len() < self.sweep_at {
+            return;
         }
+        self.sources.retain(|_, source| !source.queue.is_closed());
+        // A whole quarter goes at a time, so that a flood of sources costs little for each.
+        if self.sources.len() >= self.max {
+            let mut all: Vec<u64> = self.sources.values().map(|source| source.last).collect();
+            let (_, last, _) = all.select_nth_unstable(self.max / 4);
+            let last = *last;
+            self.sources.retain(|_, source| source.last > last);
+        }
+        self.sweep_at = (2 * self.sources.len()).clamp(FIRST_SWEEP.min(self.max), self.max);
     }
 }
 
@@ -201,6 +231,10 @@ impl Packets for Session {
                 })
             }))
         })
+    }
+
+    fn comes_again(&self) -> bool {
+        true
     }
 
     /// At a fixed door the source asked one place only, so that is who the answer comes from, whatever
@@ -309,7 +343,49 @@ mod tests {
         assert!(n <= QUEUED + 1, "{n} datagrams were kept");
     }
 
+    #[tokio::test]
+    async fn one_source_too_many_takes_the_place_of_those_that_were_silent_longest() {
+        const MAX: usize = 8;
+        let (at, mut new) = door_for(MAX).await;
+        let mut clients = Vec::new();
+        for _ in 0..=MAX {
+            if let Some(first) = clients.first() {
+                let first: &UdpSocket = first;
+                first.send_to(b"still here", at).await.unwrap();
+            }
+            let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            client.send_to(b"new", at).await.unwrap();
+            clients.push(client);
+        }
+        let mut sessions = Vec::new();
+        for _ in 0..=MAX {
+            sessions.push(new.recv().await.expect("the last one is taken, too"));
+        }
+        let mut ended = Vec::new();
+        for (index, session) in sessions.iter_mut().enumerate() {
+            let mut is_over = false;
+            poll_fn(|cx| {
+                while let Poll::Ready(packet) = session.packets.poll_recv(cx) {
+                    is_over = packet.unwrap().is_none();
+                    if is_over {
+                        break;
+                    }
+                }
+                Poll::Ready(())
+            })
+            .await;
+            if is_over {
+                ended.push(index);
+            }
+        }
+        assert_eq!(ended, [1, 2, 3]);
+    }
+
     async fn door() -> (SocketAddr, mpsc::Receiver<Datagrams>) {
+        door_for(MAX_SOURCES).await
+    }
+
+    async fn door_for(max: usize) -> (SocketAddr, mpsc::Receiver<Datagrams>) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let at = socket.local_addr().unwrap();
         let inbound = Inbound {
@@ -320,7 +396,7 @@ mod tests {
             udp: true,
         };
         let bind: BindUdp = Arc::new(|_| Err(io::ErrorKind::Unsupported.into()));
-        (at, sort(socket, &inbound, bind))
+        (at, sort_up_to(max, socket, &inbound, bind))
     }
 
     async fn recv(session: &mut Datagrams) -> String {
