@@ -309,6 +309,31 @@ async fn questions_travel_through_a_tunnel() {
     }
 }
 
+/// It would wait for the answer to a question that waits for the way to it.
+#[tokio::test]
+async fn a_server_behind_an_outbound_with_a_strategy_is_not_asked_for_its_own_name() {
+    let server = Script::new("server");
+    server.has("a.test", &["10.0.0.1"]);
+    let mut stage = Stage::new();
+    let certificate = Certificate::new(&stage);
+    let at = server.run_https(&certificate, "h2").await;
+    let (port, door, socks) = (free_port(), free_port(), free_port());
+    let vmess = Vmess::ws();
+    let there = vmess.server(Peer::V2ray445, port);
+    stage.run(Peer::V2ray445, "server", &there, &[port]).await;
+    let mut config = vmess.client(Peer::Mobula, socks, port);
+    config["outbounds"][0]["domainStrategy"] = "UseIP".into();
+    let url = format!("https://localhost:{}/dns-query", at.port());
+    let more = door_to_dns(door, at, &json!({"servers": [url]}), &json!({}));
+    config["dns"] = more["dns"].clone();
+    config["inbounds"] = more["inbounds"].clone();
+    let dns_out = more["outbounds"][1].clone();
+    config["outbounds"].as_array_mut().unwrap().push(dns_out);
+    config["routing"] = more["routing"].clone();
+    run_believing(&mut stage, Peer::Mobula, &config, &certificate, door).await;
+    assert_eq!(ask_by_udp(door, "a.test", A).await, "NoError 10.0.0.1");
+}
+
 #[tokio::test]
 async fn an_outbound_with_a_strategy_asks_its_server_for_addresses() {
     let echo = traffic::echo().await.port();

@@ -53,7 +53,8 @@ impl Dial for Roads {
                     let to = dispatcher.own(&to).await?;
                     dispatcher.open(&by, &to).await.map(|(link, _)| link)
                 }
-                _ => dispatcher.open(&by, &to).await.map(|(link, _)| link),
+                // With a `domainStrategy` its name would be asked of itself.
+                _ => dispatcher.open_as_is(&by, &to).await.map(|(link, _)| link),
             }
         })
     }
