@@ -1,17 +1,17 @@
 //! The ways to DNS servers: those that the built-in DNS asks, and the one behind a `dns` outbound.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LazyLock, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tracing::debug;
+use tracing::{debug, trace};
 
 use super::{Dispatcher, Origin, Session, Shared};
 use crate::address::{Destination, Host, Network};
 use crate::dns::{Dial, Dialled, Lookup, Way};
 use crate::io::{BindUdp, Counted, Link, Packet, Packets, Udp};
-use crate::protocol::{self, freedom};
+use crate::protocol::{self, Hop, freedom};
 use crate::session::Source;
 use crate::stats::Meter;
 use crate::transport::{tcp, tls};
@@ -78,7 +78,13 @@ impl Dial for Roads {
                 protocol::Outbound::Freedom(_) => {
                     let to = dispatcher.own(&to).await?;
                     let (inner, _) = dispatcher.open_packets(&by, &to, session.id).await?;
-                    Ok(Box::new(Only { inner, to }))
+                    let from = match (&by.through, by.protocol.hop(&to)) {
+                        (None, Hop::Destination(target)) => {
+                            is_one_server(&target).then_some(target)
+                        }
+                        _ => None,
+                    };
+                    Ok(Box::new(Only { inner, to, from }))
                 }
                 _ => {
                     let opened = dispatcher.open_packets(&by, &to, session.id).await;
@@ -119,8 +125,12 @@ impl Dial for Upstream {
                     Ok(Counted::packets(packets, meter))
                 }
                 None => {
-                    let sockopt = by.transport.sockopt.clone();
-                    Ok(freedom::packets(bind(sockopt, meter)))
+                    let found = Lookup::System.resolve(&to).await?;
+                    let to = found.first().map_or(to, |addr| (*addr).into());
+                    let inner = freedom::packets(bind(by.transport.sockopt.clone(), meter));
+                    let from = is_one_server(&to).then(|| to.clone());
+                    let only: Box<dyn Packets> = Box::new(Only { inner, to, from });
+                    Ok(only)
                 }
             }
         })
@@ -174,11 +184,32 @@ impl Dispatcher {
 struct Only {
     inner: Box<dyn Packets>,
     to: Destination,
+    /// What others send is dropped: whoever finds the port must not answer in the server's place.
+    from: Option<Destination>,
+}
+
+/// Whether answers come from where questions go.
+fn is_one_server(to: &Destination) -> bool {
+    match to.host {
+        Host::Ip(ip) => {
+            let is_broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+            !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
+        }
+        Host::Domain(_) => false,
+    }
 }
 
 impl Packets for Only {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Packet>>> {
-        self.inner.poll_recv(cx)
+        loop {
+            let received = ready!(self.inner.poll_recv(cx));
+            match (&received, &self.from) {
+                (Ok(Some(packet)), Some(from)) if !is_same(&packet.peer, from) => {
+                    trace!(peer = %packet.peer, server = %from, "dropped: not from the server");
+                }
+                _ => return Poll::Ready(received),
+            }
+        }
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, packet: &Packet) -> Poll<io::Result<()>> {
@@ -190,9 +221,70 @@ impl Packets for Only {
     }
 }
 
+fn is_same(one: &Destination, other: &Destination) -> bool {
+    let ip = |to: &Destination| match &to.host {
+        Host::Ip(ip) => Some(ip.to_canonical()),
+        Host::Domain(_) => None,
+    };
+    one.port == other.port && ip(one) == ip(other)
+}
+
 fn bind(sockopt: tcp::SockOpt, meter: Meter) -> BindUdp {
     Arc::new(move |to| {
         let socket = tcp::udp_socket(to, &sockopt)?;
         Ok(Udp::new(socket, meter.clone()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::{Outbound, Parts};
+    use crate::dns::Resolver;
+    use crate::json::{Node, Report};
+    use crate::transport;
+    use bytes::Bytes;
+    use serde_json::json;
+    use std::future::poll_fn;
+    use tokio::net::UdpSocket;
+    use tokio::sync::mpsc;
+
+    #[tokio::test]
+    async fn nobody_answers_in_the_place_of_a_server() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let to = Destination::from(server.local_addr().unwrap());
+        for protocol in ["freedom", "dns"] {
+            let (alive, _) = mpsc::channel(1);
+            let dispatcher = Dispatcher::new(parts(protocol), alive.downgrade());
+            let roads = Roads(Arc::downgrade(&dispatcher));
+            let mut way = roads.packets(&Way::Routed(None), &to).await.unwrap();
+            let question = Packet {
+                peer: to.clone(),
+                data: Bytes::from_static(b"?"),
+            };
+            poll_fn(|cx| way.poll_send(cx, &question)).await.unwrap();
+            let (_, asker) = server.recv_from(&mut [0]).await.unwrap();
+            let at = SocketAddr::new([127, 0, 0, 1].into(), asker.port());
+            stranger.send_to(b"forged", at).await.unwrap();
+            server.send_to(b"true", at).await.unwrap();
+            let answer = poll_fn(|cx| way.poll_recv(cx)).await.unwrap().unwrap();
+            assert_eq!(answer.data, "true", "{protocol}");
+        }
+    }
+
+    fn parts(protocol: &str) -> Parts {
+        let report = Report::default();
+        let (name, settings) = (json!(protocol), json!({}));
+        let settings = Node::root(&settings, &report).object().unwrap();
+        let protocol = protocol::Outbound::read(&Node::root(&name, &report), &settings);
+        let transport = transport::Outbound::read(None).unwrap();
+        Parts {
+            outbounds: vec![Outbound::new(transport, protocol.unwrap())],
+            router: Default::default(),
+            resolver: Resolver::default(),
+            policy: Default::default(),
+            count: false,
+        }
+    }
 }
