@@ -119,7 +119,7 @@ impl Sorter {
                 () = new.closed() => return,
             };
             match received {
-                Ok(datagram) => self.hand_over(datagram),
+                Ok(datagram) => self.hand_over(datagram).await,
                 // An answer of ours was refused by its source: not the end of the others.
                 Err(e) if is_passing(&e) => trace!(error = %e, "receiving a datagram"),
                 Err(e) => {
@@ -146,7 +146,8 @@ impl Sorter {
         })
     }
 
-    fn hand_over(&mut self, datagram: Datagram) {
+    /// Waits for room for a new source; until then the socket keeps what comes.
+    async fn hand_over(&mut self, datagram: Datagram) {
         if datagram.meant.is_none() && self.to.is_none() {
             if self.complained.is_due() {
                 warn!("datagrams are dropped: {NOWHERE}; UDP needs `TPROXY`");
@@ -183,7 +184,7 @@ impl Sorter {
         };
         // The channel is new and empty, so the first datagram fits.
         let _ = tx.try_send(datagram);
-        if self.new.try_send(datagrams).is_ok() {
+        if self.new.send(datagrams).await.is_ok() {
             self.sources.insert(source, Source { queue: tx, last });
         }
     }
@@ -379,6 +380,23 @@ mod tests {
             }
         }
         assert_eq!(ended, [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn many_sources_at_once_are_all_taken() {
+        const MANY: usize = 2 * NEW_SOURCES;
+        let (at, mut new) = door().await;
+        let mut clients = Vec::new();
+        for _ in 0..MANY {
+            let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            client.send_to(b"1", at).unwrap();
+            clients.push(client);
+        }
+        for n in 0..MANY {
+            let next = tokio::time::timeout(Duration::from_secs(5), new.recv()).await;
+            let mut session = next.unwrap_or_else(|_| panic!("only {n} were")).unwrap();
+            assert_eq!(recv(&mut session).await, "1");
+        }
     }
 
     async fn door() -> (SocketAddr, mpsc::Receiver<Datagrams>) {
