@@ -1,24 +1,46 @@
 //! The system's resolver: the hosts file, the servers of `resolv.conf`, whatever else it asks.
 
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+
+use tokio::sync::Semaphore;
 
 use super::Strategy;
 use crate::address::{Destination, Host};
 
+/// Names that the resolver is asked for at a time. Each keeps a thread of the runtime's 512.
+static PLACES: Semaphore = Semaphore::const_new(256);
+
 /// All addresses of a name.
 pub(super) async fn addresses(name: &str) -> io::Result<Vec<IpAddr>> {
-    let mut ips = Vec::new();
-    let found = tokio::net::lookup_host((name, 0));
-    for addr in found
-        .await
-        .map_err(|e| io::Error::new(e.kind(), reason(&e)))?
-    {
-        if !ips.contains(&addr.ip()) {
-            ips.push(addr.ip());
+    let name = name.to_owned();
+    let asking = async move {
+        let mut ips = Vec::new();
+        for addr in tokio::net::lookup_host((name, 0)).await? {
+            if !ips.contains(&addr.ip()) {
+                ips.push(addr.ip());
+            }
         }
-    }
-    Ok(ips)
+        Ok(ips)
+    };
+    let found: io::Result<_> = in_place(&PLACES, asking).await;
+    found.map_err(|e| io::Error::new(e.kind(), reason(&e)))
+}
+
+/// A question cannot be taken back: whoever loses patience leaves its place to it until the resolver has
+/// answered, so that no others queue up behind a resolver that is silent.
+async fn in_place<T: Send + 'static>(
+    places: &'static Semaphore,
+    asking: impl Future<Output = io::Result<T>> + Send + 'static,
+) -> io::Result<T> {
+    let place = places.acquire().await.map_err(io::Error::other)?;
+    let asking = tokio::spawn(async move {
+        let answer = asking.await;
+        drop(place);
+        answer
+    });
+    asking.await.unwrap_or_else(|e| Err(io::Error::other(e)))
 }
 
 /// Whether the resolver may know more later: its own servers did not answer. The standard library
@@ -61,6 +83,23 @@ fn reason(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+    use tokio::sync::oneshot;
+    use tokio::time::timeout;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_nobody_waits_for_any_more_keeps_its_place() {
+        static PLACES: Semaphore = Semaphore::const_new(1);
+        let (answer, silent) = oneshot::channel();
+        let first = in_place(&PLACES, async { silent.await.map_err(io::Error::other) });
+        let moment = Duration::from_secs(4);
+        assert!(timeout(moment, first).await.is_err());
+        let second = timeout(moment, in_place(&PLACES, async { Ok(2) }));
+        assert!(second.await.is_err());
+        answer.send(1).unwrap();
+        let third = timeout(moment, in_place(&PLACES, async { Ok(3) }));
+        assert_eq!(third.await.unwrap().unwrap(), 3);
+    }
 
     #[tokio::test]
     async fn an_ip_address_is_its_own_answer() {
