@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cli;
+mod compatibility;
 mod configs;
 mod corpus;
 mod layering;
