@@ -18,6 +18,7 @@ mod loading;
 mod peers;
 mod traffic;
 mod tunnel;
+mod world;
 
 mod interop_mux;
 mod interop_singbox;
@@ -29,6 +30,8 @@ mod scenario_documents;
 mod scenario_examples;
 mod scenario_haproxy;
 mod scenario_nginx;
+mod scenario_real;
+mod scenario_real_servers;
 mod scenario_routing;
 mod scenario_signals;
 mod scenario_websocket;

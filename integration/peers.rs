@@ -41,7 +41,8 @@ impl Peer {
         self.or_stand_in() != Self::SingBox
     }
 
-    fn command(self, config: &Path) -> Command {
+    /// The program, told to run `config`.
+    pub fn command(self, config: &Path) -> Command {
         let mut command = match self.or_stand_in() {
             Self::Mobula => mobula(),
             Self::V2ray434 => system("v2ray"),
@@ -287,24 +288,26 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Whether somebody listens on `port`, by the system's table, so that nobody is disturbed.
+/// Whether somebody listens on `port`, by the table of this thread's network, so that nobody is disturbed.
 pub fn listening(port: u16) -> bool {
     let wanted = format!(":{port:04X}");
-    ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|table| {
-        fs::read_to_string(table).is_ok_and(|text| {
-            text.lines().skip(1).any(|line| {
-                let mut columns = line.split_whitespace().skip(1);
-                let local = columns.next().unwrap_or_default();
-                local.ends_with(&wanted) && columns.nth(1) == Some("0A")
+    ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"]
+        .iter()
+        .any(|table| {
+            fs::read_to_string(table).is_ok_and(|text| {
+                text.lines().skip(1).any(|line| {
+                    let mut columns = line.split_whitespace().skip(1);
+                    let local = columns.next().unwrap_or_default();
+                    local.ends_with(&wanted) && columns.nth(1) == Some("0A")
+                })
             })
         })
-    })
 }
 
 /// How many connections to `port` there are.
 pub fn connections(port: u16) -> usize {
     let wanted = format!(":{port:04X}");
-    let text = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let text = fs::read_to_string("/proc/thread-self/net/tcp").unwrap_or_default();
     let rows = text.lines().skip(1).filter(|line| {
         let mut columns = line.split_whitespace().skip(2);
         let remote = columns.next().unwrap_or_default();
