@@ -15,7 +15,7 @@ use mobula::config::{Format, Input, load};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::peers::{Stage, geodata, root};
+use crate::peers::{Stage, geodata, mobula, root};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -257,6 +257,46 @@ fn every_link_of_the_table_leads_to_a_heading() {
             section.link
         );
     }
+}
+
+/// Those that end by themselves are run; `integration/cli.rs` has the others.
+#[test]
+fn commands_do_what_the_document_says() {
+    let stage = Stage::new();
+    stage.write(
+        "config.json",
+        r#"{"inbounds": [{"port": 1, "protocol": "socks"}]}"#,
+    );
+    let text = fs::read_to_string(root().join("docs/compatibility.md")).expect("it is there");
+    let commands = text
+        .split("## Commands")
+        .nth(1)
+        .and_then(|rest| rest.split("## Keys").next());
+    let mut tried = 0;
+    for line in commands.expect("the two headings").lines() {
+        let Some((command, rest)) = line.strip_prefix("| `").and_then(|row| row.split_once('`'))
+        else {
+            continue;
+        };
+        if command.starts_with("run ")
+            || command.starts_with("-config ")
+            || command.starts_with("api ")
+        {
+            continue;
+        }
+        let words = command.replace("FILE", "config.json").replace("DIR", ".");
+        let output = mobula()
+            .args(words.split(' '))
+            .current_dir(stage.path(""))
+            .output();
+        let output = output.expect("mobula runs");
+        let works = rest.contains("| works |");
+        assert_ne!(works, rest.contains("**refused**"), "{line}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), works, "{command}: {said}");
+        tried += 1;
+    }
+    assert!(tried >= 10, "{tried} commands");
 }
 
 const BEGIN: &str = "<!-- written by the test `compatibility` -->";
