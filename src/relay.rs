@@ -5,6 +5,8 @@
 //! what the other side does not take is kept until it does, and until then nothing more is read.
 //! That is the bound: one read for each direction, beside what the layers below keep of one write.
 
+mod burst;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -17,6 +19,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::io::{Io, Link, scratch};
 
+use burst::Burst;
+
 /// How long both directions may be silent: V2Ray's default `connIdle`.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(300);
 
@@ -24,7 +28,7 @@ pub const IDLE_LIMIT: Duration = Duration::from_secs(300);
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Reads of one direction before the other one, and other tasks, get their turn.
-const READS_A_TURN: usize = 8;
+const READS_A_TURN: usize = 2;
 
 /// A running tunnel; a future that ends with it.
 pub struct Relay {
@@ -69,6 +73,7 @@ struct Direction {
     owed: Vec<u8>,
     state: State,
     bytes: u64,
+    burst: Burst,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -104,6 +109,20 @@ impl Relay {
             up: self.up.bytes,
             down: self.down.bytes,
             error,
+        }
+    }
+
+    fn burst_due(&self) -> Option<Instant> {
+        let dues = [self.up.burst.due(), self.down.burst.due()];
+        dues.into_iter().flatten().min()
+    }
+
+    /// Has the timer ring in time for a socket that has just been told to wait.
+    fn watch_bursts(&mut self) {
+        if let Some(due) = self.burst_due()
+            && due < self.timer.deadline()
+        {
+            self.timer.as_mut().reset(due);
         }
     }
 
@@ -149,6 +168,7 @@ impl Future for Relay {
             }
             if before != (this.up.bytes, this.down.bytes) {
                 this.active = Instant::now();
+                this.watch_bursts();
             }
         }
         if this.closing {
@@ -157,10 +177,14 @@ impl Future for Relay {
         }
         // The timer is not reset with every read: when it rings it looks when the last one was.
         while this.timer.as_mut().poll(cx).is_ready() {
-            let due = this.active + IDLE_LIMIT;
-            if due <= Instant::now() {
+            let now = Instant::now();
+            let idle = this.active + IDLE_LIMIT;
+            if idle <= now {
                 return Poll::Ready(this.ended(Some(Failure::Idle(IDLE_LIMIT))));
             }
+            this.up.burst.release(now, &mut this.client);
+            this.down.burst.release(now, &mut this.target);
+            let due = this.burst_due().map_or(idle, |due| due.min(idle));
             this.timer.as_mut().reset(due);
         }
         Poll::Pending
@@ -205,14 +229,16 @@ impl Direction {
         to: &mut Link,
     ) -> Poll<Result<(), End>> {
         let mut scratch = scratch::take();
-        let mut buf = ReadBuf::new(&mut scratch);
-        ready!(Pin::new(from).poll_read(cx, &mut buf)).map_err(End::From)?;
+        let mut buf = ReadBuf::new(&mut scratch[..scratch::READ]);
+        ready!(Pin::new(&mut *from).poll_read(cx, &mut buf)).map_err(End::From)?;
         let mut rest = buf.filled();
         if rest.is_empty() {
+            self.burst.end(from);
             self.state = State::Ending;
             return Poll::Ready(Ok(()));
         }
         self.bytes += rest.len() as u64;
+        self.burst.read(rest.len(), from);
         while !rest.is_empty() {
             match Pin::new(&mut *to).poll_write(cx, rest) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(End::To(took_nothing()))),

@@ -1,7 +1,9 @@
 //! What the rooms hand to each other: a byte stream in both directions, and where it came from.
 
+pub(crate) mod low_water;
 mod packets;
 mod prefixed;
+pub mod random;
 pub mod scratch;
 
 pub use packets::{BindUdp, Packet, Packets};
@@ -31,8 +33,14 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_shutdown(cx)
     }
+
+    /// Asks the socket below, if there is one, to be readable only when `bytes` bytes have arrived. It
+    /// is only a wish; whoever makes it takes it back before the last bytes wait for it.
+    fn set_low_water(&mut self, _bytes: usize) {}
 }
 
+/// A socket that is readable with the first byte, whatever anyone wishes.
+impl Io for TcpStream {}
 impl Io for UnixStream {}
 impl Io for tokio::io::DuplexStream {}
 
@@ -149,6 +157,13 @@ impl Io for Link {
         match self.get_mut() {
             Self::Tcp(io) => Pin::new(io).poll_shutdown(cx),
             Self::Other(io) => Pin::new(&mut **io).poll_close(cx),
+        }
+    }
+
+    fn set_low_water(&mut self, bytes: usize) {
+        match self {
+            Self::Tcp(stream) => low_water::set(stream, bytes),
+            Self::Other(io) => io.set_low_water(bytes),
         }
     }
 }

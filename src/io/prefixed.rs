@@ -86,4 +86,8 @@ impl<S: Io> Io for Prefixed<S> {
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_close(cx)
     }
+
+    fn set_low_water(&mut self, bytes: usize) {
+        self.inner.set_low_water(bytes);
+    }
 }

@@ -6,8 +6,12 @@
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
-/// Bytes in one buffer: the most that one read takes from a socket.
-pub const LEN: usize = 128 * 1024;
+/// Bytes in one buffer: the most that is written at once.
+pub const LEN: usize = 256 * 1024;
+
+/// The most that is read at once. Sealed and framed it still fits into one buffer, and goes out in one
+/// write.
+pub const READ: usize = LEN - 4 * 1024;
 
 /// Buffers a thread keeps for the next taker: as many as layers nest in the usual configs.
 const KEPT: usize = 6;

@@ -44,6 +44,10 @@ impl Inbound {
         source: Source,
         local: Source,
     ) -> Result<Arrival, (Source, Refusal)> {
+        let link = match link {
+            Link::Tcp(stream) => self.sockopt.link(stream),
+            other => other,
+        };
         let mut arrival = Arrival {
             link,
             source,
@@ -80,7 +84,7 @@ impl Outbound {
                 let text = format!("no answer from {to} within {} s", CONNECT_LIMIT.as_secs());
                 io::Error::new(io::ErrorKind::TimedOut, text)
             })??;
-        Ok(Link::Tcp(stream))
+        Ok(self.sockopt.link(stream))
     }
 
     /// TLS and WebSocket, as configured, over a raw connection to `server`.

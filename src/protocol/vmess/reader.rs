@@ -111,7 +111,8 @@ impl Reader {
         let mut len = self.kept.len();
         scratch[..len].copy_from_slice(&self.kept);
         loop {
-            let mut into = ReadBuf::new(&mut scratch[len..]);
+            // No more than the caller's buffer takes when it is open.
+            let mut into = ReadBuf::new(&mut scratch[len..scratch::READ]);
             let n = match Pin::new(&mut *inner).poll_read(cx, &mut into) {
                 Poll::Ready(Ok(())) => into.filled().len(),
                 Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
@@ -346,4 +347,4 @@ fn opener(framing: Framing, request: &Keys, own: &Keys) -> Option<Box<Opener>> {
 const MAX_RESPONSE: usize = 18 + 4 + 255 + 16;
 
 // A chunk that is not yet whole always leaves room behind it to read on.
-const _: () = assert!(MAX_CHUNK + MAX_RESPONSE < scratch::LEN);
+const _: () = assert!(MAX_CHUNK + MAX_RESPONSE < scratch::READ);

@@ -72,7 +72,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for VmessStream<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.writer.end()?;
+        this.writer.end();
         ready!(this.writer.poll_push(&mut this.inner, cx))?;
         if this.writer.is_raw() || this.reader.has_ended() || this.role == Role::Server {
             return Pin::new(&mut this.inner).poll_shutdown(cx);
@@ -85,5 +85,9 @@ impl<S: Io> Io for VmessStream<S> {
     /// No end mark is sent here: a stream that was given up must not look complete.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().inner).poll_close(cx)
+    }
+
+    fn set_low_water(&mut self, bytes: usize) {
+        self.inner.set_low_water(bytes);
     }
 }

@@ -9,7 +9,7 @@ use tokio::io::AsyncWrite;
 
 use super::codec::body::{Framing, MAX_OVERHEAD, MAX_PLAIN, Sealer};
 use super::codec::response::Keys;
-use crate::io::scratch;
+use crate::io::{random, scratch};
 
 /// Writes a body behind a header. What the layer below does not take at once is kept, and nothing
 /// new is taken until it is gone: at most [`scratch::LEN`] bytes.
@@ -68,7 +68,7 @@ impl Writer {
         while taken < plain.len() && scratch.len() - len > MAX_OVERHEAD {
             let room = scratch.len() - len - MAX_OVERHEAD;
             let n = (plain.len() - taken).min(MAX_PLAIN).min(room);
-            len += self.seal(&plain[taken..taken + n], &mut scratch[len..])?;
+            len += self.seal(&plain[taken..taken + n], &mut scratch[len..]);
             taken += n;
         }
         self.hand_down(inner, cx, &scratch[..len])?;
@@ -89,7 +89,7 @@ impl Writer {
         }
         let mut scratch = scratch::take();
         let mut len = self.take_header(&mut scratch);
-        len += self.seal(plain, &mut scratch[len..])?;
+        len += self.seal(plain, &mut scratch[len..]);
         self.hand_down(inner, cx, &scratch[..len])?;
         Poll::Ready(Ok(()))
     }
@@ -101,18 +101,17 @@ impl Writer {
     }
 
     /// Ends the body: nothing can be written afterwards. `poll_push` sends what it takes.
-    pub(super) fn end(&mut self) -> io::Result<()> {
+    pub(super) fn end(&mut self) {
         if self.ended {
-            return Ok(());
+            return;
         }
         self.ended = true;
         self.release_header();
         if self.end_mark && !self.is_raw() {
             let mut mark = [0; MAX_OVERHEAD];
-            let len = self.seal(&[], &mut mark)?;
+            let len = self.seal(&[], &mut mark);
             self.unsent.extend_from_slice(&mark[..len]);
         }
-        Ok(())
     }
 
     /// Ready when all that was taken has gone to the layer below.
@@ -140,16 +139,12 @@ impl Writer {
         header.len()
     }
 
-    fn seal(&mut self, plain: &[u8], out: &mut [u8]) -> io::Result<usize> {
+    fn seal(&mut self, plain: &[u8], out: &mut [u8]) -> usize {
         let Some(sealer) = &mut self.sealer else {
             out[..plain.len()].copy_from_slice(plain);
-            return Ok(plain.len());
+            return plain.len();
         };
-        let mut random = Ok(());
-        let len = sealer.seal(plain, out, &mut |padding| {
-            random = super::outbound::random(padding);
-        });
-        random.map(|()| len)
+        sealer.seal(plain, out, &mut random::fill)
     }
 
     /// Writes as much of `sealed` as the layer below takes now, and keeps the rest.

@@ -20,6 +20,8 @@ pub struct SockOpt {
     pub device: Option<String>,
     /// Multipath TCP where the kernel has it.
     pub mptcp: bool,
+    /// Connections are read as soon as a byte has come, even in the middle of a burst.
+    pub every_arrival: bool,
 }
 
 /// TCP Fast Open (RFC 7413).
@@ -72,6 +74,7 @@ impl SockOpt {
                 .first(&["mptcp", "tcpMptcp"])
                 .and_then(|node| node.read())
                 .unwrap_or(false),
+            every_arrival: !object.read_or("rcvLowat", true),
         };
         if let Some(node) = object.get("tproxy")
             && let Some(mode) = node.read::<String>()
@@ -235,7 +238,7 @@ mod tests {
         let (sockopt, problems) = read(json!({
             "tcpFastOpen": true, "tcpFastOpenQueueLength": 7, "tcpKeepAliveInterval": 30,
             "mark": 255, "bindToDevice": "lo", "mptcp": true, "acceptProxyProtocol": true,
-            "tproxy": "off"
+            "tproxy": "off", "rcvLowat": false
         }));
         assert_eq!(problems, [""; 0]);
         assert_eq!(
@@ -250,6 +253,7 @@ mod tests {
                 mark: Some(255),
                 device: Some("lo".to_owned()),
                 mptcp: true,
+                every_arrival: true,
             }
         );
     }

@@ -38,8 +38,6 @@ impl Listener {
                 let Ok(local) = stream.local_addr() else {
                     continue;
                 };
-                // A peer that is gone already is found out by the first read.
-                let _ = stream.set_nodelay(true);
                 return Ok((Link::Tcp(stream), peer.into(), local.into()));
             },
             Self::Unix(listener, _) => {
@@ -83,7 +81,7 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 }
 
 fn listen_on(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<Listener> {
-    // Accepted sockets inherit the options, keep-alive among them.
+    // Accepted sockets inherit the options, keep-alive and `TCP_NODELAY` among them.
     let socket = sockopt.tcp(addr)?;
     socket.set_reuse_address(true)?;
     if addr.is_ipv6() {

@@ -7,8 +7,10 @@ use std::sync::Once;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::{libc, setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::net::TcpStream;
 
 use super::config::{FastOpen, KeepAlive, SockOpt};
+use crate::io::Link;
 
 // nix has the client's half of Fast Open, and this macro for the options it lacks.
 sockopt_impl!(
@@ -24,17 +26,17 @@ impl SockOpt {
     /// A TCP socket of the family of `addr`, by MPTCP when that is wanted and there.
     pub(super) fn tcp(&self, addr: SocketAddr) -> io::Result<Socket> {
         let domain = Domain::for_address(addr);
+        let kind = Type::STREAM.nonblocking();
         let socket = match self.mptcp {
-            true => Socket::new(domain, Type::STREAM, Some(Protocol::MPTCP)).or_else(|error| {
+            true => Socket::new(domain, kind, Some(Protocol::MPTCP)).or_else(|error| {
                 static ONCE: Once = Once::new();
                 ONCE.call_once(|| {
                     tracing::warn!(%error, "the kernel has no MPTCP, using TCP");
                 });
-                Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
+                Socket::new(domain, kind, Some(Protocol::TCP))
             }),
-            false => Socket::new(domain, Type::STREAM, Some(Protocol::TCP)),
+            false => Socket::new(domain, kind, Some(Protocol::TCP)),
         }?;
-        socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         if let KeepAlive::On { idle, interval } = self.keep_alive {
             let probes = TcpKeepalive::new().with_time(idle).with_interval(interval);
@@ -42,6 +44,14 @@ impl SockOpt {
         }
         self.apply(&socket)?;
         Ok(socket)
+    }
+
+    /// A connection as a link.
+    pub fn link(&self, stream: TcpStream) -> Link {
+        match self.every_arrival {
+            true => Link::other(stream),
+            false => Link::Tcp(stream),
+        }
     }
 
     pub(super) fn udp(&self, addr: SocketAddr) -> io::Result<Socket> {

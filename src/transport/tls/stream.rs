@@ -63,4 +63,8 @@ impl AsyncWrite for Stream {
     }
 }
 
-impl Io for Stream {}
+impl Io for Stream {
+    fn set_low_water(&mut self, bytes: usize) {
+        self.0.get_mut().0.set_low_water(bytes);
+    }
+}

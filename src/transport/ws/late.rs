@@ -148,4 +148,10 @@ impl Io for Late {
             State::Shaking(_) | State::Open(_) => ready!(this.poll_open(cx))?.poll_close(cx),
         }
     }
+
+    fn set_low_water(&mut self, bytes: usize) {
+        if let State::Open(stream) = &mut self.0 {
+            stream.set_low_water(bytes);
+        }
+    }
 }

@@ -18,7 +18,6 @@
 //!
 //! One task drives both directions: reading answers pings, and so writes.
 
-use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -29,10 +28,10 @@ use tokio::time::{Sleep, sleep};
 use tracing::{debug, trace};
 
 use super::codec::{
-    Control, Decoder, FrameError, Header, MAX_HEADER, Opcode, Role, encode_control, mask,
+    Control, Decoder, FrameError, Header, MAX_HEADER, Opcode, Role, copy_masked, encode_control,
 };
 use super::heart::{Beat, Heart};
-use crate::io::{Io, scratch};
+use crate::io::{Io, random, scratch};
 
 /// Bytes over a WebSocket; `S` is what the frames travel on.
 pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
@@ -50,6 +49,8 @@ pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
     closing: Closing,
     /// The peer's close frame has come, or its end of the stream; its code is sent back.
     ended: Option<u16>,
+    /// The connection itself has ended: there is nobody to say goodbye to.
+    gone: bool,
     failure: Option<Failure>,
     /// How long a peer that broke the protocol gets to read our close frame.
     linger: Option<Pin<Box<Sleep>>>,
@@ -105,6 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             dirty: false,
             closing: Closing::Open,
             ended: None,
+            gone: false,
             failure: None,
             linger: None,
             farewell: None,
@@ -129,9 +131,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         loop {
             while self.unsent_at < self.unsent.len() {
                 let rest = &self.unsent[self.unsent_at..];
-                match ready!(Pin::new(&mut self.inner).poll_write(cx, rest))? {
-                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    n => self.unsent_at += n,
+                match ready!(Pin::new(&mut self.inner).poll_write(cx, rest)) {
+                    Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Ok(n) => self.unsent_at += n,
+                    Err(e) => {
+                        // Whoever asks again learns it again.
+                        self.gone = true;
+                        return Poll::Ready(Err(e));
+                    }
                 }
                 self.dirty = true;
             }
@@ -275,8 +282,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     /// Asks for a close frame, once.
     fn goodbye(&mut self) {
         if self.closing == Closing::Open {
-            self.closing = Closing::Due(self.ended.unwrap_or(NORMAL));
+            self.close(self.ended.unwrap_or(NORMAL));
         }
+    }
+
+    fn close(&mut self, code: u16) {
+        self.closing = match self.gone {
+            true => Closing::Sent,
+            false => Closing::Due(code),
+        };
     }
 
     /// One frame with as much of `buf` as it takes; the rest of a frame begun is kept.
@@ -306,9 +320,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             let whole = &mut whole[..front.len() + payload.len()];
             let (head, body) = whole.split_at_mut(front.len());
             head.copy_from_slice(front);
-            body.copy_from_slice(payload);
-            if let Some(mut key) = header.mask {
-                mask(body, &mut key);
+            match header.mask {
+                Some(key) => copy_masked(payload, key, body),
+                None => body.copy_from_slice(payload),
             }
             let taken = ready!(Pin::new(&mut self.inner).poll_write(cx, whole))?;
             if taken < whole.len() {
@@ -351,6 +365,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WsStream<S> {
             }
             if buf.filled().len() == before {
                 this.ended = Some(NORMAL);
+                this.gone = true;
                 if this.decoder.is_inside_frame() {
                     let text = "the connection ended inside a WebSocket frame";
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, text)));
@@ -438,12 +453,19 @@ impl<S: Io> Io for WsStream<S> {
         }
         Pin::new(&mut this.inner).poll_close(cx)
     }
+
+    fn set_low_water(&mut self, bytes: usize) {
+        self.inner.set_low_water(bytes);
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Drop for WsStream<S> {
     fn drop(&mut self) {
+        if self.gone {
+            return;
+        }
         if self.closing == Closing::Open {
-            self.closing = Closing::Due(self.ended.unwrap_or(CUT_OFF));
+            self.close(self.ended.unwrap_or(CUT_OFF));
         }
         self.serve(&mut Context::from_waker(Waker::noop()));
     }
@@ -461,20 +483,11 @@ impl From<Failure> for io::Error {
     }
 }
 
-/// Four unpredictable bytes (section 5.3); the system is asked once for many.
+/// Four unpredictable bytes (section 5.3).
 fn mask_key() -> [u8; 4] {
-    const KEYS: usize = 64;
-    thread_local! {
-        static POOL: RefCell<([[u8; 4]; KEYS], usize)> = const { RefCell::new(([[0; 4]; KEYS], 0)) };
-    }
-    POOL.with_borrow_mut(|(keys, left)| {
-        if *left == 0 {
-            getrandom::fill(keys.as_flattened_mut()).expect("the system has random bytes");
-            *left = KEYS;
-        }
-        *left -= 1;
-        keys[*left]
-    })
+    let mut key = [0; 4];
+    random::fill(&mut key);
+    key
 }
 
 #[cfg(test)]
