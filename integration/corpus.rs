@@ -9,13 +9,15 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 12] = [
+const TARGETS: [(&str, Target); 14] = [
     ("address", testing::address),
     ("geodata", testing::geodata),
     ("json_config", testing::json_config),
     ("mux_frames", testing::mux_frames),
     ("packet_addr", testing::packet_addr),
     ("proxy_header", testing::proxy_header),
+    ("quic", testing::quic),
+    ("sniff", testing::sniff),
     ("socks_request", testing::socks_request),
     ("socks_udp", testing::socks_udp),
     ("vmess_chunks", testing::vmess_chunks),

@@ -11,7 +11,7 @@ use crate::peers::root;
 /// Rooms by floor. Those that share a floor have no door between them, but for [`DOORS`].
 const FLOORS: [&[&str]; 8] = [
     &["address", "session", "stats", "policy", "json"],
-    &["routing", "sniff"],
+    &["routing", "sniffing"],
     &["io", "dns", "log"],
     &["relay"],
     &["transport", "protocol", "mux"],
@@ -21,7 +21,12 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Doors besides the stairs.
-const DOORS: [(&str, &str); 3] = [("app", "config"), ("mux", "protocol"), ("protocol", "mux")];
+const DOORS: [(&str, &str); 4] = [
+    ("app", "config"),
+    ("mux", "protocol"),
+    ("protocol", "mux"),
+    ("sniffing", "routing"),
+];
 
 /// What a codec's code may not name.
 const NOT_IN_CODECS: [&str; 10] = [

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use mobula::routing::{Domains, geodata::codec::categories};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use crate::peers::{Peer, Stage, free_port, geodata, mobula};
@@ -135,7 +135,7 @@ async fn decisions(peer: Peer, strategy: &str, names: &[&'static str]) -> Vec<St
     let mut stage = Stage::new();
     let mut outbounds = Vec::new();
     for tag in TAGS {
-        let to = format!("127.0.0.1:{}", says(tag).await.port());
+        let to = format!("127.0.0.1:{}", traffic::says(tag).await.port());
         let freedom = json!({"tag": tag, "protocol": "freedom", "settings": {"redirect": to}});
         outbounds.push(freedom);
     }
@@ -194,7 +194,7 @@ async fn a_server_keeps_its_users_out_of_its_own_network() {
         }
     });
     run(&mut stage, Peer::Mobula, &config, socks).await;
-    let port = says("secret").await.port();
+    let port = traffic::says("secret").await.port();
     let here = SocketAddr::from(([127, 0, 0, 1], port));
     for to in [To::Ip(here), To::Name("localhost", port)] {
         assert_eq!(said(socks, &to).await, "");
@@ -249,7 +249,7 @@ async fn a_balancer_takes_its_outbounds_in_turn() {
     let mut stage = Stage::new();
     let mut outbounds = vec![json!({"tag": "other", "protocol": "blackhole"})];
     for tag in ["way-1", "way-2", "way-3"] {
-        let to = format!("127.0.0.1:{}", says(tag).await.port());
+        let to = format!("127.0.0.1:{}", traffic::says(tag).await.port());
         outbounds.push(json!({"tag": tag, "protocol": "freedom", "settings": {"redirect": to}}));
     }
     let socks = free_port();
@@ -279,18 +279,6 @@ async fn run(stage: &mut Stage, peer: Peer, config: &Value, port: u16) {
     command.arg("run").arg("-c").arg(path);
     command.env("V2RAY_LOCATION_ASSET", geodata());
     stage.start("mobula", &mut command, &[port]).await;
-}
-
-/// A server that says `tag` to everyone, in a line.
-async fn says(tag: &'static str) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let at = listener.local_addr().expect("a listener has an address");
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move { stream.write_all(format!("{tag}\n").as_bytes()).await });
-        }
-    });
-    at
 }
 
 /// What the server says that a session to `to` ends up with; nothing if there is none.

@@ -101,6 +101,17 @@ pub async fn greeter() -> SocketAddr {
     .await
 }
 
+/// Says `tag`, in a line, to everyone.
+pub async fn says(tag: &'static str) -> SocketAddr {
+    serve(move |mut stream| async move {
+        stream.write_all(format!("{tag}\n").as_bytes()).await?;
+        // Closing with something unread would reset the connection.
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+        Ok(())
+    })
+    .await
+}
+
 pub const GREETING: &[u8] = b"220 here I am\r\n";
 
 async fn serve<F>(each: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr

@@ -21,6 +21,7 @@ pub mod protocol;
 pub mod relay;
 pub mod routing;
 pub mod session;
+pub mod sniffing;
 pub mod stats;
 #[doc(hidden)]
 pub mod testing;

@@ -1,5 +1,6 @@
 //! Who asked: the facts of one session that the access log, routing and statistics want to know.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -11,6 +12,9 @@ pub struct User {
     /// Index into `policy.levels`.
     pub level: u32,
 }
+
+/// What the head of an HTTP request says: `:method`, `:path`, and its headers in small letters.
+pub type Attributes = BTreeMap<String, String>;
 
 /// Where a connection came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -37,8 +37,7 @@ pub(super) async fn serve(inbound: Arc<Inbound>, place: Place, dispatcher: Arc<D
                 return;
             };
             while let Some(datagrams) = sources.recv().await {
-                let tag = inbound.tag.clone();
-                let session = dispatcher.session(datagrams.source, tag, None);
+                let session = dispatcher.session(datagrams.source, inbound.origin(), None);
                 dispatcher.packets(session, datagrams.packets);
             }
         }
@@ -82,9 +81,7 @@ async fn connection(
     let since = Instant::now();
     match inbound.protocol.accept(arrival).await {
         Ok(accepted) => {
-            dispatcher
-                .carry(source, inbound.tag.clone(), accepted)
-                .await;
+            dispatcher.carry(source, inbound.origin(), accepted).await;
         }
         Err(refusal) => refuse(&inbound, source, refusal, since).await,
     }

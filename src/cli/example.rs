@@ -171,6 +171,7 @@ mod tests {
                 to: &to,
                 user: None,
                 protocol: None,
+                attributes: None,
             };
             config.router.pick(&facts, None)
         };

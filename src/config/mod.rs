@@ -22,8 +22,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::dispatch::Origin;
 use crate::json::PortRanges;
 use crate::routing::Router;
+use crate::sniffing::Sniffing;
 use crate::{protocol, transport};
 
 /// All that the process runs with. Tags are resolved, files are read, nothing is bound.
@@ -44,6 +46,18 @@ pub struct Inbound {
     pub ports: PortRanges,
     pub transport: transport::Inbound,
     pub protocol: protocol::Inbound,
+    /// What is done with the first bytes of its sessions.
+    pub sniffing: Option<Arc<Sniffing>>,
+}
+
+impl Inbound {
+    /// What its sessions carry along.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            tag: self.tag.clone(),
+            sniffing: self.sniffing.clone(),
+        }
+    }
 }
 
 /// Where an inbound listens.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::{Map, Value};
 
@@ -12,6 +12,7 @@ use super::{Config, Inbound, Listen, Outbound, check, log};
 use crate::address::Host;
 use crate::json::{Node, Object, PortRanges, Report};
 use crate::routing::{self, Geodata, config::Tags, geodata};
+use crate::sniffing::Sniffing;
 use crate::{mux, protocol, transport};
 
 /// Reads a merged config. Whether it may run is in the report; `None` says that it may not.
@@ -113,6 +114,13 @@ fn tags(
     Tags {
         inbounds: inbounds.iter().filter_map(|(node, _)| of(node)).collect(),
         outbounds: outbounds.iter().filter_map(|(node, _)| of(node)).collect(),
+        sniffs: inbounds
+            .iter()
+            .flat_map(|(_, inbound)| inbound)
+            .any(|inbound| {
+                // What a plain request is, its inbound says.
+                inbound.sniffing.is_some() || matches!(inbound.protocol, protocol::Inbound::Http(_))
+            }),
         unbuilt,
     }
 }
@@ -136,20 +144,10 @@ fn inbound(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
     };
     let protocol = protocol(&object, protocol::Inbound::read);
     let transport = transport::Inbound::read(object.get("streamSettings").as_ref());
-    switched(
-        &object,
-        "sniffing",
-        &[
-            "destOverride",
-            "metadataOnly",
-            "domainsExcluded",
-            "routeOnly",
-        ],
-    );
+    let sniffing = Sniffing::read(&object);
     if let Some(object) = object.object("allocate") {
         allocate(object);
     }
-    object.no_effect(&["domainOverride"]);
     let tag = tag(&object).map(Into::into);
     object.finish();
     Some(Inbound {
@@ -159,6 +157,7 @@ fn inbound(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
         ports: ports?,
         transport: transport?,
         protocol: protocol?,
+        sniffing: sniffing.map(Arc::new),
     })
 }
 
@@ -244,20 +243,6 @@ fn allocate(object: Object) {
     }
     object.silent(&["concurrency", "refresh"]);
     object.finish();
-}
-
-/// `{"enabled": true, …}` of something that is not built.
-fn switched(object: &Object, key: &'static str, others: &[&'static str]) {
-    let Some(feature) = object.object(key) else {
-        return;
-    };
-    if feature.read_or("enabled", false) {
-        feature
-            .node
-            .warn("this feature is not built yet, the key has no effect");
-    }
-    feature.silent(others);
-    feature.finish();
 }
 
 fn listen(node: &Node) -> Option<Listen> {

@@ -17,8 +17,9 @@ use tokio::time::{Instant, Sleep, sleep};
 use tracing::{debug, trace};
 
 use super::mux::Lane;
+use super::sniff::{Asking, Route};
 use super::{Dispatcher, Session, Shared};
-use crate::address::{Destination, Network};
+use crate::address::Destination;
 use crate::io::{Packet, Packets};
 
 /// A flow, or a whole association, that carried nothing for this long is forgotten.
@@ -31,7 +32,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 const MAX_FLOWS: usize = 256;
 
 /// Datagrams that wait for a flow to open or to take them; UDP may lose what comes beyond.
-const MAX_WAITING: usize = 64;
+pub(super) const MAX_WAITING: usize = 64;
 
 /// Destinations of one source whose outbounds are remembered.
 const MAX_ROUTES: usize = 1024;
@@ -44,9 +45,9 @@ pub(super) struct Association {
     session: Session,
     inbound: Box<dyn Packets>,
     flows: HashMap<Key, Flow>,
-    /// The outbound of every destination that was met.
-    routes: HashMap<Destination, Shared>,
-    /// Destinations whose outbound is being asked for.
+    /// How to every destination that was met.
+    routes: HashMap<Destination, Route>,
+    /// Destinations whose route is being asked for.
     asking: HashMap<Destination, Asking>,
     /// An answer that the inbound has not taken yet.
     stuck: Option<Packet>,
@@ -57,13 +58,10 @@ pub(super) struct Association {
 /// The outbound, and the destination unless one flow carries everything.
 type Key = (Shared, Option<Destination>);
 
-struct Asking {
-    route: Pin<Box<dyn Future<Output = Option<Shared>> + Send>>,
-    waiting: Vec<Packet>,
-}
-
 struct Flow {
     state: FlowState,
+    /// The destination that was asked for, where another one took its place: answers are its own.
+    asked: Option<Destination>,
     waiting: VecDeque<Packet>,
     active: Instant,
 }
@@ -112,8 +110,9 @@ impl Association {
 
     fn send(&mut self, packet: Packet) {
         self.active = Instant::now();
-        if let Some(outbound) = self.routes.get(&packet.peer) {
-            return self.send_by(outbound.clone(), packet);
+        if let Some(route) = self.routes.get(&packet.peer) {
+            let route = route.clone();
+            return self.send_by(&route, packet);
         }
         if !self.asking.contains_key(&packet.peer) {
             if self.asking.len() >= MAX_FLOWS {
@@ -122,10 +121,8 @@ impl Association {
             let asking = Asking::new(&self.dispatcher, &self.session, packet.peer.clone());
             self.asking.insert(packet.peer.clone(), asking);
         }
-        if let Some(asking) = self.asking.get_mut(&packet.peer)
-            && asking.waiting.len() < MAX_WAITING
-        {
-            asking.waiting.push(packet);
+        if let Some(asking) = self.asking.get_mut(&packet.peer) {
+            asking.push(&self.dispatcher, &self.session, packet);
         }
     }
 
@@ -133,42 +130,50 @@ impl Association {
     fn poll_routes(&mut self, cx: &mut Context<'_>) {
         let mut found = Vec::new();
         for (to, asking) in &mut self.asking {
-            if let Poll::Ready(outbound) = asking.route.as_mut().poll(cx) {
-                found.push((to.clone(), outbound, std::mem::take(&mut asking.waiting)));
+            if let Poll::Ready(route) = asking.poll(cx, &self.dispatcher, &self.session) {
+                found.push((to.clone(), route, std::mem::take(&mut asking.waiting)));
             }
         }
-        for (to, outbound, waiting) in found {
+        for (to, route, waiting) in found {
             self.asking.remove(&to);
-            let Some(outbound) = outbound else { continue };
-            self.dispatcher
-                .note(&self.session, &outbound, Network::Udp, &to);
+            let Some(route) = route else { continue };
             if self.routes.len() >= MAX_ROUTES {
                 self.routes.clear();
             }
-            self.routes.insert(to, outbound.clone());
+            self.routes.insert(to, route.clone());
             for packet in waiting {
-                self.send_by(outbound.clone(), packet);
+                self.send_by(&route, packet);
             }
         }
     }
 
-    fn send_by(&mut self, outbound: Shared, packet: Packet) {
-        let key = match self.dispatcher.lane(&outbound, &packet.peer) {
-            Lane::Own => (outbound, Some(packet.peer.clone())),
-            Lane::Shared => (outbound, None),
-            Lane::Closed => {
+    fn send_by(&mut self, route: &Route, mut packet: Packet) {
+        let mut asked = None;
+        if let Some(to) = &route.to {
+            asked = Some(std::mem::replace(&mut packet.peer, to.clone()));
+        }
+        let key = match (self.dispatcher.lane(&route.by, &packet.peer), &asked) {
+            (Lane::Closed, _) => {
                 trace!(id = self.session.id, to = %packet.peer, "dropped: mux.xudpProxyUDP443");
                 return;
             }
+            // Only a flow of its own can tell whose place the answers' source has taken.
+            (_, Some(asked)) => (route.by.clone(), Some(asked.clone())),
+            (Lane::Own, None) => (route.by.clone(), Some(packet.peer.clone())),
+            (Lane::Shared, None) => (route.by.clone(), None),
         };
         if !self.flows.contains_key(&key) {
             self.make_room();
-            let flow = Flow::open(
-                &self.dispatcher,
-                self.session.id,
-                key.0.clone(),
-                packet.peer.clone(),
-            );
+            // Two flows by one outbound must not be taken for one association.
+            let id = match asked {
+                Some(_) => self.dispatcher.next_id(),
+                None => self.session.id,
+            };
+            let to = packet.peer.clone();
+            let flow = Flow {
+                asked,
+                ..Flow::open(&self.dispatcher, id, key.0.clone(), to)
+            };
             self.flows.insert(key.clone(), flow);
         }
         if let Some(flow) = self.flows.get_mut(&key) {
@@ -292,22 +297,13 @@ impl Future for Association {
     }
 }
 
-impl Asking {
-    fn new(dispatcher: &Arc<Dispatcher>, session: &Session, to: Destination) -> Self {
-        let (dispatcher, session) = (dispatcher.clone(), session.clone());
-        Self {
-            route: Box::pin(async move { dispatcher.route(&session, Network::Udp, &to).await }),
-            waiting: Vec::new(),
-        }
-    }
-}
-
 impl Flow {
     fn open(dispatcher: &Arc<Dispatcher>, id: u32, by: Shared, to: Destination) -> Self {
         let dispatcher = dispatcher.clone();
         let opening = async move { dispatcher.open_packets(&by, &to, id).await };
         Self {
             state: FlowState::Opening(Box::pin(opening)),
+            asked: None,
             waiting: VecDeque::new(),
             active: Instant::now(),
         }
@@ -335,7 +331,13 @@ impl Flow {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Packet>>> {
         match &mut self.state {
             FlowState::Opening(_) => Poll::Pending,
-            FlowState::Open(packets) => packets.poll_recv(cx),
+            FlowState::Open(packets) => {
+                let mut received = ready!(packets.poll_recv(cx));
+                if let (Ok(Some(packet)), Some(asked)) = (&mut received, &self.asked) {
+                    packet.peer = asked.clone();
+                }
+                Poll::Ready(received)
+            }
         }
     }
 }

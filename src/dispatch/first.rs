@@ -19,12 +19,21 @@ const PAYLOAD_MAX: usize = 16 * 1024;
 
 /// What the client sends within a moment, so that it can travel with the header; empty if nothing.
 pub(super) async fn payload(link: &mut Link) -> Vec<u8> {
-    let read = poll_fn(|cx| {
+    let mut first = Vec::new();
+    // Whether it came in time or not, it is in `first` or still to be read.
+    let _ = timeout(PAYLOAD_WAIT, read(link, PAYLOAD_MAX, &mut first)).await;
+    first
+}
+
+/// Appends what comes next, at most `max` bytes, to `into`; 0 at the end.
+pub(super) async fn read(link: &mut Link, max: usize, into: &mut Vec<u8>) -> usize {
+    poll_fn(|cx| {
         let mut scratch = scratch::take();
-        let mut buf = ReadBuf::new(&mut scratch[..PAYLOAD_MAX]);
+        let mut buf = ReadBuf::new(&mut scratch[..max]);
         // An error is met again, and dealt with, by the relay.
         let _ = ready!(Pin::new(&mut *link).poll_read(cx, &mut buf));
-        Poll::Ready(buf.filled().to_vec())
-    });
-    timeout(PAYLOAD_WAIT, read).await.unwrap_or_default()
+        into.extend_from_slice(buf.filled());
+        Poll::Ready(buf.filled().len())
+    })
+    .await
 }

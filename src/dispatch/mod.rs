@@ -8,6 +8,7 @@ mod first;
 mod mux;
 mod outbounds;
 mod route;
+mod sniff;
 
 pub use outbounds::{Outbound, Outbounds, Shared};
 
@@ -26,7 +27,8 @@ use crate::log;
 use crate::protocol::{Accepted, Hop};
 use crate::relay::{Failure, Relay};
 use crate::routing::Router;
-use crate::session::{Source, User};
+use crate::session::{Attributes, Source, User};
+use crate::sniffing::{Aim, Sniffing};
 use crate::stats;
 use crate::transport::tcp;
 
@@ -47,9 +49,19 @@ pub struct Dispatcher {
 pub struct Session {
     id: u32,
     source: Source,
-    /// The inbound's tag.
-    inbound: Option<Arc<str>>,
+    inbound: Origin,
     user: Option<Arc<User>>,
+    /// What it was found to carry.
+    protocol: Option<&'static str>,
+    /// Of the request that it is.
+    attributes: Option<Arc<Attributes>>,
+}
+
+/// The inbound that a session came in by.
+#[derive(Clone, Default)]
+pub struct Origin {
+    pub tag: Option<Arc<str>>,
+    pub sniffing: Option<Arc<Sniffing>>,
 }
 
 impl Dispatcher {
@@ -63,20 +75,37 @@ impl Dispatcher {
         }
     }
 
-    /// Carries what the inbound tagged `inbound` accepted from `source`; ready when it is on its way, in
-    /// tasks of its own.
+    /// Carries what `inbound` accepted from `source`; ready when it is on its way, in tasks of its own.
     ///
     /// Boxed, because what is accepted may hold more sessions to be carried.
     pub fn carry(
         self: Arc<Self>,
         source: Source,
-        inbound: Option<Arc<str>>,
+        inbound: Origin,
         accepted: Accepted,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             match accepted {
                 Accepted::Stream { user, to, link } => {
                     let session = self.session(source, inbound, user);
+                    self.stream(session, to, link).await;
+                }
+                Accepted::Request {
+                    user,
+                    to,
+                    link,
+                    attributes,
+                } => {
+                    // Its head is known, there is nothing left to look for.
+                    let inbound = Origin {
+                        sniffing: None,
+                        ..inbound
+                    };
+                    let session = Session {
+                        protocol: Some("http/1.1"),
+                        attributes: Some(Arc::new(attributes)),
+                        ..self.session(source, inbound, user)
+                    };
                     self.stream(session, to, link).await;
                 }
                 Accepted::Packets { user, packets } => {
@@ -104,34 +133,38 @@ impl Dispatcher {
         });
     }
 
-    pub fn session(
-        &self,
-        source: Source,
-        inbound: Option<Arc<str>>,
-        user: Option<Arc<User>>,
-    ) -> Session {
-        let id = self.sessions.fetch_add(1, Ordering::Relaxed);
+    pub fn session(&self, source: Source, inbound: Origin, user: Option<Arc<User>>) -> Session {
         Session {
-            id,
+            id: self.next_id(),
             source,
             inbound,
             user,
+            protocol: None,
+            attributes: None,
         }
     }
 
-    async fn stream(self: &Arc<Self>, session: Session, to: Destination, mut link: Link) {
+    fn next_id(&self) -> u32 {
+        self.sessions.fetch_add(1, Ordering::Relaxed)
+    }
+
+    async fn stream(self: &Arc<Self>, mut session: Session, to: Destination, mut link: Link) {
         let Some(alive) = self.alive.upgrade() else {
             return;
         };
-        let Some(by) = self.route(&session, Network::Tcp, &to).await else {
+        let (aim, sniffed) = sniff::stream(&mut session, to, &mut link).await;
+        let Some(by) = self.route(&session, Network::Tcp, aim.ruled()).await else {
             return link.close().await;
         };
-        self.note(&session, &by, Network::Tcp, &to);
+        self.note(&session, &by, Network::Tcp, &aim);
+        let to = aim.to();
         let opening = self.open(&by, &to);
-        let (opened, first) = if by.protocol.wants_first_payload() {
-            tokio::join!(opening, first::payload(&mut link))
-        } else {
-            (opening.await, Vec::new())
+        let (opened, first) = match sniffed {
+            Some(first) => (opening.await, first),
+            None if by.protocol.wants_first_payload() => {
+                tokio::join!(opening, first::payload(&mut link))
+            }
+            None => (opening.await, Vec::new()),
         };
         let target = match opened {
             Ok(target) => target,
@@ -238,11 +271,13 @@ impl Dispatcher {
         by.protocol.packets(link, to, account, &bind).await
     }
 
-    /// A session to `to` goes by outbound `by`.
-    fn note(&self, session: &Session, by: &Outbound, network: Network, to: &Destination) {
+    /// A session goes by outbound `by`. The access log says what was asked for, as V2Ray's does.
+    fn note(&self, session: &Session, by: &Outbound, network: Network, aim: &Aim) {
         let user = session.user.as_deref();
+        let to = aim.asked();
         log::accepted(session.source, network, to, by.tag.as_deref(), user);
-        debug!(id = session.id, source = %session.source, %network, %to, by = by.path, "session begins");
+        let found = session.protocol.unwrap_or_default();
+        debug!(id = session.id, source = %session.source, %network, %to, found, named = %aim.ruled(), by = by.path, "session begins");
     }
 
     /// Says why a session could not be opened.

@@ -19,12 +19,13 @@ impl Dispatcher {
         to: &Destination,
     ) -> Option<Shared> {
         let facts = Facts {
-            inbound: session.inbound.as_deref(),
+            inbound: session.inbound.tag.as_deref(),
             source: session.source,
             network,
             to,
             user: session.user.as_ref().and_then(|u| u.email.as_deref()),
-            protocol: None,
+            protocol: session.protocol,
+            attributes: session.attributes.as_deref(),
         };
         let mut pick = self.router.pick(&facts, None);
         if matches!(pick, Pick::NeedsIp) {

@@ -23,7 +23,7 @@ use crate::address::{Destination, Host};
 use crate::dns::Strategy;
 use crate::io::{Arrival, BindUdp, Link, Packets, Refusal};
 use crate::json::{Node, Object, did_you_mean, either};
-use crate::session::{Source, User};
+use crate::session::{Attributes, Source, User};
 
 /// How long a peer may take over its request, V2Ray's default `handshake` of a policy level. A first
 /// flight that is not one of ours is read for as long.
@@ -36,6 +36,13 @@ pub enum Accepted {
         user: Option<Arc<User>>,
         to: Destination,
         link: Link,
+    },
+    /// One plain HTTP request, by a stream of its own, and what its head says.
+    Request {
+        user: Option<Arc<User>>,
+        to: Destination,
+        link: Link,
+        attributes: Attributes,
     },
     /// Datagrams; each names its own peer.
     Packets {

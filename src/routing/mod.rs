@@ -4,6 +4,7 @@
 //! outbound carries it. Nothing is looked up here: when only the addresses of a name can tell, the
 //! answer is [`Pick::NeedsIp`], and the caller asks again with them.
 
+pub mod attrs;
 mod balancer;
 pub mod config;
 mod domains;
@@ -23,7 +24,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::address::{Destination, Host, Network};
-use crate::session::Source;
+use crate::session::{Attributes, Source};
 
 /// All rules.
 #[derive(Default)]
@@ -62,8 +63,10 @@ pub struct Facts<'a> {
     pub to: &'a Destination,
     /// The user's email.
     pub user: Option<&'a str>,
-    /// What the first bytes look like: `http`, `tls`, `quic`, `bittorrent`.
+    /// What the first bytes look like: `http1`, `tls`, `quic`, `bittorrent`.
     pub protocol: Option<&'a str>,
+    /// Of an HTTP request that an `http` inbound took.
+    pub attributes: Option<&'a Attributes>,
 }
 
 /// The answer.

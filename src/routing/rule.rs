@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::attrs::Expression;
 use super::{Domains, Facts, Ips, Name};
 use crate::address::{Host, Network};
 use crate::json::PortRange;
@@ -19,6 +20,7 @@ pub struct Rule {
     pub users: Vec<UserTest>,
     pub inbounds: Vec<String>,
     pub protocols: Vec<String>,
+    pub attrs: Option<Expression>,
 }
 
 /// `ip` and `source`: addresses in any of these.
@@ -56,6 +58,10 @@ impl Rule {
                     .protocol
                     .is_some_and(|found| found.starts_with(p.as_str()))
             })
+            && self
+                .attrs
+                .as_ref()
+                .is_none_or(|attrs| facts.attributes.is_some_and(|a| attrs.holds(a)))
             && self.takes_source(facts.source)
             && self
                 .domains

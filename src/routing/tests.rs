@@ -231,6 +231,60 @@ fn a_unix_socket_has_no_source_address() {
 }
 
 #[test]
+fn what_a_session_carries_is_asked_for_by_the_beginning_of_its_name() {
+    let rules = json!([
+        {"type": "field", "protocol": ["bittorrent", "http"], "outboundTag": "block"},
+        {"type": "field", "protocol": "TLS,smtp", "outboundTag": "direct"},
+    ]);
+    let (router, report) = routing(json!({"routing": {"rules": rules}}));
+    let to = "1.1.1.1:80".parse().unwrap();
+    let takes = |protocol| {
+        let facts = Facts {
+            protocol,
+            ..facts(Source::Unix, &to)
+        };
+        matches!(router.pick(&facts, None), Pick::To(_))
+    };
+    assert!(
+        [Some("http1"), Some("http/1.1"), Some("bittorrent")]
+            .into_iter()
+            .all(takes)
+    );
+    // As in V2Ray, which tells small letters from capitals here.
+    assert!(![None, Some("tls"), Some("quic")].into_iter().any(takes));
+    assert_eq!(
+        problems(&report),
+        [
+            "routing.rules[1].protocol: no session is ever found to be `TLS`, did you mean `tls`?",
+            "routing.rules[1].protocol: no session is ever found to be `smtp`"
+        ]
+    );
+}
+
+#[test]
+fn attributes_are_those_of_a_request_and_nothing_else_has_any() {
+    let rules = json!([
+        {"type": "field", "attrs": "attrs[':method'] == 'GET' or True", "port": 80, "outboundTag": "block"},
+    ]);
+    let (router, _) = routing(json!({"routing": {"rules": rules}}));
+    let request: Attributes = [(":method".to_owned(), "POST".to_owned())].into();
+    let takes = |port, attributes| {
+        let to = format!("1.1.1.1:{port}").parse().unwrap();
+        let facts = Facts {
+            attributes,
+            ..facts(Source::Unix, &to)
+        };
+        matches!(router.pick(&facts, None), Pick::To(_))
+    };
+    assert!(takes(80, Some(&request)));
+    assert!(!takes(81, Some(&request)) && !takes(80, None));
+    assert!(
+        !takes(80, Some(&Attributes::new())),
+        "an error takes nothing"
+    );
+}
+
+#[test]
 fn every_mistake_is_named_where_it_stands() {
     let (_, report) = routing(json!({"routing": {
         "domainStrategy": "IPIfNoneMatch",
@@ -239,7 +293,7 @@ fn every_mistake_is_named_where_it_stands() {
             {"type": "chinaip", "port": "99999", "outboundTag": "direct"},
             {"type": "field", "domain": ["regexp:(", "dotless:a.b", "ext:x", "domian:x.com"], "balancerTag": "b"},
             {"type": "field", "outboundTag": "direct"},
-            {"type": "field", "network": "tcp,icmp", "attrs": "attrs[':method'] == 'GET'"},
+            {"type": "field", "network": "tcp,icmp", "attrs": "attrs[':method'] = 'GET'"},
             {"type": "field", "inboundTag": ["api", "inn"], "outboundTag": "api"}
         ],
         "balancers": [{"tag": "x", "selector": ["nobody"], "strategy": {"type": "roundrobbin"}}]
@@ -257,10 +311,10 @@ fn every_mistake_is_named_where_it_stands() {
         "routing.rules[2].domain[0]: `(`: unclosed group",
         "routing.rules[2].domain[1]: `dotless:a.b` has a dot, expected a part of a name without dots",
         "routing.rules[2].domain[2]: `ext:x` is not of the form `ext:FILE:CATEGORY`",
-        "routing.rules[3]: the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag` or `protocol`",
+        "routing.rules[3]: the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag`, `protocol` or `attrs`",
         "routing.rules[4]: the rule leads nowhere, expected `outboundTag` or `balancerTag`",
         "routing.rules[4].network: `icmp` is not a network, expected `tcp`, `udp` or `tcp,udp`",
-        "routing.rules[4].attrs: conditions on the attributes of HTTP requests are not built",
+        "routing.rules[4].attrs: at character 18: `=`, expected an operator or the end",
         "routing.domainStrategy: `IPIfNoneMatch` is not `AsIs`, `IPIfNonMatch` or `IPOnDemand`, `AsIs` is used as in V2Ray, did you mean `IPIfNonMatch`?",
         "routing.rules[2].domain[3]: `domian` is no kind of pattern, this takes no name, did you mean `domain`?",
         "routing.rules[5].outboundTag: what is tagged `api` is not built yet, the rule has no effect",
@@ -332,6 +386,7 @@ fn routing(value: Value) -> (Router, Report) {
     let tags = Tags {
         inbounds: ["in", "other", "third"].map(str::to_owned).to_vec(),
         outbounds: OUTBOUNDS.map(str::to_owned).to_vec(),
+        sniffs: true,
         unbuilt: vec!["api".to_owned()],
     };
     let router = read(&root, &tags, &Geodata::default());
@@ -388,5 +443,6 @@ fn facts(source: Source, to: &Destination) -> Facts<'_> {
         to,
         user: None,
         protocol: None,
+        attributes: None,
     }
 }

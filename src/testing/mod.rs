@@ -13,6 +13,8 @@ use std::fmt::Debug;
 
 use bytes::BytesMut;
 
+use crate::sniffing::codec::Sniffed;
+
 /// Laws 1 to 3: `bytes` decode to `value`, all of them are taken, and every shorter beginning asks
 /// for more and is left alone.
 pub fn assert_decodes<T: Debug + PartialEq, E: Debug + PartialEq>(
@@ -50,4 +52,18 @@ pub fn assert_split_agrees<T: Debug + PartialEq, E: Debug + PartialEq>(
             }
         }
     }
+}
+
+/// Law 2 for a codec that takes nothing: once a beginning is judged, more bytes behind it change nothing.
+pub fn assert_sniffs(data: &[u8], sniff: impl Fn(&[u8]) -> Sniffed) -> Sniffed {
+    let expected = sniff(data);
+    for n in 0..data.len() {
+        let early = sniff(&data[..n]);
+        assert!(
+            early == Sniffed::NeedMore || early == expected,
+            "{n} of {} bytes: {early:?}, all: {expected:?}",
+            data.len()
+        );
+    }
+    expected
 }

@@ -189,6 +189,23 @@ pub fn geodata(data: &[u8]) {
     }
 }
 
+/// The beginning of a stream: wherever it is split, the same is found.
+pub fn sniff(data: &[u8]) {
+    use crate::sniffing::codec::{Quic, Sniffed, datagram, stream};
+
+    // Every beginning is looked into, so a long one would take its square of time.
+    let data = &data[..data.len().min(2000)];
+    super::assert_sniffs(data, stream);
+    if let Sniffed::Found(found) = datagram(&mut Quic::default(), data) {
+        assert!(["quic", "bittorrent"].contains(&found.protocol));
+    }
+}
+
+/// QUIC's first packets, and past their seal, which no fuzzer opens, their frames.
+pub fn quic(data: &[u8]) {
+    crate::sniffing::codec::fuzz_quic(data);
+}
+
 /// VMess request headers: as they come off the wire, and past the seal, which no fuzzer opens.
 pub fn vmess_request(data: &[u8]) {
     use crate::protocol::vmess::codec::auth_id::CmdKey;

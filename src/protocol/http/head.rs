@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{CONNECTION, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+};
 use http::header::{PROXY_AUTHENTICATE, PROXY_AUTHORIZATION};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Uri, Version};
+use http::{HeaderMap, HeaderValue, Request, Uri, Version};
+use percent_encoding::percent_decode_str;
 
 use crate::address::{Destination, Host};
 use crate::protocol::accounts::{Account, Accounts};
-use crate::session::User;
+use crate::session::{Attributes, User};
 
 /// The user whose credentials stand in `Proxy-Authorization: Basic …`.
 pub(super) fn user(accounts: &Accounts, headers: &HeaderMap) -> Option<Arc<User>> {
@@ -76,6 +79,29 @@ pub(super) fn forward_request(head: &mut Parts) {
     }
 }
 
+/// What rules may ask about a request that is sent on, named as V2Ray names it.
+pub(super) fn attributes<B>(request: &Request<B>) -> Attributes {
+    let path = percent_decode_str(request.uri().path()).decode_utf8_lossy();
+    let mut attributes = Attributes::from([
+        (
+            ":method".to_owned(),
+            request.method().as_str().to_uppercase(),
+        ),
+        (":path".to_owned(), path.into_owned()),
+        // Where the client names none, V2Ray's is empty.
+        (USER_AGENT.to_string(), String::new()),
+    ]);
+    for name in request.headers().keys() {
+        if let Some(value) = request.headers().get(name)
+            && ![HOST, CONNECTION, UPGRADE].contains(name)
+        {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            attributes.insert(name.to_string(), value.into_owned());
+        }
+    }
+    attributes
+}
+
 /// Removes what concerns one connection only. An upgrade (`ws://` through a proxy) is kept: both
 /// connections make the change together.
 pub(super) fn strip(headers: &mut HeaderMap) {
@@ -128,7 +154,6 @@ fn without_user(authority: &Authority) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::Request;
 
     #[test]
     fn what_concerns_one_connection_is_not_sent_on() {

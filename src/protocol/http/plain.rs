@@ -57,11 +57,13 @@ async fn send(
     sessions: &mpsc::Sender<Accepted>,
 ) -> Option<Response<Incoming>> {
     let (near, far) = tokio::io::duplex(PIPE);
-    let link = Link::other(far);
-    sessions
-        .send(Accepted::Stream { user, to, link })
-        .await
-        .ok()?;
+    let asked = Accepted::Request {
+        user,
+        to,
+        link: Link::other(far),
+        attributes: head::attributes(&request),
+    };
+    sessions.send(asked).await.ok()?;
     let (mut sender, connection) = Builder::new()
         .preserve_header_case(true)
         .max_buf_size(MAX_HEAD)

@@ -410,7 +410,9 @@ async fn many(accepted: Waiting) -> mpsc::Receiver<Accepted> {
 
 async fn session(sessions: &mut mpsc::Receiver<Accepted>) -> (String, Link) {
     match sessions.recv().await {
-        Some(Accepted::Stream { to, link, .. }) => (to.to_string(), link),
+        Some(Accepted::Stream { to, link, .. } | Accepted::Request { to, link, .. }) => {
+            (to.to_string(), link)
+        }
         _ => panic!("no session"),
     }
 }

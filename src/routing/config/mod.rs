@@ -15,6 +15,8 @@ use crate::json::{Node, Object, StringList, did_you_mean};
 pub struct Tags {
     pub inbounds: Vec<String>,
     pub outbounds: Vec<String>,
+    /// Whether any inbound finds out what its sessions carry.
+    pub sniffs: bool,
     /// Of parts of V2Ray that stand in for an inbound or an outbound and are not built.
     pub unbuilt: Vec<String>,
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::attrs::Expression;
 use super::super::domains::{Domains, check_regex};
 use super::super::{Balancer, Geodata, Pattern, Rule, Target, UserTest};
 use super::{Tags, lists, target};
@@ -30,17 +31,13 @@ pub(super) fn read(
         source_ports: ports(&object, &["sourcePort", "sourcePortList"]),
         users: users(&object),
         inbounds: inbounds(&object, tags),
-        protocols: protocols(&object),
+        protocols: protocols(&object, tags),
+        attrs: attrs(&object),
     };
-    if let Some(node) = object.first(&["attrs", "attributes"])
-        && node.value.as_str() != Some("")
-    {
-        node.error("conditions on the attributes of HTTP requests are not built");
-    }
     // A condition that could not be read is none, and yet was asked for.
     if rule.asks_nothing() && object.node.report().errors().len() == before {
         object.node.error(
-            "the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag` or `protocol`",
+            "the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag`, `protocol` or `attrs`",
         );
     }
     object.silent(&["domainMatcher"]);
@@ -67,6 +64,7 @@ impl Rule {
             && self.users.is_empty()
             && self.inbounds.is_empty()
             && self.protocols.is_empty()
+            && self.attrs.is_none()
     }
 }
 
@@ -183,15 +181,38 @@ fn inbounds(object: &Object, tags: &Tags) -> Vec<String> {
     named.into_iter().filter(|tag| !tag.is_empty()).collect()
 }
 
-fn protocols(object: &Object) -> Vec<String> {
+/// What sniffing finds, and what an `http` inbound calls a plain request.
+const FOUND: [&str; 5] = ["http1", "http/1.1", "tls", "quic", "bittorrent"];
+
+fn protocols(object: &Object, tags: &Tags) -> Vec<String> {
     let Some(node) = object.get("protocol") else {
         return Vec::new();
     };
     let StringList(words) = node.read().unwrap_or_default();
-    if !words.is_empty() {
-        node.warn("sniffing is not built yet, no session has a protocol and the rule takes none");
+    if !words.is_empty() && !tags.sniffs {
+        node.warn("no inbound has `sniffing` enabled, the rule takes nothing");
     }
-    words.iter().map(|word| word.to_ascii_lowercase()).collect()
+    for word in &words {
+        if !FOUND.iter().any(|found| found.starts_with(word)) {
+            let guess = did_you_mean(word, FOUND.into_iter());
+            node.warn(format!(
+                "no session is ever found to be `{}`{guess}",
+                word.escape_debug()
+            ));
+        }
+    }
+    words.into_iter().filter(|word| !word.is_empty()).collect()
+}
+
+fn attrs(object: &Object) -> Option<Expression> {
+    let node = object.first(&["attrs", "attributes"])?;
+    let text: String = node.read()?;
+    if text.is_empty() {
+        return None;
+    }
+    Expression::parse(&text)
+        .map_err(|e| node.error(e.to_string()))
+        .ok()
 }
 
 /// One pattern that must be readable by itself.

@@ -1,0 +1,249 @@
+//! Reads what sniffing looks at, and no more: it reaches the target first, in its order.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Sleep, sleep, timeout};
+
+use super::datagrams::MAX_WAITING;
+use super::{Dispatcher, Session, Shared, first};
+use crate::address::{Destination, Network};
+use crate::io::{Link, Packet};
+use crate::sniffing::codec::{self, Quic, Sniffed};
+use crate::sniffing::{Aim, Sniffing};
+
+/// How long V2Ray, and so we, wait for something to look at: the target may be the one to speak first.
+const WAIT: Duration = Duration::from_millis(200);
+
+/// The beginning of a stream that is looked into. V2Ray's 2 KiB are fewer than a browser's ClientHello
+/// has today; this is as much as one chunk of VMess carries.
+const MAX_BEGINNING: usize = 16 * 1024;
+
+/// Finds out what `link` carries, if its inbound wants to know; then what was read is given back, be it
+/// nothing, and nobody needs to wait for a first payload again.
+pub(super) async fn stream(
+    session: &mut Session,
+    asked: Destination,
+    link: &mut Link,
+) -> (Aim, Option<Vec<u8>>) {
+    let Some(sniffing) = session.inbound.sniffing.clone() else {
+        return (asked.into(), None);
+    };
+    let mut beginning = Vec::new();
+    let looking = async {
+        loop {
+            let room = MAX_BEGINNING - beginning.len();
+            let n = first::read(link, room, &mut beginning).await;
+            match codec::stream(&beginning) {
+                Sniffed::NeedMore if n > 0 && beginning.len() < MAX_BEGINNING => {}
+                answer => return answer,
+            }
+        }
+    };
+    let answer = timeout(WAIT, looking).await.unwrap_or(Sniffed::No);
+    let aim = aim(&sniffing, answer, session, asked);
+    (aim, Some(beginning))
+}
+
+fn aim(sniffing: &Sniffing, answer: Sniffed, session: &mut Session, asked: Destination) -> Aim {
+    let Sniffed::Found(found) = answer else {
+        return asked.into();
+    };
+    session.protocol = Some(found.protocol);
+    sniffing.aim(&found, asked)
+}
+
+/// Datagrams to one destination, until it is known where they go.
+pub(super) struct Asking {
+    asked: Destination,
+    stage: Stage,
+    pub(super) waiting: Vec<Packet>,
+}
+
+enum Stage {
+    /// More datagrams could tell what they are, up to a moment.
+    Looking(Box<Quic>, Pin<Box<Sleep>>),
+    Routing(Pin<Box<dyn Future<Output = Option<Route>> + Send>>),
+}
+
+/// How datagrams to one destination travel.
+#[derive(Clone)]
+pub(super) struct Route {
+    pub(super) by: Shared,
+    /// The destination that takes the place of theirs.
+    pub(super) to: Option<Destination>,
+}
+
+impl Asking {
+    pub(super) fn new(dispatcher: &Arc<Dispatcher>, session: &Session, asked: Destination) -> Self {
+        let stage = match session.inbound.sniffing {
+            Some(_) => Stage::Looking(Box::default(), Box::pin(sleep(WAIT))),
+            None => Stage::routing(dispatcher, session.clone(), asked.clone().into()),
+        };
+        Self {
+            asked,
+            stage,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// One more; UDP may lose what comes beyond the bound.
+    pub(super) fn push(&mut self, dispatcher: &Arc<Dispatcher>, session: &Session, packet: Packet) {
+        if self.waiting.len() >= MAX_WAITING {
+            return;
+        }
+        if let Stage::Looking(quic, _) = &mut self.stage {
+            match codec::datagram(quic, &packet.data) {
+                Sniffed::NeedMore => {}
+                answer => self.route(dispatcher, session, answer),
+            }
+        }
+        self.waiting.push(packet);
+    }
+
+    /// Ready when the route is known; `None` when nothing carries them.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        dispatcher: &Arc<Dispatcher>,
+        session: &Session,
+    ) -> Poll<Option<Route>> {
+        if let Stage::Looking(_, until) = &mut self.stage {
+            match until.as_mut().poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(()) => self.route(dispatcher, session, Sniffed::No),
+            }
+        }
+        match &mut self.stage {
+            Stage::Routing(route) => route.as_mut().poll(cx),
+            Stage::Looking(..) => Poll::Pending,
+        }
+    }
+
+    fn route(&mut self, dispatcher: &Arc<Dispatcher>, session: &Session, answer: Sniffed) {
+        let mut session = session.clone();
+        let asked = self.asked.clone();
+        let aim = match session.inbound.sniffing.clone() {
+            Some(sniffing) => aim(&sniffing, answer, &mut session, asked),
+            None => asked.into(),
+        };
+        self.stage = Stage::routing(dispatcher, session, aim);
+    }
+}
+
+impl Stage {
+    fn routing(dispatcher: &Arc<Dispatcher>, session: Session, aim: Aim) -> Self {
+        let dispatcher = dispatcher.clone();
+        Self::Routing(Box::pin(async move {
+            let by = dispatcher
+                .route(&session, Network::Udp, aim.ruled())
+                .await?;
+            dispatcher.note(&session, &by, Network::Udp, &aim);
+            let to = aim.replaced().cloned();
+            Some(Route { by, to })
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::Origin;
+    use crate::json::{Node, Report};
+    use crate::session::Source;
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_waited_for_and_no_longer() {
+        let (_client, mut link) = pair();
+        let since = Instant::now();
+        let (aim, first) = stream(&mut session(true), to(), &mut link).await;
+        assert_eq!((aim, first), (to().into(), Some(Vec::new())));
+        assert_eq!(since.elapsed().as_millis(), WAIT.as_millis());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_found_ends_the_wait_and_nothing_is_lost() {
+        let (mut client, mut link) = pair();
+        let since = Instant::now();
+        let sending = async {
+            for part in [&b"GE"[..], b"T / HTTP/1.1\r\nHost: ", b"a.example\r\nA: b"] {
+                client.write_all(part).await.unwrap();
+                sleep(WAIT / 10).await;
+            }
+            client.write_all(b"\r\n\r\n").await.unwrap();
+        };
+        let mut session = session(true);
+        let ((aim, first), ()) = tokio::join!(stream(&mut session, to(), &mut link), sending);
+        assert!(since.elapsed() < WAIT);
+        assert_eq!(session.protocol, Some("http1"));
+        assert_eq!(aim.ruled().to_string(), "a.example:80");
+        let mut rest = vec![0; 4];
+        link.read_exact(&mut rest).await.unwrap();
+        let all = [first.unwrap(), rest].concat();
+        assert_eq!(all, b"GET / HTTP/1.1\r\nHost: a.example\r\nA: b\r\n\r\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_beginning_without_end_is_read_up_to_a_bound() {
+        let (mut client, mut link) = pair();
+        let head = [&b"GET / HTTP/1.1\r\nA: "[..], &[b'a'; 2 * MAX_BEGINNING]].concat();
+        client.write_all(&head).await.unwrap();
+        let since = Instant::now();
+        let (_, first) = stream(&mut session(true), to(), &mut link).await;
+        assert_eq!(first.unwrap(), head[..MAX_BEGINNING]);
+        assert_eq!(since.elapsed(), Duration::ZERO);
+        // The end of what there is ends the wait, too.
+        drop(client);
+        let mut rest = Vec::new();
+        link.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(
+            stream(&mut session(true), to(), &mut link).await.1,
+            Some(Vec::new())
+        );
+        assert_eq!(since.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_inbound_that_does_not_ask_reads_nothing() {
+        let (mut client, mut link) = pair();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+            .await
+            .unwrap();
+        let answer = stream(&mut session(false), to(), &mut link).await;
+        assert_eq!(answer, (to().into(), None));
+        assert_eq!(link.read_u8().await.unwrap(), b'G');
+    }
+
+    fn pair() -> (DuplexStream, Link) {
+        let (client, link) = duplex(4 * MAX_BEGINNING);
+        (client, Link::other(link))
+    }
+
+    fn to() -> Destination {
+        "192.0.2.1:80".parse().unwrap()
+    }
+
+    fn session(enabled: bool) -> Session {
+        let inbound = json!({"sniffing": {"enabled": enabled, "destOverride": ["http"]}});
+        let report = Report::default();
+        let inbound = Node::root(&inbound, &report).object().unwrap();
+        Session {
+            id: 0,
+            source: Source::Unix,
+            inbound: Origin {
+                tag: None,
+                sniffing: Sniffing::read(&inbound).map(Arc::new),
+            },
+            user: None,
+            protocol: None,
+            attributes: None,
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! `attrs`: a Starlark expression about the attributes of an HTTP request.
+//!
+//! The words that people use: strings, lists and tuples of them, `attrs['name']`, `attrs.get('name')`,
+//! comparisons, `in`, `and`, `or`, `not`, and five methods of strings. As in Starlark, asking for an attribute
+//! that is not there is an error, and an expression with an error holds for nothing.
+
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use crate::session::Attributes;
+
+pub use parse::ParseError;
+
+/// An expression, understood.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Expression(Node);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Node {
+    Attrs,
+    Literal(Value<'static>),
+    List { tuple: bool, items: Vec<Self> },
+    Index(Box<Self>, Box<Self>),
+    Call(Box<Self>, Method, Vec<Self>),
+    Not(Box<Self>),
+    And(Box<Self>, Box<Self>),
+    Or(Box<Self>, Box<Self>),
+    Compare(Box<Self>, Operator, Box<Self>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    Get,
+    StartsWith,
+    EndsWith,
+    Lower,
+    Upper,
+    Strip,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operator {
+    Equal,
+    Unequal,
+    Less,
+    AtMost,
+    Greater,
+    AtLeast,
+    In,
+    NotIn,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Value<'a> {
+    None,
+    Bool(bool),
+    Text(Cow<'a, str>),
+    List { tuple: bool, items: Vec<Self> },
+    Attrs(&'a Attributes),
+}
+
+impl Expression {
+    /// Whether it is true of `attrs`.
+    pub fn holds(&self, attrs: &Attributes) -> bool {
+        self.0.value(attrs).is_some_and(|value| value.is_true())
+    }
+}
+
+impl Node {
+    /// `None` is Starlark's error.
+    fn value<'a>(&'a self, attrs: &'a Attributes) -> Option<Value<'a>> {
+        Some(match self {
+            Self::Attrs => Value::Attrs(attrs),
+            Self::Literal(value) => value.clone(),
+            Self::List { tuple, items } => Value::List {
+                tuple: *tuple,
+                items: items
+                    .iter()
+                    .map(|i| i.value(attrs))
+                    .collect::<Option<_>>()?,
+            },
+            Self::Index(of, key) => match (of.value(attrs)?, key.value(attrs)?) {
+                (Value::Attrs(attrs), Value::Text(name)) => Value::of(attrs.get(name.as_ref())?),
+                _ => return None,
+            },
+            Self::Call(of, method, arguments) => {
+                let values: Option<Vec<_>> = arguments.iter().map(|a| a.value(attrs)).collect();
+                call(of.value(attrs)?, *method, values?)?
+            }
+            Self::Not(of) => Value::Bool(!of.value(attrs)?.is_true()),
+            Self::And(a, b) => match a.value(attrs)? {
+                a if a.is_true() => b.value(attrs)?,
+                a => a,
+            },
+            Self::Or(a, b) => match a.value(attrs)? {
+                a if a.is_true() => a,
+                _ => b.value(attrs)?,
+            },
+            Self::Compare(a, operator, b) => {
+                Value::Bool(compare(&a.value(attrs)?, *operator, &b.value(attrs)?)?)
+            }
+        })
+    }
+}
+
+impl<'a> Value<'a> {
+    fn of(text: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+
+    fn is_true(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Bool(value) => *value,
+            Self::Text(text) => !text.is_empty(),
+            Self::List { items, .. } => !items.is_empty(),
+            Self::Attrs(attrs) => !attrs.is_empty(),
+        }
+    }
+
+    /// Only values of one kind have an order.
+    fn order(&self, other: &Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Text(a), Self::Text(b)) => Some(a.cmp(b)),
+            (Self::Bool(a), Self::Bool(b)) => Some(a.cmp(b)),
+            (Self::List { tuple: a, items: x }, Self::List { tuple: b, items: y }) if a == b => {
+                match x.iter().zip(y).find(|(x, y)| x != y) {
+                    Some((x, y)) => x.order(y),
+                    None => Some(x.len().cmp(&y.len())),
+                }
+            }
+            _ => None,
+        }
+    }
+
+    fn contains(&self, item: &Self) -> Option<bool> {
+        match (self, item) {
+            (Self::Text(text), Self::Text(part)) => Some(text.contains(part.as_ref())),
+            (Self::List { items, .. }, _) => Some(items.contains(item)),
+            (Self::Attrs(attrs), Self::Text(name)) => Some(attrs.contains_key(name.as_ref())),
+            // Not even what cannot be a key is an error here.
+            (Self::Attrs(_), _) => Some(false),
+            _ => None,
+        }
+    }
+}
+
+fn compare(a: &Value, operator: Operator, b: &Value) -> Option<bool> {
+    Some(match operator {
+        Operator::Equal => a == b,
+        Operator::Unequal => a != b,
+        Operator::Less => a.order(b)?.is_lt(),
+        Operator::AtMost => a.order(b)?.is_le(),
+        Operator::Greater => a.order(b)?.is_gt(),
+        Operator::AtLeast => a.order(b)?.is_ge(),
+        Operator::In => b.contains(a)?,
+        Operator::NotIn => !b.contains(a)?,
+    })
+}
+
+fn call<'a>(of: Value<'a>, method: Method, arguments: Vec<Value<'a>>) -> Option<Value<'a>> {
+    Some(match (of, method, arguments.as_slice()) {
+        (Value::Attrs(attrs), Method::Get, [Value::Text(name), default @ ..]) => {
+            match attrs.get(name.as_ref()) {
+                Some(text) => Value::of(text),
+                None => default.first().cloned().unwrap_or(Value::None),
+            }
+        }
+        (Value::Text(text), Method::StartsWith, [part]) => {
+            Value::Bool(any(part, |part| text.starts_with(part))?)
+        }
+        (Value::Text(text), Method::EndsWith, [part]) => {
+            Value::Bool(any(part, |part| text.ends_with(part))?)
+        }
+        (Value::Text(text), Method::Lower, []) => Value::Text(text.to_lowercase().into()),
+        (Value::Text(text), Method::Upper, []) => Value::Text(text.to_uppercase().into()),
+        (Value::Text(text), Method::Strip, []) => Value::Text(text.trim().to_owned().into()),
+        _ => return None,
+    })
+}
+
+/// Whether `test` is true of a text, or of one in a tuple of texts.
+fn any(part: &Value, test: impl Fn(&str) -> bool) -> Option<bool> {
+    match part {
+        Value::Text(part) => Some(test(part)),
+        Value::List { tuple: true, items } => {
+            for item in items {
+                let Value::Text(part) = item else { return None };
+                if test(part) {
+                    return Some(true);
+                }
+            }
+            Some(false)
+        }
+        _ => None,
+    }
+}
