@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::configs::ID;
 use crate::peers::Peer::{self, Mobula, SingBox, V2ray434, V2ray445};
-use crate::peers::{connections, mobula, root, system};
+use crate::peers::{connections, geodata, mobula, root, system};
 use crate::traffic::{self, LIMIT, To};
 use crate::world::{
     self, ABROAD, CDN, CHINA, NAME_SERVERS, PRIVATE, SERVERS, World, address_in, question, visit,
@@ -585,4 +585,40 @@ fn every_published_config_is_run() {
             "{file} is not run"
         );
     }
+}
+
+/// Whatever stands in a published config is done, but for what is dead.
+#[test]
+fn nothing_in_a_published_config_is_passed_over() {
+    world::run(|world| async move {
+        let mut warnings = Vec::new();
+        for entry in fs::read_dir(published(""))
+            .expect("the configs are there")
+            .flatten()
+        {
+            let mut command = mobula();
+            command.arg("test").env("V2RAY_LOCATION_ASSET", geodata());
+            command.arg(if entry.path().is_dir() {
+                "-confdir"
+            } else {
+                "-config"
+            });
+            let output = command
+                .arg(entry.path())
+                .current_dir(world.stage.path(""))
+                .output();
+            let output = output.expect("mobula runs");
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{name}: {said}");
+            warnings.extend(said.lines().map(|line| format!("{name}: {line}")));
+        }
+        let dead = "server-several-paths.json: warning: inbounds[0].settings.clients[0].alterId: ";
+        let alive: Vec<_> = warnings
+            .iter()
+            .filter(|line| !line.starts_with(dead))
+            .collect();
+        assert!(alive.is_empty(), "{alive:#?}");
+        assert_eq!(warnings.len(), 1);
+    });
 }
