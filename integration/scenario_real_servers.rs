@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::configs::{self, ID};
 use crate::peers::Peer::{self, Mobula, SingBox, V2ray434, V2ray445};
-use crate::peers::{geodata, system};
+use crate::peers::{geodata, mobula, system};
 use crate::scenario_real::{SECOND_ID, echoed, published, with_both};
 use crate::traffic::{self, LIMIT, To};
 use crate::world::{ABROAD, CDN, PRIVATE, SERVER_NAME, SERVERS, World, request, response, visit};
@@ -236,7 +236,32 @@ fn a_server_driven_by_a_panel() {
             !all.contains("outbound>>>"),
             "nobody asked for these:\n{all}"
         );
+        users_come_and_go(&mut world).await;
     });
+}
+
+/// As the panel adds them and takes them away; the others' tunnels stay.
+async fn users_come_and_go(world: &mut World) {
+    let mut alice = traffic::connect(SOCKS, &WWW).await.expect("SOCKS connects");
+    assert!(visit(&mut alice, "www.example.com").await.is_some());
+    client(world, V2ray445, SOCKS + 2, THIRD_ID, 20001, ws("/panel")).await;
+    assert!(world.is_silent(SOCKS + 2, &WWW).await);
+    let carol = ["--tag", "inbound-20001", "--email", "carol@example.com"];
+    api(&[&["adduser"], &carol[..], &["--id", THIRD_ID]].concat());
+    assert!(world.seen(SOCKS + 2, &WWW).await.is_some());
+    api(&[&["rmuser"], &carol[..]].concat());
+    assert!(world.is_silent(SOCKS + 2, &WWW).await);
+    assert!(visit(&mut alice, "www.example.com").await.is_some());
+}
+
+fn api(words: &[&str]) {
+    let mut command = mobula();
+    command
+        .args(["api", words[0], "-s", "127.0.0.1:62789"])
+        .args(&words[1..]);
+    let output = command.output().expect("mobula runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words:?}: {said}");
 }
 
 /// V2Ray's own client asks.
