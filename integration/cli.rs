@@ -153,6 +153,21 @@ fn uuids_are_random_or_made_of_a_text() {
         stdout(&mobula(&["uuid", "-i", "example"], here)),
         "feb54431-301b-52bb-a6dd-e1e93e81bb9e\n"
     );
+    for (text, said) in [
+        (
+            "b831381d-6324-4d53-ad4f-8cda48b30811",
+            "`b831381d-6324-4d53-ad4f-8cda48b30811` is a UUID already, expected a text of 1 to 30 bytes to make one of\n",
+        ),
+        (
+            "",
+            "the text has 0 bytes, expected 1 to 30: longer ones are read as UUIDs\n",
+        ),
+    ] {
+        let output = mobula(&["uuid", "-i", text], here);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(output.stdout.is_empty(), "{text}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), said);
+    }
 }
 
 const SOCKS: &str = r#"{

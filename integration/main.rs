@@ -1,6 +1,7 @@
 //! Tests against real programs, on loopback.
 //!
-//! `peers` starts them, `configs` writes their configs, `traffic` is what goes through. An
+//! `peers` starts them, `configs` writes their configs, `traffic` is what goes through, `netns` has machines for
+//! those that need a network of their own. An
 //! `interop_*` file is about one other program at either end of a tunnel; a `scenario_*` file is
 //! about one thing a user meets.
 
@@ -15,6 +16,7 @@ mod configs;
 mod corpus;
 mod layering;
 mod loading;
+mod netns;
 mod peers;
 mod traffic;
 mod tunnel;
@@ -23,6 +25,7 @@ mod world;
 mod interop_mux;
 mod interop_singbox;
 mod interop_v2ray;
+mod scenario_abrupt;
 mod scenario_abuse;
 mod scenario_attributes;
 mod scenario_browser;
@@ -30,10 +33,12 @@ mod scenario_default;
 mod scenario_documents;
 mod scenario_examples;
 mod scenario_haproxy;
+mod scenario_links;
 mod scenario_nginx;
 mod scenario_real;
 mod scenario_real_servers;
 mod scenario_routing;
 mod scenario_signals;
 mod scenario_sniffing;
+mod scenario_transparent;
 mod scenario_websocket;

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::netns::Machine;
+
 /// Who plays a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
@@ -141,6 +143,26 @@ impl Stage {
         self.start(name, &mut command, ports).await
     }
 
+    /// As `run`, on a machine of the test's own.
+    pub async fn run_on(
+        &mut self,
+        machine: &Machine,
+        peer: Peer,
+        name: &str,
+        config: &Value,
+        ports: &[u16],
+    ) -> usize {
+        let path = self.write(&format!("{name}.json"), format!("{config:#}"));
+        let mut command = machine.dress(peer.command(&path));
+        let index = self.start(name, &mut command, &[]).await;
+        for port in ports {
+            // A thread's own table; until `ip` is inside, that of the child is everybody's.
+            let listens = || machine.within(|| listening_in("/proc/thread-self/net", *port));
+            self.until_listening(index, *port, listens).await;
+        }
+        index
+    }
+
     /// Starts any program and waits until it listens on `ports`; gives its index.
     pub async fn start(&mut self, name: &str, command: &mut Command, ports: &[u16]) -> usize {
         let log = self.path(&format!("{name}.log"));
@@ -159,14 +181,15 @@ impl Stage {
         });
         let index = self.children.len() - 1;
         for port in ports {
-            self.until_listening(index, *port).await;
+            self.until_listening(index, *port, || listening(*port))
+                .await;
         }
         index
     }
 
-    async fn until_listening(&mut self, index: usize, port: u16) {
+    async fn until_listening(&mut self, index: usize, port: u16, listens: impl Fn() -> bool) {
         let deadline = Instant::now() + START_LIMIT;
-        while !listening(port) {
+        while !listens() {
             let running = &mut self.children[index];
             if let Ok(Some(status)) = running.child.try_wait() {
                 panic!("{} ended with {status} before it listened", running.name);
@@ -290,18 +313,20 @@ pub fn free_port() -> u16 {
 
 /// Whether somebody listens on `port`, by the table of this thread's network, so that nobody is disturbed.
 pub fn listening(port: u16) -> bool {
+    listening_in("/proc/thread-self/net", port)
+}
+
+fn listening_in(tables: &str, port: u16) -> bool {
     let wanted = format!(":{port:04X}");
-    ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"]
-        .iter()
-        .any(|table| {
-            fs::read_to_string(table).is_ok_and(|text| {
-                text.lines().skip(1).any(|line| {
-                    let mut columns = line.split_whitespace().skip(1);
-                    let local = columns.next().unwrap_or_default();
-                    local.ends_with(&wanted) && columns.nth(1) == Some("0A")
-                })
+    ["tcp", "tcp6"].iter().any(|table| {
+        fs::read_to_string(format!("{tables}/{table}")).is_ok_and(|text| {
+            text.lines().skip(1).any(|line| {
+                let mut columns = line.split_whitespace().skip(1);
+                let local = columns.next().unwrap_or_default();
+                local.ends_with(&wanted) && columns.nth(1) == Some("0A")
             })
         })
+    })
 }
 
 /// How many connections to `port` there are.

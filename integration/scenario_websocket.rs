@@ -201,6 +201,28 @@ async fn a_broken_frame_is_answered_with_a_protocol_error() {
     }
 }
 
+/// RFC 6455, section 7.4.1: 1001 is an endpoint that goes away, such as a server going down.
+#[tokio::test]
+async fn tunnels_that_outlive_the_service_are_told_that_it_goes_away() {
+    let (mut stage, port) = echo_over_ws().await;
+    let mut tunnels = Vec::new();
+    for _ in 0..20 {
+        let mut raw = Raw::to(port).await;
+        raw.say(request("/ray", VERSION)).await;
+        raw.answer().await;
+        raw.say(frame(0x82, b"hi")).await;
+        assert_eq!(raw.exactly(4).await, b"\x82\x02hi");
+        tunnels.push(raw);
+    }
+    stage.child(0).signal("TERM");
+    for raw in &mut tunnels {
+        let got = raw.rest(Duration::from_secs(10)).await;
+        assert_eq!(got, b"\x88\x02\x03\xe9");
+    }
+    let status = stage.child(0).ended(Duration::from_secs(1)).await;
+    assert_eq!(status.code(), Some(0));
+}
+
 #[tokio::test]
 async fn a_header_has_four_seconds_however_it_trickles() {
     let (_stage, port) = echo_over_ws().await;
@@ -221,6 +243,44 @@ async fn a_header_has_four_seconds_however_it_trickles() {
         assert!(took > Duration::from_secs(3), "closed after {took:?}");
         assert!(took < Duration::from_secs(8), "closed after {took:?}");
         assert!(!got.starts_with(b"HTTP/1.1 1"), "it was no request");
+    }
+}
+
+/// The answer is a bare 400 or 431; whoever runs the server finds the reason in the log.
+#[tokio::test]
+async fn the_log_says_what_was_wrong_with_a_request_that_is_none() {
+    let (stage, port) = echo_over_ws().await;
+    let long = format!("Cookie: {}\r\n", "c".repeat(100_000));
+    let cases = [
+        (
+            request("/ray", "X Y: z\r\n"),
+            "400",
+            "header line 5: `X Y` is not a header's name",
+        ),
+        (
+            request("/ray", &long),
+            "431",
+            "the header has more than 32768 bytes, `Cookie` alone has ",
+        ),
+        (
+            request("/ray", &"A: b\r\n".repeat(120)),
+            "431",
+            "more than 100 headers",
+        ),
+        (
+            "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}".to_owned(),
+            "400",
+            "this looks like TLS",
+        ),
+    ];
+    for (request, status, reason) in cases {
+        let mut raw = Raw::to(port).await;
+        raw.say(&request).await;
+        let answer = raw.answer().await;
+        let line = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&line), "{answer}");
+        let wanted = format!("rejected  not a proper HTTP request: {reason}");
+        stage.until_file_has("access.log", &wanted).await;
     }
 }
 

@@ -112,6 +112,20 @@ impl Relay {
         }
     }
 
+    /// Lets go of the links after `failure`. The one that did not fail is told that the stream has broken off,
+    /// unless it has seen the end of it already.
+    pub async fn part(self, failure: &Failure) {
+        let (broken, whole, told) = match failure {
+            Failure::Client(_) => (self.client, self.target, self.up.state),
+            Failure::Target(_) => (self.target, self.client, self.down.state),
+            _ => return,
+        };
+        drop(broken);
+        if told != State::Done {
+            whole.cut_off().await;
+        }
+    }
+
     fn burst_due(&self) -> Option<Instant> {
         let dues = [self.up.burst.due(), self.down.burst.due()];
         dues.into_iter().flatten().min()

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use super::listen::Place;
 use crate::config::Inbound;
 use crate::dispatch::Dispatcher;
-use crate::io::{Link, Refusal, scratch};
+use crate::io::{Arrival, BindUdp, Link, Refusal, scratch};
 use crate::log;
 use crate::protocol::HANDSHAKE_LIMIT;
 use crate::session::Source;
@@ -33,7 +33,9 @@ pub(super) async fn serve(inbound: Arc<Inbound>, place: Place, dispatcher: Arc<D
     match place {
         Place::Streams(listener) => streams(&inbound, &listener, &dispatcher).await,
         Place::Datagrams(socket) => {
-            let Some(mut sources) = inbound.protocol.datagrams(socket) else {
+            let sockopt = inbound.transport.sockopt.clone();
+            let bind: BindUdp = Arc::new(move |from| tcp::udp_answer(from, &sockopt));
+            let Some(mut sources) = inbound.protocol.datagrams(socket, bind) else {
                 return;
             };
             while let Some(datagrams) = sources.recv().await {
@@ -48,9 +50,9 @@ async fn streams(inbound: &Arc<Inbound>, listener: &tcp::Listener, dispatcher: &
     let mut complained: Option<Instant> = None;
     loop {
         match listener.accept().await {
-            Ok((link, source, local)) => {
+            Ok(arrival) => {
                 let (inbound, dispatcher) = (inbound.clone(), dispatcher.clone());
-                tokio::spawn(connection(inbound, dispatcher, link, source, local));
+                tokio::spawn(connection(inbound, dispatcher, arrival));
             }
             Err(e) => {
                 // Once in a while is enough: the next attempt is a moment away.
@@ -64,14 +66,8 @@ async fn streams(inbound: &Arc<Inbound>, listener: &tcp::Listener, dispatcher: &
     }
 }
 
-async fn connection(
-    inbound: Arc<Inbound>,
-    dispatcher: Arc<Dispatcher>,
-    link: Link,
-    source: Source,
-    local: Source,
-) {
-    let arrival = match inbound.transport.accept(link, source, local).await {
+async fn connection(inbound: Arc<Inbound>, dispatcher: Arc<Dispatcher>, arrival: Arrival) {
+    let arrival = match inbound.transport.accept(arrival).await {
         Ok(arrival) => arrival,
         Err((source, refusal)) => {
             return refuse(&inbound, source, refusal, Instant::now()).await;

@@ -71,12 +71,19 @@ fn print_errors(loaded: &Loaded) -> bool {
     loaded.config.is_none()
 }
 
-/// A random UUID, or the one that a text of up to 30 bytes stands for.
+/// A random UUID, or the one that a text of up to 30 bytes stands for. V2Ray makes random ones alone; `-i` is
+/// Xray's, which has no answer to longer texts either: as an `id` they are read as UUIDs.
 fn uuid(input: Option<&str>) -> ExitCode {
     match input {
         None => say(Uuid::new_v4()),
         Some(text) if (1..=30).contains(&text.len()) => {
             say(Uuid::new_v5(&Uuid::nil(), text.as_bytes()));
+        }
+        Some(text) if Uuid::parse_str(text).is_ok() => {
+            eprintln!(
+                "`{text}` is a UUID already, expected a text of 1 to 30 bytes to make one of"
+            );
+            return ExitCode::from(2);
         }
         Some(text) => {
             eprintln!(

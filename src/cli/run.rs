@@ -12,6 +12,7 @@ use super::example::Example;
 use super::{BAD_CONFIG, inputs, print_errors, say};
 use crate::app::App;
 use crate::config::{self, Config};
+use crate::io;
 use crate::log;
 
 pub(super) fn run(args: &ConfigArgs) -> ExitCode {
@@ -84,9 +85,10 @@ async fn until_signal(config: Config, started: impl FnOnce()) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Whatever still runs ends with the process.
+/// Whatever still runs ends with the process; what is dropped may tell its peer.
 fn leave(runtime: Runtime) {
-    runtime.shutdown_background();
+    io::leave();
+    runtime.shutdown_timeout(DROP_LIMIT);
     log::flush();
 }
 
@@ -122,6 +124,9 @@ impl Signals {
         }
     }
 }
+
+/// How long dropping what still runs may take: a thread may wait for the system's resolver.
+const DROP_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long tunnels may take to finish.
 const GRACE: Duration = Duration::from_secs(2);

@@ -143,7 +143,12 @@ fn inbound(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
         }
     };
     let protocol = protocol(&object, protocol::Inbound::read);
-    let transport = transport::Inbound::read(object.get("streamSettings").as_ref());
+    let mut transport = transport::Inbound::read(object.get("streamSettings").as_ref());
+    if let (Some(protocol), Some(transport)) = (&protocol, &mut transport)
+        && protocol.follows_redirect()
+    {
+        transport.sockopt.follow_redirect();
+    }
     let sniffing = Sniffing::read(&object);
     if let Some(object) = object.object("allocate") {
         allocate(object);

@@ -182,6 +182,7 @@ impl Dispatcher {
             debug!(id = session.id, %to, up = ended.up, down = ended.down, "session ended");
             if let Some(failure) = ended.error {
                 dispatcher.mourn(&session, &by, &to, &failure);
+                relay.part(&failure).await;
             }
             drop(alive);
         });

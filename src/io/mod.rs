@@ -1,5 +1,6 @@
 //! What the rooms hand to each other: a byte stream in both directions, and where it came from.
 
+mod cut_off;
 pub(crate) mod low_water;
 mod packets;
 mod prefixed;
@@ -12,7 +13,9 @@ pub use prefixed::Prefixed;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -34,13 +37,22 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
         self.poll_shutdown(cx)
     }
 
+    /// The socket, where nothing stands between: its end is then all that the peer sees of ours.
+    fn tcp(&self) -> Option<&TcpStream> {
+        None
+    }
+
     /// Asks the socket below, if there is one, to be readable only when `bytes` bytes have arrived. It
     /// is only a wish; whoever makes it takes it back before the last bytes wait for it.
     fn set_low_water(&mut self, _bytes: usize) {}
 }
 
 /// A socket that is readable with the first byte, whatever anyone wishes.
-impl Io for TcpStream {}
+impl Io for TcpStream {
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+}
 impl Io for UnixStream {}
 impl Io for tokio::io::DuplexStream {}
 
@@ -56,6 +68,9 @@ pub struct Arrival {
     pub source: Source,
     /// The address of ours that was connected to, or what a proxy in front says it was.
     pub local: Source,
+    /// Whom the peer meant to reach when the packet filter brought it to a transparent listener; `None`
+    /// when it meant the listener itself.
+    pub meant: Option<SocketAddr>,
 }
 
 /// How long a peer gets to answer a goodbye.
@@ -70,6 +85,30 @@ pub enum Refusal {
     /// The first flight is not one of ours. The text is for the access log, and the link is read
     /// until the peer goes, without an answer, so that a prober learns nothing.
     Silent(String, Link),
+}
+
+/// Whether the process is about to end, so that layers whose peers can be told why may tell them.
+static LEAVING: AtomicBool = AtomicBool::new(false);
+
+/// What is cut off from now on is cut off because the process ends.
+pub fn leave() {
+    LEAVING.store(true, Ordering::Relaxed);
+}
+
+pub fn is_leaving() -> bool {
+    LEAVING.load(Ordering::Relaxed)
+}
+
+/// Whether `addr` is the address of the listener on `door`, be it that this one listens on every address.
+/// A transparent inbound that took it for a destination would go round in a circle.
+pub fn is_door(addr: SocketAddr, door: SocketAddr) -> bool {
+    let (ip, on) = (addr.ip().to_canonical(), door.ip().to_canonical());
+    addr.port() == door.port() && (ip == on || (on.is_unspecified() && is_ours(ip)))
+}
+
+/// Whether the address is one of this machine's: those of others cannot be bound to.
+pub fn is_ours(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
 }
 
 impl Link {
@@ -157,6 +196,13 @@ impl Io for Link {
         match self.get_mut() {
             Self::Tcp(io) => Pin::new(io).poll_shutdown(cx),
             Self::Other(io) => Pin::new(&mut **io).poll_close(cx),
+        }
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(io) => Some(io),
+            Self::Other(io) => io.tcp(),
         }
     }
 

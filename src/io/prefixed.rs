@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::{Io, Link};
 
@@ -85,6 +86,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
 impl<S: Io> Io for Prefixed<S> {
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_close(cx)
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        self.inner.tcp()
     }
 
     fn set_low_water(&mut self, bytes: usize) {

@@ -133,10 +133,19 @@ impl Inbound {
         }
     }
 
-    /// Sorts the datagrams of a listening socket by their source.
-    pub fn datagrams(&self, socket: UdpSocket) -> Option<mpsc::Receiver<Datagrams>> {
+    /// Whether what a packet filter brings goes where it was meant to go.
+    pub fn follows_redirect(&self) -> bool {
         match self {
-            Self::Dokodemo(inbound) => Some(inbound.datagrams(socket)),
+            Self::Dokodemo(inbound) => inbound.follows_redirect(),
+            Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => false,
+        }
+    }
+
+    /// Sorts the datagrams of a listening socket by their source; `bind` makes sockets that send as
+    /// somebody else.
+    pub fn datagrams(&self, socket: UdpSocket, bind: BindUdp) -> Option<mpsc::Receiver<Datagrams>> {
+        match self {
+            Self::Dokodemo(inbound) => Some(inbound.datagrams(socket, bind)),
             Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => None,
         }
     }

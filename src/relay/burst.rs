@@ -1,13 +1,13 @@
 //! Fewer wake-ups while much is coming.
 //!
 //! A proxy that is faster than its peer is woken for every arrival, each a small part of what its buffer
-//! holds. Once a direction has carried [`BULK`] bytes in large reads, its socket is asked to wake us for
-//! [`LOW_WATER`] bytes only (`SO_RCVLOWAT`, socket(7)). What is less than that, the end of a burst for one,
-//! waits for a timer: at most [`PATIENCE`], and the millisecond or two that timers take. An end of the stream and an error wake us at
-//! once, and so does a receive buffer that is nearly full (Linux, `tcp_epollin_ready`).
+//! holds. While a direction brings [`RATE`] and more, its socket is asked to wake us for [`LOW_WATER`] bytes
+//! only (`SO_RCVLOWAT`, socket(7)). What is less than that, the end of a burst for one, waits for a timer: for
+//! [`PATIENCE`], and the millisecond or so that timers take. An end of the stream and an error wake us at once, and
+//! so does a receive buffer that is nearly full (Linux, `tcp_epollin_ready`).
 //!
-//! Reads that are large anyway have nothing to win. A stream too slow to bring [`LOW_WATER`] bytes within [`PATIENCE`], 64 MiB/s, is let go of by the timer, and
-//! meets it once in [`BULK`] bytes.
+//! Who speaks by turns, in pieces below the mark, would wait for the timer with each: the first time after
+//! [`BULK`] bytes, and each time after twice as many.
 
 use std::time::Duration;
 
@@ -15,49 +15,62 @@ use tokio::time::Instant;
 
 use crate::io::{Io, Link};
 
-/// What a direction carries in large reads before it counts as a burst.
-const BULK: usize = 1024 * 1024;
-
-/// A read below this is no sign of a burst.
-const LARGE: usize = 8 * 1024;
+/// What a direction carries before it may count as a burst.
+const BULK: u32 = 1024 * 1024;
 
 const LOW_WATER: usize = 128 * 1024;
 
 /// How long bytes below the mark may wait.
 const PATIENCE: Duration = Duration::from_millis(2);
 
-/// What one direction has read lately.
+/// Bytes a second that bring [`LOW_WATER`] within [`PATIENCE`].
+const RATE: usize = LOW_WATER * 1000 / PATIENCE.as_millis() as usize;
+
+/// Waits in vain after which [`BULK`] is doubled no more.
+const MAX_FAILURES: u8 = 8;
+
+/// What one direction has read lately. Flat, for every tunnel holds two.
 #[derive(Default)]
 pub(super) struct Burst {
-    /// Bytes of large reads in a row, and how many reads they took.
-    run: usize,
-    reads: usize,
-    /// The last read, while the socket waits for [`LOW_WATER`] bytes.
-    raised: Option<Instant>,
+    /// When counting began; while the socket waits for [`LOW_WATER`] bytes, the last read.
+    at: Option<Instant>,
+    bytes: u32,
+    reads: u32,
+    waits: bool,
+    /// A read was worth the waiting.
+    large: bool,
+    /// Waits in a row that no large read came of.
+    failures: u8,
 }
 
 impl Burst {
     /// `n` bytes were read from `from`.
     pub(super) fn read(&mut self, n: usize, from: &mut Link) {
-        if let Some(last) = &mut self.raised {
-            *last = Instant::now();
+        if self.waits {
+            self.at = Some(Instant::now());
+            self.large |= n >= LOW_WATER;
             return;
         }
-        self.run += n;
+        let began = *self.at.get_or_insert_with(Instant::now);
+        self.bytes = self.bytes.saturating_add(n as u32);
         self.reads += 1;
-        let done = self.run >= BULK;
-        if done && self.run / self.reads < LOW_WATER {
-            from.set_low_water(LOW_WATER);
-            self.raised = Some(Instant::now());
+        if self.bytes < BULK << self.failures {
+            return;
         }
-        if done || n < LARGE {
-            (self.run, self.reads) = (0, 0);
+        let now = Instant::now();
+        let fast = f64::from(self.bytes) >= (now - began).as_secs_f64() * RATE as f64;
+        // Reads that are large anyway have nothing to win.
+        let small = self.bytes / self.reads < LOW_WATER as u32;
+        self.start_over();
+        if fast && small {
+            from.set_low_water(LOW_WATER);
+            (self.at, self.waits) = (Some(now), true);
         }
     }
 
     /// When the socket must be let go of, if nothing comes before.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.raised.map(|last| last + PATIENCE)
+        self.at.filter(|_| self.waits).map(|last| last + PATIENCE)
     }
 
     /// Lets go of the socket if it is time. What it holds already wakes us then.
@@ -69,9 +82,21 @@ impl Burst {
 
     /// Has the socket wake us for every byte again: what a layer still reads, such as a goodbye, is short.
     pub(super) fn end(&mut self, from: &mut Link) {
-        if self.raised.take().is_some() {
+        if self.waits {
             from.set_low_water(1);
+            self.failures = match self.large {
+                true => 0,
+                false => (self.failures + 1).min(MAX_FAILURES),
+            };
         }
+        self.start_over();
+    }
+
+    fn start_over(&mut self) {
+        *self = Self {
+            failures: self.failures,
+            ..Self::default()
+        };
     }
 }
 
@@ -93,7 +118,7 @@ mod tests {
     async fn the_end_of_a_burst_waits_for_a_moment_only() {
         let (mut client, socket, mut target) = tunnel().await;
         let mut waits = Vec::new();
-        for _ in 0..20 {
+        for _ in 0..4 {
             burst(&mut client, &socket, &mut target).await;
             let begin = Instant::now();
             client.write_all(b"the end").await.unwrap();
@@ -119,14 +144,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_conversation_is_no_burst() {
-        let (mut client, socket, mut target) = tunnel().await;
-        for _ in 0..2 * BULK / PIECE {
-            send(&mut client, PIECE, &mut target).await;
-            client.write_all(b"short").await.unwrap();
-            receive(&mut target, 5).await;
+    async fn who_speaks_by_turns_is_soon_left_alone() {
+        let (ours, _theirs) = pair().await;
+        let mut link = Link::Tcp(ours);
+        let mut burst = Burst::default();
+        let mut waits = 0;
+        for _ in 0..64 * BULK / PIECE as u32 {
+            burst.read(PIECE, &mut link);
+            if let Some(due) = burst.due() {
+                burst.release(due, &mut link);
+                waits += 1;
+            }
         }
-        assert_eq!(low_water::get(&socket), 1);
+        // After 1, 3, 7, 15, 31 and 63 MiB.
+        assert_eq!(waits, 6);
+    }
+
+    #[tokio::test]
+    async fn a_slow_stream_is_no_burst() {
+        let (ours, _theirs) = pair().await;
+        let mut link = Link::Tcp(ours);
+        let mut burst = Burst::default();
+        for i in 0..2 * BULK / PIECE as u32 {
+            if i % 32 == 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            burst.read(PIECE, &mut link);
+            assert_eq!(burst.due(), None);
+        }
     }
 
     #[tokio::test]
@@ -140,7 +185,7 @@ mod tests {
 
     /// Sends until the relay has noticed.
     async fn burst(client: &mut TcpStream, socket: &Socket, target: &mut TcpStream) {
-        for _ in 0..2 * BULK / PIECE {
+        for _ in 0..16 * BULK / PIECE as u32 {
             if low_water::get(socket) == LOW_WATER {
                 return;
             }

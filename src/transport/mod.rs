@@ -38,20 +38,11 @@ pub struct Outbound {
 impl Inbound {
     /// From a raw connection to a link that a protocol can read; a refusal comes with the source, as
     /// far as it was known by then.
-    pub async fn accept(
-        &self,
-        link: Link,
-        source: Source,
-        local: Source,
-    ) -> Result<Arrival, (Source, Refusal)> {
-        let link = match link {
+    pub async fn accept(&self, mut arrival: Arrival) -> Result<Arrival, (Source, Refusal)> {
+        let source = arrival.source;
+        arrival.link = match arrival.link {
             Link::Tcp(stream) => self.sockopt.link(stream),
             other => other,
-        };
-        let mut arrival = Arrival {
-            link,
-            source,
-            local,
         };
         if self.proxy_protocol {
             arrival = proxy_protocol::accept(arrival)

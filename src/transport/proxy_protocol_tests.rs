@@ -14,6 +14,7 @@ async fn accepted(bytes: &[u8]) -> Result<(String, String, Vec<u8>), String> {
         link: Link::other(ours),
         source: address("10.0.0.1:1111"),
         local: address("10.0.0.2:2222"),
+        meant: None,
     };
     match accept(arrival).await {
         Ok(mut arrival) => {
@@ -138,6 +139,7 @@ async fn a_silent_connection_is_given_up_after_four_seconds() {
         link: Link::other(ours),
         source: Source::Unix,
         local: Source::Unix,
+        meant: None,
     };
     let end = accept(arrival).await;
     assert!(matches!(end, Err(Refusal::Done(text)) if text == "no PROXY header within 4 s"));

@@ -7,25 +7,20 @@ use crate::protocol::read_host;
 
 impl Inbound {
     pub fn read(settings: &Object) -> Option<Self> {
-        let follow = settings.get("followRedirect");
+        let follow = settings.read_or("followRedirect", false);
         let address = settings.get("address");
-        if let Some(node) = follow
-            && node.read::<bool>() == Some(true)
-        {
-            let text = "a transparent proxy is not built yet";
-            match &address {
-                None => node.error(format!("{text}, and there is no `address` to go to")),
-                Some(_) => node.warn(format!("{text}, all goes to `address`")),
-            }
-        } else if address.is_none() {
-            settings.node.error("`address` is missing");
+        let fixed = address.is_some();
+        if !fixed && !follow {
+            settings
+                .node
+                .error("`address` is missing, or `followRedirect` for a transparent proxy");
         }
         let host = address.and_then(read_host);
         let port = match settings.get("port") {
             Some(node) => node.read().map(|Port(port)| port),
             None => Some(0),
         };
-        if port == Some(0) {
+        if port == Some(0) && fixed && !follow {
             // V2Ray's API inbound is written without a port, so this cannot be an error.
             let text = "there is no `port` to go to, connections will fail";
             settings.node.warn(text);
@@ -33,8 +28,14 @@ impl Inbound {
         let (tcp, udp) = networks(settings);
         // Levels and the old `timeout` change nothing that can be seen from outside.
         settings.silent(&["timeout", "userLevel"]);
+        let to = match fixed {
+            true => Some(Destination::new(host?, port?)),
+            false if follow => None,
+            false => return None,
+        };
         Some(Self {
-            to: Destination::new(host?, port?),
+            to,
+            follow,
             tcp,
             udp,
         })
@@ -96,18 +97,13 @@ mod tests {
     #[test]
     fn what_cannot_work_is_said() {
         for (settings, text) in [
-            (json!({"port": 1}), "config: `address` is missing"),
+            (
+                json!({"port": 1}),
+                "config: `address` is missing, or `followRedirect` for a transparent proxy",
+            ),
             (
                 json!({"address": "a", "port": 1, "network": "tpc"}),
                 "network: `tpc` is unknown, expected `tcp`, `udp` or `tcp,udp`, did you mean `tcp`?",
-            ),
-            (
-                json!({"followRedirect": true, "port": 1}),
-                "followRedirect: a transparent proxy is not built yet, and there is no `address` to go to",
-            ),
-            (
-                json!({"followRedirect": true, "address": "a", "port": 1}),
-                "followRedirect: a transparent proxy is not built yet, all goes to `address`",
             ),
             (
                 json!({"address": "127.0.0.1"}),
@@ -115,6 +111,24 @@ mod tests {
             ),
         ] {
             assert_eq!(read(&settings).1, [text]);
+        }
+    }
+
+    #[test]
+    fn a_transparent_door_needs_no_address() {
+        for (settings, to) in [
+            (json!({"followRedirect": true}), None),
+            (json!({"followRedirect": true, "port": 53}), None),
+            (
+                json!({"followRedirect": true, "address": "a", "port": 53}),
+                Some("a:53"),
+            ),
+        ] {
+            let (inbound, said) = read(&settings);
+            let inbound = inbound.unwrap();
+            assert!(inbound.follows_redirect() && said.is_empty(), "{said:?}");
+            let fixed = inbound.to.map(|to| to.to_string());
+            assert_eq!(fixed.as_deref(), to);
         }
     }
 

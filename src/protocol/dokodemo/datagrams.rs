@@ -5,14 +5,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
-use tracing::{debug, trace};
+use tokio::time::interval;
+use tracing::{debug, trace, warn};
 
-use crate::address::Destination;
-use crate::io::{Packet, Packets};
+use super::answers::{Answers, Complained};
+use super::receive::receive;
+use super::{Inbound, NOWHERE};
+use crate::address::{Destination, Host};
+use crate::io::{BindUdp, Packet, Packets, is_door};
 use crate::protocol::Datagrams;
 
 /// Sources at one time; datagrams from more are dropped.
@@ -21,48 +26,79 @@ const MAX_SOURCES: usize = 16 * 1024;
 /// Datagrams of one source that wait to be taken; more are dropped, as UDP does.
 const QUEUED: usize = 64;
 
-/// New sources that wait to be taken.
+/// New sources that wait to be taken, and datagrams that came where answers go out.
 const NEW_SOURCES: usize = 64;
 
 /// What UDP can carry.
 const MAX_DATAGRAM: usize = 64 * 1024;
 
-/// Reads `socket` in a task of its own until the receiver is dropped.
-pub(super) fn sort(socket: UdpSocket, to: Destination) -> mpsc::Receiver<Datagrams> {
+/// How often idle sockets of answers are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(15);
+
+/// A datagram that came in.
+pub(super) struct Datagram {
+    pub(super) source: SocketAddr,
+    /// Whom it was meant for, when a packet filter brought it here.
+    pub(super) meant: Option<SocketAddr>,
+    pub(super) data: Bytes,
+}
+
+/// Reads `socket` in a task of its own until the receiver is dropped; `bind` makes the sockets that answer
+/// in the name of others.
+pub(super) fn sort(
+    socket: UdpSocket,
+    inbound: &Inbound,
+    bind: BindUdp,
+) -> mpsc::Receiver<Datagrams> {
     let (tx, rx) = mpsc::channel(NEW_SOURCES);
+    let (strays, strayed) = mpsc::channel(NEW_SOURCES);
     let sorter = Sorter {
+        door: socket.local_addr().ok(),
         socket: Arc::new(socket),
-        to,
+        to: inbound.to.clone(),
+        answers: inbound.follow.then(|| Arc::new(Answers::new(bind, strays))),
         sources: HashMap::new(),
         sweep_at: FIRST_SWEEP,
         new: tx,
+        complained: Complained::default(),
     };
-    tokio::spawn(sorter.run());
+    tokio::spawn(sorter.run(strayed));
     rx
 }
 
 struct Sorter {
     socket: Arc<UdpSocket>,
-    to: Destination,
-    sources: HashMap<SocketAddr, mpsc::Sender<Bytes>>,
+    /// The address of the socket.
+    door: Option<SocketAddr>,
+    to: Option<Destination>,
+    /// There for a transparent door.
+    answers: Option<Arc<Answers>>,
+    sources: HashMap<SocketAddr, mpsc::Sender<Datagram>>,
     /// With so many sources in the map, those that have ended are looked for.
     sweep_at: usize,
     new: mpsc::Sender<Datagrams>,
+    complained: Complained,
 }
 
 const FIRST_SWEEP: usize = 64;
 
 impl Sorter {
-    async fn run(mut self) {
+    async fn run(mut self, mut strayed: mpsc::Receiver<Datagram>) {
         let mut buf = vec![0; MAX_DATAGRAM];
         let new = self.new.clone();
+        let mut sweep = interval(SWEEP_EVERY);
         loop {
             let received = tokio::select! {
-                received = self.socket.recv_from(&mut buf) => received,
+                received = self.receive(&mut buf) => received,
+                Some(stray) = strayed.recv() => Ok(stray),
+                _ = sweep.tick(), if self.answers.is_some() => {
+                    self.answers.iter().for_each(|answers| answers.sweep());
+                    continue;
+                }
                 () = new.closed() => return,
             };
             match received {
-                Ok((n, source)) => self.hand_over(source, Bytes::copy_from_slice(&buf[..n])),
+                Ok(datagram) => self.hand_over(datagram),
                 // An answer of ours was refused by its source: not the end of the others.
                 Err(e) if is_passing(&e) => trace!(error = %e, "receiving a datagram"),
                 Err(e) => {
@@ -73,15 +109,36 @@ impl Sorter {
         }
     }
 
-    fn hand_over(&mut self, source: SocketAddr, data: Bytes) {
-        let data = match self
-            .sources
-            .get(&source)
-            .map(|tx| tx.try_send(data.clone()))
-        {
-            Some(Err(mpsc::error::TrySendError::Closed(data))) => data,
-            Some(_) => return,
-            None => data,
+    async fn receive(&self, buf: &mut [u8]) -> io::Result<Datagram> {
+        let (n, source, meant) = match self.answers {
+            Some(_) => receive(&self.socket, buf).await?,
+            None => {
+                let (n, source) = self.socket.recv_from(buf).await?;
+                (n, source, None)
+            }
+        };
+        let is_door = |meant: &SocketAddr| self.door.is_some_and(|door| is_door(*meant, door));
+        Ok(Datagram {
+            source,
+            meant: meant.filter(|meant| !is_door(meant)),
+            data: Bytes::copy_from_slice(&buf[..n]),
+        })
+    }
+
+    fn hand_over(&mut self, datagram: Datagram) {
+        if datagram.meant.is_none() && self.to.is_none() {
+            if self.complained.is_due() {
+                warn!("datagrams are dropped: {NOWHERE}; UDP needs `TPROXY`");
+            }
+            return;
+        }
+        let source = datagram.source;
+        let datagram = match self.sources.get(&source) {
+            Some(tx) => match tx.try_send(datagram) {
+                Err(mpsc::error::TrySendError::Closed(datagram)) => datagram,
+                _ => return,
+            },
+            None => datagram,
         };
         self.sources.remove(&source);
         self.sweep();
@@ -94,6 +151,8 @@ impl Sorter {
             to: self.to.clone(),
             source,
             socket: self.socket.clone(),
+            answers: self.answers.clone(),
+            asked: None,
             data: rx,
         };
         let datagrams = Datagrams {
@@ -101,7 +160,7 @@ impl Sorter {
             packets: Box::new(session),
         };
         // The channel is new and empty, so the first datagram fits.
-        let _ = tx.try_send(data);
+        let _ = tx.try_send(datagram);
         if self.new.try_send(datagrams).is_ok() {
             self.sources.insert(source, tx);
         }
@@ -118,33 +177,67 @@ impl Sorter {
 
 /// The datagrams of one source.
 struct Session {
-    to: Destination,
+    to: Option<Destination>,
     source: SocketAddr,
     socket: Arc<UdpSocket>,
-    data: mpsc::Receiver<Bytes>,
+    answers: Option<Arc<Answers>>,
+    /// Whom the last datagram was meant for.
+    asked: Option<SocketAddr>,
+    data: mpsc::Receiver<Datagram>,
 }
 
 impl Packets for Session {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Packet>>> {
-        self.data.poll_recv(cx).map(|data| {
-            Ok(data.map(|data| Packet {
-                peer: self.to.clone(),
-                data,
+        self.data.poll_recv(cx).map(|datagram| {
+            Ok(datagram.and_then(|datagram| {
+                self.asked = datagram.meant;
+                let peer = match datagram.meant {
+                    Some(meant) => meant.into(),
+                    None => self.to.clone()?,
+                };
+                Some(Packet {
+                    peer,
+                    data: datagram.data,
+                })
             }))
         })
     }
 
-    /// The source asked one place only, so that is who the answer comes from, whatever its peer says.
+    /// At a fixed door the source asked one place only, so that is who the answer comes from, whatever
+    /// its peer says.
     fn poll_send(&mut self, _cx: &mut Context<'_>, packet: &Packet) -> Poll<io::Result<()>> {
-        // Many sessions share the socket and a socket wakes one writer only, so nobody waits for it:
-        // a datagram that does not fit is lost.
-        if let Err(e) = self.socket.try_send_to(&packet.data, self.source) {
+        let sent = match (&self.answers, self.asked) {
+            (Some(answers), Some(asked)) => {
+                let from = self.answering(packet, asked);
+                // A source on a socket for both families is written as `::ffff:1.2.3.4`.
+                let client = SocketAddr::new(self.source.ip().to_canonical(), self.source.port());
+                answers.send(from, from == asked, client, &packet.data)
+            }
+            // Many sessions share the socket and a socket wakes one writer only, so nobody waits for it:
+            // a datagram that does not fit is lost.
+            _ => self
+                .socket
+                .try_send_to(&packet.data, self.source)
+                .map(|_| ()),
+        };
+        if let Err(e) = sent {
             trace!(source = %self.source, error = %e, "datagram not sent");
         }
         Poll::Ready(Ok(()))
     }
 }
 
+impl Session {
+    /// Who an answer comes from: its peer, where that is an address as the client knows them.
+    fn answering(&self, packet: &Packet, asked: SocketAddr) -> SocketAddr {
+        match packet.peer.host {
+            Host::Ip(ip) if ip.is_ipv4() == asked.is_ipv4() => {
+                SocketAddr::new(ip, packet.peer.port)
+            }
+            _ => asked,
+        }
+    }
+}
 fn is_passing(e: &io::Error) -> bool {
     matches!(
         e.kind(),
@@ -219,7 +312,14 @@ mod tests {
     async fn door() -> (SocketAddr, mpsc::Receiver<Datagrams>) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let at = socket.local_addr().unwrap();
-        (at, sort(socket, "10.0.0.1:53".parse().unwrap()))
+        let inbound = Inbound {
+            to: Some("10.0.0.1:53".parse().unwrap()),
+            follow: false,
+            tcp: false,
+            udp: true,
+        };
+        let bind: BindUdp = Arc::new(|_| Err(io::ErrorKind::Unsupported.into()));
+        (at, sort(socket, &inbound, bind))
     }
 
     async fn recv(session: &mut Datagrams) -> String {

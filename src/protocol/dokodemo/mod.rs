@@ -1,20 +1,30 @@
-//! dokodemo-door: every connection goes to one fixed place.
+//! dokodemo-door: every connection goes to one fixed place, or to where it was meant to go before a
+//! packet filter brought it here (`followRedirect`).
 
+mod answers;
 mod config;
 mod datagrams;
+mod receive;
 
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use crate::address::Destination;
-use crate::io::{Arrival, Refusal};
+use crate::io::{Arrival, BindUdp, Refusal};
 use crate::protocol::{Accepted, Datagrams};
 
 pub struct Inbound {
-    to: Destination,
+    /// Where all goes; with `follow`, what was meant for the door itself.
+    to: Option<Destination>,
+    /// Goes to where it was meant to go.
+    follow: bool,
     tcp: bool,
     udp: bool,
 }
+
+/// What is meant for a transparent door itself would come back to it for ever.
+const NOWHERE: &str = "meant for the transparent inbound itself, and `address` names no other place: \
+    nothing was redirected, or not as `sockopt.tproxy` says";
 
 impl Inbound {
     pub fn takes_streams(&self) -> bool {
@@ -25,16 +35,26 @@ impl Inbound {
         self.udp
     }
 
-    pub async fn accept(&self, arrival: Arrival) -> Result<Accepted, Refusal> {
-        Ok(Accepted::Stream {
-            user: None,
-            to: self.to.clone(),
-            link: arrival.link,
-        })
+    /// Whether the listener has to be a transparent one.
+    pub fn follows_redirect(&self) -> bool {
+        self.follow
     }
 
-    /// Sorts the datagrams of `socket` by their source, for as long as the receiver lives.
-    pub fn datagrams(&self, socket: UdpSocket) -> mpsc::Receiver<Datagrams> {
-        datagrams::sort(socket, self.to.clone())
+    pub async fn accept(&self, arrival: Arrival) -> Result<Accepted, Refusal> {
+        let meant = arrival.meant.filter(|_| self.follow);
+        match meant.map(Into::into).or_else(|| self.to.clone()) {
+            Some(to) => Ok(Accepted::Stream {
+                user: None,
+                to,
+                link: arrival.link,
+            }),
+            None => Err(Refusal::Done(NOWHERE.to_owned())),
+        }
+    }
+
+    /// Sorts the datagrams of `socket` by their source, for as long as the receiver lives; `bind` makes
+    /// sockets that send as somebody else.
+    pub fn datagrams(&self, socket: UdpSocket, bind: BindUdp) -> mpsc::Receiver<Datagrams> {
+        datagrams::sort(socket, self, bind)
     }
 }

@@ -397,6 +397,7 @@ fn arrival(link: Link) -> Arrival {
         link,
         source: ip(50_000),
         local: ip(3128),
+        meant: None,
     }
 }
 

@@ -52,6 +52,7 @@ impl Inbound {
             link,
             source,
             local,
+            ..
         } = arrival;
         let mut messages = Messages::new(link);
         let asked = timeout(limit, self.handshake(&mut messages, source, local)).await;

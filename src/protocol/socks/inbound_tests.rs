@@ -230,6 +230,7 @@ fn start_within(limit: Duration, settings: Value) -> (DuplexStream, Waiting) {
         link: Link::other(server),
         source: ip(50_000),
         local: ip(1080),
+        meant: None,
     };
     let accepted = tokio::spawn(async move { inbound.accept_within(limit, arrival).await });
     (client, accepted)

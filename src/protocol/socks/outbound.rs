@@ -384,6 +384,7 @@ mod tests {
             link,
             source: ip(50_000),
             local: ip(1080),
+            meant: None,
         }
     }
 

@@ -53,6 +53,7 @@ async fn accept(inbound: &Inbound, pipe: DuplexStream) -> Result<Accepted, Refus
             link: Link::other(pipe),
             source,
             local,
+            meant: None,
         })
         .await
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::json::{Node, Object, either, found, one_of};
+use crate::json::{Node, Object, found, one_of};
 
 /// `sockopt`, and `sendThrough` of an outbound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,18 @@ pub struct SockOpt {
     pub mptcp: bool,
     /// Connections are read as soon as a byte has come, even in the middle of a burst.
     pub every_arrival: bool,
+    pub tproxy: Tproxy,
+}
+
+/// How the packet filter brings a transparent inbound what was meant for others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tproxy {
+    #[default]
+    Off,
+    /// Its `REDIRECT` writes our address into the packets and remembers the one that stood there.
+    Redirect,
+    /// Its `TPROXY` hands over packets as they are.
+    Tproxy,
 }
 
 /// TCP Fast Open (RFC 7413).
@@ -57,6 +69,13 @@ impl Default for KeepAlive {
 }
 
 impl SockOpt {
+    /// `followRedirect` without `tproxy` means `redirect`, as in V2Ray.
+    pub fn follow_redirect(&mut self) {
+        if self.tproxy == Tproxy::Off {
+            self.tproxy = Tproxy::Redirect;
+        }
+    }
+
     pub fn read(settings: &Node) -> Self {
         let Some(object) = settings.object() else {
             return Self::default();
@@ -74,24 +93,14 @@ impl SockOpt {
                 .first(&["mptcp", "tcpMptcp"])
                 .and_then(|node| node.read())
                 .unwrap_or(false),
+            tproxy: object
+                .get("tproxy")
+                .and_then(|node| read_tproxy(&node))
+                .unwrap_or_default(),
             every_arrival: !object.read_or("rcvLowat", true),
         };
-        if let Some(node) = object.get("tproxy")
-            && let Some(mode) = node.read::<String>()
-        {
-            match mode.to_ascii_lowercase().as_str() {
-                "off" | "" => {}
-                "redirect" | "tproxy" => {
-                    node.warn("transparent proxying is not built yet, the key has no effect");
-                }
-                _ => node.error(format!(
-                    "`{}` is unknown, expected {}",
-                    mode.escape_debug(),
-                    either(&["off", "redirect", "tproxy"])
-                )),
-            }
-        }
-        object.silent(&["acceptProxyProtocol"]);
+        // `followRedirect` says the latter as well; it is a field of V2Ray's own, and of some configs.
+        object.silent(&["acceptProxyProtocol", "receiveOriginalDestAddress"]);
         object.no_effect(&[
             "dialerProxy",
             "domainStrategy",
@@ -187,6 +196,18 @@ fn read_keep_alive(object: &Object) -> KeepAlive {
     }
 }
 
+fn read_tproxy(node: &Node) -> Option<Tproxy> {
+    let words = [
+        ("off", Tproxy::Off),
+        ("redirect", Tproxy::Redirect),
+        ("tproxy", Tproxy::Tproxy),
+    ];
+    match node.value.as_str() {
+        Some("") => None,
+        _ => one_of(node, &words),
+    }
+}
+
 fn read_device(node: &Node) -> Option<String> {
     let name: String = node.read()?;
     if name.len() > 15 || name.contains(['/', '\0', ' ']) {
@@ -238,7 +259,7 @@ mod tests {
         let (sockopt, problems) = read(json!({
             "tcpFastOpen": true, "tcpFastOpenQueueLength": 7, "tcpKeepAliveInterval": 30,
             "mark": 255, "bindToDevice": "lo", "mptcp": true, "acceptProxyProtocol": true,
-            "tproxy": "off", "rcvLowat": false
+            "tproxy": "TProxy", "receiveOriginalDestAddress": true, "rcvLowat": false
         }));
         assert_eq!(problems, [""; 0]);
         assert_eq!(
@@ -253,6 +274,7 @@ mod tests {
                 mark: Some(255),
                 device: Some("lo".to_owned()),
                 mptcp: true,
+                tproxy: Tproxy::Tproxy,
                 every_arrival: true,
             }
         );

@@ -103,6 +103,7 @@ async fn race(addrs: &[SocketAddr], sockopt: &SockOpt) -> io::Result<TcpStream> 
 async fn dial(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<TcpStream> {
     let socket = sockopt.tcp(addr)?;
     sockopt.fast_open_to_dial(&socket)?;
+    sockopt.transparent_to_dial(&socket, addr);
     sockopt.bind_local(&socket)?;
     TcpSocket::from_std_stream(socket.into())
         .connect(addr)

@@ -12,25 +12,26 @@ use nix::libc;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
 
-use crate::io::Link;
+use crate::io::{Arrival, Link};
 use crate::session::Source;
 
-use super::config::SockOpt;
+use super::config::{SockOpt, Tproxy};
+use super::transparent;
 
 /// Where connections come in.
 #[derive(Debug)]
 pub enum Listener {
-    Tcp(TcpListener),
+    Tcp(TcpListener, Tproxy),
     /// The file goes when the listener does; the abstract namespace has none.
     Unix(UnixListener, Option<SocketFile>),
 }
 
 impl Listener {
-    /// The next connection, its source, and the address of ours that it came to. A peer that went away
-    /// before its turn is passed over; an error means that nobody can be accepted just now.
-    pub async fn accept(&self) -> io::Result<(Link, Source, Source)> {
+    /// The next connection. A peer that went away before its turn is passed over; an error means that
+    /// nobody can be accepted just now.
+    pub async fn accept(&self) -> io::Result<Arrival> {
         match self {
-            Self::Tcp(listener) => loop {
+            Self::Tcp(listener, tproxy) => loop {
                 let (stream, peer) = match listener.accept().await {
                     Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => continue,
                     accepted => accepted?,
@@ -38,11 +39,25 @@ impl Listener {
                 let Ok(local) = stream.local_addr() else {
                     continue;
                 };
-                return Ok((Link::Tcp(stream), peer.into(), local.into()));
+                let meant = match tproxy {
+                    Tproxy::Off => None,
+                    how => transparent::meant(*how, &stream, local, listener.local_addr()?),
+                };
+                return Ok(Arrival {
+                    link: Link::Tcp(stream),
+                    source: peer.into(),
+                    local: local.into(),
+                    meant,
+                });
             },
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Link::other(stream), Source::Unix, Source::Unix))
+                Ok(Arrival {
+                    link: Link::other(stream),
+                    source: Source::Unix,
+                    local: Source::Unix,
+                    meant: None,
+                })
             }
         }
     }
@@ -50,7 +65,7 @@ impl Listener {
     /// The address of a TCP listener, with the port that the system chose for port 0.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Tcp(listener, _) => listener.local_addr().ok(),
             Self::Unix(..) => None,
         }
     }
@@ -60,17 +75,23 @@ impl Listener {
 ///
 /// As in Go, and so in V2Ray, both `0.0.0.0` and `::` mean every address of either family.
 pub fn listen(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<Listener> {
+    of_either_family(addr, |addr| listen_on(addr, sockopt))
+}
+
+fn of_either_family<T>(
+    addr: SocketAddr,
+    bind: impl Fn(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
     if addr.ip().is_unspecified() {
         let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, addr.port()));
-        match listen_on(both, sockopt) {
+        match bind(both) {
             Err(e) if lacks_ipv6(&e) => {
-                let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, addr.port()));
-                return listen_on(ipv4, sockopt);
+                return bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, addr.port())));
             }
             result => return result,
         }
     }
-    listen_on(addr, sockopt)
+    bind(addr)
 }
 
 fn lacks_ipv6(error: &io::Error) -> bool {
@@ -89,8 +110,10 @@ fn listen_on(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<Listener> {
     }
     socket.bind(&addr.into())?;
     sockopt.fast_open_to_listen(&socket)?;
+    sockopt.transparent_to_listen(&socket, addr)?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into()).map(Listener::Tcp)
+    let listener = TcpListener::from_std(socket.into())?;
+    Ok(Listener::Tcp(listener, sockopt.tproxy))
 }
 
 /// Listens on a path. As in V2Ray, `,0666` behind it are the permissions of the file; a socket that a
@@ -178,15 +201,18 @@ fn file_id(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|m| (m.dev(), m.ino()))
 }
 
-/// A UDP socket that waits for datagrams on `addr`. `0.0.0.0` is IPv4 alone, so that the sources it
-/// shows can be answered as they are; `::` takes both, IPv4 written as `::ffff:1.2.3.4`.
+/// A UDP socket that waits for datagrams on `addr`; for `0.0.0.0` and `::` the same holds as for
+/// [`listen()`]. Sources of IPv4 may be written as `::ffff:1.2.3.4`.
 pub fn udp_listen(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<UdpSocket> {
-    let socket = sockopt.udp(addr)?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(!addr.ip().is_unspecified())?;
-    }
-    socket.bind(&addr.into())?;
-    UdpSocket::from_std(socket.into())
+    of_either_family(addr, |addr| {
+        let socket = sockopt.udp(addr)?;
+        if addr.is_ipv6() {
+            socket.set_only_v6(!addr.ip().is_unspecified())?;
+        }
+        sockopt.transparent_datagrams(&socket, addr)?;
+        socket.bind(&addr.into())?;
+        UdpSocket::from_std(socket.into())
+    })
 }
 
 /// A UDP socket for datagrams to `to`, with the options and the local address of an outbound.
@@ -199,7 +225,10 @@ pub fn udp_socket(to: SocketAddr, sockopt: &SockOpt) -> io::Result<UdpSocket> {
                 format!("{to} is not of the family of sendThrough {local}"),
             ));
         }
-        Some(_) => sockopt.bind_local(&socket)?,
+        Some(_) => {
+            sockopt.transparent_to_dial(&socket, to);
+            sockopt.bind_local(&socket)?;
+        }
         None => {
             let any = match to {
                 SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
@@ -227,9 +256,9 @@ mod tests {
             let listener = listen(any.parse().unwrap(), &SockOpt::default()).unwrap();
             let port = listener.local_addr().unwrap().port();
             let client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-            let (_, source, local) = listener.accept().await.unwrap();
-            assert_eq!(source, Source::Ip(client.local_addr().unwrap()));
-            assert_eq!(local, Source::Ip(client.peer_addr().unwrap()));
+            let arrival = listener.accept().await.unwrap();
+            assert_eq!(arrival.source, Source::Ip(client.local_addr().unwrap()));
+            assert_eq!(arrival.local, Source::Ip(client.peer_addr().unwrap()));
         }
     }
 
@@ -254,9 +283,9 @@ mod tests {
             .await
             .unwrap();
         client.write_all(b"hi").await.unwrap();
-        let (mut link, ..) = listener.accept().await.unwrap();
+        let mut arrival = listener.accept().await.unwrap();
         let mut two = [0; 2];
-        link.read_exact(&mut two).await.unwrap();
+        arrival.link.read_exact(&mut two).await.unwrap();
         assert_eq!(&two, b"hi");
     }
 
@@ -270,8 +299,8 @@ mod tests {
         let listener = listen_unix(&with_mode).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         UnixStream::connect(&path).await.unwrap();
-        let (_, source, _) = listener.accept().await.unwrap();
-        assert_eq!(source, Source::Unix);
+        let arrival = listener.accept().await.unwrap();
+        assert_eq!(arrival.source, Source::Unix);
 
         let taken = listen_unix(&path).unwrap_err();
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);

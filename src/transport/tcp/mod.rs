@@ -7,7 +7,9 @@ mod config;
 mod connect;
 mod listen;
 mod options;
+mod transparent;
 
-pub use config::{FastOpen, KeepAlive, SockOpt, check_settings};
+pub use config::{FastOpen, KeepAlive, SockOpt, Tproxy, check_settings};
 pub use connect::connect;
 pub use listen::{Listener, listen, listen_abstract, listen_unix, udp_listen, udp_socket};
+pub use transparent::udp_answer;

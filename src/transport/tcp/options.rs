@@ -108,7 +108,7 @@ impl SockOpt {
     }
 }
 
-fn named(option: &str, result: io::Result<()>) -> io::Result<()> {
+pub(super) fn named(option: &str, result: io::Result<()>) -> io::Result<()> {
     result.map_err(|e| {
         let hint = match e.kind() {
             io::ErrorKind::PermissionDenied => " (it needs root or CAP_NET_ADMIN)",

@@ -26,7 +26,7 @@ use tracing::debug;
 use super::codec::Role;
 use super::config::{Carrier, Inbound};
 use super::pages::{self, Answer};
-use super::{WsStream, early_data, forwarded};
+use super::{WsStream, early_data, forwarded, malformed};
 use crate::io::{Arrival, Link, Prefixed, Refusal};
 use crate::session::Source;
 use crate::transport::linger::linger;
@@ -100,7 +100,11 @@ impl Inbound {
             (_, Err(error)) if error.is_timeout() => {
                 format!("no whole HTTP request within {} s", HEADER_LIMIT.as_secs())
             }
-            (_, Err(error)) => format!("not a proper HTTP request: {error}"),
+            (_, Err(error)) => {
+                let what = malformed::what(&unread, MAX_HEADER);
+                let what = what.unwrap_or_else(|| error.to_string());
+                format!("not a proper HTTP request: {what}")
+            }
             (Err(reason), Ok(())) if reason.is_empty() => {
                 "closed without an HTTP request".to_owned()
             }

@@ -24,6 +24,7 @@ fn visit(settings: &Value, source: &str) -> (DuplexStream, Accepting) {
         link: Link::other(ours),
         source: source.into(),
         local: source.into(),
+        meant: None,
     };
     (
         peer,

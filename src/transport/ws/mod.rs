@@ -17,6 +17,7 @@ mod forwarded;
 mod heart;
 mod inbound;
 mod late;
+mod malformed;
 mod outbound;
 mod pages;
 mod stream;

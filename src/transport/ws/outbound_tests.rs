@@ -28,6 +28,7 @@ fn arrival(ours: DuplexStream) -> Arrival {
         link: Link::other(ours),
         source: Source::Unix,
         local: Source::Unix,
+        meant: None,
     }
 }
 

@@ -10,11 +10,15 @@
 //! end for reading, and is answered when our own direction ends. RFC 6455, section 5.5.1, lets us
 //! finish what we are sending before that.
 //!
+//! A peer that closes with another code than 1000 has broken off: reading ends with an error. Only a client
+//! may say 1001 and mean no more than that: a browser does when it leaves the page.
+//!
 //! Most peers are gone for good when they close, so a direction that stays silent for [`FAREWELL`] after
 //! that is over too.
 //!
 //! A tunnel that is cut off is dropped without `poll_close`. The peer is told as far as the socket takes
-//! it at once: with its own close code if it was the one to close, else 1011, which is no clean end.
+//! it at once: with its own close code if it was the one to close, with 1001 when the process ends, else
+//! 1011, which is no clean end.
 //!
 //! One task drives both directions: reading answers pings, and so writes.
 
@@ -31,7 +35,7 @@ use super::codec::{
     Control, Decoder, FrameError, Header, MAX_HEADER, Opcode, Role, copy_masked, encode_control,
 };
 use super::heart::{Beat, Heart};
-use crate::io::{Io, random, scratch};
+use crate::io::{Io, is_leaving, random, scratch};
 
 /// Bytes over a WebSocket; `S` is what the frames travel on.
 pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
@@ -86,6 +90,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 const NORMAL: u16 = 1000;
 const PROTOCOL_ERROR: u16 = 1002;
+const GOING_AWAY: u16 = 1001;
 const CUT_OFF: u16 = 1011;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
@@ -279,6 +284,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         result
     }
 
+    /// Whether a peer that closed with this code had said all it had to say.
+    fn clean(&self, code: u16) -> io::Result<()> {
+        match (code, self.role) {
+            (NORMAL, _) | (GOING_AWAY, Role::Server) => Ok(()),
+            _ => {
+                let text = format!("the peer closed the WebSocket with {code}");
+                Err(io::Error::new(io::ErrorKind::ConnectionReset, text))
+            }
+        }
+    }
+
     /// Asks for a close frame, once.
     fn goodbye(&mut self) {
         if self.closing == Closing::Open {
@@ -349,8 +365,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WsStream<S> {
             if let Some(failure) = ready!(this.poll_failure(cx)) {
                 return Poll::Ready(Err(failure.into()));
             }
-            if this.ended.is_some() {
-                return Poll::Ready(Ok(()));
+            if let Some(code) = this.ended {
+                return Poll::Ready(this.clean(code));
             }
             let before = buf.filled().len();
             match Pin::new(&mut this.inner).poll_read(cx, buf) {
@@ -465,7 +481,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Drop for WsStream<S> {
             return;
         }
         if self.closing == Closing::Open {
-            self.close(self.ended.unwrap_or(CUT_OFF));
+            let why = if is_leaving() { GOING_AWAY } else { CUT_OFF };
+            self.close(self.ended.unwrap_or(why));
         }
         self.serve(&mut Context::from_waker(Waker::noop()));
     }

@@ -158,6 +158,32 @@ async fn whoever_is_cut_off_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_peer_that_was_cut_off_did_not_end() {
+    for (role, code) in [
+        (Role::Client, 1011_u16),
+        (Role::Client, 1001),
+        (Role::Server, 1011),
+    ] {
+        let (ours, mut theirs) = duplex(1024);
+        let (data, close): (&[u8], &[u8]) = match role {
+            Role::Client => (b"\x82\x02hi", b"\x88\x02"),
+            Role::Server => (b"\x82\x82\0\0\0\0hi", b"\x88\x82\0\0\0\0"),
+        };
+        let bytes = [data, close, &code.to_be_bytes()].concat();
+        theirs.write_all(&bytes).await.unwrap();
+        let mut stream = WsStream::new(ours, role, None);
+        let mut text = [0; 2];
+        stream.read_exact(&mut text).await.unwrap();
+        assert_eq!(&text, b"hi", "what came before is not lost");
+        for _ in 0..2 {
+            let error = stream.read_u8().await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+            assert!(error.to_string().ends_with(&code.to_string()), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn reading_goes_on_after_our_close_frame() {
     let (mut ours, mut theirs) = duplex(1024);
     let mut stream = WsStream::new(&mut ours, Role::Client, None);
