@@ -117,6 +117,35 @@ fn a_server_behind_nginx() {
 }
 
 #[test]
+fn a_server_on_a_unix_socket() {
+    with_both(|mut world, peer| async move {
+        world
+            .publish(peer, &published("server-unix-socket.json"), &[])
+            .await;
+        let location = configs::documented_location(10000);
+        let socket = "http://unix:/dev/shm/v2ray.sock";
+        nginx(
+            &mut world,
+            &location.replace("http://127.0.0.1:10000", socket),
+        )
+        .await;
+        // There is no port to wait for.
+        let deadline = Instant::now() + LIMIT;
+        while !std::fs::exists("/dev/shm/v2ray.sock").unwrap_or(false) {
+            assert!(Instant::now() < deadline, "there is no socket");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        client(&mut world, V2ray445, SOCKS, ID, 443, wss("/ray")).await;
+        carries_all(&world, SOCKS).await;
+        let log = world
+            .stage
+            .until_file_has(ACCESS, "email: me@example.com")
+            .await;
+        assert!(log.contains(&format!("{CDN}:0 accepted")), "{log}");
+    });
+}
+
+#[test]
 fn a_server_with_a_certificate_of_its_own() {
     with_both(|mut world, peer| async move {
         world

@@ -2,7 +2,7 @@
 //!
 //! [`run`] gives a test a thread with a network namespace and a view of the file system. All addresses are on its loopback interface, so
 //! every program of the test has its ports to itself, and nothing leaves. Names are answered by a name server in
-//! there, `/var/log/v2ray` and `/usr/local/etc/v2ray` are folders of the test, the latter with a certificate for
+//! there, `/var/log`, `/dev/shm` and `/usr/local/etc` are folders of the test, the latter with a certificate for
 //! [`SERVER_NAME`]. It needs root.
 
 use std::collections::HashMap;
@@ -105,7 +105,7 @@ fn settle(stage: &Stage) {
             &["address", "add", &format!("{address}/32"), "dev", "lo"],
         );
     }
-    for folder in ["log", "etc"] {
+    for folder in ["log", "etc", "shm"] {
         fs::create_dir_all(stage.path(folder).join("v2ray")).expect("the test's folder is ours");
     }
     let certificate = Certificate::with_names(stage, &[SERVER_NAME, "localhost"]);
@@ -123,6 +123,7 @@ fn settle(stage: &Stage) {
     for (ours, theirs) in [
         (stage.path("log"), "/var/log"),
         (stage.path("etc"), "/usr/local/etc"),
+        (stage.path("shm"), "/dev/shm"),
         (resolv, "/etc/resolv.conf"),
         (hosts, "/etc/hosts"),
     ] {
