@@ -9,13 +9,14 @@ use std::path::Path;
 use crate::peers::root;
 
 /// Rooms by floor. Those that share a floor have no door between them, but for [`DOORS`].
-const FLOORS: [&[&str]; 8] = [
+const FLOORS: [&[&str]; 9] = [
     &["address", "session", "stats", "policy", "json"],
     &["routing", "sniffing"],
     &["io", "dns", "log"],
     &["relay"],
     &["transport", "protocol", "mux"],
     &["dispatch"],
+    &["observatory"],
     &["app", "api", "config"],
     &["main", "cli"],
 ];

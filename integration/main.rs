@@ -35,6 +35,7 @@ mod scenario_examples;
 mod scenario_haproxy;
 mod scenario_links;
 mod scenario_nginx;
+mod scenario_observatory;
 mod scenario_real;
 mod scenario_real_servers;
 mod scenario_routing;

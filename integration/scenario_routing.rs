@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use mobula::routing::{Domains, geodata::codec::categories};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use crate::peers::{Peer, Stage, free_port, geodata, mobula};
@@ -154,7 +153,10 @@ async fn decisions(peer: Peer, strategy: &str, names: &[&'static str]) -> Vec<St
             To::Ip((ip, port).into())
         });
         for (shown, to) in names.chain(ADDRESSES.into_iter().zip(ips)) {
-            lines.push(format!("{shown}:{port} by {}", said(socks, &to).await));
+            lines.push(format!(
+                "{shown}:{port} by {}",
+                traffic::line(socks, &to).await
+            ));
         }
     }
     lines
@@ -197,7 +199,7 @@ async fn a_server_keeps_its_users_out_of_its_own_network() {
     let port = traffic::says("secret").await.port();
     let here = SocketAddr::from(([127, 0, 0, 1], port));
     for to in [To::Ip(here), To::Name("localhost", port)] {
-        assert_eq!(said(socks, &to).await, "");
+        assert_eq!(traffic::line(socks, &to).await, "");
     }
     let line = format!("accepted tcp:localhost:{port} [blocked]");
     stage.until_file_has("access.log", &line).await;
@@ -245,6 +247,61 @@ async fn each_destination_of_datagrams_is_routed_by_itself() {
 }
 
 #[tokio::test]
+async fn a_loopback_has_the_rules_asked_once_more_as_in_v2ray() {
+    for peer in [Peer::Mobula, Peer::V2ray445] {
+        let mut stage = Stage::new();
+        let mut outbounds = Vec::new();
+        for tag in ["first", "seen", "again"] {
+            let to = format!("127.0.0.1:{}", traffic::says(tag).await.port());
+            outbounds
+                .push(json!({"tag": tag, "protocol": "freedom", "settings": {"redirect": to}}));
+        }
+        let back = json!({"tag": "loop", "protocol": "loopback", "settings": {"inboundTag": "x"}});
+        outbounds.push(back);
+        let socks = free_port();
+        let config = json!({
+            "log": {"access": "access.log"},
+            "inbounds": [{"listen": "127.0.0.1", "port": socks, "protocol": "socks"}],
+            "outbounds": outbounds,
+            "routing": {"rules": [
+                {"type": "field", "inboundTag": ["x"], "port": 81, "outboundTag": "again"},
+                {"type": "field", "domain": ["full:a.test"], "inboundTag": ["x"], "outboundTag": "seen"},
+                {"type": "field", "domain": ["domain:a.test"], "outboundTag": "loop"},
+                {"type": "field", "port": 81, "outboundTag": "seen"}
+            ]}
+        });
+        run(&mut stage, peer, &config, socks).await;
+        let cases = [
+            ("a.test", 80, "seen"),
+            ("a.test", 81, "again"),
+            ("b.test", 80, "first"),
+            ("b.test", 81, "seen"),
+        ];
+        for (name, port, tag) in cases {
+            assert_eq!(traffic::line(socks, &To::Name(name, port)).await, tag);
+        }
+        let log = stage.until_file_has("access.log", "b.test:81 [seen]").await;
+        for line in ["a.test:81 [loop]", "a.test:81 [again]"] {
+            assert!(log.contains(line), "{peer:?}: {log}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn loopbacks_that_go_round_end_the_session() {
+    let mut stage = Stage::new();
+    let socks = free_port();
+    let config = json!({
+        "inbounds": [{"listen": "127.0.0.1", "port": socks, "protocol": "socks"}],
+        "outbounds": [{"tag": "round", "protocol": "loopback", "settings": {"inboundTag": "x"}}]
+    });
+    run(&mut stage, Peer::Mobula, &config, socks).await;
+    assert_eq!(traffic::line(socks, &To::Name("a.test", 80)).await, "");
+    let said = "the rules lead a session round in a circle of `loopback` outbounds";
+    stage.until_file_has("mobula.log", said).await;
+}
+
+#[tokio::test]
 async fn a_balancer_takes_its_outbounds_in_turn() {
     let mut stage = Stage::new();
     let mut outbounds = vec![json!({"tag": "other", "protocol": "blackhole"})];
@@ -264,7 +321,7 @@ async fn a_balancer_takes_its_outbounds_in_turn() {
     run(&mut stage, Peer::Mobula, &config, socks).await;
     let to = To::Name("example.com", 80);
     for tag in ["way-1", "way-2", "way-3", "way-1"] {
-        assert_eq!(said(socks, &to).await, tag);
+        assert_eq!(traffic::line(socks, &to).await, tag);
     }
 }
 
@@ -279,17 +336,4 @@ async fn run(stage: &mut Stage, peer: Peer, config: &Value, port: u16) {
     command.arg("run").arg("-c").arg(path);
     command.env("V2RAY_LOCATION_ASSET", geodata());
     stage.start("mobula", &mut command, &[port]).await;
-}
-
-/// What the server says that a session to `to` ends up with; nothing if there is none.
-async fn said(socks: u16, to: &To) -> String {
-    let talk = async {
-        let stream: TcpStream = traffic::connect(socks, to).await?;
-        // V2Ray waits a moment before it passes the end on, so the line must do.
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).await?;
-        Ok::<_, std::io::Error>(line.trim_end().to_owned())
-    };
-    let talked = timeout(traffic::LIMIT, talk).await;
-    talked.expect("an end in time").unwrap_or_default()
 }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -192,6 +192,19 @@ impl Whole {
             digest: sha256(data),
         }
     }
+}
+
+/// The line that a session to `to` begins with; nothing if there is none.
+pub async fn line(proxy: u16, to: &To) -> String {
+    let talk = async {
+        let stream = connect(proxy, to).await?;
+        // V2Ray waits a moment before it passes the end on, so the line must do.
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).await?;
+        Ok::<_, io::Error>(line.trim_end().to_owned())
+    };
+    let talked = timeout(LIMIT, talk).await;
+    talked.expect("an end in time").unwrap_or_default()
 }
 
 /// A word there, the same word back.
@@ -440,7 +453,12 @@ pub fn datagram(to: &To, data: &[u8]) -> Vec<u8> {
 }
 
 /// Datagrams may be lost, so a few tries are fair.
-async fn answered(socket: &UdpSocket, relay: SocketAddr, datagram: &[u8], buf: &mut [u8]) -> usize {
+pub async fn answered(
+    socket: &UdpSocket,
+    relay: SocketAddr,
+    datagram: &[u8],
+    buf: &mut [u8],
+) -> usize {
     for _ in 0..5 {
         socket.send_to(datagram, relay).await.expect("UDP sends");
         let wait = Duration::from_secs(3);

@@ -17,6 +17,7 @@ pub mod io;
 pub mod json;
 pub mod log;
 pub mod mux;
+pub mod observatory;
 pub mod protocol;
 pub mod relay;
 pub mod routing;

@@ -1,4 +1,4 @@
-//! What mobula costs beside v2ray and sing-box, in one interleaved run on the same topology:
+//! What mobula costs beside v2ray, sing-box and shoes, in one interleaved run on the same topology:
 //!
 //! ```text
 //! generator ──▶ client ──▶ server ──▶ sink        all on loopback, VMess over WebSocket
@@ -6,187 +6,200 @@
 //!
 //! Absolute figures drift from machine to machine and from minute to minute; ratios within one run do not.
 //! So every round measures every program, in an order that is reversed every second round, with processes
-//! started afresh, and the table gives medians, their spread and the ratio to sing-box.
+//! started afresh, and the table gives medians, their spread and the ratio to sing-box. What must hold is
+//! in [`bounds`], and every run ends with a line for each requirement.
 //!
-//! `integration/bench/run [--quick] [--rounds N] [--tunnels N] [--cipher NAME] [--with-v2ray-peer]`
-//!
-//! sing-box is at the other end, or V2Ray 4.45 with `--with-v2ray-peer`. `--smoke` only finds out whether
-//! everything runs: it is too short to compare anything, so it prints no figure.
+//! `integration/bench/run` starts it; `docs/benchmarks.md` says what is measured and how.
 
+mod bounds;
+mod configs;
+mod early;
+mod figures;
+mod floor;
+mod growth;
+mod idle;
 mod load;
-mod peer;
+mod network;
+mod options;
 mod proc;
-mod table;
+mod program;
+mod sink;
+mod startup;
+mod streams;
+mod tunnel;
+mod udp;
+mod users;
 
-use std::error::Error;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use load::Load;
-use peer::{Network, Peer, Program};
-use table::{Figures, Measure};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::time::timeout;
 
-pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+use figures::{Figures, Setting};
+use options::{Measure, Mode, Options};
+use program::{Kind, Program};
 
-/// Bytes of one bulk measure.
-const BULK: u64 = 384 << 20;
-/// Connections of one connection measure, and how many are open at once.
-const CONNECTIONS: usize = 1500;
-const AT_ONCE: usize = 16;
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Result<T> = std::result::Result<T, Error>;
 
-struct Options {
-    rounds: usize,
-    tunnels: usize,
-    bulk: u64,
-    connections: usize,
-    cipher: String,
+/// What all measures of a run share.
+pub(crate) struct Run {
+    options: Options,
+    programs: Vec<Program>,
+    /// What stands at the other end of what is measured.
     other: Program,
-    /// Too little of everything to print a figure.
-    smoke: bool,
+    floor: Program,
 }
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> Result<()> {
-    let options = Options::parse()?;
-    let programs = Program::installed(&PathBuf::from(env!("CARGO_BIN_EXE_mobula")));
+fn main() -> Result<()> {
+    let limit = files_of_a_process()? as u64;
+    setrlimit(Resource::RLIMIT_NOFILE, limit, limit)?;
+    let args: Vec<String> = std::env::args().skip(1).take(2).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [floor::ARGUMENT, ports] => floor::run(ports),
+        [idle::ARGUMENT, ports] => runtime.block_on(idle::hold(ports)),
+        [early::ARGUMENT, index] => runtime.block_on(early::inside(&programs(), index)),
+        _ => runtime.block_on(run()),
+    }
+}
+
+/// `MOBULA` names another mobula than the one that was built along.
+fn programs() -> Vec<Program> {
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_mobula"));
+    Program::installed(&std::env::var_os("MOBULA").map_or_else(built, PathBuf::from))
+}
+
+/// The files a process may have open; the most that the system allows.
+pub(crate) fn files_of_a_process() -> Result<usize> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(usize::try_from(hard)?.min(1 << 20))
+}
+
+async fn run() -> Result<()> {
+    let mut run = Run {
+        options: Options::parse()?,
+        programs: programs(),
+        other: Program::sing_box()?,
+        floor: Program::floor()?,
+    };
+    if run.options.a_a {
+        run.programs[0] = run.other.called("mobula");
+    }
     let mut figures = Figures::default();
-    for round in 0..options.rounds {
-        let mut order = programs.clone();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for program in &order {
-            for role in [Role::Server, Role::Client] {
-                eprintln!(
-                    "round {} of {}: {} as {role:?}",
-                    round + 1,
-                    options.rounds,
-                    program.name()
-                );
-                let measured = measure(program, role, &options, &mut figures).await;
-                match (program, measured) {
-                    (_, Ok(())) => {}
-                    // V2Ray drops a connection of a thousand now and then: what was measured counts.
-                    (Program::V2ray(_), Err(e)) if !options.smoke => eprintln!("v2ray failed: {e}"),
-                    (_, Err(e)) => return Err(e),
+    let begin = Instant::now();
+    for round in 0..run.options.rounds {
+        for measure in &run.options.measures {
+            if round > 0 && !measure.every_round(run.options.mode) {
+                continue;
+            }
+            let watch = proc::Watch::start()?;
+            let mut programs = run.takes_part(*measure);
+            if round % 2 == 1 {
+                programs.reverse();
+            }
+            for program in programs {
+                let done = run.measure(*measure, round, program, &mut figures);
+                let done = timeout(LIMIT, done).await.unwrap_or_else(|_| {
+                    Err(format!("not over after {} s", LIMIT.as_secs()).into())
+                });
+                if let Err(error) = done {
+                    let (name, measure) = (program.name(), measure.name());
+                    let failure = format!("{measure}, {name}: {error}");
+                    eprintln!("{failure}");
+                    figures.failures.push(failure);
                 }
             }
+            let foreign = watch.foreign()?;
+            figures.foreign(measure.name(), foreign);
+            let (round, rounds, name) = (round + 1, run.options.rounds, measure.name());
+            let (at, foreign) = (begin.elapsed().as_secs(), foreign * 100.0);
+            eprintln!("{at} s, round {round} of {rounds}: {name}, others took {foreign:.0} %");
         }
     }
-    if options.smoke {
-        let names: Vec<_> = programs.iter().map(Program::name).collect();
-        println!("{}: each ran as server and as client", names.join(", "));
-    } else {
-        print!("{}", figures.table(&programs));
-    }
-    Ok(())
+    run.report(&figures)
 }
 
-/// Which end of the tunnel is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
-    Server,
-    Client,
-}
+/// What one measure of one program may take.
+const LIMIT: Duration = Duration::from_secs(120);
 
-async fn measure(
-    program: &Program,
-    role: Role,
-    options: &Options,
-    figures: &mut Figures,
-) -> Result<()> {
-    let network = Network::start(program, role, &options.other, &options.cipher).await?;
-    let measured: &Peer = match role {
-        Role::Server => &network.server,
-        Role::Client => &network.client,
-    };
-    let load = Load::start(network.socks).await?;
-    // Once through without a look: caches, allocators and JITs of the kernel's kind get warm.
-    load.connections(50, AT_ONCE).await?;
-    load.upload(options.bulk / 8).await?;
-
-    let mut add = |measure, value| figures.add(program, role, measure, value);
-    let gib = options.bulk as f64 / f64::from(1 << 30);
-
-    let before = measured.cpu()?;
-    load.upload(options.bulk).await?;
-    let up = measured.cpu()? - before;
-    add(Measure::Up, up.as_secs_f64() / gib);
-
-    let before = measured.cpu()?;
-    load.download(options.bulk).await?;
-    let down = measured.cpu()? - before;
-    add(Measure::Down, down.as_secs_f64() / gib);
-    add(Measure::Bulk, (up + down).as_secs_f64() / gib / 2.0);
-
-    let before = measured.cpu()?;
-    load.connections(options.connections, AT_ONCE).await?;
-    let connections = measured.cpu()? - before;
-    add(
-        Measure::Connection,
-        connections.as_secs_f64() * 1e3 / options.connections as f64,
-    );
-
-    add(
-        Measure::PingPong,
-        load.ping_pong(400).await?.as_secs_f64() * 1e6,
-    );
-    add(
-        Measure::FirstByte,
-        load.first_byte(200).await?.as_secs_f64() * 1e6,
-    );
-    drop(load);
-    drop(network);
-
-    // Memory in a process that has carried nothing else: what a burst leaves behind is another question.
-    let network = Network::start(program, role, &options.other, &options.cipher).await?;
-    let measured = match role {
-        Role::Server => &network.server,
-        Role::Client => &network.client,
-    };
-    let load = Load::start(network.socks).await?;
-    load.connections(50, AT_ONCE).await?;
-    let before = measured.rss()?;
-    let tunnels = load.idle_tunnels(options.tunnels).await?;
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    let after = measured.rss()?;
-    drop(tunnels);
-    add(
-        Measure::Idle,
-        after.saturating_sub(before) as f64 / options.tunnels as f64,
-    );
-    Ok(())
-}
-
-impl Options {
-    fn parse() -> Result<Self> {
-        let mut options = Self {
-            rounds: 5,
-            tunnels: 1000,
-            bulk: BULK,
-            connections: CONNECTIONS,
-            cipher: "aes-128-gcm".to_owned(),
-            other: Program::other_end(false)?,
-            smoke: false,
+impl Run {
+    /// The programs that `measure` is about.
+    fn takes_part(&self, measure: Measure) -> Vec<&Program> {
+        let full = self.options.mode == Mode::Full;
+        let of = |kinds: &[Kind]| {
+            let programs = self.programs.iter().chain([&self.floor]);
+            programs.filter(|p| kinds.contains(&p.kind)).collect()
         };
-        let mut args = std::env::args().skip(1);
-        while let Some(arg) = args.next() {
-            let mut value = || args.next().ok_or(format!("{arg} needs a value"));
-            match arg.as_str() {
-                "--quick" => (options.rounds, options.bulk) = (2, BULK / 2),
-                "--smoke" => {
-                    (options.rounds, options.bulk) = (1, 32 << 20);
-                    (options.tunnels, options.connections) = (100, 100);
-                    options.smoke = true;
-                }
-                "--rounds" => options.rounds = value()?.parse()?,
-                "--tunnels" => options.tunnels = value()?.parse()?,
-                "--cipher" => options.cipher = value()?,
-                "--with-v2ray-peer" => options.other = Program::other_end(true)?,
-                // What cargo adds when it runs a benchmark.
-                "--bench" => {}
-                other => return Err(format!("unknown argument {other}").into()),
+        let (mobula, sing_box) = (self.programs[0].kind, Kind::SingBox);
+        match measure {
+            Measure::Bulk | Measure::Latency | Measure::Start => {
+                of(&[mobula, sing_box, Kind::V2ray, Kind::Shoes, Kind::Floor])
             }
+            Measure::Many | Measure::Growth | Measure::Users => vec![&self.programs[0]],
+            Measure::Early => of(&[mobula, sing_box]),
+            Measure::Idle if full => of(&[mobula, sing_box, Kind::V2ray, Kind::Shoes]),
+            // As a server, shoes gives datagrams of sing-box's back in one piece.
+            Measure::Udp if full => of(&[mobula, sing_box, Kind::V2ray]),
+            _ if full => of(&[mobula, sing_box, Kind::Shoes]),
+            _ => of(&[mobula, sing_box]),
         }
-        Ok(options)
+    }
+
+    async fn measure(
+        &self,
+        measure: Measure,
+        round: usize,
+        program: &Program,
+        figures: &mut Figures,
+    ) -> Result<()> {
+        match measure {
+            Measure::Bulk => tunnel::bulk(self, program, Setting::Plain, figures).await,
+            Measure::Tls => tunnel::bulk(self, program, Setting::Tls, figures).await,
+            Measure::ChaCha => tunnel::bulk(self, program, Setting::ChaCha, figures).await,
+            Measure::V2ray => tunnel::bulk(self, program, Setting::V2ray, figures).await,
+            Measure::Latency => tunnel::latency(self, program, figures).await,
+            Measure::Early => early::measure(self, program, figures).await,
+            Measure::Streams => streams::measure(self, program, figures).await,
+            Measure::Idle => {
+                idle::memory(self, program, Setting::Plain, figures).await?;
+                if self.options.mode == Mode::Full {
+                    idle::memory(self, program, Setting::Tls, figures).await?;
+                }
+                Ok(())
+            }
+            Measure::Many => idle::many(self, program, figures).await,
+            Measure::Growth => growth::measure(self, round, program, figures).await,
+            Measure::Users => users::measure(self, program, figures).await,
+            Measure::Start => startup::measure(self, program, figures).await,
+            Measure::Udp => udp::measure(self, program, figures).await,
+        }
+    }
+
+    fn report(&self, figures: &Figures) -> Result<()> {
+        let names: Vec<&str> = self.programs.iter().map(Program::name).collect();
+        if self.options.mode == Mode::Smoke {
+            let measures: Vec<&str> = self.options.measures.iter().map(|m| m.name()).collect();
+            println!("{}: each ran; {}", measures.join(", "), names.join(", "));
+        } else {
+            println!("{}\n{}", figures.table(), figures.disturbance());
+            print!("{}", bounds::verdicts(figures));
+        }
+        for failure in &figures.failures {
+            println!("failed: {failure}");
+        }
+        // V2Ray and shoes fail now and then without a fault of ours.
+        let ours = |failure: &&String| {
+            let strangers = [Kind::V2ray.name(), Kind::Shoes.name()];
+            !strangers.iter().any(|name| failure.contains(name))
+        };
+        match figures.failures.iter().find(ours) {
+            Some(failure) => Err(failure.clone().into()),
+            None => Ok(()),
+        }
     }
 }

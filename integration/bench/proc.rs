@@ -1,4 +1,4 @@
-//! CPU time and memory of one process, from `/proc`.
+//! CPU time and memory, from `/proc`.
 
 use std::fs;
 use std::time::Duration;
@@ -29,4 +29,52 @@ pub(super) fn rss(pid: u32) -> Result<u64> {
         .ok_or("no VmRSS line")?;
     let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
     Ok(kib * 1024)
+}
+
+/// What the rest of the machine does while something is measured, in ticks of the clock.
+pub(super) struct Watch {
+    all: u64,
+    busy: u64,
+    own: u64,
+}
+
+impl Watch {
+    pub(super) fn start() -> Result<Self> {
+        let (all, busy) = machine()?;
+        let own = own()?;
+        Ok(Self { all, busy, own })
+    }
+
+    /// The share of all cores that others took since the start. The children that were started since
+    /// must have ended: they count as ours from then on.
+    pub(super) fn foreign(&self) -> Result<f64> {
+        let now = Self::start()?;
+        let foreign = (now.busy - self.busy).saturating_sub(now.own - self.own);
+        Ok(foreign as f64 / (now.all - self.all).max(1) as f64)
+    }
+}
+
+/// All time of all cores, and what of it was not idle.
+fn machine() -> Result<(u64, u64)> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().ok_or("an empty /proc/stat")?;
+    let columns = line.split_whitespace().skip(1).map(str::parse);
+    let columns = columns.collect::<std::result::Result<Vec<u64>, _>>()?;
+    let [user, nice, system, idle, wait, irq, softirq, steal, ..] = columns[..] else {
+        return Err("a short line in /proc/stat".into());
+    };
+    let busy = user + nice + system + irq + softirq + steal;
+    Ok((busy + idle + wait, busy))
+}
+
+/// This process and the children it has waited for.
+fn own() -> Result<u64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let (_, behind_name) = stat.rsplit_once(')').ok_or("no name in the stat")?;
+    let columns = behind_name.split_whitespace().skip(11).take(4);
+    let mut sum = 0;
+    for column in columns {
+        sum += column.parse::<u64>()?;
+    }
+    Ok(sum)
 }

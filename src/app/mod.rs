@@ -16,10 +16,12 @@ use tracing::warn;
 
 use crate::config::{Config, Inbound, plain};
 use crate::dispatch::Dispatcher;
+use crate::observatory;
 
 /// All inbounds, listening.
 pub struct App {
     ports: Vec<(usize, SocketAddr)>,
+    /// What never ends by itself: listeners and observers.
     listeners: Vec<AbortHandle>,
     alive: mpsc::Sender<()>,
     all_gone: mpsc::Receiver<()>,
@@ -42,6 +44,7 @@ impl App {
             inbounds,
             outbounds,
             router,
+            observers,
             ..
         } = config;
         let dispatcher = Arc::new(Dispatcher::new(outbounds, router, alive.downgrade()));
@@ -58,6 +61,10 @@ impl App {
         for (inbound, place) in bound {
             let serving = serve::serve(inbound, place, dispatcher.clone());
             listeners.push(tokio::spawn(serving).abort_handle());
+        }
+        for observer in &observers {
+            let observing = observatory::observe(observer, dispatcher.clone());
+            listeners.push(tokio::spawn(observing).abort_handle());
         }
         warn!("mobula {} started", env!("CARGO_PKG_VERSION"));
         Ok(Self {

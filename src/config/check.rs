@@ -31,7 +31,18 @@ pub(super) fn outbounds(outbounds: &[Node]) -> Vec<Option<Arc<str>>> {
     let tags = unique_tags(outbounds.iter());
     let through: Vec<Option<usize>> = outbounds
         .iter()
-        .map(|node| proxy_tag(node).and_then(|(at, tag)| resolve(&at, tag, &tags)))
+        .map(|node| {
+            let (at, tag) = proxy_tag(node)?;
+            let index = resolve(&at, tag, &tags)?;
+            let named = text(outbounds[index].value, "protocol");
+            if named.is_some_and(|name| name.eq_ignore_ascii_case("loopback")) {
+                at.error(format!(
+                    "`{tag}` is a `loopback`, which connections cannot go through"
+                ));
+                return None;
+            }
+            Some(index)
+        })
         .collect();
     for (start, node) in outbounds.iter().enumerate() {
         // A circle is told once, where it is met first.

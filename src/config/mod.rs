@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use crate::dispatch::Origin;
 use crate::json::PortRanges;
+use crate::observatory::Observer;
 use crate::routing::Router;
 use crate::sniffing::Sniffing;
 use crate::{protocol, transport};
@@ -35,6 +36,7 @@ pub struct Config {
     /// Never empty; the first one carries what no rule sends elsewhere.
     pub outbounds: Vec<Outbound>,
     pub router: Router,
+    pub observers: Vec<Observer>,
 }
 
 pub struct Inbound {

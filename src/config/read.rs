@@ -11,6 +11,7 @@ use super::merge::Origins;
 use super::{Config, Inbound, Listen, Outbound, check, log};
 use crate::address::Host;
 use crate::json::{Node, Object, PortRanges, Report};
+use crate::observatory::{self, Observer};
 use crate::routing::{self, Geodata, config::Tags, geodata};
 use crate::sniffing::Sniffing;
 use crate::{mux, protocol, transport};
@@ -30,7 +31,9 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     for node in &nodes {
         outbounds.push((node, node.object().and_then(|o| outbound(o))));
     }
-    let tags = tags(&root, &inbounds, &outbounds);
+    let mut tags = tags(&root, &inbounds, &outbounds);
+    let observers = observatory::read(&root, &tags.outbounds);
+    tags.observers = observers.iter().map(Observer::observed).collect();
     let geodata = Geodata::new(geodata::folders());
     let router = routing::config::read(&root, &tags, &geodata);
     unbuilt(&root);
@@ -66,6 +69,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         inbounds: inbounds.collect::<Option<_>>()?,
         outbounds: outbounds.collect::<Option<_>>()?,
         router,
+        observers,
     };
     if config.outbounds.is_empty() {
         config.outbounds.push(direct()?);
@@ -111,8 +115,17 @@ fn tags(
         let tags = services.values().filter_map(|s| s.get("tag")?.as_str());
         unbuilt.extend(tags.map(str::to_owned));
     }
+    let mut sources: Vec<String> = inbounds.iter().filter_map(|(node, _)| of(node)).collect();
+    for (_, outbound) in outbounds {
+        let loopback = outbound.as_ref().and_then(|o| o.protocol.loopback());
+        sources.extend(
+            loopback
+                .and_then(|l| l.inbound())
+                .map(|tag| tag.to_string()),
+        );
+    }
     Tags {
-        inbounds: inbounds.iter().filter_map(|(node, _)| of(node)).collect(),
+        inbounds: sources,
         outbounds: outbounds.iter().filter_map(|(node, _)| of(node)).collect(),
         sniffs: inbounds
             .iter()
@@ -122,6 +135,7 @@ fn tags(
                 inbound.sniffing.is_some() || matches!(inbound.protocol, protocol::Inbound::Http(_))
             }),
         unbuilt,
+        observers: Vec::new(),
     }
 }
 
@@ -299,15 +313,11 @@ fn unbuilt(root: &Object) {
     root.no_effect(&[
         "api",
         "browserForwarder",
-        "burstObservatory",
         "dns",
         "extension",
         "fakedns",
-        "multiObservatory",
-        "observatory",
         "policy",
         "reverse",
-        "services",
     ]);
     // Here `{}` is what switches it on.
     if let Some(stats) = root.get("stats") {

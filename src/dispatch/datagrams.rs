@@ -5,7 +5,7 @@
 //! flow for every destination). All flows of a source live in one task; it ends when the inbound ends
 //! or nothing has moved for [`IDLE_LIMIT`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -18,6 +18,7 @@ use tracing::{debug, trace};
 
 use super::mux::Lane;
 use super::sniff::{Asking, Route};
+use super::waiting::Waiting;
 use super::{Dispatcher, Session, Shared};
 use crate::address::Destination;
 use crate::io::{Packet, Packets};
@@ -31,9 +32,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// Flows of one source; a further destination takes the place of the one that was silent longest.
 const MAX_FLOWS: usize = 256;
 
-/// Datagrams that wait for a flow to open or to take them; UDP may lose what comes beyond.
-pub(super) const MAX_WAITING: usize = 64;
-
 /// Destinations of one source whose outbounds are remembered.
 const MAX_ROUTES: usize = 1024;
 
@@ -45,7 +43,7 @@ pub(super) struct Association {
     session: Session,
     inbound: Box<dyn Packets>,
     flows: HashMap<Key, Flow>,
-    /// How to every destination that was met.
+    /// How to every destination that was met, until a flow to it ends.
     routes: HashMap<Destination, Route>,
     /// Destinations whose route is being asked for.
     asking: HashMap<Destination, Asking>,
@@ -62,7 +60,7 @@ struct Flow {
     state: FlowState,
     /// The destination that was asked for, where another one took its place: answers are its own.
     asked: Option<Destination>,
-    waiting: VecDeque<Packet>,
+    waiting: Waiting,
     active: Instant,
 }
 
@@ -178,9 +176,7 @@ impl Association {
         }
         if let Some(flow) = self.flows.get_mut(&key) {
             flow.active = self.active;
-            if flow.waiting.len() < MAX_WAITING {
-                flow.waiting.push_back(packet);
-            }
+            flow.waiting.push(packet);
         }
     }
 
@@ -246,6 +242,11 @@ impl Association {
         }
         for key in over {
             self.flows.remove(&key);
+            // The rules, and their balancers, may see the next datagram elsewhere.
+            let (ended, to) = key;
+            self.routes.retain(|peer, route| {
+                route.by != ended || to.as_ref().is_some_and(|to| to != peer)
+            });
         }
         Poll::Pending
     }
@@ -275,6 +276,8 @@ impl Association {
             }
             self.flows
                 .retain(|_, flow| now.duration_since(flow.active) < IDLE_LIMIT);
+            let live: Vec<Shared> = self.flows.keys().map(|(by, _)| by.clone()).collect();
+            self.routes.retain(|_, route| live.contains(&route.by));
             self.sweep.as_mut().reset(now + SWEEP_EVERY);
         }
         Poll::Pending
@@ -304,7 +307,7 @@ impl Flow {
         Self {
             state: FlowState::Opening(Box::pin(opening)),
             asked: None,
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             active: Instant::now(),
         }
     }
@@ -322,7 +325,7 @@ impl Flow {
                     Poll::Pending => break,
                     Poll::Ready(sent) => sent?,
                 }
-                self.waiting.pop_front();
+                self.waiting.pop();
             }
         }
         Ok(())

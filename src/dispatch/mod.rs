@@ -9,6 +9,7 @@ mod mux;
 mod outbounds;
 mod route;
 mod sniff;
+mod waiting;
 
 pub use outbounds::{Outbound, Outbounds, Shared};
 
@@ -186,6 +187,21 @@ impl Dispatcher {
             }
             drop(alive);
         });
+    }
+
+    /// A stream to `to` by the outbound tagged `tag`, past the rules (which only a `loopback` asks) and
+    /// the access log.
+    pub async fn open_by_tag(self: &Arc<Self>, tag: &str, to: &Destination) -> io::Result<Link> {
+        match self.outbounds.get(tag) {
+            Some(by) => {
+                let by = self.past_loopback(by, to).await?;
+                self.open(&by, to).await
+            }
+            None => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("no outbound is tagged `{tag}` any more"),
+            )),
+        }
     }
 
     /// A stream to `to` by outbound `by`.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Dispatcher, Shared};
 use crate::address::Destination;
 use crate::io::{Link, Packets};
+use crate::mux::packet_stream::{self, PacketStream};
 use crate::mux::{Dial, Way, packet_addr};
 
 /// Whether a source's datagrams to one destination may share a flow with others.
@@ -40,6 +41,10 @@ impl Dispatcher {
                 let inner = self.native_packets(by, &name, id).await;
                 Some(inner.map(|inner| packet_addr::unwrap(inner, name)))
             }
+            Way::PacketStream => {
+                let inner = self.open(by, &packet_stream::destination()).await;
+                Some(inner.map(|link| Box::new(PacketStream::new(link)) as Box<dyn Packets>))
+            }
             Way::Dropped => {
                 let text = "mux.xudpProxyUDP443 has datagrams to port 443 dropped";
                 Some(Err(io::Error::other(text)))
@@ -52,7 +57,7 @@ impl Dispatcher {
         match (&by.mux, self.through(by)) {
             (Some(mux), _) => match mux.way(to) {
                 Way::Native | Way::Session => Lane::Own,
-                Way::Xudp | Way::PacketAddr => Lane::Shared,
+                Way::Xudp | Way::PacketAddr | Way::PacketStream => Lane::Shared,
                 Way::Dropped => Lane::Closed,
             },
             _ if by.protocol.packets_have_one_peer() => Lane::Own,

@@ -24,9 +24,11 @@ pub struct Outbound {
     pub through: Option<Arc<str>>,
     /// Sessions share connections.
     pub mux: Option<mux::Outbound>,
-    /// The second in which it last complained.
-    warned: AtomicU64,
+    complaints: Rarely,
 }
+
+/// Once a second at most.
+pub(super) struct Rarely(AtomicU64);
 
 /// In their order; the first one carries what no rule sends elsewhere.
 pub struct Outbounds(RwLock<Vec<Shared>>);
@@ -45,7 +47,7 @@ impl Outbound {
             protocol,
             through: None,
             mux: None,
-            warned: AtomicU64::new(0),
+            complaints: Rarely::new(),
         }
     }
 
@@ -54,15 +56,26 @@ impl Outbound {
         self.protocol.has_server() || self.through.is_some()
     }
 
-    /// Tells those who can mend it, once a second at most: a server that is down fails every session.
+    /// Tells those who can mend it, but not of every session that a server fails which is down.
     pub(super) fn warn(&self, error: &io::Error) {
+        if self.complaints.now() {
+            warn!("{self}: {error}");
+        }
+    }
+}
+
+impl Rarely {
+    pub(super) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Whether it is time again.
+    pub(super) fn now(&self) -> bool {
         let second = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_secs();
-        if self.warned.swap(second, Ordering::Relaxed) != second {
-            warn!("{self}: {error}");
-        }
+        self.0.swap(second, Ordering::Relaxed) != second
     }
 }
 
@@ -97,10 +110,12 @@ impl Outbounds {
         self.read().iter().filter_map(|o| o.tag.clone()).collect()
     }
 
-    /// Puts one more at the end; gives it back when its tag is taken.
+    /// Puts one more at the end; gives it back when its tag is taken, or when connections would go
+    /// through it to come to it.
     pub fn add(&self, outbound: Outbound) -> Result<(), Box<Outbound>> {
         let mut all = self.write();
-        if outbound.tag.is_some() && all.iter().any(|o| o.tag == outbound.tag) {
+        let taken = outbound.tag.is_some() && all.iter().any(|o| o.tag == outbound.tag);
+        if taken || goes_round(&outbound, &all) {
             return Err(Box::new(outbound));
         }
         all.push(outbound.into());
@@ -121,6 +136,24 @@ impl Outbounds {
     fn write(&self) -> RwLockWriteGuard<'_, Vec<Shared>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the way that `proxySettings` lead from `outbound` comes back to it, or never ends.
+fn goes_round(outbound: &Outbound, all: &[Shared]) -> bool {
+    let mut next = &outbound.through;
+    for _ in 0..=all.len() {
+        if next.is_none() {
+            return false;
+        }
+        if *next == outbound.tag {
+            return true;
+        }
+        match all.iter().find(|o| o.tag == *next) {
+            Some(other) => next = &other.through,
+            None => return false,
+        }
+    }
+    true
 }
 
 impl From<Outbound> for Shared {
@@ -148,5 +181,55 @@ impl Eq for Shared {}
 impl Hash for Shared {
     fn hash<H: Hasher>(&self, state: &mut H) {
         Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::{Node, Report};
+
+    #[test]
+    fn a_tag_is_taken_once_and_given_back() {
+        let outbounds = Outbounds::new(vec![outbound("a", None)]);
+        assert!(outbounds.add(outbound("b", None)).is_ok());
+        assert!(outbounds.add(outbound("b", None)).is_err());
+        let first = outbounds.get("b").unwrap();
+        assert!(
+            outbounds
+                .remove("b")
+                .is_some_and(|removed| removed == first)
+        );
+        assert!(outbounds.get("b").is_none());
+        assert!(outbounds.add(outbound("b", None)).is_ok());
+        assert!(
+            outbounds.get("b").unwrap() != first,
+            "another of the same tag"
+        );
+    }
+
+    #[test]
+    fn a_chain_that_comes_back_is_refused() {
+        let outbounds = Outbounds::new(vec![
+            outbound("a", Some("b")),
+            outbound("b", Some("c")),
+            outbound("d", None),
+        ]);
+        assert!(outbounds.add(outbound("c", Some("a"))).is_err());
+        assert!(outbounds.add(outbound("x", Some("x"))).is_err());
+        assert!(outbounds.add(outbound("c", Some("d"))).is_ok());
+        assert!(outbounds.add(outbound("e", Some("a"))).is_ok());
+    }
+
+    fn outbound(tag: &str, through: Option<&str>) -> Outbound {
+        let (report, settings) = (Report::default(), serde_json::json!({}));
+        let name = serde_json::json!("blackhole");
+        let object = Node::root(&settings, &report).object().unwrap();
+        let protocol = protocol::Outbound::read(&Node::root(&name, &report), &object);
+        let transport = transport::Outbound::read(None).unwrap();
+        let mut outbound = Outbound::new(transport, protocol.unwrap());
+        outbound.tag = Some(tag.into());
+        outbound.through = through.map(Into::into);
+        outbound
     }
 }

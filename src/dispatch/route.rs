@@ -1,13 +1,23 @@
 //! Asks the rules which outbound carries a session.
 
+use std::io;
 use std::net::IpAddr;
 
 use tracing::{debug, warn};
 
-use super::{Dispatcher, Session, Shared};
+use super::outbounds::Rarely;
+use super::{Dispatcher, Origin, Session, Shared};
 use crate::address::{Destination, Network};
 use crate::dns::{self, Strategy};
+use crate::protocol::loopback;
 use crate::routing::{Facts, Pick, Target};
+use crate::session::Source;
+
+/// A mistake in the rules may meet every session.
+static COMPLAINTS: Rarely = Rarely::new();
+
+/// How often `loopback` may send one session back to the rules; V2Ray would go round for ever.
+const MAX_ROUNDS: usize = 16;
 
 impl Dispatcher {
     /// The outbound that carries `session` to `to`; `None` when there is none at all. The name in `to` is
@@ -18,6 +28,40 @@ impl Dispatcher {
         network: Network,
         to: &Destination,
     ) -> Option<Shared> {
+        let mut by = self.ask(session, network, to).await?;
+        for _ in 0..MAX_ROUNDS {
+            let Some(loopback) = by.protocol.loopback() else {
+                return Some(by);
+            };
+            self.note(session, &by, network, &to.clone().into());
+            // What sniffing found is not known any more, as in V2Ray.
+            let again = Session {
+                inbound: origin(loopback),
+                protocol: None,
+                attributes: None,
+                ..session.clone()
+            };
+            by = self.ask(&again, network, to).await?;
+        }
+        debug!(id = session.id, %to, "a session goes round");
+        if COMPLAINTS.now() {
+            warn!("the rules lead a session round in a circle of `loopback` outbounds");
+        }
+        None
+    }
+
+    /// What carries a stream that a `loopback` outbound is to carry; any other carries its own.
+    pub(super) async fn past_loopback(&self, by: Shared, to: &Destination) -> io::Result<Shared> {
+        let Some(loopback) = by.protocol.loopback() else {
+            return Ok(by);
+        };
+        let session = self.session(Source::Unix, origin(loopback), None);
+        let found = self.route(&session, Network::Tcp, to).await;
+        found.ok_or_else(|| io::Error::other("the rules lead nowhere"))
+    }
+
+    /// What the rules say.
+    async fn ask(&self, session: &Session, network: Network, to: &Destination) -> Option<Shared> {
         let facts = Facts {
             inbound: session.inbound.tag.as_deref(),
             source: session.source,
@@ -46,10 +90,18 @@ impl Dispatcher {
     /// What a rule names may have been taken away; the first outbound stands in, as in V2Ray.
     fn tagged(&self, tag: &str) -> Option<Shared> {
         let outbound = self.outbounds.get(tag);
-        if outbound.is_none() {
+        if outbound.is_none() && COMPLAINTS.now() {
             warn!("no outbound is tagged `{tag}` any more, the first one carries a session of its");
         }
         outbound
+    }
+}
+
+/// Where a session seems to come from that a `loopback` sends round.
+fn origin(loopback: &loopback::Outbound) -> Origin {
+    Origin {
+        tag: loopback.inbound(),
+        sniffing: None,
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep, timeout};
 
-use super::datagrams::MAX_WAITING;
+use super::waiting::Waiting;
 use super::{Dispatcher, Session, Shared, first};
 use crate::address::{Destination, Network};
 use crate::io::{Link, Packet};
@@ -60,7 +60,7 @@ fn aim(sniffing: &Sniffing, answer: Sniffed, session: &mut Session, asked: Desti
 pub(super) struct Asking {
     asked: Destination,
     stage: Stage,
-    pub(super) waiting: Vec<Packet>,
+    pub(super) waiting: Waiting,
 }
 
 enum Stage {
@@ -86,15 +86,12 @@ impl Asking {
         Self {
             asked,
             stage,
-            waiting: Vec::new(),
+            waiting: Waiting::default(),
         }
     }
 
     /// One more; UDP may lose what comes beyond the bound.
     pub(super) fn push(&mut self, dispatcher: &Arc<Dispatcher>, session: &Session, packet: Packet) {
-        if self.waiting.len() >= MAX_WAITING {
-            return;
-        }
         if let Stage::Looking(quic, _) = &mut self.stage {
             match codec::datagram(quic, &packet.data) {
                 Sniffed::NeedMore => {}

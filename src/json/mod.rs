@@ -6,6 +6,7 @@
 //! asked for are warned about when it is finished.
 
 mod comments;
+mod duration;
 mod object;
 mod path;
 mod report;

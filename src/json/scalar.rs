@@ -21,7 +21,7 @@ pub fn found(value: &Value) -> String {
 }
 
 /// As [`found`], but a string is called one: `"5"` is not the number it looks like.
-fn typed(value: &Value) -> String {
+pub(super) fn typed(value: &Value) -> String {
     match value {
         Value::String(_) => format!("the string {}", found(value)),
         other => found(other),
@@ -109,6 +109,14 @@ macro_rules! unsigned {
     )*};
 }
 unsigned!(u8, u16, u32, u64);
+
+impl Setting for f64 {
+    fn parse(value: &Value) -> Result<Self, String> {
+        value
+            .as_f64()
+            .ok_or_else(|| format!("{} is not a number", typed(value)))
+    }
+}
 
 impl Setting for i64 {
     fn parse(value: &Value) -> Result<Self, String> {

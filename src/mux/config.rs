@@ -25,6 +25,7 @@ enum Encoding {
     None,
     Xudp,
     PacketAddr,
+    PacketStream,
 }
 
 /// How datagrams are carried.
@@ -38,6 +39,8 @@ pub(super) enum Udp {
     Xudp(Pool),
     /// With addresses in the datagrams.
     PacketAddr,
+    /// The same in a stream.
+    PacketStream,
 }
 
 impl Outbound {
@@ -61,6 +64,7 @@ impl Outbound {
                 ("packetaddr", Encoding::PacketAddr),
                 // V2Ray 5's name in its protobuf enum.
                 ("packet", Encoding::PacketAddr),
+                ("stream", Encoding::PacketStream),
             ];
             one_of(&node, &words)
         });
@@ -74,6 +78,7 @@ impl Outbound {
         };
         let udp = match (encoding, xudp) {
             (Some(Encoding::PacketAddr), _) => Udp::PacketAddr,
+            (Some(Encoding::PacketStream), _) => Udp::PacketStream,
             (_, Some(Sessions::AtMost(n))) => Udp::Xudp(Pool::shared(n)),
             (Some(Encoding::Xudp), _) => Udp::Xudp(Pool::single()),
             (_, Some(Sessions::Off)) => Udp::Native,

@@ -67,11 +67,9 @@ impl Door for Guests {
         handle.begin(data);
         let user = self.user.clone();
         let accepted = match kind {
-            Kind::Stream(to) => Accepted::Stream {
-                user,
-                to,
-                link: Link::other(MuxStream::opened(handle)),
-            },
+            Kind::Stream(to) => {
+                super::stream_or_packets(user, to, Link::other(MuxStream::opened(handle)))
+            }
             Kind::Packets { to, global_id } => {
                 // Session 0 is XUDP's alone, Mux.Cool counts from 1.
                 let session = MuxPackets::opened(handle, sid == 0 || global_id.is_some());

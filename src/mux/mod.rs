@@ -5,7 +5,9 @@
 //! link: | New 1, data | New 2, data | Keep 1, data | End 2 | Keep 1, data | …
 //! ```
 //! The link is made by a protocol that can ask for one (VMess with command 3). Inbound, each session
-//! that the peer opens is accepted like a connection; outbound, a pool of links takes sessions.
+//! that the peer opens is accepted like a connection; outbound, a pool of links takes sessions. Keep-alive
+//! frames are read and forgotten; none are sent, as V2Ray sends none here: a session that is idle for as
+//! long as any other may be ends like any other, and WebSocket has a heartbeat of its own.
 
 pub mod codec;
 mod cone;
@@ -13,6 +15,7 @@ mod config;
 mod inbound;
 mod outbound;
 pub mod packet_addr;
+pub mod packet_stream;
 mod packets;
 mod pump;
 mod stream;
@@ -23,7 +26,23 @@ mod tests;
 pub use inbound::Inbound;
 pub use outbound::{Dial, Outbound, Way};
 
+use std::sync::Arc;
+
 use crate::address::{Destination, Host};
+use crate::io::Link;
+use crate::protocol::Accepted;
+use crate::session::User;
+
+use packet_stream::PacketStream;
+
+/// What a peer asks for with a stream to `to`, which may be one of datagrams.
+pub fn stream_or_packets(user: Option<Arc<User>>, to: Destination, link: Link) -> Accepted {
+    if packet_stream::is_meant(&to) {
+        let packets = Box::new(PacketStream::new(link));
+        return Accepted::Packets { user, packets };
+    }
+    Accepted::Stream { user, to, link }
+}
 
 /// Why a stream to `to` cannot be carried, if it is another program's multiplexing in disguise.
 pub fn other_kind(to: &Destination) -> Option<&'static str> {

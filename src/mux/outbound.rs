@@ -47,6 +47,8 @@ pub enum Way {
     Xudp,
     /// As the protocol itself carries them, together with others.
     PacketAddr,
+    /// In a stream, together with others.
+    PacketStream,
     Dropped,
 }
 
@@ -94,8 +96,11 @@ impl Outbound {
             (Udp::Shared, _) => Way::Session,
             (Udp::Xudp(_), _) => Way::Xudp,
             // It cannot write names.
-            (Udp::PacketAddr, _) if matches!(to.host, Host::Domain(_)) => Way::Native,
+            (Udp::PacketAddr | Udp::PacketStream, _) if matches!(to.host, Host::Domain(_)) => {
+                Way::Native
+            }
             (Udp::PacketAddr, _) => Way::PacketAddr,
+            (Udp::PacketStream, _) => Way::PacketStream,
         }
     }
 

@@ -33,6 +33,8 @@ pub(super) struct Pump<D> {
     door: D,
     /// The beginning of a frame.
     input: BytesMut,
+    /// A frame whose session has no room for it yet.
+    stalled: Option<(Frame, Option<Bytes>)>,
     /// Frames on their way down.
     output: BytesMut,
     unflushed: bool,
@@ -48,6 +50,7 @@ impl<D: Door> Pump<D> {
             table,
             door,
             input: BytesMut::new(),
+            stalled: None,
             output: BytesMut::new(),
             unflushed: false,
             idle,
@@ -138,12 +141,17 @@ impl<D: Door> Pump<D> {
     /// Deals out the frames that are whole; `false` when a session has no room for more.
     fn decode(&mut self, cx: &Context<'_>) -> io::Result<bool> {
         loop {
-            if self.table.lock().poll_stalled(cx) {
+            let next = match self.stalled.take() {
+                None => Frame::decode(&mut self.input)
+                    .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?,
+                stalled => stalled,
+            };
+            let Some((frame, data)) = next else { break };
+            let keeps = data.is_some() && matches!(frame.kind, Kind::Keep(_));
+            if keeps && !self.table.lock().poll_room(cx, frame.sid) {
+                self.stalled = Some((frame, data));
                 return Ok(false);
             }
-            let frame = Frame::decode(&mut self.input)
-                .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-            let Some((frame, data)) = frame else { break };
             trace!(?frame, len = data.as_ref().map(Bytes::len), "mux frame");
             match frame.kind {
                 Kind::Stream(_) | Kind::Packets { .. } => {

@@ -1,10 +1,12 @@
 //! The sessions of one link, shared between the link's task and the ends that the sessions gave out.
 //!
 //! Mux.Cool has no window for each session: a receiver cannot tell the sender of one session to wait.
-//! What a session is sent and its reader does not take is kept here, up to [`SESSION_MAX`]; beyond
-//! that the whole link is read no further until the reader has caught up, which is what the protocol
-//! forces. [`LINK_MAX`] bounds what all sessions of a link keep together. Datagrams that find no room
-//! are lost, as UDP allows, and never hold up the link.
+//! What a session is sent and its reader does not take is kept here. When there is more for a session
+//! that has [`SESSION_MAX`], or for any that has something while all together have [`LINK_MAX`], the
+//! whole link is read no further until it has caught up: that is what the protocol forces. A session
+//! whose reader has taken everything may always have one frame more, so a link keeps at most
+//! [`LINK_MAX`] and a frame for each session. Datagrams that find no room are lost, as UDP allows, and
+//! never hold up the link.
 //!
 //! `End` says that its sender sends no more. V2Ray forgets the session as soon as it sees or sends
 //! one, and answers whatever comes for it then with another `End`. Here the other direction goes on
@@ -24,8 +26,8 @@ use super::codec::{Frame, FrameError};
 use crate::address::Destination;
 use crate::io::Packet;
 
-/// What one stream may have waiting; V2Ray's pipes hold as much.
-pub(super) const SESSION_MAX: usize = 512 * 1024;
+/// What one stream may have waiting before it holds up the others, four times as much as in V2Ray.
+pub(super) const SESSION_MAX: usize = 2 * 1024 * 1024;
 
 /// What all sessions of a link may have waiting together.
 pub(super) const LINK_MAX: usize = 4 * 1024 * 1024;
@@ -51,8 +53,8 @@ pub(super) struct State {
     out: BytesMut,
     /// Bytes in all inboxes.
     held: usize,
-    /// Sessions whose inbox is full.
-    full: usize,
+    /// The session that there is more for than it has room.
+    waited_for: Option<u16>,
     /// The task of the link.
     pump: Option<Waker>,
     retired: bool,
@@ -62,7 +64,6 @@ pub(super) struct State {
 
 struct Session {
     inbox: Inbox,
-    full: bool,
     /// The peer sends no more.
     peer_ended: bool,
     /// The peer takes no more either.
@@ -108,7 +109,6 @@ impl Table {
         };
         let session = Session {
             inbox,
-            full: false,
             peer_ended: false,
             gone: false,
             ended: false,
@@ -141,18 +141,36 @@ impl State {
         self.retired
     }
 
-    /// Whether a session must catch up before more is read from the link; then the task in `cx` is
-    /// woken when it has.
-    pub(super) fn poll_stalled(&mut self, cx: &Context<'_>) -> bool {
-        let stalled = self.is_stalled();
-        if stalled {
+    /// Whether data of session `sid` can be kept; if not, the task in `cx` is woken when it can.
+    pub(super) fn poll_room(&mut self, cx: &Context<'_>, sid: u16) -> bool {
+        let has_room = self.has_room(sid);
+        self.waited_for = (!has_room).then_some(sid);
+        if !has_room {
             set(&mut self.pump, cx);
         }
-        stalled
+        has_room
     }
 
-    fn is_stalled(&self) -> bool {
-        self.full > 0 || self.held >= LINK_MAX
+    /// What has no session, or is not a stream, is not kept or may be lost.
+    fn has_room(&self, sid: u16) -> bool {
+        let Some(session) = self.sessions.get(&sid) else {
+            return true;
+        };
+        match &session.inbox {
+            Inbox::Stream(_) if session.gone || session.peer_ended => true,
+            Inbox::Stream(waiting) => {
+                waiting.is_empty() || (waiting.len() < SESSION_MAX && self.held < LINK_MAX)
+            }
+            Inbox::Packets { .. } => true,
+        }
+    }
+
+    /// Something was taken: wakes the task of the link if it waited for that.
+    fn wake_waiting(&mut self) {
+        if self.waited_for.is_some_and(|sid| self.has_room(sid)) {
+            self.waited_for = None;
+            wake(&mut self.pump);
+        }
     }
 
     /// Takes the frames that wait for the link, and wakes their writers; without any, the task in
@@ -175,7 +193,7 @@ impl State {
                     && !session.peer_ended
                     && !session.gone
                 {
-                    session.put(from, &data, &mut self.held, &mut self.full);
+                    session.put(from, &data, &mut self.held);
                 }
             }
             None => self.answer(sid, false),
@@ -233,7 +251,6 @@ impl State {
             return;
         };
         self.held -= session.inbox.len();
-        self.full -= usize::from(session.full);
         if !session.gone {
             let is_stream = matches!(session.inbox, Inbox::Stream(_));
             let cut = is_stream && !session.ended;
@@ -249,15 +266,9 @@ impl State {
 }
 
 impl Session {
-    fn put(&mut self, from: Option<Destination>, data: &[u8], held: &mut usize, full: &mut usize) {
+    fn put(&mut self, from: Option<Destination>, data: &[u8], held: &mut usize) {
         match &mut self.inbox {
-            Inbox::Stream(waiting) => {
-                waiting.extend_from_slice(data);
-                if waiting.len() >= SESSION_MAX && !self.full {
-                    self.full = true;
-                    *full += 1;
-                }
-            }
+            Inbox::Stream(waiting) => waiting.extend_from_slice(data),
             Inbox::Packets { peer, waiting } => {
                 if waiting.len() >= DATAGRAMS_MAX || *held >= LINK_MAX / 2 {
                     return;
@@ -303,7 +314,6 @@ impl Handle {
         let mut guard = self.table.lock();
         let state = &mut *guard;
         let over = state.error();
-        let was_stalled = state.is_stalled();
         let Some(session) = state.sessions.get_mut(&self.sid) else {
             return Poll::Ready(Ok(()));
         };
@@ -321,13 +331,7 @@ impl Handle {
             *waiting = BytesMut::new();
         }
         state.held -= n;
-        if session.full && waiting.len() < SESSION_MAX {
-            session.full = false;
-            state.full -= 1;
-        }
-        if was_stalled && !state.is_stalled() {
-            wake(&mut state.pump);
-        }
+        state.wake_waiting();
         Poll::Ready(Ok(()))
     }
 
@@ -336,7 +340,6 @@ impl Handle {
         let mut guard = self.table.lock();
         let state = &mut *guard;
         let over = state.error();
-        let was_stalled = state.is_stalled();
         let Some(session) = state.sessions.get_mut(&self.sid) else {
             return Poll::Ready(Ok(None));
         };
@@ -344,9 +347,7 @@ impl Handle {
             && let Some(packet) = waiting.pop_front()
         {
             state.held -= packet.data.len();
-            if was_stalled && !state.is_stalled() {
-                wake(&mut state.pump);
-            }
+            state.wake_waiting();
             return Poll::Ready(Ok(Some(packet)));
         }
         session.poll_nothing(cx, over).map_ok(|_| None)

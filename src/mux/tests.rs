@@ -125,7 +125,7 @@ async fn a_link_that_breaks_off_ends_its_streams_with_an_error() {
 async fn a_stream_that_nobody_reads_holds_up_no_other_until_its_share_is_full() {
     let (client, mut server) = pair(Pool::shared(8), Udp::Shared);
     let mut slow = client.open();
-    slow.write_all(&vec![1; SESSION_MAX - 1]).await.unwrap();
+    slow.write_all(&vec![1; SESSION_MAX]).await.unwrap();
     let (_, mut unread) = stream(server.recv().await.unwrap());
     let mut quick = client.open();
     quick.write_all(b"quick").await.unwrap();
@@ -148,7 +148,7 @@ async fn a_stream_that_nobody_reads_holds_up_no_other_until_its_share_is_full() 
     assert!(waits.is_err(), "the link is read no further");
     let mut all = Vec::new();
     unread.read_to_end(&mut all).await.unwrap();
-    assert_eq!(all.len(), 3 * SESSION_MAX - 1);
+    assert_eq!(all.len(), 3 * SESSION_MAX);
     accepted.read_exact(&mut got).await.unwrap();
     assert_eq!(&got, b"again");
     more.await.unwrap();
@@ -353,6 +353,26 @@ async fn packetaddr_inside_a_session_is_unwrapped() {
     );
     send(&mut theirs, "192.0.2.1:53", b"c").await;
     assert_eq!(received(&mut ours).await, packet("192.0.2.1:53", b"c"));
+}
+
+#[tokio::test]
+async fn a_stream_of_datagrams_is_unwrapped() {
+    let (client, mut server) = pair(Pool::shared(8), Udp::PacketStream);
+    let to = packet_stream::destination();
+    let link = client.outbound.stream(&to, || client.dial()).unwrap();
+    let mut ours: Box<dyn Packets> = Box::new(PacketStream::new(link));
+    send(&mut ours, "192.0.2.1:53", b"a").await;
+    send(&mut ours, "example.com:53", b"a name has no form").await;
+    send(&mut ours, "[2001:db8::1]:54", &[b'b'; 60_000]).await;
+    let mut theirs = packets(server.recv().await.unwrap());
+    assert_eq!(received(&mut theirs).await, packet("192.0.2.1:53", b"a"));
+    let long = packet("[2001:db8::1]:54", &[b'b'; 60_000]);
+    assert_eq!(received(&mut theirs).await, long);
+    send(&mut theirs, "192.0.2.1:53", b"c").await;
+    assert_eq!(received(&mut ours).await, packet("192.0.2.1:53", b"c"));
+    drop(ours);
+    let end = timeout(Duration::from_secs(5), poll_fn(|cx| theirs.poll_recv(cx))).await;
+    assert!(!matches!(end.unwrap(), Ok(Some(_))));
 }
 
 #[test]

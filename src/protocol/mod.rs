@@ -8,6 +8,7 @@ pub mod blackhole;
 pub mod dokodemo;
 pub mod freedom;
 pub mod http;
+pub mod loopback;
 pub mod servers;
 pub mod socks;
 pub mod vmess;
@@ -71,6 +72,7 @@ pub enum Outbound {
     Blackhole(blackhole::Outbound),
     Freedom(freedom::Outbound),
     Http(http::Outbound),
+    Loopback(loopback::Outbound),
     Socks(socks::Outbound),
     Vmess(vmess::Outbound),
 }
@@ -159,10 +161,11 @@ impl Outbound {
             "blackhole" => Self::Blackhole(blackhole::Outbound::read(settings)?),
             "freedom" => Self::Freedom(freedom::Outbound::read(settings)?),
             "http" => Self::Http(http::Outbound::read(settings)?),
+            "loopback" => Self::Loopback(loopback::Outbound::read(settings)?),
             "socks" => Self::Socks(socks::Outbound::read(settings)?),
             "vmess" => Self::Vmess(vmess::Outbound::read(settings)?),
             _ => {
-                let names = ["blackhole", "freedom", "http", "socks", "vmess"];
+                let names = ["blackhole", "freedom", "http", "loopback", "socks", "vmess"];
                 unknown(protocol, &name, "outbound", &names);
                 return None;
             }
@@ -172,7 +175,7 @@ impl Outbound {
     /// Where to connect to for a session to `to`.
     pub fn hop(&self, to: &Destination) -> Hop {
         match self {
-            Self::Blackhole(_) => Hop::Nowhere,
+            Self::Blackhole(_) | Self::Loopback(_) => Hop::Nowhere,
             Self::Freedom(outbound) => Hop::Destination(outbound.target(to)),
             Self::Http(outbound) => outbound.hop(),
             Self::Socks(outbound) => outbound.hop(),
@@ -183,8 +186,16 @@ impl Outbound {
     /// Whether sessions go to a server of the user's, not straight to their targets.
     pub fn has_server(&self) -> bool {
         match self {
-            Self::Blackhole(_) | Self::Freedom(_) => false,
+            Self::Blackhole(_) | Self::Freedom(_) | Self::Loopback(_) => false,
             Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => true,
+        }
+    }
+
+    /// What sends sessions through the rules once more.
+    pub fn loopback(&self) -> Option<&loopback::Outbound> {
+        match self {
+            Self::Loopback(outbound) => Some(outbound),
+            _ => None,
         }
     }
 
@@ -197,7 +208,11 @@ impl Outbound {
     pub fn strategy(&self) -> Strategy {
         match self {
             Self::Freedom(outbound) => outbound.strategy(),
-            Self::Blackhole(_) | Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => Strategy::AsIs,
+            Self::Blackhole(_)
+            | Self::Http(_)
+            | Self::Loopback(_)
+            | Self::Socks(_)
+            | Self::Vmess(_) => Strategy::AsIs,
         }
     }
 
@@ -214,6 +229,7 @@ impl Outbound {
             Self::Blackhole(outbound) => Ok(outbound.link()),
             Self::Freedom(_) => dialled(),
             Self::Http(outbound) => outbound.dress(dialled()?, to, account).await,
+            Self::Loopback(_) => Err(loopback::carries_nothing()),
             Self::Socks(outbound) => outbound.dress(dialled()?, to, account).await,
             Self::Vmess(outbound) => outbound.dress(dialled()?, to, account),
         }
@@ -253,6 +269,7 @@ impl Outbound {
                 io::ErrorKind::Unsupported,
                 "an `http` outbound cannot carry UDP",
             )),
+            Self::Loopback(_) => Err(loopback::carries_nothing()),
             Self::Socks(outbound) => outbound.packets(dialled()?, account, bind).await,
             Self::Vmess(outbound) => outbound.packets(dialled()?, to, account),
         }
@@ -273,12 +290,11 @@ fn read_host(node: Node) -> Option<Host> {
 }
 
 fn unknown(node: &Node, name: &str, side: &str, names: &[&str]) {
-    const OTHERS: [&str; 8] = [
+    const OTHERS: [&str; 7] = [
         "shadowsocks",
         "trojan",
         "vless",
         "dns",
-        "loopback",
         "wireguard",
         "hysteria2",
         "mtproto",

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::least_load::LeastLoad;
+use super::sightings::Sightings;
+
 /// Chooses an outbound for each session, among those whose tag begins with one of its selectors.
 #[derive(Debug)]
 pub struct Balancer {
@@ -11,14 +14,29 @@ pub struct Balancer {
     pub selectors: Vec<String>,
     /// The outbound that carries sessions when there is none to choose.
     pub fallback: Option<Arc<str>>,
+    /// What is known of the outbounds; without an observer, nothing.
+    pub sightings: Arc<Sightings>,
     turn: AtomicUsize,
 }
 
 /// How a balancer chooses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Strategy {
-    Random,
-    RoundRobin,
+    Random(Among),
+    RoundRobin(Among),
+    /// The alive one with the least delay, by whole milliseconds; the first by tag if several have it.
+    LeastPing,
+    /// By chance among the steadiest.
+    LeastLoad(LeastLoad),
+}
+
+/// Which outbounds are chosen from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Among {
+    #[default]
+    All,
+    /// Those that are not known to be dead.
+    Alive,
 }
 
 impl Balancer {
@@ -27,19 +45,21 @@ impl Balancer {
         strategy: Strategy,
         selectors: Vec<String>,
         fallback: Option<Arc<str>>,
+        sightings: Arc<Sightings>,
     ) -> Self {
         Self {
             tag,
             strategy,
             selectors,
             fallback,
+            sightings,
             turn: AtomicUsize::new(0),
         }
     }
 
     /// Whether the outbound tagged `tag` is one to choose.
     pub fn selects(&self, tag: &str) -> bool {
-        self.selectors.iter().any(|prefix| tag.starts_with(prefix))
+        selected(&self.selectors, tag)
     }
 
     /// One of `tags`, in the order of the outbounds; `random` is for balancers that choose by chance.
@@ -48,20 +68,47 @@ impl Balancer {
         tags: impl Iterator<Item = &'t Arc<str>>,
         random: impl FnOnce() -> u32,
     ) -> Option<Arc<str>> {
-        let candidates: Vec<&Arc<str>> = tags.filter(|tag| self.selects(tag)).collect();
-        if candidates.is_empty() {
-            return self.fallback.clone();
-        }
-        let n = match self.strategy {
-            Strategy::Random => random() as usize,
-            Strategy::RoundRobin => self.turn.fetch_add(1, Ordering::Relaxed),
+        let mut candidates: Vec<&Arc<str>> = tags.filter(|tag| self.selects(tag)).collect();
+        let seen = self.sightings.read();
+        let n = match &self.strategy {
+            Strategy::Random(among) | Strategy::RoundRobin(among) => {
+                if *among == Among::Alive {
+                    candidates.retain(|tag| seen.get(*tag).is_none_or(|sighting| sighting.alive));
+                }
+                match self.strategy {
+                    Strategy::RoundRobin(_) => self.turn.fetch_add(1, Ordering::Relaxed),
+                    _ => random() as usize,
+                }
+            }
+            Strategy::LeastPing => {
+                candidates.retain(|tag| seen.get(*tag).is_some_and(|sighting| sighting.alive));
+                candidates.sort_by_key(|tag| (seen.get(*tag).map(|s| s.delay.as_millis()), *tag));
+                0
+            }
+            Strategy::LeastLoad(strategy) => {
+                let known = |tag| Some((tag, seen.get(tag)?));
+                let seen: Vec<_> = candidates.into_iter().filter_map(known).collect();
+                candidates = strategy.select(&seen);
+                random() as usize
+            }
         };
-        Some(candidates[n % candidates.len()].clone())
+        match candidates.len() {
+            0 => self.fallback.clone(),
+            len => candidates.get(n % len).map(|tag| Arc::clone(tag)),
+        }
     }
+}
+
+/// Whether `tag` begins with one of `selectors`.
+pub fn selected(selectors: &[String], tag: &str) -> bool {
+    selectors.iter().any(|prefix| tag.starts_with(prefix))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::sightings::Sighting;
     use super::*;
 
     #[test]
@@ -72,21 +119,76 @@ mod tests {
             [(); 4].map(|()| balancer.choose(tags.iter(), || 7).unwrap())
         };
         let in_turn = ["pr-1", "pr-2", "pr-3", "pr-1"].map(Arc::from);
-        assert_eq!(choices(Strategy::RoundRobin), in_turn);
-        assert_eq!(choices(Strategy::Random), [(); 4].map(|()| "pr-2".into()));
+        assert_eq!(choices(Strategy::RoundRobin(Among::All)), in_turn);
+        let by_chance = [(); 4].map(|()| "pr-2".into());
+        assert_eq!(choices(Strategy::Random(Among::All)), by_chance);
     }
 
     #[test]
     fn with_none_to_choose_the_fallback_carries() {
         let tags = ["direct".into()];
-        let chosen =
-            |fallback| balancer(Strategy::Random, &["pr"], fallback).choose(tags.iter(), || 0);
-        assert_eq!(chosen(None), None);
-        assert_eq!(chosen(Some("block")).as_deref(), Some("block"));
+        for strategy in [
+            Strategy::Random(Among::All),
+            Strategy::RoundRobin(Among::Alive),
+            Strategy::LeastPing,
+            Strategy::LeastLoad(LeastLoad::default()),
+        ] {
+            let chosen = |fallback| {
+                let balancer = balancer(strategy.clone(), &["pr"], fallback);
+                balancer.choose(tags.iter(), || 0)
+            };
+            assert_eq!(chosen(None), None);
+            assert_eq!(chosen(Some("block")).as_deref(), Some("block"));
+        }
+    }
+
+    #[test]
+    fn the_fastest_that_answers_is_taken() {
+        let balancer = balancer(Strategy::LeastPing, &["pr"], Some("block"));
+        let chosen = || {
+            let tags = ["pr-3", "other", "pr-2", "pr-1"].map(Arc::from);
+            balancer.choose(tags.iter(), || 0).unwrap().to_string()
+        };
+        assert_eq!(chosen(), "block", "nothing is known yet");
+        let seen = |tag: &str, alive, millis: f64| {
+            let delay = Duration::from_secs_f64(millis / 1000.0);
+            let sighting = Sighting {
+                alive,
+                delay,
+                ..Sighting::default()
+            };
+            balancer.sightings.note(&tag.into(), sighting);
+        };
+        seen("other", true, 1.0);
+        seen("pr-1", true, 30.0);
+        seen("pr-3", true, 20.0);
+        assert_eq!(chosen(), "pr-3");
+        seen("pr-2", true, 20.9);
+        assert_eq!(chosen(), "pr-2", "less than a millisecond is no difference");
+        seen("pr-2", false, 0.0);
+        seen("pr-3", false, 0.0);
+        assert_eq!(chosen(), "pr-1");
+        seen("pr-1", false, 0.0);
+        assert_eq!(chosen(), "block");
+    }
+
+    #[test]
+    fn only_the_dead_are_passed_over_where_the_living_are_wanted() {
+        let taken = |strategy| {
+            let balancer = balancer(strategy, &["pr"], None);
+            balancer.sightings.note(&"pr-1".into(), Sighting::default());
+            let tags = ["pr-1", "pr-2"].map(Arc::from);
+            [0, 1].map(|n| balancer.choose(tags.iter(), || n).unwrap().to_string())
+        };
+        for strategy in [Strategy::Random, Strategy::RoundRobin] {
+            assert_eq!(taken(strategy(Among::Alive)), ["pr-2", "pr-2"]);
+            assert_eq!(taken(strategy(Among::All)), ["pr-1", "pr-2"]);
+        }
     }
 
     fn balancer(strategy: Strategy, selectors: &[&str], fallback: Option<&str>) -> Balancer {
         let selectors = selectors.iter().map(|s| s.to_string()).collect();
-        Balancer::new("b".into(), strategy, selectors, fallback.map(Arc::from))
+        let fallback = fallback.map(Arc::from);
+        Balancer::new("b".into(), strategy, selectors, fallback, Arc::default())
     }
 }

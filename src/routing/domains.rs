@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 
 use aho_corasick::AhoCorasick;
-use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
+use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 
 /// Bytes that one compiled set of regular expressions may take.
 const REGEX_LIMIT: usize = 16 << 20;
@@ -91,11 +91,15 @@ impl Name {
 
 /// Whether a regular expression can be understood.
 pub(super) fn check_regex(text: &str) -> Result<(), String> {
+    regex(text).map(|_| ())
+}
+
+/// Compiles an expression. Its classes are ASCII's, as in Go.
+pub(super) fn regex(text: &str) -> Result<Regex, String> {
     RegexBuilder::new(text)
         .unicode(false)
         .size_limit(REGEX_LIMIT)
         .build()
-        .map(|_| ())
         .map_err(|e| reason(&e))
 }
 

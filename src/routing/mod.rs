@@ -10,15 +10,19 @@ pub mod config;
 mod domains;
 pub mod geodata;
 mod ips;
+mod least_load;
 mod rule;
+mod sightings;
 #[cfg(test)]
 mod tests;
 
-pub use balancer::{Balancer, Strategy};
+pub use balancer::{Among, Balancer, Strategy, selected};
 pub use domains::{Domains, Name, Pattern};
 pub use geodata::Geodata;
 pub use ips::{Cidr, CidrError, Ips};
+pub use least_load::{Cost, LeastLoad, Match};
 pub use rule::{Answer, Networks, Rule, UserTest};
+pub use sightings::{Samples, Sighting, Sightings};
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -34,7 +34,7 @@ pub struct Networks {
 /// `user`: an email, or a regular expression for it.
 pub enum UserTest {
     Email(String),
-    Regex(regex::Regex),
+    Regex(regex::bytes::Regex),
 }
 
 /// Whether a rule takes a session.
@@ -102,7 +102,7 @@ impl UserTest {
     fn is(&self, email: &str) -> bool {
         match self {
             Self::Email(text) => text == email,
-            Self::Regex(regex) => regex.is_match(email),
+            Self::Regex(regex) => regex.is_match(email.as_bytes()),
         }
     }
 }

@@ -5,8 +5,10 @@
 //! named constant. Fuzz targets call the functions of [`targets`], which hold laws 2 to 5 against
 //! whatever they are given.
 
+mod finder;
 mod targets;
 
+pub use finder::{Finder, flight};
 pub use targets::*;
 
 use std::fmt::Debug;

@@ -157,13 +157,35 @@ pub fn mux_frames(data: &[u8]) {
     }
 }
 
-/// packetaddr's datagrams.
+/// packetaddr's datagrams, alone and in a stream.
 pub fn packet_addr(data: &[u8]) {
     use crate::mux::packet_addr::{decode, encode};
     use bytes::Bytes;
 
     if let Some(packet) = decode(Bytes::copy_from_slice(data)) {
         assert_eq!(encode(&packet).as_deref(), Some(data));
+    }
+    packet_stream(data);
+}
+
+/// The stream of packetaddr's datagrams.
+pub(crate) fn packet_stream(data: &[u8]) {
+    use crate::mux::packet_stream::{MAX_SEGMENT, decode, encode};
+    use bytes::BytesMut;
+
+    super::assert_split_agrees(data, decode);
+    let mut buf = BytesMut::from(data);
+    loop {
+        let before = buf.clone();
+        match decode(&mut buf) {
+            Ok(Some(packet)) => {
+                let mut again = BytesMut::new();
+                encode(&packet, &mut again);
+                assert_eq!(again, before[..before.len() - buf.len()]);
+            }
+            Ok(None) => return assert!(buf.len() < MAX_SEGMENT),
+            Err(_) => return,
+        }
     }
 }
 

@@ -97,11 +97,8 @@ impl Inbound {
                     let name = self.users.name(index);
                     return Err(Refusal::Done(format!("{name}: {reason}")));
                 }
-                Ok(Accepted::Stream {
-                    user,
-                    to,
-                    link: stream(link, reader, writer),
-                })
+                let link = stream(link, reader, writer);
+                Ok(mux::stream_or_packets(user, to, link))
             }
             Command::Packets(to) => {
                 let packets = Box::new(VmessPackets::new(link, reader, writer, to.clone()));

@@ -18,7 +18,7 @@ mod replay;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod users;
+pub(crate) mod users;
 mod writer;
 
 pub use inbound::Inbound;

@@ -1,5 +1,6 @@
 //! `routing` of V2Ray 4 and `router` of V2Ray 5: strategy, balancers, rules.
 
+mod balancer;
 mod lists;
 mod rule;
 
@@ -7,8 +8,8 @@ pub use lists::{networks, patterns};
 
 use std::sync::Arc;
 
-use super::{Balancer, DomainStrategy, Geodata, Router, Strategy, Target};
-use crate::json::{Node, Object, StringList, did_you_mean};
+use super::{Balancer, DomainStrategy, Geodata, Router, Sightings, Target};
+use crate::json::{Node, Object, did_you_mean};
 
 /// What rules and balancers may name.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,17 @@ pub struct Tags {
     pub sniffs: bool,
     /// Of parts of V2Ray that stand in for an inbound or an outbound and are not built.
     pub unbuilt: Vec<String>,
+    pub observers: Vec<Observed>,
+}
+
+/// What balancers must know of an observer.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// What `observerTag` names; the first without a tag is everyone's.
+    pub tag: String,
+    /// The beginnings of the tags of the outbounds it observes.
+    pub selectors: Vec<String>,
+    pub sightings: Arc<Sightings>,
 }
 
 /// Reads both keys of the top level.
@@ -65,7 +77,7 @@ fn read_lists(
     }
     object.silent(&["domainMatcher"]);
     for node in object.array(balancers) {
-        let balancer = node.object().and_then(|o| balancer(&o, tags));
+        let balancer = node.object().and_then(|o| balancer::read(o, tags));
         if let Some(balancer) = balancer {
             if router.balancers.iter().any(|b| b.tag == balancer.tag) {
                 node.error(format!("another balancer is tagged `{}`", balancer.tag));
@@ -98,76 +110,6 @@ fn domain_strategy(node: &Node) -> DomainStrategy {
                 text.escape_debug()
             ));
             DomainStrategy::AsIs
-        }
-    }
-}
-
-fn balancer(object: &Object, tags: &Tags) -> Option<Balancer> {
-    let tag: Option<String> = object.require("tag");
-    if tag.as_ref().is_some_and(String::is_empty) {
-        object
-            .node
-            .error("`tag` is empty, no rule could name this balancer");
-    }
-    let strategy = balancer_strategy(object);
-    let selector = object.first(&["selector", "outboundSelector"]);
-    let fallback = object.get("fallbackTag").and_then(|node| {
-        let tag = node.read::<String>().filter(|tag| !tag.is_empty())?;
-        outbound(&node, &tag, tags)
-    });
-    object.silent(&["strategySettings"]);
-    let Some(node) = selector else {
-        object.node.error("`selector` is missing");
-        return None;
-    };
-    let StringList(selectors) = node.read()?;
-    let balancer = Balancer::new(tag?, strategy, selectors, fallback);
-    if !tags.outbounds.iter().any(|tag| balancer.selects(tag)) {
-        let none = "no outbound has a tag that begins like this";
-        match balancer.fallback {
-            Some(_) => node.warn(format!("{none}, `fallbackTag` carries everything")),
-            None => node.error(none),
-        }
-    }
-    Some(balancer)
-}
-
-fn balancer_strategy(object: &Object) -> Strategy {
-    let Some(mut node) = object.get("strategy") else {
-        return Strategy::Random;
-    };
-    if node.value.is_object() {
-        let Some(strategy) = node.object() else {
-            return Strategy::Random;
-        };
-        strategy.silent(&["settings"]);
-        let named = strategy.get("type");
-        strategy.finish();
-        match named {
-            Some(named) => node = named,
-            None => return Strategy::Random,
-        }
-    }
-    let Some(name) = node.read::<String>() else {
-        return Strategy::Random;
-    };
-    match name.to_ascii_lowercase().as_str() {
-        "random" | "" => Strategy::Random,
-        "roundrobin" => Strategy::RoundRobin,
-        "leastping" | "leastload" => {
-            node.warn(format!(
-                "`{name}` needs an observatory, which is not built yet, `random` is used"
-            ));
-            Strategy::Random
-        }
-        _ => {
-            let known = ["random", "roundRobin", "leastPing", "leastLoad"];
-            node.error(format!(
-                "`{}` is unknown, expected `random` or `roundRobin`{}",
-                name.escape_debug(),
-                did_you_mean(&name, known.into_iter())
-            ));
-            Strategy::Random
         }
     }
 }

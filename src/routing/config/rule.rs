@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::attrs::Expression;
-use super::super::domains::{Domains, check_regex};
+use super::super::domains::{Domains, check_regex, regex};
 use super::super::{Balancer, Geodata, Pattern, Rule, Target, UserTest};
 use super::{Tags, lists, target};
 use crate::address::Network;
@@ -144,17 +144,10 @@ fn users(object: &Object) -> Vec<UserTest> {
     let StringList(emails) = node.read().unwrap_or_default();
     let test = |email: String| match email.strip_prefix("regexp:") {
         None => Some(UserTest::Email(email)),
-        Some(text) => {
-            let regex = check_regex(text).and_then(|()| {
-                regex::RegexBuilder::new(text)
-                    .build()
-                    .map_err(|e| e.to_string())
-            });
-            regex
-                .map_err(|e| node.error(format!("`{}`: {e}", email.escape_debug())))
-                .map(UserTest::Regex)
-                .ok()
-        }
+        Some(text) => regex(text)
+            .map_err(|e| node.error(format!("`{}`: {e}", email.escape_debug())))
+            .map(UserTest::Regex)
+            .ok(),
     };
     emails
         .into_iter()

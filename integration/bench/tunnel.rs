@@ -1,0 +1,125 @@
+//! What a tunnel costs: a GiB through it, a new one, and how long it takes to answer.
+
+use super::configs::{Certificate, Shape};
+use super::figures::{Figures, Role, Row, Setting, What};
+use super::load::Load;
+use super::network::{Network, free_port};
+use super::program::{Kind, Program};
+use super::sink::Sink;
+use super::{Result, Run};
+
+/// CPU-s/GiB up and down, and with a plain tunnel CPU-ms per connection, of `program` as server and as
+/// client.
+pub(crate) async fn bulk(
+    run: &Run,
+    program: &Program,
+    setting: Setting,
+    figures: &mut Figures,
+) -> Result<()> {
+    if program.kind == Kind::Floor {
+        return floor(run, program, figures).await;
+    }
+    let shape = shape(setting)?;
+    let other = match setting {
+        Setting::V2ray => Program::v2ray_4_45()?,
+        _ => run.other.clone(),
+    };
+    for role in [Role::Server, Role::Client] {
+        let network = Network::start(program, role, &other, &shape).await?;
+        let load = network.load;
+        // Once through without a look: caches and allocators get warm.
+        load.connections(run.options.connections / 20).await?;
+        load.upload(run.options.bulk / 8).await?;
+
+        let len = match setting {
+            // This takes many times longer.
+            Setting::V2ray => run.options.bulk / 2,
+            _ => run.options.bulk,
+        };
+        let cpu = || network.measured(role).cpu();
+        let mut add = |what, value| figures.add(Row(setting, role, what), program.name(), value);
+        let gib = len as f64 / f64::from(1 << 30);
+        let begin = cpu()?;
+        load.upload(len).await?;
+        let middle = cpu()?;
+        load.download(len).await?;
+        let end = cpu()?;
+        add(What::Up, (middle - begin).as_secs_f64() / gib);
+        add(What::Down, (end - middle).as_secs_f64() / gib);
+        add(What::Bulk, (end - begin).as_secs_f64() / gib / 2.0);
+
+        if setting == Setting::Plain {
+            let count = run.options.connections;
+            let begin = cpu()?;
+            load.connections(count).await?;
+            let each = (cpu()? - begin).as_secs_f64() / count as f64;
+            add(What::Connection, each * 1e3);
+        }
+    }
+    Ok(())
+}
+
+/// The relay in the place of client and server together.
+async fn floor(run: &Run, program: &Program, figures: &mut Figures) -> Result<()> {
+    let sink = Sink::start().await?;
+    let port = free_port()?;
+    let relay = program
+        .start(&serde_json::json!([port, sink.port]), port)
+        .await?;
+    let load = Load::direct(port);
+    load.upload(run.options.bulk / 8).await?;
+    let gib = run.options.bulk as f64 / f64::from(1 << 30);
+    let begin = relay.cpu()?;
+    load.upload(run.options.bulk).await?;
+    let middle = relay.cpu()?;
+    load.download(run.options.bulk).await?;
+    let end = relay.cpu()?;
+    for role in [Role::Server, Role::Client] {
+        let mut add = |what, cpu: std::time::Duration| {
+            let value = cpu.as_secs_f64() / gib;
+            figures.add(Row(Setting::Plain, role, what), program.name(), value);
+        };
+        add(What::Up, middle - begin);
+        add(What::Down, end - middle);
+        add(What::Bulk, (end - begin) / 2);
+    }
+    Ok(())
+}
+
+/// Ping-pong and first byte with `program` at both ends, or with nothing between.
+pub(crate) async fn latency(run: &Run, program: &Program, figures: &mut Figures) -> Result<()> {
+    let mut add = |what, value: std::time::Duration| {
+        let row = Row(Setting::Plain, Role::Both, what);
+        figures.add(row, program.name(), value.as_secs_f64() * 1e6);
+    };
+    let (load, _kept) = if program.kind == Kind::Floor {
+        let sink = Sink::start().await?;
+        (Load::direct(sink.port), (None, Some(sink)))
+    } else {
+        let network = Network::start(program, Role::Both, program, &Shape::default()).await?;
+        (network.load, (Some(network), None))
+    };
+    load.connections(run.options.connections / 20).await?;
+    load.ping_pong(run.options.pings / 5).await?;
+    add(What::PingPong, load.ping_pong(run.options.pings).await?);
+    add(
+        What::FirstByte,
+        load.first_byte(run.options.pings / 2).await?,
+    );
+    Ok(())
+}
+
+pub(crate) fn shape(setting: Setting) -> Result<Shape> {
+    let plain = Shape::default();
+    Ok(match setting {
+        Setting::Plain | Setting::V2ray => plain,
+        Setting::Tls => Shape {
+            tls: Some(Certificate::new()?),
+            ..plain
+        },
+        Setting::ChaCha => Shape {
+            cipher: "chacha20-poly1305",
+            ..plain
+        },
+    })
+}

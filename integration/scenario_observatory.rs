@@ -1,0 +1,380 @@
+//! Balancers that go by what an observatory sees: VMess servers that die, come back and are slow.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::configs::{Certificate, ID};
+use crate::peers::{Peer, Stage, free_port, mobula};
+use crate::traffic::{self, To};
+
+/// Sessions to this port end up where the server says its name.
+const SAY: u16 = 7;
+
+/// How long it may take until sessions go elsewhere: V2Ray dials a dead server five times.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+#[tokio::test]
+async fn sessions_go_to_the_fastest_server_that_answers_as_in_v2ray() {
+    for peer in [Peer::Mobula, Peer::V2ray445] {
+        println!("{peer:?}");
+        let mut stage = Stage::new();
+        let (site, asked) = site(None).await;
+        let (_, slow) = server(&mut stage, "way-slow").await;
+        let (fast, port) = server(&mut stage, "way-fast").await;
+        let near = behind(slow, [Duration::from_millis(150); 2]).await;
+        let socks = free_port();
+        let mut config = client(
+            socks,
+            &[("way-fast", port), ("way-slow", near)],
+            &json!({"type": "leastPing"}),
+        );
+        config["observatory"] = json!({
+            "subjectSelector": ["way-"],
+            "probeURL": format!("http://{site}/probe"), "probeInterval": "100ms"
+        });
+        stage.run(peer, "client", &config, &[socks]).await;
+        until_said(socks, "way-fast").await;
+        for _ in 0..5 {
+            assert_eq!(said(socks).await, "way-fast");
+        }
+        stage.child(fast).signal("KILL");
+        stage.child(fast).ended(PATIENCE).await;
+        until_said(socks, "way-slow").await;
+        run_server(&mut stage, "way-fast", port).await;
+        until_said(socks, "way-fast").await;
+        assert!(asked.load(Ordering::Relaxed) > 3);
+        let log = stage.until_file_has("access.log", "accepted").await;
+        assert!(log.contains(&format!("example.com:{SAY}")), "{log}");
+        let probed = format!(":{}", site.port());
+        assert!(!log.contains(&probed), "probes are no sessions: {log}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_living_server_the_first_outbound_carries_as_in_v2ray() {
+    for (peer, fallback, expected) in [
+        (Peer::Mobula, json!(null), "first"),
+        (Peer::V2ray445, json!(null), "first"),
+        (Peer::Mobula, json!("spare"), "spare"),
+    ] {
+        let mut stage = Stage::new();
+        let (site, asked) = site(None).await;
+        let (running, port) = server(&mut stage, "way-1").await;
+        let socks = free_port();
+        let mut config = client(socks, &[("way-1", port)], &json!({"type": "leastPing"}));
+        config["routing"]["balancers"][0]["fallbackTag"] = fallback;
+        config["observatory"] = json!({
+            "subjectSelector": ["way-"],
+            "probeURL": format!("http://{site}/probe"), "probeInterval": "100ms"
+        });
+        stage.run(peer, "client", &config, &[socks]).await;
+        until_said(socks, "way-1").await;
+        stage.child(running).signal("KILL");
+        stage.child(running).ended(PATIENCE).await;
+        until_said(socks, expected).await;
+        assert!(asked.load(Ordering::Relaxed) > 0);
+    }
+}
+
+#[tokio::test]
+async fn datagrams_of_an_association_go_elsewhere_when_their_server_dies() {
+    let mut stage = Stage::new();
+    let (site, _) = site(None).await;
+    let (one, port_one) = server(&mut stage, "way-1").await;
+    let (_, port_two) = server(&mut stage, "way-2").await;
+    let slow = behind(port_two, [Duration::from_millis(150); 2]).await;
+    let socks = free_port();
+    let ways = [("way-1", port_one), ("way-2", slow)];
+    let mut config = client(socks, &ways, &json!({"type": "leastPing"}));
+    config["inbounds"][0]["settings"] = json!({"udp": true});
+    config["routing"]["rules"][0]["network"] = json!("tcp,udp");
+    config["observatory"] = json!({
+        "subjectSelector": ["way-"],
+        "probeURL": format!("http://{site}/probe"), "probeInterval": "100ms"
+    });
+    stage.run(Peer::Mobula, "client", &config, &[socks]).await;
+    until_said(socks, "way-1").await;
+    let (_association, relay) = traffic::associate(socks).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let target = traffic::udp_echo().await;
+    let datagram = traffic::datagram(&To::Ip(target), b"a word");
+    let mut buf = [0; 100];
+    traffic::answered(&socket, relay, &datagram, &mut buf).await;
+    stage.child(one).signal("KILL");
+    stage.child(one).ended(PATIENCE).await;
+    until_said(socks, "way-2").await;
+    traffic::answered(&socket, relay, &datagram, &mut buf).await;
+    let log = stage.read("access.log");
+    for tag in ["way-1", "way-2"] {
+        let line = format!("accepted udp:{target} [{tag}]");
+        assert!(log.contains(&line), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn the_steadiest_server_carries_the_least_load() {
+    let mut stage = Stage::new();
+    let (site, _) = site(None).await;
+    let (_, one) = server(&mut stage, "way-1").await;
+    let (_, two) = server(&mut stage, "way-2").await;
+    let shaky = behind(one, [Duration::ZERO, Duration::from_millis(200)]).await;
+    let steady = behind(two, [Duration::from_millis(20); 2]).await;
+    let socks = free_port();
+    let strategy = json!({"type": "leastLoad", "settings": {"expected": 1, "maxRTT": "1s"}});
+    let mut config = client(socks, &[("way-1", shaky), ("way-2", steady)], &strategy);
+    config["burstObservatory"] = json!({
+        "subjectSelector": ["way-"],
+        "pingConfig": {
+            "destination": format!("http://{site}/"), "interval": "150ms", "sampling": 6, "timeout": "2s"
+        }
+    });
+    stage.run(Peer::Mobula, "client", &config, &[socks]).await;
+    until_said(socks, "way-2").await;
+    // A round later each has as many samples as are kept.
+    sleep(Duration::from_secs(2)).await;
+    for _ in 0..5 {
+        assert_eq!(said(socks).await, "way-2");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_network_is_not_a_dead_outbound() {
+    let mut stage = Stage::new();
+    let (site, _) = site(None).await;
+    let (nowhere, gone) = (free_port(), free_port());
+    let socks = free_port();
+    let strategy = json!({"type": "random", "settings": {"aliveOnly": true, "observerTag": "x"}});
+    let mut config = client(socks, &[("way-1", gone)], &strategy);
+    config["log"]["loglevel"] = json!("info");
+    let observer = |tag: &str, port: u16| {
+        json!({"type": "burst", "tag": tag, "settings": {
+            "subjectSelector": ["way-"],
+            "pingConfig": {
+                "destination": format!("http://{site}/"), "interval": "300ms",
+                "connectivity": format!("http://127.0.0.1:{port}/")
+            }
+        }})
+    };
+    config["multiObservatory"] =
+        json!({"observers": [observer("x", site.port()), observer("y", nowhere)]});
+    let index = stage.run(Peer::Mobula, "client", &config, &[socks]).await;
+    until_said(socks, "first").await;
+    let log = stage
+        .until_file_has("client.log", "the network is down")
+        .await;
+    let dead = log.matches("the outbound `way-1` is dead").count();
+    assert_eq!(dead, 1, "only one observer could tell: {log}");
+    stage.child(index).signal("TERM");
+    stage.child(index).ended(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_probe_of_an_https_url_checks_the_certificate() {
+    let mut stage = Stage::new();
+    let certificate = Certificate::new(&stage);
+    let (site, _) = site(Some(&certificate)).await;
+    let mut config = client(free_port(), &[], &json!("random"));
+    config["log"]["loglevel"] = json!("info");
+    config["observatory"] = json!({
+        "subjectSelector": ["first"], "probeInterval": "100ms",
+        "probeURL": format!("https://localhost:{}/", site.port())
+    });
+    config["routing"] = json!({});
+    config["outbounds"][0] = json!({"tag": "first", "protocol": "freedom"});
+    let file = stage.write("client.json", config.to_string());
+    let cases = [
+        (
+            Some(&certificate.authority),
+            "the outbound `first` is alive",
+        ),
+        (None, "the outbound `first` is dead: nobody we believe"),
+    ];
+    for (authority, expected) in cases {
+        let mut command = mobula();
+        command.arg("run").arg("-c").arg(&file);
+        if let Some(authority) = authority {
+            command.env("SSL_CERT_FILE", authority);
+        }
+        let index = stage.start("client", &mut command, &[]).await;
+        stage.until_file_has("client.log", expected).await;
+        stage.child(index).signal("TERM");
+        stage.child(index).ended(PATIENCE).await;
+    }
+}
+
+/// SOCKS in; out by what the balancer chooses among `ways`, which are VMess servers.
+fn client(socks: u16, ways: &[(&str, u16)], strategy: &Value) -> Value {
+    let says = |tag: &str| {
+        let redirect = format!("127.0.0.1:{}", says(tag));
+        json!({"tag": tag, "protocol": "freedom", "settings": {"redirect": redirect}})
+    };
+    let mut outbounds = vec![says("first"), says("spare")];
+    for (tag, port) in ways {
+        outbounds.push(json!({
+            "tag": tag, "protocol": "vmess",
+            "settings": {"vnext": [{"address": "127.0.0.1", "port": port, "users": [{"id": ID}]}]},
+            "streamSettings": {"network": "ws", "wsSettings": {"path": "/ray"}},
+        }));
+    }
+    json!({
+        "log": {"loglevel": "warning", "access": "access.log"},
+        "inbounds": [{"listen": "127.0.0.1", "port": socks, "protocol": "socks"}],
+        "outbounds": outbounds,
+        "routing": {
+            "rules": [{"type": "field", "network": "tcp", "balancerTag": "ways"}],
+            "balancers": [{"tag": "ways", "selector": ["way-"], "strategy": strategy}]
+        }
+    })
+}
+
+/// A VMess server that tells sessions to port [`SAY`] its name; its child and its port.
+async fn server(stage: &mut Stage, name: &str) -> (usize, u16) {
+    let port = free_port();
+    (run_server(stage, name, port).await, port)
+}
+
+async fn run_server(stage: &mut Stage, name: &str, port: u16) -> usize {
+    let redirect = format!("127.0.0.1:{}", says(name));
+    let config = json!({
+        "inbounds": [{
+            "listen": "127.0.0.1", "port": port, "protocol": "vmess",
+            "settings": {"clients": [{"id": ID}]},
+            "streamSettings": {"network": "ws", "wsSettings": {"path": "/ray"}}
+        }],
+        "outbounds": [
+            {"protocol": "freedom"},
+            {"tag": "says", "protocol": "freedom", "settings": {"redirect": redirect}}
+        ],
+        "routing": {"rules": [{"type": "field", "port": SAY, "outboundTag": "says"}]}
+    });
+    stage.run(Peer::V2ray445, name, &config, &[port]).await
+}
+
+/// A port where everyone is told `tag`, in a line.
+fn says(tag: &str) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("a socket");
+    let listener = TcpListener::from_std(listener).expect("a socket");
+    let port = listener
+        .local_addr()
+        .expect("a listener has an address")
+        .port();
+    let line = format!("{tag}\n");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let line = line.clone();
+            tokio::spawn(async move { stream.write_all(line.as_bytes()).await });
+        }
+    });
+    port
+}
+
+/// A web site that says nothing, and how often it was asked.
+async fn site(tls: Option<&Certificate>) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let at = listener.local_addr().expect("a listener has an address");
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let tls = tls.map(acceptor);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (count, tls) = (count.clone(), tls.clone());
+            tokio::spawn(async move {
+                match tls {
+                    Some(tls) => answer(tls.accept(stream).await?, &count).await,
+                    None => answer(stream, &count).await,
+                }
+            });
+        }
+    });
+    (at, asked)
+}
+
+async fn answer<S>(mut stream: S, count: &AtomicUsize) -> std::io::Result<()>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    count.fetch_add(1, Ordering::Relaxed);
+    let answer =
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    stream.write_all(answer).await?;
+    stream.shutdown().await
+}
+
+fn acceptor(certificate: &Certificate) -> TlsAcceptor {
+    let chain = CertificateDer::pem_file_iter(&certificate.chain).expect("a chain");
+    let chain = chain.collect::<Result<_, _>>().expect("a chain");
+    let key = PrivateKeyDer::from_pem_file(&certificate.key).expect("a key");
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key);
+    TlsAcceptor::from(Arc::new(config.expect("they belong together")))
+}
+
+/// A way to `port` on which what comes back takes a while: each connection the next of `delays`.
+async fn behind(port: u16, delays: [Duration; 2]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let at = listener.local_addr().expect("a listener has an address");
+    tokio::spawn(async move {
+        for n in 0_usize.. {
+            let Ok((near, _)) = listener.accept().await else {
+                return;
+            };
+            let delay = delays[n % delays.len()];
+            tokio::spawn(async move {
+                let far = TcpStream::connect(("127.0.0.1", port)).await?;
+                let ((mut near_read, mut near_write), (mut far_read, mut far_write)) =
+                    (split(near), split(far));
+                let up = async {
+                    tokio::io::copy(&mut near_read, &mut far_write).await?;
+                    far_write.shutdown().await
+                };
+                let down = async {
+                    let mut buf = [0; 4096];
+                    loop {
+                        let n = far_read.read(&mut buf).await?;
+                        sleep(delay).await;
+                        if n == 0 {
+                            return near_write.shutdown().await;
+                        }
+                        near_write.write_all(&buf[..n]).await?;
+                    }
+                };
+                tokio::try_join!(up, down)
+            });
+        }
+    });
+    at.port()
+}
+
+/// Who carries a session.
+async fn said(socks: u16) -> String {
+    traffic::line(socks, &To::Name("example.com", SAY)).await
+}
+
+async fn until_said(socks: u16, expected: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let said = said(socks).await;
+        if said == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "`{said}`, not `{expected}`");
+        sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,174 @@
+//! `burstObservatory`: samples at random moments.
+//!
+//! A round lasts `sampling` intervals and takes as many samples of each outbound, each at a moment of its
+//! own; but the very first are taken at once. The last `sampling` samples are kept, for two rounds at
+//! most. A sample that fails while `connectivity` does not answer either says nothing.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+use super::config::Burst;
+use super::probe::{Method, Way, probe};
+use super::{Round, note, now};
+use crate::routing::{Samples, Sighting};
+
+pub(super) async fn run(round: Round, settings: Burst) {
+    let watch = Arc::new(Watch {
+        round,
+        settings,
+        windows: Mutex::default(),
+    });
+    let mut probes = JoinSet::new();
+    let mut first = true;
+    loop {
+        let start = Instant::now();
+        let outbounds = watch.round.outbounds();
+        watch.keep_only(&outbounds);
+        for (after, tag) in watch.moments(&outbounds, first) {
+            sleep_until(start + after).await;
+            probes.spawn(watch.clone().sample(tag));
+            while probes.try_join_next().is_some() {}
+        }
+        first = false;
+        sleep_until(start + watch.length()).await;
+    }
+}
+
+struct Watch {
+    round: Round,
+    settings: Burst,
+    windows: Mutex<HashMap<Arc<str>, Window>>,
+}
+
+/// The last samples of an outbound: when they were taken, and how long they took unless they failed.
+#[derive(Default)]
+struct Window(VecDeque<(Instant, Option<Duration>)>);
+
+impl Watch {
+    /// Of a round.
+    fn length(&self) -> Duration {
+        self.settings.interval * self.settings.sampling
+    }
+
+    /// When in a round which outbound is asked, in order.
+    fn moments(&self, outbounds: &[Arc<str>], first: bool) -> Vec<(Duration, Arc<str>)> {
+        let length = self.length();
+        let mut moments = Vec::new();
+        for tag in outbounds {
+            for n in 0..self.settings.sampling {
+                let share = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);
+                let after = match n {
+                    0 if first => Duration::ZERO,
+                    _ => length.mul_f64(share),
+                };
+                moments.push((after, tag.clone()));
+            }
+        }
+        moments.sort();
+        moments
+    }
+
+    async fn sample(self: Arc<Self>, tag: Arc<str>) {
+        let (url, limit) = (&self.settings.url, self.settings.timeout);
+        let way = Way::Outbound(&self.round.dispatcher, &tag);
+        let last_try = now();
+        let (time, error) = match probe(way, url, Method::HEAD, limit).await {
+            Ok(time) => (Some(time), String::new()),
+            Err(error) => {
+                if let Some(url) = &self.settings.connectivity
+                    && let Err(e) = probe(Way::Direct, url, Method::HEAD, limit).await
+                {
+                    warn!("the network is down, nothing is known of the outbounds: {url}: {e}");
+                    return;
+                }
+                (None, error.to_string())
+            }
+        };
+        let samples = self.add(&tag, time);
+        let last_seen = match time {
+            Some(_) => now(),
+            None => self.round.sightings.get(&tag).map_or(0, |s| s.last_seen),
+        };
+        let sighting = Sighting {
+            alive: samples.failed < samples.all,
+            delay: samples.average,
+            last_seen,
+            last_try,
+            last_error: error,
+            samples: Some(samples),
+        };
+        note(&self.round.sightings, &tag, sighting);
+    }
+
+    /// Adds a sample, and sums up those of the recent past.
+    fn add(&self, tag: &Arc<str>, time: Option<Duration>) -> Samples {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = windows.entry(tag.clone()).or_default();
+        window.add(
+            Instant::now(),
+            time,
+            self.settings.sampling,
+            self.length() * 2,
+        )
+    }
+
+    fn keep_only(&self, outbounds: &[Arc<str>]) {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        windows.retain(|tag, _| outbounds.contains(tag));
+    }
+}
+
+impl Window {
+    fn add(&mut self, now: Instant, time: Option<Duration>, keep: u32, age: Duration) -> Samples {
+        let Self(samples) = self;
+        samples.push_back((now, time));
+        while samples.len() > keep as usize
+            || samples
+                .front()
+                .is_some_and(|(at, _)| now.duration_since(*at) > age)
+        {
+            samples.pop_front();
+        }
+        Samples::of(samples.iter().map(|(_, time)| *time))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_samples_and_too_many_are_forgotten() {
+        let start = Instant::now();
+        let mut window = Window::default();
+        let mut add = |at, time: Option<u64>| {
+            let time = time.map(Duration::from_millis);
+            window.add(
+                start + Duration::from_secs(at),
+                time,
+                3,
+                Duration::from_secs(10),
+            )
+        };
+        assert_eq!(add(0, None).failed, 1);
+        let two = add(1, Some(20));
+        assert_eq!((two.all, two.failed, two.average.as_millis()), (2, 1, 20));
+        add(2, Some(20));
+        let three = add(3, Some(20));
+        assert_eq!(
+            (three.all, three.failed),
+            (3, 0),
+            "the first is one too many"
+        );
+        assert_eq!(
+            add(14, Some(50)).average.as_millis(),
+            50,
+            "the others are old"
+        );
+    }
+}

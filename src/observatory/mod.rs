@@ -1,0 +1,79 @@
+//! Which outbounds answer, and how fast: what the balancers `leastPing` and `leastLoad` go by.
+//!
+//! An observer asks for a URL through each of its outbounds, again and again, and writes down how long
+//! the answer took ([`Sightings`](crate::routing::Sightings)). Whatever the answer says, the outbound is
+//! alive. `observatory` asks through one outbound after the other; `burstObservatory` at random moments,
+//! keeps several samples and can tell a dead network from a dead outbound. As in V2Ray, what is asked
+//! is a session like any other, but for the access log and the rules.
+
+mod burst;
+mod config;
+mod probe;
+mod steady;
+mod url;
+
+pub use config::{Burst, Kind, Observer, Steady, read};
+pub use url::Url;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tracing::{debug, info, warn};
+
+use crate::dispatch::Dispatcher;
+use crate::routing::{Sighting, Sightings, selected};
+
+/// Observes until it is dropped.
+pub fn observe(
+    observer: &Observer,
+    dispatcher: Arc<Dispatcher>,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let round = Round {
+        selectors: observer.selectors.clone(),
+        sightings: observer.sightings.clone(),
+        dispatcher,
+    };
+    match &observer.kind {
+        Kind::Steady(settings) => Box::pin(steady::run(round, (**settings).clone())),
+        Kind::Burst(settings) => Box::pin(burst::run(round, (**settings).clone())),
+    }
+}
+
+/// What both kinds go round with.
+struct Round {
+    selectors: Vec<String>,
+    sightings: Arc<Sightings>,
+    dispatcher: Arc<Dispatcher>,
+}
+
+impl Round {
+    /// The outbounds of the moment, by tag; others are forgotten.
+    fn outbounds(&self) -> Vec<Arc<str>> {
+        let mut tags = self.dispatcher.outbounds.tags();
+        tags.retain(|tag| selected(&self.selectors, tag));
+        tags.sort();
+        self.sightings.keep_only(&tags);
+        tags
+    }
+}
+
+/// Writes down what was seen, and tells of a change.
+fn note(sightings: &Sightings, tag: &Arc<str>, sighting: Sighting) {
+    let (alive, delay) = (sighting.alive, sighting.delay);
+    let error = sighting.last_error.clone();
+    let was_alive = sightings.note(tag, sighting).map(|before| before.alive);
+    match (was_alive, alive) {
+        (Some(true), true) => debug!(%tag, ?delay, "an outbound is alive"),
+        (Some(false), false) => debug!(%tag, error, "an outbound is dead"),
+        (_, true) => info!("the outbound `{tag}` is alive, it answers in {delay:.0?}"),
+        (_, false) => warn!("the outbound `{tag}` is dead: {error}"),
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since: Duration| since.as_secs() as i64)
+}

@@ -1,0 +1,140 @@
+//! What an observer knows of the outbounds: who answers, and how fast.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+/// The last that was seen of each outbound, by tag; written by an observer, read by balancers.
+#[derive(Debug, Default)]
+pub struct Sightings(RwLock<BTreeMap<Arc<str>, Sighting>>);
+
+/// One outbound. Times are seconds since 1970, 0 for never.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sighting {
+    pub alive: bool,
+    /// What a probe takes, or several on average.
+    pub delay: Duration,
+    pub last_seen: i64,
+    pub last_try: i64,
+    /// Why the last probe failed; empty when it did not.
+    pub last_error: String,
+    /// With an observer that takes several samples.
+    pub samples: Option<Samples>,
+}
+
+/// Probes of the recent past, and the times that the successful ones took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Samples {
+    pub all: usize,
+    pub failed: usize,
+    pub average: Duration,
+    pub deviation: Duration,
+    pub max: Duration,
+    pub min: Duration,
+}
+
+impl Sightings {
+    /// Writes down what was seen; gives back what was known before.
+    pub fn note(&self, tag: &Arc<str>, sighting: Sighting) -> Option<Sighting> {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(tag.clone(), sighting)
+    }
+
+    pub fn get(&self, tag: &str) -> Option<Sighting> {
+        self.read().get(tag).cloned()
+    }
+
+    /// All, by tag.
+    pub fn all(&self) -> Vec<(Arc<str>, Sighting)> {
+        let all = self.read();
+        all.iter().map(|(t, s)| (t.clone(), s.clone())).collect()
+    }
+
+    /// Forgets outbounds that are observed no more.
+    pub fn keep_only(&self, tags: &[Arc<str>]) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|tag, _| tags.contains(tag));
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<str>, Sighting>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Samples {
+    /// Of each probe the time it took, or `None` when it failed.
+    pub fn of(probes: impl Iterator<Item = Option<Duration>>) -> Self {
+        let mut samples = Self::default();
+        let mut times = Vec::new();
+        for probe in probes {
+            samples.all += 1;
+            match probe {
+                Some(time) => times.push(time),
+                None => samples.failed += 1,
+            }
+        }
+        let (Some(min), Some(max)) = (times.iter().min(), times.iter().max()) else {
+            return samples;
+        };
+        (samples.min, samples.max) = (*min, *max);
+        let count = times.len() as f64;
+        let average = times.iter().map(Duration::as_secs_f64).sum::<f64>() / count;
+        let deviation = if times.len() == 1 {
+            // One alone has none; V2Ray's guess, so that it is not taken for the steadiest of all.
+            average / 2.0
+        } else {
+            let squares = times.iter().map(|t| (t.as_secs_f64() - average).powi(2));
+            (squares.sum::<f64>() / count).sqrt()
+        };
+        samples.average = Duration::from_secs_f64(average);
+        samples.deviation = Duration::from_secs_f64(deviation);
+        samples
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_weighed_as_v2ray_weighs_them() {
+        let ms = |n| Some(Duration::from_millis(n));
+        let samples = |probes: &[Option<Duration>]| Samples::of(probes.iter().copied());
+        let some = samples(&[
+            ms(60),
+            ms(140),
+            ms(60),
+            ms(140),
+            ms(60),
+            ms(60),
+            ms(140),
+            None,
+        ]);
+        assert_eq!((some.all, some.failed), (8, 1));
+        assert_eq!(
+            (some.average.as_micros(), some.deviation.as_micros()),
+            (94_285, 39_589)
+        );
+        assert_eq!((Some(some.min), Some(some.max)), (ms(60), ms(140)));
+        let one = samples(&[ms(60)]);
+        assert_eq!((Some(one.average), Some(one.deviation)), (ms(60), ms(30)));
+        let none = samples(&[None, None]);
+        assert_eq!(
+            (none.all, none.failed, none.average),
+            (2, 2, Duration::ZERO)
+        );
+    }
+
+    #[test]
+    fn what_is_observed_no_more_is_forgotten() {
+        let sightings = Sightings::default();
+        let tags: [Arc<str>; 2] = ["a".into(), "b".into()];
+        for tag in &tags {
+            assert_eq!(sightings.note(tag, Sighting::default()), None);
+        }
+        assert!(sightings.note(&tags[0], Sighting::default()).is_some());
+        sightings.keep_only(&tags[1..]);
+        let left: Vec<_> = sightings.all().into_iter().map(|(tag, _)| tag).collect();
+        assert_eq!(left, tags[1..]);
+    }
+}

@@ -1,0 +1,53 @@
+//! A server's first steps with a first flight, for the micro-benchmarks.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use crate::address::Destination;
+use crate::protocol::vmess::codec::auth_id::{CmdKey, Writer};
+use crate::protocol::vmess::codec::body::Cipher;
+use crate::protocol::vmess::codec::header::{Command, Request, open, option, seal};
+use crate::protocol::vmess::users::Users;
+use crate::session::User;
+
+/// A server's users, numbered from 0.
+pub struct Finder(Users);
+
+impl Finder {
+    pub fn new(users: u32) -> Self {
+        let users = (0..users).map(|i| (key(i), Arc::new(User::default())));
+        Self(Users::new(users.collect()))
+    }
+
+    /// Finds out who sent the request header in `flight` and opens it, at the time `now`.
+    pub fn open(&self, flight: &mut BytesMut, now: i64) -> Option<Request> {
+        let auth_id = *flight.first_chunk()?;
+        let index = self.0.find(&auth_id, now).ok()?;
+        open(self.0.user(index).0, flight).ok()?
+    }
+}
+
+/// The request header of a user, the `salt`th; one that no [`Finder`] has is a stranger.
+pub fn flight(user: u32, salt: u32, now: i64, to: Destination) -> BytesMut {
+    let request = Request {
+        iv: [1; 16],
+        key: [2; 16],
+        v: 3,
+        options: option::CHUNKS | option::MASKING,
+        cipher: Cipher::Aes128Gcm,
+        command: Command::Stream(to),
+    };
+    let mut plain = BytesMut::new();
+    request
+        .encode(&[], &mut plain)
+        .expect("the name is a short one");
+    let auth_id = Writer::new(&key(user)).seal(now, salt.to_be_bytes());
+    seal(&key(user), &auth_id, &[4; 8], &plain)
+}
+
+fn key(user: u32) -> CmdKey {
+    let mut key = [7; 16];
+    key[..4].copy_from_slice(&user.to_be_bytes());
+    CmdKey(key)
+}
