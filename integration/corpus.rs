@@ -9,8 +9,9 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 14] = [
+const TARGETS: [(&str, Target); 15] = [
     ("address", testing::address),
+    ("dns_messages", testing::dns_messages),
     ("geodata", testing::geodata),
     ("json_config", testing::json_config),
     ("mux_frames", testing::mux_frames),

@@ -12,8 +12,8 @@ use crate::peers::root;
 const FLOORS: [&[&str]; 9] = [
     &["address", "session", "stats", "policy", "json"],
     &["routing", "sniffing"],
-    &["io", "dns", "log"],
-    &["relay"],
+    &["io", "log"],
+    &["relay", "dns"],
     &["transport", "protocol", "mux"],
     &["dispatch"],
     &["observatory"],

@@ -30,6 +30,7 @@ mod scenario_abuse;
 mod scenario_attributes;
 mod scenario_browser;
 mod scenario_default;
+mod scenario_dns;
 mod scenario_documents;
 mod scenario_examples;
 mod scenario_haproxy;

@@ -80,7 +80,7 @@ pub fn system(program: &str) -> Command {
 }
 
 /// A program that was fetched into the build folder.
-fn fetched(program: &str) -> PathBuf {
+pub fn fetched(program: &str) -> PathBuf {
     let path = root().join("build/peers/bin").join(program);
     assert!(path.exists(), "{program} is missing, {HOW_TO_GET}");
     path

@@ -45,9 +45,10 @@ impl App {
             outbounds,
             router,
             observers,
+            resolver,
             ..
         } = config;
-        let dispatcher = Arc::new(Dispatcher::new(outbounds, router, alive.downgrade()));
+        let dispatcher = Dispatcher::new(outbounds, router, resolver, alive.downgrade());
         let mut ports = Vec::new();
         let mut bound = Vec::new();
         for (index, inbound) in inbounds.into_iter().enumerate() {

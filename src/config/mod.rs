@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::dispatch::Origin;
+use crate::dns::Resolver;
 use crate::json::PortRanges;
 use crate::observatory::Observer;
 use crate::routing::Router;
@@ -37,6 +38,8 @@ pub struct Config {
     pub outbounds: Vec<Outbound>,
     pub router: Router,
     pub observers: Vec<Observer>,
+    /// The built-in DNS.
+    pub resolver: Resolver,
 }
 
 pub struct Inbound {

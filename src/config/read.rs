@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::merge::Origins;
 use super::{Config, Inbound, Listen, Outbound, check, log};
 use crate::address::Host;
+use crate::dns::{self, Resolver, Strategy};
 use crate::json::{Node, Object, PortRanges, Report};
 use crate::observatory::{self, Observer};
 use crate::routing::{self, Geodata, config::Tags, geodata};
@@ -36,6 +37,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     tags.observers = observers.iter().map(Observer::observed).collect();
     let geodata = Geodata::new(geodata::folders());
     let router = routing::config::read(&root, &tags, &geodata);
+    let resolver = resolver(&root, &geodata);
     unbuilt(&root);
     let whole = !root.node.report().has_errors();
     if inbounds.is_empty() && whole {
@@ -70,6 +72,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         outbounds: outbounds.collect::<Option<_>>()?,
         router,
         observers,
+        resolver,
     };
     if config.outbounds.is_empty() {
         config.outbounds.push(direct()?);
@@ -96,9 +99,7 @@ fn tags(
         tag.filter(|tag| !tag.is_empty()).map(str::to_owned)
     };
     let mut unbuilt = Vec::new();
-    for key in ["api", "dns"] {
-        unbuilt.extend(root.get(key).as_ref().and_then(of));
-    }
+    unbuilt.extend(root.get("api").as_ref().and_then(of));
     if let Some(reverse) = root.get("reverse") {
         let lists = ["bridges", "portals"].map(|key| reverse.value.get(key));
         let ends = lists.into_iter().flatten().filter_map(Value::as_array);
@@ -124,6 +125,9 @@ fn tags(
                 .map(|tag| tag.to_string()),
         );
     }
+    // The questions of the built-in DNS arrive as if there were inbounds with these tags.
+    let dns = root.get("dns").as_ref().map(dns::config::tags);
+    sources.extend(dns.into_iter().flatten());
     Tags {
         inbounds: sources,
         outbounds: outbounds.iter().filter_map(|(node, _)| of(node)).collect(),
@@ -198,13 +202,26 @@ fn outbound(object: Object) -> Option<Outbound> {
         proxy.finish();
     }
     let mux = mux(&object, protocol.as_ref());
-    object.no_effect(&["domainStrategy"]);
+    let strategy = object
+        .get("domainStrategy")
+        .and_then(|n| Strategy::read(&n));
     let tag = tag(&object).map(Into::into);
     object.finish();
     let mut outbound = Outbound::new(transport?, protocol?);
     outbound.tag = tag;
     outbound.mux = mux;
+    outbound.strategy = strategy.unwrap_or_default();
     Some(outbound)
+}
+
+/// `dns`; without it the system is asked, as by V2Ray.
+fn resolver(root: &Object, geodata: &Geodata) -> Resolver {
+    let Some(dns) = root.object("dns") else {
+        return Resolver::default();
+    };
+    let resolver = dns::config::read(&dns, geodata);
+    dns.finish();
+    resolver
 }
 
 /// `mux`, where the protocol has a word for it; V2Ray would ask any server for its made-up address.
@@ -313,7 +330,6 @@ fn unbuilt(root: &Object) {
     root.no_effect(&[
         "api",
         "browserForwarder",
-        "dns",
         "extension",
         "fakedns",
         "policy",

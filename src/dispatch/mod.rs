@@ -7,6 +7,7 @@ mod datagrams;
 mod first;
 mod mux;
 mod outbounds;
+mod roads;
 mod route;
 mod sniff;
 mod waiting;
@@ -22,10 +23,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use crate::address::{Destination, Network};
+use crate::address::{Destination, Host, Network};
+use crate::dns::{Lookup, Resolver, Strategy};
 use crate::io::{BindUdp, Link, Packets};
 use crate::log;
-use crate::protocol::{Accepted, Hop};
+use crate::protocol::{self, Accepted, Hop};
 use crate::relay::{Failure, Relay};
 use crate::routing::Router;
 use crate::session::{Attributes, Source, User};
@@ -39,6 +41,7 @@ use datagrams::Association;
 pub struct Dispatcher {
     pub outbounds: Outbounds,
     router: Router,
+    resolver: Arc<Resolver>,
     pub stats: Arc<stats::Registry>,
     sessions: AtomicU32,
     /// Every running tunnel holds a clone: the process may end when all are gone.
@@ -56,6 +59,8 @@ pub struct Session {
     protocol: Option<&'static str>,
     /// Of the request that it is.
     attributes: Option<Arc<Attributes>>,
+    /// A question of the built-in DNS itself, whose way it cannot be asked for.
+    is_own: bool,
 }
 
 /// The inbound that a session came in by.
@@ -66,14 +71,24 @@ pub struct Origin {
 }
 
 impl Dispatcher {
-    pub fn new(outbounds: Vec<Outbound>, router: Router, alive: mpsc::WeakSender<()>) -> Self {
-        Self {
-            outbounds: Outbounds::new(outbounds),
-            router,
-            stats: Arc::default(),
-            sessions: AtomicU32::new(0),
-            alive,
-        }
+    /// The resolver's questions go through here from now on.
+    pub fn new(
+        outbounds: Vec<Outbound>,
+        router: Router,
+        resolver: Resolver,
+        alive: mpsc::WeakSender<()>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|dispatcher| {
+            resolver.lend(Arc::new(roads::Roads(dispatcher.clone())));
+            Self {
+                outbounds: Outbounds::new(outbounds),
+                router,
+                resolver: Arc::new(resolver),
+                stats: Arc::default(),
+                sessions: AtomicU32::new(0),
+                alive,
+            }
+        })
     }
 
     /// Carries what `inbound` accepted from `source`; ready when it is on its way, in tasks of its own.
@@ -142,6 +157,7 @@ impl Dispatcher {
             user,
             protocol: None,
             attributes: None,
+            is_own: false,
         }
     }
 
@@ -211,6 +227,11 @@ impl Dispatcher {
         to: &'a Destination,
     ) -> Pin<Box<dyn Future<Output = io::Result<Link>> + Send + 'a>> {
         Box::pin(async move {
+            if let protocol::Outbound::Dns(dns) = &by.protocol {
+                let upstream = self.upstream(by);
+                return Ok(dns.stream(self.resolver.clone(), upstream, to));
+            }
+            let to = &self.target(by, to.clone()).await;
             if let Some(link) = self.mux_stream(by, to) {
                 return Ok(link);
             }
@@ -226,20 +247,48 @@ impl Dispatcher {
         by: &Shared,
         to: &Destination,
     ) -> io::Result<(Option<Link>, usize)> {
-        let (server, account) = match by.protocol.hop(to) {
+        let (mut server, account, lookup) = match by.protocol.hop(to) {
             Hop::Nowhere => return Ok((None, 0)),
-            Hop::Destination(target) => (target, 0),
-            Hop::Server { to, account } => (to, account),
+            Hop::Destination(target) => (target, 0, self.lookup(by)),
+            Hop::Server { to, account } => (to, account, Lookup::System),
         };
         let link = match self.through(by)? {
-            Some(other) => self.open(&other, &server).await?,
-            None => {
-                let strategy = by.protocol.strategy();
-                by.transport.connect(&server, strategy).await?
+            Some(other) => {
+                if let Lookup::BuiltIn(..) = lookup {
+                    let found = lookup.resolve(&server).await?;
+                    server = found.first().map_or(server, |addr| (*addr).into());
+                }
+                self.open(&other, &server).await?
             }
+            None => by.transport.connect(&server, &lookup).await?,
         };
         let link = by.transport.dress(link, &server).await?;
         Ok((Some(link), account))
+    }
+
+    /// How targets are resolved that outbound `by` dials itself.
+    fn lookup(&self, by: &Outbound) -> Lookup {
+        let strategy = match by.strategy {
+            Strategy::AsIs => by.protocol.strategy(),
+            strategy => strategy,
+        };
+        Lookup::new(&self.resolver, strategy)
+    }
+
+    /// What outbound `by` asks its server for when a session wants `to`: with a `domainStrategy` an
+    /// address of the name, if it has one.
+    async fn target(&self, by: &Outbound, to: Destination) -> Destination {
+        let asks = by.strategy != Strategy::AsIs && by.protocol.has_server();
+        if !asks || matches!(to.host, Host::Ip(_)) {
+            return to;
+        }
+        match Lookup::new(&self.resolver, by.strategy).resolve(&to).await {
+            Ok(found) => found.first().map_or(to, |addr| (*addr).into()),
+            Err(e) => {
+                debug!(%to, by = by.path, "the name is sent as it is: {e}");
+                to
+            }
+        }
     }
 
     /// The outbound that `proxySettings.tag` of another one names; it may have been taken away.
@@ -263,6 +312,10 @@ impl Dispatcher {
         to: &Destination,
         id: u32,
     ) -> io::Result<Box<dyn Packets>> {
+        if let protocol::Outbound::Dns(dns) = &by.protocol {
+            let upstream = self.upstream(by);
+            return Ok(dns.datagrams(self.resolver.clone(), upstream, to));
+        }
         match self.mux_packets(by, to, id).await {
             Some(packets) => packets,
             None => self.native_packets(by, to, id).await,
@@ -285,7 +338,8 @@ impl Dispatcher {
             }
             _ => (None, 0),
         };
-        by.protocol.packets(link, to, account, &bind).await
+        let lookup = self.lookup(by);
+        by.protocol.packets(link, to, account, &bind, lookup).await
     }
 
     /// A session goes by outbound `by`. The access log says what was asked for, as V2Ray's does.

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::warn;
 
+use crate::dns::Strategy;
 use crate::{mux, protocol, transport};
 
 /// An outbound, whole: how to get there, and what to speak there.
@@ -22,6 +23,8 @@ pub struct Outbound {
     pub protocol: protocol::Outbound,
     /// The tag that `proxySettings.tag` names: connections go through that outbound.
     pub through: Option<Arc<str>>,
+    /// `domainStrategy`: whether the names that its server is asked for are resolved here first.
+    pub strategy: Strategy,
     /// Sessions share connections.
     pub mux: Option<mux::Outbound>,
     complaints: Rarely,
@@ -46,6 +49,7 @@ impl Outbound {
             transport,
             protocol,
             through: None,
+            strategy: Strategy::AsIs,
             mux: None,
             complaints: Rarely::new(),
         }

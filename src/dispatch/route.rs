@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 use super::outbounds::Rarely;
 use super::{Dispatcher, Origin, Session, Shared};
 use crate::address::{Destination, Network};
-use crate::dns::{self, Strategy};
+use crate::dns::{Lookup, Strategy};
 use crate::protocol::loopback;
 use crate::routing::{Facts, Pick, Target};
 use crate::session::Source;
@@ -73,7 +73,11 @@ impl Dispatcher {
         };
         let mut pick = self.router.pick(&facts, None);
         if matches!(pick, Pick::NeedsIp) {
-            pick = self.router.pick(&facts, Some(&addresses(to).await));
+            let addresses = match session.is_own {
+                true => Vec::new(),
+                false => self.addresses(to).await,
+            };
+            pick = self.router.pick(&facts, Some(&addresses));
         }
         let tag = match pick {
             Pick::To(Target::Outbound(tag)) => Some(tag.clone()),
@@ -95,6 +99,20 @@ impl Dispatcher {
         }
         outbound
     }
+
+    /// All addresses of a name; a name without any is as good as one that no rule about addresses takes.
+    async fn addresses(&self, to: &Destination) -> Vec<IpAddr> {
+        match Lookup::new(&self.resolver, Strategy::UseIp)
+            .resolve(to)
+            .await
+        {
+            Ok(found) => found.iter().map(|addr| addr.ip().to_canonical()).collect(),
+            Err(e) => {
+                debug!(%to, "no rule about addresses can be asked: {e}");
+                Vec::new()
+            }
+        }
+    }
 }
 
 /// Where a session seems to come from that a `loopback` sends round.
@@ -102,16 +120,5 @@ fn origin(loopback: &loopback::Outbound) -> Origin {
     Origin {
         tag: loopback.inbound(),
         sniffing: None,
-    }
-}
-
-/// All addresses of a name; a name without any is as good as one that no rule about addresses takes.
-async fn addresses(to: &Destination) -> Vec<IpAddr> {
-    match dns::resolve(to, Strategy::UseIp).await {
-        Ok(found) => found.iter().map(|addr| addr.ip().to_canonical()).collect(),
-        Err(e) => {
-            debug!(%to, "no rule about addresses can be asked: {e}");
-            Vec::new()
-        }
     }
 }

@@ -139,7 +139,9 @@ impl Stage {
                 .route(&session, Network::Udp, aim.ruled())
                 .await?;
             dispatcher.note(&session, &by, Network::Udp, &aim);
-            let to = aim.replaced().cloned();
+            let asked = aim.asked().clone();
+            let to = dispatcher.target(&by, aim.to()).await;
+            let to = (to != asked).then_some(to);
             Some(Route { by, to })
         }))
     }
@@ -241,6 +243,7 @@ mod tests {
             user: None,
             protocol: None,
             attributes: None,
+            is_own: false,
         }
     }
 }

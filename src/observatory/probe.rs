@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::url::Url;
 use crate::dispatch::Dispatcher;
-use crate::dns::Strategy;
+use crate::dns::Lookup;
 use crate::io::Link;
 use crate::transport::{tcp, tls};
 
@@ -71,7 +71,7 @@ impl Way<'_> {
             Self::Outbound(dispatcher, tag) => dispatcher.open_by_tag(tag, &url.to).await,
             Self::Direct => {
                 let sockopt = tcp::SockOpt::default();
-                let stream = tcp::connect(&url.to, Strategy::AsIs, &sockopt).await?;
+                let stream = tcp::connect(&url.to, &Lookup::System, &sockopt).await?;
                 Ok(Link::Tcp(stream))
             }
         }

@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod blackhole;
+pub mod dns;
 pub mod dokodemo;
 pub mod freedom;
 pub mod http;
@@ -21,7 +22,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use crate::address::{Destination, Host};
-use crate::dns::Strategy;
+use crate::dns::{Lookup, Strategy};
 use crate::io::{Arrival, BindUdp, Link, Packets, Refusal};
 use crate::json::{Node, Object, did_you_mean, either};
 use crate::session::{Attributes, Source, User};
@@ -70,6 +71,7 @@ pub enum Inbound {
 
 pub enum Outbound {
     Blackhole(blackhole::Outbound),
+    Dns(dns::Outbound),
     Freedom(freedom::Outbound),
     Http(http::Outbound),
     Loopback(loopback::Outbound),
@@ -159,13 +161,22 @@ impl Outbound {
         let name: String = protocol.read()?;
         Some(match name.to_ascii_lowercase().as_str() {
             "blackhole" => Self::Blackhole(blackhole::Outbound::read(settings)?),
+            "dns" => Self::Dns(dns::Outbound::read(settings)?),
             "freedom" => Self::Freedom(freedom::Outbound::read(settings)?),
             "http" => Self::Http(http::Outbound::read(settings)?),
             "loopback" => Self::Loopback(loopback::Outbound::read(settings)?),
             "socks" => Self::Socks(socks::Outbound::read(settings)?),
             "vmess" => Self::Vmess(vmess::Outbound::read(settings)?),
             _ => {
-                let names = ["blackhole", "freedom", "http", "loopback", "socks", "vmess"];
+                let names = [
+                    "blackhole",
+                    "dns",
+                    "freedom",
+                    "http",
+                    "loopback",
+                    "socks",
+                    "vmess",
+                ];
                 unknown(protocol, &name, "outbound", &names);
                 return None;
             }
@@ -175,7 +186,7 @@ impl Outbound {
     /// Where to connect to for a session to `to`.
     pub fn hop(&self, to: &Destination) -> Hop {
         match self {
-            Self::Blackhole(_) | Self::Loopback(_) => Hop::Nowhere,
+            Self::Blackhole(_) | Self::Dns(_) | Self::Loopback(_) => Hop::Nowhere,
             Self::Freedom(outbound) => Hop::Destination(outbound.target(to)),
             Self::Http(outbound) => outbound.hop(),
             Self::Socks(outbound) => outbound.hop(),
@@ -186,7 +197,7 @@ impl Outbound {
     /// Whether sessions go to a server of the user's, not straight to their targets.
     pub fn has_server(&self) -> bool {
         match self {
-            Self::Blackhole(_) | Self::Freedom(_) | Self::Loopback(_) => false,
+            Self::Blackhole(_) | Self::Dns(_) | Self::Freedom(_) | Self::Loopback(_) => false,
             Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => true,
         }
     }
@@ -208,11 +219,7 @@ impl Outbound {
     pub fn strategy(&self) -> Strategy {
         match self {
             Self::Freedom(outbound) => outbound.strategy(),
-            Self::Blackhole(_)
-            | Self::Http(_)
-            | Self::Loopback(_)
-            | Self::Socks(_)
-            | Self::Vmess(_) => Strategy::AsIs,
+            _ => Strategy::AsIs,
         }
     }
 
@@ -227,6 +234,7 @@ impl Outbound {
             || link.ok_or_else(|| io::Error::other("nothing was dialled for this outbound"));
         match self {
             Self::Blackhole(outbound) => Ok(outbound.link()),
+            Self::Dns(_) => Err(dns::not_dialled()),
             Self::Freedom(_) => dialled(),
             Self::Http(outbound) => outbound.dress(dialled()?, to, account).await,
             Self::Loopback(_) => Err(loopback::carries_nothing()),
@@ -252,19 +260,22 @@ impl Outbound {
     }
 
     /// Datagrams: to `to` alone when [`Self::packets_have_one_peer`], else to anyone. `link` is there
-    /// when the hop is a server; `bind` makes UDP sockets with the outbound's socket options.
+    /// when the hop is a server; `bind` makes UDP sockets with the outbound's socket options, `lookup`
+    /// resolves the names they are to send to.
     pub async fn packets(
         &self,
         link: Option<Link>,
         to: &Destination,
         account: usize,
         bind: &BindUdp,
+        lookup: Lookup,
     ) -> io::Result<Box<dyn Packets>> {
         let dialled =
             || link.ok_or_else(|| io::Error::other("nothing was dialled for this outbound"));
         match self {
             Self::Blackhole(outbound) => Ok(outbound.packets()),
-            Self::Freedom(outbound) => Ok(outbound.packets(bind.clone())),
+            Self::Dns(_) => Err(dns::not_dialled()),
+            Self::Freedom(outbound) => Ok(outbound.packets(bind.clone(), lookup)),
             Self::Http(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "an `http` outbound cannot carry UDP",
@@ -277,7 +288,7 @@ impl Outbound {
 
     /// Whether `packets` gives datagrams to one destination only (VMess), or to any.
     pub fn packets_have_one_peer(&self) -> bool {
-        matches!(self, Self::Vmess(_))
+        matches!(self, Self::Dns(_) | Self::Vmess(_))
     }
 }
 
@@ -290,11 +301,10 @@ fn read_host(node: Node) -> Option<Host> {
 }
 
 fn unknown(node: &Node, name: &str, side: &str, names: &[&str]) {
-    const OTHERS: [&str; 7] = [
+    const OTHERS: [&str; 6] = [
         "shadowsocks",
         "trojan",
         "vless",
-        "dns",
         "wireguard",
         "hysteria2",
         "mtproto",

@@ -4,7 +4,7 @@
 //! tables of compact text, searched once each, however many there are. Keywords are one automaton,
 //! regular expressions one set. Letters are compared without regard to case.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 
 use aho_corasick::AhoCorasick;
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
@@ -27,9 +27,21 @@ pub enum Pattern {
 /// Patterns, ready to be matched.
 pub struct Domains {
     above: Names,
+    /// Those that lie below others of `above`; kept where [`Domains::fit`] wants them.
+    below: Names,
     full: Names,
     keywords: Option<AhoCorasick>,
     regexes: Option<RegexSet>,
+}
+
+/// How closely a pattern fits a name; V2Ray's DNS takes the closest first, the least here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fit {
+    Full,
+    /// With the length of the pattern.
+    Domain(Reverse<usize>),
+    /// By a keyword or a regular expression.
+    Other,
 }
 
 /// A name as the tables want it, made once for all rules.
@@ -41,6 +53,18 @@ pub struct Name {
 impl Domains {
     /// An error is about the regular expressions.
     pub fn new(patterns: impl IntoIterator<Item = Pattern>) -> Result<Self, String> {
+        Self::build(patterns, false)
+    }
+
+    /// As [`Domains::new`], and [`Domains::fit`] is exact.
+    pub fn ranked(patterns: impl IntoIterator<Item = Pattern>) -> Result<Self, String> {
+        Self::build(patterns, true)
+    }
+
+    fn build(
+        patterns: impl IntoIterator<Item = Pattern>,
+        keeps_below: bool,
+    ) -> Result<Self, String> {
         let (mut above, mut full) = (Vec::new(), Vec::new());
         let (mut keywords, mut regexes) = (Vec::new(), Vec::new());
         for pattern in patterns {
@@ -53,11 +77,19 @@ impl Domains {
         }
         above.sort_unstable();
         // With no name below another one, only the name before the place of what is looked for can match.
-        above.dedup_by(|later, earlier| is_at_or_below(later, earlier));
+        let mut below = Vec::new();
+        above.dedup_by(|later, earlier| {
+            let drop = is_at_or_below(later, earlier);
+            if drop && keeps_below && later != earlier {
+                below.push(std::mem::take(later));
+            }
+            drop
+        });
         full.sort_unstable();
         full.dedup();
         Ok(Self {
             above: Names::new(&above),
+            below: Names::new(&below),
             full: Names::new(&full),
             keywords: (!keywords.is_empty())
                 .then(|| AhoCorasick::new(&keywords))
@@ -75,6 +107,27 @@ impl Domains {
             || self.full.at_or_before(&name.key) == Some(&name.key)
             || matches(&self.keywords, |k| k.is_match(&name.lower))
             || matches(&self.regexes, |r| r.is_match(&name.lower))
+    }
+
+    /// How closely the closest pattern fits; `None` when none does.
+    pub fn fit(&self, name: &Name) -> Option<Fit> {
+        if self.full.at_or_before(&name.key) == Some(&name.key) {
+            return Some(Fit::Full);
+        }
+        // Each name above this one, the closest first.
+        let mut above = Some(&name.key[..]);
+        while let Some(key) = above.filter(|_| !self.below.ends.is_empty()) {
+            if self.below.at_or_before(key) == Some(key) {
+                return Some(Fit::Domain(Reverse(key.len())));
+            }
+            let dot = key.iter().rposition(|b| *b == 0);
+            above = dot.map(|dot| &key[..dot]);
+        }
+        let above = self.above.at_or_before(&name.key);
+        if let Some(above) = above.filter(|above| is_at_or_below(&name.key, above)) {
+            return Some(Fit::Domain(Reverse(above.len())));
+        }
+        self.contains(name).then_some(Fit::Other)
     }
 }
 
@@ -237,6 +290,28 @@ mod tests {
         assert!(set.contains(&Name::new("x.y.b.com")));
         assert!(!set.contains(&Name::new("com")));
         assert!(!set.contains(&Name::new("")));
+    }
+
+    #[test]
+    fn the_closest_pattern_counts() {
+        let domain = |name: &str| Pattern::Domain(name.into());
+        let patterns = [
+            domain("com"),
+            domain("b.com"),
+            domain("c.b.com"),
+            Pattern::Full("a.b.com".into()),
+            Pattern::Keyword("x".into()),
+        ];
+        let set = Domains::ranked(patterns).unwrap();
+        let fit = |name| set.fit(&Name::new(name));
+        assert_eq!(fit("a.b.com"), Some(Fit::Full));
+        assert_eq!(fit("x.c.b.com"), Some(Fit::Domain(Reverse(7))));
+        assert_eq!(fit("y.b.com"), Some(Fit::Domain(Reverse(5))));
+        assert_eq!(fit("yb.com"), Some(Fit::Domain(Reverse(3))));
+        assert_eq!(fit("x.org"), Some(Fit::Other));
+        assert_eq!(fit("y.org"), None);
+        assert!(Fit::Full < fit("x.c.b.com").unwrap() && fit("x.c.b.com") < fit("y.b.com"));
+        assert!(fit("yb.com") < fit("x.org"));
     }
 
     #[test]

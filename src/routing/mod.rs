@@ -17,7 +17,7 @@ mod sightings;
 mod tests;
 
 pub use balancer::{Among, Balancer, Strategy, selected};
-pub use domains::{Domains, Name, Pattern};
+pub use domains::{Domains, Fit, Name, Pattern};
 pub use geodata::Geodata;
 pub use ips::{Cidr, CidrError, Ips};
 pub use least_load::{Cost, LeastLoad, Match};

@@ -93,7 +93,7 @@ impl Rule {
 }
 
 impl Networks {
-    fn contain(&self, ip: IpAddr) -> bool {
+    pub fn contain(&self, ip: IpAddr) -> bool {
         self.inside.contains(ip) || self.outside.iter().any(|ips| !ips.contains(ip))
     }
 }

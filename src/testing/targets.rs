@@ -321,3 +321,30 @@ pub fn vmess_response(data: &[u8]) {
     assert_eq!(open(&keys, 1, &mut buf), Ok(Some(())));
     assert_eq!(buf, data);
 }
+
+/// Questions and replies of DNS, and the frames that carry them over TCP.
+pub fn dns_messages(data: &[u8]) {
+    use crate::dns::codec::{Asked, Family, Question, refusal};
+
+    if let Some(asked) = Asked::decode(data) {
+        let answer = asked.answer(0, &[[1, 2, 3, 4].into()], 60, true);
+        let reply = asked.question.decode(&answer).expect("our own answer");
+        let wanted = usize::from(asked.question.family == Family::V4);
+        assert_eq!(reply.ips.len(), wanted);
+        let again = asked.question.encode(7, None).expect("it was asked once");
+        assert_eq!(
+            Asked::decode(&again).map(|asked| asked.question),
+            Some(asked.question)
+        );
+    }
+    if let Some(refused) = refusal(data) {
+        assert_eq!(refusal(&refused), None, "a reply is not replied to");
+    }
+    let question = Question {
+        name: "a.com".to_owned(),
+        family: Family::V4,
+    };
+    if let Ok(reply) = question.decode(data) {
+        assert!(reply.ips.iter().all(|ip| ip.is_ipv4()));
+    }
+}

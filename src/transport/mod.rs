@@ -16,7 +16,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::address::Destination;
-use crate::dns::Strategy;
+use crate::dns::Lookup;
 use crate::io::{Arrival, Link, Refusal};
 use crate::session::Source;
 
@@ -67,9 +67,9 @@ impl Inbound {
 }
 
 impl Outbound {
-    /// A raw connection to `to`; a name is resolved as `strategy` says and its addresses are raced.
-    pub async fn connect(&self, to: &Destination, strategy: Strategy) -> io::Result<Link> {
-        let stream = tokio::time::timeout(CONNECT_LIMIT, tcp::connect(to, strategy, &self.sockopt))
+    /// A raw connection to `to`; a name is resolved by `lookup` and its addresses are raced.
+    pub async fn connect(&self, to: &Destination, lookup: &Lookup) -> io::Result<Link> {
+        let stream = tokio::time::timeout(CONNECT_LIMIT, tcp::connect(to, lookup, &self.sockopt))
             .await
             .map_err(|_| {
                 let text = format!("no answer from {to} within {} s", CONNECT_LIMIT.as_secs());

@@ -3,11 +3,13 @@
 use super::{Outbound, Redirect};
 use crate::address::Host;
 use crate::dns::Strategy;
-use crate::json::{Node, Object, did_you_mean, either, found};
+use crate::json::{Node, Object, found};
 
 impl Outbound {
     pub fn read(settings: &Object) -> Option<Self> {
-        let strategy = settings.get("domainStrategy").and_then(|n| strategy(&n));
+        let strategy = settings
+            .get("domainStrategy")
+            .and_then(|n| Strategy::read(&n));
         let redirect = settings.get("redirect").and_then(|n| redirect(&n));
         // Levels and the old `timeout` change nothing that can be seen from outside.
         settings.silent(&["timeout", "userLevel"]);
@@ -17,27 +19,6 @@ impl Outbound {
             redirect: redirect.unwrap_or_default(),
         })
     }
-}
-
-/// V2Ray's words, in V2Ray 4's spelling (`UseIPv4`) or V2Ray 5's (`USE_IP4`).
-fn strategy(node: &Node) -> Option<Strategy> {
-    const NAMES: [&str; 4] = ["AsIs", "UseIP", "UseIPv4", "UseIPv6"];
-    let text: String = node.read()?;
-    Some(match text.to_ascii_lowercase().replace('_', "").as_str() {
-        "asis" | "" => Strategy::AsIs,
-        "useip" => Strategy::UseIp,
-        "useipv4" | "useip4" => Strategy::UseIpv4,
-        "useipv6" | "useip6" => Strategy::UseIpv6,
-        _ => {
-            node.error(format!(
-                "`{}` is unknown, expected {}{}",
-                text.escape_debug(),
-                either(&NAMES),
-                did_you_mean(&text, NAMES.into_iter())
-            ));
-            return None;
-        }
-    })
 }
 
 fn redirect(node: &Node) -> Option<Redirect> {
@@ -97,6 +78,7 @@ mod tests {
             ("UseIP", Strategy::UseIp),
             ("useipv4", Strategy::UseIpv4),
             ("USE_IP6", Strategy::UseIpv6),
+            ("prefer-ip-v6", Strategy::PreferIpv6),
             ("AsIs", Strategy::AsIs),
         ] {
             let outbound = read(&json!({"domainStrategy": word})).unwrap();
@@ -109,7 +91,7 @@ mod tests {
         for (settings, text) in [
             (
                 json!({"domainStrategy": "UseIPv5"}),
-                "domainStrategy: `UseIPv5` is unknown, expected `AsIs`, `UseIP`, `UseIPv4` or `UseIPv6`, did you mean `UseIPv4`?",
+                "domainStrategy: `UseIPv5` is unknown, expected `AsIs`, `UseIP`, `UseIPv4`, `UseIPv6`, `PreferIPv4` or `PreferIPv6`, did you mean `UseIPv4`?",
             ),
             (
                 json!({"redirect": "::1:53"}),

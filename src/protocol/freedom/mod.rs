@@ -4,7 +4,7 @@ mod config;
 mod packets;
 
 use crate::address::{Destination, Host};
-use crate::dns::Strategy;
+use crate::dns::{Lookup, Strategy};
 use crate::io::{BindUdp, Packets};
 
 pub struct Outbound {
@@ -31,13 +31,15 @@ impl Outbound {
     }
 
     /// Datagrams to anyone.
-    pub fn packets(&self, bind: BindUdp) -> Box<dyn Packets> {
-        Box::new(packets::Sockets::new(
-            bind,
-            self.strategy,
-            self.redirect.clone(),
-        ))
+    pub fn packets(&self, bind: BindUdp, lookup: Lookup) -> Box<dyn Packets> {
+        Box::new(packets::Sockets::new(bind, lookup, self.redirect.clone()))
     }
+}
+
+/// Datagrams to anyone, as of an outbound without settings.
+pub fn packets(bind: BindUdp) -> Box<dyn Packets> {
+    let redirect = Redirect::default();
+    Box::new(packets::Sockets::new(bind, Lookup::System, redirect))
 }
 
 impl Redirect {

@@ -15,14 +15,14 @@ use tracing::trace;
 
 use super::Redirect;
 use crate::address::{Destination, Host};
-use crate::dns::{self, Strategy};
+use crate::dns;
 use crate::io::{BindUdp, Packet, Packets, scratch};
 
 /// The sockets of one association. Answers name the address they came from, as V2Ray's do, also
 /// where the request named a domain.
 pub(super) struct Sockets {
     bind: BindUdp,
-    strategy: Strategy,
+    lookup: dns::Lookup,
     redirect: Redirect,
     v4: Option<UdpSocket>,
     v6: Option<UdpSocket>,
@@ -43,10 +43,10 @@ const MAX_NAMES: usize = 256;
 const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
 
 impl Sockets {
-    pub(super) fn new(bind: BindUdp, strategy: Strategy, redirect: Redirect) -> Self {
+    pub(super) fn new(bind: BindUdp, lookup: dns::Lookup, redirect: Redirect) -> Self {
         Self {
             bind,
-            strategy,
+            lookup,
             redirect,
             v4: None,
             v6: None,
@@ -69,7 +69,7 @@ impl Sockets {
             Some((name, lookup)) if name == to => lookup,
             other => {
                 &mut other
-                    .insert((to.clone(), lookup(to.clone(), self.strategy)))
+                    .insert((to.clone(), resolve(to.clone(), self.lookup.clone())))
                     .1
             }
         };
@@ -140,9 +140,9 @@ impl Packets for Sockets {
     }
 }
 
-fn lookup(to: Destination, strategy: Strategy) -> Lookup {
+fn resolve(to: Destination, lookup: dns::Lookup) -> Lookup {
     Box::pin(async move {
-        match timeout(LOOKUP_LIMIT, dns::resolve(&to, strategy)).await {
+        match timeout(LOOKUP_LIMIT, lookup.resolve(&to)).await {
             Ok(Ok(addrs)) => addrs.first().copied(),
             Ok(Err(e)) => {
                 trace!(%to, error = %e, "datagram to an unknown name");
@@ -206,7 +206,7 @@ mod tests {
         let mut name = at.clone();
         name.host = Host::Domain("localhost".to_owned());
         // The test sits on 127.0.0.1 alone, while `localhost` may be `::1` as well.
-        sockets.strategy = Strategy::UseIpv4;
+        sockets.lookup = dns::Lookup::new(&Arc::default(), dns::Strategy::UseIpv4);
         poll_fn(|cx| {
             assert!(sockets.poll_recv(cx).is_pending());
             Poll::Ready(())
@@ -250,7 +250,7 @@ mod tests {
             socket.set_nonblocking(true)?;
             UdpSocket::from_std(socket)
         });
-        Sockets::new(bind, Strategy::AsIs, redirect)
+        Sockets::new(bind, dns::Lookup::System, redirect)
     }
 
     async fn send(sockets: &mut Sockets, peer: &Destination, data: &[u8]) {

@@ -60,7 +60,8 @@ pub fn networks(nodes: &[Node], geodata: &Geodata) -> Option<Networks> {
     })
 }
 
-fn patterns_of_text(text: &str, geodata: &Geodata) -> Result<Vec<Pattern>, String> {
+/// What one pattern of V2Ray 4 stands for; several with `geosite:` and `ext:`.
+pub fn patterns_of_text(text: &str, geodata: &Geodata) -> Result<Vec<Pattern>, String> {
     let Some((kind, rest)) = text.split_once(':') else {
         return Ok(vec![Pattern::Keyword(text.to_owned())]);
     };
@@ -91,7 +92,7 @@ fn patterns_of_text(text: &str, geodata: &Geodata) -> Result<Vec<Pattern>, Strin
 }
 
 /// A word before a colon that is none of V2Ray's, which takes the whole for a part of a name.
-fn wrong_kind(text: &str) -> Option<String> {
+pub fn wrong_kind(text: &str) -> Option<String> {
     const KINDS: [&str; 8] = [
         "geosite",
         "ext",

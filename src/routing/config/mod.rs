@@ -4,7 +4,7 @@ mod balancer;
 mod lists;
 mod rule;
 
-pub use lists::{networks, patterns};
+pub use lists::{networks, patterns, patterns_of_text, wrong_kind};
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::address::Destination;
-use crate::dns::{self, Strategy};
+use crate::dns::Lookup;
 
 use super::config::SockOpt;
 use super::options::reason;
@@ -16,10 +16,10 @@ use super::options::reason;
 /// Connects to the first address of `to` that answers.
 pub async fn connect(
     to: &Destination,
-    strategy: Strategy,
+    lookup: &Lookup,
     sockopt: &SockOpt,
 ) -> io::Result<TcpStream> {
-    let mut addrs = dns::resolve(to, strategy).await?;
+    let mut addrs = lookup.resolve(to).await?;
     if let Some(local) = sockopt.local() {
         addrs.retain(|a| a.is_ipv4() == local.is_ipv4());
         if addrs.is_empty() {
@@ -127,6 +127,8 @@ const STAGGER: Duration = Duration::from_millis(250);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::Strategy;
+    use std::sync::Arc;
     use std::time::Instant;
     use tokio::net::TcpListener;
 
@@ -175,13 +177,13 @@ mod tests {
     async fn when_all_fail_the_error_says_what_was_tried() {
         let closed = closed_port().await;
         let to: Destination = format!("127.0.0.1:{}", closed.port()).parse().unwrap();
-        let error = connect(&to, Strategy::AsIs, &SockOpt::default()).await;
+        let error = connect(&to, &Lookup::System, &SockOpt::default()).await;
         assert_eq!(
             error.unwrap_err().to_string(),
             format!("cannot connect to {to}: connection refused")
         );
         let to: Destination = format!("localhost:{}", closed.port()).parse().unwrap();
-        let error = connect(&to, Strategy::UseIpv4, &SockOpt::default()).await;
+        let error = connect(&to, &ipv4(), &SockOpt::default()).await;
         assert_eq!(
             error.unwrap_err().to_string(),
             format!("cannot connect to {to}: connection refused (tried {closed})")
@@ -196,14 +198,18 @@ mod tests {
             send_through: Some([127, 0, 0, 2].into()),
             ..SockOpt::default()
         };
-        let stream = connect(&to, Strategy::AsIs, &sockopt).await.unwrap();
+        let stream = connect(&to, &Lookup::System, &sockopt).await.unwrap();
         assert_eq!(stream.local_addr().unwrap().ip().to_string(), "127.0.0.2");
         sockopt.send_through = Some("::1".parse().unwrap());
-        let error = connect(&to, Strategy::AsIs, &sockopt).await.unwrap_err();
+        let error = connect(&to, &Lookup::System, &sockopt).await.unwrap_err();
         assert_eq!(
             error.to_string(),
             format!("cannot connect to {to}: it has no IPv6 address for sendThrough ::1")
         );
+    }
+
+    fn ipv4() -> Lookup {
+        Lookup::new(&Arc::default(), Strategy::UseIpv4)
     }
 
     async fn closed_port() -> SocketAddr {

@@ -279,7 +279,7 @@ mod tests {
         };
         let listener = listen("127.0.0.1:0".parse().unwrap(), &sockopt).unwrap();
         let to = listener.local_addr().unwrap().into();
-        let mut client = crate::transport::tcp::connect(&to, Default::default(), &sockopt)
+        let mut client = crate::transport::tcp::connect(&to, &crate::dns::Lookup::System, &sockopt)
             .await
             .unwrap();
         client.write_all(b"hi").await.unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, InvalidMessage};
@@ -12,7 +13,7 @@ use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, InvalidMessage
 use super::config::{Settings, Side};
 use super::stream::Stream;
 use super::verify::Verifier;
-use super::{HANDSHAKE_LIMIT, PROVIDER};
+use super::{HANDSHAKE_LIMIT, PROVIDER, Versions};
 use crate::address::{Destination, Host};
 use crate::io::Link;
 use crate::json::Node;
@@ -22,6 +23,8 @@ pub struct Outbound {
     connector: TlsConnector,
     /// The name to ask for and to check; without one, the address that is dialled.
     server_name: Option<Host>,
+    /// Nothing in a config says whom to believe here.
+    is_fixed: bool,
 }
 
 impl Outbound {
@@ -60,11 +63,42 @@ impl Outbound {
         Some(Self {
             connector: TlsConnector::from(Arc::new(config)),
             server_name: settings.server_name,
+            is_fixed: false,
         })
+    }
+
+    /// For HTTPS of our own, which believes the system's authorities alone.
+    pub fn https() -> Self {
+        let builder = ClientConfig::builder_with_provider(PROVIDER.clone())
+            .with_protocol_versions(Versions::Both.list())
+            .expect("the provider has ciphers for both versions");
+        let verifier = Verifier::new(false, false, Vec::new(), Vec::new());
+        let mut config = builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
+        Self {
+            connector: TlsConnector::from(Arc::new(config)),
+            server_name: None,
+            is_fixed: true,
+        }
+    }
+
+    /// As [`Outbound::dress`]; `true` when the server speaks HTTP/2.
+    pub async fn dress_https(&self, link: Link, server: &Destination) -> io::Result<(Link, bool)> {
+        let stream = self.handshake(link, server).await?;
+        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
+        Ok((Link::other(Stream::new(stream)), is_h2))
     }
 
     /// The client's handshake with `server`.
     pub async fn dress(&self, link: Link, server: &Destination) -> io::Result<Link> {
+        let stream = self.handshake(link, server).await?;
+        Ok(Link::other(Stream::new(stream)))
+    }
+
+    async fn handshake(&self, link: Link, server: &Destination) -> io::Result<TlsStream<Link>> {
         let host = self.server_name.as_ref().unwrap_or(&server.host);
         let name = match host {
             Host::Ip(ip) => ServerName::from(*ip),
@@ -74,7 +108,8 @@ impl Outbound {
             })?,
         };
         match timeout(HANDSHAKE_LIMIT, self.connector.connect(name, link)).await {
-            Ok(Ok(stream)) => Ok(Link::other(Stream::new(stream))),
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(e)) if self.is_fixed => Err(plainly(e)),
             Ok(Err(e)) => Err(explain(e, host)),
             Err(_) => {
                 let text = format!("no TLS handshake within {} s", HANDSHAKE_LIMIT.as_secs());
@@ -83,6 +118,21 @@ impl Outbound {
         }
     }
 }
+
+/// The reason where no setting could cure it.
+fn plainly(e: io::Error) -> io::Error {
+    let tls = e.get_ref().and_then(|e| e.downcast_ref::<Error>());
+    let text = match tls {
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "no authority that this system believes has issued its certificate".to_owned()
+        }
+        Some(other) => format!("TLS handshake: {other}"),
+        None => format!("during the TLS handshake: {e}"),
+    };
+    io::Error::new(e.kind(), text)
+}
+
+const HTTP_2: &[u8] = b"h2";
 
 /// The reason in plain words, with its likeliest cure.
 fn explain(e: io::Error, host: &Host) -> io::Error {

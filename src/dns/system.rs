@@ -1,18 +1,31 @@
-//! From a domain name to addresses, by the system's resolver.
+//! The system's resolver: the hosts file, the servers of `resolv.conf`, whatever else it asks.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use super::Strategy;
 use crate::address::{Destination, Host};
 
-/// Which addresses of a name may be used; V2Ray's `domainStrategy` of an outbound.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Strategy {
-    #[default]
-    AsIs,
-    UseIp,
-    UseIpv4,
-    UseIpv6,
+/// All addresses of a name.
+pub(super) async fn addresses(name: &str) -> io::Result<Vec<IpAddr>> {
+    let mut ips = Vec::new();
+    let found = tokio::net::lookup_host((name, 0));
+    for addr in found
+        .await
+        .map_err(|e| io::Error::new(e.kind(), reason(&e)))?
+    {
+        if !ips.contains(&addr.ip()) {
+            ips.push(addr.ip());
+        }
+    }
+    Ok(ips)
+}
+
+/// Whether the resolver may know more later: its own servers did not answer. The standard library
+/// keeps the resolver's code to itself, so its words (glibc's and musl's) must do.
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    let text = error.to_string();
+    text.contains("emporary failure") || text.contains("ry again") || text.contains("ystem error")
 }
 
 /// The addresses of `to`, in the resolver's order of preference; never empty.
@@ -21,25 +34,13 @@ pub async fn resolve(to: &Destination, strategy: Strategy) -> io::Result<Vec<Soc
         Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, to.port)]),
         Host::Domain(name) => name,
     };
-    let found = tokio::net::lookup_host((name.as_str(), to.port))
+    let found = addresses(name)
         .await
-        .map_err(|e| io::Error::new(e.kind(), format!("cannot resolve {name}: {}", reason(&e))))?;
-    let mut addrs: Vec<SocketAddr> = Vec::new();
-    for addr in found.filter(|a| strategy.allows(a.ip())) {
-        if !addrs.contains(&addr) {
-            addrs.push(addr);
-        }
-    }
+        .map_err(|e| io::Error::new(e.kind(), format!("cannot resolve {name}: {e}")))?;
+    let addrs = strategy.pick(found, to.port);
     if addrs.is_empty() {
-        let wanted = match strategy {
-            Strategy::UseIpv4 => "no IPv4 address",
-            Strategy::UseIpv6 => "no IPv6 address",
-            Strategy::AsIs | Strategy::UseIp => "no address",
-        };
-        return Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            format!("cannot resolve {name}: it has {wanted}"),
-        ));
+        let text = format!("cannot resolve {name}: it has {}", strategy.missing());
+        return Err(io::Error::new(io::ErrorKind::NotFound, text));
     }
     Ok(addrs)
 }
@@ -54,16 +55,6 @@ fn reason(error: &io::Error) -> String {
     match letters.next() {
         Some(first) => first.to_lowercase().chain(letters).collect(),
         None => "the resolver gave no reason".to_owned(),
-    }
-}
-
-impl Strategy {
-    fn allows(self, ip: IpAddr) -> bool {
-        match self {
-            Self::AsIs | Self::UseIp => true,
-            Self::UseIpv4 => ip.is_ipv4(),
-            Self::UseIpv6 => ip.is_ipv6(),
-        }
     }
 }
 

@@ -1,0 +1,209 @@
+//! From a name to addresses: the hosts first, then one server after the other.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+
+use thiserror::Error;
+use tracing::{debug, trace};
+
+use super::codec::Reply;
+use super::dial::Dial;
+use super::hosts::{Found, Hosts};
+use super::server::{Failure, Reach, Server};
+use super::{Families, Strategy, system};
+use crate::address::{Destination, Host};
+use crate::routing::{Fit, Name};
+
+/// V2Ray's built-in DNS.
+pub struct Resolver {
+    pub(super) hosts: Hosts,
+    /// Never empty.
+    pub(super) servers: Vec<Arc<Server>>,
+    /// `queryStrategy`.
+    pub(super) families: Families,
+    pub(super) fallback: Fallback,
+    dial: OnceLock<Arc<dyn Dial>>,
+}
+
+/// Whether servers are asked for names that are not of their `domains`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Fallback {
+    #[default]
+    Always,
+    /// `disableFallbackIfMatch`: not when a server has the name among its `domains`.
+    WithoutMatch,
+    /// `disableFallback`.
+    Never,
+}
+
+/// Why a name has no address.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum LookupError {
+    #[error("dns: {}", .0.join("; "))]
+    NoServer(Vec<String>),
+}
+
+/// How an outbound turns names into addresses.
+#[derive(Clone)]
+pub enum Lookup {
+    /// By the system, and all addresses will do.
+    System,
+    /// By the built-in DNS.
+    BuiltIn(Arc<Resolver>, Strategy),
+}
+
+impl Default for Resolver {
+    /// V2Ray without a `dns` section asks the system.
+    fn default() -> Self {
+        Self::new(Hosts::default(), Vec::new())
+    }
+}
+
+impl Resolver {
+    pub(super) fn new(hosts: Hosts, servers: Vec<Arc<Server>>) -> Self {
+        let system = || Arc::new(Server::new("localhost".to_owned(), Reach::System));
+        Self {
+            hosts,
+            servers: match servers.is_empty() {
+                true => vec![system()],
+                false => servers,
+            },
+            families: Families::BOTH,
+            fallback: Fallback::Always,
+            dial: OnceLock::new(),
+        }
+    }
+
+    /// Lends it the way to its servers. Only the first one counts.
+    pub fn lend(&self, dial: Arc<dyn Dial>) {
+        let _ = self.dial.set(dial);
+    }
+
+    /// The addresses of a name; none, and a code, when it has none.
+    pub async fn lookup(&self, name: &str, families: Families) -> Result<Reply, LookupError> {
+        let families = families.and(self.families);
+        let mut name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        if families == Families::NONE {
+            return Ok(Reply::none(0));
+        }
+        match self.hosts.find(&name, families) {
+            Some(Found::Ips(ips)) => {
+                trace!(name, ?ips, "in dns.hosts");
+                return Ok(Reply {
+                    ips,
+                    ..Reply::none(0)
+                });
+            }
+            Some(Found::Alias(other)) => name = other,
+            None => {}
+        }
+        let mut failures = Vec::new();
+        for server in self.order(&name) {
+            match server.lookup(self.dial.get(), &name, families).await {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => {
+                    debug!("dns: {server} {failure}");
+                    failures.push(told(server, &failure));
+                }
+            }
+        }
+        Err(LookupError::NoServer(failures))
+    }
+
+    /// The servers for a name: those that have it among their `domains`, the closest first, then the
+    /// others in their order.
+    fn order(&self, name: &str) -> Vec<&Arc<Server>> {
+        let name = Name::new(name);
+        let fits = |server: &Server| server.domains.as_ref().and_then(|d| d.fit(&name));
+        let mut first: Vec<(Fit, usize)> = self
+            .servers
+            .iter()
+            .enumerate()
+            .filter_map(|(index, server)| Some((fits(server)?, index)))
+            .collect();
+        first.sort_unstable();
+        let mut order: Vec<usize> = first.into_iter().map(|(_, index)| index).collect();
+        let others = match self.fallback {
+            Fallback::Always => true,
+            Fallback::WithoutMatch => order.is_empty(),
+            Fallback::Never => false,
+        };
+        if others {
+            for (index, server) in self.servers.iter().enumerate() {
+                if !server.skip_fallback && !order.contains(&index) {
+                    order.push(index);
+                }
+            }
+        }
+        if order.is_empty() {
+            order.push(0);
+        }
+        order
+            .into_iter()
+            .map(|index| &self.servers[index])
+            .collect()
+    }
+
+    /// Where a server of this resolver itself is, which it cannot be asked for: the hosts say, or the
+    /// system.
+    pub async fn own(&self, to: &Destination) -> io::Result<Vec<SocketAddr>> {
+        let mut to = to.clone();
+        if let Host::Domain(name) = &to.host {
+            match self.hosts.find(&name.to_ascii_lowercase(), Families::BOTH) {
+                Some(Found::Ips(ips)) if !ips.is_empty() => {
+                    return Ok(Strategy::AsIs.pick(ips, to.port));
+                }
+                Some(Found::Alias(other)) => to.host = Host::Domain(other),
+                _ => {}
+            }
+        }
+        system::resolve(&to, Strategy::AsIs).await
+    }
+}
+
+fn told(server: &Server, failure: &Failure) -> String {
+    format!("{server} {failure}")
+}
+
+impl Lookup {
+    pub fn new(resolver: &Arc<Resolver>, strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::AsIs => Self::System,
+            strategy => Self::BuiltIn(resolver.clone(), strategy),
+        }
+    }
+
+    /// The addresses of `to`, in the order in which they should be tried; never empty.
+    pub async fn resolve(&self, to: &Destination) -> io::Result<Vec<SocketAddr>> {
+        let (resolver, strategy) = match self {
+            Self::System => return system::resolve(to, Strategy::AsIs).await,
+            Self::BuiltIn(resolver, strategy) => (resolver, *strategy),
+        };
+        let name = match &to.host {
+            Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, to.port)]),
+            Host::Domain(name) => name,
+        };
+        let reply = resolver
+            .lookup(name, strategy.families())
+            .await
+            .map_err(|e| io::Error::other(format!("cannot resolve {name}: {e}")))?;
+        let ips: Vec<IpAddr> = reply.ips;
+        let addrs = strategy.pick(ips, to.port);
+        if addrs.is_empty() {
+            let text = format!("cannot resolve {name}: {}", reason(reply.code, strategy));
+            return Err(io::Error::new(io::ErrorKind::NotFound, text));
+        }
+        Ok(addrs)
+    }
+}
+
+fn reason(code: u16, strategy: Strategy) -> String {
+    match code {
+        0 => format!("it has {}", strategy.missing()),
+        3 => "there is no such name".to_owned(),
+        2 => "its servers fail (SERVFAIL)".to_owned(),
+        5 => "the DNS server refuses to say (REFUSED)".to_owned(),
+        other => format!("the DNS server answers with code {other}"),
+    }
+}

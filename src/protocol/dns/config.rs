@@ -1,0 +1,84 @@
+//! `settings` of a `dns` outbound.
+
+use super::{Others, Outbound};
+use crate::address::Network;
+use crate::json::{Object, Port, one_of};
+use crate::protocol::read_host;
+
+impl Outbound {
+    pub fn read(settings: &Object) -> Option<Self> {
+        // An empty text is as good as none.
+        let get = |key| {
+            let node = settings.get(key);
+            node.filter(|node| node.value.as_str() != Some(""))
+        };
+        let networks = [("tcp", Network::Tcp), ("udp", Network::Udp)];
+        let network = get("network").and_then(|n| one_of(&n, &networks));
+        let host = get("address");
+        let port: Option<Port> = settings.read("port");
+        let others = [
+            ("skip", Others::Forward),
+            ("drop", Others::Drop),
+            ("reject", Others::Refuse),
+        ];
+        let others = get("nonIPQuery").and_then(|n| one_of(&n, &others));
+        let ttl = settings.read_or("responseTTL", 0);
+        let overrides = settings.read_or("overrideResponseTTL", false);
+        // A level names nothing that this outbound waits for.
+        settings.silent(&["userLevel"]);
+        Some(Self {
+            network,
+            host: host.and_then(read_host),
+            port: port.map(|Port(port)| port).filter(|port| *port != 0),
+            others: others.unwrap_or_default(),
+            ttl: overrides.then_some(ttl),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::{Node, Report};
+    use serde_json::{Value, json};
+
+    #[test]
+    fn the_settings_replace_the_parts_they_name() {
+        let to = "8.8.8.8:5353".parse().unwrap();
+        for (settings, network, server) in [
+            (json!({}), Network::Udp, "8.8.8.8:5353"),
+            (json!({"network": "tcp"}), Network::Tcp, "8.8.8.8:5353"),
+            (json!({"address": "1.1.1.1"}), Network::Udp, "1.1.1.1:5353"),
+            (json!({"port": 53}), Network::Udp, "8.8.8.8:53"),
+        ] {
+            let outbound = read(&settings).unwrap();
+            let (over, at) = outbound.server(Network::Udp, &to);
+            assert_eq!((over, at.to_string()), (network, server.to_owned()));
+        }
+    }
+
+    #[test]
+    fn mistakes_say_what_was_expected() {
+        for (settings, text) in [
+            (
+                json!({"network": "ucp"}),
+                "network: `ucp` is unknown, expected `tcp` or `udp`, did you mean `tcp`?",
+            ),
+            (
+                json!({"nonIPQuery": "block"}),
+                "nonIPQuery: `block` is unknown, expected `skip`, `drop` or `reject`",
+            ),
+        ] {
+            assert_eq!(read(&settings).err().unwrap(), text);
+        }
+    }
+
+    fn read(value: &Value) -> Result<Outbound, String> {
+        let report = Report::default();
+        let outbound = Outbound::read(&Node::root(value, &report).object().unwrap());
+        match report.errors().first() {
+            Some(problem) => Err(problem.to_string()),
+            None => Ok(outbound.unwrap()),
+        }
+    }
+}

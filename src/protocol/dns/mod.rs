@@ -1,0 +1,101 @@
+//! dns: answers the questions in a session itself, by the built-in DNS.
+//!
+//! A session is a stream of framed messages or a run of datagrams. Questions for A and AAAA are
+//! answered from [`Resolver`](crate::dns::Resolver), several at a time and in the order in which the answers are found;
+//! all others go to the server that the session was meant for, or to the one that the settings name.
+
+mod config;
+mod pipe;
+mod serve;
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::duplex;
+
+use crate::address::{Destination, Host, Network};
+use crate::dns::{Dial, Framed, Resolver};
+use crate::io::{Link, Packets};
+
+pub struct Outbound {
+    /// Where what is not answered here goes instead.
+    network: Option<Network>,
+    host: Option<Host>,
+    port: Option<u16>,
+    others: Others,
+    /// `responseTTL`, if `overrideResponseTTL` asks for it.
+    ttl: Option<u32>,
+}
+
+/// `nonIPQuery`: what becomes of questions that are not for addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Others {
+    #[default]
+    Forward,
+    Drop,
+    Refuse,
+}
+
+/// What a client may write ahead of us.
+const PIPE: usize = 4 * 1024;
+
+impl Outbound {
+    /// Answers a stream that was meant for `to`; `upstream` reaches the server for other questions.
+    pub fn stream(
+        &self,
+        resolver: Arc<Resolver>,
+        upstream: Arc<dyn Dial>,
+        to: &Destination,
+    ) -> Link {
+        let (ours, theirs) = duplex(PIPE);
+        let client = Framed::new(Link::other(theirs), to.clone());
+        self.serve(Box::new(client), Network::Tcp, resolver, upstream, to);
+        Link::other(ours)
+    }
+
+    /// As [`Outbound::stream`], for datagrams.
+    pub fn datagrams(
+        &self,
+        resolver: Arc<Resolver>,
+        upstream: Arc<dyn Dial>,
+        to: &Destination,
+    ) -> Box<dyn Packets> {
+        let (ours, theirs) = pipe::pair();
+        self.serve(Box::new(theirs), Network::Udp, resolver, upstream, to);
+        Box::new(ours)
+    }
+
+    /// Where other questions go that are sent to `to` by `network`.
+    pub fn server(&self, network: Network, to: &Destination) -> (Network, Destination) {
+        let host = self.host.as_ref().unwrap_or(&to.host).clone();
+        let to = Destination::new(host, self.port.unwrap_or(to.port));
+        (self.network.unwrap_or(network), to)
+    }
+
+    fn serve(
+        &self,
+        client: Box<dyn Packets>,
+        network: Network,
+        resolver: Arc<Resolver>,
+        upstream: Arc<dyn Dial>,
+        to: &Destination,
+    ) {
+        let (over, server) = self.server(network, to);
+        let session = serve::Session {
+            resolver,
+            others: self.others,
+            ttl: self.ttl,
+            is_datagram: network == Network::Udp,
+            to: to.clone(),
+            over,
+            server,
+            dial: upstream,
+        };
+        tokio::spawn(session.run(client));
+    }
+}
+
+/// Sessions come here by [`Outbound::stream`] and [`Outbound::datagrams`] alone.
+pub(super) fn not_dialled() -> io::Error {
+    io::Error::other("a `dns` outbound carries no other protocol")
+}

@@ -1,0 +1,195 @@
+//! One session: questions in, answers out.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, trace};
+
+use super::Others;
+use crate::address::{Destination, Network};
+use crate::dns::codec::{Asked, refusal};
+use crate::dns::{Dial, Framed, Resolver, Way};
+use crate::io::{Packet, Packets};
+
+/// Questions of one session that are looked up at a time; the next ones wait.
+const MAX_LOOKUPS: usize = 64;
+
+/// Messages on their way to or from the server for other questions.
+const MAX_FORWARDED: usize = 64;
+
+/// How long that server may take to be reached, or to answer a client that has no more questions.
+const SERVER_LIMIT: Duration = Duration::from_secs(8);
+
+/// `SERVFAIL`.
+const FAILED: u16 = 2;
+
+pub(super) struct Session {
+    pub(super) resolver: Arc<Resolver>,
+    pub(super) others: Others,
+    pub(super) ttl: Option<u32>,
+    pub(super) is_datagram: bool,
+    /// Whom the client believes to ask.
+    pub(super) to: Destination,
+    /// Who answers other questions.
+    pub(super) over: Network,
+    pub(super) server: Destination,
+    pub(super) dial: Arc<dyn Dial>,
+}
+
+/// What comes back to the session's task.
+enum Event {
+    Answer(Vec<u8>),
+    Forwarded(Bytes),
+}
+
+impl Session {
+    pub(super) async fn run(self, client: Box<dyn Packets>) {
+        let to = self.to.clone();
+        if let Err(e) = self.answer(client).await {
+            debug!(%to, "questions ended: {e}");
+        }
+    }
+
+    async fn answer(self, mut client: Box<dyn Packets>) -> io::Result<()> {
+        let (events, mut found) = mpsc::channel(MAX_FORWARDED);
+        let mut forward: Option<mpsc::Sender<Bytes>> = None;
+        let (mut lookups, mut forwarded) = (0, 0_usize);
+        let mut is_done = false;
+        loop {
+            if is_done && lookups == 0 && forwarded == 0 {
+                return Ok(());
+            }
+            tokio::select! {
+                query = poll_fn(|cx| client.poll_recv(cx)), if !is_done && lookups < MAX_LOOKUPS => {
+                    let Some(query) = query? else {
+                        is_done = true;
+                        continue;
+                    };
+                    if let Some(asked) = Asked::decode(&query.data) {
+                        lookups += 1;
+                        self.look_up(asked, events.clone());
+                        continue;
+                    }
+                    match self.others {
+                        Others::Drop => trace!(to = %self.to, "dropped: not a question for addresses"),
+                        Others::Refuse => if let Some(answer) = refusal(&query.data) {
+                            self.send(&mut client, answer.into()).await?;
+                        }
+                        Others::Forward => {
+                            forwarded += usize::from(self.forward(&mut forward, query.data, &events));
+                        }
+                    }
+                },
+                Some(event) = found.recv() => {
+                    let data = match event {
+                        Event::Answer(answer) => {
+                            lookups -= 1;
+                            answer.into()
+                        }
+                        Event::Forwarded(reply) => {
+                            forwarded = forwarded.saturating_sub(1);
+                            reply
+                        }
+                    };
+                    self.send(&mut client, data).await?;
+                },
+                () = sleep(SERVER_LIMIT), if is_done => return Ok(()),
+            }
+        }
+    }
+
+    async fn send(&self, client: &mut Box<dyn Packets>, data: Bytes) -> io::Result<()> {
+        let peer = self.to.clone();
+        let packet = Packet { peer, data };
+        poll_fn(|cx| client.poll_send(cx, &packet)).await
+    }
+
+    fn look_up(&self, asked: Asked, events: mpsc::Sender<Event>) {
+        let resolver = self.resolver.clone();
+        let (ttl, is_datagram) = (self.ttl, self.is_datagram);
+        tokio::spawn(async move {
+            let question = &asked.question;
+            let reply = resolver
+                .lookup(&question.name, question.family.into())
+                .await;
+            let answer = match reply {
+                Ok(reply) => {
+                    let ttl = ttl.unwrap_or(reply.ttl);
+                    asked.answer(reply.code, &reply.ips, ttl, is_datagram)
+                }
+                Err(e) => {
+                    debug!("{e}");
+                    asked.answer(FAILED, &[], 0, is_datagram)
+                }
+            };
+            let _ = events.send(Event::Answer(answer)).await;
+        });
+    }
+
+    /// Hands a question to the task that talks to the server, and makes one if there is none. Whether a
+    /// reply may come.
+    fn forward(
+        &self,
+        forward: &mut Option<mpsc::Sender<Bytes>>,
+        query: Bytes,
+        events: &mpsc::Sender<Event>,
+    ) -> bool {
+        let open = forward.take().filter(|open| !open.is_closed());
+        let open = open.unwrap_or_else(|| {
+            let (open, queries) = mpsc::channel(MAX_FORWARDED);
+            let (over, server) = (self.over, self.server.clone());
+            let talk = talk(self.dial.clone(), over, server, queries, events.clone());
+            tokio::spawn(talk);
+            open
+        });
+        let sent = open.try_send(query).is_ok();
+        *forward = Some(open);
+        sent
+    }
+}
+
+/// Carries other questions to their server, and its replies back.
+async fn talk(
+    dial: Arc<dyn Dial>,
+    over: Network,
+    server: Destination,
+    mut queries: mpsc::Receiver<Bytes>,
+    events: mpsc::Sender<Event>,
+) {
+    let talking = async {
+        let opening = async {
+            Ok::<_, io::Error>(match over {
+                Network::Udp => dial.packets(&Way::Direct, &server).await?,
+                Network::Tcp => {
+                    let link = dial.stream(&Way::Direct, &server).await?;
+                    Box::new(Framed::new(link, server.clone()))
+                }
+            })
+        };
+        let mut packets = timeout(SERVER_LIMIT, opening).await??;
+        loop {
+            tokio::select! {
+                query = queries.recv() => {
+                    let Some(data) = query else { return Ok(()) };
+                    let packet = Packet { peer: server.clone(), data };
+                    timeout(SERVER_LIMIT, poll_fn(|cx| packets.poll_send(cx, &packet))).await??;
+                },
+                reply = poll_fn(|cx| packets.poll_recv(cx)) => {
+                    let Some(reply) = reply? else { return Ok(()) };
+                    if events.send(Event::Forwarded(reply.data)).await.is_err() {
+                        return Ok(());
+                    }
+                },
+            }
+        }
+    };
+    let ended: io::Result<()> = talking.await;
+    if let Err(e) = ended {
+        debug!(%server, "dns: no way for other questions: {e}");
+    }
+}
