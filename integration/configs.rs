@@ -194,9 +194,9 @@ fn add(outbound: &mut Value, keys: &Value) {
     }
 }
 
-/// V2Ray gives the other direction one second once one has ended, which a busy machine may exceed.
+/// As V2Ray, we give the other direction one second once one has ended, which a busy machine may exceed.
 fn with_policy(peer: Peer, mut config: Value) -> Value {
-    if matches!(peer.or_stand_in(), Peer::V2ray434 | Peer::V2ray445) {
+    if peer.reads_v2ray_json() {
         config["policy"] = json!({"levels": {"0": {"uplinkOnly": 5, "downlinkOnly": 5}}});
     }
     config

@@ -18,6 +18,7 @@ pub mod json;
 pub mod log;
 pub mod mux;
 pub mod observatory;
+pub mod policy;
 pub mod protocol;
 pub mod relay;
 pub mod routing;

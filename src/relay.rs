@@ -4,10 +4,17 @@
 //! the thread ([`scratch`]) and written on before the poll ends, so an idle tunnel holds no buffer;
 //! what the other side does not take is kept until it does, and until then nothing more is read.
 //! That is the bound: one read for each direction, beside what the layers below keep of one write.
+//!
+//! A tunnel may be silent for `connIdle` while both directions are open. When one has ended, it may be for
+//! as long as `uplinkOnly` or `downlinkOnly` say for the other one; whatever moves starts the time anew.
 
 mod burst;
+mod ended;
+#[cfg(test)]
+mod tests;
 
-use std::fmt;
+pub use ended::{Ended, Failure};
+
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -18,11 +25,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::io::{Io, Link, scratch};
+use crate::policy::Limits;
+use crate::stats::Traffic;
 
 use burst::Burst;
-
-/// How long both directions may be silent: V2Ray's default `connIdle`.
-pub const IDLE_LIMIT: Duration = Duration::from_secs(300);
 
 /// How long the peers get to answer our goodbye once both directions are over.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -36,28 +42,47 @@ pub struct Relay {
     target: Link,
     up: Direction,
     down: Direction,
+    limits: Limits,
+    /// The most that is read at once.
+    read_max: u32,
+    traffic: Traffic,
     timer: Pin<Box<Sleep>>,
     active: Instant,
-    closing: bool,
+    phase: Phase,
 }
 
-/// How a tunnel ended: bytes carried, and what went wrong if something did.
-#[derive(Debug)]
-pub struct Ended {
-    pub up: u64,
-    pub down: u64,
-    pub error: Option<Failure>,
+/// What a tunnel is allowed, and who counts it.
+pub struct Terms {
+    pub limits: Limits,
+    /// The most that is read at once, and so kept for a slow peer.
+    pub read_max: usize,
+    /// Counts what is read from either end.
+    pub traffic: Traffic,
 }
 
-/// What ended a tunnel before its time.
-#[derive(Debug)]
-pub enum Failure {
-    /// The side that asked for the session.
-    Client(io::Error),
-    /// The side that was asked for.
-    Target(io::Error),
-    /// Neither side sent anything for this long.
-    Idle(Duration),
+impl Default for Terms {
+    /// V2Ray's defaults, and nobody counts.
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            read_max: scratch::READ,
+            traffic: Traffic::default(),
+        }
+    }
+}
+
+/// What the timer is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The uplink has ended.
+    DownlinkOnly,
+    /// The downlink has ended.
+    UplinkOnly,
+    /// Both have ended, and the goodbyes are on their way.
+    Closing,
+    /// The uplink was given up, and the client, which has heard all there was, is told goodbye.
+    Leaving,
 }
 
 /// Which end of a direction an error came from.
@@ -76,6 +101,13 @@ struct Direction {
     burst: Burst,
 }
 
+/// Changes whenever something moves in a direction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Progress {
+    bytes: u64,
+    owed: usize,
+}
+
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum State {
     #[default]
@@ -87,7 +119,8 @@ enum State {
 
 impl Relay {
     /// `first` was already read from `client`.
-    pub fn new(client: Link, target: Link, first: Vec<u8>) -> Self {
+    pub fn new(client: Link, target: Link, first: Vec<u8>, terms: Terms) -> Self {
+        terms.traffic.add_uplink(first.len());
         let up = Direction {
             bytes: first.len() as u64,
             owed: first,
@@ -98,9 +131,12 @@ impl Relay {
             target,
             up,
             down: Direction::default(),
-            timer: Box::pin(sleep(IDLE_LIMIT)),
+            timer: Box::pin(sleep(terms.limits.idle.into())),
+            limits: terms.limits,
+            read_max: u32::try_from(terms.read_max).unwrap_or(u32::MAX),
+            traffic: terms.traffic,
             active: Instant::now(),
-            closing: false,
+            phase: Phase::Open,
         }
     }
 
@@ -140,7 +176,44 @@ impl Relay {
         }
     }
 
-    /// Waits for the goodbyes of both ends; how they fare changes nothing any more.
+    /// Ready when nothing has moved for too long.
+    fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        let (phase, limit) = match (self.up.state, self.down.state) {
+            (State::Copying, State::Copying) => (Phase::Open, self.limits.idle),
+            (_, State::Copying) => (Phase::DownlinkOnly, self.limits.downlink_only),
+            (_, _) => (Phase::UplinkOnly, self.limits.uplink_only),
+        };
+        let limit = Duration::from(limit);
+        if self.phase != phase {
+            self.phase = phase;
+            self.active = Instant::now();
+            self.timer.as_mut().reset(self.active + limit);
+        }
+        self.watch_bursts();
+        // The timer is not reset with every read: when it rings it looks when the last one was.
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let idle = self.active + limit;
+            if idle <= now {
+                return Poll::Ready(match phase {
+                    Phase::Open => Failure::Idle(limit),
+                    _ => Failure::HalfClosed(limit),
+                });
+            }
+            self.up.burst.release(now, &mut self.client);
+            self.down.burst.release(now, &mut self.target);
+            let due = self.burst_due().map_or(idle, |due| due.min(idle));
+            self.timer.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+
+    fn say_goodbye(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.timer.as_mut().reset(Instant::now() + CLOSE_LIMIT);
+    }
+
+    /// Waits for the goodbyes; how they fare changes nothing any more.
     fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let client = Pin::new(&mut self.client).poll_close(cx).is_ready();
         let target = Pin::new(&mut self.target).poll_close(cx).is_ready();
@@ -157,10 +230,19 @@ impl Future for Relay {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let this = &mut *self;
-        if !this.closing {
-            let before = (this.up.bytes, this.down.bytes);
-            let up = this.up.poll(cx, &mut this.client, &mut this.target);
-            let down = this.down.poll(cx, &mut this.target, &mut this.client);
+        if !matches!(this.phase, Phase::Closing | Phase::Leaving) {
+            let before = (this.up.progress(), this.down.progress());
+            let max = this.read_max as usize;
+            let up = (this.up).poll(cx, &mut this.client, &mut this.target, max);
+            let down = (this.down).poll(cx, &mut this.target, &mut this.client, max);
+            let after = (this.up.progress(), this.down.progress());
+            if before != after {
+                this.active = Instant::now();
+                let read =
+                    |before: Progress, after: Progress| (after.bytes - before.bytes) as usize;
+                this.traffic.add_uplink(read(before.0, after.0));
+                this.traffic.add_downlink(read(before.1, after.1));
+            }
             let error = match (&up, &down) {
                 (Poll::Ready(Err(_)), _) => up.map_err(|e| match e {
                     End::From(e) => Failure::Client(e),
@@ -171,46 +253,45 @@ impl Future for Relay {
                     End::To(e) => Failure::Client(e),
                 }),
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => {
-                    this.closing = true;
-                    this.timer.as_mut().reset(Instant::now() + CLOSE_LIMIT);
+                    this.say_goodbye(Phase::Closing);
                     Poll::Ready(Ok(()))
                 }
-                _ => Poll::Pending,
+                _ => match this.poll_limit(cx) {
+                    Poll::Ready(Failure::HalfClosed(_)) if this.down.state == State::Done => {
+                        // Dropped, not closed: what was sent to it is not all there was to send.
+                        this.target = Link::other(tokio::io::empty());
+                        this.say_goodbye(Phase::Leaving);
+                        Poll::Ready(Ok(()))
+                    }
+                    failure => failure.map(Err),
+                },
             };
-            if let Poll::Ready(Err(error)) = error {
+            if let Err(error) = ready!(error) {
                 return Poll::Ready(this.ended(Some(error)));
             }
-            if before != (this.up.bytes, this.down.bytes) {
-                this.active = Instant::now();
-                this.watch_bursts();
-            }
         }
-        if this.closing {
-            ready!(this.poll_goodbye(cx));
-            return Poll::Ready(this.ended(None));
-        }
-        // The timer is not reset with every read: when it rings it looks when the last one was.
-        while this.timer.as_mut().poll(cx).is_ready() {
-            let now = Instant::now();
-            let idle = this.active + IDLE_LIMIT;
-            if idle <= now {
-                return Poll::Ready(this.ended(Some(Failure::Idle(IDLE_LIMIT))));
-            }
-            this.up.burst.release(now, &mut this.client);
-            this.down.burst.release(now, &mut this.target);
-            let due = this.burst_due().map_or(idle, |due| due.min(idle));
-            this.timer.as_mut().reset(due);
-        }
-        Poll::Pending
+        ready!(this.poll_goodbye(cx));
+        Poll::Ready(this.ended(match this.phase {
+            Phase::Leaving => Some(Failure::HalfClosed(this.limits.uplink_only.into())),
+            _ => None,
+        }))
     }
 }
 
 impl Direction {
+    fn progress(&self) -> Progress {
+        Progress {
+            bytes: self.bytes,
+            owed: self.owed.len(),
+        }
+    }
+
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut Link,
         to: &mut Link,
+        max: usize,
     ) -> Poll<Result<(), End>> {
         for _ in 0..READS_A_TURN {
             if self.state == State::Done {
@@ -223,7 +304,7 @@ impl Direction {
             // flush also sends the header of a protocol whose first payload is late.
             ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(End::To)?;
             match self.state {
-                State::Copying => ready!(self.poll_copy(cx, from, to))?,
+                State::Copying => ready!(self.poll_copy(cx, from, to, max))?,
                 State::Ending => {
                     ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(End::To)?;
                     self.state = State::Done;
@@ -241,9 +322,10 @@ impl Direction {
         cx: &mut Context<'_>,
         from: &mut Link,
         to: &mut Link,
+        max: usize,
     ) -> Poll<Result<(), End>> {
         let mut scratch = scratch::take();
-        let mut buf = ReadBuf::new(&mut scratch[..scratch::READ]);
+        let mut buf = ReadBuf::new(&mut scratch[..max.min(scratch::READ)]);
         ready!(Pin::new(&mut *from).poll_read(cx, &mut buf)).map_err(End::From)?;
         let mut rest = buf.filled();
         if rest.is_empty() {
@@ -286,100 +368,6 @@ impl Direction {
     }
 }
 
-impl Failure {
-    /// Whether this is the everyday end of a connection, which nobody needs to look into.
-    pub fn is_usual(&self) -> bool {
-        use io::ErrorKind::{
-            BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof,
-        };
-        match self {
-            Self::Client(e) | Self::Target(e) => matches!(
-                e.kind(),
-                BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof
-            ),
-            Self::Idle(_) => true,
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Client(e) => write!(f, "client side: {e}"),
-            Self::Target(e) => write!(f, "target side: {e}"),
-            Self::Idle(limit) => write!(f, "silent for {} s", limit.as_secs()),
-        }
-    }
-}
-
 fn took_nothing() -> io::Error {
     io::Error::new(io::ErrorKind::WriteZero, "a write took no bytes")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-
-    #[tokio::test]
-    async fn the_end_of_one_direction_passes_on_while_the_other_goes_on() {
-        let (mut client, mut target, relay) = tunnel(16, b"");
-        let running = tokio::spawn(relay);
-        client.write_all(b"question").await.unwrap();
-        client.shutdown().await.unwrap();
-        let mut question = Vec::new();
-        target.read_to_end(&mut question).await.unwrap();
-        assert_eq!(question, b"question");
-        let answer = tokio::spawn(async move {
-            let mut answer = Vec::new();
-            client.read_to_end(&mut answer).await.unwrap();
-            answer
-        });
-        target.write_all(&[7; 1000]).await.unwrap();
-        target.shutdown().await.unwrap();
-        assert_eq!(answer.await.unwrap(), [7; 1000]);
-        let ended = running.await.unwrap();
-        assert_eq!((ended.up, ended.down), (8, 1000));
-        assert!(ended.error.is_none());
-    }
-
-    #[tokio::test]
-    async fn what_was_read_before_comes_first() {
-        let (mut client, mut target, relay) = tunnel(64, b"first ");
-        tokio::spawn(relay);
-        client.write_all(b"second").await.unwrap();
-        let mut got = [0; 12];
-        target.read_exact(&mut got).await.unwrap();
-        assert_eq!(&got, b"first second");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_silent_tunnel_ends_but_an_active_one_does_not() {
-        let (mut client, mut target, relay) = tunnel(64, b"");
-        let running = tokio::spawn(relay);
-        for _ in 0..3 {
-            sleep(IDLE_LIMIT - Duration::from_secs(1)).await;
-            client.write_all(b"x").await.unwrap();
-            target.read_u8().await.unwrap();
-        }
-        let silent_since = Instant::now();
-        let ended = running.await.unwrap();
-        assert!(matches!(ended.error, Some(Failure::Idle(_))));
-        assert_eq!(silent_since.elapsed().as_secs(), IDLE_LIMIT.as_secs());
-    }
-
-    #[test]
-    fn an_idle_tunnel_is_small() {
-        assert!(size_of::<Relay>() <= 256, "{}", size_of::<Relay>());
-    }
-
-    fn tunnel(capacity: usize, first: &[u8]) -> (DuplexStream, DuplexStream, Relay) {
-        let (client, a) = duplex(capacity);
-        let (target, b) = duplex(capacity);
-        (
-            client,
-            target,
-            Relay::new(Link::other(a), Link::other(b), first.to_vec()),
-        )
-    }
 }

@@ -8,6 +8,21 @@ use std::sync::{Arc, PoisonError, RwLock};
 #[derive(Debug, Default)]
 pub struct Counter(AtomicI64);
 
+/// Both directions of whoever is counted; nothing is there for a direction that is not.
+#[derive(Clone, Debug, Default)]
+pub struct Traffic {
+    /// From the client to the server.
+    pub uplink: Option<Arc<Counter>>,
+    pub downlink: Option<Arc<Counter>>,
+}
+
+/// The counters of one link or socket, as seen from here.
+#[derive(Clone, Debug, Default)]
+pub struct Meter {
+    pub read: Option<Arc<Counter>>,
+    pub written: Option<Arc<Counter>>,
+}
+
 /// All counters of the process.
 #[derive(Debug, Default)]
 pub struct Registry {
@@ -26,6 +41,53 @@ impl Counter {
     /// The value so far; it begins at 0 again.
     pub fn take(&self) -> i64 {
         self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Traffic {
+    pub fn add_uplink(&self, bytes: usize) {
+        add(self.uplink.as_deref(), bytes);
+    }
+
+    pub fn add_downlink(&self, bytes: usize) {
+        add(self.downlink.as_deref(), bytes);
+    }
+
+    /// For a link to a client: what is read from it goes up.
+    pub fn of_inbound(self) -> Meter {
+        Meter {
+            read: self.uplink,
+            written: self.downlink,
+        }
+    }
+
+    /// For a link to a server or target: what is written to it goes up.
+    pub fn of_outbound(self) -> Meter {
+        Meter {
+            read: self.downlink,
+            written: self.uplink,
+        }
+    }
+}
+
+impl Meter {
+    /// Whether nothing is counted.
+    pub fn is_off(&self) -> bool {
+        self.read.is_none() && self.written.is_none()
+    }
+
+    pub fn add_read(&self, bytes: usize) {
+        add(self.read.as_deref(), bytes);
+    }
+
+    pub fn add_written(&self, bytes: usize) {
+        add(self.written.as_deref(), bytes);
+    }
+}
+
+fn add(counter: Option<&Counter>, bytes: usize) {
+    if let Some(counter) = counter {
+        counter.add(bytes as u64);
     }
 }
 

@@ -15,14 +15,16 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::config::{Config, Inbound, plain};
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, Parts};
 use crate::observatory;
+use crate::stats::Registry;
 
 /// All inbounds, listening.
 pub struct App {
     ports: Vec<(usize, SocketAddr)>,
     /// What never ends by itself: listeners and observers.
     listeners: Vec<AbortHandle>,
+    stats: Arc<Registry>,
     alive: mpsc::Sender<()>,
     all_gone: mpsc::Receiver<()>,
 }
@@ -46,9 +48,18 @@ impl App {
             router,
             observers,
             resolver,
+            policy,
+            stats,
             ..
         } = config;
-        let dispatcher = Dispatcher::new(outbounds, router, resolver, alive.downgrade());
+        let parts = Parts {
+            outbounds,
+            router,
+            resolver,
+            policy,
+            count: stats,
+        };
+        let dispatcher = Dispatcher::new(parts, alive.downgrade());
         let mut ports = Vec::new();
         let mut bound = Vec::new();
         for (index, inbound) in inbounds.into_iter().enumerate() {
@@ -58,6 +69,7 @@ impl App {
                 bound.push((inbound.clone(), place));
             }
         }
+        let stats = dispatcher.stats.clone();
         let mut listeners = Vec::new();
         for (inbound, place) in bound {
             let serving = serve::serve(inbound, place, dispatcher.clone());
@@ -71,6 +83,7 @@ impl App {
         Ok(Self {
             ports,
             listeners,
+            stats,
             alive,
             all_gone,
         })
@@ -79,6 +92,11 @@ impl App {
     /// Where inbounds listen on IP: the inbound's index in the config, and the address.
     pub fn ports(&self) -> &[(usize, SocketAddr)] {
         &self.ports
+    }
+
+    /// All counters; there are none unless the config has `stats`.
+    pub fn stats(&self) -> &Arc<Registry> {
+        &self.stats
     }
 
     /// Stops accepting, and lets the tunnels finish for at most `grace`.

@@ -14,9 +14,9 @@ use tracing::{debug, info, warn};
 use super::listen::Place;
 use crate::config::Inbound;
 use crate::dispatch::Dispatcher;
-use crate::io::{Arrival, BindUdp, Link, Refusal, scratch};
+use crate::io::{Arrival, BindUdp, Counted, Link, Refusal, Udp, scratch};
 use crate::log;
-use crate::protocol::HANDSHAKE_LIMIT;
+use crate::protocol::Terms;
 use crate::session::Source;
 use crate::transport::tcp;
 
@@ -30,29 +30,38 @@ pub(super) async fn serve(inbound: Arc<Inbound>, place: Place, dispatcher: Arc<D
         .map(|a| a.to_string())
         .unwrap_or_else(|| "a unix socket".to_owned());
     info!("{} listens on {shown}", inbound.path);
+    let terms = dispatcher.terms(inbound.tag.as_deref());
     match place {
-        Place::Streams(listener) => streams(&inbound, &listener, &dispatcher).await,
+        Place::Streams(listener) => streams(&inbound, &listener, &dispatcher, terms).await,
         Place::Datagrams(socket) => {
             let sockopt = inbound.transport.sockopt.clone();
-            let bind: BindUdp = Arc::new(move |from| tcp::udp_answer(from, &sockopt));
+            let bind: BindUdp =
+                Arc::new(move |from| tcp::udp_answer(from, &sockopt).map(Udp::from));
             let Some(mut sources) = inbound.protocol.datagrams(socket, bind) else {
                 return;
             };
             while let Some(datagrams) = sources.recv().await {
-                let session = dispatcher.session(datagrams.source, inbound.origin(), None);
-                dispatcher.packets(session, datagrams.packets);
+                let user = inbound.protocol.datagram_user();
+                let session = dispatcher.session(datagrams.source, inbound.origin(), user);
+                let packets = Counted::packets(datagrams.packets, terms.meter.clone());
+                dispatcher.packets(session, packets);
             }
         }
     }
 }
 
-async fn streams(inbound: &Arc<Inbound>, listener: &tcp::Listener, dispatcher: &Arc<Dispatcher>) {
+async fn streams(
+    inbound: &Arc<Inbound>,
+    listener: &tcp::Listener,
+    dispatcher: &Arc<Dispatcher>,
+    terms: Terms,
+) {
+    let served = Arc::new((inbound.clone(), dispatcher.clone(), terms));
     let mut complained: Option<Instant> = None;
     loop {
         match listener.accept().await {
             Ok(arrival) => {
-                let (inbound, dispatcher) = (inbound.clone(), dispatcher.clone());
-                tokio::spawn(connection(inbound, dispatcher, arrival));
+                tokio::spawn(connection(served.clone(), arrival));
             }
             Err(e) => {
                 // Once in a while is enough: the next attempt is a moment away.
@@ -66,26 +75,31 @@ async fn streams(inbound: &Arc<Inbound>, listener: &tcp::Listener, dispatcher: &
     }
 }
 
-async fn connection(inbound: Arc<Inbound>, dispatcher: Arc<Dispatcher>, arrival: Arrival) {
-    let arrival = match inbound.transport.accept(arrival).await {
+async fn connection(served: Arc<(Arc<Inbound>, Arc<Dispatcher>, Terms)>, arrival: Arrival) {
+    let (inbound, dispatcher, terms) = &*served;
+    let level = inbound.protocol.handshake_level();
+    let limit = terms.policy.level(level).handshake;
+    let mut arrival = match inbound.transport.accept(arrival).await {
         Ok(arrival) => arrival,
         Err((source, refusal)) => {
-            return refuse(&inbound, source, refusal, Instant::now()).await;
+            return refuse(inbound, source, refusal, Instant::now() + limit).await;
         }
     };
     let source = arrival.source;
-    let since = Instant::now();
-    match inbound.protocol.accept(arrival).await {
+    let until = Instant::now() + limit;
+    arrival.link = Counted::link(arrival.link, terms.meter.clone());
+    match inbound.protocol.accept(arrival, terms).await {
         Ok(accepted) => {
+            let dispatcher = dispatcher.clone();
             dispatcher.carry(source, inbound.origin(), accepted).await;
         }
-        Err(refusal) => refuse(&inbound, source, refusal, since).await,
+        Err(refusal) => refuse(inbound, source, refusal, until).await,
     }
 }
 
 /// Writes down why nothing was accepted; a peer that must not learn it is read until it goes, or
 /// until the time is up that an unfinished first flight would have had.
-async fn refuse(inbound: &Inbound, source: Source, refusal: Refusal, since: Instant) {
+async fn refuse(inbound: &Inbound, source: Source, refusal: Refusal, until: Instant) {
     let link = match refusal {
         Refusal::Done(reason) if reason.is_empty() => {
             debug!(%source, inbound = inbound.path, "left without a request");
@@ -100,7 +114,7 @@ async fn refuse(inbound: &Inbound, source: Source, refusal: Refusal, since: Inst
             link
         }
     };
-    drain(link, since + HANDSHAKE_LIMIT).await;
+    drain(link, until).await;
 }
 
 /// Reads and forgets until the peer has gone or the time is up, and closes then, in the same way.

@@ -1,7 +1,7 @@
 //! A whole config, as meant.
 //!
 //! [`mod@load`] reads the files and merges them ([`merge`]), reads the result with the words of
-//! [`json`](crate::json) (`read`, `log`), and resolves what one part says about another (`check`).
+//! [`json`](crate::json) (`read`, `log`, `policy`), and resolves what one part says about another (`check`).
 //! Every room reads its own settings; what is here is the top level and the frame of each inbound
 //! and outbound.
 
@@ -10,6 +10,7 @@ mod global;
 mod load;
 mod log;
 mod merge;
+mod policy;
 mod read;
 
 pub(crate) use load::plain;
@@ -26,6 +27,7 @@ use crate::dispatch::Origin;
 use crate::dns::Resolver;
 use crate::json::PortRanges;
 use crate::observatory::Observer;
+use crate::policy::Policy;
 use crate::routing::Router;
 use crate::sniffing::Sniffing;
 use crate::{protocol, transport};
@@ -40,6 +42,9 @@ pub struct Config {
     pub observers: Vec<Observer>,
     /// The built-in DNS.
     pub resolver: Resolver,
+    pub policy: Policy,
+    /// Whether anything is counted; what, `policy` says.
+    pub stats: bool,
 }
 
 pub struct Inbound {

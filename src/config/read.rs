@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use serde_json::{Map, Value};
 
 use super::merge::Origins;
-use super::{Config, Inbound, Listen, Outbound, check, log};
+use super::{Config, Inbound, Listen, Outbound, check, log, policy};
 use crate::address::Host;
 use crate::dns::{self, Resolver, Strategy};
 use crate::json::{Node, Object, PortRanges, Report};
@@ -38,6 +38,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     let geodata = Geodata::new(geodata::folders());
     let router = routing::config::read(&root, &tags, &geodata);
     let resolver = resolver(&root, &geodata);
+    let (policy, stats) = policy::read(&root);
     unbuilt(&root);
     let whole = !root.node.report().has_errors();
     if inbounds.is_empty() && whole {
@@ -73,6 +74,8 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         router,
         observers,
         resolver,
+        policy,
+        stats,
     };
     if config.outbounds.is_empty() {
         config.outbounds.push(direct()?);
@@ -327,18 +330,7 @@ fn send_through(node: &Node) -> Option<IpAddr> {
 
 /// The top-level keys of V2Ray 4 and 5 that nothing is built for.
 fn unbuilt(root: &Object) {
-    root.no_effect(&[
-        "api",
-        "browserForwarder",
-        "extension",
-        "fakedns",
-        "policy",
-        "reverse",
-    ]);
-    // Here `{}` is what switches it on.
-    if let Some(stats) = root.get("stats") {
-        stats.warn("this feature is not built yet, the key has no effect");
-    }
+    root.no_effect(&["api", "browserForwarder", "extension", "fakedns", "reverse"]);
     if let Some(transport) = root.object("transport") {
         // These two were copied to where they count.
         transport.silent(&["tcpSettings", "wsSettings"]);

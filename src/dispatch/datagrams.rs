@@ -3,7 +3,7 @@
 //! Each destination is routed by itself, so the datagrams of one source may leave by several outbounds.
 //! An outbound either sends to anyone (freedom, SOCKS: one flow) or to one destination each (VMess: a
 //! flow for every destination). All flows of a source live in one task; it ends when the inbound ends
-//! or nothing has moved for [`IDLE_LIMIT`].
+//! or nothing has moved for as long as `connIdle` of its user's level says.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -19,14 +19,11 @@ use tracing::{debug, trace};
 use super::mux::Lane;
 use super::sniff::{Asking, Route};
 use super::waiting::Waiting;
-use super::{Dispatcher, Session, Shared};
+use super::{Dispatcher, Opened, Session, Shared};
 use crate::address::Destination;
 use crate::io::{Packet, Packets};
 
-/// A flow, or a whole association, that carried nothing for this long is forgotten.
-const IDLE_LIMIT: Duration = Duration::from_secs(300);
-
-/// How often idle flows are looked for.
+/// How often idle flows are looked for, at least.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// Flows of one source; a further destination takes the place of the one that was silent longest.
@@ -49,6 +46,8 @@ pub(super) struct Association {
     asking: HashMap<Destination, Asking>,
     /// An answer that the inbound has not taken yet.
     stuck: Option<Packet>,
+    /// How long it may be silent.
+    idle: Duration,
     active: Instant,
     sweep: Pin<Box<Sleep>>,
 }
@@ -61,6 +60,8 @@ struct Flow {
     /// The destination that was asked for, where another one took its place: answers are its own.
     asked: Option<Destination>,
     waiting: Waiting,
+    /// How long it may be silent.
+    idle: Duration,
     active: Instant,
 }
 
@@ -69,7 +70,7 @@ enum FlowState {
     Open(Box<dyn Packets>),
 }
 
-type Opening = Pin<Box<dyn Future<Output = io::Result<Box<dyn Packets>>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = io::Result<Opened<Box<dyn Packets>>>> + Send>>;
 
 impl Association {
     pub(super) fn new(
@@ -77,6 +78,7 @@ impl Association {
         session: Session,
         inbound: Box<dyn Packets>,
     ) -> Self {
+        let idle = dispatcher.policy.level(session.level()).limits.idle.into();
         Self {
             dispatcher,
             session,
@@ -85,8 +87,9 @@ impl Association {
             routes: HashMap::new(),
             asking: HashMap::new(),
             stuck: None,
+            idle,
             active: Instant::now(),
-            sweep: Box::pin(sleep(SWEEP_EVERY)),
+            sweep: Box::pin(sleep(idle.min(SWEEP_EVERY))),
         }
     }
 
@@ -94,7 +97,10 @@ impl Association {
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..PACKETS_A_TURN {
             match ready!(self.inbound.poll_recv(cx)) {
-                Ok(Some(packet)) => self.send(packet),
+                Ok(Some(packet)) => {
+                    self.session.traffic.add_uplink(packet.data.len());
+                    self.send(packet);
+                }
                 Ok(None) => return Poll::Ready(()),
                 Err(e) => {
                     debug!(id = self.session.id, "datagrams ended: {e}");
@@ -170,7 +176,7 @@ impl Association {
             let to = packet.peer.clone();
             let flow = Flow {
                 asked,
-                ..Flow::open(&self.dispatcher, id, key.0.clone(), to)
+                ..Flow::open(&self.dispatcher, id, key.0.clone(), to, self.idle)
             };
             self.flows.insert(key.clone(), flow);
         }
@@ -219,6 +225,7 @@ impl Association {
                 match flow.poll_recv(cx) {
                     Poll::Pending => break,
                     Poll::Ready(Ok(Some(packet))) => {
+                        self.session.traffic.add_downlink(packet.data.len());
                         self.active = Instant::now();
                         flow.active = self.active;
                         match self.inbound.poll_send(cx, &packet) {
@@ -271,14 +278,16 @@ impl Association {
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.sweep.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            if now.duration_since(self.active) >= IDLE_LIMIT {
+            let due = self.active + self.idle;
+            if due <= now {
                 return Poll::Ready(());
             }
-            self.flows
-                .retain(|_, flow| now.duration_since(flow.active) < IDLE_LIMIT);
+            self.flows.retain(|_, flow| flow.active + flow.idle > now);
             let live: Vec<Shared> = self.flows.keys().map(|(by, _)| by.clone()).collect();
             self.routes.retain(|_, route| live.contains(&route.by));
-            self.sweep.as_mut().reset(now + SWEEP_EVERY);
+            let flows = self.flows.values().map(|flow| flow.active + flow.idle);
+            let due = flows.fold(due, Instant::min);
+            self.sweep.as_mut().reset(due.min(now + SWEEP_EVERY));
         }
         Poll::Pending
     }
@@ -301,13 +310,20 @@ impl Future for Association {
 }
 
 impl Flow {
-    fn open(dispatcher: &Arc<Dispatcher>, id: u32, by: Shared, to: Destination) -> Self {
+    fn open(
+        dispatcher: &Arc<Dispatcher>,
+        id: u32,
+        by: Shared,
+        to: Destination,
+        idle: Duration,
+    ) -> Self {
         let dispatcher = dispatcher.clone();
         let opening = async move { dispatcher.open_packets(&by, &to, id).await };
         Self {
             state: FlowState::Opening(Box::pin(opening)),
             asked: None,
             waiting: Waiting::default(),
+            idle,
             active: Instant::now(),
         }
     }
@@ -316,7 +332,13 @@ impl Flow {
         if let FlowState::Opening(opening) = &mut self.state {
             match opening.as_mut().poll(cx) {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(opened) => self.state = FlowState::Open(opened?),
+                Poll::Ready(opened) => {
+                    let (packets, limits) = opened?;
+                    if let Some(limits) = limits {
+                        self.idle = self.idle.min(limits.idle.into());
+                    }
+                    self.state = FlowState::Open(packets);
+                }
             }
         }
         if let FlowState::Open(packets) = &mut self.state {

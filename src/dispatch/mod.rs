@@ -3,8 +3,10 @@
 //! This is the only room that knows both transports and protocols. Which outbound it is, the rules of
 //! [`routing`](crate::routing) say.
 
+mod counting;
 mod datagrams;
 mod first;
+mod limits;
 mod mux;
 mod outbounds;
 mod roads;
@@ -25,27 +27,44 @@ use tracing::debug;
 
 use crate::address::{Destination, Host, Network};
 use crate::dns::{Lookup, Resolver, Strategy};
-use crate::io::{BindUdp, Link, Packets};
+use crate::io::{BindUdp, Counted, Link, Packets, Udp};
 use crate::log;
+use crate::policy::{Limits, Policy};
 use crate::protocol::{self, Accepted, Hop};
 use crate::relay::{Failure, Relay};
 use crate::routing::Router;
 use crate::session::{Attributes, Source, User};
 use crate::sniffing::{Aim, Sniffing};
-use crate::stats;
+use crate::stats::{self, Traffic};
 use crate::transport::tcp;
 
+use counting::Counting;
 use datagrams::Association;
+use limits::both;
 
 /// Carries sessions; shared by all inbounds.
 pub struct Dispatcher {
     pub outbounds: Outbounds,
     router: Router,
     resolver: Arc<Resolver>,
+    pub policy: Arc<Policy>,
+    /// Empty unless `stats` is there.
     pub stats: Arc<stats::Registry>,
+    counting: Arc<Counting>,
     sessions: AtomicU32,
     /// Every running tunnel holds a clone: the process may end when all are gone.
     alive: mpsc::WeakSender<()>,
+}
+
+/// What a config says about the sessions of a process.
+pub struct Parts {
+    pub outbounds: Vec<Outbound>,
+    pub router: Router,
+    /// The built-in DNS.
+    pub resolver: Resolver,
+    pub policy: Policy,
+    /// Whether anything is counted; what, `policy` says.
+    pub count: bool,
 }
 
 /// One session on its way.
@@ -55,6 +74,10 @@ pub struct Session {
     source: Source,
     inbound: Origin,
     user: Option<Arc<User>>,
+    /// Of the user's level; none for a session inside a link that is watched itself.
+    limits: Option<Limits>,
+    /// The user's counters.
+    traffic: Traffic,
     /// What it was found to carry.
     protocol: Option<&'static str>,
     /// Of the request that it is.
@@ -70,21 +93,31 @@ pub struct Origin {
     pub sniffing: Option<Arc<Sniffing>>,
 }
 
+/// A stream by an outbound, or datagrams, and the outbound's limits; none where it is watched elsewhere.
+type Opened<T> = (T, Option<Limits>);
+
 impl Dispatcher {
     /// The resolver's questions go through here from now on.
-    pub fn new(
-        outbounds: Vec<Outbound>,
-        router: Router,
-        resolver: Resolver,
-        alive: mpsc::WeakSender<()>,
-    ) -> Arc<Self> {
+    pub fn new(parts: Parts, alive: mpsc::WeakSender<()>) -> Arc<Self> {
+        let Parts {
+            outbounds,
+            router,
+            resolver,
+            policy,
+            count,
+        } = parts;
+        let (policy, stats) = (Arc::new(policy), Arc::<stats::Registry>::default());
+        let registry = count.then(|| stats.clone());
+        let counting = Arc::new(Counting::new(policy.clone(), registry));
         Arc::new_cyclic(|dispatcher| {
             resolver.lend(Arc::new(roads::Roads(dispatcher.clone())));
             Self {
-                outbounds: Outbounds::new(outbounds),
+                outbounds: Outbounds::new(outbounds, counting.clone()),
                 router,
                 resolver: Arc::new(resolver),
-                stats: Arc::default(),
+                policy,
+                stats,
+                counting,
                 sessions: AtomicU32::new(0),
                 alive,
             }
@@ -100,10 +133,23 @@ impl Dispatcher {
         inbound: Origin,
         accepted: Accepted,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.carry_watched(source, inbound, accepted, false)
+    }
+
+    /// What comes out of a link that its inbound watches itself, as V2Ray's do with mux and with plain HTTP
+    /// requests, is watched at its outbound alone.
+    fn carry_watched(
+        self: Arc<Self>,
+        source: Source,
+        inbound: Origin,
+        accepted: Accepted,
+        watched: bool,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             match accepted {
                 Accepted::Stream { user, to, link } => {
-                    let session = self.session(source, inbound, user);
+                    let mut session = self.session(source, inbound, user);
+                    session.limits = session.limits.filter(|_| !watched);
                     self.stream(session, to, link).await;
                 }
                 Accepted::Request {
@@ -120,6 +166,7 @@ impl Dispatcher {
                     let session = Session {
                         protocol: Some("http/1.1"),
                         attributes: Some(Arc::new(attributes)),
+                        limits: None,
                         ..self.session(source, inbound, user)
                     };
                     self.stream(session, to, link).await;
@@ -130,7 +177,8 @@ impl Dispatcher {
                 }
                 Accepted::Many(mut requests) => {
                     while let Some(accepted) = requests.recv().await {
-                        tokio::spawn(self.clone().carry(source, inbound.clone(), accepted));
+                        let (dispatcher, inbound) = (self.clone(), inbound.clone());
+                        tokio::spawn(dispatcher.carry_watched(source, inbound, accepted, true));
                     }
                 }
             }
@@ -150,15 +198,19 @@ impl Dispatcher {
     }
 
     pub fn session(&self, source: Source, inbound: Origin, user: Option<Arc<User>>) -> Session {
-        Session {
+        let mut session = Session {
             id: self.next_id(),
             source,
             inbound,
+            limits: None,
+            traffic: self.counting.user(user.as_deref()),
             user,
             protocol: None,
             attributes: None,
             is_own: false,
-        }
+        };
+        session.limits = Some(self.policy.level(session.level()).limits);
+        session
     }
 
     fn next_id(&self) -> u32 {
@@ -183,14 +235,14 @@ impl Dispatcher {
             }
             None => (opening.await, Vec::new()),
         };
-        let target = match opened {
-            Ok(target) => target,
+        let (target, limits) = match opened {
+            Ok(opened) => opened,
             Err(e) => {
                 self.complain(&session, &by, &to, &e);
                 return link.close().await;
             }
         };
-        let mut relay = Relay::new(link, target, first);
+        let mut relay = Relay::new(link, target, first, self.relay_terms(&session, limits));
         let session = Box::new((self.clone(), session, by, to));
         // A task of its own size: the one that shook hands was many times larger, and ends here.
         tokio::spawn(async move {
@@ -211,7 +263,7 @@ impl Dispatcher {
         match self.outbounds.get(tag) {
             Some(by) => {
                 let by = self.past_loopback(by, to).await?;
-                self.open(&by, to).await
+                self.open(&by, to).await.map(|(link, _)| link)
             }
             None => Err(io::Error::new(
                 io::ErrorKind::NotFound,
@@ -225,18 +277,21 @@ impl Dispatcher {
         self: &'a Arc<Self>,
         by: &'a Shared,
         to: &'a Destination,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Link>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = io::Result<Opened<Link>>> + Send + 'a>> {
         Box::pin(async move {
             if let protocol::Outbound::Dns(dns) = &by.protocol {
                 let upstream = self.upstream(by);
-                return Ok(dns.stream(self.resolver.clone(), upstream, to));
+                let link = dns.stream(self.resolver.clone(), upstream, to);
+                return Ok((link, self.limits(by, 0)));
             }
             let to = &self.target(by, to.clone()).await;
             if let Some(link) = self.mux_stream(by, to) {
-                return Ok(link);
+                return Ok((link, None));
             }
-            let (link, account) = self.dial(by, to).await?;
-            by.protocol.dress(link, to, account).await
+            let ((link, limits), account) = self.dial(by, to).await?;
+            let handshake = self.handshake(by, account);
+            let link = by.protocol.dress(link, to, account, handshake).await?;
+            Ok((link, limits))
         })
     }
 
@@ -246,13 +301,13 @@ impl Dispatcher {
         self: &Arc<Self>,
         by: &Shared,
         to: &Destination,
-    ) -> io::Result<(Option<Link>, usize)> {
+    ) -> io::Result<(Opened<Option<Link>>, usize)> {
         let (mut server, account, lookup) = match by.protocol.hop(to) {
-            Hop::Nowhere => return Ok((None, 0)),
+            Hop::Nowhere => return Ok(((None, None), 0)),
             Hop::Destination(target) => (target, 0, self.lookup(by)),
             Hop::Server { to, account } => (to, account, Lookup::System),
         };
-        let link = match self.through(by)? {
+        let (link, others) = match self.through(by)? {
             Some(other) => {
                 if let Lookup::BuiltIn(..) = lookup {
                     let found = lookup.resolve(&server).await?;
@@ -260,10 +315,12 @@ impl Dispatcher {
                 }
                 self.open(&other, &server).await?
             }
-            None => by.transport.connect(&server, &lookup).await?,
+            None => (by.transport.connect(&server, &lookup).await?, None),
         };
         let link = by.transport.dress(link, &server).await?;
-        Ok((Some(link), account))
+        let link = Counted::link(link, by.traffic().of_outbound());
+        let limits = both(others, self.limits(by, account));
+        Ok(((Some(link), limits), account))
     }
 
     /// How targets are resolved that outbound `by` dials itself.
@@ -311,10 +368,11 @@ impl Dispatcher {
         by: &Shared,
         to: &Destination,
         id: u32,
-    ) -> io::Result<Box<dyn Packets>> {
+    ) -> io::Result<Opened<Box<dyn Packets>>> {
         if let protocol::Outbound::Dns(dns) = &by.protocol {
             let upstream = self.upstream(by);
-            return Ok(dns.datagrams(self.resolver.clone(), upstream, to));
+            let packets = dns.datagrams(self.resolver.clone(), upstream, to);
+            return Ok((packets, self.limits(by, 0)));
         }
         match self.mux_packets(by, to, id).await {
             Some(packets) => packets,
@@ -328,24 +386,38 @@ impl Dispatcher {
         by: &Shared,
         to: &Destination,
         id: u32,
-    ) -> io::Result<Box<dyn Packets>> {
+    ) -> io::Result<Opened<Box<dyn Packets>>> {
         let sockopt = by.transport.sockopt.clone();
-        let bind: BindUdp = Arc::new(move |to| tcp::udp_socket(to, &sockopt));
-        let (link, account) = match (by.protocol.hop(to), self.through(by)?) {
+        let meter = by.traffic().of_outbound();
+        let ((link, limits), account) = match (by.protocol.hop(to), self.through(by)?) {
             (Hop::Server { .. }, _) => self.dial(by, to).await?,
             (Hop::Destination(target), Some(other)) => {
-                return Box::pin(self.open_packets(&other, &target, id)).await;
+                let opened = Box::pin(self.open_packets(&other, &target, id)).await?;
+                let limits = both(opened.1, self.limits(by, 0));
+                return Ok((Counted::packets(opened.0, meter), limits));
             }
-            _ => (None, 0),
+            _ => ((None, self.limits(by, 0)), 0),
         };
+        let bind: BindUdp = Arc::new(move |to| {
+            let socket = tcp::udp_socket(to, &sockopt)?;
+            Ok(Udp::new(socket, meter.clone()))
+        });
+        let handshake = self.handshake(by, account);
         let lookup = self.lookup(by);
-        by.protocol.packets(link, to, account, &bind, lookup).await
+        let packets = by
+            .protocol
+            .packets(link, to, account, handshake, &bind, lookup);
+        Ok((packets.await?, limits))
     }
 
-    /// A session goes by outbound `by`. The access log says what was asked for, as V2Ray's does.
+    /// A session goes by outbound `by`. The access log says what was asked for, as V2Ray's does, unless
+    /// the policy wants where it goes.
     fn note(&self, session: &Session, by: &Outbound, network: Network, aim: &Aim) {
         let user = session.user.as_deref();
-        let to = aim.asked();
+        let to = match self.policy.system.override_access_log_dest {
+            true => aim.ruled(),
+            false => aim.asked(),
+        };
         log::accepted(session.source, network, to, by.tag.as_deref(), user);
         let found = session.protocol.unwrap_or_default();
         debug!(id = session.id, source = %session.source, %network, %to, found, named = %aim.ruled(), by = by.path, "session begins");
@@ -366,5 +438,11 @@ impl Dispatcher {
             _ => {}
         }
         debug!(id = session.id, %to, by = by.path, "cut off: {failure}");
+    }
+}
+
+impl Session {
+    fn level(&self) -> u32 {
+        self.user.as_ref().map_or(0, |user| user.level)
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Dispatcher, Shared};
+use super::{Dispatcher, Opened, Shared};
 use crate::address::Destination;
 use crate::io::{Link, Packets};
 use crate::mux::packet_stream::{self, PacketStream};
@@ -31,19 +31,25 @@ impl Dispatcher {
         by: &Shared,
         to: &Destination,
         id: u32,
-    ) -> Option<io::Result<Box<dyn Packets>>> {
+    ) -> Option<io::Result<Opened<Box<dyn Packets>>>> {
         let mux = by.mux.as_ref()?;
         match mux.way(to) {
             Way::Native => None,
-            Way::Session | Way::Xudp => Some(mux.packets(to, id, || self.mux_link(by, to))),
+            Way::Session | Way::Xudp => {
+                let packets = mux.packets(to, id, || self.mux_link(by, to));
+                Some(packets.map(|packets| (packets, None)))
+            }
             Way::PacketAddr => {
                 let name = packet_addr::destination();
                 let inner = self.native_packets(by, &name, id).await;
-                Some(inner.map(|inner| packet_addr::unwrap(inner, name)))
+                Some(inner.map(|(inner, limits)| (packet_addr::unwrap(inner, name), limits)))
             }
             Way::PacketStream => {
                 let inner = self.open(by, &packet_stream::destination()).await;
-                Some(inner.map(|link| Box::new(PacketStream::new(link)) as Box<dyn Packets>))
+                Some(inner.map(|(link, limits)| {
+                    let packets: Box<dyn Packets> = Box::new(PacketStream::new(link));
+                    (packets, limits)
+                }))
             }
             Way::Dropped => {
                 let text = "mux.xudpProxyUDP443 has datagrams to port 443 dropped";
@@ -70,8 +76,9 @@ impl Dispatcher {
     fn mux_link(self: &Arc<Self>, by: &Shared, to: &Destination) -> Dial {
         let (dispatcher, by, to) = (self.clone(), by.clone(), to.clone());
         Box::pin(async move {
-            let (link, account) = dispatcher.dial(&by, &to).await?;
-            by.protocol.dress_mux(link, account)
+            let ((link, limits), account) = dispatcher.dial(&by, &to).await?;
+            let link = by.protocol.dress_mux(link, account)?;
+            Ok((link, limits.unwrap_or_default().idle.into()))
         })
     }
 }

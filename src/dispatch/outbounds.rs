@@ -11,7 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::warn;
 
+use super::counting::Counting;
 use crate::dns::Strategy;
+use crate::stats::Traffic;
 use crate::{mux, protocol, transport};
 
 /// An outbound, whole: how to get there, and what to speak there.
@@ -27,6 +29,8 @@ pub struct Outbound {
     pub strategy: Strategy,
     /// Sessions share connections.
     pub mux: Option<mux::Outbound>,
+    /// Its counters, once it is among the others.
+    traffic: Traffic,
     complaints: Rarely,
 }
 
@@ -34,7 +38,10 @@ pub struct Outbound {
 pub(super) struct Rarely(AtomicU64);
 
 /// In their order; the first one carries what no rule sends elsewhere.
-pub struct Outbounds(RwLock<Vec<Shared>>);
+pub struct Outbounds {
+    all: RwLock<Vec<Shared>>,
+    counting: Arc<Counting>,
+}
 
 /// An outbound by its identity: another one with the same tag is another one.
 #[derive(Clone)]
@@ -51,8 +58,13 @@ impl Outbound {
             through: None,
             strategy: Strategy::AsIs,
             mux: None,
+            traffic: Traffic::default(),
             complaints: Rarely::new(),
         }
+    }
+
+    pub(super) fn traffic(&self) -> Traffic {
+        self.traffic.clone()
     }
 
     /// A server of the user's own is worth a warning; a target that does not answer is not.
@@ -94,10 +106,13 @@ impl fmt::Display for Outbound {
 }
 
 impl Outbounds {
-    pub fn new(outbounds: Vec<Outbound>) -> Self {
-        Self(RwLock::new(
-            outbounds.into_iter().map(Shared::from).collect(),
-        ))
+    pub fn new(outbounds: Vec<Outbound>, counting: Arc<Counting>) -> Self {
+        let all = outbounds.into_iter();
+        let all = all.map(|outbound| Shared::new(outbound, &counting));
+        Self {
+            all: RwLock::new(all.collect()),
+            counting,
+        }
     }
 
     pub fn get(&self, tag: &str) -> Option<Shared> {
@@ -122,7 +137,7 @@ impl Outbounds {
         if taken || goes_round(&outbound, &all) {
             return Err(Box::new(outbound));
         }
-        all.push(outbound.into());
+        all.push(Shared::new(outbound, &self.counting));
         Ok(())
     }
 
@@ -134,11 +149,11 @@ impl Outbounds {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Vec<Shared>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.all.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Vec<Shared>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.all.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -160,8 +175,10 @@ fn goes_round(outbound: &Outbound, all: &[Shared]) -> bool {
     true
 }
 
-impl From<Outbound> for Shared {
-    fn from(outbound: Outbound) -> Self {
+impl Shared {
+    /// Its counters are there from now on.
+    fn new(mut outbound: Outbound, counting: &Counting) -> Self {
+        outbound.traffic = counting.outbound(outbound.tag.as_deref());
         Self(Arc::new(outbound))
     }
 }
@@ -195,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_tag_is_taken_once_and_given_back() {
-        let outbounds = Outbounds::new(vec![outbound("a", None)]);
+        let outbounds = all(vec![outbound("a", None)]);
         assert!(outbounds.add(outbound("b", None)).is_ok());
         assert!(outbounds.add(outbound("b", None)).is_err());
         let first = outbounds.get("b").unwrap();
@@ -214,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_chain_that_comes_back_is_refused() {
-        let outbounds = Outbounds::new(vec![
+        let outbounds = all(vec![
             outbound("a", Some("b")),
             outbound("b", Some("c")),
             outbound("d", None),
@@ -223,6 +240,11 @@ mod tests {
         assert!(outbounds.add(outbound("x", Some("x"))).is_err());
         assert!(outbounds.add(outbound("c", Some("d"))).is_ok());
         assert!(outbounds.add(outbound("e", Some("a"))).is_ok());
+    }
+
+    fn all(outbounds: Vec<Outbound>) -> Outbounds {
+        let counting = Counting::new(Arc::default(), None);
+        Outbounds::new(outbounds, Arc::new(counting))
     }
 
     fn outbound(tag: &str, through: Option<&str>) -> Outbound {

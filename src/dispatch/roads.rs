@@ -10,9 +10,10 @@ use tracing::debug;
 use super::{Dispatcher, Origin, Session, Shared};
 use crate::address::{Destination, Host, Network};
 use crate::dns::{Dial, Dialled, Lookup, Way};
-use crate::io::{BindUdp, Link, Packet, Packets};
+use crate::io::{BindUdp, Counted, Link, Packet, Packets, Udp};
 use crate::protocol::{self, freedom};
 use crate::session::Source;
+use crate::stats::Meter;
 use crate::transport::{tcp, tls};
 
 /// For the built-in DNS: through the rules, as an inbound of its own, or straight from this host.
@@ -50,9 +51,9 @@ impl Dial for Roads {
                 }
                 protocol::Outbound::Freedom(_) => {
                     let to = dispatcher.own(&to).await?;
-                    dispatcher.open(&by, &to).await
+                    dispatcher.open(&by, &to).await.map(|(link, _)| link)
                 }
-                _ => dispatcher.open(&by, &to).await,
+                _ => dispatcher.open(&by, &to).await.map(|(link, _)| link),
             }
         })
     }
@@ -62,7 +63,10 @@ impl Dial for Roads {
         Box::pin(async move {
             let dispatcher = dispatcher?;
             let Way::Routed(tag) = way else {
-                return Ok(freedom::packets(bind(tcp::SockOpt::default())));
+                return Ok(freedom::packets(bind(
+                    tcp::SockOpt::default(),
+                    Meter::default(),
+                )));
             };
             let (session, by) = dispatcher.route_own(tag, Network::Udp, &to).await?;
             match &by.protocol {
@@ -72,10 +76,13 @@ impl Dial for Roads {
                 }
                 protocol::Outbound::Freedom(_) => {
                     let to = dispatcher.own(&to).await?;
-                    let inner = dispatcher.open_packets(&by, &to, session.id).await?;
+                    let (inner, _) = dispatcher.open_packets(&by, &to, session.id).await?;
                     Ok(Box::new(Only { inner, to }))
                 }
-                _ => dispatcher.open_packets(&by, &to, session.id).await,
+                _ => {
+                    let opened = dispatcher.open_packets(&by, &to, session.id).await;
+                    opened.map(|(packets, _)| packets)
+                }
             }
         })
     }
@@ -92,22 +99,28 @@ impl Dial for Upstream {
         let (dispatcher, by, to) = (self.dispatcher.clone(), self.by.clone(), to.clone());
         Box::pin(async move {
             let link = match dispatcher.through(&by)? {
-                Some(other) => dispatcher.open(&other, &to).await?,
+                Some(other) => dispatcher.open(&other, &to).await?.0,
                 None => by.transport.connect(&to, &Lookup::System).await?,
             };
-            by.transport.dress(link, &to).await
+            let link = by.transport.dress(link, &to).await?;
+            Ok(Counted::link(link, by.traffic().of_outbound()))
         })
     }
 
     fn packets(&self, _way: &Way, to: &Destination) -> Dialled<Box<dyn Packets>> {
         let (dispatcher, by, to) = (self.dispatcher.clone(), self.by.clone(), to.clone());
         Box::pin(async move {
+            let meter = by.traffic().of_outbound();
             match dispatcher.through(&by)? {
                 Some(other) => {
                     let id = dispatcher.next_id();
-                    dispatcher.open_packets(&other, &to, id).await
+                    let (packets, _) = dispatcher.open_packets(&other, &to, id).await?;
+                    Ok(Counted::packets(packets, meter))
                 }
-                None => Ok(freedom::packets(bind(by.transport.sockopt.clone()))),
+                None => {
+                    let sockopt = by.transport.sockopt.clone();
+                    Ok(freedom::packets(bind(sockopt, meter)))
+                }
             }
         })
     }
@@ -176,6 +189,9 @@ impl Packets for Only {
     }
 }
 
-fn bind(sockopt: tcp::SockOpt) -> BindUdp {
-    Arc::new(move |to| tcp::udp_socket(to, &sockopt))
+fn bind(sockopt: tcp::SockOpt, meter: Meter) -> BindUdp {
+    Arc::new(move |to| {
+        let socket = tcp::udp_socket(to, &sockopt)?;
+        Ok(Udp::new(socket, meter.clone()))
+    })
 }

@@ -153,6 +153,7 @@ mod tests {
     use crate::dispatch::Origin;
     use crate::json::{Node, Report};
     use crate::session::Source;
+    use crate::stats::Traffic;
     use serde_json::json;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::Instant;
@@ -234,6 +235,8 @@ mod tests {
         let report = Report::default();
         let inbound = Node::root(&inbound, &report).object().unwrap();
         Session {
+            limits: None,
+            traffic: Traffic::default(),
             id: 0,
             source: Source::Unix,
             inbound: Origin {

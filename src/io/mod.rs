@@ -1,5 +1,6 @@
 //! What the rooms hand to each other: a byte stream in both directions, and where it came from.
 
+mod counted;
 mod cut_off;
 pub(crate) mod low_water;
 mod packets;
@@ -7,6 +8,7 @@ mod prefixed;
 pub mod random;
 pub mod scratch;
 
+pub use counted::{Counted, Udp};
 pub use packets::{BindUdp, Packet, Packets};
 pub use prefixed::Prefixed;
 
@@ -55,6 +57,7 @@ impl Io for TcpStream {
 }
 impl Io for UnixStream {}
 impl Io for tokio::io::DuplexStream {}
+impl Io for tokio::io::Empty {}
 
 /// A bare socket, or anything else that is a byte stream.
 pub enum Link {

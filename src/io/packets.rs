@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::net::UdpSocket;
 
+use super::Udp;
 use crate::address::Destination;
 
 /// One datagram. Towards the network `peer` is where it goes, back from there where it came from.
@@ -29,4 +29,4 @@ pub trait Packets: Send {
 
 /// Makes a UDP socket for datagrams to the given address, with the socket options and the local
 /// address of an outbound.
-pub type BindUdp = Arc<dyn Fn(SocketAddr) -> io::Result<UdpSocket> + Send + Sync>;
+pub type BindUdp = Arc<dyn Fn(SocketAddr) -> io::Result<Udp> + Send + Sync>;

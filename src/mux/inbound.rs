@@ -21,9 +21,6 @@ use crate::session::User;
 /// Sessions of one link at a time; V2Ray's clients have at most as many.
 const MAX_SESSIONS: usize = 1024;
 
-/// How long a link without sessions stays open: V2Ray's default `connIdle`.
-const IDLE: Duration = Duration::from_secs(300);
-
 /// What all mux links of an inbound share: the UDP associations that outlive a link.
 #[derive(Clone, Default)]
 pub struct Inbound {
@@ -31,15 +28,16 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    /// The sessions inside `link`, each when the peer opens it.
-    pub fn accept(&self, link: Link, user: Option<Arc<User>>) -> Accepted {
+    /// The sessions inside `link`, each when the peer opens it. A link that is silent for `idle` ends, and
+    /// so do its sessions.
+    pub fn accept(&self, link: Link, user: Option<Arc<User>>, idle: Duration) -> Accepted {
         let (sessions, opened) = mpsc::channel(MAX_SESSIONS);
         let guests = Guests {
             cones: self.cones.clone(),
             user,
             sessions,
         };
-        let pump = Pump::new(link, Arc::default(), guests, IDLE);
+        let pump = Pump::new(link, Arc::default(), guests, None, idle);
         tokio::spawn(pump.run());
         Accepted::Many(opened)
     }

@@ -23,10 +23,10 @@ use crate::io::{Link, Packets};
 const LIFE: u16 = 128;
 
 /// How often it is looked whether a link has sessions; without any it is closed. V2Ray's number.
-const IDLE: Duration = Duration::from_secs(16);
+const UNUSED: Duration = Duration::from_secs(16);
 
-/// A link to a server that is being made.
-pub type Dial = Pin<Box<dyn Future<Output = io::Result<Link>> + Send>>;
+/// A link to a server that is being made, and how long it may be silent.
+pub type Dial = Pin<Box<dyn Future<Output = io::Result<(Link, Duration)>> + Send>>;
 
 /// `mux` of an outbound, switched on.
 #[derive(Debug)]
@@ -179,7 +179,10 @@ impl Line {
 
 async fn carry(table: Arc<Table>, dial: Dial) {
     match dial.await {
-        Ok(link) => Pump::new(link, table, NoGuests, IDLE).run().await,
+        Ok((link, idle)) => {
+            let pump = Pump::new(link, table, NoGuests, Some(UNUSED), idle);
+            pump.run().await;
+        }
         Err(e) => table.lock().fail(e.kind(), &e.to_string()),
     }
 }

@@ -38,13 +38,22 @@ pub(super) struct Pump<D> {
     /// Frames on their way down.
     output: BytesMut,
     unflushed: bool,
-    /// A link without sessions is closed when this has run down; V2Ray looks every 16 s.
+    /// How often it is looked whether anybody uses the link.
+    unused: Option<Duration>,
+    /// A link on which no byte moves for so long is over, whatever sessions it has.
     idle: Duration,
+    active: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
 impl<D: Door> Pump<D> {
-    pub(super) fn new(link: Link, table: Arc<Table>, door: D, idle: Duration) -> Self {
+    pub(super) fn new(
+        link: Link,
+        table: Arc<Table>,
+        door: D,
+        unused: Option<Duration>,
+        idle: Duration,
+    ) -> Self {
         Self {
             link,
             table,
@@ -53,8 +62,10 @@ impl<D: Door> Pump<D> {
             stalled: None,
             output: BytesMut::new(),
             unflushed: false,
+            unused,
             idle,
-            timer: Box::pin(sleep(idle)),
+            active: Instant::now(),
+            timer: Box::pin(sleep(unused.map_or(idle, |unused| unused.min(idle)))),
         }
     }
 
@@ -107,6 +118,7 @@ impl<D: Door> Pump<D> {
                     0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                     n => self.output.advance(n),
                 }
+                self.active = Instant::now();
             }
         }
         if self.unflushed {
@@ -134,6 +146,7 @@ impl<D: Door> Pump<D> {
             return Poll::Ready(Err(error));
         }
         self.input.extend_from_slice(buf.filled());
+        self.active = Instant::now();
         self.decode(cx)?;
         Poll::Ready(Ok(true))
     }
@@ -169,7 +182,7 @@ impl<D: Door> Pump<D> {
         Ok(true)
     }
 
-    /// Ready when the link has no session at the end of its time.
+    /// Ready when the link has no session at the end of its time, or has been silent for too long.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = self.table.lock();
         if state.is_retired() && state.sessions() == 0 {
@@ -177,14 +190,23 @@ impl<D: Door> Pump<D> {
         }
         drop(state);
         while self.timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
             let mut state = self.table.lock();
-            if state.sessions() == 0 {
+            if self.unused.is_some() && state.sessions() == 0 {
                 // Within the lock, so that no session is opened meanwhile.
                 state.fail(io::ErrorKind::NotConnected, "the mux link was idle");
                 return Poll::Ready(Ok(()));
             }
             drop(state);
-            self.timer.as_mut().reset(Instant::now() + self.idle);
+            let mut due = self.active + self.idle;
+            if due <= now {
+                let text = format!("silent for {} s", self.idle.as_secs());
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, text)));
+            }
+            if let Some(unused) = self.unused {
+                due = due.min(now + unused);
+            }
+            self.timer.as_mut().reset(due);
         }
         Poll::Pending
     }

@@ -18,6 +18,8 @@ use super::*;
 use crate::io::{Link, Packet, Packets};
 use crate::protocol::Accepted;
 
+const IDLE: Duration = Duration::from_secs(300);
+
 #[tokio::test]
 async fn many_streams_go_both_ways_at_once() {
     let (client, mut server) = pair(Pool::shared(8), Udp::Shared);
@@ -407,7 +409,8 @@ impl Client {
     fn dial(&self) -> Dial {
         self.dialled.fetch_add(1, Ordering::Relaxed);
         let (here, there) = duplex(4096);
-        let Accepted::Many(mut sessions) = self.server.accept(Link::other(there), None) else {
+        let Accepted::Many(mut sessions) = self.server.accept(Link::other(there), None, IDLE)
+        else {
             panic!("mux is many sessions");
         };
         let accepted = self.accepted.clone();
@@ -416,7 +419,7 @@ impl Client {
                 let _ = accepted.send(session).await;
             }
         });
-        Box::pin(async { Ok(Link::other(here)) })
+        Box::pin(async { Ok((Link::other(here), IDLE)) })
     }
 }
 
@@ -435,7 +438,7 @@ fn pair(streams: Pool, udp: Udp) -> (Client, mpsc::Receiver<Accepted>) {
 /// A server, and the bare link to it.
 fn serving(capacity: usize) -> (DuplexStream, mpsc::Receiver<Accepted>) {
     let (here, there) = duplex(capacity);
-    let Accepted::Many(sessions) = Inbound::default().accept(Link::other(there), None) else {
+    let Accepted::Many(sessions) = Inbound::default().accept(Link::other(there), None, IDLE) else {
         panic!("mux is many sessions");
     };
     (here, sessions)

@@ -98,7 +98,12 @@ pub fn read(root: &Object, outbounds: &[String]) -> Vec<Observer> {
     }
     if let Some(services) = services {
         for (key, value) in services.node.value.as_object().into_iter().flatten() {
-            let built = ["backgroundObservatory", "burstObservatory"];
+            let built = [
+                "backgroundObservatory",
+                "burstObservatory",
+                "policy",
+                "stats",
+            ];
             if !built.iter().any(|name| name.eq_ignore_ascii_case(key)) {
                 let path = services.node.path.key(key);
                 let node = Node::at(path, value, services.node.report());

@@ -9,6 +9,11 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use crate::json::{Node, Object};
 use crate::session::User;
 
+/// Who comes without a name; nobody in particular at level 0.
+pub fn nameless(level: u32) -> Option<Arc<User>> {
+    (level != 0).then(|| Arc::new(User { email: None, level }))
+}
+
 /// `accounts: [{user, pass}]` of an inbound: who may use it.
 #[derive(Default)]
 pub struct Accounts(HashMap<String, (String, Arc<User>)>);
@@ -18,6 +23,8 @@ pub struct Accounts(HashMap<String, (String, Arc<User>)>);
 pub struct Account {
     pub user: String,
     pub pass: String,
+    /// Index into `policy.levels`.
+    pub level: u32,
 }
 
 impl Accounts {
@@ -62,7 +69,6 @@ impl Account {
             node.error("`user` is missing");
         }
         object.no_effect(&["email"]);
-        object.silent(&["level"]);
         object.finish();
         account
     }
@@ -70,6 +76,7 @@ impl Account {
     /// The account among the keys of `object`, if one is named.
     pub fn fields(object: &Object) -> Option<Self> {
         let pass = object.first(&["pass", "password"]);
+        let level = object.read_or("level", 0);
         let node = object.first(&["user", "username"])?;
         let user: String = node.read()?;
         let pass: String = pass.and_then(|node| node.read()).unwrap_or_default();
@@ -82,7 +89,7 @@ impl Account {
                 node.error(format!("the {what} has {len} bytes, at most 255 fit"));
             }
         }
-        Some(Self { user, pass })
+        Some(Self { user, pass, level })
     }
 
     /// Reads `users` of a server.

@@ -25,11 +25,17 @@ use crate::address::{Destination, Host};
 use crate::dns::{Lookup, Strategy};
 use crate::io::{Arrival, BindUdp, Link, Packets, Refusal};
 use crate::json::{Node, Object, did_you_mean, either};
+use crate::policy::Policy;
 use crate::session::{Attributes, Source, User};
+use crate::stats::Meter;
 
-/// How long a peer may take over its request, V2Ray's default `handshake` of a policy level. A first
-/// flight that is not one of ours is read for as long.
-pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(60);
+/// What every connection to an inbound is served under.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    pub policy: Arc<Policy>,
+    /// The inbound's counters, for what does not travel in the link.
+    pub meter: Meter,
+}
 
 /// What an inbound found in a link.
 pub enum Accepted {
@@ -112,12 +118,30 @@ impl Inbound {
     }
 
     /// Reads what the peer asks for. Every protocol bounds the time this takes.
-    pub async fn accept(&self, arrival: Arrival) -> Result<Accepted, Refusal> {
+    pub async fn accept(&self, arrival: Arrival, terms: &Terms) -> Result<Accepted, Refusal> {
         match self {
             Self::Dokodemo(inbound) => inbound.accept(arrival).await,
-            Self::Http(inbound) => inbound.accept(arrival).await,
-            Self::Socks(inbound) => inbound.accept(arrival).await,
-            Self::Vmess(inbound) => inbound.accept(arrival).await,
+            Self::Http(inbound) => inbound.accept(arrival, terms).await,
+            Self::Socks(inbound) => inbound.accept(arrival, terms).await,
+            Self::Vmess(inbound) => inbound.accept(arrival, terms).await,
+        }
+    }
+
+    /// The level whose `handshake` bounds the wait for a request; V2Ray takes 0 while it does not know
+    /// the user.
+    pub fn handshake_level(&self) -> u32 {
+        match self {
+            Self::Http(inbound) => inbound.level(),
+            Self::Socks(inbound) => inbound.level(),
+            Self::Dokodemo(_) | Self::Vmess(_) => 0,
+        }
+    }
+
+    /// Who sends the datagrams of [`Self::datagrams`].
+    pub fn datagram_user(&self) -> Option<Arc<User>> {
+        match self {
+            Self::Dokodemo(inbound) => inbound.user(),
+            Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => None,
         }
     }
 
@@ -194,6 +218,17 @@ impl Outbound {
         }
     }
 
+    /// The level of the account that `hop` chose; none where V2Ray watches nothing.
+    pub fn level(&self, account: usize) -> Option<u32> {
+        match self {
+            Self::Blackhole(_) | Self::Dns(_) | Self::Loopback(_) => None,
+            Self::Freedom(outbound) => Some(outbound.level()),
+            Self::Http(outbound) => Some(outbound.level(account)),
+            Self::Socks(outbound) => Some(outbound.level(account)),
+            Self::Vmess(outbound) => Some(outbound.level(account)),
+        }
+    }
+
     /// Whether sessions go to a server of the user's, not straight to their targets.
     pub fn has_server(&self) -> bool {
         match self {
@@ -223,12 +258,14 @@ impl Outbound {
         }
     }
 
-    /// A stream to `to` over a link to the hop. With [`Hop::Nowhere`] the link is made here.
+    /// A stream to `to` over a link to the hop, whose answer is waited for as long as `handshake`. With
+    /// [`Hop::Nowhere`] the link is made here.
     pub async fn dress(
         &self,
         link: Option<Link>,
         to: &Destination,
         account: usize,
+        handshake: Duration,
     ) -> io::Result<Link> {
         let dialled =
             || link.ok_or_else(|| io::Error::other("nothing was dialled for this outbound"));
@@ -236,9 +273,9 @@ impl Outbound {
             Self::Blackhole(outbound) => Ok(outbound.link()),
             Self::Dns(_) => Err(dns::not_dialled()),
             Self::Freedom(_) => dialled(),
-            Self::Http(outbound) => outbound.dress(dialled()?, to, account).await,
+            Self::Http(outbound) => outbound.dress(dialled()?, to, account, handshake).await,
             Self::Loopback(_) => Err(loopback::carries_nothing()),
-            Self::Socks(outbound) => outbound.dress(dialled()?, to, account).await,
+            Self::Socks(outbound) => outbound.dress(dialled()?, to, account, handshake).await,
             Self::Vmess(outbound) => outbound.dress(dialled()?, to, account),
         }
     }
@@ -267,6 +304,7 @@ impl Outbound {
         link: Option<Link>,
         to: &Destination,
         account: usize,
+        handshake: Duration,
         bind: &BindUdp,
         lookup: Lookup,
     ) -> io::Result<Box<dyn Packets>> {
@@ -281,7 +319,7 @@ impl Outbound {
                 "an `http` outbound cannot carry UDP",
             )),
             Self::Loopback(_) => Err(loopback::carries_nothing()),
-            Self::Socks(outbound) => outbound.packets(dialled()?, account, bind).await,
+            Self::Socks(outbound) => outbound.packets(dialled()?, account, handshake, bind).await,
             Self::Vmess(outbound) => outbound.packets(dialled()?, to, account),
         }
     }

@@ -70,6 +70,11 @@ impl Servers {
         let users = &self.servers[account % self.servers.len()].users;
         users.get((account / self.servers.len()) % users.len().max(1))
     }
+
+    /// The level of that account, 0 without one.
+    pub fn level(&self, account: usize) -> u32 {
+        self.account(account).map_or(0, |account| account.level)
+    }
 }
 
 impl Server {
@@ -84,7 +89,6 @@ impl Server {
         });
         let mut users = Account::read_all(object);
         users.extend(own);
-        object.silent(&["level"]);
         Some(Self {
             to: Destination::new(host?, port?),
             users,

@@ -104,7 +104,7 @@ impl Burst {
 mod tests {
     use super::*;
     use crate::io::low_water;
-    use crate::relay::Relay;
+    use crate::relay::{Relay, Terms};
     use crate::transport::ws::{WsStream, codec::Role};
     use socket2::Socket;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -213,7 +213,8 @@ mod tests {
         let (from, client) = pair().await;
         let (to, target) = pair().await;
         let socket = duplicate(&from);
-        tokio::spawn(Relay::new(Link::Tcp(from), Link::Tcp(to), Vec::new()));
+        let (from, to) = (Link::Tcp(from), Link::Tcp(to));
+        tokio::spawn(Relay::new(from, to, Vec::new(), Terms::default()));
         (client, socket, target)
     }
 

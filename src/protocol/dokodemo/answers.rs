@@ -95,7 +95,7 @@ impl Answers {
             }
         }
         let socket = (self.bind)(from).inspect_err(|e| self.complain(from, e))?;
-        let socket = Arc::new(socket);
+        let socket = Arc::new(socket.into_inner());
         let reader = tokio::spawn(read(socket.clone(), from, self.strays.clone())).abort_handle();
         let answering = Answering {
             socket: socket.clone(),
@@ -171,13 +171,14 @@ async fn read(socket: Arc<UdpSocket>, meant: SocketAddr, strays: mpsc::Sender<Da
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::Udp;
 
     /// Loopback addresses can be bound by anybody.
     fn answers() -> (Answers, mpsc::Receiver<Datagram>) {
         let bind: BindUdp = Arc::new(|from| {
             let socket = std::net::UdpSocket::bind(from)?;
             socket.set_nonblocking(true)?;
-            UdpSocket::from_std(socket)
+            UdpSocket::from_std(socket).map(Udp::from)
         });
         let (tx, rx) = mpsc::channel(8);
         (Answers::new(bind, tx), rx)

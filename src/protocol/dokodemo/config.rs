@@ -3,6 +3,7 @@
 use super::Inbound;
 use crate::address::Destination;
 use crate::json::{Object, Port, StringList, did_you_mean, either};
+use crate::protocol::accounts::nameless;
 use crate::protocol::read_host;
 
 impl Inbound {
@@ -26,8 +27,8 @@ impl Inbound {
             settings.node.warn(text);
         }
         let (tcp, udp) = networks(settings);
-        // Levels and the old `timeout` change nothing that can be seen from outside.
-        settings.silent(&["timeout", "userLevel"]);
+        let level = settings.read_or("userLevel", 0);
+        settings.silent(&["timeout"]);
         let to = match fixed {
             true => Some(Destination::new(host?, port?)),
             false if follow => None,
@@ -38,6 +39,7 @@ impl Inbound {
             follow,
             tcp,
             udp,
+            user: nameless(level),
         })
     }
 }

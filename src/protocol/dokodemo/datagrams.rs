@@ -313,6 +313,7 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let at = socket.local_addr().unwrap();
         let inbound = Inbound {
+            user: None,
             to: Some("10.0.0.1:53".parse().unwrap()),
             follow: false,
             tcp: false,

@@ -6,12 +6,15 @@ mod config;
 mod datagrams;
 mod receive;
 
+use std::sync::Arc;
+
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use crate::address::Destination;
 use crate::io::{Arrival, BindUdp, Refusal};
 use crate::protocol::{Accepted, Datagrams};
+use crate::session::User;
 
 pub struct Inbound {
     /// Where all goes; with `follow`, what was meant for the door itself.
@@ -20,6 +23,8 @@ pub struct Inbound {
     follow: bool,
     tcp: bool,
     udp: bool,
+    /// Has a level and no name.
+    user: Option<Arc<User>>,
 }
 
 /// What is meant for a transparent door itself would come back to it for ever.
@@ -35,6 +40,10 @@ impl Inbound {
         self.udp
     }
 
+    pub fn user(&self) -> Option<Arc<User>> {
+        self.user.clone()
+    }
+
     /// Whether the listener has to be a transparent one.
     pub fn follows_redirect(&self) -> bool {
         self.follow
@@ -44,7 +53,7 @@ impl Inbound {
         let meant = arrival.meant.filter(|_| self.follow);
         match meant.map(Into::into).or_else(|| self.to.clone()) {
             Some(to) => Ok(Accepted::Stream {
-                user: None,
+                user: self.user(),
                 to,
                 link: arrival.link,
             }),

@@ -11,12 +11,13 @@ impl Outbound {
             .get("domainStrategy")
             .and_then(|n| Strategy::read(&n));
         let redirect = settings.get("redirect").and_then(|n| redirect(&n));
-        // Levels and the old `timeout` change nothing that can be seen from outside.
-        settings.silent(&["timeout", "userLevel"]);
+        let level = settings.read_or("userLevel", 0);
+        settings.silent(&["timeout"]);
         settings.no_effect(&["fragment", "noise", "noises", "proxyProtocol"]);
         Some(Self {
             strategy: strategy.unwrap_or_default(),
             redirect: redirect.unwrap_or_default(),
+            level,
         })
     }
 }

@@ -10,6 +10,7 @@ use crate::io::{BindUdp, Packets};
 pub struct Outbound {
     strategy: Strategy,
     redirect: Redirect,
+    level: u32,
 }
 
 /// `redirect`: the parts of every target that are replaced. V2Ray reads `:port` as "same host" and
@@ -28,6 +29,10 @@ impl Outbound {
 
     pub fn strategy(&self) -> Strategy {
         self.strategy
+    }
+
+    pub fn level(&self) -> u32 {
+        self.level
     }
 
     /// Datagrams to anyone.

@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::ReadBuf;
-use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use tracing::trace;
 
 use super::Redirect;
 use crate::address::{Destination, Host};
 use crate::dns;
-use crate::io::{BindUdp, Packet, Packets, scratch};
+use crate::io::{BindUdp, Packet, Packets, Udp, scratch};
 
 /// The sockets of one association. Answers name the address they came from, as V2Ray's do, also
 /// where the request named a domain.
@@ -24,8 +23,8 @@ pub(super) struct Sockets {
     bind: BindUdp,
     lookup: dns::Lookup,
     redirect: Redirect,
-    v4: Option<UdpSocket>,
-    v6: Option<UdpSocket>,
+    v4: Option<Udp>,
+    v6: Option<Udp>,
     /// Whose turn it is to be read first.
     v6_first: bool,
     names: HashMap<Destination, SocketAddr>,
@@ -84,7 +83,7 @@ impl Sockets {
         Poll::Ready(addr)
     }
 
-    fn socket(&mut self, peer: SocketAddr) -> io::Result<&UdpSocket> {
+    fn socket(&mut self, peer: SocketAddr) -> io::Result<&Udp> {
         let slot = if peer.is_ipv4() {
             &mut self.v4
         } else {
@@ -153,7 +152,7 @@ fn resolve(to: Destination, lookup: dns::Lookup) -> Lookup {
     })
 }
 
-fn poll_recv_from(socket: &UdpSocket, cx: &mut Context<'_>) -> Poll<io::Result<Packet>> {
+fn poll_recv_from(socket: &Udp, cx: &mut Context<'_>) -> Poll<io::Result<Packet>> {
     let mut scratch = scratch::take();
     loop {
         let mut buf = ReadBuf::new(&mut scratch);
@@ -176,6 +175,7 @@ mod tests {
     use super::*;
     use std::future::poll_fn;
     use std::sync::Arc;
+    use tokio::net::UdpSocket;
 
     #[tokio::test]
     async fn datagrams_go_to_many_peers_of_both_families_and_answers_come_back() {
@@ -248,7 +248,7 @@ mod tests {
             };
             let socket = std::net::UdpSocket::bind(any)?;
             socket.set_nonblocking(true)?;
-            UdpSocket::from_std(socket)
+            UdpSocket::from_std(socket).map(Udp::from)
         });
         Sockets::new(bind, dns::Lookup::System, redirect)
     }

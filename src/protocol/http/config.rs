@@ -15,7 +15,7 @@ impl Inbound {
         let transparent = settings.read_or("allowTransparent", false);
         // V2RayN writes the keys of SOCKS here as well.
         settings.silent(&["timeout", "auth", "udp"]);
-        Some(Self::new(accounts, transparent))
+        Some(Self::new(accounts, level, transparent))
     }
 }
 

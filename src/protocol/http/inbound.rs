@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::PROXY_AUTHENTICATE;
@@ -27,8 +28,8 @@ use tracing::debug;
 use super::{head, plain};
 use crate::address::Destination;
 use crate::io::{Arrival, Link, Prefixed, Refusal};
-use crate::protocol::accounts::Accounts;
-use crate::protocol::{Accepted, HANDSHAKE_LIMIT};
+use crate::protocol::accounts::{Accounts, nameless};
+use crate::protocol::{Accepted, Terms};
 use crate::session::User;
 
 pub struct Inbound {
@@ -39,6 +40,9 @@ pub struct Inbound {
 struct Rules {
     /// Empty: anyone.
     accounts: Accounts,
+    level: u32,
+    /// Who comes without an account.
+    nameless: Option<Arc<User>>,
     transparent: bool,
 }
 
@@ -46,23 +50,30 @@ struct Rules {
 const MAX_HEAD: usize = 64 * 1024;
 
 impl Inbound {
-    pub(super) fn new(accounts: Accounts, transparent: bool) -> Self {
+    pub(super) fn new(accounts: Accounts, level: u32, transparent: bool) -> Self {
         Self {
             rules: Arc::new(Rules {
                 accounts,
+                level,
+                nameless: nameless(level),
                 transparent,
             }),
         }
     }
 
-    pub async fn accept(&self, arrival: Arrival) -> Result<Accepted, Refusal> {
+    pub fn level(&self) -> u32 {
+        self.rules.level
+    }
+
+    pub async fn accept(&self, arrival: Arrival, terms: &Terms) -> Result<Accepted, Refusal> {
         let (sessions, asked) = mpsc::channel(1);
         let proxy = Proxy {
             rules: self.rules.clone(),
             sessions,
             then: Arc::default(),
         };
-        let mut served = Served::new(arrival.link, proxy);
+        let limit = terms.policy.level(self.level()).handshake;
+        let mut served = Served::new(arrival.link, proxy, limit);
         let end = poll_fn(|cx| match served.connection.poll_without_shutdown(cx) {
             Poll::Ready(end) => Poll::Ready(Some(end)),
             // A plain request has come, and waits for its session.
@@ -113,14 +124,14 @@ pub(super) enum Then {
 }
 
 impl Served {
-    fn new(link: Link, proxy: Proxy) -> Self {
+    fn new(link: Link, proxy: Proxy, limit: Duration) -> Self {
         Self {
             sessions: proxy.sessions.clone(),
             then: proxy.then.clone(),
             connection: Builder::new()
                 .timer(TokioTimer::new())
                 // Between two requests as well.
-                .header_read_timeout(HANDSHAKE_LIMIT)
+                .header_read_timeout(limit)
                 .max_buf_size(MAX_HEAD)
                 .preserve_header_case(true)
                 .auto_date_header(false)
@@ -206,6 +217,7 @@ impl Rules {
             let reason = "no or wrong credentials".to_owned();
             return (answer, Some(Then::End(reason)));
         }
+        let user = user.or_else(|| self.nameless.clone());
         let (mut request, body) = request.into_parts();
         if request.method == Method::CONNECT {
             let to = request.uri.authority().ok_or("no target".to_owned());

@@ -29,9 +29,6 @@ pub struct Outbound {
     pub(super) headers: HeaderMap,
 }
 
-/// Time for the answer to CONNECT, the server's dialling included.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(8);
-
 /// The most that the head of the answer may take.
 const MAX_HEAD: usize = 16 * 1024;
 
@@ -40,18 +37,25 @@ impl Outbound {
         self.servers.next()
     }
 
-    /// A stream to `to` through the server at the other end of `link`.
-    pub async fn dress(&self, link: Link, to: &Destination, account: usize) -> io::Result<Link> {
+    /// The level of an account.
+    pub fn level(&self, account: usize) -> u32 {
+        self.servers.level(account)
+    }
+
+    /// A stream to `to` through the server at the other end of `link`; `limit` is the time for the
+    /// answer to CONNECT, the server's dialling included.
+    pub async fn dress(
+        &self,
+        link: Link,
+        to: &Destination,
+        account: usize,
+        limit: Duration,
+    ) -> io::Result<Link> {
         let request = self.request(to, account).map_err(io::Error::other)?;
-        timeout(HANDSHAKE_LIMIT, connect(link, request))
-            .await
-            .map_err(|_| {
-                let text = format!(
-                    "the HTTP proxy did not answer within {} s",
-                    HANDSHAKE_LIMIT.as_secs()
-                );
-                io::Error::new(io::ErrorKind::TimedOut, text)
-            })?
+        timeout(limit, connect(link, request)).await.map_err(|_| {
+            let text = format!("the HTTP proxy did not answer within {} s", limit.as_secs());
+            io::Error::new(io::ErrorKind::TimedOut, text)
+        })?
     }
 
     fn request(

@@ -12,8 +12,10 @@ use super::{Inbound, Outbound};
 use crate::address::Destination;
 use crate::io::{Arrival, Link, Refusal};
 use crate::json::{Node, Report};
-use crate::protocol::Accepted;
+use crate::protocol::{Accepted, Terms};
 use crate::session::Source;
+
+const LIMIT: Duration = Duration::from_secs(8);
 
 /// The answer is byte for byte V2Ray's.
 #[tokio::test]
@@ -299,9 +301,10 @@ async fn the_outbound_reaches_our_own_inbound() {
     for to in ["example.com:443", "[2001:db8::1]:80"] {
         let (client, server) = tokio::io::duplex(4096);
         let to: Destination = to.parse().unwrap();
+        let terms = Terms::default();
         let (dressed, accepted) = tokio::join!(
-            outbound.dress(Link::other(client), &to, 0),
-            inbound.accept(arrival(Link::other(server)))
+            outbound.dress(Link::other(client), &to, 0, LIMIT),
+            inbound.accept(arrival(Link::other(server)), &terms)
         );
         let Ok(Accepted::Stream {
             to: asked,
@@ -360,7 +363,7 @@ async fn dress(outbound: &Outbound, answer: &str) -> (std::io::Result<Link>, Str
     let (client, server) = tokio::io::duplex(4096);
     let mut server = Link::other(server);
     let to = "example.com:25".parse().unwrap();
-    tokio::join!(outbound.dress(Link::other(client), &to, 0), async {
+    tokio::join!(outbound.dress(Link::other(client), &to, 0, LIMIT), async {
         let asked = head(&mut server).await;
         server.write_all(answer.as_bytes()).await.unwrap();
         server.shutdown().await.unwrap();
@@ -373,7 +376,11 @@ type Waiting = JoinHandle<Result<Accepted, Refusal>>;
 fn start(settings: Value) -> (DuplexStream, Waiting) {
     let inbound = inbound(&settings);
     let (client, server) = tokio::io::duplex(4096);
-    let accepted = tokio::spawn(async move { inbound.accept(arrival(Link::other(server))).await });
+    let accepted = tokio::spawn(async move {
+        inbound
+            .accept(arrival(Link::other(server)), &Terms::default())
+            .await
+    });
     (client, accepted)
 }
 

@@ -3,7 +3,7 @@
 use super::outbound::Version;
 use super::{Inbound, Outbound};
 use crate::json::{Object, one_of};
-use crate::protocol::accounts::Accounts;
+use crate::protocol::accounts::{Accounts, nameless};
 use crate::protocol::read_host;
 use crate::protocol::servers::Servers;
 
@@ -28,6 +28,8 @@ impl Inbound {
         settings.no_effect(&["packetEncoding", "deferLastReply"]);
         Some(Self {
             accounts: (password == Some(true)).then_some(accounts),
+            level,
+            nameless: nameless(level),
             udp: udp.and_then(|node| node.read()).unwrap_or(false),
             udp_ip,
         })

@@ -19,14 +19,17 @@ use super::codec::{
 use super::messages::Messages;
 use super::packets::{Association, Remote};
 use crate::address::{Destination, Host};
-use crate::io::{Arrival, Refusal};
+use crate::io::{Arrival, Refusal, Udp};
 use crate::protocol::accounts::Accounts;
-use crate::protocol::{Accepted, HANDSHAKE_LIMIT};
+use crate::protocol::{Accepted, Terms};
 use crate::session::{Source, User};
 
 pub struct Inbound {
     /// With `auth: password`.
     pub(super) accounts: Option<Accounts>,
+    pub(super) level: u32,
+    /// Who comes without an account.
+    pub(super) nameless: Option<Arc<User>>,
     pub(super) udp: bool,
     /// The address told to UDP clients, in place of the one they are connected to.
     pub(super) udp_ip: Option<Host>,
@@ -43,11 +46,12 @@ const GRANTED_4: [u8; 8] = [0x00, 0x5a, 0, 0, 0, 0, 0, 0];
 const REJECTED_4: [u8; 8] = [0x00, 0x5b, 0, 0, 0, 0, 0, 0];
 
 impl Inbound {
-    pub async fn accept(&self, arrival: Arrival) -> Result<Accepted, Refusal> {
-        self.accept_within(HANDSHAKE_LIMIT, arrival).await
+    pub fn level(&self) -> u32 {
+        self.level
     }
 
-    async fn accept_within(&self, limit: Duration, arrival: Arrival) -> Result<Accepted, Refusal> {
+    pub async fn accept(&self, arrival: Arrival, terms: &Terms) -> Result<Accepted, Refusal> {
+        let limit = terms.policy.level(self.level).handshake;
         let Arrival {
             link,
             source,
@@ -62,10 +66,14 @@ impl Inbound {
                 to,
                 link: messages.into_link(),
             }),
-            Ok(Ok((user, Asked::Packets(socket, remote)))) => Ok(Accepted::Packets {
-                user,
-                packets: Box::new(Association::new(socket, messages.into_link(), remote)),
-            }),
+            Ok(Ok((user, Asked::Packets(socket, remote)))) => {
+                let socket = Udp::new(socket, terms.meter.clone());
+                let packets = Association::new(socket, messages.into_link(), remote);
+                Ok(Accepted::Packets {
+                    user,
+                    packets: Box::new(packets),
+                })
+            }
             Ok(Err(text)) => {
                 // The answer is on its way; closing must not overtake it.
                 let _ = timeout(GOODBYE_LIMIT, messages.link.shutdown()).await;
@@ -82,7 +90,10 @@ impl Inbound {
         local: Source,
     ) -> Result<(Option<Arc<User>>, Asked), String> {
         match messages.peek().await.map_err(said)? {
-            0x04 => Ok((None, Asked::Stream(self.socks_4(messages).await?))),
+            0x04 => {
+                let to = self.socks_4(messages).await?;
+                Ok((self.nameless.clone(), Asked::Stream(to)))
+            }
             0x05 => {
                 let user = self.log_in(messages).await?;
                 Ok((user, self.socks_5(messages, source, local).await?))
@@ -129,7 +140,7 @@ impl Inbound {
         }
         messages.send(&[0x05, method]).await.map_err(said)?;
         let Some(accounts) = &self.accounts else {
-            return Ok(None);
+            return Ok(self.nameless.clone());
         };
         let login = messages.next(Login::decode).await.map_err(said)?;
         let user = accounts.find(&login.user, &login.pass);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::io::Link;
 use crate::json::{Node, Report};
+use crate::policy::{Level, Policy};
 use hex_literal::hex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, DuplexStream};
@@ -217,7 +218,7 @@ type Waiting = JoinHandle<Result<Accepted, Refusal>>;
 
 /// An inbound with `settings` on 127.0.0.1:1080, and its client.
 fn start(settings: Value) -> (DuplexStream, Waiting) {
-    start_within(HANDSHAKE_LIMIT, settings)
+    start_within(Level::default().handshake, settings)
 }
 
 fn start_within(limit: Duration, settings: Value) -> (DuplexStream, Waiting) {
@@ -232,7 +233,18 @@ fn start_within(limit: Duration, settings: Value) -> (DuplexStream, Waiting) {
         local: ip(1080),
         meant: None,
     };
-    let accepted = tokio::spawn(async move { inbound.accept_within(limit, arrival).await });
+    let level = Level {
+        handshake: limit,
+        ..Level::default()
+    };
+    let terms = Terms {
+        policy: Arc::new(Policy {
+            levels: [(0, level)].into(),
+            ..Policy::default()
+        }),
+        ..Terms::default()
+    };
+    let accepted = tokio::spawn(async move { inbound.accept(arrival, &terms).await });
     (client, accepted)
 }
 

@@ -34,23 +34,32 @@ pub(super) enum Version {
     Five,
 }
 
-/// Time for the whole handshake, the server's dialling included.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(8);
-
 impl Outbound {
     pub fn hop(&self) -> Hop {
         self.servers.next()
     }
 
-    /// A stream to `to` through the server at the other end of `link`.
-    pub async fn dress(&self, link: Link, to: &Destination, account: usize) -> io::Result<Link> {
+    /// The level of an account.
+    pub fn level(&self, account: usize) -> u32 {
+        self.servers.level(account)
+    }
+
+    /// A stream to `to` through the server at the other end of `link`; `limit` is the time for the whole
+    /// handshake, the server's dialling included.
+    pub async fn dress(
+        &self,
+        link: Link,
+        to: &Destination,
+        account: usize,
+        limit: Duration,
+    ) -> io::Result<Link> {
         let mut messages = Messages::new(link);
         let account = self.servers.account(account);
         let request = Request {
             command: CONNECT,
             to: to.clone(),
         };
-        limited(async {
+        within(limit, async {
             match self.version {
                 Version::Five => request_5(&mut messages, &request, account).await.map(drop),
                 Version::FourA => request_4(&mut messages, &request, account).await,
@@ -79,6 +88,7 @@ impl Outbound {
         &self,
         link: Link,
         account: usize,
+        limit: Duration,
         bind: &BindUdp,
     ) -> io::Result<Box<dyn Packets>> {
         if self.version != Version::Five {
@@ -92,7 +102,7 @@ impl Outbound {
             Link::Other(_) => self.servers.address(account).clone(),
         };
         let mut messages = Messages::new(link);
-        let relay = limited(async {
+        let relay = within(limit, async {
             let request = Request {
                 command: UDP_ASSOCIATE,
                 to: SocketAddr::from(([0, 0, 0, 0], 0)).into(),
@@ -116,11 +126,14 @@ impl Outbound {
     }
 }
 
-async fn limited<T>(handshake: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    timeout(HANDSHAKE_LIMIT, handshake).await.map_err(|_| {
+async fn within<T>(
+    limit: Duration,
+    handshake: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    timeout(limit, handshake).await.map_err(|_| {
         let text = format!(
             "the SOCKS server did not answer within {} s",
-            HANDSHAKE_LIMIT.as_secs()
+            limit.as_secs()
         );
         io::Error::new(io::ErrorKind::TimedOut, text)
     })?
@@ -222,9 +235,9 @@ fn denied(text: impl Into<String>) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::{Arrival, Packet};
+    use crate::io::{Arrival, Packet, Udp};
     use crate::json::{Node, Report};
-    use crate::protocol::Accepted;
+    use crate::protocol::{Accepted, Terms};
     use crate::session::Source;
     use hex_literal::hex;
     use serde_json::{Value, json};
@@ -232,6 +245,8 @@ mod tests {
     use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream, UdpSocket};
+
+    const LIMIT: Duration = Duration::from_secs(8);
 
     #[tokio::test]
     async fn every_version_reaches_our_own_inbound_with_the_name_as_it_is() {
@@ -254,9 +269,10 @@ mod tests {
             let (client, server) = tokio::io::duplex(4096);
             let to: Destination = "example.com:443".parse().unwrap();
             let arrival = arrival(Link::other(server));
+            let terms = Terms::default();
             let (dressed, accepted) = tokio::join!(
-                outbound.dress(Link::other(client), &to, 0),
-                inbound.accept(arrival)
+                outbound.dress(Link::other(client), &to, 0, LIMIT),
+                inbound.accept(arrival, &terms)
             );
             let Ok(Accepted::Stream {
                 to: asked,
@@ -281,7 +297,10 @@ mod tests {
         let answer = hex!("05 00  05 00 00 03 01 61 0050  534d5450");
         server.write_all(&answer).await.unwrap();
         let to = "1.2.3.4:25".parse().unwrap();
-        let mut link = outbound.dress(Link::other(client), &to, 0).await.unwrap();
+        let mut link = outbound
+            .dress(Link::other(client), &to, 0, LIMIT)
+            .await
+            .unwrap();
         let mut banner = [0; 4];
         link.read_exact(&mut banner).await.unwrap();
         assert_eq!(&banner, b"SMTP");
@@ -333,7 +352,7 @@ mod tests {
             server.shutdown().await.unwrap();
             let to = "1.2.3.4:25".parse().unwrap();
             let e = outbound
-                .dress(Link::other(client), &to, 0)
+                .dress(Link::other(client), &to, 0, LIMIT)
                 .await
                 .unwrap_err();
             assert_eq!(e.to_string(), text);
@@ -347,14 +366,15 @@ mod tests {
         let outbound = outbound(&json!({"address": "127.0.0.1", "port": at.port()}));
         let inbound = inbound(&json!({"udp": true, "ip": "0.0.0.0"}));
         let (client, server) = tokio::join!(TcpStream::connect(at), listener.accept());
+        let terms = Terms::default();
         let bind: BindUdp = Arc::new(|_| {
             let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
             socket.set_nonblocking(true)?;
-            UdpSocket::from_std(socket)
+            UdpSocket::from_std(socket).map(Udp::from)
         });
         let (ours, theirs) = tokio::join!(
-            outbound.packets(Link::Tcp(client.unwrap()), 0, &bind),
-            inbound.accept(arrival(Link::Tcp(server.unwrap().0)))
+            outbound.packets(Link::Tcp(client.unwrap()), 0, LIMIT, &bind),
+            inbound.accept(arrival(Link::Tcp(server.unwrap().0)), &terms)
         );
         let mut ours = ours.unwrap();
         let Ok(Accepted::Packets {

@@ -8,14 +8,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::UdpSocket;
 use tracing::trace;
 
 use super::codec::{decode_datagram, encode_datagram};
-use crate::io::{Link, Packet, Packets, scratch};
+use crate::io::{Link, Packet, Packets, Udp, scratch};
 
 pub(super) struct Association {
-    socket: UdpSocket,
+    socket: Udp,
     /// An IPv6 socket wants IPv4 addresses mapped.
     v6: bool,
     control: Link,
@@ -33,7 +32,7 @@ pub(super) enum Remote {
 }
 
 impl Association {
-    pub(super) fn new(socket: UdpSocket, control: Link, remote: Remote) -> Self {
+    pub(super) fn new(socket: Udp, control: Link, remote: Remote) -> Self {
         Self {
             v6: socket.local_addr().is_ok_and(|addr| addr.is_ipv6()),
             socket,

@@ -210,14 +210,16 @@ fn read_account(object: &Object, id: &Node) -> Option<Account> {
     let (authenticated_length, no_end_mark) =
         (has("AuthenticatedLength"), has("NoTerminationSignal"));
     warn_of_alter_id(object);
-    let _: Option<u32> = object.read("level");
+    let level = object.read_or("level", 0);
     let _: Option<String> = object.read("email");
-    Some(Account::new(
+    let mut account = Account::new(
         &CmdKey::new(&id?),
         security?,
         authenticated_length,
         no_end_mark,
-    ))
+    );
+    account.level = level;
+    Some(account)
 }
 
 fn read_security(node: &Node) -> Option<Security> {

@@ -24,7 +24,7 @@ use super::users::Users;
 use super::writer::Writer;
 use crate::io::{Arrival, Link, Refusal, scratch};
 use crate::mux::{self, packet_addr};
-use crate::protocol::{Accepted, HANDSHAKE_LIMIT};
+use crate::protocol::{Accepted, Terms};
 
 pub struct Inbound {
     users: Box<Users>,
@@ -61,10 +61,12 @@ impl Inbound {
         }
     }
 
-    pub async fn accept(&self, arrival: Arrival) -> Result<Accepted, Refusal> {
+    pub async fn accept(&self, arrival: Arrival, terms: &Terms) -> Result<Accepted, Refusal> {
         let mut link = arrival.link;
         let mut buf = BytesMut::new();
-        let flight = timeout(HANDSHAKE_LIMIT, self.first_flight(&mut link, &mut buf)).await;
+        // Who it is, and so which level counts, is not known yet; V2Ray takes level 0.
+        let limit = terms.policy.level(0).handshake;
+        let flight = timeout(limit, self.first_flight(&mut link, &mut buf)).await;
         let (index, request) = match flight {
             Ok(Flight::Whole(index, request)) => (index, request),
             Ok(Flight::Gone(reason)) => {
@@ -73,7 +75,7 @@ impl Inbound {
             }
             Ok(Flight::Bad(reason)) => return Err(Refusal::Silent(reason, link)),
             Err(_) => {
-                let limit = HANDSHAKE_LIMIT.as_secs();
+                let limit = limit.as_secs();
                 let reason = format!("{} bytes of a header after {limit} s", buf.len());
                 return Err(Refusal::Silent(reason, link));
             }
@@ -107,7 +109,11 @@ impl Inbound {
                     packets: packet_addr::unwrap(packets, to),
                 })
             }
-            Command::Mux => Ok(self.mux.accept(stream(link, reader, writer), user)),
+            Command::Mux => {
+                let level = user.as_ref().map_or(0, |user| user.level);
+                let idle = terms.policy.level(level).limits.idle.into();
+                Ok(self.mux.accept(stream(link, reader, writer), user, idle))
+            }
         }
     }
 

@@ -38,6 +38,8 @@ pub(super) struct Account {
     security: Security,
     authenticated_length: bool,
     no_end_mark: bool,
+    /// Index into `policy.levels`.
+    pub(super) level: u32,
 }
 
 /// `security` of a user.
@@ -65,6 +67,7 @@ impl Account {
             security,
             authenticated_length,
             no_end_mark,
+            level: 0,
         }
     }
 
@@ -135,6 +138,13 @@ impl Outbound {
             to: server.to.clone(),
             account: server.accounts.start + user,
         }
+    }
+
+    /// The level of an account.
+    pub fn level(&self, account: usize) -> u32 {
+        self.accounts
+            .get(account)
+            .map_or(0, |account| account.level)
     }
 
     /// A stream to `to`. Nothing is sent before the first write or flush.

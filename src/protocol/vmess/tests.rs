@@ -13,7 +13,7 @@ use super::{Inbound, Outbound};
 use crate::address::Destination;
 use crate::io::{Arrival, Io, Link, Packet, Refusal};
 use crate::json::{Node, Report};
-use crate::protocol::Accepted;
+use crate::protocol::{Accepted, Terms};
 use crate::session::Source;
 
 const ID: &str = "b831381d-6324-4d53-ad4f-8cda48b30811";
@@ -49,12 +49,15 @@ fn to() -> Destination {
 async fn accept(inbound: &Inbound, pipe: DuplexStream) -> Result<Accepted, Refusal> {
     let (source, local) = (Source::Unix, Source::Unix);
     inbound
-        .accept(Arrival {
-            link: Link::other(pipe),
-            source,
-            local,
-            meant: None,
-        })
+        .accept(
+            Arrival {
+                link: Link::other(pipe),
+                source,
+                local,
+                meant: None,
+            },
+            &Terms::default(),
+        )
         .await
 }
 

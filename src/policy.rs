@@ -1,0 +1,152 @@
+//! What a session may take: V2Ray's `policy`, by the level of its user, and for the whole system.
+//!
+//! The inbound's user has a level, and so has the outbound (its account, or freedom's `userLevel`). V2Ray
+//! watches a session from both ends, each with a timer of its own level; whichever rings first ends it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// All levels that are named, and what holds for none of them in particular.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    pub levels: BTreeMap<u32, Level>,
+    pub system: System,
+}
+
+/// What holds for the users of one level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// How long a peer may take over its request.
+    pub handshake: Duration,
+    pub limits: Limits,
+    /// Whether a user's traffic is counted.
+    pub counted: Counted,
+    /// The most that is read at once, and so kept for a peer that does not take it, in bytes; a read has a
+    /// bound of its own as well.
+    pub buffer: usize,
+}
+
+/// How long a session may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// While both directions are open (`connIdle`).
+    pub idle: Seconds,
+    /// When the downlink has ended; zero ends the session at once.
+    pub uplink_only: Seconds,
+    /// When the uplink has ended; zero ends the session at once.
+    pub downlink_only: Seconds,
+}
+
+/// A time as configs have it; every tunnel holds some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seconds(pub u32);
+
+/// What holds whoever the user is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct System {
+    pub inbounds: Counted,
+    pub outbounds: Counted,
+    /// The access log names the target that sniffing found, not the one that was asked for.
+    pub override_access_log_dest: bool,
+}
+
+/// Which directions are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    pub uplink: bool,
+    pub downlink: bool,
+}
+
+/// What one chunk of VMess carries; smaller reads would only make more chunks.
+pub const MIN_BUFFER: usize = 16 * 1024;
+
+impl Policy {
+    /// What users of `level` have; V2Ray's defaults where the level is not named.
+    pub fn level(&self, level: u32) -> &Level {
+        static DEFAULT: Level = Level::DEFAULT;
+        self.levels.get(&level).unwrap_or(&DEFAULT)
+    }
+
+    /// Whether anything is to be counted.
+    pub fn counts(&self) -> bool {
+        let levels = self.levels.values().map(|level| level.counted);
+        let system = [self.system.inbounds, self.system.outbounds];
+        levels.chain(system).any(|c| c.uplink || c.downlink)
+    }
+}
+
+impl Level {
+    /// V2Ray's numbers, as its code has them.
+    pub const DEFAULT: Self = Self {
+        handshake: Duration::from_secs(60),
+        limits: Limits {
+            idle: Seconds(300),
+            uplink_only: Seconds(1),
+            downlink_only: Seconds(1),
+        },
+        counted: Counted {
+            uplink: false,
+            downlink: false,
+        },
+        buffer: usize::MAX,
+    };
+}
+
+impl Default for Level {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl Limits {
+    /// What holds where both do.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            idle: self.idle.min(other.idle),
+            uplink_only: self.uplink_only.min(other.uplink_only),
+            downlink_only: self.downlink_only.min(other.downlink_only),
+        }
+    }
+}
+
+impl From<Seconds> for Duration {
+    fn from(Seconds(secs): Seconds) -> Self {
+        Self::from_secs(secs.into())
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Level::DEFAULT.limits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_without_a_name_has_the_defaults_whatever_others_have() {
+        let strict = Level {
+            handshake: Duration::from_secs(4),
+            ..Level::default()
+        };
+        let policy = Policy {
+            levels: BTreeMap::from([(0, strict.clone())]),
+            system: System::default(),
+        };
+        assert_eq!(policy.level(0), &strict);
+        assert_eq!(policy.level(1), &Level::default());
+    }
+
+    #[test]
+    fn each_limit_is_the_shorter_of_both_ends() {
+        let limits = |idle, uplink, downlink| Limits {
+            idle: Seconds(idle),
+            uplink_only: Seconds(uplink),
+            downlink_only: Seconds(downlink),
+        };
+        assert_eq!(limits(5, 2, 9).and(limits(6, 1, 9)), limits(5, 1, 9));
+    }
+}

@@ -1,0 +1,184 @@
+//! Tunnels between in-memory pipes.
+
+use super::*;
+use crate::policy::Seconds;
+use std::future::poll_fn;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+#[tokio::test]
+async fn the_end_of_one_direction_passes_on_while_the_other_goes_on() {
+    let (mut client, mut target, relay) = tunnel(16, b"");
+    let running = tokio::spawn(relay);
+    client.write_all(b"question").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut question = Vec::new();
+    target.read_to_end(&mut question).await.unwrap();
+    assert_eq!(question, b"question");
+    let answer = tokio::spawn(async move {
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        answer
+    });
+    target.write_all(&[7; 1000]).await.unwrap();
+    target.shutdown().await.unwrap();
+    assert_eq!(answer.await.unwrap(), [7; 1000]);
+    let ended = running.await.unwrap();
+    assert_eq!((ended.up, ended.down), (8, 1000));
+    assert!(ended.error.is_none());
+}
+
+#[tokio::test]
+async fn what_was_read_before_comes_first() {
+    let (mut client, mut target, relay) = tunnel(64, b"first ");
+    tokio::spawn(relay);
+    client.write_all(b"second").await.unwrap();
+    let mut got = [0; 12];
+    target.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"first second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_tunnel_ends_but_an_active_one_does_not() {
+    let (mut client, mut target, relay) = tunnel(64, b"");
+    let running = tokio::spawn(relay);
+    for _ in 0..3 {
+        sleep(IDLE - Duration::from_secs(1)).await;
+        client.write_all(b"x").await.unwrap();
+        target.read_u8().await.unwrap();
+    }
+    let silent_since = Instant::now();
+    let ended = running.await.unwrap();
+    assert!(matches!(ended.error, Some(Failure::Idle(IDLE))));
+    assert_eq!(silent_since.elapsed(), IDLE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_one_direction_the_other_one_has_its_own_limit() {
+    for (uplink_ends, limit) in [(true, DOWNLINK_ONLY), (false, UPLINK_ONLY)] {
+        let (mut client, mut target, relay) = tunnel(64, b"");
+        let (ends, stays) = match uplink_ends {
+            true => (&mut client, &mut target),
+            false => (&mut target, &mut client),
+        };
+        let running = tokio::spawn(relay);
+        sleep(Duration::from_secs(200)).await;
+        ends.shutdown().await.unwrap();
+        for _ in 0..3 {
+            sleep(limit - Duration::from_secs(1)).await;
+            stays.write_all(b"x").await.unwrap();
+            ends.read_u8().await.unwrap();
+        }
+        let silent_since = Instant::now();
+        let ended = running.await.unwrap();
+        assert!(matches!(ended.error, Some(Failure::HalfClosed(l)) if l == limit));
+        assert_eq!(silent_since.elapsed(), limit);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_any_time_the_end_of_one_direction_is_the_end() {
+    let limits = Limits {
+        downlink_only: Seconds(0),
+        ..LIMITS
+    };
+    let (mut client, mut target, relay) = tunnel_with(64, b"", terms(limits));
+    let running = tokio::spawn(relay);
+    client.write_all(b"question").await.unwrap();
+    client.shutdown().await.unwrap();
+    let began = Instant::now();
+    let ended = running.await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert!(matches!(ended.error, Some(Failure::HalfClosed(_))));
+    let mut question = Vec::new();
+    target.read_to_end(&mut question).await.unwrap();
+    assert_eq!(question, b"question", "what was sent before arrives");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_keeps_a_half_closed_tunnel_alive() {
+    let (mut client, mut target, relay) = tunnel(4, b"");
+    let running = tokio::spawn(relay);
+    client.shutdown().await.unwrap();
+    let answering = tokio::spawn(async move {
+        target.write_all(&[7; 20]).await.unwrap();
+        target.shutdown().await.unwrap();
+    });
+    for _ in 0..10 {
+        sleep(DOWNLINK_ONLY - Duration::from_secs(1)).await;
+        client.read_exact(&mut [0; 2]).await.unwrap();
+    }
+    answering.await.unwrap();
+    assert!(running.await.unwrap().error.is_none());
+}
+
+#[tokio::test]
+async fn what_passes_is_counted_as_it_passes() {
+    let traffic = Traffic {
+        uplink: Some(Arc::default()),
+        downlink: Some(Arc::default()),
+    };
+    let terms = Terms {
+        traffic: traffic.clone(),
+        ..terms(LIMITS)
+    };
+    let (mut client, mut target, relay) = tunnel_with(64, b"first", terms);
+    let _running = tokio::spawn(relay);
+    client.write_all(b" and more").await.unwrap();
+    target.read_exact(&mut [0; 14]).await.unwrap();
+    target.write_all(b"answer").await.unwrap();
+    client.read_exact(&mut [0; 6]).await.unwrap();
+    let counts = [&traffic.uplink, &traffic.downlink].map(|c| c.as_ref().unwrap().get());
+    assert_eq!(counts, [14, 6]);
+}
+
+#[tokio::test]
+async fn no_more_is_read_than_may_be_kept() {
+    let terms = Terms {
+        read_max: 8,
+        ..terms(LIMITS)
+    };
+    let (mut client, a) = duplex(1024);
+    let (b, _target) = duplex(1);
+    client.write_all(&[7; 100]).await.unwrap();
+    let mut relay = Relay::new(Link::other(a), Link::other(b), Vec::new(), terms);
+    poll_fn(|cx| {
+        assert!(Pin::new(&mut relay).poll(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    assert_eq!((relay.up.bytes, relay.up.owed.len()), (8, 7));
+}
+
+#[test]
+fn an_idle_tunnel_is_small() {
+    assert!(size_of::<Relay>() <= 288, "{}", size_of::<Relay>());
+}
+
+const IDLE: Duration = Duration::from_secs(300);
+const UPLINK_ONLY: Duration = Duration::from_secs(7);
+const DOWNLINK_ONLY: Duration = Duration::from_secs(11);
+
+const LIMITS: Limits = Limits {
+    idle: Seconds(300),
+    uplink_only: Seconds(7),
+    downlink_only: Seconds(11),
+};
+
+fn terms(limits: Limits) -> Terms {
+    Terms {
+        limits,
+        ..Terms::default()
+    }
+}
+
+fn tunnel(capacity: usize, first: &[u8]) -> (DuplexStream, DuplexStream, Relay) {
+    tunnel_with(capacity, first, terms(LIMITS))
+}
+
+fn tunnel_with(capacity: usize, first: &[u8], terms: Terms) -> (DuplexStream, DuplexStream, Relay) {
+    let (client, a) = duplex(capacity);
+    let (target, b) = duplex(capacity);
+    let relay = Relay::new(Link::other(a), Link::other(b), first.to_vec(), terms);
+    (client, target, relay)
+}
