@@ -22,7 +22,9 @@ const FLOORS: [&[&str]; 9] = [
 ];
 
 /// Doors besides the stairs.
-const DOORS: [(&str, &str); 4] = [
+const DOORS: [(&str, &str); 6] = [
+    ("api", "app"),
+    ("api", "config"),
     ("app", "config"),
     ("mux", "protocol"),
     ("protocol", "mux"),

@@ -27,6 +27,7 @@ mod interop_singbox;
 mod interop_v2ray;
 mod scenario_abrupt;
 mod scenario_abuse;
+mod scenario_api;
 mod scenario_attributes;
 mod scenario_browser;
 mod scenario_default;

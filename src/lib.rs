@@ -8,6 +8,7 @@
 //! `docs/architecture.md` has the picture and the rules about who may import whom.
 
 pub mod address;
+pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;

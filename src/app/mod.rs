@@ -1,7 +1,10 @@
 //! From a config to running sockets, and back.
 
+mod inbounds;
 mod listen;
 mod serve;
+
+pub use inbounds::Inbounds;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -21,10 +24,9 @@ use crate::stats::Registry;
 
 /// All inbounds, listening.
 pub struct App {
-    ports: Vec<(usize, SocketAddr)>,
-    /// What never ends by itself: listeners and observers.
-    listeners: Vec<AbortHandle>,
-    stats: Arc<Registry>,
+    pub inbounds: Arc<Inbounds>,
+    pub dispatcher: Arc<Dispatcher>,
+    observers: Vec<AbortHandle>,
     alive: mpsc::Sender<()>,
     all_gone: mpsc::Receiver<()>,
 }
@@ -60,49 +62,44 @@ impl App {
             count: stats,
         };
         let dispatcher = Dispatcher::new(parts, alive.downgrade());
-        let mut ports = Vec::new();
-        let mut bound = Vec::new();
-        for (index, inbound) in inbounds.into_iter().enumerate() {
-            let inbound = Arc::new(inbound);
-            for place in listen::bind_all(&inbound)? {
-                ports.extend(place.address().map(|address| (index, address)));
-                bound.push((inbound.clone(), place));
-            }
+        let bound: Vec<_> = inbounds
+            .into_iter()
+            .map(Inbounds::bind)
+            .collect::<Result<_, _>>()?;
+        let inbounds = Arc::new(Inbounds::new(dispatcher.clone()));
+        for bound in bound {
+            inbounds.start(bound);
         }
-        let stats = dispatcher.stats.clone();
-        let mut listeners = Vec::new();
-        for (inbound, place) in bound {
-            let serving = serve::serve(inbound, place, dispatcher.clone());
-            listeners.push(tokio::spawn(serving).abort_handle());
-        }
-        for observer in &observers {
+        let observe = |observer| {
             let observing = observatory::observe(observer, dispatcher.clone());
-            listeners.push(tokio::spawn(observing).abort_handle());
-        }
+            tokio::spawn(observing).abort_handle()
+        };
+        let observers = observers.iter().map(observe).collect();
         warn!("mobula {} started", env!("CARGO_PKG_VERSION"));
         Ok(Self {
-            ports,
-            listeners,
-            stats,
+            inbounds,
+            dispatcher,
+            observers,
             alive,
             all_gone,
         })
     }
 
     /// Where inbounds listen on IP: the inbound's index in the config, and the address.
-    pub fn ports(&self) -> &[(usize, SocketAddr)] {
-        &self.ports
+    pub fn ports(&self) -> Vec<(usize, SocketAddr)> {
+        self.inbounds.ports()
     }
 
     /// All counters; there are none unless the config has `stats`.
     pub fn stats(&self) -> &Arc<Registry> {
-        &self.stats
+        &self.dispatcher.stats
     }
 
     /// Stops accepting, and lets the tunnels finish for at most `grace`.
     pub async fn stop(mut self, grace: Duration) {
-        for listener in &self.listeners {
-            listener.abort();
+        self.inbounds.stop();
+        for observer in &self.observers {
+            observer.abort();
         }
         drop(self.alive);
         // Nothing is ever sent: the channel ends when the last tunnel has dropped its end.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use super::api::ApiArgs;
 use crate::config;
 
 /// A V2Ray-compatible proxy: VMess over WebSocket, server and client.
@@ -30,6 +31,8 @@ pub(super) enum Command {
         #[arg(short, long, value_name = "TEXT")]
         input: Option<String>,
     },
+    /// Ask a running mobula or V2Ray over its API: counters, users, logs
+    Api(ApiArgs),
     /// Print the version
     Version,
 }
@@ -122,8 +125,10 @@ pub(super) fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
     args
 }
 
-const LONG: [&str; 7] = [
-    "config", "confdir", "format", "help", "input", "test", "version",
+const LONG: [&str; 22] = [
+    "alterId", "config", "confdir", "email", "format", "help", "id", "input", "json", "level",
+    "name", "pattern", "regexp", "reset", "restart", "runtime", "server", "tag", "test", "timeout",
+    "uuid", "version",
 ];
 
 #[cfg(test)]

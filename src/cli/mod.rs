@@ -1,5 +1,6 @@
-//! The command line: `run`, `test`, `uuid`, `version`, in V2Ray 5's spelling and in V2Ray 4's.
+//! The command line: `run`, `test`, `api`, `uuid`, `version`, in V2Ray 5's spelling and in V2Ray 4's.
 
+mod api;
 mod args;
 mod example;
 mod inputs;
@@ -30,6 +31,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Test(args) => test(&args),
         Command::Uuid { input } => uuid(input.as_deref()),
+        Command::Api(args) => api::run(args),
         Command::Version => version(),
     }
 }

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::args::ConfigArgs;
 use super::example::Example;
 use super::{BAD_CONFIG, inputs, print_errors, say};
+use crate::api;
 use crate::app::App;
 use crate::config::{self, Config};
 use crate::io;
@@ -66,15 +67,21 @@ fn serve(config: Config, warnings: &[String], started: impl FnOnce()) -> ExitCod
     code
 }
 
-async fn until_signal(config: Config, started: impl FnOnce()) -> ExitCode {
+async fn until_signal(mut config: Config, started: impl FnOnce()) -> ExitCode {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(e) => return fail(&format!("cannot listen for signals: {e}")),
     };
+    let api = config.api.take();
     let app = match App::start(config).await {
         Ok(app) => app,
         Err(e) => return fail(&e.to_string()),
     };
+    if let Some(api) = api
+        && let Err(e) = api::start(api, &app)
+    {
+        return fail(&format!("api: {e}"));
+    }
     started();
     signals.end().await;
     info!("stopping, tunnels have {} s to finish", GRACE.as_secs());

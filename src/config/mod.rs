@@ -5,16 +5,20 @@
 //! Every room reads its own settings; what is here is the top level and the frame of each inbound
 //! and outbound.
 
+mod api;
 mod check;
 mod global;
 mod load;
 mod log;
 mod merge;
+mod parts;
 mod policy;
 mod read;
 
+pub use api::{Api, Services};
 pub(crate) use load::plain;
 pub use load::{Format, Input, Loaded, load};
+pub use parts::{one_inbound, one_outbound};
 
 pub use crate::dispatch::Outbound;
 pub use crate::log::{Level as LogLevel, Settings as Log, Target as LogTarget};
@@ -45,6 +49,7 @@ pub struct Config {
     pub policy: Policy,
     /// Whether anything is counted; what, `policy` says.
     pub stats: bool,
+    pub api: Option<Api>,
 }
 
 pub struct Inbound {

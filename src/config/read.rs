@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use serde_json::{Map, Value};
 
 use super::merge::Origins;
-use super::{Config, Inbound, Listen, Outbound, check, log, policy};
+use super::{Config, Inbound, Listen, Outbound, api, check, log, policy};
 use crate::address::Host;
 use crate::dns::{self, Resolver, Strategy};
 use crate::json::{Node, Object, PortRanges, Report};
@@ -32,13 +32,27 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     for node in &nodes {
         outbounds.push((node, node.object().and_then(|o| outbound(o))));
     }
-    let mut tags = tags(&root, &inbounds, &outbounds);
+    let api = api::read(&root);
+    let api_tag = api.as_ref().and_then(|(_, outbound)| outbound.tag.clone());
+    let mut tags = tags(&root, &inbounds, &outbounds, api_tag.as_deref());
     let observers = observatory::read(&root, &tags.outbounds);
     tags.observers = observers.iter().map(Observer::observed).collect();
     let geodata = Geodata::new(geodata::folders());
     let router = routing::config::read(&root, &tags, &geodata);
     let resolver = resolver(&root, &geodata);
     let (policy, stats) = policy::read(&root);
+    for (node, inbound) in &inbounds {
+        let Some(inbound) = inbound else { continue };
+        let leads = api_tag
+            .as_ref()
+            .is_some_and(|tag| api::leads(&router, inbound, tag));
+        api::warn_of_open_doors(node, inbound, leads);
+        if inbound.protocol.lacks_port() && !leads {
+            let path = node.path.key("settings");
+            let text = "there is no `port` to go to, connections will fail";
+            node.report().warn(&path, text);
+        }
+    }
     unbuilt(&root);
     let whole = !root.node.report().has_errors();
     if inbounds.is_empty() && whole {
@@ -76,9 +90,18 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         resolver,
         policy,
         stats,
+        api: None,
     };
+    if api_tag.is_some() {
+        // As in V2Ray, the API takes the place of an outbound that a panel has put under its tag.
+        config.outbounds.retain(|other| other.tag != api_tag);
+    }
     if config.outbounds.is_empty() {
         config.outbounds.push(direct()?);
+    }
+    if let Some((api, outbound)) = api {
+        config.outbounds.push(outbound);
+        config.api = Some(api);
     }
     Some(config)
 }
@@ -96,13 +119,13 @@ fn tags(
     root: &Object,
     inbounds: &[(&Node, Option<Inbound>)],
     outbounds: &[(&Node, Option<Outbound>)],
+    api: Option<&str>,
 ) -> Tags {
     let of = |node: &Node| {
         let tag = node.value.get("tag").and_then(Value::as_str);
         tag.filter(|tag| !tag.is_empty()).map(str::to_owned)
     };
     let mut unbuilt = Vec::new();
-    unbuilt.extend(root.get("api").as_ref().and_then(of));
     if let Some(reverse) = root.get("reverse") {
         let lists = ["bridges", "portals"].map(|key| reverse.value.get(key));
         let ends = lists.into_iter().flatten().filter_map(Value::as_array);
@@ -133,7 +156,11 @@ fn tags(
     sources.extend(dns.into_iter().flatten());
     Tags {
         inbounds: sources,
-        outbounds: outbounds.iter().filter_map(|(node, _)| of(node)).collect(),
+        outbounds: outbounds
+            .iter()
+            .filter_map(|(node, _)| of(node))
+            .chain(api.map(str::to_owned))
+            .collect(),
         sniffs: inbounds
             .iter()
             .flat_map(|(_, inbound)| inbound)
@@ -146,7 +173,7 @@ fn tags(
     }
 }
 
-fn inbound(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
+pub(super) fn inbound(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
     let listen = match object.get("listen") {
         Some(node) => listen(&node),
         // V2Ray, and so our transport, takes it for every address of either family.
@@ -187,7 +214,7 @@ fn inbound(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
     })
 }
 
-fn outbound(object: Object) -> Option<Outbound> {
+pub(super) fn outbound(object: Object) -> Option<Outbound> {
     let protocol = protocol(&object, protocol::Outbound::read);
     let mut transport = transport::Outbound::read(object.get("streamSettings").as_ref());
     if let Some(node) = object.get("sendThrough")
@@ -330,7 +357,7 @@ fn send_through(node: &Node) -> Option<IpAddr> {
 
 /// The top-level keys of V2Ray 4 and 5 that nothing is built for.
 fn unbuilt(root: &Object) {
-    root.no_effect(&["api", "browserForwarder", "extension", "fakedns", "reverse"]);
+    root.no_effect(&["browserForwarder", "extension", "fakedns", "reverse"]);
     if let Some(transport) = root.object("transport") {
         // These two were copied to where they count.
         transport.silent(&["tcpSettings", "wsSettings"]);

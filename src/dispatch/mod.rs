@@ -15,6 +15,7 @@ mod sniff;
 mod waiting;
 
 pub use outbounds::{Outbound, Outbounds, Shared};
+pub use route::Routed;
 
 use std::future::Future;
 use std::io;
@@ -22,7 +23,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tracing::debug;
 
 use crate::address::{Destination, Host, Network};
@@ -42,6 +43,9 @@ use counting::Counting;
 use datagrams::Association;
 use limits::both;
 
+/// Sessions that a slow watcher may be behind.
+const WATCHED: usize = 256;
+
 /// Carries sessions; shared by all inbounds.
 pub struct Dispatcher {
     pub outbounds: Outbounds,
@@ -51,6 +55,8 @@ pub struct Dispatcher {
     /// Empty unless `stats` is there.
     pub stats: Arc<stats::Registry>,
     counting: Arc<Counting>,
+    /// Every session whose outbound is known, for those who watch; a slow one misses some.
+    pub routed: broadcast::Sender<Arc<Routed>>,
     sessions: AtomicU32,
     /// Every running tunnel holds a clone: the process may end when all are gone.
     alive: mpsc::WeakSender<()>,
@@ -118,6 +124,7 @@ impl Dispatcher {
                 policy,
                 stats,
                 counting,
+                routed: broadcast::Sender::new(WATCHED),
                 sessions: AtomicU32::new(0),
                 alive,
             }

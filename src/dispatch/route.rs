@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use tracing::{debug, warn};
 
@@ -11,13 +12,27 @@ use crate::address::{Destination, Network};
 use crate::dns::{Lookup, Strategy};
 use crate::protocol::loopback;
 use crate::routing::{Facts, Pick, Target};
-use crate::session::Source;
+use crate::session::{Attributes, Source};
 
 /// A mistake in the rules may meet every session.
 static COMPLAINTS: Rarely = Rarely::new();
 
 /// How often `loopback` may send one session back to the rules; V2Ray would go round for ever.
 const MAX_ROUNDS: usize = 16;
+
+/// What was asked of the rules, and what came of it.
+#[derive(Clone, Debug)]
+pub struct Routed {
+    pub inbound: Option<String>,
+    pub source: Source,
+    pub network: Network,
+    pub to: Destination,
+    pub user: Option<String>,
+    pub protocol: Option<String>,
+    pub attributes: Attributes,
+    pub outbound: Option<Arc<str>>,
+    pub balancer: Option<String>,
+}
 
 impl Dispatcher {
     /// The outbound that carries `session` to `to`; `None` when there is none at all. The name in `to` is
@@ -28,7 +43,7 @@ impl Dispatcher {
         network: Network,
         to: &Destination,
     ) -> Option<Shared> {
-        let mut by = self.ask(session, network, to).await?;
+        let mut by = self.pick(session, network, to).await?;
         for _ in 0..MAX_ROUNDS {
             let Some(loopback) = by.protocol.loopback() else {
                 return Some(by);
@@ -41,7 +56,7 @@ impl Dispatcher {
                 attributes: None,
                 ..session.clone()
             };
-            by = self.ask(&again, network, to).await?;
+            by = self.pick(&again, network, to).await?;
         }
         debug!(id = session.id, %to, "a session goes round");
         if COMPLAINTS.now() {
@@ -60,8 +75,8 @@ impl Dispatcher {
         found.ok_or_else(|| io::Error::other("the rules lead nowhere"))
     }
 
-    /// What the rules say.
-    async fn ask(&self, session: &Session, network: Network, to: &Destination) -> Option<Shared> {
+    /// What the rules say; those who watch are told.
+    async fn pick(&self, session: &Session, network: Network, to: &Destination) -> Option<Shared> {
         let facts = Facts {
             inbound: session.inbound.tag.as_deref(),
             source: session.source,
@@ -71,24 +86,60 @@ impl Dispatcher {
             protocol: session.protocol,
             attributes: session.attributes.as_deref(),
         };
-        let mut pick = self.router.pick(&facts, None);
-        if matches!(pick, Pick::NeedsIp) {
-            let addresses = match session.is_own {
-                true => Vec::new(),
-                false => self.addresses(to).await,
-            };
-            pick = self.router.pick(&facts, Some(&addresses));
+        // A question of our own does not wait for other names.
+        let resolved = session.is_own.then_some(&[][..]);
+        let picked = self.ask(&facts, resolved).await;
+        let (tag, balancer) = picked.unwrap_or_default();
+        let outbound = tag
+            .and_then(|tag| self.tagged(&tag))
+            .or_else(|| self.outbounds.first());
+        if self.routed.receiver_count() > 0 {
+            let tag = outbound.as_ref().and_then(|o| o.tag.clone());
+            self.publish(&facts, tag, balancer);
         }
-        let tag = match pick {
-            Pick::To(Target::Outbound(tag)) => Some(tag.clone()),
+        outbound
+    }
+
+    /// The tag that the rules give a session, and the balancer that chose it; `None` when no rule takes
+    /// it. `resolved` are the addresses of the name, if they are known already.
+    pub async fn ask(
+        &self,
+        facts: &Facts<'_>,
+        resolved: Option<&[IpAddr]>,
+    ) -> Option<(Option<Arc<str>>, Option<String>)> {
+        let mut pick = self.router.pick(facts, resolved);
+        if matches!(pick, Pick::NeedsIp) {
+            pick = self
+                .router
+                .pick(facts, Some(&self.addresses(facts.to).await));
+        }
+        match pick {
+            Pick::To(Target::Outbound(tag)) => Some((Some(tag.clone()), None)),
             Pick::To(Target::Balancer(balancer)) => {
                 let tags = self.outbounds.tags();
-                balancer.choose(tags.iter(), || getrandom::u32().unwrap_or_default())
+                let random = || getrandom::u32().unwrap_or_default();
+                let tag = balancer.choose(tags.iter(), random);
+                Some((tag, Some(balancer.tag.clone())))
             }
             Pick::Default | Pick::NeedsIp => None,
+        }
+    }
+
+    /// Tells whoever watches the rules at work.
+    pub fn publish(&self, facts: &Facts, outbound: Option<Arc<str>>, balancer: Option<String>) {
+        let routed = Routed {
+            inbound: facts.inbound.map(str::to_owned),
+            source: facts.source,
+            network: facts.network,
+            to: facts.to.clone(),
+            user: facts.user.map(str::to_owned),
+            protocol: facts.protocol.map(str::to_owned),
+            attributes: facts.attributes.cloned().unwrap_or_default(),
+            outbound,
+            balancer,
         };
-        tag.and_then(|tag| self.tagged(&tag))
-            .or_else(|| self.outbounds.first())
+        // Nobody may be watching any more.
+        let _ = self.routed.send(Arc::new(routed));
     }
 
     /// What a rule names may have been taken away; the first outbound stands in, as in V2Ray.

@@ -20,6 +20,7 @@ pub use settings::{Level, Settings, Target};
 
 use std::sync::OnceLock;
 
+use tokio::sync::broadcast;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -57,6 +58,11 @@ pub fn reopen() {
     if let Some(writer) = WRITER.get() {
         writer.reopen();
     }
+}
+
+/// Every line from here on, but for logs that are switched off.
+pub fn follow() -> Option<broadcast::Receiver<String>> {
+    WRITER.get().map(Writer::follow)
 }
 
 /// Waits until the lines so far are written.

@@ -5,11 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use tokio::sync::broadcast;
+
 use super::file::LogFile;
 use super::settings::{Settings, Target};
 
 /// Lines on their way; more than these are dropped.
 const QUEUED: usize = 4096;
+
+/// Lines that a slow follower may be behind.
+const FOLLOWED: usize = 1024;
 
 /// How long the end of the process waits for its last lines.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
@@ -19,6 +24,7 @@ pub(super) struct Writer {
     dropped: AtomicU64,
     access: bool,
     error: bool,
+    followers: broadcast::Sender<String>,
 }
 
 enum Order {
@@ -44,6 +50,7 @@ impl Writer {
             dropped: AtomicU64::new(0),
             access: !matches!(access, Sink::None),
             error: !matches!(error, Sink::None),
+            followers: broadcast::Sender::new(FOLLOWED),
         };
         std::thread::Builder::new()
             .name("log".to_owned())
@@ -60,11 +67,23 @@ impl Writer {
         self.error
     }
 
+    pub(super) fn follow(&self) -> broadcast::Receiver<String> {
+        self.followers.subscribe()
+    }
+
+    fn tell(&self, line: &str) {
+        if self.followers.receiver_count() > 0 {
+            let _ = self.followers.send(line.to_owned());
+        }
+    }
+
     pub(super) fn access(&self, line: String) {
+        self.tell(&line);
         self.send(Order::Access(line));
     }
 
     pub(super) fn error(&self, line: String) {
+        self.tell(&line);
         self.send(Order::Error(line));
     }
 

@@ -9,6 +9,7 @@ pub mod dns;
 pub mod dokodemo;
 pub mod freedom;
 pub mod http;
+pub mod local;
 pub mod loopback;
 pub mod servers;
 pub mod socks;
@@ -80,6 +81,8 @@ pub enum Outbound {
     Dns(dns::Outbound),
     Freedom(freedom::Outbound),
     Http(http::Outbound),
+    /// Not to be had by name: other settings make it.
+    Local(local::Outbound),
     Loopback(loopback::Outbound),
     Socks(socks::Outbound),
     Vmess(vmess::Outbound),
@@ -142,6 +145,24 @@ impl Inbound {
         match self {
             Self::Dokodemo(inbound) => inbound.user(),
             Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => None,
+        }
+    }
+
+    /// Whether whoever comes must say who they are.
+    pub fn knows_its_users(&self) -> bool {
+        match self {
+            Self::Dokodemo(_) => false,
+            Self::Http(inbound) => inbound.knows_its_users(),
+            Self::Socks(inbound) => inbound.knows_its_users(),
+            Self::Vmess(_) => true,
+        }
+    }
+
+    /// Whether it has a place to go to, but no port there.
+    pub fn lacks_port(&self) -> bool {
+        match self {
+            Self::Dokodemo(inbound) => inbound.lacks_port(),
+            Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => false,
         }
     }
 
@@ -210,7 +231,7 @@ impl Outbound {
     /// Where to connect to for a session to `to`.
     pub fn hop(&self, to: &Destination) -> Hop {
         match self {
-            Self::Blackhole(_) | Self::Dns(_) | Self::Loopback(_) => Hop::Nowhere,
+            Self::Blackhole(_) | Self::Dns(_) | Self::Local(_) | Self::Loopback(_) => Hop::Nowhere,
             Self::Freedom(outbound) => Hop::Destination(outbound.target(to)),
             Self::Http(outbound) => outbound.hop(),
             Self::Socks(outbound) => outbound.hop(),
@@ -221,7 +242,7 @@ impl Outbound {
     /// The level of the account that `hop` chose; none where V2Ray watches nothing.
     pub fn level(&self, account: usize) -> Option<u32> {
         match self {
-            Self::Blackhole(_) | Self::Dns(_) | Self::Loopback(_) => None,
+            Self::Blackhole(_) | Self::Dns(_) | Self::Local(_) | Self::Loopback(_) => None,
             Self::Freedom(outbound) => Some(outbound.level()),
             Self::Http(outbound) => Some(outbound.level(account)),
             Self::Socks(outbound) => Some(outbound.level(account)),
@@ -232,7 +253,11 @@ impl Outbound {
     /// Whether sessions go to a server of the user's, not straight to their targets.
     pub fn has_server(&self) -> bool {
         match self {
-            Self::Blackhole(_) | Self::Dns(_) | Self::Freedom(_) | Self::Loopback(_) => false,
+            Self::Blackhole(_)
+            | Self::Dns(_)
+            | Self::Freedom(_)
+            | Self::Local(_)
+            | Self::Loopback(_) => false,
             Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => true,
         }
     }
@@ -274,6 +299,7 @@ impl Outbound {
             Self::Dns(_) => Err(dns::not_dialled()),
             Self::Freedom(_) => dialled(),
             Self::Http(outbound) => outbound.dress(dialled()?, to, account, handshake).await,
+            Self::Local(outbound) => outbound.link(),
             Self::Loopback(_) => Err(loopback::carries_nothing()),
             Self::Socks(outbound) => outbound.dress(dialled()?, to, account, handshake).await,
             Self::Vmess(outbound) => outbound.dress(dialled()?, to, account),
@@ -317,6 +343,10 @@ impl Outbound {
             Self::Http(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "an `http` outbound cannot carry UDP",
+            )),
+            Self::Local(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "what serves this outbound takes no UDP",
             )),
             Self::Loopback(_) => Err(loopback::carries_nothing()),
             Self::Socks(outbound) => outbound.packets(dialled()?, account, handshake, bind).await,

@@ -23,8 +23,8 @@ impl Finder {
     /// Finds out who sent the request header in `flight` and opens it, at the time `now`.
     pub fn open(&self, flight: &mut BytesMut, now: i64) -> Option<Request> {
         let auth_id = *flight.first_chunk()?;
-        let index = self.0.find(&auth_id, now).ok()?;
-        open(self.0.user(index).0, flight).ok()?
+        let member = self.0.find(&auth_id, now).ok()?;
+        open(&member.key, flight).ok()?
     }
 }
 

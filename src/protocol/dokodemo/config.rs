@@ -21,11 +21,6 @@ impl Inbound {
             Some(node) => node.read().map(|Port(port)| port),
             None => Some(0),
         };
-        if port == Some(0) && fixed && !follow {
-            // V2Ray's API inbound is written without a port, so this cannot be an error.
-            let text = "there is no `port` to go to, connections will fail";
-            settings.node.warn(text);
-        }
         let (tcp, udp) = networks(settings);
         let level = settings.read_or("userLevel", 0);
         settings.silent(&["timeout"]);
@@ -106,10 +101,6 @@ mod tests {
             (
                 json!({"address": "a", "port": 1, "network": "tpc"}),
                 "network: `tpc` is unknown, expected `tcp`, `udp` or `tcp,udp`, did you mean `tcp`?",
-            ),
-            (
-                json!({"address": "127.0.0.1"}),
-                "config: there is no `port` to go to, connections will fail",
             ),
         ] {
             assert_eq!(read(&settings).1, [text]);

@@ -32,6 +32,11 @@ const NOWHERE: &str = "meant for the transparent inbound itself, and `address` n
     nothing was redirected, or not as `sockopt.tproxy` says";
 
 impl Inbound {
+    /// Whether there is no port to go to. V2Ray's API inbound is written so: what it leads to dials nothing.
+    pub fn lacks_port(&self) -> bool {
+        !self.follow && self.to.as_ref().is_some_and(|to| to.port == 0)
+    }
+
     pub fn takes_streams(&self) -> bool {
         self.tcp
     }

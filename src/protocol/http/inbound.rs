@@ -50,6 +50,10 @@ struct Rules {
 const MAX_HEAD: usize = 64 * 1024;
 
 impl Inbound {
+    pub fn knows_its_users(&self) -> bool {
+        !self.rules.accounts.is_empty()
+    }
+
     pub(super) fn new(accounts: Accounts, level: u32, transparent: bool) -> Self {
         Self {
             rules: Arc::new(Rules {

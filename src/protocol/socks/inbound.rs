@@ -50,6 +50,10 @@ impl Inbound {
         self.level
     }
 
+    pub fn knows_its_users(&self) -> bool {
+        self.accounts.is_some()
+    }
+
     pub async fn accept(&self, arrival: Arrival, terms: &Terms) -> Result<Accepted, Refusal> {
         let limit = terms.policy.level(self.level).handshake;
         let Arrival {

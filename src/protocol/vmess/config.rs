@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::codec::auth_id::CmdKey;
@@ -15,7 +16,7 @@ use super::outbound::{Account, Security, Server};
 use super::users::Users;
 use super::{Inbound, Outbound};
 use crate::address::{Destination, Host};
-use crate::json::{Node, Object, Port, did_you_mean, either};
+use crate::json::{Node, Object, Port, Report, did_you_mean, either};
 use crate::session::User;
 
 impl Inbound {
@@ -90,6 +91,19 @@ impl Outbound {
             accounts,
             turn: AtomicUsize::new(0),
         })
+    }
+}
+
+/// A user alone, as `clients` has one; all mistakes are the error.
+pub fn one_user(value: &Value) -> Result<(Uuid, User), String> {
+    let report = Report::default();
+    let user = read_user(&Node::root(value, &report), 0);
+    match user {
+        Some(read) if !report.has_errors() => Ok((read.id, read.user)),
+        _ => {
+            let errors: Vec<String> = report.errors().iter().map(ToString::to_string).collect();
+            Err(errors.join("; "))
+        }
     }
 }
 
@@ -302,8 +316,7 @@ fn read_id(node: &Node) -> Option<Uuid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Report;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     const ID: &str = "b831381d-6324-4d53-ad4f-8cda48b30811";
 

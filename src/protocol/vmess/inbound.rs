@@ -6,25 +6,28 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::ready;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::timeout;
+use uuid::Uuid;
 
+use super::codec::auth_id::CmdKey;
 use super::codec::header::{self, Command, Request};
 use super::codec::response::{self, Keys};
 use super::packets::VmessPackets;
 use super::reader::Reader;
 use super::replay::Seen;
 use super::stream::{Role, VmessStream};
-use super::users::Users;
+use super::users::{Member, UserError, Users};
 use super::writer::Writer;
 use crate::io::{Arrival, Link, Refusal, scratch};
 use crate::mux::{self, packet_addr};
 use crate::protocol::{Accepted, Terms};
+use crate::session::User;
 
 pub struct Inbound {
     users: Box<Users>,
@@ -32,8 +35,8 @@ pub struct Inbound {
     mux: mux::Inbound,
 }
 
-/// User, body key and body IV: these must not come twice, whatever the auth id says.
-type SessionId = (usize, [u8; 16], [u8; 16]);
+/// User's key, body key and body IV: these must not come twice, whatever the auth id says.
+type SessionId = (CmdKey, [u8; 16], [u8; 16]);
 
 /// How long a session id is remembered; V2Ray's number.
 const SESSION_LIFE: i64 = 180;
@@ -46,7 +49,7 @@ const FIRST_READ: usize = 16 * 1024;
 
 /// How the wait for the first flight ended.
 enum Flight {
-    Whole(usize, Box<Request>),
+    Whole(Arc<Member>, Box<Request>),
     /// The peer went away.
     Gone(String),
     Bad(String),
@@ -61,14 +64,24 @@ impl Inbound {
         }
     }
 
+    /// One more user, from now on.
+    pub fn add_user(&self, id: &Uuid, user: User) -> Result<(), UserError> {
+        self.users.add(CmdKey::new(id), user)
+    }
+
+    /// Takes a user away; their running sessions go on.
+    pub fn remove_user(&self, email: &str) -> Result<(), UserError> {
+        self.users.remove(email)
+    }
+
     pub async fn accept(&self, arrival: Arrival, terms: &Terms) -> Result<Accepted, Refusal> {
         let mut link = arrival.link;
         let mut buf = BytesMut::new();
         // Who it is, and so which level counts, is not known yet; V2Ray takes level 0.
         let limit = terms.policy.level(0).handshake;
         let flight = timeout(limit, self.first_flight(&mut link, &mut buf)).await;
-        let (index, request) = match flight {
-            Ok(Flight::Whole(index, request)) => (index, request),
+        let (member, request) = match flight {
+            Ok(Flight::Whole(member, request)) => (member, request),
             Ok(Flight::Gone(reason)) => {
                 link.close().await;
                 return Err(Refusal::Done(reason));
@@ -89,15 +102,14 @@ impl Inbound {
         let reader = Reader::of_request(framing, &keys, buf);
         let header = response::seal(&answer, request.v);
         let writer = Writer::new(header, framing, &keys, &answer, true);
-        let user = Some(self.users.user(index).1.clone());
+        let user = Some(member.user.clone());
         let stream = |link, reader, writer| {
             Link::other(VmessStream::new(link, reader, writer, Role::Server))
         };
         match request.command {
             Command::Stream(to) => {
                 if let Some(reason) = mux::other_kind(&to) {
-                    let name = self.users.name(index);
-                    return Err(Refusal::Done(format!("{name}: {reason}")));
+                    return Err(Refusal::Done(format!("{member}: {reason}")));
                 }
                 let link = stream(link, reader, writer);
                 Ok(mux::stream_or_packets(user, to, link))
@@ -119,23 +131,23 @@ impl Inbound {
 
     /// Reads until the header is whole; what came behind it is left in `buf`.
     async fn first_flight(&self, link: &mut Link, buf: &mut BytesMut) -> Flight {
-        let mut user = None;
+        let mut user: Option<Arc<Member>> = None;
         loop {
             if let Some(prefix) = buf.first_chunk::<{ header::PREFIX }>() {
-                let index = match user {
-                    Some(index) => index,
+                let member = match &user {
+                    Some(member) => member,
                     None => {
                         let auth_id = std::array::from_fn(|i| prefix[i]);
                         match self.users.find(&auth_id, now()) {
-                            Ok(index) => *user.insert(index),
+                            Ok(member) => user.insert(member),
                             Err(e) => return Flight::Bad(e.to_string()),
                         }
                     }
                 };
-                match header::open(self.users.user(index).0, buf) {
+                match header::open(&member.key, buf) {
                     Ok(None) => {}
-                    Ok(Some(request)) => return self.fresh(index, request),
-                    Err(e) => return Flight::Bad(format!("{}: {e}", self.users.name(index))),
+                    Ok(Some(request)) => return self.fresh(member, request),
+                    Err(e) => return Flight::Bad(format!("{member}: {e}")),
                 }
             }
             match read_more(link, buf).await {
@@ -149,16 +161,15 @@ impl Inbound {
         }
     }
 
-    fn fresh(&self, index: usize, request: Request) -> Flight {
+    fn fresh(&self, member: &Arc<Member>, request: Request) -> Flight {
         let now = now();
-        let id = (index, request.key, request.iv);
+        let id = (member.key, request.key, request.iv);
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if sessions.insert(id, now, now) {
-            Flight::Whole(index, Box::new(request))
+            Flight::Whole(member.clone(), Box::new(request))
         } else {
-            let name = self.users.name(index);
             Flight::Bad(format!(
-                "{name}'s session keys were used before, possibly by someone who recorded them"
+                "{member}'s session keys were used before, possibly by someone who recorded them"
             ))
         }
     }

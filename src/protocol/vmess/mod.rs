@@ -21,5 +21,7 @@ mod tests;
 pub(crate) mod users;
 mod writer;
 
+pub use config::one_user;
 pub use inbound::Inbound;
 pub use outbound::Outbound;
+pub use users::UserError;

@@ -1,0 +1,148 @@
+//! HandlerService: inbounds, outbounds and users that come and go while tunnels run.
+//!
+//! Where V2Ray has words for an error, they are the same here: panels look for them.
+
+use tonic::{Request, Response, Status, async_trait};
+
+use super::Server;
+use super::translate;
+use super::typed::{self, unknown};
+use super::wire::app::proxyman::command::handler_service_server::HandlerService;
+use super::wire::app::proxyman::command::{
+    AddInboundRequest, AddInboundResponse, AddOutboundRequest, AddOutboundResponse,
+    AddUserOperation, AlterInboundRequest, AlterInboundResponse, AlterOutboundRequest,
+    AlterOutboundResponse, RemoveInboundRequest, RemoveInboundResponse, RemoveOutboundRequest,
+    RemoveOutboundResponse, RemoveUserOperation,
+};
+use crate::config;
+use crate::dispatch::{Outbound, Outbounds};
+use crate::protocol::{self, vmess};
+
+#[async_trait]
+impl HandlerService for Server {
+    async fn add_inbound(
+        &self,
+        request: Request<AddInboundRequest>,
+    ) -> Result<Response<AddInboundResponse>, Status> {
+        let inbound = request.into_inner().inbound.unwrap_or_default();
+        let value = translate::inbound(&inbound)?;
+        let _changing = self.changing.lock().await;
+        if self.inbounds.get(&inbound.tag).is_some() {
+            return Err(tag_taken(&inbound.tag));
+        }
+        let inbound = config::one_inbound(&value).map_err(unknown)?;
+        self.inbounds.add(inbound).map_err(unknown)?;
+        Ok(Response::new(AddInboundResponse {}))
+    }
+
+    async fn remove_inbound(
+        &self,
+        request: Request<RemoveInboundRequest>,
+    ) -> Result<Response<RemoveInboundResponse>, Status> {
+        let tag = request.into_inner().tag;
+        if self.inbounds.remove(&tag).await {
+            Ok(Response::new(RemoveInboundResponse {}))
+        } else {
+            Err(no_clue())
+        }
+    }
+
+    async fn alter_inbound(
+        &self,
+        request: Request<AlterInboundRequest>,
+    ) -> Result<Response<AlterInboundResponse>, Status> {
+        let AlterInboundRequest { tag, operation } = request.into_inner();
+        let operation = operation.ok_or_else(|| unknown("unknown operation"))?;
+        let add = match typed::name(&operation) {
+            "app.proxyman.command.AddUserOperation" => true,
+            "app.proxyman.command.RemoveUserOperation" => false,
+            _ => return Err(unknown("not an inbound operation")),
+        };
+        let Some(inbound) = self.inbounds.get(&tag) else {
+            let text = format!("failed to get handler: {tag} > handler not found: {tag}");
+            return Err(unknown(text));
+        };
+        let protocol::Inbound::Vmess(vmess) = &inbound.protocol else {
+            return Err(unknown("proxy is not a UserManager"));
+        };
+        if add {
+            add_user(vmess, &typed::open(&operation)?)?;
+        } else {
+            let RemoveUserOperation { email } = typed::open(&operation)?;
+            vmess.remove_user(&email).map_err(unknown)?;
+        }
+        Ok(Response::new(AlterInboundResponse {}))
+    }
+
+    async fn add_outbound(
+        &self,
+        request: Request<AddOutboundRequest>,
+    ) -> Result<Response<AddOutboundResponse>, Status> {
+        let outbound = request.into_inner().outbound.unwrap_or_default();
+        let value = translate::outbound(&outbound)?;
+        let outbound = config::one_outbound(&value).map_err(unknown)?;
+        let _changing = self.changing.lock().await;
+        let outbounds = &self.dispatcher.outbounds;
+        check_way(outbounds, &outbound)?;
+        match outbounds.add(outbound) {
+            Ok(()) => Ok(Response::new(AddOutboundResponse {})),
+            Err(outbound) => Err(tag_taken(outbound.tag.as_deref().unwrap_or_default())),
+        }
+    }
+
+    async fn remove_outbound(
+        &self,
+        request: Request<RemoveOutboundRequest>,
+    ) -> Result<Response<RemoveOutboundResponse>, Status> {
+        let tag = request.into_inner().tag;
+        if tag.is_empty() {
+            return Err(no_clue());
+        }
+        // Like V2Ray, content when there is none.
+        self.dispatcher.outbounds.remove(&tag);
+        Ok(Response::new(RemoveOutboundResponse {}))
+    }
+
+    /// V2Ray has no operation for outbounds either.
+    async fn alter_outbound(
+        &self,
+        _: Request<AlterOutboundRequest>,
+    ) -> Result<Response<AlterOutboundResponse>, Status> {
+        Err(unknown("not an outbound operation"))
+    }
+}
+
+fn add_user(inbound: &vmess::Inbound, operation: &AddUserOperation) -> Result<(), Status> {
+    let user = operation.user.as_ref();
+    let user = user.ok_or_else(|| unknown("failed to parse user"))?;
+    let value = translate::user(user)?;
+    let (id, user) = vmess::one_user(&value).map_err(unknown)?;
+    inbound.add_user(&id, user).map_err(unknown)
+}
+
+/// An outbound must not be reached through itself.
+fn check_way(outbounds: &Outbounds, added: &Outbound) -> Result<(), Status> {
+    let mut next = added.through.clone();
+    while let Some(tag) = next {
+        if Some(&tag) == added.tag.as_ref() {
+            let text = format!("proxySettings.tag: `{tag}` goes round in a circle");
+            return Err(unknown(text));
+        }
+        let Some(outbound) = outbounds.get(&tag) else {
+            return Err(unknown(format!(
+                "proxySettings.tag: no outbound is tagged `{tag}`"
+            )));
+        };
+        next = outbound.through.clone();
+    }
+    Ok(())
+}
+
+fn tag_taken(tag: &str) -> Status {
+    unknown(format!("existing tag found: {tag}"))
+}
+
+/// V2Ray's words for a tag that nobody has.
+fn no_clue() -> Status {
+    unknown("not enough information for making a decision")
+}

@@ -1,0 +1,176 @@
+//! RoutingService: the rules, asked and watched.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use tonic::{Request, Response, Status, async_trait};
+
+use super::Server;
+use super::typed::unknown;
+use super::watch::{Answers, answers};
+use super::wire::app::router::command::routing_service_server::RoutingService;
+use super::wire::app::router::command::{
+    RoutingContext, SubscribeRoutingStatsRequest, TestRouteRequest,
+};
+use super::wire::common::net::Network as WireNetwork;
+use crate::address::{Destination, Host, Network};
+use crate::dispatch::Routed;
+use crate::routing::Facts;
+use crate::session::{Attributes, Source};
+
+#[async_trait]
+impl RoutingService for Server {
+    type SubscribeRoutingStatsStream = Answers<RoutingContext>;
+
+    async fn subscribe_routing_stats(
+        &self,
+        request: Request<SubscribeRoutingStatsRequest>,
+    ) -> Result<Response<Self::SubscribeRoutingStatsStream>, Status> {
+        let wanted = request.into_inner().field_selectors;
+        let events = self.dispatcher.routed.subscribe();
+        Ok(Response::new(answers(events, move |routed| {
+            select(context(&routed), &wanted)
+        })))
+    }
+
+    async fn test_route(
+        &self,
+        request: Request<TestRouteRequest>,
+    ) -> Result<Response<RoutingContext>, Status> {
+        let request = request.into_inner();
+        let asked = request
+            .routing_context
+            .ok_or_else(|| unknown("Invalid routing request."))?;
+        let ips: Vec<IpAddr> = asked
+            .target_i_ps
+            .iter()
+            .filter_map(|ip| address(ip))
+            .collect();
+        let host = match &*asked.target_domain {
+            "" => ips.first().map(|ip| Host::Ip(*ip)),
+            name => Host::parse(name).ok(),
+        };
+        let to = Destination::new(
+            host.unwrap_or(Host::Ip(Ipv4Addr::UNSPECIFIED.into())),
+            asked.target_port as u16,
+        );
+        let source = asked.source_i_ps.first().and_then(|ip| address(ip));
+        let source = source.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let text = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
+        let (inbound, user) = (text(&asked.inbound_tag), text(&asked.user));
+        let protocol = text(&asked.protocol);
+        let attributes: Attributes = asked.attributes.clone().into_iter().collect();
+        let facts = Facts {
+            inbound: inbound.as_deref(),
+            source: Source::Ip(SocketAddr::new(source, asked.source_port as u16)),
+            network: match asked.network() {
+                WireNetwork::Udp => Network::Udp,
+                _ => Network::Tcp,
+            },
+            to: &to,
+            user: user.as_deref(),
+            protocol: protocol.as_deref(),
+            attributes: Some(&attributes).filter(|all| !all.is_empty()),
+        };
+        let resolved = (!ips.is_empty()).then_some(&*ips);
+        let picked = self.dispatcher.ask(&facts, resolved).await;
+        // V2Ray's words for "no rule takes it".
+        let (tag, balancer) =
+            picked.ok_or_else(|| unknown("not enough information for making a decision"))?;
+        if request.publish_result {
+            self.dispatcher
+                .publish(&facts, tag.clone(), balancer.clone());
+        }
+        let answer = RoutingContext {
+            outbound_tag: tag.as_deref().unwrap_or_default().to_owned(),
+            outbound_group_tags: balancer.into_iter().collect(),
+            ..asked
+        };
+        Ok(Response::new(select(answer, &request.field_selectors)))
+    }
+}
+
+fn context(routed: &Routed) -> RoutingContext {
+    let (ips, domain) = match &routed.to.host {
+        Host::Ip(ip) => (vec![bytes(*ip)], String::new()),
+        Host::Domain(name) => (Vec::new(), name.clone()),
+    };
+    let (source_ips, source_port) = match routed.source {
+        Source::Ip(addr) => (vec![bytes(addr.ip())], addr.port().into()),
+        Source::Unix => (Vec::new(), 0),
+    };
+    let network = match routed.network {
+        Network::Tcp => WireNetwork::Tcp,
+        Network::Udp => WireNetwork::Udp,
+    };
+    RoutingContext {
+        inbound_tag: routed.inbound.clone().unwrap_or_default(),
+        network: network.into(),
+        source_i_ps: source_ips,
+        target_i_ps: ips,
+        source_port,
+        target_port: routed.to.port.into(),
+        target_domain: domain,
+        protocol: routed.protocol.clone().unwrap_or_default(),
+        user: routed.user.clone().unwrap_or_default(),
+        attributes: routed.attributes.clone().into_iter().collect(),
+        outbound_group_tags: routed.balancer.clone().into_iter().collect(),
+        outbound_tag: routed.outbound.as_deref().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Leaves the fields whose names begin with one of `wanted`; without any, all.
+fn select(context: RoutingContext, wanted: &[String]) -> RoutingContext {
+    let is = |field: &str| wanted.is_empty() || wanted.iter().any(|w| field.starts_with(&**w));
+    let mut out = RoutingContext::default();
+    macro_rules! take {
+        ($($field:ident: $name:literal),*) => {
+            $(if is($name) { out.$field = context.$field; })*
+        };
+    }
+    take! {
+        inbound_tag: "inbound", network: "network", source_i_ps: "ip_source", target_i_ps: "ip_target",
+        source_port: "port_source", target_port: "port_target", target_domain: "domain",
+        protocol: "protocol", user: "user", attributes: "attributes",
+        outbound_group_tags: "outbound_group", outbound_tag: "outbound"
+    }
+    out
+}
+
+pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(|ip| IpAddr::from(ip).to_canonical()))
+        .ok()
+}
+
+fn bytes(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_is_the_beginning_of_a_fields_name() {
+        let context = || RoutingContext {
+            source_i_ps: vec![vec![1, 2, 3, 4]],
+            target_port: 5,
+            outbound_tag: "o".to_owned(),
+            ..RoutingContext::default()
+        };
+        assert_eq!(select(context(), &[]), context());
+        let ip = select(context(), &["ip".to_owned()]);
+        assert_eq!((ip.source_i_ps.len(), ip.target_port), (1, 0));
+        let outbound = select(context(), &["outbound".to_owned()]);
+        assert_eq!((&*outbound.outbound_tag, outbound.target_port), ("o", 0));
+    }
+
+    #[test]
+    fn an_address_has_four_bytes_or_sixteen() {
+        assert_eq!(address(&[127, 0, 0, 1]), Some(Ipv4Addr::LOCALHOST.into()));
+        assert_eq!(address(&[0; 5]), None);
+    }
+}

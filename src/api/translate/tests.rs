@@ -1,0 +1,205 @@
+use super::*;
+use crate::api::wire::app::proxyman::MultiplexingConfig;
+use crate::api::wire::common::net::PortRange;
+use crate::api::wire::common::protocol::{SecurityConfig, SecurityType, ServerEndpoint, User};
+use crate::api::wire::proxy::{dokodemo, freedom, http, socks, vmess};
+use crate::api::wire::transport::internet::{
+    ProxyConfig, SocketConfig, StreamConfig, TransportConfig, tls, websocket,
+};
+use crate::config::{Listen, one_inbound, one_outbound};
+
+fn ip(bytes: &[u8]) -> Option<IpOrDomain> {
+    let address = Some(Address::Ip(bytes.to_vec()));
+    Some(IpOrDomain { address })
+}
+
+fn inbound_of(name: &str, settings: &impl prost::Message) -> InboundHandlerConfig {
+    let receiver = ReceiverConfig {
+        port_range: Some(PortRange { from: 1, to: 2 }),
+        listen: ip(&[127, 0, 0, 1]),
+        ..ReceiverConfig::default()
+    };
+    InboundHandlerConfig {
+        tag: "in".to_owned(),
+        receiver_settings: Some(typed::seal("app.proxyman.ReceiverConfig", &receiver)),
+        proxy_settings: Some(typed::seal(name, settings)),
+    }
+}
+
+fn server(account: Option<TypedMessage>) -> Vec<ServerEndpoint> {
+    let user = User {
+        account,
+        ..User::default()
+    };
+    vec![ServerEndpoint {
+        address: ip(&[192, 0, 2, 1]),
+        port: 443,
+        user: vec![user],
+    }]
+}
+
+#[test]
+fn every_inbound_becomes_one_that_a_file_could_hold() {
+    let accounts: std::collections::HashMap<_, _> = [("ann".to_owned(), "pass".to_owned())].into();
+    let account = vmess::Account {
+        id: "b831381d-6324-4d53-ad4f-8cda48b30811".to_owned(),
+        ..vmess::Account::default()
+    };
+    let user = User {
+        email: "a@b".to_owned(),
+        account: Some(typed::seal("proxy.vmess.Account", &account)),
+        level: 1,
+    };
+    let all = [
+        inbound_of(
+            "proxy.vmess.inbound.Config",
+            &vmess::inbound::Config {
+                user: vec![user],
+                ..Default::default()
+            },
+        ),
+        inbound_of(
+            "proxy.socks.ServerConfig",
+            &socks::ServerConfig {
+                auth_type: socks::AuthType::Password.into(),
+                accounts: accounts.clone(),
+                udp_enabled: true,
+                ..Default::default()
+            },
+        ),
+        inbound_of(
+            "proxy.http.ServerConfig",
+            &http::ServerConfig {
+                accounts,
+                ..Default::default()
+            },
+        ),
+        inbound_of(
+            "proxy.dokodemo.Config",
+            &dokodemo::Config {
+                address: ip(&[127, 0, 0, 1]),
+                port: 53,
+                networks: vec![2, 3],
+                ..Default::default()
+            },
+        ),
+    ];
+    for config in all {
+        let inbound = one_inbound(&inbound(&config).unwrap()).unwrap();
+        assert_eq!(inbound.tag.as_deref(), Some("in"));
+        assert_eq!(inbound.listen, Listen::Ip([127, 0, 0, 1].into()));
+        assert_eq!(inbound.ports.0.len(), 1);
+    }
+}
+
+#[test]
+fn every_outbound_becomes_one_that_a_file_could_hold() {
+    let account = typed::seal(
+        "proxy.vmess.Account",
+        &vmess::Account {
+            id: "b831381d-6324-4d53-ad4f-8cda48b30811".to_owned(),
+            security_settings: Some(SecurityConfig {
+                r#type: SecurityType::Aes128Gcm.into(),
+            }),
+            ..Default::default()
+        },
+    );
+    let login = typed::seal(
+        "proxy.socks.Account",
+        &socks::Account {
+            username: "ann".to_owned(),
+            password: "pass".to_owned(),
+        },
+    );
+    let ws = websocket::Config {
+        path: "/ray".to_owned(),
+        ..Default::default()
+    };
+    let tls = tls::Config {
+        server_name: "example.com".to_owned(),
+        next_protocol: vec!["http/1.1".to_owned()],
+        ..Default::default()
+    };
+    let stream = StreamConfig {
+        protocol_name: "websocket".to_owned(),
+        transport_settings: vec![TransportConfig {
+            protocol_name: "websocket".to_owned(),
+            settings: Some(typed::seal("transport.internet.websocket.Config", &ws)),
+            ..Default::default()
+        }],
+        security_type: "v2ray.core.transport.internet.tls.Config".to_owned(),
+        security_settings: vec![typed::seal("transport.internet.tls.Config", &tls)],
+        socket_settings: Some(SocketConfig {
+            mark: 255,
+            tfo: 1,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let sender = SenderConfig {
+        via: ip(&[192, 0, 2, 9]),
+        stream_settings: Some(stream),
+        proxy_settings: Some(ProxyConfig {
+            tag: "other".to_owned(),
+            transport_layer_proxy: true,
+        }),
+        multiplex_settings: Some(MultiplexingConfig {
+            enabled: true,
+            concurrency: 8,
+        }),
+    };
+    let of = |name: &str, bytes: Vec<u8>| {
+        let sender = Some(typed::seal("app.proxyman.SenderConfig", &sender));
+        let proxy_settings = Some(TypedMessage {
+            r#type: format!("v2ray.core.{name}"),
+            value: bytes,
+        });
+        let config = OutboundHandlerConfig {
+            tag: "out".to_owned(),
+            sender_settings: sender.filter(|_| name.starts_with("proxy.vmess")),
+            proxy_settings,
+            ..Default::default()
+        };
+        one_outbound(&outbound(&config).unwrap()).unwrap()
+    };
+    use prost::Message;
+    let vmess = vmess::outbound::Config {
+        receiver: server(Some(account)),
+    };
+    let out = of("proxy.vmess.outbound.Config", vmess.encode_to_vec());
+    assert_eq!(out.through.as_deref(), Some("other"));
+    assert!(out.mux.is_some());
+    let socks = socks::ClientConfig {
+        server: server(Some(login.clone())),
+        ..Default::default()
+    };
+    of("proxy.socks.ClientConfig", socks.encode_to_vec());
+    let http = http::ClientConfig {
+        server: server(Some(login)),
+    };
+    of("proxy.http.ClientConfig", http.encode_to_vec());
+    let freedom = freedom::Config {
+        domain_strategy: 1,
+        destination_override: Some(freedom::DestinationOverride {
+            server: server(None).pop(),
+        }),
+        ..Default::default()
+    };
+    of("proxy.freedom.Config", freedom.encode_to_vec());
+    of("proxy.blackhole.Config", Vec::new());
+}
+
+#[test]
+fn what_is_not_built_is_named() {
+    let config = inbound_of("proxy.trojan.ServerConfig", &dokodemo::Config::default());
+    let error = inbound(&config).unwrap_err();
+    assert_eq!(
+        error.message(),
+        "the inbound protocol of `proxy.trojan.ServerConfig` is not built"
+    );
+    let mut config = inbound_of("proxy.dokodemo.Config", &dokodemo::Config::default());
+    if let Some(receiver) = &mut config.receiver_settings {
+        receiver.r#type = "xray.app.proxyman.ReceiverConfig".to_owned();
+    }
+    assert!(inbound(&config).unwrap_err().message().contains("Xray"));
+}

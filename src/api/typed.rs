@@ -1,0 +1,62 @@
+//! A message whose type its sender names.
+//!
+//! V2Ray 4: `v2ray.core.proxy.vmess.Account`. V2Ray 5: `types.v2fly.org/` in front of that. Xray:
+//! `xray.proxy.vmess.Account`.
+
+use prost::Message;
+use tonic::Status;
+
+use super::wire::common::serial::TypedMessage;
+
+/// The type's name behind `v2ray.core.`, such as `proxy.vmess.Account`.
+pub(super) fn name(message: &TypedMessage) -> &str {
+    let full = message.r#type.rsplit('/').next().unwrap_or_default();
+    let short = full.strip_prefix("v2ray.core.");
+    short.or_else(|| full.strip_prefix("xray.")).unwrap_or(full)
+}
+
+pub(super) fn is_xray(message: &TypedMessage) -> bool {
+    let full = message.r#type.rsplit('/').next();
+    full.is_some_and(|full| full.starts_with("xray."))
+}
+
+/// The message itself; the caller has looked at its name.
+pub(super) fn open<M: Message + Default>(message: &TypedMessage) -> Result<M, Status> {
+    M::decode(&message.value[..]).map_err(|e| {
+        let text = format!("{} cannot be read: {e}", message.r#type.escape_debug());
+        Status::invalid_argument(text)
+    })
+}
+
+/// `message` under its name.
+pub(super) fn seal(name: &str, message: &impl Message) -> TypedMessage {
+    TypedMessage {
+        r#type: format!("v2ray.core.{name}"),
+        value: message.encode_to_vec(),
+    }
+}
+
+/// An error in V2Ray's words, with the code that Go gives an error without one.
+pub(super) fn unknown(text: impl ToString) -> Status {
+    Status::unknown(text.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_is_known_by_all_three_names() {
+        for full in [
+            "v2ray.core.proxy.vmess.Account",
+            "types.v2fly.org/v2ray.core.proxy.vmess.Account",
+            "xray.proxy.vmess.Account",
+        ] {
+            let message = TypedMessage {
+                r#type: full.to_owned(),
+                value: Vec::new(),
+            };
+            assert_eq!(name(&message), "proxy.vmess.Account");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Answers that go on until the client has enough.
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use tonic::Status;
+use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
+
+pub(super) type Answers<M> = ReceiverStream<Result<M, Status>>;
+
+/// Answers on their way to one client.
+const QUEUED: usize = 16;
+
+/// Every event from here on as a message. A client that does not keep up misses some.
+pub(super) fn answers<E, M>(
+    mut events: broadcast::Receiver<E>,
+    message: impl Fn(E) -> M + Send + 'static,
+) -> Answers<M>
+where
+    E: Clone + Send + 'static,
+    M: Send + 'static,
+{
+    let (client, stream) = mpsc::channel(QUEUED);
+    tokio::spawn(async move {
+        loop {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = client.closed() => return,
+            };
+            match event {
+                Ok(event) => {
+                    if client.send(Ok(message(event))).await.is_err() {
+                        return;
+                    }
+                }
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            }
+        }
+    });
+    ReceiverStream::new(stream)
+}

@@ -1,0 +1,115 @@
+//! The inbounds that listen at the moment; they come and go while tunnels run.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::task::JoinHandle;
+
+use super::listen::{self, Place};
+use super::{StartError, serve};
+use crate::config::Inbound;
+use crate::dispatch::Dispatcher;
+
+pub struct Inbounds {
+    dispatcher: Arc<Dispatcher>,
+    running: Mutex<Vec<Running>>,
+}
+
+struct Running {
+    inbound: Arc<Inbound>,
+    ports: Vec<SocketAddr>,
+    listeners: Vec<JoinHandle<()>>,
+}
+
+/// Bound, but nothing is accepted yet.
+pub(super) struct Bound {
+    inbound: Arc<Inbound>,
+    places: Vec<Place>,
+}
+
+impl Inbounds {
+    pub(super) fn new(dispatcher: Arc<Dispatcher>) -> Self {
+        Self {
+            dispatcher,
+            running: Mutex::default(),
+        }
+    }
+
+    pub(super) fn bind(inbound: Inbound) -> Result<Bound, StartError> {
+        let inbound = Arc::new(inbound);
+        let places = listen::bind_all(&inbound)?;
+        Ok(Bound { inbound, places })
+    }
+
+    /// Begins to accept.
+    pub(super) fn start(&self, bound: Bound) {
+        let Bound { inbound, places } = bound;
+        let ports = places.iter().filter_map(Place::address).collect();
+        let listeners = places.into_iter().map(|place| {
+            let serving = serve::serve(inbound.clone(), place, self.dispatcher.clone());
+            tokio::spawn(serving)
+        });
+        let listeners = listeners.collect();
+        self.lock().push(Running {
+            inbound,
+            ports,
+            listeners,
+        });
+    }
+
+    /// Binds one more inbound and begins to accept. Its tag must be free; whoever adds two at a time
+    /// sees to it.
+    pub fn add(&self, inbound: Inbound) -> Result<(), StartError> {
+        self.start(Self::bind(inbound)?);
+        Ok(())
+    }
+
+    pub fn get(&self, tag: &str) -> Option<Arc<Inbound>> {
+        let running = self.lock();
+        let found = running.iter().find(|r| r.is(tag));
+        found.map(|r| r.inbound.clone())
+    }
+
+    /// Closes the listeners of an inbound; `false` when there is none. Its tunnels go on.
+    pub async fn remove(&self, tag: &str) -> bool {
+        let removed = {
+            let mut running = self.lock();
+            let index = running.iter().position(|r| r.is(tag));
+            index.map(|index| running.remove(index))
+        };
+        let Some(removed) = removed else {
+            return false;
+        };
+        for listener in removed.listeners {
+            listener.abort();
+            // It is gone then, and its port is free.
+            let _ = listener.await;
+        }
+        true
+    }
+
+    /// Where inbounds listen on IP: the inbound's index, and the address.
+    pub(super) fn ports(&self) -> Vec<(usize, SocketAddr)> {
+        let running = self.lock();
+        let all = running.iter().enumerate();
+        all.flat_map(|(i, r)| r.ports.iter().map(move |port| (i, *port)))
+            .collect()
+    }
+
+    pub(super) fn stop(&self) {
+        let mut running = self.lock();
+        for listener in running.drain(..).flat_map(|r| r.listeners) {
+            listener.abort();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    fn is(&self, tag: &str) -> bool {
+        self.inbound.tag.as_deref() == Some(tag)
+    }
+}

@@ -1,0 +1,220 @@
+//! `api`: the gRPC service for panels, and the outbound that leads to it.
+
+use std::net::SocketAddr;
+
+use tokio::sync::mpsc;
+
+use super::{Inbound, Listen, Outbound};
+use crate::io::Link;
+use crate::json::{Node, Object, did_you_mean};
+use crate::protocol::{self, local};
+use crate::routing::{Router, Target};
+use crate::transport;
+
+/// What is served, and where it is asked.
+pub struct Api {
+    pub services: Services,
+    /// Xray's `listen`: an address of its own, beside the outbound.
+    pub listen: Option<SocketAddr>,
+    /// Sessions that rules lead to the outbound.
+    pub links: mpsc::Receiver<Link>,
+}
+
+/// `services`: which of V2Ray's are answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Services {
+    pub handler: bool,
+    pub logger: bool,
+    pub routing: bool,
+    pub stats: bool,
+}
+
+const NAMES: [&str; 4] = [
+    "HandlerService",
+    "LoggerService",
+    "RoutingService",
+    "StatsService",
+];
+
+/// The service, and its outbound under the tag that rules name.
+pub(super) fn read(root: &Object) -> Option<(Api, Outbound)> {
+    let object = root.object("api")?;
+    let tag = object
+        .require::<String>("tag")
+        .filter(|tag| !tag.is_empty());
+    if tag.is_none() {
+        object
+            .node
+            .error("`tag` is empty, expected a tag for rules to lead to");
+    }
+    let mut services = Services::default();
+    for node in object.array("services") {
+        services.add(&node);
+    }
+    if services == Services::default() {
+        object
+            .node
+            .warn("no service is named in `services`, so none is answered");
+    }
+    let listen = object.get("listen").and_then(|node| {
+        let text: String = node.read()?;
+        let address = text.parse::<SocketAddr>();
+        if address.is_err() {
+            let text = text.escape_debug();
+            node.error(format!(
+                "`{text}` is not an address, expected `127.0.0.1:10085`"
+            ));
+        }
+        let address = address.ok()?;
+        if !address.ip().is_loopback() {
+            warn_open(&node, &address.ip().to_string());
+        }
+        Some(address)
+    });
+    object.finish();
+    let (protocol, links) = local::Outbound::new();
+    let mut outbound = Outbound::new(
+        transport::Outbound::read(None)?,
+        protocol::Outbound::Local(protocol),
+    );
+    outbound.path = "api".to_owned();
+    outbound.tag = Some(tag?.into());
+    let api = Api {
+        services,
+        listen,
+        links,
+    };
+    Some((api, outbound))
+}
+
+/// Whoever reaches the API may add users of their own: warns of the inbounds that let anybody in from
+/// outside and that a rule leads to it.
+pub(super) fn warn_of_open_doors(node: &Node, inbound: &Inbound, leads: bool) {
+    if let Listen::Ip(ip) = inbound.listen
+        && leads
+        && !ip.is_loopback()
+        && !inbound.protocol.knows_its_users()
+    {
+        warn_open(node, &ip.to_string());
+    }
+}
+
+/// Whether a rule leads sessions of `inbound` to the outbound tagged `tag`.
+pub(super) fn leads(router: &Router, inbound: &Inbound, tag: &str) -> bool {
+    let mut rules = router.rules.iter();
+    rules.any(|(rule, target)| {
+        let inbounds = &rule.inbounds;
+        let takes = inbounds.is_empty()
+            || inbounds
+                .iter()
+                .any(|t| Some(t.as_str()) == inbound.tag.as_deref());
+        takes && matches!(target, Target::Outbound(to) if **to == *tag)
+    })
+}
+
+fn warn_open(node: &Node, ip: &str) {
+    node.warn(format!(
+        "leads to the API and listens on {ip}: whoever reaches it can read and change everything, expected 127.0.0.1"
+    ));
+}
+
+impl Services {
+    fn add(&mut self, node: &Node) {
+        let Some(name) = node.read::<String>() else {
+            return;
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "handlerservice" => self.handler = true,
+            "loggerservice" => self.logger = true,
+            "routingservice" => self.routing = true,
+            "statsservice" => self.stats = true,
+            "reflectionservice" | "observatoryservice" => {
+                node.warn("this service is not built, it is not answered");
+            }
+            _ => node.warn(format!(
+                "no service is called `{}`{}",
+                name.escape_debug(),
+                did_you_mean(&name, NAMES.into_iter())
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::config::{Format, Input, load};
+
+    fn warnings(api: &Value, inbounds: &Value) -> Vec<String> {
+        let config = json!({
+            "api": api,
+            "inbounds": inbounds,
+            "outbounds": [{"tag": "direct", "protocol": "freedom"}, {"tag": "api", "protocol": "freedom"}],
+            "routing": {"rules": [{"type": "field", "inboundTag": ["panel"], "outboundTag": "api"}]}
+        });
+        let text = Input::Text {
+            name: "c.json".to_owned(),
+            text: config.to_string(),
+        };
+        let loaded = load(&[text], Format::V4);
+        let config = loaded.config.expect("a good config");
+        let tags = config.outbounds.iter().filter_map(|o| o.tag.as_deref());
+        assert_eq!(tags.collect::<Vec<_>>(), ["direct", "api"]);
+        assert!(config.api.is_some());
+        loaded.warnings
+    }
+
+    fn door(tag: &str, listen: &str) -> Value {
+        json!({
+            "tag": tag, "listen": listen, "port": 10085, "protocol": "dokodemo-door",
+            "settings": {"address": "127.0.0.1"}
+        })
+    }
+
+    #[test]
+    fn the_usual_api_inbound_is_nothing_to_warn_of() {
+        let api = json!({"tag": "api", "services": ["StatsService"], "listen": "127.0.0.1:1"});
+        assert_eq!(
+            warnings(&api, &json!([door("panel", "127.0.0.1")])),
+            [""; 0]
+        );
+        let other = warnings(&api, &json!([door("other", "127.0.0.1")]));
+        let told = |w: &String| w.ends_with("connections will fail");
+        assert!(other.iter().any(told), "{other:?}");
+    }
+
+    #[test]
+    fn a_door_that_is_open_to_all_warns() {
+        let api = json!({"tag": "api", "services": ["StatsService"], "listen": "0.0.0.0:1"});
+        let all = warnings(&api, &json!([door("panel", "192.0.2.1")]));
+        assert!(
+            all[0].starts_with("api.listen: leads to the API and listens on 0.0.0.0"),
+            "{all:?}"
+        );
+        assert!(
+            all[1].starts_with("inbounds[0]: leads to the API and listens on 192.0.2.1"),
+            "{all:?}"
+        );
+        let users = json!([{
+            "tag": "panel", "port": 1, "protocol": "socks",
+            "settings": {"auth": "password", "accounts": [{"user": "a", "pass": "b"}]}
+        }]);
+        let api = json!({"tag": "api", "services": ["StatsService"]});
+        assert_eq!(warnings(&api, &users), [""; 0]);
+    }
+
+    #[test]
+    fn a_service_that_nobody_has_warns() {
+        let api = json!({"tag": "api", "services": ["StatService", "ReflectionService"]});
+        let all = warnings(&api, &json!([door("panel", "127.0.0.1")]));
+        assert_eq!(
+            all,
+            [
+                "api.services[0]: no service is called `StatService`, did you mean `StatsService`?",
+                "api.services[1]: this service is not built, it is not answered",
+                "api: no service is named in `services`, so none is answered",
+            ]
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! One inbound or outbound that joins a running config.
+//!
+//! It is read as it would be in a file, so the same checks hold; all its mistakes are the error.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tracing::warn;
+
+use super::{Inbound, Outbound, read};
+use crate::json::{Node, Object, Report};
+
+pub fn one_inbound(value: &Value) -> Result<Inbound, String> {
+    let path = name("inbound", value);
+    let inbound = read_one(value, &path, |object| read::inbound(object, None))?;
+    Ok(Inbound { path, ..inbound })
+}
+
+/// `through` of the outbound says what `proxySettings.tag` does; that the tag is there is for the
+/// caller to see.
+pub fn one_outbound(value: &Value) -> Result<Outbound, String> {
+    let path = name("outbound", value);
+    let mut outbound = read_one(value, &path, read::outbound)?;
+    outbound.path = path;
+    let through = value.pointer("/proxySettings/tag").and_then(Value::as_str);
+    outbound.through = through.filter(|tag| !tag.is_empty()).map(Arc::from);
+    Ok(outbound)
+}
+
+fn name(what: &str, value: &Value) -> String {
+    let tag = value.get("tag").and_then(Value::as_str);
+    format!("{what} `{}` of the API", tag.unwrap_or_default())
+}
+
+fn read_one<T>(
+    value: &Value,
+    what: &str,
+    read: impl FnOnce(Object) -> Option<T>,
+) -> Result<T, String> {
+    let report = Report::default();
+    let part = Node::root(value, &report).object().and_then(read);
+    let errors: Vec<String> = report.errors().iter().map(ToString::to_string).collect();
+    for warning in report.warnings() {
+        warn!("{what}: {warning}");
+    }
+    match part {
+        Some(part) if errors.is_empty() => Ok(part),
+        _ => Err(errors.join("; ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_part_is_checked_as_in_a_file() {
+        let wrong = json!({"tag": "a", "port": 70000, "protocol": "vmes"});
+        let errors = one_inbound(&wrong).err().unwrap();
+        assert!(
+            errors.contains("port: ") && errors.contains("did you mean `vmess`?"),
+            "{errors}"
+        );
+        let right = json!({"tag": "a", "protocol": "freedom", "proxySettings": {"tag": "b"}});
+        let outbound = one_outbound(&right).unwrap();
+        assert_eq!(outbound.through.as_deref(), Some("b"));
+        assert_eq!(outbound.path, "outbound `a` of the API");
+    }
+}
