@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use crate::configs::{self, ID};
 use crate::peers::Peer::{self, Mobula, SingBox, V2ray434, V2ray445};
-use crate::peers::system;
+use crate::peers::{geodata, mobula, system};
 use crate::scenario_real::{SECOND_ID, echoed, published, with_both};
 use crate::traffic::{self, LIMIT, To};
-use crate::world::{ABROAD, CDN, PRIVATE, SERVER_NAME, SERVERS, World, visit};
+use crate::world::{ABROAD, CDN, PRIVATE, SERVER_NAME, SERVERS, World, request, response, visit};
 
 const THIRD_ID: &str = "a3482e88-686a-4a58-8126-99c9df64b7bf";
 const FOURTH_ID: &str = "23ad6b10-8d1a-40f7-8ad0-e3e35cd38297";
@@ -215,6 +215,116 @@ fn a_server_behind_haproxy() {
             "{log}"
         );
     });
+}
+
+/// What panels do: count each user, and read that by gRPC through the `api` inbound.
+#[test]
+fn a_server_driven_by_a_panel() {
+    with_both(|mut world, peer| async move {
+        world
+            .publish(peer, &published("server-panel.json"), &[62789, 20001])
+            .await;
+        client(&mut world, V2ray434, SOCKS, ID, 20001, ws("/panel")).await;
+        client(
+            &mut world,
+            V2ray445,
+            SOCKS + 1,
+            SECOND_ID,
+            20001,
+            ws("/panel"),
+        )
+        .await;
+        for (socks, times) in [(SOCKS, 3), (SOCKS + 1, 1)] {
+            for _ in 0..times {
+                assert!(world.seen(socks, &WWW).await.is_some());
+            }
+        }
+        assert_eq!(world.seen(SOCKS, &To::Ip((PRIVATE, 80).into())).await, None);
+        let up = request("www.example.com").len();
+        let down = response(IpAddr::V4(ABROAD)).len();
+        for (email, times) in [("alice", 3), ("bob", 1)] {
+            for (way, len) in [("uplink", up), ("downlink", down)] {
+                let name = format!("user>>>{email}@example.com>>>traffic>>>{way}");
+                // What was refused was counted on its way in.
+                let refused = if (email, way) == ("alice", "uplink") {
+                    request("192.168.7.1").len()
+                } else {
+                    0
+                };
+                until_counted(&world, &name, times * len + refused).await;
+            }
+        }
+        let all = counters(&world, "");
+        for way in ["uplink", "downlink"] {
+            assert!(
+                all.contains(&format!("inbound>>>inbound-20001>>>traffic>>>{way}")),
+                "{all}"
+            );
+        }
+        assert!(
+            !all.contains("outbound>>>"),
+            "nobody asked for these:\n{all}"
+        );
+        users_come_and_go(&mut world).await;
+    });
+}
+
+/// As the panel adds them and takes them away; the others' tunnels stay.
+async fn users_come_and_go(world: &mut World) {
+    let mut alice = traffic::connect(SOCKS, &WWW).await.expect("SOCKS connects");
+    assert!(visit(&mut alice, "www.example.com").await.is_some());
+    client(world, V2ray445, SOCKS + 2, THIRD_ID, 20001, ws("/panel")).await;
+    assert!(world.is_silent(SOCKS + 2, &WWW).await);
+    let carol = ["--tag", "inbound-20001", "--email", "carol@example.com"];
+    api(&[&["adduser"], &carol[..], &["--id", THIRD_ID]].concat());
+    assert!(world.seen(SOCKS + 2, &WWW).await.is_some());
+    api(&[&["rmuser"], &carol[..]].concat());
+    assert!(world.is_silent(SOCKS + 2, &WWW).await);
+    assert!(visit(&mut alice, "www.example.com").await.is_some());
+}
+
+fn api(words: &[&str]) {
+    let mut command = mobula();
+    command
+        .args(["api", words[0], "-s", "127.0.0.1:62789"])
+        .args(&words[1..]);
+    let output = command.output().expect("mobula runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words:?}: {said}");
+}
+
+/// V2Ray's own client asks.
+fn counters(world: &World, pattern: &str) -> String {
+    let mut v2ctl = std::process::Command::new(geodata().join("v2ctl"));
+    v2ctl.args(["api", "--server=127.0.0.1:62789", "StatsService.QueryStats"]);
+    v2ctl.arg(format!("pattern: \"{pattern}\" reset: false"));
+    let output = v2ctl
+        .current_dir(world.stage.path(""))
+        .output()
+        .expect("v2ctl runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+async fn until_counted(world: &World, name: &str, expected: usize) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let said = counters(world, name);
+        let value = said
+            .split("value:")
+            .nth(1)
+            .map_or("0", |rest| rest.trim_start());
+        let digits: String = value.chars().take_while(char::is_ascii_digit).collect();
+        if digits.parse() == Ok(expected) {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{name} is {digits}, expected {expected}:\n{said}"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[test]
