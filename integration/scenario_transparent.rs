@@ -270,6 +270,8 @@ async fn what_was_meant_for_the_door_itself_is_refused_and_said() {
                 .await
                 .expect("closed at once");
             assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+            let refused = format!("{} rejected", stream.local_addr().unwrap());
+            net.stage.until_file_has("router.log", &refused).await;
             net.client.udp(any(to)).send_to(b"x", to).await.unwrap();
         }
         let wanted = "datagrams are dropped: meant for the transparent inbound itself";
