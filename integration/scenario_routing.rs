@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
+use crate::configs::saying;
 use crate::peers::{Peer, Stage, free_port, geodata, mobula};
 use crate::traffic::{self, To};
 
@@ -134,9 +135,7 @@ async fn decisions(peer: Peer, strategy: &str, names: &[&'static str]) -> Vec<St
     let mut stage = Stage::new();
     let mut outbounds = Vec::new();
     for tag in TAGS {
-        let to = format!("127.0.0.1:{}", traffic::says(tag).await.port());
-        let freedom = json!({"tag": tag, "protocol": "freedom", "settings": {"redirect": to}});
-        outbounds.push(freedom);
+        outbounds.push(saying(tag).await);
     }
     let socks = free_port();
     let config = json!({
@@ -252,9 +251,7 @@ async fn a_loopback_has_the_rules_asked_once_more_as_in_v2ray() {
         let mut stage = Stage::new();
         let mut outbounds = Vec::new();
         for tag in ["first", "seen", "again"] {
-            let to = format!("127.0.0.1:{}", traffic::says(tag).await.port());
-            outbounds
-                .push(json!({"tag": tag, "protocol": "freedom", "settings": {"redirect": to}}));
+            outbounds.push(saying(tag).await);
         }
         let back = json!({"tag": "loop", "protocol": "loopback", "settings": {"inboundTag": "x"}});
         outbounds.push(back);
@@ -306,8 +303,7 @@ async fn a_balancer_takes_its_outbounds_in_turn() {
     let mut stage = Stage::new();
     let mut outbounds = vec![json!({"tag": "other", "protocol": "blackhole"})];
     for tag in ["way-1", "way-2", "way-3"] {
-        let to = format!("127.0.0.1:{}", traffic::says(tag).await.port());
-        outbounds.push(json!({"tag": tag, "protocol": "freedom", "settings": {"redirect": to}}));
+        outbounds.push(saying(tag).await);
     }
     let socks = free_port();
     let config = json!({

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use crate::configs::Vmess;
+use crate::configs::{Vmess, saying};
 use crate::peers::{Peer, Stage, free_port, system};
 use crate::traffic::{self, To};
 
@@ -77,8 +77,7 @@ async fn decisions(peer: Peer, probes: &[(&str, Vec<Vec<u8>>)]) -> Vec<String> {
     let ports = [free_port(), free_port()];
     let mut outbounds = Vec::new();
     for tag in TAGS {
-        let to = format!("127.0.0.1:{}", traffic::says(tag).await.port());
-        outbounds.push(json!({"tag": tag, "protocol": "freedom", "settings": {"redirect": to}}));
+        outbounds.push(saying(tag).await);
     }
     let inbound = |port: u16, over: Value| {
         json!({
