@@ -280,6 +280,18 @@ pub async fn saying(tag: &str) -> Value {
     json!({"tag": tag, "protocol": "freedom", "settings": {"redirect": redirect}})
 }
 
+/// Two programs sent everything by the same outbounds, in lines that end in ` by TAG`, and each outbound had its share.
+pub fn decided_alike(ours: &[String], theirs: &[String], tags: &[&str]) {
+    for (ours, theirs) in ours.iter().zip(theirs) {
+        assert_eq!(ours, theirs);
+    }
+    for tag in tags {
+        let end = format!(" by {tag}");
+        let went = ours.iter().any(|line| line.ends_with(&end));
+        assert!(went, "nothing went{end}");
+    }
+}
+
 /// nginx in the foreground with one `server` block.
 pub fn nginx(stage: &Stage, server: &str) -> PathBuf {
     let dir = stage.path("");
