@@ -226,7 +226,8 @@ async fn a_server_that_speaks_first_waits_no_longer_than_with_v2ray() {
     println!("{delays:?}");
     // V2Ray waits for a first payload of VMess as well, a hundred milliseconds more.
     assert!(delays[0] < delays[1], "{delays:?}");
-    assert!(delays[0] >= Duration::from_millis(200), "{delays:?}");
+    // The 200 ms begin a little before we hear that the proxy has connected.
+    assert!(delays[0] >= Duration::from_millis(190), "{delays:?}");
 }
 
 #[tokio::test]
