@@ -1,10 +1,17 @@
 //! Configs for either end of a tunnel, in the words of the program that plays it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::peers::{Peer, Stage, root};
+use crate::traffic;
 
 /// What both ends of a tunnel agree on, and how the client uses it.
 #[derive(Clone, Debug)]
@@ -57,6 +64,28 @@ impl Vmess {
         Self {
             path: Some("/ray"),
             ..Self::tcp()
+        }
+    }
+
+    /// With these keys in the client's outbound.
+    pub fn ws_with(outbound: Value) -> Self {
+        Self {
+            outbound,
+            ..Self::ws()
+        }
+    }
+
+    pub fn ws_sealed(security: &'static str) -> Self {
+        Self {
+            security,
+            ..Self::ws()
+        }
+    }
+
+    pub fn ws_early(early: Early) -> Self {
+        Self {
+            early,
+            ..Self::ws()
         }
     }
 
@@ -226,6 +255,40 @@ impl Certificate {
             key: stage.write("key.pem", key.serialize_pem()),
             authority: stage.write("authority.pem", authority.pem()),
         }
+    }
+
+    /// Shows it to TLS clients; `alpn` are the protocols it agrees to.
+    pub fn acceptor(&self, alpn: &[&str]) -> TlsAcceptor {
+        let chain = CertificateDer::pem_file_iter(&self.chain).expect("a chain");
+        let chain = chain.collect::<Result<_, _>>().expect("a chain");
+        let key = PrivateKeyDer::from_pem_file(&self.key).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|config| {
+                let config = config.with_no_client_auth();
+                config.with_single_cert(chain, key)
+            });
+        let mut config = config.expect("they belong together");
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
+/// A `freedom` outbound with this tag, whose targets say it in a line, wherever a session wants to go.
+pub async fn saying(tag: &str) -> Value {
+    let redirect = traffic::says(tag).await.to_string();
+    json!({"tag": tag, "protocol": "freedom", "settings": {"redirect": redirect}})
+}
+
+/// Two programs sent everything by the same outbounds, in lines that end in ` by TAG`, and each outbound had its share.
+pub fn decided_alike(ours: &[String], theirs: &[String], tags: &[&str]) {
+    for (ours, theirs) in ours.iter().zip(theirs) {
+        assert_eq!(ours, theirs);
+    }
+    for tag in tags {
+        let end = format!(" by {tag}");
+        let went = ours.iter().any(|line| line.ends_with(&end));
+        assert!(went, "nothing went{end}");
     }
 }
 

@@ -22,15 +22,8 @@ const PAIRS: [(Peer, Peer); 5] = [
     (Mobula, Mobula),
 ];
 
-fn with(outbound: Value) -> Vmess {
-    Vmess {
-        outbound,
-        ..Vmess::ws()
-    }
-}
-
 fn mux(mux: Value) -> Vmess {
-    with(json!({"mux": mux}))
+    Vmess::ws_with(json!({"mux": mux}))
 }
 
 #[tokio::test]
@@ -101,7 +94,7 @@ async fn a_target_behind_v2ray_is_heard_after_the_application_has_ended() {
 async fn xudp_and_packetaddr_of_sing_box() {
     for encoding in ["xudp", "packetaddr"] {
         println!("{encoding}");
-        let vmess = with(json!({"packet_encoding": encoding}));
+        let vmess = Vmess::ws_with(json!({"packet_encoding": encoding}));
         let tunnel = Tunnel::start(SingBox, Mobula, &vmess).await;
         tunnel.carries_all().await;
         traffic::full_cone(tunnel.socks).await;
@@ -152,7 +145,7 @@ async fn xudp_sessions_share_connections_as_xray_has_them() {
 /// smux and its like are not built: the log says what to change.
 #[tokio::test]
 async fn sing_boxs_own_multiplex_is_refused_in_words() {
-    let vmess = with(json!({"multiplex": {"enabled": true, "protocol": "smux"}}));
+    let vmess = Vmess::ws_with(json!({"multiplex": {"enabled": true, "protocol": "smux"}}));
     let mut stage = Stage::new();
     let (port, socks) = (free_port(), free_port());
     let server = vmess.server(Mobula, port);

@@ -39,7 +39,7 @@ async fn plain_tcp() {
 #[tokio::test]
 async fn every_cipher() {
     for security in ["aes-128-gcm", "chacha20-poly1305", "none"] {
-        each(&with_cipher(security)).await;
+        each(&Vmess::ws_sealed(security)).await;
     }
 }
 
@@ -62,18 +62,11 @@ async fn every_cipher_under_tls() {
 /// A sing-box server finds no borders between the datagrams of a bare body, whoever sends it.
 #[tokio::test]
 async fn zero_cipher() {
-    let vmess = with_cipher("zero");
+    let vmess = Vmess::ws_sealed("zero");
     let tunnel = Tunnel::start(SingBox, Mobula, &vmess).await;
     tunnel.carries_all().await;
     let tunnel = Tunnel::start(Mobula, SingBox, &vmess).await;
     tunnel.carries_streams().await;
-}
-
-fn with_cipher(security: &'static str) -> Vmess {
-    Vmess {
-        security,
-        ..Vmess::ws()
-    }
 }
 
 #[tokio::test]
@@ -99,11 +92,7 @@ async fn early_data_each_way() {
         Early::Header("Sec-WebSocket-Protocol"),
     ];
     for early in places {
-        each(&Vmess {
-            early,
-            ..Vmess::ws()
-        })
-        .await;
+        each(&Vmess::ws_early(early)).await;
     }
 }
 

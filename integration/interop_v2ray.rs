@@ -76,68 +76,40 @@ async fn plain_tcp() {
 
 #[tokio::test]
 async fn aes_128_gcm() {
-    each(&PAIRS, &with_cipher("aes-128-gcm")).await;
+    each(&PAIRS, &Vmess::ws_sealed("aes-128-gcm")).await;
 }
 
 #[tokio::test]
 async fn chacha20_poly1305() {
-    each(&PAIRS, &with_cipher("chacha20-poly1305")).await;
+    each(&PAIRS, &Vmess::ws_sealed("chacha20-poly1305")).await;
 }
 
 #[tokio::test]
 async fn no_cipher() {
-    each(&PAIRS, &with_cipher("none")).await;
+    each(&PAIRS, &Vmess::ws_sealed("none")).await;
 }
 
 #[tokio::test]
 async fn zero_cipher() {
-    each(&ZERO_PAIRS, &with_cipher("zero")).await;
-}
-
-fn with_cipher(security: &'static str) -> Vmess {
-    Vmess {
-        security,
-        ..Vmess::ws()
-    }
+    each(&ZERO_PAIRS, &Vmess::ws_sealed("zero")).await;
 }
 
 #[tokio::test]
 async fn early_data_in_the_path() {
     let early = Early::Path;
-    each(
-        &LATER_PAIRS,
-        &Vmess {
-            early,
-            ..Vmess::ws()
-        },
-    )
-    .await;
+    each(&LATER_PAIRS, &Vmess::ws_early(early)).await;
 }
 
 #[tokio::test]
 async fn early_data_in_a_header() {
     let early = Early::Header("X-Early");
-    each(
-        &LATER_PAIRS,
-        &Vmess {
-            early,
-            ..Vmess::ws()
-        },
-    )
-    .await;
+    each(&LATER_PAIRS, &Vmess::ws_early(early)).await;
 }
 
 #[tokio::test]
 async fn early_data_in_the_subprotocol() {
     let early = Early::Header("Sec-WebSocket-Protocol");
-    each(
-        &LATER_PAIRS,
-        &Vmess {
-            early,
-            ..Vmess::ws()
-        },
-    )
-    .await;
+    each(&LATER_PAIRS, &Vmess::ws_early(early)).await;
 }
 
 #[tokio::test]

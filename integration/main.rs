@@ -1,9 +1,9 @@
 //! Tests against real programs, on loopback.
 //!
-//! `peers` starts them, `configs` writes their configs, `traffic` is what goes through, `netns` has machines for
-//! those that need a network of their own. An
-//! `interop_*` file is about one other program at either end of a tunnel; a `scenario_*` file is
-//! about one thing a user meets.
+//! `peers` starts them, `configs` writes their configs, `tunnel` is a client with its server, `traffic` is what
+//! goes through, `name_server` answers for names that there are not. `netns` has machines for tests that need a
+//! network of their own, `world` a little Internet. An `interop_*` file is about one other program at either end
+//! of a tunnel; a `scenario_*` file is about one thing a user meets.
 
 // A test binary has no outside; `pub` says what a module offers to the others.
 #![allow(unreachable_pub)]
@@ -16,6 +16,7 @@ mod configs;
 mod corpus;
 mod layering;
 mod loading;
+mod name_server;
 mod netns;
 mod peers;
 mod traffic;

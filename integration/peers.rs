@@ -138,8 +138,21 @@ impl Stage {
 
     /// Starts `peer` with `config` and waits until it listens on `ports`; gives its index.
     pub async fn run(&mut self, peer: Peer, name: &str, config: &Value, ports: &[u16]) -> usize {
+        self.run_believing(None, peer, name, config, ports).await
+    }
+
+    /// As `run`; the program believes `authority` alone, where there is one.
+    pub async fn run_believing(
+        &mut self,
+        authority: Option<&Path>,
+        peer: Peer,
+        name: &str,
+        config: &Value,
+        ports: &[u16],
+    ) -> usize {
         let path = self.write(&format!("{name}.json"), format!("{config:#}"));
         let mut command = peer.command(&path);
+        command.envs(authority.map(|authority| ("SSL_CERT_FILE", authority)));
         self.start(name, &mut command, ports).await
     }
 

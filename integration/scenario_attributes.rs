@@ -56,11 +56,11 @@ async fn held(peer: Peer) -> Vec<String> {
 }
 
 /// An HTTP server that answers everything with `word`.
-async fn answers(word: &'static str) -> SocketAddr {
+async fn answers(word: &str) -> SocketAddr {
     let len = word.len();
     let answer =
         format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len}\r\n\r\n{word}");
-    traffic::says(answer.leak()).await
+    traffic::says(&answer).await
 }
 
 const REQUEST: &[u8] =

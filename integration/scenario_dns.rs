@@ -1,28 +1,19 @@
 //! The built-in DNS and the `dns` outbound, against DNS servers of the test's own; the same config runs
 //! in V2Ray, and both must answer every question alike.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use bytes::Bytes;
-use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::TXT;
-use hickory_proto::rr::{Name, RData, Record, RecordType};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::configs::{Certificate, Vmess};
-use crate::peers::{Peer, Stage, free_port, mobula};
+use crate::name_server::{NameServer, question, shown};
+use crate::peers::{Peer, Stage, free_port};
 use crate::traffic::{self, To};
 
 const A: RecordType = RecordType::A;
@@ -49,7 +40,7 @@ async fn questions_are_answered_as_by_v2ray() {
 
 /// What `peer` answers to everything worth asking, and whom it asked; of each the first time only.
 async fn answers(peer: Peer) -> Vec<String> {
-    let servers = ["first", "second", "third"].map(Script::new);
+    let servers = ["first", "second", "third"].map(NameServer::new);
     let [first, second, third] = &servers;
     for (name, ips) in [
         ("two.test", &["10.0.0.1", "10.0.0.2", "2001:db8::1"][..]),
@@ -136,7 +127,7 @@ async fn answers(peer: Peer) -> Vec<String> {
 
 #[tokio::test]
 async fn many_questions_of_one_connection_are_answered_each() {
-    let server = Script::new("server");
+    let server = NameServer::new("server");
     server.has("a.test", &["10.0.0.1"]);
     server.has("b.test", &["10.0.0.2"]);
     let at = server.run().await;
@@ -174,13 +165,16 @@ async fn servers_are_asked_by_https_in_both_versions() {
         ] {
             let mut stage = Stage::new();
             let certificate = Certificate::new(&stage);
-            let server = Script::new("server");
+            let server = NameServer::new("server");
             server.has("a.test", &["10.0.0.1"]);
             let at = server.run_https(&certificate, protocol).await;
             let door = free_port();
             let url = format!("{scheme}://localhost:{}/dns-query", at.port());
             let config = door_to_dns(door, at, &json!({"servers": [url]}), &json!({}));
-            run_believing(&mut stage, peer, &config, &certificate, door).await;
+            let authority = Some(certificate.authority.as_path());
+            stage
+                .run_believing(authority, peer, "peer", &config, &[door])
+                .await;
             for name in ["a.test", "a.test", "b.test"] {
                 let expected = match name {
                     "a.test" => "NoError 10.0.0.1",
@@ -205,7 +199,7 @@ async fn servers_are_asked_by_https_in_both_versions() {
 async fn an_https_server_that_nobody_vouches_for_is_not_believed() {
     let mut stage = Stage::new();
     let certificate = Certificate::new(&stage);
-    let server = Script::new("server");
+    let server = NameServer::new("server");
     let at = server.run_https(&certificate, "h2").await;
     let door = free_port();
     let url = format!("https+local://localhost:{}/dns-query", at.port());
@@ -220,7 +214,7 @@ async fn an_https_server_that_nobody_vouches_for_is_not_believed() {
 async fn targets_are_resolved_and_questions_go_by_the_rules() {
     for peer in [Peer::Mobula, Peer::V2ray445] {
         let echo = traffic::echo().await.port();
-        let server = Script::new("server");
+        let server = NameServer::new("server");
         server.has("target.test", &["127.0.0.1"]);
         server.has("blocked.test", &["10.66.0.1"]);
         let at = server.run().await;
@@ -266,20 +260,14 @@ async fn targets_are_resolved_and_questions_go_by_the_rules() {
 #[tokio::test]
 async fn questions_travel_through_a_tunnel() {
     for address in ["", "tcp://"] {
-        let server = Script::new("server");
+        let server = NameServer::new("server");
         server.has("a.test", &["10.0.0.1"]);
         let at = server.run().await;
         let mut stage = Stage::new();
         let (port, door, socks) = (free_port(), free_port(), free_port());
         let vmess = Vmess::ws();
-        stage
-            .run(
-                Peer::V2ray445,
-                "server",
-                &vmess.server(Peer::V2ray445, port),
-                &[port],
-            )
-            .await;
+        let server = vmess.server(Peer::V2ray445, port);
+        stage.run(Peer::V2ray445, "server", &server, &[port]).await;
         let mut config = vmess.client(Peer::Mobula, socks, port);
         config["dns"] = match address {
             "" => json!({"servers": [{"address": "127.0.0.1", "port": at.port()}]}),
@@ -311,7 +299,7 @@ async fn questions_travel_through_a_tunnel() {
 /// It would wait for the answer to a question that waits for the way to it.
 #[tokio::test]
 async fn a_server_behind_an_outbound_with_a_strategy_is_not_asked_for_its_own_name() {
-    let server = Script::new("server");
+    let server = NameServer::new("server");
     server.has("a.test", &["10.0.0.1"]);
     let mut stage = Stage::new();
     let certificate = Certificate::new(&stage);
@@ -329,7 +317,10 @@ async fn a_server_behind_an_outbound_with_a_strategy_is_not_asked_for_its_own_na
     let dns_out = more["outbounds"][1].clone();
     config["outbounds"].as_array_mut().unwrap().push(dns_out);
     config["routing"] = more["routing"].clone();
-    run_believing(&mut stage, Peer::Mobula, &config, &certificate, door).await;
+    let authority = Some(certificate.authority.as_path());
+    stage
+        .run_believing(authority, Peer::Mobula, "client", &config, &[door])
+        .await;
     assert_eq!(ask_by_udp(door, "a.test", A).await, "NoError 10.0.0.1");
 }
 
@@ -339,14 +330,8 @@ async fn an_outbound_with_a_strategy_asks_its_server_for_addresses() {
     let mut stage = Stage::new();
     let (port, socks) = (free_port(), free_port());
     let vmess = Vmess::ws();
-    stage
-        .run(
-            Peer::V2ray445,
-            "server",
-            &vmess.server(Peer::V2ray445, port),
-            &[port],
-        )
-        .await;
+    let server = vmess.server(Peer::V2ray445, port);
+    stage.run(Peer::V2ray445, "server", &server, &[port]).await;
     let mut config = vmess.client(Peer::Mobula, socks, port);
     config["dns"] = json!({"hosts": {"only-here.test": "127.0.0.1"}});
     config["outbounds"][0]["domainStrategy"] = "UseIP".into();
@@ -373,34 +358,11 @@ fn door_to_dns(door: u16, to: SocketAddr, dns: &Value, settings: &Value) -> Valu
     })
 }
 
-/// Starts `peer` on a machine whose only authority is the one of `certificate`.
-async fn run_believing(
-    stage: &mut Stage,
-    peer: Peer,
-    config: &Value,
-    certificate: &Certificate,
-    port: u16,
-) {
-    let path = stage.write("peer.json", config.to_string());
-    let mut command = match peer {
-        Peer::Mobula => mobula(),
-        _ => std::process::Command::new(crate::peers::fetched("v2ray-4.45")),
-    };
-    match peer {
-        Peer::Mobula => command.args(["run", "-c"]),
-        _ => command.arg("-config"),
-    };
-    command
-        .arg(path)
-        .env("SSL_CERT_FILE", &certificate.authority);
-    stage.start("peer", &mut command, &[port]).await;
-}
-
 async fn ask_by_udp(door: u16, name: &str, kind: RecordType) -> String {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let query = query(name, kind, 7);
+    let question = question(name, kind);
     socket
-        .send_to(&query, (Ipv4Addr::LOCALHOST, door))
+        .send_to(&question, (Ipv4Addr::LOCALHOST, door))
         .await
         .unwrap();
     let mut buf = [0; 4096];
@@ -415,9 +377,9 @@ async fn ask_by_tcp(door: u16, questions: &[(&str, RecordType)]) -> Vec<String> 
         .await
         .unwrap();
     for (name, kind) in questions {
-        let query = query(name, *kind, 7);
-        stream.write_u16(query.len() as u16).await.unwrap();
-        stream.write_all(&query).await.unwrap();
+        let question = question(name, *kind);
+        stream.write_u16(question.len() as u16).await.unwrap();
+        stream.write_all(&question).await.unwrap();
     }
     let mut answers = Vec::new();
     for _ in questions {
@@ -429,203 +391,4 @@ async fn ask_by_tcp(door: u16, questions: &[(&str, RecordType)]) -> Vec<String> 
         answers.push(shown(&bytes));
     }
     answers
-}
-
-fn query(name: &str, kind: RecordType, id: u16) -> Vec<u8> {
-    let mut message = Message::new(id, MessageType::Query, OpCode::Query);
-    message.metadata.recursion_desired = true;
-    let name = Name::from_ascii(format!("{name}.")).unwrap();
-    message.add_query(Query::query(name, kind));
-    message.to_vec().unwrap()
-}
-
-/// The code and the records of an answer.
-fn shown(bytes: &[u8]) -> String {
-    let message = Message::from_vec(bytes).expect("an answer that can be read");
-    assert_eq!(message.metadata.id, 7);
-    assert_eq!(message.metadata.message_type, MessageType::Response);
-    let mut text = format!("{:?}", message.metadata.response_code);
-    for record in &message.answers {
-        text.push(' ');
-        text.push_str(record.data.to_string().trim_matches('"'));
-    }
-    text
-}
-
-/// A DNS server: what it says, and how often it was asked.
-#[derive(Clone)]
-struct Script {
-    name: &'static str,
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Default)]
-struct State {
-    addresses: HashMap<String, Vec<IpAddr>>,
-    /// Codes in place of addresses; `None` is silence.
-    codes: HashMap<String, Option<ResponseCode>>,
-    asked: usize,
-}
-
-impl Script {
-    fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            state: Arc::default(),
-        }
-    }
-
-    fn has(&self, name: &str, ips: &[&str]) {
-        let ips = ips.iter().map(|ip| ip.parse().unwrap()).collect();
-        self.state
-            .lock()
-            .unwrap()
-            .addresses
-            .insert(name.to_owned(), ips);
-    }
-
-    fn says(&self, name: &str, code: Option<ResponseCode>) {
-        self.state
-            .lock()
-            .unwrap()
-            .codes
-            .insert(name.to_owned(), code);
-    }
-
-    fn forget_questions(&self) -> usize {
-        std::mem::take(&mut self.state.lock().unwrap().asked)
-    }
-
-    /// Its own name in a text record, the addresses that it has, or that there is no such name.
-    fn reply(&self, query: &[u8]) -> Option<Vec<u8>> {
-        let query = Message::from_vec(query).ok()?;
-        let question = query.queries.first()?.clone();
-        let name = question.name.to_ascii();
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
-        let mut state = self.state.lock().unwrap();
-        state.asked += 1;
-        let mut reply = Message::new(query.metadata.id, MessageType::Response, OpCode::Query);
-        reply.add_query(question.clone());
-        let mut add = |data| {
-            let record = Record::from_rdata(question.name.clone(), 300, data);
-            reply.answers.push(record);
-        };
-        match (question.query_type, state.addresses.get(&name)) {
-            (RecordType::TXT, _) => add(RData::TXT(TXT::new(vec![self.name.to_owned()]))),
-            (A | AAAA, Some(ips)) => {
-                for ip in ips {
-                    match (ip, question.query_type) {
-                        (IpAddr::V4(ip), A) => add(RData::A((*ip).into())),
-                        (IpAddr::V6(ip), AAAA) => add(RData::AAAA((*ip).into())),
-                        _ => {}
-                    }
-                }
-            }
-            _ => reply.metadata.response_code = ResponseCode::NXDomain,
-        }
-        if let Some(code) = state.codes.get(&name) {
-            reply.metadata.response_code = (*code)?;
-        }
-        reply.to_vec().ok()
-    }
-
-    /// Answers over UDP and TCP on the same port.
-    async fn run(&self) -> SocketAddr {
-        let (listener, socket) = loop {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            // The same number may be taken for UDP.
-            if let Ok(socket) = UdpSocket::bind(listener.local_addr().unwrap()).await {
-                break (listener, socket);
-            }
-        };
-        let at = listener.local_addr().unwrap();
-        let script = self.clone();
-        tokio::spawn(async move {
-            let mut buf = [0; 4096];
-            while let Ok((n, from)) = socket.recv_from(&mut buf).await {
-                if let Some(reply) = script.reply(&buf[..n]) {
-                    let _ = socket.send_to(&reply, from).await;
-                }
-            }
-        });
-        let script = self.clone();
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let script = script.clone();
-                tokio::spawn(async move {
-                    while let Ok(len) = stream.read_u16().await {
-                        let mut query = vec![0; len.into()];
-                        stream.read_exact(&mut query).await?;
-                        if let Some(reply) = script.reply(&query) {
-                            stream.write_u16(reply.len() as u16).await?;
-                            stream.write_all(&reply).await?;
-                        }
-                    }
-                    Ok::<_, std::io::Error>(())
-                });
-            }
-        });
-        at
-    }
-
-    /// Answers over HTTPS at `/dns-query`, in one version of HTTP.
-    async fn run_https(&self, certificate: &Certificate, protocol: &'static str) -> SocketAddr {
-        let chain = CertificateDer::pem_file_iter(&certificate.chain).unwrap();
-        let chain = chain.collect::<Result<_, _>>().unwrap();
-        let key = PrivateKeyDer::from_pem_file(&certificate.key).unwrap();
-        let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        // `localhost` may be either address.
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
-        let script = self.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, script) = (acceptor.clone(), script.clone());
-                tokio::spawn(async move {
-                    let Ok(stream) = acceptor.accept(stream).await else {
-                        return;
-                    };
-                    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                    let service =
-                        hyper::service::service_fn(move |request| script.clone().http(request));
-                    let io = TokioIo::new(stream);
-                    let _ = match is_h2 {
-                        true => {
-                            let http2 =
-                                hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                            http2.serve_connection(io, service).await
-                        }
-                        false => {
-                            let http1 = hyper::server::conn::http1::Builder::new();
-                            http1.serve_connection(io, service).await
-                        }
-                    };
-                });
-            }
-        });
-        at
-    }
-
-    async fn http(
-        self,
-        request: http::Request<hyper::body::Incoming>,
-    ) -> Result<http::Response<Full<Bytes>>, hyper::Error> {
-        assert_eq!(request.uri().path(), "/dns-query");
-        assert_eq!(request.method(), "POST");
-        assert_eq!(request.headers()["content-type"], "application/dns-message");
-        let query = request.into_body().collect().await?.to_bytes();
-        let reply = self.reply(&query).unwrap_or_default();
-        let response = http::Response::builder()
-            .header("content-type", "application/dns-message")
-            .body(Full::new(Bytes::from(reply)));
-        Ok(response.expect("a response"))
-    }
 }

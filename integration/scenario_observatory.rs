@@ -9,13 +9,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::sleep;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::configs::{Certificate, ID};
-use crate::peers::{Peer, Stage, free_port, mobula};
+use crate::configs::{Certificate, ID, saying};
+use crate::peers::{Peer, Stage, free_port};
 use crate::traffic::{self, To};
 
 /// Sessions to this port end up where the server says its name.
@@ -38,7 +34,8 @@ async fn sessions_go_to_the_fastest_server_that_answers_as_in_v2ray() {
             socks,
             &[("way-fast", port), ("way-slow", near)],
             &json!({"type": "leastPing"}),
-        );
+        )
+        .await;
         config["observatory"] = json!({
             "subjectSelector": ["way-"],
             "probeURL": format!("http://{site}/probe"), "probeInterval": "100ms"
@@ -72,7 +69,7 @@ async fn without_a_living_server_the_first_outbound_carries_as_in_v2ray() {
         let (site, asked) = site(None).await;
         let (running, port) = server(&mut stage, "way-1").await;
         let socks = free_port();
-        let mut config = client(socks, &[("way-1", port)], &json!({"type": "leastPing"}));
+        let mut config = client(socks, &[("way-1", port)], &json!({"type": "leastPing"})).await;
         config["routing"]["balancers"][0]["fallbackTag"] = fallback;
         config["observatory"] = json!({
             "subjectSelector": ["way-"],
@@ -96,7 +93,7 @@ async fn datagrams_of_an_association_go_elsewhere_when_their_server_dies() {
     let slow = behind(port_two, [Duration::from_millis(150); 2]).await;
     let socks = free_port();
     let ways = [("way-1", port_one), ("way-2", slow)];
-    let mut config = client(socks, &ways, &json!({"type": "leastPing"}));
+    let mut config = client(socks, &ways, &json!({"type": "leastPing"})).await;
     config["inbounds"][0]["settings"] = json!({"udp": true});
     config["routing"]["rules"][0]["network"] = json!("tcp,udp");
     config["observatory"] = json!({
@@ -132,7 +129,7 @@ async fn the_steadiest_server_carries_the_least_load() {
     let steady = behind(two, [Duration::from_millis(20); 2]).await;
     let socks = free_port();
     let strategy = json!({"type": "leastLoad", "settings": {"expected": 1, "maxRTT": "1s"}});
-    let mut config = client(socks, &[("way-1", shaky), ("way-2", steady)], &strategy);
+    let mut config = client(socks, &[("way-1", shaky), ("way-2", steady)], &strategy).await;
     config["burstObservatory"] = json!({
         "subjectSelector": ["way-"],
         "pingConfig": {
@@ -155,7 +152,7 @@ async fn a_dead_network_is_not_a_dead_outbound() {
     let (nowhere, gone) = (free_port(), free_port());
     let socks = free_port();
     let strategy = json!({"type": "random", "settings": {"aliveOnly": true, "observerTag": "x"}});
-    let mut config = client(socks, &[("way-1", gone)], &strategy);
+    let mut config = client(socks, &[("way-1", gone)], &strategy).await;
     config["log"]["loglevel"] = json!("info");
     let observer = |tag: &str, port: u16| {
         json!({"type": "burst", "tag": tag, "settings": {
@@ -184,7 +181,7 @@ async fn a_probe_of_an_https_url_checks_the_certificate() {
     let mut stage = Stage::new();
     let certificate = Certificate::new(&stage);
     let (site, _) = site(Some(&certificate)).await;
-    let mut config = client(free_port(), &[], &json!("random"));
+    let mut config = client(free_port(), &[], &json!("random")).await;
     config["log"]["loglevel"] = json!("info");
     config["observatory"] = json!({
         "subjectSelector": ["first"], "probeInterval": "100ms",
@@ -192,21 +189,17 @@ async fn a_probe_of_an_https_url_checks_the_certificate() {
     });
     config["routing"] = json!({});
     config["outbounds"][0] = json!({"tag": "first", "protocol": "freedom"});
-    let file = stage.write("client.json", config.to_string());
     let cases = [
         (
-            Some(&certificate.authority),
+            Some(certificate.authority.as_path()),
             "the outbound `first` is alive",
         ),
         (None, "the outbound `first` is dead: nobody we believe"),
     ];
     for (authority, expected) in cases {
-        let mut command = mobula();
-        command.arg("run").arg("-c").arg(&file);
-        if let Some(authority) = authority {
-            command.env("SSL_CERT_FILE", authority);
-        }
-        let index = stage.start("client", &mut command, &[]).await;
+        let index = stage
+            .run_believing(authority, Peer::Mobula, "client", &config, &[])
+            .await;
         stage.until_file_has("client.log", expected).await;
         stage.child(index).signal("TERM");
         stage.child(index).ended(PATIENCE).await;
@@ -214,12 +207,8 @@ async fn a_probe_of_an_https_url_checks_the_certificate() {
 }
 
 /// SOCKS in; out by what the balancer chooses among `ways`, which are VMess servers.
-fn client(socks: u16, ways: &[(&str, u16)], strategy: &Value) -> Value {
-    let says = |tag: &str| {
-        let redirect = format!("127.0.0.1:{}", says(tag));
-        json!({"tag": tag, "protocol": "freedom", "settings": {"redirect": redirect}})
-    };
-    let mut outbounds = vec![says("first"), says("spare")];
+async fn client(socks: u16, ways: &[(&str, u16)], strategy: &Value) -> Value {
+    let mut outbounds = vec![saying("first").await, saying("spare").await];
     for (tag, port) in ways {
         outbounds.push(json!({
             "tag": tag, "protocol": "vmess",
@@ -245,7 +234,6 @@ async fn server(stage: &mut Stage, name: &str) -> (usize, u16) {
 }
 
 async fn run_server(stage: &mut Stage, name: &str, port: u16) -> usize {
-    let redirect = format!("127.0.0.1:{}", says(name));
     let config = json!({
         "inbounds": [{
             "listen": "127.0.0.1", "port": port, "protocol": "vmess",
@@ -254,30 +242,11 @@ async fn run_server(stage: &mut Stage, name: &str, port: u16) -> usize {
         }],
         "outbounds": [
             {"protocol": "freedom"},
-            {"tag": "says", "protocol": "freedom", "settings": {"redirect": redirect}}
+            saying(name).await
         ],
-        "routing": {"rules": [{"type": "field", "port": SAY, "outboundTag": "says"}]}
+        "routing": {"rules": [{"type": "field", "port": SAY, "outboundTag": name}]}
     });
     stage.run(Peer::V2ray445, name, &config, &[port]).await
-}
-
-/// A port where everyone is told `tag`, in a line.
-fn says(tag: &str) -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.set_nonblocking(true).expect("a socket");
-    let listener = TcpListener::from_std(listener).expect("a socket");
-    let port = listener
-        .local_addr()
-        .expect("a listener has an address")
-        .port();
-    let line = format!("{tag}\n");
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let line = line.clone();
-            tokio::spawn(async move { stream.write_all(line.as_bytes()).await });
-        }
-    });
-    port
 }
 
 /// A web site that says nothing, and how often it was asked.
@@ -286,7 +255,7 @@ async fn site(tls: Option<&Certificate>) -> (SocketAddr, Arc<AtomicUsize>) {
     let at = listener.local_addr().expect("a listener has an address");
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
-    let tls = tls.map(acceptor);
+    let tls = tls.map(|certificate| certificate.acceptor(&[]));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (count, tls) = (count.clone(), tls.clone());
@@ -314,16 +283,6 @@ where
         b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     stream.write_all(answer).await?;
     stream.shutdown().await
-}
-
-fn acceptor(certificate: &Certificate) -> TlsAcceptor {
-    let chain = CertificateDer::pem_file_iter(&certificate.chain).expect("a chain");
-    let chain = chain.collect::<Result<_, _>>().expect("a chain");
-    let key = PrivateKeyDer::from_pem_file(&certificate.key).expect("a key");
-    let config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, key);
-    TlsAcceptor::from(Arc::new(config.expect("they belong together")))
 }
 
 /// A way to `port` on which what comes back takes a while: each connection the next of `delays`.

@@ -11,18 +11,18 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hickory_proto::rr::RecordType;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use crate::configs::ID;
+use crate::name_server::{address_in, question};
 use crate::peers::Peer::{self, Mobula, SingBox, V2ray434, V2ray445};
 use crate::peers::{connections, geodata, mobula, root, system};
 use crate::traffic::{self, LIMIT, To};
-use crate::world::{
-    self, ABROAD, CDN, CHINA, NAME_SERVERS, PRIVATE, SERVERS, World, address_in, question, visit,
-};
+use crate::world::{self, ABROAD, CDN, CHINA, NAME_SERVERS, PRIVATE, SERVERS, World, visit};
 
 pub const SECOND_ID: &str = "6fa459ea-ee8a-4ca4-894e-db77e160355e";
 const FAR: Option<IpAddr> = Some(IpAddr::V4(SERVERS[0]));
@@ -122,7 +122,7 @@ async fn resolved(at: (Ipv4Addr, u16), name: &str) -> Option<Ipv4Addr> {
     let mut buf = [0; 1500];
     for _ in 0..5 {
         socket
-            .send_to(&question(name), at)
+            .send_to(&question(name, RecordType::A), at)
             .await
             .expect("UDP sends");
         if let Ok(got) = timeout(Duration::from_secs(3), socket.recv_from(&mut buf)).await {

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use crate::configs::Vmess;
+use crate::configs::{Vmess, decided_alike, saying};
 use crate::peers::{Peer, Stage, free_port, system};
 use crate::traffic::{self, To};
 
@@ -22,16 +22,7 @@ async fn what_is_found_leads_as_in_v2ray() {
     let ours = decisions(Peer::Mobula, &probes).await;
     let theirs = decisions(Peer::V2ray445, &probes).await;
     assert_eq!(ours.len(), 2 * probes.len());
-    for (ours, theirs) in ours.iter().zip(&theirs) {
-        assert_eq!(ours, theirs);
-    }
-    for tag in TAGS {
-        let end = format!(" by {tag}");
-        assert!(
-            ours.iter().any(|line| line.ends_with(&end)),
-            "nothing went{end}"
-        );
-    }
+    decided_alike(&ours, &theirs, &TAGS);
 }
 
 /// In V2Ray these are nothing: a hello in more records than one, a request and a hello without a name, and
@@ -77,8 +68,7 @@ async fn decisions(peer: Peer, probes: &[(&str, Vec<Vec<u8>>)]) -> Vec<String> {
     let ports = [free_port(), free_port()];
     let mut outbounds = Vec::new();
     for tag in TAGS {
-        let to = format!("127.0.0.1:{}", traffic::says(tag).await.port());
-        outbounds.push(json!({"tag": tag, "protocol": "freedom", "settings": {"redirect": to}}));
+        outbounds.push(saying(tag).await);
     }
     let inbound = |port: u16, over: Value| {
         json!({
@@ -236,7 +226,8 @@ async fn a_server_that_speaks_first_waits_no_longer_than_with_v2ray() {
     println!("{delays:?}");
     // V2Ray waits for a first payload of VMess as well, a hundred milliseconds more.
     assert!(delays[0] < delays[1], "{delays:?}");
-    assert!(delays[0] >= Duration::from_millis(200), "{delays:?}");
+    // The 200 ms begin a little before we hear that the proxy has connected.
+    assert!(delays[0] >= Duration::from_millis(190), "{delays:?}");
 }
 
 #[tokio::test]

@@ -27,17 +27,23 @@ async fn a_users_traffic_is_the_applications() {
     for (client, vmess) in [
         (V2ray445, Vmess::tcp()),
         (V2ray445, ws.clone()),
-        (V2ray445, early(Early::Path)),
-        (V2ray445, early(Early::Header("Sec-WebSocket-Protocol"))),
+        (V2ray445, Vmess::ws_early(Early::Path)),
+        (
+            V2ray445,
+            Vmess::ws_early(Early::Header("Sec-WebSocket-Protocol")),
+        ),
         (V2ray445, sealed(true, "auto")),
         (V2ray445, sealed(false, "none")),
-        (V2ray445, with(json!({"mux": {"enabled": true}}))),
+        (V2ray445, Vmess::ws_with(json!({"mux": {"enabled": true}}))),
         (SingBox, padded()),
-        (SingBox, with(json!({"packet_encoding": "xudp"}))),
-        (SingBox, with(json!({"packet_encoding": "packetaddr"}))),
+        (SingBox, Vmess::ws_with(json!({"packet_encoding": "xudp"}))),
+        (
+            SingBox,
+            Vmess::ws_with(json!({"packet_encoding": "packetaddr"})),
+        ),
         (
             Mobula,
-            with(json!({"mux": {"enabled": true, "xudpConcurrency": 8}})),
+            Vmess::ws_with(json!({"mux": {"enabled": true, "xudpConcurrency": 8}})),
         ),
     ] {
         println!("{client:?}, {vmess:?}");
@@ -71,8 +77,8 @@ async fn inbounds_count_what_v2rays_outbound_counts() {
     for vmess in [
         Vmess::tcp(),
         Vmess::ws(),
-        early(Early::Path),
-        with(json!({"mux": {"enabled": true}})),
+        Vmess::ws_early(Early::Path),
+        Vmess::ws_with(json!({"mux": {"enabled": true}})),
     ] {
         println!("{vmess:?}");
         let mut stage = Stage::new();
@@ -98,7 +104,7 @@ async fn outbounds_and_socks_count_what_v2ray_counts() {
     for vmess in [
         Vmess::tcp(),
         Vmess::ws(),
-        with(json!({"mux": {"enabled": true}})),
+        Vmess::ws_with(json!({"mux": {"enabled": true}})),
     ] {
         println!("{vmess:?}");
         let mut stage = Stage::new();
@@ -307,13 +313,6 @@ async fn three_datagrams(socks: u16) {
     }
 }
 
-fn early(early: Early) -> Vmess {
-    Vmess {
-        early,
-        ..Vmess::ws()
-    }
-}
-
 fn sealed(authenticated_length: bool, security: &'static str) -> Vmess {
     Vmess {
         authenticated_length,
@@ -326,13 +325,6 @@ fn padded() -> Vmess {
     Vmess {
         global_padding: true,
         authenticated_length: true,
-        ..Vmess::ws()
-    }
-}
-
-fn with(outbound: Value) -> Vmess {
-    Vmess {
-        outbound,
         ..Vmess::ws()
     }
 }

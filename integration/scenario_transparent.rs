@@ -273,6 +273,9 @@ async fn what_was_meant_for_the_door_itself_is_refused_and_said() {
             let refused = format!("{} rejected", stream.local_addr().unwrap());
             net.stage.until_file_has("router.log", &refused).await;
             net.client.udp(any(to)).send_to(b"x", to).await.unwrap();
+            // The line may come after the end of the connection.
+            let line = format!("{} rejected", stream.local_addr().unwrap());
+            net.stage.until_file_has("router.log", &line).await;
         }
         let wanted = "datagrams are dropped: meant for the transparent inbound itself";
         let text = net.stage.until_file_has("router.log", wanted).await;

@@ -102,12 +102,16 @@ pub async fn greeter() -> SocketAddr {
 }
 
 /// Says `tag`, in a line, to everyone.
-pub async fn says(tag: &'static str) -> SocketAddr {
-    serve(move |mut stream| async move {
-        stream.write_all(format!("{tag}\n").as_bytes()).await?;
-        // Closing with something unread would reset the connection.
-        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
-        Ok(())
+pub async fn says(tag: &str) -> SocketAddr {
+    let line = format!("{tag}\n");
+    serve(move |mut stream| {
+        let line = line.clone();
+        async move {
+            stream.write_all(line.as_bytes()).await?;
+            // Closing with something unread would reset the connection.
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+            Ok(())
+        }
     })
     .await
 }

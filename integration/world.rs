@@ -5,20 +5,19 @@
 //! there, `/var/log`, `/dev/shm` and `/usr/local/etc` are folders of the test, the latter with a certificate for
 //! [`SERVER_NAME`]. It needs root.
 
-use std::collections::HashMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::configs::Certificate;
+use crate::name_server::NameServer;
 use crate::peers::{Peer, Stage, geodata, system};
 use crate::traffic::{self, LIMIT, To};
 
@@ -54,8 +53,7 @@ const NAMES: [(&str, Ipv4Addr); 8] = [
 /// What a test has in its world.
 pub struct World {
     pub stage: Stage,
-    /// Who was asked for which name.
-    pub asked: Arc<Mutex<Vec<(Ipv4Addr, String)>>>,
+    name_servers: [NameServer; 2],
 }
 
 /// Runs `test` in a world of its own.
@@ -71,16 +69,23 @@ pub fn run<F: Future<Output = ()>>(test: impl FnOnce(World) -> F + Send) {
                 .enable_all()
                 .build();
             runtime.expect("a runtime").block_on(async move {
-                let asked = Arc::default();
-                for at in NAME_SERVERS {
-                    name_server(at, Arc::clone(&asked)).await;
+                let name_servers = ["first", "second"].map(NameServer::new);
+                for (server, at) in name_servers.iter().zip(NAME_SERVERS) {
+                    for (name, ip) in NAMES {
+                        server.has(name, &[&ip.to_string()]);
+                    }
+                    server.run_at((at, 53).into()).await;
                 }
                 for at in [ABROAD, NAS, CHINA, PRIVATE] {
                     for port in [22, 25, 80] {
                         web_server((at, port).into()).await;
                     }
                 }
-                test(World { stage, asked }).await;
+                test(World {
+                    stage,
+                    name_servers,
+                })
+                .await;
             });
         });
         if let Err(panic) = inside.join() {
@@ -192,17 +197,11 @@ impl World {
         timeout(LIMIT, talk).await.expect("an end in time")
     }
 
-    /// Which name server was asked for `name`.
+    /// Which name servers were asked for `name`.
     pub fn was_asked(&self, name: &str) -> Vec<Ipv4Addr> {
-        let asked = self.asked.lock().expect("nobody panics with the lock");
-        let mut servers: Vec<_> = asked
-            .iter()
-            .filter(|(_, n)| n == name)
-            .map(|(at, _)| *at)
-            .collect();
-        servers.sort();
-        servers.dedup();
-        servers
+        let servers = self.name_servers.iter().zip(NAME_SERVERS);
+        let asked = servers.filter(|(server, _)| server.was_asked(name));
+        asked.map(|(_, at)| at).collect()
     }
 }
 
@@ -252,99 +251,4 @@ async fn web_server(at: SocketAddr) {
 /// What a web server of ours answers to `who`.
 pub fn response(who: IpAddr) -> String {
     format!("HTTP/1.1 200 OK\r\nX-You-Are: {who}\r\nContent-Length: 0\r\n\r\n")
-}
-
-/// Answers questions for IPv4 addresses, over UDP and TCP.
-async fn name_server(at: Ipv4Addr, asked: Arc<Mutex<Vec<(Ipv4Addr, String)>>>) {
-    let socket = UdpSocket::bind((at, 53))
-        .await
-        .expect("a world of one's own");
-    let listener = TcpListener::bind((at, 53))
-        .await
-        .expect("a world of one's own");
-    let answer = move |question: &[u8]| {
-        let (name, answer) = answer(question)?;
-        asked
-            .lock()
-            .expect("nobody panics with the lock")
-            .push((at, name));
-        Some(answer)
-    };
-    let over_tcp = answer.clone();
-    tokio::spawn(async move {
-        let mut buf = [0; 1500];
-        while let Ok((n, from)) = socket.recv_from(&mut buf).await {
-            if let Some(answer) = answer(&buf[..n]) {
-                let _ = socket.send_to(&answer, from).await;
-            }
-        }
-    });
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let answer = over_tcp.clone();
-            tokio::spawn(async move {
-                while let Ok(n) = stream.read_u16().await {
-                    let mut question = vec![0; n.into()];
-                    stream.read_exact(&mut question).await?;
-                    let answer = answer(&question).unwrap_or_default();
-                    let len = u16::try_from(answer.len()).expect("answers are short");
-                    stream
-                        .write_all(&[&len.to_be_bytes(), &answer[..]].concat())
-                        .await?;
-                }
-                Ok::<_, std::io::Error>(())
-            });
-        }
-    });
-}
-
-/// RFC 1035: the name that a message asks for, and what it is answered.
-fn answer(question: &[u8]) -> Option<(String, Vec<u8>)> {
-    let mut at = 12;
-    let mut labels = Vec::new();
-    loop {
-        let len = usize::from(*question.get(at)?);
-        at += 1;
-        if len == 0 {
-            break;
-        }
-        labels.push(String::from_utf8_lossy(question.get(at..at + len)?).to_lowercase());
-        at += len;
-    }
-    let name = labels.join(".");
-    let kind = question.get(at..at + 2)?;
-    let known: HashMap<_, _> = NAMES.into_iter().collect();
-    let found = known.get(&*name);
-    let address = found.filter(|_| kind == [0, 1]);
-    let mut out = question.get(..2)?.to_vec();
-    // A response, recursion was desired and is available; 3: there is no such name.
-    out.extend([0x81, if found.is_some() { 0x80 } else { 0x83 }, 0, 1]);
-    out.extend([0, u8::from(address.is_some()), 0, 0, 0, 0]);
-    out.extend(question.get(12..at + 4)?);
-    if let Some(address) = address {
-        // The name at offset 12, A, IN, an hour, four bytes.
-        out.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0x0e, 0x10, 0, 4]);
-        out.extend(address.octets());
-    }
-    Some((name, out))
-}
-
-/// A question for the IPv4 address of `name`, and what the answer says.
-pub fn question(name: &str) -> Vec<u8> {
-    let mut out = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    for label in name.split('.') {
-        out.push(label.len().try_into().expect("a short name"));
-        out.extend(label.as_bytes());
-    }
-    out.extend([0, 0, 1, 0, 1]);
-    out
-}
-
-/// The last four bytes of an answer with an address.
-pub fn address_in(answer: &[u8]) -> Option<Ipv4Addr> {
-    let last: [u8; 4] = answer
-        .get(answer.len().checked_sub(4)?..)?
-        .try_into()
-        .ok()?;
-    (answer.get(7) == Some(&1)).then(|| last.into())
 }

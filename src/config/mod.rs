@@ -8,9 +8,11 @@
 mod api;
 mod check;
 mod global;
+mod inbound;
 mod load;
 mod log;
 mod merge;
+mod outbound;
 mod parts;
 mod policy;
 mod read;

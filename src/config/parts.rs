@@ -7,12 +7,12 @@ use std::sync::Arc;
 use serde_json::Value;
 use tracing::warn;
 
-use super::{Inbound, Outbound, read};
+use super::{Inbound, Outbound, inbound, outbound};
 use crate::json::{Node, Object, Report};
 
 pub fn one_inbound(value: &Value) -> Result<Inbound, String> {
     let path = name("inbound", value);
-    let inbound = read_one(value, &path, |object| read::inbound(object, None))?;
+    let inbound = read_one(value, &path, |object| inbound::read(object, None))?;
     Ok(Inbound { path, ..inbound })
 }
 
@@ -20,7 +20,7 @@ pub fn one_inbound(value: &Value) -> Result<Inbound, String> {
 /// caller to see.
 pub fn one_outbound(value: &Value) -> Result<Outbound, String> {
     let path = name("outbound", value);
-    let mut outbound = read_one(value, &path, read::outbound)?;
+    let mut outbound = read_one(value, &path, outbound::read)?;
     outbound.path = path;
     let through = value.pointer("/proxySettings/tag").and_then(Value::as_str);
     outbound.through = through.filter(|tag| !tag.is_empty()).map(Arc::from);

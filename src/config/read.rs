@@ -1,21 +1,16 @@
-//! The top level, and the frame of each inbound and outbound.
+//! The top level, in the order in which its parts need each other.
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
 use super::merge::Origins;
-use super::{Config, Inbound, Listen, Outbound, api, check, log, policy};
-use crate::address::Host;
-use crate::dns::{self, Resolver, Strategy};
-use crate::json::{Node, Object, PortRanges, Report};
+use super::{Config, Inbound, Outbound, api, check, inbound, log, outbound, policy};
+use crate::dns::{self, Resolver};
+use crate::json::{Node, Object};
 use crate::observatory::{self, Observer};
+use crate::protocol;
 use crate::routing::{self, Geodata, config::Tags, geodata};
-use crate::sniffing::Sniffing;
-use crate::{mux, protocol, transport};
 
 /// Reads a merged config. Whether it may run is in the report; `None` says that it may not.
 pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
@@ -25,12 +20,12 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     let nodes = elements(&root, ["inbound", "inboundDetour", "inbounds"]);
     for (i, node) in nodes.iter().enumerate() {
         let port = old_port.as_ref().filter(|_| i == 0);
-        inbounds.push((node, node.object().and_then(|o| inbound(o, port))));
+        inbounds.push((node, node.object().and_then(|o| inbound::read(o, port))));
     }
     let mut outbounds = Vec::new();
     let nodes = elements(&root, ["outbound", "outboundDetour", "outbounds"]);
     for node in &nodes {
-        outbounds.push((node, node.object().and_then(|o| outbound(o))));
+        outbounds.push((node, node.object().and_then(|o| outbound::read(o))));
     }
     let api = api::read(&root);
     let api_tag = api.as_ref().and_then(|(_, outbound)| outbound.tag.clone());
@@ -97,7 +92,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         config.outbounds.retain(|other| other.tag != api_tag);
     }
     if config.outbounds.is_empty() {
-        config.outbounds.push(direct()?);
+        config.outbounds.push(outbound::direct()?);
     }
     if let Some((api, outbound)) = api {
         config.outbounds.push(outbound);
@@ -173,77 +168,6 @@ fn tags(
     }
 }
 
-pub(super) fn inbound(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
-    let listen = match object.get("listen") {
-        Some(node) => listen(&node),
-        // V2Ray, and so our transport, takes it for every address of either family.
-        None => Some(Listen::Ip(Ipv4Addr::UNSPECIFIED.into())),
-    };
-    let port = object.get("port").or_else(|| old_port.cloned());
-    let ports = match (&listen, port) {
-        (Some(Listen::Unix(_) | Listen::Abstract(_)), _) => Some(PortRanges(Vec::new())),
-        (_, Some(node)) => node.read(),
-        (_, None) => {
-            object
-                .node
-                .error("`port` is missing, an inbound on an IP address needs one");
-            None
-        }
-    };
-    let protocol = protocol(&object, protocol::Inbound::read);
-    let mut transport = transport::Inbound::read(object.get("streamSettings").as_ref());
-    if let (Some(protocol), Some(transport)) = (&protocol, &mut transport)
-        && protocol.follows_redirect()
-    {
-        transport.sockopt.follow_redirect();
-    }
-    let sniffing = Sniffing::read(&object);
-    if let Some(object) = object.object("allocate") {
-        allocate(object);
-    }
-    let tag = tag(&object).map(Into::into);
-    object.finish();
-    Some(Inbound {
-        path: String::new(),
-        tag,
-        listen: listen?,
-        ports: ports?,
-        transport: transport?,
-        protocol: protocol?,
-        sniffing: sniffing.map(Arc::new),
-    })
-}
-
-pub(super) fn outbound(object: Object) -> Option<Outbound> {
-    let protocol = protocol(&object, protocol::Outbound::read);
-    let mut transport = transport::Outbound::read(object.get("streamSettings").as_ref());
-    if let Some(node) = object.get("sendThrough")
-        && let Some(ip) = send_through(&node)
-        && let Some(transport) = &mut transport
-    {
-        transport.sockopt.send_through = Some(ip);
-    }
-    if let Some(proxy) = object.object("proxySettings") {
-        // Without it, V2Ray leaves out the transport's own layers; V2Ray 5 has the longer word.
-        for key in ["transportLayer", "transportLayerProxy"] {
-            let _: bool = proxy.read_or(key, false);
-        }
-        proxy.silent(&["tag"]);
-        proxy.finish();
-    }
-    let mux = mux(&object, protocol.as_ref());
-    let strategy = object
-        .get("domainStrategy")
-        .and_then(|n| Strategy::read(&n));
-    let tag = tag(&object).map(Into::into);
-    object.finish();
-    let mut outbound = Outbound::new(transport?, protocol?);
-    outbound.tag = tag;
-    outbound.mux = mux;
-    outbound.strategy = strategy.unwrap_or_default();
-    Some(outbound)
-}
-
 /// `dns`; without it the system is asked, as by V2Ray.
 fn resolver(root: &Object, geodata: &Geodata) -> Resolver {
     let Some(dns) = root.object("dns") else {
@@ -252,107 +176,6 @@ fn resolver(root: &Object, geodata: &Geodata) -> Resolver {
     let resolver = dns::config::read(&dns, geodata);
     dns.finish();
     resolver
-}
-
-/// `mux`, where the protocol has a word for it; V2Ray would ask any server for its made-up address.
-fn mux(outbound: &Object, protocol: Option<&protocol::Outbound>) -> Option<mux::Outbound> {
-    let object = outbound.object("mux")?;
-    let mux = mux::Outbound::read(&object);
-    if mux.is_some() && protocol.is_some_and(|protocol| !protocol.has_mux()) {
-        object
-            .node
-            .warn("only a `vmess` outbound carries mux, the key has no effect");
-        object.finish();
-        return None;
-    }
-    object.finish();
-    mux
-}
-
-/// `protocol` and its `settings`, which may be left out.
-fn protocol<T>(object: &Object, read: fn(&Node, &Object) -> Option<T>) -> Option<T> {
-    static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
-    let name = object.require_node("protocol");
-    let settings = object.get("settings").unwrap_or_else(|| {
-        let path = object.node.path.key("settings");
-        Node::at(path, &EMPTY, object.node.report())
-    });
-    let (name, settings) = (name?, settings.object()?);
-    let protocol = read(&name, &settings);
-    // When the protocol is unknown, none of its settings can be known.
-    if protocol.is_some() {
-        settings.finish();
-    }
-    protocol
-}
-
-/// An empty tag is none.
-fn tag(object: &Object) -> Option<String> {
-    object.read("tag").filter(|tag: &String| !tag.is_empty())
-}
-
-/// When which of the ports are opened.
-fn allocate(object: Object) {
-    if let Some(strategy) = object.get("strategy")
-        && let Some(name) = strategy.read::<String>()
-    {
-        match name.to_ascii_lowercase().as_str() {
-            "always" => {}
-            "random" | "external" => object
-                .node
-                .warn("ports are always opened all at once, the key has no effect"),
-            _ => strategy.error(format!(
-                "`{}` is unknown, expected `always` or `random`",
-                name.escape_debug()
-            )),
-        }
-    }
-    object.silent(&["concurrency", "refresh"]);
-    object.finish();
-}
-
-fn listen(node: &Node) -> Option<Listen> {
-    let text: String = node.read()?;
-    if let Some(name) = text.strip_prefix('@') {
-        if name.is_empty() {
-            node.error("`@` has no name behind it, expected `@name`");
-            return None;
-        }
-        return Some(Listen::Abstract(name.as_bytes().to_vec()));
-    }
-    if text.starts_with('/') {
-        let path = Path::new(&text);
-        // The kernel's `sun_path` has 108 bytes, with the zero at the end.
-        if path.as_os_str().as_bytes().len() > 107 {
-            node.error("the path of a unix socket has at most 107 bytes");
-            return None;
-        }
-        return Some(Listen::Unix(path.to_owned()));
-    }
-    match Host::parse(text.trim()) {
-        Ok(Host::Ip(ip)) => Some(Listen::Ip(ip)),
-        Ok(Host::Domain(name)) if name.eq_ignore_ascii_case("localhost") => {
-            Some(Listen::Ip(Ipv4Addr::LOCALHOST.into()))
-        }
-        _ => {
-            node.error(format!(
-                "`{}` is not an IP address, a unix socket's path beginning with `/` or an `@name`",
-                text.escape_debug()
-            ));
-            None
-        }
-    }
-}
-
-fn send_through(node: &Node) -> Option<IpAddr> {
-    let text: String = node.read()?;
-    match Host::parse(text.trim()) {
-        Ok(Host::Ip(ip)) => Some(ip),
-        _ => {
-            node.error(format!("`{}` is not an IP address", text.escape_debug()));
-            None
-        }
-    }
 }
 
 /// The top-level keys of V2Ray 4 and 5 that nothing is built for.
@@ -373,8 +196,24 @@ fn unbuilt(root: &Object) {
     }
 }
 
-/// What carries sessions when there is no outbound.
-fn direct() -> Option<Outbound> {
-    let value = serde_json::json!({"protocol": "freedom"});
-    outbound(Node::root(&value, &Report::default()).object()?)
+/// `protocol` and its `settings`, which may be left out.
+pub(super) fn protocol<T>(object: &Object, read: fn(&Node, &Object) -> Option<T>) -> Option<T> {
+    static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
+    let name = object.require_node("protocol");
+    let settings = object.get("settings").unwrap_or_else(|| {
+        let path = object.node.path.key("settings");
+        Node::at(path, &EMPTY, object.node.report())
+    });
+    let (name, settings) = (name?, settings.object()?);
+    let protocol = read(&name, &settings);
+    // When the protocol is unknown, none of its settings can be known.
+    if protocol.is_some() {
+        settings.finish();
+    }
+    protocol
+}
+
+/// An empty tag is none.
+pub(super) fn tag(object: &Object) -> Option<String> {
+    object.read("tag").filter(|tag: &String| !tag.is_empty())
 }

@@ -17,10 +17,10 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::{debug, trace};
 
+use super::flow::Flow;
 use super::mux::Lane;
 use super::sniff::{Asking, Route};
-use super::waiting::Waiting;
-use super::{Dispatcher, Opened, Session, Shared};
+use super::{Dispatcher, Session, Shared};
 use crate::address::Destination;
 use crate::io::{Packet, Packets};
 
@@ -55,23 +55,6 @@ pub(super) struct Association {
 
 /// The outbound, and the destination unless one flow carries everything.
 type Key = (Shared, Option<Destination>);
-
-struct Flow {
-    state: FlowState,
-    /// The destination that was asked for, where another one took its place: answers are its own.
-    asked: Option<Destination>,
-    waiting: Waiting,
-    /// How long it may be silent.
-    idle: Duration,
-    active: Instant,
-}
-
-enum FlowState {
-    Opening(Opening),
-    Open(Box<dyn Packets>),
-}
-
-type Opening = Pin<Box<dyn Future<Output = io::Result<Opened<Box<dyn Packets>>>> + Send>>;
 
 impl Association {
     pub(super) fn new(
@@ -175,10 +158,7 @@ impl Association {
                 None => self.session.id,
             };
             let to = packet.peer.clone();
-            let flow = Flow {
-                asked,
-                ..Flow::open(&self.dispatcher, id, key.0.clone(), to, self.idle)
-            };
+            let flow = Flow::open(&self.dispatcher, id, key.0.clone(), to, asked, self.idle);
             self.flows.insert(key.clone(), flow);
         }
         if let Some(flow) = self.flows.get_mut(&key) {
@@ -311,64 +291,6 @@ impl Future for Association {
             return Poll::Ready(());
         }
         Poll::Pending
-    }
-}
-
-impl Flow {
-    fn open(
-        dispatcher: &Arc<Dispatcher>,
-        id: u32,
-        by: Shared,
-        to: Destination,
-        idle: Duration,
-    ) -> Self {
-        let dispatcher = dispatcher.clone();
-        let opening = async move { dispatcher.open_packets(&by, &to, id).await };
-        Self {
-            state: FlowState::Opening(Box::pin(opening)),
-            asked: None,
-            waiting: Waiting::default(),
-            idle,
-            active: Instant::now(),
-        }
-    }
-
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if let FlowState::Opening(opening) = &mut self.state {
-            match opening.as_mut().poll(cx) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(opened) => {
-                    let (packets, limits) = opened?;
-                    if let Some(limits) = limits {
-                        self.idle = self.idle.min(limits.idle.into());
-                    }
-                    self.state = FlowState::Open(packets);
-                }
-            }
-        }
-        if let FlowState::Open(packets) = &mut self.state {
-            while let Some(packet) = self.waiting.front() {
-                match packets.poll_send(cx, packet) {
-                    Poll::Pending => break,
-                    Poll::Ready(sent) => sent?,
-                }
-                self.waiting.pop();
-            }
-        }
-        Ok(())
-    }
-
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Packet>>> {
-        match &mut self.state {
-            FlowState::Opening(_) => Poll::Pending,
-            FlowState::Open(packets) => {
-                let mut received = ready!(packets.poll_recv(cx));
-                if let (Ok(Some(packet)), Some(asked)) = (&mut received, &self.asked) {
-                    packet.peer = asked.clone();
-                }
-                Poll::Ready(received)
-            }
-        }
     }
 }
 

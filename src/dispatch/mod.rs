@@ -6,8 +6,10 @@
 mod counting;
 mod datagrams;
 mod first;
+mod flow;
 mod limits;
 mod mux;
+mod open;
 mod outbounds;
 mod roads;
 mod route;
@@ -26,22 +28,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::{broadcast, mpsc};
 use tracing::debug;
 
-use crate::address::{Destination, Host, Network};
-use crate::dns::{Lookup, Resolver, Strategy};
-use crate::io::{BindUdp, Counted, Link, Packets, Udp};
+use crate::address::{Destination, Network};
+use crate::dns::Resolver;
+use crate::io::{Link, Packets};
 use crate::log;
 use crate::policy::{Limits, Policy};
-use crate::protocol::{self, Accepted, Hop};
+use crate::protocol::Accepted;
 use crate::relay::{Failure, Relay};
 use crate::routing::Router;
 use crate::session::{Attributes, Source, User};
 use crate::sniffing::{Aim, Sniffing};
 use crate::stats::{self, Traffic};
-use crate::transport::tcp;
 
 use counting::Counting;
 use datagrams::Association;
-use limits::both;
 
 /// Sessions that a slow watcher may be behind.
 const WATCHED: usize = 256;
@@ -98,9 +98,6 @@ pub struct Origin {
     pub tag: Option<Arc<str>>,
     pub sniffing: Option<Arc<Sniffing>>,
 }
-
-/// A stream by an outbound, or datagrams, and the outbound's limits; none where it is watched elsewhere.
-type Opened<T> = (T, Option<Limits>);
 
 impl Dispatcher {
     /// The resolver's questions go through here from now on.
@@ -262,168 +259,6 @@ impl Dispatcher {
             }
             drop(alive);
         });
-    }
-
-    /// A stream to `to` by the outbound tagged `tag`, past the rules (which only a `loopback` asks) and
-    /// the access log.
-    pub async fn open_by_tag(self: &Arc<Self>, tag: &str, to: &Destination) -> io::Result<Link> {
-        match self.outbounds.get(tag) {
-            Some(by) => {
-                let by = self.past_loopback(by, to).await?;
-                self.open(&by, to).await.map(|(link, _)| link)
-            }
-            None => Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("no outbound is tagged `{tag}` any more"),
-            )),
-        }
-    }
-
-    /// A stream to `to` by outbound `by`.
-    fn open<'a>(
-        self: &'a Arc<Self>,
-        by: &'a Shared,
-        to: &'a Destination,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Opened<Link>>> + Send + 'a>> {
-        Box::pin(async move {
-            if let protocol::Outbound::Dns(dns) = &by.protocol {
-                let upstream = self.upstream(by);
-                let link = dns.stream(self.resolver.clone(), upstream, to);
-                return Ok((link, self.limits(by, 0)));
-            }
-            let to = self.target(by, to.clone()).await;
-            self.open_as_is(by, &to).await
-        })
-    }
-
-    /// As [`Dispatcher::open`], with the name in `to` as it is.
-    async fn open_as_is(
-        self: &Arc<Self>,
-        by: &Shared,
-        to: &Destination,
-    ) -> io::Result<Opened<Link>> {
-        if let Some(link) = self.mux_stream(by, to) {
-            return Ok((link, None));
-        }
-        let ((link, limits), account) = self.dial(by, to).await?;
-        let handshake = self.handshake(by, account);
-        let link = by.protocol.dress(link, to, account, handshake).await?;
-        Ok((link, limits))
-    }
-
-    /// The link that outbound `by` dresses for a session to `to`, through another outbound if
-    /// `proxySettings` says so.
-    async fn dial(
-        self: &Arc<Self>,
-        by: &Shared,
-        to: &Destination,
-    ) -> io::Result<(Opened<Option<Link>>, usize)> {
-        let (mut server, account, lookup) = match by.protocol.hop(to) {
-            Hop::Nowhere => return Ok(((None, None), 0)),
-            Hop::Destination(target) => (target, 0, self.lookup(by)),
-            Hop::Server { to, account } => (to, account, Lookup::System),
-        };
-        let (link, others) = match self.through(by)? {
-            Some(other) => {
-                if let Lookup::BuiltIn(..) = lookup {
-                    let found = lookup.resolve(&server).await?;
-                    server = found.first().map_or(server, |addr| (*addr).into());
-                }
-                self.open(&other, &server).await?
-            }
-            None => (by.transport.connect(&server, &lookup).await?, None),
-        };
-        let link = by.transport.dress(link, &server).await?;
-        let link = Counted::link(link, by.traffic().of_outbound());
-        let limits = both(others, self.limits(by, account));
-        Ok(((Some(link), limits), account))
-    }
-
-    /// How targets are resolved that outbound `by` dials itself.
-    fn lookup(&self, by: &Outbound) -> Lookup {
-        let strategy = match by.strategy {
-            Strategy::AsIs => by.protocol.strategy(),
-            strategy => strategy,
-        };
-        Lookup::new(&self.resolver, strategy)
-    }
-
-    /// What outbound `by` asks its server for when a session wants `to`: with a `domainStrategy` an
-    /// address of the name, if it has one.
-    async fn target(&self, by: &Outbound, to: Destination) -> Destination {
-        let asks = by.strategy != Strategy::AsIs && by.protocol.has_server();
-        if !asks || matches!(to.host, Host::Ip(_)) {
-            return to;
-        }
-        match Lookup::new(&self.resolver, by.strategy).resolve(&to).await {
-            Ok(found) => found.first().map_or(to, |addr| (*addr).into()),
-            Err(e) => {
-                debug!(%to, by = by.path, "the name is sent as it is: {e}");
-                to
-            }
-        }
-    }
-
-    /// The outbound that `proxySettings.tag` of another one names; it may have been taken away.
-    fn through(&self, by: &Outbound) -> io::Result<Option<Shared>> {
-        let Some(tag) = &by.through else {
-            return Ok(None);
-        };
-        match self.outbounds.get(tag) {
-            Some(other) => Ok(Some(other)),
-            None => Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("no outbound is tagged `{tag}` any more"),
-            )),
-        }
-    }
-
-    /// Datagrams of session `id` to `to`, and to others where the outbound's lane is shared.
-    async fn open_packets(
-        self: &Arc<Self>,
-        by: &Shared,
-        to: &Destination,
-        id: u32,
-    ) -> io::Result<Opened<Box<dyn Packets>>> {
-        if let protocol::Outbound::Dns(dns) = &by.protocol {
-            let upstream = self.upstream(by);
-            let packets = dns.datagrams(self.resolver.clone(), upstream, to);
-            return Ok((packets, Some(limits::QUESTIONS)));
-        }
-        match self.mux_packets(by, to, id).await {
-            Some(packets) => packets,
-            None => self.native_packets(by, to, id).await,
-        }
-    }
-
-    /// As the outbound's protocol itself carries datagrams.
-    async fn native_packets(
-        self: &Arc<Self>,
-        by: &Shared,
-        to: &Destination,
-        id: u32,
-    ) -> io::Result<Opened<Box<dyn Packets>>> {
-        let sockopt = by.transport.sockopt.clone();
-        let meter = by.traffic().of_outbound();
-        let ((link, limits), account) = match (by.protocol.hop(to), self.through(by)?) {
-            (Hop::Server { .. }, _) => self.dial(by, to).await?,
-            (Hop::Destination(target), Some(other)) => {
-                let opened = Box::pin(self.open_packets(&other, &target, id)).await?;
-                let limits = both(opened.1, self.limits(by, 0));
-                return Ok((Counted::packets(opened.0, meter), limits));
-            }
-            _ => ((None, self.limits(by, 0)), 0),
-        };
-        let bind: BindUdp = Arc::new(move |to| {
-            let socket = tcp::udp_socket(to, &sockopt)?;
-            Ok(Udp::new(socket, meter.clone()))
-        });
-        let handshake = self.handshake(by, account);
-        let lookup = self.lookup(by);
-        let packets = by
-            .protocol
-            .packets(link, to, account, handshake, &bind, lookup);
-        Ok((packets.await?, limits))
     }
 
     /// A session goes by outbound `by`. The access log says what was asked for, as V2Ray's does, unless

@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Dispatcher, Opened, Shared};
+use super::open::Opened;
+use super::{Dispatcher, Shared};
 use crate::address::Destination;
 use crate::io::{Link, Packets};
 use crate::mux::packet_stream::{self, PacketStream};

@@ -6,6 +6,8 @@
 //! whatever they are given.
 
 mod finder;
+#[cfg(test)]
+pub(crate) mod settings;
 mod targets;
 
 pub use finder::{Finder, flight};

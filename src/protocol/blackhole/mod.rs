@@ -95,7 +95,7 @@ impl Packets for Void {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::{Node, Report};
+    use crate::testing::settings;
     use serde_json::{Value, json};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -107,7 +107,7 @@ mod tests {
             (json!({"response": {"type": "http"}}), FORBIDDEN),
         ];
         for (settings, expected) in answers {
-            let mut link = read(&settings).unwrap().link();
+            let mut link = read(&settings).0.unwrap().link();
             link.write_all(&[0; 100_000]).await.unwrap();
             let mut answer = Vec::new();
             link.read_to_end(&mut answer).await.unwrap();
@@ -118,17 +118,12 @@ mod tests {
     #[test]
     fn an_unknown_response_is_a_mistake() {
         assert_eq!(
-            read(&json!({"response": {"type": "htp"}})).err().unwrap(),
-            "response.type: `htp` is unknown, expected `none` or `http`, did you mean `http`?"
+            read(&json!({"response": {"type": "htp"}})).1,
+            ["response.type: `htp` is unknown, expected `none` or `http`, did you mean `http`?"]
         );
     }
 
-    fn read(value: &Value) -> Result<Outbound, String> {
-        let report = Report::default();
-        let outbound = Outbound::read(&Node::root(value, &report).object().unwrap());
-        match report.errors().first() {
-            Some(problem) => Err(problem.to_string()),
-            None => Ok(outbound.unwrap()),
-        }
+    fn read(value: &Value) -> (Option<Outbound>, Vec<String>) {
+        settings::read(value, Outbound::read)
     }
 }

@@ -39,7 +39,7 @@ impl Outbound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::{Node, Report};
+    use crate::testing::settings;
     use serde_json::{Value, json};
 
     #[test]
@@ -51,7 +51,7 @@ mod tests {
             (json!({"address": "1.1.1.1"}), Network::Udp, "1.1.1.1:5353"),
             (json!({"port": 53}), Network::Udp, "8.8.8.8:53"),
         ] {
-            let outbound = read(&settings).unwrap();
+            let outbound = read(&settings).0.unwrap();
             let (over, at) = outbound.server(Network::Udp, &to);
             assert_eq!((over, at.to_string()), (network, server.to_owned()));
         }
@@ -69,16 +69,11 @@ mod tests {
                 "nonIPQuery: `block` is unknown, expected `skip`, `drop` or `reject`",
             ),
         ] {
-            assert_eq!(read(&settings).err().unwrap(), text);
+            assert_eq!(read(&settings).1, [text]);
         }
     }
 
-    fn read(value: &Value) -> Result<Outbound, String> {
-        let report = Report::default();
-        let outbound = Outbound::read(&Node::root(value, &report).object().unwrap());
-        match report.errors().first() {
-            Some(problem) => Err(problem.to_string()),
-            None => Ok(outbound.unwrap()),
-        }
+    fn read(value: &Value) -> (Option<Outbound>, Vec<String>) {
+        settings::read(value, Outbound::read)
     }
 }

@@ -56,7 +56,7 @@ fn parse(text: &str) -> Option<Redirect> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Report;
+    use crate::testing::settings;
     use serde_json::{Value, json};
 
     #[test]
@@ -67,7 +67,7 @@ mod tests {
             ("[::1]:0", "[::1]:443"),
             ("", "example.com:443"),
         ] {
-            let outbound = read(&json!({"redirect": redirect})).unwrap();
+            let outbound = read(&json!({"redirect": redirect})).0.unwrap();
             let target = outbound.target(&"example.com:443".parse().unwrap());
             assert_eq!(target.to_string(), to);
         }
@@ -82,7 +82,7 @@ mod tests {
             ("prefer-ip-v6", Strategy::PreferIpv6),
             ("AsIs", Strategy::AsIs),
         ] {
-            let outbound = read(&json!({"domainStrategy": word})).unwrap();
+            let outbound = read(&json!({"domainStrategy": word})).0.unwrap();
             assert_eq!(outbound.strategy(), expected);
         }
     }
@@ -103,16 +103,11 @@ mod tests {
                 "redirect: `host` is not a target, expected `host:port`, `:port` or `[IPv6]:port`",
             ),
         ] {
-            assert_eq!(read(&settings).err().unwrap(), text);
+            assert_eq!(read(&settings).1, [text]);
         }
     }
 
-    fn read(value: &Value) -> Result<Outbound, String> {
-        let report = Report::default();
-        let outbound = Outbound::read(&Node::root(value, &report).object().unwrap());
-        match report.errors().first() {
-            Some(problem) => Err(problem.to_string()),
-            None => Ok(outbound.unwrap()),
-        }
+    fn read(value: &Value) -> (Option<Outbound>, Vec<String>) {
+        settings::read(value, Outbound::read)
     }
 }

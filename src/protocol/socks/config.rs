@@ -57,7 +57,7 @@ impl Outbound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::{Node, Report};
+    use crate::testing::settings;
     use serde_json::{Value, json};
 
     #[test]
@@ -97,11 +97,6 @@ mod tests {
     }
 
     fn read(value: &Value) -> (Option<Inbound>, Vec<String>) {
-        let report = Report::default();
-        let settings = Node::root(value, &report).object().unwrap();
-        let inbound = Inbound::read(&settings);
-        settings.finish();
-        let problems = [report.errors(), report.warnings()].concat();
-        (inbound, problems.iter().map(ToString::to_string).collect())
+        settings::read(value, Inbound::read)
     }
 }

@@ -1,15 +1,9 @@
-//! Listens: TCP, unix sockets in the file system and in Linux's abstract namespace, UDP.
+//! Listens for connections and for datagrams.
 
-use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net;
-use std::path::{Path, PathBuf};
 
 use nix::libc;
-use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
 
 use crate::io::{Arrival, Link};
@@ -17,6 +11,7 @@ use crate::session::Source;
 
 use super::config::{SockOpt, Tproxy};
 use super::transparent;
+use super::unix::SocketFile;
 
 /// Where connections come in.
 #[derive(Debug)]
@@ -116,91 +111,6 @@ fn listen_on(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<Listener> {
     Ok(Listener::Tcp(listener, sockopt.tproxy))
 }
 
-/// Listens on a path. As in V2Ray, `,0666` behind it are the permissions of the file; a socket that a
-/// process left behind is replaced, one that somebody listens on is not.
-pub fn listen_unix(path: &Path) -> io::Result<Listener> {
-    let (path, mode) = split_mode(path);
-    if fs::symlink_metadata(&path).is_ok_and(|m| m.file_type().is_socket()) && nobody_answers(&path)
-    {
-        fs::remove_file(&path)?;
-    }
-    let listener = net::UnixListener::bind(&path)?;
-    let file = SocketFile::new(path)?;
-    if let Some(mode) = mode {
-        fs::set_permissions(&file.path, fs::Permissions::from_mode(mode))?;
-    }
-    listener.set_nonblocking(true)?;
-    Ok(Listener::Unix(
-        UnixListener::from_std(listener)?,
-        Some(file),
-    ))
-}
-
-/// Listens on `@name` of the abstract namespace; `name` is without the `@`. As in V2Ray, a second `@`
-/// asks for a name that fills the whole address with zeros behind it, which is how HAProxy reads `abns@`.
-pub fn listen_abstract(name: &[u8]) -> io::Result<Listener> {
-    /// `sun_path`, without the zero that marks an abstract name.
-    const WHOLE: usize = 107;
-    let mut padded;
-    let name = match name.strip_prefix(b"@") {
-        Some(name) if name.len() <= WHOLE => {
-            padded = [0; WHOLE];
-            padded[..name.len()].copy_from_slice(name);
-            &padded
-        }
-        _ => name,
-    };
-    let addr = net::SocketAddr::from_abstract_name(name)?;
-    let listener = net::UnixListener::bind_addr(&addr)?;
-    listener.set_nonblocking(true)?;
-    Ok(Listener::Unix(UnixListener::from_std(listener)?, None))
-}
-
-fn split_mode(path: &Path) -> (PathBuf, Option<u32>) {
-    let split = path.to_str().and_then(|text| {
-        let (path, mode) = text.rsplit_once(',')?;
-        let mode = u32::from_str_radix(mode, 8).ok().filter(|m| *m <= 0o777)?;
-        Some((PathBuf::from(path), Some(mode)))
-    });
-    split.unwrap_or_else(|| (path.to_owned(), None))
-}
-
-fn nobody_answers(path: &Path) -> bool {
-    let connect = || -> io::Result<()> {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // A listener whose backlog is full would block us, and is one.
-        socket.set_nonblocking(true)?;
-        socket.connect(&SockAddr::unix(path)?)
-    };
-    connect().is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
-}
-
-/// The file of a unix socket, removed when it is dropped, unless another one has taken its place.
-#[derive(Debug)]
-pub struct SocketFile {
-    path: PathBuf,
-    id: (u64, u64),
-}
-
-impl SocketFile {
-    fn new(path: PathBuf) -> io::Result<Self> {
-        let id = file_id(&path)?;
-        Ok(Self { path, id })
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if file_id(&self.path).is_ok_and(|id| id == self.id) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn file_id(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|m| (m.dev(), m.ino()))
-}
-
 /// A UDP socket that waits for datagrams on `addr`; for `0.0.0.0` and `::` the same holds as for
 /// [`listen()`]. Sources of IPv4 may be written as `::ffff:1.2.3.4`.
 pub fn udp_listen(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<UdpSocket> {
@@ -248,7 +158,7 @@ mod tests {
     use super::*;
     use crate::transport::tcp::FastOpen;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpStream, UnixStream};
+    use tokio::net::TcpStream;
 
     #[tokio::test]
     async fn both_wildcards_take_ipv4_and_show_it_plainly() {
@@ -287,54 +197,6 @@ mod tests {
         let mut two = [0; 2];
         arrival.link.read_exact(&mut two).await.unwrap();
         assert_eq!(&two, b"hi");
-    }
-
-    #[tokio::test]
-    async fn a_unix_socket_replaces_a_stale_file_and_goes_with_its_listener() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("mobula.sock");
-        // What a killed process leaves behind.
-        drop(net::UnixListener::bind(&path).unwrap());
-        let with_mode = PathBuf::from(format!("{},0600", path.display()));
-        let listener = listen_unix(&with_mode).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        UnixStream::connect(&path).await.unwrap();
-        let arrival = listener.accept().await.unwrap();
-        assert_eq!(arrival.source, Source::Unix);
-
-        let taken = listen_unix(&path).unwrap_err();
-        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
-        drop(listener);
-        assert!(!path.exists());
-    }
-
-    #[tokio::test]
-    async fn a_file_that_is_no_socket_is_left_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("notes.txt");
-        fs::write(&path, "mine").unwrap();
-        assert!(listen_unix(&path).is_err());
-        assert_eq!(fs::read(&path).unwrap(), b"mine");
-    }
-
-    #[tokio::test]
-    async fn an_abstract_name_is_listened_on() {
-        let name = format!("mobula-test-{}", std::process::id());
-        let listener = listen_abstract(name.as_bytes()).unwrap();
-        let addr = net::SocketAddr::from_abstract_name(&name).unwrap();
-        let _client = net::UnixStream::connect_addr(&addr).unwrap();
-        listener.accept().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_second_at_sign_asks_for_a_padded_name() {
-        let name = format!("mobula-padded-{}", std::process::id());
-        let listener = listen_abstract(format!("@{name}").as_bytes()).unwrap();
-        let mut whole = name.into_bytes();
-        whole.resize(107, 0);
-        let addr = net::SocketAddr::from_abstract_name(&whole).unwrap();
-        let _client = net::UnixStream::connect_addr(&addr).unwrap();
-        listener.accept().await.unwrap();
     }
 
     #[tokio::test]

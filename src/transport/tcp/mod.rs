@@ -8,8 +8,10 @@ mod connect;
 mod listen;
 mod options;
 mod transparent;
+mod unix;
 
 pub use config::{FastOpen, KeepAlive, SockOpt, Tproxy, check_settings};
 pub use connect::connect;
-pub use listen::{Listener, listen, listen_abstract, listen_unix, udp_listen, udp_socket};
+pub use listen::{Listener, listen, udp_listen, udp_socket};
 pub use transparent::udp_answer;
+pub use unix::{listen_abstract, listen_unix};

@@ -9,6 +9,7 @@
 //! as long as `uplinkOnly` or `downlinkOnly` say for the other one; whatever moves starts the time anew.
 
 mod burst;
+mod direction;
 mod ended;
 #[cfg(test)]
 mod tests;
@@ -16,25 +17,20 @@ mod tests;
 pub use ended::{Ended, Failure};
 
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::io::{Io, Link, scratch};
 use crate::policy::Limits;
 use crate::stats::Traffic;
 
-use burst::Burst;
+use direction::{Direction, End, Progress, State};
 
 /// How long the peers get to answer our goodbye once both directions are over.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-
-/// Reads of one direction before the other one, and other tasks, get their turn.
-const READS_A_TURN: usize = 2;
 
 /// A running tunnel; a future that ends with it.
 pub struct Relay {
@@ -83,38 +79,6 @@ enum Phase {
     Closing,
     /// The uplink was given up, and the client, which has heard all there was, is told goodbye.
     Leaving,
-}
-
-/// Which end of a direction an error came from.
-enum End {
-    From(io::Error),
-    To(io::Error),
-}
-
-/// One direction of a tunnel.
-#[derive(Default)]
-struct Direction {
-    /// Read, but not yet taken by the other side.
-    owed: Vec<u8>,
-    state: State,
-    bytes: u64,
-    burst: Burst,
-}
-
-/// Changes whenever something moves in a direction.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Progress {
-    bytes: u64,
-    owed: usize,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum State {
-    #[default]
-    Copying,
-    /// The reading side has ended; the writing side is being told.
-    Ending,
-    Done,
 }
 
 impl Relay {
@@ -276,98 +240,4 @@ impl Future for Relay {
             _ => None,
         }))
     }
-}
-
-impl Direction {
-    fn progress(&self) -> Progress {
-        Progress {
-            bytes: self.bytes,
-            owed: self.owed.len(),
-        }
-    }
-
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut Link,
-        to: &mut Link,
-        max: usize,
-    ) -> Poll<Result<(), End>> {
-        for _ in 0..READS_A_TURN {
-            if self.state == State::Done {
-                return Poll::Ready(Ok(()));
-            }
-            if !self.owed.is_empty() {
-                ready!(self.poll_owed(cx, to)).map_err(End::To)?;
-            }
-            // What was written may still be on its way down; nothing is read before it is gone. The
-            // flush also sends the header of a protocol whose first payload is late.
-            ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(End::To)?;
-            match self.state {
-                State::Copying => ready!(self.poll_copy(cx, from, to, max))?,
-                State::Ending => {
-                    ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(End::To)?;
-                    self.state = State::Done;
-                }
-                State::Done => {}
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// One read, and what the other side takes of it at once.
-    fn poll_copy(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut Link,
-        to: &mut Link,
-        max: usize,
-    ) -> Poll<Result<(), End>> {
-        let mut scratch = scratch::take();
-        let mut buf = ReadBuf::new(&mut scratch[..max.min(scratch::READ)]);
-        ready!(Pin::new(&mut *from).poll_read(cx, &mut buf)).map_err(End::From)?;
-        let mut rest = buf.filled();
-        if rest.is_empty() {
-            self.burst.end(from);
-            self.state = State::Ending;
-            return Poll::Ready(Ok(()));
-        }
-        self.bytes += rest.len() as u64;
-        self.burst.read(rest.len(), from);
-        while !rest.is_empty() {
-            match Pin::new(&mut *to).poll_write(cx, rest) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(End::To(took_nothing()))),
-                Poll::Ready(Ok(n)) => rest = &rest[n..],
-                Poll::Ready(Err(e)) => return Poll::Ready(Err(End::To(e))),
-                Poll::Pending => {
-                    self.owed = rest.to_vec();
-                    return Poll::Pending;
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_owed(&mut self, cx: &mut Context<'_>, to: &mut Link) -> Poll<io::Result<()>> {
-        let mut sent = 0;
-        let result = loop {
-            if sent == self.owed.len() {
-                self.owed = Vec::new();
-                return Poll::Ready(Ok(()));
-            }
-            match Pin::new(&mut *to).poll_write(cx, &self.owed[sent..]) {
-                Poll::Ready(Ok(0)) => break Poll::Ready(Err(took_nothing())),
-                Poll::Ready(Ok(n)) => sent += n,
-                Poll::Ready(Err(e)) => break Poll::Ready(Err(e)),
-                Poll::Pending => break Poll::Pending,
-            }
-        };
-        self.owed.drain(..sent);
-        result
-    }
-}
-
-fn took_nothing() -> io::Error {
-    io::Error::new(io::ErrorKind::WriteZero, "a write took no bytes")
 }

@@ -1,0 +1,108 @@
+//! The frame of an inbound: where it listens, and what its parts are.
+
+use std::net::Ipv4Addr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::read::{protocol, tag};
+use super::{Inbound, Listen};
+use crate::address::Host;
+use crate::json::{Node, Object, PortRanges};
+use crate::sniffing::Sniffing;
+use crate::{protocol, transport};
+
+/// Reads an inbound; `old_port` is the `port` at the top level of an old config.
+pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
+    let listen = match object.get("listen") {
+        Some(node) => listen(&node),
+        // V2Ray, and so our transport, takes it for every address of either family.
+        None => Some(Listen::Ip(Ipv4Addr::UNSPECIFIED.into())),
+    };
+    let port = object.get("port").or_else(|| old_port.cloned());
+    let ports = match (&listen, port) {
+        (Some(Listen::Unix(_) | Listen::Abstract(_)), _) => Some(PortRanges(Vec::new())),
+        (_, Some(node)) => node.read(),
+        (_, None) => {
+            object
+                .node
+                .error("`port` is missing, an inbound on an IP address needs one");
+            None
+        }
+    };
+    let protocol = protocol(&object, protocol::Inbound::read);
+    let mut transport = transport::Inbound::read(object.get("streamSettings").as_ref());
+    if let (Some(protocol), Some(transport)) = (&protocol, &mut transport)
+        && protocol.follows_redirect()
+    {
+        transport.sockopt.follow_redirect();
+    }
+    let sniffing = Sniffing::read(&object);
+    if let Some(object) = object.object("allocate") {
+        allocate(object);
+    }
+    let tag = tag(&object).map(Into::into);
+    object.finish();
+    Some(Inbound {
+        path: String::new(),
+        tag,
+        listen: listen?,
+        ports: ports?,
+        transport: transport?,
+        protocol: protocol?,
+        sniffing: sniffing.map(Arc::new),
+    })
+}
+
+/// When which of the ports are opened.
+fn allocate(object: Object) {
+    if let Some(strategy) = object.get("strategy")
+        && let Some(name) = strategy.read::<String>()
+    {
+        match name.to_ascii_lowercase().as_str() {
+            "always" => {}
+            "random" | "external" => object
+                .node
+                .warn("ports are always opened all at once, the key has no effect"),
+            _ => strategy.error(format!(
+                "`{}` is unknown, expected `always` or `random`",
+                name.escape_debug()
+            )),
+        }
+    }
+    object.silent(&["concurrency", "refresh"]);
+    object.finish();
+}
+
+fn listen(node: &Node) -> Option<Listen> {
+    let text: String = node.read()?;
+    if let Some(name) = text.strip_prefix('@') {
+        if name.is_empty() {
+            node.error("`@` has no name behind it, expected `@name`");
+            return None;
+        }
+        return Some(Listen::Abstract(name.as_bytes().to_vec()));
+    }
+    if text.starts_with('/') {
+        let path = Path::new(&text);
+        // The kernel's `sun_path` has 108 bytes, with the zero at the end.
+        if path.as_os_str().as_bytes().len() > 107 {
+            node.error("the path of a unix socket has at most 107 bytes");
+            return None;
+        }
+        return Some(Listen::Unix(path.to_owned()));
+    }
+    match Host::parse(text.trim()) {
+        Ok(Host::Ip(ip)) => Some(Listen::Ip(ip)),
+        Ok(Host::Domain(name)) if name.eq_ignore_ascii_case("localhost") => {
+            Some(Listen::Ip(Ipv4Addr::LOCALHOST.into()))
+        }
+        _ => {
+            node.error(format!(
+                "`{}` is not an IP address, a unix socket's path beginning with `/` or an `@name`",
+                text.escape_debug()
+            ));
+            None
+        }
+    }
+}

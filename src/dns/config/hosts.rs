@@ -1,0 +1,88 @@
+//! Names that are answered without a server: V2Ray 4's `hosts` and V2Ray 5's `staticHosts`.
+
+use super::typed_pattern;
+use crate::address::Host;
+use crate::dns::hosts::{Hosts, Value};
+use crate::json::{Node, Object, found};
+use crate::routing::config::{patterns_of_text, wrong_kind};
+use crate::routing::{Geodata, Pattern};
+
+pub(super) fn read(dns: &Object, geodata: &Geodata) -> Hosts {
+    let mut hosts = Hosts::default();
+    if let Some(node) = dns.get("hosts") {
+        match node.value.as_object() {
+            Some(entries) => {
+                for (key, value) in entries {
+                    let at = Node::at(node.path.key(key), value, node.report());
+                    let patterns = host_pattern(&at, key, geodata);
+                    let values = values(&at);
+                    add(&mut hosts, &at, patterns, values);
+                }
+            }
+            None => node.error(format!("{} is not an object", found(node.value))),
+        }
+    }
+    for node in dns.array("staticHosts") {
+        let Some(entry) = node.object() else { continue };
+        let pattern = typed_pattern(&entry);
+        let other = entry.get("proxiedDomain");
+        let other = other.filter(|node| node.value.as_str() != Some(""));
+        let to = other.or_else(|| entry.get("ip"));
+        let values = to.as_ref().and_then(values);
+        if to.is_none() {
+            entry
+                .node
+                .error("neither `ip` nor `proxiedDomain` says what the name stands for");
+        }
+        entry.finish();
+        add(&mut hosts, &node, pattern.map(|p| vec![p]), values);
+    }
+    hosts
+}
+
+fn add(hosts: &mut Hosts, node: &Node, patterns: Option<Vec<Pattern>>, values: Option<Vec<Value>>) {
+    if let (Some(patterns), Some(values)) = (patterns, values)
+        && let Err(e) = hosts.add(patterns, &values)
+    {
+        node.error(e);
+    }
+}
+
+/// As in a rule, but a plain text is a whole name.
+fn host_pattern(node: &Node, key: &str, geodata: &Geodata) -> Option<Vec<Pattern>> {
+    if !key.contains(':') {
+        return Some(vec![Pattern::Full(key.to_owned())]);
+    }
+    if let Some(guess) = wrong_kind(key) {
+        node.warn(guess);
+    }
+    let read = patterns_of_text(key, geodata);
+    read.map_err(|text| node.error(text)).ok()
+}
+
+/// An address or a name, or a list of addresses. A name in a list is the only one that counts, as in
+/// V2Ray.
+fn values(node: &Node) -> Option<Vec<Value>> {
+    let nodes = match node.value.is_array() {
+        true => node.array(),
+        false => vec![node.clone()],
+    };
+    let mut all = Vec::new();
+    for node in &nodes {
+        let text: String = node.read()?;
+        match Host::parse(text.trim()) {
+            Ok(Host::Ip(ip)) => all.push(Value::Ip(ip.to_canonical())),
+            Ok(Host::Domain(name)) => return Some(vec![Value::Name(name)]),
+            Err(e) => {
+                let text = text.escape_debug();
+                node.error(format!("`{text}` is neither an IP address nor a name: {e}"));
+                return None;
+            }
+        }
+    }
+    if all.is_empty() {
+        node.error("the list is empty, expected an IP address or a name");
+        return None;
+    }
+    Some(all)
+}

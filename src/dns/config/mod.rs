@@ -1,0 +1,183 @@
+//! `dns` of V2Ray 4 and 5: servers, hosts, strategies.
+
+mod hosts;
+mod server;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::resolver::Fallback;
+use super::{Families, Resolver, Strategy};
+use crate::address::Host;
+use crate::json::{Node, Object, did_you_mean, either, one_of};
+use crate::routing::{Domains, Geodata, Pattern};
+
+/// What the whole section says to each of its servers.
+struct Common {
+    client: Option<IpAddr>,
+    tag: Option<Arc<str>>,
+    caches: bool,
+}
+
+/// Reads the section; every mistake is reported.
+pub fn read(dns: &Object, geodata: &Geodata) -> Resolver {
+    let disable_cache = dns.read_or("disableCache", false);
+    let common = Common {
+        client: dns.first(&["clientIp"]).and_then(|node| ip(&node)),
+        tag: tag(dns),
+        caches: caches(dns).unwrap_or(!disable_cache),
+    };
+    let mut servers = Vec::new();
+    for node in dns.array("servers").iter().chain(&dns.array("nameServer")) {
+        servers.extend(server::read(node, &common, geodata).map(Arc::new));
+    }
+    let mut resolver = Resolver::new(hosts::read(dns, geodata), servers);
+    if let Some(families) = query_strategy(dns) {
+        resolver.families = families;
+    }
+    resolver.fallback = fallback(dns);
+    // How V2Ray 5 makes its tables; and V2Ray's own fake addresses.
+    dns.silent(&["domainMatcher"]);
+    dns.no_effect(&["fakeDns"]);
+    resolver
+}
+
+/// The tags that rules may name as inbounds.
+pub fn tags(dns: &Node) -> Vec<String> {
+    let of = |value: &serde_json::Value| {
+        let object = value.as_object()?;
+        let tag = object.iter().find(|(k, _)| k.eq_ignore_ascii_case("tag"));
+        tag.and_then(|(_, tag)| tag.as_str())
+            .filter(|tag| !tag.is_empty())
+            .map(str::to_owned)
+    };
+    let lists = ["servers", "nameServer"].map(|key| dns.value.get(key));
+    let servers = lists.into_iter().flatten().filter_map(|v| v.as_array());
+    let servers = servers.flatten();
+    of(dns.value)
+        .into_iter()
+        .chain(servers.filter_map(of))
+        .collect()
+}
+
+impl Strategy {
+    /// A `domainStrategy` in V2Ray 4's spelling (`UseIPv4`) or V2Ray 5's (`USE_IP4`).
+    pub fn read(node: &Node) -> Option<Self> {
+        const NAMES: [&str; 6] = [
+            "AsIs",
+            "UseIP",
+            "UseIPv4",
+            "UseIPv6",
+            "PreferIPv4",
+            "PreferIPv6",
+        ];
+        strategy(node, &NAMES, |word| {
+            Some(match word {
+                "asis" | "" => Self::AsIs,
+                "useip" => Self::UseIp,
+                "useipv4" | "useip4" => Self::UseIpv4,
+                "useipv6" | "useip6" => Self::UseIpv6,
+                "preferipv4" | "preferip4" => Self::PreferIpv4,
+                "preferipv6" | "preferip6" => Self::PreferIpv6,
+                _ => return None,
+            })
+        })
+    }
+}
+
+fn query_strategy(object: &Object) -> Option<Families> {
+    const NAMES: [&str; 3] = ["UseIP", "UseIPv4", "UseIPv6"];
+    strategy(&object.get("queryStrategy")?, &NAMES, |word| {
+        Some(match word {
+            "useip" | "" => Families::BOTH,
+            "useipv4" | "useip4" => Families::V4,
+            "useipv6" | "useip6" => Families::V6,
+            _ => return None,
+        })
+    })
+}
+
+/// What `meaning` finds for the word in lower case, without what V2Ray 5 puts between its parts; one of
+/// `names` is expected.
+fn strategy<T>(node: &Node, names: &[&str], meaning: fn(&str) -> Option<T>) -> Option<T> {
+    let text: String = node.read()?;
+    let word = text.to_ascii_lowercase().replace(['_', '-'], "");
+    let found = meaning(&word);
+    if found.is_none() {
+        node.error(format!(
+            "`{}` is unknown, expected {}{}",
+            text.escape_debug(),
+            either(names),
+            did_you_mean(&text, names.iter().copied())
+        ));
+    }
+    found
+}
+
+/// V2Ray 5's `cacheStrategy`.
+fn caches(object: &Object) -> Option<bool> {
+    let node = object.get("cacheStrategy")?;
+    let words = [
+        ("Enabled", true),
+        ("CacheEnabled", true),
+        ("Disabled", false),
+        ("CacheDisabled", false),
+    ];
+    one_of(&node, &words)
+}
+
+fn fallback(dns: &Object) -> Fallback {
+    let never = dns.read_or("disableFallback", false);
+    let without_match = dns.read_or("disableFallbackIfMatch", false);
+    let words = [
+        ("Enabled", Fallback::Always),
+        ("Disabled", Fallback::Never),
+        ("DisabledIfAnyMatch", Fallback::WithoutMatch),
+    ];
+    let strategy = dns.get("fallbackStrategy");
+    let strategy = strategy.and_then(|node| one_of(&node, &words));
+    match (strategy, never, without_match) {
+        (_, true, _) => Fallback::Never,
+        (_, _, true) => Fallback::WithoutMatch,
+        (Some(strategy), ..) => strategy,
+        (None, ..) => Fallback::Always,
+    }
+}
+
+fn tag(object: &Object) -> Option<Arc<str>> {
+    let tag: Option<String> = object.read("tag");
+    tag.filter(|tag| !tag.is_empty()).map(Into::into)
+}
+
+fn ip(node: &Node) -> Option<IpAddr> {
+    let text: String = node.read()?;
+    if text.is_empty() {
+        return None;
+    }
+    match Host::parse(text.trim()) {
+        Ok(Host::Ip(ip)) => Some(ip),
+        _ => {
+            node.error(format!("`{}` is not an IP address", text.escape_debug()));
+            None
+        }
+    }
+}
+
+/// V2Ray 5's `{"type": "Full", "domain": "example.com"}`.
+fn typed_pattern(entry: &Object) -> Option<Pattern> {
+    type Kind = fn(String) -> Pattern;
+    let kinds: [(&str, Kind); 4] = [
+        ("Full", Pattern::Full),
+        ("Subdomain", Pattern::Domain),
+        ("Keyword", Pattern::Keyword),
+        ("Regex", Pattern::Regex),
+    ];
+    let make = match entry.get("type") {
+        Some(node) => one_of(&node, &kinds)?,
+        None => Pattern::Full,
+    };
+    let domain: String = entry.require("domain")?;
+    let pattern = make(domain);
+    let check = Domains::new([pattern.clone()]).map_err(|e| entry.node.error(e));
+    check.ok().map(|_| pattern)
+}
