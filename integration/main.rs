@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cli;
+mod compatibility;
 mod configs;
 mod corpus;
 mod layering;
@@ -19,6 +20,7 @@ mod netns;
 mod peers;
 mod traffic;
 mod tunnel;
+mod world;
 
 mod interop_mux;
 mod interop_singbox;
@@ -37,6 +39,8 @@ mod scenario_links;
 mod scenario_nginx;
 mod scenario_observatory;
 mod scenario_policy;
+mod scenario_real;
+mod scenario_real_servers;
 mod scenario_routing;
 mod scenario_signals;
 mod scenario_sniffing;

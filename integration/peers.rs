@@ -43,7 +43,8 @@ impl Peer {
         self.or_stand_in() != Self::SingBox
     }
 
-    fn command(self, config: &Path) -> Command {
+    /// The program, told to run `config`.
+    pub fn command(self, config: &Path) -> Command {
         let mut command = match self.or_stand_in() {
             Self::Mobula => mobula(),
             Self::V2ray434 => system("v2ray"),
@@ -310,9 +311,9 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Whether somebody listens on `port`, by the system's table, so that nobody is disturbed.
+/// Whether somebody listens on `port`, by the table of this thread's network, so that nobody is disturbed.
 pub fn listening(port: u16) -> bool {
-    listening_in("/proc/net", port)
+    listening_in("/proc/thread-self/net", port)
 }
 
 fn listening_in(tables: &str, port: u16) -> bool {
@@ -331,7 +332,7 @@ fn listening_in(tables: &str, port: u16) -> bool {
 /// How many connections to `port` there are.
 pub fn connections(port: u16) -> usize {
     let wanted = format!(":{port:04X}");
-    let text = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let text = fs::read_to_string("/proc/thread-self/net/tcp").unwrap_or_default();
     let rows = text.lines().skip(1).filter(|line| {
         let mut columns = line.split_whitespace().skip(2);
         let remote = columns.next().unwrap_or_default();

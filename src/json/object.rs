@@ -110,14 +110,14 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Whether anything is lost when a setting is passed over: nothing is with `{}`, `false`, `0` or `""`,
-/// nor with what is switched off by `"enabled": false`.
+/// Whether anything is lost when a setting is passed over: nothing is with `{}`, `false`, `0`, `""` or
+/// `"none"`, nor with what is switched off by `"enabled": false`.
 fn asks_for_something(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(on) => *on,
         Value::Number(n) => n.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
+        Value::String(text) => !text.is_empty() && !text.eq_ignore_ascii_case("none"),
         Value::Array(items) => !items.is_empty(),
         Value::Object(map) => {
             map.get("enabled") != Some(&Value::Bool(false)) && map.values().any(asks_for_something)

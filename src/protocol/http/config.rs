@@ -13,7 +13,8 @@ impl Inbound {
         let level = settings.read_or("userLevel", 0);
         let accounts = Accounts::read(settings, level);
         let transparent = settings.read_or("allowTransparent", false);
-        settings.silent(&["timeout"]);
+        // V2RayN writes the keys of SOCKS here as well.
+        settings.silent(&["timeout", "auth", "udp"]);
         Some(Self::new(accounts, level, transparent))
     }
 }

@@ -23,7 +23,8 @@ impl Inbound {
         // V2Ray 5 says `udpEnabled` and `address`.
         let udp = settings.first(&["udp", "udpEnabled"]);
         let udp_ip = settings.first(&["ip", "address"]).and_then(read_host);
-        settings.silent(&["timeout"]);
+        // V2RayN writes the key of HTTP here as well.
+        settings.silent(&["timeout", "allowTransparent"]);
         settings.no_effect(&["packetEncoding", "deferLastReply"]);
         Some(Self {
             accounts: (password == Some(true)).then_some(accounts),

@@ -41,6 +41,14 @@ pub(super) fn read(
         );
     }
     object.silent(&["domainMatcher"]);
+    // V2RayN leaves a rule out that it has switched off, and the key in.
+    if let Some(node) = object.get("enabled")
+        && node.read() == Some(false)
+    {
+        node.warn(
+            "V2Ray does not know this key, and the rule holds; leave the rule out to switch it off",
+        );
+    }
     object.finish();
     Some((rule, target?))
 }

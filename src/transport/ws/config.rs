@@ -9,6 +9,7 @@
 //! | `earlyDataHeaderName` | the header it travels in; without a name it follows the path |
 //! | `heartbeatPeriod` | as Xray, seconds: silence after which we ping; 30 by default, 0 is never |
 //! | `trustedProxies` | ours, server: whose `X-Forwarded-For` counts |
+//! | `parseXForwardedFor` | as V2Ray 5, server: `false` is that nobody's counts |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,9 +90,7 @@ impl Inbound {
             headers,
             early: read_early_data(&object).map(|(carrier, _)| carrier),
             heartbeat: read_heartbeat(&object),
-            trusted: object
-                .get("trustedProxies")
-                .map_or(Trusted::Nearby, |node| read_trusted(&node)),
+            trusted: read_trusted(&object),
         };
         finish(object);
         Some(inbound)
@@ -154,8 +153,8 @@ fn finish(object: Object) {
     {
         node.warn("browser forwarding is not built yet, the key has no effect");
     }
-    // Read together with those of TCP.
-    object.silent(&["acceptProxyProtocol"]);
+    // One is read together with those of TCP; the other means nothing to a client.
+    object.silent(&["acceptProxyProtocol", "parseXForwardedFor"]);
     object.finish();
 }
 
@@ -299,7 +298,18 @@ const HANDSHAKE: [HeaderName; 8] = [
     header::SEC_WEBSOCKET_VERSION,
 ];
 
-fn read_trusted(node: &Node) -> Trusted {
+/// `trustedProxies`; V2Ray 5's `parseXForwardedFor: false` believes nobody.
+fn read_trusted(object: &Object) -> Trusted {
+    let parse = object.read_or("parseXForwardedFor", true);
+    let listed = object.get("trustedProxies").map(|node| read_nets(&node));
+    match (parse, listed) {
+        (false, _) => Trusted::Listed(Vec::new()),
+        (true, Some(nets)) => Trusted::Listed(nets),
+        (true, None) => Trusted::Nearby,
+    }
+}
+
+fn read_nets(node: &Node) -> Vec<Net> {
     let list: StringList = node.read().unwrap_or_default();
     let mut nets = Vec::new();
     for text in &list.0 {
@@ -311,7 +321,7 @@ fn read_trusted(node: &Node) -> Trusted {
             )),
         }
     }
-    Trusted::Listed(nets)
+    nets
 }
 
 #[cfg(test)]

@@ -134,3 +134,21 @@ fn the_heartbeat_is_thirty_seconds_another_or_off() {
         assert_eq!(read(&settings, Outbound::read).0.0.heartbeat, expected);
     }
 }
+
+#[test]
+fn parsing_forwarded_addresses_can_be_turned_off() {
+    let nobody = Trusted::Listed(Vec::new());
+    for (settings, expected) in [
+        (json!({"parseXForwardedFor": false}), nobody.clone()),
+        (
+            json!({"parseXForwardedFor": false, "trustedProxies": ["127.0.0.1"]}),
+            nobody,
+        ),
+        (json!({"parseXForwardedFor": true}), Trusted::Nearby),
+        (json!({}), Trusted::Nearby),
+    ] {
+        let (inbound, errors, warnings) = read(&settings, Inbound::read);
+        assert_eq!(inbound.trusted, expected);
+        assert_eq!((errors.len(), warnings.len()), (0, 0));
+    }
+}
