@@ -176,9 +176,12 @@ fn goes_round(outbound: &Outbound, all: &[Shared]) -> bool {
 }
 
 impl Shared {
-    /// Its counters are there from now on.
+    /// Its counters are there from now on. The API's own outbound has none, as in V2Ray: those who sum up
+    /// outbounds count traffic, not their own questions.
     fn new(mut outbound: Outbound, counting: &Counting) -> Self {
-        outbound.traffic = counting.outbound(outbound.tag.as_deref());
+        if !matches!(outbound.protocol, protocol::Outbound::Local(_)) {
+            outbound.traffic = counting.outbound(outbound.tag.as_deref());
+        }
         Self(Arc::new(outbound))
     }
 }
@@ -209,6 +212,8 @@ impl Hash for Shared {
 mod tests {
     use super::*;
     use crate::json::{Node, Report};
+    use crate::policy::{Counted, Policy, System};
+    use crate::stats::Registry;
 
     #[test]
     fn a_tag_is_taken_once_and_given_back() {
@@ -240,6 +245,38 @@ mod tests {
         assert!(outbounds.add(outbound("x", Some("x"))).is_err());
         assert!(outbounds.add(outbound("c", Some("d"))).is_ok());
         assert!(outbounds.add(outbound("e", Some("a"))).is_ok());
+    }
+
+    #[test]
+    fn the_outbound_of_the_api_is_not_counted() {
+        let (local, _links) = protocol::local::Outbound::new();
+        let api = Outbound {
+            protocol: protocol::Outbound::Local(local),
+            ..outbound("api", None)
+        };
+        let both = Counted {
+            uplink: true,
+            downlink: true,
+        };
+        let system = System {
+            outbounds: both,
+            ..System::default()
+        };
+        let policy = Policy {
+            system,
+            ..Policy::default()
+        };
+        let registry = Arc::new(Registry::default());
+        let counting = Counting::new(Arc::new(policy), Some(registry.clone()));
+        let _all = Outbounds::new(vec![outbound("a", None), api], Arc::new(counting));
+        let names = registry.select(|_| true).into_iter().map(|(name, _)| name);
+        assert_eq!(
+            names.collect::<Vec<_>>(),
+            [
+                "outbound>>>a>>>traffic>>>downlink",
+                "outbound>>>a>>>traffic>>>uplink"
+            ]
+        );
     }
 
     fn all(outbounds: Vec<Outbound>) -> Outbounds {

@@ -23,7 +23,8 @@ impl Inbound {
         };
         let (tcp, udp) = networks(settings);
         let level = settings.read_or("userLevel", 0);
-        settings.silent(&["timeout"]);
+        // V2RayN writes keys of `socks` and `http` here as well.
+        settings.silent(&["timeout", "udp", "allowTransparent"]);
         let to = match fixed {
             true => Some(Destination::new(host?, port?)),
             false if follow => None,

@@ -148,6 +148,9 @@ fn read_user(node: &Node, default_level: u32) -> Option<ReadUser> {
     warn_of_alter_id(&object);
     // The client decides; V2Ray's configs carry these over from outbounds.
     object.silent(&["security", "experiments", "testsEnabled", "decryption"]);
+    // What X-UI and its relatives keep here for themselves; they take away whoever may not connect.
+    object.silent(&["enable", "expiryTime", "limitIp", "totalGB"]);
+    object.silent(&["reset", "subId", "tgId"]);
     object.finish();
     Some(ReadUser {
         id: read_id(&id?)?,
@@ -332,6 +335,18 @@ mod tests {
         let text = |all: Vec<crate::json::Problem>| all.iter().map(ToString::to_string).collect();
         assert_eq!(sound, !report.has_errors(), "{:?}", report.errors());
         (sound, text(report.errors()), text(report.warnings()))
+    }
+
+    #[test]
+    fn what_a_panel_notes_beside_a_user_is_passed_over() {
+        let client = json!({
+            "id": ID, "alterId": 0, "email": "a@b", "enable": true, "expiryTime": 0, "limitIp": 0,
+            "reset": 0, "subId": "x", "tgId": "", "totalGB": 0, "limitip2": 0
+        });
+        let (sound, errors, warnings) = lines(&json!({"clients": [client]}), false);
+        assert!(sound && errors.is_empty());
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("limitip2"), "{warnings:?}");
     }
 
     #[test]
