@@ -60,6 +60,9 @@ pub enum CodecError {
     OtherQuestion,
 }
 
+/// Addresses of one reply that are kept: more than anybody tries, and the cache holds many replies.
+const MAX_ADDRESSES: usize = 64;
+
 /// V2Ray keeps an answer for at most ten minutes.
 pub const MAX_TTL: u32 = 600;
 
@@ -106,6 +109,7 @@ impl Question {
             .answers
             .iter()
             .filter_map(|record| self.family.address(&record.data))
+            .take(MAX_ADDRESSES)
             .collect();
         let ttl = if ips.is_empty() {
             negative_ttl(&message)
@@ -352,7 +356,8 @@ mod tests {
             asked.question.decode(&bytes).unwrap().ips.len()
         };
         assert_eq!(answers(true), 30);
-        assert_eq!(answers(false), 100);
+        // Of more, no more are kept.
+        assert_eq!(answers(false), MAX_ADDRESSES);
     }
 
     #[test]
