@@ -40,7 +40,8 @@ pub(super) fn read(
             "the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag`, `protocol` or `attrs`",
         );
     }
-    object.silent(&["domainMatcher"]);
+    // `id` is what V2RayN knows the rule by.
+    object.silent(&["domainMatcher", "id"]);
     // V2RayN leaves a rule out that it has switched off, and the key in.
     if let Some(node) = object.get("enabled")
         && node.read() == Some(false)
