@@ -1,7 +1,7 @@
 //! Which outbounds answer, and how fast: what the balancers `leastPing` and `leastLoad` go by.
 //!
 //! An observer asks for a URL through each of its outbounds, again and again, and writes down how long
-//! the answer took ([`Sightings`](crate::routing::Sightings)). Whatever the answer says, the outbound is
+//! the answer took ([`Sightings`]). Whatever the answer says, the outbound is
 //! alive. `observatory` asks through one outbound after the other; `burstObservatory` at random moments,
 //! keeps several samples and can tell a dead network from a dead outbound. As in V2Ray, what is asked
 //! is a session like any other, but for the access log and the rules.

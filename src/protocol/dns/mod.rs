@@ -1,7 +1,7 @@
 //! dns: answers the questions in a session itself, by the built-in DNS.
 //!
 //! A session is a stream of framed messages or a run of datagrams. Questions for A and AAAA are
-//! answered from [`Resolver`](crate::dns::Resolver), several at a time and in the order in which the answers are found;
+//! answered from [`Resolver`], several at a time and in the order in which the answers are found;
 //! all others go to the server that the session was meant for, or to the one that the settings name.
 
 mod config;
