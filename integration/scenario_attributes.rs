@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::peers::{Peer, Stage, free_port};
@@ -60,7 +60,26 @@ async fn answers(word: &str) -> SocketAddr {
     let len = word.len();
     let answer =
         format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len}\r\n\r\n{word}");
-    traffic::says(&answer).await
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let at = listener.local_addr().expect("a listener has an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer_one(stream, answer.clone()));
+        }
+    });
+    at
+}
+
+/// Answers when it was asked, and not before.
+async fn answer_one(mut stream: TcpStream, answer: String) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        request.push(stream.read_u8().await?);
+    }
+    stream.write_all(answer.as_bytes()).await?;
+    // Closing with something unread would reset the connection.
+    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 const REQUEST: &[u8] =
