@@ -91,6 +91,20 @@ impl Io for Counted<Link> {
         Pin::new(&mut self.inner).poll_close(cx)
     }
 
+    fn poll_write_over(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let n = ready!(Pin::new(&mut self.inner).poll_write_over(cx, buf))?;
+        self.meter.add_written(n);
+        Poll::Ready(Ok(n))
+    }
+
+    fn hold(&mut self) {
+        self.inner.hold();
+    }
+
     fn set_low_water(&mut self, bytes: usize) {
         self.inner.set_low_water(bytes);
     }

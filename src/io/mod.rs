@@ -39,6 +39,20 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
         self.poll_shutdown(cx)
     }
 
+    /// Writes `buf` from [`HEADROOM`] on, as `poll_write` does. A layer that frames what it is given may do so
+    /// in place: the room in front and what it takes are its own to change, what it leaves is not.
+    fn poll_write_over(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write(cx, &buf[HEADROOM..])
+    }
+
+    /// What is written next may wait for what follows it, up to the next flush, shutdown or close. It is
+    /// only a wish.
+    fn hold(&mut self) {}
+
     /// The socket, where nothing stands between: its end is then all that the peer sees of ours.
     fn tcp(&self) -> Option<&TcpStream> {
         None
@@ -58,6 +72,10 @@ impl Io for TcpStream {
 impl Io for UnixStream {}
 impl Io for tokio::io::DuplexStream {}
 impl Io for tokio::io::Empty {}
+
+/// Room in front of a payload that is written with [`Io::poll_write_over`]: the longest header of a WebSocket
+/// frame fits in.
+pub const HEADROOM: usize = 16;
 
 /// A bare socket, or anything else that is a byte stream.
 pub enum Link {
@@ -199,6 +217,20 @@ impl Io for Link {
         match self.get_mut() {
             Self::Tcp(io) => Pin::new(io).poll_shutdown(cx),
             Self::Other(io) => Pin::new(&mut **io).poll_close(cx),
+        }
+    }
+
+    fn poll_write_over(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(self, io => io.poll_write_over(cx, buf))
+    }
+
+    fn hold(&mut self) {
+        if let Self::Other(io) = self {
+            io.hold();
         }
     }
 

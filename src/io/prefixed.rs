@@ -88,6 +88,18 @@ impl<S: Io> Io for Prefixed<S> {
         Pin::new(&mut self.inner).poll_close(cx)
     }
 
+    fn poll_write_over(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_over(cx, buf)
+    }
+
+    fn hold(&mut self) {
+        self.inner.hold();
+    }
+
     fn tcp(&self) -> Option<&TcpStream> {
         self.inner.tcp()
     }

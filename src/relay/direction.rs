@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::burst::Burst;
-use crate::io::{Link, scratch};
+use crate::io::{HEADROOM, Io, Link, scratch};
 
 /// Reads of one direction before the other one, and other tasks, get their turn.
 const READS_A_TURN: usize = 2;
@@ -91,23 +91,24 @@ impl Direction {
         max: usize,
     ) -> Poll<Result<(), End>> {
         let mut scratch = scratch::take();
-        let mut buf = ReadBuf::new(&mut scratch[..max.min(scratch::READ)]);
+        let mut buf = ReadBuf::new(&mut scratch[HEADROOM..][..max.min(scratch::READ)]);
         ready!(Pin::new(&mut *from).poll_read(cx, &mut buf)).map_err(End::From)?;
-        let mut rest = buf.filled();
-        if rest.is_empty() {
+        let n = buf.filled().len();
+        if n == 0 {
             self.burst.end(from);
             self.state = State::Ending;
             return Poll::Ready(Ok(()));
         }
-        self.bytes += rest.len() as u64;
-        self.burst.read(rest.len(), from);
-        while !rest.is_empty() {
-            match Pin::new(&mut *to).poll_write(cx, rest) {
+        self.bytes += n as u64;
+        self.burst.read(n, from);
+        let mut rest = &mut scratch[..HEADROOM + n];
+        while rest.len() > HEADROOM {
+            match Pin::new(&mut *to).poll_write_over(cx, rest) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(End::To(took_nothing()))),
-                Poll::Ready(Ok(n)) => rest = &rest[n..],
+                Poll::Ready(Ok(n)) => rest = &mut rest[n..],
                 Poll::Ready(Err(e)) => return Poll::Ready(Err(End::To(e))),
                 Poll::Pending => {
-                    self.owed = rest.to_vec();
+                    self.owed = rest[HEADROOM..].to_vec();
                     return Poll::Pending;
                 }
             }

@@ -40,7 +40,7 @@ impl<S> VmessStream<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for VmessStream<S> {
+impl<S: Io> AsyncRead for VmessStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -51,7 +51,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for VmessStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for VmessStream<S> {
+impl<S: Io> AsyncWrite for VmessStream<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -73,8 +73,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for VmessStream<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.writer.end();
+        let last = this.writer.is_raw() || this.reader.has_ended() || this.role == Role::Server;
+        if last {
+            // The end mark and what the layer below says go out together.
+            this.inner.hold();
+        }
         ready!(this.writer.poll_push(&mut this.inner, cx))?;
-        if this.writer.is_raw() || this.reader.has_ended() || this.role == Role::Server {
+        if last {
             return Pin::new(&mut this.inner).poll_shutdown(cx);
         }
         Pin::new(&mut this.inner).poll_flush(cx)
@@ -85,6 +90,15 @@ impl<S: Io> Io for VmessStream<S> {
     /// No end mark is sent here: a stream that was given up must not look complete.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().inner).poll_close(cx)
+    }
+
+    fn poll_write_over(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.writer.poll_write_over(&mut this.inner, cx, buf)
     }
 
     fn set_low_water(&mut self, bytes: usize) {

@@ -4,12 +4,10 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
-use tokio::io::AsyncWrite;
-
 use super::codec::body::{Framing, MAX_OVERHEAD, MAX_PLAIN, Sealer};
 use super::codec::response::Keys;
-use crate::io::{random, scratch};
+use crate::io::{HEADROOM, Io, random, scratch};
+use bytes::{Buf, BytesMut};
 
 /// Writes a body behind a header. What the layer below does not take at once is kept, and nothing
 /// new is taken until it is gone: at most [`scratch::LEN`] bytes.
@@ -45,7 +43,7 @@ impl Writer {
         self.sealer.is_none()
     }
 
-    pub(super) fn poll_write<S: AsyncWrite + Unpin>(
+    pub(super) fn poll_write<S: Io>(
         &mut self,
         inner: &mut S,
         cx: &mut Context<'_>,
@@ -59,11 +57,11 @@ impl Writer {
         if plain.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        if self.is_raw() && self.header.is_empty() {
+        if self.adds_nothing() {
             return Pin::new(inner).poll_write(cx, plain);
         }
         let mut scratch = scratch::take();
-        let mut len = self.take_header(&mut scratch);
+        let mut len = self.begin(&mut scratch);
         let mut taken = 0;
         while taken < plain.len() && scratch.len() - len > MAX_OVERHEAD {
             let room = scratch.len() - len - MAX_OVERHEAD;
@@ -71,12 +69,31 @@ impl Writer {
             len += self.seal(&plain[taken..taken + n], &mut scratch[len..]);
             taken += n;
         }
-        self.hand_down(inner, cx, &scratch[..len])?;
+        self.hand_down(inner, cx, &mut scratch[..len])?;
         Poll::Ready(Ok(taken))
     }
 
+    /// [`Io::poll_write_over`].
+    pub(super) fn poll_write_over<S: Io>(
+        &mut self,
+        inner: &mut S,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_push(inner, cx))?;
+        match self.adds_nothing() && !self.ended {
+            true => Pin::new(inner).poll_write_over(cx, buf),
+            false => self.poll_write(inner, cx, &buf[HEADROOM..]),
+        }
+    }
+
+    /// Whether payload goes down as it is.
+    fn adds_nothing(&self) -> bool {
+        self.is_raw() && self.header.is_empty()
+    }
+
     /// Sends one datagram as one chunk. One that is too large is dropped.
-    pub(super) fn poll_packet<S: AsyncWrite + Unpin>(
+    pub(super) fn poll_packet<S: Io>(
         &mut self,
         inner: &mut S,
         cx: &mut Context<'_>,
@@ -88,9 +105,9 @@ impl Writer {
             return Poll::Ready(Ok(()));
         }
         let mut scratch = scratch::take();
-        let mut len = self.take_header(&mut scratch);
+        let mut len = self.begin(&mut scratch);
         len += self.seal(plain, &mut scratch[len..]);
-        self.hand_down(inner, cx, &scratch[..len])?;
+        self.hand_down(inner, cx, &mut scratch[..len])?;
         Poll::Ready(Ok(()))
     }
 
@@ -115,7 +132,7 @@ impl Writer {
     }
 
     /// Ready when all that was taken has gone to the layer below.
-    pub(super) fn poll_push<S: AsyncWrite + Unpin>(
+    pub(super) fn poll_push<S: Io>(
         &mut self,
         inner: &mut S,
         cx: &mut Context<'_>,
@@ -133,10 +150,13 @@ impl Writer {
         Poll::Ready(Ok(()))
     }
 
-    fn take_header(&mut self, out: &mut [u8]) -> usize {
+    /// Leaves [`HEADROOM`] free, puts the header behind it if it is still there, and returns what is taken
+    /// of `out`.
+    fn begin(&mut self, out: &mut [u8]) -> usize {
         let header = std::mem::take(&mut self.header);
-        out[..header.len()].copy_from_slice(&header);
-        header.len()
+        let len = HEADROOM + header.len();
+        out[HEADROOM..len].copy_from_slice(&header);
+        len
     }
 
     fn seal(&mut self, plain: &[u8], out: &mut [u8]) -> usize {
@@ -147,20 +167,20 @@ impl Writer {
         sealer.seal(plain, out, &mut random::fill)
     }
 
-    /// Writes as much of `sealed` as the layer below takes now, and keeps the rest.
-    fn hand_down<S: AsyncWrite + Unpin>(
+    /// Writes as much of what stands behind the [`HEADROOM`] as the layer below takes now, and keeps the rest.
+    fn hand_down<S: Io>(
         &mut self,
         inner: &mut S,
         cx: &mut Context<'_>,
-        mut sealed: &[u8],
+        mut sealed: &mut [u8],
     ) -> io::Result<()> {
-        while !sealed.is_empty() {
-            match Pin::new(&mut *inner).poll_write(cx, sealed) {
+        while sealed.len() > HEADROOM {
+            match Pin::new(&mut *inner).poll_write_over(cx, sealed) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(n)) => sealed = &sealed[n..],
+                Poll::Ready(Ok(n)) => sealed = &mut sealed[n..],
                 Poll::Ready(Err(e)) => return Err(e),
                 Poll::Pending => {
-                    self.unsent.extend_from_slice(sealed);
+                    self.unsent.extend_from_slice(&sealed[HEADROOM..]);
                     break;
                 }
             }

@@ -183,21 +183,6 @@ pub fn mask(data: &mut [u8], key: &mut [u8; 4]) {
     key.rotate_left(data.len() % 4);
 }
 
-/// [`mask`] from the beginning of a payload into `out` of the same length: one way through memory instead
-/// of two.
-pub fn copy_masked(data: &[u8], key: [u8; 4], out: &mut [u8]) {
-    let [a, b, c, d] = key;
-    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-    let (words, tail) = data.as_chunks::<8>();
-    let (out_words, out_tail) = out.as_chunks_mut::<8>();
-    for (out, word) in out_words.iter_mut().zip(words) {
-        *out = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
-    }
-    for ((out, byte), k) in out_tail.iter_mut().zip(tail).zip(wide.to_ne_bytes()) {
-        *out = byte ^ k;
-    }
-}
-
 /// Appends a control frame to `out`; `key` is there when we are the client.
 pub fn encode_control(opcode: Opcode, payload: &[u8], key: Option<[u8; 4]>, out: &mut Vec<u8>) {
     debug_assert!(opcode.is_control() && payload.len() <= MAX_CONTROL);

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::WsStream;
-use crate::io::{Io, Link};
+use crate::io::{HEADROOM, Io, Link};
 
 /// The handshake on its way.
 type Shaking = Pin<Box<dyn Future<Output = io::Result<WsStream<Link>>> + Send>>;
@@ -146,6 +146,23 @@ impl Io for Late {
                 Poll::Ready(Ok(()))
             }
             State::Shaking(_) | State::Open(_) => ready!(this.poll_open(cx))?.poll_close(cx),
+        }
+    }
+
+    fn poll_write_over(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.0 {
+            State::Open(stream) => Pin::new(stream).poll_write_over(cx, buf),
+            _ => self.poll_write(cx, &buf[HEADROOM..]),
+        }
+    }
+
+    fn hold(&mut self) {
+        if let State::Open(stream) = &mut self.0 {
+            stream.hold();
         }
     }
 

@@ -3,7 +3,7 @@
 //! The frames are our own [`codec`](super::codec) and not tokio-tungstenite's because of what a
 //! tunnel costs: its reads shrink to one frame each, and its buffers (100 KiB and more) stay with an
 //! idle tunnel. Here a read goes straight into the caller's buffer and is taken apart there, and a
-//! write goes out as one frame with its header in front. An idle tunnel holds no data buffer at all.
+//! write is made a frame where it lies. An idle tunnel holds no data buffer at all.
 //!
 //! WebSocket has no half-close: a close frame ends both directions, as most peers understand it. So
 //! `poll_shutdown` sends one and reading goes on until the peer's; a close frame of the peer is the
@@ -22,7 +22,7 @@
 //!
 //! One task drives both directions: reading answers pings, and so writes.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -32,10 +32,10 @@ use tokio::time::{Sleep, sleep};
 use tracing::{debug, trace};
 
 use super::codec::{
-    Control, Decoder, FrameError, Header, MAX_HEADER, Opcode, Role, copy_masked, encode_control,
+    Control, Decoder, FrameError, Header, MAX_HEADER, Opcode, Role, encode_control, mask,
 };
 use super::heart::{Beat, Heart};
-use crate::io::{Io, is_leaving, random, scratch};
+use crate::io::{HEADROOM, Io, is_leaving, random, scratch};
 
 /// Bytes over a WebSocket; `S` is what the frames travel on.
 pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
@@ -60,8 +60,8 @@ pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
     linger: Option<Pin<Box<Sleep>>>,
     /// How long after the peer's close we may stay silent.
     farewell: Option<Pin<Box<Sleep>>>,
-    /// The last write was not taken at all.
-    blocked: bool,
+    /// The next frame may wait for what follows it.
+    held: bool,
     heart: Option<Heart>,
 }
 
@@ -80,7 +80,9 @@ enum Failure {
 }
 
 /// The most payload of one frame: header and payload fit into one scratch buffer.
-const MAX_PAYLOAD: usize = scratch::LEN - MAX_HEADER;
+const MAX_PAYLOAD: usize = scratch::LEN - HEADROOM;
+
+const _: () = assert!(MAX_HEADER <= HEADROOM);
 
 /// For a peer's last bytes after it broke the protocol.
 const LINGER: Duration = Duration::from_secs(1);
@@ -115,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             failure: None,
             linger: None,
             farewell: None,
-            blocked: false,
+            held: false,
             heart: period.map(Heart::new),
         }
     }
@@ -134,6 +136,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     /// Hands down what is unsent and the control frames that are due.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
+            // Behind what the peer does not take there is no more than one of each kind.
+            if self.unsent.is_empty() || self.held {
+                self.encode_controls();
+            }
+            if self.unsent.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.held = false;
             while self.unsent_at < self.unsent.len() {
                 let rest = &self.unsent[self.unsent_at..];
                 match ready!(Pin::new(&mut self.inner).poll_write(cx, rest)) {
@@ -149,24 +159,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             }
             self.unsent = Vec::new();
             self.unsent_at = 0;
-            if self.closing == Closing::Sent {
-                self.pong = None;
-                self.ping = false;
-            }
-            if !self.owes() {
-                return Poll::Ready(Ok(()));
-            }
-            if let Some(payload) = self.pong.take() {
-                encode_control(Opcode::Pong, &payload, self.key(), &mut self.unsent);
-            }
-            if std::mem::take(&mut self.ping) {
-                encode_control(Opcode::Ping, &[], self.key(), &mut self.unsent);
-            }
-            if let Closing::Due(code) = self.closing {
-                let code = code.to_be_bytes();
-                encode_control(Opcode::Close, &code, self.key(), &mut self.unsent);
-                self.closing = Closing::Sent;
-            }
+        }
+    }
+
+    /// Puts the control frames that are due behind what is unsent; there are none after a close.
+    fn encode_controls(&mut self) {
+        let (pong, ping) = (self.pong.take(), std::mem::take(&mut self.ping));
+        if self.closing == Closing::Sent {
+            return;
+        }
+        if let Some(payload) = pong {
+            encode_control(Opcode::Pong, &payload, self.key(), &mut self.unsent);
+        }
+        if ping {
+            encode_control(Opcode::Ping, &[], self.key(), &mut self.unsent);
+        }
+        if let Closing::Due(code) = self.closing {
+            let code = code.to_be_bytes();
+            encode_control(Opcode::Close, &code, self.key(), &mut self.unsent);
+            self.closing = Closing::Sent;
         }
     }
 
@@ -189,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
 
     /// Does what the heartbeat asks for.
     fn beat(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let stuck = self.blocked || !self.unsent.is_empty();
+        let stuck = !self.unsent.is_empty();
         while let Some(beat) = self.heart.as_mut().and_then(|heart| heart.poll(cx, stuck)) {
             match beat {
                 Beat::Ping => {
@@ -309,44 +320,56 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         };
     }
 
-    /// One frame with as much of `buf` as it takes; the rest of a frame begun is kept.
-    fn poll_frame(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let payload = &buf[..buf.len().min(MAX_PAYLOAD)];
+    /// Takes what stands behind the [`HEADROOM`] of `buf`, or as much of it as a frame may carry.
+    fn poll_take(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Some(failure) = ready!(self.poll_failure(cx)) {
+            return Poll::Ready(Err(failure.into()));
+        }
+        if self.closing != Closing::Open {
+            let text = "the WebSocket is closed for writing";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, text)));
+        }
+        let n = (buf.len() - HEADROOM).min(MAX_PAYLOAD);
+        if n == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        self.beat(cx)?;
+        ready!(self.poll_send(cx))?;
+        self.send_frame(cx, &mut buf[..HEADROOM + n])?;
+        if let Some(heart) = &mut self.heart {
+            heart.sent();
+        }
+        self.farewell = None;
+        Poll::Ready(Ok(n))
+    }
+
+    /// One frame, made in place; what of it is not taken at once is kept.
+    fn send_frame(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> io::Result<()> {
         let header = Header {
             fin: true,
             opcode: Opcode::Binary,
             mask: self.key(),
-            len: payload.len() as u64,
+            len: (buf.len() - HEADROOM) as u64,
         };
+        if let Some(mut key) = header.mask {
+            mask(&mut buf[HEADROOM..], &mut key);
+        }
         let mut front = [0; MAX_HEADER];
         let n = header.encode(&mut front);
-        let front = &front[..n];
-        if self.role == Role::Server && self.inner.is_write_vectored() {
-            let parts = [IoSlice::new(front), IoSlice::new(payload)];
-            let taken = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, &parts))?;
-            let (front, rest) = match taken.checked_sub(front.len()) {
-                Some(of_payload) => (&[][..], &payload[of_payload..]),
-                None => (&front[taken..], payload),
-            };
-            if !front.is_empty() || !rest.is_empty() {
-                self.unsent = [front, rest].concat();
-            }
-        } else {
-            let mut whole = scratch::take();
-            let whole = &mut whole[..front.len() + payload.len()];
-            let (head, body) = whole.split_at_mut(front.len());
-            head.copy_from_slice(front);
-            match header.mask {
-                Some(key) => copy_masked(payload, key, body),
-                None => body.copy_from_slice(payload),
-            }
-            let taken = ready!(Pin::new(&mut self.inner).poll_write(cx, whole))?;
-            if taken < whole.len() {
-                self.unsent = whole[taken..].to_vec();
-            }
+        let frame = &mut buf[HEADROOM - n..];
+        frame[..n].copy_from_slice(&front[..n]);
+        let taken = match self.held {
+            true => 0,
+            false => match Pin::new(&mut self.inner).poll_write(cx, frame) {
+                Poll::Ready(taken) => taken?,
+                Poll::Pending => 0,
+            },
+        };
+        self.dirty |= taken > 0;
+        if taken < frame.len() {
+            self.unsent = frame[taken..].to_vec();
         }
-        self.dirty = true;
-        Poll::Ready(Ok(payload.len()))
+        Ok(())
     }
 }
 
@@ -408,27 +431,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsStream<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if let Some(failure) = ready!(this.poll_failure(cx)) {
-            return Poll::Ready(Err(failure.into()));
-        }
-        if this.closing != Closing::Open {
-            let text = "the WebSocket is closed for writing";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, text)));
-        }
-        if buf.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        this.beat(cx)?;
-        ready!(this.poll_send(cx))?;
-        let taken = this.poll_frame(cx, buf);
-        this.blocked = taken.is_pending();
-        let n = ready!(taken)?;
-        if let Some(heart) = &mut this.heart {
-            heart.sent();
-        }
-        this.farewell = None;
-        Poll::Ready(Ok(n))
+        let n = buf.len().min(MAX_PAYLOAD);
+        let mut scratch = scratch::take();
+        let over = &mut scratch[..HEADROOM + n];
+        over[HEADROOM..].copy_from_slice(&buf[..n]);
+        self.get_mut().poll_take(cx, over)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -468,6 +475,18 @@ impl<S: Io> Io for WsStream<S> {
             }
         }
         Pin::new(&mut this.inner).poll_close(cx)
+    }
+
+    fn poll_write_over(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_take(cx, buf)
+    }
+
+    fn hold(&mut self) {
+        self.held = true;
     }
 
     fn set_low_water(&mut self, bytes: usize) {
