@@ -2,6 +2,7 @@
 
 mod inbounds;
 mod listen;
+mod pace;
 mod serve;
 
 pub use inbounds::Inbounds;

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::listen::Place;
+use super::pace::Pace;
 use crate::config::Inbound;
 use crate::dispatch::Dispatcher;
 use crate::io::{Arrival, BindUdp, Counted, Link, Refusal, Udp, scratch};
@@ -58,9 +59,11 @@ async fn streams(
 ) {
     let served = Arc::new((inbound.clone(), dispatcher.clone(), terms));
     let mut complained: Option<Instant> = None;
+    let pace = Pace::default();
     loop {
         match listener.accept().await {
             Ok(arrival) => {
+                pace.keep();
                 tokio::spawn(connection(served.clone(), arrival));
             }
             Err(e) => {

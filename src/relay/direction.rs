@@ -59,27 +59,26 @@ impl Direction {
         to: &mut Link,
         max: usize,
     ) -> Poll<Result<(), End>> {
-        for _ in 0..READS_A_TURN {
-            if self.state == State::Done {
-                return Poll::Ready(Ok(()));
-            }
+        let mut reads = 0;
+        while self.state != State::Done {
             if !self.owed.is_empty() {
                 ready!(self.poll_owed(cx, to)).map_err(End::To)?;
             }
             // What was written may still be on its way down; nothing is read before it is gone. The
             // flush also sends the header of a protocol whose first payload is late.
             ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(End::To)?;
-            match self.state {
-                State::Copying => ready!(self.poll_copy(cx, from, to, max))?,
-                State::Ending => {
-                    ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(End::To)?;
-                    self.state = State::Done;
-                }
-                State::Done => {}
+            if self.state == State::Ending {
+                ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(End::To)?;
+                self.state = State::Done;
+            } else if reads == READS_A_TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            } else {
+                ready!(self.poll_copy(cx, from, to, max))?;
+                reads += 1;
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        Poll::Ready(Ok(()))
     }
 
     /// One read, and what the other side takes of it at once.

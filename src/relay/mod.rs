@@ -179,13 +179,22 @@ impl Relay {
 
     /// Waits for the goodbyes; how they fare changes nothing any more.
     fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let client = Pin::new(&mut self.client).poll_close(cx).is_ready();
-        let target = Pin::new(&mut self.target).poll_close(cx).is_ready();
+        let client = poll_close(&mut self.client, self.down.state, cx).is_ready();
+        let target = poll_close(&mut self.target, self.up.state, cx).is_ready();
         if (client && target) || self.timer.as_mut().poll(cx).is_ready() {
             Poll::Ready(())
         } else {
             Poll::Pending
         }
+    }
+}
+
+/// Says goodbye to a link, where `written` is what became of the direction towards it.
+fn poll_close(link: &mut Link, written: State, cx: &mut Context<'_>) -> Poll<()> {
+    match (&link, written) {
+        // A bare socket that was shut down has nothing more to say.
+        (Link::Tcp(_), State::Done) => Poll::Ready(()),
+        _ => Pin::new(link).poll_close(cx).map(drop),
     }
 }
 
