@@ -1,11 +1,13 @@
-//! The thread that writes the lines.
+//! The thread that writes the lines; it begins with the first one.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::file::LogFile;
 use super::settings::{Settings, Target};
@@ -20,11 +22,19 @@ const FOLLOWED: usize = 1024;
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) struct Writer {
-    to_thread: SyncSender<Order>,
+    to_thread: Sender<Order>,
+    /// What the thread needs, until it begins.
+    idle: Mutex<Option<Thread>>,
     dropped: AtomicU64,
     access: bool,
     error: bool,
     followers: broadcast::Sender<String>,
+}
+
+struct Thread {
+    orders: Receiver<Order>,
+    access: Sink,
+    error: Sink,
 }
 
 enum Order {
@@ -44,19 +54,19 @@ impl Writer {
     pub(super) fn start(settings: &Settings) -> Result<Self, String> {
         let access = Sink::open("log.access", &settings.access)?;
         let error = Sink::open("log.error", &settings.error)?;
-        let (to_thread, orders) = sync_channel(QUEUED);
-        let writer = Self {
+        let (to_thread, orders) = channel(QUEUED);
+        Ok(Self {
             to_thread,
             dropped: AtomicU64::new(0),
             access: !matches!(access, Sink::None),
             error: !matches!(error, Sink::None),
             followers: broadcast::Sender::new(FOLLOWED),
-        };
-        std::thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || write(&orders, access, error))
-            .map_err(|e| format!("cannot start the log's thread: {e}"))?;
-        Ok(writer)
+            idle: Mutex::new(Some(Thread {
+                orders,
+                access,
+                error,
+            })),
+        })
     }
 
     pub(super) fn has_access(&self) -> bool {
@@ -92,13 +102,31 @@ impl Writer {
     }
 
     pub(super) fn flush(&self) {
+        if self.idle().is_some() {
+            return;
+        }
         let (done, wait) = sync_channel(1);
         if self.to_thread.try_send(Order::Flush(done)).is_ok() {
             let _ = wait.recv_timeout(FLUSH_LIMIT);
         }
     }
 
+    fn idle(&self) -> MutexGuard<'_, Option<Thread>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self) {
+        if let Some(thread) = self.idle().take() {
+            let name = "log".to_owned();
+            // Without a thread the queue is closed: lines are dropped, and nobody waits for them.
+            let _ = std::thread::Builder::new()
+                .name(name)
+                .spawn(|| write(thread));
+        }
+    }
+
     fn send(&self, order: Order) {
+        self.begin();
         let dropped = self.dropped.load(Ordering::Relaxed);
         if dropped > 0 {
             let note = format!(
@@ -115,9 +143,14 @@ impl Writer {
     }
 }
 
-fn write(orders: &Receiver<Order>, mut access: Sink, mut error: Sink) {
+fn write(thread: Thread) {
+    let Thread {
+        mut orders,
+        mut access,
+        mut error,
+    } = thread;
     // A log that cannot be written to must not end the service, and there is nobody to tell.
-    while let Ok(order) = orders.recv() {
+    while let Some(order) = orders.blocking_recv() {
         match order {
             Order::Access(line) => access.line(line),
             Order::Error(line) => error.line(line),
