@@ -6,8 +6,8 @@
 //! [`PATIENCE`], and the millisecond or so that timers take. An end of the stream and an error wake us at once, and
 //! so does a receive buffer that is nearly full (Linux, `tcp_epollin_ready`).
 //!
-//! Who speaks by turns, in pieces below the mark, would wait for the timer with each: the first time after
-//! [`BULK`] bytes, and each time after twice as many.
+//! Who speaks by turns would wait for the timer with the end of each turn. So a wait must have brought [`WORTH`]
+//! before the timer ended it; the next one comes soon then, and otherwise after twice as many bytes as this one.
 
 use std::time::Duration;
 
@@ -18,6 +18,16 @@ use crate::io::{Io, Link};
 /// What a direction carries before it may count as a burst.
 const BULK: u32 = 1024 * 1024;
 
+/// What makes a wait worth the delay at its end.
+const WORTH: u32 = 2 * BULK;
+
+/// What a direction carries before it waits again, if that was worth it. A peer that shares its core with us
+/// pauses for longer than [`PATIENCE`] every few megabytes.
+const AGAIN: u32 = BULK / 8;
+
+/// Waits in vain put off the next one no further than this.
+const LATEST: u32 = BULK * 256;
+
 const LOW_WATER: usize = 128 * 1024;
 
 /// How long bytes below the mark may wait.
@@ -26,42 +36,51 @@ const PATIENCE: Duration = Duration::from_millis(2);
 /// Bytes a second that bring [`LOW_WATER`] within [`PATIENCE`].
 const RATE: usize = LOW_WATER * 1000 / PATIENCE.as_millis() as usize;
 
-/// Waits in vain after which [`BULK`] is doubled no more.
-const MAX_FAILURES: u8 = 8;
-
 /// What one direction has read lately. Flat, for every tunnel holds two.
-#[derive(Default)]
 pub(super) struct Burst {
     /// When counting began; while the socket waits for [`LOW_WATER`] bytes, the last read.
     at: Option<Instant>,
     bytes: u32,
     reads: u32,
     waits: bool,
-    /// A read was worth the waiting.
-    large: bool,
-    /// Waits in a row that no large read came of.
-    failures: u8,
+    /// How many bytes count as a burst.
+    enough: u32,
+}
+
+impl Default for Burst {
+    fn default() -> Self {
+        Self::counted_to(BULK)
+    }
 }
 
 impl Burst {
+    fn counted_to(enough: u32) -> Self {
+        Self {
+            at: None,
+            bytes: 0,
+            reads: 0,
+            waits: false,
+            enough,
+        }
+    }
+
     /// `n` bytes were read from `from`.
     pub(super) fn read(&mut self, n: usize, from: &mut Link) {
+        self.bytes = self.bytes.saturating_add(n as u32);
         if self.waits {
             self.at = Some(Instant::now());
-            self.large |= n >= LOW_WATER;
             return;
         }
         let began = *self.at.get_or_insert_with(Instant::now);
-        self.bytes = self.bytes.saturating_add(n as u32);
         self.reads += 1;
-        if self.bytes < BULK << self.failures {
+        if self.bytes < self.enough {
             return;
         }
         let now = Instant::now();
         let fast = f64::from(self.bytes) >= (now - began).as_secs_f64() * RATE as f64;
         // Reads that are large anyway have nothing to win.
         let small = self.bytes / self.reads < LOW_WATER as u32;
-        self.start_over();
+        *self = Self::counted_to(self.enough);
         if fast && small {
             from.set_low_water(LOW_WATER);
             (self.at, self.waits) = (Some(now), true);
@@ -84,19 +103,12 @@ impl Burst {
     pub(super) fn end(&mut self, from: &mut Link) {
         if self.waits {
             from.set_low_water(1);
-            self.failures = match self.large {
-                true => 0,
-                false => (self.failures + 1).min(MAX_FAILURES),
+            self.enough = match self.bytes >= WORTH {
+                true => AGAIN,
+                false => (2 * self.enough).min(LATEST),
             };
         }
-        self.start_over();
-    }
-
-    fn start_over(&mut self) {
-        *self = Self {
-            failures: self.failures,
-            ..Self::default()
-        };
+        *self = Self::counted_to(self.enough);
     }
 }
 
@@ -158,6 +170,28 @@ mod tests {
         }
         // After 1, 3, 7, 15, 31 and 63 MiB.
         assert_eq!(waits, 6);
+    }
+
+    #[tokio::test]
+    async fn a_pause_puts_off_what_is_worth_it_for_a_moment() {
+        let (ours, _theirs) = pair().await;
+        let mut link = Link::Tcp(ours);
+        let mut burst = Burst::default();
+        let mut until_it_waits = |burst: &mut Burst| {
+            let reads = (0..).take_while(|_| {
+                burst.read(PIECE, &mut link);
+                burst.due().is_none()
+            });
+            let bytes = (reads.count() + 1) * PIECE;
+            for _ in 0..WORTH as usize / LOW_WATER {
+                burst.read(LOW_WATER, &mut link);
+            }
+            burst.release(burst.due().unwrap(), &mut link);
+            bytes as u32
+        };
+        assert_eq!(until_it_waits(&mut burst), BULK);
+        assert_eq!(until_it_waits(&mut burst), AGAIN);
+        assert_eq!(until_it_waits(&mut burst), AGAIN);
     }
 
     #[tokio::test]
