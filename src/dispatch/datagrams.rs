@@ -22,7 +22,7 @@ use super::mux::Lane;
 use super::sniff::{Asking, Route};
 use super::{Dispatcher, Session, Shared};
 use crate::address::Destination;
-use crate::io::{Packet, Packets};
+use crate::io::{Packet, Packets, turn};
 
 /// How often idle flows are looked for, at least.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -92,7 +92,7 @@ impl Association {
                 }
             }
         }
-        cx.waker().wake_by_ref();
+        turn::end(cx);
         Poll::Pending
     }
 
@@ -200,7 +200,7 @@ impl Association {
                     break;
                 }
                 if turn == PACKETS_A_TURN {
-                    cx.waker().wake_by_ref();
+                    turn::end(cx);
                     break;
                 }
                 match flow.poll_recv(cx) {

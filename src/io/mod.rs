@@ -7,6 +7,7 @@ mod packets;
 mod prefixed;
 pub mod random;
 pub mod scratch;
+pub(crate) mod turn;
 
 pub use counted::{Counted, Udp};
 pub use packets::{BindUdp, Packet, Packets};

@@ -14,7 +14,7 @@ use tracing::{debug, trace};
 
 use super::codec::{Frame, Kind};
 use super::table::Table;
-use crate::io::{Io, Link, scratch};
+use crate::io::{Io, Link, scratch, turn};
 
 /// Reads and writes of a link before other tasks get their turn.
 const TURNS: usize = 8;
@@ -99,7 +99,7 @@ impl<D: Door> Pump<D> {
                 Poll::Pending => return self.poll_idle(cx),
             }
         }
-        cx.waker().wake_by_ref();
+        turn::end(cx);
         Poll::Pending
     }
 

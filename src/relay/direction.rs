@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::burst::Burst;
-use crate::io::{HEADROOM, Io, Link, scratch};
+use crate::io::{HEADROOM, Io, Link, scratch, turn};
 
 /// Reads of one direction before the other one, and other tasks, get their turn.
 const READS_A_TURN: usize = 2;
@@ -71,7 +71,7 @@ impl Direction {
                 ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(End::To)?;
                 self.state = State::Done;
             } else if reads == READS_A_TURN {
-                cx.waker().wake_by_ref();
+                turn::end(cx);
                 return Poll::Pending;
             } else {
                 ready!(self.poll_copy(cx, from, to, max))?;
