@@ -11,7 +11,7 @@ use tokio::task::yield_now;
 /// A task that wakes itself instead stays with the worker thread it is on. Threads that never run dry take
 /// nothing from each other, so eighty streams might share one of them, and twenty the other.
 pub(crate) fn end(cx: &mut Context<'_>) {
-    // Ready at once where there is no worker; then it was woken.
+    // Pending, always: what counts is that it has the task woken.
     let _ = pin!(yield_now()).poll(cx);
 }
 
