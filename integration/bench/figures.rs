@@ -236,6 +236,6 @@ fn thousands(n: usize) -> String {
     }
 }
 
-/// `floor` is what takes the program's place and does the least that could be done: the relay, the trivial
-/// program, or nothing at all.
-const COLUMNS: [&str; 5] = ["mobula", "sing-box", "v2ray", "shoes", "floor"];
+/// `floor` is what takes the program's place and does the least that could be done: the relay or the trivial
+/// program; `direct` is nothing in its place.
+const COLUMNS: [&str; 6] = ["mobula", "sing-box", "v2ray", "shoes", "floor", "direct"];

@@ -1,5 +1,7 @@
 //! What a tunnel costs: a GiB through it, a new one, and how long it takes to answer.
 
+use serde_json::json;
+
 use super::configs::{Certificate, Shape};
 use super::figures::{Figures, Role, Row, Setting, What};
 use super::load::Load;
@@ -63,9 +65,7 @@ pub(crate) async fn bulk(
 async fn floor(run: &Run, program: &Program, figures: &mut Figures) -> Result<()> {
     let sink = Sink::start().await?;
     let port = free_port()?;
-    let relay = program
-        .start(&serde_json::json!([port, sink.port]), port)
-        .await?;
+    let relay = program.start(&json!([port, sink.port]), port).await?;
     let load = Load::direct(port);
     load.upload(run.options.bulk / 8).await?;
     let gib = run.options.bulk as f64 / f64::from(1 << 30);
@@ -86,26 +86,31 @@ async fn floor(run: &Run, program: &Program, figures: &mut Figures) -> Result<()
     Ok(())
 }
 
-/// Ping-pong and first byte with `program` at both ends, or with nothing between.
+/// Ping-pong and first byte with `program` at both ends. The floor is two relays in their place, and what it
+/// takes with nothing between is measured along with it.
 pub(crate) async fn latency(run: &Run, program: &Program, figures: &mut Figures) -> Result<()> {
+    if program.kind != Kind::Floor {
+        let network = Network::start(program, Role::Both, program, &Shape::default()).await?;
+        return answers(run, network.load, program.name(), figures).await;
+    }
+    let sink = Sink::start().await?;
+    answers(run, Load::direct(sink.port), "direct", figures).await?;
+    let (near, far) = (free_port()?, free_port()?);
+    let _far = program.start(&json!([far, sink.port]), far).await?;
+    let _near = program.start(&json!([near, far]), near).await?;
+    answers(run, Load::direct(near), program.name(), figures).await
+}
+
+async fn answers(run: &Run, load: Load, column: &'static str, figures: &mut Figures) -> Result<()> {
     let mut add = |what, value: std::time::Duration| {
         let row = Row(Setting::Plain, Role::Both, what);
-        figures.add(row, program.name(), value.as_secs_f64() * 1e6);
-    };
-    let (load, _kept) = if program.kind == Kind::Floor {
-        let sink = Sink::start().await?;
-        (Load::direct(sink.port), (None, Some(sink)))
-    } else {
-        let network = Network::start(program, Role::Both, program, &Shape::default()).await?;
-        (network.load, (Some(network), None))
+        figures.add(row, column, value.as_secs_f64() * 1e6);
     };
     load.connections(run.options.connections / 20).await?;
     load.ping_pong(run.options.pings / 5).await?;
     add(What::PingPong, load.ping_pong(run.options.pings).await?);
-    add(
-        What::FirstByte,
-        load.first_byte(run.options.pings / 2).await?,
-    );
+    let first_byte = load.first_byte(run.options.pings / 2).await?;
+    add(What::FirstByte, first_byte);
     Ok(())
 }
 
