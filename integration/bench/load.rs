@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 
 use super::Result;
 use super::sink::{BLOCK, Sink, read_all, write_zeros};
@@ -110,6 +110,7 @@ impl Load {
                 let mut block = vec![0; BLOCK];
                 while let Ok(n @ 1..) = tunnel.read(&mut block).await {
                     counter.fetch_add(n as u64, Ordering::Relaxed);
+                    yield_now().await;
                 }
             });
         }

@@ -106,7 +106,7 @@ impl Options {
             bulk: 256 << 20,
             connections: 1500,
             pings: 1000,
-            flow: Duration::from_millis(1200),
+            flow: Duration::from_millis(1500),
             tunnels: 5000,
             many: 50_000,
             growth: vec![10, 100, 1000, 10_000],
@@ -121,7 +121,7 @@ impl Options {
                 bulk: 128 << 20,
                 connections: 600,
                 pings: 400,
-                flow: Duration::from_millis(700),
+                flow: Duration::from_millis(1000),
                 ..full
             },
             Mode::Smoke => Self {

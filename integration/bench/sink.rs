@@ -5,7 +5,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, yield_now};
 
 use super::Result;
 
@@ -75,6 +75,8 @@ pub(crate) async fn write_zeros(stream: &mut TcpStream, mut len: u64) -> Result<
         let n = len.min(BLOCK as u64);
         stream.write_all(&block[..n as usize]).await?;
         len -= n;
+        // Among many streams none of them shall owe its share to us.
+        yield_now().await;
     }
     Ok(())
 }
