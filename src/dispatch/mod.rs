@@ -249,16 +249,17 @@ impl Dispatcher {
         let mut relay = Relay::new(link, target, first, self.relay_terms(&session, limits));
         let session = Box::new((self.clone(), session, by, to));
         // A task of its own size: the one that shook hands was many times larger, and ends here.
-        tokio::spawn(async move {
+        tokio::spawn(small(async move {
             let ended = (&mut relay).await;
-            let (dispatcher, session, by, to) = *session;
+            let (dispatcher, session, by, to) = &*session;
             debug!(id = session.id, %to, up = ended.up, down = ended.down, "session ended");
             if let Some(failure) = ended.error {
-                dispatcher.mourn(&session, &by, &to, &failure);
-                relay.part(&failure).await;
+                dispatcher.mourn(session, by, to, &failure);
+                // Boxed, or every tunnel would have the room for it from the beginning.
+                Box::pin(relay.part(&failure)).await;
             }
             drop(alive);
-        });
+        }));
     }
 
     /// A session goes by outbound `by`. The access log says what was asked for, as V2Ray's does, unless
@@ -290,6 +291,12 @@ impl Dispatcher {
         }
         debug!(id = session.id, %to, by = by.path, "cut off: {failure}");
     }
+}
+
+/// Has the compiler refuse the task of a tunnel when it grows: an idle tunnel is little else.
+fn small<F: Future>(task: F) -> F {
+    const { assert!(size_of::<F>() <= 400) };
+    task
 }
 
 impl Session {
