@@ -26,6 +26,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     const NEIGHBOURS: usize = 7;
+    const ENOUGH: u32 = 3000;
 
     /// One worker thread has seven busy tasks from the start, the other one gets a single one.
     #[test]
@@ -55,8 +56,6 @@ mod tests {
         let most = neighbours.iter().map(|n| polls(n)).max().unwrap();
         assert!(most >= ENOUGH / 3, "{counters:?}");
     }
-
-    const ENOUGH: u32 = 3000;
 
     /// Works for a moment in each turn, [`ENOUGH`] turns long.
     fn busy(counter: Arc<AtomicU32>) -> impl Future<Output = ()> {

@@ -5,22 +5,11 @@
 //! idle tunnel. Here a read goes straight into the caller's buffer and is taken apart there, and a
 //! write is made a frame where it lies. An idle tunnel holds no data buffer at all.
 //!
-//! WebSocket has no half-close: a close frame ends both directions, as most peers understand it. So
-//! `poll_shutdown` sends one and reading goes on until the peer's; a close frame of the peer is the
-//! end for reading, and is answered when our own direction ends. RFC 6455, section 5.5.1, lets us
-//! finish what we are sending before that.
-//!
-//! A peer that closes with another code than 1000 has broken off: reading ends with an error. Only a client
-//! may say 1001 and mean no more than that: a browser does when it leaves the page.
-//!
-//! Most peers are gone for good when they close, so a direction that stays silent for [`FAREWELL`] after
-//! that is over too.
-//!
-//! A tunnel that is cut off is dropped without `poll_close`. The peer is told as far as the socket takes
-//! it at once: with its own close code if it was the one to close, with 1001 when the process ends, else
-//! 1011, which is no clean end.
+//! How it ends, and how the peer is told, is in [`ending`].
 //!
 //! One task drives both directions: reading answers pings, and so writes.
+
+mod ending;
 
 use std::io;
 use std::pin::Pin;
@@ -28,14 +17,15 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::Sleep;
 use tracing::{debug, trace};
 
 use super::codec::{
     Control, Decoder, FrameError, Header, MAX_HEADER, Opcode, Role, encode_control, mask,
 };
 use super::heart::{Beat, Heart};
-use crate::io::{HEADROOM, Io, is_leaving, random, scratch};
+use crate::io::{HEADROOM, Io, random, scratch};
+use ending::{Closing, Failure, NORMAL};
 
 /// Bytes over a WebSocket; `S` is what the frames travel on.
 pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
@@ -65,35 +55,10 @@ pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
     heart: Option<Heart>,
 }
 
-/// How far our own close frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Closing {
-    Open,
-    Due(u16),
-    Sent,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Failure {
-    Frame(FrameError),
-    Silent(Duration),
-}
-
 /// The most payload of one frame: header and payload fit into one scratch buffer.
 const MAX_PAYLOAD: usize = scratch::LEN - HEADROOM;
 
 const _: () = assert!(MAX_HEADER <= HEADROOM);
-
-/// For a peer's last bytes after it broke the protocol.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// V2Ray's default `downlinkOnly`.
-const FAREWELL: Duration = Duration::from_secs(5);
-
-const NORMAL: u16 = 1000;
-const PROTOCOL_ERROR: u16 = 1002;
-const GOING_AWAY: u16 = 1001;
-const CUT_OFF: u16 = 1011;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     /// A WebSocket whose handshake is done. Without `period` there is no heartbeat.
@@ -217,63 +182,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         Ok(())
     }
 
-    fn fail(&mut self, failure: Failure) -> io::Error {
-        self.failure = Some(failure);
-        self.closing = match (failure, self.closing) {
-            (_, Closing::Sent) => Closing::Sent,
-            (Failure::Frame(_), _) => {
-                self.linger = Some(Box::pin(sleep(LINGER)));
-                Closing::Due(PROTOCOL_ERROR)
-            }
-            // Whoever answers no ping and is there all the same sees what everyone sees whose first
-            // flight was not one: both ends may come after the same 60 s.
-            (Failure::Silent(_), _) => Closing::Due(NORMAL),
-        };
-        failure.into()
-    }
-
-    /// The failure, if there is one. A breach is told once the peer has had the chance to read our close
-    /// frame: a socket that is dropped with unread bytes is reset, and the reset may overtake the frame.
-    fn poll_failure(&mut self, cx: &mut Context<'_>) -> Poll<Option<Failure>> {
-        if let Some(timer) = &mut self.linger {
-            if timer.as_mut().poll(cx).is_pending() {
-                // Whoever can no longer be written to is not waited for.
-                if ready!(self.poll_send_and_flush(cx)).is_ok()
-                    && ready!(Pin::new(&mut self.inner).poll_shutdown(cx)).is_ok()
-                {
-                    let mut scratch = scratch::take();
-                    loop {
-                        let mut rest = ReadBuf::new(&mut scratch);
-                        let read = ready!(Pin::new(&mut self.inner).poll_read(cx, &mut rest));
-                        if read.is_err() || rest.filled().is_empty() {
-                            break;
-                        }
-                    }
-                }
-            }
-            self.linger = None;
-        }
-        Poll::Ready(self.failure)
-    }
-
-    /// Whether a peer that has closed is still sent something; if not, its close is answered and the
-    /// tunnel over.
-    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.ended.is_none() || self.closing != Closing::Open {
-            return Ok(());
-        }
-        let timer = self
-            .farewell
-            .get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
-        if timer.as_mut().poll(cx).is_pending() {
-            return Ok(());
-        }
-        self.goodbye();
-        self.serve(cx);
-        let text = "the peer has closed the WebSocket";
-        Err(io::Error::new(io::ErrorKind::BrokenPipe, text))
-    }
-
     /// Takes what was read into `buf` behind `before` apart, in place.
     fn open(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> Result<(), FrameError> {
         let Self {
@@ -293,31 +201,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         });
         buf.set_filled(before + plain);
         result
-    }
-
-    /// Whether a peer that closed with this code had said all it had to say.
-    fn clean(&self, code: u16) -> io::Result<()> {
-        match (code, self.role) {
-            (NORMAL, _) | (GOING_AWAY, Role::Server) => Ok(()),
-            _ => {
-                let text = format!("the peer closed the WebSocket with {code}");
-                Err(io::Error::new(io::ErrorKind::ConnectionReset, text))
-            }
-        }
-    }
-
-    /// Asks for a close frame, once.
-    fn goodbye(&mut self) {
-        if self.closing == Closing::Open {
-            self.close(self.ended.unwrap_or(NORMAL));
-        }
-    }
-
-    fn close(&mut self, code: u16) {
-        self.closing = match self.gone {
-            true => Closing::Sent,
-            false => Closing::Due(code),
-        };
     }
 
     /// Takes what stands behind the [`HEADROOM`] of `buf`, or as much of it as a frame may carry.
@@ -499,23 +382,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Drop for WsStream<S> {
         if self.gone {
             return;
         }
-        if self.closing == Closing::Open {
-            let why = if is_leaving() { GOING_AWAY } else { CUT_OFF };
-            self.close(self.ended.unwrap_or(why));
-        }
+        self.cut_off();
         self.serve(&mut Context::from_waker(Waker::noop()));
-    }
-}
-
-impl From<Failure> for io::Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Frame(error) => Self::new(io::ErrorKind::InvalidData, error),
-            Failure::Silent(silence) => {
-                let text = format!("no answer to a ping for {} s", silence.as_secs());
-                Self::new(io::ErrorKind::TimedOut, text)
-            }
-        }
     }
 }
 

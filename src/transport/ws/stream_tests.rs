@@ -6,6 +6,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role as OtherRole;
 
+use super::ending::FAREWELL;
 use super::*;
 use crate::io::Link;
 
