@@ -268,8 +268,12 @@ async fn a_loopback_has_the_rules_asked_once_more_as_in_v2ray() {
         for (name, port, tag) in cases {
             assert_eq!(traffic::line(socks, &To::Name(name, port)).await, tag);
         }
-        for line in ["a.test:81 [loop]", "a.test:81 [again]", "b.test:81 [seen]"] {
-            stage.until_file_has("access.log", line).await;
+        // Only ours: V2Ray's logger holds the session's record itself, whose tag the second
+        // decision changes, so that the first line may print the second tag.
+        if peer == Peer::Mobula {
+            for line in ["a.test:81 [loop]", "a.test:81 [again]", "b.test:81 [seen]"] {
+                stage.until_file_has("access.log", line).await;
+            }
         }
     }
 }
