@@ -64,7 +64,8 @@ async fn streams(
         match listener.accept().await {
             Ok(arrival) => {
                 pace.keep();
-                tokio::spawn(connection(served.clone(), arrival));
+                // Boxed, for a task is moved several times on its way to the heap, and on its way off.
+                tokio::spawn(Box::pin(connection(served.clone(), arrival)));
             }
             Err(e) => {
                 // Once in a while is enough: the next attempt is a moment away.

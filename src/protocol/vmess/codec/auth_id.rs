@@ -51,7 +51,7 @@ impl Readers {
             let Some(key) = keys.get(lane).or(keys.last()) else {
                 break;
             };
-            let key = kdf::AUTH_ID.derive::<16>(&key.0);
+            let key = kdf::AUTH_ID.derive(&key.0);
             for (round, key) in rounds.iter_mut().zip(inverse_round_keys(key)) {
                 round[lane] = key;
             }
@@ -128,7 +128,7 @@ pub struct Writer(Aes128Enc);
 
 impl Writer {
     pub fn new(key: &CmdKey) -> Self {
-        Self(Aes128Enc::new(&kdf::AUTH_ID.derive::<16>(&key.0).into()))
+        Self(Aes128Enc::new(&kdf::AUTH_ID.derive(&key.0).into()))
     }
 
     pub fn seal(&self, time: i64, random: [u8; 4]) -> [u8; 16] {

@@ -216,7 +216,7 @@ pub(super) struct Seal {
 }
 
 impl Seal {
-    pub(super) fn new(key: [u8; 16], nonce: [u8; 12]) -> Self {
+    pub(super) fn new((key, nonce): ([u8; 16], [u8; 12])) -> Self {
         Self {
             cipher: Aes128Gcm::new(&key.into()),
             nonce,
@@ -224,17 +224,11 @@ impl Seal {
     }
 
     fn length(key: &CmdKey, auth_id: &[u8; 16], nonce: &[u8; 8]) -> Self {
-        Self::new(
-            kdf::LENGTH_KEY.derive_for(&key.0, auth_id, nonce),
-            kdf::LENGTH_NONCE.derive_for(&key.0, auth_id, nonce),
-        )
+        Self::new(kdf::LENGTH.derive_for(&key.0, auth_id, nonce))
     }
 
     fn header(key: &CmdKey, auth_id: &[u8; 16], nonce: &[u8; 8]) -> Self {
-        Self::new(
-            kdf::HEADER_KEY.derive_for(&key.0, auth_id, nonce),
-            kdf::HEADER_NONCE.derive_for(&key.0, auth_id, nonce),
-        )
+        Self::new(kdf::HEADER.derive_for(&key.0, auth_id, nonce))
     }
 
     /// Encrypts in place; the tag is returned.

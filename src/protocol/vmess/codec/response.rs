@@ -52,17 +52,11 @@ impl Keys {
     }
 
     fn length_seal(&self) -> Seal {
-        Seal::new(
-            kdf::RESPONSE_LENGTH_KEY.derive(&self.key),
-            kdf::RESPONSE_LENGTH_NONCE.derive(&self.iv),
-        )
+        Seal::new(kdf::RESPONSE_LENGTH.derive(&self.key, &self.iv))
     }
 
     fn header_seal(&self) -> Seal {
-        Seal::new(
-            kdf::RESPONSE_KEY.derive(&self.key),
-            kdf::RESPONSE_NONCE.derive(&self.iv),
-        )
+        Seal::new(kdf::RESPONSE.derive(&self.key, &self.iv))
     }
 }
 
