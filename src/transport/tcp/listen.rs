@@ -16,7 +16,8 @@ use super::unix::SocketFile;
 /// Where connections come in.
 #[derive(Debug)]
 pub enum Listener {
-    Tcp(TcpListener, Tproxy),
+    /// With the address that every connection was made to, where it cannot be but one.
+    Tcp(TcpListener, Tproxy, Option<SocketAddr>),
     /// The file goes when the listener does; the abstract namespace has none.
     Unix(UnixListener, Option<SocketFile>),
 }
@@ -26,12 +27,12 @@ impl Listener {
     /// nobody can be accepted just now.
     pub async fn accept(&self) -> io::Result<Arrival> {
         match self {
-            Self::Tcp(listener, tproxy) => loop {
+            Self::Tcp(listener, tproxy, local) => loop {
                 let (stream, peer) = match listener.accept().await {
                     Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => continue,
                     accepted => accepted?,
                 };
-                let Ok(local) = stream.local_addr() else {
+                let Some(local) = local.or_else(|| stream.local_addr().ok()) else {
                     continue;
                 };
                 let meant = match tproxy {
@@ -60,7 +61,7 @@ impl Listener {
     /// The address of a TCP listener, with the port that the system chose for port 0.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(listener, _) => listener.local_addr().ok(),
+            Self::Tcp(listener, ..) => listener.local_addr().ok(),
             Self::Unix(..) => None,
         }
     }
@@ -108,7 +109,9 @@ fn listen_on(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<Listener> {
     sockopt.transparent_to_listen(&socket, addr)?;
     socket.listen(BACKLOG)?;
     let listener = TcpListener::from_std(socket.into())?;
-    Ok(Listener::Tcp(listener, sockopt.tproxy))
+    let one = !addr.ip().is_unspecified() && sockopt.tproxy == Tproxy::Off;
+    let local = one.then(|| listener.local_addr()).transpose()?;
+    Ok(Listener::Tcp(listener, sockopt.tproxy, local))
 }
 
 /// A UDP socket that waits for datagrams on `addr`; for `0.0.0.0` and `::` the same holds as for
