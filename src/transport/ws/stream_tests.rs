@@ -128,16 +128,39 @@ async fn a_peer_that_closed_is_answered_when_nothing_more_is_said() {
         stream.flush().await.unwrap();
         sleep(FAREWELL - Duration::from_secs(1)).await;
     }
-    // A relay flushes whenever it is woken, and the timer wakes it.
-    let over = std::future::poll_fn(|cx| match Pin::new(&mut stream).poll_flush(cx) {
-        Poll::Ready(Ok(())) => Poll::Pending,
-        other => other,
-    });
-    assert_eq!(over.await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    assert_eq!(over(&mut stream).await, io::ErrorKind::BrokenPipe);
     assert_eq!(start.elapsed(), 5 * FAREWELL - Duration::from_secs(4));
     let mut told = [0; 19];
     theirs.read_exact(&mut told).await.unwrap();
     assert_eq!(told[15..], [0x88, 2, 0x03, 0xe9]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_closed_and_hung_up_is_answered_at_once() {
+    let (ours, mut theirs) = duplex(1024);
+    theirs.write_all(b"\x88\x82\0\0\0\0\x03\xe8").await.unwrap();
+    let mut stream = WsStream::new(ours, Role::Server, None);
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    let hangs_up = async {
+        sleep(Duration::from_secs(1)).await;
+        theirs.shutdown().await.unwrap();
+    };
+    let start = Instant::now();
+    let (over, ()) = tokio::join!(over(&mut stream), hangs_up);
+    assert_eq!(over, io::ErrorKind::BrokenPipe);
+    assert_eq!(start.elapsed(), Duration::from_secs(1));
+    let mut told = [0; 4];
+    theirs.read_exact(&mut told).await.unwrap();
+    assert_eq!(told, [0x88, 2, 0x03, 0xe8]);
+}
+
+/// What a relay learns that flushes whenever it is woken.
+async fn over(stream: &mut WsStream<DuplexStream>) -> io::ErrorKind {
+    let failed = std::future::poll_fn(|cx| match Pin::new(&mut *stream).poll_flush(cx) {
+        Poll::Ready(Ok(())) => Poll::Pending,
+        other => other,
+    });
+    failed.await.unwrap_err().kind()
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@
 //! may say 1001 and mean no more than that: a browser does when it leaves the page.
 //!
 //! Most peers are gone for good when they close, so a direction that stays silent for [`FAREWELL`] after
-//! that is over too.
+//! that is over too, and at once if the connection has ended with it.
 //!
 //! A tunnel that is cut off is dropped without `poll_close`. The peer is told as far as the socket takes
 //! it at once: with its own close code if it was the one to close, with 1001 when the process ends, else
@@ -99,16 +99,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         if self.ended.is_none() || self.closing != Closing::Open {
             return Ok(());
         }
-        let timer = self
-            .farewell
-            .get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
-        if timer.as_mut().poll(cx).is_pending() {
-            return Ok(());
+        if self.poll_hung_up(cx).is_pending() {
+            let timer = self
+                .farewell
+                .get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Ok(());
+            }
         }
         self.goodbye();
         self.serve(cx);
         let text = "the peer has closed the WebSocket";
         Err(io::Error::new(io::ErrorKind::BrokenPipe, text))
+    }
+
+    /// Ready when a peer that has closed the WebSocket has closed the connection as well.
+    fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.gone {
+            // It has said nothing of the WebSocket, so perhaps it only speaks no more.
+            return Poll::Pending;
+        }
+        let mut scratch = scratch::take();
+        let mut rest = ReadBuf::new(&mut scratch);
+        match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut rest)) {
+            Ok(()) if !rest.filled().is_empty() => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
     }
 
     /// Whether a peer that closed with this code had said all it had to say.
