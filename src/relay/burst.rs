@@ -28,7 +28,7 @@ const AGAIN: u32 = BULK / 8;
 /// Waits in vain put off the next one no further than this.
 const LATEST: u32 = BULK * 256;
 
-const LOW_WATER: usize = 128 * 1024;
+const LOW_WATER: usize = 192 * 1024;
 
 /// How long bytes below the mark may wait.
 const PATIENCE: Duration = Duration::from_millis(2);
@@ -183,7 +183,7 @@ mod tests {
                 burst.due().is_none()
             });
             let bytes = (reads.count() + 1) * PIECE;
-            for _ in 0..WORTH as usize / LOW_WATER {
+            for _ in 0..(WORTH as usize).div_ceil(LOW_WATER) {
                 burst.read(LOW_WATER, &mut link);
             }
             burst.release(burst.due().unwrap(), &mut link);
