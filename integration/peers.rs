@@ -6,13 +6,14 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::netns::Machine;
@@ -306,22 +307,44 @@ impl Drop for Stage {
 
 /// A port that nobody has.
 ///
-/// A connection through it is left behind in TIME_WAIT: the system then gives the port to nobody who
-/// asks for any port, and yet to the child that asks for this one.
+/// A connection through it is left behind in TIME_WAIT: the system then gives the port to no connection, and
+/// yet to the child that asks for this one.
 pub fn free_port() -> u16 {
-    static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+    let listener = listener();
+    let here = listener.local_addr().expect("a listener has an address");
+    let near = TcpStream::connect(here).expect("loopback connects");
+    let (far, _) = listener.accept().expect("loopback connects");
+    drop(far);
+    drop(near);
+    given().insert(here.port());
+    here.port()
+}
+
+/// A listener for the test itself, on a port that [`free_port`] has given to nobody.
+pub fn listen() -> tokio::net::TcpListener {
+    let listener = listener();
+    listener.set_nonblocking(true).expect("a socket");
+    tokio::net::TcpListener::from_std(listener).expect("a runtime")
+}
+
+/// Who asks for any port may get one in TIME_WAIT. As long as it does not listen there it is in nobody's way.
+fn listener() -> TcpListener {
     loop {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-        let here = listener.local_addr().expect("a listener has an address");
-        let near = TcpStream::connect(here).expect("loopback connects");
-        let (far, _) = listener.accept().expect("loopback connects");
-        drop(far);
-        drop(near);
-        let mut given = GIVEN.lock().expect("nobody panics with the lock");
-        if given.insert(here.port()) {
-            return here.port();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_reuse_address(true).expect("a socket");
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        socket.bind(&any.into()).expect("loopback has ports");
+        let here = socket.local_addr().expect("it is bound").as_socket();
+        let free = here.is_some_and(|here| !given().contains(&here.port()));
+        if free && socket.listen(1024).is_ok() {
+            return socket.into();
         }
     }
+}
+
+fn given() -> MutexGuard<'static, HashSet<u16>> {
+    static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+    GIVEN.lock().expect("nobody panics with the lock")
 }
 
 /// Whether somebody listens on `port`, by the table of this thread's network, so that nobody is disturbed.

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
+
+use crate::peers::listen;
 
 /// Where a SOCKS proxy is asked to go.
 pub enum To {
@@ -122,7 +124,7 @@ async fn serve<F>(each: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
 where
     F: Future<Output = io::Result<()>> + Send + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = listen();
     let at = listener.local_addr().expect("a listener has an address");
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -307,7 +309,7 @@ pub async fn target_answers_late(proxy: u16) {
 
 /// The target ends its direction; the application sees that, and still sends; `pause` later it ends too.
 pub async fn target_ends_first(proxy: u16, pause: Duration) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = listen();
     let at = listener.local_addr().expect("a listener has an address");
     let data = bytes(1024 * 1024);
     let sent = data.clone();
