@@ -118,10 +118,7 @@ async fn a_close_frame_is_the_end_and_is_answered_when_we_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_closed_is_answered_when_nothing_more_is_said() {
-    let (ours, mut theirs) = duplex(1024);
-    theirs.write_all(b"\x88\x82\0\0\0\0\x03\xe9").await.unwrap();
-    let mut stream = WsStream::new(ours, Role::Server, None);
-    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    let (mut stream, mut theirs) = closed_by_peer(0xe9).await;
     let start = Instant::now();
     for _ in 0..5 {
         stream.write_all(b"!").await.unwrap();
@@ -137,10 +134,7 @@ async fn a_peer_that_closed_is_answered_when_nothing_more_is_said() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_closed_and_hung_up_is_answered_at_once() {
-    let (ours, mut theirs) = duplex(1024);
-    theirs.write_all(b"\x88\x82\0\0\0\0\x03\xe8").await.unwrap();
-    let mut stream = WsStream::new(ours, Role::Server, None);
-    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    let (mut stream, mut theirs) = closed_by_peer(0xe8).await;
     let hangs_up = async {
         sleep(Duration::from_secs(1)).await;
         theirs.shutdown().await.unwrap();
@@ -152,6 +146,16 @@ async fn a_peer_that_closed_and_hung_up_is_answered_at_once() {
     let mut told = [0; 4];
     theirs.read_exact(&mut told).await.unwrap();
     assert_eq!(told, [0x88, 2, 0x03, 0xe8]);
+}
+
+/// A server's end that has read its client's close frame, with code 0x0300 and `low`.
+async fn closed_by_peer(low: u8) -> (WsStream<DuplexStream>, DuplexStream) {
+    let (ours, mut theirs) = duplex(1024);
+    let close = [0x88, 0x82, 0, 0, 0, 0, 0x03, low];
+    theirs.write_all(&close).await.unwrap();
+    let mut stream = WsStream::new(ours, Role::Server, None);
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    (stream, theirs)
 }
 
 /// What a relay learns that flushes whenever it is woken.

@@ -125,6 +125,7 @@ impl<const RUNS: usize> Chain<RUNS> {
                 for (bytes, word) in out.chunks_exact_mut(4).zip(state) {
                     bytes.copy_from_slice(&word.to_be_bytes());
                 }
+                // Made here and not before it is hashed: there the chains waited for each other.
                 *block = last_block(out, Self::absorbed(run + 1));
             }
         }
