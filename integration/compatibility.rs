@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use mobula::config::{Format, Input, load};
+use mobula::config::{Format, Input, Message, load};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -453,7 +453,8 @@ fn load_value(config: &Value) -> (Vec<String>, Vec<String>) {
         text: config.to_string(),
     };
     let loaded = load(&[input], Format::V4);
-    (loaded.errors, loaded.warnings)
+    let lines = |messages: Vec<Message>| messages.iter().map(ToString::to_string).collect();
+    (lines(loaded.errors), lines(loaded.warnings))
 }
 
 /// Everything in quotes in the sources that may be a key.

@@ -8,6 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use serde_json::Value;
+
 #[test]
 fn every_good_config_is_good() {
     let files = json_files("good");
@@ -32,7 +34,7 @@ fn every_bad_config_is_refused_in_these_words() {
         let output = tested(&file);
         let said: String = String::from_utf8_lossy(&output.stderr)
             .lines()
-            .filter(|line| !line.starts_with("warning: "))
+            .filter(|line| !line.starts_with("warning: ") && !is_excerpt(line))
             .map(|line| format!("{line}\n"))
             .collect();
         let expected_file = file.with_extension("txt");
@@ -49,6 +51,52 @@ fn every_bad_config_is_refused_in_these_words() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Whether a line shows the config, or the mark below a line of it.
+fn is_excerpt(line: &str) -> bool {
+    let line = line
+        .trim_start()
+        .trim_start_matches(|c: char| c.is_ascii_digit());
+    ["-->", "|", " |", "..."]
+        .iter()
+        .any(|mark| line.starts_with(mark))
+}
+
+#[test]
+fn every_mistake_is_shown_where_it_stands_to_people_and_to_editors() {
+    for file in json_files("bad") {
+        let name = file.file_name().unwrap().to_string_lossy();
+        let text = fs::read(&file).unwrap();
+        let text = String::from_utf8_lossy(&text);
+        let output = Command::new(env!("CARGO_BIN_EXE_mobula"))
+            .args(["test", "--json", "-c", &name])
+            .current_dir(file.parent().unwrap())
+            .env("MOBULA_TEST_PORT", "8443")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(23), "{name}");
+        let messages: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let shown = String::from_utf8(tested(&file).stderr).unwrap();
+        assert!(messages.iter().any(|m| m["severity"] == "error"), "{name}");
+        for message in &messages {
+            let (line, column) = (&message["line"], &message["column"]);
+            if line.is_null() && message["path"].is_null() {
+                // An empty file, say, has no place in it.
+                continue;
+            }
+            let place = format!("{name}:{line}:{column}");
+            assert!(shown.contains(&place), "{place} is not in\n{shown}");
+            let line = text
+                .lines()
+                .nth(line.as_u64().unwrap() as usize - 1)
+                .unwrap();
+            assert!(
+                line.chars().count() >= column.as_u64().unwrap() as usize,
+                "{place}"
+            );
+        }
+    }
 }
 
 /// Files are named as seen from their folder, so that messages do not depend on where the project is.

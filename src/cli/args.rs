@@ -24,7 +24,7 @@ pub(super) enum Command {
     /// Run a config; without one, ./config.json, else an example that needs nothing
     Run(ConfigArgs),
     /// Say whether a config is good, and what is wrong with it
-    Test(ConfigArgs),
+    Test(TestArgs),
     /// Print a new UUID
     Uuid {
         /// Print the UUID that this text stands for, the same each time
@@ -48,6 +48,15 @@ pub(super) struct ConfigArgs {
     /// How several files are merged: as V2Ray 4 does (json) or as V2Ray 5 does (jsonv5)
     #[arg(long, value_enum, default_value_t = Format::Json, ignore_case = true)]
     pub(super) format: Format,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct TestArgs {
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
+    /// Print a JSON array for editors: file, path, line, column, severity and message of each
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -163,8 +172,8 @@ mod tests {
         let Command::Test(args) = args.unwrap().command else {
             panic!("expected `test`");
         };
-        assert_eq!(args.config, [PathBuf::from("a"), PathBuf::from("b")]);
-        assert_eq!(args.format, Format::Jsonv5);
+        assert_eq!(args.config.config, [PathBuf::from("a"), PathBuf::from("b")]);
+        assert_eq!(args.config.format, Format::Jsonv5);
         assert!(Args::try_parse_from(normalise(words("run -format toml"))).is_err());
     }
 

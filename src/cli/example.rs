@@ -159,8 +159,8 @@ mod tests {
     #[test]
     fn the_example_loads_and_its_server_does_not_go_back_to_itself() {
         let loaded = Example::new().load();
-        assert_eq!(loaded.errors, [""; 0]);
-        assert_eq!(loaded.warnings, [""; 0]);
+        assert_eq!(loaded.errors, []);
+        assert_eq!(loaded.warnings, []);
         let config = loaded.config.unwrap();
         let to = "example.com:443".parse().unwrap();
         let pick = |inbound| {

@@ -5,6 +5,7 @@ mod args;
 mod example;
 mod inputs;
 mod run;
+mod test;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -14,8 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use uuid::Uuid;
 
-use crate::config::{self, Loaded};
-use args::{Args, Command, ConfigArgs};
+use args::{Args, Command};
 
 /// Runs what the arguments ask for; `args` begins with the program's name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -29,48 +29,16 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match args.command {
         Command::Run(args) => run::run(&args),
-        Command::Test(args) => test(&args),
+        Command::Test(args) => test::run(&args),
         Command::Uuid { input } => uuid(input.as_deref()),
         Command::Api(args) => api::run(args),
         Command::Version => version(),
     }
 }
 
-/// Says whether a config is good, and if not all that is wrong with it.
-fn test(args: &ConfigArgs) -> ExitCode {
-    let inputs = match inputs::find(args) {
-        Ok(inputs) if inputs.is_empty() => {
-            eprintln!("there is no config to test, give one with `-c FILE`");
-            return ExitCode::from(BAD_CONFIG);
-        }
-        Ok(inputs) => inputs,
-        Err(text) => {
-            eprintln!("{text}");
-            return ExitCode::from(BAD_CONFIG);
-        }
-    };
-    let loaded = config::load(&inputs, args.format.into());
-    for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
-    }
-    if print_errors(&loaded) {
-        return ExitCode::from(BAD_CONFIG);
-    }
-    say("Configuration OK.");
-    ExitCode::SUCCESS
-}
-
 /// A line on standard output; nobody may be reading it any more.
 fn say(text: impl Display) {
     let _ = writeln!(io::stdout(), "{text}");
-}
-
-/// One line for each error; whether there was one.
-fn print_errors(loaded: &Loaded) -> bool {
-    for error in &loaded.errors {
-        eprintln!("{error}");
-    }
-    loaded.config.is_none()
 }
 
 /// A random UUID, or the one that a text of up to 30 bytes stands for. V2Ray makes random ones alone; `-i` is

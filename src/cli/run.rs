@@ -1,5 +1,6 @@
 //! `mobula run`: the service, from its config to its end by a signal.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,10 +10,10 @@ use tracing::{info, warn};
 
 use super::args::ConfigArgs;
 use super::example::Example;
-use super::{BAD_CONFIG, inputs, print_errors, say};
+use super::{BAD_CONFIG, inputs, say, test};
 use crate::api;
 use crate::app::App;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Loaded, Message};
 use crate::io;
 use crate::log;
 
@@ -50,8 +51,20 @@ fn example() -> ExitCode {
     }
 }
 
+/// One line for each error; whether there was one. The file itself is shown to a person alone: what a service
+/// prints ends up in a log, which is no place for the keys in a config.
+fn print_errors(loaded: &Loaded) -> bool {
+    for error in &loaded.errors {
+        eprintln!("{error}");
+        if std::io::stderr().is_terminal() {
+            test::show(error);
+        }
+    }
+    loaded.config.is_none()
+}
+
 /// Starts, waits for a signal, and stops; `started` is called when all is listened on.
-fn serve(config: Config, warnings: &[String], started: impl FnOnce()) -> ExitCode {
+fn serve(config: Config, warnings: &[Message], started: impl FnOnce()) -> ExitCode {
     if let Err(text) = log::start(&config.log) {
         return fail(&text);
     }

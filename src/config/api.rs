@@ -162,7 +162,7 @@ mod tests {
         let tags = config.outbounds.iter().filter_map(|o| o.tag.as_deref());
         assert_eq!(tags.collect::<Vec<_>>(), ["direct", "api"]);
         assert!(config.api.is_some());
-        loaded.warnings
+        loaded.warnings.iter().map(ToString::to_string).collect()
     }
 
     fn door(tag: &str, listen: &str) -> Value {

@@ -7,8 +7,9 @@ use std::{fs, io};
 use serde_json::{Map, Value};
 
 use super::merge::{Merged, Origins};
+use super::message::{self, Message};
 use super::{Config, global, read};
-use crate::json::{self, Node, Report, found};
+use crate::json::{Node, Report, Text, found};
 
 /// One place that a config comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,19 +35,25 @@ pub enum Format {
 #[derive(Default)]
 pub struct Loaded {
     pub config: Option<Config>,
-    pub errors: Vec<String>,
-    pub warnings: Vec<String>,
+    pub errors: Vec<Message>,
+    pub warnings: Vec<Message>,
 }
 
 /// Reads `inputs` in their order. Nothing stops at the first mistake.
 pub fn load(inputs: &[Input], format: Format) -> Loaded {
     let mut loaded = Loaded::default();
     let mut merged = Merged::default();
+    let mut sources = Vec::new();
     for input in inputs {
-        match read_object(input) {
-            Ok(map) if format == Format::V4 => merged.overlay(&input.name(), map),
-            Ok(map) => merged.join(map),
-            Err(text) => loaded.errors.push(text),
+        match Source::read(input) {
+            Ok((source, map)) => {
+                match format {
+                    Format::V4 => merged.overlay(&source.name, map),
+                    Format::V5 => merged.join(map),
+                }
+                sources.push(source);
+            }
+            Err(message) => loaded.errors.push(*message),
         }
     }
     if !loaded.errors.is_empty() {
@@ -54,7 +61,7 @@ pub fn load(inputs: &[Input], format: Format) -> Loaded {
     }
     merged.finish(format, inputs.len());
     global::spread(&mut merged.value);
-    loaded.warnings = merged.warnings;
+    loaded.warnings = merged.warnings.into_iter().map(Message::of_text).collect();
     let several = inputs.len() > 1;
     let origins = if several {
         merged.origins
@@ -66,12 +73,9 @@ pub fn load(inputs: &[Input], format: Format) -> Loaded {
     if let Some(root) = Node::root(&value, &report).object() {
         loaded.config = read::config(root, &origins);
     }
-    let lines = |problems: Vec<json::Problem>| -> Vec<String> {
-        let line = |p: json::Problem| format!("{}: {}", origins.name(&p.path.to_string()), p.text);
-        problems.into_iter().map(line).collect()
-    };
-    loaded.warnings.extend(lines(report.warnings()));
-    loaded.errors = lines(report.errors());
+    let placed = |problems| message::placed(problems, &sources, &origins);
+    loaded.warnings.extend(placed(report.warnings()));
+    loaded.errors = placed(report.errors());
     if report.has_errors() {
         loaded.config = None;
     }
@@ -109,26 +113,38 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
-/// The one object that a file holds; an error names the file and the place in it.
-fn read_object(input: &Input) -> Result<Map<String, Value>, String> {
-    let name = input.name();
-    let bytes = input
-        .bytes()
-        .map_err(|e| format!("{name}: {}", plain(&e)))?;
-    let text = String::from_utf8(bytes).map_err(|e| {
-        let before = &e.as_bytes()[..e.utf8_error().valid_up_to()];
-        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
-        format!("{name}: line {line}: this is not UTF-8 text")
-    })?;
-    if text.trim().is_empty() {
-        return Err(format!("{name}: this is empty, expected a JSON object"));
-    }
-    match json::parse(&text).map_err(|e| format!("{name}: {e}"))? {
-        Value::Object(map) => Ok(map),
-        other => Err(format!(
-            "{name}: {} stands at the top, expected an object",
-            found(&other)
-        )),
+/// What one input holds.
+pub(super) struct Source {
+    pub(super) name: String,
+    pub(super) text: Text,
+}
+
+impl Source {
+    /// The input's text, and the one object that it is to hold; an error names the input and the place in it.
+    fn read(input: &Input) -> Result<(Self, Map<String, Value>), Box<Message>> {
+        let name = input.name();
+        let fail = |text: String| Box::new(Message::of_file(&name, text));
+        let bytes = input.bytes().map_err(|e| fail(plain(&e)))?;
+        let text = String::from_utf8(bytes).map_err(|e| {
+            let before = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+            let line = 1 + before.iter().filter(|b| **b == b'\n').count();
+            fail(format!("line {line}: this is not UTF-8 text"))
+        })?;
+        if text.trim().is_empty() {
+            return Err(fail("this is empty, expected a JSON object".to_owned()));
+        }
+        let text = Text::new(text);
+        match text.parse() {
+            Ok(Value::Object(map)) => Ok((Self { name, text }, map)),
+            Ok(other) => Err(fail(format!(
+                "{} stands at the top, expected an object",
+                found(&other)
+            ))),
+            Err(e) => {
+                let message = fail(e.to_string());
+                Err(Box::new(message.at(e.place, text.as_str())))
+            }
+        }
     }
 }
 
@@ -152,7 +168,7 @@ mod tests {
     #[test]
     fn one_file_of_v2ray_5_is_taken_as_it_stands() {
         let config = r#"{"outbounds": [{"protocol": "freedom", "tag": "a"}, {"protocol": "blackhole", "tag": "a"}]}"#;
-        let errors = load(&[text("c.json", config)], Format::V5).errors;
+        let errors = errors(&[text("c.json", config)], Format::V5);
         assert_eq!(
             errors,
             ["outbounds[1].tag: `a` is the tag of outbounds[0] already"]
@@ -161,13 +177,13 @@ mod tests {
 
     #[test]
     fn a_syntax_error_names_file_line_and_column() {
-        let errors = load(&[text("c.json", "{\n  // x\n  \"log\" {} }")], Format::V4).errors;
+        let errors = errors(&[text("c.json", "{\n  // x\n  \"log\" {} }")], Format::V4);
         assert_eq!(errors, ["c.json: line 3, column 9: expected `:`"]);
     }
 
     #[test]
     fn what_is_not_an_object_is_no_config() {
-        let one = |t: &str| load(&[text("c.json", t)], Format::V4).errors;
+        let one = |t: &str| errors(&[text("c.json", t)], Format::V4);
         assert_eq!(
             one("[]"),
             ["c.json: an array stands at the top, expected an object"]
@@ -182,10 +198,10 @@ mod tests {
     fn a_file_that_cannot_be_read_is_named() {
         let missing = Input::File("no/such.json".into());
         assert_eq!(
-            load(&[missing], Format::V4).errors,
+            errors(&[missing], Format::V4),
             ["no/such.json: no such file or directory"]
         );
-        let errors = load(&[Input::File("src".into())], Format::V4).errors;
+        let errors = errors(&[Input::File("src".into())], Format::V4);
         assert_eq!(
             errors,
             ["src: this is a directory, expected a file (`-confdir` takes a directory)"]
@@ -201,10 +217,15 @@ mod tests {
                 r#"{"outbounds": [{"tag": "b", "protocol": "y"}], "log": 5}"#,
             ),
         ];
-        let errors = load(&inputs, Format::V4).errors;
+        let errors = errors(&inputs, Format::V4);
         assert_eq!(errors[0], "b.json: log: the number 5 is not an object");
         assert!(errors[1].starts_with("b.json: outbounds[0].protocol: "));
         assert!(errors[2].starts_with("a.json: outbounds[0].protocol: "));
+    }
+
+    fn errors(inputs: &[Input], format: Format) -> Vec<String> {
+        let errors = load(inputs, format).errors;
+        errors.iter().map(ToString::to_string).collect()
     }
 
     fn text(name: &str, text: &str) -> Input {

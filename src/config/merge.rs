@@ -11,6 +11,7 @@
 use serde_json::{Map, Value};
 
 use super::Format;
+use crate::json::{Path, Step};
 
 /// The config so far.
 #[derive(Default)]
@@ -103,22 +104,30 @@ impl Merged {
 }
 
 impl Origins {
-    /// Puts the file in front of a message's path, and counts as that file counts.
-    pub(super) fn name(&self, path: &str) -> String {
-        for (list, elements) in &self.elements {
-            let Some(rest) = path.strip_prefix(list).and_then(|r| r.strip_prefix('[')) else {
-                continue;
-            };
-            if let Some((index, rest)) = rest.split_once(']')
-                && let Some((file, own)) = index.parse::<usize>().ok().and_then(|i| elements.get(i))
-            {
-                return format!("{file}: {list}[{own}]{rest}");
-            }
+    /// The file that holds `path`, and the path as that file counts; no file where it was not noted.
+    pub(super) fn locate(&self, path: &Path) -> (Option<&str>, Path) {
+        let steps = path.steps();
+        let Some(Step::Key(key)) = steps.first() else {
+            return (None, path.clone());
+        };
+        if let Some(Step::Index(index)) = steps.get(1)
+            && let Some((list, elements)) = self.elements.iter().find(|(list, _)| *list == &**key)
+            && let Some((file, own)) = elements.get(*index)
+        {
+            let element = Path::default().key(list).index(*own);
+            let rest = steps[2..].iter().map(|step| (*step).clone());
+            let steps = element.steps().into_iter().cloned().chain(rest);
+            return (Some(file), steps.collect());
         }
-        let key = path.split(['.', '[']).next().unwrap_or_default();
-        match self.keys.iter().find(|(k, _)| k == key) {
-            Some((_, file)) => format!("{file}: {path}"),
-            None => path.to_owned(),
+        let file = self.keys.iter().find(|(k, _)| **k == **key);
+        (file.map(|(_, file)| file.as_str()), path.clone())
+    }
+
+    /// As [`Origins::locate`], for messages.
+    pub(super) fn name(&self, path: &Path) -> String {
+        match self.locate(path) {
+            (Some(file), path) => format!("{file}: {path}"),
+            (None, path) => path.to_string(),
         }
     }
 
@@ -236,10 +245,13 @@ mod tests {
             json!([{"tag": "a"}, {"tag": "b", "port": 1}, {"tag": "c"}])
         );
         assert_eq!(
-            merged.origins.name("inbounds[1].port"),
+            merged.origins.name(&element("inbounds", 1).key("port")),
             "x.json: inbounds[0].port"
         );
-        assert_eq!(merged.origins.name("inbounds[2]"), "y.json: inbounds[0]");
+        assert_eq!(
+            merged.origins.name(&element("inbounds", 2)),
+            "y.json: inbounds[0]"
+        );
     }
 
     #[test]
@@ -254,7 +266,10 @@ mod tests {
             merged.value["outbounds"],
             json!([{"tag": "x"}, {"tag": "a"}, {"tag": "z"}])
         );
-        assert_eq!(merged.origins.name("outbounds[0]"), "x.json: outbounds[0]");
+        assert_eq!(
+            merged.origins.name(&element("outbounds", 0)),
+            "x.json: outbounds[0]"
+        );
     }
 
     #[test]
@@ -280,7 +295,12 @@ mod tests {
             Value::Object(merged.value),
             json!({"log": {"access": "none"}, "dns": {}})
         );
-        assert_eq!(merged.origins.name("log.access"), "b.json: log.access");
+        assert_eq!(
+            merged
+                .origins
+                .name(&Path::default().key("log").key("access")),
+            "b.json: log.access"
+        );
     }
 
     #[test]
@@ -308,6 +328,10 @@ mod tests {
             merged.value["outbounds"][1],
             json!({"tag": "o1", "x": 1, "_priority": 100})
         );
+    }
+
+    fn element(list: &str, index: usize) -> Path {
+        Path::default().key(list).index(index)
     }
 
     fn overlay(files: &[(&str, Value)]) -> Merged {

@@ -12,6 +12,7 @@ mod inbound;
 mod load;
 mod log;
 mod merge;
+mod message;
 mod outbound;
 mod parts;
 mod policy;
@@ -20,6 +21,7 @@ mod read;
 pub use api::{Api, Services};
 pub(crate) use load::plain;
 pub use load::{Format, Input, Loaded, load};
+pub use message::Message;
 pub use parts::{one_inbound, one_outbound};
 
 pub use crate::dispatch::Outbound;

@@ -62,7 +62,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     check::inbounds(&inbounds);
     let through = check::outbounds(&nodes);
 
-    let name = |node: &Node| origins.name(&node.path.to_string());
+    let name = |node: &Node| origins.name(&node.path);
     let inbounds = inbounds.into_iter().map(|(node, inbound)| {
         let path = name(node);
         inbound.map(|inbound| Inbound { path, ..inbound })

@@ -5,18 +5,20 @@
 //! user sees all mistakes at once. An [`Object`] remembers which keys were asked for; those nobody
 //! asked for are warned about when it is finished.
 
-mod comments;
 mod duration;
 mod object;
 mod path;
+mod places;
 mod report;
 mod scalar;
+mod text;
 
-pub use comments::{SyntaxError, parse};
 pub use object::Object;
-pub use path::Path;
+pub use path::{Path, Step};
+pub use places::{Place, Places};
 pub use report::{Problem, Report};
 pub use scalar::{Port, PortRange, PortRanges, Setting, StringList, found};
+pub use text::{SyntaxError, Text};
 
 use serde_json::Value;
 

@@ -102,7 +102,7 @@ impl<'a> Object<'a> {
                 continue;
             }
             let guess = did_you_mean(key, known.iter().copied());
-            self.node.report().warn(
+            self.node.report().warn_of_key(
                 &self.node.path.key(key),
                 format!("unknown key, it has no effect{guess}"),
             );

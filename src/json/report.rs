@@ -10,6 +10,8 @@ use super::Path;
 pub struct Problem {
     pub path: Path,
     pub text: String,
+    /// It is the last key of the path that should be looked at, not the value.
+    pub is_the_key: bool,
 }
 
 /// Collects problems while settings are read; shared by all readers of one config.
@@ -21,11 +23,24 @@ pub struct Report {
 
 impl Report {
     pub fn error(&self, path: &Path, text: impl Into<String>) {
-        push(&self.errors, path, text.into());
+        push(&self.errors, Problem::new(path, text));
     }
 
     pub fn warn(&self, path: &Path, text: impl Into<String>) {
-        push(&self.warnings, path, text.into());
+        push(&self.warnings, Problem::new(path, text));
+    }
+
+    /// Warns of the key that ends `path`, whatever its value.
+    pub fn warn_of_key(&self, path: &Path, text: impl Into<String>) {
+        let problem = Problem::new(path, text);
+        let is_the_key = true;
+        push(
+            &self.warnings,
+            Problem {
+                is_the_key,
+                ..problem
+            },
+        );
     }
 
     pub fn errors(&self) -> Vec<Problem> {
@@ -41,11 +56,17 @@ impl Report {
     }
 }
 
-fn push(list: &RefCell<Vec<Problem>>, path: &Path, text: String) {
-    let problem = Problem {
-        path: path.clone(),
-        text,
-    };
+impl Problem {
+    fn new(path: &Path, text: impl Into<String>) -> Self {
+        Self {
+            path: path.clone(),
+            text: text.into(),
+            is_the_key: false,
+        }
+    }
+}
+
+fn push(list: &RefCell<Vec<Problem>>, problem: Problem) {
     if !list.borrow().contains(&problem) {
         list.borrow_mut().push(problem);
     }

@@ -3,33 +3,57 @@
 use serde_json::Value;
 use thiserror::Error;
 
+use super::places::{Place, Places};
+
 /// Text that is not JSON, and where.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("line {line}, column {column}: {text}")]
+#[error("line {}, column {}: {text}", .place.line, .place.column)]
 pub struct SyntaxError {
-    pub line: usize,
-    pub column: usize,
+    pub place: Place,
     pub text: String,
 }
 
-/// Parses JSON with comments; the last of several equal keys wins. A BOM in front is skipped.
-pub fn parse(text: &str) -> Result<Value, SyntaxError> {
-    let blanked = blank(text.strip_prefix('\u{feff}').unwrap_or(text));
-    serde_json::from_str(&blanked).map_err(|e| {
-        let full = e.to_string();
-        // serde_json ends its message with the place, which has a field of its own here.
-        let text = full
-            .rsplit_once(" at line ")
-            .map_or(&*full, |(head, _)| head);
-        SyntaxError {
-            line: e.line(),
-            column: e.column(),
-            text: text.replace("EOF while parsing", "the text ends inside"),
-        }
-    })
+/// A text that is JSON, or should be.
+pub struct Text {
+    text: String,
+    /// Without its comments; every byte of it keeps its place.
+    blanked: String,
 }
 
-/// Replaces comments by spaces, so that what follows keeps its line and column.
+impl Text {
+    pub fn new(text: String) -> Self {
+        let blanked = blank(&text);
+        Self { text, blanked }
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// What it says; the last of several equal keys wins. A BOM in front is skipped.
+    pub fn parse(&self) -> Result<Value, SyntaxError> {
+        let blanked = self.blanked.trim_start_matches('\u{feff}');
+        serde_json::from_str(blanked).map_err(|e| {
+            let full = e.to_string();
+            // serde_json ends its message with the place, which has a field of its own here.
+            let text = full
+                .rsplit_once(" at line ")
+                .map_or(&*full, |(head, _)| head);
+            SyntaxError {
+                place: Place::at(&self.text, e.line(), e.column()),
+                text: text.replace("EOF while parsing", "the text ends inside"),
+            }
+        })
+    }
+
+    /// Where its values stand; `None` when it is no JSON.
+    pub fn places(&self) -> Option<Places<'_>> {
+        Places::parse(&self.text, &self.blanked)
+    }
+}
+
+/// Replaces comments by spaces, byte by byte, so that what follows keeps its place.
 fn blank(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -73,13 +97,17 @@ fn string_len(text: &str) -> usize {
 }
 
 fn push_blank(out: &mut String, comment: &str) {
-    out.extend(comment.chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
+    out.extend(comment.bytes().map(|b| if b == b'\n' { '\n' } else { ' ' }));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    fn parse(text: &str) -> Result<Value, SyntaxError> {
+        Text::new(text.to_owned()).parse()
+    }
 
     #[test]
     fn all_kinds_of_comments_are_skipped() {
@@ -90,7 +118,7 @@ mod tests {
     #[test]
     fn a_mistake_keeps_its_place_behind_comments() {
         let e = parse("{ /* é\n */ \"a\": x }").unwrap_err();
-        assert_eq!((e.line, e.column), (2, 10));
+        assert_eq!((e.place.line, e.place.column), (2, 10));
         assert_eq!(e.to_string(), "line 2, column 10: expected value");
     }
 

@@ -1,0 +1,71 @@
+//! `mobula test`: whether a config is good, and if not all that is wrong with it.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::args::TestArgs;
+use super::{BAD_CONFIG, inputs, say};
+use crate::config::{self, Loaded, Message};
+
+pub(super) fn run(args: &TestArgs) -> ExitCode {
+    let inputs = match inputs::find(&args.config) {
+        Ok(inputs) if inputs.is_empty() => {
+            eprintln!("there is no config to test, give one with `-c FILE`");
+            return ExitCode::from(BAD_CONFIG);
+        }
+        Ok(inputs) => inputs,
+        Err(text) => {
+            eprintln!("{text}");
+            return ExitCode::from(BAD_CONFIG);
+        }
+    };
+    let loaded = config::load(&inputs, args.config.format.into());
+    match args.json {
+        true => say(format_args!("{:#}", for_editors(&loaded))),
+        false => for_people(&loaded),
+    }
+    match loaded.config {
+        Some(_) => ExitCode::SUCCESS,
+        None => ExitCode::from(BAD_CONFIG),
+    }
+}
+
+fn for_people(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+        show(warning);
+    }
+    for error in &loaded.errors {
+        eprintln!("{error}");
+        show(error);
+    }
+    if loaded.config.is_some() {
+        say("Configuration OK.");
+    }
+}
+
+/// The line of the file, with a mark below.
+pub(super) fn show(message: &Message) {
+    if let Some(excerpt) = message.excerpt() {
+        eprintln!("{excerpt}");
+    }
+}
+
+fn for_editors(loaded: &Loaded) -> Value {
+    let errors = loaded.errors.iter().map(|m| one(m, "error"));
+    let warnings = loaded.warnings.iter().map(|m| one(m, "warning"));
+    errors.chain(warnings).collect()
+}
+
+fn one(message: &Message, severity: &str) -> Value {
+    let place = message.place.as_ref();
+    json!({
+        "file": message.file,
+        "path": message.path,
+        "line": place.map(|p| p.line),
+        "column": place.map(|p| p.column),
+        "severity": severity,
+        "message": message.text,
+    })
+}
