@@ -31,7 +31,7 @@ pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Input>, String> {
     if here.exists() {
         return Ok(vec![Input::File(here.to_owned())]);
     }
-    if let Some(path) = location("v2ray.location.config", "V2RAY_LOCATION_CONFIG") {
+    if let Some(path) = location("config") {
         // V2Ray means a directory that holds `config.json`.
         let file = if path.is_dir() {
             path.join("config.json")
@@ -40,7 +40,7 @@ pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Input>, String> {
         };
         return Ok(vec![Input::File(file)]);
     }
-    match location("v2ray.location.confdir", "V2RAY_LOCATION_CONFDIR") {
+    match location("confdir") {
         Some(dir) => in_dir(&dir),
         None => Ok(Vec::new()),
     }
@@ -70,9 +70,15 @@ fn in_dir(dir: &Path) -> Result<Vec<Input>, String> {
     Ok(files.into_iter().map(Input::File).collect())
 }
 
-fn location(dotted: &str, shouted: &str) -> Option<PathBuf> {
-    let value = env::var_os(dotted).or_else(|| env::var_os(shouted))?;
-    (!value.is_empty()).then(|| value.into())
+/// What the environment names, in V2Ray's words or in Xray's: `v2ray.location.config`, `XRAY_LOCATION_CONFIG`.
+fn location(what: &str) -> Option<PathBuf> {
+    let named = |program: &str| {
+        let dotted = format!("{program}.location.{what}");
+        let shouted = dotted.to_uppercase().replace('.', "_");
+        let value = env::var_os(dotted).or_else(|| env::var_os(shouted))?;
+        (!value.is_empty()).then(|| value.into())
+    };
+    named("v2ray").or_else(|| named("xray"))
 }
 
 #[cfg(test)]

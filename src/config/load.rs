@@ -46,7 +46,8 @@ pub fn load(inputs: &[Input], format: Format) -> Loaded {
     let mut sources = Vec::new();
     for input in inputs {
         match Source::read(input) {
-            Ok((source, map)) => {
+            Ok((source, map, rest)) => {
+                loaded.warnings.extend(rest);
                 match format {
                     Format::V4 => merged.overlay(&source.name, map),
                     Format::V5 => merged.join(map),
@@ -61,7 +62,8 @@ pub fn load(inputs: &[Input], format: Format) -> Loaded {
     }
     merged.finish(format, inputs.len());
     global::spread(&mut merged.value);
-    loaded.warnings = merged.warnings.into_iter().map(Message::of_text).collect();
+    let merging = merged.warnings.into_iter().map(Message::of_text);
+    loaded.warnings.extend(merging);
     let several = inputs.len() > 1;
     let origins = if several {
         merged.origins
@@ -119,9 +121,13 @@ pub(super) struct Source {
     pub(super) text: Text,
 }
 
+/// The file, its object, and a warning of what follows it.
+type Found = (Source, Map<String, Value>, Option<Message>);
+
 impl Source {
-    /// The input's text, and the one object that it is to hold; an error names the input and the place in it.
-    fn read(input: &Input) -> Result<(Self, Map<String, Value>), Box<Message>> {
+    /// The input's text, the one object that it is to hold, and a warning of what follows it; an error names the
+    /// input and the place in it.
+    fn read(input: &Input) -> Result<Found, Box<Message>> {
         let name = input.name();
         let fail = |text: String| Box::new(Message::of_file(&name, text));
         let bytes = input.bytes().map_err(|e| fail(plain(&e)))?;
@@ -133,10 +139,16 @@ impl Source {
         if text.trim().is_empty() {
             return Err(fail("this is empty, expected a JSON object".to_owned()));
         }
-        let text = Text::new(text);
+        let mut text = Text::new(text);
         match text.parse() {
-            Ok(Value::Object(map)) => Ok((Self { name, text }, map)),
-            Ok(other) => Err(fail(format!(
+            Ok((Value::Object(map), rest)) => {
+                let warning = rest.map(|place| {
+                    let said = "what follows the config is passed over, is a brace too many?";
+                    Message::of_file(&name, said.to_owned()).at(place, text.as_str())
+                });
+                Ok((Self { name, text }, map, warning))
+            }
+            Ok((other, _)) => Err(fail(format!(
                 "{} stands at the top, expected an object",
                 found(&other)
             ))),

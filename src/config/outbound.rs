@@ -28,7 +28,7 @@ pub(super) fn read(object: Object) -> Option<Outbound> {
     }
     let mux = mux(&object, protocol.as_ref());
     let strategy = object
-        .get("domainStrategy")
+        .first(&["domainStrategy", "targetStrategy"])
         .and_then(|n| Strategy::read(&n));
     let tag = tag(&object).map(Into::into);
     object.finish();

@@ -17,7 +17,7 @@ pub use object::Object;
 pub use path::{Path, Step};
 pub use places::{Place, Places};
 pub use report::{Problem, Report};
-pub use scalar::{Port, PortRange, PortRanges, Setting, StringList, found};
+pub use scalar::{Port, PortList, PortRange, PortRanges, Setting, StringList, found};
 pub use text::{SyntaxError, Text};
 
 use serde_json::Value;

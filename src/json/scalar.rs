@@ -43,6 +43,10 @@ pub struct PortRange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortRanges(pub Vec<PortRange>);
 
+/// Ports of a rule: as [`PortRanges`], but commas with nothing between them are passed over, as in V2Ray.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortList(pub Vec<PortRange>);
+
 /// V2Ray's list of strings: an array, or one string with commas.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StringList(pub Vec<String>);
@@ -153,6 +157,20 @@ impl Setting for PortRanges {
                 .map(Self),
             other => PortRange::parse(other).map(|range| Self(vec![range])),
         }
+    }
+}
+
+impl Setting for PortList {
+    fn parse(value: &Value) -> Result<Self, String> {
+        let PortRanges(ranges) = match value {
+            Value::String(text) => {
+                let parts = text.split(',').map(str::trim);
+                let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+                PortRanges::parse(&parts.join(",").into())?
+            }
+            other => PortRanges::parse(other)?,
+        };
+        Ok(Self(ranges))
     }
 }
 

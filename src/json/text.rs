@@ -16,7 +16,7 @@ pub struct SyntaxError {
 /// A text that is JSON, or should be.
 pub struct Text {
     text: String,
-    /// Without its comments; every byte of it keeps its place.
+    /// Without its comments, and without what follows the value; every byte of it keeps its place.
     blanked: String,
 }
 
@@ -31,10 +31,14 @@ impl Text {
         &self.text
     }
 
-    /// What it says; the last of several equal keys wins. A BOM in front is skipped.
-    pub fn parse(&self) -> Result<Value, SyntaxError> {
-        let blanked = self.blanked.trim_start_matches('\u{feff}');
-        serde_json::from_str(blanked).map_err(|e| {
+    /// What it says; the last of several equal keys wins. A BOM in front is skipped. What follows the value is
+    /// passed over, as V2Ray does: its place comes beside it.
+    pub fn parse(&mut self) -> Result<(Value, Option<Place>), SyntaxError> {
+        let bom = self.blanked.len() - self.blanked.trim_start_matches('\u{feff}').len();
+        let blanked = &self.blanked[bom..];
+        let mut values = serde_json::Deserializer::from_str(blanked).into_iter();
+        let value = values.next().unwrap_or(Ok(Value::Null));
+        let value = value.map_err(|e| {
             let full = e.to_string();
             // serde_json ends its message with the place, which has a field of its own here.
             let text = full
@@ -44,7 +48,15 @@ impl Text {
                 place: Place::at(&self.text, e.line(), e.column()),
                 text: text.replace("EOF while parsing", "the text ends inside"),
             }
-        })
+        })?;
+        let end = bom + values.byte_offset();
+        let rest = self.blanked[end..].trim_start();
+        let rest = rest.chars().next().map(|first| {
+            let start = self.blanked.len() - rest.len();
+            Place::new(&self.text, start..start + first.len_utf8())
+        });
+        self.blanked.truncate(end);
+        Ok((value, rest))
     }
 
     /// Where its values stand; `None` when it is no JSON.
@@ -106,7 +118,7 @@ mod tests {
     use serde_json::json;
 
     fn parse(text: &str) -> Result<Value, SyntaxError> {
-        Text::new(text.to_owned()).parse()
+        Text::new(text.to_owned()).parse().map(|(value, _)| value)
     }
 
     #[test]
@@ -120,6 +132,14 @@ mod tests {
         let e = parse("{ /* é\n */ \"a\": x }").unwrap_err();
         assert_eq!((e.place.line, e.place.column), (2, 10));
         assert_eq!(e.to_string(), "line 2, column 10: expected value");
+    }
+
+    #[test]
+    fn what_follows_the_value_is_passed_over_and_told() {
+        let rest = |text: &str| Text::new(text.to_owned()).parse().unwrap().1;
+        let place = rest("\u{feff}{} // }\n}\n").unwrap();
+        assert_eq!((place.line, place.column), (2, 1));
+        assert_eq!(rest("{} // }\n \n"), None);
     }
 
     #[test]

@@ -15,8 +15,8 @@ pub fn nameless(level: u32) -> Option<Arc<User>> {
 }
 
 /// `accounts: [{user, pass}]` of an inbound: who may use it.
-#[derive(Default)]
-pub struct Accounts(HashMap<String, (String, Arc<User>)>);
+#[derive(Clone, Default)]
+pub struct Accounts(Arc<HashMap<String, (String, Arc<User>)>>);
 
 /// What an outbound says to its server.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,10 +28,12 @@ pub struct Account {
 }
 
 impl Accounts {
-    /// Reads `accounts` of an inbound's settings. V2Ray takes the user name for the email.
+    /// Reads `accounts` of an inbound's settings, which Xray also calls `users`. V2Ray takes the user name for
+    /// the email.
     pub fn read(settings: &Object, level: u32) -> Self {
         let mut accounts = HashMap::new();
-        for node in settings.array("accounts") {
+        let nodes = settings.array("accounts").into_iter();
+        for node in nodes.chain(settings.array("users")) {
             let Some(account) = Account::read(&node) else {
                 continue;
             };
@@ -45,7 +47,7 @@ impl Accounts {
             };
             accounts.insert(account.user, (account.pass, Arc::new(user)));
         }
-        Self(accounts)
+        Self(Arc::new(accounts))
     }
 
     pub fn is_empty(&self) -> bool {

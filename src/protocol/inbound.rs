@@ -22,9 +22,10 @@ impl Inbound {
     pub fn read(protocol: &Node, settings: &Object) -> Option<Self> {
         let name: String = protocol.read()?;
         Some(match name.to_ascii_lowercase().as_str() {
-            "dokodemo-door" => Self::Dokodemo(dokodemo::Inbound::read(settings)?),
+            // Xray's names for the same: `tunnel`, and `mixed`, whose SOCKS port takes HTTP as well.
+            "dokodemo-door" | "tunnel" => Self::Dokodemo(dokodemo::Inbound::read(settings)?),
             "http" => Self::Http(http::Inbound::read(settings)?),
-            "socks" => Self::Socks(socks::Inbound::read(settings)?),
+            "socks" | "mixed" => Self::Socks(socks::Inbound::read(settings)?),
             "vmess" => Self::Vmess(Box::new(vmess::Inbound::read(settings)?)),
             _ => {
                 unknown(

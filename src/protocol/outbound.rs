@@ -37,9 +37,10 @@ impl Outbound {
     pub fn read(protocol: &Node, settings: &Object) -> Option<Self> {
         let name: String = protocol.read()?;
         Some(match name.to_ascii_lowercase().as_str() {
-            "blackhole" => Self::Blackhole(blackhole::Outbound::read(settings)?),
+            // `block` and `direct` are Xray's names for the same.
+            "blackhole" | "block" => Self::Blackhole(blackhole::Outbound::read(settings)?),
             "dns" => Self::Dns(dns::Outbound::read(settings)?),
-            "freedom" => Self::Freedom(freedom::Outbound::read(settings)?),
+            "freedom" | "direct" => Self::Freedom(freedom::Outbound::read(settings)?),
             "http" => Self::Http(http::Outbound::read(settings)?),
             "loopback" => Self::Loopback(loopback::Outbound::read(settings)?),
             "socks" => Self::Socks(socks::Outbound::read(settings)?),

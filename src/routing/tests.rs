@@ -301,7 +301,6 @@ fn every_mistake_is_named_where_it_stands() {
     let expected = [
         "routing.balancers[0].strategy.type: `roundrobbin` is unknown, expected `random`, `roundRobin`, `leastPing` or `leastLoad`, did you mean `roundRobin`?",
         "routing.balancers[0].selector: no outbound has a tag that begins like this",
-        "routing.rules[0].outboundTag: no outbound is tagged `blok`, did you mean `block`?",
         "routing.rules[0].ip[0]: `10.0.0.0/40` is not a network, expected 0 to 32 behind the `/`",
         "routing.rules[0].ip[1]: `10.0.0.x` is not an IP address, expected such as `10.0.0.0/8`, `geoip:cn`, `geoip:!cn` or `ext:FILE:CATEGORY`",
         "routing.rules[0].ip[2]: no category is named behind the `:`",
@@ -316,6 +315,7 @@ fn every_mistake_is_named_where_it_stands() {
         "routing.rules[4].network: `icmp` is not a network, expected `tcp`, `udp` or `tcp,udp`",
         "routing.rules[4].attrs: at character 18: `=`, expected an operator or the end",
         "routing.domainStrategy: `IPIfNoneMatch` is not `AsIs`, `IPIfNonMatch` or `IPOnDemand`, `AsIs` is used as in V2Ray, did you mean `IPIfNonMatch`?",
+        "routing.rules[0].outboundTag: no outbound is tagged `blok`, so the first one carries what the rule takes, as in V2Ray, did you mean `block`?",
         "routing.rules[2].domain[3]: `domian` is no kind of pattern, this takes no name, did you mean `domain`?",
         "routing.rules[5].outboundTag: what is tagged `api` is not built yet, the rule has no effect",
         "routing.rules[5].inboundTag: no inbound is tagged `inn`, did you mean `in`?",

@@ -1,7 +1,8 @@
 //! `streamSettings`: which transport, which security, which socket options.
 //!
 //! V2Ray 4 writes `network`, `wsSettings`, `tlsSettings` and `sockopt`; V2Ray 5 `transport`,
-//! `transportSettings`, `securitySettings` and `socketSettings`. Either spelling is read.
+//! `transportSettings`, `securitySettings` and `socketSettings`; Xray also `method`, `raw` and `rawSettings`. Every
+//! spelling is read.
 
 use crate::json::{Node, Object, one_of};
 
@@ -114,7 +115,7 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn read(object: &Object<'a>) -> Self {
-        let network = object.first(&["network", "transport"]);
+        let network = object.first(&["network", "method", "transport"]);
         let network = network
             .and_then(|n| read_network(&n))
             .unwrap_or(Network::Tcp);
@@ -124,7 +125,7 @@ impl<'a> Parts<'a> {
             network,
             security: security.unwrap_or(Security::None),
             tcp: object
-                .get("tcpSettings")
+                .first(&["tcpSettings", "rawSettings"])
                 .or_else(|| v5.clone().filter(|_| network == Network::Tcp)),
             ws: object
                 .get("wsSettings")
@@ -139,6 +140,10 @@ impl<'a> Parts<'a> {
             "quicSettings",
             "gunSettings",
             "grpcSettings",
+            "xhttpSettings",
+            "splithttpSettings",
+            "httpupgradeSettings",
+            "hysteriaSettings",
             "xtlsSettings",
             "realitySettings",
         ]);
@@ -172,12 +177,14 @@ fn read_network(node: &Node) -> Option<Network> {
         "wss" => {
             node.error("no transport is called `wss`, did you mean `ws` with `security: tls`?")
         }
-        "kcp" | "mkcp" | "http" | "h2" | "quic" | "grpc" | "gun" | "domainsocket" | "ds" => {
+        "kcp" | "mkcp" | "http" | "h2" | "h3" | "quic" | "grpc" | "gun" | "domainsocket" | "ds"
+        | "xhttp" | "splithttp" | "httpupgrade" | "hysteria" => {
             node.error(format!(
                 "the transport `{text}` is not built, expected `tcp` or `ws`"
             ));
         }
-        "" => return Some(Network::Tcp),
+        // Xray's name for plain TCP.
+        "" | "raw" => return Some(Network::Tcp),
         _ => return one_of(node, &BUILT),
     }
     None

@@ -61,7 +61,8 @@ pub fn tags(dns: &Node) -> Vec<String> {
 }
 
 impl Strategy {
-    /// A `domainStrategy` in V2Ray 4's spelling (`UseIPv4`) or V2Ray 5's (`USE_IP4`).
+    /// A `domainStrategy` in V2Ray 4's spelling (`UseIPv4`), V2Ray 5's (`USE_IP4`) or Xray's. `ForceIP…` differs from
+    /// `UseIP…` in Xray by what a name without addresses leads to: an error, as here with both.
     pub fn read(node: &Node) -> Option<Self> {
         const NAMES: [&str; 6] = [
             "AsIs",
@@ -74,11 +75,11 @@ impl Strategy {
         strategy(node, &NAMES, |word| {
             Some(match word {
                 "asis" | "" => Self::AsIs,
-                "useip" => Self::UseIp,
-                "useipv4" | "useip4" => Self::UseIpv4,
-                "useipv6" | "useip6" => Self::UseIpv6,
-                "preferipv4" | "preferip4" => Self::PreferIpv4,
-                "preferipv6" | "preferip6" => Self::PreferIpv6,
+                "useip" | "forceip" => Self::UseIp,
+                "useipv4" | "useip4" | "forceipv4" => Self::UseIpv4,
+                "useipv6" | "useip6" | "forceipv6" => Self::UseIpv6,
+                "preferipv4" | "preferip4" | "useipv4v6" | "forceipv4v6" => Self::PreferIpv4,
+                "preferipv6" | "preferip6" | "useipv6v4" | "forceipv6v4" => Self::PreferIpv6,
                 _ => return None,
             })
         })

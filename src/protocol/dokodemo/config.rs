@@ -9,7 +9,7 @@ use crate::protocol::read_host;
 impl Inbound {
     pub fn read(settings: &Object) -> Option<Self> {
         let follow = settings.read_or("followRedirect", false);
-        let address = settings.get("address");
+        let address = settings.first(&["address", "rewriteAddress"]);
         let fixed = address.is_some();
         if !fixed && !follow {
             settings
@@ -17,10 +17,8 @@ impl Inbound {
                 .error("`address` is missing, or `followRedirect` for a transparent proxy");
         }
         let host = address.and_then(read_host);
-        let port = match settings.get("port") {
-            Some(node) => node.read().map(|Port(port)| port),
-            None => Some(0),
-        };
+        let port = port(settings);
+        refuse_port_map(settings);
         let (tcp, udp) = networks(settings);
         let level = settings.read_or("userLevel", 0);
         // V2RayN writes keys of `socks` and `http` here as well.
@@ -40,9 +38,31 @@ impl Inbound {
     }
 }
 
+/// In Xray `rewritePort` counts where `port` is 0 or missing.
+fn port(settings: &Object) -> Option<u16> {
+    let mut port = Some(0);
+    for key in ["port", "rewritePort"] {
+        if let Some(node) = settings.get(key)
+            && port == Some(0)
+        {
+            port = node.read().map(|Port(port)| port);
+        }
+    }
+    port
+}
+
+/// Passed over, it would send sessions elsewhere than they were meant to go.
+fn refuse_port_map(settings: &Object) {
+    if let Some(node) = settings.get("portMap")
+        && node.value.as_object().is_none_or(|map| !map.is_empty())
+    {
+        node.error("a map of ports is not built, make an inbound for each port");
+    }
+}
+
 /// Whether TCP and UDP are listened for; V2Ray's default is TCP alone.
 fn networks(settings: &Object) -> (bool, bool) {
-    let Some(node) = settings.first(&["network", "networks"]) else {
+    let Some(node) = settings.first(&["network", "networks", "allowedNetwork"]) else {
         return (true, false);
     };
     let Some(StringList(names)) = node.read() else {
@@ -106,6 +126,35 @@ mod tests {
         ] {
             assert_eq!(read(&settings).1, [text]);
         }
+    }
+
+    #[test]
+    fn the_keys_of_xrays_tunnel_mean_the_same() {
+        for (settings, to) in [
+            (
+                json!({"rewriteAddress": "a", "rewritePort": 53, "allowedNetwork": "tcp,udp"}),
+                "a:53",
+            ),
+            (
+                json!({"address": "a", "rewriteAddress": "b", "port": 1, "rewritePort": 2, "allowedNetwork": "tcp,udp"}),
+                "a:1",
+            ),
+            (
+                json!({"address": "a", "port": 0, "rewritePort": 2, "allowedNetwork": "tcp,udp", "portMap": {}}),
+                "a:2",
+            ),
+        ] {
+            let (inbound, said) = read(&settings);
+            let inbound = inbound.unwrap();
+            assert!(inbound.takes_streams() && inbound.takes_datagrams());
+            assert_eq!(inbound.to.unwrap().to_string(), to);
+            assert!(said.is_empty(), "{said:?}");
+        }
+        let mapped = json!({"address": "a", "port": 1, "portMap": {"5": "b:6"}});
+        assert_eq!(
+            read(&mapped).1,
+            ["portMap: a map of ports is not built, make an inbound for each port"]
+        );
     }
 
     #[test]

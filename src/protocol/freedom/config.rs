@@ -8,7 +8,7 @@ use crate::json::{Node, Object, found};
 impl Outbound {
     pub fn read(settings: &Object) -> Option<Self> {
         let strategy = settings
-            .get("domainStrategy")
+            .first(&["targetStrategy", "domainStrategy"])
             .and_then(|n| Strategy::read(&n));
         let redirect = settings.get("redirect").and_then(|n| redirect(&n));
         let level = settings.read_or("userLevel", 0);
@@ -81,6 +81,11 @@ mod tests {
             ("USE_IP6", Strategy::UseIpv6),
             ("prefer-ip-v6", Strategy::PreferIpv6),
             ("AsIs", Strategy::AsIs),
+            ("ForceIP", Strategy::UseIp),
+            ("ForceIPv4", Strategy::UseIpv4),
+            ("ForceIPv6", Strategy::UseIpv6),
+            ("UseIPv4v6", Strategy::PreferIpv4),
+            ("forceipv6v4", Strategy::PreferIpv6),
         ] {
             let outbound = read(&json!({"domainStrategy": word})).0.unwrap();
             assert_eq!(outbound.strategy(), expected);

@@ -54,7 +54,7 @@ impl Inbound {
         !self.rules.accounts.is_empty()
     }
 
-    pub(super) fn new(accounts: Accounts, level: u32, transparent: bool) -> Self {
+    pub(in crate::protocol) fn new(accounts: Accounts, level: u32, transparent: bool) -> Self {
         Self {
             rules: Arc::new(Rules {
                 accounts,

@@ -4,30 +4,34 @@ use super::outbound::Version;
 use super::{Inbound, Outbound};
 use crate::json::{Object, one_of};
 use crate::protocol::accounts::{Accounts, nameless};
-use crate::protocol::read_host;
 use crate::protocol::servers::Servers;
+use crate::protocol::{http, read_host};
 
 impl Inbound {
     pub fn read(settings: &Object) -> Option<Self> {
         let level = settings.read_or("userLevel", 0);
         let accounts = Accounts::read(settings, level);
         let words = [("noauth", false), ("password", true)];
-        let auth = settings.get("auth");
+        // V2Ray takes an empty word for `noauth`.
+        let auth = settings.get("auth").filter(|node| node.value != "");
         let password = auth.as_ref().and_then(|node| one_of(node, &words));
         if let Some(auth) = auth
             && password == Some(true)
-            && settings.array("accounts").is_empty()
+            && ["accounts", "users"].map(|key| settings.array(key).is_empty()) == [true; 2]
         {
             auth.error("`password` without `accounts` lets nobody in");
         }
         // V2Ray 5 says `udpEnabled` and `address`.
         let udp = settings.first(&["udp", "udpEnabled"]);
         let udp_ip = settings.first(&["ip", "address"]).and_then(read_host);
-        // V2RayN writes the key of HTTP here as well.
-        settings.silent(&["timeout", "allowTransparent"]);
+        let transparent = settings.read_or("allowTransparent", false);
+        settings.silent(&["timeout"]);
         settings.no_effect(&["packetEncoding", "deferLastReply"]);
+        let accounts = (password == Some(true)).then_some(accounts);
+        let http = http::Inbound::new(accounts.clone().unwrap_or_default(), level, transparent);
         Some(Self {
-            accounts: (password == Some(true)).then_some(accounts),
+            accounts,
+            http,
             level,
             nameless: nameless(level),
             udp: udp.and_then(|node| node.read()).unwrap_or(false),

@@ -1,4 +1,5 @@
-//! The server side: the first byte tells SOCKS 4 from SOCKS 5.
+//! The server side: the first byte tells SOCKS 4 from SOCKS 5, and both from an HTTP proxy request, which
+//! this port takes as Xray's does (there it is called `mixed` as well).
 //!
 //! A CONNECT is granted before the target is dialled, as V2Ray grants it, so that the client's first
 //! bytes can travel in the first flight; a target that cannot be reached shows as a closed connection.
@@ -21,12 +22,14 @@ use super::packets::{Association, Remote};
 use crate::address::{Destination, Host};
 use crate::io::{Arrival, Refusal, Udp};
 use crate::protocol::accounts::Accounts;
-use crate::protocol::{Accepted, Terms};
+use crate::protocol::{Accepted, Terms, http};
 use crate::session::{Source, User};
 
 pub struct Inbound {
     /// With `auth: password`.
     pub(super) accounts: Option<Accounts>,
+    /// With the same accounts.
+    pub(super) http: http::Inbound,
     pub(super) level: u32,
     /// Who comes without an account.
     pub(super) nameless: Option<Arc<User>>,
@@ -60,11 +63,21 @@ impl Inbound {
             link,
             source,
             local,
-            ..
+            meant,
         } = arrival;
         let mut messages = Messages::new(link);
         let asked = timeout(limit, self.handshake(&mut messages, source, local)).await;
         match asked {
+            Ok(Ok((_, Asked::Http))) => {
+                let link = messages.into_link();
+                let arrival = Arrival {
+                    link,
+                    source,
+                    local,
+                    meant,
+                };
+                self.http.accept(arrival, terms).await
+            }
             Ok(Ok((user, Asked::Stream(to)))) => Ok(Accepted::Stream {
                 user,
                 to,
@@ -102,10 +115,8 @@ impl Inbound {
                 let user = self.log_in(messages).await?;
                 Ok((user, self.socks_5(messages, source, local).await?))
             }
-            // The first letters of GET, HEAD, POST, PUT, PATCH, CONNECT, DELETE and OPTIONS.
-            b'G' | b'H' | b'P' | b'C' | b'D' | b'O' => {
-                Err("this looks like HTTP: is the application set to a SOCKS proxy?".to_owned())
-            }
+            // The methods of HTTP are words in capitals.
+            b'A'..=b'Z' => Ok((None, Asked::Http)),
             other => Err(format!("version {other:#04x} is not SOCKS 4 or 5")),
         }
     }
@@ -246,6 +257,8 @@ impl Inbound {
 enum Asked {
     Stream(Destination),
     Packets(UdpSocket, Remote),
+    /// It is no SOCKS.
+    Http,
 }
 
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);

@@ -71,7 +71,7 @@ async fn socks_4_and_4a_are_granted_without_a_password_only() {
 
 #[tokio::test]
 async fn refusals_have_the_bytes_of_v2ray_and_a_reason() {
-    let cases: [(Value, &[u8], &[u8], &str); 8] = [
+    let cases: [(Value, &[u8], &[u8], &str); 7] = [
         (
             json!({}),
             &hex!("05 01 02"),
@@ -107,12 +107,6 @@ async fn refusals_have_the_bytes_of_v2ray_and_a_reason() {
             &hex!("04 02 0050 7f000001 00"),
             &hex!("00 5b 0000 00000000"),
             "BIND is not supported",
-        ),
-        (
-            json!({}),
-            b"GET / HTTP/1.1\r\n\r\n",
-            b"",
-            "this looks like HTTP: is the application set to a SOCKS proxy?",
         ),
         (
             json!({}),
@@ -208,6 +202,28 @@ async fn udp_clients_are_told_the_configured_address() {
     let asked = hex!("05 01 00  05 03 00 01 00000000 0000");
     client.write_all(&asked).await.unwrap();
     expect(&mut client, &hex!("05 00  05 00 00 01 c0000201")).await;
+}
+
+#[tokio::test]
+async fn http_comes_in_by_the_same_port_with_the_same_accounts() {
+    let (mut client, accepted) = start(json!({}));
+    let connect = b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n";
+    client.write_all(connect).await.unwrap();
+    expect(&mut client, b"HTTP/1.1 200").await;
+    let (user, to, _link) = stream(accepted).await;
+    assert_eq!((user, &*to), (None, "example.com:443"));
+
+    let (mut client, accepted) = start(with_password());
+    client.write_all(connect).await.unwrap();
+    expect(&mut client, b"HTTP/1.1 407").await;
+    drop(client);
+    refusal(accepted).await;
+
+    let (mut client, accepted) = start(with_password());
+    let named = b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\nProxy-Authorization: Basic YTpi\r\n\r\n";
+    client.write_all(named).await.unwrap();
+    expect(&mut client, b"HTTP/1.1 200").await;
+    assert_eq!(stream(accepted).await.0.as_deref(), Some("a"));
 }
 
 fn with_password() -> Value {

@@ -33,8 +33,8 @@ impl Inbound {
                 continue;
             };
             if !ids.insert(read.id) {
-                node.error("another user has the same id");
-                sound = false;
+                node.warn("another user has the same id, the last one counts, as in V2Ray");
+                users.retain(|(id, _)| *id != read.id);
             }
             if let Some(email) = &read.user.email
                 && !emails.insert(email.to_lowercase())
@@ -42,7 +42,7 @@ impl Inbound {
                 node.error(format!("another user has the email `{email}`"));
                 sound = false;
             }
-            users.push((CmdKey::new(&read.id), Arc::new(read.user)));
+            users.push((read.id, read.user));
         }
         if users.is_empty() && sound {
             settings
@@ -50,7 +50,9 @@ impl Inbound {
                 .warn("there is no user in `clients` or `users`, nobody can connect");
         }
         settings.no_effect(&["detour", "disableInsecureEncryption"]);
-        sound.then(|| Self::new(Users::new(users)))
+        let users = users.into_iter();
+        let users = users.map(|(id, user)| (CmdKey::new(&id), Arc::new(user)));
+        sound.then(|| Self::new(Users::new(users.collect())))
     }
 }
 
@@ -392,17 +394,22 @@ mod tests {
     }
 
     #[test]
-    fn two_users_with_one_id_or_email_are_a_mistake() {
+    fn two_users_with_one_email_are_a_mistake() {
         let other = ID.replace('b', "c");
-        let value = json!({"clients": [
-            {"id": ID, "email": "A@b"}, {"id": other, "email": "a@B"}, {"id": ID}]});
-        assert_eq!(
-            lines(&value, false).1,
-            [
-                "clients[1]: another user has the email `a@B`",
-                "clients[2]: another user has the same id"
-            ]
-        );
+        let value = json!({"clients": [{"id": ID, "email": "A@b"}, {"id": other, "email": "a@B"}]});
+        let mistake = "clients[1]: another user has the email `a@B`";
+        assert_eq!(lines(&value, false).1, [mistake]);
+    }
+
+    #[test]
+    fn of_two_users_with_one_id_the_last_one_counts() {
+        let value = json!({"clients": [{"id": ID, "email": "a@b"}, {"id": ID, "email": "c@d"}]});
+        let (inbound, said) = crate::testing::settings::read(&value, Inbound::read);
+        let warning = "clients[1]: another user has the same id, the last one counts, as in V2Ray";
+        assert_eq!(said, [warning]);
+        let inbound = inbound.unwrap();
+        assert!(inbound.remove_user("a@b").is_err());
+        assert!(inbound.remove_user("c@d").is_ok());
     }
 
     #[test]

@@ -133,6 +133,20 @@ fn outbound(node: &Node, tag: &str, tags: &Tags) -> Option<Arc<str>> {
     None
 }
 
+/// Where a rule leads: a tag that nobody has means the first outbound, as in V2Ray.
+fn outbound_of_rule(node: &Node, tag: &str, tags: &Tags) -> Option<Arc<str>> {
+    let known = tags.outbounds.iter().chain(&tags.unbuilt).any(|t| t == tag);
+    if known {
+        return outbound(node, tag, tags);
+    }
+    let guess = did_you_mean(tag, tags.outbounds.iter().map(String::as_str));
+    node.warn(format!(
+        "no outbound is tagged `{}`, so the first one carries what the rule takes, as in V2Ray{guess}",
+        tag.escape_debug()
+    ));
+    Some(tag.into())
+}
+
 /// `outboundTag` and its like; where both stand, V2Ray takes the outbound.
 fn target(object: &Object, tags: &Tags, balancers: &[Arc<Balancer>]) -> Option<Target> {
     let read = |keys: &[&'static str]| {
@@ -143,7 +157,7 @@ fn target(object: &Object, tags: &Tags, balancers: &[Arc<Balancer>]) -> Option<T
     let to_outbound = read(&["outboundTag", "tag"]);
     let to_balancer = read(&["balancerTag", "balancingTag"]);
     match (to_outbound, to_balancer) {
-        (Some((node, tag)), _) => outbound(&node, &tag, tags).map(Target::Outbound),
+        (Some((node, tag)), _) => outbound_of_rule(&node, &tag, tags).map(Target::Outbound),
         (None, Some((node, tag))) => {
             let found = balancers.iter().find(|b| b.tag == tag);
             if found.is_none() {

@@ -7,7 +7,7 @@ use super::super::domains::{Domains, check_regex, regex};
 use super::super::{Balancer, Geodata, Pattern, Rule, Target, UserTest};
 use super::{Tags, lists, target};
 use crate::address::Network;
-use crate::json::{Node, Object, PortRange, PortRanges, StringList, did_you_mean};
+use crate::json::{Node, Object, PortList, PortRange, StringList, did_you_mean};
 
 /// Every mistake is reported; a rule that has one, or nowhere to lead, is left out.
 pub(super) fn read(
@@ -114,7 +114,7 @@ fn domains(object: &Object, geodata: &Geodata) -> Option<Domains> {
 fn ports(object: &Object, keys: &[&'static str]) -> Vec<PortRange> {
     let node = object.first(keys);
     let node = node.filter(|node| node.value.as_str() != Some(""));
-    let ranges: Option<PortRanges> = node.and_then(|node| node.read());
+    let ranges: Option<PortList> = node.and_then(|node| node.read());
     ranges.map(|ranges| ranges.0).unwrap_or_default()
 }
 

@@ -137,10 +137,13 @@ fn find<'f>(file: &'f [u8], category: &str) -> Result<Option<Category<'f>>, Malf
 /// Where V2Ray looks: the folder that the environment names, else the program's own; then the folders
 /// that packages use, and the user's.
 pub fn folders() -> Vec<PathBuf> {
-    let named = ["V2RAY_LOCATION_ASSET", "v2ray.location.asset"]
-        .iter()
-        .find_map(env::var_os)
-        .map(PathBuf::from);
+    let named = [
+        "V2RAY_LOCATION_ASSET",
+        "v2ray.location.asset",
+        "XRAY_LOCATION_ASSET",
+        "xray.location.asset",
+    ];
+    let named = named.iter().find_map(env::var_os).map(PathBuf::from);
     let beside = || Some(env::current_exe().ok()?.parent()?.to_owned());
     let mut folders: Vec<PathBuf> = named.or_else(beside).into_iter().collect();
     let data = env::var_os("XDG_DATA_HOME").map(PathBuf::from);
