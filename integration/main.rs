@@ -21,6 +21,7 @@ mod netns;
 mod peers;
 mod traffic;
 mod tunnel;
+mod wire;
 mod world;
 
 mod interop_mux;
