@@ -73,6 +73,7 @@ impl Inbound {
         Origin {
             tag: self.tag.clone(),
             sniffing: self.sniffing.clone(),
+            from_here: false,
         }
     }
 }

@@ -409,6 +409,7 @@ fn facts(source: Source, to: &Destination) -> Facts<'_> {
         source,
         network: Network::Tcp,
         to,
+        named: None,
         user: None,
         protocol: None,
         attributes: None,
