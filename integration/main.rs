@@ -43,6 +43,7 @@ mod scenario_observatory;
 mod scenario_policy;
 mod scenario_real;
 mod scenario_real_servers;
+mod scenario_rebinding;
 mod scenario_routing;
 mod scenario_signals;
 mod scenario_sniffing;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::configs::{ID, Vmess};
@@ -95,7 +96,9 @@ impl Server {
         stage.run(Mobula, "server", &config, &listening).await;
         let mux = json!({"mux": {"enabled": true}});
         for (vmess_client, port) in [(Vmess::ws(), tunnel), (Vmess::ws_with(mux), shared)] {
-            let config = vmess_client.client(V2ray445, port, vmess);
+            let mut config = vmess_client.client(V2ray445, port, vmess);
+            // Nobody waits for the other direction of a session that was refused.
+            config["policy"]["levels"]["0"] = json!({"uplinkOnly": 0, "downlinkOnly": 0});
             let name = format!("client-{port}");
             stage.run(V2ray445, &name, &config, &[port]).await;
         }
@@ -131,28 +134,32 @@ impl Server {
     }
 
     async fn is_kept_from_its_users(&self) {
+        let mut attempts = JoinSet::new();
         for proxy in [self.socks, self.tunnels[0], self.tunnels[1]] {
-            for to in self.spellings() {
-                assert!(!reached(proxy, &to).await, "{} by {proxy}", shown(&to));
+            let names = ["chain.test", "back.test"].map(|name| To::Name(name, self.api));
+            for to in self.spellings().into_iter().chain(names) {
+                attempts.spawn(async move {
+                    assert!(!reached(proxy, &to).await, "{} by {proxy}", shown(&to));
+                });
             }
         }
-        for name in ["chain.test", "back.test"] {
-            let to = To::Name(name, self.api);
-            assert!(!reached(self.tunnels[0], &to).await, "{name}");
-        }
+        let http = self.http;
         for name in NAMES {
             let at = format!("{name}:{}", self.api);
             for request in [
                 format!("CONNECT {at} HTTP/1.1\r\nHost: {at}\r\n\r\n"),
                 format!("PRI http://{at}/ HTTP/1.1\r\nHost: {at}\r\n\r\n"),
             ] {
-                let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.http))
-                    .await
-                    .unwrap();
-                stream.write_all(request.as_bytes()).await.unwrap();
-                assert!(!is_api(stream).await, "{request}");
+                attempts.spawn(async move {
+                    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, http))
+                        .await
+                        .unwrap();
+                    stream.write_all(request.as_bytes()).await.unwrap();
+                    assert!(!is_api(stream).await, "{request}");
+                });
             }
         }
+        attempts.join_all().await;
     }
 }
 
@@ -248,7 +255,7 @@ async fn an_api_that_listens_everywhere_or_by_itself_is_kept_too() {
 async fn a_session_that_went_round_is_not_the_operators() {
     let rules = [
         json!({"inboundTag": ["panel"], "source": ["127.0.0.0/8", "10.0.0.0/8"]}),
-        json!({"inboundTag": ["panel"], "domain": ["regexp:."], "ip": ["127.0.0.1"]}),
+        json!({"inboundTag": ["panel"], "ip": ["127.0.0.1"]}),
         json!({"inboundTag": ["panel", "inner"], "ip": ["127.0.0.0/8", "::1/128"]}),
         json!({"inboundTag": ["panel"], "network": "tcp,udp", "balancerTag": "balancer"}),
         json!({"inboundTag": ["again"]}),
@@ -258,9 +265,6 @@ async fn a_session_that_went_round_is_not_the_operators() {
             rule["type"] = "field".into();
             if rule.get("balancerTag").is_none() {
                 rule["outboundTag"] = "api".into();
-            }
-            if i == 1 {
-                rule.as_object_mut().unwrap().remove("domain");
             }
             config["routing"]["rules"][0] = rule;
             let round = json!({
@@ -335,16 +339,18 @@ async fn whoever_lies_about_where_they_come_from_is_kept_out() {
         .unwrap();
     direct.write_all(header).await.unwrap();
     assert!(is_api(direct).await);
+    let (mut attempts, tunnel) = (JoinSet::new(), server.tunnels[0]);
     for to in server.spellings() {
-        let Ok(mut stream) = traffic::connect(server.tunnels[0], &to).await else {
-            continue;
-        };
-        let _ = stream.write_all(header).await;
-        assert!(!is_api(stream).await, "{}", shown(&to));
+        attempts.spawn(async move {
+            if let Ok(mut stream) = traffic::connect(tunnel, &to).await {
+                let _ = stream.write_all(header).await;
+                assert!(!is_api(stream).await, "{}", shown(&to));
+            }
+        });
     }
+    attempts.join_all().await;
 }
 
-/// An inbound that the API itself adds is known from its first connection on.
 #[tokio::test]
 async fn datagrams_and_ordinary_loops_are_as_ever() {
     let server = Server::start(|_, _| {}).await;
