@@ -156,6 +156,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Host;
     use crate::dns::Strategy;
     use std::sync::Arc;
     use std::time::Instant;
@@ -235,6 +236,43 @@ mod tests {
             error.to_string(),
             format!("cannot connect to {to}: it has no IPv6 address for sendThrough ::1")
         );
+    }
+
+    #[tokio::test]
+    async fn a_listener_for_the_operator_is_not_connected_to_and_others_know_who_comes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let sockopts = [
+            SockOpt::default(),
+            SockOpt {
+                send_through: Some([127, 0, 0, 2].into()),
+                ..SockOpt::default()
+            },
+        ];
+        let ways = [
+            "127.0.0.1",
+            "0.0.0.0",
+            "2130706433",
+            "localhost",
+            "::ffff:127.0.0.1",
+        ];
+        for (host, sockopt) in ways.into_iter().zip(sockopts.iter().cycle()) {
+            let to = Destination::new(Host::parse(host).unwrap(), at.port());
+            let control = own::Listening::control(at, "the API");
+            let error = connect(&to, &ipv4(), sockopt).await.unwrap_err();
+            assert!(own::is_kept(&error), "{error}");
+            let text = format!("cannot connect to {to}: the API of this process listens there");
+            assert!(error.to_string().starts_with(&text), "{error}");
+            drop(control);
+            let inbound = own::Listening::inbound(at);
+            let _stream = connect(&to, &ipv4(), sockopt).await.unwrap();
+            let (_, peer) = listener.accept().await.unwrap();
+            assert!(own::is_own(peer.into()) && !own::is_own(peer.into()));
+            drop(inbound);
+            let _stream = connect(&to, &ipv4(), sockopt).await.unwrap();
+            let (_, peer) = listener.accept().await.unwrap();
+            assert!(!own::is_own(peer.into()), "an ordinary connection");
+        }
     }
 
     fn ipv4() -> Lookup {
