@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::configs::{ID, Vmess};
 use crate::peers::{
     Peer::{Mobula, V2ray445},
-    Stage, free_port, mobula,
+    Stage, free_port, mobula, python, root,
 };
 use crate::traffic::{self, To};
 
@@ -372,4 +372,59 @@ async fn datagrams_and_ordinary_loops_are_as_ever() {
     let answer = timeout(Duration::from_millis(500), socket.recv(&mut [0; 64])).await;
     assert!(answer.is_err(), "{answer:?}");
     drop(association);
+}
+
+/// What comes and goes over the API is known as well, while it is there.
+#[tokio::test]
+async fn an_inbound_that_the_api_adds_is_kept_too() {
+    let server = Server::start(|config, _| {
+        let rule = json!({"type": "field", "inboundTag": ["panel", "late"], "outboundTag": "api"});
+        config["routing"]["rules"][0] = rule;
+    })
+    .await;
+    let port = free_port();
+    let listen = json!({"ip": "fwAAAQ=="});
+    let inbound = json!({"inbound": {
+        "tag": "late",
+        "receiverSettings": {
+            "@type": "app.proxyman.ReceiverConfig",
+            "portRange": {"From": port, "To": port}, "listen": listen,
+        },
+        "proxySettings": {"@type": "proxy.dokodemo.Config", "address": listen, "networks": ["TCP"]},
+    }});
+    let service = "app.proxyman.command.HandlerService";
+    assert_eq!(
+        call(server.api, &format!("{service}/AddInbound"), &inbound).await,
+        "{}"
+    );
+    let at = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+    assert!(is_api(at.unwrap()).await, "direct access");
+    for to in [To::Name("localhost", port), To::Name("127.1", port)] {
+        assert!(!reached(server.tunnels[0], &to).await, "{}", shown(&to));
+    }
+    let gone = json!({"tag": "late"});
+    assert_eq!(
+        call(server.api, &format!("{service}/RemoveInbound"), &gone).await,
+        "{}"
+    );
+    // Whoever takes the port next is nothing to us.
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .await
+        .unwrap();
+    let to = To::Name("localhost", port);
+    let (accepted, _stream) =
+        tokio::join!(listener.accept(), traffic::connect(server.tunnels[0], &to));
+    assert!(accepted.is_ok());
+}
+
+async fn call(api: u16, method: &str, request: &Value) -> String {
+    let mut command = python();
+    command
+        .arg(root().join("integration/peers/grpc_call.py"))
+        .arg(root().join("proto"))
+        .arg(format!("127.0.0.1:{api}"))
+        .args([method, &request.to_string()]);
+    let output = tokio::task::spawn_blocking(move || command.output());
+    let output = output.await.unwrap().expect("python runs");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

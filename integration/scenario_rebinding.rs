@@ -3,8 +3,12 @@
 //! A server keeps its users from [`PRIVATE`] and from itself. In its world a name server answers every question
 //! for a name differently, and the built-in DNS need not know what the system's resolver knows.
 
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Stdio;
 use std::time::Duration;
+
+use mobula::address::Host;
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -14,7 +18,7 @@ use tokio::time::timeout;
 use crate::configs::Vmess;
 use crate::peers::{
     Peer::{Mobula, V2ray445},
-    free_port,
+    free_port, python,
 };
 use crate::traffic::{self, To};
 use crate::world::{self, ABROAD, NAME_SERVERS, NAS, PRIVATE, SERVERS, World, visit};
@@ -294,4 +298,90 @@ fn a_name_that_is_only_claimed_does_not_hide_an_address() {
             assert_eq!(visits(NAS, "www.example.com").await.is_some(), true);
         }
     });
+}
+
+/// `getaddrinfo` itself says what it takes for an address without asking anybody.
+const NUMERIC: &str = "
+import socket, sys
+for name in sys.stdin.read().splitlines():
+    try:
+        print(socket.getaddrinfo(name, 0, flags=socket.AI_NUMERICHOST)[0][4][0])
+    except (OSError, UnicodeError):
+        print('-')
+";
+
+#[test]
+fn what_the_system_takes_for_an_address_is_one_here() {
+    const PARTS: [&str; 22] = [
+        "",
+        "0",
+        "00",
+        "1",
+        "127",
+        "08",
+        "0177",
+        "255",
+        "256",
+        "0x",
+        "0x7f",
+        "0XFF",
+        "0x100",
+        "65535",
+        "65536",
+        "16777215",
+        "16777216",
+        "4294967295",
+        "4294967296",
+        "0x7f000001",
+        "a",
+        "1a",
+    ];
+    let mut names: Vec<String> = PARTS.map(str::to_owned).to_vec();
+    let pairs = PARTS.iter().flat_map(|a| PARTS.map(|b| format!("{a}.{b}")));
+    names.extend(pairs);
+    for a in 0..PARTS.len() * PARTS.len() * 4 {
+        let part = |n: usize| PARTS[(a / n) % PARTS.len()];
+        names.push(format!("{}.{}.{}", part(1), part(5), part(22)));
+        names.push(format!("{}.{}.{}.{}", part(1), part(3), part(22), part(7)));
+        names.push(format!("1.{}.2.{}.{}", part(1), part(22), part(3)));
+    }
+    names.extend(
+        [
+            "::1%lo",
+            "fe80::1%1",
+            "::127.0.0.1",
+            "::ffff:1",
+            "::1.2.3.4",
+        ]
+        .map(str::to_owned),
+    );
+    let mut child = python()
+        .args(["-c", NUMERIC])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python runs");
+    let input = names.join("\n");
+    let mut stdin = child.stdin.take().unwrap();
+    let writing = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    writing.join().unwrap().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.lines().count(), names.len());
+    let mut addresses = 0;
+    for (name, said) in names.iter().zip(said.lines()) {
+        match (Host::parse(name), said.parse::<IpAddr>()) {
+            (Ok(Host::Ip(ours)), Ok(theirs)) => {
+                assert_eq!(ours, theirs.to_canonical(), "{name}");
+                addresses += 1;
+            }
+            // A dot at the end is for servers of names, which have none of these.
+            (Ok(Host::Ip(_)), Err(_)) => assert!(name.ends_with('.'), "{name}"),
+            (Ok(Host::Domain(_)), theirs) => {
+                assert!(theirs.is_err() && said == "-", "{name}: {said}")
+            }
+            (Err(_), _) => {}
+        }
+    }
+    assert!(addresses > 200, "{addresses} of {}", names.len());
 }
