@@ -31,6 +31,8 @@ pub struct NameServer {
 #[derive(Default)]
 struct State {
     addresses: HashMap<String, Vec<IpAddr>>,
+    /// For each question the next one, the last one for all that follow, and none of them is for keeping.
+    changing: HashMap<String, Vec<Ipv4Addr>>,
     /// Codes in place of addresses; `None` is silence.
     codes: HashMap<String, Option<ResponseCode>>,
     asked: Vec<String>,
@@ -51,6 +53,12 @@ impl NameServer {
             .unwrap()
             .addresses
             .insert(name.to_owned(), ips);
+    }
+
+    /// Another address for every question, so that whoever asks twice is told different things.
+    pub fn changes(&self, name: &str, ips: &[Ipv4Addr]) {
+        let mut state = self.state.lock().unwrap();
+        state.changing.insert(name.to_owned(), ips.to_vec());
     }
 
     pub fn says(&self, name: &str, code: Option<ResponseCode>) {
@@ -81,6 +89,17 @@ impl NameServer {
         state.asked.push(name.clone());
         let mut reply = Message::new(query.metadata.id, MessageType::Response, OpCode::Query);
         reply.add_query(question.clone());
+        if let Some(ips) = state.changing.get_mut(&name) {
+            if question.query_type == A {
+                let ip = match ips.len() {
+                    1 => ips[0],
+                    _ => ips.remove(0),
+                };
+                let record = Record::from_rdata(question.name.clone(), 0, RData::A(ip.into()));
+                reply.answers.push(record);
+            }
+            return reply.to_vec().ok();
+        }
         let mut add = |data| {
             let record = Record::from_rdata(question.name.clone(), 300, data);
             reply.answers.push(record);

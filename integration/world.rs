@@ -53,7 +53,7 @@ const NAMES: [(&str, Ipv4Addr); 8] = [
 /// What a test has in its world.
 pub struct World {
     pub stage: Stage,
-    name_servers: [NameServer; 2],
+    pub name_servers: [NameServer; 2],
 }
 
 /// Runs `test` in a world of its own.

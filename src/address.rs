@@ -14,7 +14,7 @@ pub enum Network {
     Udp,
 }
 
-/// An IP address or a domain name; a domain that reads as an IP address is one.
+/// An IP address or a domain name; a name that the system would read as an address is one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
     Ip(IpAddr),
@@ -54,13 +54,19 @@ pub enum AddressError {
 
 impl Host {
     /// Reads an address as people write it: `1.2.3.4`, `::1`, `[::1]` or a domain name.
+    ///
+    /// `127.1`, `0177.0.0.1`, `0x7f000001` and `2130706433` are IPv4 addresses to the system's resolver, which
+    /// asks nobody about them. They are addresses here too, so that a rule sees what is connected to.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let bare = text
             .strip_prefix('[')
             .and_then(|t| t.strip_suffix(']'))
             .unwrap_or(text);
         if let Ok(ip) = IpAddr::from_str(bare) {
-            return Ok(Self::Ip(ip));
+            return Ok(Self::Ip(ip.to_canonical()));
+        }
+        if let Some(ip) = old_ipv4(text) {
+            return Ok(Self::Ip(ip.into()));
         }
         match text.len() {
             0 => return Err(AddressError::EmptyDomain),
@@ -73,6 +79,57 @@ impl Host {
         }
         Ok(Self::Domain(text.to_owned()))
     }
+}
+
+/// An IPv4 address in one to four numbers, each decimal, octal (`0177`) or hexadecimal (`0x7f`), the last one
+/// for all bytes that are left, as the C library's `inet_aton` reads it. A dot may follow, as in browsers.
+fn old_ipv4(text: &str) -> Option<Ipv4Addr> {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let mut numbers = [0_u32; 4];
+    let mut len = 0;
+    for part in text.split('.') {
+        *numbers.get_mut(len)? = old_number(part)?;
+        len += 1;
+    }
+    let (last, bytes) = numbers[..len].split_last()?;
+    let mut ip = *last;
+    if u64::from(*last) >= 1 << (8 * (4 - bytes.len())) {
+        return None;
+    }
+    for (i, byte) in bytes.iter().enumerate() {
+        ip |= u32::from(u8::try_from(*byte).ok()?) << (24 - 8 * i);
+    }
+    Some(ip.into())
+}
+
+/// A number as C programs write it.
+fn old_number(text: &str) -> Option<u32> {
+    let (digits, radix) = match text.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (&text[2..], 16),
+        [b'0', _, ..] => (&text[1..], 8),
+        _ => (text, 10),
+    };
+    // `from_str_radix` takes a sign.
+    let digits = Some(digits).filter(|digits| !digits.starts_with('+'))?;
+    u32::from_str_radix(digits, radix).ok()
+}
+
+/// The address at which the system looks for a peer at `ip`: without one (`0.0.0.0`, `::`) that is this machine.
+pub fn reached(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+/// The same of an address with its port, and with the scope of a link-local one.
+pub fn reached_at(mut addr: SocketAddr) -> SocketAddr {
+    let ip = reached(addr.ip());
+    if ip != addr.ip() {
+        addr.set_ip(ip);
+    }
+    addr
 }
 
 impl Destination {
@@ -106,7 +163,7 @@ impl Destination {
                 _ => return Ok(None),
             },
             (Form::PortFirst, 0x03) | (Form::PortLast, 0x04) => match rest.first_chunk::<16>() {
-                Some(ip) => (Host::Ip(Ipv6Addr::from(*ip).into()), 16),
+                Some(ip) => (Host::Ip(Ipv6Addr::from(*ip).to_canonical()), 16),
                 None => return Ok(None),
             },
             (_, other) => return Err(AddressError::UnknownType(other)),
@@ -214,6 +271,7 @@ impl fmt::Display for Destination {
 mod tests {
     use super::*;
     use hex_literal::hex;
+    use std::net::ToSocketAddrs;
 
     #[test]
     fn domain_address_written_by_v2ray() {
@@ -249,6 +307,72 @@ mod tests {
             decoded(&bytes, Form::PortFirst).host,
             Host::Ip([1, 1, 1, 1].into())
         );
+    }
+
+    #[test]
+    fn an_old_spelling_is_the_address_that_the_system_reads() {
+        let spellings = [
+            ("127.1", "127.0.0.1"),
+            ("127.0.1", "127.0.0.1"),
+            ("2130706433", "127.0.0.1"),
+            ("0x7f000001", "127.0.0.1"),
+            ("0X7F.0x1", "127.0.0.1"),
+            ("0177.0.0.01", "127.0.0.1"),
+            ("017700000001", "127.0.0.1"),
+            ("0x00000000007f000001", "127.0.0.1"),
+            ("127.00.000.0001", "127.0.0.1"),
+            ("0", "0.0.0.0"),
+            ("4294967295", "255.255.255.255"),
+            ("1.2.65535", "1.2.255.255"),
+            ("1.2.3.0xff", "1.2.3.255"),
+        ];
+        for (text, ip) in spellings {
+            let ip: IpAddr = ip.parse().unwrap();
+            assert_eq!(Host::parse(text), Ok(Host::Ip(ip)), "{text}");
+            let by_system = (text, 0).to_socket_addrs().unwrap();
+            assert!(by_system.map(|at| at.ip()).eq([ip]), "{text}");
+            // A resolver would ask a server for it.
+            assert_eq!(Host::parse(&format!("{text}.")), Ok(Host::Ip(ip)));
+        }
+        let names = [
+            "0x",
+            "08",
+            "1.2.3.256",
+            "1.2.65536",
+            "256.1",
+            "4294967296",
+            "1.2.3.4.5",
+            "1..2",
+            ".1",
+            "1.2.3..",
+            "0b1",
+            "0xg",
+            "1e3",
+            "-1",
+            "127.0.0.1_",
+            "18446744073709551617",
+            "0x10000000000000001",
+            ".",
+            "1-2",
+        ];
+        for name in names {
+            assert_eq!(
+                Host::parse(name),
+                Ok(Host::Domain(name.to_owned())),
+                "{name}"
+            );
+        }
+        assert_eq!(Host::parse("+1"), Err(AddressError::BadDomain));
+    }
+
+    #[test]
+    fn an_ipv4_address_inside_an_ipv6_one_is_itself() {
+        let mapped = hex!("0050 03 00000000000000000000ffff7f000001");
+        let ip = Host::Ip([127, 0, 0, 1].into());
+        assert_eq!(decoded(&mapped, Form::PortFirst).host, ip);
+        assert_eq!(Host::parse("[::ffff:7f00:1]"), Ok(ip));
+        let other = Host::parse("::127.0.0.1").unwrap();
+        assert_eq!(other.to_string(), "[::7f00:1]", "which is elsewhere");
     }
 
     #[test]

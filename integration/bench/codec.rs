@@ -213,6 +213,7 @@ fn route(bencher: Bencher, host: impl Fn(u32) -> String, hit: bool) {
                 source: Source::Unix,
                 network: Network::Tcp,
                 to,
+                named: None,
                 user: None,
                 protocol: None,
                 attributes: None,

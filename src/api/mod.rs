@@ -40,6 +40,7 @@ use crate::app::{App, Inbounds};
 use crate::config::{Api, Services};
 use crate::dispatch::Dispatcher;
 use crate::io::Link;
+use crate::io::own::Listening;
 use crate::transport::tcp;
 
 use wire::app::log::command::logger_service_server::LoggerServiceServer;
@@ -94,9 +95,17 @@ pub fn start(api: Api, app: &App) -> io::Result<()> {
     });
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     if let Some(address) = listen {
+        // Before anybody can connect to it.
+        let wanted = Listening::control(address, "the API");
         let listener = tcp::listen(address, &tcp::SockOpt::default())?;
-        info!("the API listens on {address}");
-        tokio::spawn(accept(listener, server.clone(), connections.clone()));
+        let at = listener.local_addr().unwrap_or(address);
+        let listening = [wanted, Listening::control(at, "the API")];
+        info!("the API listens on {at}");
+        let accepting = accept(listener, server.clone(), connections.clone());
+        tokio::spawn(async move {
+            accepting.await;
+            drop(listening);
+        });
     }
     tokio::spawn(hand_over(links, server, connections));
     Ok(())

@@ -14,6 +14,7 @@ use super::wire::app::router::command::{
 use super::wire::common::net::Network as WireNetwork;
 use crate::address::{Destination, Host, Network};
 use crate::dispatch::Routed;
+use crate::dns::Known;
 use crate::routing::Facts;
 use crate::session::{Attributes, Source};
 
@@ -67,12 +68,16 @@ impl RoutingService for Server {
                 _ => Network::Tcp,
             },
             to: &to,
+            named: None,
             user: user.as_deref(),
             protocol: protocol.as_deref(),
             attributes: Some(&attributes).filter(|all| !all.is_empty()),
         };
         let resolved = (!ips.is_empty()).then_some(&*ips);
-        let picked = self.dispatcher.ask(&facts, resolved).await;
+        let picked = self
+            .dispatcher
+            .ask(&facts, resolved, &mut Known::Unasked)
+            .await;
         // V2Ray's words for "no rule takes it".
         let (tag, balancer) =
             picked.ok_or_else(|| unknown("not enough information for making a decision"))?;

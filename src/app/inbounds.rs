@@ -8,7 +8,8 @@ use tokio::task::JoinHandle;
 use super::listen::{self, Place};
 use super::{StartError, serve};
 use crate::config::Inbound;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, Leads};
+use crate::io::own::Listening;
 
 pub struct Inbounds {
     dispatcher: Arc<Dispatcher>,
@@ -19,12 +20,15 @@ struct Running {
     inbound: Arc<Inbound>,
     ports: Vec<SocketAddr>,
     listeners: Vec<JoinHandle<()>>,
+    /// What this process remembers of them, until they are gone.
+    _listening: Vec<Listening>,
 }
 
 /// Bound, but nothing is accepted yet.
 pub(super) struct Bound {
     inbound: Arc<Inbound>,
     places: Vec<Place>,
+    listening: Vec<Listening>,
 }
 
 impl Inbounds {
@@ -35,15 +39,27 @@ impl Inbounds {
         }
     }
 
-    pub(super) fn bind(inbound: Inbound) -> Result<Bound, StartError> {
+    pub(super) fn bind(&self, inbound: Inbound) -> Result<Bound, StartError> {
         let inbound = Arc::new(inbound);
+        // Before anybody can connect to them.
+        let mut listening = self.listening(&inbound, listen::wanted(&inbound));
         let places = listen::bind_all(&inbound)?;
-        Ok(Bound { inbound, places })
+        let bound = places.iter().filter_map(Place::address);
+        listening.extend(self.listening(&inbound, bound));
+        Ok(Bound {
+            inbound,
+            places,
+            listening,
+        })
     }
 
     /// Begins to accept.
     pub(super) fn start(&self, bound: Bound) {
-        let Bound { inbound, places } = bound;
+        let Bound {
+            inbound,
+            places,
+            listening,
+        } = bound;
         let ports = places.iter().filter_map(Place::address).collect();
         let listeners = places.into_iter().map(|place| {
             let serving = serve::serve(inbound.clone(), place, self.dispatcher.clone());
@@ -54,13 +70,30 @@ impl Inbounds {
             inbound,
             ports,
             listeners,
+            _listening: listening,
         });
+    }
+
+    /// Where services of this process are to be had, connections of our own are told apart.
+    fn listening(
+        &self,
+        inbound: &Inbound,
+        addresses: impl Iterator<Item = SocketAddr>,
+    ) -> Vec<Listening> {
+        let Some(leads) = self.dispatcher.leads_to_control(inbound.tag.as_deref()) else {
+            return Vec::new();
+        };
+        let listening = addresses.map(|at| match leads {
+            Leads::Always => Listening::control(at, "the API"),
+            Leads::Perhaps => Listening::inbound(at),
+        });
+        listening.collect()
     }
 
     /// Binds one more inbound and begins to accept. Its tag must be free; whoever adds two at a time
     /// sees to it.
     pub fn add(&self, inbound: Inbound) -> Result<(), StartError> {
-        self.start(Self::bind(inbound)?);
+        self.start(self.bind(inbound)?);
         Ok(())
     }
 

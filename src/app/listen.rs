@@ -25,6 +25,16 @@ impl Place {
     }
 }
 
+/// Every address of an inbound, as its config has it.
+pub(super) fn wanted(inbound: &Inbound) -> impl Iterator<Item = SocketAddr> {
+    let ip = match &inbound.listen {
+        Listen::Ip(ip) => Some(*ip),
+        Listen::Unix(_) | Listen::Abstract(_) => None,
+    };
+    let ports = inbound.ports.0.iter().flat_map(|range| range.iter());
+    ports.filter_map(move |port| Some(SocketAddr::new(ip?, port)))
+}
+
 /// Binds every port, or the unix socket, of an inbound.
 pub(super) fn bind_all(inbound: &Inbound) -> Result<Vec<Place>, StartError> {
     let sockopt = &inbound.transport.sockopt;

@@ -63,11 +63,12 @@ impl App {
             count: stats,
         };
         let dispatcher = Dispatcher::new(parts, alive.downgrade());
+        let running = Arc::new(Inbounds::new(dispatcher.clone()));
         let bound: Vec<_> = inbounds
             .into_iter()
-            .map(Inbounds::bind)
+            .map(|inbound| running.bind(inbound))
             .collect::<Result<_, _>>()?;
-        let inbounds = Arc::new(Inbounds::new(dispatcher.clone()));
+        let inbounds = running;
         for bound in bound {
             inbounds.start(bound);
         }

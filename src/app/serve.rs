@@ -14,8 +14,8 @@ use tracing::{debug, info, warn};
 use super::listen::Place;
 use super::pace::Pace;
 use crate::config::Inbound;
-use crate::dispatch::Dispatcher;
-use crate::io::{Arrival, BindUdp, Counted, Link, Refusal, Udp, scratch};
+use crate::dispatch::{Dispatcher, Origin};
+use crate::io::{Arrival, BindUdp, Counted, Link, Refusal, Udp, own, scratch};
 use crate::log;
 use crate::protocol::Terms;
 use crate::session::Source;
@@ -64,8 +64,10 @@ async fn streams(
         match listener.accept().await {
             Ok(arrival) => {
                 pace.keep();
+                // As the system says it: a PROXY protocol header may say something else.
+                let from_here = own::is_own(arrival.source);
                 // Boxed, for a task is moved several times on its way to the heap, and on its way off.
-                tokio::spawn(Box::pin(connection(served.clone(), arrival)));
+                tokio::spawn(Box::pin(connection(served.clone(), arrival, from_here)));
             }
             Err(e) => {
                 // Once in a while is enough: the next attempt is a moment away.
@@ -79,7 +81,11 @@ async fn streams(
     }
 }
 
-async fn connection(served: Arc<(Arc<Inbound>, Arc<Dispatcher>, Terms)>, arrival: Arrival) {
+async fn connection(
+    served: Arc<(Arc<Inbound>, Arc<Dispatcher>, Terms)>,
+    arrival: Arrival,
+    from_here: bool,
+) {
     let (inbound, dispatcher, terms) = &*served;
     let level = inbound.protocol.handshake_level();
     let limit = terms.policy.level(level).handshake;
@@ -95,7 +101,11 @@ async fn connection(served: Arc<(Arc<Inbound>, Arc<Dispatcher>, Terms)>, arrival
     match inbound.protocol.accept(arrival, terms).await {
         Ok(accepted) => {
             let dispatcher = dispatcher.clone();
-            dispatcher.carry(source, inbound.origin(), accepted).await;
+            let origin = Origin {
+                from_here,
+                ..inbound.origin()
+            };
+            dispatcher.carry(source, origin, accepted).await;
         }
         Err(refusal) => refuse(inbound, source, refusal, until).await,
     }

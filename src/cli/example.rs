@@ -169,6 +169,7 @@ mod tests {
                 source: Source::Unix,
                 network: Network::Tcp,
                 to: &to,
+                named: None,
                 user: None,
                 protocol: None,
                 attributes: None,

@@ -8,7 +8,7 @@ use super::{Inbound, Listen, Outbound};
 use crate::io::Link;
 use crate::json::{Node, Object, did_you_mean};
 use crate::protocol::{self, local};
-use crate::routing::{Router, Target};
+use crate::routing::{Router, Rule, Target};
 use crate::transport;
 
 /// What is served, and where it is asked.
@@ -112,6 +112,22 @@ pub(super) fn leads(router: &Router, inbound: &Inbound, tag: &str) -> bool {
     })
 }
 
+/// Warns of a rule by which a user of any inbound comes to the API.
+pub(super) fn warn_of_open_rules(root: &Object, router: &Router, tag: &str) {
+    let is_open = |(rule, target): &(Rule, Target)| {
+        let asks_who =
+            !rule.inbounds.is_empty() || !rule.users.is_empty() || rule.sources.is_some();
+        !asks_who && matches!(target, Target::Outbound(to) if **to == *tag)
+    };
+    if router.rules.iter().any(is_open)
+        && let Some(node) = root.get("api")
+    {
+        node.warn(
+            "a rule leads sessions of every inbound here: whoever may use one can read and change everything, expected an `inboundTag` in it",
+        );
+    }
+}
+
 fn warn_open(node: &Node, ip: &str) {
     node.warn(format!(
         "leads to the API and listens on {ip}: whoever reaches it can read and change everything, expected 127.0.0.1"
@@ -202,6 +218,35 @@ mod tests {
         }]);
         let api = json!({"tag": "api", "services": ["StatsService"]});
         assert_eq!(warnings(&api, &users), [""; 0]);
+    }
+
+    #[test]
+    fn a_rule_by_which_everybody_comes_warns() {
+        for (condition, is_open) in [
+            (json!({"port": 10085}), true),
+            (json!({"ip": ["127.0.0.1"], "network": "tcp"}), true),
+            (json!({"inboundTag": ["panel"]}), false),
+            (json!({"user": ["ann@example.com"]}), false),
+            (json!({"source": ["10.0.0.1"]}), false),
+        ] {
+            let mut rule = condition.clone();
+            rule["outboundTag"] = "api".into();
+            let config = json!({
+                "api": {"tag": "api", "services": ["StatsService"]},
+                "inbounds": [door("panel", "127.0.0.1")],
+                "outbounds": [{"protocol": "freedom"}],
+                "routing": {"rules": [rule]}
+            });
+            let text = Input::Text {
+                name: "c.json".to_owned(),
+                text: config.to_string(),
+            };
+            let warnings = load(&[text], Format::V4).warnings;
+            let told = warnings
+                .iter()
+                .any(|w| w.starts_with("api: a rule leads sessions of every inbound here"));
+            assert_eq!(told, is_open, "{condition}: {warnings:?}");
+        }
     }
 
     #[test]

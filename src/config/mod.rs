@@ -75,6 +75,7 @@ impl Inbound {
         Origin {
             tag: self.tag.clone(),
             sniffing: self.sniffing.clone(),
+            from_here: false,
         }
     }
 }

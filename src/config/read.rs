@@ -48,6 +48,9 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
             node.report().warn(&path, text);
         }
     }
+    if let Some(tag) = &api_tag {
+        api::warn_of_open_rules(&root, &router, tag);
+    }
     unbuilt(&root);
     let whole = !root.node.report().has_errors();
     if inbounds.is_empty() && whole {

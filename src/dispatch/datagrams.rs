@@ -140,6 +140,9 @@ impl Association {
         if let Some(to) = &route.to {
             asked = Some(std::mem::replace(&mut packet.peer, to.clone()));
         }
+        if let Some(at) = &route.at {
+            packet.peer = at.clone();
+        }
         let key = match (self.dispatcher.lane(&route.by, &packet.peer), &asked) {
             (Lane::Closed, _) => {
                 trace!(id = self.session.id, to = %packet.peer, "dropped: mux.xudpProxyUDP443");
@@ -158,7 +161,15 @@ impl Association {
                 None => self.session.id,
             };
             let to = packet.peer.clone();
-            let flow = Flow::open(&self.dispatcher, id, key.0.clone(), to, asked, self.idle);
+            let flow = Flow::open(
+                &self.dispatcher,
+                id,
+                key.0.clone(),
+                to,
+                asked,
+                route.known.clone(),
+                self.idle,
+            );
             self.flows.insert(key.clone(), flow);
         }
         if let Some(flow) = self.flows.get_mut(&key) {

@@ -13,6 +13,7 @@ use super::open::Opened;
 use super::waiting::Waiting;
 use super::{Dispatcher, Shared};
 use crate::address::Destination;
+use crate::dns::Known;
 use crate::io::{Packet, Packets};
 
 pub(super) struct Flow {
@@ -39,10 +40,11 @@ impl Flow {
         by: Shared,
         to: Destination,
         asked: Option<Destination>,
+        known: Known,
         idle: Duration,
     ) -> Self {
         let dispatcher = dispatcher.clone();
-        let opening = async move { dispatcher.open_packets(&by, &to, id).await };
+        let opening = async move { dispatcher.open_packets(&by, &to, &known, id).await };
         Self {
             state: FlowState::Opening(Box::pin(opening)),
             asked,

@@ -17,7 +17,7 @@ mod sniff;
 mod waiting;
 
 pub use outbounds::{Outbound, Outbounds, Shared};
-pub use route::Routed;
+pub use route::{Leads, Routed};
 
 use std::future::Future;
 use std::io;
@@ -30,7 +30,7 @@ use tracing::debug;
 
 use crate::address::{Destination, Network};
 use crate::dns::Resolver;
-use crate::io::{Link, Packets};
+use crate::io::{Link, Packets, own};
 use crate::log;
 use crate::policy::{Limits, Policy};
 use crate::protocol::Accepted;
@@ -42,6 +42,7 @@ use crate::stats::{self, Traffic};
 
 use counting::Counting;
 use datagrams::Association;
+use route::{Asked, Chosen};
 
 /// Sessions that a slow watcher may be behind.
 const WATCHED: usize = 256;
@@ -97,6 +98,8 @@ pub struct Session {
 pub struct Origin {
     pub tag: Option<Arc<str>>,
     pub sniffing: Option<Arc<Sniffing>>,
+    /// This process itself made the connection, for a session that had come in before.
+    pub from_here: bool,
 }
 
 impl Dispatcher {
@@ -226,12 +229,13 @@ impl Dispatcher {
             return;
         };
         let (aim, sniffed) = sniff::stream(&mut session, to, &mut link).await;
-        let Some(by) = self.route(&session, Network::Tcp, aim.ruled()).await else {
+        let asked = Asked::new(Network::Tcp, &aim);
+        let Some(Chosen { by, known }) = self.route(&session, asked).await else {
             return link.close().await;
         };
         self.note(&session, &by, Network::Tcp, &aim);
         let to = aim.to();
-        let opening = self.open(&by, &to);
+        let opening = self.open(&by, &to, &known);
         let (opened, first) = match sniffed {
             Some(first) => (opening.await, first),
             None if by.protocol.wants_first_payload() => {
@@ -277,7 +281,7 @@ impl Dispatcher {
 
     /// Says why a session could not be opened.
     fn complain(&self, session: &Session, by: &Outbound, to: &Destination, error: &io::Error) {
-        if by.has_server() {
+        if by.has_server() || own::is_kept(error) {
             by.warn(error);
         }
         debug!(id = session.id, %to, by = by.path, "cannot open: {error}");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::open::Opened;
 use super::{Dispatcher, Shared};
 use crate::address::Destination;
+use crate::dns::Known;
 use crate::io::{Link, Packets};
 use crate::mux::packet_stream::{self, PacketStream};
 use crate::mux::{Dial, Way, packet_addr};
@@ -46,7 +47,9 @@ impl Dispatcher {
                 Some(inner.map(|(inner, limits)| (packet_addr::unwrap(inner, name), limits)))
             }
             Way::PacketStream => {
-                let inner = self.open(by, &packet_stream::destination()).await;
+                let inner = self
+                    .open(by, &packet_stream::destination(), &Known::Unasked)
+                    .await;
                 Some(inner.map(|(link, limits)| {
                     let packets: Box<dyn Packets> = Box::new(PacketStream::new(link));
                     (packets, limits)
@@ -77,7 +80,7 @@ impl Dispatcher {
     fn mux_link(self: &Arc<Self>, by: &Shared, to: &Destination) -> Dial {
         let (dispatcher, by, to) = (self.clone(), by.clone(), to.clone());
         Box::pin(async move {
-            let ((link, limits), account) = dispatcher.dial(&by, &to).await?;
+            let ((link, limits), account) = dispatcher.dial(&by, &to, &Known::Unasked).await?;
             let link = by.protocol.dress_mux(link, account)?;
             Ok((link, limits.unwrap_or_default().idle.into()))
         })

@@ -2,15 +2,17 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use tracing::debug;
 
 use super::limits::{QUESTIONS, both};
+use super::route::Chosen;
 use super::{Dispatcher, Outbound, Shared};
 use crate::address::{Destination, Host};
-use crate::dns::{Lookup, Strategy};
+use crate::dns::{Known, Lookup, Strategy};
 use crate::io::{BindUdp, Counted, Link, Packets, Udp};
 use crate::policy::Limits;
 use crate::protocol::{self, Hop};
@@ -25,27 +27,28 @@ impl Dispatcher {
     pub async fn open_by_tag(self: &Arc<Self>, tag: &str, to: &Destination) -> io::Result<Link> {
         match self.outbounds.get(tag) {
             Some(by) => {
-                let by = self.past_loopback(by, to).await?;
-                self.open(&by, to).await.map(|(link, _)| link)
+                let Chosen { by, known } = self.past_loopback(by, to).await?;
+                self.open(&by, to, &known).await.map(|(link, _)| link)
             }
             None => Err(taken_away(tag)),
         }
     }
 
-    /// A stream to `to` by outbound `by`.
+    /// A stream to `to` by outbound `by`; `known` are the addresses of `to` that the rules were asked about.
     pub(super) fn open<'a>(
         self: &'a Arc<Self>,
         by: &'a Shared,
         to: &'a Destination,
+        known: &'a Known,
     ) -> Pin<Box<dyn Future<Output = io::Result<Opened<Link>>> + Send + 'a>> {
         Box::pin(async move {
             if let protocol::Outbound::Dns(dns) = &by.protocol {
-                let upstream = self.upstream(by);
+                let upstream = self.upstream(by, to, known);
                 let link = dns.stream(self.resolver.clone(), upstream, to);
                 return Ok((link, self.limits(by, 0)));
             }
-            let to = self.target(by, to.clone()).await;
-            self.open_as_is(by, &to).await
+            let target = self.target(by, to.clone(), known).await?;
+            self.open_as_is(by, &target, known).await
         })
     }
 
@@ -54,11 +57,12 @@ impl Dispatcher {
         self: &Arc<Self>,
         by: &Shared,
         to: &Destination,
+        known: &Known,
     ) -> io::Result<Opened<Link>> {
         if let Some(link) = self.mux_stream(by, to) {
             return Ok((link, None));
         }
-        let ((link, limits), account) = self.dial(by, to).await?;
+        let ((link, limits), account) = self.dial(by, to, known).await?;
         let handshake = self.handshake(by, account);
         let link = by.protocol.dress(link, to, account, handshake).await?;
         Ok((link, limits))
@@ -70,19 +74,25 @@ impl Dispatcher {
         self: &Arc<Self>,
         by: &Shared,
         to: &Destination,
+        known: &Known,
     ) -> io::Result<(Opened<Option<Link>>, usize)> {
-        let (mut server, account, lookup) = match by.protocol.hop(to) {
+        let unasked = &Known::Unasked;
+        let (mut server, account, lookup, known) = match by.protocol.hop(to) {
             Hop::Nowhere => return Ok(((None, None), 0)),
-            Hop::Destination(target) => (target, 0, self.lookup(by)),
-            Hop::Server { to, account } => (to, account, Lookup::System),
+            // Where `redirect` leads, no rule was asked about, nor need one be.
+            Hop::Destination(target) if target.host != to.host => {
+                (target, 0, self.lookup(by), unasked)
+            }
+            Hop::Destination(target) => (target, 0, self.lookup(by).among(known), known),
+            Hop::Server { to, account } => (to, account, Lookup::System, unasked),
         };
         let (link, others) = match self.through(by)? {
             Some(other) => {
-                if let Lookup::BuiltIn(..) = lookup {
+                if lookup.strategy() != Strategy::AsIs {
                     let found = lookup.resolve(&server).await?;
                     server = found.first().map_or(server, |addr| (*addr).into());
                 }
-                self.open(&other, &server).await?
+                self.open(&other, &server, known).await?
             }
             None => (by.transport.connect(&server, &lookup).await?, None),
         };
@@ -103,16 +113,67 @@ impl Dispatcher {
 
     /// What outbound `by` asks its server for when a session wants `to`: with a `domainStrategy` an
     /// address of the name, if it has one.
-    pub(super) async fn target(&self, by: &Outbound, to: Destination) -> Destination {
-        let asks = by.strategy != Strategy::AsIs && by.protocol.has_server();
-        if !asks || matches!(to.host, Host::Ip(_)) {
-            return to;
+    pub(super) async fn target(
+        &self,
+        by: &Outbound,
+        to: Destination,
+        known: &Known,
+    ) -> io::Result<Destination> {
+        let first = |found: Vec<SocketAddr>| found.first().copied().map(Destination::from);
+        if matches!(to.host, Host::Ip(_)) {
+            return Ok(to);
         }
-        match Lookup::new(&self.resolver, by.strategy).resolve(&to).await {
-            Ok(found) => found.first().map_or(to, |addr| (*addr).into()),
+        if let (Some(strategy), true) = (by.protocol.resolves_itself(), *known != Known::Unasked) {
+            return Ok(first(known.choose(&to, strategy)?).unwrap_or(to));
+        }
+        if by.strategy == Strategy::AsIs || !by.protocol.has_server() {
+            return Ok(to);
+        }
+        let lookup = Lookup::new(&self.resolver, by.strategy).among(known);
+        match lookup.resolve(&to).await {
+            Ok(found) => Ok(first(found).unwrap_or(to)),
             Err(e) => {
                 debug!(%to, by = by.path, "the name is sent as it is: {e}");
-                to
+                Ok(to)
+            }
+        }
+    }
+
+    /// The address of `to` that datagrams by outbound `by` are sent to, if it is known; an error when it is
+    /// known that there is none.
+    pub(super) fn address(
+        &self,
+        by: &Shared,
+        to: &Destination,
+        known: &Known,
+    ) -> io::Result<Option<Destination>> {
+        let is_asked = matches!(to.host, Host::Domain(_)) && *known != Known::Unasked;
+        // A `dns` outbound may not need its server.
+        let is_dns = matches!(by.protocol, protocol::Outbound::Dns(_));
+        match self.resolves(by, to).filter(|_| is_asked && !is_dns) {
+            Some(lookup) => {
+                let found = known.choose(to, lookup.strategy())?;
+                Ok(found.first().copied().map(Destination::from))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// How outbound `by`, or one that it goes through, turns the name in `to` into an address to connect to;
+    /// `None` when no name is resolved on the way, or another one.
+    pub(super) fn resolves(&self, by: &Shared, to: &Destination) -> Option<Lookup> {
+        let mut by = by.clone();
+        loop {
+            if by.protocol.resolves_itself().is_some() {
+                return Some(Lookup::System);
+            }
+            let lookup = match by.protocol.straight(to)? {
+                target if target.host != to.host => return None,
+                _ => self.lookup(&by),
+            };
+            match self.through(&by) {
+                Ok(Some(other)) if lookup.strategy() == Strategy::AsIs => by = other,
+                _ => return Some(lookup),
             }
         }
     }
@@ -128,15 +189,17 @@ impl Dispatcher {
         }
     }
 
-    /// Datagrams of session `id` to `to`, and to others where the outbound's lane is shared.
+    /// Datagrams of session `id` to `to`, and to others where the outbound's lane is shared. Names whose
+    /// addresses are known come with them in their place already, but to a `dns` outbound.
     pub(super) async fn open_packets(
         self: &Arc<Self>,
         by: &Shared,
         to: &Destination,
+        known: &Known,
         id: u32,
     ) -> io::Result<Opened<Box<dyn Packets>>> {
         if let protocol::Outbound::Dns(dns) = &by.protocol {
-            let upstream = self.upstream(by);
+            let upstream = self.upstream(by, to, known);
             let packets = dns.datagrams(self.resolver.clone(), upstream, to);
             return Ok((packets, Some(QUESTIONS)));
         }
@@ -156,9 +219,10 @@ impl Dispatcher {
         let sockopt = by.transport.sockopt.clone();
         let meter = by.traffic().of_outbound();
         let ((link, limits), account) = match (by.protocol.hop(to), self.through(by)?) {
-            (Hop::Server { .. }, _) => self.dial(by, to).await?,
+            (Hop::Server { .. }, _) => self.dial(by, to, &Known::Unasked).await?,
             (Hop::Destination(target), Some(other)) => {
-                let opened = Box::pin(self.open_packets(&other, &target, id)).await?;
+                let opened =
+                    Box::pin(self.open_packets(&other, &target, &Known::Unasked, id)).await?;
                 let limits = both(opened.1, self.limits(by, 0));
                 return Ok((Counted::packets(opened.0, meter), limits));
             }

@@ -7,9 +7,10 @@ use std::task::{Context, Poll, ready};
 
 use tracing::{debug, trace};
 
+use super::route::Asked;
 use super::{Dispatcher, Origin, Session, Shared};
 use crate::address::{Destination, Host, Network};
-use crate::dns::{Dial, Dialled, Lookup, Way};
+use crate::dns::{Dial, Dialled, Known, Lookup, Way};
 use crate::io::{BindUdp, Counted, Link, Packet, Packets, Udp};
 use crate::protocol::{self, Hop, freedom};
 use crate::session::Source;
@@ -21,8 +22,11 @@ pub(super) struct Roads(pub(super) Weak<Dispatcher>);
 
 /// For a `dns` outbound: as an outbound without a server of its own would go there.
 pub(super) struct Upstream {
-    pub(super) dispatcher: Arc<Dispatcher>,
-    pub(super) by: Shared,
+    dispatcher: Arc<Dispatcher>,
+    by: Shared,
+    /// The name that the client meant to ask, and what is known of its addresses.
+    meant: Host,
+    known: Known,
 }
 
 impl Roads {
@@ -47,14 +51,19 @@ impl Dial for Roads {
             match &by.protocol {
                 protocol::Outbound::Dns(dns) => {
                     let (_, to) = dns.server(Network::Tcp, &to);
-                    dispatcher.upstream(&by).stream(&Way::Direct, &to).await
+                    let upstream = dispatcher.upstream(&by, &to, &Known::Unasked);
+                    upstream.stream(&Way::Direct, &to).await
                 }
                 protocol::Outbound::Freedom(_) => {
                     let to = dispatcher.own(&to).await?;
-                    dispatcher.open(&by, &to).await.map(|(link, _)| link)
+                    let opened = dispatcher.open(&by, &to, &Known::Unasked).await;
+                    opened.map(|(link, _)| link)
                 }
                 // With a `domainStrategy` its name would be asked of itself.
-                _ => dispatcher.open_as_is(&by, &to).await.map(|(link, _)| link),
+                _ => {
+                    let opened = dispatcher.open_as_is(&by, &to, &Known::Unasked).await;
+                    opened.map(|(link, _)| link)
+                }
             }
         })
     }
@@ -73,11 +82,14 @@ impl Dial for Roads {
             match &by.protocol {
                 protocol::Outbound::Dns(dns) => {
                     let (_, to) = dns.server(Network::Udp, &to);
-                    dispatcher.upstream(&by).packets(&Way::Direct, &to).await
+                    let upstream = dispatcher.upstream(&by, &to, &Known::Unasked);
+                    upstream.packets(&Way::Direct, &to).await
                 }
                 protocol::Outbound::Freedom(_) => {
                     let to = dispatcher.own(&to).await?;
-                    let (inner, _) = dispatcher.open_packets(&by, &to, session.id).await?;
+                    let unasked = &Known::Unasked;
+                    let opened = dispatcher.open_packets(&by, &to, unasked, session.id);
+                    let (inner, _) = opened.await?;
                     let from = match (&by.through, by.protocol.hop(&to)) {
                         (None, Hop::Destination(target)) => {
                             is_one_server(&target).then_some(target)
@@ -87,8 +99,9 @@ impl Dial for Roads {
                     Ok(Box::new(Only { inner, to, from }))
                 }
                 _ => {
-                    let opened = dispatcher.open_packets(&by, &to, session.id).await;
-                    opened.map(|(packets, _)| packets)
+                    let unasked = &Known::Unasked;
+                    let opened = dispatcher.open_packets(&by, &to, unasked, session.id);
+                    opened.await.map(|(packets, _)| packets)
                 }
             }
         })
@@ -101,13 +114,25 @@ impl Dial for Roads {
     }
 }
 
+impl Upstream {
+    /// The settings may name another server than the client did.
+    fn known_of(&self, to: &Destination) -> Known {
+        match to.host == self.meant {
+            true => self.known.clone(),
+            false => Known::Unasked,
+        }
+    }
+}
+
 impl Dial for Upstream {
     fn stream(&self, _way: &Way, to: &Destination) -> Dialled<Link> {
         let (dispatcher, by, to) = (self.dispatcher.clone(), self.by.clone(), to.clone());
+        let known = self.known_of(&to);
         Box::pin(async move {
+            let lookup = Lookup::System.among(&known);
             let link = match dispatcher.through(&by)? {
-                Some(other) => dispatcher.open(&other, &to).await?.0,
-                None => by.transport.connect(&to, &Lookup::System).await?,
+                Some(other) => dispatcher.open(&other, &to, &known).await?.0,
+                None => by.transport.connect(&to, &lookup).await?,
             };
             let link = by.transport.dress(link, &to).await?;
             Ok(Counted::link(link, by.traffic().of_outbound()))
@@ -116,16 +141,20 @@ impl Dial for Upstream {
 
     fn packets(&self, _way: &Way, to: &Destination) -> Dialled<Box<dyn Packets>> {
         let (dispatcher, by, to) = (self.dispatcher.clone(), self.by.clone(), to.clone());
+        let known = self.known_of(&to);
         Box::pin(async move {
             let meter = by.traffic().of_outbound();
             match dispatcher.through(&by)? {
                 Some(other) => {
                     let id = dispatcher.next_id();
-                    let (packets, _) = dispatcher.open_packets(&other, &to, id).await?;
+                    let at = dispatcher.address(&other, &to, &known)?;
+                    let to = at.unwrap_or(to);
+                    let opened = dispatcher.open_packets(&other, &to, &known, id);
+                    let (packets, _) = opened.await?;
                     Ok(Counted::packets(packets, meter))
                 }
                 None => {
-                    let found = Lookup::System.resolve(&to).await?;
+                    let found = Lookup::System.among(&known).resolve(&to).await?;
                     let to = found.first().map_or(to, |addr| (*addr).into());
                     let inner = freedom::packets(bind(by.transport.sockopt.clone(), meter));
                     let from = is_one_server(&to).then(|| to.clone());
@@ -143,10 +172,18 @@ impl Dial for Upstream {
 }
 
 impl Dispatcher {
-    pub(super) fn upstream(self: &Arc<Self>, by: &Shared) -> Arc<dyn Dial> {
+    /// For a `dns` outbound that a client asks as `to`.
+    pub(super) fn upstream(
+        self: &Arc<Self>,
+        by: &Shared,
+        to: &Destination,
+        known: &Known,
+    ) -> Arc<dyn Dial> {
         Arc::new(Upstream {
             dispatcher: self.clone(),
             by: by.clone(),
+            meant: to.host.clone(),
+            known: known.clone(),
         })
     }
 
@@ -159,12 +196,14 @@ impl Dispatcher {
     ) -> io::Result<(Session, Shared)> {
         let inbound = Origin {
             tag,
-            sniffing: None,
+            ..Origin::default()
         };
         let mut session = self.session(Source::Unix, inbound, None);
         session.is_own = true;
         let none = || io::Error::other("there is no outbound");
-        let by = self.route(&session, network, to).await.ok_or_else(none)?;
+        let aim = to.clone().into();
+        let chosen = self.route(&session, Asked::new(network, &aim)).await;
+        let by = chosen.ok_or_else(none)?.by;
         debug!(id = session.id, %network, %to, by = by.path, "a way to a DNS server");
         Ok((session, by))
     }

@@ -1,21 +1,29 @@
 //! Asks the rules which outbound carries a session.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::outbounds::Rarely;
 use super::{Dispatcher, Origin, Session, Shared};
-use crate::address::{Destination, Network};
-use crate::dns::{Lookup, Strategy};
+use crate::address::{Destination, Host, Network};
+use crate::dns::{Known, Lookup, Strategy};
 use crate::protocol::loopback;
 use crate::routing::{Facts, Pick, Target};
 use crate::session::{Attributes, Source};
+use crate::sniffing::Aim;
 
 /// A mistake in the rules may meet every session.
 static COMPLAINTS: Rarely = Rarely::new();
+
+/// How long the addresses of a name are waited for: each server of the built-in DNS has its own limit, the
+/// system's resolver has many.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often `loopback` may send one session back to the rules; V2Ray would go round for ever.
 const MAX_ROUNDS: usize = 16;
@@ -34,29 +42,81 @@ pub struct Routed {
     pub balancer: Option<String>,
 }
 
+/// Whether an inbound leads to a service of this process itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leads {
+    /// It is there for nothing else.
+    Always,
+    /// By rules that ask for more than the inbound, or round some corners.
+    Perhaps,
+}
+
+/// What the rules are asked about a session.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    network: Network,
+    to: &'a Destination,
+    named: Option<&'a str>,
+}
+
+/// The answer.
+pub(super) struct Chosen {
+    pub(super) by: Shared,
+    /// The addresses that the rules were asked about.
+    pub(super) known: Known,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(network: Network, aim: &'a Aim) -> Self {
+        Self {
+            network,
+            to: aim.dialled(),
+            named: aim.name_for_rules(),
+        }
+    }
+}
+
 impl Dispatcher {
-    /// The outbound that carries `session` to `to`; `None` when there is none at all. The name in `to` is
-    /// resolved only if the rules want its addresses.
-    pub(super) async fn route(
-        &self,
-        session: &Session,
-        network: Network,
-        to: &Destination,
-    ) -> Option<Shared> {
-        let mut by = self.pick(session, network, to).await?;
+    /// The outbound that carries `session`; `None` when there is none at all, or none that may. The name
+    /// that it goes to is resolved only if the rules want its addresses, and then it is resolved once.
+    pub(super) async fn route(&self, session: &Session, asked: Asked<'_>) -> Option<Chosen> {
+        let Asked { network, to, .. } = asked;
+        let mut session = Cow::Borrowed(session);
+        let mut known = Known::Unasked;
+        let mut by = self.pick(&session, asked, &mut known).await?;
         for _ in 0..MAX_ROUNDS {
-            let Some(loopback) = by.protocol.loopback() else {
-                return Some(by);
+            if let Some(loopback) = by.protocol.loopback() {
+                self.note(&session, &by, network, &to.clone().into());
+                // What sniffing found is not known any more, as in V2Ray.
+                session = Cow::Owned(Session {
+                    inbound: origin(loopback, session.inbound.from_here),
+                    protocol: None,
+                    attributes: None,
+                    ..session.into_owned()
+                });
+                let asked = Asked {
+                    named: None,
+                    ..asked
+                };
+                by = self.pick(&session, asked, &mut known).await?;
+                continue;
+            }
+            if by.protocol.is_control() && session.inbound.from_here {
+                return self.keep_out(&session, &by);
+            }
+            let lookup = match known {
+                Known::Missing(_) => self.resolves(&by, to),
+                Known::Unasked | Known::Ips(_) => None,
             };
-            self.note(session, &by, network, &to.clone().into());
-            // What sniffing found is not known any more, as in V2Ray.
-            let again = Session {
-                inbound: origin(loopback),
-                protocol: None,
-                attributes: None,
-                ..session.clone()
+            // The built-in DNS knew no address, but the system may: the rules are asked about that one too.
+            let Some(lookup @ Lookup::System) = lookup else {
+                return Some(Chosen { by, known });
             };
-            by = self.pick(&again, network, to).await?;
+            known = find(&lookup, to).await;
+            if let Known::Missing(_) = known {
+                return Some(Chosen { by, known });
+            }
+            by = self.pick(&session, asked, &mut known).await?;
         }
         debug!(id = session.id, %to, "a session goes round");
         if COMPLAINTS.now() {
@@ -65,30 +125,67 @@ impl Dispatcher {
         None
     }
 
-    /// What carries a stream that a `loopback` outbound is to carry; any other carries its own.
-    pub(super) async fn past_loopback(&self, by: Shared, to: &Destination) -> io::Result<Shared> {
-        let Some(loopback) = by.protocol.loopback() else {
-            return Ok(by);
+    /// A session that came out of this process goes to none of its own services: whoever may use a proxy
+    /// would be its operator.
+    fn keep_out(&self, session: &Session, by: &Shared) -> Option<Chosen> {
+        static COMPLAINTS: Rarely = Rarely::new();
+        let inbound = session.inbound.tag.as_deref().unwrap_or("an inbound");
+        debug!(id = session.id, inbound, by = by.path, "kept out");
+        if COMPLAINTS.now() {
+            warn!(
+                "{}: a session that this process itself had sent to `{inbound}` is kept out, only others may come in there",
+                **by
+            );
+        }
+        None
+    }
+
+    /// Whether sessions of the inbound tagged `tag` may come to a service of this process, such as the API;
+    /// `None` when there is no such service.
+    pub fn leads_to_control(&self, tag: Option<&str>) -> Option<Leads> {
+        let is_control = |tag: &str| {
+            let by = self.outbounds.get(tag);
+            by.is_some_and(|by| by.protocol.is_control())
         };
-        let session = self.session(Source::Unix, origin(loopback), None);
-        let found = self.route(&session, Network::Tcp, to).await;
+        if !self.outbounds.tags().iter().any(|tag| is_control(tag)) {
+            return None;
+        }
+        let leads = self.router.rules.iter().any(|(rule, target)| {
+            tag.is_some_and(|tag| rule.takes_all_streams_of(tag))
+                && matches!(target, Target::Outbound(to) if is_control(to))
+        });
+        Some(if leads { Leads::Always } else { Leads::Perhaps })
+    }
+
+    /// What carries a stream that a `loopback` outbound is to carry; any other carries its own.
+    pub(super) async fn past_loopback(&self, by: Shared, to: &Destination) -> io::Result<Chosen> {
+        let Some(loopback) = by.protocol.loopback() else {
+            let known = Known::Unasked;
+            return Ok(Chosen { by, known });
+        };
+        let session = self.session(Source::Unix, origin(loopback, true), None);
+        let aim = to.clone().into();
+        let found = self.route(&session, Asked::new(Network::Tcp, &aim)).await;
         found.ok_or_else(|| io::Error::other("the rules lead nowhere"))
     }
 
-    /// What the rules say; those who watch are told.
-    async fn pick(&self, session: &Session, network: Network, to: &Destination) -> Option<Shared> {
+    /// What the rules say; those who watch are told. The addresses of the name become `known` when the rules
+    /// want them.
+    async fn pick(&self, session: &Session, asked: Asked<'_>, known: &mut Known) -> Option<Shared> {
+        let Asked { network, to, named } = asked;
         let facts = Facts {
             inbound: session.inbound.tag.as_deref(),
             source: session.source,
             network,
             to,
+            named,
             user: session.user.as_ref().and_then(|u| u.email.as_deref()),
             protocol: session.protocol,
             attributes: session.attributes.as_deref(),
         };
         // A question of our own does not wait for other names.
         let resolved = session.is_own.then_some(&[][..]);
-        let picked = self.ask(&facts, resolved).await;
+        let picked = self.ask(&facts, resolved, known).await;
         let (tag, balancer) = picked.unwrap_or_default();
         let outbound = tag
             .and_then(|tag| self.tagged(&tag))
@@ -101,17 +198,20 @@ impl Dispatcher {
     }
 
     /// The tag that the rules give a session, and the balancer that chose it; `None` when no rule takes
-    /// it. `resolved` are the addresses of the name, if they are known already.
+    /// it. `resolved` are the addresses of the name that all rules see; those in `known` they see when they
+    /// want some, and find there what was looked up for them.
     pub async fn ask(
         &self,
         facts: &Facts<'_>,
         resolved: Option<&[IpAddr]>,
+        known: &mut Known,
     ) -> Option<(Option<Arc<str>>, Option<String>)> {
         let mut pick = self.router.pick(facts, resolved);
         if matches!(pick, Pick::NeedsIp) {
-            pick = self
-                .router
-                .pick(facts, Some(&self.addresses(facts.to).await));
+            if *known == Known::Unasked {
+                *known = find(&Lookup::new(&self.resolver, Strategy::UseIp), facts.to).await;
+            }
+            pick = self.router.pick(facts, known.ips());
         }
         match pick {
             Pick::To(Target::Outbound(tag)) => Some((Some(tag.clone()), None)),
@@ -127,11 +227,12 @@ impl Dispatcher {
 
     /// Tells whoever watches the rules at work.
     pub fn publish(&self, facts: &Facts, outbound: Option<Arc<str>>, balancer: Option<String>) {
+        let named = facts.named.map(|name| Host::Domain(name.to_owned()));
         let routed = Routed {
             inbound: facts.inbound.map(str::to_owned),
             source: facts.source,
             network: facts.network,
-            to: facts.to.clone(),
+            to: Destination::new(named.unwrap_or(facts.to.host.clone()), facts.to.port),
             user: facts.user.map(str::to_owned),
             protocol: facts.protocol.map(str::to_owned),
             attributes: facts.attributes.cloned().unwrap_or_default(),
@@ -150,26 +251,26 @@ impl Dispatcher {
         }
         outbound
     }
+}
 
-    /// All addresses of a name; a name without any is as good as one that no rule about addresses takes.
-    async fn addresses(&self, to: &Destination) -> Vec<IpAddr> {
-        match Lookup::new(&self.resolver, Strategy::UseIp)
-            .resolve(to)
-            .await
-        {
-            Ok(found) => found.iter().map(|addr| addr.ip().to_canonical()).collect(),
-            Err(e) => {
-                debug!(%to, "no rule about addresses can be asked: {e}");
-                Vec::new()
-            }
-        }
+/// All addresses of a name; a name without any is as good as one that no rule about addresses takes.
+async fn find(lookup: &Lookup, to: &Destination) -> Known {
+    let found = timeout(LOOKUP_LIMIT, lookup.resolve(to)).await;
+    let known = Known::new(found.unwrap_or_else(|_| {
+        let text = format!("cannot resolve {}: no answer in time", to.host);
+        Err(io::Error::new(io::ErrorKind::TimedOut, text))
+    }));
+    if let Known::Missing(reason) = &known {
+        debug!(%to, "no rule about addresses can be asked: {reason}");
     }
+    known
 }
 
 /// Where a session seems to come from that a `loopback` sends round.
-fn origin(loopback: &loopback::Outbound) -> Origin {
+fn origin(loopback: &loopback::Outbound, from_here: bool) -> Origin {
     Origin {
         tag: loopback.inbound(),
         sniffing: None,
+        from_here,
     }
 }

@@ -7,10 +7,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Sleep, sleep, timeout};
+use tracing::debug;
 
+use super::route::{Asked, Chosen};
 use super::waiting::Waiting;
 use super::{Dispatcher, Session, Shared, first};
 use crate::address::{Destination, Network};
+use crate::dns::Known;
 use crate::io::{Link, Packet};
 use crate::sniffing::codec::{self, Quic, Sniffed};
 use crate::sniffing::{Aim, Sniffing};
@@ -73,8 +76,12 @@ enum Stage {
 #[derive(Clone)]
 pub(super) struct Route {
     pub(super) by: Shared,
-    /// The destination that takes the place of theirs.
+    /// The destination that takes the place of theirs; answers come from theirs all the same.
     pub(super) to: Option<Destination>,
+    /// The address that they are sent to, where the rules were asked about addresses of a name. Answers come
+    /// from it, as they do when no rule is.
+    pub(super) at: Option<Destination>,
+    pub(super) known: Known,
 }
 
 impl Asking {
@@ -135,14 +142,22 @@ impl Stage {
     fn routing(dispatcher: &Arc<Dispatcher>, session: Session, aim: Aim) -> Self {
         let dispatcher = dispatcher.clone();
         Self::Routing(Box::pin(async move {
-            let by = dispatcher
-                .route(&session, Network::Udp, aim.ruled())
-                .await?;
+            let question = Asked::new(Network::Udp, &aim);
+            let Chosen { by, known } = dispatcher.route(&session, question).await?;
             dispatcher.note(&session, &by, Network::Udp, &aim);
             let asked = aim.asked().clone();
-            let to = dispatcher.target(&by, aim.to()).await;
+            let to = aim.to();
+            let at = match dispatcher.address(&by, &to, &known) {
+                Ok(at) => at,
+                Err(e) => {
+                    // The next datagram asks again.
+                    debug!(id = session.id, %to, by = by.path, "datagrams to nowhere: {e}");
+                    return None;
+                }
+            };
+            let to = dispatcher.target(&by, to, &known).await.ok()?;
             let to = (to != asked).then_some(to);
-            Some(Route { by, to })
+            Some(Route { by, to, at, known })
         }))
     }
 }
@@ -241,6 +256,7 @@ mod tests {
             source: Source::Unix,
             inbound: Origin {
                 tag: None,
+                from_here: false,
                 sniffing: Sniffing::read(&inbound).map(Arc::new),
             },
             user: None,

@@ -20,6 +20,7 @@ mod dial;
 mod framed;
 mod hosts;
 mod https;
+mod known;
 mod resolver;
 mod server;
 mod system;
@@ -28,6 +29,7 @@ mod tests;
 
 pub use dial::{Dial, Dialled, Way};
 pub use framed::Framed;
+pub use known::Known;
 pub use resolver::{Lookup, LookupError, Resolver};
 pub use system::resolve;
 

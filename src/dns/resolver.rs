@@ -11,7 +11,7 @@ use super::codec::Reply;
 use super::dial::Dial;
 use super::hosts::{Found, Hosts};
 use super::server::{Failure, Reach, Server};
-use super::{Families, Strategy, system};
+use super::{Families, Known, Strategy, system};
 use crate::address::{Destination, Host};
 use crate::routing::{Fit, Name};
 
@@ -51,6 +51,8 @@ pub enum Lookup {
     System,
     /// By the built-in DNS.
     BuiltIn(Arc<Resolver>, Strategy),
+    /// By what is known already.
+    Known(Known, Strategy),
 }
 
 impl Default for Resolver {
@@ -174,10 +176,26 @@ impl Lookup {
         }
     }
 
+    /// The same, but of names that somebody has asked for already.
+    pub fn among(self, known: &Known) -> Self {
+        match (known, self.strategy()) {
+            (Known::Unasked, _) => self,
+            (known, strategy) => Self::Known(known.clone(), strategy),
+        }
+    }
+
+    pub fn strategy(&self) -> Strategy {
+        match self {
+            Self::System => Strategy::AsIs,
+            Self::BuiltIn(_, strategy) | Self::Known(_, strategy) => *strategy,
+        }
+    }
+
     /// The addresses of `to`, in the order in which they should be tried; never empty.
     pub async fn resolve(&self, to: &Destination) -> io::Result<Vec<SocketAddr>> {
         let (resolver, strategy) = match self {
             Self::System => return system::resolve(to, Strategy::AsIs).await,
+            Self::Known(known, strategy) => return known.choose(to, *strategy),
             Self::BuiltIn(resolver, strategy) => (resolver, *strategy),
         };
         let name = match &to.host {

@@ -3,6 +3,7 @@
 mod counted;
 mod cut_off;
 pub(crate) mod low_water;
+pub mod own;
 mod packets;
 mod prefixed;
 pub mod random;

@@ -48,7 +48,7 @@ pub fn decode(mut data: Bytes) -> Option<Packet> {
     let port = u16::from_be_bytes(*data[len..].first_chunk()?);
     data.advance(len + 2);
     Some(Packet {
-        peer: Destination::new(Host::Ip(ip), port),
+        peer: Destination::new(Host::Ip(ip.to_canonical()), port),
         data,
     })
 }

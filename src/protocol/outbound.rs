@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::{blackhole, dns, freedom, http, local, loopback, socks, unknown, vmess};
-use crate::address::Destination;
+use crate::address::{Destination, Network};
 use crate::dns::{Lookup, Strategy};
 use crate::io::{BindUdp, Link, Packets};
 use crate::json::{Node, Object};
@@ -70,6 +70,33 @@ impl Outbound {
             Self::Socks(outbound) => outbound.hop(),
             Self::Vmess(outbound) => outbound.hop(),
         }
+    }
+
+    /// Where a session to `to` is connected to by an outbound that has no server; `None` for all others.
+    pub fn straight(&self, to: &Destination) -> Option<Destination> {
+        match self {
+            Self::Dns(outbound) => Some(outbound.server(Network::Tcp, to).1),
+            Self::Freedom(outbound) => Some(outbound.target(to)),
+            Self::Blackhole(_)
+            | Self::Http(_)
+            | Self::Local(_)
+            | Self::Loopback(_)
+            | Self::Socks(_)
+            | Self::Vmess(_) => None,
+        }
+    }
+
+    /// Which addresses the protocol can write, when it can write no names and resolves them itself.
+    pub fn resolves_itself(&self) -> Option<Strategy> {
+        match self {
+            Self::Socks(outbound) => outbound.resolves_itself(),
+            _ => None,
+        }
+    }
+
+    /// Whether sessions end in this process, at what its operator steers it by.
+    pub fn is_control(&self) -> bool {
+        matches!(self, Self::Local(_))
     }
 
     /// The level of the account that `hop` chose; none where V2Ray watches nothing.

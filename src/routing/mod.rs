@@ -64,7 +64,10 @@ pub struct Facts<'a> {
     pub inbound: Option<&'a str>,
     pub source: Source,
     pub network: Network,
+    /// Where it goes: rules about addresses ask this.
     pub to: &'a Destination,
+    /// The name that rules about names ask, where it is not that of `to` (`routeOnly` of sniffing).
+    pub named: Option<&'a str>,
     /// The user's email.
     pub user: Option<&'a str>,
     /// What the first bytes look like: `http1`, `tls`, `quic`, `bittorrent`.
@@ -89,9 +92,10 @@ impl Router {
         if self.rules.is_empty() {
             return Pick::Default;
         }
-        let name = match &facts.to.host {
-            Host::Domain(name) => Some(Name::new(name)),
-            Host::Ip(_) => None,
+        let name = match (facts.named, &facts.to.host) {
+            (Some(name), _) => Some(Name::new(name)),
+            (None, Host::Domain(name)) => Some(Name::new(name)),
+            (None, Host::Ip(_)) => None,
         };
         let mut needs_ip = false;
         for (rule, target) in &self.rules {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::attrs::Expression;
 use super::{Domains, Facts, Ips, Name};
-use crate::address::{Host, Network};
+use crate::address::{Host, Network, reached};
 use crate::json::PortRange;
 use crate::session::Source;
 
@@ -71,11 +71,34 @@ impl Rule {
             return if all_hold { Answer::Yes } else { Answer::No };
         };
         let inside = match (&facts.to.host, resolved) {
-            (Host::Ip(ip), _) => ips.contain(*ip),
-            (Host::Domain(_), Some(resolved)) => resolved.iter().any(|ip| ips.contain(*ip)),
+            (Host::Ip(ip), _) => ips.reach(*ip),
+            (Host::Domain(_), Some(resolved)) => resolved.iter().any(|ip| ips.reach(*ip)),
             (Host::Domain(_), None) => return Answer::NeedsIp,
         };
         if inside { Answer::Yes } else { Answer::No }
+    }
+
+    /// Whether nothing but the inbound is asked for, and streams of the one tagged `inbound` are taken.
+    pub fn takes_all_streams_of(&self, inbound: &str) -> bool {
+        let Self {
+            domains,
+            ips,
+            ports,
+            networks,
+            sources,
+            source_ports,
+            users,
+            inbounds,
+            protocols,
+            attrs,
+        } = self;
+        let asks = domains.is_some() || ips.is_some() || sources.is_some() || attrs.is_some();
+        !asks
+            && [ports, source_ports].iter().all(|ports| ports.is_empty())
+            && users.is_empty()
+            && protocols.is_empty()
+            && one_of(networks, |n| *n == Network::Tcp)
+            && inbounds.iter().any(|tag| tag == inbound)
     }
 
     /// A unix socket has no address, and so none of those that are asked for.
@@ -95,6 +118,13 @@ impl Rule {
 impl Networks {
     pub fn contain(&self, ip: IpAddr) -> bool {
         self.inside.contains(ip) || self.outside.iter().any(|ips| !ips.contains(ip))
+    }
+
+    /// Whether a connection to `ip` ends there: one to `0.0.0.0` is one to `127.0.0.1`, and either may be meant.
+    fn reach(&self, ip: IpAddr) -> bool {
+        let forms = [ip, reached(ip)];
+        let misses = |ips: &Ips| !forms.iter().any(|ip| ips.contains(*ip));
+        !misses(&self.inside) || self.outside.iter().any(misses)
     }
 }
 

@@ -231,6 +231,83 @@ fn a_unix_socket_has_no_source_address() {
 }
 
 #[test]
+fn an_address_that_means_this_machine_is_met_by_its_rules() {
+    let rules = json!([
+        {"type": "field", "ip": ["127.0.0.0/8", "::1"], "network": "tcp", "outboundTag": "block"},
+        {"type": "field", "ip": ["0.0.0.0", "::"], "outboundTag": "proxy"},
+        {"type": "field", "ip": ["geoip:!private"], "outboundTag": "direct"},
+    ]);
+    let (router, _) = routing(json!({"routing": {"domainStrategy": "IPOnDemand", "rules": rules}}));
+    for to in [
+        "127.0.0.1",
+        "0.0.0.0",
+        "0",
+        "0x0",
+        "127.1",
+        "[::]",
+        "[::ffff:0.0.0.0]",
+        "[::ffff:127.9.9.9]",
+    ] {
+        let session = format!("in 1.1.1.1:1 tcp {to}:80 -");
+        assert_eq!(picked(&router, &session, None), "block", "{to}");
+    }
+    let udp = |to: &str| picked(&router, &format!("in 1.1.1.1:1 udp {to}:80 -"), None);
+    assert_eq!(udp("0.0.0.0"), "proxy", "either form may be meant");
+    assert_eq!(udp("127.0.0.1"), "-", "it is not abroad");
+    assert_eq!(udp("8.8.8.8"), "direct");
+    let resolved = ["0.0.0.0".parse().unwrap()];
+    let session = "in 1.1.1.1:1 tcp a.example:80 -";
+    assert_eq!(picked(&router, session, None), "ip?");
+    assert_eq!(picked(&router, session, Some(&resolved)), "block");
+}
+
+#[test]
+fn a_name_for_rules_alone_does_not_stand_for_the_address() {
+    let rules = json!([
+        {"type": "field", "domain": ["full:a.example"], "port": 80, "outboundTag": "proxy"},
+        {"type": "field", "ip": ["192.168.0.0/16"], "outboundTag": "block"},
+    ]);
+    let (router, _) =
+        routing(json!({"routing": {"domainStrategy": "IPIfNonMatch", "rules": rules}}));
+    let takes = |to: &str, tag: &str| {
+        let to = to.parse().unwrap();
+        let facts = Facts {
+            named: Some("a.example"),
+            ..facts(Source::Unix, &to)
+        };
+        match router.pick(&facts, None) {
+            Pick::To(Target::Outbound(to)) => **to == *tag,
+            _ => tag == "-",
+        }
+    };
+    assert!(takes("192.168.0.1:80", "proxy"));
+    assert!(
+        takes("192.168.0.1:81", "block"),
+        "whatever its name resolves to"
+    );
+    assert!(takes("8.8.8.8:81", "-"));
+}
+
+#[test]
+fn a_rule_that_asks_for_the_inbound_alone_takes_all_of_its_streams() {
+    let rules = json!([
+        {"type": "field", "inboundTag": ["panel", "other"], "outboundTag": "direct"},
+        {"type": "field", "inboundTag": "panel", "network": "tcp,udp", "outboundTag": "direct"},
+        {"type": "field", "inboundTag": "panel", "network": "udp", "outboundTag": "direct"},
+        {"type": "field", "inboundTag": "panel", "port": 80, "outboundTag": "direct"},
+        {"type": "field", "inboundTag": "panel", "source": "10.0.0.0/8", "outboundTag": "direct"},
+        {"type": "field", "network": "tcp", "outboundTag": "direct"},
+    ]);
+    let (router, _) = routing(json!({"routing": {"rules": rules}}));
+    let takes = router.rules.iter();
+    let takes: Vec<bool> = takes
+        .map(|(rule, _)| rule.takes_all_streams_of("panel"))
+        .collect();
+    assert_eq!(takes, [true, true, false, false, false, false]);
+    assert!(!router.rules[0].0.takes_all_streams_of("vmess"));
+}
+
+#[test]
 fn what_a_session_carries_is_asked_for_by_the_beginning_of_its_name() {
     let rules = json!([
         {"type": "field", "protocol": ["bittorrent", "http"], "outboundTag": "block"},
@@ -409,6 +486,7 @@ fn facts(source: Source, to: &Destination) -> Facts<'_> {
         source,
         network: Network::Tcp,
         to,
+        named: None,
         user: None,
         protocol: None,
         attributes: None,

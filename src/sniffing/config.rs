@@ -74,14 +74,28 @@ impl Sniffing {
 }
 
 impl Aim {
-    /// What rules are asked about.
+    /// With the name that rules are asked about.
     pub fn ruled(&self) -> &Destination {
         self.named.as_ref().unwrap_or(&self.asked)
+    }
+
+    /// The name that rules are asked about, where the session goes elsewhere. Rules about addresses ask that
+    /// place, as in Xray: a client may write any name into its first bytes.
+    pub fn name_for_rules(&self) -> Option<&str> {
+        match &self.named.as_ref().filter(|_| self.route_only)?.host {
+            Host::Domain(name) => Some(name),
+            Host::Ip(_) => None,
+        }
     }
 
     /// Where the session goes, if that is not where it asked to go.
     pub fn replaced(&self) -> Option<&Destination> {
         self.named.as_ref().filter(|_| !self.route_only)
+    }
+
+    /// Where the session goes.
+    pub fn dialled(&self) -> &Destination {
+        self.replaced().unwrap_or(&self.asked)
     }
 
     pub fn asked(&self) -> &Destination {
@@ -204,7 +218,8 @@ mod tests {
         }
         let aim = aimed(&sniffing, "quic", Some("x.courier.push.example"));
         assert_eq!(aim.ruled().to_string(), "x.courier.push.example:8443");
-        assert_eq!(aim.replaced(), None);
+        assert_eq!(aim.name_for_rules(), Some("x.courier.push.example"));
+        assert_eq!((aim.replaced(), aim.dialled()), (None, &to()));
         assert_eq!(aim.to(), to());
     }
 
@@ -213,6 +228,7 @@ mod tests {
         let sniffing = read(json!({"enabled": true})).unwrap();
         let aim = aimed(&sniffing, "tls", Some("a.example"));
         assert_eq!((aim.ruled(), aim.replaced()), (&to(), None));
+        assert_eq!(aim.name_for_rules(), None);
         for off in [
             json!({}),
             json!({"enabled": false, "destOverride": ["tls"]}),

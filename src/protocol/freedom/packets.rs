@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tracing::trace;
 
 use super::Redirect;
-use crate::address::{Destination, Host};
+use crate::address::{Destination, Host, reached, reached_at};
 use crate::dns;
 use crate::io::{BindUdp, Packet, Packets, Udp, scratch};
 
@@ -59,7 +59,7 @@ impl Sockets {
     /// The address of `to`; `None` when it has none.
     fn poll_resolve(&mut self, to: &Destination, cx: &mut Context<'_>) -> Poll<Option<SocketAddr>> {
         if let Host::Ip(ip) = to.host {
-            return Poll::Ready(Some(SocketAddr::new(ip.to_canonical(), to.port)));
+            return Poll::Ready(Some(SocketAddr::new(reached(ip), to.port)));
         }
         if let Some(addr) = self.names.get(to) {
             return Poll::Ready(Some(*addr));
@@ -142,7 +142,7 @@ impl Packets for Sockets {
 fn resolve(to: Destination, lookup: dns::Lookup) -> Lookup {
     Box::pin(async move {
         match timeout(LOOKUP_LIMIT, lookup.resolve(&to)).await {
-            Ok(Ok(addrs)) => addrs.first().copied(),
+            Ok(Ok(addrs)) => addrs.first().copied().map(reached_at),
             Ok(Err(e)) => {
                 trace!(%to, error = %e, "datagram to an unknown name");
                 None

@@ -39,6 +39,11 @@ impl Outbound {
         self.servers.next()
     }
 
+    /// SOCKS 4 has IPv4 addresses alone.
+    pub fn resolves_itself(&self) -> Option<Strategy> {
+        (self.version == Version::Four).then_some(Strategy::UseIpv4)
+    }
+
     /// The level of an account.
     pub fn level(&self, account: usize) -> u32 {
         self.servers.level(account)

@@ -4,13 +4,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::Socket;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::address::Destination;
+use crate::address::{Destination, reached_at};
 use crate::dns::Lookup;
+use crate::io::own;
 
 use super::config::SockOpt;
+use super::listen::any;
 use super::options::reason;
 
 /// Connects to the first address of `to` that answers.
@@ -20,6 +23,9 @@ pub async fn connect(
     sockopt: &SockOpt,
 ) -> io::Result<TcpStream> {
     let mut addrs = lookup.resolve(to).await?;
+    for addr in &mut addrs {
+        *addr = reached_at(*addr);
+    }
     if let Some(local) = sockopt.local() {
         addrs.retain(|a| a.is_ipv4() == local.is_ipv4());
         if addrs.is_empty() {
@@ -44,7 +50,10 @@ pub async fn connect(
             let tried: Vec<String> = addrs.iter().map(ToString::to_string).collect();
             text.push_str(&format!(" (tried {})", tried.join(", ")));
         }
-        io::Error::new(e.kind(), text)
+        match own::is_kept(&e) {
+            true => own::kept(text),
+            false => io::Error::new(e.kind(), text),
+        }
     })
 }
 
@@ -101,19 +110,39 @@ async fn race(addrs: &[SocketAddr], sockopt: &SockOpt) -> io::Result<TcpStream> 
 }
 
 async fn dial(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<TcpStream> {
+    let comes_back = own::comes_back(addr)?;
     let socket = sockopt.tcp(addr)?;
     sockopt.fast_open_to_dial(&socket)?;
     sockopt.transparent_to_dial(&socket, addr);
     sockopt.bind_local(&socket)?;
-    TcpSocket::from_std_stream(socket.into())
+    let dialling = match comes_back {
+        true => Some(own_end(&socket, addr, sockopt)?),
+        false => None,
+    };
+    let stream = TcpSocket::from_std_stream(socket.into())
         .connect(addr)
-        .await
+        .await?;
+    if let Some(dialling) = dialling {
+        dialling.done();
+    }
+    Ok(stream)
+}
+
+/// Gives a connection to a listener of ours its port before it is made, for the listener to know it by.
+fn own_end(socket: &Socket, to: SocketAddr, sockopt: &SockOpt) -> io::Result<own::Dialling> {
+    if sockopt.local().is_none() {
+        socket.bind(&any(to).into())?;
+    }
+    let local = socket.local_addr()?.as_socket();
+    let local = local.ok_or_else(|| io::Error::other("a TCP socket without an address"))?;
+    Ok(own::Dialling::new(local))
 }
 
 /// How much an error tells: a machine without IPv6 says "unreachable" of every IPv6 address, which
 /// must not hide what the server itself answered.
 fn weight(error: &io::Error) -> u8 {
     match error.kind() {
+        _ if own::is_kept(error) => 4,
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => 0,
         io::ErrorKind::HostUnreachable => 1,
         io::ErrorKind::TimedOut => 2,
@@ -127,6 +156,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Host;
     use crate::dns::Strategy;
     use std::sync::Arc;
     use std::time::Instant;
@@ -206,6 +236,43 @@ mod tests {
             error.to_string(),
             format!("cannot connect to {to}: it has no IPv6 address for sendThrough ::1")
         );
+    }
+
+    #[tokio::test]
+    async fn a_listener_for_the_operator_is_not_connected_to_and_others_know_who_comes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let sockopts = [
+            SockOpt::default(),
+            SockOpt {
+                send_through: Some([127, 0, 0, 2].into()),
+                ..SockOpt::default()
+            },
+        ];
+        let ways = [
+            "127.0.0.1",
+            "0.0.0.0",
+            "2130706433",
+            "localhost",
+            "::ffff:127.0.0.1",
+        ];
+        for (host, sockopt) in ways.into_iter().zip(sockopts.iter().cycle()) {
+            let to = Destination::new(Host::parse(host).unwrap(), at.port());
+            let control = own::Listening::control(at, "the API");
+            let error = connect(&to, &ipv4(), sockopt).await.unwrap_err();
+            assert!(own::is_kept(&error), "{error}");
+            let text = format!("cannot connect to {to}: the API of this process listens there");
+            assert!(error.to_string().starts_with(&text), "{error}");
+            drop(control);
+            let inbound = own::Listening::inbound(at);
+            let _stream = connect(&to, &ipv4(), sockopt).await.unwrap();
+            let (_, peer) = listener.accept().await.unwrap();
+            assert!(own::is_own(peer.into()) && !own::is_own(peer.into()));
+            drop(inbound);
+            let _stream = connect(&to, &ipv4(), sockopt).await.unwrap();
+            let (_, peer) = listener.accept().await.unwrap();
+            assert!(!own::is_own(peer.into()), "an ordinary connection");
+        }
     }
 
     fn ipv4() -> Lookup {

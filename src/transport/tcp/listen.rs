@@ -142,15 +142,17 @@ pub fn udp_socket(to: SocketAddr, sockopt: &SockOpt) -> io::Result<UdpSocket> {
             sockopt.transparent_to_dial(&socket, to);
             sockopt.bind_local(&socket)?;
         }
-        None => {
-            let any = match to {
-                SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-                SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-            };
-            socket.bind(&any.into())?;
-        }
+        None => socket.bind(&any(to).into())?,
     }
     UdpSocket::from_std(socket.into())
+}
+
+/// Any address of ours from which `to` can be reached.
+pub(super) fn any(to: SocketAddr) -> SocketAddr {
+    match to {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    }
 }
 
 /// What Go asks for, and the kernel's own usual limit.
