@@ -2,15 +2,19 @@
 
 mod counted;
 mod cut_off;
+mod goodbye;
 pub(crate) mod low_water;
 mod packets;
+mod pipe;
 mod prefixed;
 pub mod random;
 pub mod scratch;
 pub(crate) mod turn;
 
 pub use counted::{Counted, Udp};
+pub use goodbye::{Goodbye, broken_off};
 pub use packets::{BindUdp, Packet, Packets};
+pub use pipe::{Pipe, pipe};
 pub use prefixed::Prefixed;
 
 use std::fmt;
@@ -54,7 +58,12 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
     /// only a wish.
     fn hold(&mut self) {}
 
-    /// The socket, where nothing stands between: its end is then all that the peer sees of ours.
+    /// What was said when reading came to its end.
+    fn goodbye(&self) -> Goodbye {
+        Goodbye::HasNone
+    }
+
+    /// The socket, where no layer between has a goodbye of its own: its end is then what the peer knows ours by.
     fn tcp(&self) -> Option<&TcpStream> {
         None
     }
@@ -140,6 +149,7 @@ impl Link {
 
     /// Ends a link that nothing more can be done with, as its layers' protocols ask.
     pub async fn close(mut self) {
+        self.finished();
         let goodbye = poll_fn(|cx| Pin::new(&mut self).poll_close(cx));
         // However it fares, it is over.
         let _ = timeout(GOODBYE_LIMIT, goodbye).await;
@@ -232,6 +242,13 @@ impl Io for Link {
     fn hold(&mut self) {
         if let Self::Other(io) = self {
             io.hold();
+        }
+    }
+
+    fn goodbye(&self) -> Goodbye {
+        match self {
+            Self::Tcp(_) => Goodbye::HasNone,
+            Self::Other(io) => io.goodbye(),
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::{Io, Link};
+use super::{Goodbye, Io, Link};
 
 /// Reads `prefix` first, then `inner`; writes go straight to `inner`.
 pub struct Prefixed<S> {
@@ -98,6 +98,10 @@ impl<S: Io> Io for Prefixed<S> {
 
     fn hold(&mut self) {
         self.inner.hold();
+    }
+
+    fn goodbye(&self) -> Goodbye {
+        self.inner.goodbye()
     }
 
     fn tcp(&self) -> Option<&TcpStream> {

@@ -36,6 +36,8 @@ pub fn flight(user: u32, salt: u32, now: i64, to: Destination) -> BytesMut {
         v: 3,
         options: option::CHUNKS | option::MASKING,
         cipher: Cipher::Aes128Gcm,
+        marks_ends: false,
+        zero_padding: false,
         command: Command::Stream(to),
     };
     let mut plain = BytesMut::new();

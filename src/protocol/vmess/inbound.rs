@@ -19,6 +19,7 @@ use super::codec::auth_id::CmdKey;
 use super::codec::header::{self, Command, Request};
 use super::codec::response::{self, Keys};
 use super::packets::VmessPackets;
+use super::peer::Peer;
 use super::reader::Reader;
 use super::replay::Seen;
 use super::stream::{Role, VmessStream};
@@ -99,8 +100,13 @@ impl Inbound {
         };
         let answer = keys.response();
         let framing = request.framing();
-        let reader = Reader::of_request(framing, &keys, buf);
-        let header = response::seal(&answer, request.v);
+        let peer = Peer::client(&request, member.pads_zeros(&request));
+        let reader = Reader::of_request(framing, &keys, buf, peer);
+        let sign = match request.marks_ends {
+            true => response::MARKS_ENDS,
+            false => 0,
+        };
+        let header = response::seal(&answer, request.v, sign);
         let writer = Writer::new(header, framing, &keys, &answer, true);
         let user = Some(member.user.clone());
         let stream = |link, reader, writer| {

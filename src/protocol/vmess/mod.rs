@@ -13,6 +13,7 @@ mod config;
 mod inbound;
 mod outbound;
 mod packets;
+mod peer;
 mod reader;
 mod replay;
 mod stream;

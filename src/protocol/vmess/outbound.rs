@@ -105,6 +105,8 @@ impl Account {
             v: draw::<1>(&mut chance)[0],
             options,
             cipher,
+            marks_ends: !self.no_end_mark,
+            zero_padding: false,
             command,
         };
         let auth_id = self.auth_ids.seal(now(), draw(&mut chance));
@@ -121,10 +123,10 @@ impl Account {
             iv: request.iv,
         };
         let framing = request.framing();
-        let end_mark = !self.no_end_mark;
+        let stream = matches!(request.command, Command::Stream(_));
         Ok((
-            Reader::of_response(framing, &keys, request.v),
-            Writer::new(sealed.to_vec(), framing, &keys, &keys, end_mark),
+            Reader::of_response(framing, &keys, request.v, stream),
+            Writer::new(sealed.to_vec(), framing, &keys, &keys, request.marks_ends),
         ))
     }
 }

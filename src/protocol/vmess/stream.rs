@@ -9,16 +9,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::reader::Reader;
 use super::writer::Writer;
-use crate::io::Io;
+use crate::io::{Io, scratch};
 
 pub(super) struct VmessStream<S> {
     inner: S,
     reader: Reader,
     writer: Writer,
     role: Role,
+    /// The layer below has ended too.
+    hung_up: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +39,29 @@ impl<S> VmessStream<S> {
             reader,
             writer,
             role,
+            hung_up: false,
         }
+    }
+}
+
+impl<S: Io> VmessStream<S> {
+    /// Behind its end mark a client that waits for an answer says nothing more, and nobody reads from it. One that
+    /// goes away closes its WebSocket or is reset, which shows only to who reads.
+    fn listen(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.role != Role::Server || !self.reader.has_ended() || self.hung_up {
+            return Ok(());
+        }
+        let mut scratch = scratch::take();
+        let mut rest = ReadBuf::new(&mut scratch);
+        if let Poll::Ready(end) = Pin::new(&mut self.inner).poll_read(cx, &mut rest) {
+            end?;
+            // The layer below knows what an end means, and has its own time for more of an answer.
+            self.hung_up = rest.filled().is_empty();
+            if !self.hung_up {
+                cx.waker().wake_by_ref();
+            }
+        }
+        Ok(())
     }
 }
 
@@ -67,6 +92,7 @@ impl<S: Io> AsyncWrite for VmessStream<S> {
             this.writer.release_header();
         }
         ready!(this.writer.poll_push(&mut this.inner, cx))?;
+        this.listen(cx)?;
         Pin::new(&mut this.inner).poll_flush(cx)
     }
 
@@ -103,5 +129,9 @@ impl<S: Io> Io for VmessStream<S> {
 
     fn set_low_water(&mut self, bytes: usize) {
         self.inner.set_low_water(bytes);
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        self.inner.tcp()
     }
 }

@@ -232,9 +232,9 @@ async fn a_flight_that_never_ends_is_refused_in_silence_after_a_minute() {
 }
 
 /// The server's side of a tunnel, with the client's bytes under control.
-async fn sealed_upload(second: &[u8]) -> (Vec<u8>, usize, Inbound) {
+async fn sealed_upload(experiments: &str, second: &[u8]) -> (Vec<u8>, usize, Inbound) {
     let (near, mut far) = duplex(1 << 20);
-    let mut link = outbound(ID, "aes-128-gcm", "")
+    let mut link = outbound(ID, "aes-128-gcm", experiments)
         .dress(Link::other(near), &to(), 0)
         .unwrap();
     let mut wire = vec![0; 1 << 16];
@@ -248,7 +248,7 @@ async fn sealed_upload(second: &[u8]) -> (Vec<u8>, usize, Inbound) {
 
 #[tokio::test]
 async fn a_tampered_second_chunk_ends_the_stream_after_the_first() {
-    let (mut wire, first, inbound) = sealed_upload(b"second").await;
+    let (mut wire, first, inbound) = sealed_upload("", b"second").await;
     wire[first + 4] ^= 1;
     let (mut near, far) = duplex(1 << 20);
     near.write_all(&wire).await.unwrap();
@@ -264,9 +264,15 @@ async fn a_tampered_second_chunk_ends_the_stream_after_the_first() {
 }
 
 #[tokio::test]
-async fn an_end_between_chunks_is_clean_and_one_inside_a_chunk_is_not() {
-    for (cut, clean) in [(0, true), (1, false), (10, false)] {
-        let (wire, _, inbound) = sealed_upload(b"second").await;
+async fn an_end_between_chunks_is_clean_unless_an_end_mark_was_promised() {
+    let (marks, not) = ("", "NoTerminationSignal");
+    for (experiments, cut, clean) in [
+        (marks, 0, false),
+        (not, 0, true),
+        (not, 1, false),
+        (not, 10, false),
+    ] {
+        let (wire, _, inbound) = sealed_upload(experiments, b"second").await;
         let (mut near, far) = duplex(1 << 20);
         near.write_all(&wire[..wire.len() - cut]).await.unwrap();
         drop(near);
@@ -275,7 +281,8 @@ async fn an_end_between_chunks_is_clean_and_one_inside_a_chunk_is_not() {
         };
         let mut got = Vec::new();
         assert_eq!(link.read_to_end(&mut got).await.is_ok(), clean);
-        assert_eq!(got, if clean { &b"firstsecond"[..] } else { b"first" });
+        let whole = cut == 0;
+        assert_eq!(got, if whole { &b"firstsecond"[..] } else { b"first" });
     }
 }
 

@@ -9,11 +9,13 @@
 //! was found keeps what they need, so nothing changes under a session.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use thiserror::Error;
 
 use super::codec::auth_id::{CmdKey, Readers};
+use super::codec::header::Request;
 use super::replay::Seen;
 use crate::session::User;
 
@@ -52,6 +54,8 @@ pub(crate) struct Member {
     pub(crate) key: CmdKey,
     pub(super) user: Arc<User>,
     number: usize,
+    /// A client of theirs pads its headers with zeros.
+    pads_zeros: AtomicBool,
 }
 
 /// Why a well-formed auth id is not believed.
@@ -179,7 +183,12 @@ impl Table {
     fn push(&mut self, key: CmdKey, user: Arc<User>) {
         let number = self.numbered;
         self.numbered += 1;
-        self.users.push(Arc::new(Member { key, user, number }));
+        self.users.push(Arc::new(Member {
+            key,
+            user,
+            number,
+            pads_zeros: AtomicBool::new(false),
+        }));
     }
 
     /// Makes the readers of one group fit its users.
@@ -205,6 +214,16 @@ impl Table {
                 .as_ref()
                 .is_some_and(|e| e.to_lowercase() == email)
         })
+    }
+}
+
+impl Member {
+    /// Whether a client of theirs has padded its headers with zeros, with this request or an earlier one.
+    pub(super) fn pads_zeros(&self, request: &Request) -> bool {
+        if request.zero_padding {
+            self.pads_zeros.store(true, Ordering::Relaxed);
+        }
+        self.pads_zeros.load(Ordering::Relaxed)
     }
 }
 

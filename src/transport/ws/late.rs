@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::WsStream;
-use crate::io::{HEADROOM, Io, Link};
+use crate::io::{Goodbye, HEADROOM, Io, Link};
 
 /// The handshake on its way.
 type Shaking = Pin<Box<dyn Future<Output = io::Result<WsStream<Link>>> + Send>>;
@@ -157,6 +157,13 @@ impl Io for Late {
         match &mut self.0 {
             State::Open(stream) => Pin::new(stream).poll_write_over(cx, buf),
             _ => self.poll_write(cx, &buf[HEADROOM..]),
+        }
+    }
+
+    fn goodbye(&self) -> Goodbye {
+        match &self.0 {
+            State::Open(stream) => stream.goodbye(),
+            _ => Goodbye::Unknown,
         }
     }
 
