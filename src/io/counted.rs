@@ -91,6 +91,10 @@ impl Io for Counted<Link> {
         Pin::new(&mut self.inner).poll_close(cx)
     }
 
+    fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_end(cx)
+    }
+
     fn poll_write_over(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

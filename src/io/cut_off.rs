@@ -50,8 +50,7 @@ impl Link {
     /// whole process: the kernel closes what a killed one leaves behind.
     pub fn begun(&self) {
         if let Some(stream) = self.tcp() {
-            // Where it cannot be set the socket ends as it always did.
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            begun(stream);
         }
     }
 
@@ -74,6 +73,12 @@ impl Link {
         }
         self.begun();
     }
+}
+
+/// [`Link::begun`], of a bare socket.
+pub fn begun(stream: &TcpStream) {
+    // Where it cannot be set the socket ends as it always did.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 fn is_delivering(stream: &TcpStream) -> bool {

@@ -12,6 +12,7 @@ pub mod scratch;
 pub(crate) mod turn;
 
 pub use counted::{Counted, Udp};
+pub use cut_off::begun;
 pub use goodbye::{Goodbye, broken_off};
 pub use packets::{BindUdp, Packet, Packets};
 pub use pipe::{Pipe, pipe};
@@ -41,6 +42,11 @@ use crate::session::Source;
 ///   layer's protocol asks, and wait for the answer if it has one. Callers bound it in time.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_shutdown(cx)
+    }
+
+    /// Ends our direction of the connection without a goodbye: for peers that take one for the end of both.
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_shutdown(cx)
     }
 
@@ -229,6 +235,10 @@ impl Io for Link {
             Self::Tcp(io) => Pin::new(io).poll_shutdown(cx),
             Self::Other(io) => Pin::new(&mut **io).poll_close(cx),
         }
+    }
+
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, io => io.poll_end(cx))
     }
 
     fn poll_write_over(

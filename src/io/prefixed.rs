@@ -88,6 +88,10 @@ impl<S: Io> Io for Prefixed<S> {
         Pin::new(&mut self.inner).poll_close(cx)
     }
 
+    fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_end(cx)
+    }
+
     fn poll_write_over(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::BytesMut;
@@ -12,6 +13,7 @@ use super::codec::header::{self, Command, Request, option};
 use super::codec::response::Keys;
 use super::inbound::now;
 use super::packets::VmessPackets;
+use super::peer::Known;
 use super::reader::Reader;
 use super::stream::{Role, VmessStream};
 use super::writer::Writer;
@@ -38,6 +40,7 @@ pub(super) struct Account {
     security: Security,
     authenticated_length: bool,
     no_end_mark: bool,
+    server: Arc<Known>,
     /// Index into `policy.levels`.
     pub(super) level: u32,
 }
@@ -67,6 +70,7 @@ impl Account {
             security,
             authenticated_length,
             no_end_mark,
+            server: Arc::default(),
             level: 0,
         }
     }
@@ -151,13 +155,10 @@ impl Outbound {
 
     /// A stream to `to`. Nothing is sent before the first write or flush.
     pub fn dress(&self, link: Link, to: &Destination, account: usize) -> io::Result<Link> {
-        let (reader, writer) = self.account(account)?.open(Command::Stream(to.clone()))?;
-        Ok(Link::other(VmessStream::new(
-            link,
-            reader,
-            writer,
-            Role::Client,
-        )))
+        let account = self.account(account)?;
+        let (reader, writer) = account.open(Command::Stream(to.clone()))?;
+        let stream = VmessStream::new(link, reader, writer, Role::Client);
+        Ok(Link::other(stream.to_server(account.server.clone())))
     }
 
     /// A link for the frames of mux.

@@ -12,6 +12,8 @@
 //! client asks for global padding, or for chunks without a seal, which sing-vmess does on demand, and never.
 //! An end mark is not demanded of V2Ray, as its experiment `NoTerminationSignal` leaves it out.
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use super::codec::body::Cipher;
 use super::codec::header::{Command, Request, option};
 use super::codec::response;
@@ -22,6 +24,23 @@ pub(super) enum Peer {
     Mobula,
     V2ray,
     Other,
+}
+
+/// What the last response has told of a server.
+#[derive(Debug, Default)]
+pub(super) struct Known(AtomicU8);
+
+impl Known {
+    pub(super) fn set(&self, peer: Peer) {
+        self.0.store(1 + peer as u8, Ordering::Relaxed);
+    }
+
+    /// `None` before the first one.
+    pub(super) fn get(&self) -> Option<Peer> {
+        let peers = [Peer::Mobula, Peer::V2ray, Peer::Other];
+        let known = self.0.load(Ordering::Relaxed);
+        peers.into_iter().find(|peer| 1 + *peer as u8 == known)
+    }
 }
 
 impl Peer {

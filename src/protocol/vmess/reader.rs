@@ -78,6 +78,16 @@ impl Reader {
         }
     }
 
+    /// How the peer ends, as far as it is known; a server is known by its response.
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Whether the server has not answered yet.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.response.is_some()
+    }
+
     /// Whether the peer has said that no more will come.
     pub(super) fn has_ended(&self) -> bool {
         !matches!(self.end, End::NotYet)

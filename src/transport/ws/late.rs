@@ -149,6 +149,10 @@ impl Io for Late {
         }
     }
 
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.get_mut().poll_open(cx))?.poll_end(cx)
+    }
+
     fn poll_write_over(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

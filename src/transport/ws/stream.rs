@@ -373,6 +373,12 @@ impl<S: Io> Io for WsStream<S> {
         Pin::new(&mut this.inner).poll_close(cx)
     }
 
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_send_and_flush(cx))?;
+        Pin::new(&mut this.inner).poll_shutdown(cx)
+    }
+
     fn poll_write_over(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
