@@ -297,6 +297,7 @@ impl Future for Association {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::vmess::Spent;
     use crate::dispatch::{Origin, Outbound, Parts};
     use crate::dns::Resolver;
     use crate::json::{Node, Report};
@@ -330,6 +331,7 @@ mod tests {
             resolver: Resolver::default(),
             policy: Default::default(),
             count: false,
+            spent: Spent::default(),
         };
         let (alive, _) = mpsc::channel(1);
         let dispatcher = Dispatcher::new(parts, alive.downgrade());

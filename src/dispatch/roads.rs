@@ -239,6 +239,7 @@ fn bind(sockopt: tcp::SockOpt, meter: Meter) -> BindUdp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::vmess::Spent;
     use crate::dispatch::{Outbound, Parts};
     use crate::dns::Resolver;
     use crate::json::{Node, Report};
@@ -285,6 +286,7 @@ mod tests {
             resolver: Resolver::default(),
             policy: Default::default(),
             count: false,
+            spent: Spent::default(),
         }
     }
 }
