@@ -98,6 +98,20 @@ impl Vmess {
 
     /// VMess in, freedom out.
     pub fn server(&self, peer: Peer, port: u16) -> Value {
+        if peer == Peer::Mihomo {
+            let mut listener = json!({
+                "name": "in", "type": "vmess", "listen": "127.0.0.1", "port": port,
+                "users": [{"username": "a", "uuid": ID, "alterId": 0}],
+            });
+            if let Some(path) = self.path {
+                listener["ws-path"] = json!(path);
+            }
+            if let Some(tls) = &self.tls {
+                listener["certificate"] = json!(tls.chain);
+                listener["private-key"] = json!(tls.key);
+            }
+            return json!({"mode": "direct", "ipv6": false, "listeners": [listener]});
+        }
         if !peer.reads_v2ray_json() {
             let mut inbound = json!({
                 "type": "vmess", "listen": "127.0.0.1", "listen_port": port,
@@ -135,6 +149,26 @@ impl Vmess {
 
     /// SOCKS in, VMess out.
     pub fn client(&self, peer: Peer, socks: u16, server: u16) -> Value {
+        if peer == Peer::Mihomo {
+            let mut proxy = json!({
+                "name": "out", "type": "vmess", "server": "127.0.0.1", "port": server, "uuid": ID,
+                "alterId": 0, "cipher": self.security, "udp": true,
+                "global-padding": self.global_padding,
+            });
+            if let Some(path) = self.path {
+                proxy["network"] = json!("ws");
+                proxy["ws-opts"] = json!({"path": path});
+            }
+            if self.tls.is_some() {
+                proxy["tls"] = json!(true);
+                proxy["servername"] = json!(SERVER_NAME);
+                proxy["skip-cert-verify"] = json!(true);
+            }
+            return json!({
+                "socks-port": socks, "bind-address": "127.0.0.1", "ipv6": false,
+                "proxies": [proxy], "rules": ["MATCH,out"],
+            });
+        }
         if !peer.reads_v2ray_json() {
             let mut outbound = json!({
                 "type": "vmess", "server": "127.0.0.1", "server_port": server, "uuid": ID,
@@ -223,7 +257,7 @@ fn add(outbound: &mut Value, keys: &Value) {
     }
 }
 
-/// As V2Ray, we give the other direction one second once one has ended, which a busy machine may exceed.
+/// V2Ray gives the other direction one second once one has ended, which a busy machine may exceed.
 fn with_policy(peer: Peer, mut config: Value) -> Value {
     if peer.reads_v2ray_json() {
         config["policy"] = json!({"levels": {"0": {"uplinkOnly": 5, "downlinkOnly": 5}}});

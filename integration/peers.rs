@@ -1,4 +1,4 @@
-//! The programs that tests start: mobula itself, the real V2Rays, sing-box, nginx, haproxy, python.
+//! The programs that tests start: mobula itself, the real V2Rays, sing-box, mihomo, nginx, haproxy, python.
 //!
 //! `integration/test` installs them. One that is missing fails the test that wants it. Every child
 //! belongs to a [`Stage`] and dies with it; a test that fails prints what its children logged.
@@ -25,6 +25,7 @@ pub enum Peer {
     V2ray434,
     V2ray445,
     SingBox,
+    Mihomo,
 }
 
 impl Peer {
@@ -41,7 +42,7 @@ impl Peer {
 
     /// Whether its config is V2Ray's.
     pub fn reads_v2ray_json(self) -> bool {
-        self.or_stand_in() != Self::SingBox
+        !matches!(self.or_stand_in(), Self::SingBox | Self::Mihomo)
     }
 
     /// The program, told to run `config`.
@@ -51,10 +52,16 @@ impl Peer {
             Self::V2ray434 => system("v2ray"),
             Self::V2ray445 => Command::new(fetched("v2ray-4.45")),
             Self::SingBox => Command::new(fetched("sing-box")),
+            Self::Mihomo => Command::new(fetched("mihomo")),
         };
         match self.or_stand_in() {
             Self::Mobula | Self::SingBox => command.args([OsStr::new("run"), OsStr::new("-c")]),
             Self::V2ray434 | Self::V2ray445 => command.arg("-config"),
+            Self::Mihomo => {
+                // It keeps things of its own beside its config.
+                let dir = config.parent().unwrap_or(config);
+                command.arg("-d").arg(dir).arg("-f")
+            }
         };
         command.arg(config);
         command

@@ -18,7 +18,7 @@ const MIB: usize = 1024 * 1024;
 
 /// A connection of an application through the SOCKS port, and the target's end of it; both have heard a word
 /// of the other, so that all is set up.
-async fn connected(socks: u16) -> (TcpStream, TcpStream) {
+pub async fn connected(socks: u16) -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to = To::Ip(listener.local_addr().unwrap());
     let mut application = traffic::connect(socks, &to).await.unwrap();
@@ -39,7 +39,7 @@ async fn reset(stream: TcpStream) {
 }
 
 /// Everything that comes, and whether it ended in order.
-async fn rest(stream: &mut TcpStream) -> (usize, Result<(), ErrorKind>) {
+pub async fn rest(stream: &mut TcpStream) -> (usize, Result<(), ErrorKind>) {
     let mut got = 0;
     let mut buf = vec![0; 64 * 1024];
     loop {

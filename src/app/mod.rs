@@ -9,6 +9,7 @@ pub use inbounds::Inbounds;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use tracing::warn;
 use crate::config::{Config, Inbound, plain};
 use crate::dispatch::{Dispatcher, Parts};
 use crate::observatory;
+use crate::protocol::vmess::Spent;
 use crate::stats::Registry;
 
 /// All inbounds, listening.
@@ -53,14 +55,18 @@ impl App {
             resolver,
             policy,
             stats,
+            state,
             ..
         } = config;
+        let state = state.or_else(system_state);
+        let spent = Spent::open(state.as_deref());
         let parts = Parts {
             outbounds,
             router,
             resolver,
             policy,
             count: stats,
+            spent,
         };
         let dispatcher = Dispatcher::new(parts, alive.downgrade());
         let running = Arc::new(Inbounds::new(dispatcher.clone()));
@@ -107,6 +113,12 @@ impl App {
         // Nothing is ever sent: the channel ends when the last tunnel has dropped its end.
         let _ = timeout(grace, self.all_gone.recv()).await;
     }
+}
+
+/// The folder that the system's service manager has made for us: systemd's `StateDirectory=`, which may name several.
+fn system_state() -> Option<PathBuf> {
+    let folders = std::env::var_os("STATE_DIRECTORY")?;
+    std::env::split_paths(&folders).find(|folder| !folder.as_os_str().is_empty())
 }
 
 impl StartError {

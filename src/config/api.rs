@@ -242,9 +242,10 @@ mod tests {
                 text: config.to_string(),
             };
             let warnings = load(&[text], Format::V4).warnings;
-            let told = warnings
-                .iter()
-                .any(|w| w.starts_with("api: a rule leads sessions of every inbound here"));
+            let told = warnings.iter().any(|w| {
+                w.to_string()
+                    .starts_with("api: a rule leads sessions of every inbound here")
+            });
             assert_eq!(told, is_open, "{condition}: {warnings:?}");
         }
     }

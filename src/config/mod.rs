@@ -53,6 +53,8 @@ pub struct Config {
     pub policy: Policy,
     /// Whether anything is counted; what, `policy` says.
     pub stats: bool,
+    /// Where to keep what the next process should know.
+    pub state: Option<PathBuf>,
     pub api: Option<Api>,
 }
 

@@ -1,5 +1,6 @@
 //! The top level, in the order in which its parts need each other.
 
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
@@ -36,6 +37,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     let router = routing::config::read(&root, &tags, &geodata);
     let resolver = resolver(&root, &geodata);
     let (policy, stats) = policy::read(&root);
+    let state = state(&root);
     for (node, inbound) in &inbounds {
         let Some(inbound) = inbound else { continue };
         let leads = api_tag
@@ -88,6 +90,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         resolver,
         policy,
         stats,
+        state,
         api: None,
     };
     if api_tag.is_some() {
@@ -179,6 +182,19 @@ fn resolver(root: &Object, geodata: &Geodata) -> Resolver {
     let resolver = dns::config::read(&dns, geodata);
     dns.finish();
     resolver
+}
+
+/// `stateDirectory`; a process that is started elsewhere shall find it, too.
+fn state(root: &Object) -> Option<PathBuf> {
+    let node = root.get("stateDirectory")?;
+    let folder: PathBuf = node.read::<String>()?.into();
+    if !folder.is_absolute() {
+        let shown = folder.display();
+        node.error(format!(
+            "`{shown}` is not an absolute path, expected a folder such as `/var/lib/mobula`"
+        ));
+    }
+    Some(folder)
 }
 
 /// The top-level keys of V2Ray 4 and 5 that nothing is built for.

@@ -311,6 +311,7 @@ mod tests {
     use crate::dispatch::{Origin, Outbound, Parts};
     use crate::dns::Resolver;
     use crate::json::{Node, Report};
+    use crate::protocol::vmess::Spent;
     use crate::session::Source;
     use crate::{protocol, transport};
     use bytes::Bytes;
@@ -341,6 +342,7 @@ mod tests {
             resolver: Resolver::default(),
             policy: Default::default(),
             count: false,
+            spent: Spent::default(),
         };
         let (alive, _) = mpsc::channel(1);
         let dispatcher = Dispatcher::new(parts, alive.downgrade());

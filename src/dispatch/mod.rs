@@ -34,6 +34,7 @@ use crate::io::{Link, Packets, own};
 use crate::log;
 use crate::policy::{Limits, Policy};
 use crate::protocol::Accepted;
+use crate::protocol::vmess::Spent;
 use crate::relay::{Failure, Relay};
 use crate::routing::Router;
 use crate::session::{Attributes, Source, User};
@@ -53,6 +54,8 @@ pub struct Dispatcher {
     router: Router,
     resolver: Arc<Resolver>,
     pub policy: Arc<Policy>,
+    /// The first flights that its VMess inbounds have answered.
+    spent: Arc<Spent>,
     /// Empty unless `stats` is there.
     pub stats: Arc<stats::Registry>,
     counting: Arc<Counting>,
@@ -72,6 +75,7 @@ pub struct Parts {
     pub policy: Policy,
     /// Whether anything is counted; what, `policy` says.
     pub count: bool,
+    pub spent: Spent,
 }
 
 /// One session on its way.
@@ -111,7 +115,9 @@ impl Dispatcher {
             resolver,
             policy,
             count,
+            spent,
         } = parts;
+        let spent = Arc::new(spent);
         let (policy, stats) = (Arc::new(policy), Arc::<stats::Registry>::default());
         let registry = count.then(|| stats.clone());
         let counting = Arc::new(Counting::new(policy.clone(), registry));
@@ -122,6 +128,7 @@ impl Dispatcher {
                 router,
                 resolver: Arc::new(resolver),
                 policy,
+                spent,
                 stats,
                 counting,
                 routed: broadcast::Sender::new(WATCHED),

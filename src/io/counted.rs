@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UdpSocket};
 
-use super::{Io, Link, Packet, Packets};
+use super::{Goodbye, Io, Link, Packet, Packets};
 use crate::stats::Meter;
 
 /// A link, or a source of datagrams, with its counters.
@@ -91,6 +91,10 @@ impl Io for Counted<Link> {
         Pin::new(&mut self.inner).poll_close(cx)
     }
 
+    fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_end(cx)
+    }
+
     fn poll_write_over(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -107,6 +111,10 @@ impl Io for Counted<Link> {
 
     fn set_low_water(&mut self, bytes: usize) {
         self.inner.set_low_water(bytes);
+    }
+
+    fn goodbye(&self) -> Goodbye {
+        self.inner.goodbye()
     }
 
     fn tcp(&self) -> Option<&TcpStream> {

@@ -46,6 +46,21 @@ static HAS_INFO: LazyLock<bool> = LazyLock::new(|| {
 });
 
 impl Link {
+    /// From now on the peer of a socket is told of a reset if the link goes before all was said, be it with the
+    /// whole process: the kernel closes what a killed one leaves behind.
+    pub fn begun(&self) {
+        if let Some(stream) = self.tcp() {
+            begun(stream);
+        }
+    }
+
+    /// All was said: the link may go in order, and the kernel delivers what is still on its way.
+    pub fn finished(&self) {
+        if let Some(stream) = self.tcp() {
+            let _ = SockRef::from(stream).set_linger(None);
+        }
+    }
+
     /// Ends a link whose stream has broken off. A bare socket is reset; layers with words of their own for it
     /// say so when they are dropped.
     pub async fn cut_off(self) {
@@ -56,9 +71,14 @@ impl Link {
             sleep(pause).await;
             pause = (2 * pause).min(LAST_LOOK);
         }
-        // Where it cannot be set the socket ends as it always did.
-        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        self.begun();
     }
+}
+
+/// [`Link::begun`], of a bare socket.
+pub fn begun(stream: &TcpStream) {
+    // Where it cannot be set the socket ends as it always did.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 fn is_delivering(stream: &TcpStream) -> bool {

@@ -2,16 +2,21 @@
 
 mod counted;
 mod cut_off;
+mod goodbye;
 pub(crate) mod low_water;
 pub mod own;
 mod packets;
+mod pipe;
 mod prefixed;
 pub mod random;
 pub mod scratch;
 pub(crate) mod turn;
 
 pub use counted::{Counted, Udp};
+pub use cut_off::begun;
+pub use goodbye::{Goodbye, broken_off};
 pub use packets::{BindUdp, Packet, Packets};
+pub use pipe::{Pipe, pipe};
 pub use prefixed::Prefixed;
 
 use std::fmt;
@@ -41,6 +46,11 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
         self.poll_shutdown(cx)
     }
 
+    /// Ends our direction of the connection without a goodbye: for peers that take one for the end of both.
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_shutdown(cx)
+    }
+
     /// Writes `buf` from [`HEADROOM`] on, as `poll_write` does. A layer that frames what it is given may do so
     /// in place: the room in front and what it takes are its own to change, what it leaves is not.
     fn poll_write_over(
@@ -55,7 +65,12 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
     /// only a wish.
     fn hold(&mut self) {}
 
-    /// The socket, where nothing stands between: its end is then all that the peer sees of ours.
+    /// What was said when reading came to its end.
+    fn goodbye(&self) -> Goodbye {
+        Goodbye::HasNone
+    }
+
+    /// The socket, where no layer between has a goodbye of its own: its end is then what the peer knows ours by.
     fn tcp(&self) -> Option<&TcpStream> {
         None
     }
@@ -141,6 +156,7 @@ impl Link {
 
     /// Ends a link that nothing more can be done with, as its layers' protocols ask.
     pub async fn close(mut self) {
+        self.finished();
         let goodbye = poll_fn(|cx| Pin::new(&mut self).poll_close(cx));
         // However it fares, it is over.
         let _ = timeout(GOODBYE_LIMIT, goodbye).await;
@@ -222,6 +238,10 @@ impl Io for Link {
         }
     }
 
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, io => io.poll_end(cx))
+    }
+
     fn poll_write_over(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -233,6 +253,13 @@ impl Io for Link {
     fn hold(&mut self) {
         if let Self::Other(io) = self {
             io.hold();
+        }
+    }
+
+    fn goodbye(&self) -> Goodbye {
+        match self {
+            Self::Tcp(_) => Goodbye::HasNone,
+            Self::Other(io) => io.goodbye(),
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::{Io, Link};
+use super::{Goodbye, Io, Link};
 
 /// Reads `prefix` first, then `inner`; writes go straight to `inner`.
 pub struct Prefixed<S> {
@@ -88,6 +88,10 @@ impl<S: Io> Io for Prefixed<S> {
         Pin::new(&mut self.inner).poll_close(cx)
     }
 
+    fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_end(cx)
+    }
+
     fn poll_write_over(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -98,6 +102,10 @@ impl<S: Io> Io for Prefixed<S> {
 
     fn hold(&mut self) {
         self.inner.hold();
+    }
+
+    fn goodbye(&self) -> Goodbye {
+        self.inner.goodbye()
     }
 
     fn tcp(&self) -> Option<&TcpStream> {

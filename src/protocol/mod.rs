@@ -37,6 +37,8 @@ pub struct Terms {
     pub policy: Arc<Policy>,
     /// The inbound's counters, for what does not travel in the link.
     pub meter: Meter,
+    /// What VMess must not answer again.
+    pub spent: Arc<vmess::Spent>,
 }
 
 /// What an inbound found in a link.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::burst::Burst;
-use crate::io::{HEADROOM, Io, Link, scratch, turn};
+use crate::io::{Goodbye, HEADROOM, Io, Link, broken_off, scratch, turn};
 
 /// Reads of one direction before the other one, and other tasks, get their turn.
 const READS_A_TURN: usize = 2;
@@ -69,6 +69,7 @@ impl Direction {
             ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(End::To)?;
             if self.state == State::Ending {
                 ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(End::To)?;
+                to.finished();
                 self.state = State::Done;
             } else if reads == READS_A_TURN {
                 turn::end(cx);
@@ -94,6 +95,9 @@ impl Direction {
         ready!(Pin::new(&mut *from).poll_read(cx, &mut buf)).map_err(End::From)?;
         let n = buf.filled().len();
         if n == 0 {
+            if from.goodbye() == Goodbye::Owed {
+                return Poll::Ready(Err(End::From(broken_off("a goodbye"))));
+            }
             self.burst.end(from);
             self.state = State::Ending;
             return Poll::Ready(Ok(()));

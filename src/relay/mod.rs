@@ -5,6 +5,9 @@
 //! what the other side does not take is kept until it does, and until then nothing more is read.
 //! That is the bound: one read for each direction, beside what the layers below keep of one write.
 //!
+//! Only a direction that has come to its end is ended at the other side. Whatever else becomes of a tunnel, be it
+//! that the process is killed, a side that has not heard all there was is told of a reset.
+//!
 //! A tunnel may be silent for `connIdle` while both directions are open. When one has ended, it may be for
 //! as long as `uplinkOnly` or `downlinkOnly` say for the other one; whatever moves starts the time anew.
 
@@ -85,6 +88,8 @@ impl Relay {
     /// `first` was already read from `client`.
     pub fn new(client: Link, target: Link, first: Vec<u8>, terms: Terms) -> Self {
         terms.traffic.add_uplink(first.len());
+        client.begun();
+        target.begun();
         let up = Direction {
             bytes: first.len() as u64,
             owed: first,
@@ -112,17 +117,27 @@ impl Relay {
         }
     }
 
-    /// Lets go of the links after `failure`. The one that did not fail is told that the stream has broken off,
+    /// Lets go of the links after `failure`. One that did not fail is told that the stream has broken off,
     /// unless it has seen the end of it already.
     pub async fn part(self, failure: &Failure) {
-        let (broken, whole, told) = match failure {
-            Failure::Client(_) => (self.client, self.target, self.up.state),
-            Failure::Target(_) => (self.target, self.client, self.down.state),
-            _ => return,
+        let cut_off = async |link: Link, told: State| {
+            if told != State::Done {
+                link.cut_off().await;
+            }
         };
-        drop(broken);
-        if told != State::Done {
-            whole.cut_off().await;
+        match failure {
+            Failure::Client(_) => {
+                drop(self.client);
+                cut_off(self.target, self.up.state).await;
+            }
+            Failure::Target(_) => {
+                drop(self.target);
+                cut_off(self.client, self.down.state).await;
+            }
+            Failure::Idle(_) | Failure::HalfClosed(_) => {
+                let target = cut_off(self.target, self.up.state);
+                tokio::join!(target, cut_off(self.client, self.down.state));
+            }
         }
     }
 
@@ -231,8 +246,9 @@ impl Future for Relay {
                 }
                 _ => match this.poll_limit(cx) {
                     Poll::Ready(Failure::HalfClosed(_)) if this.down.state == State::Done => {
-                        // Dropped, not closed: what was sent to it is not all there was to send.
-                        this.target = Link::other(tokio::io::empty());
+                        // Cut off, not closed: what was sent to it is not all there was to send.
+                        let none = Link::other(tokio::io::empty());
+                        tokio::spawn(std::mem::replace(&mut this.target, none).cut_off());
                         this.say_goodbye(Phase::Leaving);
                         Poll::Ready(Ok(()))
                     }

@@ -1,5 +1,6 @@
 //! A server's first steps with a first flight, for the micro-benchmarks.
 
+use crate::protocol::vmess::Spent;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -12,18 +13,18 @@ use crate::protocol::vmess::users::Users;
 use crate::session::User;
 
 /// A server's users, numbered from 0.
-pub struct Finder(Users);
+pub struct Finder(Users, Spent);
 
 impl Finder {
     pub fn new(users: u32) -> Self {
         let users = (0..users).map(|i| (key(i), Arc::new(User::default())));
-        Self(Users::new(users.collect()))
+        Self(Users::new(users.collect()), Spent::default())
     }
 
     /// Finds out who sent the request header in `flight` and opens it, at the time `now`.
     pub fn open(&self, flight: &mut BytesMut, now: i64) -> Option<Request> {
         let auth_id = *flight.first_chunk()?;
-        let member = self.0.find(&auth_id, now).ok()?;
+        let (member, _) = self.0.find(&auth_id, now, &self.1).ok()?;
         open(&member.key, flight).ok()?
     }
 }
@@ -36,6 +37,8 @@ pub fn flight(user: u32, salt: u32, now: i64, to: Destination) -> BytesMut {
         v: 3,
         options: option::CHUNKS | option::MASKING,
         cipher: Cipher::Aes128Gcm,
+        marks_ends: false,
+        zero_padding: false,
         command: Command::Stream(to),
     };
     let mut plain = BytesMut::new();

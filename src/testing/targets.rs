@@ -316,9 +316,9 @@ pub fn vmess_response(data: &[u8]) {
         assert_eq!(buf, data, "a decoder that wants more takes nothing");
     }
     // What follows a header stays.
-    let mut buf = BytesMut::from(&seal(&keys, 1)[..]);
+    let mut buf = BytesMut::from(&seal(&keys, 1, 2)[..]);
     buf.extend_from_slice(data);
-    assert_eq!(open(&keys, 1, &mut buf), Ok(Some(())));
+    assert_eq!(open(&keys, 1, &mut buf), Ok(Some(2)));
     assert_eq!(buf, data);
 }
 

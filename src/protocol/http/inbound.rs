@@ -129,6 +129,8 @@ pub(super) enum Then {
 
 impl Served {
     fn new(link: Link, proxy: Proxy, limit: Duration) -> Self {
+        // A response may have no other end than the connection's.
+        link.begun();
         Self {
             sessions: proxy.sessions.clone(),
             then: proxy.then.clone(),
@@ -151,7 +153,7 @@ impl Served {
             end = poll_fn(|cx| self.connection.poll_without_shutdown(cx)) => end,
             () = sessions.closed() => return,
         };
-        if let Err(e) = end {
+        if let Err(e) = &end {
             debug!(error = %e, "the HTTP client's connection ended");
         }
         match take(&self.then) {
@@ -163,8 +165,14 @@ impl Served {
                 let Ok(server) = server.await else { return };
                 let mut client = self.into_link();
                 // Idle ends are found by the session behind `server`.
-                let _ = copy_bidirectional(&mut client, &mut TokioIo::new(server)).await;
+                let copied = copy_bidirectional(&mut client, &mut TokioIo::new(server)).await;
+                match copied {
+                    Ok(_) => client.finished(),
+                    Err(_) => client.cut_off().await,
+                }
             }
+            // The response broke off.
+            _ if end.is_err_and(|e| e.is_user()) => self.into_parts().0.cut_off().await,
             Some(Then::End(_)) | None => self.into_parts().0.close().await,
         }
     }

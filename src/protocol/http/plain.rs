@@ -15,7 +15,7 @@ use tracing::debug;
 use super::head;
 use super::inbound::{Body, Then, refusal};
 use crate::address::Destination;
-use crate::io::Link;
+use crate::io::{Link, pipe};
 use crate::protocol::Accepted;
 use crate::session::User;
 
@@ -56,7 +56,7 @@ async fn send(
     to: Destination,
     sessions: &mpsc::Sender<Accepted>,
 ) -> Option<Response<Incoming>> {
-    let (near, far) = tokio::io::duplex(PIPE);
+    let (near, far) = pipe(PIPE);
     let asked = Accepted::Request {
         user,
         to,

@@ -6,11 +6,12 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::ready;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -19,8 +20,9 @@ use super::codec::auth_id::CmdKey;
 use super::codec::header::{self, Command, Request};
 use super::codec::response::{self, Keys};
 use super::packets::VmessPackets;
+use super::peer::Peer;
 use super::reader::Reader;
-use super::replay::Seen;
+use super::spent::Spent;
 use super::stream::{Role, VmessStream};
 use super::users::{Member, UserError, Users};
 use super::writer::Writer;
@@ -31,18 +33,8 @@ use crate::session::User;
 
 pub struct Inbound {
     users: Box<Users>,
-    sessions: Mutex<Box<Seen<SessionId>>>,
     mux: mux::Inbound,
 }
-
-/// User's key, body key and body IV: these must not come twice, whatever the auth id says.
-type SessionId = (CmdKey, [u8; 16], [u8; 16]);
-
-/// How long a session id is remembered; V2Ray's number.
-const SESSION_LIFE: i64 = 180;
-
-/// Session ids in each of two generations.
-const SESSIONS: usize = 1 << 21;
 
 /// The most that one read of the first flight takes; what lies behind the header is copied once.
 const FIRST_READ: usize = 16 * 1024;
@@ -59,7 +51,6 @@ impl Inbound {
     pub(super) fn new(users: Users) -> Self {
         Self {
             users: Box::new(users),
-            sessions: Mutex::new(Box::new(Seen::new(SESSION_LIFE, SESSIONS))),
             mux: mux::Inbound::default(),
         }
     }
@@ -79,7 +70,8 @@ impl Inbound {
         let mut buf = BytesMut::new();
         // Who it is, and so which level counts, is not known yet; V2Ray takes level 0.
         let limit = terms.policy.level(0).handshake;
-        let flight = timeout(limit, self.first_flight(&mut link, &mut buf)).await;
+        let flight = self.first_flight(&mut link, &mut buf, &terms.spent);
+        let flight = timeout(limit, flight).await;
         let (member, request) = match flight {
             Ok(Flight::Whole(member, request)) => (member, request),
             Ok(Flight::Gone(reason)) => {
@@ -99,8 +91,13 @@ impl Inbound {
         };
         let answer = keys.response();
         let framing = request.framing();
-        let reader = Reader::of_request(framing, &keys, buf);
-        let header = response::seal(&answer, request.v);
+        let peer = Peer::client(&request, member.pads_zeros(&request));
+        let reader = Reader::of_request(framing, &keys, buf, peer);
+        let sign = match request.marks_ends {
+            true => response::MARKS_ENDS,
+            false => 0,
+        };
+        let header = response::seal(&answer, request.v, sign);
         let writer = Writer::new(header, framing, &keys, &answer, true);
         let user = Some(member.user.clone());
         let stream = |link, reader, writer| {
@@ -130,23 +127,27 @@ impl Inbound {
     }
 
     /// Reads until the header is whole; what came behind it is left in `buf`.
-    async fn first_flight(&self, link: &mut Link, buf: &mut BytesMut) -> Flight {
-        let mut user: Option<Arc<Member>> = None;
+    async fn first_flight(&self, link: &mut Link, buf: &mut BytesMut, spent: &Spent) -> Flight {
+        let mut user: Option<(Arc<Member>, i64)> = None;
         loop {
             if let Some(prefix) = buf.first_chunk::<{ header::PREFIX }>() {
-                let member = match &user {
-                    Some(member) => member,
-                    None => {
-                        let auth_id = std::array::from_fn(|i| prefix[i]);
-                        match self.users.find(&auth_id, now()) {
-                            Ok(member) => user.insert(member),
-                            Err(e) => return Flight::Bad(e.to_string()),
-                        }
-                    }
+                let auth_id = std::array::from_fn(|i| prefix[i]);
+                let (member, time) = match &user {
+                    Some(user) => user,
+                    None => match self.users.find(&auth_id, now(), spent) {
+                        Ok(found) => user.insert(found),
+                        Err(e) => return Flight::Bad(e.to_string()),
+                    },
                 };
                 match header::open(&member.key, buf) {
                     Ok(None) => {}
-                    Ok(Some(request)) => return self.fresh(member, request),
+                    Ok(Some(request)) => {
+                        let session = session_id(member, &request);
+                        return match spent.keep(auth_id, session, *time) {
+                            true => Flight::Whole(member.clone(), Box::new(request)),
+                            false => Flight::Bad(format!("{member}'s {SPENT}")),
+                        };
+                    }
                     Err(e) => return Flight::Bad(format!("{member}: {e}")),
                 }
             }
@@ -160,19 +161,20 @@ impl Inbound {
             }
         }
     }
+}
 
-    fn fresh(&self, member: &Arc<Member>, request: Request) -> Flight {
-        let now = now();
-        let id = (member.key, request.key, request.iv);
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if sessions.insert(id, now, now) {
-            Flight::Whole(member.clone(), Box::new(request))
-        } else {
-            Flight::Bad(format!(
-                "{member}'s session keys were used before, possibly by someone who recorded them"
-            ))
-        }
-    }
+const SPENT: &str = "session keys were used before, possibly by someone who recorded them";
+
+/// User's key, body key and body IV: these must not come twice, whatever the auth id says. They may be written
+/// down in this form.
+fn session_id(member: &Member, request: &Request) -> [u8; 16] {
+    let hash = Sha256::new()
+        .chain_update(b"mobula session id")
+        .chain_update(member.key.0)
+        .chain_update(request.key)
+        .chain_update(request.iv)
+        .finalize();
+    std::array::from_fn(|i| hash[i])
 }
 
 /// Appends what one read gives to `buf`.

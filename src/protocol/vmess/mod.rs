@@ -11,10 +11,13 @@
 pub mod codec;
 mod config;
 mod inbound;
+mod journal;
 mod outbound;
 mod packets;
+mod peer;
 mod reader;
 mod replay;
+mod spent;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -24,4 +27,5 @@ mod writer;
 pub use config::one_user;
 pub use inbound::Inbound;
 pub use outbound::Outbound;
+pub use spent::Spent;
 pub use users::UserError;

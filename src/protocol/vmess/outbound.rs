@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::BytesMut;
@@ -12,6 +13,7 @@ use super::codec::header::{self, Command, Request, option};
 use super::codec::response::Keys;
 use super::inbound::now;
 use super::packets::VmessPackets;
+use super::peer::Known;
 use super::reader::Reader;
 use super::stream::{Role, VmessStream};
 use super::writer::Writer;
@@ -38,6 +40,7 @@ pub(super) struct Account {
     security: Security,
     authenticated_length: bool,
     no_end_mark: bool,
+    server: Arc<Known>,
     /// Index into `policy.levels`.
     pub(super) level: u32,
 }
@@ -67,6 +70,7 @@ impl Account {
             security,
             authenticated_length,
             no_end_mark,
+            server: Arc::default(),
             level: 0,
         }
     }
@@ -105,6 +109,8 @@ impl Account {
             v: draw::<1>(&mut chance)[0],
             options,
             cipher,
+            marks_ends: !self.no_end_mark,
+            zero_padding: false,
             command,
         };
         let auth_id = self.auth_ids.seal(now(), draw(&mut chance));
@@ -121,10 +127,10 @@ impl Account {
             iv: request.iv,
         };
         let framing = request.framing();
-        let end_mark = !self.no_end_mark;
+        let stream = matches!(request.command, Command::Stream(_));
         Ok((
-            Reader::of_response(framing, &keys, request.v),
-            Writer::new(sealed.to_vec(), framing, &keys, &keys, end_mark),
+            Reader::of_response(framing, &keys, request.v, stream),
+            Writer::new(sealed.to_vec(), framing, &keys, &keys, request.marks_ends),
         ))
     }
 }
@@ -149,13 +155,10 @@ impl Outbound {
 
     /// A stream to `to`. Nothing is sent before the first write or flush.
     pub fn dress(&self, link: Link, to: &Destination, account: usize) -> io::Result<Link> {
-        let (reader, writer) = self.account(account)?.open(Command::Stream(to.clone()))?;
-        Ok(Link::other(VmessStream::new(
-            link,
-            reader,
-            writer,
-            Role::Client,
-        )))
+        let account = self.account(account)?;
+        let (reader, writer) = account.open(Command::Stream(to.clone()))?;
+        let stream = VmessStream::new(link, reader, writer, Role::Client);
+        Ok(Link::other(stream.to_server(account.server.clone())))
     }
 
     /// A link for the frames of mux.

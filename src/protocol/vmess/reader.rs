@@ -5,11 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::ReadBuf;
 
 use super::codec::body::{Framing, MAX_CHUNK, Opener};
 use super::codec::response::{self, Keys};
-use crate::io::scratch;
+use super::peer::Peer;
+use crate::io::{Goodbye, Io, broken_off, scratch};
 
 /// Reads a body. Between two reads it keeps the unfinished part of a chunk, and nothing else; only a
 /// caller whose buffer is full leaves more behind.
@@ -25,12 +26,15 @@ pub(super) struct Reader {
     /// Opened bytes of a chunk that was larger than the caller's buffer.
     plain: Bytes,
     end: End,
+    peer: Peer,
 }
 
 /// What a client needs to know a response by.
 struct Awaited {
     keys: Keys,
     v: u8,
+    /// The request's options, if a server is to be known by its own.
+    asked: Option<u8>,
 }
 
 enum End {
@@ -42,7 +46,7 @@ enum End {
 
 impl Reader {
     /// The server's: `rest` is what came behind the request header.
-    pub(super) fn of_request(framing: Framing, request: &Keys, rest: BytesMut) -> Self {
+    pub(super) fn of_request(framing: Framing, request: &Keys, rest: BytesMut, peer: Peer) -> Self {
         Self {
             response: None,
             opener: opener(framing, request, request),
@@ -50,20 +54,33 @@ impl Reader {
             kept: rest,
             plain: Bytes::new(),
             end: End::NotYet,
+            peer,
         }
     }
 
-    /// The client's.
-    pub(super) fn of_response(framing: Framing, request: &Keys, v: u8) -> Self {
+    /// The client's; with `stream` it counts how the response ends.
+    pub(super) fn of_response(framing: Framing, request: &Keys, v: u8, stream: bool) -> Self {
         let keys = request.response();
+        let asked = stream.then_some(framing.options);
         Self {
-            response: Some(Box::new(Awaited { keys, v })),
+            response: Some(Box::new(Awaited { keys, v, asked })),
             opener: opener(framing, request, &keys),
             kept: BytesMut::new(),
             ready: false,
             plain: Bytes::new(),
             end: End::NotYet,
+            peer: Peer::Other,
         }
+    }
+
+    /// How the peer ends, as far as it is known; a server is known by its response.
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Whether the server has not answered yet.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.response.is_some()
     }
 
     /// Whether the peer has said that no more will come.
@@ -71,7 +88,7 @@ impl Reader {
         !matches!(self.end, End::NotYet)
     }
 
-    pub(super) fn poll_read<S: AsyncRead + Unpin>(
+    pub(super) fn poll_read<S: Io>(
         &mut self,
         inner: &mut S,
         cx: &mut Context<'_>,
@@ -89,7 +106,7 @@ impl Reader {
     }
 
     /// `poll_read` into an empty buffer.
-    fn poll_fill<S: AsyncRead + Unpin>(
+    fn poll_fill<S: Io>(
         &mut self,
         inner: &mut S,
         cx: &mut Context<'_>,
@@ -122,7 +139,7 @@ impl Reader {
                 }
             };
             if n == 0 {
-                self.end_of_input(len);
+                self.end_of_input(len, inner.goodbye());
                 self.kept = BytesMut::new();
             } else {
                 len += n;
@@ -143,7 +160,7 @@ impl Reader {
     }
 
     /// The next chunk as a datagram. A raw body has no bounds: what one read gives is one datagram.
-    pub(super) fn poll_chunk<S: AsyncRead + Unpin>(
+    pub(super) fn poll_chunk<S: Io>(
         &mut self,
         inner: &mut S,
         cx: &mut Context<'_>,
@@ -170,7 +187,7 @@ impl Reader {
             let mut into = ReadBuf::new(&mut scratch);
             ready!(Pin::new(&mut *inner).poll_read(cx, &mut into))?;
             if into.filled().is_empty() {
-                self.end_of_input(self.kept.len());
+                self.end_of_input(self.kept.len(), inner.goodbye());
             } else {
                 self.kept.extend_from_slice(into.filled());
                 self.ready = true;
@@ -198,18 +215,18 @@ impl Reader {
         }
     }
 
-    fn poll_read_raw<S: AsyncRead + Unpin>(
+    fn poll_read_raw<S: Io>(
         &mut self,
         inner: &mut S,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(inner).poll_read(cx, buf))?;
+        ready!(Pin::new(&mut *inner).poll_read(cx, buf))?;
         if buf.filled().len() == before {
-            self.end = End::Clean;
+            self.end_of_input(0, inner.goodbye());
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(self.answer(buf).unwrap_or(Ok(())))
     }
 
     /// Opens as many chunks of `sealed` into `buf` as fit, and returns how many bytes they had.
@@ -309,7 +326,12 @@ impl Reader {
         let before = header.len();
         match response::open(&awaited.keys, awaited.v, &mut header) {
             Ok(None) => {}
-            Ok(Some(())) => self.response = None,
+            Ok(Some(options)) => {
+                if let Some(asked) = awaited.asked {
+                    self.peer = Peer::server(asked, options);
+                }
+                self.response = None;
+            }
             Err(e) => self.end = End::Failed(io::ErrorKind::InvalidData, e.to_string()),
         }
         before - header.len()
@@ -324,11 +346,17 @@ impl Reader {
         };
     }
 
-    /// The layer below has ended, with `left` bytes unopened. V2Ray's other implementations send no
-    /// end mark, so this is a clean end between two chunks.
-    fn end_of_input(&mut self, left: usize) {
+    /// The layer below has ended, with `left` bytes unopened and this goodbye. Between two chunks that is a clean
+    /// end for a peer who ends like that.
+    fn end_of_input(&mut self, left: usize, goodbye: Goodbye) {
         self.end = if left == 0 && self.response.is_none() {
-            End::Clean
+            match self.peer.missing(self.opener.is_none(), goodbye) {
+                None => End::Clean,
+                Some(missing) => {
+                    let error = broken_off(missing);
+                    End::Failed(error.kind(), error.to_string())
+                }
+            }
         } else if self.response.is_some() {
             let text = "the server closed without an answer: does it know this id, and are the clocks within 120 s?";
             End::Failed(io::ErrorKind::Other, text.to_owned())

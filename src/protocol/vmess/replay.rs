@@ -6,40 +6,44 @@ use std::hash::Hash;
 /// Remembers keys exactly, for `life` to twice `life` seconds, in bounded memory.
 ///
 /// Two generations; when the younger is `life` old, or full, it becomes the older and the older is
-/// forgotten. Forgetting early must not let a replay through: then all keys whose own time is not
-/// later than the latest forgotten one are refused as if they had been seen. At the bound some slow
-/// clocks are refused, never a replay accepted.
+/// forgotten. The age is that of a clock that only goes on. The time that a key carries is another's, and the
+/// clock it is judged by may jump forward and back; so a key that is not later than the latest forgotten
+/// one is refused as if it had been seen. In ordinary times no such key is taken any more anyway; otherwise some
+/// slow clocks are refused, never a replay accepted.
+#[derive(Debug)]
 pub(super) struct Seen<K> {
     young: Generation<K>,
     old: Generation<K>,
-    life: i64,
+    life: u64,
     bound: usize,
     /// Keys of this time or before cannot be told from forgotten ones.
     forgotten: i64,
 }
 
+#[derive(Debug)]
 struct Generation<K> {
     keys: HashSet<K>,
-    began: i64,
+    began: u64,
     /// The latest time of a key in here.
     latest: i64,
 }
 
 impl<K: Eq + Hash> Seen<K> {
     /// At most `2 * bound` keys are kept.
-    pub(super) fn new(life: i64, bound: usize) -> Self {
+    pub(super) fn new(life: u64, bound: usize) -> Self {
         Self {
-            young: Generation::new(i64::MIN),
-            old: Generation::new(i64::MIN),
+            young: Generation::new(0),
+            old: Generation::new(0),
             life,
             bound,
             forgotten: i64::MIN,
         }
     }
 
-    /// Whether `key` is new; from then on it is known. `time` is when the key says it was made.
-    pub(super) fn insert(&mut self, key: K, time: i64, now: i64) -> bool {
-        self.age(now);
+    /// Whether `key` is new; from then on it is known. `time` is when the key says it was made, `age` how long
+    /// the process has been running.
+    pub(super) fn insert(&mut self, key: K, time: i64, age: u64) -> bool {
+        self.age(age);
         if time <= self.forgotten || self.old.keys.contains(&key) {
             return false;
         }
@@ -47,21 +51,27 @@ impl<K: Eq + Hash> Seen<K> {
         self.young.keys.insert(key)
     }
 
-    fn age(&mut self, now: i64) {
-        let due = now.saturating_sub(self.young.began) >= self.life;
-        if !due && self.young.keys.len() < self.bound {
-            return;
-        }
-        // A generation that followed a full one is forgotten before its keys have lived out.
-        if now.saturating_sub(self.young.began) < self.life && !self.old.keys.is_empty() {
+    /// Whether `key` cannot be new.
+    pub(super) fn has(&self, key: &K, time: i64) -> bool {
+        time <= self.forgotten || self.young.keys.contains(key) || self.old.keys.contains(key)
+    }
+
+    /// Keys of this time or before were forgotten elsewhere.
+    pub(super) fn forget(&mut self, time: i64) {
+        self.forgotten = self.forgotten.max(time);
+    }
+
+    fn age(&mut self, age: u64) {
+        let due = age.saturating_sub(self.young.began) >= self.life;
+        if due || self.young.keys.len() >= self.bound {
             self.forgotten = self.forgotten.max(self.old.latest);
+            self.old = std::mem::replace(&mut self.young, Generation::new(age));
         }
-        self.old = std::mem::replace(&mut self.young, Generation::new(now));
     }
 }
 
 impl<K> Generation<K> {
-    fn new(began: i64) -> Self {
+    fn new(began: u64) -> Self {
         Self {
             keys: HashSet::new(),
             began,
@@ -74,22 +84,48 @@ impl<K> Generation<K> {
 mod tests {
     use super::*;
 
+    const NOW: i64 = 1_700_000_000;
+
     #[test]
     fn a_key_is_known_for_its_whole_life() {
         let mut seen = Seen::new(240, 1000);
-        assert!(seen.insert(1, 0, 0));
-        for now in [0, 1, 120, 239, 240] {
-            assert!(!seen.insert(1, 0, now));
-            assert!(seen.insert(1000 + now, now, now));
+        assert!(seen.insert(1, NOW, 0));
+        for age in [0, 1, 120, 239, 240] {
+            assert!(!seen.insert(1, NOW, age));
+            assert!(seen.insert(1000 + age, NOW + age as i64, age));
         }
-        assert!(seen.insert(1, 500, 500));
+    }
+
+    #[test]
+    fn what_a_right_clock_may_say_is_never_taken_for_forgotten() {
+        let mut seen = Seen::new(241, 1 << 20);
+        for age in 0..2000_u64 {
+            let now = NOW + age as i64;
+            for (i, skew) in [-120, 0, 120].into_iter().enumerate() {
+                assert!(seen.insert((age, i), now + skew, age), "{age} {skew}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_forgotten_key_is_refused_however_the_clock_jumps() {
+        let mut seen = Seen::new(241, 1000);
+        assert!(seen.insert(1, NOW, 0));
+        // An hour passes, or the clock says so; all is forgotten. Then it is NOW again.
+        for age in [300, 600, 900] {
+            seen.insert(age, NOW + age as i64, age);
+        }
+        assert!(!seen.has(&2, NOW + 900));
+        assert!(seen.has(&1, NOW));
+        assert!(!seen.insert(1, NOW, 901));
+        assert!(seen.insert(3, NOW + 901, 901));
     }
 
     #[test]
     fn memory_is_bounded_and_a_forgotten_key_is_still_refused() {
         let mut seen = Seen::new(240, 10);
         for key in 0..100 {
-            assert!(seen.insert(key, key, key / 10));
+            assert!(seen.insert(key, key, key as u64 / 10));
             assert!(seen.young.keys.len() + seen.old.keys.len() <= 20);
         }
         for key in 0..100 {

@@ -3,22 +3,45 @@
 //! Half-close is an empty chunk. Where a raw body has none, the end of the link is the end of the
 //! body, so our end is passed down. A server's is passed down always: sing-box does not heed the
 //! empty chunk and waits for the end of the link, and V2Ray, which heeds it, reads no further.
+//!
+//! sing-box's and mihomo's servers do not heed it either: they wait for the end of the connection, in which a
+//! goodbye of WebSocket would end both directions. A proxy in between may end both all the same. So a client's
+//! end is passed down when nothing has come for [`HEEDED`] after it, at once over a bare socket; and not to those
+//! who are known to heed it. That shows with the response, or did with an earlier one; a server of ours that sees
+//! the end of one of our clients sends the header of its response at once.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep};
 
+use super::peer::{Known, Peer};
 use super::reader::Reader;
 use super::writer::Writer;
-use crate::io::Io;
+use crate::io::{self as links, Io, scratch};
+
+/// How long a server may be silent behind our end mark before it is taken for one that does not heed it. V2Ray gives
+/// such a session up altogether after a second.
+const HEEDED: Duration = Duration::from_secs(1);
 
 pub(super) struct VmessStream<S> {
     inner: S,
     reader: Reader,
     writer: Writer,
     role: Role,
+    /// The server: the layer below has ended behind the client's end mark.
+    hung_up: bool,
+    /// The client: what is known of its server, by all sessions to it.
+    server: Option<Arc<Known>>,
+    /// The client: the response has told who the server is.
+    told: bool,
+    /// The client: our end mark is out, and may have to be passed down.
+    unheeded: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +59,81 @@ impl<S> VmessStream<S> {
             reader,
             writer,
             role,
+            hung_up: false,
+            server: None,
+            told: false,
+            unheeded: None,
+        }
+    }
+
+    /// A client's, to a server of which this is known.
+    pub(super) fn to_server(self, server: Arc<Known>) -> Self {
+        Self {
+            server: Some(server),
+            ..self
+        }
+    }
+}
+
+impl<S: Io> VmessStream<S> {
+    /// Behind its end mark a client that waits for an answer says nothing more, and nobody reads from it. One that
+    /// goes away closes its WebSocket or is reset, which shows only to who reads.
+    fn listen(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.role != Role::Server || !self.reader.has_ended() || self.hung_up {
+            return Ok(());
+        }
+        let mut scratch = scratch::take();
+        let mut rest = ReadBuf::new(&mut scratch);
+        if let Poll::Ready(end) = Pin::new(&mut self.inner).poll_read(cx, &mut rest) {
+            end?;
+            // The layer below knows what an end means, and has its own time for more of an answer.
+            self.hung_up = rest.filled().is_empty();
+            if !self.hung_up {
+                cx.waker().wake_by_ref();
+            }
+        }
+        Ok(())
+    }
+
+    /// What a client learns from the beginning of the response, or from its absence.
+    fn know_server(&mut self, cx: &mut Context<'_>, moved: bool) {
+        let peer = self.reader.peer();
+        if !self.told && !self.reader.is_waiting() {
+            self.told = true;
+            if let Some(server) = &self.server {
+                server.set(peer);
+            }
+            if !self.writer.has_ended()
+                && let Some(stream) = self.tcp()
+            {
+                links::begun(stream);
+            }
+        }
+        let Some(timer) = &mut self.unheeded else {
+            return;
+        };
+        if peer != Peer::Other || self.reader.has_ended() {
+            self.unheeded = None;
+            return;
+        }
+        if moved {
+            timer.as_mut().reset(Instant::now() + HEEDED);
+        }
+        let at_once = self.told && self.inner.tcp().is_some();
+        if at_once || timer.as_mut().poll(cx).is_ready() {
+            // A link that cannot take it now is asked again; one that broke tells its reader.
+            if Pin::new(&mut self.inner).poll_end(cx).is_ready() {
+                self.unheeded = None;
+            }
+        }
+    }
+
+    /// Whether the server may be one that waits for the end of the connection.
+    fn is_unheeded(&self) -> bool {
+        let heeds = |server: &Arc<Known>| server.get().is_some_and(|peer| peer != Peer::Other);
+        match self.told {
+            true => self.reader.peer() == Peer::Other,
+            false => !self.server.as_ref().is_some_and(heeds),
         }
     }
 }
@@ -47,7 +145,11 @@ impl<S: Io> AsyncRead for VmessStream<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.reader.poll_read(&mut this.inner, cx, buf)
+        let read = this.reader.poll_read(&mut this.inner, cx, buf);
+        if this.role == Role::Client && (!this.told || this.unheeded.is_some()) {
+            this.know_server(cx, read.is_ready());
+        }
+        read
     }
 }
 
@@ -63,10 +165,12 @@ impl<S: Io> AsyncWrite for VmessStream<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.role == Role::Client {
+        let awaited = this.reader.peer() == Peer::Mobula && this.reader.has_ended();
+        if this.role == Role::Client || awaited {
             this.writer.release_header();
         }
         ready!(this.writer.poll_push(&mut this.inner, cx))?;
+        this.listen(cx)?;
         Pin::new(&mut this.inner).poll_flush(cx)
     }
 
@@ -82,7 +186,12 @@ impl<S: Io> AsyncWrite for VmessStream<S> {
         if last {
             return Pin::new(&mut this.inner).poll_shutdown(cx);
         }
-        Pin::new(&mut this.inner).poll_flush(cx)
+        ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
+        if this.is_unheeded() {
+            // Whoever reads looks after it.
+            this.unheeded = Some(Box::pin(sleep(HEEDED)));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -103,5 +212,13 @@ impl<S: Io> Io for VmessStream<S> {
 
     fn set_low_water(&mut self, bytes: usize) {
         self.inner.set_low_water(bytes);
+    }
+
+    /// Only a peer of ours is reset: V2Ray 4 leaves its other end open for ever after a reset.
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self.reader.peer() {
+            Peer::Mobula => self.inner.tcp(),
+            _ => None,
+        }
     }
 }

@@ -47,6 +47,14 @@ fn to() -> Destination {
 }
 
 async fn accept(inbound: &Inbound, pipe: DuplexStream) -> Result<Accepted, Refusal> {
+    accept_under(&Terms::default(), inbound, pipe).await
+}
+
+async fn accept_under(
+    terms: &Terms,
+    inbound: &Inbound,
+    pipe: DuplexStream,
+) -> Result<Accepted, Refusal> {
     let (source, local) = (Source::Unix, Source::Unix);
     inbound
         .accept(
@@ -56,7 +64,7 @@ async fn accept(inbound: &Inbound, pipe: DuplexStream) -> Result<Accepted, Refus
                 local,
                 meant: None,
             },
-            &Terms::default(),
+            terms,
         )
         .await
 }
@@ -182,9 +190,13 @@ async fn first_flight(outbound: &Outbound) -> Vec<u8> {
 }
 
 async fn refused(inbound: &Inbound, bytes: &[u8]) -> (bool, String) {
+    refused_under(&Terms::default(), inbound, bytes).await
+}
+
+async fn refused_under(terms: &Terms, inbound: &Inbound, bytes: &[u8]) -> (bool, String) {
     let (mut near, far) = duplex(1 << 16);
     near.write_all(bytes).await.unwrap();
-    match accept(inbound, far).await {
+    match accept_under(terms, inbound, far).await {
         Err(Refusal::Silent(reason, _)) => (true, reason),
         Err(Refusal::Done(reason)) => (false, reason),
         Ok(_) => panic!("expected a refusal"),
@@ -203,15 +215,20 @@ async fn a_bad_first_flight_is_refused_in_silence_with_the_reason_for_the_log() 
     let ours = outbound(ID, "auto", "");
     let mut flight = first_flight(&ours).await;
     flight[60] ^= 1;
+    let terms = Terms::default();
     assert_eq!(
-        refused(&inbound, &flight).await,
+        refused_under(&terms, &inbound, &flight).await,
         silent("a@b: the header does not open")
     );
     flight[60] ^= 1;
-    assert_eq!(
-        refused(&inbound, &flight).await,
-        silent("a@b's auth id was sent before, possibly by someone who recorded it")
-    );
+    // Not even by another inbound that has the user.
+    for inbound in [inbound, self::inbound()] {
+        assert_eq!(
+            refused_under(&terms, &inbound, &flight).await,
+            silent("a@b's auth id was sent before, possibly by someone who recorded it")
+        );
+    }
+    let inbound = self::inbound();
     let mut flight = first_flight(&ours).await;
     flight[20] ^= 1;
     assert_eq!(
@@ -232,9 +249,9 @@ async fn a_flight_that_never_ends_is_refused_in_silence_after_a_minute() {
 }
 
 /// The server's side of a tunnel, with the client's bytes under control.
-async fn sealed_upload(second: &[u8]) -> (Vec<u8>, usize, Inbound) {
+async fn sealed_upload(experiments: &str, second: &[u8]) -> (Vec<u8>, usize, Inbound) {
     let (near, mut far) = duplex(1 << 20);
-    let mut link = outbound(ID, "aes-128-gcm", "")
+    let mut link = outbound(ID, "aes-128-gcm", experiments)
         .dress(Link::other(near), &to(), 0)
         .unwrap();
     let mut wire = vec![0; 1 << 16];
@@ -248,7 +265,7 @@ async fn sealed_upload(second: &[u8]) -> (Vec<u8>, usize, Inbound) {
 
 #[tokio::test]
 async fn a_tampered_second_chunk_ends_the_stream_after_the_first() {
-    let (mut wire, first, inbound) = sealed_upload(b"second").await;
+    let (mut wire, first, inbound) = sealed_upload("", b"second").await;
     wire[first + 4] ^= 1;
     let (mut near, far) = duplex(1 << 20);
     near.write_all(&wire).await.unwrap();
@@ -264,9 +281,15 @@ async fn a_tampered_second_chunk_ends_the_stream_after_the_first() {
 }
 
 #[tokio::test]
-async fn an_end_between_chunks_is_clean_and_one_inside_a_chunk_is_not() {
-    for (cut, clean) in [(0, true), (1, false), (10, false)] {
-        let (wire, _, inbound) = sealed_upload(b"second").await;
+async fn an_end_between_chunks_is_clean_unless_an_end_mark_was_promised() {
+    let (marks, not) = ("", "NoTerminationSignal");
+    for (experiments, cut, clean) in [
+        (marks, 0, false),
+        (not, 0, true),
+        (not, 1, false),
+        (not, 10, false),
+    ] {
+        let (wire, _, inbound) = sealed_upload(experiments, b"second").await;
         let (mut near, far) = duplex(1 << 20);
         near.write_all(&wire[..wire.len() - cut]).await.unwrap();
         drop(near);
@@ -275,7 +298,8 @@ async fn an_end_between_chunks_is_clean_and_one_inside_a_chunk_is_not() {
         };
         let mut got = Vec::new();
         assert_eq!(link.read_to_end(&mut got).await.is_ok(), clean);
-        assert_eq!(got, if clean { &b"firstsecond"[..] } else { b"first" });
+        let whole = cut == 0;
+        assert_eq!(got, if whole { &b"firstsecond"[..] } else { b"first" });
     }
 }
 

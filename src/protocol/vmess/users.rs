@@ -9,22 +9,15 @@
 //! was found keeps what they need, so nothing changes under a session.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use thiserror::Error;
 
 use super::codec::auth_id::{CmdKey, Readers};
-use super::replay::Seen;
+use super::codec::header::Request;
+use super::spent::{MAX_SKEW, Spent};
 use crate::session::User;
-
-/// How far a client's clock may be off; V2Ray's number.
-const MAX_SKEW: i64 = 120;
-
-/// How long an auth id could be sent again: its time may lie this far on either side of ours.
-const AUTH_ID_LIFE: i64 = 2 * MAX_SKEW + 1;
-
-/// Remembered auth ids in each of two generations: 17,000 new connections a second.
-const AUTH_IDS: usize = 1 << 22;
 
 /// How many readers are tried before all others.
 const RECENT: usize = 64;
@@ -34,8 +27,6 @@ pub(crate) struct Users {
     /// Whose readers opened the last auth ids, the newest in front; indexes. After a removal they may
     /// be behind the end, or another user's: they only say where to look first.
     recent: Mutex<Vec<u32>>,
-    /// A user who is taken away and comes back finds their auth ids still spent.
-    seen: Mutex<Seen<[u8; 16]>>,
 }
 
 #[derive(Default)]
@@ -52,6 +43,8 @@ pub(crate) struct Member {
     pub(crate) key: CmdKey,
     pub(super) user: Arc<User>,
     number: usize,
+    /// A client of theirs pads its headers with zeros.
+    pads_zeros: AtomicBool,
 }
 
 /// Why a well-formed auth id is not believed.
@@ -93,7 +86,6 @@ impl Users {
         Self {
             table: RwLock::new(table),
             recent: Mutex::default(),
-            seen: Mutex::new(Seen::new(AUTH_ID_LIFE, AUTH_IDS)),
         }
     }
 
@@ -130,21 +122,26 @@ impl Users {
         Ok(())
     }
 
-    /// The user who sent `auth_id`; `now` is in seconds since 1970. Each auth id is good for one time.
-    pub(crate) fn find(&self, auth_id: &[u8; 16], now: i64) -> Result<Arc<Member>, Distrust> {
+    /// The user who sent `auth_id`, and the time in it; `now` is in seconds since 1970. Each auth id is good for one
+    /// time.
+    pub(crate) fn find(
+        &self,
+        auth_id: &[u8; 16],
+        now: i64,
+        spent: &Spent,
+    ) -> Result<(Arc<Member>, i64), Distrust> {
         let (member, time) = self.owner(auth_id).ok_or(Distrust::UnknownUser)?;
         let skew = now.abs_diff(time);
         if skew > MAX_SKEW as u64 {
             let (who, behind) = (member.to_string(), time < now);
             return Err(Distrust::Clock { who, skew, behind });
         }
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if !seen.insert(*auth_id, time, now) {
+        if !spent.take(*auth_id, time) {
             return Err(Distrust::Replay {
                 who: member.to_string(),
             });
         }
-        Ok(member)
+        Ok((member, time))
     }
 
     fn owner(&self, auth_id: &[u8; 16]) -> Option<(Arc<Member>, i64)> {
@@ -179,7 +176,12 @@ impl Table {
     fn push(&mut self, key: CmdKey, user: Arc<User>) {
         let number = self.numbered;
         self.numbered += 1;
-        self.users.push(Arc::new(Member { key, user, number }));
+        self.users.push(Arc::new(Member {
+            key,
+            user,
+            number,
+            pads_zeros: AtomicBool::new(false),
+        }));
     }
 
     /// Makes the readers of one group fit its users.
@@ -205,6 +207,16 @@ impl Table {
                 .as_ref()
                 .is_some_and(|e| e.to_lowercase() == email)
         })
+    }
+}
+
+impl Member {
+    /// Whether a client of theirs has padded its headers with zeros, with this request or an earlier one.
+    pub(super) fn pads_zeros(&self, request: &Request) -> bool {
+        if request.zero_padding {
+            self.pads_zeros.store(true, Ordering::Relaxed);
+        }
+        self.pads_zeros.load(Ordering::Relaxed)
     }
 }
 
@@ -242,7 +254,8 @@ mod tests {
 
     #[test]
     fn unknown_user_wrong_clock_and_replay_are_told_apart() {
-        let users = users(3);
+        let (users, spent) = (users(3), Spent::default());
+        let found = |users: &Users, id: &[u8; 16]| found(users, &spent, id);
         let id = |time, salt| Writer::new(&key(2)).seal(time, [salt; 4]);
         assert_eq!(found(&users, &id(NOW - 120, 0)), Ok(2));
         assert_eq!(found(&users, &id(NOW + 120, 0)), Ok(2));
@@ -255,7 +268,7 @@ mod tests {
             "user 2's clock is 121 s ahead of ours, at most 120 s is allowed"
         );
         assert_eq!(
-            users.find(&id(NOW + 120, 0), NOW + 240).err().unwrap(),
+            (users.find(&id(NOW + 120, 0), NOW + 240, &spent).err()).unwrap(),
             Distrust::Replay {
                 who: "user 2".to_owned()
             }
@@ -265,7 +278,8 @@ mod tests {
 
     #[test]
     fn every_one_of_many_users_is_found() {
-        let users = users(1000);
+        let (users, spent) = (users(1000), Spent::default());
+        let found = |users: &Users, id: &[u8; 16]| found(users, &spent, id);
         for i in (0..1000).rev().step_by(7) {
             let id = Writer::new(&key(i)).seal(NOW, *b"salt");
             assert_eq!(found(&users, &id), Ok(i as usize));
@@ -276,7 +290,8 @@ mod tests {
 
     #[test]
     fn users_come_and_go_and_nobody_else_is_lost() {
-        let users = users(20);
+        let (users, spent) = (users(20), Spent::default());
+        let found = |users: &Users, id: &[u8; 16]| found(users, &spent, id);
         let mut salt = 0u32;
         let mut is_in = |i: u32| {
             salt += 1;
@@ -310,7 +325,8 @@ mod tests {
 
     #[test]
     fn a_user_who_comes_back_cannot_be_replayed() {
-        let users = users(0);
+        let (users, spent) = (users(0), Spent::default());
+        let found = |users: &Users, id: &[u8; 16]| found(users, &spent, id);
         let user = || User {
             email: Some("a@b".to_owned()),
             level: 0,
@@ -324,18 +340,20 @@ mod tests {
         assert!(matches!(found(&users, &id), Err(Distrust::Replay { .. })));
     }
 
-    fn found(users: &Users, auth_id: &[u8; 16]) -> Result<usize, Distrust> {
-        users.find(auth_id, NOW).map(|member| member.number)
+    fn found(users: &Users, spent: &Spent, auth_id: &[u8; 16]) -> Result<usize, Distrust> {
+        let found = users.find(auth_id, NOW, spent);
+        found.map(|(member, _)| member.number)
     }
 
     #[test]
     fn a_user_who_comes_again_is_not_searched_among_ten_thousand() {
-        let users = users(10_000);
+        let (users, spent) = (users(10_000), Spent::default());
         let time = |user: u32, salts: std::ops::Range<u32>| {
             let id = |salt: u32| Writer::new(&key(user)).seal(NOW, salt.to_be_bytes());
             let ids: Vec<_> = salts.map(id).collect();
             let began = Instant::now();
-            let found = ids.iter().filter(|id| users.find(id, NOW).is_ok()).count();
+            let found = ids.iter().filter(|id| users.find(id, NOW, &spent).is_ok());
+            let found = found.count();
             (found, began.elapsed())
         };
         let (found, _) = time(9_999, 0..1);

@@ -39,6 +39,10 @@ impl Writer {
         }
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     pub(super) fn is_raw(&self) -> bool {
         self.sealer.is_none()
     }

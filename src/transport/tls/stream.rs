@@ -7,16 +7,23 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
-use crate::io::{Io, Link};
+use crate::io::{Goodbye, Io, Link};
 
 /// What rustls makes of a link, with the manners of a proxy: a connection that ends without
 /// close_notify has ended, as Go's peers and CDNs see it (VMess and WebSocket have end marks of their
-/// own), and the shutdown of our direction leaves the other one open.
-pub(super) struct Stream(TlsStream<Link>);
+/// own, and who wants to know asks for the goodbye), and the shutdown of our direction leaves the other one open.
+pub(super) struct Stream {
+    tls: TlsStream<Link>,
+    /// The connection has ended without close_notify.
+    silent: bool,
+}
 
 impl Stream {
     pub(super) fn new(tls: impl Into<TlsStream<Link>>) -> Self {
-        Self(tls.into())
+        Self {
+            tls: tls.into(),
+            silent: false,
+        }
     }
 }
 
@@ -26,8 +33,11 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match ready!(Pin::new(&mut self.0).poll_read(cx, buf)) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+        match ready!(Pin::new(&mut self.tls).poll_read(cx, buf)) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                self.silent = true;
+                Poll::Ready(Ok(()))
+            }
             result => Poll::Ready(result),
         }
     }
@@ -39,7 +49,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.tls).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -47,24 +57,31 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.tls).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.tls.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.tls).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.tls).poll_shutdown(cx)
     }
 }
 
 impl Io for Stream {
+    fn goodbye(&self) -> Goodbye {
+        match self.silent {
+            true => Goodbye::Unknown,
+            false => Goodbye::Said,
+        }
+    }
+
     fn set_low_water(&mut self, bytes: usize) {
-        self.0.get_mut().0.set_low_water(bytes);
+        self.tls.get_mut().0.set_low_water(bytes);
     }
 }

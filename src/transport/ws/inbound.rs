@@ -26,8 +26,8 @@ use tracing::debug;
 use super::codec::Role;
 use super::config::{Carrier, Inbound};
 use super::pages::{self, Answer};
-use super::{WsStream, early_data, forwarded, malformed};
-use crate::io::{Arrival, Link, Prefixed, Refusal};
+use super::{WsStream, early_data, forwarded, malformed, manners};
+use crate::io::{Arrival, Goodbye, Link, Prefixed, Refusal};
 use crate::session::Source;
 use crate::transport::linger::linger;
 
@@ -44,6 +44,8 @@ const MAX_HEADER: usize = 32 * 1024;
 struct Tunnel {
     early: Vec<u8>,
     source: Option<Source>,
+    /// What it means if the client ends without a close frame.
+    manners: Goodbye,
 }
 
 /// The answer to a request, and what it means.
@@ -91,6 +93,7 @@ impl Inbound {
             (Ok(tunnel), Ok(())) => {
                 let link = Prefixed::link(unread, link);
                 let stream = WsStream::new(link, Role::Server, self.heartbeat);
+                let stream = stream.with_manners(tunnel.manners);
                 arrival.link = Prefixed::link(Bytes::from(tunnel.early), Link::other(stream));
                 arrival.source = tunnel.source.unwrap_or(arrival.source);
                 return Ok(arrival);
@@ -183,6 +186,7 @@ impl Inbound {
         let tunnel = Tunnel {
             early,
             source: forwarded::client(headers, peer, &self.trusted),
+            manners: manners::of_client(headers),
         };
         Ok((pages::switch(&accept, protocol, &self.headers), tunnel))
     }

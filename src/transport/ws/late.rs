@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::WsStream;
-use crate::io::{HEADROOM, Io, Link};
+use crate::io::{Goodbye, HEADROOM, Io, Link};
 
 /// The handshake on its way.
 type Shaking = Pin<Box<dyn Future<Output = io::Result<WsStream<Link>>> + Send>>;
@@ -149,6 +149,10 @@ impl Io for Late {
         }
     }
 
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.get_mut().poll_open(cx))?.poll_end(cx)
+    }
+
     fn poll_write_over(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -157,6 +161,13 @@ impl Io for Late {
         match &mut self.0 {
             State::Open(stream) => Pin::new(stream).poll_write_over(cx, buf),
             _ => self.poll_write(cx, &buf[HEADROOM..]),
+        }
+    }
+
+    fn goodbye(&self) -> Goodbye {
+        match &self.0 {
+            State::Open(stream) => stream.goodbye(),
+            _ => Goodbye::Unknown,
         }
     }
 

@@ -18,6 +18,7 @@ mod heart;
 mod inbound;
 mod late;
 mod malformed;
+mod manners;
 mod outbound;
 mod pages;
 mod stream;

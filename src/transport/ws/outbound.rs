@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::codec::Role;
 use super::config::{Carrier, Client, Outbound};
 use super::late::Late;
-use super::{WsStream, early_data};
+use super::{WsStream, early_data, manners};
 use crate::address::{Destination, Host};
 use crate::io::{Link, Prefixed};
 
@@ -126,6 +126,7 @@ impl Client {
             }
         };
         self.verify(&response, &key)?;
+        let manners = manners::of_server(response.headers());
         // The answer may be here before hyper has let go of the connection.
         let end = match over {
             Some(end) => end,
@@ -134,7 +135,8 @@ impl Client {
         end.map_err(broken)?;
         let parts = connection.into_parts();
         let link = Prefixed::link(parts.read_buf, parts.io.into_inner());
-        Ok(WsStream::new(link, Role::Client, self.heartbeat))
+        let stream = WsStream::new(link, Role::Client, self.heartbeat);
+        Ok(stream.with_manners(manners))
     }
 
     /// The request as Chrome writes it; the user's headers replace those of the same name.

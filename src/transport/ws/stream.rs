@@ -24,7 +24,7 @@ use super::codec::{
     Control, Decoder, FrameError, Header, MAX_HEADER, Opcode, Role, encode_control, mask,
 };
 use super::heart::{Beat, Heart};
-use crate::io::{HEADROOM, Io, random, scratch};
+use crate::io::{Goodbye, HEADROOM, Io, random, scratch};
 use ending::{Closing, Failure, NORMAL};
 
 /// Bytes over a WebSocket; `S` is what the frames travel on.
@@ -45,6 +45,10 @@ pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
     ended: Option<u16>,
     /// The connection itself has ended: there is nobody to say goodbye to.
     gone: bool,
+    /// What it means if the connection ends without a close frame.
+    manners: Goodbye,
+    /// It has.
+    silent: bool,
     failure: Option<Failure>,
     /// How long a peer that broke the protocol gets to read our close frame.
     linger: Option<Pin<Box<Sleep>>>,
@@ -79,12 +83,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             closing: Closing::Open,
             ended: None,
             gone: false,
+            manners: Goodbye::Unknown,
+            silent: false,
             failure: None,
             linger: None,
             farewell: None,
             held: false,
             heart: period.map(Heart::new),
         }
+    }
+
+    /// What it means if the connection ends without a close frame.
+    pub(super) fn with_manners(mut self, manners: Goodbye) -> Self {
+        self.manners = manners;
+        self
     }
 
     fn key(&self) -> Option<[u8; 4]> {
@@ -288,6 +300,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WsStream<S> {
             if buf.filled().len() == before {
                 this.ended = Some(NORMAL);
                 this.gone = true;
+                this.silent = true;
                 if this.decoder.is_inside_frame() {
                     let text = "the connection ended inside a WebSocket frame";
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, text)));
@@ -360,12 +373,25 @@ impl<S: Io> Io for WsStream<S> {
         Pin::new(&mut this.inner).poll_close(cx)
     }
 
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_send_and_flush(cx))?;
+        Pin::new(&mut this.inner).poll_shutdown(cx)
+    }
+
     fn poll_write_over(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         self.get_mut().poll_take(cx, buf)
+    }
+
+    fn goodbye(&self) -> Goodbye {
+        match self.silent {
+            true => self.manners,
+            false => Goodbye::Said,
+        }
     }
 
     fn hold(&mut self) {

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! sealed: | auth id 16 | sealed length 18 | nonce 8 | sealed header n + 16 |
-//! plain:  | version 1 | iv 16 | key 16 | v 1 | options 1 | padding:4 security:4 | 0 | command 1 |
+//! plain:  | version 1 | iv 16 | key 16 | v 1 | options 1 | padding:4 security:4 | sign 1 | command 1 |
 //!         | address, unless the command is mux | padding | FNV-1a of all before 4 |
 //! ```
+//! The sign is ours: V2Ray writes 0 there, and no server looks at it.
 //! Both seals are AES-128-GCM whatever the body uses, with the auth id as associated data.
 
 use std::fmt;
@@ -34,6 +35,9 @@ pub mod option {
     pub const AUTH_LENGTH: u8 = 0x10;
 }
 
+/// The client ends its direction with an end mark, whenever it comes to its end.
+const MARKS_ENDS: u8 = 0x01;
+
 /// Holds the keys of a body, so it does not show itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
@@ -44,6 +48,10 @@ pub struct Request {
     pub v: u8,
     pub options: u8,
     pub cipher: Cipher,
+    /// The client never ends its direction without an end mark.
+    pub marks_ends: bool,
+    /// There is padding enough to be told from chance, and it is not random; only seen, never sent.
+    pub zero_padding: bool,
     pub command: Command,
 }
 
@@ -124,7 +132,10 @@ impl Request {
         if rest.len() < padding {
             return Err(HeaderError::Short);
         }
+        let padding = &rest[..padding];
         Ok(Self {
+            marks_ends: fixed[36] & MARKS_ENDS != 0,
+            zero_padding: padding.len() >= 4 && padding.iter().all(|b| *b == 0),
             iv: std::array::from_fn(|i| fixed[1 + i]),
             key: std::array::from_fn(|i| fixed[17 + i]),
             v: fixed[33],
@@ -144,7 +155,7 @@ impl Request {
         out.put_u8(self.v);
         out.put_u8(self.options);
         out.put_u8((padding.len() as u8) << 4 | self.cipher.to_wire());
-        out.put_u8(0);
+        out.put_u8(if self.marks_ends { MARKS_ENDS } else { 0 });
         match &self.command {
             Command::Stream(to) => {
                 out.put_u8(1);

@@ -4,6 +4,7 @@
 //! sealed: | sealed length 18 | sealed header n + 16 |
 //! plain:  | v 1 | options 1 | command 1 | length 1 | command's data |
 //! ```
+//! V2Ray's options are 0, sing-vmess copies the request's; [`MARKS_ENDS`] is said to clients that said it first.
 //! Keys derive from the response's key and IV, which are SHA-256 of the request's. The only command
 //! (1, go to another port with another id) is of the past: it is read and left alone.
 
@@ -20,6 +21,9 @@ pub struct Keys {
     pub key: [u8; 16],
     pub iv: [u8; 16],
 }
+
+/// Option: the server ends its direction with an end mark, whenever it comes to its end. No request has this bit.
+pub const MARKS_ENDS: u8 = 0x40;
 
 /// The longest header there can be: four bytes and a command's data.
 const MAX_HEADER: usize = 4 + 255;
@@ -61,8 +65,8 @@ impl Keys {
 }
 
 /// The header a server sends, under the keys of the response.
-pub fn seal(keys: &Keys, v: u8) -> Vec<u8> {
-    seal_plain(keys, &[v, 0, 0, 0])
+pub fn seal(keys: &Keys, v: u8, options: u8) -> Vec<u8> {
+    seal_plain(keys, &[v, options, 0, 0])
 }
 
 /// Any header, sealed as one.
@@ -74,8 +78,8 @@ pub fn seal_plain(keys: &Keys, plain: &[u8]) -> Vec<u8> {
     [&len, &len_tag[..], &header, &header_tag].concat()
 }
 
-/// Takes a response header off the front of `buf`; `None` asks for more bytes and takes nothing.
-pub fn open(keys: &Keys, v: u8, buf: &mut BytesMut) -> Result<Option<()>, ResponseError> {
+/// Takes a response header off the front of `buf` and gives its options; `None` asks for more bytes and takes nothing.
+pub fn open(keys: &Keys, v: u8, buf: &mut BytesMut) -> Result<Option<u8>, ResponseError> {
     let Some(mut sealed_len) = buf.first_chunk::<18>().copied() else {
         return Ok(None);
     };
@@ -102,6 +106,7 @@ pub fn open(keys: &Keys, v: u8, buf: &mut BytesMut) -> Result<Option<()>, Respon
     if plain[0] != v {
         return Err(ResponseError::WrongV);
     }
+    let options = plain[1];
     buf.advance(18 + len + 16);
-    Ok(Some(()))
+    Ok(Some(options))
 }

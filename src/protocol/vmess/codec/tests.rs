@@ -79,9 +79,9 @@ fn response_header_of_the_reference() {
     let keys = request.response();
     assert_eq!(keys.key, array(&vector["resp_key"]));
     assert_eq!(keys.iv, array(&vector["resp_iv"]));
-    let sealed = response::seal(&keys, 0xab);
+    let sealed = response::seal(&keys, 0xab, 0);
     assert_eq!(sealed, hex(&vector["out"]));
-    assert_decodes(&sealed, &(), |buf| response::open(&keys, 0xab, buf));
+    assert_decodes(&sealed, &0, |buf| response::open(&keys, 0xab, buf));
     let open = |v, sealed: &[u8]| response::open(&keys, v, &mut BytesMut::from(sealed));
     assert_eq!(open(0xac, &sealed), Err(ResponseError::WrongV));
     assert_eq!(open(0xab, &[0; 38]), Err(ResponseError::Sealed));
@@ -97,7 +97,7 @@ fn a_command_in_a_response_is_read_past_within_its_bounds() {
         let sealed = response::seal_plain(&keys, plain);
         response::open(&keys, 7, &mut BytesMut::from(&sealed[..]))
     };
-    assert_eq!(open(&[7, 0, 1, 3, 1, 2, 3]), Ok(Some(())));
+    assert_eq!(open(&[7, 5, 1, 3, 1, 2, 3]), Ok(Some(5)));
     assert_eq!(
         open(&[7, 0, 1, 4, 1, 2, 3]),
         Err(ResponseError::Short(7, 8))

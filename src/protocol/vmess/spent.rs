@@ -1,0 +1,229 @@
+//! The first flights that were answered: none of them is answered again.
+//!
+//! All VMess inbounds of a process share one memory, whatever becomes of an inbound or a user. With a state folder it
+//! outlives the process, and other processes with the same folder share it too ([`journal`](super::journal)). Without
+//! one, whoever recorded a first flight may send it once more to a process that was started after it.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use tracing::{info, warn};
+
+use super::journal::{Id, Journal, Record};
+use super::replay::Seen;
+
+/// How far a client's clock may be off; V2Ray's number.
+pub(super) const MAX_SKEW: i64 = 120;
+
+/// How long an auth id could be sent again: its time may lie this far on either side of ours.
+pub(super) const LIFE: u64 = 2 * MAX_SKEW as u64 + 1;
+
+/// Remembered ids in each of two generations: 17,000 new connections a second, each with two.
+const IDS: usize = 1 << 23;
+
+#[derive(Debug)]
+pub struct Spent {
+    began: Instant,
+    own: Mutex<Seen<Id>>,
+    /// What was written to the state folder, by us or others.
+    kept: Option<Mutex<Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    journal: Journal,
+    /// What others wrote.
+    foreign: Seen<Id>,
+    /// The last attempt to write failed, and was complained of.
+    failing: bool,
+}
+
+impl Default for Spent {
+    /// Only for as long as it lives.
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            own: Mutex::new(Seen::new(LIFE, IDS)),
+            kept: None,
+        }
+    }
+}
+
+impl Spent {
+    /// Kept in `folder`, if there is one and it can be used.
+    pub fn open(folder: Option<&Path>) -> Self {
+        let Some(folder) = folder else {
+            info!(
+                "no state folder: a recorded first flight may be answered once more after a restart"
+            );
+            return Self::default();
+        };
+        let mut spent = Self::default();
+        let mut foreign = Seen::new(LIFE, IDS);
+        let opened = Journal::open(folder).and_then(|mut journal| {
+            journal
+                .catch_up(|r| take(&mut foreign, r, 0))
+                .map(|()| journal)
+        });
+        match opened {
+            Ok(journal) => {
+                let failing = false;
+                spent.kept = Some(Mutex::new(Kept {
+                    journal,
+                    foreign,
+                    failing,
+                }));
+            }
+            Err(e) => warn!(
+                "the state folder {} cannot be used: {e}; a first flight that was recorded within the last {MAX_SKEW} s may be answered once more after a restart",
+                folder.display()
+            ),
+        }
+        spent
+    }
+
+    /// Whether an auth id of this time is new; from then on it is not. Nothing may be answered before
+    /// [`Spent::keep`] has agreed.
+    pub(super) fn take(&self, id: Id, time: i64) -> bool {
+        let age = self.age();
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.insert(id, time, age)
+    }
+
+    /// Whether the session of an auth id that was just taken is new as well, and neither is known to others. The next
+    /// process will know both.
+    pub(super) fn keep(&self, auth_id: Id, session: Id, time: i64) -> bool {
+        if !self.take(session, time) {
+            return false;
+        }
+        let Some(kept) = &self.kept else {
+            return true;
+        };
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.write(auth_id, session, time, self.age())
+    }
+
+    fn age(&self) -> u64 {
+        self.began.elapsed().as_secs()
+    }
+}
+
+impl Kept {
+    fn write(&mut self, auth_id: Id, session: Id, time: i64, age: u64) -> bool {
+        let Self {
+            journal, foreign, ..
+        } = self;
+        journal.lock();
+        let read = journal.catch_up(|record| take(foreign, record, age));
+        let is_new = !foreign.has(&auth_id, time) && !foreign.has(&session, time);
+        let ids = [auth_id, session];
+        let written = match is_new {
+            true => read.and_then(|()| journal.append(&ids.map(|id| Record::Spent { id, time }))),
+            false => read,
+        };
+        journal.unlock();
+        match written {
+            Ok(()) => self.failing = false,
+            Err(e) if !self.failing => {
+                self.failing = true;
+                warn!(
+                    "cannot write to the state folder: {e}; until it can be written to, a first flight that is recorded may be answered once more after a restart"
+                );
+            }
+            Err(_) => {}
+        }
+        is_new
+    }
+}
+
+fn take(foreign: &mut Seen<Id>, record: Record, age: u64) {
+    match record {
+        Record::Spent { id, time } => {
+            foreign.insert(id, time, age);
+        }
+        Record::Forgotten { time } => foreign.forget(time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use tempfile::tempdir;
+
+    const NOW: i64 = 1_700_000_000;
+
+    fn id(n: u8) -> Id {
+        [n; 16]
+    }
+
+    /// As an inbound does it.
+    fn answers(spent: &Spent, n: u8) -> bool {
+        spent.take(id(n), NOW) && spent.keep(id(n), id(n ^ 0x80), NOW)
+    }
+
+    #[test]
+    fn what_was_answered_before_a_restart_is_not_answered_after_it() {
+        let folder = tempdir().unwrap();
+        let first = Spent::open(Some(folder.path()));
+        assert!(answers(&first, 1));
+        assert!(!answers(&first, 1));
+        // A process that is killed does nothing more.
+        std::mem::forget(first);
+        let second = Spent::open(Some(folder.path()));
+        assert!(!answers(&second, 1));
+        assert!(answers(&second, 2));
+    }
+
+    #[test]
+    fn two_processes_know_what_the_other_one_has_answered() {
+        let folder = tempdir().unwrap();
+        let old = Spent::open(Some(folder.path()));
+        let new = Spent::open(Some(folder.path()));
+        for n in 1..50 {
+            let (first, second) = if n % 2 == 0 {
+                (&old, &new)
+            } else {
+                (&new, &old)
+            };
+            assert!(answers(first, n));
+            assert!(!answers(second, n), "{n}");
+        }
+    }
+
+    #[test]
+    fn session_keys_are_as_unique_as_auth_ids() {
+        let folder = tempdir().unwrap();
+        let spent = Spent::open(Some(folder.path()));
+        assert!(spent.take(id(1), NOW) && spent.keep(id(1), id(9), NOW));
+        assert!(spent.take(id(2), NOW) && !spent.keep(id(2), id(9), NOW));
+        let next = Spent::open(Some(folder.path()));
+        assert!(next.take(id(3), NOW) && !next.keep(id(3), id(9), NOW));
+    }
+
+    #[test]
+    fn what_cannot_be_kept_stops_nobody() {
+        let folder = tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let spent = Spent::open(Some(&file));
+        assert!(answers(&spent, 1));
+        assert!(!answers(&spent, 1));
+    }
+
+    #[test]
+    fn only_the_owner_reads_it() {
+        let folder = tempdir().unwrap();
+        let inside = folder.path().join("state");
+        let spent = Spent::open(Some(&inside));
+        assert!(answers(&spent, 1));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&inside), 0o700);
+        let files: Vec<_> = fs::read_dir(&inside).unwrap().collect();
+        for file in files {
+            assert_eq!(mode(&file.unwrap().path()), 0o600);
+        }
+    }
+}
