@@ -29,14 +29,14 @@ use tokio::sync::{broadcast, mpsc};
 use tracing::debug;
 
 use crate::address::{Destination, Network};
-use crate::dns::Resolver;
+use crate::dns::{self, Resolver};
 use crate::io::{Link, Packets};
 use crate::log;
 use crate::policy::{Limits, Policy};
 use crate::protocol::Accepted;
 use crate::relay::{Failure, Relay};
 use crate::routing::Router;
-use crate::session::{Attributes, Source, User};
+use crate::session::{Attributes, Owner, Source, User};
 use crate::sniffing::{Aim, Sniffing};
 use crate::stats::{self, Traffic};
 
@@ -154,7 +154,7 @@ impl Dispatcher {
                 Accepted::Stream { user, to, link } => {
                     let mut session = self.session(source, inbound, user);
                     session.limits = session.limits.filter(|_| !watched);
-                    self.stream(session, to, link).await;
+                    dns::asking(session.owner(), self.stream(session, to, link)).await;
                 }
                 Accepted::Request {
                     user,
@@ -173,7 +173,7 @@ impl Dispatcher {
                         limits: None,
                         ..self.session(source, inbound, user)
                     };
-                    self.stream(session, to, link).await;
+                    dns::asking(session.owner(), self.stream(session, to, link)).await;
                 }
                 Accepted::Packets { user, packets } => {
                     let session = self.session(source, inbound, user);
@@ -194,9 +194,10 @@ impl Dispatcher {
         let Some(alive) = self.alive.upgrade() else {
             return;
         };
+        let owner = session.owner();
         let association = Association::new(self.clone(), session, packets);
         tokio::spawn(async move {
-            association.await;
+            dns::asking(owner, association).await;
             drop(alive);
         });
     }
@@ -300,6 +301,11 @@ fn small<F: Future>(task: F) -> F {
 }
 
 impl Session {
+    /// Whom its share of what sessions have in common is counted for.
+    fn owner(&self) -> Owner {
+        Owner::of(self.user.as_ref(), self.source)
+    }
+
     fn level(&self) -> u32 {
         self.user.as_ref().map_or(0, |user| user.level)
     }

@@ -10,10 +10,11 @@ use tracing::debug;
 use super::limits::{QUESTIONS, both};
 use super::{Dispatcher, Outbound, Shared};
 use crate::address::{Destination, Host};
-use crate::dns::{Lookup, Strategy};
+use crate::dns::{self, Lookup, Strategy};
 use crate::io::{BindUdp, Counted, Link, Packets, Udp};
 use crate::policy::Limits;
 use crate::protocol::{self, Hop};
+use crate::session::Owner;
 use crate::transport::tcp;
 
 /// A stream by an outbound, or datagrams, and the outbound's limits; none where it is watched elsewhere.
@@ -71,10 +72,15 @@ impl Dispatcher {
         by: &Shared,
         to: &Destination,
     ) -> io::Result<(Opened<Option<Link>>, usize)> {
-        let (mut server, account, lookup) = match by.protocol.hop(to) {
+        let (mut server, account, lookup, is_server) = match by.protocol.hop(to) {
             Hop::Nowhere => return Ok(((None, None), 0)),
-            Hop::Destination(target) => (target, 0, self.lookup(by)),
-            Hop::Server { to, account } => (to, account, Lookup::System),
+            Hop::Destination(target) => (target, 0, self.lookup(by), false),
+            Hop::Server { to, account } => (to, account, Lookup::System, true),
+        };
+        // The name of a server is this process' own, and no user's share of questions.
+        let asker = match is_server {
+            true => Owner::Process,
+            false => dns::asker(),
         };
         let (link, others) = match self.through(by)? {
             Some(other) => {
@@ -82,9 +88,12 @@ impl Dispatcher {
                     let found = lookup.resolve(&server).await?;
                     server = found.first().map_or(server, |addr| (*addr).into());
                 }
-                self.open(&other, &server).await?
+                dns::asking(asker, self.open(&other, &server)).await?
             }
-            None => (by.transport.connect(&server, &lookup).await?, None),
+            None => {
+                let connecting = by.transport.connect(&server, &lookup);
+                (dns::asking(asker, connecting).await?, None)
+            }
         };
         let link = by.transport.dress(link, &server).await?;
         let link = Counted::link(link, by.traffic().of_outbound());

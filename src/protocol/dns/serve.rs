@@ -13,7 +13,7 @@ use tracing::{debug, trace};
 use super::Others;
 use crate::address::{Destination, Network};
 use crate::dns::codec::{Asked, refusal};
-use crate::dns::{Dial, Framed, Resolver, Way};
+use crate::dns::{Dial, Framed, Resolver, Way, asker, asking};
 use crate::io::{Packet, Packets};
 
 /// Questions of one session that are looked up at a time; the next ones wait.
@@ -112,7 +112,7 @@ impl Session {
     fn look_up(&self, asked: Asked, events: mpsc::Sender<Event>) {
         let resolver = self.resolver.clone();
         let (ttl, is_datagram) = (self.ttl, self.is_datagram);
-        tokio::spawn(async move {
+        let looking = async move {
             let question = &asked.question;
             let reply = resolver
                 .lookup(&question.name, question.family.into())
@@ -128,7 +128,8 @@ impl Session {
                 }
             };
             let _ = events.send(Event::Answer(answer)).await;
-        });
+        };
+        tokio::spawn(asking(asker(), looking));
     }
 
     /// Hands a question to the task that talks to the server, and makes one if there is none. Whether a
@@ -144,7 +145,8 @@ impl Session {
             let (open, queries) = mpsc::channel(MAX_FORWARDED);
             let (over, server) = (self.over, self.server.clone());
             let talk = talk(self.dial.clone(), over, server, queries, events.clone());
-            tokio::spawn(talk);
+            // Whoever asks may have chosen the name of the server.
+            tokio::spawn(asking(asker(), talk));
             open
         });
         let sent = open.try_send(query).is_ok();
