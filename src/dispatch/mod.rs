@@ -7,6 +7,8 @@ mod counting;
 mod datagrams;
 mod first;
 mod flow;
+mod hearing;
+mod holdings;
 mod limits;
 mod mux;
 mod open;
@@ -42,6 +44,7 @@ use crate::stats::{self, Traffic};
 
 use counting::Counting;
 use datagrams::Association;
+use holdings::Holdings;
 
 /// Sessions that a slow watcher may be behind.
 const WATCHED: usize = 256;
@@ -55,6 +58,8 @@ pub struct Dispatcher {
     /// Empty unless `stats` is there.
     pub stats: Arc<stats::Registry>,
     counting: Arc<Counting>,
+    /// What each owner holds of UDP.
+    holdings: Arc<Holdings>,
     /// Every session whose outbound is known, for those who watch; a slow one misses some.
     pub routed: broadcast::Sender<Arc<Routed>>,
     sessions: AtomicU32,
@@ -121,6 +126,7 @@ impl Dispatcher {
                 policy,
                 stats,
                 counting,
+                holdings: Holdings::new(),
                 routed: broadcast::Sender::new(WATCHED),
                 sessions: AtomicU32::new(0),
                 alive,

@@ -129,6 +129,10 @@ impl Packets for Counted<Box<dyn Packets>> {
         Poll::Ready(Ok(()))
     }
 
+    fn give_up(&mut self) {
+        self.inner.give_up();
+    }
+
     fn comes_again(&self) -> bool {
         self.inner.comes_again()
     }
