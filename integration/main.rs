@@ -47,4 +47,6 @@ mod scenario_signals;
 mod scenario_sniffing;
 mod scenario_stats;
 mod scenario_transparent;
+mod scenario_udp_flows;
+mod scenario_udp_limits;
 mod scenario_websocket;
