@@ -128,7 +128,7 @@ impl Holdings {
             let each = self.bounds().each;
             warn!(
                 "UDP: {owner} has all the associations and flows that it may have (at most {each}), and those that were \
-                 idle longest give way ({times} since the last line)"
+                 idle longest give way ({times} since the last such line)"
             );
         }
     }

@@ -179,7 +179,7 @@ impl Shares {
             let held = self.lock().owners.get(owner).map_or(0, |share| share.held);
             warn!(
                 "names are not resolved, or late: {owner} waits for {held} answers of {} already, which is its \
-                 share of the {} that are waited for at a time ({times} such names since the last line)",
+                 share of the {} that are waited for at a time ({times} of its names since the last such line)",
                 self.of, self.all
             );
         }
