@@ -5,10 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::{sleep, timeout};
 
-use crate::configs::{ID, Vmess};
+use crate::configs::Vmess;
 use crate::peers::Peer::{self, Mobula};
 use crate::peers::{Stage, free_port, with_descriptors};
 use crate::traffic::{self, To};
@@ -105,7 +106,6 @@ async fn one_user_opens_sessions_without_end(outbound: Value) {
         "{log}"
     );
     assert!(!log.contains("too many open files"), "{log}");
-    assert_eq!(ID.len(), OTHER_ID.len());
 }
 
 /// Without users it is the address that counts.
@@ -143,6 +143,51 @@ async fn sources_of_one_host_leave_room_for_other_hosts() {
     traffic::word(gate, &To::Ip(traffic::echo().await)).await;
     let log = stage.log(proxy);
     assert!(log.contains("[Warning] UDP: 127.0.0.2 has all"), "{log}");
+}
+
+/// A SOCKS association keeps a connection and a port before anything is sent.
+#[tokio::test]
+async fn associations_of_one_host_leave_room_for_other_hosts() {
+    let mut stage = Stage::new();
+    let socks = free_port();
+    let config = json!({
+        "log": {"loglevel": "warning"},
+        "inbounds": [{"listen": "127.0.0.1", "port": socks, "protocol": "socks", "settings": {"udp": true}}],
+        "outbounds": [{"protocol": "freedom"}],
+    });
+    let proxy = run_limited(&mut stage, Mobula, "proxy", &config, socks).await;
+    let idle = stage.child(proxy).descriptors();
+    let (association, relay) = traffic::associate(socks).await;
+    let mut held = Vec::new();
+    for _ in 0..1500 {
+        held.push(associate_from([127, 0, 0, 2].into(), socks).await);
+    }
+    let open = stage.child(proxy).descriptors() - idle;
+    assert!(open < SHARE + 32, "{open} descriptors are held by one host");
+    let closed = timeout(Duration::from_secs(2), held[0].read(&mut [0; 64])).await;
+    assert!(closed.is_ok(), "the oldest one has given way");
+    let mut buf = [0; 64];
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let target = To::Ip(traffic::udp_echo().await);
+    let word = traffic::datagram(&target, b"a word");
+    let n = traffic::answered(&socket, relay, &word, &mut buf).await;
+    assert_eq!(buf[..n], word, "another host's is older, and still there");
+    drop(association);
+    traffic::word(socks, &To::Ip(traffic::echo().await)).await;
+}
+
+/// Asks for an association from this address; it may be refused.
+async fn associate_from(from: Ipv4Addr, socks: u16) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind((from, 0).into()).expect("loopback is all ours");
+    let to = (Ipv4Addr::LOCALHOST, socks).into();
+    let mut stream = socket.connect(to).await.expect("mobula listens");
+    let asked = b"\x05\x01\x00\x05\x03\x00\x01\x00\x00\x00\x00\x00\x00";
+    stream.write_all(asked).await.expect("mobula reads");
+    let mut answer = [0; 12];
+    let read = timeout(Duration::from_secs(5), stream.read_exact(&mut answer)).await;
+    read.expect("an answer in time").expect("an answer");
+    stream
 }
 
 async fn run_limited(

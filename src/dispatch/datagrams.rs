@@ -67,7 +67,10 @@ impl Association {
     ) -> Self {
         let idle = dispatcher.policy.level(session.level()).limits.idle.into();
         let task = Arc::<Task>::default();
-        let holding = dispatcher.holdings.take(&session.owner(), &task);
+        let holding =
+            dispatcher
+                .holdings
+                .take(&session.owner(), &task, inbound.descriptors().max(1));
         Self {
             dispatcher,
             session,
@@ -174,7 +177,7 @@ impl Association {
             let holding = self
                 .dispatcher
                 .holdings
-                .take(&self.session.owner(), &self.task);
+                .take(&self.session.owner(), &self.task, 1);
             let by = key.0.clone();
             let flow = Flow::open(&self.dispatcher, id, by, to, asked, holding, self.idle);
             self.flows.insert(key.clone(), flow);

@@ -1,6 +1,6 @@
 //! What each owner holds of UDP: associations, and the flows that carry their datagrams.
 //!
-//! Each of them may keep descriptors, for as long as nobody says that it is over. So an owner has a bound, a
+//! Each of them keeps descriptors, for as long as nobody says that it is over. So an owner has a bound, a
 //! part of the descriptors that the process may have, and whoever wants one more gives up the one of its own
 //! that was idle longest. While there is little left for all, the bound is what is left.
 
@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 
-use nix::sys::resource::{Resource, getrlimit};
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::io::descriptors;
 use crate::log::Rarely;
 use crate::session::Owner;
 
@@ -41,12 +41,18 @@ struct State {
     next: u64,
 }
 
-/// By when each was used, as far as it is known, and its number. Use is not written down here at once: one
-/// that comes up as the oldest and was used since goes back to its place.
-type Held = BTreeMap<Key, Arc<Unit>>;
-type Key = (u64, u64);
+/// What one owner holds.
+#[derive(Default)]
+struct Held {
+    /// By when each was used, as far as it is known, and its number. Use is not written down here at once: one
+    /// that comes up as the oldest and was used since goes back to its place.
+    units: BTreeMap<(u64, u64), Arc<Unit>>,
+    weight: usize,
+}
 
 struct Unit {
+    /// For how many it counts.
+    weight: usize,
     /// When it was last used, in milliseconds.
     used: AtomicU64,
     /// It gave way.
@@ -80,41 +86,44 @@ impl Holdings {
     }
 
     fn bounds(&self) -> Bounds {
-        let of_process = || {
-            let limit = getrlimit(Resource::RLIMIT_NOFILE);
-            Bounds::of(limit.map_or(1024, |(soft, _)| soft))
-        };
-        *self.bounds.get_or_init(of_process)
+        *self.bounds.get_or_init(|| Bounds::of(descriptors::limit()))
     }
 
-    /// One more for `owner`, in `task`. Where that is one too many, another one gives way.
-    pub(super) fn take(self: &Arc<Self>, owner: &Owner, task: &Arc<Task>) -> Holding {
+    /// One more for `owner`, in `task`, that counts for `weight`. Where that is too much, others give way.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        owner: &Owner,
+        task: &Arc<Task>,
+        weight: usize,
+    ) -> Holding {
         let now = self.millis(Instant::now());
         let bounds = self.bounds();
         let mut guard = self.lock();
         let state = &mut *guard;
-        let held = state.owners.get(owner).map_or(0, Held::len);
-        let room = bounds.all.saturating_sub(state.held);
-        let gone = match held >= bounds.each.min(room) {
-            true => state.give_way(owner),
-            false => None,
-        };
+        let mut gone = Vec::new();
+        while state.is_full(owner, weight, bounds)
+            && let Some(unit) = state.give_way(owner)
+        {
+            gone.push(unit);
+        }
         let number = state.next;
         state.next += 1;
         let unit = Arc::new(Unit {
+            weight,
             used: now.into(),
             is_gone: false.into(),
             listed: now.into(),
             task: task.clone(),
         });
-        let all = state.owners.entry(owner.clone()).or_default();
-        all.insert((now, number), unit.clone());
-        state.held += 1;
+        let held = state.owners.entry(owner.clone()).or_default();
+        held.units.insert((now, number), unit.clone());
+        held.weight += weight;
+        state.held += weight;
         drop(guard);
-        if let Some(gone) = gone {
-            gone.task.wake();
+        if !gone.is_empty() {
             self.complain(owner);
         }
+        gone.iter().for_each(|unit| unit.task.wake());
         Holding {
             holdings: self.clone(),
             owner: owner.clone(),
@@ -127,7 +136,7 @@ impl Holdings {
         if let Some(times) = self.complaints.times() {
             let each = self.bounds().each;
             warn!(
-                "UDP: {owner} has all the associations and flows that it may have (at most {each}), and those that were \
+                "UDP: {owner} has all the associations and flows that it may have (at most {each} descriptors), and those that were \
                  idle longest give way ({times} since the last such line)"
             );
         }
@@ -145,8 +154,7 @@ impl Holdings {
 
 impl Bounds {
     /// A quarter of the descriptors for each owner, and half for all.
-    fn of(descriptors: u64) -> Self {
-        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    fn of(descriptors: usize) -> Self {
         Self {
             each: (descriptors / 4).clamp(16, MOST_EACH),
             all: (descriptors / 2).max(32),
@@ -155,30 +163,38 @@ impl Bounds {
 }
 
 impl State {
+    /// Whether there is no room for `weight` more of `owner`.
+    fn is_full(&self, owner: &Owner, weight: usize, bounds: Bounds) -> bool {
+        let held = self.owners.get(owner).map_or(0, |held| held.weight);
+        let room = bounds.all.saturating_sub(self.held);
+        held + weight > bounds.each || held >= room
+    }
+
     /// Takes away what was idle longest: of `owner`, or of whoever has most if that has nothing.
     fn give_way(&mut self, owner: &Owner) -> Option<Arc<Unit>> {
         let has_some = self.owners.contains_key(owner);
         let owner = match has_some {
             true => owner.clone(),
             false => {
-                let most = self.owners.iter().max_by_key(|(_, held)| held.len());
+                let most = self.owners.iter().max_by_key(|(_, held)| held.weight);
                 most.map(|(owner, _)| owner.clone())?
             }
         };
         let held = self.owners.get_mut(&owner)?;
         let gone = loop {
-            let ((listed, number), unit) = held.pop_first()?;
+            let ((listed, number), unit) = held.units.pop_first()?;
             let used = unit.used.load(Ordering::Relaxed);
             if used <= listed {
                 break unit;
             }
             unit.listed.store(used, Ordering::Relaxed);
-            held.insert((used, number), unit);
+            held.units.insert((used, number), unit);
         };
-        if held.is_empty() {
+        held.weight -= gone.weight;
+        self.held -= gone.weight;
+        if held.units.is_empty() {
             self.owners.remove(&owner);
         }
-        self.held -= 1;
         gone.is_gone.store(true, Ordering::Release);
         Some(gone)
     }
@@ -206,10 +222,11 @@ impl Drop for Holding {
         };
         let listed = self.unit.listed.load(Ordering::Relaxed);
         // One that gave way is not there any more.
-        if held.remove(&(listed, self.number)).is_some() {
-            state.held -= 1;
+        if held.units.remove(&(listed, self.number)).is_some() {
+            held.weight -= self.unit.weight;
+            state.held -= self.unit.weight;
         }
-        if held.is_empty() {
+        if held.units.is_empty() {
             state.owners.remove(&self.owner);
         }
     }
@@ -276,6 +293,20 @@ mod tests {
         assert_eq!(holdings.lock().held, 8);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_counts_for_more_takes_the_place_of_more() {
+        let holdings = within(4, 100);
+        let held: Vec<_> = (0..4).map(|_| take(&holdings, 1)).collect();
+        let owner = Owner::Host([10, 0, 0, 1].into());
+        let heavy = holdings.take(&owner, &Arc::default(), 3);
+        assert_eq!(gone(&held), [true, true, true, false]);
+        assert!(!heavy.is_gone());
+        let most = holdings.take(&owner, &Arc::default(), 10);
+        assert!(gone(&held)[3] && heavy.is_gone() && !most.is_gone());
+        drop((held, heavy, most));
+        assert_eq!(holdings.lock().held, 0);
+    }
+
     #[test]
     fn bounds_are_parts_of_the_descriptors_there_are() {
         let bounds = |each, all| Bounds { each, all };
@@ -292,7 +323,7 @@ mod tests {
 
     fn take(holdings: &Arc<Holdings>, n: u8) -> Holding {
         let owner = Owner::Host([10, 0, 0, n].into());
-        holdings.take(&owner, &Arc::default())
+        holdings.take(&owner, &Arc::default(), 1)
     }
 
     fn gone(held: &[Holding]) -> Vec<bool> {

@@ -133,6 +133,10 @@ impl Packets for Counted<Box<dyn Packets>> {
         self.inner.give_up();
     }
 
+    fn descriptors(&self) -> usize {
+        self.inner.descriptors()
+    }
+
     fn comes_again(&self) -> bool {
         self.inner.comes_again()
     }

@@ -2,6 +2,7 @@
 
 mod counted;
 mod cut_off;
+pub mod descriptors;
 pub(crate) mod low_water;
 mod packets;
 mod prefixed;

@@ -30,6 +30,11 @@ pub trait Packets: Send {
     /// not be the same.
     fn give_up(&mut self) {}
 
+    /// The descriptors of the process that are kept open for it alone.
+    fn descriptors(&self) -> usize {
+        0
+    }
+
     /// Whether an end goes unnoticed by the peer: its next datagram is taken as the first of another
     /// association.
     fn comes_again(&self) -> bool {
