@@ -1,8 +1,9 @@
 //! Places that all who ask have in common, shared out so that nobody can take them all.
 //!
-//! An owner may take one more place as long as it has fewer than are free: one that asks for ever more
-//! gets half of all, two of them a third each, and whoever has none is served at once. Who has to wait does
-//! so behind its own questions only; places that become free go to the owners that wait in turn.
+//! An owner may take one more place as long as it has fewer than are free: one that asks for ever more gets
+//! half of all, another one like that half of the rest, and whoever has none is served at once. Places that
+//! become free go to the owners that wait in turn, and of an owner's own questions to the latest: who has
+//! waited for long behind names that nobody answers for is about to give up anyway.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -78,43 +79,38 @@ impl Shares {
         let begin = Instant::now();
         let got = match self.take_or_wait(owner) {
             Ok(place) => return Ok(place),
-            Err(None) => None,
-            Err(Some(turn)) => timeout(self.patience, turn).await.ok(),
+            Err(turn) => timeout(self.patience, turn).await,
         };
+        let got = got.ok().and_then(Result::ok);
         if begin.elapsed() >= LONG_WAIT || got.is_none() {
             self.complain(owner);
         }
-        got.and_then(Result::ok).ok_or_else(|| NoPlace {
+        got.ok_or_else(|| NoPlace {
             owner: owner.to_string(),
             of: self.of.clone(),
         })
     }
 
-    /// A place, or where it will be given; neither when too many wait.
-    fn take_or_wait(
-        self: &Arc<Self>,
-        owner: &Owner,
-    ) -> Result<Place, Option<oneshot::Receiver<Place>>> {
+    /// A place, or where it will be given. One too many that waits takes the turn of the one that waited longest.
+    fn take_or_wait(self: &Arc<Self>, owner: &Owner) -> Result<Place, oneshot::Receiver<Place>> {
         let mut guard = self.lock();
         let state = &mut *guard;
         let share = state.owners.entry(owner.clone()).or_default();
-        if share.waiting.is_empty() && share.held < state.free {
+        if share.waiting.is_empty() && share.may_take(state.free) {
             share.held += 1;
             state.free -= 1;
             return Ok(self.given(owner));
         }
         if share.waiting.len() >= MAX_WAITING {
-            share.waiting.retain(|turn| !turn.is_closed());
-        }
-        if share.waiting.len() >= MAX_WAITING {
-            return Err(None);
+            // It is told so.
+            share.waiting.pop_front();
         }
         let (give, turn) = oneshot::channel();
         share.waiting.push_back(give);
         if !state.turns.contains(owner) {
             state.turns.push_back(owner.clone());
         }
-        Err(Some(turn))
+        Err(turn)
     }
 
     fn given(self: &Arc<Self>, owner: &Owner) -> Place {
@@ -141,12 +137,8 @@ impl Shares {
             let Some(share) = state.owners.get_mut(&owner) else {
                 continue;
             };
-            while share
-                .waiting
-                .front()
-                .is_some_and(oneshot::Sender::is_closed)
-            {
-                share.waiting.pop_front();
+            while share.waiting.back().is_some_and(oneshot::Sender::is_closed) {
+                share.waiting.pop_back();
             }
             if share.waiting.is_empty() {
                 if share.held == 0 {
@@ -154,8 +146,8 @@ impl Shares {
                 }
                 continue;
             }
-            let give = match share.held < state.free {
-                true => share.waiting.pop_front(),
+            let give = match share.may_take(state.free) {
+                true => share.waiting.pop_back(),
                 false => None,
             };
             let is_given = give.is_some();
@@ -190,6 +182,12 @@ impl Shares {
     }
 }
 
+impl Share {
+    fn may_take(&self, free: usize) -> bool {
+        self.held < free
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         {
@@ -215,70 +213,78 @@ mod tests {
     use tokio::time::sleep;
 
     const PATIENCE: Duration = Duration::from_secs(8);
+    const MOMENT: Duration = Duration::from_millis(1);
 
     #[tokio::test(start_paused = true)]
-    async fn one_who_asks_for_ever_more_has_half_and_another_one_is_served_at_once() {
-        let shares = shares(8);
+    async fn one_who_asks_for_ever_more_has_a_part_and_another_one_is_served_at_once() {
+        let shares = shares(28);
         let held = take_all(&shares, &owner(1)).await;
-        assert_eq!(held.len(), 4);
+        assert_eq!(held.len(), 14);
         let second = take_all(&shares, &owner(2)).await;
-        assert_eq!(second.len(), 2);
+        assert_eq!(second.len(), 7);
         let third = take_all(&shares, &owner(3)).await;
-        assert_eq!(third.len(), 1);
+        assert_eq!(third.len(), 4);
         assert!(shares.place(&owner(4)).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn places_that_become_free_go_to_those_who_wait_in_turn() {
-        let shares = shares(2);
-        let first = shares.place(&owner(1)).await.unwrap();
-        let mut second = Vec::new();
-        let waiting: Vec<_> = [1, 1, 1, 2, 2].map(|n| wait(&shares, n)).into();
-        tokio::task::yield_now().await;
-        // One place was left, and who has none of the two may take it.
-        for (place, wait) in waiting.into_iter().zip([None, None, None, Some(()), None]) {
-            assert_eq!(place.is_finished().then_some(()), wait);
-            second.push(place);
-        }
-        drop(first);
-        tokio::task::yield_now().await;
-        let done: Vec<bool> = second.iter().map(JoinHandle::is_finished).collect();
-        assert_eq!(done, [true, false, false, true, false]);
+    async fn places_that_become_free_go_to_the_owners_that_wait_in_turn() {
+        let shares = shares(4);
+        let mut first = take_all(&shares, &owner(1)).await;
+        let mut second = take_all(&shares, &owner(2)).await;
+        assert_eq!((first.len(), second.len()), (2, 1));
+        let waiting = [1, 1, 2, 2].map(|n| wait(&shares, n));
+        sleep(MOMENT).await;
+        let done = || waiting.each_ref().map(JoinHandle::is_finished);
+        assert_eq!(done(), [false; 4]);
+        // Of an owner the latest one is served first.
+        first.pop();
+        sleep(MOMENT).await;
+        assert_eq!(done(), [false, true, false, false]);
+        first.pop();
+        second.pop();
+        sleep(MOMENT).await;
+        assert_eq!(done(), [true, true, false, true]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_has_an_end_and_so_has_the_queue() {
-        let shares = shares(2);
+        let shares = shares(1);
         let _held = shares.place(&owner(1)).await.unwrap();
-        let waiting: Vec<_> = (0..MAX_WAITING).map(|_| wait(&shares, 1)).collect();
-        sleep(Duration::from_millis(1)).await;
-        let begin = Instant::now();
-        let error = shares.place(&owner(1)).await.err().unwrap();
+        let mut waiting = VecDeque::new();
+        for _ in 0..MAX_WAITING {
+            waiting.push_back(wait(&shares, 1));
+        }
+        sleep(MOMENT).await;
+        let one_more = wait(&shares, 1);
+        sleep(MOMENT).await;
+        let first = waiting.pop_front().unwrap();
+        assert!(first.is_finished());
         assert_eq!(
-            error.to_string(),
+            first.await.unwrap().err().unwrap().to_string(),
             "too many names of 10.0.0.1 wait for an answer of it"
         );
-        assert_eq!(begin.elapsed(), Duration::ZERO);
-        for wait in waiting {
-            assert!(wait.await.unwrap().is_none());
-        }
+        let begin = Instant::now();
+        assert!(one_more.await.unwrap().is_err());
         assert!(begin.elapsed() <= PATIENCE);
-        assert!(shares.place(&owner(2)).await.is_ok());
+        for wait in waiting {
+            assert!(wait.await.unwrap().is_err());
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_has_gone_takes_no_place_and_nothing_is_left_behind() {
-        let shares = shares(2);
+        let shares = shares(1);
         let held = shares.place(&owner(1)).await.unwrap();
-        let gone = wait(&shares, 1);
         let there = wait(&shares, 1);
-        tokio::task::yield_now().await;
+        let gone = wait(&shares, 1);
+        sleep(MOMENT).await;
         gone.abort();
         let _ = gone.await;
         drop(held);
         drop(there.await.unwrap().expect("its turn has come"));
         let state = shares.lock();
-        assert_eq!(state.free, 2);
+        assert_eq!(state.free, 1);
         assert!(state.owners.is_empty() && state.turns.is_empty());
     }
 
@@ -290,9 +296,9 @@ mod tests {
         Owner::Host(Ipv4Addr::new(10, 0, 0, n).into())
     }
 
-    fn wait(shares: &Arc<Shares>, n: u8) -> JoinHandle<Option<Place>> {
+    fn wait(shares: &Arc<Shares>, n: u8) -> JoinHandle<Result<Place, NoPlace>> {
         let shares = shares.clone();
-        tokio::spawn(async move { shares.place(&owner(n)).await.ok() })
+        tokio::spawn(async move { shares.place(&owner(n)).await })
     }
 
     /// As many as are to be had without a wait.
