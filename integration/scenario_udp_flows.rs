@@ -42,7 +42,12 @@ async fn a_flow_that_v2ray_has_made_deaf_lives_again() {
                 let (_association, relay) = traffic::associate(socks).await;
                 let by_socks = Application::new(relay, Some(target().await)).await;
                 let by_door = Application::new(door, None).await;
-                tokio::join!(by_socks.lives_again(up), by_door.lives_again(up));
+                let other = Application::new(door, None).await;
+                tokio::join!(
+                    by_socks.lives_again(up),
+                    by_door.lives_again(up),
+                    other.begins_too_long()
+                );
             });
         }
     }
@@ -177,6 +182,16 @@ impl Application {
         } else {
             self.ask(LONG.to_string().as_bytes()).await;
         }
+        self.is_answered_soon().await;
+    }
+
+    /// The first datagram of all is too long.
+    async fn begins_too_long(&self) {
+        self.ask(&[b'x'; LONG]).await;
+        self.is_answered_soon().await;
+    }
+
+    async fn is_answered_soon(&self) {
         let begin = Instant::now();
         // What was on its way may still come.
         while self.hear(Duration::from_millis(300)).await.is_some() {}

@@ -121,6 +121,9 @@ impl Flow {
                         self.idle = self.idle.min(limits.idle.into());
                     }
                     self.state = FlowState::Open(packets);
+                    if let Some(hearing) = &mut self.hearing {
+                        hearing.opened();
+                    }
                 }
             }
         }

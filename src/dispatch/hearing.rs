@@ -93,6 +93,11 @@ impl Hearing {
         is_first
     }
 
+    /// What waited for the connection was sent this moment.
+    pub(super) fn opened(&mut self) {
+        self.forget();
+    }
+
     fn forget(&mut self) {
         self.unanswered.count = 0;
         self.asking.count = 0;
