@@ -62,6 +62,29 @@ fn dead_names_of_one_user_delay_nobody_else() {
     }
 }
 
+/// Each association asks for one name at a time.
+#[test]
+fn datagrams_to_dead_names_delay_nobody_else() {
+    world::run(async |mut world| {
+        settle(&world).await;
+        let [quiet, greedy] = tunnel(&mut world, &json!({})).await;
+        let mut associations = Vec::new();
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        for n in 0..300 {
+            let (association, relay) = traffic::associate(greedy).await;
+            let word = traffic::datagram(&name(&format!("n{n}.dead.test")), b"a word");
+            socket.send_to(&word, relay).await.expect("UDP sends");
+            associations.push(association);
+        }
+        for n in 0..5 {
+            is_quick(&world, quiet, &name(&format!("a{n}.live.test")), ABROAD).await;
+            is_quick(&world, quiet, &To::Name("nas.home", 80), NAS).await;
+        }
+        let line = "user greedy@mobula.test waits for ";
+        world.stage.until_file_has("server.log", line).await;
+    });
+}
+
 /// A client that goes straight to some targets, and finds its server by name.
 #[test]
 fn dead_names_do_not_hide_the_name_of_a_server() {

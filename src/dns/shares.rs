@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::log::Rarely;
@@ -76,15 +76,22 @@ impl Shares {
 
     /// A place for a question of `owner`, at once or when others have been answered.
     pub(super) async fn place(self: &Arc<Self>, owner: &Owner) -> Result<Place, NoPlace> {
-        let begin = Instant::now();
-        let got = match self.take_or_wait(owner) {
+        let mut turn = match self.take_or_wait(owner) {
             Ok(place) => return Ok(place),
-            Err(turn) => timeout(self.patience, turn).await,
+            Err(turn) => turn,
         };
-        let got = got.ok().and_then(Result::ok);
-        if begin.elapsed() >= LONG_WAIT || got.is_none() {
+        // Whoever asks may give up before the end of the wait.
+        let soon = timeout(LONG_WAIT, &mut turn).await;
+        if !matches!(soon, Ok(Ok(_))) {
             self.complain(owner);
         }
+        let got = match soon {
+            Ok(got) => got.ok(),
+            Err(_) => {
+                let rest = self.patience.saturating_sub(LONG_WAIT);
+                timeout(rest, turn).await.ok().and_then(Result::ok)
+            }
+        };
         got.ok_or_else(|| NoPlace {
             owner: owner.to_string(),
             of: self.of.clone(),
@@ -210,7 +217,7 @@ mod tests {
     use super::*;
     use std::net::Ipv4Addr;
     use tokio::task::JoinHandle;
-    use tokio::time::sleep;
+    use tokio::time::{Instant, sleep};
 
     const PATIENCE: Duration = Duration::from_secs(8);
     const MOMENT: Duration = Duration::from_millis(1);
