@@ -101,6 +101,15 @@ pub fn geodata() -> PathBuf {
     program.parent().expect("it is in a folder").to_owned()
 }
 
+/// The same command, for a process that may have `descriptors` of them at a time and cannot raise that.
+pub fn with_descriptors(descriptors: usize, command: &Command) -> Command {
+    let mut limited = system("sh");
+    let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+    limited.arg("-c").arg(script);
+    limited.arg(command.get_program()).args(command.get_args());
+    limited
+}
+
 /// The top of the package.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -273,6 +282,12 @@ impl Running {
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        open.expect("the child runs").count()
     }
 
     /// Resident memory, in KiB.

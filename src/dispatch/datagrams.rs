@@ -17,7 +17,8 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::{debug, trace};
 
-use super::flow::Flow;
+use super::flow::{Flow, Target};
+use super::holdings::{Holding, Task};
 use super::mux::Lane;
 use super::sniff::{Asking, Route};
 use super::{Dispatcher, Session, Shared};
@@ -47,6 +48,8 @@ pub(super) struct Association {
     asking: HashMap<Destination, Asking>,
     /// An answer that the inbound has not taken yet.
     stuck: Option<Packet>,
+    task: Arc<Task>,
+    holding: Holding,
     /// How long it may be silent.
     idle: Duration,
     active: Instant,
@@ -63,6 +66,11 @@ impl Association {
         inbound: Box<dyn Packets>,
     ) -> Self {
         let idle = dispatcher.policy.level(session.level()).limits.idle.into();
+        let task = Arc::<Task>::default();
+        let holding =
+            dispatcher
+                .holdings
+                .take(&session.owner(), &task, inbound.descriptors().max(1));
         Self {
             dispatcher,
             session,
@@ -71,6 +79,8 @@ impl Association {
             routes: HashMap::new(),
             asking: HashMap::new(),
             stuck: None,
+            task,
+            holding,
             idle,
             active: Instant::now(),
             sweep: Box::pin(sleep(idle.min(SWEEP_EVERY))),
@@ -97,7 +107,7 @@ impl Association {
     }
 
     fn send(&mut self, packet: Packet) {
-        self.active = Instant::now();
+        self.touch();
         if let Some(route) = self.routes.get(&packet.peer) {
             let route = route.clone();
             return self.send_by(&route, packet);
@@ -112,6 +122,12 @@ impl Association {
         if let Some(asking) = self.asking.get_mut(&packet.peer) {
             asking.push(&self.dispatcher, &self.session, packet);
         }
+    }
+
+    /// A datagram went by.
+    fn touch(&mut self) {
+        self.active = Instant::now();
+        self.holding.touch(self.active);
     }
 
     /// Sends on what waited for its route.
@@ -160,21 +176,23 @@ impl Association {
                 Some(_) => self.dispatcher.next_id(),
                 None => self.session.id,
             };
-            let to = packet.peer.clone();
-            let flow = Flow::open(
-                &self.dispatcher,
-                id,
-                key.0.clone(),
-                to,
+            let by = key.0.clone();
+            let target = Target {
+                to: packet.peer.clone(),
                 asked,
-                route.known.clone(),
-                self.idle,
-            );
+                known: route.known.clone(),
+            };
+            let holding = self
+                .dispatcher
+                .holdings
+                .take(&self.session.owner(), &self.task, 1);
+            let flow = Flow::open(&self.dispatcher, id, by, target, holding, self.idle);
             self.flows.insert(key.clone(), flow);
         }
-        if let Some(flow) = self.flows.get_mut(&key) {
-            flow.active = self.active;
-            flow.waiting.push(packet);
+        if let Some(flow) = self.flows.get_mut(&key)
+            && let Err(e) = flow.push(&self.dispatcher, &key.0, packet, self.active)
+        {
+            key.0.warn(&e);
         }
     }
 
@@ -195,11 +213,14 @@ impl Association {
             return Poll::Ready(());
         };
         for (key, flow) in &mut self.flows {
+            if flow.holding.is_gone() {
+                trace!(id = self.session.id, "a flow gives way to another one");
+                over.push(key.clone());
+                continue;
+            }
             if let Err(e) = flow.poll_send(cx) {
                 let (outbound, to) = key;
-                let to = to
-                    .as_ref()
-                    .or_else(|| flow.waiting.front().map(|p| &p.peer));
+                let to = to.as_ref().or_else(|| flow.next_peer());
                 if let Some(to) = to {
                     self.dispatcher.complain(&self.session, outbound, to, &e);
                 }
@@ -219,7 +240,8 @@ impl Association {
                     Poll::Ready(Ok(Some(packet))) => {
                         self.session.traffic.add_downlink(packet.data.len());
                         self.active = Instant::now();
-                        flow.active = self.active;
+                        self.holding.touch(self.active);
+                        flow.touch(self.active);
                         match self.inbound.poll_send(cx, &packet) {
                             Poll::Ready(Ok(())) => {}
                             Poll::Ready(Err(_)) => return Poll::Ready(()),
@@ -294,6 +316,14 @@ impl Future for Association {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        this.task.register(cx);
+        if this.holding.is_gone() {
+            debug!(
+                id = this.session.id,
+                "an association gives way to another one of its user"
+            );
+            return Poll::Ready(());
+        }
         if this.poll_up(cx).is_ready() {
             return Poll::Ready(());
         }

@@ -8,7 +8,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::debug;
 
+use super::hearing::Hearing;
+use super::holdings::Holding;
 use super::open::Opened;
 use super::waiting::Waiting;
 use super::{Dispatcher, Shared};
@@ -17,13 +20,27 @@ use crate::dns::Known;
 use crate::io::{Packet, Packets};
 
 pub(super) struct Flow {
+    id: u32,
     state: FlowState,
     /// The destination that was asked for, where another one took its place: answers are its own.
     asked: Option<Destination>,
-    pub(super) waiting: Waiting,
+    known: Known,
+    waiting: Waiting,
+    /// There where a server is in between.
+    hearing: Option<Hearing>,
+    pub(super) holding: Holding,
     /// How long it may be silent.
     pub(super) idle: Duration,
     pub(super) active: Instant,
+}
+
+/// Where a flow goes.
+pub(super) struct Target {
+    /// The destination of its first datagram.
+    pub(super) to: Destination,
+    /// What was asked for in its place.
+    pub(super) asked: Option<Destination>,
+    pub(super) known: Known,
 }
 
 enum FlowState {
@@ -33,25 +50,84 @@ enum FlowState {
 
 type Opening = Pin<Box<dyn Future<Output = io::Result<Opened<Box<dyn Packets>>>> + Send>>;
 
+impl FlowState {
+    fn opening(
+        dispatcher: &Arc<Dispatcher>,
+        id: u32,
+        by: Shared,
+        to: Destination,
+        known: Known,
+    ) -> Self {
+        let dispatcher = dispatcher.clone();
+        let opening = async move { dispatcher.open_packets(&by, &to, &known, id).await };
+        Self::Opening(Box::pin(opening))
+    }
+}
+
 impl Flow {
     pub(super) fn open(
         dispatcher: &Arc<Dispatcher>,
         id: u32,
         by: Shared,
-        to: Destination,
-        asked: Option<Destination>,
-        known: Known,
+        target: Target,
+        holding: Holding,
         idle: Duration,
     ) -> Self {
-        let dispatcher = dispatcher.clone();
-        let opening = async move { dispatcher.open_packets(&by, &to, &known, id).await };
+        let Target { to, asked, known } = target;
         Self {
-            state: FlowState::Opening(Box::pin(opening)),
+            id,
+            hearing: by.has_server().then(Hearing::new),
+            state: FlowState::opening(dispatcher, id, by, to, known.clone()),
             asked,
+            known,
             waiting: Waiting::default(),
+            holding,
             idle,
             active: Instant::now(),
         }
+    }
+
+    /// Takes a datagram, over a new connection of outbound `by` where the old one seems deaf. An error says
+    /// so when someone should know.
+    pub(super) fn push(
+        &mut self,
+        dispatcher: &Arc<Dispatcher>,
+        by: &Shared,
+        packet: Packet,
+        now: Instant,
+    ) -> io::Result<()> {
+        let mut result = Ok(());
+        if let Some(hearing) = &mut self.hearing {
+            if let FlowState::Open(packets) = &mut self.state
+                && hearing.is_deaf(self.idle, now)
+            {
+                packets.give_up();
+                debug!(id = self.id, to = %packet.peer, by = by.path, "a flow without answers goes on over a new connection");
+                if hearing.begin_anew() {
+                    result = Err(io::Error::other(
+                        "datagrams get no answer any more, they go on over a new connection",
+                    ));
+                }
+                let to = packet.peer.clone();
+                let known = self.known.clone();
+                self.state = FlowState::opening(dispatcher, self.id, by.clone(), to, known);
+            }
+            hearing.sent(packet.data.len(), now);
+        }
+        self.touch(now);
+        self.waiting.push(packet);
+        result
+    }
+
+    /// A datagram went by.
+    pub(super) fn touch(&mut self, now: Instant) {
+        self.active = now;
+        self.holding.touch(now);
+    }
+
+    /// Whom the next datagram goes to.
+    pub(super) fn next_peer(&self) -> Option<&Destination> {
+        self.waiting.front().map(|packet| &packet.peer)
     }
 
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -64,6 +140,9 @@ impl Flow {
                         self.idle = self.idle.min(limits.idle.into());
                     }
                     self.state = FlowState::Open(packets);
+                    if let Some(hearing) = &mut self.hearing {
+                        hearing.opened();
+                    }
                 }
             }
         }
@@ -84,6 +163,9 @@ impl Flow {
             FlowState::Opening(_) => Poll::Pending,
             FlowState::Open(packets) => {
                 let mut received = ready!(packets.poll_recv(cx));
+                if let (Ok(Some(_)), Some(hearing)) = (&received, &mut self.hearing) {
+                    hearing.heard();
+                }
                 if let (Ok(Some(packet)), Some(asked)) = (&mut received, &self.asked) {
                     packet.peer = asked.clone();
                 }

@@ -7,6 +7,8 @@ mod counting;
 mod datagrams;
 mod first;
 mod flow;
+mod hearing;
+mod holdings;
 mod limits;
 mod mux;
 mod open;
@@ -29,7 +31,7 @@ use tokio::sync::{broadcast, mpsc};
 use tracing::debug;
 
 use crate::address::{Destination, Network};
-use crate::dns::Resolver;
+use crate::dns::{self, Resolver};
 use crate::io::{Link, Packets, own};
 use crate::log;
 use crate::policy::{Limits, Policy};
@@ -37,12 +39,13 @@ use crate::protocol::Accepted;
 use crate::protocol::vmess::Spent;
 use crate::relay::{Failure, Relay};
 use crate::routing::Router;
-use crate::session::{Attributes, Source, User};
+use crate::session::{Attributes, Owner, Source, User};
 use crate::sniffing::{Aim, Sniffing};
 use crate::stats::{self, Traffic};
 
 use counting::Counting;
 use datagrams::Association;
+use holdings::Holdings;
 use route::{Asked, Chosen};
 
 /// Sessions that a slow watcher may be behind.
@@ -59,6 +62,8 @@ pub struct Dispatcher {
     /// Empty unless `stats` is there.
     pub stats: Arc<stats::Registry>,
     counting: Arc<Counting>,
+    /// What each owner holds of UDP.
+    holdings: Arc<Holdings>,
     /// Every session whose outbound is known, for those who watch; a slow one misses some.
     pub routed: broadcast::Sender<Arc<Routed>>,
     sessions: AtomicU32,
@@ -131,6 +136,7 @@ impl Dispatcher {
                 spent,
                 stats,
                 counting,
+                holdings: Holdings::new(),
                 routed: broadcast::Sender::new(WATCHED),
                 sessions: AtomicU32::new(0),
                 alive,
@@ -164,7 +170,7 @@ impl Dispatcher {
                 Accepted::Stream { user, to, link } => {
                     let mut session = self.session(source, inbound, user);
                     session.limits = session.limits.filter(|_| !watched);
-                    self.stream(session, to, link).await;
+                    dns::asking(session.owner(), self.stream(session, to, link)).await;
                 }
                 Accepted::Request {
                     user,
@@ -183,7 +189,7 @@ impl Dispatcher {
                         limits: None,
                         ..self.session(source, inbound, user)
                     };
-                    self.stream(session, to, link).await;
+                    dns::asking(session.owner(), self.stream(session, to, link)).await;
                 }
                 Accepted::Packets { user, packets } => {
                     let session = self.session(source, inbound, user);
@@ -204,9 +210,10 @@ impl Dispatcher {
         let Some(alive) = self.alive.upgrade() else {
             return;
         };
+        let owner = session.owner();
         let association = Association::new(self.clone(), session, packets);
         tokio::spawn(async move {
-            association.await;
+            dns::asking(owner, association).await;
             drop(alive);
         });
     }
@@ -311,6 +318,11 @@ fn small<F: Future>(task: F) -> F {
 }
 
 impl Session {
+    /// Whom its share of what sessions have in common is counted for.
+    fn owner(&self) -> Owner {
+        Owner::of(self.user.as_ref(), self.source)
+    }
+
     fn level(&self) -> u32 {
         self.user.as_ref().map_or(0, |user| user.level)
     }

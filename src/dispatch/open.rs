@@ -12,10 +12,11 @@ use super::limits::{QUESTIONS, both};
 use super::route::Chosen;
 use super::{Dispatcher, Outbound, Shared};
 use crate::address::{Destination, Host};
-use crate::dns::{Known, Lookup, Strategy};
+use crate::dns::{self, Known, Lookup, Strategy};
 use crate::io::{BindUdp, Counted, Link, Packets, Udp};
 use crate::policy::Limits;
 use crate::protocol::{self, Hop};
+use crate::session::Owner;
 use crate::transport::tcp;
 
 /// A stream by an outbound, or datagrams, and the outbound's limits; none where it is watched elsewhere.
@@ -77,14 +78,17 @@ impl Dispatcher {
         known: &Known,
     ) -> io::Result<(Opened<Option<Link>>, usize)> {
         let unasked = &Known::Unasked;
-        let (mut server, account, lookup, known) = match by.protocol.hop(to) {
+        let (mut server, account, lookup, known, asker) = match by.protocol.hop(to) {
             Hop::Nowhere => return Ok(((None, None), 0)),
             // Where `redirect` leads, no rule was asked about, nor need one be.
             Hop::Destination(target) if target.host != to.host => {
-                (target, 0, self.lookup(by), unasked)
+                (target, 0, self.lookup(by), unasked, dns::asker())
             }
-            Hop::Destination(target) => (target, 0, self.lookup(by).among(known), known),
-            Hop::Server { to, account } => (to, account, Lookup::System, unasked),
+            Hop::Destination(target) => {
+                (target, 0, self.lookup(by).among(known), known, dns::asker())
+            }
+            // The name of a server is this process' own, and no user's share of questions.
+            Hop::Server { to, account } => (to, account, Lookup::System, unasked, Owner::Process),
         };
         let (link, others) = match self.through(by)? {
             Some(other) => {
@@ -92,9 +96,12 @@ impl Dispatcher {
                     let found = lookup.resolve(&server).await?;
                     server = found.first().map_or(server, |addr| (*addr).into());
                 }
-                self.open(&other, &server, known).await?
+                dns::asking(asker, self.open(&other, &server, known)).await?
             }
-            None => (by.transport.connect(&server, &lookup).await?, None),
+            None => {
+                let connecting = by.transport.connect(&server, &lookup);
+                (dns::asking(asker, connecting).await?, None)
+            }
         };
         let link = by.transport.dress(link, &server).await?;
         let link = Counted::link(link, by.traffic().of_outbound());

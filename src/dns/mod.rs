@@ -12,21 +12,26 @@
 //! messages. How servers are reached is lent to this room ([`Dial`]): most questions travel through
 //! routing, as sessions of an inbound with the tag of `dns.tag`.
 
+mod asker;
 mod cache;
 mod channel;
 pub mod codec;
 pub mod config;
 mod dial;
+mod failing;
 mod framed;
 mod hosts;
+mod hosts_file;
 mod https;
 mod known;
 mod resolver;
 mod server;
+mod shares;
 mod system;
 #[cfg(test)]
 mod tests;
 
+pub use asker::{asker, asking};
 pub use dial::{Dial, Dialled, Way};
 pub use framed::Framed;
 pub use known::Known;

@@ -10,14 +10,16 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::cache::Cache;
 use super::channel::Channel;
 use super::codec::{Family, Question, Reply};
 use super::dial::Dial;
+use super::failing::Failing;
 use super::https::Https;
-use super::{Families, system};
+use super::shares::{Place, Shares};
+use super::{Families, asker, system};
 use crate::routing::{Domains, Networks};
 
 /// How long V2Ray, and so we, wait for any server.
@@ -28,6 +30,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(1500);
 
 /// Different questions that wait for one server.
 const MAX_PENDING: usize = 1024;
+
+/// The same over HTTPS, where servers have a bound for one connection; HTTP/2 wants it to be 100 or more.
+const MAX_PENDING_HTTPS: usize = 96;
 
 pub(super) struct Server {
     /// As the user wrote it, for messages.
@@ -43,6 +48,9 @@ pub(super) struct Server {
     pub(super) caches: bool,
     pub(super) cache: Mutex<Cache>,
     pub(super) pending: Mutex<HashMap<Question, Waiting>>,
+    /// Places among the pending questions.
+    shares: Arc<Shares>,
+    failing: Failing,
 }
 
 /// How it is asked.
@@ -70,7 +78,13 @@ pub(super) enum Failure {
 
 impl Server {
     pub(super) fn new(name: String, reach: Reach) -> Self {
+        let places = match reach {
+            Reach::Https(_) => MAX_PENDING_HTTPS,
+            _ => MAX_PENDING,
+        };
         Self {
+            shares: Shares::new(format!("the DNS server {name}"), places, LIMIT),
+            failing: Failing::default(),
             name,
             reach,
             domains: None,
@@ -147,9 +161,16 @@ impl Server {
         }
         let failed = |text: &str| Failure::Failed(name.to_owned(), text.to_owned());
         let dial = dial.ok_or_else(|| failed("there is no way to it"))?;
-        let mut waiting = self
-            .waiting(dial, question)
-            .ok_or_else(|| failed("too many names are asked for"))?;
+        // Nobody waits in another one's queue, but whoever finds the question asked has its answer.
+        let pending = lock(&self.pending).get(&question).cloned();
+        let mut waiting = match pending {
+            Some(waiting) => waiting,
+            None => {
+                let place = self.shares.place(&asker()).await;
+                let place = place.map_err(|e| failed(&e.to_string()))?;
+                self.waiting(dial, question, place)
+            }
+        };
         // The sender is gone without a word only when the process ends.
         let answer = waiting.wait_for(Option::is_some).await;
         let answer = answer.ok().and_then(|answer| (*answer).clone());
@@ -158,19 +179,27 @@ impl Server {
 
     /// Where the answer to `question` will be; a task of its own asks, so that those who lose patience
     /// take it from nobody else.
-    fn waiting(self: &Arc<Self>, dial: &Arc<dyn Dial>, question: Question) -> Option<Waiting> {
+    fn waiting(
+        self: &Arc<Self>,
+        dial: &Arc<dyn Dial>,
+        question: Question,
+        place: Place,
+    ) -> Waiting {
         let mut pending = lock(&self.pending);
         if let Some(waiting) = pending.get(&question) {
-            return Some(waiting.clone());
-        }
-        if pending.len() >= MAX_PENDING {
-            return None;
+            let waiting = waiting.clone();
+            // Its place may go to the next one, which does not happen under the lock.
+            drop(pending);
+            drop(place);
+            return waiting;
         }
         let (answer, waiting) = watch::channel(None);
         pending.insert(question.clone(), waiting.clone());
+        drop(pending);
         let (server, dial) = (self.clone(), dial.clone());
         tokio::spawn(async move {
             let found = server.ask(&dial, &question).await;
+            server.note(&found);
             if let Ok(reply) = &found
                 && server.caches
                 && reply.is_worth_keeping()
@@ -180,8 +209,20 @@ impl Server {
             }
             lock(&server.pending).remove(&question);
             let _ = answer.send(Some(found));
+            drop(place);
         });
-        Some(waiting)
+        waiting
+    }
+
+    fn note(&self, found: &Result<Reply, Failure>) {
+        let reason = match found {
+            Ok(_) => return self.failing.answered(),
+            Err(Failure::Failed(_, reason)) => format!(": {reason}"),
+            Err(_) => format!(" within {} s", LIMIT.as_secs()),
+        };
+        if let Some(times) = self.failing.failed() {
+            warn!("dns: {self} does not answer{reason} ({times} questions in a row)");
+        }
     }
 
     async fn ask(&self, dial: &Arc<dyn Dial>, question: &Question) -> Result<Reply, Failure> {
@@ -222,7 +263,7 @@ impl Server {
         let failed = |text: String| Failure::Failed(name.to_owned(), text);
         match timeout(LIMIT, system::addresses(name)).await {
             Err(_) => Err(Failure::Silent(name.to_owned())),
-            Ok(Err(e)) if system::is_passing(&e) => Err(failed(e.to_string())),
+            Ok(Err(e)) if system::is_passing(&e.to_string()) => Err(failed(e.to_string())),
             // No such name: the next server is not told of a name of this house.
             Ok(Err(_)) => Ok(Reply::none(NO_SUCH_NAME)),
             Ok(Ok(mut ips)) => {

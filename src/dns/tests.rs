@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::codec::{Asked, Family};
-use super::{Dial, Dialled, Families, Framed, Lookup, Resolver, Strategy, Way, config};
+use super::{Dial, Dialled, Families, Framed, Lookup, Resolver, Strategy, Way, asking, config};
 use crate::address::Destination;
 use crate::io::{Link, Packet, Packets};
 use crate::json::{Node, Report};
 use crate::routing::Geodata;
+use crate::session::Owner;
 
 #[tokio::test]
 async fn names_are_asked_for_where_their_domains_say_and_else_in_order() {
@@ -67,6 +68,39 @@ async fn silence_for_four_seconds_goes_on_to_the_next_server() {
         2,
         "a datagram may be lost, so it goes twice"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_names_of_one_user_delay_nobody_else() {
+    let net = Net::new();
+    net.answers("1.1.1.1", "live.com", &["10.0.0.1"]);
+    let resolver = net.resolver(json!({"servers": ["1.1.1.1"], "hosts": {"h.com": "10.0.0.2"}}));
+    let owner = |n: u8| Owner::Host([192, 0, 2, n].into());
+    let dead: Vec<_> = (0..5000)
+        .map(|n| {
+            let resolver = resolver.clone();
+            let look = async move { v4(&resolver, &format!("{n}.dead.com")).await };
+            tokio::spawn(asking(owner(1), look))
+        })
+        .collect();
+    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    let begin = Instant::now();
+    let live = asking(owner(2), v4(&resolver, "live.com")).await;
+    assert_eq!(live, Ok(vec!["10.0.0.1".to_owned()]));
+    let host = asking(owner(1), v4(&resolver, "h.com")).await;
+    assert_eq!(
+        host,
+        Ok(vec!["10.0.0.2".to_owned()]),
+        "its own share is not asked"
+    );
+    assert_eq!(begin.elapsed().as_millis(), 0);
+    let mut refused = 0;
+    for look in dead {
+        let text = look.await.unwrap().unwrap_err();
+        refused += usize::from(text.contains("too many names of 192.0.2.1 wait"));
+    }
+    assert!(refused > 3000, "{refused}");
+    assert!(begin.elapsed().as_secs() <= 8);
 }
 
 #[tokio::test(start_paused = true)]

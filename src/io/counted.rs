@@ -137,6 +137,14 @@ impl Packets for Counted<Box<dyn Packets>> {
         Poll::Ready(Ok(()))
     }
 
+    fn give_up(&mut self) {
+        self.inner.give_up();
+    }
+
+    fn descriptors(&self) -> usize {
+        self.inner.descriptors()
+    }
+
     fn comes_again(&self) -> bool {
         self.inner.comes_again()
     }

@@ -2,6 +2,7 @@
 
 mod counted;
 mod cut_off;
+pub mod descriptors;
 mod goodbye;
 pub(crate) mod low_water;
 pub mod own;

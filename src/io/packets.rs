@@ -26,6 +26,15 @@ pub trait Packets: Send {
     /// (too large, unreachable) is dropped in silence; an error means the whole association is over.
     fn poll_send(&mut self, cx: &mut Context<'_>, packet: &Packet) -> Poll<io::Result<()>>;
 
+    /// Nothing comes back any more, so another association takes this one's place. What carries both must
+    /// not be the same.
+    fn give_up(&mut self) {}
+
+    /// The descriptors of the process that are kept open for it alone.
+    fn descriptors(&self) -> usize {
+        0
+    }
+
     /// Whether an end goes unnoticed by the peer: its next datagram is taken as the first of another
     /// association.
     fn comes_again(&self) -> bool {

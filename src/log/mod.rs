@@ -12,10 +12,12 @@
 mod access;
 mod file;
 mod format;
+mod rarely;
 mod settings;
 mod writer;
 
 pub use access::{accepted, rejected};
+pub use rarely::Rarely;
 pub use settings::{Level, Settings, Target};
 
 use std::sync::OnceLock;

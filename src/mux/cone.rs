@@ -17,12 +17,13 @@ use tokio::time::{Sleep, sleep};
 use super::codec::GlobalId;
 use super::packets::MuxPackets;
 use crate::io::{Packet, Packets};
+use crate::session::Owner;
 
 /// How long an association waits for its client to come back; Xray's number.
 const WAIT: Duration = Duration::from_secs(60);
 
-/// A user, by the identity of its entry, and an id that the client chose.
-type Key = (usize, GlobalId);
+/// A user, and an id that the client chose.
+type Key = (Owner, GlobalId);
 
 /// All associations of an inbound that have a global id.
 #[derive(Default)]
@@ -49,7 +50,7 @@ impl Cones {
     /// A new association, or `None` when one was there and goes on in `session`.
     pub(super) fn join(
         self: &Arc<Self>,
-        user: usize,
+        user: Owner,
         id: GlobalId,
         session: MuxPackets,
     ) -> Option<ConePackets> {
@@ -70,7 +71,7 @@ impl Cones {
         let place = Arc::new(Place {
             session: Mutex::new((Some(session), None)),
         });
-        places.insert(key, Arc::downgrade(&place));
+        places.insert(key.clone(), Arc::downgrade(&place));
         Some(ConePackets {
             key,
             cones: self.clone(),

@@ -16,7 +16,7 @@ use super::stream::MuxStream;
 use super::table::Table;
 use crate::io::{Link, Packets};
 use crate::protocol::Accepted;
-use crate::session::User;
+use crate::session::{Owner, Source, User};
 
 /// Sessions of one link at a time; V2Ray's clients have at most as many.
 const MAX_SESSIONS: usize = 1024;
@@ -64,6 +64,7 @@ impl Door for Guests {
         };
         handle.begin(data);
         let user = self.user.clone();
+        let owner = Owner::of(user.as_ref(), Source::Unix);
         let accepted = match kind {
             Kind::Stream(to) => {
                 super::stream_or_packets(user, to, Link::other(MuxStream::opened(handle)))
@@ -72,7 +73,7 @@ impl Door for Guests {
                 // Session 0 is XUDP's alone, Mux.Cool counts from 1.
                 let session = MuxPackets::opened(handle, sid == 0 || global_id.is_some());
                 let packets: Box<dyn Packets> = match global_id {
-                    Some(id) => match self.cones.join(self.user_key(), id, session) {
+                    Some(id) => match self.cones.join(owner, id, session) {
                         Some(cone) => Box::new(cone),
                         None => return,
                     },
@@ -84,13 +85,5 @@ impl Door for Guests {
         };
         // There is room, and without a receiver the whole service is ending.
         let _ = self.sessions.try_send(accepted);
-    }
-}
-
-impl Guests {
-    fn user_key(&self) -> usize {
-        self.user
-            .as_ref()
-            .map_or(0, |user| Arc::as_ptr(user) as usize)
     }
 }

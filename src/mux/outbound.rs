@@ -145,7 +145,10 @@ impl Pool {
     /// A session on a link that has room, or on a new one: its frames wait until it is dialled.
     fn open(&self, peer: Option<Destination>, dial: impl FnOnce() -> Dial) -> Handle {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.retain(|line| line.next < self.sids.1 && !line.table.lock().is_over());
+        lines.retain(|line| {
+            let table = line.table.lock();
+            line.next < self.sids.1 && !table.is_over() && !table.is_retired()
+        });
         for line in lines.iter_mut() {
             if line.table.lock().sessions() < self.concurrency
                 && let Some(handle) = line.open(peer.clone(), self.sids.1)

@@ -104,6 +104,14 @@ impl Packets for PacketAddr {
         let peer = self.carrier.clone();
         self.inner.poll_send(cx, &Packet { peer, data })
     }
+
+    fn give_up(&mut self) {
+        self.inner.give_up();
+    }
+
+    fn descriptors(&self) -> usize {
+        self.inner.descriptors()
+    }
 }
 
 #[cfg(test)]

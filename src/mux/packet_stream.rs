@@ -135,6 +135,10 @@ impl Packets for PacketStream {
         let _ = self.poll_flush(cx)?;
         Poll::Ready(Ok(()))
     }
+
+    fn descriptors(&self) -> usize {
+        1
+    }
 }
 
 #[cfg(test)]

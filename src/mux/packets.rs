@@ -77,4 +77,8 @@ impl Packets for MuxPackets {
         self.opening = None;
         Poll::Ready(Ok(()))
     }
+
+    fn give_up(&mut self) {
+        self.handle.retire_link();
+    }
 }

@@ -299,6 +299,11 @@ impl Handle {
         self.sid
     }
 
+    /// The link takes no more sessions; those that it has go on.
+    pub(super) fn retire_link(&self) {
+        self.table.lock().retire();
+    }
+
     /// Puts what came with the frame that opened the session into its inbox.
     pub(super) fn begin(&self, data: Option<Bytes>) {
         self.table.lock().keep(self.sid, None, data);

@@ -321,6 +321,22 @@ async fn an_association_goes_on_where_its_global_id_comes_again() {
     assert_eq!(received(&mut apart).await, packet("192.0.2.1:53", b"c"));
 }
 
+#[tokio::test]
+async fn what_is_given_up_goes_on_over_another_link() {
+    let (client, mut server) = pair(Pool::shared(8), Udp::Xudp(Pool::shared(8)));
+    let mut ours = client.packets(1);
+    send(&mut ours, "192.0.2.1:53", b"a").await;
+    let mut theirs = packets(server.recv().await.unwrap());
+    assert_eq!(received(&mut theirs).await, packet("192.0.2.1:53", b"a"));
+    ours.give_up();
+    let mut ours = client.packets(1);
+    assert_eq!(client.dialled(), 2);
+    send(&mut ours, "192.0.2.1:53", b"b").await;
+    assert_eq!(received(&mut theirs).await, packet("192.0.2.1:53", b"b"));
+    client.packets(2);
+    assert_eq!(client.dialled(), 2, "the new one takes others");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_association_waits_a_minute_for_its_client_to_come_back() {
     let (client, mut server) = pair(Pool::shared(8), Udp::Xudp(Pool::single()));

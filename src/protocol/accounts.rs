@@ -11,7 +11,13 @@ use crate::session::User;
 
 /// Who comes without a name; nobody in particular at level 0.
 pub fn nameless(level: u32) -> Option<Arc<User>> {
-    (level != 0).then(|| Arc::new(User { email: None, level }))
+    (level != 0).then(|| {
+        Arc::new(User {
+            email: None,
+            level,
+            nameless: true,
+        })
+    })
 }
 
 /// `accounts: [{user, pass}]` of an inbound: who may use it.
@@ -44,6 +50,7 @@ impl Accounts {
             let user = User {
                 email: Some(account.user.clone()),
                 level,
+                nameless: false,
             };
             accounts.insert(account.user, (account.pass, Arc::new(user)));
         }

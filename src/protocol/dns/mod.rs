@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::io::duplex;
 
 use crate::address::{Destination, Host, Network};
-use crate::dns::{Dial, Framed, Resolver};
+use crate::dns::{self, Dial, Framed, Resolver};
 use crate::io::{Link, Packets};
 
 pub struct Outbound {
@@ -91,7 +91,7 @@ impl Outbound {
             server,
             dial: upstream,
         };
-        tokio::spawn(session.run(client));
+        tokio::spawn(dns::asking(dns::asker(), session.run(client)));
     }
 }
 

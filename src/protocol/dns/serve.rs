@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, trace};
 
 use super::Others;
 use crate::address::{Destination, Network};
 use crate::dns::codec::{Asked, refusal};
-use crate::dns::{Dial, Framed, Resolver, Way};
+use crate::dns::{Dial, Framed, Resolver, Way, asker, asking};
 use crate::io::{Packet, Packets};
 
-/// Questions of one session that are looked up at a time; the next ones wait.
-const MAX_LOOKUPS: usize = 64;
+/// Questions of one session that are looked up at a time; the next ones wait. A session may be the resolver of
+/// a whole house, whose dead names are not to stop the others.
+const MAX_LOOKUPS: usize = 256;
 
 /// Messages on their way to or from the server for other questions.
 const MAX_FORWARDED: usize = 64;
@@ -112,7 +113,7 @@ impl Session {
     fn look_up(&self, asked: Asked, events: mpsc::Sender<Event>) {
         let resolver = self.resolver.clone();
         let (ttl, is_datagram) = (self.ttl, self.is_datagram);
-        tokio::spawn(async move {
+        let looking = async move {
             let question = &asked.question;
             let reply = resolver
                 .lookup(&question.name, question.family.into())
@@ -128,7 +129,8 @@ impl Session {
                 }
             };
             let _ = events.send(Event::Answer(answer)).await;
-        });
+        };
+        tokio::spawn(asking(asker(), looking));
     }
 
     /// Hands a question to the task that talks to the server, and makes one if there is none. Whether a
@@ -144,7 +146,8 @@ impl Session {
             let (open, queries) = mpsc::channel(MAX_FORWARDED);
             let (over, server) = (self.over, self.server.clone());
             let talk = talk(self.dial.clone(), over, server, queries, events.clone());
-            tokio::spawn(talk);
+            // Whoever asks may have chosen the name of the server.
+            tokio::spawn(asking(asker(), talk));
             open
         });
         let sent = open.try_send(query).is_ok();
@@ -162,25 +165,37 @@ async fn talk(
     events: mpsc::Sender<Event>,
 ) {
     let talking = async {
-        let opening = async {
-            Ok::<_, io::Error>(match over {
-                Network::Udp => dial.packets(&Way::Direct, &server).await?,
-                Network::Tcp => {
-                    let link = dial.stream(&Way::Direct, &server).await?;
-                    Box::new(Framed::new(link, server.clone()))
-                }
-            })
+        let open = async || {
+            let opening = async {
+                Ok::<_, io::Error>(match over {
+                    Network::Udp => dial.packets(&Way::Direct, &server).await?,
+                    Network::Tcp => {
+                        let link = dial.stream(&Way::Direct, &server).await?;
+                        Box::new(Framed::new(link, server.clone()))
+                    }
+                })
+            };
+            timeout(SERVER_LIMIT, opening).await?
         };
-        let mut packets = timeout(SERVER_LIMIT, opening).await??;
+        let mut packets = open().await?;
+        // Since when a query waits for any reply.
+        let mut waits: Option<Instant> = None;
         loop {
             tokio::select! {
                 query = queries.recv() => {
                     let Some(data) = query else { return Ok(()) };
+                    // A way through a tunnel may have gone without a word.
+                    if waits.is_some_and(|since| since.elapsed() >= SERVER_LIMIT) {
+                        packets = open().await?;
+                        waits = None;
+                    }
+                    waits.get_or_insert_with(Instant::now);
                     let packet = Packet { peer: server.clone(), data };
                     timeout(SERVER_LIMIT, poll_fn(|cx| packets.poll_send(cx, &packet))).await??;
                 },
                 reply = poll_fn(|cx| packets.poll_recv(cx)) => {
                     let Some(reply) = reply? else { return Ok(()) };
+                    waits = None;
                     if events.send(Event::Forwarded(reply.data)).await.is_err() {
                         return Ok(());
                     }
@@ -191,5 +206,76 @@ async fn talk(
     let ended: io::Result<()> = talking.await;
     if let Err(e) = ended {
         debug!(%server, "dns: no way for other questions: {e}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::Dialled;
+    use crate::io::Link;
+    use crate::protocol::dns::pipe;
+    use hex_literal::hex;
+    use std::sync::Mutex;
+
+    /// `a.` for its text.
+    const QUESTION: &[u8] = &hex!("0007 0100 0001 0000 0000 0000 01 61 00 0010 0001");
+
+    #[tokio::test(start_paused = true)]
+    async fn a_way_on_which_nothing_comes_back_is_made_anew() {
+        let (ways, mut made) = mpsc::unbounded_channel();
+        let to: Destination = "192.0.2.1:53".parse().unwrap();
+        let session = Session {
+            resolver: Arc::default(),
+            others: Others::Forward,
+            ttl: None,
+            is_datagram: true,
+            to: to.clone(),
+            over: Network::Udp,
+            server: to.clone(),
+            dial: Arc::new(Ways(Mutex::new(ways))),
+        };
+        let (mut client, inside) = pipe::pair();
+        tokio::spawn(session.run(Box::new(inside)));
+        let question = Packet {
+            peer: to,
+            data: Bytes::from_static(QUESTION),
+        };
+        let ask = async |client: &mut pipe::End| {
+            poll_fn(|cx| client.poll_send(cx, &question)).await.unwrap();
+        };
+        ask(&mut client).await;
+        let mut first = made.recv().await.unwrap();
+        for _ in 0..2 {
+            let asked = poll_fn(|cx| first.poll_recv(cx)).await.unwrap().unwrap();
+            assert_eq!(asked.data, QUESTION);
+            sleep(SERVER_LIMIT / 2).await;
+            ask(&mut client).await;
+        }
+        let mut second = made.recv().await.unwrap();
+        let asked = poll_fn(|cx| second.poll_recv(cx)).await.unwrap().unwrap();
+        poll_fn(|cx| second.poll_send(cx, &asked)).await.unwrap();
+        let answer = poll_fn(|cx| client.poll_recv(cx)).await.unwrap().unwrap();
+        assert_eq!(answer.data, QUESTION, "the echo of the second way");
+    }
+
+    /// Gives the other end of every way to the test.
+    struct Ways(Mutex<mpsc::UnboundedSender<pipe::End>>);
+
+    impl Dial for Ways {
+        fn stream(&self, _way: &Way, _to: &Destination) -> Dialled<Link> {
+            panic!("nothing goes by TCP here")
+        }
+
+        fn packets(&self, _way: &Way, _to: &Destination) -> Dialled<Box<dyn Packets>> {
+            let (ours, theirs) = pipe::pair();
+            self.0.lock().unwrap().send(theirs).unwrap();
+            let ours: Box<dyn Packets> = Box::new(ours);
+            Box::pin(async { Ok(ours) })
+        }
+
+        fn tls(&self, _link: Link, _server: &Destination) -> Dialled<(Link, bool)> {
+            panic!("nor by TLS")
+        }
     }
 }

@@ -20,9 +20,9 @@ use tokio::time::Instant;
 use tracing::{trace, warn};
 
 use super::datagrams::Datagram;
-use crate::io::{BindUdp, is_ours, scratch};
+use crate::io::{BindUdp, descriptors, is_ours, scratch};
 
-/// Addresses answered for at one time; a further one takes the place of the one that was silent longest.
+/// Addresses answered for at one time, or a quarter of what the process may have open; a further one takes the place of the one that was silent longest.
 const MAX_SOCKETS: usize = 1024;
 
 /// A socket that nothing was sent from for this long is closed.
@@ -56,7 +56,7 @@ impl Answers {
         Self {
             bind,
             sockets: Mutex::default(),
-            max: MAX_SOCKETS,
+            max: MAX_SOCKETS.min(descriptors::limit() / 4),
             strays,
             complained: Complained::default(),
         }

@@ -108,6 +108,11 @@ impl Packets for Association {
         }
         Poll::Ready(Ok(()))
     }
+
+    /// The socket, and the connection that it lives as long as.
+    fn descriptors(&self) -> usize {
+        2
+    }
 }
 
 /// How an IPv6 socket names an address.

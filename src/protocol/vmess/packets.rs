@@ -59,4 +59,8 @@ impl<S: Io> Packets for VmessPackets<S> {
         let _ = self.poll_flush(cx)?;
         Poll::Ready(Ok(()))
     }
+
+    fn descriptors(&self) -> usize {
+        1
+    }
 }

@@ -300,7 +300,7 @@ mod tests {
         };
         let named = |i: u32| User {
             email: Some(format!("u{i}@x")),
-            level: 0,
+            ..User::default()
         };
         for i in 20..40 {
             assert_eq!(users.add(key(i), named(i)), Ok(()));
@@ -329,7 +329,7 @@ mod tests {
         let found = |users: &Users, id: &[u8; 16]| found(users, &spent, id);
         let user = || User {
             email: Some("a@b".to_owned()),
-            level: 0,
+            ..User::default()
         };
         let id = Writer::new(&key(0)).seal(NOW, [0; 4]);
         users.add(key(0), user()).unwrap();

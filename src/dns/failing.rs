@@ -1,0 +1,75 @@
+//! Tells a resolver that fails from names that do.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::log::Rarely;
+
+/// So many failures in a row, and not one answer between them, are no accident of names.
+const IN_A_ROW: u64 = 8;
+
+/// Whoever answered so short a time ago is there, however many names it has no answer for.
+const LATELY: Duration = Duration::from_secs(20);
+
+/// What became of the last questions to one resolver.
+#[derive(Debug, Default)]
+pub(super) struct Failing {
+    past: Mutex<Past>,
+    complaints: Rarely,
+}
+
+#[derive(Debug, Default)]
+struct Past {
+    in_a_row: u64,
+    answered: Option<Instant>,
+}
+
+impl Failing {
+    pub(super) fn answered(&self) {
+        *self.lock() = Past {
+            in_a_row: 0,
+            answered: Some(Instant::now()),
+        };
+    }
+
+    /// A question failed. How many did so in a row, when that is worth a line in the log.
+    pub(super) fn failed(&self) -> Option<u64> {
+        let times = {
+            let mut past = self.lock();
+            past.in_a_row += 1;
+            let is_there = past.answered.is_some_and(|at| at.elapsed() < LATELY);
+            if is_there || past.in_a_row < IN_A_ROW {
+                return None;
+            }
+            past.in_a_row
+        };
+        self.complaints.times().map(|_| times)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::advance;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_between_failures_says_that_the_names_are_at_fault() {
+        let failing = Failing::default();
+        for _ in 1..IN_A_ROW {
+            assert_eq!(failing.failed(), None);
+        }
+        failing.answered();
+        for _ in 0..2 * IN_A_ROW {
+            assert_eq!(failing.failed(), None);
+        }
+        advance(LATELY).await;
+        assert_eq!(failing.failed(), Some(2 * IN_A_ROW + 1));
+        assert_eq!(failing.failed(), None, "it was said a moment ago");
+    }
+}
