@@ -16,8 +16,12 @@ use crate::io::descriptors;
 use crate::log::Rarely;
 use crate::session::Owner;
 
-/// The most that one owner holds where descriptors are plenty.
-const MOST_EACH: usize = 4096;
+/// The most that one owner holds where descriptors are plenty. An association by `freedom` counts for two and
+/// has one port; Linux has some 28,000 for all.
+const MOST_EACH: usize = 8 * 1024;
+
+/// The same for all owners.
+const MOST: usize = 48 * 1024;
 
 pub(super) struct Holdings {
     /// Set with the first one that is held: at the start the process may yet raise its limit.
@@ -157,7 +161,7 @@ impl Bounds {
     fn of(descriptors: usize) -> Self {
         Self {
             each: (descriptors / 4).clamp(16, MOST_EACH),
-            all: (descriptors / 2).max(32),
+            all: (descriptors / 2).clamp(32, MOST),
         }
     }
 }
@@ -311,7 +315,7 @@ mod tests {
     fn bounds_are_parts_of_the_descriptors_there_are() {
         let bounds = |each, all| Bounds { each, all };
         assert_eq!(Bounds::of(2048), bounds(512, 1024));
-        assert_eq!(Bounds::of(1 << 20), bounds(4096, 1 << 19));
+        assert_eq!(Bounds::of(1 << 20), bounds(8192, 49_152));
         assert_eq!(Bounds::of(10), bounds(16, 32));
     }
 
