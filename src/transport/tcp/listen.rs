@@ -154,7 +154,7 @@ pub fn udp_socket(to: SocketAddr, sockopt: &SockOpt) -> io::Result<UdpSocket> {
 }
 
 /// What Go asks for, and the kernel's own usual limit.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 #[cfg(test)]
 mod tests {
