@@ -5,6 +5,7 @@ mod args;
 mod example;
 mod inputs;
 mod run;
+mod signals;
 
 use std::ffi::OsString;
 use std::fmt::Display;

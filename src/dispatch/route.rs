@@ -4,18 +4,15 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tracing::{debug, warn};
+use tracing::debug;
 
-use super::outbounds::Rarely;
 use super::{Dispatcher, Origin, Session, Shared};
 use crate::address::{Destination, Network};
 use crate::dns::{Lookup, Strategy};
+use crate::log;
 use crate::protocol::loopback;
 use crate::routing::{Facts, Pick, Target};
 use crate::session::{Attributes, Source};
-
-/// A mistake in the rules may meet every session.
-static COMPLAINTS: Rarely = Rarely::new();
 
 /// How often `loopback` may send one session back to the rules; V2Ray would go round for ever.
 const MAX_ROUNDS: usize = 16;
@@ -59,9 +56,7 @@ impl Dispatcher {
             by = self.pick(&again, network, to).await?;
         }
         debug!(id = session.id, %to, "a session goes round");
-        if COMPLAINTS.now() {
-            warn!("the rules lead a session round in a circle of `loopback` outbounds");
-        }
+        log::repeated("the rules lead a session round in a circle of `loopback` outbounds");
         None
     }
 
@@ -145,8 +140,10 @@ impl Dispatcher {
     /// What a rule names may have been taken away; the first outbound stands in, as in V2Ray.
     fn tagged(&self, tag: &str) -> Option<Shared> {
         let outbound = self.outbounds.get(tag);
-        if outbound.is_none() && COMPLAINTS.now() {
-            warn!("no outbound is tagged `{tag}` any more, the first one carries a session of its");
+        if outbound.is_none() {
+            log::repeated(&format!(
+                "no outbound is tagged `{tag}` any more, the first one carries a session of its"
+            ));
         }
         outbound
     }

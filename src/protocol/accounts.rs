@@ -6,12 +6,21 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
+use crate::io::Refusal;
 use crate::json::{Node, Object};
 use crate::session::User;
 
 /// Who comes without a name; nobody in particular at level 0.
 pub fn nameless(level: u32) -> Option<Arc<User>> {
     (level != 0).then(|| Arc::new(User { email: None, level }))
+}
+
+/// A refusal of somebody who has said their password, or of anybody else.
+pub fn known(user: Option<&User>, refusal: Refusal) -> Refusal {
+    match user.and_then(|user| user.email.clone()) {
+        Some(name) => Refusal::Known(name, Box::new(refusal)),
+        None => refusal,
+    }
 }
 
 /// `accounts: [{user, pass}]` of an inbound: who may use it.

@@ -52,7 +52,8 @@ enum Flight {
     Whole(Arc<Member>, Box<Request>),
     /// The peer went away.
     Gone(String),
-    Bad(String),
+    /// The user is known, if it is the request that is wrong and not whoever sends it.
+    Bad(Option<String>, String),
 }
 
 impl Inbound {
@@ -86,7 +87,9 @@ impl Inbound {
                 link.close().await;
                 return Err(Refusal::Done(reason));
             }
-            Ok(Flight::Bad(reason)) => return Err(Refusal::Silent(reason, link)),
+            Ok(Flight::Bad(user, reason)) => {
+                return Err(of(user, Refusal::Silent(reason, link)));
+            }
             Err(_) => {
                 let limit = limit.as_secs();
                 let reason = format!("{} bytes of a header after {limit} s", buf.len());
@@ -109,7 +112,8 @@ impl Inbound {
         match request.command {
             Command::Stream(to) => {
                 if let Some(reason) = mux::other_kind(&to) {
-                    return Err(Refusal::Done(format!("{member}: {reason}")));
+                    let refusal = Refusal::Done(format!("{member}: {reason}"));
+                    return Err(of(Some(member.to_string()), refusal));
                 }
                 let link = stream(link, reader, writer);
                 Ok(mux::stream_or_packets(user, to, link))
@@ -140,14 +144,17 @@ impl Inbound {
                         let auth_id = std::array::from_fn(|i| prefix[i]);
                         match self.users.find(&auth_id, now()) {
                             Ok(member) => user.insert(member),
-                            Err(e) => return Flight::Bad(e.to_string()),
+                            Err(e) => return Flight::Bad(e.who(), e.to_string()),
                         }
                     }
                 };
                 match header::open(&member.key, buf) {
                     Ok(None) => {}
                     Ok(Some(request)) => return self.fresh(member, request),
-                    Err(e) => return Flight::Bad(format!("{member}: {e}")),
+                    Err(e) => {
+                        let reason = format!("{member}: {e}");
+                        return Flight::Bad(Some(member.to_string()), reason);
+                    }
                 }
             }
             match read_more(link, buf).await {
@@ -168,10 +175,18 @@ impl Inbound {
         if sessions.insert(id, now, now) {
             Flight::Whole(member.clone(), Box::new(request))
         } else {
-            Flight::Bad(format!(
+            let reason = format!(
                 "{member}'s session keys were used before, possibly by someone who recorded them"
-            ))
+            );
+            Flight::Bad(Some(member.to_string()), reason)
         }
+    }
+}
+
+fn of(user: Option<String>, refusal: Refusal) -> Refusal {
+    match user {
+        Some(user) => Refusal::Known(user, Box::new(refusal)),
+        None => refusal,
     }
 }
 

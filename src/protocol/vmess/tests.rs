@@ -184,9 +184,14 @@ async fn first_flight(outbound: &Outbound) -> Vec<u8> {
 async fn refused(inbound: &Inbound, bytes: &[u8]) -> (bool, String) {
     let (mut near, far) = duplex(1 << 16);
     near.write_all(bytes).await.unwrap();
-    match accept(inbound, far).await {
+    let accepted = accept(inbound, far).await.map_err(|refusal| match refusal {
+        Refusal::Known(_, refusal) => *refusal,
+        other => other,
+    });
+    match accepted {
         Err(Refusal::Silent(reason, _)) => (true, reason),
         Err(Refusal::Done(reason)) => (false, reason),
+        Err(Refusal::Known(..)) => panic!("a user is named once"),
         Ok(_) => panic!("expected a refusal"),
     }
 }
