@@ -6,10 +6,16 @@
 
 mod certificates;
 mod config;
+mod der;
+mod files;
 mod inbound;
 mod issue;
 mod outbound;
+mod proof;
+mod resolver;
+mod short_rsa;
 mod stream;
+mod system;
 mod verify;
 
 pub use inbound::Inbound;
@@ -47,5 +53,9 @@ impl Versions {
     }
 }
 
+#[cfg(test)]
+mod blocking_tests;
+#[cfg(test)]
+mod odd_tests;
 #[cfg(test)]
 mod tests;
