@@ -36,7 +36,8 @@ pub(super) struct Budget {
 }
 
 struct Kind {
-    name: String,
+    /// None of what a group has too many kinds of.
+    name: Option<String>,
     untold: Untold,
 }
 
@@ -66,7 +67,7 @@ impl RateLimit {
         let kinds = match self.groups.get_mut(group) {
             Some(kinds) => kinds,
             None if has_room && Budget::take(&mut self.budget, now) => {
-                let kind = Kind::new(name, now);
+                let kind = Kind::new(Some(name), now);
                 self.groups.insert(group.to_owned(), vec![kind]);
                 return true;
             }
@@ -76,15 +77,19 @@ impl RateLimit {
             }
         };
         let full = kinds.len() >= KINDS;
-        match kinds.iter_mut().find(|known| known.name == name) {
+        let mut known = kinds.iter_mut();
+        match known.find(|known| known.name.as_ref() == Some(&name)) {
             Some(known) => known.untold.add(1, line),
-            None if full => {
-                if let Some(last) = kinds.last_mut() {
-                    last.untold.add(1, line);
+            None if full => match kinds.iter_mut().find(|known| known.name.is_none()) {
+                Some(others) => others.untold.add(1, line),
+                None => {
+                    let mut others = Kind::new(None, now);
+                    others.untold.add(1, line);
+                    kinds.push(others);
                 }
-            }
+            },
             None if Budget::take(&mut self.budget, now) => {
-                kinds.push(Kind::new(name, now));
+                kinds.push(Kind::new(Some(name), now));
                 return true;
             }
             None => count(&mut self.rest, 1, line, now),
@@ -107,7 +112,10 @@ impl RateLimit {
                     return false;
                 }
                 if all || Budget::take(budget, now) {
-                    lines.push(untold.say(now));
+                    lines.push(match kind.name {
+                        Some(_) => untold.say(now),
+                        None => untold.say_together(now),
+                    });
                 } else {
                     count(rest, untold.count, &untold.last, now);
                 }
@@ -174,7 +182,7 @@ impl Budget {
 }
 
 impl Kind {
-    fn new(name: String, now: Instant) -> Self {
+    fn new(name: Option<String>, now: Instant) -> Self {
         let untold = Untold::new(now);
         Self { name, untold }
     }
@@ -206,7 +214,7 @@ impl Untold {
 
     fn span(&self, now: Instant) -> String {
         let secs = now.saturating_duration_since(self.since).as_secs_f64();
-        format!("{} s", secs.ceil().max(1.0))
+        format!("{} s", secs.round().max(1.0))
     }
 }
 
