@@ -26,6 +26,7 @@ pub struct Inbound {
     plain: Arc<ServerConfig>,
     by_alpn: Vec<(Vec<u8>, Arc<ServerConfig>)>,
     resolver: Resolver,
+    knows_its_clients: bool,
 }
 
 impl Inbound {
@@ -92,7 +93,13 @@ impl Inbound {
             plain: Arc::new(plain),
             by_alpn,
             resolver,
+            knows_its_clients: settings.verify_client,
         })
+    }
+
+    /// Whether whoever comes must show a certificate.
+    pub fn knows_its_clients(&self) -> bool {
+        self.knows_its_clients
     }
 
     /// The server's handshake.
