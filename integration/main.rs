@@ -31,6 +31,7 @@ mod scenario_abuse;
 mod scenario_api;
 mod scenario_attributes;
 mod scenario_browser;
+mod scenario_certificates;
 mod scenario_default;
 mod scenario_dns;
 mod scenario_documents;

@@ -11,6 +11,7 @@ mod files;
 mod inbound;
 mod issue;
 mod outbound;
+mod p_521;
 mod proof;
 mod resolver;
 mod short_rsa;

@@ -12,6 +12,7 @@ use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, InvalidMessage
 
 use super::certificates::Keyed;
 use super::config::{Settings, Side};
+use super::p_521::PROVIDER_WITH_P521;
 use super::stream::Stream;
 use super::system;
 use super::verify::Verifier;
@@ -42,16 +43,20 @@ impl Outbound {
         let object = node.object()?;
         let settings = Settings::read(&object, Side::Client, over_ws);
         object.finish();
-        let builder = ClientConfig::builder_with_provider(PROVIDER.clone())
-            .with_protocol_versions(settings.versions.list())
-            .map_err(|e| node.error(e.to_string()))
-            .ok()?;
         let verifier = Verifier::new(
             settings.allow_insecure,
             settings.disable_system_root,
             settings.authorities,
             settings.pins,
         );
+        let provider = match verifier.takes_any() {
+            true => PROVIDER_WITH_P521.clone(),
+            false => PROVIDER.clone(),
+        };
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(settings.versions.list())
+            .map_err(|e| node.error(e.to_string()))
+            .ok()?;
         let asks_system = verifier.asks_system();
         let builder = builder
             .dangerous()
