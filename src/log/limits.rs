@@ -28,7 +28,8 @@ impl Default for Limits {
         Self {
             strangers: HashMap::new(),
             users: RateLimit::new(USERS, None),
-            warnings: RateLimit::new(WARNINGS, None),
+            // The texts of some name what a user asked for.
+            warnings: RateLimit::new(WARNINGS, Some(Budget::new(256.0, 4.0))),
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io::Write;
 use std::mem::take;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -31,6 +31,9 @@ const WRITE_LEN: usize = 64 * 1024;
 
 /// How long the start waits for a log file to open.
 const OPEN_LIMIT: Duration = Duration::from_secs(1);
+
+/// The pause before a file that could not be opened is tried again.
+const OPEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// A place for lines; clones are the same place.
 #[derive(Clone)]
@@ -202,21 +205,10 @@ impl Outlet {
     fn run(&self, file: Option<(PathBuf, SyncSender<Opening>)>) {
         let mut file = match file {
             None => None,
-            Some((path, opening)) => {
-                let unread = || {
-                    let _ = opening.try_send(Opening::Unread);
-                };
-                match LogFile::open(&path, unread) {
-                    Ok(file) => {
-                        let _ = opening.try_send(Opening::Done);
-                        Some(file)
-                    }
-                    Err(e) => {
-                        let _ = opening.try_send(Opening::Failed(e));
-                        return;
-                    }
-                }
-            }
+            Some((path, opening)) => match open(&path, &opening) {
+                Some(file) => Some(file),
+                None => return,
+            },
         };
         loop {
             let (lines, dropped, reopen) = self.work();
@@ -289,6 +281,26 @@ impl Outlet {
         );
         let to = self.0.complaints.as_ref().unwrap_or(self);
         to.push(line, Weight::Major);
+    }
+}
+
+/// Opens a log file, and tells the start how that went; who does not wait any more cannot be told that it failed, so
+/// that is tried again.
+fn open(path: &Path, opening: &SyncSender<Opening>) -> Option<LogFile> {
+    loop {
+        let unread = || {
+            let _ = opening.try_send(Opening::Unread);
+        };
+        match LogFile::open(path, unread) {
+            Ok(file) => {
+                let _ = opening.try_send(Opening::Done);
+                return Some(file);
+            }
+            Err(e) => match opening.try_send(Opening::Failed(e)) {
+                Ok(()) => return None,
+                Err(_) => thread::sleep(OPEN_AGAIN),
+            },
+        }
     }
 }
 
