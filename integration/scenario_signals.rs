@@ -99,3 +99,31 @@ async fn a_certificate_that_cannot_be_read_is_one_line() {
         "{said}"
     );
 }
+
+#[tokio::test]
+async fn signals_that_mean_nothing_to_us_end_nothing() {
+    let mut stage = Stage::new();
+    let (_, socks) = pair(&mut stage).await;
+    let to = To::Ip(traffic::echo().await);
+    let mut stream = traffic::connect(socks, &to).await.expect("SOCKS connects");
+    for signal in [
+        "HUP", "USR2", "QUIT", "PIPE", "ALRM", "VTALRM", "PROF", "IO", "PWR", "STKFLT", "XCPU",
+        "XFSZ", "RTMIN", "RTMIN+3", "RTMIN+30",
+    ] {
+        stage.child(0).signal(signal);
+        traffic::exchange(&mut stream, signal.as_bytes()).await;
+    }
+    let mut late = traffic::connect(socks, &to).await.expect("SOCKS connects");
+    traffic::exchange(&mut late, b"afterwards").await;
+    let said = stage.log(0);
+    for signal in ["SIGHUP", "SIGUSR2", "SIGQUIT", "SIGXFSZ", "SIGRTMIN+3"] {
+        assert!(
+            said.contains(&format!("[Warning] {signal} is ignored")),
+            "{signal}: {said}"
+        );
+    }
+    stage.child(0).signal("TERM");
+    traffic::exchange(&mut stream, b"in the last seconds").await;
+    stage.child(0).signal("HUP");
+    traffic::exchange(&mut stream, b"even then").await;
+}

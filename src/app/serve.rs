@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::listen::Place;
 use super::pace::Pace;
@@ -58,7 +58,6 @@ async fn streams(
     terms: Terms,
 ) {
     let served = Arc::new((inbound.clone(), dispatcher.clone(), terms));
-    let mut complained: Option<Instant> = None;
     let pace = Pace::default();
     loop {
         match listener.accept().await {
@@ -70,11 +69,10 @@ async fn streams(
                 tokio::spawn(Box::pin(connection(served.clone(), arrival, from_here)));
             }
             Err(e) => {
-                // Once in a while is enough: the next attempt is a moment away.
-                if complained.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
-                    complained = Some(Instant::now());
-                    warn!("{}: cannot accept a connection: {e}", inbound.path);
-                }
+                log::repeated(&format!(
+                    "{}: cannot accept a connection: {e}",
+                    inbound.path
+                ));
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -114,21 +112,23 @@ async fn connection(
 /// Writes down why nothing was accepted; a peer that must not learn it is read until it goes, or
 /// until the time is up that an unfinished first flight would have had.
 async fn refuse(inbound: &Inbound, source: Source, refusal: Refusal, until: Instant) {
-    let link = match refusal {
-        Refusal::Done(reason) if reason.is_empty() => {
-            debug!(%source, inbound = inbound.path, "left without a request");
-            return;
-        }
-        Refusal::Done(reason) => {
-            log::rejected(&inbound.path, source, &reason);
-            return;
-        }
-        Refusal::Silent(reason, link) => {
-            log::rejected(&inbound.path, source, &reason);
-            link
-        }
+    let (user, refusal) = match refusal {
+        Refusal::Known(user, refusal) => (Some(user), *refusal),
+        other => (None, other),
     };
-    drain(link, until).await;
+    let (reason, link) = match refusal {
+        Refusal::Done(reason) => (reason, None),
+        Refusal::Silent(reason, link) => (reason, Some(link)),
+        Refusal::Known(..) => return,
+    };
+    if reason.is_empty() {
+        debug!(%source, inbound = inbound.path, "left without a request");
+    } else {
+        log::rejected(&inbound.path, source, user.as_deref(), &reason);
+    }
+    if let Some(link) = link {
+        drain(link, until).await;
+    }
 }
 
 /// Reads and forgets until the peer has gone or the time is up, and closes then, in the same way.

@@ -5,6 +5,7 @@ mod args;
 mod example;
 mod inputs;
 mod run;
+mod signals;
 mod test;
 
 use std::ffi::OsString;

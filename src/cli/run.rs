@@ -1,15 +1,15 @@
 //! `mobula run`: the service, from its config to its end by a signal.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::args::ConfigArgs;
 use super::example::Example;
+use super::signals::Signals;
 use super::{BAD_CONFIG, inputs, say, test};
 use crate::api;
 use crate::app::App;
@@ -65,8 +65,13 @@ fn print_errors(loaded: &Loaded) -> bool {
 
 /// Starts, waits for a signal, and stops; `started` is called when all is listened on.
 fn serve(config: Config, warnings: &[Message], started: impl FnOnce()) -> ExitCode {
-    if let Err(text) = log::start(&config.log) {
-        return fail(&text);
+    let waiting = match log::start(&config.log) {
+        Ok(waiting) => waiting,
+        Err(text) => return fail(&text),
+    };
+    for warning in waiting {
+        // The log itself may be what does not open.
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }
     for warning in warnings {
         warn!("{warning}");
@@ -116,33 +121,6 @@ fn fail(text: &str) -> ExitCode {
     log::flush();
     eprintln!("{text}");
     ExitCode::from(CANNOT_START)
-}
-
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    reopen: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            reopen: signal(SignalKind::user_defined1())?,
-        })
-    }
-
-    /// Waits for SIGINT or SIGTERM; SIGUSR1 opens the log files anew meanwhile.
-    async fn end(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.interrupt.recv() => return,
-                _ = self.terminate.recv() => return,
-                _ = self.reopen.recv() => log::reopen(),
-            }
-        }
-    }
 }
 
 /// How long dropping what still runs may take: a thread may wait for the system's resolver.

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use tokio::sync::mpsc;
 
-use super::{Inbound, Listen, Outbound};
+use super::Outbound;
+use super::exposure::warn_of_open_api;
 use crate::io::Link;
 use crate::json::{Node, Object, did_you_mean};
 use crate::protocol::{self, local};
-use crate::routing::{Router, Rule, Target};
 use crate::transport;
 
 /// What is served, and where it is asked.
@@ -66,8 +66,8 @@ pub(super) fn read(root: &Object) -> Option<(Api, Outbound)> {
             ));
         }
         let address = address.ok()?;
-        if !address.ip().is_loopback() {
-            warn_open(&node, &address.ip().to_string());
+        if !address.ip().to_canonical().is_loopback() {
+            warn_of_open_api(&node, address.ip());
         }
         Some(address)
     });
@@ -85,53 +85,6 @@ pub(super) fn read(root: &Object) -> Option<(Api, Outbound)> {
         links,
     };
     Some((api, outbound))
-}
-
-/// Whoever reaches the API may add users of their own: warns of the inbounds that let anybody in from
-/// outside and that a rule leads to it.
-pub(super) fn warn_of_open_doors(node: &Node, inbound: &Inbound, leads: bool) {
-    if let Listen::Ip(ip) = inbound.listen
-        && leads
-        && !ip.is_loopback()
-        && !inbound.protocol.knows_its_users()
-    {
-        warn_open(node, &ip.to_string());
-    }
-}
-
-/// Whether a rule leads sessions of `inbound` to the outbound tagged `tag`.
-pub(super) fn leads(router: &Router, inbound: &Inbound, tag: &str) -> bool {
-    let mut rules = router.rules.iter();
-    rules.any(|(rule, target)| {
-        let inbounds = &rule.inbounds;
-        let takes = inbounds.is_empty()
-            || inbounds
-                .iter()
-                .any(|t| Some(t.as_str()) == inbound.tag.as_deref());
-        takes && matches!(target, Target::Outbound(to) if **to == *tag)
-    })
-}
-
-/// Warns of a rule by which a user of any inbound comes to the API.
-pub(super) fn warn_of_open_rules(root: &Object, router: &Router, tag: &str) {
-    let is_open = |(rule, target): &(Rule, Target)| {
-        let asks_who =
-            !rule.inbounds.is_empty() || !rule.users.is_empty() || rule.sources.is_some();
-        !asks_who && matches!(target, Target::Outbound(to) if **to == *tag)
-    };
-    if router.rules.iter().any(is_open)
-        && let Some(node) = root.get("api")
-    {
-        node.warn(
-            "a rule leads sessions of every inbound here: whoever may use one can read and change everything, expected an `inboundTag` in it",
-        );
-    }
-}
-
-fn warn_open(node: &Node, ip: &str) {
-    node.warn(format!(
-        "leads to the API and listens on {ip}: whoever reaches it can read and change everything, expected 127.0.0.1"
-    ));
 }
 
 impl Services {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::read::{protocol, tag};
-use super::{Inbound, Listen};
+use super::{Inbound, Listen, exposure};
 use crate::address::Host;
 use crate::json::{Node, Object, PortRanges};
 use crate::sniffing::Sniffing;
@@ -36,6 +36,9 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
         && protocol.follows_redirect()
     {
         transport.sockopt.follow_redirect();
+    }
+    if let (Some(listen), Some(protocol), Some(transport)) = (&listen, &protocol, &transport) {
+        exposure::warn_of_open_proxy(&object.node, listen, protocol, transport);
     }
     let sniffing = Sniffing::read(&object);
     if let Some(object) = object.object("allocate") {

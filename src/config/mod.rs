@@ -7,6 +7,7 @@
 
 mod api;
 mod check;
+mod exposure;
 mod global;
 mod inbound;
 mod load;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::Outbound;
+use super::exposure;
 use super::read::{protocol, tag};
 use crate::address::Host;
 use crate::dns::Strategy;
@@ -25,6 +26,9 @@ pub(super) fn read(object: Object) -> Option<Outbound> {
         }
         proxy.silent(&["tag"]);
         proxy.finish();
+    }
+    if let (Some(protocol), Some(transport)) = (&protocol, &transport) {
+        exposure::warn_of_readable(&object.node, protocol, transport);
     }
     let mux = mux(&object, protocol.as_ref());
     let strategy = object

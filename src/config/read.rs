@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
+use super::exposure::{self, Leads};
 use super::merge::Origins;
 use super::{Config, Inbound, Outbound, api, check, inbound, log, outbound, policy};
 use crate::dns::{self, Resolver};
@@ -38,20 +39,33 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     let resolver = resolver(&root, &geodata);
     let (policy, stats) = policy::read(&root);
     let state = state(&root);
+    let loopbacks: Vec<_> = outbounds
+        .iter()
+        .filter_map(|(_, outbound)| {
+            let outbound = outbound.as_ref()?;
+            Some((
+                outbound.tag.clone()?,
+                outbound.protocol.loopback()?.inbound()?,
+            ))
+        })
+        .collect();
+    let mut told = false;
     for (node, inbound) in &inbounds {
         let Some(inbound) = inbound else { continue };
-        let leads = api_tag
-            .as_ref()
-            .is_some_and(|tag| api::leads(&router, inbound, tag));
-        api::warn_of_open_doors(node, inbound, leads);
-        if inbound.protocol.lacks_port() && !leads {
+        let leads = api_tag.as_ref().map_or(Leads::Nobody, |tag| {
+            exposure::leads(&router, inbound, tag, &loopbacks)
+        });
+        told |= exposure::warn_of_api(node, inbound, leads);
+        if inbound.protocol.lacks_port() && leads == Leads::Nobody {
             let path = node.path.key("settings");
             let text = "there is no `port` to go to, connections will fail";
             node.report().warn(&path, text);
         }
     }
-    if let Some(tag) = &api_tag {
-        api::warn_of_open_rules(&root, &router, tag);
+    if let Some(tag) = &api_tag
+        && !told
+    {
+        exposure::warn_of_open_rules(&root, &router, tag);
     }
     unbuilt(&root);
     let whole = !root.node.report().has_errors();

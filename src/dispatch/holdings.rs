@@ -10,10 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 
 use tokio::time::Instant;
-use tracing::warn;
 
 use crate::io::descriptors;
-use crate::log::Rarely;
+use crate::log;
 use crate::session::Owner;
 
 /// The most that one owner holds where descriptors are plenty. An association by `freedom` counts for two and
@@ -28,7 +27,6 @@ pub(super) struct Holdings {
     bounds: OnceLock<Bounds>,
     begin: Instant,
     state: Mutex<State>,
-    complaints: Rarely,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +83,6 @@ impl Holdings {
             bounds: OnceLock::new(),
             begin: Instant::now(),
             state: Mutex::default(),
-            complaints: Rarely::default(),
         })
     }
 
@@ -137,13 +134,11 @@ impl Holdings {
     }
 
     fn complain(&self, owner: &Owner) {
-        if let Some(times) = self.complaints.times() {
-            let each = self.bounds().each;
-            warn!(
-                "UDP: {owner} has all the associations and flows that it may have (at most {each} descriptors), and those that were \
-                 idle longest give way ({times} since the last such line)"
-            );
-        }
+        let each = self.bounds().each;
+        log::repeated(&format!(
+            "UDP: {owner} has all the associations and flows that it may have (at most {each} descriptors), and those that were \
+             idle longest give way"
+        ));
     }
 
     fn millis(&self, now: Instant) -> u64 {

@@ -5,14 +5,11 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use tracing::warn;
 
 use super::counting::Counting;
 use crate::dns::Strategy;
+use crate::log;
 use crate::stats::Traffic;
 use crate::{mux, protocol, transport};
 
@@ -31,11 +28,7 @@ pub struct Outbound {
     pub mux: Option<mux::Outbound>,
     /// Its counters, once it is among the others.
     traffic: Traffic,
-    complaints: Rarely,
 }
-
-/// Once a second at most.
-pub(super) struct Rarely(AtomicU64);
 
 /// In their order; the first one carries what no rule sends elsewhere.
 pub struct Outbounds {
@@ -59,7 +52,6 @@ impl Outbound {
             strategy: Strategy::AsIs,
             mux: None,
             traffic: Traffic::default(),
-            complaints: Rarely::new(),
         }
     }
 
@@ -74,24 +66,7 @@ impl Outbound {
 
     /// Tells those who can mend it, but not of every session that a server fails which is down.
     pub(super) fn warn(&self, error: &io::Error) {
-        if self.complaints.now() {
-            warn!("{self}: {error}");
-        }
-    }
-}
-
-impl Rarely {
-    pub(super) const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    /// Whether it is time again.
-    pub(super) fn now(&self) -> bool {
-        let second = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
-        self.0.swap(second, Ordering::Relaxed) != second
+        log::repeated(&format!("{self}: {error}"));
     }
 }
 

@@ -7,19 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use super::outbounds::Rarely;
 use super::{Dispatcher, Origin, Session, Shared};
 use crate::address::{Destination, Host, Network};
 use crate::dns::{Known, Lookup, Strategy};
+use crate::log;
 use crate::protocol::loopback;
 use crate::routing::{Facts, Pick, Target};
 use crate::session::{Attributes, Source};
 use crate::sniffing::Aim;
-
-/// A mistake in the rules may meet every session.
-static COMPLAINTS: Rarely = Rarely::new();
 
 /// How long the addresses of a name are waited for: each server of the built-in DNS has its own limit, the
 /// system's resolver has many.
@@ -119,24 +116,19 @@ impl Dispatcher {
             by = self.pick(&session, asked, &mut known).await?;
         }
         debug!(id = session.id, %to, "a session goes round");
-        if COMPLAINTS.now() {
-            warn!("the rules lead a session round in a circle of `loopback` outbounds");
-        }
+        log::repeated("the rules lead a session round in a circle of `loopback` outbounds");
         None
     }
 
     /// A session that came out of this process goes to none of its own services: whoever may use a proxy
     /// would be its operator.
     fn keep_out(&self, session: &Session, by: &Shared) -> Option<Chosen> {
-        static COMPLAINTS: Rarely = Rarely::new();
         let inbound = session.inbound.tag.as_deref().unwrap_or("an inbound");
         debug!(id = session.id, inbound, by = by.path, "kept out");
-        if COMPLAINTS.now() {
-            warn!(
-                "{}: a session that this process itself had sent to `{inbound}` is kept out, only others may come in there",
-                **by
-            );
-        }
+        log::repeated(&format!(
+            "{}: a session that this process itself had sent to `{inbound}` is kept out, only others may come in there",
+            **by
+        ));
         None
     }
 
@@ -246,8 +238,10 @@ impl Dispatcher {
     /// What a rule names may have been taken away; the first outbound stands in, as in V2Ray.
     fn tagged(&self, tag: &str) -> Option<Shared> {
         let outbound = self.outbounds.get(tag);
-        if outbound.is_none() && COMPLAINTS.now() {
-            warn!("no outbound is tagged `{tag}` any more, the first one carries a session of its");
+        if outbound.is_none() {
+            log::repeated(&format!(
+                "no outbound is tagged `{tag}` any more, the first one carries a session of its"
+            ));
         }
         outbound
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::cache::Cache;
 use super::channel::Channel;
@@ -20,6 +20,7 @@ use super::failing::Failing;
 use super::https::Https;
 use super::shares::{Place, Shares};
 use super::{Families, asker, system};
+use crate::log;
 use crate::routing::{Domains, Networks};
 
 /// How long V2Ray, and so we, wait for any server.
@@ -220,8 +221,8 @@ impl Server {
             Err(Failure::Failed(_, reason)) => format!(": {reason}"),
             Err(_) => format!(" within {} s", LIMIT.as_secs()),
         };
-        if let Some(times) = self.failing.failed() {
-            warn!("dns: {self} does not answer{reason} ({times} questions in a row)");
+        if self.failing.failed() {
+            log::repeated(&format!("dns: {self} does not answer{reason}"));
         }
     }
 

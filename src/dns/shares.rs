@@ -12,9 +12,8 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tracing::warn;
 
-use crate::log::Rarely;
+use crate::log;
 use crate::session::Owner;
 
 /// Questions of one owner that wait for a place; each belongs to a session of its own.
@@ -30,7 +29,6 @@ pub(super) struct Shares {
     /// How long a question may wait for a place.
     patience: Duration,
     state: Mutex<State>,
-    complaints: Rarely,
 }
 
 struct State {
@@ -70,7 +68,6 @@ impl Shares {
                 owners: HashMap::new(),
                 turns: VecDeque::new(),
             }),
-            complaints: Rarely::default(),
         })
     }
 
@@ -174,14 +171,11 @@ impl Shares {
     }
 
     fn complain(&self, owner: &Owner) {
-        if let Some(times) = self.complaints.times() {
-            let held = self.lock().owners.get(owner).map_or(0, |share| share.held);
-            warn!(
-                "names are not resolved, or late: {owner} waits for {held} answers of {} already, which is its \
-                 share of the {} that are waited for at a time ({times} of its names since the last such line)",
-                self.of, self.all
-            );
-        }
+        log::repeated(&format!(
+            "names are not resolved, or late: {owner} waits for all the answers of {} that are its share of the {} that \
+             are waited for at a time",
+            self.of, self.all
+        ));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -14,7 +14,6 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tracing::warn;
 
 use super::Strategy;
 use super::asker::asker;
@@ -22,6 +21,7 @@ use super::failing::Failing;
 use super::hosts_file::HostsFile;
 use super::shares::{Place, Shares};
 use crate::address::{Destination, Host};
+use crate::log;
 use crate::session::Owner;
 
 /// Users' names that the resolver is asked for at a time. Each keeps a thread of the runtime's 512.
@@ -159,10 +159,8 @@ impl System {
     fn note(&self, found: &Found) {
         match found {
             Err((_, reason)) if is_passing(reason) => {
-                if let Some(times) = self.failing.failed() {
-                    warn!(
-                        "the system's resolver does not answer: {reason} ({times} names in a row)"
-                    );
+                if self.failing.failed() {
+                    log::repeated(&format!("the system's resolver does not answer: {reason}"));
                 }
             }
             _ => self.failing.answered(),

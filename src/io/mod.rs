@@ -124,6 +124,8 @@ pub enum Refusal {
     /// The first flight is not one of ours. The text is for the access log, and the link is read
     /// until the peer goes, without an answer, so that a prober learns nothing.
     Silent(String, Link),
+    /// The same from somebody who has shown who they are; the first text is what the log calls them.
+    Known(String, Box<Refusal>),
 }
 
 /// Whether the process is about to end, so that layers whose peers can be told why may tell them.

@@ -1,11 +1,11 @@
 //! Where a value stands in a config: `inbounds[0].settings.clients[2].id`.
 
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A JSON path; the root prints as `config`. Paths share the beginning that they have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Path(Option<Rc<(Self, Step)>>);
+pub struct Path(Option<Arc<(Self, Step)>>);
 
 /// From a value to one inside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Path {
     }
 
     fn step(&self, step: Step) -> Self {
-        Self(Some(Rc::new((self.clone(), step))))
+        Self(Some(Arc::new((self.clone(), step))))
     }
 }
 

@@ -1,13 +1,25 @@
-//! A log file that survives its rotation.
+//! A log file that survives its rotation, and a pipe in its place.
+//!
+//! What we create is for our user alone (0600), from its first moment; a file that is there already keeps the rights
+//! that somebody gave it. All of this runs in a log's own thread, where a mount that hangs stops nobody else.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use nix::libc;
 
 /// How often a line makes us look whether the path still names our file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a pipe that nobody reads, or that is full, is left alone.
+const PIPE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Nobody else may read who talks to whom.
+const MODE: u32 = 0o600;
 
 pub(super) struct LogFile {
     path: PathBuf,
@@ -16,8 +28,20 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = open(path)?;
+    /// Opens `path`. A pipe is waited for until somebody reads it, and `waiting` is called before.
+    pub(super) fn open(path: &Path, waiting: impl FnOnce()) -> io::Result<Self> {
+        let mut waiting = Some(waiting);
+        let file = loop {
+            match open(path) {
+                Err(e) if is_unread(path, &e) => {
+                    if let Some(waiting) = waiting.take() {
+                        waiting();
+                    }
+                    sleep(PIPE_PAUSE);
+                }
+                opened => break opened?,
+            }
+        };
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -25,14 +49,31 @@ impl LogFile {
         })
     }
 
-    pub(super) fn write(&mut self, line: &[u8]) {
+    /// Writes whole lines.
+    pub(super) fn write(&mut self, mut lines: &[u8]) {
         if self.looked.elapsed() >= LOOK_EVERY {
             self.looked = Instant::now();
             if self.was_rotated() {
                 self.reopen();
             }
         }
-        let _ = self.file.write_all(line);
+        while !lines.is_empty() {
+            match self.file.write(lines) {
+                Ok(n) => lines = &lines[n..],
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // A pipe that is full: its reader may come back to it.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => sleep(PIPE_PAUSE),
+                // A pipe whose reader has gone: there may be another.
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
+                    match Self::open(&self.path, || ()) {
+                        Ok(again) => *self = again,
+                        Err(_) => return,
+                    }
+                }
+                // A log that cannot be written to must not end the service, and there is nobody to tell.
+                Err(_) => return,
+            }
+        }
     }
 
     /// Opens the path anew; the old file stays in use where that fails.
@@ -53,13 +94,29 @@ impl LogFile {
     }
 }
 
+/// `O_NONBLOCK` means nothing to a file; a pipe that nobody reads is refused instead of waited for.
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(MODE)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+}
+
+fn is_unread(path: &Path, error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENXIO)
+        && std::fs::metadata(path).is_ok_and(|m| m.file_type().is_fifo())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn opened(path: &Path) -> LogFile {
+        LogFile::open(path, || panic!("nothing to wait for")).unwrap()
+    }
 
     #[test]
     fn a_moved_file_is_left_to_whoever_moved_it() {
@@ -68,7 +125,7 @@ mod tests {
             dir.path().join("access.log"),
             dir.path().join("access.log.1"),
         );
-        let mut log = LogFile::open(&path).unwrap();
+        let mut log = opened(&path);
         log.write(b"one\n");
         std::fs::rename(&path, &old).unwrap();
         log.looked -= LOOK_EVERY;
@@ -81,10 +138,28 @@ mod tests {
     fn reopening_does_not_wait_for_the_next_look() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("error.log");
-        let mut log = LogFile::open(&path).unwrap();
+        let mut log = opened(&path);
         std::fs::remove_file(&path).unwrap();
         log.reopen();
         log.write(b"here\n");
         assert_eq!(std::fs::read(&path).unwrap(), b"here\n");
+    }
+
+    #[test]
+    fn what_is_created_is_ours_alone_and_what_was_there_keeps_its_rights() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+        let path = dir.path().join("new.log");
+        let mut log = opened(&path);
+        assert_eq!(mode(&path), 0o600);
+        std::fs::remove_file(&path).unwrap();
+        log.reopen();
+        assert_eq!(mode(&path), 0o600);
+
+        let path = dir.path().join("old.log");
+        File::create(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        opened(&path).write(b"line\n");
+        assert_eq!(mode(&path), 0o640);
     }
 }

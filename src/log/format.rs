@@ -9,10 +9,16 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use super::WRITER;
+use super::outlet::Weight;
 
 /// Local time as V2Ray writes it: `2026/11/21 03:34:24`.
 pub(super) fn now() -> impl fmt::Display {
     Zoned::now().strftime("%Y/%m/%d %H:%M:%S").to_string()
+}
+
+/// The first `len` bytes of a text, or fewer where a letter would be cut.
+pub(super) fn cut(text: &str, len: usize) -> &str {
+    &text[..text.floor_char_boundary(len)]
 }
 
 /// Turns events into lines: `[Level] message key=value`.
@@ -39,12 +45,13 @@ impl<S: Subscriber> Layer<S> for Lines {
         };
         let mut fields = Fields::default();
         event.record(&mut fields);
-        writer.error(format!(
-            "{} [{level}] {}{}",
-            now(),
-            fields.message,
-            fields.rest
-        ));
+        let line = format!("{} [{level}] {}{}", now(), fields.message, fields.rest);
+        // A line for each session takes no room from those that somebody should see.
+        let weight = match level {
+            "Debug" => Weight::Minor,
+            _ => Weight::Major,
+        };
+        writer.error(line, weight);
     }
 }
 

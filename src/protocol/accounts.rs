@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
+use crate::io::Refusal;
 use crate::json::{Node, Object};
 use crate::session::User;
 
@@ -18,6 +19,14 @@ pub fn nameless(level: u32) -> Option<Arc<User>> {
             nameless: true,
         })
     })
+}
+
+/// A refusal of somebody who has said their password, or of anybody else.
+pub fn known(user: Option<&User>, refusal: Refusal) -> Refusal {
+    match user.and_then(|user| user.email.clone()) {
+        Some(name) => Refusal::Known(name, Box::new(refusal)),
+        None => refusal,
+    }
 }
 
 /// `accounts: [{user, pass}]` of an inbound: who may use it.

@@ -77,6 +77,19 @@ impl Inbound {
         }
     }
 
+    /// Whether it takes whoever comes to wherever they want.
+    pub fn is_proxy_for_anybody(&self) -> bool {
+        !matches!(self, Self::Dokodemo(_)) && !self.knows_its_users()
+    }
+
+    /// What `accounts` need to be asked for, for a message.
+    pub fn how_accounts_count(&self) -> &'static str {
+        match self {
+            Self::Socks(_) => " with `auth: password`",
+            Self::Dokodemo(_) | Self::Http(_) | Self::Vmess(_) => "",
+        }
+    }
+
     /// Whether it has a place to go to, but no port there.
     pub fn lacks_port(&self) -> bool {
         match self {

@@ -4,10 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use super::{blackhole, dns, freedom, http, local, loopback, socks, unknown, vmess};
-use crate::address::{Destination, Network};
+use crate::address::{Destination, Host, Network};
 use crate::dns::{Lookup, Strategy};
 use crate::io::{BindUdp, Link, Packets};
-use crate::json::{Node, Object};
+use crate::json::{Node, Object, Path};
 
 pub enum Outbound {
     Blackhole(blackhole::Outbound),
@@ -120,6 +120,15 @@ impl Outbound {
             | Self::Loopback(_) => false,
             Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => true,
         }
+    }
+
+    /// Users whose payload the protocol leaves readable: where the config says so, what it says, and the server.
+    pub fn unsealed(&self) -> impl Iterator<Item = (&Path, &str, &Host)> {
+        let vmess = match self {
+            Self::Vmess(outbound) => Some(outbound),
+            _ => None,
+        };
+        vmess.into_iter().flat_map(vmess::Outbound::unsealed)
     }
 
     /// What sends sessions through the rules once more.

@@ -55,6 +55,13 @@ impl Inbound {
             .map_err(|refusal| (source, refusal))
     }
 
+    /// Whether whoever comes must show a certificate.
+    pub fn knows_its_clients(&self) -> bool {
+        self.tls
+            .as_ref()
+            .is_some_and(tls::Inbound::knows_its_clients)
+    }
+
     async fn dress(&self, mut arrival: Arrival) -> Result<Arrival, Refusal> {
         if let Some(tls) = &self.tls {
             arrival.link = tls.accept(arrival.link).await?;
@@ -67,6 +74,10 @@ impl Inbound {
 }
 
 impl Outbound {
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// A raw connection to `to`; a name is resolved by `lookup` and its addresses are raced.
     pub async fn connect(&self, to: &Destination, lookup: &Lookup) -> io::Result<Link> {
         let stream = tokio::time::timeout(CONNECT_LIMIT, tcp::connect(to, lookup, &self.sockopt))

@@ -28,7 +28,9 @@ async fn accepted(bytes: &[u8]) -> Result<(String, String, Vec<u8>), String> {
             assert!(answer.is_empty());
             Err(text)
         }
-        Err(Refusal::Silent(..)) => panic!("a bad PROXY header is not read further"),
+        Err(Refusal::Silent(..) | Refusal::Known(..)) => {
+            panic!("a bad PROXY header is not read further")
+        }
     }
 }
 

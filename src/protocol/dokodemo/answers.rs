@@ -17,10 +17,11 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
-use tracing::{trace, warn};
+use tracing::trace;
 
 use super::datagrams::Datagram;
 use crate::io::{BindUdp, descriptors, is_ours, scratch};
+use crate::log;
 
 /// Addresses answered for at one time, or a quarter of what the process may have open; a further one takes the place of the one that was silent longest.
 const MAX_SOCKETS: usize = 1024;
@@ -28,20 +29,12 @@ const MAX_SOCKETS: usize = 1024;
 /// A socket that nothing was sent from for this long is closed.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
-/// How often a mistake that every datagram may repeat is told.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
-
 pub(super) struct Answers {
     bind: BindUdp,
     sockets: Mutex<HashMap<SocketAddr, Answering>>,
     max: usize,
     strays: mpsc::Sender<Datagram>,
-    complained: Complained,
 }
-
-/// When something was last said that every datagram may repeat.
-#[derive(Default)]
-pub(super) struct Complained(Mutex<Option<Instant>>);
 
 struct Answering {
     socket: Arc<UdpSocket>,
@@ -58,7 +51,6 @@ impl Answers {
             sockets: Mutex::default(),
             max: MAX_SOCKETS.min(descriptors::limit() / 4),
             strays,
-            complained: Complained::default(),
         }
     }
 
@@ -94,7 +86,7 @@ impl Answers {
                 sockets.remove(&oldest);
             }
         }
-        let socket = (self.bind)(from).inspect_err(|e| self.complain(from, e))?;
+        let socket = (self.bind)(from).inspect_err(|e| complain(from, e))?;
         let socket = Arc::new(socket.into_inner());
         let reader = tokio::spawn(read(socket.clone(), from, self.strays.clone())).abort_handle();
         let answering = Answering {
@@ -106,16 +98,6 @@ impl Answers {
         Ok(socket)
     }
 
-    /// Who runs without root may listen and yet lack the right to answer.
-    fn complain(&self, from: SocketAddr, error: &io::Error) {
-        if error.kind() == io::ErrorKind::PermissionDenied && self.complained.is_due() {
-            warn!(
-                "cannot answer as {from}: permission denied (it needs root, or CAP_NET_ADMIN and, \
-                 for ports below 1024, CAP_NET_BIND_SERVICE)"
-            );
-        }
-    }
-
     /// Closes what has been idle.
     pub(super) fn sweep(&self) {
         let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,21 +105,19 @@ impl Answers {
     }
 }
 
-impl Complained {
-    /// Whether it is time to say it again, which is taken as done.
-    pub(super) fn is_due(&self) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = last.is_none_or(|at| at.elapsed() > COMPLAIN_EVERY);
-        if due {
-            *last = Some(Instant::now());
-        }
-        due
-    }
-}
-
 impl Drop for Answering {
     fn drop(&mut self) {
         self.reader.abort();
+    }
+}
+
+/// Who runs without root may listen and yet lack the right to answer.
+fn complain(from: SocketAddr, error: &io::Error) {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        log::repeated(&format!(
+            "cannot answer as {from}: permission denied (it needs root, or CAP_NET_ADMIN and, for ports below \
+             1024, CAP_NET_BIND_SERVICE)"
+        ));
     }
 }
 

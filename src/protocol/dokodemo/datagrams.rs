@@ -11,13 +11,14 @@ use bytes::Bytes;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::interval;
-use tracing::{debug, trace, warn};
+use tracing::{debug, trace};
 
-use super::answers::{Answers, Complained};
+use super::answers::Answers;
 use super::receive::receive;
 use super::{Inbound, NOWHERE};
 use crate::address::{Destination, Host};
 use crate::io::{BindUdp, Packet, Packets, is_door};
+use crate::log;
 use crate::protocol::Datagrams;
 
 /// Sources at one time; further ones take the place of those that were silent longest.
@@ -71,7 +72,6 @@ fn sort_up_to(
         received: 0,
         sweep_at: FIRST_SWEEP.min(max),
         new: tx,
-        complained: Complained::default(),
     };
     tokio::spawn(sorter.run(strayed));
     rx
@@ -91,7 +91,6 @@ struct Sorter {
     /// With so many sources in the map, those that have ended are looked for.
     sweep_at: usize,
     new: mpsc::Sender<Datagrams>,
-    complained: Complained,
 }
 
 /// Where the datagrams of a source go.
@@ -149,9 +148,9 @@ impl Sorter {
     /// Waits for room for a new source; until then the socket keeps what comes.
     async fn hand_over(&mut self, datagram: Datagram) {
         if datagram.meant.is_none() && self.to.is_none() {
-            if self.complained.is_due() {
-                warn!("datagrams are dropped: {NOWHERE}; UDP needs `TPROXY`");
-            }
+            log::repeated(&format!(
+                "datagrams are dropped: {NOWHERE}; UDP needs `TPROXY`"
+            ));
             return;
         }
         let source = datagram.source;

@@ -28,7 +28,7 @@ use tracing::debug;
 use super::{head, plain};
 use crate::address::Destination;
 use crate::io::{Arrival, Link, Prefixed, Refusal};
-use crate::protocol::accounts::{Accounts, nameless};
+use crate::protocol::accounts::{Accounts, known, nameless};
 use crate::protocol::{Accepted, Terms};
 use crate::session::User;
 
@@ -98,10 +98,12 @@ impl Inbound {
             (end, then) => {
                 let (link, ahead) = served.into_parts();
                 link.close().await;
-                Err(Refusal::Done(match then {
-                    Some(Then::End(refused)) => refused,
-                    _ => reason(end.err(), &ahead),
-                }))
+                Err(match then {
+                    Some(Then::End(user, refused)) => {
+                        known(user.as_deref(), Refusal::Done(refused))
+                    }
+                    _ => Refusal::Done(reason(end.err(), &ahead)),
+                })
             }
         }
     }
@@ -123,8 +125,8 @@ pub(super) enum Then {
     },
     /// An upgrade by a plain request: it is joined with the connection to the server.
     Splice(OnUpgrade),
-    /// The last request was refused, for this reason; there may be another.
-    End(String),
+    /// The last request, of this user, was refused, for this reason; there may be another.
+    End(Option<Arc<User>>, String),
 }
 
 impl Served {
@@ -173,7 +175,7 @@ impl Served {
             }
             // The response broke off.
             _ if end.is_err_and(|e| e.is_user()) => self.into_parts().0.cut_off().await,
-            Some(Then::End(_)) | None => self.into_parts().0.close().await,
+            Some(Then::End(..)) | None => self.into_parts().0.close().await,
         }
     }
 
@@ -227,7 +229,7 @@ impl Rules {
             let basic = HeaderValue::from_static(r#"Basic realm="proxy""#);
             answer.headers_mut().insert(PROXY_AUTHENTICATE, basic);
             let reason = "no or wrong credentials".to_owned();
-            return (answer, Some(Then::End(reason)));
+            return (answer, Some(Then::End(None, reason)));
         }
         let user = user.or_else(|| self.nameless.clone());
         let (mut request, body) = request.into_parts();
@@ -237,7 +239,7 @@ impl Rules {
                 Ok(to) => (established(), Some(Then::Tunnel { user, to })),
                 Err(text) => (
                     refusal(StatusCode::BAD_REQUEST, &text),
-                    Some(Then::End(text)),
+                    Some(Then::End(user, text)),
                 ),
             };
         }
@@ -249,7 +251,7 @@ impl Rules {
             }
             Err(text) => (
                 refusal(StatusCode::BAD_REQUEST, &text),
-                Some(Then::End(text)),
+                Some(Then::End(user, text)),
             ),
         }
     }

@@ -21,7 +21,7 @@ use super::messages::Messages;
 use super::packets::{Association, Remote};
 use crate::address::{Destination, Host};
 use crate::io::{Arrival, Refusal, Udp};
-use crate::protocol::accounts::Accounts;
+use crate::protocol::accounts::{Accounts, known};
 use crate::protocol::{Accepted, Terms, http};
 use crate::session::{Source, User};
 
@@ -66,7 +66,9 @@ impl Inbound {
             meant,
         } = arrival;
         let mut messages = Messages::new(link);
-        let asked = timeout(limit, self.handshake(&mut messages, source, local)).await;
+        let mut who = None;
+        let handshake = self.handshake(&mut messages, source, local, &mut who);
+        let asked = timeout(limit, handshake).await;
         match asked {
             Ok(Ok((_, Asked::Http))) => {
                 let link = messages.into_link();
@@ -94,7 +96,7 @@ impl Inbound {
             Ok(Err(text)) => {
                 // The answer is on its way; closing must not overtake it.
                 let _ = timeout(GOODBYE_LIMIT, messages.link.shutdown()).await;
-                Err(Refusal::Done(text))
+                Err(known(who.as_deref(), Refusal::Done(text)))
             }
             Err(_) => Err(Refusal::Done(format!("no SOCKS request within {limit:?}"))),
         }
@@ -105,6 +107,7 @@ impl Inbound {
         messages: &mut Messages,
         source: Source,
         local: Source,
+        who: &mut Option<Arc<User>>,
     ) -> Result<(Option<Arc<User>>, Asked), String> {
         match messages.peek().await.map_err(said)? {
             0x04 => {
@@ -113,6 +116,7 @@ impl Inbound {
             }
             0x05 => {
                 let user = self.log_in(messages).await?;
+                who.clone_from(&user);
                 Ok((user, self.socks_5(messages, source, local).await?))
             }
             // The methods of HTTP are words in capitals.

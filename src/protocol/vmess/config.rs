@@ -16,7 +16,7 @@ use super::outbound::{Account, Security, Server};
 use super::users::Users;
 use super::{Inbound, Outbound};
 use crate::address::{Destination, Host};
-use crate::json::{Node, Object, Port, Report, did_you_mean, either};
+use crate::json::{Node, Object, Path, Port, Report, did_you_mean, either};
 use crate::session::User;
 
 impl Inbound {
@@ -60,6 +60,7 @@ impl Outbound {
     pub fn read(settings: &Object) -> Option<Self> {
         let mut accounts = Vec::new();
         let mut servers = Vec::new();
+        let mut unsealed = Vec::new();
         let mut sound = true;
         match settings.get("vnext") {
             Some(vnext) => {
@@ -69,7 +70,8 @@ impl Outbound {
                 }
                 sound &= !nodes.is_empty();
                 for node in nodes {
-                    sound &= read_server(&node, &mut servers, &mut accounts).is_some();
+                    sound &=
+                        read_server(&node, &mut servers, &mut accounts, &mut unsealed).is_some();
                 }
             }
             None => {
@@ -80,7 +82,8 @@ impl Outbound {
                     settings.node.error("`uuid` is missing");
                 }
                 let account = id.and_then(|id| read_account(settings, &id));
-                let (to, account) = (to?, account?);
+                let (to, (account, security)) = (to?, account?);
+                note_unsealed(settings, security, &to, &mut unsealed);
                 accounts.push(account);
                 servers.push(Server {
                     to,
@@ -91,6 +94,7 @@ impl Outbound {
         sound.then(|| Self {
             servers,
             accounts,
+            unsealed,
             turn: AtomicUsize::new(0),
         })
     }
@@ -162,7 +166,22 @@ fn read_user(node: &Node, default_level: u32) -> Option<ReadUser> {
     })
 }
 
-fn read_server(node: &Node, servers: &mut Vec<Server>, accounts: &mut Vec<Account>) -> Option<()> {
+type Unsealed = Vec<(Path, Security, Destination)>;
+
+/// Keeps in mind where a user asks for no seal.
+fn note_unsealed(user: &Object, security: Security, to: &Destination, unsealed: &mut Unsealed) {
+    if security.is_unsealed() {
+        let path = user.node.path.key("security");
+        unsealed.push((path, security, to.clone()));
+    }
+}
+
+fn read_server(
+    node: &Node,
+    servers: &mut Vec<Server>,
+    accounts: &mut Vec<Account>,
+    unsealed: &mut Unsealed,
+) -> Option<()> {
     let object = node.object()?;
     let to = read_destination(&object);
     let first = accounts.len();
@@ -184,9 +203,12 @@ fn read_server(node: &Node, servers: &mut Vec<Server>, accounts: &mut Vec<Accoun
             if id.is_none() {
                 user.node.error("`id` is missing");
             }
-            let account = id.and_then(|id| read_account(&user, &id));
+            let read = id.and_then(|id| read_account(&user, &id));
+            if let (Some((_, security)), Some(to)) = (&read, &to) {
+                note_unsealed(&user, *security, to, unsealed);
+            }
             user.finish();
-            account
+            read.map(|(account, _)| account)
         });
         sound &= account.is_some();
         accounts.extend(account);
@@ -216,7 +238,7 @@ fn read_destination(object: &Object) -> Option<Destination> {
     Some(Destination::new(host?, port?))
 }
 
-fn read_account(object: &Object, id: &Node) -> Option<Account> {
+fn read_account(object: &Object, id: &Node) -> Option<(Account, Security)> {
     let id = read_id(id);
     let security = match object.get("security") {
         Some(node) => read_security(&node),
@@ -233,14 +255,15 @@ fn read_account(object: &Object, id: &Node) -> Option<Account> {
     warn_of_alter_id(object);
     let level = object.read_or("level", 0);
     let _: Option<String> = object.read("email");
+    let security = security?;
     let mut account = Account::new(
         &CmdKey::new(&id?),
-        security?,
+        security,
         authenticated_length,
         no_end_mark,
     );
     account.level = level;
-    Some(account)
+    Some((account, security))
 }
 
 fn read_security(node: &Node) -> Option<Security> {

@@ -44,7 +44,8 @@ enum Flight {
     Whole(Arc<Member>, Box<Request>),
     /// The peer went away.
     Gone(String),
-    Bad(String),
+    /// The user is known, if it is the request that is wrong and not whoever sends it.
+    Bad(Option<String>, String),
 }
 
 impl Inbound {
@@ -78,7 +79,9 @@ impl Inbound {
                 link.close().await;
                 return Err(Refusal::Done(reason));
             }
-            Ok(Flight::Bad(reason)) => return Err(Refusal::Silent(reason, link)),
+            Ok(Flight::Bad(user, reason)) => {
+                return Err(of(user, Refusal::Silent(reason, link)));
+            }
             Err(_) => {
                 let limit = limit.as_secs();
                 let reason = format!("{} bytes of a header after {limit} s", buf.len());
@@ -106,7 +109,8 @@ impl Inbound {
         match request.command {
             Command::Stream(to) => {
                 if let Some(reason) = mux::other_kind(&to) {
-                    return Err(Refusal::Done(format!("{member}: {reason}")));
+                    let refusal = Refusal::Done(format!("{member}: {reason}"));
+                    return Err(of(Some(member.to_string()), refusal));
                 }
                 let link = stream(link, reader, writer);
                 Ok(mux::stream_or_packets(user, to, link))
@@ -136,19 +140,20 @@ impl Inbound {
                     Some(user) => user,
                     None => match self.users.find(&auth_id, now(), spent) {
                         Ok(found) => user.insert(found),
-                        Err(e) => return Flight::Bad(e.to_string()),
+                        Err(e) => return Flight::Bad(e.who(), e.to_string()),
                     },
                 };
+                let refused = |reason| Flight::Bad(Some(member.to_string()), reason);
                 match header::open(&member.key, buf) {
                     Ok(None) => {}
                     Ok(Some(request)) => {
                         let session = session_id(member, &request);
                         return match spent.keep(auth_id, session, *time) {
                             true => Flight::Whole(member.clone(), Box::new(request)),
-                            false => Flight::Bad(format!("{member}'s {SPENT}")),
+                            false => refused(format!("{member}'s {SPENT}")),
                         };
                     }
-                    Err(e) => return Flight::Bad(format!("{member}: {e}")),
+                    Err(e) => return refused(format!("{member}: {e}")),
                 }
             }
             match read_more(link, buf).await {
@@ -175,6 +180,13 @@ fn session_id(member: &Member, request: &Request) -> [u8; 16] {
         .chain_update(request.iv)
         .finalize();
     std::array::from_fn(|i| hash[i])
+}
+
+fn of(user: Option<String>, refusal: Refusal) -> Refusal {
+    match user {
+        Some(user) => Refusal::Known(user, Box::new(refusal)),
+        None => refusal,
+    }
 }
 
 /// Appends what one read gives to `buf`.

@@ -17,13 +17,16 @@ use super::peer::Known;
 use super::reader::Reader;
 use super::stream::{Role, VmessStream};
 use super::writer::Writer;
-use crate::address::Destination;
+use crate::address::{Destination, Host};
 use crate::io::{Link, Packets};
+use crate::json::Path;
 use crate::protocol::Hop;
 
 pub struct Outbound {
     pub(super) servers: Vec<Server>,
     pub(super) accounts: Vec<Account>,
+    /// Whose payload is not sealed: where the config says so, and the server.
+    pub(super) unsealed: Vec<(Path, Security, Destination)>,
     /// Counts sessions: servers, and the users of each, take turns.
     pub(super) turn: AtomicUsize,
 }
@@ -55,6 +58,29 @@ pub(super) enum Security {
     None,
     /// No chunks either.
     Zero,
+}
+
+impl Outbound {
+    pub(in crate::protocol) fn unsealed(&self) -> impl Iterator<Item = (&Path, &str, &Host)> {
+        let all = self.unsealed.iter();
+        all.map(|(path, security, to)| (path, security.name(), &to.host))
+    }
+}
+
+impl Security {
+    pub(super) fn is_unsealed(self) -> bool {
+        matches!(self, Self::None | Self::Zero)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Aes128Gcm => "aes-128-gcm",
+            Self::ChaCha20Poly1305 => "chacha20-poly1305",
+            Self::None => "none",
+            Self::Zero => "zero",
+        }
+    }
 }
 
 impl Account {

@@ -196,9 +196,15 @@ async fn refused(inbound: &Inbound, bytes: &[u8]) -> (bool, String) {
 async fn refused_under(terms: &Terms, inbound: &Inbound, bytes: &[u8]) -> (bool, String) {
     let (mut near, far) = duplex(1 << 16);
     near.write_all(bytes).await.unwrap();
-    match accept_under(terms, inbound, far).await {
+    let accepted = accept_under(terms, inbound, far).await;
+    let accepted = accepted.map_err(|refusal| match refusal {
+        Refusal::Known(_, refusal) => *refusal,
+        other => other,
+    });
+    match accepted {
         Err(Refusal::Silent(reason, _)) => (true, reason),
         Err(Refusal::Done(reason)) => (false, reason),
+        Err(Refusal::Known(..)) => panic!("a user is named once"),
         Ok(_) => panic!("expected a refusal"),
     }
 }

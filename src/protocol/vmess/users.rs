@@ -62,6 +62,16 @@ pub(crate) enum Distrust {
     Replay { who: String },
 }
 
+impl Distrust {
+    /// Whose auth id it is.
+    pub(super) fn who(&self) -> Option<String> {
+        match self {
+            Self::UnknownUser => None,
+            Self::Clock { who, .. } | Self::Replay { who } => Some(who.clone()),
+        }
+    }
+}
+
 /// Why the table of users stays as it is; V2Ray's words where it has some.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum UserError {

@@ -156,7 +156,7 @@ pub(super) fn any(to: SocketAddr) -> SocketAddr {
 }
 
 /// What Go asks for, and the kernel's own usual limit.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,8 @@
 //! Listens on unix sockets, in the file system and in Linux's abstract namespace.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net;
@@ -10,22 +11,31 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 
-use super::listen::Listener;
+use super::listen::{BACKLOG, Listener};
+
+/// Who may connect where nothing else is said: our user alone.
+const MODE: u32 = 0o600;
 
 /// Listens on a path. As in V2Ray, `,0666` behind it are the permissions of the file; a socket that a
 /// process left behind is replaced, one that somebody listens on is not.
+///
+/// The file never has wider rights than it ends with: the socket is given [`MODE`] before it is bound, and Linux makes
+/// the file with the rights of the socket, less the umask's.
 pub fn listen_unix(path: &Path) -> io::Result<Listener> {
     let (path, mode) = split_mode(path);
     if fs::symlink_metadata(&path).is_ok_and(|m| m.file_type().is_socket()) && nobody_answers(&path)
     {
         fs::remove_file(&path)?;
     }
-    let listener = net::UnixListener::bind(&path)?;
+    let socket = with_mode(Socket::new(Domain::UNIX, Type::STREAM, None)?, MODE)?;
+    socket.bind(&SockAddr::unix(&path)?)?;
     let file = SocketFile::new(path)?;
-    if let Some(mode) = mode {
-        fs::set_permissions(&file.path, fs::Permissions::from_mode(mode))?;
-    }
-    listener.set_nonblocking(true)?;
+    // Before anybody can connect; it also undoes what a strict umask has taken away.
+    let mode = fs::Permissions::from_mode(mode.unwrap_or(MODE));
+    fs::set_permissions(&file.path, mode)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    let listener = net::UnixListener::from(OwnedFd::from(socket));
     Ok(Listener::Unix(
         UnixListener::from_std(listener)?,
         Some(file),
@@ -50,6 +60,13 @@ pub fn listen_abstract(name: &[u8]) -> io::Result<Listener> {
     let listener = net::UnixListener::bind_addr(&addr)?;
     listener.set_nonblocking(true)?;
     Ok(Listener::Unix(UnixListener::from_std(listener)?, None))
+}
+
+/// A socket is a file too, and has rights before it has a name.
+fn with_mode(socket: Socket, mode: u32) -> io::Result<Socket> {
+    let file = File::from(OwnedFd::from(socket));
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    Ok(Socket::from(OwnedFd::from(file)))
 }
 
 fn split_mode(path: &Path) -> (PathBuf, Option<u32>) {
@@ -101,6 +118,9 @@ fn file_id(path: &Path) -> io::Result<(u64, u64)> {
 mod tests {
     use super::*;
     use crate::session::Source;
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use tokio::net::UnixStream;
 
     #[tokio::test]
@@ -120,6 +140,26 @@ mod tests {
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
         drop(listener);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_ours_alone_from_its_first_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mobula.sock");
+        let (seen, done) = (path.clone(), Arc::new(AtomicBool::new(false)));
+        let watching = done.clone();
+        let watcher = std::thread::spawn(move || {
+            let mut modes = BTreeSet::new();
+            while !watching.load(Ordering::Relaxed) {
+                modes.extend(fs::symlink_metadata(&seen).map(|m| m.mode() & 0o777));
+            }
+            modes
+        });
+        for _ in 0..2000 {
+            drop(listen_unix(&path).unwrap());
+        }
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(watcher.join().unwrap(), BTreeSet::from([0o600]));
     }
 
     #[tokio::test]

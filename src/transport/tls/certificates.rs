@@ -1,28 +1,19 @@
-//! Certificates and keys: loading, matching, reading again when files change.
+//! Certificates and keys: loading, matching, taking what has changed.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{Error, InconsistentKeys};
+use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey};
 use tracing::warn;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::PROVIDER;
-
-/// PEM text, or where it is.
-#[derive(Clone, Debug)]
-pub(super) enum Text {
-    File(PathBuf),
-    Inline(String),
-}
+use super::files::{Stamp, Text, in_time};
+use super::short_rsa::{self, PrivateKey};
+use super::{PROVIDER, der};
 
 /// Where a certificate chain and its key come from.
 #[derive(Clone)]
@@ -31,13 +22,31 @@ pub(super) struct Origin {
     pub(super) key: Text,
 }
 
-/// A chain with its key, and the state of the files that it was read from.
+/// The state of the two files.
+type Stamps = [Option<Stamp>; 2];
+
+/// A chain with its key, as it was read last.
 pub(super) struct Keyed {
     origin: Origin,
-    stamps: [Option<Stamp>; 2],
+    stamps: Stamps,
+    loaded: Option<Loaded>,
+    /// Where the first reading ends, if it has not ended at the start.
+    late: Option<Receiver<Reading>>,
+    /// That something else is in a file's place was said.
+    warned: bool,
+}
+
+/// What was read, and from which state of the files.
+pub(super) struct Reading {
+    stamps: Stamps,
+    loaded: Result<Loaded, Broken>,
+}
+
+pub(super) struct Loaded {
     pub(super) key: Arc<CertifiedKey>,
     /// DNS names of the leaf, in lower case; may hold wildcards.
     names: Vec<String>,
+    pub(super) private: Option<PrivateKeyDer<'static>>,
 }
 
 /// Which of the two cannot be used, and why.
@@ -47,168 +56,198 @@ pub(super) enum Broken {
     Key(String),
 }
 
-/// What changes when a file does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    modified: (i64, i64),
-    inode: u64,
-    len: u64,
-}
-
-impl Text {
-    fn read(&self) -> Result<String, String> {
-        match self {
-            Self::Inline(text) => Ok(text.clone()),
-            Self::File(path) => {
-                let bytes = fs::read(path)
-                    .map_err(|e| format!("cannot read {}: {}", path.display(), io_text(&e)))?;
-                String::from_utf8(bytes).map_err(|_| {
-                    format!(
-                        "{} is not PEM, it holds bytes that are no text",
-                        path.display()
-                    )
-                })
-            }
-        }
-    }
-
-    /// All certificates; none is an error.
-    pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
-        let text = self.read()?;
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(|e| format!("{} is broken PEM: {e}", self.name("certificate")))?;
-        if chain.is_empty() {
-            return Err(format!(
-                "{} holds no certificate, expected `-----BEGIN CERTIFICATE-----`",
-                self.name("certificate")
-            ));
-        }
-        Ok(chain)
-    }
-
-    fn private_key(&self) -> Result<PrivateKeyDer<'static>, String> {
-        PrivateKeyDer::from_pem_slice(self.read()?.as_bytes()).map_err(|_| {
-            format!(
-                "{} holds no private key, expected `-----BEGIN PRIVATE KEY-----`",
-                self.name("key")
-            )
-        })
-    }
-
-    fn name(&self, inline: &str) -> String {
-        match self {
-            Self::File(path) => path.display().to_string(),
-            Self::Inline(_) => format!("`{inline}`"),
-        }
-    }
-
-    fn stamp(&self) -> Option<Stamp> {
-        let Self::File(path) = self else { return None };
-        let meta = fs::metadata(path).ok()?;
-        Some(Stamp {
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            inode: meta.ino(),
-            len: meta.len(),
-        })
-    }
+/// What [`Origin::look`] has found.
+pub(super) enum Look {
+    Same,
+    Changed(Reading),
+    Odd(String),
 }
 
 impl Origin {
-    /// The PEM texts of the first certificate's chain and of the key.
-    pub(super) fn texts(&self) -> Result<(String, String), String> {
-        Ok((self.cert.read()?, self.key.read()?))
-    }
-
-    fn stamps(&self) -> [Option<Stamp>; 2] {
+    fn stamps(&self) -> Stamps {
         [self.cert.stamp(), self.key.stamp()]
     }
 
-    fn load(&self) -> Result<(Arc<CertifiedKey>, Vec<String>), Broken> {
+    /// Blocks as long as the files do.
+    fn read(&self) -> Reading {
+        let stamps = self.stamps();
+        let loaded = self.load();
+        Reading { stamps, loaded }
+    }
+
+    /// Reads the files again if they are not as `known` any more; blocks as long as they do.
+    pub(super) fn look(&self, known: Stamps) -> Look {
+        let stamps = self.stamps();
+        // A file that is gone for a moment is being replaced.
+        let gone = stamps
+            .iter()
+            .zip(&known)
+            .any(|(new, old)| new.is_none() && old.is_some());
+        if gone {
+            let odd = self.cert.oddity().or_else(|| self.key.oddity());
+            return odd.map_or(Look::Same, Look::Odd);
+        }
+        match stamps == known {
+            true => Look::Same,
+            false => Look::Changed(self.read()),
+        }
+    }
+
+    fn load(&self) -> Result<Loaded, Broken> {
         let chain = self.cert.certificates().map_err(Broken::Certificate)?;
-        let key = self.key.private_key().map_err(Broken::Key)?;
+        let private = self.key.private_key().map_err(Broken::Key)?;
         let names = names(&chain[0]);
-        let key = CertifiedKey::from_der(chain, key, &PROVIDER).map_err(|e| match e {
-            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => Broken::Key(format!(
+        let key = self.signing(&chain[0], &private).map_err(Broken::Key)?;
+        Ok(Loaded {
+            key: Arc::new(CertifiedKey::new(chain, key)),
+            names,
+            private: Some(private),
+        })
+    }
+
+    /// The private key, if it belongs to the certificate. The certificate may be any that has a key: whether it is
+    /// good enough is for those who get it.
+    fn signing(
+        &self,
+        leaf: &CertificateDer,
+        private: &PrivateKeyDer<'static>,
+    ) -> Result<Arc<dyn SigningKey>, String> {
+        let public = der::certificate_key(leaf);
+        let (key, belongs): (Arc<dyn SigningKey>, _) = match PrivateKey::short(private) {
+            Some(short) => {
+                let belongs = public.is_none_or(|public| short.belongs_to(public.key));
+                (Arc::new(short_rsa::Signing(Arc::new(short))), belongs)
+            }
+            None => {
+                let loaded = PROVIDER.key_provider.load_private_key(private.clone_key());
+                let key =
+                    loaded.map_err(|e| format!("{} cannot be used: {e}", self.key.name("key")))?;
+                let own = key.public_key();
+                let own = own.as_ref().and_then(|own| der::public_key(own));
+                let belongs = public
+                    .zip(own)
+                    .is_none_or(|(theirs, own)| theirs.key == own.key);
+                (key, belongs)
+            }
+        };
+        match belongs {
+            true => Ok(key),
+            false => Err(format!(
                 "{} does not belong to the certificate of {}",
                 self.key.name("key"),
                 self.cert.name("certificate")
             )),
-            other => Broken::Key(format!("{} cannot be used: {other}", self.key.name("key"))),
-        })?;
-        Ok((Arc::new(key), names))
+        }
     }
 }
 
 impl Keyed {
-    pub(super) fn load(origin: Origin) -> Result<Self, Broken> {
-        let stamps = origin.stamps();
-        let (key, names) = origin.load()?;
-        Ok(Self {
+    /// What cannot be read in time is taken when it has been read: the text says so.
+    pub(super) fn load(origin: Origin) -> Result<(Self, Option<String>), Broken> {
+        let reading = origin.clone();
+        let mut keyed = Self {
             origin,
-            stamps,
-            key,
-            names,
-        })
+            stamps: [None; 2],
+            loaded: None,
+            late: None,
+            warned: false,
+        };
+        match in_time(move || reading.read()) {
+            Ok(Reading { stamps, loaded }) => {
+                keyed.stamps = stamps;
+                keyed.loaded = Some(loaded?);
+                Ok((keyed, None))
+            }
+            Err(late) => {
+                keyed.late = Some(late);
+                let text = format!(
+                    "{} or {} cannot be read in time, is it a pipe that nobody writes to, or on a mount that hangs?",
+                    keyed.origin.cert.name("certificate"),
+                    keyed.origin.key.name("key")
+                );
+                Ok((keyed, Some(text)))
+            }
+        }
     }
 
     /// A certificate that no file stands behind.
     pub(super) fn made(key: Arc<CertifiedKey>) -> Self {
         let names = key.cert.first().map(|leaf| names(leaf)).unwrap_or_default();
         let nowhere = Text::Inline(String::new());
-        let origin = Origin {
-            cert: nowhere.clone(),
-            key: nowhere,
-        };
         Self {
-            origin,
+            origin: Origin {
+                cert: nowhere.clone(),
+                key: nowhere,
+            },
             stamps: [None; 2],
-            key,
-            names,
+            loaded: Some(Loaded {
+                key,
+                names,
+                private: None,
+            }),
+            late: None,
+            warned: false,
         }
     }
 
-    pub(super) fn origin(&self) -> &Origin {
-        &self.origin
+    /// `None` while it has not been read.
+    pub(super) fn loaded(&self) -> Option<&Loaded> {
+        self.loaded.as_ref()
     }
 
-    /// Reads the files again if they have changed, and says whether there is something new. A broken
-    /// new version changes nothing, but is warned about, once.
-    pub(super) fn refresh(&mut self) -> bool {
-        let stamps = self.origin.stamps();
-        // A file that is gone for a moment is being replaced.
-        let gone = stamps
-            .iter()
-            .zip(&self.stamps)
-            .any(|(new, old)| new.is_none() && old.is_some());
-        if gone || stamps == self.stamps {
-            return false;
-        }
-        self.stamps = stamps;
-        match self.origin.load() {
-            Ok((key, names)) => {
-                (self.key, self.names) = (key, names);
-                true
+    /// What is looked at again, unless its first reading goes on.
+    pub(super) fn watched(&self) -> Option<(Origin, Stamps)> {
+        let is_read = self.late.is_none();
+        is_read.then(|| (self.origin.clone(), self.stamps))
+    }
+
+    /// Takes what the first reading has come to, if it ended behind the start; whether there is something new.
+    pub(super) fn take_late(&mut self) -> bool {
+        let Some(late) = &self.late else { return false };
+        match late.try_recv() {
+            Ok(reading) => {
+                self.late = None;
+                self.take(Look::Changed(reading))
             }
-            Err(Broken::Certificate(text) | Broken::Key(text)) => {
-                warn!("a changed certificate is not taken: {text}");
+            Err(TryRecvError::Empty) => false,
+            Err(TryRecvError::Disconnected) => {
+                self.late = None;
                 false
             }
         }
     }
 
-    /// Whether the leaf is for `name`, exactly or by a wildcard.
-    pub(super) fn is_for(&self, name: &str, by_wildcard: bool) -> bool {
-        let parent = name.split_once('.').map(|(_, parent)| parent);
-        self.names.iter().any(|own| match own.strip_prefix("*.") {
-            Some(own) => by_wildcard && Some(own) == parent,
-            None => !by_wildcard && own == name,
-        })
+    /// Takes what a look at the files has brought; whether there is something new. A broken new version changes
+    /// nothing, but is warned about, once.
+    pub(super) fn take(&mut self, look: Look) -> bool {
+        let text = match look {
+            Look::Same => return false,
+            Look::Odd(text) if self.warned => {
+                drop(text);
+                return false;
+            }
+            Look::Odd(text) => {
+                self.warned = true;
+                text
+            }
+            Look::Changed(Reading { stamps, loaded }) => {
+                (self.stamps, self.warned) = (stamps, false);
+                match loaded {
+                    Ok(loaded) => {
+                        self.loaded = Some(loaded);
+                        return true;
+                    }
+                    Err(Broken::Certificate(text) | Broken::Key(text)) => text,
+                }
+            }
+        };
+        warn!("a changed certificate is not taken: {text}");
+        false
     }
 
     /// What a user should know about this certificate, though it loads.
     pub(super) fn warning(&self) -> Option<String> {
-        let leaf = self.key.cert.first()?;
+        let leaf = self.loaded()?.key.cert.first()?;
         let (_, leaf) = X509Certificate::from_der(leaf).ok()?;
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -231,6 +270,17 @@ impl Keyed {
     }
 }
 
+impl Loaded {
+    /// Whether the leaf is for `name`, exactly or by a wildcard.
+    pub(super) fn is_for(&self, name: &str, by_wildcard: bool) -> bool {
+        let parent = name.split_once('.').map(|(_, parent)| parent);
+        self.names.iter().any(|own| match own.strip_prefix("*.") {
+            Some(own) => by_wildcard && Some(own) == parent,
+            None => !by_wildcard && own == name,
+        })
+    }
+}
+
 /// V2Ray's hash of a certificate chain, as in `pinnedPeerCertificateChainSha256`: the SHA-256 of the
 /// leaf, then for each further certificate the SHA-256 of the hash so far and of its own SHA-256.
 pub(super) fn chain_hash(chain: &[impl AsRef<[u8]>]) -> [u8; 32] {
@@ -243,26 +293,19 @@ pub(super) fn chain_hash(chain: &[impl AsRef<[u8]>]) -> [u8; 32] {
     })
 }
 
+/// The DNS names of a leaf; as in Go its common name, where it has no others.
 fn names(leaf: &CertificateDer) -> Vec<String> {
     let Ok((_, leaf)) = X509Certificate::from_der(leaf) else {
         return Vec::new();
     };
     let Ok(Some(san)) = leaf.subject_alternative_name() else {
-        return Vec::new();
+        let name = leaf.subject().iter_common_name().next();
+        let name = name.and_then(|name| name.as_str().ok());
+        return name.map(str::to_ascii_lowercase).into_iter().collect();
     };
     let dns = |name: &GeneralName| match name {
         GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
         _ => None,
     };
     san.value.general_names.iter().filter_map(dns).collect()
-}
-
-/// What the system said, in lower case and without the number.
-fn io_text(e: &std::io::Error) -> String {
-    match e.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        std::io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
-        _ => e.to_string(),
-    }
 }

@@ -6,7 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Versions;
-use super::certificates::{Broken, Keyed, Origin, Text};
+use super::certificates::{Broken, Keyed, Origin};
+use super::files::{Text, in_time};
 use crate::address::Host;
 use crate::json::{Node, Object, Setting, StringList, one_of};
 
@@ -125,9 +126,14 @@ impl Settings {
             Some(Usage::VerifyClient) => &mut self.client_authorities,
             Some(own) => return self.read_own(object, own, &cert, key.as_ref()),
         };
-        match cert.text.certificates() {
-            Ok(chain) => authorities.extend(chain.into_iter().map(|der| der.to_vec())),
-            Err(text) => cert.node.error(text),
+        let text = cert.text.clone();
+        match in_time(move || text.certificates()) {
+            Ok(Ok(chain)) => authorities.extend(chain.into_iter().map(|der| der.to_vec())),
+            Ok(Err(text)) => cert.node.error(text),
+            Err(_) => cert.node.warn(format!(
+                "{} cannot be read in time, is it a pipe that nobody writes to, or on a mount that hangs? it is not believed until the next start",
+                cert.text.name("certificate")
+            )),
         }
     }
 
@@ -141,8 +147,12 @@ impl Settings {
             key: key.text.clone(),
         };
         match Keyed::load(origin) {
-            Ok(keyed) if usage == Usage::Issue => self.issuers.push(keyed),
-            Ok(keyed) => {
+            Ok((keyed, late)) if usage == Usage::Issue => {
+                warn_of_late(cert, late);
+                self.issuers.push(keyed);
+            }
+            Ok((keyed, late)) => {
+                warn_of_late(cert, late);
                 if let Some(text) = keyed.warning() {
                     cert.node.warn(text);
                 }
@@ -151,6 +161,14 @@ impl Settings {
             Err(Broken::Certificate(text)) => cert.node.error(text),
             Err(Broken::Key(text)) => key.node.error(text),
         }
+    }
+}
+
+fn warn_of_late(cert: &Place, late: Option<String>) {
+    if let Some(text) = late {
+        cert.node.warn(format!(
+            "{text} a server takes the certificate when it has been read, a client shows none until the next start"
+        ));
     }
 }
 

@@ -1,23 +1,19 @@
 //! The server side.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::server::{
-    Acceptor, ClientHello, ResolvesServerCert, WebPkiClientVerifier,
-};
-use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::server::{Acceptor, ClientHello, WebPkiClientVerifier};
 use tokio_rustls::rustls::{Error, InvalidMessage, RootCertStore, ServerConfig};
 
 use super::certificates::{Keyed, chain_hash};
 use super::config::{Settings, Side};
 use super::issue::{Authority, self_signed};
+use super::resolver::Resolver;
 use super::stream::Stream;
 use super::{HANDSHAKE_LIMIT, PROVIDER};
 use crate::address::Host;
@@ -29,10 +25,9 @@ use crate::json::Node;
 pub struct Inbound {
     plain: Arc<ServerConfig>,
     by_alpn: Vec<(Vec<u8>, Arc<ServerConfig>)>,
+    resolver: Resolver,
+    knows_its_clients: bool,
 }
-
-/// How often a handshake makes us look whether certificate files have changed.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Inbound {
     /// Reads `tlsSettings`; `stream` is the `streamSettings` that they are missing from, if they are.
@@ -67,14 +62,7 @@ impl Inbound {
             }
             return None;
         }
-        let resolver = Resolver {
-            state: Mutex::new(State {
-                keyed,
-                authorities,
-                looked: Instant::now(),
-            }),
-            reject_unknown: settings.reject_unknown_sni,
-        };
+        let resolver = Resolver::new(keyed, authorities, settings.reject_unknown_sni);
         let builder = ServerConfig::builder_with_provider(PROVIDER.clone())
             .with_protocol_versions(settings.versions.list())
             .map_err(|e| node.error(e.to_string()))
@@ -94,7 +82,7 @@ impl Inbound {
         } else {
             builder.with_no_client_auth()
         };
-        let plain = builder.with_cert_resolver(Arc::new(resolver));
+        let plain = builder.with_cert_resolver(Arc::new(resolver.clone()));
         let by_alpn = settings.alpn.into_iter().map(|name| {
             let mut config = plain.clone();
             config.alpn_protocols = vec![name.clone()];
@@ -104,7 +92,14 @@ impl Inbound {
         Some(Self {
             plain: Arc::new(plain),
             by_alpn,
+            resolver,
+            knows_its_clients: settings.verify_client,
         })
+    }
+
+    /// Whether whoever comes must show a certificate.
+    pub fn knows_its_clients(&self) -> bool {
+        self.knows_its_clients
     }
 
     /// The server's handshake.
@@ -121,6 +116,7 @@ impl Inbound {
 
     async fn shake(&self, link: Link) -> std::io::Result<Link> {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), link).await?;
+        self.resolver.refresh().await;
         let config = self.choose(&hello.client_hello());
         let stream = hello.into_stream(config).await?;
         Ok(Link::other(Stream::new(stream)))
@@ -186,7 +182,8 @@ fn explain(e: &std::io::Error) -> String {
             )
         }
         Some(Error::General(text)) if text == NO_CERTIFICATE => {
-            "the TLS client asks for a name that there is no certificate for".to_owned()
+            "the TLS client asks for a name that there is no certificate for, or its file is not read yet"
+                .to_owned()
         }
         Some(other) => format!("TLS handshake: {other}"),
         None if e.kind() == std::io::ErrorKind::UnexpectedEof => String::new(),
@@ -196,62 +193,3 @@ fn explain(e: &std::io::Error) -> String {
 
 /// rustls' words for a resolver that has nothing.
 const NO_CERTIFICATE: &str = "no server certificate chain resolved";
-
-/// Chooses a certificate by the name that the client asks for.
-struct Resolver {
-    state: Mutex<State>,
-    reject_unknown: bool,
-}
-
-struct State {
-    keyed: Vec<Keyed>,
-    authorities: Vec<Authority>,
-    looked: Instant,
-}
-
-impl ResolvesServerCert for Resolver {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.refresh();
-        let name = hello.server_name().map(str::to_ascii_lowercase);
-        state.pick(name.as_deref(), self.reject_unknown)
-    }
-}
-
-impl State {
-    fn refresh(&mut self) {
-        if self.looked.elapsed() >= LOOK_EVERY {
-            self.looked = Instant::now();
-            for keyed in &mut self.keyed {
-                keyed.refresh();
-            }
-            self.authorities.iter_mut().for_each(Authority::refresh);
-        }
-    }
-
-    /// The certificate for `name`: by an exact name, by a wildcard, issued for it, or else the first.
-    fn pick(&mut self, name: Option<&str>, reject_unknown: bool) -> Option<Arc<CertifiedKey>> {
-        let named = |by_wildcard| {
-            let name = name?;
-            self.keyed
-                .iter()
-                .find(|keyed| keyed.is_for(name, by_wildcard))
-        };
-        if let Some(keyed) = named(false).or_else(|| named(true)) {
-            return Some(keyed.key.clone());
-        }
-        if let Some(authority) = self.authorities.first_mut() {
-            return authority.certificate(name.unwrap_or("localhost"));
-        }
-        if reject_unknown {
-            return None;
-        }
-        self.keyed.first().map(|keyed| keyed.key.clone())
-    }
-}
-
-impl fmt::Debug for Resolver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Resolver")
-    }
-}

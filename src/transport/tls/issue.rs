@@ -7,17 +7,17 @@ use std::time::{Duration, SystemTime};
 use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, KeyPair};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
+use tracing::warn;
 
 use super::PROVIDER;
-use super::certificates::Keyed;
+use super::certificates::{Keyed, Loaded, Look};
 
 /// Leaf certificates by an authority of the user's, one for each name that is asked for.
 pub(super) struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+    /// What signs leaves, and the key of the leaves; `None` while the files are not read.
+    signer: Option<(Issuer<'static, KeyPair>, KeyPair)>,
     /// Its chain is sent behind the leaf.
     keyed: Keyed,
-    /// Of the leaves.
-    key: KeyPair,
     issued: HashMap<String, (Arc<CertifiedKey>, SystemTime)>,
 }
 
@@ -37,22 +37,39 @@ const SKEW: Duration = Duration::from_secs(60 * 60);
 impl Authority {
     /// An authority of `keyed`, which is its certificate, what stands above that, and its key.
     pub(super) fn new(keyed: Keyed) -> Result<Self, String> {
-        let (issuer, key) = signer(&keyed)?;
         Ok(Self {
-            issuer,
+            signer: keyed.loaded().map(signer).transpose()?,
             keyed,
-            key,
             issued: HashMap::new(),
         })
     }
 
-    /// Reads the files again if they have changed; what was issued before is forgotten then.
-    pub(super) fn refresh(&mut self) {
-        if self.keyed.refresh()
-            && let Ok((issuer, key)) = signer(&self.keyed)
-        {
-            (self.issuer, self.key) = (issuer, key);
-            self.issued.clear();
+    pub(super) fn keyed(&self) -> &Keyed {
+        &self.keyed
+    }
+
+    /// As [`Keyed::take_late`].
+    pub(super) fn take_late(&mut self) {
+        if self.keyed.take_late() {
+            self.renew();
+        }
+    }
+
+    /// As [`Keyed::take`]; what was issued before is forgotten then.
+    pub(super) fn take(&mut self, look: Look) {
+        if self.keyed.take(look) {
+            self.renew();
+        }
+    }
+
+    fn renew(&mut self) {
+        match self.keyed.loaded().map(signer) {
+            Some(Ok(signer)) => {
+                self.signer = Some(signer);
+                self.issued.clear();
+            }
+            Some(Err(text)) => warn!("a changed certificate is not taken: {text}"),
+            None => {}
         }
     }
 
@@ -79,20 +96,23 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         params.not_before = (now - SKEW).into();
         params.not_after = (now + VALID).into();
-        let leaf = params
-            .signed_by(&self.key, &self.issuer)
-            .map_err(|e| e.to_string())?;
+        let (Some((issuer, key)), Some(loaded)) = (&self.signer, self.keyed.loaded()) else {
+            return Err("the authority is not read yet".to_owned());
+        };
+        let leaf = params.signed_by(key, issuer).map_err(|e| e.to_string())?;
         let mut chain = vec![leaf.der().clone()];
-        chain.extend_from_slice(&self.keyed.key.cert);
-        certified(chain, &self.key)
+        chain.extend_from_slice(&loaded.key.cert);
+        certified(chain, key)
     }
 }
 
 /// What signs leaves, and a new key for them.
-fn signer(keyed: &Keyed) -> Result<(Issuer<'static, KeyPair>, KeyPair), String> {
-    let (cert, key) = keyed.origin().texts()?;
-    let key = KeyPair::from_pem(&key).map_err(|e| format!("the key cannot sign: {e}"))?;
-    let issuer = Issuer::from_ca_cert_pem(&cert, key)
+fn signer(loaded: &Loaded) -> Result<(Issuer<'static, KeyPair>, KeyPair), String> {
+    let (Some(cert), Some(key)) = (loaded.key.cert.first(), &loaded.private) else {
+        return Err("there is no key to sign with".to_owned());
+    };
+    let key = KeyPair::try_from(key).map_err(|e| format!("the key cannot sign: {e}"))?;
+    let issuer = Issuer::from_ca_cert_der(cert, key)
         .map_err(|e| format!("the certificate is no authority: {e}"))?;
     let key = KeyPair::generate().map_err(|e| format!("cannot make a key: {e}"))?;
     Ok((issuer, key))

@@ -6,10 +6,17 @@
 
 mod certificates;
 mod config;
+mod der;
+mod files;
 mod inbound;
 mod issue;
 mod outbound;
+mod p_521;
+mod proof;
+mod resolver;
+mod short_rsa;
 mod stream;
+mod system;
 mod verify;
 
 pub use inbound::Inbound;
@@ -47,5 +54,9 @@ impl Versions {
     }
 }
 
+#[cfg(test)]
+mod blocking_tests;
+#[cfg(test)]
+mod odd_tests;
 #[cfg(test)]
 mod tests;

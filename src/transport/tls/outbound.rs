@@ -10,8 +10,11 @@ use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, InvalidMessage};
 
+use super::certificates::Keyed;
 use super::config::{Settings, Side};
+use super::p_521::PROVIDER_WITH_P521;
 use super::stream::Stream;
+use super::system;
 use super::verify::Verifier;
 use super::{HANDSHAKE_LIMIT, PROVIDER, Versions};
 use crate::address::{Destination, Host};
@@ -23,6 +26,8 @@ pub struct Outbound {
     connector: TlsConnector,
     /// The name to ask for and to check; without one, the address that is dialled.
     server_name: Option<Host>,
+    /// The system's authorities must be known before a handshake.
+    asks_system: bool,
     /// Nothing in a config says whom to believe here.
     is_fixed: bool,
 }
@@ -38,23 +43,28 @@ impl Outbound {
         let object = node.object()?;
         let settings = Settings::read(&object, Side::Client, over_ws);
         object.finish();
-        let builder = ClientConfig::builder_with_provider(PROVIDER.clone())
-            .with_protocol_versions(settings.versions.list())
-            .map_err(|e| node.error(e.to_string()))
-            .ok()?;
         let verifier = Verifier::new(
             settings.allow_insecure,
             settings.disable_system_root,
             settings.authorities,
             settings.pins,
         );
+        let provider = match verifier.takes_any() {
+            true => PROVIDER_WITH_P521.clone(),
+            false => PROVIDER.clone(),
+        };
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(settings.versions.list())
+            .map_err(|e| node.error(e.to_string()))
+            .ok()?;
+        let asks_system = verifier.asks_system();
         let builder = builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match settings.keyed.first() {
+        let mut config = match settings.keyed.first().and_then(Keyed::loaded) {
             // A certificate of the client's own, for a server that asks for one.
-            Some(keyed) => builder.with_client_cert_resolver(Arc::new(
-                tokio_rustls::rustls::sign::SingleCertAndKey::from(keyed.key.clone()),
+            Some(own) => builder.with_client_cert_resolver(Arc::new(
+                tokio_rustls::rustls::sign::SingleCertAndKey::from(own.key.clone()),
             )),
             None => builder.with_no_client_auth(),
         };
@@ -63,6 +73,7 @@ impl Outbound {
         Some(Self {
             connector: TlsConnector::from(Arc::new(config)),
             server_name: settings.server_name,
+            asks_system,
             is_fixed: false,
         })
     }
@@ -81,6 +92,7 @@ impl Outbound {
         Self {
             connector: TlsConnector::from(Arc::new(config)),
             server_name: None,
+            asks_system: true,
             is_fixed: true,
         }
     }
@@ -107,6 +119,9 @@ impl Outbound {
                 io::Error::new(io::ErrorKind::InvalidInput, text)
             })?,
         };
+        if self.asks_system {
+            system::wait().await;
+        }
         match timeout(HANDSHAKE_LIMIT, self.connector.connect(name, link)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(e)) if self.is_fixed => Err(plainly(e)),
@@ -158,6 +173,9 @@ fn explain(e: io::Error, host: &Host) -> io::Error {
 const UNKNOWN_ISSUER: &str = "nobody we believe has issued the server's certificate: give its issuer as a \
     certificate with `usage: verify`, or pin it by `pinnedPeerCertificateChainSha256`";
 
+const CURE: &str =
+    "make another one, or pin it by `pinnedPeerCertificateChainSha256`, which takes any";
+
 fn certificate(error: &CertificateError, host: &Host) -> String {
     match error {
         CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
@@ -185,9 +203,20 @@ fn certificate(error: &CertificateError, host: &Host) -> String {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             UNKNOWN_ISSUER.to_owned()
         }
+        CertificateError::ApplicationVerificationFailure => {
+            "the server has not the key of its certificate: somebody sits in between, or its files do not belong together"
+                .to_owned()
+        }
+        CertificateError::UnhandledCriticalExtension => {
+            format!("the server's certificate has a critical extension that is not known, {CURE}")
+        }
+        CertificateError::BadEncoding => format!("the server's certificate is malformed, {CURE}"),
         CertificateError::Other(other) => match other.to_string() {
             // A self-signed certificate that nobody gave us, and that may sign others.
             text if text.contains("CaUsedAsEndEntity") => UNKNOWN_ISSUER.to_owned(),
+            text if text.contains("UnsupportedCertVersion") => {
+                format!("the server's certificate is of a version before 3, {CURE}")
+            }
             text => text,
         },
         other => format!("the server's certificate is not taken: {other}"),

@@ -300,7 +300,11 @@ async fn a_connection_cut_without_goodbye_has_ended() {
 }
 
 /// A handshake, and a few bytes both ways; the error is the client's.
-async fn exchange(server: &Inbound, client: &Outbound, name: &str) -> Result<(), String> {
+pub(super) async fn exchange(
+    server: &Inbound,
+    client: &Outbound,
+    name: &str,
+) -> Result<(), String> {
     let (near, far) = duplex(64 * 1024);
     let host = name
         .parse::<IpAddr>()
@@ -332,7 +336,7 @@ async fn exchange(server: &Inbound, client: &Outbound, name: &str) -> Result<(),
     tokio::join!(dressing, accepting).0
 }
 
-fn server(settings: Value) -> Inbound {
+pub(super) fn server(settings: Value) -> Inbound {
     let report = Report::default();
     let stream = Node::root(&Value::Null, &report);
     let inbound = Inbound::read(&stream, Some(&Node::root(&settings, &report)), true);
@@ -340,7 +344,7 @@ fn server(settings: Value) -> Inbound {
     inbound.unwrap()
 }
 
-fn client(settings: Value) -> Outbound {
+pub(super) fn client(settings: Value) -> Outbound {
     let report = Report::default();
     let outbound = Outbound::read(Some(&Node::root(&settings, &report)), true);
     assert_eq!(report.errors(), []);

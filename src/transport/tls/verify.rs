@@ -1,16 +1,19 @@
 //! Whether a server's certificate is to be believed.
 //!
 //! 1. Pins, where there are any, must match. V2Ray checks them beside everything else; here a chain
-//!    that matches needs no issuer any more, for it is known to the byte.
-//! 2. With `allowInsecure` that is all.
+//!    that matches needs nothing more, for it is known to the byte.
+//! 2. With `allowInsecure` any certificate is taken.
 //! 3. A leaf that the config itself gives (`usage: verify`) needs no issuer either, whether or not it
 //!    calls itself an authority: self-signed certificates usually do, and Go takes them.
 //! 4. Else the chain must lead to an authority of the config or of the system.
 //!
-//! In 3 and 4, and in 1 without `allowInsecure`, the name and the dates are checked.
+//! In 3 and 4 the name and the dates are checked. In 1 and 2 the certificate may be anything that has a key in
+//! it: of version 1, with unknown extensions, expired, for another name. That the server has this key is
+//! checked always.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
@@ -26,22 +29,20 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::PROVIDER;
 use super::certificates::chain_hash;
+use super::{proof, system};
 
 pub(super) struct Verifier {
     allow_insecure: bool,
     pins: Vec<[u8; 32]>,
     /// DER of what the config gives.
     known: Vec<Vec<u8>>,
+    disable_system_root: bool,
     /// Made at the first handshake: the system's store takes a while to read.
-    chains: LazyLock<Chains, Box<dyn FnOnce() -> Chains + Send>>,
+    chains: OnceLock<Chains>,
 }
 
 /// What follows a chain to its authority, or why nothing can.
-type Chains = Result<Arc<WebPkiServerVerifier>, String>;
-
-/// The system's authorities, read once for all outbounds.
-static SYSTEM: LazyLock<Vec<CertificateDer<'static>>> =
-    LazyLock::new(|| rustls_native_certs::load_native_certs().certs);
+type Chains = Result<Arc<WebPkiServerVerifier>, Cow<'static, str>>;
 
 impl Verifier {
     pub(super) fn new(
@@ -50,14 +51,44 @@ impl Verifier {
         known: Vec<Vec<u8>>,
         pins: Vec<[u8; 32]>,
     ) -> Self {
-        let roots = known.clone();
-        let chains = move || chains(&roots, disable_system_root);
         Self {
             allow_insecure,
             pins,
             known,
-            chains: LazyLock::new(Box::new(chains)),
+            disable_system_root,
+            chains: OnceLock::new(),
         }
+    }
+
+    /// Whether the system's authorities are believed.
+    pub(super) fn asks_system(&self) -> bool {
+        !self.takes_any() && !self.disable_system_root
+    }
+
+    fn chains(&self) -> Chains {
+        if let Some(chains) = self.chains.get() {
+            return chains.clone();
+        }
+        let read = match self.disable_system_root {
+            true => Some(Arc::default()),
+            false => system::authorities(),
+        };
+        match read {
+            Some(system) => {
+                let make = || chains(&self.known, &system, self.disable_system_root);
+                self.chains.get_or_init(make).clone()
+            }
+            // What the config gives is believed meanwhile.
+            None if !self.known.is_empty() => chains(&self.known, &[], false),
+            None => Err(Cow::Borrowed(
+                "the system's certificate authorities cannot be read in time, is their file on a mount that hangs?",
+            )),
+        }
+    }
+
+    /// Whether a certificate is taken whatever it says; pins have been compared before.
+    pub(super) fn takes_any(&self) -> bool {
+        self.allow_insecure || !self.pins.is_empty()
     }
 }
 
@@ -79,17 +110,17 @@ impl ServerCertVerifier for Verifier {
                 ));
             }
         }
-        if self.allow_insecure {
+        if self.takes_any() {
             return Ok(ServerCertVerified::assertion());
         }
-        if pinned || self.known.iter().any(|known| known == leaf.as_ref()) {
+        if self.known.iter().any(|known| known == leaf.as_ref()) {
             check_dates(leaf, now)?;
             verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;
             return Ok(ServerCertVerified::assertion());
         }
-        match &*self.chains {
+        match self.chains() {
             Ok(chains) => chains.verify_server_cert(leaf, chain, name, ocsp, now),
-            Err(text) => Err(refused(text)),
+            Err(text) => Err(refused(&text)),
         }
     }
 
@@ -99,6 +130,9 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if self.takes_any() {
+            return proof::check(message, cert, signed, false);
+        }
         verify_tls12_signature(
             message,
             cert,
@@ -113,6 +147,9 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if self.takes_any() {
+            return proof::check(message, cert, signed, true);
+        }
         verify_tls13_signature(
             message,
             cert,
@@ -128,22 +165,24 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-fn chains(known: &[Vec<u8>], disable_system_root: bool) -> Chains {
+fn chains(
+    known: &[Vec<u8>],
+    system: &[CertificateDer<'static>],
+    disable_system_root: bool,
+) -> Chains {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(known.iter().map(|der| CertificateDer::from(der.as_slice())));
-    if !disable_system_root {
-        store.add_parsable_certificates(SYSTEM.iter().cloned());
-    }
+    store.add_parsable_certificates(system.iter().cloned());
     if store.is_empty() {
         return Err(match disable_system_root {
             true => "there is no authority to believe: `disableSystemRoot` is set, and no certificate has `usage: verify`",
             false => "the system has no certificate authorities, install its package `ca-certificates`",
         }
-        .to_owned());
+        .into());
     }
     WebPkiServerVerifier::builder_with_provider(Arc::new(store), PROVIDER.clone())
         .build()
-        .map_err(|e| e.to_string())
+        .map_err(|e| e.to_string().into())
 }
 
 fn check_dates(leaf: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {

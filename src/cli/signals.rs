@@ -1,0 +1,74 @@
+//! The signals of a running service.
+//!
+//! SIGINT and SIGTERM end it, SIGUSR1 opens the log files anew. Every other signal that somebody may send, and that
+//! would end the process by the system's default, is taken and written down: an administrator's habit, a terminal
+//! that is closed or a limit that is reached must not cut tunnels off. SIGPIPE is ignored by Rust itself, without a
+//! line: the system sends it for every connection that is gone. What stops a process for a while (SIGTSTP), what the
+//! system sends for a mistake of our own (SIGSEGV, SIGABRT) and SIGKILL stay what they are.
+
+use std::io;
+
+use nix::libc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::log;
+
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    reopen: Signal,
+}
+
+/// What is taken and has no effect.
+const IGNORED: [(libc::c_int, &str); 11] = [
+    (libc::SIGHUP, "SIGHUP"),
+    (libc::SIGQUIT, "SIGQUIT"),
+    (libc::SIGUSR2, "SIGUSR2"),
+    (libc::SIGALRM, "SIGALRM"),
+    (libc::SIGVTALRM, "SIGVTALRM"),
+    (libc::SIGPROF, "SIGPROF"),
+    (libc::SIGIO, "SIGIO"),
+    (libc::SIGPWR, "SIGPWR"),
+    (libc::SIGSTKFLT, "SIGSTKFLT"),
+    (libc::SIGXCPU, "SIGXCPU"),
+    // A log file has come to its limit: the write fails, the process goes on.
+    (libc::SIGXFSZ, "SIGXFSZ"),
+];
+
+impl Signals {
+    /// Takes over all of them.
+    pub(super) fn new() -> io::Result<Self> {
+        let named = IGNORED
+            .iter()
+            .map(|(number, name)| (*number, (*name).to_owned()));
+        let real_time = (libc::SIGRTMIN()..=libc::SIGRTMAX())
+            .map(|number| (number, format!("SIGRTMIN+{}", number - libc::SIGRTMIN())));
+        for (number, name) in named.chain(real_time) {
+            tokio::spawn(ignore(signal(SignalKind::from_raw(number))?, name));
+        }
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            reopen: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// Waits for SIGINT or SIGTERM; SIGUSR1 opens the log files anew meanwhile.
+    pub(super) async fn end(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.reopen.recv() => log::reopen(),
+            }
+        }
+    }
+}
+
+async fn ignore(mut signal: Signal, name: String) {
+    while signal.recv().await.is_some() {
+        log::repeated(&format!(
+            "{name} is ignored; SIGTERM ends the service, SIGUSR1 opens the log files anew, a changed config needs a restart"
+        ));
+    }
+}

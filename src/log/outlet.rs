@@ -1,0 +1,322 @@
+//! Where lines go: a queue, and the thread behind it that writes them to one place.
+//!
+//! Whoever has a line leaves it in the queue and goes on, whatever the disk does. The queue is bounded; lines that
+//! find no room are counted, and the count is said when there is room again. Half of it is for lines that matter, so
+//! that what a debugging log or strangers have to say takes nobody else's room.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::mem::take;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::broadcast;
+
+use super::file::LogFile;
+use super::format::now;
+use super::limits::Limits;
+use super::settings::Target;
+
+/// Lines on their way; more than these are dropped.
+const QUEUED: usize = 8192;
+
+/// The same, for lines that matter less.
+const QUEUED_MINOR: usize = QUEUED / 2;
+
+/// What is written at once.
+const WRITE_LEN: usize = 64 * 1024;
+
+/// How long the start waits for a log file to open.
+const OPEN_LIMIT: Duration = Duration::from_secs(1);
+
+/// The pause before a file that could not be opened is tried again.
+const OPEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// A place for lines; clones are the same place.
+#[derive(Clone)]
+pub(super) struct Outlet(Arc<Shared>);
+
+struct Shared {
+    target: Target,
+    /// Where lost lines are told of; here, if there is no other place.
+    complaints: Option<Outlet>,
+    followers: broadcast::Sender<String>,
+    state: Mutex<State>,
+    /// The thread waits for work.
+    work: Condvar,
+    /// Somebody waits for the thread to have done it.
+    rest: Condvar,
+}
+
+struct State {
+    lines: VecDeque<String>,
+    dropped: u64,
+    limits: Limits,
+    reopen: bool,
+    has_thread: bool,
+    /// The thread is writing.
+    busy: bool,
+}
+
+/// How much a line matters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weight {
+    Major,
+    Minor,
+}
+
+/// How the opening of a log file went.
+enum Opening {
+    Done,
+    Failed(std::io::Error),
+    Unread,
+}
+
+impl Outlet {
+    /// A place that begins with its first line; a file is opened before, and what keeps it from that is a warning.
+    pub(super) fn start(
+        key: &str,
+        target: &Target,
+        complaints: Option<Self>,
+        followers: broadcast::Sender<String>,
+    ) -> Result<(Self, Option<String>), String> {
+        let outlet = Self(Arc::new(Shared {
+            target: target.clone(),
+            complaints,
+            followers,
+            state: Mutex::new(State {
+                lines: VecDeque::new(),
+                dropped: 0,
+                limits: Limits::default(),
+                reopen: false,
+                has_thread: false,
+                busy: false,
+            }),
+            work: Condvar::new(),
+            rest: Condvar::new(),
+        }));
+        let Target::File(path) = target else {
+            return Ok((outlet, None));
+        };
+        let (opening, opened) = sync_channel(2);
+        outlet.begin(&mut outlet.lock(), Some((path.clone(), opening)));
+        let path = path.display();
+        let warning = match opened.recv_timeout(OPEN_LIMIT) {
+            Ok(Opening::Done) => None,
+            Ok(Opening::Failed(e)) => return Err(format!("{key}: cannot open {path}: {e}")),
+            Ok(Opening::Unread) => Some(format!(
+                "{key}: {path} is a pipe that nobody reads, lines wait until somebody does"
+            )),
+            Err(_) => Some(format!(
+                "{key}: {path} does not open within {} s, lines wait until it does",
+                OPEN_LIMIT.as_secs()
+            )),
+        };
+        Ok((outlet, warning))
+    }
+
+    /// Whether lines for `target` would go the same way.
+    pub(super) fn is_for(&self, target: &Target) -> bool {
+        self.0.target == *target
+    }
+
+    /// Leaves a line, with its time, to be written.
+    pub(super) fn push(&self, line: String, weight: Weight) {
+        self.tell(&line);
+        let mut state = self.lock();
+        let room = match weight {
+            Weight::Major => QUEUED,
+            Weight::Minor => QUEUED_MINOR,
+        };
+        if state.lines.len() >= room {
+            state.dropped += 1;
+            return;
+        }
+        state.lines.push_back(line);
+        self.begin(&mut state, None);
+        self.0.work.notify_one();
+    }
+
+    /// Whether a line may be said that could come without end; it is counted if not.
+    pub(super) fn allows(&self, ask: impl FnOnce(&mut Limits) -> bool) -> bool {
+        let mut state = self.lock();
+        let none_before = state.limits.next().is_none();
+        let allowed = ask(&mut state.limits);
+        if none_before {
+            // The thread learns that there is a time to wake up at.
+            self.begin(&mut state, None);
+            self.0.work.notify_one();
+        }
+        allowed
+    }
+
+    /// Opens the file anew, as after a rotation.
+    pub(super) fn reopen(&self) {
+        let mut state = self.lock();
+        if matches!(self.0.target, Target::File(_)) {
+            state.reopen = true;
+            self.0.work.notify_one();
+        }
+    }
+
+    /// Waits until all lines and counts so far are written, or until `deadline`.
+    pub(super) fn flush(&self, deadline: Instant) {
+        let mut state = self.lock();
+        if !state.has_thread {
+            return;
+        }
+        self.say_counts(&mut state, true);
+        self.0.work.notify_one();
+        while state.busy || !state.lines.is_empty() || state.dropped > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.0.rest.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn tell(&self, line: &str) {
+        let followers = &self.0.followers;
+        if followers.receiver_count() > 0 {
+            let _ = followers.send(line.to_owned());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the thread, once.
+    fn begin(&self, state: &mut State, file: Option<(PathBuf, SyncSender<Opening>)>) {
+        if state.has_thread {
+            return;
+        }
+        let outlet = self.clone();
+        let thread = thread::Builder::new().name("log".to_owned());
+        // Without a thread the queue fills, lines are dropped, and nobody waits for them.
+        state.has_thread = thread.spawn(move || outlet.run(file)).is_ok();
+    }
+
+    fn run(&self, file: Option<(PathBuf, SyncSender<Opening>)>) {
+        let mut file = match file {
+            None => None,
+            Some((path, opening)) => match open(&path, &opening) {
+                Some(file) => Some(file),
+                None => return,
+            },
+        };
+        loop {
+            let (lines, dropped, reopen) = self.work();
+            if let Some(file) = file.as_mut().filter(|_| reopen) {
+                file.reopen();
+            }
+            if dropped > 0 {
+                self.complain(dropped);
+            }
+            for piece in pieces(lines) {
+                match &mut file {
+                    Some(file) => file.write(&piece),
+                    None => {
+                        let mut out = std::io::stdout().lock();
+                        let _ = out.write_all(&piece).and_then(|()| out.flush());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for something to do: lines, how many were dropped, and whether the file is to be opened anew.
+    fn work(&self) -> (VecDeque<String>, u64, bool) {
+        let mut state = self.lock();
+        state.busy = false;
+        loop {
+            self.say_counts(&mut state, false);
+            if !state.lines.is_empty() || state.dropped > 0 || state.reopen {
+                state.busy = true;
+                return (
+                    take(&mut state.lines),
+                    take(&mut state.dropped),
+                    take(&mut state.reopen),
+                );
+            }
+            self.0.rest.notify_all();
+            state = match state.limits.next() {
+                None => self
+                    .0
+                    .work
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(next) => {
+                    let left = next.saturating_duration_since(Instant::now());
+                    // A little late: several counts often come due together.
+                    let left = left + Duration::from_millis(20);
+                    let waited = self.0.work.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// Puts the counts that are due, or all of them, behind the lines; they take nobody's room.
+    fn say_counts(&self, state: &mut State, all: bool) {
+        if !all && state.limits.next().is_none_or(|next| next > Instant::now()) {
+            return;
+        }
+        for line in state.limits.due(Instant::now(), all) {
+            let line = format!("{} {line}", now());
+            self.tell(&line);
+            state.lines.push_back(line);
+        }
+    }
+
+    fn complain(&self, dropped: u64) {
+        let line = format!(
+            "{} [Warning] {dropped} log lines were dropped, they came faster than they could be written",
+            now()
+        );
+        let to = self.0.complaints.as_ref().unwrap_or(self);
+        to.push(line, Weight::Major);
+    }
+}
+
+/// Opens a log file, and tells the start how that went; who does not wait any more cannot be told that it failed, so
+/// that is tried again.
+fn open(path: &Path, opening: &SyncSender<Opening>) -> Option<LogFile> {
+    loop {
+        let unread = || {
+            let _ = opening.try_send(Opening::Unread);
+        };
+        match LogFile::open(path, unread) {
+            Ok(file) => {
+                let _ = opening.try_send(Opening::Done);
+                return Some(file);
+            }
+            Err(e) => match opening.try_send(Opening::Failed(e)) {
+                Ok(()) => return None,
+                Err(_) => thread::sleep(OPEN_AGAIN),
+            },
+        }
+    }
+}
+
+/// Lines joined for few writes.
+fn pieces(mut lines: VecDeque<String>) -> impl Iterator<Item = Vec<u8>> {
+    std::iter::from_fn(move || {
+        let mut piece = lines.pop_front()?.into_bytes();
+        piece.push(b'\n');
+        while lines
+            .front()
+            .is_some_and(|line| piece.len() + line.len() < WRITE_LEN)
+            && let Some(line) = lines.pop_front()
+        {
+            piece.extend_from_slice(line.as_bytes());
+            piece.push(b'\n');
+        }
+        Some(piece)
+    })
+}

@@ -1,0 +1,127 @@
+//! Certificates that a library may object to: `testdata/certs/odd/make` says what is odd about each.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tokio::io::duplex;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+
+use super::PROVIDER;
+use super::certificates::chain_hash;
+use super::short_rsa::{PrivateKey, Signing};
+use super::tests::{client, exchange, server};
+use crate::address::{Destination, Host};
+use crate::io::Link;
+
+/// Each with another one whose key is of the same kind.
+const ODD: [(&str, &str); 9] = [
+    ("version-1", "sha-1"),
+    ("version-1-short", "short"),
+    ("short", "version-1-short"),
+    ("odd-length", "short"),
+    ("sha-1", "version-1"),
+    ("critical", "p-521"),
+    ("p-521", "critical"),
+    ("ed25519", "expired"),
+    ("expired", "ed25519"),
+];
+
+fn file(name: &str, kind: &str) -> String {
+    let root = env!("CARGO_MANIFEST_DIR");
+    format!("{root}/testdata/certs/odd/{name}.{kind}")
+}
+
+fn leaf(name: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_file(file(name, "crt")).unwrap()
+}
+
+fn pin(name: &str) -> String {
+    STANDARD.encode(chain_hash(&[leaf(name)]))
+}
+
+fn certificates(name: &str) -> Value {
+    json!([{"certificateFile": file(name, "crt"), "keyFile": file(name, "key")}])
+}
+
+#[tokio::test]
+async fn allow_insecure_and_pins_take_any_certificate_that_a_server_has() {
+    for (name, _) in ODD {
+        let server = server(json!({"certificates": certificates(name)}));
+        for version in ["1.2", "1.3"] {
+            for trust in ["allowInsecure", "pinnedPeerCertificateChainSha256"] {
+                let mut settings = json!({"minVersion": version, "maxVersion": version});
+                settings[trust] = match trust {
+                    "allowInsecure" => json!(true),
+                    _ => json!([pin(name)]),
+                };
+                let ended = exchange(&server, &client(settings), "elsewhere.test").await;
+                assert_eq!(ended, Ok(()), "{name}, TLS {version}, {trust}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_the_certificate_but_not_its_key_is_refused() {
+    for (name, other) in ODD {
+        for version in ["1.2", "1.3"] {
+            let settings =
+                json!({"minVersion": version, "maxVersion": version, "allowInsecure": true});
+            let error = meet_imposter(name, other, settings).await;
+            let text = "nobody we believe has issued the server's certificate";
+            assert!(!error.contains(text), "{name}, TLS {version}: {error}");
+            let settings = json!({
+                "minVersion": version, "maxVersion": version,
+                "pinnedPeerCertificateChainSha256": [pin(name)],
+            });
+            let error = meet_imposter(name, other, settings).await;
+            // P-256 for P-521 is another algorithm, and the rest a wrong signature.
+            let is_told = error.contains("has not the key of its certificate");
+            assert!(is_told, "{name}, TLS {version}: {error}");
+        }
+    }
+}
+
+/// A server that shows the certificate of `name` and signs with the key of `other`.
+async fn meet_imposter(name: &str, other: &str, settings: Value) -> String {
+    let key = PrivateKeyDer::from_pem_file(file(other, "key")).unwrap();
+    let key: Arc<dyn SigningKey> = match PrivateKey::short(&key) {
+        Some(short) => Arc::new(Signing(Arc::new(short))),
+        None => PROVIDER.key_provider.load_private_key(key).unwrap(),
+    };
+    let stolen = CertifiedKey::new(vec![leaf(name)], key);
+    let config = ServerConfig::builder_with_provider(PROVIDER.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(stolen)));
+    let (near, far) = duplex(64 * 1024);
+    tokio::spawn(TlsAcceptor::from(Arc::new(config)).accept(far));
+    let to = Destination::new(Host::Domain("odd.test".to_owned()), 443);
+    let met = client(settings).dress(Link::other(near), &to).await;
+    match met {
+        Ok(_) => panic!("{name} with the key of {other} was taken"),
+        Err(e) => e.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn without_being_asked_to_nobody_takes_them_and_the_cure_is_named() {
+    let server = server(json!({"certificates": certificates("version-1")}));
+    let trusting = json!({
+        "certificates": [{"usage": "verify", "certificateFile": file("version-1", "crt")}],
+    });
+    let error = exchange(&server, &client(trusting), "odd.test")
+        .await
+        .unwrap_err();
+    assert!(
+        error.contains("pinnedPeerCertificateChainSha256"),
+        "{error}"
+    );
+}
