@@ -78,17 +78,13 @@ impl Dispatcher {
         for _ in 0..MAX_ROUNDS {
             if let Some(loopback) = by.protocol.loopback() {
                 self.note(&session, &by, network, &to.clone().into());
-                // What sniffing found is not known any more, as in V2Ray.
+                // What a session carries is not known any more, as in V2Ray.
                 session = Cow::Owned(Session {
                     inbound: origin(loopback, session.inbound.from_here),
                     protocol: None,
                     attributes: None,
                     ..session.into_owned()
                 });
-                let asked = Asked {
-                    named: None,
-                    ..asked
-                };
                 by = self.pick(&session, asked, &mut known).await?;
                 continue;
             }
