@@ -25,7 +25,7 @@ impl Dispatcher {
             let by = self.outbounds.get(tag);
             by.is_some_and(|by| by.protocol.is_control())
         };
-        if !self.outbounds.tags().iter().any(|tag| is_control(tag)) {
+        if !self.outbounds.have_control() {
             return None;
         }
         let leads = self.router.rules.iter().any(|(rule, target)| {
@@ -92,6 +92,11 @@ mod tests {
         assert_eq!(leads(Some("panel")), Some(Leads::Always));
         assert_eq!(leads(Some("vmess")), Some(Leads::Perhaps));
         assert_eq!(leads(None), Some(Leads::Perhaps));
+        dispatcher.outbounds.remove("direct").unwrap();
+        assert_eq!(dispatcher.outbounds.tags(), [], "for no balancer");
+        let session = dispatcher.session(Source::Unix, Origin::default(), None);
+        let asked = Asked::new(Network::Tcp, &aim);
+        assert!(dispatcher.route(&session, asked).await.is_none());
         dispatcher.outbounds.remove("api").unwrap();
         assert_eq!(leads(Some("panel")), None);
     }
