@@ -79,6 +79,9 @@ impl Server {
             "outbounds": [
                 {"tag": "direct", "protocol": "freedom", "settings": {"domainStrategy": "UseIP"}},
                 {"tag": "first", "protocol": "freedom", "proxySettings": {"tag": "direct"}},
+                {"tag": "api", "protocol": "freedom"},
+                {"tag": "apart", "protocol": "blackhole"},
+                {"tag": "past", "protocol": "freedom", "proxySettings": {"tag": "api"}},
                 {
                     "tag": "back", "protocol": "freedom",
                     "settings": {"redirect": format!("127.0.0.1:{api}")},
@@ -88,7 +91,9 @@ impl Server {
                 {"type": "field", "inboundTag": ["panel"], "outboundTag": "api"},
                 {"type": "field", "domain": ["full:chain.test"], "outboundTag": "first"},
                 {"type": "field", "domain": ["full:back.test"], "outboundTag": "back"},
-            ]},
+                {"type": "field", "domain": ["full:past.test"], "outboundTag": "past"},
+                {"type": "field", "domain": ["full:balanced.test"], "balancerTag": "balancer"},
+            ], "balancers": [{"tag": "balancer", "selector": ["ap"]}]},
         });
         change(&mut config, api);
         let mut stage = Stage::new();
@@ -136,7 +141,10 @@ impl Server {
     async fn is_kept_from_its_users(&self) {
         let mut attempts = JoinSet::new();
         for proxy in [self.socks, self.tunnels[0], self.tunnels[1]] {
-            let names = ["chain.test", "back.test"].map(|name| To::Name(name, self.api));
+            let names = ["chain.test", "back.test", "past.test"];
+            // A balancer chooses by chance.
+            let names = names.into_iter().chain(["balanced.test"; 8]);
+            let names = names.map(|name| To::Name(name, self.api));
             for to in self.spellings().into_iter().chain(names) {
                 attempts.spawn(async move {
                     assert!(!reached(proxy, &to).await, "{} by {proxy}", shown(&to));
@@ -257,22 +265,18 @@ async fn a_session_that_went_round_is_not_the_operators() {
         json!({"inboundTag": ["panel"], "source": ["127.0.0.0/8", "10.0.0.0/8"]}),
         json!({"inboundTag": ["panel"], "ip": ["127.0.0.1"]}),
         json!({"inboundTag": ["panel", "inner"], "ip": ["127.0.0.0/8", "::1/128"]}),
-        json!({"inboundTag": ["panel"], "network": "tcp,udp", "balancerTag": "balancer"}),
         json!({"inboundTag": ["again"]}),
     ];
     for (i, mut rule) in rules.into_iter().enumerate() {
         let server = Server::start(|config, _| {
             rule["type"] = "field".into();
-            if rule.get("balancerTag").is_none() {
-                rule["outboundTag"] = "api".into();
-            }
+            rule["outboundTag"] = "api".into();
             config["routing"]["rules"][0] = rule;
             let round = json!({
                 "tag": "round", "protocol": "loopback", "settings": {"inboundTag": "again"},
             });
             config["outbounds"].as_array_mut().unwrap().push(round);
-            config["routing"]["balancers"] = json!([{"tag": "balancer", "selector": ["ap"]}]);
-            if i == 4 {
+            if i == 3 {
                 let rule =
                     json!({"type": "field", "inboundTag": ["panel"], "outboundTag": "round"});
                 config["routing"]["rules"]

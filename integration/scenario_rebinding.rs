@@ -204,7 +204,9 @@ async fn answers(proxy: u16, to: &To, count: usize) -> Vec<String> {
         let datagram = traffic::datagram(to, b"?");
         socket.send_to(&datagram, relay).await.unwrap();
         let mut buf = [0; 256];
-        if let Ok(n) = timeout(Duration::from_secs(2), socket.recv(&mut buf)).await {
+        // Where several are asked for, they are expected.
+        let wait = Duration::from_millis(if count > 1 { 3000 } else { 300 });
+        if let Ok(n) = timeout(wait, socket.recv(&mut buf)).await {
             let data = &buf[..n.unwrap()];
             let digits = data
                 .iter()
@@ -294,7 +296,7 @@ fn a_name_that_is_only_claimed_does_not_hide_an_address() {
                 visits(ABROAD, "inside.example.org").await.is_some(),
                 route_only
             );
-            assert_eq!(visits(NAS, "www.example.com").await.is_some(), true);
+            assert!(visits(NAS, "www.example.com").await.is_some());
         }
     });
 }

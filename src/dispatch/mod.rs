@@ -3,6 +3,7 @@
 //! This is the only room that knows both transports and protocols. Which outbound it is, the rules of
 //! [`routing`](crate::routing) say.
 
+mod control;
 mod counting;
 mod datagrams;
 mod first;
@@ -18,8 +19,9 @@ mod route;
 mod sniff;
 mod waiting;
 
+pub use control::Leads;
 pub use outbounds::{Outbound, Outbounds, Shared};
-pub use route::{Leads, Routed};
+pub use route::Routed;
 
 use std::future::Future;
 use std::io;

@@ -191,6 +191,10 @@ impl Dispatcher {
             return Ok(None);
         };
         match self.outbounds.get(tag) {
+            Some(other) if other.protocol.is_control() => {
+                let text = format!("`{tag}` is the API's, connections cannot go through it");
+                Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+            }
             Some(other) => Ok(Some(other)),
             None => Err(taken_away(tag)),
         }

@@ -95,13 +95,23 @@ impl Outbounds {
         all.iter().find(|o| o.tag.as_deref() == Some(tag)).cloned()
     }
 
+    /// What carries the sessions that no rule takes. That is never the API's, even where it stands alone.
     pub fn first(&self) -> Option<Shared> {
-        self.read().first().cloned()
+        let all = self.read();
+        all.iter().find(|o| !o.protocol.is_control()).cloned()
     }
 
-    /// The tags there are, in the order of the outbounds.
+    /// The tags that balancers choose among, in the order of the outbounds. The API's own is not among them,
+    /// whatever their selectors begin with: a rule has to name it.
     pub fn tags(&self) -> Vec<Arc<str>> {
-        self.read().iter().filter_map(|o| o.tag.clone()).collect()
+        let all = self.read();
+        let others = all.iter().filter(|o| !o.protocol.is_control());
+        others.filter_map(|o| o.tag.clone()).collect()
+    }
+
+    /// Whether one of them leads to a service of this process.
+    pub(super) fn have_control(&self) -> bool {
+        self.read().iter().any(|o| o.protocol.is_control())
     }
 
     /// Puts one more at the end; gives it back when its tag is taken, or when connections would go

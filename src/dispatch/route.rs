@@ -39,15 +39,6 @@ pub struct Routed {
     pub balancer: Option<String>,
 }
 
-/// Whether an inbound leads to a service of this process itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leads {
-    /// It is there for nothing else.
-    Always,
-    /// By rules that ask for more than the inbound, or round some corners.
-    Perhaps,
-}
-
 /// What the rules are asked about a session.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
@@ -84,17 +75,13 @@ impl Dispatcher {
         for _ in 0..MAX_ROUNDS {
             if let Some(loopback) = by.protocol.loopback() {
                 self.note(&session, &by, network, &to.clone().into());
-                // What sniffing found is not known any more, as in V2Ray.
+                // What a session carries is not known any more, as in V2Ray.
                 session = Cow::Owned(Session {
                     inbound: origin(loopback, session.inbound.from_here),
                     protocol: None,
                     attributes: None,
                     ..session.into_owned()
                 });
-                let asked = Asked {
-                    named: None,
-                    ..asked
-                };
                 by = self.pick(&session, asked, &mut known).await?;
                 continue;
             }
@@ -118,35 +105,6 @@ impl Dispatcher {
         debug!(id = session.id, %to, "a session goes round");
         log::repeated("the rules lead a session round in a circle of `loopback` outbounds");
         None
-    }
-
-    /// A session that came out of this process goes to none of its own services: whoever may use a proxy
-    /// would be its operator.
-    fn keep_out(&self, session: &Session, by: &Shared) -> Option<Chosen> {
-        let inbound = session.inbound.tag.as_deref().unwrap_or("an inbound");
-        debug!(id = session.id, inbound, by = by.path, "kept out");
-        log::repeated(&format!(
-            "{}: a session that this process itself had sent to `{inbound}` is kept out, only others may come in there",
-            **by
-        ));
-        None
-    }
-
-    /// Whether sessions of the inbound tagged `tag` may come to a service of this process, such as the API;
-    /// `None` when there is no such service.
-    pub fn leads_to_control(&self, tag: Option<&str>) -> Option<Leads> {
-        let is_control = |tag: &str| {
-            let by = self.outbounds.get(tag);
-            by.is_some_and(|by| by.protocol.is_control())
-        };
-        if !self.outbounds.tags().iter().any(|tag| is_control(tag)) {
-            return None;
-        }
-        let leads = self.router.rules.iter().any(|(rule, target)| {
-            tag.is_some_and(|tag| rule.takes_all_streams_of(tag))
-                && matches!(target, Target::Outbound(to) if is_control(to))
-        });
-        Some(if leads { Leads::Always } else { Leads::Perhaps })
     }
 
     /// What carries a stream that a `loopback` outbound is to carry; any other carries its own.

@@ -7,14 +7,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::is_door;
 use crate::session::Source;
 
 /// Where we listen, by port.
@@ -97,7 +96,7 @@ pub fn comes_back(to: SocketAddr) -> io::Result<bool> {
     let doors = DOORS.read().unwrap_or_else(PoisonError::into_inner);
     let here = doors.get(&to.port()).map_or(&[][..], Vec::as_slice);
     let mut comes = false;
-    for door in here.iter().filter(|door| is_door(to, door.at)) {
+    for door in here.iter().filter(|door| leads(to, door.at)) {
         comes = true;
         if let Kind::Control(what) = door.kind {
             return Err(kept(format!(
@@ -106,6 +105,17 @@ pub fn comes_back(to: SocketAddr) -> io::Result<bool> {
         }
     }
     Ok(comes)
+}
+
+fn leads(to: SocketAddr, door: SocketAddr) -> bool {
+    let (ip, on) = (to.ip().to_canonical(), door.ip().to_canonical());
+    ip == on || (on.is_unspecified() && is_here(to))
+}
+
+/// Whether the address is one of this machine's, where a link-local one counts on its own interface alone.
+fn is_here(mut addr: SocketAddr) -> bool {
+    addr.set_port(0);
+    UdpSocket::bind(addr).is_ok()
 }
 
 /// An error that [`is_kept`] knows.
@@ -159,10 +169,15 @@ pub fn is_own(source: Source) -> bool {
     let any = SocketAddr::new(any, peer.port());
     let since = match dialled.remove(&peer) {
         // A port of ours on another machine is none of ours.
-        None if dialled.contains_key(&any) && super::is_ours(peer.ip()) => dialled.remove(&any),
+        None if dialled.contains_key(&any) && may_be_here(peer) => dialled.remove(&any),
         since => since,
     };
     since.is_some_and(|since| since.elapsed() < FORGET)
+}
+
+/// The interface of a link-local address is not told.
+fn may_be_here(addr: SocketAddr) -> bool {
+    matches!(addr.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local()) || is_here(addr)
 }
 
 fn dialled() -> MutexGuard<'static, HashMap<SocketAddr, Instant>> {
@@ -216,6 +231,8 @@ mod tests {
         assert!(!is_own(from("127.0.0.1:3")));
         Dialling::new(addr("192.0.2.7:3")).done();
         assert!(is_own(from("192.0.2.7:3")), "a transparent one");
+        Dialling::new(addr("[::]:3")).done();
+        assert!(is_own(from("[fe80::1]:3")), "by an address of an interface");
         drop(Dialling::new(addr("[::]:3")));
         assert!(!is_own(from("[::1]:3")), "it was never made");
         assert!(!is_own(Source::Unix));
