@@ -79,9 +79,7 @@ async fn with_a_state_folder_no_first_flight_is_answered_after_a_restart() {
     // A second process with the same folder, as when one takes over from the other.
     let beside = free_port();
     let config_beside = server(beside, Some(&folder));
-    stage
-        .run(Mobula, "beside", &config_beside, &[beside])
-        .await;
+    stage.run(Mobula, "beside", &config_beside, &[beside]).await;
     assert!(!is_taken(beside, &flight).await, "another process");
     stage.child(first).signal("KILL");
     stage.child(first).ended(Duration::from_secs(5)).await;

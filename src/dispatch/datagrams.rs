@@ -297,10 +297,10 @@ impl Future for Association {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::vmess::Spent;
     use crate::dispatch::{Origin, Outbound, Parts};
     use crate::dns::Resolver;
     use crate::json::{Node, Report};
+    use crate::protocol::vmess::Spent;
     use crate::session::Source;
     use crate::{protocol, transport};
     use bytes::Bytes;

@@ -239,10 +239,10 @@ fn bind(sockopt: tcp::SockOpt, meter: Meter) -> BindUdp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::vmess::Spent;
     use crate::dispatch::{Outbound, Parts};
     use crate::dns::Resolver;
     use crate::json::{Node, Report};
+    use crate::protocol::vmess::Spent;
     use crate::transport;
     use bytes::Bytes;
     use serde_json::json;

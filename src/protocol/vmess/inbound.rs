@@ -134,12 +134,10 @@ impl Inbound {
                 let auth_id = std::array::from_fn(|i| prefix[i]);
                 let (member, time) = match &user {
                     Some(user) => user,
-                    None => {
-                        match self.users.find(&auth_id, now(), spent) {
-                            Ok(found) => user.insert(found),
-                            Err(e) => return Flight::Bad(e.to_string()),
-                        }
-                    }
+                    None => match self.users.find(&auth_id, now(), spent) {
+                        Ok(found) => user.insert(found),
+                        Err(e) => return Flight::Bad(e.to_string()),
+                    },
                 };
                 match header::open(&member.key, buf) {
                     Ok(None) => {}
@@ -163,7 +161,6 @@ impl Inbound {
             }
         }
     }
-
 }
 
 const SPENT: &str = "session keys were used before, possibly by someone who recorded them";

@@ -56,7 +56,10 @@ const PATIENCE: usize = 20;
 
 impl Journal {
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
         let path = folder.join(NAME);
         let file = options().open(&path)?;
         Ok(Self {
@@ -113,7 +116,10 @@ impl Journal {
             let len = piece.len().min((end - self.at) as usize / RECORD * RECORD);
             self.file.read_exact_at(&mut piece[..len], self.at)?;
             self.at += len as u64;
-            piece[..len].chunks_exact(RECORD).filter_map(decode).for_each(&mut take);
+            piece[..len]
+                .chunks_exact(RECORD)
+                .filter_map(decode)
+                .for_each(&mut take);
         }
         Ok(())
     }

@@ -46,12 +46,7 @@ enum End {
 
 impl Reader {
     /// The server's: `rest` is what came behind the request header.
-    pub(super) fn of_request(
-        framing: Framing,
-        request: &Keys,
-        rest: BytesMut,
-        peer: Peer,
-    ) -> Self {
+    pub(super) fn of_request(framing: Framing, request: &Keys, rest: BytesMut, peer: Peer) -> Self {
         Self {
             response: None,
             opener: opener(framing, request, request),

@@ -54,13 +54,18 @@ impl Spent {
     /// Kept in `folder`, if there is one and it can be used.
     pub fn open(folder: Option<&Path>) -> Self {
         let Some(folder) = folder else {
-            info!("no state folder: a recorded first flight may be answered once more after a restart");
+            info!(
+                "no state folder: a recorded first flight may be answered once more after a restart"
+            );
             return Self::default();
         };
         let mut spent = Self::default();
         let mut foreign = Seen::new(LIFE, IDS);
-        let opened = Journal::open(folder)
-            .and_then(|mut journal| journal.catch_up(|r| take(&mut foreign, r, 0)).map(|()| journal));
+        let opened = Journal::open(folder).and_then(|mut journal| {
+            journal
+                .catch_up(|r| take(&mut foreign, r, 0))
+                .map(|()| journal)
+        });
         match opened {
             Ok(journal) => {
                 let failing = false;
@@ -122,7 +127,9 @@ impl Kept {
             Ok(()) => self.failing = false,
             Err(e) if !self.failing => {
                 self.failing = true;
-                warn!("cannot write to the state folder: {e}; until it can be written to, a first flight that is recorded may be answered once more after a restart");
+                warn!(
+                    "cannot write to the state folder: {e}; until it can be written to, a first flight that is recorded may be answered once more after a restart"
+                );
             }
             Err(_) => {}
         }
@@ -176,7 +183,11 @@ mod tests {
         let old = Spent::open(Some(folder.path()));
         let new = Spent::open(Some(folder.path()));
         for n in 1..50 {
-            let (first, second) = if n % 2 == 0 { (&old, &new) } else { (&new, &old) };
+            let (first, second) = if n % 2 == 0 {
+                (&old, &new)
+            } else {
+                (&new, &old)
+            };
             assert!(answers(first, n));
             assert!(!answers(second, n), "{n}");
         }

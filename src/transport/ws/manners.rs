@@ -64,7 +64,8 @@ mod tests {
     use super::*;
     use hyper::header::HeaderValue;
 
-    const V2RAY: &str = "host user-agent connection sec-websocket-key sec-websocket-version upgrade";
+    const V2RAY: &str =
+        "host user-agent connection sec-websocket-key sec-websocket-version upgrade";
     const SING_BOX: &str =
         "host upgrade connection sec-websocket-version sec-websocket-key user-agent";
 
