@@ -71,7 +71,7 @@ impl<S> VmessStream<S> {
     }
 
     /// A client's, to a server of which this is known.
-    pub(super) fn to_server(self, server: Arc<Known>) -> Self {
+    pub(super) fn with_server(self, server: Arc<Known>) -> Self {
         Self {
             server: Some(server),
             ..self
