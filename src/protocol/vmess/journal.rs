@@ -43,7 +43,7 @@ pub(super) struct Journal {
     full: u64,
 }
 
-const NAME: &str = "vmess-first-flights";
+pub(super) const NAME: &str = "vmess-first-flights";
 
 const RECORD: usize = 32;
 
@@ -139,6 +139,8 @@ impl Journal {
             self.at += bytes.len() as u64;
         }
         if self.at >= self.full {
+            // If it cannot be done now, it is not tried again at once.
+            self.full = 2 * self.at;
             self.renew()?;
         }
         Ok(())
