@@ -38,12 +38,13 @@ pub(super) struct Journal {
     file: File,
     /// All before was read, or written by us.
     at: u64,
-    locked: bool,
+    /// While nobody else writes, where the file ends.
+    locked: Option<u64>,
     /// The length at which it is written anew.
     full: u64,
 }
 
-const NAME: &str = "vmess-first-flights";
+pub(super) const NAME: &str = "vmess-first-flights";
 
 const RECORD: usize = 32;
 
@@ -66,7 +67,7 @@ impl Journal {
             path,
             file,
             at: 0,
-            locked: false,
+            locked: None,
             full: FULL,
         })
     }
@@ -76,37 +77,47 @@ impl Journal {
     pub(super) fn lock(&mut self) {
         for _ in 0..PATIENCE {
             match self.file.try_lock() {
-                Ok(()) if self.is_replaced() => {
-                    let _ = self.file.unlock();
-                    let Ok(file) = options().open(&self.path) else {
-                        break;
-                    };
-                    (self.file, self.at) = (file, 0);
-                }
-                Ok(()) => {
-                    self.locked = true;
-                    return;
-                }
+                Ok(()) => match self.file.metadata() {
+                    Ok(about) if about.nlink() == 0 => {
+                        let _ = self.file.unlock();
+                        let Ok(file) = options().open(&self.path) else {
+                            return;
+                        };
+                        (self.file, self.at) = (file, 0);
+                    }
+                    Ok(about) => {
+                        self.locked = Some(about.len());
+                        return;
+                    }
+                    Err(_) => {
+                        let _ = self.file.unlock();
+                        return;
+                    }
+                },
                 Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
-                Err(TryLockError::Error(_)) => break,
+                Err(TryLockError::Error(_)) => return,
             }
         }
     }
 
+    /// Where the file ends.
+    fn end(&self) -> io::Result<u64> {
+        match self.locked {
+            Some(end) => Ok(end),
+            None => Ok(self.file.metadata()?.len()),
+        }
+    }
+
     pub(super) fn unlock(&mut self) {
-        if std::mem::take(&mut self.locked) {
+        if self.locked.take().is_some() {
             // It goes with the process at the latest.
             let _ = self.file.unlock();
         }
     }
 
-    fn is_replaced(&self) -> bool {
-        self.file.metadata().is_ok_and(|about| about.nlink() == 0)
-    }
-
     /// Gives every record that others have appended.
     pub(super) fn catch_up(&mut self, mut take: impl FnMut(Record)) -> io::Result<()> {
-        let end = self.file.metadata()?.len();
+        let end = self.end()?;
         if end < self.at {
             // Somebody has emptied it.
             self.at = 0;
@@ -127,19 +138,23 @@ impl Journal {
     /// Appends `records`, and writes the file anew if it has become large.
     pub(super) fn append(&mut self, records: &[Record]) -> io::Result<()> {
         // What a write that did not succeed has left would shift all that follow.
-        let end = self.file.metadata()?.len();
+        let mut end = self.end()?;
         if !end.is_multiple_of(RECORD as u64) {
-            self.file.set_len(end - end % RECORD as u64)?;
+            end -= end % RECORD as u64;
+            self.file.set_len(end)?;
         }
         let bytes: Vec<u8> = records.iter().flat_map(encode).collect();
         let mut file = &self.file;
         file.write_all(&bytes)?;
-        if self.locked {
+        if let Some(known) = &mut self.locked {
             // Nobody else has written meanwhile; otherwise our own will be read.
-            self.at += bytes.len() as u64;
-        }
-        if self.at >= self.full {
-            self.renew()?;
+            *known = end + bytes.len() as u64;
+            self.at = *known;
+            if self.at >= self.full {
+                // If it cannot be done now, it is not tried again at once.
+                self.full = 2 * self.at;
+                self.renew()?;
+            }
         }
         Ok(())
     }
@@ -162,7 +177,8 @@ impl Journal {
         let mut file = options().create_new(true).open(&beside)?;
         file.write_all(&bytes)?;
         fs::rename(&beside, &self.path)?;
-        self.file = file;
+        // The lock was on the old one.
+        (self.file, self.locked) = (file, None);
         self.at = bytes.len() as u64;
         self.full = FULL.max(2 * self.at);
         Ok(())

@@ -184,7 +184,7 @@ impl Outbound {
         let account = self.account(account)?;
         let (reader, writer) = account.open(Command::Stream(to.clone()))?;
         let stream = VmessStream::new(link, reader, writer, Role::Client);
-        Ok(Link::other(stream.to_server(account.server.clone())))
+        Ok(Link::other(stream.with_server(account.server.clone())))
     }
 
     /// A link for the frames of mux.

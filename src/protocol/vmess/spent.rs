@@ -149,8 +149,9 @@ fn take(foreign: &mut Seen<Id>, record: Record, age: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::vmess::journal::NAME;
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use tempfile::tempdir;
 
     const NOW: i64 = 1_700_000_000;
@@ -211,6 +212,17 @@ mod tests {
         let spent = Spent::open(Some(&file));
         assert!(answers(&spent, 1));
         assert!(!answers(&spent, 1));
+    }
+
+    #[test]
+    fn a_full_disk_stops_nobody() {
+        let folder = tempdir().unwrap();
+        symlink("/dev/full", folder.path().join(NAME)).unwrap();
+        let spent = Spent::open(Some(folder.path()));
+        for n in 1..5 {
+            assert!(answers(&spent, n));
+            assert!(!answers(&spent, n));
+        }
     }
 
     #[test]

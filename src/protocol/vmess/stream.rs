@@ -29,6 +29,10 @@ use crate::io::{self as links, Io, scratch};
 /// such a session up altogether after a second.
 const HEEDED: Duration = Duration::from_secs(1);
 
+/// How long a server that is V2Ray's client may be silent once that has closed the connection behind its end mark. It
+/// does so only when it has given the session up; others might half-close.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 pub(super) struct VmessStream<S> {
     inner: S,
     reader: Reader,
@@ -40,8 +44,8 @@ pub(super) struct VmessStream<S> {
     server: Option<Arc<Known>>,
     /// The client: the response has told who the server is.
     told: bool,
-    /// The client: our end mark is out, and may have to be passed down.
-    unheeded: Option<Pin<Box<Sleep>>>,
+    /// The client: our end mark is out, and may have to be passed down. The server: the client seems to have gone.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +66,12 @@ impl<S> VmessStream<S> {
             hung_up: false,
             server: None,
             told: false,
-            unheeded: None,
+            timer: None,
         }
     }
 
     /// A client's, to a server of which this is known.
-    pub(super) fn to_server(self, server: Arc<Known>) -> Self {
+    pub(super) fn with_server(self, server: Arc<Known>) -> Self {
         Self {
             server: Some(server),
             ..self
@@ -79,8 +83,11 @@ impl<S: Io> VmessStream<S> {
     /// Behind its end mark a client that waits for an answer says nothing more, and nobody reads from it. One that
     /// goes away closes its WebSocket or is reset, which shows only to who reads.
     fn listen(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.role != Role::Server || !self.reader.has_ended() || self.hung_up {
+        if self.role != Role::Server || !self.reader.has_ended() {
             return Ok(());
+        }
+        if self.hung_up {
+            return self.take_leave(cx);
         }
         let mut scratch = scratch::take();
         let mut rest = ReadBuf::new(&mut scratch);
@@ -88,11 +95,24 @@ impl<S: Io> VmessStream<S> {
             end?;
             // The layer below knows what an end means, and has its own time for more of an answer.
             self.hung_up = rest.filled().is_empty();
-            if !self.hung_up {
-                cx.waker().wake_by_ref();
-            }
+            // The rest of it, or the timer.
+            cx.waker().wake_by_ref();
         }
         Ok(())
+    }
+
+    fn take_leave(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.reader.peer() != Peer::V2ray {
+            return Ok(());
+        }
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
+        match timer.as_mut().poll(cx) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(()) => {
+                let text = "the client has closed the connection and hears no answer";
+                Err(io::Error::new(io::ErrorKind::BrokenPipe, text))
+            }
+        }
     }
 
     /// What a client learns from the beginning of the response, or from its absence.
@@ -109,11 +129,11 @@ impl<S: Io> VmessStream<S> {
                 links::begun(stream);
             }
         }
-        let Some(timer) = &mut self.unheeded else {
+        let Some(timer) = &mut self.timer else {
             return;
         };
         if peer != Peer::Other || self.reader.has_ended() {
-            self.unheeded = None;
+            self.timer = None;
             return;
         }
         if moved {
@@ -123,7 +143,7 @@ impl<S: Io> VmessStream<S> {
         if at_once || timer.as_mut().poll(cx).is_ready() {
             // A link that cannot take it now is asked again; one that broke tells its reader.
             if Pin::new(&mut self.inner).poll_end(cx).is_ready() {
-                self.unheeded = None;
+                self.timer = None;
             }
         }
     }
@@ -146,7 +166,7 @@ impl<S: Io> AsyncRead for VmessStream<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let read = this.reader.poll_read(&mut this.inner, cx, buf);
-        if this.role == Role::Client && (!this.told || this.unheeded.is_some()) {
+        if this.role == Role::Client && (!this.told || this.timer.is_some()) {
             this.know_server(cx, read.is_ready());
         }
         read
@@ -160,6 +180,9 @@ impl<S: Io> AsyncWrite for VmessStream<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.hung_up {
+            this.timer = None;
+        }
         this.writer.poll_write(&mut this.inner, cx, buf)
     }
 
@@ -189,7 +212,7 @@ impl<S: Io> AsyncWrite for VmessStream<S> {
         ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
         if this.is_unheeded() {
             // Whoever reads looks after it.
-            this.unheeded = Some(Box::pin(sleep(HEEDED)));
+            this.timer = Some(Box::pin(sleep(HEEDED)));
         }
         Poll::Ready(Ok(()))
     }
@@ -207,6 +230,9 @@ impl<S: Io> Io for VmessStream<S> {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.hung_up {
+            this.timer = None;
+        }
         this.writer.poll_write_over(&mut this.inner, cx, buf)
     }
 

@@ -373,3 +373,66 @@ fn a_stream_is_small() {
     fn is_io<T: Io>() {}
     is_io::<VmessStream<Link>>();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_heed_the_end_mark_sees_the_end_of_the_connection() {
+    let (near, mut far) = duplex(1 << 16);
+    let mut client = outbound(ID, "auto", "")
+        .dress(Link::other(near), &to(), 0)
+        .unwrap();
+    client.write_all(b"question").await.unwrap();
+    client.shutdown().await.unwrap();
+    let began = tokio::time::Instant::now();
+    let waiting = tokio::spawn(async move { client.read(&mut [0; 1]).await.map(drop) });
+    let mut sent = Vec::new();
+    far.read_to_end(&mut sent).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::from_secs(1));
+    assert!(!waiting.is_finished(), "it still waits for the answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_answer_reaches_a_client_that_has_ended_its_direction() {
+    for (security, _) in FORMS {
+        if security == "zero" {
+            continue;
+        }
+        let (mut client, mut server) = tunnel(security, "", 1 << 16).await;
+        client.shutdown().await.unwrap();
+        assert_eq!(server.read(&mut [0; 1]).await.unwrap(), 0);
+        server.flush().await.unwrap();
+        let answered = tokio::spawn(async move {
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).await.map(|_| answer)
+        });
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        server.write_all(b"answer").await.unwrap();
+        server.shutdown().await.unwrap();
+        assert_eq!(answered.await.unwrap().unwrap(), b"answer");
+    }
+}
+
+/// V2Ray's client does so when it has waited long enough; ours never does.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_gone_behind_its_end_mark_is_not_kept_for_long() {
+    let (wire, _, inbound) = sealed_upload("NoTerminationSignal", b"second").await;
+    // Without the sign, and with the padding that V2Ray asks for, it is taken for one of V2Ray's.
+    let (mut near, far) = duplex(1 << 20);
+    near.write_all(&wire).await.unwrap();
+    let Ok(Accepted::Stream { mut link, .. }) = accept(&inbound, far).await else {
+        panic!("expected a stream");
+    };
+    near.shutdown().await.unwrap();
+    let mut got = Vec::new();
+    link.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, b"firstsecond");
+    link.flush().await.unwrap();
+    let began = tokio::time::Instant::now();
+    let left = loop {
+        match link.flush().await {
+            Ok(()) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(e) => break e,
+        }
+    };
+    assert_eq!(left.kind(), std::io::ErrorKind::BrokenPipe);
+    assert!(began.elapsed() < Duration::from_secs(6));
+}
