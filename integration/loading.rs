@@ -1,7 +1,7 @@
 //! `testdata/configs`: what must load, and what must not, with the exact words.
 //!
 //! Beside each `bad/NAME.json` stands `bad/NAME.txt`: the lines that `mobula test` prints, without
-//! its warnings. `WRITE_EXPECTED=1 cargo test --test integration loading` writes these files anew, to
+//! its warnings. Where `good/NAME.txt` stands, it has the warnings. `WRITE_EXPECTED=1 cargo test --test integration loading` writes these files anew, to
 //! be read before they are committed.
 
 use std::fs;
@@ -20,6 +20,19 @@ fn every_good_config_is_good() {
         if output.status.code() != Some(0) || output.stdout != b"Configuration OK.\n" {
             let said = String::from_utf8_lossy(&output.stderr);
             wrong.push_str(&format!("{}:\n{said}\n", file.display()));
+        }
+        let expected_file = file.with_extension("txt");
+        let Ok(expected) = fs::read_to_string(&expected_file) else {
+            continue;
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        if std::env::var_os("WRITE_EXPECTED").is_some() {
+            fs::write(&expected_file, &*said).unwrap();
+        } else if said != expected {
+            wrong.push_str(&format!(
+                "{}:\n{said}expected:\n{expected}\n",
+                file.display()
+            ));
         }
     }
     assert!(wrong.is_empty(), "{wrong}");

@@ -64,3 +64,27 @@ async fn log_files_and_sockets_are_for_their_user_alone_whatever_the_umask() {
         assert_eq!(mode(&stage.path("access.log")), 0o600, "umask {umask}");
     }
 }
+
+/// What `mobula test` warns of, the start does too.
+#[tokio::test]
+async fn the_start_tells_what_is_open_to_everybody() {
+    let mut stage = Stage::new();
+    let port = free_port();
+    let user = json!({"id": crate::configs::ID, "security": "none"});
+    let config = json!({
+        "log": {"error": "error.log"},
+        "inbounds": [{"listen": "0.0.0.0", "port": port, "protocol": "socks"}],
+        "outbounds": [{
+            "protocol": "vmess",
+            "settings": {"vnext": [{"address": "203.0.113.1", "port": 80, "users": [user]}]},
+        }],
+    });
+    stage.run(Mobula, "mobula", &config, &[port]).await;
+    let log = stage.until_file_has("error.log", "started").await;
+    for told in [
+        "[Warning] inbounds[0]: whoever reaches 0.0.0.0 may use this proxy",
+        "[Warning] outbounds[0].settings.vnext[0].users[0].security: `none` without TLS",
+    ] {
+        assert!(log.contains(told), "{log}");
+    }
+}

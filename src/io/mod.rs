@@ -125,7 +125,7 @@ pub enum Refusal {
     /// until the peer goes, without an answer, so that a prober learns nothing.
     Silent(String, Link),
     /// The same from somebody who has shown who they are; the first text is what the log calls them.
-    Known(String, Box<Refusal>),
+    Known(String, Box<Self>),
 }
 
 /// Whether the process is about to end, so that layers whose peers can be told why may tell them.

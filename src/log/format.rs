@@ -18,7 +18,11 @@ pub(super) fn now() -> impl fmt::Display {
 
 /// The first `len` bytes of a text, or fewer where a letter would be cut.
 pub(super) fn cut(text: &str, len: usize) -> &str {
-    &text[..text.floor_char_boundary(len)]
+    let mut len = len.min(text.len());
+    while !text.is_char_boundary(len) {
+        len -= 1;
+    }
+    &text[..len]
 }
 
 /// Turns events into lines: `[Level] message key=value`.

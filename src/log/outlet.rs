@@ -320,3 +320,71 @@ fn pieces(mut lines: VecDeque<String>) -> impl Iterator<Item = Vec<u8>> {
         Some(piece)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+
+    use super::*;
+
+    /// A log that is a pipe, and its path.
+    fn unread() -> (tempfile::TempDir, PathBuf, Outlet) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let target = Target::File(path.clone());
+        let followers = broadcast::Sender::new(1);
+        let (outlet, warning) = Outlet::start("log.access", &target, None, followers).unwrap();
+        assert!(warning.unwrap().contains("is a pipe that nobody reads"));
+        (dir, path, outlet)
+    }
+
+    /// The lines that come, up to the one that tells of lost ones.
+    fn read(path: &Path) -> (Vec<String>, u64) {
+        let mut lines = BufReader::new(std::fs::File::open(path).unwrap()).lines();
+        let mut read = Vec::new();
+        loop {
+            let line = lines.next().unwrap().unwrap();
+            let Some((before, _)) = line.split_once(" log lines were dropped") else {
+                read.push(line);
+                continue;
+            };
+            let lost = before.rsplit(' ').next().unwrap().parse().unwrap();
+            return (read, lost);
+        }
+    }
+
+    #[test]
+    fn lines_that_find_no_room_are_counted_and_the_count_is_said() {
+        let (_dir, path, outlet) = unread();
+        let sent = QUEUED as u64 + 500;
+        (0..sent).for_each(|n| outlet.push(n.to_string(), Weight::Major));
+        let (lines, lost) = read(&path);
+        assert_eq!((lines.len() as u64 + lost, lost), (sent, 500));
+        assert_eq!(lines.last().unwrap(), &(QUEUED - 1).to_string());
+    }
+
+    #[test]
+    fn what_matters_less_takes_no_room_from_what_matters() {
+        let (_dir, path, outlet) = unread();
+        (0..2 * QUEUED).for_each(|_| outlet.push("stranger".to_owned(), Weight::Minor));
+        (0..QUEUED_MINOR).for_each(|_| outlet.push("user".to_owned(), Weight::Major));
+        let (lines, lost) = read(&path);
+        let users = lines.iter().filter(|line| *line == "user").count();
+        assert_eq!(users, QUEUED - QUEUED_MINOR);
+        assert_eq!(
+            lines.len() as u64 + lost,
+            (2 * QUEUED + QUEUED_MINOR) as u64
+        );
+    }
+
+    #[test]
+    fn nobody_waits_long_for_a_log_that_is_not_read() {
+        let (_dir, _path, outlet) = unread();
+        outlet.push("line".to_owned(), Weight::Major);
+        let began = Instant::now();
+        outlet.flush(began + Duration::from_millis(100));
+        assert!(began.elapsed() < Duration::from_secs(1));
+    }
+}

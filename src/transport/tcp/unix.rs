@@ -27,12 +27,14 @@ pub fn listen_unix(path: &Path) -> io::Result<Listener> {
     {
         fs::remove_file(&path)?;
     }
-    let socket = with_mode(Socket::new(Domain::UNIX, Type::STREAM, None)?, MODE)?;
+    let socket = with_mode(Socket::new(Domain::UNIX, Type::STREAM, None)?, MODE);
     socket.bind(&SockAddr::unix(&path)?)?;
     let file = SocketFile::new(path)?;
     // Before anybody can connect; it also undoes what a strict umask has taken away.
-    let mode = fs::Permissions::from_mode(mode.unwrap_or(MODE));
-    fs::set_permissions(&file.path, mode)?;
+    let mode = mode.unwrap_or(MODE);
+    if fs::symlink_metadata(&file.path)?.mode() & 0o777 != mode {
+        fs::set_permissions(&file.path, fs::Permissions::from_mode(mode))?;
+    }
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     let listener = net::UnixListener::from(OwnedFd::from(socket));
@@ -63,10 +65,11 @@ pub fn listen_abstract(name: &[u8]) -> io::Result<Listener> {
 }
 
 /// A socket is a file too, and has rights before it has a name.
-fn with_mode(socket: Socket, mode: u32) -> io::Result<Socket> {
+fn with_mode(socket: Socket, mode: u32) -> Socket {
     let file = File::from(OwnedFd::from(socket));
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    Ok(Socket::from(OwnedFd::from(file)))
+    // A kernel that knows nothing of it leaves a file that nobody can connect to before it is corrected.
+    let _ = file.set_permissions(fs::Permissions::from_mode(mode));
+    Socket::from(OwnedFd::from(file))
 }
 
 fn split_mode(path: &Path) -> (PathBuf, Option<u32>) {

@@ -38,13 +38,11 @@ pub(super) fn check(
         let id = algorithm.public_key_alg_id();
         id.as_ref() == public.algorithm || (is_rsa(&id) && is_rsa(public.algorithm))
     });
-    let verified =
-        |algorithm: &&dyn tokio_rustls::rustls::pki_types::SignatureVerificationAlgorithm| {
-            algorithm
-                .verify_signature(public.key, message, signed.signature())
-                .is_ok()
-        };
-    valid(fitting.any(|algorithm| verified(algorithm)))
+    let verified = fitting.any(|algorithm| {
+        let verified = algorithm.verify_signature(public.key, message, signed.signature());
+        verified.is_ok()
+    });
+    valid(verified)
 }
 
 fn valid(is_valid: bool) -> Result<HandshakeSignatureValid, Error> {
