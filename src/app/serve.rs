@@ -15,7 +15,8 @@ use super::listen::Place;
 use super::pace::Pace;
 use crate::config::Inbound;
 use crate::dispatch::Dispatcher;
-use crate::io::{Arrival, BindUdp, Counted, Link, Refusal, Udp, scratch};
+use crate::io::handshakes::{self, Unfinished};
+use crate::io::{Arrival, BindUdp, Counted, Io, Link, Refusal, Udp, open_files, scratch};
 use crate::log;
 use crate::protocol::Terms;
 use crate::session::Source;
@@ -64,9 +65,13 @@ async fn streams(
         match listener.accept().await {
             Ok(arrival) => {
                 pace.keep();
-                // Boxed, for a task is moved several times on its way to the heap, and on its way off.
-                tokio::spawn(Box::pin(connection(served.clone(), arrival)));
+                if let Some(file) = arrival.link.descriptor() {
+                    handshakes::give_way_to(file);
+                }
+                let served = served.clone();
+                handshakes::begin(|unfinished| connection(served, arrival, unfinished));
             }
+            Err(e) if open_files::are_exhausted(&e) && handshakes::make_room().await => {}
             Err(e) => {
                 // Once in a while is enough: the next attempt is a moment away.
                 if complained.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
@@ -79,10 +84,33 @@ async fn streams(
     }
 }
 
-async fn connection(served: Arc<(Arc<Inbound>, Arc<Dispatcher>, Terms)>, arrival: Arrival) {
-    let (inbound, dispatcher, terms) = &*served;
+/// What the connections of a listener have in common.
+type Served = Arc<(Arc<Inbound>, Arc<Dispatcher>, Terms)>;
+
+/// Waits for the peer's first byte, and for as long nothing else is set up.
+async fn connection(served: Served, mut arrival: Arrival, unfinished: Unfinished) {
+    let (inbound, _, terms) = &*served;
+    let patience = inbound.transport.patience().or_else(|| {
+        let waits = inbound.protocol.waits_for_request();
+        waits.then(|| handshake_limit(inbound, terms))
+    });
+    if let Some(patience) = patience {
+        let first = poll_fn(|cx| arrival.link.poll_readable(cx));
+        // When the time is up, the layer whose limit it is finds so and says it.
+        let _ = timeout_at(arrival.since + patience, first).await;
+    }
+    // A handshake's future is large, and an allocation of its own.
+    Box::pin(shake(&served, arrival, unfinished)).await;
+}
+
+fn handshake_limit(inbound: &Inbound, terms: &Terms) -> Duration {
     let level = inbound.protocol.handshake_level();
-    let limit = terms.policy.level(level).handshake;
+    terms.policy.level(level).handshake
+}
+
+async fn shake(served: &Served, arrival: Arrival, unfinished: Unfinished) {
+    let (inbound, dispatcher, terms) = &**served;
+    let limit = handshake_limit(inbound, terms);
     let mut arrival = match inbound.transport.accept(arrival).await {
         Ok(arrival) => arrival,
         Err((source, refusal)) => {
@@ -90,10 +118,11 @@ async fn connection(served: Arc<(Arc<Inbound>, Arc<Dispatcher>, Terms)>, arrival
         }
     };
     let source = arrival.source;
-    let until = Instant::now() + limit;
+    let until = arrival.since + limit;
     arrival.link = Counted::link(arrival.link, terms.meter.clone());
     match inbound.protocol.accept(arrival, terms).await {
         Ok(accepted) => {
+            drop(unfinished);
             let dispatcher = dispatcher.clone();
             dispatcher.carry(source, inbound.origin(), accepted).await;
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UdpSocket;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::codec::{
     CONNECT, Greeting, Login, NO_AUTH, NO_METHOD, PASSWORD, Reply, Request, UDP_ASSOCIATE,
@@ -60,10 +60,11 @@ impl Inbound {
             link,
             source,
             local,
+            since,
             ..
         } = arrival;
         let mut messages = Messages::new(link);
-        let asked = timeout(limit, self.handshake(&mut messages, source, local)).await;
+        let asked = timeout_at(since + limit, self.handshake(&mut messages, source, local)).await;
         match asked {
             Ok(Ok((user, Asked::Stream(to)))) => Ok(Accepted::Stream {
                 user,

@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use uuid::Uuid;
 
 use super::codec::auth_id::CmdKey;
@@ -79,7 +79,11 @@ impl Inbound {
         let mut buf = BytesMut::new();
         // Who it is, and so which level counts, is not known yet; V2Ray takes level 0.
         let limit = terms.policy.level(0).handshake;
-        let flight = timeout(limit, self.first_flight(&mut link, &mut buf)).await;
+        let flight = timeout_at(
+            arrival.since + limit,
+            self.first_flight(&mut link, &mut buf),
+        )
+        .await;
         let (member, request) = match flight {
             Ok(Flight::Whole(member, request)) => (member, request),
             Ok(Flight::Gone(reason)) => {

@@ -55,6 +55,7 @@ async fn accept(inbound: &Inbound, pipe: DuplexStream) -> Result<Accepted, Refus
                 source,
                 local,
                 meant: None,
+                since: tokio::time::Instant::now(),
             },
             &Terms::default(),
         )
