@@ -30,7 +30,7 @@ use tracing::debug;
 
 use crate::address::{Destination, Network};
 use crate::dns::Resolver;
-use crate::io::{Link, Packets};
+use crate::io::{Link, Packets, ended};
 use crate::log;
 use crate::policy::{Limits, Policy};
 use crate::protocol::Accepted;
@@ -197,6 +197,7 @@ impl Dispatcher {
         let association = Association::new(self.clone(), session, packets);
         tokio::spawn(async move {
             association.await;
+            ended::one();
             drop(alive);
         });
     }
@@ -258,6 +259,7 @@ impl Dispatcher {
                 // Boxed, or every tunnel would have the room for it from the beginning.
                 Box::pin(relay.part(&failure)).await;
             }
+            ended::one();
             drop(alive);
         }));
     }

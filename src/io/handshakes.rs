@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::open_files;
+use super::{ended, open_files};
 
 /// How many give way at a time when there is no file left at all.
 const AT_ONCE: usize = 16;
@@ -135,6 +135,7 @@ impl Handshakes {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         self.all.lock().tasks.remove(&self.id);
+        ended::one();
     }
 }
 

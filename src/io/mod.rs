@@ -2,6 +2,7 @@
 
 mod counted;
 mod cut_off;
+pub mod ended;
 pub mod handshakes;
 pub(crate) mod low_water;
 pub mod open_files;
