@@ -79,6 +79,7 @@ impl App {
         };
         let mut beside: Vec<_> = observers.iter().map(observe).collect();
         beside.push(tokio::spawn(memory::give_back()).abort_handle());
+        dispatcher.warm_up();
         warn!("mobula {} started", env!("CARGO_PKG_VERSION"));
         Ok(Self {
             inbounds,

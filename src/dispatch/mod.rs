@@ -15,6 +15,7 @@ mod roads;
 mod route;
 mod sniff;
 mod waiting;
+mod warm;
 
 pub use outbounds::{Outbound, Outbounds, Shared};
 pub use route::Routed;

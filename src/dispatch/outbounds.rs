@@ -124,6 +124,10 @@ impl Outbounds {
         self.read().first().cloned()
     }
 
+    pub(super) fn all(&self) -> Vec<Shared> {
+        self.read().clone()
+    }
+
     /// The tags there are, in the order of the outbounds.
     pub fn tags(&self) -> Vec<Arc<str>> {
         self.read().iter().filter_map(|o| o.tag.clone()).collect()

@@ -83,6 +83,13 @@ impl Inbound {
 }
 
 impl Outbound {
+    /// Does what a first handshake would do once.
+    pub fn warm_up(&self) {
+        if let Some(tls) = &self.tls {
+            tls.warm_up();
+        }
+    }
+
     /// A raw connection to `to`; a name is resolved by `lookup` and its addresses are raced.
     pub async fn connect(&self, to: &Destination, lookup: &Lookup) -> io::Result<Link> {
         let stream = tokio::time::timeout(CONNECT_LIMIT, tcp::connect(to, lookup, &self.sockopt))

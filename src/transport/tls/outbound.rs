@@ -21,6 +21,7 @@ use crate::json::Node;
 /// The client side.
 pub struct Outbound {
     connector: TlsConnector,
+    verifier: Arc<Verifier>,
     /// The name to ask for and to check; without one, the address that is dialled.
     server_name: Option<Host>,
     /// Nothing in a config says whom to believe here.
@@ -42,15 +43,15 @@ impl Outbound {
             .with_protocol_versions(settings.versions.list())
             .map_err(|e| node.error(e.to_string()))
             .ok()?;
-        let verifier = Verifier::new(
+        let verifier = Arc::new(Verifier::new(
             settings.allow_insecure,
             settings.disable_system_root,
             settings.authorities,
             settings.pins,
-        );
+        ));
         let builder = builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
+            .with_custom_certificate_verifier(verifier.clone());
         let mut config = match settings.keyed.first() {
             // A certificate of the client's own, for a server that asks for one.
             Some(keyed) => builder.with_client_cert_resolver(Arc::new(
@@ -62,6 +63,7 @@ impl Outbound {
         config.resumption = Resumption::in_memory_sessions(32);
         Some(Self {
             connector: TlsConnector::from(Arc::new(config)),
+            verifier,
             server_name: settings.server_name,
             is_fixed: false,
         })
@@ -72,17 +74,23 @@ impl Outbound {
         let builder = ClientConfig::builder_with_provider(PROVIDER.clone())
             .with_protocol_versions(Versions::Both.list())
             .expect("the provider has ciphers for both versions");
-        let verifier = Verifier::new(false, false, Vec::new(), Vec::new());
+        let verifier = Arc::new(Verifier::new(false, false, Vec::new(), Vec::new()));
         let mut config = builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_custom_certificate_verifier(verifier.clone())
             .with_no_client_auth();
         config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
         Self {
             connector: TlsConnector::from(Arc::new(config)),
+            verifier,
             server_name: None,
             is_fixed: true,
         }
+    }
+
+    /// Reads whom to believe.
+    pub fn warm_up(&self) {
+        self.verifier.warm_up();
     }
 
     /// As [`Outbound::dress`]; `true` when the server speaks HTTP/2.

@@ -32,7 +32,7 @@ pub(super) struct Verifier {
     pins: Vec<[u8; 32]>,
     /// DER of what the config gives.
     known: Vec<Vec<u8>>,
-    /// Made at the first handshake: the system's store takes a while to read.
+    /// Made before the first handshake, or at it: the system's store takes a while to read.
     chains: LazyLock<Chains, Box<dyn FnOnce() -> Chains + Send>>,
 }
 
@@ -42,6 +42,9 @@ type Chains = Result<Arc<WebPkiServerVerifier>, String>;
 /// The system's authorities, read once for all outbounds.
 static SYSTEM: LazyLock<Vec<CertificateDer<'static>>> =
     LazyLock::new(|| rustls_native_certs::load_native_certs().certs);
+
+/// What most outbounds have.
+static SYSTEM_ALONE: LazyLock<Chains> = LazyLock::new(|| make_chains(&[], false));
 
 impl Verifier {
     pub(super) fn new(
@@ -57,6 +60,15 @@ impl Verifier {
             pins,
             known,
             chains: LazyLock::new(Box::new(chains)),
+        }
+    }
+}
+
+impl Verifier {
+    /// Makes what a handshake would make, if one would.
+    pub(super) fn warm_up(&self) {
+        if !self.allow_insecure && self.pins.is_empty() {
+            LazyLock::force(&self.chains);
         }
     }
 }
@@ -129,6 +141,13 @@ impl ServerCertVerifier for Verifier {
 }
 
 fn chains(known: &[Vec<u8>], disable_system_root: bool) -> Chains {
+    match known.is_empty() && !disable_system_root {
+        true => SYSTEM_ALONE.clone(),
+        false => make_chains(known, disable_system_root),
+    }
+}
+
+fn make_chains(known: &[Vec<u8>], disable_system_root: bool) -> Chains {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(known.iter().map(|der| CertificateDer::from(der.as_slice())));
     if !disable_system_root {
