@@ -35,6 +35,7 @@ mod scenario_default;
 mod scenario_dns;
 mod scenario_documents;
 mod scenario_examples;
+mod scenario_flood;
 mod scenario_haproxy;
 mod scenario_links;
 mod scenario_nginx;
