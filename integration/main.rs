@@ -49,3 +49,4 @@ mod scenario_sniffing;
 mod scenario_stats;
 mod scenario_transparent;
 mod scenario_websocket;
+mod soak;
