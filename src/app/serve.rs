@@ -87,9 +87,9 @@ async fn streams(
 /// What the connections of a listener have in common.
 type Served = Arc<(Arc<Inbound>, Arc<Dispatcher>, Terms)>;
 
-/// Waits for the peer's first byte, and for as long nothing else is set up.
+/// From the first byte of a connection to a session. Nothing is set up before that byte.
 async fn connection(served: Served, mut arrival: Arrival, unfinished: Unfinished) {
-    let (inbound, _, terms) = &*served;
+    let (inbound, dispatcher, terms) = &*served;
     let patience = inbound.transport.patience().or_else(|| {
         let waits = inbound.protocol.waits_for_request();
         waits.then(|| handshake_limit(inbound, terms))
@@ -99,35 +99,31 @@ async fn connection(served: Served, mut arrival: Arrival, unfinished: Unfinished
         // When the time is up, the layer whose limit it is finds so and says it.
         let _ = timeout_at(arrival.since + patience, first).await;
     }
-    // A handshake's future is large, and an allocation of its own.
-    Box::pin(shake(&served, arrival, unfinished)).await;
-}
-
-fn handshake_limit(inbound: &Inbound, terms: &Terms) -> Duration {
-    let level = inbound.protocol.handshake_level();
-    terms.policy.level(level).handshake
-}
-
-async fn shake(served: &Served, arrival: Arrival, unfinished: Unfinished) {
-    let (inbound, dispatcher, terms) = &**served;
     let limit = handshake_limit(inbound, terms);
-    let mut arrival = match inbound.transport.accept(arrival).await {
-        Ok(arrival) => arrival,
-        Err((source, refusal)) => {
-            return refuse(inbound, source, refusal, Instant::now() + limit).await;
+    // The futures of the stages are large. Each has an allocation of its own, which is given back when it is over.
+    let arrived = Box::pin(inbound.transport.accept(arrival)).await;
+    let (source, until, asked) = match arrived {
+        Ok(mut arrival) => {
+            let (source, until) = (arrival.source, arrival.since + limit);
+            arrival.link = Counted::link(arrival.link, terms.meter.clone());
+            let asked = Box::pin(inbound.protocol.accept(arrival, terms)).await;
+            (source, until, asked)
         }
+        Err((source, refusal)) => (source, Instant::now() + limit, Err(refusal)),
     };
-    let source = arrival.source;
-    let until = arrival.since + limit;
-    arrival.link = Counted::link(arrival.link, terms.meter.clone());
-    match inbound.protocol.accept(arrival, terms).await {
+    match asked {
         Ok(accepted) => {
             drop(unfinished);
             let dispatcher = dispatcher.clone();
             dispatcher.carry(source, inbound.origin(), accepted).await;
         }
-        Err(refusal) => refuse(inbound, source, refusal, until).await,
+        Err(refusal) => Box::pin(refuse(inbound, source, refusal, until)).await,
     }
+}
+
+fn handshake_limit(inbound: &Inbound, terms: &Terms) -> Duration {
+    let level = inbound.protocol.handshake_level();
+    terms.policy.level(level).handshake
 }
 
 /// Writes down why nothing was accepted; a peer that must not learn it is read until it goes, or

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::Notify;
 
-/// So many leave some megabytes at most.
-const MANY: u32 = 200;
+/// Fewer leave some hundred KiB at most.
+const MANY: u32 = 32;
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 static ENOUGH: Notify = Notify::const_new();

@@ -83,6 +83,11 @@ impl Inbound {
 }
 
 impl Outbound {
+    /// Whether [`Self::warm_up`] may have something to do.
+    pub fn is_cold(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Does what a first handshake would do once.
     pub fn warm_up(&self) {
         if let Some(tls) = &self.tls {
