@@ -284,10 +284,34 @@ impl Running {
         }
     }
 
-    /// How many descriptors it has open.
-    pub fn descriptors(&self) -> usize {
+    /// CPU time of all its threads.
+    pub fn cpu(&self) -> Duration {
+        let mut nanos = 0;
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        for task in tasks.expect("the child runs").flatten() {
+            // A thread may have ended since the folder was listed.
+            let stat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            let first = stat.split_whitespace().next();
+            nanos += first.and_then(|first| first.parse().ok()).unwrap_or(0);
+        }
+        Duration::from_nanos(nanos)
+    }
+
+    /// Files and sockets that it has open.
+    pub fn open_files(&self) -> usize {
         let open = fs::read_dir(format!("/proc/{}/fd", self.child.id()));
         open.expect("the child runs").count()
+    }
+
+    /// How many it may have open.
+    pub fn open_files_limit(&self) -> u64 {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", self.child.id()));
+        limits
+            .expect("the child runs")
+            .lines()
+            .find_map(|line| line.strip_prefix("Max open files"))
+            .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+            .expect("Linux says it")
     }
 
     /// Resident memory, in KiB.

@@ -1,221 +1,363 @@
-//! Strangers come in numbers: the logs stay small, every line of theirs is counted, and no honest line is lost.
+//! Strangers by the thousand: users get in, users stay in, and afterwards it is as if nobody had been there.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 
-use crate::configs::Vmess;
-use crate::peers::Peer::{Mobula, V2ray445};
-use crate::peers::{Stage, free_port};
+use crate::configs::{SERVER_NAME, Vmess};
+use crate::peers::Peer::Mobula;
+use crate::peers::{Peer, Stage, free_port};
 use crate::traffic::{self, To};
 
-const FLOOD: u32 = 20_000;
+/// An upgrade that the server of [`Vmess::ws`] accepts.
+const UPGRADE: &[u8] =
+    b"GET /ray HTTP/1.1\r\nHost: mobula.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// `count` strangers from nine addresses, some with garbage and some with a request for another path.
-async fn flood(port: u16, count: u32) {
-    let (mut strangers, few) = (JoinSet::new(), std::sync::Arc::new(Semaphore::new(100)));
+/// The front of a ClientHello whose record says that it has 512 bytes.
+const HALF_A_HELLO: &[u8] = &[
+    0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03,
+];
+
+/// The test holds the other ends of all connections.
+fn raise_own_limit() -> u64 {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("a soft limit may be raised");
+    hard
+}
+
+/// `peer`, told to run `config`, by a shell that sets limits first.
+fn limited(stage: &Stage, peer: Peer, limits: &str, config: &Value) -> Command {
+    let path = stage.write("limited.json", format!("{config:#}"));
+    let run = peer.command(&path);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{limits}; exec \"$@\""), "sh"]);
+    shell.arg(run.get_program()).args(run.get_args());
+    shell
+}
+
+/// Connections to `port`, each of which says one of `words` and no more.
+async fn strangers(port: u16, count: usize, words: &[&[u8]]) -> Vec<TcpStream> {
+    let mut all = Vec::with_capacity(count);
     for n in 0..count {
-        let few = few.clone();
-        strangers.spawn(async move {
-            let _turn = few.acquire().await.expect("it is not closed");
-            let socket = TcpSocket::new_v4().expect("a socket");
-            let from = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2 + (n % 9) as u8));
-            socket
-                .bind(SocketAddr::new(from, 0))
-                .expect("loopback has ports");
-            let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            let mut stream = socket.connect(to).await.expect("mobula listens");
-            let request = match n % 2 {
-                0 => format!("GET /{n:x} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes(),
-                _ => b"\x16\x03\x01\x00\x05hello\r\n\r\n".to_vec(),
-            };
-            stream.write_all(&request).await.expect("mobula reads");
-            let mut answer = [0; 10];
-            stream.read_exact(&mut answer).await.expect("an answer");
-            assert_eq!(&answer, b"HTTP/1.1 4");
-        });
-    }
-    while let Some(stranger) = strangers.join_next().await {
-        stranger.expect("a stranger is answered");
-    }
-}
-
-/// How many refusals of strangers a log stands for.
-fn strangers(log: &str) -> u64 {
-    let refusals = log.lines().filter(|line| {
-        (line.contains(" rejected ") || line.contains("was refused"))
-            && !line.contains("mobula.test")
-    });
-    refusals.map(more).map(|more| more.unwrap_or(1)).sum()
-}
-
-/// `(N more in 5 s)`, `(the last of N more …)`
-fn more(line: &str) -> Option<u64> {
-    let (before, _) = line.rsplit_once(" more ")?;
-    let number = before.rsplit([' ', '(']).next()?;
-    number.parse().ok()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_is_counted_and_hides_nobody() {
-    let mut stage = Stage::new();
-    let (server, socks, tap) = (free_port(), free_port(), free_port());
-    let config = Vmess::ws().server(Mobula, server);
-    let index = stage.run(Mobula, "server", &config, &[server]).await;
-    let flight = record(tap, server).await;
-    let config = Vmess::ws().client(V2ray445, socks, tap);
-    stage.run(V2ray445, "client", &config, &[socks]).await;
-    let to = To::Ip(traffic::echo().await);
-    traffic::word(socks, &to).await;
-    let flight = flight.await.expect("a first flight");
-
-    // Meanwhile a user goes about their business, and makes a mistake.
-    let honest = async {
-        for n in 0..50 {
-            traffic::word(socks, &to).await;
-            if n == 25 {
-                replay(server, &flight).await;
-            }
-        }
-    };
-    tokio::join!(flood(server, FLOOD), honest);
-    // The last ones have hung up, which has yet to be seen.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    stage.child(index).signal("TERM");
-    stage.child(index).ended(Duration::from_secs(5)).await;
-
-    let log = stage.read("access.log");
-    assert_eq!(strangers(&log), u64::from(FLOOD), "{log}");
-    assert_eq!(log.matches(" accepted tcp:").count(), 51, "{log}");
-    let mistakes: Vec<&str> = log
-        .lines()
-        .filter(|line| line.contains("a@mobula.test's auth id was sent before"))
-        .collect();
-    assert_eq!(mistakes.len(), 1, "{log}");
-    let size = log.len() + stage.log(index).len() - 51 * 120;
-    assert!(size < 32 * 1024, "{size} bytes");
-}
-
-/// The counts do not wait for the end.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn counts_are_told_some_seconds_later_with_an_access_log_and_without() {
-    for access in ["access.log", "none"] {
-        let mut stage = Stage::new();
-        let server = free_port();
-        let mut config = Vmess::ws().server(Mobula, server);
-        config["log"] = json!({"access": access, "error": "error.log"});
-        stage.run(Mobula, "server", &config, &[server]).await;
-        flood(server, 100).await;
-        let file = if access == "none" {
-            "error.log"
-        } else {
-            access
+        let connecting = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+        let Ok(Ok(mut stream)) = timeout(Duration::from_secs(3), connecting).await else {
+            continue;
         };
-        let mut counted = 0;
-        let deadline = Instant::now() + Duration::from_secs(8);
-        while counted < 100 {
-            assert!(
-                Instant::now() < deadline,
-                "{counted} of 100:\n{}",
-                stage.read(file)
-            );
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            let log = stage.read(file);
-            counted = strangers(&log);
-            let in_error_log = access == "none" && log.contains("127.0.0.");
-            assert!(!in_error_log, "an address is in the error log: {log}");
-        }
-        assert_eq!(counted, 100);
+        let _ = stream.write_all(words[n % words.len()]).await;
+        all.push(stream);
+    }
+    all
+}
+
+#[tokio::test]
+async fn the_limit_of_open_files_is_raised_and_said() {
+    let hard = raise_own_limit();
+    let mut stage = Stage::new();
+    let port = free_port();
+    let mut config = Vmess::ws().server(Mobula, port);
+    config["log"] = json!({"loglevel": "info"});
+    for (limits, soft, said) in [
+        (
+            "ulimit -Sn 700".to_owned(),
+            hard,
+            format!("open files: the limit is raised from 700 to {hard}"),
+        ),
+        (
+            "ulimit -n 700".to_owned(),
+            700,
+            "at most 700 files may be open".to_owned(),
+        ),
+    ] {
+        let mut command = limited(&stage, Mobula, &limits, &config);
+        let index = stage.start("limited", &mut command, &[port]).await;
+        let log = stage.log(index);
+        assert!(log.contains(&said), "`{said}` is not in the log:\n{log}");
+        let child = stage.child(index);
+        assert_eq!(child.open_files_limit(), soft);
+        child.signal("TERM");
+        child.ended(Duration::from_secs(5)).await;
     }
 }
 
-/// Passes one connection on, and gives what it began with.
-async fn record(tap: u16, server: u16) -> tokio::sync::oneshot::Receiver<Vec<u8>> {
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, tap))
-        .await
-        .expect("the port is free");
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let mut tell = Some(tell);
-    tokio::spawn(async move {
-        while let Ok((mut near, _)) = listener.accept().await {
-            let mut far = TcpStream::connect((Ipv4Addr::LOCALHOST, server))
-                .await
-                .expect("mobula listens");
-            let Some(tell) = tell.take() else {
-                tokio::spawn(
-                    async move { tokio::io::copy_bidirectional(&mut near, &mut far).await },
-                );
-                continue;
-            };
-            tokio::spawn(async move {
-                let mut buf = vec![0; 64 * 1024];
-                let mut said = Vec::new();
-                // The handshake of the WebSocket, its answer, the first frame.
-                for _ in 0..2 {
-                    let n = near.read(&mut buf).await.expect("a client");
-                    said.extend_from_slice(&buf[..n]);
-                    far.write_all(&buf[..n]).await.expect("a server");
-                    if said.len() == n {
-                        let n = far.read(&mut buf).await.expect("a server");
-                        near.write_all(&buf[..n]).await.expect("a client");
-                    }
+#[tokio::test]
+async fn at_the_limit_strangers_give_way_and_users_do_not() {
+    raise_own_limit();
+    let to = To::Ip(traffic::echo().await);
+    // Over TCP a stranger may be silent for a minute, over WebSocket for four seconds.
+    for (vmess, words) in [
+        (Vmess::tcp(), &[&b""[..], b"x", &[0; 40]][..]),
+        (Vmess::ws(), &[&b""[..], &UPGRADE[..30], UPGRADE]),
+    ] {
+        let mut stage = Stage::new();
+        let (server, socks) = (free_port(), free_port());
+        let config = vmess.server(Mobula, server);
+        let mut command = limited(&stage, Mobula, "ulimit -n 1024", &config);
+        stage.start("server", &mut command, &[server]).await;
+        let config = vmess.client(Mobula, socks, server);
+        stage.run(Mobula, "client", &config, &[socks]).await;
+        let mut running = Vec::new();
+        for _ in 0..10 {
+            let mut stream = traffic::connect(socks, &to).await.expect("SOCKS connects");
+            traffic::exchange(&mut stream, b"before the flood").await;
+            running.push(stream);
+        }
+        let flood = strangers(server, 1500, words).await;
+        assert_eq!(flood.len(), 1500, "the backlog has room for them");
+        for n in 0..6 {
+            let began = Instant::now();
+            traffic::word(socks, &to).await;
+            let took = began.elapsed();
+            assert!(took < Duration::from_secs(3), "session {n} took {took:?}");
+        }
+        for stream in &mut running {
+            traffic::exchange(stream, b"after it").await;
+        }
+    }
+}
+
+/// One inbound of each kind that a stranger can reach.
+fn all_kinds(stage: &Stage) -> (Value, Vec<(&'static str, u16)>) {
+    let kinds = ["tcp", "ws", "wss", "socks", "http"];
+    let ports = kinds.map(|kind| (kind, free_port()));
+    let wss = Vmess::wss(stage);
+    let inbounds = ports.map(|(kind, port)| {
+        let vmess = match kind {
+            "ws" => Vmess::ws(),
+            "wss" => wss.clone(),
+            _ => Vmess::tcp(),
+        };
+        match kind {
+            "socks" | "http" => json!({"listen": "127.0.0.1", "port": port, "protocol": kind}),
+            _ => vmess.server(Mobula, port)["inbounds"][0].clone(),
+        }
+    });
+    let config = json!({
+        "log": {"loglevel": "warning", "access": "none"},
+        "inbounds": inbounds, "outbounds": [{"protocol": "freedom"}],
+    });
+    (config, ports.to_vec())
+}
+
+#[tokio::test]
+async fn a_silent_connection_costs_at_most_6_kib() {
+    raise_own_limit();
+    let mut stage = Stage::new();
+    let (config, ports) = all_kinds(&stage);
+    let listening: Vec<u16> = ports.iter().map(|(_, port)| *port).collect();
+    let index = stage.run(Mobula, "server", &config, &listening).await;
+    drop(strangers(ports[0].1, 50, &[b"warm"]).await);
+    const COUNT: usize = 800;
+    let mut held = Vec::new();
+    for (kind, port) in ports {
+        sleep(Duration::from_millis(200)).await;
+        let before = stage.child(index).resident_kib();
+        held.push(strangers(port, COUNT, &[b""]).await);
+        sleep(Duration::from_millis(300)).await;
+        let grown = stage.child(index).resident_kib().saturating_sub(before);
+        let each = grown as f64 / COUNT as f64;
+        println!("{kind}: {each:.2} KiB for a silent connection");
+        assert!(each <= 6.0, "{kind}: {each:.2} KiB for a silent connection");
+    }
+}
+
+#[tokio::test]
+async fn the_memory_of_a_flood_comes_back() {
+    raise_own_limit();
+    let mut stage = Stage::new();
+    let (config, ports) = all_kinds(&stage);
+    let listening: Vec<u16> = ports.iter().map(|(_, port)| *port).collect();
+    let index = stage.run(Mobula, "server", &config, &listening).await;
+    drop(strangers(ports[0].1, 50, &[b"warm"]).await);
+    sleep(Duration::from_millis(500)).await;
+    let before = stage.child(index).resident_kib();
+    let mut held = Vec::new();
+    for (kind, port) in ports {
+        let words: &[&[u8]] = match kind {
+            "tcp" => &[b"", &[7; 60], &[7; 3000]],
+            "ws" => &[&UPGRADE[..60], UPGRADE, UPGRADE],
+            "wss" => &[HALF_A_HELLO],
+            "socks" => &[&[5, 1, 0]],
+            _ => &[b"CONNECT mobula.test:443 HT"],
+        };
+        held.extend(strangers(port, 1000, words).await);
+    }
+    let peak = stage.child(index).resident_kib();
+    assert!(
+        peak > before + 16 * 1024,
+        "{before} KiB, then {peak}: no flood"
+    );
+    drop(held);
+    let over = Instant::now();
+    let mut after = peak;
+    while over.elapsed() < Duration::from_secs(60) {
+        after = stage.child(index).resident_kib();
+        if after <= before * 5 / 4 + 4 * 1024 {
+            println!(
+                "{before} KiB, {peak} KiB, and {after} KiB after {:?}",
+                over.elapsed()
+            );
+            return;
+        }
+        sleep(Duration::from_millis(250)).await;
+    }
+    panic!("{before} KiB before the flood, {peak} KiB in it, {after} KiB a minute after it");
+}
+
+/// A byte in time does not give a stranger a second turn.
+#[tokio::test]
+async fn time_runs_from_the_connection_whenever_the_first_byte_comes() {
+    let mut stage = Stage::new();
+    let (mut config, ports) = all_kinds(&stage);
+    config["policy"] = json!({"levels": {"0": {"handshake": 4}}});
+    let listening: Vec<u16> = ports.iter().map(|(_, port)| *port).collect();
+    stage.run(Mobula, "server", &config, &listening).await;
+    let mut waits = tokio::task::JoinSet::new();
+    for (kind, port) in ports {
+        // TLS has its own eight seconds.
+        let limit = if kind == "wss" { 8 } else { 4 };
+        let first = match kind {
+            "wss" => 0x16,
+            "socks" => 5,
+            _ => b'G',
+        };
+        for pause in [None, Some(Duration::from_millis(2500))] {
+            waits.spawn(async move {
+                let began = Instant::now();
+                let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+                let mut stream = stream.expect("mobula listens");
+                if let Some(pause) = pause {
+                    sleep(pause).await;
+                    stream.write_all(&[first]).await.expect("it is open");
                 }
-                let _ = tell.send(said);
-                tokio::io::copy_bidirectional(&mut near, &mut far).await
+                let end = timeout(Duration::from_secs(20), stream.read(&mut [0])).await;
+                let end = end.expect("an end in time");
+                let took = began.elapsed().as_secs_f64();
+                let at = f64::from(limit);
+                assert_eq!(end.unwrap_or(0), 0, "{kind} was answered");
+                assert!(
+                    took > at - 0.2 && took < at + 1.9,
+                    "{kind}, first byte after {pause:?}: the end came after {took:.1} s, not {at}"
+                );
             });
         }
-    });
-    told
+    }
+    while let Some(wait) = waits.join_next().await {
+        wait.expect("the end comes when it should");
+    }
 }
 
-async fn replay(server: u16, flight: &[u8]) {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server))
+/// A client that has just been started has its first user: what is done once is done by then.
+#[tokio::test]
+async fn a_first_tunnel_costs_little() {
+    let to = To::Ip(traffic::echo().await);
+    for (vmess, protocol) in [
+        (Kind::Plain, "socks"),
+        (Kind::Plain, "http"),
+        (Kind::Tls, "socks"),
+        (Kind::Tls, "http"),
+    ] {
+        let mut stage = Stage::new();
+        let (server, port) = (free_port(), free_port());
+        let vmess = match vmess {
+            Kind::Plain => Vmess::ws(),
+            Kind::Tls => Vmess::wss(&stage),
+        };
+        let config = vmess.server(Mobula, server);
+        let serving = stage.run(Mobula, "server", &config, &[server]).await;
+        let mut config = vmess.client(Mobula, port, server);
+        config["inbounds"] = json!([{"listen": "127.0.0.1", "port": port, "protocol": protocol}]);
+        // Several times as many authorities as a system has, so that reading them would show.
+        let mut believed = String::new();
+        if let Some(tls) = &vmess.tls {
+            let ours = std::fs::read_to_string(&tls.authority).expect("the test wrote it");
+            believed = ours + &authorities(3000);
+            let stream = &mut config["outbounds"][0]["streamSettings"];
+            stream["tlsSettings"] = json!({"serverName": SERVER_NAME});
+        }
+        let believed = stage.write("believed.pem", believed);
+        let client = stage
+            .run_believing(Some(&believed), Mobula, "client", &config, &[port])
+            .await;
+        for index in [serving, client] {
+            settled(&mut stage, index).await;
+        }
+        let before = [serving, client].map(|index| stage.child(index).cpu());
+        match protocol {
+            "socks" => traffic::word(port, &to).await,
+            _ => connect_by_http(port, &to).await,
+        }
+        for (index, before) in [serving, client].into_iter().zip(before) {
+            let cost = stage.child(index).cpu() - before;
+            let end = if index == client { "client" } else { "server" };
+            println!("{vmess:?}, {protocol}: the first tunnel costs the {end} {cost:?}");
+            assert!(
+                cost <= Duration::from_millis(20),
+                "{vmess:?}, {protocol}: the first tunnel costs the {end} {cost:?} of CPU"
+            );
+        }
+    }
+}
+
+/// Certificates of `count` authorities that vouch for nobody.
+fn authorities(count: usize) -> String {
+    let key = KeyPair::generate().expect("a key");
+    let certificate = |n: usize| {
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let name = format!("authority {n}");
+        authority.distinguished_name.push(DnType::CommonName, name);
+        authority.self_signed(&key).expect("a certificate").pem()
+    };
+    (0..count).map(certificate).collect()
+}
+
+enum Kind {
+    Plain,
+    Tls,
+}
+
+/// Waits until a program that was started has nothing more to do.
+async fn settled(stage: &mut Stage, index: usize) {
+    let mut last = stage.child(index).cpu();
+    for _ in 0..100 {
+        sleep(Duration::from_millis(300)).await;
+        let now = stage.child(index).cpu();
+        if now - last < Duration::from_millis(1) {
+            return;
+        }
+        last = now;
+    }
+    panic!("it is never idle");
+}
+
+async fn connect_by_http(port: u16, to: &To) {
+    let To::Ip(to) = to else {
+        panic!("an address is asked for");
+    };
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
         .await
         .expect("mobula listens");
-    stream.write_all(flight).await.expect("mobula reads");
-    // The answer to the handshake; then silence.
-    let n = stream.read(&mut [0; 1024]).await.expect("an answer");
-    assert!(n > 0);
-}
-
-/// A log that nobody reads hinders nobody, and says how much it lost.
-#[tokio::test]
-async fn a_log_in_a_pipe_that_nobody_reads_stops_neither_the_start_nor_a_tunnel() {
-    let mut stage = Stage::new();
-    let pipe = stage.path("access.log");
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
-    assert!(made.is_ok_and(|status| status.success()));
-    let (server, socks) = (free_port(), free_port());
-    let mut config = Vmess::ws().server(Mobula, server);
-    config["log"]["error"] = json!("error.log");
-    let index = stage.run(Mobula, "server", &config, &[server]).await;
-    let said = stage.log(index);
-    assert!(
-        said.contains("access.log is a pipe that nobody reads"),
-        "{said}"
-    );
-    let config = Vmess::ws().client(V2ray445, socks, server);
-    stage.run(V2ray445, "client", &config, &[socks]).await;
-    let to = To::Ip(traffic::echo().await);
-    traffic::word(socks, &to).await;
-    stage.until_file_has("error.log", "started").await;
-    // Somebody reads at last.
-    let reading = tokio::task::spawn_blocking(move || {
-        use std::io::BufRead;
-        let pipe = std::io::BufReader::new(std::fs::File::open(pipe).expect("it is there"));
-        pipe.lines().next().expect("a line").expect("text")
-    });
-    let line = tokio::time::timeout(traffic::LIMIT, reading)
+    let request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
         .await
-        .expect("in time")
-        .expect("no panic");
-    assert!(line.contains("accepted"), "{line}");
-    // And goes: the next line waits for another reader.
-    traffic::word(socks, &to).await;
-    traffic::word(socks, &to).await;
+        .expect("it reads");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("an answer"));
+    }
+    assert!(
+        head.starts_with(b"HTTP/1.1 200"),
+        "{:?}",
+        String::from_utf8_lossy(&head)
+    );
+    traffic::exchange(&mut stream, b"a word").await;
 }

@@ -73,7 +73,7 @@ async fn one_user_opens_sessions_without_end(outbound: Value) {
         attacker["outbounds"][0][key] = value.clone();
     }
     stage.run(Mobula, "attacker", &attacker, &[gate]).await;
-    let idle = stage.child(server).descriptors();
+    let idle = stage.child(server).open_files();
 
     let flood = open_sessions(door, SESSIONS);
     let others = async {
@@ -89,7 +89,7 @@ async fn one_user_opens_sessions_without_end(outbound: Value) {
         slowest
     };
     let (answered, slowest) = tokio::join!(flood, others);
-    let held = stage.child(server).descriptors() - idle;
+    let held = stage.child(server).open_files() - idle;
     println!(
         "{answered} of {SESSIONS} answered, {held} descriptors held, others waited {slowest:?}"
     );
@@ -126,13 +126,13 @@ async fn sources_of_one_host_leave_room_for_other_hosts() {
         "outbounds": [{"protocol": "freedom"}],
     });
     let proxy = run_limited(&mut stage, Mobula, "proxy", &config, gate).await;
-    let idle = stage.child(proxy).descriptors();
+    let idle = stage.child(proxy).open_files();
     let other = UdpSocket::bind("127.0.0.7:0").await.expect("a port");
     let door_at = SocketAddr::from((Ipv4Addr::LOCALHOST, door));
     let mut buf = [0; 16];
     traffic::answered(&other, door_at, b"before", &mut buf).await;
     let answered = open_sessions_from([127, 0, 0, 2].into(), door, SESSIONS).await;
-    let held = stage.child(proxy).descriptors() - idle;
+    let held = stage.child(proxy).open_files() - idle;
     assert!(answered > SESSIONS * 9 / 10, "{answered}");
     assert!(held < SHARE + 16, "{held} descriptors are held by one host");
     // Idle for longer than any of the flood, it is another host's and still there.
@@ -156,13 +156,13 @@ async fn associations_of_one_host_leave_room_for_other_hosts() {
         "outbounds": [{"protocol": "freedom"}],
     });
     let proxy = run_limited(&mut stage, Mobula, "proxy", &config, socks).await;
-    let idle = stage.child(proxy).descriptors();
+    let idle = stage.child(proxy).open_files();
     let (association, relay) = traffic::associate(socks).await;
     let mut held = Vec::new();
     for _ in 0..1500 {
         held.push(associate_from([127, 0, 0, 2].into(), socks).await);
     }
-    let open = stage.child(proxy).descriptors() - idle;
+    let open = stage.child(proxy).open_files() - idle;
     assert!(open < SHARE + 32, "{open} descriptors are held by one host");
     let closed = timeout(Duration::from_secs(2), held[0].read(&mut [0; 64])).await;
     assert!(closed.is_ok(), "the oldest one has given way");

@@ -85,7 +85,10 @@ impl HandlerService for Server {
         let outbounds = &self.dispatcher.outbounds;
         check_way(outbounds, &outbound)?;
         match outbounds.add(outbound) {
-            Ok(()) => Ok(Response::new(AddOutboundResponse {})),
+            Ok(()) => {
+                self.dispatcher.warm_up();
+                Ok(Response::new(AddOutboundResponse {}))
+            }
             Err(outbound) => Err(tag_taken(outbound.tag.as_deref().unwrap_or_default())),
         }
     }

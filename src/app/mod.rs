@@ -2,6 +2,7 @@
 
 mod inbounds;
 mod listen;
+mod memory;
 mod pace;
 mod serve;
 
@@ -29,7 +30,8 @@ use crate::stats::Registry;
 pub struct App {
     pub inbounds: Arc<Inbounds>,
     pub dispatcher: Arc<Dispatcher>,
-    observers: Vec<AbortHandle>,
+    /// Observers, and whatever else goes on beside the sessions.
+    beside: Vec<AbortHandle>,
     alive: mpsc::Sender<()>,
     all_gone: mpsc::Receiver<()>,
 }
@@ -82,12 +84,14 @@ impl App {
             let observing = observatory::observe(observer, dispatcher.clone());
             tokio::spawn(observing).abort_handle()
         };
-        let observers = observers.iter().map(observe).collect();
+        let mut beside: Vec<_> = observers.iter().map(observe).collect();
+        beside.push(tokio::spawn(memory::give_back()).abort_handle());
+        dispatcher.warm_up();
         warn!("mobula {} started", env!("CARGO_PKG_VERSION"));
         Ok(Self {
             inbounds,
             dispatcher,
-            observers,
+            beside,
             alive,
             all_gone,
         })
@@ -106,8 +110,8 @@ impl App {
     /// Stops accepting, and lets the tunnels finish for at most `grace`.
     pub async fn stop(mut self, grace: Duration) {
         self.inbounds.stop();
-        for observer in &self.observers {
-            observer.abort();
+        for task in &self.beside {
+            task.abort();
         }
         drop(self.alive);
         // Nothing is ever sent: the channel ends when the last tunnel has dropped its end.

@@ -15,7 +15,8 @@ use super::listen::Place;
 use super::pace::Pace;
 use crate::config::Inbound;
 use crate::dispatch::{Dispatcher, Origin};
-use crate::io::{Arrival, BindUdp, Counted, Link, Refusal, Udp, own, scratch};
+use crate::io::handshakes::{self, Unfinished};
+use crate::io::{Arrival, BindUdp, Counted, Io, Link, Refusal, Udp, open_files, own, scratch};
 use crate::log;
 use crate::protocol::Terms;
 use crate::session::Source;
@@ -65,9 +66,13 @@ async fn streams(
                 pace.keep();
                 // As the system says it: a PROXY protocol header may say something else.
                 let from_here = own::is_own(arrival.source);
-                // Boxed, for a task is moved several times on its way to the heap, and on its way off.
-                tokio::spawn(Box::pin(connection(served.clone(), arrival, from_here)));
+                if let Some(file) = arrival.link.descriptor() {
+                    handshakes::give_way_to(file);
+                }
+                let served = served.clone();
+                handshakes::begin(|unfinished| connection(served, arrival, from_here, unfinished));
             }
+            Err(e) if open_files::are_exhausted(&e) && handshakes::make_room().await => {}
             Err(e) => {
                 log::repeated(&format!(
                     "{}: cannot accept a connection: {e}",
@@ -79,25 +84,36 @@ async fn streams(
     }
 }
 
-async fn connection(
-    served: Arc<(Arc<Inbound>, Arc<Dispatcher>, Terms)>,
-    arrival: Arrival,
-    from_here: bool,
-) {
+/// What the connections of a listener have in common.
+type Served = Arc<(Arc<Inbound>, Arc<Dispatcher>, Terms)>;
+
+/// From the first byte of a connection to a session. Nothing is set up before that byte.
+async fn connection(served: Served, mut arrival: Arrival, from_here: bool, unfinished: Unfinished) {
     let (inbound, dispatcher, terms) = &*served;
-    let level = inbound.protocol.handshake_level();
-    let limit = terms.policy.level(level).handshake;
-    let mut arrival = match inbound.transport.accept(arrival).await {
-        Ok(arrival) => arrival,
-        Err((source, refusal)) => {
-            return refuse(inbound, source, refusal, Instant::now() + limit).await;
+    let patience = inbound.transport.patience().or_else(|| {
+        let waits = inbound.protocol.waits_for_request();
+        waits.then(|| handshake_limit(inbound, terms))
+    });
+    if let Some(patience) = patience {
+        let first = poll_fn(|cx| arrival.link.poll_readable(cx));
+        // When the time is up, the layer whose limit it is finds so and says it.
+        let _ = timeout_at(arrival.since + patience, first).await;
+    }
+    let limit = handshake_limit(inbound, terms);
+    // The futures of the stages are large. Each has an allocation of its own, which is given back when it is over.
+    let arrived = Box::pin(inbound.transport.accept(arrival)).await;
+    let (source, until, asked) = match arrived {
+        Ok(mut arrival) => {
+            let (source, until) = (arrival.source, arrival.since + limit);
+            arrival.link = Counted::link(arrival.link, terms.meter.clone());
+            let asked = Box::pin(inbound.protocol.accept(arrival, terms)).await;
+            (source, until, asked)
         }
+        Err((source, refusal)) => (source, Instant::now() + limit, Err(refusal)),
     };
-    let source = arrival.source;
-    let until = Instant::now() + limit;
-    arrival.link = Counted::link(arrival.link, terms.meter.clone());
-    match inbound.protocol.accept(arrival, terms).await {
+    match asked {
         Ok(accepted) => {
+            drop(unfinished);
             let dispatcher = dispatcher.clone();
             let origin = Origin {
                 from_here,
@@ -105,8 +121,13 @@ async fn connection(
             };
             dispatcher.carry(source, origin, accepted).await;
         }
-        Err(refusal) => refuse(inbound, source, refusal, until).await,
+        Err(refusal) => Box::pin(refuse(inbound, source, refusal, until)).await,
     }
+}
+
+fn handshake_limit(inbound: &Inbound, terms: &Terms) -> Duration {
+    let level = inbound.protocol.handshake_level();
+    terms.policy.level(level).handshake
 }
 
 /// Writes down why nothing was accepted; a peer that must not learn it is read until it goes, or

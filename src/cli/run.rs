@@ -14,7 +14,7 @@ use super::{BAD_CONFIG, inputs, say, test};
 use crate::api;
 use crate::app::App;
 use crate::config::{self, Config, Loaded, Message};
-use crate::io;
+use crate::io::{self, open_files};
 use crate::log;
 
 pub(super) fn run(args: &ConfigArgs) -> ExitCode {
@@ -76,6 +76,7 @@ fn serve(config: Config, warnings: &[Message], started: impl FnOnce()) -> ExitCo
     for warning in warnings {
         warn!("{warning}");
     }
+    raise_limit();
     let runtime = match Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return fail(&format!("cannot start threads: {e}")),
@@ -83,6 +84,28 @@ fn serve(config: Config, warnings: &[Message], started: impl FnOnce()) -> ExitCo
     let code = runtime.block_on(until_signal(config, started));
     leave(runtime);
     code
+}
+
+/// Every tunnel takes two files, so as many may be open as the system lets us.
+fn raise_limit() {
+    let open_files::Raised { from, to } = match open_files::raise() {
+        Ok(raised) => raised,
+        Err(e) => {
+            return warn!(
+                "cannot raise the limit of open files: {}",
+                config::plain(&e)
+            );
+        }
+    };
+    if from < to {
+        info!("open files: the limit is raised from {from} to {to}");
+    }
+    if to < FEW_FILES {
+        warn!(
+            "at most {to} files may be open, and a tunnel takes two: a server wants more \
+             (`LimitNOFILE=` in its systemd unit, `ulimit -Hn` in a shell)"
+        );
+    }
 }
 
 async fn until_signal(mut config: Config, started: impl FnOnce()) -> ExitCode {
@@ -122,6 +145,9 @@ fn fail(text: &str) -> ExitCode {
     eprintln!("{text}");
     ExitCode::from(CANNOT_START)
 }
+
+/// A hard limit below this was set by somebody; Linux has 4096 where nobody says anything else.
+const FEW_FILES: u64 = 4096;
 
 /// How long dropping what still runs may take: a thread may wait for the system's resolver.
 const DROP_LIMIT: Duration = Duration::from_millis(500);

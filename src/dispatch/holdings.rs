@@ -11,7 +11,7 @@ use std::task::{Context, Waker};
 
 use tokio::time::Instant;
 
-use crate::io::descriptors;
+use crate::io::open_files;
 use crate::log;
 use crate::session::Owner;
 
@@ -87,7 +87,7 @@ impl Holdings {
     }
 
     fn bounds(&self) -> Bounds {
-        *self.bounds.get_or_init(|| Bounds::of(descriptors::limit()))
+        *self.bounds.get_or_init(|| Bounds::of(open_files::limit()))
     }
 
     /// One more for `owner`, in `task`, that counts for `weight`. Where that is too much, others give way.

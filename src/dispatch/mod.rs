@@ -18,6 +18,7 @@ mod roads;
 mod route;
 mod sniff;
 mod waiting;
+mod warm;
 
 pub use control::Leads;
 pub use outbounds::{Outbound, Outbounds, Shared};
@@ -34,7 +35,7 @@ use tracing::debug;
 
 use crate::address::{Destination, Network};
 use crate::dns::{self, Resolver};
-use crate::io::{Link, Packets, own};
+use crate::io::{Link, Packets, ended, own};
 use crate::log;
 use crate::policy::{Limits, Policy};
 use crate::protocol::Accepted;
@@ -216,6 +217,7 @@ impl Dispatcher {
         let association = Association::new(self.clone(), session, packets);
         tokio::spawn(async move {
             dns::asking(owner, association).await;
+            ended::one();
             drop(alive);
         });
     }
@@ -278,6 +280,7 @@ impl Dispatcher {
                 // Boxed, or every tunnel would have the room for it from the beginning.
                 Box::pin(relay.part(&failure)).await;
             }
+            ended::one();
             drop(alive);
         }));
     }

@@ -101,6 +101,10 @@ impl Outbounds {
         all.iter().find(|o| !o.protocol.is_control()).cloned()
     }
 
+    pub(super) fn all(&self) -> Vec<Shared> {
+        self.read().clone()
+    }
+
     /// The tags that balancers choose among, in the order of the outbounds. The API's own is not among them,
     /// whatever their selectors begin with: a rule has to name it.
     pub fn tags(&self) -> Vec<Arc<str>> {

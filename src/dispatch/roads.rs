@@ -108,10 +108,16 @@ impl Dial for Roads {
     }
 
     fn tls(&self, link: Link, server: &Destination) -> Dialled<(Link, bool)> {
-        static CLIENT: LazyLock<tls::Outbound> = LazyLock::new(tls::Outbound::https);
         let server = server.clone();
-        Box::pin(async move { CLIENT.dress_https(link, &server).await })
+        Box::pin(async move { HTTPS.dress_https(link, &server).await })
     }
+}
+
+/// The client of DNS over HTTPS.
+static HTTPS: LazyLock<tls::Outbound> = LazyLock::new(tls::Outbound::https);
+
+pub(super) fn warm_up() {
+    HTTPS.warm_up();
 }
 
 impl Upstream {

@@ -82,6 +82,12 @@ impl Resolver {
         let _ = self.dial.set(dial);
     }
 
+    /// Whether a server is asked by HTTPS.
+    pub fn asks_by_https(&self) -> bool {
+        let mut servers = self.servers.iter();
+        servers.any(|server| matches!(server.reach, Reach::Https(_)))
+    }
+
     /// The addresses of a name; none, and a code, when it has none.
     pub async fn lookup(&self, name: &str, families: Families) -> Result<Reply, LookupError> {
         let families = families.and(self.families);

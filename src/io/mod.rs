@@ -2,9 +2,11 @@
 
 mod counted;
 mod cut_off;
-pub mod descriptors;
+pub mod ended;
 mod goodbye;
+pub mod handshakes;
 pub(crate) mod low_water;
+pub mod open_files;
 pub mod own;
 mod packets;
 mod pipe;
@@ -23,15 +25,18 @@ pub use prefixed::Prefixed;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::session::Source;
 
@@ -76,6 +81,16 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
         None
     }
 
+    /// The number of the socket's file, where nothing stands between.
+    fn descriptor(&self) -> Option<RawFd> {
+        None
+    }
+
+    /// Ready when a read may find something; only a bare socket can tell before it is read.
+    fn poll_readable(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
     /// Asks the socket below, if there is one, to be readable only when `bytes` bytes have arrived. It
     /// is only a wish; whoever makes it takes it back before the last bytes wait for it.
     fn set_low_water(&mut self, _bytes: usize) {}
@@ -86,8 +101,36 @@ impl Io for TcpStream {
     fn tcp(&self) -> Option<&TcpStream> {
         Some(self)
     }
+
+    fn descriptor(&self) -> Option<RawFd> {
+        Some(self.as_raw_fd())
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // A new socket is taken to be readable until it has been tried.
+        self.poll_peek(cx, &mut ReadBuf::new(&mut [0])).map(|_| ())
+    }
 }
-impl Io for UnixStream {}
+
+impl Io for UnixStream {
+    fn descriptor(&self) -> Option<RawFd> {
+        Some(self.as_raw_fd())
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let peek = || SockRef::from(&*self).peek(&mut [MaybeUninit::uninit()]);
+        loop {
+            if ready!(self.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            match self.try_io(Interest::READABLE, peek) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
 impl Io for tokio::io::DuplexStream {}
 impl Io for tokio::io::Empty {}
 
@@ -110,6 +153,9 @@ pub struct Arrival {
     /// Whom the peer meant to reach when the packet filter brought it to a transparent listener; `None`
     /// when it meant the listener itself.
     pub meant: Option<SocketAddr>,
+    /// When the peer's turn to speak began: at the connection, or when a layer's handshake was over. Limits
+    /// count from here, however long nobody had to look.
+    pub since: Instant,
 }
 
 /// How long a peer gets to answer a goodbye.
@@ -270,6 +316,20 @@ impl Io for Link {
         match self {
             Self::Tcp(io) => Some(io),
             Self::Other(io) => io.tcp(),
+        }
+    }
+
+    fn descriptor(&self) -> Option<RawFd> {
+        match self {
+            Self::Tcp(io) => io.descriptor(),
+            Self::Other(io) => io.descriptor(),
+        }
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tcp(io) => io.poll_readable(cx),
+            Self::Other(io) => io.poll_readable(cx),
         }
     }
 

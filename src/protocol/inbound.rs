@@ -49,6 +49,14 @@ impl Inbound {
         }
     }
 
+    /// Whether a peer must say something before anything is done for it.
+    pub fn waits_for_request(&self) -> bool {
+        match self {
+            Self::Dokodemo(_) => false,
+            Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => true,
+        }
+    }
+
     /// The level whose `handshake` bounds the wait for a request; V2Ray takes 0 while it does not know
     /// the user.
     pub fn handshake_level(&self) -> u32 {

@@ -15,6 +15,8 @@ pub mod ws;
 use std::io;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::address::Destination;
 use crate::dns::Lookup;
 use crate::io::{Arrival, Link, Refusal};
@@ -36,6 +38,17 @@ pub struct Outbound {
 }
 
 impl Inbound {
+    /// How long a peer may say nothing before the outermost of these layers gives it up; `None` without any.
+    pub fn patience(&self) -> Option<Duration> {
+        if self.proxy_protocol {
+            Some(proxy_protocol::LIMIT)
+        } else if self.tls.is_some() {
+            Some(tls::HANDSHAKE_LIMIT)
+        } else {
+            self.ws.as_ref().map(|_| ws::HEADER_LIMIT)
+        }
+    }
+
     /// From a raw connection to a link that a protocol can read; a refusal comes with the source, as
     /// far as it was known by then.
     pub async fn accept(&self, mut arrival: Arrival) -> Result<Arrival, (Source, Refusal)> {
@@ -48,6 +61,7 @@ impl Inbound {
             arrival = proxy_protocol::accept(arrival)
                 .await
                 .map_err(|refusal| (source, refusal))?;
+            arrival.since = Instant::now();
         }
         let source = arrival.source;
         self.dress(arrival)
@@ -64,10 +78,12 @@ impl Inbound {
 
     async fn dress(&self, mut arrival: Arrival) -> Result<Arrival, Refusal> {
         if let Some(tls) = &self.tls {
-            arrival.link = tls.accept(arrival.link).await?;
+            arrival.link = tls.accept(arrival.link, arrival.since).await?;
+            arrival.since = Instant::now();
         }
         if let Some(ws) = &self.ws {
             arrival = ws.accept(arrival).await?;
+            arrival.since = Instant::now();
         }
         Ok(arrival)
     }
@@ -76,6 +92,18 @@ impl Inbound {
 impl Outbound {
     pub fn has_tls(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// Whether [`Self::warm_up`] may have something to do.
+    pub fn is_cold(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Does what a first handshake would do once.
+    pub fn warm_up(&self) {
+        if let Some(tls) = &self.tls {
+            tls.warm_up();
+        }
     }
 
     /// A raw connection to `to`; a name is resolved by `lookup` and its addresses are raced.

@@ -22,7 +22,7 @@ use crate::io::{Arrival, Refusal};
 use crate::session::Source;
 
 /// For the whole header.
-const LIMIT: Duration = Duration::from_secs(4);
+pub(super) const LIMIT: Duration = Duration::from_secs(4);
 
 /// The longest line of v1, with its end.
 const MAX_V1: usize = 107;
@@ -52,7 +52,7 @@ pub enum HeaderError {
 
 /// Takes the PROXY header off the front of a connection and the addresses from it.
 pub async fn accept(mut arrival: Arrival) -> Result<Arrival, Refusal> {
-    let header = tokio::time::timeout(LIMIT, read(&mut arrival.link)).await;
+    let header = tokio::time::timeout_at(arrival.since + LIMIT, read(&mut arrival.link)).await;
     let reason = match header {
         Ok(Ok(Ok(None))) => return Ok(arrival),
         Ok(Ok(Ok(Some((source, local))))) => {

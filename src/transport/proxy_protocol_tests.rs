@@ -15,6 +15,7 @@ async fn accepted(bytes: &[u8]) -> Result<(String, String, Vec<u8>), String> {
         source: address("10.0.0.1:1111"),
         local: address("10.0.0.2:2222"),
         meant: None,
+        since: tokio::time::Instant::now(),
     };
     match accept(arrival).await {
         Ok(mut arrival) => {
@@ -142,6 +143,7 @@ async fn a_silent_connection_is_given_up_after_four_seconds() {
         source: Source::Unix,
         local: Source::Unix,
         meant: None,
+        since: tokio::time::Instant::now(),
     };
     let end = accept(arrival).await;
     assert!(matches!(end, Err(Refusal::Done(text)) if text == "no PROXY header within 4 s"));

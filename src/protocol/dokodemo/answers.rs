@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tracing::trace;
 
 use super::datagrams::Datagram;
-use crate::io::{BindUdp, descriptors, is_ours, scratch};
+use crate::io::{BindUdp, is_ours, open_files, scratch};
 use crate::log;
 
 /// Addresses answered for at one time, or a quarter of what the process may have open; a further one takes the place of the one that was silent longest.
@@ -49,7 +49,7 @@ impl Answers {
         Self {
             bind,
             sockets: Mutex::default(),
-            max: MAX_SOCKETS.min(descriptors::limit() / 4),
+            max: MAX_SOCKETS.min(open_files::limit() / 4),
             strays,
         }
     }

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::copy_bidirectional;
 use tokio::sync::mpsc;
+use tokio::time::sleep_until;
 use tracing::debug;
 
 use super::{head, plain};
@@ -78,16 +79,28 @@ impl Inbound {
         };
         let limit = terms.policy.level(self.level()).handshake;
         let mut served = Served::new(arrival.link, proxy, limit);
+        // hyper's own limit begins when it first looks, and the first byte may have been waited for.
+        let mut first = pin!(sleep_until(arrival.since + limit));
         let end = poll_fn(|cx| match served.connection.poll_without_shutdown(cx) {
-            Poll::Ready(end) => Poll::Ready(Some(end)),
+            Poll::Ready(end) => Poll::Ready(Asked::End(end)),
             // A plain request has come, and waits for its session.
-            Poll::Pending if !asked.is_empty() => Poll::Ready(None),
+            Poll::Pending if !asked.is_empty() => Poll::Ready(Asked::Plainly),
+            Poll::Pending if served.is_unasked() => {
+                first.as_mut().poll(cx).map(|()| Asked::Nothing)
+            }
             Poll::Pending => Poll::Pending,
         });
-        let Some(end) = end.await else {
-            // Requests pass through hyper, which needs a task; a tunnel costs none.
-            tokio::spawn(served.run());
-            return Ok(Accepted::Many(asked));
+        let end = match end.await {
+            Asked::End(end) => end,
+            Asked::Plainly => {
+                // Requests pass through hyper, which needs a task; a tunnel costs none.
+                tokio::spawn(served.run());
+                return Ok(Accepted::Many(asked));
+            }
+            Asked::Nothing => {
+                served.into_parts().0.close().await;
+                return Err(Refusal::Done(format!("no HTTP request within {limit:?}")));
+            }
         };
         match (end, take(&served.then)) {
             (Ok(()), Some(Then::Tunnel { user, to })) => Ok(Accepted::Stream {
@@ -107,6 +120,15 @@ impl Inbound {
             }
         }
     }
+}
+
+/// How the wait for a request ended.
+enum Asked {
+    /// By a tunnel, a refusal, or because the client went away.
+    End(hyper::Result<()>),
+    Plainly,
+    /// Nothing has come in time.
+    Nothing,
 }
 
 /// A connection that hyper serves.
@@ -146,6 +168,12 @@ impl Served {
                 .half_close(true)
                 .serve_connection(TokioIo::new(link), proxy),
         }
+    }
+
+    /// Whether no request was answered yet.
+    fn is_unasked(&self) -> bool {
+        let then = self.then.lock();
+        then.unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     /// Serves until the client has no more to ask, or nobody takes its sessions any more.

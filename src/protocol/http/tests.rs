@@ -405,6 +405,7 @@ fn arrival(link: Link) -> Arrival {
         source: ip(50_000),
         local: ip(3128),
         meant: None,
+        since: tokio::time::Instant::now(),
     }
 }
 

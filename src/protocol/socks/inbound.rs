@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UdpSocket;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::codec::{
     CONNECT, Greeting, Login, NO_AUTH, NO_METHOD, PASSWORD, Reply, Request, UDP_ASSOCIATE,
@@ -64,11 +64,12 @@ impl Inbound {
             source,
             local,
             meant,
+            since,
         } = arrival;
         let mut messages = Messages::new(link);
         let mut who = None;
         let handshake = self.handshake(&mut messages, source, local, &mut who);
-        let asked = timeout(limit, handshake).await;
+        let asked = timeout_at(since + limit, handshake).await;
         match asked {
             Ok(Ok((_, Asked::Http))) => {
                 let link = messages.into_link();
@@ -77,6 +78,7 @@ impl Inbound {
                     source,
                     local,
                     meant,
+                    since,
                 };
                 self.http.accept(arrival, terms).await
             }

@@ -248,6 +248,7 @@ fn start_within(limit: Duration, settings: Value) -> (DuplexStream, Waiting) {
         source: ip(50_000),
         local: ip(1080),
         meant: None,
+        since: tokio::time::Instant::now(),
     };
     let level = Level {
         handshake: limit,

@@ -410,6 +410,7 @@ mod tests {
             source: ip(50_000),
             local: ip(1080),
             meant: None,
+            since: tokio::time::Instant::now(),
         }
     }
 

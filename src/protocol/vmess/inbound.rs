@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::BytesMut;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use uuid::Uuid;
 
 use super::codec::auth_id::CmdKey;
@@ -72,7 +72,7 @@ impl Inbound {
         // Who it is, and so which level counts, is not known yet; V2Ray takes level 0.
         let limit = terms.policy.level(0).handshake;
         let flight = self.first_flight(&mut link, &mut buf, &terms.spent);
-        let flight = timeout(limit, flight).await;
+        let flight = timeout_at(arrival.since + limit, flight).await;
         let (member, request) = match flight {
             Ok(Flight::Whole(member, request)) => (member, request),
             Ok(Flight::Gone(reason)) => {

@@ -63,6 +63,7 @@ async fn accept_under(
                 source,
                 local,
                 meant: None,
+                since: tokio::time::Instant::now(),
             },
             terms,
         )

@@ -15,6 +15,7 @@ use crate::io::own;
 use super::config::SockOpt;
 use super::listen::any;
 use super::options::reason;
+use crate::io::{handshakes, open_files};
 
 /// Connects to the first address of `to` that answers.
 pub async fn connect(
@@ -111,7 +112,13 @@ async fn race(addrs: &[SocketAddr], sockopt: &SockOpt) -> io::Result<TcpStream> 
 
 async fn dial(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<TcpStream> {
     let comes_back = own::comes_back(addr)?;
-    let socket = sockopt.tcp(addr)?;
+    let socket = match sockopt.tcp(addr) {
+        // A user's session goes before those who have yet to say who they are.
+        Err(e) if open_files::are_exhausted(&e) && handshakes::make_room().await => {
+            sockopt.tcp(addr)
+        }
+        made => made,
+    }?;
     sockopt.fast_open_to_dial(&socket)?;
     sockopt.transparent_to_dial(&socket, addr);
     sockopt.bind_local(&socket)?;

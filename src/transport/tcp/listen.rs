@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::libc;
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
+use tokio::time::Instant;
 
 use crate::io::{Arrival, Link};
 use crate::session::Source;
@@ -44,6 +45,7 @@ impl Listener {
                     source: peer.into(),
                     local: local.into(),
                     meant,
+                    since: Instant::now(),
                 });
             },
             Self::Unix(listener, _) => {
@@ -53,6 +55,7 @@ impl Listener {
                     source: Source::Unix,
                     local: Source::Unix,
                     meant: None,
+                    since: Instant::now(),
                 })
             }
         }

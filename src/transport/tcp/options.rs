@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
 use super::config::{FastOpen, KeepAlive, SockOpt};
-use crate::io::Link;
+use crate::io::{Link, handshakes, open_files};
 
 // nix has the client's half of Fast Open, and this macro for the options it lacks.
 sockopt_impl!(
@@ -55,7 +55,13 @@ impl SockOpt {
     }
 
     pub(super) fn udp(&self, addr: SocketAddr) -> io::Result<Socket> {
-        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))
+            .inspect_err(|e| {
+                if open_files::are_exhausted(e) {
+                    // This datagram is lost; whoever sends another one finds room.
+                    handshakes::make_room_for_next();
+                }
+            })?;
         socket.set_nonblocking(true)?;
         self.apply(&socket)?;
         Ok(socket)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::{Acceptor, ClientHello, WebPkiClientVerifier};
@@ -102,9 +102,9 @@ impl Inbound {
         self.knows_its_clients
     }
 
-    /// The server's handshake.
-    pub async fn accept(&self, link: Link) -> Result<Link, Refusal> {
-        match timeout(HANDSHAKE_LIMIT, self.shake(link)).await {
+    /// The server's handshake; the client's time runs since `since`.
+    pub async fn accept(&self, link: Link, since: tokio::time::Instant) -> Result<Link, Refusal> {
+        match timeout_at(since + HANDSHAKE_LIMIT, self.shake(link)).await {
             Ok(Ok(link)) => Ok(link),
             Ok(Err(e)) => Err(Refusal::Done(explain(&e))),
             Err(_) => Err(Refusal::Done(format!(

@@ -30,7 +30,7 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 /// How long a handshake may take.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(8);
+pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(8);
 
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));

@@ -24,6 +24,7 @@ use crate::json::Node;
 /// The client side.
 pub struct Outbound {
     connector: TlsConnector,
+    verifier: Arc<Verifier>,
     /// The name to ask for and to check; without one, the address that is dialled.
     server_name: Option<Host>,
     /// The system's authorities must be known before a handshake.
@@ -43,12 +44,12 @@ impl Outbound {
         let object = node.object()?;
         let settings = Settings::read(&object, Side::Client, over_ws);
         object.finish();
-        let verifier = Verifier::new(
+        let verifier = Arc::new(Verifier::new(
             settings.allow_insecure,
             settings.disable_system_root,
             settings.authorities,
             settings.pins,
-        );
+        ));
         let provider = match verifier.takes_any() {
             true => PROVIDER_WITH_P521.clone(),
             false => PROVIDER.clone(),
@@ -60,7 +61,7 @@ impl Outbound {
         let asks_system = verifier.asks_system();
         let builder = builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
+            .with_custom_certificate_verifier(verifier.clone());
         let mut config = match settings.keyed.first().and_then(Keyed::loaded) {
             // A certificate of the client's own, for a server that asks for one.
             Some(own) => builder.with_client_cert_resolver(Arc::new(
@@ -72,6 +73,7 @@ impl Outbound {
         config.resumption = Resumption::in_memory_sessions(32);
         Some(Self {
             connector: TlsConnector::from(Arc::new(config)),
+            verifier,
             server_name: settings.server_name,
             asks_system,
             is_fixed: false,
@@ -83,18 +85,24 @@ impl Outbound {
         let builder = ClientConfig::builder_with_provider(PROVIDER.clone())
             .with_protocol_versions(Versions::Both.list())
             .expect("the provider has ciphers for both versions");
-        let verifier = Verifier::new(false, false, Vec::new(), Vec::new());
+        let verifier = Arc::new(Verifier::new(false, false, Vec::new(), Vec::new()));
         let mut config = builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_custom_certificate_verifier(verifier.clone())
             .with_no_client_auth();
         config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
         Self {
             connector: TlsConnector::from(Arc::new(config)),
+            verifier,
             server_name: None,
             asks_system: true,
             is_fixed: true,
         }
+    }
+
+    /// Reads whom to believe.
+    pub fn warm_up(&self) {
+        self.verifier.warm_up();
     }
 
     /// As [`Outbound::dress`]; `true` when the server speaks HTTP/2.

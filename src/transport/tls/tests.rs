@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::time::Instant;
 
 use super::certificates::chain_hash;
 use super::{Inbound, Outbound};
@@ -265,7 +266,7 @@ async fn a_plain_request_is_told_from_tls() {
     let server = server(json!({"certificates": [pair.json()]}));
     let (mut near, far) = duplex(4096);
     near.write_all(b"GET /ray HTTP/1.1\r\n\r\n").await.unwrap();
-    let Err(Refusal::Done(reason)) = server.accept(Link::other(far)).await else {
+    let Err(Refusal::Done(reason)) = server.accept(Link::other(far), Instant::now()).await else {
         panic!("taken");
     };
     assert!(reason.starts_with("this is not TLS"), "{reason}");
@@ -290,7 +291,8 @@ async fn a_connection_cut_without_goodbye_has_ended() {
     let pair = Pair::self_signed(&["example.com"], false);
     let server = server(json!({"certificates": [pair.json()]}));
     let (near, far) = duplex(64 * 1024);
-    let accepting = tokio::spawn(async move { server.accept(Link::other(far)).await });
+    let accepting =
+        tokio::spawn(async move { server.accept(Link::other(far), Instant::now()).await });
     let to = Destination::new(Host::Domain("example.com".to_owned()), 443);
     let client = client(json!({"allowInsecure": true}));
     let mut near = client.dress(Link::other(near), &to).await.unwrap();
@@ -324,7 +326,7 @@ pub(super) async fn exchange(
         Ok(())
     };
     let accepting = async {
-        let Ok(mut link) = server.accept(Link::other(far)).await else {
+        let Ok(mut link) = server.accept(Link::other(far), Instant::now()).await else {
             return;
         };
         let mut question = Vec::new();

@@ -37,12 +37,15 @@ pub(super) struct Verifier {
     /// DER of what the config gives.
     known: Vec<Vec<u8>>,
     disable_system_root: bool,
-    /// Made at the first handshake: the system's store takes a while to read.
+    /// Made before the first handshake, or at it: the system's store takes a while to read.
     chains: OnceLock<Chains>,
 }
 
 /// What follows a chain to its authority, or why nothing can.
 type Chains = Result<Arc<WebPkiServerVerifier>, Cow<'static, str>>;
+
+/// What most outbounds have.
+static SYSTEM_ALONE: OnceLock<Chains> = OnceLock::new();
 
 impl Verifier {
     pub(super) fn new(
@@ -65,6 +68,13 @@ impl Verifier {
         !self.takes_any() && !self.disable_system_root
     }
 
+    /// Makes what a handshake would make, if one would.
+    pub(super) fn warm_up(&self) {
+        if !self.takes_any() {
+            let _ = self.chains();
+        }
+    }
+
     fn chains(&self) -> Chains {
         if let Some(chains) = self.chains.get() {
             return chains.clone();
@@ -76,7 +86,11 @@ impl Verifier {
         match read {
             Some(system) => {
                 let make = || chains(&self.known, &system, self.disable_system_root);
-                self.chains.get_or_init(make).clone()
+                let own = || match self.known.is_empty() && !self.disable_system_root {
+                    true => SYSTEM_ALONE.get_or_init(make).clone(),
+                    false => make(),
+                };
+                self.chains.get_or_init(own).clone()
             }
             // What the config gives is believed meanwhile.
             None if !self.known.is_empty() => chains(&self.known, &[], false),

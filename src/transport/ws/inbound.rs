@@ -5,7 +5,10 @@
 
 use std::borrow::Cow;
 use std::future::{poll_fn, ready};
+use std::pin::pin;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use base64::Engine;
@@ -20,6 +23,7 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::percent_decode_str;
+use tokio::time::{sleep_until, timeout_at};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::debug;
 
@@ -32,7 +36,7 @@ use crate::session::Source;
 use crate::transport::linger::linger;
 
 /// For a whole request header, and for the silence before it.
-const HEADER_LIMIT: Duration = Duration::from_secs(4);
+pub(in crate::transport) const HEADER_LIMIT: Duration = Duration::from_secs(4);
 
 /// For all requests of a connection that never becomes a tunnel.
 const VISIT_LIMIT: Duration = Duration::from_secs(300);
@@ -54,8 +58,8 @@ type Outcome = (Answer, Result<Tunnel, String>);
 impl Inbound {
     /// Answers the HTTP requests of one connection up to the upgrade.
     pub async fn accept(&self, arrival: Arrival) -> Result<Arrival, Refusal> {
-        let visit = self.visit(arrival);
-        tokio::time::timeout(VISIT_LIMIT, visit)
+        let until = arrival.since + VISIT_LIMIT;
+        timeout_at(until, self.visit(arrival))
             .await
             .unwrap_or_else(|_| {
                 let text = format!("no upgrade within {} s", VISIT_LIMIT.as_secs());
@@ -66,7 +70,9 @@ impl Inbound {
     async fn visit(&self, mut arrival: Arrival) -> Result<Arrival, Refusal> {
         let peer = arrival.source;
         let last = Mutex::new(Err(String::new()));
+        let asked = AtomicBool::new(false);
         let serve = service_fn(|request: Request<_>| {
+            asked.store(true, Ordering::Relaxed);
             let (answer, outcome) = self.answer(&request, peer);
             if let Err(reason) = &outcome {
                 debug!(%peer, "{reason}");
@@ -83,14 +89,22 @@ impl Inbound {
             .title_case_headers(true)
             .half_close(false)
             .serve_connection(TokioIo::new(arrival.link), serve);
-        let end = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+        // hyper's own limit begins when it first looks, and the first byte may have been waited for.
+        let mut first = pin!(sleep_until(arrival.since + HEADER_LIMIT));
+        let end = poll_fn(|cx| match connection.poll_without_shutdown(cx) {
+            Poll::Pending if !asked.load(Ordering::Relaxed) => {
+                first.as_mut().poll(cx).map(|()| None)
+            }
+            end => end.map(Some),
+        });
+        let end = end.await;
         let (link, unread) = {
             let parts = connection.into_parts();
             (parts.io.into_inner(), parts.read_buf)
         };
         let last = last.into_inner().unwrap_or_else(|_| Err(String::new()));
         let refusal = match (last, end) {
-            (Ok(tunnel), Ok(())) => {
+            (Ok(tunnel), Some(Ok(()))) => {
                 let link = Prefixed::link(unread, link);
                 let stream = WsStream::new(link, Role::Server, self.heartbeat);
                 let stream = stream.with_manners(tunnel.manners);
@@ -99,19 +113,18 @@ impl Inbound {
                 return Ok(arrival);
             }
             // A visitor who was refused and left the connection open has said nothing else.
-            (Err(reason), Err(error)) if error.is_timeout() && !reason.is_empty() => reason,
-            (_, Err(error)) if error.is_timeout() => {
-                format!("no whole HTTP request within {} s", HEADER_LIMIT.as_secs())
-            }
-            (_, Err(error)) => {
+            (Err(reason), Some(Err(error))) if error.is_timeout() && !reason.is_empty() => reason,
+            (_, None) => too_late(),
+            (_, Some(Err(error))) if error.is_timeout() => too_late(),
+            (_, Some(Err(error))) => {
                 let what = malformed::what(&unread, MAX_HEADER);
                 let what = what.unwrap_or_else(|| error.to_string());
                 format!("not a proper HTTP request: {what}")
             }
-            (Err(reason), Ok(())) if reason.is_empty() => {
+            (Err(reason), Some(Ok(()))) if reason.is_empty() => {
                 "closed without an HTTP request".to_owned()
             }
-            (Err(reason), Ok(())) => reason,
+            (Err(reason), Some(Ok(()))) => reason,
         };
         linger(link).await;
         Err(Refusal::Done(refusal))
@@ -235,6 +248,10 @@ impl Inbound {
         }
         (early, protocol)
     }
+}
+
+fn too_late() -> String {
+    format!("no whole HTTP request within {} s", HEADER_LIMIT.as_secs())
 }
 
 /// The elements of a header that is a list, in however many lines.

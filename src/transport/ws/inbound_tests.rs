@@ -25,6 +25,7 @@ fn visit(settings: &Value, source: &str) -> (DuplexStream, Accepting) {
         source: source.into(),
         local: source.into(),
         meant: None,
+        since: tokio::time::Instant::now(),
     };
     (
         peer,

@@ -24,4 +24,5 @@ mod pages;
 mod stream;
 
 pub use config::{Inbound, Outbound};
+pub(super) use inbound::HEADER_LIMIT;
 pub use stream::WsStream;

@@ -29,6 +29,7 @@ fn arrival(ours: DuplexStream) -> Arrival {
         source: Source::Unix,
         local: Source::Unix,
         meant: None,
+        since: tokio::time::Instant::now(),
     }
 }
 
