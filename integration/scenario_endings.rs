@@ -281,6 +281,35 @@ async fn half_closed(socks: u16) -> (TcpStream, TcpStream) {
     (application, target)
 }
 
+/// Its server says goodbye when it gives a session up after a second, and over TCP nobody can see that it was killed: but
+/// it ends whole answers with an end mark, once that has been seen.
+#[tokio::test]
+async fn what_v2ray_gives_up_is_a_reset_once_its_end_mark_was_seen() {
+    for vmess in [Vmess::ws(), Vmess::tcp()] {
+        for server in [V2ray434, V2ray445] {
+            let mut stage = Stage::new();
+            let (port, socks) = (free_port(), free_port());
+            let mut config = vmess.server(server, port);
+            config["policy"] = json!({});
+            let running = stage.run(server, "server", &config, &[port]).await;
+            let config = vmess.client(Mobula, socks, port);
+            stage.run(Mobula, "client", &config, &[socks]).await;
+            let (mut application, mut target) = connected(socks).await;
+            target.shutdown().await.unwrap();
+            assert_eq!(rest(&mut application).await, (0, Ok(())));
+            drop(application);
+            let (mut application, target) = half_closed(socks).await;
+            let end = rest(&mut application).await;
+            assert_eq!(end, (0, RESET), "given up, {server:?} {vmess:?}");
+            drop(target);
+            let (mut application, _target) = connected(socks).await;
+            stage.child(running).signal("KILL");
+            let end = rest(&mut application).await;
+            assert_eq!(end, (0, RESET), "killed, {server:?} {vmess:?}");
+        }
+    }
+}
+
 /// A limit is no reason to call a part the whole.
 #[tokio::test]
 async fn a_session_whose_time_is_up_is_reset() {

@@ -155,7 +155,7 @@ impl Account {
         let framing = request.framing();
         let stream = matches!(request.command, Command::Stream(_));
         Ok((
-            Reader::of_response(framing, &keys, request.v, stream),
+            Reader::of_response(framing, &keys, request.v, stream, self.server.marks()),
             Writer::new(sealed.to_vec(), framing, &keys, &keys, request.marks_ends),
         ))
     }

@@ -10,9 +10,10 @@
 //! Two mobulas know each other by a sign inside the sealed headers. V2Ray is known by the form of its headers: its
 //! server leaves the options of a response empty, which sing-vmess (sing-box, mihomo) copies from the request; its
 //! client asks for global padding, or for chunks without a seal, which sing-vmess does on demand, and never.
-//! An end mark is not demanded of V2Ray, as its experiment `NoTerminationSignal` leaves it out.
+//! An end mark is demanded only of a V2Ray server that has sent one before, as its experiment `NoTerminationSignal`
+//! leaves it out. Without one V2Ray has given a session up, its goodbye notwithstanding.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use super::codec::body::Cipher;
 use super::codec::header::{Command, Request, option};
@@ -26,20 +27,32 @@ pub(super) enum Peer {
     Other,
 }
 
-/// What the last response has told of a server.
+/// What earlier responses have told of a server.
 #[derive(Debug, Default)]
-pub(super) struct Known(AtomicU8);
+pub(super) struct Known {
+    peer: AtomicU8,
+    marks: AtomicBool,
+}
 
 impl Known {
     pub(super) fn set(&self, peer: Peer) {
-        self.0.store(1 + peer as u8, Ordering::Relaxed);
+        self.peer.store(1 + peer as u8, Ordering::Relaxed);
     }
 
-    /// `None` before the first one.
+    /// Who the last one was; `None` before the first one.
     pub(super) fn get(&self) -> Option<Peer> {
         let peers = [Peer::Mobula, Peer::V2ray, Peer::Other];
-        let known = self.0.load(Ordering::Relaxed);
+        let known = self.peer.load(Ordering::Relaxed);
         peers.into_iter().find(|peer| 1 + *peer as u8 == known)
+    }
+
+    /// It has sent an end mark.
+    pub(super) fn has_marked(&self) {
+        self.marks.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn marks(&self) -> bool {
+        self.marks.load(Ordering::Relaxed)
     }
 }
 
@@ -72,10 +85,11 @@ impl Peer {
     }
 
     /// What is missing, if it is, from an end between two chunks and without an end mark. `raw`: there could
-    /// be none.
-    pub(super) fn missing(self, raw: bool, goodbye: Goodbye) -> Option<&'static str> {
+    /// be none. `marks`: the peer has sent one before.
+    pub(super) fn missing(self, raw: bool, marks: bool, goodbye: Goodbye) -> Option<&'static str> {
         let broken = match (self, goodbye) {
             (Self::Mobula, _) if !raw => return Some("an end mark"),
+            (Self::V2ray, _) if !raw && marks => return Some("an end mark"),
             (Self::Mobula, Goodbye::HasNone | Goodbye::Said) => false,
             (Self::Mobula, _) | (_, Goodbye::Owed) => true,
             (Self::V2ray, Goodbye::OwedByV2ray) => true,
@@ -102,10 +116,19 @@ mod tests {
                 if (peer, raw, goodbye) == (Peer::Mobula, false, OwedByV2ray) {
                     continue;
                 }
-                let missed = peer.missing(raw, goodbye).is_some();
+                let missed = peer.missing(raw, false, goodbye).is_some();
                 assert_eq!(missed, broken.contains(&goodbye), "{peer:?} {goodbye:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_v2ray_that_sends_end_marks_is_not_believed_without_one() {
+        let said = |peer: Peer, raw, marks| peer.missing(raw, marks, Goodbye::Said);
+        assert_eq!(said(Peer::V2ray, false, true), Some("an end mark"));
+        assert_eq!(said(Peer::V2ray, false, false), None);
+        assert_eq!(said(Peer::V2ray, true, true), None);
+        assert_eq!(said(Peer::Other, false, true), None);
     }
 
     #[test]

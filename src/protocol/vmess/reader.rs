@@ -27,6 +27,8 @@ pub(super) struct Reader {
     plain: Bytes,
     end: End,
     peer: Peer,
+    /// The peer has sent an end mark, or did in an earlier stream.
+    marks: bool,
 }
 
 /// What a client needs to know a response by.
@@ -55,11 +57,18 @@ impl Reader {
             plain: Bytes::new(),
             end: End::NotYet,
             peer,
+            marks: false,
         }
     }
 
-    /// The client's; with `stream` it counts how the response ends.
-    pub(super) fn of_response(framing: Framing, request: &Keys, v: u8, stream: bool) -> Self {
+    /// The client's; with `stream` it counts how the response ends, and `marks` says that the server has sent end marks.
+    pub(super) fn of_response(
+        framing: Framing,
+        request: &Keys,
+        v: u8,
+        stream: bool,
+        marks: bool,
+    ) -> Self {
         let keys = request.response();
         let asked = stream.then_some(framing.options);
         Self {
@@ -70,12 +79,18 @@ impl Reader {
             plain: Bytes::new(),
             end: End::NotYet,
             peer: Peer::Other,
+            marks,
         }
     }
 
     /// How the peer ends, as far as it is known; a server is known by its response.
     pub(super) fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// Whether an end mark has come.
+    pub(super) fn has_mark(&self) -> bool {
+        self.marks && self.has_ended()
     }
 
     /// Whether the server has not answered yet.
@@ -267,7 +282,7 @@ impl Reader {
                 Ok(Some(chunk)) => {
                     used += chunk.len;
                     if chunk.plain == 0 {
-                        self.end = End::Clean;
+                        (self.end, self.marks) = (End::Clean, true);
                         break;
                     }
                 }
@@ -350,7 +365,10 @@ impl Reader {
     /// end for a peer who ends like that.
     fn end_of_input(&mut self, left: usize, goodbye: Goodbye) {
         self.end = if left == 0 && self.response.is_none() {
-            match self.peer.missing(self.opener.is_none(), goodbye) {
+            match self
+                .peer
+                .missing(self.opener.is_none(), self.marks, goodbye)
+            {
                 None => End::Clean,
                 Some(missing) => {
                     let error = broken_off(missing);

@@ -169,6 +169,11 @@ impl<S: Io> AsyncRead for VmessStream<S> {
         if this.role == Role::Client && (!this.told || this.timer.is_some()) {
             this.know_server(cx, read.is_ready());
         }
+        if let Some(server) = &this.server
+            && this.reader.has_mark()
+        {
+            server.has_marked();
+        }
         read
     }
 }
