@@ -7,23 +7,44 @@ use tokio::sync::Notify;
 /// Fewer leave some hundred KiB at most.
 const MANY: u32 = 32;
 
-static COUNT: AtomicU32 = AtomicU32::new(0);
-static ENOUGH: Notify = Notify::const_new();
+static ALL: Ended = Ended::new();
+
+struct Ended {
+    count: AtomicU32,
+    enough: Notify,
+}
 
 /// A handshake is over, or a session.
 pub fn one() {
-    if COUNT.fetch_add(1, Ordering::Relaxed) + 1 == MANY {
-        ENOUGH.notify_one();
-    }
+    ALL.one();
 }
 
 /// Ready when many have ended since [`begin_anew`].
 pub async fn many() {
-    ENOUGH.notified().await;
+    ALL.enough.notified().await;
 }
 
 pub fn begin_anew() {
-    COUNT.store(0, Ordering::Relaxed);
+    ALL.begin_anew();
+}
+
+impl Ended {
+    const fn new() -> Self {
+        Self {
+            count: AtomicU32::new(0),
+            enough: Notify::const_new(),
+        }
+    }
+
+    fn one(&self) {
+        if self.count.fetch_add(1, Ordering::Relaxed) + 1 == MANY {
+            self.enough.notify_one();
+        }
+    }
+
+    fn begin_anew(&self) {
+        self.count.store(0, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -33,13 +54,19 @@ mod tests {
     use tokio::time::timeout;
 
     #[tokio::test(start_paused = true)]
-    async fn many_are_told_once() {
-        // Other tests count as well; only more can have ended than are counted here.
-        begin_anew();
-        (0..MANY).for_each(|_| one());
-        many().await;
-        begin_anew();
-        let soon = timeout(Duration::from_millis(10), many()).await;
-        assert!(soon.is_err() || COUNT.load(Ordering::Relaxed) >= MANY);
+    async fn many_are_told_once_and_again_when_counted_anew() {
+        let ended = Ended::new();
+        let told = async || {
+            let soon = timeout(Duration::from_millis(10), ended.enough.notified());
+            soon.await.is_ok()
+        };
+        (1..MANY).for_each(|_| ended.one());
+        assert!(!told().await);
+        (0..5 * MANY).for_each(|_| ended.one());
+        assert!(told().await);
+        assert!(!told().await);
+        ended.begin_anew();
+        (0..MANY).for_each(|_| ended.one());
+        assert!(told().await);
     }
 }
