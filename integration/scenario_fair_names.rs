@@ -23,7 +23,7 @@ const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
 const OTHER_ID: &str = "5783a3e7-e373-51cd-8642-c83782b807c5";
 
 /// A moment that nobody minds.
-const MOMENT: Duration = Duration::from_secs(1);
+const MOMENT: Duration = Duration::from_secs(3);
 
 #[test]
 fn dead_names_of_one_user_delay_nobody_else() {

@@ -1,5 +1,6 @@
 //! `mobula test`: whether a config is good, and if not all that is wrong with it.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -31,10 +32,13 @@ pub(super) fn run(args: &TestArgs) -> ExitCode {
     }
 }
 
+/// A line for each warning and, where a person reads them, the place: a config that is good as it is may have many.
 fn for_people(loaded: &Loaded) {
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
-        show(warning);
+        if std::io::stderr().is_terminal() {
+            show(warning);
+        }
     }
     for error in &loaded.errors {
         eprintln!("{error}");
