@@ -32,6 +32,7 @@ mod scenario_api;
 mod scenario_attributes;
 mod scenario_browser;
 mod scenario_default;
+mod scenario_disguise;
 mod scenario_dns;
 mod scenario_documents;
 mod scenario_examples;

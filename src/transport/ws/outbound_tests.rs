@@ -225,9 +225,7 @@ async fn an_answer_opens_a_tunnel_only_as_the_rfc_has_it() {
         (&none, format!("{UP}{CO}{AC}"), None),
         (
             &none,
-            format!(
-                "upgrade: WebSocket\r\nconnection: keep-alive, upgrade\r\nsec-websocket-accept:{{accept}}\r\n"
-            ),
+            "upgrade: WebSocket\r\nconnection: keep-alive, upgrade\r\nsec-websocket-accept:{accept}\r\n".to_owned(),
             None,
         ),
         (
