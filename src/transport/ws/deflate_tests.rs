@@ -183,7 +183,7 @@ async fn what_is_no_compressed_message_ends_the_tunnel() {
         (b"\x82\x01a\xc0\x00", "reserved bits"),
         (b"\x42\x03\xf2\x48\xcd\xc2\x00", "reserved bits"),
         (b"\x42\x03\xf2\x48\xcd\x82\x00", "begins inside another"),
-        (b"\xc2\x81\0\0\0\0a", "masked"),
+        (b"\x82\x81\0\0\0\0a", "masked"),
     ] {
         let error = opened(frames, false, 100).await.unwrap_err();
         assert!(error.to_string().contains(text), "{error}, expected {text}");

@@ -25,7 +25,7 @@ use super::codec::Role;
 use super::config::{Carrier, Inbound};
 use super::head::{self, Unread, has_token, items};
 use super::pages::{self, Then};
-use super::{WsStream, early_data, forwarded, malformed};
+use super::{WsStream, early_data, malformed};
 use crate::io::{Arrival, Link, Prefixed, Refusal};
 use crate::session::Source;
 use crate::transport::linger::linger;
@@ -61,6 +61,11 @@ impl Inbound {
             let text = format!("no upgrade within {} s", VISIT_LIMIT.as_secs());
             Err(Refusal::Done(text))
         })
+    }
+
+    /// Whether many people may come from `source`, so that it must not be counted as one of them.
+    pub fn is_shared(&self, source: Source) -> bool {
+        self.forwarded.is_shared(source)
     }
 
     async fn visit(&self, arrival: Arrival) -> Result<Arrival, Refusal> {
@@ -180,7 +185,7 @@ impl Inbound {
         Ok(Tunnel {
             answer: pages::switch(&accept, protocol, &self.headers),
             early,
-            source: forwarded::client(headers, peer, &self.trusted),
+            source: self.forwarded.client(headers, peer),
         })
     }
 

@@ -22,6 +22,7 @@ mod late;
 mod malformed;
 mod outbound;
 mod pages;
+mod published;
 mod stream;
 
 pub use config::{Inbound, Outbound};
