@@ -37,6 +37,7 @@ mod scenario_dns;
 mod scenario_documents;
 mod scenario_examples;
 mod scenario_haproxy;
+mod scenario_http_proxy;
 mod scenario_links;
 mod scenario_nginx;
 mod scenario_observatory;

@@ -15,7 +15,7 @@ use http::header::PROXY_AUTHENTICATE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::ext::ReasonPhrase;
 use hyper::server::conn::http1::{Builder, Connection};
 use hyper::service::Service;
@@ -25,6 +25,7 @@ use tokio::io::copy_bidirectional;
 use tokio::sync::mpsc;
 use tracing::debug;
 
+use super::tidy::Tidy;
 use super::{head, plain};
 use crate::address::Destination;
 use crate::io::{Arrival, Link, Prefixed, Refusal};
@@ -47,7 +48,10 @@ struct Rules {
 }
 
 /// The most that the head of a request may take.
-const MAX_HEAD: usize = 64 * 1024;
+pub(super) const MAX_HEAD: usize = 256 * 1024;
+
+/// The most headers that a head may have.
+pub(super) const MAX_HEADERS: usize = 1000;
 
 impl Inbound {
     pub fn knows_its_users(&self) -> bool {
@@ -74,7 +78,7 @@ impl Inbound {
         let proxy = Proxy {
             rules: self.rules.clone(),
             sessions,
-            then: Arc::default(),
+            next: Next::default(),
         };
         let limit = terms.policy.level(self.level()).handshake;
         let mut served = Served::new(arrival.link, proxy, limit);
@@ -89,7 +93,7 @@ impl Inbound {
             tokio::spawn(served.run());
             return Ok(Accepted::Many(asked));
         };
-        match (end, take(&served.then)) {
+        match (end, served.next.take()) {
             (Ok(()), Some(Then::Tunnel { user, to })) => Ok(Accepted::Stream {
                 user,
                 to,
@@ -109,9 +113,9 @@ impl Inbound {
 
 /// A connection that hyper serves.
 struct Served {
-    connection: Connection<TokioIo<Link>, Proxy>,
+    connection: Connection<TokioIo<Tidy>, Proxy>,
     sessions: mpsc::Sender<Accepted>,
-    then: Arc<Mutex<Option<Then>>>,
+    next: Next,
 }
 
 /// What becomes of a connection when hyper has written its last answer.
@@ -127,16 +131,38 @@ pub(super) enum Then {
     End(String),
 }
 
+/// What the answer to the last request has decided.
+#[derive(Clone, Default)]
+pub(super) struct Next(Arc<Mutex<Option<Then>>>);
+
+impl Next {
+    fn set(&self, then: Option<Then>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = then;
+    }
+
+    pub(super) fn take(&self) -> Option<Then> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether another request may follow the last one, though that wanted a tunnel.
+    pub(super) fn was_refused(&self) -> bool {
+        let then = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(*then, Some(Then::End(_)))
+    }
+}
+
 impl Served {
     fn new(link: Link, proxy: Proxy, limit: Duration) -> Self {
+        let link = Tidy::new(link, proxy.next.clone());
         Self {
             sessions: proxy.sessions.clone(),
-            then: proxy.then.clone(),
+            next: proxy.next.clone(),
             connection: Builder::new()
                 .timer(TokioTimer::new())
                 // Between two requests as well.
                 .header_read_timeout(limit)
                 .max_buf_size(MAX_HEAD)
+                .max_headers(MAX_HEADERS)
                 .preserve_header_case(true)
                 .auto_date_header(false)
                 .half_close(true)
@@ -154,7 +180,7 @@ impl Served {
         if let Err(e) = end {
             debug!(error = %e, "the HTTP client's connection ended");
         }
-        match take(&self.then) {
+        match self.next.take() {
             Some(Then::Tunnel { user, to }) => {
                 let link = self.into_link();
                 let _ = sessions.send(Accepted::Stream { user, to, link }).await;
@@ -177,7 +203,11 @@ impl Served {
     /// The link, and what was read from it and not understood.
     fn into_parts(self) -> (Link, Bytes) {
         let parts = self.connection.into_parts();
-        (parts.io.into_inner(), parts.read_buf)
+        let (link, behind) = parts.io.into_inner().into_parts();
+        match behind.is_empty() {
+            true => (link, parts.read_buf),
+            false => (link, [parts.read_buf, behind].concat().into()),
+        }
     }
 }
 
@@ -185,7 +215,7 @@ impl Served {
 struct Proxy {
     rules: Arc<Rules>,
     sessions: mpsc::Sender<Accepted>,
-    then: Arc<Mutex<Option<Then>>>,
+    next: Next,
 }
 
 pub(super) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
@@ -198,10 +228,10 @@ impl Service<Request<Incoming>> for Proxy {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let rules = self.rules.clone();
         let sessions = self.sessions.clone();
-        let then = self.then.clone();
+        let last = self.next.clone();
         Box::pin(async move {
             let (answer, next) = rules.answer(request, &sessions).await;
-            *then.lock().unwrap_or_else(PoisonError::into_inner) = next;
+            last.set(next);
             Ok(answer)
         })
     }
@@ -233,11 +263,18 @@ impl Rules {
                 ),
             };
         }
+        // A body in another coding than chunks has no length that we know (RFC 9112, section 6.1).
+        if !head::is_in_chunks_alone(&request.headers) {
+            let text = "only `Transfer-Encoding: chunked` is understood".to_owned();
+            let answer = refusal(StatusCode::NOT_IMPLEMENTED, &text);
+            return (answer, Some(Then::End(text)));
+        }
         match head::target(&request, self.transparent) {
             Ok(to) => {
-                head::forward_request(&mut request);
+                let client = plain::Client::of(&request);
+                head::forward_request(&mut request, body.size_hint().exact());
                 let request = Request::from_parts(request, body);
-                plain::forward(request, user, to, sessions).await
+                plain::forward(request, user, to, sessions, client).await
             }
             Err(text) => (
                 refusal(StatusCode::BAD_REQUEST, &text),
@@ -276,8 +313,4 @@ fn reason(e: Option<hyper::Error>, ahead: &[u8]) -> String {
         (Some(e), _) => e.to_string(),
         (None, _) => "closed without a request that could be proxied".to_owned(),
     }
-}
-
-fn take(then: &Mutex<Option<Then>>) -> Option<Then> {
-    then.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
