@@ -36,6 +36,7 @@ mod scenario_disguise;
 mod scenario_dns;
 mod scenario_documents;
 mod scenario_examples;
+mod scenario_forwarded;
 mod scenario_haproxy;
 mod scenario_http_proxy;
 mod scenario_links;
