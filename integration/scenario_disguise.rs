@@ -17,11 +17,11 @@ use crate::peers::{Stage, free_port, listen, python, root, system};
 use crate::traffic::{self, To};
 
 /// Answers `/` with a page that opens a WebSocket at `/ray`, and gives the heads of requests for that.
-async fn recorder(tls: Option<TlsAcceptor>) -> (u16, mpsc::Receiver<String>) {
+async fn recorder(tls: Option<TlsAcceptor>, host: &str) -> (u16, mpsc::Receiver<String>) {
     let listener = listen();
     let port = listener.local_addr().expect("it listens").port();
     let scheme = if tls.is_some() { "wss" } else { "ws" };
-    let page = format!("<script>new WebSocket('{scheme}://127.0.0.1:{port}/ray')</script>");
+    let page = format!("<script>new WebSocket('{scheme}://{host}:{port}/ray')</script>");
     let (heads, recorded) = mpsc::channel(4);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -87,18 +87,22 @@ const BEHIND: u32 = 8;
 
 #[tokio::test]
 async fn the_client_s_request_is_chromium_s_line_by_line() {
-    for with_tls in [false, true] {
+    for (with_tls, host) in [
+        (false, "127.0.0.1"),
+        (true, "127.0.0.1"),
+        (false, "a.example"),
+    ] {
         let mut stage = Stage::new();
         let names = ["127.0.0.1", "localhost"];
         let certificate = with_tls.then(|| Certificate::with_names(&stage, &names));
         let acceptor = certificate.as_ref().map(|c| c.acceptor(&["http/1.1"]));
-        let (port, mut heads) = recorder(acceptor).await;
+        let (port, mut heads) = recorder(acceptor, host).await;
         let mut chromium = system("chromium");
         chromium.args(FLAGS).env("HOME", stage.path(""));
         let profile = stage.path("profile");
         chromium.arg(format!("--user-data-dir={}", profile.display()));
         let scheme = if with_tls { "https" } else { "http" };
-        chromium.arg(format!("{scheme}://127.0.0.1:{port}/"));
+        chromium.arg(format!("{scheme}://{host}:{port}/"));
         stage.start("chromium", &mut chromium, &[]).await;
         let theirs = timeout(Duration::from_secs(60), heads.recv()).await;
         let theirs = theirs.expect("the page is opened").expect("a request");
@@ -109,6 +113,8 @@ async fn the_client_s_request_is_chromium_s_line_by_line() {
             ..Vmess::ws()
         }
         .client(Mobula, socks, port);
+        let settings = &mut config["outbounds"][0]["streamSettings"]["wsSettings"];
+        settings["headers"] = json!({"Host": format!("{host}:{port}")});
         if with_tls {
             config["outbounds"][0]["streamSettings"]["tlsSettings"]["serverName"] =
                 json!("127.0.0.1");
@@ -130,9 +136,10 @@ async fn the_client_s_request_is_chromium_s_line_by_line() {
     }
 }
 
-/// Nothing but the page, from a server whose certificate nobody vouches for.
-const FLAGS: [&str; 11] = [
+/// Nothing but the page, from a server of any name whose certificate nobody vouches for.
+const FLAGS: [&str; 12] = [
     "--headless",
+    "--host-resolver-rules=MAP *.example 127.0.0.1",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",

@@ -5,6 +5,7 @@
 //! that says what most likely causes it.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -157,6 +158,11 @@ impl Client {
     ) -> io::Result<HeaderMap> {
         let scheme: &[u8] = if tls { b"https://" } else { b"http://" };
         let origin = [scheme, host.as_bytes()].concat();
+        // Chrome names the newer ones only where nothing in between can read along.
+        let encodings: &[u8] = match tls || is_local(&host) {
+            true => b"gzip, deflate, br, zstd",
+            false => b"gzip, deflate",
+        };
         let defaults: [(HeaderName, &[u8]); 11] = [
             (CONNECTION, b"Upgrade"),
             (PRAGMA, b"no-cache"),
@@ -165,7 +171,7 @@ impl Client {
             (UPGRADE, b"websocket"),
             (ORIGIN, &origin),
             (SEC_WEBSOCKET_VERSION, b"13"),
-            (ACCEPT_ENCODING, b"gzip, deflate, br, zstd"),
+            (ACCEPT_ENCODING, encodings),
             (ACCEPT_LANGUAGE, b"en-US,en;q=0.9"),
             (SEC_WEBSOCKET_KEY, key.as_bytes()),
             (SEC_WEBSOCKET_EXTENSIONS, deflate::OFFER.as_bytes()),
@@ -282,6 +288,18 @@ const ORDER: [HeaderName; 14] = [
     SEC_WEBSOCKET_EXTENSIONS,
     SEC_WEBSOCKET_PROTOCOL,
 ];
+
+/// Whether a browser takes a host, as it is in the Host header, for its own machine.
+fn is_local(host: &HeaderValue) -> bool {
+    let host = host.to_str().unwrap_or_default();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => name,
+        _ => host,
+    };
+    let name = name.to_ascii_lowercase();
+    let ip = name.trim_matches(['[', ']']).parse::<IpAddr>();
+    name == "localhost" || name.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+}
 
 fn is_preliminary(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS

@@ -68,7 +68,10 @@ async fn refused(answer: &str) -> String {
 /// What Chromium 156 sends of a page's WebSocket, but for its random key and the system in its name.
 #[tokio::test]
 async fn the_request_is_chrome_s_line_by_line() {
-    for (tls, scheme) in [(false, "http"), (true, "https")] {
+    for (tls, scheme, encodings) in [
+        (false, "http", "gzip, deflate"),
+        (true, "https", "gzip, deflate, br, zstd"),
+    ] {
         let settings = json!({"path": "/ray?x=1&ed=0"});
         let text = request(&settings, "example.com:8080", tls).await;
         let (front, key) = text.split_once("Sec-WebSocket-Key: ").unwrap();
@@ -80,7 +83,7 @@ async fn the_request_is_chrome_s_line_by_line() {
                 "GET /ray?x=1 HTTP/1.1\r\nHost: example.com:8080\r\nConnection: Upgrade\r\n\
                  Pragma: no-cache\r\nCache-Control: no-cache\r\nUser-Agent: {CHROME}\r\n\
                  Upgrade: websocket\r\nOrigin: {scheme}://example.com:8080\r\n\
-                 Sec-WebSocket-Version: 13\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
+                 Sec-WebSocket-Version: 13\r\nAccept-Encoding: {encodings}\r\n\
                  Accept-Language: en-US,en;q=0.9\r\n"
             )
         );
@@ -88,6 +91,24 @@ async fn the_request_is_chrome_s_line_by_line() {
             rest,
             "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
         );
+    }
+}
+
+#[test]
+fn a_browser_trusts_the_line_to_its_own_machine() {
+    for (host, local) in [
+        ("localhost", true),
+        ("LOCALHOST:80", true),
+        ("a.localhost:8080", true),
+        ("127.0.0.9:1", true),
+        ("[::1]", true),
+        ("[::1]:81", true),
+        ("192.0.2.1:80", false),
+        ("[2001:db8::1]", false),
+        ("localhost.example", false),
+        ("a.example:8080", false),
+    ] {
+        assert_eq!(is_local(&HeaderValue::from_static(host)), local, "{host}");
     }
 }
 
