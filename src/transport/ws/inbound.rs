@@ -17,7 +17,7 @@ use hyper::header::{
 use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::{debug, warn};
 
@@ -74,9 +74,10 @@ impl Inbound {
         let mut read = BytesMut::new();
         // Why the last request was refused.
         let mut said = String::new();
+        let mut until = Instant::now() + HEADER_LIMIT;
         loop {
             let reading = head::read(&mut link, &mut read, MAX_HEADER, head::request);
-            let request = match timeout(HEADER_LIMIT, reading).await {
+            let request = match timeout_at(until, reading).await {
                 Ok(Ok(request)) => request,
                 Ok(Err(unread)) => {
                     if let Some(status) = unread.status() {
@@ -122,7 +123,9 @@ impl Inbound {
                     let page = pages::error(status, then, request.method() != Method::HEAD);
                     let answered = write(&mut link, &page).await.is_ok();
                     match body {
-                        Some(body) if answered && skip(&mut link, &mut read, body).await => {}
+                        Some(body) if answered && skip(&mut link, &mut read, body).await => {
+                            until = Instant::now() + HEADER_LIMIT;
+                        }
                         _ => {
                             linger(link).await;
                             return Err(Refusal::Done(said));
