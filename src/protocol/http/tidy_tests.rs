@@ -68,7 +68,7 @@ async fn every_head_is_found_and_no_body_is_touched() {
     let text = "GET http://a/\" HTTP/1.1\r\n\r\n\
                 POST http://a/\" HTTP/1.1\r\nContent-Length: 14\r\n\r\nGET / HTTP/\r\n\"\
                 POST http://a/\" HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n\
-                d;x=\"5\r\nA: \"b\r\n\r\n0\r\n\"\r\n1\r\n\"\r\n0\r\nT: \"\r\n\r\n\
+                d;x=\"5\r\nA: \"b\r\n\r\n0\r\n\"\r\n18\r\n\r\n\r\nPUT / \" HTTP/1.1\r\n\r\n\r\n0\r\nT: \"\r\n\r\n\
                 \r\nGET http://a/\" HTTP/1.1\nX Y: z\n\n\
                 GET http://a/\" HTTP/1.1\r\nUpgrade: x\r\n\r\nGET / \" HTTP/1.1\r\n\r\n";
     let expected = text

@@ -23,16 +23,10 @@ use crate::io::{Io, Link, scratch};
 /// What Chrome offers.
 pub(super) const OFFER: &str = "permessage-deflate; client_max_window_bits";
 
-/// What a server has agreed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Deflate {
-    /// `server_no_context_takeover`: each message is compressed by itself.
-    fresh: bool,
-}
-
-/// What an answer to [`OFFER`] agrees to; `Err` when it is no answer to it (RFC 7692, section 7.1).
-pub(super) fn agreed(headers: &HeaderMap) -> Result<Option<Deflate>, String> {
-    let mut agreed = None;
+/// Whether an answer to [`OFFER`] agrees to it; `Err` when it is no answer to it (RFC 7692, section 7.1). What it says
+/// about windows and contexts is the sender's business: ours is as large as any, and keeping what was read does no harm.
+pub(super) fn agreed(headers: &HeaderMap) -> Result<bool, String> {
+    let mut agreed = false;
     for item in items(headers, &SEC_WEBSOCKET_EXTENSIONS) {
         let text = String::from_utf8_lossy(item);
         let said = || text.escape_debug().take(100).collect::<String>();
@@ -40,7 +34,7 @@ pub(super) fn agreed(headers: &HeaderMap) -> Result<Option<Deflate>, String> {
         if parts.next() != Some("permessage-deflate") {
             return Err(format!("the extension `{}` was not offered", said()));
         }
-        if agreed.is_some() {
+        if agreed {
             return Err("permessage-deflate is agreed to twice".to_owned());
         }
         let mut names = Vec::new();
@@ -59,9 +53,7 @@ pub(super) fn agreed(headers: &HeaderMap) -> Result<Option<Deflate>, String> {
             }
             names.push(name);
         }
-        agreed = Some(Deflate {
-            fresh: names.contains(&"server_no_context_takeover"),
-        });
+        agreed = true;
     }
     Ok(agreed)
 }
@@ -74,7 +66,6 @@ fn is_window(value: &str) -> bool {
 /// Reads a server's frames and hands them on without compression; writes pass through.
 pub(super) struct Inflating {
     inner: Link,
-    fresh: bool,
     inflater: Box<InflateState>,
     /// What was read and not looked at yet.
     read: BytesMut,
@@ -115,10 +106,9 @@ const READ: usize = 16 * 1024;
 const FRONT: usize = 4;
 
 impl Inflating {
-    pub(super) fn new(inner: Link, read: BytesMut, deflate: Deflate) -> Self {
+    pub(super) fn new(inner: Link, read: BytesMut) -> Self {
         Self {
             inner,
-            fresh: deflate.fresh,
             inflater: InflateState::new_boxed(DataFormat::Raw),
             read,
             at: At::Header,
@@ -237,7 +227,7 @@ impl Inflating {
             Err(_) => return Err(broken("what a server compressed cannot be inflated")),
         }
         let (used, n) = (result.bytes_consumed, result.bytes_written);
-        if used == 0 && n == 0 && !packed.is_empty() && result.status == Err(MZError::Buf) {
+        if used == 0 && n == 0 && !packed.is_empty() && result.status != Ok(MZStatus::StreamEnd) {
             return Err(broken("what a server compressed has no end"));
         }
         if n == 0 {
@@ -261,9 +251,6 @@ impl Inflating {
         }
         self.message = None;
         self.at = At::Header;
-        if self.fresh {
-            self.inflater.reset(DataFormat::Raw);
-        }
     }
 
     fn next_opcode(&mut self) -> Opcode {

@@ -7,7 +7,7 @@ use super::*;
 use crate::transport::ws::WsStream;
 use crate::transport::ws::codec::{Role, encode_control};
 
-fn answer(lines: &[&str]) -> Result<Option<Deflate>, String> {
+fn answer(lines: &[&str]) -> Result<bool, String> {
     let mut headers = HeaderMap::new();
     for line in lines {
         headers.append(SEC_WEBSOCKET_EXTENSIONS, line.parse().unwrap());
@@ -17,16 +17,15 @@ fn answer(lines: &[&str]) -> Result<Option<Deflate>, String> {
 
 #[test]
 fn only_an_answer_to_the_offer_is_taken() {
-    let agreed = |fresh| Ok(Some(Deflate { fresh }));
-    assert_eq!(answer(&[]), Ok(None));
-    assert_eq!(answer(&[""]), Ok(None));
-    assert_eq!(answer(&["permessage-deflate"]), agreed(false));
+    assert_eq!(answer(&[]), Ok(false));
+    assert_eq!(answer(&[""]), Ok(false));
+    assert_eq!(answer(&["permessage-deflate"]), Ok(true));
     for line in [
         "permessage-deflate; server_no_context_takeover",
         "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
         "permessage-deflate;server_no_context_takeover;server_max_window_bits=12;client_max_window_bits=\"8\"",
     ] {
-        assert_eq!(answer(&[line]), agreed(true), "{line}");
+        assert_eq!(answer(&[line]), Ok(true), "{line}");
     }
     for lines in [
         &["x-webkit-deflate-frame"][..],
@@ -100,7 +99,7 @@ fn sample(len: usize) -> Vec<u8> {
 }
 
 /// What a client reads of `frames`, in reads of `size` bytes.
-async fn opened(frames: &[u8], fresh: bool, size: usize) -> io::Result<Vec<u8>> {
+async fn opened(frames: &[u8], size: usize) -> io::Result<Vec<u8>> {
     let (ours, mut theirs) = duplex(1000);
     let sent = frames.to_vec();
     let sending = tokio::spawn(async move {
@@ -109,7 +108,7 @@ async fn opened(frames: &[u8], fresh: bool, size: usize) -> io::Result<Vec<u8>> 
         let mut rest = Vec::new();
         let _ = theirs.read_to_end(&mut rest).await;
     });
-    let link = Inflating::new(Link::other(ours), BytesMut::new(), Deflate { fresh });
+    let link = Inflating::new(Link::other(ours), BytesMut::new());
     let mut stream = WsStream::new(link, Role::Client, None);
     let (mut got, mut buf) = (Vec::new(), vec![0; size]);
     let end = loop {
@@ -137,7 +136,7 @@ async fn compressed_messages_are_read_in_whatever_pieces() {
             server.frames.extend(b"\x82\x05plain");
             expected.extend_from_slice(b"plain");
         }
-        let got = opened(&server.frames, false, size).await.unwrap();
+        let got = opened(&server.frames, size).await.unwrap();
         assert!(got == expected, "{len} {size}");
     }
 }
@@ -152,7 +151,7 @@ async fn a_server_may_forget_what_it_has_sent() {
         frames.extend(server.frames);
         expected.extend(sample(n));
     }
-    assert!(opened(&frames, true, 4000).await.unwrap() == expected);
+    assert!(opened(&frames, 4000).await.unwrap() == expected);
 }
 
 /// RFC 7692, section 7.2.3: its examples, and a block that says it is the last one.
@@ -168,7 +167,7 @@ async fn the_examples_of_the_rfc_are_read() {
         b"\xc1\x0d\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00",
         b"\xc1\x01\x00",
     ];
-    let got = opened(&frames.concat(), false, 100).await.unwrap();
+    let got = opened(&frames.concat(), 100).await.unwrap();
     assert_eq!(String::from_utf8(got).unwrap(), "Hello".repeat(6));
 }
 
@@ -185,7 +184,7 @@ async fn what_is_no_compressed_message_ends_the_tunnel() {
         (b"\x42\x03\xf2\x48\xcd\x82\x00", "begins inside another"),
         (b"\x82\x81\0\0\0\0a", "masked"),
     ] {
-        let error = opened(frames, false, 100).await.unwrap_err();
+        let error = opened(frames, 100).await.unwrap_err();
         assert!(error.to_string().contains(text), "{error}, expected {text}");
     }
 }
@@ -198,7 +197,7 @@ async fn a_bomb_goes_off_in_small_pieces() {
     assert!(server.frames.len() < 100_000);
     let (ours, mut theirs) = duplex(200_000);
     theirs.write_all(&server.frames).await.unwrap();
-    let mut link = Inflating::new(Link::other(ours), BytesMut::new(), Deflate { fresh: false });
+    let mut link = Inflating::new(Link::other(ours), BytesMut::new());
     let mut buf = vec![0; 8000];
     let mut got = 0;
     while got < 64 * 1024 * 1024 {

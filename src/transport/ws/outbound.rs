@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::codec::Role;
 use super::config::{Carrier, Client, Outbound};
-use super::deflate::{self, Deflate, Inflating};
+use super::deflate::{self, Inflating};
 use super::head::{self, Unread, has_token, items};
 use super::late::Late;
 use super::{WsStream, early_data};
@@ -116,10 +116,9 @@ impl Client {
                 Err(unread) => return Err(sent.err().map_or_else(|| broken(unread), during)),
             }
         };
-        let deflate = self.verify(&answer, &headers, &key)?;
-        let link = match deflate {
-            None => Prefixed::link(read.freeze(), link),
-            Some(deflate) => Link::other(Inflating::new(link, read, deflate)),
+        let link = match self.verify(&answer, &headers, &key)? {
+            false => Prefixed::link(read.freeze(), link),
+            true => Link::other(Inflating::new(link, read)),
         };
         Ok(WsStream::new(link, Role::Client, self.heartbeat))
     }
@@ -194,13 +193,8 @@ impl Client {
         Ok(headers)
     }
 
-    /// Whether the answer opens the tunnel (RFC 6455, section 4.1), and what it agrees to.
-    fn verify(
-        &self,
-        answer: &Response<()>,
-        asked: &HeaderMap,
-        key: &str,
-    ) -> io::Result<Option<Deflate>> {
+    /// Whether the answer opens the tunnel (RFC 6455, section 4.1); and whether the server compresses.
+    fn verify(&self, answer: &Response<()>, asked: &HeaderMap, key: &str) -> io::Result<bool> {
         let headers = answer.headers();
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(io::Error::other(self.refused(answer)));
