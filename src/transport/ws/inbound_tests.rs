@@ -459,7 +459,7 @@ async fn a_trusted_proxy_names_the_client() {
 async fn a_header_that_trickles_or_does_not_come_is_cut_after_four_seconds() {
     for trickle in [false, true] {
         let (mut peer, accepting) = visit(&json!({}), "127.0.0.1:1");
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         let trickling = async {
             while trickle && peer.write_all(b"G").await.is_ok() {
                 tokio::time::sleep(Duration::from_secs(1)).await;
