@@ -102,14 +102,14 @@ async fn early_data_in_any_form_gets_through_nginx() {
     }
 }
 
-/// nginx appends the address it sees to what a front before it wrote: the first one counts.
+/// nginx passes on what a front before it wrote: the first one counts.
 #[tokio::test]
 async fn the_access_log_names_who_is_in_front_of_nginx() {
     let real = "198.51.100.77";
     let edit = |location: String| {
         location.replace(
-            "$proxy_add_x_forwarded_for",
-            &format!("\"{real}, 10.0.0.1\""),
+            "X-Forwarded-For $remote_addr",
+            &format!("X-Forwarded-For \"{real}, 10.0.0.1\""),
         )
     };
     let mut front = front(false, Early::No, "", edit).await;

@@ -76,6 +76,13 @@ impl Inbound {
             .is_some_and(tls::Inbound::knows_its_clients)
     }
 
+    /// Whether many people may come from `source`: the reverse proxy, or an edge of a CDN, that did not say for whom
+    /// it came. Whoever counts sources does not count it as one person.
+    pub fn is_shared(&self, source: Source) -> bool {
+        let ws = self.ws.as_ref();
+        source == Source::Unix || ws.is_some_and(|ws| ws.is_shared(source))
+    }
+
     async fn dress(&self, mut arrival: Arrival) -> Result<Arrival, Refusal> {
         if let Some(tls) = &self.tls {
             arrival.link = tls.accept(arrival.link, arrival.since).await?;

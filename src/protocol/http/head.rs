@@ -5,12 +5,13 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{
-    CONNECTION, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use http::header::{PROXY_AUTHENTICATE, PROXY_AUTHORIZATION};
 use http::request::Parts;
+use http::response::Parts as ResponseParts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Request, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
 
 use crate::address::{Destination, Host};
@@ -38,45 +39,117 @@ pub(super) fn credentials(account: &Account) -> String {
 /// Where `authority` points to.
 pub(super) fn destination(authority: &Authority, default_port: u16) -> Result<Destination, String> {
     let host = Host::parse(authority.host()).map_err(|e| e.to_string())?;
-    let port = match (authority.port_u16(), authority.port()) {
-        (Some(port), _) => port,
-        (None, None) => default_port,
-        (None, Some(port)) => return Err(format!("`{port}` is not a port")),
+    // `Authority` has no port where it is none, and knows of no number that is too large.
+    let behind = authority.as_str().rsplit_once(authority.host());
+    let port = match behind.and_then(|(_, rest)| rest.strip_prefix(':')) {
+        None | Some("") => default_port,
+        Some(port) => port
+            .parse()
+            .map_err(|_| format!("`{port}` is not a port"))?,
     };
     Ok(Destination::new(host, port))
 }
 
 /// Where a plain request goes. A request that names only a path is meant for a web server;
 /// `transparent` takes its Host header for the target.
+///
+/// As in V2Ray the scheme only chooses the port: whoever asks a proxy for `https://` gets it in the clear.
 pub(super) fn target(head: &Parts, transparent: bool) -> Result<Destination, String> {
     match (head.uri.scheme_str(), head.uri.authority()) {
-        (Some("http" | "ws"), Some(authority)) => destination(authority, 80),
-        (Some(scheme), _) => Err(format!("a proxy cannot fetch `{scheme}://`")),
-        (None, _) if transparent => {
+        (Some("https"), Some(authority)) => destination(authority, 443),
+        (Some(_), Some(authority)) => destination(authority, 80),
+        _ if transparent => {
             let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
             let authority = host.and_then(|host| host.parse::<Authority>().ok());
             destination(&authority.ok_or("the request has no Host")?, 80)
         }
-        (None, _) => Err("the request is for a web server, not for a proxy".to_owned()),
+        _ => Err("the request is for a web server, not for a proxy".to_owned()),
     }
 }
 
-/// Makes the head of a request to a proxy one to the server itself.
-pub(super) fn forward_request(head: &mut Parts) {
-    if let Some(authority) = head.uri.authority()
-        && let Ok(host) = HeaderValue::from_str(without_user(authority))
-    {
-        head.headers.insert(HOST, host);
-    }
+/// Makes the head of a request to a proxy one to the server itself; `length` is that of its body, where it has one of
+/// its own.
+pub(super) fn forward_request(head: &mut Parts, length: Option<u64>) {
+    let host = head.uri.authority().map(without_user);
+    let host = host.and_then(|host| HeaderValue::from_str(host).ok());
     let path = head.uri.path_and_query().cloned();
+    let path = path.filter(|path| !path.as_str().is_empty());
     head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     head.version = Version::HTTP_11;
     strip(&mut head.headers);
+    if let Some(host) = host {
+        head.headers.insert(HOST, host);
+    }
+    let has_body = [Method::POST, Method::PUT, Method::PATCH].contains(&head.method);
+    match length {
+        // hyper sends chunks only where a method is meant to have a body, or where they are announced.
+        None => {
+            let chunked = HeaderValue::from_static("chunked");
+            head.headers.insert(TRANSFER_ENCODING, chunked);
+            head.headers.remove(CONTENT_LENGTH);
+        }
+        Some(0) if !has_body => {}
+        Some(len) => set_length(&mut head.headers, len),
+    }
     // One connection carries one request, as with V2Ray, so the server need not wait for another.
     if !head.headers.contains_key(UPGRADE) {
         let close = HeaderValue::from_static("close");
         head.headers.insert(CONNECTION, close);
     }
+}
+
+/// Makes the head of a server's response one of ours. `length` is that of the body that follows, `None` where only its
+/// end tells; a response to HEAD, 204 and 304 have none, whatever their headers say.
+pub(super) fn forward_response(head: &mut ResponseParts, length: Option<u64>, is_head: bool) {
+    let in_chunks = head.headers.contains_key(TRANSFER_ENCODING);
+    strip(&mut head.headers);
+    head.version = Version::HTTP_11;
+    if is_head || head.status == StatusCode::NOT_MODIFIED {
+        // What a response to GET would have: chunks count, and several equal lengths are one.
+        let len = head.headers.get(CONTENT_LENGTH).and_then(one_length);
+        match len.filter(|_| !in_chunks) {
+            Some(len) => set_length(&mut head.headers, len),
+            None => {
+                head.headers.remove(CONTENT_LENGTH);
+            }
+        }
+        return;
+    }
+    match length {
+        Some(0) if head.status == StatusCode::NO_CONTENT => {
+            head.headers.remove(CONTENT_LENGTH);
+        }
+        Some(len) => set_length(&mut head.headers, len),
+        None => {
+            head.headers.remove(CONTENT_LENGTH);
+        }
+    }
+}
+
+/// The number in a list of equal ones.
+fn one_length(value: &HeaderValue) -> Option<u64> {
+    let mut all = value.to_str().ok()?.split(',').map(|n| n.trim().parse());
+    let first = all.next()?.ok()?;
+    all.all(|n| n == Ok(first)).then_some(first)
+}
+
+/// In its place, if it had one.
+fn set_length(headers: &mut HeaderMap, len: u64) {
+    headers.insert(CONTENT_LENGTH, len.into());
+}
+
+/// Whether a body's coding, if it has one, is that of chunks and no other on top.
+pub(super) fn is_in_chunks_alone(headers: &HeaderMap) -> bool {
+    let mut codings = headers
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"));
+    codings
+        .next()
+        .is_none_or(|coding| coding.eq_ignore_ascii_case(b"chunked"))
+        && codings.next().is_none()
 }
 
 /// What rules may ask about a request that is sent on, named as V2Ray names it.
@@ -121,7 +194,6 @@ pub(super) fn strip(headers: &mut HeaderMap) {
         CONNECTION,
         UPGRADE,
         TE,
-        TRAILER,
         TRANSFER_ENCODING,
         PROXY_AUTHENTICATE,
         PROXY_AUTHORIZATION,
@@ -192,10 +264,7 @@ mod tests {
             ("http://example.com/", Ok("example.com:80")),
             ("http://[::1]:8080/", Ok("[::1]:8080")),
             ("ws://user:pw@example.com/", Ok("example.com:80")),
-            (
-                "https://example.com/",
-                Err("a proxy cannot fetch `https://`"),
-            ),
+            ("https://example.com/", Ok("example.com:443")),
             (
                 "/path",
                 Err("the request is for a web server, not for a proxy"),
@@ -216,7 +285,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (mut head, ()) = request.body(()).unwrap().into_parts();
-        forward_request(&mut head);
+        forward_request(&mut head, Some(0));
         head
     }
 }

@@ -15,7 +15,7 @@ use http::header::PROXY_AUTHENTICATE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::ext::ReasonPhrase;
 use hyper::server::conn::http1::{Builder, Connection};
 use hyper::service::Service;
@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use tracing::debug;
 
+use super::tidy::Tidy;
 use super::{head, plain};
 use crate::address::Destination;
 use crate::io::{Arrival, Link, Prefixed, Refusal};
@@ -48,7 +49,10 @@ struct Rules {
 }
 
 /// The most that the head of a request may take.
-const MAX_HEAD: usize = 64 * 1024;
+pub(super) const MAX_HEAD: usize = 256 * 1024;
+
+/// The most headers that a head may have.
+pub(super) const MAX_HEADERS: usize = 1000;
 
 impl Inbound {
     pub fn knows_its_users(&self) -> bool {
@@ -75,7 +79,7 @@ impl Inbound {
         let proxy = Proxy {
             rules: self.rules.clone(),
             sessions,
-            then: Arc::default(),
+            next: Next::default(),
         };
         let limit = terms.policy.level(self.level()).handshake;
         let mut served = Served::new(arrival.link, proxy, limit);
@@ -102,7 +106,7 @@ impl Inbound {
                 return Err(Refusal::Done(format!("no HTTP request within {limit:?}")));
             }
         };
-        match (end, take(&served.then)) {
+        match (end, served.next.take()) {
             (Ok(()), Some(Then::Tunnel { user, to })) => Ok(Accepted::Stream {
                 user,
                 to,
@@ -133,9 +137,9 @@ enum Asked {
 
 /// A connection that hyper serves.
 struct Served {
-    connection: Connection<TokioIo<Link>, Proxy>,
+    connection: Connection<TokioIo<Tidy>, Proxy>,
     sessions: mpsc::Sender<Accepted>,
-    then: Arc<Mutex<Option<Then>>>,
+    next: Next,
 }
 
 /// What becomes of a connection when hyper has written its last answer.
@@ -151,18 +155,46 @@ pub(super) enum Then {
     End(Option<Arc<User>>, String),
 }
 
+/// What the answer to the last request has decided.
+#[derive(Clone, Default)]
+pub(super) struct Next(Arc<Mutex<Option<Then>>>);
+
+impl Next {
+    fn set(&self, then: Option<Then>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = then;
+    }
+
+    pub(super) fn take(&self) -> Option<Then> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether nothing was decided yet.
+    fn is_open(&self) -> bool {
+        let then = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        then.is_none()
+    }
+
+    /// Whether another request may follow the last one, though that wanted a tunnel.
+    pub(super) fn was_refused(&self) -> bool {
+        let then = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(*then, Some(Then::End(..)))
+    }
+}
+
 impl Served {
     fn new(link: Link, proxy: Proxy, limit: Duration) -> Self {
         // A response may have no other end than the connection's.
         link.begun();
+        let link = Tidy::new(link, proxy.next.clone());
         Self {
             sessions: proxy.sessions.clone(),
-            then: proxy.then.clone(),
+            next: proxy.next.clone(),
             connection: Builder::new()
                 .timer(TokioTimer::new())
                 // Between two requests as well.
                 .header_read_timeout(limit)
                 .max_buf_size(MAX_HEAD)
+                .max_headers(MAX_HEADERS)
                 .preserve_header_case(true)
                 .auto_date_header(false)
                 .half_close(true)
@@ -172,8 +204,7 @@ impl Served {
 
     /// Whether no request was answered yet.
     fn is_unasked(&self) -> bool {
-        let then = self.then.lock();
-        then.unwrap_or_else(PoisonError::into_inner).is_none()
+        self.next.is_open()
     }
 
     /// Serves until the client has no more to ask, or nobody takes its sessions any more.
@@ -186,7 +217,7 @@ impl Served {
         if let Err(e) = &end {
             debug!(error = %e, "the HTTP client's connection ended");
         }
-        match take(&self.then) {
+        match self.next.take() {
             Some(Then::Tunnel { user, to }) => {
                 let link = self.into_link();
                 let _ = sessions.send(Accepted::Stream { user, to, link }).await;
@@ -215,7 +246,11 @@ impl Served {
     /// The link, and what was read from it and not understood.
     fn into_parts(self) -> (Link, Bytes) {
         let parts = self.connection.into_parts();
-        (parts.io.into_inner(), parts.read_buf)
+        let (link, behind) = parts.io.into_inner().into_parts();
+        match behind.is_empty() {
+            true => (link, parts.read_buf),
+            false => (link, [parts.read_buf, behind].concat().into()),
+        }
     }
 }
 
@@ -223,7 +258,7 @@ impl Served {
 struct Proxy {
     rules: Arc<Rules>,
     sessions: mpsc::Sender<Accepted>,
-    then: Arc<Mutex<Option<Then>>>,
+    next: Next,
 }
 
 pub(super) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
@@ -236,10 +271,10 @@ impl Service<Request<Incoming>> for Proxy {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let rules = self.rules.clone();
         let sessions = self.sessions.clone();
-        let then = self.then.clone();
+        let last = self.next.clone();
         Box::pin(async move {
             let (answer, next) = rules.answer(request, &sessions).await;
-            *then.lock().unwrap_or_else(PoisonError::into_inner) = next;
+            last.set(next);
             Ok(answer)
         })
     }
@@ -271,11 +306,18 @@ impl Rules {
                 ),
             };
         }
+        // A body in another coding than chunks has no length that we know (RFC 9112, section 6.1).
+        if !head::is_in_chunks_alone(&request.headers) {
+            let text = "only `Transfer-Encoding: chunked` is understood".to_owned();
+            let answer = refusal(StatusCode::NOT_IMPLEMENTED, &text);
+            return (answer, Some(Then::End(user, text)));
+        }
         match head::target(&request, self.transparent) {
             Ok(to) => {
-                head::forward_request(&mut request);
+                let client = plain::Client::of(&request);
+                head::forward_request(&mut request, body.size_hint().exact());
                 let request = Request::from_parts(request, body);
-                plain::forward(request, user, to, sessions).await
+                plain::forward(request, user, to, sessions, client).await
             }
             Err(text) => (
                 refusal(StatusCode::BAD_REQUEST, &text),
@@ -314,8 +356,4 @@ fn reason(e: Option<hyper::Error>, ahead: &[u8]) -> String {
         (Some(e), _) => e.to_string(),
         (None, _) => "closed without a request that could be proxied".to_owned(),
     }
-}
-
-fn take(then: &Mutex<Option<Then>>) -> Option<Then> {
-    then.lock().unwrap_or_else(PoisonError::into_inner).take()
 }

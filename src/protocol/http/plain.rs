@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use http::header::UPGRADE;
-use http::{Request, Response, StatusCode, Version};
+use http::header::{TE, TRAILER, UPGRADE};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::Builder;
 use hyper::upgrade;
 use hyper_util::rt::TokioIo;
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::head;
-use super::inbound::{Body, Then, refusal};
+use super::inbound::{Body, MAX_HEADERS, Then, refusal};
 use crate::address::Destination;
 use crate::io::{Link, pipe};
 use crate::protocol::Accepted;
@@ -25,12 +26,33 @@ const PIPE: usize = 64 * 1024;
 /// The most that the head of a response may take.
 const MAX_HEAD: usize = 256 * 1024;
 
+/// Who asks, as far as the answer depends on it.
+pub(super) struct Client {
+    version: Version,
+    is_head: bool,
+    /// Whether it takes headers behind a body.
+    trailers: bool,
+}
+
+impl Client {
+    pub(super) fn of(request: &Parts) -> Self {
+        let te = request.headers.get_all(TE).iter();
+        let mut te = te.flat_map(|line| line.as_bytes().split(|b| *b == b','));
+        Self {
+            version: request.version,
+            is_head: request.method == Method::HEAD,
+            trailers: te.any(|item| item.trim_ascii().eq_ignore_ascii_case(b"trailers")),
+        }
+    }
+}
+
 /// Sends `request` through a new session to `to`. Bodies stream both ways.
 pub(super) async fn forward(
     request: Request<Incoming>,
     user: Option<Arc<User>>,
     to: Destination,
     sessions: &mpsc::Sender<Accepted>,
+    client: Client,
 ) -> (Response<Body>, Option<Then>) {
     let upgrades = request.headers().contains_key(UPGRADE);
     match send(request, user, to.clone(), sessions).await {
@@ -39,9 +61,17 @@ pub(super) async fn forward(
                 return (refusal(StatusCode::BAD_GATEWAY, "unasked upgrade"), None);
             }
             let server = upgrade::on(&mut response);
-            (answer(response), Some(Then::Splice(server)))
+            let (mut head, body) = response.into_parts();
+            head::strip(&mut head.headers);
+            head.version = Version::HTTP_11;
+            let response = Response::from_parts(head, body.boxed_unsync());
+            (response, Some(Then::Splice(server)))
         }
-        Some(response) => (answer(response), None),
+        Some(response) if !head::is_in_chunks_alone(response.headers()) => {
+            let text = format!("{to} answered in a coding that is not understood");
+            (refusal(StatusCode::SERVICE_UNAVAILABLE, &text), None)
+        }
+        Some(response) => (answer(response, &client), None),
         // V2Ray's answer; the reason is in our log, where the session ended.
         None => {
             let text = format!("no answer from {to}");
@@ -67,6 +97,10 @@ async fn send(
     let (mut sender, connection) = Builder::new()
         .preserve_header_case(true)
         .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        // As Go reads them.
+        .ignore_invalid_headers_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
         .handshake(TokioIo::new(near))
         .await
         .ok()?;
@@ -80,9 +114,17 @@ async fn send(
 }
 
 /// The server's response as the client gets it.
-fn answer(response: Response<Incoming>) -> Response<Body> {
+fn answer(response: Response<Incoming>, client: &Client) -> Response<Body> {
     let (mut head, body) = response.into_parts();
-    head::strip(&mut head.headers);
-    head.version = Version::HTTP_11;
+    let length = body.size_hint().exact();
+    head::forward_response(&mut head, length, client.is_head);
+    if !client.trailers {
+        head.headers.remove(TRAILER);
+    }
+    if length.is_none() && client.version == Version::HTTP_10 {
+        // Only the end of the connection tells such a client where the body ends, and hyper ends it behind a
+        // response of its version.
+        head.version = Version::HTTP_10;
+    }
     Response::from_parts(head, body.boxed_unsync())
 }

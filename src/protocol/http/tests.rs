@@ -332,6 +332,24 @@ async fn the_outbound_says_what_it_wants_and_keeps_what_came_with_the_answer() {
     );
 }
 
+/// A success of CONNECT has no body, whatever its headers say: what follows is the tunnel's.
+#[tokio::test]
+async fn the_outbound_takes_no_byte_of_the_tunnel_for_a_body() {
+    let outbound = outbound(&json!({"address": "s", "port": 1}));
+    for headers in [
+        "Content-Length: 3\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Length: 0\r\nConnection: close\r\n",
+    ] {
+        for status in ["200 OK", "299 Odd"] {
+            let answer = format!("HTTP/1.1 {status}\r\n{headers}\r\n4\r\nSMTP");
+            let (link, _) = dress(&outbound, &answer).await;
+            expect_link(&mut link.unwrap(), "4\r\nSMTP").await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn refusals_of_a_server_are_told_in_words() {
     let outbound = outbound(&json!({"address": "s", "port": 1}));

@@ -8,7 +8,8 @@
 //! | `maxEarlyData` | client: bytes of the first write that travel in the handshake; server: any number but 0 turns it on |
 //! | `earlyDataHeaderName` | the header it travels in; without a name it follows the path |
 //! | `heartbeatPeriod` | as Xray, seconds: silence after which we ping; 30 by default, 0 is never |
-//! | `trustedProxies` | ours, server: whose `X-Forwarded-For` counts |
+//! | `trustedProxies` | ours, server: whose word about the client counts, in `X-Forwarded-For` or a header below |
+//! | `realIpHeader` | ours, server: headers that hold the client's address alone, such as `CF-Connecting-IP` |
 //! | `parseXForwardedFor` | as V2Ray 5, server: `false` is that nobody's counts |
 
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use hyper::header::{
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 
-use super::forwarded::{Net, Trusted};
+use super::forwarded::{Forwarded, Net, Trusted};
+use super::published;
 use crate::json::{Node, Object, StringList, found};
 
 /// The server side.
@@ -33,7 +35,7 @@ pub struct Inbound {
     pub(super) headers: HeaderMap,
     pub(super) early: Option<Carrier>,
     pub(super) heartbeat: Option<Duration>,
-    pub(super) trusted: Trusted,
+    pub(super) forwarded: Forwarded,
 }
 
 /// The client side.
@@ -68,7 +70,7 @@ impl Inbound {
                 headers: HeaderMap::new(),
                 early: None,
                 heartbeat: Some(HEARTBEAT),
-                trusted: Trusted::Nearby,
+                forwarded: Forwarded::default(),
             });
         };
         let object = node.object()?;
@@ -90,7 +92,7 @@ impl Inbound {
             headers,
             early: read_early_data(&object).map(|(carrier, _)| carrier),
             heartbeat: read_heartbeat(&object),
-            trusted: read_trusted(&object),
+            forwarded: read_forwarded(&object),
         };
         finish(object);
         Some(inbound)
@@ -134,10 +136,11 @@ impl Outbound {
             early: read_early_data(&object).or(from_path),
             heartbeat: read_heartbeat(&object),
         };
-        if object.get("trustedProxies").is_some() {
-            object
-                .node
-                .warn("`trustedProxies` is for inbounds, it has no effect here");
+        for key in ["trustedProxies", "realIpHeader"] {
+            if object.get(key).is_some() {
+                let text = format!("`{key}` is for inbounds, it has no effect here");
+                object.node.warn(text);
+            }
         }
         finish(object);
         Some(Self(Arc::new(client)))
@@ -298,14 +301,18 @@ const HANDSHAKE: [HeaderName; 8] = [
     header::SEC_WEBSOCKET_VERSION,
 ];
 
-/// `trustedProxies`; V2Ray 5's `parseXForwardedFor: false` believes nobody.
-fn read_trusted(object: &Object) -> Trusted {
+/// `trustedProxies` and `realIpHeader`; V2Ray 5's `parseXForwardedFor: false` believes nobody.
+fn read_forwarded(object: &Object) -> Forwarded {
     let parse = object.read_or("parseXForwardedFor", true);
     let listed = object.get("trustedProxies").map(|node| read_nets(&node));
-    match (parse, listed) {
-        (false, _) => Trusted::Listed(Vec::new()),
-        (true, Some(nets)) => Trusted::Listed(nets),
-        (true, None) => Trusted::Nearby,
+    let headers = object.get("realIpHeader").map(|node| read_names(&node));
+    Forwarded {
+        trusted: match (parse, listed) {
+            (false, _) => Trusted::Listed(Vec::new()),
+            (true, Some(nets)) => Trusted::Listed(nets),
+            (true, None) => Trusted::Nearby,
+        },
+        headers: headers.unwrap_or_default(),
     }
 }
 
@@ -313,15 +320,31 @@ fn read_nets(node: &Node) -> Vec<Net> {
     let list: StringList = node.read().unwrap_or_default();
     let mut nets = Vec::new();
     for text in &list.0 {
-        match Net::parse(text) {
-            Some(net) => nets.push(net),
+        match Net::read(text) {
+            Some(named) => nets.extend(named),
             None => node.error(format!(
-                "`{}` is not an IP address or a network such as `10.0.0.0/8`",
-                text.escape_debug()
+                "`{}` is not an IP address, a network such as `10.0.0.0/8` or one of the names {}",
+                text.escape_debug(),
+                published::NAMES.map(|name| format!("`{name}`")).join(", ")
             )),
         }
     }
     nets
+}
+
+fn read_names(node: &Node) -> Vec<HeaderName> {
+    let list: StringList = node.read().unwrap_or_default();
+    let mut names = Vec::new();
+    for text in &list.0 {
+        match HeaderName::try_from(text) {
+            Ok(name) => names.push(name),
+            Err(_) => node.error(format!(
+                "`{}` is not the name of a header",
+                text.escape_debug()
+            )),
+        }
+    }
+    names
 }
 
 #[cfg(test)]

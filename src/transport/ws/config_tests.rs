@@ -93,7 +93,8 @@ fn mistakes_are_named_with_their_place() {
         "earlyDataHeaderName": "a b",
         "headers": {"X Y": "1", "X-Z": "a\nb", "Upgrade": "h2c", "X-N": 1},
         "heartbeatPeriod": -5,
-        "trustedProxies": ["10.0.0.0/8", "10.0.0.0/99"],
+        "trustedProxies": ["10.0.0.0/8", "10.0.0.0/99", "Cloudflare"],
+        "realIpHeader": ["CF-Connecting-IP", "X Y"],
         "useBrowserForwarding": true,
         "acceptProxyProtocol": true,
         "paht": "/ray",
@@ -110,7 +111,9 @@ fn mistakes_are_named_with_their_place() {
             "headers[\"X Y\"]: `X Y` is not the name of a header",
             "heartbeatPeriod: the number -5 is not a whole number from 0 to 4294967295",
             "maxEarlyData: the number -1 is negative, expected a number of bytes or 0",
-            "trustedProxies: `10.0.0.0/99` is not an IP address or a network such as `10.0.0.0/8`",
+            "realIpHeader: `X Y` is not the name of a header",
+            "trustedProxies: `10.0.0.0/99` is not an IP address, a network such as `10.0.0.0/8` or one of the names \
+             `cloudflare`, `fastly`, `private`, `loopback`",
         ]
     );
     assert_eq!(
@@ -148,7 +151,7 @@ fn parsing_forwarded_addresses_can_be_turned_off() {
         (json!({}), Trusted::Nearby),
     ] {
         let (inbound, errors, warnings) = read(&settings, Inbound::read);
-        assert_eq!(inbound.trusted, expected);
+        assert_eq!(inbound.forwarded.trusted, expected);
         assert_eq!((errors.len(), warnings.len()), (0, 0));
     }
 }

@@ -1,27 +1,47 @@
-//! `X-Forwarded-For`: who the client is, according to a proxy in front.
+//! Who the client is, according to the proxies in front.
 //!
-//! V2Ray 4 believes this header from anyone, so that any client can write any address into the access
-//! log and past rules about sources. Here it counts only from a peer that may set it: by default one
-//! with a loopback, private or link-local address or on a unix socket (the reverse proxy on the same
-//! machine or network), or those in `trustedProxies`, a list of addresses and networks of ours; an
-//! empty list trusts nobody. As in V2Ray the first address of the list is taken, with port 0.
+//! Every proxy on the way writes down whom it saw: it appends that address to `X-Forwarded-For` (RFC 7239 calls
+//! the same header `Forwarded`), or puts it into a header of its own (`CF-Connecting-IP`). A client may send
+//! such headers too. So it is not the header that is believed but its writer: a peer with a loopback, private or
+//! link-local address or on a unix socket (the reverse proxy next door), or one that `trustedProxies` lists.
+//! V2Ray 4 believes everyone.
 //!
-//! With `acceptProxyProtocol` the peer is whom the PROXY header names. HAProxy in front of a CDN's
-//! addresses, for instance: the header that the CDN sets counts when the CDN is in `trustedProxies`,
-//! and one that a client of HAProxy invents does not.
+//! ```text
+//! client ──▶ CDN ──▶ nginx ──▶ mobula      X-Forwarded-For: [what the client says,] client, CDN
+//! ```
+//!
+//! * Without `trustedProxies` the first address counts, as in V2Ray. Behind a proxy that appends it is the
+//!   client's to choose.
+//! * With `trustedProxies` the list is read from its end, and the first address that is none of them is the client:
+//!   it was written by one of them. A list that names nobody else leaves its nearest known proxy; an empty
+//!   `trustedProxies` believes nobody.
+//! * `realIpHeader` names headers that hold the client alone. They count before the list, unless the list shows that
+//!   somebody came around the CDN.
+//!
+//! With `acceptProxyProtocol` the peer is whom the PROXY header names.
 
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::HeaderMap;
-use hyper::header::HeaderName;
+use hyper::header::{FORWARDED, HeaderName};
 
+use super::published;
 use crate::session::Source;
 
-/// Whose `X-Forwarded-For` counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Whose word about the client counts, and in which header.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Forwarded {
+    pub(super) trusted: Trusted,
+    /// `realIpHeader`: the first one that is there and holds an address.
+    pub(super) headers: Vec<HeaderName>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Trusted {
     /// Loopback, private and link-local addresses, and unix sockets.
+    #[default]
     Nearby,
+    /// These, and unix sockets if there are any.
     Listed(Vec<Net>),
 }
 
@@ -32,33 +52,125 @@ pub(super) struct Net {
     prefix: u8,
 }
 
-/// The client's address that `headers` name, if `peer` is one to believe.
-pub(super) fn client(headers: &HeaderMap, peer: Source, trusted: &Trusted) -> Option<Source> {
-    const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-    let list = headers.get(FORWARDED_FOR)?.to_str().ok()?;
-    let first = list.split(',').next()?;
-    if !trusted.believes(peer) {
-        return None;
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+impl Forwarded {
+    /// The client's address that `headers` name, if `peer` is one to believe. Its port is 0.
+    pub(super) fn client(&self, headers: &HeaderMap, peer: Source) -> Option<Source> {
+        if !self.trusted.believes(peer) {
+            return None;
+        }
+        let ip = self.named(headers).or_else(|| match &self.trusted {
+            Trusted::Nearby => first(headers),
+            Trusted::Listed(_) => self.last(&X_FORWARDED_FOR, headers),
+        })?;
+        Some(Source::from(SocketAddr::new(ip, 0)))
     }
-    address(first.trim()).map(|ip| Source::from(SocketAddr::new(ip, 0)))
+
+    /// Whether many people may come from `source`: a proxy or a CDN whose headers did not say who it was.
+    pub(super) fn is_shared(&self, source: Source) -> bool {
+        match source {
+            Source::Unix => true,
+            Source::Ip(addr) => {
+                let is_listed = match &self.trusted {
+                    Trusted::Nearby => addr.ip().is_loopback(),
+                    Trusted::Listed(_) => self.trusted.believes(source),
+                };
+                is_listed || published::is_of_any(addr.ip())
+            }
+        }
+    }
+
+    /// What a header of `realIpHeader` says.
+    fn named(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        if self.headers.is_empty() || self.came_around(headers) {
+            return None;
+        }
+        let mut named = self.headers.iter();
+        named.find_map(|name| self.last(name, headers))
+    }
+
+    /// Whether the proxy next to us saw somebody who is none of the others that are listed: only they write
+    /// such a header.
+    fn came_around(&self, headers: &HeaderMap) -> bool {
+        let Trusted::Listed(nets) = &self.trusted else {
+            return false;
+        };
+        let lists_others = nets.iter().any(|net| !is_nearby(net.ip));
+        let saw = elements(&X_FORWARDED_FOR, headers).pop();
+        lists_others && saw.is_some_and(|saw| address(&saw).is_some_and(|ip| !self.trusted.has(ip)))
+    }
+
+    /// From the end of a list: the first address that is no trusted proxy's, else that of the farthest one. What is
+    /// no address ends the list, for what stands before it was written by nobody we know.
+    fn last(&self, name: &HeaderName, headers: &HeaderMap) -> Option<IpAddr> {
+        let mut farthest = None;
+        for element in elements(name, headers).iter().rev() {
+            let Some(ip) = address(element) else { break };
+            farthest = Some(ip);
+            if !self.trusted.has(ip) {
+                break;
+            }
+        }
+        farthest
+    }
 }
 
-/// `1.2.3.4`, `1.2.3.4:567`, `2001:db8::1` or `[2001:db8::1]:567`.
+/// V2Ray's choice.
+fn first(headers: &HeaderMap) -> Option<IpAddr> {
+    let list = headers.get(X_FORWARDED_FOR)?.to_str().ok()?;
+    address(list.split(',').next()?.trim())
+}
+
+/// The elements of a list in all lines of its header, without empty ones; of `Forwarded` what is behind `for=`.
+fn elements(name: &HeaderName, headers: &HeaderMap) -> Vec<String> {
+    let lines = headers.get_all(name).iter();
+    // What is no text is no address either, and stays in its place.
+    let lines = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
+    let elements = lines.flat_map(|line| {
+        let parts = line.split(',').map(|part| part.trim().to_owned());
+        parts.collect::<Vec<_>>()
+    });
+    let elements = elements.filter(|element| !element.is_empty());
+    if *name != FORWARDED {
+        return elements.collect();
+    }
+    let node = |element: String| {
+        let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+        let mut nodes = pairs.filter(|(key, _)| key.trim().eq_ignore_ascii_case("for"));
+        let (_, node) = nodes.next().unwrap_or_default();
+        node.trim().trim_matches('"').to_owned()
+    };
+    elements.map(node).collect()
+}
+
+/// `1.2.3.4`, `1.2.3.4:567`, `2001:db8::1`, `[2001:db8::1]:567`, and a zone behind `%`.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
-    text.parse()
+    let zoned = || text.split_once('%')?.0.parse().ok();
+    let ip: IpAddr = text
+        .parse()
         .ok()
         .or_else(|| text.parse().ok().map(|addr: SocketAddr| addr.ip()))
         .or_else(bare)
+        .or_else(zoned)?;
+    Some(ip.to_canonical())
 }
 
 impl Trusted {
     fn believes(&self, peer: Source) -> bool {
         match (self, peer) {
             (Self::Nearby, Source::Unix) => true,
-            (Self::Nearby, Source::Ip(addr)) => is_nearby(addr.ip()),
-            (Self::Listed(_), Source::Unix) => false,
-            (Self::Listed(nets), Source::Ip(addr)) => nets.iter().any(|n| n.contains(addr.ip())),
+            // Whoever may open the socket is on this machine; who lists nobody trusts nobody.
+            (Self::Listed(nets), Source::Unix) => !nets.is_empty(),
+            (_, Source::Ip(addr)) => self.has(addr.ip()),
+        }
+    }
+
+    fn has(&self, ip: IpAddr) -> bool {
+        match self {
+            Self::Nearby => is_nearby(ip),
+            Self::Listed(nets) => nets.iter().any(|net| net.contains(ip)),
         }
     }
 }
@@ -71,18 +183,35 @@ fn is_nearby(ip: IpAddr) -> bool {
 }
 
 impl Net {
+    /// An address, a network, or a name for several.
+    pub(super) fn read(text: &str) -> Option<Vec<Self>> {
+        let named = published::named(text);
+        let all = |texts: Vec<&str>| texts.into_iter().map(Self::parse).collect();
+        named.map_or_else(|| Some(vec![Self::parse(text)?]), all)
+    }
+
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (ip, prefix) = match text.split_once('/') {
-            Some((ip, prefix)) => (ip, Some(prefix.parse().ok()?)),
+            Some((ip, prefix)) => (ip, Some(prefix.parse::<u8>().ok()?)),
             None => (text, None),
         };
         let ip: IpAddr = ip.parse().ok()?;
         let longest = if ip.is_ipv4() { 32 } else { 128 };
         let prefix = prefix.unwrap_or(longest);
-        (prefix <= longest).then_some(Self { ip, prefix })
+        if prefix > longest {
+            return None;
+        }
+        // An IPv4 network written as a part of IPv6.
+        match ip.to_canonical() {
+            IpAddr::V4(ip) if longest == 128 => Some(Self {
+                ip: ip.into(),
+                prefix: prefix.checked_sub(96)?,
+            }),
+            _ => Some(Self { ip, prefix }),
+        }
     }
 
-    fn contains(self, ip: IpAddr) -> bool {
+    pub(super) fn contains(self, ip: IpAddr) -> bool {
         match (self.ip, ip.to_canonical()) {
             (IpAddr::V4(net), IpAddr::V4(ip)) => {
                 let differing = u32::from(net) ^ u32::from(ip);
@@ -104,77 +233,5 @@ impl Net {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn client_of(value: &str, peer: &str, trusted: &Trusted) -> Option<String> {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-forwarded-for", value.parse().unwrap());
-        let peer = Source::from(SocketAddr::new(peer.parse().unwrap(), 4000));
-        client(&headers, peer, trusted).map(|source| source.to_string())
-    }
-
-    #[test]
-    fn the_first_address_counts_however_it_is_written() {
-        for (value, ip) in [
-            ("203.0.113.9", Some("203.0.113.9:0")),
-            ("203.0.113.9, 10.0.0.1", Some("203.0.113.9:0")),
-            (" 203.0.113.9:567 ", Some("203.0.113.9:0")),
-            ("2001:db8::1", Some("[2001:db8::1]:0")),
-            ("[2001:db8::1]", Some("[2001:db8::1]:0")),
-            ("[2001:db8::1]:5,1.2.3.4", Some("[2001:db8::1]:0")),
-            ("::ffff:203.0.113.9", Some("203.0.113.9:0")),
-            ("unknown, 203.0.113.9", None),
-            ("", None),
-        ] {
-            let found = client_of(value, "127.0.0.1", &Trusted::Nearby);
-            assert_eq!(found.as_deref(), ip, "{value}");
-        }
-    }
-
-    #[test]
-    fn only_some_peers_are_believed() {
-        let listed = Trusted::Listed(
-            ["198.51.100.0/24", "2001:db8::/32", "192.0.2.7"]
-                .iter()
-                .map(|text| Net::parse(text).unwrap())
-                .collect(),
-        );
-        let everyone = Trusted::Listed(vec![Net::parse("0.0.0.0/0").unwrap()]);
-        let nobody = Trusted::Listed(Vec::new());
-        for (trusted, peer, believed) in [
-            (&Trusted::Nearby, "127.0.0.2", true),
-            (&Trusted::Nearby, "192.168.3.4", true),
-            (&Trusted::Nearby, "fe80::1", true),
-            (&Trusted::Nearby, "fd00::1", true),
-            (&Trusted::Nearby, "::1", true),
-            (&Trusted::Nearby, "198.51.100.3", false),
-            (&Trusted::Nearby, "2001:db8::5", false),
-            (&listed, "198.51.100.3", true),
-            (&listed, "198.51.101.3", false),
-            (&listed, "2001:db8::5", true),
-            (&listed, "192.0.2.7", true),
-            (&listed, "192.0.2.8", false),
-            (&listed, "127.0.0.1", false),
-            (&everyone, "8.8.8.8", true),
-            (&nobody, "127.0.0.1", false),
-        ] {
-            let found = client_of("203.0.113.9", peer, trusted);
-            assert_eq!(found.is_some(), believed, "{peer}");
-        }
-    }
-
-    #[test]
-    fn a_network_has_an_address_and_a_fitting_prefix() {
-        for text in [
-            "",
-            "10.0.0.0/33",
-            "::/129",
-            "10.0.0/8",
-            "example.com",
-            "10.0.0.0/x",
-        ] {
-            assert_eq!(Net::parse(text), None, "{text}");
-        }
-    }
-}
+#[path = "forwarded_tests.rs"]
+mod tests;

@@ -4,33 +4,28 @@
 //! another on a kept-alive connection until one of them is the upgrade.
 
 use std::borrow::Cow;
-use std::future::{poll_fn, ready};
-use std::pin::pin;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::sync::Once;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use hyper::header::{
-    CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, StatusCode, Version};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::percent_decode_str;
-use tokio::time::{sleep_until, timeout_at};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::codec::Role;
 use super::config::{Carrier, Inbound};
-use super::pages::{self, Answer};
-use super::{WsStream, early_data, forwarded, malformed, manners};
+use super::head::{self, Unread, has_token, items};
+use super::pages::{self, Then};
+use super::{WsStream, early_data, malformed, manners};
 use crate::io::{Arrival, Goodbye, Link, Prefixed, Refusal};
 use crate::session::Source;
 use crate::transport::linger::linger;
@@ -44,113 +39,109 @@ const VISIT_LIMIT: Duration = Duration::from_secs(300);
 /// Request line and header, early data included.
 const MAX_HEADER: usize = 32 * 1024;
 
+/// The longest body of a refused request that is read so that another request may follow.
+const MAX_BODY: u64 = 64 * 1024;
+
 /// A request that opens a tunnel.
 struct Tunnel {
+    /// The 101.
+    answer: Vec<u8>,
     early: Vec<u8>,
     source: Option<Source>,
     /// What it means if the client ends without a close frame.
     manners: Goodbye,
 }
 
-/// The answer to a request, and what it means.
-type Outcome = (Answer, Result<Tunnel, String>);
+/// How a request is refused, and why, for the log.
+type Refused = (StatusCode, String);
 
 impl Inbound {
     /// Answers the HTTP requests of one connection up to the upgrade.
     pub async fn accept(&self, arrival: Arrival) -> Result<Arrival, Refusal> {
         let until = arrival.since + VISIT_LIMIT;
-        timeout_at(until, self.visit(arrival))
-            .await
-            .unwrap_or_else(|_| {
-                let text = format!("no upgrade within {} s", VISIT_LIMIT.as_secs());
-                Err(Refusal::Done(text))
-            })
+        let visit = self.visit(arrival);
+        timeout_at(until, visit).await.unwrap_or_else(|_| {
+            let text = format!("no upgrade within {} s", VISIT_LIMIT.as_secs());
+            Err(Refusal::Done(text))
+        })
     }
 
-    async fn visit(&self, mut arrival: Arrival) -> Result<Arrival, Refusal> {
+    /// Whether many people may come from `source`, so that it must not be counted as one of them.
+    pub fn is_shared(&self, source: Source) -> bool {
+        self.forwarded.is_shared(source)
+    }
+
+    async fn visit(&self, arrival: Arrival) -> Result<Arrival, Refusal> {
         let peer = arrival.source;
-        let last = Mutex::new(Err(String::new()));
-        let asked = AtomicBool::new(false);
-        let serve = service_fn(|request: Request<_>| {
-            asked.store(true, Ordering::Relaxed);
-            let (answer, outcome) = self.answer(&request, peer);
-            if let Err(reason) = &outcome {
-                debug!(%peer, "{reason}");
-            }
-            if let Ok(mut last) = last.lock() {
-                *last = outcome;
-            }
-            ready(Ok::<_, std::convert::Infallible>(answer))
-        });
-        let mut connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_LIMIT)
-            .max_buf_size(MAX_HEADER)
-            .title_case_headers(true)
-            .half_close(false)
-            .serve_connection(TokioIo::new(arrival.link), serve);
-        // hyper's own limit begins when it first looks, and the first byte may have been waited for.
-        let mut first = pin!(sleep_until(arrival.since + HEADER_LIMIT));
-        let end = poll_fn(|cx| match connection.poll_without_shutdown(cx) {
-            Poll::Pending if !asked.load(Ordering::Relaxed) => {
-                first.as_mut().poll(cx).map(|()| None)
-            }
-            end => end.map(Some),
-        });
-        let end = end.await;
-        let (link, unread) = {
-            let parts = connection.into_parts();
-            (parts.io.into_inner(), parts.read_buf)
-        };
-        let last = last.into_inner().unwrap_or_else(|_| Err(String::new()));
-        let refusal = match (last, end) {
-            (Ok(tunnel), Some(Ok(()))) => {
-                let link = Prefixed::link(unread, link);
-                let stream = WsStream::new(link, Role::Server, self.heartbeat);
-                let stream = stream.with_manners(tunnel.manners);
-                arrival.link = Prefixed::link(Bytes::from(tunnel.early), Link::other(stream));
-                arrival.source = tunnel.source.unwrap_or(arrival.source);
-                return Ok(arrival);
-            }
-            // A visitor who was refused and left the connection open has said nothing else.
-            (Err(reason), Some(Err(error))) if error.is_timeout() && !reason.is_empty() => reason,
-            (_, None) => too_late(),
-            (_, Some(Err(error))) if error.is_timeout() => too_late(),
-            (_, Some(Err(error))) => {
-                let what = malformed::what(&unread, MAX_HEADER);
-                let what = what.unwrap_or_else(|| error.to_string());
-                format!("not a proper HTTP request: {what}")
-            }
-            (Err(reason), Some(Ok(()))) if reason.is_empty() => {
-                "closed without an HTTP request".to_owned()
-            }
-            (Err(reason), Some(Ok(()))) => reason,
-        };
-        linger(link).await;
-        Err(Refusal::Done(refusal))
-    }
-
-    fn answer<B>(&self, request: &Request<B>, peer: Source) -> Outcome {
-        match self.check(request, peer) {
-            Ok((answer, tunnel)) => (answer, Ok(tunnel)),
-            Err((status, reason)) => {
-                let text = format!(
-                    "{} {}: {}, {reason}",
-                    request.method(),
-                    request.uri().path().escape_debug(),
-                    status.as_str(),
-                );
-                (pages::error(status), Err(text))
+        let mut link = arrival.link;
+        let mut read = BytesMut::new();
+        // Why the last request was refused.
+        let mut said = String::new();
+        let mut until = arrival.since + HEADER_LIMIT;
+        loop {
+            let reading = head::read(&mut link, &mut read, MAX_HEADER, head::request);
+            let request = match timeout_at(until, reading).await {
+                Ok(Ok(request)) => request,
+                Ok(Err(unread)) => {
+                    if let Some(status) = unread.status() {
+                        let page = pages::error(status, Then::Close, true);
+                        let _ = write(&mut link, &page).await;
+                    }
+                    linger(link).await;
+                    return Err(Refusal::Done(why(unread, &read, said)));
+                }
+                Err(_) => {
+                    linger(link).await;
+                    // A visitor who was refused and left the connection open has said nothing else.
+                    return Err(Refusal::Done(match said.is_empty() || !read.is_empty() {
+                        true => {
+                            format!("no whole HTTP request within {} s", HEADER_LIMIT.as_secs())
+                        }
+                        false => said,
+                    }));
+                }
+            };
+            match self.check(&request, peer) {
+                Ok(tunnel) => {
+                    if let Err(e) = write(&mut link, &tunnel.answer).await {
+                        return Err(Refusal::Done(format!("gone before its answer: {e}")));
+                    }
+                    let link = Prefixed::link(read.freeze(), link);
+                    let stream = WsStream::new(link, Role::Server, self.heartbeat);
+                    let stream = stream.with_manners(tunnel.manners);
+                    return Ok(Arrival {
+                        link: Prefixed::link(Bytes::from(tunnel.early), Link::other(stream)),
+                        source: tunnel.source.unwrap_or(peer),
+                        ..arrival
+                    });
+                }
+                Err((status, reason)) => {
+                    let path = request.uri().path().escape_debug();
+                    said = format!("{} {path}: {}, {reason}", request.method(), status.as_str());
+                    debug!(%peer, "{said}");
+                    let body = body_to_skip(&request);
+                    let then = match body {
+                        Some(_) => Then::KeepAlive,
+                        None => Then::Close,
+                    };
+                    let page = pages::error(status, then, request.method() != Method::HEAD);
+                    let answered = write(&mut link, &page).await.is_ok();
+                    match body {
+                        Some(body) if answered && skip(&mut link, &mut read, body).await => {
+                            until = Instant::now() + HEADER_LIMIT;
+                        }
+                        _ => {
+                            linger(link).await;
+                            return Err(Refusal::Done(said));
+                        }
+                    }
+                }
             }
         }
     }
 
     /// RFC 6455, section 4.2.1, in the order in which a web server would notice.
-    fn check<B>(
-        &self,
-        request: &Request<B>,
-        peer: Source,
-    ) -> Result<(Answer, Tunnel), (StatusCode, String)> {
+    fn check(&self, request: &Request<()>, peer: Source) -> Result<Tunnel, Refused> {
         let bad = |reason: &str| (StatusCode::BAD_REQUEST, reason.to_owned());
         let headers = request.headers();
         let path = Cow::from(percent_decode_str(request.uri().path()));
@@ -162,12 +153,8 @@ impl Inbound {
             let text = "only GET can open a WebSocket".to_owned();
             return Err((StatusCode::METHOD_NOT_ALLOWED, text));
         }
-        if request.version() != Version::HTTP_11 {
-            return Err(bad(
-                "HTTP/1.0 has no upgrade, a proxy in between needs HTTP/1.1 (nginx: `proxy_http_version 1.1`)",
-            ));
-        }
-        if headers.get_all(HOST).iter().count() != 1 {
+        let hosts = headers.get_all(HOST).iter().count();
+        if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
             return Err(bad("there must be one Host header"));
         }
         if !has_token(headers, &UPGRADE, "websocket") {
@@ -179,6 +166,9 @@ impl Inbound {
             return Err(bad(
                 "no `Connection: Upgrade` header, a proxy in between did not forward it?",
             ));
+        }
+        if body_len(headers) != Some(0) {
+            return Err(bad("an upgrade has no body"));
         }
         match headers.get(SEC_WEBSOCKET_VERSION).map(|v| v.as_bytes()) {
             Some(b"13") => {}
@@ -194,14 +184,17 @@ impl Inbound {
             (Some(key), None) if STANDARD.decode(key).is_ok_and(|k| k.len() == 16) => key,
             _ => return Err(bad("Sec-WebSocket-Key is not 16 bytes of base64")),
         };
+        if request.version() == Version::HTTP_10 {
+            warn_of_http_10();
+        }
         let (early, protocol) = self.early_data(headers, in_path);
         let accept = derive_accept_key(key.as_bytes());
-        let tunnel = Tunnel {
+        Ok(Tunnel {
+            answer: pages::switch(&accept, protocol, &self.headers),
             early,
-            source: forwarded::client(headers, peer, &self.trusted),
+            source: self.forwarded.client(headers, peer),
             manners: manners::of_client(headers),
-        };
-        Ok((pages::switch(&accept, protocol, &self.headers), tunnel))
+        })
     }
 
     /// Compares the path as V2Ray does: decoded, and exactly, but for early data behind it. `None`
@@ -250,22 +243,92 @@ impl Inbound {
     }
 }
 
-fn too_late() -> String {
-    format!("no whole HTTP request within {} s", HEADER_LIMIT.as_secs())
+async fn write(link: &mut Link, bytes: &[u8]) -> std::io::Result<()> {
+    link.write_all(bytes).await?;
+    link.flush().await
 }
 
-/// The elements of a header that is a list, in however many lines.
-fn items<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h [u8]> {
-    headers
-        .get_all(name)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|item| !item.is_empty())
+impl Unread {
+    /// How a web server answers; it has nothing to say to who is gone.
+    fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Ended | Self::Broken(_) => None,
+            Self::TooLarge => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            Self::Malformed(_) => Some(StatusCode::BAD_REQUEST),
+        }
+    }
 }
 
-fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    items(headers, name).any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
+/// Why no request was read, for the log; `said` is why the last one was refused.
+fn why(unread: Unread, read: &[u8], said: String) -> String {
+    let told = match unread {
+        Unread::Ended if read.is_empty() && !said.is_empty() => return said,
+        Unread::Ended if read.is_empty() => return "closed without an HTTP request".to_owned(),
+        Unread::Ended => return "closed in the middle of an HTTP request".to_owned(),
+        Unread::Broken(e) => return format!("gone before a whole HTTP request: {e}"),
+        Unread::TooLarge => "its header is too large".to_owned(),
+        Unread::Malformed(told) => told,
+    };
+    let what = malformed::what(read, MAX_HEADER).unwrap_or(told);
+    format!("not a proper HTTP request: {what}")
+}
+
+/// How long a request's body is; `None` for one that goes in chunks, or whose length is no number.
+fn body_len(headers: &HeaderMap) -> Option<u64> {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
+    let mut len = None;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        let value = value.as_bytes();
+        let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        let this = std::str::from_utf8(value).ok()?.parse().ok()?;
+        if !is_number || len.is_some_and(|len| len != this) {
+            return None;
+        }
+        len = Some(this);
+    }
+    Some(len.unwrap_or(0))
+}
+
+/// What of the connection belongs to a refused request still; `None` when no other may follow it.
+fn body_to_skip(request: &Request<()>) -> Option<u64> {
+    let headers = request.headers();
+    let keeps = match request.version() {
+        Version::HTTP_11 => !has_token(headers, &CONNECTION, "close"),
+        _ => has_token(headers, &CONNECTION, "keep-alive"),
+    };
+    body_len(headers).filter(|len| keeps && *len <= MAX_BODY)
+}
+
+/// Reads and forgets a body. `false` when it does not come.
+async fn skip(link: &mut Link, read: &mut BytesMut, mut left: u64) -> bool {
+    let skipping = async {
+        loop {
+            let here = usize::try_from(left).map_or(read.len(), |left| left.min(read.len()));
+            read.advance(here);
+            left -= here as u64;
+            if left == 0 {
+                return true;
+            }
+            read.reserve(1024);
+            if !link.read_buf(read).await.is_ok_and(|n| n > 0) {
+                return false;
+            }
+        }
+    };
+    timeout(HEADER_LIMIT, skipping).await.unwrap_or(false)
+}
+
+/// Works with V2Ray as well, so that nobody notices what is missing until another proxy is stricter.
+fn warn_of_http_10() {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        warn!(
+            "the proxy in front asks for the WebSocket as HTTP/1.0, which has no upgrade: it is answered as V2Ray does, \
+             and wants HTTP/1.1 (nginx: `proxy_http_version 1.1`)"
+        );
+    });
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ fn visit(settings: &Value, source: &str) -> (DuplexStream, Accepting) {
         source: source.into(),
         local: source.into(),
         meant: None,
-        since: tokio::time::Instant::now(),
+        since: Instant::now(),
     };
     (
         peer,
@@ -119,9 +119,9 @@ async fn what_opens_no_tunnel_is_answered_as_a_web_server_would() {
             "one Host",
         ),
         (
-            good.replace("HTTP/1.1", "HTTP/1.0"),
+            good.replace("\r\n\r\n", "\r\nContent-Length: 3\r\n\r\nabc"),
             "400 Bad Request",
-            "HTTP/1.0",
+            "no body",
         ),
         (
             "nonsense\r\n\r\n".to_owned(),
@@ -137,6 +137,151 @@ async fn what_opens_no_tunnel_is_answered_as_a_web_server_would() {
         let (line, text) = refused(&settings, &request).await;
         assert!(line.ends_with(status), "{line}, expected {status}");
         assert!(text.contains(reason), "{text}");
+    }
+}
+
+/// A page in which only the status differs, and what follows it.
+fn shape(answer: &str) -> (Vec<String>, String) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let mut lines = head.lines();
+    let status = lines.next().unwrap().strip_prefix("HTTP/1.1 ").unwrap();
+    let body = body.replace(status, "STATUS");
+    (
+        lines
+            .map(|l| l.split(':').next().unwrap().to_owned())
+            .collect(),
+        body,
+    )
+}
+
+/// Whatever is wrong, and whoever notices it, the answer is the same but for its status.
+#[tokio::test]
+async fn all_refusals_of_an_inbound_have_one_shape() {
+    let settings = json!({"path": "/ray"});
+    let good = get("/ray", "");
+    let long = "x".repeat(40_000);
+    let mut seen = Vec::new();
+    for (request, status) in [
+        (get("/wrong", ""), "404"),
+        ("GET / HTTP/1.0\r\n\r\n".to_owned(), "404"),
+        (
+            "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+            "404",
+        ),
+        (good.replace("GET", "DELETE"), "405"),
+        (good.replace("Upgrade: WebSocket\r\n", ""), "400"),
+        (
+            good.replace("HTTP/1.1", "HTTP/1.0")
+                .replace("Connection", "X"),
+            "400",
+        ),
+        (good.replace("Host: a\r\n", ""), "400"),
+        (good.replace("Host: a\r\n", "Host: a\r\nX Y: z\r\n"), "400"),
+        (good.replace("HTTP/1.1", "HTTP/1.2"), "400"),
+        (format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), "431"),
+        (get("/ray", &format!("X: {long}\r\n")), "431"),
+        (get("/ray", &"A: b\r\n".repeat(120)), "431"),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), "400"),
+        ("\x16\x03\x01\x02\0\x01\0\x01\x7c\x03".to_owned(), "400"),
+        ("GET /\r\n\r\n".to_owned(), "400"),
+        (
+            "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            "404",
+        ),
+        ("\x05\x01\0".to_owned(), "400"),
+    ] {
+        let (mut peer, accepting) = visit(&settings, "127.0.0.1:1");
+        peer.write_all(request.as_bytes()).await.unwrap();
+        peer.shutdown().await.unwrap();
+        let mut answer = String::new();
+        peer.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{request}: {answer}"
+        );
+        seen.push((shape(&answer), request));
+        assert!(accepting.await.unwrap().is_err());
+    }
+    let names = ["Date", "Content-Type", "Content-Length", "Connection"];
+    assert_eq!(seen[0].0.0, names);
+    for (found, request) in &seen {
+        assert_eq!(found, &seen[0].0, "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_whole_upgrade_is_answered_though_a_proxy_asks_as_http_1_0() {
+    for request in [get("/ray", ""), get("/ray", "").replace("Host: a\r\n", "")] {
+        let (mut peer, accepting) = visit(&json!({"path": "/ray"}), "127.0.0.1:1");
+        let request = request.replace("HTTP/1.1", "HTTP/1.0");
+        peer.write_all(request.as_bytes()).await.unwrap();
+        let answer = head(&mut peer).await;
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+        assert!(accepting.await.unwrap().is_ok());
+    }
+}
+
+/// Names as RFC 6455 spells them, in V2Ray's order.
+#[tokio::test]
+async fn the_answer_that_opens_a_tunnel_is_spelled_as_v2ray_spells_it() {
+    let (mut peer, _accepting) = visit(&json!({"path": "/ray"}), "127.0.0.1:1");
+    let request = get("/ray", "Sec-WebSocket-Protocol: chat\r\n");
+    peer.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(
+        head(&mut peer).await,
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
+    );
+}
+
+/// A body of a refused request is not taken for the next request, nor is it read without end.
+#[tokio::test]
+async fn another_request_follows_a_body_that_is_refused() {
+    let (mut peer, accepting) = visit(&json!({"path": "/ray"}), "127.0.0.1:1");
+    let post = "POST /form HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n0123456789";
+    peer.write_all(post.as_bytes()).await.unwrap();
+    let first = head(&mut peer).await;
+    assert!(
+        first.contains("404") && first.contains("Connection: keep-alive\r\n"),
+        "{first}"
+    );
+    let rest = format!("0123456789{}", get("/ray", ""));
+    peer.write_all(rest.as_bytes()).await.unwrap();
+    let mut page = String::new();
+    while !page.ends_with("\r\n\r\n") {
+        page.push(peer.read_u8().await.unwrap() as char);
+    }
+    assert!(page.contains("HTTP/1.1 101 "), "{page}");
+    assert!(accepting.await.unwrap().is_ok());
+
+    for (request, connection) in [
+        ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "keep-alive"),
+        (
+            "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+            "keep-alive",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n",
+            "close",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n",
+            "close",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 2\r\n\r\n",
+            "close",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            "close",
+        ),
+    ] {
+        let (mut peer, _accepting) = visit(&json!({"path": "/ray"}), "127.0.0.1:1");
+        peer.write_all(request.as_bytes()).await.unwrap();
+        let answer = head(&mut peer).await;
+        let line = format!("Connection: {connection}\r\n");
+        assert!(answer.contains(&line), "{request}: {answer}");
     }
 }
 
@@ -285,7 +430,7 @@ async fn early_data_is_found_in_every_form_that_the_settings_allow() {
         );
         let protocol = answer
             .lines()
-            .find_map(|l| l.strip_prefix("Sec-Websocket-Protocol: "));
+            .find_map(|l| l.strip_prefix("Sec-WebSocket-Protocol: "));
         assert_eq!(protocol, echo);
         drop(peer);
         let mut arrival = accepting.await.unwrap().map_err(|_| ()).unwrap();
@@ -315,7 +460,7 @@ async fn a_trusted_proxy_names_the_client() {
 async fn a_header_that_trickles_or_does_not_come_is_cut_after_four_seconds() {
     for trickle in [false, true] {
         let (mut peer, accepting) = visit(&json!({}), "127.0.0.1:1");
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         let trickling = async {
             while trickle && peer.write_all(b"G").await.is_ok() {
                 tokio::time::sleep(Duration::from_secs(1)).await;

@@ -1,16 +1,13 @@
-//! What was wrong with a request that hyper could not read, for the log.
+//! What was wrong with a request that could not be read, for the log.
 //!
-//! hyper answers such a request by itself, 400 or 431 without a page, and its error says no more than
-//! `invalid HTTP header parsed`. Whoever runs the server has to know which header that was. Values are
-//! never shown: they may be somebody's cookies.
+//! The visitor sees 400 or 431, and httparse says no more than `invalid header name`. Whoever runs the server
+//! has to know which header that was. Values are never shown: they may be somebody's cookies.
 
+use super::head::MAX_HEADERS;
 use crate::transport::proxy_protocol::SIGNATURE;
 
 /// How much of a name or a request line is shown.
 const SHOWN: usize = 64;
-
-/// As many headers as hyper takes.
-const MAX_HEADERS: usize = 100;
 
 /// Looks for the mistake in what was read of the request; `None` when there is none to be seen.
 pub(super) fn what(read: &[u8], max: usize) -> Option<String> {

@@ -6,14 +6,16 @@
 //! frames, each a piece of the tunnel's bytes ◀─▶
 //! ```
 //!
-//! hyper does the HTTP of the handshake on both sides and gives the link back with what it had read
-//! beyond it; [`stream`] takes over from there. Early data (the first bytes of the tunnel inside the
-//! request) is in [`early_data`], the addresses of clients behind a proxy in [`forwarded`].
+//! The HTTP of the handshake is read and written by [`head`] on both sides; [`stream`] takes over behind it.
+//! Early data (the first bytes of the tunnel inside the request) is in [`early_data`], the addresses of clients
+//! behind a proxy in [`forwarded`], the compression that a browser offers and a server may accept in [`deflate`].
 
 pub mod codec;
 mod config;
+mod deflate;
 mod early_data;
 mod forwarded;
+mod head;
 mod heart;
 mod inbound;
 mod late;
@@ -21,6 +23,7 @@ mod malformed;
 mod manners;
 mod outbound;
 mod pages;
+mod published;
 mod stream;
 
 pub use config::{Inbound, Outbound};

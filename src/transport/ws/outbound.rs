@@ -4,28 +4,27 @@
 //! `User-Agent`, which V2Ray sends, is a well-known mark. An answer other than 101 becomes an error
 //! that says what most likely causes it.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Empty;
-use hyper::client::conn::http1;
+use bytes::BytesMut;
 use hyper::header::{
-    ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, HOST, HeaderMap, HeaderName,
-    HeaderValue, LOCATION, PRAGMA, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, COOKIE, HOST, HeaderMap,
+    HeaderName, HeaderValue, LOCATION, ORIGIN, PRAGMA, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
     SERVER, UPGRADE, USER_AGENT,
 };
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::{Response, StatusCode};
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::codec::Role;
 use super::config::{Carrier, Client, Outbound};
+use super::deflate::{self, Inflating};
+use super::head::{self, Unread, has_token, items};
 use super::late::Late;
 use super::{WsStream, early_data, manners};
 use crate::address::{Destination, Host};
@@ -37,7 +36,8 @@ const LIMIT: Duration = Duration::from_secs(8);
 /// The most that an answer's header may have.
 const MAX_HEADER: usize = 64 * 1024;
 
-const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
+/// Chrome of the day on the system that most people have.
+const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36";
 
 impl Outbound {
     /// The client's handshake with `server`. With early data it is delayed to the first write, of
@@ -46,9 +46,9 @@ impl Outbound {
         let client = Arc::clone(&self.0);
         let host = client.host_header(server, tls);
         match client.early {
-            None => client.shake(link, host, &[]).await.map(Link::other),
+            None => client.shake(link, host, tls, &[]).await.map(Link::other),
             Some((_, max)) => Ok(Link::other(Late::new(max, move |early: Vec<u8>| {
-                Box::pin(async move { client.shake(link, host, &early).await })
+                Box::pin(async move { client.shake(link, host, tls, &early).await })
             }))),
         }
     }
@@ -77,9 +77,10 @@ impl Client {
         &self,
         link: Link,
         host: HeaderValue,
+        tls: bool,
         early: &[u8],
     ) -> io::Result<WsStream<Link>> {
-        tokio::time::timeout(LIMIT, self.upgrade(link, host, early))
+        tokio::time::timeout(LIMIT, self.upgrade(link, host, tls, early))
             .await
             .unwrap_or_else(|_| {
                 let text = format!(
@@ -92,127 +93,143 @@ impl Client {
 
     async fn upgrade(
         &self,
-        link: Link,
+        mut link: Link,
         host: HeaderValue,
+        tls: bool,
         early: &[u8],
     ) -> io::Result<WsStream<Link>> {
         let key = generate_key();
-        let request = self.request(host, &key, early)?;
-        let (mut sender, mut connection) = http1::Builder::new()
-            .title_case_headers(true)
-            .max_buf_size(MAX_HEADER)
-            .handshake::<_, Empty<Bytes>>(TokioIo::new(link))
-            .await
-            .map_err(broken)?;
-        let mut over = None;
-        let response = {
-            let mut response = pin!(sender.send_request(request));
-            poll_fn(|cx| {
-                if over.is_none()
-                    && let Poll::Ready(end) = connection.poll_without_shutdown(cx)
-                {
-                    over = Some(end);
-                }
-                response.as_mut().poll(cx)
-            })
-            .await
+        let headers = self.headers(host, tls, &key, early)?;
+        let request = self.request(&headers, early);
+        let sent = async {
+            link.write_all(&request).await?;
+            link.flush().await
         };
-        let response = match response {
-            Ok(response) => response,
-            Err(error) => {
-                // How the connection ended says more than that the request was not answered.
-                let end = over.and_then(Result::err);
-                return Err(broken(end.unwrap_or(error)));
+        let sent = sent.await;
+        let mut read = BytesMut::new();
+        let answer = loop {
+            match head::read(&mut link, &mut read, MAX_HEADER, head::response).await {
+                // An answer before the answer: 103 Early Hints, for instance.
+                Ok(answer) if is_preliminary(answer.status()) => {}
+                Ok(answer) => break answer,
+                // A server may refuse without reading all of it, and say why.
+                Err(unread) => return Err(sent.err().map_or_else(|| broken(unread), during)),
             }
         };
-        self.verify(&response, &key)?;
-        let manners = manners::of_server(response.headers());
-        // The answer may be here before hyper has let go of the connection.
-        let end = match over {
-            Some(end) => end,
-            None => poll_fn(|cx| connection.poll_without_shutdown(cx)).await,
+        let manners = manners::of_server(answer.headers());
+        let link = match self.verify(&answer, &headers, &key)? {
+            false => Prefixed::link(read.freeze(), link),
+            true => Link::other(Inflating::new(link, read)),
         };
-        end.map_err(broken)?;
-        let parts = connection.into_parts();
-        let link = Prefixed::link(parts.read_buf, parts.io.into_inner());
         let stream = WsStream::new(link, Role::Client, self.heartbeat);
         Ok(stream.with_manners(manners))
     }
 
-    /// The request as Chrome writes it; the user's headers replace those of the same name.
-    fn request(
-        &self,
-        host: HeaderValue,
-        key: &str,
-        early: &[u8],
-    ) -> io::Result<Request<Empty<Bytes>>> {
-        let mut target = self.path.clone();
-        let mut carried = None;
-        if !early.is_empty() {
-            let text = early_data::encode(early);
-            match &self.early {
-                Some((Carrier::Header(name), _)) => carried = Some((name.clone(), text)),
-                _ => target.push_str(&text),
+    /// The request as Chrome writes it.
+    fn request(&self, headers: &HeaderMap, early: &[u8]) -> Vec<u8> {
+        let mut request = Vec::with_capacity(1024);
+        request.extend_from_slice(b"GET ");
+        request.extend_from_slice(self.path.as_bytes());
+        if !early.is_empty() && !matches!(self.early, Some((Carrier::Header(_), _))) {
+            request.extend_from_slice(early_data::encode(early).as_bytes());
+        }
+        request.extend_from_slice(self.query.as_bytes());
+        request.extend_from_slice(b" HTTP/1.1\r\n");
+        for name in &ORDER {
+            for value in headers.get_all(name) {
+                head::line(&mut request, name, value.as_bytes());
             }
         }
-        target.push_str(&self.query);
-        let mut headers = HeaderMap::new();
-        headers.insert(HOST, host);
-        let defaults: [(HeaderName, &str); 9] = [
-            (CONNECTION, "Upgrade"),
-            (PRAGMA, "no-cache"),
-            (CACHE_CONTROL, "no-cache"),
-            (USER_AGENT, CHROME),
-            (UPGRADE, "websocket"),
-            (SEC_WEBSOCKET_VERSION, "13"),
-            (ACCEPT_ENCODING, "gzip, deflate, br, zstd"),
-            (ACCEPT_LANGUAGE, "en-US,en;q=0.9"),
-            (SEC_WEBSOCKET_KEY, key),
+        for (name, value) in headers {
+            if !ORDER.contains(name) {
+                head::line(&mut request, name, value.as_bytes());
+            }
+        }
+        request.extend_from_slice(b"\r\n");
+        request
+    }
+
+    /// What Chrome sends; the user's headers replace those of the same name.
+    fn headers(
+        &self,
+        host: HeaderValue,
+        tls: bool,
+        key: &str,
+        early: &[u8],
+    ) -> io::Result<HeaderMap> {
+        let scheme: &[u8] = if tls { b"https://" } else { b"http://" };
+        let origin = [scheme, host.as_bytes()].concat();
+        // Chrome names the newer ones only where nothing in between can read along.
+        let encodings: &[u8] = match tls || is_local(&host) {
+            true => b"gzip, deflate, br, zstd",
+            false => b"gzip, deflate",
+        };
+        let defaults: [(HeaderName, &[u8]); 11] = [
+            (CONNECTION, b"Upgrade"),
+            (PRAGMA, b"no-cache"),
+            (CACHE_CONTROL, b"no-cache"),
+            (USER_AGENT, CHROME.as_bytes()),
+            (UPGRADE, b"websocket"),
+            (ORIGIN, &origin),
+            (SEC_WEBSOCKET_VERSION, b"13"),
+            (ACCEPT_ENCODING, encodings),
+            (ACCEPT_LANGUAGE, b"en-US,en;q=0.9"),
+            (SEC_WEBSOCKET_KEY, key.as_bytes()),
+            (SEC_WEBSOCKET_EXTENSIONS, deflate::OFFER.as_bytes()),
         ];
+        let mut headers = HeaderMap::with_capacity(16);
+        headers.insert(HOST, host);
         for (name, value) in defaults {
-            headers.insert(
-                name,
-                HeaderValue::from_str(value).map_err(io::Error::other)?,
-            );
+            let value = HeaderValue::from_bytes(value).map_err(io::Error::other)?;
+            headers.insert(name, value);
         }
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());
         }
-        if let Some((name, value)) = carried {
-            headers.insert(
-                name,
-                HeaderValue::try_from(value).map_err(io::Error::other)?,
-            );
+        if let Some((Carrier::Header(name), _)) = &self.early
+            && !early.is_empty()
+        {
+            let value = HeaderValue::try_from(early_data::encode(early));
+            headers.insert(name, value.map_err(io::Error::other)?);
         }
-        let mut request = Request::get(target)
-            .body(Empty::new())
-            .map_err(|error| io::Error::other(format!("the path makes no URL: {error}")))?;
-        *request.headers_mut() = headers;
-        Ok(request)
+        Ok(headers)
     }
 
-    /// Whether the answer opens the tunnel (RFC 6455, section 4.1).
-    fn verify<B>(&self, answer: &Response<B>, key: &str) -> io::Result<()> {
+    /// Whether the answer opens the tunnel (RFC 6455, section 4.1); and whether the server compresses.
+    fn verify(&self, answer: &Response<()>, asked: &HeaderMap, key: &str) -> io::Result<bool> {
         let headers = answer.headers();
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(io::Error::other(self.refused(answer)));
         }
-        let accept = headers.get(SEC_WEBSOCKET_ACCEPT);
-        if accept.map(|v| v.as_bytes()) != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
-            return Err(io::Error::other(
-                "101 with a wrong Sec-WebSocket-Accept: this is no WebSocket server, or a cache answers",
-            ));
+        let wrong = |text: &str| Err(io::Error::other(format!("101 {text}")));
+        if !has_token(headers, &UPGRADE, "websocket") {
+            return wrong("without `Upgrade: websocket`: this is no WebSocket server");
         }
-        if headers.contains_key(hyper::header::SEC_WEBSOCKET_EXTENSIONS) {
-            return Err(io::Error::other(
-                "101 with a WebSocket extension that was not asked for",
-            ));
+        if !has_token(headers, &CONNECTION, "upgrade") {
+            return wrong("without `Connection: Upgrade`: a proxy in between took it out");
         }
-        Ok(())
+        let accept = derive_accept_key(key.as_bytes());
+        let mut accepts = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
+        if accepts.next().map(|v| v.as_bytes()) != Some(accept.as_bytes())
+            || accepts.next().is_some()
+        {
+            return wrong(
+                "with a wrong Sec-WebSocket-Accept: this is no WebSocket server, or a cache answers",
+            );
+        }
+        let mut agreed = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+        if let Some(protocol) = agreed.next() {
+            let mut offered = items(asked, &SEC_WEBSOCKET_PROTOCOL);
+            if agreed.next().is_some() || !offered.any(|offered| offered == protocol.as_bytes()) {
+                return wrong("with a Sec-WebSocket-Protocol that was not offered");
+            }
+        }
+        deflate::agreed(headers)
+            .or_else(|text| wrong(&format!("with Sec-WebSocket-Extensions: {text}")))
     }
 
     /// The status and its likeliest cause.
-    fn refused<B>(&self, answer: &Response<B>) -> String {
+    fn refused(&self, answer: &Response<()>) -> String {
         let header = |name| {
             let value: &HeaderValue = answer.headers().get(name)?;
             let text = String::from_utf8_lossy(value.as_bytes());
@@ -250,25 +267,58 @@ impl Client {
     }
 }
 
+/// The order of Chrome's headers; what it has no place for comes behind.
+const ORDER: [HeaderName; 14] = [
+    HOST,
+    CONNECTION,
+    PRAGMA,
+    CACHE_CONTROL,
+    USER_AGENT,
+    UPGRADE,
+    ORIGIN,
+    SEC_WEBSOCKET_VERSION,
+    ACCEPT_ENCODING,
+    ACCEPT_LANGUAGE,
+    COOKIE,
+    SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_PROTOCOL,
+];
+
+/// Whether a browser takes a host, as it is in the Host header, for its own machine.
+fn is_local(host: &HeaderValue) -> bool {
+    let host = host.to_str().unwrap_or_default();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => name,
+        _ => host,
+    };
+    let name = name.to_ascii_lowercase();
+    let ip = name.trim_matches(['[', ']']).parse::<IpAddr>();
+    name == "localhost" || name.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+fn is_preliminary(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
 /// The connection broke before there was an answer.
-fn broken(error: hyper::Error) -> io::Error {
-    let source = std::error::Error::source(&error).and_then(|e| e.downcast_ref::<io::Error>());
-    if error.is_incomplete_message() || error.is_canceled() {
-        let text = "the server closed the connection during the handshake, is this a TLS port?";
-        io::Error::new(io::ErrorKind::ConnectionReset, text)
-    } else if error.is_parse_too_large() {
-        io::Error::other("the answer's header is too large")
-    } else if error.is_parse() {
-        let text = "the answer is not HTTP, is this a TLS port or another service?";
-        io::Error::new(io::ErrorKind::InvalidData, text)
-    } else if let Some(source) = source {
-        io::Error::new(
-            source.kind(),
-            format!("during the WebSocket handshake: {source}"),
-        )
-    } else {
-        io::Error::other(format!("during the WebSocket handshake: {error}"))
+fn broken(unread: Unread) -> io::Error {
+    match unread {
+        Unread::Ended => {
+            let text = "the server closed the connection during the handshake, is this a TLS port?";
+            io::Error::new(io::ErrorKind::ConnectionReset, text)
+        }
+        Unread::Broken(e) => during(e),
+        Unread::TooLarge => io::Error::other("the answer's header is too large"),
+        Unread::Malformed(_) => {
+            let text = "the answer is not HTTP, is this a TLS port or another service?";
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        }
     }
+}
+
+fn during(e: io::Error) -> io::Error {
+    io::Error::new(e.kind(), format!("during the WebSocket handshake: {e}"))
 }
 
 #[cfg(test)]

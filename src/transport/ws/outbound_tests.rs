@@ -66,34 +66,81 @@ async fn refused(answer: &str) -> String {
     end.unwrap_err().to_string()
 }
 
+/// What Chromium 156 sends of a page's WebSocket, but for its random key and the system in its name.
 #[tokio::test]
-async fn the_request_looks_like_a_browser_s() {
-    let text = request(&json!({"path": "/ray?x=1&ed=0"}), "example.com:8080", false).await;
+async fn the_request_is_chrome_s_line_by_line() {
+    for (tls, scheme, encodings) in [
+        (false, "http", "gzip, deflate"),
+        (true, "https", "gzip, deflate, br, zstd"),
+    ] {
+        let settings = json!({"path": "/ray?x=1&ed=0"});
+        let text = request(&settings, "example.com:8080", tls).await;
+        let (front, key) = text.split_once("Sec-WebSocket-Key: ").unwrap();
+        let (key, rest) = key.split_once("\r\n").unwrap();
+        assert_eq!(key.len(), 24);
+        assert_eq!(
+            front,
+            format!(
+                "GET /ray?x=1 HTTP/1.1\r\nHost: example.com:8080\r\nConnection: Upgrade\r\n\
+                 Pragma: no-cache\r\nCache-Control: no-cache\r\nUser-Agent: {CHROME}\r\n\
+                 Upgrade: websocket\r\nOrigin: {scheme}://example.com:8080\r\n\
+                 Sec-WebSocket-Version: 13\r\nAccept-Encoding: {encodings}\r\n\
+                 Accept-Language: en-US,en;q=0.9\r\n"
+            )
+        );
+        assert_eq!(
+            rest,
+            "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+        );
+    }
+}
+
+#[test]
+fn a_browser_trusts_the_line_to_its_own_machine() {
+    for (host, local) in [
+        ("localhost", true),
+        ("LOCALHOST:80", true),
+        ("a.localhost:8080", true),
+        ("127.0.0.9:1", true),
+        ("[::1]", true),
+        ("[::1]:81", true),
+        ("192.0.2.1:80", false),
+        ("[2001:db8::1]", false),
+        ("localhost.example", false),
+        ("a.example:8080", false),
+    ] {
+        assert_eq!(is_local(&HeaderValue::from_static(host)), local, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_user_adds_stands_where_chrome_has_it() {
+    let settings = json!({"headers": {
+        "Sec-WebSocket-Protocol": "chat", "cookie": "a=b", "X-A": "1", "origin": "https://b", "dnt": "1",
+    }});
+    let text = request(&settings, "example.com:80", false).await;
     let names: Vec<&str> = text
         .lines()
         .skip(1)
         .filter_map(|l| Some(l.split_once(": ")?.0))
         .collect();
-    assert!(
-        text.starts_with("GET /ray?x=1 HTTP/1.1\r\nHost: example.com:8080\r\n"),
-        "{text}"
-    );
     assert_eq!(
-        names,
+        names[5..],
         [
-            "Host",
-            "Connection",
-            "Pragma",
-            "Cache-Control",
-            "User-Agent",
             "Upgrade",
-            "Sec-Websocket-Version",
+            "Origin",
+            "Sec-WebSocket-Version",
             "Accept-Encoding",
             "Accept-Language",
-            "Sec-Websocket-Key"
+            "Cookie",
+            "Sec-WebSocket-Key",
+            "Sec-WebSocket-Extensions",
+            "Sec-WebSocket-Protocol",
+            "X-A",
+            "DNT",
         ]
     );
-    assert!(text.contains("Mozilla/5.0"));
+    assert!(text.contains("Origin: https://b\r\n"));
 }
 
 #[tokio::test]
@@ -165,6 +212,138 @@ async fn an_answer_that_opens_no_tunnel_is_explained() {
     }
 }
 
+/// What a server answers that has the request's key; `{accept}` in `lines` is the right value.
+async fn answered(settings: &Value, lines: &str) -> io::Result<String> {
+    let (ours, mut theirs) = duplex(4096);
+    let outbound = outbound(settings);
+    let answering = async {
+        let request = head(&mut theirs).await;
+        let key = request.split("Sec-WebSocket-Key: ").nth(1).unwrap();
+        let accept = derive_accept_key(key.split("\r\n").next().unwrap().as_bytes());
+        let answer = lines.replace("{accept}", &accept);
+        theirs.write_all(answer.as_bytes()).await.unwrap();
+        // `Hello` compressed, for who has agreed to that.
+        let frame: &[u8] = match answer.contains("permessage-deflate") {
+            true => b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00",
+            false => b"\x82\x05Hello",
+        };
+        theirs.write_all(frame).await.unwrap();
+    };
+    let to = server("a:80");
+    let (link, ()) = tokio::join!(outbound.dress(Link::other(ours), &to, false), answering);
+    let mut text = [0; 5];
+    link?.read_exact(&mut text).await?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[tokio::test]
+async fn an_answer_opens_a_tunnel_only_as_the_rfc_has_it() {
+    const UP: &str = "Upgrade: websocket\r\n";
+    const CO: &str = "Connection: Upgrade\r\n";
+    const AC: &str = "Sec-WebSocket-Accept: {accept}\r\n";
+    let offers = json!({"headers": {"Sec-WebSocket-Protocol": "chat, mqtt"}});
+    let none = json!({});
+    for (settings, lines, error) in [
+        (&none, format!("{UP}{CO}{AC}"), None),
+        (
+            &none,
+            "upgrade: WebSocket\r\nconnection: keep-alive, upgrade\r\nsec-websocket-accept:{accept}\r\n".to_owned(),
+            None,
+        ),
+        (
+            &none,
+            format!("Connection: keep-alive\r\n{CO}{UP}{AC}"),
+            None,
+        ),
+        (
+            &none,
+            format!("{CO}{AC}"),
+            Some("without `Upgrade: websocket`"),
+        ),
+        (
+            &none,
+            format!("Upgrade: h2c\r\n{CO}{AC}"),
+            Some("without `Upgrade: websocket`"),
+        ),
+        (
+            &none,
+            format!("Upgrade: websockets\r\n{CO}{AC}"),
+            Some("without `Upgrade"),
+        ),
+        (
+            &none,
+            format!("{UP}{AC}"),
+            Some("without `Connection: Upgrade`"),
+        ),
+        (
+            &none,
+            format!("{UP}Connection: close\r\n{AC}"),
+            Some("without `Connection"),
+        ),
+        (
+            &none,
+            format!("{UP}{CO}"),
+            Some("wrong Sec-WebSocket-Accept"),
+        ),
+        (
+            &none,
+            format!("{UP}{CO}{AC}{AC}"),
+            Some("wrong Sec-WebSocket-Accept"),
+        ),
+        (
+            &none,
+            format!("{UP}{CO}{AC}Sec-WebSocket-Protocol: chat\r\n"),
+            Some("Protocol that was not offered"),
+        ),
+        (
+            &offers,
+            format!("{UP}{CO}{AC}Sec-WebSocket-Protocol: xmpp\r\n"),
+            Some("Protocol that was not offered"),
+        ),
+        (
+            &offers,
+            format!("{UP}{CO}{AC}Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: mqtt\r\n"),
+            Some("Protocol that was not offered"),
+        ),
+        (
+            &offers,
+            format!("{UP}{CO}{AC}Sec-WebSocket-Protocol: mqtt\r\n"),
+            None,
+        ),
+        (&offers, format!("{UP}{CO}{AC}"), None),
+        (
+            &none,
+            format!("{UP}{CO}{AC}Sec-WebSocket-Extensions: x-other\r\n"),
+            Some("the extension `x-other` was not offered"),
+        ),
+        (
+            &none,
+            format!("{UP}{CO}{AC}Sec-WebSocket-Extensions: permessage-deflate; mux\r\n"),
+            Some("is no answer to what was offered"),
+        ),
+        (
+            &none,
+            format!("{UP}{CO}{AC}Sec-WebSocket-Extensions: permessage-deflate\r\n"),
+            None,
+        ),
+    ] {
+        for early in ["", "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n"] {
+            let answer = format!("{early}HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n");
+            let end = answered(settings, &answer).await;
+            match error {
+                None => assert_eq!(end.unwrap(), "Hello", "{answer}"),
+                Some(error) => {
+                    let said = end.unwrap_err().to_string();
+                    assert!(
+                        said.starts_with("101 with") && said.contains(error),
+                        "{said}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_answer_is_given_up() {
     let (ours, _theirs) = duplex(1024);
@@ -183,7 +362,7 @@ async fn frames_behind_the_answer_are_not_lost() {
     let outbound = outbound(&json!({}));
     let answering = async {
         let request = head(&mut theirs).await;
-        let key = request.split("Sec-Websocket-Key: ").nth(1).unwrap();
+        let key = request.split("Sec-WebSocket-Key: ").nth(1).unwrap();
         let accept = derive_accept_key(key.split("\r\n").next().unwrap().as_bytes());
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\

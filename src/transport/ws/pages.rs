@@ -1,64 +1,91 @@
 //! What a visitor sees who is not a tunnel: the short error pages of an ordinary web server.
 //!
-//! They name no product: hyper's own answers to broken requests (400, 431) carry no `Server` header
-//! either, so all answers of one server look alike.
+//! ```text
+//! HTTP/1.1 404 Not Found
+//! Date: Thu, 26 Nov 2026 01:20:00 GMT
+//! Content-Type: text/html
+//! Content-Length: 114
+//! Connection: keep-alive          or close
+//! ```
+//!
+//! Every refusal has this one shape, whatever was wrong and however little of it was HTTP: a page that
+//! differs in more than its status tells a prober which program read the request, and how far. It names no
+//! product. Only a wrong version of WebSocket adds the two headers with which RFC 6455 answers it.
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, SEC_WEBSOCKET_VERSION, UPGRADE};
-use hyper::{HeaderMap, Response, StatusCode};
+use std::time::SystemTime;
 
-pub(super) type Answer = Response<Full<Bytes>>;
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use hyper::{HeaderMap, StatusCode};
 
-/// The page of an error, with the headers that its status asks for.
-pub(super) fn error(status: StatusCode) -> Answer {
-    let title = format!(
-        "{} {}",
-        status.as_str(),
-        status.canonical_reason().unwrap_or_default()
-    );
+use super::head::line;
+
+/// What follows an error page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// Another request may come.
+    KeepAlive,
+    Close,
+}
+
+/// The page of an error; `with_page` is false in the answer to HEAD.
+pub(super) fn error(status: StatusCode, then: Then, with_page: bool) -> Vec<u8> {
+    let title = title(status);
     let page = format!(
         "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n\
          <center><h1>{title}</h1></center>\r\n</body>\r\n</html>\r\n"
     );
-    let headers: &[(HeaderName, &str)] = match status {
-        StatusCode::METHOD_NOT_ALLOWED => &[(ALLOW, "GET")],
-        StatusCode::UPGRADE_REQUIRED => &[
-            (UPGRADE, "websocket"),
-            (CONNECTION, "Upgrade"),
-            (SEC_WEBSOCKET_VERSION, "13"),
-        ],
-        _ => &[],
+    let upgrade = status == StatusCode::UPGRADE_REQUIRED;
+    let connection = match (then, upgrade) {
+        (Then::KeepAlive, false) => "keep-alive",
+        (Then::KeepAlive, true) => "keep-alive, Upgrade",
+        (Then::Close, false) => "close",
+        (Then::Close, true) => "close, Upgrade",
     };
-    let mut answer = Response::builder()
-        .status(status)
-        .header(CONTENT_TYPE, "text/html");
-    for (name, value) in headers {
-        answer = answer.header(name, *value);
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    let mut out = status_line(&title);
+    line(&mut out, &DATE, date.as_bytes());
+    line(&mut out, &CONTENT_TYPE, b"text/html");
+    line(&mut out, &CONTENT_LENGTH, page.len().to_string().as_bytes());
+    line(&mut out, &CONNECTION, connection.as_bytes());
+    if upgrade {
+        line(&mut out, &UPGRADE, b"websocket");
+        line(&mut out, &SEC_WEBSOCKET_VERSION, b"13");
     }
-    answer
-        .body(Full::from(page))
-        .expect("these headers are valid")
+    out.extend_from_slice(b"\r\n");
+    if with_page {
+        out.extend_from_slice(page.as_bytes());
+    }
+    out
 }
 
-/// The answer that opens a tunnel.
-pub(super) fn switch(accept: &str, protocol: Option<&[u8]>, more: &HeaderMap) -> Answer {
-    let mut answer = Response::new(Full::default());
-    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = answer.headers_mut();
-    let mut put = |name, value: &[u8]| {
-        if let Ok(value) = value.try_into() {
-            headers.insert::<HeaderName>(name, value);
-        }
-    };
-    put(UPGRADE, b"websocket");
-    put(CONNECTION, b"Upgrade");
-    put(hyper::header::SEC_WEBSOCKET_ACCEPT, accept.as_bytes());
+/// The answer that opens a tunnel, with the headers of V2Ray's in its order.
+pub(super) fn switch(accept: &str, protocol: Option<&[u8]>, more: &HeaderMap) -> Vec<u8> {
+    let mut out = status_line(&title(StatusCode::SWITCHING_PROTOCOLS));
+    line(&mut out, &UPGRADE, b"websocket");
+    line(&mut out, &CONNECTION, b"Upgrade");
+    line(&mut out, &SEC_WEBSOCKET_ACCEPT, accept.as_bytes());
     if let Some(protocol) = protocol {
-        put(hyper::header::SEC_WEBSOCKET_PROTOCOL, protocol);
+        line(&mut out, &SEC_WEBSOCKET_PROTOCOL, protocol);
     }
     for (name, value) in more {
-        headers.append(name, value.clone());
+        line(&mut out, name, value.as_bytes());
     }
-    answer
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+fn title(status: StatusCode) -> String {
+    let reason = status.canonical_reason().unwrap_or_default();
+    format!("{} {reason}", status.as_str())
+}
+
+fn status_line(title: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(title.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    out
 }

@@ -1,0 +1,264 @@
+//! The heads of the handshake's two messages: how they are read, and how names of headers are spelled.
+//!
+//! Both are one run of lines that an empty one ends, so they are read and written here, byte by byte as a
+//! browser and a web server have them, and httparse takes them apart. An HTTP library in between chooses the
+//! spelling of names and the shape of its own refusals, and these tell a visitor what it is.
+
+use std::io;
+
+use bytes::{Buf, BufMut, BytesMut};
+use httparse::{EMPTY_HEADER, Error, Header, Status};
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use tokio::io::AsyncReadExt;
+
+use crate::io::Link;
+
+/// The most headers that a head may have.
+pub(super) const MAX_HEADERS: usize = 100;
+
+/// How much room there is for the first read; most heads fit in.
+const ROOM: usize = 2 * 1024;
+
+/// Why there is no head.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// The stream ended in the middle, or before anything came.
+    Ended,
+    Broken(io::Error),
+    /// More bytes or headers than are taken.
+    TooLarge,
+    /// Not HTTP/1; the text is httparse's.
+    Malformed(String),
+}
+
+/// Reads until `decode` finds a whole head at the front of `read` and takes it off. After a mistake all
+/// that was read is still there.
+pub(super) async fn read<T>(
+    link: &mut Link,
+    read: &mut BytesMut,
+    max: usize,
+    decode: fn(&mut BytesMut) -> Result<Option<T>, Unread>,
+) -> Result<T, Unread> {
+    let mut looked_at = 0_usize;
+    loop {
+        // The first bytes are enough to see that something is no HTTP. What comes byte by byte is not
+        // looked at for each of them.
+        if looked_at == 0 || read.len() >= max || is_whole(&read[looked_at.saturating_sub(3)..]) {
+            if let Some(head) = decode(read)? {
+                return Ok(head);
+            }
+            if read.len() >= max {
+                return Err(Unread::TooLarge);
+            }
+        }
+        looked_at = read.len();
+        let room = max.saturating_sub(read.len());
+        read.reserve(room.min(ROOM));
+        match link.read_buf(&mut read.limit(room)).await {
+            Ok(0) => return Err(Unread::Ended),
+            Ok(_) => {}
+            Err(e) => return Err(Unread::Broken(e)),
+        }
+    }
+}
+
+/// Whether an empty line is in there.
+fn is_whole(bytes: &[u8]) -> bool {
+    let mut ends = (0..bytes.len()).filter(|at| bytes[*at] == b'\n');
+    ends.any(|at| matches!(bytes[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
+}
+
+/// Takes the head of a request off the front of `bytes`; `None` asks for more.
+pub(super) fn request(bytes: &mut BytesMut) -> Result<Option<Request<()>>, Unread> {
+    let mut headers = [EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut headers);
+    let len = match parsed.parse(bytes)? {
+        Status::Complete(len) => len,
+        Status::Partial => return Ok(None),
+    };
+    let mut request = Request::new(());
+    *request.method_mut() = parse(Method::from_bytes(parsed.method.unwrap_or("").as_bytes()))?;
+    *request.uri_mut() = parse(Uri::try_from(parsed.path.unwrap_or_default()))?;
+    *request.version_mut() = version(parsed.version);
+    *request.headers_mut() = map(parsed.headers)?;
+    bytes.advance(len);
+    Ok(Some(request))
+}
+
+/// Takes the head of an answer off the front of `bytes`; `None` asks for more.
+pub(super) fn response(bytes: &mut BytesMut) -> Result<Option<Response<()>>, Unread> {
+    let mut headers = [EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Response::new(&mut headers);
+    let len = match parsed.parse(bytes)? {
+        Status::Complete(len) => len,
+        Status::Partial => return Ok(None),
+    };
+    let mut response = Response::new(());
+    *response.status_mut() = parse(StatusCode::from_u16(parsed.code.unwrap_or_default()))?;
+    *response.version_mut() = version(parsed.version);
+    *response.headers_mut() = map(parsed.headers)?;
+    bytes.advance(len);
+    Ok(Some(response))
+}
+
+fn version(minor: Option<u8>) -> Version {
+    match minor {
+        Some(1) => Version::HTTP_11,
+        _ => Version::HTTP_10,
+    }
+}
+
+fn map(headers: &[Header<'_>]) -> Result<HeaderMap, Unread> {
+    let mut map = HeaderMap::with_capacity(headers.len());
+    for header in headers {
+        let name = parse(HeaderName::from_bytes(header.name.as_bytes()))?;
+        map.append(name, parse(HeaderValue::from_bytes(header.value))?);
+    }
+    Ok(map)
+}
+
+fn parse<T, E: ToString>(value: Result<T, E>) -> Result<T, Unread> {
+    value.map_err(|e| Unread::Malformed(e.to_string()))
+}
+
+impl From<Error> for Unread {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::TooManyHeaders => Self::TooLarge,
+            other => Self::Malformed(other.to_string()),
+        }
+    }
+}
+
+/// The elements of a header that is a list, in however many lines.
+pub(super) fn items<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'h [u8]> {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|item| !item.is_empty())
+}
+
+pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    items(headers, name).any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// Appends one line. A value of a `HeaderValue` has no end of a line in it.
+pub(super) fn line(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    spell(out, name.as_str());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a name as browsers and servers spell it: `User-Agent`, `Sec-WebSocket-Key`, `DNT`, and
+/// Chrome's hints about itself (`sec-ch-ua`) in small letters.
+fn spell(out: &mut Vec<u8>, name: &str) {
+    if name == "dnt" {
+        return out.extend_from_slice(b"DNT");
+    }
+    if name.starts_with("sec-ch-") {
+        return out.extend_from_slice(name.as_bytes());
+    }
+    for (n, part) in name.split('-').enumerate() {
+        if n > 0 {
+            out.push(b'-');
+        }
+        if part == "websocket" {
+            out.extend_from_slice(b"WebSocket");
+        } else if let [first, rest @ ..] = part.as_bytes() {
+            out.push(first.to_ascii_uppercase());
+            out.extend_from_slice(rest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    #[test]
+    fn names_are_spelled_as_everyone_spells_them() {
+        for (name, spelled) in [
+            ("host", "Host"),
+            ("user-agent", "User-Agent"),
+            ("sec-websocket-key", "Sec-WebSocket-Key"),
+            ("sec-websocket-extensions", "Sec-WebSocket-Extensions"),
+            ("x-a--b-", "X-A--B-"),
+            ("dnt", "DNT"),
+            ("sec-ch-ua", "sec-ch-ua"),
+            ("sec-fetch-mode", "Sec-Fetch-Mode"),
+        ] {
+            let mut out = Vec::new();
+            spell(&mut out, name);
+            assert_eq!(String::from_utf8(out).unwrap(), spelled);
+        }
+    }
+
+    #[test]
+    fn an_empty_line_is_found_wherever_it_is() {
+        for (text, whole) in [
+            ("", false),
+            ("a\r\n", false),
+            ("a\r\n\r", false),
+            ("\r\n\r\n", true),
+            ("\n\r\n", true),
+            ("a\n\nb", true),
+            ("a\r\nb\r\n\r\nrest", true),
+            ("\r\n", false),
+        ] {
+            assert_eq!(is_whole(text.as_bytes()), whole, "{text:?}");
+        }
+    }
+
+    /// However a head is cut into reads, it is the same one, and what stands behind it is left.
+    #[tokio::test]
+    async fn a_head_is_read_alike_wherever_it_is_split() {
+        let text = b"GET /a HTTP/1.1\r\nHost: a\r\nX: b, c\r\nX: d\r\n\r\n\x82\x00";
+        for at in 0..text.len() - 2 {
+            let (mut theirs, ours) = duplex(1024);
+            let mut link = Link::other(ours);
+            let mut buf = BytesMut::new();
+            let reading = read(&mut link, &mut buf, 1024, request);
+            let writing = async {
+                theirs.write_all(&text[..at]).await.unwrap();
+                tokio::task::yield_now().await;
+                theirs.write_all(&text[at..]).await.unwrap();
+            };
+            let (head, ()) = tokio::join!(reading, writing);
+            let head = head.unwrap();
+            assert_eq!((head.uri().path(), head.headers().len()), ("/a", 3));
+            let name = HeaderName::from_static("x");
+            let list: Vec<&[u8]> = items(head.headers(), &name).collect();
+            assert_eq!(list, [b"b", b"c", b"d"]);
+            while buf.len() < 2 {
+                link.read_buf(&mut buf).await.unwrap();
+            }
+            assert_eq!(&buf[..], b"\x82\x00", "split at {at}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_has_bounds() {
+        for (text, max) in [
+            (format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(2000)), 1000),
+            (
+                format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(101)),
+                10_000,
+            ),
+        ] {
+            let (mut theirs, ours) = duplex(16 * 1024);
+            theirs.write_all(text.as_bytes()).await.unwrap();
+            let mut buf = BytesMut::new();
+            let end = read(&mut Link::other(ours), &mut buf, max, request).await;
+            assert!(matches!(end, Err(Unread::TooLarge)), "{end:?}");
+            assert!(buf.len() <= max && buf.capacity() <= 2 * max.max(ROOM));
+        }
+    }
+}
