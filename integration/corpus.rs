@@ -9,10 +9,12 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 15] = [
+const TARGETS: [(&str, Target); 18] = [
     ("address", testing::address),
     ("dns_messages", testing::dns_messages),
     ("geodata", testing::geodata),
+    ("http_heads", testing::http_heads),
+    ("http_proxy_heads", testing::http_proxy_heads),
     ("json_config", testing::json_config),
     ("mux_frames", testing::mux_frames),
     ("packet_addr", testing::packet_addr),
@@ -24,6 +26,7 @@ const TARGETS: [(&str, Target); 15] = [
     ("vmess_chunks", testing::vmess_chunks),
     ("vmess_request", testing::vmess_request),
     ("vmess_response", testing::vmess_response),
+    ("ws_deflate", testing::ws_deflate),
     ("ws_frames", testing::ws_frames),
 ];
 

@@ -6,6 +6,7 @@
 //! whatever they are given.
 
 mod finder;
+mod pieces;
 #[cfg(test)]
 pub(crate) mod settings;
 mod targets;

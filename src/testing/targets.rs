@@ -39,6 +39,61 @@ pub fn json_config(data: &[u8]) {
     }
 }
 
+/// Heads of HTTP messages, as both ends of a WebSocket handshake read them.
+pub fn http_heads(data: &[u8]) {
+    use super::assert_split_agrees;
+    use crate::transport::ws::head::{request, response};
+
+    let data = &data[..data.len().min(1024)];
+    assert_split_agrees(data, |buf| match request(buf) {
+        Ok(head) => Ok(head.map(|head| format!("{head:?}"))),
+        Err(_) => Err(()),
+    });
+    assert_split_agrees(data, |buf| match response(buf) {
+        Ok(head) => Ok(head.map(|head| format!("{head:?}"))),
+        Err(_) => Err(()),
+    });
+}
+
+/// Requests to an HTTP proxy, as they are handed on to hyper.
+pub fn http_proxy_heads(data: &[u8]) {
+    use super::pieces::{in_pieces, read_all};
+    use crate::protocol::http::tidy::Tidy;
+
+    const MOST: usize = 4 * 1024 * 1024;
+    let tidied = |size| read_all(Tidy::new(in_pieces(data, size), Default::default()), MOST);
+    let whole = tidied(data.len().max(1));
+    for size in [1, 2, 7, 64] {
+        assert_eq!(tidied(size), whole, "in pieces of {size}");
+    }
+}
+
+/// Frames of a server that compresses.
+pub fn ws_deflate(data: &[u8]) {
+    use super::pieces::{in_pieces, read_all};
+    use crate::transport::ws::codec::{Decoder, Role};
+    use crate::transport::ws::deflate::Inflating;
+    use bytes::BytesMut;
+
+    const MOST: usize = 64 * 1024;
+    let opened = |size| {
+        let inflating = Inflating::new(in_pieces(data, size), BytesMut::new());
+        let (mut frames, _) = read_all(inflating, MOST);
+        let is_cut = frames.len() >= MOST;
+        let mut decoder = Decoder::new(Role::Server);
+        let (n, _) = decoder.open(&mut frames, |_| {});
+        frames.truncate(n);
+        (frames, is_cut)
+    };
+    let (whole, is_cut) = opened(data.len().max(1));
+    for size in [1, 3, 64] {
+        let (plain, was_cut) = opened(size);
+        let n = plain.len().min(whole.len());
+        assert_eq!(plain[..n], whole[..n], "in pieces of {size}");
+        assert!(plain.len() == whole.len() || is_cut || was_cut);
+    }
+}
+
 /// All SOCKS handshake messages, in both directions.
 pub fn socks_request(data: &[u8]) {
     use crate::protocol::socks::codec::{Greeting, Login, Reply, Request, decode_pair};

@@ -157,7 +157,7 @@ pub(super) enum Then {
 
 /// What the answer to the last request has decided.
 #[derive(Clone, Default)]
-pub(super) struct Next(Arc<Mutex<Option<Then>>>);
+pub(crate) struct Next(Arc<Mutex<Option<Then>>>);
 
 impl Next {
     fn set(&self, then: Option<Then>) {

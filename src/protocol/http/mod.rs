@@ -7,7 +7,7 @@ mod outbound;
 mod plain;
 #[cfg(test)]
 mod tests;
-mod tidy;
+pub(crate) mod tidy;
 
 pub use inbound::Inbound;
 pub use outbound::Outbound;

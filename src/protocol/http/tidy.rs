@@ -18,7 +18,7 @@ use crate::io::{Io, Link, scratch};
 /// How much is read at once.
 const READ: usize = 16 * 1024;
 
-pub(super) struct Tidy {
+pub(crate) struct Tidy {
     inner: Link,
     at: At,
     /// Read and not handed on.
@@ -56,7 +56,7 @@ enum Chunk {
 }
 
 impl Tidy {
-    pub(super) fn new(inner: Link, next: Next) -> Self {
+    pub(crate) fn new(inner: Link, next: Next) -> Self {
         Self {
             inner,
             at: At::Head,

@@ -64,7 +64,7 @@ fn is_window(value: &str) -> bool {
 }
 
 /// Reads a server's frames and hands them on without compression; writes pass through.
-pub(super) struct Inflating {
+pub(crate) struct Inflating {
     inner: Link,
     inflater: Box<InflateState>,
     /// What was read and not looked at yet.
@@ -106,7 +106,7 @@ const READ: usize = 16 * 1024;
 const FRONT: usize = 4;
 
 impl Inflating {
-    pub(super) fn new(inner: Link, read: BytesMut) -> Self {
+    pub(crate) fn new(inner: Link, read: BytesMut) -> Self {
         Self {
             inner,
             inflater: InflateState::new_boxed(DataFormat::Raw),

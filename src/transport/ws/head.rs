@@ -22,7 +22,7 @@ const ROOM: usize = 2 * 1024;
 
 /// Why there is no head.
 #[derive(Debug)]
-pub(super) enum Unread {
+pub(crate) enum Unread {
     /// The stream ended in the middle, or before anything came.
     Ended,
     Broken(io::Error),
@@ -70,7 +70,7 @@ fn is_whole(bytes: &[u8]) -> bool {
 }
 
 /// Takes the head of a request off the front of `bytes`; `None` asks for more.
-pub(super) fn request(bytes: &mut BytesMut) -> Result<Option<Request<()>>, Unread> {
+pub(crate) fn request(bytes: &mut BytesMut) -> Result<Option<Request<()>>, Unread> {
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     let len = match parsed.parse(bytes)? {
@@ -87,7 +87,7 @@ pub(super) fn request(bytes: &mut BytesMut) -> Result<Option<Request<()>>, Unrea
 }
 
 /// Takes the head of an answer off the front of `bytes`; `None` asks for more.
-pub(super) fn response(bytes: &mut BytesMut) -> Result<Option<Response<()>>, Unread> {
+pub(crate) fn response(bytes: &mut BytesMut) -> Result<Option<Response<()>>, Unread> {
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut headers);
     let len = match parsed.parse(bytes)? {

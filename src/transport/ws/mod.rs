@@ -12,10 +12,10 @@
 
 pub mod codec;
 mod config;
-mod deflate;
+pub(crate) mod deflate;
 mod early_data;
 mod forwarded;
-mod head;
+pub(crate) mod head;
 mod heart;
 mod inbound;
 mod late;
