@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-
+use super::excerpt::excerpt;
 use super::load::Source;
 use super::merge::Origins;
 use crate::json::{Path, Place, Places, Problem};
@@ -105,12 +104,6 @@ fn place(places: &Places, path: &Path, is_the_key: bool) -> Place {
         true => places.key(path),
         false => places.value(path),
     }
-}
-
-fn excerpt(name: &str, text: &str, place: &Place) -> String {
-    let mark = AnnotationKind::Primary.span(place.bytes.clone());
-    let snippet = Snippet::source(text).path(name).annotation(mark);
-    Renderer::plain().render(&[Group::with_level(Level::NOTE).element(snippet)])
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 mod api;
 mod check;
+mod excerpt;
 mod exposure;
 mod global;
 mod inbound;

@@ -1,0 +1,95 @@
+//! The line of a file that a message is about, with a mark below, as compilers show it.
+//!
+//! ```text
+//!  --> config.json:3:31
+//!   |
+//! 3 |   "outbounds": [{ "protocol": "freedon" }]
+//!   |                               ^^^^^^^^^
+//! ```
+
+use crate::json::Place;
+
+/// What of a long line is shown: a config may be one line.
+const MOST: usize = 100;
+
+/// What is shown in front of a place far behind.
+const BEFORE: usize = 40;
+
+pub(super) fn excerpt(file: &str, text: &str, place: &Place) -> String {
+    let start = text[..place.bytes.start].rfind('\n').map_or(0, |at| at + 1);
+    let line = text[start..].lines().next().unwrap_or_default();
+    let column = text[start..place.bytes.start].chars().count();
+    let marked = text[place.bytes.clone()].lines().next().unwrap_or_default();
+    let len = line.chars().count();
+
+    let from = match len > MOST {
+        true => column.saturating_sub(BEFORE),
+        false => 0,
+    };
+    let shown: String = line.chars().skip(from).take(MOST).collect();
+    let front = if from > 0 { "..." } else { "" };
+    let back = if from + MOST < len { "..." } else { "" };
+    let before: String = shown.chars().take(column - from).map(blank).collect();
+    let room = shown.chars().count() - (column - from);
+    let mark: usize = marked.chars().take(room).map(width).sum();
+
+    let number = place.line.to_string();
+    let margin = " ".repeat(number.len());
+    let gap = " ".repeat(front.len());
+    format!(
+        "{margin}--> {file}:{number}:{}\n{margin} |\n{number} | {front}{shown}{back}\n{margin} | {gap}{before}{}",
+        place.column,
+        "^".repeat(mark.max(1)),
+    )
+}
+
+/// What takes as much room as `c`.
+fn blank(c: char) -> &'static str {
+    match width(c) {
+        _ if c == '\t' => "\t",
+        1 => " ",
+        _ => "  ",
+    }
+}
+
+/// How many columns of a terminal a character takes: those of East Asia take two.
+fn width(c: char) -> usize {
+    match c {
+        '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}' => 2,
+        '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}' | '\u{ff00}'..='\u{ff60}' => 2,
+        '\u{1f300}'..='\u{1faff}' | '\u{20000}'..='\u{3fffd}' => 2,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_stands_below_what_it_marks() {
+        let text = "{\n\t\"名\": \"é\", \"x\": 12 }";
+        assert_eq!(
+            at(text, "12"),
+            " --> c.json:2:17\n  |\n2 | \t\"名\": \"é\", \"x\": 12 }\n  | \t                ^^"
+        );
+        assert_eq!(at("", ""), " --> c.json:1:1\n  |\n1 | \n  | ^");
+    }
+
+    #[test]
+    fn of_a_long_line_the_place_is_shown() {
+        let text = format!("{}\"bad\"{}", " ".repeat(500), "y".repeat(500));
+        let shown = at(&text, "\"bad\"");
+        let lines: Vec<&str> = shown.lines().collect();
+        assert!(lines[2].starts_with("1 | ...   ") && lines[2].ends_with("yyy..."));
+        assert_eq!(lines[2].find("\"bad\""), lines[3].find("^^^^^"));
+        // What is marked may be longer than what is shown.
+        let long = "z".repeat(300);
+        assert_eq!(at(&long, &long).lines().nth(3).unwrap().len(), 4 + MOST);
+    }
+
+    fn at(text: &str, what: &str) -> String {
+        let start = text.find(what).unwrap();
+        excerpt("c.json", text, &Place::new(text, start..start + what.len()))
+    }
+}
