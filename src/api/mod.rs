@@ -40,7 +40,7 @@ use crate::app::{App, Inbounds};
 use crate::config::{Api, Services};
 use crate::dispatch::Dispatcher;
 use crate::io::Link;
-use crate::io::own::Listening;
+use crate::io::own_listeners::Listening;
 use crate::transport::tcp;
 
 use wire::app::log::command::logger_service_server::LoggerServiceServer;

@@ -9,7 +9,7 @@ use super::listen::{self, Place};
 use super::{StartError, serve};
 use crate::config::Inbound;
 use crate::dispatch::{Dispatcher, Leads};
-use crate::io::own::Listening;
+use crate::io::own_listeners::Listening;
 
 pub struct Inbounds {
     dispatcher: Arc<Dispatcher>,

@@ -23,7 +23,7 @@ use tracing::warn;
 use crate::config::{Config, Inbound, plain};
 use crate::dispatch::{Dispatcher, Parts};
 use crate::observatory;
-use crate::protocol::vmess::Spent;
+use crate::protocol::vmess::ReplayMemory;
 use crate::stats::Registry;
 
 /// All inbounds, listening.
@@ -61,14 +61,14 @@ impl App {
             ..
         } = config;
         let state = state.or_else(system_state);
-        let spent = Spent::open(state.as_deref());
+        let replays = ReplayMemory::open(state.as_deref());
         let parts = Parts {
             outbounds,
             router,
             resolver,
             policy,
             count: stats,
-            spent,
+            replays,
         };
         let dispatcher = Dispatcher::new(parts, alive.downgrade());
         let running = Arc::new(Inbounds::new(dispatcher.clone()));

@@ -16,7 +16,9 @@ use super::pace::Pace;
 use crate::config::Inbound;
 use crate::dispatch::{Dispatcher, Origin};
 use crate::io::handshakes::{self, Unfinished};
-use crate::io::{Arrival, BindUdp, Counted, Io, Link, Refusal, Udp, open_files, own, scratch};
+use crate::io::{
+    Arrival, BindUdp, Counted, Io, Link, Refusal, Udp, open_files, own_listeners, scratch,
+};
 use crate::log;
 use crate::protocol::Terms;
 use crate::session::Source;
@@ -65,7 +67,7 @@ async fn streams(
             Ok(arrival) => {
                 pace.keep();
                 // As the system says it: a PROXY protocol header may say something else.
-                let from_here = own::is_own(arrival.source);
+                let from_here = own_listeners::is_own(arrival.source);
                 if let Some(file) = arrival.link.descriptor() {
                     handshakes::give_way_to(file);
                 }

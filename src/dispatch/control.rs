@@ -126,7 +126,7 @@ mod tests {
             },
             resolver: Resolver::default(),
             policy: Default::default(),
-            spent: Default::default(),
+            replays: Default::default(),
             count: false,
         }
     }

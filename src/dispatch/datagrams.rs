@@ -18,9 +18,9 @@ use tokio::time::{Instant, Sleep, sleep};
 use tracing::{debug, trace};
 
 use super::flow::{Flow, Target};
-use super::holdings::{Holding, Task};
 use super::mux::Lane;
 use super::sniff::{Asking, Route};
+use super::udp_quota::{QuotaSlot, Task};
 use super::{Dispatcher, Session, Shared};
 use crate::address::Destination;
 use crate::io::{Packet, Packets, turn};
@@ -49,7 +49,7 @@ pub(super) struct Association {
     /// An answer that the inbound has not taken yet.
     stuck: Option<Packet>,
     task: Arc<Task>,
-    holding: Holding,
+    slot: QuotaSlot,
     /// How long it may be silent.
     idle: Duration,
     active: Instant,
@@ -67,10 +67,9 @@ impl Association {
     ) -> Self {
         let idle = dispatcher.policy.level(session.level()).limits.idle.into();
         let task = Arc::<Task>::default();
-        let holding =
-            dispatcher
-                .holdings
-                .take(&session.owner(), &task, inbound.descriptors().max(1));
+        let slot = dispatcher
+            .udp_quota
+            .take(&session.owner(), &task, inbound.descriptors().max(1));
         Self {
             dispatcher,
             session,
@@ -80,7 +79,7 @@ impl Association {
             asking: HashMap::new(),
             stuck: None,
             task,
-            holding,
+            slot,
             idle,
             active: Instant::now(),
             sweep: Box::pin(sleep(idle.min(SWEEP_EVERY))),
@@ -127,7 +126,7 @@ impl Association {
     /// A datagram went by.
     fn touch(&mut self) {
         self.active = Instant::now();
-        self.holding.touch(self.active);
+        self.slot.touch(self.active);
     }
 
     /// Sends on what waited for its route.
@@ -182,11 +181,11 @@ impl Association {
                 asked,
                 known: route.known.clone(),
             };
-            let holding = self
+            let slot = self
                 .dispatcher
-                .holdings
+                .udp_quota
                 .take(&self.session.owner(), &self.task, 1);
-            let flow = Flow::open(&self.dispatcher, id, by, target, holding, self.idle);
+            let flow = Flow::open(&self.dispatcher, id, by, target, slot, self.idle);
             self.flows.insert(key.clone(), flow);
         }
         if let Some(flow) = self.flows.get_mut(&key)
@@ -213,7 +212,7 @@ impl Association {
             return Poll::Ready(());
         };
         for (key, flow) in &mut self.flows {
-            if flow.holding.is_gone() {
+            if flow.slot.is_gone() {
                 trace!(id = self.session.id, "a flow gives way to another one");
                 over.push(key.clone());
                 continue;
@@ -240,7 +239,7 @@ impl Association {
                     Poll::Ready(Ok(Some(packet))) => {
                         self.session.traffic.add_downlink(packet.data.len());
                         self.active = Instant::now();
-                        self.holding.touch(self.active);
+                        self.slot.touch(self.active);
                         flow.touch(self.active);
                         match self.inbound.poll_send(cx, &packet) {
                             Poll::Ready(Ok(())) => {}
@@ -317,7 +316,7 @@ impl Future for Association {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         this.task.register(cx);
-        if this.holding.is_gone() {
+        if this.slot.is_gone() {
             debug!(
                 id = this.session.id,
                 "an association gives way to another one of its user"
@@ -341,7 +340,7 @@ mod tests {
     use crate::dispatch::{Origin, Outbound, Parts};
     use crate::dns::Resolver;
     use crate::json::{Node, Report};
-    use crate::protocol::vmess::Spent;
+    use crate::protocol::vmess::ReplayMemory;
     use crate::session::Source;
     use crate::{protocol, transport};
     use bytes::Bytes;
@@ -372,7 +371,7 @@ mod tests {
             resolver: Resolver::default(),
             policy: Default::default(),
             count: false,
-            spent: Spent::default(),
+            replays: ReplayMemory::default(),
         };
         let (alive, _) = mpsc::channel(1);
         let dispatcher = Dispatcher::new(parts, alive.downgrade());

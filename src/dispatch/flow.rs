@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::hearing::Hearing;
-use super::holdings::Holding;
+use super::liveness::Liveness;
 use super::open::Opened;
+use super::udp_quota::QuotaSlot;
 use super::waiting::Waiting;
 use super::{Dispatcher, Shared};
 use crate::address::Destination;
@@ -27,8 +27,8 @@ pub(super) struct Flow {
     known: Known,
     waiting: Waiting,
     /// There where a server is in between.
-    hearing: Option<Hearing>,
-    pub(super) holding: Holding,
+    liveness: Option<Liveness>,
+    pub(super) slot: QuotaSlot,
     /// How long it may be silent.
     pub(super) idle: Duration,
     pub(super) active: Instant,
@@ -70,18 +70,18 @@ impl Flow {
         id: u32,
         by: Shared,
         target: Target,
-        holding: Holding,
+        slot: QuotaSlot,
         idle: Duration,
     ) -> Self {
         let Target { to, asked, known } = target;
         Self {
             id,
-            hearing: by.has_server().then(Hearing::new),
+            liveness: by.has_server().then(Liveness::new),
             state: FlowState::opening(dispatcher, id, by, to, known.clone()),
             asked,
             known,
             waiting: Waiting::default(),
-            holding,
+            slot,
             idle,
             active: Instant::now(),
         }
@@ -97,13 +97,13 @@ impl Flow {
         now: Instant,
     ) -> io::Result<()> {
         let mut result = Ok(());
-        if let Some(hearing) = &mut self.hearing {
+        if let Some(liveness) = &mut self.liveness {
             if let FlowState::Open(packets) = &mut self.state
-                && hearing.is_deaf(self.idle, now)
+                && liveness.is_deaf(self.idle, now)
             {
                 packets.give_up();
                 debug!(id = self.id, to = %packet.peer, by = by.path, "a flow without answers goes on over a new connection");
-                if hearing.begin_anew() {
+                if liveness.begin_anew() {
                     result = Err(io::Error::other(
                         "datagrams get no answer any more, they go on over a new connection",
                     ));
@@ -112,7 +112,7 @@ impl Flow {
                 let known = self.known.clone();
                 self.state = FlowState::opening(dispatcher, self.id, by.clone(), to, known);
             }
-            hearing.sent(packet.data.len(), now);
+            liveness.sent(packet.data.len(), now);
         }
         self.touch(now);
         self.waiting.push(packet);
@@ -122,7 +122,7 @@ impl Flow {
     /// A datagram went by.
     pub(super) fn touch(&mut self, now: Instant) {
         self.active = now;
-        self.holding.touch(now);
+        self.slot.touch(now);
     }
 
     /// Whom the next datagram goes to.
@@ -140,8 +140,8 @@ impl Flow {
                         self.idle = self.idle.min(limits.idle.into());
                     }
                     self.state = FlowState::Open(packets);
-                    if let Some(hearing) = &mut self.hearing {
-                        hearing.opened();
+                    if let Some(liveness) = &mut self.liveness {
+                        liveness.opened();
                     }
                 }
             }
@@ -163,8 +163,8 @@ impl Flow {
             FlowState::Opening(_) => Poll::Pending,
             FlowState::Open(packets) => {
                 let mut received = ready!(packets.poll_recv(cx));
-                if let (Ok(Some(_)), Some(hearing)) = (&received, &mut self.hearing) {
-                    hearing.heard();
+                if let (Ok(Some(_)), Some(liveness)) = (&received, &mut self.liveness) {
+                    liveness.heard();
                 }
                 if let (Ok(Some(packet)), Some(asked)) = (&mut received, &self.asked) {
                     packet.peer = asked.clone();

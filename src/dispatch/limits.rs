@@ -19,7 +19,7 @@ impl Dispatcher {
         protocol::Terms {
             policy: self.policy.clone(),
             meter: self.counting.inbound(tag).of_inbound(),
-            spent: self.spent.clone(),
+            replays: self.replays.clone(),
         }
     }
 

@@ -8,15 +8,15 @@ mod counting;
 mod datagrams;
 mod first;
 mod flow;
-mod hearing;
-mod holdings;
 mod limits;
+mod liveness;
 mod mux;
 mod open;
 mod outbounds;
 mod roads;
 mod route;
 mod sniff;
+mod udp_quota;
 mod waiting;
 mod warm;
 
@@ -35,11 +35,11 @@ use tracing::debug;
 
 use crate::address::{Destination, Network};
 use crate::dns::{self, Resolver};
-use crate::io::{Link, Packets, ended, own};
+use crate::io::{Link, Packets, ended, own_listeners};
 use crate::log;
 use crate::policy::{Limits, Policy};
 use crate::protocol::Accepted;
-use crate::protocol::vmess::Spent;
+use crate::protocol::vmess::ReplayMemory;
 use crate::relay::{Failure, Relay};
 use crate::routing::Router;
 use crate::session::{Attributes, Owner, Source, User};
@@ -48,8 +48,8 @@ use crate::stats::{self, Traffic};
 
 use counting::Counting;
 use datagrams::Association;
-use holdings::Holdings;
 use route::{Asked, Chosen};
+use udp_quota::UdpQuota;
 
 /// Sessions that a slow watcher may be behind.
 const WATCHED: usize = 256;
@@ -61,12 +61,12 @@ pub struct Dispatcher {
     resolver: Arc<Resolver>,
     pub policy: Arc<Policy>,
     /// The first flights that its VMess inbounds have answered.
-    spent: Arc<Spent>,
+    replays: Arc<ReplayMemory>,
     /// Empty unless `stats` is there.
     pub stats: Arc<stats::Registry>,
     counting: Arc<Counting>,
     /// What each owner holds of UDP.
-    holdings: Arc<Holdings>,
+    udp_quota: Arc<UdpQuota>,
     /// Every session whose outbound is known, for those who watch; a slow one misses some.
     pub routed: broadcast::Sender<Arc<Routed>>,
     sessions: AtomicU32,
@@ -83,7 +83,7 @@ pub struct Parts {
     pub policy: Policy,
     /// Whether anything is counted; what, `policy` says.
     pub count: bool,
-    pub spent: Spent,
+    pub replays: ReplayMemory,
 }
 
 /// One session on its way.
@@ -123,9 +123,9 @@ impl Dispatcher {
             resolver,
             policy,
             count,
-            spent,
+            replays,
         } = parts;
-        let spent = Arc::new(spent);
+        let replays = Arc::new(replays);
         let (policy, stats) = (Arc::new(policy), Arc::<stats::Registry>::default());
         let registry = count.then(|| stats.clone());
         let counting = Arc::new(Counting::new(policy.clone(), registry));
@@ -136,10 +136,10 @@ impl Dispatcher {
                 router,
                 resolver: Arc::new(resolver),
                 policy,
-                spent,
+                replays,
                 stats,
                 counting,
-                holdings: Holdings::new(),
+                udp_quota: UdpQuota::new(),
                 routed: broadcast::Sender::new(WATCHED),
                 sessions: AtomicU32::new(0),
                 alive,
@@ -300,7 +300,7 @@ impl Dispatcher {
 
     /// Says why a session could not be opened.
     fn complain(&self, session: &Session, by: &Outbound, to: &Destination, error: &io::Error) {
-        if by.has_server() || own::is_kept(error) {
+        if by.has_server() || own_listeners::is_kept(error) {
             by.warn(error);
         }
         debug!(id = session.id, %to, by = by.path, "cannot open: {error}");

@@ -287,7 +287,7 @@ mod tests {
     use crate::dispatch::{Outbound, Parts};
     use crate::dns::Resolver;
     use crate::json::{Node, Report};
-    use crate::protocol::vmess::Spent;
+    use crate::protocol::vmess::ReplayMemory;
     use crate::transport;
     use bytes::Bytes;
     use serde_json::json;
@@ -331,7 +331,7 @@ mod tests {
             resolver: Resolver::default(),
             policy: Default::default(),
             count: false,
-            spent: Spent::default(),
+            replays: ReplayMemory::default(),
         }
     }
 }

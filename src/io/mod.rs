@@ -7,7 +7,7 @@ mod goodbye;
 pub mod handshakes;
 pub(crate) mod low_water;
 pub mod open_files;
-pub mod own;
+pub mod own_listeners;
 mod packets;
 mod pipe;
 mod prefixed;

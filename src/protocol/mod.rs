@@ -38,7 +38,7 @@ pub struct Terms {
     /// The inbound's counters, for what does not travel in the link.
     pub meter: Meter,
     /// What VMess must not answer again.
-    pub spent: Arc<vmess::Spent>,
+    pub replays: Arc<vmess::ReplayMemory>,
 }
 
 /// What an inbound found in a link.

@@ -1,6 +1,6 @@
 //! A server's first steps with a first flight, for the micro-benchmarks.
 
-use crate::protocol::vmess::Spent;
+use crate::protocol::vmess::ReplayMemory;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -13,12 +13,12 @@ use crate::protocol::vmess::users::Users;
 use crate::session::User;
 
 /// A server's users, numbered from 0.
-pub struct Finder(Users, Spent);
+pub struct Finder(Users, ReplayMemory);
 
 impl Finder {
     pub fn new(users: u32) -> Self {
         let users = (0..users).map(|i| (key(i), Arc::new(User::default())));
-        Self(Users::new(users.collect()), Spent::default())
+        Self(Users::new(users.collect()), ReplayMemory::default())
     }
 
     /// Finds out who sent the request header in `flight` and opens it, at the time `now`.

@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use tracing::debug;
 
-use super::tidy::Tidy;
+use super::lenient::LenientHeads;
 use super::{head, plain};
 use crate::address::Destination;
 use crate::io::{Arrival, Link, Prefixed, Refusal};
@@ -137,7 +137,7 @@ enum Asked {
 
 /// A connection that hyper serves.
 struct Served {
-    connection: Connection<TokioIo<Tidy>, Proxy>,
+    connection: Connection<TokioIo<LenientHeads>, Proxy>,
     sessions: mpsc::Sender<Accepted>,
     next: Next,
 }
@@ -185,7 +185,7 @@ impl Served {
     fn new(link: Link, proxy: Proxy, limit: Duration) -> Self {
         // A response may have no other end than the connection's.
         link.begun();
-        let link = Tidy::new(link, proxy.next.clone());
+        let link = LenientHeads::new(link, proxy.next.clone());
         Self {
             sessions: proxy.sessions.clone(),
             next: proxy.next.clone(),

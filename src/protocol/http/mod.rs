@@ -3,11 +3,11 @@
 mod config;
 mod head;
 mod inbound;
+pub(crate) mod lenient;
 mod outbound;
 mod plain;
 #[cfg(test)]
 mod tests;
-pub(crate) mod tidy;
 
 pub use inbound::Inbound;
 pub use outbound::Outbound;

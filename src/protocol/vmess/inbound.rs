@@ -22,7 +22,7 @@ use super::codec::response::{self, Keys};
 use super::packets::VmessPackets;
 use super::peer::Peer;
 use super::reader::Reader;
-use super::spent::Spent;
+use super::replay_memory::ReplayMemory;
 use super::stream::{Role, VmessStream};
 use super::users::{Member, UserError, Users};
 use super::writer::Writer;
@@ -71,7 +71,7 @@ impl Inbound {
         let mut buf = BytesMut::new();
         // Who it is, and so which level counts, is not known yet; V2Ray takes level 0.
         let limit = terms.policy.level(0).handshake;
-        let flight = self.first_flight(&mut link, &mut buf, &terms.spent);
+        let flight = self.first_flight(&mut link, &mut buf, &terms.replays);
         let flight = timeout_at(arrival.since + limit, flight).await;
         let (member, request) = match flight {
             Ok(Flight::Whole(member, request)) => (member, request),
@@ -131,14 +131,19 @@ impl Inbound {
     }
 
     /// Reads until the header is whole; what came behind it is left in `buf`.
-    async fn first_flight(&self, link: &mut Link, buf: &mut BytesMut, spent: &Spent) -> Flight {
+    async fn first_flight(
+        &self,
+        link: &mut Link,
+        buf: &mut BytesMut,
+        replays: &ReplayMemory,
+    ) -> Flight {
         let mut user: Option<(Arc<Member>, i64)> = None;
         loop {
             if let Some(prefix) = buf.first_chunk::<{ header::PREFIX }>() {
                 let auth_id = std::array::from_fn(|i| prefix[i]);
                 let (member, time) = match &user {
                     Some(user) => user,
-                    None => match self.users.find(&auth_id, now(), spent) {
+                    None => match self.users.find(&auth_id, now(), replays) {
                         Ok(found) => user.insert(found),
                         Err(e) => return Flight::Bad(e.who(), e.to_string()),
                     },
@@ -148,7 +153,7 @@ impl Inbound {
                     Ok(None) => {}
                     Ok(Some(request)) => {
                         let session = session_id(member, &request);
-                        return match spent.keep(auth_id, session, *time) {
+                        return match replays.keep(auth_id, session, *time) {
                             true => Flight::Whole(member.clone(), Box::new(request)),
                             false => refused(format!("{member}'s {SPENT}")),
                         };

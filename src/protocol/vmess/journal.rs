@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::inbound::now;
-use super::spent::MAX_SKEW;
+use super::replay_memory::MAX_SKEW;
 
 pub(super) type Id = [u8; 16];
 

@@ -17,7 +17,7 @@ mod packets;
 mod peer;
 mod reader;
 mod replay;
-mod spent;
+mod replay_memory;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -27,5 +27,5 @@ mod writer;
 pub use config::one_user;
 pub use inbound::Inbound;
 pub use outbound::Outbound;
-pub use spent::Spent;
+pub use replay_memory::ReplayMemory;
 pub use users::UserError;

@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use super::codec::auth_id::{CmdKey, Readers};
 use super::codec::header::Request;
-use super::spent::{MAX_SKEW, Spent};
+use super::replay_memory::{MAX_SKEW, ReplayMemory};
 use crate::session::User;
 
 /// How many readers are tried before all others.
@@ -138,7 +138,7 @@ impl Users {
         &self,
         auth_id: &[u8; 16],
         now: i64,
-        spent: &Spent,
+        replays: &ReplayMemory,
     ) -> Result<(Arc<Member>, i64), Distrust> {
         let (member, time) = self.owner(auth_id).ok_or(Distrust::UnknownUser)?;
         let skew = now.abs_diff(time);
@@ -146,7 +146,7 @@ impl Users {
             let (who, behind) = (member.to_string(), time < now);
             return Err(Distrust::Clock { who, skew, behind });
         }
-        if !spent.take(*auth_id, time) {
+        if !replays.take(*auth_id, time) {
             return Err(Distrust::Replay {
                 who: member.to_string(),
             });
@@ -264,8 +264,8 @@ mod tests {
 
     #[test]
     fn unknown_user_wrong_clock_and_replay_are_told_apart() {
-        let (users, spent) = (users(3), Spent::default());
-        let found = |users: &Users, id: &[u8; 16]| found(users, &spent, id);
+        let (users, replays) = (users(3), ReplayMemory::default());
+        let found = |users: &Users, id: &[u8; 16]| found(users, &replays, id);
         let id = |time, salt| Writer::new(&key(2)).seal(time, [salt; 4]);
         assert_eq!(found(&users, &id(NOW - 120, 0)), Ok(2));
         assert_eq!(found(&users, &id(NOW + 120, 0)), Ok(2));
@@ -278,7 +278,7 @@ mod tests {
             "user 2's clock is 121 s ahead of ours, at most 120 s is allowed"
         );
         assert_eq!(
-            (users.find(&id(NOW + 120, 0), NOW + 240, &spent).err()).unwrap(),
+            (users.find(&id(NOW + 120, 0), NOW + 240, &replays).err()).unwrap(),
             Distrust::Replay {
                 who: "user 2".to_owned()
             }
@@ -288,8 +288,8 @@ mod tests {
 
     #[test]
     fn every_one_of_many_users_is_found() {
-        let (users, spent) = (users(1000), Spent::default());
-        let found = |users: &Users, id: &[u8; 16]| found(users, &spent, id);
+        let (users, replays) = (users(1000), ReplayMemory::default());
+        let found = |users: &Users, id: &[u8; 16]| found(users, &replays, id);
         for i in (0..1000).rev().step_by(7) {
             let id = Writer::new(&key(i)).seal(NOW, *b"salt");
             assert_eq!(found(&users, &id), Ok(i as usize));
@@ -300,8 +300,8 @@ mod tests {
 
     #[test]
     fn users_come_and_go_and_nobody_else_is_lost() {
-        let (users, spent) = (users(20), Spent::default());
-        let found = |users: &Users, id: &[u8; 16]| found(users, &spent, id);
+        let (users, replays) = (users(20), ReplayMemory::default());
+        let found = |users: &Users, id: &[u8; 16]| found(users, &replays, id);
         let mut salt = 0u32;
         let mut is_in = |i: u32| {
             salt += 1;
@@ -335,8 +335,8 @@ mod tests {
 
     #[test]
     fn a_user_who_comes_back_cannot_be_replayed() {
-        let (users, spent) = (users(0), Spent::default());
-        let found = |users: &Users, id: &[u8; 16]| found(users, &spent, id);
+        let (users, replays) = (users(0), ReplayMemory::default());
+        let found = |users: &Users, id: &[u8; 16]| found(users, &replays, id);
         let user = || User {
             email: Some("a@b".to_owned()),
             ..User::default()
@@ -350,19 +350,21 @@ mod tests {
         assert!(matches!(found(&users, &id), Err(Distrust::Replay { .. })));
     }
 
-    fn found(users: &Users, spent: &Spent, auth_id: &[u8; 16]) -> Result<usize, Distrust> {
-        let found = users.find(auth_id, NOW, spent);
+    fn found(users: &Users, replays: &ReplayMemory, auth_id: &[u8; 16]) -> Result<usize, Distrust> {
+        let found = users.find(auth_id, NOW, replays);
         found.map(|(member, _)| member.number)
     }
 
     #[test]
     fn a_user_who_comes_again_is_not_searched_among_ten_thousand() {
-        let (users, spent) = (users(10_000), Spent::default());
+        let (users, replays) = (users(10_000), ReplayMemory::default());
         let time = |user: u32, salts: std::ops::Range<u32>| {
             let id = |salt: u32| Writer::new(&key(user)).seal(NOW, salt.to_be_bytes());
             let ids: Vec<_> = salts.map(id).collect();
             let began = Instant::now();
-            let found = ids.iter().filter(|id| users.find(id, NOW, &spent).is_ok());
+            let found = ids
+                .iter()
+                .filter(|id| users.find(id, NOW, &replays).is_ok());
             let found = found.count();
             (found, began.elapsed())
         };

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::address::{Destination, reached_at};
 use crate::dns::Lookup;
-use crate::io::own;
+use crate::io::own_listeners;
 
 use super::config::SockOpt;
 use super::listen::any;
@@ -51,8 +51,8 @@ pub async fn connect(
             let tried: Vec<String> = addrs.iter().map(ToString::to_string).collect();
             text.push_str(&format!(" (tried {})", tried.join(", ")));
         }
-        match own::is_kept(&e) {
-            true => own::kept(text),
+        match own_listeners::is_kept(&e) {
+            true => own_listeners::kept(text),
             false => io::Error::new(e.kind(), text),
         }
     })
@@ -111,7 +111,7 @@ async fn race(addrs: &[SocketAddr], sockopt: &SockOpt) -> io::Result<TcpStream> 
 }
 
 async fn dial(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<TcpStream> {
-    let comes_back = own::comes_back(addr)?;
+    let comes_back = own_listeners::comes_back(addr)?;
     let socket = match sockopt.tcp(addr) {
         // A user's session goes before those who have yet to say who they are.
         Err(e) if open_files::are_exhausted(&e) && handshakes::make_room().await => {
@@ -136,20 +136,24 @@ async fn dial(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<TcpStream> {
 }
 
 /// Gives a connection to a listener of ours its port before it is made, for the listener to know it by.
-fn own_end(socket: &Socket, to: SocketAddr, sockopt: &SockOpt) -> io::Result<own::Dialling> {
+fn own_end(
+    socket: &Socket,
+    to: SocketAddr,
+    sockopt: &SockOpt,
+) -> io::Result<own_listeners::Dialling> {
     if sockopt.local().is_none() {
         socket.bind(&any(to).into())?;
     }
     let local = socket.local_addr()?.as_socket();
     let local = local.ok_or_else(|| io::Error::other("a TCP socket without an address"))?;
-    Ok(own::Dialling::new(local))
+    Ok(own_listeners::Dialling::new(local))
 }
 
 /// How much an error tells: a machine without IPv6 says "unreachable" of every IPv6 address, which
 /// must not hide what the server itself answered.
 fn weight(error: &io::Error) -> u8 {
     match error.kind() {
-        _ if own::is_kept(error) => 4,
+        _ if own_listeners::is_kept(error) => 4,
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => 0,
         io::ErrorKind::HostUnreachable => 1,
         io::ErrorKind::TimedOut => 2,
@@ -265,20 +269,23 @@ mod tests {
         ];
         for (host, sockopt) in ways.into_iter().zip(sockopts.iter().cycle()) {
             let to = Destination::new(Host::parse(host).unwrap(), at.port());
-            let control = own::Listening::control(at, "the API");
+            let control = own_listeners::Listening::control(at, "the API");
             let error = connect(&to, &ipv4(), sockopt).await.unwrap_err();
-            assert!(own::is_kept(&error), "{error}");
+            assert!(own_listeners::is_kept(&error), "{error}");
             let text = format!("cannot connect to {to}: the API of this process listens there");
             assert!(error.to_string().starts_with(&text), "{error}");
             drop(control);
-            let inbound = own::Listening::inbound(at);
+            let inbound = own_listeners::Listening::inbound(at);
             let _stream = connect(&to, &ipv4(), sockopt).await.unwrap();
             let (_, peer) = listener.accept().await.unwrap();
-            assert!(own::is_own(peer.into()) && !own::is_own(peer.into()));
+            assert!(own_listeners::is_own(peer.into()) && !own_listeners::is_own(peer.into()));
             drop(inbound);
             let _stream = connect(&to, &ipv4(), sockopt).await.unwrap();
             let (_, peer) = listener.accept().await.unwrap();
-            assert!(!own::is_own(peer.into()), "an ordinary connection");
+            assert!(
+                !own_listeners::is_own(peer.into()),
+                "an ordinary connection"
+            );
         }
     }
 

@@ -25,7 +25,7 @@ use super::codec::Role;
 use super::config::{Carrier, Inbound};
 use super::head::{self, Unread, has_token, items};
 use super::pages::{self, Then};
-use super::{WsStream, early_data, malformed, manners};
+use super::{WsStream, early_data, expected_close, malformed};
 use crate::io::{Arrival, Goodbye, Link, Prefixed, Refusal};
 use crate::session::Source;
 use crate::transport::linger::linger;
@@ -49,7 +49,7 @@ struct Tunnel {
     early: Vec<u8>,
     source: Option<Source>,
     /// What it means if the client ends without a close frame.
-    manners: Goodbye,
+    expected_close: Goodbye,
 }
 
 /// How a request is refused, and why, for the log.
@@ -108,7 +108,7 @@ impl Inbound {
                     }
                     let link = Prefixed::link(read.freeze(), link);
                     let stream = WsStream::new(link, Role::Server, self.heartbeat);
-                    let stream = stream.with_manners(tunnel.manners);
+                    let stream = stream.with_expected_close(tunnel.expected_close);
                     return Ok(Arrival {
                         link: Prefixed::link(Bytes::from(tunnel.early), Link::other(stream)),
                         source: tunnel.source.unwrap_or(peer),
@@ -193,7 +193,7 @@ impl Inbound {
             answer: pages::switch(&accept, protocol, &self.headers),
             early,
             source: self.forwarded.client(headers, peer),
-            manners: manners::of_client(headers),
+            expected_close: expected_close::of_client(headers),
         })
     }
 

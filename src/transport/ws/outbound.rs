@@ -26,7 +26,7 @@ use super::config::{Carrier, Client, Outbound};
 use super::deflate::{self, Inflating};
 use super::head::{self, Unread, has_token, items};
 use super::late::Late;
-use super::{WsStream, early_data, manners};
+use super::{WsStream, early_data, expected_close};
 use crate::address::{Destination, Host};
 use crate::io::{Link, Prefixed};
 
@@ -116,13 +116,13 @@ impl Client {
                 Err(unread) => return Err(sent.err().map_or_else(|| broken(unread), during)),
             }
         };
-        let manners = manners::of_server(answer.headers());
+        let expected_close = expected_close::of_server(answer.headers());
         let link = match self.verify(&answer, &headers, &key)? {
             false => Prefixed::link(read.freeze(), link),
             true => Link::other(Inflating::new(link, read)),
         };
         let stream = WsStream::new(link, Role::Client, self.heartbeat);
-        Ok(stream.with_manners(manners))
+        Ok(stream.with_expected_close(expected_close))
     }
 
     /// The request as Chrome writes it.

@@ -46,7 +46,7 @@ pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
     /// The connection itself has ended: there is nobody to say goodbye to.
     gone: bool,
     /// What it means if the connection ends without a close frame.
-    manners: Goodbye,
+    expected_close: Goodbye,
     /// It has.
     silent: bool,
     failure: Option<Failure>,
@@ -83,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             closing: Closing::Open,
             ended: None,
             gone: false,
-            manners: Goodbye::Unknown,
+            expected_close: Goodbye::Unknown,
             silent: false,
             failure: None,
             linger: None,
@@ -94,8 +94,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     }
 
     /// What it means if the connection ends without a close frame.
-    pub(super) fn with_manners(mut self, manners: Goodbye) -> Self {
-        self.manners = manners;
+    pub(super) fn with_expected_close(mut self, expected_close: Goodbye) -> Self {
+        self.expected_close = expected_close;
         self
     }
 
@@ -389,7 +389,7 @@ impl<S: Io> Io for WsStream<S> {
 
     fn goodbye(&self) -> Goodbye {
         match self.silent {
-            true => self.manners,
+            true => self.expected_close,
             false => Goodbye::Said,
         }
     }

@@ -22,7 +22,7 @@ const MOST_EACH: usize = 8 * 1024;
 /// The same for all owners.
 const MOST: usize = 48 * 1024;
 
-pub(super) struct Holdings {
+pub(super) struct UdpQuota {
     /// Set with the first one that is held: at the start the process may yet raise its limit.
     bounds: OnceLock<Bounds>,
     begin: Instant,
@@ -69,14 +69,14 @@ struct Unit {
 pub(super) struct Task(Mutex<Option<Waker>>);
 
 /// An association or a flow that is held; given back when this is dropped.
-pub(super) struct Holding {
-    holdings: Arc<Holdings>,
+pub(super) struct QuotaSlot {
+    udp_quota: Arc<UdpQuota>,
     owner: Owner,
     number: u64,
     unit: Arc<Unit>,
 }
 
-impl Holdings {
+impl UdpQuota {
     /// For the descriptors that this process may have.
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
@@ -96,7 +96,7 @@ impl Holdings {
         owner: &Owner,
         task: &Arc<Task>,
         weight: usize,
-    ) -> Holding {
+    ) -> QuotaSlot {
         let now = self.millis(Instant::now());
         let bounds = self.bounds();
         let mut guard = self.lock();
@@ -125,8 +125,8 @@ impl Holdings {
             self.complain(owner);
         }
         gone.iter().for_each(|unit| unit.task.wake());
-        Holding {
-            holdings: self.clone(),
+        QuotaSlot {
+            udp_quota: self.clone(),
             owner: owner.clone(),
             number,
             unit,
@@ -199,10 +199,10 @@ impl State {
     }
 }
 
-impl Holding {
+impl QuotaSlot {
     /// It is in use.
     pub(super) fn touch(&self, now: Instant) {
-        let now = self.holdings.millis(now);
+        let now = self.udp_quota.millis(now);
         self.unit.used.store(now, Ordering::Relaxed);
     }
 
@@ -212,9 +212,9 @@ impl Holding {
     }
 }
 
-impl Drop for Holding {
+impl Drop for QuotaSlot {
     fn drop(&mut self) {
-        let mut guard = self.holdings.lock();
+        let mut guard = self.udp_quota.lock();
         let state = &mut *guard;
         let Some(held) = state.owners.get_mut(&self.owner) else {
             return;
@@ -260,50 +260,50 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_one_that_was_idle_longest_gives_way() {
-        let holdings = within(3, 100);
+        let udp_quota = within(3, 100);
         let mut held = Vec::new();
         for _ in 0..3 {
-            held.push(take(&holdings, 1));
+            held.push(take(&udp_quota, 1));
             advance(Duration::from_millis(1)).await;
         }
         held[0].touch(Instant::now());
-        held.push(take(&holdings, 1));
+        held.push(take(&udp_quota, 1));
         assert_eq!(gone(&held), [false, true, false, false]);
-        let other = take(&holdings, 2);
+        let other = take(&udp_quota, 2);
         assert!(!other.is_gone());
         assert_eq!(gone(&held), [false, true, false, false]);
         drop(held.remove(0));
-        held.push(take(&holdings, 1));
+        held.push(take(&udp_quota, 1));
         assert_eq!(gone(&held), [true, false, false, false]);
         drop((held, other));
-        let state = holdings.lock();
+        let state = udp_quota.lock();
         assert_eq!((state.held, state.owners.len()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_little_is_left_for_all_each_has_less_and_who_has_nothing_has_one() {
-        let holdings = within(100, 8);
-        let first: Vec<_> = (0..20).map(|_| take(&holdings, 1)).collect();
+        let udp_quota = within(100, 8);
+        let first: Vec<_> = (0..20).map(|_| take(&udp_quota, 1)).collect();
         assert_eq!(left(&first), 4);
-        let second: Vec<_> = (0..20).map(|_| take(&holdings, 2)).collect();
+        let second: Vec<_> = (0..20).map(|_| take(&udp_quota, 2)).collect();
         assert_eq!((left(&first), left(&second)), (4, 2));
-        let others: Vec<_> = (3..9).map(|n| take(&holdings, n)).collect();
+        let others: Vec<_> = (3..9).map(|n| take(&udp_quota, n)).collect();
         assert_eq!(left(&others), others.len());
-        assert_eq!(holdings.lock().held, 8);
+        assert_eq!(udp_quota.lock().held, 8);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_counts_for_more_takes_the_place_of_more() {
-        let holdings = within(4, 100);
-        let held: Vec<_> = (0..4).map(|_| take(&holdings, 1)).collect();
+        let udp_quota = within(4, 100);
+        let held: Vec<_> = (0..4).map(|_| take(&udp_quota, 1)).collect();
         let owner = Owner::Host([10, 0, 0, 1].into());
-        let heavy = holdings.take(&owner, &Arc::default(), 3);
+        let heavy = udp_quota.take(&owner, &Arc::default(), 3);
         assert_eq!(gone(&held), [true, true, true, false]);
         assert!(!heavy.is_gone());
-        let most = holdings.take(&owner, &Arc::default(), 10);
+        let most = udp_quota.take(&owner, &Arc::default(), 10);
         assert!(gone(&held)[3] && heavy.is_gone() && !most.is_gone());
         drop((held, heavy, most));
-        assert_eq!(holdings.lock().held, 0);
+        assert_eq!(udp_quota.lock().held, 0);
     }
 
     #[test]
@@ -314,22 +314,22 @@ mod tests {
         assert_eq!(Bounds::of(10), bounds(16, 32));
     }
 
-    fn within(each: usize, all: usize) -> Arc<Holdings> {
-        let holdings = Holdings::new();
-        holdings.bounds.set(Bounds { each, all }).unwrap();
-        holdings
+    fn within(each: usize, all: usize) -> Arc<UdpQuota> {
+        let udp_quota = UdpQuota::new();
+        udp_quota.bounds.set(Bounds { each, all }).unwrap();
+        udp_quota
     }
 
-    fn take(holdings: &Arc<Holdings>, n: u8) -> Holding {
+    fn take(udp_quota: &Arc<UdpQuota>, n: u8) -> QuotaSlot {
         let owner = Owner::Host([10, 0, 0, n].into());
-        holdings.take(&owner, &Arc::default(), 1)
+        udp_quota.take(&owner, &Arc::default(), 1)
     }
 
-    fn gone(held: &[Holding]) -> Vec<bool> {
-        held.iter().map(Holding::is_gone).collect()
+    fn gone(held: &[QuotaSlot]) -> Vec<bool> {
+        held.iter().map(QuotaSlot::is_gone).collect()
     }
 
-    fn left(held: &[Holding]) -> usize {
+    fn left(held: &[QuotaSlot]) -> usize {
         held.iter().filter(|holding| !holding.is_gone()).count()
     }
 }

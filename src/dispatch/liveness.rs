@@ -28,7 +28,7 @@ const ASKS_AGAIN: Duration = Duration::from_secs(12);
 /// The most that V2Ray surely carries: its buffer, less the address that packetaddr puts in front.
 const V2RAY_DATAGRAM_MAX: usize = 2048 - 19;
 
-pub(super) struct Hearing {
+pub(super) struct Liveness {
     /// Answers are due: there were some, or something was sent that makes a server of V2Ray's deaf.
     is_expected: bool,
     patience: Duration,
@@ -46,7 +46,7 @@ struct Run {
     since: Instant,
 }
 
-impl Hearing {
+impl Liveness {
     pub(super) fn new() -> Self {
         let now = Instant::now();
         let none = Run {
@@ -124,56 +124,56 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(300);
 
     /// When a flow gets new connections that sends a datagram of `len` bytes every so many seconds.
-    fn renewals(hearing: &mut Hearing, len: usize, every: u64, secs: u64) -> Vec<u64> {
+    fn renewals(liveness: &mut Liveness, len: usize, every: u64, secs: u64) -> Vec<u64> {
         let begin = Instant::now();
         let mut all = Vec::new();
         for sec in (0..secs).step_by(every as usize) {
             let now = begin + Duration::from_secs(sec);
-            if hearing.is_deaf(IDLE, now) {
-                hearing.begin_anew();
+            if liveness.is_deaf(IDLE, now) {
+                liveness.begin_anew();
                 all.push(sec);
             }
-            hearing.sent(len, now);
+            liveness.sent(len, now);
         }
         all
     }
 
     #[test]
     fn where_answers_stay_away_a_new_connection_is_tried_and_then_more_rarely() {
-        let mut hearing = Hearing::new();
-        hearing.heard();
-        let begun = renewals(&mut hearing, 100, 1, 240);
+        let mut liveness = Liveness::new();
+        liveness.heard();
+        let begun = renewals(&mut liveness, 100, 1, 240);
         assert_eq!(begun, [7, 21, 49, 105, 165, 225]);
-        hearing.heard();
-        assert_eq!(renewals(&mut hearing, 100, 1, 10), [7]);
-        hearing.heard();
-        assert_eq!(renewals(&mut hearing, 100, 5, 16), [10]);
-        hearing.heard();
-        assert_eq!(renewals(&mut hearing, 100, 10, 30), [20]);
+        liveness.heard();
+        assert_eq!(renewals(&mut liveness, 100, 1, 10), [7]);
+        liveness.heard();
+        assert_eq!(renewals(&mut liveness, 100, 5, 16), [10]);
+        liveness.heard();
+        assert_eq!(renewals(&mut liveness, 100, 10, 30), [20]);
     }
 
     #[test]
     fn one_datagram_that_is_lost_says_nothing() {
-        let mut hearing = Hearing::new();
-        hearing.heard();
+        let mut liveness = Liveness::new();
+        liveness.heard();
         let now = Instant::now();
-        hearing.sent(100, now);
-        assert!(!hearing.is_deaf(IDLE, now + IDLE));
+        liveness.sent(100, now);
+        assert!(!liveness.is_deaf(IDLE, now + IDLE));
     }
 
     #[test]
     fn what_keeps_a_door_open_has_its_connection_for_as_long_as_it_could_be_idle() {
         for every in [15, 25, 60] {
-            let mut hearing = Hearing::new();
-            hearing.heard();
-            assert_eq!(renewals(&mut hearing, 4, every, 330), [300]);
+            let mut liveness = Liveness::new();
+            liveness.heard();
+            assert_eq!(renewals(&mut liveness, 4, every, 330), [300]);
         }
     }
 
     #[test]
     fn what_was_never_answered_keeps_its_connection_for_as_long_as_it_could_be_idle() {
-        assert_eq!(renewals(&mut Hearing::new(), 100, 1, 700), [300, 600]);
-        let begun = renewals(&mut Hearing::new(), 2100, 1, 30);
+        assert_eq!(renewals(&mut Liveness::new(), 100, 1, 700), [300, 600]);
+        let begun = renewals(&mut Liveness::new(), 2100, 1, 30);
         assert_eq!(begun, [7, 21], "V2Ray may have been made deaf");
     }
 }

@@ -2,7 +2,7 @@ use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 fn tidied(head: &str) -> String {
-    String::from_utf8_lossy(&tidy(head.as_bytes()).0).into_owned()
+    String::from_utf8_lossy(&lenient(head.as_bytes()).0).into_owned()
 }
 
 #[test]
@@ -87,10 +87,10 @@ async fn every_head_is_found_and_no_body_is_touched() {
         let sending = tokio::spawn(async move {
             theirs.write_all(text.as_bytes()).await.unwrap();
         });
-        let mut tidy = Tidy::new(Link::other(ours), Next::default());
+        let mut lenient = LenientHeads::new(Link::other(ours), Next::default());
         let (mut got, mut buf) = (Vec::new(), vec![0; size]);
         loop {
-            let n = tidy.read(&mut buf).await.unwrap();
+            let n = lenient.read(&mut buf).await.unwrap();
             if n == 0 {
                 break;
             }
@@ -106,17 +106,17 @@ async fn what_is_no_request_is_handed_on_at_once_and_a_long_one_has_its_bound() 
     for bytes in [&b"\x05\x01\0"[..], b"SSH-2.0-x\r\n", b"\x16\x03\x01", b" x"] {
         let (mut theirs, ours) = duplex(64);
         theirs.write_all(bytes).await.unwrap();
-        let mut tidy = Tidy::new(Link::other(ours), Next::default());
+        let mut lenient = LenientHeads::new(Link::other(ours), Next::default());
         let mut got = [0; 64];
-        let n = tidy.read(&mut got).await.unwrap();
+        let n = lenient.read(&mut got).await.unwrap();
         assert_eq!(&got[..n], bytes);
     }
     let (mut theirs, ours) = duplex(1024 * 1024);
     let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(400_000));
     theirs.write_all(long.as_bytes()).await.unwrap();
-    let mut tidy = Tidy::new(Link::other(ours), Next::default());
-    assert!(tidy.read(&mut [0; 9]).await.unwrap() > 0);
-    assert!(tidy.read.len() <= MAX_HEAD + READ);
+    let mut lenient = LenientHeads::new(Link::other(ours), Next::default());
+    assert!(lenient.read(&mut [0; 9]).await.unwrap() > 0);
+    assert!(lenient.read.len() <= MAX_HEAD + READ);
 }
 
 #[tokio::test]
@@ -128,10 +128,10 @@ async fn what_follows_a_connect_is_the_tunnel_s() {
         .write_all(format!("{head}{tail}").as_bytes())
         .await
         .unwrap();
-    let mut tidy = Tidy::new(Link::other(ours), Next::default());
+    let mut lenient = LenientHeads::new(Link::other(ours), Next::default());
     let mut got = [0; 24];
-    tidy.read_exact(&mut got).await.unwrap();
+    lenient.read_exact(&mut got).await.unwrap();
     assert_eq!(got, head.as_bytes());
-    let (_, rest) = tidy.into_parts();
+    let (_, rest) = lenient.into_parts();
     assert_eq!(rest, tail.as_bytes());
 }

@@ -23,7 +23,7 @@ pub(super) const LIFE: u64 = 2 * MAX_SKEW as u64 + 1;
 const IDS: usize = 1 << 23;
 
 #[derive(Debug)]
-pub struct Spent {
+pub struct ReplayMemory {
     began: Instant,
     own: Mutex<Seen<Id>>,
     /// What was written to the state folder, by us or others.
@@ -39,7 +39,7 @@ struct Kept {
     failing: bool,
 }
 
-impl Default for Spent {
+impl Default for ReplayMemory {
     /// Only for as long as it lives.
     fn default() -> Self {
         Self {
@@ -50,7 +50,7 @@ impl Default for Spent {
     }
 }
 
-impl Spent {
+impl ReplayMemory {
     /// Kept in `folder`, if there is one and it can be used.
     pub fn open(folder: Option<&Path>) -> Self {
         let Some(folder) = folder else {
@@ -59,7 +59,7 @@ impl Spent {
             );
             return Self::default();
         };
-        let mut spent = Self::default();
+        let mut replays = Self::default();
         let mut foreign = Seen::new(LIFE, IDS);
         let opened = Journal::open(folder).and_then(|mut journal| {
             journal
@@ -69,7 +69,7 @@ impl Spent {
         match opened {
             Ok(journal) => {
                 let failing = false;
-                spent.kept = Some(Mutex::new(Kept {
+                replays.kept = Some(Mutex::new(Kept {
                     journal,
                     foreign,
                     failing,
@@ -80,11 +80,11 @@ impl Spent {
                 folder.display()
             ),
         }
-        spent
+        replays
     }
 
     /// Whether an auth id of this time is new; from then on it is not. Nothing may be answered before
-    /// [`Spent::keep`] has agreed.
+    /// [`ReplayMemory::keep`] has agreed.
     pub(super) fn take(&self, id: Id, time: i64) -> bool {
         let age = self.age();
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,19 +161,19 @@ mod tests {
     }
 
     /// As an inbound does it.
-    fn answers(spent: &Spent, n: u8) -> bool {
-        spent.take(id(n), NOW) && spent.keep(id(n), id(n ^ 0x80), NOW)
+    fn answers(replays: &ReplayMemory, n: u8) -> bool {
+        replays.take(id(n), NOW) && replays.keep(id(n), id(n ^ 0x80), NOW)
     }
 
     #[test]
     fn what_was_answered_before_a_restart_is_not_answered_after_it() {
         let folder = tempdir().unwrap();
-        let first = Spent::open(Some(folder.path()));
+        let first = ReplayMemory::open(Some(folder.path()));
         assert!(answers(&first, 1));
         assert!(!answers(&first, 1));
         // A process that is killed does nothing more.
         std::mem::forget(first);
-        let second = Spent::open(Some(folder.path()));
+        let second = ReplayMemory::open(Some(folder.path()));
         assert!(!answers(&second, 1));
         assert!(answers(&second, 2));
     }
@@ -181,8 +181,8 @@ mod tests {
     #[test]
     fn two_processes_know_what_the_other_one_has_answered() {
         let folder = tempdir().unwrap();
-        let old = Spent::open(Some(folder.path()));
-        let new = Spent::open(Some(folder.path()));
+        let old = ReplayMemory::open(Some(folder.path()));
+        let new = ReplayMemory::open(Some(folder.path()));
         for n in 1..50 {
             let (first, second) = if n % 2 == 0 {
                 (&old, &new)
@@ -197,10 +197,10 @@ mod tests {
     #[test]
     fn session_keys_are_as_unique_as_auth_ids() {
         let folder = tempdir().unwrap();
-        let spent = Spent::open(Some(folder.path()));
-        assert!(spent.take(id(1), NOW) && spent.keep(id(1), id(9), NOW));
-        assert!(spent.take(id(2), NOW) && !spent.keep(id(2), id(9), NOW));
-        let next = Spent::open(Some(folder.path()));
+        let replays = ReplayMemory::open(Some(folder.path()));
+        assert!(replays.take(id(1), NOW) && replays.keep(id(1), id(9), NOW));
+        assert!(replays.take(id(2), NOW) && !replays.keep(id(2), id(9), NOW));
+        let next = ReplayMemory::open(Some(folder.path()));
         assert!(next.take(id(3), NOW) && !next.keep(id(3), id(9), NOW));
     }
 
@@ -209,19 +209,19 @@ mod tests {
         let folder = tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        let spent = Spent::open(Some(&file));
-        assert!(answers(&spent, 1));
-        assert!(!answers(&spent, 1));
+        let replays = ReplayMemory::open(Some(&file));
+        assert!(answers(&replays, 1));
+        assert!(!answers(&replays, 1));
     }
 
     #[test]
     fn a_full_disk_stops_nobody() {
         let folder = tempdir().unwrap();
         symlink("/dev/full", folder.path().join(NAME)).unwrap();
-        let spent = Spent::open(Some(folder.path()));
+        let replays = ReplayMemory::open(Some(folder.path()));
         for n in 1..5 {
-            assert!(answers(&spent, n));
-            assert!(!answers(&spent, n));
+            assert!(answers(&replays, n));
+            assert!(!answers(&replays, n));
         }
     }
 
@@ -229,8 +229,8 @@ mod tests {
     fn only_the_owner_reads_it() {
         let folder = tempdir().unwrap();
         let inside = folder.path().join("state");
-        let spent = Spent::open(Some(&inside));
-        assert!(answers(&spent, 1));
+        let replays = ReplayMemory::open(Some(&inside));
+        assert!(answers(&replays, 1));
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&inside), 0o700);
         let files: Vec<_> = fs::read_dir(&inside).unwrap().collect();

@@ -1,7 +1,7 @@
 //! Heads of requests as V2Ray takes them, made such that hyper takes them too.
 //!
 //! V2Ray reads with Go's library, which forgives what hyper refuses: a line that goes on in the next one, a name with a
-//! space in it, letters in a URL that should be `%22`, `HTTP/1.2`, the length of a body in a CONNECT. [`Tidy`] stands
+//! space in it, letters in a URL that should be `%22`, `HTTP/1.2`, the length of a body in a CONNECT. [`LenientHeads`] stands
 //! below hyper and rewrites each head, as Go would send it on. Bodies pass as they are: their lengths are followed
 //! only to find the next head.
 
@@ -18,7 +18,7 @@ use crate::io::{Io, Link, scratch};
 /// How much is read at once.
 const READ: usize = 16 * 1024;
 
-pub(crate) struct Tidy {
+pub(crate) struct LenientHeads {
     inner: Link,
     at: At,
     /// Read and not handed on.
@@ -55,7 +55,7 @@ enum Chunk {
     Trailer(u64),
 }
 
-impl Tidy {
+impl LenientHeads {
     pub(crate) fn new(inner: Link, next: Next) -> Self {
         Self {
             inner,
@@ -92,7 +92,7 @@ impl Tidy {
                     self.at = At::Raw;
                     return Some(here);
                 };
-                let (head, at) = tidy(&self.read[..len]);
+                let (head, at) = lenient(&self.read[..len]);
                 self.read.advance(len);
                 if at == At::Tunnel {
                     self.next.take();
@@ -188,7 +188,7 @@ fn may_be_head(bytes: &[u8]) -> bool {
 }
 
 /// The head as hyper takes it, and what follows it.
-fn tidy(head: &[u8]) -> (Vec<u8>, At) {
+fn lenient(head: &[u8]) -> (Vec<u8>, At) {
     let begin = head.iter().position(|b| !matches!(b, b'\r' | b'\n'));
     let mut lines = head[begin.unwrap_or(0)..]
         .split(|b| *b == b'\n')
@@ -351,7 +351,7 @@ fn printable(byte: u8) -> u8 {
     }
 }
 
-impl AsyncRead for Tidy {
+impl AsyncRead for LenientHeads {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -409,7 +409,7 @@ impl AsyncRead for Tidy {
     }
 }
 
-impl AsyncWrite for Tidy {
+impl AsyncWrite for LenientHeads {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -439,8 +439,8 @@ impl AsyncWrite for Tidy {
     }
 }
 
-impl Io for Tidy {}
+impl Io for LenientHeads {}
 
 #[cfg(test)]
-#[path = "tidy_tests.rs"]
+#[path = "lenient_tests.rs"]
 mod tests;
