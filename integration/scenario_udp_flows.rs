@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::net::UdpSocket;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
 use crate::configs::Vmess;
 use crate::peers::Peer::{Mobula, SingBox, V2ray434, V2ray445};
@@ -234,4 +235,53 @@ async fn target() -> SocketAddr {
         }
     });
     at
+}
+
+/// Several servers of one outbound take turns, for datagrams as for streams.
+#[tokio::test]
+async fn servers_take_turns_for_datagrams_too() {
+    for protocol in ["socks", "vmess"] {
+        let mut servers = Vec::new();
+        for _ in 0..2 {
+            servers.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        }
+        let ports = [0, 1].map(|n: usize| servers[n].local_addr().unwrap().port());
+        let one = |port: u16| match protocol {
+            "socks" => json!({"address": "127.0.0.1", "port": port}),
+            _ => {
+                json!({"address": "127.0.0.1", "port": port, "users": [{"id": Uuid::new_v4().to_string()}]})
+            }
+        };
+        let key = if protocol == "socks" {
+            "servers"
+        } else {
+            "vnext"
+        };
+        let socks = free_port();
+        let config = json!({
+            "log": {"loglevel": "warning"},
+            "inbounds": [{"listen": "127.0.0.1", "port": socks, "protocol": "socks", "settings": {"udp": true}}],
+            "outbounds": [{"protocol": protocol, "settings": {key: ports.map(one)}}],
+        });
+        let mut stage = Stage::new();
+        stage.run(Mobula, "client", &config, &[socks]).await;
+        let mut came = [0, 0];
+        for n in 0..10 {
+            let (_association, relay) = traffic::associate(socks).await;
+            let application = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let to = To::Ip(SocketAddr::from(([192, 0, 2, 1], 53)));
+            let datagram = traffic::datagram(&to, b"anything");
+            application.send_to(&datagram, relay).await.unwrap();
+            let turn = timeout(Duration::from_secs(10), async {
+                tokio::select! {
+                    _ = servers[0].accept() => 0,
+                    _ = servers[1].accept() => 1,
+                }
+            });
+            came[turn
+                .await
+                .unwrap_or_else(|_| panic!("{protocol}: nobody was asked for {n}"))] += 1;
+        }
+        assert_eq!(came, [5, 5], "{protocol}");
+    }
 }

@@ -229,9 +229,10 @@ impl Dispatcher {
     ) -> io::Result<Opened<Box<dyn Packets>>> {
         let sockopt = by.transport.sockopt.clone();
         let meter = by.traffic().of_outbound();
-        let ((link, limits), account) = match (by.protocol.hop(to), self.through(by)?) {
-            (Hop::Server { .. }, _) => self.dial(by, to, &Known::Unasked).await?,
-            (Hop::Destination(target), Some(other)) => {
+        // Asking for the next hop takes a server's turn, so that only `dial` does.
+        let ((link, limits), account) = match (by.protocol.straight(to), self.through(by)?) {
+            (None, _) if by.protocol.has_server() => self.dial(by, to, &Known::Unasked).await?,
+            (Some(target), Some(other)) => {
                 let opened =
                     Box::pin(self.open_packets(&other, &target, &Known::Unasked, id)).await?;
                 let limits = both(opened.1, self.limits(by, 0));

@@ -12,7 +12,7 @@ use super::{Dispatcher, Origin, Session, Shared};
 use crate::address::{Destination, Host, Network};
 use crate::dns::{Dial, Dialled, Known, Lookup, Way};
 use crate::io::{BindUdp, Counted, Link, Packet, Packets, Udp};
-use crate::protocol::{self, Hop, freedom};
+use crate::protocol::{self, freedom};
 use crate::session::Source;
 use crate::stats::Meter;
 use crate::transport::{tcp, tls};
@@ -90,12 +90,8 @@ impl Dial for Roads {
                     let unasked = &Known::Unasked;
                     let opened = dispatcher.open_packets(&by, &to, unasked, session.id);
                     let (inner, _) = opened.await?;
-                    let from = match (&by.through, by.protocol.hop(&to)) {
-                        (None, Hop::Destination(target)) => {
-                            is_one_server(&target).then_some(target)
-                        }
-                        _ => None,
-                    };
+                    let target = by.protocol.straight(&to).filter(|_| by.through.is_none());
+                    let from = target.filter(is_one_server);
                     Ok(Box::new(Only { inner, to, from }))
                 }
                 _ => {

@@ -61,7 +61,8 @@ impl Outbound {
         })
     }
 
-    /// Where to connect to for a session to `to`.
+    /// Where to connect to for a session to `to`; of several servers it is the next one's turn, so it is asked once
+    /// for a connection.
     pub fn hop(&self, to: &Destination) -> Hop {
         match self {
             Self::Blackhole(_) | Self::Dns(_) | Self::Local(_) | Self::Loopback(_) => Hop::Nowhere,
