@@ -38,11 +38,11 @@ pub struct App {
 
 /// Why the service did not start: the inbound, and what the system said.
 #[derive(Debug, Error)]
-#[error("{inbound}: cannot listen on {place}: {}", plain(.error))]
+#[error("{inbound}: cannot listen on {place}: {}", plain(.source))]
 pub struct StartError {
     inbound: String,
     place: String,
-    error: std::io::Error,
+    source: std::io::Error,
 }
 
 impl App {
@@ -130,7 +130,7 @@ impl StartError {
         Self {
             inbound: inbound.path.clone(),
             place: place.to_string(),
-            error,
+            source: error,
         }
     }
 }
