@@ -26,13 +26,13 @@ pub(super) fn inbounds(inbounds: &[(&Node, Option<Inbound>)]) {
     }
 }
 
-/// Tags once each, and `proxySettings.tag` looked up: for each outbound the tag of the one it goes through.
+/// Tags once each, and `proxySettings.tag` or `dialerProxy` looked up: for each outbound the tag of the one it goes through.
 pub(super) fn outbounds(outbounds: &[Node]) -> Vec<Option<Arc<str>>> {
     let tags = unique_tags(outbounds.iter());
     let through: Vec<Option<usize>> = outbounds
         .iter()
         .map(|node| {
-            let (at, tag) = proxy_tag(node)?;
+            let (at, tag) = goes_through(node)?;
             let index = resolve(&at, tag, &tags)?;
             let named = text(outbounds[index].value, "protocol");
             if named.is_some_and(|name| name.eq_ignore_ascii_case("loopback")) {
@@ -48,7 +48,7 @@ pub(super) fn outbounds(outbounds: &[Node]) -> Vec<Option<Arc<str>>> {
         // A circle is told once, where it is met first.
         if let Some(round) = circle(start, &through)
             && round.iter().all(|i| *i >= start)
-            && let Some((at, _)) = proxy_tag(node)
+            && let Some((at, _)) = goes_through(node)
         {
             let names: Vec<String> = round
                 .iter()
@@ -81,6 +81,38 @@ fn unique_tags<'n, 'a: 'n>(nodes: impl Iterator<Item = &'n Node<'a>>) -> HashMap
         }
     }
     bearers
+}
+
+/// The outbound that the connections of another one go through, and where that is said: in `proxySettings.tag`, or in
+/// Xray's `streamSettings.sockopt.dialerProxy`.
+pub(super) fn goes_through<'a>(outbound: &Node<'a>) -> Option<(Node<'a>, &'a str)> {
+    match (proxy_tag(outbound), dialer_proxy(outbound)) {
+        (Some((_, tag)), Some((at, other))) if tag != other => {
+            at.error(format!(
+                "`proxySettings.tag` says `{tag}`, expected one of the two"
+            ));
+            None
+        }
+        (proxy, dialer) => dialer.or(proxy),
+    }
+}
+
+fn dialer_proxy<'a>(outbound: &Node<'a>) -> Option<(Node<'a>, &'a str)> {
+    let stream = member(outbound.value, "streamSettings")?;
+    let named = ["sockopt", "socketSettings"].into_iter();
+    let (name, sockopt) = named
+        .filter_map(|name| Some((name, member(stream, name)?)))
+        .find(|(_, sockopt)| sockopt.is_object())?;
+    let value = member(sockopt, "dialerProxy")?;
+    let path = outbound.path.key("streamSettings").key(name);
+    let at = Node::at(path.key("dialerProxy"), value, outbound.report());
+    match value {
+        Value::String(tag) => (!tag.is_empty()).then_some((at, tag.as_str())),
+        other => {
+            at.error(format!("{} is not a string", found(other)));
+            None
+        }
+    }
 }
 
 /// Where `proxySettings.tag` stands, and what it says.
@@ -190,6 +222,30 @@ mod tests {
         ]));
         assert_eq!(through, [Some("b".into()), None]);
         assert!(errors.is_empty());
+    }
+
+    #[test]
+    fn xrays_dialer_proxy_is_a_chain_too() {
+        let by = |tag: Value| json!({"sockopt": {"dialerProxy": tag}});
+        let (through, errors) = of(json!([
+            {"tag": "a", "streamSettings": by("b".into())}, {"tag": "b", "streamSettings": by("".into())},
+            {"proxySettings": {"tag": "b"}, "streamSettings": {"socketSettings": {"DialerProxy": "b"}}}
+        ]));
+        assert_eq!(through, [Some("b".into()), None, Some("b".into())]);
+        assert!(errors.is_empty(), "{errors:?}");
+        let (_, errors) = of(json!([
+            {"tag": "a", "streamSettings": by("nowhere".into())},
+            {"tag": "b", "proxySettings": {"tag": "a"}, "streamSettings": by("b".into())},
+            {"streamSettings": by(5.into())}
+        ]));
+        assert_eq!(
+            errors,
+            [
+                "outbounds[0].streamSettings.sockopt.dialerProxy: no outbound is tagged `nowhere`",
+                "outbounds[1].streamSettings.sockopt.dialerProxy: `proxySettings.tag` says `a`, expected one of the two",
+                "outbounds[2].streamSettings.sockopt.dialerProxy: the number 5 is not a string",
+            ]
+        );
     }
 
     #[test]

@@ -2,12 +2,10 @@
 //!
 //! It is read as it would be in a file, so the same checks hold; all its mistakes are the error.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 use tracing::warn;
 
-use super::{Inbound, Outbound, inbound, outbound};
+use super::{Inbound, Outbound, check, inbound, outbound};
 use crate::json::{Node, Object, Report};
 
 pub fn one_inbound(value: &Value) -> Result<Inbound, String> {
@@ -16,14 +14,15 @@ pub fn one_inbound(value: &Value) -> Result<Inbound, String> {
     Ok(Inbound { path, ..inbound })
 }
 
-/// `through` of the outbound says what `proxySettings.tag` does; that the tag is there is for the
-/// caller to see.
+/// `through` of the outbound says what `proxySettings.tag` or `dialerProxy` does; that the tag is there is for
+/// the caller to see.
 pub fn one_outbound(value: &Value) -> Result<Outbound, String> {
     let path = name("outbound", value);
     let mut outbound = read_one(value, &path, outbound::read)?;
+    outbound.through = read_one(value, &path, |object| {
+        Some(check::goes_through(&object.node).map(|(_, tag)| tag.into()))
+    })?;
     outbound.path = path;
-    let through = value.pointer("/proxySettings/tag").and_then(Value::as_str);
-    outbound.through = through.filter(|tag| !tag.is_empty()).map(Arc::from);
     Ok(outbound)
 }
 

@@ -100,9 +100,13 @@ impl SockOpt {
             every_arrival: !object.read_or("rcvLowat", true),
         };
         // `followRedirect` says the latter as well; it is a field of V2Ray's own, and of some configs.
-        object.silent(&["acceptProxyProtocol", "receiveOriginalDestAddress"]);
-        object.no_effect(&[
+        // The outbound itself reads whom it goes through.
+        object.silent(&[
+            "acceptProxyProtocol",
             "dialerProxy",
+            "receiveOriginalDestAddress",
+        ]);
+        object.no_effect(&[
             "domainStrategy",
             "happyEyeballs",
             "penetrate",
@@ -295,7 +299,7 @@ mod tests {
     fn mistakes_name_their_path() {
         let (_, problems) = read(json!({
             "tcpFastOpen": "yes", "mark": -1, "bindToDevice": "a/b", "tproxy": "maybe",
-            "dialerProxy": "x", "tcpFastOpne": true
+            "penetrate": true, "tcpFastOpne": true
         }));
         assert_eq!(
             problems,
@@ -304,7 +308,7 @@ mod tests {
                 "mark: the number -1 is not a whole number from 0 to 4294967295",
                 "bindToDevice: `a/b` is not a network interface, expected a name such as `eth0`",
                 "tproxy: `maybe` is unknown, expected `off`, `redirect` or `tproxy`",
-                "dialerProxy: this feature is not built yet, the key has no effect",
+                "penetrate: this feature is not built yet, the key has no effect",
                 "tcpFastOpne: unknown key, it has no effect, did you mean `tcpFastOpen`?",
             ]
         );
