@@ -213,7 +213,11 @@ fn state(root: &Object) -> Option<PathBuf> {
 
 /// The top-level keys of V2Ray 4 and 5 that nothing is built for.
 fn unbuilt(root: &Object) {
-    root.no_effect(&["browserForwarder", "extension", "fakedns", "reverse"]);
+    root.no_effect(&["browserForwarder", "extension", "fakedns"]);
+    root.refuse(
+        "reverse",
+        "bridges and portals are not built, and what is meant for them would leave from this machine: take `reverse` out",
+    );
     if let Some(transport) = root.object("transport") {
         // These two were copied to where they count.
         transport.silent(&["tcpSettings", "wsSettings"]);

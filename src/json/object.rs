@@ -88,6 +88,15 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// A key of V2Ray's that does nothing here and must not be passed over: it says where traffic goes.
+    pub fn refuse(&self, key: &'static str, text: &str) {
+        if let Some(node) = self.get(key)
+            && asks_for_something(node.value)
+        {
+            node.error(text);
+        }
+    }
+
     /// Keys that are accepted in silence.
     pub fn silent(&self, keys: &[&'static str]) {
         self.known.borrow_mut().extend(keys);

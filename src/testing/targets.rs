@@ -223,7 +223,10 @@ pub fn packet_addr(data: &[u8]) {
     use bytes::Bytes;
 
     if let Some(packet) = decode(Bytes::copy_from_slice(data)) {
-        assert_eq!(encode(&packet).as_deref(), Some(data));
+        // An IPv4 address that was written as an IPv6 one is written as what it is.
+        let again = encode(&packet).expect("what was read can be written");
+        assert!(again.len() <= data.len());
+        assert_eq!(decode(again.into()), Some(packet));
     }
     packet_stream(data);
 }
@@ -241,7 +244,9 @@ pub(crate) fn packet_stream(data: &[u8]) {
             Ok(Some(packet)) => {
                 let mut again = BytesMut::new();
                 encode(&packet, &mut again);
-                assert_eq!(again, before[..before.len() - buf.len()]);
+                assert!(again.len() <= before.len() - buf.len());
+                assert_eq!(decode(&mut again), Ok(Some(packet)));
+                assert!(again.is_empty());
             }
             Ok(None) => return assert!(buf.len() < MAX_SEGMENT),
             Err(_) => return,
