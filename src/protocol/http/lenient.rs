@@ -84,8 +84,9 @@ impl LenientHeads {
         let n = match self.at {
             At::Head => {
                 let from = std::mem::replace(&mut self.seen, self.read.len());
-                let Some(len) = head_len(&self.read, from) else {
-                    if self.read.len() < MAX_HEAD && may_be_head(&self.read) {
+                let may_be = may_be_head(&self.read);
+                let Some(len) = head_len(&self.read, from).filter(|_| may_be) else {
+                    if self.read.len() < MAX_HEAD && may_be {
                         return None;
                     }
                     // hyper says what is wrong with it.
