@@ -14,7 +14,7 @@ pub struct User {
     /// Index into `policy.levels`.
     pub level: u32,
     /// Stands for everybody who comes without a name, so it is nobody's identity.
-    pub nameless: bool,
+    pub anonymous: bool,
 }
 
 /// Who answers for a session: what all sessions have in common is shared out among owners.
@@ -46,7 +46,7 @@ impl Owner {
     /// The user of a session, or the host that it comes from.
     pub fn of(user: Option<&Arc<User>>, source: Source) -> Self {
         match (user, source) {
-            (Some(user), _) if !user.nameless => Self::User(user.clone()),
+            (Some(user), _) if !user.anonymous => Self::User(user.clone()),
             (_, Source::Ip(addr)) => Self::Host(network(addr.ip().to_canonical())),
             (_, Source::Unix) => Self::Unix,
         }
@@ -127,11 +127,11 @@ mod tests {
 
     #[test]
     fn an_owner_is_a_user_where_there_is_one_and_else_a_host() {
-        let user = |email: Option<&str>, nameless| {
+        let user = |email: Option<&str>, anonymous| {
             Arc::new(User {
                 email: email.map(str::to_owned),
                 level: 0,
-                nameless,
+                anonymous,
             })
         };
         let source = |text: &str| Source::from(text.parse::<SocketAddr>().unwrap());

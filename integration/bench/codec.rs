@@ -15,7 +15,7 @@ use mobula::address::{Destination, Host, Network};
 use mobula::protocol::vmess::codec::body::{Cipher, Framing, MAX_OVERHEAD, Opener, Sealer};
 use mobula::protocol::vmess::codec::header::option;
 use mobula::protocol::vmess::codec::response::Keys;
-use mobula::routing::{Domains, Facts, Geodata, Pattern, Pick, Router, Rule, Target};
+use mobula::routing::{Domains, Geodata, Pattern, Pick, RouteInput, Router, Rule, Target};
 use mobula::session::Source;
 use mobula::testing::{Finder, flight};
 use mobula::transport::ws::codec::{Decoder, Header, MAX_HEADER, Opcode, Role, mask};
@@ -208,7 +208,7 @@ fn route(bencher: Bencher, host: impl Fn(u32) -> String, hit: bool) {
             destination(&host(count.get()))
         })
         .bench_local_refs(|to| {
-            let facts = Facts {
+            let facts = RouteInput {
                 inbound: None,
                 source: Source::Unix,
                 network: Network::Tcp,

@@ -15,7 +15,7 @@ use super::wire::common::net::Network as WireNetwork;
 use crate::address::{Destination, Host, Network};
 use crate::dispatch::Routed;
 use crate::dns::Known;
-use crate::routing::Facts;
+use crate::routing::RouteInput;
 use crate::session::{Attributes, Source};
 
 #[async_trait]
@@ -60,7 +60,7 @@ impl RoutingService for Server {
         let (inbound, user) = (text(&asked.inbound_tag), text(&asked.user));
         let protocol = text(&asked.protocol);
         let attributes: Attributes = asked.attributes.clone().into_iter().collect();
-        let facts = Facts {
+        let facts = RouteInput {
             inbound: inbound.as_deref(),
             source: Source::Ip(SocketAddr::new(source, asked.source_port as u16)),
             network: match asked.network() {

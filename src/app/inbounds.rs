@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
 
-use super::listen::{self, Place};
+use super::listen::{self, BoundSocket};
 use super::{StartError, serve};
 use crate::config::Inbound;
 use crate::dispatch::{Dispatcher, Leads};
@@ -27,7 +27,7 @@ struct Running {
 /// Bound, but nothing is accepted yet.
 pub(super) struct Bound {
     inbound: Arc<Inbound>,
-    places: Vec<Place>,
+    places: Vec<BoundSocket>,
     listening: Vec<Listening>,
 }
 
@@ -44,7 +44,7 @@ impl Inbounds {
         // Before anybody can connect to them.
         let mut listening = self.listening(&inbound, listen::wanted(&inbound));
         let places = listen::bind_all(&inbound)?;
-        let bound = places.iter().filter_map(Place::address);
+        let bound = places.iter().filter_map(BoundSocket::address);
         listening.extend(self.listening(&inbound, bound));
         Ok(Bound {
             inbound,
@@ -60,7 +60,7 @@ impl Inbounds {
             places,
             listening,
         } = bound;
-        let ports = places.iter().filter_map(Place::address).collect();
+        let ports = places.iter().filter_map(BoundSocket::address).collect();
         let listeners = places.into_iter().map(|place| {
             let serving = serve::serve(inbound.clone(), place, self.dispatcher.clone());
             tokio::spawn(serving)

@@ -10,12 +10,12 @@ use crate::config::{Inbound, Listen};
 use crate::transport::tcp;
 
 /// One bound socket.
-pub(super) enum Place {
+pub(super) enum BoundSocket {
     Streams(tcp::Listener),
     Datagrams(UdpSocket),
 }
 
-impl Place {
+impl BoundSocket {
     /// The address, where the place has one.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         match self {
@@ -36,19 +36,19 @@ pub(super) fn wanted(inbound: &Inbound) -> impl Iterator<Item = SocketAddr> {
 }
 
 /// Binds every port, or the unix socket, of an inbound.
-pub(super) fn bind_all(inbound: &Inbound) -> Result<Vec<Place>, StartError> {
+pub(super) fn bind_all(inbound: &Inbound) -> Result<Vec<BoundSocket>, StartError> {
     let sockopt = &inbound.transport.sockopt;
     let fail = |place: &dyn fmt::Display, e| StartError::new(inbound, place, e);
     let ip = match &inbound.listen {
         Listen::Ip(ip) => *ip,
         Listen::Unix(path) => {
             let listener = tcp::listen_unix(path).map_err(|e| fail(&path.display(), e))?;
-            return Ok(vec![Place::Streams(listener)]);
+            return Ok(vec![BoundSocket::Streams(listener)]);
         }
         Listen::Abstract(name) => {
             let shown = format!("@{}", String::from_utf8_lossy(name));
             let listener = tcp::listen_abstract(name).map_err(|e| fail(&shown, e))?;
-            return Ok(vec![Place::Streams(listener)]);
+            return Ok(vec![BoundSocket::Streams(listener)]);
         }
     };
     let mut places = Vec::new();
@@ -58,11 +58,11 @@ pub(super) fn bind_all(inbound: &Inbound) -> Result<Vec<Place>, StartError> {
             let listener = tcp::listen(address, sockopt).map_err(|e| fail(&address, e))?;
             // With port 0 the system has chosen one; the datagrams get the same.
             address = listener.local_addr().unwrap_or(address);
-            places.push(Place::Streams(listener));
+            places.push(BoundSocket::Streams(listener));
         }
         if inbound.protocol.takes_datagrams() {
             let socket = tcp::udp_listen(address, sockopt).map_err(|e| fail(&address, e))?;
-            places.push(Place::Datagrams(socket));
+            places.push(BoundSocket::Datagrams(socket));
         }
     }
     Ok(places)

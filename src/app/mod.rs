@@ -3,8 +3,8 @@
 mod inbounds;
 mod listen;
 mod memory;
-mod pace;
 mod serve;
+mod timer_tick;
 
 pub use inbounds::Inbounds;
 

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, info};
 
-use super::listen::Place;
-use super::pace::Pace;
+use super::listen::BoundSocket;
+use super::timer_tick::TimerTick;
 use crate::config::Inbound;
 use crate::dispatch::{Dispatcher, Origin};
 use crate::io::handshakes::{self, Unfinished};
@@ -20,7 +20,7 @@ use crate::io::{
     Arrival, BindUdp, Counted, Io, Link, Refusal, Udp, open_files, own_listeners, scratch,
 };
 use crate::log;
-use crate::protocol::Terms;
+use crate::protocol::InboundContext;
 use crate::session::Source;
 use crate::transport::tcp;
 
@@ -28,7 +28,7 @@ use crate::transport::tcp;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves one listening socket until it is dropped.
-pub(super) async fn serve(inbound: Arc<Inbound>, place: Place, dispatcher: Arc<Dispatcher>) {
+pub(super) async fn serve(inbound: Arc<Inbound>, place: BoundSocket, dispatcher: Arc<Dispatcher>) {
     let shown = place
         .address()
         .map(|a| a.to_string())
@@ -36,8 +36,8 @@ pub(super) async fn serve(inbound: Arc<Inbound>, place: Place, dispatcher: Arc<D
     info!("{} listens on {shown}", inbound.path);
     let terms = dispatcher.terms(inbound.tag.as_deref());
     match place {
-        Place::Streams(listener) => streams(&inbound, &listener, &dispatcher, terms).await,
-        Place::Datagrams(socket) => {
+        BoundSocket::Streams(listener) => streams(&inbound, &listener, &dispatcher, terms).await,
+        BoundSocket::Datagrams(socket) => {
             let sockopt = inbound.transport.sockopt.clone();
             let bind: BindUdp =
                 Arc::new(move |from| tcp::udp_answer(from, &sockopt).map(Udp::from));
@@ -58,14 +58,14 @@ async fn streams(
     inbound: &Arc<Inbound>,
     listener: &tcp::Listener,
     dispatcher: &Arc<Dispatcher>,
-    terms: Terms,
+    terms: InboundContext,
 ) {
     let served = Arc::new((inbound.clone(), dispatcher.clone(), terms));
-    let pace = Pace::default();
+    let timer_tick = TimerTick::default();
     loop {
         match listener.accept().await {
             Ok(arrival) => {
-                pace.keep();
+                timer_tick.keep();
                 // As the system says it: a PROXY protocol header may say something else.
                 let from_here = own_listeners::is_own(arrival.source);
                 if let Some(file) = arrival.link.descriptor() {
@@ -87,7 +87,7 @@ async fn streams(
 }
 
 /// What the connections of a listener have in common.
-type Served = Arc<(Arc<Inbound>, Arc<Dispatcher>, Terms)>;
+type Served = Arc<(Arc<Inbound>, Arc<Dispatcher>, InboundContext)>;
 
 /// From the first byte of a connection to a session. Nothing is set up before that byte.
 async fn connection(served: Served, mut arrival: Arrival, from_here: bool, unfinished: Unfinished) {
@@ -121,13 +121,13 @@ async fn connection(served: Served, mut arrival: Arrival, from_here: bool, unfin
                 from_here,
                 ..inbound.origin()
             };
-            dispatcher.carry(source, origin, accepted).await;
+            dispatcher.dispatch(source, origin, accepted).await;
         }
         Err(refusal) => Box::pin(refuse(inbound, source, refusal, until)).await,
     }
 }
 
-fn handshake_limit(inbound: &Inbound, terms: &Terms) -> Duration {
+fn handshake_limit(inbound: &Inbound, terms: &InboundContext) -> Duration {
     let level = inbound.protocol.handshake_level();
     terms.policy.level(level).handshake
 }

@@ -130,7 +130,7 @@ const PATH: &str = "/ray";
 mod tests {
     use super::*;
     use crate::address::Network;
-    use crate::routing::{Facts, Pick, Target};
+    use crate::routing::{Pick, RouteInput, Target};
     use crate::session::Source;
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
         let config = loaded.config.unwrap();
         let to = "example.com:443".parse().unwrap();
         let pick = |inbound| {
-            let facts = Facts {
+            let facts = RouteInput {
                 inbound: Some(inbound),
                 source: Source::Unix,
                 network: Network::Tcp,

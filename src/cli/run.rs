@@ -135,7 +135,7 @@ async fn until_signal(mut config: Config, started: impl FnOnce()) -> ExitCode {
 
 /// Whatever still runs ends with the process; what is dropped may tell its peer.
 fn leave(runtime: Runtime) {
-    io::leave();
+    io::begin_shutdown();
     runtime.shutdown_timeout(DROP_LIMIT);
     log::flush();
 }

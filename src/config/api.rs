@@ -8,7 +8,7 @@ use super::Outbound;
 use super::exposure::warn_of_open_api;
 use crate::io::Link;
 use crate::json::{Node, Object, did_you_mean};
-use crate::protocol::{self, local};
+use crate::protocol::{self, in_process};
 use crate::transport;
 
 /// What is served, and where it is asked.
@@ -72,10 +72,10 @@ pub(super) fn read(root: &Object) -> Option<(Api, Outbound)> {
         Some(address)
     });
     object.finish();
-    let (protocol, links) = local::Outbound::new();
+    let (protocol, links) = in_process::Outbound::new();
     let mut outbound = Outbound::new(
         transport::Outbound::read(None)?,
-        protocol::Outbound::Local(protocol),
+        protocol::Outbound::InProcess(protocol),
     );
     outbound.path = "api".to_owned();
     outbound.tag = Some(tag?.into());

@@ -226,17 +226,17 @@ mod tests {
 
     #[test]
     fn xrays_dialer_proxy_is_a_chain_too() {
-        let by = |tag: Value| json!({"sockopt": {"dialerProxy": tag}});
+        let outbound = |tag: Value| json!({"sockopt": {"dialerProxy": tag}});
         let (through, errors) = of(json!([
-            {"tag": "a", "streamSettings": by("b".into())}, {"tag": "b", "streamSettings": by("".into())},
+            {"tag": "a", "streamSettings": outbound("b".into())}, {"tag": "b", "streamSettings": outbound("".into())},
             {"proxySettings": {"tag": "b"}, "streamSettings": {"socketSettings": {"DialerProxy": "b"}}}
         ]));
         assert_eq!(through, [Some("b".into()), None, Some("b".into())]);
         assert!(errors.is_empty(), "{errors:?}");
         let (_, errors) = of(json!([
-            {"tag": "a", "streamSettings": by("nowhere".into())},
-            {"tag": "b", "proxySettings": {"tag": "a"}, "streamSettings": by("b".into())},
-            {"streamSettings": by(5.into())}
+            {"tag": "a", "streamSettings": outbound("nowhere".into())},
+            {"tag": "b", "proxySettings": {"tag": "a"}, "streamSettings": outbound("b".into())},
+            {"streamSettings": outbound(5.into())}
         ]));
         assert_eq!(
             errors,

@@ -30,7 +30,7 @@ pub(super) fn warn_of_open_proxy(
 ) {
     if let Some(ip) = outside(listen)
         && protocol.is_proxy_for_anybody()
-        && !transport.knows_its_clients()
+        && !transport.requires_client_certificate()
     {
         node.warn(format!(
             "whoever reaches {ip} may use this proxy: set `listen` to 127.0.0.1, or `accounts`{}",
@@ -66,7 +66,7 @@ pub(super) fn warn_of_api(node: &Node, inbound: &Inbound, leads: Leads) -> bool 
     let Some(ip) = outside(&inbound.listen) else {
         return false;
     };
-    let known = inbound.protocol.knows_its_users() || inbound.transport.knows_its_clients();
+    let known = inbound.protocol.requires_auth() || inbound.transport.requires_client_certificate();
     match (leads, known) {
         (Leads::Nobody, _) | (Leads::Chosen, true) => return false,
         (_, false) => warn_of_open_api(node, ip),
@@ -140,7 +140,7 @@ fn takes(rule: &Rule, name: Option<&str>, inbound: &Inbound) -> bool {
     let inbounds = &rule.inbounds;
     let named = inbounds.is_empty() || inbounds.iter().any(|tag| Some(tag.as_str()) == name);
     // Who has no name is none of `user`; whoever wrote `source` has thought of who may come.
-    let has_user = rule.users.is_empty() || inbound.protocol.knows_its_users();
+    let has_user = rule.users.is_empty() || inbound.protocol.requires_auth();
     named && has_user && rule.sources.is_none()
 }
 

@@ -4,7 +4,7 @@
 use tracing::debug;
 
 use super::route::Chosen;
-use super::{Dispatcher, Session, Shared};
+use super::{Dispatcher, OutboundRef, Session};
 use crate::log;
 use crate::routing::Target;
 
@@ -22,8 +22,8 @@ impl Dispatcher {
     /// `None` when there is no such service.
     pub fn leads_to_control(&self, tag: Option<&str>) -> Option<Leads> {
         let is_control = |tag: &str| {
-            let by = self.outbounds.get(tag);
-            by.is_some_and(|by| by.protocol.is_control())
+            let outbound = self.outbounds.get(tag);
+            outbound.is_some_and(|outbound| outbound.protocol.is_control())
         };
         if !self.outbounds.have_control() {
             return None;
@@ -37,12 +37,17 @@ impl Dispatcher {
 
     /// A session that came out of this process goes to none of its own services: whoever may use a proxy
     /// would be its operator.
-    pub(super) fn keep_out(&self, session: &Session, by: &Shared) -> Option<Chosen> {
+    pub(super) fn keep_out(&self, session: &Session, outbound: &OutboundRef) -> Option<Chosen> {
         let inbound = session.inbound.tag.as_deref().unwrap_or("an inbound");
-        debug!(id = session.id, inbound, by = by.path, "kept out");
+        debug!(
+            id = session.id,
+            inbound,
+            outbound = outbound.path,
+            "kept out"
+        );
         log::repeated(&format!(
             "{}: a session that this process itself had sent to `{inbound}` is kept out, only others may come in there",
-            **by
+            **outbound
         ));
         None
     }
@@ -56,7 +61,7 @@ mod tests {
     use crate::dispatch::{Origin, Outbound, Parts};
     use crate::dns::Resolver;
     use crate::json::{Node, Report};
-    use crate::protocol::{self, local};
+    use crate::protocol::{self, in_process};
     use crate::routing::{Router, Rule};
     use crate::session::Source;
     use crate::transport;
@@ -82,8 +87,8 @@ mod tests {
             let chosen = dispatcher
                 .route(&session, Asked::new(Network::Tcp, &aim))
                 .await;
-            let by = chosen.and_then(|chosen| chosen.by.tag.clone());
-            assert_eq!(by.as_deref(), leads, "{tag}");
+            let outbound = chosen.and_then(|chosen| chosen.outbound.tag.clone());
+            assert_eq!(outbound.as_deref(), leads, "{tag}");
         }
         let leads = |tag| dispatcher.leads_to_control(tag);
         assert_eq!(leads(Some("panel")), Some(Leads::Always));
@@ -104,10 +109,10 @@ mod tests {
         let (name, settings) = (json!("freedom"), json!({}));
         let settings = Node::root(&settings, &report).object().unwrap();
         let freedom = protocol::Outbound::read(&Node::root(&name, &report), &settings);
-        let (local, _links) = local::Outbound::new();
+        let (local, _links) = in_process::Outbound::new();
         let protocols = [
             ("direct", freedom.unwrap()),
-            ("api", protocol::Outbound::Local(local)),
+            ("api", protocol::Outbound::InProcess(local)),
         ];
         let outbounds = protocols.into_iter().map(|(tag, protocol)| {
             let mut outbound = Outbound::new(transport::Outbound::read(None).unwrap(), protocol);

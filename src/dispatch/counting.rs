@@ -86,7 +86,7 @@ mod tests {
         let user = |email: Option<&str>, level| User {
             email: email.map(str::to_owned),
             level,
-            nameless: false,
+            anonymous: false,
         };
         assert!(counting.user(Some(&user(Some("a@b"), 0))).uplink.is_none());
         assert!(counting.user(Some(&user(None, 1))).uplink.is_none());

@@ -18,12 +18,12 @@ use tokio::time::{Instant, Sleep, sleep};
 use tracing::{debug, trace};
 
 use super::flow::{Flow, Target};
-use super::mux::Lane;
-use super::sniff::{Asking, Route};
+use super::mux::FlowScope;
+use super::sniff::{PendingRoute, Route};
 use super::udp_quota::{QuotaSlot, Task};
-use super::{Dispatcher, Session, Shared};
+use super::{Dispatcher, OutboundRef, Session};
 use crate::address::Destination;
-use crate::io::{Packet, Packets, turn};
+use crate::io::{Packet, Packets, coop};
 
 /// How often idle flows are looked for, at least.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -45,7 +45,7 @@ pub(super) struct Association {
     /// How to every destination that was met, until a flow to it ends.
     routes: HashMap<Destination, Route>,
     /// Destinations whose route is being asked for.
-    asking: HashMap<Destination, Asking>,
+    asking: HashMap<Destination, PendingRoute>,
     /// An answer that the inbound has not taken yet.
     stuck: Option<Packet>,
     task: Arc<Task>,
@@ -57,7 +57,7 @@ pub(super) struct Association {
 }
 
 /// The outbound, and the destination unless one flow carries everything.
-type Key = (Shared, Option<Destination>);
+type Key = (OutboundRef, Option<Destination>);
 
 impl Association {
     pub(super) fn new(
@@ -101,7 +101,7 @@ impl Association {
                 }
             }
         }
-        turn::end(cx);
+        coop::yield_now(cx);
         Poll::Pending
     }
 
@@ -115,7 +115,7 @@ impl Association {
             if self.asking.len() >= MAX_FLOWS {
                 return;
             }
-            let asking = Asking::new(&self.dispatcher, &self.session, packet.peer.clone());
+            let asking = PendingRoute::new(&self.dispatcher, &self.session, packet.peer.clone());
             self.asking.insert(packet.peer.clone(), asking);
         }
         if let Some(asking) = self.asking.get_mut(&packet.peer) {
@@ -158,15 +158,18 @@ impl Association {
         if let Some(at) = &route.at {
             packet.peer = at.clone();
         }
-        let key = match (self.dispatcher.lane(&route.by, &packet.peer), &asked) {
-            (Lane::Closed, _) => {
+        let key = match (
+            self.dispatcher.flow_scope(&route.outbound, &packet.peer),
+            &asked,
+        ) {
+            (FlowScope::Closed, _) => {
                 trace!(id = self.session.id, to = %packet.peer, "dropped: mux.xudpProxyUDP443");
                 return;
             }
             // Only a flow of its own can tell whose place the answers' source has taken.
-            (_, Some(asked)) => (route.by.clone(), Some(asked.clone())),
-            (Lane::Own, None) => (route.by.clone(), Some(packet.peer.clone())),
-            (Lane::Shared, None) => (route.by.clone(), None),
+            (_, Some(asked)) => (route.outbound.clone(), Some(asked.clone())),
+            (FlowScope::Own, None) => (route.outbound.clone(), Some(packet.peer.clone())),
+            (FlowScope::Shared, None) => (route.outbound.clone(), None),
         };
         if !self.flows.contains_key(&key) {
             self.make_room();
@@ -175,7 +178,7 @@ impl Association {
                 Some(_) => self.dispatcher.next_id(),
                 None => self.session.id,
             };
-            let by = key.0.clone();
+            let outbound = key.0.clone();
             let target = Target {
                 to: packet.peer.clone(),
                 asked,
@@ -185,7 +188,7 @@ impl Association {
                 .dispatcher
                 .udp_quota
                 .take(&self.session.owner(), &self.task, 1);
-            let flow = Flow::open(&self.dispatcher, id, by, target, slot, self.idle);
+            let flow = Flow::open(&self.dispatcher, id, outbound, target, slot, self.idle);
             self.flows.insert(key.clone(), flow);
         }
         if let Some(flow) = self.flows.get_mut(&key)
@@ -221,7 +224,8 @@ impl Association {
                 let (outbound, to) = key;
                 let to = to.as_ref().or_else(|| flow.next_peer());
                 if let Some(to) = to {
-                    self.dispatcher.complain(&self.session, outbound, to, &e);
+                    self.dispatcher
+                        .log_open_error(&self.session, outbound, to, &e);
                 }
                 over.push(key.clone());
                 continue;
@@ -231,7 +235,7 @@ impl Association {
                     break;
                 }
                 if turn == PACKETS_A_TURN {
-                    turn::end(cx);
+                    coop::yield_now(cx);
                     break;
                 }
                 match flow.poll_recv(cx) {
@@ -265,7 +269,7 @@ impl Association {
             // The rules, and their balancers, may see the next datagram elsewhere.
             let (ended, to) = key;
             self.routes.retain(|peer, route| {
-                route.by != ended || to.as_ref().is_some_and(|to| to != peer)
+                route.outbound != ended || to.as_ref().is_some_and(|to| to != peer)
             });
         }
         Poll::Pending
@@ -297,11 +301,16 @@ impl Association {
             }
             self.flows.retain(|_, flow| flow.active + flow.idle > now);
             let is_empty = self.flows.is_empty() && self.asking.is_empty();
-            if is_empty && self.inbound.comes_again() {
+            if is_empty && self.inbound.is_connectionless() {
                 return Poll::Ready(());
             }
-            let live: Vec<Shared> = self.flows.keys().map(|(by, _)| by.clone()).collect();
-            self.routes.retain(|_, route| live.contains(&route.by));
+            let live: Vec<OutboundRef> = self
+                .flows
+                .keys()
+                .map(|(outbound, _)| outbound.clone())
+                .collect();
+            self.routes
+                .retain(|_, route| live.contains(&route.outbound));
             let flows = self.flows.values().map(|flow| flow.active + flow.idle);
             let due = flows.fold(due, Instant::min);
             self.sweep.as_mut().reset(due.min(now + SWEEP_EVERY));
@@ -349,8 +358,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_source_that_asks_no_more_is_soon_forgotten_where_it_can_come_again() {
-        for (comes_again, at_least, at_most) in [(true, 24, 60), (false, 300, 330)] {
-            let (_alive, gone) = associate(comes_again);
+        for (is_connectionless, at_least, at_most) in [(true, 24, 60), (false, 300, 330)] {
+            let (_alive, gone) = associate(is_connectionless);
             let begin = Instant::now();
             let _ = gone.await;
             let secs = begin.elapsed().as_secs();
@@ -359,7 +368,7 @@ mod tests {
     }
 
     /// An association by a `dns` outbound that was asked once; the end says when it has ended.
-    fn associate(comes_again: bool) -> (mpsc::Sender<()>, oneshot::Receiver<()>) {
+    fn associate(is_connectionless: bool) -> (mpsc::Sender<()>, oneshot::Receiver<()>) {
         let report = Report::default();
         let (name, settings) = (json!("dns"), json!({"nonIPQuery": "drop"}));
         let settings = Node::root(&settings, &report).object().unwrap();
@@ -381,7 +390,7 @@ mod tests {
                 peer: "192.0.2.1:53".parse().unwrap(),
                 data: Bytes::from_static(b"not for addresses"),
             }),
-            comes_again,
+            is_connectionless,
             _ended: ended,
         };
         let session = dispatcher.session(Source::Unix, Origin::default(), None);
@@ -391,7 +400,7 @@ mod tests {
 
     struct Asker {
         question: Option<Packet>,
-        comes_again: bool,
+        is_connectionless: bool,
         _ended: oneshot::Sender<()>,
     }
 
@@ -407,8 +416,8 @@ mod tests {
             Poll::Ready(Ok(()))
         }
 
-        fn comes_again(&self) -> bool {
-            self.comes_again
+        fn is_connectionless(&self) -> bool {
+            self.is_connectionless
         }
     }
 }

@@ -14,7 +14,7 @@ use super::liveness::Liveness;
 use super::open::Opened;
 use super::udp_quota::QuotaSlot;
 use super::waiting::Waiting;
-use super::{Dispatcher, Shared};
+use super::{Dispatcher, OutboundRef};
 use crate::address::Destination;
 use crate::dns::Known;
 use crate::io::{Packet, Packets};
@@ -54,12 +54,12 @@ impl FlowState {
     fn opening(
         dispatcher: &Arc<Dispatcher>,
         id: u32,
-        by: Shared,
+        outbound: OutboundRef,
         to: Destination,
         known: Known,
     ) -> Self {
         let dispatcher = dispatcher.clone();
-        let opening = async move { dispatcher.open_packets(&by, &to, &known, id).await };
+        let opening = async move { dispatcher.open_packets(&outbound, &to, &known, id).await };
         Self::Opening(Box::pin(opening))
     }
 }
@@ -68,7 +68,7 @@ impl Flow {
     pub(super) fn open(
         dispatcher: &Arc<Dispatcher>,
         id: u32,
-        by: Shared,
+        outbound: OutboundRef,
         target: Target,
         slot: QuotaSlot,
         idle: Duration,
@@ -76,8 +76,8 @@ impl Flow {
         let Target { to, asked, known } = target;
         Self {
             id,
-            liveness: by.has_server().then(Liveness::new),
-            state: FlowState::opening(dispatcher, id, by, to, known.clone()),
+            liveness: outbound.has_server().then(Liveness::new),
+            state: FlowState::opening(dispatcher, id, outbound, to, known.clone()),
             asked,
             known,
             waiting: Waiting::default(),
@@ -92,7 +92,7 @@ impl Flow {
     pub(super) fn push(
         &mut self,
         dispatcher: &Arc<Dispatcher>,
-        by: &Shared,
+        outbound: &OutboundRef,
         packet: Packet,
         now: Instant,
     ) -> io::Result<()> {
@@ -102,7 +102,7 @@ impl Flow {
                 && liveness.is_deaf(self.idle, now)
             {
                 packets.give_up();
-                debug!(id = self.id, to = %packet.peer, by = by.path, "a flow without answers goes on over a new connection");
+                debug!(id = self.id, to = %packet.peer, outbound = outbound.path, "a flow without answers goes on over a new connection");
                 if liveness.begin_anew() {
                     result = Err(io::Error::other(
                         "datagrams get no answer any more, they go on over a new connection",
@@ -110,7 +110,7 @@ impl Flow {
                 }
                 let to = packet.peer.clone();
                 let known = self.known.clone();
-                self.state = FlowState::opening(dispatcher, self.id, by.clone(), to, known);
+                self.state = FlowState::opening(dispatcher, self.id, outbound.clone(), to, known);
             }
             liveness.sent(packet.data.len(), now);
         }

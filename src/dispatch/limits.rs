@@ -15,8 +15,8 @@ pub(super) const QUESTIONS: Limits = Limits {
 
 impl Dispatcher {
     /// What connections to the inbound tagged `tag` are served under; its counters are there from now on.
-    pub fn terms(&self, tag: Option<&str>) -> protocol::Terms {
-        protocol::Terms {
+    pub fn terms(&self, tag: Option<&str>) -> protocol::InboundContext {
+        protocol::InboundContext {
             policy: self.policy.clone(),
             meter: self.counting.inbound(tag).of_inbound(),
             replays: self.replays.clone(),
@@ -24,9 +24,13 @@ impl Dispatcher {
     }
 
     /// What the session is allowed by the level of its user and those of the outbounds it passes.
-    pub(super) fn relay_terms(&self, session: &Session, outbound: Option<Limits>) -> relay::Terms {
+    pub(super) fn relay_terms(
+        &self,
+        session: &Session,
+        outbound: Option<Limits>,
+    ) -> relay::InboundContext {
         let level = self.policy.level(session.level());
-        relay::Terms {
+        relay::InboundContext {
             limits: both(session.limits, outbound).unwrap_or(level.limits),
             read_max: level.buffer,
             traffic: session.traffic.clone(),
@@ -34,14 +38,14 @@ impl Dispatcher {
     }
 
     /// How long the server of an account may take over the protocol's own handshake.
-    pub(super) fn handshake(&self, by: &Outbound, account: usize) -> Duration {
-        let level = by.protocol.level(account).unwrap_or_default();
+    pub(super) fn handshake(&self, outbound: &Outbound, account: usize) -> Duration {
+        let level = outbound.protocol.level(account).unwrap_or_default();
         self.policy.level(level).handshake
     }
 
     /// The limits of an account's level; none where V2Ray watches nothing.
-    pub(super) fn limits(&self, by: &Outbound, account: usize) -> Option<Limits> {
-        let level = by.protocol.level(account)?;
+    pub(super) fn limits(&self, outbound: &Outbound, account: usize) -> Option<Limits> {
+        let level = outbound.protocol.level(account)?;
         Some(self.policy.level(level).limits)
     }
 }

@@ -6,6 +6,7 @@
 mod control;
 mod counting;
 mod datagrams;
+mod dialer;
 mod first;
 mod flow;
 mod limits;
@@ -13,7 +14,6 @@ mod liveness;
 mod mux;
 mod open;
 mod outbounds;
-mod roads;
 mod route;
 mod sniff;
 mod udp_quota;
@@ -21,7 +21,7 @@ mod waiting;
 mod warm;
 
 pub use control::Leads;
-pub use outbounds::{Outbound, Outbounds, Shared};
+pub use outbounds::{Outbound, OutboundRef, Outbounds};
 pub use route::Routed;
 
 use std::future::Future;
@@ -130,7 +130,7 @@ impl Dispatcher {
         let registry = count.then(|| stats.clone());
         let counting = Arc::new(Counting::new(policy.clone(), registry));
         Arc::new_cyclic(|dispatcher| {
-            resolver.lend(Arc::new(roads::Roads(dispatcher.clone())));
+            resolver.set_dialer(Arc::new(dialer::RoutedDialer(dispatcher.clone())));
             Self {
                 outbounds: Outbounds::new(outbounds, counting.clone()),
                 router,
@@ -150,18 +150,18 @@ impl Dispatcher {
     /// Carries what `inbound` accepted from `source`; ready when it is on its way, in tasks of its own.
     ///
     /// Boxed, because what is accepted may hold more sessions to be carried.
-    pub fn carry(
+    pub fn dispatch(
         self: Arc<Self>,
         source: Source,
         inbound: Origin,
         accepted: Accepted,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        self.carry_watched(source, inbound, accepted, false)
+        self.dispatch_watched(source, inbound, accepted, false)
     }
 
     /// What comes out of a link that its inbound watches itself, as V2Ray's do with mux and with plain HTTP
     /// requests, is watched at its outbound alone.
-    fn carry_watched(
+    fn dispatch_watched(
         self: Arc<Self>,
         source: Source,
         inbound: Origin,
@@ -198,10 +198,10 @@ impl Dispatcher {
                     let session = self.session(source, inbound, user);
                     self.packets(session, packets);
                 }
-                Accepted::Many(mut requests) => {
+                Accepted::Sessions(mut requests) => {
                     while let Some(accepted) = requests.recv().await {
                         let (dispatcher, inbound) = (self.clone(), inbound.clone());
-                        tokio::spawn(dispatcher.carry_watched(source, inbound, accepted, true));
+                        tokio::spawn(dispatcher.dispatch_watched(source, inbound, accepted, true));
                     }
                 }
             }
@@ -248,15 +248,15 @@ impl Dispatcher {
         };
         let (aim, sniffed) = sniff::stream(&mut session, to, &mut link).await;
         let asked = Asked::new(Network::Tcp, &aim);
-        let Some(Chosen { by, known }) = self.route(&session, asked).await else {
+        let Some(Chosen { outbound, known }) = self.route(&session, asked).await else {
             return link.close().await;
         };
-        self.note(&session, &by, Network::Tcp, &aim);
+        self.log_accepted(&session, &outbound, Network::Tcp, &aim);
         let to = aim.to();
-        let opening = self.open(&by, &to, &known);
+        let opening = self.open(&outbound, &to, &known);
         let (opened, first) = match sniffed {
             Some(first) => (opening.await, first),
-            None if by.protocol.wants_first_payload() => {
+            None if outbound.protocol.wants_first_payload() => {
                 tokio::join!(opening, first::payload(&mut link))
             }
             None => (opening.await, Vec::new()),
@@ -264,21 +264,21 @@ impl Dispatcher {
         let (target, limits) = match opened {
             Ok(opened) => opened,
             Err(e) => {
-                self.complain(&session, &by, &to, &e);
+                self.log_open_error(&session, &outbound, &to, &e);
                 return link.close().await;
             }
         };
         let mut relay = Relay::new(link, target, first, self.relay_terms(&session, limits));
-        let session = Box::new((self.clone(), session, by, to));
+        let session = Box::new((self.clone(), session, outbound, to));
         // A task of its own size: the one that shook hands was many times larger, and ends here.
         tokio::spawn(small(async move {
             let ended = (&mut relay).await;
-            let (dispatcher, session, by, to) = &*session;
+            let (dispatcher, session, outbound, to) = &*session;
             debug!(id = session.id, %to, up = ended.up, down = ended.down, "session ended");
             if let Some(failure) = ended.error {
-                dispatcher.mourn(session, by, to, &failure);
+                dispatcher.log_cut_off(session, outbound, to, &failure);
                 // Boxed, or every tunnel would have the room for it from the beginning.
-                Box::pin(relay.part(&failure)).await;
+                Box::pin(relay.finish(&failure)).await;
             }
             ended::one();
             drop(alive);
@@ -287,32 +287,46 @@ impl Dispatcher {
 
     /// A session goes by outbound `by`. The access log says what was asked for, as V2Ray's does, unless
     /// the policy wants where it goes.
-    fn note(&self, session: &Session, by: &Outbound, network: Network, aim: &Aim) {
+    fn log_accepted(&self, session: &Session, outbound: &Outbound, network: Network, aim: &Aim) {
         let user = session.user.as_deref();
         let to = match self.policy.system.override_access_log_dest {
             true => aim.ruled(),
             false => aim.asked(),
         };
-        log::accepted(session.source, network, to, by.tag.as_deref(), user);
+        log::accepted(session.source, network, to, outbound.tag.as_deref(), user);
         let found = session.protocol.unwrap_or_default();
-        debug!(id = session.id, source = %session.source, %network, %to, found, named = %aim.ruled(), by = by.path, "session begins");
+        debug!(id = session.id, source = %session.source, %network, %to, found, named = %aim.ruled(), outbound = outbound.path, "session begins");
     }
 
     /// Says why a session could not be opened.
-    fn complain(&self, session: &Session, by: &Outbound, to: &Destination, error: &io::Error) {
-        if by.has_server() || own_listeners::is_kept(error) {
-            by.warn(error);
+    fn log_open_error(
+        &self,
+        session: &Session,
+        outbound: &Outbound,
+        to: &Destination,
+        error: &io::Error,
+    ) {
+        if outbound.has_server() || own_listeners::is_kept(error) {
+            outbound.warn(error);
         }
-        debug!(id = session.id, %to, by = by.path, "cannot open: {error}");
+        debug!(id = session.id, %to, outbound = outbound.path, "cannot open: {error}");
     }
 
     /// Says what cut a session off.
-    fn mourn(&self, session: &Session, by: &Outbound, to: &Destination, failure: &Failure) {
+    fn log_cut_off(
+        &self,
+        session: &Session,
+        outbound: &Outbound,
+        to: &Destination,
+        failure: &Failure,
+    ) {
         match failure {
-            Failure::Target(error) if by.has_server() && !failure.is_usual() => by.warn(error),
+            Failure::Target(error) if outbound.has_server() && !failure.is_usual() => {
+                outbound.warn(error)
+            }
             _ => {}
         }
-        debug!(id = session.id, %to, by = by.path, "cut off: {failure}");
+        debug!(id = session.id, %to, outbound = outbound.path, "cut off: {failure}");
     }
 }
 

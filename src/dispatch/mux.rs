@@ -4,16 +4,16 @@ use std::io;
 use std::sync::Arc;
 
 use super::open::Opened;
-use super::{Dispatcher, Shared};
+use super::{Dispatcher, OutboundRef};
 use crate::address::Destination;
 use crate::dns::Known;
 use crate::io::{Link, Packets};
 use crate::mux::packet_stream::{self, PacketStream};
-use crate::mux::{Dial, Way, packet_addr};
+use crate::mux::{DialFuture, UdpMode, packet_addr};
 
 /// Whether a source's datagrams to one destination may share a flow with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
+pub(super) enum FlowScope {
     Own,
     Shared,
     /// They are not carried at all.
@@ -22,40 +22,44 @@ pub(super) enum Lane {
 
 impl Dispatcher {
     /// A stream to `to` inside a link of outbound `by`; `None` without mux.
-    pub(super) fn mux_stream(self: &Arc<Self>, by: &Shared, to: &Destination) -> Option<Link> {
-        let mux = by.mux.as_ref()?;
-        mux.stream(to, || self.mux_link(by, to))
+    pub(super) fn mux_stream(
+        self: &Arc<Self>,
+        outbound: &OutboundRef,
+        to: &Destination,
+    ) -> Option<Link> {
+        let mux = outbound.mux.as_ref()?;
+        mux.stream(to, || self.mux_link(outbound, to))
     }
 
     /// Datagrams of association `id` as mux carries them; `None` when the protocol itself does.
     pub(super) async fn mux_packets(
         self: &Arc<Self>,
-        by: &Shared,
+        outbound: &OutboundRef,
         to: &Destination,
         id: u32,
     ) -> Option<io::Result<Opened<Box<dyn Packets>>>> {
-        let mux = by.mux.as_ref()?;
+        let mux = outbound.mux.as_ref()?;
         match mux.way(to) {
-            Way::Native => None,
-            Way::Session | Way::Xudp => {
-                let packets = mux.packets(to, id, || self.mux_link(by, to));
+            UdpMode::Native => None,
+            UdpMode::Session | UdpMode::Xudp => {
+                let packets = mux.packets(to, id, || self.mux_link(outbound, to));
                 Some(packets.map(|packets| (packets, None)))
             }
-            Way::PacketAddr => {
+            UdpMode::PacketAddr => {
                 let name = packet_addr::destination();
-                let inner = self.native_packets(by, &name, id).await;
+                let inner = self.native_packets(outbound, &name, id).await;
                 Some(inner.map(|(inner, limits)| (packet_addr::unwrap(inner, name), limits)))
             }
-            Way::PacketStream => {
+            UdpMode::PacketStream => {
                 let inner = self
-                    .open(by, &packet_stream::destination(), &Known::Unasked)
+                    .open(outbound, &packet_stream::destination(), &Known::Unasked)
                     .await;
                 Some(inner.map(|(link, limits)| {
                     let packets: Box<dyn Packets> = Box::new(PacketStream::new(link));
                     (packets, limits)
                 }))
             }
-            Way::Dropped => {
+            UdpMode::Dropped => {
                 let text = "mux.xudpProxyUDP443 has datagrams to port 443 dropped";
                 Some(Err(io::Error::other(text)))
             }
@@ -63,25 +67,28 @@ impl Dispatcher {
     }
 
     /// How a source's datagrams to `to` travel by outbound `by`.
-    pub(super) fn lane(&self, by: &Shared, to: &Destination) -> Lane {
-        match (&by.mux, self.through(by)) {
+    pub(super) fn flow_scope(&self, outbound: &OutboundRef, to: &Destination) -> FlowScope {
+        match (&outbound.mux, self.through(outbound)) {
             (Some(mux), _) => match mux.way(to) {
-                Way::Native | Way::Session => Lane::Own,
-                Way::Xudp | Way::PacketAddr | Way::PacketStream => Lane::Shared,
-                Way::Dropped => Lane::Closed,
+                UdpMode::Native | UdpMode::Session => FlowScope::Own,
+                UdpMode::Xudp | UdpMode::PacketAddr | UdpMode::PacketStream => FlowScope::Shared,
+                UdpMode::Dropped => FlowScope::Closed,
             },
-            _ if by.protocol.packets_have_one_peer() => Lane::Own,
-            (None, Ok(Some(other))) if !by.protocol.has_server() => self.lane(&other, to),
-            _ => Lane::Shared,
+            _ if outbound.protocol.packets_have_one_peer() => FlowScope::Own,
+            (None, Ok(Some(other))) if !outbound.protocol.has_server() => {
+                self.flow_scope(&other, to)
+            }
+            _ => FlowScope::Shared,
         }
     }
 
     /// Dials outbound `by` for frames; `to` is only for protocols whose hop depends on it.
-    fn mux_link(self: &Arc<Self>, by: &Shared, to: &Destination) -> Dial {
-        let (dispatcher, by, to) = (self.clone(), by.clone(), to.clone());
+    fn mux_link(self: &Arc<Self>, outbound: &OutboundRef, to: &Destination) -> DialFuture {
+        let (dispatcher, outbound, to) = (self.clone(), outbound.clone(), to.clone());
         Box::pin(async move {
-            let ((link, limits), account) = dispatcher.dial(&by, &to, &Known::Unasked).await?;
-            let link = by.protocol.dress_mux(link, account)?;
+            let ((link, limits), account) =
+                dispatcher.dial(&outbound, &to, &Known::Unasked).await?;
+            let link = outbound.protocol.wrap_mux(link, account)?;
             Ok((link, limits.unwrap_or_default().idle.into()))
         })
     }

@@ -32,13 +32,13 @@ pub struct Outbound {
 
 /// In their order; the first one carries what no rule sends elsewhere.
 pub struct Outbounds {
-    all: RwLock<Vec<Shared>>,
+    all: RwLock<Vec<OutboundRef>>,
     counting: Arc<Counting>,
 }
 
 /// An outbound by its identity: another one with the same tag is another one.
 #[derive(Clone)]
-pub struct Shared(Arc<Outbound>);
+pub struct OutboundRef(Arc<Outbound>);
 
 impl Outbound {
     /// Without a tag, and with nothing in between.
@@ -83,25 +83,25 @@ impl fmt::Display for Outbound {
 impl Outbounds {
     pub fn new(outbounds: Vec<Outbound>, counting: Arc<Counting>) -> Self {
         let all = outbounds.into_iter();
-        let all = all.map(|outbound| Shared::new(outbound, &counting));
+        let all = all.map(|outbound| OutboundRef::new(outbound, &counting));
         Self {
             all: RwLock::new(all.collect()),
             counting,
         }
     }
 
-    pub fn get(&self, tag: &str) -> Option<Shared> {
+    pub fn get(&self, tag: &str) -> Option<OutboundRef> {
         let all = self.read();
         all.iter().find(|o| o.tag.as_deref() == Some(tag)).cloned()
     }
 
     /// What carries the sessions that no rule takes. That is never the API's, even where it stands alone.
-    pub fn first(&self) -> Option<Shared> {
+    pub fn first(&self) -> Option<OutboundRef> {
         let all = self.read();
         all.iter().find(|o| !o.protocol.is_control()).cloned()
     }
 
-    pub(super) fn all(&self) -> Vec<Shared> {
+    pub(super) fn all(&self) -> Vec<OutboundRef> {
         self.read().clone()
     }
 
@@ -126,28 +126,28 @@ impl Outbounds {
         if taken || goes_round(&outbound, &all) {
             return Err(Box::new(outbound));
         }
-        all.push(Shared::new(outbound, &self.counting));
+        all.push(OutboundRef::new(outbound, &self.counting));
         Ok(())
     }
 
     /// Takes one away. Its sessions go on.
-    pub fn remove(&self, tag: &str) -> Option<Shared> {
+    pub fn remove(&self, tag: &str) -> Option<OutboundRef> {
         let mut all = self.write();
         let index = all.iter().position(|o| o.tag.as_deref() == Some(tag))?;
         Some(all.remove(index))
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Vec<Shared>> {
+    fn read(&self) -> RwLockReadGuard<'_, Vec<OutboundRef>> {
         self.all.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Vec<Shared>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Vec<OutboundRef>> {
         self.all.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Whether the way that `proxySettings` lead from `outbound` comes back to it, or never ends.
-fn goes_round(outbound: &Outbound, all: &[Shared]) -> bool {
+fn goes_round(outbound: &Outbound, all: &[OutboundRef]) -> bool {
     let mut next = &outbound.through;
     for _ in 0..=all.len() {
         if next.is_none() {
@@ -164,18 +164,18 @@ fn goes_round(outbound: &Outbound, all: &[Shared]) -> bool {
     true
 }
 
-impl Shared {
+impl OutboundRef {
     /// Its counters are there from now on. The API's own outbound has none, as in V2Ray: those who sum up
     /// outbounds count traffic, not their own questions.
     fn new(mut outbound: Outbound, counting: &Counting) -> Self {
-        if !matches!(outbound.protocol, protocol::Outbound::Local(_)) {
+        if !matches!(outbound.protocol, protocol::Outbound::InProcess(_)) {
             outbound.traffic = counting.outbound(outbound.tag.as_deref());
         }
         Self(Arc::new(outbound))
     }
 }
 
-impl Deref for Shared {
+impl Deref for OutboundRef {
     type Target = Outbound;
 
     fn deref(&self) -> &Outbound {
@@ -183,15 +183,15 @@ impl Deref for Shared {
     }
 }
 
-impl PartialEq for Shared {
+impl PartialEq for OutboundRef {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl Eq for Shared {}
+impl Eq for OutboundRef {}
 
-impl Hash for Shared {
+impl Hash for OutboundRef {
     fn hash<H: Hasher>(&self, state: &mut H) {
         Arc::as_ptr(&self.0).hash(state);
     }
@@ -238,9 +238,9 @@ mod tests {
 
     #[test]
     fn the_outbound_of_the_api_is_not_counted() {
-        let (local, _links) = protocol::local::Outbound::new();
+        let (local, _links) = protocol::in_process::Outbound::new();
         let api = Outbound {
-            protocol: protocol::Outbound::Local(local),
+            protocol: protocol::Outbound::InProcess(local),
             ..outbound("api", None)
         };
         let both = Counted {

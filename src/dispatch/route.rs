@@ -9,12 +9,12 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Dispatcher, Origin, Session, Shared};
+use super::{Dispatcher, Origin, OutboundRef, Session};
 use crate::address::{Destination, Host, Network};
 use crate::dns::{Known, Lookup, Strategy};
 use crate::log;
 use crate::protocol::loopback;
-use crate::routing::{Facts, Pick, Target};
+use crate::routing::{Pick, RouteInput, Target};
 use crate::session::{Attributes, Source};
 use crate::sniffing::Aim;
 
@@ -49,7 +49,7 @@ pub(super) struct Asked<'a> {
 
 /// The answer.
 pub(super) struct Chosen {
-    pub(super) by: Shared,
+    pub(super) outbound: OutboundRef,
     /// The addresses that the rules were asked about.
     pub(super) known: Known,
 }
@@ -71,10 +71,10 @@ impl Dispatcher {
         let Asked { network, to, .. } = asked;
         let mut session = Cow::Borrowed(session);
         let mut known = Known::Unasked;
-        let mut by = self.pick(&session, asked, &mut known).await?;
+        let mut outbound = self.pick(&session, asked, &mut known).await?;
         for _ in 0..MAX_ROUNDS {
-            if let Some(loopback) = by.protocol.loopback() {
-                self.note(&session, &by, network, &to.clone().into());
+            if let Some(loopback) = outbound.protocol.loopback() {
+                self.log_accepted(&session, &outbound, network, &to.clone().into());
                 // What a session carries is not known any more, as in V2Ray.
                 session = Cow::Owned(Session {
                     inbound: origin(loopback, session.inbound.from_here),
@@ -82,25 +82,25 @@ impl Dispatcher {
                     attributes: None,
                     ..session.into_owned()
                 });
-                by = self.pick(&session, asked, &mut known).await?;
+                outbound = self.pick(&session, asked, &mut known).await?;
                 continue;
             }
-            if by.protocol.is_control() && session.inbound.from_here {
-                return self.keep_out(&session, &by);
+            if outbound.protocol.is_control() && session.inbound.from_here {
+                return self.keep_out(&session, &outbound);
             }
             let lookup = match known {
-                Known::Missing(_) => self.resolves(&by, to),
+                Known::Missing(_) => self.resolves(&outbound, to),
                 Known::Unasked | Known::Ips(_) => None,
             };
             // The built-in DNS knew no address, but the system may: the rules are asked about that one too.
             let Some(lookup @ Lookup::System) = lookup else {
-                return Some(Chosen { by, known });
+                return Some(Chosen { outbound, known });
             };
             known = find(&lookup, to).await;
             if let Known::Missing(_) = known {
-                return Some(Chosen { by, known });
+                return Some(Chosen { outbound, known });
             }
-            by = self.pick(&session, asked, &mut known).await?;
+            outbound = self.pick(&session, asked, &mut known).await?;
         }
         debug!(id = session.id, %to, "a session goes round");
         log::repeated("the rules lead a session round in a circle of `loopback` outbounds");
@@ -108,10 +108,14 @@ impl Dispatcher {
     }
 
     /// What carries a stream that a `loopback` outbound is to carry; any other carries its own.
-    pub(super) async fn past_loopback(&self, by: Shared, to: &Destination) -> io::Result<Chosen> {
-        let Some(loopback) = by.protocol.loopback() else {
+    pub(super) async fn past_loopback(
+        &self,
+        outbound: OutboundRef,
+        to: &Destination,
+    ) -> io::Result<Chosen> {
+        let Some(loopback) = outbound.protocol.loopback() else {
             let known = Known::Unasked;
-            return Ok(Chosen { by, known });
+            return Ok(Chosen { outbound, known });
         };
         let session = self.session(Source::Unix, origin(loopback, true), None);
         let aim = to.clone().into();
@@ -121,9 +125,14 @@ impl Dispatcher {
 
     /// What the rules say; those who watch are told. The addresses of the name become `known` when the rules
     /// want them.
-    async fn pick(&self, session: &Session, asked: Asked<'_>, known: &mut Known) -> Option<Shared> {
+    async fn pick(
+        &self,
+        session: &Session,
+        asked: Asked<'_>,
+        known: &mut Known,
+    ) -> Option<OutboundRef> {
         let Asked { network, to, named } = asked;
-        let facts = Facts {
+        let facts = RouteInput {
             inbound: session.inbound.tag.as_deref(),
             source: session.source,
             network,
@@ -152,7 +161,7 @@ impl Dispatcher {
     /// want some, and find there what was looked up for them.
     pub async fn ask(
         &self,
-        facts: &Facts<'_>,
+        facts: &RouteInput<'_>,
         resolved: Option<&[IpAddr]>,
         known: &mut Known,
     ) -> Option<(Option<Arc<str>>, Option<String>)> {
@@ -176,7 +185,12 @@ impl Dispatcher {
     }
 
     /// Tells whoever watches the rules at work.
-    pub fn publish(&self, facts: &Facts, outbound: Option<Arc<str>>, balancer: Option<String>) {
+    pub fn publish(
+        &self,
+        facts: &RouteInput,
+        outbound: Option<Arc<str>>,
+        balancer: Option<String>,
+    ) {
         let named = facts.named.map(|name| Host::Domain(name.to_owned()));
         let routed = Routed {
             inbound: facts.inbound.map(str::to_owned),
@@ -194,7 +208,7 @@ impl Dispatcher {
     }
 
     /// What a rule names may have been taken away; the first outbound stands in, as in V2Ray.
-    fn tagged(&self, tag: &str) -> Option<Shared> {
+    fn tagged(&self, tag: &str) -> Option<OutboundRef> {
         let outbound = self.outbounds.get(tag);
         if outbound.is_none() {
             log::repeated(&format!(

@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::route::{Asked, Chosen};
 use super::waiting::Waiting;
-use super::{Dispatcher, Session, Shared, first};
+use super::{Dispatcher, OutboundRef, Session, first};
 use crate::address::{Destination, Network};
 use crate::dns::Known;
 use crate::io::{Link, Packet};
@@ -60,7 +60,7 @@ fn aim(sniffing: &Sniffing, answer: Sniffed, session: &mut Session, asked: Desti
 }
 
 /// Datagrams to one destination, until it is known where they go.
-pub(super) struct Asking {
+pub(super) struct PendingRoute {
     asked: Destination,
     stage: Stage,
     pub(super) waiting: Waiting,
@@ -75,7 +75,7 @@ enum Stage {
 /// How datagrams to one destination travel.
 #[derive(Clone)]
 pub(super) struct Route {
-    pub(super) by: Shared,
+    pub(super) outbound: OutboundRef,
     /// The destination that takes the place of theirs; answers come from theirs all the same.
     pub(super) to: Option<Destination>,
     /// The address that they are sent to, where the rules were asked about addresses of a name. Answers come
@@ -84,7 +84,7 @@ pub(super) struct Route {
     pub(super) known: Known,
 }
 
-impl Asking {
+impl PendingRoute {
     pub(super) fn new(dispatcher: &Arc<Dispatcher>, session: &Session, asked: Destination) -> Self {
         let stage = match session.inbound.sniffing {
             Some(_) => Stage::Looking(Box::default(), Box::pin(sleep(WAIT))),
@@ -143,21 +143,26 @@ impl Stage {
         let dispatcher = dispatcher.clone();
         Self::Routing(Box::pin(async move {
             let question = Asked::new(Network::Udp, &aim);
-            let Chosen { by, known } = dispatcher.route(&session, question).await?;
-            dispatcher.note(&session, &by, Network::Udp, &aim);
+            let Chosen { outbound, known } = dispatcher.route(&session, question).await?;
+            dispatcher.log_accepted(&session, &outbound, Network::Udp, &aim);
             let asked = aim.asked().clone();
             let to = aim.to();
-            let at = match dispatcher.address(&by, &to, &known) {
+            let at = match dispatcher.address(&outbound, &to, &known) {
                 Ok(at) => at,
                 Err(e) => {
                     // The next datagram asks again.
-                    debug!(id = session.id, %to, by = by.path, "datagrams to nowhere: {e}");
+                    debug!(id = session.id, %to, outbound = outbound.path, "datagrams to nowhere: {e}");
                     return None;
                 }
             };
-            let to = dispatcher.target(&by, to, &known).await.ok()?;
+            let to = dispatcher.target(&outbound, to, &known).await.ok()?;
             let to = (to != asked).then_some(to);
-            Some(Route { by, to, at, known })
+            Some(Route {
+                outbound,
+                to,
+                at,
+                known,
+            })
         }))
     }
 }

@@ -122,7 +122,7 @@ impl UdpQuota {
         state.held += weight;
         drop(guard);
         if !gone.is_empty() {
-            self.complain(owner);
+            self.log_open_error(owner);
         }
         gone.iter().for_each(|unit| unit.task.wake());
         QuotaSlot {
@@ -133,7 +133,7 @@ impl UdpQuota {
         }
     }
 
-    fn complain(&self, owner: &Owner) {
+    fn log_open_error(&self, owner: &Owner) {
         let each = self.bounds().each;
         log::repeated(&format!(
             "UDP: {owner} has all the associations and flows that it may have (at most {each} descriptors), and those that were \

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
-use super::{Dispatcher, roads};
+use super::{Dispatcher, dialer};
 
 impl Dispatcher {
     /// Begins with it, on a thread of its own; what was done already is not done again.
@@ -25,7 +25,7 @@ impl Dispatcher {
                 outbound.transport.warm_up();
             }
             if by_https {
-                roads::warm_up();
+                dialer::warm_up();
             }
         });
     }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use tracing::trace;
 
 use super::codec::{Question, Reply};
-use super::dial::{Dial, Dialled, Way};
+use super::dial::{Dialer, Dialled, Via};
 use super::framed::Framed;
 use super::server::LIMIT;
 use crate::address::Destination;
@@ -45,7 +45,7 @@ pub(super) enum Over {
 pub(super) struct Channel {
     over: Over,
     to: Destination,
-    way: Way,
+    way: Via,
     client: Option<IpAddr>,
     asking: Mutex<Option<mpsc::Sender<Ask>>>,
 }
@@ -59,7 +59,7 @@ struct Ask {
 }
 
 impl Channel {
-    pub(super) fn new(over: Over, to: Destination, way: Way, client: Option<IpAddr>) -> Self {
+    pub(super) fn new(over: Over, to: Destination, way: Via, client: Option<IpAddr>) -> Self {
         Self {
             over,
             to,
@@ -71,7 +71,11 @@ impl Channel {
 
     /// Asks once. A way that was open already may have been closed by the server, unknown to us: then
     /// the question goes once more over a new one.
-    pub(super) async fn ask(&self, dial: &Arc<dyn Dial>, question: &Question) -> io::Result<Reply> {
+    pub(super) async fn ask(
+        &self,
+        dial: &Arc<dyn Dialer>,
+        question: &Question,
+    ) -> io::Result<Reply> {
         let message = question.encode(0, self.client).map_err(io::Error::other)?;
         loop {
             let (asking, is_new) = self.open(dial);
@@ -92,7 +96,7 @@ impl Channel {
         }
     }
 
-    fn open(&self, dial: &Arc<dyn Dial>) -> (mpsc::Sender<Ask>, bool) {
+    fn open(&self, dial: &Arc<dyn Dialer>) -> (mpsc::Sender<Ask>, bool) {
         let mut slot = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(asking) = slot.as_ref().filter(|asking| !asking.is_closed()) {
             return (asking.clone(), false);

@@ -11,7 +11,7 @@ use crate::io::{Link, Packets};
 
 /// The road to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Via {
     /// Straight from this host: `tcp+local://`, `https+local://`.
     Direct,
     /// As the rules of routing say for an inbound with this tag.
@@ -20,11 +20,11 @@ pub enum Way {
 
 pub type Dialled<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
-pub trait Dial: Send + Sync {
-    fn stream(&self, way: &Way, to: &Destination) -> Dialled<Link>;
+pub trait Dialer: Send + Sync {
+    fn stream(&self, way: &Via, to: &Destination) -> Dialled<Link>;
 
     /// Datagrams to `to` and back.
-    fn packets(&self, way: &Way, to: &Destination) -> Dialled<Box<dyn Packets>>;
+    fn packets(&self, way: &Via, to: &Destination) -> Dialled<Box<dyn Packets>>;
 
     /// TLS for HTTP with `server`, whose certificate an authority of the system must have issued; `true`
     /// when both ends speak HTTP/2.

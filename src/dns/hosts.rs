@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::Families;
-use crate::routing::{Domains, Fit, Name, Pattern};
+use crate::routing::{Domains, MatchRank, Name, Pattern};
 
 /// How often a name may stand for another one.
 const MAX_DEPTH: usize = 5;
@@ -81,14 +81,14 @@ impl Hosts {
     }
 
     fn values(&self, name: &str) -> Vec<Value> {
-        let mut found: Vec<(Fit, &[Value])> = Vec::new();
+        let mut found: Vec<(MatchRank, &[Value])> = Vec::new();
         if let Some(values) = self.full.get(name) {
-            found.push((Fit::Full, values));
+            found.push((MatchRank::Full, values));
         }
         let mut above = Some(name);
         while let Some(name) = above.filter(|_| !self.domains.is_empty()) {
             if let Some(values) = self.domains.get(name) {
-                found.push((Fit::Domain(Reverse(name.len())), values));
+                found.push((MatchRank::Domain(Reverse(name.len())), values));
             }
             above = name.split_once('.').map(|(_, above)| above);
         }

@@ -17,7 +17,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::codec::{LONGEST, Question, Reply};
-use super::dial::{Dial, Way};
+use super::dial::{Dialer, Via};
 use super::server::LIMIT;
 use crate::address::{Destination, Host};
 
@@ -33,7 +33,7 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
 pub(super) struct Https {
     url: Uri,
     to: Destination,
-    way: Way,
+    way: Via,
     client: Option<IpAddr>,
     connections: Mutex<Connections>,
     /// Held by whoever connects, so that two questions at a time make one connection.
@@ -60,7 +60,7 @@ enum Connection {
 
 impl Https {
     /// `url` begins with `https://` and a host.
-    pub(super) fn new(url: Uri, to: Destination, way: Way, client: Option<IpAddr>) -> Self {
+    pub(super) fn new(url: Uri, to: Destination, way: Via, client: Option<IpAddr>) -> Self {
         Self {
             url,
             to,
@@ -71,7 +71,11 @@ impl Https {
         }
     }
 
-    pub(super) async fn ask(&self, dial: &Arc<dyn Dial>, question: &Question) -> io::Result<Reply> {
+    pub(super) async fn ask(
+        &self,
+        dial: &Arc<dyn Dialer>,
+        question: &Question,
+    ) -> io::Result<Reply> {
         // The id is 0, so that the answers of caches on the way are alike (RFC 8484, section 4.1).
         let body = question
             .encode(0, self.client)
@@ -113,7 +117,7 @@ impl Https {
         all.idle.pop().map(|(own, _)| Connection::Own(own))
     }
 
-    async fn connect(&self, dial: &Arc<dyn Dial>) -> io::Result<Connection> {
+    async fn connect(&self, dial: &Arc<dyn Dialer>) -> io::Result<Connection> {
         let link = dial.stream(&self.way, &self.to).await?;
         let (link, is_h2) = dial.tls(link, &self.to).await?;
         let io = TokioIo::new(link);

@@ -32,7 +32,7 @@ mod system;
 mod tests;
 
 pub use asker::{asker, asking};
-pub use dial::{Dial, Dialled, Way};
+pub use dial::{Dialer, Dialled, Via};
 pub use framed::Framed;
 pub use known::Known;
 pub use resolver::{Lookup, LookupError, Resolver};

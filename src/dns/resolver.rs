@@ -8,12 +8,12 @@ use thiserror::Error;
 use tracing::{debug, trace};
 
 use super::codec::Reply;
-use super::dial::Dial;
+use super::dial::Dialer;
 use super::hosts::{Found, Hosts};
-use super::server::{Failure, Reach, Server};
+use super::server::{Failure, Server, Upstream};
 use super::{Families, Known, Strategy, system};
 use crate::address::{Destination, Host};
-use crate::routing::{Fit, Name};
+use crate::routing::{MatchRank, Name};
 
 /// V2Ray's built-in DNS.
 pub struct Resolver {
@@ -23,7 +23,7 @@ pub struct Resolver {
     /// `queryStrategy`.
     pub(super) families: Families,
     pub(super) fallback: Fallback,
-    dial: OnceLock<Arc<dyn Dial>>,
+    dial: OnceLock<Arc<dyn Dialer>>,
 }
 
 /// Whether servers are asked for names that are not of their `domains`.
@@ -64,7 +64,7 @@ impl Default for Resolver {
 
 impl Resolver {
     pub(super) fn new(hosts: Hosts, servers: Vec<Arc<Server>>) -> Self {
-        let system = || Arc::new(Server::new("localhost".to_owned(), Reach::System));
+        let system = || Arc::new(Server::new("localhost".to_owned(), Upstream::System));
         Self {
             hosts,
             servers: match servers.is_empty() {
@@ -78,14 +78,14 @@ impl Resolver {
     }
 
     /// Lends it the way to its servers. Only the first one counts.
-    pub fn lend(&self, dial: Arc<dyn Dial>) {
+    pub fn set_dialer(&self, dial: Arc<dyn Dialer>) {
         let _ = self.dial.set(dial);
     }
 
     /// Whether a server is asked by HTTPS.
     pub fn asks_by_https(&self) -> bool {
         let mut servers = self.servers.iter();
-        servers.any(|server| matches!(server.reach, Reach::Https(_)))
+        servers.any(|server| matches!(server.upstream, Upstream::Https(_)))
     }
 
     /// The addresses of a name; none, and a code, when it has none.
@@ -124,7 +124,7 @@ impl Resolver {
     fn order(&self, name: &str) -> Vec<&Arc<Server>> {
         let name = Name::new(name);
         let fits = |server: &Server| server.domains.as_ref().and_then(|d| d.fit(&name));
-        let mut first: Vec<(Fit, usize)> = self
+        let mut first: Vec<(MatchRank, usize)> = self
             .servers
             .iter()
             .enumerate()

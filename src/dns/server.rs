@@ -15,7 +15,7 @@ use tracing::debug;
 use super::cache::Cache;
 use super::channel::Channel;
 use super::codec::{Family, Question, Reply};
-use super::dial::Dial;
+use super::dial::Dialer;
 use super::failing::Failing;
 use super::https::Https;
 use super::shares::{Place, Shares};
@@ -38,7 +38,7 @@ const MAX_PENDING_HTTPS: usize = 96;
 pub(super) struct Server {
     /// As the user wrote it, for messages.
     pub(super) name: String,
-    pub(super) reach: Reach,
+    pub(super) upstream: Upstream,
     /// Names that this server is asked for before others.
     pub(super) domains: Option<Domains>,
     /// Of what it says, only these addresses count.
@@ -55,7 +55,7 @@ pub(super) struct Server {
 }
 
 /// How it is asked.
-pub(super) enum Reach {
+pub(super) enum Upstream {
     /// The resolver of the system.
     System,
     /// UDP; TCP when a reply has no room.
@@ -78,16 +78,16 @@ pub(super) enum Failure {
 }
 
 impl Server {
-    pub(super) fn new(name: String, reach: Reach) -> Self {
-        let places = match reach {
-            Reach::Https(_) => MAX_PENDING_HTTPS,
+    pub(super) fn new(name: String, upstream: Upstream) -> Self {
+        let places = match upstream {
+            Upstream::Https(_) => MAX_PENDING_HTTPS,
             _ => MAX_PENDING,
         };
         Self {
             shares: Shares::new(format!("the DNS server {name}"), places, LIMIT),
             failing: Failing::default(),
             name,
-            reach,
+            upstream,
             domains: None,
             expected: None,
             skip_fallback: false,
@@ -101,12 +101,12 @@ impl Server {
     /// The addresses of `name`, IPv4 first. Without any, the code says why.
     pub(super) async fn lookup(
         self: &Arc<Self>,
-        dial: Option<&Arc<dyn Dial>>,
+        dial: Option<&Arc<dyn Dialer>>,
         name: &str,
         families: Families,
     ) -> Result<Reply, Failure> {
         let families = families.and(self.families);
-        if matches!(self.reach, Reach::System) {
+        if matches!(self.upstream, Upstream::System) {
             let reply = self.ask_system(name, families).await?;
             return self.only_expected(name, reply);
         }
@@ -147,7 +147,7 @@ impl Server {
     /// One question: out of the cache, or as somebody else's who asks the same, or asked.
     async fn one(
         self: &Arc<Self>,
-        dial: Option<&Arc<dyn Dial>>,
+        dial: Option<&Arc<dyn Dialer>>,
         name: &str,
         family: Family,
     ) -> Result<Reply, Failure> {
@@ -182,7 +182,7 @@ impl Server {
     /// take it from nobody else.
     fn waiting(
         self: &Arc<Self>,
-        dial: &Arc<dyn Dial>,
+        dial: &Arc<dyn Dialer>,
         question: Question,
         place: Place,
     ) -> Waiting {
@@ -226,11 +226,11 @@ impl Server {
         }
     }
 
-    async fn ask(&self, dial: &Arc<dyn Dial>, question: &Question) -> Result<Reply, Failure> {
+    async fn ask(&self, dial: &Arc<dyn Dialer>, question: &Question) -> Result<Reply, Failure> {
         let asking = async {
-            match &self.reach {
-                Reach::System => Ok(Reply::none(0)),
-                Reach::Udp(udp, tcp) => {
+            match &self.upstream {
+                Upstream::System => Ok(Reply::none(0)),
+                Upstream::Udp(udp, tcp) => {
                     let mut first = pin!(udp.ask(dial, question));
                     let reply = match timeout(ASK_AGAIN, &mut first).await {
                         Ok(reply) => reply?,
@@ -245,8 +245,8 @@ impl Server {
                         false => Ok(reply),
                     }
                 }
-                Reach::Tcp(tcp) => tcp.ask(dial, question).await,
-                Reach::Https(https) => https.ask(dial, question).await,
+                Upstream::Tcp(tcp) => tcp.ask(dial, question).await,
+                Upstream::Https(https) => https.ask(dial, question).await,
             }
         };
         let begin = Instant::now();

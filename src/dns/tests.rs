@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::codec::{Asked, Family};
-use super::{Dial, Dialled, Families, Framed, Lookup, Resolver, Strategy, Way, asking, config};
+use super::{Dialer, Dialled, Families, Framed, Lookup, Resolver, Strategy, Via, asking, config};
 use crate::address::Destination;
 use crate::io::{Link, Packet, Packets};
 use crate::json::{Node, Report};
@@ -215,8 +215,8 @@ async fn one_way_to_a_server_carries_all_questions_and_is_made_anew_when_it_brea
         assert!(v4(&resolver, "d.com").await.is_ok(), "{server}");
         assert_eq!(net.opened(), 2, "{server}");
         let way = match server.contains("local") {
-            true => Way::Direct,
-            false => Way::Routed(Some("dns-in".into())),
+            true => Via::Direct,
+            false => Via::Routed(Some("dns-in".into())),
         };
         assert_eq!(net.ways(), [way.clone(), way]);
     }
@@ -368,8 +368,8 @@ async fn a_server_of_v2ray_5_is_read() {
     assert_eq!(
         net.ways(),
         [
-            Way::Routed(Some("dns-in".into())),
-            Way::Routed(Some("own".into()))
+            Via::Routed(Some("dns-in".into())),
+            Via::Routed(Some("own".into()))
         ]
     );
 }
@@ -400,7 +400,7 @@ struct Script {
     /// By server and name; the empty name is every name.
     answers: HashMap<(String, String), (u16, Vec<std::net::IpAddr>)>,
     asked: HashMap<String, usize>,
-    ways: Vec<Way>,
+    ways: Vec<Via>,
     /// Dropping them closes what is open.
     open: Vec<mpsc::Sender<()>>,
     is_h2: bool,
@@ -422,7 +422,7 @@ impl Net {
             !report.has_errors() && report.warnings().is_empty(),
             "{report:?}"
         );
-        resolver.lend(Arc::new(self.clone()));
+        resolver.set_dialer(Arc::new(self.clone()));
         Arc::new(resolver)
     }
 
@@ -454,7 +454,7 @@ impl Net {
         self.ways().len()
     }
 
-    fn ways(&self) -> Vec<Way> {
+    fn ways(&self) -> Vec<Via> {
         self.0.lock().unwrap().ways.clone()
     }
 
@@ -462,7 +462,7 @@ impl Net {
         self.0.lock().unwrap().open.clear();
     }
 
-    fn open(&self, way: &Way) -> mpsc::Receiver<()> {
+    fn open(&self, way: &Via) -> mpsc::Receiver<()> {
         let (open, closed) = mpsc::channel(1);
         let mut script = self.0.lock().unwrap();
         script.ways.push(way.clone());
@@ -542,8 +542,8 @@ impl Net {
     }
 }
 
-impl Dial for Net {
-    fn stream(&self, way: &Way, to: &Destination) -> Dialled<Link> {
+impl Dialer for Net {
+    fn stream(&self, way: &Via, to: &Destination) -> Dialled<Link> {
         let server = to.host.to_string();
         if server == "9.9.9.9" {
             return Box::pin(async { Err(io::Error::other("connection refused")) });
@@ -561,7 +561,7 @@ impl Dial for Net {
         Box::pin(async { Ok(Link::other(ours)) })
     }
 
-    fn packets(&self, way: &Way, to: &Destination) -> Dialled<Box<dyn Packets>> {
+    fn packets(&self, way: &Via, to: &Destination) -> Dialled<Box<dyn Packets>> {
         let (net, server, mut closed) = (self.clone(), to.host.to_string(), self.open(way));
         let (replies, inbox) = mpsc::unbounded_channel();
         let (outbox, mut queries) = mpsc::unbounded_channel::<Packet>();

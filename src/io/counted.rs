@@ -95,18 +95,18 @@ impl Io for Counted<Link> {
         Pin::new(&mut self.inner).poll_end(cx)
     }
 
-    fn poll_write_over(
+    fn poll_write_in_place(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let n = ready!(Pin::new(&mut self.inner).poll_write_over(cx, buf))?;
+        let n = ready!(Pin::new(&mut self.inner).poll_write_in_place(cx, buf))?;
         self.meter.add_written(n);
         Poll::Ready(Ok(n))
     }
 
-    fn hold(&mut self) {
-        self.inner.hold();
+    fn cork(&mut self) {
+        self.inner.cork();
     }
 
     fn set_low_water(&mut self, bytes: usize) {
@@ -145,8 +145,8 @@ impl Packets for Counted<Box<dyn Packets>> {
         self.inner.descriptors()
     }
 
-    fn comes_again(&self) -> bool {
-        self.inner.comes_again()
+    fn is_connectionless(&self) -> bool {
+        self.inner.is_connectionless()
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the rooms hand to each other: a byte stream in both directions, and where it came from.
 
+mod abort;
+pub(crate) mod coop;
 mod counted;
-mod cut_off;
 pub mod ended;
 mod goodbye;
 pub mod handshakes;
@@ -13,10 +14,9 @@ mod pipe;
 mod prefixed;
 pub mod random;
 pub mod scratch;
-pub(crate) mod turn;
 
+pub use abort::begun;
 pub use counted::{Counted, Udp};
-pub use cut_off::begun;
 pub use goodbye::{Goodbye, broken_off};
 pub use packets::{BindUdp, Packet, Packets};
 pub use pipe::{Pipe, pipe};
@@ -59,7 +59,7 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
 
     /// Writes `buf` from [`HEADROOM`] on, as `poll_write` does. A layer that frames what it is given may do so
     /// in place: the room in front and what it takes are its own to change, what it leaves is not.
-    fn poll_write_over(
+    fn poll_write_in_place(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
@@ -69,7 +69,7 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
 
     /// What is written next may wait for what follows it, up to the next flush, shutdown or close. It is
     /// only a wish.
-    fn hold(&mut self) {}
+    fn cork(&mut self) {}
 
     /// What was said when reading came to its end.
     fn goodbye(&self) -> Goodbye {
@@ -134,7 +134,7 @@ impl Io for UnixStream {
 impl Io for tokio::io::DuplexStream {}
 impl Io for tokio::io::Empty {}
 
-/// Room in front of a payload that is written with [`Io::poll_write_over`]: the longest header of a WebSocket
+/// Room in front of a payload that is written with [`Io::poll_write_in_place`]: the longest header of a WebSocket
 /// frame fits in.
 pub const HEADROOM: usize = 16;
 
@@ -152,7 +152,7 @@ pub struct Arrival {
     pub local: Source,
     /// Whom the peer meant to reach when the packet filter brought it to a transparent listener; `None`
     /// when it meant the listener itself.
-    pub meant: Option<SocketAddr>,
+    pub original_dst: Option<SocketAddr>,
     /// When the peer's turn to speak began: at the connection, or when a layer's handshake was over. Limits
     /// count from here, however long nobody had to look.
     pub since: Instant,
@@ -175,26 +175,26 @@ pub enum Refusal {
 }
 
 /// Whether the process is about to end, so that layers whose peers can be told why may tell them.
-static LEAVING: AtomicBool = AtomicBool::new(false);
+static SHUTTING_DOWN: AtomicBool = AtomicBool::new(false);
 
 /// What is cut off from now on is cut off because the process ends.
-pub fn leave() {
-    LEAVING.store(true, Ordering::Relaxed);
+pub fn begin_shutdown() {
+    SHUTTING_DOWN.store(true, Ordering::Relaxed);
 }
 
-pub fn is_leaving() -> bool {
-    LEAVING.load(Ordering::Relaxed)
+pub fn is_shutting_down() -> bool {
+    SHUTTING_DOWN.load(Ordering::Relaxed)
 }
 
 /// Whether `addr` is the address of the listener on `door`, be it that this one listens on every address.
 /// A transparent inbound that took it for a destination would go round in a circle.
-pub fn is_door(addr: SocketAddr, door: SocketAddr) -> bool {
+pub fn is_own_listener(addr: SocketAddr, door: SocketAddr) -> bool {
     let (ip, on) = (addr.ip().to_canonical(), door.ip().to_canonical());
-    addr.port() == door.port() && (ip == on || (on.is_unspecified() && is_ours(ip)))
+    addr.port() == door.port() && (ip == on || (on.is_unspecified() && is_local(ip)))
 }
 
 /// Whether the address is one of this machine's: those of others cannot be bound to.
-pub fn is_ours(ip: IpAddr) -> bool {
+pub fn is_local(ip: IpAddr) -> bool {
     UdpSocket::bind((ip, 0)).is_ok()
 }
 
@@ -291,17 +291,17 @@ impl Io for Link {
         delegate!(self, io => io.poll_end(cx))
     }
 
-    fn poll_write_over(
+    fn poll_write_in_place(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        delegate!(self, io => io.poll_write_over(cx, buf))
+        delegate!(self, io => io.poll_write_in_place(cx, buf))
     }
 
-    fn hold(&mut self) {
+    fn cork(&mut self) {
         if let Self::Other(io) = self {
-            io.hold();
+            io.cork();
         }
     }
 

@@ -37,7 +37,7 @@ pub trait Packets: Send {
 
     /// Whether an end goes unnoticed by the peer: its next datagram is taken as the first of another
     /// association.
-    fn comes_again(&self) -> bool {
+    fn is_connectionless(&self) -> bool {
         false
     }
 }

@@ -92,16 +92,16 @@ impl<S: Io> Io for Prefixed<S> {
         Pin::new(&mut self.inner).poll_end(cx)
     }
 
-    fn poll_write_over(
+    fn poll_write_in_place(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_over(cx, buf)
+        Pin::new(&mut self.inner).poll_write_in_place(cx, buf)
     }
 
-    fn hold(&mut self) {
-        self.inner.hold();
+    fn cork(&mut self) {
+        self.inner.cork();
     }
 
     fn goodbye(&self) -> Goodbye {

@@ -26,7 +26,7 @@ pub type GlobalId = [u8; 8];
 /// A frame without its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    pub sid: u16,
+    pub session_id: u16,
     pub kind: Kind,
     /// The sender has met an error.
     pub error: bool,
@@ -71,17 +71,17 @@ const TCP: u8 = 0x01;
 const UDP: u8 = 0x02;
 
 impl Frame {
-    pub fn keep(sid: u16) -> Self {
+    pub fn keep(session_id: u16) -> Self {
         Self {
-            sid,
+            session_id,
             kind: Kind::Keep(None),
             error: false,
         }
     }
 
-    pub fn end(sid: u16, error: bool) -> Self {
+    pub fn end(session_id: u16, error: bool) -> Self {
         Self {
-            sid,
+            session_id,
             kind: Kind::End,
             error,
         }
@@ -100,7 +100,7 @@ impl Frame {
             return Ok(None);
         };
         let frame = Self {
-            sid: u16::from_be_bytes([*sid_high, *sid_low]),
+            session_id: u16::from_be_bytes([*sid_high, *sid_low]),
             kind: Kind::decode(*status, rest)?,
             error: option & ERROR != 0,
         };
@@ -126,7 +126,7 @@ impl Frame {
         };
         let start = out.len();
         out.put_u16(0);
-        out.put_u16(self.sid);
+        out.put_u16(self.session_id);
         out.put_u8(self.kind.status());
         let carries = if data.is_some() { DATA } else { 0 };
         out.put_u8(carries | if self.error { ERROR } else { 0 });
@@ -244,8 +244,12 @@ mod tests {
             (&hex!("00140000010102003501080808080102030405060708000171"), 0, udp("8.8.8.8:53", Some(id)), false, Some(b"q")),
             (&hex!("000c000002010200350109090909000172"), 0, keep("9.9.9.9:53"), false, Some(b"r")),
         ];
-        for (wire, sid, kind, error, data) in cases {
-            let frame = Frame { sid, kind, error };
+        for (wire, session_id, kind, error, data) in cases {
+            let frame = Frame {
+                session_id,
+                kind,
+                error,
+            };
             let mut out = BytesMut::new();
             frame.encode(data, &mut out).unwrap();
             assert_eq!(out, wire);
@@ -315,7 +319,7 @@ mod tests {
         assert_eq!(long, Err(FrameError::LongData(70_000)));
         let host = crate::address::Host::Domain("a".repeat(256));
         let frame = Frame {
-            sid: 1,
+            session_id: 1,
             kind: Kind::Stream(Destination::new(host, 1)),
             error: false,
         };

@@ -133,7 +133,7 @@ fn concurrency(mux: &Object, key: &'static str) -> Option<Sessions> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Way;
+    use super::super::UdpMode;
     use super::*;
     use crate::json::Report;
     use serde_json::{Value, json};
@@ -148,10 +148,16 @@ mod tests {
     fn v2rays_words() {
         let mux = read(json!({"enabled": true})).unwrap();
         assert!(mux.has_streams());
-        assert_eq!(ways(&mux), [Way::Session, Way::Session, Way::Session]);
+        assert_eq!(
+            ways(&mux),
+            [UdpMode::Session, UdpMode::Session, UdpMode::Session]
+        );
         let off = read(json!({"enabled": true, "concurrency": -1})).unwrap();
         assert!(!off.has_streams());
-        assert_eq!(ways(&off), [Way::Native, Way::Native, Way::Native]);
+        assert_eq!(
+            ways(&off),
+            [UdpMode::Native, UdpMode::Native, UdpMode::Native]
+        );
     }
 
     #[test]
@@ -160,12 +166,12 @@ mod tests {
             let value = json!({"enabled": true, "xudpConcurrency": 16, "xudpProxyUDP443": udp_443});
             ways(&read(value).unwrap())
         };
-        assert_eq!(mux(""), [Way::Xudp, Way::Xudp, Way::Dropped]);
-        assert_eq!(mux("allow"), [Way::Xudp, Way::Xudp, Way::Xudp]);
-        assert_eq!(mux("skip"), [Way::Xudp, Way::Xudp, Way::Native]);
+        assert_eq!(mux(""), [UdpMode::Xudp, UdpMode::Xudp, UdpMode::Dropped]);
+        assert_eq!(mux("allow"), [UdpMode::Xudp, UdpMode::Xudp, UdpMode::Xudp]);
+        assert_eq!(mux("skip"), [UdpMode::Xudp, UdpMode::Xudp, UdpMode::Native]);
         let off = read(json!({"enabled": true, "xudpConcurrency": -1})).unwrap();
         assert!(off.has_streams());
-        assert_eq!(ways(&off)[0], Way::Native);
+        assert_eq!(ways(&off)[0], UdpMode::Native);
     }
 
     #[test]
@@ -174,14 +180,20 @@ mod tests {
             let value = json!({"enabled": true, "packetEncoding": encoding});
             ways(&read(value).unwrap())
         };
-        assert_eq!(mux("none"), [Way::Session, Way::Session, Way::Session]);
-        assert_eq!(mux("xudp"), [Way::Xudp, Way::Xudp, Way::Xudp]);
+        assert_eq!(
+            mux("none"),
+            [UdpMode::Session, UdpMode::Session, UdpMode::Session]
+        );
+        assert_eq!(mux("xudp"), [UdpMode::Xudp, UdpMode::Xudp, UdpMode::Xudp]);
         let ways = mux("packetaddr");
-        assert_eq!(ways, [Way::PacketAddr, Way::Native, Way::PacketAddr]);
+        assert_eq!(
+            ways,
+            [UdpMode::PacketAddr, UdpMode::Native, UdpMode::PacketAddr]
+        );
     }
 
     /// To an address, to a name, to port 443.
-    fn ways(mux: &Outbound) -> [Way; 3] {
+    fn ways(mux: &Outbound) -> [UdpMode; 3] {
         ["192.0.2.1:53", "example.com:53", "192.0.2.1:443"].map(|to| mux.way(&to.parse().unwrap()))
     }
 

@@ -8,10 +8,10 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::codec::Kind;
-use super::cone::Cones;
+use super::driver::{Driver, SessionHandler};
+use super::full_cone::Cones;
 use super::packet_addr;
 use super::packets::MuxPackets;
-use super::pump::{Door, Pump};
 use super::stream::MuxStream;
 use super::table::Table;
 use crate::io::{Link, Packets};
@@ -32,34 +32,37 @@ impl Inbound {
     /// so do its sessions.
     pub fn accept(&self, link: Link, user: Option<Arc<User>>, idle: Duration) -> Accepted {
         let (sessions, opened) = mpsc::channel(MAX_SESSIONS);
-        let guests = Guests {
+        let guests = Accepting {
             cones: self.cones.clone(),
             user,
             sessions,
         };
-        let pump = Pump::new(link, Arc::default(), guests, None, idle);
-        tokio::spawn(pump.run());
-        Accepted::Many(opened)
+        let driver = Driver::new(link, Arc::default(), guests, None, idle);
+        tokio::spawn(driver.run());
+        Accepted::Sessions(opened)
     }
 }
 
-struct Guests {
+struct Accepting {
     cones: Arc<Cones>,
     user: Option<Arc<User>>,
     sessions: mpsc::Sender<Accepted>,
 }
 
-impl Door for Guests {
-    fn open(&mut self, table: &Arc<Table>, sid: u16, kind: Kind, data: Option<Bytes>) {
+impl SessionHandler for Accepting {
+    fn open(&mut self, table: &Arc<Table>, session_id: u16, kind: Kind, data: Option<Bytes>) {
         let peer = match &kind {
             Kind::Packets { to, .. } => Some(to.clone()),
             _ => None,
         };
         let room = table.lock().sessions() < MAX_SESSIONS && self.sessions.capacity() > 0;
-        let handle = room.then(|| table.open(sid, peer)).flatten();
+        let handle = room.then(|| table.open(session_id, peer)).flatten();
         let Some(handle) = handle else {
-            debug!(sid, "a mux session is refused: taken, or one too many");
-            table.lock().answer(sid, true);
+            debug!(
+                session_id,
+                "a mux session is refused: taken, or one too many"
+            );
+            table.lock().answer(session_id, true);
             return;
         };
         handle.begin(data);
@@ -71,7 +74,7 @@ impl Door for Guests {
             }
             Kind::Packets { to, global_id } => {
                 // Session 0 is XUDP's alone, Mux.Cool counts from 1.
-                let session = MuxPackets::opened(handle, sid == 0 || global_id.is_some());
+                let session = MuxPackets::opened(handle, session_id == 0 || global_id.is_some());
                 let packets: Box<dyn Packets> = match global_id {
                     Some(id) => match self.cones.join(owner, id, session) {
                         Some(cone) => Box::new(cone),

@@ -10,21 +10,21 @@
 //! long as any other may be ends like any other, and WebSocket has a heartbeat of its own.
 
 pub mod codec;
-mod cone;
 mod config;
+mod driver;
+mod full_cone;
 mod inbound;
 mod outbound;
 pub mod packet_addr;
 pub mod packet_stream;
 mod packets;
-mod pump;
 mod stream;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use inbound::Inbound;
-pub use outbound::{Dial, Outbound, Way};
+pub use outbound::{DialFuture, Outbound, UdpMode};
 
 use std::sync::Arc;
 

@@ -12,8 +12,8 @@ use tracing::debug;
 
 use super::codec::{GlobalId, Kind};
 use super::config::{Udp, Udp443};
+use super::driver::{Driver, SessionHandler};
 use super::packets::MuxPackets;
-use super::pump::{Door, Pump};
 use super::stream::MuxStream;
 use super::table::{Handle, Table};
 use crate::address::{Destination, Host};
@@ -26,7 +26,7 @@ const LIFE: u16 = 128;
 const UNUSED: Duration = Duration::from_secs(16);
 
 /// A link to a server that is being made, and how long it may be silent.
-pub type Dial = Pin<Box<dyn Future<Output = io::Result<(Link, Duration)>> + Send>>;
+pub type DialFuture = Pin<Box<dyn Future<Output = io::Result<(Link, Duration)>> + Send>>;
 
 /// `mux` of an outbound, switched on.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Outbound {
 
 /// How the datagrams to one destination go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum UdpMode {
     /// As the protocol itself carries them.
     Native,
     /// In a session of their own.
@@ -59,10 +59,10 @@ pub(super) struct Pool {
     concurrency: usize,
     /// The first session's number, and the one after the last.
     sids: (u16, u16),
-    lines: Mutex<Vec<Line>>,
+    lines: Mutex<Vec<PooledLink>>,
 }
 
-struct Line {
+struct PooledLink {
     table: Arc<Table>,
     next: u16,
 }
@@ -82,25 +82,25 @@ impl Outbound {
     }
 
     /// A stream to `to`, on its way at once; `dial` makes a link if none has room.
-    pub fn stream(&self, to: &Destination, dial: impl FnOnce() -> Dial) -> Option<Link> {
+    pub fn stream(&self, to: &Destination, dial: impl FnOnce() -> DialFuture) -> Option<Link> {
         let handle = self.streams.as_ref()?.open(None, dial);
         Some(Link::other(MuxStream::open(handle, to.clone())))
     }
 
     /// How datagrams to `to` go.
-    pub fn way(&self, to: &Destination) -> Way {
+    pub fn way(&self, to: &Destination) -> UdpMode {
         match (&self.udp, self.udp_443) {
-            (Udp::Native, _) => Way::Native,
-            (_, Udp443::Reject) if to.port == 443 => Way::Dropped,
-            (_, Udp443::Skip) if to.port == 443 => Way::Native,
-            (Udp::Shared, _) => Way::Session,
-            (Udp::Xudp(_), _) => Way::Xudp,
+            (Udp::Native, _) => UdpMode::Native,
+            (_, Udp443::Reject) if to.port == 443 => UdpMode::Dropped,
+            (_, Udp443::Skip) if to.port == 443 => UdpMode::Native,
+            (Udp::Shared, _) => UdpMode::Session,
+            (Udp::Xudp(_), _) => UdpMode::Xudp,
             // It cannot write names.
             (Udp::PacketAddr | Udp::PacketStream, _) if matches!(to.host, Host::Domain(_)) => {
-                Way::Native
+                UdpMode::Native
             }
-            (Udp::PacketAddr, _) => Way::PacketAddr,
-            (Udp::PacketStream, _) => Way::PacketStream,
+            (Udp::PacketAddr, _) => UdpMode::PacketAddr,
+            (Udp::PacketStream, _) => UdpMode::PacketStream,
         }
     }
 
@@ -110,7 +110,7 @@ impl Outbound {
         &self,
         to: &Destination,
         id: u32,
-        dial: impl FnOnce() -> Dial,
+        dial: impl FnOnce() -> DialFuture,
     ) -> io::Result<Box<dyn Packets>> {
         let peer = Some(to.clone());
         Ok(Box::new(match (&self.udp, &self.streams) {
@@ -143,7 +143,7 @@ impl Pool {
     }
 
     /// A session on a link that has room, or on a new one: its frames wait until it is dialled.
-    fn open(&self, peer: Option<Destination>, dial: impl FnOnce() -> Dial) -> Handle {
+    fn open(&self, peer: Option<Destination>, dial: impl FnOnce() -> DialFuture) -> Handle {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.retain(|line| {
             let table = line.table.lock();
@@ -156,7 +156,7 @@ impl Pool {
                 return handle;
             }
         }
-        let mut line = Line {
+        let mut line = PooledLink {
             table: Arc::default(),
             next: self.sids.0,
         };
@@ -169,7 +169,7 @@ impl Pool {
     }
 }
 
-impl Line {
+impl PooledLink {
     fn open(&mut self, peer: Option<Destination>, end: u16) -> Option<Handle> {
         let handle = self.table.open(self.next, peer)?;
         self.next += 1;
@@ -180,31 +180,31 @@ impl Line {
     }
 }
 
-async fn carry(table: Arc<Table>, dial: Dial) {
+async fn carry(table: Arc<Table>, dial: DialFuture) {
     match dial.await {
         Ok((link, idle)) => {
-            let pump = Pump::new(link, table, NoGuests, Some(UNUSED), idle);
-            pump.run().await;
+            let driver = Driver::new(link, table, Refusing, Some(UNUSED), idle);
+            driver.run().await;
         }
         Err(e) => table.lock().fail(e.kind(), &e.to_string()),
     }
 }
 
 /// A server opens no sessions.
-struct NoGuests;
+struct Refusing;
 
-impl Door for NoGuests {
-    fn open(&mut self, _: &Arc<Table>, sid: u16, _: Kind, _: Option<Bytes>) {
+impl SessionHandler for Refusing {
+    fn open(&mut self, _: &Arc<Table>, session_id: u16, _: Kind, _: Option<Bytes>) {
         debug!(
-            sid,
+            session_id,
             "the server opens a mux session, which is not for it to do"
         );
     }
 }
 
-impl std::fmt::Debug for Line {
+impl std::fmt::Debug for PooledLink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Line")
+        f.debug_struct("PooledLink")
             .field("next", &self.next)
             .finish_non_exhaustive()
     }

@@ -66,7 +66,7 @@ impl Packets for MuxPackets {
             None => Kind::Keep(self.addressed.then(|| packet.peer.clone())),
         };
         let frame = Frame {
-            sid: self.handle.sid(),
+            session_id: self.handle.session_id(),
             kind,
             error: false,
         };

@@ -41,13 +41,13 @@ impl MuxStream {
     }
 
     fn poll_frames(&mut self, cx: &Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let (sid, opening) = (self.handle.sid(), &mut self.opening);
+        let (session_id, opening) = (self.handle.session_id(), &mut self.opening);
         self.handle.poll_send(cx, |out| {
             let mut rest = &data[..data.len().min(WRITE_MAX)];
             if let Some(to) = opening.take() {
                 let (first, more) = rest.split_at(rest.len().min(FRAME_DATA));
                 let new = Frame {
-                    sid,
+                    session_id,
                     kind: Kind::Stream(to),
                     error: false,
                 };
@@ -55,7 +55,7 @@ impl MuxStream {
                 rest = more;
             }
             for piece in rest.chunks(FRAME_DATA) {
-                Frame::keep(sid).encode(Some(piece), out)?;
+                Frame::keep(session_id).encode(Some(piece), out)?;
             }
             Ok(data.len().min(WRITE_MAX))
         })

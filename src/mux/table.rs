@@ -56,7 +56,7 @@ pub(super) struct State {
     /// The session that there is more for than it has room.
     waited_for: Option<u16>,
     /// The task of the link.
-    pump: Option<Waker>,
+    driver: Option<Waker>,
     retired: bool,
     /// Why there will be no more frames.
     over: Option<(io::ErrorKind, String)>,
@@ -86,7 +86,7 @@ enum Inbox {
 /// Our end of a session; the session is over when it is dropped.
 pub(super) struct Handle {
     table: Arc<Table>,
-    sid: u16,
+    session_id: u16,
 }
 
 impl Table {
@@ -95,9 +95,13 @@ impl Table {
     }
 
     /// Opens a stream, or with `peer` datagrams; `None` when the sid is taken or the link is over.
-    pub(super) fn open(self: &Arc<Self>, sid: u16, peer: Option<Destination>) -> Option<Handle> {
+    pub(super) fn open(
+        self: &Arc<Self>,
+        session_id: u16,
+        peer: Option<Destination>,
+    ) -> Option<Handle> {
         let mut state = self.lock();
-        if state.over.is_some() || state.sessions.contains_key(&sid) {
+        if state.over.is_some() || state.sessions.contains_key(&session_id) {
             return None;
         }
         let inbox = match peer {
@@ -115,10 +119,10 @@ impl Table {
             reader: None,
             writer: None,
         };
-        state.sessions.insert(sid, session);
+        state.sessions.insert(session_id, session);
         Some(Handle {
             table: self.clone(),
-            sid,
+            session_id,
         })
     }
 }
@@ -142,18 +146,18 @@ impl State {
     }
 
     /// Whether data of session `sid` can be kept; if not, the task in `cx` is woken when it can.
-    pub(super) fn poll_room(&mut self, cx: &Context<'_>, sid: u16) -> bool {
-        let has_room = self.has_room(sid);
-        self.waited_for = (!has_room).then_some(sid);
+    pub(super) fn poll_room(&mut self, cx: &Context<'_>, session_id: u16) -> bool {
+        let has_room = self.has_room(session_id);
+        self.waited_for = (!has_room).then_some(session_id);
         if !has_room {
-            set(&mut self.pump, cx);
+            set(&mut self.driver, cx);
         }
         has_room
     }
 
     /// What has no session, or is not a stream, is not kept or may be lost.
-    fn has_room(&self, sid: u16) -> bool {
-        let Some(session) = self.sessions.get(&sid) else {
+    fn has_room(&self, session_id: u16) -> bool {
+        let Some(session) = self.sessions.get(&session_id) else {
             return true;
         };
         match &session.inbox {
@@ -167,16 +171,19 @@ impl State {
 
     /// Something was taken: wakes the task of the link if it waited for that.
     fn wake_waiting(&mut self) {
-        if self.waited_for.is_some_and(|sid| self.has_room(sid)) {
+        if self
+            .waited_for
+            .is_some_and(|session_id| self.has_room(session_id))
+        {
             self.waited_for = None;
-            wake(&mut self.pump);
+            wake(&mut self.driver);
         }
     }
 
     /// Takes the frames that wait for the link, and wakes their writers; without any, the task in
     /// `cx` is woken when there are some.
     pub(super) fn take_out(&mut self, cx: &Context<'_>) -> BytesMut {
-        set(&mut self.pump, cx);
+        set(&mut self.driver, cx);
         if !self.out.is_empty() {
             for session in self.sessions.values_mut() {
                 wake(&mut session.writer);
@@ -186,8 +193,8 @@ impl State {
     }
 
     /// Data of a session that was not opened by this frame.
-    pub(super) fn keep(&mut self, sid: u16, from: Option<Destination>, data: Option<Bytes>) {
-        match self.sessions.get_mut(&sid) {
+    pub(super) fn keep(&mut self, session_id: u16, from: Option<Destination>, data: Option<Bytes>) {
+        match self.sessions.get_mut(&session_id) {
             Some(session) => {
                 if let Some(data) = data
                     && !session.peer_ended
@@ -196,13 +203,13 @@ impl State {
                     session.put(from, &data, &mut self.held);
                 }
             }
-            None => self.answer(sid, false),
+            None => self.answer(session_id, false),
         }
     }
 
     /// `End` of a session, which is nothing when it is unknown.
-    pub(super) fn end(&mut self, sid: u16, error: bool) {
-        let Some(session) = self.sessions.get_mut(&sid) else {
+    pub(super) fn end(&mut self, session_id: u16, error: bool) {
+        let Some(session) = self.sessions.get_mut(&session_id) else {
             return;
         };
         session.gone |= error || session.peer_ended;
@@ -213,9 +220,9 @@ impl State {
     }
 
     /// Tells the peer that a session is unknown, or refused, here.
-    pub(super) fn answer(&mut self, sid: u16, refused: bool) {
+    pub(super) fn answer(&mut self, session_id: u16, refused: bool) {
         if self.out.len() < OUT_MAX + ANSWERS_MAX {
-            self.send(&Frame::end(sid, refused), None);
+            self.send(&Frame::end(session_id, refused), None);
         }
     }
 
@@ -237,7 +244,7 @@ impl State {
             return;
         }
         if frame.encode(data, &mut self.out).is_ok() {
-            wake(&mut self.pump);
+            wake(&mut self.driver);
         }
     }
 
@@ -246,8 +253,8 @@ impl State {
         Some(io::Error::new(*kind, reason.clone()))
     }
 
-    fn remove(&mut self, sid: u16) {
-        let Some(session) = self.sessions.remove(&sid) else {
+    fn remove(&mut self, session_id: u16) {
+        let Some(session) = self.sessions.remove(&session_id) else {
             return;
         };
         self.held -= session.inbox.len();
@@ -255,13 +262,13 @@ impl State {
             let is_stream = matches!(session.inbox, Inbox::Stream(_));
             let cut = is_stream && !session.ended;
             if !session.ended {
-                self.send(&Frame::end(sid, false), None);
+                self.send(&Frame::end(session_id, false), None);
             }
             if cut || (is_stream && !session.peer_ended) {
-                self.send(&Frame::end(sid, cut), None);
+                self.send(&Frame::end(session_id, cut), None);
             }
         }
-        wake(&mut self.pump);
+        wake(&mut self.driver);
     }
 }
 
@@ -295,8 +302,8 @@ impl Inbox {
 }
 
 impl Handle {
-    pub(super) fn sid(&self) -> u16 {
-        self.sid
+    pub(super) fn session_id(&self) -> u16 {
+        self.session_id
     }
 
     /// The link takes no more sessions; those that it has go on.
@@ -306,7 +313,7 @@ impl Handle {
 
     /// Puts what came with the frame that opened the session into its inbox.
     pub(super) fn begin(&self, data: Option<Bytes>) {
-        self.table.lock().keep(self.sid, None, data);
+        self.table.lock().keep(self.session_id, None, data);
     }
 
     /// Moves what has come into `out`; nothing is the end of the stream.
@@ -319,7 +326,7 @@ impl Handle {
         let mut guard = self.table.lock();
         let state = &mut *guard;
         let over = state.error();
-        let Some(session) = state.sessions.get_mut(&self.sid) else {
+        let Some(session) = state.sessions.get_mut(&self.session_id) else {
             return Poll::Ready(Ok(()));
         };
         let Inbox::Stream(waiting) = &mut session.inbox else {
@@ -345,7 +352,7 @@ impl Handle {
         let mut guard = self.table.lock();
         let state = &mut *guard;
         let over = state.error();
-        let Some(session) = state.sessions.get_mut(&self.sid) else {
+        let Some(session) = state.sessions.get_mut(&self.session_id) else {
             return Poll::Ready(Ok(None));
         };
         if let Inbox::Packets { waiting, .. } = &mut session.inbox
@@ -367,7 +374,7 @@ impl Handle {
         let mut guard = self.table.lock();
         let state = &mut *guard;
         let over = state.error();
-        let Some(session) = state.sessions.get_mut(&self.sid) else {
+        let Some(session) = state.sessions.get_mut(&self.session_id) else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
         if session.gone || session.ended {
@@ -380,7 +387,7 @@ impl Handle {
         }
         let sent =
             send(&mut state.out).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
-        wake(&mut state.pump);
+        wake(&mut state.driver);
         Poll::Ready(Ok(sent))
     }
 
@@ -388,19 +395,19 @@ impl Handle {
     pub(super) fn end(&self) {
         let mut guard = self.table.lock();
         let state = &mut *guard;
-        if let Some(session) = state.sessions.get_mut(&self.sid)
+        if let Some(session) = state.sessions.get_mut(&self.session_id)
             && !session.ended
             && !session.gone
         {
             session.ended = true;
-            state.send(&Frame::end(self.sid, false), None);
+            state.send(&Frame::end(self.session_id, false), None);
         }
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.table.lock().remove(self.sid);
+        self.table.lock().remove(self.session_id);
     }
 }
 

@@ -162,11 +162,13 @@ async fn a_peer_that_does_not_heed_anything_cannot_fill_the_memory() {
     let (mut peer, mut server) = serving(1024);
     let mut unread = Vec::new();
     let mut sent = 0;
-    for sid in 1..=100 {
-        let mut bytes = new(sid, b"");
+    for session_id in 1..=100 {
+        let mut bytes = new(session_id, b"");
         for _ in 0..4 {
             let data = [0; 65_000];
-            Frame::keep(sid).encode(Some(&data), &mut bytes).unwrap();
+            Frame::keep(session_id)
+                .encode(Some(&data), &mut bytes)
+                .unwrap();
         }
         let write = timeout(Duration::from_millis(100), peer.write_all(&bytes)).await;
         if write.is_err() {
@@ -186,7 +188,7 @@ async fn an_unknown_session_is_answered_with_its_end() {
     Frame::keep(9).encode(Some(b"who"), &mut bytes).unwrap();
     Frame::end(10, false).encode(None, &mut bytes).unwrap();
     let alive = Frame {
-        sid: 0,
+        session_id: 0,
         kind: Kind::KeepAlive,
         error: false,
     };
@@ -255,7 +257,7 @@ async fn a_link_carries_128_sessions_over_its_life() {
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_is_told_to_every_session() {
     let outbound = Outbound::new(Some(Pool::shared(8)), Udp::Shared, Udp443::Allow);
-    let refused = || -> Dial {
+    let refused = || -> DialFuture {
         Box::pin(async { Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)) })
     };
     let mut link = outbound.stream(&place(), refused).unwrap();
@@ -422,10 +424,10 @@ impl Client {
         self.dialled.load(Ordering::Relaxed)
     }
 
-    fn dial(&self) -> Dial {
+    fn dial(&self) -> DialFuture {
         self.dialled.fetch_add(1, Ordering::Relaxed);
         let (here, there) = duplex(4096);
-        let Accepted::Many(mut sessions) = self.server.accept(Link::other(there), None, IDLE)
+        let Accepted::Sessions(mut sessions) = self.server.accept(Link::other(there), None, IDLE)
         else {
             panic!("mux is many sessions");
         };
@@ -454,7 +456,8 @@ fn pair(streams: Pool, udp: Udp) -> (Client, mpsc::Receiver<Accepted>) {
 /// A server, and the bare link to it.
 fn serving(capacity: usize) -> (DuplexStream, mpsc::Receiver<Accepted>) {
     let (here, there) = duplex(capacity);
-    let Accepted::Many(sessions) = Inbound::default().accept(Link::other(there), None, IDLE) else {
+    let Accepted::Sessions(sessions) = Inbound::default().accept(Link::other(there), None, IDLE)
+    else {
         panic!("mux is many sessions");
     };
     (here, sessions)
@@ -464,10 +467,10 @@ fn place() -> Destination {
     "example.com:80".parse().unwrap()
 }
 
-fn new(sid: u16, data: &[u8]) -> BytesMut {
+fn new(session_id: u16, data: &[u8]) -> BytesMut {
     let mut bytes = BytesMut::new();
     let frame = Frame {
-        sid,
+        session_id,
         kind: Kind::Stream(place()),
         error: false,
     };

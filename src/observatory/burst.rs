@@ -13,13 +13,13 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::config::Burst;
-use super::probe::{Method, Way, probe};
-use super::{Round, note, now};
-use crate::routing::{Samples, Sighting};
+use super::probe::{Method, ProbeVia, probe};
+use super::{Targets, note, now};
+use crate::routing::{Observation, Samples};
 
-pub(super) async fn run(round: Round, settings: Burst) {
+pub(super) async fn run(targets: Targets, settings: Burst) {
     let watch = Arc::new(Watch {
-        round,
+        targets,
         settings,
         windows: Mutex::default(),
     });
@@ -27,7 +27,7 @@ pub(super) async fn run(round: Round, settings: Burst) {
     let mut first = true;
     loop {
         let start = Instant::now();
-        let outbounds = watch.round.outbounds();
+        let outbounds = watch.targets.outbounds();
         watch.keep_only(&outbounds);
         for (after, tag) in watch.moments(&outbounds, first) {
             sleep_until(start + after).await;
@@ -40,7 +40,7 @@ pub(super) async fn run(round: Round, settings: Burst) {
 }
 
 struct Watch {
-    round: Round,
+    targets: Targets,
     settings: Burst,
     windows: Mutex<HashMap<Arc<str>, Window>>,
 }
@@ -75,13 +75,13 @@ impl Watch {
 
     async fn sample(self: Arc<Self>, tag: Arc<str>) {
         let (url, limit) = (&self.settings.url, self.settings.timeout);
-        let way = Way::Outbound(&self.round.dispatcher, &tag);
+        let way = ProbeVia::Outbound(&self.targets.dispatcher, &tag);
         let last_try = now();
         let (time, error) = match probe(way, url, Method::HEAD, limit).await {
             Ok(time) => (Some(time), String::new()),
             Err(error) => {
                 if let Some(url) = &self.settings.connectivity
-                    && let Err(e) = probe(Way::Direct, url, Method::HEAD, limit).await
+                    && let Err(e) = probe(ProbeVia::Direct, url, Method::HEAD, limit).await
                 {
                     warn!("the network is down, nothing is known of the outbounds: {url}: {e}");
                     return;
@@ -92,9 +92,9 @@ impl Watch {
         let samples = self.add(&tag, time);
         let last_seen = match time {
             Some(_) => now(),
-            None => self.round.sightings.get(&tag).map_or(0, |s| s.last_seen),
+            None => self.targets.health.get(&tag).map_or(0, |s| s.last_seen),
         };
-        let sighting = Sighting {
+        let observation = Observation {
             alive: samples.failed < samples.all,
             delay: samples.average,
             last_seen,
@@ -102,7 +102,7 @@ impl Watch {
             last_error: error,
             samples: Some(samples),
         };
-        note(&self.round.sightings, &tag, sighting);
+        note(&self.targets.health, &tag, observation);
     }
 
     /// Adds a sample, and sums up those of the recent past.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::url::Url;
 use crate::json::{Node, Object, StringList, one_of};
 use crate::routing::config::Observed;
-use crate::routing::{Sightings, selected};
+use crate::routing::{HealthTable, selected};
 
 /// Looks at the outbounds whose tags begin with one of its selectors.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub struct Observer {
     pub tag: String,
     pub selectors: Vec<String>,
     pub kind: Kind,
-    pub sightings: Arc<Sightings>,
+    pub health: Arc<HealthTable>,
 }
 
 impl Observer {
@@ -24,14 +24,14 @@ impl Observer {
         Observed {
             tag: self.tag.clone(),
             selectors: self.selectors.clone(),
-            sightings: self.sightings.clone(),
+            health: self.health.clone(),
         }
     }
 }
 
 #[derive(Clone, Debug)]
 pub enum Kind {
-    Steady(Box<Steady>),
+    Sequential(Box<Sequential>),
     Burst(Box<Burst>),
 }
 
@@ -40,7 +40,7 @@ type ReadKind = fn(&Object) -> Kind;
 
 /// One outbound after the other.
 #[derive(Clone, Debug)]
-pub struct Steady {
+pub struct Sequential {
     pub url: Url,
     /// Between two outbounds.
     pub interval: Duration,
@@ -59,7 +59,7 @@ pub struct Burst {
     pub timeout: Duration,
 }
 
-const STEADY_URL: &str = "https://api.v2fly.org/checkConnection.svgz";
+const SEQUENTIAL_URL: &str = "https://api.v2fly.org/checkConnection.svgz";
 const STEADY_INTERVAL: Duration = Duration::from_secs(10);
 
 const BURST_URL: &str = "https://connectivitycheck.gstatic.com/generate_204";
@@ -81,7 +81,7 @@ pub fn read(root: &Object, outbounds: &[String]) -> Vec<Observer> {
             .and_then(|s| s.object("backgroundObservatory")),
     ];
     for object in steadies.into_iter().flatten() {
-        observers.extend(observer(object, String::new(), steady, outbounds));
+        observers.extend(observer(object, String::new(), sequential, outbounds));
     }
     let bursts = [
         root.object("burstObservatory"),
@@ -116,10 +116,10 @@ pub fn read(root: &Object, outbounds: &[String]) -> Vec<Observer> {
 
 /// `{"type": "burst", "tag": "…", "settings": {…}}` of `multiObservatory`.
 fn member(object: Object, outbounds: &[String]) -> Option<Observer> {
-    let kinds: [(&str, ReadKind); 2] = [("default", steady), ("burst", burst)];
+    let kinds: [(&str, ReadKind); 2] = [("default", sequential), ("burst", burst)];
     let kind = match object.get("type").filter(|node| node.value != "") {
         Some(node) => one_of(&node, &kinds)?,
-        None => steady,
+        None => sequential,
     };
     let tag = object.read_or("tag", String::new());
     let settings = object.require_node("settings");
@@ -148,14 +148,14 @@ fn observer(object: Object, tag: String, kind: ReadKind, outbounds: &[String]) -
         tag,
         selectors,
         kind,
-        sightings: Arc::default(),
+        health: Arc::default(),
     })
 }
 
-fn steady(object: &Object) -> Kind {
+fn sequential(object: &Object) -> Kind {
     object.no_effect(&["persistentProbeResult"]);
-    Kind::Steady(Box::new(Steady {
-        url: url(object, "probeURL").unwrap_or_else(|| default(STEADY_URL)),
+    Kind::Sequential(Box::new(Sequential {
+        url: url(object, "probeURL").unwrap_or_else(|| default(SEQUENTIAL_URL)),
         interval: span(object, "probeInterval").unwrap_or(STEADY_INTERVAL),
     }))
 }
@@ -213,11 +213,12 @@ mod tests {
             "observatory": {"subjectSelector": ["a"]},
             "burstObservatory": {"subjectSelector": ["b"]}
         }));
-        let [Kind::Steady(steady), Kind::Burst(burst)] = [&all.0[0].kind, &all.0[1].kind] else {
+        let [Kind::Sequential(sequential), Kind::Burst(burst)] = [&all.0[0].kind, &all.0[1].kind]
+        else {
             panic!("{all:?}");
         };
-        assert_eq!(steady.url.to_string(), STEADY_URL);
-        assert_eq!(steady.interval, Duration::from_secs(10));
+        assert_eq!(sequential.url.to_string(), SEQUENTIAL_URL);
+        assert_eq!(sequential.interval, Duration::from_secs(10));
         assert_eq!(burst.url.to_string(), BURST_URL);
         assert_eq!(burst.interval, Duration::from_secs(60));
         assert_eq!((burst.sampling, burst.timeout.as_secs()), (10, 5));
@@ -252,7 +253,7 @@ mod tests {
             (90, 500)
         );
         assert!(matches!(all[2].kind, Kind::Burst(_)));
-        assert!(matches!(all[3].kind, Kind::Steady(_)));
+        assert!(matches!(all[3].kind, Kind::Sequential(_)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Which outbounds answer, and how fast: what the balancers `leastPing` and `leastLoad` go by.
 //!
 //! An observer asks for a URL through each of its outbounds, again and again, and writes down how long
-//! the answer took ([`Sightings`]). Whatever the answer says, the outbound is
+//! the answer took ([`HealthTable`]). Whatever the answer says, the outbound is
 //! alive. `observatory` asks through one outbound after the other; `burstObservatory` at random moments,
 //! keeps several samples and can tell a dead network from a dead outbound. As in V2Ray, what is asked
 //! is a session like any other, but for the access log and the rules.
@@ -9,10 +9,10 @@
 mod burst;
 mod config;
 mod probe;
-mod steady;
+mod sequential;
 mod url;
 
-pub use config::{Burst, Kind, Observer, Steady, read};
+pub use config::{Burst, Kind, Observer, Sequential, read};
 pub use url::Url;
 
 use std::future::Future;
@@ -23,47 +23,47 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::{debug, info, warn};
 
 use crate::dispatch::Dispatcher;
-use crate::routing::{Sighting, Sightings, selected};
+use crate::routing::{HealthTable, Observation, selected};
 
 /// Observes until it is dropped.
 pub fn observe(
     observer: &Observer,
     dispatcher: Arc<Dispatcher>,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    let round = Round {
+    let targets = Targets {
         selectors: observer.selectors.clone(),
-        sightings: observer.sightings.clone(),
+        health: observer.health.clone(),
         dispatcher,
     };
     match &observer.kind {
-        Kind::Steady(settings) => Box::pin(steady::run(round, (**settings).clone())),
-        Kind::Burst(settings) => Box::pin(burst::run(round, (**settings).clone())),
+        Kind::Sequential(settings) => Box::pin(sequential::run(targets, (**settings).clone())),
+        Kind::Burst(settings) => Box::pin(burst::run(targets, (**settings).clone())),
     }
 }
 
 /// What both kinds go round with.
-struct Round {
+struct Targets {
     selectors: Vec<String>,
-    sightings: Arc<Sightings>,
+    health: Arc<HealthTable>,
     dispatcher: Arc<Dispatcher>,
 }
 
-impl Round {
+impl Targets {
     /// The outbounds of the moment, by tag; others are forgotten.
     fn outbounds(&self) -> Vec<Arc<str>> {
         let mut tags = self.dispatcher.outbounds.tags();
         tags.retain(|tag| selected(&self.selectors, tag));
         tags.sort();
-        self.sightings.keep_only(&tags);
+        self.health.keep_only(&tags);
         tags
     }
 }
 
 /// Writes down what was seen, and tells of a change.
-fn note(sightings: &Sightings, tag: &Arc<str>, sighting: Sighting) {
-    let (alive, delay) = (sighting.alive, sighting.delay);
-    let error = sighting.last_error.clone();
-    let was_alive = sightings.note(tag, sighting).map(|before| before.alive);
+fn note(health: &HealthTable, tag: &Arc<str>, observation: Observation) {
+    let (alive, delay) = (observation.alive, observation.delay);
+    let error = observation.last_error.clone();
+    let was_alive = health.note(tag, observation).map(|before| before.alive);
     match (was_alive, alive) {
         (Some(true), true) => debug!(%tag, ?delay, "an outbound is alive"),
         (Some(false), false) => debug!(%tag, error, "an outbound is dead"),

@@ -24,7 +24,7 @@ use crate::transport::{tcp, tls};
 
 /// How a probe travels.
 #[derive(Clone, Copy)]
-pub(super) enum Way<'a> {
+pub(super) enum ProbeVia<'a> {
     Outbound(&'a Arc<Dispatcher>, &'a str),
     Direct,
 }
@@ -40,7 +40,7 @@ static TLS: LazyLock<Option<tls::Outbound>> = LazyLock::new(|| tls::Outbound::re
 
 /// How long the head of an answer takes, from the dial on; whatever it says.
 pub(super) async fn probe(
-    way: Way<'_>,
+    way: ProbeVia<'_>,
     url: &Url,
     method: Method,
     limit: Duration,
@@ -52,7 +52,7 @@ pub(super) async fn probe(
             let tls = TLS
                 .as_ref()
                 .ok_or_else(|| io::Error::other("there is no TLS"))?;
-            link = tls.dress(link, &url.to).await?;
+            link = tls.wrap(link, &url.to).await?;
         }
         ask(link, url, method).await
     });
@@ -65,7 +65,7 @@ pub(super) async fn probe(
     Ok(time)
 }
 
-impl Way<'_> {
+impl ProbeVia<'_> {
     async fn dial(self, url: &Url) -> io::Result<Link> {
         match self {
             Self::Outbound(dispatcher, tag) => dispatcher.open_by_tag(tag, &url.to).await,

@@ -11,12 +11,12 @@ use crate::json::{Node, Object};
 use crate::session::User;
 
 /// Who comes without a name; nobody in particular at level 0.
-pub fn nameless(level: u32) -> Option<Arc<User>> {
+pub fn anonymous(level: u32) -> Option<Arc<User>> {
     (level != 0).then(|| {
         Arc::new(User {
             email: None,
             level,
-            nameless: true,
+            anonymous: true,
         })
     })
 }
@@ -59,7 +59,7 @@ impl Accounts {
             let user = User {
                 email: Some(account.user.clone()),
                 level,
-                nameless: false,
+                anonymous: false,
             };
             accounts.insert(account.user, (account.pass, Arc::new(user)));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-use super::{Accepted, Datagrams, Terms, dokodemo, http, socks, unknown, vmess};
+use super::{Accepted, Datagrams, InboundContext, dokodemo, http, socks, unknown, vmess};
 use crate::io::{Arrival, BindUdp, Refusal};
 use crate::json::{Node, Object};
 use crate::session::User;
@@ -40,7 +40,11 @@ impl Inbound {
     }
 
     /// Reads what the peer asks for. Every protocol bounds the time this takes.
-    pub async fn accept(&self, arrival: Arrival, terms: &Terms) -> Result<Accepted, Refusal> {
+    pub async fn accept(
+        &self,
+        arrival: Arrival,
+        terms: &InboundContext,
+    ) -> Result<Accepted, Refusal> {
         match self {
             Self::Dokodemo(inbound) => inbound.accept(arrival).await,
             Self::Http(inbound) => inbound.accept(arrival, terms).await,
@@ -76,18 +80,18 @@ impl Inbound {
     }
 
     /// Whether whoever comes must say who they are.
-    pub fn knows_its_users(&self) -> bool {
+    pub fn requires_auth(&self) -> bool {
         match self {
             Self::Dokodemo(_) => false,
-            Self::Http(inbound) => inbound.knows_its_users(),
-            Self::Socks(inbound) => inbound.knows_its_users(),
+            Self::Http(inbound) => inbound.requires_auth(),
+            Self::Socks(inbound) => inbound.requires_auth(),
             Self::Vmess(_) => true,
         }
     }
 
     /// Whether it takes whoever comes to wherever they want.
     pub fn is_proxy_for_anybody(&self) -> bool {
-        !matches!(self, Self::Dokodemo(_)) && !self.knows_its_users()
+        !matches!(self, Self::Dokodemo(_)) && !self.requires_auth()
     }
 
     /// What `accounts` need to be asked for, for a message.

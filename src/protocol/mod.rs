@@ -9,8 +9,8 @@ pub mod dns;
 pub mod dokodemo;
 pub mod freedom;
 pub mod http;
+pub mod in_process;
 mod inbound;
-pub mod local;
 pub mod loopback;
 mod outbound;
 pub mod servers;
@@ -18,7 +18,7 @@ pub mod socks;
 pub mod vmess;
 
 pub use inbound::Inbound;
-pub use outbound::{Hop, Outbound};
+pub use outbound::{NextHop, Outbound};
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ use crate::stats::Meter;
 
 /// What every connection to an inbound is served under.
 #[derive(Clone, Debug, Default)]
-pub struct Terms {
+pub struct InboundContext {
     pub policy: Arc<Policy>,
     /// The inbound's counters, for what does not travel in the link.
     pub meter: Meter,
@@ -63,7 +63,7 @@ pub enum Accepted {
     },
     /// Several sessions inside one link (plain HTTP requests on a kept-alive connection): each
     /// arrives here when its request does, and the link ends when the sender is dropped.
-    Many(mpsc::Receiver<Self>),
+    Sessions(mpsc::Receiver<Self>),
 }
 
 /// Datagrams of one source on a UDP listener.

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{blackhole, dns, freedom, http, local, loopback, socks, unknown, vmess};
+use super::{blackhole, dns, freedom, http, in_process, loopback, socks, unknown, vmess};
 use crate::address::{Destination, Host, Network};
 use crate::dns::{Lookup, Strategy};
 use crate::io::{BindUdp, Link, Packets};
@@ -15,18 +15,18 @@ pub enum Outbound {
     Freedom(freedom::Outbound),
     Http(http::Outbound),
     /// Not to be had by name: other settings make it.
-    Local(local::Outbound),
+    InProcess(in_process::Outbound),
     Loopback(loopback::Outbound),
     Socks(socks::Outbound),
     Vmess(vmess::Outbound),
 }
 
-/// Where an outbound must be connected to before it can dress the link.
+/// Where an outbound must be connected to before it can wrap the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Hop {
+pub enum NextHop {
     /// There is no server in between; dial this (the target, or what `redirect` says).
     Destination(Destination),
-    /// A server; `account` goes back into `dress`.
+    /// A server; `account` goes back into `wrap`.
     Server { to: Destination, account: usize },
     /// Nothing is dialled.
     Nowhere,
@@ -63,10 +63,12 @@ impl Outbound {
 
     /// Where to connect to for a session to `to`; of several servers it is the next one's turn, so it is asked once
     /// for a connection.
-    pub fn hop(&self, to: &Destination) -> Hop {
+    pub fn hop(&self, to: &Destination) -> NextHop {
         match self {
-            Self::Blackhole(_) | Self::Dns(_) | Self::Local(_) | Self::Loopback(_) => Hop::Nowhere,
-            Self::Freedom(outbound) => Hop::Destination(outbound.target(to)),
+            Self::Blackhole(_) | Self::Dns(_) | Self::InProcess(_) | Self::Loopback(_) => {
+                NextHop::Nowhere
+            }
+            Self::Freedom(outbound) => NextHop::Destination(outbound.target(to)),
             Self::Http(outbound) => outbound.hop(),
             Self::Socks(outbound) => outbound.hop(),
             Self::Vmess(outbound) => outbound.hop(),
@@ -80,7 +82,7 @@ impl Outbound {
             Self::Freedom(outbound) => Some(outbound.target(to)),
             Self::Blackhole(_)
             | Self::Http(_)
-            | Self::Local(_)
+            | Self::InProcess(_)
             | Self::Loopback(_)
             | Self::Socks(_)
             | Self::Vmess(_) => None,
@@ -97,13 +99,13 @@ impl Outbound {
 
     /// Whether sessions end in this process, at what its operator steers it by.
     pub fn is_control(&self) -> bool {
-        matches!(self, Self::Local(_))
+        matches!(self, Self::InProcess(_))
     }
 
     /// The level of the account that `hop` chose; none where V2Ray watches nothing.
     pub fn level(&self, account: usize) -> Option<u32> {
         match self {
-            Self::Blackhole(_) | Self::Dns(_) | Self::Local(_) | Self::Loopback(_) => None,
+            Self::Blackhole(_) | Self::Dns(_) | Self::InProcess(_) | Self::Loopback(_) => None,
             Self::Freedom(outbound) => Some(outbound.level()),
             Self::Http(outbound) => Some(outbound.level(account)),
             Self::Socks(outbound) => Some(outbound.level(account)),
@@ -117,7 +119,7 @@ impl Outbound {
             Self::Blackhole(_)
             | Self::Dns(_)
             | Self::Freedom(_)
-            | Self::Local(_)
+            | Self::InProcess(_)
             | Self::Loopback(_) => false,
             Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => true,
         }
@@ -154,8 +156,8 @@ impl Outbound {
     }
 
     /// A stream to `to` over a link to the hop, whose answer is waited for as long as `handshake`. With
-    /// [`Hop::Nowhere`] the link is made here.
-    pub async fn dress(
+    /// [`NextHop::Nowhere`] the link is made here.
+    pub async fn wrap(
         &self,
         link: Option<Link>,
         to: &Destination,
@@ -168,11 +170,11 @@ impl Outbound {
             Self::Blackhole(outbound) => Ok(outbound.link()),
             Self::Dns(_) => Err(dns::not_dialled()),
             Self::Freedom(_) => dialled(),
-            Self::Http(outbound) => outbound.dress(dialled()?, to, account, handshake).await,
-            Self::Local(outbound) => outbound.link(),
+            Self::Http(outbound) => outbound.wrap(dialled()?, to, account, handshake).await,
+            Self::InProcess(outbound) => outbound.link(),
             Self::Loopback(_) => Err(loopback::carries_nothing()),
-            Self::Socks(outbound) => outbound.dress(dialled()?, to, account, handshake).await,
-            Self::Vmess(outbound) => outbound.dress(dialled()?, to, account),
+            Self::Socks(outbound) => outbound.wrap(dialled()?, to, account, handshake).await,
+            Self::Vmess(outbound) => outbound.wrap(dialled()?, to, account),
         }
     }
 
@@ -182,9 +184,9 @@ impl Outbound {
     }
 
     /// A link for the frames of mux, over a link to the hop.
-    pub fn dress_mux(&self, link: Option<Link>, account: usize) -> io::Result<Link> {
+    pub fn wrap_mux(&self, link: Option<Link>, account: usize) -> io::Result<Link> {
         match (self, link) {
-            (Self::Vmess(outbound), Some(link)) => outbound.dress_mux(link, account),
+            (Self::Vmess(outbound), Some(link)) => outbound.wrap_mux(link, account),
             _ => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "only a `vmess` outbound carries mux",
@@ -214,7 +216,7 @@ impl Outbound {
                 io::ErrorKind::Unsupported,
                 "an `http` outbound cannot carry UDP",
             )),
-            Self::Local(_) => Err(io::Error::new(
+            Self::InProcess(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "what serves this outbound takes no UDP",
             )),

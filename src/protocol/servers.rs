@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::accounts::Account;
-use super::{Hop, read_host};
+use super::{NextHop, read_host};
 use crate::address::Destination;
 use crate::json::{Object, Port};
 
@@ -51,10 +51,10 @@ impl Servers {
     }
 
     /// Where the next session goes; `account` finds the rest again.
-    pub fn next(&self) -> Hop {
+    pub fn next(&self) -> NextHop {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let index = turn % self.servers.len();
-        Hop::Server {
+        NextHop::Server {
             to: self.servers[index].to.clone(),
             account: turn,
         }
@@ -111,7 +111,7 @@ mod tests {
         .unwrap();
         let turns: Vec<_> = (0..4)
             .map(|_| match servers.next() {
-                Hop::Server { to, account } => {
+                NextHop::Server { to, account } => {
                     assert_eq!(servers.address(account), &to);
                     let user = servers.account(account).map(|a| a.user.clone());
                     (to.to_string(), user)

@@ -6,7 +6,7 @@
 //! [`PATIENCE`], and the millisecond or so that timers take. An end of the stream and an error wake us at once, and
 //! so does a receive buffer that is nearly full (Linux, `tcp_epollin_ready`).
 //!
-//! Who speaks by turns would wait for the timer with the end of each turn. So a wait must have brought [`WORTH`]
+//! Who speaks by turns would wait for the timer with the end of each turn. So a wait must have brought [`WORTH_WAITING`]
 //! before the timer ended it; the next one comes soon then, and otherwise after twice as many bytes as this one.
 
 use std::time::Duration;
@@ -16,17 +16,17 @@ use tokio::time::Instant;
 use crate::io::{Io, Link};
 
 /// What a direction carries before it may count as a burst.
-const BULK: u32 = 1024 * 1024;
+const BURST_START: u32 = 1024 * 1024;
 
 /// What makes a wait worth the delay at its end.
-const WORTH: u32 = 2 * BULK;
+const WORTH_WAITING: u32 = 2 * BURST_START;
 
 /// What a direction carries before it waits again, if that was worth it. A peer that shares its core with us
 /// pauses for longer than [`PATIENCE`] every few megabytes.
-const AGAIN: u32 = BULK / 8;
+const RESTART_AFTER: u32 = BURST_START / 8;
 
 /// Waits in vain put off the next one no further than this.
-const LATEST: u32 = BULK * 256;
+const MAX_BACKOFF: u32 = BURST_START * 256;
 
 const LOW_WATER: usize = 192 * 1024;
 
@@ -49,7 +49,7 @@ pub(super) struct Burst {
 
 impl Default for Burst {
     fn default() -> Self {
-        Self::counted_to(BULK)
+        Self::counted_to(BURST_START)
     }
 }
 
@@ -103,9 +103,9 @@ impl Burst {
     pub(super) fn end(&mut self, from: &mut Link) {
         if self.waits {
             from.set_low_water(1);
-            self.enough = match self.bytes >= WORTH {
-                true => AGAIN,
-                false => (2 * self.enough).min(LATEST),
+            self.enough = match self.bytes >= WORTH_WAITING {
+                true => RESTART_AFTER,
+                false => (2 * self.enough).min(MAX_BACKOFF),
             };
         }
         *self = Self::counted_to(self.enough);
@@ -116,7 +116,7 @@ impl Burst {
 mod tests {
     use super::*;
     use crate::io::low_water;
-    use crate::relay::{Relay, Terms};
+    use crate::relay::{InboundContext, Relay};
     use crate::transport::ws::{WsStream, codec::Role};
     use socket2::Socket;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -161,7 +161,7 @@ mod tests {
         let mut link = Link::Tcp(ours);
         let mut burst = Burst::default();
         let mut waits = 0;
-        for _ in 0..64 * BULK / PIECE as u32 {
+        for _ in 0..64 * BURST_START / PIECE as u32 {
             burst.read(PIECE, &mut link);
             if let Some(due) = burst.due() {
                 burst.release(due, &mut link);
@@ -183,15 +183,15 @@ mod tests {
                 burst.due().is_none()
             });
             let bytes = (reads.count() + 1) * PIECE;
-            for _ in 0..(WORTH as usize).div_ceil(LOW_WATER) {
+            for _ in 0..(WORTH_WAITING as usize).div_ceil(LOW_WATER) {
                 burst.read(LOW_WATER, &mut link);
             }
             burst.release(burst.due().unwrap(), &mut link);
             bytes as u32
         };
-        assert_eq!(until_it_waits(&mut burst), BULK);
-        assert_eq!(until_it_waits(&mut burst), AGAIN);
-        assert_eq!(until_it_waits(&mut burst), AGAIN);
+        assert_eq!(until_it_waits(&mut burst), BURST_START);
+        assert_eq!(until_it_waits(&mut burst), RESTART_AFTER);
+        assert_eq!(until_it_waits(&mut burst), RESTART_AFTER);
     }
 
     #[tokio::test]
@@ -199,7 +199,7 @@ mod tests {
         let (ours, _theirs) = pair().await;
         let mut link = Link::Tcp(ours);
         let mut burst = Burst::default();
-        for i in 0..2 * BULK / PIECE as u32 {
+        for i in 0..2 * BURST_START / PIECE as u32 {
             if i % 32 == 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -219,7 +219,7 @@ mod tests {
 
     /// Sends until the relay has noticed.
     async fn burst(client: &mut TcpStream, socket: &Socket, target: &mut TcpStream) {
-        for _ in 0..16 * BULK / PIECE as u32 {
+        for _ in 0..16 * BURST_START / PIECE as u32 {
             if low_water::get(socket) == LOW_WATER {
                 return;
             }
@@ -248,7 +248,7 @@ mod tests {
         let (to, target) = pair().await;
         let socket = duplicate(&from);
         let (from, to) = (Link::Tcp(from), Link::Tcp(to));
-        tokio::spawn(Relay::new(from, to, Vec::new(), Terms::default()));
+        tokio::spawn(Relay::new(from, to, Vec::new(), InboundContext::default()));
         (client, socket, target)
     }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::burst::Burst;
-use crate::io::{Goodbye, HEADROOM, Io, Link, broken_off, scratch, turn};
+use crate::io::{Goodbye, HEADROOM, Io, Link, broken_off, coop, scratch};
 
 /// Reads of one direction before the other one, and other tasks, get their turn.
 const READS_A_TURN: usize = 2;
@@ -16,7 +16,7 @@ const READS_A_TURN: usize = 2;
 #[derive(Default)]
 pub(super) struct Direction {
     /// Read, but not yet taken by the other side.
-    pub(super) owed: Vec<u8>,
+    pub(super) pending: Vec<u8>,
     pub(super) state: State,
     pub(super) bytes: u64,
     pub(super) burst: Burst,
@@ -35,7 +35,7 @@ pub(super) enum State {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Progress {
     pub(super) bytes: u64,
-    owed: usize,
+    pending: usize,
 }
 
 /// Which end of a direction an error came from.
@@ -48,7 +48,7 @@ impl Direction {
     pub(super) fn progress(&self) -> Progress {
         Progress {
             bytes: self.bytes,
-            owed: self.owed.len(),
+            pending: self.pending.len(),
         }
     }
 
@@ -61,7 +61,7 @@ impl Direction {
     ) -> Poll<Result<(), End>> {
         let mut reads = 0;
         while self.state != State::Done {
-            if !self.owed.is_empty() {
+            if !self.pending.is_empty() {
                 ready!(self.poll_owed(cx, to)).map_err(End::To)?;
             }
             // What was written may still be on its way down; nothing is read before it is gone. The
@@ -72,7 +72,7 @@ impl Direction {
                 to.finished();
                 self.state = State::Done;
             } else if reads == READS_A_TURN {
-                turn::end(cx);
+                coop::yield_now(cx);
                 return Poll::Pending;
             } else {
                 ready!(self.poll_copy(cx, from, to, max))?;
@@ -106,12 +106,12 @@ impl Direction {
         self.burst.read(n, from);
         let mut rest = &mut scratch[..HEADROOM + n];
         while rest.len() > HEADROOM {
-            match Pin::new(&mut *to).poll_write_over(cx, rest) {
+            match Pin::new(&mut *to).poll_write_in_place(cx, rest) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(End::To(took_nothing()))),
                 Poll::Ready(Ok(n)) => rest = &mut rest[n..],
                 Poll::Ready(Err(e)) => return Poll::Ready(Err(End::To(e))),
                 Poll::Pending => {
-                    self.owed = rest[HEADROOM..].to_vec();
+                    self.pending = rest[HEADROOM..].to_vec();
                     return Poll::Pending;
                 }
             }
@@ -122,18 +122,18 @@ impl Direction {
     fn poll_owed(&mut self, cx: &mut Context<'_>, to: &mut Link) -> Poll<io::Result<()>> {
         let mut sent = 0;
         let result = loop {
-            if sent == self.owed.len() {
-                self.owed = Vec::new();
+            if sent == self.pending.len() {
+                self.pending = Vec::new();
                 return Poll::Ready(Ok(()));
             }
-            match Pin::new(&mut *to).poll_write(cx, &self.owed[sent..]) {
+            match Pin::new(&mut *to).poll_write(cx, &self.pending[sent..]) {
                 Poll::Ready(Ok(0)) => break Poll::Ready(Err(took_nothing())),
                 Poll::Ready(Ok(n)) => sent += n,
                 Poll::Ready(Err(e)) => break Poll::Ready(Err(e)),
                 Poll::Pending => break Poll::Pending,
             }
         };
-        self.owed.drain(..sent);
+        self.pending.drain(..sent);
         result
     }
 }

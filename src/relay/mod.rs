@@ -13,11 +13,11 @@
 
 mod burst;
 mod direction;
-mod ended;
+mod outcome;
 #[cfg(test)]
 mod tests;
 
-pub use ended::{Ended, Failure};
+pub use outcome::{Ended, Failure};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -51,7 +51,7 @@ pub struct Relay {
 }
 
 /// What a tunnel is allowed, and who counts it.
-pub struct Terms {
+pub struct InboundContext {
     pub limits: Limits,
     /// The most that is read at once, and so kept for a slow peer.
     pub read_max: usize,
@@ -59,7 +59,7 @@ pub struct Terms {
     pub traffic: Traffic,
 }
 
-impl Default for Terms {
+impl Default for InboundContext {
     /// V2Ray's defaults, and nobody counts.
     fn default() -> Self {
         Self {
@@ -81,18 +81,18 @@ enum Phase {
     /// Both have ended, and the goodbyes are on their way.
     Closing,
     /// The uplink was given up, and the client, which has heard all there was, is told goodbye.
-    Leaving,
+    AbandonedUplink,
 }
 
 impl Relay {
     /// `first` was already read from `client`.
-    pub fn new(client: Link, target: Link, first: Vec<u8>, terms: Terms) -> Self {
+    pub fn new(client: Link, target: Link, first: Vec<u8>, terms: InboundContext) -> Self {
         terms.traffic.add_uplink(first.len());
         client.begun();
         target.begun();
         let up = Direction {
             bytes: first.len() as u64,
-            owed: first,
+            pending: first,
             ..Direction::default()
         };
         Self {
@@ -119,10 +119,10 @@ impl Relay {
 
     /// Lets go of the links after `failure`. One that did not fail is told that the stream has broken off,
     /// unless it has seen the end of it already.
-    pub async fn part(self, failure: &Failure) {
+    pub async fn finish(self, failure: &Failure) {
         let cut_off = async |link: Link, told: State| {
             if told != State::Done {
-                link.cut_off().await;
+                link.abort().await;
             }
         };
         match failure {
@@ -218,7 +218,7 @@ impl Future for Relay {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let this = &mut *self;
-        if !matches!(this.phase, Phase::Closing | Phase::Leaving) {
+        if !matches!(this.phase, Phase::Closing | Phase::AbandonedUplink) {
             let before = (this.up.progress(), this.down.progress());
             let max = this.read_max as usize;
             let up = (this.up).poll(cx, &mut this.client, &mut this.target, max);
@@ -248,8 +248,8 @@ impl Future for Relay {
                     Poll::Ready(Failure::HalfClosed(_)) if this.down.state == State::Done => {
                         // Cut off, not closed: what was sent to it is not all there was to send.
                         let none = Link::other(tokio::io::empty());
-                        tokio::spawn(std::mem::replace(&mut this.target, none).cut_off());
-                        this.say_goodbye(Phase::Leaving);
+                        tokio::spawn(std::mem::replace(&mut this.target, none).abort());
+                        this.say_goodbye(Phase::AbandonedUplink);
                         Poll::Ready(Ok(()))
                     }
                     failure => failure.map(Err),
@@ -261,7 +261,7 @@ impl Future for Relay {
         }
         ready!(this.poll_goodbye(cx));
         Poll::Ready(this.ended(match this.phase {
-            Phase::Leaving => Some(Failure::HalfClosed(this.limits.uplink_only.into())),
+            Phase::AbandonedUplink => Some(Failure::HalfClosed(this.limits.uplink_only.into())),
             _ => None,
         }))
     }

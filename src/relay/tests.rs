@@ -118,7 +118,7 @@ async fn what_passes_is_counted_as_it_passes() {
         uplink: Some(Arc::default()),
         downlink: Some(Arc::default()),
     };
-    let terms = Terms {
+    let terms = InboundContext {
         traffic: traffic.clone(),
         ..terms(LIMITS)
     };
@@ -134,7 +134,7 @@ async fn what_passes_is_counted_as_it_passes() {
 
 #[tokio::test]
 async fn no_more_is_read_than_may_be_kept() {
-    let terms = Terms {
+    let terms = InboundContext {
         read_max: 8,
         ..terms(LIMITS)
     };
@@ -147,7 +147,7 @@ async fn no_more_is_read_than_may_be_kept() {
         Poll::Ready(())
     })
     .await;
-    assert_eq!((relay.up.bytes, relay.up.owed.len()), (8, 7));
+    assert_eq!((relay.up.bytes, relay.up.pending.len()), (8, 7));
 }
 
 #[test]
@@ -165,10 +165,10 @@ const LIMITS: Limits = Limits {
     downlink_only: Seconds(11),
 };
 
-fn terms(limits: Limits) -> Terms {
-    Terms {
+fn terms(limits: Limits) -> InboundContext {
+    InboundContext {
         limits,
-        ..Terms::default()
+        ..InboundContext::default()
     }
 }
 
@@ -176,7 +176,11 @@ fn tunnel(capacity: usize, first: &[u8]) -> (DuplexStream, DuplexStream, Relay) 
     tunnel_with(capacity, first, terms(LIMITS))
 }
 
-fn tunnel_with(capacity: usize, first: &[u8], terms: Terms) -> (DuplexStream, DuplexStream, Relay) {
+fn tunnel_with(
+    capacity: usize,
+    first: &[u8],
+    terms: InboundContext,
+) -> (DuplexStream, DuplexStream, Relay) {
     let (client, a) = duplex(capacity);
     let (target, b) = duplex(capacity);
     let relay = Relay::new(Link::other(a), Link::other(b), first.to_vec(), terms);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::health::HealthTable;
 use super::least_load::LeastLoad;
-use super::sightings::Sightings;
 
 /// Chooses an outbound for each session, among those whose tag begins with one of its selectors.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct Balancer {
     /// The outbound that carries sessions when there is none to choose.
     pub fallback: Option<Arc<str>>,
     /// What is known of the outbounds; without an observer, nothing.
-    pub sightings: Arc<Sightings>,
+    pub health: Arc<HealthTable>,
     turn: AtomicUsize,
 }
 
@@ -45,14 +45,14 @@ impl Balancer {
         strategy: Strategy,
         selectors: Vec<String>,
         fallback: Option<Arc<str>>,
-        sightings: Arc<Sightings>,
+        health: Arc<HealthTable>,
     ) -> Self {
         Self {
             tag,
             strategy,
             selectors,
             fallback,
-            sightings,
+            health,
             turn: AtomicUsize::new(0),
         }
     }
@@ -69,11 +69,12 @@ impl Balancer {
         random: impl FnOnce() -> u32,
     ) -> Option<Arc<str>> {
         let mut candidates: Vec<&Arc<str>> = tags.filter(|tag| self.selects(tag)).collect();
-        let seen = self.sightings.read();
+        let seen = self.health.read();
         let n = match &self.strategy {
             Strategy::Random(among) | Strategy::RoundRobin(among) => {
                 if *among == Among::Alive {
-                    candidates.retain(|tag| seen.get(*tag).is_none_or(|sighting| sighting.alive));
+                    candidates
+                        .retain(|tag| seen.get(*tag).is_none_or(|observation| observation.alive));
                 }
                 match self.strategy {
                     Strategy::RoundRobin(_) => self.turn.fetch_add(1, Ordering::Relaxed),
@@ -81,7 +82,8 @@ impl Balancer {
                 }
             }
             Strategy::LeastPing => {
-                candidates.retain(|tag| seen.get(*tag).is_some_and(|sighting| sighting.alive));
+                candidates
+                    .retain(|tag| seen.get(*tag).is_some_and(|observation| observation.alive));
                 candidates.sort_by_key(|tag| (seen.get(*tag).map(|s| s.delay.as_millis()), *tag));
                 0
             }
@@ -108,7 +110,7 @@ pub fn selected(selectors: &[String], tag: &str) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use super::super::sightings::Sighting;
+    use super::super::health::Observation;
     use super::*;
 
     #[test]
@@ -152,12 +154,12 @@ mod tests {
         assert_eq!(chosen(), "block", "nothing is known yet");
         let seen = |tag: &str, alive, millis: f64| {
             let delay = Duration::from_secs_f64(millis / 1000.0);
-            let sighting = Sighting {
+            let observation = Observation {
                 alive,
                 delay,
-                ..Sighting::default()
+                ..Observation::default()
             };
-            balancer.sightings.note(&tag.into(), sighting);
+            balancer.health.note(&tag.into(), observation);
         };
         seen("other", true, 1.0);
         seen("pr-1", true, 30.0);
@@ -176,7 +178,7 @@ mod tests {
     fn only_the_dead_are_passed_over_where_the_living_are_wanted() {
         let taken = |strategy| {
             let balancer = balancer(strategy, &["pr"], None);
-            balancer.sightings.note(&"pr-1".into(), Sighting::default());
+            balancer.health.note(&"pr-1".into(), Observation::default());
             let tags = ["pr-1", "pr-2"].map(Arc::from);
             [0, 1].map(|n| balancer.choose(tags.iter(), || n).unwrap().to_string())
         };

@@ -36,7 +36,7 @@ pub struct Domains {
 
 /// How closely a pattern fits a name; V2Ray's DNS takes the closest first, the least here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fit {
+pub enum MatchRank {
     Full,
     /// With the length of the pattern.
     Domain(Reverse<usize>),
@@ -110,24 +110,24 @@ impl Domains {
     }
 
     /// How closely the closest pattern fits; `None` when none does.
-    pub fn fit(&self, name: &Name) -> Option<Fit> {
+    pub fn fit(&self, name: &Name) -> Option<MatchRank> {
         if self.full.at_or_before(&name.key) == Some(&name.key) {
-            return Some(Fit::Full);
+            return Some(MatchRank::Full);
         }
         // Each name above this one, the closest first.
         let mut above = Some(&name.key[..]);
         while let Some(key) = above.filter(|_| !self.below.ends.is_empty()) {
             if self.below.at_or_before(key) == Some(key) {
-                return Some(Fit::Domain(Reverse(key.len())));
+                return Some(MatchRank::Domain(Reverse(key.len())));
             }
             let dot = key.iter().rposition(|b| *b == 0);
             above = dot.map(|dot| &key[..dot]);
         }
         let above = self.above.at_or_before(&name.key);
         if let Some(above) = above.filter(|above| is_at_or_below(&name.key, above)) {
-            return Some(Fit::Domain(Reverse(above.len())));
+            return Some(MatchRank::Domain(Reverse(above.len())));
         }
-        self.contains(name).then_some(Fit::Other)
+        self.contains(name).then_some(MatchRank::Other)
     }
 }
 
@@ -304,13 +304,13 @@ mod tests {
         ];
         let set = Domains::ranked(patterns).unwrap();
         let fit = |name| set.fit(&Name::new(name));
-        assert_eq!(fit("a.b.com"), Some(Fit::Full));
-        assert_eq!(fit("x.c.b.com"), Some(Fit::Domain(Reverse(7))));
-        assert_eq!(fit("y.b.com"), Some(Fit::Domain(Reverse(5))));
-        assert_eq!(fit("yb.com"), Some(Fit::Domain(Reverse(3))));
-        assert_eq!(fit("x.org"), Some(Fit::Other));
+        assert_eq!(fit("a.b.com"), Some(MatchRank::Full));
+        assert_eq!(fit("x.c.b.com"), Some(MatchRank::Domain(Reverse(7))));
+        assert_eq!(fit("y.b.com"), Some(MatchRank::Domain(Reverse(5))));
+        assert_eq!(fit("yb.com"), Some(MatchRank::Domain(Reverse(3))));
+        assert_eq!(fit("x.org"), Some(MatchRank::Other));
         assert_eq!(fit("y.org"), None);
-        assert!(Fit::Full < fit("x.c.b.com").unwrap() && fit("x.c.b.com") < fit("y.b.com"));
+        assert!(MatchRank::Full < fit("x.c.b.com").unwrap() && fit("x.c.b.com") < fit("y.b.com"));
         assert!(fit("yb.com") < fit("x.org"));
     }
 

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::sightings::Sighting;
+use super::health::Observation;
 
 #[derive(Clone, Debug, Default)]
 pub struct LeastLoad {
@@ -47,11 +47,11 @@ struct Node<'t> {
 
 impl LeastLoad {
     /// The outbounds of `seen` to choose from, the best first.
-    pub(super) fn select<'t>(&self, seen: &[(&'t Arc<str>, &Sighting)]) -> Vec<&'t Arc<str>> {
+    pub(super) fn select<'t>(&self, seen: &[(&'t Arc<str>, &Observation)]) -> Vec<&'t Arc<str>> {
         let mut nodes: Vec<Node> = seen
             .iter()
-            .filter(|(_, sighting)| self.allows(sighting))
-            .map(|(tag, sighting)| self.node(tag, sighting))
+            .filter(|(_, observation)| self.allows(observation))
+            .map(|(tag, observation)| self.node(tag, observation))
             .collect();
         nodes.sort_by(|a, b| {
             let more_tries_first = b.all.cmp(&a.all);
@@ -64,20 +64,20 @@ impl LeastLoad {
         nodes.into_iter().map(|node| node.tag).collect()
     }
 
-    fn allows(&self, sighting: &Sighting) -> bool {
+    fn allows(&self, observation: &Observation) -> bool {
         let fast = self
             .max_rtt
-            .is_none_or(|max| sighting.delay.as_millis() < max.as_millis());
-        let reliable = sighting.samples.is_none_or(|samples| {
+            .is_none_or(|max| observation.delay.as_millis() < max.as_millis());
+        let reliable = observation.samples.is_none_or(|samples| {
             self.tolerance <= 0.0 || samples.failed as f64 <= self.tolerance * samples.all as f64
         });
-        sighting.alive && fast && reliable
+        observation.alive && fast && reliable
     }
 
-    fn node<'t>(&self, tag: &'t Arc<str>, sighting: &Sighting) -> Node<'t> {
-        let (average, deviation, failed, all) = match sighting.samples {
+    fn node<'t>(&self, tag: &'t Arc<str>, observation: &Observation) -> Node<'t> {
+        let (average, deviation, failed, all) = match observation.samples {
             Some(s) => (s.average, s.deviation, s.failed, s.all),
-            None => (sighting.delay, sighting.delay, 1, 1),
+            None => (observation.delay, observation.delay, 1, 1),
         };
         let cost = deviation.as_secs_f64() * self.weight(tag).sqrt();
         Node {
@@ -152,7 +152,7 @@ fn first_number(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sightings::Samples;
+    use super::super::health::Samples;
     use super::*;
 
     #[test]
@@ -223,16 +223,16 @@ mod tests {
             tolerance: 0.25,
             ..LeastLoad::default()
         };
-        let sampled = |failed| Sighting {
+        let sampled = |failed| Observation {
             alive: true,
             samples: Some(Samples {
                 all: 4,
                 failed,
                 ..Samples::default()
             }),
-            ..Sighting::default()
+            ..Observation::default()
         };
-        let dead = Sighting::default();
+        let dead = Observation::default();
         let (slow, fast) = (alive(100), alive(99));
         let (bad, good) = (sampled(2), sampled(1));
         let tags = ["slow", "fast", "dead", "bad", "good"].map(Arc::<str>::from);
@@ -257,20 +257,23 @@ mod tests {
         }
     }
 
-    fn alive(ms: u64) -> Sighting {
-        Sighting {
+    fn alive(ms: u64) -> Observation {
+        Observation {
             alive: true,
             delay: Duration::from_millis(ms),
-            ..Sighting::default()
+            ..Observation::default()
         }
     }
 
     fn select(strategy: &LeastLoad, seen: &[(&str, u64)]) -> Vec<String> {
-        let seen: Vec<(Arc<str>, Sighting)> = seen
+        let seen: Vec<(Arc<str>, Observation)> = seen
             .iter()
             .map(|(tag, ms)| ((*tag).into(), alive(*ms)))
             .collect();
-        let seen: Vec<_> = seen.iter().map(|(tag, sighting)| (tag, sighting)).collect();
+        let seen: Vec<_> = seen
+            .iter()
+            .map(|(tag, observation)| (tag, observation))
+            .collect();
         strategy
             .select(&seen)
             .iter()

@@ -9,20 +9,20 @@ mod balancer;
 pub mod config;
 mod domains;
 pub mod geodata;
+mod health;
 mod ips;
 mod least_load;
 mod rule;
-mod sightings;
 #[cfg(test)]
 mod tests;
 
 pub use balancer::{Among, Balancer, Strategy, selected};
-pub use domains::{Domains, Fit, Name, Pattern};
+pub use domains::{Domains, MatchRank, Name, Pattern};
 pub use geodata::Geodata;
+pub use health::{HealthTable, Observation, Samples};
 pub use ips::{Cidr, CidrError, Ips};
 pub use least_load::{Cost, LeastLoad, Match};
 pub use rule::{Answer, Networks, Rule, UserTest};
-pub use sightings::{Samples, Sighting, Sightings};
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ pub enum Target {
 }
 
 /// What rules may ask about a session.
-pub struct Facts<'a> {
+pub struct RouteInput<'a> {
     /// The inbound's tag.
     pub inbound: Option<&'a str>,
     pub source: Source,
@@ -88,7 +88,7 @@ pub enum Pick<'r> {
 
 impl Router {
     /// `resolved` are the addresses of the destination's name, if it has one that was looked up.
-    pub fn pick(&self, facts: &Facts, resolved: Option<&[IpAddr]>) -> Pick<'_> {
+    pub fn pick(&self, facts: &RouteInput, resolved: Option<&[IpAddr]>) -> Pick<'_> {
         if self.rules.is_empty() {
             return Pick::Default;
         }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::attrs::Expression;
-use super::{Domains, Facts, Ips, Name};
+use super::{Domains, Ips, Name, RouteInput};
 use crate::address::{Host, Network, reached};
 use crate::json::PortRange;
 use crate::session::Source;
@@ -48,7 +48,12 @@ pub enum Answer {
 
 impl Rule {
     /// `resolved` are the addresses of the name, once somebody has looked them up.
-    pub fn ask(&self, facts: &Facts, name: Option<&Name>, resolved: Option<&[IpAddr]>) -> Answer {
+    pub fn ask(
+        &self,
+        facts: &RouteInput,
+        name: Option<&Name>,
+        resolved: Option<&[IpAddr]>,
+    ) -> Answer {
         let all_hold = one_of(&self.networks, |n| *n == facts.network)
             && one_of(&self.ports, |range| holds(range, facts.to.port))
             && one_of(&self.inbounds, |tag| Some(tag.as_str()) == facts.inbound)

@@ -271,7 +271,7 @@ fn a_name_for_rules_alone_does_not_stand_for_the_address() {
         routing(json!({"routing": {"domainStrategy": "IPIfNonMatch", "rules": rules}}));
     let takes = |to: &str, tag: &str| {
         let to = to.parse().unwrap();
-        let facts = Facts {
+        let facts = RouteInput {
             named: Some("a.example"),
             ..facts(Source::Unix, &to)
         };
@@ -316,7 +316,7 @@ fn what_a_session_carries_is_asked_for_by_the_beginning_of_its_name() {
     let (router, report) = routing(json!({"routing": {"rules": rules}}));
     let to = "1.1.1.1:80".parse().unwrap();
     let takes = |protocol| {
-        let facts = Facts {
+        let facts = RouteInput {
             protocol,
             ..facts(Source::Unix, &to)
         };
@@ -347,7 +347,7 @@ fn attributes_are_those_of_a_request_and_nothing_else_has_any() {
     let request: Attributes = [(":method".to_owned(), "POST".to_owned())].into();
     let takes = |port, attributes| {
         let to = format!("1.1.1.1:{port}").parse().unwrap();
-        let facts = Facts {
+        let facts = RouteInput {
             attributes,
             ..facts(Source::Unix, &to)
         };
@@ -458,7 +458,7 @@ fn picked(router: &Router, session: &str, resolved: Option<&[IpAddr]>) -> String
         panic!("{session}");
     };
     let to = to.parse().unwrap();
-    let facts = Facts {
+    let facts = RouteInput {
         inbound: Some(inbound),
         network: if network == "tcp" {
             Network::Tcp
@@ -480,8 +480,8 @@ fn picked(router: &Router, session: &str, resolved: Option<&[IpAddr]>) -> String
     tag.as_deref().unwrap_or("-").to_owned()
 }
 
-fn facts(source: Source, to: &Destination) -> Facts<'_> {
-    Facts {
+fn facts(source: Source, to: &Destination) -> RouteInput<'_> {
+    RouteInput {
         inbound: None,
         source,
         network: Network::Tcp,

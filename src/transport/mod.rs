@@ -2,7 +2,7 @@
 //!
 //! Inbound, `accept` turns a raw connection into an [`Arrival`]: PROXY protocol first (it stands
 //! before TLS on the wire), then TLS, then WebSocket. Outbound, `connect` opens the raw connection
-//! and `dress` puts TLS and WebSocket on it; the two are apart because a raw connection may also come
+//! and `wrap` puts TLS and WebSocket on it; the two are apart because a raw connection may also come
 //! out of another outbound (`proxySettings`).
 
 mod config;
@@ -64,16 +64,16 @@ impl Inbound {
             arrival.since = Instant::now();
         }
         let source = arrival.source;
-        self.dress(arrival)
+        self.wrap(arrival)
             .await
             .map_err(|refusal| (source, refusal))
     }
 
     /// Whether whoever comes must show a certificate.
-    pub fn knows_its_clients(&self) -> bool {
+    pub fn requires_client_certificate(&self) -> bool {
         self.tls
             .as_ref()
-            .is_some_and(tls::Inbound::knows_its_clients)
+            .is_some_and(tls::Inbound::requires_client_certificate)
     }
 
     /// Whether many people may come from `source`: the reverse proxy, or an edge of a CDN, that did not say for whom
@@ -83,7 +83,7 @@ impl Inbound {
         source == Source::Unix || ws.is_some_and(|ws| ws.is_shared(source))
     }
 
-    async fn dress(&self, mut arrival: Arrival) -> Result<Arrival, Refusal> {
+    async fn wrap(&self, mut arrival: Arrival) -> Result<Arrival, Refusal> {
         if let Some(tls) = &self.tls {
             arrival.link = tls.accept(arrival.link, arrival.since).await?;
             arrival.since = Instant::now();
@@ -125,12 +125,12 @@ impl Outbound {
     }
 
     /// TLS and WebSocket, as configured, over a raw connection to `server`.
-    pub async fn dress(&self, mut link: Link, server: &Destination) -> io::Result<Link> {
+    pub async fn wrap(&self, mut link: Link, server: &Destination) -> io::Result<Link> {
         if let Some(tls) = &self.tls {
-            link = tls.dress(link, server).await?;
+            link = tls.wrap(link, server).await?;
         }
         if let Some(ws) = &self.ws {
-            link = ws.dress(link, server, self.tls.is_some()).await?;
+            link = ws.wrap(link, server, self.tls.is_some()).await?;
         }
         Ok(link)
     }

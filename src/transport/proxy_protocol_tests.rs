@@ -14,7 +14,7 @@ async fn accepted(bytes: &[u8]) -> Result<(String, String, Vec<u8>), String> {
         link: Link::other(ours),
         source: address("10.0.0.1:1111"),
         local: address("10.0.0.2:2222"),
-        meant: None,
+        original_dst: None,
         since: tokio::time::Instant::now(),
     };
     match accept(arrival).await {
@@ -142,7 +142,7 @@ async fn a_silent_connection_is_given_up_after_four_seconds() {
         link: Link::other(ours),
         source: Source::Unix,
         local: Source::Unix,
-        meant: None,
+        original_dst: None,
         since: tokio::time::Instant::now(),
     };
     let end = accept(arrival).await;

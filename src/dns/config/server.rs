@@ -8,9 +8,9 @@ use super::{Common, caches, ip, query_strategy, tag, typed_pattern};
 use crate::address::{Destination, Host};
 use crate::dns::Families;
 use crate::dns::channel::{Channel, Over};
-use crate::dns::dial::Way;
+use crate::dns::dial::Via;
 use crate::dns::https::{self, Https};
-use crate::dns::server::{Reach, Server};
+use crate::dns::server::{Server, Upstream};
 use crate::json::{Node, Object, Port, did_you_mean, either, found};
 use crate::routing::config::{networks, patterns};
 use crate::routing::{Domains, Geodata, Pattern};
@@ -18,8 +18,8 @@ use crate::routing::{Domains, Geodata, Pattern};
 pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Server> {
     if node.value.is_string() {
         let text: String = node.read()?;
-        let (client, way) = (common.client, Way::Routed(common.tag.clone()));
-        let mut server = reach(node, &text, None, client, way)?;
+        let (client, way) = (common.client, Via::Routed(common.tag.clone()));
+        let mut server = upstream(node, &text, None, client, way)?;
         server.caches = common.caches;
         server.domains = Domains::ranked(own_domains(&server)).ok();
         return Some(server);
@@ -36,7 +36,7 @@ pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Se
     let tag = tag(&object).or_else(|| common.tag.clone());
     let server = address(&object).and_then(|(at, text, port)| {
         let client = client.or(common.client);
-        reach(&at, &text, port, client, Way::Routed(tag))
+        upstream(&at, &text, port, client, Via::Routed(tag))
     });
     let domains = domains(&object, geodata);
     let expected = ["expectIPs", "geoip"].map(|key| object.get(key));
@@ -80,16 +80,16 @@ fn address<'a>(object: &Object<'a>) -> Option<(Node<'a>, String, Option<u16>)> {
 }
 
 /// How the server at `text` is reached.
-fn reach(
+fn upstream(
     node: &Node,
     text: &str,
     port: Option<u16>,
     client: Option<IpAddr>,
-    way: Way,
+    way: Via,
 ) -> Option<Server> {
     let text = text.trim();
     if text.eq_ignore_ascii_case("localhost") {
-        return Some(Server::new(text.to_owned(), Reach::System));
+        return Some(Server::new(text.to_owned(), Upstream::System));
     }
     if text.eq_ignore_ascii_case("fakedns") {
         node.warn("made-up addresses are not built yet, this server is left out");
@@ -97,11 +97,11 @@ fn reach(
     }
     let server = match text.split_once("://") {
         Some((scheme, rest)) => {
-            let reach = by_url(scheme, rest, text, client, way);
-            if reach.is_ok() && port.is_some() {
+            let upstream = by_url(scheme, rest, text, client, way);
+            if upstream.is_ok() && port.is_some() {
                 node.warn("a URL names its port itself, `port` has no effect");
             }
-            reach.map(|reach| Server::new(text.to_owned(), reach))
+            upstream.map(|upstream| Server::new(text.to_owned(), upstream))
         }
         None => by_address(text, port, client, way),
     };
@@ -114,15 +114,15 @@ fn by_url(
     rest: &str,
     text: &str,
     client: Option<IpAddr>,
-    way: Way,
-) -> Result<Reach, String> {
+    way: Via,
+) -> Result<Upstream, String> {
     const KNOWN: [&str; 4] = ["tcp", "tcp+local", "https", "https+local"];
     let scheme = scheme.to_ascii_lowercase();
     let (kind, way) = match scheme.as_str() {
         "tcp" => ("tcp", way),
-        "tcp+local" => ("tcp", Way::Direct),
+        "tcp+local" => ("tcp", Via::Direct),
         "https" => ("https", way),
-        "https+local" => ("https", Way::Direct),
+        "https+local" => ("https", Via::Direct),
         "quic+local" => return Err("DNS over QUIC is not built, expected an IP address, `tcp://`, `tcp+local://`, `https://`, `https+local://` or `localhost`".to_owned()),
         other => {
             let guess = did_you_mean(other, KNOWN.into_iter());
@@ -134,10 +134,10 @@ fn by_url(
     let url = url.map_err(|e| format!("`{}` is not a URL: {e}", text.escape_debug()))?;
     if kind == "tcp" {
         let to = https::destination(&url, 53)?;
-        return Ok(Reach::Tcp(Channel::new(Over::Tcp, to, way, client)));
+        return Ok(Upstream::Tcp(Channel::new(Over::Tcp, to, way, client)));
     }
     let to = https::destination(&url, 443)?;
-    Ok(Reach::Https(Https::new(url, to, way, client)))
+    Ok(Upstream::Https(Https::new(url, to, way, client)))
 }
 
 /// Over UDP, and over TCP what has no room in a datagram. V2Ray 5 also writes `1.1.1.1:53`.
@@ -145,7 +145,7 @@ fn by_address(
     text: &str,
     port: Option<u16>,
     client: Option<IpAddr>,
-    way: Way,
+    way: Via,
 ) -> Result<Server, String> {
     let to = match Host::parse(text) {
         Ok(host) => Ok(Destination::new(host, port.unwrap_or(53))),
@@ -157,8 +157,8 @@ fn by_address(
         None => text.to_owned(),
     };
     let channel = |over| Channel::new(over, to.clone(), way.clone(), client);
-    let reach = Reach::Udp(channel(Over::Udp), channel(Over::Tcp));
-    Ok(Server::new(shown, reach))
+    let upstream = Upstream::Udp(channel(Over::Udp), channel(Over::Tcp));
+    Ok(Server::new(shown, upstream))
 }
 
 /// V2Ray 4's `domains`; V2Ray 5's `prioritizedDomain` and `geoDomain`.
@@ -189,7 +189,7 @@ fn own_domains(server: &Server) -> Vec<Pattern> {
         "invalid",
         "test",
     ];
-    if !matches!(server.reach, Reach::System) {
+    if !matches!(server.upstream, Upstream::System) {
         return Vec::new();
     }
     let below = LOCAL.map(|name| Pattern::Domain(name.to_owned()));

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::io::duplex;
 
 use crate::address::{Destination, Host, Network};
-use crate::dns::{self, Dial, Framed, Resolver};
+use crate::dns::{self, Dialer, Framed, Resolver};
 use crate::io::{Link, Packets};
 
 pub struct Outbound {
@@ -44,7 +44,7 @@ impl Outbound {
     pub fn stream(
         &self,
         resolver: Arc<Resolver>,
-        upstream: Arc<dyn Dial>,
+        upstream: Arc<dyn Dialer>,
         to: &Destination,
     ) -> Link {
         let (ours, theirs) = duplex(PIPE);
@@ -57,7 +57,7 @@ impl Outbound {
     pub fn datagrams(
         &self,
         resolver: Arc<Resolver>,
-        upstream: Arc<dyn Dial>,
+        upstream: Arc<dyn Dialer>,
         to: &Destination,
     ) -> Box<dyn Packets> {
         let (ours, theirs) = pipe::pair();
@@ -77,7 +77,7 @@ impl Outbound {
         client: Box<dyn Packets>,
         network: Network,
         resolver: Arc<Resolver>,
-        upstream: Arc<dyn Dial>,
+        upstream: Arc<dyn Dialer>,
         to: &Destination,
     ) {
         let (over, server) = self.server(network, to);

@@ -13,7 +13,7 @@ use tracing::{debug, trace};
 use super::Others;
 use crate::address::{Destination, Network};
 use crate::dns::codec::{Asked, refusal};
-use crate::dns::{Dial, Framed, Resolver, Way, asker, asking};
+use crate::dns::{Dialer, Framed, Resolver, Via, asker, asking};
 use crate::io::{Packet, Packets};
 
 /// Questions of one session that are looked up at a time; the next ones wait. A session may be the resolver of
@@ -39,7 +39,7 @@ pub(super) struct Session {
     /// Who answers other questions.
     pub(super) over: Network,
     pub(super) server: Destination,
-    pub(super) dial: Arc<dyn Dial>,
+    pub(super) dial: Arc<dyn Dialer>,
 }
 
 /// What comes back to the session's task.
@@ -158,7 +158,7 @@ impl Session {
 
 /// Carries other questions to their server, and its replies back.
 async fn talk(
-    dial: Arc<dyn Dial>,
+    dial: Arc<dyn Dialer>,
     over: Network,
     server: Destination,
     mut queries: mpsc::Receiver<Bytes>,
@@ -168,9 +168,9 @@ async fn talk(
         let open = async || {
             let opening = async {
                 Ok::<_, io::Error>(match over {
-                    Network::Udp => dial.packets(&Way::Direct, &server).await?,
+                    Network::Udp => dial.packets(&Via::Direct, &server).await?,
                     Network::Tcp => {
-                        let link = dial.stream(&Way::Direct, &server).await?;
+                        let link = dial.stream(&Via::Direct, &server).await?;
                         Box::new(Framed::new(link, server.clone()))
                     }
                 })
@@ -262,12 +262,12 @@ mod tests {
     /// Gives the other end of every way to the test.
     struct Ways(Mutex<mpsc::UnboundedSender<pipe::End>>);
 
-    impl Dial for Ways {
-        fn stream(&self, _way: &Way, _to: &Destination) -> Dialled<Link> {
+    impl Dialer for Ways {
+        fn stream(&self, _way: &Via, _to: &Destination) -> Dialled<Link> {
             panic!("nothing goes by TCP here")
         }
 
-        fn packets(&self, _way: &Way, _to: &Destination) -> Dialled<Box<dyn Packets>> {
+        fn packets(&self, _way: &Via, _to: &Destination) -> Dialled<Box<dyn Packets>> {
             let (ours, theirs) = pipe::pair();
             self.0.lock().unwrap().send(theirs).unwrap();
             let ours: Box<dyn Packets> = Box::new(ours);

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tracing::trace;
 
 use super::datagrams::Datagram;
-use crate::io::{BindUdp, is_ours, open_files, scratch};
+use crate::io::{BindUdp, is_local, open_files, scratch};
 use crate::log;
 
 /// Addresses answered for at one time, or a quarter of what the process may have open; a further one takes the place of the one that was silent longest.
@@ -76,7 +76,7 @@ impl Answers {
         }
         // A socket on an address of ours would take what others send to a service of this machine. That
         // is what a client asked for when it asked this address, and no far end may ask for it.
-        if !is_somebody(from) || (!asked && is_ours(from.ip())) {
+        if !is_somebody(from) || (!asked && is_local(from.ip())) {
             let text = format!("{from} is not the address of another machine");
             return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, text));
         }
@@ -131,19 +131,19 @@ fn is_somebody(from: SocketAddr) -> bool {
 }
 
 /// Hands over what is sent to `meant`, the address of `socket`.
-async fn read(socket: Arc<UdpSocket>, meant: SocketAddr, strays: mpsc::Sender<Datagram>) {
+async fn read(socket: Arc<UdpSocket>, original_dst: SocketAddr, strays: mpsc::Sender<Datagram>) {
     while socket.readable().await.is_ok() {
         let mut scratch = scratch::take();
         match socket.try_recv_from(&mut scratch) {
             Ok((n, source)) => {
                 let _ = strays.try_send(Datagram {
                     source,
-                    meant: Some(meant),
+                    original_dst: Some(original_dst),
                     data: Bytes::copy_from_slice(&scratch[..n]),
                 });
             }
             // A client that refused an answer is told about here, and it is no end.
-            Err(e) => trace!(%meant, error = %e, "reading where answers go out"),
+            Err(e) => trace!(%original_dst, error = %e, "reading where answers go out"),
         }
     }
 }
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(answers.sockets.lock().unwrap().len(), 1);
         client.send_to(b"more", from).await.unwrap();
         let stray = strays.recv().await.unwrap();
-        assert_eq!((stray.source, stray.meant), (at, Some(from)));
+        assert_eq!((stray.source, stray.original_dst), (at, Some(from)));
         assert_eq!(stray.data, "more");
     }
 

@@ -3,7 +3,7 @@
 use super::Inbound;
 use crate::address::Destination;
 use crate::json::{Object, Port, StringList, did_you_mean, either};
-use crate::protocol::accounts::nameless;
+use crate::protocol::accounts::anonymous;
 use crate::protocol::read_host;
 
 impl Inbound {
@@ -33,7 +33,7 @@ impl Inbound {
             follow,
             tcp,
             udp,
-            user: nameless(level),
+            user: anonymous(level),
         })
     }
 }

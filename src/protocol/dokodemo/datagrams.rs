@@ -17,7 +17,7 @@ use super::answers::Answers;
 use super::receive::receive;
 use super::{Inbound, NOWHERE};
 use crate::address::{Destination, Host};
-use crate::io::{BindUdp, Packet, Packets, is_door};
+use crate::io::{BindUdp, Packet, Packets, is_own_listener};
 use crate::log;
 use crate::protocol::Datagrams;
 
@@ -40,7 +40,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(15);
 pub(super) struct Datagram {
     pub(super) source: SocketAddr,
     /// Whom it was meant for, when a packet filter brought it here.
-    pub(super) meant: Option<SocketAddr>,
+    pub(super) original_dst: Option<SocketAddr>,
     pub(super) data: Bytes,
 }
 
@@ -130,24 +130,27 @@ impl Sorter {
     }
 
     async fn receive(&self, buf: &mut [u8]) -> io::Result<Datagram> {
-        let (n, source, meant) = match self.answers {
+        let (n, source, original_dst) = match self.answers {
             Some(_) => receive(&self.socket, buf).await?,
             None => {
                 let (n, source) = self.socket.recv_from(buf).await?;
                 (n, source, None)
             }
         };
-        let is_door = |meant: &SocketAddr| self.door.is_some_and(|door| is_door(*meant, door));
+        let is_own_listener = |original_dst: &SocketAddr| {
+            self.door
+                .is_some_and(|door| is_own_listener(*original_dst, door))
+        };
         Ok(Datagram {
             source,
-            meant: meant.filter(|meant| !is_door(meant)),
+            original_dst: original_dst.filter(|original_dst| !is_own_listener(original_dst)),
             data: Bytes::copy_from_slice(&buf[..n]),
         })
     }
 
     /// Waits for room for a new source; until then the socket keeps what comes.
     async fn hand_over(&mut self, datagram: Datagram) {
-        if datagram.meant.is_none() && self.to.is_none() {
+        if datagram.original_dst.is_none() && self.to.is_none() {
             log::repeated(&format!(
                 "datagrams are dropped: {NOWHERE}; UDP needs `TPROXY`"
             ));
@@ -220,9 +223,9 @@ impl Packets for Session {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Packet>>> {
         self.data.poll_recv(cx).map(|datagram| {
             Ok(datagram.and_then(|datagram| {
-                self.asked = datagram.meant;
-                let peer = match datagram.meant {
-                    Some(meant) => meant.into(),
+                self.asked = datagram.original_dst;
+                let peer = match datagram.original_dst {
+                    Some(original_dst) => original_dst.into(),
                     None => self.to.clone()?,
                 };
                 Some(Packet {
@@ -233,7 +236,7 @@ impl Packets for Session {
         })
     }
 
-    fn comes_again(&self) -> bool {
+    fn is_connectionless(&self) -> bool {
         true
     }
 

@@ -55,8 +55,8 @@ impl Inbound {
     }
 
     pub async fn accept(&self, arrival: Arrival) -> Result<Accepted, Refusal> {
-        let meant = arrival.meant.filter(|_| self.follow);
-        match meant.map(Into::into).or_else(|| self.to.clone()) {
+        let original_dst = arrival.original_dst.filter(|_| self.follow);
+        match original_dst.map(Into::into).or_else(|| self.to.clone()) {
             Some(to) => Ok(Accepted::Stream {
                 user: self.user(),
                 to,

@@ -42,7 +42,7 @@ fn try_receive(
         .as_ref()
         .and_then(address)
         .ok_or_else(|| io::Error::from(io::ErrorKind::Interrupted))?;
-    let meant = received.cmsgs()?.find_map(|message| match message {
+    let original_dst = received.cmsgs()?.find_map(|message| match message {
         ControlMessageOwned::Ipv4OrigDstAddr(to) => {
             Some(SocketAddrV4::from(SockaddrIn::from(to)).into())
         }
@@ -51,7 +51,7 @@ fn try_receive(
         }
         _ => None,
     });
-    Ok((received.bytes, source, meant))
+    Ok((received.bytes, source, original_dst))
 }
 
 fn address(from: &SockaddrStorage) -> Option<SocketAddr> {
@@ -76,8 +76,8 @@ mod tests {
             let to = SocketAddr::new(to.parse().unwrap(), port);
             client.send_to(b"word", to).await.unwrap();
             let mut buf = [0; 8];
-            let (n, source, meant) = receive(&both, &mut buf).await.unwrap();
-            assert_eq!((&buf[..n], meant), (&b"word"[..], Some(to)));
+            let (n, source, original_dst) = receive(&both, &mut buf).await.unwrap();
+            assert_eq!((&buf[..n], original_dst), (&b"word"[..], Some(to)));
             let here = client.local_addr().unwrap();
             assert_eq!(
                 (source.ip().to_canonical(), source.port()),

@@ -30,8 +30,8 @@ use super::lenient::LenientHeads;
 use super::{head, plain};
 use crate::address::Destination;
 use crate::io::{Arrival, Link, Prefixed, Refusal};
-use crate::protocol::accounts::{Accounts, known, nameless};
-use crate::protocol::{Accepted, Terms};
+use crate::protocol::accounts::{Accounts, anonymous, known};
+use crate::protocol::{Accepted, InboundContext};
 use crate::session::User;
 
 pub struct Inbound {
@@ -44,7 +44,7 @@ struct Rules {
     accounts: Accounts,
     level: u32,
     /// Who comes without an account.
-    nameless: Option<Arc<User>>,
+    anonymous: Option<Arc<User>>,
     transparent: bool,
 }
 
@@ -55,7 +55,7 @@ pub(super) const MAX_HEAD: usize = 256 * 1024;
 pub(super) const MAX_HEADERS: usize = 1000;
 
 impl Inbound {
-    pub fn knows_its_users(&self) -> bool {
+    pub fn requires_auth(&self) -> bool {
         !self.rules.accounts.is_empty()
     }
 
@@ -64,7 +64,7 @@ impl Inbound {
             rules: Arc::new(Rules {
                 accounts,
                 level,
-                nameless: nameless(level),
+                anonymous: anonymous(level),
                 transparent,
             }),
         }
@@ -74,7 +74,11 @@ impl Inbound {
         self.rules.level
     }
 
-    pub async fn accept(&self, arrival: Arrival, terms: &Terms) -> Result<Accepted, Refusal> {
+    pub async fn accept(
+        &self,
+        arrival: Arrival,
+        terms: &InboundContext,
+    ) -> Result<Accepted, Refusal> {
         let (sessions, asked) = mpsc::channel(1);
         let proxy = Proxy {
             rules: self.rules.clone(),
@@ -99,7 +103,7 @@ impl Inbound {
             Asked::Plainly => {
                 // Requests pass through hyper, which needs a task; a tunnel costs none.
                 tokio::spawn(served.run());
-                return Ok(Accepted::Many(asked));
+                return Ok(Accepted::Sessions(asked));
             }
             Asked::Nothing => {
                 served.into_parts().0.close().await;
@@ -229,11 +233,11 @@ impl Served {
                 let copied = copy_bidirectional(&mut client, &mut TokioIo::new(server)).await;
                 match copied {
                     Ok(_) => client.finished(),
-                    Err(_) => client.cut_off().await,
+                    Err(_) => client.abort().await,
                 }
             }
             // The response broke off.
-            _ if end.is_err_and(|e| e.is_user()) => self.into_parts().0.cut_off().await,
+            _ if end.is_err_and(|e| e.is_user()) => self.into_parts().0.abort().await,
             Some(Then::End(..)) | None => self.into_parts().0.close().await,
         }
     }
@@ -294,7 +298,7 @@ impl Rules {
             let reason = "no or wrong credentials".to_owned();
             return (answer, Some(Then::End(None, reason)));
         }
-        let user = user.or_else(|| self.nameless.clone());
+        let user = user.or_else(|| self.anonymous.clone());
         let (mut request, body) = request.into_parts();
         if request.method == Method::CONNECT {
             let to = request.uri.authority().ok_or("no target".to_owned());

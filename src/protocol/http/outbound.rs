@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::head;
 use crate::address::Destination;
 use crate::io::{Link, Prefixed};
-use crate::protocol::Hop;
+use crate::protocol::NextHop;
 use crate::protocol::servers::Servers;
 
 pub struct Outbound {
@@ -33,7 +33,7 @@ pub struct Outbound {
 const MAX_HEAD: usize = 16 * 1024;
 
 impl Outbound {
-    pub fn hop(&self) -> Hop {
+    pub fn hop(&self) -> NextHop {
         self.servers.next()
     }
 
@@ -44,7 +44,7 @@ impl Outbound {
 
     /// A stream to `to` through the server at the other end of `link`; `limit` is the time for the
     /// answer to CONNECT, the server's dialling included.
-    pub async fn dress(
+    pub async fn wrap(
         &self,
         link: Link,
         to: &Destination,

@@ -12,7 +12,7 @@ use super::{Inbound, Outbound};
 use crate::address::Destination;
 use crate::io::{Arrival, Link, Refusal};
 use crate::json::{Node, Report};
-use crate::protocol::{Accepted, Terms};
+use crate::protocol::{Accepted, InboundContext};
 use crate::session::Source;
 
 const LIMIT: Duration = Duration::from_secs(8);
@@ -301,9 +301,9 @@ async fn the_outbound_reaches_our_own_inbound() {
     for to in ["example.com:443", "[2001:db8::1]:80"] {
         let (client, server) = tokio::io::duplex(4096);
         let to: Destination = to.parse().unwrap();
-        let terms = Terms::default();
+        let terms = InboundContext::default();
         let (dressed, accepted) = tokio::join!(
-            outbound.dress(Link::other(client), &to, 0, LIMIT),
+            outbound.wrap(Link::other(client), &to, 0, LIMIT),
             inbound.accept(arrival(Link::other(server)), &terms)
         );
         let Ok(Accepted::Stream {
@@ -323,7 +323,7 @@ async fn the_outbound_reaches_our_own_inbound() {
 #[tokio::test]
 async fn the_outbound_says_what_it_wants_and_keeps_what_came_with_the_answer() {
     let outbound = outbound(&json!({"address": "s", "port": 1, "user": "a", "pass": "b"}));
-    let (mut link, asked) = dress(&outbound, "HTTP/1.1 200 OK\r\n\r\nSMTP").await;
+    let (mut link, asked) = wrap(&outbound, "HTTP/1.1 200 OK\r\n\r\nSMTP").await;
     expect_link(link.as_mut().unwrap(), "SMTP").await;
     assert_eq!(
         asked,
@@ -344,7 +344,7 @@ async fn the_outbound_takes_no_byte_of_the_tunnel_for_a_body() {
     ] {
         for status in ["200 OK", "299 Odd"] {
             let answer = format!("HTTP/1.1 {status}\r\n{headers}\r\n4\r\nSMTP");
-            let (link, _) = dress(&outbound, &answer).await;
+            let (link, _) = wrap(&outbound, &answer).await;
             expect_link(&mut link.unwrap(), "4\r\nSMTP").await;
         }
     }
@@ -371,17 +371,17 @@ async fn refusals_of_a_server_are_told_in_words() {
             "the HTTP proxy: connection closed before message completed",
         ),
     ] {
-        let (link, _) = dress(&outbound, answer).await;
+        let (link, _) = wrap(&outbound, answer).await;
         assert_eq!(link.unwrap_err().to_string(), text);
     }
 }
 
 /// What the outbound makes of `answer`, and what it asked.
-async fn dress(outbound: &Outbound, answer: &str) -> (std::io::Result<Link>, String) {
+async fn wrap(outbound: &Outbound, answer: &str) -> (std::io::Result<Link>, String) {
     let (client, server) = tokio::io::duplex(4096);
     let mut server = Link::other(server);
     let to = "example.com:25".parse().unwrap();
-    tokio::join!(outbound.dress(Link::other(client), &to, 0, LIMIT), async {
+    tokio::join!(outbound.wrap(Link::other(client), &to, 0, LIMIT), async {
         let asked = head(&mut server).await;
         server.write_all(answer.as_bytes()).await.unwrap();
         server.shutdown().await.unwrap();
@@ -396,7 +396,7 @@ fn start(settings: Value) -> (DuplexStream, Waiting) {
     let (client, server) = tokio::io::duplex(4096);
     let accepted = tokio::spawn(async move {
         inbound
-            .accept(arrival(Link::other(server)), &Terms::default())
+            .accept(arrival(Link::other(server)), &InboundContext::default())
             .await
     });
     (client, accepted)
@@ -422,14 +422,14 @@ fn arrival(link: Link) -> Arrival {
         link,
         source: ip(50_000),
         local: ip(3128),
-        meant: None,
+        original_dst: None,
         since: tokio::time::Instant::now(),
     }
 }
 
 async fn many(accepted: Waiting) -> mpsc::Receiver<Accepted> {
     match accepted.await.unwrap() {
-        Ok(Accepted::Many(sessions)) => sessions,
+        Ok(Accepted::Sessions(sessions)) => sessions,
         Ok(_) => panic!("one session only"),
         Err(refusal) => panic!("{refusal:?}"),
     }

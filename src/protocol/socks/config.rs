@@ -3,7 +3,7 @@
 use super::outbound::Version;
 use super::{Inbound, Outbound};
 use crate::json::{Object, one_of};
-use crate::protocol::accounts::{Accounts, nameless};
+use crate::protocol::accounts::{Accounts, anonymous};
 use crate::protocol::servers::Servers;
 use crate::protocol::{http, read_host};
 
@@ -33,7 +33,7 @@ impl Inbound {
             accounts,
             http,
             level,
-            nameless: nameless(level),
+            anonymous: anonymous(level),
             udp: udp.and_then(|node| node.read()).unwrap_or(false),
             udp_ip,
         })

@@ -22,7 +22,7 @@ use super::packets::{Association, Remote};
 use crate::address::{Destination, Host};
 use crate::io::{Arrival, Refusal, Udp};
 use crate::protocol::accounts::{Accounts, known};
-use crate::protocol::{Accepted, Terms, http};
+use crate::protocol::{Accepted, InboundContext, http};
 use crate::session::{Source, User};
 
 pub struct Inbound {
@@ -32,7 +32,7 @@ pub struct Inbound {
     pub(super) http: http::Inbound,
     pub(super) level: u32,
     /// Who comes without an account.
-    pub(super) nameless: Option<Arc<User>>,
+    pub(super) anonymous: Option<Arc<User>>,
     pub(super) udp: bool,
     /// The address told to UDP clients, in place of the one they are connected to.
     pub(super) udp_ip: Option<Host>,
@@ -53,17 +53,21 @@ impl Inbound {
         self.level
     }
 
-    pub fn knows_its_users(&self) -> bool {
+    pub fn requires_auth(&self) -> bool {
         self.accounts.is_some()
     }
 
-    pub async fn accept(&self, arrival: Arrival, terms: &Terms) -> Result<Accepted, Refusal> {
+    pub async fn accept(
+        &self,
+        arrival: Arrival,
+        terms: &InboundContext,
+    ) -> Result<Accepted, Refusal> {
         let limit = terms.policy.level(self.level).handshake;
         let Arrival {
             link,
             source,
             local,
-            meant,
+            original_dst,
             since,
         } = arrival;
         let mut messages = Messages::new(link);
@@ -77,7 +81,7 @@ impl Inbound {
                     link,
                     source,
                     local,
-                    meant,
+                    original_dst,
                     since,
                 };
                 self.http.accept(arrival, terms).await
@@ -114,7 +118,7 @@ impl Inbound {
         match messages.peek().await.map_err(said)? {
             0x04 => {
                 let to = self.socks_4(messages).await?;
-                Ok((self.nameless.clone(), Asked::Stream(to)))
+                Ok((self.anonymous.clone(), Asked::Stream(to)))
             }
             0x05 => {
                 let user = self.log_in(messages).await?;
@@ -161,7 +165,7 @@ impl Inbound {
         }
         messages.send(&[0x05, method]).await.map_err(said)?;
         let Some(accounts) = &self.accounts else {
-            return Ok(self.nameless.clone());
+            return Ok(self.anonymous.clone());
         };
         let login = messages.next(Login::decode).await.map_err(said)?;
         let user = accounts.find(&login.user, &login.pass);

@@ -247,19 +247,19 @@ fn start_within(limit: Duration, settings: Value) -> (DuplexStream, Waiting) {
         link: Link::other(server),
         source: ip(50_000),
         local: ip(1080),
-        meant: None,
+        original_dst: None,
         since: tokio::time::Instant::now(),
     };
     let level = Level {
         handshake: limit,
         ..Level::default()
     };
-    let terms = Terms {
+    let terms = InboundContext {
         policy: Arc::new(Policy {
             levels: [(0, level)].into(),
             ..Policy::default()
         }),
-        ..Terms::default()
+        ..InboundContext::default()
     };
     let accepted = tokio::spawn(async move { inbound.accept(arrival, &terms).await });
     (client, accepted)

@@ -16,7 +16,7 @@ use super::packets::{Association, Remote};
 use crate::address::{Destination, Host};
 use crate::dns::{self, Strategy};
 use crate::io::{BindUdp, Link, Packets};
-use crate::protocol::Hop;
+use crate::protocol::NextHop;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::Servers;
 
@@ -35,7 +35,7 @@ pub(super) enum Version {
 }
 
 impl Outbound {
-    pub fn hop(&self) -> Hop {
+    pub fn hop(&self) -> NextHop {
         self.servers.next()
     }
 
@@ -51,7 +51,7 @@ impl Outbound {
 
     /// A stream to `to` through the server at the other end of `link`; `limit` is the time for the whole
     /// handshake, the server's dialling included.
-    pub async fn dress(
+    pub async fn wrap(
         &self,
         link: Link,
         to: &Destination,
@@ -242,7 +242,7 @@ mod tests {
     use super::*;
     use crate::io::{Arrival, Packet, Udp};
     use crate::json::{Node, Report};
-    use crate::protocol::{Accepted, Terms};
+    use crate::protocol::{Accepted, InboundContext};
     use crate::session::Source;
     use hex_literal::hex;
     use serde_json::{Value, json};
@@ -274,9 +274,9 @@ mod tests {
             let (client, server) = tokio::io::duplex(4096);
             let to: Destination = "example.com:443".parse().unwrap();
             let arrival = arrival(Link::other(server));
-            let terms = Terms::default();
+            let terms = InboundContext::default();
             let (dressed, accepted) = tokio::join!(
-                outbound.dress(Link::other(client), &to, 0, LIMIT),
+                outbound.wrap(Link::other(client), &to, 0, LIMIT),
                 inbound.accept(arrival, &terms)
             );
             let Ok(Accepted::Stream {
@@ -303,7 +303,7 @@ mod tests {
         server.write_all(&answer).await.unwrap();
         let to = "1.2.3.4:25".parse().unwrap();
         let mut link = outbound
-            .dress(Link::other(client), &to, 0, LIMIT)
+            .wrap(Link::other(client), &to, 0, LIMIT)
             .await
             .unwrap();
         let mut banner = [0; 4];
@@ -357,7 +357,7 @@ mod tests {
             server.shutdown().await.unwrap();
             let to = "1.2.3.4:25".parse().unwrap();
             let e = outbound
-                .dress(Link::other(client), &to, 0, LIMIT)
+                .wrap(Link::other(client), &to, 0, LIMIT)
                 .await
                 .unwrap_err();
             assert_eq!(e.to_string(), text);
@@ -371,7 +371,7 @@ mod tests {
         let outbound = outbound(&json!({"address": "127.0.0.1", "port": at.port()}));
         let inbound = inbound(&json!({"udp": true, "ip": "0.0.0.0"}));
         let (client, server) = tokio::join!(TcpStream::connect(at), listener.accept());
-        let terms = Terms::default();
+        let terms = InboundContext::default();
         let bind: BindUdp = Arc::new(|_| {
             let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
             socket.set_nonblocking(true)?;
@@ -409,7 +409,7 @@ mod tests {
             link,
             source: ip(50_000),
             local: ip(1080),
-            meant: None,
+            original_dst: None,
             since: tokio::time::Instant::now(),
         }
     }

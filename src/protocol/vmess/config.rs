@@ -134,7 +134,7 @@ fn read_user(node: &Node, default_level: u32) -> Option<ReadUser> {
         let user = User {
             email: None,
             level: default_level,
-            nameless: false,
+            anonymous: false,
         };
         return Some(ReadUser {
             id: read_id(node)?,
@@ -151,7 +151,7 @@ fn read_user(node: &Node, default_level: u32) -> Option<ReadUser> {
             .read("email")
             .filter(|email: &String| !email.is_empty()),
         level: object.read_or("level", default_level),
-        nameless: false,
+        anonymous: false,
     };
     warn_of_alter_id(&object);
     // The client decides; V2Ray's configs carry these over from outbounds.

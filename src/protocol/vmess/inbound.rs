@@ -24,11 +24,11 @@ use super::peer::Peer;
 use super::reader::Reader;
 use super::replay_memory::ReplayMemory;
 use super::stream::{Role, VmessStream};
-use super::users::{Member, UserError, Users};
+use super::users::{UserEntry, UserError, Users};
 use super::writer::Writer;
 use crate::io::{Arrival, Link, Refusal, scratch};
 use crate::mux::{self, packet_addr};
-use crate::protocol::{Accepted, Terms};
+use crate::protocol::{Accepted, InboundContext};
 use crate::session::User;
 
 pub struct Inbound {
@@ -41,7 +41,7 @@ const FIRST_READ: usize = 16 * 1024;
 
 /// How the wait for the first flight ended.
 enum Flight {
-    Whole(Arc<Member>, Box<Request>),
+    Whole(Arc<UserEntry>, Box<Request>),
     /// The peer went away.
     Gone(String),
     /// The user is known, if it is the request that is wrong and not whoever sends it.
@@ -66,7 +66,11 @@ impl Inbound {
         self.users.remove(email)
     }
 
-    pub async fn accept(&self, arrival: Arrival, terms: &Terms) -> Result<Accepted, Refusal> {
+    pub async fn accept(
+        &self,
+        arrival: Arrival,
+        terms: &InboundContext,
+    ) -> Result<Accepted, Refusal> {
         let mut link = arrival.link;
         let mut buf = BytesMut::new();
         // Who it is, and so which level counts, is not known yet; V2Ray takes level 0.
@@ -137,7 +141,7 @@ impl Inbound {
         buf: &mut BytesMut,
         replays: &ReplayMemory,
     ) -> Flight {
-        let mut user: Option<(Arc<Member>, i64)> = None;
+        let mut user: Option<(Arc<UserEntry>, i64)> = None;
         loop {
             if let Some(prefix) = buf.first_chunk::<{ header::PREFIX }>() {
                 let auth_id = std::array::from_fn(|i| prefix[i]);
@@ -177,7 +181,7 @@ const SPENT: &str = "session keys were used before, possibly by someone who reco
 
 /// User's key, body key and body IV: these must not come twice, whatever the auth id says. They may be written
 /// down in this form.
-fn session_id(member: &Member, request: &Request) -> [u8; 16] {
+fn session_id(member: &UserEntry, request: &Request) -> [u8; 16] {
     let hash = Sha256::new()
         .chain_update(b"mobula session id")
         .chain_update(member.key.0)

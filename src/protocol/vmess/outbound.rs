@@ -20,7 +20,7 @@ use super::writer::Writer;
 use crate::address::{Destination, Host};
 use crate::io::{Link, Packets};
 use crate::json::Path;
-use crate::protocol::Hop;
+use crate::protocol::NextHop;
 
 pub struct Outbound {
     pub(super) servers: Vec<Server>,
@@ -162,11 +162,11 @@ impl Account {
 }
 
 impl Outbound {
-    pub fn hop(&self) -> Hop {
+    pub fn hop(&self) -> NextHop {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let server = &self.servers[turn % self.servers.len()];
         let user = (turn / self.servers.len()) % server.accounts.len();
-        Hop::Server {
+        NextHop::Server {
             to: server.to.clone(),
             account: server.accounts.start + user,
         }
@@ -180,7 +180,7 @@ impl Outbound {
     }
 
     /// A stream to `to`. Nothing is sent before the first write or flush.
-    pub fn dress(&self, link: Link, to: &Destination, account: usize) -> io::Result<Link> {
+    pub fn wrap(&self, link: Link, to: &Destination, account: usize) -> io::Result<Link> {
         let account = self.account(account)?;
         let (reader, writer) = account.open(Command::Stream(to.clone()))?;
         let stream = VmessStream::new(link, reader, writer, Role::Client);
@@ -188,7 +188,7 @@ impl Outbound {
     }
 
     /// A link for the frames of mux.
-    pub fn dress_mux(&self, link: Link, account: usize) -> io::Result<Link> {
+    pub fn wrap_mux(&self, link: Link, account: usize) -> io::Result<Link> {
         let (reader, writer) = self.account(account)?.open(Command::Mux)?;
         Ok(Link::other(VmessStream::new(
             link,

@@ -11,7 +11,7 @@ use std::hash::Hash;
 /// one is refused as if it had been seen. In ordinary times no such key is taken any more anyway; otherwise some
 /// slow clocks are refused, never a replay accepted.
 #[derive(Debug)]
-pub(super) struct Seen<K> {
+pub(super) struct ReplayFilter<K> {
     young: Generation<K>,
     old: Generation<K>,
     life: u64,
@@ -28,7 +28,7 @@ struct Generation<K> {
     latest: i64,
 }
 
-impl<K: Eq + Hash> Seen<K> {
+impl<K: Eq + Hash> ReplayFilter<K> {
     /// At most `2 * bound` keys are kept.
     pub(super) fn new(life: u64, bound: usize) -> Self {
         Self {
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_key_is_known_for_its_whole_life() {
-        let mut seen = Seen::new(240, 1000);
+        let mut seen = ReplayFilter::new(240, 1000);
         assert!(seen.insert(1, NOW, 0));
         for age in [0, 1, 120, 239, 240] {
             assert!(!seen.insert(1, NOW, age));
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn what_a_right_clock_may_say_is_never_taken_for_forgotten() {
-        let mut seen = Seen::new(241, 1 << 20);
+        let mut seen = ReplayFilter::new(241, 1 << 20);
         for age in 0..2000_u64 {
             let now = NOW + age as i64;
             for (i, skew) in [-120, 0, 120].into_iter().enumerate() {
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_forgotten_key_is_refused_however_the_clock_jumps() {
-        let mut seen = Seen::new(241, 1000);
+        let mut seen = ReplayFilter::new(241, 1000);
         assert!(seen.insert(1, NOW, 0));
         // An hour passes, or the clock says so; all is forgotten. Then it is NOW again.
         for age in [300, 600, 900] {
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_a_forgotten_key_is_still_refused() {
-        let mut seen = Seen::new(240, 10);
+        let mut seen = ReplayFilter::new(240, 10);
         for key in 0..100 {
             assert!(seen.insert(key, key, key as u64 / 10));
             assert!(seen.young.keys.len() + seen.old.keys.len() <= 20);

@@ -11,7 +11,7 @@ use std::time::Instant;
 use tracing::{info, warn};
 
 use super::journal::{Id, Journal, Record};
-use super::replay::Seen;
+use super::replay::ReplayFilter;
 
 /// How far a client's clock may be off; V2Ray's number.
 pub(super) const MAX_SKEW: i64 = 120;
@@ -25,7 +25,7 @@ const IDS: usize = 1 << 23;
 #[derive(Debug)]
 pub struct ReplayMemory {
     began: Instant,
-    own: Mutex<Seen<Id>>,
+    own: Mutex<ReplayFilter<Id>>,
     /// What was written to the state folder, by us or others.
     kept: Option<Mutex<Kept>>,
 }
@@ -34,7 +34,7 @@ pub struct ReplayMemory {
 struct Kept {
     journal: Journal,
     /// What others wrote.
-    foreign: Seen<Id>,
+    foreign: ReplayFilter<Id>,
     /// The last attempt to write failed, and was complained of.
     failing: bool,
 }
@@ -44,7 +44,7 @@ impl Default for ReplayMemory {
     fn default() -> Self {
         Self {
             began: Instant::now(),
-            own: Mutex::new(Seen::new(LIFE, IDS)),
+            own: Mutex::new(ReplayFilter::new(LIFE, IDS)),
             kept: None,
         }
     }
@@ -60,7 +60,7 @@ impl ReplayMemory {
             return Self::default();
         };
         let mut replays = Self::default();
-        let mut foreign = Seen::new(LIFE, IDS);
+        let mut foreign = ReplayFilter::new(LIFE, IDS);
         let opened = Journal::open(folder).and_then(|mut journal| {
             journal
                 .catch_up(|r| take(&mut foreign, r, 0))
@@ -137,7 +137,7 @@ impl Kept {
     }
 }
 
-fn take(foreign: &mut Seen<Id>, record: Record, age: u64) {
+fn take(foreign: &mut ReplayFilter<Id>, record: Record, age: u64) {
     match record {
         Record::Spent { id, time } => {
             foreign.insert(id, time, age);

@@ -208,7 +208,7 @@ impl<S: Io> AsyncWrite for VmessStream<S> {
         let last = this.writer.is_raw() || this.reader.has_ended() || this.role == Role::Server;
         if last {
             // The end mark and what the layer below says go out together.
-            this.inner.hold();
+            this.inner.cork();
         }
         ready!(this.writer.poll_push(&mut this.inner, cx))?;
         if last {
@@ -229,7 +229,7 @@ impl<S: Io> Io for VmessStream<S> {
         Pin::new(&mut self.get_mut().inner).poll_close(cx)
     }
 
-    fn poll_write_over(
+    fn poll_write_in_place(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
@@ -238,7 +238,7 @@ impl<S: Io> Io for VmessStream<S> {
         if this.hung_up {
             this.timer = None;
         }
-        this.writer.poll_write_over(&mut this.inner, cx, buf)
+        this.writer.poll_write_in_place(&mut this.inner, cx, buf)
     }
 
     fn set_low_water(&mut self, bytes: usize) {

@@ -13,7 +13,7 @@ use super::{Inbound, Outbound};
 use crate::address::Destination;
 use crate::io::{Arrival, Io, Link, Packet, Refusal};
 use crate::json::{Node, Report};
-use crate::protocol::{Accepted, Terms};
+use crate::protocol::{Accepted, InboundContext};
 use crate::session::Source;
 
 const ID: &str = "b831381d-6324-4d53-ad4f-8cda48b30811";
@@ -47,11 +47,11 @@ fn to() -> Destination {
 }
 
 async fn accept(inbound: &Inbound, pipe: DuplexStream) -> Result<Accepted, Refusal> {
-    accept_under(&Terms::default(), inbound, pipe).await
+    accept_under(&InboundContext::default(), inbound, pipe).await
 }
 
 async fn accept_under(
-    terms: &Terms,
+    terms: &InboundContext,
     inbound: &Inbound,
     pipe: DuplexStream,
 ) -> Result<Accepted, Refusal> {
@@ -62,7 +62,7 @@ async fn accept_under(
                 link: Link::other(pipe),
                 source,
                 local,
-                meant: None,
+                original_dst: None,
                 since: tokio::time::Instant::now(),
             },
             terms,
@@ -74,7 +74,7 @@ async fn accept_under(
 async fn tunnel(security: &str, experiments: &str, room: usize) -> (Link, Link) {
     let (near, far) = duplex(room);
     let outbound = outbound(ID, security, experiments);
-    let mut client = outbound.dress(Link::other(near), &to(), 0).unwrap();
+    let mut client = outbound.wrap(Link::other(near), &to(), 0).unwrap();
     let inbound = inbound();
     let (flushed, accepted) = tokio::join!(client.flush(), accept(&inbound, far));
     flushed.unwrap();
@@ -161,7 +161,7 @@ async fn the_server_answers_nothing_before_its_first_payload() {
     let (near, mut far) = duplex(1 << 16);
     let (client, mut wire) = duplex(1 << 16);
     let outbound = outbound(ID, "auto", "");
-    let mut link = outbound.dress(Link::other(client), &to(), 0).unwrap();
+    let mut link = outbound.wrap(Link::other(client), &to(), 0).unwrap();
     link.flush().await.unwrap();
     let mut header = vec![0; 1000];
     let n = wire.read(&mut header).await.unwrap();
@@ -182,7 +182,7 @@ async fn the_server_answers_nothing_before_its_first_payload() {
 
 async fn first_flight(outbound: &Outbound) -> Vec<u8> {
     let (near, mut far) = duplex(1 << 16);
-    let mut link = outbound.dress(Link::other(near), &to(), 0).unwrap();
+    let mut link = outbound.wrap(Link::other(near), &to(), 0).unwrap();
     link.write_all(b"hello").await.unwrap();
     let mut bytes = vec![0; 4000];
     let n = far.read(&mut bytes).await.unwrap();
@@ -191,10 +191,10 @@ async fn first_flight(outbound: &Outbound) -> Vec<u8> {
 }
 
 async fn refused(inbound: &Inbound, bytes: &[u8]) -> (bool, String) {
-    refused_under(&Terms::default(), inbound, bytes).await
+    refused_under(&InboundContext::default(), inbound, bytes).await
 }
 
-async fn refused_under(terms: &Terms, inbound: &Inbound, bytes: &[u8]) -> (bool, String) {
+async fn refused_under(terms: &InboundContext, inbound: &Inbound, bytes: &[u8]) -> (bool, String) {
     let (mut near, far) = duplex(1 << 16);
     near.write_all(bytes).await.unwrap();
     let accepted = accept_under(terms, inbound, far).await;
@@ -222,7 +222,7 @@ async fn a_bad_first_flight_is_refused_in_silence_with_the_reason_for_the_log() 
     let ours = outbound(ID, "auto", "");
     let mut flight = first_flight(&ours).await;
     flight[60] ^= 1;
-    let terms = Terms::default();
+    let terms = InboundContext::default();
     assert_eq!(
         refused_under(&terms, &inbound, &flight).await,
         silent("a@b: the header does not open")
@@ -259,7 +259,7 @@ async fn a_flight_that_never_ends_is_refused_in_silence_after_a_minute() {
 async fn sealed_upload(experiments: &str, second: &[u8]) -> (Vec<u8>, usize, Inbound) {
     let (near, mut far) = duplex(1 << 20);
     let mut link = outbound(ID, "aes-128-gcm", experiments)
-        .dress(Link::other(near), &to(), 0)
+        .wrap(Link::other(near), &to(), 0)
         .unwrap();
     let mut wire = vec![0; 1 << 16];
     link.write_all(b"first").await.unwrap();
@@ -314,7 +314,7 @@ async fn an_end_between_chunks_is_clean_unless_an_end_mark_was_promised() {
 async fn a_server_with_another_id_is_named_as_the_likely_cause() {
     let (near, mut far) = duplex(1 << 16);
     let mut link = outbound(ID, "auto", "")
-        .dress(Link::other(near), &to(), 0)
+        .wrap(Link::other(near), &to(), 0)
         .unwrap();
     link.flush().await.unwrap();
     far.write_all(&[7; 100]).await.unwrap();
@@ -379,7 +379,7 @@ fn a_stream_is_small() {
 async fn a_server_that_does_not_heed_the_end_mark_sees_the_end_of_the_connection() {
     let (near, mut far) = duplex(1 << 16);
     let mut client = outbound(ID, "auto", "")
-        .dress(Link::other(near), &to(), 0)
+        .wrap(Link::other(near), &to(), 0)
         .unwrap();
     client.write_all(b"question").await.unwrap();
     client.shutdown().await.unwrap();

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use thiserror::Error;
 
-use super::codec::auth_id::{CmdKey, Readers};
+use super::codec::auth_id::{AuthIdMatcher, CmdKey};
 use super::codec::header::Request;
 use super::replay_memory::{MAX_SKEW, ReplayMemory};
 use crate::session::User;
@@ -32,14 +32,14 @@ pub(crate) struct Users {
 #[derive(Default)]
 struct Table {
     /// Of eight users each, in order.
-    readers: Vec<Readers>,
-    users: Vec<Arc<Member>>,
+    readers: Vec<AuthIdMatcher>,
+    users: Vec<Arc<UserEntry>>,
     /// How many users there ever were.
     numbered: usize,
 }
 
 /// A user, and the key that all others derive from.
-pub(crate) struct Member {
+pub(crate) struct UserEntry {
     pub(crate) key: CmdKey,
     pub(super) user: Arc<User>,
     number: usize,
@@ -49,7 +49,7 @@ pub(crate) struct Member {
 
 /// Why a well-formed auth id is not believed.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub(crate) enum Distrust {
+pub(crate) enum AuthError {
     #[error("no user matches the auth id")]
     UnknownUser,
     #[error("{who}'s clock is {skew} s {} ours, at most {MAX_SKEW} s is allowed", if *.behind { "behind" } else { "ahead of" })]
@@ -62,7 +62,7 @@ pub(crate) enum Distrust {
     Replay { who: String },
 }
 
-impl Distrust {
+impl AuthError {
     /// Whose auth id it is.
     pub(super) fn who(&self) -> Option<String> {
         match self {
@@ -91,7 +91,7 @@ impl Users {
         for (key, user) in users {
             table.push(key, user);
         }
-        let groups = table.users.len().div_ceil(Readers::USERS);
+        let groups = table.users.len().div_ceil(AuthIdMatcher::USERS);
         (0..groups).for_each(|group| table.renew(group));
         Self {
             table: RwLock::new(table),
@@ -111,7 +111,7 @@ impl Users {
             return Err(UserError::IdTaken);
         }
         table.push(key, Arc::new(user));
-        let last = (table.users.len() - 1) / Readers::USERS;
+        let last = (table.users.len() - 1) / AuthIdMatcher::USERS;
         table.renew(last);
         Ok(())
     }
@@ -126,9 +126,9 @@ impl Users {
             .position(email)
             .ok_or_else(|| UserError::NotFound(email.to_owned()))?;
         table.users.swap_remove(index);
-        let last = table.users.len() / Readers::USERS;
+        let last = table.users.len() / AuthIdMatcher::USERS;
         table.renew(last);
-        table.renew(index / Readers::USERS);
+        table.renew(index / AuthIdMatcher::USERS);
         Ok(())
     }
 
@@ -139,22 +139,22 @@ impl Users {
         auth_id: &[u8; 16],
         now: i64,
         replays: &ReplayMemory,
-    ) -> Result<(Arc<Member>, i64), Distrust> {
-        let (member, time) = self.owner(auth_id).ok_or(Distrust::UnknownUser)?;
+    ) -> Result<(Arc<UserEntry>, i64), AuthError> {
+        let (member, time) = self.owner(auth_id).ok_or(AuthError::UnknownUser)?;
         let skew = now.abs_diff(time);
         if skew > MAX_SKEW as u64 {
             let (who, behind) = (member.to_string(), time < now);
-            return Err(Distrust::Clock { who, skew, behind });
+            return Err(AuthError::Clock { who, skew, behind });
         }
         if !replays.take(*auth_id, time) {
-            return Err(Distrust::Replay {
+            return Err(AuthError::Replay {
                 who: member.to_string(),
             });
         }
         Ok((member, time))
     }
 
-    fn owner(&self, auth_id: &[u8; 16]) -> Option<(Arc<Member>, i64)> {
+    fn owner(&self, auth_id: &[u8; 16]) -> Option<(Arc<UserEntry>, i64)> {
         let mut recent = [0; RECENT];
         let recent = {
             let known = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -166,7 +166,10 @@ impl Users {
         let (group, (lane, time)) = hot
             .chain(0..table.readers.len())
             .find_map(|i| Some((i, table.readers.get(i)?.open(auth_id)?)))?;
-        let member = table.users.get(group * Readers::USERS + lane)?.clone();
+        let member = table
+            .users
+            .get(group * AuthIdMatcher::USERS + lane)?
+            .clone();
         drop(table);
         if recent.first() != Some(&(group as u32)) {
             self.move_to_front(group as u32);
@@ -186,7 +189,7 @@ impl Table {
     fn push(&mut self, key: CmdKey, user: Arc<User>) {
         let number = self.numbered;
         self.numbered += 1;
-        self.users.push(Arc::new(Member {
+        self.users.push(Arc::new(UserEntry {
             key,
             user,
             number,
@@ -196,14 +199,14 @@ impl Table {
 
     /// Makes the readers of one group fit its users.
     fn renew(&mut self, group: usize) {
-        let users = self.users.iter().skip(group * Readers::USERS);
-        let keys: Vec<CmdKey> = users.take(Readers::USERS).map(|m| m.key).collect();
+        let users = self.users.iter().skip(group * AuthIdMatcher::USERS);
+        let keys: Vec<CmdKey> = users.take(AuthIdMatcher::USERS).map(|m| m.key).collect();
         if keys.is_empty() {
             self.readers.truncate(group);
         } else if group < self.readers.len() {
-            self.readers[group] = Readers::new(&keys);
+            self.readers[group] = AuthIdMatcher::new(&keys);
         } else {
-            self.readers.push(Readers::new(&keys));
+            self.readers.push(AuthIdMatcher::new(&keys));
         }
     }
 
@@ -220,7 +223,7 @@ impl Table {
     }
 }
 
-impl Member {
+impl UserEntry {
     /// Whether a client of theirs has padded its headers with zeros, with this request or an earlier one.
     pub(super) fn pads_zeros(&self, request: &Request) -> bool {
         if request.zero_padding {
@@ -231,7 +234,7 @@ impl Member {
 }
 
 /// How log lines name a user: never by id.
-impl fmt::Display for Member {
+impl fmt::Display for UserEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.user.email {
             Some(email) => f.write_str(email),
@@ -279,11 +282,11 @@ mod tests {
         );
         assert_eq!(
             (users.find(&id(NOW + 120, 0), NOW + 240, &replays).err()).unwrap(),
-            Distrust::Replay {
+            AuthError::Replay {
                 who: "user 2".to_owned()
             }
         );
-        assert_eq!(found(&users, &[0; 16]), Err(Distrust::UnknownUser));
+        assert_eq!(found(&users, &[0; 16]), Err(AuthError::UnknownUser));
     }
 
     #[test]
@@ -345,12 +348,16 @@ mod tests {
         users.add(key(0), user()).unwrap();
         assert_eq!(found(&users, &id), Ok(0));
         users.remove("a@b").unwrap();
-        assert_eq!(found(&users, &id), Err(Distrust::UnknownUser));
+        assert_eq!(found(&users, &id), Err(AuthError::UnknownUser));
         users.add(key(0), user()).unwrap();
-        assert!(matches!(found(&users, &id), Err(Distrust::Replay { .. })));
+        assert!(matches!(found(&users, &id), Err(AuthError::Replay { .. })));
     }
 
-    fn found(users: &Users, replays: &ReplayMemory, auth_id: &[u8; 16]) -> Result<usize, Distrust> {
+    fn found(
+        users: &Users,
+        replays: &ReplayMemory,
+        auth_id: &[u8; 16],
+    ) -> Result<usize, AuthError> {
         let found = users.find(auth_id, NOW, replays);
         found.map(|(member, _)| member.number)
     }

@@ -77,8 +77,8 @@ impl Writer {
         Poll::Ready(Ok(taken))
     }
 
-    /// [`Io::poll_write_over`].
-    pub(super) fn poll_write_over<S: Io>(
+    /// [`Io::poll_write_in_place`].
+    pub(super) fn poll_write_in_place<S: Io>(
         &mut self,
         inner: &mut S,
         cx: &mut Context<'_>,
@@ -86,7 +86,7 @@ impl Writer {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_push(inner, cx))?;
         match self.adds_nothing() && !self.ended {
-            true => Pin::new(inner).poll_write_over(cx, buf),
+            true => Pin::new(inner).poll_write_in_place(cx, buf),
             false => self.poll_write(inner, cx, &buf[HEADROOM..]),
         }
     }
@@ -179,7 +179,7 @@ impl Writer {
         mut sealed: &mut [u8],
     ) -> io::Result<()> {
         while sealed.len() > HEADROOM {
-            match Pin::new(&mut *inner).poll_write_over(cx, sealed) {
+            match Pin::new(&mut *inner).poll_write_in_place(cx, sealed) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(n)) => sealed = &mut sealed[n..],
                 Poll::Ready(Err(e)) => return Err(e),

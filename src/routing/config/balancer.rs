@@ -29,8 +29,8 @@ pub(super) fn read(object: Object, tags: &Tags) -> Option<Balancer> {
     object.finish();
     let selector = selector?;
     let StringList(selectors) = selector.read()?;
-    let sightings = observed.map_or_else(Arc::default, |o| o.sightings.clone());
-    let balancer = Balancer::new(tag?, strategy, selectors, fallback, sightings);
+    let health = observed.map_or_else(Arc::default, |o| o.health.clone());
+    let balancer = Balancer::new(tag?, strategy, selectors, fallback, health);
     let mut candidates = tags.outbounds.iter().filter(|tag| balancer.selects(tag));
     if candidates.clone().next().is_none() {
         let none = "no outbound has a tag that begins like this";

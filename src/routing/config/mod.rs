@@ -8,7 +8,7 @@ pub use lists::{networks, patterns, patterns_of_text, wrong_kind};
 
 use std::sync::Arc;
 
-use super::{Balancer, DomainStrategy, Geodata, Router, Sightings, Target};
+use super::{Balancer, DomainStrategy, Geodata, HealthTable, Router, Target};
 use crate::json::{Node, Object, did_you_mean};
 
 /// What rules and balancers may name.
@@ -30,7 +30,7 @@ pub struct Observed {
     pub tag: String,
     /// The beginnings of the tags of the outbounds it observes.
     pub selectors: Vec<String>,
-    pub sightings: Arc<Sightings>,
+    pub health: Arc<HealthTable>,
 }
 
 /// Reads both keys of the top level.

@@ -36,15 +36,15 @@ impl Listener {
                 let Some(local) = local.or_else(|| stream.local_addr().ok()) else {
                     continue;
                 };
-                let meant = match tproxy {
+                let original_dst = match tproxy {
                     Tproxy::Off => None,
-                    how => transparent::meant(*how, &stream, local, listener.local_addr()?),
+                    how => transparent::original_dst(*how, &stream, local, listener.local_addr()?),
                 };
                 return Ok(Arrival {
                     link: Link::Tcp(stream),
                     source: peer.into(),
                     local: local.into(),
-                    meant,
+                    original_dst,
                     since: Instant::now(),
                 });
             },
@@ -54,7 +54,7 @@ impl Listener {
                     link: Link::other(stream),
                     source: Source::Unix,
                     local: Source::Unix,
-                    meant: None,
+                    original_dst: None,
                     since: Instant::now(),
                 })
             }

@@ -19,10 +19,10 @@ use tracing::warn;
 
 use super::config::{SockOpt, Tproxy};
 use super::options::{named, reason};
-use crate::io::is_door;
+use crate::io::is_own_listener;
 
 /// Whom the peer of an accepted connection meant to reach; `None` when it was the listener on `door`.
-pub(super) fn meant(
+pub(super) fn original_dst(
     how: Tproxy,
     stream: &TcpStream,
     local: SocketAddr,
@@ -33,8 +33,9 @@ pub(super) fn meant(
         Tproxy::Off | Tproxy::Tproxy => None,
     };
     // A connection that the kernel remembers nothing of may still have come by `TPROXY`.
-    let meant = before.unwrap_or(local);
-    (!is_door(meant, door)).then(|| SocketAddr::new(meant.ip().to_canonical(), meant.port()))
+    let original_dst = before.unwrap_or(local);
+    (!is_own_listener(original_dst, door))
+        .then(|| SocketAddr::new(original_dst.ip().to_canonical(), original_dst.port()))
 }
 
 fn before_redirect(stream: &TcpStream, local: IpAddr) -> Option<SocketAddr> {

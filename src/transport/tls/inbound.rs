@@ -26,7 +26,7 @@ pub struct Inbound {
     plain: Arc<ServerConfig>,
     by_alpn: Vec<(Vec<u8>, Arc<ServerConfig>)>,
     resolver: Resolver,
-    knows_its_clients: bool,
+    requires_client_certificate: bool,
 }
 
 impl Inbound {
@@ -93,13 +93,13 @@ impl Inbound {
             plain: Arc::new(plain),
             by_alpn,
             resolver,
-            knows_its_clients: settings.verify_client,
+            requires_client_certificate: settings.verify_client,
         })
     }
 
     /// Whether whoever comes must show a certificate.
-    pub fn knows_its_clients(&self) -> bool {
-        self.knows_its_clients
+    pub fn requires_client_certificate(&self) -> bool {
+        self.requires_client_certificate
     }
 
     /// The server's handshake; the client's time runs since `since`.

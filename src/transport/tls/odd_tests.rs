@@ -104,7 +104,7 @@ async fn meet_imposter(name: &str, other: &str, settings: Value) -> String {
     let (near, far) = duplex(64 * 1024);
     tokio::spawn(TlsAcceptor::from(Arc::new(config)).accept(far));
     let to = Destination::new(Host::Domain("odd.test".to_owned()), 443);
-    let met = client(settings).dress(Link::other(near), &to).await;
+    let met = client(settings).wrap(Link::other(near), &to).await;
     match met {
         Ok(_) => panic!("{name} with the key of {other} was taken"),
         Err(e) => e.to_string(),

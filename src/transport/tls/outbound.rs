@@ -105,7 +105,7 @@ impl Outbound {
         self.verifier.warm_up();
     }
 
-    /// As [`Outbound::dress`]; `true` when the server speaks HTTP/2.
+    /// As [`Outbound::wrap`]; `true` when the server speaks HTTP/2.
     pub async fn dress_https(&self, link: Link, server: &Destination) -> io::Result<(Link, bool)> {
         let stream = self.handshake(link, server).await?;
         let is_h2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
@@ -113,7 +113,7 @@ impl Outbound {
     }
 
     /// The client's handshake with `server`.
-    pub async fn dress(&self, link: Link, server: &Destination) -> io::Result<Link> {
+    pub async fn wrap(&self, link: Link, server: &Destination) -> io::Result<Link> {
         let stream = self.handshake(link, server).await?;
         Ok(Link::other(Stream::new(stream)))
     }

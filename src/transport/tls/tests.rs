@@ -277,7 +277,7 @@ async fn a_plain_request_is_told_from_tls() {
         .unwrap();
     let to = Destination::new(Host::Domain("example.com".to_owned()), 443);
     let error = client(json!({}))
-        .dress(Link::other(far), &to)
+        .wrap(Link::other(far), &to)
         .await
         .unwrap_err();
     assert_eq!(
@@ -295,7 +295,7 @@ async fn a_connection_cut_without_goodbye_has_ended() {
         tokio::spawn(async move { server.accept(Link::other(far), Instant::now()).await });
     let to = Destination::new(Host::Domain("example.com".to_owned()), 443);
     let client = client(json!({"allowInsecure": true}));
-    let mut near = client.dress(Link::other(near), &to).await.unwrap();
+    let mut near = client.wrap(Link::other(near), &to).await.unwrap();
     drop(accepting.await.unwrap().unwrap());
     let mut rest = Vec::new();
     assert_eq!(near.read_to_end(&mut rest).await.unwrap(), 0);
@@ -314,7 +314,7 @@ pub(super) async fn exchange(
     let to = Destination::new(host, 443);
     let dressing = async {
         let mut link = client
-            .dress(Link::other(near), &to)
+            .wrap(Link::other(near), &to)
             .await
             .map_err(|e| e.to_string())?;
         link.write_all(b"ping").await.unwrap();

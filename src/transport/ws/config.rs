@@ -33,7 +33,7 @@ pub struct Inbound {
     pub(super) path: String,
     /// Put on the 101.
     pub(super) headers: HeaderMap,
-    pub(super) early: Option<Carrier>,
+    pub(super) early: Option<EarlyDataIn>,
     pub(super) heartbeat: Option<Duration>,
     pub(super) forwarded: Forwarded,
 }
@@ -50,13 +50,13 @@ pub(super) struct Client {
     pub(super) query: String,
     pub(super) host: Option<HeaderValue>,
     pub(super) headers: HeaderMap,
-    pub(super) early: Option<(Carrier, usize)>,
+    pub(super) early: Option<(EarlyDataIn, usize)>,
     pub(super) heartbeat: Option<Duration>,
 }
 
 /// What early data travels in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Carrier {
+pub(super) enum EarlyDataIn {
     Path,
     Header(HeaderName),
 }
@@ -127,7 +127,7 @@ impl Outbound {
                 Err(_) => node.error(format!("{} cannot stand in a header", found(node.value))),
             }
         }
-        let from_path = ed.map(|max| (Carrier::Header(SEC_WEBSOCKET_PROTOCOL), max));
+        let from_path = ed.map(|max| (EarlyDataIn::Header(SEC_WEBSOCKET_PROTOCOL), max));
         let client = Client {
             path: encoded(path),
             query: encoded(&query),
@@ -211,7 +211,7 @@ fn encoded(path: &str) -> String {
     utf8_percent_encode(path, &OUTSIDE).to_string()
 }
 
-fn read_early_data(object: &Object) -> Option<(Carrier, usize)> {
+fn read_early_data(object: &Object) -> Option<(EarlyDataIn, usize)> {
     let max = object.get("maxEarlyData").and_then(|node| {
         let max: i64 = node.read()?;
         let size = usize::try_from(max);
@@ -234,7 +234,7 @@ fn read_early_data(object: &Object) -> Option<(Carrier, usize)> {
         name
     });
     let max = max.filter(|max| *max > 0)?;
-    Some((name.map_or(Carrier::Path, Carrier::Header), max))
+    Some((name.map_or(EarlyDataIn::Path, EarlyDataIn::Header), max))
 }
 
 fn read_heartbeat(object: &Object) -> Option<Duration> {

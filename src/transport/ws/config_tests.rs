@@ -33,7 +33,7 @@ fn a_path_gets_its_slash_and_loses_what_is_for_clients() {
 
 #[test]
 fn early_data_is_named_by_settings_or_by_the_path() {
-    let protocol = || Carrier::Header(SEC_WEBSOCKET_PROTOCOL);
+    let protocol = || EarlyDataIn::Header(SEC_WEBSOCKET_PROTOCOL);
     for (settings, query, early) in [
         (
             json!({"path": "/ray?ed=2048"}),
@@ -46,11 +46,15 @@ fn early_data_is_named_by_settings_or_by_the_path() {
             Some((protocol(), 20)),
         ),
         (json!({"path": "/ray?ed=x"}), "?ed=x", None),
-        (json!({"maxEarlyData": 100}), "", Some((Carrier::Path, 100))),
+        (
+            json!({"maxEarlyData": 100}),
+            "",
+            Some((EarlyDataIn::Path, 100)),
+        ),
         (
             json!({"maxEarlyData": 100, "earlyDataHeaderName": "X-Early"}),
             "",
-            Some((Carrier::Header(HeaderName::from_static("x-early")), 100)),
+            Some((EarlyDataIn::Header(HeaderName::from_static("x-early")), 100)),
         ),
         (json!({"earlyDataHeaderName": "X-Early"}), "", None),
     ] {

@@ -352,16 +352,16 @@ impl Io for Inflating {
         self.inner.goodbye()
     }
 
-    fn poll_write_over(
+    fn poll_write_in_place(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write_over(cx, buf)
+        Pin::new(&mut self.get_mut().inner).poll_write_in_place(cx, buf)
     }
 
-    fn hold(&mut self) {
-        self.inner.hold();
+    fn cork(&mut self) {
+        self.inner.cork();
     }
 }
 

@@ -22,9 +22,9 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::{debug, warn};
 
 use super::codec::Role;
-use super::config::{Carrier, Inbound};
+use super::config::{EarlyDataIn, Inbound};
 use super::head::{self, Unread, has_token, items};
-use super::pages::{self, Then};
+use super::responses::{self, Then};
 use super::{WsStream, early_data, expected_close, malformed};
 use crate::io::{Arrival, Goodbye, Link, Prefixed, Refusal};
 use crate::session::Source;
@@ -84,7 +84,7 @@ impl Inbound {
                 Ok(Ok(request)) => request,
                 Ok(Err(unread)) => {
                     if let Some(status) = unread.status() {
-                        let page = pages::error(status, Then::Close, true);
+                        let page = responses::error(status, Then::Close, true);
                         let _ = write(&mut link, &page).await;
                     }
                     linger(link).await;
@@ -124,7 +124,7 @@ impl Inbound {
                         Some(_) => Then::KeepAlive,
                         None => Then::Close,
                     };
-                    let page = pages::error(status, then, request.method() != Method::HEAD);
+                    let page = responses::error(status, then, request.method() != Method::HEAD);
                     let answered = write(&mut link, &page).await.is_ok();
                     match body {
                         Some(body) if answered && skip(&mut link, &mut read, body).await => {
@@ -190,7 +190,7 @@ impl Inbound {
         let (early, protocol) = self.early_data(headers, in_path);
         let accept = derive_accept_key(key.as_bytes());
         Ok(Tunnel {
-            answer: pages::switch(&accept, protocol, &self.headers),
+            answer: responses::switch(&accept, protocol, &self.headers),
             early,
             source: self.forwarded.client(headers, peer),
             expected_close: expected_close::of_client(headers),
@@ -202,7 +202,7 @@ impl Inbound {
     fn early_data_in_path(&self, path: &[u8]) -> Option<Vec<u8>> {
         match (path.strip_prefix(self.path.as_bytes())?, &self.early) {
             ([], _) => Some(Vec::new()),
-            (suffix, Some(Carrier::Path)) => early_data::decode(suffix),
+            (suffix, Some(EarlyDataIn::Path)) => early_data::decode(suffix),
             _ => None,
         }
     }
@@ -215,7 +215,7 @@ impl Inbound {
         in_path: Vec<u8>,
     ) -> (Vec<u8>, Option<&'r [u8]>) {
         let named = match &self.early {
-            Some(Carrier::Header(name)) => Some(name),
+            Some(EarlyDataIn::Header(name)) => Some(name),
             _ => None,
         };
         let decode = match named {

@@ -24,7 +24,7 @@ fn visit(settings: &Value, source: &str) -> (DuplexStream, Accepting) {
         link: Link::other(ours),
         source: source.into(),
         local: source.into(),
-        meant: None,
+        original_dst: None,
         since: Instant::now(),
     };
     (

@@ -17,13 +17,13 @@ mod early_data;
 mod expected_close;
 mod forwarded;
 pub(crate) mod head;
-mod heart;
 mod inbound;
-mod late;
+mod keepalive;
+mod lazy_handshake;
 mod malformed;
 mod outbound;
-mod pages;
 mod published;
+mod responses;
 mod stream;
 
 pub use config::{Inbound, Outbound};

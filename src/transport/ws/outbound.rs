@@ -22,10 +22,10 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::codec::Role;
-use super::config::{Carrier, Client, Outbound};
+use super::config::{Client, EarlyDataIn, Outbound};
 use super::deflate::{self, Inflating};
 use super::head::{self, Unread, has_token, items};
-use super::late::Late;
+use super::lazy_handshake::LazyHandshake;
 use super::{WsStream, early_data, expected_close};
 use crate::address::{Destination, Host};
 use crate::io::{Link, Prefixed};
@@ -42,14 +42,20 @@ const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.
 impl Outbound {
     /// The client's handshake with `server`. With early data it is delayed to the first write, of
     /// which it carries the beginning.
-    pub async fn dress(&self, link: Link, server: &Destination, tls: bool) -> io::Result<Link> {
+    pub async fn wrap(&self, link: Link, server: &Destination, tls: bool) -> io::Result<Link> {
         let client = Arc::clone(&self.0);
         let host = client.host_header(server, tls);
         match client.early {
-            None => client.shake(link, host, tls, &[]).await.map(Link::other),
-            Some((_, max)) => Ok(Link::other(Late::new(max, move |early: Vec<u8>| {
-                Box::pin(async move { client.shake(link, host, tls, &early).await })
-            }))),
+            None => client
+                .handshake(link, host, tls, &[])
+                .await
+                .map(Link::other),
+            Some((_, max)) => Ok(Link::other(LazyHandshake::new(
+                max,
+                move |early: Vec<u8>| {
+                    Box::pin(async move { client.handshake(link, host, tls, &early).await })
+                },
+            ))),
         }
     }
 }
@@ -73,7 +79,7 @@ impl Client {
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
     }
 
-    async fn shake(
+    async fn handshake(
         &self,
         link: Link,
         host: HeaderValue,
@@ -130,7 +136,7 @@ impl Client {
         let mut request = Vec::with_capacity(1024);
         request.extend_from_slice(b"GET ");
         request.extend_from_slice(self.path.as_bytes());
-        if !early.is_empty() && !matches!(self.early, Some((Carrier::Header(_), _))) {
+        if !early.is_empty() && !matches!(self.early, Some((EarlyDataIn::Header(_), _))) {
             request.extend_from_slice(early_data::encode(early).as_bytes());
         }
         request.extend_from_slice(self.query.as_bytes());
@@ -186,7 +192,7 @@ impl Client {
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());
         }
-        if let Some((Carrier::Header(name), _)) = &self.early
+        if let Some((EarlyDataIn::Header(name), _)) = &self.early
             && !early.is_empty()
         {
             let value = HeaderValue::try_from(early_data::encode(early));

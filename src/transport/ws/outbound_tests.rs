@@ -28,7 +28,7 @@ fn arrival(ours: DuplexStream) -> Arrival {
         link: Link::other(ours),
         source: Source::Unix,
         local: Source::Unix,
-        meant: None,
+        original_dst: None,
         since: tokio::time::Instant::now(),
     }
 }
@@ -47,7 +47,7 @@ async fn request(settings: &Value, to: &str, tls: bool) -> String {
     let outbound = outbound(settings);
     let to = server(to);
     tokio::select! {
-        _ = outbound.dress(Link::other(ours), &to, tls) => panic!("there was no answer"),
+        _ = outbound.wrap(Link::other(ours), &to, tls) => panic!("there was no answer"),
         head = head(&mut theirs) => head,
     }
 }
@@ -62,7 +62,7 @@ async fn refused(answer: &str) -> String {
         theirs.shutdown().await.unwrap();
     };
     let to = server("a:80");
-    let (end, ()) = tokio::join!(outbound.dress(Link::other(ours), &to, false), answering);
+    let (end, ()) = tokio::join!(outbound.wrap(Link::other(ours), &to, false), answering);
     end.unwrap_err().to_string()
 }
 
@@ -230,7 +230,7 @@ async fn answered(settings: &Value, lines: &str) -> io::Result<String> {
         theirs.write_all(frame).await.unwrap();
     };
     let to = server("a:80");
-    let (link, ()) = tokio::join!(outbound.dress(Link::other(ours), &to, false), answering);
+    let (link, ()) = tokio::join!(outbound.wrap(Link::other(ours), &to, false), answering);
     let mut text = [0; 5];
     link?.read_exact(&mut text).await?;
     Ok(String::from_utf8_lossy(&text).into_owned())
@@ -348,7 +348,7 @@ async fn an_answer_opens_a_tunnel_only_as_the_rfc_has_it() {
 async fn a_server_that_does_not_answer_is_given_up() {
     let (ours, _theirs) = duplex(1024);
     let end = outbound(&json!({}))
-        .dress(Link::other(ours), &server("a:80"), false)
+        .wrap(Link::other(ours), &server("a:80"), false)
         .await;
     assert_eq!(
         end.unwrap_err().to_string(),
@@ -374,7 +374,7 @@ async fn frames_behind_the_answer_are_not_lost() {
         theirs.write_all(&answer).await.unwrap();
     };
     let to = server("a:80");
-    let (link, ()) = tokio::join!(outbound.dress(Link::other(ours), &to, false), answering);
+    let (link, ()) = tokio::join!(outbound.wrap(Link::other(ours), &to, false), answering);
     let mut text = [0; 2];
     link.unwrap().read_exact(&mut text).await.unwrap();
     assert_eq!(&text, b"hi");
@@ -415,7 +415,7 @@ async fn our_client_and_our_server_agree_on_early_data() {
         });
         let outbound = outbound(&client);
         let mut link = outbound
-            .dress(Link::other(ours), &server("a:80"), false)
+            .wrap(Link::other(ours), &server("a:80"), false)
             .await
             .unwrap();
         link.write_all(&data).await.unwrap();
@@ -442,7 +442,7 @@ async fn a_server_may_speak_first_though_early_data_is_on() {
         });
         let outbound = outbound(&json!({"path": "/?ed=2048"}));
         let mut link = outbound
-            .dress(Link::other(ours), &server("a:80"), false)
+            .wrap(Link::other(ours), &server("a:80"), false)
             .await
             .unwrap();
         if flush {
@@ -462,7 +462,7 @@ async fn a_failed_handshake_with_early_data_is_told_at_the_next_call() {
     let serving = tokio::spawn(async move { inbound.accept(arrival(theirs)).await });
     let outbound = outbound(&json!({"path": "/ray?ed=2048"}));
     let mut link = outbound
-        .dress(Link::other(ours), &server("a:80"), false)
+        .wrap(Link::other(ours), &server("a:80"), false)
         .await
         .unwrap();
     link.write_all(b"first flight").await.unwrap();

@@ -23,7 +23,7 @@ use tracing::{debug, trace};
 use super::codec::{
     Control, Decoder, FrameError, Header, MAX_HEADER, Opcode, Role, encode_control, mask,
 };
-use super::heart::{Beat, Heart};
+use super::keepalive::{Due, Keepalive};
 use crate::io::{Goodbye, HEADROOM, Io, random, scratch};
 use ending::{Closing, Failure, NORMAL};
 
@@ -53,10 +53,10 @@ pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
     /// How long a peer that broke the protocol gets to read our close frame.
     linger: Option<Pin<Box<Sleep>>>,
     /// How long after the peer's close we may stay silent.
-    farewell: Option<Pin<Box<Sleep>>>,
+    close_grace: Option<Pin<Box<Sleep>>>,
     /// The next frame may wait for what follows it.
     held: bool,
-    heart: Option<Heart>,
+    keepalive: Option<Keepalive>,
 }
 
 /// The most payload of one frame: header and payload fit into one scratch buffer.
@@ -87,9 +87,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             silent: false,
             failure: None,
             linger: None,
-            farewell: None,
+            close_grace: None,
             held: false,
-            heart: period.map(Heart::new),
+            keepalive: period.map(Keepalive::new),
         }
     }
 
@@ -178,15 +178,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     /// Does what the heartbeat asks for.
     fn beat(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let stuck = !self.unsent.is_empty();
-        while let Some(beat) = self.heart.as_mut().and_then(|heart| heart.poll(cx, stuck)) {
+        while let Some(beat) = self
+            .keepalive
+            .as_mut()
+            .and_then(|keepalive| keepalive.poll(cx, stuck))
+        {
             match beat {
-                Beat::Ping => {
+                Due::Ping => {
                     trace!("ping after silence");
                     self.ping = self.closing == Closing::Open;
                     self.serve(cx);
                 }
-                Beat::Dead(silence) => {
-                    self.heart = None;
+                Due::Dead(silence) => {
+                    self.keepalive = None;
                     return Err(self.fail(Failure::Silent(silence)));
                 }
             }
@@ -231,10 +235,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         self.beat(cx)?;
         ready!(self.poll_send(cx))?;
         self.send_frame(cx, &mut buf[..HEADROOM + n])?;
-        if let Some(heart) = &mut self.heart {
-            heart.sent();
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.sent();
         }
-        self.farewell = None;
+        self.close_grace = None;
         Poll::Ready(Ok(n))
     }
 
@@ -290,8 +294,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WsStream<S> {
             match Pin::new(&mut this.inner).poll_read(cx, buf) {
                 Poll::Ready(result) => result?,
                 Poll::Pending => {
-                    if let Some(heart) = &mut this.heart {
-                        heart.listening();
+                    if let Some(keepalive) = &mut this.keepalive {
+                        keepalive.listening();
                         this.beat(cx)?;
                     }
                     return Poll::Pending;
@@ -307,8 +311,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WsStream<S> {
                 }
                 return Poll::Ready(Ok(()));
             }
-            if let Some(heart) = &mut this.heart {
-                heart.heard();
+            if let Some(keepalive) = &mut this.keepalive {
+                keepalive.heard();
             }
             if let Err(error) = this.open(buf, before) {
                 this.fail(Failure::Frame(error));
@@ -379,7 +383,7 @@ impl<S: Io> Io for WsStream<S> {
         Pin::new(&mut this.inner).poll_shutdown(cx)
     }
 
-    fn poll_write_over(
+    fn poll_write_in_place(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
@@ -394,7 +398,7 @@ impl<S: Io> Io for WsStream<S> {
         }
     }
 
-    fn hold(&mut self) {
+    fn cork(&mut self) {
         self.held = true;
     }
 
@@ -408,7 +412,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Drop for WsStream<S> {
         if self.gone {
             return;
         }
-        self.cut_off();
+        self.abort();
         self.serve(&mut Context::from_waker(Waker::noop()));
     }
 }

@@ -391,13 +391,13 @@ async fn what_is_held_goes_out_with_what_follows() {
     let mut stream = WsStream::new(Full { takes: 2 }, Role::Server, None);
     stream.write_all(b"data").await.unwrap();
     assert_eq!(stream.inner.takes, 1);
-    stream.hold();
+    stream.cork();
     stream.write_all(b"the end").await.unwrap();
     assert_eq!(stream.inner.takes, 1);
     stream.shutdown().await.unwrap();
     assert_eq!((stream.inner.takes, stream.unsent.len()), (0, 0));
     let mut stream = WsStream::new(Full { takes: 1 }, Role::Server, None);
-    stream.hold();
+    stream.cork();
     stream.write_all(b"data").await.unwrap();
     stream.flush().await.unwrap();
     assert_eq!((stream.inner.takes, stream.unsent.len()), (0, 0));

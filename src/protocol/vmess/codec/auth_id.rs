@@ -39,9 +39,9 @@ impl fmt::Debug for CmdKey {
 /// An auth id names nobody, so a server tries every user's key: eight at a time, as a CPU works on
 /// eight blocks in nearly the time of one. `aes` does that for eight blocks under one key only, hence
 /// the single rounds here, with eight keys side by side.
-pub struct Readers([Block8; 11]);
+pub struct AuthIdMatcher([Block8; 11]);
 
-impl Readers {
+impl AuthIdMatcher {
     pub const USERS: usize = 8;
 
     pub fn new(keys: &[CmdKey]) -> Self {
@@ -155,14 +155,17 @@ mod tests {
         assert_eq!(key.0, hex!("b50d916ac0cec067981af8e5f38a758f"));
         let sealed = Writer::new(&key).seal(1_700_000_000, [1, 2, 3, 4]);
         assert_eq!(sealed, hex!("4774fe5cc901ea4f81f2159909767a36"));
-        assert_eq!(Readers::new(&[key]).open(&sealed), Some((0, 1_700_000_000)));
+        assert_eq!(
+            AuthIdMatcher::new(&[key]).open(&sealed),
+            Some((0, 1_700_000_000))
+        );
     }
 
     #[test]
     fn each_of_eight_users_is_found_and_nobody_beside_them() {
-        for n in 1..=Readers::USERS {
+        for n in 1..=AuthIdMatcher::USERS {
             let keys: Vec<CmdKey> = (0..n as u8).map(|i| CmdKey([i + 1; 16])).collect();
-            let readers = Readers::new(&keys);
+            let readers = AuthIdMatcher::new(&keys);
             for (i, key) in keys.iter().enumerate() {
                 for time in [0, 1_700_000_000, i64::from(u32::MAX)] {
                     let sealed = Writer::new(key).seal(time, [i as u8; 4]);
@@ -175,7 +178,7 @@ mod tests {
         let nobody = Aes128Enc::new(&[0; 16].into());
         let mut sealed = [0; 16].into();
         nobody.encrypt_block(&mut sealed);
-        assert_eq!(Readers::new(&[CmdKey([1; 16])]).open(&sealed.0), None);
+        assert_eq!(AuthIdMatcher::new(&[CmdKey([1; 16])]).open(&sealed.0), None);
     }
 
     #[test]
@@ -185,7 +188,7 @@ mod tests {
         for i in 0..16 {
             let mut changed = sealed;
             changed[i] ^= 1;
-            assert_eq!(Readers::new(&[key]).open(&changed), None);
+            assert_eq!(AuthIdMatcher::new(&[key]).open(&changed), None);
         }
     }
 

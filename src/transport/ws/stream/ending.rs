@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::sleep;
 
 use super::WsStream;
-use crate::io::{is_leaving, scratch};
+use crate::io::{is_shutting_down, scratch};
 use crate::transport::ws::codec::{FrameError, Role};
 
 /// How far our own close frame is.
@@ -101,7 +101,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         }
         if self.poll_hung_up(cx).is_pending() {
             let timer = self
-                .farewell
+                .close_grace
                 .get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
             if timer.as_mut().poll(cx).is_pending() {
                 return Ok(());
@@ -146,9 +146,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     }
 
     /// Asks for the close frame of a tunnel that nobody ended.
-    pub(super) fn cut_off(&mut self) {
+    pub(super) fn abort(&mut self) {
         if self.closing == Closing::Open {
-            let why = if is_leaving() { GOING_AWAY } else { CUT_OFF };
+            let why = if is_shutting_down() {
+                GOING_AWAY
+            } else {
+                CUT_OFF
+            };
             self.close(self.ended.unwrap_or(why));
         }
     }

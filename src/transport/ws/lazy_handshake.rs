@@ -18,7 +18,7 @@ type Shaking = Pin<Box<dyn Future<Output = io::Result<WsStream<Link>>> + Send>>;
 /// writes; such a session begins without early data.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-pub(super) struct Late(State);
+pub(super) struct LazyHandshake(State);
 
 #[expect(
     clippy::large_enum_variant,
@@ -28,7 +28,7 @@ enum State {
     /// Nothing was written; the handshake begins with at most `max` bytes.
     Waiting {
         max: usize,
-        shake: Box<dyn FnOnce(Vec<u8>) -> Shaking + Send>,
+        handshake: Box<dyn FnOnce(Vec<u8>) -> Shaking + Send>,
         patience: Option<Pin<Box<Sleep>>>,
         reader: Option<Waker>,
     },
@@ -38,11 +38,14 @@ enum State {
     Over,
 }
 
-impl Late {
-    pub(super) fn new(max: usize, shake: impl FnOnce(Vec<u8>) -> Shaking + Send + 'static) -> Self {
+impl LazyHandshake {
+    pub(super) fn new(
+        max: usize,
+        handshake: impl FnOnce(Vec<u8>) -> Shaking + Send + 'static,
+    ) -> Self {
         Self(State::Waiting {
             max,
-            shake: Box::new(shake),
+            handshake: Box::new(handshake),
             patience: None,
             reader: None,
         })
@@ -52,10 +55,13 @@ impl Late {
     fn begin(&mut self, data: &[u8]) -> usize {
         match std::mem::replace(&mut self.0, State::Over) {
             State::Waiting {
-                max, shake, reader, ..
+                max,
+                handshake,
+                reader,
+                ..
             } => {
                 let n = data.len().min(max);
-                self.0 = State::Shaking(shake(data[..n].to_vec()));
+                self.0 = State::Shaking(handshake(data[..n].to_vec()));
                 if let Some(reader) = reader {
                     reader.wake();
                 }
@@ -83,7 +89,7 @@ impl Late {
     }
 }
 
-impl AsyncRead for Late {
+impl AsyncRead for LazyHandshake {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -104,7 +110,7 @@ impl AsyncRead for Late {
     }
 }
 
-impl AsyncWrite for Late {
+impl AsyncWrite for LazyHandshake {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -137,7 +143,7 @@ impl AsyncWrite for Late {
     }
 }
 
-impl Io for Late {
+impl Io for LazyHandshake {
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         match this.0 {
@@ -153,13 +159,13 @@ impl Io for Late {
         ready!(self.get_mut().poll_open(cx))?.poll_end(cx)
     }
 
-    fn poll_write_over(
+    fn poll_write_in_place(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         match &mut self.0 {
-            State::Open(stream) => Pin::new(stream).poll_write_over(cx, buf),
+            State::Open(stream) => Pin::new(stream).poll_write_in_place(cx, buf),
             _ => self.poll_write(cx, &buf[HEADROOM..]),
         }
     }
@@ -171,9 +177,9 @@ impl Io for Late {
         }
     }
 
-    fn hold(&mut self) {
+    fn cork(&mut self) {
         if let State::Open(stream) = &mut self.0 {
-            stream.hold();
+            stream.cork();
         }
     }
 

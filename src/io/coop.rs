@@ -1,18 +1,18 @@
-//! Who has much to do gives others their turn.
+//! Yields to the scheduler without the task waking itself.
 
 use std::future::Future;
 use std::pin::pin;
 use std::task::Context;
 
-use tokio::task::yield_now;
+use tokio::task;
 
 /// Ends the turn of the task that `cx` belongs to: it is polled again when the others have been.
 ///
 /// A task that wakes itself instead stays with the worker thread it is on. Threads that never run dry take
 /// nothing from each other, so eighty streams might share one of them, and twenty the other.
-pub(crate) fn end(cx: &mut Context<'_>) {
+pub(crate) fn yield_now(cx: &mut Context<'_>) {
     // Pending, always: what counts is that it has the task woken.
-    let _ = pin!(yield_now()).poll(cx);
+    let _ = pin!(task::yield_now()).poll(cx);
 }
 
 #[cfg(test)]
@@ -65,7 +65,7 @@ mod tests {
             if counter.fetch_add(1, Ordering::Relaxed) == ENOUGH {
                 return Poll::Ready(());
             }
-            end(cx);
+            yield_now(cx);
             Poll::Pending
         })
     }

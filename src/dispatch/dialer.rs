@@ -8,9 +8,9 @@ use std::task::{Context, Poll, ready};
 use tracing::{debug, trace};
 
 use super::route::Asked;
-use super::{Dispatcher, Origin, Session, Shared};
+use super::{Dispatcher, Origin, OutboundRef, Session};
 use crate::address::{Destination, Host, Network};
-use crate::dns::{Dial, Dialled, Known, Lookup, Way};
+use crate::dns::{Dialer, Dialled, Known, Lookup, Via};
 use crate::io::{BindUdp, Counted, Link, Packet, Packets, Udp};
 use crate::protocol::{self, freedom};
 use crate::session::Source;
@@ -18,85 +18,88 @@ use crate::stats::Meter;
 use crate::transport::{tcp, tls};
 
 /// For the built-in DNS: through the rules, as an inbound of its own, or straight from this host.
-pub(super) struct Roads(pub(super) Weak<Dispatcher>);
+pub(super) struct RoutedDialer(pub(super) Weak<Dispatcher>);
 
 /// For a `dns` outbound: as an outbound without a server of its own would go there.
-pub(super) struct Upstream {
+pub(super) struct ServerDialer {
     dispatcher: Arc<Dispatcher>,
-    by: Shared,
+    outbound: OutboundRef,
     /// The name that the client meant to ask, and what is known of its addresses.
-    meant: Host,
+    target: Host,
     known: Known,
 }
 
-impl Roads {
+impl RoutedDialer {
     fn dispatcher(&self) -> io::Result<Arc<Dispatcher>> {
         let gone = || io::Error::other("the service stops");
         self.0.upgrade().ok_or_else(gone)
     }
 }
 
-impl Dial for Roads {
-    fn stream(&self, way: &Way, to: &Destination) -> Dialled<Link> {
+impl Dialer for RoutedDialer {
+    fn stream(&self, way: &Via, to: &Destination) -> Dialled<Link> {
         let (dispatcher, way, to) = (self.dispatcher(), way.clone(), to.clone());
         Box::pin(async move {
             let dispatcher = dispatcher?;
-            let Way::Routed(tag) = way else {
+            let Via::Routed(tag) = way else {
                 let to = dispatcher.own(&to).await?;
                 let sockopt = tcp::SockOpt::default();
                 let stream = tcp::connect(&to, &Lookup::System, &sockopt).await?;
                 return Ok(Link::Tcp(stream));
             };
-            let (_, by) = dispatcher.route_own(tag, Network::Tcp, &to).await?;
-            match &by.protocol {
+            let (_, outbound) = dispatcher.route_own(tag, Network::Tcp, &to).await?;
+            match &outbound.protocol {
                 protocol::Outbound::Dns(dns) => {
                     let (_, to) = dns.server(Network::Tcp, &to);
-                    let upstream = dispatcher.upstream(&by, &to, &Known::Unasked);
-                    upstream.stream(&Way::Direct, &to).await
+                    let upstream = dispatcher.upstream(&outbound, &to, &Known::Unasked);
+                    upstream.stream(&Via::Direct, &to).await
                 }
                 protocol::Outbound::Freedom(_) => {
                     let to = dispatcher.own(&to).await?;
-                    let opened = dispatcher.open(&by, &to, &Known::Unasked).await;
+                    let opened = dispatcher.open(&outbound, &to, &Known::Unasked).await;
                     opened.map(|(link, _)| link)
                 }
                 // With a `domainStrategy` its name would be asked of itself.
                 _ => {
-                    let opened = dispatcher.open_as_is(&by, &to, &Known::Unasked).await;
+                    let opened = dispatcher.open_as_is(&outbound, &to, &Known::Unasked).await;
                     opened.map(|(link, _)| link)
                 }
             }
         })
     }
 
-    fn packets(&self, way: &Way, to: &Destination) -> Dialled<Box<dyn Packets>> {
+    fn packets(&self, way: &Via, to: &Destination) -> Dialled<Box<dyn Packets>> {
         let (dispatcher, way, to) = (self.dispatcher(), way.clone(), to.clone());
         Box::pin(async move {
             let dispatcher = dispatcher?;
-            let Way::Routed(tag) = way else {
+            let Via::Routed(tag) = way else {
                 return Ok(freedom::packets(bind(
                     tcp::SockOpt::default(),
                     Meter::default(),
                 )));
             };
-            let (session, by) = dispatcher.route_own(tag, Network::Udp, &to).await?;
-            match &by.protocol {
+            let (session, outbound) = dispatcher.route_own(tag, Network::Udp, &to).await?;
+            match &outbound.protocol {
                 protocol::Outbound::Dns(dns) => {
                     let (_, to) = dns.server(Network::Udp, &to);
-                    let upstream = dispatcher.upstream(&by, &to, &Known::Unasked);
-                    upstream.packets(&Way::Direct, &to).await
+                    let upstream = dispatcher.upstream(&outbound, &to, &Known::Unasked);
+                    upstream.packets(&Via::Direct, &to).await
                 }
                 protocol::Outbound::Freedom(_) => {
                     let to = dispatcher.own(&to).await?;
                     let unasked = &Known::Unasked;
-                    let opened = dispatcher.open_packets(&by, &to, unasked, session.id);
+                    let opened = dispatcher.open_packets(&outbound, &to, unasked, session.id);
                     let (inner, _) = opened.await?;
-                    let target = by.protocol.straight(&to).filter(|_| by.through.is_none());
+                    let target = outbound
+                        .protocol
+                        .straight(&to)
+                        .filter(|_| outbound.through.is_none());
                     let from = target.filter(is_one_server);
-                    Ok(Box::new(Only { inner, to, from }))
+                    Ok(Box::new(SingleServer { inner, to, from }))
                 }
                 _ => {
                     let unasked = &Known::Unasked;
-                    let opened = dispatcher.open_packets(&by, &to, unasked, session.id);
+                    let opened = dispatcher.open_packets(&outbound, &to, unasked, session.id);
                     opened.await.map(|(packets, _)| packets)
                 }
             }
@@ -116,37 +119,39 @@ pub(super) fn warm_up() {
     HTTPS.warm_up();
 }
 
-impl Upstream {
+impl ServerDialer {
     /// The settings may name another server than the client did.
     fn known_of(&self, to: &Destination) -> Known {
-        match to.host == self.meant {
+        match to.host == self.target {
             true => self.known.clone(),
             false => Known::Unasked,
         }
     }
 }
 
-impl Dial for Upstream {
-    fn stream(&self, _way: &Way, to: &Destination) -> Dialled<Link> {
-        let (dispatcher, by, to) = (self.dispatcher.clone(), self.by.clone(), to.clone());
+impl Dialer for ServerDialer {
+    fn stream(&self, _way: &Via, to: &Destination) -> Dialled<Link> {
+        let (dispatcher, outbound, to) =
+            (self.dispatcher.clone(), self.outbound.clone(), to.clone());
         let known = self.known_of(&to);
         Box::pin(async move {
             let lookup = Lookup::System.among(&known);
-            let link = match dispatcher.through(&by)? {
+            let link = match dispatcher.through(&outbound)? {
                 Some(other) => dispatcher.open(&other, &to, &known).await?.0,
-                None => by.transport.connect(&to, &lookup).await?,
+                None => outbound.transport.connect(&to, &lookup).await?,
             };
-            let link = by.transport.dress(link, &to).await?;
-            Ok(Counted::link(link, by.traffic().of_outbound()))
+            let link = outbound.transport.wrap(link, &to).await?;
+            Ok(Counted::link(link, outbound.traffic().of_outbound()))
         })
     }
 
-    fn packets(&self, _way: &Way, to: &Destination) -> Dialled<Box<dyn Packets>> {
-        let (dispatcher, by, to) = (self.dispatcher.clone(), self.by.clone(), to.clone());
+    fn packets(&self, _way: &Via, to: &Destination) -> Dialled<Box<dyn Packets>> {
+        let (dispatcher, outbound, to) =
+            (self.dispatcher.clone(), self.outbound.clone(), to.clone());
         let known = self.known_of(&to);
         Box::pin(async move {
-            let meter = by.traffic().of_outbound();
-            match dispatcher.through(&by)? {
+            let meter = outbound.traffic().of_outbound();
+            match dispatcher.through(&outbound)? {
                 Some(other) => {
                     let id = dispatcher.next_id();
                     let at = dispatcher.address(&other, &to, &known)?;
@@ -158,9 +163,9 @@ impl Dial for Upstream {
                 None => {
                     let found = Lookup::System.among(&known).resolve(&to).await?;
                     let to = found.first().map_or(to, |addr| (*addr).into());
-                    let inner = freedom::packets(bind(by.transport.sockopt.clone(), meter));
+                    let inner = freedom::packets(bind(outbound.transport.sockopt.clone(), meter));
                     let from = is_one_server(&to).then(|| to.clone());
-                    let only: Box<dyn Packets> = Box::new(Only { inner, to, from });
+                    let only: Box<dyn Packets> = Box::new(SingleServer { inner, to, from });
                     Ok(only)
                 }
             }
@@ -177,14 +182,14 @@ impl Dispatcher {
     /// For a `dns` outbound that a client asks as `to`.
     pub(super) fn upstream(
         self: &Arc<Self>,
-        by: &Shared,
+        outbound: &OutboundRef,
         to: &Destination,
         known: &Known,
-    ) -> Arc<dyn Dial> {
-        Arc::new(Upstream {
+    ) -> Arc<dyn Dialer> {
+        Arc::new(ServerDialer {
             dispatcher: self.clone(),
-            by: by.clone(),
-            meant: to.host.clone(),
+            outbound: outbound.clone(),
+            target: to.host.clone(),
             known: known.clone(),
         })
     }
@@ -195,7 +200,7 @@ impl Dispatcher {
         tag: Option<Arc<str>>,
         network: Network,
         to: &Destination,
-    ) -> io::Result<(Session, Shared)> {
+    ) -> io::Result<(Session, OutboundRef)> {
         let inbound = Origin {
             tag,
             ..Origin::default()
@@ -205,9 +210,9 @@ impl Dispatcher {
         let none = || io::Error::other("there is no outbound");
         let aim = to.clone().into();
         let chosen = self.route(&session, Asked::new(network, &aim)).await;
-        let by = chosen.ok_or_else(none)?.by;
-        debug!(id = session.id, %network, %to, by = by.path, "a way to a DNS server");
-        Ok((session, by))
+        let outbound = chosen.ok_or_else(none)?.outbound;
+        debug!(id = session.id, %network, %to, outbound = outbound.path, "a way to a DNS server");
+        Ok((session, outbound))
     }
 
     /// A DNS server by its address: it cannot be asked for its own name.
@@ -222,7 +227,7 @@ impl Dispatcher {
 }
 
 /// Datagrams to one address, whatever name they give it.
-struct Only {
+struct SingleServer {
     inner: Box<dyn Packets>,
     to: Destination,
     /// What others send is dropped: whoever finds the port must not answer in the server's place.
@@ -240,7 +245,7 @@ fn is_one_server(to: &Destination) -> bool {
     }
 }
 
-impl Packets for Only {
+impl Packets for SingleServer {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Packet>>> {
         loop {
             let received = ready!(self.inner.poll_recv(cx));
@@ -299,8 +304,8 @@ mod tests {
         for protocol in ["freedom", "dns"] {
             let (alive, _) = mpsc::channel(1);
             let dispatcher = Dispatcher::new(parts(protocol), alive.downgrade());
-            let roads = Roads(Arc::downgrade(&dispatcher));
-            let mut way = roads.packets(&Way::Routed(None), &to).await.unwrap();
+            let roads = RoutedDialer(Arc::downgrade(&dispatcher));
+            let mut way = roads.packets(&Via::Routed(None), &to).await.unwrap();
             let question = Packet {
                 peer: to.clone(),
                 data: Bytes::from_static(b"?"),

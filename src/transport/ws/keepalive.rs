@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-pub(super) struct Heart {
+pub(super) struct Keepalive {
     period: Duration,
     /// Since when reads have found nothing; `None` while there is something, or nobody reads.
     quiet: Option<Instant>,
@@ -24,13 +24,13 @@ pub(super) struct Heart {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Beat {
+pub(super) enum Due {
     Ping,
     /// Nothing came in this time, though a ping was sent.
     Dead(Duration),
 }
 
-impl Heart {
+impl Keepalive {
     pub(super) fn new(period: Duration) -> Self {
         let now = Instant::now();
         Self {
@@ -62,7 +62,7 @@ impl Heart {
     ///
     /// The timer is not touched while data flows: it runs out once a period, and is set again by
     /// what has happened since.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, stuck: bool) -> Option<Beat> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, stuck: bool) -> Option<Due> {
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             if stuck && self.quiet.is_some() {
@@ -70,7 +70,7 @@ impl Heart {
             }
             let silence = self.quiet.map_or(Duration::ZERO, |since| now - since);
             if silence >= 2 * self.period {
-                return Some(Beat::Dead(silence));
+                return Some(Due::Dead(silence));
             }
             let due = silence >= self.period || now - self.sent >= self.period;
             let ping = due && now - self.pinged >= self.period;
@@ -91,7 +91,7 @@ impl Heart {
             let next = next.unwrap_or(now + self.period);
             self.timer.as_mut().reset(next);
             if ping {
-                return Some(Beat::Ping);
+                return Some(Due::Ping);
             }
         }
         None

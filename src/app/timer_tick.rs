@@ -14,14 +14,14 @@ use tokio::time::sleep;
 const TICK: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
-pub(super) struct Pace(Arc<AtomicU8>);
+pub(super) struct TimerTick(Arc<AtomicU8>);
 
 const RESTS: u8 = 0;
 const TICKS: u8 = 1;
 /// Ticks, and a connection has come since the last tick.
 const BUSY: u8 = 2;
 
-impl Pace {
+impl TimerTick {
     /// A connection has come.
     pub(super) fn keep(&self) {
         if self.0.swap(BUSY, Ordering::Relaxed) == RESTS {
@@ -48,17 +48,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn ticks_while_connections_come_and_rests_then() {
-        let pace = Pace::default();
-        let state = || pace.0.load(Ordering::Relaxed);
+        let timer_tick = TimerTick::default();
+        let state = || timer_tick.0.load(Ordering::Relaxed);
         for _ in 0..3 {
-            pace.keep();
+            timer_tick.keep();
             assert_eq!(state(), BUSY);
             sleep(TICK * 5 / 4).await;
             assert_eq!(state(), TICKS);
         }
         sleep(TICK * 2).await;
         assert_eq!(state(), RESTS);
-        pace.keep();
+        timer_tick.keep();
         sleep(TICK * 5 / 4).await;
         assert_eq!(state(), TICKS);
     }

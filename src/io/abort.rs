@@ -63,7 +63,7 @@ impl Link {
 
     /// Ends a link whose stream has broken off. A bare socket is reset; layers with words of their own for it
     /// say so when they are dropped.
-    pub async fn cut_off(self) {
+    pub async fn abort(self) {
         let Some(stream) = self.tcp() else { return };
         let until = Instant::now() + DELIVERY_LIMIT;
         let mut pause = FIRST_LOOK;

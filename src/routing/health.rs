@@ -6,11 +6,11 @@ use std::time::Duration;
 
 /// The last that was seen of each outbound, by tag; written by an observer, read by balancers.
 #[derive(Debug, Default)]
-pub struct Sightings(RwLock<BTreeMap<Arc<str>, Sighting>>);
+pub struct HealthTable(RwLock<BTreeMap<Arc<str>, Observation>>);
 
 /// One outbound. Times are seconds since 1970, 0 for never.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Sighting {
+pub struct Observation {
     pub alive: bool,
     /// What a probe takes, or several on average.
     pub delay: Duration,
@@ -33,19 +33,19 @@ pub struct Samples {
     pub min: Duration,
 }
 
-impl Sightings {
+impl HealthTable {
     /// Writes down what was seen; gives back what was known before.
-    pub fn note(&self, tag: &Arc<str>, sighting: Sighting) -> Option<Sighting> {
+    pub fn note(&self, tag: &Arc<str>, observation: Observation) -> Option<Observation> {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        all.insert(tag.clone(), sighting)
+        all.insert(tag.clone(), observation)
     }
 
-    pub fn get(&self, tag: &str) -> Option<Sighting> {
+    pub fn get(&self, tag: &str) -> Option<Observation> {
         self.read().get(tag).cloned()
     }
 
     /// All, by tag.
-    pub fn all(&self) -> Vec<(Arc<str>, Sighting)> {
+    pub fn all(&self) -> Vec<(Arc<str>, Observation)> {
         let all = self.read();
         all.iter().map(|(t, s)| (t.clone(), s.clone())).collect()
     }
@@ -56,7 +56,7 @@ impl Sightings {
         all.retain(|tag, _| tags.contains(tag));
     }
 
-    pub(super) fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<str>, Sighting>> {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<str>, Observation>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -127,14 +127,14 @@ mod tests {
 
     #[test]
     fn what_is_observed_no_more_is_forgotten() {
-        let sightings = Sightings::default();
+        let health = HealthTable::default();
         let tags: [Arc<str>; 2] = ["a".into(), "b".into()];
         for tag in &tags {
-            assert_eq!(sightings.note(tag, Sighting::default()), None);
+            assert_eq!(health.note(tag, Observation::default()), None);
         }
-        assert!(sightings.note(&tags[0], Sighting::default()).is_some());
-        sightings.keep_only(&tags[1..]);
-        let left: Vec<_> = sightings.all().into_iter().map(|(tag, _)| tag).collect();
+        assert!(health.note(&tags[0], Observation::default()).is_some());
+        health.keep_only(&tags[1..]);
+        let left: Vec<_> = health.all().into_iter().map(|(tag, _)| tag).collect();
         assert_eq!(left, tags[1..]);
     }
 }

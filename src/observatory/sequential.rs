@@ -4,37 +4,37 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::config::Steady;
-use super::probe::{Method, Way, probe};
-use super::{Round, note, now};
-use crate::routing::Sighting;
+use super::config::Sequential;
+use super::probe::{Method, ProbeVia, probe};
+use super::{Targets, note, now};
+use crate::routing::Observation;
 
 /// V2Ray's, for the whole of a probe.
 const LIMIT: Duration = Duration::from_secs(5);
 
-pub(super) async fn run(round: Round, settings: Steady) {
+pub(super) async fn run(targets: Targets, settings: Sequential) {
     loop {
-        let outbounds = round.outbounds();
+        let outbounds = targets.outbounds();
         for tag in &outbounds {
-            let way = Way::Outbound(&round.dispatcher, tag);
+            let way = ProbeVia::Outbound(&targets.dispatcher, tag);
             let last_try = now();
             let probed = probe(way, &settings.url, Method::GET, LIMIT).await;
-            let sighting = match probed {
-                Ok(delay) => Sighting {
+            let observation = match probed {
+                Ok(delay) => Observation {
                     alive: true,
                     delay,
                     last_seen: now(),
                     last_try,
-                    ..Sighting::default()
+                    ..Observation::default()
                 },
-                Err(error) => Sighting {
-                    last_seen: round.sightings.get(tag).map_or(0, |s| s.last_seen),
+                Err(error) => Observation {
+                    last_seen: targets.health.get(tag).map_or(0, |s| s.last_seen),
                     last_try,
                     last_error: error.to_string(),
-                    ..Sighting::default()
+                    ..Observation::default()
                 },
             };
-            note(&round.sightings, tag, sighting);
+            note(&targets.health, tag, observation);
             sleep(settings.interval).await;
         }
         if outbounds.is_empty() {

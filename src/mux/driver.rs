@@ -14,7 +14,7 @@ use tracing::{debug, trace};
 
 use super::codec::{Frame, Kind};
 use super::table::Table;
-use crate::io::{Io, Link, scratch, turn};
+use crate::io::{Io, Link, coop, scratch};
 
 /// Reads and writes of a link before other tasks get their turn.
 const TURNS: usize = 8;
@@ -23,11 +23,11 @@ const TURNS: usize = 8;
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// What becomes of the sessions that the peer opens.
-pub(super) trait Door: Send {
-    fn open(&mut self, table: &Arc<Table>, sid: u16, kind: Kind, data: Option<Bytes>);
+pub(super) trait SessionHandler: Send {
+    fn open(&mut self, table: &Arc<Table>, session_id: u16, kind: Kind, data: Option<Bytes>);
 }
 
-pub(super) struct Pump<D> {
+pub(super) struct Driver<D> {
     link: Link,
     table: Arc<Table>,
     door: D,
@@ -46,7 +46,7 @@ pub(super) struct Pump<D> {
     timer: Pin<Box<Sleep>>,
 }
 
-impl<D: Door> Pump<D> {
+impl<D: SessionHandler> Driver<D> {
     pub(super) fn new(
         link: Link,
         table: Arc<Table>,
@@ -99,7 +99,7 @@ impl<D: Door> Pump<D> {
                 Poll::Pending => return self.poll_idle(cx),
             }
         }
-        turn::end(cx);
+        coop::yield_now(cx);
         Poll::Pending
     }
 
@@ -161,17 +161,18 @@ impl<D: Door> Pump<D> {
             };
             let Some((frame, data)) = next else { break };
             let keeps = data.is_some() && matches!(frame.kind, Kind::Keep(_));
-            if keeps && !self.table.lock().poll_room(cx, frame.sid) {
+            if keeps && !self.table.lock().poll_room(cx, frame.session_id) {
                 self.stalled = Some((frame, data));
                 return Ok(false);
             }
             trace!(?frame, len = data.as_ref().map(Bytes::len), "mux frame");
             match frame.kind {
                 Kind::Stream(_) | Kind::Packets { .. } => {
-                    self.door.open(&self.table, frame.sid, frame.kind, data);
+                    self.door
+                        .open(&self.table, frame.session_id, frame.kind, data);
                 }
-                Kind::Keep(from) => self.table.lock().keep(frame.sid, from, data),
-                Kind::End => self.table.lock().end(frame.sid, frame.error),
+                Kind::Keep(from) => self.table.lock().keep(frame.session_id, from, data),
+                Kind::End => self.table.lock().end(frame.session_id, frame.error),
                 Kind::KeepAlive => {}
             }
         }
