@@ -15,19 +15,25 @@ use crate::peers::root;
 
 /// Rooms by floor. Those that share a floor have no door between them, but for [`DOORS`].
 const FLOORS: [&[&str]; 9] = [
-    &["address", "session", "stats", "policy", "json"],
+    &[
+        "address", "session", "stats", "policy", "report", "secret", "json",
+    ],
     &["routing", "sniffing"],
     &["io", "log"],
     &["relay", "dns"],
     &["transport", "protocol", "mux"],
     &["dispatch"],
     &["observatory"],
-    &["app", "api", "config"],
+    &["app", "api", "config", "dialect"],
     &["main", "cli"],
 ];
 
 /// Doors besides the stairs.
-const DOORS: [(&str, &str); 6] = [
+const DOORS: [(&str, &str); 10] = [
+    ("json", "report"),
+    ("config", "dialect"),
+    ("dialect", "config"),
+    ("api", "dialect"),
     ("api", "app"),
     ("api", "config"),
     ("app", "config"),

@@ -11,7 +11,7 @@ use crate::json::{Node, PortRange, did_you_mean, found};
 use super::{Inbound, Listen};
 
 /// Tags once each, and every place to listen on once.
-pub(super) fn inbounds(inbounds: &[(&Node, Option<Inbound>)]) {
+pub(crate) fn inbounds(inbounds: &[(&Node, Option<Inbound>)]) {
     unique_tags(inbounds.iter().map(|(node, _)| *node));
     for (i, (node, later)) in inbounds.iter().enumerate() {
         let Some(later) = later else { continue };
@@ -27,7 +27,7 @@ pub(super) fn inbounds(inbounds: &[(&Node, Option<Inbound>)]) {
 }
 
 /// Tags once each, and `proxySettings.tag` or `dialerProxy` looked up: for each outbound the tag of the one it goes through.
-pub(super) fn outbounds(outbounds: &[Node]) -> Vec<Option<Arc<str>>> {
+pub(crate) fn outbounds(outbounds: &[Node]) -> Vec<Option<Arc<str>>> {
     let tags = unique_tags(outbounds.iter());
     let through: Vec<Option<usize>> = outbounds
         .iter()
@@ -85,7 +85,7 @@ fn unique_tags<'n, 'a: 'n>(nodes: impl Iterator<Item = &'n Node<'a>>) -> HashMap
 
 /// The outbound that the connections of another one go through, and where that is said: in `proxySettings.tag`, or in
 /// Xray's `streamSettings.sockopt.dialerProxy`.
-pub(super) fn goes_through<'a>(outbound: &Node<'a>) -> Option<(Node<'a>, &'a str)> {
+pub(crate) fn goes_through<'a>(outbound: &Node<'a>) -> Option<(Node<'a>, &'a str)> {
     match (proxy_tag(outbound), dialer_proxy(outbound)) {
         (Some((_, tag)), Some((at, other))) if tag != other => {
             at.error(format!(

@@ -12,7 +12,7 @@ use crate::{protocol, transport};
 
 /// Who may come to the API by an inbound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Leads {
+pub(crate) enum Leads {
     Nobody,
     /// Those whom a rule names.
     Chosen,
@@ -22,7 +22,7 @@ pub(super) enum Leads {
 
 /// A proxy that anybody may use. A private address is no protection: that of a rented machine often is one, with a
 /// public one in front.
-pub(super) fn warn_of_open_proxy(
+pub(crate) fn warn_of_open_proxy(
     node: &Node,
     listen: &Listen,
     protocol: &protocol::Inbound,
@@ -41,7 +41,7 @@ pub(super) fn warn_of_open_proxy(
 
 /// Users whose payload is not sealed by anything. Another outbound in between (`proxySettings`) seals the way to its
 /// own server alone.
-pub(super) fn warn_of_readable(
+pub(crate) fn warn_of_readable(
     node: &Node,
     protocol: &protocol::Outbound,
     transport: &transport::Outbound,
@@ -62,7 +62,7 @@ pub(super) fn warn_of_readable(
 }
 
 /// Whoever reaches the API may add users of their own, and take others away. Whether there was cause to warn.
-pub(super) fn warn_of_api(node: &Node, inbound: &Inbound, leads: Leads) -> bool {
+pub(crate) fn warn_of_api(node: &Node, inbound: &Inbound, leads: Leads) -> bool {
     let Some(ip) = outside(&inbound.listen) else {
         return false;
     };
@@ -77,14 +77,14 @@ pub(super) fn warn_of_api(node: &Node, inbound: &Inbound, leads: Leads) -> bool 
     true
 }
 
-pub(super) fn warn_of_open_api(node: &Node, ip: IpAddr) {
+pub(crate) fn warn_of_open_api(node: &Node, ip: IpAddr) {
     node.warn(format!(
         "leads to the API and listens on {ip}: whoever reaches it can read and change everything, expected 127.0.0.1"
     ));
 }
 
 /// Warns of a rule by which a user of any inbound comes to the API.
-pub(super) fn warn_of_open_rules(root: &Object, router: &Router, tag: &str) {
+pub(crate) fn warn_of_open_rules(root: &Object, router: &Router, tag: &str) {
     let is_open = |(rule, target): &(Rule, Target)| {
         let asks_who =
             !rule.inbounds.is_empty() || !rule.users.is_empty() || rule.sources.is_some();
@@ -101,7 +101,7 @@ pub(super) fn warn_of_open_rules(root: &Object, router: &Router, tag: &str) {
 
 /// Whom the rules lead from `inbound` to the outbound tagged `api`; `loopbacks` are the tags of outbounds that
 /// send sessions through the rules again, with the `inboundTag` that they have then.
-pub(super) fn leads(
+pub(crate) fn leads(
     router: &Router,
     inbound: &Inbound,
     api: &str,

@@ -6,28 +6,15 @@
 //! and outbound.
 
 mod api;
-mod check;
-mod excerpt;
-mod exposure;
-mod global;
-mod inbound;
-mod load;
-mod log;
-mod merge;
-mod message;
-mod outbound;
-mod parts;
-mod policy;
-mod read;
+pub(crate) mod check;
+pub(crate) mod exposure;
 
-pub use api::{Api, Services};
-pub(crate) use load::plain;
-pub use load::{Format, Input, Loaded, load};
-pub use message::Message;
-pub use parts::{one_inbound, one_outbound};
-
+pub(crate) use crate::dialect::v2ray::plain;
+pub use crate::dialect::v2ray::{Format, Input, Loaded, load, one_inbound, one_outbound};
 pub use crate::dispatch::Outbound;
 pub use crate::log::{Level as LogLevel, Settings as Log, Target as LogTarget};
+pub use crate::report::Message;
+pub use api::{Api, Services};
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -3,13 +3,14 @@
 use serde_json::Value;
 use thiserror::Error;
 
-use super::places::{Place, Places};
+use super::spans::Spans;
+use crate::report::Span;
 
 /// Text that is not JSON, and where.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("line {}, column {}: {text}", .place.line, .place.column)]
 pub struct SyntaxError {
-    pub place: Place,
+    pub place: Span,
     pub text: String,
 }
 
@@ -33,7 +34,7 @@ impl Text {
 
     /// What it says; the last of several equal keys wins. A BOM in front is skipped. What follows the value is
     /// passed over, as V2Ray does: its place comes beside it.
-    pub fn parse(&mut self) -> Result<(Value, Option<Place>), SyntaxError> {
+    pub fn parse(&mut self) -> Result<(Value, Option<Span>), SyntaxError> {
         let bom = self.blanked.len() - self.blanked.trim_start_matches('\u{feff}').len();
         let blanked = &self.blanked[bom..];
         let mut values = serde_json::Deserializer::from_str(blanked).into_iter();
@@ -45,7 +46,7 @@ impl Text {
                 .rsplit_once(" at line ")
                 .map_or(&*full, |(head, _)| head);
             SyntaxError {
-                place: Place::at(&self.text, e.line(), e.column()),
+                place: Span::at(&self.text, e.line(), e.column()),
                 text: text.replace("EOF while parsing", "the text ends inside"),
             }
         })?;
@@ -53,15 +54,15 @@ impl Text {
         let rest = self.blanked[end..].trim_start();
         let rest = rest.chars().next().map(|first| {
             let start = self.blanked.len() - rest.len();
-            Place::new(&self.text, start..start + first.len_utf8())
+            Span::new(&self.text, start..start + first.len_utf8())
         });
         self.blanked.truncate(end);
         Ok((value, rest))
     }
 
     /// Where its values stand; `None` when it is no JSON.
-    pub fn places(&self) -> Option<Places<'_>> {
-        Places::parse(&self.text, &self.blanked)
+    pub fn spans(&self) -> Option<Spans<'_>> {
+        Spans::parse(&self.text, &self.blanked)
     }
 }
 

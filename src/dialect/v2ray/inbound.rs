@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::read::{protocol, tag};
-use super::{Inbound, Listen, exposure};
 use crate::address::Host;
+use crate::config::{Inbound, Listen, exposure};
 use crate::json::{Node, Object, PortRanges};
 use crate::sniffing::Sniffing;
 use crate::{protocol, transport};

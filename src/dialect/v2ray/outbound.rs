@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::Outbound;
-use super::exposure;
 use super::read::{protocol, tag};
 use crate::address::Host;
+use crate::config::{Outbound, exposure};
 use crate::dns::Strategy;
 use crate::json::{Node, Object, Report};
 use crate::{mux, protocol, transport};

@@ -7,9 +7,11 @@ use std::{fs, io};
 use serde_json::{Map, Value};
 
 use super::merge::{Merged, Origins};
-use super::message::{self, Message};
-use super::{Config, global, read};
+use super::message;
+use super::{global, read};
+use crate::config::Config;
 use crate::json::{Node, Report, Text, found};
+use crate::report::Message;
 
 /// One place that a config comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

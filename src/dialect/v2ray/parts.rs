@@ -5,7 +5,8 @@
 use serde_json::Value;
 use tracing::warn;
 
-use super::{Inbound, Outbound, check, inbound, outbound};
+use super::{inbound, outbound};
+use crate::config::{Inbound, Outbound, check};
 use crate::json::{Node, Object, Report};
 
 pub fn one_inbound(value: &Value) -> Result<Inbound, String> {

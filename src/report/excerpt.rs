@@ -7,7 +7,7 @@
 //!   |                               ^^^^^^^^^
 //! ```
 
-use crate::json::Place;
+use super::span::Span;
 
 /// What of a long line is shown: a config may be one line.
 const MOST: usize = 100;
@@ -15,7 +15,7 @@ const MOST: usize = 100;
 /// What is shown in front of a place far behind.
 const BEFORE: usize = 40;
 
-pub(super) fn excerpt(file: &str, text: &str, place: &Place) -> String {
+pub(super) fn excerpt(file: &str, text: &str, place: &Span) -> String {
     let start = text[..place.bytes.start].rfind('\n').map_or(0, |at| at + 1);
     let line = text[start..].lines().next().unwrap_or_default();
     let column = text[start..place.bytes.start].chars().count();
@@ -90,6 +90,6 @@ mod tests {
 
     fn at(text: &str, what: &str) -> String {
         let start = text.find(what).unwrap();
-        excerpt("c.json", text, &Place::new(text, start..start + what.len()))
+        excerpt("c.json", text, &Span::new(text, start..start + what.len()))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::json::{Node, Object, did_you_mean, either, one_of};
 
-use super::{Log, LogLevel, LogTarget};
+use crate::config::{Log, LogLevel, LogTarget};
 
 /// `log` of the top level; without one, V2Ray keeps no access log and warns on the console.
 pub(super) fn read(root: &Object) -> Log {

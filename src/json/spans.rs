@@ -1,29 +1,18 @@
 //! From a path to the line and column that it stands at.
 
-use std::ops::Range;
-
 use jsonc_parser::ast::{ObjectProp, Value};
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
-use super::path::{Path, Step};
-
-/// A place in a text. Lines and columns are counted from 1, columns in characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub line: usize,
-    pub column: usize,
-    /// The bytes that stand there.
-    pub bytes: Range<usize>,
-}
+use crate::report::{Path, Span, Step};
 
 /// A text whose values can be found by their paths.
-pub struct Places<'t> {
+pub struct Spans<'t> {
     text: &'t str,
     root: Value<'t>,
 }
 
-impl<'t> Places<'t> {
+impl<'t> Spans<'t> {
     /// `blanked` is `text` with its comments blanked out; `None` when it is no JSON.
     pub(super) fn parse(text: &'t str, blanked: &'t str) -> Option<Self> {
         let parsed = parse_to_ast(
@@ -36,22 +25,22 @@ impl<'t> Places<'t> {
     }
 
     /// The value at `path`, or what holds the place where it is missing.
-    pub fn value(&self, path: &Path) -> Place {
+    pub fn value(&self, path: &Path) -> Span {
         let (value, _) = self.walk(path);
         // Of a list or an object the bracket will do: the whole may be the whole file.
         let mut bytes = value.range().start..value.range().end;
         if matches!(value, Value::Object(_) | Value::Array(_)) {
             bytes.end = bytes.start + 1;
         }
-        Place::new(self.text, bytes)
+        Span::new(self.text, bytes)
     }
 
     /// The last key of `path`, as it is written.
-    pub fn key(&self, path: &Path) -> Place {
+    pub fn key(&self, path: &Path) -> Span {
         match self.walk(path) {
             (_, Some(property)) => {
                 let name = property.name.range();
-                Place::new(self.text, name.start..name.end)
+                Span::new(self.text, name.start..name.end)
             }
             _ => self.value(path),
         }
@@ -79,40 +68,6 @@ impl<'t> Places<'t> {
             }
         }
         (value, property)
-    }
-}
-
-impl Place {
-    pub fn new(text: &str, bytes: Range<usize>) -> Self {
-        let before = &text[..bytes.start];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        Self {
-            line: 1 + before.matches('\n').count(),
-            column: 1 + before[line_start..]
-                .trim_start_matches('\u{feff}')
-                .chars()
-                .count(),
-            bytes,
-        }
-    }
-
-    /// The character at a line and a column in bytes, both counted from 1; at the end of the text, the last
-    /// one that shows.
-    pub(super) fn at(text: &str, line: usize, column: usize) -> Self {
-        let lines = text.split_inclusive('\n').map(str::len);
-        let line_start: usize = lines.take(line.saturating_sub(1)).sum();
-        let at = (line_start + column.saturating_sub(1)).min(text.trim_end().len());
-        let at = (0..=at).rev().find(|at| text.is_char_boundary(*at));
-        let at = at.unwrap_or_default();
-        let (at, end) = match text[at..].trim_end().chars().next() {
-            Some(c) => (at, at + c.len_utf8()),
-            None => {
-                let shown = text.trim_end();
-                let last = shown.char_indices().next_back();
-                (last.map_or(0, |(at, _)| at), shown.len())
-            }
-        };
-        Self::new(text, at..end)
     }
 }
 
@@ -147,28 +102,28 @@ mod tests {
         let text = "{\"名\": \"é\", \"x\": 1}";
         let place = |path: Path| {
             Text::new(text.to_owned())
-                .places()
+                .spans()
                 .unwrap()
                 .value(&path)
                 .column
         };
         assert_eq!(place(Path::default().key("x")), 17);
-        assert_eq!(Place::at("a\nbé\"", 2, 4).column, 3);
-        assert_eq!(Place::at("{\n\"a\"\n\n", 4, 0).bytes, 4..5);
-        assert_eq!(Place::at("", 1, 1).bytes, 0..0);
+        assert_eq!(Span::at("a\nbé\"", 2, 4).column, 3);
+        assert_eq!(Span::at("{\n\"a\"\n\n", 4, 0).bytes, 4..5);
+        assert_eq!(Span::at("", 1, 1).bytes, 0..0);
     }
 
     fn value(path: &Path) -> (usize, usize, &'static str) {
         let text = Text::new(TEXT.to_owned());
-        shown(text.places().unwrap().value(path))
+        shown(text.spans().unwrap().value(path))
     }
 
     fn key(path: &Path) -> (usize, usize, &'static str) {
         let text = Text::new(TEXT.to_owned());
-        shown(text.places().unwrap().key(path))
+        shown(text.spans().unwrap().key(path))
     }
 
-    fn shown(place: Place) -> (usize, usize, &'static str) {
+    fn shown(place: Span) -> (usize, usize, &'static str) {
         (place.line, place.column, &TEXT[place.bytes])
     }
 }

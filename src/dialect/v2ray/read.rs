@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
-use super::exposure::{self, Leads};
 use super::merge::Origins;
-use super::{Config, Inbound, Outbound, api, check, inbound, log, outbound, policy};
+use super::{api, inbound, log, outbound, policy};
+use crate::config::exposure::{self, Leads};
+use crate::config::{Config, Inbound, Outbound, check};
 use crate::dns::{self, Resolver};
 use crate::json::{Node, Object};
 use crate::observatory::{self, Observer};

@@ -1,68 +1,9 @@
-//! What reading a config has to say, with the place that it is about.
+//! From problems to messages: the file, the line and the column of each.
 
-use std::fmt;
-
-use super::excerpt::excerpt;
 use super::load::Source;
 use super::merge::Origins;
-use crate::json::{Path, Place, Places, Problem};
-
-/// One mistake, or one warning. It prints as a line: the file where there are several, the JSON path, the text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// The file that it is about, where that is known.
-    pub file: Option<String>,
-    /// The JSON path, as that file counts.
-    pub path: Option<String>,
-    /// Where that stands in the file.
-    pub place: Option<Place>,
-    pub text: String,
-    line: String,
-    excerpt: Option<String>,
-}
-
-impl Message {
-    /// About nothing that has a place.
-    pub(super) fn of_text(text: String) -> Self {
-        Self {
-            file: None,
-            path: None,
-            place: None,
-            line: text.clone(),
-            text,
-            excerpt: None,
-        }
-    }
-
-    /// About a file as a whole.
-    pub(super) fn of_file(name: &str, text: String) -> Self {
-        Self {
-            file: Some(name.to_owned()),
-            line: format!("{name}: {text}"),
-            ..Self::of_text(text)
-        }
-    }
-
-    /// Gives it its place in `text`, which the file holds.
-    pub(super) fn at(mut self, place: Place, text: &str) -> Self {
-        let name = self.file.as_deref().unwrap_or_default();
-        self.excerpt = Some(excerpt(name, text, &place));
-        self.place = Some(place);
-        self
-    }
-
-    /// The line of the file that it is about, with a mark below. It shows what the file says, keys and
-    /// passwords too: it is for whoever wrote the file, not for a log.
-    pub fn excerpt(&self) -> Option<&str> {
-        self.excerpt.as_deref()
-    }
-}
-
-impl fmt::Display for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.line)
-    }
-}
+use crate::json::Spans;
+use crate::report::{Message, Path, Problem, Span};
 
 /// Gives problems their places in the files that were read.
 pub(super) fn placed(
@@ -73,7 +14,7 @@ pub(super) fn placed(
     if problems.is_empty() {
         return Vec::new();
     }
-    let places: Vec<Option<Places>> = sources.iter().map(|s| s.text.places()).collect();
+    let places: Vec<Option<Spans>> = sources.iter().map(|s| s.text.spans()).collect();
     let message = |problem: Problem| {
         let (file, path) = origins.locate(&problem.path);
         let line = format!("{}: {}", origins.name(&problem.path), problem.text);
@@ -99,7 +40,7 @@ pub(super) fn placed(
     problems.into_iter().map(message).collect()
 }
 
-fn place(places: &Places, path: &Path, is_the_key: bool) -> Place {
+fn place(places: &Spans, path: &Path, is_the_key: bool) -> Span {
     match is_the_key {
         true => places.key(path),
         false => places.value(path),

@@ -1,0 +1,5 @@
+//! The languages that a config may be written in: text in, [`Config`](crate::config::Config) out.
+//!
+//! Only this room knows keys. A dialect has a reader for each room's settings, and the messages of its mistakes.
+
+pub mod v2ray;

@@ -1,0 +1,196 @@
+//! `api`: the gRPC service for panels, and the outbound that leads to it.
+
+use std::net::SocketAddr;
+
+use crate::config::exposure::warn_of_open_api;
+use crate::config::{Api, Outbound, Services};
+use crate::json::{Node, Object, did_you_mean};
+use crate::protocol::{self, in_process};
+use crate::transport;
+
+const NAMES: [&str; 4] = [
+    "HandlerService",
+    "LoggerService",
+    "RoutingService",
+    "StatsService",
+];
+
+/// The service, and its outbound under the tag that rules name.
+pub(super) fn read(root: &Object) -> Option<(Api, Outbound)> {
+    let object = root.object("api")?;
+    let tag = object
+        .require::<String>("tag")
+        .filter(|tag| !tag.is_empty());
+    if tag.is_none() {
+        object
+            .node
+            .error("`tag` is empty, expected a tag for rules to lead to");
+    }
+    let mut services = Services::default();
+    for node in object.array("services") {
+        add(&mut services, &node);
+    }
+    if services == Services::default() {
+        object
+            .node
+            .warn("no service is named in `services`, so none is answered");
+    }
+    let listen = object.get("listen").and_then(|node| {
+        let text: String = node.read()?;
+        let address = text.parse::<SocketAddr>();
+        if address.is_err() {
+            let text = text.escape_debug();
+            node.error(format!(
+                "`{text}` is not an address, expected `127.0.0.1:10085`"
+            ));
+        }
+        let address = address.ok()?;
+        if !address.ip().to_canonical().is_loopback() {
+            warn_of_open_api(&node, address.ip());
+        }
+        Some(address)
+    });
+    object.finish();
+    let (protocol, links) = in_process::Outbound::new();
+    let mut outbound = Outbound::new(
+        transport::Outbound::read(None)?,
+        protocol::Outbound::InProcess(protocol),
+    );
+    outbound.path = "api".to_owned();
+    outbound.tag = Some(tag?.into());
+    let api = Api {
+        services,
+        listen,
+        links,
+    };
+    Some((api, outbound))
+}
+
+fn add(services: &mut Services, node: &Node) {
+    let Some(name) = node.read::<String>() else {
+        return;
+    };
+    match name.to_ascii_lowercase().as_str() {
+        "handlerservice" => services.handler = true,
+        "loggerservice" => services.logger = true,
+        "routingservice" => services.routing = true,
+        "statsservice" => services.stats = true,
+        "reflectionservice" | "observatoryservice" => {
+            node.warn("this service is not built, it is not answered");
+        }
+        _ => node.warn(format!(
+            "no service is called `{}`{}",
+            name.escape_debug(),
+            did_you_mean(&name, NAMES.into_iter())
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::config::{Format, Input, load};
+
+    fn warnings(api: &Value, inbounds: &Value) -> Vec<String> {
+        let config = json!({
+            "api": api,
+            "inbounds": inbounds,
+            "outbounds": [{"tag": "direct", "protocol": "freedom"}, {"tag": "api", "protocol": "freedom"}],
+            "routing": {"rules": [{"type": "field", "inboundTag": ["panel"], "outboundTag": "api"}]}
+        });
+        let text = Input::Text {
+            name: "c.json".to_owned(),
+            text: config.to_string(),
+        };
+        let loaded = load(&[text], Format::V4);
+        let config = loaded.config.expect("a good config");
+        let tags = config.outbounds.iter().filter_map(|o| o.tag.as_deref());
+        assert_eq!(tags.collect::<Vec<_>>(), ["direct", "api"]);
+        assert!(config.api.is_some());
+        loaded.warnings.iter().map(ToString::to_string).collect()
+    }
+
+    fn door(tag: &str, listen: &str) -> Value {
+        json!({
+            "tag": tag, "listen": listen, "port": 10085, "protocol": "dokodemo-door",
+            "settings": {"address": "127.0.0.1"}
+        })
+    }
+
+    #[test]
+    fn the_usual_api_inbound_is_nothing_to_warn_of() {
+        let api = json!({"tag": "api", "services": ["StatsService"], "listen": "127.0.0.1:1"});
+        assert_eq!(
+            warnings(&api, &json!([door("panel", "127.0.0.1")])),
+            [""; 0]
+        );
+        let other = warnings(&api, &json!([door("other", "127.0.0.1")]));
+        let told = |w: &String| w.ends_with("connections will fail");
+        assert!(other.iter().any(told), "{other:?}");
+    }
+
+    #[test]
+    fn a_door_that_is_open_to_all_warns() {
+        let api = json!({"tag": "api", "services": ["StatsService"], "listen": "0.0.0.0:1"});
+        let all = warnings(&api, &json!([door("panel", "192.0.2.1")]));
+        assert!(
+            all[0].starts_with("api.listen: leads to the API and listens on 0.0.0.0"),
+            "{all:?}"
+        );
+        assert!(
+            all[1].starts_with("inbounds[0]: leads to the API and listens on 192.0.2.1"),
+            "{all:?}"
+        );
+        let users = json!([{
+            "tag": "panel", "port": 1, "protocol": "socks",
+            "settings": {"auth": "password", "accounts": [{"user": "a", "pass": "b"}]}
+        }]);
+        let api = json!({"tag": "api", "services": ["StatsService"]});
+        assert_eq!(warnings(&api, &users), [""; 0]);
+    }
+
+    #[test]
+    fn a_rule_by_which_everybody_comes_warns() {
+        for (condition, is_open) in [
+            (json!({"port": 10085}), true),
+            (json!({"ip": ["127.0.0.1"], "network": "tcp"}), true),
+            (json!({"inboundTag": ["panel"]}), false),
+            (json!({"user": ["ann@example.com"]}), false),
+            (json!({"source": ["10.0.0.1"]}), false),
+        ] {
+            let mut rule = condition.clone();
+            rule["outboundTag"] = "api".into();
+            let config = json!({
+                "api": {"tag": "api", "services": ["StatsService"]},
+                "inbounds": [door("panel", "127.0.0.1")],
+                "outbounds": [{"protocol": "freedom"}],
+                "routing": {"rules": [rule]}
+            });
+            let text = Input::Text {
+                name: "c.json".to_owned(),
+                text: config.to_string(),
+            };
+            let warnings = load(&[text], Format::V4).warnings;
+            let told = warnings.iter().any(|w| {
+                w.to_string()
+                    .starts_with("api: a rule leads sessions of every inbound here")
+            });
+            assert_eq!(told, is_open, "{condition}: {warnings:?}");
+        }
+    }
+
+    #[test]
+    fn a_service_that_nobody_has_warns() {
+        let api = json!({"tag": "api", "services": ["StatService", "ReflectionService"]});
+        let all = warnings(&api, &json!([door("panel", "127.0.0.1")]));
+        assert_eq!(
+            all,
+            [
+                "api.services[0]: no service is called `StatService`, did you mean `StatsService`?",
+                "api.services[1]: this service is not built, it is not answered",
+                "api: no service is named in `services`, so none is answered",
+            ]
+        );
+    }
+}

@@ -1,0 +1,20 @@
+//! V2Ray's and Xray's `config.json`, in the spelling of V2Ray 4 and of V2Ray 5.
+//!
+//! [`mod@load`] reads the files and merges them ([`merge`]), `read` goes through the top level with the words of
+//! [`json`](crate::json), and each file beside it reads the settings of one room.
+
+mod api;
+mod global;
+mod inbound;
+mod load;
+mod log;
+mod merge;
+mod message;
+mod outbound;
+mod parts;
+mod policy;
+mod read;
+
+pub(crate) use load::plain;
+pub use load::{Format, Input, Loaded, load};
+pub use parts::{one_inbound, one_outbound};

@@ -1,0 +1,46 @@
+//! A line and a column of a text.
+
+use std::ops::Range;
+
+/// A place in a text. Lines and columns are counted from 1, columns in characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub line: usize,
+    pub column: usize,
+    /// The bytes that stand there.
+    pub bytes: Range<usize>,
+}
+
+impl Span {
+    pub fn new(text: &str, bytes: Range<usize>) -> Self {
+        let before = &text[..bytes.start];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Self {
+            line: 1 + before.matches('\n').count(),
+            column: 1 + before[line_start..]
+                .trim_start_matches('\u{feff}')
+                .chars()
+                .count(),
+            bytes,
+        }
+    }
+
+    /// The character at a line and a column in bytes, both counted from 1; at the end of the text, the last
+    /// one that shows.
+    pub fn at(text: &str, line: usize, column: usize) -> Self {
+        let lines = text.split_inclusive('\n').map(str::len);
+        let line_start: usize = lines.take(line.saturating_sub(1)).sum();
+        let at = (line_start + column.saturating_sub(1)).min(text.trim_end().len());
+        let at = (0..=at).rev().find(|at| text.is_char_boundary(*at));
+        let at = at.unwrap_or_default();
+        let (at, end) = match text[at..].trim_end().chars().next() {
+            Some(c) => (at, at + c.len_utf8()),
+            None => {
+                let shown = text.trim_end();
+                let last = shown.char_indices().next_back();
+                (last.map_or(0, |(at, _)| at), shown.len())
+            }
+        };
+        Self::new(text, at..end)
+    }
+}
