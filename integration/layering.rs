@@ -14,10 +14,11 @@ use syn::visit_mut::{self, VisitMut};
 use crate::peers::root;
 
 /// Rooms by floor. Those that share a floor have no door between them, but for [`DOORS`].
-const FLOORS: [&[&str]; 9] = [
+const FLOORS: [&[&str]; 10] = [
     &[
         "address", "session", "stats", "policy", "report", "secret", "json",
     ],
+    &["matching"],
     &["routing", "sniffing"],
     &["io", "log"],
     &["relay", "dns"],
@@ -29,7 +30,7 @@ const FLOORS: [&[&str]; 9] = [
 ];
 
 /// Doors besides the stairs.
-const DOORS: [(&str, &str); 10] = [
+const DOORS: [(&str, &str); 9] = [
     ("json", "report"),
     ("config", "dialect"),
     ("dialect", "config"),
@@ -39,7 +40,6 @@ const DOORS: [(&str, &str); 10] = [
     ("app", "config"),
     ("mux", "protocol"),
     ("protocol", "mux"),
-    ("sniffing", "routing"),
 ];
 
 /// Crates that a codec may not name.

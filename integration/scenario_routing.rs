@@ -6,7 +6,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mobula::routing::{Domains, geodata::codec::categories};
+use mobula::matching::{Domains, geodata::codec::categories};
 use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;

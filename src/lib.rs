@@ -18,6 +18,7 @@ pub mod dns;
 pub mod io;
 pub mod json;
 pub mod log;
+pub mod matching;
 pub mod mux;
 pub mod observatory;
 pub mod policy;

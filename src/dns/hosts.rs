@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::Families;
-use crate::routing::{Domains, MatchRank, Name, Pattern};
+use crate::matching::{Domains, MatchRank, Name, Pattern};
 
 /// How often a name may stand for another one.
 const MAX_DEPTH: usize = 5;

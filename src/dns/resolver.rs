@@ -13,7 +13,7 @@ use super::hosts::{Found, Hosts};
 use super::server::{Failure, Server, Upstream};
 use super::{Families, Known, Strategy, system};
 use crate::address::{Destination, Host};
-use crate::routing::{MatchRank, Name};
+use crate::matching::{MatchRank, Name};
 
 /// V2Ray's built-in DNS.
 pub struct Resolver {

@@ -21,7 +21,7 @@ use super::https::Https;
 use super::shares::{Place, Shares};
 use super::{Families, asker, system};
 use crate::log;
-use crate::routing::{Domains, Networks};
+use crate::matching::{Domains, Networks};
 
 /// How long V2Ray, and so we, wait for any server.
 pub(super) const LIMIT: Duration = Duration::from_secs(4);

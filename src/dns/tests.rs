@@ -18,7 +18,7 @@ use super::{Dialer, Dialled, Families, Framed, Lookup, Resolver, Strategy, Via, 
 use crate::address::Destination;
 use crate::io::{Link, Packet, Packets};
 use crate::json::{Node, Report};
-use crate::routing::Geodata;
+use crate::matching::Geodata;
 use crate::session::Owner;
 
 #[tokio::test]

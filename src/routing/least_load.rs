@@ -197,7 +197,7 @@ mod tests {
             value,
         };
         let regex = |pattern| Cost {
-            pattern: Match::Regex(super::super::domains::regex(pattern).unwrap()),
+            pattern: Match::Regex(crate::matching::regex(pattern).unwrap()),
             value: None,
         };
         let costs = vec![

@@ -7,27 +7,22 @@
 pub mod attrs;
 mod balancer;
 pub mod config;
-mod domains;
-pub mod geodata;
 mod health;
-mod ips;
 mod least_load;
 mod rule;
 #[cfg(test)]
 mod tests;
 
 pub use balancer::{Among, Balancer, Strategy, selected};
-pub use domains::{Domains, MatchRank, Name, Pattern};
-pub use geodata::Geodata;
 pub use health::{HealthTable, Observation, Samples};
-pub use ips::{Cidr, CidrError, Ips};
 pub use least_load::{Cost, LeastLoad, Match};
-pub use rule::{Answer, Networks, Rule, UserTest};
+pub use rule::{Answer, Rule, UserTest};
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::address::{Destination, Host, Network};
+use crate::matching::Name;
 use crate::session::{Attributes, Source};
 
 /// All rules.

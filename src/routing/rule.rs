@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use super::RouteInput;
 use super::attrs::Expression;
-use super::{Domains, Ips, Name, RouteInput};
-use crate::address::{Host, Network, reached};
+use crate::address::{Host, Network};
 use crate::json::PortRange;
+use crate::matching::{Domains, Name, Networks};
 use crate::session::Source;
 
 /// A condition without values asks for nothing; one with several holds when one of them does.
@@ -21,14 +22,6 @@ pub struct Rule {
     pub inbounds: Vec<String>,
     pub protocols: Vec<String>,
     pub attrs: Option<Expression>,
-}
-
-/// `ip` and `source`: addresses in any of these.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Networks {
-    pub inside: Ips,
-    /// Each written with `!`: addresses that are not in it.
-    pub outside: Vec<Ips>,
 }
 
 /// `user`: an email, or a regular expression for it.
@@ -117,19 +110,6 @@ impl Rule {
             }
             Source::Unix => self.sources.is_none() && self.source_ports.is_empty(),
         }
-    }
-}
-
-impl Networks {
-    pub fn contain(&self, ip: IpAddr) -> bool {
-        self.inside.contains(ip) || self.outside.iter().any(|ips| !ips.contains(ip))
-    }
-
-    /// Whether a connection to `ip` ends there: one to `0.0.0.0` is one to `127.0.0.1`, and either may be meant.
-    fn reach(&self, ip: IpAddr) -> bool {
-        let forms = [ip, reached(ip)];
-        let misses = |ips: &Ips| !forms.iter().any(|ip| ips.contains(*ip));
-        !misses(&self.inside) || self.outside.iter().any(misses)
     }
 }
 

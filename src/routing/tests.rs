@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::config::{Tags, read};
 use super::*;
 use crate::json::{Node, Report};
+use crate::matching::{Domains, Geodata, Pattern};
 
 #[test]
 fn every_field_takes_what_it_names_and_nothing_else() {

@@ -3,7 +3,7 @@
 use super::codec::Found;
 use crate::address::{Destination, Host};
 use crate::json::{Node, Object, StringList, did_you_mean, either};
-use crate::routing::{Domains, Name, Pattern};
+use crate::matching::{Domains, Name, Pattern};
 
 /// Sniffing that is switched on.
 pub struct Sniffing {

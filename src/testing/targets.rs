@@ -263,7 +263,7 @@ pub fn proxy_header(data: &[u8]) {
 /// `geoip.dat` and `geosite.dat`: whatever the bytes, they are read or refused, and what is read fits
 /// into sets.
 pub fn geodata(data: &[u8]) {
-    use crate::routing::{Domains, Ips, Name, geodata::codec::categories};
+    use crate::matching::{Domains, Ips, Name, geodata::codec::categories};
 
     for category in categories(data).flatten() {
         if let Ok(cidrs) = category.cidrs() {

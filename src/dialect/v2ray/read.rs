@@ -11,9 +11,10 @@ use crate::config::exposure::{self, Leads};
 use crate::config::{Config, Inbound, Outbound, check};
 use crate::dns::{self, Resolver};
 use crate::json::{Node, Object};
+use crate::matching::{Geodata, geodata};
 use crate::observatory::{self, Observer};
 use crate::protocol;
-use crate::routing::{self, Geodata, config::Tags, geodata};
+use crate::routing::{self, config::Tags};
 
 /// Reads a merged config. Whether it may run is in the report; `None` says that it may not.
 pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {

@@ -4,8 +4,8 @@ use super::typed_pattern;
 use crate::address::Host;
 use crate::dns::hosts::{Hosts, Value};
 use crate::json::{Node, Object, found};
+use crate::matching::{Geodata, Pattern};
 use crate::routing::config::{patterns_of_text, wrong_kind};
-use crate::routing::{Geodata, Pattern};
 
 pub(super) fn read(dns: &Object, geodata: &Geodata) -> Hosts {
     let mut hosts = Hosts::default();

@@ -10,7 +10,7 @@ use super::resolver::Fallback;
 use super::{Families, Resolver, Strategy};
 use crate::address::Host;
 use crate::json::{Node, Object, did_you_mean, either, one_of};
-use crate::routing::{Domains, Geodata, Pattern};
+use crate::matching::{Domains, Geodata, Pattern};
 
 /// What the whole section says to each of its servers.
 struct Common {

@@ -12,8 +12,8 @@ use crate::dns::dial::Via;
 use crate::dns::https::{self, Https};
 use crate::dns::server::{Server, Upstream};
 use crate::json::{Node, Object, Port, did_you_mean, either, found};
+use crate::matching::{Domains, Geodata, Pattern};
 use crate::routing::config::{networks, patterns};
-use crate::routing::{Domains, Geodata, Pattern};
 
 pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Server> {
     if node.value.is_string() {

@@ -2,9 +2,9 @@
 //!
 //! V2Ray 4 writes strings, `geosite:cn@ads`; V2Ray 5 objects, `{"code": "cn"}`.
 
-use super::super::{Cidr, CidrError, Geodata, Networks, Pattern};
 use super::rule::checked;
 use crate::json::{Node, Object, Path, did_you_mean, one_of};
+use crate::matching::{Cidr, CidrError, Geodata, Networks, Pattern};
 
 /// The patterns of a `domain` list; `None` when it is empty. Mistakes are reported.
 pub fn patterns(node: &Node, geodata: &Geodata) -> Option<Vec<Pattern>> {

@@ -8,8 +8,9 @@ pub use lists::{networks, patterns, patterns_of_text, wrong_kind};
 
 use std::sync::Arc;
 
-use super::{Balancer, DomainStrategy, Geodata, HealthTable, Router, Target};
+use super::{Balancer, DomainStrategy, HealthTable, Router, Target};
 use crate::json::{Node, Object, did_you_mean};
+use crate::matching::Geodata;
 
 /// What rules and balancers may name.
 #[derive(Clone, Debug, Default)]

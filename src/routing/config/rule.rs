@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::super::attrs::Expression;
-use super::super::domains::{Domains, check_regex, regex};
-use super::super::{Balancer, Geodata, Pattern, Rule, Target, UserTest};
+use super::super::{Balancer, Rule, Target, UserTest};
 use super::{Tags, lists, target};
 use crate::address::Network;
 use crate::json::{Node, Object, PortList, PortRange, StringList, did_you_mean};
+use crate::matching::{Domains, Geodata, Pattern, check_regex, regex};
 
 /// Every mistake is reported; a rule that has one, or nowhere to lead, is left out.
 pub(super) fn read(

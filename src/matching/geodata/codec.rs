@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
-use crate::routing::{Cidr, Pattern};
+use crate::matching::{Cidr, Pattern};
 
 /// The bytes are no list of categories.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]

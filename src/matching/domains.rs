@@ -143,12 +143,12 @@ impl Name {
 }
 
 /// Whether a regular expression can be understood.
-pub(super) fn check_regex(text: &str) -> Result<(), String> {
+pub(crate) fn check_regex(text: &str) -> Result<(), String> {
     regex(text).map(|_| ())
 }
 
 /// Compiles an expression. Its classes are ASCII's, as in Go.
-pub(super) fn regex(text: &str) -> Result<Regex, String> {
+pub(crate) fn regex(text: &str) -> Result<Regex, String> {
     RegexBuilder::new(text)
         .unicode(false)
         .size_limit(REGEX_LIMIT)

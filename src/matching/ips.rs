@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
+use crate::address::reached;
+
 /// Addresses with the same first `len` bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
@@ -25,6 +27,14 @@ pub enum CidrError {
 pub struct Ips {
     v4: Ranges<u32>,
     v6: Ranges<u128>,
+}
+
+/// `ip` and `source`: addresses in any of these.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Networks {
+    pub inside: Ips,
+    /// Each written with `!`: addresses that are not in it.
+    pub outside: Vec<Ips>,
 }
 
 /// First and last of each range; they neither touch nor overlap.
@@ -60,6 +70,19 @@ impl Cidr {
             Some(len) => len.parse().ok().and_then(|len| Self::new(ip, len)),
         }
         .ok_or_else(|| CidrError::Length(text.escape_debug().to_string(), most))
+    }
+}
+
+impl Networks {
+    pub fn contain(&self, ip: IpAddr) -> bool {
+        self.inside.contains(ip) || self.outside.iter().any(|ips| !ips.contains(ip))
+    }
+
+    /// Whether a connection to `ip` ends there: one to `0.0.0.0` is one to `127.0.0.1`, and either may be meant.
+    pub fn reach(&self, ip: IpAddr) -> bool {
+        let forms = [ip, reached(ip)];
+        let misses = |ips: &Ips| !forms.iter().any(|ip| ips.contains(*ip));
+        !misses(&self.inside) || self.outside.iter().any(misses)
     }
 }
 

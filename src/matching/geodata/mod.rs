@@ -14,7 +14,7 @@ use std::{env, fs, io};
 use thiserror::Error;
 
 use super::{Cidr, Pattern};
-use crate::json::did_you_mean;
+use crate::report::did_you_mean;
 use codec::{Category, Malformed};
 
 /// The files of one config.
