@@ -167,7 +167,7 @@ fn every_category_of_v2rays_files_is_understood() {
     assert!(patterns > 40_000, "{patterns}");
     let networks = fs::read(geodata().join("geoip.dat")).expect("it came with V2Ray");
     for category in categories(&networks) {
-        let cidrs = category.and_then(|category| category.cidrs());
+        let cidrs = category.and_then(|category| category.networks());
         assert!(!cidrs.expect("V2Ray wrote it").is_empty());
     }
 }

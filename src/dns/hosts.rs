@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::Families;
-use crate::matching::{Domains, MatchRank, Name, Pattern};
+use crate::matching::{Domains, MatchRank, Name, Pattern, PatternError};
 
 /// How often a name may stand for another one.
 const MAX_DEPTH: usize = 5;
@@ -40,7 +40,11 @@ pub(super) enum Found {
 
 impl Hosts {
     /// Adds what one key of `hosts` says; an error is about a regular expression.
-    pub(super) fn add(&mut self, patterns: Vec<Pattern>, values: &[Value]) -> Result<(), String> {
+    pub(super) fn add(
+        &mut self,
+        patterns: Vec<Pattern>,
+        values: &[Value],
+    ) -> Result<(), PatternError> {
         let (table, name) = match &patterns[..] {
             [Pattern::Full(name)] => (&mut self.full, name),
             [Pattern::Domain(name)] => (&mut self.domains, name),

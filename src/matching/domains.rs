@@ -5,33 +5,27 @@
 //! regular expressions one set. Letters are compared without regard to case.
 
 use std::cmp::{Ordering, Reverse};
+use std::fmt;
+use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
-use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
+use regex::bytes::RegexSet;
 
-/// Bytes that one compiled set of regular expressions may take.
-const REGEX_LIMIT: usize = 16 << 20;
+use super::patterns::regex_set;
+use super::{Pattern, PatternError};
 
-/// One pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pattern {
-    /// Any name with this text in it.
-    Keyword(String),
-    Regex(String),
-    /// This name and all below it.
-    Domain(String),
-    /// This name alone.
-    Full(String),
-}
+/// Patterns, ready to be matched. A copy shares its tables, and two are equal when they hold the same.
+#[derive(Clone)]
+pub struct Domains(Arc<Tables>);
 
-/// Patterns, ready to be matched.
-pub struct Domains {
+#[derive(PartialEq)]
+struct Tables {
     above: Names,
     /// Those that lie below others of `above`; kept where [`Domains::fit`] wants them.
     below: Names,
     full: Names,
-    keywords: Option<AhoCorasick>,
-    regexes: Option<RegexSet>,
+    keywords: Keywords,
+    regexes: Regexes,
 }
 
 /// How closely a pattern fits a name; V2Ray's DNS takes the closest first, the least here.
@@ -52,19 +46,19 @@ pub struct Name {
 
 impl Domains {
     /// An error is about the regular expressions.
-    pub fn new(patterns: impl IntoIterator<Item = Pattern>) -> Result<Self, String> {
+    pub fn new(patterns: impl IntoIterator<Item = Pattern>) -> Result<Self, PatternError> {
         Self::build(patterns, false)
     }
 
     /// As [`Domains::new`], and [`Domains::fit`] is exact.
-    pub fn ranked(patterns: impl IntoIterator<Item = Pattern>) -> Result<Self, String> {
+    pub fn ranked(patterns: impl IntoIterator<Item = Pattern>) -> Result<Self, PatternError> {
         Self::build(patterns, true)
     }
 
     fn build(
         patterns: impl IntoIterator<Item = Pattern>,
         keeps_below: bool,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, PatternError> {
         let (mut above, mut full) = (Vec::new(), Vec::new());
         let (mut keywords, mut regexes) = (Vec::new(), Vec::new());
         for pattern in patterns {
@@ -87,47 +81,82 @@ impl Domains {
         });
         full.sort_unstable();
         full.dedup();
-        Ok(Self {
+        Ok(Self(Arc::new(Tables {
             above: Names::new(&above),
             below: Names::new(&below),
             full: Names::new(&full),
-            keywords: (!keywords.is_empty())
-                .then(|| AhoCorasick::new(&keywords))
-                .transpose()
-                .map_err(|e| e.to_string())?,
-            regexes: (!regexes.is_empty())
-                .then(|| regex_set(&regexes))
-                .transpose()?,
-        })
+            keywords: Keywords::new(keywords)?,
+            regexes: Regexes::new(&regexes)?,
+        })))
     }
 
     pub fn contains(&self, name: &Name) -> bool {
-        let above = self.above.at_or_before(&name.key);
+        let Tables {
+            above,
+            full,
+            keywords,
+            regexes,
+            ..
+        } = &*self.0;
+        let above = above.at_or_before(&name.key);
         above.is_some_and(|above| is_at_or_below(&name.key, above))
-            || self.full.at_or_before(&name.key) == Some(&name.key)
-            || matches(&self.keywords, |k| k.is_match(&name.lower))
-            || matches(&self.regexes, |r| r.is_match(&name.lower))
+            || full.at_or_before(&name.key) == Some(&name.key)
+            || keywords
+                .0
+                .as_ref()
+                .is_some_and(|(_, all)| all.is_match(&name.lower))
+            || regexes
+                .0
+                .as_ref()
+                .is_some_and(|all| all.is_match(&name.lower))
     }
 
     /// How closely the closest pattern fits; `None` when none does.
     pub fn fit(&self, name: &Name) -> Option<MatchRank> {
-        if self.full.at_or_before(&name.key) == Some(&name.key) {
+        if self.0.full.at_or_before(&name.key) == Some(&name.key) {
             return Some(MatchRank::Full);
         }
         // Each name above this one, the closest first.
         let mut above = Some(&name.key[..]);
-        while let Some(key) = above.filter(|_| !self.below.ends.is_empty()) {
-            if self.below.at_or_before(key) == Some(key) {
+        while let Some(key) = above.filter(|_| !self.0.below.ends.is_empty()) {
+            if self.0.below.at_or_before(key) == Some(key) {
                 return Some(MatchRank::Domain(Reverse(key.len())));
             }
             let dot = key.iter().rposition(|b| *b == 0);
             above = dot.map(|dot| &key[..dot]);
         }
-        let above = self.above.at_or_before(&name.key);
+        let above = self.0.above.at_or_before(&name.key);
         if let Some(above) = above.filter(|above| is_at_or_below(&name.key, above)) {
             return Some(MatchRank::Domain(Reverse(above.len())));
         }
         self.contains(name).then_some(MatchRank::Other)
+    }
+}
+
+impl PartialEq for Domains {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl fmt::Debug for Domains {
+    /// How much there is; the names may be a hundred thousand.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tables {
+            above,
+            below,
+            full,
+            keywords,
+            regexes,
+        } = &*self.0;
+        f.debug_struct("Domains")
+            .field("names", &(above.len() + below.len() + full.len()))
+            .field(
+                "keywords",
+                &keywords.0.as_ref().map_or(0, |(texts, _)| texts.len()),
+            )
+            .field("regexes", &regexes.0.as_ref().map_or(0, RegexSet::len))
+            .finish()
     }
 }
 
@@ -140,40 +169,6 @@ impl Name {
             lower: lower.into_bytes(),
         }
     }
-}
-
-/// Whether a regular expression can be understood.
-pub(crate) fn check_regex(text: &str) -> Result<(), String> {
-    regex(text).map(|_| ())
-}
-
-/// Compiles an expression. Its classes are ASCII's, as in Go.
-pub(crate) fn regex(text: &str) -> Result<Regex, String> {
-    RegexBuilder::new(text)
-        .unicode(false)
-        .size_limit(REGEX_LIMIT)
-        .build()
-        .map_err(|e| reason(&e))
-}
-
-fn regex_set(texts: &[String]) -> Result<RegexSet, String> {
-    RegexSetBuilder::new(texts)
-        .unicode(false)
-        .case_insensitive(true)
-        .size_limit(REGEX_LIMIT)
-        .build()
-        .map_err(|e| reason(&e))
-}
-
-/// The last line of what the parser says; those before draw a picture.
-fn reason(error: &regex::Error) -> String {
-    let text = error.to_string();
-    let last = text.lines().last().unwrap_or_default();
-    last.strip_prefix("error: ").unwrap_or(last).to_owned()
-}
-
-fn matches<T>(matcher: &Option<T>, is_match: impl Fn(&T) -> bool) -> bool {
-    matcher.as_ref().is_some_and(is_match)
 }
 
 /// The name backwards, in lower case, its dots the smallest of bytes: names below another one then
@@ -197,7 +192,46 @@ fn is_at_or_below(name: &[u8], above: &[u8]) -> bool {
         .is_some_and(|rest| matches!(rest, [] | [0, ..]))
 }
 
+/// Texts, in lower case and in order, and the automaton that looks for all of them.
+struct Keywords(Option<(Box<[String]>, AhoCorasick)>);
+
+impl Keywords {
+    fn new(mut texts: Vec<String>) -> Result<Self, PatternError> {
+        if texts.is_empty() {
+            return Ok(Self(None));
+        }
+        texts.sort_unstable();
+        texts.dedup();
+        let all = AhoCorasick::new(&texts).map_err(|e| PatternError(e.to_string()))?;
+        Ok(Self(Some((texts.into(), all))))
+    }
+}
+
+impl PartialEq for Keywords {
+    fn eq(&self, other: &Self) -> bool {
+        let [a, b] = [self, other].map(|Self(all)| all.as_ref().map(|(texts, _)| texts));
+        a == b
+    }
+}
+
+struct Regexes(Option<RegexSet>);
+
+impl Regexes {
+    fn new(texts: &[String]) -> Result<Self, PatternError> {
+        let all = (!texts.is_empty()).then(|| regex_set(texts));
+        all.transpose().map(Self)
+    }
+}
+
+impl PartialEq for Regexes {
+    fn eq(&self, other: &Self) -> bool {
+        let [a, b] = [self, other].map(|Self(all)| all.as_ref().map(RegexSet::patterns));
+        a == b
+    }
+}
+
 /// Keys in order, one behind the other.
+#[derive(PartialEq)]
 struct Names {
     text: Box<[u8]>,
     /// Where each key ends.
@@ -216,6 +250,10 @@ impl Names {
             ends: ends.collect(),
             text: text.into(),
         }
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
     }
 
     fn get(&self, index: usize) -> &[u8] {
@@ -336,9 +374,27 @@ mod tests {
     }
 
     #[test]
-    fn a_regular_expression_that_cannot_be_read_says_why() {
-        assert_eq!(check_regex("a("), Err("unclosed group".to_owned()));
-        assert!(check_regex(r"(^|\.)google\.[a-z]{2}$").is_ok());
-        assert!(check_regex("(a{1000}){1000}").is_err());
+    fn sets_of_the_same_patterns_are_equal() {
+        let patterns = || {
+            [
+                Pattern::Domain("a.com".into()),
+                Pattern::Full("b.com".into()),
+                Pattern::Keyword("c".into()),
+                Pattern::Regex("d$".into()),
+            ]
+        };
+        let whole = Domains::new(patterns()).unwrap();
+        let mut backwards = patterns();
+        backwards.reverse();
+        assert_eq!(whole, Domains::new(backwards).unwrap());
+        for left_out in 0..4 {
+            let mut some = patterns().to_vec();
+            some.remove(left_out);
+            assert_ne!(whole, Domains::new(some).unwrap());
+        }
+        assert_eq!(
+            format!("{whole:?}"),
+            "Domains { names: 2, keywords: 1, regexes: 1 }"
+        );
     }
 }

@@ -1,36 +1,32 @@
 //! A set of IP addresses: sorted ranges, found by bisection.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use thiserror::Error;
 
 use crate::address::reached;
 
-/// Addresses with the same first `len` bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cidr {
-    ip: IpAddr,
-    len: u8,
-}
-
 /// Why a text is no network.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub enum CidrError {
+pub enum NetworkError {
     #[error("`{0}` is not an IP address")]
     NotAnAddress(String),
     #[error("`{0}` is not a network, expected 0 to {1} behind the `/`")]
     Length(String, u8),
 }
 
-/// A set of addresses of both families.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// A set of addresses of both families. A copy shares its ranges.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Ips {
     v4: Ranges<u32>,
     v6: Ranges<u128>,
 }
 
 /// `ip` and `source`: addresses in any of these.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks {
     pub inside: Ips,
     /// Each written with `!`: addresses that are not in it.
@@ -38,39 +34,35 @@ pub struct Networks {
 }
 
 /// First and last of each range; they neither touch nor overlap.
-type Ranges<T> = Box<[(T, T)]>;
+type Ranges<T> = Arc<[(T, T)]>;
 
-impl Cidr {
-    /// `None` when there are not as many bits. An IPv4 network mapped into IPv6 is the IPv4 network.
-    pub fn new(ip: IpAddr, len: u8) -> Option<Self> {
-        match (ip, ip.to_canonical()) {
-            (IpAddr::V6(_), IpAddr::V4(ip)) if (96..=128).contains(&len) => Some(Self {
-                ip: ip.into(),
-                len: len - 96,
-            }),
-            _ if len <= bits(ip) => Some(Self { ip, len }),
-            _ => None,
-        }
-    }
+/// The addresses with the same first `len` bits as `ip`; `None` when there are not as many bits. An IPv4 network mapped
+/// into IPv6 is the IPv4 network.
+pub fn network(ip: IpAddr, len: u8) -> Option<IpNet> {
+    let (ip, len) = match (ip, ip.to_canonical()) {
+        (IpAddr::V6(_), IpAddr::V4(mapped)) if len >= 96 => (mapped.into(), len - 96),
+        _ => (ip, len),
+    };
+    IpNet::new(ip, len).ok()
+}
 
-    /// `1.2.3.4`, `10.0.0.0/8`, `2001:db8::/32`.
-    pub fn parse(text: &str) -> Result<Self, CidrError> {
-        let (ip, len) = match text.split_once('/') {
-            Some((ip, len)) => (ip, Some(len)),
-            None => (text, None),
-        };
-        let bare = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']'));
-        let ip: IpAddr = bare
-            .unwrap_or(ip)
-            .parse()
-            .map_err(|_| CidrError::NotAnAddress(ip.escape_debug().to_string()))?;
-        let most = bits(ip);
-        match len {
-            None => Self::new(ip, most),
-            Some(len) => len.parse().ok().and_then(|len| Self::new(ip, len)),
-        }
-        .ok_or_else(|| CidrError::Length(text.escape_debug().to_string(), most))
-    }
+/// `1.2.3.4`, `10.0.0.0/8`, `2001:db8::/32`.
+pub fn parse_network(text: &str) -> Result<IpNet, NetworkError> {
+    let (ip, len) = match text.split_once('/') {
+        Some((ip, len)) => (ip, Some(len)),
+        None => (text, None),
+    };
+    let bare = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']'));
+    let ip: IpAddr = bare
+        .unwrap_or(ip)
+        .parse()
+        .map_err(|_| NetworkError::NotAnAddress(ip.escape_debug().to_string()))?;
+    let bits = if ip.is_ipv4() { 32 } else { 128 };
+    let found = match len {
+        None => network(ip, bits),
+        Some(len) => len.parse().ok().and_then(|len| network(ip, len)),
+    };
+    found.ok_or_else(|| NetworkError::Length(text.escape_debug().to_string(), bits))
 }
 
 impl Networks {
@@ -86,10 +78,6 @@ impl Networks {
     }
 }
 
-fn bits(ip: IpAddr) -> u8 {
-    if ip.is_ipv4() { 32 } else { 128 }
-}
-
 impl Ips {
     pub fn contains(&self, ip: IpAddr) -> bool {
         match ip.to_canonical() {
@@ -99,25 +87,26 @@ impl Ips {
     }
 }
 
-impl FromIterator<Cidr> for Ips {
-    fn from_iter<I: IntoIterator<Item = Cidr>>(cidrs: I) -> Self {
+impl FromIterator<IpNet> for Ips {
+    fn from_iter<I: IntoIterator<Item = IpNet>>(networks: I) -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for Cidr { ip, len } in cidrs {
-            match ip {
-                IpAddr::V4(ip) => {
-                    let rest = u32::MAX.checked_shr(len.into()).unwrap_or(0);
-                    v4.push((ip.to_bits() & !rest, ip.to_bits() | rest));
-                }
-                IpAddr::V6(ip) => {
-                    let rest = u128::MAX.checked_shr(len.into()).unwrap_or(0);
-                    v6.push((ip.to_bits() & !rest, ip.to_bits() | rest));
-                }
+        for network in networks {
+            match network {
+                IpNet::V4(all) => v4.push((all.network().to_bits(), all.broadcast().to_bits())),
+                IpNet::V6(all) => v6.push((all.network().to_bits(), all.broadcast().to_bits())),
             }
         }
         Self {
             v4: joined(v4, |n| n.saturating_add(1)),
             v6: joined(v6, |n| n.saturating_add(1)),
         }
+    }
+}
+
+impl fmt::Debug for Ips {
+    /// How much there is; of a country there are thousands.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ips({} ranges)", self.v4.len() + self.v6.len())
     }
 }
 
@@ -194,11 +183,11 @@ mod tests {
             "1.2.3.4/-1",
             "example.com",
         ] {
-            assert!(Cidr::parse(bad).is_err(), "{bad}");
+            assert!(parse_network(bad).is_err(), "{bad}");
         }
     }
 
     fn set(texts: &[&str]) -> Ips {
-        texts.iter().map(|t| Cidr::parse(t).unwrap()).collect()
+        texts.iter().map(|t| parse_network(t).unwrap()).collect()
     }
 }

@@ -1,10 +1,13 @@
 //! Sets of names and of addresses, and the files that they come from; rules, sniffing and the built-in DNS ask them.
+//!
+//! A set is a value: it is built once, where settings are read, and copies of it share what it holds.
 
 mod domains;
 pub mod geodata;
 mod ips;
+mod patterns;
 
-pub use domains::{Domains, MatchRank, Name, Pattern};
-pub(crate) use domains::{check_regex, regex};
+pub use domains::{Domains, MatchRank, Name};
 pub use geodata::Geodata;
-pub use ips::{Cidr, CidrError, Ips, Networks};
+pub use ips::{Ips, NetworkError, Networks, network, parse_network};
+pub use patterns::{Pattern, PatternError, Regex};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::health::Observation;
+use crate::matching::Regex;
 
 #[derive(Clone, Debug, Default)]
 pub struct LeastLoad {
@@ -33,7 +34,7 @@ pub struct Cost {
 #[derive(Clone, Debug)]
 pub enum Match {
     Text(String),
-    Regex(regex::bytes::Regex),
+    Regex(Regex),
 }
 
 /// An outbound on its way through the ranking.
@@ -123,10 +124,7 @@ impl Match {
     fn find<'s>(&'s self, tag: &'s str) -> Option<&'s str> {
         let found = match self {
             Self::Text(text) => tag.contains(text.as_str()).then_some(text.as_str()),
-            Self::Regex(regex) => {
-                let found = regex.find(tag.as_bytes())?;
-                tag.get(found.range())
-            }
+            Self::Regex(regex) => regex.find(tag),
         };
         found.filter(|found| !found.is_empty())
     }
@@ -197,7 +195,7 @@ mod tests {
             value,
         };
         let regex = |pattern| Cost {
-            pattern: Match::Regex(crate::matching::regex(pattern).unwrap()),
+            pattern: Match::Regex(Regex::new(pattern).unwrap()),
             value: None,
         };
         let costs = vec![

@@ -6,7 +6,7 @@ use super::RouteInput;
 use super::attrs::Expression;
 use crate::address::{Host, Network};
 use crate::json::PortRange;
-use crate::matching::{Domains, Name, Networks};
+use crate::matching::{Domains, Name, Networks, Regex};
 use crate::session::Source;
 
 /// A condition without values asks for nothing; one with several holds when one of them does.
@@ -27,7 +27,7 @@ pub struct Rule {
 /// `user`: an email, or a regular expression for it.
 pub enum UserTest {
     Email(String),
-    Regex(regex::bytes::Regex),
+    Regex(Regex),
 }
 
 /// Whether a rule takes a session.
@@ -117,7 +117,7 @@ impl UserTest {
     fn is(&self, email: &str) -> bool {
         match self {
             Self::Email(text) => text == email,
-            Self::Regex(regex) => regex.is_match(email.as_bytes()),
+            Self::Regex(regex) => regex.is_match(email),
         }
     }
 }

@@ -164,8 +164,9 @@ fn excluded(node: &Node) -> Option<Domains> {
     for name in &names {
         // Each by itself first, so that an error is about one of them.
         let read = pattern(name).and_then(|pattern| {
-            let alone = Domains::new([pattern.clone()]);
-            alone.map_err(|e| format!("`{}`: {e}", name.escape_debug()))?;
+            pattern
+                .check()
+                .map_err(|e| format!("`{}`: {e}", name.escape_debug()))?;
             Ok(pattern)
         });
         match read {
@@ -176,7 +177,9 @@ fn excluded(node: &Node) -> Option<Domains> {
     if patterns.is_empty() {
         return None;
     }
-    Domains::new(patterns).map_err(|e| node.error(e)).ok()
+    Domains::new(patterns)
+        .map_err(|e| node.error(e.to_string()))
+        .ok()
 }
 
 #[cfg(test)]

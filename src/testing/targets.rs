@@ -266,8 +266,8 @@ pub fn geodata(data: &[u8]) {
     use crate::matching::{Domains, Ips, Name, geodata::codec::categories};
 
     for category in categories(data).flatten() {
-        if let Ok(cidrs) = category.cidrs() {
-            let _: Ips = cidrs.into_iter().collect();
+        if let Ok(networks) = category.networks() {
+            let _: Ips = networks.into_iter().collect();
         }
         if let Ok(patterns) = category.patterns(&[])
             && let Ok(domains) = Domains::new(patterns)

@@ -44,7 +44,7 @@ fn add(hosts: &mut Hosts, node: &Node, patterns: Option<Vec<Pattern>>, values: O
     if let (Some(patterns), Some(values)) = (patterns, values)
         && let Err(e) = hosts.add(patterns, &values)
     {
-        node.error(e);
+        node.error(e.to_string());
     }
 }
 

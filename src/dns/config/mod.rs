@@ -10,7 +10,7 @@ use super::resolver::Fallback;
 use super::{Families, Resolver, Strategy};
 use crate::address::Host;
 use crate::json::{Node, Object, did_you_mean, either, one_of};
-use crate::matching::{Domains, Geodata, Pattern};
+use crate::matching::{Geodata, Pattern};
 
 /// What the whole section says to each of its servers.
 struct Common {
@@ -179,6 +179,6 @@ fn typed_pattern(entry: &Object) -> Option<Pattern> {
     };
     let domain: String = entry.require("domain")?;
     let pattern = make(domain);
-    let check = Domains::new([pattern.clone()]).map_err(|e| entry.node.error(e));
-    check.ok().map(|_| pattern)
+    let check = pattern.check().map_err(|e| entry.node.error(e.to_string()));
+    check.ok().map(|()| pattern)
 }

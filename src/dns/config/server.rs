@@ -50,7 +50,9 @@ pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Se
     object.finish();
     let mut server = server?;
     let domains = domains.into_iter().chain(own_domains(&server));
-    server.domains = Domains::ranked(domains).map_err(|e| node.error(e)).ok();
+    server.domains = Domains::ranked(domains)
+        .map_err(|e| node.error(e.to_string()))
+        .ok();
     server.expected = expected;
     server.skip_fallback = skip_fallback;
     server.families = families.unwrap_or(Families::BOTH);

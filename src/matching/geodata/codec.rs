@@ -9,9 +9,10 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use thiserror::Error;
 
-use crate::matching::{Cidr, Pattern};
+use crate::matching::{Pattern, network};
 
 /// The bytes are no list of categories.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -47,8 +48,8 @@ fn name(body: &[u8]) -> Result<&str, Malformed> {
 
 impl<'a> Category<'a> {
     /// Of a `geoip.dat`.
-    pub fn cidrs(&self) -> Result<Vec<Cidr>, Malformed> {
-        self.entries(2).map(|entry| cidr(entry?)).collect()
+    pub fn networks(&self) -> Result<Vec<IpNet>, Malformed> {
+        self.entries(2).map(|entry| network_of(entry?)).collect()
     }
 
     /// Of a `geosite.dat`: the patterns that have all of `marks`.
@@ -67,7 +68,7 @@ impl<'a> Category<'a> {
     }
 }
 
-fn cidr(bytes: &[u8]) -> Result<Cidr, Malformed> {
+fn network_of(bytes: &[u8]) -> Result<IpNet, Malformed> {
     let (mut ip, mut len) = (None, 0);
     for field in Fields(bytes) {
         match field? {
@@ -81,7 +82,7 @@ fn cidr(bytes: &[u8]) -> Result<Cidr, Malformed> {
         }
     }
     let len = u8::try_from(len).map_err(|_| Malformed)?;
-    Cidr::new(ip.ok_or(Malformed)?, len).ok_or(Malformed)
+    network(ip.ok_or(Malformed)?, len).ok_or(Malformed)
 }
 
 fn pattern(bytes: &[u8], marks: &[&str]) -> Result<Option<Pattern>, Malformed> {
@@ -175,6 +176,7 @@ impl<'a> Iterator for Fields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matching::parse_network;
     use hex_literal::hex;
 
     /// `CN`: 1.0.1.0/24 and 2001:250::/35; `US`: nothing.
@@ -188,10 +190,10 @@ mod tests {
         let all: Vec<Category> = categories(IPS).map(Result::unwrap).collect();
         assert_eq!(all.iter().map(|c| c.name).collect::<Vec<_>>(), ["CN", "US"]);
         assert_eq!(
-            all[0].cidrs().unwrap(),
-            ["1.0.1.0/24", "2001:250::/35"].map(|t| Cidr::parse(t).unwrap())
+            all[0].networks().unwrap(),
+            ["1.0.1.0/24", "2001:250::/35"].map(|t| parse_network(t).unwrap())
         );
-        assert_eq!(all[1].cidrs().unwrap(), []);
+        assert_eq!(all[1].networks().unwrap(), []);
     }
 
     #[test]

@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::{env, fs, io};
 
+use ipnet::IpNet;
 use thiserror::Error;
 
-use super::{Cidr, Pattern};
+use super::{Pattern, parse_network};
 use crate::report::did_you_mean;
 use codec::{Category, Malformed};
 
@@ -56,8 +57,8 @@ impl Geodata {
     }
 
     /// The networks of a category. `private` of a `geoip.dat` that is not there is made up.
-    pub fn cidrs(&self, file: &str, category: &str) -> Result<Vec<Cidr>, GeoError> {
-        let found = self.category(file, category, |c| c.cidrs());
+    pub fn networks(&self, file: &str, category: &str) -> Result<Vec<IpNet>, GeoError> {
+        let found = self.category(file, category, |c| c.networks());
         match found {
             Err(GeoError::NoFile { .. }) if is_private(file, category) => Ok(private()),
             other => other,
@@ -161,7 +162,7 @@ fn is_private(file: &str, category: &str) -> bool {
 
 /// What the category `private` of V2Ray's `geoip.dat` holds: a server that keeps its users out of its
 /// own network should not need the file for it.
-fn private() -> Vec<Cidr> {
+fn private() -> Vec<IpNet> {
     const PRIVATE: [&str; 17] = [
         "0.0.0.0/8",
         "10.0.0.0/8",
@@ -181,8 +182,8 @@ fn private() -> Vec<Cidr> {
         "fc00::/7",
         "fe80::/10",
     ];
-    let cidrs = PRIVATE.iter().map(|text| Cidr::parse(text));
-    cidrs.filter_map(Result::ok).collect()
+    let networks = PRIVATE.iter().map(|text| parse_network(text));
+    networks.filter_map(Result::ok).collect()
 }
 
 #[cfg(test)]
@@ -193,7 +194,7 @@ mod tests {
     fn what_is_missing_is_named_with_the_places_searched() {
         let folder = tempfile::tempdir().unwrap();
         let geodata = Geodata::new(vec!["/nowhere".into(), folder.path().into()]);
-        let error = geodata.cidrs("geoip.dat", "cn").unwrap_err().to_string();
+        let error = geodata.networks("geoip.dat", "cn").unwrap_err().to_string();
         assert_eq!(
             error,
             format!(
@@ -224,7 +225,7 @@ mod tests {
     #[test]
     fn private_networks_need_no_file() {
         let geodata = Geodata::new(Vec::new());
-        assert_eq!(geodata.cidrs("geoip.dat", "Private").unwrap().len(), 17);
-        assert!(geodata.cidrs("other.dat", "private").is_err());
+        assert_eq!(geodata.networks("geoip.dat", "Private").unwrap().len(), 17);
+        assert!(geodata.networks("other.dat", "private").is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::{Among, Balancer, Cost, LeastLoad, Match, Strategy, selected};
 use super::{Observed, Tags, outbound};
 use crate::json::{Node, Object, StringList, did_you_mean};
-use crate::matching::regex;
+use crate::matching::Regex;
 
 /// Every mistake is reported.
 pub(super) fn read(object: Object, tags: &Tags) -> Option<Balancer> {
@@ -172,7 +172,7 @@ fn cost(node: &Node) -> Option<Cost> {
     let text: String = pattern.read()?;
     let pattern = if is_regex {
         let regex =
-            regex(&text).map_err(|e| pattern.error(format!("`{}`: {e}", text.escape_debug())));
+            Regex::new(&text).map_err(|e| pattern.error(format!("`{}`: {e}", text.escape_debug())));
         Match::Regex(regex.ok()?)
     } else {
         Match::Text(text)

@@ -2,9 +2,11 @@
 //!
 //! V2Ray 4 writes strings, `geosite:cn@ads`; V2Ray 5 objects, `{"code": "cn"}`.
 
+use ipnet::IpNet;
+
 use super::rule::checked;
 use crate::json::{Node, Object, Path, did_you_mean, one_of};
-use crate::matching::{Cidr, CidrError, Geodata, Networks, Pattern};
+use crate::matching::{Geodata, NetworkError, Networks, Pattern, parse_network};
 
 /// The patterns of a `domain` list; `None` when it is empty. Mistakes are reported.
 pub fn patterns(node: &Node, geodata: &Geodata) -> Option<Vec<Pattern>> {
@@ -156,7 +158,7 @@ fn marked(file: &str, category: &str, geodata: &Geodata) -> Result<Vec<Pattern>,
     patterns.into_iter().map(checked).collect()
 }
 
-fn cidrs_of_text(text: &str, geodata: &Geodata) -> Result<(Vec<Cidr>, bool), String> {
+fn cidrs_of_text(text: &str, geodata: &Geodata) -> Result<(Vec<IpNet>, bool), String> {
     let (file, category) = if let Some(category) = text.strip_prefix("geoip:") {
         ("geoip.dat", category)
     } else if let Some(rest) = text.strip_prefix("ext:").or(text.strip_prefix("ext-ip:")) {
@@ -164,9 +166,9 @@ fn cidrs_of_text(text: &str, geodata: &Geodata) -> Result<(Vec<Cidr>, bool), Str
     } else if let Some(other) = text.strip_prefix('!') {
         return cidrs_of_text(other, geodata).map(|(cidrs, not)| (cidrs, !not));
     } else {
-        return match Cidr::parse(text) {
+        return match parse_network(text) {
             Ok(cidr) => Ok((vec![cidr], false)),
-            Err(e @ CidrError::NotAnAddress(_)) => Err(format!(
+            Err(e @ NetworkError::NotAnAddress(_)) => Err(format!(
                 "{e}, expected such as `10.0.0.0/8`, `geoip:cn`, `geoip:!cn` or `ext:FILE:CATEGORY`"
             )),
             Err(e) => Err(e.to_string()),
@@ -176,12 +178,12 @@ fn cidrs_of_text(text: &str, geodata: &Geodata) -> Result<(Vec<Cidr>, bool), Str
         Some(category) => (category, true),
         None => (category, false),
     };
-    let cidrs = geodata.cidrs(file, named(Some(category))?);
+    let cidrs = geodata.networks(file, named(Some(category))?);
     cidrs.map(|cidrs| (cidrs, not)).map_err(|e| e.to_string())
 }
 
 /// `{"code": "cn", "inverseMatch": false}` or `{"cidr": [{"ipAddr": "10.0.0.0", "prefix": 8}]}`.
-fn cidrs_of_object(object: &Object, geodata: &Geodata) -> Result<(Vec<Cidr>, bool), String> {
+fn cidrs_of_object(object: &Object, geodata: &Geodata) -> Result<(Vec<IpNet>, bool), String> {
     let not = object.read_or("inverseMatch", false);
     let file = object.read_or("filePath", "geoip.dat".to_owned());
     let mut cidrs = Vec::new();
@@ -191,7 +193,7 @@ fn cidrs_of_object(object: &Object, geodata: &Geodata) -> Result<(Vec<Cidr>, boo
         cidr.finish();
         if let Some(ip) = ip {
             let text = len.map_or(ip.clone(), |len| format!("{ip}/{len}"));
-            match Cidr::parse(&text) {
+            match parse_network(&text) {
                 Ok(cidr) => cidrs.push(cidr),
                 Err(e) => node.error(e.to_string()),
             }
@@ -200,7 +202,7 @@ fn cidrs_of_object(object: &Object, geodata: &Geodata) -> Result<(Vec<Cidr>, boo
     let code = object.first(&["code", "countryCode"]);
     match code.and_then(|node| node.read::<String>()) {
         Some(code) if !code.is_empty() && cidrs.is_empty() => {
-            let read = geodata.cidrs(&file, &code);
+            let read = geodata.networks(&file, &code);
             cidrs = read.map_err(|e| e.to_string())?;
         }
         _ => {}

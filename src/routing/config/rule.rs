@@ -7,7 +7,7 @@ use super::super::{Balancer, Rule, Target, UserTest};
 use super::{Tags, lists, target};
 use crate::address::Network;
 use crate::json::{Node, Object, PortList, PortRange, StringList, did_you_mean};
-use crate::matching::{Domains, Geodata, Pattern, check_regex, regex};
+use crate::matching::{Domains, Geodata, Pattern, Regex};
 
 /// Every mistake is reported; a rule that has one, or nowhere to lead, is left out.
 pub(super) fn read(
@@ -107,7 +107,7 @@ fn domains(object: &Object, geodata: &Geodata) -> Option<Domains> {
     }
     // Each expression was fit to be read; all together may still be too large.
     Domains::new(patterns)
-        .map_err(|e| object.node.error(e))
+        .map_err(|e| object.node.error(e.to_string()))
         .ok()
 }
 
@@ -145,7 +145,7 @@ fn users(object: &Object) -> Vec<UserTest> {
     let StringList(emails) = node.read().unwrap_or_default();
     let test = |email: String| match email.strip_prefix("regexp:") {
         None => Some(UserTest::Email(email)),
-        Some(text) => regex(text)
+        Some(text) => Regex::new(text)
             .map_err(|e| node.error(format!("`{}`: {e}", email.escape_debug())))
             .map(UserTest::Regex)
             .ok(),
@@ -211,8 +211,8 @@ fn attrs(object: &Object) -> Option<Expression> {
 
 /// One pattern that must be readable by itself.
 pub(super) fn checked(pattern: Pattern) -> Result<Pattern, String> {
-    if let Pattern::Regex(text) = &pattern {
-        check_regex(text).map_err(|e| format!("`{}`: {e}", text.escape_debug()))?;
+    match (pattern.check(), &pattern) {
+        (Err(e), Pattern::Regex(text)) => Err(format!("`{}`: {e}", text.escape_debug())),
+        _ => Ok(pattern),
     }
-    Ok(pattern)
 }
