@@ -5,6 +5,7 @@
 //! and `wrap` puts TLS and WebSocket on it; the two are apart because a raw connection may also come
 //! out of another outbound (`proxySettings`).
 
+#[path = "../dialect/v2ray/stream_settings.rs"]
 mod config;
 mod linger;
 pub mod proxy_protocol;

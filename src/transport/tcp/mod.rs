@@ -3,6 +3,7 @@
 //! [`mod@connect`] races the addresses of a name, [`listen()`], [`listen_unix`] and [`listen_abstract`]
 //! make a [`Listener`]. Every socket gets `TCP_NODELAY`, and keep-alive as Go programs have it.
 
+#[path = "../../dialect/v2ray/sockopt.rs"]
 mod config;
 mod connect;
 mod listen;

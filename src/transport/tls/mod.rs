@@ -5,6 +5,7 @@
 //! believes the system's authorities, those of the config (`usage: verify`) and pinned chains.
 
 mod certificates;
+#[path = "../../dialect/v2ray/tls.rs"]
 mod config;
 mod der;
 mod files;

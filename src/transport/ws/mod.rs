@@ -11,6 +11,7 @@
 //! behind a proxy in [`forwarded`], the compression that a browser offers and a server may accept in [`deflate`].
 
 pub mod codec;
+#[path = "../../dialect/v2ray/ws.rs"]
 mod config;
 pub(crate) mod deflate;
 mod early_data;

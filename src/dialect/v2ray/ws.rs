@@ -348,5 +348,5 @@ fn read_names(node: &Node) -> Vec<HeaderName> {
 }
 
 #[cfg(test)]
-#[path = "config_tests.rs"]
+#[path = "ws/tests.rs"]
 mod tests;
