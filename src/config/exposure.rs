@@ -26,7 +26,7 @@ pub(crate) fn warn_of_open_proxy(
     node: &Node,
     listen: &Listen,
     protocol: &protocol::Inbound,
-    transport: &transport::Inbound,
+    transport: &transport::ServerSettings,
 ) {
     if let Some(ip) = outside(listen)
         && protocol.is_proxy_for_anybody()
@@ -44,7 +44,7 @@ pub(crate) fn warn_of_open_proxy(
 pub(crate) fn warn_of_readable(
     node: &Node,
     protocol: &protocol::Outbound,
-    transport: &transport::Outbound,
+    transport: &transport::ClientSettings,
 ) {
     if transport.has_tls() {
         return;

@@ -115,7 +115,7 @@ mod tests {
             ("api", protocol::Outbound::InProcess(local)),
         ];
         let outbounds = protocols.into_iter().map(|(tag, protocol)| {
-            let mut outbound = Outbound::new(transport::Outbound::read(None).unwrap(), protocol);
+            let mut outbound = Outbound::new(transport::Outbound::default(), protocol);
             outbound.tag = Some(tag.into());
             outbound
         });

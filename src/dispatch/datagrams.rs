@@ -373,7 +373,7 @@ mod tests {
         let (name, settings) = (json!("dns"), json!({"nonIPQuery": "drop"}));
         let settings = Node::root(&settings, &report).object().unwrap();
         let protocol = protocol::Outbound::read(&Node::root(&name, &report), &settings);
-        let transport = transport::Outbound::read(None).unwrap();
+        let transport = transport::Outbound::default();
         let parts = Parts {
             outbounds: vec![Outbound::new(transport, protocol.unwrap())],
             router: Default::default(),

@@ -113,7 +113,8 @@ impl Dialer for RoutedDialer {
 }
 
 /// The client of DNS over HTTPS.
-static HTTPS: LazyLock<tls::Outbound> = LazyLock::new(tls::Outbound::https);
+static HTTPS: LazyLock<tls::Outbound> =
+    LazyLock::new(|| tls::Outbound::https().expect("the defaults need no files"));
 
 pub(super) fn warm_up() {
     HTTPS.warm_up();
@@ -325,7 +326,7 @@ mod tests {
         let (name, settings) = (json!(protocol), json!({}));
         let settings = Node::root(&settings, &report).object().unwrap();
         let protocol = protocol::Outbound::read(&Node::root(&name, &report), &settings);
-        let transport = transport::Outbound::read(None).unwrap();
+        let transport = transport::Outbound::default();
         Parts {
             outbounds: vec![Outbound::new(transport, protocol.unwrap())],
             router: Default::default(),

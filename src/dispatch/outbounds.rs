@@ -278,7 +278,7 @@ mod tests {
         let name = serde_json::json!("blackhole");
         let object = Node::root(&settings, &report).object().unwrap();
         let protocol = protocol::Outbound::read(&Node::root(&name, &report), &object);
-        let transport = transport::Outbound::read(None).unwrap();
+        let transport = transport::Outbound::default();
         let mut outbound = Outbound::new(transport, protocol.unwrap());
         outbound.tag = Some(tag.into());
         outbound.through = through.map(Into::into);

@@ -36,7 +36,13 @@ const GO: HeaderValue = HeaderValue::from_static("Go-http-client/1.1");
 const MAX_HEAD: usize = 64 * 1024;
 
 /// TLS with the authorities of the system, and HTTP/1.1 in it.
-static TLS: LazyLock<Option<tls::Outbound>> = LazyLock::new(|| tls::Outbound::read(None, true));
+static TLS: LazyLock<tls::Outbound> = LazyLock::new(|| {
+    let settings = tls::ClientSettings {
+        alpn: vec!["http/1.1".to_owned()],
+        ..tls::ClientSettings::default()
+    };
+    tls::Outbound::new(&settings).expect("the defaults need no files")
+});
 
 /// How long the head of an answer takes, from the dial on; whatever it says.
 pub(super) async fn probe(
@@ -49,10 +55,7 @@ pub(super) async fn probe(
     let asked = timeout(limit, async {
         let mut link = way.dial(url).await?;
         if url.tls {
-            let tls = TLS
-                .as_ref()
-                .ok_or_else(|| io::Error::other("there is no TLS"))?;
-            link = tls.wrap(link, &url.to).await?;
+            link = TLS.wrap(link, &url.to).await?;
         }
         ask(link, url, method).await
     });

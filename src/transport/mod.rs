@@ -5,17 +5,19 @@
 //! and `wrap` puts TLS and WebSocket on it; the two are apart because a raw connection may also come
 //! out of another outbound (`proxySettings`).
 
-#[path = "../dialect/v2ray/stream_settings.rs"]
-mod config;
 mod linger;
 pub mod proxy_protocol;
+mod settings;
 pub mod tcp;
 pub mod tls;
 pub mod ws;
 
+pub use settings::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
+
 use std::io;
 use std::time::Duration;
 
+use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::address::Destination;
@@ -26,27 +28,77 @@ use crate::session::Source;
 /// The server side of `streamSettings`.
 pub struct Inbound {
     pub sockopt: tcp::SockOpt,
-    proxy_protocol: bool,
+    accept_proxy_protocol: bool,
     tls: Option<tls::Inbound>,
-    ws: Option<ws::Inbound>,
+    carrier: AcceptedBy,
+    requires_client_certificate: bool,
 }
 
-/// The client side of `streamSettings`.
+/// The client side of `streamSettings`; by default plain TCP.
+#[derive(Default)]
 pub struct Outbound {
     pub sockopt: tcp::SockOpt,
     tls: Option<tls::Outbound>,
-    ws: Option<ws::Outbound>,
+    carrier: CarriedBy,
+}
+
+/// The running half of [`ServerCarrier`].
+enum AcceptedBy {
+    Raw,
+    Ws(ws::Inbound),
+}
+
+/// The running half of [`ClientCarrier`].
+#[derive(Default)]
+enum CarriedBy {
+    #[default]
+    Raw,
+    Ws(ws::Outbound),
+}
+
+/// Why settings make no transport.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    #[error(transparent)]
+    Tls(#[from] tls::BuildError),
 }
 
 impl Inbound {
+    /// A server of these settings.
+    ///
+    /// # Errors
+    ///
+    /// When a certificate cannot be used.
+    pub fn new(settings: ServerSettings) -> Result<Self, BuildError> {
+        let requires_client_certificate = settings.requires_client_certificate();
+        let alpn = settings.carrier.alpn();
+        let tls = settings.security.map(|mut tls| {
+            tls.alpn = alpn.map_or(tls.alpn, |name| vec![name.to_owned()]);
+            tls::Inbound::new(&tls)
+        });
+        Ok(Self {
+            sockopt: settings.sockopt,
+            accept_proxy_protocol: settings.accept_proxy_protocol,
+            tls: tls.transpose()?,
+            carrier: match settings.carrier {
+                ServerCarrier::Raw => AcceptedBy::Raw,
+                ServerCarrier::Ws(ws) => AcceptedBy::Ws(ws::Inbound::new(ws)),
+            },
+            requires_client_certificate,
+        })
+    }
+
     /// How long a peer may say nothing before the outermost of these layers gives it up; `None` without any.
     pub fn patience(&self) -> Option<Duration> {
-        if self.proxy_protocol {
+        if self.accept_proxy_protocol {
             Some(proxy_protocol::LIMIT)
         } else if self.tls.is_some() {
             Some(tls::HANDSHAKE_LIMIT)
         } else {
-            self.ws.as_ref().map(|_| ws::HEADER_LIMIT)
+            match &self.carrier {
+                AcceptedBy::Raw => None,
+                AcceptedBy::Ws(_) => Some(ws::HEADER_LIMIT),
+            }
         }
     }
 
@@ -58,7 +110,7 @@ impl Inbound {
             Link::Tcp(stream) => self.sockopt.link(stream),
             other => other,
         };
-        if self.proxy_protocol {
+        if self.accept_proxy_protocol {
             arrival = proxy_protocol::accept(arrival)
                 .await
                 .map_err(|refusal| (source, refusal))?;
@@ -72,16 +124,16 @@ impl Inbound {
 
     /// Whether whoever comes must show a certificate.
     pub fn requires_client_certificate(&self) -> bool {
-        self.tls
-            .as_ref()
-            .is_some_and(tls::Inbound::requires_client_certificate)
+        self.requires_client_certificate
     }
 
     /// Whether many people may come from `source`: the reverse proxy, or an edge of a CDN, that did not say for whom
     /// it came. Whoever counts sources does not count it as one person.
     pub fn is_shared(&self, source: Source) -> bool {
-        let ws = self.ws.as_ref();
-        source == Source::Unix || ws.is_some_and(|ws| ws.is_shared(source))
+        match &self.carrier {
+            AcceptedBy::Raw => source == Source::Unix,
+            AcceptedBy::Ws(ws) => ws.is_shared(source),
+        }
     }
 
     async fn wrap(&self, mut arrival: Arrival) -> Result<Arrival, Refusal> {
@@ -89,7 +141,7 @@ impl Inbound {
             arrival.link = tls.accept(arrival.link, arrival.since).await?;
             arrival.since = Instant::now();
         }
-        if let Some(ws) = &self.ws {
+        if let AcceptedBy::Ws(ws) = &self.carrier {
             arrival = ws.accept(arrival).await?;
             arrival.since = Instant::now();
         }
@@ -98,8 +150,25 @@ impl Inbound {
 }
 
 impl Outbound {
-    pub fn has_tls(&self) -> bool {
-        self.tls.is_some()
+    /// A client of these settings.
+    ///
+    /// # Errors
+    ///
+    /// When its own certificate cannot be used.
+    pub fn new(settings: ClientSettings) -> Result<Self, BuildError> {
+        let alpn = settings.carrier.alpn();
+        let tls = settings.security.map(|mut tls| {
+            tls.alpn = alpn.map_or(tls.alpn, |name| vec![name.to_owned()]);
+            tls::Outbound::new(&tls)
+        });
+        Ok(Self {
+            sockopt: settings.sockopt,
+            tls: tls.transpose()?,
+            carrier: match settings.carrier {
+                ClientCarrier::Raw => CarriedBy::Raw,
+                ClientCarrier::Ws(ws) => CarriedBy::Ws(ws::Outbound::new(ws)),
+            },
+        })
     }
 
     /// Whether [`Self::warm_up`] may have something to do.
@@ -130,7 +199,7 @@ impl Outbound {
         if let Some(tls) = &self.tls {
             link = tls.wrap(link, server).await?;
         }
-        if let Some(ws) = &self.ws {
+        if let CarriedBy::Ws(ws) = &self.carrier {
             link = ws.wrap(link, server, self.tls.is_some()).await?;
         }
         Ok(link)

@@ -53,7 +53,7 @@ pub(super) fn read(root: &Object) -> Option<(Api, Outbound)> {
     object.finish();
     let (protocol, links) = in_process::Outbound::new();
     let mut outbound = Outbound::new(
-        transport::Outbound::read(None)?,
+        transport::Outbound::default(),
         protocol::Outbound::InProcess(protocol),
     );
     outbound.path = "api".to_owned();

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::read::{protocol, tag};
+use super::stream_settings;
 use crate::address::Host;
 use crate::config::{Inbound, Listen, exposure};
 use crate::json::{Node, Object, PortRanges};
@@ -31,7 +32,7 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
         }
     };
     let protocol = protocol(&object, protocol::Inbound::read);
-    let mut transport = transport::Inbound::read(object.get("streamSettings").as_ref());
+    let mut transport = stream_settings::server(object.get("streamSettings").as_ref());
     if let (Some(protocol), Some(transport)) = (&protocol, &mut transport)
         && protocol.follows_redirect()
     {
@@ -45,13 +46,16 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
         allocate(object);
     }
     let tag = tag(&object).map(Into::into);
+    let node = object.node.clone();
     object.finish();
     Some(Inbound {
         path: String::new(),
         tag,
         listen: listen?,
         ports: ports?,
-        transport: transport?,
+        transport: transport::Inbound::new(transport?)
+            .map_err(|e| node.error(e.to_string()))
+            .ok()?,
         protocol: protocol?,
         sniffing: sniffing.map(Arc::new),
     })

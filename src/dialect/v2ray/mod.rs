@@ -14,6 +14,10 @@ mod outbound;
 mod parts;
 mod policy;
 mod read;
+mod sockopt;
+mod stream_settings;
+mod tls;
+mod ws;
 
 pub(crate) use load::plain;
 pub use load::{Format, Input, Loaded, load};

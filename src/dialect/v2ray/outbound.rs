@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::read::{protocol, tag};
+use super::stream_settings;
 use crate::address::Host;
 use crate::config::{Outbound, exposure};
 use crate::dns::Strategy;
@@ -11,7 +12,7 @@ use crate::{mux, protocol, transport};
 
 pub(super) fn read(object: Object) -> Option<Outbound> {
     let protocol = protocol(&object, protocol::Outbound::read);
-    let mut transport = transport::Outbound::read(object.get("streamSettings").as_ref());
+    let mut transport = stream_settings::client(object.get("streamSettings").as_ref());
     if let Some(node) = object.get("sendThrough")
         && let Some(ip) = send_through(&node)
         && let Some(transport) = &mut transport
@@ -34,8 +35,10 @@ pub(super) fn read(object: Object) -> Option<Outbound> {
         .first(&["domainStrategy", "targetStrategy"])
         .and_then(|n| Strategy::read(&n));
     let tag = tag(&object).map(Into::into);
+    let node = object.node.clone();
     object.finish();
-    let mut outbound = Outbound::new(transport?, protocol?);
+    let transport = transport::Outbound::new(transport?).map_err(|e| node.error(e.to_string()));
+    let mut outbound = Outbound::new(transport.ok()?, protocol?);
     outbound.tag = tag;
     outbound.mux = mux;
     outbound.strategy = strategy.unwrap_or_default();

@@ -1,130 +1,61 @@
 //! `sockopt` and `tcpSettings`.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::json::{Node, Object, found, one_of};
+use crate::transport::tcp::{FastOpen, KeepAlive, SockOpt, Tproxy};
 
-/// `sockopt`, and `sendThrough` of an outbound.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SockOpt {
-    /// Local address of outgoing connections and datagrams.
-    pub send_through: Option<IpAddr>,
-    pub fast_open: FastOpen,
-    pub keep_alive: KeepAlive,
-    /// `SO_MARK`, for policy routing.
-    pub mark: Option<u32>,
-    /// `SO_BINDTODEVICE`, the name of a network interface.
-    pub device: Option<String>,
-    /// Multipath TCP where the kernel has it.
-    pub mptcp: bool,
-    /// Connections are read as soon as a byte has come, even in the middle of a burst.
-    pub every_arrival: bool,
-    pub tproxy: Tproxy,
-}
-
-/// How the packet filter brings a transparent inbound what was meant for others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tproxy {
-    #[default]
-    Off,
-    /// Its `REDIRECT` writes our address into the packets and remembers the one that stood there.
-    Redirect,
-    /// Its `TPROXY` hands over packets as they are.
-    Tproxy,
-}
-
-/// TCP Fast Open (RFC 7413).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FastOpen {
-    /// As the system does it.
-    #[default]
-    Default,
-    Off,
-    /// With the number of half-open connections that a listener may hold.
-    On(u32),
-}
-
-/// TCP keep-alive probes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeepAlive {
-    Off,
-    /// After `idle` of silence, every `interval`.
-    On {
-        idle: Duration,
-        interval: Duration,
-    },
-}
-
-impl Default for KeepAlive {
-    /// What Go, and so V2Ray, does when nothing is said.
-    fn default() -> Self {
-        Self::On {
-            idle: Duration::from_secs(15),
-            interval: Duration::from_secs(15),
-        }
-    }
-}
-
-impl SockOpt {
-    /// `followRedirect` without `tproxy` means `redirect`, as in V2Ray.
-    pub fn follow_redirect(&mut self) {
-        if self.tproxy == Tproxy::Off {
-            self.tproxy = Tproxy::Redirect;
-        }
-    }
-
-    pub fn read(settings: &Node) -> Self {
-        let Some(object) = settings.object() else {
-            return Self::default();
-        };
-        let sockopt = Self {
-            send_through: None,
-            fast_open: read_fast_open(&object),
-            keep_alive: read_keep_alive(&object),
-            // V2Ray reads an int32 and takes 0 for "none".
-            mark: object.read("mark").filter(|mark: &u32| *mark != 0),
-            device: object
-                .first(&["bindToDevice", "interface"])
-                .and_then(|node| read_device(&node)),
-            mptcp: object
-                .first(&["mptcp", "tcpMptcp"])
-                .and_then(|node| node.read())
-                .unwrap_or(false),
-            tproxy: object
-                .get("tproxy")
-                .and_then(|node| read_tproxy(&node))
-                .unwrap_or_default(),
-            every_arrival: !object.read_or("rcvLowat", true),
-        };
-        // `followRedirect` says the latter as well; it is a field of V2Ray's own, and of some configs.
-        // The outbound itself reads whom it goes through.
-        object.silent(&[
-            "acceptProxyProtocol",
-            "dialerProxy",
-            "receiveOriginalDestAddress",
-        ]);
-        object.no_effect(&[
-            "domainStrategy",
-            "happyEyeballs",
-            "penetrate",
-            "rxBufSize",
-            "txBufSize",
-            "forceBufSize",
-            "tcpCongestion",
-            "tcpMaxSeg",
-            "tcpNoDelay",
-            "tcpUserTimeout",
-            "tcpWindowClamp",
-            "trustedXForwardedFor",
-            "V6Only",
-            "customSockopt",
-        ]);
-        object.finish();
-        sockopt
-    }
+/// Reads `sockopt`.
+pub(super) fn read(settings: &Node) -> SockOpt {
+    let Some(object) = settings.object() else {
+        return SockOpt::default();
+    };
+    let sockopt = SockOpt {
+        send_through: None,
+        fast_open: read_fast_open(&object),
+        keep_alive: read_keep_alive(&object),
+        // V2Ray reads an int32 and takes 0 for "none".
+        mark: object.read("mark").filter(|mark: &u32| *mark != 0),
+        device: object
+            .first(&["bindToDevice", "interface"])
+            .and_then(|node| read_device(&node)),
+        mptcp: object
+            .first(&["mptcp", "tcpMptcp"])
+            .and_then(|node| node.read())
+            .unwrap_or(false),
+        tproxy: object
+            .get("tproxy")
+            .and_then(|node| read_tproxy(&node))
+            .unwrap_or_default(),
+        every_arrival: !object.read_or("rcvLowat", true),
+    };
+    // `followRedirect` says the latter as well; it is a field of V2Ray's own, and of some configs.
+    // The outbound itself reads whom it goes through.
+    object.silent(&[
+        "acceptProxyProtocol",
+        "dialerProxy",
+        "receiveOriginalDestAddress",
+    ]);
+    object.no_effect(&[
+        "domainStrategy",
+        "happyEyeballs",
+        "penetrate",
+        "rxBufSize",
+        "txBufSize",
+        "forceBufSize",
+        "tcpCongestion",
+        "tcpMaxSeg",
+        "tcpNoDelay",
+        "tcpUserTimeout",
+        "tcpWindowClamp",
+        "trustedXForwardedFor",
+        "V6Only",
+        "customSockopt",
+    ]);
+    object.finish();
+    sockopt
 }
 
 /// `tcpFastOpen` is a switch in V2Ray; in Xray it may also be the length of the queue.
@@ -225,7 +156,7 @@ fn read_device(node: &Node) -> Option<String> {
 }
 
 /// Checks `tcpSettings`: only a `header` of type `none` works.
-pub fn check_settings(settings: &Node) {
+pub(super) fn check_tcp_settings(settings: &Node) {
     let Some(object) = settings.object() else {
         return;
     };
@@ -318,7 +249,7 @@ mod tests {
     fn http_obfuscation_is_refused() {
         let report = Report::default();
         let value = json!({"header": {"type": "http", "request": {}}});
-        check_settings(&Node::root(&value, &report));
+        check_tcp_settings(&Node::root(&value, &report));
         let errors: Vec<String> = report.errors().iter().map(ToString::to_string).collect();
         assert_eq!(
             errors,
@@ -328,7 +259,7 @@ mod tests {
 
     fn read(value: Value) -> (SockOpt, Vec<String>) {
         let report = Report::default();
-        let sockopt = SockOpt::read(&Node::root(&value, &report));
+        let sockopt = super::read(&Node::root(&value, &report));
         let problems = report.errors().into_iter().chain(report.warnings());
         (sockopt, problems.map(|p| p.to_string()).collect())
     }

@@ -4,9 +4,9 @@
 //! `transportSettings`, `securitySettings` and `socketSettings`; Xray also `method`, `raw` and `rawSettings`. Every
 //! spelling is read.
 
+use super::{sockopt, tls, ws};
 use crate::json::{Node, Object, one_of};
-
-use super::{Inbound, Outbound, tcp, tls, ws};
+use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Network {
@@ -20,87 +20,72 @@ enum Security {
     Tls,
 }
 
-impl Inbound {
-    /// Reads `streamSettings` of an inbound; an absent one is plain TCP.
-    pub fn read(settings: Option<&Node>) -> Option<Self> {
-        let Some(node) = settings else {
-            return Some(Self {
-                sockopt: tcp::SockOpt::default(),
-                proxy_protocol: false,
-                tls: None,
-                ws: None,
-            });
-        };
-        let object = node.object()?;
-        let parts = Parts::read(&object);
-        // The transport's own settings count only where it is the transport in use, as in V2Ray.
-        let own = match parts.network {
-            Network::Tcp => &parts.tcp,
-            Network::Ws => &parts.ws,
-        };
-        let proxy_protocol = [&parts.sockopt, own]
-            .into_iter()
-            .flatten()
-            .filter(|node| node.value.is_object())
-            .filter_map(Node::object)
-            .any(|o| o.read_or("acceptProxyProtocol", false));
-        if let Some(tcp) = &parts.tcp {
-            tcp::check_settings(tcp);
-        }
-        let sockopt = parts.sockopt.as_ref().map(tcp::SockOpt::read);
-        let over_ws = parts.network == Network::Ws;
-        let tls = match parts.security {
-            Security::Tls => {
-                tls::Inbound::read(&object.node, parts.tls.as_ref(), over_ws).map(Some)
-            }
-            Security::None => Some(None),
-        };
-        let ws = match parts.network {
-            Network::Ws => ws::Inbound::read(parts.ws.as_ref()).map(Some),
-            Network::Tcp => Some(None),
-        };
-        object.finish();
-        Some(Self {
-            sockopt: sockopt.unwrap_or_default(),
-            proxy_protocol,
-            tls: tls?,
-            ws: ws?,
-        })
+/// Reads `streamSettings` of an inbound; an absent one is plain TCP.
+pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
+    let Some(node) = settings else {
+        return Some(ServerSettings::default());
+    };
+    let object = node.object()?;
+    let parts = Parts::read(&object);
+    // The transport's own settings count only where it is the transport in use, as in V2Ray.
+    let own = match parts.network {
+        Network::Tcp => &parts.tcp,
+        Network::Ws => &parts.ws,
+    };
+    let accept_proxy_protocol = [&parts.sockopt, own]
+        .into_iter()
+        .flatten()
+        .filter(|node| node.value.is_object())
+        .filter_map(Node::object)
+        .any(|o| o.read_or("acceptProxyProtocol", false));
+    if let Some(tcp) = &parts.tcp {
+        sockopt::check_tcp_settings(tcp);
     }
+    let sockopt = parts.sockopt.as_ref().map(sockopt::read);
+    let over_ws = parts.network == Network::Ws;
+    let security = match parts.security {
+        Security::Tls => tls::server(&object.node, parts.tls.as_ref(), over_ws).map(Some),
+        Security::None => Some(None),
+    };
+    let carrier = match parts.network {
+        Network::Ws => ws::server(parts.ws.as_ref()).map(ServerCarrier::Ws),
+        Network::Tcp => Some(ServerCarrier::Raw),
+    };
+    object.finish();
+    Some(ServerSettings {
+        sockopt: sockopt.unwrap_or_default(),
+        accept_proxy_protocol,
+        security: security?,
+        carrier: carrier?,
+    })
 }
 
-impl Outbound {
-    /// Reads `streamSettings` of an outbound; an absent one is plain TCP.
-    pub fn read(settings: Option<&Node>) -> Option<Self> {
-        let Some(node) = settings else {
-            return Some(Self {
-                sockopt: tcp::SockOpt::default(),
-                tls: None,
-                ws: None,
-            });
-        };
-        let object = node.object()?;
-        let parts = Parts::read(&object);
-        if let Some(tcp) = &parts.tcp {
-            tcp::check_settings(tcp);
-        }
-        let sockopt = parts.sockopt.as_ref().map(tcp::SockOpt::read);
-        let over_ws = parts.network == Network::Ws;
-        let tls = match parts.security {
-            Security::Tls => tls::Outbound::read(parts.tls.as_ref(), over_ws).map(Some),
-            Security::None => Some(None),
-        };
-        let ws = match parts.network {
-            Network::Ws => ws::Outbound::read(parts.ws.as_ref()).map(Some),
-            Network::Tcp => Some(None),
-        };
-        object.finish();
-        Some(Self {
-            sockopt: sockopt.unwrap_or_default(),
-            tls: tls?,
-            ws: ws?,
-        })
+/// Reads `streamSettings` of an outbound; an absent one is plain TCP.
+pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
+    let Some(node) = settings else {
+        return Some(ClientSettings::default());
+    };
+    let object = node.object()?;
+    let parts = Parts::read(&object);
+    if let Some(tcp) = &parts.tcp {
+        sockopt::check_tcp_settings(tcp);
     }
+    let sockopt = parts.sockopt.as_ref().map(sockopt::read);
+    let over_ws = parts.network == Network::Ws;
+    let security = match parts.security {
+        Security::Tls => tls::client(parts.tls.as_ref(), over_ws).map(Some),
+        Security::None => Some(None),
+    };
+    let carrier = match parts.network {
+        Network::Ws => ws::client(parts.ws.as_ref()).map(ClientCarrier::Ws),
+        Network::Tcp => Some(ClientCarrier::Raw),
+    };
+    object.finish();
+    Some(ClientSettings {
+        sockopt: sockopt.unwrap_or_default(),
+        security: security?,
+        carrier: carrier?,
+    })
 }
 
 /// The keys of `streamSettings`, found but not yet read.

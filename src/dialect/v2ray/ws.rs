@@ -12,7 +12,6 @@
 //! | `realIpHeader` | ours, server: headers that hold the client's address alone, such as `CF-Connecting-IP` |
 //! | `parseXForwardedFor` | as V2Ray 5, server: `false` is that nobody's counts |
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::HeaderMap;
@@ -20,134 +19,83 @@ use hyper::header::{
     self, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL,
     TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 
-use super::forwarded::{Forwarded, Net, Trusted};
-use super::published;
 use crate::json::{Node, Object, StringList, found};
+use crate::transport::ws::{
+    self, ClientSettings, EarlyData, EarlyDataIn, Forwarded, Net, ServerSettings, Trusted,
+};
 
-/// The server side.
-#[derive(Debug)]
-pub struct Inbound {
-    pub(super) path: String,
-    /// Put on the 101.
-    pub(super) headers: HeaderMap,
-    pub(super) early: Option<EarlyDataIn>,
-    pub(super) heartbeat: Option<Duration>,
-    pub(super) forwarded: Forwarded,
-}
-
-/// The client side.
-#[derive(Clone, Debug)]
-pub struct Outbound(pub(super) Arc<Client>);
-
-#[derive(Debug)]
-pub(super) struct Client {
-    /// Encoded as it stands in the request.
-    pub(super) path: String,
-    /// With its `?`, or empty.
-    pub(super) query: String,
-    pub(super) host: Option<HeaderValue>,
-    pub(super) headers: HeaderMap,
-    pub(super) early: Option<(EarlyDataIn, usize)>,
-    pub(super) heartbeat: Option<Duration>,
-}
-
-/// What early data travels in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum EarlyDataIn {
-    Path,
-    Header(HeaderName),
-}
-
-impl Inbound {
-    /// Reads the settings of a server; absent ones are the defaults.
-    pub fn read(settings: Option<&Node>) -> Option<Self> {
-        let Some(node) = settings else {
-            return Some(Self {
-                path: "/".to_owned(),
-                headers: HeaderMap::new(),
-                early: None,
-                heartbeat: Some(HEARTBEAT),
-                forwarded: Forwarded::default(),
-            });
-        };
-        let object = node.object()?;
-        let mut path = read_path(&object);
-        if let (Some(at), Some(node)) = (ed_at(&path), object.get("path")) {
-            node.warn("what follows `?` is for clients, this server ignores it");
-            path.truncate(at);
-        }
-        let mut headers = read_headers(&object);
-        // Configs are often copied from the client's side: its own headers mean nothing in an answer.
-        for name in [HOST, USER_AGENT, CONNECTION, UPGRADE] {
-            headers.remove(name);
-        }
-        if let Some(host) = object.get("host") {
-            host.warn("the `Host` of requests is not checked, the key has no effect");
-        }
-        let inbound = Self {
-            path,
-            headers,
-            early: read_early_data(&object).map(|(carrier, _)| carrier),
-            heartbeat: read_heartbeat(&object),
-            forwarded: read_forwarded(&object),
-        };
-        finish(object);
-        Some(inbound)
+/// Reads the settings of a server; absent ones are the defaults.
+pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
+    let Some(node) = settings else {
+        return Some(ServerSettings::default());
+    };
+    let object = node.object()?;
+    let mut path = read_path(&object);
+    if let (Some(at), Some(node)) = (ed_at(&path), object.get("path")) {
+        node.warn("what follows `?` is for clients, this server ignores it");
+        path.truncate(at);
     }
-}
-
-impl Outbound {
-    /// Reads the settings of a client; absent ones are the defaults.
-    pub fn read(settings: Option<&Node>) -> Option<Self> {
-        let Some(node) = settings else {
-            return Some(Self(Arc::new(Client {
-                path: "/".to_owned(),
-                query: String::new(),
-                host: None,
-                headers: HeaderMap::new(),
-                early: None,
-                heartbeat: Some(HEARTBEAT),
-            })));
-        };
-        let object = node.object()?;
-        let written = read_path(&object);
-        let (path, query) = written.split_once('?').unwrap_or((&written, ""));
-        let (query, ed) = take_ed(query);
-        let mut headers = read_headers(&object);
-        let mut host = headers.remove(HOST);
-        if let Some(node) = object.get("host")
-            && let Some(text) = node.read::<String>()
-            && !text.is_empty()
-        {
-            match text.parse() {
-                Ok(value) => host = Some(value),
-                Err(_) => node.error(format!("{} cannot stand in a header", found(node.value))),
-            }
-        }
-        let from_path = ed.map(|max| (EarlyDataIn::Header(SEC_WEBSOCKET_PROTOCOL), max));
-        let client = Client {
-            path: encoded(path),
-            query: encoded(&query),
-            host,
-            headers,
-            early: read_early_data(&object).or(from_path),
-            heartbeat: read_heartbeat(&object),
-        };
-        for key in ["trustedProxies", "realIpHeader"] {
-            if object.get(key).is_some() {
-                let text = format!("`{key}` is for inbounds, it has no effect here");
-                object.node.warn(text);
-            }
-        }
-        finish(object);
-        Some(Self(Arc::new(client)))
+    let mut headers = read_headers(&object);
+    // Configs are often copied from the client's side: its own headers mean nothing in an answer.
+    for name in [HOST, USER_AGENT, CONNECTION, UPGRADE] {
+        headers.remove(name);
     }
+    if let Some(host) = object.get("host") {
+        host.warn("the `Host` of requests is not checked, the key has no effect");
+    }
+    let settings = ServerSettings {
+        path,
+        headers,
+        early_data: read_early_data(&object).map(|early| early.carried_in),
+        heartbeat: read_heartbeat(&object),
+        forwarded: read_forwarded(&object),
+    };
+    finish(object);
+    Some(settings)
 }
 
-const HEARTBEAT: Duration = Duration::from_secs(30);
+/// Reads the settings of a client; absent ones are the defaults.
+pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
+    let Some(node) = settings else {
+        return Some(ClientSettings::default());
+    };
+    let object = node.object()?;
+    let written = read_path(&object);
+    let (path, query) = written.split_once('?').unwrap_or((&written, ""));
+    let (query, ed) = take_ed(query);
+    let mut headers = read_headers(&object);
+    let mut host = headers.remove(HOST);
+    if let Some(node) = object.get("host")
+        && let Some(text) = node.read::<String>()
+        && !text.is_empty()
+    {
+        match text.parse() {
+            Ok(value) => host = Some(value),
+            Err(_) => node.error(format!("{} cannot stand in a header", found(node.value))),
+        }
+    }
+    let from_path = ed.map(|max| EarlyData {
+        carried_in: EarlyDataIn::Header(SEC_WEBSOCKET_PROTOCOL),
+        max,
+    });
+    let settings = ClientSettings {
+        path: format!("{path}{query}"),
+        host,
+        headers,
+        early_data: read_early_data(&object).or(from_path),
+        heartbeat: read_heartbeat(&object),
+    };
+    for key in ["trustedProxies", "realIpHeader"] {
+        if object.get(key).is_some() {
+            let text = format!("`{key}` is for inbounds, it has no effect here");
+            object.node.warn(text);
+        }
+    }
+    finish(object);
+    Some(settings)
+}
 
 /// The rest of the keys.
 fn finish(object: Object) {
@@ -162,12 +110,7 @@ fn finish(object: Object) {
 }
 
 fn read_path(object: &Object) -> String {
-    let path: String = object.read_or("path", String::new());
-    if path.starts_with('/') {
-        path
-    } else {
-        format!("/{path}")
-    }
+    ws::with_slash(object.read_or("path", String::new()))
 }
 
 /// Where the query starts, if it holds `ed`.
@@ -194,24 +137,7 @@ fn take_ed(query: &str) -> (String, Option<usize>) {
     (rest, ed)
 }
 
-/// What may not stand in a request line is percent-encoded, as a browser does it.
-fn encoded(path: &str) -> String {
-    const OUTSIDE: AsciiSet = CONTROLS
-        .add(b' ')
-        .add(b'"')
-        .add(b'#')
-        .add(b'<')
-        .add(b'>')
-        .add(b'`')
-        .add(b'{')
-        .add(b'}')
-        .add(b'|')
-        .add(b'\\')
-        .add(b'^');
-    utf8_percent_encode(path, &OUTSIDE).to_string()
-}
-
-fn read_early_data(object: &Object) -> Option<(EarlyDataIn, usize)> {
+fn read_early_data(object: &Object) -> Option<EarlyData> {
     let max = object.get("maxEarlyData").and_then(|node| {
         let max: i64 = node.read()?;
         let size = usize::try_from(max);
@@ -234,12 +160,13 @@ fn read_early_data(object: &Object) -> Option<(EarlyDataIn, usize)> {
         name
     });
     let max = max.filter(|max| *max > 0)?;
-    Some((name.map_or(EarlyDataIn::Path, EarlyDataIn::Header), max))
+    let carried_in = name.map_or(EarlyDataIn::Path, EarlyDataIn::Header);
+    Some(EarlyData { carried_in, max })
 }
 
 fn read_heartbeat(object: &Object) -> Option<Duration> {
     match object.read::<u32>("heartbeatPeriod") {
-        None => Some(HEARTBEAT),
+        None => Some(ws::HEARTBEAT),
         Some(0) => None,
         Some(secs) => Some(Duration::from_secs(secs.into())),
     }
@@ -325,7 +252,7 @@ fn read_nets(node: &Node) -> Vec<Net> {
             None => node.error(format!(
                 "`{}` is not an IP address, a network such as `10.0.0.0/8` or one of the names {}",
                 text.escape_debug(),
-                published::NAMES.map(|name| format!("`{name}`")).join(", ")
+                Net::NAMES.map(|name| format!("`{name}`")).join(", ")
             )),
         }
     }
@@ -348,5 +275,4 @@ fn read_names(node: &Node) -> Vec<HeaderName> {
 }
 
 #[cfg(test)]
-#[path = "ws/tests.rs"]
 mod tests;

@@ -12,9 +12,9 @@ use crate::address::{Destination, reached_at};
 use crate::dns::Lookup;
 use crate::io::own_listeners;
 
-use super::config::SockOpt;
 use super::listen::any;
 use super::options::reason;
+use super::settings::SockOpt;
 use crate::io::{handshakes, open_files};
 
 /// Connects to the first address of `to` that answers.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::io::{Arrival, Link};
 use crate::session::Source;
 
-use super::config::{SockOpt, Tproxy};
+use super::settings::{SockOpt, Tproxy};
 use super::transparent;
 use super::unix::SocketFile;
 

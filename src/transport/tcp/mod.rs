@@ -3,16 +3,15 @@
 //! [`mod@connect`] races the addresses of a name, [`listen()`], [`listen_unix`] and [`listen_abstract`]
 //! make a [`Listener`]. Every socket gets `TCP_NODELAY`, and keep-alive as Go programs have it.
 
-#[path = "../../dialect/v2ray/sockopt.rs"]
-mod config;
 mod connect;
 mod listen;
 mod options;
+mod settings;
 mod transparent;
 mod unix;
 
-pub use config::{FastOpen, KeepAlive, SockOpt, Tproxy, check_settings};
 pub use connect::connect;
 pub use listen::{Listener, listen, udp_listen, udp_socket};
+pub use settings::{FastOpen, KeepAlive, SockOpt, Tproxy};
 pub use transparent::udp_answer;
 pub use unix::{listen_abstract, listen_unix};

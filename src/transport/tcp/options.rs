@@ -9,7 +9,7 @@ use nix::{libc, setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
-use super::config::{FastOpen, KeepAlive, SockOpt};
+use super::settings::{FastOpen, KeepAlive, SockOpt};
 use crate::io::{Link, handshakes, open_files};
 
 // nix has the client's half of Fast Open, and this macro for the options it lacks.

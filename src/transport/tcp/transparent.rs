@@ -17,8 +17,8 @@ use socket2::{SockRef, Socket};
 use tokio::net::{TcpStream, UdpSocket};
 use tracing::warn;
 
-use super::config::{SockOpt, Tproxy};
 use super::options::{named, reason};
+use super::settings::{SockOpt, Tproxy};
 use crate::io::is_own_listener;
 
 /// Whom the peer of an accepted connection meant to reach; `None` when it was the listener on `door`.

@@ -5,21 +5,22 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
+use thiserror::Error;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey};
 use tracing::warn;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::files::{Stamp, Text, in_time};
+use super::files::{Pem, Stamp, in_time};
 use super::short_rsa::{self, PrivateKey};
 use super::{PROVIDER, der};
 
 /// Where a certificate chain and its key come from.
 #[derive(Clone)]
 pub(super) struct Origin {
-    pub(super) cert: Text,
-    pub(super) key: Text,
+    pub(super) cert: Pem,
+    pub(super) key: Pem,
 }
 
 /// The state of the two files.
@@ -50,9 +51,13 @@ pub(super) struct Loaded {
 }
 
 /// Which of the two cannot be used, and why.
-#[derive(Debug)]
-pub(super) enum Broken {
+#[derive(Debug, Error)]
+pub enum Broken {
+    /// The certificate.
+    #[error("{0}")]
     Certificate(String),
+    /// The key.
+    #[error("{0}")]
     Key(String),
 }
 
@@ -173,7 +178,7 @@ impl Keyed {
     /// A certificate that no file stands behind.
     pub(super) fn made(key: Arc<CertifiedKey>) -> Self {
         let names = key.cert.first().map(|leaf| names(leaf)).unwrap_or_default();
-        let nowhere = Text::Inline(String::new());
+        let nowhere = Pem::Inline(String::new());
         Self {
             origin: Origin {
                 cert: nowhere.clone(),

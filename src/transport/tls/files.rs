@@ -12,14 +12,32 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use thiserror::Error;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::settings::Authorities;
+
 /// PEM text, or where it is.
-#[derive(Clone, Debug)]
-pub(super) enum Text {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pem {
+    /// A file; that of a server's certificate or key is read again when it has changed.
     File(PathBuf),
+    /// The text itself.
     Inline(String),
+}
+
+/// Why there are no certificates to believe.
+#[derive(Debug, Error)]
+pub enum Unreadable {
+    /// The file or text is not what it should be.
+    #[error("{0}")]
+    Broken(String),
+    /// Nobody knows yet.
+    #[error(
+        "{0} cannot be read in time, is it a pipe that nobody writes to, or on a mount that hangs?"
+    )]
+    Late(String),
 }
 
 /// What changes when a file does.
@@ -65,7 +83,21 @@ pub(super) fn in_time<T: Send + 'static>(
     }
 }
 
-impl Text {
+impl Pem {
+    /// The certificates of authorities.
+    ///
+    /// # Errors
+    ///
+    /// When there are none, or when the file does not answer.
+    pub fn authorities(&self) -> Result<Authorities, Unreadable> {
+        let pem = self.clone();
+        match in_time(move || pem.certificates()) {
+            Ok(Ok(chain)) => Ok(Authorities(chain)),
+            Ok(Err(text)) => Err(Unreadable::Broken(text)),
+            Err(_) => Err(Unreadable::Late(self.name("certificate"))),
+        }
+    }
+
     /// Blocks as long as the file does.
     fn read(&self) -> Result<String, String> {
         match self {

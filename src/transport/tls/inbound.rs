@@ -2,23 +2,20 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use tokio::time::timeout_at;
 use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{Acceptor, ClientHello, WebPkiClientVerifier};
 use tokio_rustls::rustls::{Error, InvalidMessage, RootCertStore, ServerConfig};
 
-use super::certificates::{Keyed, chain_hash};
-use super::config::{Settings, Side};
-use super::issue::{Authority, self_signed};
+use super::certificates::Keyed;
+use super::issue::Authority;
+use super::key_pair::KeyPair;
 use super::resolver::Resolver;
+use super::settings::{ClientAuth, ServerSettings};
 use super::stream::Stream;
-use super::{HANDSHAKE_LIMIT, PROVIDER};
-use crate::address::Host;
+use super::{BuildError, HANDSHAKE_LIMIT, PROVIDER};
 use crate::io::{Link, Refusal};
-use crate::json::Node;
 
 /// The server side: a config for each protocol that may be agreed on, and one for none. rustls ends a
 /// handshake in which no protocol is common; V2Ray's users have clients that offer odd lists.
@@ -26,80 +23,48 @@ pub struct Inbound {
     plain: Arc<ServerConfig>,
     by_alpn: Vec<(Vec<u8>, Arc<ServerConfig>)>,
     resolver: Resolver,
-    requires_client_certificate: bool,
 }
 
 impl Inbound {
-    /// Reads `tlsSettings`; `stream` is the `streamSettings` that they are missing from, if they are.
-    pub fn read(stream: &Node, settings: Option<&Node>, over_ws: bool) -> Option<Self> {
-        let Some(node) = settings else {
-            stream.error("`tlsSettings` is missing, a TLS server needs `certificates`");
-            return None;
-        };
-        let object = node.object()?;
-        let settings = Settings::read(&object, Side::Server, over_ws);
-        let inbound = Self::build(node, settings);
-        object.finish();
-        inbound
-    }
-
-    fn build(node: &Node, settings: Settings) -> Option<Self> {
-        let mut keyed = settings.keyed;
-        if settings.self_signed {
-            keyed.push(make_self_signed(node, settings.server_name.as_ref())?);
+    /// A server of these settings.
+    ///
+    /// # Errors
+    ///
+    /// When a certificate cannot be used, or there is none.
+    pub fn new(settings: &ServerSettings) -> Result<Self, BuildError> {
+        let keyed = settings.certificates.iter().map(KeyPair::load);
+        let mut keyed: Vec<Keyed> = keyed.collect::<Result<_, _>>()?;
+        if let Some(self_signed) = &settings.self_signed {
+            keyed.push(self_signed.load()?);
         }
         let mut authorities = Vec::new();
-        for issuer in settings.issuers {
-            match Authority::new(issuer) {
-                Ok(authority) => authorities.push(authority),
-                Err(text) => node.error(text),
-            }
+        for issuer in &settings.issuers {
+            let authority = Authority::new(issuer.load()?).map_err(BuildError::Issuer)?;
+            authorities.push(authority);
         }
         if keyed.is_empty() && authorities.is_empty() {
-            // What is there and of no use has been reported already.
-            if !settings.has_certificates {
-                node.error("`certificates` is missing, a TLS server needs one");
-            }
-            return None;
+            return Err(BuildError::NoCertificate);
         }
         let resolver = Resolver::new(keyed, authorities, settings.reject_unknown_sni);
         let builder = ServerConfig::builder_with_provider(PROVIDER.clone())
-            .with_protocol_versions(settings.versions.list())
-            .map_err(|e| node.error(e.to_string()))
-            .ok()?;
-        let builder = if settings.verify_client {
-            let roots = roots(&settings.client_authorities, &settings.authorities);
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), PROVIDER.clone())
-                    .build()
-                    .map_err(|e| {
-                        node.error(format!(
-                    "`verifyClientCertificate` needs a certificate with `usage: verifyclient`: {e}"
-                ));
-                    })
-                    .ok()?;
-            builder.with_client_cert_verifier(verifier)
-        } else {
-            builder.with_no_client_auth()
+            .with_protocol_versions(settings.versions.list())?;
+        let builder = match settings.client_auth.verifier()? {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
         };
         let plain = builder.with_cert_resolver(Arc::new(resolver.clone()));
-        let by_alpn = settings.alpn.into_iter().map(|name| {
+        let by_alpn = settings.alpn.iter().map(|name| {
+            let name = name.clone().into_bytes();
             let mut config = plain.clone();
             config.alpn_protocols = vec![name.clone()];
             (name, Arc::new(config))
         });
         let by_alpn = by_alpn.collect();
-        Some(Self {
+        Ok(Self {
             plain: Arc::new(plain),
             by_alpn,
             resolver,
-            requires_client_certificate: settings.verify_client,
         })
-    }
-
-    /// Whether whoever comes must show a certificate.
-    pub fn requires_client_certificate(&self) -> bool {
-        self.requires_client_certificate
     }
 
     /// The server's handshake; the client's time runs since `since`.
@@ -133,39 +98,22 @@ impl Inbound {
     }
 }
 
-/// A certificate for this start only; clients that pin it need its hash, so the log has that.
-fn make_self_signed(node: &Node, name: Option<&Host>) -> Option<Keyed> {
-    let mut names = vec![
-        "localhost".to_owned(),
-        "127.0.0.1".to_owned(),
-        "::1".to_owned(),
-    ];
-    match name {
-        Some(Host::Domain(name)) => names.insert(0, name.clone()),
-        Some(Host::Ip(ip)) => names.insert(0, ip.to_string()),
-        None => {}
+impl ClientAuth {
+    /// What looks at the certificates of clients.
+    ///
+    /// # Errors
+    ///
+    /// When nobody could have issued them.
+    pub fn verifier(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, BuildError> {
+        let Self::Required(authorities) = self else {
+            return Ok(None);
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(authorities.0.iter().cloned());
+        let builder =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), PROVIDER.clone());
+        Ok(Some(builder.build()?))
     }
-    match self_signed(names) {
-        Ok(key) => {
-            let pin = STANDARD.encode(chain_hash(&key.cert));
-            node.warn(format!(
-                "a certificate was made for this start only; a client believes it with \
-                 \"pinnedPeerCertificateChainSha256\": [\"{pin}\"]"
-            ));
-            Some(Keyed::made(Arc::new(key)))
-        }
-        Err(text) => {
-            node.error(format!("cannot make a certificate: {text}"));
-            None
-        }
-    }
-}
-
-fn roots(clients: &[Vec<u8>], others: &[Vec<u8>]) -> RootCertStore {
-    let mut store = RootCertStore::empty();
-    let ders = if clients.is_empty() { others } else { clients };
-    store.add_parsable_certificates(ders.iter().map(|der| CertificateDer::from(der.as_slice())));
-    store
 }
 
 /// Why a handshake failed, for the log.

@@ -107,7 +107,7 @@ impl Authority {
 }
 
 /// What signs leaves, and a new key for them.
-fn signer(loaded: &Loaded) -> Result<(Issuer<'static, KeyPair>, KeyPair), String> {
+pub(super) fn signer(loaded: &Loaded) -> Result<(Issuer<'static, KeyPair>, KeyPair), String> {
     let (Some(cert), Some(key)) = (loaded.key.cert.first(), &loaded.private) else {
         return Err("there is no key to sign with".to_owned());
     };

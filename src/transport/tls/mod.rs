@@ -5,30 +5,35 @@
 //! believes the system's authorities, those of the config (`usage: verify`) and pinned chains.
 
 mod certificates;
-#[path = "../../dialect/v2ray/tls.rs"]
-mod config;
 mod der;
 mod files;
 mod inbound;
 mod issue;
+mod key_pair;
 mod outbound;
 mod p_521;
 mod proof;
 mod resolver;
+mod settings;
 mod short_rsa;
 mod stream;
 mod system;
 mod verify;
 
+pub use certificates::Broken;
+pub use files::{Pem, Unreadable};
 pub use inbound::Inbound;
+pub use key_pair::{KeyPair, Remarks, SelfSigned};
 pub use outbound::Outbound;
+pub use settings::{Authorities, ClientAuth, ClientSettings, ServerSettings, Versions};
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use tokio_rustls::rustls::SupportedProtocolVersion;
+use thiserror::Error;
+use tokio_rustls::rustls;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
-use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::server::VerifierBuilderError;
 
 /// How long a handshake may take.
 pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(8);
@@ -36,23 +41,27 @@ pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(8);
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
 
-/// `minVersion` and `maxVersion`, as far as rustls goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Versions {
-    Both,
-    Only12,
-    Only13,
-}
-
-impl Versions {
-    fn list(self) -> &'static [&'static SupportedProtocolVersion] {
-        static ALL: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
-        match self {
-            Self::Both => &ALL,
-            Self::Only12 => &ALL[..1],
-            Self::Only13 => &ALL[1..],
-        }
-    }
+/// Why settings make no server or client.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// A certificate or its key.
+    #[error(transparent)]
+    Certificate(#[from] Broken),
+    /// A server has nothing to show.
+    #[error("`certificates` is missing, a TLS server needs one")]
+    NoCertificate,
+    /// An authority that cannot issue certificates, and why.
+    #[error("{0}")]
+    Issuer(String),
+    /// Why no certificate can be made.
+    #[error("cannot make a certificate: {0}")]
+    SelfSigned(String),
+    /// There is nobody whose certificates clients could show.
+    #[error("`verifyClientCertificate` needs a certificate with `usage: verifyclient`: {0}")]
+    ClientAuth(#[from] VerifierBuilderError),
+    /// The provider of ciphers has none.
+    #[error("{0}")]
+    Provider(#[from] rustls::Error),
 }
 
 #[cfg(test)]

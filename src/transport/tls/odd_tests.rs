@@ -2,9 +2,6 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
 use tokio::io::duplex;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -12,10 +9,10 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 
-use super::PROVIDER;
 use super::certificates::chain_hash;
 use super::short_rsa::{PrivateKey, Signing};
-use super::tests::{client, exchange, server};
+use super::tests::{client, exchange, files, insecure, pinned, server, showing};
+use super::{ClientSettings, KeyPair, PROVIDER, Pem, Versions};
 use crate::address::{Destination, Host};
 use crate::io::Link;
 
@@ -41,27 +38,23 @@ fn leaf(name: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(file(name, "crt")).unwrap()
 }
 
-fn pin(name: &str) -> String {
-    STANDARD.encode(chain_hash(&[leaf(name)]))
+fn pin(name: &str) -> [u8; 32] {
+    chain_hash(&[leaf(name)])
 }
 
-fn certificates(name: &str) -> Value {
-    json!([{"certificateFile": file(name, "crt"), "keyFile": file(name, "key")}])
+fn keys(name: &str) -> KeyPair {
+    files(file(name, "crt"), file(name, "key"))
 }
 
 #[tokio::test]
 async fn allow_insecure_and_pins_take_any_certificate_that_a_server_has() {
     for (name, _) in ODD {
-        let server = server(json!({"certificates": certificates(name)}));
-        for version in ["1.2", "1.3"] {
-            for trust in ["allowInsecure", "pinnedPeerCertificateChainSha256"] {
-                let mut settings = json!({"minVersion": version, "maxVersion": version});
-                settings[trust] = match trust {
-                    "allowInsecure" => json!(true),
-                    _ => json!([pin(name)]),
-                };
-                let ended = exchange(&server, &client(settings), "elsewhere.test").await;
-                assert_eq!(ended, Ok(()), "{name}, TLS {version}, {trust}");
+        let server = server(showing([keys(name)]));
+        for versions in [Versions::Only12, Versions::Only13] {
+            for trust in [insecure(), pinned(pin(name))] {
+                let client = client(ClientSettings { versions, ..trust });
+                let ended = exchange(&server, &client, "elsewhere.test").await;
+                assert_eq!(ended, Ok(()), "{name}, {versions:?}");
             }
         }
     }
@@ -70,26 +63,28 @@ async fn allow_insecure_and_pins_take_any_certificate_that_a_server_has() {
 #[tokio::test]
 async fn whoever_has_the_certificate_but_not_its_key_is_refused() {
     for (name, other) in ODD {
-        for version in ["1.2", "1.3"] {
-            let settings =
-                json!({"minVersion": version, "maxVersion": version, "allowInsecure": true});
+        for versions in [Versions::Only12, Versions::Only13] {
+            let settings = ClientSettings {
+                versions,
+                ..insecure()
+            };
             let error = meet_imposter(name, other, settings).await;
             let text = "nobody we believe has issued the server's certificate";
-            assert!(!error.contains(text), "{name}, TLS {version}: {error}");
-            let settings = json!({
-                "minVersion": version, "maxVersion": version,
-                "pinnedPeerCertificateChainSha256": [pin(name)],
-            });
+            assert!(!error.contains(text), "{name}, {versions:?}: {error}");
+            let settings = ClientSettings {
+                versions,
+                ..pinned(pin(name))
+            };
             let error = meet_imposter(name, other, settings).await;
             // P-256 for P-521 is another algorithm, and the rest a wrong signature.
             let is_told = error.contains("has not the key of its certificate");
-            assert!(is_told, "{name}, TLS {version}: {error}");
+            assert!(is_told, "{name}, {versions:?}: {error}");
         }
     }
 }
 
 /// A server that shows the certificate of `name` and signs with the key of `other`.
-async fn meet_imposter(name: &str, other: &str, settings: Value) -> String {
+async fn meet_imposter(name: &str, other: &str, settings: ClientSettings) -> String {
     let key = PrivateKeyDer::from_pem_file(file(other, "key")).unwrap();
     let key: Arc<dyn SigningKey> = match PrivateKey::short(&key) {
         Some(short) => Arc::new(Signing(Arc::new(short))),
@@ -113,10 +108,12 @@ async fn meet_imposter(name: &str, other: &str, settings: Value) -> String {
 
 #[tokio::test]
 async fn without_being_asked_to_nobody_takes_them_and_the_cure_is_named() {
-    let server = server(json!({"certificates": certificates("version-1")}));
-    let trusting = json!({
-        "certificates": [{"usage": "verify", "certificateFile": file("version-1", "crt")}],
-    });
+    let server = server(showing([keys("version-1")]));
+    let trusted = Pem::File(file("version-1", "crt").into());
+    let trusting = ClientSettings {
+        authorities: trusted.authorities().unwrap(),
+        ..ClientSettings::default()
+    };
     let error = exchange(&server, &client(trusting), "odd.test")
         .await
         .unwrap_err();

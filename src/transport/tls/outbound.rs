@@ -8,18 +8,19 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, InvalidMessage};
 
 use super::certificates::Keyed;
-use super::config::{Settings, Side};
+use super::key_pair::KeyPair;
 use super::p_521::PROVIDER_WITH_P521;
+use super::settings::ClientSettings;
 use super::stream::Stream;
 use super::system;
 use super::verify::Verifier;
-use super::{HANDSHAKE_LIMIT, PROVIDER, Versions};
+use super::{BuildError, HANDSHAKE_LIMIT, PROVIDER};
 use crate::address::{Destination, Host};
 use crate::io::Link;
-use crate::json::Node;
 
 /// The client side.
 pub struct Outbound {
@@ -34,70 +35,49 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    /// Reads `tlsSettings`; a WebSocket on top speaks HTTP/1.1 only, whatever `alpn` says.
-    pub fn read(settings: Option<&Node>, over_ws: bool) -> Option<Self> {
-        // Without settings the defaults hold, as those of an empty object.
-        let empty = serde_json::Value::Object(serde_json::Map::new());
-        let report = crate::json::Report::default();
-        let defaults = Node::root(&empty, &report);
-        let node = settings.unwrap_or(&defaults);
-        let object = node.object()?;
-        let settings = Settings::read(&object, Side::Client, over_ws);
-        object.finish();
-        let verifier = Arc::new(Verifier::new(
-            settings.allow_insecure,
-            settings.disable_system_root,
-            settings.authorities,
-            settings.pins,
-        ));
+    /// A client of these settings.
+    ///
+    /// # Errors
+    ///
+    /// When its own certificate cannot be used.
+    pub fn new(settings: &ClientSettings) -> Result<Self, BuildError> {
+        let verifier = Arc::new(Verifier::new(settings));
         let provider = match verifier.takes_any() {
             true => PROVIDER_WITH_P521.clone(),
             false => PROVIDER.clone(),
         };
         let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(settings.versions.list())
-            .map_err(|e| node.error(e.to_string()))
-            .ok()?;
-        let asks_system = verifier.asks_system();
-        let builder = builder
+            .with_protocol_versions(settings.versions.list())?
             .dangerous()
             .with_custom_certificate_verifier(verifier.clone());
-        let mut config = match settings.keyed.first().and_then(Keyed::loaded) {
-            // A certificate of the client's own, for a server that asks for one.
-            Some(own) => builder.with_client_cert_resolver(Arc::new(
-                tokio_rustls::rustls::sign::SingleCertAndKey::from(own.key.clone()),
-            )),
+        let own = settings.certificate.as_ref().map(KeyPair::load);
+        let own = own.transpose()?;
+        let mut config = match own.as_ref().and_then(Keyed::loaded) {
+            // For a server that asks for one.
+            Some(own) => {
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own.key.clone())))
+            }
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = settings.alpn;
+        let alpn = settings.alpn.iter().cloned().map(String::into_bytes);
+        config.alpn_protocols = alpn.collect();
         config.resumption = Resumption::in_memory_sessions(32);
-        Some(Self {
+        Ok(Self {
             connector: TlsConnector::from(Arc::new(config)),
+            asks_system: verifier.asks_system(),
             verifier,
-            server_name: settings.server_name,
-            asks_system,
+            server_name: settings.server_name.clone(),
             is_fixed: false,
         })
     }
 
     /// For HTTPS of our own, which believes the system's authorities alone.
-    pub fn https() -> Self {
-        let builder = ClientConfig::builder_with_provider(PROVIDER.clone())
-            .with_protocol_versions(Versions::Both.list())
-            .expect("the provider has ciphers for both versions");
-        let verifier = Arc::new(Verifier::new(false, false, Vec::new(), Vec::new()));
-        let mut config = builder
-            .dangerous()
-            .with_custom_certificate_verifier(verifier.clone())
-            .with_no_client_auth();
-        config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
-        Self {
-            connector: TlsConnector::from(Arc::new(config)),
-            verifier,
-            server_name: None,
-            asks_system: true,
+    pub fn https() -> Result<Self, BuildError> {
+        let client = Self::new(&ClientSettings::default())?;
+        Ok(Self {
             is_fixed: true,
-        }
+            ..client
+        })
     }
 
     /// Reads whom to believe.

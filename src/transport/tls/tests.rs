@@ -5,26 +5,23 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use serde_json::{Value, json};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::Instant;
 
 use super::certificates::chain_hash;
-use super::{Inbound, Outbound};
+use super::{
+    ClientSettings, Inbound, KeyPair, Outbound, Pem, SelfSigned, ServerSettings, Versions,
+};
 use crate::address::{Destination, Host};
 use crate::io::{Link, Refusal};
-use crate::json::{Node, Report};
 
 #[tokio::test]
 async fn a_certificate_of_a_believed_authority_is_taken_and_bytes_pass() {
     let (ca, ca_key) = authority();
     let leaf = Pair::issued(&["example.com"], &ca, ca_key);
-    let server = server(json!({"certificates": [leaf.json()]}));
-    let client =
-        client(json!({"certificates": [{"usage": "verify", "certificate": lines(&ca.pem())}]}));
+    let server = server(showing([leaf.keys()]));
+    let client = client(believing(&ca.pem()));
     assert_eq!(exchange(&server, &client, "example.com").await, Ok(()));
     assert_eq!(
         exchange(&server, &client, "other.example").await,
@@ -36,46 +33,37 @@ async fn a_certificate_of_a_believed_authority_is_taken_and_bytes_pass() {
 async fn a_self_signed_certificate_is_taken_only_when_it_is_known() {
     for is_authority in [false, true] {
         let pair = Pair::self_signed(&["example.com"], is_authority);
-        let server = server(json!({"certificates": [pair.json()]}));
-        let known =
-            json!({"certificates": [{"usage": "verify", "certificate": lines(&pair.cert)}]});
-        assert_eq!(
-            exchange(&server, &client(known), "example.com").await,
-            Ok(())
-        );
+        let server = server(showing([pair.keys()]));
+        let known = client(believing(&pair.cert));
+        assert_eq!(exchange(&server, &known, "example.com").await, Ok(()));
         let stranger = Pair::self_signed(&["example.com"], false);
-        let unknown = json!({
-            "disableSystemRoot": true,
-            "certificates": [{"usage": "verify", "certificate": lines(&stranger.cert)}],
-        });
+        let unknown = ClientSettings {
+            disable_system_root: true,
+            ..believing(&stranger.cert)
+        };
         let error = exchange(&server, &client(unknown), "example.com")
             .await
             .unwrap_err();
         assert!(error.contains("nobody we believe has issued"), "{error}");
-        let insecure = json!({"allowInsecure": true});
-        assert_eq!(
-            exchange(&server, &client(insecure), "elsewhere.example").await,
-            Ok(())
-        );
+        let any = client(insecure());
+        assert_eq!(exchange(&server, &any, "elsewhere.example").await, Ok(()));
     }
 }
 
 #[tokio::test]
 async fn a_pinned_chain_needs_no_issuer_and_another_chain_is_refused() {
     let pair = Pair::self_signed(&["example.com"], false);
-    let server = server(json!({"certificates": [pair.json()]}));
-    let pin = STANDARD.encode(chain_hash(&[&pair.der]));
-    let pinned = json!({"pinnedPeerCertificateChainSha256": [pin]});
-    assert_eq!(
-        exchange(&server, &client(pinned.clone()), "example.com").await,
-        Ok(())
-    );
+    let server = server(showing([pair.keys()]));
+    let pinned = pinned(chain_hash(&[&pair.der]));
+    let knowing = client(pinned.clone());
+    assert_eq!(exchange(&server, &knowing, "example.com").await, Ok(()));
     let other = Pair::self_signed(&["example.com"], false);
-    let imposter = self::server(json!({"certificates": [other.json()]}));
-    for settings in [
-        pinned.clone(),
-        merged(pinned, json!({"allowInsecure": true})),
-    ] {
+    let imposter = self::server(showing([other.keys()]));
+    let careless = ClientSettings {
+        allow_insecure: true,
+        ..pinned.clone()
+    };
+    for settings in [pinned, careless] {
         let error = exchange(&imposter, &client(settings), "example.com")
             .await
             .unwrap_err();
@@ -102,9 +90,8 @@ async fn an_expired_certificate_is_refused_in_plain_words() {
     let mut params = CertificateParams::new(vec!["example.com".to_owned()]).unwrap();
     params.not_after = (SystemTime::now() - Duration::from_secs(60)).into();
     let pair = Pair::from(params);
-    let server = server(json!({"certificates": [pair.json()]}));
-    let client =
-        client(json!({"certificates": [{"usage": "verify", "certificate": lines(&pair.cert)}]}));
+    let server = server(showing([pair.keys()]));
+    let client = client(believing(&pair.cert));
     let error = exchange(&server, &client, "example.com").await.unwrap_err();
     assert_eq!(
         error,
@@ -120,32 +107,23 @@ async fn the_name_that_is_asked_for_chooses_the_certificate() {
         &["a.wild.example"],
     ]
     .map(|names| Pair::self_signed(names, false));
-    let all: Vec<Value> = pairs.iter().map(Pair::json).collect();
-    let server = server(json!({"certificates": all}));
+    let server = server(showing(pairs.each_ref().map(Pair::keys)));
     for (name, expected) in [
         ("first.example", 0),
         ("b.wild.example", 1),
         ("a.wild.example", 2),
         ("unknown.example", 0),
     ] {
-        let pin = STANDARD.encode(chain_hash(&[&pairs[expected].der]));
-        let settings = json!({"pinnedPeerCertificateChainSha256": [pin], "allowInsecure": true});
-        assert_eq!(
-            exchange(&server, &client(settings), name).await,
-            Ok(()),
-            "{name}"
-        );
+        let client = client(pinned(chain_hash(&[&pairs[expected].der])));
+        assert_eq!(exchange(&server, &client, name).await, Ok(()), "{name}");
     }
 }
 
 #[tokio::test]
 async fn an_authority_issues_certificates_for_the_names_asked_for() {
     let (ca, key) = authority();
-    let server = server(json!({"certificates": [
-        {"usage": "issue", "certificate": lines(&ca.pem()), "key": lines(&key.serialize_pem())},
-    ]}));
-    let client =
-        client(json!({"certificates": [{"usage": "verify", "certificate": lines(&ca.pem())}]}));
+    let server = server(issuing(inline(&ca.pem(), &key.serialize_pem())));
+    let client = client(believing(&ca.pem()));
     for name in ["one.example", "two.example", "one.example"] {
         assert_eq!(exchange(&server, &client, name).await, Ok(()), "{name}");
     }
@@ -155,19 +133,18 @@ async fn an_authority_issues_certificates_for_the_names_asked_for() {
 async fn an_authority_whose_files_change_issues_in_its_new_name() {
     let dir = tempfile::tempdir().unwrap();
     let (cert, key) = (dir.path().join("ca.pem"), dir.path().join("ca.key"));
-    let write = |(ca, ca_key): &(rcgen::Certificate, KeyPair)| {
+    let write = |(ca, ca_key): &(rcgen::Certificate, rcgen::KeyPair)| {
         fs::write(&cert, ca.pem()).unwrap();
         fs::write(&key, ca_key.serialize_pem()).unwrap();
     };
     let authorities = [authority(), authority()];
     write(&authorities[0]);
-    let server = server(json!({"certificates": [
-        {"usage": "issue", "certificateFile": text(&cert), "keyFile": text(&key)},
-    ]}));
-    let believes = |(ca, _): &(rcgen::Certificate, KeyPair)| {
-        client(json!({"disableSystemRoot": true, "certificates": [
-            {"usage": "verify", "certificate": lines(&ca.pem())},
-        ]}))
+    let server = server(issuing(files(&cert, &key)));
+    let believes = |(ca, _): &(rcgen::Certificate, rcgen::KeyPair)| {
+        client(ClientSettings {
+            disable_system_root: true,
+            ..believing(&ca.pem())
+        })
     };
     let name = "one.example";
     // A new client each time: one that has been here before resumes its session.
@@ -180,18 +157,15 @@ async fn an_authority_whose_files_change_issues_in_its_new_name() {
 }
 
 #[tokio::test]
-async fn a_certificate_made_at_start_is_pinned_by_what_the_warning_says() {
-    let settings = json!({"selfSigned": true, "serverName": "example.com"});
-    let report = Report::default();
-    let server = Inbound::read(
-        &Node::root(&Value::Null, &report),
-        Some(&Node::root(&settings, &report)),
-        true,
-    )
-    .unwrap();
-    let warning = report.warnings()[0].text.clone();
-    let pin = warning.split('"').rev().nth(1).unwrap();
-    let client = client(json!({"pinnedPeerCertificateChainSha256": [pin]}));
+async fn a_certificate_made_at_start_is_pinned_by_its_hash() {
+    let host = Host::Domain("example.com".to_owned());
+    let self_signed = SelfSigned::new(Some(&host));
+    let hash = self_signed.make().unwrap();
+    let server = server(ServerSettings {
+        self_signed: Some(self_signed),
+        ..ServerSettings::default()
+    });
+    let client = client(pinned(hash));
     assert_eq!(exchange(&server, &client, "example.com").await, Ok(()));
     assert_eq!(exchange(&server, &client, "127.0.0.1").await, Ok(()));
 }
@@ -208,14 +182,8 @@ async fn changed_files_are_read_again_and_broken_ones_are_not_taken() {
     };
     let pairs = [(); 2].map(|()| Pair::self_signed(&["example.com"], false));
     write(&pairs[0]);
-    let server = server(json!({"certificates": [
-        {"certificateFile": text(&cert), "keyFile": text(&key)},
-    ]}));
-    let knows = |pair: &Pair| {
-        client(
-            json!({"pinnedPeerCertificateChainSha256": [STANDARD.encode(chain_hash(&[&pair.der]))]}),
-        )
-    };
+    let server = server(showing([files(&cert, &key)]));
+    let knows = |pair: &Pair| client(pinned(chain_hash(&[&pair.der])));
     assert_eq!(
         exchange(&server, &knows(&pairs[0]), "example.com").await,
         Ok(())
@@ -237,33 +205,35 @@ async fn changed_files_are_read_again_and_broken_ones_are_not_taken() {
 #[tokio::test]
 async fn versions_meet_or_the_error_says_that_they_do_not() {
     let pair = Pair::self_signed(&["example.com"], false);
-    let with = |more: Value| merged(json!({"certificates": [pair.json()]}), more);
-    let client = |more| client(merged(json!({"allowInsecure": true}), more));
-    let old = server(with(json!({"maxVersion": "1.2"})));
-    assert_eq!(
-        exchange(&old, &client(json!({})), "example.com").await,
-        Ok(())
-    );
-    let error = exchange(&old, &client(json!({"minVersion": "1.3"})), "example.com")
-        .await
-        .unwrap_err();
+    let old = server(ServerSettings {
+        versions: Versions::Only12,
+        ..showing([pair.keys()])
+    });
+    let any = client(insecure());
+    assert_eq!(exchange(&old, &any, "example.com").await, Ok(()));
+    let new = client(ClientSettings {
+        versions: Versions::Only13,
+        ..insecure()
+    });
+    let error = exchange(&old, &new, "example.com").await.unwrap_err();
     assert!(error.contains("ProtocolVersion"), "{error}");
 }
 
 #[tokio::test]
 async fn protocols_that_do_not_meet_are_no_reason_to_part() {
     let pair = Pair::self_signed(&["example.com"], false);
-    let server = server(json!({"certificates": [pair.json()]}));
-    let report = Report::default();
-    let settings = json!({"allowInsecure": true, "alpn": ["spdy/3"]});
-    let client = Outbound::read(Some(&Node::root(&settings, &report)), false).unwrap();
+    let server = server(showing([pair.keys()]));
+    let client = client(ClientSettings {
+        alpn: vec!["spdy/3".to_owned()],
+        ..insecure()
+    });
     assert_eq!(exchange(&server, &client, "example.com").await, Ok(()));
 }
 
 #[tokio::test]
 async fn a_plain_request_is_told_from_tls() {
     let pair = Pair::self_signed(&["example.com"], false);
-    let server = server(json!({"certificates": [pair.json()]}));
+    let server = server(showing([pair.keys()]));
     let (mut near, far) = duplex(4096);
     near.write_all(b"GET /ray HTTP/1.1\r\n\r\n").await.unwrap();
     let Err(Refusal::Done(reason)) = server.accept(Link::other(far), Instant::now()).await else {
@@ -276,7 +246,7 @@ async fn a_plain_request_is_told_from_tls() {
         .await
         .unwrap();
     let to = Destination::new(Host::Domain("example.com".to_owned()), 443);
-    let error = client(json!({}))
+    let error = client(ClientSettings::default())
         .wrap(Link::other(far), &to)
         .await
         .unwrap_err();
@@ -289,12 +259,12 @@ async fn a_plain_request_is_told_from_tls() {
 #[tokio::test]
 async fn a_connection_cut_without_goodbye_has_ended() {
     let pair = Pair::self_signed(&["example.com"], false);
-    let server = server(json!({"certificates": [pair.json()]}));
+    let server = server(showing([pair.keys()]));
     let (near, far) = duplex(64 * 1024);
     let accepting =
         tokio::spawn(async move { server.accept(Link::other(far), Instant::now()).await });
     let to = Destination::new(Host::Domain("example.com".to_owned()), 443);
-    let client = client(json!({"allowInsecure": true}));
+    let client = client(insecure());
     let mut near = client.wrap(Link::other(near), &to).await.unwrap();
     drop(accepting.await.unwrap().unwrap());
     let mut rest = Vec::new();
@@ -338,19 +308,58 @@ pub(super) async fn exchange(
     tokio::join!(dressing, accepting).0
 }
 
-pub(super) fn server(settings: Value) -> Inbound {
-    let report = Report::default();
-    let stream = Node::root(&Value::Null, &report);
-    let inbound = Inbound::read(&stream, Some(&Node::root(&settings, &report)), true);
-    assert_eq!(report.errors(), []);
-    inbound.unwrap()
+pub(super) fn server(settings: ServerSettings) -> Inbound {
+    Inbound::new(&settings).unwrap()
 }
 
-pub(super) fn client(settings: Value) -> Outbound {
-    let report = Report::default();
-    let outbound = Outbound::read(Some(&Node::root(&settings, &report)), true);
-    assert_eq!(report.errors(), []);
-    outbound.unwrap()
+pub(super) fn client(settings: ClientSettings) -> Outbound {
+    Outbound::new(&settings).unwrap()
+}
+
+/// A server that has these certificates.
+pub(super) fn showing<const N: usize>(certificates: [KeyPair; N]) -> ServerSettings {
+    ServerSettings {
+        certificates: certificates.into(),
+        ..ServerSettings::default()
+    }
+}
+
+fn issuing(issuer: KeyPair) -> ServerSettings {
+    ServerSettings {
+        issuers: vec![issuer],
+        ..ServerSettings::default()
+    }
+}
+
+fn believing(pem: &str) -> ClientSettings {
+    ClientSettings {
+        authorities: Pem::Inline(pem.to_owned()).authorities().unwrap(),
+        ..ClientSettings::default()
+    }
+}
+
+pub(super) fn pinned(hash: [u8; 32]) -> ClientSettings {
+    ClientSettings {
+        pins: vec![hash],
+        ..ClientSettings::default()
+    }
+}
+
+pub(super) fn insecure() -> ClientSettings {
+    ClientSettings {
+        allow_insecure: true,
+        ..ClientSettings::default()
+    }
+}
+
+fn inline(certificate: &str, key: &str) -> KeyPair {
+    let [certificate, key] = [certificate, key].map(|text| Pem::Inline(text.to_owned()));
+    KeyPair::new(certificate, key)
+}
+
+pub(super) fn files(certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> KeyPair {
+    let file = |path: &Path| Pem::File(path.to_owned());
+    KeyPair::new(file(certificate.as_ref()), file(key.as_ref()))
 }
 
 /// A certificate and its key.
@@ -370,10 +379,10 @@ impl Pair {
         Self::from(params)
     }
 
-    fn issued(names: &[&str], ca: &rcgen::Certificate, key: KeyPair) -> Self {
+    fn issued(names: &[&str], ca: &rcgen::Certificate, key: rcgen::KeyPair) -> Self {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let issuer = Issuer::from_ca_cert_der(ca.der(), key).unwrap();
-        let key = KeyPair::generate().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
         let cert = CertificateParams::new(names)
             .unwrap()
             .signed_by(&key, &issuer)
@@ -385,14 +394,14 @@ impl Pair {
         }
     }
 
-    fn json(&self) -> Value {
-        json!({"certificate": lines(&self.cert), "key": lines(&self.key)})
+    fn keys(&self) -> KeyPair {
+        inline(&self.cert, &self.key)
     }
 }
 
 impl From<CertificateParams> for Pair {
     fn from(params: CertificateParams) -> Self {
-        let key = KeyPair::generate().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
         let cert = params.self_signed(&key).unwrap();
         Self {
             cert: cert.pem(),
@@ -402,27 +411,12 @@ impl From<CertificateParams> for Pair {
     }
 }
 
-fn authority() -> (rcgen::Certificate, KeyPair) {
+fn authority() -> (rcgen::Certificate, rcgen::KeyPair) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params
         .distinguished_name
         .push(DnType::CommonName, "test authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
     (params.self_signed(&key).unwrap(), key)
-}
-
-fn lines(pem: &str) -> Vec<&str> {
-    pem.lines().collect()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-fn merged(mut one: Value, other: Value) -> Value {
-    one.as_object_mut()
-        .unwrap()
-        .extend(other.as_object().unwrap().clone());
-    one
 }

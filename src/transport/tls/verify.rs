@@ -29,13 +29,14 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::PROVIDER;
 use super::certificates::chain_hash;
+use super::settings::ClientSettings;
 use super::{proof, system};
 
 pub(super) struct Verifier {
     allow_insecure: bool,
     pins: Vec<[u8; 32]>,
-    /// DER of what the config gives.
-    known: Vec<Vec<u8>>,
+    /// What the settings give.
+    known: Vec<CertificateDer<'static>>,
     disable_system_root: bool,
     /// Made before the first handshake, or at it: the system's store takes a while to read.
     chains: OnceLock<Chains>,
@@ -48,17 +49,12 @@ type Chains = Result<Arc<WebPkiServerVerifier>, Cow<'static, str>>;
 static SYSTEM_ALONE: OnceLock<Chains> = OnceLock::new();
 
 impl Verifier {
-    pub(super) fn new(
-        allow_insecure: bool,
-        disable_system_root: bool,
-        known: Vec<Vec<u8>>,
-        pins: Vec<[u8; 32]>,
-    ) -> Self {
+    pub(super) fn new(settings: &ClientSettings) -> Self {
         Self {
-            allow_insecure,
-            pins,
-            known,
-            disable_system_root,
+            allow_insecure: settings.allow_insecure,
+            pins: settings.pins.clone(),
+            known: settings.authorities.0.clone(),
+            disable_system_root: settings.disable_system_root,
             chains: OnceLock::new(),
         }
     }
@@ -127,7 +123,7 @@ impl ServerCertVerifier for Verifier {
         if self.takes_any() {
             return Ok(ServerCertVerified::assertion());
         }
-        if self.known.iter().any(|known| known == leaf.as_ref()) {
+        if self.known.iter().any(|known| known == leaf) {
             check_dates(leaf, now)?;
             verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;
             return Ok(ServerCertVerified::assertion());
@@ -180,12 +176,12 @@ impl ServerCertVerifier for Verifier {
 }
 
 fn chains(
-    known: &[Vec<u8>],
+    known: &[CertificateDer<'static>],
     system: &[CertificateDer<'static>],
     disable_system_root: bool,
 ) -> Chains {
     let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(known.iter().map(|der| CertificateDer::from(der.as_slice())));
+    store.add_parsable_certificates(known.iter().cloned());
     store.add_parsable_certificates(system.iter().cloned());
     if store.is_empty() {
         return Err(match disable_system_root {

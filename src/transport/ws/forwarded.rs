@@ -30,14 +30,16 @@ use crate::session::Source;
 
 /// Whose word about the client counts, and in which header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Forwarded {
-    pub(super) trusted: Trusted,
+pub struct Forwarded {
+    /// Whose word counts.
+    pub trusted: Trusted,
     /// `realIpHeader`: the first one that is there and holds an address.
-    pub(super) headers: Vec<HeaderName>,
+    pub headers: Vec<HeaderName>,
 }
 
+/// `trustedProxies`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Trusted {
+pub enum Trusted {
     /// Loopback, private and link-local addresses, and unix sockets.
     #[default]
     Nearby,
@@ -47,7 +49,7 @@ pub(super) enum Trusted {
 
 /// `10.0.0.0/8`, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Net {
+pub struct Net {
     ip: IpAddr,
     prefix: u8,
 }
@@ -183,8 +185,11 @@ fn is_nearby(ip: IpAddr) -> bool {
 }
 
 impl Net {
+    /// Names for networks that are published.
+    pub const NAMES: [&str; 4] = published::NAMES;
+
     /// An address, a network, or a name for several.
-    pub(super) fn read(text: &str) -> Option<Vec<Self>> {
+    pub fn read(text: &str) -> Option<Vec<Self>> {
         let named = published::named(text);
         let all = |texts: Vec<&str>| texts.into_iter().map(Self::parse).collect();
         named.map_or_else(|| Some(vec![Self::parse(text)?]), all)

@@ -22,10 +22,11 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::{debug, warn};
 
 use super::codec::Role;
-use super::config::{EarlyDataIn, Inbound};
 use super::head::{self, Unread, has_token, items};
 use super::responses::{self, Then};
-use super::{WsStream, early_data, expected_close, malformed};
+use super::{
+    EarlyDataIn, ServerSettings, WsStream, early_data, expected_close, malformed, with_slash,
+};
 use crate::io::{Arrival, Goodbye, Link, Prefixed, Refusal};
 use crate::session::Source;
 use crate::transport::linger::linger;
@@ -42,6 +43,12 @@ const MAX_HEADER: usize = 32 * 1024;
 /// The longest body of a refused request that is read so that another request may follow.
 const MAX_BODY: u64 = 64 * 1024;
 
+/// The server side.
+#[derive(Debug)]
+pub struct Inbound {
+    settings: ServerSettings,
+}
+
 /// A request that opens a tunnel.
 struct Tunnel {
     /// The 101.
@@ -56,6 +63,12 @@ struct Tunnel {
 type Refused = (StatusCode, String);
 
 impl Inbound {
+    /// A server of these settings.
+    pub fn new(mut settings: ServerSettings) -> Self {
+        settings.path = with_slash(settings.path);
+        Self { settings }
+    }
+
     /// Answers the HTTP requests of one connection up to the upgrade.
     pub async fn accept(&self, arrival: Arrival) -> Result<Arrival, Refusal> {
         let until = arrival.since + VISIT_LIMIT;
@@ -68,7 +81,7 @@ impl Inbound {
 
     /// Whether many people may come from `source`, so that it must not be counted as one of them.
     pub fn is_shared(&self, source: Source) -> bool {
-        self.forwarded.is_shared(source)
+        self.settings.forwarded.is_shared(source)
     }
 
     async fn visit(&self, arrival: Arrival) -> Result<Arrival, Refusal> {
@@ -107,7 +120,7 @@ impl Inbound {
                         return Err(Refusal::Done(format!("gone before its answer: {e}")));
                     }
                     let link = Prefixed::link(read.freeze(), link);
-                    let stream = WsStream::new(link, Role::Server, self.heartbeat);
+                    let stream = WsStream::new(link, Role::Server, self.settings.heartbeat);
                     let stream = stream.with_expected_close(tunnel.expected_close);
                     return Ok(Arrival {
                         link: Prefixed::link(Bytes::from(tunnel.early), Link::other(stream)),
@@ -146,7 +159,7 @@ impl Inbound {
         let headers = request.headers();
         let path = Cow::from(percent_decode_str(request.uri().path()));
         let in_path = self.early_data_in_path(&path).ok_or_else(|| {
-            let text = format!("the path is not \"{}\"", self.path);
+            let text = format!("the path is not \"{}\"", self.settings.path);
             (StatusCode::NOT_FOUND, text)
         })?;
         if request.method() != Method::GET {
@@ -190,9 +203,9 @@ impl Inbound {
         let (early, protocol) = self.early_data(headers, in_path);
         let accept = derive_accept_key(key.as_bytes());
         Ok(Tunnel {
-            answer: responses::switch(&accept, protocol, &self.headers),
+            answer: responses::switch(&accept, protocol, &self.settings.headers),
             early,
-            source: self.forwarded.client(headers, peer),
+            source: self.settings.forwarded.client(headers, peer),
             expected_close: expected_close::of_client(headers),
         })
     }
@@ -200,7 +213,10 @@ impl Inbound {
     /// Compares the path as V2Ray does: decoded, and exactly, but for early data behind it. `None`
     /// when it is not ours.
     fn early_data_in_path(&self, path: &[u8]) -> Option<Vec<u8>> {
-        match (path.strip_prefix(self.path.as_bytes())?, &self.early) {
+        match (
+            path.strip_prefix(self.settings.path.as_bytes())?,
+            &self.settings.early_data,
+        ) {
             ([], _) => Some(Vec::new()),
             (suffix, Some(EarlyDataIn::Path)) => early_data::decode(suffix),
             _ => None,
@@ -214,7 +230,7 @@ impl Inbound {
         headers: &'r HeaderMap,
         in_path: Vec<u8>,
     ) -> (Vec<u8>, Option<&'r [u8]>) {
-        let named = match &self.early {
+        let named = match &self.settings.early_data {
             Some(EarlyDataIn::Header(name)) => Some(name),
             _ => None,
         };

@@ -1,23 +1,22 @@
-use serde_json::{Value, json};
+use hyper::header::{HeaderName, HeaderValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::json::{Node, Report};
 
 const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-fn inbound(settings: &Value) -> Inbound {
-    let report = Report::default();
-    let inbound = Inbound::read(Some(&Node::root(settings, &report))).unwrap();
-    assert!(!report.has_errors());
-    inbound
+fn at(path: &str) -> ServerSettings {
+    ServerSettings {
+        path: path.to_owned(),
+        ..ServerSettings::default()
+    }
 }
 
 type Accepting = JoinHandle<Result<Arrival, Refusal>>;
 
-fn visit(settings: &Value, source: &str) -> (DuplexStream, Accepting) {
-    let inbound = inbound(settings);
+fn visit(settings: &ServerSettings, source: &str) -> (DuplexStream, Accepting) {
+    let inbound = Inbound::new(settings.clone());
     let (peer, ours) = duplex(256 * 1024);
     let source: std::net::SocketAddr = source.parse().unwrap();
     let arrival = Arrival {
@@ -52,7 +51,7 @@ async fn head(peer: &mut DuplexStream) -> String {
 }
 
 /// The answer's status and the log's reason for one request.
-async fn refused(settings: &Value, request: &str) -> (String, String) {
+async fn refused(settings: &ServerSettings, request: &str) -> (String, String) {
     let (mut peer, accepting) = visit(settings, "127.0.0.1:1");
     peer.write_all(request.as_bytes()).await.unwrap();
     let answer = head(&mut peer).await;
@@ -68,7 +67,7 @@ async fn refused(settings: &Value, request: &str) -> (String, String) {
 
 #[tokio::test]
 async fn what_opens_no_tunnel_is_answered_as_a_web_server_would() {
-    let settings = json!({"path": "/ray"});
+    let settings = at("/ray");
     let good = get("/ray", "");
     for (request, status, reason) in [
         (
@@ -157,7 +156,7 @@ fn shape(answer: &str) -> (Vec<String>, String) {
 /// Whatever is wrong, and whoever notices it, the answer is the same but for its status.
 #[tokio::test]
 async fn all_refusals_of_an_inbound_have_one_shape() {
-    let settings = json!({"path": "/ray"});
+    let settings = at("/ray");
     let good = get("/ray", "");
     let long = "x".repeat(40_000);
     let mut seen = Vec::new();
@@ -212,7 +211,7 @@ async fn all_refusals_of_an_inbound_have_one_shape() {
 #[tokio::test]
 async fn a_whole_upgrade_is_answered_though_a_proxy_asks_as_http_1_0() {
     for request in [get("/ray", ""), get("/ray", "").replace("Host: a\r\n", "")] {
-        let (mut peer, accepting) = visit(&json!({"path": "/ray"}), "127.0.0.1:1");
+        let (mut peer, accepting) = visit(&at("/ray"), "127.0.0.1:1");
         let request = request.replace("HTTP/1.1", "HTTP/1.0");
         peer.write_all(request.as_bytes()).await.unwrap();
         let answer = head(&mut peer).await;
@@ -224,7 +223,7 @@ async fn a_whole_upgrade_is_answered_though_a_proxy_asks_as_http_1_0() {
 /// Names as RFC 6455 spells them, in V2Ray's order.
 #[tokio::test]
 async fn the_answer_that_opens_a_tunnel_is_spelled_as_v2ray_spells_it() {
-    let (mut peer, _accepting) = visit(&json!({"path": "/ray"}), "127.0.0.1:1");
+    let (mut peer, _accepting) = visit(&at("/ray"), "127.0.0.1:1");
     let request = get("/ray", "Sec-WebSocket-Protocol: chat\r\n");
     peer.write_all(request.as_bytes()).await.unwrap();
     assert_eq!(
@@ -237,7 +236,7 @@ async fn the_answer_that_opens_a_tunnel_is_spelled_as_v2ray_spells_it() {
 /// A body of a refused request is not taken for the next request, nor is it read without end.
 #[tokio::test]
 async fn another_request_follows_a_body_that_is_refused() {
-    let (mut peer, accepting) = visit(&json!({"path": "/ray"}), "127.0.0.1:1");
+    let (mut peer, accepting) = visit(&at("/ray"), "127.0.0.1:1");
     let post = "POST /form HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n0123456789";
     peer.write_all(post.as_bytes()).await.unwrap();
     let first = head(&mut peer).await;
@@ -277,7 +276,7 @@ async fn another_request_follows_a_body_that_is_refused() {
             "close",
         ),
     ] {
-        let (mut peer, _accepting) = visit(&json!({"path": "/ray"}), "127.0.0.1:1");
+        let (mut peer, _accepting) = visit(&at("/ray"), "127.0.0.1:1");
         peer.write_all(request.as_bytes()).await.unwrap();
         let answer = head(&mut peer).await;
         let line = format!("Connection: {connection}\r\n");
@@ -288,7 +287,7 @@ async fn another_request_follows_a_body_that_is_refused() {
 #[tokio::test]
 async fn the_path_is_compared_decoded_and_without_its_query() {
     for target in ["/ray", "/ray?x=1", "/ray?ed=2048", "/%72ay", "http://a/ray"] {
-        let (mut peer, accepting) = visit(&json!({"path": "ray"}), "127.0.0.1:1");
+        let (mut peer, accepting) = visit(&at("ray"), "127.0.0.1:1");
         peer.write_all(get(target, "").as_bytes()).await.unwrap();
         let answer = head(&mut peer).await;
         assert!(answer.starts_with("HTTP/1.1 101"), "{target}: {answer}");
@@ -299,10 +298,10 @@ async fn the_path_is_compared_decoded_and_without_its_query() {
 
 #[tokio::test]
 async fn requests_before_the_upgrade_and_frames_behind_it_are_all_served() {
-    let (mut peer, accepting) = visit(
-        &json!({"path": "/ray", "headers": {"X-A": "1"}}),
-        "127.0.0.1:1",
-    );
+    let mut settings = at("/ray");
+    let value = HeaderValue::from_static("1");
+    settings.headers.insert("x-a", value);
+    let (mut peer, accepting) = visit(&settings, "127.0.0.1:1");
     for _ in 0..3 {
         peer.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             .await
@@ -331,11 +330,15 @@ async fn early_data_is_found_in_every_form_that_the_settings_allow() {
         .map(|i| i.wrapping_mul(37).wrapping_add(200))
         .collect();
     let text = early_data::encode(&flight);
-    let off = json!({"path": "/ray"});
-    let in_path = json!({"path": "/ray", "maxEarlyData": 1});
-    let protocol =
-        json!({"path": "/ray", "maxEarlyData": 1, "earlyDataHeaderName": "sec-websocket-protocol"});
-    let named = json!({"path": "/ray", "maxEarlyData": 1, "earlyDataHeaderName": "X-Early"});
+    let off = at("/ray");
+    let carried_in = |carried_in| ServerSettings {
+        early_data: Some(carried_in),
+        ..at("/ray")
+    };
+    let in_path = carried_in(EarlyDataIn::Path);
+    let protocol = carried_in(EarlyDataIn::Header(SEC_WEBSOCKET_PROTOCOL));
+    let x_early = HeaderName::from_static("x-early");
+    let named = carried_in(EarlyDataIn::Header(x_early));
     let standard = text.replace('-', "+").replace('_', "/") + "==";
     let none = Vec::new();
     let carried = |name: &str, value: &str| format!("{name}: {value}\r\n");
@@ -448,7 +451,7 @@ async fn a_trusted_proxy_names_the_client() {
         ("127.0.0.1:5", "203.0.113.9:0"),
         ("198.51.100.1:5", "198.51.100.1:5"),
     ] {
-        let (mut peer, accepting) = visit(&json!({"path": "/ray"}), peer_addr);
+        let (mut peer, accepting) = visit(&at("/ray"), peer_addr);
         let request = get("/ray", "X-Forwarded-For: 203.0.113.9, 10.0.0.1\r\n");
         peer.write_all(request.as_bytes()).await.unwrap();
         let arrival = accepting.await.unwrap().map_err(|_| ()).unwrap();
@@ -459,7 +462,7 @@ async fn a_trusted_proxy_names_the_client() {
 #[tokio::test(start_paused = true)]
 async fn a_header_that_trickles_or_does_not_come_is_cut_after_four_seconds() {
     for trickle in [false, true] {
-        let (mut peer, accepting) = visit(&json!({}), "127.0.0.1:1");
+        let (mut peer, accepting) = visit(&at("/"), "127.0.0.1:1");
         let start = Instant::now();
         let trickling = async {
             while trickle && peer.write_all(b"G").await.is_ok() {

@@ -11,8 +11,6 @@
 //! behind a proxy in [`forwarded`], the compression that a browser offers and a server may accept in [`deflate`].
 
 pub mod codec;
-#[path = "../../dialect/v2ray/ws.rs"]
-mod config;
 pub(crate) mod deflate;
 mod early_data;
 mod expected_close;
@@ -25,8 +23,16 @@ mod malformed;
 mod outbound;
 mod published;
 mod responses;
+mod settings;
 mod stream;
 
-pub use config::{Inbound, Outbound};
+/// The only protocol that a WebSocket handshake can be spoken in, as TLS calls it.
+pub(super) const ALPN: &str = "http/1.1";
+
+pub use forwarded::{Forwarded, Net, Trusted};
 pub(super) use inbound::HEADER_LIMIT;
+pub use inbound::Inbound;
+pub use outbound::Outbound;
+pub(crate) use settings::with_slash;
+pub use settings::{ClientSettings, EarlyData, EarlyDataIn, HEARTBEAT, ServerSettings};
 pub use stream::WsStream;

@@ -17,16 +17,18 @@ use hyper::header::{
     SERVER, UPGRADE, USER_AGENT,
 };
 use hyper::{Response, StatusCode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::codec::Role;
-use super::config::{Client, EarlyDataIn, Outbound};
 use super::deflate::{self, Inflating};
 use super::head::{self, Unread, has_token, items};
 use super::lazy_handshake::LazyHandshake;
-use super::{WsStream, early_data, expected_close};
+use super::{
+    ClientSettings, EarlyData, EarlyDataIn, WsStream, early_data, expected_close, with_slash,
+};
 use crate::address::{Destination, Host};
 use crate::io::{Link, Prefixed};
 
@@ -39,18 +41,46 @@ const MAX_HEADER: usize = 64 * 1024;
 /// Chrome of the day on the system that most people have.
 const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36";
 
+/// The client side.
+#[derive(Clone, Debug)]
+pub struct Outbound(Arc<Client>);
+
+#[derive(Debug)]
+struct Client {
+    settings: ClientSettings,
+    /// Encoded as it stands in the request.
+    path: String,
+    /// With its `?`, or empty.
+    query: String,
+}
+
 impl Outbound {
+    /// A client of these settings.
+    pub fn new(mut settings: ClientSettings) -> Self {
+        settings.path = with_slash(settings.path);
+        let (path, query) = match settings.path.find('?') {
+            Some(at) => settings.path.split_at(at),
+            None => (&settings.path[..], ""),
+        };
+        let (path, query) = (encoded(path), encoded(query));
+        Self(Arc::new(Client {
+            settings,
+            path,
+            query,
+        }))
+    }
+
     /// The client's handshake with `server`. With early data it is delayed to the first write, of
     /// which it carries the beginning.
     pub async fn wrap(&self, link: Link, server: &Destination, tls: bool) -> io::Result<Link> {
         let client = Arc::clone(&self.0);
         let host = client.host_header(server, tls);
-        match client.early {
+        match client.settings.early_data {
             None => client
                 .handshake(link, host, tls, &[])
                 .await
                 .map(Link::other),
-            Some((_, max)) => Ok(Link::other(LazyHandshake::new(
+            Some(EarlyData { max, .. }) => Ok(Link::other(LazyHandshake::new(
                 max,
                 move |early: Vec<u8>| {
                     Box::pin(async move { client.handshake(link, host, tls, &early).await })
@@ -63,7 +93,7 @@ impl Outbound {
 impl Client {
     /// What the settings say, else the server's address, with its port if that is not the usual one.
     fn host_header(&self, server: &Destination, tls: bool) -> HeaderValue {
-        if let Some(host) = &self.host {
+        if let Some(host) = &self.settings.host {
             return host.clone();
         }
         let host = match &server.host {
@@ -127,7 +157,7 @@ impl Client {
             false => Prefixed::link(read.freeze(), link),
             true => Link::other(Inflating::new(link, read)),
         };
-        let stream = WsStream::new(link, Role::Client, self.heartbeat);
+        let stream = WsStream::new(link, Role::Client, self.settings.heartbeat);
         Ok(stream.with_expected_close(expected_close))
     }
 
@@ -136,7 +166,7 @@ impl Client {
         let mut request = Vec::with_capacity(1024);
         request.extend_from_slice(b"GET ");
         request.extend_from_slice(self.path.as_bytes());
-        if !early.is_empty() && !matches!(self.early, Some((EarlyDataIn::Header(_), _))) {
+        if !early.is_empty() && self.early_header().is_none() {
             request.extend_from_slice(early_data::encode(early).as_bytes());
         }
         request.extend_from_slice(self.query.as_bytes());
@@ -189,16 +219,27 @@ impl Client {
             let value = HeaderValue::from_bytes(value).map_err(io::Error::other)?;
             headers.insert(name, value);
         }
-        for (name, value) in &self.headers {
+        for (name, value) in &self.settings.headers {
             headers.insert(name, value.clone());
         }
-        if let Some((EarlyDataIn::Header(name), _)) = &self.early
+        if let Some(name) = self.early_header()
             && !early.is_empty()
         {
             let value = HeaderValue::try_from(early_data::encode(early));
             headers.insert(name, value.map_err(io::Error::other)?);
         }
         Ok(headers)
+    }
+
+    /// The header that early data travels in; without one it follows the path.
+    fn early_header(&self) -> Option<&HeaderName> {
+        match &self.settings.early_data {
+            Some(EarlyData {
+                carried_in: EarlyDataIn::Header(name),
+                ..
+            }) => Some(name),
+            _ => None,
+        }
     }
 
     /// Whether the answer opens the tunnel (RFC 6455, section 4.1); and whether the server compresses.
@@ -271,6 +312,23 @@ impl Client {
         let server = header(SERVER).map_or(String::new(), |name| format!(" (server: {name})"));
         format!("{}: {cause}{server}", status.as_str())
     }
+}
+
+/// What may not stand in a request line is percent-encoded, as a browser does it.
+fn encoded(path: &str) -> String {
+    const OUTSIDE: AsciiSet = CONTROLS
+        .add(b' ')
+        .add(b'"')
+        .add(b'#')
+        .add(b'<')
+        .add(b'>')
+        .add(b'`')
+        .add(b'{')
+        .add(b'}')
+        .add(b'|')
+        .add(b'\\')
+        .add(b'^');
+    utf8_percent_encode(path, &OUTSIDE).to_string()
 }
 
 /// The order of Chrome's headers; what it has no place for comes behind.

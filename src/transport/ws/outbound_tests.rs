@@ -1,22 +1,51 @@
-use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
 use crate::io::{Arrival, Refusal};
-use crate::json::{Node, Report};
 use crate::session::Source;
-use crate::transport::ws::Inbound;
+use crate::transport::ws::{Inbound, ServerSettings};
 
-fn outbound(settings: &Value) -> Outbound {
-    let report = Report::default();
-    let outbound = Outbound::read(Some(&Node::root(settings, &report))).unwrap();
-    assert!(!report.has_errors());
-    outbound
+fn outbound(settings: &ClientSettings) -> Outbound {
+    Outbound::new(settings.clone())
 }
 
-fn inbound(settings: &Value) -> Inbound {
-    Inbound::read(Some(&Node::root(settings, &Report::default()))).unwrap()
+/// A client for this path.
+fn to_path(path: &str) -> ClientSettings {
+    ClientSettings {
+        path: path.to_owned(),
+        ..ClientSettings::default()
+    }
 }
+
+fn with_early_data(path: &str, carried_in: EarlyDataIn, max: usize) -> ClientSettings {
+    ClientSettings {
+        early_data: Some(EarlyData { carried_in, max }),
+        ..to_path(path)
+    }
+}
+
+/// A client that adds these headers.
+fn with_headers(headers: &[(&'static str, &'static str)]) -> ClientSettings {
+    let named = |(name, value): &(&'static str, &'static str)| {
+        let value = HeaderValue::from_static(value);
+        (HeaderName::from_static(name), value)
+    };
+    ClientSettings {
+        headers: headers.iter().map(named).collect(),
+        ..ClientSettings::default()
+    }
+}
+
+/// A server at this path.
+fn inbound(path: &str, early_data: Option<EarlyDataIn>) -> Inbound {
+    Inbound::new(ServerSettings {
+        path: path.to_owned(),
+        early_data,
+        ..ServerSettings::default()
+    })
+}
+
+const IN_PROTOCOL: EarlyDataIn = EarlyDataIn::Header(SEC_WEBSOCKET_PROTOCOL);
 
 fn server(text: &str) -> Destination {
     let (host, port) = text.rsplit_once(':').unwrap();
@@ -42,7 +71,7 @@ async fn head(peer: &mut DuplexStream) -> String {
 }
 
 /// The request of a client with these settings.
-async fn request(settings: &Value, to: &str, tls: bool) -> String {
+async fn request(settings: &ClientSettings, to: &str, tls: bool) -> String {
     let (ours, mut theirs) = duplex(64 * 1024);
     let outbound = outbound(settings);
     let to = server(to);
@@ -55,7 +84,7 @@ async fn request(settings: &Value, to: &str, tls: bool) -> String {
 /// The error for this answer.
 async fn refused(answer: &str) -> String {
     let (ours, mut theirs) = duplex(64 * 1024);
-    let outbound = outbound(&json!({"path": "/ray"}));
+    let outbound = outbound(&to_path("/ray"));
     let answering = async {
         head(&mut theirs).await;
         theirs.write_all(answer.as_bytes()).await.unwrap();
@@ -73,7 +102,7 @@ async fn the_request_is_chrome_s_line_by_line() {
         (false, "http", "gzip, deflate"),
         (true, "https", "gzip, deflate, br, zstd"),
     ] {
-        let settings = json!({"path": "/ray?x=1&ed=0"});
+        let settings = to_path("/ray?x=1");
         let text = request(&settings, "example.com:8080", tls).await;
         let (front, key) = text.split_once("Sec-WebSocket-Key: ").unwrap();
         let (key, rest) = key.split_once("\r\n").unwrap();
@@ -115,9 +144,13 @@ fn a_browser_trusts_the_line_to_its_own_machine() {
 
 #[tokio::test]
 async fn what_the_user_adds_stands_where_chrome_has_it() {
-    let settings = json!({"headers": {
-        "Sec-WebSocket-Protocol": "chat", "cookie": "a=b", "X-A": "1", "origin": "https://b", "dnt": "1",
-    }});
+    let settings = with_headers(&[
+        ("sec-websocket-protocol", "chat"),
+        ("cookie", "a=b"),
+        ("x-a", "1"),
+        ("origin", "https://b"),
+        ("dnt", "1"),
+    ]);
     let text = request(&settings, "example.com:80", false).await;
     let names: Vec<&str> = text
         .lines()
@@ -145,11 +178,28 @@ async fn what_the_user_adds_stands_where_chrome_has_it() {
 
 #[tokio::test]
 async fn the_user_s_headers_replace_the_defaults() {
-    let settings = json!({"headers": {"host": "b.example", "user-agent": "me", "X-A": "1"}});
+    let settings = ClientSettings {
+        host: Some(HeaderValue::from_static("b.example")),
+        ..with_headers(&[("user-agent", "me"), ("x-a", "1")])
+    };
     let text = request(&settings, "a.example:443", true).await;
     assert!(text.contains("Host: b.example\r\n"), "{text}");
     assert!(text.contains("User-Agent: me\r\n") && !text.contains("Mozilla"));
     assert!(text.contains("X-A: 1\r\n"));
+}
+
+#[tokio::test]
+async fn what_may_not_stand_in_a_request_is_encoded() {
+    for (path, target) in [
+        ("/a b?c d", "/a%20b?c%20d"),
+        ("/a%20b", "/a%20b"),
+        ("ray", "/ray"),
+        ("", "/"),
+    ] {
+        let text = request(&to_path(path), "a.example:80", false).await;
+        let line = format!("GET {target} HTTP/1.1\r\n");
+        assert!(text.starts_with(&line), "{text}");
+    }
 }
 
 #[tokio::test]
@@ -161,7 +211,7 @@ async fn the_host_has_its_port_when_it_is_not_the_usual_one() {
         ("192.0.2.1:8080", true, "192.0.2.1:8080"),
         ("[2001:db8::1]:443", true, "[2001:db8::1]"),
     ] {
-        let text = request(&json!({}), to, tls).await;
+        let text = request(&ClientSettings::default(), to, tls).await;
         assert!(text.contains(&format!("Host: {host}\r\n")), "{text}");
     }
 }
@@ -213,7 +263,7 @@ async fn an_answer_that_opens_no_tunnel_is_explained() {
 }
 
 /// What a server answers that has the request's key; `{accept}` in `lines` is the right value.
-async fn answered(settings: &Value, lines: &str) -> io::Result<String> {
+async fn answered(settings: &ClientSettings, lines: &str) -> io::Result<String> {
     let (ours, mut theirs) = duplex(4096);
     let outbound = outbound(settings);
     let answering = async {
@@ -241,8 +291,8 @@ async fn an_answer_opens_a_tunnel_only_as_the_rfc_has_it() {
     const UP: &str = "Upgrade: websocket\r\n";
     const CO: &str = "Connection: Upgrade\r\n";
     const AC: &str = "Sec-WebSocket-Accept: {accept}\r\n";
-    let offers = json!({"headers": {"Sec-WebSocket-Protocol": "chat, mqtt"}});
-    let none = json!({});
+    let offers = with_headers(&[("sec-websocket-protocol", "chat, mqtt")]);
+    let none = ClientSettings::default();
     for (settings, lines, error) in [
         (&none, format!("{UP}{CO}{AC}"), None),
         (
@@ -347,7 +397,7 @@ async fn an_answer_opens_a_tunnel_only_as_the_rfc_has_it() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_answer_is_given_up() {
     let (ours, _theirs) = duplex(1024);
-    let end = outbound(&json!({}))
+    let end = outbound(&ClientSettings::default())
         .wrap(Link::other(ours), &server("a:80"), false)
         .await;
     assert_eq!(
@@ -359,7 +409,7 @@ async fn a_server_that_does_not_answer_is_given_up() {
 #[tokio::test]
 async fn frames_behind_the_answer_are_not_lost() {
     let (ours, mut theirs) = duplex(1024);
-    let outbound = outbound(&json!({}));
+    let outbound = outbound(&ClientSettings::default());
     let answering = async {
         let request = head(&mut theirs).await;
         let key = request.split("Sec-WebSocket-Key: ").nth(1).unwrap();
@@ -383,25 +433,26 @@ async fn frames_behind_the_answer_are_not_lost() {
 #[tokio::test]
 async fn our_client_and_our_server_agree_on_early_data() {
     let data: Vec<u8> = (0..5000_u32).map(|i| (i * i) as u8).collect();
-    for (client, server_settings) in [
-        (json!({"path": "/ray"}), json!({"path": "/ray"})),
-        (json!({"path": "/ray?ed=2048"}), json!({"path": "/ray"})),
+    let x_early = EarlyDataIn::Header(HeaderName::from_static("x-early"));
+    for (client, searched) in [
+        (to_path("/ray"), None),
+        (with_early_data("/ray", IN_PROTOCOL, 2048), None),
         (
-            json!({"path": "/ray", "maxEarlyData": 2048}),
-            json!({"path": "/ray", "maxEarlyData": 1}),
+            with_early_data("/ray", EarlyDataIn::Path, 2048),
+            Some(EarlyDataIn::Path),
         ),
         (
-            json!({"path": "/ray?a=b", "maxEarlyData": 10_000}),
-            json!({"path": "/ray", "maxEarlyData": 1}),
+            with_early_data("/ray?a=b", EarlyDataIn::Path, 10_000),
+            Some(EarlyDataIn::Path),
         ),
         (
-            json!({"path": "/ray", "maxEarlyData": 7, "earlyDataHeaderName": "X-Early"}),
-            json!({"path": "/ray", "maxEarlyData": 1, "earlyDataHeaderName": "x-early"}),
+            with_early_data("/ray", x_early.clone(), 7),
+            Some(x_early.clone()),
         ),
     ] {
         let (ours, theirs) = duplex(1024);
         let sent = data.clone();
-        let inbound = inbound(&server_settings);
+        let inbound = inbound("/ray", searched);
         let serving = tokio::spawn(async move {
             let Ok(mut arrival) = inbound.accept(arrival(theirs)).await else {
                 panic!("refused")
@@ -422,7 +473,7 @@ async fn our_client_and_our_server_agree_on_early_data() {
         link.flush().await.unwrap();
         let mut answer = [0; 4];
         link.read_exact(&mut answer).await.unwrap();
-        assert_eq!(&answer, b"done", "{client}");
+        assert_eq!(&answer, b"done", "{client:?}");
         drop(serving.await.unwrap());
     }
 }
@@ -431,7 +482,7 @@ async fn our_client_and_our_server_agree_on_early_data() {
 async fn a_server_may_speak_first_though_early_data_is_on() {
     for flush in [false, true] {
         let (ours, theirs) = duplex(1024);
-        let inbound = inbound(&json!({}));
+        let inbound = inbound("/", None);
         let serving = tokio::spawn(async move {
             let Ok(mut arrival) = inbound.accept(arrival(theirs)).await else {
                 panic!("refused")
@@ -440,7 +491,7 @@ async fn a_server_may_speak_first_though_early_data_is_on() {
             arrival.link.flush().await.unwrap();
             arrival
         });
-        let outbound = outbound(&json!({"path": "/?ed=2048"}));
+        let outbound = outbound(&with_early_data("/", IN_PROTOCOL, 2048));
         let mut link = outbound
             .wrap(Link::other(ours), &server("a:80"), false)
             .await
@@ -458,9 +509,9 @@ async fn a_server_may_speak_first_though_early_data_is_on() {
 #[tokio::test]
 async fn a_failed_handshake_with_early_data_is_told_at_the_next_call() {
     let (ours, theirs) = duplex(4096);
-    let inbound = inbound(&json!({"path": "/other"}));
+    let inbound = inbound("/other", None);
     let serving = tokio::spawn(async move { inbound.accept(arrival(theirs)).await });
-    let outbound = outbound(&json!({"path": "/ray?ed=2048"}));
+    let outbound = outbound(&with_early_data("/ray", IN_PROTOCOL, 2048));
     let mut link = outbound
         .wrap(Link::other(ours), &server("a:80"), false)
         .await

@@ -1,0 +1,82 @@
+//! What a transport is made of: `streamSettings`.
+
+use super::{tcp, tls, ws};
+
+/// The server side; by default plain TCP.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServerSettings {
+    /// `sockopt`.
+    pub sockopt: tcp::SockOpt,
+    /// `acceptProxyProtocol`: a PROXY header stands in front of everything else.
+    pub accept_proxy_protocol: bool,
+    /// `security: tls`, with its settings.
+    pub security: Option<tls::ServerSettings>,
+    /// `network`, with its settings.
+    pub carrier: ServerCarrier,
+}
+
+/// The client side; by default plain TCP.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClientSettings {
+    /// `sockopt`, and `sendThrough` of the outbound.
+    pub sockopt: tcp::SockOpt,
+    /// `security: tls`, with its settings.
+    pub security: Option<tls::ClientSettings>,
+    /// `network`, with its settings.
+    pub carrier: ClientCarrier,
+}
+
+/// What carries a tunnel's bytes to a server.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum ServerCarrier {
+    /// The connection itself (`tcp`, `raw`).
+    #[default]
+    Raw,
+    /// WebSocket (`ws`).
+    Ws(ws::ServerSettings),
+}
+
+/// What carries a tunnel's bytes from a client.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum ClientCarrier {
+    /// The connection itself (`tcp`, `raw`).
+    #[default]
+    Raw,
+    /// WebSocket (`ws`).
+    Ws(ws::ClientSettings),
+}
+
+impl ServerSettings {
+    /// Whether clients must show a certificate.
+    pub fn requires_client_certificate(&self) -> bool {
+        let tls = self.security.as_ref();
+        tls.is_some_and(|tls| tls.client_auth != tls::ClientAuth::None)
+    }
+}
+
+impl ClientSettings {
+    /// Whether nobody in between can read what passes.
+    pub fn has_tls(&self) -> bool {
+        self.security.is_some()
+    }
+}
+
+impl ServerCarrier {
+    /// The protocol that TLS below must agree on, where it is not for the user to choose.
+    pub(super) fn alpn(&self) -> Option<&'static str> {
+        match self {
+            Self::Raw => None,
+            Self::Ws(_) => Some(ws::ALPN),
+        }
+    }
+}
+
+impl ClientCarrier {
+    /// As [`ServerCarrier::alpn`].
+    pub(super) fn alpn(&self) -> Option<&'static str> {
+        match self {
+            Self::Raw => None,
+            Self::Ws(_) => Some(ws::ALPN),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What the two sides of a WebSocket are told.
+
+use std::time::Duration;
+
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
+
+use super::forwarded::Forwarded;
+
+/// The server side.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerSettings {
+    /// `path`, as it is when nothing in it is percent-encoded: what requests must ask for, to the letter. `/` is
+    /// the default.
+    pub path: String,
+    /// `headers`: put on the 101.
+    pub headers: HeaderMap,
+    /// `maxEarlyData` and `earlyDataHeaderName`: where early data is looked for besides
+    /// `Sec-WebSocket-Protocol`.
+    pub early_data: Option<EarlyDataIn>,
+    /// `heartbeatPeriod`: the silence after which the peer is pinged; 30 s is the default, `None` is never.
+    pub heartbeat: Option<Duration>,
+    /// `trustedProxies` and `realIpHeader`: who may say for whom it comes.
+    pub forwarded: Forwarded,
+}
+
+/// The client side.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientSettings {
+    /// `path`, with its query if there is one. What may not stand in a request is percent-encoded there. `/` is the
+    /// default.
+    pub path: String,
+    /// `host`, or `Host` of `headers`; without it the server's address stands there.
+    pub host: Option<HeaderValue>,
+    /// `headers`: in place of those of the same name, or beside them.
+    pub headers: HeaderMap,
+    /// `maxEarlyData` and `earlyDataHeaderName`, or `?ed=` of the path.
+    pub early_data: Option<EarlyData>,
+    /// `heartbeatPeriod`: the silence after which the peer is pinged; 30 s is the default, `None` is never.
+    pub heartbeat: Option<Duration>,
+}
+
+/// The first bytes of a tunnel, sent along with the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlyData {
+    /// Where they travel.
+    pub carried_in: EarlyDataIn,
+    /// How many there may be.
+    pub max: usize,
+}
+
+/// What early data travels in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EarlyDataIn {
+    /// Behind the path.
+    Path,
+    /// A header of this name.
+    Header(HeaderName),
+}
+
+/// `heartbeatPeriod` when nothing is said.
+pub const HEARTBEAT: Duration = Duration::from_secs(30);
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            path: "/".to_owned(),
+            headers: HeaderMap::new(),
+            early_data: None,
+            heartbeat: Some(HEARTBEAT),
+            forwarded: Forwarded::default(),
+        }
+    }
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self {
+            path: "/".to_owned(),
+            host: None,
+            headers: HeaderMap::new(),
+            early_data: None,
+            heartbeat: Some(HEARTBEAT),
+        }
+    }
+}
+
+/// A path without its `/` gets one, as in V2Ray.
+pub(crate) fn with_slash(path: String) -> String {
+    match path.starts_with('/') {
+        true => path,
+        false => format!("/{path}"),
+    }
+}
