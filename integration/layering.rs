@@ -14,15 +14,17 @@ use syn::visit_mut::{self, VisitMut};
 use crate::peers::root;
 
 /// Rooms by floor. Those that share a floor have no door between them, but for [`DOORS`].
-const FLOORS: [&[&str]; 10] = [
+const FLOORS: [&[&str]; 12] = [
     &[
         "address", "session", "stats", "policy", "report", "secret", "json",
     ],
     &["matching"],
     &["routing", "sniffing"],
     &["io", "log"],
+    &["seam"],
     &["relay", "dns"],
-    &["transport", "protocol", "mux"],
+    &["mux"],
+    &["transport", "protocol"],
     &["dispatch"],
     &["observatory"],
     &["app", "api", "config", "dialect"],
@@ -30,7 +32,7 @@ const FLOORS: [&[&str]; 10] = [
 ];
 
 /// Doors besides the stairs.
-const DOORS: [(&str, &str); 9] = [
+const DOORS: [(&str, &str); 7] = [
     ("json", "report"),
     ("config", "dialect"),
     ("dialect", "config"),
@@ -38,8 +40,6 @@ const DOORS: [(&str, &str); 9] = [
     ("api", "app"),
     ("api", "config"),
     ("app", "config"),
-    ("mux", "protocol"),
-    ("protocol", "mux"),
 ];
 
 /// Crates that a codec may not name.

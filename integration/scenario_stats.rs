@@ -202,7 +202,7 @@ impl Server {
         let loaded = load(&[input], Format::V4);
         assert!(loaded.errors.is_empty(), "{:?}", loaded.errors);
         let config = loaded.config.expect("without errors it is there");
-        Self(App::start(config).await.expect("the ports are free"))
+        Self(App::build(config).await.expect("the ports are free"))
     }
 
     fn names(&self) -> Vec<String> {

@@ -26,6 +26,7 @@ pub mod protocol;
 pub mod relay;
 pub mod report;
 pub mod routing;
+pub mod seam;
 pub mod secret;
 pub mod session;
 pub mod sniffing;

@@ -14,9 +14,10 @@ use super::wire::app::proxyman::command::{
     AlterOutboundResponse, RemoveInboundRequest, RemoveInboundResponse, RemoveOutboundRequest,
     RemoveOutboundResponse, RemoveUserOperation,
 };
+use crate::app;
 use crate::config;
 use crate::dispatch::{Outbound, Outbounds};
-use crate::protocol::{self, vmess};
+use crate::protocol::UserSettings;
 
 #[async_trait]
 impl HandlerService for Server {
@@ -31,6 +32,7 @@ impl HandlerService for Server {
             return Err(tag_taken(&inbound.tag));
         }
         let inbound = config::one_inbound(&value).map_err(unknown)?;
+        let inbound = app::Inbound::new(inbound).map_err(unknown)?;
         self.inbounds.add(inbound).map_err(unknown)?;
         Ok(Response::new(AddInboundResponse {}))
     }
@@ -62,14 +64,12 @@ impl HandlerService for Server {
             let text = format!("failed to get handler: {tag} > handler not found: {tag}");
             return Err(unknown(text));
         };
-        let protocol::Inbound::Vmess(vmess) = &inbound.protocol else {
-            return Err(unknown("proxy is not a UserManager"));
-        };
         if add {
-            add_user(vmess, &typed::open(&operation)?)?;
+            let user = added_user(&typed::open(&operation)?)?;
+            inbound.protocol.add_user(user).map_err(unknown)?;
         } else {
             let RemoveUserOperation { email } = typed::open(&operation)?;
-            vmess.remove_user(&email).map_err(unknown)?;
+            inbound.protocol.remove_user(&email).map_err(unknown)?;
         }
         Ok(Response::new(AlterInboundResponse {}))
     }
@@ -81,6 +81,7 @@ impl HandlerService for Server {
         let outbound = request.into_inner().outbound.unwrap_or_default();
         let value = translate::outbound(&outbound)?;
         let outbound = config::one_outbound(&value).map_err(unknown)?;
+        let outbound = app::outbound(outbound).map_err(unknown)?;
         let _changing = self.changing.lock().await;
         let outbounds = &self.dispatcher.outbounds;
         check_way(outbounds, &outbound)?;
@@ -115,12 +116,11 @@ impl HandlerService for Server {
     }
 }
 
-fn add_user(inbound: &vmess::Inbound, operation: &AddUserOperation) -> Result<(), Status> {
+fn added_user(operation: &AddUserOperation) -> Result<UserSettings, Status> {
     let user = operation.user.as_ref();
     let user = user.ok_or_else(|| unknown("failed to parse user"))?;
     let value = translate::user(user)?;
-    let (id, user) = vmess::one_user(&value).map_err(unknown)?;
-    inbound.add_user(&id, user).map_err(unknown)
+    config::one_user(&value).map_err(unknown)
 }
 
 /// An outbound must not be reached through itself.

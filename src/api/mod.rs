@@ -36,7 +36,7 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tracing::{debug, info};
 
-use crate::app::{App, Inbounds};
+use crate::app::{ApiLinks, App, Inbounds};
 use crate::config::{Api, Services};
 use crate::dispatch::Dispatcher;
 use crate::io::Link;
@@ -79,11 +79,9 @@ struct Server {
 }
 
 /// Serves the API of a running app, until the process ends.
-pub fn start(api: Api, app: &App) -> io::Result<()> {
+pub fn start(api: Api, links: ApiLinks, app: &App) -> io::Result<()> {
     let Api {
-        services,
-        listen,
-        links,
+        services, listen, ..
     } = api;
     let server = Arc::new(Server {
         services,

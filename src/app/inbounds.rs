@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::JoinHandle;
 
 use super::listen::{self, BoundSocket};
-use super::{StartError, serve};
-use crate::config::Inbound;
+use super::{Inbound, StartError, serve};
 use crate::dispatch::{Dispatcher, Leads};
 use crate::io::own_listeners::Listening;
 

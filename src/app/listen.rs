@@ -1,12 +1,13 @@
 //! Binding what an inbound asks for.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 
 use tokio::net::UdpSocket;
 
-use super::StartError;
-use crate::config::{Inbound, Listen};
+use super::{Inbound, StartError};
+use crate::config::Listen;
 use crate::transport::tcp;
 
 /// One bound socket.
@@ -38,7 +39,11 @@ pub(super) fn wanted(inbound: &Inbound) -> impl Iterator<Item = SocketAddr> {
 /// Binds every port, or the unix socket, of an inbound.
 pub(super) fn bind_all(inbound: &Inbound) -> Result<Vec<BoundSocket>, StartError> {
     let sockopt = &inbound.transport.sockopt;
-    let fail = |place: &dyn fmt::Display, e| StartError::new(inbound, place, e);
+    let fail = |place: &dyn fmt::Display, e: io::Error| StartError::Listen {
+        inbound: inbound.name.clone(),
+        place: place.to_string(),
+        source: e,
+    };
     let ip = match &inbound.listen {
         Listen::Ip(ip) => *ip,
         Listen::Unix(path) => {
@@ -54,13 +59,13 @@ pub(super) fn bind_all(inbound: &Inbound) -> Result<Vec<BoundSocket>, StartError
     let mut places = Vec::new();
     for port in inbound.ports.0.iter().flat_map(|range| range.iter()) {
         let mut address = SocketAddr::new(ip, port);
-        if inbound.protocol.takes_streams() {
+        if inbound.traits.streams {
             let listener = tcp::listen(address, sockopt).map_err(|e| fail(&address, e))?;
             // With port 0 the system has chosen one; the datagrams get the same.
             address = listener.local_addr().unwrap_or(address);
             places.push(BoundSocket::Streams(listener));
         }
-        if inbound.protocol.takes_datagrams() {
+        if inbound.traits.datagrams {
             let socket = tcp::udp_listen(address, sockopt).map_err(|e| fail(&address, e))?;
             places.push(BoundSocket::Datagrams(socket));
         }

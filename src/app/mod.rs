@@ -1,16 +1,18 @@
 //! From a config to running sockets, and back.
 
+mod build;
 mod inbounds;
 mod listen;
 mod memory;
 mod serve;
 mod timer_tick;
 
+pub use build::{ApiLinks, Inbound, outbound};
 pub use inbounds::Inbounds;
 
-use std::fmt;
+use build::Built;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,56 +22,56 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::config::{Config, Inbound, plain};
-use crate::dispatch::{Dispatcher, Parts};
+use crate::config::{Api, Config, plain};
+use crate::dispatch::Dispatcher;
 use crate::observatory;
-use crate::protocol::vmess::ReplayMemory;
 use crate::stats::Registry;
+use crate::transport;
 
 /// All inbounds, listening.
 pub struct App {
     pub inbounds: Arc<Inbounds>,
     pub dispatcher: Arc<Dispatcher>,
+    /// What the API serves, if the config has one; for whoever serves it.
+    pub api: Option<(Api, ApiLinks)>,
     /// Observers, and whatever else goes on beside the sessions.
     beside: Vec<AbortHandle>,
     alive: mpsc::Sender<()>,
     all_gone: mpsc::Receiver<()>,
 }
 
-/// Why the service did not start: the inbound, and what the system said.
+/// Why the service did not start: the part, and what the system said.
 #[derive(Debug, Error)]
-#[error("{inbound}: cannot listen on {place}: {}", plain(.source))]
-pub struct StartError {
-    inbound: String,
-    place: String,
-    source: std::io::Error,
+pub enum StartError {
+    #[error("{inbound}: cannot listen on {place}: {}", plain(.source))]
+    Listen {
+        inbound: String,
+        place: String,
+        source: std::io::Error,
+    },
+    /// Its settings make no transport.
+    #[error("{part}: {source}")]
+    Transport {
+        part: String,
+        source: transport::BuildError,
+    },
 }
 
 impl App {
-    /// Binds everything, then begins to accept; when one place cannot be bound, nothing is.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    /// Makes all that the settings describe run: binds everything, then begins to accept; when one place cannot be
+    /// bound, nothing is.
+    ///
+    /// # Errors
+    ///
+    /// When a place cannot be listened on, or a certificate cannot be used.
+    pub async fn build(config: Config) -> Result<Self, StartError> {
         let (alive, all_gone) = mpsc::channel(1);
-        let Config {
+        let Built {
+            parts,
             inbounds,
-            outbounds,
-            router,
             observers,
-            resolver,
-            policy,
-            stats,
-            state,
-            ..
-        } = config;
-        let state = state.or_else(system_state);
-        let replays = ReplayMemory::open(state.as_deref());
-        let parts = Parts {
-            outbounds,
-            router,
-            resolver,
-            policy,
-            count: stats,
-            replays,
-        };
+            api,
+        } = Built::new(config)?;
         let dispatcher = Dispatcher::new(parts, alive.downgrade());
         let running = Arc::new(Inbounds::new(dispatcher.clone()));
         let bound: Vec<_> = inbounds
@@ -91,6 +93,7 @@ impl App {
         Ok(Self {
             inbounds,
             dispatcher,
+            api,
             beside,
             alive,
             all_gone,
@@ -116,21 +119,5 @@ impl App {
         drop(self.alive);
         // Nothing is ever sent: the channel ends when the last tunnel has dropped its end.
         let _ = timeout(grace, self.all_gone.recv()).await;
-    }
-}
-
-/// The folder that the system's service manager has made for us: systemd's `StateDirectory=`, which may name several.
-fn system_state() -> Option<PathBuf> {
-    let folders = std::env::var_os("STATE_DIRECTORY")?;
-    std::env::split_paths(&folders).find(|folder| !folder.as_os_str().is_empty())
-}
-
-impl StartError {
-    fn new(inbound: &Inbound, place: impl fmt::Display, error: std::io::Error) -> Self {
-        Self {
-            inbound: inbound.path.clone(),
-            place: place.to_string(),
-            source: error,
-        }
     }
 }

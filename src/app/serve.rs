@@ -11,9 +11,9 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, info};
 
+use super::Inbound;
 use super::listen::BoundSocket;
 use super::timer_tick::TimerTick;
-use crate::config::Inbound;
 use crate::dispatch::{Dispatcher, Origin};
 use crate::io::handshakes::{self, Unfinished};
 use crate::io::{
@@ -33,10 +33,10 @@ pub(super) async fn serve(inbound: Arc<Inbound>, place: BoundSocket, dispatcher:
         .address()
         .map(|a| a.to_string())
         .unwrap_or_else(|| "a unix socket".to_owned());
-    info!("{} listens on {shown}", inbound.path);
-    let terms = dispatcher.terms(inbound.tag.as_deref());
+    info!("{} listens on {shown}", inbound.name);
+    let context = dispatcher.inbound_context(inbound.tag.as_deref());
     match place {
-        BoundSocket::Streams(listener) => streams(&inbound, &listener, &dispatcher, terms).await,
+        BoundSocket::Streams(listener) => streams(&inbound, &listener, &dispatcher, context).await,
         BoundSocket::Datagrams(socket) => {
             let sockopt = inbound.transport.sockopt.clone();
             let bind: BindUdp =
@@ -47,7 +47,7 @@ pub(super) async fn serve(inbound: Arc<Inbound>, place: BoundSocket, dispatcher:
             while let Some(datagrams) = sources.recv().await {
                 let user = inbound.protocol.datagram_user();
                 let session = dispatcher.session(datagrams.source, inbound.origin(), user);
-                let packets = Counted::packets(datagrams.packets, terms.meter.clone());
+                let packets = Counted::packets(datagrams.packets, context.meter.clone());
                 dispatcher.packets(session, packets);
             }
         }
@@ -58,9 +58,9 @@ async fn streams(
     inbound: &Arc<Inbound>,
     listener: &tcp::Listener,
     dispatcher: &Arc<Dispatcher>,
-    terms: InboundContext,
+    context: InboundContext,
 ) {
-    let served = Arc::new((inbound.clone(), dispatcher.clone(), terms));
+    let served = Arc::new((inbound.clone(), dispatcher.clone(), context));
     let timer_tick = TimerTick::default();
     loop {
         match listener.accept().await {
@@ -78,7 +78,7 @@ async fn streams(
             Err(e) => {
                 log::repeated(&format!(
                     "{}: cannot accept a connection: {e}",
-                    inbound.path
+                    inbound.name
                 ));
                 sleep(ACCEPT_PAUSE).await;
             }
@@ -91,24 +91,24 @@ type Served = Arc<(Arc<Inbound>, Arc<Dispatcher>, InboundContext)>;
 
 /// From the first byte of a connection to a session. Nothing is set up before that byte.
 async fn connection(served: Served, mut arrival: Arrival, from_here: bool, unfinished: Unfinished) {
-    let (inbound, dispatcher, terms) = &*served;
+    let (inbound, dispatcher, context) = &*served;
     let patience = inbound.transport.patience().or_else(|| {
-        let waits = inbound.protocol.waits_for_request();
-        waits.then(|| handshake_limit(inbound, terms))
+        let waits = inbound.traits.handshake_level.is_some();
+        waits.then(|| handshake_limit(inbound, context))
     });
     if let Some(patience) = patience {
         let first = poll_fn(|cx| arrival.link.poll_readable(cx));
         // When the time is up, the layer whose limit it is finds so and says it.
         let _ = timeout_at(arrival.since + patience, first).await;
     }
-    let limit = handshake_limit(inbound, terms);
+    let limit = handshake_limit(inbound, context);
     // The futures of the stages are large. Each has an allocation of its own, which is given back when it is over.
     let arrived = Box::pin(inbound.transport.accept(arrival)).await;
     let (source, until, asked) = match arrived {
         Ok(mut arrival) => {
             let (source, until) = (arrival.source, arrival.since + limit);
-            arrival.link = Counted::link(arrival.link, terms.meter.clone());
-            let asked = Box::pin(inbound.protocol.accept(arrival, terms)).await;
+            arrival.link = Counted::link(arrival.link, context.meter.clone());
+            let asked = Box::pin(inbound.protocol.accept(arrival, context)).await;
             (source, until, asked)
         }
         Err((source, refusal)) => (source, Instant::now() + limit, Err(refusal)),
@@ -127,9 +127,9 @@ async fn connection(served: Served, mut arrival: Arrival, from_here: bool, unfin
     }
 }
 
-fn handshake_limit(inbound: &Inbound, terms: &InboundContext) -> Duration {
-    let level = inbound.protocol.handshake_level();
-    terms.policy.level(level).handshake
+fn handshake_limit(inbound: &Inbound, context: &InboundContext) -> Duration {
+    let level = inbound.traits.handshake_level.unwrap_or_default();
+    context.policy.level(level).handshake
 }
 
 /// Writes down why nothing was accepted; a peer that must not learn it is read until it goes, or
@@ -145,9 +145,9 @@ async fn refuse(inbound: &Inbound, source: Source, refusal: Refusal, until: Inst
         Refusal::Known(..) => return,
     };
     if reason.is_empty() {
-        debug!(%source, inbound = inbound.path, "left without a request");
+        debug!(%source, inbound = inbound.name, "left without a request");
     } else {
-        log::rejected(&inbound.path, source, user.as_deref(), &reason);
+        log::rejected(&inbound.name, source, user.as_deref(), &reason);
     }
     if let Some(link) = link {
         drain(link, until).await;

@@ -108,18 +108,17 @@ fn raise_limit() {
     }
 }
 
-async fn until_signal(mut config: Config, started: impl FnOnce()) -> ExitCode {
+async fn until_signal(config: Config, started: impl FnOnce()) -> ExitCode {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(e) => return fail(&format!("cannot listen for signals: {e}")),
     };
-    let api = config.api.take();
-    let app = match App::start(config).await {
+    let mut app = match App::build(config).await {
         Ok(app) => app,
         Err(e) => return fail(&e.to_string()),
     };
-    if let Some(api) = api
-        && let Err(e) = api::start(api, &app)
+    if let Some((api, links)) = app.api.take()
+        && let Err(e) = api::start(api, links, &app)
     {
         return fail(&format!("api: {e}"));
     }

@@ -1,18 +1,16 @@
 //! What of V2Ray's gRPC API is served, and where.
 
 use std::net::SocketAddr;
-
-use tokio::sync::mpsc;
-
-use crate::io::Link;
+use std::sync::Arc;
 
 /// What is served, and where it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Api {
+    /// The tag under which rules lead sessions to it.
+    pub tag: Arc<str>,
     pub services: Services,
-    /// Xray's `listen`: an address of its own, beside the outbound.
+    /// Xray's `listen`: an address of its own, beside the tag.
     pub listen: Option<SocketAddr>,
-    /// Sessions that rules lead to the outbound.
-    pub links: mpsc::Receiver<Link>,
 }
 
 /// `services`: which of V2Ray's are answered.

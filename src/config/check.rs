@@ -2,79 +2,74 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
-use serde_json::Value;
+use crate::json::PortRange;
+use crate::report::{Report, did_you_mean};
 
-use crate::json::{Node, PortRange, did_you_mean, found};
-
-use super::{Inbound, Listen};
+use super::{Draft, Inbound, Listen, Outbound, Through};
 
 /// Tags once each, and every place to listen on once.
-pub(crate) fn inbounds(inbounds: &[(&Node, Option<Inbound>)]) {
-    unique_tags(inbounds.iter().map(|(node, _)| *node));
-    for (i, (node, later)) in inbounds.iter().enumerate() {
-        let Some(later) = later else { continue };
-        for (before, earlier) in &inbounds[..i] {
-            if let Some(earlier) = earlier
+pub(crate) fn inbounds(inbounds: &[Draft<Inbound>], report: &Report) {
+    unique_tags(inbounds, report);
+    for (i, draft) in inbounds.iter().enumerate() {
+        let Some(later) = &draft.part else { continue };
+        for before in &inbounds[..i] {
+            if let Some(earlier) = &before.part
                 && let Some(place) = shared_place(earlier, later)
             {
-                let place = format!("{place} is listened on by {} already", before.path);
-                node.error(place);
+                let text = format!("{place} is listened on by {} already", *before.at);
+                report.error(&draft.at, text);
             }
         }
     }
 }
 
-/// Tags once each, and `proxySettings.tag` or `dialerProxy` looked up: for each outbound the tag of the one it goes through.
-pub(crate) fn outbounds(outbounds: &[Node]) -> Vec<Option<Arc<str>>> {
-    let tags = unique_tags(outbounds.iter());
-    let through: Vec<Option<usize>> = outbounds
+/// Tags once each, and an outbound for every one that another goes through.
+pub(crate) fn outbounds(outbounds: &[Draft<Outbound>], report: &Report) {
+    let tags = unique_tags(outbounds, report);
+    let next: Vec<Option<usize>> = outbounds
         .iter()
-        .map(|node| {
-            let (at, tag) = goes_through(node)?;
-            let index = resolve(&at, tag, &tags)?;
-            let named = text(outbounds[index].value, "protocol");
-            if named.is_some_and(|name| name.eq_ignore_ascii_case("loopback")) {
-                at.error(format!(
-                    "`{tag}` is a `loopback`, which connections cannot go through"
-                ));
+        .map(|draft| {
+            let through = draft.through.as_ref()?;
+            let index = resolve(through, &tags, report)?;
+            let next = outbounds[index].part.as_ref();
+            if next.is_some_and(|next| next.protocol.loopback().is_some()) {
+                let text = format!(
+                    "`{}` is a `loopback`, which connections cannot go through",
+                    through.tag
+                );
+                report.error(&through.at, text);
                 return None;
             }
             Some(index)
         })
         .collect();
-    for (start, node) in outbounds.iter().enumerate() {
+    for (start, draft) in outbounds.iter().enumerate() {
         // A circle is told once, where it is met first.
-        if let Some(round) = circle(start, &through)
+        if let Some(round) = circle(start, &next)
             && round.iter().all(|i| *i >= start)
-            && let Some((at, _)) = goes_through(node)
+            && let Some(through) = &draft.through
         {
-            let names: Vec<String> = round
-                .iter()
-                .map(|i| outbounds[*i].path.to_string())
-                .collect();
-            at.error(format!("goes round in a circle: {}", names.join(" → ")));
+            let names = round.iter().map(|i| outbounds[*i].at.to_string());
+            let names: Vec<String> = names.collect();
+            let text = format!("goes round in a circle: {}", names.join(" → "));
+            report.error(&through.at, text);
         }
     }
-    let tag = |i: usize| text(outbounds[i].value, "tag").map(Arc::from);
-    through.into_iter().map(|i| tag(i?)).collect()
 }
 
 /// Every tag and the index of its bearer.
-fn unique_tags<'n, 'a: 'n>(nodes: impl Iterator<Item = &'n Node<'a>>) -> HashMap<&'a str, usize> {
+fn unique_tags<'d, T>(drafts: &'d [Draft<T>], report: &Report) -> HashMap<&'d str, usize> {
     let mut bearers: HashMap<&str, usize> = HashMap::new();
-    let mut paths = Vec::new();
-    for (i, node) in nodes.enumerate() {
-        paths.push(&node.path);
-        let Some(tag) = text(node.value, "tag") else {
+    for (i, draft) in drafts.iter().enumerate() {
+        let Some(tag) = draft.tag.as_deref() else {
             continue;
         };
         match bearers.get(tag) {
-            Some(bearer) => node.report().error(
-                &node.path.key("tag"),
-                format!("`{tag}` is the tag of {} already", paths[*bearer]),
-            ),
+            Some(bearer) => {
+                let text = format!("`{tag}` is the tag of {} already", *drafts[*bearer].at);
+                report.error(&draft.at.key("tag"), text);
+            }
             None => {
                 bearers.insert(tag, i);
             }
@@ -83,66 +78,12 @@ fn unique_tags<'n, 'a: 'n>(nodes: impl Iterator<Item = &'n Node<'a>>) -> HashMap
     bearers
 }
 
-/// The outbound that the connections of another one go through, and where that is said: in `proxySettings.tag`, or in
-/// Xray's `streamSettings.sockopt.dialerProxy`.
-pub(crate) fn goes_through<'a>(outbound: &Node<'a>) -> Option<(Node<'a>, &'a str)> {
-    match (proxy_tag(outbound), dialer_proxy(outbound)) {
-        (Some((_, tag)), Some((at, other))) if tag != other => {
-            at.error(format!(
-                "`proxySettings.tag` says `{tag}`, expected one of the two"
-            ));
-            None
-        }
-        (proxy, dialer) => dialer.or(proxy),
-    }
-}
-
-fn dialer_proxy<'a>(outbound: &Node<'a>) -> Option<(Node<'a>, &'a str)> {
-    let stream = member(outbound.value, "streamSettings")?;
-    let named = ["sockopt", "socketSettings"].into_iter();
-    let (name, sockopt) = named
-        .filter_map(|name| Some((name, member(stream, name)?)))
-        .find(|(_, sockopt)| sockopt.is_object())?;
-    let value = member(sockopt, "dialerProxy")?;
-    let path = outbound.path.key("streamSettings").key(name);
-    let at = Node::at(path.key("dialerProxy"), value, outbound.report());
-    match value {
-        Value::String(tag) => (!tag.is_empty()).then_some((at, tag.as_str())),
-        other => {
-            at.error(format!("{} is not a string", found(other)));
-            None
-        }
-    }
-}
-
-/// Where `proxySettings.tag` stands, and what it says.
-fn proxy_tag<'a>(outbound: &Node<'a>) -> Option<(Node<'a>, &'a str)> {
-    let proxy = member(outbound.value, "proxySettings")?;
-    let path = outbound.path.key("proxySettings");
-    let at = |path, value| Node::at(path, value, outbound.report());
-    if !proxy.is_object() {
-        return None;
-    }
-    match member(proxy, "tag") {
-        Some(Value::String(tag)) if !tag.is_empty() => {
-            Some((at(path.key("tag"), proxy), tag.as_str()))
-        }
-        None | Some(Value::String(_)) => {
-            at(path, proxy).error("`tag` is missing, expected the tag of another outbound");
-            None
-        }
-        Some(other) => {
-            at(path.key("tag"), proxy).error(format!("{} is not a string", found(other)));
-            None
-        }
-    }
-}
-
-fn resolve(at: &Node, tag: &str, tags: &HashMap<&str, usize>) -> Option<usize> {
-    let index = tags.get(tag).copied();
+fn resolve(through: &Through, tags: &HashMap<&str, usize>, report: &Report) -> Option<usize> {
+    let index = tags.get(&*through.tag).copied();
     if index.is_none() {
-        let guess = did_you_mean(tag, tags.keys().copied());
-        at.error(format!("no outbound is tagged `{tag}`{guess}"));
+        let guess = did_you_mean(&through.tag, tags.keys().copied());
+        let text = format!("no outbound is tagged `{}`{guess}", through.tag);
+        report.error(&through.at, text);
     }
     index
 }
@@ -164,9 +105,8 @@ fn circle(start: usize, through: &[Option<usize>]) -> Option<Vec<usize>> {
 
 /// A place that both would listen on.
 fn shared_place(a: &Inbound, b: &Inbound) -> Option<String> {
-    let streams = a.protocol.takes_streams() && b.protocol.takes_streams();
-    let datagrams = a.protocol.takes_datagrams() && b.protocol.takes_datagrams();
-    if !streams && !datagrams {
+    let (x, y) = (a.protocol.traits(), b.protocol.traits());
+    if !(x.streams && y.streams) && !(x.datagrams && y.datagrams) {
         return None;
     }
     match (&a.listen, &b.listen) {
@@ -195,85 +135,39 @@ fn shared_port(a: &[PortRange], b: &[PortRange]) -> Option<u16> {
         .map(|(from, _)| from.max(1))
 }
 
-fn member<'v>(value: &'v Value, key: &str) -> Option<&'v Value> {
-    let map = value.as_object()?;
-    let found = map.get(key).or_else(|| {
-        map.iter()
-            .find(|(k, _)| k.eq_ignore_ascii_case(key))
-            .map(|(_, v)| v)
-    });
-    found.filter(|v| !v.is_null())
-}
-
-fn text<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
-    member(value, key)?.as_str().filter(|t| !t.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::{Path, Report};
-    use serde_json::json;
-
-    #[test]
-    fn a_chain_is_followed_by_its_tags() {
-        let (through, errors) = of(json!([
-            {"tag": "a", "proxySettings": {"tag": "b"}}, {"tag": "b"}
-        ]));
-        assert_eq!(through, [Some("b".into()), None]);
-        assert!(errors.is_empty());
-    }
-
-    #[test]
-    fn xrays_dialer_proxy_is_a_chain_too() {
-        let outbound = |tag: Value| json!({"sockopt": {"dialerProxy": tag}});
-        let (through, errors) = of(json!([
-            {"tag": "a", "streamSettings": outbound("b".into())}, {"tag": "b", "streamSettings": outbound("".into())},
-            {"proxySettings": {"tag": "b"}, "streamSettings": {"socketSettings": {"DialerProxy": "b"}}}
-        ]));
-        assert_eq!(through, [Some("b".into()), None, Some("b".into())]);
-        assert!(errors.is_empty(), "{errors:?}");
-        let (_, errors) = of(json!([
-            {"tag": "a", "streamSettings": outbound("nowhere".into())},
-            {"tag": "b", "proxySettings": {"tag": "a"}, "streamSettings": outbound("b".into())},
-            {"streamSettings": outbound(5.into())}
-        ]));
-        assert_eq!(
-            errors,
-            [
-                "outbounds[0].streamSettings.sockopt.dialerProxy: no outbound is tagged `nowhere`",
-                "outbounds[1].streamSettings.sockopt.dialerProxy: `proxySettings.tag` says `a`, expected one of the two",
-                "outbounds[2].streamSettings.sockopt.dialerProxy: the number 5 is not a string",
-            ]
-        );
-    }
+    use crate::report::Path;
 
     #[test]
     fn a_circle_is_told_once() {
-        let (_, errors) = of(json!([
-            {"tag": "out", "proxySettings": {"tag": "a"}},
-            {"tag": "a", "proxySettings": {"tag": "b"}},
-            {"tag": "b", "proxySettings": {"tag": "a"}}
-        ]));
+        let errors = of(&[
+            (Some("out"), Some("a")),
+            (Some("a"), Some("b")),
+            (Some("b"), Some("a")),
+        ]);
         assert_eq!(
             errors,
             [
-                "outbounds[1].proxySettings.tag: goes round in a circle: outbounds[1] → outbounds[2] → outbounds[1]",
+                "outbounds[1].through: goes round in a circle: outbounds[1] → outbounds[2] → outbounds[1]",
             ]
         );
     }
 
     #[test]
     fn a_tag_that_nobody_has_and_a_tag_that_two_have() {
-        let (_, errors) = of(json!([
-            {"tag": "proxy", "proxySettings": {"tag": "prxy"}}, {"tag": "proxy"}, {"proxySettings": {}}
-        ]));
+        assert!(of(&[(Some("a"), Some("b")), (Some("b"), None)]).is_empty());
+        let errors = of(&[
+            (Some("proxy"), Some("prxy")),
+            (Some("proxy"), None),
+            (None, None),
+        ]);
         assert_eq!(
             errors,
             [
                 "outbounds[1].tag: `proxy` is the tag of outbounds[0] already",
-                "outbounds[0].proxySettings.tag: no outbound is tagged `prxy`, did you mean `proxy`?",
-                "outbounds[2].proxySettings: `tag` is missing, expected the tag of another outbound",
+                "outbounds[0].through: no outbound is tagged `prxy`, did you mean `proxy`?",
             ]
         );
     }
@@ -286,12 +180,24 @@ mod tests {
         assert_eq!(shared_port(&[range(0, 0)], &[range(0, 0)]), None);
     }
 
-    fn of(value: Value) -> (Vec<Option<Arc<str>>>, Vec<String>) {
+    /// What is said of outbounds that have a tag, and the tag of the one they go through.
+    fn of(outbounds: &[(Option<&str>, Option<&str>)]) -> Vec<String> {
+        let list = Path::default().key("outbounds");
+        let drafts = outbounds.iter().enumerate().map(|(i, (tag, through))| {
+            let at = list.index(i);
+            let through = through.map(|tag| Through {
+                at: at.key("through").into(),
+                tag: tag.into(),
+            });
+            Draft {
+                tag: tag.map(Into::into),
+                through,
+                part: None,
+                at: at.into(),
+            }
+        });
         let report = Report::default();
-        let path = Path::default().key("outbounds");
-        let nodes = Node::at(path, &value, &report).array();
-        let through = outbounds(&nodes);
-        let errors = report.errors().iter().map(ToString::to_string).collect();
-        (through, errors)
+        super::outbounds(&drafts.collect::<Vec<_>>(), &report);
+        report.errors().iter().map(ToString::to_string).collect()
     }
 }

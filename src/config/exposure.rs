@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Inbound, Listen};
+use super::{Inbound, Listen, Outbound};
 use crate::address::Host;
-use crate::json::{Node, Object};
+use crate::json::Object;
+use crate::report::{Path, Report};
 use crate::routing::{Router, Rule, Target};
-use crate::{protocol, transport};
 
 /// Who may come to the API by an inbound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,37 +22,30 @@ pub(crate) enum Leads {
 
 /// A proxy that anybody may use. A private address is no protection: that of a rented machine often is one, with a
 /// public one in front.
-pub(crate) fn warn_of_open_proxy(
-    node: &Node,
-    listen: &Listen,
-    protocol: &protocol::Inbound,
-    transport: &transport::ServerSettings,
-) {
-    if let Some(ip) = outside(listen)
-        && protocol.is_proxy_for_anybody()
-        && !transport.requires_client_certificate()
+pub(crate) fn warn_of_open_proxy(inbound: &Inbound, report: &Report) {
+    let traits = inbound.protocol.traits();
+    if let Some(ip) = outside(&inbound.listen)
+        && traits.is_proxy_for_anybody()
+        && !inbound.transport.requires_client_certificate()
     {
-        node.warn(format!(
+        let text = format!(
             "whoever reaches {ip} may use this proxy: set `listen` to 127.0.0.1, or `accounts`{}",
-            protocol.how_accounts_count()
-        ));
+            traits.accounts_hint
+        );
+        report.warn(&inbound.at, text);
     }
 }
 
 /// Users whose payload is not sealed by anything. Another outbound in between (`proxySettings`) seals the way to its
 /// own server alone.
-pub(crate) fn warn_of_readable(
-    node: &Node,
-    protocol: &protocol::Outbound,
-    transport: &transport::ClientSettings,
-) {
-    if transport.has_tls() {
+pub(crate) fn warn_of_readable(outbound: &Outbound, report: &Report) {
+    if outbound.transport.has_tls() {
         return;
     }
-    for (path, security, host) in protocol.unsealed() {
+    for (at, security, host) in outbound.protocol.unsealed() {
         if !is_here(host) {
-            node.report().warn(
-                path,
+            report.warn(
+                at,
                 format!(
                     "`{security}` without TLS: what passes on the way to {host} can be read and changed by everybody in between, expected `auto`, or `security: tls` in `streamSettings`"
                 ),
@@ -62,25 +55,27 @@ pub(crate) fn warn_of_readable(
 }
 
 /// Whoever reaches the API may add users of their own, and take others away. Whether there was cause to warn.
-pub(crate) fn warn_of_api(node: &Node, inbound: &Inbound, leads: Leads) -> bool {
+pub(crate) fn warn_of_api(inbound: &Inbound, leads: Leads, report: &Report) -> bool {
     let Some(ip) = outside(&inbound.listen) else {
         return false;
     };
-    let known = inbound.protocol.requires_auth() || inbound.transport.requires_client_certificate();
+    let known =
+        inbound.protocol.traits().requires_auth || inbound.transport.requires_client_certificate();
     match (leads, known) {
         (Leads::Nobody, _) | (Leads::Chosen, true) => return false,
-        (_, false) => warn_of_open_api(node, ip),
-        (Leads::All, true) => node.warn(format!(
+        (_, false) => warn_of_open_api(&inbound.at, ip, report),
+        (Leads::All, true) => report.warn(&inbound.at, format!(
             "leads to the API and listens on {ip}: every user of this inbound can read and change everything, expected a rule with its own `inboundTag`, or with `user`"
         )),
     }
     true
 }
 
-pub(crate) fn warn_of_open_api(node: &Node, ip: IpAddr) {
-    node.warn(format!(
+pub(crate) fn warn_of_open_api(at: &Path, ip: IpAddr, report: &Report) {
+    let text = format!(
         "leads to the API and listens on {ip}: whoever reaches it can read and change everything, expected 127.0.0.1"
-    ));
+    );
+    report.warn(at, text);
 }
 
 /// Warns of a rule by which a user of any inbound comes to the API.
@@ -140,7 +135,7 @@ fn takes(rule: &Rule, name: Option<&str>, inbound: &Inbound) -> bool {
     let inbounds = &rule.inbounds;
     let named = inbounds.is_empty() || inbounds.iter().any(|tag| Some(tag.as_str()) == name);
     // Who has no name is none of `user`; whoever wrote `source` has thought of who may come.
-    let has_user = rule.users.is_empty() || inbound.protocol.requires_auth();
+    let has_user = rule.users.is_empty() || inbound.protocol.traits().requires_auth;
     named && has_user && rule.sources.is_none()
 }
 

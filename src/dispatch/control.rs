@@ -42,7 +42,7 @@ impl Dispatcher {
         debug!(
             id = session.id,
             inbound,
-            outbound = outbound.path,
+            outbound = outbound.name,
             "kept out"
         );
         log::repeated(&format!(
@@ -60,12 +60,10 @@ mod tests {
     use crate::dispatch::route::Asked;
     use crate::dispatch::{Origin, Outbound, Parts};
     use crate::dns::Resolver;
-    use crate::json::{Node, Report};
-    use crate::protocol::{self, in_process};
+    use crate::protocol::{self, Endpoint, OutboundSettings, freedom, in_process};
     use crate::routing::{Router, Rule};
     use crate::session::Source;
     use crate::transport;
-    use serde_json::json;
     use tokio::sync::mpsc;
 
     #[tokio::test]
@@ -105,14 +103,11 @@ mod tests {
 
     /// A first outbound, and a service that a rule leads `inbounds` to.
     fn parts(inbounds: &[&str]) -> Parts {
-        let report = Report::default();
-        let (name, settings) = (json!("freedom"), json!({}));
-        let settings = Node::root(&settings, &report).object().unwrap();
-        let freedom = protocol::Outbound::read(&Node::root(&name, &report), &settings);
-        let (local, _links) = in_process::Outbound::new();
+        let freedom = OutboundSettings::Freedom(freedom::OutboundSettings::default());
+        let (service, _links) = in_process::Outbound::new();
         let protocols = [
-            ("direct", freedom.unwrap()),
-            ("api", protocol::Outbound::InProcess(local)),
+            ("direct", protocol::Outbound::new(freedom)),
+            ("api", Endpoint::InProcess(service).into()),
         ];
         let outbounds = protocols.into_iter().map(|(tag, protocol)| {
             let mut outbound = Outbound::new(transport::Outbound::default(), protocol);
@@ -131,7 +126,7 @@ mod tests {
             },
             resolver: Resolver::default(),
             policy: Default::default(),
-            replays: Default::default(),
+            state: Default::default(),
             count: false,
         }
     }

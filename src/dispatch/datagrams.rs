@@ -348,12 +348,10 @@ mod tests {
     use super::*;
     use crate::dispatch::{Origin, Outbound, Parts};
     use crate::dns::Resolver;
-    use crate::json::{Node, Report};
-    use crate::protocol::vmess::ReplayMemory;
+    use crate::protocol::{OutboundSettings, ProtocolState, dns};
     use crate::session::Source;
     use crate::{protocol, transport};
     use bytes::Bytes;
-    use serde_json::json;
     use tokio::sync::{mpsc, oneshot};
 
     #[tokio::test(start_paused = true)]
@@ -369,18 +367,18 @@ mod tests {
 
     /// An association by a `dns` outbound that was asked once; the end says when it has ended.
     fn associate(is_connectionless: bool) -> (mpsc::Sender<()>, oneshot::Receiver<()>) {
-        let report = Report::default();
-        let (name, settings) = (json!("dns"), json!({"nonIPQuery": "drop"}));
-        let settings = Node::root(&settings, &report).object().unwrap();
-        let protocol = protocol::Outbound::read(&Node::root(&name, &report), &settings);
-        let transport = transport::Outbound::default();
+        let dns = OutboundSettings::Dns(dns::OutboundSettings {
+            others: dns::Others::Drop,
+            ..dns::OutboundSettings::default()
+        });
+        let (transport, protocol) = (transport::Outbound::default(), protocol::Outbound::new(dns));
         let parts = Parts {
-            outbounds: vec![Outbound::new(transport, protocol.unwrap())],
+            outbounds: vec![Outbound::new(transport, protocol)],
             router: Default::default(),
             resolver: Resolver::default(),
             policy: Default::default(),
             count: false,
-            replays: ReplayMemory::default(),
+            state: ProtocolState::default(),
         };
         let (alive, _) = mpsc::channel(1);
         let dispatcher = Dispatcher::new(parts, alive.downgrade());

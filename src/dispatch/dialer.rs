@@ -12,7 +12,7 @@ use super::{Dispatcher, Origin, OutboundRef, Session};
 use crate::address::{Destination, Host, Network};
 use crate::dns::{Dialer, Dialled, Known, Lookup, Via};
 use crate::io::{BindUdp, Counted, Link, Packet, Packets, Udp};
-use crate::protocol::{self, freedom};
+use crate::protocol::{self, Endpoint, freedom};
 use crate::session::Source;
 use crate::stats::Meter;
 use crate::transport::{tcp, tls};
@@ -49,7 +49,7 @@ impl Dialer for RoutedDialer {
             };
             let (_, outbound) = dispatcher.route_own(tag, Network::Tcp, &to).await?;
             match &outbound.protocol {
-                protocol::Outbound::Dns(dns) => {
+                protocol::Outbound::Endpoint(Endpoint::Dns(dns)) => {
                     let (_, to) = dns.server(Network::Tcp, &to);
                     let upstream = dispatcher.upstream(&outbound, &to, &Known::Unasked);
                     upstream.stream(&Via::Direct, &to).await
@@ -80,7 +80,7 @@ impl Dialer for RoutedDialer {
             };
             let (session, outbound) = dispatcher.route_own(tag, Network::Udp, &to).await?;
             match &outbound.protocol {
-                protocol::Outbound::Dns(dns) => {
+                protocol::Outbound::Endpoint(Endpoint::Dns(dns)) => {
                     let (_, to) = dns.server(Network::Udp, &to);
                     let upstream = dispatcher.upstream(&outbound, &to, &Known::Unasked);
                     upstream.packets(&Via::Direct, &to).await
@@ -212,7 +212,7 @@ impl Dispatcher {
         let aim = to.clone().into();
         let chosen = self.route(&session, Asked::new(network, &aim)).await;
         let outbound = chosen.ok_or_else(none)?.outbound;
-        debug!(id = session.id, %network, %to, outbound = outbound.path, "a way to a DNS server");
+        debug!(id = session.id, %network, %to, outbound = outbound.name, "a way to a DNS server");
         Ok((session, outbound))
     }
 
@@ -288,11 +288,9 @@ mod tests {
     use super::*;
     use crate::dispatch::{Outbound, Parts};
     use crate::dns::Resolver;
-    use crate::json::{Node, Report};
-    use crate::protocol::vmess::ReplayMemory;
+    use crate::protocol::{OutboundSettings, ProtocolState, dns};
     use crate::transport;
     use bytes::Bytes;
-    use serde_json::json;
     use std::future::poll_fn;
     use tokio::net::UdpSocket;
     use tokio::sync::mpsc;
@@ -302,9 +300,12 @@ mod tests {
         let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let to = Destination::from(server.local_addr().unwrap());
-        for protocol in ["freedom", "dns"] {
+        for protocol in [
+            OutboundSettings::Freedom(freedom::OutboundSettings::default()),
+            OutboundSettings::Dns(dns::OutboundSettings::default()),
+        ] {
             let (alive, _) = mpsc::channel(1);
-            let dispatcher = Dispatcher::new(parts(protocol), alive.downgrade());
+            let dispatcher = Dispatcher::new(parts(protocol.clone()), alive.downgrade());
             let roads = RoutedDialer(Arc::downgrade(&dispatcher));
             let mut way = roads.packets(&Via::Routed(None), &to).await.unwrap();
             let question = Packet {
@@ -317,23 +318,19 @@ mod tests {
             stranger.send_to(b"forged", at).await.unwrap();
             server.send_to(b"true", at).await.unwrap();
             let answer = poll_fn(|cx| way.poll_recv(cx)).await.unwrap().unwrap();
-            assert_eq!(answer.data, "true", "{protocol}");
+            assert_eq!(answer.data, "true", "{protocol:?}");
         }
     }
 
-    fn parts(protocol: &str) -> Parts {
-        let report = Report::default();
-        let (name, settings) = (json!(protocol), json!({}));
-        let settings = Node::root(&settings, &report).object().unwrap();
-        let protocol = protocol::Outbound::read(&Node::root(&name, &report), &settings);
-        let transport = transport::Outbound::default();
+    fn parts(protocol: OutboundSettings) -> Parts {
+        let protocol = protocol::Outbound::new(protocol);
         Parts {
-            outbounds: vec![Outbound::new(transport, protocol.unwrap())],
+            outbounds: vec![Outbound::new(transport::Outbound::default(), protocol)],
             router: Default::default(),
             resolver: Resolver::default(),
             policy: Default::default(),
             count: false,
-            replays: ReplayMemory::default(),
+            state: ProtocolState::default(),
         }
     }
 }

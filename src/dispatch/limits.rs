@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Dispatcher, Outbound, Session};
+use super::{Dispatcher, Session};
 use crate::policy::{Level, Limits, Seconds};
-use crate::{protocol, relay};
+use crate::protocol::InboundContext;
+use crate::relay::Allowance;
 
 /// Datagrams to a `dns` outbound: each question tends to come from a port of its own, which asks no more.
 /// V2Ray's UDP inbounds forget any source that has been silent for 8 to 24 s.
@@ -15,38 +16,31 @@ pub(super) const QUESTIONS: Limits = Limits {
 
 impl Dispatcher {
     /// What connections to the inbound tagged `tag` are served under; its counters are there from now on.
-    pub fn terms(&self, tag: Option<&str>) -> protocol::InboundContext {
-        protocol::InboundContext {
+    pub fn inbound_context(&self, tag: Option<&str>) -> InboundContext {
+        InboundContext {
             policy: self.policy.clone(),
             meter: self.counting.inbound(tag).of_inbound(),
-            replays: self.replays.clone(),
+            state: self.state.clone(),
         }
     }
 
     /// What the session is allowed by the level of its user and those of the outbounds it passes.
-    pub(super) fn relay_terms(
-        &self,
-        session: &Session,
-        outbound: Option<Limits>,
-    ) -> relay::InboundContext {
+    pub(super) fn allowance(&self, session: &Session, outbound: Option<Limits>) -> Allowance {
         let level = self.policy.level(session.level());
-        relay::InboundContext {
+        Allowance {
             limits: both(session.limits, outbound).unwrap_or(level.limits),
             read_max: level.buffer,
             traffic: session.traffic.clone(),
         }
     }
 
-    /// How long the server of an account may take over the protocol's own handshake.
-    pub(super) fn handshake(&self, outbound: &Outbound, account: usize) -> Duration {
-        let level = outbound.protocol.level(account).unwrap_or_default();
+    /// How long a server may take over the protocol's own handshake.
+    pub(super) fn handshake(&self, level: u32) -> Duration {
         self.policy.level(level).handshake
     }
 
-    /// The limits of an account's level; none where V2Ray watches nothing.
-    pub(super) fn limits(&self, outbound: &Outbound, account: usize) -> Option<Limits> {
-        let level = outbound.protocol.level(account)?;
-        Some(self.policy.level(level).limits)
+    pub(super) fn limits(&self, level: u32) -> Limits {
+        self.policy.level(level).limits
     }
 }
 

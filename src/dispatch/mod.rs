@@ -13,7 +13,9 @@ mod limits;
 mod liveness;
 mod mux;
 mod open;
+mod open_packets;
 mod outbounds;
+mod resolve;
 mod route;
 mod sniff;
 mod udp_quota;
@@ -38,8 +40,7 @@ use crate::dns::{self, Resolver};
 use crate::io::{Link, Packets, ended, own_listeners};
 use crate::log;
 use crate::policy::{Limits, Policy};
-use crate::protocol::Accepted;
-use crate::protocol::vmess::ReplayMemory;
+use crate::protocol::{Accepted, ProtocolState};
 use crate::relay::{Failure, Relay};
 use crate::routing::Router;
 use crate::session::{Attributes, Owner, Source, User};
@@ -61,7 +62,7 @@ pub struct Dispatcher {
     resolver: Arc<Resolver>,
     pub policy: Arc<Policy>,
     /// The first flights that its VMess inbounds have answered.
-    replays: Arc<ReplayMemory>,
+    state: Arc<ProtocolState>,
     /// Empty unless `stats` is there.
     pub stats: Arc<stats::Registry>,
     counting: Arc<Counting>,
@@ -83,7 +84,7 @@ pub struct Parts {
     pub policy: Policy,
     /// Whether anything is counted; what, `policy` says.
     pub count: bool,
-    pub replays: ReplayMemory,
+    pub state: ProtocolState,
 }
 
 /// One session on its way.
@@ -123,9 +124,9 @@ impl Dispatcher {
             resolver,
             policy,
             count,
-            replays,
+            state,
         } = parts;
-        let replays = Arc::new(replays);
+        let state = Arc::new(state);
         let (policy, stats) = (Arc::new(policy), Arc::<stats::Registry>::default());
         let registry = count.then(|| stats.clone());
         let counting = Arc::new(Counting::new(policy.clone(), registry));
@@ -136,7 +137,7 @@ impl Dispatcher {
                 router,
                 resolver: Arc::new(resolver),
                 policy,
-                replays,
+                state,
                 stats,
                 counting,
                 udp_quota: UdpQuota::new(),
@@ -268,7 +269,7 @@ impl Dispatcher {
                 return link.close().await;
             }
         };
-        let mut relay = Relay::new(link, target, first, self.relay_terms(&session, limits));
+        let mut relay = Relay::new(link, target, first, self.allowance(&session, limits));
         let session = Box::new((self.clone(), session, outbound, to));
         // A task of its own size: the one that shook hands was many times larger, and ends here.
         tokio::spawn(small(async move {
@@ -295,7 +296,7 @@ impl Dispatcher {
         };
         log::accepted(session.source, network, to, outbound.tag.as_deref(), user);
         let found = session.protocol.unwrap_or_default();
-        debug!(id = session.id, source = %session.source, %network, %to, found, named = %aim.ruled(), outbound = outbound.path, "session begins");
+        debug!(id = session.id, source = %session.source, %network, %to, found, named = %aim.ruled(), outbound = outbound.name, "session begins");
     }
 
     /// Says why a session could not be opened.
@@ -309,7 +310,7 @@ impl Dispatcher {
         if outbound.has_server() || own_listeners::is_kept(error) {
             outbound.warn(error);
         }
-        debug!(id = session.id, %to, outbound = outbound.path, "cannot open: {error}");
+        debug!(id = session.id, %to, outbound = outbound.name, "cannot open: {error}");
     }
 
     /// Says what cut a session off.
@@ -326,7 +327,7 @@ impl Dispatcher {
             }
             _ => {}
         }
-        debug!(id = session.id, %to, outbound = outbound.path, "cut off: {failure}");
+        debug!(id = session.id, %to, outbound = outbound.name, "cut off: {failure}");
     }
 }
 

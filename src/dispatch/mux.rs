@@ -3,13 +3,14 @@
 use std::io;
 use std::sync::Arc;
 
-use super::open::Opened;
+use super::open::{Opened, next_hop};
 use super::{Dispatcher, OutboundRef};
 use crate::address::Destination;
 use crate::dns::Known;
 use crate::io::{Link, Packets};
 use crate::mux::packet_stream::{self, PacketStream};
 use crate::mux::{DialFuture, UdpMode, packet_addr};
+use crate::protocol;
 
 /// Whether a source's datagrams to one destination may share a flow with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,14 +22,14 @@ pub(super) enum FlowScope {
 }
 
 impl Dispatcher {
-    /// A stream to `to` inside a link of outbound `by`; `None` without mux.
+    /// A stream to `to` inside a link of an outbound; `None` without mux.
     pub(super) fn mux_stream(
         self: &Arc<Self>,
         outbound: &OutboundRef,
         to: &Destination,
     ) -> Option<Link> {
         let mux = outbound.mux.as_ref()?;
-        mux.stream(to, || self.mux_link(outbound, to))
+        mux.stream(to, || self.mux_link(outbound))
     }
 
     /// Datagrams of association `id` as mux carries them; `None` when the protocol itself does.
@@ -42,7 +43,7 @@ impl Dispatcher {
         match mux.way(to) {
             UdpMode::Native => None,
             UdpMode::Session | UdpMode::Xudp => {
-                let packets = mux.packets(to, id, || self.mux_link(outbound, to));
+                let packets = mux.packets(to, id, || self.mux_link(outbound));
                 Some(packets.map(|packets| (packets, None)))
             }
             UdpMode::PacketAddr => {
@@ -66,7 +67,7 @@ impl Dispatcher {
         }
     }
 
-    /// How a source's datagrams to `to` travel by outbound `by`.
+    /// How a source's datagrams to `to` travel by an outbound.
     pub(super) fn flow_scope(&self, outbound: &OutboundRef, to: &Destination) -> FlowScope {
         match (&outbound.mux, self.through(outbound)) {
             (Some(mux), _) => match mux.way(to) {
@@ -82,13 +83,17 @@ impl Dispatcher {
         }
     }
 
-    /// Dials outbound `by` for frames; `to` is only for protocols whose hop depends on it.
-    fn mux_link(self: &Arc<Self>, outbound: &OutboundRef, to: &Destination) -> DialFuture {
-        let (dispatcher, outbound, to) = (self.clone(), outbound.clone(), to.clone());
+    /// Dials the server of an outbound for frames.
+    fn mux_link(self: &Arc<Self>, outbound: &OutboundRef) -> DialFuture {
+        let (dispatcher, outbound) = (self.clone(), outbound.clone());
         Box::pin(async move {
-            let ((link, limits), account) =
-                dispatcher.dial(&outbound, &to, &Known::Unasked).await?;
-            let link = outbound.protocol.wrap_mux(link, account)?;
+            let protocol::Outbound::Proxy(proxy) = &outbound.protocol else {
+                let text = "only an outbound with a server carries mux";
+                return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+            };
+            let hop = next_hop(proxy)?;
+            let (link, limits) = dispatcher.dial_server(&outbound, &hop).await?;
+            let link = hop.multiplexed(link)?;
             Ok((link, limits.unwrap_or_default().idle.into()))
         })
     }

@@ -1,23 +1,19 @@
-//! Opens an outbound: dials it, or has another one dial it, and dresses the link.
+//! Opens an outbound for a stream: dials its server or the target, or has another outbound dial it.
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tracing::debug;
-
-use super::limits::{QUESTIONS, both};
+use super::limits::both;
 use super::route::Chosen;
 use super::{Dispatcher, Outbound, OutboundRef};
-use crate::address::{Destination, Host};
+use crate::address::Destination;
 use crate::dns::{self, Known, Lookup, Strategy};
-use crate::io::{BindUdp, Counted, Link, Packets, Udp};
+use crate::io::{Counted, Link};
 use crate::policy::Limits;
-use crate::protocol::{self, NextHop};
+use crate::protocol::{self, Endpoint, NextHop, Proxy, freedom, loopback};
 use crate::session::Owner;
-use crate::transport::tcp;
 
 /// A stream by an outbound, or datagrams, and the outbound's limits; none where it is watched elsewhere.
 pub(super) type Opened<T> = (T, Option<Limits>);
@@ -35,7 +31,7 @@ impl Dispatcher {
         }
     }
 
-    /// A stream to `to` by outbound `by`; `known` are the addresses of `to` that the rules were asked about.
+    /// A stream to `to`; `known` are the addresses of `to` that the rules were asked about.
     pub(super) fn open<'a>(
         self: &'a Arc<Self>,
         outbound: &'a OutboundRef,
@@ -43,12 +39,14 @@ impl Dispatcher {
         known: &'a Known,
     ) -> Pin<Box<dyn Future<Output = io::Result<Opened<Link>>> + Send + 'a>> {
         Box::pin(async move {
-            if let protocol::Outbound::Dns(dns) = &outbound.protocol {
-                let upstream = self.upstream(outbound, to, known);
-                let link = dns.stream(self.resolver.clone(), upstream, to);
-                return Ok((link, self.limits(outbound, 0)));
-            }
-            let target = self.target(outbound, to.clone(), known).await?;
+            let target = match &outbound.protocol {
+                protocol::Outbound::Endpoint(endpoint) => {
+                    return self.stream_at(endpoint, outbound, to, known);
+                }
+                protocol::Outbound::Freedom(_) | protocol::Outbound::Proxy(_) => {
+                    self.target(outbound, to.clone(), known).await?
+                }
+            };
             self.open_as_is(outbound, &target, known).await
         })
     }
@@ -60,138 +58,100 @@ impl Dispatcher {
         to: &Destination,
         known: &Known,
     ) -> io::Result<Opened<Link>> {
-        if let Some(link) = self.mux_stream(outbound, to) {
-            return Ok((link, None));
+        match &outbound.protocol {
+            protocol::Outbound::Endpoint(endpoint) => self.stream_at(endpoint, outbound, to, known),
+            protocol::Outbound::Freedom(freedom) => {
+                self.dial_target(outbound, freedom, to, known).await
+            }
+            protocol::Outbound::Proxy(proxy) => {
+                if let Some(link) = self.mux_stream(outbound, to) {
+                    return Ok((link, None));
+                }
+                let hop = next_hop(proxy)?;
+                let limit = self.handshake(hop.level);
+                let (link, limits) = self.dial_server(outbound, &hop).await?;
+                Ok((hop.stream(link, to, limit).await?, limits))
+            }
         }
-        let ((link, limits), account) = self.dial(outbound, to, known).await?;
-        let handshake = self.handshake(outbound, account);
-        let link = outbound.protocol.wrap(link, to, account, handshake).await?;
-        Ok((link, limits))
     }
 
-    /// The link that outbound `by` dresses for a session to `to`, through another outbound if
-    /// `proxySettings` says so.
-    pub(super) async fn dial(
+    /// A stream that ends in this process.
+    fn stream_at(
         self: &Arc<Self>,
+        endpoint: &Endpoint,
         outbound: &OutboundRef,
         to: &Destination,
         known: &Known,
-    ) -> io::Result<(Opened<Option<Link>>, usize)> {
-        let unasked = &Known::Unasked;
-        let (mut server, account, lookup, known, asker) = match outbound.protocol.hop(to) {
-            NextHop::Nowhere => return Ok(((None, None), 0)),
-            // Where `redirect` leads, no rule was asked about, nor need one be.
-            NextHop::Destination(target) if target.host != to.host => {
-                (target, 0, self.lookup(outbound), unasked, dns::asker())
+    ) -> io::Result<Opened<Link>> {
+        let link = match endpoint {
+            Endpoint::Blackhole(blackhole) => blackhole.link(),
+            Endpoint::Dns(dns) => {
+                let upstream = self.upstream(outbound, to, known);
+                dns.stream(self.resolver.clone(), upstream, to)
             }
-            NextHop::Destination(target) => (
-                target,
-                0,
-                self.lookup(outbound).among(known),
-                known,
-                dns::asker(),
-            ),
-            // The name of a server is this process' own, and no user's share of questions.
-            NextHop::Server { to, account } => {
-                (to, account, Lookup::System, unasked, Owner::Process)
-            }
+            Endpoint::InProcess(service) => service.link()?,
+            Endpoint::Loopback(_) => return Err(loopback::carries_nothing()),
         };
+        Ok((link, None))
+    }
+
+    /// A link to the target itself.
+    async fn dial_target(
+        self: &Arc<Self>,
+        outbound: &OutboundRef,
+        freedom: &freedom::Outbound,
+        to: &Destination,
+        known: &Known,
+    ) -> io::Result<Opened<Link>> {
+        let target = freedom.target(to);
+        let lookup = self.lookup(outbound);
+        let (link, others) = if target.host == to.host {
+            let lookup = lookup.among(known);
+            self.connect(outbound, target, &lookup, known).await?
+        } else {
+            // Where `redirect` leads, no rule was asked about, nor need one be.
+            let unasked = &Known::Unasked;
+            self.connect(outbound, target, &lookup, unasked).await?
+        };
+        let limits = self.limits(freedom.level());
+        Ok((link, both(others, Some(limits))))
+    }
+
+    /// A link to the server whose turn it is.
+    pub(super) async fn dial_server(
+        self: &Arc<Self>,
+        outbound: &OutboundRef,
+        hop: &NextHop<'_>,
+    ) -> io::Result<Opened<Link>> {
+        let (server, unasked) = (hop.server.clone(), &Known::Unasked);
+        let connecting = self.connect(outbound, server, &Lookup::System, unasked);
+        // The name of a server is this process' own, and no user's share of questions.
+        let (link, others) = dns::asking(Owner::Process, connecting).await?;
+        Ok((link, both(others, Some(self.limits(hop.level)))))
+    }
+
+    /// Connects an outbound's transport to `to`, through another outbound if `proxySettings` says so; with the limits
+    /// of that one.
+    async fn connect(
+        self: &Arc<Self>,
+        outbound: &OutboundRef,
+        mut to: Destination,
+        lookup: &Lookup,
+        known: &Known,
+    ) -> io::Result<Opened<Link>> {
         let (link, others) = match self.through(outbound)? {
             Some(other) => {
                 if lookup.strategy() != Strategy::AsIs {
-                    let found = lookup.resolve(&server).await?;
-                    server = found.first().map_or(server, |addr| (*addr).into());
+                    let found = lookup.resolve(&to).await?;
+                    to = found.first().map_or(to, |addr| (*addr).into());
                 }
-                dns::asking(asker, self.open(&other, &server, known)).await?
+                self.open(&other, &to, known).await?
             }
-            None => {
-                let connecting = outbound.transport.connect(&server, &lookup);
-                (dns::asking(asker, connecting).await?, None)
-            }
+            None => (outbound.transport.connect(&to, lookup).await?, None),
         };
-        let link = outbound.transport.wrap(link, &server).await?;
+        let link = outbound.transport.wrap(link, &to).await?;
         let link = Counted::link(link, outbound.traffic().of_outbound());
-        let limits = both(others, self.limits(outbound, account));
-        Ok(((Some(link), limits), account))
-    }
-
-    /// How targets are resolved that outbound `by` dials itself.
-    fn lookup(&self, outbound: &Outbound) -> Lookup {
-        let strategy = match outbound.strategy {
-            Strategy::AsIs => outbound.protocol.strategy(),
-            strategy => strategy,
-        };
-        Lookup::new(&self.resolver, strategy)
-    }
-
-    /// What outbound `by` asks its server for when a session wants `to`: with a `domainStrategy` an
-    /// address of the name, if it has one.
-    pub(super) async fn target(
-        &self,
-        outbound: &Outbound,
-        to: Destination,
-        known: &Known,
-    ) -> io::Result<Destination> {
-        let first = |found: Vec<SocketAddr>| found.first().copied().map(Destination::from);
-        if matches!(to.host, Host::Ip(_)) {
-            return Ok(to);
-        }
-        if let (Some(strategy), true) = (
-            outbound.protocol.resolves_itself(),
-            *known != Known::Unasked,
-        ) {
-            return Ok(first(known.choose(&to, strategy)?).unwrap_or(to));
-        }
-        if outbound.strategy == Strategy::AsIs || !outbound.protocol.has_server() {
-            return Ok(to);
-        }
-        let lookup = Lookup::new(&self.resolver, outbound.strategy).among(known);
-        match lookup.resolve(&to).await {
-            Ok(found) => Ok(first(found).unwrap_or(to)),
-            Err(e) => {
-                debug!(%to, outbound = outbound.path, "the name is sent as it is: {e}");
-                Ok(to)
-            }
-        }
-    }
-
-    /// The address of `to` that datagrams by outbound `by` are sent to, if it is known; an error when it is
-    /// known that there is none.
-    pub(super) fn address(
-        &self,
-        outbound: &OutboundRef,
-        to: &Destination,
-        known: &Known,
-    ) -> io::Result<Option<Destination>> {
-        let is_asked = matches!(to.host, Host::Domain(_)) && *known != Known::Unasked;
-        // A `dns` outbound may not need its server.
-        let is_dns = matches!(outbound.protocol, protocol::Outbound::Dns(_));
-        match self.resolves(outbound, to).filter(|_| is_asked && !is_dns) {
-            Some(lookup) => {
-                let found = known.choose(to, lookup.strategy())?;
-                Ok(found.first().copied().map(Destination::from))
-            }
-            None => Ok(None),
-        }
-    }
-
-    /// How outbound `by`, or one that it goes through, turns the name in `to` into an address to connect to;
-    /// `None` when no name is resolved on the way, or another one.
-    pub(super) fn resolves(&self, outbound: &OutboundRef, to: &Destination) -> Option<Lookup> {
-        let mut outbound = outbound.clone();
-        loop {
-            if outbound.protocol.resolves_itself().is_some() {
-                return Some(Lookup::System);
-            }
-            let lookup = match outbound.protocol.straight(to)? {
-                target if target.host != to.host => return None,
-                _ => self.lookup(&outbound),
-            };
-            match self.through(&outbound) {
-                Ok(Some(other)) if lookup.strategy() == Strategy::AsIs => outbound = other,
-                _ => return Some(lookup),
-            }
-        }
+        Ok((link, others))
     }
 
     /// The outbound that `proxySettings.tag` of another one names; it may have been taken away.
@@ -208,61 +168,12 @@ impl Dispatcher {
             None => Err(taken_away(tag)),
         }
     }
+}
 
-    /// Datagrams of session `id` to `to`, and to others where the outbound's lane is shared. Names whose
-    /// addresses are known come with them in their place already, but to a `dns` outbound.
-    pub(super) async fn open_packets(
-        self: &Arc<Self>,
-        outbound: &OutboundRef,
-        to: &Destination,
-        known: &Known,
-        id: u32,
-    ) -> io::Result<Opened<Box<dyn Packets>>> {
-        if let protocol::Outbound::Dns(dns) = &outbound.protocol {
-            let upstream = self.upstream(outbound, to, known);
-            let packets = dns.datagrams(self.resolver.clone(), upstream, to);
-            return Ok((packets, Some(QUESTIONS)));
-        }
-        match self.mux_packets(outbound, to, id).await {
-            Some(packets) => packets,
-            None => self.native_packets(outbound, to, id).await,
-        }
-    }
-
-    /// As the outbound's protocol itself carries datagrams.
-    pub(super) async fn native_packets(
-        self: &Arc<Self>,
-        outbound: &OutboundRef,
-        to: &Destination,
-        id: u32,
-    ) -> io::Result<Opened<Box<dyn Packets>>> {
-        let sockopt = outbound.transport.sockopt.clone();
-        let meter = outbound.traffic().of_outbound();
-        // PendingRoute for the next hop takes a server's turn, so that only `dial` does.
-        let ((link, limits), account) =
-            match (outbound.protocol.straight(to), self.through(outbound)?) {
-                (None, _) if outbound.protocol.has_server() => {
-                    self.dial(outbound, to, &Known::Unasked).await?
-                }
-                (Some(target), Some(other)) => {
-                    let opened =
-                        Box::pin(self.open_packets(&other, &target, &Known::Unasked, id)).await?;
-                    let limits = both(opened.1, self.limits(outbound, 0));
-                    return Ok((Counted::packets(opened.0, meter), limits));
-                }
-                _ => ((None, self.limits(outbound, 0)), 0),
-            };
-        let bind: BindUdp = Arc::new(move |to| {
-            let socket = tcp::udp_socket(to, &sockopt)?;
-            Ok(Udp::new(socket, meter.clone()))
-        });
-        let handshake = self.handshake(outbound, account);
-        let lookup = self.lookup(outbound);
-        let packets = outbound
-            .protocol
-            .packets(link, to, account, handshake, &bind, lookup);
-        Ok((packets.await?, limits))
-    }
+/// The server whose turn it is; asked once for each connection.
+pub(super) fn next_hop(proxy: &Proxy) -> io::Result<NextHop<'_>> {
+    let none = || io::Error::new(io::ErrorKind::InvalidInput, "this outbound has no server");
+    proxy.next_hop().ok_or_else(none)
 }
 
 fn taken_away(tag: &str) -> io::Error {

@@ -16,7 +16,7 @@ use crate::{mux, protocol, transport};
 /// An outbound, whole: how to get there, and what to speak there.
 pub struct Outbound {
     /// `outbounds[0]`, for messages.
-    pub path: String,
+    pub name: String,
     pub tag: Option<Arc<str>>,
     pub transport: transport::Outbound,
     pub protocol: protocol::Outbound,
@@ -44,7 +44,7 @@ impl Outbound {
     /// Without a tag, and with nothing in between.
     pub fn new(transport: transport::Outbound, protocol: protocol::Outbound) -> Self {
         Self {
-            path: String::new(),
+            name: String::new(),
             tag: None,
             transport,
             protocol,
@@ -72,7 +72,7 @@ impl Outbound {
 
 impl fmt::Display for Outbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.path)?;
+        f.write_str(&self.name)?;
         match &self.tag {
             Some(tag) => write!(f, " ({tag})"),
             None => Ok(()),
@@ -168,7 +168,7 @@ impl OutboundRef {
     /// Its counters are there from now on. The API's own outbound has none, as in V2Ray: those who sum up
     /// outbounds count traffic, not their own questions.
     fn new(mut outbound: Outbound, counting: &Counting) -> Self {
-        if !matches!(outbound.protocol, protocol::Outbound::InProcess(_)) {
+        if !outbound.protocol.is_control() {
             outbound.traffic = counting.outbound(outbound.tag.as_deref());
         }
         Self(Arc::new(outbound))
@@ -200,8 +200,8 @@ impl Hash for OutboundRef {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::{Node, Report};
     use crate::policy::{Counted, Policy, System};
+    use crate::protocol::{Endpoint, OutboundSettings, blackhole, in_process};
     use crate::stats::Registry;
 
     #[test]
@@ -238,9 +238,9 @@ mod tests {
 
     #[test]
     fn the_outbound_of_the_api_is_not_counted() {
-        let (local, _links) = protocol::in_process::Outbound::new();
+        let (service, _links) = in_process::Outbound::new();
         let api = Outbound {
-            protocol: protocol::Outbound::InProcess(local),
+            protocol: Endpoint::InProcess(service).into(),
             ..outbound("api", None)
         };
         let both = Counted {
@@ -274,12 +274,9 @@ mod tests {
     }
 
     fn outbound(tag: &str, through: Option<&str>) -> Outbound {
-        let (report, settings) = (Report::default(), serde_json::json!({}));
-        let name = serde_json::json!("blackhole");
-        let object = Node::root(&settings, &report).object().unwrap();
-        let protocol = protocol::Outbound::read(&Node::root(&name, &report), &object);
-        let transport = transport::Outbound::default();
-        let mut outbound = Outbound::new(transport, protocol.unwrap());
+        let blackhole = OutboundSettings::Blackhole(blackhole::OutboundSettings::default());
+        let protocol = protocol::Outbound::new(blackhole);
+        let mut outbound = Outbound::new(transport::Outbound::default(), protocol);
         outbound.tag = Some(tag.into());
         outbound.through = through.map(Into::into);
         outbound

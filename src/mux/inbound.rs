@@ -15,7 +15,7 @@ use super::packets::MuxPackets;
 use super::stream::MuxStream;
 use super::table::Table;
 use crate::io::{Link, Packets};
-use crate::protocol::Accepted;
+use crate::seam::Accepted;
 use crate::session::{Owner, Source, User};
 
 /// Sessions of one link at a time; V2Ray's clients have at most as many.

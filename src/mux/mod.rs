@@ -10,7 +10,6 @@
 //! long as any other may be ends like any other, and WebSocket has a heartbeat of its own.
 
 pub mod codec;
-mod config;
 mod driver;
 mod full_cone;
 mod inbound;
@@ -18,6 +17,7 @@ mod outbound;
 pub mod packet_addr;
 pub mod packet_stream;
 mod packets;
+mod settings;
 mod stream;
 mod table;
 #[cfg(test)]
@@ -25,12 +25,13 @@ mod tests;
 
 pub use inbound::Inbound;
 pub use outbound::{DialFuture, Outbound, UdpMode};
+pub use settings::{Settings, Udp, Udp443};
 
 use std::sync::Arc;
 
 use crate::address::{Destination, Host};
 use crate::io::Link;
-use crate::protocol::Accepted;
+use crate::seam::Accepted;
 use crate::session::User;
 
 use packet_stream::PacketStream;

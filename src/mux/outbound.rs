@@ -11,9 +11,9 @@ use sha2::{Digest, Sha256};
 use tracing::debug;
 
 use super::codec::{GlobalId, Kind};
-use super::config::{Udp, Udp443};
 use super::driver::{Driver, SessionHandler};
 use super::packets::MuxPackets;
+use super::settings::{Settings, Udp, Udp443};
 use super::stream::MuxStream;
 use super::table::{Handle, Table};
 use crate::address::{Destination, Host};
@@ -28,12 +28,13 @@ const UNUSED: Duration = Duration::from_secs(16);
 /// A link to a server that is being made, and how long it may be silent.
 pub type DialFuture = Pin<Box<dyn Future<Output = io::Result<(Link, Duration)>> + Send>>;
 
-/// `mux` of an outbound, switched on.
+/// The links of an outbound with `mux` switched on.
 #[derive(Debug)]
 pub struct Outbound {
     streams: Option<Pool>,
-    udp: Udp,
-    udp_443: Udp443,
+    /// Links for datagrams alone.
+    xudp: Option<Pool>,
+    settings: Settings,
 }
 
 /// How the datagrams to one destination go.
@@ -54,12 +55,12 @@ pub enum UdpMode {
 
 /// Links that sessions share.
 #[derive(Debug)]
-pub(super) struct Pool {
+struct Pool {
     /// Sessions of a link at a time.
     concurrency: usize,
     /// The first session's number, and the one after the last.
-    sids: (u16, u16),
-    lines: Mutex<Vec<PooledLink>>,
+    session_ids: (u16, u16),
+    links: Mutex<Vec<PooledLink>>,
 }
 
 struct PooledLink {
@@ -68,11 +69,16 @@ struct PooledLink {
 }
 
 impl Outbound {
-    pub(super) fn new(streams: Option<Pool>, udp: Udp, udp_443: Udp443) -> Self {
+    pub fn new(settings: Settings) -> Self {
+        let xudp = match settings.udp {
+            Udp::Xudp(Some(concurrency)) => Some(Pool::shared(concurrency)),
+            Udp::Xudp(None) => Some(Pool::single()),
+            Udp::Native | Udp::Shared | Udp::PacketAddr | Udp::PacketStream => None,
+        };
         Self {
-            streams,
-            udp,
-            udp_443,
+            streams: settings.concurrency.map(Pool::shared),
+            xudp,
+            settings,
         }
     }
 
@@ -89,7 +95,7 @@ impl Outbound {
 
     /// How datagrams to `to` go.
     pub fn way(&self, to: &Destination) -> UdpMode {
-        match (&self.udp, self.udp_443) {
+        match (self.settings.udp, self.settings.udp_443) {
             (Udp::Native, _) => UdpMode::Native,
             (_, Udp443::Reject) if to.port == 443 => UdpMode::Dropped,
             (_, Udp443::Skip) if to.port == 443 => UdpMode::Native,
@@ -104,7 +110,7 @@ impl Outbound {
         }
     }
 
-    /// Datagrams by [`Way::Session`] or [`Way::Xudp`]; `id` stays the same for an association that
+    /// Datagrams by [`UdpMode::Session`] or [`UdpMode::Xudp`]; `id` stays the same for an association that
     /// comes back.
     pub fn packets(
         &self,
@@ -113,11 +119,11 @@ impl Outbound {
         dial: impl FnOnce() -> DialFuture,
     ) -> io::Result<Box<dyn Packets>> {
         let peer = Some(to.clone());
-        Ok(Box::new(match (&self.udp, &self.streams) {
-            (Udp::Xudp(pool), _) => {
-                MuxPackets::open(pool.open(peer, dial), true, Some(global_id(id)?))
+        Ok(Box::new(match (&self.xudp, &self.streams) {
+            (Some(pool), _) => MuxPackets::open(pool.open(peer, dial), true, Some(global_id(id)?)),
+            (None, Some(pool)) if self.settings.udp == Udp::Shared => {
+                MuxPackets::open(pool.open(peer, dial), false, None)
             }
-            (Udp::Shared, Some(pool)) => MuxPackets::open(pool.open(peer, dial), false, None),
             _ => return Err(io::Error::other("datagrams do not go through mux here")),
         }))
     }
@@ -125,46 +131,46 @@ impl Outbound {
 
 impl Pool {
     /// Links of at most `concurrency` sessions at a time.
-    pub(super) fn shared(concurrency: usize) -> Self {
+    fn shared(concurrency: usize) -> Self {
         Self {
             concurrency,
-            sids: (1, LIFE + 1),
-            lines: Mutex::default(),
+            session_ids: (1, LIFE + 1),
+            links: Mutex::default(),
         }
     }
 
     /// A link for each session, with the number that XUDP without mux has.
-    pub(super) fn single() -> Self {
+    fn single() -> Self {
         Self {
             concurrency: 1,
-            sids: (0, 1),
-            lines: Mutex::default(),
+            session_ids: (0, 1),
+            links: Mutex::default(),
         }
     }
 
     /// A session on a link that has room, or on a new one: its frames wait until it is dialled.
     fn open(&self, peer: Option<Destination>, dial: impl FnOnce() -> DialFuture) -> Handle {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.retain(|line| {
-            let table = line.table.lock();
-            line.next < self.sids.1 && !table.is_over() && !table.is_retired()
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.retain(|link| {
+            let table = link.table.lock();
+            link.next < self.session_ids.1 && !table.is_over() && !table.is_retired()
         });
-        for line in lines.iter_mut() {
-            if line.table.lock().sessions() < self.concurrency
-                && let Some(handle) = line.open(peer.clone(), self.sids.1)
+        for link in links.iter_mut() {
+            if link.table.lock().sessions() < self.concurrency
+                && let Some(handle) = link.open(peer.clone(), self.session_ids.1)
             {
                 return handle;
             }
         }
-        let mut line = PooledLink {
+        let mut link = PooledLink {
             table: Arc::default(),
-            next: self.sids.0,
+            next: self.session_ids.0,
         };
-        let handle = line
-            .open(peer, self.sids.1)
+        let handle = link
+            .open(peer, self.session_ids.1)
             .expect("a new table has every session free");
-        tokio::spawn(carry(line.table.clone(), dial()));
-        lines.push(line);
+        tokio::spawn(run_link(link.table.clone(), dial()));
+        links.push(link);
         handle
     }
 }
@@ -180,7 +186,7 @@ impl PooledLink {
     }
 }
 
-async fn carry(table: Arc<Table>, dial: DialFuture) {
+async fn run_link(table: Arc<Table>, dial: DialFuture) {
     match dial.await {
         Ok((link, idle)) => {
             let driver = Driver::new(link, table, Refusing, Some(UNUSED), idle);

@@ -11,18 +11,16 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::codec::{Frame, Kind};
-use super::config::{Udp, Udp443};
-use super::outbound::Pool;
 use super::table::{LINK_MAX, SESSION_MAX};
 use super::*;
 use crate::io::{Link, Packet, Packets};
-use crate::protocol::Accepted;
+use crate::seam::Accepted;
 
 const IDLE: Duration = Duration::from_secs(300);
 
 #[tokio::test]
 async fn many_streams_go_both_ways_at_once() {
-    let (client, mut server) = pair(Pool::shared(8), Udp::Shared);
+    let (client, mut server) = pair(Udp::Shared);
     tokio::spawn(async move {
         while let Some(accepted) = server.recv().await {
             let (_, link) = stream(accepted);
@@ -57,7 +55,7 @@ async fn many_streams_go_both_ways_at_once() {
 
 #[tokio::test]
 async fn a_session_names_its_destination_and_carries_its_first_bytes() {
-    let (client, mut server) = pair(Pool::shared(8), Udp::Shared);
+    let (client, mut server) = pair(Udp::Shared);
     let mut link = client.open();
     link.write_all(b"first").await.unwrap();
     let (to, mut accepted) = stream(server.recv().await.unwrap());
@@ -69,7 +67,7 @@ async fn a_session_names_its_destination_and_carries_its_first_bytes() {
 
 #[tokio::test]
 async fn a_session_can_begin_without_a_byte() {
-    let (client, mut server) = pair(Pool::shared(8), Udp::Shared);
+    let (client, mut server) = pair(Udp::Shared);
     let mut link = client.open();
     link.flush().await.unwrap();
     let (_, mut accepted) = stream(server.recv().await.unwrap());
@@ -81,7 +79,7 @@ async fn a_session_can_begin_without_a_byte() {
 
 #[tokio::test]
 async fn one_direction_ends_and_the_other_goes_on() {
-    let (client, mut server) = pair(Pool::shared(8), Udp::Shared);
+    let (client, mut server) = pair(Udp::Shared);
     let mut link = client.open();
     link.write_all(b"question").await.unwrap();
     link.shutdown().await.unwrap();
@@ -98,7 +96,7 @@ async fn one_direction_ends_and_the_other_goes_on() {
 
 #[tokio::test]
 async fn a_stream_that_is_dropped_is_cut_off_for_its_reader_and_writer() {
-    let (client, mut server) = pair(Pool::shared(8), Udp::Shared);
+    let (client, mut server) = pair(Udp::Shared);
     let mut link = client.open();
     link.write_all(b"half a").await.unwrap();
     let (_, mut accepted) = stream(server.recv().await.unwrap());
@@ -125,7 +123,7 @@ async fn a_link_that_breaks_off_ends_its_streams_with_an_error() {
 
 #[tokio::test]
 async fn a_stream_that_nobody_reads_holds_up_no_other_until_its_share_is_full() {
-    let (client, mut server) = pair(Pool::shared(8), Udp::Shared);
+    let (client, mut server) = pair(Udp::Shared);
     let mut slow = client.open();
     slow.write_all(&vec![1; SESSION_MAX]).await.unwrap();
     let (_, mut unread) = stream(server.recv().await.unwrap());
@@ -230,7 +228,7 @@ async fn nonsense_ends_the_link() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_link_is_closed_and_a_new_one_made() {
-    let (client, mut server) = pair(Pool::shared(8), Udp::Shared);
+    let (client, mut server) = pair(Udp::Shared);
     for round in 1..=2 {
         let mut link = client.open();
         link.write_all(b"x").await.unwrap();
@@ -244,7 +242,7 @@ async fn an_idle_link_is_closed_and_a_new_one_made() {
 
 #[tokio::test]
 async fn a_link_carries_128_sessions_over_its_life() {
-    let (client, mut server) = pair(Pool::shared(8), Udp::Shared);
+    let (client, mut server) = pair(Udp::Shared);
     for n in 0..130 {
         let mut link = client.open();
         link.write_all(b"x").await.unwrap();
@@ -256,7 +254,7 @@ async fn a_link_carries_128_sessions_over_its_life() {
 
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_is_told_to_every_session() {
-    let outbound = Outbound::new(Some(Pool::shared(8)), Udp::Shared, Udp443::Allow);
+    let outbound = Outbound::new(Settings::default());
     let refused = || -> DialFuture {
         Box::pin(async { Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)) })
     };
@@ -267,7 +265,7 @@ async fn a_server_that_cannot_be_reached_is_told_to_every_session() {
 
 #[tokio::test]
 async fn datagrams_have_a_session_for_each_destination() {
-    let (client, mut server) = pair(Pool::shared(8), Udp::Shared);
+    let (client, mut server) = pair(Udp::Shared);
     let mut ours = client.packets(1);
     send(&mut ours, "192.0.2.1:53", b"question").await;
     let mut theirs = packets(server.recv().await.unwrap());
@@ -283,8 +281,8 @@ async fn datagrams_have_a_session_for_each_destination() {
 
 #[tokio::test]
 async fn xudp_datagrams_carry_their_addresses_both_ways() {
-    for pool in [Pool::single(), Pool::shared(16)] {
-        let (client, mut server) = pair(Pool::shared(8), Udp::Xudp(pool));
+    for pool in [None, Some(16)] {
+        let (client, mut server) = pair(Udp::Xudp(pool));
         let mut ours = client.packets(1);
         send(&mut ours, "192.0.2.1:53", b"a").await;
         send(&mut ours, "example.com:54", b"b").await;
@@ -301,7 +299,7 @@ async fn xudp_datagrams_carry_their_addresses_both_ways() {
 
 #[tokio::test]
 async fn an_association_goes_on_where_its_global_id_comes_again() {
-    let (client, mut server) = pair(Pool::shared(8), Udp::Xudp(Pool::single()));
+    let (client, mut server) = pair(Udp::Xudp(None));
     let mut first = client.packets(1);
     send(&mut first, "192.0.2.1:53", b"a").await;
     let mut theirs = packets(server.recv().await.unwrap());
@@ -325,7 +323,7 @@ async fn an_association_goes_on_where_its_global_id_comes_again() {
 
 #[tokio::test]
 async fn what_is_given_up_goes_on_over_another_link() {
-    let (client, mut server) = pair(Pool::shared(8), Udp::Xudp(Pool::shared(8)));
+    let (client, mut server) = pair(Udp::Xudp(Some(8)));
     let mut ours = client.packets(1);
     send(&mut ours, "192.0.2.1:53", b"a").await;
     let mut theirs = packets(server.recv().await.unwrap());
@@ -341,7 +339,7 @@ async fn what_is_given_up_goes_on_over_another_link() {
 
 #[tokio::test(start_paused = true)]
 async fn an_association_waits_a_minute_for_its_client_to_come_back() {
-    let (client, mut server) = pair(Pool::shared(8), Udp::Xudp(Pool::single()));
+    let (client, mut server) = pair(Udp::Xudp(None));
     let mut first = client.packets(1);
     send(&mut first, "192.0.2.1:53", b"a").await;
     let mut theirs = packets(server.recv().await.unwrap());
@@ -358,7 +356,7 @@ async fn an_association_waits_a_minute_for_its_client_to_come_back() {
 
 #[tokio::test]
 async fn packetaddr_inside_a_session_is_unwrapped() {
-    let (client, mut server) = pair(Pool::shared(8), Udp::Shared);
+    let (client, mut server) = pair(Udp::Shared);
     let name = packet_addr::destination();
     let inner = client.outbound.packets(&name, 1, || client.dial()).unwrap();
     let mut ours = packet_addr::unwrap(inner, name);
@@ -377,7 +375,7 @@ async fn packetaddr_inside_a_session_is_unwrapped() {
 
 #[tokio::test]
 async fn a_stream_of_datagrams_is_unwrapped() {
-    let (client, mut server) = pair(Pool::shared(8), Udp::PacketStream);
+    let (client, mut server) = pair(Udp::PacketStream);
     let to = packet_stream::destination();
     let link = client.outbound.stream(&to, || client.dial()).unwrap();
     let mut ours: Box<dyn Packets> = Box::new(PacketStream::new(link));
@@ -442,10 +440,13 @@ impl Client {
 }
 
 /// A client, and what arrives at the server by any of its links.
-fn pair(streams: Pool, udp: Udp) -> (Client, mpsc::Receiver<Accepted>) {
+fn pair(udp: Udp) -> (Client, mpsc::Receiver<Accepted>) {
     let (accepted, all) = mpsc::channel(256);
     let client = Client {
-        outbound: Outbound::new(Some(streams), udp, Udp443::Allow),
+        outbound: Outbound::new(Settings {
+            udp,
+            ..Settings::default()
+        }),
         server: Inbound::default(),
         dialled: Arc::default(),
         accepted,

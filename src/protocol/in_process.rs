@@ -24,7 +24,8 @@ impl Outbound {
         (Self(links), out)
     }
 
-    pub(super) fn link(&self) -> io::Result<Link> {
+    /// A session that somebody in this process serves.
+    pub fn link(&self) -> io::Result<Link> {
         let (ours, theirs) = duplex(BUFFERED);
         self.0.try_send(Link::other(theirs)).map_err(|_| {
             io::Error::other("nobody serves this outbound, or too many wait for it")

@@ -5,11 +5,21 @@ use std::sync::Arc;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-use super::{Accepted, Datagrams, InboundContext, dokodemo, http, socks, unknown, vmess};
+use super::users::{UserError, UserSettings};
+use super::{Accepted, Datagrams, InboundContext, dokodemo, http, socks, vmess};
 use crate::io::{Arrival, BindUdp, Refusal};
-use crate::json::{Node, Object};
 use crate::session::User;
 
+/// The protocol of an inbound, and its `settings`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum InboundSettings {
+    Dokodemo(dokodemo::InboundSettings),
+    Http(http::InboundSettings),
+    Socks(socks::InboundSettings),
+    Vmess(vmess::InboundSettings),
+}
+
+/// A protocol that accepts.
 pub enum Inbound {
     Dokodemo(dokodemo::Inbound),
     Http(http::Inbound),
@@ -17,57 +27,84 @@ pub enum Inbound {
     Vmess(Box<vmess::Inbound>),
 }
 
+/// What others than the protocol itself must know of an inbound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InboundTraits {
+    /// The level whose `handshake` bounds the wait for a request; V2Ray takes 0 while it does not know the user.
+    /// `None`: a peer need not say anything before something is done for it.
+    pub handshake_level: Option<u32>,
+    /// Whether clients must authenticate.
+    pub requires_auth: bool,
+    /// Whether it takes clients to wherever they want.
+    pub is_proxy: bool,
+    /// What `accounts` need beside them to be asked for, for a message.
+    pub accounts_hint: &'static str,
+    /// Whether TCP connections are listened for.
+    pub streams: bool,
+    /// Whether a UDP port is listened on as well.
+    pub datagrams: bool,
+    /// Whether what a packet filter brings goes where it was meant to go, which takes a transparent listener.
+    pub follows_redirect: bool,
+    /// Whether it has a place to go to, but no port there.
+    pub lacks_port: bool,
+}
+
+impl Default for InboundTraits {
+    fn default() -> Self {
+        Self {
+            handshake_level: Some(0),
+            requires_auth: false,
+            is_proxy: false,
+            accounts_hint: "",
+            streams: true,
+            datagrams: false,
+            follows_redirect: false,
+            lacks_port: false,
+        }
+    }
+}
+
+impl InboundTraits {
+    /// Whether anybody may use it to go anywhere.
+    pub fn is_proxy_for_anybody(&self) -> bool {
+        self.is_proxy && !self.requires_auth
+    }
+}
+
+impl InboundSettings {
+    pub fn traits(&self) -> InboundTraits {
+        match self {
+            Self::Dokodemo(settings) => settings.traits(),
+            Self::Http(settings) => settings.traits(),
+            Self::Socks(settings) => settings.traits(),
+            Self::Vmess(settings) => settings.traits(),
+        }
+    }
+}
+
 impl Inbound {
-    /// Reads `settings` as the protocol that `protocol` names.
-    pub fn read(protocol: &Node, settings: &Object) -> Option<Self> {
-        let name: String = protocol.read()?;
-        Some(match name.to_ascii_lowercase().as_str() {
-            // Xray's names for the same: `tunnel`, and `mixed`, whose SOCKS port takes HTTP as well.
-            "dokodemo-door" | "tunnel" => Self::Dokodemo(dokodemo::Inbound::read(settings)?),
-            "http" => Self::Http(http::Inbound::read(settings)?),
-            "socks" | "mixed" => Self::Socks(socks::Inbound::read(settings)?),
-            "vmess" => Self::Vmess(Box::new(vmess::Inbound::read(settings)?)),
-            _ => {
-                unknown(
-                    protocol,
-                    &name,
-                    "inbound",
-                    &["dokodemo-door", "http", "socks", "vmess"],
-                );
-                return None;
+    pub fn new(settings: InboundSettings) -> Self {
+        match settings {
+            InboundSettings::Dokodemo(settings) => Self::Dokodemo(dokodemo::Inbound::new(settings)),
+            InboundSettings::Http(settings) => Self::Http(http::Inbound::new(&settings)),
+            InboundSettings::Socks(settings) => Self::Socks(socks::Inbound::new(settings)),
+            InboundSettings::Vmess(settings) => {
+                Self::Vmess(Box::new(vmess::Inbound::new(settings)))
             }
-        })
+        }
     }
 
     /// Reads what the peer asks for. Every protocol bounds the time this takes.
     pub async fn accept(
         &self,
         arrival: Arrival,
-        terms: &InboundContext,
+        context: &InboundContext,
     ) -> Result<Accepted, Refusal> {
         match self {
             Self::Dokodemo(inbound) => inbound.accept(arrival).await,
-            Self::Http(inbound) => inbound.accept(arrival, terms).await,
-            Self::Socks(inbound) => inbound.accept(arrival, terms).await,
-            Self::Vmess(inbound) => inbound.accept(arrival, terms).await,
-        }
-    }
-
-    /// Whether a peer must say something before anything is done for it.
-    pub fn waits_for_request(&self) -> bool {
-        match self {
-            Self::Dokodemo(_) => false,
-            Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => true,
-        }
-    }
-
-    /// The level whose `handshake` bounds the wait for a request; V2Ray takes 0 while it does not know
-    /// the user.
-    pub fn handshake_level(&self) -> u32 {
-        match self {
-            Self::Http(inbound) => inbound.level(),
-            Self::Socks(inbound) => inbound.level(),
-            Self::Dokodemo(_) | Self::Vmess(_) => 0,
+            Self::Http(inbound) => inbound.accept(arrival, context).await,
+            Self::Socks(inbound) => inbound.accept(arrival, context).await,
+            Self::Vmess(inbound) => inbound.accept(arrival, context).await,
         }
     }
 
@@ -79,67 +116,28 @@ impl Inbound {
         }
     }
 
-    /// Whether whoever comes must say who they are.
-    pub fn requires_auth(&self) -> bool {
-        match self {
-            Self::Dokodemo(_) => false,
-            Self::Http(inbound) => inbound.requires_auth(),
-            Self::Socks(inbound) => inbound.requires_auth(),
-            Self::Vmess(_) => true,
-        }
-    }
-
-    /// Whether it takes whoever comes to wherever they want.
-    pub fn is_proxy_for_anybody(&self) -> bool {
-        !matches!(self, Self::Dokodemo(_)) && !self.requires_auth()
-    }
-
-    /// What `accounts` need to be asked for, for a message.
-    pub fn how_accounts_count(&self) -> &'static str {
-        match self {
-            Self::Socks(_) => " with `auth: password`",
-            Self::Dokodemo(_) | Self::Http(_) | Self::Vmess(_) => "",
-        }
-    }
-
-    /// Whether it has a place to go to, but no port there.
-    pub fn lacks_port(&self) -> bool {
-        match self {
-            Self::Dokodemo(inbound) => inbound.lacks_port(),
-            Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => false,
-        }
-    }
-
-    /// Whether TCP connections are listened for.
-    pub fn takes_streams(&self) -> bool {
-        match self {
-            Self::Dokodemo(inbound) => inbound.takes_streams(),
-            Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => true,
-        }
-    }
-
-    /// Whether a UDP port is listened on as well.
-    pub fn takes_datagrams(&self) -> bool {
-        match self {
-            Self::Dokodemo(inbound) => inbound.takes_datagrams(),
-            Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => false,
-        }
-    }
-
-    /// Whether what a packet filter brings goes where it was meant to go.
-    pub fn follows_redirect(&self) -> bool {
-        match self {
-            Self::Dokodemo(inbound) => inbound.follows_redirect(),
-            Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => false,
-        }
-    }
-
     /// Sorts the datagrams of a listening socket by their source; `bind` makes sockets that send as
     /// somebody else.
     pub fn datagrams(&self, socket: UdpSocket, bind: BindUdp) -> Option<mpsc::Receiver<Datagrams>> {
         match self {
             Self::Dokodemo(inbound) => Some(inbound.datagrams(socket, bind)),
             Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => None,
+        }
+    }
+
+    /// One more user, from now on.
+    pub fn add_user(&self, user: UserSettings) -> Result<(), UserError> {
+        match (self, user) {
+            (Self::Vmess(inbound), UserSettings::Vmess(user)) => inbound.add_user(user),
+            (Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_), _) => Err(UserError::NoUsers),
+        }
+    }
+
+    /// Takes a user away; their running sessions go on.
+    pub fn remove_user(&self, email: &str) -> Result<(), UserError> {
+        match self {
+            Self::Vmess(inbound) => inbound.remove_user(email),
+            Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => Err(UserError::NoUsers),
         }
     }
 }

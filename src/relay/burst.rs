@@ -116,7 +116,7 @@ impl Burst {
 mod tests {
     use super::*;
     use crate::io::low_water;
-    use crate::relay::{InboundContext, Relay};
+    use crate::relay::{Allowance, Relay};
     use crate::transport::ws::{WsStream, codec::Role};
     use socket2::Socket;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -248,7 +248,7 @@ mod tests {
         let (to, target) = pair().await;
         let socket = duplicate(&from);
         let (from, to) = (Link::Tcp(from), Link::Tcp(to));
-        tokio::spawn(Relay::new(from, to, Vec::new(), InboundContext::default()));
+        tokio::spawn(Relay::new(from, to, Vec::new(), Allowance::default()));
         (client, socket, target)
     }
 

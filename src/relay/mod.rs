@@ -51,7 +51,7 @@ pub struct Relay {
 }
 
 /// What a tunnel is allowed, and who counts it.
-pub struct InboundContext {
+pub struct Allowance {
     pub limits: Limits,
     /// The most that is read at once, and so kept for a slow peer.
     pub read_max: usize,
@@ -59,7 +59,7 @@ pub struct InboundContext {
     pub traffic: Traffic,
 }
 
-impl Default for InboundContext {
+impl Default for Allowance {
     /// V2Ray's defaults, and nobody counts.
     fn default() -> Self {
         Self {
@@ -86,8 +86,8 @@ enum Phase {
 
 impl Relay {
     /// `first` was already read from `client`.
-    pub fn new(client: Link, target: Link, first: Vec<u8>, terms: InboundContext) -> Self {
-        terms.traffic.add_uplink(first.len());
+    pub fn new(client: Link, target: Link, first: Vec<u8>, allowance: Allowance) -> Self {
+        allowance.traffic.add_uplink(first.len());
         client.begun();
         target.begun();
         let up = Direction {
@@ -100,10 +100,10 @@ impl Relay {
             target,
             up,
             down: Direction::default(),
-            timer: Box::pin(sleep(terms.limits.idle.into())),
-            limits: terms.limits,
-            read_max: u32::try_from(terms.read_max).unwrap_or(u32::MAX),
-            traffic: terms.traffic,
+            timer: Box::pin(sleep(allowance.limits.idle.into())),
+            limits: allowance.limits,
+            read_max: u32::try_from(allowance.read_max).unwrap_or(u32::MAX),
+            traffic: allowance.traffic,
             active: Instant::now(),
             phase: Phase::Open,
         }

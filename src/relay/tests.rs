@@ -82,7 +82,7 @@ async fn without_any_time_the_end_of_one_direction_is_the_end() {
         downlink_only: Seconds(0),
         ..LIMITS
     };
-    let (mut client, mut target, relay) = tunnel_with(64, b"", terms(limits));
+    let (mut client, mut target, relay) = tunnel_with(64, b"", allowance(limits));
     let running = tokio::spawn(relay);
     client.write_all(b"question").await.unwrap();
     client.shutdown().await.unwrap();
@@ -118,11 +118,11 @@ async fn what_passes_is_counted_as_it_passes() {
         uplink: Some(Arc::default()),
         downlink: Some(Arc::default()),
     };
-    let terms = InboundContext {
+    let allowance = Allowance {
         traffic: traffic.clone(),
-        ..terms(LIMITS)
+        ..allowance(LIMITS)
     };
-    let (mut client, mut target, relay) = tunnel_with(64, b"first", terms);
+    let (mut client, mut target, relay) = tunnel_with(64, b"first", allowance);
     let _running = tokio::spawn(relay);
     client.write_all(b" and more").await.unwrap();
     target.read_exact(&mut [0; 14]).await.unwrap();
@@ -134,14 +134,14 @@ async fn what_passes_is_counted_as_it_passes() {
 
 #[tokio::test]
 async fn no_more_is_read_than_may_be_kept() {
-    let terms = InboundContext {
+    let allowance = Allowance {
         read_max: 8,
-        ..terms(LIMITS)
+        ..allowance(LIMITS)
     };
     let (mut client, a) = duplex(1024);
     let (b, _target) = duplex(1);
     client.write_all(&[7; 100]).await.unwrap();
-    let mut relay = Relay::new(Link::other(a), Link::other(b), Vec::new(), terms);
+    let mut relay = Relay::new(Link::other(a), Link::other(b), Vec::new(), allowance);
     poll_fn(|cx| {
         assert!(Pin::new(&mut relay).poll(cx).is_pending());
         Poll::Ready(())
@@ -165,24 +165,24 @@ const LIMITS: Limits = Limits {
     downlink_only: Seconds(11),
 };
 
-fn terms(limits: Limits) -> InboundContext {
-    InboundContext {
+fn allowance(limits: Limits) -> Allowance {
+    Allowance {
         limits,
-        ..InboundContext::default()
+        ..Allowance::default()
     }
 }
 
 fn tunnel(capacity: usize, first: &[u8]) -> (DuplexStream, DuplexStream, Relay) {
-    tunnel_with(capacity, first, terms(LIMITS))
+    tunnel_with(capacity, first, allowance(LIMITS))
 }
 
 fn tunnel_with(
     capacity: usize,
     first: &[u8],
-    terms: InboundContext,
+    allowance: Allowance,
 ) -> (DuplexStream, DuplexStream, Relay) {
     let (client, a) = duplex(capacity);
     let (target, b) = duplex(capacity);
-    let relay = Relay::new(Link::other(a), Link::other(b), first.to_vec(), terms);
+    let relay = Relay::new(Link::other(a), Link::other(b), first.to_vec(), allowance);
     (client, target, relay)
 }

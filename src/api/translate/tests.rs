@@ -167,7 +167,10 @@ fn every_outbound_becomes_one_that_a_file_could_hold() {
         receiver: server(Some(account)),
     };
     let out = of("proxy.vmess.outbound.Config", vmess.encode_to_vec());
-    assert_eq!(out.through.as_deref(), Some("other"));
+    assert_eq!(
+        out.through.map(|through| through.tag).as_deref(),
+        Some("other")
+    );
     assert!(out.mux.is_some());
     let socks = socks::ClientConfig {
         server: server(Some(login.clone())),

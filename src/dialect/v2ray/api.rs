@@ -1,12 +1,10 @@
-//! `api`: the gRPC service for panels, and the outbound that leads to it.
+//! `api`: the gRPC service for panels.
 
 use std::net::SocketAddr;
 
 use crate::config::exposure::warn_of_open_api;
-use crate::config::{Api, Outbound, Services};
+use crate::config::{Api, Services};
 use crate::json::{Node, Object, did_you_mean};
-use crate::protocol::{self, in_process};
-use crate::transport;
 
 const NAMES: [&str; 4] = [
     "HandlerService",
@@ -15,8 +13,7 @@ const NAMES: [&str; 4] = [
     "StatsService",
 ];
 
-/// The service, and its outbound under the tag that rules name.
-pub(super) fn read(root: &Object) -> Option<(Api, Outbound)> {
+pub(super) fn read(root: &Object) -> Option<Api> {
     let object = root.object("api")?;
     let tag = object
         .require::<String>("tag")
@@ -46,24 +43,16 @@ pub(super) fn read(root: &Object) -> Option<(Api, Outbound)> {
         }
         let address = address.ok()?;
         if !address.ip().to_canonical().is_loopback() {
-            warn_of_open_api(&node, address.ip());
+            warn_of_open_api(&node.path, address.ip(), node.report());
         }
         Some(address)
     });
     object.finish();
-    let (protocol, links) = in_process::Outbound::new();
-    let mut outbound = Outbound::new(
-        transport::Outbound::default(),
-        protocol::Outbound::InProcess(protocol),
-    );
-    outbound.path = "api".to_owned();
-    outbound.tag = Some(tag?.into());
-    let api = Api {
+    Some(Api {
+        tag: tag?.into(),
         services,
         listen,
-        links,
-    };
-    Some((api, outbound))
+    })
 }
 
 fn add(services: &mut Services, node: &Node) {

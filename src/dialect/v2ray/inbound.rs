@@ -5,13 +5,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::read::{protocol, tag};
-use super::stream_settings;
+use super::read::tag;
+use super::{protocols, stream_settings};
 use crate::address::Host;
 use crate::config::{Inbound, Listen, exposure};
 use crate::json::{Node, Object, PortRanges};
 use crate::sniffing::Sniffing;
-use crate::{protocol, transport};
 
 /// Reads an inbound; `old_port` is the `port` at the top level of an old config.
 pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
@@ -31,34 +30,30 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
             None
         }
     };
-    let protocol = protocol(&object, protocol::Inbound::read);
-    let mut transport = stream_settings::server(object.get("streamSettings").as_ref());
-    if let (Some(protocol), Some(transport)) = (&protocol, &mut transport)
-        && protocol.follows_redirect()
-    {
-        transport.sockopt.follow_redirect();
-    }
-    if let (Some(listen), Some(protocol), Some(transport)) = (&listen, &protocol, &transport) {
-        exposure::warn_of_open_proxy(&object.node, listen, protocol, transport);
-    }
+    let protocol = protocols::inbound(&object);
+    let transport = stream_settings::server(object.get("streamSettings").as_ref());
     let sniffing = Sniffing::read(&object);
     if let Some(object) = object.object("allocate") {
         allocate(object);
     }
     let tag = tag(&object).map(Into::into);
-    let node = object.node.clone();
+    let (path, report) = (object.node.path.clone(), object.node.report());
     object.finish();
-    Some(Inbound {
-        path: String::new(),
+    let mut inbound = Inbound {
+        name: path.to_string(),
+        at: path.into(),
         tag,
         listen: listen?,
         ports: ports?,
-        transport: transport::Inbound::new(transport?)
-            .map_err(|e| node.error(e.to_string()))
-            .ok()?,
+        transport: transport?,
         protocol: protocol?,
         sniffing: sniffing.map(Arc::new),
-    })
+    };
+    if inbound.protocol.traits().follows_redirect {
+        inbound.transport.sockopt.follow_redirect();
+    }
+    exposure::warn_of_open_proxy(&inbound, report);
+    Some(inbound)
 }
 
 /// When which of the ports are opened.

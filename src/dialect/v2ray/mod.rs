@@ -10,9 +10,11 @@ mod load;
 mod log;
 mod merge;
 mod message;
+mod mux;
 mod outbound;
 mod parts;
 mod policy;
+mod protocols;
 mod read;
 mod sockopt;
 mod stream_settings;
@@ -21,4 +23,4 @@ mod ws;
 
 pub(crate) use load::plain;
 pub use load::{Format, Input, Loaded, load};
-pub use parts::{one_inbound, one_outbound};
+pub use parts::{one_inbound, one_outbound, one_user};

@@ -2,16 +2,19 @@
 
 use std::net::IpAddr;
 
-use super::read::{protocol, tag};
-use super::stream_settings;
+use serde_json::Value;
+
+use super::read::tag;
+use super::{protocols, stream_settings};
 use crate::address::Host;
-use crate::config::{Outbound, exposure};
+use crate::config::{Outbound, Through, exposure};
 use crate::dns::Strategy;
-use crate::json::{Node, Object, Report};
-use crate::{mux, protocol, transport};
+use crate::json::{Node, Object, either, found};
+use crate::mux;
+use crate::protocol::OutboundSettings;
 
 pub(super) fn read(object: Object) -> Option<Outbound> {
-    let protocol = protocol(&object, protocol::Outbound::read);
+    let protocol = protocols::outbound(&object);
     let mut transport = stream_settings::client(object.get("streamSettings").as_ref());
     if let Some(node) = object.get("sendThrough")
         && let Some(ip) = send_through(&node)
@@ -27,9 +30,6 @@ pub(super) fn read(object: Object) -> Option<Outbound> {
         proxy.silent(&["tag"]);
         proxy.finish();
     }
-    if let (Some(protocol), Some(transport)) = (&protocol, &transport) {
-        exposure::warn_of_readable(&object.node, protocol, transport);
-    }
     let mux = mux(&object, protocol.as_ref());
     let strategy = object
         .first(&["domainStrategy", "targetStrategy"])
@@ -37,33 +37,105 @@ pub(super) fn read(object: Object) -> Option<Outbound> {
     let tag = tag(&object).map(Into::into);
     let node = object.node.clone();
     object.finish();
-    let transport = transport::Outbound::new(transport?).map_err(|e| node.error(e.to_string()));
-    let mut outbound = Outbound::new(transport.ok()?, protocol?);
-    outbound.tag = tag;
-    outbound.mux = mux;
-    outbound.strategy = strategy.unwrap_or_default();
+    let outbound = Outbound {
+        name: node.path.to_string(),
+        at: (&node.path).into(),
+        tag,
+        transport: transport?,
+        protocol: protocol?,
+        through: None,
+        strategy: strategy.unwrap_or_default(),
+        mux,
+    };
+    exposure::warn_of_readable(&outbound, node.report());
     Some(outbound)
 }
 
-/// What carries sessions when there is no outbound.
-pub(super) fn direct() -> Option<Outbound> {
-    let value = serde_json::json!({"protocol": "freedom"});
-    read(Node::root(&value, &Report::default()).object()?)
-}
-
 /// `mux`, where the protocol has a word for it; V2Ray would ask any server for its made-up address.
-fn mux(outbound: &Object, protocol: Option<&protocol::Outbound>) -> Option<mux::Outbound> {
+fn mux(outbound: &Object, protocol: Option<&OutboundSettings>) -> Option<mux::Settings> {
     let object = outbound.object("mux")?;
-    let mux = mux::Outbound::read(&object);
+    let mux = super::mux::read(&object);
     if mux.is_some() && protocol.is_some_and(|protocol| !protocol.has_mux()) {
-        object
-            .node
-            .warn("only a `vmess` outbound carries mux, the key has no effect");
+        let names = either(&OutboundSettings::WITH_MUX);
+        object.node.warn(format!(
+            "only a {names} outbound carries mux, the key has no effect"
+        ));
         object.finish();
         return None;
     }
     object.finish();
     mux
+}
+
+/// The outbound that the connections of another one go through, and where that is said: in `proxySettings.tag`, or in
+/// Xray's `streamSettings.sockopt.dialerProxy`.
+pub(super) fn through(outbound: &Node) -> Option<Through> {
+    match (proxy_tag(outbound), dialer_proxy(outbound)) {
+        (Some((_, tag)), Some((at, other))) if tag != other => {
+            at.error(format!(
+                "`proxySettings.tag` says `{tag}`, expected one of the two"
+            ));
+            None
+        }
+        (proxy, dialer) => {
+            let (at, tag) = dialer.or(proxy)?;
+            Some(Through {
+                at: at.path.into(),
+                tag: tag.into(),
+            })
+        }
+    }
+}
+
+fn dialer_proxy<'a>(outbound: &Node<'a>) -> Option<(Node<'a>, &'a str)> {
+    let stream = member(outbound.value, "streamSettings")?;
+    let named = ["sockopt", "socketSettings"].into_iter();
+    let (name, sockopt) = named
+        .filter_map(|name| Some((name, member(stream, name)?)))
+        .find(|(_, sockopt)| sockopt.is_object())?;
+    let value = member(sockopt, "dialerProxy")?;
+    let path = outbound.path.key("streamSettings").key(name);
+    let at = Node::at(path.key("dialerProxy"), value, outbound.report());
+    match value {
+        Value::String(tag) => (!tag.is_empty()).then_some((at, tag.as_str())),
+        other => {
+            at.error(format!("{} is not a string", found(other)));
+            None
+        }
+    }
+}
+
+/// Where `proxySettings.tag` stands, and what it says.
+fn proxy_tag<'a>(outbound: &Node<'a>) -> Option<(Node<'a>, &'a str)> {
+    let proxy = member(outbound.value, "proxySettings")?;
+    let path = outbound.path.key("proxySettings");
+    let at = |path, value| Node::at(path, value, outbound.report());
+    if !proxy.is_object() {
+        return None;
+    }
+    match member(proxy, "tag") {
+        Some(Value::String(tag)) if !tag.is_empty() => {
+            Some((at(path.key("tag"), proxy), tag.as_str()))
+        }
+        None | Some(Value::String(_)) => {
+            at(path, proxy).error("`tag` is missing, expected the tag of another outbound");
+            None
+        }
+        Some(other) => {
+            at(path.key("tag"), proxy).error(format!("{} is not a string", found(other)));
+            None
+        }
+    }
+}
+
+fn member<'v>(value: &'v Value, key: &str) -> Option<&'v Value> {
+    let map = value.as_object()?;
+    let found = map.get(key).or_else(|| {
+        map.iter()
+            .find(|(k, _)| k.eq_ignore_ascii_case(key))
+            .map(|(_, v)| v)
+    });
+    found.filter(|v| !v.is_null())
 }
 
 fn send_through(node: &Node) -> Option<IpAddr> {
@@ -74,5 +146,47 @@ fn send_through(node: &Node) -> Option<IpAddr> {
             node.error(format!("`{}` is not an IP address", text.escape_debug()));
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::{Path, Report};
+    use serde_json::json;
+
+    #[test]
+    fn xrays_dialer_proxy_is_a_chain_too() {
+        let sockopt = |tag: Value| json!({"sockopt": {"dialerProxy": tag}});
+        let (tags, errors) = of(&json!([
+            {"streamSettings": sockopt("b".into())},
+            {"streamSettings": sockopt("".into())},
+            {"proxySettings": {"tag": "b"}, "streamSettings": {"socketSettings": {"DialerProxy": "b"}}},
+        ]));
+        assert_eq!(tags, [Some("b".into()), None, Some("b".into())]);
+        assert!(errors.is_empty(), "{errors:?}");
+        let (_, errors) = of(&json!([
+            {"proxySettings": {"tag": "a"}, "streamSettings": sockopt("b".into())},
+            {"streamSettings": sockopt(5.into())},
+            {"proxySettings": {}},
+        ]));
+        assert_eq!(
+            errors,
+            [
+                "outbounds[0].streamSettings.sockopt.dialerProxy: `proxySettings.tag` says `a`, expected one of the two",
+                "outbounds[1].streamSettings.sockopt.dialerProxy: the number 5 is not a string",
+                "outbounds[2].proxySettings: `tag` is missing, expected the tag of another outbound",
+            ]
+        );
+    }
+
+    fn of(value: &Value) -> (Vec<Option<String>>, Vec<String>) {
+        let report = Report::default();
+        let path = Path::default().key("outbounds");
+        let nodes = Node::at(path, value, &report).array();
+        let tags = nodes.iter().map(through);
+        let tags = tags.map(|through| Some(through?.tag.to_string())).collect();
+        let errors = report.errors().iter().map(ToString::to_string).collect();
+        (tags, errors)
     }
 }

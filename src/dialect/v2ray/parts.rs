@@ -5,26 +5,38 @@
 use serde_json::Value;
 use tracing::warn;
 
-use super::{inbound, outbound};
-use crate::config::{Inbound, Outbound, check};
+use super::{inbound, outbound, protocols};
+use crate::config::{Inbound, Outbound};
 use crate::json::{Node, Object, Report};
+use crate::protocol::UserSettings;
 
 pub fn one_inbound(value: &Value) -> Result<Inbound, String> {
     let path = name("inbound", value);
     let inbound = read_one(value, &path, |object| inbound::read(object, None))?;
-    Ok(Inbound { path, ..inbound })
+    let name = path;
+    Ok(Inbound { name, ..inbound })
 }
 
 /// `through` of the outbound says what `proxySettings.tag` or `dialerProxy` does; that the tag is there is for
 /// the caller to see.
 pub fn one_outbound(value: &Value) -> Result<Outbound, String> {
     let path = name("outbound", value);
-    let mut outbound = read_one(value, &path, outbound::read)?;
-    outbound.through = read_one(value, &path, |object| {
-        Some(check::goes_through(&object.node).map(|(_, tag)| tag.into()))
+    let mut outbound = read_one(value, &path, |object| {
+        let through = outbound::through(&object.node);
+        Some(Outbound {
+            through,
+            ..outbound::read(object)?
+        })
     })?;
-    outbound.path = path;
+    outbound.name = path;
     Ok(outbound)
+}
+
+/// A user of the protocol that the account's keys are of, as `clients` has one.
+pub fn one_user(value: &Value) -> Result<UserSettings, String> {
+    read_one(value, "a user of the API", |object| {
+        protocols::user(&object)
+    })
 }
 
 fn name(what: &str, value: &Value) -> String {
@@ -64,7 +76,7 @@ mod tests {
         );
         let right = json!({"tag": "a", "protocol": "freedom", "proxySettings": {"tag": "b"}});
         let outbound = one_outbound(&right).unwrap();
-        assert_eq!(outbound.through.as_deref(), Some("b"));
-        assert_eq!(outbound.path, "outbound `a` of the API");
+        assert_eq!(&*outbound.through.unwrap().tag, "b");
+        assert_eq!(outbound.name, "outbound `a` of the API");
     }
 }

@@ -1,19 +1,18 @@
 //! The top level, in the order in which its parts need each other.
 
 use std::path::PathBuf;
-use std::sync::LazyLock;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::merge::Origins;
 use super::{api, inbound, log, outbound, policy};
 use crate::config::exposure::{self, Leads};
-use crate::config::{Config, Inbound, Outbound, check};
+use crate::config::{Config, Draft, Inbound, Outbound, Through, check};
 use crate::dns::{self, Resolver};
 use crate::json::{Node, Object};
 use crate::matching::{Geodata, geodata};
 use crate::observatory::{self, Observer};
-use crate::protocol;
+use crate::protocol::InboundSettings;
 use crate::routing::{self, config::Tags};
 
 /// Reads a merged config. Whether it may run is in the report; `None` says that it may not.
@@ -24,15 +23,17 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     let nodes = elements(&root, ["inbound", "inboundDetour", "inbounds"]);
     for (i, node) in nodes.iter().enumerate() {
         let port = old_port.as_ref().filter(|_| i == 0);
-        inbounds.push((node, node.object().and_then(|o| inbound::read(o, port))));
+        let part = node.object().and_then(|o| inbound::read(o, port));
+        inbounds.push(draft(node, None, part));
     }
     let mut outbounds = Vec::new();
     let nodes = elements(&root, ["outbound", "outboundDetour", "outbounds"]);
     for node in &nodes {
-        outbounds.push((node, node.object().and_then(|o| outbound::read(o))));
+        let part = node.object().and_then(outbound::read);
+        outbounds.push(draft(node, outbound::through(node), part));
     }
     let api = api::read(&root);
-    let api_tag = api.as_ref().and_then(|(_, outbound)| outbound.tag.clone());
+    let api_tag = api.as_ref().map(|api| api.tag.clone());
     let mut tags = tags(&root, &inbounds, &outbounds, api_tag.as_deref());
     let observers = observatory::read(&root, &tags.outbounds);
     tags.observers = observers.iter().map(Observer::observed).collect();
@@ -43,25 +44,22 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     let state = state(&root);
     let loopbacks: Vec<_> = outbounds
         .iter()
-        .filter_map(|(_, outbound)| {
-            let outbound = outbound.as_ref()?;
-            Some((
-                outbound.tag.clone()?,
-                outbound.protocol.loopback()?.inbound()?,
-            ))
+        .filter_map(|draft| {
+            let loopback = draft.part.as_ref()?.protocol.loopback()?;
+            Some((draft.tag.clone()?, loopback.inbound.clone()?))
         })
         .collect();
     let mut told = false;
-    for (node, inbound) in &inbounds {
-        let Some(inbound) = inbound else { continue };
+    let report = root.node.report();
+    for inbound in inbounds.iter().filter_map(|draft| draft.part.as_ref()) {
         let leads = api_tag.as_ref().map_or(Leads::Nobody, |tag| {
             exposure::leads(&router, inbound, tag, &loopbacks)
         });
-        told |= exposure::warn_of_api(node, inbound, leads);
-        if inbound.protocol.lacks_port() && leads == Leads::Nobody {
-            let path = node.path.key("settings");
+        told |= exposure::warn_of_api(inbound, leads, report);
+        if inbound.protocol.traits().lacks_port && leads == Leads::Nobody {
+            let path = inbound.at.key("settings");
             let text = "there is no `port` to go to, connections will fail";
-            node.report().warn(&path, text);
+            report.warn(&path, text);
         }
     }
     if let Some(tag) = &api_tag
@@ -80,24 +78,22 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
             .warn("there is no outbound, sessions go straight to their targets (V2Ray drops them)");
     }
     root.finish();
-    check::inbounds(&inbounds);
-    let through = check::outbounds(&nodes);
-
-    let name = |node: &Node| origins.name(&node.path);
-    let inbounds = inbounds.into_iter().map(|(node, inbound)| {
-        let path = name(node);
-        inbound.map(|inbound| Inbound { path, ..inbound })
+    check::inbounds(&inbounds, report);
+    check::outbounds(&outbounds, report);
+    let inbounds = inbounds.into_iter().map(|draft| {
+        let name = origins.name(&draft.at);
+        draft.part.map(|inbound| Inbound { name, ..inbound })
     });
-    let outbounds = outbounds
-        .into_iter()
-        .zip(through)
-        .map(|((node, outbound), through)| {
-            let mut outbound = outbound?;
-            outbound.path = name(node);
-            outbound.through = through;
-            Some(outbound)
-        });
-    let mut config = Config {
+    let outbounds = outbounds.into_iter().map(|draft| {
+        let name = origins.name(&draft.at);
+        let through = draft.through;
+        draft.part.map(|outbound| Outbound {
+            name,
+            through,
+            ..outbound
+        })
+    });
+    Some(Config {
         log,
         inbounds: inbounds.collect::<Option<_>>()?,
         outbounds: outbounds.collect::<Option<_>>()?,
@@ -107,20 +103,19 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         policy,
         stats,
         state,
-        api: None,
-    };
-    if api_tag.is_some() {
-        // As in V2Ray, the API takes the place of an outbound that a panel has put under its tag.
-        config.outbounds.retain(|other| other.tag != api_tag);
+        api,
+    })
+}
+
+/// A part of which `read` has been made, if it could be read.
+fn draft<T>(node: &Node, through: Option<Through>, read: Option<T>) -> Draft<T> {
+    let tag = node.value.get("tag").and_then(Value::as_str);
+    Draft {
+        at: (&node.path).into(),
+        tag: tag.filter(|tag| !tag.is_empty()).map(Into::into),
+        through,
+        part: read,
     }
-    if config.outbounds.is_empty() {
-        config.outbounds.push(outbound::direct()?);
-    }
-    if let Some((api, outbound)) = api {
-        config.outbounds.push(outbound);
-        config.api = Some(api);
-    }
-    Some(config)
 }
 
 /// All inbounds or outbounds: the old single one, the old further ones, today's array.
@@ -134,8 +129,8 @@ fn elements<'a>(root: &Object<'a>, [one, more, all]: [&'static str; 3]) -> Vec<N
 /// What rules may name; also what V2Ray would have under these tags.
 fn tags(
     root: &Object,
-    inbounds: &[(&Node, Option<Inbound>)],
-    outbounds: &[(&Node, Option<Outbound>)],
+    inbounds: &[Draft<Inbound>],
+    outbounds: &[Draft<Outbound>],
     api: Option<&str>,
 ) -> Tags {
     let of = |node: &Node| {
@@ -159,14 +154,10 @@ fn tags(
         let tags = services.values().filter_map(|s| s.get("tag")?.as_str());
         unbuilt.extend(tags.map(str::to_owned));
     }
-    let mut sources: Vec<String> = inbounds.iter().filter_map(|(node, _)| of(node)).collect();
-    for (_, outbound) in outbounds {
-        let loopback = outbound.as_ref().and_then(|o| o.protocol.loopback());
-        sources.extend(
-            loopback
-                .and_then(|l| l.inbound())
-                .map(|tag| tag.to_string()),
-        );
+    let mut sources: Vec<String> = inbounds.iter().filter_map(tag_of).collect();
+    for outbound in outbounds.iter().filter_map(|draft| draft.part.as_ref()) {
+        let loopback = outbound.protocol.loopback();
+        sources.extend(loopback.and_then(|l| Some(l.inbound.as_ref()?.to_string())));
     }
     // The questions of the built-in DNS arrive as if there were inbounds with these tags.
     let dns = root.get("dns").as_ref().map(dns::config::tags);
@@ -175,15 +166,15 @@ fn tags(
         inbounds: sources,
         outbounds: outbounds
             .iter()
-            .filter_map(|(node, _)| of(node))
+            .filter_map(tag_of)
             .chain(api.map(str::to_owned))
             .collect(),
         sniffs: inbounds
             .iter()
-            .flat_map(|(_, inbound)| inbound)
+            .filter_map(|draft| draft.part.as_ref())
             .any(|inbound| {
                 // What a plain request is, its inbound says.
-                inbound.sniffing.is_some() || matches!(inbound.protocol, protocol::Inbound::Http(_))
+                inbound.sniffing.is_some() || matches!(inbound.protocol, InboundSettings::Http(_))
             }),
         unbuilt,
         observers: Vec::new(),
@@ -235,21 +226,8 @@ fn unbuilt(root: &Object) {
     }
 }
 
-/// `protocol` and its `settings`, which may be left out.
-pub(super) fn protocol<T>(object: &Object, read: fn(&Node, &Object) -> Option<T>) -> Option<T> {
-    static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
-    let name = object.require_node("protocol");
-    let settings = object.get("settings").unwrap_or_else(|| {
-        let path = object.node.path.key("settings");
-        Node::at(path, &EMPTY, object.node.report())
-    });
-    let (name, settings) = (name?, settings.object()?);
-    let protocol = read(&name, &settings);
-    // When the protocol is unknown, none of its settings can be known.
-    if protocol.is_some() {
-        settings.finish();
-    }
-    protocol
+fn tag_of<T>(draft: &Draft<T>) -> Option<String> {
+    draft.tag.as_ref().map(ToString::to_string)
 }
 
 /// An empty tag is none.

@@ -3,6 +3,10 @@
 //! What is sent is swallowed. With `response: {type: "http"}` a stream is answered as V2Ray answers,
 //! so that a browser shows an error at once; with `none` it just ends.
 
+mod settings;
+
+pub use settings::{OutboundSettings, Response};
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,31 +14,25 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::io::{Io, Link, Packet, Packets};
-use crate::json::{Object, one_of};
 
-pub struct Outbound {
-    response: &'static [u8],
+pub struct Outbound(OutboundSettings);
+
+impl From<OutboundSettings> for Outbound {
+    fn from(settings: OutboundSettings) -> Self {
+        Self(settings)
+    }
 }
 
 /// V2Ray's own bytes, bare line feeds and all.
 const FORBIDDEN: &[u8] = b"HTTP/1.1 403 Forbidden\nConnection: close\nCache-Control: max-age=3600, public\nContent-Length: 0\n\n\n";
 
 impl Outbound {
-    pub fn read(settings: &Object) -> Option<Self> {
-        let mut answer: &'static [u8] = b"";
-        if let Some(response) = settings.object("response") {
-            let words: [(&str, &'static [u8]); 2] = [("none", b""), ("http", FORBIDDEN)];
-            if let Some(known) = response.get("type").and_then(|node| one_of(&node, &words)) {
-                answer = known;
-            }
-            response.finish();
-        }
-        Some(Self { response: answer })
-    }
-
     /// A link that answers as `response` says, and ends.
     pub fn link(&self) -> Link {
-        Link::other(Hole(self.response))
+        Link::other(Hole(match self.0.response {
+            Response::None => b"",
+            Response::Http => FORBIDDEN,
+        }))
     }
 
     /// Datagrams that vanish.
@@ -95,35 +93,17 @@ impl Packets for Void {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::settings;
-    use serde_json::{Value, json};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
     async fn the_answer_is_v2rays_and_then_the_end() {
-        let answers = [
-            (json!({}), &b""[..]),
-            (json!({"response": {"type": "none"}}), b""),
-            (json!({"response": {"type": "http"}}), FORBIDDEN),
-        ];
-        for (settings, expected) in answers {
-            let mut link = read(&settings).0.unwrap().link();
+        let answers = [(Response::None, &b""[..]), (Response::Http, FORBIDDEN)];
+        for (response, expected) in answers {
+            let mut link = Outbound(OutboundSettings { response }).link();
             link.write_all(&[0; 100_000]).await.unwrap();
             let mut answer = Vec::new();
             link.read_to_end(&mut answer).await.unwrap();
             assert_eq!(answer, expected);
         }
-    }
-
-    #[test]
-    fn an_unknown_response_is_a_mistake() {
-        assert_eq!(
-            read(&json!({"response": {"type": "htp"}})).1,
-            ["response.type: `htp` is unknown, expected `none` or `http`, did you mean `http`?"]
-        );
-    }
-
-    fn read(value: &Value) -> (Option<Outbound>, Vec<String>) {
-        settings::read(value, Outbound::read)
     }
 }

@@ -4,36 +4,26 @@
 //! answered from [`Resolver`], several at a time and in the order in which the answers are found;
 //! all others go to the server that the session was meant for, or to the one that the settings name.
 
-mod config;
 mod pipe;
 mod serve;
+mod settings;
 
-use std::io;
+pub use settings::{Others, OutboundSettings};
+
 use std::sync::Arc;
 
 use tokio::io::duplex;
 
-use crate::address::{Destination, Host, Network};
+use crate::address::{Destination, Network};
 use crate::dns::{self, Dialer, Framed, Resolver};
 use crate::io::{Link, Packets};
 
-pub struct Outbound {
-    /// Where what is not answered here goes instead.
-    network: Option<Network>,
-    host: Option<Host>,
-    port: Option<u16>,
-    others: Others,
-    /// `responseTTL`, if `overrideResponseTTL` asks for it.
-    ttl: Option<u32>,
-}
+pub struct Outbound(OutboundSettings);
 
-/// `nonIPQuery`: what becomes of questions that are not for addresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Others {
-    #[default]
-    Forward,
-    Drop,
-    Refuse,
+impl From<OutboundSettings> for Outbound {
+    fn from(settings: OutboundSettings) -> Self {
+        Self(settings)
+    }
 }
 
 /// What a client may write ahead of us.
@@ -67,9 +57,7 @@ impl Outbound {
 
     /// Where other questions go that are sent to `to` by `network`.
     pub fn server(&self, network: Network, to: &Destination) -> (Network, Destination) {
-        let host = self.host.as_ref().unwrap_or(&to.host).clone();
-        let to = Destination::new(host, self.port.unwrap_or(to.port));
-        (self.network.unwrap_or(network), to)
+        self.0.server(network, to)
     }
 
     fn serve(
@@ -83,8 +71,8 @@ impl Outbound {
         let (over, server) = self.server(network, to);
         let session = serve::Session {
             resolver,
-            others: self.others,
-            ttl: self.ttl,
+            others: self.0.others,
+            ttl: self.0.ttl,
             is_datagram: network == Network::Udp,
             to: to.clone(),
             over,
@@ -93,9 +81,4 @@ impl Outbound {
         };
         tokio::spawn(dns::asking(dns::asker(), session.run(client)));
     }
-}
-
-/// Sessions come here by [`Outbound::stream`] and [`Outbound::datagrams`] alone.
-pub(super) fn not_dialled() -> io::Error {
-    io::Error::other("a `dns` outbound carries no other protocol")
 }

@@ -65,8 +65,11 @@ fn sort_up_to(
     let sorter = Sorter {
         door: socket.local_addr().ok(),
         socket: Arc::new(socket),
-        to: inbound.to.clone(),
-        answers: inbound.follow.then(|| Arc::new(Answers::new(bind, strays))),
+        to: inbound.settings.to.clone(),
+        answers: inbound
+            .settings
+            .follow_redirect
+            .then(|| Arc::new(Answers::new(bind, strays))),
         sources: HashMap::new(),
         max,
         received: 0,
@@ -287,6 +290,7 @@ fn is_passing(e: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::InboundSettings;
     use super::*;
     use std::future::poll_fn;
 
@@ -408,13 +412,11 @@ mod tests {
     async fn door_for(max: usize) -> (SocketAddr, mpsc::Receiver<Datagrams>) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let at = socket.local_addr().unwrap();
-        let inbound = Inbound {
-            user: None,
+        let inbound = Inbound::new(InboundSettings {
             to: Some("10.0.0.1:53".parse().unwrap()),
-            follow: false,
-            tcp: false,
             udp: true,
-        };
+            ..InboundSettings::default()
+        });
         let bind: BindUdp = Arc::new(|_| Err(io::ErrorKind::Unsupported.into()));
         (at, sort_up_to(max, socket, &inbound, bind))
     }

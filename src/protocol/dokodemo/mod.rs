@@ -2,27 +2,24 @@
 //! packet filter brought it here (`followRedirect`).
 
 mod answers;
-mod config;
 mod datagrams;
 mod receive;
+mod settings;
+
+pub use settings::InboundSettings;
 
 use std::sync::Arc;
 
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-use crate::address::Destination;
 use crate::io::{Arrival, BindUdp, Refusal};
+use crate::protocol::accounts::anonymous;
 use crate::protocol::{Accepted, Datagrams};
 use crate::session::User;
 
 pub struct Inbound {
-    /// Where all goes; with `follow`, what was meant for the door itself.
-    to: Option<Destination>,
-    /// Goes to where it was meant to go.
-    follow: bool,
-    tcp: bool,
-    udp: bool,
+    settings: InboundSettings,
     /// Has a level and no name.
     user: Option<Arc<User>>,
 }
@@ -32,31 +29,25 @@ const NOWHERE: &str = "meant for the transparent inbound itself, and `address` n
     nothing was redirected, or not as `sockopt.tproxy` says";
 
 impl Inbound {
-    /// Whether there is no port to go to. V2Ray's API inbound is written so: what it leads to dials nothing.
-    pub fn lacks_port(&self) -> bool {
-        !self.follow && self.to.as_ref().is_some_and(|to| to.port == 0)
-    }
-
-    pub fn takes_streams(&self) -> bool {
-        self.tcp
-    }
-
-    pub fn takes_datagrams(&self) -> bool {
-        self.udp
+    pub fn new(settings: InboundSettings) -> Self {
+        Self {
+            user: anonymous(settings.level),
+            settings,
+        }
     }
 
     pub fn user(&self) -> Option<Arc<User>> {
         self.user.clone()
     }
 
-    /// Whether the listener has to be a transparent one.
-    pub fn follows_redirect(&self) -> bool {
-        self.follow
-    }
-
     pub async fn accept(&self, arrival: Arrival) -> Result<Accepted, Refusal> {
-        let original_dst = arrival.original_dst.filter(|_| self.follow);
-        match original_dst.map(Into::into).or_else(|| self.to.clone()) {
+        let original_dst = arrival
+            .original_dst
+            .filter(|_| self.settings.follow_redirect);
+        match original_dst
+            .map(Into::into)
+            .or_else(|| self.settings.to.clone())
+        {
             Some(to) => Ok(Accepted::Stream {
                 user: self.user(),
                 to,

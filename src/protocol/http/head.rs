@@ -32,7 +32,7 @@ pub(super) fn user(accounts: &Accounts, headers: &HeaderMap) -> Option<Arc<User>
 
 /// The value of `Proxy-Authorization` for `account`.
 pub(super) fn credentials(account: &Account) -> String {
-    let pair = format!("{}:{}", account.user, account.pass);
+    let pair = format!("{}:{}", account.user, *account.pass);
     format!("Basic {}", STANDARD.encode(pair))
 }
 

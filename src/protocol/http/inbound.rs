@@ -27,7 +27,7 @@ use tokio::time::sleep_until;
 use tracing::debug;
 
 use super::lenient::LenientHeads;
-use super::{head, plain};
+use super::{InboundSettings, head, plain};
 use crate::address::Destination;
 use crate::io::{Arrival, Link, Prefixed, Refusal};
 use crate::protocol::accounts::{Accounts, anonymous, known};
@@ -55,23 +55,15 @@ pub(super) const MAX_HEAD: usize = 256 * 1024;
 pub(super) const MAX_HEADERS: usize = 1000;
 
 impl Inbound {
-    pub fn requires_auth(&self) -> bool {
-        !self.rules.accounts.is_empty()
-    }
-
-    pub(in crate::protocol) fn new(accounts: Accounts, level: u32, transparent: bool) -> Self {
+    pub fn new(settings: &InboundSettings) -> Self {
         Self {
             rules: Arc::new(Rules {
-                accounts,
-                level,
-                anonymous: anonymous(level),
-                transparent,
+                accounts: Accounts::new(&settings.accounts, settings.level),
+                level: settings.level,
+                anonymous: anonymous(settings.level),
+                transparent: settings.transparent,
             }),
         }
-    }
-
-    pub fn level(&self) -> u32 {
-        self.rules.level
     }
 
     pub async fn accept(
@@ -85,7 +77,7 @@ impl Inbound {
             sessions,
             next: Next::default(),
         };
-        let limit = terms.policy.level(self.level()).handshake;
+        let limit = terms.policy.level(self.rules.level).handshake;
         let mut served = Served::new(arrival.link, proxy, limit);
         // hyper's own limit begins when it first looks, and the first byte may have been waited for.
         let mut first = pin!(sleep_until(arrival.since + limit));

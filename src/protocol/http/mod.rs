@@ -1,13 +1,14 @@
 //! HTTP proxy: CONNECT and plain requests (RFC 9110, section 7.6; RFC 9112, section 3.2).
 
-mod config;
 mod head;
 mod inbound;
 pub(crate) mod lenient;
 mod outbound;
 mod plain;
+mod settings;
 #[cfg(test)]
 mod tests;
 
 pub use inbound::Inbound;
-pub use outbound::Outbound;
+pub use outbound::{Client, Outbound};
+pub use settings::{InboundSettings, OutboundSettings};

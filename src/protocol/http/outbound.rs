@@ -18,58 +18,75 @@ use hyper::upgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
-use super::head;
+use super::{OutboundSettings, head};
 use crate::address::Destination;
 use crate::io::{Link, Prefixed};
-use crate::protocol::NextHop;
+use crate::protocol::ProxyTraits;
+use crate::protocol::accounts::Account;
 use crate::protocol::servers::Servers;
 
 pub struct Outbound {
-    pub(super) servers: Servers,
-    pub(super) headers: HeaderMap,
+    servers: Servers<Account>,
+    headers: HeaderMap,
+}
+
+/// Who we are at one server.
+pub struct Client<'a> {
+    account: Option<&'a Account>,
+    headers: &'a HeaderMap,
 }
 
 /// The most that the head of the answer may take.
 const MAX_HEAD: usize = 16 * 1024;
 
-impl Outbound {
-    pub fn hop(&self) -> NextHop {
-        self.servers.next()
+impl From<OutboundSettings> for Outbound {
+    fn from(settings: OutboundSettings) -> Self {
+        Self {
+            servers: Servers::new(settings.servers, |account| account),
+            headers: settings.headers,
+        }
     }
+}
 
-    /// The level of an account.
-    pub fn level(&self, account: usize) -> u32 {
-        self.servers.level(account)
+impl Outbound {
+    pub const TRAITS: ProxyTraits = ProxyTraits {
+        wants_first_payload: false,
+        carries_packets: false,
+        packets_have_one_peer: false,
+    };
+
+    /// Whose turn it is.
+    pub fn next_hop(&self) -> Option<(&Destination, Client<'_>)> {
+        let (server, account) = self.servers.next()?;
+        let headers = &self.headers;
+        Some((server, Client { account, headers }))
+    }
+}
+
+impl Client<'_> {
+    /// The level of the account, 0 without one.
+    pub fn level(&self) -> u32 {
+        self.account.map_or(0, |account| account.level)
     }
 
     /// A stream to `to` through the server at the other end of `link`; `limit` is the time for the
     /// answer to CONNECT, the server's dialling included.
-    pub async fn wrap(
-        &self,
-        link: Link,
-        to: &Destination,
-        account: usize,
-        limit: Duration,
-    ) -> io::Result<Link> {
-        let request = self.request(to, account).map_err(io::Error::other)?;
+    pub async fn stream(&self, link: Link, to: &Destination, limit: Duration) -> io::Result<Link> {
+        let request = self.request(to).map_err(io::Error::other)?;
         timeout(limit, connect(link, request)).await.map_err(|_| {
             let text = format!("the HTTP proxy did not answer within {} s", limit.as_secs());
             io::Error::new(io::ErrorKind::TimedOut, text)
         })?
     }
 
-    fn request(
-        &self,
-        to: &Destination,
-        account: usize,
-    ) -> Result<Request<Empty<Bytes>>, http::Error> {
+    fn request(&self, to: &Destination) -> Result<Request<Empty<Bytes>>, http::Error> {
         let authority = to.to_string();
         let mut request = Request::new(Empty::new());
         *request.method_mut() = Method::CONNECT;
         *request.uri_mut() = Uri::try_from(&authority)?;
         let headers = request.headers_mut();
         headers.insert(HOST, HeaderValue::try_from(&authority)?);
-        if let Some(account) = self.servers.account(account) {
+        if let Some(account) = self.account {
             let mut value = HeaderValue::try_from(head::credentials(account))?;
             value.set_sensitive(true);
             headers.insert(PROXY_AUTHORIZATION, value);

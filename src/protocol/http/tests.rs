@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use http::{HeaderMap, HeaderValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::{Inbound, Outbound};
+use super::{Inbound, InboundSettings, Outbound, OutboundSettings};
 use crate::address::Destination;
 use crate::io::{Arrival, Link, Refusal};
-use crate::json::{Node, Report};
+use crate::protocol::accounts::Account;
+use crate::protocol::servers::ServerSettings;
 use crate::protocol::{Accepted, InboundContext};
 use crate::session::Source;
 
@@ -20,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(8);
 /// The answer is byte for byte V2Ray's.
 #[tokio::test]
 async fn a_connect_becomes_a_bare_tunnel_with_the_bytes_behind_it() {
-    let (mut client, accepted) = start(json!({}));
+    let (mut client, accepted) = start(InboundSettings::default());
     client
         .write_all(b"CONNECT example.com:8443 HTTP/1.1\r\nHost: x\r\n\r\npayload")
         .await
@@ -38,7 +39,7 @@ async fn a_connect_becomes_a_bare_tunnel_with_the_bytes_behind_it() {
 
 #[tokio::test]
 async fn credentials_are_asked_for_and_may_come_on_the_same_connection() {
-    let (mut client, accepted) = start(json!({"accounts": [{"user": "a", "pass": "b"}]}));
+    let (mut client, accepted) = start(with_account());
     for wrong in ["", "Proxy-Authorization: Basic YTpj\r\n"] {
         let request = format!("CONNECT [::1]:443 HTTP/1.1\r\n{wrong}\r\n");
         client.write_all(request.as_bytes()).await.unwrap();
@@ -63,7 +64,7 @@ async fn credentials_are_asked_for_and_may_come_on_the_same_connection() {
 
 #[tokio::test]
 async fn one_connection_carries_requests_to_several_hosts_and_a_tunnel_at_last() {
-    let (mut client, accepted) = start(json!({}));
+    let (mut client, accepted) = start(InboundSettings::default());
     client
         .write_all(
             b"GET http://one.example/a?b HTTP/1.1\r\nhost: one.example\r\nX-cAsE: 1\r\n\
@@ -131,7 +132,7 @@ async fn one_connection_carries_requests_to_several_hosts_and_a_tunnel_at_last()
 
 #[tokio::test]
 async fn a_body_without_end_streams_and_ends_with_the_server() {
-    let (mut client, accepted) = start(json!({}));
+    let (mut client, accepted) = start(InboundSettings::default());
     client
         .write_all(b"GET http://one.example/ HTTP/1.0\r\n\r\n")
         .await
@@ -154,7 +155,7 @@ async fn a_body_without_end_streams_and_ends_with_the_server() {
 
 #[tokio::test]
 async fn a_head_request_has_a_length_and_no_body() {
-    let (mut client, accepted) = start(json!({}));
+    let (mut client, accepted) = start(InboundSettings::default());
     client
         .write_all(b"HEAD http://one.example HTTP/1.1\r\nHost: one.example\r\n\r\n")
         .await
@@ -171,7 +172,7 @@ async fn a_head_request_has_a_length_and_no_body() {
 
 #[tokio::test]
 async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
-    let (mut client, accepted) = start(json!({}));
+    let (mut client, accepted) = start(InboundSettings::default());
     client
         .write_all(
             b"PUT http://one.example/ HTTP/1.1\r\nHost: one.example\r\n\
@@ -189,7 +190,7 @@ async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
 
 #[tokio::test]
 async fn a_web_socket_passes_through_a_plain_request() {
-    let (mut client, accepted) = start(json!({}));
+    let (mut client, accepted) = start(InboundSettings::default());
     client
         .write_all(
             b"GET http://one.example/ws HTTP/1.1\r\nHost: one.example\r\n\
@@ -224,7 +225,7 @@ async fn a_web_socket_passes_through_a_plain_request() {
 
 #[tokio::test]
 async fn a_target_that_cannot_be_reached_is_a_503_and_the_client_may_go_on() {
-    let (mut client, accepted) = start(json!({}));
+    let (mut client, accepted) = start(InboundSettings::default());
     let request = b"GET http://one.example/ HTTP/1.1\r\nHost: one.example\r\n\r\n";
     client.write_all(request).await.unwrap();
     let mut sessions = many(accepted).await;
@@ -243,7 +244,7 @@ async fn a_target_that_cannot_be_reached_is_a_503_and_the_client_may_go_on() {
 #[tokio::test]
 async fn a_request_for_a_web_server_is_refused_unless_it_is_allowed() {
     let request = b"GET /a HTTP/1.1\r\nHost: one.example:81\r\n\r\n";
-    let (mut client, accepted) = start(json!({}));
+    let (mut client, accepted) = start(InboundSettings::default());
     client.write_all(request).await.unwrap();
     client.shutdown().await.unwrap();
     let answer = rest(&mut client).await;
@@ -258,7 +259,10 @@ async fn a_request_for_a_web_server_is_refused_unless_it_is_allowed() {
         _ => panic!("accepted"),
     }
 
-    let (mut client, accepted) = start(json!({"allowTransparent": true}));
+    let (mut client, accepted) = start(InboundSettings {
+        transparent: true,
+        ..InboundSettings::default()
+    });
     client.write_all(request).await.unwrap();
     let mut sessions = many(accepted).await;
     let (to, mut server) = session(&mut sessions).await;
@@ -268,7 +272,7 @@ async fn a_request_for_a_web_server_is_refused_unless_it_is_allowed() {
 
 #[tokio::test]
 async fn a_socks_client_is_told_apart_in_the_log() {
-    let (mut client, accepted) = start(json!({}));
+    let (mut client, accepted) = start(InboundSettings::default());
     client.write_all(b"\x05\x01\x00").await.unwrap();
     match accepted.await.unwrap() {
         Err(Refusal::Done(text)) => assert_eq!(
@@ -281,7 +285,7 @@ async fn a_socks_client_is_told_apart_in_the_log() {
 
 #[tokio::test]
 async fn the_task_of_a_connection_ends_when_nobody_takes_its_sessions() {
-    let (mut client, accepted) = start(json!({}));
+    let (mut client, accepted) = start(InboundSettings::default());
     client
         .write_all(b"GET http://one.example/ HTTP/1.1\r\nHost: one.example\r\n\r\n")
         .await
@@ -293,17 +297,21 @@ async fn the_task_of_a_connection_ends_when_nobody_takes_its_sessions() {
 
 #[tokio::test]
 async fn the_outbound_reaches_our_own_inbound() {
-    let inbound = inbound(&json!({"accounts": [{"user": "a", "pass": "b"}]}));
-    let outbound = outbound(&json!({
-        "servers": [{"address": "s", "port": 1, "users": [{"user": "a", "pass": "b"}]}],
-        "headers": {"X-A": ["1", "2"]},
-    }));
+    let inbound = Inbound::new(&with_account());
+    let mut headers = HeaderMap::new();
+    headers.append("x-a", HeaderValue::from_static("1"));
+    headers.append("x-a", HeaderValue::from_static("2"));
+    let outbound = Outbound::from(OutboundSettings {
+        headers,
+        ..to_server(vec![account()])
+    });
     for to in ["example.com:443", "[2001:db8::1]:80"] {
         let (client, server) = tokio::io::duplex(4096);
         let to: Destination = to.parse().unwrap();
         let terms = InboundContext::default();
-        let (dressed, accepted) = tokio::join!(
-            outbound.wrap(Link::other(client), &to, 0, LIMIT),
+        let (_, us) = outbound.next_hop().unwrap();
+        let (opened, accepted) = tokio::join!(
+            us.stream(Link::other(client), &to, LIMIT),
             inbound.accept(arrival(Link::other(server)), &terms)
         );
         let Ok(Accepted::Stream {
@@ -314,7 +322,7 @@ async fn the_outbound_reaches_our_own_inbound() {
         else {
             panic!("no stream");
         };
-        drop(dressed.unwrap());
+        drop(opened.unwrap());
         assert_eq!(asked, to);
         assert_eq!(rest(&mut link).await, "");
     }
@@ -322,7 +330,7 @@ async fn the_outbound_reaches_our_own_inbound() {
 
 #[tokio::test]
 async fn the_outbound_says_what_it_wants_and_keeps_what_came_with_the_answer() {
-    let outbound = outbound(&json!({"address": "s", "port": 1, "user": "a", "pass": "b"}));
+    let outbound = Outbound::from(to_server(vec![account()]));
     let (mut link, asked) = wrap(&outbound, "HTTP/1.1 200 OK\r\n\r\nSMTP").await;
     expect_link(link.as_mut().unwrap(), "SMTP").await;
     assert_eq!(
@@ -335,7 +343,7 @@ async fn the_outbound_says_what_it_wants_and_keeps_what_came_with_the_answer() {
 /// A success of CONNECT has no body, whatever its headers say: what follows is the tunnel's.
 #[tokio::test]
 async fn the_outbound_takes_no_byte_of_the_tunnel_for_a_body() {
-    let outbound = outbound(&json!({"address": "s", "port": 1}));
+    let outbound = Outbound::from(to_server(Vec::new()));
     for headers in [
         "Content-Length: 3\r\n",
         "Transfer-Encoding: chunked\r\n",
@@ -352,7 +360,7 @@ async fn the_outbound_takes_no_byte_of_the_tunnel_for_a_body() {
 
 #[tokio::test]
 async fn refusals_of_a_server_are_told_in_words() {
-    let outbound = outbound(&json!({"address": "s", "port": 1}));
+    let outbound = Outbound::from(to_server(Vec::new()));
     for (answer, text) in [
         (
             "HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n",
@@ -381,7 +389,8 @@ async fn wrap(outbound: &Outbound, answer: &str) -> (std::io::Result<Link>, Stri
     let (client, server) = tokio::io::duplex(4096);
     let mut server = Link::other(server);
     let to = "example.com:25".parse().unwrap();
-    tokio::join!(outbound.wrap(Link::other(client), &to, 0, LIMIT), async {
+    let (_, us) = outbound.next_hop().unwrap();
+    tokio::join!(us.stream(Link::other(client), &to, LIMIT), async {
         let asked = head(&mut server).await;
         server.write_all(answer.as_bytes()).await.unwrap();
         server.shutdown().await.unwrap();
@@ -391,8 +400,8 @@ async fn wrap(outbound: &Outbound, answer: &str) -> (std::io::Result<Link>, Stri
 
 type Waiting = JoinHandle<Result<Accepted, Refusal>>;
 
-fn start(settings: Value) -> (DuplexStream, Waiting) {
-    let inbound = inbound(&settings);
+fn start(settings: InboundSettings) -> (DuplexStream, Waiting) {
+    let inbound = Inbound::new(&settings);
     let (client, server) = tokio::io::duplex(4096);
     let accepted = tokio::spawn(async move {
         inbound
@@ -402,18 +411,27 @@ fn start(settings: Value) -> (DuplexStream, Waiting) {
     (client, accepted)
 }
 
-fn inbound(settings: &Value) -> Inbound {
-    let report = Report::default();
-    let inbound = Inbound::read(&Node::root(settings, &report).object().unwrap());
-    assert_eq!(report.errors(), []);
-    inbound.unwrap()
+fn with_account() -> InboundSettings {
+    InboundSettings {
+        accounts: vec![account()],
+        ..InboundSettings::default()
+    }
 }
 
-fn outbound(settings: &Value) -> Outbound {
-    let report = Report::default();
-    let outbound = Outbound::read(&Node::root(settings, &report).object().unwrap());
-    assert_eq!(report.errors(), []);
-    outbound.unwrap()
+fn to_server(accounts: Vec<Account>) -> OutboundSettings {
+    let to = "s:1".parse().unwrap();
+    OutboundSettings {
+        servers: vec![ServerSettings { to, accounts }],
+        ..OutboundSettings::default()
+    }
+}
+
+fn account() -> Account {
+    Account {
+        user: "a".to_owned(),
+        pass: "b".to_owned().into(),
+        level: 0,
+    }
 }
 
 fn arrival(link: Link) -> Arrival {

@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UdpSocket;
 use tokio::time::{timeout, timeout_at};
 
+use super::InboundSettings;
 use super::codec::{
     CONNECT, Greeting, Login, NO_AUTH, NO_METHOD, PASSWORD, Reply, Request, UDP_ASSOCIATE,
 };
@@ -21,21 +22,21 @@ use super::messages::Messages;
 use super::packets::{Association, Remote};
 use crate::address::{Destination, Host};
 use crate::io::{Arrival, Refusal, Udp};
-use crate::protocol::accounts::{Accounts, known};
+use crate::protocol::accounts::{Accounts, anonymous, known};
 use crate::protocol::{Accepted, InboundContext, http};
 use crate::session::{Source, User};
 
 pub struct Inbound {
     /// With `auth: password`.
-    pub(super) accounts: Option<Accounts>,
+    accounts: Option<Accounts>,
     /// With the same accounts.
-    pub(super) http: http::Inbound,
-    pub(super) level: u32,
+    http: http::Inbound,
+    level: u32,
     /// Who comes without an account.
-    pub(super) anonymous: Option<Arc<User>>,
-    pub(super) udp: bool,
+    anonymous: Option<Arc<User>>,
+    udp: bool,
     /// The address told to UDP clients, in place of the one they are connected to.
-    pub(super) udp_ip: Option<Host>,
+    udp_ip: Option<Host>,
 }
 
 /// SOCKS 5 replies.
@@ -49,12 +50,22 @@ const GRANTED_4: [u8; 8] = [0x00, 0x5a, 0, 0, 0, 0, 0, 0];
 const REJECTED_4: [u8; 8] = [0x00, 0x5b, 0, 0, 0, 0, 0, 0];
 
 impl Inbound {
-    pub fn level(&self) -> u32 {
-        self.level
-    }
-
-    pub fn requires_auth(&self) -> bool {
-        self.accounts.is_some()
+    pub fn new(settings: InboundSettings) -> Self {
+        let level = settings.level;
+        let http = http::InboundSettings {
+            accounts: settings.accounts.clone().unwrap_or_default(),
+            level,
+            transparent: settings.transparent,
+        };
+        let accounts = settings.accounts;
+        Self {
+            accounts: accounts.map(|accounts| Accounts::new(&accounts, level)),
+            http: http::Inbound::new(&http),
+            level,
+            anonymous: anonymous(level),
+            udp: settings.udp,
+            udp_ip: settings.udp_ip,
+        }
     }
 
     pub async fn accept(

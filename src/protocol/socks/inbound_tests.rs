@@ -2,17 +2,16 @@
 
 use super::*;
 use crate::io::Link;
-use crate::json::{Node, Report};
 use crate::policy::{Level, Policy};
+use crate::protocol::accounts::Account;
 use hex_literal::hex;
-use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::task::JoinHandle;
 
 /// Bytes as V2Ray 4.34 answers them, local address included.
 #[tokio::test]
 async fn a_connect_is_granted_at_once_and_the_payload_behind_it_is_kept() {
-    let (mut client, accepted) = start(json!({}));
+    let (mut client, accepted) = start(InboundSettings::default());
     let hello = hex!("05 01 00  05 01 00 03 0b 6578616d706c652e636f6d 01bb");
     client.write_all(&hello).await.unwrap();
     client.write_all(b"payload").await.unwrap();
@@ -58,7 +57,7 @@ async fn a_right_password_names_the_user_and_a_wrong_one_ends_it() {
 #[tokio::test]
 async fn socks_4_and_4a_are_granted_without_a_password_only() {
     let asked = hex!("04 01 0050 00000001 626f62 00 6578616d706c652e636f6d 00");
-    let (mut client, accepted) = start(json!({}));
+    let (mut client, accepted) = start(InboundSettings::default());
     client.write_all(&asked).await.unwrap();
     expect(&mut client, &hex!("00 5a 0000 00000000")).await;
     assert_eq!(stream(accepted).await.1, "example.com:80");
@@ -71,9 +70,9 @@ async fn socks_4_and_4a_are_granted_without_a_password_only() {
 
 #[tokio::test]
 async fn refusals_have_the_bytes_of_v2ray_and_a_reason() {
-    let cases: [(Value, &[u8], &[u8], &str); 7] = [
+    let cases: [(InboundSettings, &[u8], &[u8], &str); 7] = [
         (
-            json!({}),
+            InboundSettings::default(),
             &hex!("05 01 02"),
             &hex!("05 ff"),
             "the client does not offer to go without a password",
@@ -85,31 +84,31 @@ async fn refusals_have_the_bytes_of_v2ray_and_a_reason() {
             "the client offers no user and password, `auth` asks for one",
         ),
         (
-            json!({"udp": true}),
+            with_udp(),
             &hex!("05 01 00  05 02 00 01 7f000001 0050"),
             &hex!("05 00  05 07 00 01 00000000 0000"),
             "BIND is not supported",
         ),
         (
-            json!({}),
+            InboundSettings::default(),
             &hex!("05 01 00  05 03 00 01 00000000 0000"),
             &hex!("05 00  05 07 00 01 00000000 0000"),
             "UDP is asked for, and `udp` is off",
         ),
         (
-            json!({}),
+            InboundSettings::default(),
             &hex!("05 01 00  05 01 00 09 00000000 0000"),
             &hex!("05 00  05 08 00 01 00000000 0000"),
             "address type 0x09 is unknown",
         ),
         (
-            json!({}),
+            InboundSettings::default(),
             &hex!("04 02 0050 7f000001 00"),
             &hex!("00 5b 0000 00000000"),
             "BIND is not supported",
         ),
         (
-            json!({}),
+            InboundSettings::default(),
             b"\x16\x03\x01",
             b"",
             "version 0x16 is not SOCKS 4 or 5",
@@ -128,7 +127,7 @@ async fn refusals_have_the_bytes_of_v2ray_and_a_reason() {
 #[tokio::test]
 async fn a_trickle_does_not_stretch_the_handshake() {
     let limit = Duration::from_millis(50);
-    let (mut client, accepted) = start_within(limit, json!({}));
+    let (mut client, accepted) = start_within(limit, InboundSettings::default());
     for byte in [5].into_iter().chain([200; 100]) {
         let _ = client.write_all(&[byte]).await;
         tokio::time::sleep(limit / 10).await;
@@ -141,7 +140,7 @@ async fn a_trickle_does_not_stretch_the_handshake() {
 
 #[tokio::test]
 async fn an_association_serves_the_first_port_of_its_client_and_ends_with_the_connection() {
-    let (mut client, accepted) = start(json!({"udp": true}));
+    let (mut client, accepted) = start(with_udp());
     let asked = hex!("05 01 00  05 03 00 01 00000000 0000");
     client.write_all(&asked).await.unwrap();
     expect(&mut client, &hex!("05 00  05 00 00 01 7f000001")).await;
@@ -198,7 +197,10 @@ async fn an_association_serves_the_first_port_of_its_client_and_ends_with_the_co
 
 #[tokio::test]
 async fn udp_clients_are_told_the_configured_address() {
-    let (mut client, _accepted) = start(json!({"udp": true, "ip": "192.0.2.1"}));
+    let (mut client, _accepted) = start(InboundSettings {
+        udp_ip: Some(Host::Ip("192.0.2.1".parse().unwrap())),
+        ..with_udp()
+    });
     let asked = hex!("05 01 00  05 03 00 01 00000000 0000");
     client.write_all(&asked).await.unwrap();
     expect(&mut client, &hex!("05 00  05 00 00 01 c0000201")).await;
@@ -206,7 +208,7 @@ async fn udp_clients_are_told_the_configured_address() {
 
 #[tokio::test]
 async fn http_comes_in_by_the_same_port_with_the_same_accounts() {
-    let (mut client, accepted) = start(json!({}));
+    let (mut client, accepted) = start(InboundSettings::default());
     let connect = b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n";
     client.write_all(connect).await.unwrap();
     expect(&mut client, b"HTTP/1.1 200").await;
@@ -226,21 +228,34 @@ async fn http_comes_in_by_the_same_port_with_the_same_accounts() {
     assert_eq!(stream(accepted).await.0.as_deref(), Some("a"));
 }
 
-fn with_password() -> Value {
-    json!({"auth": "password", "accounts": [{"user": "a", "pass": "b"}]})
+fn with_password() -> InboundSettings {
+    let account = Account {
+        user: "a".to_owned(),
+        pass: "b".to_owned().into(),
+        level: 0,
+    };
+    InboundSettings {
+        accounts: Some(vec![account]),
+        ..InboundSettings::default()
+    }
+}
+
+fn with_udp() -> InboundSettings {
+    InboundSettings {
+        udp: true,
+        ..InboundSettings::default()
+    }
 }
 
 type Waiting = JoinHandle<Result<Accepted, Refusal>>;
 
 /// An inbound with `settings` on 127.0.0.1:1080, and its client.
-fn start(settings: Value) -> (DuplexStream, Waiting) {
+fn start(settings: InboundSettings) -> (DuplexStream, Waiting) {
     start_within(Level::default().handshake, settings)
 }
 
-fn start_within(limit: Duration, settings: Value) -> (DuplexStream, Waiting) {
-    let report = Report::default();
-    let inbound = Inbound::read(&Node::root(&settings, &report).object().unwrap()).unwrap();
-    assert!(!report.has_errors());
+fn start_within(limit: Duration, settings: InboundSettings) -> (DuplexStream, Waiting) {
+    let inbound = Inbound::new(settings);
     let (client, server) = tokio::io::duplex(4096);
     let ip = |port| Source::Ip(SocketAddr::from(([127, 0, 0, 1], port)));
     let arrival = Arrival {

@@ -13,53 +13,65 @@ use super::codec::{
 };
 use super::messages::Messages;
 use super::packets::{Association, Remote};
+use super::{OutboundSettings, Version};
 use crate::address::{Destination, Host};
 use crate::dns::{self, Strategy};
 use crate::io::{BindUdp, Link, Packets};
-use crate::protocol::NextHop;
+use crate::protocol::ProxyTraits;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::Servers;
 
 pub struct Outbound {
-    pub(super) servers: Servers,
-    pub(super) version: Version,
+    servers: Servers<Account>,
+    version: Version,
 }
 
-/// What the servers speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
-    /// Names are resolved here, since SOCKS 4 knows IPv4 addresses only.
-    Four,
-    FourA,
-    Five,
+/// Who we are at one server.
+pub struct Client<'a> {
+    account: Option<&'a Account>,
+    version: Version,
+}
+
+impl From<OutboundSettings> for Outbound {
+    fn from(settings: OutboundSettings) -> Self {
+        Self {
+            servers: Servers::new(settings.servers, |account| account),
+            version: settings.version,
+        }
+    }
 }
 
 impl Outbound {
-    pub fn hop(&self) -> NextHop {
-        self.servers.next()
+    pub const TRAITS: ProxyTraits = ProxyTraits {
+        wants_first_payload: false,
+        carries_packets: true,
+        packets_have_one_peer: false,
+    };
+
+    /// Whose turn it is.
+    pub fn next_hop(&self) -> Option<(&Destination, Client<'_>)> {
+        let (server, account) = self.servers.next()?;
+        let version = self.version;
+        Some((server, Client { account, version }))
     }
 
     /// SOCKS 4 has IPv4 addresses alone.
     pub fn resolves_itself(&self) -> Option<Strategy> {
         (self.version == Version::Four).then_some(Strategy::UseIpv4)
     }
+}
 
-    /// The level of an account.
-    pub fn level(&self, account: usize) -> u32 {
-        self.servers.level(account)
+impl Client<'_> {
+    /// The level of the account, 0 without one.
+    pub fn level(&self) -> u32 {
+        self.account.map_or(0, |account| account.level)
     }
 
     /// A stream to `to` through the server at the other end of `link`; `limit` is the time for the whole
     /// handshake, the server's dialling included.
-    pub async fn wrap(
-        &self,
-        link: Link,
-        to: &Destination,
-        account: usize,
-        limit: Duration,
-    ) -> io::Result<Link> {
+    pub async fn stream(&self, link: Link, to: &Destination, limit: Duration) -> io::Result<Link> {
         let mut messages = Messages::new(link);
-        let account = self.servers.account(account);
+        let account = self.account;
         let request = Request {
             command: CONNECT,
             to: to.clone(),
@@ -88,11 +100,11 @@ impl Outbound {
         Ok(messages.into_link())
     }
 
-    /// A UDP association; `link` is its control connection.
+    /// A UDP association; `link` is its control connection, to `server`.
     pub async fn packets(
         &self,
         link: Link,
-        account: usize,
+        server: &Destination,
         limit: Duration,
         bind: &BindUdp,
     ) -> io::Result<Box<dyn Packets>> {
@@ -104,7 +116,7 @@ impl Outbound {
         }
         let server = match &link {
             Link::Tcp(stream) => stream.peer_addr()?.into(),
-            Link::Other(_) => self.servers.address(account).clone(),
+            Link::Other(_) => server.clone(),
         };
         let mut messages = Messages::new(link);
         let relay = within(limit, async {
@@ -112,8 +124,7 @@ impl Outbound {
                 command: UDP_ASSOCIATE,
                 to: SocketAddr::from(([0, 0, 0, 0], 0)).into(),
             };
-            let account = self.servers.account(account);
-            let mut relay = request_5(&mut messages, &request, account).await?;
+            let mut relay = request_5(&mut messages, &request, self.account).await?;
             if matches!(relay.host, Host::Ip(ip) if ip.is_unspecified()) {
                 relay.host = server.host;
             }
@@ -241,11 +252,11 @@ fn denied(text: impl Into<String>) -> io::Error {
 mod tests {
     use super::*;
     use crate::io::{Arrival, Packet, Udp};
-    use crate::json::{Node, Report};
+    use crate::protocol::servers::ServerSettings;
+    use crate::protocol::socks::{Inbound, InboundSettings};
     use crate::protocol::{Accepted, InboundContext};
     use crate::session::Source;
     use hex_literal::hex;
-    use serde_json::{Value, json};
     use std::future::poll_fn;
     use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -255,28 +266,23 @@ mod tests {
 
     #[tokio::test]
     async fn every_version_reaches_our_own_inbound_with_the_name_as_it_is() {
-        for (version, account, settings) in [
-            ("5", json!({}), json!({})),
-            (
-                "5",
-                json!({"user": "a", "pass": "b"}),
-                json!({"auth": "password", "accounts": [{"user": "a", "pass": "b"}]}),
-            ),
-            ("4a", json!({}), json!({})),
+        for (version, account) in [
+            (Version::Five, None),
+            (Version::Five, Some(("a", "b"))),
+            (Version::FourA, None),
         ] {
-            let mut server = json!({"address": "s", "port": 1080, "version": version});
-            server
-                .as_object_mut()
-                .unwrap()
-                .append(&mut account.as_object().unwrap().clone());
-            let outbound = outbound(&server);
-            let inbound = inbound(&settings);
+            let outbound = outbound(version, account);
+            let inbound = Inbound::new(InboundSettings {
+                accounts: account.map(|account| vec![self::account(account)]),
+                ..InboundSettings::default()
+            });
             let (client, server) = tokio::io::duplex(4096);
             let to: Destination = "example.com:443".parse().unwrap();
             let arrival = arrival(Link::other(server));
             let terms = InboundContext::default();
-            let (dressed, accepted) = tokio::join!(
-                outbound.wrap(Link::other(client), &to, 0, LIMIT),
+            let (_, us) = outbound.next_hop().unwrap();
+            let (opened, accepted) = tokio::join!(
+                us.stream(Link::other(client), &to, LIMIT),
                 inbound.accept(arrival, &terms)
             );
             let Ok(Accepted::Stream {
@@ -288,7 +294,7 @@ mod tests {
                 panic!("no stream");
             };
             assert_eq!(asked, to);
-            dressed.unwrap().write_all(b"hello").await.unwrap();
+            opened.unwrap().write_all(b"hello").await.unwrap();
             let mut got = Vec::new();
             link.read_to_end(&mut got).await.unwrap();
             assert_eq!(got, b"hello");
@@ -297,13 +303,16 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_server_says_in_the_same_packet_as_its_reply_is_kept() {
-        let outbound = outbound(&json!({"address": "s", "port": 1080}));
+        let outbound = outbound(Version::Five, None);
         let (client, mut server) = tokio::io::duplex(4096);
         let answer = hex!("05 00  05 00 00 03 01 61 0050  534d5450");
         server.write_all(&answer).await.unwrap();
         let to = "1.2.3.4:25".parse().unwrap();
         let mut link = outbound
-            .wrap(Link::other(client), &to, 0, LIMIT)
+            .next_hop()
+            .unwrap()
+            .1
+            .stream(Link::other(client), &to, LIMIT)
             .await
             .unwrap();
         let mut banner = [0; 4];
@@ -313,10 +322,10 @@ mod tests {
 
     #[tokio::test]
     async fn refusals_are_told_in_words() {
-        let plain = json!({"address": "s", "port": 1080});
-        let login = json!({"address": "s", "port": 1080, "user": "a", "pass": "b"});
-        let four = json!({"address": "s", "port": 1080, "version": "4"});
-        let cases: [(&Value, &[u8], &str); 8] = [
+        let plain = outbound(Version::Five, None);
+        let login = outbound(Version::Five, Some(("a", "b")));
+        let four = outbound(Version::Four, None);
+        let cases: [(&Outbound, &[u8], &str); 8] = [
             (
                 &plain,
                 &hex!("05 ff"),
@@ -350,14 +359,16 @@ mod tests {
                 "the SOCKS server rejects the request",
             ),
         ];
-        for (settings, answer, text) in cases {
-            let outbound = outbound(settings);
+        for (outbound, answer, text) in cases {
             let (client, mut server) = tokio::io::duplex(4096);
             server.write_all(answer).await.unwrap();
             server.shutdown().await.unwrap();
             let to = "1.2.3.4:25".parse().unwrap();
             let e = outbound
-                .wrap(Link::other(client), &to, 0, LIMIT)
+                .next_hop()
+                .unwrap()
+                .1
+                .stream(Link::other(client), &to, LIMIT)
                 .await
                 .unwrap_err();
             assert_eq!(e.to_string(), text);
@@ -368,8 +379,14 @@ mod tests {
     async fn an_association_carries_datagrams_and_ends_with_its_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let outbound = outbound(&json!({"address": "127.0.0.1", "port": at.port()}));
-        let inbound = inbound(&json!({"udp": true, "ip": "0.0.0.0"}));
+        let outbound = outbound(Version::Five, None);
+        let inbound = Inbound::new(InboundSettings {
+            udp: true,
+            udp_ip: Some(Host::Ip("0.0.0.0".parse().unwrap())),
+            ..InboundSettings::default()
+        });
+        let (_, ours) = outbound.next_hop().unwrap();
+        let to = at.into();
         let (client, server) = tokio::join!(TcpStream::connect(at), listener.accept());
         let terms = InboundContext::default();
         let bind: BindUdp = Arc::new(|_| {
@@ -378,7 +395,7 @@ mod tests {
             UdpSocket::from_std(socket).map(Udp::from)
         });
         let (ours, theirs) = tokio::join!(
-            outbound.packets(Link::Tcp(client.unwrap()), 0, LIMIT, &bind),
+            ours.packets(Link::Tcp(client.unwrap()), &to, LIMIT, &bind),
             inbound.accept(arrival(Link::Tcp(server.unwrap().0)), &terms)
         );
         let mut ours = ours.unwrap();
@@ -414,16 +431,20 @@ mod tests {
         }
     }
 
-    fn outbound(settings: &Value) -> Outbound {
-        let report = Report::default();
-        let outbound = Outbound::read(&Node::root(settings, &report).object().unwrap());
-        assert_eq!(report.errors(), []);
-        outbound.unwrap()
+    fn outbound(version: Version, account: Option<(&str, &str)>) -> Outbound {
+        let server = ServerSettings {
+            to: "s:1080".parse().unwrap(),
+            accounts: Vec::from_iter(account.map(self::account)),
+        };
+        let servers = vec![server];
+        OutboundSettings { servers, version }.into()
     }
 
-    fn inbound(settings: &Value) -> super::super::Inbound {
-        let report = Report::default();
-        let settings = Node::root(settings, &report).object().unwrap();
-        super::super::Inbound::read(&settings).unwrap()
+    fn account((user, pass): (&str, &str)) -> Account {
+        Account {
+            user: user.to_owned(),
+            pass: pass.to_owned().into(),
+            level: 0,
+        }
     }
 }

@@ -14,7 +14,6 @@ use bytes::BytesMut;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::timeout_at;
-use uuid::Uuid;
 
 use super::codec::auth_id::CmdKey;
 use super::codec::header::{self, Command, Request};
@@ -23,13 +22,13 @@ use super::packets::VmessPackets;
 use super::peer::Peer;
 use super::reader::Reader;
 use super::replay_memory::ReplayMemory;
+use super::settings::{InboundSettings, UserSettings};
 use super::stream::{Role, VmessStream};
-use super::users::{UserEntry, UserError, Users};
+use super::users::{UserEntry, Users};
 use super::writer::Writer;
 use crate::io::{Arrival, Link, Refusal, scratch};
 use crate::mux::{self, packet_addr};
-use crate::protocol::{Accepted, InboundContext};
-use crate::session::User;
+use crate::protocol::{Accepted, InboundContext, UserError};
 
 pub struct Inbound {
     users: Box<Users>,
@@ -49,16 +48,18 @@ enum Flight {
 }
 
 impl Inbound {
-    pub(super) fn new(users: Users) -> Self {
+    pub fn new(settings: InboundSettings) -> Self {
+        let users = settings.users.into_iter();
+        let users = users.map(|user| (CmdKey::new(&user.id), Arc::new(user.into())));
         Self {
-            users: Box::new(users),
+            users: Box::new(Users::new(users.collect())),
             mux: mux::Inbound::default(),
         }
     }
 
     /// One more user, from now on.
-    pub fn add_user(&self, id: &Uuid, user: User) -> Result<(), UserError> {
-        self.users.add(CmdKey::new(id), user)
+    pub fn add_user(&self, user: UserSettings) -> Result<(), UserError> {
+        self.users.add(CmdKey::new(&user.id), user.into())
     }
 
     /// Takes a user away; their running sessions go on.
@@ -75,7 +76,7 @@ impl Inbound {
         let mut buf = BytesMut::new();
         // Who it is, and so which level counts, is not known yet; V2Ray takes level 0.
         let limit = terms.policy.level(0).handshake;
-        let flight = self.first_flight(&mut link, &mut buf, &terms.replays);
+        let flight = self.first_flight(&mut link, &mut buf, &terms.state.replays);
         let flight = timeout_at(arrival.since + limit, flight).await;
         let (member, request) = match flight {
             Ok(Flight::Whole(member, request)) => (member, request),

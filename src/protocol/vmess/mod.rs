@@ -9,7 +9,6 @@
 //! other. A first flight that is not one of ours is answered with nothing.
 
 pub mod codec;
-mod config;
 mod inbound;
 mod journal;
 mod outbound;
@@ -18,14 +17,14 @@ mod peer;
 mod reader;
 mod replay;
 mod replay_memory;
+mod settings;
 mod stream;
 #[cfg(test)]
 mod tests;
 pub(crate) mod users;
 mod writer;
 
-pub use config::one_user;
 pub use inbound::Inbound;
-pub use outbound::Outbound;
+pub use outbound::{Account, Outbound};
 pub use replay_memory::ReplayMemory;
-pub use users::UserError;
+pub use settings::{AccountSettings, InboundSettings, OutboundSettings, Security, UserSettings};

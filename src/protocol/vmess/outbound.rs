@@ -1,9 +1,7 @@
 //! The client: a header in front of the first bytes, a body behind it.
 
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::BytesMut;
 
@@ -15,106 +13,95 @@ use super::inbound::now;
 use super::packets::VmessPackets;
 use super::peer::Known;
 use super::reader::Reader;
+use super::settings::{AccountSettings, OutboundSettings, Security};
 use super::stream::{Role, VmessStream};
 use super::writer::Writer;
-use crate::address::{Destination, Host};
+use crate::address::Destination;
 use crate::io::{Link, Packets};
-use crate::json::Path;
-use crate::protocol::NextHop;
+use crate::protocol::ProxyTraits;
+use crate::protocol::servers::Servers;
 
-pub struct Outbound {
-    pub(super) servers: Vec<Server>,
-    pub(super) accounts: Vec<Account>,
-    /// Whose payload is not sealed: where the config says so, and the server.
-    pub(super) unsealed: Vec<(Path, Security, Destination)>,
-    /// Counts sessions: servers, and the users of each, take turns.
-    pub(super) turn: AtomicUsize,
-}
+pub struct Outbound(Servers<Account>);
 
-pub(super) struct Server {
-    pub(super) to: Destination,
-    /// Where its users are in `accounts`; never empty.
-    pub(super) accounts: Range<usize>,
-}
-
-pub(super) struct Account {
+/// Who we are at one server.
+pub struct Account {
     key: CmdKey,
     auth_ids: AuthIdWriter,
-    security: Security,
-    authenticated_length: bool,
-    no_end_mark: bool,
+    settings: AccountSettings,
+    /// What is known of the server.
     server: Arc<Known>,
-    /// Index into `policy.levels`.
-    pub(super) level: u32,
 }
 
-/// `security` of a user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Security {
-    Auto,
-    Aes128Gcm,
-    ChaCha20Poly1305,
-    /// Chunks without a seal.
-    None,
-    /// No chunks either.
-    Zero,
+impl From<OutboundSettings> for Outbound {
+    fn from(settings: OutboundSettings) -> Self {
+        Self(Servers::new(settings.servers, Account::new))
+    }
 }
 
 impl Outbound {
-    pub(in crate::protocol) fn unsealed(&self) -> impl Iterator<Item = (&Path, &str, &Host)> {
-        let all = self.unsealed.iter();
-        all.map(|(path, security, to)| (path, security.name(), &to.host))
-    }
-}
+    pub const TRAITS: ProxyTraits = ProxyTraits {
+        wants_first_payload: true,
+        carries_packets: true,
+        packets_have_one_peer: true,
+    };
 
-impl Security {
-    pub(super) fn is_unsealed(self) -> bool {
-        matches!(self, Self::None | Self::Zero)
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Aes128Gcm => "aes-128-gcm",
-            Self::ChaCha20Poly1305 => "chacha20-poly1305",
-            Self::None => "none",
-            Self::Zero => "zero",
-        }
+    /// Whose turn it is.
+    pub fn next_hop(&self) -> Option<(&Destination, &Account)> {
+        let (server, account) = self.0.next()?;
+        Some((server, account?))
     }
 }
 
 impl Account {
-    pub(super) fn new(
-        key: &CmdKey,
-        security: Security,
-        authenticated_length: bool,
-        no_end_mark: bool,
-    ) -> Self {
+    fn new(settings: AccountSettings) -> Self {
+        let key = CmdKey::new(&settings.id);
         Self {
-            key: *key,
-            auth_ids: AuthIdWriter::new(key),
-            security,
-            authenticated_length,
-            no_end_mark,
+            auth_ids: AuthIdWriter::new(&key),
+            key,
+            settings,
             server: Arc::default(),
-            level: 0,
         }
+    }
+
+    pub fn level(&self) -> u32 {
+        self.settings.level
+    }
+
+    /// A stream to `to`. Nothing is sent before the first write or flush.
+    pub fn stream(&self, link: Link, to: &Destination) -> io::Result<Link> {
+        let (reader, writer) = self.open(Command::Stream(to.clone()))?;
+        let stream = VmessStream::new(link, reader, writer, Role::Client);
+        Ok(Link::other(stream.with_server(self.server.clone())))
+    }
+
+    /// A link for the frames of Mux.Cool.
+    pub fn multiplexed(&self, link: Link) -> io::Result<Link> {
+        let (reader, writer) = self.open(Command::Mux)?;
+        let stream = VmessStream::new(link, reader, writer, Role::Client);
+        Ok(Link::other(stream))
+    }
+
+    /// Datagrams to `to`.
+    pub fn packets(&self, link: Link, to: &Destination) -> io::Result<Box<dyn Packets>> {
+        let (reader, writer) = self.open(Command::Packets(to.clone()))?;
+        let packets = VmessPackets::new(link, reader, writer, to.clone());
+        Ok(Box::new(packets))
     }
 
     /// Cipher and options on the wire: V2Ray's choice for each `security`.
     fn form(&self, packets: bool) -> (Cipher, u8) {
-        let cipher = match self.security {
+        let cipher = match self.settings.security {
             Security::Auto if has_aes() => Cipher::Aes128Gcm,
             Security::Auto | Security::ChaCha20Poly1305 => Cipher::ChaCha20Poly1305,
             Security::Aes128Gcm => Cipher::Aes128Gcm,
             Security::None | Security::Zero => Cipher::None,
         };
-        let options = match self.security {
+        let options = match self.settings.security {
             Security::None => option::CHUNKS | option::MASKING,
             // Datagrams need bounds.
             Security::Zero if packets => option::CHUNKS,
             Security::Zero => 0,
-            _ if self.authenticated_length => {
+            _ if self.settings.authenticated_length => {
                 option::CHUNKS | option::MASKING | option::PADDING | option::AUTH_LENGTH
             }
             _ => option::CHUNKS | option::MASKING | option::PADDING,
@@ -135,7 +122,7 @@ impl Account {
             v: draw::<1>(&mut chance)[0],
             options,
             cipher,
-            marks_ends: !self.no_end_mark,
+            marks_ends: !self.settings.no_end_mark,
             zero_padding: false,
             command,
         };
@@ -158,66 +145,6 @@ impl Account {
             Reader::of_response(framing, &keys, request.v, stream, self.server.marks()),
             Writer::new(sealed.to_vec(), framing, &keys, &keys, request.marks_ends),
         ))
-    }
-}
-
-impl Outbound {
-    pub fn hop(&self) -> NextHop {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let server = &self.servers[turn % self.servers.len()];
-        let user = (turn / self.servers.len()) % server.accounts.len();
-        NextHop::Server {
-            to: server.to.clone(),
-            account: server.accounts.start + user,
-        }
-    }
-
-    /// The level of an account.
-    pub fn level(&self, account: usize) -> u32 {
-        self.accounts
-            .get(account)
-            .map_or(0, |account| account.level)
-    }
-
-    /// A stream to `to`. Nothing is sent before the first write or flush.
-    pub fn wrap(&self, link: Link, to: &Destination, account: usize) -> io::Result<Link> {
-        let account = self.account(account)?;
-        let (reader, writer) = account.open(Command::Stream(to.clone()))?;
-        let stream = VmessStream::new(link, reader, writer, Role::Client);
-        Ok(Link::other(stream.with_server(account.server.clone())))
-    }
-
-    /// A link for the frames of mux.
-    pub fn wrap_mux(&self, link: Link, account: usize) -> io::Result<Link> {
-        let (reader, writer) = self.account(account)?.open(Command::Mux)?;
-        Ok(Link::other(VmessStream::new(
-            link,
-            reader,
-            writer,
-            Role::Client,
-        )))
-    }
-
-    /// Datagrams to `to`.
-    pub fn packets(
-        &self,
-        link: Link,
-        to: &Destination,
-        account: usize,
-    ) -> io::Result<Box<dyn Packets>> {
-        let (reader, writer) = self.account(account)?.open(Command::Packets(to.clone()))?;
-        Ok(Box::new(VmessPackets::new(
-            link,
-            reader,
-            writer,
-            to.clone(),
-        )))
-    }
-
-    fn account(&self, index: usize) -> io::Result<&Account> {
-        self.accounts
-            .get(index)
-            .ok_or_else(|| io::Error::other(format!("there is no account {index}")))
     }
 }
 

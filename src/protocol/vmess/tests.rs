@@ -3,43 +3,57 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use uuid::Uuid;
 
 use super::reader::Reader;
 use super::stream::VmessStream;
 use super::writer::Writer;
-use super::{Inbound, Outbound};
+use super::{
+    AccountSettings, Inbound, InboundSettings, Outbound, OutboundSettings, Security, UserSettings,
+};
 use crate::address::Destination;
 use crate::io::{Arrival, Io, Link, Packet, Refusal};
-use crate::json::{Node, Report};
+use crate::protocol::servers::ServerSettings;
 use crate::protocol::{Accepted, InboundContext};
 use crate::session::Source;
 
 const ID: &str = "b831381d-6324-4d53-ad4f-8cda48b30811";
 const OTHER: &str = "c831381d-6324-4d53-ad4f-8cda48b30811";
 
-const FORMS: [(&str, &str); 7] = [
-    ("auto", ""),
-    ("aes-128-gcm", ""),
-    ("aes-128-gcm", "AuthenticatedLength"),
-    ("chacha20-poly1305", ""),
-    ("chacha20-poly1305", "AuthenticatedLength"),
-    ("none", ""),
-    ("zero", ""),
+const FORMS: [(Security, &str); 7] = [
+    (Security::Auto, ""),
+    (Security::Aes128Gcm, ""),
+    (Security::Aes128Gcm, "AuthenticatedLength"),
+    (Security::ChaCha20Poly1305, ""),
+    (Security::ChaCha20Poly1305, "AuthenticatedLength"),
+    (Security::None, ""),
+    (Security::Zero, ""),
 ];
 
 fn inbound() -> Inbound {
-    let value = json!({"clients": [{"id": ID, "email": "a@b"}]});
-    let report = Report::default();
-    Inbound::read(&Node::root(&value, &report).object().unwrap()).unwrap()
+    let user = UserSettings {
+        id: ID.parse::<Uuid>().unwrap().into(),
+        email: Some("a@b".to_owned()),
+        level: 0,
+    };
+    Inbound::new(InboundSettings { users: vec![user] })
 }
 
-fn outbound(id: &str, security: &str, experiments: &str) -> Outbound {
-    let value: Value = json!({"address": "server", "port": 1, "id": id, "security": security,
-        "experiments": experiments});
-    let report = Report::default();
-    Outbound::read(&Node::root(&value, &report).object().unwrap()).unwrap()
+fn outbound(id: &str, security: Security, experiments: &str) -> Outbound {
+    let account = AccountSettings {
+        id: id.parse::<Uuid>().unwrap().into(),
+        security,
+        authenticated_length: experiments.contains("AuthenticatedLength"),
+        no_end_mark: experiments.contains("NoTerminationSignal"),
+        ..AccountSettings::default()
+    };
+    let server = ServerSettings {
+        to: "server:1".parse().unwrap(),
+        accounts: vec![account],
+    };
+    let servers = vec![server];
+    OutboundSettings { servers }.into()
 }
 
 fn to() -> Destination {
@@ -71,10 +85,15 @@ async fn accept_under(
 }
 
 /// Both ends of a tunnel over a pipe that takes `room` bytes at a time.
-async fn tunnel(security: &str, experiments: &str, room: usize) -> (Link, Link) {
+async fn tunnel(security: Security, experiments: &str, room: usize) -> (Link, Link) {
     let (near, far) = duplex(room);
     let outbound = outbound(ID, security, experiments);
-    let mut client = outbound.wrap(Link::other(near), &to(), 0).unwrap();
+    let mut client = outbound
+        .next_hop()
+        .unwrap()
+        .1
+        .stream(Link::other(near), &to())
+        .unwrap();
     let inbound = inbound();
     let (flushed, accepted) = tokio::join!(client.flush(), accept(&inbound, far));
     flushed.unwrap();
@@ -133,7 +152,7 @@ async fn every_form_carries_bytes_both_ways_whatever_the_sizes() {
 #[tokio::test]
 async fn either_side_may_end_its_direction_and_still_read() {
     for (security, experiments) in FORMS {
-        if security == "zero" {
+        if security == Security::Zero {
             continue;
         }
         for swap in [false, true] {
@@ -160,8 +179,13 @@ async fn either_side_may_end_its_direction_and_still_read() {
 async fn the_server_answers_nothing_before_its_first_payload() {
     let (near, mut far) = duplex(1 << 16);
     let (client, mut wire) = duplex(1 << 16);
-    let outbound = outbound(ID, "auto", "");
-    let mut link = outbound.wrap(Link::other(client), &to(), 0).unwrap();
+    let outbound = outbound(ID, Security::Auto, "");
+    let mut link = outbound
+        .next_hop()
+        .unwrap()
+        .1
+        .stream(Link::other(client), &to())
+        .unwrap();
     link.flush().await.unwrap();
     let mut header = vec![0; 1000];
     let n = wire.read(&mut header).await.unwrap();
@@ -182,7 +206,12 @@ async fn the_server_answers_nothing_before_its_first_payload() {
 
 async fn first_flight(outbound: &Outbound) -> Vec<u8> {
     let (near, mut far) = duplex(1 << 16);
-    let mut link = outbound.wrap(Link::other(near), &to(), 0).unwrap();
+    let mut link = outbound
+        .next_hop()
+        .unwrap()
+        .1
+        .stream(Link::other(near), &to())
+        .unwrap();
     link.write_all(b"hello").await.unwrap();
     let mut bytes = vec![0; 4000];
     let n = far.read(&mut bytes).await.unwrap();
@@ -214,12 +243,12 @@ async fn refused_under(terms: &InboundContext, inbound: &Inbound, bytes: &[u8]) 
 async fn a_bad_first_flight_is_refused_in_silence_with_the_reason_for_the_log() {
     let inbound = inbound();
     let silent = |reason: &str| (true, reason.to_owned());
-    let stranger = first_flight(&outbound(OTHER, "auto", "")).await;
+    let stranger = first_flight(&outbound(OTHER, Security::Auto, "")).await;
     assert_eq!(
         refused(&inbound, &stranger).await,
         silent("no user matches the auth id")
     );
-    let ours = outbound(ID, "auto", "");
+    let ours = outbound(ID, Security::Auto, "");
     let mut flight = first_flight(&ours).await;
     flight[60] ^= 1;
     let terms = InboundContext::default();
@@ -247,7 +276,7 @@ async fn a_bad_first_flight_is_refused_in_silence_with_the_reason_for_the_log() 
 #[tokio::test(start_paused = true)]
 async fn a_flight_that_never_ends_is_refused_in_silence_after_a_minute() {
     for len in [0, 16, 41, 42, 80] {
-        let flight = first_flight(&outbound(ID, "auto", "")).await;
+        let flight = first_flight(&outbound(ID, Security::Auto, "")).await;
         let began = tokio::time::Instant::now();
         let (silent, _) = refused(&inbound(), &flight[..len]).await;
         assert!(silent);
@@ -258,8 +287,11 @@ async fn a_flight_that_never_ends_is_refused_in_silence_after_a_minute() {
 /// The server's side of a tunnel, with the client's bytes under control.
 async fn sealed_upload(experiments: &str, second: &[u8]) -> (Vec<u8>, usize, Inbound) {
     let (near, mut far) = duplex(1 << 20);
-    let mut link = outbound(ID, "aes-128-gcm", experiments)
-        .wrap(Link::other(near), &to(), 0)
+    let mut link = outbound(ID, Security::Aes128Gcm, experiments)
+        .next_hop()
+        .unwrap()
+        .1
+        .stream(Link::other(near), &to())
         .unwrap();
     let mut wire = vec![0; 1 << 16];
     link.write_all(b"first").await.unwrap();
@@ -313,8 +345,11 @@ async fn an_end_between_chunks_is_clean_unless_an_end_mark_was_promised() {
 #[tokio::test]
 async fn a_server_with_another_id_is_named_as_the_likely_cause() {
     let (near, mut far) = duplex(1 << 16);
-    let mut link = outbound(ID, "auto", "")
-        .wrap(Link::other(near), &to(), 0)
+    let mut link = outbound(ID, Security::Auto, "")
+        .next_hop()
+        .unwrap()
+        .1
+        .stream(Link::other(near), &to())
         .unwrap();
     link.flush().await.unwrap();
     far.write_all(&[7; 100]).await.unwrap();
@@ -330,7 +365,10 @@ async fn datagrams_keep_their_bounds_and_one_that_is_too_large_is_dropped() {
     for (security, experiments) in FORMS {
         let (near, far) = duplex(1 << 20);
         let mut client = outbound(ID, security, experiments)
-            .packets(Link::other(near), &to(), 0)
+            .next_hop()
+            .unwrap()
+            .1
+            .packets(Link::other(near), &to())
             .unwrap();
         let packet = |len: usize| Packet {
             peer: to(),
@@ -378,8 +416,11 @@ fn a_stream_is_small() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_heed_the_end_mark_sees_the_end_of_the_connection() {
     let (near, mut far) = duplex(1 << 16);
-    let mut client = outbound(ID, "auto", "")
-        .wrap(Link::other(near), &to(), 0)
+    let mut client = outbound(ID, Security::Auto, "")
+        .next_hop()
+        .unwrap()
+        .1
+        .stream(Link::other(near), &to())
         .unwrap();
     client.write_all(b"question").await.unwrap();
     client.shutdown().await.unwrap();
@@ -394,7 +435,7 @@ async fn a_server_that_does_not_heed_the_end_mark_sees_the_end_of_the_connection
 #[tokio::test(start_paused = true)]
 async fn a_slow_answer_reaches_a_client_that_has_ended_its_direction() {
     for (security, _) in FORMS {
-        if security == "zero" {
+        if security == Security::Zero {
             continue;
         }
         let (mut client, mut server) = tunnel(security, "", 1 << 16).await;

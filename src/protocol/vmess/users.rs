@@ -17,6 +17,7 @@ use thiserror::Error;
 use super::codec::auth_id::{AuthIdMatcher, CmdKey};
 use super::codec::header::Request;
 use super::replay_memory::{MAX_SKEW, ReplayMemory};
+use crate::protocol::UserError;
 use crate::session::User;
 
 /// How many readers are tried before all others.
@@ -70,19 +71,6 @@ impl AuthError {
             Self::Clock { who, .. } | Self::Replay { who } => Some(who.clone()),
         }
     }
-}
-
-/// Why the table of users stays as it is; V2Ray's words where it has some.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum UserError {
-    #[error("User {0} already exists.")]
-    EmailTaken(String),
-    #[error("another user has the same id")]
-    IdTaken,
-    #[error("Email must not be empty.")]
-    NoEmail,
-    #[error("User {0} not found.")]
-    NotFound(String),
 }
 
 impl Users {

@@ -3,31 +3,31 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use super::{Inbound, Outbound};
+use super::accounts;
+use super::servers::servers;
 use crate::json::{Node, Object, found};
-use crate::protocol::accounts::Accounts;
-use crate::protocol::servers::Servers;
+use crate::protocol::http::{InboundSettings, OutboundSettings};
 
-impl Inbound {
-    pub fn read(settings: &Object) -> Option<Self> {
-        let level = settings.read_or("userLevel", 0);
-        let accounts = Accounts::read(settings, level);
-        let transparent = settings.read_or("allowTransparent", false);
-        // V2RayN writes the keys of SOCKS here as well.
-        settings.silent(&["timeout", "auth", "udp"]);
-        Some(Self::new(accounts, level, transparent))
-    }
+pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
+    let level = settings.read_or("userLevel", 0);
+    let accounts = accounts::of_inbound(settings);
+    let transparent = settings.read_or("allowTransparent", false);
+    // V2RayN writes the keys of SOCKS here as well.
+    settings.silent(&["timeout", "auth", "udp"]);
+    Some(InboundSettings {
+        accounts,
+        level,
+        transparent,
+    })
 }
 
-impl Outbound {
-    pub fn read(settings: &Object) -> Option<Self> {
-        let headers = settings.get("headers").map(|node| headers(&node));
-        settings.no_effect(&["h1SkipWaitForReply"]);
-        Some(Self {
-            servers: Servers::read(settings)?,
-            headers: headers.unwrap_or_default(),
-        })
-    }
+pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
+    let headers = settings.get("headers").map(|node| headers(&node));
+    settings.no_effect(&["h1SkipWaitForReply"]);
+    Some(OutboundSettings {
+        servers: servers(settings)?,
+        headers: headers.unwrap_or_default(),
+    })
 }
 
 /// Headers for every CONNECT: an object whose values are strings or lists of strings.
@@ -76,7 +76,7 @@ mod tests {
         });
         let report = Report::default();
         let settings = Node::root(&value, &report).object().unwrap();
-        let outbound = Outbound::read(&settings).unwrap();
+        let outbound = outbound(&settings).unwrap();
         settings.finish();
         let errors: Vec<String> = report.errors().iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -95,7 +95,7 @@ mod tests {
     fn an_inbound_needs_no_settings() {
         let value = json!({});
         let report = Report::default();
-        assert!(Inbound::read(&Node::root(&value, &report).object().unwrap()).is_some());
+        assert!(inbound(&Node::root(&value, &report).object().unwrap()).is_some());
         assert!(!report.has_errors());
     }
 }

@@ -1,41 +1,38 @@
 //! `settings` of a `dokodemo-door` inbound.
 
-use super::Inbound;
+use super::host;
 use crate::address::Destination;
 use crate::json::{Object, Port, StringList, did_you_mean, either};
-use crate::protocol::accounts::anonymous;
-use crate::protocol::read_host;
+use crate::protocol::dokodemo::InboundSettings;
 
-impl Inbound {
-    pub fn read(settings: &Object) -> Option<Self> {
-        let follow = settings.read_or("followRedirect", false);
-        let address = settings.first(&["address", "rewriteAddress"]);
-        let fixed = address.is_some();
-        if !fixed && !follow {
-            settings
-                .node
-                .error("`address` is missing, or `followRedirect` for a transparent proxy");
-        }
-        let host = address.and_then(read_host);
-        let port = port(settings);
-        refuse_port_map(settings);
-        let (tcp, udp) = networks(settings);
-        let level = settings.read_or("userLevel", 0);
-        // V2RayN writes keys of `socks` and `http` here as well.
-        settings.silent(&["timeout", "udp", "allowTransparent"]);
-        let to = match fixed {
-            true => Some(Destination::new(host?, port?)),
-            false if follow => None,
-            false => return None,
-        };
-        Some(Self {
-            to,
-            follow,
-            tcp,
-            udp,
-            user: anonymous(level),
-        })
+pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
+    let follow = settings.read_or("followRedirect", false);
+    let address = settings.first(&["address", "rewriteAddress"]);
+    let fixed = address.is_some();
+    if !fixed && !follow {
+        settings
+            .node
+            .error("`address` is missing, or `followRedirect` for a transparent proxy");
     }
+    let host = address.and_then(host);
+    let port = port(settings);
+    refuse_port_map(settings);
+    let (tcp, udp) = networks(settings);
+    let level = settings.read_or("userLevel", 0);
+    // V2RayN writes keys of `socks` and `http` here as well.
+    settings.silent(&["timeout", "udp", "allowTransparent"]);
+    let to = match fixed {
+        true => Some(Destination::new(host?, port?)),
+        false if follow => None,
+        false => return None,
+    };
+    Some(InboundSettings {
+        to,
+        follow_redirect: follow,
+        tcp,
+        udp,
+        level,
+    })
 }
 
 /// In Xray `rewritePort` counts where `port` is 0 or missing.
@@ -104,10 +101,7 @@ mod tests {
             let settings = json!({"address": "::1", "port": 53, "network": network});
             let (inbound, said) = read(&settings);
             let inbound = inbound.unwrap();
-            assert_eq!(
-                (inbound.takes_streams(), inbound.takes_datagrams()),
-                expected
-            );
+            assert_eq!((inbound.tcp, inbound.udp), expected);
             assert!(said.is_empty(), "{said:?}");
         }
     }
@@ -146,7 +140,7 @@ mod tests {
         ] {
             let (inbound, said) = read(&settings);
             let inbound = inbound.unwrap();
-            assert!(inbound.takes_streams() && inbound.takes_datagrams());
+            assert!(inbound.tcp && inbound.udp);
             assert_eq!(inbound.to.unwrap().to_string(), to);
             assert!(said.is_empty(), "{said:?}");
         }
@@ -169,13 +163,13 @@ mod tests {
         ] {
             let (inbound, said) = read(&settings);
             let inbound = inbound.unwrap();
-            assert!(inbound.follows_redirect() && said.is_empty(), "{said:?}");
+            assert!(inbound.follow_redirect && said.is_empty(), "{said:?}");
             let fixed = inbound.to.map(|to| to.to_string());
             assert_eq!(fixed.as_deref(), to);
         }
     }
 
-    fn read(value: &Value) -> (Option<Inbound>, Vec<String>) {
-        settings::read(value, Inbound::read)
+    fn read(value: &Value) -> (Option<InboundSettings>, Vec<String>) {
+        settings::read(value, inbound)
     }
 }

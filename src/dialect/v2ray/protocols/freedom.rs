@@ -1,25 +1,23 @@
 //! `settings` of a `freedom` outbound.
 
-use super::{Outbound, Redirect};
 use crate::address::Host;
 use crate::dns::Strategy;
 use crate::json::{Node, Object, found};
+use crate::protocol::freedom::{OutboundSettings, Redirect};
 
-impl Outbound {
-    pub fn read(settings: &Object) -> Option<Self> {
-        let strategy = settings
-            .first(&["targetStrategy", "domainStrategy"])
-            .and_then(|n| Strategy::read(&n));
-        let redirect = settings.get("redirect").and_then(|n| redirect(&n));
-        let level = settings.read_or("userLevel", 0);
-        settings.silent(&["timeout"]);
-        settings.no_effect(&["fragment", "noise", "noises", "proxyProtocol"]);
-        Some(Self {
-            strategy: strategy.unwrap_or_default(),
-            redirect: redirect.unwrap_or_default(),
-            level,
-        })
-    }
+pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
+    let strategy = settings
+        .first(&["targetStrategy", "domainStrategy"])
+        .and_then(|n| Strategy::read(&n));
+    let redirect = settings.get("redirect").and_then(|n| redirect(&n));
+    let level = settings.read_or("userLevel", 0);
+    settings.silent(&["timeout"]);
+    settings.no_effect(&["fragment", "noise", "noises", "proxyProtocol"]);
+    Some(OutboundSettings {
+        strategy: strategy.unwrap_or_default(),
+        redirect: redirect.unwrap_or_default(),
+        level,
+    })
 }
 
 fn redirect(node: &Node) -> Option<Redirect> {
@@ -68,7 +66,7 @@ mod tests {
             ("", "example.com:443"),
         ] {
             let outbound = read(&json!({"redirect": redirect})).0.unwrap();
-            let target = outbound.target(&"example.com:443".parse().unwrap());
+            let target = outbound.redirect.apply(&"example.com:443".parse().unwrap());
             assert_eq!(target.to_string(), to);
         }
     }
@@ -88,7 +86,7 @@ mod tests {
             ("forceipv6v4", Strategy::PreferIpv6),
         ] {
             let outbound = read(&json!({"domainStrategy": word})).0.unwrap();
-            assert_eq!(outbound.strategy(), expected);
+            assert_eq!(outbound.strategy, expected);
         }
     }
 
@@ -112,7 +110,7 @@ mod tests {
         }
     }
 
-    fn read(value: &Value) -> (Option<Outbound>, Vec<String>) {
-        settings::read(value, Outbound::read)
+    fn read(value: &Value) -> (Option<OutboundSettings>, Vec<String>) {
+        settings::read(value, outbound)
     }
 }

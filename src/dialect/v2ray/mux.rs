@@ -1,23 +1,10 @@
 //! `mux` of an outbound.
 
-use super::outbound::{Outbound, Pool};
 use crate::json::{Node, Object, one_of};
-
-/// Sessions that share a connection, unless `concurrency` says otherwise; V2Ray's number.
-const CONCURRENCY: usize = 8;
+use crate::mux::{Settings, Udp, Udp443};
 
 /// V2Ray's documented limit of `concurrency`.
 const MAX_CONCURRENCY: usize = 1024;
-
-/// What becomes of datagrams to port 443, which are QUIC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Udp443 {
-    /// They are dropped, so that browsers fall back to TCP.
-    Reject,
-    Allow,
-    /// They go past mux, as the protocol itself carries UDP.
-    Skip,
-}
 
 /// `packetEncoding`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,71 +15,58 @@ enum Encoding {
     PacketStream,
 }
 
-/// How datagrams are carried.
-#[derive(Debug)]
-pub(super) enum Udp {
-    /// As the protocol itself does.
-    Native,
-    /// As sessions among the streams, one for each destination.
-    Shared,
-    /// With addresses in the frames: one session for all destinations.
-    Xudp(Pool),
-    /// With addresses in the datagrams.
-    PacketAddr,
-    /// The same in a stream.
-    PacketStream,
-}
-
-impl Outbound {
-    /// `None` when it is off.
-    pub fn read(mux: &Object) -> Option<Self> {
-        let enabled = mux.read_or("enabled", false);
-        let streams = concurrency(mux, "concurrency");
-        let xudp = concurrency(mux, "xudpConcurrency");
-        let udp_443 = written(mux, "xudpProxyUDP443").and_then(|node| {
-            let words = [
-                ("reject", Udp443::Reject),
-                ("allow", Udp443::Allow),
-                ("skip", Udp443::Skip),
-            ];
-            one_of(&node, &words)
-        });
-        let encoding = written(mux, "packetEncoding").and_then(|node| {
-            let words = [
-                ("none", Encoding::None),
-                ("xudp", Encoding::Xudp),
-                ("packetaddr", Encoding::PacketAddr),
-                // V2Ray 5's name in its protobuf enum.
-                ("packet", Encoding::PacketAddr),
-                ("stream", Encoding::PacketStream),
-            ];
-            one_of(&node, &words)
-        });
-        if !enabled {
-            return None;
-        }
-        let streams = match streams.unwrap_or(Sessions::Default) {
-            Sessions::Off => None,
-            Sessions::Default => Some(Pool::shared(CONCURRENCY)),
-            Sessions::AtMost(n) => Some(Pool::shared(n)),
-        };
-        let udp = match (encoding, xudp) {
-            (Some(Encoding::PacketAddr), _) => Udp::PacketAddr,
-            (Some(Encoding::PacketStream), _) => Udp::PacketStream,
-            (_, Some(Sessions::AtMost(n))) => Udp::Xudp(Pool::shared(n)),
-            (Some(Encoding::Xudp), _) => Udp::Xudp(Pool::single()),
-            (_, Some(Sessions::Off)) => Udp::Native,
-            _ if streams.is_none() => Udp::Native,
-            _ => Udp::Shared,
-        };
-        // The default of a config in Xray's words is Xray's.
-        let default = if xudp.is_some() {
-            Udp443::Reject
-        } else {
-            Udp443::Allow
-        };
-        Some(Self::new(streams, udp, udp_443.unwrap_or(default)))
+/// `None` when it is off.
+pub(super) fn read(mux: &Object) -> Option<Settings> {
+    let enabled = mux.read_or("enabled", false);
+    let streams = concurrency(mux, "concurrency");
+    let xudp = concurrency(mux, "xudpConcurrency");
+    let udp_443 = written(mux, "xudpProxyUDP443").and_then(|node| {
+        let words = [
+            ("reject", Udp443::Reject),
+            ("allow", Udp443::Allow),
+            ("skip", Udp443::Skip),
+        ];
+        one_of(&node, &words)
+    });
+    let encoding = written(mux, "packetEncoding").and_then(|node| {
+        let words = [
+            ("none", Encoding::None),
+            ("xudp", Encoding::Xudp),
+            ("packetaddr", Encoding::PacketAddr),
+            // V2Ray 5's name in its protobuf enum.
+            ("packet", Encoding::PacketAddr),
+            ("stream", Encoding::PacketStream),
+        ];
+        one_of(&node, &words)
+    });
+    if !enabled {
+        return None;
     }
+    let streams = match streams.unwrap_or(Sessions::Default) {
+        Sessions::Off => None,
+        Sessions::Default => Settings::default().concurrency,
+        Sessions::AtMost(n) => Some(n),
+    };
+    let udp = match (encoding, xudp) {
+        (Some(Encoding::PacketAddr), _) => Udp::PacketAddr,
+        (Some(Encoding::PacketStream), _) => Udp::PacketStream,
+        (_, Some(Sessions::AtMost(n))) => Udp::Xudp(Some(n)),
+        (Some(Encoding::Xudp), _) => Udp::Xudp(None),
+        (_, Some(Sessions::Off)) => Udp::Native,
+        _ if streams.is_none() => Udp::Native,
+        _ => Udp::Shared,
+    };
+    // The default of a config in Xray's words is Xray's.
+    let default = if xudp.is_some() {
+        Udp443::Reject
+    } else {
+        Udp443::Allow
+    };
+    Some(Settings {
+        concurrency: streams,
+        udp,
+        udp_443: udp_443.unwrap_or(default),
+    })
 }
 
 /// The word under `key`; `""` is none.
@@ -133,9 +107,9 @@ fn concurrency(mux: &Object, key: &'static str) -> Option<Sessions> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::UdpMode;
     use super::*;
     use crate::json::Report;
+    use crate::mux::{Outbound, UdpMode};
     use serde_json::{Value, json};
 
     #[test]
@@ -200,8 +174,8 @@ mod tests {
     fn read(value: Value) -> Option<Outbound> {
         let report = Report::default();
         let object = Node::root(&value, &report).object().unwrap();
-        let mux = Outbound::read(&object);
+        let mux = super::read(&object);
         assert!(!report.has_errors());
-        mux
+        mux.map(Outbound::new)
     }
 }

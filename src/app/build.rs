@@ -1,0 +1,156 @@
+//! From settings to what runs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::StartError;
+use crate::config::{self, Api, Config, Listen};
+use crate::dispatch::{Origin, Outbound, Parts};
+use crate::io::Link;
+use crate::json::PortRanges;
+use crate::observatory::Observer;
+use crate::protocol::{
+    self, Endpoint, InboundTraits, OutboundSettings, ProtocolState, freedom, in_process,
+};
+use crate::sniffing::Sniffing;
+use crate::{mux, transport};
+
+/// An inbound that can accept.
+pub struct Inbound {
+    /// What messages call it: `inbounds[0]`.
+    pub name: String,
+    pub tag: Option<Arc<str>>,
+    pub(super) listen: Listen,
+    pub(super) ports: PortRanges,
+    pub(super) transport: transport::Inbound,
+    pub protocol: protocol::Inbound,
+    pub(super) traits: InboundTraits,
+    sniffing: Option<Arc<Sniffing>>,
+}
+
+impl Inbound {
+    /// # Errors
+    ///
+    /// When its certificate cannot be used.
+    pub fn new(settings: config::Inbound) -> Result<Self, StartError> {
+        let transport = transport::Inbound::new(settings.transport);
+        Ok(Self {
+            transport: transport.map_err(|e| StartError::transport(&settings.name, e))?,
+            name: settings.name,
+            tag: settings.tag,
+            listen: settings.listen,
+            ports: settings.ports,
+            traits: settings.protocol.traits(),
+            protocol: protocol::Inbound::new(settings.protocol),
+            sniffing: settings.sniffing,
+        })
+    }
+
+    /// What its sessions carry along.
+    pub(super) fn origin(&self) -> Origin {
+        Origin {
+            tag: self.tag.clone(),
+            sniffing: self.sniffing.clone(),
+            from_here: false,
+        }
+    }
+}
+
+/// An outbound that can carry.
+///
+/// # Errors
+///
+/// When its certificate cannot be used.
+pub fn outbound(settings: config::Outbound) -> Result<Outbound, StartError> {
+    let transport = transport::Outbound::new(settings.transport)
+        .map_err(|e| StartError::transport(&settings.name, e))?;
+    let mut outbound = Outbound::new(transport, protocol::Outbound::new(settings.protocol));
+    outbound.name = settings.name;
+    outbound.tag = settings.tag;
+    outbound.through = settings.through.map(|through| through.tag);
+    outbound.strategy = settings.strategy;
+    outbound.mux = settings.mux.map(mux::Outbound::new);
+    Ok(outbound)
+}
+
+/// The sessions that rules lead to the API.
+pub type ApiLinks = mpsc::Receiver<Link>;
+
+/// All parts of a config, as they can run.
+pub(super) struct Built {
+    pub(super) parts: Parts,
+    pub(super) inbounds: Vec<Inbound>,
+    pub(super) observers: Vec<Observer>,
+    pub(super) api: Option<(Api, ApiLinks)>,
+}
+
+impl Built {
+    pub(super) fn new(config: Config) -> Result<Self, StartError> {
+        let api_tag = config.api.as_ref().map(|api| api.tag.clone());
+        let (outbounds, links) = outbounds(config.outbounds, api_tag)?;
+        let state = config.state.or_else(system_state);
+        let parts = Parts {
+            outbounds,
+            router: config.router,
+            resolver: config.resolver,
+            policy: config.policy,
+            count: config.stats,
+            state: ProtocolState::open(state.as_deref()),
+        };
+        let inbounds = config.inbounds.into_iter().map(Inbound::new);
+        Ok(Self {
+            parts,
+            inbounds: inbounds.collect::<Result<_, _>>()?,
+            observers: config.observers,
+            api: config.api.zip(links),
+        })
+    }
+}
+
+/// The outbounds of a config; the first one carries what no rule sends elsewhere.
+fn outbounds(
+    settings: Vec<config::Outbound>,
+    api: Option<Arc<str>>,
+) -> Result<(Vec<Outbound>, Option<ApiLinks>), StartError> {
+    let outbounds = settings.into_iter().map(outbound);
+    let mut outbounds: Vec<_> = outbounds.collect::<Result<_, _>>()?;
+    // As in V2Ray, the API takes the place of an outbound that a panel has put under its tag.
+    outbounds.retain(|other| api.is_none() || other.tag != api);
+    if outbounds.is_empty() {
+        let freedom = OutboundSettings::Freedom(freedom::OutboundSettings::default());
+        let mut direct = plain(protocol::Outbound::new(freedom));
+        direct.name = "the direct outbound".to_owned();
+        outbounds.push(direct);
+    }
+    let links = api.map(|tag| {
+        let (endpoint, links) = in_process::Outbound::new();
+        let mut outbound = plain(Endpoint::InProcess(endpoint).into());
+        outbound.name = "api".to_owned();
+        outbound.tag = Some(tag);
+        outbounds.push(outbound);
+        links
+    });
+    Ok((outbounds, links))
+}
+
+/// Over bare TCP.
+fn plain(protocol: protocol::Outbound) -> Outbound {
+    Outbound::new(transport::Outbound::default(), protocol)
+}
+
+/// The folder that the system's service manager has made for us: systemd's `StateDirectory=`, which may name several.
+fn system_state() -> Option<PathBuf> {
+    let folders = std::env::var_os("STATE_DIRECTORY")?;
+    std::env::split_paths(&folders).find(|folder| !folder.as_os_str().is_empty())
+}
+
+impl StartError {
+    fn transport(part: &str, source: transport::BuildError) -> Self {
+        Self::Transport {
+            part: part.to_owned(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The frame of an inbound and of an outbound: where it listens, what it goes through, and what its parts are.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::dns::Strategy;
+use crate::json::PortRanges;
+use crate::report::Place;
+use crate::sniffing::Sniffing;
+use crate::{mux, protocol, transport};
+
+/// An inbound.
+pub struct Inbound {
+    pub at: Place,
+    /// What messages call it: `inbounds[0]`.
+    pub name: String,
+    pub tag: Option<Arc<str>>,
+    pub listen: Listen,
+    /// Ports to listen on; empty with a unix socket.
+    pub ports: PortRanges,
+    /// `streamSettings`.
+    pub transport: transport::ServerSettings,
+    /// `protocol` and `settings`.
+    pub protocol: protocol::InboundSettings,
+    /// What is done with the first bytes of its sessions.
+    pub sniffing: Option<Arc<Sniffing>>,
+}
+
+/// An outbound.
+pub struct Outbound {
+    pub at: Place,
+    /// What messages call it: `outbounds[0]`.
+    pub name: String,
+    pub tag: Option<Arc<str>>,
+    /// `streamSettings`, and `sendThrough` among its socket options.
+    pub transport: transport::ClientSettings,
+    /// `protocol` and `settings`.
+    pub protocol: protocol::OutboundSettings,
+    /// `proxySettings.tag`: the outbound whose sessions its connections are.
+    pub through: Option<Through>,
+    /// `domainStrategy`: names are resolved here before they are sent on.
+    pub strategy: Strategy,
+    pub mux: Option<mux::Settings>,
+}
+
+/// The outbound that another one goes through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Through {
+    /// Where it is named.
+    pub at: Place,
+    pub tag: Arc<str>,
+}
+
+/// Where an inbound listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    Ip(IpAddr),
+    /// A path in the file system.
+    Unix(PathBuf),
+    /// `@name`, Linux's abstract namespace (without the `@`).
+    Abstract(Vec<u8>),
+}
+
+/// A part as it was written: its tag counts for others even where the rest could not be read.
+pub struct Draft<T> {
+    pub at: Place,
+    pub tag: Option<Arc<str>>,
+    /// Of an outbound.
+    pub through: Option<Through>,
+    pub part: Option<T>,
+}

@@ -1,0 +1,77 @@
+//! `settings` of a `dns` outbound.
+
+use super::host;
+use crate::address::Network;
+use crate::json::{Object, Port, one_of};
+use crate::protocol::dns::{Others, OutboundSettings};
+
+pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
+    // An empty text is as good as none.
+    let get = |key| {
+        let node = settings.get(key);
+        node.filter(|node| node.value.as_str() != Some(""))
+    };
+    let networks = [("tcp", Network::Tcp), ("udp", Network::Udp)];
+    let network = get("network").and_then(|n| one_of(&n, &networks));
+    let address = get("address");
+    let port: Option<Port> = settings.read("port");
+    let others = [
+        ("skip", Others::Forward),
+        ("drop", Others::Drop),
+        ("reject", Others::Refuse),
+    ];
+    let others = get("nonIPQuery").and_then(|n| one_of(&n, &others));
+    let ttl = settings.read_or("responseTTL", 0);
+    let overrides = settings.read_or("overrideResponseTTL", false);
+    // A level names nothing that this outbound waits for.
+    settings.silent(&["userLevel"]);
+    Some(OutboundSettings {
+        network,
+        host: address.and_then(host),
+        port: port.map(|Port(port)| port).filter(|port| *port != 0),
+        others: others.unwrap_or_default(),
+        ttl: overrides.then_some(ttl),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::settings;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn the_settings_replace_the_parts_they_name() {
+        let to = "8.8.8.8:5353".parse().unwrap();
+        for (settings, network, server) in [
+            (json!({}), Network::Udp, "8.8.8.8:5353"),
+            (json!({"network": "tcp"}), Network::Tcp, "8.8.8.8:5353"),
+            (json!({"address": "1.1.1.1"}), Network::Udp, "1.1.1.1:5353"),
+            (json!({"port": 53}), Network::Udp, "8.8.8.8:53"),
+        ] {
+            let outbound = read(&settings).0.unwrap();
+            let (over, at) = outbound.server(Network::Udp, &to);
+            assert_eq!((over, at.to_string()), (network, server.to_owned()));
+        }
+    }
+
+    #[test]
+    fn mistakes_say_what_was_expected() {
+        for (settings, text) in [
+            (
+                json!({"network": "ucp"}),
+                "network: `ucp` is unknown, expected `tcp` or `udp`, did you mean `tcp`?",
+            ),
+            (
+                json!({"nonIPQuery": "block"}),
+                "nonIPQuery: `block` is unknown, expected `skip`, `drop` or `reject`",
+            ),
+        ] {
+            assert_eq!(read(&settings).1, [text]);
+        }
+    }
+
+    fn read(value: &Value) -> (Option<OutboundSettings>, Vec<String>) {
+        settings::read(value, outbound)
+    }
+}

@@ -1,0 +1,17 @@
+//! `settings` of a `loopback` outbound.
+
+use std::sync::Arc;
+
+use crate::json::Object;
+use crate::protocol::loopback::OutboundSettings;
+
+pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
+    let tag = settings.read("inboundTag");
+    let inbound = tag.filter(|tag: &String| !tag.is_empty()).map(Arc::from);
+    if inbound.is_none() {
+        settings.node.warn(
+            "`inboundTag` is missing, sessions go through the rules once more without an inbound",
+        );
+    }
+    Some(OutboundSettings { inbound })
+}

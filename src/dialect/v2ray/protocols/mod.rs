@@ -1,0 +1,127 @@
+//! `protocol` and its `settings`: the table of names, and what readers of several protocols share.
+
+mod accounts;
+mod blackhole;
+mod dns;
+mod dokodemo;
+mod freedom;
+mod http;
+mod ids;
+mod loopback;
+mod servers;
+mod socks;
+mod vmess;
+
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value};
+
+use crate::address::Host;
+use crate::json::{Node, Object, did_you_mean, either};
+use crate::protocol::{InboundSettings, OutboundSettings, UserSettings};
+
+/// Reads `protocol` and `settings` of an inbound.
+pub(super) fn inbound(object: &Object) -> Option<InboundSettings> {
+    with_settings(object, |name, lower, settings| {
+        Some(match lower {
+            // Xray's names for the same: `tunnel`, and `mixed`, whose SOCKS port takes HTTP as well.
+            "dokodemo-door" | "tunnel" => InboundSettings::Dokodemo(dokodemo::inbound(settings)?),
+            "http" => InboundSettings::Http(http::inbound(settings)?),
+            "socks" | "mixed" => InboundSettings::Socks(socks::inbound(settings)?),
+            "vmess" => InboundSettings::Vmess(vmess::inbound(settings)?),
+            _ => {
+                let names = ["dokodemo-door", "http", "socks", "vmess"];
+                unknown(name, "inbound", &names);
+                return None;
+            }
+        })
+    })
+}
+
+/// Reads `protocol` and `settings` of an outbound.
+pub(super) fn outbound(object: &Object) -> Option<OutboundSettings> {
+    with_settings(object, |name, lower, settings| {
+        Some(match lower {
+            // `block` and `direct` are Xray's names for the same.
+            "blackhole" | "block" => OutboundSettings::Blackhole(blackhole::outbound(settings)?),
+            "dns" => OutboundSettings::Dns(dns::outbound(settings)?),
+            "freedom" | "direct" => OutboundSettings::Freedom(freedom::outbound(settings)?),
+            "http" => OutboundSettings::Http(http::outbound(settings)?),
+            "loopback" => OutboundSettings::Loopback(loopback::outbound(settings)?),
+            "socks" => OutboundSettings::Socks(socks::outbound(settings)?),
+            "vmess" => OutboundSettings::Vmess(vmess::outbound(settings)?),
+            _ => {
+                let names = [
+                    "blackhole",
+                    "dns",
+                    "freedom",
+                    "http",
+                    "loopback",
+                    "socks",
+                    "vmess",
+                ];
+                unknown(name, "outbound", &names);
+                return None;
+            }
+        })
+    })
+}
+
+/// A user alone, as `clients` has one.
+pub(super) fn user(object: &Object) -> Option<UserSettings> {
+    vmess::user(&object.node, 0).map(UserSettings::Vmess)
+}
+
+/// `read` gets the protocol's name as it is written and in small letters, and the settings, which may be left out.
+fn with_settings<T>(
+    object: &Object,
+    read: impl FnOnce(&Node, &str, &Object) -> Option<T>,
+) -> Option<T> {
+    static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
+    let name = object.require_node("protocol");
+    let settings = object.get("settings").unwrap_or_else(|| {
+        let path = object.node.path.key("settings");
+        Node::at(path, &EMPTY, object.node.report())
+    });
+    let (name, settings) = (name?, settings.object()?);
+    let word: String = name.read()?;
+    let protocol = read(&name, &word.to_ascii_lowercase(), &settings);
+    // When the protocol is unknown, none of its settings can be known.
+    if protocol.is_some() {
+        settings.finish();
+    }
+    protocol
+}
+
+fn unknown(node: &Node, side: &str, names: &[&str]) {
+    const OTHERS: [&str; 6] = [
+        "shadowsocks",
+        "trojan",
+        "vless",
+        "wireguard",
+        "hysteria2",
+        "mtproto",
+    ];
+    let name = node.value.as_str().unwrap_or_default();
+    if OTHERS.iter().any(|o| o.eq_ignore_ascii_case(name)) {
+        node.error(format!(
+            "the {side} protocol `{name}` is not built, expected {}",
+            either(names)
+        ));
+    } else {
+        node.error(format!(
+            "no {side} protocol is called `{}`, expected {}{}",
+            name.escape_debug(),
+            either(names),
+            did_you_mean(name, names.iter().copied())
+        ));
+    }
+}
+
+/// The value of an `address` key; a mistake is reported. Like V2Ray, it forgives space around.
+fn host(node: Node) -> Option<Host> {
+    let text: String = node.read()?;
+    Host::parse(text.trim())
+        .map_err(|e| node.error(format!("`{}` is not an address: {e}", text.escape_debug())))
+        .ok()
+}

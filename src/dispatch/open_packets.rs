@@ -1,0 +1,113 @@
+//! Opens an outbound for datagrams.
+
+use std::io;
+use std::sync::Arc;
+
+use super::limits::{QUESTIONS, both};
+use super::open::{Opened, next_hop};
+use super::{Dispatcher, OutboundRef};
+use crate::address::Destination;
+use crate::dns::Known;
+use crate::io::{BindUdp, Counted, Packets, Udp};
+use crate::protocol::{self, Endpoint, freedom, loopback, no_packets};
+use crate::transport::tcp;
+
+impl Dispatcher {
+    /// Datagrams of session `id` to `to`, and to others where the outbound's flows have more than one destination.
+    /// Names whose addresses are known come with them in their place already, but to a `dns` outbound.
+    pub(super) async fn open_packets(
+        self: &Arc<Self>,
+        outbound: &OutboundRef,
+        to: &Destination,
+        known: &Known,
+        id: u32,
+    ) -> io::Result<Opened<Box<dyn Packets>>> {
+        if let protocol::Outbound::Endpoint(endpoint) = &outbound.protocol {
+            return self.packets_at(endpoint, outbound, to, known);
+        }
+        match self.mux_packets(outbound, to, id).await {
+            Some(packets) => packets,
+            None => self.native_packets(outbound, to, id).await,
+        }
+    }
+
+    /// Datagrams as the protocol itself carries them.
+    pub(super) async fn native_packets(
+        self: &Arc<Self>,
+        outbound: &OutboundRef,
+        to: &Destination,
+        id: u32,
+    ) -> io::Result<Opened<Box<dyn Packets>>> {
+        match &outbound.protocol {
+            protocol::Outbound::Endpoint(endpoint) => {
+                self.packets_at(endpoint, outbound, to, &Known::Unasked)
+            }
+            protocol::Outbound::Freedom(freedom) => {
+                self.packets_to_target(outbound, freedom, to, id).await
+            }
+            protocol::Outbound::Proxy(proxy) if !proxy.traits().carries_packets => {
+                Err(no_packets())
+            }
+            protocol::Outbound::Proxy(proxy) => {
+                let hop = next_hop(proxy)?;
+                let limit = self.handshake(hop.level);
+                let (link, limits) = self.dial_server(outbound, &hop).await?;
+                let packets = hop.packets(link, to, limit, &bind(outbound)).await?;
+                Ok((packets, limits))
+            }
+        }
+    }
+
+    /// Datagrams that end in this process.
+    fn packets_at(
+        self: &Arc<Self>,
+        endpoint: &Endpoint,
+        outbound: &OutboundRef,
+        to: &Destination,
+        known: &Known,
+    ) -> io::Result<Opened<Box<dyn Packets>>> {
+        match endpoint {
+            Endpoint::Blackhole(blackhole) => Ok((blackhole.packets(), None)),
+            Endpoint::Dns(dns) => {
+                let upstream = self.upstream(outbound, to, known);
+                let packets = dns.datagrams(self.resolver.clone(), upstream, to);
+                Ok((packets, Some(QUESTIONS)))
+            }
+            Endpoint::InProcess(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "what serves this outbound takes no UDP",
+            )),
+            Endpoint::Loopback(_) => Err(loopback::carries_nothing()),
+        }
+    }
+
+    /// Datagrams that are sent from here, or by the outbound that this one goes through.
+    async fn packets_to_target(
+        self: &Arc<Self>,
+        outbound: &OutboundRef,
+        freedom: &freedom::Outbound,
+        to: &Destination,
+        id: u32,
+    ) -> io::Result<Opened<Box<dyn Packets>>> {
+        let limits = Some(self.limits(freedom.level()));
+        let Some(other) = self.through(outbound)? else {
+            let packets = freedom.packets(bind(outbound), self.lookup(outbound));
+            return Ok((packets, limits));
+        };
+        let target = freedom.target(to);
+        let opening = Box::pin(self.open_packets(&other, &target, &Known::Unasked, id));
+        let (packets, others) = opening.await?;
+        let packets = Counted::packets(packets, outbound.traffic().of_outbound());
+        Ok((packets, both(others, limits)))
+    }
+}
+
+/// UDP sockets with the outbound's options; what they carry is counted.
+fn bind(outbound: &OutboundRef) -> BindUdp {
+    let sockopt = outbound.transport.sockopt.clone();
+    let meter = outbound.traffic().of_outbound();
+    Arc::new(move |to| {
+        let socket = tcp::udp_socket(to, &sockopt)?;
+        Ok(Udp::new(socket, meter.clone()))
+    })
+}

@@ -1,0 +1,17 @@
+//! What a `blackhole` outbound can be told.
+
+/// `settings` of a `blackhole` outbound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutboundSettings {
+    /// `response.type`.
+    pub response: Response,
+}
+
+/// What a stream is answered before it ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Response {
+    #[default]
+    None,
+    /// An HTTP 403, so that a browser shows an error at once.
+    Http,
+}

@@ -1,0 +1,34 @@
+//! What a `dns` outbound can be told.
+
+use crate::address::{Destination, Host, Network};
+
+/// `settings` of a `dns` outbound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutboundSettings {
+    /// Where questions that are not answered here go, in place of where they were sent.
+    pub network: Option<Network>,
+    pub host: Option<Host>,
+    pub port: Option<u16>,
+    /// `nonIPQuery`.
+    pub others: Others,
+    /// `responseTTL` in seconds, if `overrideResponseTTL` asks for it.
+    pub ttl: Option<u32>,
+}
+
+/// What becomes of questions that are not for addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Others {
+    #[default]
+    Forward,
+    Drop,
+    Refuse,
+}
+
+impl OutboundSettings {
+    /// Where other questions go that are sent to `to` by `network`.
+    pub fn server(&self, network: Network, to: &Destination) -> (Network, Destination) {
+        let host = self.host.as_ref().unwrap_or(&to.host).clone();
+        let to = Destination::new(host, self.port.unwrap_or(to.port));
+        (self.network.unwrap_or(network), to)
+    }
+}

@@ -1,0 +1,32 @@
+//! What a `freedom` outbound can be told.
+
+use crate::address::{Destination, Host};
+use crate::dns::Strategy;
+
+/// `settings` of a `freedom` outbound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutboundSettings {
+    /// `domainStrategy`: how names are resolved when they are dialled.
+    pub strategy: Strategy,
+    pub redirect: Redirect,
+    /// `userLevel`: index into `policy.levels`.
+    pub level: u32,
+}
+
+/// `redirect`: the parts of every target that are replaced. V2Ray reads `:port` as "same host" and
+/// port 0 as "same port".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redirect {
+    pub host: Option<Host>,
+    pub port: Option<u16>,
+}
+
+impl Redirect {
+    /// Where a session to `to` really goes.
+    pub fn apply(&self, to: &Destination) -> Destination {
+        Destination {
+            host: self.host.as_ref().unwrap_or(&to.host).clone(),
+            port: self.port.unwrap_or(to.port),
+        }
+    }
+}

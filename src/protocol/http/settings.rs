@@ -1,0 +1,37 @@
+//! What an `http` inbound or outbound can be told.
+
+use http::HeaderMap;
+
+use crate::protocol::InboundTraits;
+use crate::protocol::accounts::Account;
+use crate::protocol::servers::ServerSettings;
+
+/// `settings` of an `http` inbound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InboundSettings {
+    /// Who may use it; empty: anybody.
+    pub accounts: Vec<Account>,
+    /// `userLevel`: index into `policy.levels`, of everybody.
+    pub level: u32,
+    /// `allowTransparent`: whether requests are taken that were not meant for a proxy.
+    pub transparent: bool,
+}
+
+/// `settings` of an `http` outbound.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OutboundSettings {
+    pub servers: Vec<ServerSettings<Account>>,
+    /// `headers`, sent with every CONNECT.
+    pub headers: HeaderMap,
+}
+
+impl InboundSettings {
+    pub fn traits(&self) -> InboundTraits {
+        InboundTraits {
+            handshake_level: Some(self.level),
+            requires_auth: !self.accounts.is_empty(),
+            is_proxy: true,
+            ..InboundTraits::default()
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The outbounds that go to a server.
+//!
+//! [`Proxy::next_hop`] is asked once for each connection: it says which server is dialled, and holds on to who we are
+//! there, so that what is said to a server is always meant for it.
+
+use std::io;
+use std::time::Duration;
+
+use super::{http, socks, vmess};
+use crate::address::Destination;
+use crate::dns::Strategy;
+use crate::io::{BindUdp, Link, Packets};
+
+pub enum Proxy {
+    Http(http::Outbound),
+    Socks(socks::Outbound),
+    Vmess(vmess::Outbound),
+}
+
+/// What dispatch must know of a proxy's protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxyTraits {
+    /// Whether the first payload can travel with the request, and is worth a short wait.
+    pub wants_first_payload: bool,
+    /// Whether it carries datagrams at all.
+    pub carries_packets: bool,
+    /// Whether a flow of datagrams has one destination only, or any.
+    pub packets_have_one_peer: bool,
+}
+
+/// The server that one connection goes to, and who we are there.
+pub struct NextHop<'a> {
+    pub server: &'a Destination,
+    /// The account's index into `policy.levels`.
+    pub level: u32,
+    client: Client<'a>,
+}
+
+/// What is said to a server.
+enum Client<'a> {
+    Http(http::Client<'a>),
+    Socks(socks::Client<'a>),
+    Vmess(&'a vmess::Account),
+}
+
+impl Proxy {
+    pub fn traits(&self) -> ProxyTraits {
+        match self {
+            Self::Http(_) => http::Outbound::TRAITS,
+            Self::Socks(_) => socks::Outbound::TRAITS,
+            Self::Vmess(_) => vmess::Outbound::TRAITS,
+        }
+    }
+
+    /// Which addresses the protocol can write, when it can write no names and resolves them itself.
+    pub(super) fn resolves_itself(&self) -> Option<Strategy> {
+        match self {
+            Self::Socks(outbound) => outbound.resolves_itself(),
+            Self::Http(_) | Self::Vmess(_) => None,
+        }
+    }
+
+    /// Whose turn it is; `None` without any server.
+    pub fn next_hop(&self) -> Option<NextHop<'_>> {
+        let (server, level, client) = match self {
+            Self::Http(outbound) => {
+                let (server, client) = outbound.next_hop()?;
+                (server, client.level(), Client::Http(client))
+            }
+            Self::Socks(outbound) => {
+                let (server, client) = outbound.next_hop()?;
+                (server, client.level(), Client::Socks(client))
+            }
+            Self::Vmess(outbound) => {
+                let (server, account) = outbound.next_hop()?;
+                (server, account.level(), Client::Vmess(account))
+            }
+        };
+        Some(NextHop {
+            server,
+            level,
+            client,
+        })
+    }
+}
+
+impl NextHop<'_> {
+    /// A stream to `to` over a link to the server, whose answer is waited for as long as `limit`.
+    pub async fn stream(self, link: Link, to: &Destination, limit: Duration) -> io::Result<Link> {
+        match self.client {
+            Client::Http(client) => client.stream(link, to, limit).await,
+            Client::Socks(client) => client.stream(link, to, limit).await,
+            Client::Vmess(account) => account.stream(link, to),
+        }
+    }
+
+    /// A link for the frames of Mux.Cool, over a link to the server.
+    pub fn multiplexed(self, link: Link) -> io::Result<Link> {
+        match self.client {
+            Client::Vmess(account) => account.multiplexed(link),
+            Client::Http(_) | Client::Socks(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the protocol of this outbound carries no mux",
+            )),
+        }
+    }
+
+    /// Datagrams over a link to the server: to `to` alone where a flow has one peer, else to anyone. `bind` makes
+    /// UDP sockets with the outbound's socket options.
+    pub async fn packets(
+        self,
+        link: Link,
+        to: &Destination,
+        limit: Duration,
+        bind: &BindUdp,
+    ) -> io::Result<Box<dyn Packets>> {
+        match self.client {
+            Client::Http(_) => Err(no_packets()),
+            Client::Socks(client) => client.packets(link, self.server, limit, bind).await,
+            Client::Vmess(account) => account.packets(link, to),
+        }
+    }
+}
+
+/// Why datagrams go nowhere by a proxy that carries none.
+pub fn no_packets() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "an `http` outbound cannot carry UDP",
+    )
+}

@@ -1,0 +1,50 @@
+//! What a `socks` inbound or outbound can be told.
+
+use crate::address::Host;
+use crate::protocol::InboundTraits;
+use crate::protocol::accounts::Account;
+use crate::protocol::servers::ServerSettings;
+
+/// `settings` of a `socks` inbound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InboundSettings {
+    /// `accounts`, with `auth: password`; without it anybody may use the proxy.
+    pub accounts: Option<Vec<Account>>,
+    /// `userLevel`: index into `policy.levels`, of everybody.
+    pub level: u32,
+    /// Whether UDP ASSOCIATE is granted.
+    pub udp: bool,
+    /// `ip`: the address told to UDP clients, in place of the one they are connected to.
+    pub udp_ip: Option<Host>,
+    /// `allowTransparent`, for HTTP requests on the same port.
+    pub transparent: bool,
+}
+
+/// `settings` of a `socks` outbound.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OutboundSettings {
+    pub servers: Vec<ServerSettings<Account>>,
+    pub version: Version,
+}
+
+/// What the servers speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// Names are resolved here, since SOCKS 4 knows IPv4 addresses only.
+    Four,
+    FourA,
+    #[default]
+    Five,
+}
+
+impl InboundSettings {
+    pub fn traits(&self) -> InboundTraits {
+        InboundTraits {
+            handshake_level: Some(self.level),
+            requires_auth: self.accounts.is_some(),
+            is_proxy: true,
+            accounts_hint: " with `auth: password`",
+            ..InboundTraits::default()
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What a `vmess` inbound or outbound can be told.
+
+use uuid::Uuid;
+
+use crate::address::Host;
+use crate::protocol::InboundTraits;
+use crate::protocol::servers::ServerSettings;
+use crate::report::Place;
+use crate::secret::Secret;
+use crate::session::User;
+
+/// `settings` of a `vmess` inbound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InboundSettings {
+    pub users: Vec<UserSettings>,
+}
+
+/// Who may connect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserSettings {
+    pub id: Secret<Uuid>,
+    /// V2Ray's label for a user; it need not be an address.
+    pub email: Option<String>,
+    /// Index into `policy.levels`.
+    pub level: u32,
+}
+
+/// `settings` of a `vmess` outbound.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OutboundSettings {
+    /// `vnext`; each has at least one account.
+    pub servers: Vec<ServerSettings<AccountSettings>>,
+}
+
+/// Who we are at a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountSettings {
+    /// Where `security` stands.
+    pub at: Place,
+    pub id: Secret<Uuid>,
+    pub security: Security,
+    /// `experiments: AuthenticatedLength`: the lengths of chunks are sealed, too.
+    pub authenticated_length: bool,
+    /// `experiments: NoTerminationSignal`: a stream ends without an empty chunk.
+    pub no_end_mark: bool,
+    /// Index into `policy.levels`.
+    pub level: u32,
+}
+
+/// `security` of an account: how its payload is sealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Security {
+    /// AES-128-GCM where the processor has instructions for it, else ChaCha20-Poly1305.
+    #[default]
+    Auto,
+    Aes128Gcm,
+    ChaCha20Poly1305,
+    /// Chunks without a seal.
+    None,
+    /// No chunks either.
+    Zero,
+}
+
+impl InboundSettings {
+    pub fn traits(&self) -> InboundTraits {
+        InboundTraits {
+            requires_auth: true,
+            ..InboundTraits::default()
+        }
+    }
+}
+
+impl From<UserSettings> for User {
+    fn from(user: UserSettings) -> Self {
+        Self {
+            email: user.email,
+            level: user.level,
+            anonymous: false,
+        }
+    }
+}
+
+impl OutboundSettings {
+    /// Accounts whose payload nothing seals: where the config says so, what it says, and the server.
+    pub fn unsealed(&self) -> impl Iterator<Item = (&Place, &'static str, &Host)> {
+        self.servers.iter().flat_map(|server| {
+            let unsealed = server.accounts.iter().filter(|a| a.security.is_unsealed());
+            unsealed.map(|a| (&a.at, a.security.name(), &server.to.host))
+        })
+    }
+}
+
+impl Security {
+    pub fn is_unsealed(self) -> bool {
+        matches!(self, Self::None | Self::Zero)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Aes128Gcm => "aes-128-gcm",
+            Self::ChaCha20Poly1305 => "chacha20-poly1305",
+            Self::None => "none",
+            Self::Zero => "zero",
+        }
+    }
+}

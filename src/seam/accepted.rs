@@ -1,0 +1,40 @@
+//! What an inbound made of a link.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::address::Destination;
+use crate::io::{Link, Packets};
+use crate::session::{Attributes, Source, User};
+
+/// What an inbound found in a link.
+pub enum Accepted {
+    /// One stream to one place.
+    Stream {
+        user: Option<Arc<User>>,
+        to: Destination,
+        link: Link,
+    },
+    /// One plain HTTP request, by a stream of its own, and what its head says.
+    Request {
+        user: Option<Arc<User>>,
+        to: Destination,
+        link: Link,
+        attributes: Attributes,
+    },
+    /// Datagrams; each names its own peer.
+    Packets {
+        user: Option<Arc<User>>,
+        packets: Box<dyn Packets>,
+    },
+    /// Several sessions inside one link (plain HTTP requests on a kept-alive connection): each
+    /// arrives here when its request does, and the link ends when the sender is dropped.
+    Sessions(mpsc::Receiver<Self>),
+}
+
+/// Datagrams of one source on a UDP listener.
+pub struct Datagrams {
+    pub source: Source,
+    pub packets: Box<dyn Packets>,
+}
