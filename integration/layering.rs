@@ -14,14 +14,14 @@ use syn::visit_mut::{self, VisitMut};
 use crate::peers::root;
 
 /// Rooms by floor. Those that share a floor have no door between them, but for [`DOORS`].
-const FLOORS: [&[&str]; 12] = [
+const FLOORS: &[&[&str]] = &[
     &[
         "address", "session", "stats", "policy", "report", "secret", "json",
     ],
     &["matching"],
     &["routing", "sniffing"],
     &["io", "log"],
-    &["seam"],
+    &["seam", "http"],
     &["relay", "dns"],
     &["mux"],
     &["transport", "protocol"],
@@ -32,7 +32,7 @@ const FLOORS: [&[&str]; 12] = [
 ];
 
 /// Doors besides the stairs.
-const DOORS: [(&str, &str); 7] = [
+const DOORS: &[(&str, &str)] = &[
     ("json", "report"),
     ("config", "dialect"),
     ("dialect", "config"),

@@ -15,6 +15,7 @@ pub mod config;
 pub mod dialect;
 pub mod dispatch;
 pub mod dns;
+pub mod http;
 pub mod io;
 pub mod json;
 pub mod log;

@@ -42,7 +42,7 @@ pub fn json_config(data: &[u8]) {
 /// Heads of HTTP messages, as both ends of a WebSocket handshake read them.
 pub fn http_heads(data: &[u8]) {
     use super::assert_split_agrees;
-    use crate::transport::ws::head::{request, response};
+    use crate::http::head::{request, response};
 
     let data = &data[..data.len().min(1024)];
     assert_split_agrees(data, |buf| match request(buf) {

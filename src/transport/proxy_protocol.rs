@@ -30,7 +30,7 @@ const MAX_V1: usize = 107;
 /// Addresses and TLVs of v2: some proxies put a certificate's names there.
 const MAX_V2: usize = 4 * 1024;
 
-pub(super) const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Signature, version and command, family, length.
 const V2_FRONT: usize = 16;

@@ -14,17 +14,16 @@
 
 use std::time::Duration;
 
-use hyper::HeaderMap;
-use hyper::header::{
+use http::HeaderMap;
+use http::header::{
     self, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL,
     TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use serde_json::Value;
 
+use crate::http::{Forwarded, Net, Trusted};
 use crate::json::{Node, Object, StringList, found};
-use crate::transport::ws::{
-    self, ClientSettings, EarlyData, EarlyDataIn, Forwarded, Net, ServerSettings, Trusted,
-};
+use crate::transport::ws::{self, ClientSettings, EarlyData, EarlyDataIn, ServerSettings};
 
 /// Reads the settings of a server; absent ones are the defaults.
 pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {

@@ -10,14 +10,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
-use hyper::HeaderMap;
-use hyper::header::SEC_WEBSOCKET_EXTENSIONS;
+use http::HeaderMap;
+use http::header::SEC_WEBSOCKET_EXTENSIONS;
 use miniz_oxide::inflate::stream::{InflateState, inflate};
 use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::codec::{Header, MAX_HEADER, Opcode};
-use super::head::items;
+use crate::http::head::items;
 use crate::io::{Goodbye, Io, Link, scratch};
 
 /// What Chrome offers.

@@ -16,8 +16,8 @@
 //! All three clients call themselves `Go-http-client/1.1`; who calls itself something else is not known. V2Ray is
 //! told from mihomo by what its VMess looks like, so that the protocol has the last word.
 
-use hyper::HeaderMap;
-use hyper::header::{
+use http::HeaderMap;
+use http::header::{
     DATE, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, SERVER,
     UPGRADE, USER_AGENT, VIA,
 };
@@ -62,7 +62,7 @@ fn stands_before(headers: &HeaderMap, first: &HeaderName, second: &HeaderName) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
+    use http::header::HeaderValue;
 
     const V2RAY: &str =
         "host user-agent connection sec-websocket-key sec-websocket-version upgrade";

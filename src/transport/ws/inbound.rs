@@ -10,11 +10,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, Bytes, BytesMut};
-use hyper::header::{
+use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
-use hyper::{HeaderMap, Method, Request, StatusCode, Version};
+use http::{HeaderMap, Method, Request, StatusCode, Version};
 use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -22,11 +22,10 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::{debug, warn};
 
 use super::codec::Role;
-use super::head::{self, Unread, has_token, items};
-use super::responses::{self, Then};
-use super::{
-    EarlyDataIn, ServerSettings, WsStream, early_data, expected_close, malformed, with_slash,
-};
+use super::{EarlyDataIn, ServerSettings, WsStream, expected_close, with_slash};
+use crate::http::head::{self, Unread, has_token, items};
+use crate::http::responses::{self, Then};
+use crate::http::{early_data, malformed};
 use crate::io::{Arrival, Goodbye, Link, Prefixed, Refusal};
 use crate::session::Source;
 use crate::transport::linger::linger;
@@ -285,7 +284,7 @@ fn why(unread: Unread, read: &[u8], said: String) -> String {
         Unread::TooLarge => "its header is too large".to_owned(),
         Unread::Malformed(told) => told,
     };
-    let what = malformed::what(read, MAX_HEADER).unwrap_or(told);
+    let what = malformed::describe(read, MAX_HEADER).unwrap_or(told);
     format!("not a proper HTTP request: {what}")
 }
 

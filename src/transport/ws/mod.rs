@@ -12,24 +12,18 @@
 
 pub mod codec;
 pub(crate) mod deflate;
-mod early_data;
 mod expected_close;
-mod forwarded;
-pub(crate) mod head;
 mod inbound;
 mod keepalive;
 mod lazy_handshake;
-mod malformed;
 mod outbound;
-mod published;
-mod responses;
 mod settings;
 mod stream;
 
 /// The only protocol that a WebSocket handshake can be spoken in, as TLS calls it.
 pub(super) const ALPN: &str = "http/1.1";
 
-pub use forwarded::{Forwarded, Net, Trusted};
+pub use crate::http::{Forwarded, Net, Trusted};
 pub(super) use inbound::HEADER_LIMIT;
 pub use inbound::Inbound;
 pub use outbound::Outbound;

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use hyper::header::{
+use http::header::{
     ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, COOKIE, HOST, HeaderMap,
     HeaderName, HeaderValue, LOCATION, ORIGIN, PRAGMA, SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
     SERVER, UPGRADE, USER_AGENT,
 };
-use hyper::{Response, StatusCode};
+use http::{Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
@@ -24,12 +24,11 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::codec::Role;
 use super::deflate::{self, Inflating};
-use super::head::{self, Unread, has_token, items};
 use super::lazy_handshake::LazyHandshake;
-use super::{
-    ClientSettings, EarlyData, EarlyDataIn, WsStream, early_data, expected_close, with_slash,
-};
+use super::{ClientSettings, EarlyData, EarlyDataIn, WsStream, expected_close, with_slash};
 use crate::address::{Destination, Host};
+use crate::http::early_data;
+use crate::http::head::{self, Unread, has_token, items};
 use crate::io::{Link, Prefixed};
 
 /// For the request and its answer, as in V2Ray.

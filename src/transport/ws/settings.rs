@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use hyper::HeaderMap;
-use hyper::header::{HeaderName, HeaderValue};
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
 
-use super::forwarded::Forwarded;
+use crate::http::forwarded::Forwarded;
 
 /// The server side.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,15 +7,15 @@
 use std::io;
 
 use bytes::{Buf, BufMut, BytesMut};
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use httparse::{EMPTY_HEADER, Error, Header, Status};
-use hyper::header::{HeaderName, HeaderValue};
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use tokio::io::AsyncReadExt;
 
 use crate::io::Link;
 
 /// The most headers that a head may have.
-pub(super) const MAX_HEADERS: usize = 100;
+pub(crate) const MAX_HEADERS: usize = 100;
 
 /// How much room there is for the first read; most heads fit in.
 const ROOM: usize = 2 * 1024;
@@ -34,7 +34,7 @@ pub(crate) enum Unread {
 
 /// Reads until `decode` finds a whole head at the front of `read` and takes it off. After a mistake all
 /// that was read is still there.
-pub(super) async fn read<T>(
+pub(crate) async fn read<T>(
     link: &mut Link,
     read: &mut BytesMut,
     max: usize,
@@ -132,7 +132,7 @@ impl From<Error> for Unread {
 }
 
 /// The elements of a header that is a list, in however many lines.
-pub(super) fn items<'h>(
+pub(crate) fn items<'h>(
     headers: &'h HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = &'h [u8]> {
@@ -144,12 +144,12 @@ pub(super) fn items<'h>(
         .filter(|item| !item.is_empty())
 }
 
-pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     items(headers, name).any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// Appends one line. A value of a `HeaderValue` has no end of a line in it.
-pub(super) fn line(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+pub(crate) fn line(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     spell(out, name.as_str());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);

@@ -22,8 +22,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use hyper::HeaderMap;
-use hyper::header::{FORWARDED, HeaderName};
+use http::HeaderMap;
+use http::header::{FORWARDED, HeaderName};
 
 use super::published;
 use crate::session::Source;
@@ -58,7 +58,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 impl Forwarded {
     /// The client's address that `headers` name, if `peer` is one to believe. Its port is 0.
-    pub(super) fn client(&self, headers: &HeaderMap, peer: Source) -> Option<Source> {
+    pub(crate) fn client(&self, headers: &HeaderMap, peer: Source) -> Option<Source> {
         if !self.trusted.believes(peer) {
             return None;
         }
@@ -70,7 +70,7 @@ impl Forwarded {
     }
 
     /// Whether many people may come from `source`: a proxy or a CDN whose headers did not say who it was.
-    pub(super) fn is_shared(&self, source: Source) -> bool {
+    pub(crate) fn is_shared(&self, source: Source) -> bool {
         match source {
             Source::Unix => true,
             Source::Ip(addr) => {
@@ -195,7 +195,7 @@ impl Net {
         named.map_or_else(|| Some(vec![Self::parse(text)?]), all)
     }
 
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (ip, prefix) = match text.split_once('/') {
             Some((ip, prefix)) => (ip, Some(prefix.parse::<u8>().ok()?)),
             None => (text, None),
@@ -216,7 +216,7 @@ impl Net {
         }
     }
 
-    pub(super) fn contains(self, ip: IpAddr) -> bool {
+    pub(crate) fn contains(self, ip: IpAddr) -> bool {
         match (self.ip, ip.to_canonical()) {
             (IpAddr::V4(net), IpAddr::V4(ip)) => {
                 let differing = u32::from(net) ^ u32::from(ip);

@@ -4,13 +4,15 @@
 //! has to know which header that was. Values are never shown: they may be somebody's cookies.
 
 use super::head::MAX_HEADERS;
-use crate::transport::proxy_protocol::SIGNATURE;
+
+/// What a PROXY header of version 2 begins with.
+const PROXY_SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
 /// How much of a name or a request line is shown.
 const SHOWN: usize = 64;
 
 /// Looks for the mistake in what was read of the request; `None` when there is none to be seen.
-pub(super) fn what(read: &[u8], max: usize) -> Option<String> {
+pub(crate) fn describe(read: &[u8], max: usize) -> Option<String> {
     if let Some(other) = other_protocol(read) {
         return Some(format!("this looks like {other}"));
     }
@@ -58,7 +60,7 @@ fn other_protocol(read: &[u8]) -> Option<&'static str> {
         [0x16, 0x03, ..] => Some("TLS: does this port need `security: tls`?"),
         [0x05, ..] | [0x04, 0x01, ..] => Some("SOCKS: is the application set to this port?"),
         _ if read.starts_with(b"PRI * HTTP/2.0") => Some("HTTP/2, expected HTTP/1.1"),
-        _ if read.starts_with(b"PROXY ") || read.starts_with(&SIGNATURE) => {
+        _ if read.starts_with(b"PROXY ") || read.starts_with(&PROXY_SIGNATURE) => {
             Some("a PROXY header: is `acceptProxyProtocol` missing?")
         }
         _ => None,
@@ -169,27 +171,31 @@ mod tests {
                 "this looks like a PROXY header: is `acceptProxyProtocol` missing?",
             ),
         ] {
-            assert_eq!(what(read.as_bytes(), 1000).as_deref(), Some(said), "{read}");
+            assert_eq!(
+                describe(read.as_bytes(), 1000).as_deref(),
+                Some(said),
+                "{read}"
+            );
         }
         let fine = "GET / HTTP/1.1\r\nHost: a\r\nCookie: \u{e9}\r\n\r\nbody";
-        assert_eq!(what(fine.as_bytes(), 1000), None);
+        assert_eq!(describe(fine.as_bytes(), 1000), None);
     }
 
     #[test]
     fn what_is_too_long_is_named() {
         let cookie = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {}", "c".repeat(900));
         assert_eq!(
-            what(cookie.as_bytes(), 900).unwrap(),
+            describe(cookie.as_bytes(), 900).unwrap(),
             "the header has more than 900 bytes, `Cookie` alone has 908"
         );
         let target = format!("GET /{}", "a".repeat(900));
         assert_eq!(
-            what(target.as_bytes(), 900).unwrap(),
+            describe(target.as_bytes(), 900).unwrap(),
             "the header has more than 900 bytes, the request line alone has 905"
         );
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(101));
         assert_eq!(
-            what(many.as_bytes(), 9000).unwrap(),
+            describe(many.as_bytes(), 9000).unwrap(),
             "more than 100 headers"
         );
     }
@@ -208,7 +214,7 @@ mod tests {
                     }
                 })
                 .collect();
-            let said = what(&bytes, 50).unwrap_or_default();
+            let said = describe(&bytes, 50).unwrap_or_default();
             assert!(said.len() < 600 && !said.contains('\n'), "{said}");
         }
     }

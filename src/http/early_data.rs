@@ -18,12 +18,12 @@ const EITHER_PADDING: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
 /// As V2Ray and everyone who speaks with it expects.
-pub(super) fn encode(data: &[u8]) -> String {
+pub(crate) fn encode(data: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(data)
 }
 
 /// Early data in any kind of base64; `None` for what is not base64 at all, or holds nothing.
-pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let data = URL.decode(text).or_else(|_| STANDARD.decode(text)).ok()?;
     (!data.is_empty()).then_some(data)
 }
@@ -33,7 +33,7 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
 /// The name of a real subprotocol may well be base64 (`binary`, `graphql-transport-ws`). A first
 /// flight holds at least the 16 bytes by which VMess or VLESS name a user, and so many random bytes
 /// have both upper and lower case letters, which such names do not.
-pub(super) fn decode_plausible(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn decode_plausible(text: &[u8]) -> Option<Vec<u8>> {
     let mixed = text.iter().any(u8::is_ascii_uppercase) && text.iter().any(u8::is_ascii_lowercase);
     decode(text).filter(|data| mixed && data.len() >= 16)
 }

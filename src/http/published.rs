@@ -8,10 +8,10 @@ use std::sync::LazyLock;
 use super::forwarded::Net;
 
 /// The names that there are, for a message.
-pub(super) const NAMES: [&str; 4] = ["cloudflare", "fastly", "private", "loopback"];
+pub(crate) const NAMES: [&str; 4] = ["cloudflare", "fastly", "private", "loopback"];
 
 /// The networks of a name, in whatever case it is written.
-pub(super) fn named(name: &str) -> Option<Vec<&'static str>> {
+pub(crate) fn named(name: &str) -> Option<Vec<&'static str>> {
     match name.to_ascii_lowercase().as_str() {
         "cloudflare" => Some(CLOUDFLARE.to_vec()),
         "fastly" => Some(FASTLY.to_vec()),
@@ -22,7 +22,7 @@ pub(super) fn named(name: &str) -> Option<Vec<&'static str>> {
 }
 
 /// Whether a CDN connects from this address.
-pub(super) fn is_of_any(ip: IpAddr) -> bool {
+pub(crate) fn is_of_any(ip: IpAddr) -> bool {
     static NETS: LazyLock<Vec<Net>> = LazyLock::new(|| {
         let all = CLOUDFLARE.iter().chain(FASTLY);
         all.filter_map(|text| Net::parse(text)).collect()

@@ -14,24 +14,24 @@
 
 use std::time::SystemTime;
 
-use hyper::header::{
+use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use hyper::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use super::head::line;
 
 /// What follows an error page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
+pub(crate) enum Then {
     /// Another request may come.
     KeepAlive,
     Close,
 }
 
 /// The page of an error; `with_page` is false in the answer to HEAD.
-pub(super) fn error(status: StatusCode, then: Then, with_page: bool) -> Vec<u8> {
+pub(crate) fn error(status: StatusCode, then: Then, with_page: bool) -> Vec<u8> {
     let title = title(status);
     let page = format!(
         "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n\
@@ -62,7 +62,7 @@ pub(super) fn error(status: StatusCode, then: Then, with_page: bool) -> Vec<u8> 
 }
 
 /// The answer that opens a tunnel, with the headers of V2Ray's in its order.
-pub(super) fn switch(accept: &str, protocol: Option<&[u8]>, more: &HeaderMap) -> Vec<u8> {
+pub(crate) fn switch(accept: &str, protocol: Option<&[u8]>, more: &HeaderMap) -> Vec<u8> {
     let mut out = status_line(&title(StatusCode::SWITCHING_PROTOCOLS));
     line(&mut out, &UPGRADE, b"websocket");
     line(&mut out, &CONNECTION, b"Upgrade");

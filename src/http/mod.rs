@@ -1,0 +1,15 @@
+//! HTTP/1 as browsers and web servers speak it, for every transport that begins with a request.
+//!
+//! [`head`] reads and writes the heads of messages byte by byte, for an HTTP library in between would be known by its
+//! spelling. A server answers what it does not take as a web server does ([`responses`]), and tells the log what was
+//! wrong ([`malformed`]). The first bytes of a tunnel may travel inside the request ([`early_data`]), and proxies in
+//! front may say for whom they come ([`forwarded`]).
+
+pub(crate) mod early_data;
+pub(crate) mod forwarded;
+pub(crate) mod head;
+pub(crate) mod malformed;
+mod published;
+pub(crate) mod responses;
+
+pub use forwarded::{Forwarded, Net, Trusted};
