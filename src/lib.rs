@@ -10,6 +10,7 @@
 pub mod address;
 pub mod api;
 pub mod app;
+pub mod cause;
 pub mod cli;
 pub mod config;
 pub mod dialect;

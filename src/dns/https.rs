@@ -20,6 +20,7 @@ use super::codec::{LONGEST, Question, Reply};
 use super::dial::{Dialer, Via};
 use super::server::LIMIT;
 use crate::address::{Destination, Host};
+use crate::http::client::reason;
 
 const MESSAGE: &str = "application/dns-message";
 
@@ -211,9 +212,5 @@ async fn whole(response: Response<Incoming>) -> io::Result<Bytes> {
 }
 
 fn explain(e: hyper::Error) -> io::Error {
-    use std::error::Error;
-    let reason = e
-        .source()
-        .map_or_else(|| e.to_string(), ToString::to_string);
-    io::Error::other(format!("HTTP: {reason}"))
+    io::Error::other(format!("HTTP: {}", reason(&e)))
 }

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{BufMut, BytesMut};
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use httparse::{EMPTY_HEADER, Error, Header, Status};
@@ -32,14 +32,16 @@ pub(crate) enum Unread {
     Malformed(String),
 }
 
-/// Reads until `decode` finds a whole head at the front of `read` and takes it off. After a mistake all
-/// that was read is still there.
+/// A head, and how many bytes it has; `None` when it is not whole.
+pub(crate) type Decoded<T> = Result<Option<(T, usize)>, Unread>;
+
+/// Reads until `decode` finds a whole head at the front of `read`. It stays there, and so does what is none.
 pub(crate) async fn read<T>(
     link: &mut Link,
     read: &mut BytesMut,
     max: usize,
-    decode: fn(&mut BytesMut) -> Result<Option<T>, Unread>,
-) -> Result<T, Unread> {
+    decode: fn(&[u8]) -> Decoded<T>,
+) -> Result<(T, usize), Unread> {
     let mut looked_at = 0_usize;
     loop {
         // The first bytes are enough to see that something is no HTTP. What comes byte by byte is not
@@ -69,8 +71,8 @@ fn is_whole(bytes: &[u8]) -> bool {
     ends.any(|at| matches!(bytes[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
 }
 
-/// Takes the head of a request off the front of `bytes`; `None` asks for more.
-pub(crate) fn request(bytes: &mut BytesMut) -> Result<Option<Request<()>>, Unread> {
+/// The head of a request at the front of `bytes`.
+pub(crate) fn request(bytes: &[u8]) -> Decoded<Request<()>> {
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     let len = match parsed.parse(bytes)? {
@@ -82,12 +84,11 @@ pub(crate) fn request(bytes: &mut BytesMut) -> Result<Option<Request<()>>, Unrea
     *request.uri_mut() = parse(Uri::try_from(parsed.path.unwrap_or_default()))?;
     *request.version_mut() = version(parsed.version);
     *request.headers_mut() = map(parsed.headers)?;
-    bytes.advance(len);
-    Ok(Some(request))
+    Ok(Some((request, len)))
 }
 
-/// Takes the head of an answer off the front of `bytes`; `None` asks for more.
-pub(crate) fn response(bytes: &mut BytesMut) -> Result<Option<Response<()>>, Unread> {
+/// The head of an answer at the front of `bytes`.
+pub(crate) fn response(bytes: &[u8]) -> Decoded<Response<()>> {
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut headers);
     let len = match parsed.parse(bytes)? {
@@ -98,8 +99,7 @@ pub(crate) fn response(bytes: &mut BytesMut) -> Result<Option<Response<()>>, Unr
     *response.status_mut() = parse(StatusCode::from_u16(parsed.code.unwrap_or_default()))?;
     *response.version_mut() = version(parsed.version);
     *response.headers_mut() = map(parsed.headers)?;
-    bytes.advance(len);
-    Ok(Some(response))
+    Ok(Some((response, len)))
 }
 
 fn version(minor: Option<u8>) -> Version {
@@ -181,6 +181,7 @@ fn spell(out: &mut Vec<u8>, name: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Buf;
     use tokio::io::{AsyncWriteExt, duplex};
 
     #[test]
@@ -232,7 +233,8 @@ mod tests {
                 theirs.write_all(&text[at..]).await.unwrap();
             };
             let (head, ()) = tokio::join!(reading, writing);
-            let head = head.unwrap();
+            let (head, len) = head.unwrap();
+            buf.advance(len);
             assert_eq!((head.uri().path(), head.headers().len()), ("/a", 3));
             let name = HeaderName::from_static("x");
             let list: Vec<&[u8]> = items(head.headers(), &name).collect();

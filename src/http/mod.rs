@@ -2,14 +2,17 @@
 //!
 //! [`head`] reads and writes the heads of messages byte by byte, for an HTTP library in between would be known by its
 //! spelling. A server answers what it does not take as a web server does ([`responses`]), and tells the log what was
-//! wrong ([`malformed`]). The first bytes of a tunnel may travel inside the request ([`early_data`]), and proxies in
-//! front may say for whom they come ([`forwarded`]).
+//! wrong ([`malformed`]); [`visit`] is the whole of it. The first bytes of a tunnel may travel inside the request ([`early_data`]), and proxies in
+//! front may say for whom they come ([`forwarded`]). Requests
+//! of our own that nobody needs to take for a browser's are sent by hyper ([`client`]).
 
+pub mod client;
 pub(crate) mod early_data;
 pub(crate) mod forwarded;
 pub(crate) mod head;
 pub(crate) mod malformed;
 mod published;
 pub(crate) mod responses;
+pub mod visit;
 
 pub use forwarded::{Forwarded, Net, Trusted};

@@ -1,24 +1,20 @@
 //! One question through an outbound.
 
-use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
 use std::sync::{Arc, LazyLock};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+pub(super) use http::Method;
+use http::Request;
+use http::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
 use http_body_util::Empty;
-pub(super) use hyper::Method;
-use hyper::Request;
-use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
-use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::url::Url;
 use crate::dispatch::Dispatcher;
 use crate::dns::Lookup;
+use crate::http::client;
 use crate::io::Link;
 use crate::transport::{tcp, tls};
 
@@ -90,40 +86,12 @@ async fn ask(link: Link, url: &Url, method: Method) -> io::Result<Link> {
     headers.insert(HOST, url.host.clone());
     headers.insert(USER_AGENT, GO);
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    let (mut sender, mut connection) = http1::Builder::new()
-        .title_case_headers(true)
-        .max_buf_size(MAX_HEAD)
-        .handshake(TokioIo::new(link))
-        .await
-        .map_err(broken)?;
-    let mut over = None;
-    let answered = {
-        let mut answer = pin!(sender.send_request(request));
-        poll_fn(|cx| {
-            if over.is_none()
-                && let Poll::Ready(end) = connection.poll_without_shutdown(cx)
-            {
-                over = Some(end);
-            }
-            Pin::new(&mut answer).poll(cx)
-        })
-        .await
-    };
-    match answered {
-        Ok(_) => Ok(connection.into_parts().io.into_inner()),
-        Err(error) => {
-            // How the connection ended says more than that the request was not answered.
-            let end = over.and_then(Result::err);
-            Err(broken(end.unwrap_or(error)))
+    match client::ask(link, request, MAX_HEAD).await {
+        Ok((_, link)) => Ok(link),
+        Err(e) if e.is_incomplete_message() => {
+            let text = "it ended without an answer";
+            Err(io::Error::new(io::ErrorKind::UnexpectedEof, text))
         }
+        Err(e) => Err(io::Error::other(client::reason(&e))),
     }
-}
-
-/// The reason below hyper's own words, where there is one.
-fn broken(error: hyper::Error) -> io::Error {
-    if error.is_incomplete_message() {
-        return io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without an answer");
-    }
-    let source = std::error::Error::source(&error).map(ToString::to_string);
-    io::Error::other(source.unwrap_or_else(|| error.to_string()))
 }

@@ -42,17 +42,24 @@ pub fn json_config(data: &[u8]) {
 /// Heads of HTTP messages, as both ends of a WebSocket handshake read them.
 pub fn http_heads(data: &[u8]) {
     use super::assert_split_agrees;
-    use crate::http::head::{request, response};
+    use crate::http::head::{Decoded, request, response};
+    use bytes::{Buf, BytesMut};
+    use std::fmt::Debug;
 
     let data = &data[..data.len().min(1024)];
-    assert_split_agrees(data, |buf| match request(buf) {
-        Ok(head) => Ok(head.map(|head| format!("{head:?}"))),
-        Err(_) => Err(()),
-    });
-    assert_split_agrees(data, |buf| match response(buf) {
-        Ok(head) => Ok(head.map(|head| format!("{head:?}"))),
-        Err(_) => Err(()),
-    });
+    assert_split_agrees(data, |buf| taken(buf, request));
+    assert_split_agrees(data, |buf| taken(buf, response));
+
+    fn taken<T: Debug>(
+        buf: &mut BytesMut,
+        decode: impl Fn(&[u8]) -> Decoded<T>,
+    ) -> Result<Option<String>, ()> {
+        let Some((head, len)) = decode(buf).map_err(|_| ())? else {
+            return Ok(None);
+        };
+        buf.advance(len);
+        Ok(Some(format!("{head:?}")))
+    }
 }
 
 /// Requests to an HTTP proxy, as they are handed on to hyper.

@@ -5,7 +5,6 @@
 //! and `wrap` puts TLS and WebSocket on it; the two are apart because a raw connection may also come
 //! out of another outbound (`proxySettings`).
 
-mod linger;
 pub mod proxy_protocol;
 mod settings;
 pub mod tcp;
@@ -22,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::address::Destination;
 use crate::dns::Lookup;
+use crate::http;
 use crate::io::{Arrival, Link, Refusal};
 use crate::session::Source;
 
@@ -97,7 +97,7 @@ impl Inbound {
         } else {
             match &self.carrier {
                 AcceptedBy::Raw => None,
-                AcceptedBy::Ws(_) => Some(ws::HEADER_LIMIT),
+                AcceptedBy::Ws(_) => Some(http::visit::HEADER_LIMIT),
             }
         }
     }
@@ -142,7 +142,8 @@ impl Inbound {
             arrival.since = Instant::now();
         }
         if let AcceptedBy::Ws(ws) = &self.carrier {
-            arrival = ws.accept(arrival).await?;
+            let accepted = ws.accept(arrival).await;
+            arrival = accepted.map_err(|e| Refusal::Done(e.to_string()))?;
             arrival.since = Instant::now();
         }
         Ok(arrival)

@@ -17,8 +17,7 @@ use proxy_protocol::{ProxyHeader, version1, version2};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::linger::linger;
-use crate::io::{Arrival, Refusal};
+use crate::io::{Arrival, Refusal, linger};
 use crate::session::Source;
 
 /// For the whole header.

@@ -13,14 +13,12 @@ use bytes::Bytes;
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::Empty;
-use hyper::client::conn::http1;
-use hyper::upgrade;
-use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::{OutboundSettings, head};
 use crate::address::Destination;
-use crate::io::{Link, Prefixed};
+use crate::http::client;
+use crate::io::Link;
 use crate::protocol::ProxyTraits;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::Servers;
@@ -102,35 +100,15 @@ impl Client<'_> {
 }
 
 async fn connect(link: Link, request: Request<Empty<Bytes>>) -> io::Result<Link> {
-    let (mut sender, connection) = http1::Builder::new()
-        .title_case_headers(true)
-        .max_buf_size(MAX_HEAD)
-        .handshake(TokioIo::new(link))
-        .await
-        .map_err(said)?;
-    let answer = async {
-        let response = sender.send_request(request).await.map_err(said)?;
-        let status = response.status();
-        if !status.is_success() {
-            return Err(refused(status));
-        }
-        upgrade::on(response).await.map_err(said)
-    };
-    let connection = connection.with_upgrades();
-    tokio::pin!(answer, connection);
-    let mut open = true;
-    let upgraded = loop {
-        tokio::select! {
-            biased;
-            answer = &mut answer => break answer?,
-            // What went wrong on the connection is told by the answer that does not come.
-            _ = &mut connection, if open => open = false,
-        }
-    };
-    let parts = upgraded
-        .downcast::<TokioIo<Link>>()
-        .map_err(|_| io::Error::other("the upgraded connection is not the one it was"))?;
-    Ok(Prefixed::link(parts.read_buf, parts.io.into_inner()))
+    let asked = client::ask(link, request, MAX_HEAD).await;
+    let (answer, link) = asked.map_err(|e| {
+        let text = format!("the HTTP proxy: {}", client::reason(&e));
+        io::Error::other(text)
+    })?;
+    match answer.status() {
+        status if status.is_success() => Ok(link),
+        status => Err(refused(status)),
+    }
 }
 
 fn refused(status: StatusCode) -> io::Error {
@@ -144,12 +122,4 @@ fn refused(status: StatusCode) -> io::Error {
     };
     let text = format!("{}: {cause}", status.as_u16());
     io::Error::new(io::ErrorKind::ConnectionRefused, text)
-}
-
-fn said(e: hyper::Error) -> io::Error {
-    let text = match std::error::Error::source(&e) {
-        Some(source) => format!("the HTTP proxy: {e}: {source}"),
-        None => format!("the HTTP proxy: {e}"),
-    };
-    io::Error::other(text)
 }

@@ -1,6 +1,8 @@
 use http::header::{HeaderName, HeaderValue};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::*;
 
@@ -13,7 +15,7 @@ fn at(path: &str) -> ServerSettings {
     }
 }
 
-type Accepting = JoinHandle<Result<Arrival, Refusal>>;
+type Accepting = JoinHandle<Result<Arrival, RequestError>>;
 
 fn visit(settings: &ServerSettings, source: &str) -> (DuplexStream, Accepting) {
     let inbound = Inbound::new(settings.clone());
@@ -59,9 +61,10 @@ async fn refused(settings: &ServerSettings, request: &str) -> (String, String) {
         assert!(!answer.contains(word), "{answer}");
     }
     drop(peer);
-    let Ok(Err(Refusal::Done(reason))) = accepting.await else {
+    let Ok(Err(error)) = accepting.await else {
         panic!("{request} was accepted")
     };
+    let reason = error.to_string();
     (answer.lines().next().unwrap_or_default().to_owned(), reason)
 }
 
@@ -473,9 +476,8 @@ async fn a_header_that_trickles_or_does_not_come_is_cut_after_four_seconds() {
             assert!(answer.is_empty());
         };
         let (end, ()) = tokio::join!(accepting, trickling);
-        let Ok(Err(Refusal::Done(text))) = end else {
-            panic!()
-        };
+        let Ok(Err(error)) = end else { panic!() };
+        let text = error.to_string();
         assert_eq!(text, "no whole HTTP request within 4 s");
         assert!(
             start.elapsed() <= Duration::from_secs(7),

@@ -24,7 +24,6 @@ mod stream;
 pub(super) const ALPN: &str = "http/1.1";
 
 pub use crate::http::{Forwarded, Net, Trusted};
-pub(super) use inbound::HEADER_LIMIT;
 pub use inbound::Inbound;
 pub use outbound::Outbound;
 pub(crate) use settings::with_slash;

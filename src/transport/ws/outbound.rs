@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, COOKIE, HOST, HeaderMap,
     HeaderName, HeaderValue, LOCATION, ORIGIN, PRAGMA, SEC_WEBSOCKET_ACCEPT,
@@ -144,9 +144,13 @@ impl Client {
         let mut read = BytesMut::new();
         let answer = loop {
             match head::read(&mut link, &mut read, MAX_HEADER, head::response).await {
-                // An answer before the answer: 103 Early Hints, for instance.
-                Ok(answer) if is_preliminary(answer.status()) => {}
-                Ok(answer) => break answer,
+                Ok((answer, len)) => {
+                    read.advance(len);
+                    // An answer before the answer: 103 Early Hints, for instance.
+                    if !is_preliminary(answer.status()) {
+                        break answer;
+                    }
+                }
                 // A server may refuse without reading all of it, and say why.
                 Err(unread) => return Err(sent.err().map_or_else(|| broken(unread), during)),
             }

@@ -1,7 +1,8 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
-use crate::io::{Arrival, Refusal};
+use crate::cause::RequestError;
+use crate::io::Arrival;
 use crate::session::Source;
 use crate::transport::ws::{Inbound, ServerSettings};
 
@@ -521,5 +522,8 @@ async fn a_failed_handshake_with_early_data_is_told_at_the_next_call() {
     assert_eq!(error.to_string(), "404: the server does not know path /ray");
     drop(link);
     let end = serving.await.unwrap();
-    assert!(matches!(end, Err(Refusal::Done(text)) if text.contains("404")));
+    assert!(matches!(
+        end,
+        Err(RequestError::Refused { status: 404, .. })
+    ));
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::io::Link;
+use super::Link;
 
 /// Ends a link in order. A socket that is dropped with unread bytes is reset, and the reset may
 /// overtake the answer that was sent; so what the peer still says is read, within bounds.
-pub(super) async fn linger(mut link: Link) {
+pub async fn linger(mut link: Link) {
     const LIMIT: Duration = Duration::from_secs(1);
     const MAX: usize = 64 * 1024;
     let _ = tokio::time::timeout(LIMIT, async {

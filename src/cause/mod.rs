@@ -1,0 +1,9 @@
+//! Why a connection was not made, or not taken: closed types, and what is said of each.
+//!
+//! Whoever finds a cause only names it. Here it gets its sentence, with the likeliest cure, and a short code that stays
+//! the same when the sentence gets better: for whoever searches a log, counts, or decides what to do next. So all
+//! sentences and codes stand side by side, below everybody who finds a cause or tells one.
+
+mod request;
+
+pub use request::{RequestError, Unfit};

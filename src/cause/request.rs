@@ -1,0 +1,83 @@
+//! A connection on which requests come in, and no tunnel begins.
+
+use std::io;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Why no request on a connection began a tunnel.
+#[derive(Debug, Error)]
+pub enum RequestError {
+    /// Nothing came.
+    #[error("closed without an HTTP request")]
+    Closed,
+    #[error("closed in the middle of an HTTP request")]
+    Unfinished,
+    #[error("gone before a whole HTTP request: {0}")]
+    Broken(#[source] io::Error),
+    /// What came is no request that can be read, and why not.
+    #[error("not a proper HTTP request: {0}")]
+    Malformed(String),
+    #[error("no whole HTTP request within {} s", .0.as_secs())]
+    Slow(Duration),
+    /// However many requests there were.
+    #[error("no upgrade within {} s", .0.as_secs())]
+    NoUpgrade(Duration),
+    /// The last request was answered like this, and no other came.
+    #[error("{method} {path}: {status}, {unfit}")]
+    Refused {
+        method: String,
+        path: String,
+        status: u16,
+        #[source]
+        unfit: Unfit,
+    },
+    #[error("gone before its answer: {0}")]
+    Unanswered(#[source] io::Error),
+}
+
+/// Why a request begins no tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Unfit {
+    /// With the path that the tunnel is at.
+    #[error("the path is not \"{0}\"")]
+    Path(String),
+    #[error("only GET can open a WebSocket")]
+    Method,
+    #[error("there must be one Host header")]
+    Host,
+    #[error(
+        "no `Upgrade: websocket` header, a proxy in between did not forward it, or this is no tunnel client"
+    )]
+    NoUpgrade,
+    #[error("no `Connection: Upgrade` header, a proxy in between did not forward it?")]
+    NoConnection,
+    #[error("an upgrade has no body")]
+    Body,
+    #[error("no Sec-WebSocket-Version header")]
+    NoVersion,
+    /// With the one that it wants.
+    #[error("WebSocket version {0}, expected 13")]
+    Version(String),
+    #[error("Sec-WebSocket-Key is not 16 bytes of base64")]
+    Key,
+}
+
+impl RequestError {
+    /// Stays when the sentence changes.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Closed => "http-closed",
+            Self::Unfinished | Self::Broken(_) => "http-broken",
+            Self::Malformed(_) => "http-malformed",
+            Self::Slow(_) | Self::NoUpgrade(_) => "http-timeout",
+            Self::Refused { unfit, .. } => match unfit {
+                Unfit::Path(_) => "ws-path",
+                Unfit::NoUpgrade | Unfit::NoConnection => "ws-upgrade",
+                Unfit::NoVersion | Unfit::Version(_) => "ws-version",
+                Unfit::Method | Unfit::Host | Unfit::Body | Unfit::Key => "ws-request",
+            },
+            Self::Unanswered(_) => "http-broken",
+        }
+    }
+}

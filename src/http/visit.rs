@@ -1,0 +1,276 @@
+//! A connection to a port that speaks HTTP/1: requests one after another, until one of them is what the port is for.
+//!
+//! A visitor sees a web server. What is refused is answered as one answers, and another request may follow on the same
+//! connection. Until a request has been answered its head is still there, so that somebody else may serve it:
+//! [`Visit::into_unread`] gives the connection back with all that was read of it.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Request, StatusCode, Version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::debug;
+
+use super::head::{self, Unread, has_token};
+use super::malformed;
+use super::responses::{self, Then};
+use crate::cause::{RequestError, Unfit};
+use crate::io::{Link, linger};
+use crate::session::Source;
+
+/// For a whole request header, and for the silence before it.
+pub const HEADER_LIMIT: Duration = Duration::from_secs(4);
+
+/// For all requests of a connection that never becomes a tunnel.
+const VISIT_LIMIT: Duration = Duration::from_secs(300);
+
+/// Request line and header, early data included.
+const MAX_HEADER: usize = 32 * 1024;
+
+/// The longest body of a refused request that is read so that another request may follow.
+const MAX_BODY: u64 = 64 * 1024;
+
+/// A connection, as far as its requests have been read.
+pub struct Visit {
+    peer: Source,
+    link: Link,
+    read: BytesMut,
+    /// How long the head of the request in hand is, at the front of what was read.
+    head: usize,
+    /// When the next request must be there.
+    until: Instant,
+    /// How the last request was refused.
+    said: Option<RequestError>,
+}
+
+/// How a request is answered, and why.
+pub struct Refused {
+    /// The answer.
+    pub status: StatusCode,
+    /// For the log.
+    pub unfit: Unfit,
+}
+
+impl Visit {
+    /// `peer` came at `since`.
+    pub fn new(peer: Source, link: Link, since: Instant) -> Self {
+        Self {
+            peer,
+            link,
+            read: BytesMut::new(),
+            head: 0,
+            until: since + HEADER_LIMIT,
+            said: None,
+        }
+    }
+
+    /// Does with a connection what takes no longer than a visit may, from `since` on.
+    ///
+    /// # Errors
+    ///
+    /// That of `visiting`, or that the time is up.
+    pub async fn within<T>(
+        since: Instant,
+        visiting: impl Future<Output = Result<T, RequestError>>,
+    ) -> Result<T, RequestError> {
+        let visited = timeout_at(since + VISIT_LIMIT, visiting).await;
+        visited.unwrap_or(Err(RequestError::NoUpgrade(VISIT_LIMIT)))
+    }
+
+    /// The head of the next request. Who sends something else is answered and let go.
+    ///
+    /// # Errors
+    ///
+    /// When no request comes; the connection is over then.
+    pub async fn request(mut self) -> Result<(Request<()>, Self), RequestError> {
+        let reading = head::read(&mut self.link, &mut self.read, MAX_HEADER, head::request);
+        match timeout_at(self.until, reading).await {
+            Ok(Ok((request, len))) => {
+                self.head = len;
+                Ok((request, self))
+            }
+            Ok(Err(unread)) => {
+                if let Some(status) = unread.status() {
+                    let page = responses::error(status, Then::Close, true);
+                    let _ = self.write(&page).await;
+                }
+                linger(self.link).await;
+                Err(why(unread, &self.read, self.said))
+            }
+            Err(_) => {
+                linger(self.link).await;
+                // A visitor who was refused and left the connection open has said nothing else.
+                Err(match self.said {
+                    Some(said) if self.read.is_empty() => said,
+                    _ => RequestError::Slow(HEADER_LIMIT),
+                })
+            }
+        }
+    }
+
+    /// Answers `request`, which is the one in hand, with an error page; another may follow.
+    ///
+    /// # Errors
+    ///
+    /// When none can follow; the connection is over then.
+    pub async fn refuse(
+        mut self,
+        request: &Request<()>,
+        refused: Refused,
+    ) -> Result<Self, RequestError> {
+        let Refused { status, unfit } = refused;
+        let said = RequestError::Refused {
+            method: request.method().to_string(),
+            path: request.uri().path().escape_debug().to_string(),
+            status: status.as_u16(),
+            unfit,
+        };
+        debug!(peer = %self.peer, "{said}");
+        self.read.advance(std::mem::take(&mut self.head));
+        let body = body_to_skip(request);
+        let then = match body {
+            Some(_) => Then::KeepAlive,
+            None => Then::Close,
+        };
+        let page = responses::error(status, then, request.method() != Method::HEAD);
+        let answered = self.write(&page).await.is_ok();
+        match body {
+            Some(body) if answered && skip(&mut self.link, &mut self.read, body).await => {
+                self.until = Instant::now() + HEADER_LIMIT;
+                self.said = Some(said);
+                Ok(self)
+            }
+            _ => {
+                linger(self.link).await;
+                Err(said)
+            }
+        }
+    }
+
+    /// Answers the request in hand with what makes the connection a tunnel: the connection, and what was read from it
+    /// behind the request.
+    ///
+    /// # Errors
+    ///
+    /// When nobody is there to be answered.
+    pub async fn switch(mut self, answer: &[u8]) -> Result<(Link, Bytes), RequestError> {
+        self.write(answer).await.map_err(RequestError::Unanswered)?;
+        self.read.advance(self.head);
+        Ok((self.link, self.read.freeze()))
+    }
+
+    /// The connection, and all that was read from it since the last answer: for somebody else who serves the request in
+    /// hand.
+    pub fn into_unread(self) -> (Link, Bytes) {
+        (self.link, self.read.freeze())
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.link.write_all(bytes).await?;
+        self.link.flush().await
+    }
+}
+
+impl Unread {
+    /// How a web server answers; it has nothing to say to who is gone.
+    fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Ended | Self::Broken(_) => None,
+            Self::TooLarge => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            Self::Malformed(_) => Some(StatusCode::BAD_REQUEST),
+        }
+    }
+}
+
+/// Why no request was read; `said` is why the last one was refused.
+fn why(unread: Unread, read: &[u8], said: Option<RequestError>) -> RequestError {
+    let told = match (unread, said) {
+        (Unread::Ended, Some(said)) if read.is_empty() => return said,
+        (Unread::Ended, _) if read.is_empty() => return RequestError::Closed,
+        (Unread::Ended, _) => return RequestError::Unfinished,
+        (Unread::Broken(e), _) => return RequestError::Broken(e),
+        (Unread::TooLarge, _) => "its header is too large".to_owned(),
+        (Unread::Malformed(told), _) => told,
+    };
+    RequestError::Malformed(malformed::describe(read, MAX_HEADER).unwrap_or(told))
+}
+
+/// How long a request's body is; `None` for one that goes in chunks, or whose length is no number.
+pub fn body_len(headers: &HeaderMap) -> Option<u64> {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
+    let mut len = None;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        let value = value.as_bytes();
+        let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        let this = std::str::from_utf8(value).ok()?.parse().ok()?;
+        if !is_number || len.is_some_and(|len| len != this) {
+            return None;
+        }
+        len = Some(this);
+    }
+    Some(len.unwrap_or(0))
+}
+
+/// What of the connection belongs to a refused request still; `None` when no other may follow it.
+fn body_to_skip(request: &Request<()>) -> Option<u64> {
+    let headers = request.headers();
+    let keeps = match request.version() {
+        Version::HTTP_11 => !has_token(headers, &CONNECTION, "close"),
+        _ => has_token(headers, &CONNECTION, "keep-alive"),
+    };
+    body_len(headers).filter(|len| keeps && *len <= MAX_BODY)
+}
+
+/// Reads and forgets a body. `false` when it does not come.
+async fn skip(link: &mut Link, read: &mut BytesMut, mut left: u64) -> bool {
+    let skipping = async {
+        loop {
+            let here = usize::try_from(left).map_or(read.len(), |left| left.min(read.len()));
+            read.advance(here);
+            left -= here as u64;
+            if left == 0 {
+                return true;
+            }
+            read.reserve(1024);
+            if !link.read_buf(read).await.is_ok_and(|n| n > 0) {
+                return false;
+            }
+        }
+    };
+    timeout(HEADER_LIMIT, skipping).await.unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::duplex;
+
+    #[tokio::test]
+    async fn a_request_that_another_serves_is_whole_again() {
+        let (mut theirs, ours) = duplex(1024);
+        let first = b"POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab";
+        let second = b"POST /site HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody";
+        theirs.write_all(first).await.unwrap();
+        theirs.write_all(second).await.unwrap();
+        let visit = Visit::new(Source::Unix, Link::other(ours), Instant::now());
+        let (request, visit) = visit.request().await.unwrap();
+        let refused = Refused {
+            status: StatusCode::NOT_FOUND,
+            unfit: Unfit::Path("/ray".to_owned()),
+        };
+        let visit = visit.refuse(&request, refused).await.unwrap();
+        let (request, visit) = visit.request().await.unwrap();
+        assert_eq!(request.uri().path(), "/site");
+        let (mut link, read) = visit.into_unread();
+        let mut whole = read.to_vec();
+        while whole.len() < second.len() {
+            link.read_buf(&mut whole).await.unwrap();
+        }
+        assert_eq!(whole, second);
+    }
+}
