@@ -6,7 +6,6 @@
 
 pub mod attrs;
 mod balancer;
-pub mod config;
 mod health;
 mod least_load;
 mod rule;

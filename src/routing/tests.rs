@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::config::{Tags, read};
 use super::*;
+use crate::dialect::v2ray::routing::{Tags, read};
 use crate::json::{Node, Report};
 use crate::matching::{Domains, Geodata, Pattern};
 

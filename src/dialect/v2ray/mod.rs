@@ -16,6 +16,7 @@ mod parts;
 mod policy;
 mod protocols;
 mod read;
+pub(crate) mod routing;
 mod sockopt;
 mod stream_settings;
 mod tls;

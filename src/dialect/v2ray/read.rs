@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::merge::Origins;
-use super::{api, inbound, log, outbound, policy};
+use super::routing::Tags;
+use super::{api, inbound, log, outbound, policy, routing};
 use crate::config::exposure::{self, Leads};
 use crate::config::{Config, Draft, Inbound, Outbound, Through, check};
 use crate::dns::{self, Resolver};
@@ -13,7 +14,6 @@ use crate::json::{Node, Object};
 use crate::matching::{Geodata, geodata};
 use crate::observatory::{self, Observer};
 use crate::protocol::InboundSettings;
-use crate::routing::{self, config::Tags};
 
 /// Reads a merged config. Whether it may run is in the report; `None` says that it may not.
 pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
@@ -38,7 +38,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     let observers = observatory::read(&root, &tags.outbounds);
     tags.observers = observers.iter().map(Observer::observed).collect();
     let geodata = Geodata::new(geodata::folders());
-    let router = routing::config::read(&root, &tags, &geodata);
+    let router = routing::read(&root, &tags, &geodata);
     let resolver = resolver(&root, &geodata);
     let (policy, stats) = policy::read(&root);
     let state = state(&root);

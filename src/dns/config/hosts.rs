@@ -2,10 +2,10 @@
 
 use super::typed_pattern;
 use crate::address::Host;
+use crate::dialect::v2ray::routing::{patterns_of_text, wrong_kind};
 use crate::dns::hosts::{Hosts, Value};
 use crate::json::{Node, Object, found};
 use crate::matching::{Geodata, Pattern};
-use crate::routing::config::{patterns_of_text, wrong_kind};
 
 pub(super) fn read(dns: &Object, geodata: &Geodata) -> Hosts {
     let mut hosts = Hosts::default();

@@ -6,6 +6,7 @@ use http::Uri;
 
 use super::{Common, caches, ip, query_strategy, tag, typed_pattern};
 use crate::address::{Destination, Host};
+use crate::dialect::v2ray::routing::{networks, patterns};
 use crate::dns::Families;
 use crate::dns::channel::{Channel, Over};
 use crate::dns::dial::Via;
@@ -13,7 +14,6 @@ use crate::dns::https::{self, Https};
 use crate::dns::server::{Server, Upstream};
 use crate::json::{Node, Object, Port, did_you_mean, either, found};
 use crate::matching::{Domains, Geodata, Pattern};
-use crate::routing::config::{networks, patterns};
 
 pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Server> {
     if node.value.is_string() {

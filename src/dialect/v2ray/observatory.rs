@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::url::Url;
+use crate::dialect::v2ray::routing::Observed;
 use crate::json::{Node, Object, StringList, one_of};
-use crate::routing::config::Observed;
 use crate::routing::{HealthTable, selected};
 
 /// Looks at the outbounds whose tags begin with one of its selectors.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::{Among, Balancer, Cost, LeastLoad, Match, Strategy, selected};
 use super::{Observed, Tags, outbound};
 use crate::json::{Node, Object, StringList, did_you_mean};
 use crate::matching::Regex;
+use crate::routing::{Among, Balancer, Cost, LeastLoad, Match, Strategy, selected};
 
 /// Every mistake is reported.
 pub(super) fn read(object: Object, tags: &Tags) -> Option<Balancer> {

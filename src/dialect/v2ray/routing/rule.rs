@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::super::attrs::Expression;
-use super::super::{Balancer, Rule, Target, UserTest};
 use super::{Tags, lists, target};
 use crate::address::Network;
 use crate::json::{Node, Object, PortList, PortRange, StringList, did_you_mean};
 use crate::matching::{Domains, Geodata, Pattern, Regex};
+use crate::routing::attrs::Expression;
+use crate::routing::{Balancer, Rule, Target, UserTest};
 
 /// Every mistake is reported; a rule that has one, or nowhere to lead, is left out.
 pub(super) fn read(

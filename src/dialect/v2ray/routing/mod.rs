@@ -4,17 +4,17 @@ mod balancer;
 mod lists;
 mod rule;
 
-pub use lists::{networks, patterns, patterns_of_text, wrong_kind};
+pub(crate) use lists::{networks, patterns, patterns_of_text, wrong_kind};
 
 use std::sync::Arc;
 
-use super::{Balancer, DomainStrategy, HealthTable, Router, Target};
 use crate::json::{Node, Object, did_you_mean};
 use crate::matching::Geodata;
+use crate::routing::{Balancer, DomainStrategy, HealthTable, Router, Target};
 
 /// What rules and balancers may name.
 #[derive(Clone, Debug, Default)]
-pub struct Tags {
+pub(crate) struct Tags {
     pub inbounds: Vec<String>,
     pub outbounds: Vec<String>,
     /// Whether any inbound finds out what its sessions carry.
@@ -26,7 +26,7 @@ pub struct Tags {
 
 /// What balancers must know of an observer.
 #[derive(Clone, Debug)]
-pub struct Observed {
+pub(crate) struct Observed {
     /// What `observerTag` names; the first without a tag is everyone's.
     pub tag: String,
     /// The beginnings of the tags of the outbounds it observes.
@@ -35,7 +35,7 @@ pub struct Observed {
 }
 
 /// Reads both keys of the top level.
-pub fn read(root: &Object, tags: &Tags, geodata: &Geodata) -> Router {
+pub(crate) fn read(root: &Object, tags: &Tags, geodata: &Geodata) -> Router {
     let mut router = Router::default();
     if let Some(routing) = root.object("routing") {
         read_lists(&routing, ["rules", "balancers"], tags, geodata, &mut router);

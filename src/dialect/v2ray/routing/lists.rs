@@ -9,7 +9,7 @@ use crate::json::{Node, Object, Path, did_you_mean, one_of};
 use crate::matching::{Geodata, NetworkError, Networks, Pattern, parse_network};
 
 /// The patterns of a `domain` list; `None` when it is empty. Mistakes are reported.
-pub fn patterns(node: &Node, geodata: &Geodata) -> Option<Vec<Pattern>> {
+pub(crate) fn patterns(node: &Node, geodata: &Geodata) -> Option<Vec<Pattern>> {
     let mut all = None;
     for entry in entries(node) {
         let all = all.get_or_insert_with(Vec::new);
@@ -35,7 +35,7 @@ pub fn patterns(node: &Node, geodata: &Geodata) -> Option<Vec<Pattern>> {
 }
 
 /// The addresses of `ip` lists; `None` when all are empty. Mistakes are reported.
-pub fn networks(nodes: &[Node], geodata: &Geodata) -> Option<Networks> {
+pub(crate) fn networks(nodes: &[Node], geodata: &Geodata) -> Option<Networks> {
     let mut inside = Vec::new();
     let mut outside = Vec::new();
     let mut some = false;
@@ -63,7 +63,7 @@ pub fn networks(nodes: &[Node], geodata: &Geodata) -> Option<Networks> {
 }
 
 /// What one pattern of V2Ray 4 stands for; several with `geosite:` and `ext:`.
-pub fn patterns_of_text(text: &str, geodata: &Geodata) -> Result<Vec<Pattern>, String> {
+pub(crate) fn patterns_of_text(text: &str, geodata: &Geodata) -> Result<Vec<Pattern>, String> {
     let Some((kind, rest)) = text.split_once(':') else {
         return Ok(vec![Pattern::Keyword(text.to_owned())]);
     };
@@ -94,7 +94,7 @@ pub fn patterns_of_text(text: &str, geodata: &Geodata) -> Result<Vec<Pattern>, S
 }
 
 /// A word before a colon that is none of V2Ray's, which takes the whole for a part of a name.
-pub fn wrong_kind(text: &str) -> Option<String> {
+pub(crate) fn wrong_kind(text: &str) -> Option<String> {
     const KINDS: [&str; 8] = [
         "geosite",
         "ext",
