@@ -34,12 +34,14 @@ const FLOORS: &[&[&str]] = &[
 /// Doors besides the stairs.
 const DOORS: &[(&str, &str)] = &[
     ("json", "report"),
+    ("json", "address"),
     ("config", "dialect"),
     ("dialect", "config"),
     ("api", "dialect"),
     ("api", "app"),
     ("api", "config"),
     ("app", "config"),
+    ("dns", "dialect"),
 ];
 
 /// Crates that a codec may not name.

@@ -28,6 +28,13 @@ pub struct Destination {
     pub port: u16,
 }
 
+/// Ports from one to another, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    pub from: u16,
+    pub to: u16,
+}
+
 /// The two ways in which the protocols order and number the same three fields.
 ///
 /// ```text
@@ -130,6 +137,16 @@ pub fn reached_at(mut addr: SocketAddr) -> SocketAddr {
         addr.set_ip(ip);
     }
     addr
+}
+
+impl PortRange {
+    pub fn iter(self) -> impl Iterator<Item = u16> {
+        self.from..=self.to
+    }
+
+    pub fn contains(self, port: u16) -> bool {
+        (self.from..=self.to).contains(&port)
+    }
 }
 
 impl Destination {

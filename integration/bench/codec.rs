@@ -16,7 +16,7 @@ use mobula::matching::{Domains, Geodata, Pattern};
 use mobula::protocol::vmess::codec::body::{Cipher, Framing, MAX_OVERHEAD, Opener, Sealer};
 use mobula::protocol::vmess::codec::header::option;
 use mobula::protocol::vmess::codec::response::Keys;
-use mobula::routing::{Pick, RouteInput, Router, Rule, Target};
+use mobula::routing::{Conditions, HealthTables, Pick, RouteInput, Router, Rule, Settings, Target};
 use mobula::session::Source;
 use mobula::testing::{Finder, flight};
 use mobula::transport::ws::codec::{Decoder, Header, MAX_HEADER, Opcode, Role, mask};
@@ -195,13 +195,17 @@ fn routing_miss_among_100_000_names(bencher: Bencher) {
 
 fn route(bencher: Bencher, host: impl Fn(u32) -> String, hit: bool) {
     let rule = Rule {
-        domains: Some(Domains::new(patterns()).expect("names are no expressions")),
-        ..Rule::default()
+        conditions: Conditions {
+            domains: Some(Domains::new(patterns()).expect("names are no expressions")),
+            ..Conditions::default()
+        },
+        target: Target::Outbound("proxy".into()).into(),
     };
-    let router = Router {
-        rules: vec![(rule, Target::Outbound("proxy".into()))],
-        ..Router::default()
+    let settings = Settings {
+        rules: vec![rule],
+        ..Settings::default()
     };
+    let router = Router::new(settings, &HealthTables::default());
     let count = Cell::new(0);
     bencher
         .with_inputs(|| {
@@ -219,7 +223,7 @@ fn route(bencher: Bencher, host: impl Fn(u32) -> String, hit: bool) {
                 protocol: None,
                 attributes: None,
             };
-            assert_eq!(matches!(router.pick(&facts, None), Pick::To(_)), hit);
+            assert_eq!(matches!(router.pick(&facts, None), Pick::Outbound(_)), hit);
         });
 }
 

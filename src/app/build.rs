@@ -10,10 +10,11 @@ use crate::config::{self, Api, Config, Listen};
 use crate::dispatch::{Origin, Outbound, Parts};
 use crate::io::Link;
 use crate::json::PortRanges;
-use crate::observatory::Observer;
+use crate::observatory;
 use crate::protocol::{
     self, Endpoint, InboundTraits, OutboundSettings, ProtocolState, freedom, in_process,
 };
+use crate::routing::{HealthTable, HealthTables, Router};
 use crate::sniffing::Sniffing;
 use crate::{mux, transport};
 
@@ -82,7 +83,8 @@ pub type ApiLinks = mpsc::Receiver<Link>;
 pub(super) struct Built {
     pub(super) parts: Parts,
     pub(super) inbounds: Vec<Inbound>,
-    pub(super) observers: Vec<Observer>,
+    /// Each with the table that it writes.
+    pub(super) observers: Vec<(observatory::Settings, Arc<HealthTable>)>,
     pub(super) api: Option<(Api, ApiLinks)>,
 }
 
@@ -91,9 +93,10 @@ impl Built {
         let api_tag = config.api.as_ref().map(|api| api.tag.clone());
         let (outbounds, links) = outbounds(config.outbounds, api_tag)?;
         let state = config.state.or_else(system_state);
+        let health = HealthTables::new(config.observers.iter().map(|observer| &*observer.tag));
         let parts = Parts {
             outbounds,
-            router: config.router,
+            router: Router::new(config.routing, &health),
             resolver: config.resolver,
             policy: config.policy,
             count: config.stats,
@@ -103,7 +106,7 @@ impl Built {
         Ok(Self {
             parts,
             inbounds: inbounds.collect::<Result<_, _>>()?,
-            observers: config.observers,
+            observers: config.observers.into_iter().zip(health.tables()).collect(),
             api: config.api.zip(links),
         })
     }

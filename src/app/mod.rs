@@ -82,11 +82,11 @@ impl App {
         for bound in bound {
             inbounds.start(bound);
         }
-        let observe = |observer| {
-            let observing = observatory::observe(observer, dispatcher.clone());
+        let observe = |(observer, health)| {
+            let observing = observatory::observe(observer, health, dispatcher.clone());
             tokio::spawn(observing).abort_handle()
         };
-        let mut beside: Vec<_> = observers.iter().map(observe).collect();
+        let mut beside: Vec<_> = observers.into_iter().map(observe).collect();
         beside.push(tokio::spawn(memory::give_back()).abort_handle());
         dispatcher.warm_up();
         warn!("mobula {} started", env!("CARGO_PKG_VERSION"));

@@ -130,7 +130,7 @@ const PATH: &str = "/ray";
 mod tests {
     use super::*;
     use crate::address::Network;
-    use crate::routing::{Pick, RouteInput, Target};
+    use crate::routing::{HealthTables, Pick, RouteInput, Router};
     use crate::session::Source;
 
     #[test]
@@ -163,6 +163,7 @@ mod tests {
         assert_eq!(loaded.warnings, []);
         let config = loaded.config.unwrap();
         let to = "example.com:443".parse().unwrap();
+        let router = Router::new(config.routing, &HealthTables::default());
         let pick = |inbound| {
             let facts = RouteInput {
                 inbound: Some(inbound),
@@ -174,9 +175,9 @@ mod tests {
                 protocol: None,
                 attributes: None,
             };
-            config.router.pick(&facts, None)
+            router.pick(&facts, None)
         };
-        let Pick::To(Target::Outbound(tag)) = pick("server") else {
+        let Pick::Outbound(tag) = pick("server") else {
             panic!("{:?}", pick("server"));
         };
         assert_eq!(&**tag, "direct");

@@ -8,6 +8,10 @@ use crate::report::{Report, did_you_mean};
 
 use super::{Draft, Inbound, Listen, Outbound, Through};
 
+mod routing;
+
+pub(crate) use routing::{Tags, observers, routing};
+
 /// Tags once each, and every place to listen on once.
 pub(crate) fn inbounds(inbounds: &[Draft<Inbound>], report: &Report) {
     unique_tags(inbounds, report);

@@ -8,7 +8,7 @@ use super::{Inbound, Listen, Outbound};
 use crate::address::Host;
 use crate::json::Object;
 use crate::report::{Path, Report};
-use crate::routing::{Router, Rule, Target};
+use crate::routing::{Conditions, Rule, Settings, Target};
 
 /// Who may come to the API by an inbound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,13 +79,18 @@ pub(crate) fn warn_of_open_api(at: &Path, ip: IpAddr, report: &Report) {
 }
 
 /// Warns of a rule by which a user of any inbound comes to the API.
-pub(crate) fn warn_of_open_rules(root: &Object, router: &Router, tag: &str) {
-    let is_open = |(rule, target): &(Rule, Target)| {
-        let asks_who =
-            !rule.inbounds.is_empty() || !rule.users.is_empty() || rule.sources.is_some();
-        !asks_who && matches!(target, Target::Outbound(to) if **to == *tag)
+pub(crate) fn warn_of_open_rules(root: &Object, routing: &Settings, tag: &str) {
+    let is_open = |rule: &Rule| {
+        let Conditions {
+            inbounds,
+            users,
+            sources,
+            ..
+        } = &rule.conditions;
+        let asks_who = !inbounds.is_empty() || !users.is_empty() || sources.is_some();
+        !asks_who && matches!(&*rule.target, Target::Outbound(to) if **to == *tag)
     };
-    if router.rules.iter().any(is_open)
+    if routing.rules.iter().any(is_open)
         && let Some(node) = root.get("api")
     {
         node.warn(
@@ -97,7 +102,7 @@ pub(crate) fn warn_of_open_rules(root: &Object, router: &Router, tag: &str) {
 /// Whom the rules lead from `inbound` to the outbound tagged `api`; `loopbacks` are the tags of outbounds that
 /// send sessions through the rules again, with the `inboundTag` that they have then.
 pub(crate) fn leads(
-    router: &Router,
+    routing: &Settings,
     inbound: &Inbound,
     api: &str,
     loopbacks: &[(Arc<str>, Arc<str>)],
@@ -109,18 +114,19 @@ pub(crate) fn leads(
         if !met.insert(name.clone()) {
             continue;
         }
-        for (rule, target) in &router.rules {
-            if !takes(rule, name.as_deref(), inbound) {
+        for Rule { conditions, target } in &routing.rules {
+            if !takes(conditions, name.as_deref(), inbound) {
                 continue;
             }
-            let to = |tag: &str| match target {
+            let to = |tag: &str| match &**target {
                 Target::Outbound(to) => **to == *tag,
-                Target::Balancer(balancer) => {
-                    balancer.selects(tag) || balancer.fallback.as_deref() == Some(tag)
-                }
+                Target::Balancer(name) => routing.balancer(name).is_some_and(|balancer| {
+                    let falls_back = balancer.fallback.as_ref().is_some_and(|to| ***to == *tag);
+                    balancer.selects(tag) || falls_back
+                }),
             };
             if to(api) {
-                let chosen = !rule.inbounds.is_empty() || !rule.users.is_empty();
+                let chosen = !conditions.inbounds.is_empty() || !conditions.users.is_empty();
                 found = found.max(if chosen { Leads::Chosen } else { Leads::All });
             }
             let again = loopbacks.iter().filter(|(outbound, _)| to(outbound));
@@ -131,12 +137,12 @@ pub(crate) fn leads(
 }
 
 /// Whether a rule may take a stranger's session that came in under `name`.
-fn takes(rule: &Rule, name: Option<&str>, inbound: &Inbound) -> bool {
-    let inbounds = &rule.inbounds;
+fn takes(conditions: &Conditions, name: Option<&str>, inbound: &Inbound) -> bool {
+    let inbounds = &conditions.inbounds;
     let named = inbounds.is_empty() || inbounds.iter().any(|tag| Some(tag.as_str()) == name);
     // Who has no name is none of `user`; whoever wrote `source` has thought of who may come.
-    let has_user = rule.users.is_empty() || inbound.protocol.traits().requires_auth;
-    named && has_user && rule.sources.is_none()
+    let has_user = conditions.users.is_empty() || inbound.protocol.traits().requires_auth;
+    named && has_user && conditions.sources.is_none()
 }
 
 /// The address of an inbound that others than this machine's own programs may reach.

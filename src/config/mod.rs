@@ -18,9 +18,9 @@ pub use parts::{Draft, Inbound, Listen, Outbound, Through};
 use std::path::PathBuf;
 
 use crate::dns::Resolver;
-use crate::observatory::Observer;
+use crate::observatory;
 use crate::policy::Policy;
-use crate::routing::Router;
+use crate::routing;
 
 /// All that the process runs with. Tags are resolved, files are read, nothing is bound.
 pub struct Config {
@@ -28,8 +28,8 @@ pub struct Config {
     pub inbounds: Vec<Inbound>,
     /// The first one carries what no rule sends elsewhere; without any, sessions go straight to their targets.
     pub outbounds: Vec<Outbound>,
-    pub router: Router,
-    pub observers: Vec<Observer>,
+    pub routing: routing::Settings,
+    pub observers: Vec<observatory::Settings>,
     /// The built-in DNS.
     pub resolver: Resolver,
     pub policy: Policy,

@@ -6,7 +6,6 @@ use tracing::debug;
 use super::route::Chosen;
 use super::{Dispatcher, OutboundRef, Session};
 use crate::log;
-use crate::routing::Target;
 
 /// Whether an inbound leads to a service of this process itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +27,7 @@ impl Dispatcher {
         if !self.outbounds.have_control() {
             return None;
         }
-        let leads = self.router.rules.iter().any(|(rule, target)| {
-            tag.is_some_and(|tag| rule.takes_all_streams_of(tag))
-                && matches!(target, Target::Outbound(to) if is_control(to))
-        });
+        let leads = tag.is_some_and(|tag| self.router.leads_all_streams(tag, is_control));
         Some(if leads { Leads::Always } else { Leads::Perhaps })
     }
 
@@ -61,7 +57,7 @@ mod tests {
     use crate::dispatch::{Origin, Outbound, Parts};
     use crate::dns::Resolver;
     use crate::protocol::{self, Endpoint, OutboundSettings, freedom, in_process};
-    use crate::routing::{Router, Rule};
+    use crate::routing::{Conditions, HealthTables, Router, Rule, Settings, Target};
     use crate::session::Source;
     use crate::transport;
     use tokio::sync::mpsc;
@@ -114,16 +110,21 @@ mod tests {
             outbound.tag = Some(tag.into());
             outbound
         });
+        let tags: Vec<String> = inbounds.iter().map(ToString::to_string).collect();
         let rule = Rule {
-            inbounds: inbounds.iter().map(ToString::to_string).collect(),
-            ..Rule::default()
+            conditions: Conditions {
+                inbounds: tags.into(),
+                ..Conditions::default()
+            },
+            target: Target::Outbound("api".into()).into(),
+        };
+        let routing = Settings {
+            rules: vec![rule],
+            ..Settings::default()
         };
         Parts {
             outbounds: outbounds.collect(),
-            router: Router {
-                rules: vec![(rule, Target::Outbound("api".into()))],
-                ..Router::default()
-            },
+            router: Router::new(routing, &HealthTables::default()),
             resolver: Resolver::default(),
             policy: Default::default(),
             state: Default::default(),

@@ -14,7 +14,7 @@ use crate::address::{Destination, Host, Network};
 use crate::dns::{Known, Lookup, Strategy};
 use crate::log;
 use crate::protocol::loopback;
-use crate::routing::{Pick, RouteInput, Target};
+use crate::routing::{Pick, RouteInput};
 use crate::session::{Attributes, Source};
 use crate::sniffing::Aim;
 
@@ -173,12 +173,12 @@ impl Dispatcher {
             pick = self.router.pick(facts, known.ips());
         }
         match pick {
-            Pick::To(Target::Outbound(tag)) => Some((Some(tag.clone()), None)),
-            Pick::To(Target::Balancer(balancer)) => {
+            Pick::Outbound(tag) => Some((Some(tag.clone()), None)),
+            Pick::Balancer(balancer) => {
                 let tags = self.outbounds.tags();
                 let random = || getrandom::u32().unwrap_or_default();
                 let tag = balancer.choose(tags.iter(), random);
-                Some((tag, Some(balancer.tag.clone())))
+                Some((tag, Some(balancer.tag().to_owned())))
             }
             Pick::Default | Pick::NeedsIp => None,
         }

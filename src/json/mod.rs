@@ -12,10 +12,11 @@ mod spans;
 mod text;
 
 pub use object::Object;
-pub use scalar::{Port, PortList, PortRange, PortRanges, Setting, StringList, found};
+pub use scalar::{Port, PortList, PortRanges, Setting, StringList, found};
 pub use spans::Spans;
 pub use text::{SyntaxError, Text};
 
+pub use crate::address::PortRange;
 pub use crate::report::{Path, Problem, Report, Step, did_you_mean, either};
 
 use serde_json::Value;

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::address::PortRange;
+
 /// A setting that reads itself from one JSON value. The error says what was found and what was
 /// expected; the caller adds the path.
 pub trait Setting: Sized {
@@ -32,13 +34,6 @@ pub(super) fn typed(value: &Value) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Port(pub u16);
 
-/// `443`, `"443"`, `"1000-1010"` or `"env:NAME"`; both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PortRange {
-    pub from: u16,
-    pub to: u16,
-}
-
 /// One or more [`PortRange`]s: `"80,443,1000-1010"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortRanges(pub Vec<PortRange>);
@@ -52,10 +47,6 @@ pub struct PortList(pub Vec<PortRange>);
 pub struct StringList(pub Vec<String>);
 
 impl PortRange {
-    pub fn iter(self) -> impl Iterator<Item = u16> {
-        self.from..=self.to
-    }
-
     fn from_text(text: &str) -> Result<Self, String> {
         if let Some(name) = text.strip_prefix("env:") {
             let value = std::env::var(name)

@@ -277,6 +277,8 @@ impl Names {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[test]
@@ -395,6 +397,34 @@ mod tests {
         assert_eq!(
             format!("{whole:?}"),
             "Domains { names: 2, keywords: 1, regexes: 1 }"
+        );
+    }
+
+    #[test]
+    fn a_name_is_not_compared_with_every_one_of_a_hundred_thousand() {
+        let name = |i: u32| format!("{:x}.example.com", i.wrapping_mul(2_654_435_761));
+        let time = |count: u32| {
+            let patterns = (0..count).map(|i| match i % 5 {
+                0 => Pattern::Full(name(i)),
+                _ => Pattern::Domain(name(i)),
+            });
+            let domains = Domains::new(patterns).unwrap();
+            let names: Vec<Name> = (0..1000)
+                .map(|i| Name::new(&format!("www.{}", name(i))))
+                .collect();
+            // The machine may have other work at any one time.
+            let times = (0..5).map(|_| {
+                let began = Instant::now();
+                let found = names.iter().filter(|name| domains.contains(name)).count();
+                assert_eq!(found, 800);
+                began.elapsed()
+            });
+            times.min().unwrap_or_default()
+        };
+        let (few, many) = (time(1000), time(100_000));
+        assert!(
+            many < few * 20,
+            "{few:?} in a thousand, {many:?} in a hundred thousand"
         );
     }
 }

@@ -12,9 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
-use super::config::Burst;
 use super::probe::{Method, ProbeVia, probe};
-use super::{Targets, note, now};
+use super::{Burst, Targets, note, now};
 use crate::routing::{Observation, Samples};
 
 pub(super) async fn run(targets: Targets, settings: Burst) {

@@ -7,13 +7,13 @@
 //! is a session like any other, but for the access log and the rules.
 
 mod burst;
-mod config;
 mod probe;
 mod sequential;
+mod settings;
 mod url;
 
-pub use config::{Burst, Kind, Observer, Sequential, read};
-pub use url::Url;
+pub use settings::{Burst, Kind, Sequential, Settings};
+pub use url::{Url, UrlError};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,19 +25,20 @@ use tracing::{debug, info, warn};
 use crate::dispatch::Dispatcher;
 use crate::routing::{HealthTable, Observation, selected};
 
-/// Observes until it is dropped.
+/// Observes until it is dropped, and writes down in `health` what is seen.
 pub fn observe(
-    observer: &Observer,
+    settings: Settings,
+    health: Arc<HealthTable>,
     dispatcher: Arc<Dispatcher>,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let targets = Targets {
-        selectors: observer.selectors.clone(),
-        health: observer.health.clone(),
+        selectors: settings.selectors.value,
+        health,
         dispatcher,
     };
-    match &observer.kind {
-        Kind::Sequential(settings) => Box::pin(sequential::run(targets, (**settings).clone())),
-        Kind::Burst(settings) => Box::pin(burst::run(targets, (**settings).clone())),
+    match settings.kind {
+        Kind::Sequential(settings) => Box::pin(sequential::run(targets, *settings)),
+        Kind::Burst(settings) => Box::pin(burst::run(targets, *settings)),
     }
 }
 

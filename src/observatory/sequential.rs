@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::config::Sequential;
 use super::probe::{Method, ProbeVia, probe};
-use super::{Targets, note, now};
+use super::{Sequential, Targets, note, now};
 use crate::routing::Observation;
 
 /// V2Ray's, for the whole of a probe.

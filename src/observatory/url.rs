@@ -4,10 +4,9 @@ use std::fmt;
 
 use http::Uri;
 use http::header::HeaderValue;
-use serde_json::Value;
+use thiserror::Error;
 
 use crate::address::{Destination, Host};
-use crate::json::{Setting, found};
 
 /// An `http` or `https` URL that is known to be one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +19,20 @@ pub struct Url {
     pub(super) target: Uri,
 }
 
+/// Why a text is none.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("`{}` is not a URL: {why}", text.escape_debug())]
+pub struct UrlError {
+    text: String,
+    why: String,
+}
+
 impl Url {
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("`{}` is not a URL: {why}", text.escape_debug());
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let wrong = |why: &str| UrlError {
+            text: text.to_owned(),
+            why: why.to_owned(),
+        };
         let uri: Uri = text.parse().map_err(|e| wrong(&format!("{e}")))?;
         let tls = match uri.scheme_str() {
             Some("http") => false,
@@ -45,15 +55,6 @@ impl Url {
             host: HeaderValue::try_from(written).map_err(|e| wrong(&e.to_string()))?,
             target: target.map_or_else(|| Uri::from_static("/"), Uri::from),
         })
-    }
-}
-
-impl Setting for Url {
-    fn parse(value: &Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some(text) => Self::parse(text.trim()),
-            None => Err(format!("{} is not a URL", found(value))),
-        }
     }
 }
 
@@ -107,7 +108,7 @@ mod tests {
             assert!(Url::parse(text).is_err(), "{text}");
         }
         assert_eq!(
-            Url::parse("example.com/x").unwrap_err(),
+            Url::parse("example.com/x").unwrap_err().to_string(),
             "`example.com/x` is not a URL: invalid format"
         );
     }

@@ -4,62 +4,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::health::HealthTable;
-use super::least_load::LeastLoad;
+use super::{Among, BalancerSettings, Strategy};
 
-/// Chooses an outbound for each session, among those whose tag begins with one of its selectors.
+/// Chooses an outbound for each session.
 #[derive(Debug)]
 pub struct Balancer {
-    pub tag: String,
-    pub strategy: Strategy,
-    pub selectors: Vec<String>,
-    /// The outbound that carries sessions when there is none to choose.
-    pub fallback: Option<Arc<str>>,
+    settings: BalancerSettings,
     /// What is known of the outbounds; without an observer, nothing.
-    pub health: Arc<HealthTable>,
+    health: Arc<HealthTable>,
     turn: AtomicUsize,
 }
 
-/// How a balancer chooses.
-#[derive(Clone, Debug)]
-pub enum Strategy {
-    Random(Among),
-    RoundRobin(Among),
-    /// The alive one with the least delay, by whole milliseconds; the first by tag if several have it.
-    LeastPing,
-    /// By chance among the steadiest.
-    LeastLoad(LeastLoad),
-}
-
-/// Which outbounds are chosen from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Among {
-    #[default]
-    All,
-    /// Those that are not known to be dead.
-    Alive,
-}
-
 impl Balancer {
-    pub fn new(
-        tag: String,
-        strategy: Strategy,
-        selectors: Vec<String>,
-        fallback: Option<Arc<str>>,
-        health: Arc<HealthTable>,
-    ) -> Self {
+    pub fn new(settings: BalancerSettings, health: Arc<HealthTable>) -> Self {
         Self {
-            tag,
-            strategy,
-            selectors,
-            fallback,
+            settings,
             health,
             turn: AtomicUsize::new(0),
         }
     }
 
-    /// Whether the outbound tagged `tag` is one to choose.
-    pub fn selects(&self, tag: &str) -> bool {
-        selected(&self.selectors, tag)
+    pub fn tag(&self) -> &str {
+        &self.settings.tag
     }
 
     /// One of `tags`, in the order of the outbounds; `random` is for balancers that choose by chance.
@@ -68,17 +34,21 @@ impl Balancer {
         tags: impl Iterator<Item = &'t Arc<str>>,
         random: impl FnOnce() -> u32,
     ) -> Option<Arc<str>> {
-        let mut candidates: Vec<&Arc<str>> = tags.filter(|tag| self.selects(tag)).collect();
+        let mut candidates: Vec<&Arc<str>> =
+            tags.filter(|tag| self.settings.selects(tag)).collect();
         let seen = self.health.read();
-        let n = match &self.strategy {
+        let n = match &*self.settings.strategy {
             Strategy::Random(among) | Strategy::RoundRobin(among) => {
-                if *among == Among::Alive {
+                let falls_back = self.settings.fallback.is_some();
+                let in_turn = matches!(*self.settings.strategy, Strategy::RoundRobin(_));
+                if *among == Among::Alive || in_turn && falls_back {
                     candidates
                         .retain(|tag| seen.get(*tag).is_none_or(|observation| observation.alive));
                 }
-                match self.strategy {
-                    Strategy::RoundRobin(_) => self.turn.fetch_add(1, Ordering::Relaxed),
-                    _ => random() as usize,
+                if in_turn {
+                    self.turn.fetch_add(1, Ordering::Relaxed)
+                } else {
+                    random() as usize
                 }
             }
             Strategy::LeastPing => {
@@ -95,22 +65,17 @@ impl Balancer {
             }
         };
         match candidates.len() {
-            0 => self.fallback.clone(),
+            0 => self.settings.fallback.as_ref().map(|tag| tag.value.clone()),
             len => candidates.get(n % len).map(|tag| Arc::clone(tag)),
         }
     }
-}
-
-/// Whether `tag` begins with one of `selectors`.
-pub fn selected(selectors: &[String], tag: &str) -> bool {
-    selectors.iter().any(|prefix| tag.starts_with(prefix))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::super::health::Observation;
+    use super::super::{LeastLoad, Observation};
     use super::*;
 
     #[test]
@@ -189,8 +154,13 @@ mod tests {
     }
 
     fn balancer(strategy: Strategy, selectors: &[&str], fallback: Option<&str>) -> Balancer {
-        let selectors = selectors.iter().map(|s| s.to_string()).collect();
-        let fallback = fallback.map(Arc::from);
-        Balancer::new("b".into(), strategy, selectors, fallback, Arc::default())
+        let selectors: Vec<String> = selectors.iter().map(|s| s.to_string()).collect();
+        let settings = BalancerSettings {
+            strategy: strategy.into(),
+            selectors: selectors.into(),
+            fallback: fallback.map(|tag| Arc::<str>::from(tag).into()),
+            ..BalancerSettings::default()
+        };
+        Balancer::new(settings, Arc::default())
     }
 }

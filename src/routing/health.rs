@@ -8,6 +8,10 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub struct HealthTable(RwLock<BTreeMap<Arc<str>, Observation>>);
 
+/// The table of each observer, in their order.
+#[derive(Clone, Debug, Default)]
+pub struct HealthTables(Vec<(String, Arc<HealthTable>)>);
+
 /// One outbound. Times are seconds since 1970, 0 for never.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observation {
@@ -58,6 +62,28 @@ impl HealthTable {
 
     pub(super) fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<str>, Observation>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HealthTables {
+    /// An empty one for each of the observers with these tags.
+    pub fn new<'t>(observers: impl Iterator<Item = &'t str>) -> Self {
+        Self(
+            observers
+                .map(|tag| (tag.to_owned(), Arc::default()))
+                .collect(),
+        )
+    }
+
+    /// That of the first observer with this tag; the empty one is that of observers without a tag.
+    pub fn get(&self, observer: &str) -> Option<&Arc<HealthTable>> {
+        let found = self.0.iter().find(|(tag, _)| tag == observer);
+        found.map(|(_, table)| table)
+    }
+
+    /// In the order of the observers.
+    pub fn tables(&self) -> impl Iterator<Item = Arc<HealthTable>> {
+        self.0.iter().map(|(_, table)| table.clone())
     }
 }
 

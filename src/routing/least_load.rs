@@ -8,34 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::health::Observation;
-use crate::matching::Regex;
-
-#[derive(Clone, Debug, Default)]
-pub struct LeastLoad {
-    pub costs: Vec<Cost>,
-    pub baselines: Vec<Duration>,
-    /// How many outbounds there should be to choose from.
-    pub expected: usize,
-    /// Outbounds that take as long are out of the question.
-    pub max_rtt: Option<Duration>,
-    /// The share of probes that may fail; 0 for any.
-    pub tolerance: f64,
-}
-
-/// A weight for the outbounds whose tags match.
-#[derive(Clone, Debug)]
-pub struct Cost {
-    pub pattern: Match,
-    /// Without one, the first number in what matched.
-    pub value: Option<f64>,
-}
-
-#[derive(Clone, Debug)]
-pub enum Match {
-    Text(String),
-    Regex(Regex),
-}
+use super::{LeastLoad, Match, Observation};
 
 /// An outbound on its way through the ranking.
 struct Node<'t> {
@@ -152,6 +125,8 @@ fn first_number(text: &str) -> Option<f64> {
 mod tests {
     use super::super::health::Samples;
     use super::*;
+    use crate::matching::Regex;
+    use crate::routing::Cost;
 
     #[test]
     fn without_baselines_the_best_are_expected() {

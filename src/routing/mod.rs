@@ -6,16 +6,20 @@
 
 pub mod attrs;
 mod balancer;
+mod conditions;
 mod health;
 mod least_load;
-mod rule;
+mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use balancer::{Among, Balancer, Strategy, selected};
-pub use health::{HealthTable, Observation, Samples};
-pub use least_load::{Cost, LeastLoad, Match};
-pub use rule::{Answer, Rule, UserTest};
+pub use balancer::Balancer;
+pub use conditions::Answer;
+pub use health::{HealthTable, HealthTables, Observation, Samples};
+pub use settings::{
+    Among, BalancerSettings, Conditions, Cost, DomainStrategy, LeastLoad, Match, Rule, Settings,
+    Strategy, Target, UserTest, selected,
+};
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,30 +28,15 @@ use crate::address::{Destination, Host, Network};
 use crate::matching::Name;
 use crate::session::{Attributes, Source};
 
-/// All rules.
+/// All rules, and the balancers that they lead to.
 #[derive(Default)]
 pub struct Router {
-    pub strategy: DomainStrategy,
-    pub rules: Vec<(Rule, Target)>,
-    pub balancers: Vec<Arc<Balancer>>,
-}
-
-/// `domainStrategy`: when the addresses of a name are asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DomainStrategy {
-    /// Never: conditions on addresses hold for addresses alone.
-    #[default]
-    AsIs,
-    /// When no rule takes the name.
-    IpIfNonMatch,
-    /// As soon as a rule would take it if its addresses were right.
-    IpOnDemand,
+    strategy: DomainStrategy,
+    rules: Vec<(Conditions, Lead)>,
 }
 
 /// Where a rule sends a session.
-#[derive(Clone, Debug)]
-pub enum Target {
-    /// The outbound with this tag. Outbounds come and go while the rules stay.
+enum Lead {
     Outbound(Arc<str>),
     Balancer(Arc<Balancer>),
 }
@@ -73,7 +62,9 @@ pub struct RouteInput<'a> {
 /// The answer.
 #[derive(Clone, Copy, Debug)]
 pub enum Pick<'r> {
-    To(&'r Target),
+    /// The outbound with this tag, if it is there.
+    Outbound(&'r Arc<str>),
+    Balancer(&'r Balancer),
     /// No rule takes the session.
     Default,
     /// Ask again with the addresses of the destination's name, or none when it has none.
@@ -81,6 +72,39 @@ pub enum Pick<'r> {
 }
 
 impl Router {
+    /// Balancers read in `health` what the observers that they name have seen.
+    pub fn new(settings: Settings, health: &HealthTables) -> Self {
+        let balancer = |settings: BalancerSettings| {
+            let health = health.get(&settings.observer).cloned();
+            Arc::new(Balancer::new(settings, health.unwrap_or_default()))
+        };
+        let balancers: Vec<_> = settings.balancers.into_iter().map(balancer).collect();
+        let lead = |target| match target {
+            Target::Outbound(tag) => Lead::Outbound(tag),
+            Target::Balancer(tag) => match balancers.iter().find(|b| b.tag() == tag) {
+                Some(balancer) => Lead::Balancer(balancer.clone()),
+                // As where no outbound has the tag.
+                None => Lead::Outbound(tag.into()),
+            },
+        };
+        let rules = settings.rules.into_iter();
+        Self {
+            strategy: settings.strategy,
+            rules: rules
+                .map(|rule| (rule.conditions, lead(rule.target.value)))
+                .collect(),
+        }
+    }
+
+    /// Whether a rule that asks for nothing else leads all streams of the inbound tagged `inbound` to an outbound whose
+    /// tag `is` one that is looked for.
+    pub fn leads_all_streams(&self, inbound: &str, is: impl Fn(&str) -> bool) -> bool {
+        self.rules.iter().any(|(conditions, lead)| {
+            conditions.takes_all_streams_of(inbound)
+                && matches!(lead, Lead::Outbound(tag) if is(tag))
+        })
+    }
+
     /// `resolved` are the addresses of the destination's name, if it has one that was looked up.
     pub fn pick(&self, facts: &RouteInput, resolved: Option<&[IpAddr]>) -> Pick<'_> {
         if self.rules.is_empty() {
@@ -92,9 +116,14 @@ impl Router {
             (None, Host::Ip(_)) => None,
         };
         let mut needs_ip = false;
-        for (rule, target) in &self.rules {
-            match rule.ask(facts, name.as_ref(), resolved) {
-                Answer::Yes => return Pick::To(target),
+        for (conditions, lead) in &self.rules {
+            match conditions.ask(facts, name.as_ref(), resolved) {
+                Answer::Yes => {
+                    return match lead {
+                        Lead::Outbound(tag) => Pick::Outbound(tag),
+                        Lead::Balancer(balancer) => Pick::Balancer(balancer),
+                    };
+                }
                 Answer::No => {}
                 Answer::NeedsIp => match self.strategy {
                     DomainStrategy::AsIs => {}

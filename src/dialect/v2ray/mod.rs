@@ -11,6 +11,7 @@ mod log;
 mod merge;
 mod message;
 mod mux;
+mod observatory;
 mod outbound;
 mod parts;
 mod policy;

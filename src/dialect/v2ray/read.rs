@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::merge::Origins;
-use super::routing::Tags;
-use super::{api, inbound, log, outbound, policy, routing};
+use super::{api, inbound, log, observatory, outbound, policy, routing};
+use crate::config::check::{self, Tags};
 use crate::config::exposure::{self, Leads};
-use crate::config::{Config, Draft, Inbound, Outbound, Through, check};
+use crate::config::{Config, Draft, Inbound, Outbound, Through};
 use crate::dns::{self, Resolver};
 use crate::json::{Node, Object};
 use crate::matching::{Geodata, geodata};
-use crate::observatory::{self, Observer};
 use crate::protocol::InboundSettings;
 
 /// Reads a merged config. Whether it may run is in the report; `None` says that it may not.
@@ -35,10 +34,15 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     let api = api::read(&root);
     let api_tag = api.as_ref().map(|api| api.tag.clone());
     let mut tags = tags(&root, &inbounds, &outbounds, api_tag.as_deref());
-    let observers = observatory::read(&root, &tags.outbounds);
-    tags.observers = observers.iter().map(Observer::observed).collect();
+    let mut unbuilt = unbuilt_tags(&root);
+    tags.inbounds.extend_from_slice(&unbuilt);
+    unbuilt.retain(|tag| !tags.outbounds.contains(tag));
+    let observers = observatory::read(&root);
     let geodata = Geodata::new(geodata::folders());
-    let router = routing::read(&root, &tags, &geodata);
+    let routing = routing::read(&root, &unbuilt, &geodata);
+    let report = root.node.report();
+    check::observers(&observers, &tags, report);
+    check::routing(&routing, &observers, &tags, report);
     let resolver = resolver(&root, &geodata);
     let (policy, stats) = policy::read(&root);
     let state = state(&root);
@@ -53,7 +57,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     let report = root.node.report();
     for inbound in inbounds.iter().filter_map(|draft| draft.part.as_ref()) {
         let leads = api_tag.as_ref().map_or(Leads::Nobody, |tag| {
-            exposure::leads(&router, inbound, tag, &loopbacks)
+            exposure::leads(&routing, inbound, tag, &loopbacks)
         });
         told |= exposure::warn_of_api(inbound, leads, report);
         if inbound.protocol.traits().lacks_port && leads == Leads::Nobody {
@@ -65,9 +69,9 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     if let Some(tag) = &api_tag
         && !told
     {
-        exposure::warn_of_open_rules(&root, &router, tag);
+        exposure::warn_of_open_rules(&root, &routing, tag);
     }
-    unbuilt(&root);
+    unbuilt_keys(&root);
     let whole = !root.node.report().has_errors();
     if inbounds.is_empty() && whole {
         root.node
@@ -97,7 +101,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         log,
         inbounds: inbounds.collect::<Option<_>>()?,
         outbounds: outbounds.collect::<Option<_>>()?,
-        router,
+        routing,
         observers,
         resolver,
         policy,
@@ -126,34 +130,13 @@ fn elements<'a>(root: &Object<'a>, [one, more, all]: [&'static str; 3]) -> Vec<N
     nodes
 }
 
-/// What rules may name; also what V2Ray would have under these tags.
+/// What rules may name.
 fn tags(
     root: &Object,
     inbounds: &[Draft<Inbound>],
     outbounds: &[Draft<Outbound>],
     api: Option<&str>,
 ) -> Tags {
-    let of = |node: &Node| {
-        let tag = node.value.get("tag").and_then(Value::as_str);
-        tag.filter(|tag| !tag.is_empty()).map(str::to_owned)
-    };
-    let mut unbuilt = Vec::new();
-    if let Some(reverse) = root.get("reverse") {
-        let lists = ["bridges", "portals"].map(|key| reverse.value.get(key));
-        let ends = lists.into_iter().flatten().filter_map(Value::as_array);
-        let tags = ends
-            .flatten()
-            .map(|end| Node::at(reverse.path.clone(), end, root.node.report()));
-        unbuilt.extend(tags.filter_map(|node| of(&node)));
-    }
-    if let Some(services) = root
-        .get("services")
-        .as_ref()
-        .and_then(|s| s.value.as_object())
-    {
-        let tags = services.values().filter_map(|s| s.get("tag")?.as_str());
-        unbuilt.extend(tags.map(str::to_owned));
-    }
     let mut sources: Vec<String> = inbounds.iter().filter_map(tag_of).collect();
     for outbound in outbounds.iter().filter_map(|draft| draft.part.as_ref()) {
         let loopback = outbound.protocol.loopback();
@@ -176,9 +159,30 @@ fn tags(
                 // What a plain request is, its inbound says.
                 inbound.sniffing.is_some() || matches!(inbound.protocol, InboundSettings::Http(_))
             }),
-        unbuilt,
-        observers: Vec::new(),
     }
+}
+
+/// The tags of parts of V2Ray that stand in for an inbound or an outbound and are not built.
+fn unbuilt_tags(root: &Object) -> Vec<String> {
+    let mut unbuilt = Vec::new();
+    if let Some(reverse) = root.get("reverse") {
+        let lists = ["bridges", "portals"].map(|key| reverse.value.get(key));
+        let ends = lists.into_iter().flatten().filter_map(Value::as_array);
+        unbuilt.extend(ends.flatten().filter_map(tag_in));
+    }
+    if let Some(services) = root
+        .get("services")
+        .as_ref()
+        .and_then(|s| s.value.as_object())
+    {
+        unbuilt.extend(services.values().filter_map(tag_in));
+    }
+    unbuilt
+}
+
+fn tag_in(value: &Value) -> Option<String> {
+    let tag = value.get("tag").and_then(Value::as_str);
+    tag.filter(|tag| !tag.is_empty()).map(str::to_owned)
 }
 
 /// `dns`; without it the system is asked, as by V2Ray.
@@ -205,7 +209,7 @@ fn state(root: &Object) -> Option<PathBuf> {
 }
 
 /// The top-level keys of V2Ray 4 and 5 that nothing is built for.
-fn unbuilt(root: &Object) {
+fn unbuilt_keys(root: &Object) {
     root.no_effect(&["browserForwarder", "extension", "fakedns"]);
     root.refuse(
         "reverse",

@@ -16,10 +16,10 @@ use crate::session::Attributes;
 pub use parse::ParseError;
 
 /// An expression, understood.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expression(Node);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Node {
     Attrs,
     Literal(Value<'static>),

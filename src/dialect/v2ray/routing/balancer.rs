@@ -1,15 +1,15 @@
 //! One balancer, in the words of V2Ray 4 or 5.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Observed, Tags, outbound};
+use super::outbound;
 use crate::json::{Node, Object, StringList, did_you_mean};
 use crate::matching::Regex;
-use crate::routing::{Among, Balancer, Cost, LeastLoad, Match, Strategy, selected};
+use crate::report::{Place, Placed};
+use crate::routing::{Among, BalancerSettings, Cost, LeastLoad, Match, Strategy};
 
 /// Every mistake is reported.
-pub(super) fn read(object: Object, tags: &Tags) -> Option<Balancer> {
+pub(super) fn read(object: Object, unbuilt: &[String]) -> Option<BalancerSettings> {
     let tag: Option<String> = object.require("tag");
     if tag.as_ref().is_some_and(String::is_empty) {
         object
@@ -18,38 +18,27 @@ pub(super) fn read(object: Object, tags: &Tags) -> Option<Balancer> {
     }
     let fallback = object.get("fallbackTag").and_then(|node| {
         let tag = node.read::<String>().filter(|tag| !tag.is_empty())?;
-        outbound(&node, &tag, tags)
+        outbound(node, tag, unbuilt)
     });
     let (node, name, settings) = strategy(&object);
-    let (strategy, observed) = chosen(&node, &name, settings, fallback.is_some(), tags);
+    let observer = observer(settings.as_ref());
+    let strategy = chosen(&node, &name, settings);
     let selector = object.first(&["selector", "outboundSelector"]);
     if selector.is_none() {
         object.node.error("`selector` is missing");
     }
+    let at = Place::from(&object.node.path);
     object.finish();
     let selector = selector?;
     let StringList(selectors) = selector.read()?;
-    let health = observed.map_or_else(Arc::default, |o| o.health.clone());
-    let balancer = Balancer::new(tag?, strategy, selectors, fallback, health);
-    let mut candidates = tags.outbounds.iter().filter(|tag| balancer.selects(tag));
-    if candidates.clone().next().is_none() {
-        let none = "no outbound has a tag that begins like this";
-        match balancer.fallback {
-            Some(_) => selector.warn(format!("{none}, `fallbackTag` carries everything")),
-            None => selector.error(none),
-        }
-    } else if let Some(observed) = observed
-        && let Some(tag) = candidates.find(|tag| !selected(&observed.selectors, tag))
-    {
-        match balancer.strategy {
-            Strategy::LeastPing | Strategy::LeastLoad(_) => selector.warn(format!(
-                "the observatory's `subjectSelector` leaves out `{}`, which is never chosen then",
-                tag.escape_debug()
-            )),
-            Strategy::Random(_) | Strategy::RoundRobin(_) => {}
-        }
-    }
-    Some(balancer)
+    Some(BalancerSettings {
+        tag: tag?,
+        strategy: Placed::new(strategy, node.path),
+        selectors: Placed::new(selectors, selector.path),
+        fallback,
+        observer,
+        at,
+    })
 }
 
 /// Where the strategy is named, its name, and its settings.
@@ -69,23 +58,14 @@ fn strategy<'a>(object: &Object<'a>) -> (Node<'a>, String, Option<Object<'a>>) {
     (node, name.unwrap_or_default(), settings)
 }
 
-/// The strategy, and the observer it asks.
-fn chosen<'t>(
-    node: &Node,
-    name: &str,
-    settings: Option<Object>,
-    has_fallback: bool,
-    tags: &'t Tags,
-) -> (Strategy, Option<&'t Observed>) {
-    let observed = observer(settings.as_ref(), tags);
+fn chosen(node: &Node, name: &str, settings: Option<Object>) -> Strategy {
     let alive_only = settings
         .as_ref()
         .is_some_and(|settings| settings.read_or("aliveOnly", false));
-    let among = |alive| if alive { Among::Alive } else { Among::All };
+    let among = if alive_only { Among::Alive } else { Among::All };
     let strategy = match name.to_ascii_lowercase().as_str() {
-        "random" | "" => Strategy::Random(among(alive_only)),
-        // Xray's strategy, which looks at the living alone where there is something to fall back to.
-        "roundrobin" => Strategy::RoundRobin(among(alive_only || has_fallback)),
+        "random" | "" => Strategy::Random(among),
+        "roundrobin" => Strategy::RoundRobin(among),
         "leastping" => Strategy::LeastPing,
         "leastload" => Strategy::LeastLoad(least_load(settings.as_ref())),
         _ => {
@@ -98,40 +78,17 @@ fn chosen<'t>(
             Strategy::Random(Among::All)
         }
     };
-    let needs_one = match &strategy {
-        Strategy::LeastPing | Strategy::LeastLoad(_) => true,
-        Strategy::Random(_) | Strategy::RoundRobin(_) => alive_only,
-    };
-    if needs_one && observed.is_none() {
-        let fate = match (&strategy, has_fallback) {
-            (Strategy::Random(_) | Strategy::RoundRobin(_), _) => "every outbound counts as alive",
-            (_, true) => "`fallbackTag` carries everything",
-            (_, false) => "the first outbound carries everything",
-        };
-        node.warn(format!("there is no `observatory`, {fate}"));
-    }
     if let Some(settings) = settings {
         settings.silent(&["@type", "aliveOnly"]);
         settings.finish();
     }
-    (strategy, observed)
+    strategy
 }
 
-/// What `observerTag` names, else everyone's.
-fn observer<'t>(settings: Option<&Object>, tags: &'t Tags) -> Option<&'t Observed> {
+fn observer(settings: Option<&Object>) -> Placed<String> {
     let node = settings.and_then(|settings| settings.get("observerTag"));
-    let tag = node.as_ref().and_then(Node::read::<String>);
-    let tag = tag.unwrap_or_default();
-    let found = tags.observers.iter().find(|o| o.tag == tag);
-    if let (Some(node), None, false) = (node, found, tag.is_empty()) {
-        let known = tags.observers.iter().map(|o| o.tag.as_str());
-        node.error(format!(
-            "no observer is tagged `{}`{}",
-            tag.escape_debug(),
-            did_you_mean(&tag, known)
-        ));
-    }
-    found
+    let named = node.map(|node| Placed::new(node.read().unwrap_or_default(), node.path));
+    named.unwrap_or_default()
 }
 
 fn least_load(settings: Option<&Object>) -> LeastLoad {

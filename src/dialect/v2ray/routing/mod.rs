@@ -3,6 +3,8 @@
 mod balancer;
 mod lists;
 mod rule;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use lists::{networks, patterns, patterns_of_text, wrong_kind};
 
@@ -10,89 +12,52 @@ use std::sync::Arc;
 
 use crate::json::{Node, Object, did_you_mean};
 use crate::matching::Geodata;
-use crate::routing::{Balancer, DomainStrategy, HealthTable, Router, Target};
+use crate::report::Placed;
+use crate::routing::{DomainStrategy, Settings, Target};
 
-/// What rules and balancers may name.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tags {
-    pub inbounds: Vec<String>,
-    pub outbounds: Vec<String>,
-    /// Whether any inbound finds out what its sessions carry.
-    pub sniffs: bool,
-    /// Of parts of V2Ray that stand in for an inbound or an outbound and are not built.
-    pub unbuilt: Vec<String>,
-    pub observers: Vec<Observed>,
-}
-
-/// What balancers must know of an observer.
-#[derive(Clone, Debug)]
-pub(crate) struct Observed {
-    /// What `observerTag` names; the first without a tag is everyone's.
-    pub tag: String,
-    /// The beginnings of the tags of the outbounds it observes.
-    pub selectors: Vec<String>,
-    pub health: Arc<HealthTable>,
-}
-
-/// Reads both keys of the top level.
-pub(crate) fn read(root: &Object, tags: &Tags, geodata: &Geodata) -> Router {
-    let mut router = Router::default();
+/// Reads both keys of the top level. `unbuilt` are the tags of parts of V2Ray that stand in for an outbound and are not
+/// built.
+pub(super) fn read(root: &Object, unbuilt: &[String], geodata: &Geodata) -> Settings {
+    let mut reader = Reader {
+        unbuilt,
+        geodata,
+        settings: Settings::default(),
+    };
     if let Some(routing) = root.object("routing") {
-        read_lists(&routing, ["rules", "balancers"], tags, geodata, &mut router);
+        reader.lists(&routing, ["rules", "balancers"]);
         // Until V2Ray 4 the lists stood one level deeper.
         if let Some(settings) = routing.object("settings") {
-            read_lists(
-                &settings,
-                ["rules", "balancers"],
-                tags,
-                geodata,
-                &mut router,
-            );
+            reader.lists(&settings, ["rules", "balancers"]);
             settings.finish();
         }
         routing.silent(&["strategy"]);
         routing.finish();
     }
     if let Some(routing) = root.object("router") {
-        read_lists(
-            &routing,
-            ["rule", "balancingRule"],
-            tags,
-            geodata,
-            &mut router,
-        );
+        reader.lists(&routing, ["rule", "balancingRule"]);
         routing.finish();
     }
-    router
+    reader.settings
 }
 
-fn read_lists(
-    object: &Object,
-    [rules, balancers]: [&'static str; 2],
-    tags: &Tags,
-    geodata: &Geodata,
-    router: &mut Router,
-) {
-    if let Some(node) = object.get("domainStrategy") {
-        router.strategy = domain_strategy(&node);
-    }
-    object.silent(&["domainMatcher"]);
-    for node in object.array(balancers) {
-        let balancer = node.object().and_then(|o| balancer::read(o, tags));
-        if let Some(balancer) = balancer {
-            if router.balancers.iter().any(|b| b.tag == balancer.tag) {
-                node.error(format!("another balancer is tagged `{}`", balancer.tag));
-            }
-            router.balancers.push(Arc::new(balancer));
+struct Reader<'r> {
+    unbuilt: &'r [String],
+    geodata: &'r Geodata,
+    settings: Settings,
+}
+
+impl Reader<'_> {
+    fn lists(&mut self, object: &Object, [rules, balancers]: [&'static str; 2]) {
+        if let Some(node) = object.get("domainStrategy") {
+            self.settings.strategy = domain_strategy(&node);
         }
-    }
-    for node in object.array(rules) {
-        if let Some(rule) = node
-            .object()
-            .and_then(|o| rule::read(o, tags, &router.balancers, geodata))
-        {
-            router.rules.push(rule);
-        }
+        object.silent(&["domainMatcher"]);
+        let balancers = object.array(balancers).into_iter();
+        let balancers = balancers.filter_map(|node| balancer::read(node.object()?, self.unbuilt));
+        self.settings.balancers.extend(balancers);
+        let rules = object.array(rules).into_iter();
+        let rules = rules.filter_map(|node| rule::read(node.object()?, self.unbuilt, self.geodata));
+        self.settings.rules.extend(rules);
     }
 }
 
@@ -115,41 +80,19 @@ fn domain_strategy(node: &Node) -> DomainStrategy {
     }
 }
 
-/// The tag of an outbound, if there is one.
-fn outbound(node: &Node, tag: &str, tags: &Tags) -> Option<Arc<str>> {
-    if tags.outbounds.iter().any(|t| t == tag) {
-        return Some(tag.into());
-    }
-    if tags.unbuilt.iter().any(|t| t == tag) {
+/// The tag of an outbound; none, and a warning, where what has it is not built.
+fn outbound(node: Node, tag: String, unbuilt: &[String]) -> Option<Placed<Arc<str>>> {
+    if unbuilt.contains(&tag) {
         node.warn(format!(
             "what is tagged `{tag}` is not built yet, the rule has no effect"
         ));
-    } else {
-        let guess = did_you_mean(tag, tags.outbounds.iter().map(String::as_str));
-        node.error(format!(
-            "no outbound is tagged `{}`{guess}",
-            tag.escape_debug()
-        ));
+        return None;
     }
-    None
-}
-
-/// Where a rule leads: a tag that nobody has means the first outbound, as in V2Ray.
-fn outbound_of_rule(node: &Node, tag: &str, tags: &Tags) -> Option<Arc<str>> {
-    let known = tags.outbounds.iter().chain(&tags.unbuilt).any(|t| t == tag);
-    if known {
-        return outbound(node, tag, tags);
-    }
-    let guess = did_you_mean(tag, tags.outbounds.iter().map(String::as_str));
-    node.warn(format!(
-        "no outbound is tagged `{}`, so the first one carries what the rule takes, as in V2Ray{guess}",
-        tag.escape_debug()
-    ));
-    Some(tag.into())
+    Some(Placed::new(tag.into(), node.path))
 }
 
 /// `outboundTag` and its like; where both stand, V2Ray takes the outbound.
-fn target(object: &Object, tags: &Tags, balancers: &[Arc<Balancer>]) -> Option<Target> {
+fn target(object: &Object, unbuilt: &[String]) -> Option<Placed<Target>> {
     let read = |keys: &[&'static str]| {
         let node = object.first(keys)?;
         let tag: String = node.read()?;
@@ -158,18 +101,11 @@ fn target(object: &Object, tags: &Tags, balancers: &[Arc<Balancer>]) -> Option<T
     let to_outbound = read(&["outboundTag", "tag"]);
     let to_balancer = read(&["balancerTag", "balancingTag"]);
     match (to_outbound, to_balancer) {
-        (Some((node, tag)), _) => outbound_of_rule(&node, &tag, tags).map(Target::Outbound),
-        (None, Some((node, tag))) => {
-            let found = balancers.iter().find(|b| b.tag == tag);
-            if found.is_none() {
-                let guess = did_you_mean(&tag, balancers.iter().map(|b| b.tag.as_str()));
-                node.error(format!(
-                    "no balancer is tagged `{}`{guess}",
-                    tag.escape_debug()
-                ));
-            }
-            found.cloned().map(Target::Balancer)
+        (Some((node, tag)), _) => {
+            let Placed { value, at } = outbound(node, tag, unbuilt)?;
+            Some(Placed::new(Target::Outbound(value), at))
         }
+        (None, Some((node, tag))) => Some(Placed::new(Target::Balancer(tag), node.path)),
         (None, None) => {
             let text = "the rule leads nowhere, expected `outboundTag` or `balancerTag`";
             object.node.error(text);

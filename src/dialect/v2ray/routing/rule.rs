@@ -1,25 +1,19 @@
 //! One rule, in the words of V2Ray 4 or 5.
 
-use std::sync::Arc;
-
-use super::{Tags, lists, target};
+use super::{lists, target};
 use crate::address::Network;
 use crate::json::{Node, Object, PortList, PortRange, StringList, did_you_mean};
 use crate::matching::{Domains, Geodata, Pattern, Regex};
+use crate::report::Placed;
 use crate::routing::attrs::Expression;
-use crate::routing::{Balancer, Rule, Target, UserTest};
+use crate::routing::{Conditions, Rule, UserTest};
 
 /// Every mistake is reported; a rule that has one, or nowhere to lead, is left out.
-pub(super) fn read(
-    object: Object,
-    tags: &Tags,
-    balancers: &[Arc<Balancer>],
-    geodata: &Geodata,
-) -> Option<(Rule, Target)> {
+pub(super) fn read(object: Object, unbuilt: &[String], geodata: &Geodata) -> Option<Rule> {
     let before = object.node.report().errors().len();
     kind(&object);
-    let target = target(&object, tags, balancers);
-    let rule = Rule {
+    let target = target(&object, unbuilt);
+    let conditions = Conditions {
         domains: domains(&object, geodata),
         ips: lists::networks(&present(&object, &["ip", "geoip"]), geodata),
         ports: ports(&object, &["port", "portList"]),
@@ -30,12 +24,12 @@ pub(super) fn read(
         ),
         source_ports: ports(&object, &["sourcePort", "sourcePortList"]),
         users: users(&object),
-        inbounds: inbounds(&object, tags),
-        protocols: protocols(&object, tags),
+        inbounds: inbounds(&object),
+        protocols: protocols(&object),
         attrs: attrs(&object),
     };
     // A condition that could not be read is none, and yet was asked for.
-    if rule.asks_nothing() && object.node.report().errors().len() == before {
+    if conditions.ask_nothing() && object.node.report().errors().len() == before {
         object.node.error(
             "the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag`, `protocol` or `attrs`",
         );
@@ -51,11 +45,14 @@ pub(super) fn read(
         );
     }
     object.finish();
-    Some((rule, target?))
+    Some(Rule {
+        conditions,
+        target: target?,
+    })
 }
 
-impl Rule {
-    fn asks_nothing(&self) -> bool {
+impl Conditions {
+    fn ask_nothing(&self) -> bool {
         self.domains.is_none()
             && self.ips.is_none()
             && self.ports.is_empty()
@@ -157,35 +154,23 @@ fn users(object: &Object) -> Vec<UserTest> {
         .collect()
 }
 
-fn inbounds(object: &Object, tags: &Tags) -> Vec<String> {
+fn inbounds(object: &Object) -> Placed<Vec<String>> {
     let Some(node) = object.get("inboundTag") else {
-        return Vec::new();
+        return Placed::default();
     };
-    let StringList(named) = node.read().unwrap_or_default();
-    for tag in &named {
-        let known = tags.inbounds.contains(tag) || tags.unbuilt.contains(tag);
-        if !known && !tag.is_empty() {
-            let guess = did_you_mean(tag, tags.inbounds.iter().map(String::as_str));
-            node.warn(format!(
-                "no inbound is tagged `{}`{guess}",
-                tag.escape_debug()
-            ));
-        }
-    }
-    named.into_iter().filter(|tag| !tag.is_empty()).collect()
+    let StringList(tags) = node.read().unwrap_or_default();
+    let tags = tags.into_iter().filter(|tag| !tag.is_empty());
+    Placed::new(tags.collect(), node.path)
 }
 
 /// What sniffing finds, and what an `http` inbound calls a plain request.
 const FOUND: [&str; 5] = ["http1", "http/1.1", "tls", "quic", "bittorrent"];
 
-fn protocols(object: &Object, tags: &Tags) -> Vec<String> {
+fn protocols(object: &Object) -> Placed<Vec<String>> {
     let Some(node) = object.get("protocol") else {
-        return Vec::new();
+        return Placed::default();
     };
     let StringList(words) = node.read().unwrap_or_default();
-    if !words.is_empty() && !tags.sniffs {
-        node.warn("no inbound has `sniffing` enabled, the rule takes nothing");
-    }
     for word in &words {
         if !FOUND.iter().any(|found| found.starts_with(word)) {
             let guess = did_you_mean(word, FOUND.into_iter());
@@ -195,7 +180,8 @@ fn protocols(object: &Object, tags: &Tags) -> Vec<String> {
             ));
         }
     }
-    words.into_iter().filter(|word| !word.is_empty()).collect()
+    let words = words.into_iter().filter(|word| !word.is_empty());
+    Placed::new(words.collect(), node.path)
 }
 
 fn attrs(object: &Object) -> Option<Expression> {

@@ -1,34 +1,11 @@
-//! One rule: conditions that must all hold, and where the session then goes.
+//! Whether the conditions of a rule hold.
 
 use std::net::IpAddr;
 
-use super::RouteInput;
-use super::attrs::Expression;
+use super::{Conditions, RouteInput, UserTest};
 use crate::address::{Host, Network};
-use crate::json::PortRange;
-use crate::matching::{Domains, Name, Networks, Regex};
+use crate::matching::Name;
 use crate::session::Source;
-
-/// A condition without values asks for nothing; one with several holds when one of them does.
-#[derive(Default)]
-pub struct Rule {
-    pub domains: Option<Domains>,
-    pub ips: Option<Networks>,
-    pub ports: Vec<PortRange>,
-    pub networks: Vec<Network>,
-    pub sources: Option<Networks>,
-    pub source_ports: Vec<PortRange>,
-    pub users: Vec<UserTest>,
-    pub inbounds: Vec<String>,
-    pub protocols: Vec<String>,
-    pub attrs: Option<Expression>,
-}
-
-/// `user`: an email, or a regular expression for it.
-pub enum UserTest {
-    Email(String),
-    Regex(Regex),
-}
 
 /// Whether a rule takes a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +16,7 @@ pub enum Answer {
     NeedsIp,
 }
 
-impl Rule {
+impl Conditions {
     /// `resolved` are the addresses of the name, once somebody has looked them up.
     pub fn ask(
         &self,
@@ -48,7 +25,7 @@ impl Rule {
         resolved: Option<&[IpAddr]>,
     ) -> Answer {
         let all_hold = one_of(&self.networks, |n| *n == facts.network)
-            && one_of(&self.ports, |range| holds(range, facts.to.port))
+            && one_of(&self.ports, |range| range.contains(facts.to.port))
             && one_of(&self.inbounds, |tag| Some(tag.as_str()) == facts.inbound)
             && one_of(&self.users, |user| facts.user.is_some_and(|u| user.is(u)))
             && one_of(&self.protocols, |p| {
@@ -106,7 +83,7 @@ impl Rule {
                 self.sources
                     .as_ref()
                     .is_none_or(|ips| ips.contain(source.ip()))
-                    && one_of(&self.source_ports, |range| holds(range, source.port()))
+                    && one_of(&self.source_ports, |range| range.contains(source.port()))
             }
             Source::Unix => self.sources.is_none() && self.source_ports.is_empty(),
         }
@@ -124,8 +101,4 @@ impl UserTest {
 
 fn one_of<T>(values: &[T], holds: impl Fn(&T) -> bool) -> bool {
     values.is_empty() || values.iter().any(holds)
-}
-
-fn holds(range: &PortRange, port: u16) -> bool {
-    (range.from..=range.to).contains(&port)
 }

@@ -1,0 +1,227 @@
+//! What rules, balancers and observers name: inbounds, outbounds, balancers and observers, by their tags.
+
+use crate::observatory;
+use crate::report::{Placed, Report, did_you_mean};
+use crate::routing::{self, Among, BalancerSettings, Rule, Strategy, Target, selected};
+
+/// What there is to be named.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tags {
+    pub(crate) inbounds: Vec<String>,
+    pub(crate) outbounds: Vec<String>,
+    /// Whether any inbound finds out what its sessions carry.
+    pub(crate) sniffs: bool,
+}
+
+pub(crate) fn routing(
+    settings: &routing::Settings,
+    observers: &[observatory::Settings],
+    tags: &Tags,
+    report: &Report,
+) {
+    for (i, balancer) in settings.balancers.iter().enumerate() {
+        let mut earlier = settings.balancers[..i].iter();
+        if earlier.any(|other| other.tag == balancer.tag) {
+            let text = format!("another balancer is tagged `{}`", balancer.tag);
+            report.error(&balancer.at, text);
+        }
+        check_balancer(balancer, observers, tags, report);
+    }
+    for rule in &settings.rules {
+        check_target(rule, settings, tags, report);
+        check_conditions(rule, tags, report);
+    }
+}
+
+/// An observer of nothing.
+pub(crate) fn observers(observers: &[observatory::Settings], tags: &Tags, report: &Report) {
+    for observatory::Settings { selectors, .. } in observers {
+        if !tags.outbounds.iter().any(|tag| selected(selectors, tag)) {
+            report.warn(
+                &selectors.at,
+                "no outbound has a tag that begins like this, no outbound is observed",
+            );
+        }
+    }
+}
+
+fn check_balancer(
+    balancer: &BalancerSettings,
+    observers: &[observatory::Settings],
+    tags: &Tags,
+    report: &Report,
+) {
+    let known = |tag: &str| tags.outbounds.iter().any(|other| other == tag);
+    if let Some(Placed { value: tag, at }) = balancer.fallback.as_ref().filter(|tag| !known(tag)) {
+        let guess = did_you_mean(tag, tags.outbounds.iter().map(String::as_str));
+        report.error(
+            at,
+            format!("no outbound is tagged `{}`{guess}", tag.escape_debug()),
+        );
+    }
+    let observer = check_observer(balancer, observers, report);
+    let selectors = &balancer.selectors;
+    let mut candidates = tags.outbounds.iter().filter(|tag| balancer.selects(tag));
+    if candidates.clone().next().is_none() {
+        let none = "no outbound has a tag that begins like this";
+        match balancer.fallback {
+            Some(_) => report.warn(
+                &selectors.at,
+                format!("{none}, `fallbackTag` carries everything"),
+            ),
+            None => report.error(&selectors.at, none),
+        }
+    } else if let Some(observer) = observer
+        && let Strategy::LeastPing | Strategy::LeastLoad(_) = *balancer.strategy
+        && let Some(tag) = candidates.find(|tag| !selected(&observer.selectors, tag))
+    {
+        report.warn(
+            &selectors.at,
+            format!(
+                "the observatory's `subjectSelector` leaves out `{}`, which is never chosen then",
+                tag.escape_debug()
+            ),
+        );
+    }
+}
+
+/// The observer that a balancer asks; whether one is missing.
+fn check_observer<'o>(
+    balancer: &BalancerSettings,
+    observers: &'o [observatory::Settings],
+    report: &Report,
+) -> Option<&'o observatory::Settings> {
+    let Placed { value: tag, at } = &balancer.observer;
+    let found = observers.iter().find(|observer| observer.tag == *tag);
+    if found.is_none() && !tag.is_empty() {
+        let guess = did_you_mean(tag, observers.iter().map(|observer| observer.tag.as_str()));
+        report.error(
+            at,
+            format!("no observer is tagged `{}`{guess}", tag.escape_debug()),
+        );
+    }
+    let fate = match (&*balancer.strategy, &balancer.fallback) {
+        (Strategy::Random(Among::All) | Strategy::RoundRobin(Among::All), _) => return found,
+        (Strategy::Random(_) | Strategy::RoundRobin(_), _) => "every outbound counts as alive",
+        (_, Some(_)) => "`fallbackTag` carries everything",
+        (_, None) => "the first outbound carries everything",
+    };
+    if found.is_none() {
+        let text = format!("there is no `observatory`, {fate}");
+        report.warn(&balancer.strategy.at, text);
+    }
+    found
+}
+
+/// A rule to an outbound that nobody has leads to the first one, as in V2Ray.
+fn check_target(rule: &Rule, settings: &routing::Settings, tags: &Tags, report: &Report) {
+    let Placed { value: target, at } = &rule.target;
+    match target {
+        Target::Outbound(tag) if !tags.outbounds.iter().any(|other| **other == **tag) => {
+            let guess = did_you_mean(tag, tags.outbounds.iter().map(String::as_str));
+            report.warn(at, format!(
+                "no outbound is tagged `{}`, so the first one carries what the rule takes, as in V2Ray{guess}",
+                tag.escape_debug()
+            ));
+        }
+        Target::Balancer(tag) if settings.balancer(tag).is_none() => {
+            let known = settings.balancers.iter().map(|b| b.tag.as_str());
+            let guess = did_you_mean(tag, known);
+            report.error(
+                at,
+                format!("no balancer is tagged `{}`{guess}", tag.escape_debug()),
+            );
+        }
+        Target::Outbound(_) | Target::Balancer(_) => {}
+    }
+}
+
+fn check_conditions(rule: &Rule, tags: &Tags, report: &Report) {
+    let Placed { value: named, at } = &rule.conditions.inbounds;
+    for tag in named.iter().filter(|tag| !tags.inbounds.contains(tag)) {
+        let guess = did_you_mean(tag, tags.inbounds.iter().map(String::as_str));
+        report.warn(
+            at,
+            format!("no inbound is tagged `{}`{guess}", tag.escape_debug()),
+        );
+    }
+    let Placed { value: words, at } = &rule.conditions.protocols;
+    if !words.is_empty() && !tags.sniffs {
+        report.warn(
+            at,
+            "no inbound has `sniffing` enabled, the rule takes nothing",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observatory::Kind;
+    use crate::report::Path;
+
+    #[test]
+    fn what_an_observer_leaves_out_is_told() {
+        let all = [observer("x", &["a"]), observer("", &["nobody"])];
+        let told = |check: &dyn Fn(&Report)| {
+            let report = Report::default();
+            check(&report);
+            let all = report.errors().into_iter().chain(report.warnings());
+            all.map(|problem| problem.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(&|report| observers(&all, &tags(), report)),
+            [
+                "subjectSelector: no outbound has a tag that begins like this, no outbound is observed"
+            ]
+        );
+        let of = |observer: &str, strategy| {
+            let balancer = BalancerSettings {
+                strategy: at("strategy", strategy),
+                selectors: at("selector", vec!["a".to_owned(), "b".to_owned()]),
+                observer: at("observerTag", observer.to_owned()),
+                ..BalancerSettings::default()
+            };
+            told(&|report| check_balancer(&balancer, &all[..1], &tags(), report))
+        };
+        assert_eq!(of("", Strategy::RoundRobin(Among::All)), [""; 0]);
+        assert_eq!(of("x", Strategy::Random(Among::Alive)), [""; 0]);
+        assert_eq!(
+            of("x", Strategy::LeastPing),
+            [
+                "selector: the observatory's `subjectSelector` leaves out `b`, which is never chosen then"
+            ]
+        );
+        assert_eq!(
+            of("y", Strategy::Random(Among::Alive)),
+            [
+                "observerTag: no observer is tagged `y`, did you mean `x`?",
+                "strategy: there is no `observatory`, every outbound counts as alive",
+            ]
+        );
+        assert_eq!(
+            of("", Strategy::LeastPing),
+            ["strategy: there is no `observatory`, the first outbound carries everything"]
+        );
+    }
+
+    fn observer(tag: &str, selectors: &[&str]) -> observatory::Settings {
+        let selectors = selectors.iter().map(ToString::to_string).collect();
+        observatory::Settings {
+            tag: tag.to_owned(),
+            selectors: at("subjectSelector", selectors),
+            kind: Kind::Sequential(Box::default()),
+        }
+    }
+
+    fn tags() -> Tags {
+        Tags {
+            outbounds: vec!["a".to_owned(), "b".to_owned()],
+            ..Tags::default()
+        }
+    }
+
+    fn at<T>(key: &str, value: T) -> Placed<T> {
+        Placed::new(value, Path::default().key(key))
+    }
+}

@@ -1,0 +1,296 @@
+//! Configs, and where they send sessions.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::read;
+use crate::address::{Destination, Network};
+use crate::config::check::{self, Tags};
+use crate::json::{Node, Report};
+use crate::matching::Geodata;
+use crate::routing::{HealthTables, Pick, RouteInput, Router};
+use crate::session::Source;
+
+#[test]
+fn every_field_takes_what_it_names_and_nothing_else() {
+    // Field and value, what it takes, what it leaves: inbound, source, network, destination, user.
+    let cases = [
+        (
+            json!({"domain": ["domain:example.com"]}),
+            "in 1.1.1.1:1 tcp a.example.com:80 -",
+            "in 1.1.1.1:1 tcp example.org:80 -",
+        ),
+        (
+            json!({"domains": ["exam"]}),
+            "in 1.1.1.1:1 tcp example.com:80 -",
+            "in 1.1.1.1:1 tcp 1.2.3.4:80 -",
+        ),
+        (
+            json!({"domain": "full:a.com,full:b.com"}),
+            "in 1.1.1.1:1 tcp b.com:80 -",
+            "in 1.1.1.1:1 tcp c.b.com:80 -",
+        ),
+        (
+            json!({"domain": ["regexp:\\.goo.*\\.com$"]}),
+            "in 1.1.1.1:1 udp www.google.com:80 -",
+            "in 1.1.1.1:1 tcp google.com:80 -",
+        ),
+        (
+            json!({"domain": ["keyword:SINA"]}),
+            "in 1.1.1.1:1 tcp sina.com:80 -",
+            "in 1.1.1.1:1 tcp si.na:80 -",
+        ),
+        (
+            json!({"domain": ["dotless:"]}),
+            "in 1.1.1.1:1 tcp nas:80 -",
+            "in 1.1.1.1:1 tcp nas.lan:80 -",
+        ),
+        (
+            json!({"domain": ["dotless:pc"]}),
+            "in 1.1.1.1:1 tcp mypc1:80 -",
+            "in 1.1.1.1:1 tcp nas:80 -",
+        ),
+        (
+            json!({"ip": ["10.0.0.0/8", "::1"]}),
+            "in 1.1.1.1:1 tcp 10.2.3.4:80 -",
+            "in 1.1.1.1:1 tcp 11.2.3.4:80 -",
+        ),
+        (
+            json!({"ip": ["geoip:private"]}),
+            "in 1.1.1.1:1 tcp [::1]:80 -",
+            "in 1.1.1.1:1 tcp 8.8.8.8:80 -",
+        ),
+        (
+            json!({"ip": ["geoip:!private"]}),
+            "in 1.1.1.1:1 tcp 8.8.8.8:80 -",
+            "in 1.1.1.1:1 tcp 192.168.1.1:80 -",
+        ),
+        (
+            json!({"ip": ["!10.0.0.0/8"]}),
+            "in 1.1.1.1:1 tcp 8.8.8.8:80 -",
+            "in 1.1.1.1:1 tcp 10.1.1.1:80 -",
+        ),
+        (
+            json!({"port": "53,443,1000-2000"}),
+            "in 1.1.1.1:1 tcp a.com:1500 -",
+            "in 1.1.1.1:1 tcp a.com:54 -",
+        ),
+        (
+            json!({"port": 53}),
+            "in 1.1.1.1:1 udp 8.8.8.8:53 -",
+            "in 1.1.1.1:1 tcp a.com:54 -",
+        ),
+        (
+            json!({"sourcePort": "1-9"}),
+            "in 1.1.1.1:9 tcp a.com:80 -",
+            "in 1.1.1.1:10 tcp a.com:5 -",
+        ),
+        (
+            json!({"network": "udp"}),
+            "in 1.1.1.1:1 udp a.com:80 -",
+            "in 1.1.1.1:1 tcp a.com:80 -",
+        ),
+        (
+            json!({"network": ["tcp"]}),
+            "in 1.1.1.1:1 tcp a.com:80 -",
+            "in 1.1.1.1:1 udp a.com:80 -",
+        ),
+        (
+            json!({"source": ["10.0.0.1", "geoip:private"]}),
+            "in 10.0.0.1:1 tcp a.com:80 -",
+            "in 1.1.1.1:1 tcp 10.0.0.1:80 -",
+        ),
+        (
+            json!({"user": ["love@v2ray.com"]}),
+            "in 1.1.1.1:1 tcp a.com:80 love@v2ray.com",
+            "in 1.1.1.1:1 tcp a.com:80 -",
+        ),
+        (
+            json!({"user": ["regexp:^x\\d*@v2ray\\.com$"]}),
+            "in 1.1.1.1:1 tcp a.com:80 x@v2ray.com",
+            "in 1.1.1.1:1 tcp a.com:80 x@v2ray.org",
+        ),
+        (
+            json!({"inboundTag": ["in", "other"]}),
+            "other 1.1.1.1:1 tcp a.com:80 -",
+            "third 1.1.1.1:1 tcp a.com:80 -",
+        ),
+        // Conditions of one rule must all hold.
+        (
+            json!({"port": 80, "network": "tcp"}),
+            "in 1.1.1.1:1 tcp a.com:80 -",
+            "in 1.1.1.1:1 udp a.com:80 -",
+        ),
+        (
+            json!({"domain": ["domain:a.com"], "port": "80"}),
+            "in 1.1.1.1:1 tcp a.com:80 -",
+            "in 1.1.1.1:1 tcp a.com:81 -",
+        ),
+        // V2Ray 5.
+        (
+            json!({"domain": [{"type": "RootDomain", "value": "a.com"}]}),
+            "in 1.1.1.1:1 tcp b.a.com:80 -",
+            "in 1.1.1.1:1 tcp ba.com:80 -",
+        ),
+        (
+            json!({"geoip": [{"code": "private"}], "networks": "tcp,udp"}),
+            "in 1.1.1.1:1 tcp 127.0.0.1:80 -",
+            "in 1.1.1.1:1 tcp 8.8.8.8:80 -",
+        ),
+        (
+            json!({"geoip": [{"code": "private", "inverseMatch": true}]}),
+            "in 1.1.1.1:1 tcp 8.8.8.8:80 -",
+            "in 1.1.1.1:1 tcp 127.0.0.1:80 -",
+        ),
+        (
+            json!({"geoip": [{"cidr": [{"ipAddr": "8.0.0.0", "prefix": 8}]}]}),
+            "in 1.1.1.1:1 tcp 8.8.8.8:80 -",
+            "in 1.1.1.1:1 tcp 9.9.9.9:80 -",
+        ),
+        (
+            json!({"portList": "53", "userEmail": ["a"]}),
+            "in 1.1.1.1:1 tcp a.com:53 a",
+            "in 1.1.1.1:1 tcp a.com:53 b",
+        ),
+    ];
+    for (mut rule, takes, leaves) in cases {
+        rule["outboundTag"] = "block".into();
+        let (router, report) = routing(json!({"routing": {"rules": [rule]}}));
+        assert_eq!(problems(&report), [""; 0], "{rule}");
+        assert_eq!(picked(&router, takes), "block", "{rule} {takes}");
+        assert_eq!(picked(&router, leaves), "-", "{rule} {leaves}");
+    }
+}
+
+#[test]
+fn a_balancer_takes_the_outbounds_whose_tags_begin_with_a_selector() {
+    let (router, report) = routing(json!({"routing": {
+        "rules": [{"type": "field", "network": "tcp", "balancerTag": "all"}],
+        "balancers": [{"tag": "all", "selector": ["pro", "di"], "strategy": {"type": "roundRobin"}}]
+    }}));
+    assert_eq!(problems(&report), [""; 0]);
+    let picks = [(); 3].map(|()| picked(&router, "in 1.1.1.1:1 tcp a.com:80 -"));
+    assert_eq!(picks, ["proxy", "direct", "proxy"]);
+
+    let (router, _) = routing(json!({"router": {
+        "rule": [{"networks": "tcp", "balancingTag": "all"}],
+        "balancingRule": [{"tag": "all", "outboundSelector": ["none"], "fallbackTag": "block"}]
+    }}));
+    let pick = picked(&router, "in 1.1.1.1:1 tcp a.com:80 -");
+    assert_eq!(pick, "block");
+}
+
+#[test]
+fn a_protocol_that_nothing_is_found_to_be_is_told() {
+    let rules = json!([
+        {"type": "field", "protocol": ["bittorrent", "http"], "outboundTag": "block"},
+        {"type": "field", "protocol": "TLS,smtp", "outboundTag": "direct"},
+    ]);
+    let (_, report) = routing(json!({"routing": {"rules": rules}}));
+    // As in V2Ray, which tells small letters from capitals here.
+    assert_eq!(
+        problems(&report),
+        [
+            "routing.rules[1].protocol: no session is ever found to be `TLS`, did you mean `tls`?",
+            "routing.rules[1].protocol: no session is ever found to be `smtp`"
+        ]
+    );
+}
+
+#[test]
+fn every_mistake_is_named_where_it_stands() {
+    let (_, report) = routing(json!({"routing": {
+        "domainStrategy": "IPIfNoneMatch",
+        "rules": [
+            {"type": "field", "ip": ["10.0.0.0/40", "10.0.0.x", "geoip:"], "outboundTag": "blok"},
+            {"type": "chinaip", "port": "99999", "outboundTag": "direct"},
+            {"type": "field", "domain": ["regexp:(", "dotless:a.b", "ext:x", "domian:x.com"], "balancerTag": "b"},
+            {"type": "field", "outboundTag": "direct"},
+            {"type": "field", "network": "tcp,icmp", "attrs": "attrs[':method'] = 'GET'"},
+            {"type": "field", "inboundTag": "in", "outboundTag": "api"},
+            {"type": "field", "inboundTag": ["api", "inn"], "outboundTag": "direct"}
+        ],
+        "balancers": [{"tag": "x", "selector": ["nobody"], "strategy": {"type": "roundrobbin"}}]
+    }}));
+    let expected = [
+        "routing.balancers[0].strategy.type: `roundrobbin` is unknown, expected `random`, `roundRobin`, `leastPing` or `leastLoad`, did you mean `roundRobin`?",
+        "routing.rules[0].ip[0]: `10.0.0.0/40` is not a network, expected 0 to 32 behind the `/`",
+        "routing.rules[0].ip[1]: `10.0.0.x` is not an IP address, expected such as `10.0.0.0/8`, `geoip:cn`, `geoip:!cn` or `ext:FILE:CATEGORY`",
+        "routing.rules[0].ip[2]: no category is named behind the `:`",
+        "routing.rules[1].type: `chinaip` is not a kind of rule, expected `field` (with `ip`: `geoip:cn`)",
+        "routing.rules[1].port: `99999` is not a port, expected 0 to 65535, a range such as `1000-1010` or `env:NAME`",
+        "routing.rules[2].domain[0]: `(`: unclosed group",
+        "routing.rules[2].domain[1]: `dotless:a.b` has a dot, expected a part of a name without dots",
+        "routing.rules[2].domain[2]: `ext:x` is not of the form `ext:FILE:CATEGORY`",
+        "routing.rules[3]: the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag`, `protocol` or `attrs`",
+        "routing.rules[4]: the rule leads nowhere, expected `outboundTag` or `balancerTag`",
+        "routing.rules[4].network: `icmp` is not a network, expected `tcp`, `udp` or `tcp,udp`",
+        "routing.rules[4].attrs: at character 18: `=`, expected an operator or the end",
+        "routing.balancers[0].selector: no outbound has a tag that begins like this",
+        "routing.rules[2].balancerTag: no balancer is tagged `b`, did you mean `x`?",
+        "routing.domainStrategy: `IPIfNoneMatch` is not `AsIs`, `IPIfNonMatch` or `IPOnDemand`, `AsIs` is used as in V2Ray, did you mean `IPIfNonMatch`?",
+        "routing.rules[2].domain[3]: `domian` is no kind of pattern, this takes no name, did you mean `domain`?",
+        "routing.rules[5].outboundTag: what is tagged `api` is not built yet, the rule has no effect",
+        "routing.rules[0].outboundTag: no outbound is tagged `blok`, so the first one carries what the rule takes, as in V2Ray, did you mean `block`?",
+        "routing.rules[6].inboundTag: no inbound is tagged `inn`, did you mean `in`?",
+    ];
+    assert_eq!(problems(&report), expected);
+}
+
+fn routing(value: Value) -> (Router, Report) {
+    let report = Report::default();
+    let root = Node::root(&value, &report).object().unwrap();
+    let tags = Tags {
+        inbounds: ["in", "other", "third", "api"].map(str::to_owned).to_vec(),
+        outbounds: OUTBOUNDS.map(str::to_owned).to_vec(),
+        sniffs: true,
+    };
+    let settings = read(&root, &["api".to_owned()], &Geodata::default());
+    root.finish();
+    check::routing(&settings, &[], &tags, &report);
+    (Router::new(settings, &HealthTables::default()), report)
+}
+
+fn problems(report: &Report) -> Vec<String> {
+    let errors = report.errors();
+    let warnings = report.warnings();
+    errors
+        .iter()
+        .chain(&warnings)
+        .map(ToString::to_string)
+        .collect()
+}
+
+const OUTBOUNDS: [&str; 3] = ["proxy", "direct", "block"];
+
+/// The tag of the outbound; `-` without one. `session` is written as in the table above.
+fn picked(router: &Router, session: &str) -> String {
+    let [inbound, source, network, to, user] = session.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("{session}");
+    };
+    let to: Destination = to.parse().unwrap();
+    let facts = RouteInput {
+        inbound: Some(inbound),
+        source: Source::Ip(source.parse().unwrap()),
+        network: if network == "tcp" {
+            Network::Tcp
+        } else {
+            Network::Udp
+        },
+        to: &to,
+        named: None,
+        user: (user != "-").then_some(user),
+        protocol: None,
+        attributes: None,
+    };
+    let tag = match router.pick(&facts, None) {
+        Pick::Outbound(tag) => Some(tag.clone()),
+        Pick::Balancer(balancer) => {
+            let tags = OUTBOUNDS.map(Arc::from);
+            balancer.choose(tags.iter(), || 0)
+        }
+        Pick::NeedsIp | Pick::Default => None,
+    };
+    tag.as_deref().unwrap_or("-").to_owned()
+}

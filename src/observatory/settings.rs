@@ -1,0 +1,90 @@
+//! What a config says about observers.
+
+use std::time::Duration;
+
+use super::Url;
+use crate::report::Placed;
+
+/// One observer: it looks at the outbounds whose tags begin with one of its selectors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What a balancer's `observerTag` names; empty for the one that balancers ask which name none.
+    pub tag: String,
+    /// `subjectSelector`.
+    pub selectors: Placed<Vec<String>>,
+    pub kind: Kind,
+}
+
+/// How it goes about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// V2Ray's `observatory`.
+    Sequential(Box<Sequential>),
+    /// `burstObservatory`.
+    Burst(Box<Burst>),
+}
+
+/// One outbound after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequential {
+    /// `probeURL`, by default V2Ray's own page.
+    pub url: Url,
+    /// `probeInterval`, between two outbounds: 10 s.
+    pub interval: Duration,
+}
+
+/// Samples at random moments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Burst {
+    /// `destination`, by default Google's page for this.
+    pub url: Url,
+    /// When this does not answer without any outbound, the network is down and not the outbound.
+    pub connectivity: Option<Url>,
+    /// Between two samples of one outbound, on average: 1 min.
+    pub interval: Duration,
+    /// Samples that are kept: 10.
+    pub sampling: u32,
+    /// Of one sample: 5 s.
+    pub timeout: Duration,
+}
+
+const SEQUENTIAL_URL: &str = "https://api.v2fly.org/checkConnection.svgz";
+const BURST_URL: &str = "https://connectivitycheck.gstatic.com/generate_204";
+
+impl Default for Sequential {
+    /// V2Ray's.
+    fn default() -> Self {
+        Self {
+            url: known(SEQUENTIAL_URL),
+            interval: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Burst {
+    /// V2Ray's.
+    fn default() -> Self {
+        Self {
+            url: known(BURST_URL),
+            connectivity: None,
+            interval: Duration::from_secs(60),
+            sampling: 10,
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+fn known(url: &str) -> Url {
+    Url::parse(url).expect("it is one, a test reads it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_can_be_asked() {
+        assert_eq!(Sequential::default().url.to_string(), SEQUENTIAL_URL);
+        assert_eq!(Burst::default().url.to_string(), BURST_URL);
+    }
+}

@@ -1,0 +1,168 @@
+//! What a config says about routing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::attrs::Expression;
+use crate::address::{Network, PortRange};
+use crate::matching::{Domains, Networks, Regex};
+use crate::report::{Place, Placed};
+
+/// V2Ray's `routing`. Without rules the first outbound carries everything.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    pub strategy: DomainStrategy,
+    /// The first that takes a session decides.
+    pub rules: Vec<Rule>,
+    pub balancers: Vec<BalancerSettings>,
+}
+
+/// `domainStrategy`: when the addresses of a name are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DomainStrategy {
+    /// Never: conditions on addresses hold for addresses alone.
+    #[default]
+    AsIs,
+    /// When no rule takes the name.
+    IpIfNonMatch,
+    /// As soon as a rule would take it if its addresses were right.
+    IpOnDemand,
+}
+
+/// One of `rules`: which sessions it takes, and where they go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    pub conditions: Conditions,
+    pub target: Placed<Target>,
+}
+
+/// What must all be true of a session. A condition without values asks for nothing; one with several holds when one
+/// of them does.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Conditions {
+    /// `domain`: names of the destination.
+    pub domains: Option<Domains>,
+    /// `ip`: addresses of the destination.
+    pub ips: Option<Networks>,
+    /// `port`, of the destination.
+    pub ports: Vec<PortRange>,
+    /// `network`.
+    pub networks: Vec<Network>,
+    /// `source`: addresses that sessions come from.
+    pub sources: Option<Networks>,
+    /// `sourcePort`.
+    pub source_ports: Vec<PortRange>,
+    /// `user`.
+    pub users: Vec<UserTest>,
+    /// `inboundTag`.
+    pub inbounds: Placed<Vec<String>>,
+    /// `protocol`: what sniffing finds (`http1`, `tls`, `quic`, `bittorrent`), or the beginning of it.
+    pub protocols: Placed<Vec<String>>,
+    /// `attrs`.
+    pub attrs: Option<Expression>,
+}
+
+/// `user`: an email, or a regular expression for it (`regexp:`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserTest {
+    Email(String),
+    Regex(Regex),
+}
+
+/// Where a rule sends a session, by tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// `outboundTag`. Outbounds come and go while the rules stay; the first one stands in for one that is not there.
+    Outbound(Arc<str>),
+    /// `balancerTag`.
+    Balancer(String),
+}
+
+/// One of `balancers`: it chooses an outbound for each session, among those whose tag begins with one of its selectors.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BalancerSettings {
+    pub tag: String,
+    pub strategy: Placed<Strategy>,
+    /// `selector`.
+    pub selectors: Placed<Vec<String>>,
+    /// `fallbackTag`: the outbound that carries sessions when there is none to choose.
+    pub fallback: Option<Placed<Arc<str>>>,
+    /// `observerTag`: whose observations count. Empty for the first observer without a tag.
+    pub observer: Placed<String>,
+    pub at: Place,
+}
+
+/// `strategy`: how a balancer chooses.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Strategy {
+    Random(Among),
+    /// Xray's: with a fallback it looks at the living alone.
+    RoundRobin(Among),
+    /// The alive one with the least delay, by whole milliseconds; the first by tag if several have it.
+    LeastPing,
+    /// By chance among the steadiest.
+    LeastLoad(LeastLoad),
+}
+
+/// Which outbounds are chosen from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Among {
+    #[default]
+    All,
+    /// Those that are not known to be dead (`aliveOnly`).
+    Alive,
+}
+
+/// The settings of `leastLoad`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LeastLoad {
+    pub costs: Vec<Cost>,
+    /// Deviations, from the best on, of which the first that enough outbounds stay below is taken.
+    pub baselines: Vec<Duration>,
+    /// How many outbounds there should be to choose from; 0 for V2Ray's 1.
+    pub expected: usize,
+    /// `maxRTT`: outbounds that take as long are out of the question.
+    pub max_rtt: Option<Duration>,
+    /// The share of probes that may fail; 0 for any.
+    pub tolerance: f64,
+}
+
+/// A weight for the outbounds whose tags match.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cost {
+    pub pattern: Match,
+    /// Without one, the first number in what matched.
+    pub value: Option<f64>,
+}
+
+/// What a cost looks for in a tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Match {
+    Text(String),
+    Regex(Regex),
+}
+
+impl Settings {
+    /// The balancer with this tag.
+    pub fn balancer(&self, tag: &str) -> Option<&BalancerSettings> {
+        self.balancers.iter().find(|balancer| balancer.tag == tag)
+    }
+}
+
+impl BalancerSettings {
+    /// Whether the outbound tagged `tag` is one to choose.
+    pub fn selects(&self, tag: &str) -> bool {
+        selected(&self.selectors, tag)
+    }
+}
+
+impl Default for Strategy {
+    fn default() -> Self {
+        Self::Random(Among::All)
+    }
+}
+
+/// Whether `tag` begins with one of `selectors`.
+pub fn selected(selectors: &[String], tag: &str) -> bool {
+    selectors.iter().any(|prefix| tag.starts_with(prefix))
+}
