@@ -15,8 +15,7 @@ use crate::protocol::{
     self, Endpoint, InboundTraits, OutboundSettings, ProtocolState, freedom, in_process,
 };
 use crate::routing::{HealthTable, HealthTables, Router};
-use crate::sniffing::Sniffing;
-use crate::{mux, transport};
+use crate::{mux, sniffing, transport};
 
 /// An inbound that can accept.
 pub struct Inbound {
@@ -28,7 +27,7 @@ pub struct Inbound {
     pub(super) transport: transport::Inbound,
     pub protocol: protocol::Inbound,
     pub(super) traits: InboundTraits,
-    sniffing: Option<Arc<Sniffing>>,
+    sniffing: Option<Arc<sniffing::Settings>>,
 }
 
 impl Inbound {
@@ -45,7 +44,7 @@ impl Inbound {
             ports: settings.ports,
             traits: settings.protocol.traits(),
             protocol: protocol::Inbound::new(settings.protocol),
-            sniffing: settings.sniffing,
+            sniffing: settings.sniffing.map(Arc::new),
         })
     }
 

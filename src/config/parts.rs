@@ -7,8 +7,7 @@ use std::sync::Arc;
 use crate::dns::Strategy;
 use crate::json::PortRanges;
 use crate::report::Place;
-use crate::sniffing::Sniffing;
-use crate::{mux, protocol, transport};
+use crate::{mux, protocol, sniffing, transport};
 
 /// An inbound.
 pub struct Inbound {
@@ -24,7 +23,7 @@ pub struct Inbound {
     /// `protocol` and `settings`.
     pub protocol: protocol::InboundSettings,
     /// What is done with the first bytes of its sessions.
-    pub sniffing: Option<Arc<Sniffing>>,
+    pub sniffing: Option<sniffing::Settings>,
 }
 
 /// An outbound.

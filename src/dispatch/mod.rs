@@ -44,7 +44,7 @@ use crate::protocol::{Accepted, ProtocolState};
 use crate::relay::{Failure, Relay};
 use crate::routing::Router;
 use crate::session::{Attributes, Owner, Source, User};
-use crate::sniffing::{Aim, Sniffing};
+use crate::sniffing::{self, Aim};
 use crate::stats::{self, Traffic};
 
 use counting::Counting;
@@ -110,7 +110,7 @@ pub struct Session {
 #[derive(Clone, Default)]
 pub struct Origin {
     pub tag: Option<Arc<str>>,
-    pub sniffing: Option<Arc<Sniffing>>,
+    pub sniffing: Option<Arc<sniffing::Settings>>,
     /// This process itself made the connection, for a session that had come in before.
     pub from_here: bool,
 }

@@ -16,7 +16,7 @@ use crate::address::{Destination, Network};
 use crate::dns::Known;
 use crate::io::{Link, Packet};
 use crate::sniffing::codec::{self, Quic, Sniffed};
-use crate::sniffing::{Aim, Sniffing};
+use crate::sniffing::{Aim, Settings};
 
 /// How long V2Ray, and so we, wait for something to look at: the target may be the one to speak first.
 const WAIT: Duration = Duration::from_millis(200);
@@ -51,7 +51,7 @@ pub(super) async fn stream(
     (aim, Some(beginning))
 }
 
-fn aim(sniffing: &Sniffing, answer: Sniffed, session: &mut Session, asked: Destination) -> Aim {
+fn aim(sniffing: &Settings, answer: Sniffed, session: &mut Session, asked: Destination) -> Aim {
     let Sniffed::Found(found) = answer else {
         return asked.into();
     };
@@ -171,10 +171,9 @@ impl Stage {
 mod tests {
     use super::*;
     use crate::dispatch::Origin;
-    use crate::json::{Node, Report};
     use crate::session::Source;
+    use crate::sniffing::Protocol;
     use crate::stats::Traffic;
-    use serde_json::json;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::Instant;
 
@@ -251,9 +250,10 @@ mod tests {
     }
 
     fn session(enabled: bool) -> Session {
-        let inbound = json!({"sniffing": {"enabled": enabled, "destOverride": ["http"]}});
-        let report = Report::default();
-        let inbound = Node::root(&inbound, &report).object().unwrap();
+        let sniffing = enabled.then(|| Settings {
+            overriding: vec![Protocol::Http],
+            ..Settings::default()
+        });
         Session {
             limits: None,
             traffic: Traffic::default(),
@@ -262,7 +262,7 @@ mod tests {
             inbound: Origin {
                 tag: None,
                 from_here: false,
-                sniffing: Sniffing::read(&inbound).map(Arc::new),
+                sniffing: sniffing.map(Arc::new),
             },
             user: None,
             protocol: None,

@@ -5,7 +5,9 @@
 //!
 //! [`dispatch`]: crate::dispatch
 
+mod aim;
 pub mod codec;
-mod config;
+mod settings;
 
-pub use config::{Aim, Sniffing};
+pub use aim::Aim;
+pub use settings::{Protocol, Settings};

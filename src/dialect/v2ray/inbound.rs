@@ -3,14 +3,12 @@
 use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::read::tag;
-use super::{protocols, stream_settings};
+use super::{protocols, sniffing, stream_settings};
 use crate::address::Host;
 use crate::config::{Inbound, Listen, exposure};
 use crate::json::{Node, Object, PortRanges};
-use crate::sniffing::Sniffing;
 
 /// Reads an inbound; `old_port` is the `port` at the top level of an old config.
 pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
@@ -32,7 +30,7 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
     };
     let protocol = protocols::inbound(&object);
     let transport = stream_settings::server(object.get("streamSettings").as_ref());
-    let sniffing = Sniffing::read(&object);
+    let sniffing = sniffing::read(&object);
     if let Some(object) = object.object("allocate") {
         allocate(object);
     }
@@ -47,7 +45,7 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
         ports: ports?,
         transport: transport?,
         protocol: protocol?,
-        sniffing: sniffing.map(Arc::new),
+        sniffing,
     };
     if inbound.protocol.traits().follows_redirect {
         inbound.transport.sockopt.follow_redirect();

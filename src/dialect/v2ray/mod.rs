@@ -18,6 +18,7 @@ mod policy;
 mod protocols;
 mod read;
 pub(crate) mod routing;
+mod sniffing;
 mod sockopt;
 mod stream_settings;
 mod tls;

@@ -1,0 +1,150 @@
+//! `sniffing` of an inbound.
+
+use crate::json::{Node, Object, StringList, did_you_mean, either};
+use crate::matching::{Domains, Pattern};
+use crate::sniffing::{Protocol, Settings};
+
+/// Reads `sniffing`, or what it was called before; `None` when nothing is to be looked for.
+pub(super) fn read(inbound: &Object) -> Option<Settings> {
+    let old = inbound.get("domainOverride");
+    let Some(object) = inbound.object("sniffing") else {
+        let overriding = protocols(&old?);
+        return (!overriding.is_empty()).then(|| Settings {
+            overriding,
+            ..Settings::default()
+        });
+    };
+    let enabled = object.read_or("enabled", false);
+    let over = object.get("destOverride");
+    let settings = Settings {
+        overriding: over.map(|node| protocols(&node)).unwrap_or_default(),
+        route_only: object.read_or("routeOnly", false),
+        excluded: object.get("domainsExcluded").and_then(|n| excluded(&n)),
+    };
+    let metadata = object.get("metadataOnly");
+    let metadata = metadata.filter(|node| node.read() == Some(true));
+    if let (true, Some(node)) = (enabled, &metadata) {
+        node.warn("only `fakedns` needs no content, and it is not built: nothing is sniffed");
+    }
+    object.finish();
+    (enabled && metadata.is_none()).then_some(settings)
+}
+
+/// Each under V2Ray's names for it.
+fn protocols(node: &Node) -> Vec<Protocol> {
+    const KNOWN: [&str; 5] = ["http", "tls", "quic", "fakedns", "fakedns+others"];
+    let StringList(words) = node.read().unwrap_or_default();
+    let mut over = Vec::new();
+    for word in words {
+        match word.to_ascii_lowercase().as_str() {
+            "http" => over.push(Protocol::Http),
+            "tls" | "https" | "ssl" => over.push(Protocol::Tls),
+            "quic" => over.push(Protocol::Quic),
+            "fakedns" | "fakedns+others" => {
+                node.warn(format!("`{word}` is not built yet, it has no effect"));
+            }
+            _ => node.error(format!(
+                "`{}` is not known, expected {}{}",
+                word.escape_debug(),
+                either(&KNOWN),
+                did_you_mean(&word, KNOWN.into_iter())
+            )),
+        }
+    }
+    over
+}
+
+/// Names as Xray writes them: each for itself, or with the word in front that rules know.
+fn excluded(node: &Node) -> Option<Domains> {
+    let StringList(names) = node.read().unwrap_or_default();
+    let pattern = |name: &String| match name.split_once(':') {
+        None => Ok(Pattern::Full(name.clone())),
+        Some(("full", name)) => Ok(Pattern::Full(name.to_owned())),
+        Some(("domain", name)) => Ok(Pattern::Domain(name.to_owned())),
+        Some(("keyword", text)) => Ok(Pattern::Keyword(text.to_owned())),
+        Some(("regexp", text)) => Ok(Pattern::Regex(text.to_owned())),
+        Some(_) => Err(format!(
+            "`{}` is not a name, expected such as `example.com`, `domain:`, `full:`, `keyword:` or `regexp:`",
+            name.escape_debug()
+        )),
+    };
+    let mut patterns = Vec::new();
+    for name in &names {
+        // Each by itself first, so that an error is about one of them.
+        let read = pattern(name).and_then(|pattern| {
+            pattern
+                .check()
+                .map_err(|e| format!("`{}`: {e}", name.escape_debug()))?;
+            Ok(pattern)
+        });
+        match read {
+            Ok(pattern) => patterns.push(pattern),
+            Err(e) => node.error(e),
+        }
+    }
+    if patterns.is_empty() {
+        return None;
+    }
+    Domains::new(patterns)
+        .map_err(|e| node.error(e.to_string()))
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::Report;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn every_key_has_its_meaning() {
+        let settings = read_one(json!({
+            "enabled": true, "destOverride": ["HTTP", "ssl", "quic"], "routeOnly": true,
+            "domainsExcluded": ["a.example", "domain:b.example", "keyword:c", "regexp:^d"]
+        }));
+        let excluded = [
+            Pattern::Full("a.example".into()),
+            Pattern::Domain("b.example".into()),
+            Pattern::Keyword("c".into()),
+            Pattern::Regex("^d".into()),
+        ];
+        let expected = Settings {
+            overriding: vec![Protocol::Http, Protocol::Tls, Protocol::Quic],
+            excluded: Some(Domains::new(excluded).unwrap()),
+            route_only: true,
+        };
+        assert_eq!(settings, Some(expected));
+    }
+
+    #[test]
+    fn it_may_be_switched_on_without_a_destination_to_override() {
+        let settings = read_one(json!({"enabled": true}));
+        assert_eq!(settings, Some(Settings::default()));
+        for off in [
+            json!({}),
+            json!({"enabled": false, "destOverride": ["tls"]}),
+            json!({"enabled": true, "metadataOnly": true}),
+        ] {
+            assert_eq!(read_one(off.clone()), None, "{off}");
+        }
+    }
+
+    #[test]
+    fn the_old_name_of_it_is_understood() {
+        let settings = read_inbound(&json!({"domainOverride": ["tls", "http"]})).unwrap();
+        assert_eq!(settings.overriding, [Protocol::Tls, Protocol::Http]);
+        let both = json!({"domainOverride": ["tls"], "sniffing": {"enabled": false}});
+        assert_eq!(read_inbound(&both), None);
+    }
+
+    fn read_one(sniffing: Value) -> Option<Settings> {
+        read_inbound(&json!({ "sniffing": sniffing }))
+    }
+
+    fn read_inbound(inbound: &Value) -> Option<Settings> {
+        let report = Report::default();
+        let settings = read(&Node::root(inbound, &report).object().unwrap());
+        assert!(!report.has_errors());
+        settings
+    }
+}

@@ -1,0 +1,65 @@
+//! Where a session goes once it is known what it carries.
+
+use crate::address::{Destination, Host};
+
+/// What became of the destination that a session asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aim {
+    asked: Destination,
+    /// With the name that was found.
+    named: Option<Destination>,
+    route_only: bool,
+}
+
+impl Aim {
+    pub(super) fn new(asked: Destination, named: Option<Destination>, route_only: bool) -> Self {
+        Self {
+            asked,
+            named,
+            route_only,
+        }
+    }
+
+    /// With the name that rules are asked about.
+    pub fn ruled(&self) -> &Destination {
+        self.named.as_ref().unwrap_or(&self.asked)
+    }
+
+    /// The name that rules are asked about, where the session goes elsewhere. Rules about addresses ask that
+    /// place, as in Xray: a client may write any name into its first bytes.
+    pub fn name_for_rules(&self) -> Option<&str> {
+        match &self.named.as_ref().filter(|_| self.route_only)?.host {
+            Host::Domain(name) => Some(name),
+            Host::Ip(_) => None,
+        }
+    }
+
+    /// Where the session goes, if that is not where it asked to go.
+    pub fn replaced(&self) -> Option<&Destination> {
+        self.named.as_ref().filter(|_| !self.route_only)
+    }
+
+    /// Where the session goes.
+    pub fn dialled(&self) -> &Destination {
+        self.replaced().unwrap_or(&self.asked)
+    }
+
+    pub fn asked(&self) -> &Destination {
+        &self.asked
+    }
+
+    /// Where the session goes.
+    pub fn to(self) -> Destination {
+        match self.named {
+            Some(named) if !self.route_only => named,
+            _ => self.asked,
+        }
+    }
+}
+
+impl From<Destination> for Aim {
+    /// Nothing was found.
+    fn from(asked: Destination) -> Self {
+        Self::new(asked, None, false)
+    }
+}
