@@ -24,6 +24,7 @@ use tracing::warn;
 
 use crate::config::{Api, Config, plain};
 use crate::dispatch::Dispatcher;
+use crate::io::Holder;
 use crate::observatory;
 use crate::stats::Registry;
 use crate::transport;
@@ -38,6 +39,8 @@ pub struct App {
     beside: Vec<AbortHandle>,
     alive: mpsc::Sender<()>,
     all_gone: mpsc::Receiver<()>,
+    /// Tunnels that outlive this tell their peers that the service goes away.
+    _holder: Holder,
 }
 
 /// Why the service did not start: the part, and what the system said.
@@ -91,6 +94,7 @@ impl App {
         dispatcher.warm_up();
         warn!("mobula {} started", env!("CARGO_PKG_VERSION"));
         Ok(Self {
+            _holder: dispatcher.closing.holder(),
             inbounds,
             dispatcher,
             api,

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::ready;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::io::{
 use crate::log;
 use crate::protocol::InboundContext;
 use crate::session::Source;
-use crate::transport::tcp;
+use crate::transport::{Accepted, Arrivals, tcp};
 
 /// Pause after an error of `accept` that may pass, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -101,21 +101,53 @@ async fn connection(served: Served, mut arrival: Arrival, from_here: bool, unfin
         // When the time is up, the layer whose limit it is finds so and says it.
         let _ = timeout_at(arrival.since + patience, first).await;
     }
-    let limit = handshake_limit(inbound, context);
     // The futures of the stages are large. Each has an allocation of its own, which is given back when it is over.
-    let arrived = Box::pin(inbound.transport.accept(arrival)).await;
-    let (source, until, asked) = match arrived {
-        Ok(mut arrival) => {
-            let (source, until) = (arrival.source, arrival.since + limit);
-            arrival.link = Counted::link(arrival.link, context.meter.clone());
-            let asked = Box::pin(inbound.protocol.accept(arrival, context)).await;
-            (source, until, asked)
+    let accepting = inbound.transport.accept(arrival, &dispatcher.closing);
+    match Box::pin(accepting).await {
+        Ok(Accepted::One(arrival)) => link(&served, arrival, from_here, || drop(unfinished)).await,
+        Ok(Accepted::Many(arrivals)) => {
+            Box::pin(links(served.clone(), arrivals, from_here, unfinished)).await;
         }
-        Err((source, refusal)) => (source, Instant::now() + limit, Err(refusal)),
-    };
-    match asked {
+        Err((source, e)) => {
+            let reason = match e.is_nothing() {
+                true => String::new(),
+                false => e.to_string(),
+            };
+            let until = Instant::now() + handshake_limit(inbound, context);
+            Box::pin(refuse(inbound, source, Refusal::Done(reason), until)).await;
+        }
+    }
+}
+
+/// Serves the links that a connection brings, each by a task of its own, until the connection ends. It is unfinished as
+/// long as nothing was accepted from any of them.
+async fn links(served: Served, mut arrivals: Arrivals, from_here: bool, unfinished: Unfinished) {
+    let unfinished = Arc::new(Mutex::new(Some(unfinished)));
+    while let Some(arrival) = arrivals.next().await {
+        let (served, unfinished) = (served.clone(), unfinished.clone());
+        tokio::spawn(async move {
+            let finish = || {
+                drop(
+                    unfinished
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .take(),
+                )
+            };
+            link(&served, arrival, from_here, finish).await;
+        });
+    }
+}
+
+/// From a link to a session; `finish` is called when it is one.
+async fn link(served: &Served, mut arrival: Arrival, from_here: bool, finish: impl FnOnce()) {
+    let (inbound, dispatcher, context) = &**served;
+    let until = arrival.since + handshake_limit(inbound, context);
+    let source = arrival.source;
+    arrival.link = Counted::link(arrival.link, context.meter.clone());
+    match Box::pin(inbound.protocol.accept(arrival, context)).await {
         Ok(accepted) => {
-            drop(unfinished);
+            finish();
             let dispatcher = dispatcher.clone();
             let origin = Origin {
                 from_here,

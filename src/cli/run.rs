@@ -14,7 +14,7 @@ use super::{BAD_CONFIG, inputs, say, test};
 use crate::api;
 use crate::app::App;
 use crate::config::{self, Config, Loaded, Message};
-use crate::io::{self, open_files};
+use crate::io::open_files;
 use crate::log;
 
 pub(super) fn run(args: &ConfigArgs) -> ExitCode {
@@ -134,7 +134,6 @@ async fn until_signal(config: Config, started: impl FnOnce()) -> ExitCode {
 
 /// Whatever still runs ends with the process; what is dropped may tell its peer.
 fn leave(runtime: Runtime) {
-    io::begin_shutdown();
     runtime.shutdown_timeout(DROP_LIMIT);
     log::flush();
 }

@@ -137,11 +137,15 @@ impl Dialer for ServerDialer {
         let known = self.known_of(&to);
         Box::pin(async move {
             let lookup = Lookup::System.among(&known);
-            let link = match dispatcher.through(&outbound)? {
-                Some(other) => dispatcher.open(&other, &to, &known).await?.0,
-                None => outbound.transport.connect(&to, &lookup).await?,
+            let through = dispatcher.through(&outbound)?;
+            let dial = async {
+                match &through {
+                    Some(other) => dispatcher.open(other, &to, &known).await,
+                    None => Ok((outbound.transport.connect(&to, &lookup).await?, None)),
+                }
             };
-            let link = outbound.transport.wrap(link, &to).await?;
+            let opening = outbound.transport.open(&to, &dispatcher.closing, dial);
+            let (link, _) = opening.await?;
             Ok(Counted::link(link, outbound.traffic().of_outbound()))
         })
     }

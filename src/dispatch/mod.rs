@@ -37,7 +37,7 @@ use tracing::debug;
 
 use crate::address::{Destination, Network};
 use crate::dns::{self, Resolver};
-use crate::io::{Link, Packets, ended, own_listeners};
+use crate::io::{Closing, Link, Packets, ended, own_listeners};
 use crate::log;
 use crate::policy::{Limits, Policy};
 use crate::protocol::{Accepted, ProtocolState};
@@ -71,6 +71,8 @@ pub struct Dispatcher {
     /// Every session whose outbound is known, for those who watch; a slow one misses some.
     pub routed: broadcast::Sender<Arc<Routed>>,
     sessions: AtomicU32,
+    /// Tells why links are dropped, if they are.
+    pub closing: Closing,
     /// Every running tunnel holds a clone: the process may end when all are gone.
     alive: mpsc::WeakSender<()>,
 }
@@ -143,6 +145,7 @@ impl Dispatcher {
                 udp_quota: UdpQuota::new(),
                 routed: broadcast::Sender::new(WATCHED),
                 sessions: AtomicU32::new(0),
+                closing: Closing::default(),
                 alive,
             }
         })

@@ -139,17 +139,19 @@ impl Dispatcher {
         lookup: &Lookup,
         known: &Known,
     ) -> io::Result<Opened<Link>> {
-        let (link, others) = match self.through(outbound)? {
-            Some(other) => {
-                if lookup.strategy() != Strategy::AsIs {
-                    let found = lookup.resolve(&to).await?;
-                    to = found.first().map_or(to, |addr| (*addr).into());
-                }
-                self.open(&other, &to, known).await?
+        let through = self.through(outbound)?;
+        if through.is_some() && lookup.strategy() != Strategy::AsIs {
+            let found = lookup.resolve(&to).await?;
+            to = found.first().map_or(to, |addr| (*addr).into());
+        }
+        let dial = async {
+            match &through {
+                Some(other) => self.open(other, &to, known).await,
+                None => Ok((outbound.transport.connect(&to, lookup).await?, None)),
             }
-            None => (outbound.transport.connect(&to, lookup).await?, None),
         };
-        let link = outbound.transport.wrap(link, &to).await?;
+        let opening = outbound.transport.open(&to, &self.closing, dial);
+        let (link, others) = opening.await?;
         let link = Counted::link(link, outbound.traffic().of_outbound());
         Ok((link, others))
     }

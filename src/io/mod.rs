@@ -1,6 +1,7 @@
 //! What the rooms hand to each other: a byte stream in both directions, and where it came from.
 
 mod abort;
+mod closing;
 pub(crate) mod coop;
 mod counted;
 pub mod ended;
@@ -17,6 +18,7 @@ pub mod random;
 pub mod scratch;
 
 pub use abort::begun;
+pub use closing::{CloseReason, Closing, Holder};
 pub use counted::{Counted, Udp};
 pub use goodbye::{Goodbye, broken_off};
 pub use linger::linger;
@@ -31,7 +33,6 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -174,18 +175,6 @@ pub enum Refusal {
     Silent(String, Link),
     /// The same from somebody who has shown who they are; the first text is what the log calls them.
     Known(String, Box<Self>),
-}
-
-/// Whether the process is about to end, so that layers whose peers can be told why may tell them.
-static SHUTTING_DOWN: AtomicBool = AtomicBool::new(false);
-
-/// What is cut off from now on is cut off because the process ends.
-pub fn begin_shutdown() {
-    SHUTTING_DOWN.store(true, Ordering::Relaxed);
-}
-
-pub fn is_shutting_down() -> bool {
-    SHUTTING_DOWN.load(Ordering::Relaxed)
 }
 
 /// Whether `addr` is the address of the listener on `door`, be it that this one listens on every address.

@@ -9,15 +9,14 @@
 //! so that what follows stays in the socket; the proxy-protocol crate reads what it says. A
 //! connection that does not begin with a whole header is closed without an answer.
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use proxy_protocol::{ProxyHeader, version1, version2};
-use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::io::{Arrival, Refusal, linger};
+use crate::cause::ProxyHeaderError;
+use crate::io::{Arrival, linger};
 use crate::session::Source;
 
 /// For the whole header.
@@ -37,59 +36,47 @@ const V2_FRONT: usize = 16;
 /// Source and destination that a header names; `None` for a proxy's own connection (health checks).
 type Addresses = Option<(Source, Source)>;
 
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum HeaderError {
-    #[error("does not begin with a PROXY header, which `acceptProxyProtocol` asks for")]
-    Missing,
-    #[error("a PROXY line has more than {MAX_V1} bytes")]
-    LongLine,
-    #[error("a PROXY header of {0} bytes, at most {MAX_V2} are read")]
-    LongHeader(usize),
-    #[error("a broken PROXY header: {0}")]
-    Broken(String),
-}
-
 /// Takes the PROXY header off the front of a connection and the addresses from it.
-pub async fn accept(mut arrival: Arrival) -> Result<Arrival, Refusal> {
+///
+/// # Errors
+///
+/// When there is none; the connection is over then.
+pub async fn accept(mut arrival: Arrival) -> Result<Arrival, ProxyHeaderError> {
     let header = tokio::time::timeout_at(arrival.since + LIMIT, read(&mut arrival.link)).await;
-    let reason = match header {
-        Ok(Ok(Ok(None))) => return Ok(arrival),
-        Ok(Ok(Ok(Some((source, local))))) => {
+    let error = match header {
+        Ok(Ok(None)) => return Ok(arrival),
+        Ok(Ok(Some((source, local)))) => {
             arrival.source = source;
             arrival.local = local;
             return Ok(arrival);
         }
-        Ok(Ok(Err(error))) => error.to_string(),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            "closed before the end of a PROXY header".to_owned()
-        }
-        Ok(Err(error)) => format!("while reading a PROXY header: {error}"),
-        Err(_) => format!("no PROXY header within {} s", LIMIT.as_secs()),
+        Ok(Err(error)) => error,
+        Err(_) => ProxyHeaderError::Slow(LIMIT),
     };
     linger(arrival.link).await;
-    Err(Refusal::Done(reason))
+    Err(error)
 }
 
 /// Reads as far as the header is sure to go, until it is whole.
-async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Result<Addresses, HeaderError>> {
+async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Addresses, ProxyHeaderError> {
     let mut header = Vec::with_capacity(V2_FRONT);
     loop {
-        let missing = match missing(&header) {
-            Ok(0) => return Ok(parse(&header)),
-            Ok(missing) => missing,
-            Err(error) => return Ok(Err(error)),
+        let missing = match missing(&header)? {
+            0 => return parse(&header),
+            missing => missing,
         };
         let at = header.len();
         header.resize(at + missing, 0);
-        match from.read(&mut header[at..]).await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            n => header.truncate(at + n),
+        match from.read(&mut header[at..]).await {
+            Ok(0) => return Err(ProxyHeaderError::Unfinished),
+            Ok(n) => header.truncate(at + n),
+            Err(e) => return Err(ProxyHeaderError::Broken(e)),
         }
     }
 }
 
 /// How many bytes the header that begins with `bytes` still has at least; 0 when it is whole.
-fn missing(bytes: &[u8]) -> Result<usize, HeaderError> {
+fn missing(bytes: &[u8]) -> Result<usize, ProxyHeaderError> {
     const LINE: &[u8] = b"PROXY ";
     let begins_like = |front: &[u8]| {
         let n = bytes.len().min(front.len());
@@ -107,25 +94,25 @@ fn missing(bytes: &[u8]) -> Result<usize, HeaderError> {
             .saturating_sub(bytes.len())
             .max(end);
         if bytes.len() + left > MAX_V1 {
-            return Err(HeaderError::LongLine);
+            return Err(ProxyHeaderError::LongLine(MAX_V1));
         }
         return Ok(if bytes.is_empty() { LINE.len() } else { left });
     }
     if !begins_like(&SIGNATURE) {
-        return Err(HeaderError::Missing);
+        return Err(ProxyHeaderError::Missing);
     }
     let Some(front) = bytes.first_chunk::<V2_FRONT>() else {
         return Ok(V2_FRONT - bytes.len());
     };
     let len = usize::from(u16::from_be_bytes([front[14], front[15]]));
     if len > MAX_V2 {
-        return Err(HeaderError::LongHeader(len));
+        return Err(ProxyHeaderError::LongHeader { len, max: MAX_V2 });
     }
     Ok((V2_FRONT + len).saturating_sub(bytes.len()))
 }
 
 /// Reads a whole header.
-fn parse(header: &[u8]) -> Result<Addresses, HeaderError> {
+fn parse(header: &[u8]) -> Result<Addresses, ProxyHeaderError> {
     if header.starts_with(b"PROXY") {
         check_line(header)?;
     } else if let [.., 0x20, _, _, _] = header[..V2_FRONT.min(header.len())] {
@@ -133,7 +120,7 @@ fn parse(header: &[u8]) -> Result<Addresses, HeaderError> {
         return Ok(None);
     }
     let parsed = proxy_protocol::parse(&mut &header[..])
-        .map_err(|error| HeaderError::Broken(error.to_string()))?;
+        .map_err(|error| ProxyHeaderError::Malformed(error.to_string()))?;
     let pair = |source: SocketAddr, local: SocketAddr| Some((source.into(), local.into()));
     Ok(match parsed {
         ProxyHeader::Version1 { addresses, .. } => match addresses {
@@ -159,13 +146,13 @@ fn parse(header: &[u8]) -> Result<Addresses, HeaderError> {
                 destination,
             } => pair(source.into(), destination.into()),
         },
-        other => return Err(HeaderError::Broken(format!("{other:?} is unknown"))),
+        other => return Err(ProxyHeaderError::Malformed(format!("{other:?} is unknown"))),
     })
 }
 
 /// The crate counts bytes of a v1 line without looking whether they are there, and panics when they
 /// are not; it also takes any byte for a space. So a line's shape is checked first.
-fn check_line(line: &[u8]) -> Result<(), HeaderError> {
+fn check_line(line: &[u8]) -> Result<(), ProxyHeaderError> {
     let text = line
         .strip_suffix(b"\r\n")
         .and_then(|t| str::from_utf8(t).ok());
@@ -175,7 +162,7 @@ fn check_line(line: &[u8]) -> Result<(), HeaderError> {
         ["PROXY", "TCP4" | "TCP6", _, _, _, _] => Ok(()),
         _ => {
             let text = "expected `PROXY TCP4|TCP6|UNKNOWN source destination port port`";
-            Err(HeaderError::Broken(text.to_owned()))
+            Err(ProxyHeaderError::Malformed(text.to_owned()))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The server side.
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::time::timeout_at;
@@ -15,7 +16,8 @@ use super::resolver::Resolver;
 use super::settings::{ClientAuth, ServerSettings};
 use super::stream::Stream;
 use super::{BuildError, HANDSHAKE_LIMIT, PROVIDER};
-use crate::io::{Link, Refusal};
+use crate::cause::TlsAcceptError;
+use crate::io::Link;
 
 /// The server side: a config for each protocol that may be agreed on, and one for none. rustls ends a
 /// handshake in which no protocol is common; V2Ray's users have clients that offer odd lists.
@@ -68,18 +70,22 @@ impl Inbound {
     }
 
     /// The server's handshake; the client's time runs since `since`.
-    pub async fn accept(&self, link: Link, since: tokio::time::Instant) -> Result<Link, Refusal> {
+    ///
+    /// # Errors
+    ///
+    /// When it fails; the connection is over then.
+    pub async fn accept(
+        &self,
+        link: Link,
+        since: tokio::time::Instant,
+    ) -> Result<Link, TlsAcceptError> {
         match timeout_at(since + HANDSHAKE_LIMIT, self.shake(link)).await {
-            Ok(Ok(link)) => Ok(link),
-            Ok(Err(e)) => Err(Refusal::Done(explain(&e))),
-            Err(_) => Err(Refusal::Done(format!(
-                "no TLS handshake within {} s",
-                HANDSHAKE_LIMIT.as_secs()
-            ))),
+            Ok(shaken) => shaken.map_err(cause),
+            Err(_) => Err(TlsAcceptError::Slow(HANDSHAKE_LIMIT)),
         }
     }
 
-    async fn shake(&self, link: Link) -> std::io::Result<Link> {
+    async fn shake(&self, link: Link) -> io::Result<Link> {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), link).await?;
         self.resolver.refresh().await;
         let config = self.choose(&hello.client_hello());
@@ -116,26 +122,15 @@ impl ClientAuth {
     }
 }
 
-/// Why a handshake failed, for the log.
-fn explain(e: &std::io::Error) -> String {
+/// Why a handshake failed.
+fn cause(e: io::Error) -> TlsAcceptError {
     let tls = e.get_ref().and_then(|e| e.downcast_ref::<Error>());
     match tls {
-        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
-            "this is not TLS: has the client no `security: tls`, or is it a plain HTTP request?"
-                .to_owned()
-        }
-        Some(Error::AlertReceived(alert)) => {
-            format!(
-                "the client ends the TLS handshake: {alert:?}, does it believe the certificate?"
-            )
-        }
-        Some(Error::General(text)) if text == NO_CERTIFICATE => {
-            "the TLS client asks for a name that there is no certificate for, or its file is not read yet"
-                .to_owned()
-        }
-        Some(other) => format!("TLS handshake: {other}"),
-        None if e.kind() == std::io::ErrorKind::UnexpectedEof => String::new(),
-        None => format!("TLS handshake: {e}"),
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => TlsAcceptError::NotTls,
+        Some(Error::AlertReceived(alert)) => TlsAcceptError::Alert(format!("{alert:?}")),
+        Some(Error::General(text)) if text == NO_CERTIFICATE => TlsAcceptError::NoCertificate,
+        None if e.kind() == io::ErrorKind::UnexpectedEof => TlsAcceptError::Closed,
+        _ => TlsAcceptError::Failed(e),
     }
 }
 

@@ -14,7 +14,8 @@ use super::{
     ClientSettings, Inbound, KeyPair, Outbound, Pem, SelfSigned, ServerSettings, Versions,
 };
 use crate::address::{Destination, Host};
-use crate::io::{Link, Refusal};
+use crate::cause::TlsAcceptError;
+use crate::io::Link;
 
 #[tokio::test]
 async fn a_certificate_of_a_believed_authority_is_taken_and_bytes_pass() {
@@ -236,10 +237,9 @@ async fn a_plain_request_is_told_from_tls() {
     let server = server(showing([pair.keys()]));
     let (mut near, far) = duplex(4096);
     near.write_all(b"GET /ray HTTP/1.1\r\n\r\n").await.unwrap();
-    let Err(Refusal::Done(reason)) = server.accept(Link::other(far), Instant::now()).await else {
-        panic!("taken");
-    };
-    assert!(reason.starts_with("this is not TLS"), "{reason}");
+    let end = server.accept(Link::other(far), Instant::now()).await;
+    let error = end.unwrap_err();
+    assert!(matches!(error, TlsAcceptError::NotTls), "{error}");
 
     let (mut near, far) = duplex(4096);
     near.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")

@@ -22,7 +22,7 @@ use crate::cause::{RequestError, Unfit};
 use crate::http::head::{has_token, items};
 use crate::http::visit::{Refused, Visit, body_len};
 use crate::http::{early_data, responses};
-use crate::io::{Arrival, Goodbye, Link, Prefixed};
+use crate::io::{Arrival, Closing, Goodbye, Link, Prefixed};
 use crate::session::Source;
 
 /// The server side.
@@ -53,8 +53,12 @@ impl Inbound {
     /// # Errors
     ///
     /// When there is none; every request has been answered then.
-    pub async fn accept(&self, arrival: Arrival) -> Result<Arrival, RequestError> {
-        Visit::within(arrival.since, self.visit(arrival)).await
+    pub async fn accept(
+        &self,
+        arrival: Arrival,
+        closing: &Closing,
+    ) -> Result<Arrival, RequestError> {
+        Visit::within(arrival.since, self.visit(arrival, closing)).await
     }
 
     /// Whether many people may come from `source`, so that it must not be counted as one of them.
@@ -62,7 +66,7 @@ impl Inbound {
         self.settings.forwarded.is_shared(source)
     }
 
-    async fn visit(&self, arrival: Arrival) -> Result<Arrival, RequestError> {
+    async fn visit(&self, arrival: Arrival, closing: &Closing) -> Result<Arrival, RequestError> {
         let peer = arrival.source;
         let mut visit = Visit::new(peer, arrival.link, arrival.since);
         loop {
@@ -72,7 +76,9 @@ impl Inbound {
                     let (link, read) = here.switch(&tunnel.answer).await?;
                     let link = Prefixed::link(read, link);
                     let stream = WsStream::new(link, Role::Server, self.settings.heartbeat);
-                    let stream = stream.with_expected_close(tunnel.expected_close);
+                    let stream = stream
+                        .with_expected_close(tunnel.expected_close)
+                        .with_closing(closing.clone());
                     return Ok(Arrival {
                         link: Prefixed::link(Bytes::from(tunnel.early), Link::other(stream)),
                         source: tunnel.source.unwrap_or(peer),

@@ -29,7 +29,7 @@ use super::{ClientSettings, EarlyData, EarlyDataIn, WsStream, expected_close, wi
 use crate::address::{Destination, Host};
 use crate::http::early_data;
 use crate::http::head::{self, Unread, has_token, items};
-use crate::io::{Link, Prefixed};
+use crate::io::{Closing, Link, Prefixed};
 
 /// For the request and its answer, as in V2Ray.
 const LIMIT: Duration = Duration::from_secs(8);
@@ -71,18 +71,27 @@ impl Outbound {
 
     /// The client's handshake with `server`. With early data it is delayed to the first write, of
     /// which it carries the beginning.
-    pub async fn wrap(&self, link: Link, server: &Destination, tls: bool) -> io::Result<Link> {
+    pub async fn wrap(
+        &self,
+        link: Link,
+        server: &Destination,
+        tls: bool,
+        closing: Closing,
+    ) -> io::Result<Link> {
         let client = Arc::clone(&self.0);
         let host = client.host_header(server, tls);
         match client.settings.early_data {
-            None => client
-                .handshake(link, host, tls, &[])
-                .await
-                .map(Link::other),
+            None => {
+                let stream = client.handshake(link, host, tls, &[]).await?;
+                Ok(Link::other(stream.with_closing(closing)))
+            }
             Some(EarlyData { max, .. }) => Ok(Link::other(LazyHandshake::new(
                 max,
                 move |early: Vec<u8>| {
-                    Box::pin(async move { client.handshake(link, host, tls, &early).await })
+                    Box::pin(async move {
+                        let stream = client.handshake(link, host, tls, &early).await?;
+                        Ok(stream.with_closing(closing))
+                    })
                 },
             ))),
         }

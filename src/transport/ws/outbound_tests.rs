@@ -77,7 +77,7 @@ async fn request(settings: &ClientSettings, to: &str, tls: bool) -> String {
     let outbound = outbound(settings);
     let to = server(to);
     tokio::select! {
-        _ = outbound.wrap(Link::other(ours), &to, tls) => panic!("there was no answer"),
+        _ = outbound.wrap(Link::other(ours), &to, tls, Closing::default()) => panic!("there was no answer"),
         head = head(&mut theirs) => head,
     }
 }
@@ -92,7 +92,10 @@ async fn refused(answer: &str) -> String {
         theirs.shutdown().await.unwrap();
     };
     let to = server("a:80");
-    let (end, ()) = tokio::join!(outbound.wrap(Link::other(ours), &to, false), answering);
+    let (end, ()) = tokio::join!(
+        outbound.wrap(Link::other(ours), &to, false, Closing::default()),
+        answering
+    );
     end.unwrap_err().to_string()
 }
 
@@ -281,7 +284,10 @@ async fn answered(settings: &ClientSettings, lines: &str) -> io::Result<String> 
         theirs.write_all(frame).await.unwrap();
     };
     let to = server("a:80");
-    let (link, ()) = tokio::join!(outbound.wrap(Link::other(ours), &to, false), answering);
+    let (link, ()) = tokio::join!(
+        outbound.wrap(Link::other(ours), &to, false, Closing::default()),
+        answering
+    );
     let mut text = [0; 5];
     link?.read_exact(&mut text).await?;
     Ok(String::from_utf8_lossy(&text).into_owned())
@@ -399,7 +405,12 @@ async fn an_answer_opens_a_tunnel_only_as_the_rfc_has_it() {
 async fn a_server_that_does_not_answer_is_given_up() {
     let (ours, _theirs) = duplex(1024);
     let end = outbound(&ClientSettings::default())
-        .wrap(Link::other(ours), &server("a:80"), false)
+        .wrap(
+            Link::other(ours),
+            &server("a:80"),
+            false,
+            Closing::default(),
+        )
         .await;
     assert_eq!(
         end.unwrap_err().to_string(),
@@ -425,7 +436,10 @@ async fn frames_behind_the_answer_are_not_lost() {
         theirs.write_all(&answer).await.unwrap();
     };
     let to = server("a:80");
-    let (link, ()) = tokio::join!(outbound.wrap(Link::other(ours), &to, false), answering);
+    let (link, ()) = tokio::join!(
+        outbound.wrap(Link::other(ours), &to, false, Closing::default()),
+        answering
+    );
     let mut text = [0; 2];
     link.unwrap().read_exact(&mut text).await.unwrap();
     assert_eq!(&text, b"hi");
@@ -455,7 +469,7 @@ async fn our_client_and_our_server_agree_on_early_data() {
         let sent = data.clone();
         let inbound = inbound("/ray", searched);
         let serving = tokio::spawn(async move {
-            let Ok(mut arrival) = inbound.accept(arrival(theirs)).await else {
+            let Ok(mut arrival) = inbound.accept(arrival(theirs), &Closing::default()).await else {
                 panic!("refused")
             };
             let mut got = vec![0; sent.len()];
@@ -467,7 +481,12 @@ async fn our_client_and_our_server_agree_on_early_data() {
         });
         let outbound = outbound(&client);
         let mut link = outbound
-            .wrap(Link::other(ours), &server("a:80"), false)
+            .wrap(
+                Link::other(ours),
+                &server("a:80"),
+                false,
+                Closing::default(),
+            )
             .await
             .unwrap();
         link.write_all(&data).await.unwrap();
@@ -485,7 +504,7 @@ async fn a_server_may_speak_first_though_early_data_is_on() {
         let (ours, theirs) = duplex(1024);
         let inbound = inbound("/", None);
         let serving = tokio::spawn(async move {
-            let Ok(mut arrival) = inbound.accept(arrival(theirs)).await else {
+            let Ok(mut arrival) = inbound.accept(arrival(theirs), &Closing::default()).await else {
                 panic!("refused")
             };
             arrival.link.write_all(b"220 hello").await.unwrap();
@@ -494,7 +513,12 @@ async fn a_server_may_speak_first_though_early_data_is_on() {
         });
         let outbound = outbound(&with_early_data("/", IN_PROTOCOL, 2048));
         let mut link = outbound
-            .wrap(Link::other(ours), &server("a:80"), false)
+            .wrap(
+                Link::other(ours),
+                &server("a:80"),
+                false,
+                Closing::default(),
+            )
             .await
             .unwrap();
         if flush {
@@ -511,10 +535,16 @@ async fn a_server_may_speak_first_though_early_data_is_on() {
 async fn a_failed_handshake_with_early_data_is_told_at_the_next_call() {
     let (ours, theirs) = duplex(4096);
     let inbound = inbound("/other", None);
-    let serving = tokio::spawn(async move { inbound.accept(arrival(theirs)).await });
+    let serving =
+        tokio::spawn(async move { inbound.accept(arrival(theirs), &Closing::default()).await });
     let outbound = outbound(&with_early_data("/ray", IN_PROTOCOL, 2048));
     let mut link = outbound
-        .wrap(Link::other(ours), &server("a:80"), false)
+        .wrap(
+            Link::other(ours),
+            &server("a:80"),
+            false,
+            Closing::default(),
+        )
         .await
         .unwrap();
     link.write_all(b"first flight").await.unwrap();

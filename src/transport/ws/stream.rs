@@ -24,8 +24,8 @@ use super::codec::{
     Control, Decoder, FrameError, Header, MAX_HEADER, Opcode, Role, encode_control, mask,
 };
 use super::keepalive::{Due, Keepalive};
-use crate::io::{Goodbye, HEADROOM, Io, random, scratch};
-use ending::{Closing, Failure, NORMAL};
+use crate::io::{Closing, Goodbye, HEADROOM, Io, random, scratch};
+use ending::{CloseFrame, Failure, NORMAL};
 
 /// Bytes over a WebSocket; `S` is what the frames travel on.
 pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
@@ -40,7 +40,7 @@ pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
     ping: bool,
     /// Something was handed down since the last flush of `inner`.
     dirty: bool,
-    closing: Closing,
+    closing: CloseFrame,
     /// The peer's close frame has come, or its end of the stream; its code is sent back.
     ended: Option<u16>,
     /// The connection itself has ended: there is nobody to say goodbye to.
@@ -57,6 +57,8 @@ pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
     /// The next frame may wait for what follows it.
     held: bool,
     keepalive: Option<Keepalive>,
+    /// Why it is dropped, if it is.
+    why: Closing,
 }
 
 /// The most payload of one frame: header and payload fit into one scratch buffer.
@@ -80,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             pong: None,
             ping: false,
             dirty: false,
-            closing: Closing::Open,
+            closing: CloseFrame::Open,
             ended: None,
             gone: false,
             expected_close: Goodbye::Unknown,
@@ -90,12 +92,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             close_grace: None,
             held: false,
             keepalive: period.map(Keepalive::new),
+            why: Closing::default(),
         }
     }
 
     /// What it means if the connection ends without a close frame.
     pub(super) fn with_expected_close(mut self, expected_close: Goodbye) -> Self {
         self.expected_close = expected_close;
+        self
+    }
+
+    /// What tells why it is dropped, if it is before it was closed.
+    pub(super) fn with_closing(mut self, closing: Closing) -> Self {
+        self.why = closing;
         self
     }
 
@@ -107,7 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         !self.unsent.is_empty()
             || self.pong.is_some()
             || self.ping
-            || matches!(self.closing, Closing::Due(_))
+            || matches!(self.closing, CloseFrame::Due(_))
     }
 
     /// Hands down what is unsent and the control frames that are due.
@@ -142,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     /// Puts the control frames that are due behind what is unsent; there are none after a close.
     fn encode_controls(&mut self) {
         let (pong, ping) = (self.pong.take(), std::mem::take(&mut self.ping));
-        if self.closing == Closing::Sent {
+        if self.closing == CloseFrame::Sent {
             return;
         }
         if let Some(payload) = pong {
@@ -151,10 +160,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         if ping {
             encode_control(Opcode::Ping, &[], self.key(), &mut self.unsent);
         }
-        if let Closing::Due(code) = self.closing {
+        if let CloseFrame::Due(code) = self.closing {
             let code = code.to_be_bytes();
             encode_control(Opcode::Close, &code, self.key(), &mut self.unsent);
-            self.closing = Closing::Sent;
+            self.closing = CloseFrame::Sent;
         }
     }
 
@@ -186,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             match beat {
                 Due::Ping => {
                     trace!("ping after silence");
-                    self.ping = self.closing == Closing::Open;
+                    self.ping = self.closing == CloseFrame::Open;
                     self.serve(cx);
                 }
                 Due::Dead(silence) => {
@@ -224,7 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         if let Some(failure) = ready!(self.poll_failure(cx)) {
             return Poll::Ready(Err(failure.into()));
         }
-        if self.closing != Closing::Open {
+        if self.closing != CloseFrame::Open {
             let text = "the WebSocket is closed for writing";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, text)));
         }

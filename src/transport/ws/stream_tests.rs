@@ -176,6 +176,15 @@ async fn whoever_is_cut_off_is_told_so() {
     assert_eq!(told, [0x88, 2, 0x03, 0xf3]);
 
     let (ours, mut theirs) = duplex(1024);
+    let closing = Closing::default();
+    let stream = WsStream::new(ours, Role::Server, None).with_closing(closing.clone());
+    drop(closing.holder());
+    drop(stream);
+    let mut told = Vec::new();
+    theirs.read_to_end(&mut told).await.unwrap();
+    assert_eq!(told, [0x88, 2, 0x03, 0xe9], "the service goes away");
+
+    let (ours, mut theirs) = duplex(1024);
     theirs.write_all(b"\x88\x82\0\0\0\0\x03\xe9").await.unwrap();
     let mut stream = WsStream::new(ours, Role::Server, None);
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);

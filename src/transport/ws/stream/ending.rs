@@ -12,7 +12,7 @@
 //! that is over too, and at once if the connection has ended with it.
 //!
 //! A tunnel that is cut off is dropped without `poll_close`. The peer is told as far as the socket takes
-//! it at once: with its own close code if it was the one to close, with 1001 when the process ends, else
+//! it at once: with its own close code if it was the one to close, with 1001 when the service ends, else
 //! 1011, which is no clean end.
 
 use std::future::Future;
@@ -25,12 +25,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::sleep;
 
 use super::WsStream;
-use crate::io::{is_shutting_down, scratch};
+use crate::io::{CloseReason, scratch};
 use crate::transport::ws::codec::{FrameError, Role};
 
 /// How far our own close frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Closing {
+pub(super) enum CloseFrame {
     Open,
     Due(u16),
     Sent,
@@ -57,14 +57,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     pub(super) fn fail(&mut self, failure: Failure) -> io::Error {
         self.failure = Some(failure);
         self.closing = match (failure, self.closing) {
-            (_, Closing::Sent) => Closing::Sent,
+            (_, CloseFrame::Sent) => CloseFrame::Sent,
             (Failure::Frame(_), _) => {
                 self.linger = Some(Box::pin(sleep(LINGER)));
-                Closing::Due(PROTOCOL_ERROR)
+                CloseFrame::Due(PROTOCOL_ERROR)
             }
             // Whoever answers no ping and is there all the same sees what everyone sees whose first
             // flight was not one: both ends may come after the same 60 s.
-            (Failure::Silent(_), _) => Closing::Due(NORMAL),
+            (Failure::Silent(_), _) => CloseFrame::Due(NORMAL),
         };
         failure.into()
     }
@@ -96,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     /// Whether a peer that has closed is still sent something; if not, its close is answered and the
     /// tunnel over.
     pub(super) fn poll_farewell(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.ended.is_none() || self.closing != Closing::Open {
+        if self.ended.is_none() || self.closing != CloseFrame::Open {
             return Ok(());
         }
         if self.poll_hung_up(cx).is_pending() {
@@ -140,28 +140,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
 
     /// Asks for a close frame, once.
     pub(super) fn goodbye(&mut self) {
-        if self.closing == Closing::Open {
+        if self.closing == CloseFrame::Open {
             self.close(self.ended.unwrap_or(NORMAL));
         }
     }
 
     /// Asks for the close frame of a tunnel that nobody ended.
     pub(super) fn abort(&mut self) {
-        if self.closing == Closing::Open {
-            let why = if is_shutting_down() {
-                GOING_AWAY
-            } else {
-                CUT_OFF
-            };
-            self.close(self.ended.unwrap_or(why));
+        if self.closing == CloseFrame::Open {
+            let code = code(self.why.reason());
+            self.close(self.ended.unwrap_or(code));
         }
     }
 
     fn close(&mut self, code: u16) {
         self.closing = match self.gone {
-            true => Closing::Sent,
-            false => Closing::Due(code),
+            true => CloseFrame::Sent,
+            false => CloseFrame::Due(code),
         };
+    }
+}
+
+fn code(reason: CloseReason) -> u16 {
+    match reason {
+        CloseReason::Done => NORMAL,
+        CloseReason::GoingAway => GOING_AWAY,
+        CloseReason::CutOff => CUT_OFF,
     }
 }
 

@@ -1,0 +1,105 @@
+//! A connection that came in and brings no link.
+
+use std::io;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::RequestError;
+
+/// Why a transport took nothing from a connection.
+#[derive(Debug, Error)]
+pub enum AcceptError {
+    #[error(transparent)]
+    ProxyHeader(#[from] ProxyHeaderError),
+    #[error(transparent)]
+    Tls(#[from] TlsAcceptError),
+    #[error(transparent)]
+    Request(#[from] RequestError),
+}
+
+/// Why there is no PROXY header.
+#[derive(Debug, Error)]
+pub enum ProxyHeaderError {
+    #[error("does not begin with a PROXY header, which `acceptProxyProtocol` asks for")]
+    Missing,
+    /// With the most that a line may have.
+    #[error("a PROXY line has more than {0} bytes")]
+    LongLine(usize),
+    #[error("a PROXY header of {len} bytes, at most {max} are read")]
+    LongHeader { len: usize, max: usize },
+    #[error("a broken PROXY header: {0}")]
+    Malformed(String),
+    #[error("closed before the end of a PROXY header")]
+    Unfinished,
+    #[error("while reading a PROXY header: {0}")]
+    Broken(#[source] io::Error),
+    #[error("no PROXY header within {} s", .0.as_secs())]
+    Slow(Duration),
+}
+
+/// Why a client's TLS handshake failed.
+#[derive(Debug, Error)]
+pub enum TlsAcceptError {
+    /// The client went away, before it said anything or in the middle.
+    #[error("closed without a TLS handshake")]
+    Closed,
+    #[error("this is not TLS: has the client no `security: tls`, or is it a plain HTTP request?")]
+    NotTls,
+    /// The client ends it, with this alert.
+    #[error("the client ends the TLS handshake: {0}, does it believe the certificate?")]
+    Alert(String),
+    #[error(
+        "the TLS client asks for a name that there is no certificate for, or its file is not read yet"
+    )]
+    NoCertificate,
+    /// The connection, or anything else about the handshake.
+    #[error("TLS handshake: {0}")]
+    Failed(#[source] io::Error),
+    #[error("no TLS handshake within {} s", .0.as_secs())]
+    Slow(Duration),
+}
+
+impl AcceptError {
+    /// Stays when the sentence changes.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::ProxyHeader(e) => e.code(),
+            Self::Tls(e) => e.code(),
+            Self::Request(e) => e.code(),
+        }
+    }
+
+    /// Whether nobody is to blame: who came has only gone again.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::Tls(TlsAcceptError::Closed))
+    }
+}
+
+impl ProxyHeaderError {
+    /// As [`AcceptError::code`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Missing => "proxy-header-missing",
+            Self::LongLine(_) | Self::LongHeader { .. } | Self::Malformed(_) => {
+                "proxy-header-malformed"
+            }
+            Self::Unfinished | Self::Broken(_) => "proxy-header-broken",
+            Self::Slow(_) => "proxy-header-timeout",
+        }
+    }
+}
+
+impl TlsAcceptError {
+    /// As [`AcceptError::code`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Closed => "tls-closed",
+            Self::NotTls => "tls-not-tls",
+            Self::Alert(_) => "tls-alert",
+            Self::NoCertificate => "tls-no-certificate",
+            Self::Failed(_) => "tls-handshake",
+            Self::Slow(_) => "tls-timeout",
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What a server's carrier brings: one link, or links one after another.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use tokio::sync::mpsc;
+
+use crate::io::Arrival;
+
+/// What came of a connection.
+pub enum Accepted {
+    /// It is a link itself.
+    One(Arrival),
+    /// It brings links until it ends.
+    Many(Arrivals),
+}
+
+/// The links of one connection. The connection is driven by whoever waits for the next link, and ends with this.
+pub struct Arrivals {
+    /// `None` when it is over.
+    driver: Option<Driver>,
+    links: mpsc::Receiver<Arrival>,
+}
+
+/// Reads what a connection brings, and sends each new link.
+type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Arrivals {
+    /// `driver` sends `links`.
+    pub fn new(
+        driver: impl Future<Output = ()> + Send + 'static,
+        links: mpsc::Receiver<Arrival>,
+    ) -> Self {
+        Self {
+            driver: Some(Box::pin(driver)),
+            links,
+        }
+    }
+
+    /// The next link; `None` when the connection has ended. It must be asked for as long as links are to live.
+    pub async fn next(&mut self) -> Option<Arrival> {
+        poll_fn(|cx| {
+            if let Poll::Ready(Some(arrival)) = self.links.poll_recv(cx) {
+                return Poll::Ready(Some(arrival));
+            }
+            if let Some(driver) = &mut self.driver
+                && driver.as_mut().poll(cx).is_ready()
+            {
+                self.driver = None;
+            }
+            // What it sent before it was over.
+            match self.links.poll_recv(cx) {
+                Poll::Pending if self.driver.is_none() => Poll::Ready(None),
+                other => other,
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,136 @@
+//! The server side.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Accepted, BuildError, ServerCarrier, ServerSettings, proxy_protocol, tcp, tls, ws};
+use crate::cause::AcceptError;
+use crate::http;
+use crate::io::{Arrival, Closing, Link};
+use crate::session::Source;
+
+/// The server side of `streamSettings`.
+pub struct Inbound {
+    pub sockopt: tcp::SockOpt,
+    accept_proxy_protocol: bool,
+    tls: Option<tls::Inbound>,
+    carrier: Carrier,
+}
+
+/// The running half of [`ServerCarrier`].
+enum Carrier {
+    Raw,
+    Ws(ws::Inbound),
+    /// A connection that brings many links.
+    #[cfg(test)]
+    Many(super::tests::ManyLinks),
+}
+
+impl Inbound {
+    #[cfg(test)]
+    pub(super) fn many(carrier: super::tests::ManyLinks) -> Self {
+        Self {
+            sockopt: tcp::SockOpt::default(),
+            accept_proxy_protocol: false,
+            tls: None,
+            carrier: Carrier::Many(carrier),
+        }
+    }
+
+    /// A server of these settings.
+    ///
+    /// # Errors
+    ///
+    /// When a certificate cannot be used.
+    pub fn new(settings: ServerSettings) -> Result<Self, BuildError> {
+        let alpn = settings.carrier.alpn();
+        let tls = settings.security.map(|mut tls| {
+            tls.alpn = alpn.map_or(tls.alpn, |name| vec![name.to_owned()]);
+            tls::Inbound::new(&tls)
+        });
+        Ok(Self {
+            sockopt: settings.sockopt,
+            accept_proxy_protocol: settings.accept_proxy_protocol,
+            tls: tls.transpose()?,
+            carrier: match settings.carrier {
+                ServerCarrier::Raw => Carrier::Raw,
+                ServerCarrier::Ws(ws) => Carrier::Ws(ws::Inbound::new(ws)),
+            },
+        })
+    }
+
+    /// How long a peer may say nothing before the outermost of these layers gives it up; `None` without any.
+    pub fn patience(&self) -> Option<Duration> {
+        if self.accept_proxy_protocol {
+            Some(proxy_protocol::LIMIT)
+        } else if self.tls.is_some() {
+            Some(tls::HANDSHAKE_LIMIT)
+        } else {
+            match &self.carrier {
+                Carrier::Raw => None,
+                Carrier::Ws(_) => Some(http::visit::HEADER_LIMIT),
+                #[cfg(test)]
+                Carrier::Many(_) => None,
+            }
+        }
+    }
+
+    /// From a raw connection to links that a protocol can read; `closing` tells why they are dropped, if they are.
+    ///
+    /// # Errors
+    ///
+    /// When the connection brings none, and the source, as far as it was known by then. It has been answered, as far as
+    /// there is an answer.
+    pub async fn accept(
+        &self,
+        mut arrival: Arrival,
+        closing: &Closing,
+    ) -> Result<Accepted, (Source, AcceptError)> {
+        let source = arrival.source;
+        arrival.link = match arrival.link {
+            Link::Tcp(stream) => self.sockopt.link(stream),
+            other => other,
+        };
+        if self.accept_proxy_protocol {
+            let accepted = proxy_protocol::accept(arrival).await;
+            arrival = accepted.map_err(|e| (source, e.into()))?;
+            arrival.since = Instant::now();
+        }
+        let source = arrival.source;
+        let accepted = self.unwrap(arrival, closing).await;
+        accepted.map_err(|e| (source, e))
+    }
+
+    /// Whether many people may come from `source`: the reverse proxy, or an edge of a CDN, that did not say for whom
+    /// it came. Whoever counts sources does not count it as one person.
+    pub fn is_shared(&self, source: Source) -> bool {
+        match &self.carrier {
+            Carrier::Raw => source == Source::Unix,
+            Carrier::Ws(ws) => ws.is_shared(source),
+            #[cfg(test)]
+            Carrier::Many(_) => false,
+        }
+    }
+
+    async fn unwrap(
+        &self,
+        mut arrival: Arrival,
+        closing: &Closing,
+    ) -> Result<Accepted, AcceptError> {
+        if let Some(tls) = &self.tls {
+            arrival.link = tls.accept(arrival.link, arrival.since).await?;
+            arrival.since = Instant::now();
+        }
+        match &self.carrier {
+            Carrier::Raw => Ok(Accepted::One(arrival)),
+            Carrier::Ws(ws) => {
+                let mut arrival = ws.accept(arrival, closing).await?;
+                arrival.since = Instant::now();
+                Ok(Accepted::One(arrival))
+            }
+            #[cfg(test)]
+            Carrier::Many(many) => Ok(Accepted::Many(many.accept(arrival))),
+        }
+    }
+}
