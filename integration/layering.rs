@@ -41,7 +41,6 @@ const DOORS: &[(&str, &str)] = &[
     ("api", "app"),
     ("api", "config"),
     ("app", "config"),
-    ("dns", "dialect"),
 ];
 
 /// Crates that a codec may not name.

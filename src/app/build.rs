@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::StartError;
 use crate::config::{self, Api, Config, Listen};
 use crate::dispatch::{Origin, Outbound, Parts};
+use crate::dns::Resolver;
 use crate::io::Link;
 use crate::json::PortRanges;
 use crate::observatory;
@@ -96,7 +97,7 @@ impl Built {
         let parts = Parts {
             outbounds,
             router: Router::new(config.routing, &health),
-            resolver: config.resolver,
+            resolver: Resolver::new(config.dns),
             policy: config.policy,
             count: config.stats,
             state: ProtocolState::open(state.as_deref()),

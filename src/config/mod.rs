@@ -17,7 +17,7 @@ pub use parts::{Draft, Inbound, Listen, Outbound, Through};
 
 use std::path::PathBuf;
 
-use crate::dns::Resolver;
+use crate::dns;
 use crate::observatory;
 use crate::policy::Policy;
 use crate::routing;
@@ -31,7 +31,7 @@ pub struct Config {
     pub routing: routing::Settings,
     pub observers: Vec<observatory::Settings>,
     /// The built-in DNS.
-    pub resolver: Resolver,
+    pub dns: dns::Settings,
     pub policy: Policy,
     /// Whether anything is counted; what, `policy` says.
     pub stats: bool,

@@ -42,7 +42,7 @@ impl Dialer for RoutedDialer {
         Box::pin(async move {
             let dispatcher = dispatcher?;
             let Via::Routed(tag) = way else {
-                let to = dispatcher.own(&to).await?;
+                let to = dispatcher.bootstrap(&to).await?;
                 let sockopt = tcp::SockOpt::default();
                 let stream = tcp::connect(&to, &Lookup::System, &sockopt).await?;
                 return Ok(Link::Tcp(stream));
@@ -55,7 +55,7 @@ impl Dialer for RoutedDialer {
                     upstream.stream(&Via::Direct, &to).await
                 }
                 protocol::Outbound::Freedom(_) => {
-                    let to = dispatcher.own(&to).await?;
+                    let to = dispatcher.bootstrap(&to).await?;
                     let opened = dispatcher.open(&outbound, &to, &Known::Unasked).await;
                     opened.map(|(link, _)| link)
                 }
@@ -86,7 +86,7 @@ impl Dialer for RoutedDialer {
                     upstream.packets(&Via::Direct, &to).await
                 }
                 protocol::Outbound::Freedom(_) => {
-                    let to = dispatcher.own(&to).await?;
+                    let to = dispatcher.bootstrap(&to).await?;
                     let unasked = &Known::Unasked;
                     let opened = dispatcher.open_packets(&outbound, &to, unasked, session.id);
                     let (inner, _) = opened.await?;
@@ -221,11 +221,11 @@ impl Dispatcher {
     }
 
     /// A DNS server by its address: it cannot be asked for its own name.
-    async fn own(&self, to: &Destination) -> io::Result<Destination> {
+    async fn bootstrap(&self, to: &Destination) -> io::Result<Destination> {
         let Host::Domain(_) = to.host else {
             return Ok(to.clone());
         };
-        let addrs: Vec<SocketAddr> = self.resolver.own(to).await?;
+        let addrs: Vec<SocketAddr> = self.resolver.bootstrap(to).await?;
         let first = addrs.first().copied().map(Destination::from);
         first.ok_or_else(|| io::Error::other("it has no address"))
     }

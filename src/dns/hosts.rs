@@ -7,26 +7,19 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::Families;
-use crate::matching::{Domains, MatchRank, Name, Pattern, PatternError};
+use super::{Families, HostEntry, HostNames, HostValue};
+use crate::matching::{Domains, MatchRank, Name};
 
 /// How often a name may stand for another one.
 const MAX_DEPTH: usize = 5;
 
 #[derive(Default)]
 pub(super) struct Hosts {
-    full: HashMap<String, Vec<Value>>,
+    full: HashMap<String, Vec<HostValue>>,
     /// By the name that matching names are at or below.
-    domains: HashMap<String, Vec<Value>>,
+    domains: HashMap<String, Vec<HostValue>>,
     /// Keywords, expressions, whole categories.
-    sets: Vec<(Domains, Vec<Value>)>,
-}
-
-/// What a pattern stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
-    Ip(IpAddr),
-    Name(String),
+    sets: Vec<(Domains, Vec<HostValue>)>,
 }
 
 /// What the table says of a name.
@@ -39,24 +32,21 @@ pub(super) enum Found {
 }
 
 impl Hosts {
-    /// Adds what one key of `hosts` says; an error is about a regular expression.
-    pub(super) fn add(
-        &mut self,
-        patterns: Vec<Pattern>,
-        values: &[Value],
-    ) -> Result<(), PatternError> {
-        let (table, name) = match &patterns[..] {
-            [Pattern::Full(name)] => (&mut self.full, name),
-            [Pattern::Domain(name)] => (&mut self.domains, name),
-            _ => {
-                self.sets
-                    .push((Domains::ranked(patterns)?, values.to_vec()));
-                return Ok(());
-            }
-        };
-        let entry = table.entry(name.to_ascii_lowercase()).or_default();
-        entry.extend_from_slice(values);
-        Ok(())
+    pub(super) fn new(entries: Vec<HostEntry>) -> Self {
+        let mut hosts = Self::default();
+        for HostEntry { names, values } in entries {
+            let (table, name) = match names {
+                HostNames::Full(name) => (&mut hosts.full, name),
+                HostNames::Domain(name) => (&mut hosts.domains, name),
+                HostNames::Set(names) => {
+                    hosts.sets.push((names, values));
+                    continue;
+                }
+            };
+            let entry = table.entry(name.to_ascii_lowercase()).or_default();
+            entry.extend(values);
+        }
+        hosts
     }
 
     /// `name` is in lower case, without a dot at its end.
@@ -66,12 +56,12 @@ impl Hosts {
             let name = alias.as_deref().unwrap_or(name);
             match &self.values(name)[..] {
                 [] => break,
-                [Value::Name(other)] => alias = Some(other.to_ascii_lowercase()),
+                [HostValue::Name(other)] => alias = Some(other.to_ascii_lowercase()),
                 values => {
                     let mut ips: Vec<IpAddr> = Vec::new();
                     for value in values {
                         match value {
-                            Value::Ip(ip) if families.allow(*ip) && !ips.contains(ip) => {
+                            HostValue::Ip(ip) if families.allow(*ip) && !ips.contains(ip) => {
                                 ips.push(*ip);
                             }
                             _ => {}
@@ -84,8 +74,8 @@ impl Hosts {
         alias.map(Found::Alias)
     }
 
-    fn values(&self, name: &str) -> Vec<Value> {
-        let mut found: Vec<(MatchRank, &[Value])> = Vec::new();
+    fn values(&self, name: &str) -> Vec<HostValue> {
+        let mut found: Vec<(MatchRank, &[HostValue])> = Vec::new();
         if let Some(values) = self.full.get(name) {
             found.push((MatchRank::Full, values));
         }
@@ -110,6 +100,7 @@ impl Hosts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matching::Pattern;
 
     #[test]
     fn all_patterns_that_match_count_the_closest_first() {
@@ -148,16 +139,17 @@ mod tests {
     }
 
     fn table(entries: &[(Pattern, &[&str])]) -> Hosts {
-        let mut hosts = Hosts::default();
-        for (pattern, values) in entries {
+        let entry = |(pattern, values): &(Pattern, &[&str])| {
             let value = |text: &&str| match text.parse() {
-                Ok(ip) => Value::Ip(ip),
-                Err(_) => Value::Name((*text).to_owned()),
+                Ok(ip) => HostValue::Ip(ip),
+                Err(_) => HostValue::Name((*text).to_owned()),
             };
-            let values: Vec<Value> = values.iter().map(value).collect();
-            hosts.add(vec![pattern.clone()], &values).unwrap();
-        }
-        hosts
+            HostEntry {
+                names: HostNames::new(vec![pattern.clone()]).unwrap(),
+                values: values.iter().map(value).collect(),
+            }
+        };
+        Hosts::new(entries.iter().map(entry).collect())
     }
 
     fn ips(texts: &[&str]) -> Option<Found> {

@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use super::codec::{LONGEST, Question, Reply};
 use super::dial::{Dialer, Via};
 use super::server::LIMIT;
-use crate::address::{Destination, Host};
+use crate::address::Destination;
 use crate::http::client::reason;
 
 const MESSAGE: &str = "application/dns-message";
@@ -192,13 +192,6 @@ impl Https {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The destination of a URL, whose port is `port` unless it says another.
-pub(super) fn destination(url: &Uri, port: u16) -> Result<Destination, String> {
-    let host = url.host().unwrap_or_default();
-    let host = Host::parse(host).map_err(|e| format!("`{url}` is not a server: {e}"))?;
-    Ok(Destination::new(host, url.port_u16().unwrap_or(port)))
 }
 
 async fn whole(response: Response<Incoming>) -> io::Result<Bytes> {

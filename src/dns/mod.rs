@@ -16,7 +16,6 @@ mod asker;
 mod cache;
 mod channel;
 pub mod codec;
-pub mod config;
 mod dial;
 mod failing;
 mod framed;
@@ -26,6 +25,7 @@ mod https;
 mod known;
 mod resolver;
 mod server;
+mod settings;
 mod shares;
 mod system;
 #[cfg(test)]
@@ -36,6 +36,7 @@ pub use dial::{Dialer, Dialled, Via};
 pub use framed::Framed;
 pub use known::Known;
 pub use resolver::{Lookup, LookupError, Resolver};
+pub use settings::{Fallback, HostEntry, HostNames, HostValue, Server, Settings, Upstream};
 pub use system::resolve;
 
 use std::net::{IpAddr, SocketAddr};
@@ -135,6 +136,12 @@ impl Families {
 
     fn allow(self, ip: IpAddr) -> bool {
         if ip.is_ipv4() { self.v4 } else { self.v6 }
+    }
+}
+
+impl Default for Families {
+    fn default() -> Self {
+        Self::BOTH
     }
 }
 

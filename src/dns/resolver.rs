@@ -10,31 +10,21 @@ use tracing::{debug, trace};
 use super::codec::Reply;
 use super::dial::Dialer;
 use super::hosts::{Found, Hosts};
-use super::server::{Failure, Server, Upstream};
+use super::server::Server;
+use super::settings::{self, Fallback, Settings, Upstream};
 use super::{Families, Known, Strategy, system};
 use crate::address::{Destination, Host};
 use crate::matching::{MatchRank, Name};
 
 /// V2Ray's built-in DNS.
 pub struct Resolver {
-    pub(super) hosts: Hosts,
+    hosts: Hosts,
     /// Never empty.
-    pub(super) servers: Vec<Arc<Server>>,
+    servers: Vec<Arc<Server>>,
     /// `queryStrategy`.
-    pub(super) families: Families,
-    pub(super) fallback: Fallback,
+    families: Families,
+    fallback: Fallback,
     dial: OnceLock<Arc<dyn Dialer>>,
-}
-
-/// Whether servers are asked for names that are not of their `domains`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Fallback {
-    #[default]
-    Always,
-    /// `disableFallbackIfMatch`: not when a server has the name among its `domains`.
-    WithoutMatch,
-    /// `disableFallback`.
-    Never,
 }
 
 /// Why a name has no address.
@@ -56,23 +46,24 @@ pub enum Lookup {
 }
 
 impl Default for Resolver {
-    /// V2Ray without a `dns` section asks the system.
+    /// One that asks the system.
     fn default() -> Self {
-        Self::new(Hosts::default(), Vec::new())
+        Self::new(Settings::default())
     }
 }
 
 impl Resolver {
-    pub(super) fn new(hosts: Hosts, servers: Vec<Arc<Server>>) -> Self {
-        let system = || Arc::new(Server::new("localhost".to_owned(), Upstream::System));
+    pub fn new(settings: Settings) -> Self {
+        let mut servers = settings.servers;
+        if servers.is_empty() {
+            servers.push(settings::Server::new("localhost", Upstream::System));
+        }
+        let servers = servers.into_iter().map(|s| Arc::new(Server::new(s)));
         Self {
-            hosts,
-            servers: match servers.is_empty() {
-                true => vec![system()],
-                false => servers,
-            },
-            families: Families::BOTH,
-            fallback: Fallback::Always,
+            hosts: Hosts::new(settings.hosts),
+            servers: servers.collect(),
+            families: settings.families,
+            fallback: settings.fallback,
             dial: OnceLock::new(),
         }
     }
@@ -85,7 +76,7 @@ impl Resolver {
     /// Whether a server is asked by HTTPS.
     pub fn asks_by_https(&self) -> bool {
         let mut servers = self.servers.iter();
-        servers.any(|server| matches!(server.upstream, Upstream::Https(_)))
+        servers.any(|server| matches!(server.settings.upstream, Upstream::Https { .. }))
     }
 
     /// The addresses of a name; none, and a code, when it has none.
@@ -112,7 +103,7 @@ impl Resolver {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => {
                     debug!("dns: {server} {failure}");
-                    failures.push(told(server, &failure));
+                    failures.push(format!("{server} {failure}"));
                 }
             }
         }
@@ -123,12 +114,11 @@ impl Resolver {
     /// others in their order.
     fn order(&self, name: &str) -> Vec<&Arc<Server>> {
         let name = Name::new(name);
-        let fits = |server: &Server| server.domains.as_ref().and_then(|d| d.fit(&name));
         let mut first: Vec<(MatchRank, usize)> = self
             .servers
             .iter()
             .enumerate()
-            .filter_map(|(index, server)| Some((fits(server)?, index)))
+            .filter_map(|(index, server)| Some((server.fit(&name)?, index)))
             .collect();
         first.sort_unstable();
         let mut order: Vec<usize> = first.into_iter().map(|(_, index)| index).collect();
@@ -139,7 +129,7 @@ impl Resolver {
         };
         if others {
             for (index, server) in self.servers.iter().enumerate() {
-                if !server.skip_fallback && !order.contains(&index) {
+                if !server.settings.skip_fallback && !order.contains(&index) {
                     order.push(index);
                 }
             }
@@ -155,7 +145,7 @@ impl Resolver {
 
     /// Where a server of this resolver itself is, which it cannot be asked for: the hosts say, or the
     /// system.
-    pub async fn own(&self, to: &Destination) -> io::Result<Vec<SocketAddr>> {
+    pub async fn bootstrap(&self, to: &Destination) -> io::Result<Vec<SocketAddr>> {
         let mut to = to.clone();
         if let Host::Domain(name) = &to.host {
             match self.hosts.find(&name.to_ascii_lowercase(), Families::BOTH) {
@@ -168,10 +158,6 @@ impl Resolver {
         }
         system::resolve(&to, Strategy::AsIs).await
     }
-}
-
-fn told(server: &Server, failure: &Failure) -> String {
-    format!("{server} {failure}")
 }
 
 impl Lookup {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -13,15 +13,16 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::cache::Cache;
-use super::channel::Channel;
+use super::channel::{Channel, Over};
 use super::codec::{Family, Question, Reply};
 use super::dial::Dialer;
 use super::failing::Failing;
 use super::https::Https;
 use super::shares::{Place, Shares};
-use super::{Families, asker, system};
+use super::{Families, Upstream, asker, settings, system};
+use crate::address::Destination;
 use crate::log;
-use crate::matching::{Domains, Networks};
+use crate::matching::{Domains, MatchRank, Name, Pattern};
 
 /// How long V2Ray, and so we, wait for any server.
 pub(super) const LIMIT: Duration = Duration::from_secs(4);
@@ -36,29 +37,18 @@ const MAX_PENDING: usize = 1024;
 const MAX_PENDING_HTTPS: usize = 96;
 
 pub(super) struct Server {
-    /// As the user wrote it, for messages.
-    pub(super) name: String,
-    pub(super) upstream: Upstream,
-    /// Names that this server is asked for before others.
-    pub(super) domains: Option<Domains>,
-    /// Of what it says, only these addresses count.
-    pub(super) expected: Option<Networks>,
-    /// It is asked only for the names of `domains`.
-    pub(super) skip_fallback: bool,
-    pub(super) families: Families,
-    pub(super) caches: bool,
-    pub(super) cache: Mutex<Cache>,
-    pub(super) pending: Mutex<HashMap<Question, Waiting>>,
+    pub(super) settings: settings::Server,
+    client: Client,
+    cache: Mutex<Cache>,
+    pending: Mutex<HashMap<Question, Waiting>>,
     /// Places among the pending questions.
     shares: Arc<Shares>,
     failing: Failing,
 }
 
-/// How it is asked.
-pub(super) enum Upstream {
-    /// The resolver of the system.
+/// What asks it.
+enum Client {
     System,
-    /// UDP; TCP when a reply has no room.
     Udp(Channel, Channel),
     Tcp(Channel),
     Https(Https),
@@ -78,24 +68,29 @@ pub(super) enum Failure {
 }
 
 impl Server {
-    pub(super) fn new(name: String, upstream: Upstream) -> Self {
-        let places = match upstream {
-            Upstream::Https(_) => MAX_PENDING_HTTPS,
-            _ => MAX_PENDING,
+    pub(super) fn new(settings: settings::Server) -> Self {
+        let places = match settings.upstream {
+            Upstream::Https { .. } => MAX_PENDING_HTTPS,
+            Upstream::System | Upstream::Udp(_) | Upstream::Tcp(_) => MAX_PENDING,
         };
         Self {
-            shares: Shares::new(format!("the DNS server {name}"), places, LIMIT),
+            shares: Shares::new(format!("the DNS server {}", settings.name), places, LIMIT),
             failing: Failing::default(),
-            name,
-            upstream,
-            domains: None,
-            expected: None,
-            skip_fallback: false,
-            families: Families::BOTH,
-            caches: true,
+            client: Client::new(&settings),
+            settings,
             cache: Mutex::default(),
             pending: Mutex::default(),
         }
+    }
+
+    /// How closely a name fits those that this server is asked for before others.
+    pub(super) fn fit(&self, name: &Name) -> Option<MatchRank> {
+        let local = match self.settings.upstream {
+            Upstream::System => LOCAL.fit(name),
+            _ => None,
+        };
+        let own = self.settings.domains.as_ref().and_then(|d| d.fit(name));
+        local.into_iter().chain(own).min()
     }
 
     /// The addresses of `name`, IPv4 first. Without any, the code says why.
@@ -105,8 +100,8 @@ impl Server {
         name: &str,
         families: Families,
     ) -> Result<Reply, Failure> {
-        let families = families.and(self.families);
-        if matches!(self.upstream, Upstream::System) {
+        let families = families.and(self.settings.families);
+        if matches!(self.client, Client::System) {
             let reply = self.ask_system(name, families).await?;
             return self.only_expected(name, reply);
         }
@@ -131,7 +126,7 @@ impl Server {
     }
 
     fn only_expected(&self, name: &str, mut reply: Reply) -> Result<Reply, Failure> {
-        if let Some(expected) = &self.expected
+        if let Some(expected) = &self.settings.expected
             && !reply.ips.is_empty()
         {
             let all = reply.ips.clone();
@@ -155,7 +150,7 @@ impl Server {
             name: name.to_owned(),
             family,
         };
-        if self.caches
+        if self.settings.caches
             && let Some(reply) = lock(&self.cache).get(&question, Instant::now())
         {
             return Ok(reply);
@@ -202,7 +197,7 @@ impl Server {
             let found = server.ask(&dial, &question).await;
             server.note(&found);
             if let Ok(reply) = &found
-                && server.caches
+                && server.settings.caches
                 && reply.is_worth_keeping()
             {
                 let mut cache = lock(&server.cache);
@@ -228,9 +223,9 @@ impl Server {
 
     async fn ask(&self, dial: &Arc<dyn Dialer>, question: &Question) -> Result<Reply, Failure> {
         let asking = async {
-            match &self.upstream {
-                Upstream::System => Ok(Reply::none(0)),
-                Upstream::Udp(udp, tcp) => {
+            match &self.client {
+                Client::System => Ok(Reply::none(0)),
+                Client::Udp(udp, tcp) => {
                     let mut first = pin!(udp.ask(dial, question));
                     let reply = match timeout(ASK_AGAIN, &mut first).await {
                         Ok(reply) => reply?,
@@ -245,14 +240,14 @@ impl Server {
                         false => Ok(reply),
                     }
                 }
-                Upstream::Tcp(tcp) => tcp.ask(dial, question).await,
-                Upstream::Https(https) => https.ask(dial, question).await,
+                Client::Tcp(tcp) => tcp.ask(dial, question).await,
+                Client::Https(https) => https.ask(dial, question).await,
             }
         };
         let begin = Instant::now();
         match timeout(LIMIT, asking).await {
             Ok(Ok(reply)) => {
-                debug!(server = self.name, name = question.name, code = reply.code, ips = ?reply.ips, took = ?begin.elapsed(), "answered");
+                debug!(server = self.settings.name, name = question.name, code = reply.code, ips = ?reply.ips, took = ?begin.elapsed(), "answered");
                 Ok(reply)
             }
             Ok(Err(e)) => Err(Failure::Failed(question.name.clone(), e.to_string())),
@@ -277,6 +272,39 @@ impl Server {
         }
     }
 }
+
+impl Client {
+    fn new(settings: &settings::Server) -> Self {
+        let (via, ip) = (&settings.via, settings.client_ip);
+        let channel = |over, to: &Destination| Channel::new(over, to.clone(), via.clone(), ip);
+        match &settings.upstream {
+            Upstream::System => Self::System,
+            Upstream::Udp(to) => Self::Udp(channel(Over::Udp, to), channel(Over::Tcp, to)),
+            Upstream::Tcp(to) => Self::Tcp(channel(Over::Tcp, to)),
+            Upstream::Https { url, to } => {
+                Self::Https(Https::new(url.clone(), to.clone(), via.clone(), ip))
+            }
+        }
+    }
+}
+
+/// The names of houses and offices, which V2Ray asks the system for first wherever `localhost` is a
+/// server.
+static LOCAL: LazyLock<Domains> = LazyLock::new(|| {
+    const NAMES: [&str; 8] = [
+        "local",
+        "localdomain",
+        "localhost",
+        "lan",
+        "home.arpa",
+        "example",
+        "invalid",
+        "test",
+    ];
+    let below = NAMES.map(|name| Pattern::Domain(name.to_owned()));
+    let dotless = Pattern::Regex("^[^.]+$".to_owned());
+    Domains::ranked(below.into_iter().chain([dotless])).expect("a test reads the expression")
+});
 
 /// `NXDOMAIN`.
 pub(super) const NO_SUCH_NAME: u16 = 3;
@@ -316,7 +344,7 @@ impl Reply {
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        f.write_str(&self.settings.name)
     }
 }
 

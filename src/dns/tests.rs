@@ -8,17 +8,18 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use serde_json::{Value, json};
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::codec::{Asked, Family};
-use super::{Dialer, Dialled, Families, Framed, Lookup, Resolver, Strategy, Via, asking, config};
+use super::{
+    Dialer, Dialled, Fallback, Families, Framed, HostEntry, HostNames, HostValue, Lookup, Resolver,
+    Server, Settings, Strategy, Upstream, Via, asking,
+};
 use crate::address::Destination;
 use crate::io::{Link, Packet, Packets};
-use crate::json::{Node, Report};
-use crate::matching::Geodata;
+use crate::matching::{Domains, Networks, Pattern, parse_network};
 use crate::session::Owner;
 
 #[tokio::test]
@@ -31,11 +32,13 @@ async fn names_are_asked_for_where_their_domains_say_and_else_in_order() {
     ] {
         net.answers(ip, "", &[answer]);
     }
-    let resolver = net.resolver(json!({"servers": [
-        "1.1.1.1",
-        {"address": "2.2.2.2", "domains": ["domain:com"]},
-        {"address": "3.3.3.3", "domains": ["domain:b.com", "keyword:key"]},
-    ]}));
+    let (com, b_com) = (domain("com"), domain("b.com"));
+    let key = Pattern::Keyword("key".into());
+    let resolver = net.resolver([
+        server("1.1.1.1"),
+        server("2.2.2.2").first_for([com]),
+        server("3.3.3.3").first_for([b_com, key]),
+    ]);
     for (name, answer) in [
         ("a.org", "10.0.0.1"),
         ("a.com", "10.0.0.2"),
@@ -56,7 +59,7 @@ async fn names_are_asked_for_where_their_domains_say_and_else_in_order() {
 async fn silence_for_four_seconds_goes_on_to_the_next_server() {
     let net = Net::new();
     net.answers("2.2.2.2", "", &["10.0.0.2"]);
-    let resolver = net.resolver(json!({"servers": ["1.1.1.1", "2.2.2.2"]}));
+    let resolver = net.resolver(["1.1.1.1", "2.2.2.2"].map(server));
     let begin = Instant::now();
     assert_eq!(
         v4(&resolver, "a.com").await,
@@ -74,7 +77,11 @@ async fn silence_for_four_seconds_goes_on_to_the_next_server() {
 async fn dead_names_of_one_user_delay_nobody_else() {
     let net = Net::new();
     net.answers("1.1.1.1", "live.com", &["10.0.0.1"]);
-    let resolver = net.resolver(json!({"servers": ["1.1.1.1"], "hosts": {"h.com": "10.0.0.2"}}));
+    let resolver = net.resolver_of(Settings {
+        hosts: vec![host(Pattern::Full("h.com".into()), &["10.0.0.2"])],
+        servers: vec![server("1.1.1.1")],
+        ..Settings::default()
+    });
     let owner = |n: u8| Owner::Host([192, 0, 2, n].into());
     let dead: Vec<_> = (0..5000)
         .map(|n| {
@@ -107,11 +114,11 @@ async fn dead_names_of_one_user_delay_nobody_else() {
 async fn an_error_names_every_server_and_what_was_wrong_with_it() {
     let net = Net::new();
     net.answers("3.3.3.3", "", &["10.0.0.2"]);
-    let resolver = net.resolver(json!({"servers": [
-        "1.1.1.1",
-        {"address": "3.3.3.3", "expectIPs": ["11.0.0.0/8"]},
-        "tcp://9.9.9.9:5353",
-    ]}));
+    let resolver = net.resolver([
+        server("1.1.1.1"),
+        server("3.3.3.3").expects("11.0.0.0/8"),
+        server("tcp://9.9.9.9:5353"),
+    ]);
     assert_eq!(
         v4(&resolver, "a.com").await.unwrap_err(),
         "cannot resolve a.com: dns: 1.1.1.1 did not answer for a.com within 4 s; \
@@ -127,7 +134,7 @@ async fn an_answer_without_addresses_is_the_last_word() {
     net.code("1.1.1.1", "none.com", 0);
     net.code("1.1.1.1", "broken.com", 2);
     net.answers("2.2.2.2", "", &["10.0.0.2"]);
-    let resolver = net.resolver(json!({"servers": ["1.1.1.1", "2.2.2.2"]}));
+    let resolver = net.resolver(["1.1.1.1", "2.2.2.2"].map(server));
     for (name, reason) in [
         ("gone.com", "there is no such name"),
         ("none.com", "it has no IPv4 address"),
@@ -143,25 +150,23 @@ async fn an_answer_without_addresses_is_the_last_word() {
 async fn fallback_can_be_forbidden() {
     let net = Net::new();
     net.answers("2.2.2.2", "", &["10.0.0.2"]);
-    for (keys, of_domains, of_others) in [
-        (json!({}), true, true),
-        (json!({"disableFallback": true}), false, false),
-        (json!({"disableFallbackIfMatch": true}), false, true),
-        (
-            json!({"fallbackStrategy": "DisabledIfAnyMatch"}),
-            false,
-            true,
-        ),
+    for (fallback, of_domains, of_others) in [
+        (Fallback::Always, true, true),
+        (Fallback::Never, false, false),
+        (Fallback::WithoutMatch, false, true),
     ] {
-        let mut dns = json!({"servers": [
-            {"address": "1.1.1.1", "domains": ["full:a.com"], "skipFallback": true}, "2.2.2.2"
-        ]});
-        dns.as_object_mut()
-            .unwrap()
-            .extend(keys.as_object().unwrap().clone());
-        let resolver = net.resolver(dns.clone());
-        assert_eq!(v4(&resolver, "a.com").await.is_ok(), of_domains, "{dns}");
-        assert_eq!(v4(&resolver, "b.com").await.is_ok(), of_others, "{dns}");
+        let first = Server {
+            skip_fallback: true,
+            ..server("1.1.1.1").first_for([Pattern::Full("a.com".into())])
+        };
+        let resolver = net.resolver_of(Settings {
+            servers: vec![first, server("2.2.2.2")],
+            fallback,
+            ..Settings::default()
+        });
+        let is_found = async |name| v4(&resolver, name).await.is_ok();
+        assert_eq!(is_found("a.com").await, of_domains, "{fallback:?}");
+        assert_eq!(is_found("b.com").await, of_others, "{fallback:?}");
     }
 }
 
@@ -169,9 +174,7 @@ async fn fallback_can_be_forbidden() {
 async fn only_expected_addresses_are_handed_out() {
     let net = Net::new();
     net.answers("1.1.1.1", "", &["11.0.0.1", "10.0.0.1"]);
-    let resolver = net.resolver(json!({"servers": [
-        {"address": "1.1.1.1", "expectIPs": ["10.0.0.0/8"]}
-    ]}));
+    let resolver = net.resolver([server("1.1.1.1").expects("10.0.0.0/8")]);
     assert_eq!(
         v4(&resolver, "a.com").await,
         Ok(vec!["10.0.0.1".to_owned()])
@@ -182,7 +185,7 @@ async fn only_expected_addresses_are_handed_out() {
 async fn an_answer_is_remembered_and_the_same_question_is_asked_once() {
     let net = Net::new();
     net.answers("1.1.1.1", "", &["10.0.0.1"]);
-    let resolver = net.resolver(json!({"servers": ["1.1.1.1"]}));
+    let resolver = net.resolver([server("1.1.1.1")]);
     let asks = (0..10).map(|n| {
         let resolver = resolver.clone();
         let name = if n % 2 == 0 { "a.com" } else { "A.com." };
@@ -194,7 +197,10 @@ async fn an_answer_is_remembered_and_the_same_question_is_asked_once() {
     assert!(v4(&resolver, "a.com").await.is_ok());
     assert_eq!(net.asked("1.1.1.1"), 1);
 
-    let forgetful = net.resolver(json!({"servers": ["1.1.1.1"], "disableCache": true}));
+    let forgetful = net.resolver([Server {
+        caches: false,
+        ..server("1.1.1.1")
+    }]);
     for _ in 0..3 {
         assert!(v4(&forgetful, "a.com").await.is_ok());
     }
@@ -203,29 +209,30 @@ async fn an_answer_is_remembered_and_the_same_question_is_asked_once() {
 
 #[tokio::test]
 async fn one_way_to_a_server_carries_all_questions_and_is_made_anew_when_it_breaks() {
-    for server in ["1.1.1.1", "tcp://1.1.1.1", "tcp+local://1.1.1.1:53"] {
+    let tcp = server("tcp://1.1.1.1:53");
+    let direct = Server {
+        via: Via::Direct,
+        ..tcp.clone()
+    };
+    for server in [server("1.1.1.1"), tcp, direct] {
         let net = Net::new();
         net.answers("1.1.1.1", "", &["10.0.0.1"]);
-        let resolver = net.resolver(json!({"servers": [server]}));
+        let resolver = net.resolver([server.clone()]);
         for name in ["a.com", "b.com", "c.com"] {
-            assert!(v4(&resolver, name).await.is_ok(), "{server}");
+            assert!(v4(&resolver, name).await.is_ok(), "{server:?}");
         }
-        assert_eq!(net.opened(), 1, "{server}");
+        assert_eq!(net.opened(), 1, "{server:?}");
         net.hang_up();
-        assert!(v4(&resolver, "d.com").await.is_ok(), "{server}");
-        assert_eq!(net.opened(), 2, "{server}");
-        let way = match server.contains("local") {
-            true => Via::Direct,
-            false => Via::Routed(Some("dns-in".into())),
-        };
-        assert_eq!(net.ways(), [way.clone(), way]);
+        assert!(v4(&resolver, "d.com").await.is_ok(), "{server:?}");
+        assert_eq!(net.opened(), 2, "{server:?}");
+        assert_eq!(net.ways(), [server.via.clone(), server.via]);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_way_that_is_silent_altogether_is_given_up() {
     let net = Net::new();
-    let resolver = net.resolver(json!({"servers": ["1.1.1.1"]}));
+    let resolver = net.resolver([server("1.1.1.1")]);
     assert!(v4(&resolver, "a.com").await.is_err());
     assert_eq!(net.opened(), 1);
     net.answers("1.1.1.1", "", &["10.0.0.1"]);
@@ -241,7 +248,7 @@ async fn a_reply_that_had_no_room_is_asked_for_by_tcp() {
     let many: Vec<String> = (0..50).map(|n| format!("10.0.0.{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     net.answers("1.1.1.1", "", &many);
-    let resolver = net.resolver(json!({"servers": ["1.1.1.1"]}));
+    let resolver = net.resolver([server("1.1.1.1")]);
     assert_eq!(v4(&resolver, "a.com").await.unwrap().len(), 50);
     assert_eq!(net.opened(), 2);
 }
@@ -253,7 +260,7 @@ async fn https_is_spoken_in_both_versions_over_connections_that_are_kept() {
         net.answers(host, "", &["10.0.0.1"]);
         net.0.lock().unwrap().is_h2 = is_h2;
         let url = format!("https://{host}/dns-query");
-        let resolver = net.resolver(json!({"servers": [url]}));
+        let resolver = net.resolver([server(&url)]);
         for name in ["a.com", "b.com"] {
             assert_eq!(v4(&resolver, name).await, Ok(vec!["10.0.0.1".to_owned()]));
         }
@@ -272,7 +279,7 @@ async fn https_is_spoken_in_both_versions_over_connections_that_are_kept() {
 #[tokio::test]
 async fn an_http_server_that_is_no_dns_server_is_told() {
     let net = Net::new();
-    let resolver = net.resolver(json!({"servers": ["https://h1.example/"]}));
+    let resolver = net.resolver([server("https://h1.example/")]);
     assert_eq!(
         v4(&resolver, "a.com").await.unwrap_err(),
         "cannot resolve a.com: dns: https://h1.example/ has no answer for a.com: \
@@ -284,19 +291,23 @@ async fn an_http_server_that_is_no_dns_server_is_told() {
 async fn families_are_those_of_the_strategy_and_of_the_section() {
     let net = Net::new();
     net.answers("1.1.1.1", "", &["10.0.0.1", "2001:db8::1"]);
-    let dns = |strategy| json!({"servers": ["1.1.1.1"], "queryStrategy": strategy});
-    for (section, strategy, expected) in [
-        ("UseIP", Strategy::UseIp, &["10.0.0.1", "2001:db8::1"][..]),
-        ("UseIP", Strategy::PreferIpv6, &["2001:db8::1", "10.0.0.1"]),
-        ("USE_IP4", Strategy::UseIp, &["10.0.0.1"]),
-        ("UseIPv6", Strategy::PreferIpv4, &["2001:db8::1"]),
-        ("UseIPv6", Strategy::UseIpv4, &[]),
+    let (both, v4, v6) = (Families::BOTH, Families::V4, Families::V6);
+    for (families, strategy, expected) in [
+        (both, Strategy::UseIp, &["10.0.0.1", "2001:db8::1"][..]),
+        (both, Strategy::PreferIpv6, &["2001:db8::1", "10.0.0.1"]),
+        (v4, Strategy::UseIp, &["10.0.0.1"]),
+        (v6, Strategy::PreferIpv4, &["2001:db8::1"]),
+        (v6, Strategy::UseIpv4, &[]),
     ] {
-        let resolver = net.resolver(dns(section));
+        let resolver = net.resolver_of(Settings {
+            servers: vec![server("1.1.1.1")],
+            families,
+            ..Settings::default()
+        });
         let found = lookup(&resolver, "a.com", strategy)
             .await
             .unwrap_or_default();
-        assert_eq!(found, expected, "{section} {strategy:?}");
+        assert_eq!(found, expected, "{families:?} {strategy:?}");
     }
 }
 
@@ -304,26 +315,21 @@ async fn families_are_those_of_the_strategy_and_of_the_section() {
 async fn hosts_come_before_all_servers() {
     let net = Net::new();
     net.answers("1.1.1.1", "real.com", &["10.0.0.1"]);
-    let resolver = net.resolver(json!({
-        "servers": ["1.1.1.1"],
-        "hosts": {
-            "fixed.com": "1.2.3.4",
-            "domain:many.com": ["1.2.3.4", "::1", "1.2.3.5"],
-            "alias.com": "real.com",
-            "dotless:": "127.0.0.1",
-        },
-        "staticHosts": [
-            {"type": "Subdomain", "domain": "five.com", "ip": ["5.5.5.5"]},
-            {"domain": "other.com", "proxiedDomain": "real.com"},
+    let resolver = net.resolver_of(Settings {
+        hosts: vec![
+            host(Pattern::Full("fixed.com".into()), &["1.2.3.4"]),
+            host(domain("many.com"), &["1.2.3.4", "::1", "1.2.3.5"]),
+            host(Pattern::Full("alias.com".into()), &["real.com"]),
+            host(Pattern::Regex("^[^.]*$".into()), &["127.0.0.1"]),
         ],
-    }));
+        servers: vec![server("1.1.1.1")],
+        ..Settings::default()
+    });
     for (name, expected) in [
         ("Fixed.com", &["1.2.3.4"][..]),
         ("a.many.com", &["1.2.3.4", "1.2.3.5"]),
         ("alias.com", &["10.0.0.1"]),
         ("host", &["127.0.0.1"]),
-        ("v.five.com", &["5.5.5.5"]),
-        ("other.com", &["10.0.0.1"]),
     ] {
         assert_eq!(v4(&resolver, name).await.unwrap(), expected, "{name}");
     }
@@ -333,7 +339,7 @@ async fn hosts_come_before_all_servers() {
     );
     assert_eq!(net.asked("1.1.1.1"), 1, "real.com, whoever asks for it");
     let own = resolver
-        .own(&"Fixed.com:853".parse().unwrap())
+        .bootstrap(&"Fixed.com:853".parse().unwrap())
         .await
         .unwrap();
     assert_eq!(own, ["1.2.3.4:853".parse().unwrap()]);
@@ -343,35 +349,61 @@ async fn hosts_come_before_all_servers() {
 async fn names_of_the_house_stay_in_the_house() {
     let net = Net::new();
     net.answers("1.1.1.1", "", &["10.0.0.1"]);
-    let resolver = net.resolver(json!({"servers": ["1.1.1.1", "localhost"]}));
+    let resolver = net.resolver(["1.1.1.1", "localhost"].map(server));
     let found = lookup(&resolver, "localhost", Strategy::UseIpv4).await;
     assert_eq!(found, Ok(vec!["127.0.0.1".to_owned()]));
     assert_eq!(net.asked("1.1.1.1"), 0);
 }
 
-#[tokio::test]
-async fn a_server_of_v2ray_5_is_read() {
-    let net = Net::new();
-    net.answers("1.1.1.1", "", &["10.0.0.1"]);
-    net.answers("2.2.2.2", "", &["10.0.0.2"]);
-    let resolver = net.resolver(json!({"nameServer": [
-        {
-            "address": {"network": "udp", "address": "1.1.1.1", "port": 53},
-            "prioritizedDomain": [{"type": "Subdomain", "domain": "b.com"}],
-            "expectIPs": [{"cidr": [{"ipAddr": "10.0.0.0", "prefix": 8}]}],
-            "skipFallback": true,
-        },
-        {"address": {"network": "tcp", "address": "2.2.2.2"}, "tag": "own"},
-    ]}));
-    assert_eq!(v4(&resolver, "a.b.com").await.unwrap(), ["10.0.0.1"]);
-    assert_eq!(v4(&resolver, "a.com").await.unwrap(), ["10.0.0.2"]);
-    assert_eq!(
-        net.ways(),
-        [
-            Via::Routed(Some("dns-in".into())),
-            Via::Routed(Some("own".into()))
-        ]
-    );
+/// By UDP, unless the text is a URL.
+fn server(text: &str) -> Server {
+    let upstream = match text.split_once("://") {
+        None if text == "localhost" => Upstream::System,
+        None => Upstream::Udp(format!("{text}:53").parse().unwrap()),
+        Some(("tcp", to)) => Upstream::Tcp(to.parse().unwrap()),
+        Some((_, rest)) => {
+            let (host, _) = rest.split_once('/').unwrap();
+            Upstream::Https {
+                url: text.parse().unwrap(),
+                to: format!("{host}:443").parse().unwrap(),
+            }
+        }
+    };
+    Server {
+        via: Via::Routed(Some("dns-in".into())),
+        ..Server::new(text, upstream)
+    }
+}
+
+impl Server {
+    fn first_for<const N: usize>(self, patterns: [Pattern; N]) -> Self {
+        let domains = Some(Domains::ranked(patterns).unwrap());
+        Self { domains, ..self }
+    }
+
+    fn expects(self, network: &str) -> Self {
+        let inside = [parse_network(network).unwrap()].into_iter().collect();
+        let expected = Some(Networks {
+            inside,
+            ..Networks::default()
+        });
+        Self { expected, ..self }
+    }
+}
+
+fn domain(name: &str) -> Pattern {
+    Pattern::Domain(name.to_owned())
+}
+
+fn host(pattern: Pattern, values: &[&str]) -> HostEntry {
+    let value = |text: &&str| match text.parse() {
+        Ok(ip) => HostValue::Ip(ip),
+        Err(_) => HostValue::Name((*text).to_owned()),
+    };
+    HostEntry {
+        names: HostNames::new(vec![pattern]).unwrap(),
+        values: values.iter().map(value).collect(),
+    }
 }
 
 async fn v4(resolver: &Arc<Resolver>, name: &str) -> Result<Vec<String>, String> {
@@ -411,17 +443,16 @@ impl Net {
         Self(Arc::default())
     }
 
-    /// A resolver of these settings whose tag is `dns-in`.
-    fn resolver(&self, mut dns: Value) -> Arc<Resolver> {
-        dns["tag"] = "dns-in".into();
-        let report = Report::default();
-        let object = Node::root(&dns, &report).object().unwrap();
-        let resolver = config::read(&object, &Geodata::new(Vec::new()));
-        object.finish();
-        assert!(
-            !report.has_errors() && report.warnings().is_empty(),
-            "{report:?}"
-        );
+    /// A resolver that asks these servers.
+    fn resolver<const N: usize>(&self, servers: [Server; N]) -> Arc<Resolver> {
+        self.resolver_of(Settings {
+            servers: servers.into(),
+            ..Settings::default()
+        })
+    }
+
+    fn resolver_of(&self, settings: Settings) -> Arc<Resolver> {
+        let resolver = Resolver::new(settings);
         resolver.set_dialer(Arc::new(self.clone()));
         Arc::new(resolver)
     }

@@ -4,6 +4,7 @@
 //! [`json`](crate::json), and each file beside it reads the settings of one room.
 
 mod api;
+mod dns;
 mod global;
 mod inbound;
 mod load;
@@ -17,7 +18,7 @@ mod parts;
 mod policy;
 mod protocols;
 mod read;
-pub(crate) mod routing;
+mod routing;
 mod sniffing;
 mod sockopt;
 mod stream_settings;

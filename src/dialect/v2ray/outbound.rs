@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::dns::domain_strategy;
 use super::read::tag;
 use super::{protocols, stream_settings};
 use crate::address::Host;
 use crate::config::{Outbound, Through, exposure};
-use crate::dns::Strategy;
 use crate::json::{Node, Object, either, found};
 use crate::mux;
 use crate::protocol::OutboundSettings;
@@ -33,7 +33,7 @@ pub(super) fn read(object: Object) -> Option<Outbound> {
     let mux = mux(&object, protocol.as_ref());
     let strategy = object
         .first(&["domainStrategy", "targetStrategy"])
-        .and_then(|n| Strategy::read(&n));
+        .and_then(|n| domain_strategy(&n));
     let tag = tag(&object).map(Into::into);
     let node = object.node.clone();
     object.finish();

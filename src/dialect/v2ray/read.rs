@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::merge::Origins;
-use super::{api, inbound, log, observatory, outbound, policy, routing};
+use super::{api, dns, inbound, log, observatory, outbound, policy, routing};
 use crate::config::check::{self, Tags};
 use crate::config::exposure::{self, Leads};
 use crate::config::{Config, Draft, Inbound, Outbound, Through};
-use crate::dns::{self, Resolver};
 use crate::json::{Node, Object};
 use crate::matching::{Geodata, geodata};
 use crate::protocol::InboundSettings;
@@ -33,17 +32,17 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     }
     let api = api::read(&root);
     let api_tag = api.as_ref().map(|api| api.tag.clone());
-    let mut tags = tags(&root, &inbounds, &outbounds, api_tag.as_deref());
+    let geodata = Geodata::new(geodata::folders());
+    let dns = dns(&root, &geodata);
+    let mut tags = tags(&inbounds, &outbounds, &dns, api_tag.as_deref());
     let mut unbuilt = unbuilt_tags(&root);
     tags.inbounds.extend_from_slice(&unbuilt);
     unbuilt.retain(|tag| !tags.outbounds.contains(tag));
     let observers = observatory::read(&root);
-    let geodata = Geodata::new(geodata::folders());
     let routing = routing::read(&root, &unbuilt, &geodata);
     let report = root.node.report();
     check::observers(&observers, &tags, report);
     check::routing(&routing, &observers, &tags, report);
-    let resolver = resolver(&root, &geodata);
     let (policy, stats) = policy::read(&root);
     let state = state(&root);
     let loopbacks: Vec<_> = outbounds
@@ -103,7 +102,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         outbounds: outbounds.collect::<Option<_>>()?,
         routing,
         observers,
-        resolver,
+        dns,
         policy,
         stats,
         state,
@@ -132,9 +131,9 @@ fn elements<'a>(root: &Object<'a>, [one, more, all]: [&'static str; 3]) -> Vec<N
 
 /// What rules may name.
 fn tags(
-    root: &Object,
     inbounds: &[Draft<Inbound>],
     outbounds: &[Draft<Outbound>],
+    dns: &crate::dns::Settings,
     api: Option<&str>,
 ) -> Tags {
     let mut sources: Vec<String> = inbounds.iter().filter_map(tag_of).collect();
@@ -142,9 +141,7 @@ fn tags(
         let loopback = outbound.protocol.loopback();
         sources.extend(loopback.and_then(|l| Some(l.inbound.as_ref()?.to_string())));
     }
-    // The questions of the built-in DNS arrive as if there were inbounds with these tags.
-    let dns = root.get("dns").as_ref().map(dns::config::tags);
-    sources.extend(dns.into_iter().flatten());
+    sources.extend(dns.inbounds().map(ToString::to_string));
     Tags {
         inbounds: sources,
         outbounds: outbounds
@@ -186,13 +183,13 @@ fn tag_in(value: &Value) -> Option<String> {
 }
 
 /// `dns`; without it the system is asked, as by V2Ray.
-fn resolver(root: &Object, geodata: &Geodata) -> Resolver {
-    let Some(dns) = root.object("dns") else {
-        return Resolver::default();
+fn dns(root: &Object, geodata: &Geodata) -> crate::dns::Settings {
+    let Some(object) = root.object("dns") else {
+        return crate::dns::Settings::default();
     };
-    let resolver = dns::config::read(&dns, geodata);
-    dns.finish();
-    resolver
+    let settings = dns::read(&object, geodata);
+    object.finish();
+    settings
 }
 
 /// `stateDirectory`; a process that is started elsewhere shall find it, too.

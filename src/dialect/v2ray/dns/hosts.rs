@@ -1,14 +1,14 @@
 //! Names that are answered without a server: V2Ray 4's `hosts` and V2Ray 5's `staticHosts`.
 
+use super::super::routing::{patterns_of_text, wrong_kind};
 use super::typed_pattern;
 use crate::address::Host;
-use crate::dialect::v2ray::routing::{patterns_of_text, wrong_kind};
-use crate::dns::hosts::{Hosts, Value};
+use crate::dns::{HostEntry, HostNames, HostValue};
 use crate::json::{Node, Object, found};
 use crate::matching::{Geodata, Pattern};
 
-pub(super) fn read(dns: &Object, geodata: &Geodata) -> Hosts {
-    let mut hosts = Hosts::default();
+pub(super) fn read(dns: &Object, geodata: &Geodata) -> Vec<HostEntry> {
+    let mut hosts = Vec::new();
     if let Some(node) = dns.get("hosts") {
         match node.value.as_object() {
             Some(entries) => {
@@ -40,11 +40,17 @@ pub(super) fn read(dns: &Object, geodata: &Geodata) -> Hosts {
     hosts
 }
 
-fn add(hosts: &mut Hosts, node: &Node, patterns: Option<Vec<Pattern>>, values: Option<Vec<Value>>) {
-    if let (Some(patterns), Some(values)) = (patterns, values)
-        && let Err(e) = hosts.add(patterns, &values)
-    {
-        node.error(e.to_string());
+fn add(
+    hosts: &mut Vec<HostEntry>,
+    node: &Node,
+    patterns: Option<Vec<Pattern>>,
+    values: Option<Vec<HostValue>>,
+) {
+    if let (Some(patterns), Some(values)) = (patterns, values) {
+        match HostNames::new(patterns) {
+            Ok(names) => hosts.push(HostEntry { names, values }),
+            Err(e) => node.error(e.to_string()),
+        }
     }
 }
 
@@ -62,7 +68,7 @@ fn host_pattern(node: &Node, key: &str, geodata: &Geodata) -> Option<Vec<Pattern
 
 /// An address or a name, or a list of addresses. A name in a list is the only one that counts, as in
 /// V2Ray.
-fn values(node: &Node) -> Option<Vec<Value>> {
+fn values(node: &Node) -> Option<Vec<HostValue>> {
     let nodes = match node.value.is_array() {
         true => node.array(),
         false => vec![node.clone()],
@@ -71,8 +77,8 @@ fn values(node: &Node) -> Option<Vec<Value>> {
     for node in &nodes {
         let text: String = node.read()?;
         match Host::parse(text.trim()) {
-            Ok(Host::Ip(ip)) => all.push(Value::Ip(ip.to_canonical())),
-            Ok(Host::Domain(name)) => return Some(vec![Value::Name(name)]),
+            Ok(Host::Ip(ip)) => all.push(HostValue::Ip(ip.to_canonical())),
+            Ok(Host::Domain(name)) => return Some(vec![HostValue::Name(name)]),
             Err(e) => {
                 let text = text.escape_debug();
                 node.error(format!("`{text}` is neither an IP address nor a name: {e}"));

@@ -2,88 +2,70 @@
 
 mod hosts;
 mod server;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::resolver::Fallback;
-use super::{Families, Resolver, Strategy};
 use crate::address::Host;
+use crate::dns::{Fallback, Families, Settings, Strategy};
 use crate::json::{Node, Object, did_you_mean, either, one_of};
 use crate::matching::{Geodata, Pattern};
 
 /// What the whole section says to each of its servers.
 struct Common {
-    client: Option<IpAddr>,
+    client_ip: Option<IpAddr>,
     tag: Option<Arc<str>>,
     caches: bool,
 }
 
 /// Reads the section; every mistake is reported.
-pub fn read(dns: &Object, geodata: &Geodata) -> Resolver {
+pub(super) fn read(dns: &Object, geodata: &Geodata) -> Settings {
     let disable_cache = dns.read_or("disableCache", false);
     let common = Common {
-        client: dns.first(&["clientIp"]).and_then(|node| ip(&node)),
+        client_ip: dns.first(&["clientIp"]).and_then(|node| ip(&node)),
         tag: tag(dns),
         caches: caches(dns).unwrap_or(!disable_cache),
     };
     let mut servers = Vec::new();
     for node in dns.array("servers").iter().chain(&dns.array("nameServer")) {
-        servers.extend(server::read(node, &common, geodata).map(Arc::new));
+        servers.extend(server::read(node, &common, geodata));
     }
-    let mut resolver = Resolver::new(hosts::read(dns, geodata), servers);
-    if let Some(families) = query_strategy(dns) {
-        resolver.families = families;
-    }
-    resolver.fallback = fallback(dns);
+    let settings = Settings {
+        hosts: hosts::read(dns, geodata),
+        servers,
+        families: query_strategy(dns).unwrap_or_default(),
+        fallback: fallback(dns),
+    };
     // How V2Ray 5 makes its tables; and V2Ray's own fake addresses.
     dns.silent(&["domainMatcher"]);
     dns.no_effect(&["fakeDns"]);
-    resolver
+    settings
 }
 
-/// The tags that rules may name as inbounds.
-pub fn tags(dns: &Node) -> Vec<String> {
-    let of = |value: &serde_json::Value| {
-        let object = value.as_object()?;
-        let tag = object.iter().find(|(k, _)| k.eq_ignore_ascii_case("tag"));
-        tag.and_then(|(_, tag)| tag.as_str())
-            .filter(|tag| !tag.is_empty())
-            .map(str::to_owned)
-    };
-    let lists = ["servers", "nameServer"].map(|key| dns.value.get(key));
-    let servers = lists.into_iter().flatten().filter_map(|v| v.as_array());
-    let servers = servers.flatten();
-    of(dns.value)
-        .into_iter()
-        .chain(servers.filter_map(of))
-        .collect()
-}
-
-impl Strategy {
-    /// A `domainStrategy` in V2Ray 4's spelling (`UseIPv4`), V2Ray 5's (`USE_IP4`) or Xray's. `ForceIP…` differs from
-    /// `UseIP…` in Xray by what a name without addresses leads to: an error, as here with both.
-    pub fn read(node: &Node) -> Option<Self> {
-        const NAMES: [&str; 6] = [
-            "AsIs",
-            "UseIP",
-            "UseIPv4",
-            "UseIPv6",
-            "PreferIPv4",
-            "PreferIPv6",
-        ];
-        strategy(node, &NAMES, |word| {
-            Some(match word {
-                "asis" | "" => Self::AsIs,
-                "useip" | "forceip" => Self::UseIp,
-                "useipv4" | "useip4" | "forceipv4" => Self::UseIpv4,
-                "useipv6" | "useip6" | "forceipv6" => Self::UseIpv6,
-                "preferipv4" | "preferip4" | "useipv4v6" | "forceipv4v6" => Self::PreferIpv4,
-                "preferipv6" | "preferip6" | "useipv6v4" | "forceipv6v4" => Self::PreferIpv6,
-                _ => return None,
-            })
+/// A `domainStrategy` in V2Ray 4's spelling (`UseIPv4`), V2Ray 5's (`USE_IP4`) or Xray's. `ForceIP…` differs from
+/// `UseIP…` in Xray by what a name without addresses leads to: an error, as here with both.
+pub(super) fn domain_strategy(node: &Node) -> Option<Strategy> {
+    const NAMES: [&str; 6] = [
+        "AsIs",
+        "UseIP",
+        "UseIPv4",
+        "UseIPv6",
+        "PreferIPv4",
+        "PreferIPv6",
+    ];
+    strategy(node, &NAMES, |word| {
+        Some(match word {
+            "asis" | "" => Strategy::AsIs,
+            "useip" | "forceip" => Strategy::UseIp,
+            "useipv4" | "useip4" | "forceipv4" => Strategy::UseIpv4,
+            "useipv6" | "useip6" | "forceipv6" => Strategy::UseIpv6,
+            "preferipv4" | "preferip4" | "useipv4v6" | "forceipv4v6" => Strategy::PreferIpv4,
+            "preferipv6" | "preferip6" | "useipv6v4" | "forceipv6v4" => Strategy::PreferIpv6,
+            _ => return None,
         })
-    }
+    })
 }
 
 fn query_strategy(object: &Object) -> Option<Families> {

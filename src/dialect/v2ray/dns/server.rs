@@ -1,27 +1,20 @@
 //! One server: how it is reached, for which names it is asked, which answers it may give.
 
-use std::net::IpAddr;
-
 use http::Uri;
 
+use super::super::routing::{networks, patterns};
 use super::{Common, caches, ip, query_strategy, tag, typed_pattern};
 use crate::address::{Destination, Host};
-use crate::dialect::v2ray::routing::{networks, patterns};
-use crate::dns::Families;
-use crate::dns::channel::{Channel, Over};
-use crate::dns::dial::Via;
-use crate::dns::https::{self, Https};
-use crate::dns::server::{Server, Upstream};
+use crate::dns::{Families, Server, Upstream, Via};
 use crate::json::{Node, Object, Port, did_you_mean, either, found};
 use crate::matching::{Domains, Geodata, Pattern};
 
 pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Server> {
     if node.value.is_string() {
         let text: String = node.read()?;
-        let (client, way) = (common.client, Via::Routed(common.tag.clone()));
-        let mut server = upstream(node, &text, None, client, way)?;
+        let mut server = server(node, &text, None, Via::Routed(common.tag.clone()))?;
+        server.client_ip = common.client_ip;
         server.caches = common.caches;
-        server.domains = Domains::ranked(own_domains(&server)).ok();
         return Some(server);
     }
     if !node.value.is_object() {
@@ -32,12 +25,10 @@ pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Se
         return None;
     }
     let object = node.object()?;
-    let client = object.get("clientIp").and_then(|node| ip(&node));
+    let client_ip = object.get("clientIp").and_then(|node| ip(&node));
     let tag = tag(&object).or_else(|| common.tag.clone());
-    let server = address(&object).and_then(|(at, text, port)| {
-        let client = client.or(common.client);
-        upstream(&at, &text, port, client, Via::Routed(tag))
-    });
+    let server =
+        address(&object).and_then(|(at, text, port)| server(&at, &text, port, Via::Routed(tag)));
     let domains = domains(&object, geodata);
     let expected = ["expectIPs", "geoip"].map(|key| object.get(key));
     let expected: Vec<Node> = expected.into_iter().flatten().collect();
@@ -49,10 +40,11 @@ pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Se
     object.no_effect(&["fallbackStrategy", "fakeDns"]);
     object.finish();
     let mut server = server?;
-    let domains = domains.into_iter().chain(own_domains(&server));
-    server.domains = Domains::ranked(domains)
-        .map_err(|e| node.error(e.to_string()))
-        .ok();
+    server.client_ip = client_ip.or(common.client_ip);
+    server.domains = domains.and_then(|all| {
+        let all = Domains::ranked(all);
+        all.map_err(|e| node.error(e.to_string())).ok()
+    });
     server.expected = expected;
     server.skip_fallback = skip_fallback;
     server.families = families.unwrap_or(Families::BOTH);
@@ -81,17 +73,14 @@ fn address<'a>(object: &Object<'a>) -> Option<(Node<'a>, String, Option<u16>)> {
     Some((node, text, inner.filter(|port| *port != 0)))
 }
 
-/// How the server at `text` is reached.
-fn upstream(
-    node: &Node,
-    text: &str,
-    port: Option<u16>,
-    client: Option<IpAddr>,
-    way: Via,
-) -> Option<Server> {
+/// The server at `text`.
+fn server(node: &Node, text: &str, port: Option<u16>, via: Via) -> Option<Server> {
     let text = text.trim();
     if text.eq_ignore_ascii_case("localhost") {
-        return Some(Server::new(text.to_owned(), Upstream::System));
+        return Some(Server {
+            via,
+            ..Server::new(text, Upstream::System)
+        });
     }
     if text.eq_ignore_ascii_case("fakedns") {
         node.warn("made-up addresses are not built yet, this server is left out");
@@ -99,31 +88,25 @@ fn upstream(
     }
     let server = match text.split_once("://") {
         Some((scheme, rest)) => {
-            let upstream = by_url(scheme, rest, text, client, way);
-            if upstream.is_ok() && port.is_some() {
+            let server = by_url(scheme, rest, text, via);
+            if server.is_ok() && port.is_some() {
                 node.warn("a URL names its port itself, `port` has no effect");
             }
-            upstream.map(|upstream| Server::new(text.to_owned(), upstream))
+            server
         }
-        None => by_address(text, port, client, way),
+        None => by_address(text, port, via),
     };
     server.map_err(|text| node.error(text)).ok()
 }
 
 /// `tcp://`, `https://`, and the same with `+local`, which go past the rules.
-fn by_url(
-    scheme: &str,
-    rest: &str,
-    text: &str,
-    client: Option<IpAddr>,
-    way: Via,
-) -> Result<Upstream, String> {
+fn by_url(scheme: &str, rest: &str, text: &str, via: Via) -> Result<Server, String> {
     const KNOWN: [&str; 4] = ["tcp", "tcp+local", "https", "https+local"];
     let scheme = scheme.to_ascii_lowercase();
-    let (kind, way) = match scheme.as_str() {
-        "tcp" => ("tcp", way),
+    let (kind, via) = match scheme.as_str() {
+        "tcp" => ("tcp", via),
         "tcp+local" => ("tcp", Via::Direct),
-        "https" => ("https", way),
+        "https" => ("https", via),
         "https+local" => ("https", Via::Direct),
         "quic+local" => return Err("DNS over QUIC is not built, expected an IP address, `tcp://`, `tcp+local://`, `https://`, `https+local://` or `localhost`".to_owned()),
         other => {
@@ -134,21 +117,20 @@ fn by_url(
     };
     let url = format!("{kind}://{rest}").parse::<Uri>();
     let url = url.map_err(|e| format!("`{}` is not a URL: {e}", text.escape_debug()))?;
-    if kind == "tcp" {
-        let to = https::destination(&url, 53)?;
-        return Ok(Upstream::Tcp(Channel::new(Over::Tcp, to, way, client)));
-    }
-    let to = https::destination(&url, 443)?;
-    Ok(Upstream::Https(Https::new(url, to, way, client)))
+    let upstream = if kind == "tcp" {
+        Upstream::Tcp(destination(&url, 53)?)
+    } else {
+        let to = destination(&url, 443)?;
+        Upstream::Https { url, to }
+    };
+    Ok(Server {
+        via,
+        ..Server::new(text, upstream)
+    })
 }
 
 /// Over UDP, and over TCP what has no room in a datagram. V2Ray 5 also writes `1.1.1.1:53`.
-fn by_address(
-    text: &str,
-    port: Option<u16>,
-    client: Option<IpAddr>,
-    way: Via,
-) -> Result<Server, String> {
+fn by_address(text: &str, port: Option<u16>, via: Via) -> Result<Server, String> {
     let to = match Host::parse(text) {
         Ok(host) => Ok(Destination::new(host, port.unwrap_or(53))),
         Err(e) => text.parse::<Destination>().map_err(|_| e),
@@ -158,13 +140,21 @@ fn by_address(
         Some(_) => to.to_string(),
         None => text.to_owned(),
     };
-    let channel = |over| Channel::new(over, to.clone(), way.clone(), client);
-    let upstream = Upstream::Udp(channel(Over::Udp), channel(Over::Tcp));
-    Ok(Server::new(shown, upstream))
+    Ok(Server {
+        via,
+        ..Server::new(shown, Upstream::Udp(to))
+    })
+}
+
+/// The destination of a URL, whose port is `port` unless it says another.
+fn destination(url: &Uri, port: u16) -> Result<Destination, String> {
+    let host = url.host().unwrap_or_default();
+    let host = Host::parse(host).map_err(|e| format!("`{url}` is not a server: {e}"))?;
+    Ok(Destination::new(host, url.port_u16().unwrap_or(port)))
 }
 
 /// V2Ray 4's `domains`; V2Ray 5's `prioritizedDomain` and `geoDomain`.
-fn domains(object: &Object, geodata: &Geodata) -> Vec<Pattern> {
+fn domains(object: &Object, geodata: &Geodata) -> Option<Vec<Pattern>> {
     let mut all = Vec::new();
     for node in [object.get("domains"), object.get("geoDomain")] {
         let read = node.and_then(|node| patterns(&node, geodata));
@@ -175,26 +165,5 @@ fn domains(object: &Object, geodata: &Geodata) -> Vec<Pattern> {
         all.extend(typed_pattern(&entry));
         entry.finish();
     }
-    all
-}
-
-/// The names of houses and offices, which V2Ray asks the system for first wherever `localhost` is a
-/// server.
-fn own_domains(server: &Server) -> Vec<Pattern> {
-    const LOCAL: [&str; 8] = [
-        "local",
-        "localdomain",
-        "localhost",
-        "lan",
-        "home.arpa",
-        "example",
-        "invalid",
-        "test",
-    ];
-    if !matches!(server.upstream, Upstream::System) {
-        return Vec::new();
-    }
-    let below = LOCAL.map(|name| Pattern::Domain(name.to_owned()));
-    let dotless = Pattern::Regex("^[^.]+$".to_owned());
-    below.into_iter().chain([dotless]).collect()
+    (!all.is_empty()).then_some(all)
 }

@@ -1,14 +1,14 @@
 //! `settings` of a `freedom` outbound.
 
+use super::super::dns::domain_strategy;
 use crate::address::Host;
-use crate::dns::Strategy;
 use crate::json::{Node, Object, found};
 use crate::protocol::freedom::{OutboundSettings, Redirect};
 
 pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
     let strategy = settings
         .first(&["targetStrategy", "domainStrategy"])
-        .and_then(|n| Strategy::read(&n));
+        .and_then(|n| domain_strategy(&n));
     let redirect = settings.get("redirect").and_then(|n| redirect(&n));
     let level = settings.read_or("userLevel", 0);
     settings.silent(&["timeout"]);
@@ -54,6 +54,7 @@ fn parse(text: &str) -> Option<Redirect> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::Strategy;
     use crate::testing::settings;
     use serde_json::{Value, json};
 

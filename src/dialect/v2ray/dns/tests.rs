@@ -1,0 +1,185 @@
+//! Sections of either version, and what they mean.
+
+use serde_json::{Value, json};
+
+use super::read;
+use crate::dns::{
+    Fallback, Families, HostEntry, HostNames, HostValue, Server, Settings, Upstream, Via,
+};
+use crate::json::{Node, Report};
+use crate::matching::{Domains, Geodata, Networks, Pattern, parse_network};
+
+#[test]
+fn servers_of_v2ray_4() {
+    let settings = settings(json!({
+        "tag": "dns-in",
+        "clientIp": "192.0.2.1",
+        "servers": [
+            "1.1.1.1",
+            "tcp://[2001:db8::1]",
+            "tcp+local://2.2.2.2:5353",
+            "https://a.example/dns-query",
+            "localhost",
+            {
+                "address": "3.3.3.3", "port": 5353, "clientIp": "192.0.2.3", "tag": "own",
+                "domains": ["domain:b.com", "keyword:key"], "expectIPs": ["10.0.0.0/8"],
+                "skipFallback": true, "queryStrategy": "UseIPv4", "cacheStrategy": "Disabled",
+            },
+        ],
+    }));
+    let server = |name, upstream| Server {
+        via: via("dns-in"),
+        client_ip: "192.0.2.1".parse().ok(),
+        ..Server::new(name, upstream)
+    };
+    let https = Upstream::Https {
+        url: "https://a.example/dns-query".parse().unwrap(),
+        to: "a.example:443".parse().unwrap(),
+    };
+    let patterns = [
+        Pattern::Domain("b.com".into()),
+        Pattern::Keyword("key".into()),
+    ];
+    let expected = [
+        server("1.1.1.1", Upstream::Udp("1.1.1.1:53".parse().unwrap())),
+        server(
+            "tcp://[2001:db8::1]",
+            Upstream::Tcp("[2001:db8::1]:53".parse().unwrap()),
+        ),
+        Server {
+            via: Via::Direct,
+            ..server(
+                "tcp+local://2.2.2.2:5353",
+                Upstream::Tcp("2.2.2.2:5353".parse().unwrap()),
+            )
+        },
+        server("https://a.example/dns-query", https),
+        server("localhost", Upstream::System),
+        Server {
+            name: "3.3.3.3:5353".to_owned(),
+            upstream: Upstream::Udp("3.3.3.3:5353".parse().unwrap()),
+            via: via("own"),
+            client_ip: "192.0.2.3".parse().ok(),
+            domains: Some(Domains::ranked(patterns).unwrap()),
+            expected: Some(inside("10.0.0.0/8")),
+            skip_fallback: true,
+            families: Families::V4,
+            caches: false,
+        },
+    ];
+    assert_eq!(settings.servers, expected);
+    let tags: Vec<&str> = settings.inbounds().map(|tag| &**tag).collect();
+    assert_eq!(tags, ["dns-in", "dns-in", "dns-in", "dns-in", "own"]);
+}
+
+#[test]
+fn servers_of_v2ray_5() {
+    let settings = settings(json!({"nameServer": [
+        {
+            "address": {"network": "udp", "address": "1.1.1.1", "port": 53},
+            "prioritizedDomain": [{"type": "Subdomain", "domain": "b.com"}],
+            "expectIPs": [{"cidr": [{"ipAddr": "10.0.0.0", "prefix": 8}]}],
+            "skipFallback": true,
+        },
+        {"address": {"network": "tcp", "address": "2.2.2.2"}, "tag": "own"},
+    ]}));
+    let first = Server {
+        domains: Some(Domains::ranked([Pattern::Domain("b.com".into())]).unwrap()),
+        expected: Some(inside("10.0.0.0/8")),
+        skip_fallback: true,
+        ..Server::new("1.1.1.1:53", Upstream::Udp("1.1.1.1:53".parse().unwrap()))
+    };
+    let to = "2.2.2.2:53".parse().unwrap();
+    let second = Server {
+        via: via("own"),
+        ..Server::new("tcp://2.2.2.2:53", Upstream::Tcp(to))
+    };
+    assert_eq!(settings.servers, [first, second]);
+}
+
+#[test]
+fn hosts_of_either_version() {
+    let settings = settings(json!({
+        "hosts": {
+            "alias.com": "real.com",
+            "domain:many.com": ["1.2.3.4", "::1"],
+            "dotless:": "127.0.0.1",
+        },
+        "staticHosts": [
+            {"type": "Subdomain", "domain": "five.com", "ip": ["5.5.5.5"]},
+            {"domain": "other.com", "proxiedDomain": "real.com"},
+        ],
+    }));
+    let name = || vec![HostValue::Name("real.com".to_owned())];
+    let ip = |ip: &str| HostValue::Ip(ip.parse().unwrap());
+    let entry = |names, values| HostEntry { names, values };
+    let dotless = HostNames::new(vec![Pattern::Regex("^[^.]*[^.]*$".to_owned())]);
+    let mut expected = vec![
+        entry(HostNames::Full("alias.com".to_owned()), name()),
+        entry(
+            HostNames::Domain("many.com".to_owned()),
+            vec![ip("1.2.3.4"), ip("::1")],
+        ),
+        entry(dotless.unwrap(), vec![ip("127.0.0.1")]),
+    ];
+    expected.extend([
+        entry(
+            HostNames::Domain("five.com".to_owned()),
+            vec![ip("5.5.5.5")],
+        ),
+        entry(HostNames::Full("other.com".to_owned()), name()),
+    ]);
+    assert_eq!(settings.hosts, expected);
+}
+
+#[test]
+fn strategies_have_several_spellings() {
+    for (section, fallback) in [
+        (json!({}), Fallback::Always),
+        (json!({"disableFallback": true}), Fallback::Never),
+        (
+            json!({"disableFallbackIfMatch": true}),
+            Fallback::WithoutMatch,
+        ),
+        (
+            json!({"fallbackStrategy": "DisabledIfAnyMatch"}),
+            Fallback::WithoutMatch,
+        ),
+    ] {
+        let shown = section.to_string();
+        assert_eq!(settings(section).fallback, fallback, "{shown}");
+    }
+    for (word, families) in [
+        ("UseIP", Families::BOTH),
+        ("USE_IP4", Families::V4),
+        ("UseIPv6", Families::V6),
+    ] {
+        let section = json!({"queryStrategy": word});
+        assert_eq!(settings(section).families, families, "{word}");
+    }
+    let section = json!({"disableCache": true, "servers": ["1.1.1.1"]});
+    assert!(!settings(section).servers[0].caches);
+}
+
+fn settings(section: Value) -> Settings {
+    let report = Report::default();
+    let object = Node::root(&section, &report).object().unwrap();
+    let settings = read(&object, &Geodata::new(Vec::new()));
+    object.finish();
+    assert!(
+        !report.has_errors() && report.warnings().is_empty(),
+        "{report:?}"
+    );
+    settings
+}
+
+fn via(tag: &str) -> Via {
+    Via::Routed(Some(tag.into()))
+}
+
+fn inside(network: &str) -> Networks {
+    Networks {
+        inside: [parse_network(network).unwrap()].into_iter().collect(),
+        ..Networks::default()
+    }
+}

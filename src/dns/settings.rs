@@ -1,0 +1,134 @@
+//! What a config says about the built-in DNS.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::Uri;
+
+use super::{Families, Via};
+use crate::address::Destination;
+use crate::matching::{Domains, Networks, Pattern, PatternError};
+
+/// V2Ray's `dns`. By default the system is asked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    /// `hosts`: names that are answered without a server. All entries that match count, the closest first.
+    pub hosts: Vec<HostEntry>,
+    /// Asked in their order; without any, the system is.
+    pub servers: Vec<Server>,
+    /// `queryStrategy`.
+    pub families: Families,
+    pub fallback: Fallback,
+}
+
+/// Names, and what the config says of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostEntry {
+    pub names: HostNames,
+    /// Addresses, or a single name that is asked for in their place.
+    pub values: Vec<HostValue>,
+}
+
+/// The names that an entry is for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HostNames {
+    /// This name alone.
+    Full(String),
+    /// This name and all below it.
+    Domain(String),
+    /// Keywords, expressions, whole categories; [ranked](Domains::ranked).
+    Set(Domains),
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostValue {
+    Ip(IpAddr),
+    Name(String),
+}
+
+/// Whether servers are asked for names that are not of their `domains`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fallback {
+    #[default]
+    Always,
+    /// `disableFallbackIfMatch`: not when a server has the name among its `domains`.
+    WithoutMatch,
+    /// `disableFallback`.
+    Never,
+}
+
+/// One of `servers`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// As messages call it.
+    pub name: String,
+    pub upstream: Upstream,
+    /// How its questions travel; the tag is `tag`, its own or that of the whole section. Nothing travels to the system.
+    pub via: Via,
+    /// `clientIp`: where the server is told that the asker is.
+    pub client_ip: Option<IpAddr>,
+    /// `domains`: names that this server is asked for before others; [ranked](Domains::ranked).
+    pub domains: Option<Domains>,
+    /// `expectIPs`: of what it says, only these addresses count.
+    pub expected: Option<Networks>,
+    /// `skipFallback`: it is asked only for the names of `domains`.
+    pub skip_fallback: bool,
+    /// `queryStrategy`, within that of the whole section.
+    pub families: Families,
+    /// Whether its answers are remembered (by default they are).
+    pub caches: bool,
+}
+
+/// How a server is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upstream {
+    /// `localhost`: by the resolver of the system. It is asked first for the names of houses and offices.
+    System,
+    /// By UDP, and by TCP when a reply has no room.
+    Udp(Destination),
+    /// `tcp://`.
+    Tcp(Destination),
+    /// `https://`; the URL begins so and has a host, and `to` is where that is.
+    Https { url: Uri, to: Destination },
+}
+
+impl Settings {
+    /// The tags that questions come in by when rules are asked.
+    pub fn inbounds(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.servers.iter().filter_map(|server| match &server.via {
+            Via::Routed(tag) => tag.as_ref(),
+            Via::Direct => None,
+        })
+    }
+}
+
+impl HostNames {
+    /// # Errors
+    ///
+    /// When a regular expression is not one.
+    pub fn new(patterns: Vec<Pattern>) -> Result<Self, PatternError> {
+        Ok(match &patterns[..] {
+            [Pattern::Full(name)] => Self::Full(name.clone()),
+            [Pattern::Domain(name)] => Self::Domain(name.clone()),
+            _ => Self::Set(Domains::ranked(patterns)?),
+        })
+    }
+}
+
+impl Server {
+    /// One with V2Ray's defaults.
+    pub fn new(name: impl Into<String>, upstream: Upstream) -> Self {
+        Self {
+            name: name.into(),
+            upstream,
+            via: Via::Routed(None),
+            client_ip: None,
+            domains: None,
+            expected: None,
+            skip_fallback: false,
+            families: Families::BOTH,
+            caches: true,
+        }
+    }
+}
