@@ -6,47 +6,52 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// All levels that are named, and what holds for none of them in particular.
+/// V2Ray's `policy`: the levels that are named, and what holds for all users.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
+    /// `levels`; V2Ray's defaults hold for all others.
     pub levels: BTreeMap<u32, Level>,
+    /// `system`.
     pub system: System,
 }
 
 /// What holds for the users of one level.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Level {
-    /// How long a peer may take over its request.
+    /// `handshake`: how long a peer may take over its request; 60 s.
     pub handshake: Duration,
+    /// How long a session may be silent.
     pub limits: Limits,
-    /// Whether a user's traffic is counted.
+    /// `statsUserUplink`, `statsUserDownlink`: whether a user's traffic is counted.
     pub counted: Counted,
-    /// The most that is read at once, and so kept for a peer that does not take it, in bytes; a read has a
-    /// bound of its own as well.
+    /// `bufferSize`, in bytes (V2Ray counts in KiB): the most that is read at once, and so kept for a peer that does not
+    /// take it; a read has a bound of its own as well. By default there is no other.
     pub buffer: usize,
 }
 
 /// How long a session may be silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// While both directions are open (`connIdle`).
+    /// `connIdle`, while both directions are open: 300 s.
     pub idle: Seconds,
-    /// When the downlink has ended; zero ends the session at once.
+    /// `uplinkOnly`, when the downlink has ended; zero ends the session at once.
     pub uplink_only: Seconds,
-    /// When the uplink has ended; zero ends the session at once.
+    /// `downlinkOnly`, when the uplink has ended; zero ends the session at once.
     pub downlink_only: Seconds,
 }
 
-/// A time as configs have it; every tunnel holds some.
+/// A time in whole seconds, as configs have it; small, because every tunnel holds some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seconds(pub u32);
 
-/// What holds whoever the user is.
+/// What holds for all users.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct System {
+    /// `statsInboundUplink`, `statsInboundDownlink`.
     pub inbounds: Counted,
+    /// `statsOutboundUplink`, `statsOutboundDownlink`.
     pub outbounds: Counted,
-    /// The access log names the target that sniffing found, not the one that was asked for.
+    /// `overrideAccessLogDest`: the access log names the target that sniffing found, not the one that was asked for.
     pub override_access_log_dest: bool,
 }
 
@@ -102,7 +107,7 @@ impl Default for Level {
 }
 
 impl Limits {
-    /// What holds where both do.
+    /// The shorter of each.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {

@@ -10,7 +10,7 @@ use tracing::{debug, trace};
 use super::route::Asked;
 use super::{Dispatcher, Origin, OutboundRef, Session};
 use crate::address::{Destination, Host, Network};
-use crate::dns::{Dialer, Dialled, Known, Lookup, Via};
+use crate::dns::{DialFuture, Dialer, Known, Lookup, Via};
 use crate::io::{BindUdp, Counted, Link, Packet, Packets, Udp};
 use crate::protocol::{self, Endpoint, freedom};
 use crate::session::Source;
@@ -37,7 +37,7 @@ impl RoutedDialer {
 }
 
 impl Dialer for RoutedDialer {
-    fn stream(&self, way: &Via, to: &Destination) -> Dialled<Link> {
+    fn stream(&self, way: &Via, to: &Destination) -> DialFuture<Link> {
         let (dispatcher, way, to) = (self.dispatcher(), way.clone(), to.clone());
         Box::pin(async move {
             let dispatcher = dispatcher?;
@@ -68,7 +68,7 @@ impl Dialer for RoutedDialer {
         })
     }
 
-    fn packets(&self, way: &Via, to: &Destination) -> Dialled<Box<dyn Packets>> {
+    fn packets(&self, way: &Via, to: &Destination) -> DialFuture<Box<dyn Packets>> {
         let (dispatcher, way, to) = (self.dispatcher(), way.clone(), to.clone());
         Box::pin(async move {
             let dispatcher = dispatcher?;
@@ -106,7 +106,7 @@ impl Dialer for RoutedDialer {
         })
     }
 
-    fn tls(&self, link: Link, server: &Destination) -> Dialled<(Link, bool)> {
+    fn tls(&self, link: Link, server: &Destination) -> DialFuture<(Link, bool)> {
         let server = server.clone();
         Box::pin(async move { HTTPS.dress_https(link, &server).await })
     }
@@ -131,7 +131,7 @@ impl ServerDialer {
 }
 
 impl Dialer for ServerDialer {
-    fn stream(&self, _way: &Via, to: &Destination) -> Dialled<Link> {
+    fn stream(&self, _way: &Via, to: &Destination) -> DialFuture<Link> {
         let (dispatcher, outbound, to) =
             (self.dispatcher.clone(), self.outbound.clone(), to.clone());
         let known = self.known_of(&to);
@@ -150,7 +150,7 @@ impl Dialer for ServerDialer {
         })
     }
 
-    fn packets(&self, _way: &Via, to: &Destination) -> Dialled<Box<dyn Packets>> {
+    fn packets(&self, _way: &Via, to: &Destination) -> DialFuture<Box<dyn Packets>> {
         let (dispatcher, outbound, to) =
             (self.dispatcher.clone(), self.outbound.clone(), to.clone());
         let known = self.known_of(&to);
@@ -177,7 +177,7 @@ impl Dialer for ServerDialer {
         })
     }
 
-    fn tls(&self, _link: Link, _server: &Destination) -> Dialled<(Link, bool)> {
+    fn tls(&self, _link: Link, _server: &Destination) -> DialFuture<(Link, bool)> {
         let text = "a `dns` outbound does not ask by HTTPS";
         Box::pin(async move { Err(io::Error::other(text)) })
     }

@@ -1,8 +1,8 @@
 //! For whom a task resolves names.
 //!
-//! The question comes up deep inside of dialling, while only whoever began a session knows whose it is. So
-//! the owner belongs to the task, as a span of a log does; what runs in a task of its own, such as the
-//! connection to a DNS server that all share, asks for the process.
+//! Names are resolved deep inside of dialling, but only the code that began the session knows whose it is. So
+//! the owner is a property of the task, like a span of a log. What runs in a task of its own, such as the
+//! shared connection to a DNS server, asks for the process.
 
 use std::future::Future;
 
@@ -12,7 +12,7 @@ tokio::task_local! {
     static ASKER: Owner;
 }
 
-/// `work`, whose names are resolved for `owner`.
+/// Runs `work`; the names in it are resolved for `owner`.
 pub fn asking<F: Future>(owner: Owner, work: F) -> impl Future<Output = F::Output> {
     ASKER.scope(owner, work)
 }

@@ -1,7 +1,7 @@
-//! Questions and replies that share one way to a server, told apart by their ids.
+//! One connection to a server, shared by questions and replies that are told apart by their ids.
 //!
-//! The way is opened with the first question and given up when nothing was asked for a while: opening
-//! one may mean several handshakes with a proxy's server. The same works over UDP and, framed, over TCP.
+//! It is opened for the first question and closed when nothing was asked for a while: opening one may take several
+//! handshakes with a proxy's server. It works alike over UDP and, framed, over TCP.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -16,19 +16,19 @@ use tokio::time::{Instant, timeout};
 use tracing::trace;
 
 use super::codec::{Question, Reply};
-use super::dial::{Dialer, Dialled, Via};
+use super::dial::{DialFuture, Dialer, Via};
 use super::framed::Framed;
 use super::server::LIMIT;
 use crate::address::Destination;
 use crate::io::{Packet, Packets};
 
-/// How long a way stays open without a question.
+/// How long a connection stays open without a question.
 const IDLE_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a server may take to be reached, or to take a question.
 const SEND_LIMIT: Duration = Duration::from_secs(8);
 
-/// Questions that wait for the way to open.
+/// Questions that may wait for the connection to open.
 const MAX_WAITING: usize = 256;
 
 /// Questions without a reply yet; the ids would allow for 65,536.
@@ -45,7 +45,7 @@ pub(super) enum Over {
 pub(super) struct Channel {
     over: Over,
     to: Destination,
-    way: Via,
+    via: Via,
     client: Option<IpAddr>,
     asking: Mutex<Option<mpsc::Sender<Ask>>>,
 }
@@ -59,26 +59,26 @@ struct Ask {
 }
 
 impl Channel {
-    pub(super) fn new(over: Over, to: Destination, way: Via, client: Option<IpAddr>) -> Self {
+    pub(super) fn new(over: Over, to: Destination, via: Via, client: Option<IpAddr>) -> Self {
         Self {
             over,
             to,
-            way,
+            via,
             client,
             asking: Mutex::default(),
         }
     }
 
-    /// Asks once. A way that was open already may have been closed by the server, unknown to us: then
-    /// the question goes once more over a new one.
+    /// Asks once. If the connection was open already and turns out to be dead, the question is sent once more over a
+    /// new one.
     pub(super) async fn ask(
         &self,
-        dial: &Arc<dyn Dialer>,
+        dialer: &Arc<dyn Dialer>,
         question: &Question,
     ) -> io::Result<Reply> {
         let message = question.encode(0, self.client).map_err(io::Error::other)?;
         loop {
-            let (asking, is_new) = self.open(dial);
+            let (asking, is_new) = self.open(dialer);
             let (reply, answer) = oneshot::channel();
             let ask = Ask {
                 question: question.clone(),
@@ -96,17 +96,17 @@ impl Channel {
         }
     }
 
-    fn open(&self, dial: &Arc<dyn Dialer>) -> (mpsc::Sender<Ask>, bool) {
+    fn open(&self, dialer: &Arc<dyn Dialer>) -> (mpsc::Sender<Ask>, bool) {
         let mut slot = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(asking) = slot.as_ref().filter(|asking| !asking.is_closed()) {
             return (asking.clone(), false);
         }
         let (asking, asks) = mpsc::channel(MAX_WAITING);
         *slot = Some(asking.clone());
-        let opening: Dialled<Box<dyn Packets>> = match self.over {
-            Over::Udp => dial.packets(&self.way, &self.to),
+        let opening: DialFuture<Box<dyn Packets>> = match self.over {
+            Over::Udp => dialer.packets(&self.via, &self.to),
             Over::Tcp => {
-                let (link, to) = (dial.stream(&self.way, &self.to), self.to.clone());
+                let (link, to) = (dialer.stream(&self.via, &self.to), self.to.clone());
                 Box::pin(async move {
                     let framed: Box<dyn Packets> = Box::new(Framed::new(link.await?, to));
                     Ok(framed)
@@ -133,16 +133,16 @@ impl Channel {
     }
 }
 
-/// An open way and the questions that wait for their replies.
+/// An open connection and the questions that wait for their replies.
 struct Exchange {
     to: Destination,
     open: HashMap<u16, Ask>,
-    /// When the server was last heard.
+    /// When the last reply came.
     heard: Option<Instant>,
 }
 
 impl Exchange {
-    async fn run(mut self, opening: Dialled<Box<dyn Packets>>, mut asks: mpsc::Receiver<Ask>) {
+    async fn run(mut self, opening: DialFuture<Box<dyn Packets>>, mut asks: mpsc::Receiver<Ask>) {
         let ended = self.exchange(opening, &mut asks).await;
         asks.close();
         let error = ended.err().unwrap_or_else(closed);
@@ -157,14 +157,14 @@ impl Exchange {
     /// Until the server closes (an error if anything waits for it) or nothing is asked any more.
     async fn exchange(
         &mut self,
-        opening: Dialled<Box<dyn Packets>>,
+        opening: DialFuture<Box<dyn Packets>>,
         asks: &mut mpsc::Receiver<Ask>,
     ) -> io::Result<()> {
         let mut packets = in_time(opening).await?;
         loop {
             tokio::select! {
                 ask = timeout(IDLE_LIMIT, asks.recv()) => match ask {
-                    // Whoever asks tries again over a new way.
+                    // `Channel::ask` tries again over a new connection.
                     Ok(Some(_)) if self.is_dead() => return Err(closed()),
                     Ok(Some(ask)) => self.send(&mut packets, ask).await?,
                     Ok(None) => return Ok(()),

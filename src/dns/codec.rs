@@ -2,7 +2,7 @@
 //!
 //! A question to a server asks for one family of addresses of one name. With a client's address it
 //! carries EDNS Client Subnet (RFC 7871), cut to /24 or /96 as V2Ray cuts it. Of a reply only the
-//! addresses count: which alias led to them does not matter to anyone here.
+//! addresses count; the aliases that led to them are not kept.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -34,7 +34,7 @@ pub struct Reply {
     pub ips: Vec<IpAddr>,
     /// For how many seconds it holds; at most [`MAX_TTL`].
     pub ttl: u32,
-    /// Not everything had room: TCP would tell more.
+    /// The reply was cut short; the whole can be had over TCP.
     pub truncated: bool,
 }
 
@@ -276,7 +276,7 @@ mod tests {
             let bytes = ask("a.com", Family::V4).encode(0, Some(ip.parse().unwrap()));
             bytes.unwrap()[12 + 11..].to_vec()
         };
-        // V2Ray also asks for signatures (the flag 0x8000), which nobody here would read.
+        // V2Ray also asks for signatures (the flag 0x8000), which are not read here.
         assert_eq!(
             subnet("1.2.3.4"),
             hex!("00 0029 0546 00000000 000b 0008 0007 0001 18 00 010203")

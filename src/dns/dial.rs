@@ -1,5 +1,5 @@
-//! How servers are reached. This room makes no connections itself: whoever knows transports and routing
-//! lends it this.
+//! How servers are reached. This room makes no connections itself: `dispatch`, which knows transports and routing,
+//! implements [`Dialer`].
 
 use std::future::Future;
 use std::io;
@@ -9,24 +9,24 @@ use std::sync::Arc;
 use crate::address::Destination;
 use crate::io::{Link, Packets};
 
-/// The road to a server.
+/// How a server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Via {
-    /// Straight from this host: `tcp+local://`, `https+local://`.
+    /// Directly from this host: `tcp+local://`, `https+local://`.
     Direct,
-    /// As the rules of routing say for an inbound with this tag.
+    /// As the rules say for a session of an inbound with this tag.
     Routed(Option<Arc<str>>),
 }
 
-pub type Dialled<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
+pub type DialFuture<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
 pub trait Dialer: Send + Sync {
-    fn stream(&self, way: &Via, to: &Destination) -> Dialled<Link>;
+    fn stream(&self, via: &Via, to: &Destination) -> DialFuture<Link>;
 
     /// Datagrams to `to` and back.
-    fn packets(&self, way: &Via, to: &Destination) -> Dialled<Box<dyn Packets>>;
+    fn packets(&self, via: &Via, to: &Destination) -> DialFuture<Box<dyn Packets>>;
 
     /// TLS for HTTP with `server`, whose certificate an authority of the system must have issued; `true`
     /// when both ends speak HTTP/2.
-    fn tls(&self, link: Link, server: &Destination) -> Dialled<(Link, bool)>;
+    fn tls(&self, link: Link, server: &Destination) -> DialFuture<(Link, bool)>;
 }

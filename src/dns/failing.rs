@@ -1,17 +1,17 @@
-//! Tells a resolver that fails from names that do.
+//! Tells a resolver that fails from names that cannot be resolved.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many failures in a row, and not one answer between them, are no accident of names.
+/// This many failures in a row without one answer are not due to the names.
 const IN_A_ROW: u64 = 8;
 
-/// Whoever answered so short a time ago is there, however many names it has no answer for.
+/// A resolver that answered within this time is alive, however many names it fails to resolve.
 const LATELY: Duration = Duration::from_secs(20);
 
-/// What became of the last questions to one resolver.
+/// The outcome of the last questions to one resolver.
 #[derive(Debug, Default)]
 pub(super) struct Failing {
     past: Mutex<Past>,
@@ -31,7 +31,7 @@ impl Failing {
         };
     }
 
-    /// A question failed. Whether that is worth a line in the log: so many have in a row.
+    /// Notes a failure; `true` when so many have failed in a row that the log should say so.
     pub(super) fn failed(&self) -> bool {
         let mut past = self.lock();
         past.in_a_row += 1;

@@ -1,4 +1,4 @@
-//! `dns.hosts`: names whose addresses the config itself gives, or that stand for other names.
+//! `dns.hosts`: names whose addresses the config itself gives, and aliases of other names.
 //!
 //! As in V2Ray all patterns that match count, the closest first; a single name is followed, five times
 //! at most, and then asked for in place of the first one.
@@ -25,7 +25,7 @@ pub(super) struct Hosts {
 /// What the table says of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// None of the families that were asked for, perhaps.
+    /// Perhaps none, when all are of another family than was asked for.
     Ips(Vec<IpAddr>),
     /// Ask for this name.
     Alias(String),

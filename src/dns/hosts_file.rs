@@ -50,9 +50,10 @@ impl HostsFile {
         let stamps = [stamp(&self.hosts), stamp(&self.order)];
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.stamps != Some(stamps) {
-            let names = match is_first(&read(&self.order)) {
-                true => read(&self.hosts),
-                false => String::new(),
+            let names = if is_first(&read(&self.order)) {
+                read(&self.hosts)
+            } else {
+                String::new()
             };
             let hasher = &known.hasher;
             known.names = names

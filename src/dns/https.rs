@@ -34,7 +34,7 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
 pub(super) struct Https {
     url: Uri,
     to: Destination,
-    way: Via,
+    via: Via,
     client: Option<IpAddr>,
     connections: Mutex<Connections>,
     /// Held by whoever connects, so that two questions at a time make one connection.
@@ -61,11 +61,11 @@ enum Connection {
 
 impl Https {
     /// `url` begins with `https://` and a host.
-    pub(super) fn new(url: Uri, to: Destination, way: Via, client: Option<IpAddr>) -> Self {
+    pub(super) fn new(url: Uri, to: Destination, via: Via, client: Option<IpAddr>) -> Self {
         Self {
             url,
             to,
-            way,
+            via,
             client,
             connections: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
@@ -74,7 +74,7 @@ impl Https {
 
     pub(super) async fn ask(
         &self,
-        dial: &Arc<dyn Dialer>,
+        dialer: &Arc<dyn Dialer>,
         question: &Question,
     ) -> io::Result<Reply> {
         // The id is 0, so that the answers of caches on the way are alike (RFC 8484, section 4.1).
@@ -92,7 +92,7 @@ impl Https {
             let _turn = self.connecting.lock().await;
             match self.kept() {
                 Some(made) => made,
-                None => self.connect(dial).await?,
+                None => self.connect(dialer).await?,
             }
         };
         let bytes = self.exchange(connection, body).await?;
@@ -118,9 +118,9 @@ impl Https {
         all.idle.pop().map(|(own, _)| Connection::Own(own))
     }
 
-    async fn connect(&self, dial: &Arc<dyn Dialer>) -> io::Result<Connection> {
-        let link = dial.stream(&self.way, &self.to).await?;
-        let (link, is_h2) = dial.tls(link, &self.to).await?;
+    async fn connect(&self, dialer: &Arc<dyn Dialer>) -> io::Result<Connection> {
+        let link = dialer.stream(&self.via, &self.to).await?;
+        let (link, is_h2) = dialer.tls(link, &self.to).await?;
         let io = TokioIo::new(link);
         if is_h2 {
             let (shared, connection) = http2::handshake(TokioExecutor::new(), io)
@@ -164,9 +164,10 @@ impl Https {
 
     fn waits(&self, waits: bool) {
         if let Some(shared) = &mut self.lock().shared {
-            shared.waiting = match waits {
-                true => shared.waiting.or_else(|| Some(Instant::now())),
-                false => None,
+            shared.waiting = if waits {
+                shared.waiting.or_else(|| Some(Instant::now()))
+            } else {
+                None
             };
         }
     }

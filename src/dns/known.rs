@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::Strategy;
 use crate::address::{Destination, Host};
 
-/// The addresses that rules were asked about. A name can have others a moment later, so whoever dials takes
-/// these and does not ask again.
+/// The addresses of a name, if rules needed them. The name may have others a moment later, so the same addresses are
+/// dialled: otherwise a name could pass a rule about addresses and then lead elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Known {
-    /// No rule wanted them: whoever dials asks for them.
+    /// No rule needed them; they are resolved when they are dialled.
     #[default]
     Unasked,
     /// All of them.
@@ -21,7 +21,7 @@ pub enum Known {
 }
 
 impl Known {
-    /// What came of asking for the addresses of a name.
+    /// From the result of a lookup.
     pub fn new(found: io::Result<Vec<SocketAddr>>) -> Self {
         match found {
             Ok(addrs) => Self::Ips(addrs.iter().map(|addr| addr.ip().to_canonical()).collect()),
@@ -29,7 +29,7 @@ impl Known {
         }
     }
 
-    /// The addresses, none perhaps, once somebody has asked.
+    /// The addresses (perhaps none), or `None` if nothing was looked up.
     pub fn ips(&self) -> Option<&[IpAddr]> {
         match self {
             Self::Unasked => None,
@@ -38,7 +38,7 @@ impl Known {
         }
     }
 
-    /// Those of `to` that `strategy` allows, in its order, and never none.
+    /// The addresses to dial for `to`: those that `strategy` allows, in its order; never an empty list.
     pub fn choose(&self, to: &Destination, strategy: Strategy) -> io::Result<Vec<SocketAddr>> {
         let missing = |text: String| Err(io::Error::new(io::ErrorKind::NotFound, text));
         match (&to.host, self) {

@@ -9,7 +9,7 @@
 //!
 //! An answer ends the search even when it holds no address, as in V2Ray 4.45: only silence, a broken
 //! connection and unexpected addresses go on to the next server. hickory-proto reads and writes the
-//! messages. How servers are reached is lent to this room ([`Dial`]): most questions travel through
+//! messages. How servers are reached is lent to this room ([`Dialer`]): most questions go through
 //! routing, as sessions of an inbound with the tag of `dns.tag`.
 
 mod asker;
@@ -32,7 +32,7 @@ mod system;
 mod tests;
 
 pub use asker::{asker, asking};
-pub use dial::{Dialer, Dialled, Via};
+pub use dial::{DialFuture, Dialer, Via};
 pub use framed::Framed;
 pub use known::Known;
 pub use resolver::{Lookup, LookupError, Resolver};
@@ -89,7 +89,7 @@ impl Strategy {
         addrs
     }
 
-    /// What a name lacks that has no address to use.
+    /// What to say of a name without a usable address.
     fn missing(self) -> &'static str {
         match self.families() {
             Families {

@@ -24,7 +24,7 @@ pub struct Resolver {
     /// `queryStrategy`.
     families: Families,
     fallback: Fallback,
-    dial: OnceLock<Arc<dyn Dialer>>,
+    dialer: OnceLock<Arc<dyn Dialer>>,
 }
 
 /// Why a name has no address.
@@ -37,11 +37,11 @@ pub enum LookupError {
 /// How an outbound turns names into addresses.
 #[derive(Clone)]
 pub enum Lookup {
-    /// By the system, and all addresses will do.
+    /// By the system; any of its addresses may be used.
     System,
     /// By the built-in DNS.
     BuiltIn(Arc<Resolver>, Strategy),
-    /// By what is known already.
+    /// From addresses that are known already.
     Known(Known, Strategy),
 }
 
@@ -64,13 +64,13 @@ impl Resolver {
             servers: servers.collect(),
             families: settings.families,
             fallback: settings.fallback,
-            dial: OnceLock::new(),
+            dialer: OnceLock::new(),
         }
     }
 
-    /// Lends it the way to its servers. Only the first one counts.
-    pub fn set_dialer(&self, dial: Arc<dyn Dialer>) {
-        let _ = self.dial.set(dial);
+    /// Sets how servers are reached; only the first call has an effect.
+    pub fn set_dialer(&self, dialer: Arc<dyn Dialer>) {
+        let _ = self.dialer.set(dialer);
     }
 
     /// Whether a server is asked by HTTPS.
@@ -79,7 +79,7 @@ impl Resolver {
         servers.any(|server| matches!(server.settings.upstream, Upstream::Https { .. }))
     }
 
-    /// The addresses of a name; none, and a code, when it has none.
+    /// The addresses of a name. If it has none, the code of the reply says why.
     pub async fn lookup(&self, name: &str, families: Families) -> Result<Reply, LookupError> {
         let families = families.and(self.families);
         let mut name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
@@ -99,7 +99,7 @@ impl Resolver {
         }
         let mut failures = Vec::new();
         for server in self.order(&name) {
-            match server.lookup(self.dial.get(), &name, families).await {
+            match server.lookup(self.dialer.get(), &name, families).await {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => {
                     debug!("dns: {server} {failure}");
@@ -143,7 +143,7 @@ impl Resolver {
             .collect()
     }
 
-    /// Where a server of this resolver itself is, which it cannot be asked for: the hosts say, or the
+    /// The addresses of one of this resolver's own servers, which it cannot ask itself for: from its hosts, else from the
     /// system.
     pub async fn bootstrap(&self, to: &Destination) -> io::Result<Vec<SocketAddr>> {
         let mut to = to.clone();
@@ -168,7 +168,7 @@ impl Lookup {
         }
     }
 
-    /// The same, but of names that somebody has asked for already.
+    /// The same, but from the addresses in `known` if there are any.
     pub fn among(self, known: &Known) -> Self {
         match (known, self.strategy()) {
             (Known::Unasked, _) => self,

@@ -18,7 +18,7 @@ use super::codec::{Family, Question, Reply};
 use super::dial::Dialer;
 use super::failing::Failing;
 use super::https::Https;
-use super::shares::{Place, Shares};
+use super::shares::{Shares, Slot};
 use super::{Families, Upstream, asker, settings, system};
 use crate::address::Destination;
 use crate::log;
@@ -41,7 +41,7 @@ pub(super) struct Server {
     client: Client,
     cache: Mutex<Cache>,
     pending: Mutex<HashMap<Question, Waiting>>,
-    /// Places among the pending questions.
+    /// Slots among the pending questions.
     shares: Arc<Shares>,
     failing: Failing,
 }
@@ -69,12 +69,12 @@ pub(super) enum Failure {
 
 impl Server {
     pub(super) fn new(settings: settings::Server) -> Self {
-        let places = match settings.upstream {
+        let slots = match settings.upstream {
             Upstream::Https { .. } => MAX_PENDING_HTTPS,
             Upstream::System | Upstream::Udp(_) | Upstream::Tcp(_) => MAX_PENDING,
         };
         Self {
-            shares: Shares::new(format!("the DNS server {}", settings.name), places, LIMIT),
+            shares: Shares::new(format!("the DNS server {}", settings.name), slots, LIMIT),
             failing: Failing::default(),
             client: Client::new(&settings),
             settings,
@@ -96,7 +96,7 @@ impl Server {
     /// The addresses of `name`, IPv4 first. Without any, the code says why.
     pub(super) async fn lookup(
         self: &Arc<Self>,
-        dial: Option<&Arc<dyn Dialer>>,
+        dialer: Option<&Arc<dyn Dialer>>,
         name: &str,
         families: Families,
     ) -> Result<Reply, Failure> {
@@ -105,9 +105,12 @@ impl Server {
             let reply = self.ask_system(name, families).await?;
             return self.only_expected(name, reply);
         }
-        let one = async |family| match families.has(family) {
-            true => Some(self.one(dial, name, family).await),
-            false => None,
+        let one = async |family| {
+            if families.has(family) {
+                Some(self.one(dialer, name, family).await)
+            } else {
+                None
+            }
         };
         let (v4, v6) = tokio::join!(one(Family::V4), one(Family::V6));
         let mut whole = Reply::none(0);
@@ -142,7 +145,7 @@ impl Server {
     /// One question: out of the cache, or as somebody else's who asks the same, or asked.
     async fn one(
         self: &Arc<Self>,
-        dial: Option<&Arc<dyn Dialer>>,
+        dialer: Option<&Arc<dyn Dialer>>,
         name: &str,
         family: Family,
     ) -> Result<Reply, Failure> {
@@ -156,45 +159,45 @@ impl Server {
             return Ok(reply);
         }
         let failed = |text: &str| Failure::Failed(name.to_owned(), text.to_owned());
-        let dial = dial.ok_or_else(|| failed("there is no way to it"))?;
+        let dialer = dialer.ok_or_else(|| failed("there is no way to it"))?;
         // Nobody waits in another one's queue, but whoever finds the question asked has its answer.
         let pending = lock(&self.pending).get(&question).cloned();
         let mut waiting = match pending {
             Some(waiting) => waiting,
             None => {
-                let place = self.shares.place(&asker()).await;
-                let place = place.map_err(|e| failed(&e.to_string()))?;
-                self.waiting(dial, question, place)
+                let slot = self.shares.slot(&asker()).await;
+                let slot = slot.map_err(|e| failed(&e.to_string()))?;
+                self.waiting(dialer, question, slot)
             }
         };
-        // The sender is gone without a word only when the process ends.
+        // The sender is dropped without an answer only when the process ends.
         let answer = waiting.wait_for(Option::is_some).await;
         let answer = answer.ok().and_then(|answer| (*answer).clone());
         answer.unwrap_or_else(|| Err(failed("nobody asked")))
     }
 
-    /// Where the answer to `question` will be; a task of its own asks, so that those who lose patience
-    /// take it from nobody else.
+    /// Where the answer to `question` will be. A task of its own asks, so that the answer comes for all even when the
+    /// first to ask has given up.
     fn waiting(
         self: &Arc<Self>,
-        dial: &Arc<dyn Dialer>,
+        dialer: &Arc<dyn Dialer>,
         question: Question,
-        place: Place,
+        slot: Slot,
     ) -> Waiting {
         let mut pending = lock(&self.pending);
         if let Some(waiting) = pending.get(&question) {
             let waiting = waiting.clone();
-            // Its place may go to the next one, which does not happen under the lock.
+            // Its slot may go to the next one, which does not happen under the lock.
             drop(pending);
-            drop(place);
+            drop(slot);
             return waiting;
         }
         let (answer, waiting) = watch::channel(None);
         pending.insert(question.clone(), waiting.clone());
         drop(pending);
-        let (server, dial) = (self.clone(), dial.clone());
+        let (server, dialer) = (self.clone(), dialer.clone());
         tokio::spawn(async move {
-            let found = server.ask(&dial, &question).await;
+            let found = server.ask(&dialer, &question).await;
             server.note(&found);
             if let Ok(reply) = &found
                 && server.settings.caches
@@ -205,7 +208,7 @@ impl Server {
             }
             lock(&server.pending).remove(&question);
             let _ = answer.send(Some(found));
-            drop(place);
+            drop(slot);
         });
         waiting
     }
@@ -221,27 +224,28 @@ impl Server {
         }
     }
 
-    async fn ask(&self, dial: &Arc<dyn Dialer>, question: &Question) -> Result<Reply, Failure> {
+    async fn ask(&self, dialer: &Arc<dyn Dialer>, question: &Question) -> Result<Reply, Failure> {
         let asking = async {
             match &self.client {
                 Client::System => Ok(Reply::none(0)),
                 Client::Udp(udp, tcp) => {
-                    let mut first = pin!(udp.ask(dial, question));
+                    let mut first = pin!(udp.ask(dialer, question));
                     let reply = match timeout(ASK_AGAIN, &mut first).await {
                         Ok(reply) => reply?,
                         Err(_) => tokio::select! {
                             reply = first => reply?,
-                            reply = udp.ask(dial, question) => reply?,
+                            reply = udp.ask(dialer, question) => reply?,
                         },
                     };
-                    match reply.truncated {
-                        // What there was room for is better than nothing.
-                        true => Ok(tcp.ask(dial, question).await.unwrap_or(reply)),
-                        false => Ok(reply),
+                    if reply.truncated {
+                        // A truncated reply is better than none.
+                        Ok(tcp.ask(dialer, question).await.unwrap_or(reply))
+                    } else {
+                        Ok(reply)
                     }
                 }
-                Client::Tcp(tcp) => tcp.ask(dial, question).await,
-                Client::Https(https) => https.ask(dial, question).await,
+                Client::Tcp(tcp) => tcp.ask(dialer, question).await,
+                Client::Https(https) => https.ask(dialer, question).await,
             }
         };
         let begin = Instant::now();
@@ -260,7 +264,7 @@ impl Server {
         match timeout(LIMIT, system::addresses(name)).await {
             Err(_) => Err(Failure::Silent(name.to_owned())),
             Ok(Err(e)) if system::is_passing(&e.to_string()) => Err(failed(e.to_string())),
-            // No such name: the next server is not told of a name of this house.
+            // There is no such name. No other server is asked, so that local names are not leaked.
             Ok(Err(_)) => Ok(Reply::none(NO_SUCH_NAME)),
             Ok(Ok(mut ips)) => {
                 ips.retain(|ip| families.allow(*ip));
@@ -310,7 +314,7 @@ static LOCAL: LazyLock<Domains> = LazyLock::new(|| {
 pub(super) const NO_SUCH_NAME: u16 = 3;
 
 impl Reply {
-    /// Without addresses, for no time that anybody has named.
+    /// Without addresses, and as long valid as a reply may be.
     pub(super) fn none(code: u16) -> Self {
         Self {
             code,
@@ -328,7 +332,7 @@ impl Reply {
         };
         other.ips.into_iter().for_each(|ip| add(ip, &mut self.ips));
         self.ttl = self.ttl.min(other.ttl);
-        // Where one family has addresses, what is wrong with the other one is of no interest.
+        // If one family has addresses, an error of the other one does not matter.
         self.code = if self.ips.is_empty() {
             self.code.max(other.code)
         } else {

@@ -1,9 +1,9 @@
-//! Places that all who ask have in common, shared out so that nobody can take them all.
+//! A limited number of slots, shared between owners so that no owner can take them all.
 //!
-//! An owner may take one more place as long as it has fewer than are free: one that asks for ever more gets
-//! half of all, another one like that half of the rest, and whoever has none is served at once. Places that
-//! become free go to the owners that wait in turn, and of an owner's own questions to the latest: who has
-//! waited for long behind names that nobody answers for is about to give up anyway.
+//! An owner may take one more slot as long as it has fewer than are free: one that asks for ever more gets
+//! half of all, another one like that half of the rest, and whoever has none is served at once. Slots that
+//! become free go to the waiting owners in turn, and among the questions of one owner to the latest: one that
+//! has waited long, behind names that are not answered, is about to give up anyway.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,17 +16,17 @@ use tokio::time::timeout;
 use crate::log;
 use crate::session::Owner;
 
-/// Questions of one owner that wait for a place; each belongs to a session of its own.
+/// Questions of one owner that wait for a slot; each belongs to a session of its own.
 const MAX_WAITING: usize = 1024;
 
-/// A wait for a place that is worth a line in the log.
+/// A wait for a slot that is worth a line in the log.
 const LONG_WAIT: Duration = Duration::from_secs(2);
 
 pub(super) struct Shares {
-    /// Who answers, for messages.
+    /// The resolver, for messages.
     of: String,
     all: usize,
-    /// How long a question may wait for a place.
+    /// How long a question may wait for a slot.
     patience: Duration,
     state: Mutex<State>,
 }
@@ -41,18 +41,18 @@ struct State {
 #[derive(Default)]
 struct Share {
     held: usize,
-    waiting: VecDeque<oneshot::Sender<Place>>,
+    waiting: VecDeque<oneshot::Sender<Slot>>,
 }
 
-/// A place for one question; it is free again when this is dropped.
-pub(super) struct Place {
+/// A slot for one question; it is free again when this is dropped.
+pub(super) struct Slot {
     shares: Arc<Shares>,
     owner: Owner,
 }
 
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("too many names of {owner} wait for an answer of {of}")]
-pub(super) struct NoPlace {
+pub(super) struct NoSlot {
     owner: String,
     of: String,
 }
@@ -71,10 +71,10 @@ impl Shares {
         })
     }
 
-    /// A place for a question of `owner`, at once or when others have been answered.
-    pub(super) async fn place(self: &Arc<Self>, owner: &Owner) -> Result<Place, NoPlace> {
+    /// A slot for a question of `owner`, at once or when others have been answered.
+    pub(super) async fn slot(self: &Arc<Self>, owner: &Owner) -> Result<Slot, NoSlot> {
         let mut turn = match self.take_or_wait(owner) {
-            Ok(place) => return Ok(place),
+            Ok(slot) => return Ok(slot),
             Err(turn) => turn,
         };
         // Whoever asks may give up before the end of the wait.
@@ -89,14 +89,14 @@ impl Shares {
                 timeout(rest, turn).await.ok().and_then(Result::ok)
             }
         };
-        got.ok_or_else(|| NoPlace {
+        got.ok_or_else(|| NoSlot {
             owner: owner.to_string(),
             of: self.of.clone(),
         })
     }
 
-    /// A place, or where it will be given. One too many that waits takes the turn of the one that waited longest.
-    fn take_or_wait(self: &Arc<Self>, owner: &Owner) -> Result<Place, oneshot::Receiver<Place>> {
+    /// A slot, or where it will be given. One too many that waits takes the turn of the one that waited longest.
+    fn take_or_wait(self: &Arc<Self>, owner: &Owner) -> Result<Slot, oneshot::Receiver<Slot>> {
         let mut guard = self.lock();
         let state = &mut *guard;
         let share = state.owners.entry(owner.clone()).or_default();
@@ -117,23 +117,23 @@ impl Shares {
         Err(turn)
     }
 
-    fn given(self: &Arc<Self>, owner: &Owner) -> Place {
-        Place {
+    fn given(self: &Arc<Self>, owner: &Owner) -> Slot {
+        Slot {
             shares: self.clone(),
             owner: owner.clone(),
         }
     }
 
-    /// Gives free places to those who wait.
+    /// Gives free slots to those who wait.
     fn deal(self: &Arc<Self>) {
-        // A place that nobody takes any more comes back by its drop, so this is not done under the lock.
-        while let Some((give, place)) = self.next() {
-            let _ = give.send(place);
+        // A slot that nobody takes any more comes back by its drop, so this is not done under the lock.
+        while let Some((give, slot)) = self.next() {
+            let _ = give.send(slot);
         }
     }
 
-    /// Whose turn it is, and the place.
-    fn next(self: &Arc<Self>) -> Option<(oneshot::Sender<Place>, Place)> {
+    /// Whose turn it is, and the slot.
+    fn next(self: &Arc<Self>) -> Option<(oneshot::Sender<Slot>, Slot)> {
         let mut guard = self.lock();
         let state = &mut *guard;
         for _ in 0..state.turns.len() {
@@ -150,20 +150,21 @@ impl Shares {
                 }
                 continue;
             }
-            let give = match share.may_take(state.free) {
-                true => share.waiting.pop_back(),
-                false => None,
+            let give = if share.may_take(state.free) {
+                share.waiting.pop_back()
+            } else {
+                None
             };
             let is_given = give.is_some();
             if is_given {
                 share.held += 1;
                 state.free -= 1;
             }
-            let place = is_given.then(|| self.given(&owner));
+            let slot = is_given.then(|| self.given(&owner));
             if !share.waiting.is_empty() {
                 state.turns.push_back(owner);
             }
-            if let Some(given) = give.zip(place) {
+            if let Some(given) = give.zip(slot) {
                 return Some(given);
             }
         }
@@ -189,7 +190,7 @@ impl Share {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         {
             let mut guard = self.shares.lock();
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(second.len(), 7);
         let third = take_all(&shares, &owner(3)).await;
         assert_eq!(third.len(), 4);
-        assert!(shares.place(&owner(4)).await.is_ok());
+        assert!(shares.slot(&owner(4)).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
@@ -251,7 +252,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_wait_has_an_end_and_so_has_the_queue() {
         let shares = shares(1);
-        let _held = shares.place(&owner(1)).await.unwrap();
+        let _held = shares.slot(&owner(1)).await.unwrap();
         let mut waiting = VecDeque::new();
         for _ in 0..MAX_WAITING {
             waiting.push_back(wait(&shares, 1));
@@ -276,7 +277,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_has_gone_takes_no_place_and_nothing_is_left_behind() {
         let shares = shares(1);
-        let held = shares.place(&owner(1)).await.unwrap();
+        let held = shares.slot(&owner(1)).await.unwrap();
         let there = wait(&shares, 1);
         let gone = wait(&shares, 1);
         sleep(MOMENT).await;
@@ -297,16 +298,16 @@ mod tests {
         Owner::Host(Ipv4Addr::new(10, 0, 0, n).into())
     }
 
-    fn wait(shares: &Arc<Shares>, n: u8) -> JoinHandle<Result<Place, NoPlace>> {
+    fn wait(shares: &Arc<Shares>, n: u8) -> JoinHandle<Result<Slot, NoSlot>> {
         let shares = shares.clone();
-        tokio::spawn(async move { shares.place(&owner(n)).await })
+        tokio::spawn(async move { shares.slot(&owner(n)).await })
     }
 
     /// As many as are to be had without a wait.
-    async fn take_all(shares: &Arc<Shares>, owner: &Owner) -> Vec<Place> {
+    async fn take_all(shares: &Arc<Shares>, owner: &Owner) -> Vec<Slot> {
         let mut held = Vec::new();
-        while let Ok(Ok(place)) = timeout(Duration::ZERO, shares.place(owner)).await {
-            held.push(place);
+        while let Ok(Ok(slot)) = timeout(Duration::ZERO, shares.slot(owner)).await {
+            held.push(slot);
         }
         held
     }

@@ -2,8 +2,8 @@
 //!
 //! A question keeps a thread until the resolver has answered, which for a name whose servers are silent
 //! takes it ten seconds and more, and it cannot be taken back. So there is one question for a name at a
-//! time, whoever asks; the users' questions have places that they share ([`Shares`]), and two kinds have
-//! places of their own: names of the hosts file, which nobody far away is asked for, and what the process
+//! time, whoever asks. The users' questions share a number of slots ([`Shares`]); two kinds have
+//! slots of their own: names of the hosts file, which are found without a server, and what the process
 //! itself needs, such as the addresses of its servers.
 
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use super::Strategy;
 use super::asker::asker;
 use super::failing::Failing;
 use super::hosts_file::HostsFile;
-use super::shares::{Place, Shares};
+use super::shares::{Shares, Slot};
 use crate::address::{Destination, Host};
 use crate::log;
 use crate::session::Owner;
@@ -30,7 +30,7 @@ const PLACES: usize = 256;
 /// The same for names of the hosts file, and for the process.
 const PLACES_APART: usize = 64;
 
-/// How long a name waits for a place: longer than one that nobody answers for keeps it, which is 10 s where
+/// How long a name waits for a slot: longer than one that nobody answers for keeps it, which is 10 s where
 /// `resolv.conf` says nothing else.
 const PATIENCE: Duration = Duration::from_secs(12);
 
@@ -58,7 +58,7 @@ async fn ask(name: String) -> io::Result<Vec<IpAddr>> {
     Ok(ips)
 }
 
-/// Who is asked what at the moment.
+/// The questions under way.
 struct System {
     shares: Arc<Shares>,
     hosts: Arc<Semaphore>,
@@ -67,7 +67,7 @@ struct System {
     failing: Failing,
 }
 
-/// Where a question waits for its place.
+/// Where a question waits for its slot.
 enum Queue {
     Hosts,
     Process,
@@ -78,10 +78,10 @@ type Found = Result<Vec<IpAddr>, (io::ErrorKind, String)>;
 type Waiting = watch::Receiver<Option<Found>>;
 
 impl System {
-    fn new(places: usize) -> Self {
+    fn new(slots: usize) -> Self {
         let apart = || Arc::new(Semaphore::new(PLACES_APART));
         Self {
-            shares: Shares::new("the system's resolver".to_owned(), places, PATIENCE),
+            shares: Shares::new("the system's resolver".to_owned(), slots, PATIENCE),
             hosts: apart(),
             process: apart(),
             under_way: Mutex::default(),
@@ -102,8 +102,8 @@ impl System {
         let mut waiting = match asked {
             Some(waiting) => waiting,
             None => {
-                let place = self.place(queue).await?;
-                self.begin(name, place, asking)
+                let slot = self.slot(queue).await?;
+                self.begin(name, slot, asking)
             }
         };
         let found = waiting.wait_for(Option::is_some).await;
@@ -113,11 +113,11 @@ impl System {
         found.map_err(|(kind, reason)| io::Error::new(kind, reason))
     }
 
-    async fn place(&self, queue: Queue) -> io::Result<Taken> {
+    async fn slot(&self, queue: Queue) -> io::Result<Taken> {
         let apart = match queue {
             Queue::Shared(owner) => {
-                let place = self.shares.place(&owner).await;
-                return place.map(Taken::Shared).map_err(io::Error::other);
+                let slot = self.shares.slot(&owner).await;
+                return slot.map(Taken::Shared).map_err(io::Error::other);
             }
             Queue::Hosts => &self.hosts,
             Queue::Process => &self.process,
@@ -126,20 +126,20 @@ impl System {
         permit.map(Taken::Apart).map_err(io::Error::other)
     }
 
-    /// A task of its own asks: whoever loses patience takes the answer from nobody, and leaves its place
-    /// to the question until the resolver has answered.
+    /// A task of its own asks, so that the answer comes for all even when the first to ask has given up. The slot stays
+    /// taken until the resolver has answered.
     fn begin(
         self: &Arc<Self>,
         name: String,
-        place: Taken,
+        slot: Taken,
         asking: impl Future<Output = io::Result<Vec<IpAddr>>> + Send + 'static,
     ) -> Waiting {
         let mut under_way = self.lock();
         if let Some(waiting) = under_way.get(&name) {
             let waiting = waiting.clone();
-            // Its place may go to the next one, which does not happen under the lock.
+            // Its slot may go to the next one, which does not happen under the lock.
             drop(under_way);
-            drop(place);
+            drop(slot);
             return waiting;
         }
         let (answer, waiting) = watch::channel(None);
@@ -151,7 +151,7 @@ impl System {
             system.note(&found);
             system.lock().remove(&name);
             let _ = answer.send(Some(found));
-            drop(place);
+            drop(slot);
         });
         waiting
     }
@@ -176,7 +176,7 @@ impl System {
 
 /// What a question holds while it is asked.
 enum Taken {
-    Shared(#[expect(dead_code, reason = "held until it is dropped")] Place),
+    Shared(#[expect(dead_code, reason = "held until it is dropped")] Slot),
     Apart(#[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit),
 }
 

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use super::codec::{Asked, Family};
 use super::{
-    Dialer, Dialled, Fallback, Families, Framed, HostEntry, HostNames, HostValue, Lookup, Resolver,
-    Server, Settings, Strategy, Upstream, Via, asking,
+    DialFuture, Dialer, Fallback, Families, Framed, HostEntry, HostNames, HostValue, Lookup,
+    Resolver, Server, Settings, Strategy, Upstream, Via, asking,
 };
 use crate::address::Destination;
 use crate::io::{Link, Packet, Packets};
@@ -225,7 +225,7 @@ async fn one_way_to_a_server_carries_all_questions_and_is_made_anew_when_it_brea
         net.hang_up();
         assert!(v4(&resolver, "d.com").await.is_ok(), "{server:?}");
         assert_eq!(net.opened(), 2, "{server:?}");
-        assert_eq!(net.ways(), [server.via.clone(), server.via]);
+        assert_eq!(net.vias(), [server.via.clone(), server.via]);
     }
 }
 
@@ -432,7 +432,7 @@ struct Script {
     /// By server and name; the empty name is every name.
     answers: HashMap<(String, String), (u16, Vec<std::net::IpAddr>)>,
     asked: HashMap<String, usize>,
-    ways: Vec<Via>,
+    vias: Vec<Via>,
     /// Dropping them closes what is open.
     open: Vec<mpsc::Sender<()>>,
     is_h2: bool,
@@ -482,21 +482,21 @@ impl Net {
     }
 
     fn opened(&self) -> usize {
-        self.ways().len()
+        self.vias().len()
     }
 
-    fn ways(&self) -> Vec<Via> {
-        self.0.lock().unwrap().ways.clone()
+    fn vias(&self) -> Vec<Via> {
+        self.0.lock().unwrap().vias.clone()
     }
 
     fn hang_up(&self) {
         self.0.lock().unwrap().open.clear();
     }
 
-    fn open(&self, way: &Via) -> mpsc::Receiver<()> {
+    fn open(&self, via: &Via) -> mpsc::Receiver<()> {
         let (open, closed) = mpsc::channel(1);
         let mut script = self.0.lock().unwrap();
-        script.ways.push(way.clone());
+        script.vias.push(via.clone());
         script.open.push(open);
         closed
     }
@@ -574,13 +574,13 @@ impl Net {
 }
 
 impl Dialer for Net {
-    fn stream(&self, way: &Via, to: &Destination) -> Dialled<Link> {
+    fn stream(&self, via: &Via, to: &Destination) -> DialFuture<Link> {
         let server = to.host.to_string();
         if server == "9.9.9.9" {
             return Box::pin(async { Err(io::Error::other("connection refused")) });
         }
         let (ours, theirs) = duplex(64 * 1024);
-        let closed = self.open(way);
+        let closed = self.open(via);
         match to.port {
             443 => drop(tokio::spawn(
                 self.clone().serve_http(theirs, server, closed),
@@ -592,8 +592,8 @@ impl Dialer for Net {
         Box::pin(async { Ok(Link::other(ours)) })
     }
 
-    fn packets(&self, way: &Via, to: &Destination) -> Dialled<Box<dyn Packets>> {
-        let (net, server, mut closed) = (self.clone(), to.host.to_string(), self.open(way));
+    fn packets(&self, via: &Via, to: &Destination) -> DialFuture<Box<dyn Packets>> {
+        let (net, server, mut closed) = (self.clone(), to.host.to_string(), self.open(via));
         let (replies, inbox) = mpsc::unbounded_channel();
         let (outbox, mut queries) = mpsc::unbounded_channel::<Packet>();
         tokio::spawn(async move {
@@ -626,7 +626,7 @@ impl Dialer for Net {
         })
     }
 
-    fn tls(&self, link: Link, _server: &Destination) -> Dialled<(Link, bool)> {
+    fn tls(&self, link: Link, _server: &Destination) -> DialFuture<(Link, bool)> {
         let is_h2 = self.0.lock().unwrap().is_h2;
         Box::pin(async move { Ok((link, is_h2)) })
     }

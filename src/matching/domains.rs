@@ -21,14 +21,14 @@ pub struct Domains(Arc<Tables>);
 #[derive(PartialEq)]
 struct Tables {
     above: Names,
-    /// Those that lie below others of `above`; kept where [`Domains::fit`] wants them.
+    /// Names below others of `above`. They are kept only for [`Domains::fit`].
     below: Names,
     full: Names,
     keywords: Keywords,
     regexes: Regexes,
 }
 
-/// How closely a pattern fits a name; V2Ray's DNS takes the closest first, the least here.
+/// How closely a pattern fits a name. V2Ray's DNS takes the closest first; it is the least in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MatchRank {
     Full,
@@ -45,12 +45,18 @@ pub struct Name {
 }
 
 impl Domains {
-    /// An error is about the regular expressions.
+    /// # Errors
+    ///
+    /// When a regular expression is not one, or is too large.
     pub fn new(patterns: impl IntoIterator<Item = Pattern>) -> Result<Self, PatternError> {
         Self::build(patterns, false)
     }
 
-    /// As [`Domains::new`], and [`Domains::fit`] is exact.
+    /// As [`Domains::new`], but [`Domains::fit`] finds the closest pattern.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Domains::new`].
     pub fn ranked(patterns: impl IntoIterator<Item = Pattern>) -> Result<Self, PatternError> {
         Self::build(patterns, true)
     }
@@ -70,7 +76,7 @@ impl Domains {
             }
         }
         above.sort_unstable();
-        // With no name below another one, only the name before the place of what is looked for can match.
+        // When no name is below another one, only the entry before the position of a name can be above it.
         let mut below = Vec::new();
         above.dedup_by(|later, earlier| {
             let drop = is_at_or_below(later, earlier);
@@ -161,7 +167,7 @@ impl fmt::Debug for Domains {
 }
 
 impl Name {
-    /// A dot at the end, which says that the name is whole, is left out.
+    /// A trailing dot, which marks an absolute name, is left out.
     pub fn new(name: &str) -> Self {
         let lower = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         Self {

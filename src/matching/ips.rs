@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::address::reached;
 
-/// Why a text is no network.
+/// Why a text is not a network.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum NetworkError {
     #[error("`{0}` is not an IP address")]
@@ -25,11 +25,11 @@ pub struct Ips {
     v6: Ranges<u128>,
 }
 
-/// `ip` and `source`: addresses in any of these.
+/// The addresses of `ip` or `source`: those in any of these sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks {
     pub inside: Ips,
-    /// Each written with `!`: addresses that are not in it.
+    /// Written with `!`: all addresses that are not in the set.
     pub outside: Vec<Ips>,
 }
 
@@ -46,7 +46,11 @@ pub fn network(ip: IpAddr, len: u8) -> Option<IpNet> {
     IpNet::new(ip, len).ok()
 }
 
-/// `1.2.3.4`, `10.0.0.0/8`, `2001:db8::/32`.
+/// Reads `1.2.3.4`, `10.0.0.0/8` or `2001:db8::/32`.
+///
+/// # Errors
+///
+/// When the text is none of these.
 pub fn parse_network(text: &str) -> Result<IpNet, NetworkError> {
     let (ip, len) = match text.split_once('/') {
         Some((ip, len)) => (ip, Some(len)),
@@ -70,7 +74,8 @@ impl Networks {
         self.inside.contains(ip) || self.outside.iter().any(|ips| !ips.contains(ip))
     }
 
-    /// Whether a connection to `ip` ends there: one to `0.0.0.0` is one to `127.0.0.1`, and either may be meant.
+    /// Whether a connection to `ip` ends at one of these. A connection to `0.0.0.0` ends at `127.0.0.1`, and a rule may
+    /// name either.
     pub fn reach(&self, ip: IpAddr) -> bool {
         let forms = [ip, reached(ip)];
         let misses = |ips: &Ips| !forms.iter().any(|ip| ips.contains(*ip));

@@ -5,7 +5,7 @@ use std::fmt;
 use regex::bytes::{self, RegexBuilder, RegexSet, RegexSetBuilder};
 use thiserror::Error;
 
-/// Bytes that one compiled set of regular expressions may take.
+/// The most memory, in bytes, that one compiled set of regular expressions may take.
 const REGEX_LIMIT: usize = 16 << 20;
 
 /// One pattern for a domain name.
@@ -30,7 +30,9 @@ pub struct PatternError(pub(super) String);
 pub struct Regex(bytes::Regex);
 
 impl Pattern {
-    /// Whether it can be matched; only an expression may fail to.
+    /// # Errors
+    ///
+    /// When it is a regular expression that cannot be compiled.
     pub fn check(&self) -> Result<(), PatternError> {
         match self {
             Self::Regex(text) => Regex::new(text).map(drop),
@@ -41,6 +43,10 @@ impl Pattern {
 
 impl Regex {
     /// Classes such as `\w` are ASCII's, as in Go.
+    ///
+    /// # Errors
+    ///
+    /// When the expression cannot be compiled.
     pub fn new(text: &str) -> Result<Self, PatternError> {
         let regex = RegexBuilder::new(text)
             .unicode(false)

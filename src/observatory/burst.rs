@@ -1,8 +1,8 @@
 //! `burstObservatory`: samples at random moments.
 //!
-//! A round lasts `sampling` intervals and takes as many samples of each outbound, each at a moment of its
-//! own; but the very first are taken at once. The last `sampling` samples are kept, for two rounds at
-//! most. A sample that fails while `connectivity` does not answer either says nothing.
+//! A round lasts `sampling` intervals and takes `sampling` samples of each outbound, each at a random moment; the first
+//! of all is taken at once. The last `sampling` samples are kept, for two rounds at most. A failed sample does not count
+//! if `connectivity` does not answer either.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,12 +49,12 @@ struct Watch {
 struct Window(VecDeque<(Instant, Option<Duration>)>);
 
 impl Watch {
-    /// Of a round.
+    /// How long a round lasts.
     fn length(&self) -> Duration {
         self.settings.interval * self.settings.sampling
     }
 
-    /// When in a round which outbound is asked, in order.
+    /// The outbounds to ask in a round, each with its time from the start of the round, in order of time.
     fn moments(&self, outbounds: &[Arc<str>], first: bool) -> Vec<(Duration, Arc<str>)> {
         let length = self.length();
         let mut moments = Vec::new();
@@ -74,9 +74,9 @@ impl Watch {
 
     async fn sample(self: Arc<Self>, tag: Arc<str>) {
         let (url, limit) = (&self.settings.url, self.settings.timeout);
-        let way = ProbeVia::Outbound(&self.targets.dispatcher, &tag);
+        let via = ProbeVia::Outbound(&self.targets.dispatcher, &tag);
         let last_try = now();
-        let (time, error) = match probe(way, url, Method::HEAD, limit).await {
+        let (time, error) = match probe(via, url, Method::HEAD, limit).await {
             Ok(time) => (Some(time), String::new()),
             Err(error) => {
                 if let Some(url) = &self.settings.connectivity
@@ -104,7 +104,7 @@ impl Watch {
         note(&self.targets.health, &tag, observation);
     }
 
-    /// Adds a sample, and sums up those of the recent past.
+    /// Adds a sample and summarises the recent ones.
     fn add(&self, tag: &Arc<str>, time: Option<Duration>) -> Samples {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let window = windows.entry(tag.clone()).or_default();

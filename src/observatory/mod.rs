@@ -1,10 +1,10 @@
 //! Which outbounds answer, and how fast: what the balancers `leastPing` and `leastLoad` go by.
 //!
 //! An observer asks for a URL through each of its outbounds, again and again, and writes down how long
-//! the answer took ([`HealthTable`]). Whatever the answer says, the outbound is
+//! the answer took ([`HealthTable`]). Any answer means that the outbound is
 //! alive. `observatory` asks through one outbound after the other; `burstObservatory` at random moments,
-//! keeps several samples and can tell a dead network from a dead outbound. As in V2Ray, what is asked
-//! is a session like any other, but for the access log and the rules.
+//! keeps several samples and can tell a dead network from a dead outbound. As in V2Ray, a probe
+//! is a session like any other, except that no rule is asked and the access log does not have it.
 
 mod burst;
 mod probe;
@@ -25,7 +25,7 @@ use tracing::{debug, info, warn};
 use crate::dispatch::Dispatcher;
 use crate::routing::{HealthTable, Observation, selected};
 
-/// Observes until it is dropped, and writes down in `health` what is seen.
+/// Observes until the future is dropped; what is seen is written to `health`.
 pub fn observe(
     settings: Settings,
     health: Arc<HealthTable>,
@@ -42,7 +42,7 @@ pub fn observe(
     }
 }
 
-/// What both kinds go round with.
+/// What an observer of either kind works on.
 struct Targets {
     selectors: Vec<String>,
     health: Arc<HealthTable>,
@@ -50,7 +50,7 @@ struct Targets {
 }
 
 impl Targets {
-    /// The outbounds of the moment, by tag; others are forgotten.
+    /// The tags of the outbounds that exist now, sorted; what was seen of others is removed from the table.
     fn outbounds(&self) -> Vec<Arc<str>> {
         let mut tags = self.dispatcher.outbounds.tags();
         tags.retain(|tag| selected(&self.selectors, tag));
@@ -60,7 +60,7 @@ impl Targets {
     }
 }
 
-/// Writes down what was seen, and tells of a change.
+/// Stores an observation, and logs a change between alive and dead.
 fn note(health: &HealthTable, tag: &Arc<str>, observation: Observation) {
     let (alive, delay) = (observation.alive, observation.delay);
     let error = observation.last_error.clone();

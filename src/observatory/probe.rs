@@ -25,7 +25,7 @@ pub(super) enum ProbeVia<'a> {
     Direct,
 }
 
-/// As V2Ray introduces itself.
+/// V2Ray's user agent.
 const GO: HeaderValue = HeaderValue::from_static("Go-http-client/1.1");
 
 /// The most that the head of an answer may have.
@@ -40,16 +40,16 @@ static TLS: LazyLock<tls::Outbound> = LazyLock::new(|| {
     tls::Outbound::new(&settings).expect("the defaults need no files")
 });
 
-/// How long the head of an answer takes, from the dial on; whatever it says.
+/// How long it takes from dialling to the head of an answer; its status does not matter.
 pub(super) async fn probe(
-    way: ProbeVia<'_>,
+    via: ProbeVia<'_>,
     url: &Url,
     method: Method,
     limit: Duration,
 ) -> io::Result<Duration> {
     let start = Instant::now();
     let asked = timeout(limit, async {
-        let mut link = way.dial(url).await?;
+        let mut link = via.dial(url).await?;
         if url.tls {
             link = TLS.wrap(link, &url.to).await?;
         }

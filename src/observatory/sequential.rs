@@ -1,4 +1,4 @@
-//! `observatory`: one outbound after the other, by their tags, with a pause behind each.
+//! `observatory`: one outbound after the other, in the order of their tags, with a pause after each.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use super::probe::{Method, ProbeVia, probe};
 use super::{Sequential, Targets, note, now};
 use crate::routing::Observation;
 
-/// V2Ray's, for the whole of a probe.
+/// How long a probe may take; V2Ray's.
 const LIMIT: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(targets: Targets, settings: Sequential) {
     loop {
         let outbounds = targets.outbounds();
         for tag in &outbounds {
-            let way = ProbeVia::Outbound(&targets.dispatcher, tag);
+            let via = ProbeVia::Outbound(&targets.dispatcher, tag);
             let last_try = now();
-            let probed = probe(way, &settings.url, Method::GET, LIMIT).await;
+            let probed = probe(via, &settings.url, Method::GET, LIMIT).await;
             let observation = match probed {
                 Ok(delay) => Observation {
                     alive: true,

@@ -1,4 +1,4 @@
-//! What is asked for.
+//! The URL that is asked for.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::address::{Destination, Host};
 
-/// An `http` or `https` URL that is known to be one.
+/// A valid `http` or `https` URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     text: String,
@@ -19,7 +19,7 @@ pub struct Url {
     pub(super) target: Uri,
 }
 
-/// Why a text is none.
+/// Why a text is not such a URL.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("`{}` is not a URL: {why}", text.escape_debug())]
 pub struct UrlError {

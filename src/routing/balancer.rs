@@ -10,7 +10,7 @@ use super::{Among, BalancerSettings, Strategy};
 #[derive(Debug)]
 pub struct Balancer {
     settings: BalancerSettings,
-    /// What is known of the outbounds; without an observer, nothing.
+    /// What the observer has seen; stays empty if there is none.
     health: Arc<HealthTable>,
     turn: AtomicUsize,
 }
@@ -28,7 +28,7 @@ impl Balancer {
         &self.settings.tag
     }
 
-    /// One of `tags`, in the order of the outbounds; `random` is for balancers that choose by chance.
+    /// One of `tags`, in the order of the outbounds; `random` supplies the number for strategies that choose at random.
     pub fn choose<'t>(
         &self,
         tags: impl Iterator<Item = &'t Arc<str>>,

@@ -53,7 +53,7 @@ impl Conditions {
         if inside { Answer::Yes } else { Answer::No }
     }
 
-    /// Whether nothing but the inbound is asked for, and streams of the one tagged `inbound` are taken.
+    /// Whether the inbound is the only condition (besides a network that includes TCP), and `inbound` meets it.
     pub fn takes_all_streams_of(&self, inbound: &str) -> bool {
         let Self {
             domains,
@@ -76,7 +76,7 @@ impl Conditions {
             && inbounds.iter().any(|tag| tag == inbound)
     }
 
-    /// A unix socket has no address, and so none of those that are asked for.
+    /// A session from a unix socket has no source address, so conditions on the source never hold for it.
     fn takes_source(&self, source: Source) -> bool {
         match source {
             Source::Ip(source) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub struct HealthTable(RwLock<BTreeMap<Arc<str>, Observation>>);
 
-/// The table of each observer, in their order.
+/// The tables of all observers, in the order of the observers.
 #[derive(Clone, Debug, Default)]
 pub struct HealthTables(Vec<(String, Arc<HealthTable>)>);
 
@@ -16,7 +16,7 @@ pub struct HealthTables(Vec<(String, Arc<HealthTable>)>);
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observation {
     pub alive: bool,
-    /// What a probe takes, or several on average.
+    /// How long a probe takes; with several samples, their average.
     pub delay: Duration,
     pub last_seen: i64,
     pub last_try: i64,
@@ -38,7 +38,7 @@ pub struct Samples {
 }
 
 impl HealthTable {
-    /// Writes down what was seen; gives back what was known before.
+    /// Stores an observation and returns the previous one.
     pub fn note(&self, tag: &Arc<str>, observation: Observation) -> Option<Observation> {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         all.insert(tag.clone(), observation)
@@ -54,7 +54,7 @@ impl HealthTable {
         all.iter().map(|(t, s)| (t.clone(), s.clone())).collect()
     }
 
-    /// Forgets outbounds that are observed no more.
+    /// Removes all outbounds but these.
     pub fn keep_only(&self, tags: &[Arc<str>]) {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         all.retain(|tag, _| tags.contains(tag));
@@ -66,7 +66,7 @@ impl HealthTable {
 }
 
 impl HealthTables {
-    /// An empty one for each of the observers with these tags.
+    /// One empty table for each observer; `observers` are their tags.
     pub fn new<'t>(observers: impl Iterator<Item = &'t str>) -> Self {
         Self(
             observers
@@ -75,7 +75,7 @@ impl HealthTables {
         )
     }
 
-    /// That of the first observer with this tag; the empty one is that of observers without a tag.
+    /// The table of the first observer with this tag (empty: without a tag).
     pub fn get(&self, observer: &str) -> Option<&Arc<HealthTable>> {
         let found = self.0.iter().find(|(tag, _)| tag == observer);
         found.map(|(_, table)| table)
@@ -88,7 +88,7 @@ impl HealthTables {
 }
 
 impl Samples {
-    /// Of each probe the time it took, or `None` when it failed.
+    /// Summarises probes: the time that each took, `None` for those that failed.
     pub fn of(probes: impl Iterator<Item = Option<Duration>>) -> Self {
         let mut samples = Self::default();
         let mut times = Vec::new();
@@ -106,7 +106,7 @@ impl Samples {
         let count = times.len() as f64;
         let average = times.iter().map(Duration::as_secs_f64).sum::<f64>() / count;
         let deviation = if times.len() == 1 {
-            // One alone has none; V2Ray's guess, so that it is not taken for the steadiest of all.
+            // A single sample has no deviation. V2Ray assumes half of it, so that it does not rank as the steadiest.
             average / 2.0
         } else {
             let squares = times.iter().map(|t| (t.as_secs_f64() - average).powi(2));

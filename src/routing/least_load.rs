@@ -74,7 +74,7 @@ impl LeastLoad {
         }
     }
 
-    /// How many of the ranked are chosen from.
+    /// How many of the best are chosen from.
     fn count(&self, nodes: &[Node]) -> usize {
         let expected = self.expected.max(1).min(nodes.len());
         if self.expected > nodes.len() || self.baselines.is_empty() {

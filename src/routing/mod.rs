@@ -1,8 +1,8 @@
 //! Which outbound carries a session.
 //!
-//! Rules are asked in their order and the first that takes the session decides; without one, the first
-//! outbound carries it. Nothing is looked up here: when only the addresses of a name can tell, the
-//! answer is [`Pick::NeedsIp`], and the caller asks again with them.
+//! Rules are asked in their order, and the first that takes the session decides. If none does, the first outbound
+//! carries it. Nothing is resolved here: when a rule needs the addresses of a name, the answer is [`Pick::NeedsIp`],
+//! and the caller asks again with them. What a config says is [`Settings`]; [`Router`] is built from them.
 
 pub mod attrs;
 mod balancer;
@@ -47,15 +47,15 @@ pub struct RouteInput<'a> {
     pub inbound: Option<&'a str>,
     pub source: Source,
     pub network: Network,
-    /// Where it goes: rules about addresses ask this.
+    /// The destination.
     pub to: &'a Destination,
-    /// The name that rules about names ask, where it is not that of `to` (`routeOnly` of sniffing).
+    /// The name that conditions on names are tested with, if it is not that of `to` (`routeOnly` of sniffing).
     pub named: Option<&'a str>,
     /// The user's email.
     pub user: Option<&'a str>,
-    /// What the first bytes look like: `http1`, `tls`, `quic`, `bittorrent`.
+    /// The protocol that sniffing found: `http1`, `tls`, `quic`, `bittorrent`.
     pub protocol: Option<&'a str>,
-    /// Of an HTTP request that an `http` inbound took.
+    /// The attributes of a plain HTTP request, if an `http` inbound took one.
     pub attributes: Option<&'a Attributes>,
 }
 
@@ -72,7 +72,7 @@ pub enum Pick<'r> {
 }
 
 impl Router {
-    /// Balancers read in `health` what the observers that they name have seen.
+    /// Each balancer reads the table in `health` of the observer that it names.
     pub fn new(settings: Settings, health: &HealthTables) -> Self {
         let balancer = |settings: BalancerSettings| {
             let health = health.get(&settings.observer).cloned();
@@ -83,7 +83,7 @@ impl Router {
             Target::Outbound(tag) => Lead::Outbound(tag),
             Target::Balancer(tag) => match balancers.iter().find(|b| b.tag() == tag) {
                 Some(balancer) => Lead::Balancer(balancer.clone()),
-                // As where no outbound has the tag.
+                // Treated like the tag of an outbound that does not exist.
                 None => Lead::Outbound(tag.into()),
             },
         };
@@ -96,8 +96,8 @@ impl Router {
         }
     }
 
-    /// Whether a rule that asks for nothing else leads all streams of the inbound tagged `inbound` to an outbound whose
-    /// tag `is` one that is looked for.
+    /// Whether some rule has no other condition than the inbound, takes all streams of the one tagged `inbound`, and
+    /// leads to an outbound for whose tag `is` holds.
     pub fn leads_all_streams(&self, inbound: &str, is: impl Fn(&str) -> bool) -> bool {
         self.rules.iter().any(|(conditions, lead)| {
             conditions.takes_all_streams_of(inbound)

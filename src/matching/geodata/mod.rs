@@ -1,7 +1,7 @@
 //! `geoip.dat` and `geosite.dat`: networks and names by category.
 //!
-//! A file is looked for where V2Ray looks for it, read once for a config, and let go with this value:
-//! only what was asked for stays in memory.
+//! A file is searched where V2Ray searches it, and read once for a config. Its bytes are dropped with this value: only
+//! the sets made of it stay in memory.
 
 pub mod codec;
 
@@ -30,13 +30,13 @@ struct File {
     bytes: Vec<u8>,
 }
 
-/// Why a category cannot be had.
+/// Why a category cannot be read.
 #[derive(Debug, Error)]
 pub enum GeoError {
     #[error("there is no `{file}` in {}, `V2RAY_LOCATION_ASSET` may name another folder", .folders.join(", "))]
     NoFile { file: String, folders: Vec<String> },
-    #[error("{path}: {error}")]
-    Unreadable { path: String, error: io::Error },
+    #[error("{path}: {source}")]
+    Unreadable { path: String, source: io::Error },
     #[error("{path}: {Malformed}")]
     Malformed { path: String },
     #[error("{path} has no category `{category}`{guess}")]
@@ -56,7 +56,11 @@ impl Geodata {
         }
     }
 
-    /// The networks of a category. `private` of a `geoip.dat` that is not there is made up.
+    /// The networks of a category. If there is no `geoip.dat`, its `private` is built in.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such file, or no such category in it.
     pub fn networks(&self, file: &str, category: &str) -> Result<Vec<IpNet>, GeoError> {
         let found = self.category(file, category, |c| c.networks());
         match found {
@@ -65,7 +69,11 @@ impl Geodata {
         }
     }
 
-    /// The patterns of a category that have all of `marks`.
+    /// The patterns of a category that have all of `marks` (`@ads`).
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Geodata::networks`].
     pub fn patterns(
         &self,
         file: &str,
@@ -110,9 +118,9 @@ impl Geodata {
                 file: name.to_owned(),
                 folders: self.folders.iter().map(|f| shown(f)).collect(),
             })?;
-        let bytes = fs::read(&path).map_err(|error| GeoError::Unreadable {
+        let bytes = fs::read(&path).map_err(|source| GeoError::Unreadable {
             path: shown(&path),
-            error,
+            source,
         })?;
         let file = Rc::new(File { path, bytes });
         let mut files = self.files.borrow_mut();

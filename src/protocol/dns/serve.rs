@@ -212,7 +212,7 @@ async fn talk(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::Dialled;
+    use crate::dns::DialFuture;
     use crate::io::Link;
     use crate::protocol::dns::pipe;
     use hex_literal::hex;
@@ -263,18 +263,18 @@ mod tests {
     struct Ways(Mutex<mpsc::UnboundedSender<pipe::End>>);
 
     impl Dialer for Ways {
-        fn stream(&self, _way: &Via, _to: &Destination) -> Dialled<Link> {
+        fn stream(&self, _way: &Via, _to: &Destination) -> DialFuture<Link> {
             panic!("nothing goes by TCP here")
         }
 
-        fn packets(&self, _way: &Via, _to: &Destination) -> Dialled<Box<dyn Packets>> {
+        fn packets(&self, _way: &Via, _to: &Destination) -> DialFuture<Box<dyn Packets>> {
             let (ours, theirs) = pipe::pair();
             self.0.lock().unwrap().send(theirs).unwrap();
             let ours: Box<dyn Packets> = Box::new(ours);
             Box::pin(async { Ok(ours) })
         }
 
-        fn tls(&self, _link: Link, _server: &Destination) -> Dialled<(Link, bool)> {
+        fn tls(&self, _link: Link, _server: &Destination) -> DialFuture<(Link, bool)> {
             panic!("nor by TLS")
         }
     }

@@ -15,7 +15,7 @@ use crate::session::Attributes;
 
 pub use parse::ParseError;
 
-/// An expression, understood.
+/// A parsed expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expression(Node);
 
@@ -142,7 +142,7 @@ impl<'a> Value<'a> {
             (Self::Text(text), Self::Text(part)) => Some(text.contains(part.as_ref())),
             (Self::List { items, .. }, _) => Some(items.contains(item)),
             (Self::Attrs(attrs), Self::Text(name)) => Some(attrs.contains_key(name.as_ref())),
-            // Not even what cannot be a key is an error here.
+            // As in V2Ray, asking for a key that is not a string is not an error here.
             (Self::Attrs(_), _) => Some(false),
             _ => None,
         }
@@ -183,7 +183,7 @@ fn call<'a>(of: Value<'a>, method: Method, arguments: Vec<Value<'a>>) -> Option<
     })
 }
 
-/// Whether `test` is true of a text, or of one in a tuple of texts.
+/// Whether `test` holds for a string, or for one of a tuple of strings.
 fn any(part: &Value, test: impl Fn(&str) -> bool) -> Option<bool> {
     match part {
         Value::Text(part) => Some(test(part)),

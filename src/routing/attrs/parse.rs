@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::{Expression, Method, Node, Operator, Value};
 
-/// What could not be understood, and where: the number of the character, from 1.
+/// What was not understood, and where: the number of the character, counted from 1.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("at character {at}: {found}, expected {expected}")]
 pub struct ParseError {
@@ -32,9 +32,10 @@ impl Expression {
         };
         let node = parser.or()?;
         parser.skip_space();
-        match parser.rest.is_empty() {
-            true => Ok(Self(node)),
-            false => Err(parser.error("an operator or the end")),
+        if parser.rest.is_empty() {
+            Ok(Self(node))
+        } else {
+            Err(parser.error("an operator or the end"))
         }
     }
 }
@@ -75,7 +76,7 @@ impl<'a> Parser<'a> {
             nots += 1;
         }
         let mut node = self.comparison()?;
-        // From the second on they only turn `True` into `False` and back.
+        // More than two in a row only flip the truth of the result.
         if nots > 0 {
             node = Node::Not(node.into());
         }
@@ -112,9 +113,10 @@ impl<'a> Parser<'a> {
             return Ok(Some(*operator));
         }
         if self.word("not") {
-            return match self.word("in") {
-                true => Ok(Some(Operator::NotIn)),
-                false => Err(self.error("`in` behind `not`")),
+            return if self.word("in") {
+                Ok(Some(Operator::NotIn))
+            } else {
+                Err(self.error("`in` behind `not`"))
             };
         }
         Ok(self.word("in").then_some(Operator::In))
@@ -242,9 +244,10 @@ impl<'a> Parser<'a> {
     }
 
     fn must(&mut self, sign: &'static str) -> Parsed<()> {
-        match self.sign(sign) {
-            true => Ok(()),
-            false => Err(self.error(if sign == "]" { "`]`" } else { "`(`" })),
+        if self.sign(sign) {
+            Ok(())
+        } else {
+            Err(self.error(if sign == "]" { "`]`" } else { "`(`" }))
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the first bytes of a session say about it.
 //!
-//! Every codec answers alike wherever the bytes are split, and holds nothing but what it was given;
-//! only QUIC, whose names come in several datagrams, keeps a bounded part of them.
+//! A codec gives the same answer wherever the bytes are split, and keeps no state. Only QUIC, whose hello may come in
+//! several datagrams, keeps a bounded part of them.
 
 mod bittorrent;
 mod http;

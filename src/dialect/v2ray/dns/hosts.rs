@@ -69,9 +69,10 @@ fn host_pattern(node: &Node, key: &str, geodata: &Geodata) -> Option<Vec<Pattern
 /// An address or a name, or a list of addresses. A name in a list is the only one that counts, as in
 /// V2Ray.
 fn values(node: &Node) -> Option<Vec<HostValue>> {
-    let nodes = match node.value.is_array() {
-        true => node.array(),
-        false => vec![node.clone()],
+    let nodes = if node.value.is_array() {
+        node.array()
+    } else {
+        vec![node.clone()]
     };
     let mut all = Vec::new();
     for node in &nodes {
