@@ -16,7 +16,7 @@ use crate::peers::root;
 /// Rooms by floor. Those that share a floor have no door between them, but for [`DOORS`].
 const FLOORS: &[&[&str]] = &[
     &[
-        "address", "cause", "session", "stats", "policy", "report", "secret", "json",
+        "address", "cause", "session", "stats", "policy", "report", "secret", "json", "wire",
     ],
     &["matching"],
     &["routing", "sniffing"],

@@ -311,7 +311,7 @@ async fn a_wrong_inbound_is_refused_with_all_its_mistakes() {
     let text = answer["error"].as_str().expect("an error");
     assert_eq!(
         text,
-        "settings.clients[1].id: `b831381d` is not a UUID, it has 8 of 32 hex digits"
+        "user[1].account.id: `b831381d` is not a UUID, it has 8 of 32 hex digits"
     );
     let mut taken = inbound;
     let settings = &mut taken["inbound"]["proxySettings"];

@@ -36,3 +36,4 @@ pub mod stats;
 #[doc(hidden)]
 pub mod testing;
 pub mod transport;
+pub mod wire;

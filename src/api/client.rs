@@ -15,21 +15,21 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{Service, StdError};
 
-use super::typed;
-use super::wire::app::log::command::logger_service_client::LoggerServiceClient;
-use super::wire::app::log::command::{FollowLogRequest, RestartLoggerRequest};
-use super::wire::app::proxyman::command::handler_service_client::HandlerServiceClient;
-use super::wire::app::proxyman::command::{
+use crate::wire::app::log::command::logger_service_client::LoggerServiceClient;
+use crate::wire::app::log::command::{FollowLogRequest, RestartLoggerRequest};
+use crate::wire::app::proxyman::command::handler_service_client::HandlerServiceClient;
+use crate::wire::app::proxyman::command::{
     AddUserOperation, AlterInboundRequest, RemoveInboundRequest, RemoveOutboundRequest,
     RemoveUserOperation,
 };
-use super::wire::app::stats::command::stats_service_client::StatsServiceClient;
-use super::wire::app::stats::command::{GetStatsRequest, QueryStatsRequest, SysStatsRequest};
-use super::wire::common::protocol::{SecurityConfig, SecurityType, User};
-use super::wire::common::serial::TypedMessage;
-use super::wire::proxy::vmess::Account;
+use crate::wire::app::stats::command::stats_service_client::StatsServiceClient;
+use crate::wire::app::stats::command::{GetStatsRequest, QueryStatsRequest, SysStatsRequest};
+use crate::wire::common::protocol::{SecurityConfig, SecurityType, User};
+use crate::wire::common::serial::TypedMessage;
+use crate::wire::proxy::vmess::Account;
+use crate::wire::typed;
 
-pub use super::wire::app::stats::command::{Stat, SysStatsResponse};
+pub use crate::wire::app::stats::command::{Stat, SysStatsResponse};
 
 /// A connection to an API.
 #[derive(Clone)]

@@ -5,19 +5,19 @@
 use tonic::{Request, Response, Status, async_trait};
 
 use super::Server;
-use super::translate;
-use super::typed::{self, unknown};
-use super::wire::app::proxyman::command::handler_service_server::HandlerService;
-use super::wire::app::proxyman::command::{
+use super::unknown;
+use crate::app;
+use crate::dialect::messages::{self, MessageError};
+use crate::dispatch::{Outbound, Outbounds};
+use crate::protocol::UserSettings;
+use crate::wire::app::proxyman::command::handler_service_server::HandlerService;
+use crate::wire::app::proxyman::command::{
     AddInboundRequest, AddInboundResponse, AddOutboundRequest, AddOutboundResponse,
     AddUserOperation, AlterInboundRequest, AlterInboundResponse, AlterOutboundRequest,
     AlterOutboundResponse, RemoveInboundRequest, RemoveInboundResponse, RemoveOutboundRequest,
     RemoveOutboundResponse, RemoveUserOperation,
 };
-use crate::app;
-use crate::config;
-use crate::dispatch::{Outbound, Outbounds};
-use crate::protocol::UserSettings;
+use crate::wire::typed;
 
 #[async_trait]
 impl HandlerService for Server {
@@ -26,12 +26,12 @@ impl HandlerService for Server {
         request: Request<AddInboundRequest>,
     ) -> Result<Response<AddInboundResponse>, Status> {
         let inbound = request.into_inner().inbound.unwrap_or_default();
-        let value = translate::inbound(&inbound)?;
+        let tag = inbound.tag.clone();
+        let inbound = messages::inbound(&inbound).map_err(status)?;
         let _changing = self.changing.lock().await;
-        if self.inbounds.get(&inbound.tag).is_some() {
-            return Err(tag_taken(&inbound.tag));
+        if self.inbounds.get(&tag).is_some() {
+            return Err(tag_taken(&tag));
         }
-        let inbound = config::one_inbound(&value).map_err(unknown)?;
         let inbound = app::Inbound::new(inbound).map_err(unknown)?;
         self.inbounds.add(inbound).map_err(unknown)?;
         Ok(Response::new(AddInboundResponse {}))
@@ -65,10 +65,10 @@ impl HandlerService for Server {
             return Err(unknown(text));
         };
         if add {
-            let user = added_user(&typed::open(&operation)?)?;
+            let user = added_user(&typed::open(&operation).map_err(unreadable)?)?;
             inbound.protocol.add_user(user).map_err(unknown)?;
         } else {
-            let RemoveUserOperation { email } = typed::open(&operation)?;
+            let RemoveUserOperation { email } = typed::open(&operation).map_err(unreadable)?;
             inbound.protocol.remove_user(&email).map_err(unknown)?;
         }
         Ok(Response::new(AlterInboundResponse {}))
@@ -79,8 +79,7 @@ impl HandlerService for Server {
         request: Request<AddOutboundRequest>,
     ) -> Result<Response<AddOutboundResponse>, Status> {
         let outbound = request.into_inner().outbound.unwrap_or_default();
-        let value = translate::outbound(&outbound)?;
-        let outbound = config::one_outbound(&value).map_err(unknown)?;
+        let outbound = messages::outbound(&outbound).map_err(status)?;
         let outbound = app::outbound(outbound).map_err(unknown)?;
         let _changing = self.changing.lock().await;
         let outbounds = &self.dispatcher.outbounds;
@@ -119,8 +118,20 @@ impl HandlerService for Server {
 fn added_user(operation: &AddUserOperation) -> Result<UserSettings, Status> {
     let user = operation.user.as_ref();
     let user = user.ok_or_else(|| unknown("failed to parse user"))?;
-    let value = translate::user(user)?;
-    config::one_user(&value).map_err(unknown)
+    messages::user(user).map_err(status)
+}
+
+/// As V2Ray's service would say it, as far as there is a word for it.
+fn status(error: MessageError) -> Status {
+    match error {
+        MessageError::Unreadable(e) => unreadable(e),
+        MessageError::XraysForm => Status::unimplemented(error.to_string()),
+        other => unknown(other),
+    }
+}
+
+fn unreadable(error: typed::OpenError) -> Status {
+    Status::invalid_argument(error.to_string())
 }
 
 /// An outbound must not be reached through itself.

@@ -3,13 +3,13 @@
 use tonic::{Request, Response, Status, async_trait};
 
 use super::Server;
-use super::typed::unknown;
+use super::unknown;
 use super::watch::{Answers, answers};
-use super::wire::app::log::command::logger_service_server::LoggerService;
-use super::wire::app::log::command::{
+use crate::log;
+use crate::wire::app::log::command::logger_service_server::LoggerService;
+use crate::wire::app::log::command::{
     FollowLogRequest, FollowLogResponse, RestartLoggerRequest, RestartLoggerResponse,
 };
-use crate::log;
 
 #[async_trait]
 impl LoggerService for Server {

@@ -14,10 +14,7 @@ mod handler;
 mod logger;
 mod routing;
 mod stats;
-mod translate;
-mod typed;
 mod watch;
-pub(crate) mod wire;
 
 use std::convert::Infallible;
 use std::io;
@@ -43,10 +40,10 @@ use crate::io::Link;
 use crate::io::own_listeners::Listening;
 use crate::transport::tcp;
 
-use wire::app::log::command::logger_service_server::LoggerServiceServer;
-use wire::app::proxyman::command::handler_service_server::HandlerServiceServer;
-use wire::app::router::command::routing_service_server::RoutingServiceServer;
-use wire::app::stats::command::stats_service_server::StatsServiceServer;
+use crate::wire::app::log::command::logger_service_server::LoggerServiceServer;
+use crate::wire::app::proxyman::command::handler_service_server::HandlerServiceServer;
+use crate::wire::app::router::command::routing_service_server::RoutingServiceServer;
+use crate::wire::app::stats::command::stats_service_server::StatsServiceServer;
 
 /// The largest request; gRPC's usual bound.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
@@ -76,6 +73,11 @@ struct Server {
     /// Held by whoever adds something: that a tag is free must still be true a moment later.
     changing: Mutex<()>,
     at_once: Semaphore,
+}
+
+/// An error in V2Ray's words, with the code that Go gives an error without one.
+fn unknown(text: impl ToString) -> Status {
+    Status::unknown(text.to_string())
 }
 
 /// Serves the API of a running app, until the process ends.

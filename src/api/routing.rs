@@ -5,18 +5,19 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::Server;
-use super::typed::unknown;
+use super::unknown;
 use super::watch::{Answers, answers};
-use super::wire::app::router::command::routing_service_server::RoutingService;
-use super::wire::app::router::command::{
-    RoutingContext, SubscribeRoutingStatsRequest, TestRouteRequest,
-};
-use super::wire::common::net::Network as WireNetwork;
 use crate::address::{Destination, Host, Network};
 use crate::dispatch::Routed;
 use crate::dns::Known;
 use crate::routing::RouteInput;
 use crate::session::{Attributes, Source};
+use crate::wire::app::router::command::routing_service_server::RoutingService;
+use crate::wire::app::router::command::{
+    RoutingContext, SubscribeRoutingStatsRequest, TestRouteRequest,
+};
+use crate::wire::common::net::Network as WireNetwork;
+use crate::wire::net::{address, bytes};
 
 #[async_trait]
 impl RoutingService for Server {
@@ -141,19 +142,6 @@ fn select(context: RoutingContext, wanted: &[String]) -> RoutingContext {
     out
 }
 
-pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(|ip| IpAddr::from(ip).to_canonical()))
-        .ok()
-}
-
-fn bytes(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,11 +159,5 @@ mod tests {
         assert_eq!((ip.source_i_ps.len(), ip.target_port), (1, 0));
         let outbound = select(context(), &["outbound".to_owned()]);
         assert_eq!((&*outbound.outbound_tag, outbound.target_port), ("o", 0));
-    }
-
-    #[test]
-    fn an_address_has_four_bytes_or_sixteen() {
-        assert_eq!(address(&[127, 0, 0, 1]), Some(Ipv4Addr::LOCALHOST.into()));
-        assert_eq!(address(&[0; 5]), None);
     }
 }

@@ -7,13 +7,13 @@ use tokio::runtime::Handle;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::Server;
-use super::typed::unknown;
-use super::wire::app::stats::command::stats_service_server::StatsService;
-use super::wire::app::stats::command::{
+use super::unknown;
+use crate::stats::Counter;
+use crate::wire::app::stats::command::stats_service_server::StatsService;
+use crate::wire::app::stats::command::{
     GetStatsRequest, GetStatsResponse, QueryStatsRequest, QueryStatsResponse, Stat,
     SysStatsRequest, SysStatsResponse,
 };
-use crate::stats::Counter;
 
 /// What a pattern of a stranger may take in memory once it is compiled.
 const MAX_REGEX: usize = 1024 * 1024;

@@ -9,7 +9,7 @@ pub(crate) mod exposure;
 mod parts;
 
 pub(crate) use crate::dialect::v2ray::plain;
-pub use crate::dialect::v2ray::{Format, Input, Loaded, load, one_inbound, one_outbound, one_user};
+pub use crate::dialect::v2ray::{Format, Input, Loaded, load};
 pub use crate::log::{Level as LogLevel, Settings as Log, Target as LogTarget};
 pub use crate::report::Message;
 pub use api::{Api, Services};

@@ -25,7 +25,7 @@ mod tests;
 
 pub use inbound::Inbound;
 pub use outbound::{DialFuture, Outbound, UdpMode};
-pub use settings::{Settings, Udp, Udp443};
+pub use settings::{MAX_CONCURRENCY, Settings, Udp, Udp443};
 
 use std::sync::Arc;
 

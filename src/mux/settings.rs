@@ -1,5 +1,8 @@
 //! What `mux` of an outbound can be told.
 
+/// V2Ray's documented limit of `concurrency`.
+pub const MAX_CONCURRENCY: usize = 1024;
+
 /// `mux` of an outbound, switched on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {

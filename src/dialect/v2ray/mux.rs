@@ -1,10 +1,7 @@
 //! `mux` of an outbound.
 
 use crate::json::{Node, Object, one_of};
-use crate::mux::{Settings, Udp, Udp443};
-
-/// V2Ray's documented limit of `concurrency`.
-const MAX_CONCURRENCY: usize = 1024;
+use crate::mux::{MAX_CONCURRENCY, Settings, Udp, Udp443};
 
 /// `packetEncoding`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

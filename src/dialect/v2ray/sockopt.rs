@@ -60,11 +60,13 @@ pub(super) fn read(settings: &Node) -> SockOpt {
 
 /// `tcpFastOpen` is a switch in V2Ray; in Xray it may also be the length of the queue.
 fn read_fast_open(object: &Object) -> FastOpen {
-    let queue = object.read("tcpFastOpenQueueLength").unwrap_or(QUEUE);
+    let queue = object
+        .read("tcpFastOpenQueueLength")
+        .unwrap_or(FastOpen::QUEUE);
     // V2Ray 5 has words for it.
     let words = [
         ("AsIs", FastOpen::Default),
-        ("Enable", FastOpen::On(QUEUE)),
+        ("Enable", FastOpen::On(FastOpen::QUEUE)),
         ("Disable", FastOpen::Off),
     ];
     if let Some(node) = object.get("tfo") {
@@ -75,7 +77,7 @@ fn read_fast_open(object: &Object) -> FastOpen {
     };
     match node.value {
         Value::Bool(false) => FastOpen::Off,
-        Value::Bool(true) => FastOpen::On(if queue == 0 { QUEUE } else { queue }),
+        Value::Bool(true) => FastOpen::On(if queue == 0 { FastOpen::QUEUE } else { queue }),
         Value::Number(n) => match n.as_u64().map(u32::try_from) {
             Some(Ok(0)) => FastOpen::Off,
             Some(Ok(n)) => FastOpen::On(n),
@@ -179,9 +181,6 @@ pub(super) fn check_tcp_settings(settings: &Node) {
     object.silent(&["acceptProxyProtocol"]);
     object.finish();
 }
-
-/// How many half-open connections V2Ray's `true` lets a listener hold.
-const QUEUE: u32 = 4096;
 
 #[cfg(test)]
 mod tests {

@@ -31,10 +31,9 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
         return Some(ServerSettings::default());
     };
     let object = node.object()?;
-    let mut path = read_path(&object);
-    if let (Some(at), Some(node)) = (ed_at(&path), object.get("path")) {
+    let (path, is_cut) = server_path(object.read_or("path", String::new()));
+    if let (true, Some(node)) = (is_cut, object.get("path")) {
         node.warn("what follows `?` is for clients, this server ignores it");
-        path.truncate(at);
     }
     let mut headers = read_headers(&object);
     // Configs are often copied from the client's side: its own headers mean nothing in an answer.
@@ -61,9 +60,7 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
         return Some(ClientSettings::default());
     };
     let object = node.object()?;
-    let written = read_path(&object);
-    let (path, query) = written.split_once('?').unwrap_or((&written, ""));
-    let (query, ed) = take_ed(query);
+    let (path, from_path) = client_path(object.read_or("path", String::new()));
     let mut headers = read_headers(&object);
     let mut host = headers.remove(HOST);
     if let Some(node) = object.get("host")
@@ -75,12 +72,8 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
             Err(_) => node.error(format!("{} cannot stand in a header", found(node.value))),
         }
     }
-    let from_path = ed.map(|max| EarlyData {
-        carried_in: EarlyDataIn::Header(SEC_WEBSOCKET_PROTOCOL),
-        max,
-    });
     let settings = ClientSettings {
-        path: format!("{path}{query}"),
+        path,
         host,
         headers,
         early_data: read_early_data(&object).or(from_path),
@@ -108,8 +101,24 @@ fn finish(object: Object) {
     object.finish();
 }
 
-fn read_path(object: &Object) -> String {
-    ws::with_slash(object.read_or("path", String::new()))
+/// The path that a server serves, and whether something for clients was cut off.
+pub(in crate::dialect) fn server_path(written: String) -> (String, bool) {
+    let mut path = ws::with_slash(written);
+    let cut = ed_at(&path);
+    path.truncate(cut.unwrap_or(path.len()));
+    (path, cut.is_some())
+}
+
+/// The path that a client asks for, and the early data of its `?ed=`.
+pub(in crate::dialect) fn client_path(written: String) -> (String, Option<EarlyData>) {
+    let written = ws::with_slash(written);
+    let (path, query) = written.split_once('?').unwrap_or((&written, ""));
+    let (query, ed) = take_ed(query);
+    let early = ed.map(|max| EarlyData {
+        carried_in: EarlyDataIn::Header(SEC_WEBSOCKET_PROTOCOL),
+        max,
+    });
+    (format!("{path}{query}"), early)
 }
 
 /// Where the query starts, if it holds `ed`.
@@ -178,18 +187,13 @@ fn read_headers(object: &Object) -> HeaderMap {
         let Some(text) = value.read::<String>() else {
             return;
         };
-        let Ok(name) = HeaderName::try_from(name) else {
-            let text = format!("`{}` is not the name of a header", name.escape_debug());
-            return key.error(text);
+        let name = match header_name(name) {
+            Ok(name) => name,
+            Err(text) => return key.error(text),
         };
         let Ok(text) = HeaderValue::try_from(text) else {
             return value.error(format!("{} cannot stand in a header", found(value.value)));
         };
-        if HANDSHAKE.contains(&name) {
-            return key.error(format!(
-                "`{name}` belongs to the handshake and cannot be set"
-            ));
-        }
         headers.insert(name, text);
     };
     if let Some(node) = object.get("headers")
@@ -213,6 +217,22 @@ fn read_headers(object: &Object) -> HeaderMap {
         pair.finish();
     }
     headers
+}
+
+/// The name of a header that the user may choose.
+pub(in crate::dialect) fn header_name(name: &str) -> Result<HeaderName, String> {
+    let Ok(name) = HeaderName::try_from(name) else {
+        return Err(format!(
+            "`{}` is not the name of a header",
+            name.escape_debug()
+        ));
+    };
+    match HANDSHAKE.contains(&name) {
+        true => Err(format!(
+            "`{name}` belongs to the handshake and cannot be set"
+        )),
+        false => Ok(name),
+    }
 }
 
 /// Headers that are not the user's to choose.

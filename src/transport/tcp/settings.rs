@@ -48,6 +48,11 @@ pub enum FastOpen {
     On(u32),
 }
 
+impl FastOpen {
+    /// How many half-open connections V2Ray's `true` lets a listener hold.
+    pub const QUEUE: u32 = 4096;
+}
+
 /// TCP keep-alive probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeepAlive {

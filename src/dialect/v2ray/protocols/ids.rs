@@ -13,37 +13,40 @@ pub(super) fn of<'a>(object: &Object<'a>) -> Option<Node<'a>> {
     id
 }
 
-/// A UUID, or Xray's short form of one: any text of up to 30 bytes stands for the UUIDv5 of itself.
-///
-/// A text of nothing but hex digits and dashes is meant to be a UUID, and must be whole.
+/// A UUID, or Xray's short form of one.
 pub(super) fn read(node: &Node) -> Option<Uuid> {
     let text: String = node.read()?;
+    let id = parse(&text).map_err(|text| node.error(text)).ok()?;
+    if is_short(&text) {
+        node.warn("this is not a UUID, it is taken as Xray does: the id is made from the text");
+    }
+    Some(id)
+}
+
+/// Any text of up to 30 bytes stands for the UUIDv5 of itself, as in Xray. A text of nothing but hex digits and dashes
+/// is meant to be a UUID, and must be whole.
+pub(in crate::dialect) fn parse(text: &str) -> Result<Uuid, String> {
     let digits: String = text.chars().filter(|c| *c != '-').collect();
-    let hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
-    match (hex, text.len()) {
-        (_, 0) => node.error("the id is empty, expected a UUID"),
-        (true, _) if digits.len() == 32 => return Uuid::parse_str(&digits).ok(),
-        (true, _) => node.error(format!(
+    let odd = digits.chars().find(|c| !c.is_ascii_hexdigit());
+    match odd {
+        _ if text.is_empty() => Err("the id is empty, expected a UUID".to_owned()),
+        None if digits.len() == 32 => Uuid::parse_str(&digits).map_err(|e| e.to_string()),
+        None => Err(format!(
             "`{text}` is not a UUID, it has {} of 32 hex digits",
             digits.len()
         )),
-        (false, 1..=30) => {
-            node.warn("this is not a UUID, it is taken as Xray does: the id is made from the text");
-            return Some(Uuid::new_v5(&Uuid::nil(), text.as_bytes()));
-        }
-        (false, _) => {
-            let odd = digits
-                .chars()
-                .find(|c| !c.is_ascii_hexdigit())
-                .unwrap_or('?');
-            node.error(format!(
-                "`{}` is not a UUID, `{}` is not a hex digit",
-                text.escape_debug(),
-                odd.escape_debug()
-            ));
-        }
+        Some(_) if is_short(text) => Ok(Uuid::new_v5(&Uuid::nil(), text.as_bytes())),
+        Some(odd) => Err(format!(
+            "`{}` is not a UUID, `{}` is not a hex digit",
+            text.escape_debug(),
+            odd.escape_debug()
+        )),
     }
-    None
+}
+
+fn is_short(text: &str) -> bool {
+    let is_digit = |c: char| c == '-' || c.is_ascii_hexdigit();
+    (1..=30).contains(&text.len()) && !text.chars().all(is_digit)
 }
 
 #[cfg(test)]

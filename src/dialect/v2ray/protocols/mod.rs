@@ -6,7 +6,7 @@ mod dns;
 mod dokodemo;
 mod freedom;
 mod http;
-mod ids;
+pub(in crate::dialect) mod ids;
 mod loopback;
 mod servers;
 mod socks;
@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::address::Host;
 use crate::json::{Node, Object, did_you_mean, either};
-use crate::protocol::{InboundSettings, OutboundSettings, UserSettings};
+use crate::protocol::{InboundSettings, OutboundSettings};
 
 /// Reads `protocol` and `settings` of an inbound.
 pub(super) fn inbound(object: &Object) -> Option<InboundSettings> {
@@ -65,11 +65,6 @@ pub(super) fn outbound(object: &Object) -> Option<OutboundSettings> {
             }
         })
     })
-}
-
-/// A user alone, as `clients` has one.
-pub(super) fn user(object: &Object) -> Option<UserSettings> {
-    vmess::user(&object.node, 0).map(UserSettings::Vmess)
 }
 
 /// `read` gets the protocol's name as it is written and in small letters, and the settings, which may be left out.

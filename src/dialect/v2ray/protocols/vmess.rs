@@ -82,7 +82,7 @@ fn default_level(settings: &Object) -> u32 {
     level
 }
 
-pub(super) fn user(node: &Node, default_level: u32) -> Option<UserSettings> {
+fn user(node: &Node, default_level: u32) -> Option<UserSettings> {
     if node.value.is_string() {
         return Some(UserSettings {
             id: ids::read(node)?.into(),

@@ -3,42 +3,49 @@
 //! V2Ray 4: `v2ray.core.proxy.vmess.Account`. V2Ray 5: `types.v2fly.org/` in front of that. Xray:
 //! `xray.proxy.vmess.Account`.
 
-use prost::Message;
-use tonic::Status;
+use prost::{DecodeError, Message};
+use thiserror::Error;
 
-use super::wire::common::serial::TypedMessage;
+use super::common::serial::TypedMessage;
 
 /// The type's name behind `v2ray.core.`, such as `proxy.vmess.Account`.
-pub(super) fn name(message: &TypedMessage) -> &str {
+pub fn name(message: &TypedMessage) -> &str {
     let full = message.r#type.rsplit('/').next().unwrap_or_default();
     let short = full.strip_prefix("v2ray.core.");
     short.or_else(|| full.strip_prefix("xray.")).unwrap_or(full)
 }
 
-pub(super) fn is_xray(message: &TypedMessage) -> bool {
+pub fn is_xray(message: &TypedMessage) -> bool {
     let full = message.r#type.rsplit('/').next();
     full.is_some_and(|full| full.starts_with("xray."))
 }
 
+/// A message is not what its name says.
+#[derive(Debug, Error)]
+#[error("{} cannot be read: {source}", .name.escape_debug())]
+pub struct OpenError {
+    name: String,
+    source: DecodeError,
+}
+
 /// The message itself; the caller has looked at its name.
-pub(super) fn open<M: Message + Default>(message: &TypedMessage) -> Result<M, Status> {
-    M::decode(&message.value[..]).map_err(|e| {
-        let text = format!("{} cannot be read: {e}", message.r#type.escape_debug());
-        Status::invalid_argument(text)
+///
+/// # Errors
+///
+/// When its bytes are not such a message.
+pub fn open<M: Message + Default>(message: &TypedMessage) -> Result<M, OpenError> {
+    M::decode(&message.value[..]).map_err(|source| OpenError {
+        name: message.r#type.clone(),
+        source,
     })
 }
 
 /// `message` under its name.
-pub(super) fn seal(name: &str, message: &impl Message) -> TypedMessage {
+pub fn seal(name: &str, message: &impl Message) -> TypedMessage {
     TypedMessage {
         r#type: format!("v2ray.core.{name}"),
         value: message.encode_to_vec(),
     }
-}
-
-/// An error in V2Ray's words, with the code that Go gives an error without one.
-pub(super) fn unknown(text: impl ToString) -> Status {
-    Status::unknown(text.to_string())
 }
 
 #[cfg(test)]

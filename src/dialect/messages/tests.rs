@@ -1,12 +1,12 @@
 use super::*;
-use crate::api::wire::app::proxyman::MultiplexingConfig;
-use crate::api::wire::common::net::PortRange;
-use crate::api::wire::common::protocol::{SecurityConfig, SecurityType, ServerEndpoint, User};
-use crate::api::wire::proxy::{dokodemo, freedom, http, socks, vmess};
-use crate::api::wire::transport::internet::{
+use crate::config::Listen;
+use crate::wire::app::proxyman::MultiplexingConfig;
+use crate::wire::common::net::PortRange;
+use crate::wire::common::protocol::{SecurityConfig, SecurityType, ServerEndpoint, User};
+use crate::wire::proxy::{dokodemo, freedom, http, socks, vmess};
+use crate::wire::transport::internet::{
     ProxyConfig, SocketConfig, StreamConfig, TransportConfig, tls, websocket,
 };
-use crate::config::{Listen, one_inbound, one_outbound};
 
 fn ip(bytes: &[u8]) -> Option<IpOrDomain> {
     let address = Some(Address::Ip(bytes.to_vec()));
@@ -85,7 +85,7 @@ fn every_inbound_becomes_one_that_a_file_could_hold() {
         ),
     ];
     for config in all {
-        let inbound = one_inbound(&inbound(&config).unwrap()).unwrap();
+        let inbound = inbound(&config).unwrap();
         assert_eq!(inbound.tag.as_deref(), Some("in"));
         assert_eq!(inbound.listen, Listen::Ip([127, 0, 0, 1].into()));
         assert_eq!(inbound.ports.0.len(), 1);
@@ -160,7 +160,7 @@ fn every_outbound_becomes_one_that_a_file_could_hold() {
             proxy_settings,
             ..Default::default()
         };
-        one_outbound(&outbound(&config).unwrap()).unwrap()
+        outbound(&config).unwrap()
     };
     use prost::Message;
     let vmess = vmess::outbound::Config {
@@ -195,14 +195,14 @@ fn every_outbound_becomes_one_that_a_file_could_hold() {
 #[test]
 fn what_is_not_built_is_named() {
     let config = inbound_of("proxy.trojan.ServerConfig", &dokodemo::Config::default());
-    let error = inbound(&config).unwrap_err();
+    let error = inbound(&config).err().unwrap();
     assert_eq!(
-        error.message(),
-        "the inbound protocol of `proxy.trojan.ServerConfig` is not built"
+        error.to_string(),
+        "proxy_settings: the inbound protocol of `proxy.trojan.ServerConfig` is not built"
     );
     let mut config = inbound_of("proxy.dokodemo.Config", &dokodemo::Config::default());
     if let Some(receiver) = &mut config.receiver_settings {
         receiver.r#type = "xray.app.proxyman.ReceiverConfig".to_owned();
     }
-    assert!(inbound(&config).unwrap_err().message().contains("Xray"));
+    assert!(inbound(&config).err().unwrap().to_string().contains("Xray"));
 }

@@ -1,5 +1,4 @@
-//! V2Ray's messages and services. `proto/rust` is made from `proto/v2ray`, and a test sees to it that it stays so:
-//! whoever builds mobula needs neither protoc nor the crates that do its work.
+//! What is made from `proto/v2ray`.
 
 #![allow(
     clippy::all,

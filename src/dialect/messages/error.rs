@@ -1,0 +1,23 @@
+//! Why a message describes nothing that could run.
+
+use thiserror::Error;
+
+use crate::report::Problem;
+use crate::wire::typed::OpenError;
+
+#[derive(Debug, Error)]
+pub enum MessageError {
+    #[error(transparent)]
+    Unreadable(#[from] OpenError),
+    /// Xray's messages for counters and users are V2Ray's; those for whole inbounds and outbounds are not.
+    #[error("an inbound or outbound in Xray's form is not built, expected V2Ray's")]
+    XraysForm,
+    /// All mistakes that were found, each with its place.
+    #[error("{}", join(.0))]
+    Wrong(Vec<Problem>),
+}
+
+fn join(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    lines.join("; ")
+}

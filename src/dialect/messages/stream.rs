@@ -1,0 +1,302 @@
+//! `stream_settings`.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
+
+use super::at::{At, all};
+use crate::address::Host;
+use crate::dialect::v2ray::ws::{client_path, header_name, server_path};
+use crate::transport::tcp::{FastOpen, KeepAlive, SockOpt, Tproxy};
+use crate::transport::tls::{self, Authorities, ClientAuth, KeyPair, Pem};
+use crate::transport::ws::{self, EarlyData, EarlyDataIn};
+use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
+use crate::wire::transport::internet::tls::certificate::Usage;
+use crate::wire::transport::internet::{
+    SocketConfig, StreamConfig, tcp, tls as wire_tls, websocket,
+};
+use crate::wire::typed;
+
+/// The server side; absent settings are plain TCP.
+pub(super) fn server(message: Option<&StreamConfig>, at: &At) -> Option<ServerSettings> {
+    let Some(message) = message else {
+        return Some(ServerSettings::default());
+    };
+    let parts = Parts::read(message, at)?;
+    let carrier = match &parts.ws {
+        None => ServerCarrier::Raw,
+        Some(ws) => ServerCarrier::Ws(ws::ServerSettings {
+            path: server_path(ws.path.clone()).0,
+            headers: headers(ws, at)?,
+            early_data: early_data(ws, at)?.map(|early| early.carried_in),
+            ..ws::ServerSettings::default()
+        }),
+    };
+    let socket = message.socket_settings.as_ref();
+    let own = match &parts.ws {
+        Some(ws) => ws.accept_proxy_protocol,
+        None => parts.tcp.accept_proxy_protocol,
+    };
+    Some(ServerSettings {
+        sockopt: match socket {
+            Some(socket) => sockopt(socket, at)?,
+            None => SockOpt::default(),
+        },
+        accept_proxy_protocol: own || socket.is_some_and(|socket| socket.accept_proxy_protocol),
+        security: match &parts.tls {
+            Some(tls) => Some(tls_server(tls, &at.key("tls"))?),
+            None => None,
+        },
+        carrier,
+    })
+}
+
+/// The client side; absent settings are plain TCP.
+pub(super) fn client(message: Option<&StreamConfig>, at: &At) -> Option<ClientSettings> {
+    let Some(message) = message else {
+        return Some(ClientSettings::default());
+    };
+    let parts = Parts::read(message, at)?;
+    let carrier = match &parts.ws {
+        None => ClientCarrier::Raw,
+        Some(ws) => {
+            let (path, from_path) = client_path(ws.path.clone());
+            let mut headers = headers(ws, at)?;
+            ClientCarrier::Ws(ws::ClientSettings {
+                path,
+                host: headers.remove(http::header::HOST),
+                headers,
+                early_data: early_data(ws, at)?.or(from_path),
+                ..ws::ClientSettings::default()
+            })
+        }
+    };
+    let socket = message.socket_settings.as_ref();
+    Some(ClientSettings {
+        sockopt: match socket {
+            Some(socket) => sockopt(socket, at)?,
+            None => SockOpt::default(),
+        },
+        security: match &parts.tls {
+            Some(tls) => Some(tls_client(tls, &at.key("tls"))?),
+            None => None,
+        },
+        carrier,
+    })
+}
+
+/// The messages of what is in use.
+struct Parts {
+    ws: Option<websocket::Config>,
+    tcp: tcp::Config,
+    tls: Option<wire_tls::Config>,
+}
+
+impl Parts {
+    fn read(message: &StreamConfig, at: &At) -> Option<Self> {
+        let mut parts = Self {
+            ws: is_ws(&message.protocol_name, message.protocol, at)?.then(Default::default),
+            tcp: tcp::Config::default(),
+            tls: has_tls(&message.security_type, at)?.then(Default::default),
+        };
+        let settings = message.transport_settings.iter();
+        for settings in settings.filter_map(|transport| transport.settings.as_ref()) {
+            match typed::name(settings) {
+                "transport.internet.tcp.Config" => {
+                    parts.tcp = at.open(settings)?;
+                    check_header(&parts.tcp, at)?;
+                }
+                "transport.internet.websocket.Config" if parts.ws.is_some() => {
+                    parts.ws = Some(at.open(settings)?);
+                }
+                // Of another transport than the one in use.
+                _ => {}
+            }
+        }
+        for settings in &message.security_settings {
+            if typed::name(settings) == "transport.internet.tls.Config" && parts.tls.is_some() {
+                parts.tls = Some(at.open(settings)?);
+            }
+        }
+        Some(parts)
+    }
+}
+
+fn is_ws(name: &str, number: i32, at: &At) -> Option<bool> {
+    match (name, number) {
+        ("tcp", _) | ("", 0) => Some(false),
+        ("websocket" | "ws", _) | ("", 3) => Some(true),
+        ("", number) => at.not_built("the transport", &number.to_string()),
+        (name, _) => at.not_built("the transport", name),
+    }
+}
+
+fn has_tls(security: &str, at: &At) -> Option<bool> {
+    match security.rsplit('/').next().unwrap_or_default() {
+        "" => Some(false),
+        "v2ray.core.transport.internet.tls.Config" => Some(true),
+        other => at.not_built("the security", other),
+    }
+}
+
+fn check_header(config: &tcp::Config, at: &At) -> Option<()> {
+    match &config.header_settings {
+        Some(header)
+            if typed::name(header) != "transport.internet.headers.noop.ConnectionConfig" =>
+        {
+            at.not_built("the header", &header.r#type)
+        }
+        _ => Some(()),
+    }
+}
+
+fn headers(config: &websocket::Config, at: &At) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (i, header) in config.header.iter().enumerate() {
+        let at = at.key("header").index(i);
+        let name = at.ok(header_name(&header.key));
+        let value = at.ok(HeaderValue::try_from(&header.value));
+        headers.insert(name?, value?);
+    }
+    Some(headers)
+}
+
+fn early_data(config: &websocket::Config, at: &At) -> Option<Option<EarlyData>> {
+    let max = at
+        .key("max_early_data")
+        .ok(usize::try_from(config.max_early_data))?;
+    let carried_in = match config.early_data_header_name.as_str() {
+        "" => EarlyDataIn::Path,
+        name => EarlyDataIn::Header(at.key("early_data_header_name").ok(name.parse())?),
+    };
+    Some((max > 0).then_some(EarlyData { carried_in, max }))
+}
+
+fn tls_server(config: &wire_tls::Config, at: &At) -> Option<tls::ServerSettings> {
+    let certificates = own(config, Usage::Encipherment, at);
+    let issuers = own(config, Usage::AuthorityIssue, at)?;
+    let certificates = certificates?;
+    for issuer in &issuers {
+        at.key("certificate").ok(issuer.check_issuer())?;
+    }
+    if certificates.is_empty() && issuers.is_empty() {
+        return at.key("certificate").error(tls::BuildError::NoCertificate);
+    }
+    let client_auth = if config.verify_client_certificate {
+        let named = authorities(config, Usage::AuthorityVerifyClient, at)?;
+        let any = authorities(config, Usage::AuthorityVerify, at)?;
+        ClientAuth::Required(if named.0.is_empty() { any } else { named })
+    } else {
+        ClientAuth::None
+    };
+    let default = tls::ServerSettings::default();
+    Some(tls::ServerSettings {
+        certificates,
+        issuers,
+        client_auth,
+        alpn: alpn(config, &default.alpn),
+        ..default
+    })
+}
+
+fn tls_client(config: &wire_tls::Config, at: &At) -> Option<tls::ClientSettings> {
+    let pins = config.pinned_peer_certificate_chain_sha256.iter();
+    let pins = all(pins.map(|pin| {
+        let wrong = || {
+            let text = format!("a hash has {} bytes, expected 32", pin.len());
+            at.key("pinned_peer_certificate_chain_sha256").error(text)
+        };
+        <[u8; 32]>::try_from(&pin[..]).ok().or_else(wrong)
+    }));
+    let server_name = match config.server_name.as_str() {
+        "" => Some(None),
+        name => at.key("server_name").ok(Host::parse(name)).map(Some),
+    };
+    let certificates = own(config, Usage::Encipherment, at);
+    let authorities = authorities(config, Usage::AuthorityVerify, at);
+    let default = tls::ClientSettings::default();
+    Some(tls::ClientSettings {
+        server_name: server_name?,
+        authorities: authorities?,
+        disable_system_root: config.disable_system_root,
+        allow_insecure: config.allow_insecure,
+        pins: pins?,
+        certificate: certificates?.into_iter().next(),
+        alpn: alpn(config, &default.alpn),
+        ..default
+    })
+}
+
+fn alpn(config: &wire_tls::Config, default: &[String]) -> Vec<String> {
+    match config.next_protocol.is_empty() {
+        true => default.to_vec(),
+        false => config.next_protocol.clone(),
+    }
+}
+
+/// Certificates that come with their keys.
+fn own(config: &wire_tls::Config, usage: Usage, at: &At) -> Option<Vec<KeyPair>> {
+    let at = at.key("certificate");
+    let own = config.certificate.iter().filter(|c| c.usage() == usage);
+    all(own.map(|certificate| {
+        let pair = KeyPair::new(
+            pem(&certificate.certificate, &at)?,
+            pem(&certificate.key, &at)?,
+        );
+        at.ok(pair.check())?;
+        Some(pair)
+    }))
+}
+
+fn authorities(config: &wire_tls::Config, usage: Usage, at: &At) -> Option<Authorities> {
+    let at = at.key("certificate");
+    let mut authorities = Authorities::default();
+    for certificate in config.certificate.iter().filter(|c| c.usage() == usage) {
+        let read = pem(&certificate.certificate, &at)?.authorities();
+        authorities.0.extend(at.ok(read)?.0);
+    }
+    Some(authorities)
+}
+
+fn pem(bytes: &[u8], at: &At) -> Option<Pem> {
+    match str::from_utf8(bytes) {
+        Ok(text) => Some(Pem::Inline(text.to_owned())),
+        Err(_) => at.error("a certificate is not in PEM"),
+    }
+}
+
+fn sockopt(socket: &SocketConfig, at: &At) -> Option<SockOpt> {
+    Some(SockOpt {
+        // V2Ray has a signed number.
+        mark: Some(socket.mark as u32).filter(|mark| *mark != 0),
+        fast_open: match socket.tfo {
+            1 => FastOpen::On(FastOpen::QUEUE),
+            2 => FastOpen::Off,
+            _ => FastOpen::Default,
+        },
+        tproxy: match socket.tproxy {
+            1 => Tproxy::Tproxy,
+            2 => Tproxy::Redirect,
+            _ => Tproxy::Off,
+        },
+        keep_alive: keep_alive(socket.tcp_keep_alive_interval, at)?,
+        ..SockOpt::default()
+    })
+}
+
+/// Seconds; 0 is the default and a negative number turns the probes off.
+fn keep_alive(seconds: i32, at: &At) -> Option<KeepAlive> {
+    match u64::try_from(seconds) {
+        Err(_) => Some(KeepAlive::Off),
+        Ok(0) => Some(KeepAlive::default()),
+        Ok(n @ 1..=32767) => {
+            let period = Duration::from_secs(n);
+            let (idle, interval) = (period, period);
+            Some(KeepAlive::On { idle, interval })
+        }
+        Ok(n) => {
+            let text = format!("{n} s is too long, expected at most 32767");
+            at.key("tcp_keep_alive_interval").error(text)
+        }
+    }
+}
