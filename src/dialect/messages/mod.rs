@@ -24,7 +24,7 @@ use crate::json::{PortRange, PortRanges};
 use crate::mux;
 use crate::protocol::UserSettings;
 use crate::report::Report;
-use crate::sniffing::Sniffing;
+use crate::sniffing::{self, Protocol};
 use crate::wire::app::proxyman::{ReceiverConfig, SenderConfig, SniffingConfig};
 use crate::wire::common::net::{self as wire_net, IpOrDomain, ip_or_domain::Address};
 use crate::wire::common::protocol::User;
@@ -182,20 +182,23 @@ fn sharing(concurrency: u32) -> mux::Settings {
     }
 }
 
-fn sniffing(message: &SniffingConfig, at: &At) -> Option<Option<Arc<Sniffing>>> {
-    let mut over = Vec::new();
+fn sniffing(message: &SniffingConfig, at: &At) -> Option<Option<sniffing::Settings>> {
+    let mut overriding = Vec::new();
     for word in &message.destination_override {
         match word.to_ascii_lowercase().as_str() {
-            "http" => over.push("http"),
-            "tls" | "https" | "ssl" => over.push("tls"),
-            "quic" => over.push("quic"),
+            "http" => overriding.push(Protocol::Http),
+            "tls" | "https" | "ssl" => overriding.push(Protocol::Tls),
+            "quic" => overriding.push(Protocol::Quic),
             // Not built, and of no effect.
             "fakedns" | "fakedns+others" => {}
             _ => return at.error(format!("`{}` is not known", word.escape_debug())),
         }
     }
     let looks = message.enabled && !message.metadata_only;
-    Some(looks.then(|| Arc::new(Sniffing::new(over))))
+    Some(looks.then(|| sniffing::Settings {
+        overriding,
+        ..sniffing::Settings::default()
+    }))
 }
 
 /// An empty tag is none.
