@@ -16,11 +16,12 @@ use crate::peers::root;
 /// Rooms by floor. Those that share a floor have no door between them, but for [`DOORS`].
 const FLOORS: &[&[&str]] = &[
     &[
-        "address", "cause", "session", "stats", "policy", "report", "secret", "json", "wire",
+        "address", "session", "stats", "policy", "report", "secret", "json", "wire",
     ],
     &["matching"],
     &["routing", "sniffing"],
     &["io", "log"],
+    &["cause"],
     &["seam", "http"],
     &["relay", "dns"],
     &["mux"],

@@ -5,7 +5,13 @@
 //! sentences and codes stand side by side, below everybody who finds a cause or tells one.
 
 mod accept;
+mod dial;
 mod request;
+mod tls;
+mod upgrade;
 
 pub use accept::{AcceptError, ProxyHeaderError, TlsAcceptError};
+pub use dial::{DialError, Stage, TcpError, reason};
 pub use request::{RequestError, Unfit};
+pub use tls::{TlsError, Untrusted, Unusable};
+pub use upgrade::{Refused, UpgradeError};

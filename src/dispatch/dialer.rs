@@ -108,13 +108,20 @@ impl Dialer for RoutedDialer {
 
     fn tls(&self, link: Link, server: &Destination) -> DialFuture<(Link, bool)> {
         let server = server.clone();
-        Box::pin(async move { HTTPS.dress_https(link, &server).await })
+        Box::pin(async move {
+            let wrapped = HTTPS.wrap_with_alpn(link, &server).await;
+            // No setting is for this connection.
+            let (link, alpn) = wrapped.map_err(|e| io::Error::other(e.plain()))?;
+            Ok((link, alpn.as_deref() == Some(b"h2")))
+        })
     }
 }
 
 /// The client of DNS over HTTPS.
-static HTTPS: LazyLock<tls::Outbound> =
-    LazyLock::new(|| tls::Outbound::https().expect("the defaults need no files"));
+static HTTPS: LazyLock<tls::Outbound> = LazyLock::new(|| {
+    let settings = tls::ClientSettings::default();
+    tls::Outbound::new(&settings).expect("the defaults need no files")
+});
 
 pub(super) fn warm_up() {
     HTTPS.warm_up();

@@ -6,6 +6,7 @@
 //! that its other end can tell whose it is.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -125,7 +126,18 @@ pub fn kept(text: String) -> io::Error {
 
 /// Whether a connection failed because it may not be made.
 pub fn is_kept(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|e| e.is::<Kept>())
+    let mut at: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(here) = at {
+        // An `io::Error` names the cause of what it holds as its own.
+        let held = here
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        if held.is_some_and(|held| held.is::<Kept>()) {
+            return true;
+        }
+        at = held.map_or_else(|| here.source(), |held| held.source());
+    }
+    false
 }
 
 impl Dialling {

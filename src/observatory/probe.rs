@@ -12,6 +12,7 @@ use http_body_util::Empty;
 use tokio::time::timeout;
 
 use super::url::Url;
+use crate::cause::DialError;
 use crate::dispatch::Dispatcher;
 use crate::dns::Lookup;
 use crate::http::client;
@@ -51,7 +52,8 @@ pub(super) async fn probe(
     let asked = timeout(limit, async {
         let mut link = via.dial(url).await?;
         if url.tls {
-            link = TLS.wrap(link, &url.to).await?;
+            let wrapped = TLS.wrap(link, &url.to).await;
+            link = wrapped.map_err(DialError::from)?;
         }
         ask(link, url, method).await
     });

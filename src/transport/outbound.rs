@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{BuildError, ClientCarrier, ClientSettings, Opened, tcp, tls, ws};
 use crate::address::Destination;
+use crate::cause::{DialError, TcpError};
 use crate::dns::Lookup;
 use crate::io::{Closing, Link};
 
@@ -77,13 +78,15 @@ impl Outbound {
     }
 
     /// A raw connection to `to`; a name is resolved by `lookup` and its addresses are raced.
-    pub async fn connect(&self, to: &Destination, lookup: &Lookup) -> io::Result<Link> {
-        let stream = tokio::time::timeout(CONNECT_LIMIT, tcp::connect(to, lookup, &self.sockopt))
-            .await
-            .map_err(|_| {
-                let text = format!("no answer from {to} within {} s", CONNECT_LIMIT.as_secs());
-                io::Error::new(io::ErrorKind::TimedOut, text)
-            })??;
+    ///
+    /// # Errors
+    ///
+    /// When nobody answers.
+    pub async fn connect(&self, to: &Destination, lookup: &Lookup) -> Result<Link, DialError> {
+        let connecting = tcp::connect(to, lookup, &self.sockopt);
+        let connected = tokio::time::timeout(CONNECT_LIMIT, connecting).await;
+        let (to, limit) = (to.clone(), CONNECT_LIMIT);
+        let stream = connected.map_err(|_| TcpError::Slow { to, limit })??;
         Ok(self.sockopt.link(stream))
     }
 
@@ -127,7 +130,7 @@ impl Outbound {
     ) -> io::Result<Opened> {
         let (link, limits) = dial.await?;
         let link = match &self.tls {
-            Some(tls) => tls.wrap(link, server).await?,
+            Some(tls) => tls.wrap(link, server).await.map_err(DialError::from)?,
             None => link,
         };
         Ok((link, limits))

@@ -9,52 +9,39 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::address::{Destination, reached_at};
+use crate::cause::{DialError, TcpError};
 use crate::dns::Lookup;
 use crate::io::own_listeners;
 
 use super::listen::any;
-use super::options::reason;
 use super::settings::SockOpt;
 use crate::io::{handshakes, open_files};
 
 /// Connects to the first address of `to` that answers.
+///
+/// # Errors
+///
+/// When there is no address, or none answers; the cause is the one that tells most.
 pub async fn connect(
     to: &Destination,
     lookup: &Lookup,
     sockopt: &SockOpt,
-) -> io::Result<TcpStream> {
-    let mut addrs = lookup.resolve(to).await?;
+) -> Result<TcpStream, DialError> {
+    let mut addrs = lookup.resolve(to).await.map_err(DialError::Name)?;
     for addr in &mut addrs {
         *addr = reached_at(*addr);
     }
     if let Some(local) = sockopt.local() {
         addrs.retain(|a| a.is_ipv4() == local.is_ipv4());
         if addrs.is_empty() {
-            let family = if local.is_ipv4() { "IPv4" } else { "IPv6" };
-            return Err(io::Error::new(
-                io::ErrorKind::AddrNotAvailable,
-                format!(
-                    "cannot connect to {to}: it has no {family} address for sendThrough {local}"
-                ),
-            ));
+            let to = to.clone();
+            return Err(TcpError::NoFamily { to, local }.into());
         }
     }
     let addrs = interleave(addrs);
-    race(&addrs, sockopt).await.map_err(|e| {
-        let mut text = format!("cannot connect to {to}: {}", reason(&e));
-        // An IP address that was asked for need not be said twice.
-        if addrs.len() > 1
-            || addrs
-                .first()
-                .is_some_and(|a| a.to_string() != to.to_string())
-        {
-            let tried: Vec<String> = addrs.iter().map(ToString::to_string).collect();
-            text.push_str(&format!(" (tried {})", tried.join(", ")));
-        }
-        match own_listeners::is_kept(&e) {
-            true => own_listeners::kept(text),
-            false => io::Error::new(e.kind(), text),
-        }
+    race(&addrs, sockopt).await.map_err(|source| {
+        let (to, tried) = (to.clone(), addrs);
+        TcpError::Failed { to, tried, source }.into()
     })
 }
 
@@ -271,6 +258,7 @@ mod tests {
             let to = Destination::new(Host::parse(host).unwrap(), at.port());
             let control = own_listeners::Listening::control(at, "the API");
             let error = connect(&to, &ipv4(), sockopt).await.unwrap_err();
+            let error = io::Error::from(error);
             assert!(own_listeners::is_kept(&error), "{error}");
             let text = format!("cannot connect to {to}: the API of this process listens there");
             assert!(error.to_string().starts_with(&text), "{error}");

@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
 use super::settings::{FastOpen, KeepAlive, SockOpt};
+use crate::cause::reason;
 use crate::io::{Link, handshakes, open_files};
 
 // nix has the client's half of Fast Open, and this macro for the options it lacks.
@@ -122,18 +123,4 @@ pub(super) fn named(option: &str, result: io::Result<()>) -> io::Result<()> {
         };
         io::Error::new(e.kind(), format!("sockopt {option}: {}{hint}", reason(&e)))
     })
-}
-
-/// An error of the system in lower case and without its number.
-pub(super) fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    if error.raw_os_error().is_none() {
-        return text;
-    }
-    let plain = text.split(" (os error").next().unwrap_or(&text);
-    let mut letters = plain.chars();
-    match letters.next() {
-        Some(first) => first.to_lowercase().chain(letters).collect(),
-        None => text,
-    }
 }

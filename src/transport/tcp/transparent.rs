@@ -17,8 +17,9 @@ use socket2::{SockRef, Socket};
 use tokio::net::{TcpStream, UdpSocket};
 use tracing::warn;
 
-use super::options::{named, reason};
+use super::options::named;
 use super::settings::{SockOpt, Tproxy};
+use crate::cause::reason;
 use crate::io::is_own_listener;
 
 /// Whom the peer of an accepted connection meant to reach; `None` when it was the listener on `door`.

@@ -9,7 +9,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::sign::SingleCertAndKey;
-use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, InvalidMessage};
+use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, InvalidMessage, OtherError};
 
 use super::certificates::Keyed;
 use super::key_pair::KeyPair;
@@ -20,6 +20,7 @@ use super::system;
 use super::verify::Verifier;
 use super::{BuildError, HANDSHAKE_LIMIT, PROVIDER};
 use crate::address::{Destination, Host};
+use crate::cause::{TlsError, Untrusted, Unusable};
 use crate::io::Link;
 
 /// The client side.
@@ -30,8 +31,6 @@ pub struct Outbound {
     server_name: Option<Host>,
     /// The system's authorities must be known before a handshake.
     asks_system: bool,
-    /// Nothing in a config says whom to believe here.
-    is_fixed: bool,
 }
 
 impl Outbound {
@@ -67,16 +66,6 @@ impl Outbound {
             asks_system: verifier.asks_system(),
             verifier,
             server_name: settings.server_name.clone(),
-            is_fixed: false,
-        })
-    }
-
-    /// For HTTPS of our own, which believes the system's authorities alone.
-    pub fn https() -> Result<Self, BuildError> {
-        let client = Self::new(&ClientSettings::default())?;
-        Ok(Self {
-            is_fixed: true,
-            ..client
         })
     }
 
@@ -85,128 +74,104 @@ impl Outbound {
         self.verifier.warm_up();
     }
 
-    /// As [`Outbound::wrap`]; `true` when the server speaks HTTP/2.
-    pub async fn dress_https(&self, link: Link, server: &Destination) -> io::Result<(Link, bool)> {
+    /// As [`Outbound::wrap`]; with the protocol that was agreed on, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Outbound::wrap`].
+    pub async fn wrap_with_alpn(
+        &self,
+        link: Link,
+        server: &Destination,
+    ) -> Result<(Link, Option<Vec<u8>>), TlsError> {
         let stream = self.handshake(link, server).await?;
-        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
-        Ok((Link::other(Stream::new(stream)), is_h2))
+        let agreed = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        Ok((Link::other(Stream::new(stream)), agreed))
     }
 
     /// The client's handshake with `server`.
-    pub async fn wrap(&self, link: Link, server: &Destination) -> io::Result<Link> {
+    ///
+    /// # Errors
+    ///
+    /// When it fails, or when the server is not to be believed.
+    pub async fn wrap(&self, link: Link, server: &Destination) -> Result<Link, TlsError> {
         let stream = self.handshake(link, server).await?;
         Ok(Link::other(Stream::new(stream)))
     }
 
-    async fn handshake(&self, link: Link, server: &Destination) -> io::Result<TlsStream<Link>> {
+    async fn handshake(
+        &self,
+        link: Link,
+        server: &Destination,
+    ) -> Result<TlsStream<Link>, TlsError> {
         let host = self.server_name.as_ref().unwrap_or(&server.host);
         let name = match host {
             Host::Ip(ip) => ServerName::from(*ip),
-            Host::Domain(name) => ServerName::try_from(name.clone()).map_err(|_| {
-                let text = format!("`{name}` cannot be a server name of TLS, set `serverName`");
-                io::Error::new(io::ErrorKind::InvalidInput, text)
-            })?,
+            Host::Domain(name) => ServerName::try_from(name.clone())
+                .map_err(|_| TlsError::ServerName(name.clone()))?,
         };
         if self.asks_system {
             system::wait().await;
         }
         match timeout(HANDSHAKE_LIMIT, self.connector.connect(name, link)).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(e)) if self.is_fixed => Err(plainly(e)),
-            Ok(Err(e)) => Err(explain(e, host)),
-            Err(_) => {
-                let text = format!("no TLS handshake within {} s", HANDSHAKE_LIMIT.as_secs());
-                Err(io::Error::new(io::ErrorKind::TimedOut, text))
-            }
+            Ok(shaken) => shaken.map_err(|e| cause(e, host)),
+            Err(_) => Err(TlsError::Slow(HANDSHAKE_LIMIT)),
         }
     }
 }
 
-/// The reason where no setting could cure it.
-fn plainly(e: io::Error) -> io::Error {
+/// Why a handshake failed.
+fn cause(e: io::Error, host: &Host) -> TlsError {
     let tls = e.get_ref().and_then(|e| e.downcast_ref::<Error>());
-    let text = match tls {
-        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            "no authority that this system believes has issued its certificate".to_owned()
-        }
-        Some(other) => format!("TLS handshake: {other}"),
-        None => format!("during the TLS handshake: {e}"),
-    };
-    io::Error::new(e.kind(), text)
-}
-
-const HTTP_2: &[u8] = b"h2";
-
-/// The reason in plain words, with its likeliest cure.
-fn explain(e: io::Error, host: &Host) -> io::Error {
-    let tls = e.get_ref().and_then(|e| e.downcast_ref::<Error>());
-    let text = match tls {
+    match tls {
         Some(Error::InvalidCertificate(error)) => certificate(error, host),
-        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
-            "the server does not speak TLS on this port".to_owned()
-        }
-        Some(Error::AlertReceived(alert)) => {
-            format!("the server ends the TLS handshake: {alert:?}, does it know the name {host}?")
-        }
-        Some(other) => format!("TLS handshake: {other}"),
-        None if e.kind() == io::ErrorKind::UnexpectedEof => {
-            "the server closed the connection during the TLS handshake, is this a TLS port?"
-                .to_owned()
-        }
-        None => return io::Error::new(e.kind(), format!("during the TLS handshake: {e}")),
-    };
-    io::Error::new(io::ErrorKind::InvalidData, text)
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => TlsError::NotTls,
+        Some(Error::AlertReceived(alert)) => TlsError::Alert {
+            host: host.clone(),
+            alert: format!("{alert:?}"),
+        },
+        Some(_) => TlsError::Failed(e),
+        None if e.kind() == io::ErrorKind::UnexpectedEof => TlsError::Closed,
+        None => TlsError::Broken(e),
+    }
 }
 
-const UNKNOWN_ISSUER: &str = "nobody we believe has issued the server's certificate: give its issuer as a \
-    certificate with `usage: verify`, or pin it by `pinnedPeerCertificateChainSha256`";
-
-const CURE: &str =
-    "make another one, or pin it by `pinnedPeerCertificateChainSha256`, which takes any";
-
-fn certificate(error: &CertificateError, host: &Host) -> String {
+fn certificate(error: &CertificateError, host: &Host) -> TlsError {
+    let wrong_name = |presented| TlsError::WrongName {
+        host: host.clone(),
+        presented,
+    };
     match error {
-        CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
-            let names: Vec<&str> = presented
-                .iter()
-                .map(|name| {
-                    name.trim_start_matches("DnsName(\"")
-                        .trim_end_matches("\")")
-                })
-                .collect();
-            format!(
-                "the certificate is for {}, not for {host}: set `serverName` to the name it is for",
-                names.join(", ")
-            )
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            let bare = |name: &String| {
+                let name = name.trim_start_matches("DnsName(\"");
+                name.trim_end_matches("\")").to_owned()
+            };
+            wrong_name(presented.iter().map(bare).collect())
         }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("the certificate is not for {host}: set `serverName` to the name it is for")
-        }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "the server's certificate has expired (or our clock is wrong)".to_owned()
-        }
+        CertificateError::NotValidForName => wrong_name(Vec::new()),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsError::Expired,
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "the server's certificate is not valid yet (or our clock is wrong)".to_owned()
+            TlsError::NotYetValid
         }
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            UNKNOWN_ISSUER.to_owned()
-        }
-        CertificateError::ApplicationVerificationFailure => {
-            "the server has not the key of its certificate: somebody sits in between, or its files do not belong together"
-                .to_owned()
-        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsError::UnknownIssuer,
+        CertificateError::ApplicationVerificationFailure => TlsError::WrongKey,
         CertificateError::UnhandledCriticalExtension => {
-            format!("the server's certificate has a critical extension that is not known, {CURE}")
+            TlsError::Unusable(Unusable::CriticalExtension)
         }
-        CertificateError::BadEncoding => format!("the server's certificate is malformed, {CURE}"),
-        CertificateError::Other(other) => match other.to_string() {
-            // A self-signed certificate that nobody gave us, and that may sign others.
-            text if text.contains("CaUsedAsEndEntity") => UNKNOWN_ISSUER.to_owned(),
-            text if text.contains("UnsupportedCertVersion") => {
-                format!("the server's certificate is of a version before 3, {CURE}")
-            }
-            text => text,
+        CertificateError::BadEncoding => TlsError::Unusable(Unusable::Malformed),
+        CertificateError::Other(OtherError(other)) => match other.downcast_ref::<Untrusted>() {
+            Some(untrusted) => TlsError::Untrusted(untrusted.clone()),
+            // What webpki says has no type that it shows.
+            None => match other.to_string() {
+                // A self-signed certificate that nobody gave us, and that may sign others.
+                text if text.contains("CaUsedAsEndEntity") => TlsError::UnknownIssuer,
+                text if text.contains("UnsupportedCertVersion") => {
+                    TlsError::Unusable(Unusable::Version)
+                }
+                text => TlsError::Certificate(text),
+            },
         },
-        other => format!("the server's certificate is not taken: {other}"),
+        other => TlsError::Certificate(format!("the server's certificate is not taken: {other}")),
     }
 }

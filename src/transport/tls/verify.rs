@@ -11,7 +11,6 @@
 //! it: of version 1, with unknown extensions, expired, for another name. That the server has this key is
 //! checked always.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -31,6 +30,7 @@ use super::PROVIDER;
 use super::certificates::chain_hash;
 use super::settings::ClientSettings;
 use super::{proof, system};
+use crate::cause::Untrusted;
 
 pub(super) struct Verifier {
     allow_insecure: bool,
@@ -43,7 +43,7 @@ pub(super) struct Verifier {
 }
 
 /// What follows a chain to its authority, or why nothing can.
-type Chains = Result<Arc<WebPkiServerVerifier>, Cow<'static, str>>;
+type Chains = Result<Arc<WebPkiServerVerifier>, Untrusted>;
 
 /// What most outbounds have.
 static SYSTEM_ALONE: OnceLock<Chains> = OnceLock::new();
@@ -90,9 +90,7 @@ impl Verifier {
             }
             // What the config gives is believed meanwhile.
             None if !self.known.is_empty() => chains(&self.known, &[], false),
-            None => Err(Cow::Borrowed(
-                "the system's certificate authorities cannot be read in time, is their file on a mount that hangs?",
-            )),
+            None => Err(Untrusted::Late),
         }
     }
 
@@ -115,9 +113,7 @@ impl ServerCertVerifier for Verifier {
         if pinned {
             let whole: Vec<&[u8]> = [leaf].into_iter().chain(chain).map(AsRef::as_ref).collect();
             if !self.pins.contains(&chain_hash(&whole)) {
-                return Err(refused(
-                    "the server's certificate chain is none of `pinnedPeerCertificateChainSha256`",
-                ));
+                return Err(refused(Untrusted::Pins));
             }
         }
         if self.takes_any() {
@@ -130,7 +126,7 @@ impl ServerCertVerifier for Verifier {
         }
         match self.chains() {
             Ok(chains) => chains.verify_server_cert(leaf, chain, name, ocsp, now),
-            Err(text) => Err(refused(&text)),
+            Err(why) => Err(refused(why)),
         }
     }
 
@@ -185,14 +181,13 @@ fn chains(
     store.add_parsable_certificates(system.iter().cloned());
     if store.is_empty() {
         return Err(match disable_system_root {
-            true => "there is no authority to believe: `disableSystemRoot` is set, and no certificate has `usage: verify`",
-            false => "the system has no certificate authorities, install its package `ca-certificates`",
-        }
-        .into());
+            true => Untrusted::Nobody,
+            false => Untrusted::NoSystem,
+        });
     }
     WebPkiServerVerifier::builder_with_provider(Arc::new(store), PROVIDER.clone())
         .build()
-        .map_err(|e| e.to_string().into())
+        .map_err(|e| Untrusted::Other(e.to_string()))
 }
 
 fn check_dates(leaf: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
@@ -209,9 +204,8 @@ fn check_dates(leaf: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     Ok(())
 }
 
-fn refused(text: &str) -> Error {
-    let text: Box<dyn std::error::Error + Send + Sync> = text.into();
-    Error::InvalidCertificate(CertificateError::Other(OtherError(text.into())))
+fn refused(why: Untrusted) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))))
 }
 
 impl fmt::Debug for Verifier {

@@ -27,6 +27,7 @@ use super::deflate::{self, Inflating};
 use super::lazy_handshake::LazyHandshake;
 use super::{ClientSettings, EarlyData, EarlyDataIn, WsStream, expected_close, with_slash};
 use crate::address::{Destination, Host};
+use crate::cause::{DialError, Refused, UpgradeError};
 use crate::http::early_data;
 use crate::http::head::{self, Unread, has_token, items};
 use crate::io::{Closing, Link, Prefixed};
@@ -82,14 +83,16 @@ impl Outbound {
         let host = client.host_header(server, tls);
         match client.settings.early_data {
             None => {
-                let stream = client.handshake(link, host, tls, &[]).await?;
+                let shaken = client.handshake(link, host, tls, &[]).await;
+                let stream = shaken.map_err(DialError::from)?;
                 Ok(Link::other(stream.with_closing(closing)))
             }
             Some(EarlyData { max, .. }) => Ok(Link::other(LazyHandshake::new(
                 max,
                 move |early: Vec<u8>| {
                     Box::pin(async move {
-                        let stream = client.handshake(link, host, tls, &early).await?;
+                        let shaken = client.handshake(link, host, tls, &early).await;
+                        let stream = shaken.map_err(DialError::from)?;
                         Ok(stream.with_closing(closing))
                     })
                 },
@@ -123,16 +126,10 @@ impl Client {
         host: HeaderValue,
         tls: bool,
         early: &[u8],
-    ) -> io::Result<WsStream<Link>> {
-        tokio::time::timeout(LIMIT, self.upgrade(link, host, tls, early))
-            .await
-            .unwrap_or_else(|_| {
-                let text = format!(
-                    "no answer to the WebSocket handshake in {} s",
-                    LIMIT.as_secs()
-                );
-                Err(io::Error::new(io::ErrorKind::TimedOut, text))
-            })
+    ) -> Result<WsStream<Link>, UpgradeError> {
+        let upgrade = self.upgrade(link, host, tls, early);
+        let upgraded = tokio::time::timeout(LIMIT, upgrade).await;
+        upgraded.unwrap_or(Err(UpgradeError::Slow(LIMIT)))
     }
 
     async fn upgrade(
@@ -141,7 +138,7 @@ impl Client {
         host: HeaderValue,
         tls: bool,
         early: &[u8],
-    ) -> io::Result<WsStream<Link>> {
+    ) -> Result<WsStream<Link>, UpgradeError> {
         let key = generate_key();
         let headers = self.headers(host, tls, &key, early)?;
         let request = self.request(&headers, early);
@@ -161,7 +158,10 @@ impl Client {
                     }
                 }
                 // A server may refuse without reading all of it, and say why.
-                Err(unread) => return Err(sent.err().map_or_else(|| broken(unread), during)),
+                Err(unread) => {
+                    let unsent = sent.err().map(UpgradeError::Broken);
+                    return Err(unsent.unwrap_or_else(|| broken(unread)));
+                }
             }
         };
         let expected_close = expected_close::of_server(answer.headers());
@@ -204,7 +204,7 @@ impl Client {
         tls: bool,
         key: &str,
         early: &[u8],
-    ) -> io::Result<HeaderMap> {
+    ) -> Result<HeaderMap, UpgradeError> {
         let scheme: &[u8] = if tls { b"https://" } else { b"http://" };
         let origin = [scheme, host.as_bytes()].concat();
         // Chrome names the newer ones only where nothing in between can read along.
@@ -228,7 +228,7 @@ impl Client {
         let mut headers = HeaderMap::with_capacity(16);
         headers.insert(HOST, host);
         for (name, value) in defaults {
-            let value = HeaderValue::from_bytes(value).map_err(io::Error::other)?;
+            let value = HeaderValue::from_bytes(value).map_err(unwritable)?;
             headers.insert(name, value);
         }
         for (name, value) in &self.settings.headers {
@@ -238,7 +238,7 @@ impl Client {
             && !early.is_empty()
         {
             let value = HeaderValue::try_from(early_data::encode(early));
-            headers.insert(name, value.map_err(io::Error::other)?);
+            headers.insert(name, value.map_err(unwritable)?);
         }
         Ok(headers)
     }
@@ -255,74 +255,52 @@ impl Client {
     }
 
     /// Whether the answer opens the tunnel (RFC 6455, section 4.1); and whether the server compresses.
-    fn verify(&self, answer: &Response<()>, asked: &HeaderMap, key: &str) -> io::Result<bool> {
+    fn verify(
+        &self,
+        answer: &Response<()>,
+        asked: &HeaderMap,
+        key: &str,
+    ) -> Result<bool, UpgradeError> {
         let headers = answer.headers();
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Err(io::Error::other(self.refused(answer)));
+            return Err(self.refused(answer).into());
         }
-        let wrong = |text: &str| Err(io::Error::other(format!("101 {text}")));
         if !has_token(headers, &UPGRADE, "websocket") {
-            return wrong("without `Upgrade: websocket`: this is no WebSocket server");
+            return Err(UpgradeError::NoUpgrade);
         }
         if !has_token(headers, &CONNECTION, "upgrade") {
-            return wrong("without `Connection: Upgrade`: a proxy in between took it out");
+            return Err(UpgradeError::NoConnection);
         }
         let accept = derive_accept_key(key.as_bytes());
         let mut accepts = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
         if accepts.next().map(|v| v.as_bytes()) != Some(accept.as_bytes())
             || accepts.next().is_some()
         {
-            return wrong(
-                "with a wrong Sec-WebSocket-Accept: this is no WebSocket server, or a cache answers",
-            );
+            return Err(UpgradeError::Accept);
         }
         let mut agreed = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
         if let Some(protocol) = agreed.next() {
             let mut offered = items(asked, &SEC_WEBSOCKET_PROTOCOL);
             if agreed.next().is_some() || !offered.any(|offered| offered == protocol.as_bytes()) {
-                return wrong("with a Sec-WebSocket-Protocol that was not offered");
+                return Err(UpgradeError::Protocol);
             }
         }
-        deflate::agreed(headers)
-            .or_else(|text| wrong(&format!("with Sec-WebSocket-Extensions: {text}")))
+        deflate::agreed(headers).map_err(UpgradeError::Extensions)
     }
 
-    /// The status and its likeliest cause.
-    fn refused(&self, answer: &Response<()>) -> String {
+    /// What an answer says that is no 101.
+    fn refused(&self, answer: &Response<()>) -> Refused {
         let header = |name| {
             let value: &HeaderValue = answer.headers().get(name)?;
             let text = String::from_utf8_lossy(value.as_bytes());
             Some(text.escape_debug().take(200).collect::<String>())
         };
-        let path = &self.path;
-        let status = answer.status();
-        let cause = match status.as_u16() {
-            200..=299 => format!("an ordinary web page is at {path}, not a tunnel"),
-            301 | 302 | 303 | 307 | 308 => match header(LOCATION) {
-                Some(to) if to.starts_with("https:") => {
-                    format!("redirected to {to}, is `security: tls` missing?")
-                }
-                Some(to) => format!("redirected to {to}"),
-                None => "redirected to nowhere".to_owned(),
-            },
-            400 => "a proxy in between did not forward Upgrade (nginx needs `proxy_set_header Upgrade` and `Connection`), or this is an HTTPS port".to_owned(),
-            401 => "the server wants a password".to_owned(),
-            403 => "the server or a CDN in front forbids it".to_owned(),
-            404 => format!("the server does not know path {path}"),
-            405 => format!("the server takes no WebSocket at path {path}"),
-            413 | 414 | 431 => {
-                "the request is too large for the server, is `maxEarlyData` too large?".to_owned()
-            }
-            426 => "the server wants another version of WebSocket or HTTP".to_owned(),
-            502..=504 => {
-                "the web server in front is up, but the proxy behind it does not answer".to_owned()
-            }
-            520..=527 | 530 => "the CDN cannot reach the server behind it".to_owned(),
-            500..=599 => "the server has an error of its own".to_owned(),
-            _ => "expected 101 Switching Protocols".to_owned(),
-        };
-        let server = header(SERVER).map_or(String::new(), |name| format!(" (server: {name})"));
-        format!("{}: {cause}{server}", status.as_str())
+        Refused {
+            status: answer.status().as_u16(),
+            path: self.path.clone(),
+            location: header(LOCATION),
+            server: header(SERVER),
+        }
     }
 }
 
@@ -378,23 +356,17 @@ fn is_preliminary(status: StatusCode) -> bool {
 }
 
 /// The connection broke before there was an answer.
-fn broken(unread: Unread) -> io::Error {
+fn broken(unread: Unread) -> UpgradeError {
     match unread {
-        Unread::Ended => {
-            let text = "the server closed the connection during the handshake, is this a TLS port?";
-            io::Error::new(io::ErrorKind::ConnectionReset, text)
-        }
-        Unread::Broken(e) => during(e),
-        Unread::TooLarge => io::Error::other("the answer's header is too large"),
-        Unread::Malformed(_) => {
-            let text = "the answer is not HTTP, is this a TLS port or another service?";
-            io::Error::new(io::ErrorKind::InvalidData, text)
-        }
+        Unread::Ended => UpgradeError::Closed,
+        Unread::Broken(e) => UpgradeError::Broken(e),
+        Unread::TooLarge => UpgradeError::TooLarge,
+        Unread::Malformed(_) => UpgradeError::NotHttp,
     }
 }
 
-fn during(e: io::Error) -> io::Error {
-    io::Error::new(e.kind(), format!("during the WebSocket handshake: {e}"))
+fn unwritable(e: impl ToString) -> UpgradeError {
+    UpgradeError::Request(e.to_string())
 }
 
 #[cfg(test)]

@@ -1,0 +1,213 @@
+//! A client's TLS handshake that failed.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::address::Host;
+
+/// Why a client has no TLS.
+#[derive(Debug)]
+pub enum TlsError {
+    /// The name to ask for cannot be one of TLS.
+    ServerName(String),
+    /// The certificate is for others, as far as they are known.
+    WrongName {
+        host: Host,
+        presented: Vec<String>,
+    },
+    Expired,
+    NotYetValid,
+    /// Nobody who is believed has issued it.
+    UnknownIssuer,
+    /// The server signs with another key.
+    WrongKey,
+    /// What makes the certificate unusable, short of being allowed to be anything.
+    Unusable(Unusable),
+    /// What the settings say of the certificate, or the system.
+    Untrusted(Untrusted),
+    /// What else is wrong with the certificate.
+    Certificate(String),
+    /// The server speaks something else.
+    NotTls,
+    /// The server ends the handshake, with this alert.
+    Alert {
+        host: Host,
+        alert: String,
+    },
+    /// The server closed the connection.
+    Closed,
+    /// The connection failed.
+    Broken(io::Error),
+    /// What else went wrong in the handshake.
+    Failed(io::Error),
+    Slow(Duration),
+}
+
+/// Why a certificate cannot be looked into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    CriticalExtension,
+    Malformed,
+    /// Before 3.
+    Version,
+}
+
+/// Why a certificate is not believed, whatever stands in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Untrusted {
+    /// It is none of those that are pinned.
+    Pins,
+    /// The settings leave nobody to believe.
+    Nobody,
+    /// The system has no authorities.
+    NoSystem,
+    /// Nobody knows yet whom the system believes.
+    Late,
+    Other(String),
+}
+
+const CURE: &str =
+    "make another one, or pin it by `pinnedPeerCertificateChainSha256`, which takes any";
+
+impl TlsError {
+    /// Stays when the sentence changes.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::ServerName(_) => "tls-server-name",
+            Self::WrongName { .. } => "tls-name",
+            Self::Expired => "tls-expired",
+            Self::NotYetValid => "tls-not-yet-valid",
+            Self::UnknownIssuer => "tls-issuer",
+            Self::WrongKey => "tls-key",
+            Self::Untrusted(Untrusted::Pins) => "tls-pin",
+            Self::Untrusted(_) => "tls-authorities",
+            Self::Unusable(_) | Self::Certificate(_) => "tls-certificate",
+            Self::NotTls => "tls-not-tls",
+            Self::Alert { .. } => "tls-alert",
+            Self::Closed => "tls-closed",
+            Self::Broken(_) => "tls-broken",
+            Self::Failed(_) => "tls-handshake",
+            Self::Slow(_) => "tls-timeout",
+        }
+    }
+
+    pub(super) fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::ServerName(_) => io::ErrorKind::InvalidInput,
+            Self::Broken(e) => e.kind(),
+            Self::Slow(_) => io::ErrorKind::TimedOut,
+            _ => io::ErrorKind::InvalidData,
+        }
+    }
+
+    /// What is wrong, without the setting that would cure it: for a connection that no setting is for.
+    pub fn plain(&self) -> String {
+        match self {
+            Self::WrongName { host, presented } => not_for(host, presented),
+            Self::UnknownIssuer => {
+                "no authority that this system believes has issued its certificate".to_owned()
+            }
+            Self::Unusable(what) => what.to_string(),
+            Self::Alert { alert, .. } => format!("the server ends the TLS handshake: {alert}"),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ServerName(name) => write!(
+                f,
+                "`{name}` cannot be a server name of TLS, set `serverName`"
+            ),
+            Self::WrongName { host, presented } => write!(
+                f,
+                "{}: set `serverName` to the name it is for",
+                not_for(host, presented)
+            ),
+            Self::Expired => {
+                f.write_str("the server's certificate has expired (or our clock is wrong)")
+            }
+            Self::NotYetValid => {
+                f.write_str("the server's certificate is not valid yet (or our clock is wrong)")
+            }
+            Self::UnknownIssuer => f.write_str(
+                "nobody we believe has issued the server's certificate: give its issuer as a \
+                 certificate with `usage: verify`, or pin it by `pinnedPeerCertificateChainSha256`",
+            ),
+            Self::WrongKey => f.write_str(
+                "the server has not the key of its certificate: somebody sits in between, or its files do not belong together",
+            ),
+            Self::Unusable(what) => write!(f, "{what}, {CURE}"),
+            Self::Untrusted(why) => why.fmt(f),
+            Self::Certificate(what) => f.write_str(what),
+            Self::NotTls => f.write_str("the server does not speak TLS on this port"),
+            Self::Alert { host, alert } => write!(
+                f,
+                "the server ends the TLS handshake: {alert}, does it know the name {host}?"
+            ),
+            Self::Closed => f.write_str(
+                "the server closed the connection during the TLS handshake, is this a TLS port?",
+            ),
+            Self::Broken(e) => write!(f, "during the TLS handshake: {e}"),
+            Self::Failed(e) => write!(f, "TLS handshake: {e}"),
+            Self::Slow(limit) => write!(f, "no TLS handshake within {} s", limit.as_secs()),
+        }
+    }
+}
+
+fn not_for(host: &Host, presented: &[String]) -> String {
+    match presented {
+        [] => format!("the certificate is not for {host}"),
+        names => format!(
+            "the certificate is for {}, not for {host}",
+            names.join(", ")
+        ),
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CriticalExtension => {
+                "the server's certificate has a critical extension that is not known"
+            }
+            Self::Malformed => "the server's certificate is malformed",
+            Self::Version => "the server's certificate is of a version before 3",
+        })
+    }
+}
+
+impl fmt::Display for Untrusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pins => {
+                "the server's certificate chain is none of `pinnedPeerCertificateChainSha256`"
+            }
+            Self::Nobody => {
+                "there is no authority to believe: `disableSystemRoot` is set, and no certificate has `usage: verify`"
+            }
+            Self::NoSystem => {
+                "the system has no certificate authorities, install its package `ca-certificates`"
+            }
+            Self::Late => {
+                "the system's certificate authorities cannot be read in time, is their file on a mount that hangs?"
+            }
+            Self::Other(what) => what,
+        })
+    }
+}
+
+impl Error for TlsError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Broken(e) | Self::Failed(e) => Some(e),
+            _ => None,
+        }
+    }
+}
+
+impl Error for Untrusted {}

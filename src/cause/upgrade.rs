@@ -1,0 +1,114 @@
+//! A client's request for a tunnel that was not granted.
+
+use std::borrow::Cow;
+use std::io;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Why a server opened no WebSocket.
+#[derive(Debug, Error)]
+pub enum UpgradeError {
+    /// The request cannot be written.
+    #[error("the request cannot be made: {0}")]
+    Request(String),
+    /// The server answers something else than 101.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("101 without `Upgrade: websocket`: this is no WebSocket server")]
+    NoUpgrade,
+    #[error("101 without `Connection: Upgrade`: a proxy in between took it out")]
+    NoConnection,
+    #[error(
+        "101 with a wrong Sec-WebSocket-Accept: this is no WebSocket server, or a cache answers"
+    )]
+    Accept,
+    #[error("101 with a Sec-WebSocket-Protocol that was not offered")]
+    Protocol,
+    /// What is wrong with the answer to what was offered.
+    #[error("101 with Sec-WebSocket-Extensions: {0}")]
+    Extensions(String),
+    #[error("the server closed the connection during the handshake, is this a TLS port?")]
+    Closed,
+    #[error("during the WebSocket handshake: {0}")]
+    Broken(#[source] io::Error),
+    #[error("the answer's header is too large")]
+    TooLarge,
+    #[error("the answer is not HTTP, is this a TLS port or another service?")]
+    NotHttp,
+    #[error("no answer to the WebSocket handshake in {} s", .0.as_secs())]
+    Slow(Duration),
+}
+
+/// A status that opens no tunnel, and what it may come from.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{status}: {}{}", cause(*.status, .path, .location.as_deref()), named(.server.as_deref()))]
+pub struct Refused {
+    pub status: u16,
+    /// What was asked for.
+    pub path: String,
+    /// Where the server says it is.
+    pub location: Option<String>,
+    /// What the server calls itself.
+    pub server: Option<String>,
+}
+
+impl UpgradeError {
+    /// Stays when the sentence changes; that of a status has its number.
+    pub fn code(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Refused(refused) => return format!("ws-{}", refused.status).into(),
+            Self::Request(_) => "ws-request",
+            Self::NoUpgrade | Self::NoConnection | Self::Accept => "ws-upgrade",
+            Self::Protocol | Self::Extensions(_) => "ws-not-offered",
+            Self::Closed => "ws-closed",
+            Self::Broken(_) => "ws-broken",
+            Self::TooLarge | Self::NotHttp => "ws-not-http",
+            Self::Slow(_) => "ws-timeout",
+        })
+    }
+
+    pub(super) fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Closed => io::ErrorKind::ConnectionReset,
+            Self::Broken(e) => e.kind(),
+            Self::NotHttp => io::ErrorKind::InvalidData,
+            Self::Slow(_) => io::ErrorKind::TimedOut,
+            _ => io::ErrorKind::Other,
+        }
+    }
+}
+
+/// The likeliest cause of a status.
+fn cause(status: u16, path: &str, location: Option<&str>) -> String {
+    let text = match status {
+        200..=299 => return format!("an ordinary web page is at {path}, not a tunnel"),
+        301 | 302 | 303 | 307 | 308 => {
+            return match location {
+                Some(to) if to.starts_with("https:") => {
+                    format!("redirected to {to}, is `security: tls` missing?")
+                }
+                Some(to) => format!("redirected to {to}"),
+                None => "redirected to nowhere".to_owned(),
+            };
+        }
+        400 => {
+            "a proxy in between did not forward Upgrade (nginx needs `proxy_set_header Upgrade` and `Connection`), or this is an HTTPS port"
+        }
+        401 => "the server wants a password",
+        403 => "the server or a CDN in front forbids it",
+        404 => return format!("the server does not know path {path}"),
+        405 => return format!("the server takes no WebSocket at path {path}"),
+        413 | 414 | 431 => "the request is too large for the server, is `maxEarlyData` too large?",
+        426 => "the server wants another version of WebSocket or HTTP",
+        502..=504 => "the web server in front is up, but the proxy behind it does not answer",
+        520..=527 | 530 => "the CDN cannot reach the server behind it",
+        500..=599 => "the server has an error of its own",
+        _ => "expected 101 Switching Protocols",
+    };
+    text.to_owned()
+}
+
+fn named(server: Option<&str>) -> String {
+    server.map_or(String::new(), |name| format!(" (server: {name})"))
+}
