@@ -10,6 +10,7 @@ use crate::report::Place;
 use crate::{mux, protocol, sniffing, transport};
 
 /// An inbound.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Inbound {
     pub at: Place,
     /// What messages call it: `inbounds[0]`.
@@ -27,6 +28,7 @@ pub struct Inbound {
 }
 
 /// An outbound.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outbound {
     pub at: Place,
     /// What messages call it: `outbounds[0]`.
@@ -62,6 +64,7 @@ pub enum Listen {
 }
 
 /// A part as it was written: its tag counts for others even where the rest could not be read.
+#[derive(Clone, Debug)]
 pub struct Draft<T> {
     pub at: Place,
     pub tag: Option<Arc<str>>,
