@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::StartError;
+use crate::address::PortRange;
 use crate::config::{self, Api, Config, Listen};
 use crate::dispatch::{Origin, Outbound, Parts};
 use crate::dns::Resolver;
 use crate::io::Link;
-use crate::json::PortRanges;
 use crate::observatory;
 use crate::protocol::{
     self, Endpoint, InboundTraits, OutboundSettings, ProtocolState, freedom, in_process,
@@ -24,7 +24,7 @@ pub struct Inbound {
     pub name: String,
     pub tag: Option<Arc<str>>,
     pub(super) listen: Listen,
-    pub(super) ports: PortRanges,
+    pub(super) ports: Vec<PortRange>,
     pub(super) transport: transport::Inbound,
     pub protocol: protocol::Inbound,
     pub(super) traits: InboundTraits,

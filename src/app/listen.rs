@@ -32,7 +32,7 @@ pub(super) fn wanted(inbound: &Inbound) -> impl Iterator<Item = SocketAddr> {
         Listen::Ip(ip) => Some(*ip),
         Listen::Unix(_) | Listen::Abstract(_) => None,
     };
-    let ports = inbound.ports.0.iter().flat_map(|range| range.iter());
+    let ports = inbound.ports.iter().flat_map(|range| range.iter());
     ports.filter_map(move |port| Some(SocketAddr::new(ip?, port)))
 }
 
@@ -57,7 +57,7 @@ pub(super) fn bind_all(inbound: &Inbound) -> Result<Vec<BoundSocket>, StartError
         }
     };
     let mut places = Vec::new();
-    for port in inbound.ports.0.iter().flat_map(|range| range.iter()) {
+    for port in inbound.ports.iter().flat_map(|range| range.iter()) {
         let mut address = SocketAddr::new(ip, port);
         if inbound.traits.streams {
             let listener = tcp::listen(address, sockopt).map_err(|e| fail(&address, e))?;

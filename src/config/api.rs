@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::report::Place;
+
 /// What is served, and where it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Api {
@@ -11,6 +13,7 @@ pub struct Api {
     pub services: Services,
     /// Xray's `listen`: an address of its own, beside the tag.
     pub listen: Option<SocketAddr>,
+    pub at: Place,
 }
 
 /// `services`: which of V2Ray's are answered.

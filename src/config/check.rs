@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::json::PortRange;
+use crate::address::PortRange;
 use crate::report::{Report, did_you_mean};
 
 use super::{Draft, Inbound, Listen, Outbound, Through};
@@ -119,7 +119,7 @@ fn shared_place(a: &Inbound, b: &Inbound) -> Option<String> {
             Some(format!("`@{}`", String::from_utf8_lossy(a)))
         }
         (Listen::Ip(x), Listen::Ip(y)) if overlap(*x, *y) => {
-            let port = shared_port(&a.ports.0, &b.ports.0)?;
+            let port = shared_port(&a.ports, &b.ports)?;
             Some(SocketAddr::new(*y, port).to_string())
         }
         _ => None,

@@ -4,9 +4,8 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Inbound, Listen, Outbound};
+use super::{Api, Inbound, Listen, Outbound};
 use crate::address::Host;
-use crate::json::Object;
 use crate::report::{Path, Report};
 use crate::routing::{Conditions, Rule, Settings, Target};
 
@@ -79,7 +78,7 @@ pub(crate) fn warn_of_open_api(at: &Path, ip: IpAddr, report: &Report) {
 }
 
 /// Warns of a rule by which a user of any inbound comes to the API.
-pub(crate) fn warn_of_open_rules(root: &Object, routing: &Settings, tag: &str) {
+pub(crate) fn warn_of_open_rules(api: &Api, routing: &Settings, report: &Report) {
     let is_open = |rule: &Rule| {
         let Conditions {
             inbounds,
@@ -88,12 +87,11 @@ pub(crate) fn warn_of_open_rules(root: &Object, routing: &Settings, tag: &str) {
             ..
         } = &rule.conditions;
         let asks_who = !inbounds.is_empty() || !users.is_empty() || sources.is_some();
-        !asks_who && matches!(&*rule.target, Target::Outbound(to) if **to == *tag)
+        !asks_who && matches!(&*rule.target, Target::Outbound(to) if *to == api.tag)
     };
-    if routing.rules.iter().any(is_open)
-        && let Some(node) = root.get("api")
-    {
-        node.warn(
+    if routing.rules.iter().any(is_open) {
+        report.warn(
+            &api.at,
             "a rule leads sessions of every inbound here: whoever may use one can read and change everything, expected an `inboundTag` in it",
         );
     }

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::address::PortRange;
 use crate::dns::Strategy;
-use crate::json::PortRanges;
 use crate::report::Place;
 use crate::{mux, protocol, sniffing, transport};
 
@@ -18,7 +18,7 @@ pub struct Inbound {
     pub tag: Option<Arc<str>>,
     pub listen: Listen,
     /// Ports to listen on; empty with a unix socket.
-    pub ports: PortRanges,
+    pub ports: Vec<PortRange>,
     /// `streamSettings`.
     pub transport: transport::ServerSettings,
     /// `protocol` and `settings`.

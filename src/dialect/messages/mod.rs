@@ -19,8 +19,8 @@ use tracing::warn;
 use at::{At, whole};
 
 use crate::address::Host;
+use crate::address::PortRange;
 use crate::config::{self, Listen, Through, exposure};
-use crate::json::{PortRange, PortRanges};
 use crate::mux;
 use crate::protocol::UserSettings;
 use crate::report::Report;
@@ -155,13 +155,13 @@ fn listen(message: Option<&IpOrDomain>, at: &At) -> Option<Listen> {
     }
 }
 
-fn ports(message: Option<&wire_net::PortRange>, at: &At) -> Option<PortRanges> {
+fn ports(message: Option<&wire_net::PortRange>, at: &At) -> Option<Vec<PortRange>> {
     let range = at.required(message)?;
     let (from, to) = (port(range.from, at)?, port(range.to, at)?);
     if from > to {
         return at.error(format!("{from} to {to} is no range"));
     }
-    Some(PortRanges(vec![PortRange { from, to }]))
+    Some(vec![PortRange { from, to }])
 }
 
 fn tell(name: &str, report: &Report) {

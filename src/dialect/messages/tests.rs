@@ -88,7 +88,7 @@ fn every_inbound_becomes_one_that_a_file_could_hold() {
         let inbound = inbound(&config).unwrap();
         assert_eq!(inbound.tag.as_deref(), Some("in"));
         assert_eq!(inbound.listen, Listen::Ip([127, 0, 0, 1].into()));
-        assert_eq!(inbound.ports.0.len(), 1);
+        assert_eq!(inbound.ports.len(), 1);
     }
 }
 

@@ -47,11 +47,13 @@ pub(super) fn read(root: &Object) -> Option<Api> {
         }
         Some(address)
     });
+    let at = (&object.node.path).into();
     object.finish();
     Some(Api {
         tag: tag?.into(),
         services,
         listen,
+        at,
     })
 }
 

@@ -19,8 +19,8 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
     };
     let port = object.get("port").or_else(|| old_port.cloned());
     let ports = match (&listen, port) {
-        (Some(Listen::Unix(_) | Listen::Abstract(_)), _) => Some(PortRanges(Vec::new())),
-        (_, Some(node)) => node.read(),
+        (Some(Listen::Unix(_) | Listen::Abstract(_)), _) => Some(Vec::new()),
+        (_, Some(node)) => node.read().map(|PortRanges(ports)| ports),
         (_, None) => {
             object
                 .node

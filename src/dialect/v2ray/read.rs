@@ -65,10 +65,8 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
             report.warn(&path, text);
         }
     }
-    if let Some(tag) = &api_tag
-        && !told
-    {
-        exposure::warn_of_open_rules(&root, &routing, tag);
+    if let Some(api) = api.as_ref().filter(|_| !told) {
+        exposure::warn_of_open_rules(api, &routing, report);
     }
     unbuilt_keys(&root);
     let whole = !root.node.report().has_errors();
