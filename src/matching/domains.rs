@@ -4,13 +4,14 @@
 //! tables of compact text, searched once each, however many there are. Keywords are one automaton,
 //! regular expressions one set. Letters are compared without regard to case.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
 use regex::bytes::RegexSet;
 
+use super::names::{Names, is_at_or_below, key};
 use super::patterns::regex_set;
 use super::{Pattern, PatternError};
 
@@ -124,7 +125,7 @@ impl Domains {
         }
         // Each name above this one, the closest first.
         let mut above = Some(&name.key[..]);
-        while let Some(key) = above.filter(|_| !self.0.below.ends.is_empty()) {
+        while let Some(key) = above.filter(|_| !self.0.below.is_empty()) {
             if self.0.below.at_or_before(key) == Some(key) {
                 return Some(MatchRank::Domain(Reverse(key.len())));
             }
@@ -177,27 +178,6 @@ impl Name {
     }
 }
 
-/// The name backwards, in lower case, its dots the smallest of bytes: names below another one then
-/// follow it at once in order.
-fn key(name: &[u8]) -> Vec<u8> {
-    name.iter()
-        .rev()
-        .map(|b| {
-            if *b == b'.' {
-                0
-            } else {
-                b.to_ascii_lowercase()
-            }
-        })
-        .collect()
-}
-
-/// Both as keys.
-fn is_at_or_below(name: &[u8], above: &[u8]) -> bool {
-    name.strip_prefix(above)
-        .is_some_and(|rest| matches!(rest, [] | [0, ..]))
-}
-
 /// Texts, in lower case and in order, and the automaton that looks for all of them.
 struct Keywords(Option<(Box<[String]>, AhoCorasick)>);
 
@@ -233,51 +213,6 @@ impl PartialEq for Regexes {
     fn eq(&self, other: &Self) -> bool {
         let [a, b] = [self, other].map(|Self(all)| all.as_ref().map(RegexSet::patterns));
         a == b
-    }
-}
-
-/// Keys in order, one behind the other.
-#[derive(PartialEq)]
-struct Names {
-    text: Box<[u8]>,
-    /// Where each key ends.
-    ends: Box<[u32]>,
-}
-
-impl Names {
-    fn new(keys: &[Vec<u8>]) -> Self {
-        let mut text = Vec::with_capacity(keys.iter().map(Vec::len).sum());
-        let ends = keys.iter().map(|key| {
-            text.extend_from_slice(key);
-            // A file of names is far from 4 GiB.
-            text.len() as u32
-        });
-        Self {
-            ends: ends.collect(),
-            text: text.into(),
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    fn get(&self, index: usize) -> &[u8] {
-        let from = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.text[from as usize..self.ends[index] as usize]
-    }
-
-    /// The greatest key that is not greater than `key`.
-    fn at_or_before(&self, key: &[u8]) -> Option<&[u8]> {
-        let (mut low, mut high) = (0, self.ends.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.get(middle).cmp(key) {
-                Ordering::Greater => high = middle,
-                Ordering::Less | Ordering::Equal => low = middle + 1,
-            }
-        }
-        low.checked_sub(1).map(|index| self.get(index))
     }
 }
 

@@ -5,6 +5,7 @@
 mod domains;
 pub mod geodata;
 mod ips;
+mod names;
 mod patterns;
 
 pub use domains::{Domains, MatchRank, Name};
