@@ -10,10 +10,13 @@ use super::RequestError;
 /// Why a transport took nothing from a connection.
 #[derive(Debug, Error)]
 pub enum AcceptError {
+    /// `acceptProxyProtocol`.
     #[error(transparent)]
     ProxyHeader(#[from] ProxyHeaderError),
+    /// `security: tls`.
     #[error(transparent)]
     Tls(#[from] TlsAcceptError),
+    /// A carrier that begins with HTTP.
     #[error(transparent)]
     Request(#[from] RequestError),
 }
@@ -21,19 +24,30 @@ pub enum AcceptError {
 /// Why there is no PROXY header.
 #[derive(Debug, Error)]
 pub enum ProxyHeaderError {
+    /// Something else came.
     #[error("does not begin with a PROXY header, which `acceptProxyProtocol` asks for")]
     Missing,
     /// With the most that a line may have.
     #[error("a PROXY line has more than {0} bytes")]
     LongLine(usize),
+    /// A header of version 2 that is no sensible one.
     #[error("a PROXY header of {len} bytes, at most {max} are read")]
-    LongHeader { len: usize, max: usize },
+    LongHeader {
+        /// How many it has.
+        len: usize,
+        /// How many are read.
+        max: usize,
+    },
+    /// What is wrong with it.
     #[error("a broken PROXY header: {0}")]
     Malformed(String),
+    /// The peer went away.
     #[error("closed before the end of a PROXY header")]
     Unfinished,
+    /// The connection failed.
     #[error("while reading a PROXY header: {0}")]
     Broken(#[source] io::Error),
+    /// Nothing came in this time.
     #[error("no PROXY header within {} s", .0.as_secs())]
     Slow(Duration),
 }
@@ -44,11 +58,13 @@ pub enum TlsAcceptError {
     /// The client went away, before it said anything or in the middle.
     #[error("closed without a TLS handshake")]
     Closed,
+    /// The client speaks something else.
     #[error("this is not TLS: has the client no `security: tls`, or is it a plain HTTP request?")]
     NotTls,
     /// The client ends it, with this alert.
     #[error("the client ends the TLS handshake: {0}, does it believe the certificate?")]
     Alert(String),
+    /// There is none for the name that the client asks for.
     #[error(
         "the TLS client asks for a name that there is no certificate for, or its file is not read yet"
     )]
@@ -56,6 +72,7 @@ pub enum TlsAcceptError {
     /// The connection, or anything else about the handshake.
     #[error("TLS handshake: {0}")]
     Failed(#[source] io::Error),
+    /// It was not over in this time.
     #[error("no TLS handshake within {} s", .0.as_secs())]
     Slow(Duration),
 }

@@ -17,10 +17,13 @@ pub enum DialError {
     /// A name has no address.
     #[error("{0}")]
     Name(#[source] io::Error),
+    /// There is no connection.
     #[error(transparent)]
     Tcp(#[from] TcpError),
+    /// There is no TLS on it.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The server opens no tunnel.
     #[error(transparent)]
     Upgrade(#[from] UpgradeError),
 }
@@ -28,9 +31,13 @@ pub enum DialError {
 /// How far a transport came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// Resolving a name.
     Name,
+    /// Connecting.
     Tcp,
+    /// The handshake of TLS.
     Tls,
+    /// The request of a carrier.
     Upgrade,
 }
 
@@ -40,8 +47,11 @@ pub enum TcpError {
     /// What the last address of those that were tried answered.
     #[error("cannot connect to {to}: {}{}", reason(.source), list(.to, .tried))]
     Failed {
+        /// Where to.
         to: Destination,
+        /// All addresses, in their order.
         tried: Vec<SocketAddr>,
+        /// What the system says.
         source: io::Error,
     },
     /// None of the addresses is of the family of our own that was asked for.
@@ -49,9 +59,20 @@ pub enum TcpError {
         "cannot connect to {to}: it has no {} address for sendThrough {local}",
         if local.is_ipv4() { "IPv4" } else { "IPv6" }
     )]
-    NoFamily { to: Destination, local: IpAddr },
+    NoFamily {
+        /// Where to.
+        to: Destination,
+        /// From where.
+        local: IpAddr,
+    },
+    /// Nobody answers.
     #[error("no answer from {to} within {} s", .limit.as_secs())]
-    Slow { to: Destination, limit: Duration },
+    Slow {
+        /// Where to.
+        to: Destination,
+        /// How long was waited.
+        limit: Duration,
+    },
 }
 
 impl DialError {
@@ -60,6 +81,7 @@ impl DialError {
         error.get_ref()?.downcast_ref()
     }
 
+    /// How far it came.
     pub fn stage(&self) -> Stage {
         match self {
             Self::Name(_) => Stage::Name,

@@ -4,6 +4,8 @@
 //! the same when the sentence gets better: for whoever searches a log, counts, or decides what to do next. So all
 //! sentences and codes stand side by side, below everybody who finds a cause or tells one.
 
+#![warn(missing_docs)]
+
 mod accept;
 mod dial;
 mod request;

@@ -11,13 +11,16 @@ pub enum RequestError {
     /// Nothing came.
     #[error("closed without an HTTP request")]
     Closed,
+    /// Something came, and then the end.
     #[error("closed in the middle of an HTTP request")]
     Unfinished,
+    /// The connection failed.
     #[error("gone before a whole HTTP request: {0}")]
     Broken(#[source] io::Error),
     /// What came is no request that can be read, and why not.
     #[error("not a proper HTTP request: {0}")]
     Malformed(String),
+    /// No header was whole in this time.
     #[error("no whole HTTP request within {} s", .0.as_secs())]
     Slow(Duration),
     /// However many requests there were.
@@ -26,12 +29,17 @@ pub enum RequestError {
     /// The last request was answered like this, and no other came.
     #[error("{method} {path}: {status}, {unfit}")]
     Refused {
+        /// Of the request.
         method: String,
+        /// Of the request, without its query.
         path: String,
+        /// Of the answer.
         status: u16,
+        /// Why it begins no tunnel.
         #[source]
         unfit: Unfit,
     },
+    /// The connection failed when it was granted.
     #[error("gone before its answer: {0}")]
     Unanswered(#[source] io::Error),
 }
@@ -42,23 +50,30 @@ pub enum Unfit {
     /// With the path that the tunnel is at.
     #[error("the path is not \"{0}\"")]
     Path(String),
+    /// It is no GET.
     #[error("only GET can open a WebSocket")]
     Method,
+    /// It has no Host, or several.
     #[error("there must be one Host header")]
     Host,
+    /// It asks for no WebSocket.
     #[error(
         "no `Upgrade: websocket` header, a proxy in between did not forward it, or this is no tunnel client"
     )]
     NoUpgrade,
+    /// It does not say that the connection shall change.
     #[error("no `Connection: Upgrade` header, a proxy in between did not forward it?")]
     NoConnection,
+    /// It has a body.
     #[error("an upgrade has no body")]
     Body,
+    /// It does not say which WebSocket it wants.
     #[error("no Sec-WebSocket-Version header")]
     NoVersion,
     /// With the one that it wants.
     #[error("WebSocket version {0}, expected 13")]
     Version(String),
+    /// Its key is none.
     #[error("Sec-WebSocket-Key is not 16 bytes of base64")]
     Key,
 }

@@ -14,10 +14,14 @@ pub enum TlsError {
     ServerName(String),
     /// The certificate is for others, as far as they are known.
     WrongName {
+        /// Who was asked for.
         host: Host,
+        /// Whom it is for.
         presented: Vec<String>,
     },
+    /// It was valid.
     Expired,
+    /// It will be valid.
     NotYetValid,
     /// Nobody who is believed has issued it.
     UnknownIssuer,
@@ -33,7 +37,9 @@ pub enum TlsError {
     NotTls,
     /// The server ends the handshake, with this alert.
     Alert {
+        /// Who was asked for.
         host: Host,
+        /// rustls' name for it.
         alert: String,
     },
     /// The server closed the connection.
@@ -42,13 +48,16 @@ pub enum TlsError {
     Broken(io::Error),
     /// What else went wrong in the handshake.
     Failed(io::Error),
+    /// It was not over in this time.
     Slow(Duration),
 }
 
 /// Why a certificate cannot be looked into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unusable {
+    /// It has an extension that must be understood, and is not.
     CriticalExtension,
+    /// It is not one of X.509.
     Malformed,
     /// Before 3.
     Version,
@@ -65,6 +74,7 @@ pub enum Untrusted {
     NoSystem,
     /// Nobody knows yet whom the system believes.
     Late,
+    /// What the verifier could not be made of.
     Other(String),
 }
 

@@ -15,27 +15,36 @@ pub enum UpgradeError {
     /// The server answers something else than 101.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// 101, to something else.
     #[error("101 without `Upgrade: websocket`: this is no WebSocket server")]
     NoUpgrade,
+    /// 101, but the connection does not change.
     #[error("101 without `Connection: Upgrade`: a proxy in between took it out")]
     NoConnection,
+    /// 101 for another request.
     #[error(
         "101 with a wrong Sec-WebSocket-Accept: this is no WebSocket server, or a cache answers"
     )]
     Accept,
+    /// 101 for a protocol that was not asked for.
     #[error("101 with a Sec-WebSocket-Protocol that was not offered")]
     Protocol,
     /// What is wrong with the answer to what was offered.
     #[error("101 with Sec-WebSocket-Extensions: {0}")]
     Extensions(String),
+    /// Nothing came, and then the end.
     #[error("the server closed the connection during the handshake, is this a TLS port?")]
     Closed,
+    /// The connection failed.
     #[error("during the WebSocket handshake: {0}")]
     Broken(#[source] io::Error),
+    /// Its header has no end.
     #[error("the answer's header is too large")]
     TooLarge,
+    /// Something else came.
     #[error("the answer is not HTTP, is this a TLS port or another service?")]
     NotHttp,
+    /// Nothing came in this time.
     #[error("no answer to the WebSocket handshake in {} s", .0.as_secs())]
     Slow(Duration),
 }
@@ -44,6 +53,7 @@ pub enum UpgradeError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{status}: {}{}", cause(*.status, .path, .location.as_deref()), named(.server.as_deref()))]
 pub struct Refused {
+    /// The status.
     pub status: u16,
     /// What was asked for.
     pub path: String,

@@ -6,6 +6,8 @@
 //! front may say for whom they come ([`forwarded`]). Requests
 //! of our own that nobody needs to take for a browser's are sent by hyper ([`client`]).
 
+#![warn(missing_docs)]
+
 pub mod client;
 pub(crate) mod early_data;
 pub(crate) mod forwarded;

@@ -67,6 +67,11 @@ impl Visit {
         }
     }
 
+    /// Who came.
+    pub fn peer(&self) -> Source {
+        self.peer
+    }
+
     /// Does with a connection what takes no longer than a visit may, from `since` on.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod closing;
 pub(crate) mod coop;
 mod counted;
 pub mod ended;
+mod foreign;
 mod goodbye;
 pub mod handshakes;
 mod linger;

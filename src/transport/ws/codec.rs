@@ -20,32 +20,46 @@ pub const MAX_CONTROL: usize = 125;
 /// Which end we are: a client masks what it sends, a server must not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
+    /// Its peer is a server.
     Client,
+    /// Its peer is a client.
     Server,
 }
 
+/// What a frame is (section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
+    /// More of the message that was begun.
     Continuation = 0x0,
+    /// The beginning of a text, which a tunnel takes for bytes.
     Text = 0x1,
+    /// The beginning of a message of bytes.
     Binary = 0x2,
+    /// The last frame of a peer.
     Close = 0x8,
+    /// Asks for a pong.
     Ping = 0x9,
+    /// Answers a ping.
     Pong = 0xa,
 }
 
 /// What stands in front of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// Whether its message ends with it.
     pub fin: bool,
+    /// What it is.
     pub opcode: Opcode,
+    /// The key, if the payload is masked.
     pub mask: Option<[u8; 4]>,
+    /// How long the payload is.
     pub len: u64,
 }
 
 /// Why a frame breaks the protocol; each ends the connection with close code 1002.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each has its sentence")]
 pub enum FrameError {
     #[error("reserved bits {0:#05b} are set, no extension was agreed on")]
     ReservedBits(u8),
@@ -74,7 +88,9 @@ pub enum FrameError {
 /// A control frame, unmasked.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Control<'a> {
+    /// With what the pong must carry.
     Ping(&'a [u8]),
+    /// Whatever it carries.
     Pong,
     /// The code, if there was one, and the reason as the peer wrote it.
     Close(Option<u16>, &'a [u8]),

@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::warn;
 
 use super::codec::Role;
-use super::{EarlyDataIn, ServerSettings, WsStream, expected_close, with_slash};
+use super::{EarlyDataIn, ServerSettings, WsStream, expected_close};
 use crate::cause::{RequestError, Unfit};
 use crate::http::head::{has_token, items};
 use crate::http::visit::{Refused, Visit, body_len};
@@ -31,11 +31,20 @@ pub struct Inbound {
     settings: ServerSettings,
 }
 
-/// A request that opens a tunnel.
-struct Tunnel {
+/// A WebSocket that was asked for.
+pub(super) struct Tunnel {
+    /// What asked for it.
+    pub(super) request: Request<()>,
+    pub(super) early_data: Vec<u8>,
+    /// For whom the peer comes, if it is one to say so.
+    source: Option<Source>,
+}
+
+/// The answer to a request, and what follows from it.
+struct Answer {
     /// The 101.
-    answer: Vec<u8>,
-    early: Vec<u8>,
+    head: Vec<u8>,
+    early_data: Vec<u8>,
     source: Option<Source>,
     /// What it means if the client ends without a close frame.
     expected_close: Goodbye,
@@ -43,8 +52,7 @@ struct Tunnel {
 
 impl Inbound {
     /// A server of these settings.
-    pub fn new(mut settings: ServerSettings) -> Self {
-        settings.path = with_slash(settings.path);
+    pub fn new(settings: ServerSettings) -> Self {
         Self { settings }
     }
 
@@ -58,46 +66,61 @@ impl Inbound {
         arrival: Arrival,
         closing: &Closing,
     ) -> Result<Arrival, RequestError> {
-        Visit::within(arrival.since, self.visit(arrival, closing)).await
+        let (peer, since) = (arrival.source, arrival.since);
+        let visit = Visit::new(peer, arrival.link, since);
+        let opening = Tunnel::open(&self.settings, visit);
+        let (tunnel, stream) = Visit::within(since, opening).await?;
+        let link = Link::other(stream.with_closing(closing.clone()));
+        Ok(Arrival {
+            link: Prefixed::link(Bytes::from(tunnel.early_data), link),
+            source: tunnel.source.unwrap_or(peer),
+            ..arrival
+        })
     }
 
     /// Whether many people may come from `source`, so that it must not be counted as one of them.
     pub fn is_shared(&self, source: Source) -> bool {
         self.settings.forwarded.is_shared(source)
     }
+}
 
-    async fn visit(&self, arrival: Arrival, closing: &Closing) -> Result<Arrival, RequestError> {
-        let peer = arrival.source;
-        let mut visit = Visit::new(peer, arrival.link, arrival.since);
+impl Tunnel {
+    /// Answers requests until one of them opens a WebSocket.
+    pub(super) async fn open(
+        settings: &ServerSettings,
+        mut visit: Visit,
+    ) -> Result<(Self, WsStream), RequestError> {
         loop {
             let (request, here) = visit.request().await?;
-            match self.check(&request, peer) {
-                Ok(tunnel) => {
-                    let (link, read) = here.switch(&tunnel.answer).await?;
-                    let link = Prefixed::link(read, link);
-                    let stream = WsStream::new(link, Role::Server, self.settings.heartbeat);
-                    let stream = stream
-                        .with_expected_close(tunnel.expected_close)
-                        .with_closing(closing.clone());
-                    return Ok(Arrival {
-                        link: Prefixed::link(Bytes::from(tunnel.early), Link::other(stream)),
-                        source: tunnel.source.unwrap_or(peer),
-                        ..arrival
-                    });
+            let answer = match settings.answer(&request, here.peer()) {
+                Ok(answer) => answer,
+                Err(refused) => {
+                    visit = here.refuse(&request, refused).await?;
+                    continue;
                 }
-                Err(refused) => visit = here.refuse(&request, refused).await?,
-            }
+            };
+            let (link, read) = here.switch(&answer.head).await?;
+            let link = Prefixed::link(read, link);
+            let stream = WsStream::new(link, Role::Server, settings.heartbeat);
+            let tunnel = Self {
+                request,
+                early_data: answer.early_data,
+                source: answer.source,
+            };
+            return Ok((tunnel, stream.with_expected_close(answer.expected_close)));
         }
     }
+}
 
+impl ServerSettings {
     /// RFC 6455, section 4.2.1, in the order in which a web server would notice.
-    fn check(&self, request: &Request<()>, peer: Source) -> Result<Tunnel, Refused> {
+    fn answer(&self, request: &Request<()>, peer: Source) -> Result<Answer, Refused> {
         let refused = |status, unfit| Err(Refused { status, unfit });
         let bad = |unfit| refused(StatusCode::BAD_REQUEST, unfit);
         let headers = request.headers();
         let path = Cow::from(percent_decode_str(request.uri().path()));
         let Some(in_path) = self.early_data_in_path(&path) else {
-            let unfit = Unfit::Path(self.settings.path.clone());
+            let unfit = Unfit::Path(self.path.clone());
             return refused(StatusCode::NOT_FOUND, unfit);
         };
         if request.method() != Method::GET {
@@ -134,10 +157,10 @@ impl Inbound {
         }
         let (early, protocol) = self.early_data(headers, in_path);
         let accept = derive_accept_key(key.as_bytes());
-        Ok(Tunnel {
-            answer: responses::switch(&accept, protocol, &self.settings.headers),
-            early,
-            source: self.settings.forwarded.client(headers, peer),
+        Ok(Answer {
+            head: responses::switch(&accept, protocol, &self.headers),
+            early_data: early,
+            source: self.forwarded.client(headers, peer),
             expected_close: expected_close::of_client(headers),
         })
     }
@@ -145,10 +168,7 @@ impl Inbound {
     /// Compares the path as V2Ray does: decoded, and exactly, but for early data behind it. `None`
     /// when it is not ours.
     fn early_data_in_path(&self, path: &[u8]) -> Option<Vec<u8>> {
-        match (
-            path.strip_prefix(self.settings.path.as_bytes())?,
-            &self.settings.early_data,
-        ) {
+        match (path.strip_prefix(self.path.as_bytes())?, &self.early_data) {
             ([], _) => Some(Vec::new()),
             (suffix, Some(EarlyDataIn::Path)) => early_data::decode(suffix),
             _ => None,
@@ -162,7 +182,7 @@ impl Inbound {
         headers: &'r HeaderMap,
         in_path: Vec<u8>,
     ) -> (Vec<u8>, Option<&'r [u8]>) {
-        let named = match &self.settings.early_data {
+        let named = match &self.early_data {
             Some(EarlyDataIn::Header(name)) => Some(name),
             _ => None,
         };

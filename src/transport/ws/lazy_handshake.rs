@@ -9,10 +9,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::WsStream;
-use crate::io::{Goodbye, HEADROOM, Io, Link};
+use crate::io::{Goodbye, HEADROOM, Io};
 
 /// The handshake on its way.
-type Shaking = Pin<Box<dyn Future<Output = io::Result<WsStream<Link>>> + Send>>;
+type Shaking = Pin<Box<dyn Future<Output = io::Result<WsStream>> + Send>>;
 
 /// How long a reader waits for the writer. A server may be the one to speak first, and then nobody
 /// writes; such a session begins without early data.
@@ -33,7 +33,7 @@ enum State {
         reader: Option<Waker>,
     },
     Shaking(Shaking),
-    Open(WsStream<Link>),
+    Open(WsStream),
     /// The handshake failed, or was never wanted.
     Over,
 }
@@ -75,7 +75,7 @@ impl LazyHandshake {
     }
 
     /// The stream, once the handshake is done; it begins here if it has not.
-    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut WsStream<Link>>>> {
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut WsStream>>> {
         self.begin(&[]);
         if let State::Shaking(shaking) = &mut self.0 {
             let result = ready!(shaking.as_mut().poll(cx));

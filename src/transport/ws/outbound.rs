@@ -46,7 +46,7 @@ const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.
 pub struct Outbound(Arc<Client>);
 
 #[derive(Debug)]
-struct Client {
+pub(super) struct Client {
     settings: ClientSettings,
     /// Encoded as it stands in the request.
     path: String,
@@ -56,18 +56,8 @@ struct Client {
 
 impl Outbound {
     /// A client of these settings.
-    pub fn new(mut settings: ClientSettings) -> Self {
-        settings.path = with_slash(settings.path);
-        let (path, query) = match settings.path.find('?') {
-            Some(at) => settings.path.split_at(at),
-            None => (&settings.path[..], ""),
-        };
-        let (path, query) = (encoded(path), encoded(query));
-        Self(Arc::new(Client {
-            settings,
-            path,
-            query,
-        }))
+    pub fn new(settings: ClientSettings) -> Self {
+        Self(Arc::new(Client::new(settings)))
     }
 
     /// The client's handshake with `server`. With early data it is delayed to the first write, of
@@ -102,8 +92,22 @@ impl Outbound {
 }
 
 impl Client {
+    pub(super) fn new(mut settings: ClientSettings) -> Self {
+        settings.path = with_slash(settings.path);
+        let (path, query) = match settings.path.find('?') {
+            Some(at) => settings.path.split_at(at),
+            None => (&settings.path[..], ""),
+        };
+        let (path, query) = (encoded(path), encoded(query));
+        Self {
+            settings,
+            path,
+            query,
+        }
+    }
+
     /// What the settings say, else the server's address, with its port if that is not the usual one.
-    fn host_header(&self, server: &Destination, tls: bool) -> HeaderValue {
+    pub(super) fn host_header(&self, server: &Destination, tls: bool) -> HeaderValue {
         if let Some(host) = &self.settings.host {
             return host.clone();
         }
@@ -120,13 +124,13 @@ impl Client {
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
     }
 
-    async fn handshake(
+    pub(super) async fn handshake(
         &self,
         link: Link,
         host: HeaderValue,
         tls: bool,
         early: &[u8],
-    ) -> Result<WsStream<Link>, UpgradeError> {
+    ) -> Result<WsStream, UpgradeError> {
         let upgrade = self.upgrade(link, host, tls, early);
         let upgraded = tokio::time::timeout(LIMIT, upgrade).await;
         upgraded.unwrap_or(Err(UpgradeError::Slow(LIMIT)))
@@ -138,7 +142,7 @@ impl Client {
         host: HeaderValue,
         tls: bool,
         early: &[u8],
-    ) -> Result<WsStream<Link>, UpgradeError> {
+    ) -> Result<WsStream, UpgradeError> {
         let key = generate_key();
         let headers = self.headers(host, tls, &key, early)?;
         let request = self.request(&headers, early);

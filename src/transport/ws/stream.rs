@@ -11,24 +11,26 @@
 
 mod ending;
 
+use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Sleep, timeout};
 use tracing::{debug, trace};
 
 use super::codec::{
     Control, Decoder, FrameError, Header, MAX_HEADER, Opcode, Role, encode_control, mask,
 };
 use super::keepalive::{Due, Keepalive};
-use crate::io::{Closing, Goodbye, HEADROOM, Io, random, scratch};
+use crate::io::{CloseReason, Closing, Goodbye, HEADROOM, Io, Link, random, scratch};
 use ending::{CloseFrame, Failure, NORMAL};
 
 /// Bytes over a WebSocket; `S` is what the frames travel on.
-pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
+pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin = Link> {
     inner: S,
     role: Role,
     decoder: Decoder,
@@ -60,6 +62,9 @@ pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin> {
     /// Why it is dropped, if it is.
     why: Closing,
 }
+
+/// How long a peer gets to answer a goodbye.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The most payload of one frame: header and payload fit into one scratch buffer.
 const MAX_PAYLOAD: usize = scratch::LEN - HEADROOM;
@@ -100,6 +105,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     pub(super) fn with_expected_close(mut self, expected_close: Goodbye) -> Self {
         self.expected_close = expected_close;
         self
+    }
+
+    /// Ends the WebSocket, and waits a second at most for the peer's answer. One that is dropped instead, is cut off
+    /// ([`CloseReason::CutOff`]).
+    ///
+    /// # Errors
+    ///
+    /// When the connection has failed, or the peer does not answer.
+    pub async fn close(mut self, reason: CloseReason) -> io::Result<()>
+    where
+        S: Io,
+    {
+        self.close_for(reason);
+        let closing = poll_fn(|cx| Pin::new(&mut self).poll_close(cx));
+        timeout(CLOSE_LIMIT, closing).await?
     }
 
     /// What tells why it is dropped, if it is before it was closed.
@@ -416,12 +436,19 @@ impl<S: Io> Io for WsStream<S> {
     }
 }
 
+impl<S: AsyncRead + AsyncWrite + Unpin> fmt::Debug for WsStream<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("WsStream");
+        shown.field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Drop for WsStream<S> {
     fn drop(&mut self) {
         if self.gone {
             return;
         }
-        self.abort();
+        self.close_for(self.why.reason());
         self.serve(&mut Context::from_waker(Waker::noop()));
     }
 }

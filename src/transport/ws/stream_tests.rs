@@ -13,7 +13,7 @@ use crate::io::Link;
 const PERIOD: Duration = Duration::from_secs(30);
 
 async fn close<S: Io>(stream: &mut WsStream<S>) -> io::Result<()> {
-    std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_close(cx)).await
+    poll_fn(|cx| Pin::new(&mut *stream).poll_close(cx)).await
 }
 
 /// Our stream and tokio-tungstenite at the other end of a pipe of `size` bytes.
@@ -160,7 +160,7 @@ async fn closed_by_peer(low: u8) -> (WsStream<DuplexStream>, DuplexStream) {
 
 /// What a relay learns that flushes whenever it is woken.
 async fn over(stream: &mut WsStream<DuplexStream>) -> io::ErrorKind {
-    let failed = std::future::poll_fn(|cx| match Pin::new(&mut *stream).poll_flush(cx) {
+    let failed = poll_fn(|cx| match Pin::new(&mut *stream).poll_flush(cx) {
         Poll::Ready(Ok(())) => Poll::Pending,
         other => other,
     });
@@ -415,17 +415,17 @@ async fn what_is_held_goes_out_with_what_follows() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_takes_no_part_of_a_frame_is_slow_too() {
     let mut stream = WsStream::new(Full { takes: 1 }, Role::Server, Some(PERIOD));
-    let ping = tokio::time::timeout(PERIOD + PERIOD / 2, stream.read_u8()).await;
+    let ping = timeout(PERIOD + PERIOD / 2, stream.read_u8()).await;
     assert!(ping.is_err());
     // Taken and kept, for it may be masked already; the next one waits.
     stream.write_all(b"data").await.unwrap();
-    let ends = std::future::poll_fn(|cx| {
+    let ends = poll_fn(|cx| {
         let end = Pin::new(&mut stream).poll_write(cx, b"more");
         assert!(end.is_pending(), "{end:?}");
         let mut byte = [0];
         Pin::new(&mut stream).poll_read(cx, &mut ReadBuf::new(&mut byte))
     });
-    let ends = tokio::time::timeout(Duration::from_secs(1000), ends).await;
+    let ends = timeout(Duration::from_secs(1000), ends).await;
     assert!(ends.is_err(), "{ends:?}");
 }
 

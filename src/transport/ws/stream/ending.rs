@@ -140,20 +140,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
 
     /// Asks for a close frame, once.
     pub(super) fn goodbye(&mut self) {
+        self.close_for(CloseReason::Done);
+    }
+
+    /// Asks for a close frame that says why, once.
+    pub(super) fn close_for(&mut self, reason: CloseReason) {
         if self.closing == CloseFrame::Open {
-            self.close(self.ended.unwrap_or(NORMAL));
+            self.close_with(self.ended.unwrap_or(code(reason)));
         }
     }
 
-    /// Asks for the close frame of a tunnel that nobody ended.
-    pub(super) fn abort(&mut self) {
-        if self.closing == CloseFrame::Open {
-            let code = code(self.why.reason());
-            self.close(self.ended.unwrap_or(code));
-        }
-    }
-
-    fn close(&mut self, code: u16) {
+    fn close_with(&mut self, code: u16) {
         self.closing = match self.gone {
             true => CloseFrame::Sent,
             false => CloseFrame::Due(code),
