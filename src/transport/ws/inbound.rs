@@ -168,7 +168,9 @@ impl ServerSettings {
     /// Compares the path as V2Ray does: decoded, and exactly, but for early data behind it. `None`
     /// when it is not ours.
     fn early_data_in_path(&self, path: &[u8]) -> Option<Vec<u8>> {
-        match (path.strip_prefix(self.path.as_bytes())?, &self.early_data) {
+        let own = self.path.strip_prefix('/').unwrap_or(&self.path);
+        let behind = path.strip_prefix(b"/")?.strip_prefix(own.as_bytes())?;
+        match (behind, &self.early_data) {
             ([], _) => Some(Vec::new()),
             (suffix, Some(EarlyDataIn::Path)) => early_data::decode(suffix),
             _ => None,
