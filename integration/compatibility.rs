@@ -11,7 +11,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use mobula::config::{Format, Input, Message, load};
+use mobula::dialect::v2ray::{Format, Input, load};
+use mobula::report::Message;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 

@@ -13,10 +13,10 @@ use syn::visit_mut::{self, VisitMut};
 
 use crate::peers::root;
 
-/// Rooms by floor. Those that share a floor have no door between them, but for [`DOORS`].
+/// Rooms by floor. Those that share a floor have no door between them.
 const FLOORS: &[&[&str]] = &[
     &[
-        "address", "session", "stats", "policy", "report", "secret", "json", "wire",
+        "address", "cause", "session", "stats", "policy", "report", "secret", "wire",
     ],
     &["matching"],
     &["routing", "sniffing"],
@@ -28,20 +28,11 @@ const FLOORS: &[&[&str]] = &[
     &["transport", "protocol"],
     &["dispatch"],
     &["observatory"],
-    &["app", "api", "config", "dialect"],
+    &["config"],
+    &["dialect"],
+    &["app"],
+    &["api"],
     &["main", "cli"],
-];
-
-/// Doors besides the stairs.
-const DOORS: &[(&str, &str)] = &[
-    ("json", "report"),
-    ("json", "address"),
-    ("config", "dialect"),
-    ("dialect", "config"),
-    ("api", "dialect"),
-    ("api", "app"),
-    ("api", "config"),
-    ("app", "config"),
 ];
 
 /// Crates that a codec may not name.
@@ -241,7 +232,6 @@ fn floor(room: &str) -> Option<usize> {
 
 fn may(room: &str, other: &str) -> bool {
     room == other
-        || DOORS.contains(&(room, other))
         || matches!((floor(room), floor(other)), (Some(here), Some(there)) if there < here)
 }
 

@@ -35,6 +35,13 @@ pub struct PortRange {
     pub to: u16,
 }
 
+impl From<u16> for PortRange {
+    fn from(port: u16) -> Self {
+        let (from, to) = (port, port);
+        Self { from, to }
+    }
+}
+
 /// The two ways in which the protocols order and number the same three fields.
 ///
 /// ```text

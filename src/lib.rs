@@ -18,7 +18,6 @@ pub mod dispatch;
 pub mod dns;
 pub mod http;
 pub mod io;
-pub mod json;
 pub mod log;
 pub mod matching;
 pub mod mux;

@@ -22,7 +22,8 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::config::{Api, Config, plain};
+use crate::cause::system_words;
+use crate::config::{Api, Config};
 use crate::dispatch::Dispatcher;
 use crate::io::Holder;
 use crate::observatory;
@@ -46,7 +47,7 @@ pub struct App {
 /// Why the service did not start: the part, and what the system said.
 #[derive(Debug, Error)]
 pub enum StartError {
-    #[error("{inbound}: cannot listen on {place}: {}", plain(.source))]
+    #[error("{inbound}: cannot listen on {place}: {}", system_words(.source))]
     Listen {
         inbound: String,
         place: String,

@@ -9,11 +9,13 @@
 mod accept;
 mod dial;
 mod request;
+mod system;
 mod tls;
 mod upgrade;
 
 pub use accept::{AcceptError, ProxyHeaderError, TlsAcceptError};
 pub use dial::{DialError, Stage, TcpError, reason};
 pub use request::{RequestError, Unfit};
+pub use system::system_words;
 pub use tls::{TlsError, Untrusted, Unusable};
 pub use upgrade::{Refused, UpgradeError};

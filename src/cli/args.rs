@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::api::ApiArgs;
-use crate::config;
+use crate::dialect::v2ray;
 
 /// A V2Ray-compatible proxy: VMess over WebSocket, server and client.
 #[derive(Debug, Parser)]
@@ -67,7 +67,7 @@ pub(super) enum Format {
     Jsonv5,
 }
 
-impl From<Format> for config::Format {
+impl From<Format> for v2ray::Format {
     fn from(format: Format) -> Self {
         match format {
             Format::Json => Self::V4,

@@ -5,14 +5,20 @@
 //! ```
 
 use std::fmt;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
-use crate::config::{self, Format, Input, Loaded};
+use crate::config::{Config, Inbound, Listen, Log, LogTarget, Outbound};
+use crate::dns::Strategy;
+use crate::protocol::servers::ServerSettings;
+use crate::protocol::{InboundSettings, OutboundSettings, freedom, http, socks, vmess};
+use crate::report::Place;
+use crate::routing::{self, Conditions, Rule, Target};
+use crate::transport::{self, ClientCarrier, ServerCarrier, ws};
 
 /// Ports that are free and an id that is new.
 pub(super) struct Example {
@@ -33,44 +39,92 @@ impl Example {
         }
     }
 
-    pub(super) fn load(&self) -> Loaded {
-        let text = Input::Text {
-            name: "the example".to_owned(),
-            text: self.config().to_string(),
+    pub(super) fn config(&self) -> Config {
+        let client = Outbound {
+            transport: transport::ClientSettings {
+                carrier: ClientCarrier::Ws(ws::ClientSettings {
+                    path: PATH.to_owned(),
+                    ..ws::ClientSettings::default()
+                }),
+                ..transport::ClientSettings::default()
+            },
+            ..outbound("proxy", OutboundSettings::Vmess(self.vmess_outbound()))
         };
-        config::load(&[text], Format::V4)
+        let freedom = OutboundSettings::Freedom(freedom::OutboundSettings::default());
+        Config {
+            log: Log {
+                access: LogTarget::None,
+                ..Log::default()
+            },
+            inbounds: self.inbounds(),
+            outbounds: vec![client, outbound("direct", freedom)],
+            routing: self.routing(),
+            ..Config::default()
+        }
     }
 
-    fn config(&self) -> Value {
-        let id = self.id.to_string();
-        let stream = json!({"network": "ws", "wsSettings": {"path": PATH}});
-        json!({
-            "log": {"access": "none", "loglevel": "warning"},
-            "inbounds": [
-                {"tag": "socks", "listen": LOOPBACK, "port": self.socks, "protocol": "socks", "settings": {"udp": true}},
-                {"tag": "http", "listen": LOOPBACK, "port": self.http, "protocol": "http"},
-                {
-                    "tag": "server", "listen": LOOPBACK, "port": self.vmess, "protocol": "vmess",
-                    "settings": {"clients": [{"id": id}]}, "streamSettings": stream
-                }
-            ],
-            "outbounds": [
-                {
-                    "tag": "proxy", "protocol": "vmess",
-                    "settings": {"vnext": [{"address": LOOPBACK, "port": self.vmess, "users": [{"id": id}]}]},
-                    "streamSettings": stream
-                },
-                {"tag": "direct", "protocol": "freedom"}
-            ],
-            // Else the server's sessions would go to the first outbound, and so back to itself.
-            "routing": {"rules": [{"type": "field", "inboundTag": ["server"], "outboundTag": "direct"}]}
-        })
+    fn inbounds(&self) -> Vec<Inbound> {
+        let socks = InboundSettings::Socks(socks::InboundSettings {
+            udp: true,
+            ..socks::InboundSettings::default()
+        });
+        let http = InboundSettings::Http(http::InboundSettings::default());
+        let user = vmess::UserSettings {
+            id: self.id.into(),
+            ..vmess::UserSettings::default()
+        };
+        let vmess = InboundSettings::Vmess(vmess::InboundSettings { users: vec![user] });
+        let carrier = ServerCarrier::Ws(ws::ServerSettings {
+            path: PATH.to_owned(),
+            ..ws::ServerSettings::default()
+        });
+        let server = Inbound {
+            transport: transport::ServerSettings {
+                carrier,
+                ..transport::ServerSettings::default()
+            },
+            ..inbound("server", self.vmess, vmess)
+        };
+        vec![
+            inbound("socks", self.socks, socks),
+            inbound("http", self.http, http),
+            server,
+        ]
+    }
+
+    fn vmess_outbound(&self) -> vmess::OutboundSettings {
+        let account = vmess::AccountSettings {
+            id: self.id.into(),
+            ..vmess::AccountSettings::default()
+        };
+        let server = ServerSettings {
+            to: SocketAddr::new(LOOPBACK.into(), self.vmess).into(),
+            accounts: vec![account],
+        };
+        vmess::OutboundSettings {
+            servers: vec![server],
+        }
+    }
+
+    /// Without a rule the server's sessions would go to the first outbound, and so back to itself.
+    fn routing(&self) -> routing::Settings {
+        let rule = Rule {
+            conditions: Conditions {
+                inbounds: vec!["server".to_owned()].into(),
+                ..Conditions::default()
+            },
+            target: Target::Outbound("direct".into()).into(),
+        };
+        routing::Settings {
+            rules: vec![rule],
+            ..routing::Settings::default()
+        }
     }
 
     /// The link that V2Ray's graphical clients take: base64 of a JSON object.
     fn link(&self) -> String {
         let link = json!({
-            "v": "2", "ps": "mobula", "add": LOOPBACK, "port": self.vmess.to_string(),
+            "v": "2", "ps": "mobula", "add": LOOPBACK.to_string(), "port": self.vmess.to_string(),
             "id": self.id.to_string(), "aid": "0", "scy": "auto", "net": "ws", "type": "none",
             "host": "", "path": PATH, "tls": ""
         });
@@ -109,6 +163,33 @@ impl fmt::Display for Example {
     }
 }
 
+/// On this machine alone.
+fn inbound(tag: &str, port: u16, protocol: InboundSettings) -> Inbound {
+    Inbound {
+        at: Place::default(),
+        name: format!("the example's {tag}"),
+        tag: Some(tag.into()),
+        listen: Listen::Ip(LOOPBACK.into()),
+        ports: vec![port.into()],
+        transport: transport::ServerSettings::default(),
+        protocol,
+        sniffing: None,
+    }
+}
+
+fn outbound(tag: &str, protocol: OutboundSettings) -> Outbound {
+    Outbound {
+        at: Place::default(),
+        name: format!("the example's {tag}"),
+        tag: Some(tag.into()),
+        transport: transport::ClientSettings::default(),
+        protocol,
+        through: None,
+        strategy: Strategy::AsIs,
+        mux: None,
+    }
+}
+
 /// Each port that is wished for, or one that the system chooses where it is taken. They are released
 /// before they are listened on, all at once so that no two are the same.
 fn free_ports<const N: usize>(wished: [u16; N]) -> [u16; N] {
@@ -123,7 +204,7 @@ fn free_ports<const N: usize>(wished: [u16; N]) -> [u16; N] {
     })
 }
 
-const LOOPBACK: &str = "127.0.0.1";
+const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const PATH: &str = "/ray";
 
 #[cfg(test)]
@@ -140,7 +221,7 @@ mod tests {
         let json = STANDARD
             .decode(link.strip_prefix("vmess://").unwrap())
             .unwrap();
-        let json: Value = serde_json::from_slice(&json).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
         assert_eq!(json["id"], example.id.to_string());
         assert_eq!(
             (&json["net"], &json["path"]),
@@ -157,15 +238,12 @@ mod tests {
     }
 
     #[test]
-    fn the_example_loads_and_its_server_does_not_go_back_to_itself() {
-        let loaded = Example::new().load();
-        assert_eq!(loaded.errors, []);
-        assert_eq!(loaded.warnings, []);
-        let config = loaded.config.unwrap();
-        let to = "example.com:443".parse().unwrap();
+    fn its_server_does_not_go_back_to_itself() {
+        let config = Example::new().config();
         let router = Router::new(config.routing, &HealthTables::default());
+        let to = "example.com:443".parse().unwrap();
         let pick = |inbound| {
-            let facts = RouteInput {
+            let input = RouteInput {
                 inbound: Some(inbound),
                 source: Source::Unix,
                 network: Network::Tcp,
@@ -175,12 +253,9 @@ mod tests {
                 protocol: None,
                 attributes: None,
             };
-            router.pick(&facts, None)
+            router.pick(&input, None)
         };
-        let Pick::Outbound(tag) = pick("server") else {
-            panic!("{:?}", pick("server"));
-        };
-        assert_eq!(&**tag, "direct");
+        assert!(matches!(pick("server"), Pick::Outbound(tag) if &**tag == "direct"));
         assert!(matches!(pick("socks"), Pick::Default));
     }
 }

@@ -4,7 +4,8 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Input, plain};
+use crate::cause::system_words;
+use crate::dialect::v2ray::Input;
 
 use super::args::ConfigArgs;
 
@@ -55,7 +56,7 @@ fn named(path: &Path) -> Input {
 
 /// The `*.json` files of a directory, in the order of their names.
 fn in_dir(dir: &Path) -> Result<Vec<Input>, String> {
-    let fail = |e: std::io::Error| format!("{}: {}", dir.display(), plain(&e));
+    let fail = |e: std::io::Error| format!("{}: {}", dir.display(), system_words(&e));
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(dir).map_err(fail)? {
         let path = entry.map_err(fail)?.path();

@@ -13,9 +13,12 @@ use super::signals::Signals;
 use super::{BAD_CONFIG, inputs, say, test};
 use crate::api;
 use crate::app::App;
-use crate::config::{self, Config, Loaded, Message};
+use crate::cause::system_words;
+use crate::config::Config;
+use crate::dialect::v2ray::{self, Loaded};
 use crate::io::open_files;
 use crate::log;
+use crate::report::Message;
 
 pub(super) fn run(args: &ConfigArgs) -> ExitCode {
     let inputs = match inputs::find(args) {
@@ -28,7 +31,7 @@ pub(super) fn run(args: &ConfigArgs) -> ExitCode {
     if inputs.is_empty() {
         return example();
     }
-    let loaded = config::load(&inputs, args.format.into());
+    let loaded = v2ray::load(&inputs, args.format.into());
     if print_errors(&loaded) {
         return ExitCode::from(BAD_CONFIG);
     }
@@ -41,14 +44,7 @@ pub(super) fn run(args: &ConfigArgs) -> ExitCode {
 /// The embedded config.
 fn example() -> ExitCode {
     let example = Example::new();
-    let loaded = example.load();
-    if print_errors(&loaded) {
-        return ExitCode::from(BAD_CONFIG);
-    }
-    match loaded.config {
-        Some(config) => serve(config, &loaded.warnings, || say(example)),
-        None => ExitCode::from(BAD_CONFIG),
-    }
+    serve(example.config(), &[], || say(example))
 }
 
 /// One line for each error; whether there was one. The file itself is shown to a person alone: what a service
@@ -91,10 +87,7 @@ fn raise_limit() {
     let open_files::Raised { from, to } = match open_files::raise() {
         Ok(raised) => raised,
         Err(e) => {
-            return warn!(
-                "cannot raise the limit of open files: {}",
-                config::plain(&e)
-            );
+            return warn!("cannot raise the limit of open files: {}", system_words(&e));
         }
     };
     if from < to {

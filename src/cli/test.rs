@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::args::TestArgs;
 use super::{BAD_CONFIG, inputs, say};
-use crate::config::{self, Loaded, Message};
+use crate::dialect::v2ray::{self, Loaded};
+use crate::report::Message;
 
 pub(super) fn run(args: &TestArgs) -> ExitCode {
     let inputs = match inputs::find(&args.config) {
@@ -21,7 +22,7 @@ pub(super) fn run(args: &TestArgs) -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    let loaded = config::load(&inputs, args.config.format.into());
+    let loaded = v2ray::load(&inputs, args.config.format.into());
     match args.json {
         true => say(format_args!("{:#}", for_editors(&loaded))),
         false => for_people(&loaded),

@@ -162,7 +162,7 @@ fn is_here(host: &Host) -> bool {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::config::{Format, Input, load};
+    use crate::dialect::v2ray::{Format, Input, load};
 
     fn warnings(config: &Value) -> Vec<String> {
         let text = Input::Text {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::json::{Node, Object, Report};
+use crate::dialect::v2ray::json::{Node, Object, Report};
 
 /// What `read` makes of an object, and all that it has to say: the errors, then the warnings.
 pub(crate) fn read<T>(value: &Value, read: impl FnOnce(&Object) -> T) -> (T, Vec<String>) {

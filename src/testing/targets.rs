@@ -22,7 +22,7 @@ pub fn address(data: &[u8]) {
 
 /// A config, as far as no file is named in it: errors or settings, and never a panic.
 pub fn json_config(data: &[u8]) {
-    use crate::config::{Format, Input, load};
+    use crate::dialect::v2ray::{Format, Input, load};
 
     let text = String::from_utf8_lossy(data);
     // A file it names could be a device that never ends.

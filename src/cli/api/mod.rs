@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 
 use super::say;
 use crate::api::client::{Client, Query, Stat};
-use crate::config::plain;
+use crate::cause::system_words;
 
 use print::{pretty, stat_json, sys_json, sys_table, table};
 
@@ -121,7 +121,7 @@ enum ApiCommand {
 pub(super) fn run(args: ApiArgs) -> ExitCode {
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(e) => return fail(&format!("cannot start: {}", plain(&e))),
+        Err(e) => return fail(&format!("cannot start: {}", system_words(&e))),
     };
     match runtime.block_on(ask(args)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -140,7 +140,7 @@ async fn ask(args: ApiArgs) -> Result<(), String> {
     let no_answer = || format!("{server}: no answer for {secs} s");
     let client = timeout(limit, Client::connect(&server));
     let client = client.await.map_err(|_| no_answer())?;
-    let client = client.map_err(|e| format!("{server}: {}", plain(&e)))?;
+    let client = client.map_err(|e| format!("{server}: {}", system_words(&e)))?;
     if matches!(command, ApiCommand::Log { restart: false }) {
         let lines = client.follow_log(|line| say(line));
         return lines.await.map_err(|status| explain(&server, &status));

@@ -18,8 +18,7 @@ use tracing::warn;
 
 use at::{At, whole};
 
-use crate::address::Host;
-use crate::address::PortRange;
+use crate::address::{Host, PortRange};
 use crate::config::{self, Listen, Through, exposure};
 use crate::mux;
 use crate::protocol::UserSettings;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::config::exposure::warn_of_open_api;
 use crate::config::{Api, Services};
-use crate::json::{Node, Object, did_you_mean};
+use crate::dialect::v2ray::json::{Node, Object, did_you_mean};
 
 const NAMES: [&str; 4] = [
     "HandlerService",
@@ -81,7 +81,7 @@ fn add(services: &mut Services, node: &Node) {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::config::{Format, Input, load};
+    use crate::dialect::v2ray::{Format, Input, load};
 
     fn warnings(api: &Value, inbounds: &Value) -> Vec<String> {
         let config = json!({

@@ -8,7 +8,7 @@ use super::read::tag;
 use super::{protocols, sniffing, stream_settings};
 use crate::address::Host;
 use crate::config::{Inbound, Listen, exposure};
-use crate::json::{Node, Object, PortRanges};
+use crate::dialect::v2ray::json::{Node, Object, PortRanges};
 
 /// Reads an inbound; `old_port` is the `port` at the top level of an old config.
 pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {

@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 use super::merge::{Merged, Origins};
 use super::message;
 use super::{global, read};
+use crate::cause::system_words;
 use crate::config::Config;
-use crate::json::{Node, Report, Text, found};
+use crate::dialect::v2ray::json::{Node, Report, Text, found};
 use crate::report::Message;
 
 /// One place that a config comes from.
@@ -132,7 +133,7 @@ impl Source {
     fn read(input: &Input) -> Result<Found, Box<Message>> {
         let name = input.name();
         let fail = |text: String| Box::new(Message::of_file(&name, text));
-        let bytes = input.bytes().map_err(|e| fail(plain(&e)))?;
+        let bytes = input.bytes().map_err(|e| fail(system_words(&e)))?;
         let text = String::from_utf8(bytes).map_err(|e| {
             let before = &e.as_bytes()[..e.utf8_error().valid_up_to()];
             let line = 1 + before.iter().filter(|b| **b == b'\n').count();
@@ -159,19 +160,6 @@ impl Source {
                 Err(Box::new(message.at(e.place, text.as_str())))
             }
         }
-    }
-}
-
-/// A message of the system without Rust's ` (os error 2)`, in lower case.
-pub(crate) fn plain(e: &io::Error) -> String {
-    let text = e.to_string();
-    let text = text
-        .split_once(" (os error")
-        .map_or(&*text, |(head, _)| head);
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) => first.to_lowercase().chain(chars).collect(),
-        None => String::new(),
     }
 }
 

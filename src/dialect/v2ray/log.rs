@@ -1,6 +1,6 @@
 //! `log`: V2Ray 4's three strings, and V2Ray 5's two objects.
 
-use crate::json::{Node, Object, did_you_mean, either, one_of};
+use crate::dialect::v2ray::json::{Node, Object, did_you_mean, either, one_of};
 
 use crate::config::{Log, LogLevel, LogTarget};
 
@@ -104,7 +104,7 @@ fn level(node: &Node) -> LogLevel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Report;
+    use crate::dialect::v2ray::json::Report;
     use serde_json::{Value, json};
 
     #[test]

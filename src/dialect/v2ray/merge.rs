@@ -11,7 +11,7 @@
 use serde_json::{Map, Value};
 
 use super::Format;
-use crate::json::{Path, Step};
+use crate::dialect::v2ray::json::{Path, Step};
 
 /// The config so far.
 #[derive(Default)]

@@ -2,7 +2,7 @@
 
 use super::load::Source;
 use super::merge::Origins;
-use crate::json::Spans;
+use crate::dialect::v2ray::json::Spans;
 use crate::report::{Message, Path, Problem, Span};
 
 /// Gives problems their places in the files that were read.
@@ -49,7 +49,7 @@ fn place(places: &Spans, path: &Path, is_the_key: bool) -> Span {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Format, Input, load};
+    use crate::dialect::v2ray::{Format, Input, load};
 
     #[test]
     fn a_mistake_is_shown_where_it_stands() {

@@ -1,12 +1,13 @@
 //! V2Ray's and Xray's `config.json`, in the spelling of V2Ray 4 and of V2Ray 5.
 //!
 //! [`mod@load`] reads the files and merges them ([`merge`]), `read` goes through the top level with the words of
-//! [`json`](crate::json), and each file beside it reads the settings of one room.
+//! [`json`](self::json), and each file beside it reads the settings of one room.
 
 mod api;
 mod dns;
 mod global;
 mod inbound;
+pub mod json;
 mod load;
 mod log;
 mod merge;
@@ -24,5 +25,4 @@ mod stream_settings;
 mod tls;
 pub(in crate::dialect) mod ws;
 
-pub(crate) use load::plain;
 pub use load::{Format, Input, Loaded, load};

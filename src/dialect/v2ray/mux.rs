@@ -1,6 +1,6 @@
 //! `mux` of an outbound.
 
-use crate::json::{Node, Object, one_of};
+use crate::dialect::v2ray::json::{Node, Object, one_of};
 use crate::mux::{MAX_CONCURRENCY, Settings, Udp, Udp443};
 
 /// `packetEncoding`.
@@ -105,7 +105,7 @@ fn concurrency(mux: &Object, key: &'static str) -> Option<Sessions> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Report;
+    use crate::dialect::v2ray::json::Report;
     use crate::mux::{Outbound, UdpMode};
     use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::json::{Node, Object, Setting, StringList, found, one_of};
+use crate::dialect::v2ray::json::{Node, Object, Setting, StringList, found, one_of};
 use crate::observatory::{Burst, Kind, Sequential, Settings, Url};
 use crate::report::Placed;
 
@@ -153,7 +153,7 @@ impl Setting for Url {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Report;
+    use crate::dialect::v2ray::json::Report;
     use serde_json::json;
 
     #[test]

@@ -9,7 +9,7 @@ use super::read::tag;
 use super::{protocols, stream_settings};
 use crate::address::Host;
 use crate::config::{Outbound, Through, exposure};
-use crate::json::{Node, Object, either, found};
+use crate::dialect::v2ray::json::{Node, Object, either, found};
 use crate::mux;
 use crate::protocol::OutboundSettings;
 
@@ -152,7 +152,7 @@ fn send_through(node: &Node) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::{Path, Report};
+    use crate::dialect::v2ray::json::{Path, Report};
     use serde_json::json;
 
     #[test]

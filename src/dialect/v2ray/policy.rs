@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::json::{Node, Object, found};
+use crate::dialect::v2ray::json::{Node, Object, found};
 use crate::policy::{Counted, Level, MIN_BUFFER, Policy, Seconds, System};
 
 /// The policy, and whether `stats` switches the counters on.
@@ -192,7 +192,7 @@ fn buffer(bytes: i64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Report;
+    use crate::dialect::v2ray::json::Report;
     use crate::policy::Limits;
     use serde_json::json;
     use std::time::Duration;

@@ -9,7 +9,7 @@ use super::{api, dns, inbound, log, observatory, outbound, policy, routing};
 use crate::config::check::{self, Tags};
 use crate::config::exposure::{self, Leads};
 use crate::config::{Config, Draft, Inbound, Outbound, Through};
-use crate::json::{Node, Object};
+use crate::dialect::v2ray::json::{Node, Object};
 use crate::matching::{Geodata, geodata};
 use crate::protocol::InboundSettings;
 

@@ -1,6 +1,6 @@
 //! `sniffing` of an inbound.
 
-use crate::json::{Node, Object, StringList, did_you_mean, either};
+use crate::dialect::v2ray::json::{Node, Object, StringList, did_you_mean, either};
 use crate::matching::{Domains, Pattern};
 use crate::sniffing::{Protocol, Settings};
 
@@ -93,7 +93,7 @@ fn excluded(node: &Node) -> Option<Domains> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Report;
+    use crate::dialect::v2ray::json::Report;
     use serde_json::{Value, json};
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::json::{Node, Object, found, one_of};
+use crate::dialect::v2ray::json::{Node, Object, found, one_of};
 use crate::transport::tcp::{FastOpen, KeepAlive, SockOpt, Tproxy};
 
 /// Reads `sockopt`.
@@ -185,7 +185,7 @@ pub(super) fn check_tcp_settings(settings: &Node) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Report;
+    use crate::dialect::v2ray::json::Report;
     use serde_json::json;
 
     #[test]

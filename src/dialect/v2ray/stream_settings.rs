@@ -5,7 +5,7 @@
 //! spelling is read.
 
 use super::{sockopt, tls, ws};
-use crate::json::{Node, Object, one_of};
+use crate::dialect::v2ray::json::{Node, Object, one_of};
 use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use crate::address::Host;
-use crate::json::{Node, Object, Report, Setting, StringList, one_of};
+use crate::dialect::v2ray::json::{Node, Object, Report, Setting, StringList, one_of};
 use crate::transport::tls::{
     Authorities, Broken, BuildError, ClientAuth, ClientSettings, KeyPair, Pem, SelfSigned,
     ServerSettings, Unreadable, Versions,

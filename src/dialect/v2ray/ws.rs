@@ -21,8 +21,8 @@ use http::header::{
 };
 use serde_json::Value;
 
+use crate::dialect::v2ray::json::{Node, Object, StringList, found};
 use crate::http::{Forwarded, Net, Trusted};
-use crate::json::{Node, Object, StringList, found};
 use crate::transport::ws::{self, ClientSettings, EarlyData, EarlyDataIn, ServerSettings};
 
 /// Reads the settings of a server; absent ones are the defaults.

@@ -3,8 +3,8 @@
 use super::super::routing::{patterns_of_text, wrong_kind};
 use super::typed_pattern;
 use crate::address::Host;
+use crate::dialect::v2ray::json::{Node, Object, found};
 use crate::dns::{HostEntry, HostNames, HostValue};
-use crate::json::{Node, Object, found};
 use crate::matching::{Geodata, Pattern};
 
 pub(super) fn read(dns: &Object, geodata: &Geodata) -> Vec<HostEntry> {

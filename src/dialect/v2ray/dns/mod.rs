@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::address::Host;
+use crate::dialect::v2ray::json::{Node, Object, did_you_mean, either, one_of};
 use crate::dns::{Fallback, Families, Settings, Strategy};
-use crate::json::{Node, Object, did_you_mean, either, one_of};
 use crate::matching::{Geodata, Pattern};
 
 /// What the whole section says to each of its servers.

@@ -5,8 +5,8 @@ use http::Uri;
 use super::super::routing::{networks, patterns};
 use super::{Common, caches, ip, query_strategy, tag, typed_pattern};
 use crate::address::{Destination, Host};
+use crate::dialect::v2ray::json::{Node, Object, Port, did_you_mean, either, found};
 use crate::dns::{Families, Server, Upstream, Via};
-use crate::json::{Node, Object, Port, did_you_mean, either, found};
 use crate::matching::{Domains, Geodata, Pattern};
 
 pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Server> {

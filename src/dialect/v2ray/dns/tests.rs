@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::read;
+use crate::dialect::v2ray::json::{Node, Report};
 use crate::dns::{
     Fallback, Families, HostEntry, HostNames, HostValue, Server, Settings, Upstream, Via,
 };
-use crate::json::{Node, Report};
 use crate::matching::{Domains, Geodata, Networks, Pattern, parse_network};
 
 #[test]

@@ -1,6 +1,6 @@
 //! User names and passwords.
 
-use crate::json::{Node, Object};
+use crate::dialect::v2ray::json::{Node, Object};
 use crate::protocol::accounts::Account;
 
 /// `accounts` of an inbound's settings, which Xray also calls `users`.
@@ -60,7 +60,7 @@ pub(super) fn fields(object: &Object) -> Option<Account> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Report;
+    use crate::dialect::v2ray::json::Report;
     use serde_json::json;
 
     #[test]

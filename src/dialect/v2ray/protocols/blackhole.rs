@@ -1,6 +1,6 @@
 //! `settings` of a `blackhole` outbound.
 
-use crate::json::{Object, one_of};
+use crate::dialect::v2ray::json::{Object, one_of};
 use crate::protocol::blackhole::{OutboundSettings, Response};
 
 pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {

@@ -2,7 +2,7 @@
 
 use super::host;
 use crate::address::Network;
-use crate::json::{Object, Port, one_of};
+use crate::dialect::v2ray::json::{Object, Port, one_of};
 use crate::protocol::dns::{Others, OutboundSettings};
 
 pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {

@@ -2,7 +2,7 @@
 
 use super::host;
 use crate::address::Destination;
-use crate::json::{Object, Port, StringList, did_you_mean, either};
+use crate::dialect::v2ray::json::{Object, Port, StringList, did_you_mean, either};
 use crate::protocol::dokodemo::InboundSettings;
 
 pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {

@@ -2,7 +2,7 @@
 
 use super::super::dns::domain_strategy;
 use crate::address::Host;
-use crate::json::{Node, Object, found};
+use crate::dialect::v2ray::json::{Node, Object, found};
 use crate::protocol::freedom::{OutboundSettings, Redirect};
 
 pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::accounts;
 use super::servers::servers;
-use crate::json::{Node, Object, found};
+use crate::dialect::v2ray::json::{Node, Object, found};
 use crate::protocol::http::{InboundSettings, OutboundSettings};
 
 pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
@@ -65,7 +65,7 @@ fn headers(node: &Node) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Report;
+    use crate::dialect::v2ray::json::Report;
     use serde_json::json;
 
     #[test]

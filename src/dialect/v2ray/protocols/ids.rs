@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::json::{Node, Object};
+use crate::dialect::v2ray::json::{Node, Object};
 
 /// The id of a user, under one of the keys that it has; that it is missing is an error.
 pub(super) fn of<'a>(object: &Object<'a>) -> Option<Node<'a>> {
@@ -52,7 +52,7 @@ fn is_short(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Report;
+    use crate::dialect::v2ray::json::Report;
     use serde_json::json;
 
     #[test]

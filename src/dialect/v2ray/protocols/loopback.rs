@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::json::Object;
+use crate::dialect::v2ray::json::Object;
 use crate::protocol::loopback::OutboundSettings;
 
 pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {

@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use crate::address::Host;
-use crate::json::{Node, Object, did_you_mean, either};
+use crate::dialect::v2ray::json::{Node, Object, did_you_mean, either};
 use crate::protocol::{InboundSettings, OutboundSettings};
 
 /// Reads `protocol` and `settings` of an inbound.

@@ -5,7 +5,7 @@
 
 use super::{accounts, host};
 use crate::address::Destination;
-use crate::json::{Object, Port};
+use crate::dialect::v2ray::json::{Object, Port};
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
 

@@ -2,7 +2,7 @@
 
 use super::servers::servers;
 use super::{accounts, host};
-use crate::json::{Object, one_of};
+use crate::dialect::v2ray::json::{Object, one_of};
 use crate::protocol::socks::{InboundSettings, OutboundSettings, Version};
 
 pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use super::ids;
 use super::servers::destination;
-use crate::json::{Node, Object, did_you_mean, either};
+use crate::dialect::v2ray::json::{Node, Object, did_you_mean, either};
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::vmess::{
     AccountSettings, InboundSettings, OutboundSettings, Security, UserSettings,
@@ -204,7 +204,7 @@ fn warn_of_alter_id(object: &Object) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Report;
+    use crate::dialect::v2ray::json::Report;
     use serde_json::{Value, json};
 
     const ID: &str = "b831381d-6324-4d53-ad4f-8cda48b30811";
@@ -218,7 +218,9 @@ mod tests {
             inbound(&object).is_some()
         };
         object.finish();
-        let text = |all: Vec<crate::json::Problem>| all.iter().map(ToString::to_string).collect();
+        let text = |all: Vec<crate::dialect::v2ray::json::Problem>| {
+            all.iter().map(ToString::to_string).collect()
+        };
         assert_eq!(sound, !report.has_errors(), "{:?}", report.errors());
         (sound, text(report.errors()), text(report.warnings()))
     }

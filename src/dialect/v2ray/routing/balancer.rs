@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::outbound;
-use crate::json::{Node, Object, StringList, did_you_mean};
+use crate::dialect::v2ray::json::{Node, Object, StringList, did_you_mean};
 use crate::matching::Regex;
 use crate::report::{Place, Placed};
 use crate::routing::{Among, BalancerSettings, Cost, LeastLoad, Match, Strategy};

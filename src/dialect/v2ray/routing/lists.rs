@@ -5,7 +5,7 @@
 use ipnet::IpNet;
 
 use super::rule::checked;
-use crate::json::{Node, Object, Path, did_you_mean, one_of};
+use crate::dialect::v2ray::json::{Node, Object, Path, did_you_mean, one_of};
 use crate::matching::{Geodata, NetworkError, Networks, Pattern, parse_network};
 
 /// The patterns of a `domain` list; `None` when it is empty. Mistakes are reported.

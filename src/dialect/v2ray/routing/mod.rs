@@ -10,7 +10,7 @@ pub(crate) use lists::{networks, patterns, patterns_of_text, wrong_kind};
 
 use std::sync::Arc;
 
-use crate::json::{Node, Object, did_you_mean};
+use crate::dialect::v2ray::json::{Node, Object, did_you_mean};
 use crate::matching::Geodata;
 use crate::report::Placed;
 use crate::routing::{DomainStrategy, Settings, Target};

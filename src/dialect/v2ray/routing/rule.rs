@@ -2,7 +2,7 @@
 
 use super::{lists, target};
 use crate::address::Network;
-use crate::json::{Node, Object, PortList, PortRange, StringList, did_you_mean};
+use crate::dialect::v2ray::json::{Node, Object, PortList, PortRange, StringList, did_you_mean};
 use crate::matching::{Domains, Geodata, Pattern, Regex};
 use crate::report::Placed;
 use crate::routing::attrs::Expression;

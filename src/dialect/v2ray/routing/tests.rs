@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::read;
 use crate::address::{Destination, Network};
 use crate::config::check::{self, Tags};
-use crate::json::{Node, Report};
+use crate::dialect::v2ray::json::{Node, Report};
 use crate::matching::Geodata;
 use crate::routing::{HealthTables, Pick, RouteInput, Router};
 use crate::session::Source;

@@ -1,12 +1,12 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::json::Report;
+use crate::dialect::v2ray::json::Report;
 
 fn read<T>(value: &Value, reader: fn(Option<&Node>) -> Option<T>) -> (T, Vec<String>, Vec<String>) {
     let report = Report::default();
     let read = reader(Some(&Node::root(value, &report))).unwrap();
-    let lines = |problems: Vec<crate::json::Problem>| {
+    let lines = |problems: Vec<crate::dialect::v2ray::json::Problem>| {
         problems
             .iter()
             .map(|p| format!("{}: {}", p.path, p.text))

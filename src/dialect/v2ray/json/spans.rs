@@ -74,7 +74,7 @@ impl<'t> Spans<'t> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Text;
+    use crate::dialect::v2ray::json::Text;
 
     const TEXT: &str = "{ // é\n  \"log\": {}, # b\n  /* c */ \"inbounds\": [1, {\"Port\": \"x\", \"a b\": [],\n\"Port\": 80}]\n}";
 
