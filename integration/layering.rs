@@ -16,7 +16,7 @@ use crate::peers::root;
 /// Rooms by floor. Those that share a floor have no door between them.
 const FLOORS: &[&[&str]] = &[
     &[
-        "address", "cause", "session", "stats", "policy", "report", "secret", "wire",
+        "address", "session", "stats", "policy", "report", "secret", "wire",
     ],
     &["matching"],
     &["routing", "sniffing"],
