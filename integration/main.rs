@@ -15,6 +15,7 @@ mod compatibility;
 mod configs;
 mod corpus;
 mod layering;
+mod library;
 mod loading;
 mod name_server;
 mod netns;

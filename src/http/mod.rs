@@ -8,6 +8,7 @@
 
 #![warn(missing_docs)]
 
+#[cfg(feature = "app")]
 pub mod client;
 pub(crate) mod early_data;
 pub(crate) mod forwarded;

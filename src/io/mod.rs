@@ -2,6 +2,7 @@
 
 mod abort;
 mod closing;
+#[cfg(feature = "app")]
 pub(crate) mod coop;
 mod counted;
 pub mod ended;

@@ -19,6 +19,10 @@ pub struct Inbound {
 }
 
 /// The running half of [`ServerCarrier`].
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each inbound or outbound"
+)]
 enum Carrier {
     Raw,
     Ws(ws::Inbound),

@@ -5,36 +5,54 @@
 //! [`Outbound::open`] gives a link to a server: on a connection that is shared, or on one that is dialled for it. A raw
 //! connection may also come out of another outbound (`proxySettings`), so whoever asks brings the dialler.
 
+#[cfg(feature = "app")]
 mod arrivals;
+#[cfg(feature = "app")]
 mod inbound;
+#[cfg(feature = "app")]
 mod outbound;
+#[cfg(feature = "app")]
 #[cfg_attr(
     not(test),
     expect(dead_code, reason = "no carrier that is built shares connections")
 )]
 mod pool;
+#[cfg(feature = "app")]
 pub mod proxy_protocol;
+#[cfg(feature = "app")]
 mod settings;
+#[cfg(feature = "app")]
 pub mod tcp;
+#[cfg(feature = "app")]
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
 pub mod tls;
 pub mod ws;
 
+#[cfg(feature = "app")]
 pub use arrivals::{Accepted, Arrivals};
+#[cfg(feature = "app")]
 pub use inbound::Inbound;
+#[cfg(feature = "app")]
 pub use outbound::Outbound;
+#[cfg(feature = "app")]
 pub use settings::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
 
+#[cfg(feature = "app")]
 use thiserror::Error;
 
+#[cfg(feature = "app")]
 use crate::io::Link;
+#[cfg(feature = "app")]
 use crate::policy::Limits;
 
 /// A link, and the limits of whoever made the connection below, if that was another outbound.
+#[cfg(feature = "app")]
 pub type Opened = (Link, Option<Limits>);
 
 /// Why settings make no transport.
+#[cfg(feature = "app")]
 #[derive(Debug, Error)]
 pub enum BuildError {
     #[error(transparent)]

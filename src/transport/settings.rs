@@ -28,6 +28,10 @@ pub struct ClientSettings {
 
 /// What carries a tunnel's bytes to a server.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each inbound or outbound"
+)]
 pub enum ServerCarrier {
     /// The connection itself (`tcp`, `raw`).
     #[default]
@@ -38,6 +42,10 @@ pub enum ServerCarrier {
 
 /// What carries a tunnel's bytes from a client.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each inbound or outbound"
+)]
 pub enum ClientCarrier {
     /// The connection itself (`tcp`, `raw`).
     #[default]

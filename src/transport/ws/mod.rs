@@ -95,6 +95,7 @@ mod standalone;
 mod stream;
 
 /// The only protocol that a WebSocket handshake can be spoken in, as TLS calls it.
+#[cfg(feature = "app")]
 pub(super) const ALPN: &str = "http/1.1";
 
 pub use crate::http::{Forwarded, Net, Trusted};
