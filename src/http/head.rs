@@ -148,6 +148,12 @@ pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> 
     items(headers, name).any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
 }
 
+/// Whether this may be a header's name, or a method (RFC 9110, section 5.6.2).
+pub(crate) fn is_token(name: &[u8]) -> bool {
+    let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+    !name.is_empty() && name.iter().all(allowed)
+}
+
 /// Appends one line. A value of a `HeaderValue` has no end of a line in it.
 pub(crate) fn line(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     spell(out, name.as_str());

@@ -3,7 +3,7 @@
 //! The visitor sees 400 or 431, and httparse says no more than `invalid header name`. Whoever runs the server
 //! has to know which header that was. Values are never shown: they may be somebody's cookies.
 
-use super::head::MAX_HEADERS;
+use super::head::{MAX_HEADERS, is_token};
 
 /// What a PROXY header of version 2 begins with.
 const PROXY_SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
@@ -109,12 +109,6 @@ fn header(line: &[u8], number: usize) -> (String, Option<String>) {
         None
     };
     (title, wrong)
-}
-
-/// RFC 9110, section 5.6.2.
-fn is_token(name: &[u8]) -> bool {
-    let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
-    !name.is_empty() && name.iter().all(allowed)
 }
 
 fn shown(bytes: &[u8]) -> String {

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
 
 use crate::address::{Destination, Host};
+use crate::http::head::items;
 use crate::protocol::accounts::{Account, Accounts};
 use crate::session::{Attributes, User};
 
@@ -140,12 +141,8 @@ fn set_length(headers: &mut HeaderMap, len: u64) {
 
 /// Whether a body's coding, if it has one, is that of chunks and no other on top.
 pub(super) fn is_in_chunks_alone(headers: &HeaderMap) -> bool {
-    let mut codings = headers
-        .get_all(TRANSFER_ENCODING)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"));
+    let codings = items(headers, &TRANSFER_ENCODING);
+    let mut codings = codings.filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
     codings
         .next()
         .is_none_or(|coding| coding.eq_ignore_ascii_case(b"chunked"))

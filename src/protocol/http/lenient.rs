@@ -13,6 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::inbound::{MAX_HEAD, Next};
+use crate::http::head::is_token;
 use crate::io::{Io, Link, scratch};
 
 /// How much is read at once.
@@ -335,12 +336,6 @@ impl<'a> RequestLine<'a> {
 
 fn is(name: &[u8], wanted: &[u8]) -> bool {
     name.eq_ignore_ascii_case(wanted)
-}
-
-/// RFC 9110, section 5.6.2.
-fn is_token(name: &[u8]) -> bool {
-    let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
-    !name.is_empty() && name.iter().all(allowed)
 }
 
 /// Control characters in a value become spaces (RFC 9110, section 5.5).

@@ -16,6 +16,7 @@ use tracing::debug;
 use super::head;
 use super::inbound::{Body, MAX_HEADERS, Then, refusal};
 use crate::address::Destination;
+use crate::http::head::has_token;
 use crate::io::{Link, pipe};
 use crate::protocol::Accepted;
 use crate::session::User;
@@ -36,12 +37,10 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn of(request: &Parts) -> Self {
-        let te = request.headers.get_all(TE).iter();
-        let mut te = te.flat_map(|line| line.as_bytes().split(|b| *b == b','));
         Self {
             version: request.version,
             is_head: request.method == Method::HEAD,
-            trailers: te.any(|item| item.trim_ascii().eq_ignore_ascii_case(b"trailers")),
+            trailers: has_token(&request.headers, &TE, "trailers"),
         }
     }
 }
