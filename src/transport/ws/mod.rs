@@ -90,6 +90,7 @@ mod inbound;
 mod keepalive;
 mod lazy_handshake;
 mod outbound;
+mod request;
 mod settings;
 mod standalone;
 mod stream;

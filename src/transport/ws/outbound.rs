@@ -1,23 +1,18 @@
 //! The client's side of the handshake.
 //!
-//! The request looks like a browser's (Chrome's headers, in its order), because Go's default
-//! `User-Agent`, which V2Ray sends, is a well-known mark. An answer other than 101 becomes an error
-//! that says what most likely causes it.
+//! The request is [`request`](super::request)'s. An answer other than 101 becomes an error that says what most likely
+//! causes it.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use http::header::{
-    ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, COOKIE, HOST, HeaderMap,
-    HeaderName, HeaderValue, LOCATION, ORIGIN, PRAGMA, SEC_WEBSOCKET_ACCEPT,
-    SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    SERVER, UPGRADE, USER_AGENT,
+    CONNECTION, HeaderMap, HeaderValue, LOCATION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
+    SERVER, UPGRADE,
 };
 use http::{Response, StatusCode};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -25,10 +20,10 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::codec::Role;
 use super::deflate::{self, Inflating};
 use super::lazy_handshake::LazyHandshake;
-use super::{ClientSettings, EarlyData, EarlyDataIn, WsStream, expected_close, with_slash};
-use crate::address::{Destination, Host};
+use super::request::encoded;
+use super::{ClientSettings, EarlyData, WsStream, expected_close, with_slash};
+use crate::address::Destination;
 use crate::cause::{DialError, Refused, UpgradeError};
-use crate::http::early_data;
 use crate::http::head::{self, Unread, has_token, items};
 use crate::io::{Closing, Link, Prefixed};
 
@@ -38,20 +33,17 @@ const LIMIT: Duration = Duration::from_secs(8);
 /// The most that an answer's header may have.
 const MAX_HEADER: usize = 64 * 1024;
 
-/// Chrome of the day on the system that most people have.
-const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36";
-
 /// The client side.
 #[derive(Clone, Debug)]
 pub struct Outbound(Arc<Client>);
 
 #[derive(Debug)]
 pub(super) struct Client {
-    settings: ClientSettings,
+    pub(super) settings: ClientSettings,
     /// Encoded as it stands in the request.
-    path: String,
+    pub(super) path: String,
     /// With its `?`, or empty.
-    query: String,
+    pub(super) query: String,
 }
 
 impl Outbound {
@@ -104,24 +96,6 @@ impl Client {
             path,
             query,
         }
-    }
-
-    /// What the settings say, else the server's address, with its port if that is not the usual one.
-    pub(super) fn host_header(&self, server: &Destination, tls: bool) -> HeaderValue {
-        if let Some(host) = &self.settings.host {
-            return host.clone();
-        }
-        let host = match &server.host {
-            Host::Ip(ip) if ip.is_ipv6() => format!("[{ip}]"),
-            Host::Ip(ip) => ip.to_string(),
-            Host::Domain(name) => name.clone(),
-        };
-        let usual = if tls { 443 } else { 80 };
-        let text = match server.port {
-            port if port == usual => host,
-            port => format!("{host}:{port}"),
-        };
-        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
     }
 
     pub(super) async fn handshake(
@@ -177,87 +151,6 @@ impl Client {
         Ok(stream.with_expected_close(expected_close))
     }
 
-    /// The request as Chrome writes it.
-    fn request(&self, headers: &HeaderMap, early: &[u8]) -> Vec<u8> {
-        let mut request = Vec::with_capacity(1024);
-        request.extend_from_slice(b"GET ");
-        request.extend_from_slice(self.path.as_bytes());
-        if !early.is_empty() && self.early_header().is_none() {
-            request.extend_from_slice(early_data::encode(early).as_bytes());
-        }
-        request.extend_from_slice(self.query.as_bytes());
-        request.extend_from_slice(b" HTTP/1.1\r\n");
-        for name in &ORDER {
-            for value in headers.get_all(name) {
-                head::line(&mut request, name, value.as_bytes());
-            }
-        }
-        for (name, value) in headers {
-            if !ORDER.contains(name) {
-                head::line(&mut request, name, value.as_bytes());
-            }
-        }
-        request.extend_from_slice(b"\r\n");
-        request
-    }
-
-    /// What Chrome sends; the user's headers replace those of the same name.
-    fn headers(
-        &self,
-        host: HeaderValue,
-        tls: bool,
-        key: &str,
-        early: &[u8],
-    ) -> Result<HeaderMap, UpgradeError> {
-        let scheme: &[u8] = if tls { b"https://" } else { b"http://" };
-        let origin = [scheme, host.as_bytes()].concat();
-        // Chrome names the newer ones only where nothing in between can read along.
-        let encodings: &[u8] = match tls || is_local(&host) {
-            true => b"gzip, deflate, br, zstd",
-            false => b"gzip, deflate",
-        };
-        let defaults: [(HeaderName, &[u8]); 11] = [
-            (CONNECTION, b"Upgrade"),
-            (PRAGMA, b"no-cache"),
-            (CACHE_CONTROL, b"no-cache"),
-            (USER_AGENT, CHROME.as_bytes()),
-            (UPGRADE, b"websocket"),
-            (ORIGIN, &origin),
-            (SEC_WEBSOCKET_VERSION, b"13"),
-            (ACCEPT_ENCODING, encodings),
-            (ACCEPT_LANGUAGE, b"en-US,en;q=0.9"),
-            (SEC_WEBSOCKET_KEY, key.as_bytes()),
-            (SEC_WEBSOCKET_EXTENSIONS, deflate::OFFER.as_bytes()),
-        ];
-        let mut headers = HeaderMap::with_capacity(16);
-        headers.insert(HOST, host);
-        for (name, value) in defaults {
-            let value = HeaderValue::from_bytes(value).map_err(unwritable)?;
-            headers.insert(name, value);
-        }
-        for (name, value) in &self.settings.headers {
-            headers.insert(name, value.clone());
-        }
-        if let Some(name) = self.early_header()
-            && !early.is_empty()
-        {
-            let value = HeaderValue::try_from(early_data::encode(early));
-            headers.insert(name, value.map_err(unwritable)?);
-        }
-        Ok(headers)
-    }
-
-    /// The header that early data travels in; without one it follows the path.
-    fn early_header(&self) -> Option<&HeaderName> {
-        match &self.settings.early_data {
-            Some(EarlyData {
-                carried_in: EarlyDataIn::Header(name),
-                ..
-            }) => Some(name),
-            _ => None,
-        }
-    }
-
     /// Whether the answer opens the tunnel (RFC 6455, section 4.1); and whether the server compresses.
     fn verify(
         &self,
@@ -308,53 +201,6 @@ impl Client {
     }
 }
 
-/// What may not stand in a request line is percent-encoded, as a browser does it.
-fn encoded(path: &str) -> String {
-    const OUTSIDE: AsciiSet = CONTROLS
-        .add(b' ')
-        .add(b'"')
-        .add(b'#')
-        .add(b'<')
-        .add(b'>')
-        .add(b'`')
-        .add(b'{')
-        .add(b'}')
-        .add(b'|')
-        .add(b'\\')
-        .add(b'^');
-    utf8_percent_encode(path, &OUTSIDE).to_string()
-}
-
-/// The order of Chrome's headers; what it has no place for comes behind.
-const ORDER: [HeaderName; 14] = [
-    HOST,
-    CONNECTION,
-    PRAGMA,
-    CACHE_CONTROL,
-    USER_AGENT,
-    UPGRADE,
-    ORIGIN,
-    SEC_WEBSOCKET_VERSION,
-    ACCEPT_ENCODING,
-    ACCEPT_LANGUAGE,
-    COOKIE,
-    SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_EXTENSIONS,
-    SEC_WEBSOCKET_PROTOCOL,
-];
-
-/// Whether a browser takes a host, as it is in the Host header, for its own machine.
-fn is_local(host: &HeaderValue) -> bool {
-    let host = host.to_str().unwrap_or_default();
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => name,
-        _ => host,
-    };
-    let name = name.to_ascii_lowercase();
-    let ip = name.trim_matches(['[', ']']).parse::<IpAddr>();
-    name == "localhost" || name.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
-}
-
 fn is_preliminary(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }
@@ -367,10 +213,6 @@ fn broken(unread: Unread) -> UpgradeError {
         Unread::TooLarge => UpgradeError::TooLarge,
         Unread::Malformed(_) => UpgradeError::NotHttp,
     }
-}
-
-fn unwritable(e: impl ToString) -> UpgradeError {
-    UpgradeError::Request(e.to_string())
 }
 
 #[cfg(test)]

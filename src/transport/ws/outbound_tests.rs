@@ -1,10 +1,14 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
+use crate::address::Host;
 use crate::cause::RequestError;
 use crate::io::Arrival;
 use crate::session::Source;
+use crate::transport::ws::EarlyDataIn;
+use crate::transport::ws::request::{CHROME, is_local};
 use crate::transport::ws::{Inbound, ServerSettings};
+use http::header::HeaderName;
 
 fn outbound(settings: &ClientSettings) -> Outbound {
     Outbound::new(settings.clone())
