@@ -5,6 +5,9 @@
 //! for, outbound it wraps what is sent. Only [`dispatch`] knows both; [`relay`] copies between two
 //! links. [`config`] reads the JSON with the words of [`json`], and [`app`] turns it into sockets.
 //!
+//! Without the feature `app` only the WebSocket transport is built ([`transport::ws`]), for programs of other people;
+//! `tls` adds TLS to it.
+//!
 //! `docs/architecture.md` has the picture and the rules about who may import whom.
 
 pub mod address;

@@ -103,7 +103,8 @@ impl TlsError {
         }
     }
 
-    pub(super) fn kind(&self) -> io::ErrorKind {
+    /// As an [`io::Error`] has it.
+    pub fn kind(&self) -> io::ErrorKind {
         match self {
             Self::ServerName(_) => io::ErrorKind::InvalidInput,
             Self::Broken(e) => e.kind(),
@@ -221,3 +222,52 @@ impl Error for TlsError {
 }
 
 impl Error for Untrusted {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cure_is_named_only_where_a_setting_may_be_changed() {
+        let host = Host::Domain("a.test".to_owned());
+        let wrong_name = TlsError::WrongName {
+            host: host.clone(),
+            presented: vec!["b.test".to_owned()],
+        };
+        let alert = TlsError::Alert {
+            host,
+            alert: "UnrecognisedName".to_owned(),
+        };
+        for (error, code, plain) in [
+            (
+                wrong_name,
+                "tls-name",
+                "the certificate is for b.test, not for a.test",
+            ),
+            (
+                TlsError::UnknownIssuer,
+                "tls-issuer",
+                "no authority that this system believes has issued its certificate",
+            ),
+            (
+                TlsError::Unusable(Unusable::Version),
+                "tls-certificate",
+                "the server's certificate is of a version before 3",
+            ),
+            (
+                alert,
+                "tls-alert",
+                "the server ends the TLS handshake: UnrecognisedName",
+            ),
+            (
+                TlsError::Expired,
+                "tls-expired",
+                "the server's certificate has expired (or our clock is wrong)",
+            ),
+        ] {
+            assert_eq!(error.code(), code);
+            assert_eq!(error.plain(), plain);
+            assert!(error.to_string().len() >= plain.len());
+        }
+    }
+}

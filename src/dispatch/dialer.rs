@@ -111,7 +111,7 @@ impl Dialer for RoutedDialer {
         Box::pin(async move {
             let wrapped = HTTPS.wrap_with_alpn(link, &server).await;
             // No setting is for this connection.
-            let (link, alpn) = wrapped.map_err(|e| io::Error::other(e.plain()))?;
+            let (link, alpn) = wrapped.map_err(|e| io::Error::new(e.kind(), e.plain()))?;
             Ok((link, alpn.as_deref() == Some(b"h2")))
         })
     }

@@ -3,6 +3,7 @@
 //! A pipe that nobody writes to and a mount that hangs block whoever opens them. So what is read at the start is read
 //! by a thread of its own that is waited for only so long, and nothing is read in a handshake.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +20,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::settings::Authorities;
 
 /// PEM text, or where it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Pem {
     /// A file; that of a server's certificate or key is read again when it has changed.
     File(PathBuf),
@@ -79,6 +80,15 @@ pub(super) fn in_time<T: Send + 'static>(
             let less = |left: u64| Some(left.saturating_sub(waited));
             let _ = WAIT_LEFT_MS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
             Err(result)
+        }
+    }
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Inline(text) => write!(f, "Inline({} bytes)", text.len()),
         }
     }
 }
