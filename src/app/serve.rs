@@ -14,13 +14,13 @@ use tracing::{debug, info};
 use super::Inbound;
 use super::listen::BoundSocket;
 use super::timer_tick::TimerTick;
+use crate::cause::AcceptError;
 use crate::dispatch::{Dispatcher, Origin};
 use crate::io::handshakes::{self, Unfinished};
-use crate::io::{
-    Arrival, BindUdp, Counted, Io, Link, Refusal, Udp, open_files, own_listeners, scratch,
-};
+use crate::io::{BindUdp, Counted, Io, Link, Udp, open_files, own_listeners, scratch};
 use crate::log;
 use crate::protocol::InboundContext;
+use crate::seam::{Arrival, Refusal};
 use crate::session::Source;
 use crate::transport::{Accepted, Arrivals, tcp};
 
@@ -109,12 +109,7 @@ async fn connection(served: Served, mut arrival: Arrival, from_here: bool, unfin
             Box::pin(links(served.clone(), arrivals, from_here, unfinished)).await;
         }
         Err((source, e)) => {
-            let reason = match e.is_nothing() {
-                true => String::new(),
-                false => e.to_string(),
-            };
-            let until = Instant::now() + handshake_limit(inbound, context);
-            Box::pin(refuse(inbound, source, Refusal::Done(reason), until)).await;
+            log_refused(inbound, source, None, &e);
         }
     }
 }
@@ -155,7 +150,17 @@ async fn link(served: &Served, mut arrival: Arrival, from_here: bool, finish: im
             };
             dispatcher.dispatch(source, origin, accepted).await;
         }
-        Err(refusal) => Box::pin(refuse(inbound, source, refusal, until)).await,
+        Err(refusal) => {
+            let Refusal {
+                cause,
+                user,
+                unanswered,
+            } = refusal;
+            log_refused(inbound, source, user.as_deref(), &cause.into());
+            if let Some(unanswered) = unanswered {
+                Box::pin(drain(unanswered.link, until)).await;
+            }
+        }
     }
 }
 
@@ -164,29 +169,18 @@ fn handshake_limit(inbound: &Inbound, context: &InboundContext) -> Duration {
     context.policy.level(level).handshake
 }
 
-/// Writes down why nothing was accepted; a peer that must not learn it is read until it goes, or
-/// until the time is up that an unfinished first flight would have had.
-async fn refuse(inbound: &Inbound, source: Source, refusal: Refusal, until: Instant) {
-    let (user, refusal) = match refusal {
-        Refusal::Known(user, refusal) => (Some(user), *refusal),
-        other => (None, other),
-    };
-    let (reason, link) = match refusal {
-        Refusal::Done(reason) => (reason, None),
-        Refusal::Silent(reason, link) => (reason, Some(link)),
-        Refusal::Known(..) => return,
-    };
-    if reason.is_empty() {
+/// Writes down why nothing was accepted.
+fn log_refused(inbound: &Inbound, source: Source, user: Option<&str>, cause: &AcceptError) {
+    if cause.is_nothing() {
         debug!(%source, inbound = inbound.name, "left without a request");
     } else {
-        log::rejected(&inbound.name, source, user.as_deref(), &reason);
-    }
-    if let Some(link) = link {
-        drain(link, until).await;
+        let reason = format!("{cause} [{}]", cause.code());
+        log::rejected(&inbound.name, source, user, &reason);
     }
 }
 
-/// Reads and forgets until the peer has gone or the time is up, and closes then, in the same way.
+/// Reads and forgets, so that the peer learns nothing, until it has gone or the time is up that an unfinished first
+/// flight would have had; closes then, in the same way.
 async fn drain(mut link: Link, until: Instant) {
     let reading = async { while read_and_forget(&mut link).await.is_ok_and(|n| n > 0) {} };
     let _ = timeout_at(until, reading).await;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::RequestError;
+use super::{ProtocolError, RequestError};
 
-/// Why a transport took nothing from a connection.
+/// Why nothing was taken from a connection.
 #[derive(Debug, Error)]
 pub enum AcceptError {
     /// `acceptProxyProtocol`.
@@ -19,6 +19,9 @@ pub enum AcceptError {
     /// A carrier that begins with HTTP.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// What the protocol reads.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
 }
 
 /// Why there is no PROXY header.
@@ -84,6 +87,7 @@ impl AcceptError {
             Self::ProxyHeader(e) => e.code(),
             Self::Tls(e) => e.code(),
             Self::Request(e) => e.code(),
+            Self::Protocol(e) => e.code(),
         }
     }
 

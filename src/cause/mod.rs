@@ -8,6 +8,7 @@
 
 mod accept;
 mod dial;
+mod protocol;
 mod request;
 mod system;
 mod tls;
@@ -15,6 +16,7 @@ mod upgrade;
 
 pub use accept::{AcceptError, ProxyHeaderError, TlsAcceptError};
 pub use dial::{DialError, Stage, TcpError, reason};
+pub use protocol::{AuthError, FlightError, HttpProxyError, ProtocolError, SocksError};
 pub use request::{RequestError, Unfit};
 pub use system::system_words;
 pub use tls::{TlsError, Untrusted, Unusable};

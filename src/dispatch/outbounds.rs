@@ -8,6 +8,7 @@ use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::counting::Counting;
+use crate::cause::DialError;
 use crate::dns::Strategy;
 use crate::log;
 use crate::stats::Traffic;
@@ -66,7 +67,7 @@ impl Outbound {
 
     /// Tells those who can mend it, but not of every session that a server fails which is down.
     pub(super) fn warn(&self, error: &io::Error) {
-        log::repeated(&format!("{self}: {error}"));
+        log::repeated(&format!("{self}: {}", DialError::with_code(error)));
     }
 }
 

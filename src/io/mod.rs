@@ -41,9 +41,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, timeout};
-
-use crate::session::Source;
+use tokio::time::timeout;
 
 /// A byte stream in both directions.
 ///
@@ -149,35 +147,8 @@ pub enum Link {
     Other(Box<dyn Io>),
 }
 
-/// A link that came in, and from where.
-pub struct Arrival {
-    pub link: Link,
-    pub source: Source,
-    /// The address of ours that was connected to, or what a proxy in front says it was.
-    pub local: Source,
-    /// Whom the peer meant to reach when the packet filter brought it to a transparent listener; `None`
-    /// when it meant the listener itself.
-    pub original_dst: Option<SocketAddr>,
-    /// When the peer's turn to speak began: at the connection, or when a layer's handshake was over. Limits
-    /// count from here, however long nobody had to look.
-    pub since: Instant,
-}
-
 /// How long a peer gets to answer a goodbye.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
-
-/// Why nothing was accepted from a link.
-#[derive(Debug)]
-pub enum Refusal {
-    /// The peer went away, or was answered in full (a 404, a SOCKS error): nothing is left to do.
-    /// The text is for the log.
-    Done(String),
-    /// The first flight is not one of ours. The text is for the access log, and the link is read
-    /// until the peer goes, without an answer, so that a prober learns nothing.
-    Silent(String, Link),
-    /// The same from somebody who has shown who they are; the first text is what the log calls them.
-    Known(String, Box<Self>),
-}
 
 /// Whether `addr` is the address of the listener on `door`, be it that this one listens on every address.
 /// A transparent inbound that took it for a destination would go round in a circle.

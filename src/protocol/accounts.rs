@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use crate::io::Refusal;
+use crate::seam::Refusal;
 use crate::secret::Secret;
 use crate::session::User;
 
@@ -22,10 +22,7 @@ pub fn anonymous(level: u32) -> Option<Arc<User>> {
 
 /// A refusal of somebody who has said their password, or of anybody else.
 pub fn known(user: Option<&User>, refusal: Refusal) -> Refusal {
-    match user.and_then(|user| user.email.clone()) {
-        Some(name) => Refusal::Known(name, Box::new(refusal)),
-        None => refusal,
-    }
+    refusal.of(user.and_then(|user| user.email.clone()))
 }
 
 /// A name and a password: of a user of an inbound, or what an outbound says to its server.

@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 
 use super::users::{UserError, UserSettings};
 use super::{Accepted, Datagrams, InboundContext, dokodemo, http, socks, vmess};
-use crate::io::{Arrival, BindUdp, Refusal};
+use crate::io::BindUdp;
+use crate::seam::{Arrival, Refusal};
 use crate::session::User;
 
 /// The protocol of an inbound, and its `settings`.

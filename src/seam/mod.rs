@@ -1,5 +1,9 @@
 //! What the rooms hand to each other.
 
 mod accepted;
+mod arrival;
+mod refusal;
 
 pub use accepted::{Accepted, Datagrams};
+pub use arrival::Arrival;
+pub use refusal::{Refusal, Unanswered};

@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use tokio::sync::mpsc;
 
-use crate::io::Arrival;
+use crate::seam::Arrival;
 
 /// What came of a connection.
 pub enum Accepted {

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use super::{Accepted, BuildError, ServerCarrier, ServerSettings, proxy_protocol, tcp, tls, ws};
 use crate::cause::AcceptError;
 use crate::http;
-use crate::io::{Arrival, Closing, Link};
+use crate::io::{Closing, Link};
+use crate::seam::Arrival;
 use crate::session::Source;
 
 /// The server side of `streamSettings`.

@@ -16,7 +16,8 @@ use proxy_protocol::{ProxyHeader, version1, version2};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::cause::ProxyHeaderError;
-use crate::io::{Arrival, linger};
+use crate::io::linger;
+use crate::seam::Arrival;
 use crate::session::Source;
 
 /// For the whole header.

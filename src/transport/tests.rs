@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 use super::pool::{Connection, Pool};
 use super::*;
-use crate::io::{Arrival, Closing};
+use crate::io::Closing;
 use crate::policy::Limits;
+use crate::seam::Arrival;
 use crate::session::Source;
 
 /// Both halves of it, and of its connections.

@@ -13,10 +13,11 @@ use tokio::sync::mpsc;
 use tokio::time::interval;
 use tracing::{debug, trace};
 
+use super::Inbound;
 use super::answers::Answers;
 use super::receive::receive;
-use super::{Inbound, NOWHERE};
 use crate::address::{Destination, Host};
+use crate::cause::ProtocolError;
 use crate::io::{BindUdp, Packet, Packets, is_own_listener};
 use crate::log;
 use crate::protocol::Datagrams;
@@ -155,7 +156,8 @@ impl Sorter {
     async fn hand_over(&mut self, datagram: Datagram) {
         if datagram.original_dst.is_none() && self.to.is_none() {
             log::repeated(&format!(
-                "datagrams are dropped: {NOWHERE}; UDP needs `TPROXY`"
+                "datagrams are dropped: {}; UDP needs `TPROXY`",
+                ProtocolError::Nowhere
             ));
             return;
         }

@@ -13,9 +13,11 @@ use std::sync::Arc;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-use crate::io::{Arrival, BindUdp, Refusal};
+use crate::cause::ProtocolError;
+use crate::io::BindUdp;
 use crate::protocol::accounts::anonymous;
 use crate::protocol::{Accepted, Datagrams};
+use crate::seam::{Arrival, Refusal};
 use crate::session::User;
 
 pub struct Inbound {
@@ -23,10 +25,6 @@ pub struct Inbound {
     /// Has a level and no name.
     user: Option<Arc<User>>,
 }
-
-/// What is meant for a transparent door itself would come back to it for ever.
-const NOWHERE: &str = "meant for the transparent inbound itself, and `address` names no other place: \
-    nothing was redirected, or not as `sockopt.tproxy` says";
 
 impl Inbound {
     pub fn new(settings: InboundSettings) -> Self {
@@ -53,7 +51,7 @@ impl Inbound {
                 to,
                 link: arrival.link,
             }),
-            None => Err(Refusal::Done(NOWHERE.to_owned())),
+            None => Err(Refusal::done(ProtocolError::Nowhere)),
         }
     }
 

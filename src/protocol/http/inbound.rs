@@ -29,9 +29,11 @@ use tracing::debug;
 use super::lenient::LenientHeads;
 use super::{InboundSettings, head, plain};
 use crate::address::Destination;
-use crate::io::{Arrival, Link, Prefixed, Refusal};
+use crate::cause::{FlightError, HttpProxyError, ProtocolError};
+use crate::io::{Link, Prefixed};
 use crate::protocol::accounts::{Accounts, anonymous, known};
 use crate::protocol::{Accepted, InboundContext};
+use crate::seam::{Arrival, Refusal};
 use crate::session::User;
 
 pub struct Inbound {
@@ -99,7 +101,10 @@ impl Inbound {
             }
             Asked::Nothing => {
                 served.into_parts().0.close().await;
-                return Err(Refusal::Done(format!("no HTTP request within {limit:?}")));
+                return Err(Refusal::done(FlightError::NoRequest {
+                    what: "HTTP",
+                    limit,
+                }));
             }
         };
         match (end, served.next.take()) {
@@ -113,9 +118,9 @@ impl Inbound {
                 link.close().await;
                 Err(match then {
                     Some(Then::End(user, refused)) => {
-                        known(user.as_deref(), Refusal::Done(refused))
+                        known(user.as_deref(), Refusal::done(ProtocolError::from(refused)))
                     }
-                    _ => Refusal::Done(reason(end.err(), &ahead)),
+                    _ => Refusal::done(ProtocolError::from(reason(end.err(), &ahead))),
                 })
             }
         }
@@ -148,7 +153,7 @@ pub(super) enum Then {
     /// An upgrade by a plain request: it is joined with the connection to the server.
     Splice(OnUpgrade),
     /// The last request, of this user, was refused, for this reason; there may be another.
-    End(Option<Arc<User>>, String),
+    End(Option<Arc<User>>, HttpProxyError),
 }
 
 /// What the answer to the last request has decided.
@@ -287,8 +292,7 @@ impl Rules {
             let mut answer = refusal(StatusCode::PROXY_AUTHENTICATION_REQUIRED, "");
             let basic = HeaderValue::from_static(r#"Basic realm="proxy""#);
             answer.headers_mut().insert(PROXY_AUTHENTICATE, basic);
-            let reason = "no or wrong credentials".to_owned();
-            return (answer, Some(Then::End(None, reason)));
+            return (answer, Some(Then::End(None, HttpProxyError::Credentials)));
         }
         let user = user.or_else(|| self.anonymous.clone());
         let (mut request, body) = request.into_parts();
@@ -298,15 +302,17 @@ impl Rules {
                 Ok(to) => (established(), Some(Then::Tunnel { user, to })),
                 Err(text) => (
                     refusal(StatusCode::BAD_REQUEST, &text),
-                    Some(Then::End(user, text)),
+                    Some(Then::End(user, HttpProxyError::Target(text))),
                 ),
             };
         }
         // A body in another coding than chunks has no length that we know (RFC 9112, section 6.1).
         if !head::is_in_chunks_alone(&request.headers) {
-            let text = "only `Transfer-Encoding: chunked` is understood".to_owned();
-            let answer = refusal(StatusCode::NOT_IMPLEMENTED, &text);
-            return (answer, Some(Then::End(user, text)));
+            let answer = refusal(
+                StatusCode::NOT_IMPLEMENTED,
+                &HttpProxyError::Coding.to_string(),
+            );
+            return (answer, Some(Then::End(user, HttpProxyError::Coding)));
         }
         match head::target(&request, self.transparent) {
             Ok(to) => {
@@ -317,7 +323,7 @@ impl Rules {
             }
             Err(text) => (
                 refusal(StatusCode::BAD_REQUEST, &text),
-                Some(Then::End(user, text)),
+                Some(Then::End(user, HttpProxyError::Target(text))),
             ),
         }
     }
@@ -344,12 +350,10 @@ pub(super) fn refusal(status: StatusCode, text: &str) -> Response<Body> {
 }
 
 /// Why a connection asked for nothing, for the log.
-fn reason(e: Option<hyper::Error>, ahead: &[u8]) -> String {
+fn reason(e: Option<hyper::Error>, ahead: &[u8]) -> HttpProxyError {
     match (e, ahead.first()) {
-        (Some(_), Some(0x04 | 0x05)) => {
-            "this looks like SOCKS: is the application set to an HTTP proxy?".to_owned()
-        }
-        (Some(e), _) => e.to_string(),
-        (None, _) => "closed without a request that could be proxied".to_owned(),
+        (Some(_), Some(0x04 | 0x05)) => HttpProxyError::Socks,
+        (Some(e), _) => HttpProxyError::Malformed(e.to_string()),
+        (None, _) => HttpProxyError::Nothing,
     }
 }

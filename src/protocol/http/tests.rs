@@ -10,10 +10,11 @@ use tokio::task::JoinHandle;
 
 use super::{Inbound, InboundSettings, Outbound, OutboundSettings};
 use crate::address::Destination;
-use crate::io::{Arrival, Link, Refusal};
+use crate::io::Link;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{Accepted, InboundContext};
+use crate::seam::{Arrival, Refusal};
 use crate::session::Source;
 
 const LIMIT: Duration = Duration::from_secs(8);
@@ -253,7 +254,8 @@ async fn a_request_for_a_web_server_is_refused_unless_it_is_allowed() {
         "{answer}"
     );
     match accepted.await.unwrap() {
-        Err(Refusal::Done(text)) => {
+        Err(refusal) => {
+            let text = refusal.cause.to_string();
             assert_eq!(text, "the request is for a web server, not for a proxy");
         }
         _ => panic!("accepted"),
@@ -275,8 +277,8 @@ async fn a_socks_client_is_told_apart_in_the_log() {
     let (mut client, accepted) = start(InboundSettings::default());
     client.write_all(b"\x05\x01\x00").await.unwrap();
     match accepted.await.unwrap() {
-        Err(Refusal::Done(text)) => assert_eq!(
-            text,
+        Err(refusal) => assert_eq!(
+            refusal.cause.to_string(),
             "this looks like SOCKS: is the application set to an HTTP proxy?"
         ),
         _ => panic!("accepted"),

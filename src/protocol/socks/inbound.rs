@@ -21,9 +21,11 @@ use super::codec::{
 use super::messages::Messages;
 use super::packets::{Association, Remote};
 use crate::address::{Destination, Host};
-use crate::io::{Arrival, Refusal, Udp};
+use crate::cause::{FlightError, ProtocolError, SocksError};
+use crate::io::Udp;
 use crate::protocol::accounts::{Accounts, anonymous, known};
 use crate::protocol::{Accepted, InboundContext, http};
+use crate::seam::{Arrival, Refusal};
 use crate::session::{Source, User};
 
 pub struct Inbound {
@@ -110,12 +112,18 @@ impl Inbound {
                     packets: Box::new(packets),
                 })
             }
-            Ok(Err(text)) => {
+            Ok(Err(cause)) => {
                 // The answer is on its way; closing must not overtake it.
                 let _ = timeout(GOODBYE_LIMIT, messages.link.shutdown()).await;
-                Err(known(who.as_deref(), Refusal::Done(text)))
+                Err(known(
+                    who.as_deref(),
+                    Refusal::done(ProtocolError::from(cause)),
+                ))
             }
-            Err(_) => Err(Refusal::Done(format!("no SOCKS request within {limit:?}"))),
+            Err(_) => {
+                let what = "SOCKS";
+                Err(Refusal::done(FlightError::NoRequest { what, limit }))
+            }
         }
     }
 
@@ -125,8 +133,8 @@ impl Inbound {
         source: Source,
         local: Source,
         who: &mut Option<Arc<User>>,
-    ) -> Result<(Option<Arc<User>>, Asked), String> {
-        match messages.peek().await.map_err(said)? {
+    ) -> Result<(Option<Arc<User>>, Asked), SocksError> {
+        match messages.peek().await? {
             0x04 => {
                 let to = self.socks_4(messages).await?;
                 Ok((self.anonymous.clone(), Asked::Stream(to)))
@@ -138,16 +146,16 @@ impl Inbound {
             }
             // The methods of HTTP are words in capitals.
             b'A'..=b'Z' => Ok((None, Asked::Http)),
-            other => Err(format!("version {other:#04x} is not SOCKS 4 or 5")),
+            other => Err(SocksError::Version(other)),
         }
     }
 
-    async fn socks_4(&self, messages: &mut Messages) -> Result<Destination, String> {
+    async fn socks_4(&self, messages: &mut Messages) -> Result<Destination, SocksError> {
         let request = match messages.next(Request::decode_4).await {
-            _ if self.accounts.is_some() => Err("SOCKS 4 has no passwords".to_owned()),
+            _ if self.accounts.is_some() => Err(SocksError::NoPasswords),
             Ok(request) if request.command == CONNECT => Ok(request),
             Ok(request) => Err(unsupported(request.command)),
-            Err(e) => Err(said(e)),
+            Err(e) => Err(e.into()),
         };
         let answer = match request {
             Ok(_) => GRANTED_4,
@@ -155,36 +163,35 @@ impl Inbound {
         };
         let sent = messages.send(&answer).await;
         let request = request?;
-        sent.map_err(said)?;
+        sent?;
         Ok(request.to)
     }
 
     /// Agrees on a way to log in, and goes it.
-    async fn log_in(&self, messages: &mut Messages) -> Result<Option<Arc<User>>, String> {
-        let Greeting(methods) = messages.next(Greeting::decode).await.map_err(said)?;
+    async fn log_in(&self, messages: &mut Messages) -> Result<Option<Arc<User>>, SocksError> {
+        let Greeting(methods) = messages.next(Greeting::decode).await?;
         let method = match self.accounts {
             Some(_) => PASSWORD,
             None => NO_AUTH,
         };
         if !methods.contains(&method) {
-            messages.send(&[0x05, NO_METHOD]).await.map_err(said)?;
+            messages.send(&[0x05, NO_METHOD]).await?;
             return Err(match self.accounts {
-                Some(_) => "the client offers no user and password, `auth` asks for one",
-                None => "the client does not offer to go without a password",
-            }
-            .to_owned());
+                Some(_) => SocksError::NotOffered,
+                None => SocksError::OnlyWithPassword,
+            });
         }
-        messages.send(&[0x05, method]).await.map_err(said)?;
+        messages.send(&[0x05, method]).await?;
         let Some(accounts) = &self.accounts else {
             return Ok(self.anonymous.clone());
         };
-        let login = messages.next(Login::decode).await.map_err(said)?;
+        let login = messages.next(Login::decode).await?;
         let user = accounts.find(&login.user, &login.pass);
         let status = if user.is_some() { 0x00 } else { 0xff };
-        messages.send(&[0x01, status]).await.map_err(said)?;
+        messages.send(&[0x01, status]).await?;
         match user {
             Some(user) => Ok(Some(user)),
-            None => Err("wrong user or password".to_owned()),
+            None => Err(SocksError::WrongPassword),
         }
     }
 
@@ -193,14 +200,14 @@ impl Inbound {
         messages: &mut Messages,
         source: Source,
         local: Source,
-    ) -> Result<Asked, String> {
+    ) -> Result<Asked, SocksError> {
         let request = match messages.next(Request::decode).await {
             Ok(request) => request,
             Err(e) => {
                 if e.kind() == io::ErrorKind::InvalidData {
                     refuse(messages, ADDRESS_NOT_SUPPORTED).await;
                 }
-                return Err(said(e));
+                return Err(e.into());
             }
         };
         match request.command {
@@ -209,13 +216,13 @@ impl Inbound {
                     Source::Ip(addr) => addr.into(),
                     Source::Unix => NOWHERE.into(),
                 };
-                reply(messages, SUCCEEDED, bound).await.map_err(said)?;
+                reply(messages, SUCCEEDED, bound).await?;
                 Ok(Asked::Stream(request.to))
             }
             UDP_ASSOCIATE if self.udp => self.associate(messages, source, local).await,
             UDP_ASSOCIATE => {
                 refuse(messages, COMMAND_NOT_SUPPORTED).await;
-                Err("UDP is asked for, and `udp` is off".to_owned())
+                Err(SocksError::UdpOff)
             }
             other => {
                 refuse(messages, COMMAND_NOT_SUPPORTED).await;
@@ -229,18 +236,18 @@ impl Inbound {
         messages: &mut Messages,
         source: Source,
         local: Source,
-    ) -> Result<Asked, String> {
+    ) -> Result<Asked, SocksError> {
         let (socket, mut bound) = match self.bind(local).await {
             Ok(bound) => bound,
             Err(e) => {
                 refuse(messages, GENERAL_FAILURE).await;
-                return Err(format!("no UDP socket: {e}"));
+                return Err(SocksError::NoSocket(e));
             }
         };
         if let Some(host) = &self.udp_ip {
             bound.host = host.clone();
         }
-        reply(messages, SUCCEEDED, bound).await.map_err(said)?;
+        reply(messages, SUCCEEDED, bound).await?;
         let client = match source {
             Source::Ip(addr) => addr.ip(),
             Source::Unix => Ipv4Addr::LOCALHOST.into(),
@@ -300,16 +307,12 @@ async fn refuse(messages: &mut Messages, code: u8) {
     let _ = reply(messages, code, NOWHERE.into()).await;
 }
 
-fn unsupported(command: u8) -> String {
+fn unsupported(command: u8) -> SocksError {
     match command {
-        0x02 => "BIND is not supported".to_owned(),
-        0x03 => "SOCKS 4 has no UDP".to_owned(),
-        other => format!("command {other:#04x} is not supported"),
+        0x02 => SocksError::Bind,
+        0x03 => SocksError::NoUdpInFour,
+        other => SocksError::Command(other),
     }
-}
-
-fn said(e: io::Error) -> String {
-    e.to_string()
 }
 
 fn any(ip: IpAddr) -> IpAddr {

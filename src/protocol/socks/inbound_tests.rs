@@ -298,7 +298,7 @@ async fn stream(accepted: Waiting) -> (Option<String>, String, Link) {
 
 async fn refusal(accepted: Waiting) -> String {
     match accepted.await.unwrap() {
-        Err(Refusal::Done(text)) => text,
+        Err(refusal) => refusal.cause.to_string(),
         other => panic!("accepted: {}", other.is_ok()),
     }
 }

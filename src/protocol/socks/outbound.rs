@@ -251,10 +251,11 @@ fn denied(text: impl Into<String>) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::{Arrival, Packet, Udp};
+    use crate::io::{Packet, Udp};
     use crate::protocol::servers::ServerSettings;
     use crate::protocol::socks::{Inbound, InboundSettings};
     use crate::protocol::{Accepted, InboundContext};
+    use crate::seam::Arrival;
     use crate::session::Source;
     use hex_literal::hex;
     use std::future::poll_fn;

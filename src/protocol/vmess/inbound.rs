@@ -26,9 +26,11 @@ use super::settings::{InboundSettings, UserSettings};
 use super::stream::{Role, VmessStream};
 use super::users::{UserEntry, Users};
 use super::writer::Writer;
-use crate::io::{Arrival, Link, Refusal, scratch};
+use crate::cause::{AuthError, FlightError, ProtocolError};
+use crate::io::{Link, scratch};
 use crate::mux::{self, packet_addr};
 use crate::protocol::{Accepted, InboundContext, UserError};
+use crate::seam::{Arrival, Refusal};
 
 pub struct Inbound {
     users: Box<Users>,
@@ -42,9 +44,9 @@ const FIRST_READ: usize = 16 * 1024;
 enum Flight {
     Whole(Arc<UserEntry>, Box<Request>),
     /// The peer went away.
-    Gone(String),
+    Gone(FlightError),
     /// The user is known, if it is the request that is wrong and not whoever sends it.
-    Bad(Option<String>, String),
+    Bad(Option<String>, ProtocolError),
 }
 
 impl Inbound {
@@ -80,17 +82,17 @@ impl Inbound {
         let flight = timeout_at(arrival.since + limit, flight).await;
         let (member, request) = match flight {
             Ok(Flight::Whole(member, request)) => (member, request),
-            Ok(Flight::Gone(reason)) => {
+            Ok(Flight::Gone(cause)) => {
                 link.close().await;
-                return Err(Refusal::Done(reason));
+                return Err(Refusal::done(cause));
             }
-            Ok(Flight::Bad(user, reason)) => {
-                return Err(of(user, Refusal::Silent(reason, link)));
+            Ok(Flight::Bad(user, cause)) => {
+                return Err(Refusal::silent(cause, link, buf).of(user));
             }
             Err(_) => {
-                let limit = limit.as_secs();
-                let reason = format!("{} bytes of a header after {limit} s", buf.len());
-                return Err(Refusal::Silent(reason, link));
+                let len = buf.len();
+                let cause = FlightError::Slow { len, limit };
+                return Err(Refusal::silent(cause, link, buf));
             }
         };
         let keys = Keys {
@@ -113,9 +115,10 @@ impl Inbound {
         };
         match request.command {
             Command::Stream(to) => {
-                if let Some(reason) = mux::other_kind(&to) {
-                    let refusal = Refusal::Done(format!("{member}: {reason}"));
-                    return Err(of(Some(member.to_string()), refusal));
+                if let Some(text) = mux::other_kind(&to) {
+                    let user = member.to_string();
+                    let cause = ProtocolError::OtherMux { user, text };
+                    return Err(Refusal::done(cause).of(Some(member.to_string())));
                 }
                 let link = stream(link, reader, writer);
                 Ok(mux::stream_or_packets(user, to, link))
@@ -150,35 +153,35 @@ impl Inbound {
                     Some(user) => user,
                     None => match self.users.find(&auth_id, now(), replays) {
                         Ok(found) => user.insert(found),
-                        Err(e) => return Flight::Bad(e.who(), e.to_string()),
+                        Err(e) => return Flight::Bad(e.who().map(str::to_owned), e.into()),
                     },
                 };
-                let refused = |reason| Flight::Bad(Some(member.to_string()), reason);
+                let who = || member.to_string();
                 match header::open(&member.key, buf) {
                     Ok(None) => {}
                     Ok(Some(request)) => {
                         let session = session_id(member, &request);
                         return match replays.keep(auth_id, session, *time) {
                             true => Flight::Whole(member.clone(), Box::new(request)),
-                            false => refused(format!("{member}'s {SPENT}")),
+                            false => {
+                                Flight::Bad(Some(who()), AuthError::SpentKeys { who: who() }.into())
+                            }
                         };
                     }
-                    Err(e) => return refused(format!("{member}: {e}")),
+                    Err(e) => {
+                        let (user, text) = (who(), e.to_string());
+                        return Flight::Bad(Some(who()), ProtocolError::Header { user, text });
+                    }
                 }
             }
             match read_more(link, buf).await {
-                Ok(0) => {
-                    let reason = format!("closed after {} bytes of a header", buf.len());
-                    return Flight::Gone(reason);
-                }
+                Ok(0) => return Flight::Gone(FlightError::Closed(buf.len())),
                 Ok(_) => {}
-                Err(e) => return Flight::Gone(e.to_string()),
+                Err(e) => return Flight::Gone(FlightError::Broken(e)),
             }
         }
     }
 }
-
-const SPENT: &str = "session keys were used before, possibly by someone who recorded them";
 
 /// User's key, body key and body IV: these must not come twice, whatever the auth id says. They may be written
 /// down in this form.
@@ -190,13 +193,6 @@ fn session_id(member: &UserEntry, request: &Request) -> [u8; 16] {
         .chain_update(request.iv)
         .finalize();
     std::array::from_fn(|i| hash[i])
-}
-
-fn of(user: Option<String>, refusal: Refusal) -> Refusal {
-    match user {
-        Some(user) => Refusal::Known(user, Box::new(refusal)),
-        None => refusal,
-    }
 }
 
 /// Appends what one read gives to `buf`.

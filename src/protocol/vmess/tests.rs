@@ -13,9 +13,10 @@ use super::{
     AccountSettings, Inbound, InboundSettings, Outbound, OutboundSettings, Security, UserSettings,
 };
 use crate::address::Destination;
-use crate::io::{Arrival, Io, Link, Packet, Refusal};
+use crate::io::{Io, Link, Packet};
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{Accepted, InboundContext};
+use crate::seam::{Arrival, Refusal};
 use crate::session::Source;
 
 const ID: &str = "b831381d-6324-4d53-ad4f-8cda48b30811";
@@ -227,14 +228,8 @@ async fn refused_under(terms: &InboundContext, inbound: &Inbound, bytes: &[u8]) 
     let (mut near, far) = duplex(1 << 16);
     near.write_all(bytes).await.unwrap();
     let accepted = accept_under(terms, inbound, far).await;
-    let accepted = accepted.map_err(|refusal| match refusal {
-        Refusal::Known(_, refusal) => *refusal,
-        other => other,
-    });
     match accepted {
-        Err(Refusal::Silent(reason, _)) => (true, reason),
-        Err(Refusal::Done(reason)) => (false, reason),
-        Err(Refusal::Known(..)) => panic!("a user is named once"),
+        Err(refusal) => (refusal.unanswered.is_some(), refusal.cause.to_string()),
         Ok(_) => panic!("expected a refusal"),
     }
 }

@@ -12,11 +12,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use thiserror::Error;
-
 use super::codec::auth_id::{AuthIdMatcher, CmdKey};
 use super::codec::header::Request;
 use super::replay_memory::{MAX_SKEW, ReplayMemory};
+use crate::cause::AuthError;
 use crate::protocol::UserError;
 use crate::session::User;
 
@@ -46,31 +45,6 @@ pub(crate) struct UserEntry {
     number: usize,
     /// A client of theirs pads its headers with zeros.
     pads_zeros: AtomicBool,
-}
-
-/// Why a well-formed auth id is not believed.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub(crate) enum AuthError {
-    #[error("no user matches the auth id")]
-    UnknownUser,
-    #[error("{who}'s clock is {skew} s {} ours, at most {MAX_SKEW} s is allowed", if *.behind { "behind" } else { "ahead of" })]
-    Clock {
-        who: String,
-        skew: u64,
-        behind: bool,
-    },
-    #[error("{who}'s auth id was sent before, possibly by someone who recorded it")]
-    Replay { who: String },
-}
-
-impl AuthError {
-    /// Whose auth id it is.
-    pub(super) fn who(&self) -> Option<String> {
-        match self {
-            Self::UnknownUser => None,
-            Self::Clock { who, .. } | Self::Replay { who } => Some(who.clone()),
-        }
-    }
 }
 
 impl Users {
@@ -132,7 +106,13 @@ impl Users {
         let skew = now.abs_diff(time);
         if skew > MAX_SKEW as u64 {
             let (who, behind) = (member.to_string(), time < now);
-            return Err(AuthError::Clock { who, skew, behind });
+            let most = MAX_SKEW;
+            return Err(AuthError::Clock {
+                who,
+                skew,
+                behind,
+                most,
+            });
         }
         if !replays.take(*auth_id, time) {
             return Err(AuthError::Replay {

@@ -7,7 +7,8 @@ use nix::libc;
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::time::Instant;
 
-use crate::io::{Arrival, Link};
+use crate::io::Link;
+use crate::seam::Arrival;
 use crate::session::Source;
 
 use super::settings::{SockOpt, Tproxy};

@@ -22,7 +22,8 @@ use crate::cause::{RequestError, Unfit};
 use crate::http::head::{has_token, items};
 use crate::http::visit::{Refused, Visit, body_len};
 use crate::http::{early_data, responses};
-use crate::io::{Arrival, Closing, Goodbye, Link, Prefixed};
+use crate::io::{Closing, Goodbye, Link, Prefixed};
+use crate::seam::Arrival;
 use crate::session::Source;
 
 /// The server side.

@@ -3,7 +3,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use super::*;
 use crate::address::Host;
 use crate::cause::RequestError;
-use crate::io::Arrival;
+use crate::seam::Arrival;
 use crate::session::Source;
 use crate::transport::ws::EarlyDataIn;
 use crate::transport::ws::request::{CHROME, is_local};

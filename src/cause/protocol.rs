@@ -1,0 +1,220 @@
+//! A link whose first bytes ask for nothing that is done.
+
+use std::io;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Why a protocol took nothing from a link.
+#[derive(Debug, Error)]
+pub enum ProtocolError {
+    /// A request that did not come whole.
+    #[error(transparent)]
+    Flight(#[from] FlightError),
+    /// Nobody whom the inbound knows, or not now.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// A user has shown who they are, and the rest of the request is wrong.
+    #[error("{user}: {text}")]
+    Header {
+        /// What the log calls them.
+        user: String,
+        /// What is wrong.
+        text: String,
+    },
+    /// Another program's multiplexing.
+    #[error("{user}: {text}")]
+    OtherMux {
+        /// What the log calls them.
+        user: String,
+        /// Whose it is, and the cure.
+        text: &'static str,
+    },
+    /// A connection to a transparent inbound itself, which would come back to it for ever.
+    #[error(
+        "meant for the transparent inbound itself, and `address` names no other place: nothing was redirected, or not as `sockopt.tproxy` says"
+    )]
+    Nowhere,
+    /// A `socks` inbound.
+    #[error(transparent)]
+    Socks(#[from] SocksError),
+    /// An `http` inbound.
+    #[error(transparent)]
+    HttpProxy(#[from] HttpProxyError),
+}
+
+/// Why a request did not come whole.
+#[derive(Debug, Error)]
+pub enum FlightError {
+    /// The peer went away, after so many bytes.
+    #[error("closed after {0} bytes of a header")]
+    Closed(usize),
+    /// The connection failed.
+    #[error("{0}")]
+    Broken(#[source] io::Error),
+    /// It did not come whole in this time.
+    #[error("{len} bytes of a header after {} s", .limit.as_secs())]
+    Slow {
+        /// How many bytes came.
+        len: usize,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// Of a request that is named.
+    #[error("no {what} request within {limit:?}")]
+    NoRequest {
+        /// `SOCKS`, `HTTP`.
+        what: &'static str,
+        /// How long was waited.
+        limit: Duration,
+    },
+}
+
+/// Why a peer is not believed.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum AuthError {
+    /// Nobody has this key.
+    #[error("no user matches the auth id")]
+    UnknownUser,
+    /// The time in it is not ours.
+    #[error("{who}'s clock is {skew} s {} ours, at most {most} s is allowed", if *.behind { "behind" } else { "ahead of" })]
+    Clock {
+        /// What the log calls the user.
+        who: String,
+        /// Seconds between the clocks.
+        skew: u64,
+        /// The peer's clock is the late one.
+        behind: bool,
+        /// Seconds that are allowed.
+        most: i64,
+    },
+    /// It came before.
+    #[error("{who}'s auth id was sent before, possibly by someone who recorded it")]
+    Replay {
+        /// What the log calls the user.
+        who: String,
+    },
+    /// Its keys came before, in another wrapping.
+    #[error("{who}'s session keys were used before, possibly by someone who recorded them")]
+    SpentKeys {
+        /// What the log calls the user.
+        who: String,
+    },
+}
+
+/// Why a SOCKS client gets nothing.
+#[derive(Debug, Error)]
+pub enum SocksError {
+    /// The first byte.
+    #[error("version {0:#04x} is not SOCKS 4 or 5")]
+    Version(u8),
+    /// There are accounts, and the client speaks SOCKS 4.
+    #[error("SOCKS 4 has no passwords")]
+    NoPasswords,
+    /// There are accounts, and the client does not offer to log in.
+    #[error("the client offers no user and password, `auth` asks for one")]
+    NotOffered,
+    /// There are no accounts, and the client wants to log in.
+    #[error("the client does not offer to go without a password")]
+    OnlyWithPassword,
+    /// Nobody has this name and password.
+    #[error("wrong user or password")]
+    WrongPassword,
+    /// A command that proxies seldom have.
+    #[error("BIND is not supported")]
+    Bind,
+    /// A command that SOCKS 4 does not have.
+    #[error("SOCKS 4 has no UDP")]
+    NoUdpInFour,
+    /// A command that there is not.
+    #[error("command {0:#04x} is not supported")]
+    Command(u8),
+    /// `udp` is not switched on.
+    #[error("UDP is asked for, and `udp` is off")]
+    UdpOff,
+    /// The system gives none.
+    #[error("no UDP socket: {0}")]
+    NoSocket(#[source] io::Error),
+    /// A message that is none, or a connection that failed.
+    #[error("{0}")]
+    Broken(#[from] io::Error),
+}
+
+/// Why a client of an HTTP proxy gets nothing.
+#[derive(Debug, Error)]
+pub enum HttpProxyError {
+    /// There are accounts, and the request has none of them.
+    #[error("no or wrong credentials")]
+    Credentials,
+    /// With what is wrong.
+    #[error("{0}")]
+    Target(String),
+    /// A body whose length nobody knows.
+    #[error("only `Transfer-Encoding: chunked` is understood")]
+    Coding,
+    /// The first byte is one of SOCKS.
+    #[error("this looks like SOCKS: is the application set to an HTTP proxy?")]
+    Socks,
+    /// In hyper's words.
+    #[error("{0}")]
+    Malformed(String),
+    /// The client went away.
+    #[error("closed without a request that could be proxied")]
+    Nothing,
+}
+
+impl ProtocolError {
+    /// Stays when the sentence changes.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Flight(FlightError::Closed(_) | FlightError::Broken(_)) => "request-broken",
+            Self::Flight(FlightError::Slow { .. } | FlightError::NoRequest { .. }) => {
+                "request-timeout"
+            }
+            Self::Auth(AuthError::UnknownUser) => "user-unknown",
+            Self::Auth(AuthError::Clock { .. }) => "clock-skew",
+            Self::Auth(AuthError::Replay { .. } | AuthError::SpentKeys { .. }) => "replay",
+            Self::Header { .. } => "request-malformed",
+            Self::OtherMux { .. } => "mux-other",
+            Self::Nowhere => "redirect-nowhere",
+            Self::Socks(e) => e.code(),
+            Self::HttpProxy(e) => e.code(),
+        }
+    }
+}
+
+impl AuthError {
+    /// Whose credentials they are.
+    pub fn who(&self) -> Option<&str> {
+        match self {
+            Self::UnknownUser => None,
+            Self::Clock { who, .. } | Self::Replay { who } | Self::SpentKeys { who } => Some(who),
+        }
+    }
+}
+
+impl SocksError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Version(_) => "socks-version",
+            Self::NoPasswords | Self::NotOffered | Self::OnlyWithPassword | Self::WrongPassword => {
+                "proxy-auth"
+            }
+            Self::Bind | Self::NoUdpInFour | Self::Command(_) => "socks-command",
+            Self::UdpOff | Self::NoSocket(_) => "socks-udp",
+            Self::Broken(_) => "socks-request",
+        }
+    }
+}
+
+impl HttpProxyError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Credentials => "proxy-auth",
+            Self::Target(_) => "http-target",
+            Self::Coding | Self::Malformed(_) => "http-malformed",
+            Self::Socks => "http-socks",
+            Self::Nothing => "http-closed",
+        }
+    }
+}
