@@ -46,7 +46,6 @@ pub mod relay;
 pub mod report;
 #[cfg(feature = "app")]
 pub mod routing;
-#[cfg(feature = "app")]
 pub mod seam;
 pub mod secret;
 pub mod session;

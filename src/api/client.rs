@@ -57,7 +57,7 @@ impl Client {
             .await
             .map_err(io::Error::other)?;
         // Its end is met by whoever waits for an answer.
-        tokio::spawn(connection);
+        crate::io::spawn(connection);
         let channel = Channel(requests);
         Ok(Self { channel, origin })
     }

@@ -102,12 +102,12 @@ pub fn start(api: Api, links: ApiLinks, app: &App) -> io::Result<()> {
         let listening = [wanted, Listening::control(at, "the API")];
         info!("the API listens on {at}");
         let accepting = accept(listener, server.clone(), connections.clone());
-        tokio::spawn(async move {
+        crate::io::spawn(async move {
             accepting.await;
             drop(listening);
         });
     }
-    tokio::spawn(hand_over(links, server, connections));
+    crate::io::spawn(hand_over(links, server, connections));
     Ok(())
 }
 
@@ -139,7 +139,7 @@ async fn admit(link: Link, server: &Arc<Server>, connections: &Arc<Semaphore>) {
         return;
     };
     let server = server.clone();
-    tokio::spawn(async move {
+    crate::io::spawn(async move {
         serve(link, server).await;
         drop(permit);
     });

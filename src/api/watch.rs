@@ -21,7 +21,7 @@ where
     M: Send + 'static,
 {
     let (client, stream) = mpsc::channel(QUEUED);
-    tokio::spawn(async move {
+    crate::io::spawn(async move {
         loop {
             let event = tokio::select! {
                 event = events.recv() => event,

@@ -62,7 +62,7 @@ impl Inbounds {
         let ports = places.iter().filter_map(BoundSocket::address).collect();
         let listeners = places.into_iter().map(|place| {
             let serving = serve::serve(inbound.clone(), place, self.dispatcher.clone());
-            tokio::spawn(serving)
+            crate::io::spawn(serving)
         });
         let listeners = listeners.collect();
         self.lock().push(Running {

@@ -88,10 +88,10 @@ impl App {
         }
         let observe = |(observer, health)| {
             let observing = observatory::observe(observer, health, dispatcher.clone());
-            tokio::spawn(observing).abort_handle()
+            crate::io::spawn(observing).abort_handle()
         };
         let mut beside: Vec<_> = observers.into_iter().map(observe).collect();
-        beside.push(tokio::spawn(memory::give_back()).abort_handle());
+        beside.push(crate::io::spawn(memory::give_back()).abort_handle());
         dispatcher.warm_up();
         warn!("mobula {} started", env!("CARGO_PKG_VERSION"));
         Ok(Self {

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::{debug, info};
+use tracing::field::display;
+use tracing::{Instrument, Span, debug, debug_span, info};
 
 use super::Inbound;
 use super::listen::BoundSocket;
@@ -71,8 +72,11 @@ async fn streams(
                 if let Some(file) = arrival.link.descriptor() {
                     handshakes::give_way_to(file);
                 }
-                let served = served.clone();
-                handshakes::begin(|unfinished| connection(served, arrival, from_here, unfinished));
+                let (served, name) = (served.clone(), &*inbound.name);
+                let span = debug_span!("connection", inbound = %name, source = %arrival.source);
+                handshakes::begin(|unfinished| {
+                    connection(served, arrival, from_here, unfinished).instrument(span)
+                });
             }
             Err(e) if open_files::are_exhausted(&e) && handshakes::make_room().await => {}
             Err(e) => {
@@ -120,7 +124,7 @@ async fn links(served: Served, mut arrivals: Arrivals, from_here: bool, unfinish
     let unfinished = Arc::new(Mutex::new(Some(unfinished)));
     while let Some(arrival) = arrivals.next().await {
         let (served, unfinished) = (served.clone(), unfinished.clone());
-        tokio::spawn(async move {
+        crate::io::spawn(async move {
             let finish = || {
                 drop(
                     unfinished
@@ -139,6 +143,8 @@ async fn link(served: &Served, mut arrival: Arrival, from_here: bool, finish: im
     let (inbound, dispatcher, context) = &**served;
     let until = arrival.since + handshake_limit(inbound, context);
     let source = arrival.source;
+    // A proxy in front may have named somebody else than the connection's other end.
+    Span::current().record("source", display(source));
     arrival.link = Counted::link(arrival.link, context.meter.clone());
     match Box::pin(inbound.protocol.accept(arrival, context)).await {
         Ok(accepted) => {
@@ -172,7 +178,7 @@ fn handshake_limit(inbound: &Inbound, context: &InboundContext) -> Duration {
 /// Writes down why nothing was accepted.
 fn log_refused(inbound: &Inbound, source: Source, user: Option<&str>, cause: &AcceptError) {
     if cause.is_nothing() {
-        debug!(%source, inbound = inbound.name, "left without a request");
+        debug!("left without a request");
     } else {
         let reason = format!("{cause} [{}]", cause.code());
         log::rejected(&inbound.name, source, user, &reason);

@@ -25,7 +25,7 @@ impl TimerTick {
     /// A connection has come.
     pub(super) fn keep(&self) {
         if self.0.swap(BUSY, Ordering::Relaxed) == RESTS {
-            tokio::spawn(tick(self.0.clone()));
+            crate::io::spawn(tick(self.0.clone()));
         }
     }
 }

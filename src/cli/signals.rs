@@ -44,7 +44,7 @@ impl Signals {
         let real_time = (libc::SIGRTMIN()..=libc::SIGRTMAX())
             .map(|number| (number, format!("SIGRTMIN+{}", number - libc::SIGRTMIN())));
         for (number, name) in named.chain(real_time) {
-            tokio::spawn(ignore(signal(SignalKind::from_raw(number))?, name));
+            crate::io::spawn(ignore(signal(SignalKind::from_raw(number))?, name));
         }
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
-use tracing::{debug, trace};
+use tracing::{debug, debug_span, trace};
 
 use super::flow::{Flow, Target};
 use super::mux::FlowScope;
@@ -96,7 +96,7 @@ impl Association {
                 }
                 Ok(None) => return Poll::Ready(()),
                 Err(e) => {
-                    debug!(id = self.session.id, "datagrams ended: {e}");
+                    debug!("datagrams ended: {e}");
                     return Poll::Ready(());
                 }
             }
@@ -216,7 +216,7 @@ impl Association {
         };
         for (key, flow) in &mut self.flows {
             if flow.slot.is_gone() {
-                trace!(id = self.session.id, "a flow gives way to another one");
+                trace!("a flow gives way to another one");
                 over.push(key.clone());
                 continue;
             }
@@ -224,8 +224,8 @@ impl Association {
                 let (outbound, to) = key;
                 let to = to.as_ref().or_else(|| flow.next_peer());
                 if let Some(to) = to {
-                    self.dispatcher
-                        .log_open_error(&self.session, outbound, to, &e);
+                    let flow = debug_span!("flow", %to, outbound = %**outbound);
+                    flow.in_scope(|| self.dispatcher.log_open_error(outbound, &e));
                 }
                 over.push(key.clone());
                 continue;
@@ -256,7 +256,7 @@ impl Association {
                     }
                     Poll::Ready(ended) => {
                         if let Err(e) = ended {
-                            debug!(id = self.session.id, "a flow of datagrams ended: {e}");
+                            debug!("a flow of datagrams ended: {e}");
                         }
                         over.push(key.clone());
                         break;

@@ -102,7 +102,7 @@ impl Flow {
                 && liveness.is_deaf(self.idle, now)
             {
                 packets.give_up();
-                debug!(id = self.id, to = %packet.peer, outbound = outbound.name, "a flow without answers goes on over a new connection");
+                debug!(to = %packet.peer, outbound = outbound.name, "a flow without answers goes on over a new connection");
                 if liveness.begin_anew() {
                     result = Err(io::Error::other(
                         "datagrams get no answer any more, they go on over a new connection",

@@ -27,17 +27,18 @@ pub use outbounds::{Outbound, OutboundRef, Outbounds};
 pub use route::Routed;
 
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::{broadcast, mpsc};
-use tracing::debug;
+use tracing::field::{Empty, display};
+use tracing::{Instrument, Span, debug, debug_span};
 
 use crate::address::{Destination, Network};
+use crate::cause::DialError;
 use crate::dns::{self, Resolver};
-use crate::io::{Closing, Link, Packets, ended, own_listeners};
+use crate::io::{self, Closing, Link, Packets, ended, own_listeners};
 use crate::log;
 use crate::policy::{Limits, Policy};
 use crate::protocol::{Accepted, ProtocolState};
@@ -177,7 +178,8 @@ impl Dispatcher {
                 Accepted::Stream { user, to, link } => {
                     let mut session = self.session(source, inbound, user);
                     session.limits = session.limits.filter(|_| !watched);
-                    dns::asking(session.owner(), self.stream(session, to, link)).await;
+                    let (owner, span) = (session.owner(), session.span(&to));
+                    dns::asking(owner, self.stream(session, to, link).instrument(span)).await;
                 }
                 Accepted::Request {
                     user,
@@ -196,7 +198,8 @@ impl Dispatcher {
                         limits: None,
                         ..self.session(source, inbound, user)
                     };
-                    dns::asking(session.owner(), self.stream(session, to, link)).await;
+                    let (owner, span) = (session.owner(), session.span(&to));
+                    dns::asking(owner, self.stream(session, to, link).instrument(span)).await;
                 }
                 Accepted::Packets { user, packets } => {
                     let session = self.session(source, inbound, user);
@@ -205,7 +208,7 @@ impl Dispatcher {
                 Accepted::Sessions(mut requests) => {
                     while let Some(accepted) = requests.recv().await {
                         let (dispatcher, inbound) = (self.clone(), inbound.clone());
-                        tokio::spawn(dispatcher.dispatch_watched(source, inbound, accepted, true));
+                        io::spawn(dispatcher.dispatch_watched(source, inbound, accepted, true));
                     }
                 }
             }
@@ -217,13 +220,14 @@ impl Dispatcher {
         let Some(alive) = self.alive.upgrade() else {
             return;
         };
-        let owner = session.owner();
+        let (owner, span) = (session.owner(), debug_span!("session", id = session.id));
         let association = Association::new(self.clone(), session, packets);
-        tokio::spawn(async move {
+        let association = async move {
             dns::asking(owner, association).await;
             ended::one();
             drop(alive);
-        });
+        };
+        io::spawn(association.instrument(span));
     }
 
     pub fn session(&self, source: Source, inbound: Origin, user: Option<Arc<User>>) -> Session {
@@ -257,6 +261,9 @@ impl Dispatcher {
         };
         self.log_accepted(&session, &outbound, Network::Tcp, &aim);
         let to = aim.to();
+        let span = Span::current();
+        span.record("to", display(&to));
+        span.record("outbound", display(&*outbound));
         let opening = self.open(&outbound, &to, &known);
         let (opened, first) = match sniffed {
             Some(first) => (opening.await, first),
@@ -268,19 +275,19 @@ impl Dispatcher {
         let (target, limits) = match opened {
             Ok(opened) => opened,
             Err(e) => {
-                self.log_open_error(&session, &outbound, &to, &e);
+                self.log_open_error(&outbound, &e);
                 return link.close().await;
             }
         };
         let mut relay = Relay::new(link, target, first, self.allowance(&session, limits));
-        let session = Box::new((self.clone(), session, outbound, to));
+        let session = Box::new((self.clone(), session, outbound));
         // A task of its own size: the one that shook hands was many times larger, and ends here.
-        tokio::spawn(small(async move {
+        io::spawn(small(async move {
             let ended = (&mut relay).await;
-            let (dispatcher, session, outbound, to) = &*session;
-            debug!(id = session.id, %to, up = ended.up, down = ended.down, "session ended");
+            let (dispatcher, _session, outbound) = &*session;
+            debug!(up = ended.up, down = ended.down, "session ended");
             if let Some(failure) = ended.error {
-                dispatcher.log_cut_off(session, outbound, to, &failure);
+                dispatcher.log_cut_off(outbound, &failure);
                 // Boxed, or every tunnel would have the room for it from the beginning.
                 Box::pin(relay.finish(&failure)).await;
             }
@@ -299,38 +306,26 @@ impl Dispatcher {
         };
         log::accepted(session.source, network, to, outbound.tag.as_deref(), user);
         let found = session.protocol.unwrap_or_default();
-        debug!(id = session.id, source = %session.source, %network, %to, found, named = %aim.ruled(), outbound = outbound.name, "session begins");
+        debug!(%network, %to, found, named = %aim.ruled(), outbound = outbound.name, "session begins");
     }
 
     /// Says why a session could not be opened.
-    fn log_open_error(
-        &self,
-        session: &Session,
-        outbound: &Outbound,
-        to: &Destination,
-        error: &io::Error,
-    ) {
+    fn log_open_error(&self, outbound: &Outbound, error: &std::io::Error) {
         if outbound.has_server() || own_listeners::is_kept(error) {
             outbound.warn(error);
         }
-        debug!(id = session.id, %to, outbound = outbound.name, "cannot open: {error}");
+        debug!("cannot open: {}", DialError::with_code(error));
     }
 
     /// Says what cut a session off.
-    fn log_cut_off(
-        &self,
-        session: &Session,
-        outbound: &Outbound,
-        to: &Destination,
-        failure: &Failure,
-    ) {
+    fn log_cut_off(&self, outbound: &Outbound, failure: &Failure) {
         match failure {
             Failure::Target(error) if outbound.has_server() && !failure.is_usual() => {
                 outbound.warn(error)
             }
             _ => {}
         }
-        debug!(id = session.id, %to, outbound = outbound.name, "cut off: {failure}");
+        debug!("cut off: {failure}");
     }
 }
 
@@ -341,6 +336,11 @@ fn small<F: Future>(task: F) -> F {
 }
 
 impl Session {
+    /// The span of a stream to `to`: what is logged in it belongs to this session.
+    fn span(&self, to: &Destination) -> Span {
+        debug_span!("session", id = self.id, %to, outbound = Empty)
+    }
+
     /// Whom its share of what sessions have in common is counted for.
     fn owner(&self) -> Owner {
         Owner::of(self.user.as_ref(), self.source)

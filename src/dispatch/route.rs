@@ -102,7 +102,7 @@ impl Dispatcher {
             }
             outbound = self.pick(&session, asked, &mut known).await?;
         }
-        debug!(id = session.id, %to, "a session goes round");
+        debug!(%to, "a session goes round");
         log::repeated("the rules lead a session round in a circle of `loopback` outbounds");
         None
     }

@@ -151,7 +151,7 @@ impl Stage {
                 Ok(at) => at,
                 Err(e) => {
                     // The next datagram asks again.
-                    debug!(id = session.id, %to, outbound = outbound.name, "datagrams to nowhere: {e}");
+                    debug!(%to, outbound = outbound.name, "datagrams to nowhere: {e}");
                     return None;
                 }
             };

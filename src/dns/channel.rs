@@ -118,7 +118,7 @@ impl Channel {
             open: HashMap::new(),
             heard: None,
         };
-        tokio::spawn(exchange.run(opening, asks));
+        crate::io::spawn(exchange.run(opening, asks));
         (asking, true)
     }
 

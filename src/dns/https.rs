@@ -127,7 +127,7 @@ impl Https {
                 .await
                 .map_err(explain)?;
             // How it ends is told to whoever waits for a reply.
-            tokio::spawn(connection);
+            crate::io::spawn(connection);
             self.lock().shared = Some(Shared {
                 connection: shared.clone(),
                 used: Instant::now(),
@@ -136,7 +136,7 @@ impl Https {
             return Ok(Connection::Shared(shared));
         }
         let (own, connection) = http1::handshake(io).await.map_err(explain)?;
-        tokio::spawn(connection);
+        crate::io::spawn(connection);
         Ok(Connection::Own(own))
     }
 

@@ -196,7 +196,7 @@ impl Server {
         pending.insert(question.clone(), waiting.clone());
         drop(pending);
         let (server, dialer) = (self.clone(), dialer.clone());
-        tokio::spawn(async move {
+        crate::io::spawn(async move {
             let found = server.ask(&dialer, &question).await;
             server.note(&found);
             if let Ok(reply) = &found

@@ -146,7 +146,7 @@ impl System {
         under_way.insert(name.clone(), waiting.clone());
         drop(under_way);
         let system = self.clone();
-        tokio::spawn(async move {
+        crate::io::spawn(async move {
             let found = asking.await.map_err(|e| (e.kind(), reason(&e)));
             system.note(&found);
             system.lock().remove(&name);

@@ -92,7 +92,7 @@ impl Handshakes {
             pending.tasks.insert(id, None);
             id
         };
-        let task = tokio::spawn(serve(Unfinished { all: self, id }));
+        let task = crate::io::spawn(serve(Unfinished { all: self, id }));
         // It may be over by then.
         if let Some(handle) = self.lock().tasks.get_mut(&id) {
             *handle = Some(task.abort_handle());

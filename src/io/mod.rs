@@ -18,6 +18,7 @@ mod pipe;
 mod prefixed;
 pub mod random;
 pub mod scratch;
+mod task;
 
 pub use abort::begun;
 pub use closing::{CloseReason, Closing, Holder};
@@ -27,6 +28,7 @@ pub use linger::linger;
 pub use packets::{BindUdp, Packet, Packets};
 pub use pipe::{Pipe, pipe};
 pub use prefixed::Prefixed;
+pub use task::spawn;
 
 use std::fmt;
 use std::future::poll_fn;

@@ -38,7 +38,7 @@ impl Inbound {
             sessions,
         };
         let driver = Driver::new(link, Arc::default(), guests, None, idle);
-        tokio::spawn(driver.run());
+        crate::io::spawn(driver.run());
         Accepted::Sessions(opened)
     }
 }

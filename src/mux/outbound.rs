@@ -18,6 +18,7 @@ use super::stream::MuxStream;
 use super::table::{Handle, Table};
 use crate::address::{Destination, Host};
 use crate::io::{Link, Packets};
+use crate::secret::Secret;
 
 /// Sessions over the life of a link; V2Ray's number.
 const LIFE: u16 = 128;
@@ -34,6 +35,7 @@ pub struct Outbound {
     streams: Option<Pool>,
     /// Links for datagrams alone.
     xudp: Option<Pool>,
+    global_ids: GlobalIds,
     settings: Settings,
 }
 
@@ -78,6 +80,7 @@ impl Outbound {
         Self {
             streams: settings.concurrency.map(Pool::shared),
             xudp,
+            global_ids: GlobalIds(Secret(OnceLock::new())),
             settings,
         }
     }
@@ -120,7 +123,9 @@ impl Outbound {
     ) -> io::Result<Box<dyn Packets>> {
         let peer = Some(to.clone());
         Ok(Box::new(match (&self.xudp, &self.streams) {
-            (Some(pool), _) => MuxPackets::open(pool.open(peer, dial), true, Some(global_id(id)?)),
+            (Some(pool), _) => {
+                MuxPackets::open(pool.open(peer, dial), true, Some(self.global_ids.of(id)?))
+            }
             (None, Some(pool)) if self.settings.udp == Udp::Shared => {
                 MuxPackets::open(pool.open(peer, dial), false, None)
             }
@@ -169,7 +174,7 @@ impl Pool {
         let handle = link
             .open(peer, self.session_ids.1)
             .expect("a new table has every session free");
-        tokio::spawn(run_link(link.table.clone(), dial()));
+        crate::io::spawn(run_link(link.table.clone(), dial()));
         links.push(link);
         handle
     }
@@ -216,22 +221,26 @@ impl std::fmt::Debug for PooledLink {
     }
 }
 
-/// The id of an association: nobody else can tell it, or use another's.
-fn global_id(association: u32) -> io::Result<GlobalId> {
-    static SECRET: OnceLock<[u8; 32]> = OnceLock::new();
-    let secret = match SECRET.get() {
-        Some(secret) => secret,
-        None => {
-            let mut fresh = [0; 32];
-            getrandom::fill(&mut fresh).map_err(io::Error::other)?;
-            SECRET.get_or_init(|| fresh)
-        }
-    };
-    let hash = Sha256::new()
-        .chain_update(secret)
-        .chain_update(association.to_be_bytes())
-        .finalize();
-    let mut id = [0; 8];
-    id.copy_from_slice(&hash[..8]);
-    Ok(id)
+/// Makes ids of associations that nobody else can tell, or use for another's.
+#[derive(Debug)]
+struct GlobalIds(Secret<OnceLock<[u8; 32]>>);
+
+impl GlobalIds {
+    fn of(&self, association: u32) -> io::Result<GlobalId> {
+        let secret = match self.0.get() {
+            Some(secret) => secret,
+            None => {
+                let mut fresh = [0; 32];
+                getrandom::fill(&mut fresh).map_err(io::Error::other)?;
+                self.0.get_or_init(|| fresh)
+            }
+        };
+        let hash = Sha256::new()
+            .chain_update(secret)
+            .chain_update(association.to_be_bytes())
+            .finalize();
+        let mut id = [0; 8];
+        id.copy_from_slice(&hash[..8]);
+        Ok(id)
+    }
 }

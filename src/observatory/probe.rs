@@ -62,7 +62,7 @@ pub(super) async fn probe(
         Err(io::Error::new(io::ErrorKind::TimedOut, text))
     })?;
     let time = start.elapsed();
-    tokio::spawn(link.close());
+    crate::io::spawn(link.close());
     Ok(time)
 }
 

@@ -248,7 +248,7 @@ impl Future for Relay {
                     Poll::Ready(Failure::HalfClosed(_)) if this.down.state == State::Done => {
                         // Cut off, not closed: what was sent to it is not all there was to send.
                         let none = Link::other(tokio::io::empty());
-                        tokio::spawn(std::mem::replace(&mut this.target, none).abort());
+                        crate::io::spawn(std::mem::replace(&mut this.target, none).abort());
                         this.say_goodbye(Phase::AbandonedUplink);
                         Poll::Ready(Ok(()))
                     }

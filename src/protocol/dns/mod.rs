@@ -79,6 +79,6 @@ impl Outbound {
             server,
             dial: upstream,
         };
-        tokio::spawn(dns::asking(dns::asker(), session.run(client)));
+        crate::io::spawn(dns::asking(dns::asker(), session.run(client)));
     }
 }

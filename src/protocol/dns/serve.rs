@@ -130,7 +130,7 @@ impl Session {
             };
             let _ = events.send(Event::Answer(answer)).await;
         };
-        tokio::spawn(asking(asker(), looking));
+        crate::io::spawn(asking(asker(), looking));
     }
 
     /// Hands a question to the task that talks to the server, and makes one if there is none. Whether a
@@ -147,7 +147,7 @@ impl Session {
             let (over, server) = (self.over, self.server.clone());
             let talk = talk(self.dial.clone(), over, server, queries, events.clone());
             // Whoever asks may have chosen the name of the server.
-            tokio::spawn(asking(asker(), talk));
+            crate::io::spawn(asking(asker(), talk));
             open
         });
         let sent = open.try_send(query).is_ok();

@@ -88,7 +88,8 @@ impl Answers {
         }
         let socket = (self.bind)(from).inspect_err(|e| complain(from, e))?;
         let socket = Arc::new(socket.into_inner());
-        let reader = tokio::spawn(read(socket.clone(), from, self.strays.clone())).abort_handle();
+        let reader =
+            crate::io::spawn(read(socket.clone(), from, self.strays.clone())).abort_handle();
         let answering = Answering {
             socket: socket.clone(),
             used: Instant::now(),

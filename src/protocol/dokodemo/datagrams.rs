@@ -77,7 +77,7 @@ fn sort_up_to(
         sweep_at: FIRST_SWEEP.min(max),
         new: tx,
     };
-    tokio::spawn(sorter.run(strayed));
+    crate::io::spawn(sorter.run(strayed));
     rx
 }
 

@@ -96,7 +96,7 @@ impl Inbound {
             Asked::End(end) => end,
             Asked::Plainly => {
                 // Requests pass through hyper, which needs a task; a tunnel costs none.
-                tokio::spawn(served.run());
+                crate::io::spawn(served.run());
                 return Ok(Accepted::Sessions(asked));
             }
             Asked::Nothing => {

@@ -104,7 +104,7 @@ async fn send(
         .await
         .ok()?;
     // It ends with the response, or when the client goes away and drops the body.
-    tokio::spawn(connection.with_upgrades());
+    crate::io::spawn(connection.with_upgrades());
     sender
         .send_request(request)
         .await

@@ -1,0 +1,19 @@
+//! Tasks.
+
+use std::future::Future;
+
+use tokio::task::JoinHandle;
+use tracing::Instrument;
+
+/// Spawns a task that goes on with what its starter does: its log lines name the same session and connection. It belongs
+/// to the runtime that it is started in, and ends with that.
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is what stands in its place"
+    )]
+    tokio::spawn(future.in_current_span())
+}
