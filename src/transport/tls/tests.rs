@@ -172,6 +172,18 @@ async fn a_certificate_made_at_start_is_pinned_by_its_hash() {
 }
 
 #[tokio::test]
+async fn settings_make_more_than_one_server() {
+    let pair = Pair::self_signed(&["example.com"], false);
+    let settings = showing([pair.keys()]);
+    settings.certificates[0].check().unwrap();
+    let client = client(pinned(chain_hash(&[&pair.der])));
+    for _ in 0..2 {
+        let server = server(settings.clone());
+        assert_eq!(exchange(&server, &client, "example.com").await, Ok(()));
+    }
+}
+
+#[tokio::test]
 async fn changed_files_are_read_again_and_broken_ones_are_not_taken() {
     let dir = tempfile::tempdir().unwrap();
     let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
