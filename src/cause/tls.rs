@@ -68,6 +68,8 @@ pub enum Unusable {
 pub enum Untrusted {
     /// It is none of those that are pinned.
     Pins,
+    /// None of it is one that Xray's key pins.
+    CertificatePins,
     /// The settings leave nobody to believe.
     Nobody,
     /// The system has no authorities.
@@ -91,7 +93,7 @@ impl TlsError {
             Self::NotYetValid => "tls-not-yet-valid",
             Self::UnknownIssuer => "tls-issuer",
             Self::WrongKey => "tls-key",
-            Self::Untrusted(Untrusted::Pins) => "tls-pin",
+            Self::Untrusted(Untrusted::Pins | Untrusted::CertificatePins) => "tls-pin",
             Self::Untrusted(_) => "tls-authorities",
             Self::Unusable(_) | Self::Certificate(_) => "tls-certificate",
             Self::NotTls => "tls-not-tls",
@@ -197,6 +199,9 @@ impl fmt::Display for Untrusted {
         f.write_str(match self {
             Self::Pins => {
                 "the server's certificate chain is none of `pinnedPeerCertificateChainSha256`"
+            }
+            Self::CertificatePins => {
+                "none of the server's certificates is one of `pinnedPeerCertSha256`"
             }
             Self::Nobody => {
                 "there is no authority to believe: `disableSystemRoot` is set, and no certificate has `usage: verify`"

@@ -10,7 +10,7 @@ use tracing::{debug, trace};
 use super::route::Asked;
 use super::{Dispatcher, Origin, OutboundRef, Session};
 use crate::address::{Destination, Host, Network};
-use crate::dns::{DialFuture, Dialer, Known, Lookup, Via};
+use crate::dns::{self, DialFuture, Dialer, Known, Lookup, Via};
 use crate::io::{BindUdp, Counted, Link, Packet, Packets, Udp};
 use crate::protocol::{self, Endpoint, freedom};
 use crate::session::Source;
@@ -39,7 +39,7 @@ impl RoutedDialer {
 impl Dialer for RoutedDialer {
     fn stream(&self, way: &Via, to: &Destination) -> DialFuture<Link> {
         let (dispatcher, way, to) = (self.dispatcher(), way.clone(), to.clone());
-        Box::pin(async move {
+        Box::pin(dns::on_its_way(async move {
             let dispatcher = dispatcher?;
             let Via::Routed(tag) = way else {
                 let to = dispatcher.bootstrap(&to).await?;
@@ -65,12 +65,12 @@ impl Dialer for RoutedDialer {
                     opened.map(|(link, _)| link)
                 }
             }
-        })
+        }))
     }
 
     fn packets(&self, way: &Via, to: &Destination) -> DialFuture<Box<dyn Packets>> {
         let (dispatcher, way, to) = (self.dispatcher(), way.clone(), to.clone());
-        Box::pin(async move {
+        Box::pin(dns::on_its_way(async move {
             let dispatcher = dispatcher?;
             let Via::Routed(tag) = way else {
                 return Ok(freedom::packets(bind(
@@ -103,7 +103,7 @@ impl Dialer for RoutedDialer {
                     opened.await.map(|(packets, _)| packets)
                 }
             }
-        })
+        }))
     }
 
     fn tls(&self, link: Link, server: &Destination) -> DialFuture<(Link, bool)> {

@@ -124,7 +124,8 @@ impl Dispatcher {
         hop: &NextHop<'_>,
     ) -> io::Result<Opened<Link>> {
         let (server, unasked) = (hop.server.clone(), &Known::Unasked);
-        let connecting = self.connect(outbound, server, &Lookup::System, unasked);
+        let lookup = self.server_lookup(outbound);
+        let connecting = self.connect(outbound, server, &lookup, unasked);
         // The name of a server is this process' own, and no user's share of questions.
         let (link, others) = dns::asking(Owner::Process, connecting).await?;
         Ok((link, both(others, Some(self.limits(hop.level)))))

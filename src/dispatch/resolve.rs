@@ -7,7 +7,7 @@ use tracing::debug;
 
 use super::{Dispatcher, Outbound, OutboundRef};
 use crate::address::{Destination, Host};
-use crate::dns::{Known, Lookup, Strategy};
+use crate::dns::{self, Known, Lookup, Strategy};
 use crate::protocol::{self, Endpoint};
 
 impl Dispatcher {
@@ -17,7 +17,20 @@ impl Dispatcher {
             Strategy::AsIs => outbound.protocol.strategy(),
             strategy => strategy,
         };
+        let strategy = match strategy {
+            Strategy::AsIs => outbound.transport.sockopt.strategy,
+            strategy => strategy,
+        };
         Lookup::new(&self.resolver, strategy)
+    }
+
+    /// How the name of a server of outbound `by` becomes an address: by the system, or by the built-in DNS where Xray's
+    /// `sockopt.domainStrategy` says so. On the way to a DNS server it cannot be asked.
+    pub(super) fn server_lookup(&self, outbound: &Outbound) -> Lookup {
+        match dns::is_on_its_way() {
+            true => Lookup::System,
+            false => Lookup::new(&self.resolver, outbound.transport.sockopt.strategy),
+        }
     }
 
     /// What outbound `by` asks its server for when a session wants `to`: with a `domainStrategy` an

@@ -29,6 +29,8 @@ pub(super) enum Found {
     Ips(Vec<IpAddr>),
     /// Ask for this name.
     Alias(String),
+    /// There is no address, and this is why.
+    Code(u16),
 }
 
 impl Hosts {
@@ -56,6 +58,7 @@ impl Hosts {
             let name = alias.as_deref().unwrap_or(name);
             match &self.values(name)[..] {
                 [] => break,
+                [HostValue::Code(code), ..] => return Some(Found::Code(*code)),
                 [HostValue::Name(other)] => alias = Some(other.to_ascii_lowercase()),
                 values => {
                     let mut ips: Vec<IpAddr> = Vec::new();

@@ -60,7 +60,7 @@ enum Connection {
 }
 
 impl Https {
-    /// `url` begins with `https://` and a host.
+    /// `url` begins with `https://` or, without TLS, with `http://`, and a host.
     pub(super) fn new(url: Uri, to: Destination, via: Via, client: Option<IpAddr>) -> Self {
         Self {
             url,
@@ -120,7 +120,11 @@ impl Https {
 
     async fn connect(&self, dialer: &Arc<dyn Dialer>) -> io::Result<Connection> {
         let link = dialer.stream(&self.via, &self.to).await?;
-        let (link, is_h2) = dialer.tls(link, &self.to).await?;
+        // Without TLS there is nobody to agree with: both know that it is HTTP/2.
+        let (link, is_h2) = match self.url.scheme_str() {
+            Some("http") => (link, true),
+            _ => dialer.tls(link, &self.to).await?,
+        };
         let io = TokioIo::new(link);
         if is_h2 {
             let (shared, connection) = http2::handshake(TokioExecutor::new(), io)

@@ -31,7 +31,7 @@ mod system;
 #[cfg(test)]
 mod tests;
 
-pub use asker::{asker, asking};
+pub use asker::{asker, asking, is_on_its_way, on_its_way};
 pub use dial::{DialFuture, Dialer, Via};
 pub use framed::Framed;
 pub use known::Known;

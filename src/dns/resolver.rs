@@ -95,6 +95,10 @@ impl Resolver {
                 });
             }
             Some(Found::Alias(other)) => name = other,
+            Some(Found::Code(code)) => {
+                let none = Reply::none(0);
+                return Ok(Reply { code, ..none });
+            }
             None => {}
         }
         let mut failures = Vec::new();
@@ -104,6 +108,9 @@ impl Resolver {
                 Err(failure) => {
                     debug!("dns: {server} {failure}");
                     failures.push(format!("{server} {failure}"));
+                    if server.settings.is_last {
+                        break;
+                    }
                 }
             }
         }
@@ -122,16 +129,15 @@ impl Resolver {
             .collect();
         first.sort_unstable();
         let mut order: Vec<usize> = first.into_iter().map(|(_, index)| index).collect();
-        let others = match self.fallback {
-            Fallback::Always => true,
-            Fallback::WithoutMatch => order.is_empty(),
-            Fallback::Never => false,
-        };
-        if others {
-            for (index, server) in self.servers.iter().enumerate() {
-                if !server.settings.skip_fallback && !order.contains(&index) {
-                    order.push(index);
-                }
+        let matched = !order.is_empty();
+        for (index, server) in self.servers.iter().enumerate() {
+            let falls_back = match server.settings.fallback.unwrap_or(self.fallback) {
+                Fallback::Always => true,
+                Fallback::WithoutMatch => !matched,
+                Fallback::Never => false,
+            };
+            if falls_back && !server.settings.skip_fallback && !order.contains(&index) {
+                order.push(index);
             }
         }
         if order.is_empty() {
@@ -153,6 +159,10 @@ impl Resolver {
                     return Ok(Strategy::AsIs.pick(ips, to.port));
                 }
                 Some(Found::Alias(other)) => to.host = Host::Domain(other),
+                Some(Found::Code(code)) => {
+                    let text = format!("cannot resolve {name}: {}", reason(code, Strategy::AsIs));
+                    return Err(io::Error::new(io::ErrorKind::NotFound, text));
+                }
                 _ => {}
             }
         }

@@ -45,6 +45,8 @@ pub enum HostNames {
 pub enum HostValue {
     Ip(IpAddr),
     Name(String),
+    /// Xray's `#3`: no address, and this response code.
+    Code(u16),
 }
 
 /// Whether servers are asked for names that are not of their `domains`.
@@ -74,6 +76,10 @@ pub struct Server {
     pub expected: Option<Networks>,
     /// `skipFallback`: it is asked only for the names of `domains`.
     pub skip_fallback: bool,
+    /// `fallbackStrategy` of V2Ray 5, where it has its own.
+    pub fallback: Option<Fallback>,
+    /// `finalQuery`, Xray's: when it has no answer, no other server is asked.
+    pub is_last: bool,
     /// `queryStrategy`, within that of the whole section.
     pub families: Families,
     /// Whether its answers are remembered (by default they are).
@@ -89,7 +95,7 @@ pub enum Upstream {
     Udp(Destination),
     /// `tcp://`.
     Tcp(Destination),
-    /// `https://`; the URL begins so and has a host, and `to` is where that is.
+    /// `https://`, or with `http://` HTTP/2 without TLS (Xray's `h2c://`); the URL has a host, and `to` is where that is.
     Https { url: Uri, to: Destination },
 }
 
@@ -127,6 +133,8 @@ impl Server {
             domains: None,
             expected: None,
             skip_fallback: false,
+            fallback: None,
+            is_last: false,
             families: Families::BOTH,
             caches: true,
         }

@@ -23,6 +23,25 @@ use crate::matching::{Domains, Networks, Pattern, parse_network};
 use crate::session::Owner;
 
 #[tokio::test]
+async fn a_host_may_stand_for_a_response_code() {
+    let settings = Settings {
+        hosts: vec![HostEntry {
+            names: HostNames::Full("ads.example".to_owned()),
+            values: vec![HostValue::Code(3)],
+        }],
+        ..Settings::default()
+    };
+    let resolver = Resolver::new(settings);
+    let reply = resolver
+        .lookup("Ads.example", Families::BOTH)
+        .await
+        .unwrap();
+    assert_eq!((reply.code, reply.ips), (3, vec![]));
+    let to = "ads.example:53".parse().unwrap();
+    assert!(resolver.bootstrap(&to).await.is_err());
+}
+
+#[tokio::test]
 async fn names_are_asked_for_where_their_domains_say_and_else_in_order() {
     let net = Net::new();
     for (ip, answer) in [

@@ -18,6 +18,8 @@
 //! * `realIpHeader` names headers that hold the client alone. They count before the list, unless the list shows that
 //!   somebody came around the CDN.
 //!
+//! * Xray's `trustedXForwardedFor` names headers by which a request of the CDN's is known.
+//!
 //! With `acceptProxyProtocol` the peer is whom the PROXY header names.
 
 use std::net::{IpAddr, SocketAddr};
@@ -35,6 +37,9 @@ pub struct Forwarded {
     pub trusted: Trusted,
     /// `realIpHeader`: the first one that is there and holds an address.
     pub headers: Vec<HeaderName>,
+    /// `trustedXForwardedFor`, Xray's: where there are any, a request with one of these headers is believed whoever
+    /// brings it, and one without is not. A `trustedProxies` beside it decides alone.
+    pub marks: Vec<HeaderName>,
 }
 
 /// `trustedProxies`.
@@ -59,7 +64,12 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 impl Forwarded {
     /// The client's address that `headers` name, if `peer` is one to believe. Its port is 0.
     pub(crate) fn client(&self, headers: &HeaderMap, peer: Source) -> Option<Source> {
-        if !self.trusted.believes(peer) {
+        let marked = |name: &HeaderName| headers.contains_key(name);
+        let is_believed = match (&self.trusted, &self.marks[..]) {
+            (Trusted::Nearby, marks @ [_, ..]) => marks.iter().any(marked),
+            _ => self.trusted.believes(peer),
+        };
+        if !is_believed {
             return None;
         }
         let ip = self.named(headers).or_else(|| match &self.trusted {

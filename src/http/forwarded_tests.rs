@@ -20,6 +20,7 @@ fn listing(listed: &[&str], headers: &[&'static str]) -> Forwarded {
     let nets = listed.iter().flat_map(|text| Net::read(text).unwrap());
     let headers = headers.iter().map(|name| HeaderName::from_static(name));
     Forwarded {
+        marks: Vec::new(),
         trusted: Trusted::Listed(nets.collect()),
         headers: headers.collect(),
     }
@@ -48,6 +49,28 @@ fn without_a_list_the_first_address_counts_however_it_is_written() {
         let found = client_of(&Forwarded::default(), &[(XFF, value)], "127.0.0.1");
         assert_eq!(found.as_deref(), ip, "{value}");
     }
+}
+
+#[test]
+fn a_request_with_the_mark_of_a_cdn_is_believed_from_anywhere() {
+    let marked = Forwarded {
+        marks: vec![HeaderName::from_static("x-cdn")],
+        ..Forwarded::default()
+    };
+    let said = (XFF, "203.0.113.9");
+    for (headers, ip) in [
+        (&[said, ("X-CDN", "a")][..], Some("203.0.113.9:0")),
+        (&[said], None),
+    ] {
+        for peer in ["8.8.8.8", "127.0.0.1"] {
+            assert_eq!(client_of(&marked, headers, peer).as_deref(), ip, "{peer}");
+        }
+    }
+    let listed = Forwarded {
+        trusted: Trusted::Listed(Vec::new()),
+        ..marked
+    };
+    assert_eq!(client_of(&listed, &[said, ("X-CDN", "a")], "8.8.8.8"), None);
 }
 
 /// The proxies are 127.0.0.1, 198.51.100.0/24 and 2001:db8:cd::/48.

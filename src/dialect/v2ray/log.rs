@@ -26,6 +26,7 @@ pub(super) fn read(root: &Object) -> Log {
     }
     // A query of the DNS module would be logged here; there is none.
     object.silent(&["dnsLog"]);
+    object.no_effect(&["maskAddress"]);
     object.finish();
     if log.level == LogLevel::None {
         log.access = LogTarget::None;

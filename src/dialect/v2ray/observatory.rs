@@ -96,7 +96,7 @@ fn observer(object: Object, tag: String, kind: ReadKind) -> Option<Settings> {
 }
 
 fn sequential(object: &Object) -> Kind {
-    object.no_effect(&["persistentProbeResult"]);
+    object.no_effect(&["persistentProbeResult", "enableConcurrency"]);
     let mut settings = Sequential::default();
     set(&mut settings.url, url(object, "probeURL"));
     set(&mut settings.interval, span(object, "probeInterval"));
@@ -118,6 +118,7 @@ fn burst(object: &Object) -> Kind {
                 node.warn(format!("at most {MAX_SAMPLING} samples are kept"));
             }
         }
+        ping.no_effect(&["httpMethod"]);
         ping.finish();
     }
     Kind::Burst(Box::new(settings))

@@ -205,7 +205,16 @@ fn state(root: &Object) -> Option<PathBuf> {
 
 /// The top-level keys of V2Ray 4 and 5 that nothing is built for.
 fn unbuilt_keys(root: &Object) {
-    root.no_effect(&["browserForwarder", "extension", "fakedns"]);
+    // Xray's `version` names those of Xray that the file is for.
+    root.silent(&["version"]);
+    root.no_effect(&[
+        "browserForwarder",
+        "env",
+        "extension",
+        "fakedns",
+        "geodata",
+        "metrics",
+    ]);
     root.refuse(
         "reverse",
         "bridges and portals are not built, and what is meant for them would leave from this machine: take `reverse` out",

@@ -21,6 +21,13 @@ pub(super) fn read(inbound: &Object) -> Option<Settings> {
         route_only: object.read_or("routeOnly", false),
         excluded: object.get("domainsExcluded").and_then(|n| excluded(&n)),
     };
+    if enabled {
+        object.refuse(
+            "ipsExcluded",
+            "exceptions by address are not built, and sessions to these would go by the sniffed name",
+        );
+    }
+    object.silent(&["ipsExcluded"]);
     let metadata = object.get("metadataOnly");
     let metadata = metadata.filter(|node| node.read() == Some(true));
     if let (true, Some(node)) = (enabled, &metadata) {

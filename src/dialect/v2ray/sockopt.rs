@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
 use serde_json::Value;
 
+use super::dns::domain_strategy;
+use super::ws::read_names;
 use crate::dialect::v2ray::json::{Node, Object, found, one_of};
-use crate::transport::tcp::{FastOpen, KeepAlive, SockOpt, Tproxy};
+use crate::transport::tcp::{FastOpen, KeepAlive, Race, SockOpt, TcpOptions, Tproxy};
 
 /// Reads `sockopt`.
 pub(super) fn read(settings: &Node) -> SockOpt {
@@ -30,32 +33,99 @@ pub(super) fn read(settings: &Node) -> SockOpt {
             .and_then(|node| read_tproxy(&node))
             .unwrap_or_default(),
         every_arrival: !object.read_or("rcvLowat", true),
+        strategy: object
+            .get("domainStrategy")
+            .and_then(|node| domain_strategy(&node))
+            .unwrap_or_default(),
+        race: object
+            .object("happyEyeballs")
+            .map(read_race)
+            .unwrap_or_default(),
+        v6_only: object.read_or("V6Only", false),
+        tcp: TcpOptions {
+            congestion: object
+                .read("tcpCongestion")
+                .filter(|name: &String| !name.is_empty()),
+            user_timeout: positive(&object, "tcpUserTimeout")
+                .map(|ms| Duration::from_millis(ms.into())),
+            window_clamp: positive(&object, "tcpWindowClamp"),
+            max_seg: positive(&object, "tcpMaxSeg"),
+        },
     };
-    // `followRedirect` says the latter as well; it is a field of V2Ray's own, and of some configs.
-    // The outbound itself reads whom it goes through.
+    refuse_elsewhere(&object);
+    // `followRedirect` says `receiveOriginalDestAddress` as well; it is a field of V2Ray's own, and of some configs. The
+    // outbound itself reads whom it goes through, `wsSettings` are told of `trustedXForwardedFor`, and `penetrate` is
+    // for a transport of Xray's that is not built.
     object.silent(&[
         "acceptProxyProtocol",
         "dialerProxy",
-        "receiveOriginalDestAddress",
-    ]);
-    object.no_effect(&[
-        "domainStrategy",
-        "happyEyeballs",
         "penetrate",
-        "rxBufSize",
-        "txBufSize",
-        "forceBufSize",
-        "tcpCongestion",
-        "tcpMaxSeg",
-        "tcpNoDelay",
-        "tcpUserTimeout",
-        "tcpWindowClamp",
+        "receiveOriginalDestAddress",
         "trustedXForwardedFor",
-        "V6Only",
-        "customSockopt",
     ]);
+    if object.read("tcpNoDelay") == Some(false) {
+        object
+            .node
+            .warn("`TCP_NODELAY` is always on, `tcpNoDelay` has no effect");
+    }
+    object.no_effect(&["rxBufSize", "txBufSize", "forceBufSize"]);
     object.finish();
     sockopt
+}
+
+/// Keys by which a connection would go elsewhere, or by another way, than without them.
+fn refuse_elsewhere(object: &Object) {
+    object.refuse(
+        "addressPortStrategy",
+        "servers by SRV and TXT records are not built, and without them another server would be dialled: give its \
+         address and port",
+    );
+    object.refuse(
+        "customSockopt",
+        "options by number are not built, take the key of its own: `mark`, `interface`, `tcpCongestion`, \
+         `tcpUserTimeout`, `tcpWindowClamp`, `tcpMaxSeg`",
+    );
+}
+
+/// Xray takes 0 and less for "as the system has it".
+fn positive(object: &Object, key: &'static str) -> Option<u32> {
+    let node = object.get(key)?;
+    match node.read::<i64>()? {
+        n if n <= 0 => None,
+        n => {
+            let fits = u32::try_from(n).ok().filter(|n| *n <= i32::MAX as u32);
+            if fits.is_none() {
+                node.error(format!("{n} is too much, expected at most {}", i32::MAX));
+            }
+            fits
+        }
+    }
+}
+
+/// Xray races only when it is asked to, and then begins with IPv4; without a delay it is not asked.
+fn read_race(object: Object) -> Race {
+    let default = Race::default();
+    let ipv6_first = object.read_or("prioritizeIPv6", false);
+    let delay: u64 = object.read_or("tryDelayMs", 0);
+    let interleave: u32 = object.read_or("interleave", 1);
+    let at_once: u32 = object.read_or("maxConcurrentTry", 4);
+    object.finish();
+    if delay == 0 || at_once == 0 {
+        return default;
+    }
+    Race {
+        delay: Duration::from_millis(delay),
+        ipv6_first: Some(ipv6_first),
+        interleave: interleave as usize,
+        at_once: at_once as usize,
+    }
+}
+
+/// `trustedXForwardedFor`: the names of headers that a request to be believed has.
+pub(super) fn trusted_headers(settings: &Node) -> Vec<HeaderName> {
+    let object = settings.value.is_object().then(|| settings.object());
+    let node = object.flatten().and_then(|o| o.get("trustedXForwardedFor"));
+    node.map(|node| read_names(&node)).unwrap_or_default()
 }
 
 /// `tcpFastOpen` is a switch in V2Ray; in Xray it may also be the length of the queue.
@@ -186,6 +256,7 @@ pub(super) fn check_tcp_settings(settings: &Node) {
 mod tests {
     use super::*;
     use crate::dialect::v2ray::json::Report;
+    use crate::dns::Strategy;
     use serde_json::json;
 
     #[test]
@@ -193,7 +264,11 @@ mod tests {
         let (sockopt, problems) = read(json!({
             "tcpFastOpen": true, "tcpFastOpenQueueLength": 7, "tcpKeepAliveInterval": 30,
             "mark": 255, "bindToDevice": "lo", "mptcp": true, "acceptProxyProtocol": true,
-            "tproxy": "TProxy", "receiveOriginalDestAddress": true, "rcvLowat": false
+            "tproxy": "TProxy", "receiveOriginalDestAddress": true, "rcvLowat": false,
+            "domainStrategy": "UseIPv4", "V6Only": true, "tcpCongestion": "bbr", "tcpUserTimeout": 10000,
+            "tcpWindowClamp": 600, "tcpMaxSeg": 1440, "penetrate": true, "tcpNoDelay": true,
+            "happyEyeballs": {"prioritizeIPv6": true, "tryDelayMs": 100, "interleave": 2, "maxConcurrentTry": 3},
+            "addressPortStrategy": "none", "customSockopt": [], "trustedXForwardedFor": ["X-CDN"]
         }));
         assert_eq!(problems, [""; 0]);
         assert_eq!(
@@ -210,6 +285,20 @@ mod tests {
                 mptcp: true,
                 tproxy: Tproxy::Tproxy,
                 every_arrival: true,
+                strategy: Strategy::UseIpv4,
+                race: Race {
+                    delay: Duration::from_millis(100),
+                    ipv6_first: Some(true),
+                    interleave: 2,
+                    at_once: 3,
+                },
+                v6_only: true,
+                tcp: TcpOptions {
+                    congestion: Some("bbr".to_owned()),
+                    user_timeout: Some(Duration::from_secs(10)),
+                    window_clamp: Some(600),
+                    max_seg: Some(1440),
+                },
             }
         );
     }
@@ -217,7 +306,11 @@ mod tests {
     #[test]
     fn zero_is_the_default_and_below_turns_off() {
         assert_eq!(
-            read(json!({"mark": 0, "tcpKeepAliveInterval": 0})).0,
+            read(json!({
+                "mark": 0, "tcpKeepAliveInterval": 0, "tcpMaxSeg": 0, "tcpUserTimeout": -1, "domainStrategy": "",
+                "happyEyeballs": {"prioritizeIPv6": true}
+            }))
+            .0,
             SockOpt::default()
         );
         let off = read(json!({"tcpKeepAliveInterval": -1})).0;
@@ -229,7 +322,8 @@ mod tests {
     fn mistakes_name_their_path() {
         let (_, problems) = read(json!({
             "tcpFastOpen": "yes", "mark": -1, "bindToDevice": "a/b", "tproxy": "maybe",
-            "penetrate": true, "tcpFastOpne": true
+            "tcpNoDelay": false, "tcpFastOpne": true, "addressPortStrategy": "SrvPortOnly",
+            "tcpMaxSeg": 4294967296i64,
         }));
         assert_eq!(
             problems,
@@ -238,7 +332,9 @@ mod tests {
                 "mark: the number -1 is not a whole number from 0 to 4294967295",
                 "bindToDevice: `a/b` is not a network interface, expected a name such as `eth0`",
                 "tproxy: `maybe` is unknown, expected `off`, `redirect` or `tproxy`",
-                "penetrate: this feature is not built yet, the key has no effect",
+                "tcpMaxSeg: 4294967296 is too much, expected at most 2147483647",
+                "addressPortStrategy: servers by SRV and TXT records are not built, and without them another server would be dialled: give its address and port",
+                "config: `TCP_NODELAY` is always on, `tcpNoDelay` has no effect",
                 "tcpFastOpne: unknown key, it has no effect, did you mean `tcpFastOpen`?",
             ]
         );

@@ -47,8 +47,12 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
         Security::Tls => tls::server(&object.node, parts.tls.as_ref(), over_ws).map(Some),
         Security::None => Some(None),
     };
+    let marks = parts.sockopt.as_ref().map(sockopt::trusted_headers);
     let carrier = match parts.network {
-        Network::Ws => ws::server(parts.ws.as_ref()).map(ServerCarrier::Ws),
+        Network::Ws => ws::server(parts.ws.as_ref()).map(|mut ws| {
+            ws.forwarded.marks = marks.unwrap_or_default();
+            ServerCarrier::Ws(ws)
+        }),
         Network::Tcp => Some(ServerCarrier::Raw),
     };
     object.finish();
@@ -118,6 +122,10 @@ impl<'a> Parts<'a> {
             tls: object.first(&["tlsSettings", "securitySettings"]),
             sockopt: object.first(&["sockopt", "socketSettings"]),
         };
+        object.refuse(
+            "finalmask",
+            "disguises of the wire are not built, and a peer that has them understands nothing else: take it out on both ends",
+        );
         object.no_effect(&[
             "kcpSettings",
             "httpSettings",

@@ -89,6 +89,8 @@ pub(super) fn client(settings: Option<&Node>, over_ws: bool) -> Option<ClientSet
         disable_system_root: read.disable_system_root,
         allow_insecure: read.allow_insecure,
         pins: read.pins,
+        certificate_pins: read.certificate_pins,
+        verify_names: read.verify_names,
         certificate: read.certificates.own.into_iter().next(),
         alpn: read.alpn,
         versions: read.versions,
@@ -104,6 +106,8 @@ struct Both {
     allow_insecure: bool,
     disable_system_root: bool,
     pins: Vec<[u8; 32]>,
+    certificate_pins: Vec<[u8; 32]>,
+    verify_names: Vec<Host>,
     self_signed: bool,
     verify_client: bool,
     reject_unknown_sni: bool,
@@ -119,6 +123,8 @@ impl Both {
             allow_insecure: object.read_or("allowInsecure", false),
             disable_system_root: object.read_or("disableSystemRoot", false),
             pins: read_pins(object),
+            certificate_pins: read_certificate_pins(object),
+            verify_names: read_verify_names(object),
             self_signed: object.read_or("selfSigned", false),
             verify_client: object.read_or("verifyClientCertificate", false),
             reject_unknown_sni: object.read_or("rejectUnknownSni", false),
@@ -139,10 +145,9 @@ impl Both {
             "preferServerCipherSuites",
             "curvePreferences",
             "masterKeyLog",
-            "echConfig",
-            "echDohServer",
             "imitate",
         ]);
+        refuse_unchecked(object);
         // rustls resumes sessions where both ends can, which is what either value asks for at best.
         object.silent(&["disableSessionResumption", "enableSessionResumption"]);
         both
@@ -218,6 +223,78 @@ fn read_server_name(object: &Object) -> Option<Host> {
             ))
         })
         .ok()
+}
+
+/// Whom to believe, and who can read the name that is asked for: never passed over.
+fn refuse_unchecked(object: &Object) {
+    for key in [
+        "echConfig",
+        "echConfigList",
+        "echDohServer",
+        "echServerKeys",
+    ] {
+        object.refuse(
+            key,
+            "Encrypted Client Hello is not built, and without it everybody on the way could read the server's name: take the key out",
+        );
+    }
+    object.refuse(
+        "pinnedPeerCertificatePublicKeySha256",
+        "pins of public keys are not built: pin the certificate by `pinnedPeerCertSha256`",
+    );
+    object.silent(&["echForceQuery", "echSockopt"]);
+}
+
+/// Xray's SHA-256 of certificates, in hex, with OpenSSL's colons if they are there.
+fn read_certificate_pins(object: &Object) -> Vec<[u8; 32]> {
+    let Some(node) = object.get("pinnedPeerCertSha256") else {
+        return Vec::new();
+    };
+    let texts = node.read::<StringList>().unwrap_or_default().0;
+    let pins = texts.iter().filter(|text| !text.trim().is_empty());
+    pins.filter_map(|text| {
+        let pin = hash_of_hex(text);
+        if pin.is_none() {
+            node.error(format!(
+                "`{}` is not a SHA-256 hash, it is 64 hex digits, as `openssl x509 -fingerprint -sha256` prints them",
+                text.escape_debug()
+            ));
+        }
+        pin
+    })
+    .collect()
+}
+
+fn hash_of_hex(text: &str) -> Option<[u8; 32]> {
+    let digits: Vec<u32> = text
+        .trim()
+        .chars()
+        .filter(|c| *c != ':')
+        .map(|c| c.to_digit(16))
+        .collect::<Option<_>>()?;
+    let pair = |pair: &[u32]| u8::try_from(pair[0] * 16 + pair[1]).ok();
+    let bytes: Vec<u8> = digits.chunks_exact(2).map(pair).collect::<Option<_>>()?;
+    bytes.try_into().ok().filter(|_| digits.len() == 64)
+}
+
+/// `verifyPeerCertByName`; Xray called it otherwise before.
+fn read_verify_names(object: &Object) -> Vec<Host> {
+    let keys = ["verifyPeerCertByName", "verifyPeerCertInNames"];
+    let Some(node) = object.first(&keys) else {
+        return Vec::new();
+    };
+    let names = node.read::<StringList>().unwrap_or_default().0;
+    let names = names.iter().filter(|name| !name.trim().is_empty());
+    names
+        .filter_map(|name| {
+            let host = Host::parse(name.trim());
+            host.map_err(|e| {
+                let name = name.escape_debug();
+                node.error(format!("`{name}` is no name of a server: {e}"));
+            })
+            .ok()
+        })
+        .collect()
 }
 
 fn read_pins(object: &Object) -> Vec<[u8; 32]> {

@@ -259,6 +259,7 @@ fn read_forwarded(object: &Object) -> Forwarded {
             (true, None) => Trusted::Nearby,
         },
         headers: headers.unwrap_or_default(),
+        marks: Vec::new(),
     }
 }
 
@@ -278,7 +279,7 @@ fn read_nets(node: &Node) -> Vec<Net> {
     nets
 }
 
-fn read_names(node: &Node) -> Vec<HeaderName> {
+pub(super) fn read_names(node: &Node) -> Vec<HeaderName> {
     let list: StringList = node.read().unwrap_or_default();
     let mut names = Vec::new();
     for text in &list.0 {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use socket2::Socket;
 use tokio::net::{TcpSocket, TcpStream};
@@ -14,7 +13,7 @@ use crate::dns::Lookup;
 use crate::io::own_listeners;
 
 use super::listen::any;
-use super::settings::SockOpt;
+use super::settings::{Race, SockOpt};
 use crate::io::{handshakes, open_files};
 
 /// Connects to the first address of `to` that answers.
@@ -38,51 +37,60 @@ pub async fn connect(
             return Err(TcpError::NoFamily { to, local }.into());
         }
     }
-    let addrs = interleave(addrs);
+    let addrs = interleave(addrs, &sockopt.race);
     race(&addrs, sockopt).await.map_err(|source| {
         let (to, tried) = (to.clone(), addrs);
         TcpError::Failed { to, tried, source }.into()
     })
 }
 
-/// Alternates between the families, beginning with that of the first address.
-fn interleave(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let Some(first) = addrs.first().map(SocketAddr::is_ipv4) else {
+/// Alternates between the families, beginning with that of the first address unless the settings say which.
+fn interleave(addrs: Vec<SocketAddr>, race: &Race) -> Vec<SocketAddr> {
+    let Some(first) = addrs.first().map(SocketAddr::is_ipv6) else {
         return addrs;
     };
+    let first = race.ipv6_first.unwrap_or(first);
+    let turn = match race.interleave {
+        0 => addrs.len(),
+        turn => turn,
+    };
     let len = addrs.len();
-    let (ours, others): (Vec<_>, Vec<_>) = addrs.into_iter().partition(|a| a.is_ipv4() == first);
+    let (ours, others): (Vec<_>, Vec<_>) = addrs.into_iter().partition(|a| a.is_ipv6() == first);
     let (mut ours, mut others) = (ours.into_iter(), others.into_iter());
     let mut mixed = Vec::with_capacity(len);
     while mixed.len() < len {
-        mixed.extend(ours.next());
-        mixed.extend(others.next());
+        mixed.extend(ours.by_ref().take(turn));
+        mixed.extend(others.by_ref().take(turn));
     }
     mixed
 }
 
-/// One attempt after the other, each [`STAGGER`] after the last or as soon as one has failed; the
+/// One attempt after the other, each [`Race::delay`] after the last or as soon as one has failed; the
 /// first connection wins and the others are dropped.
 async fn race(addrs: &[SocketAddr], sockopt: &SockOpt) -> io::Result<TcpStream> {
     if let [only] = addrs {
         return dial(*only, sockopt).await;
     }
+    let at_once = sockopt.race.at_once.max(1);
     let mut waiting = addrs.iter();
     let mut attempts = JoinSet::new();
     let mut worst: Option<io::Error> = None;
     loop {
-        if let Some(&addr) = waiting.next() {
+        if attempts.len() < at_once
+            && let Some(&addr) = waiting.next()
+        {
             let sockopt = sockopt.clone();
             attempts.spawn(async move { dial(addr, &sockopt).await });
         }
         if attempts.is_empty() {
             return Err(worst.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()));
         }
+        let is_full = attempts.len() >= at_once;
         let ended = async { attempts.join_next().await };
-        let ended = if waiting.len() == 0 {
+        let ended = if waiting.len() == 0 || is_full {
             ended.await
         } else {
-            match tokio::time::timeout(STAGGER, ended).await {
+            match tokio::time::timeout(sockopt.race.delay, ended).await {
                 Ok(ended) => ended,
                 Err(_) => continue,
             }
@@ -148,17 +156,16 @@ fn weight(error: &io::Error) -> u8 {
     }
 }
 
-/// RFC 8305's recommended "Connection Attempt Delay".
-const STAGGER: Duration = Duration::from_millis(250);
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::address::Host;
     use crate::dns::Strategy;
     use std::sync::Arc;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
     use tokio::net::TcpListener;
+
+    const STAGGER: Duration = Duration::from_millis(250);
 
     #[test]
     fn families_alternate_in_the_resolvers_order() {
@@ -167,12 +174,23 @@ mod tests {
             ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]
                 .map(addr)
                 .to_vec(),
+            &Race::default(),
         );
         assert_eq!(
             mixed,
             ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"].map(addr)
         );
-        assert_eq!(interleave(Vec::new()), []);
+        assert_eq!(interleave(Vec::new(), &Race::default()), []);
+        let race = Race {
+            ipv6_first: Some(false),
+            interleave: 2,
+            ..Race::default()
+        };
+        let all = ["[::1]:1", "1.1.1.1:1", "2.2.2.2:1", "3.3.3.3:1", "[::2]:1"].map(addr);
+        assert_eq!(
+            interleave(all.to_vec(), &race),
+            ["1.1.1.1:1", "2.2.2.2:1", "[::1]:1", "[::2]:1", "3.3.3.3:1"].map(addr)
+        );
     }
 
     #[tokio::test]

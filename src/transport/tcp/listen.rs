@@ -75,17 +75,18 @@ impl Listener {
 ///
 /// As in Go, and so in V2Ray, both `0.0.0.0` and `::` mean every address of either family.
 pub fn listen(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<Listener> {
-    of_either_family(addr, |addr| listen_on(addr, sockopt))
+    of_either_family(addr, sockopt, |addr| listen_on(addr, sockopt))
 }
 
 fn of_either_family<T>(
     addr: SocketAddr,
+    sockopt: &SockOpt,
     bind: impl Fn(SocketAddr) -> io::Result<T>,
 ) -> io::Result<T> {
     if addr.ip().is_unspecified() {
         let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, addr.port()));
         match bind(both) {
-            Err(e) if lacks_ipv6(&e) => {
+            Err(e) if lacks_ipv6(&e) && !sockopt.v6_only => {
                 return bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, addr.port())));
             }
             result => return result,
@@ -106,7 +107,7 @@ fn listen_on(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<Listener> {
     let socket = sockopt.tcp(addr)?;
     socket.set_reuse_address(true)?;
     if addr.is_ipv6() {
-        socket.set_only_v6(!addr.ip().is_unspecified())?;
+        socket.set_only_v6(sockopt.v6_only || !addr.ip().is_unspecified())?;
     }
     socket.bind(&addr.into())?;
     sockopt.fast_open_to_listen(&socket)?;
@@ -121,10 +122,10 @@ fn listen_on(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<Listener> {
 /// A UDP socket that waits for datagrams on `addr`; for `0.0.0.0` and `::` the same holds as for
 /// [`listen()`]. Sources of IPv4 may be written as `::ffff:1.2.3.4`.
 pub fn udp_listen(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<UdpSocket> {
-    of_either_family(addr, |addr| {
+    of_either_family(addr, sockopt, |addr| {
         let socket = sockopt.udp(addr)?;
         if addr.is_ipv6() {
-            socket.set_only_v6(!addr.ip().is_unspecified())?;
+            socket.set_only_v6(sockopt.v6_only || !addr.ip().is_unspecified())?;
         }
         sockopt.transparent_datagrams(&socket, addr)?;
         socket.bind(&addr.into())?;
@@ -179,6 +180,18 @@ mod tests {
             assert_eq!(arrival.source, Source::Ip(client.local_addr().unwrap()));
             assert_eq!(arrival.local, Source::Ip(client.peer_addr().unwrap()));
         }
+    }
+
+    #[tokio::test]
+    async fn ipv6_alone_is_listened_on_by_choice() {
+        let sockopt = SockOpt {
+            v6_only: true,
+            ..SockOpt::default()
+        };
+        let listener = listen("0.0.0.0:0".parse().unwrap(), &sockopt).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
+        assert!(TcpStream::connect(("::1", port)).await.is_ok());
     }
 
     #[tokio::test]

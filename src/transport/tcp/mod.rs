@@ -12,6 +12,6 @@ mod unix;
 
 pub use connect::connect;
 pub use listen::{Listener, listen, udp_listen, udp_socket};
-pub use settings::{FastOpen, KeepAlive, SockOpt, Tproxy};
+pub use settings::{FastOpen, KeepAlive, Race, SockOpt, TcpOptions, Tproxy};
 pub use transparent::udp_answer;
 pub use unix::{listen_abstract, listen_unix};

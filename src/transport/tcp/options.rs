@@ -2,14 +2,14 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Once;
+use std::sync::{Mutex, Once, PoisonError};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::{libc, setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
-use super::settings::{FastOpen, KeepAlive, SockOpt};
+use super::settings::{FastOpen, KeepAlive, SockOpt, TcpOptions};
 use crate::cause::reason;
 use crate::io::{Link, handshakes, open_files};
 
@@ -20,6 +20,14 @@ sockopt_impl!(
     SetOnly,
     libc::IPPROTO_TCP,
     libc::TCP_FASTOPEN,
+    libc::c_int
+);
+sockopt_impl!(
+    /// The largest window that is advertised.
+    TcpWindowClamp,
+    SetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_WINDOW_CLAMP,
     libc::c_int
 );
 
@@ -43,6 +51,7 @@ impl SockOpt {
             let probes = TcpKeepalive::new().with_time(idle).with_interval(interval);
             named("tcpKeepAliveInterval", socket.set_tcp_keepalive(&probes))?;
         }
+        self.tcp.apply(&socket);
         self.apply(&socket)?;
         Ok(socket)
     }
@@ -112,6 +121,38 @@ impl SockOpt {
             let text = format!("sendThrough {ip}: {}", reason(&e));
             io::Error::new(e.kind(), text)
         })
+    }
+}
+
+impl TcpOptions {
+    /// A connection that lacks one of these works all the same.
+    fn apply(&self, socket: &Socket) {
+        if let Some(name) = &self.congestion {
+            tried("tcpCongestion", socket.set_tcp_congestion(name.as_bytes()));
+        }
+        if let Some(timeout) = self.user_timeout {
+            tried("tcpUserTimeout", socket.set_tcp_user_timeout(Some(timeout)));
+        }
+        if let Some(bytes) = self.window_clamp {
+            let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+            let set = setsockopt(socket, TcpWindowClamp, &bytes);
+            tried("tcpWindowClamp", set.map_err(Into::into));
+        }
+        if let Some(bytes) = self.max_seg {
+            tried("tcpMaxSeg", socket.set_tcp_mss(bytes));
+        }
+    }
+}
+
+/// Warns once of an option that the kernel refuses.
+fn tried(option: &'static str, result: io::Result<()>) {
+    static TOLD: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+    if let Err(e) = result {
+        let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+        if !told.contains(&option) {
+            told.push(option);
+            tracing::warn!("sockopt {option} is left out: {}", reason(&e));
+        }
     }
 }
 

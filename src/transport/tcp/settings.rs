@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::dns::Strategy;
+
 /// `sockopt`, and `sendThrough` of an outbound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SockOpt {
@@ -22,6 +24,53 @@ pub struct SockOpt {
     pub every_arrival: bool,
     /// `tproxy`, and `followRedirect` of an inbound.
     pub tproxy: Tproxy,
+    /// `domainStrategy`, Xray's: how the name that an outbound connects to becomes an address.
+    pub strategy: Strategy,
+    /// `happyEyeballs`, Xray's: how the addresses of a name are raced.
+    pub race: Race,
+    /// `V6Only`, Xray's: a listener on every address takes IPv6 alone.
+    pub v6_only: bool,
+    /// Of TCP.
+    pub tcp: TcpOptions,
+}
+
+/// What Xray hands to the kernel for each connection; by default nothing. What the kernel does not take is left out,
+/// with a warning, as in Xray.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TcpOptions {
+    /// `tcpCongestion`: the name of an algorithm, such as `bbr`.
+    pub congestion: Option<String>,
+    /// `tcpUserTimeout`: how long what was sent may stay unacknowledged.
+    pub user_timeout: Option<Duration>,
+    /// `tcpWindowClamp`: the largest window that is advertised, in bytes.
+    pub window_clamp: Option<u32>,
+    /// `tcpMaxSeg`: the largest segment, in bytes.
+    pub max_seg: Option<u32>,
+}
+
+/// How the addresses of a name are raced (RFC 8305).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Race {
+    /// `tryDelayMs`: the head start of an attempt before the next one begins.
+    pub delay: Duration,
+    /// `prioritizeIPv6`: which family goes first; by default that of the first address.
+    pub ipv6_first: Option<bool>,
+    /// `interleave`: how many addresses of a family are tried before the other has its turn; 0 is all.
+    pub interleave: usize,
+    /// `maxConcurrentTry`: how many attempts may be under way.
+    pub at_once: usize,
+}
+
+impl Default for Race {
+    fn default() -> Self {
+        Self {
+            // RFC 8305's recommended "Connection Attempt Delay".
+            delay: Duration::from_millis(250),
+            ipv6_first: None,
+            interleave: 1,
+            at_once: usize::MAX,
+        }
+    }
 }
 
 /// How the packet filter brings a transparent inbound what was meant for others.

@@ -29,6 +29,8 @@ pub struct Outbound {
     verifier: Arc<Verifier>,
     /// The name to ask for and to check; without one, the address that is dialled.
     server_name: Option<Host>,
+    /// The name to check in the place of that one; there may be more.
+    verified_name: Option<Host>,
     /// The system's authorities must be known before a handshake.
     asks_system: bool,
 }
@@ -66,6 +68,7 @@ impl Outbound {
             asks_system: verifier.asks_system(),
             verifier,
             server_name: settings.server_name.clone(),
+            verified_name: settings.verify_names.first().cloned(),
         })
     }
 
@@ -114,7 +117,7 @@ impl Outbound {
             system::wait().await;
         }
         match timeout(HANDSHAKE_LIMIT, self.connector.connect(name, link)).await {
-            Ok(shaken) => shaken.map_err(|e| cause(e, host)),
+            Ok(shaken) => shaken.map_err(|e| cause(e, self.verified_name.as_ref().unwrap_or(host))),
             Err(_) => Err(TlsError::Slow(HANDSHAKE_LIMIT)),
         }
     }

@@ -43,6 +43,11 @@ pub struct ClientSettings {
     pub allow_insecure: bool,
     /// `pinnedPeerCertificateChainSha256`: V2Ray's hashes of chains, of which the server's must be one.
     pub pins: Vec<[u8; 32]>,
+    /// `pinnedPeerCertSha256`, Xray's: SHA-256 of certificates. The server's own is one of them, or an authority among
+    /// them has issued it.
+    pub certificate_pins: Vec<[u8; 32]>,
+    /// `verifyPeerCertByName`, Xray's: names of which the certificate must have one; without any, the server's name.
+    pub verify_names: Vec<Host>,
     /// `certificates` with `usage: encipherment`: shown to a server that asks for one.
     pub certificate: Option<KeyPair>,
     /// `alpn`, as for [`ServerSettings::alpn`].
@@ -99,6 +104,8 @@ impl Default for ClientSettings {
             disable_system_root: false,
             allow_insecure: false,
             pins: Vec::new(),
+            certificate_pins: Vec::new(),
+            verify_names: Vec::new(),
             certificate: None,
             alpn: default_alpn(),
             versions: Versions::Both,

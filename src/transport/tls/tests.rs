@@ -75,6 +75,62 @@ async fn a_pinned_chain_needs_no_issuer_and_another_chain_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn a_pinned_certificate_is_the_servers_own_or_its_issuers() {
+    let own = Pair::self_signed(&["example.com"], false);
+    let pins = |certificate: &[u8]| ClientSettings {
+        certificate_pins: vec![chain_hash(&[certificate])],
+        ..ClientSettings::default()
+    };
+    let its_own = server(showing([own.keys()]));
+    let knowing = client(pins(&own.der));
+    assert_eq!(exchange(&its_own, &knowing, "any.example").await, Ok(()));
+
+    let (ca, ca_key) = authority();
+    let mut issued = Pair::issued(&["example.com"], &ca, ca_key);
+    issued.cert += &ca.pem();
+    let issued = server(showing([issued.keys()]));
+    let knowing = client(pins(ca.der()));
+    assert_eq!(exchange(&issued, &knowing, "example.com").await, Ok(()));
+    let error = exchange(&issued, &knowing, "other.example").await;
+    assert!(error.unwrap_err().contains("not for other.example"));
+
+    // Whoever copies a pinned authority's certificate has not been issued one by it.
+    let mut copied = Pair::self_signed(&["example.com"], false);
+    copied.cert += &ca.pem();
+    let imposter = server(showing([copied.keys()]));
+    let careless = ClientSettings {
+        allow_insecure: true,
+        ..pins(ca.der())
+    };
+    for settings in [pins(ca.der()), careless] {
+        let error = exchange(&imposter, &client(settings), "example.com").await;
+        assert!(error.unwrap_err().contains("nobody we believe"));
+    }
+    let error = exchange(&its_own, &knowing, "example.com").await;
+    assert_eq!(
+        error.unwrap_err(),
+        "none of the server's certificates is one of `pinnedPeerCertSha256`"
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_is_for_one_of_the_names_to_verify() {
+    let (ca, ca_key) = authority();
+    let leaf = Pair::issued(&["real.example"], &ca, ca_key);
+    let server = server(showing([leaf.keys()]));
+    let verifying = |names: &[&str]| ClientSettings {
+        verify_names: names.iter().map(|n| Host::parse(n).unwrap()).collect(),
+        allow_insecure: true,
+        ..believing(&ca.pem())
+    };
+    let knowing = client(verifying(&["first.example", "real.example"]));
+    assert_eq!(exchange(&server, &knowing, "front.example").await, Ok(()));
+    let wrong = client(verifying(&["first.example"]));
+    let error = exchange(&server, &wrong, "real.example").await;
+    assert!(error.unwrap_err().contains("not for first.example"));
+}
+
 #[test]
 fn a_chain_is_hashed_as_v2ray_hashes_it() {
     // sha256(sha256("a") || sha256("b")), by sha256sum.

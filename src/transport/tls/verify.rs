@@ -2,12 +2,15 @@
 //!
 //! 1. Pins, where there are any, must match. V2Ray checks them beside everything else; here a chain
 //!    that matches needs nothing more, for it is known to the byte.
-//! 2. With `allowInsecure` any certificate is taken.
-//! 3. A leaf that the config itself gives (`usage: verify`) needs no issuer either, whether or not it
+//! 2. Xray's pins are of single certificates: the server's own needs nothing more, an authority's is then the only one
+//!    that counts.
+//! 3. With `allowInsecure` any certificate is taken.
+//! 4. A leaf that the config itself gives (`usage: verify`) needs no issuer either, whether or not it
 //!    calls itself an authority: self-signed certificates usually do, and Go takes them.
-//! 4. Else the chain must lead to an authority of the config or of the system.
+//! 5. Else the chain must lead to an authority of the config or of the system.
 //!
-//! In 3 and 4 the name and the dates are checked. In 1 and 2 the certificate may be anything that has a key in
+//! In 4 and 5 the name (or one of `verifyPeerCertByName`, which `allowInsecure` does not lift) and the dates are checked.
+//! In 1 to 3 the certificate may be anything that has a key in
 //! it: of version 1, with unknown extensions, expired, for another name. That the server has this key is
 //! checked always.
 
@@ -30,11 +33,15 @@ use super::PROVIDER;
 use super::certificates::chain_hash;
 use super::settings::ClientSettings;
 use super::{proof, system};
+use crate::address::Host;
 use crate::cause::Untrusted;
 
 pub(super) struct Verifier {
     allow_insecure: bool,
     pins: Vec<[u8; 32]>,
+    certificate_pins: Vec<[u8; 32]>,
+    /// Instead of the name that is asked for.
+    names: Vec<ServerName<'static>>,
     /// What the settings give.
     known: Vec<CertificateDer<'static>>,
     disable_system_root: bool,
@@ -53,6 +60,8 @@ impl Verifier {
         Self {
             allow_insecure: settings.allow_insecure,
             pins: settings.pins.clone(),
+            certificate_pins: settings.certificate_pins.clone(),
+            names: settings.verify_names.iter().filter_map(name).collect(),
             known: settings.authorities.0.clone(),
             disable_system_root: settings.disable_system_root,
             chains: OnceLock::new(),
@@ -96,7 +105,58 @@ impl Verifier {
 
     /// Whether a certificate is taken whatever it says; pins have been compared before.
     pub(super) fn takes_any(&self) -> bool {
-        self.allow_insecure || !self.pins.is_empty()
+        (self.allow_insecure && self.names.is_empty())
+            || !self.pins.is_empty()
+            || !self.certificate_pins.is_empty()
+    }
+
+    /// Whether one of `names` is the certificate's, and one of `known` or of `chains` vouches for it.
+    fn vouched(
+        &self,
+        names: &[ServerName<'_>],
+        known: &[CertificateDer<'static>],
+        chains: impl Fn() -> Chains,
+        presented: &Presented<'_>,
+    ) -> Result<ServerCertVerified, Error> {
+        let Presented {
+            leaf,
+            chain,
+            ocsp,
+            now,
+        } = presented;
+        let mut refusal = refused(Untrusted::Nobody);
+        for name in names {
+            let verified = if known.iter().any(|known| known == *leaf) {
+                check_dates(leaf, *now)?;
+                verify_server_name(&ParsedCertificate::try_from(*leaf)?, name)
+                    .map(|()| ServerCertVerified::assertion())
+            } else {
+                match chains() {
+                    Ok(chains) => chains.verify_server_cert(leaf, chain, name, ocsp, *now),
+                    Err(why) => Err(refused(why)),
+                }
+            };
+            match verified {
+                Ok(verified) => return Ok(verified),
+                Err(e) => refusal = e,
+            }
+        }
+        Err(refusal)
+    }
+}
+
+/// What a server shows.
+struct Presented<'a> {
+    leaf: &'a CertificateDer<'a>,
+    chain: &'a [CertificateDer<'a>],
+    ocsp: &'a [u8],
+    now: UnixTime,
+}
+
+fn name(host: &Host) -> Option<ServerName<'static>> {
+    match host {
+        Host::Ip(ip) => Some(ServerName::from(*ip)),
+        Host::Domain(name) => ServerName::try_from(name.clone()).ok(),
     }
 }
 
@@ -116,18 +176,34 @@ impl ServerCertVerifier for Verifier {
                 return Err(refused(Untrusted::Pins));
             }
         }
+        let presented = Presented {
+            leaf,
+            chain,
+            ocsp,
+            now,
+        };
+        let asked = [name.clone()];
+        let names: &[ServerName] = match &self.names[..] {
+            [] => &asked,
+            names => names,
+        };
+        if !self.certificate_pins.is_empty() {
+            let is_pinned =
+                |cert: &CertificateDer| self.certificate_pins.contains(&chain_hash(&[cert]));
+            if is_pinned(leaf) {
+                return Ok(ServerCertVerified::assertion());
+            }
+            let Some(authority) = chain.iter().find(|cert| is_pinned(cert)) else {
+                return Err(refused(Untrusted::CertificatePins));
+            };
+            let authority = [authority.clone().into_owned()];
+            let only = || chains(&authority, &[], true);
+            return self.vouched(names, &[], only, &presented);
+        }
         if self.takes_any() {
             return Ok(ServerCertVerified::assertion());
         }
-        if self.known.iter().any(|known| known == leaf) {
-            check_dates(leaf, now)?;
-            verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;
-            return Ok(ServerCertVerified::assertion());
-        }
-        match self.chains() {
-            Ok(chains) => chains.verify_server_cert(leaf, chain, name, ocsp, now),
-            Err(why) => Err(refused(why)),
-        }
+        self.vouched(names, &self.known, || self.chains(), &presented)
     }
 
     fn verify_tls12_signature(

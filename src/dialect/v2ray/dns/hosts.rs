@@ -66,7 +66,7 @@ fn host_pattern(node: &Node, key: &str, geodata: &Geodata) -> Option<Vec<Pattern
     read.map_err(|text| node.error(text)).ok()
 }
 
-/// An address or a name, or a list of addresses. A name in a list is the only one that counts, as in
+/// An address or a name, a list of addresses, or Xray's response code (`#3`). A name in a list is the only one that counts, as in
 /// V2Ray.
 fn values(node: &Node) -> Option<Vec<HostValue>> {
     let nodes = if node.value.is_array() {
@@ -77,6 +77,18 @@ fn values(node: &Node) -> Option<Vec<HostValue>> {
     let mut all = Vec::new();
     for node in &nodes {
         let text: String = node.read()?;
+        if let Some(code) = text.trim().strip_prefix('#') {
+            return match code.parse() {
+                Ok(code) => Some(vec![HostValue::Code(code)]),
+                Err(_) => {
+                    let text = text.escape_debug();
+                    node.error(format!(
+                        "`{text}` is no response code, expected such as `#3`"
+                    ));
+                    None
+                }
+            };
+        }
         match Host::parse(text.trim()) {
             Ok(Host::Ip(ip)) => all.push(HostValue::Ip(ip.to_canonical())),
             Ok(Host::Domain(name)) => return Some(vec![HostValue::Name(name)]),

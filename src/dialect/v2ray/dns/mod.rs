@@ -40,7 +40,16 @@ pub(super) fn read(dns: &Object, geodata: &Geodata) -> Settings {
     };
     // How V2Ray 5 makes its tables; and V2Ray's own fake addresses.
     dns.silent(&["domainMatcher"]);
-    dns.no_effect(&["fakeDns"]);
+    dns.refuse(
+        "useSystemHosts",
+        "the system's hosts file counts for what the system resolves alone: write its names into `hosts`",
+    );
+    dns.no_effect(&[
+        "fakeDns",
+        "serveStale",
+        "serveExpiredTTL",
+        "enableParallelQuery",
+    ]);
     settings
 }
 
@@ -72,7 +81,8 @@ fn query_strategy(object: &Object) -> Option<Families> {
     const NAMES: [&str; 3] = ["UseIP", "UseIPv4", "UseIPv6"];
     strategy(&object.get("queryStrategy")?, &NAMES, |word| {
         Some(match word {
-            "useip" | "" => Families::BOTH,
+            // Xray's last one asks for the families that this machine can reach.
+            "useip" | "usesystem" | "" => Families::BOTH,
             "useipv4" | "useip4" => Families::V4,
             "useipv6" | "useip6" => Families::V6,
             _ => return None,
@@ -112,19 +122,25 @@ fn caches(object: &Object) -> Option<bool> {
 fn fallback(dns: &Object) -> Fallback {
     let never = dns.read_or("disableFallback", false);
     let without_match = dns.read_or("disableFallbackIfMatch", false);
-    let words = [
-        ("Enabled", Fallback::Always),
-        ("Disabled", Fallback::Never),
-        ("DisabledIfAnyMatch", Fallback::WithoutMatch),
-    ];
-    let strategy = dns.get("fallbackStrategy");
-    let strategy = strategy.and_then(|node| one_of(&node, &words));
+    let strategy = fallback_strategy(dns);
     match (strategy, never, without_match) {
         (_, true, _) => Fallback::Never,
         (_, _, true) => Fallback::WithoutMatch,
         (Some(strategy), ..) => strategy,
         (None, ..) => Fallback::Always,
     }
+}
+
+/// V2Ray 5's, of the section or of one server.
+fn fallback_strategy(object: &Object) -> Option<Fallback> {
+    let words = [
+        ("Enabled", Fallback::Always),
+        ("Disabled", Fallback::Never),
+        ("DisabledIfAnyMatch", Fallback::WithoutMatch),
+    ];
+    object
+        .get("fallbackStrategy")
+        .and_then(|node| one_of(&node, &words))
 }
 
 fn tag(object: &Object) -> Option<Arc<str>> {

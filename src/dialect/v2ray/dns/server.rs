@@ -30,14 +30,21 @@ pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Se
     let server =
         address(&object).and_then(|(at, text, port)| server(&at, &text, port, Via::Routed(tag)));
     let domains = domains(&object, geodata);
-    let expected = ["expectIPs", "geoip"].map(|key| object.get(key));
+    let expected = ["expectIPs", "expectedIPs", "geoip"].map(|key| object.get(key));
     let expected: Vec<Node> = expected.into_iter().flatten().collect();
     let expected = networks(&expected, geodata);
     let skip_fallback = object.read_or("skipFallback", false);
     let families = query_strategy(&object);
-    let caches = caches(&object).unwrap_or(common.caches);
+    let is_cacheless = object.read("disableCache").map(|off: bool| !off);
+    let caches = caches(&object).or(is_cacheless).unwrap_or(common.caches);
+    let fallback = super::fallback_strategy(&object);
+    let is_last = object.read_or("finalQuery", false);
     object.silent(&["originalRules"]);
-    object.no_effect(&["fallbackStrategy", "fakeDns"]);
+    object.refuse(
+        "unexpectedIPs",
+        "leaving out addresses is not built, and with them names would lead elsewhere: write those to keep in `expectIPs`",
+    );
+    object.no_effect(&["fakeDns", "timeoutMs", "serveStale", "serveExpiredTTL"]);
     object.finish();
     let mut server = server?;
     server.client_ip = client_ip.or(common.client_ip);
@@ -47,6 +54,8 @@ pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Se
     });
     server.expected = expected;
     server.skip_fallback = skip_fallback;
+    server.fallback = fallback;
+    server.is_last = is_last;
     server.families = families.unwrap_or(Families::BOTH);
     server.caches = caches;
     Some(server)
@@ -101,13 +110,23 @@ fn server(node: &Node, text: &str, port: Option<u16>, via: Via) -> Option<Server
 
 /// `tcp://`, `https://`, and the same with `+local`, which go past the rules.
 fn by_url(scheme: &str, rest: &str, text: &str, via: Via) -> Result<Server, String> {
-    const KNOWN: [&str; 4] = ["tcp", "tcp+local", "https", "https+local"];
+    const KNOWN: [&str; 6] = [
+        "tcp",
+        "tcp+local",
+        "https",
+        "https+local",
+        "h2c",
+        "h2c+local",
+    ];
     let scheme = scheme.to_ascii_lowercase();
     let (kind, via) = match scheme.as_str() {
         "tcp" => ("tcp", via),
         "tcp+local" => ("tcp", Via::Direct),
         "https" => ("https", via),
         "https+local" => ("https", Via::Direct),
+        // Of Xray: the same without TLS.
+        "h2c" => ("http", via),
+        "h2c+local" => ("http", Via::Direct),
         "quic+local" => return Err("DNS over QUIC is not built, expected an IP address, `tcp://`, `tcp+local://`, `https://`, `https+local://` or `localhost`".to_owned()),
         other => {
             let guess = did_you_mean(other, KNOWN.into_iter());

@@ -63,6 +63,8 @@ fn servers_of_v2ray_4() {
             domains: Some(Domains::ranked(patterns).unwrap()),
             expected: Some(inside("10.0.0.0/8")),
             skip_fallback: true,
+            fallback: None,
+            is_last: false,
             families: Families::V4,
             caches: false,
         },
@@ -95,6 +97,35 @@ fn servers_of_v2ray_5() {
         ..Server::new("tcp://2.2.2.2:53", Upstream::Tcp(to))
     };
     assert_eq!(settings.servers, [first, second]);
+}
+
+#[test]
+fn servers_and_hosts_of_xray() {
+    let settings = settings(json!({
+        "hosts": {"geosite.example": "#3"}, "queryStrategy": "UseSystem",
+        "servers": [
+            "h2c://1.1.1.1:80/dns-query",
+            {"address": "2.2.2.2", "expectedIPs": ["10.0.0.0/8"], "finalQuery": true, "disableCache": true,
+             "fallbackStrategy": "DisabledIfAnyMatch"},
+        ],
+    }));
+    let first = Server::new(
+        "h2c://1.1.1.1:80/dns-query",
+        Upstream::Https {
+            url: "http://1.1.1.1:80/dns-query".parse().unwrap(),
+            to: "1.1.1.1:80".parse().unwrap(),
+        },
+    );
+    let second = Server {
+        expected: Some(inside("10.0.0.0/8")),
+        is_last: true,
+        caches: false,
+        fallback: Some(Fallback::WithoutMatch),
+        ..Server::new("2.2.2.2", Upstream::Udp("2.2.2.2:53".parse().unwrap()))
+    };
+    assert_eq!(settings.servers, [first, second]);
+    assert_eq!(settings.hosts[0].values, [HostValue::Code(3)]);
+    assert_eq!(settings.families, Families::BOTH);
 }
 
 #[test]

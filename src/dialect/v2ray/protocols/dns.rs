@@ -12,9 +12,22 @@ pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
         node.filter(|node| node.value.as_str() != Some(""))
     };
     let networks = [("tcp", Network::Tcp), ("udp", Network::Udp)];
-    let network = get("network").and_then(|n| one_of(&n, &networks));
-    let address = get("address");
-    let port: Option<Port> = settings.read("port");
+    // Xray puts `rewrite` in front of them.
+    let first = |keys: [&'static str; 2]| {
+        let found = keys.map(get);
+        found.into_iter().flatten().next()
+    };
+    let network = first(["network", "rewriteNetwork"]).and_then(|n| one_of(&n, &networks));
+    let address = first(["address", "rewriteAddress"]);
+    let port: Option<Port> = settings
+        .first(&["port", "rewritePort"])
+        .and_then(|node| node.read());
+    for key in ["rules", "blockTypes"] {
+        settings.refuse(
+            key,
+            "a choice by the kind of a question is not built, all would be answered: `nonIPQuery` drops or refuses what asks for no address",
+        );
+    }
     let others = [
         ("skip", Others::Forward),
         ("drop", Others::Drop),

@@ -12,12 +12,32 @@ pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
     let redirect = settings.get("redirect").and_then(|n| redirect(&n));
     let level = settings.read_or("userLevel", 0);
     settings.silent(&["timeout"]);
-    settings.no_effect(&["fragment", "noise", "noises", "proxyProtocol"]);
+    refuse(settings);
     Some(OutboundSettings {
         strategy: strategy.unwrap_or_default(),
         redirect: redirect.unwrap_or_default(),
         level,
     })
+}
+
+/// Keys of Xray's that nobody wants passed over.
+fn refuse(settings: &Object) {
+    for key in ["fragment", "noise", "noises"] {
+        settings.refuse(
+            key,
+            "this disguise is not built, and without it whoever watches reads the names of targets: take the key out",
+        );
+    }
+    for key in ["finalRules", "ipsBlocked"] {
+        settings.refuse(
+            key,
+            "rules behind the choice of an outbound are not built, and what they hold back would pass: write them into `routing.rules`, with `domainStrategy: IPIfNonMatch` there",
+        );
+    }
+    settings.refuse(
+        "proxyProtocol",
+        "a PROXY header to the target is not built, and a target that waits for one takes no connection without it",
+    );
 }
 
 fn redirect(node: &Node) -> Option<Redirect> {

@@ -34,8 +34,13 @@ pub(super) fn read(object: Object, unbuilt: &[String], geodata: &Geodata) -> Opt
             "the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag`, `protocol` or `attrs`",
         );
     }
-    // `id` is what V2RayN knows the rule by.
-    object.silent(&["domainMatcher", "id"]);
+    // `id` is what V2RayN knows the rule by, `ruleTag` Xray's API.
+    object.silent(&["domainMatcher", "id", "ruleTag"]);
+    for key in ["localIP", "localPort", "localOS", "process", "vlessRoute"] {
+        let text = "this condition is not built, and without it the rule would take too much";
+        object.refuse(key, text);
+    }
+    object.no_effect(&["webhook"]);
     // V2RayN leaves a rule out that it has switched off, and the key in.
     if let Some(node) = object.get("enabled")
         && node.read() == Some(false)
