@@ -40,6 +40,7 @@ mod scenario_default;
 mod scenario_disguise;
 mod scenario_dns;
 mod scenario_documents;
+mod scenario_embedding;
 mod scenario_endings;
 mod scenario_endings_http;
 mod scenario_examples;

@@ -1,13 +1,19 @@
-//! mobula runs a V2Ray `config.json`: VMess over WebSocket, server and client.
+//! mobula runs a V2Ray or Xray `config.json`: VMess, VLESS and others over WebSocket or plain TCP, server and client.
 //!
-//! Bytes travel through rooms that know nothing of each other. A [`transport`] makes a
-//! [`io::Link`] (TCP, TLS, WebSocket). A [`protocol`] dresses a link: inbound it says what was asked
-//! for, outbound it wraps what is sent. Only [`dispatch`] knows both; [`relay`] copies between two
-//! links. [`config`] reads the JSON with the words of [`json`], and [`app`] turns it into sockets.
+//! The program is a thin face of this library, which has two others:
 //!
-//! Without the feature `app` only the WebSocket transport is built ([`transport::ws`]), for programs of other people;
-//! `tls` adds TLS to it.
+//! * [`Server`]: a whole service inside another program, made of a [`config::Config`] (plain values) or of a text that
+//!   [`dialect::v2ray`] reads. It has threads of its own and ends with them.
+//! * [`transport::ws`]: the WebSocket transport alone, client and server, over any `AsyncRead + AsyncWrite`. Without
+//!   default features it is all there is, and brings neither clap nor tonic nor hickory nor rcgen;
+//!   [`cause`] has its typed errors, and the feature `tls` adds [`transport::tls`].
 //!
+//! These, their settings and their errors are documented and may be relied on, as far as a version 0 may. All other
+//! modules are open for the tests and benchmarks of this package, and change as they must.
+//!
+//! Bytes travel through rooms that know nothing of each other. A [`transport`] makes an [`io::Link`] (TCP, TLS,
+//! WebSocket). A [`protocol`] reads from a link what is asked for, or wraps one for what is sent. Only [`dispatch`] knows
+//! both; [`relay`] copies between two links. A dialect reads settings, [`config`] holds them, [`app`] makes them run.
 //! `docs/architecture.md` has the picture and the rules about who may import whom.
 
 pub mod address;
@@ -48,6 +54,8 @@ pub mod report;
 pub mod routing;
 pub mod seam;
 pub mod secret;
+#[cfg(feature = "app")]
+mod server;
 pub mod session;
 #[cfg(feature = "app")]
 pub mod sniffing;
@@ -58,3 +66,6 @@ pub mod testing;
 pub mod transport;
 #[cfg(feature = "app")]
 pub mod wire;
+
+#[cfg(feature = "app")]
+pub use server::{Server, StartError};

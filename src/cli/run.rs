@@ -4,21 +4,20 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tracing::{info, warn};
 
 use super::args::ConfigArgs;
 use super::example::Example;
 use super::signals::Signals;
 use super::{BAD_CONFIG, inputs, say, test};
-use crate::api;
-use crate::app::App;
 use crate::cause::system_words;
 use crate::config::Config;
 use crate::dialect::v2ray::{self, Loaded};
 use crate::io::open_files;
 use crate::log;
 use crate::report::Message;
+use crate::server::Server;
 
 pub(super) fn run(args: &ConfigArgs) -> ExitCode {
     let inputs = match inputs::find(args) {
@@ -77,9 +76,24 @@ fn serve(config: Config, warnings: &[Message], started: impl FnOnce()) -> ExitCo
         Ok(runtime) => runtime,
         Err(e) => return fail(&format!("cannot start threads: {e}")),
     };
-    let code = runtime.block_on(until_signal(config, started));
-    leave(runtime);
-    code
+    let handle = runtime.handle().clone();
+    let signals = {
+        let _inside = handle.enter();
+        Signals::new()
+    };
+    let signals = match signals {
+        Ok(signals) => signals,
+        Err(e) => return fail(&format!("cannot listen for signals: {e}")),
+    };
+    let mut server = match Server::start_on(runtime, config) {
+        Ok(server) => server,
+        Err(e) => return fail(&e.to_string()),
+    };
+    started();
+    handle.block_on(until_signal(&mut server, signals));
+    server.cut_off();
+    log::flush();
+    ExitCode::SUCCESS
 }
 
 /// Every tunnel takes two files, so as many may be open as the system lets us.
@@ -101,34 +115,14 @@ fn raise_limit() {
     }
 }
 
-async fn until_signal(config: Config, started: impl FnOnce()) -> ExitCode {
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(e) => return fail(&format!("cannot listen for signals: {e}")),
-    };
-    let mut app = match App::build(config).await {
-        Ok(app) => app,
-        Err(e) => return fail(&e.to_string()),
-    };
-    if let Some((api, links)) = app.api.take()
-        && let Err(e) = api::start(api, links, &app)
-    {
-        return fail(&format!("api: {e}"));
-    }
-    started();
+/// Waits for a signal, and then for the tunnels, unless another signal comes.
+async fn until_signal(server: &mut Server, mut signals: Signals) {
     signals.end().await;
     info!("stopping, tunnels have {} s to finish", GRACE.as_secs());
     tokio::select! {
-        () = app.stop(GRACE) => {}
+        () = server.drain(GRACE) => {}
         () = signals.end() => {}
     }
-    ExitCode::SUCCESS
-}
-
-/// Whatever still runs ends with the process; what is dropped may tell its peer.
-fn leave(runtime: Runtime) {
-    runtime.shutdown_timeout(DROP_LIMIT);
-    log::flush();
 }
 
 fn fail(text: &str) -> ExitCode {
@@ -139,9 +133,6 @@ fn fail(text: &str) -> ExitCode {
 
 /// A hard limit below this was set by somebody; Linux has 4096 where nobody says anything else.
 const FEW_FILES: u64 = 4096;
-
-/// How long dropping what still runs may take: a thread may wait for the system's resolver.
-const DROP_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long tunnels may take to finish.
 const GRACE: Duration = Duration::from_secs(2);

@@ -1,0 +1,188 @@
+//! A whole service inside another program.
+//!
+//! A [`Server`] has threads of its own. Everything that it does is done there, and ends with it: tunnels, questions for
+//! names, probes, the API. Two servers in one process know nothing of each other, but for what belongs to the process:
+//!
+//! * the log: lines are [`tracing`] events under the target `mobula`, each in the span of its connection and session.
+//!   Whoever installs a subscriber has them; [`log::start`](crate::log::start) installs the one that writes V2Ray's
+//!   files, once for a process;
+//! * the limit of open files, and with it whose unfinished handshakes give way when it is near;
+//! * the threads that ask the system for names, and whose turn it is there;
+//! * where the process itself listens: a proxy does not lead its users to the API of another server here.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::api;
+use crate::app::{self, App};
+use crate::config::Config;
+use crate::dialect::v2ray::{self, Format, Input};
+use crate::report::Message;
+
+/// A running service; it ends when it is dropped.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let config = r#"{
+///     "inbounds": [{"listen": "127.0.0.1", "port": 0, "protocol": "socks"}],
+///     "outbounds": [{"protocol": "freedom"}]
+/// }"#;
+/// let server = mobula::Server::from_json(config)?;
+/// let (inbound, address) = server.addresses()[0];
+/// assert_eq!(inbound, 0);
+/// std::net::TcpStream::connect(address)?;
+/// server.blocking_stop(Duration::from_secs(1));
+/// assert!(std::net::TcpStream::connect(address).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Server {
+    app: Option<App>,
+    runtime: Option<Runtime>,
+}
+
+/// Why a service did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// All that is wrong with a config, in the order in which it stands there.
+    #[error("{}", lines(.0))]
+    Config(Vec<Message>),
+    /// Nothing is listened on then.
+    #[error(transparent)]
+    App(#[from] app::StartError),
+    /// The address of the API cannot be listened on.
+    #[error("api: {0}")]
+    Api(#[source] io::Error),
+    /// The system gives no threads.
+    #[error("cannot start threads: {0}")]
+    Threads(#[source] io::Error),
+}
+
+impl Server {
+    /// Makes `config` run, on as many threads as there are processors. When it returns, everything is listened on.
+    ///
+    /// # Errors
+    ///
+    /// When a place cannot be listened on, or a certificate cannot be used.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let runtime = Builder::new_multi_thread().enable_all().build();
+        Self::start_on(runtime.map_err(StartError::Threads)?, config)
+    }
+
+    /// As [`Server::start`], with a text as `config.json` has it. What is only a warning is said to the log.
+    ///
+    /// # Errors
+    ///
+    /// When there is something wrong with the text, and as [`Server::start`].
+    pub fn from_json(text: &str) -> Result<Self, StartError> {
+        let input = Input::Text {
+            name: "config".to_owned(),
+            text: text.to_owned(),
+        };
+        let loaded = v2ray::load(&[input], Format::default());
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        let config = loaded.config.ok_or(StartError::Config(loaded.errors))?;
+        Self::start(config)
+    }
+
+    /// As [`Server::start`], on the threads of `runtime`, which becomes the server's own. Its clock and its I/O must be
+    /// enabled.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::start`].
+    pub fn start_on(runtime: Runtime, config: Config) -> Result<Self, StartError> {
+        let started = runtime.handle().spawn(start(config));
+        // The caller may be on a thread of another runtime, which must not be blocked by means of this one.
+        let (sender, receiver) = std::sync::mpsc::channel();
+        runtime.spawn(async move {
+            let app = started.await.expect("starting does not panic");
+            let _ = sender.send(app);
+        });
+        let app = receiver.recv().expect("the runtime runs");
+        Ok(Self {
+            app: Some(app?),
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Where inbounds listen on IP: the inbound's index in the config, and the address. A port 0 of the config is the one
+    /// that the system chose.
+    pub fn addresses(&self) -> Vec<(usize, SocketAddr)> {
+        self.app.as_ref().map(App::ports).unwrap_or_default()
+    }
+
+    /// The value of one of V2Ray's counters, such as `inbound>>>TAG>>>traffic>>>uplink`; `None` when nothing is counted
+    /// under this name.
+    pub fn counter(&self, name: &str) -> Option<i64> {
+        let app = self.app.as_ref()?;
+        app.stats().get(name).map(|counter| counter.get())
+    }
+
+    /// Stops accepting, and lets the tunnels finish for at most `grace`; whatever still runs then is cut off. It may be
+    /// waited for on any runtime.
+    pub async fn stop(mut self, grace: Duration) {
+        self.drain(grace).await;
+    }
+
+    /// As [`Server::stop`], for programs that are not asynchronous.
+    ///
+    /// # Panics
+    ///
+    /// When it is called from asynchronous code, which must not block.
+    pub fn blocking_stop(mut self, grace: Duration) {
+        if let (Some(runtime), Some(app)) = (&self.runtime, self.app.take()) {
+            runtime.block_on(app.stop(grace));
+        }
+        self.cut_off();
+    }
+
+    /// Stops accepting, and waits for the tunnels that there are.
+    pub(crate) async fn drain(&mut self, grace: Duration) {
+        if let (Some(runtime), Some(app)) = (&self.runtime, self.app.take()) {
+            // A panic would be the end, too.
+            let _ = runtime.spawn(app.stop(grace)).await;
+        }
+    }
+
+    /// Ends what still runs, and waits a little: what is dropped may tell its peer.
+    pub(crate) fn cut_off(mut self) {
+        drop(self.app.take());
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(DROP_LIMIT);
+        }
+    }
+}
+
+async fn start(config: Config) -> Result<App, StartError> {
+    let mut app = App::build(config).await?;
+    if let Some((settings, links)) = app.api.take() {
+        api::start(settings, links, &app).map_err(StartError::Api)?;
+    }
+    Ok(app)
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It tells the tunnels why they end.
+        drop(self.app.take());
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// How long dropping what still runs may take: a thread may wait for the system's resolver.
+const DROP_LIMIT: Duration = Duration::from_millis(500);
+
+fn lines(messages: &[Message]) -> String {
+    let lines: Vec<String> = messages.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
