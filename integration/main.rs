@@ -5,6 +5,10 @@
 //! network of their own, `world` a little Internet. An `interop_*` file is about one other program at either end
 //! of a tunnel; a `scenario_*` file is about one thing a user meets.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests have no session to log for"
+)]
 // A test binary has no outside; `pub` says what a module offers to the others.
 #![allow(unreachable_pub)]
 // All of this is tests, helpers too.

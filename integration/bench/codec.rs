@@ -5,6 +5,11 @@
 //! cargo bench --bench codec -- header     # those with this in their names
 //! ```
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests have no session to log for"
+)]
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::path::Path;

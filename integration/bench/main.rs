@@ -11,6 +11,11 @@
 //!
 //! `integration/bench/run` starts it; `docs/benchmarks.md` says what is measured and how.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests have no session to log for"
+)]
+
 mod bounds;
 mod configs;
 mod early;

@@ -110,7 +110,7 @@ fn circle(start: usize, through: &[Option<usize>]) -> Option<Vec<usize>> {
 /// A place that both would listen on.
 fn shared_place(a: &Inbound, b: &Inbound) -> Option<String> {
     let (x, y) = (a.protocol.traits(), b.protocol.traits());
-    if !(x.streams && y.streams) && !(x.datagrams && y.datagrams) {
+    if !(x.streams && y.streams || x.datagrams && y.datagrams) {
         return None;
     }
     match (&a.listen, &b.listen) {

@@ -36,7 +36,10 @@ pub struct Account {
 
 /// Who may use an inbound.
 #[derive(Clone, Default)]
-pub struct Accounts(Arc<HashMap<String, (Secret<String>, Arc<User>)>>);
+pub struct Accounts(Arc<HashMap<String, Entry>>);
+
+/// A password, and whose it is.
+type Entry = (Secret<String>, Arc<User>);
 
 impl Accounts {
     /// V2Ray takes the user name for the email. Of two with one name the last one counts.

@@ -20,13 +20,9 @@ pub struct Inbound {
 }
 
 /// The running half of [`ServerCarrier`].
-#[cfg_attr(
-    not(test),
-    expect(clippy::large_enum_variant, reason = "there is one for each inbound")
-)]
 enum Carrier {
     Raw,
-    Ws(ws::Inbound),
+    Ws(Box<ws::Inbound>),
     /// A connection that brings many links.
     #[cfg(test)]
     Many(super::tests::ManyLinks),
@@ -60,7 +56,7 @@ impl Inbound {
             tls: tls.transpose()?,
             carrier: match settings.carrier {
                 ServerCarrier::Raw => Carrier::Raw,
-                ServerCarrier::Ws(ws) => Carrier::Ws(ws::Inbound::new(ws)),
+                ServerCarrier::Ws(ws) => Carrier::Ws(Box::new(ws::Inbound::new(ws))),
             },
         })
     }

@@ -267,8 +267,7 @@ fn pem(bytes: &[u8], at: &At) -> Option<Pem> {
 
 fn sockopt(socket: &SocketConfig, at: &At) -> Option<SockOpt> {
     Some(SockOpt {
-        // V2Ray has a signed number.
-        mark: Some(socket.mark as u32).filter(|mark| *mark != 0),
+        mark: Some(socket.mark).filter(|mark| *mark != 0),
         fast_open: match socket.tfo {
             1 => FastOpen::On(FastOpen::QUEUE),
             2 => FastOpen::Off,
