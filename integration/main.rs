@@ -66,6 +66,7 @@ mod scenario_replay;
 mod scenario_routing;
 mod scenario_signals;
 mod scenario_sniffing;
+mod scenario_socks_udp;
 mod scenario_spans;
 mod scenario_stats;
 mod scenario_transparent;

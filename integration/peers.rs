@@ -355,9 +355,17 @@ impl Drop for Stage {
 ///
 /// A connection through it is left behind in TIME_WAIT: the system then gives the port to no connection, and
 /// yet to the child that asks for this one.
+///
+/// UDP had it free, too: some inbounds listen for datagrams on the same port.
 pub fn free_port() -> u16 {
-    let listener = listener();
-    let here = listener.local_addr().expect("a listener has an address");
+    let (listener, here) = loop {
+        let listener = listener();
+        let here = listener.local_addr().expect("a listener has an address");
+        let any = (Ipv4Addr::UNSPECIFIED, here.port());
+        if std::net::UdpSocket::bind(any).is_ok() {
+            break (listener, here);
+        }
+    };
     let near = TcpStream::connect(here).expect("loopback connects");
     let (far, _) = listener.accept().expect("loopback connects");
     drop(far);

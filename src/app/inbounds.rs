@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
+use tracing::info;
 
 use super::listen::{self, BoundSocket};
 use super::{Inbound, StartError, serve};
@@ -60,9 +61,18 @@ impl Inbounds {
             listening,
         } = bound;
         let ports = places.iter().filter_map(BoundSocket::address).collect();
-        let listeners = places.into_iter().map(|place| {
-            let serving = serve::serve(inbound.clone(), place, self.dispatcher.clone());
-            crate::io::spawn(serving)
+        let context = self.dispatcher.inbound_context(inbound.tag.as_deref());
+        let prepare = |place: BoundSocket| {
+            let shown = place
+                .address()
+                .map_or_else(|| "a unix socket".to_owned(), |at| at.to_string());
+            info!("{} listens on {shown}", inbound.name);
+            serve::prepare(&inbound, place, &context)
+        };
+        let ready: Vec<_> = places.into_iter().filter_map(prepare).collect();
+        let listeners = ready.into_iter().map(|prepared| {
+            let (inbound, dispatcher) = (inbound.clone(), self.dispatcher.clone());
+            crate::io::spawn(serve::serve(inbound, prepared, dispatcher, context.clone()))
         });
         let listeners = listeners.collect();
         self.lock().push(Running {

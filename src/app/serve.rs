@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::field::display;
-use tracing::{Instrument, Span, debug, debug_span, info};
+use tracing::{Instrument, Span, debug, debug_span};
 
 use super::Inbound;
 use super::listen::BoundSocket;
@@ -20,7 +20,7 @@ use crate::dispatch::{Dispatcher, Origin};
 use crate::io::handshakes::{self, Unfinished};
 use crate::io::{BindUdp, Counted, Io, Link, Udp, open_files, own_listeners, scratch};
 use crate::log;
-use crate::protocol::InboundContext;
+use crate::protocol::{Datagrams, InboundContext, Sources};
 use crate::seam::{Arrival, Refusal};
 use crate::session::Source;
 use crate::transport::{Accepted, Arrivals, tcp};
@@ -28,27 +28,48 @@ use crate::transport::{Accepted, Arrivals, tcp};
 /// Pause after an error of `accept` that may pass, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves one listening socket until it is dropped.
-pub(super) async fn serve(inbound: Arc<Inbound>, place: BoundSocket, dispatcher: Arc<Dispatcher>) {
-    let shown = place
-        .address()
-        .map(|a| a.to_string())
-        .unwrap_or_else(|| "a unix socket".to_owned());
-    info!("{} listens on {shown}", inbound.name);
-    let context = dispatcher.inbound_context(inbound.tag.as_deref());
+/// A listening socket, and what its protocol makes of it. Ready to be served: from then on its protocol tells clients
+/// where UDP is to be sent, so all sockets of an inbound are before any of them is served.
+pub(super) enum Prepared {
+    Streams(tcp::Listener),
+    Datagrams(Sources),
+}
+
+/// Prepares a socket; `None` when nothing is done with it.
+pub(super) fn prepare(
+    inbound: &Inbound,
+    place: BoundSocket,
+    context: &InboundContext,
+) -> Option<Prepared> {
     match place {
-        BoundSocket::Streams(listener) => streams(&inbound, &listener, &dispatcher, context).await,
+        BoundSocket::Streams(listener) => Some(Prepared::Streams(listener)),
         BoundSocket::Datagrams(socket) => {
             let sockopt = inbound.transport.sockopt.clone();
             let bind: BindUdp =
                 Arc::new(move |from| tcp::udp_answer(from, &sockopt).map(Udp::from));
-            let Some(mut sources) = inbound.protocol.datagrams(socket, bind) else {
-                return;
-            };
-            while let Some(datagrams) = sources.recv().await {
-                let user = inbound.protocol.datagram_user();
-                let session = dispatcher.session(datagrams.source, inbound.origin(), user);
-                let packets = Counted::packets(datagrams.packets, context.meter.clone());
+            let sources = inbound.protocol.sources(socket, bind, context)?;
+            Some(Prepared::Datagrams(sources))
+        }
+    }
+}
+
+/// Serves one listening socket until it is dropped.
+pub(super) async fn serve(
+    inbound: Arc<Inbound>,
+    prepared: Prepared,
+    dispatcher: Arc<Dispatcher>,
+    context: InboundContext,
+) {
+    match prepared {
+        Prepared::Streams(listener) => streams(&inbound, &listener, &dispatcher, context).await,
+        Prepared::Datagrams(mut sources) => {
+            while let Some(datagrams) = sources.next().await {
+                let Datagrams {
+                    source,
+                    user,
+                    packets,
+                } = datagrams;
+                let session = dispatcher.session(source, inbound.origin(), user);
                 dispatcher.packets(session, packets);
             }
         }

@@ -1,15 +1,12 @@
 //! The inbounds by name, and what each of them answers.
 
-use std::sync::Arc;
-
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
 
+use super::udp_port::Sources;
 use super::users::{UserError, UserSettings};
-use super::{Accepted, Datagrams, InboundContext, dokodemo, http, socks, vmess};
+use super::{Accepted, InboundContext, dokodemo, http, socks, vmess};
 use crate::io::BindUdp;
 use crate::seam::{Arrival, Refusal};
-use crate::session::User;
 
 /// The protocol of an inbound, and its `settings`.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,20 +106,18 @@ impl Inbound {
         }
     }
 
-    /// Who sends the datagrams of [`Self::datagrams`].
-    pub fn datagram_user(&self) -> Option<Arc<User>> {
-        match self {
-            Self::Dokodemo(inbound) => inbound.user(),
-            Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => None,
-        }
-    }
-
-    /// Sorts the datagrams of a listening socket by their source; `bind` makes sockets that send as
+    /// The sources of the datagrams that come to a listening socket; `bind` makes sockets that send as
     /// somebody else.
-    pub fn datagrams(&self, socket: UdpSocket, bind: BindUdp) -> Option<mpsc::Receiver<Datagrams>> {
+    pub fn sources(
+        &self,
+        socket: UdpSocket,
+        bind: BindUdp,
+        context: &InboundContext,
+    ) -> Option<Sources> {
         match self {
-            Self::Dokodemo(inbound) => Some(inbound.datagrams(socket, bind)),
-            Self::Http(_) | Self::Socks(_) | Self::Vmess(_) => None,
+            Self::Dokodemo(inbound) => Some(inbound.sources(socket, bind, context)),
+            Self::Socks(inbound) => Some(inbound.sources(socket, context)),
+            Self::Http(_) | Self::Vmess(_) => None,
         }
     }
 

@@ -16,12 +16,14 @@ mod outbound;
 mod proxy;
 pub mod servers;
 pub mod socks;
+mod udp_port;
 pub mod users;
 pub mod vmess;
 
 pub use inbound::{Inbound, InboundSettings, InboundTraits};
 pub use outbound::{Endpoint, Outbound, OutboundSettings};
 pub use proxy::{NextHop, Proxy, ProxyTraits, no_packets};
+pub use udp_port::Sources;
 pub use users::{UserError, UserSettings};
 
 use std::path::Path;

@@ -36,5 +36,6 @@ pub enum Accepted {
 /// Datagrams of one source on a UDP listener.
 pub struct Datagrams {
     pub source: Source,
+    pub user: Option<Arc<User>>,
     pub packets: Box<dyn Packets>,
 }

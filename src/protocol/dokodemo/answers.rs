@@ -19,9 +19,9 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::trace;
 
-use super::datagrams::Datagram;
 use crate::io::{BindUdp, is_local, open_files, scratch};
 use crate::log;
+use crate::protocol::udp_port::Datagram;
 
 /// Addresses answered for at one time, or a quarter of what the process may have open; a further one takes the place of the one that was silent longest.
 const MAX_SOCKETS: usize = 1024;
@@ -139,6 +139,7 @@ async fn read(socket: Arc<UdpSocket>, original_dst: SocketAddr, strays: mpsc::Se
             Ok((n, source)) => {
                 let _ = strays.try_send(Datagram {
                     source,
+                    local: None,
                     original_dst: Some(original_dst),
                     data: Bytes::copy_from_slice(&scratch[..n]),
                 });

@@ -3,7 +3,6 @@
 
 mod answers;
 mod datagrams;
-mod receive;
 mod settings;
 
 pub use settings::InboundSettings;
@@ -11,12 +10,12 @@ pub use settings::InboundSettings;
 use std::sync::Arc;
 
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
 
 use crate::cause::ProtocolError;
 use crate::io::BindUdp;
 use crate::protocol::accounts::anonymous;
-use crate::protocol::{Accepted, Datagrams};
+use crate::protocol::udp_port::Sources;
+use crate::protocol::{Accepted, InboundContext};
 use crate::seam::{Arrival, Refusal};
 use crate::session::User;
 
@@ -34,7 +33,7 @@ impl Inbound {
         }
     }
 
-    pub fn user(&self) -> Option<Arc<User>> {
+    fn user(&self) -> Option<Arc<User>> {
         self.user.clone()
     }
 
@@ -55,9 +54,8 @@ impl Inbound {
         }
     }
 
-    /// Sorts the datagrams of `socket` by their source, for as long as the receiver lives; `bind` makes
-    /// sockets that send as somebody else.
-    pub fn datagrams(&self, socket: UdpSocket, bind: BindUdp) -> mpsc::Receiver<Datagrams> {
-        datagrams::sort(socket, self, bind)
+    /// The sources of the datagrams that come to `socket`; `bind` makes sockets that send as somebody else.
+    pub fn sources(&self, socket: UdpSocket, bind: BindUdp, context: &InboundContext) -> Sources {
+        datagrams::sources(socket, self, bind, context)
     }
 }

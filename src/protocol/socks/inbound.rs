@@ -20,10 +20,12 @@ use super::codec::{
 };
 use super::messages::Messages;
 use super::packets::{Association, Remote};
+use super::udp::{Associations, Opened, Port};
 use crate::address::{Destination, Host};
 use crate::cause::{FlightError, ProtocolError, SocksError};
 use crate::io::Udp;
 use crate::protocol::accounts::{Accounts, anonymous, known};
+use crate::protocol::udp_port::Sources;
 use crate::protocol::{Accepted, InboundContext, http};
 use crate::seam::{Arrival, Refusal};
 use crate::session::{Source, User};
@@ -39,6 +41,7 @@ pub struct Inbound {
     udp: bool,
     /// The address told to UDP clients, in place of the one they are connected to.
     udp_ip: Option<Host>,
+    pub(super) associations: Arc<Associations>,
 }
 
 /// SOCKS 5 replies.
@@ -67,7 +70,20 @@ impl Inbound {
             anonymous: anonymous(level),
             udp: settings.udp,
             udp_ip: settings.udp_ip,
+            associations: Arc::default(),
         }
+    }
+
+    /// The sources of the datagrams that come to `socket`, the UDP port that clients are told from now on.
+    pub fn sources(&self, socket: UdpSocket, context: &InboundContext) -> Sources {
+        let port = Port::new(
+            socket.local_addr().ok(),
+            self.associations.clone(),
+            self.accounts.is_some(),
+            self.anonymous.clone(),
+            context.meter.clone(),
+        );
+        Sources::new(socket, port, false, None)
     }
 
     pub async fn accept(
@@ -112,6 +128,15 @@ impl Inbound {
                     packets: Box::new(packets),
                 })
             }
+            Ok(Ok((user, Asked::Shared(opened)))) => {
+                // V2Ray asks nobody for a password there.
+                let outlives = self.accounts.is_none();
+                let session = opened.session(messages.into_link(), outlives, terms.meter.clone());
+                Ok(Accepted::Packets {
+                    user,
+                    packets: Box::new(session),
+                })
+            }
             Ok(Err(cause)) => {
                 // The answer is on its way; closing must not overtake it.
                 let _ = timeout(GOODBYE_LIMIT, messages.link.shutdown()).await;
@@ -142,7 +167,8 @@ impl Inbound {
             0x05 => {
                 let user = self.log_in(messages).await?;
                 who.clone_from(&user);
-                Ok((user, self.socks_5(messages, source, local).await?))
+                let asked = self.socks_5(messages, source, local, user.as_ref());
+                Ok((user.clone(), asked.await?))
             }
             // The methods of HTTP are words in capitals.
             b'A'..=b'Z' => Ok((None, Asked::Http)),
@@ -200,6 +226,7 @@ impl Inbound {
         messages: &mut Messages,
         source: Source,
         local: Source,
+        user: Option<&Arc<User>>,
     ) -> Result<Asked, SocksError> {
         let request = match messages.next(Request::decode).await {
             Ok(request) => request,
@@ -219,7 +246,16 @@ impl Inbound {
                 reply(messages, SUCCEEDED, bound).await?;
                 Ok(Asked::Stream(request.to))
             }
-            UDP_ASSOCIATE if self.udp => self.associate(messages, source, local).await,
+            UDP_ASSOCIATE if self.udp => {
+                let Some(told) = self.associations.told(local, source) else {
+                    return self.associate(messages, source, local).await;
+                };
+                let host = address_of(source);
+                // It may send as soon as it has the answer.
+                let opened = self.associations.open(host, request.to.port, user.cloned());
+                self.tell(messages, told.into()).await?;
+                Ok(Asked::Shared(opened))
+            }
             UDP_ASSOCIATE => {
                 refuse(messages, COMMAND_NOT_SUPPORTED).await;
                 Err(SocksError::UdpOff)
@@ -231,36 +267,42 @@ impl Inbound {
         }
     }
 
+    /// An association with a socket of its own, where the inbound has no UDP port.
     async fn associate(
         &self,
         messages: &mut Messages,
         source: Source,
         local: Source,
     ) -> Result<Asked, SocksError> {
-        let (socket, mut bound) = match self.bind(local).await {
+        let (socket, bound) = match self.bind(local).await {
             Ok(bound) => bound,
             Err(e) => {
                 refuse(messages, GENERAL_FAILURE).await;
                 return Err(SocksError::NoSocket(e));
             }
         };
+        self.tell(messages, bound).await?;
+        Ok(Asked::Packets(
+            socket,
+            Remote::FirstFrom(address_of(source)),
+        ))
+    }
+
+    /// Grants an association; datagrams are to be sent to `bound`.
+    async fn tell(
+        &self,
+        messages: &mut Messages,
+        mut bound: Destination,
+    ) -> Result<(), SocksError> {
         if let Some(host) = &self.udp_ip {
             bound.host = host.clone();
         }
-        reply(messages, SUCCEEDED, bound).await?;
-        let client = match source {
-            Source::Ip(addr) => addr.ip(),
-            Source::Unix => Ipv4Addr::LOCALHOST.into(),
-        };
-        Ok(Asked::Packets(socket, Remote::FirstFrom(client)))
+        Ok(reply(messages, SUCCEEDED, bound).await?)
     }
 
     /// A UDP socket where the client can reach it, and its address.
     async fn bind(&self, local: Source) -> io::Result<(UdpSocket, Destination)> {
-        let ip = match local {
-            Source::Ip(addr) => addr.ip(),
-            Source::Unix => Ipv4Addr::LOCALHOST.into(),
-        };
+        let ip = address_of(local);
         let told = match &self.udp_ip {
             Some(Host::Ip(told)) if *told != ip => Some(any(*told)),
             _ => None,
@@ -285,6 +327,8 @@ impl Inbound {
 enum Asked {
     Stream(Destination),
     Packets(UdpSocket, Remote),
+    /// By the inbound's own port.
+    Shared(Opened),
     /// It is no SOCKS.
     Http,
 }
@@ -312,6 +356,14 @@ fn unsupported(command: u8) -> SocksError {
         0x02 => SocksError::Bind,
         0x03 => SocksError::NoUdpInFour,
         other => SocksError::Command(other),
+    }
+}
+
+/// Who comes by a unix socket is on this machine.
+fn address_of(end: Source) -> IpAddr {
+    match end {
+        Source::Ip(addr) => addr.ip(),
+        Source::Unix => Ipv4Addr::LOCALHOST.into(),
     }
 }
 

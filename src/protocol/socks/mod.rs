@@ -6,6 +6,7 @@ mod messages;
 mod outbound;
 mod packets;
 mod settings;
+mod udp;
 
 pub use inbound::Inbound;
 pub use outbound::{Client, Outbound};

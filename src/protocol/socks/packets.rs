@@ -1,5 +1,5 @@
-//! A UDP association, seen from either end: datagrams with a SOCKS header on a UDP socket, alive as
-//! long as the connection that asked for it.
+//! A UDP association with a socket of its own, seen from either end: datagrams with a SOCKS header, alive as long as
+//! the connection that asked for it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -42,18 +42,6 @@ impl Association {
         }
     }
 
-    /// Ready when the other end hung up. What it says on the control connection has no meaning.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut bytes = [0; 256];
-        loop {
-            let mut buf = ReadBuf::new(&mut bytes);
-            match ready!(Pin::new(&mut self.control).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => {}
-                Ok(()) | Err(_) => return Poll::Ready(()),
-            }
-        }
-    }
-
     fn is_remote(&mut self, from: SocketAddr) -> bool {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         match self.remote {
@@ -69,7 +57,7 @@ impl Association {
 
 impl Packets for Association {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Packet>>> {
-        if self.poll_end(cx).is_ready() {
+        if poll_end(&mut self.control, cx).is_ready() {
             return Poll::Ready(Ok(None));
         }
         let mut scratch = scratch::take();
@@ -112,6 +100,18 @@ impl Packets for Association {
     /// The socket, and the connection that it lives as long as.
     fn descriptors(&self) -> usize {
         2
+    }
+}
+
+/// Ready when the other end of an association's connection hung up. What it says there has no meaning.
+pub(super) fn poll_end(control: &mut Link, cx: &mut Context<'_>) -> Poll<()> {
+    let mut bytes = [0; 256];
+    loop {
+        let mut buf = ReadBuf::new(&mut bytes);
+        match ready!(Pin::new(&mut *control).poll_read(cx, &mut buf)) {
+            Ok(()) if !buf.filled().is_empty() => {}
+            Ok(()) | Err(_) => return Poll::Ready(()),
+        }
     }
 }
 

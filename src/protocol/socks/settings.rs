@@ -12,9 +12,9 @@ pub struct InboundSettings {
     pub accounts: Option<Vec<Account>>,
     /// `userLevel`: index into `policy.levels`, of everybody.
     pub level: u32,
-    /// Whether UDP ASSOCIATE is granted.
+    /// Whether UDP ASSOCIATE is granted, and a UDP port listened on.
     pub udp: bool,
-    /// `ip`: the address told to UDP clients, in place of the one they are connected to.
+    /// `ip`: the address told to UDP clients, in place of the inbound's own.
     pub udp_ip: Option<Host>,
     /// `allowTransparent`, for HTTP requests on the same port.
     pub transparent: bool,
@@ -43,6 +43,7 @@ impl InboundSettings {
             handshake_level: Some(self.level),
             requires_auth: self.accounts.is_some(),
             is_proxy: true,
+            datagrams: self.udp,
             accounts_hint: " with `auth: password`",
             ..InboundTraits::default()
         }
