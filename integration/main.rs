@@ -15,6 +15,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cli;
+mod codes;
 mod compatibility;
 mod configs;
 mod corpus;
