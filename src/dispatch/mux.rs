@@ -8,8 +8,7 @@ use super::{Dispatcher, OutboundRef};
 use crate::address::Destination;
 use crate::dns::Known;
 use crate::io::{Link, Packets};
-use crate::mux::packet_stream::{self, PacketStream};
-use crate::mux::{DialFuture, UdpMode, packet_addr};
+use crate::mux::{DialFuture, UdpMode, packet_addr, packet_stream};
 use crate::protocol;
 
 /// Whether a source's datagrams to one destination may share a flow with others.
@@ -55,10 +54,7 @@ impl Dispatcher {
                 let inner = self
                     .open(outbound, &packet_stream::destination(), &Known::Unasked)
                     .await;
-                Some(inner.map(|(link, limits)| {
-                    let packets: Box<dyn Packets> = Box::new(PacketStream::new(link));
-                    (packets, limits)
-                }))
+                Some(inner.map(|(link, limits)| (packet_stream::packets(link), limits)))
             }
             UdpMode::Dropped => {
                 let text = "mux.xudpProxyUDP443 has datagrams to port 443 dropped";

@@ -34,12 +34,10 @@ use crate::io::Link;
 use crate::seam::Accepted;
 use crate::session::User;
 
-use packet_stream::PacketStream;
-
 /// What a peer asks for with a stream to `to`, which may be one of datagrams.
 pub fn stream_or_packets(user: Option<Arc<User>>, to: Destination, link: Link) -> Accepted {
     if packet_stream::is_meant(&to) {
-        let packets = Box::new(PacketStream::new(link));
+        let packets = packet_stream::packets(link);
         return Accepted::Packets { user, packets };
     }
     Accepted::Stream { user, to, link }

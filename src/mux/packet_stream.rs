@@ -6,17 +6,12 @@
 //! The session goes to `st.packet-addr.v2fly.arpa`. It carries long datagrams whole, where a session
 //! for datagrams has only as much room as a buffer of V2Ray's.
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
 use bytes::{Buf, BufMut, BytesMut};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::packet_addr;
 use crate::address::{Destination, Host};
-use crate::io::{Link, Packet, Packets, scratch};
+use crate::io::{Link, Packet, PacketForm, PacketStream, Packets};
 
 const NAME: &str = "st.packet-addr.v2fly.arpa";
 
@@ -67,77 +62,22 @@ pub fn encode(packet: &Packet, out: &mut BytesMut) {
     }
 }
 
-/// Datagrams in a stream.
-pub struct PacketStream {
-    link: Link,
-    /// The beginning of a datagram.
-    input: BytesMut,
-    /// What the link did not take yet of the datagrams that were sent.
-    output: BytesMut,
-    unflushed: bool,
+/// The datagrams of such a stream.
+pub fn packets(link: Link) -> Box<dyn Packets> {
+    Box::new(PacketStream::new(link, Segments))
 }
 
-impl PacketStream {
-    pub fn new(link: Link) -> Self {
-        Self {
-            link,
-            input: BytesMut::new(),
-            output: BytesMut::new(),
-            unflushed: false,
-        }
+struct Segments;
+
+impl PacketForm for Segments {
+    type Error = SegmentError;
+
+    fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<Packet>, SegmentError> {
+        decode(buf)
     }
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.output.is_empty() {
-            match ready!(Pin::new(&mut self.link).poll_write(cx, &self.output))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                n => self.output.advance(n),
-            }
-        }
-        if self.unflushed {
-            ready!(Pin::new(&mut self.link).poll_flush(cx))?;
-            self.unflushed = false;
-            self.output = BytesMut::new();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Packets for PacketStream {
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Packet>>> {
-        // A caller that has nothing more to send only reads, and must still get its last one out.
-        let _ = self.poll_flush(cx)?;
-        loop {
-            let decoded = decode(&mut self.input)
-                .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-            if let Some(mut packet) = decoded {
-                // A piece of the buffer would keep all of it alive.
-                packet.data = bytes::Bytes::copy_from_slice(&packet.data);
-                return Poll::Ready(Ok(Some(packet)));
-            }
-            if self.input.is_empty() {
-                self.input = BytesMut::new();
-            }
-            let mut scratch = scratch::take();
-            let mut buf = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(&mut self.link).poll_read(cx, &mut buf))?;
-            if buf.filled().is_empty() {
-                return Poll::Ready(Ok(None));
-            }
-            self.input.extend_from_slice(buf.filled());
-        }
-    }
-
-    fn poll_send(&mut self, cx: &mut Context<'_>, packet: &Packet) -> Poll<io::Result<()>> {
-        ready!(self.poll_flush(cx))?;
-        encode(packet, &mut self.output);
-        self.unflushed |= !self.output.is_empty();
-        let _ = self.poll_flush(cx)?;
-        Poll::Ready(Ok(()))
-    }
-
-    fn descriptors(&self) -> usize {
-        1
+    fn encode(&mut self, packet: &Packet, out: &mut BytesMut) {
+        encode(packet, out);
     }
 }
 

@@ -378,7 +378,7 @@ async fn a_stream_of_datagrams_is_unwrapped() {
     let (client, mut server) = pair(Udp::PacketStream);
     let to = packet_stream::destination();
     let link = client.outbound.stream(&to, || client.dial()).unwrap();
-    let mut ours: Box<dyn Packets> = Box::new(PacketStream::new(link));
+    let mut ours = packet_stream::packets(link);
     send(&mut ours, "192.0.2.1:53", b"a").await;
     send(&mut ours, "example.com:53", b"a name has no form").await;
     send(&mut ours, "[2001:db8::1]:54", &[b'b'; 60_000]).await;
