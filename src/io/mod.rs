@@ -42,6 +42,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -166,9 +167,24 @@ pub fn is_local(ip: IpAddr) -> bool {
     UdpSocket::bind((ip, 0)).is_ok()
 }
 
+/// The most that one read of a first flight takes; what lies behind a header in it is copied once.
+const FIRST_READ: usize = 16 * 1024;
+
 impl Link {
     pub fn other(io: impl Io + 'static) -> Self {
         Self::Other(Box::new(io))
+    }
+
+    /// Appends what one read gives to `buf`: a part of a first flight. 0 at the end.
+    pub async fn read_more(&mut self, buf: &mut BytesMut) -> io::Result<usize> {
+        poll_fn(|cx| {
+            let mut scratch = scratch::take();
+            let mut into = ReadBuf::new(&mut scratch[..FIRST_READ]);
+            ready!(Pin::new(&mut *self).poll_read(cx, &mut into))?;
+            buf.extend_from_slice(into.filled());
+            Ok(into.filled().len()).into()
+        })
+        .await
     }
 
     /// Ends a link that nothing more can be done with, as its layers' protocols ask.

@@ -4,8 +4,8 @@
 //! ```text
 //! link: | New 1, data | New 2, data | Keep 1, data | End 2 | Keep 1, data | …
 //! ```
-//! The link is made by a protocol that can ask for one (VMess with command 3). Inbound, each session
-//! that the peer opens is accepted like a connection; outbound, a pool of links takes sessions. Keep-alive
+//! The link is made by a protocol that can ask for one (VMess with command 3), or is a stream to a name that
+//! stands for it. Inbound, each session that the peer opens is accepted like a connection; outbound, a pool of links takes sessions. Keep-alive
 //! frames are read and forgotten; none are sent, as V2Ray sends none here: a session that is idle for as
 //! long as any other may be ends like any other, and WebSocket has a heartbeat of its own.
 
@@ -34,8 +34,16 @@ use crate::io::Link;
 use crate::seam::Accepted;
 use crate::session::User;
 
+/// V2Ray takes a stream to it for Mux.Cool, in whatever protocol it comes.
+const NAME: &str = "v1.mux.cool";
+
+/// Whether a stream to `to` carries sessions.
+fn is_meant(to: &Destination) -> bool {
+    matches!(&to.host, Host::Domain(name) if name.eq_ignore_ascii_case(NAME))
+}
+
 /// What a peer asks for with a stream to `to`, which may be one of datagrams.
-pub fn stream_or_packets(user: Option<Arc<User>>, to: Destination, link: Link) -> Accepted {
+fn stream_or_packets(user: Option<Arc<User>>, to: Destination, link: Link) -> Accepted {
     if packet_stream::is_meant(&to) {
         let packets = packet_stream::packets(link);
         return Accepted::Packets { user, packets };
@@ -44,7 +52,7 @@ pub fn stream_or_packets(user: Option<Arc<User>>, to: Destination, link: Link) -
 }
 
 /// Why a stream to `to` cannot be carried, if it is another program's multiplexing in disguise.
-pub fn other_kind(to: &Destination) -> Option<&'static str> {
+fn other_kind(to: &Destination) -> Option<&'static str> {
     match &to.host {
         Host::Domain(name) if name.eq_ignore_ascii_case("sp.mux.sing-box.arpa") => Some(
             "sing-box's multiplex (smux, yamux, h2mux) is not built: remove `multiplex` from the client's outbound",

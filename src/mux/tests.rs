@@ -393,6 +393,20 @@ async fn a_stream_of_datagrams_is_unwrapped() {
     assert!(!matches!(end.unwrap(), Ok(Some(_))));
 }
 
+#[tokio::test]
+async fn a_stream_to_the_name_of_mux_carries_sessions() {
+    let accept = |to: &str| {
+        let link = Link::other(tokio::io::empty());
+        let idle = Duration::from_secs(1);
+        Inbound::default().accept_stream(link, None, to.parse().unwrap(), idle)
+    };
+    let sessions = accept("V1.mux.cool:9527");
+    assert!(matches!(sessions, Ok(Accepted::Sessions(_))));
+    let stream = accept("mux.cool:9527");
+    assert!(matches!(stream, Ok(Accepted::Stream { .. })));
+    assert!(accept("sp.mux.sing-box.arpa:444").is_err());
+}
+
 #[test]
 fn the_multiplex_of_sing_box_is_told_from_a_destination() {
     let to = |text: &str| text.parse().unwrap();

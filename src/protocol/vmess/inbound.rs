@@ -3,16 +3,11 @@
 //! A first flight that is not one of ours is answered with nothing and read on, and the reason goes
 //! to the log alone: neither bytes nor time tell a prober which byte was wrong.
 
-use std::future::poll_fn;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::ready;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::timeout_at;
 
 use super::codec::auth_id::CmdKey;
@@ -27,7 +22,7 @@ use super::stream::{Role, VmessStream};
 use super::users::{UserEntry, Users};
 use super::writer::Writer;
 use crate::cause::{AuthError, FlightError, ProtocolError};
-use crate::io::{Link, scratch};
+use crate::io::Link;
 use crate::mux::{self, packet_addr};
 use crate::protocol::{Accepted, InboundContext, UserError};
 use crate::seam::{Arrival, Refusal};
@@ -36,9 +31,6 @@ pub struct Inbound {
     users: Box<Users>,
     mux: mux::Inbound,
 }
-
-/// The most that one read of the first flight takes; what lies behind the header is copied once.
-const FIRST_READ: usize = 16 * 1024;
 
 /// How the wait for the first flight ended.
 enum Flight {
@@ -113,15 +105,16 @@ impl Inbound {
         let stream = |link, reader, writer| {
             Link::other(VmessStream::new(link, reader, writer, Role::Server))
         };
+        let idle = terms.policy.level(member.user.level).limits.idle.into();
         match request.command {
             Command::Stream(to) => {
-                if let Some(text) = mux::other_kind(&to) {
+                let link = stream(link, reader, writer);
+                let accepted = self.mux.accept_stream(link, user, to, idle);
+                accepted.map_err(|text| {
                     let user = member.to_string();
                     let cause = ProtocolError::OtherMux { user, text };
-                    return Err(Refusal::done(cause).of(Some(member.to_string())));
-                }
-                let link = stream(link, reader, writer);
-                Ok(mux::stream_or_packets(user, to, link))
+                    Refusal::done(cause).of(Some(member.to_string()))
+                })
             }
             Command::Packets(to) => {
                 let packets = Box::new(VmessPackets::new(link, reader, writer, to.clone()));
@@ -130,11 +123,7 @@ impl Inbound {
                     packets: packet_addr::unwrap(packets, to),
                 })
             }
-            Command::Mux => {
-                let level = user.as_ref().map_or(0, |user| user.level);
-                let idle = terms.policy.level(level).limits.idle.into();
-                Ok(self.mux.accept(stream(link, reader, writer), user, idle))
-            }
+            Command::Mux => Ok(self.mux.accept(stream(link, reader, writer), user, idle)),
         }
     }
 
@@ -174,7 +163,7 @@ impl Inbound {
                     }
                 }
             }
-            match read_more(link, buf).await {
+            match link.read_more(buf).await {
                 Ok(0) => return Flight::Gone(FlightError::Closed(buf.len())),
                 Ok(_) => {}
                 Err(e) => return Flight::Gone(FlightError::Broken(e)),
@@ -193,18 +182,6 @@ fn session_id(member: &UserEntry, request: &Request) -> [u8; 16] {
         .chain_update(request.iv)
         .finalize();
     std::array::from_fn(|i| hash[i])
-}
-
-/// Appends what one read gives to `buf`.
-async fn read_more(link: &mut Link, buf: &mut BytesMut) -> io::Result<usize> {
-    poll_fn(|cx| {
-        let mut scratch = scratch::take();
-        let mut into = ReadBuf::new(&mut scratch[..FIRST_READ]);
-        ready!(Pin::new(&mut *link).poll_read(cx, &mut into))?;
-        buf.extend_from_slice(into.filled());
-        Ok(into.filled().len()).into()
-    })
-    .await
 }
 
 /// Seconds since 1970.
