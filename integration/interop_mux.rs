@@ -219,3 +219,64 @@ async fn received(mut stream: TcpStream, len: usize) {
     read.expect("all in time").expect("all arrives");
     assert!(got == traffic::bytes(len), "it arrived changed");
 }
+
+/// Without a protocol in between, as v2ray-plugin has it: streams to a made-up name carry sessions.
+#[tokio::test]
+async fn a_door_and_freedom_share_connections() {
+    let pairs = [
+        (V2ray445, Mobula),
+        (Mobula, V2ray445),
+        (V2ray434, Mobula),
+        (Mobula, V2ray434),
+        (Mobula, Mobula),
+    ];
+    let ws = json!({"network": "ws", "wsSettings": {"path": "/plugin"}});
+    for (client, server) in pairs {
+        println!("{client:?} to {server:?}");
+        let (mut stage, port, socks) = (Stage::new(), free_port(), free_port());
+        let config = json!({
+            "inbounds": [{
+                "listen": "127.0.0.1", "port": port, "protocol": "dokodemo-door", "streamSettings": ws,
+                "settings": {"address": "v1.mux.cool", "network": "tcp"},
+            }],
+            "outbounds": [{"protocol": "freedom"}],
+        });
+        stage.run(server, "server", &config, &[port]).await;
+        let config = json!({
+            "inbounds": [{"listen": "127.0.0.1", "port": socks, "protocol": "socks", "settings": {"udp": true}}],
+            "outbounds": [{
+                "protocol": "freedom", "streamSettings": ws,
+                "settings": {"redirect": format!("127.0.0.1:{port}"), "domainStrategy": "UseIP"},
+                "mux": {"enabled": true, "concurrency": 8},
+            }],
+        });
+        stage.run(client, "client", &config, &[socks]).await;
+        traffic::both_ways(socks, 300_000).await;
+        traffic::server_speaks_first(socks).await;
+        traffic::datagrams(socks, &[1, 1400]).await;
+        assert!(connections(port) <= 2, "sessions share connections");
+        traffic::target_sends_and_closes(socks).await;
+        traffic::many(socks, 50).await;
+    }
+}
+
+/// As in V2Ray every inbound takes the name, with the rights that its client has.
+#[tokio::test]
+async fn sessions_come_by_a_socks_inbound_too() {
+    let (mut stage, port, socks) = (Stage::new(), free_port(), free_port());
+    let proxy = json!({
+        "inbounds": [{"listen": "127.0.0.1", "port": port, "protocol": "socks"}],
+        "outbounds": [{"protocol": "freedom"}],
+    });
+    stage.run(Mobula, "server", &proxy, &[port]).await;
+    let config = json!({
+        "inbounds": [{"listen": "127.0.0.1", "port": socks, "protocol": "socks"}],
+        "outbounds": [{
+            "protocol": "socks", "mux": {"enabled": true},
+            "settings": {"servers": [{"address": "127.0.0.1", "port": port}]},
+        }],
+    });
+    stage.run(V2ray445, "client", &config, &[socks]).await;
+    traffic::both_ways(socks, 100_000).await;
+    traffic::many(socks, 10).await;
+}

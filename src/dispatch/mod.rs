@@ -64,6 +64,8 @@ pub struct Dispatcher {
     pub policy: Arc<Policy>,
     /// The first flights that its VMess inbounds have answered.
     state: Arc<ProtocolState>,
+    /// Sessions in streams to the name of mux.
+    mux: crate::mux::Inbound,
     /// Empty unless `stats` is there.
     pub stats: Arc<stats::Registry>,
     counting: Arc<Counting>,
@@ -141,6 +143,7 @@ impl Dispatcher {
                 resolver: Arc::new(resolver),
                 policy,
                 state,
+                mux: Default::default(),
                 stats,
                 counting,
                 udp_quota: UdpQuota::new(),
@@ -175,6 +178,13 @@ impl Dispatcher {
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             match accepted {
+                // As in V2Ray, whatever inbound it came by; the sessions inside carry no further ones.
+                Accepted::Stream { user, to, link } if !watched && crate::mux::is_meant(&to) => {
+                    let level = user.as_ref().map_or(0, |user| user.level);
+                    let idle = self.policy.level(level).limits.idle.into();
+                    let sessions = self.mux.accept(link, user, idle);
+                    self.dispatch_watched(source, inbound, sessions, true).await;
+                }
                 Accepted::Stream { user, to, link } => {
                     let mut session = self.session(source, inbound, user);
                     session.limits = session.limits.filter(|_| !watched);
@@ -267,7 +277,7 @@ impl Dispatcher {
         let opening = self.open(&outbound, &to, &known);
         let (opened, first) = match sniffed {
             Some(first) => (opening.await, first),
-            None if outbound.protocol.wants_first_payload() => {
+            None if outbound.wants_first_payload() => {
                 tokio::join!(opening, first::payload(&mut link))
             }
             None => (opening.await, Vec::new()),

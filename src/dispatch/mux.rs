@@ -8,7 +8,7 @@ use super::{Dispatcher, OutboundRef};
 use crate::address::Destination;
 use crate::dns::Known;
 use crate::io::{Link, Packets};
-use crate::mux::{DialFuture, UdpMode, packet_addr, packet_stream};
+use crate::mux::{self, DialFuture, UdpMode, packet_addr, packet_stream};
 use crate::protocol;
 
 /// Whether a source's datagrams to one destination may share a flow with others.
@@ -83,9 +83,18 @@ impl Dispatcher {
     fn mux_link(self: &Arc<Self>, outbound: &OutboundRef) -> DialFuture {
         let (dispatcher, outbound) = (self.clone(), outbound.clone());
         Box::pin(async move {
-            let protocol::Outbound::Proxy(proxy) = &outbound.protocol else {
-                let text = "only an outbound with a server carries mux";
-                return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+            let proxy = match &outbound.protocol {
+                protocol::Outbound::Proxy(proxy) => proxy,
+                protocol::Outbound::Freedom(freedom) => {
+                    let (to, unasked) = (mux::destination(), &Known::Unasked);
+                    let dialling = dispatcher.dial_target(&outbound, freedom, &to, unasked);
+                    let (link, limits) = dialling.await?;
+                    return Ok((link, limits.unwrap_or_default().idle.into()));
+                }
+                protocol::Outbound::Endpoint(_) => {
+                    let text = "only an outbound with a server carries mux";
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+                }
             };
             let hop = next_hop(proxy)?;
             let (link, limits) = dispatcher.dial_server(&outbound, &hop).await?;

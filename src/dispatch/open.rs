@@ -58,15 +58,15 @@ impl Dispatcher {
         to: &Destination,
         known: &Known,
     ) -> io::Result<Opened<Link>> {
+        if let Some(link) = self.mux_stream(outbound, to) {
+            return Ok((link, None));
+        }
         match &outbound.protocol {
             protocol::Outbound::Endpoint(endpoint) => self.stream_at(endpoint, outbound, to, known),
             protocol::Outbound::Freedom(freedom) => {
                 self.dial_target(outbound, freedom, to, known).await
             }
             protocol::Outbound::Proxy(proxy) => {
-                if let Some(link) = self.mux_stream(outbound, to) {
-                    return Ok((link, None));
-                }
                 let hop = next_hop(proxy)?;
                 let limit = self.handshake(hop.level);
                 let (link, limits) = self.dial_server(outbound, &hop).await?;
@@ -96,7 +96,7 @@ impl Dispatcher {
     }
 
     /// A link to the target itself.
-    async fn dial_target(
+    pub(super) async fn dial_target(
         self: &Arc<Self>,
         outbound: &OutboundRef,
         freedom: &freedom::Outbound,

@@ -62,7 +62,13 @@ impl Outbound {
 
     /// A server of the user's own is worth a warning; a target that does not answer is not.
     pub(super) fn has_server(&self) -> bool {
-        self.protocol.has_server() || self.through.is_some()
+        self.protocol.has_server() || self.through.is_some() || self.mux.is_some()
+    }
+
+    /// Whether the first payload can travel with the word of where it is to go.
+    pub(super) fn wants_first_payload(&self) -> bool {
+        let shares = |mux: &mux::Outbound| mux.has_streams();
+        self.protocol.wants_first_payload() || self.mux.as_ref().is_some_and(shares)
     }
 
     /// Tells those who can mend it, but not of every session that a server fails which is down.

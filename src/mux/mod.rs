@@ -37,8 +37,19 @@ use crate::session::User;
 /// V2Ray takes a stream to it for Mux.Cool, in whatever protocol it comes.
 const NAME: &str = "v1.mux.cool";
 
+/// V2Ray's, with its name.
+const PORT: u16 = 9527;
+
+/// What a stream for sessions is asked for, where a protocol has no other word for it.
+pub fn destination() -> Destination {
+    Destination {
+        host: Host::Domain(NAME.into()),
+        port: PORT,
+    }
+}
+
 /// Whether a stream to `to` carries sessions.
-fn is_meant(to: &Destination) -> bool {
+pub fn is_meant(to: &Destination) -> bool {
     matches!(&to.host, Host::Domain(name) if name.eq_ignore_ascii_case(NAME))
 }
 

@@ -41,8 +41,13 @@ impl OutboundSettings {
     /// The names of those whose servers may take many sessions in one link.
     pub const WITH_MUX: [&str; 1] = ["vmess"];
 
+    /// Whether there is somebody who takes the sessions: of `freedom` only `redirect` can name them.
     pub fn has_mux(&self) -> bool {
-        matches!(self, Self::Vmess(_))
+        match self {
+            Self::Vmess(_) => true,
+            Self::Freedom(settings) => settings.redirect.host.is_some(),
+            _ => false,
+        }
     }
 
     /// Accounts whose payload the protocol leaves readable: where the config says so, what it says, and the server.

@@ -58,7 +58,7 @@ fn mux(outbound: &Object, protocol: Option<&OutboundSettings>) -> Option<mux::Se
     if mux.is_some() && protocol.is_some_and(|protocol| !protocol.has_mux()) {
         let names = either(&OutboundSettings::WITH_MUX);
         object.node.warn(format!(
-            "only a {names} outbound carries mux, the key has no effect"
+            "only a {names} outbound carries mux, or `freedom` with a `redirect` to who understands it: the key has no effect"
         ));
         object.finish();
         return None;

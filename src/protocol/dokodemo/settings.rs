@@ -1,6 +1,7 @@
 //! What a `dokodemo-door` inbound can be told.
 
 use crate::address::Destination;
+use crate::mux;
 use crate::protocol::InboundTraits;
 
 /// `settings` of a `dokodemo-door` inbound.
@@ -39,7 +40,12 @@ impl InboundSettings {
             datagrams: self.udp,
             follows_redirect: self.follow_redirect,
             // V2Ray's API inbound is written without a port: what it leads to dials nothing.
-            lacks_port: !self.follow_redirect && self.to.as_ref().is_some_and(|to| to.port == 0),
+            // The name of mux is no place, so it needs no port.
+            lacks_port: !self.follow_redirect
+                && self
+                    .to
+                    .as_ref()
+                    .is_some_and(|to| to.port == 0 && !mux::is_meant(to)),
             ..InboundTraits::default()
         }
     }
