@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Api, Inbound, Listen, Outbound};
 use crate::address::Host;
+use crate::protocol::Unsealed;
 use crate::report::{Path, Report};
 use crate::routing::{Conditions, Rule, Settings, Target};
 
@@ -41,14 +42,19 @@ pub(crate) fn warn_of_readable(outbound: &Outbound, report: &Report) {
     if outbound.transport.has_tls() {
         return;
     }
-    for (at, security, host) in outbound.protocol.unsealed() {
-        if !is_here(host) {
-            report.warn(
-                at,
-                format!(
-                    "`{security}` without TLS: what passes on the way to {host} can be read and changed by everybody in between, expected `auto`, or `security: tls` in `streamSettings`"
-                ),
+    for Unsealed {
+        at,
+        says,
+        instead,
+        server,
+    } in outbound.protocol.unsealed()
+    {
+        if !is_here(server) {
+            let instead = instead.map_or_else(String::new, |word| format!("`{word}`, or "));
+            let text = format!(
+                "`{says}` without TLS: what passes on the way to {server} can be read and changed by everybody in between, expected {instead}`security: tls` in `streamSettings`"
             );
+            report.warn(at, text);
         }
     }
 }

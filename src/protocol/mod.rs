@@ -21,7 +21,7 @@ pub mod users;
 pub mod vmess;
 
 pub use inbound::{Inbound, InboundSettings, InboundTraits};
-pub use outbound::{Endpoint, Outbound, OutboundSettings};
+pub use outbound::{Endpoint, Outbound, OutboundSettings, Unsealed};
 pub use proxy::{NextHop, Proxy, ProxyTraits, no_packets};
 pub use udp_port::Sources;
 pub use users::{UserError, UserSettings};

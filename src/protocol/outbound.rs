@@ -37,6 +37,18 @@ pub enum Endpoint {
     Loopback(loopback::Outbound),
 }
 
+/// An account whose payload the protocol leaves readable.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Unsealed<'a> {
+    /// Where the config says so.
+    pub at: &'a Place,
+    /// What it says there.
+    pub says: &'static str,
+    /// What could stand there instead, if the protocol has a seal of its own.
+    pub instead: Option<&'static str>,
+    pub server: &'a Host,
+}
+
 impl OutboundSettings {
     /// The names of those whose servers may take many sessions in one link.
     pub const WITH_MUX: [&str; 1] = ["vmess"];
@@ -50,8 +62,8 @@ impl OutboundSettings {
         }
     }
 
-    /// Accounts whose payload the protocol leaves readable: where the config says so, what it says, and the server.
-    pub fn unsealed(&self) -> Vec<(&Place, &'static str, &Host)> {
+    /// Accounts whose payload the protocol leaves readable.
+    pub fn unsealed(&self) -> Vec<Unsealed<'_>> {
         match self {
             Self::Vmess(settings) => settings.unsealed().collect(),
             Self::Blackhole(_)

@@ -2,9 +2,8 @@
 
 use uuid::Uuid;
 
-use crate::address::Host;
-use crate::protocol::InboundTraits;
 use crate::protocol::servers::ServerSettings;
+use crate::protocol::{InboundTraits, Unsealed};
 use crate::report::Place;
 use crate::secret::Secret;
 use crate::session::User;
@@ -81,11 +80,16 @@ impl From<UserSettings> for User {
 }
 
 impl OutboundSettings {
-    /// Accounts whose payload nothing seals: where the config says so, what it says, and the server.
-    pub fn unsealed(&self) -> impl Iterator<Item = (&Place, &'static str, &Host)> {
+    /// Accounts whose payload nothing seals.
+    pub fn unsealed(&self) -> impl Iterator<Item = Unsealed<'_>> {
         self.servers.iter().flat_map(|server| {
             let unsealed = server.accounts.iter().filter(|a| a.security.is_unsealed());
-            unsealed.map(|a| (&a.at, a.security.name(), &server.to.host))
+            unsealed.map(|account| Unsealed {
+                at: &account.at,
+                says: account.security.name(),
+                instead: Some(Security::Auto.name()),
+                server: &server.to.host,
+            })
         })
     }
 }
