@@ -105,6 +105,10 @@ impl Io for Counted<Link> {
         Poll::Ready(Ok(n))
     }
 
+    fn half_closes(&self) -> bool {
+        self.inner.half_closes()
+    }
+
     fn cork(&mut self) {
         self.inner.cork();
     }

@@ -60,6 +60,11 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
         self.poll_shutdown(cx)
     }
 
+    /// Whether `poll_shutdown` leaves the other direction open, whoever the peer is.
+    fn half_closes(&self) -> bool {
+        true
+    }
+
     /// Ends our direction of the connection without a goodbye: for peers that take one for the end of both.
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_shutdown(cx)
@@ -273,6 +278,13 @@ impl Io for Link {
 
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         delegate!(self, io => io.poll_end(cx))
+    }
+
+    fn half_closes(&self) -> bool {
+        match self {
+            Self::Tcp(io) => io.half_closes(),
+            Self::Other(io) => io.half_closes(),
+        }
     }
 
     fn poll_write_in_place(

@@ -100,6 +100,10 @@ impl<S: Io> Io for Prefixed<S> {
         Pin::new(&mut self.inner).poll_write_in_place(cx, buf)
     }
 
+    fn half_closes(&self) -> bool {
+        self.inner.half_closes()
+    }
+
     fn cork(&mut self) {
         self.inner.cork();
     }

@@ -170,6 +170,11 @@ impl Io for LazyHandshake {
         }
     }
 
+    /// Most peers take a Close for the end of both directions.
+    fn half_closes(&self) -> bool {
+        false
+    }
+
     fn goodbye(&self) -> Goodbye {
         match &self.0 {
             State::Open(stream) => stream.goodbye(),

@@ -420,6 +420,11 @@ impl<S: Io> Io for WsStream<S> {
         self.get_mut().poll_take(cx, buf)
     }
 
+    /// Most peers take a Close for the end of both directions.
+    fn half_closes(&self) -> bool {
+        false
+    }
+
     fn goodbye(&self) -> Goodbye {
         match self.silent {
             true => self.expected_close,
