@@ -2,6 +2,7 @@
 
 mod accounts;
 mod blackhole;
+mod clients;
 mod dns;
 mod dokodemo;
 mod freedom;

@@ -4,71 +4,26 @@
 //! `vnext: [{address, port, users}]`, or one server and one user in `settings` itself (`address`,
 //! `port`, `uuid` or `id`).
 
-use std::collections::HashSet;
-
-use super::ids;
-use super::servers::destination;
+use super::{clients, ids};
 use crate::dialect::v2ray::json::{Node, Object, did_you_mean, either};
-use crate::protocol::servers::ServerSettings;
 use crate::protocol::vmess::{
     AccountSettings, InboundSettings, OutboundSettings, Security, UserSettings,
 };
 
 pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
     let default_level = default_level(settings);
-    let mut users: Vec<UserSettings> = Vec::new();
-    let mut ids = HashSet::new();
-    let mut emails = HashSet::new();
-    let mut sound = true;
-    let nodes = settings.array("clients").into_iter();
-    for node in nodes.chain(settings.array("users")) {
-        let Some(user) = user(&node, default_level) else {
-            sound = false;
-            continue;
-        };
-        if !ids.insert(user.id) {
-            node.warn("another user has the same id, the last one counts, as in V2Ray");
-            users.retain(|other| other.id != user.id);
-        }
-        if let Some(email) = &user.email
-            && !emails.insert(email.to_lowercase())
-        {
-            node.error(format!("another user has the email `{email}`"));
-            sound = false;
-        }
-        users.push(user);
-    }
-    if users.is_empty() && sound {
-        settings
-            .node
-            .warn("there is no user in `clients` or `users`, nobody can connect");
-    }
+    let users = clients::read(
+        settings,
+        |node| user(node, default_level),
+        |user| (*user.id, user.email.as_deref()),
+    );
     settings.no_effect(&["detour", "disableInsecureEncryption"]);
-    sound.then_some(InboundSettings { users })
+    users.map(|users| InboundSettings { users })
 }
 
 pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
-    let Some(vnext) = settings.get("vnext") else {
-        let to = destination(settings);
-        let id = settings.first(&["uuid", "id"]);
-        if id.is_none() {
-            settings.node.error("`uuid` is missing");
-        }
-        let account = id.and_then(|id| account(settings, &id));
-        let server = ServerSettings {
-            to: to?,
-            accounts: vec![account?],
-        };
-        let servers = vec![server];
-        return Some(OutboundSettings { servers });
-    };
-    let nodes = vnext.array();
-    if nodes.is_empty() && vnext.value.is_array() {
-        vnext.error("there is no server, expected `[{address, port, users}]`");
-    }
-    let servers: Vec<_> = nodes.iter().map(server).collect();
-    let servers: Vec<_> = servers.into_iter().collect::<Option<_>>()?;
-    (!servers.is_empty()).then_some(OutboundSettings { servers })
+    let servers = clients::vnext(settings, account)?;
+    Some(OutboundSettings { servers })
 }
 
 /// `default`: what users without a level of their own have.
@@ -97,39 +52,13 @@ fn user(node: &Node, default_level: u32) -> Option<UserSettings> {
     warn_of_alter_id(&object);
     // The client decides; V2Ray's configs carry these over from outbounds.
     object.silent(&["security", "experiments", "testsEnabled", "decryption"]);
-    // What X-UI and its relatives keep here for themselves; they take away whoever may not connect.
-    object.silent(&["enable", "expiryTime", "limitIp", "totalGB"]);
-    object.silent(&["reset", "subId", "tgId"]);
+    clients::pass_over_notes(&object);
     object.finish();
     Some(UserSettings {
         id: ids::read(&id?)?.into(),
         email: email.filter(|email: &String| !email.is_empty()),
         level,
     })
-}
-
-fn server(node: &Node) -> Option<ServerSettings<AccountSettings>> {
-    let object = node.object()?;
-    let to = destination(&object);
-    let list = object.require_node("users");
-    let users = list.as_ref().map(Node::array);
-    object.finish();
-    let (list, users) = (list?, users?);
-    if users.is_empty() && list.value.is_array() {
-        list.error("there is no user");
-    }
-    let accounts: Vec<_> = users
-        .iter()
-        .map(|node| {
-            let user = node.object()?;
-            let account = ids::of(&user).and_then(|id| account(&user, &id));
-            user.finish();
-            account
-        })
-        .collect();
-    let accounts: Vec<_> = accounts.into_iter().collect::<Option<_>>()?;
-    let server = ServerSettings { to: to?, accounts };
-    (!server.accounts.is_empty()).then_some(server)
 }
 
 fn account(object: &Object, id: &Node) -> Option<AccountSettings> {
