@@ -16,6 +16,7 @@ use crate::traffic;
 /// What both ends of a tunnel agree on, and how the client uses it.
 #[derive(Clone, Debug)]
 pub struct Vmess {
+    pub protocol: Protocol,
     pub security: &'static str,
     /// WebSocket at this path; plain TCP without.
     pub path: Option<&'static str>,
@@ -25,6 +26,13 @@ pub struct Vmess {
     pub authenticated_length: bool,
     /// Further keys of the client's outbound, in its own words.
     pub outbound: Value,
+}
+
+/// What is spoken: VLESS has all that VMess has, but what is about seals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Vmess,
+    Vless,
 }
 
 /// Where the first bytes travel in the handshake.
@@ -50,6 +58,7 @@ const MAX_EARLY_DATA: u32 = 2048;
 impl Vmess {
     pub fn tcp() -> Self {
         Self {
+            protocol: Protocol::Vmess,
             security: "auto",
             path: None,
             early: Early::No,
@@ -96,13 +105,36 @@ impl Vmess {
         }
     }
 
+    /// The same with VLESS.
+    pub fn vless(self) -> Self {
+        Self {
+            protocol: Protocol::Vless,
+            ..self
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self.protocol {
+            Protocol::Vmess => "vmess",
+            Protocol::Vless => "vless",
+        }
+    }
+
+    /// Adds what VMess alone knows.
+    fn add_vmess(&self, object: &mut Value, keys: &Value) {
+        if self.protocol == Protocol::Vmess {
+            add(object, keys);
+        }
+    }
+
     /// VMess in, freedom out.
     pub fn server(&self, peer: Peer, port: u16) -> Value {
         if peer == Peer::Mihomo {
             let mut listener = json!({
-                "name": "in", "type": "vmess", "listen": "127.0.0.1", "port": port,
-                "users": [{"username": "a", "uuid": ID, "alterId": 0}],
+                "name": "in", "type": self.name(), "listen": "127.0.0.1", "port": port,
+                "users": [{"username": "a", "uuid": ID}],
             });
+            self.add_vmess(&mut listener["users"][0], &json!({"alterId": 0}));
             if let Some(path) = self.path {
                 listener["ws-path"] = json!(path);
             }
@@ -114,9 +146,10 @@ impl Vmess {
         }
         if !peer.reads_v2ray_json() {
             let mut inbound = json!({
-                "type": "vmess", "listen": "127.0.0.1", "listen_port": port,
-                "users": [{"uuid": ID, "alterId": 0}],
+                "type": self.name(), "listen": "127.0.0.1", "listen_port": port,
+                "users": [{"uuid": ID}],
             });
+            self.add_vmess(&mut inbound["users"][0], &json!({"alterId": 0}));
             if let Some(transport) = self.sing_transport() {
                 inbound["transport"] = transport;
             }
@@ -133,13 +166,18 @@ impl Vmess {
                 "certificates": [{"certificateFile": tls.chain, "keyFile": tls.key}],
             });
         }
+        let mut settings = json!({"clients": [{"id": ID, "email": "a@mobula.test"}]});
+        match self.protocol {
+            Protocol::Vmess => settings["clients"][0]["alterId"] = json!(0),
+            Protocol::Vless => settings["decryption"] = json!("none"),
+        }
         with_policy(
             peer,
             json!({
                 "log": {"loglevel": "info", "access": "access.log"},
                 "inbounds": [{
-                    "listen": "127.0.0.1", "port": port, "protocol": "vmess",
-                    "settings": {"clients": [{"id": ID, "alterId": 0, "email": "a@mobula.test"}]},
+                    "listen": "127.0.0.1", "port": port, "protocol": self.name(),
+                    "settings": settings,
                     "streamSettings": stream,
                 }],
                 "outbounds": [{"protocol": "freedom"}],
@@ -151,10 +189,13 @@ impl Vmess {
     pub fn client(&self, peer: Peer, socks: u16, server: u16) -> Value {
         if peer == Peer::Mihomo {
             let mut proxy = json!({
-                "name": "out", "type": "vmess", "server": "127.0.0.1", "port": server, "uuid": ID,
-                "alterId": 0, "cipher": self.security, "udp": true,
-                "global-padding": self.global_padding,
+                "name": "out", "type": self.name(), "server": "127.0.0.1", "port": server,
+                "uuid": ID, "udp": true,
             });
+            let vmess = json!({
+                "alterId": 0, "cipher": self.security, "global-padding": self.global_padding,
+            });
+            self.add_vmess(&mut proxy, &vmess);
             if let Some(path) = self.path {
                 proxy["network"] = json!("ws");
                 proxy["ws-opts"] = json!({"path": path});
@@ -171,11 +212,14 @@ impl Vmess {
         }
         if !peer.reads_v2ray_json() {
             let mut outbound = json!({
-                "type": "vmess", "server": "127.0.0.1", "server_port": server, "uuid": ID,
+                "type": self.name(), "server": "127.0.0.1", "server_port": server, "uuid": ID,
+            });
+            let vmess = json!({
                 "security": self.security, "alter_id": 0,
                 "global_padding": self.global_padding,
                 "authenticated_length": self.authenticated_length,
             });
+            self.add_vmess(&mut outbound, &vmess);
             if let Some(transport) = self.sing_transport() {
                 outbound["transport"] = transport;
             }
@@ -197,12 +241,15 @@ impl Vmess {
                 "certificates": [{"usage": "verify", "certificateFile": tls.authority}],
             });
         }
-        let mut user = json!({"id": ID, "alterId": 0, "security": self.security});
+        let mut user = match self.protocol {
+            Protocol::Vmess => json!({"id": ID, "alterId": 0, "security": self.security}),
+            Protocol::Vless => json!({"id": ID, "encryption": "none"}),
+        };
         if self.authenticated_length {
             user["experiments"] = json!("AuthenticatedLength");
         }
         let mut outbound = json!({
-            "protocol": "vmess",
+            "protocol": self.name(),
             "settings": {"vnext": [
                 {"address": "127.0.0.1", "port": server, "users": [user]},
             ]},

@@ -11,26 +11,14 @@ use crate::peers::Peer::{self, Mihomo, Mobula};
 use crate::peers::{Stage, free_port};
 use crate::scenario_abrupt::{connected, rest};
 use crate::scenario_endings::nginx;
-use crate::traffic::{self, To};
+use crate::traffic;
 use crate::tunnel::Tunnel;
 
 const PAIRS: [(Peer, Peer); 2] = [(Mihomo, Mobula), (Mobula, Mihomo)];
 
-/// mihomo listens before it carries anything.
-async fn ready(socks: u16) {
-    let to = To::Ip(traffic::says("ready").await);
-    for _ in 0..100 {
-        if traffic::line(socks, &to).await == "ready" {
-            return;
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
-    panic!("nothing is carried");
-}
-
 /// Whole transfers end like whole transfers, whoever ends first.
 async fn ends_in_order(socks: u16) {
-    ready(socks).await;
+    traffic::ready(socks).await;
     let data = traffic::bytes(300_000);
     for upload in [true, false] {
         let (mut application, mut target) = connected(socks).await;
@@ -91,7 +79,7 @@ async fn a_whole_file_ends_in_order_behind_nginx() {
         nginx(&mut stage, front, port).await;
         let config = vmess.client(client, socks, front);
         stage.run(client, "client", &config, &[socks]).await;
-        ready(socks).await;
+        traffic::ready(socks).await;
         let data = traffic::bytes(300_000);
         let (mut application, mut target) = connected(socks).await;
         target.write_all(&data).await.unwrap();

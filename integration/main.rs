@@ -34,6 +34,7 @@ mod interop_mihomo;
 mod interop_mux;
 mod interop_singbox;
 mod interop_v2ray;
+mod interop_vless;
 mod scenario_abrupt;
 mod scenario_abuse;
 mod scenario_api;

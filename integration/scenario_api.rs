@@ -291,6 +291,86 @@ async fn an_inbound_and_an_outbound_come_and_go() {
     }
 }
 
+/// Added by the same messages to V2Ray and to us: a VLESS inbound, its users, and an outbound to it.
+#[tokio::test]
+async fn vless_comes_and_goes_too() {
+    for peer in [Mobula, V2ray445] {
+        println!("{peer:?}");
+        let mut panel = Panel::start(peer).await;
+        let port = free_port();
+        let account =
+            |id: &str| json!({"@type": "proxy.vless.Account", "id": id, "encryption": "none"});
+        let user = |id: &str, email: &str| json!({"email": email, "account": account(id)});
+        let inbound = json!({"inbound": {
+            "tag": "vless",
+            "receiverSettings": {
+                "@type": "app.proxyman.ReceiverConfig",
+                "portRange": {"From": port, "To": port},
+                "listen": {"ip": "fwAAAQ=="},
+            },
+            "proxySettings": {
+                "@type": "proxy.vless.inbound.Config",
+                "clients": [user(ANN, "ann@example.com")], "decryption": "none",
+            },
+        }});
+        let outbound = json!({"outbound": {
+            "tag": "to-vless",
+            "proxySettings": {
+                "@type": "proxy.vless.outbound.Config",
+                "vnext": [{
+                    "address": {"ip": "fwAAAQ=="}, "port": port, "user": [user(ANN, "")],
+                }],
+            },
+        }});
+        let calls = [
+            ("app.proxyman.command.HandlerService/AddInbound", inbound),
+            ("app.proxyman.command.HandlerService/AddOutbound", outbound),
+        ];
+        assert_eq!(panel.ask(&[], &calls), [json!({}), json!({})]);
+
+        let mut client = async |id: &str| {
+            let socks = free_port();
+            let mut config = Vmess::tcp().vless().client(V2ray445, socks, port);
+            config["outbounds"][0]["settings"]["vnext"][0]["users"][0]["id"] = id.into();
+            let name = format!("client-{socks}");
+            panel.stage.run(V2ray445, &name, &config, &[socks]).await;
+            socks
+        };
+        let (ann, bob) = (client(ANN).await, client(BOB).await);
+        assert!(gets_through(ann).await);
+        assert!(!gets_through(bob).await, "bob is unknown");
+        let add = json!({"tag": "vless", "operation": {
+            "@type": "app.proxyman.command.AddUserOperation", "user": user(BOB, "bob@example.com"),
+        }});
+        assert_eq!(panel.call(ALTER, add), json!({}));
+        assert!(gets_through(bob).await);
+        let mut remove = remove_user("bob@example.com");
+        remove["tag"] = "vless".into();
+        assert_eq!(panel.call(ALTER, remove), json!({}));
+        assert!(!gets_through(bob).await, "bob is gone");
+
+        let args = [
+            "adduser",
+            "--tag",
+            "vless",
+            "--email",
+            "bob@example.com",
+            "--id",
+            BOB,
+        ];
+        if peer == Mobula {
+            let (added, said) = panel.mobula(&args);
+            assert!(
+                !added && said.contains("the account is of another protocol"),
+                "{said}"
+            );
+        }
+        let args = [&args[..], &["--protocol", "vless"]].concat();
+        assert_eq!(panel.mobula(&args), (true, String::new()));
+        assert!(gets_through(bob).await);
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_inbound_is_refused_with_all_its_mistakes() {
     let panel = Panel::start(Mobula).await;

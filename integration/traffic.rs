@@ -213,6 +213,18 @@ pub async fn line(proxy: u16, to: &To) -> String {
     talked.expect("an end in time").unwrap_or_default()
 }
 
+/// mihomo listens before it carries anything.
+pub async fn ready(proxy: u16) {
+    let to = To::Ip(says("ready").await);
+    for _ in 0..100 {
+        if line(proxy, &to).await == "ready" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("nothing is carried");
+}
+
 /// A word there, the same word back.
 pub async fn word(proxy: u16, to: &To) {
     let mut stream = connect(proxy, to).await.expect("SOCKS connects");

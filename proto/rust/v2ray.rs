@@ -52,6 +52,15 @@ pub mod v2ray {
             pub mod socks {
                 include!("v2ray.core.proxy.socks.rs");
             }
+            pub mod vless {
+                include!("v2ray.core.proxy.vless.rs");
+                pub mod inbound {
+                    include!("v2ray.core.proxy.vless.inbound.rs");
+                }
+                pub mod outbound {
+                    include!("v2ray.core.proxy.vless.outbound.rs");
+                }
+            }
             pub mod vmess {
                 include!("v2ray.core.proxy.vmess.rs");
                 pub mod inbound {

@@ -26,7 +26,7 @@ use crate::wire::app::stats::command::stats_service_client::StatsServiceClient;
 use crate::wire::app::stats::command::{GetStatsRequest, QueryStatsRequest, SysStatsRequest};
 use crate::wire::common::protocol::{SecurityConfig, SecurityType, User};
 use crate::wire::common::serial::TypedMessage;
-use crate::wire::proxy::vmess::Account;
+use crate::wire::proxy::{vless, vmess};
 use crate::wire::typed;
 
 pub use crate::wire::app::stats::command::{Stat, SysStatsResponse};
@@ -36,6 +36,32 @@ pub use crate::wire::app::stats::command::{Stat, SysStatsResponse};
 pub struct Client {
     channel: Channel,
     origin: Uri,
+}
+
+/// What an inbound's protocol knows a user by.
+pub struct Account(TypedMessage);
+
+impl Account {
+    pub fn vless(id: String) -> Self {
+        let account = vless::Account {
+            id,
+            encryption: "none".to_owned(),
+            ..vless::Account::default()
+        };
+        Self(typed::seal("proxy.vless.Account", &account))
+    }
+
+    pub fn vmess(id: String) -> Self {
+        let account = vmess::Account {
+            id,
+            // V2Ray dislikes an account that does not say.
+            security_settings: Some(SecurityConfig {
+                r#type: SecurityType::Auto.into(),
+            }),
+            ..vmess::Account::default()
+        };
+        Self(typed::seal("proxy.vmess.Account", &account))
+    }
 }
 
 /// What [`Client::query_stats`] asks for.
@@ -115,27 +141,18 @@ impl Client {
         Ok(())
     }
 
-    /// One more VMess user for the inbound tagged `tag`.
+    /// One more user for the inbound tagged `tag`.
     pub async fn add_user(
         &self,
         tag: String,
-        id: String,
         email: String,
         level: u32,
+        account: Account,
     ) -> Result<(), Status> {
-        let account = Account {
-            id,
-            // V2Ray dislikes an account that does not say.
-            security_settings: Some(SecurityConfig {
-                r#type: SecurityType::Auto.into(),
-            }),
-            ..Account::default()
-        };
-        let account = Some(typed::seal("proxy.vmess.Account", &account));
         let user = Some(User {
             level,
             email,
-            account,
+            account: Some(account.0),
         });
         let name = "app.proxyman.command.AddUserOperation";
         let operation = typed::seal(name, &AddUserOperation { user });

@@ -14,6 +14,9 @@ pub enum ProtocolError {
     /// Nobody whom the inbound knows, or not now.
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// Not a request of VLESS at all.
+    #[error("version {0} is not VLESS', expected 0")]
+    NotVless(u8),
     /// A user has shown who they are, and the rest of the request is wrong.
     #[error("{user}: {text}")]
     Header {
@@ -76,6 +79,9 @@ pub enum AuthError {
     /// Nobody has this key.
     #[error("no user matches the auth id")]
     UnknownUser,
+    /// Nobody has this id.
+    #[error("no user has this id")]
+    UnknownId,
     /// The time in it is not ours.
     #[error("{who}'s clock is {skew} s {} ours, at most {most} s is allowed", if *.behind { "behind" } else { "ahead of" })]
     Clock {
@@ -171,10 +177,10 @@ impl ProtocolError {
             Self::Flight(FlightError::Slow { .. } | FlightError::NoRequest { .. }) => {
                 "request-timeout"
             }
-            Self::Auth(AuthError::UnknownUser) => "user-unknown",
+            Self::Auth(AuthError::UnknownUser | AuthError::UnknownId) => "user-unknown",
             Self::Auth(AuthError::Clock { .. }) => "clock-skew",
             Self::Auth(AuthError::Replay { .. } | AuthError::SpentKeys { .. }) => "replay",
-            Self::Header { .. } => "request-malformed",
+            Self::NotVless(_) | Self::Header { .. } => "request-malformed",
             Self::OtherMux { .. } => "mux-other",
             Self::Nowhere => "redirect-nowhere",
             Self::Socks(e) => e.code(),
@@ -187,7 +193,7 @@ impl AuthError {
     /// Whose credentials they are.
     pub fn who(&self) -> Option<&str> {
         match self {
-            Self::UnknownUser => None,
+            Self::UnknownUser | Self::UnknownId => None,
             Self::Clock { who, .. } | Self::Replay { who } | Self::SpentKeys { who } => Some(who),
         }
     }

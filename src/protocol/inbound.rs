@@ -4,7 +4,7 @@ use tokio::net::UdpSocket;
 
 use super::udp_port::Sources;
 use super::users::{UserError, UserSettings};
-use super::{Accepted, InboundContext, dokodemo, http, socks, vmess};
+use super::{Accepted, InboundContext, dokodemo, http, socks, vless, vmess};
 use crate::io::BindUdp;
 use crate::seam::{Arrival, Refusal};
 
@@ -14,6 +14,7 @@ pub enum InboundSettings {
     Dokodemo(dokodemo::InboundSettings),
     Http(http::InboundSettings),
     Socks(socks::InboundSettings),
+    Vless(vless::InboundSettings),
     Vmess(vmess::InboundSettings),
 }
 
@@ -22,6 +23,7 @@ pub enum Inbound {
     Dokodemo(dokodemo::Inbound),
     Http(http::Inbound),
     Socks(socks::Inbound),
+    Vless(Box<vless::Inbound>),
     Vmess(Box<vmess::Inbound>),
 }
 
@@ -75,6 +77,7 @@ impl InboundSettings {
             Self::Dokodemo(settings) => settings.traits(),
             Self::Http(settings) => settings.traits(),
             Self::Socks(settings) => settings.traits(),
+            Self::Vless(settings) => settings.traits(),
             Self::Vmess(settings) => settings.traits(),
         }
     }
@@ -86,6 +89,9 @@ impl Inbound {
             InboundSettings::Dokodemo(settings) => Self::Dokodemo(dokodemo::Inbound::new(settings)),
             InboundSettings::Http(settings) => Self::Http(http::Inbound::new(&settings)),
             InboundSettings::Socks(settings) => Self::Socks(socks::Inbound::new(settings)),
+            InboundSettings::Vless(settings) => {
+                Self::Vless(Box::new(vless::Inbound::new(settings)))
+            }
             InboundSettings::Vmess(settings) => {
                 Self::Vmess(Box::new(vmess::Inbound::new(settings)))
             }
@@ -102,6 +108,7 @@ impl Inbound {
             Self::Dokodemo(inbound) => inbound.accept(arrival).await,
             Self::Http(inbound) => inbound.accept(arrival, context).await,
             Self::Socks(inbound) => inbound.accept(arrival, context).await,
+            Self::Vless(inbound) => inbound.accept(arrival, context).await,
             Self::Vmess(inbound) => inbound.accept(arrival, context).await,
         }
     }
@@ -117,14 +124,16 @@ impl Inbound {
         match self {
             Self::Dokodemo(inbound) => Some(inbound.sources(socket, bind, context)),
             Self::Socks(inbound) => Some(inbound.sources(socket, context)),
-            Self::Http(_) | Self::Vmess(_) => None,
+            Self::Http(_) | Self::Vless(_) | Self::Vmess(_) => None,
         }
     }
 
     /// One more user, from now on.
     pub fn add_user(&self, user: UserSettings) -> Result<(), UserError> {
         match (self, user) {
+            (Self::Vless(inbound), UserSettings::Vless(user)) => inbound.add_user(user),
             (Self::Vmess(inbound), UserSettings::Vmess(user)) => inbound.add_user(user),
+            (Self::Vless(_) | Self::Vmess(_), _) => Err(UserError::OtherProtocol),
             (Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_), _) => Err(UserError::NoUsers),
         }
     }
@@ -132,6 +141,7 @@ impl Inbound {
     /// Takes a user away; their running sessions go on.
     pub fn remove_user(&self, email: &str) -> Result<(), UserError> {
         match self {
+            Self::Vless(inbound) => inbound.remove_user(email),
             Self::Vmess(inbound) => inbound.remove_user(email),
             Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => Err(UserError::NoUsers),
         }

@@ -1,4 +1,4 @@
-//! What dresses a link: VMess, SOCKS, HTTP and the rest. The table of protocols.
+//! What dresses a link: VMess, VLESS, SOCKS, HTTP and the rest. The table of protocols.
 //!
 //! A new protocol is a folder with the same doors (`settings`, `codec`, `inbound`, `outbound`), a variant in
 //! [`Inbound`], [`Proxy`] and their settings, and a reader in each dialect; the compiler points at every other place.
@@ -18,6 +18,7 @@ pub mod servers;
 pub mod socks;
 mod udp_port;
 pub mod users;
+pub mod vless;
 pub mod vmess;
 
 pub use inbound::{Inbound, InboundSettings, InboundTraits};

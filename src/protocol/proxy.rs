@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{http, socks, vmess};
+use super::{http, socks, vless, vmess};
 use crate::address::Destination;
 use crate::dns::Strategy;
 use crate::io::{BindUdp, Link, Packets};
@@ -14,6 +14,7 @@ use crate::io::{BindUdp, Link, Packets};
 pub enum Proxy {
     Http(http::Outbound),
     Socks(socks::Outbound),
+    Vless(vless::Outbound),
     Vmess(vmess::Outbound),
 }
 
@@ -40,6 +41,7 @@ pub struct NextHop<'a> {
 enum Client<'a> {
     Http(http::Client<'a>),
     Socks(socks::Client<'a>),
+    Vless(&'a vless::Account),
     Vmess(&'a vmess::Account),
 }
 
@@ -48,6 +50,7 @@ impl Proxy {
         match self {
             Self::Http(_) => http::Outbound::TRAITS,
             Self::Socks(_) => socks::Outbound::TRAITS,
+            Self::Vless(_) => vless::Outbound::TRAITS,
             Self::Vmess(_) => vmess::Outbound::TRAITS,
         }
     }
@@ -56,7 +59,7 @@ impl Proxy {
     pub(super) fn resolves_itself(&self) -> Option<Strategy> {
         match self {
             Self::Socks(outbound) => outbound.resolves_itself(),
-            Self::Http(_) | Self::Vmess(_) => None,
+            Self::Http(_) | Self::Vless(_) | Self::Vmess(_) => None,
         }
     }
 
@@ -70,6 +73,10 @@ impl Proxy {
             Self::Socks(outbound) => {
                 let (server, client) = outbound.next_hop()?;
                 (server, client.level(), Client::Socks(client))
+            }
+            Self::Vless(outbound) => {
+                let (server, account) = outbound.next_hop()?;
+                (server, account.level(), Client::Vless(account))
             }
             Self::Vmess(outbound) => {
                 let (server, account) = outbound.next_hop()?;
@@ -90,6 +97,7 @@ impl NextHop<'_> {
         match self.client {
             Client::Http(client) => client.stream(link, to, limit).await,
             Client::Socks(client) => client.stream(link, to, limit).await,
+            Client::Vless(account) => account.stream(link, to),
             Client::Vmess(account) => account.stream(link, to),
         }
     }
@@ -97,6 +105,7 @@ impl NextHop<'_> {
     /// A link for the frames of Mux.Cool, over a link to the server.
     pub fn multiplexed(self, link: Link) -> io::Result<Link> {
         match self.client {
+            Client::Vless(account) => account.multiplexed(link),
             Client::Vmess(account) => account.multiplexed(link),
             Client::Http(_) | Client::Socks(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
@@ -117,6 +126,7 @@ impl NextHop<'_> {
         match self.client {
             Client::Http(_) => Err(no_packets()),
             Client::Socks(client) => client.packets(link, self.server, limit, bind).await,
+            Client::Vless(account) => account.packets(link, to),
             Client::Vmess(account) => account.packets(link, to),
         }
     }

@@ -2,11 +2,12 @@
 
 use thiserror::Error;
 
-use super::vmess;
+use super::{vless, vmess};
 
 /// A user as their protocol has one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum UserSettings {
+    Vless(vless::UserSettings),
     Vmess(vmess::UserSettings),
 }
 
@@ -21,6 +22,8 @@ pub enum UserError {
     NoEmail,
     #[error("User {0} not found.")]
     NotFound(String),
+    #[error("the account is of another protocol than the inbound")]
+    OtherProtocol,
     /// The protocol knows no users that could change.
     #[error("proxy is not a UserManager")]
     NoUsers,

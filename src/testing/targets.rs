@@ -301,6 +301,56 @@ pub fn quic(data: &[u8]) {
     crate::sniffing::codec::fuzz_quic(data);
 }
 
+/// VLESS: requests, responses and datagrams.
+pub fn vless(data: &[u8]) {
+    use crate::protocol::vless::codec::{
+        MAX_PACKET, MAX_REQUEST, Request, Response, decode_packet, encode_packet,
+    };
+    use bytes::BytesMut;
+
+    super::assert_split_agrees(&data[..data.len().min(MAX_REQUEST)], Request::decode);
+    let mut buf = BytesMut::from(data);
+    match Request::decode(&mut buf) {
+        Ok(Some(request)) => {
+            let mut again = BytesMut::new();
+            let written = request.encode(&mut again);
+            written.expect("what was read can be written");
+            assert!(again.len() <= data.len() - buf.len());
+            assert_eq!(Request::decode(&mut again), Ok(Some(request)));
+        }
+        Ok(None) => {
+            assert_eq!(buf, data, "a decoder that wants more takes nothing");
+            assert!(data.len() < MAX_REQUEST);
+        }
+        Err(_) => assert_eq!(buf, data, "what is refused is given back whole"),
+    }
+
+    let take = |size: usize| {
+        let (mut response, mut plain) = (Response::default(), Vec::new());
+        for piece in data.chunks(size) {
+            let n = response.take(piece)?;
+            plain.extend_from_slice(&piece[n..]);
+        }
+        Ok::<_, crate::protocol::vless::codec::ResponseError>((response, plain))
+    };
+    let whole = take(data.len().max(1));
+    for size in [1, 2, 7] {
+        assert_eq!(take(size), whole, "in pieces of {size}");
+    }
+
+    let mut buf = BytesMut::from(data);
+    loop {
+        let before = buf.clone();
+        let Some(packet) = decode_packet(&mut buf) else {
+            assert_eq!(buf, before, "a decoder that wants more takes nothing");
+            return assert!(buf.len() < MAX_PACKET);
+        };
+        let mut again = BytesMut::new();
+        encode_packet(&packet, &mut again);
+        assert_eq!(again, before[..before.len() - buf.len()]);
+    }
+}
+
 /// VMess request headers: as they come off the wire, and past the seal, which no fuzzer opens.
 pub fn vmess_request(data: &[u8]) {
     use crate::protocol::vmess::codec::auth_id::CmdKey;

@@ -6,14 +6,14 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, Subcommand};
+use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use super::say;
-use crate::api::client::{Client, Query, Stat};
+use crate::api::client::{Account, Client, Query, Stat};
 use crate::cause::system_words;
 
 use print::{pretty, stat_json, sys_json, sys_table, table};
@@ -45,6 +45,13 @@ pub(super) struct ApiArgs {
     json: bool,
 }
 
+/// The protocols whose inbounds have users that come and go.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum UserProtocol {
+    Vless,
+    Vmess,
+}
+
 #[derive(Debug, Subcommand)]
 enum ApiCommand {
     /// Counters whose names have one of the patterns in them; without a pattern, all
@@ -70,7 +77,7 @@ enum ApiCommand {
     },
     /// How the process itself is
     Statssys,
-    /// Add a VMess user to an inbound
+    /// Add a user to an inbound
     #[command(visible_alias = "adu")]
     Adduser {
         /// The inbound's tag
@@ -84,6 +91,9 @@ enum ApiCommand {
         email: String,
         #[arg(long, default_value_t = 0)]
         level: u32,
+        /// The inbound's protocol
+        #[arg(long, value_enum, default_value_t = UserProtocol::Vmess)]
+        protocol: UserProtocol,
         /// Ignored: AEAD is used
         #[arg(long = "alterId", value_name = "NUMBER", hide = true)]
         alter_id: Option<u32>,
@@ -204,8 +214,15 @@ async fn answer(client: &Client, command: ApiCommand, json: bool) -> Result<Stri
             id,
             email,
             level,
+            protocol,
             alter_id: _,
-        } => done(client.add_user(tag, id, email, level), json).await,
+        } => {
+            let account = match protocol {
+                UserProtocol::Vless => Account::vless(id),
+                UserProtocol::Vmess => Account::vmess(id),
+            };
+            done(client.add_user(tag, email, level, account), json).await
+        }
         ApiCommand::Rmuser { tag, email } => done(client.remove_user(tag, email), json).await,
         ApiCommand::Rmi { tags } => {
             for tag in tags {

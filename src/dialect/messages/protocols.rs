@@ -13,7 +13,7 @@ use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{
     InboundSettings, OutboundSettings, UserSettings, blackhole, dokodemo, freedom, http, socks,
-    vmess,
+    vless, vmess,
 };
 use crate::secret::Secret;
 use crate::wire::common::net::Network;
@@ -36,6 +36,9 @@ pub(super) fn inbound(message: &TypedMessage, at: &At) -> Option<InboundSettings
         }
         "proxy.socks.ServerConfig" => {
             InboundSettings::Socks(socks_inbound(&at.open(message)?, at)?)
+        }
+        "proxy.vless.inbound.Config" => {
+            InboundSettings::Vless(vless_inbound(&at.open(message)?, at)?)
         }
         "proxy.vmess.inbound.Config" => {
             InboundSettings::Vmess(vmess_inbound(&at.open(message)?, at)?)
@@ -77,13 +80,15 @@ pub(super) fn outbound(message: &TypedMessage, at: &At) -> Option<OutboundSettin
                 servers: servers(&config.server, login, &at.key("server"))?,
             })
         }
+        "proxy.vless.outbound.Config" => {
+            let config: proxy::vless::outbound::Config = at.open(message)?;
+            let servers = servers_with_users(&config.vnext, vless_account, &at.key("vnext"))?;
+            OutboundSettings::Vless(vless::OutboundSettings { servers })
+        }
         "proxy.vmess.outbound.Config" => {
             let config: proxy::vmess::outbound::Config = at.open(message)?;
             let at = at.key("receiver");
-            let servers = servers(&config.receiver, vmess_account, &at)?;
-            if servers.iter().any(|server| server.accounts.is_empty()) {
-                return at.error("there is no user");
-            }
+            let servers = servers_with_users(&config.receiver, vmess_account, &at)?;
             OutboundSettings::Vmess(vmess::OutboundSettings { servers })
         }
         other => {
@@ -96,53 +101,137 @@ pub(super) fn outbound(message: &TypedMessage, at: &At) -> Option<OutboundSettin
 
 /// A user whose account says of which protocol it is.
 pub(super) fn user(user: &User, at: &At) -> Option<UserSettings> {
-    let account = account(user, at)?;
-    match typed::name(account) {
+    match typed::name(account(user, at)?) {
+        VLESS_ACCOUNT => Some(UserSettings::Vless(vless_user(user, at)?)),
         VMESS_ACCOUNT => Some(UserSettings::Vmess(vmess_user(user, at)?)),
-        found => misplaced(found, "v2ray.core.proxy.vmess.Account", at),
+        found => {
+            let expected = "v2ray.core.proxy.vmess.Account` or `v2ray.core.proxy.vless.Account";
+            misplaced(found, expected, at)
+        }
     }
 }
 
+const VLESS_ACCOUNT: &str = "proxy.vless.Account";
 const VMESS_ACCOUNT: &str = "proxy.vmess.Account";
 
 fn account<'m>(user: &'m User, at: &At) -> Option<&'m TypedMessage> {
     at.key("account").required(user.account.as_ref())
 }
 
-fn vmess_inbound(
-    config: &proxy::vmess::inbound::Config,
+/// The message under `name`, and no other.
+fn account_of<M: prost::Message + Default>(user: &User, name: &str, at: &At) -> Option<M> {
+    let account = account(user, at)?;
+    match typed::name(account) {
+        found if found == name => at.open(account),
+        found => misplaced(found, &format!("v2ray.core.{name}"), at),
+    }
+}
+
+/// The users of an inbound. `key` tells the id and the email of one.
+fn users<U>(
+    users: &[User],
+    user: impl Fn(&User, &At) -> Option<U>,
+    key: impl Fn(&U) -> (Uuid, Option<&str>),
     at: &At,
-) -> Option<vmess::InboundSettings> {
-    let at = at.key("user");
-    let each = config.user.iter().enumerate();
-    let read = all(each.map(|(i, user)| vmess_user(user, &at.index(i))))?;
-    let mut users: Vec<vmess::UserSettings> = Vec::new();
+) -> Option<Vec<U>> {
+    let each = users.iter().enumerate();
+    let read = all(each.map(|(i, message)| user(message, &at.index(i))))?;
+    let mut users: Vec<U> = Vec::new();
     let mut emails = HashSet::new();
     for (i, user) in read.into_iter().enumerate() {
-        if let Some(email) = &user.email
+        let (id, email) = key(&user);
+        if let Some(email) = email
             && !emails.insert(email.to_lowercase())
         {
             let text = format!("another user has the email `{email}`");
             at.index(i).error::<()>(text);
         }
         // Of two with one id the last one counts, as in V2Ray.
-        users.retain(|other| other.id != user.id);
+        users.retain(|other| key(other).0 != id);
         users.push(user);
     }
+    Some(users)
+}
+
+fn email(user: &User) -> Option<String> {
+    Some(user.email.clone()).filter(|email| !email.is_empty())
+}
+
+fn vless_inbound(
+    config: &proxy::vless::inbound::Config,
+    at: &At,
+) -> Option<vless::InboundSettings> {
+    no_encryption(&config.decryption, &at.key("decryption"));
+    if !config.fallbacks.is_empty() {
+        at.key("fallbacks").error::<()>("fallbacks are not built");
+    }
+    let users = users(
+        &config.clients,
+        vless_user,
+        |user| (*user.id, user.email.as_deref()),
+        &at.key("clients"),
+    )?;
+    Some(vless::InboundSettings { users })
+}
+
+fn vless_user(user: &User, at: &At) -> Option<vless::UserSettings> {
+    Some(vless::UserSettings {
+        id: vless_id(user, at)?,
+        email: email(user),
+        level: user.level,
+    })
+}
+
+fn vless_account(user: &User, at: &At) -> Option<vless::AccountSettings> {
+    Some(vless::AccountSettings {
+        at: Default::default(),
+        id: vless_id(user, at)?,
+        level: user.level,
+    })
+}
+
+/// All that there is to an account that is built.
+fn vless_id(user: &User, at: &At) -> Option<Secret<Uuid>> {
+    let account: proxy::vless::Account = account_of(user, VLESS_ACCOUNT, at)?;
+    no_encryption(&account.encryption, &at.key("account").key("encryption"));
+    if !account.flow.is_empty() {
+        let text = format!("the flow `{}` is not built", account.flow.escape_debug());
+        at.key("account").key("flow").error::<()>(text);
+    }
+    id(&account.id, at)
+}
+
+/// V2Ray's clients of the API leave it out as well.
+fn no_encryption(word: &str, at: &At) {
+    if !matches!(word, "" | "none") {
+        at.error::<()>("VLESS Encryption is not built, expected `none`");
+    }
+}
+
+fn vmess_inbound(
+    config: &proxy::vmess::inbound::Config,
+    at: &At,
+) -> Option<vmess::InboundSettings> {
+    let users = users(
+        &config.user,
+        vmess_user,
+        |user| (*user.id, user.email.as_deref()),
+        &at.key("user"),
+    )?;
     Some(vmess::InboundSettings { users })
 }
 
 fn vmess_user(user: &User, at: &At) -> Option<vmess::UserSettings> {
-    let account = vmess_message(user, at)?;
+    let account: proxy::vmess::Account = account_of(user, VMESS_ACCOUNT, at)?;
     Some(vmess::UserSettings {
         id: id(&account.id, at)?,
-        email: Some(user.email.clone()).filter(|email| !email.is_empty()),
+        email: email(user),
         level: user.level,
     })
 }
 
 fn vmess_account(user: &User, at: &At) -> Option<vmess::AccountSettings> {
-    let account = vmess_message(user, at)?;
+    let account: proxy::vmess::Account = account_of(user, VMESS_ACCOUNT, at)?;
     let has = |name: &str| account.tests_enabled.split('|').any(|e| e.trim() == name);
     Some(vmess::AccountSettings {
         at: Default::default(),
@@ -162,14 +251,6 @@ fn vmess_account(user: &User, at: &At) -> Option<vmess::AccountSettings> {
     })
 }
 
-fn vmess_message(user: &User, at: &At) -> Option<proxy::vmess::Account> {
-    let account = account(user, at)?;
-    match typed::name(account) {
-        VMESS_ACCOUNT => at.open(account),
-        found => misplaced(found, "v2ray.core.proxy.vmess.Account", at),
-    }
-}
-
 fn id(text: &str, at: &At) -> Option<Secret<Uuid>> {
     let at = at.key("account").key("id");
     at.ok(ids::parse(text)).map(Secret)
@@ -187,6 +268,19 @@ fn login(user: &User, at: &At) -> Option<Account> {
         pass: login.password.into(),
         level: user.level,
     })
+}
+
+/// Servers that let nobody in without an account.
+fn servers_with_users<A>(
+    messages: &[ServerEndpoint],
+    account: impl Fn(&User, &At) -> Option<A>,
+    at: &At,
+) -> Option<Vec<ServerSettings<A>>> {
+    let servers = servers(messages, account, at)?;
+    if servers.iter().any(|server| server.accounts.is_empty()) {
+        return at.error("there is no user");
+    }
+    Some(servers)
 }
 
 fn servers<A>(

@@ -3,7 +3,7 @@ use crate::config::Listen;
 use crate::wire::app::proxyman::MultiplexingConfig;
 use crate::wire::common::net::PortRange;
 use crate::wire::common::protocol::{SecurityConfig, SecurityType, ServerEndpoint, User};
-use crate::wire::proxy::{dokodemo, freedom, http, socks, vmess};
+use crate::wire::proxy::{dokodemo, freedom, http, socks, vless, vmess};
 use crate::wire::transport::internet::{
     ProxyConfig, SocketConfig, StreamConfig, TransportConfig, tls, websocket,
 };
@@ -38,6 +38,15 @@ fn server(account: Option<TypedMessage>) -> Vec<ServerEndpoint> {
     }]
 }
 
+fn vless_account(encryption: &str, flow: &str) -> TypedMessage {
+    let account = vless::Account {
+        id: "b831381d-6324-4d53-ad4f-8cda48b30811".to_owned(),
+        flow: flow.to_owned(),
+        encryption: encryption.to_owned(),
+    };
+    typed::seal("proxy.vless.Account", &account)
+}
+
 #[test]
 fn every_inbound_becomes_one_that_a_file_could_hold() {
     let accounts: std::collections::HashMap<_, _> = [("ann".to_owned(), "pass".to_owned())].into();
@@ -50,7 +59,20 @@ fn every_inbound_becomes_one_that_a_file_could_hold() {
         account: Some(typed::seal("proxy.vmess.Account", &account)),
         level: 1,
     };
+    let vless = |email: &str| User {
+        email: email.to_owned(),
+        account: Some(vless_account("none", "")),
+        level: 0,
+    };
     let all = [
+        inbound_of(
+            "proxy.vless.inbound.Config",
+            &vless::inbound::Config {
+                clients: vec![vless("a@b")],
+                decryption: "none".to_owned(),
+                ..Default::default()
+            },
+        ),
         inbound_of(
             "proxy.vmess.inbound.Config",
             &vmess::inbound::Config {
@@ -172,6 +194,10 @@ fn every_outbound_becomes_one_that_a_file_could_hold() {
         Some("other")
     );
     assert!(out.mux.is_some());
+    let vless = vless::outbound::Config {
+        vnext: server(Some(vless_account("none", ""))),
+    };
+    of("proxy.vless.outbound.Config", vless.encode_to_vec());
     let socks = socks::ClientConfig {
         server: server(Some(login.clone())),
         ..Default::default()
@@ -190,6 +216,32 @@ fn every_outbound_becomes_one_that_a_file_could_hold() {
     };
     of("proxy.freedom.Config", freedom.encode_to_vec());
     of("proxy.blackhole.Config", Vec::new());
+}
+
+#[test]
+fn what_vless_has_elsewhere_is_refused_with_its_place() {
+    let user = User {
+        account: Some(vless_account(
+            "mlkem768x25519plus.native.0rtt.KEY",
+            "xtls-rprx-vision",
+        )),
+        ..User::default()
+    };
+    let config = vless::inbound::Config {
+        clients: vec![user],
+        decryption: "aes".to_owned(),
+        fallbacks: vec![vless::inbound::Fallback::default()],
+    };
+    let error = inbound(&inbound_of("proxy.vless.inbound.Config", &config));
+    let error = error.err().unwrap().to_string();
+    for said in [
+        "decryption: VLESS Encryption is not built, expected `none`",
+        "fallbacks: fallbacks are not built",
+        "clients[0].account.encryption: VLESS Encryption is not built, expected `none`",
+        "clients[0].account.flow: the flow `xtls-rprx-vision` is not built",
+    ] {
+        assert!(error.contains(said), "{error}");
+    }
 }
 
 #[test]

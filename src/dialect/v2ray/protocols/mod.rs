@@ -11,6 +11,7 @@ pub(in crate::dialect) mod ids;
 mod loopback;
 mod servers;
 mod socks;
+mod vless;
 mod vmess;
 
 use std::sync::LazyLock;
@@ -29,9 +30,10 @@ pub(super) fn inbound(object: &Object) -> Option<InboundSettings> {
             "dokodemo-door" | "tunnel" => InboundSettings::Dokodemo(dokodemo::inbound(settings)?),
             "http" => InboundSettings::Http(http::inbound(settings)?),
             "socks" | "mixed" => InboundSettings::Socks(socks::inbound(settings)?),
+            "vless" => InboundSettings::Vless(vless::inbound(settings)?),
             "vmess" => InboundSettings::Vmess(vmess::inbound(settings)?),
             _ => {
-                let names = ["dokodemo-door", "http", "socks", "vmess"];
+                let names = ["dokodemo-door", "http", "socks", "vless", "vmess"];
                 unknown(name, "inbound", &names);
                 return None;
             }
@@ -50,6 +52,7 @@ pub(super) fn outbound(object: &Object) -> Option<OutboundSettings> {
             "http" => OutboundSettings::Http(http::outbound(settings)?),
             "loopback" => OutboundSettings::Loopback(loopback::outbound(settings)?),
             "socks" => OutboundSettings::Socks(socks::outbound(settings)?),
+            "vless" => OutboundSettings::Vless(vless::outbound(settings)?),
             "vmess" => OutboundSettings::Vmess(vmess::outbound(settings)?),
             _ => {
                 let names = [
@@ -59,6 +62,7 @@ pub(super) fn outbound(object: &Object) -> Option<OutboundSettings> {
                     "http",
                     "loopback",
                     "socks",
+                    "vless",
                     "vmess",
                 ];
                 unknown(name, "outbound", &names);
@@ -90,14 +94,7 @@ fn with_settings<T>(
 }
 
 fn unknown(node: &Node, side: &str, names: &[&str]) {
-    const OTHERS: [&str; 6] = [
-        "shadowsocks",
-        "trojan",
-        "vless",
-        "wireguard",
-        "hysteria2",
-        "mtproto",
-    ];
+    const OTHERS: [&str; 5] = ["shadowsocks", "trojan", "wireguard", "hysteria2", "mtproto"];
     let name = node.value.as_str().unwrap_or_default();
     if OTHERS.iter().any(|o| o.eq_ignore_ascii_case(name)) {
         node.error(format!(

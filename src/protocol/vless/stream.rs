@@ -1,0 +1,289 @@
+//! A link inside a VLESS connection, for both roles.
+//!
+//! Once the headers are out of the way the bytes pass as they are, and so does all else that can be asked of a link.
+//!
+//! VLESS has no word for the end of one direction: the end of the link is the end of the stream. Where a link's end is
+//! that of both directions, as in a WebSocket, it is passed down when the peer has been silent for [`SILENCE`], or has
+//! ended too. A server that hears of an end sends no more of its answer; V2Ray's client, which knows no order in such
+//! an end, forgets what its application has not taken yet. A client tells of its end without a goodbye, for there may
+//! be an answer to come.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::codec::{RESPONSE, Response};
+use crate::io::{Goodbye, HEADROOM, Io, Link, scratch};
+
+/// How long a peer may be silent behind our last byte before it is told that this was the last. V2Ray gives a session
+/// of which one direction has ended as long.
+const SILENCE: Duration = Duration::from_secs(1);
+
+pub(super) struct VlessStream {
+    inner: Link,
+    /// Goes out in front of the first payload; empty from then on.
+    header: Bytes,
+    role: Role,
+    /// The peer has said all it had to say.
+    ended: bool,
+    /// Our direction has ended, and that has yet to be passed down.
+    untold: Option<Pin<Box<Sleep>>>,
+    /// It was passed down without a goodbye.
+    left_silently: bool,
+}
+
+enum Role {
+    Client(Response),
+    /// What came behind the request.
+    Server(Bytes),
+}
+
+impl VlessStream {
+    /// The client's: `request` is its header.
+    pub(super) fn client(inner: Link, request: Bytes) -> Self {
+        Self::new(inner, request, Role::Client(Response::default()))
+    }
+
+    /// The server's: `rest` is what came behind the request.
+    pub(super) fn server(inner: Link, rest: Bytes) -> Self {
+        Self::new(inner, Bytes::from_static(&RESPONSE), Role::Server(rest))
+    }
+
+    fn new(inner: Link, header: Bytes, role: Role) -> Self {
+        Self {
+            inner,
+            header,
+            role,
+            ended: false,
+            untold: None,
+            left_silently: false,
+        }
+    }
+
+    /// Writes the header, and what there is room for of `payload` behind it; how much of that was taken.
+    fn poll_begin(&mut self, cx: &mut Context<'_>, payload: &[u8]) -> Poll<io::Result<usize>> {
+        let mut scratch = scratch::take();
+        while !self.header.is_empty() {
+            let start = HEADROOM + self.header.len();
+            let n = payload.len().min(scratch.len() - start);
+            scratch[HEADROOM..start].copy_from_slice(&self.header);
+            scratch[start..start + n].copy_from_slice(&payload[..n]);
+            let both = &mut scratch[..start + n];
+            let taken = ready!(Pin::new(&mut self.inner).poll_write_in_place(cx, both))?;
+            if taken == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_header = taken.min(self.header.len());
+            self.header.advance(of_header);
+            if taken > of_header {
+                return Poll::Ready(Ok(taken - of_header));
+            }
+        }
+        Poll::Ready(Ok(0))
+    }
+
+    /// Writes the header alone.
+    fn poll_header(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.header.is_empty() {
+            true => Poll::Ready(Ok(())),
+            false => self.poll_begin(cx, &[]).map_ok(drop),
+        }
+    }
+
+    /// Passes our end down when the peer has been silent for long enough.
+    fn tell_end(&mut self, cx: &mut Context<'_>, moved: bool) {
+        let Some(timer) = &mut self.untold else {
+            return;
+        };
+        if moved {
+            timer.as_mut().reset(Instant::now() + SILENCE);
+        }
+        if timer.as_mut().poll(cx).is_pending() {
+            return;
+        }
+        let inner = Pin::new(&mut self.inner);
+        let told = match self.role {
+            Role::Client(_) => inner.poll_end(cx),
+            Role::Server(_) => inner.poll_shutdown(cx),
+        };
+        // A link that cannot take it now is asked again; one that broke tells its reader.
+        if told.is_ready() {
+            self.untold = None;
+            self.left_silently = matches!(self.role, Role::Client(_));
+        }
+    }
+}
+
+/// Reads the header of the response, and what comes with it.
+fn poll_response(
+    response: &mut Response,
+    inner: &mut Link,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    let before = buf.filled().len();
+    loop {
+        ready!(Pin::new(&mut *inner).poll_read(cx, buf))?;
+        let bytes = &mut buf.filled_mut()[before..];
+        let arrived = bytes.len();
+        if arrived == 0 && *response == Response::Whole {
+            return Poll::Ready(Ok(()));
+        }
+        if arrived == 0 {
+            return Poll::Ready(Err(no_answer()));
+        }
+        let taken = response.take(bytes);
+        let taken = taken.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        bytes.copy_within(taken.., 0);
+        buf.set_filled(before + arrived - taken);
+        if arrived > taken {
+            return Poll::Ready(Ok(()));
+        }
+    }
+}
+
+fn no_answer() -> io::Error {
+    let text = "the server closed without an answer: does it know this id, and does it want a flow or an encryption?";
+    io::Error::other(text)
+}
+
+impl AsyncRead for VlessStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let inner = Pin::new(&mut this.inner);
+        let read = match &mut this.role {
+            Role::Client(Response::Whole) => inner.poll_read(cx, buf),
+            Role::Client(response) => poll_response(response, inner.get_mut(), cx, buf),
+            Role::Server(rest) if rest.is_empty() => inner.poll_read(cx, buf),
+            Role::Server(rest) => {
+                let n = rest.len().min(buf.remaining());
+                buf.put_slice(&rest[..n]);
+                rest.advance(n);
+                if rest.is_empty() {
+                    // `advance` keeps the allocation alive; an idle tunnel has no use for it.
+                    *rest = Bytes::new();
+                }
+                Poll::Ready(Ok(()))
+            }
+        };
+        let moved = buf.filled().len() > before;
+        this.ended |= read.is_ready() && !moved;
+        if this.untold.is_some() {
+            this.tell_end(cx, moved);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for VlessStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if !this.header.is_empty() && !buf.is_empty() {
+            let n = ready!(this.poll_begin(cx, buf))?;
+            if n > 0 {
+                return Poll::Ready(Ok(n));
+            }
+        }
+        Pin::new(&mut this.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.header.is_empty() {
+            return Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, bufs);
+        }
+        let first = bufs.iter().find(|buf| !buf.is_empty());
+        self.poll_write(cx, first.map_or(&[], |buf| buf))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        // A target may be the one to speak first. The header of an answer waits for it.
+        if let Role::Client(_) = this.role {
+            ready!(this.poll_header(cx))?;
+        }
+        Pin::new(&mut this.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.header.is_empty() {
+            // It goes out together with what the layer below says.
+            this.inner.cork();
+            ready!(this.poll_header(cx))?;
+        }
+        if this.ended || this.inner.half_closes() {
+            return Pin::new(&mut this.inner).poll_shutdown(cx);
+        }
+        ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
+        // Whoever reads looks after it.
+        this.untold = Some(Box::pin(sleep(SILENCE)));
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The socket below is not shown, so nobody is reset: V2Ray leaves its other end open for ever after that, and who the
+/// peer is cannot be known.
+impl Io for VlessStream {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_close(cx)
+    }
+
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_header(cx))?;
+        Pin::new(&mut this.inner).poll_end(cx)
+    }
+
+    fn poll_write_in_place(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match this.header.is_empty() {
+            true => Pin::new(&mut this.inner).poll_write_in_place(cx, buf),
+            false => Pin::new(this).poll_write(cx, &buf[HEADROOM..]),
+        }
+    }
+
+    fn cork(&mut self) {
+        self.inner.cork();
+    }
+
+    /// Who was not told goodbye owes none.
+    fn goodbye(&self) -> Goodbye {
+        match self.inner.goodbye() {
+            Goodbye::Owed | Goodbye::OwedByV2ray if self.left_silently => Goodbye::Unknown,
+            goodbye => goodbye,
+        }
+    }
+
+    fn set_low_water(&mut self, bytes: usize) {
+        self.inner.set_low_water(bytes);
+    }
+}
