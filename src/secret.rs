@@ -1,5 +1,7 @@
 //! A value that no log and no message shows.
 
+#![warn(missing_docs)]
+
 use std::fmt;
 use std::ops::Deref;
 

@@ -10,6 +10,8 @@
 //! * the threads that ask the system for names, and whose turn it is there;
 //! * where the process itself listens: a proxy does not lead its users to the API of another server here.
 
+#![warn(missing_docs)]
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -3,6 +3,8 @@
 //! A [`dialect`](crate::dialect) reads it from a text, a program may write it down. What one part says about another is
 //! checked here (`check`, `exposure`), once for every dialect; [`app`](crate::app) makes it run.
 
+#![warn(missing_docs)]
+
 mod api;
 pub(crate) mod check;
 pub(crate) mod exposure;
@@ -22,19 +24,25 @@ use crate::routing;
 /// All that a process runs with: values, of which none is running yet.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
+    /// `log`.
     pub log: Log,
+    /// `inbounds`.
     pub inbounds: Vec<Inbound>,
     /// The first one carries what no rule sends elsewhere; without any, sessions go straight to their targets.
     pub outbounds: Vec<Outbound>,
+    /// `routing`: which outbound carries a session.
     pub routing: routing::Settings,
+    /// `observatory` and its kin.
     pub observers: Vec<observatory::Settings>,
     /// The built-in DNS.
     pub dns: dns::Settings,
+    /// `policy`.
     pub policy: Policy,
     /// Whether anything is counted; what, `policy` says.
     pub stats: bool,
     /// Where to keep what the next process should know.
     pub state: Option<PathBuf>,
+    /// `api`: V2Ray's gRPC service.
     pub api: Option<Api>,
 }
 

@@ -1,5 +1,7 @@
 //! The frame of an inbound and of an outbound: where it listens, what it goes through, and what its parts are.
 
+#![warn(missing_docs)]
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,10 +14,13 @@ use crate::{mux, protocol, sniffing, transport};
 /// An inbound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inbound {
+    /// Where it stands.
     pub at: Place,
     /// What messages call it: `inbounds[0]`.
     pub name: String,
+    /// `tag`: what rules and the API call it.
     pub tag: Option<Arc<str>>,
+    /// `listen`.
     pub listen: Listen,
     /// Ports to listen on; empty with a unix socket.
     pub ports: Vec<PortRange>,
@@ -30,9 +35,11 @@ pub struct Inbound {
 /// An outbound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outbound {
+    /// Where it stands.
     pub at: Place,
     /// What messages call it: `outbounds[0]`.
     pub name: String,
+    /// `tag`: what rules and the API call it.
     pub tag: Option<Arc<str>>,
     /// `streamSettings`, and `sendThrough` among its socket options.
     pub transport: transport::ClientSettings,
@@ -42,6 +49,7 @@ pub struct Outbound {
     pub through: Option<Through>,
     /// `domainStrategy`: names are resolved here before they are sent on.
     pub strategy: Strategy,
+    /// `mux`, switched on.
     pub mux: Option<mux::Settings>,
 }
 
@@ -50,12 +58,14 @@ pub struct Outbound {
 pub struct Through {
     /// Where it is named.
     pub at: Place,
+    /// Its tag.
     pub tag: Arc<str>,
 }
 
 /// Where an inbound listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
+    /// An address; `0.0.0.0` and `::` are all of either family.
     Ip(IpAddr),
     /// A path in the file system.
     Unix(PathBuf),
@@ -66,9 +76,12 @@ pub enum Listen {
 /// A part as it was written: its tag counts for others even where the rest could not be read.
 #[derive(Clone, Debug)]
 pub struct Draft<T> {
+    /// Where it stands.
     pub at: Place,
+    /// `tag`: what rules and the API call it.
     pub tag: Option<Arc<str>>,
     /// Of an outbound.
     pub through: Option<Through>,
+    /// What was made of it.
     pub part: Option<T>,
 }

@@ -1,5 +1,7 @@
 //! What a config says about the built-in DNS.
 
+#![warn(missing_docs)]
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,12 +20,14 @@ pub struct Settings {
     pub servers: Vec<Server>,
     /// `queryStrategy`.
     pub families: Families,
+    /// Which servers are asked for a name that belongs to none.
     pub fallback: Fallback,
 }
 
 /// Names, and what the config says of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostEntry {
+    /// Whose addresses they are.
     pub names: HostNames,
     /// Addresses, or a single name that is asked for in their place.
     pub values: Vec<HostValue>,
@@ -43,7 +47,9 @@ pub enum HostNames {
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostValue {
+    /// An address of the name.
     Ip(IpAddr),
+    /// Another name, which is asked for in its place.
     Name(String),
     /// Xray's `#3`: no address, and this response code.
     Code(u16),
@@ -52,6 +58,7 @@ pub enum HostValue {
 /// Whether servers are asked for names that are not of their `domains`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fallback {
+    /// Every server, in their order.
     #[default]
     Always,
     /// `disableFallbackIfMatch`: not when a server has the name among its `domains`.
@@ -65,6 +72,7 @@ pub enum Fallback {
 pub struct Server {
     /// As messages call it.
     pub name: String,
+    /// Where it is, and how it is asked.
     pub upstream: Upstream,
     /// How its questions travel; the tag is `tag`, its own or that of the whole section. Nothing travels to the system.
     pub via: Via,
@@ -96,7 +104,12 @@ pub enum Upstream {
     /// `tcp://`.
     Tcp(Destination),
     /// `https://`, or with `http://` HTTP/2 without TLS (Xray's `h2c://`); the URL has a host, and `to` is where that is.
-    Https { url: Uri, to: Destination },
+    Https {
+        /// Its address as it is written.
+        url: Uri,
+        /// Where that is.
+        to: Destination,
+    },
 }
 
 impl Settings {

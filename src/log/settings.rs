@@ -1,31 +1,44 @@
 //! What is logged, and where to.
 
+#![warn(missing_docs)]
+
 use std::path::PathBuf;
 
 /// `log`: where lines go and which.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
+    /// `access`: where a line for each session goes.
     pub access: Target,
+    /// `error`: where everything else goes.
     pub error: Target,
+    /// `loglevel`.
     pub level: Level,
 }
 
 /// `""` is the console (standard output), `none` nowhere, anything else a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Target {
+    /// Standard output.
     #[default]
     Console,
+    /// Nowhere.
     None,
+    /// A file, which is appended to.
     File(PathBuf),
 }
 
 /// `loglevel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
+    /// Nowhere.
     None,
+    /// The service cannot go on.
     Error,
+    /// Someone should look.
     #[default]
     Warning,
+    /// The service changed state.
     Info,
+    /// About single sessions.
     Debug,
 }

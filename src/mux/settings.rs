@@ -1,5 +1,7 @@
 //! What `mux` of an outbound can be told.
 
+#![warn(missing_docs)]
+
 /// V2Ray's documented limit of `concurrency`.
 pub const MAX_CONCURRENCY: usize = 1024;
 
@@ -8,7 +10,9 @@ pub const MAX_CONCURRENCY: usize = 1024;
 pub struct Settings {
     /// Streams that share a connection, 1 to 1024; `None`: they share none.
     pub concurrency: Option<usize>,
+    /// How datagrams are carried.
     pub udp: Udp,
+    /// `xudpProxyUDP443`.
     pub udp_443: Udp443,
 }
 
@@ -33,6 +37,7 @@ pub enum Udp {
 pub enum Udp443 {
     /// They are dropped, so that browsers fall back to TCP.
     Reject,
+    /// They are carried like all others.
     Allow,
     /// They go past mux, as the protocol itself carries UDP.
     Skip,

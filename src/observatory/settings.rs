@@ -1,5 +1,7 @@
 //! What a config says about observers.
 
+#![warn(missing_docs)]
+
 use std::time::Duration;
 
 use super::Url;
@@ -12,6 +14,7 @@ pub struct Settings {
     pub tag: String,
     /// `subjectSelector`.
     pub selectors: Placed<Vec<String>>,
+    /// When it probes, and how.
     pub kind: Kind,
 }
 

@@ -1,5 +1,7 @@
 //! What reading a config has to say, with the place in the file that it is about.
 
+#![warn(missing_docs)]
+
 use std::fmt;
 
 use super::excerpt::excerpt;
@@ -14,8 +16,11 @@ pub struct Message {
     pub path: Option<String>,
     /// Where that stands in the file.
     pub place: Option<Span>,
+    /// What is to be said.
     pub text: String,
+    /// The same with its file and path in front.
     pub line: String,
+    /// The line of the file, with a mark below.
     pub excerpt: Option<String>,
 }
 

@@ -1,5 +1,7 @@
 //! Where a value stands in a config: `inbounds[0].settings.clients[2].id`.
 
+#![warn(missing_docs)]
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,16 +12,20 @@ pub struct Path(Option<Arc<(Self, Step)>>);
 /// From a value to one inside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// A key of an object.
     Key(Box<str>),
+    /// An element of an array, from 0.
     Index(usize),
 }
 
 impl Path {
+    /// The value under a key of the one here.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
         self.step(Step::Key(key.into()))
     }
 
+    /// An element of the array here.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
         self.step(Step::Index(index))

@@ -1,5 +1,7 @@
 //! Where a setting stands in the text that it was read from.
 
+#![warn(missing_docs)]
+
 use std::fmt;
 use std::ops::Deref;
 

@@ -1,5 +1,7 @@
 //! A setting that a later check may have something to say about.
 
+#![warn(missing_docs)]
+
 use std::fmt;
 use std::ops::Deref;
 
@@ -8,11 +10,14 @@ use super::Place;
 /// A value, and where it stands in the text that it was read from.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Placed<T> {
+    /// The value.
     pub value: T,
+    /// Where it stands.
     pub at: Place,
 }
 
 impl<T> Placed<T> {
+    /// A value that stands somewhere.
     pub fn new(value: T, at: impl Into<Place>) -> Self {
         Self {
             value,

@@ -1,17 +1,22 @@
 //! A line and a column of a text.
 
+#![warn(missing_docs)]
+
 use std::ops::Range;
 
 /// A place in a text. Lines and columns are counted from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
+    /// From 1.
     pub line: usize,
+    /// From 1, in characters.
     pub column: usize,
     /// The bytes that stand there.
     pub bytes: Range<usize>,
 }
 
 impl Span {
+    /// Of these bytes of a text.
     pub fn new(text: &str, bytes: Range<usize>) -> Self {
         let before = &text[..bytes.start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);

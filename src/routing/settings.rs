@@ -1,5 +1,7 @@
 //! What a config says about routing.
 
+#![warn(missing_docs)]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +13,11 @@ use crate::report::{Place, Placed};
 /// V2Ray's `routing`. Without rules the first outbound carries everything.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
+    /// `domainStrategy`.
     pub strategy: DomainStrategy,
     /// The first that takes a session decides.
     pub rules: Vec<Rule>,
+    /// What rules may send sessions to besides outbounds.
     pub balancers: Vec<BalancerSettings>,
 }
 
@@ -32,7 +36,9 @@ pub enum DomainStrategy {
 /// One of `rules`: which sessions it takes, and where they go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
+    /// Which sessions it takes.
     pub conditions: Conditions,
+    /// Where they go.
     pub target: Placed<Target>,
 }
 
@@ -65,7 +71,9 @@ pub struct Conditions {
 /// `user`: an email, or a regular expression for it (`regexp:`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserTest {
+    /// The whole of it.
     Email(String),
+    /// An expression for it.
     Regex(Regex),
 }
 
@@ -81,7 +89,9 @@ pub enum Target {
 /// One of `balancers`: it chooses an outbound for each session, among those whose tag begins with one of its selectors.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BalancerSettings {
+    /// What rules call it.
     pub tag: String,
+    /// `strategy`.
     pub strategy: Placed<Strategy>,
     /// `selector`.
     pub selectors: Placed<Vec<String>>,
@@ -89,12 +99,14 @@ pub struct BalancerSettings {
     pub fallback: Option<Placed<Arc<str>>>,
     /// `observerTag`: whose observations count. Empty for the first observer without a tag.
     pub observer: Placed<String>,
+    /// Where it stands.
     pub at: Place,
 }
 
 /// `strategy`: how a balancer chooses.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Strategy {
+    /// Any of them.
     Random(Among),
     /// Xray's: with a fallback it looks at the living alone.
     RoundRobin(Among),
@@ -107,6 +119,7 @@ pub enum Strategy {
 /// Which outbounds are chosen from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Among {
+    /// All that there are.
     #[default]
     All,
     /// Those that are not known to be dead (`aliveOnly`).
@@ -116,6 +129,7 @@ pub enum Among {
 /// The settings of `leastLoad`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LeastLoad {
+    /// `costs`: what makes some less welcome.
     pub costs: Vec<Cost>,
     /// Deviations, from the best on, of which the first that enough outbounds stay below is taken.
     pub baselines: Vec<Duration>,
@@ -130,6 +144,7 @@ pub struct LeastLoad {
 /// A weight for the outbounds whose tags match.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cost {
+    /// Whose it is.
     pub pattern: Match,
     /// Without one, the first number in what matched.
     pub value: Option<f64>,
@@ -138,7 +153,9 @@ pub struct Cost {
 /// What a cost looks for in a tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Match {
+    /// A part of the tag.
     Text(String),
+    /// An expression for it.
     Regex(Regex),
 }
 

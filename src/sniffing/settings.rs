@@ -1,5 +1,7 @@
 //! What a config says about sniffing.
 
+#![warn(missing_docs)]
+
 use super::Aim;
 use super::codec::Found;
 use crate::address::{Destination, Host};
@@ -19,8 +21,11 @@ pub struct Settings {
 /// A protocol that names its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
+    /// The `Host` of a request.
     Http,
+    /// The server name of a ClientHello.
     Tls,
+    /// That of QUIC's.
     Quic,
 }
 

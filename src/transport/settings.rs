@@ -1,5 +1,7 @@
 //! What a transport is made of: `streamSettings`.
 
+#![warn(missing_docs)]
+
 use super::{tcp, tls, ws};
 
 /// The server side; by default plain TCP.

@@ -1,5 +1,7 @@
 //! What a `blackhole` outbound can be told.
 
+#![warn(missing_docs)]
+
 /// `settings` of a `blackhole` outbound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutboundSettings {
@@ -10,6 +12,7 @@ pub struct OutboundSettings {
 /// What a stream is answered before it ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Response {
+    /// Nothing.
     #[default]
     None,
     /// An HTTP 403, so that a browser shows an error at once.

@@ -1,5 +1,7 @@
 //! What a `dns` outbound can be told.
 
+#![warn(missing_docs)]
+
 use crate::address::{Destination, Host, Network};
 
 /// `settings` of a `dns` outbound.
@@ -7,7 +9,9 @@ use crate::address::{Destination, Host, Network};
 pub struct OutboundSettings {
     /// Where questions that are not answered here go, in place of where they were sent.
     pub network: Option<Network>,
+    /// `address`.
     pub host: Option<Host>,
+    /// `port`.
     pub port: Option<u16>,
     /// `nonIPQuery`.
     pub others: Others,
@@ -18,9 +22,12 @@ pub struct OutboundSettings {
 /// What becomes of questions that are not for addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Others {
+    /// `skip`: they go to the server.
     #[default]
     Forward,
+    /// They get no answer.
     Drop,
+    /// `reject`: they are refused.
     Refuse,
 }
 

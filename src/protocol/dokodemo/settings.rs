@@ -1,5 +1,7 @@
 //! What a `dokodemo-door` inbound can be told.
 
+#![warn(missing_docs)]
+
 use crate::address::Destination;
 use crate::mux;
 use crate::protocol::InboundTraits;
@@ -33,6 +35,7 @@ impl Default for InboundSettings {
 }
 
 impl InboundSettings {
+    /// What follows from the settings for others.
     pub fn traits(&self) -> InboundTraits {
         InboundTraits {
             handshake_level: None,

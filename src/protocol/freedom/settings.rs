@@ -1,5 +1,7 @@
 //! What a `freedom` outbound can be told.
 
+#![warn(missing_docs)]
+
 use crate::address::{Destination, Host};
 use crate::dns::Strategy;
 
@@ -8,6 +10,7 @@ use crate::dns::Strategy;
 pub struct OutboundSettings {
     /// `domainStrategy`: how names are resolved when they are dialled.
     pub strategy: Strategy,
+    /// `redirect`.
     pub redirect: Redirect,
     /// `userLevel`: index into `policy.levels`.
     pub level: u32,
@@ -17,7 +20,9 @@ pub struct OutboundSettings {
 /// port 0 as "same port".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Redirect {
+    /// In place of the target's.
     pub host: Option<Host>,
+    /// In place of the target's.
     pub port: Option<u16>,
 }
 

@@ -1,5 +1,7 @@
 //! What an `http` inbound or outbound can be told.
 
+#![warn(missing_docs)]
+
 use http::HeaderMap;
 
 use crate::protocol::InboundTraits;
@@ -20,12 +22,14 @@ pub struct InboundSettings {
 /// `settings` of an `http` outbound.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OutboundSettings {
+    /// They take turns.
     pub servers: Vec<ServerSettings<Account>>,
     /// `headers`, sent with every CONNECT.
     pub headers: HeaderMap,
 }
 
 impl InboundSettings {
+    /// What follows from the settings for others.
     pub fn traits(&self) -> InboundTraits {
         InboundTraits {
             handshake_level: Some(self.level),

@@ -1,5 +1,7 @@
 //! What a `loopback` outbound can be told.
 
+#![warn(missing_docs)]
+
 use std::sync::Arc;
 
 /// `settings` of a `loopback` outbound.

@@ -1,5 +1,7 @@
 //! What a `socks` inbound or outbound can be told.
 
+#![warn(missing_docs)]
+
 use crate::address::Host;
 use crate::protocol::InboundTraits;
 use crate::protocol::accounts::Account;
@@ -23,7 +25,9 @@ pub struct InboundSettings {
 /// `settings` of a `socks` outbound.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OutboundSettings {
+    /// They take turns.
     pub servers: Vec<ServerSettings<Account>>,
+    /// `version`.
     pub version: Version,
 }
 
@@ -32,12 +36,15 @@ pub struct OutboundSettings {
 pub enum Version {
     /// Names are resolved here, since SOCKS 4 knows IPv4 addresses only.
     Four,
+    /// SOCKS 4 with names.
     FourA,
+    /// RFC 1928.
     #[default]
     Five,
 }
 
 impl InboundSettings {
+    /// What follows from the settings for others.
     pub fn traits(&self) -> InboundTraits {
         InboundTraits {
             handshake_level: Some(self.level),

@@ -1,5 +1,7 @@
 //! What a `vmess` inbound or outbound can be told.
 
+#![warn(missing_docs)]
+
 use uuid::Uuid;
 
 use crate::protocol::servers::ServerSettings;
@@ -11,12 +13,14 @@ use crate::session::User;
 /// `settings` of a `vmess` inbound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InboundSettings {
+    /// `clients`.
     pub users: Vec<UserSettings>,
 }
 
 /// Who may connect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserSettings {
+    /// `id`.
     pub id: Secret<Uuid>,
     /// V2Ray's label for a user; it need not be an address.
     pub email: Option<String>,
@@ -36,7 +40,9 @@ pub struct OutboundSettings {
 pub struct AccountSettings {
     /// Where `security` stands.
     pub at: Place,
+    /// `id`.
     pub id: Secret<Uuid>,
+    /// `security`.
     pub security: Security,
     /// `experiments: AuthenticatedLength`: the lengths of chunks are sealed, too.
     pub authenticated_length: bool,
@@ -52,7 +58,9 @@ pub enum Security {
     /// AES-128-GCM where the processor has instructions for it, else ChaCha20-Poly1305.
     #[default]
     Auto,
+    /// AES-128-GCM.
     Aes128Gcm,
+    /// ChaCha20-Poly1305.
     ChaCha20Poly1305,
     /// Chunks without a seal.
     None,
@@ -61,6 +69,7 @@ pub enum Security {
 }
 
 impl InboundSettings {
+    /// What follows from the settings for others.
     pub fn traits(&self) -> InboundTraits {
         InboundTraits {
             requires_auth: true,
@@ -95,10 +104,12 @@ impl OutboundSettings {
 }
 
 impl Security {
+    /// Whether payload can be read, and changed, on the way.
     pub fn is_unsealed(self) -> bool {
         matches!(self, Self::None | Self::Zero)
     }
 
+    /// V2Ray's word for it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",

@@ -1,5 +1,7 @@
 //! The options of sockets.
 
+#![warn(missing_docs)]
+
 use std::net::IpAddr;
 use std::time::Duration;
 

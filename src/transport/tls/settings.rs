@@ -1,5 +1,7 @@
 //! What the two sides of TLS are told.
 
+#![warn(missing_docs)]
+
 use std::fmt;
 
 use tokio_rustls::rustls::SupportedProtocolVersion;

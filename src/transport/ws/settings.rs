@@ -1,5 +1,7 @@
 //! What the two sides of a WebSocket are told.
 
+#![warn(missing_docs)]
+
 use std::time::Duration;
 
 use http::HeaderMap;
