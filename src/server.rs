@@ -23,7 +23,7 @@ use crate::api;
 use crate::app::{self, App};
 use crate::config::Config;
 use crate::dialect::v2ray::{self, Format, Input};
-use crate::report::Message;
+use crate::report::{Message, Problem};
 
 /// A running service; it ends when it is dropped.
 ///
@@ -54,6 +54,9 @@ pub enum StartError {
     /// All that is wrong with a config, in the order in which it stands there.
     #[error("{}", lines(.0))]
     Config(Vec<Message>),
+    /// All that contradicts itself in a config that was written by hand.
+    #[error("{}", lines(.0))]
+    Contradictions(Vec<Problem>),
     /// Nothing is listened on then.
     #[error(transparent)]
     App(#[from] app::StartError),
@@ -70,10 +73,13 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When a place cannot be listened on, or a certificate cannot be used.
+    /// When the config contradicts itself, a place cannot be listened on, or a certificate cannot be used.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let runtime = Builder::new_multi_thread().enable_all().build();
-        Self::start_on(runtime.map_err(StartError::Threads)?, config)
+        let mistakes = config.mistakes();
+        if !mistakes.is_empty() {
+            return Err(StartError::Contradictions(mistakes));
+        }
+        Self::start_on(runtime()?, config)
     }
 
     /// As [`Server::start`], with a text as `config.json` has it. What is only a warning is said to the log.
@@ -91,15 +97,15 @@ impl Server {
             tracing::warn!("{warning}");
         }
         let config = loaded.config.ok_or(StartError::Config(loaded.errors))?;
-        Self::start(config)
+        Self::start_on(runtime()?, config)
     }
 
-    /// As [`Server::start`], on the threads of `runtime`, which becomes the server's own. Its clock and its I/O must be
-    /// enabled.
+    /// Makes `config` run on the threads of `runtime`, which becomes the server's own; its clock and its I/O must be
+    /// enabled. Whoever has written the config by hand looks at [`Config::mistakes`] first.
     ///
     /// # Errors
     ///
-    /// As [`Server::start`].
+    /// When a place cannot be listened on, or a certificate cannot be used.
     pub fn start_on(runtime: Runtime, config: Config) -> Result<Self, StartError> {
         let started = runtime.handle().spawn(start(config));
         // The caller may be on a thread of another runtime, which must not be blocked by means of this one.
@@ -163,6 +169,11 @@ impl Server {
     }
 }
 
+fn runtime() -> Result<Runtime, StartError> {
+    let runtime = Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(StartError::Threads)
+}
+
 async fn start(config: Config) -> Result<App, StartError> {
     let mut app = App::build(config).await?;
     if let Some((settings, links)) = app.api.take() {
@@ -184,7 +195,7 @@ impl Drop for Server {
 /// How long dropping what still runs may take: a thread may wait for the system's resolver.
 const DROP_LIMIT: Duration = Duration::from_millis(500);
 
-fn lines(messages: &[Message]) -> String {
-    let lines: Vec<String> = messages.iter().map(ToString::to_string).collect();
+fn lines(messages: &[impl ToString]) -> String {
+    let lines: Vec<String> = messages.iter().map(|line| line.to_string()).collect();
     lines.join("\n")
 }

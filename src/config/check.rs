@@ -9,6 +9,7 @@ use crate::report::{Report, did_you_mean};
 use super::{Draft, Inbound, Listen, Outbound, Through};
 
 mod routing;
+mod whole;
 
 pub(crate) use routing::{Tags, observers, routing};
 

@@ -1,8 +1,10 @@
 //! What rules, balancers and observers name: inbounds, outbounds, balancers and observers, by their tags.
 
-use crate::observatory;
+use crate::config::{Draft, Inbound, Outbound};
+use crate::protocol::InboundSettings;
 use crate::report::{Placed, Report, did_you_mean};
 use crate::routing::{self, Among, BalancerSettings, Rule, Strategy, Target, selected};
+use crate::{dns, observatory};
 
 /// What there is to be named.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +13,34 @@ pub(crate) struct Tags {
     pub(crate) outbounds: Vec<String>,
     /// Whether any inbound finds out what its sessions carry.
     pub(crate) sniffs: bool,
+}
+
+impl Tags {
+    /// Those of a config; the API's stands for an outbound.
+    pub(crate) fn of(
+        inbounds: &[Draft<Inbound>],
+        outbounds: &[Draft<Outbound>],
+        dns: &dns::Settings,
+        api: Option<&str>,
+    ) -> Self {
+        let parts = outbounds.iter().filter_map(|draft| draft.part.as_ref());
+        let loopbacks = parts.filter_map(|outbound| outbound.protocol.loopback());
+        let again = loopbacks.filter_map(|loopback| loopback.inbound.as_deref());
+        let sources = inbounds.iter().filter_map(|draft| draft.tag.as_deref());
+        let sources = sources.chain(again).map(str::to_owned);
+        let targets = outbounds.iter().filter_map(|draft| draft.tag.as_deref());
+        let mut parts = inbounds.iter().filter_map(|draft| draft.part.as_ref());
+        Self {
+            inbounds: sources
+                .chain(dns.inbounds().map(ToString::to_string))
+                .collect(),
+            outbounds: targets.chain(api).map(str::to_owned).collect(),
+            // What a plain request is, its inbound says.
+            sniffs: parts.any(|inbound| {
+                inbound.sniffing.is_some() || matches!(inbound.protocol, InboundSettings::Http(_))
+            }),
+        }
+    }
 }
 
 pub(crate) fn routing(

@@ -11,7 +11,6 @@ use crate::config::exposure::{self, Leads};
 use crate::config::{Config, Draft, Inbound, Outbound, Through};
 use crate::dialect::v2ray::json::{Node, Object};
 use crate::matching::{Geodata, geodata};
-use crate::protocol::InboundSettings;
 
 /// Reads a merged config. Whether it may run is in the report; `None` says that it may not.
 pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
@@ -34,7 +33,7 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     let api_tag = api.as_ref().map(|api| api.tag.clone());
     let geodata = Geodata::new(geodata::folders());
     let dns = dns(&root, &geodata);
-    let mut tags = tags(&inbounds, &outbounds, &dns, api_tag.as_deref());
+    let mut tags = Tags::of(&inbounds, &outbounds, &dns, api_tag.as_deref());
     let mut unbuilt = unbuilt_tags(&root);
     tags.inbounds.extend_from_slice(&unbuilt);
     unbuilt.retain(|tag| !tags.outbounds.contains(tag));
@@ -127,36 +126,6 @@ fn elements<'a>(root: &Object<'a>, [one, more, all]: [&'static str; 3]) -> Vec<N
     nodes
 }
 
-/// What rules may name.
-fn tags(
-    inbounds: &[Draft<Inbound>],
-    outbounds: &[Draft<Outbound>],
-    dns: &crate::dns::Settings,
-    api: Option<&str>,
-) -> Tags {
-    let mut sources: Vec<String> = inbounds.iter().filter_map(tag_of).collect();
-    for outbound in outbounds.iter().filter_map(|draft| draft.part.as_ref()) {
-        let loopback = outbound.protocol.loopback();
-        sources.extend(loopback.and_then(|l| Some(l.inbound.as_ref()?.to_string())));
-    }
-    sources.extend(dns.inbounds().map(ToString::to_string));
-    Tags {
-        inbounds: sources,
-        outbounds: outbounds
-            .iter()
-            .filter_map(tag_of)
-            .chain(api.map(str::to_owned))
-            .collect(),
-        sniffs: inbounds
-            .iter()
-            .filter_map(|draft| draft.part.as_ref())
-            .any(|inbound| {
-                // What a plain request is, its inbound says.
-                inbound.sniffing.is_some() || matches!(inbound.protocol, InboundSettings::Http(_))
-            }),
-    }
-}
-
 /// The tags of parts of V2Ray that stand in for an inbound or an outbound and are not built.
 fn unbuilt_tags(root: &Object) -> Vec<String> {
     let mut unbuilt = Vec::new();
@@ -232,10 +201,6 @@ fn unbuilt_keys(root: &Object) {
         ]);
         transport.finish();
     }
-}
-
-fn tag_of<T>(draft: &Draft<T>) -> Option<String> {
-    draft.tag.as_ref().map(ToString::to_string)
 }
 
 /// An empty tag is none.
