@@ -32,6 +32,7 @@ const FLOORS: &[&[&str]] = &[
     &["dialect"],
     &["app"],
     &["api"],
+    &["server"],
     &["main", "cli"],
 ];
 
