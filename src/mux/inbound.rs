@@ -14,7 +14,6 @@ use super::packet_addr;
 use super::packets::MuxPackets;
 use super::stream::MuxStream;
 use super::table::Table;
-use crate::address::Destination;
 use crate::io::{Link, Packets};
 use crate::seam::Accepted;
 use crate::session::{Owner, Source, User};
@@ -29,24 +28,6 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    /// What a peer asks for with a stream to `to`: some names stand for no host, but for what the stream carries.
-    /// `Err` says why it cannot be carried.
-    pub fn accept_stream(
-        &self,
-        link: Link,
-        user: Option<Arc<User>>,
-        to: Destination,
-        idle: Duration,
-    ) -> Result<Accepted, &'static str> {
-        if let Some(reason) = super::other_kind(&to) {
-            return Err(reason);
-        }
-        Ok(match super::is_meant(&to) {
-            true => self.accept(link, user, idle),
-            false => super::stream_or_packets(user, to, link),
-        })
-    }
-
     /// The sessions inside `link`, each when the peer opens it. A link that is silent for `idle` ends, and
     /// so do its sessions.
     pub fn accept(&self, link: Link, user: Option<Arc<User>>, idle: Duration) -> Accepted {
@@ -89,7 +70,11 @@ impl SessionHandler for Accepting {
         let owner = Owner::of(user.as_ref(), Source::Unix);
         let accepted = match kind {
             Kind::Stream(to) => {
-                super::stream_or_packets(user, to, Link::other(MuxStream::opened(handle)))
+                let link = Link::other(MuxStream::opened(handle));
+                match super::stream_or_packets(user, to, link) {
+                    Ok(accepted) => accepted,
+                    Err(reason) => return debug!(session_id, "a mux session is refused: {reason}"),
+                }
             }
             Kind::Packets { to, global_id } => {
                 // Session 0 is XUDP's alone, Mux.Cool counts from 1.

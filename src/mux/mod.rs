@@ -53,13 +53,21 @@ pub fn is_meant(to: &Destination) -> bool {
     matches!(&to.host, Host::Domain(name) if name.eq_ignore_ascii_case(NAME))
 }
 
-/// What a peer asks for with a stream to `to`, which may be one of datagrams.
-fn stream_or_packets(user: Option<Arc<User>>, to: Destination, link: Link) -> Accepted {
+/// What a peer asks for with a stream to `to`, which may be one of datagrams. `Err` says why it cannot be carried. (A
+/// stream for sessions is dispatch's to tell: it may come by any protocol.)
+pub fn stream_or_packets(
+    user: Option<Arc<User>>,
+    to: Destination,
+    link: Link,
+) -> Result<Accepted, &'static str> {
+    if let Some(reason) = other_kind(&to) {
+        return Err(reason);
+    }
     if packet_stream::is_meant(&to) {
         let packets = packet_stream::packets(link);
-        return Accepted::Packets { user, packets };
+        return Ok(Accepted::Packets { user, packets });
     }
-    Accepted::Stream { user, to, link }
+    Ok(Accepted::Stream { user, to, link })
 }
 
 /// Why a stream to `to` cannot be carried, if it is another program's multiplexing in disguise.

@@ -393,18 +393,14 @@ async fn a_stream_of_datagrams_is_unwrapped() {
     assert!(!matches!(end.unwrap(), Ok(Some(_))));
 }
 
-#[tokio::test]
-async fn a_stream_to_the_name_of_mux_carries_sessions() {
-    let accept = |to: &str| {
-        let link = Link::other(tokio::io::empty());
-        let idle = Duration::from_secs(1);
-        Inbound::default().accept_stream(link, None, to.parse().unwrap(), idle)
-    };
-    let sessions = accept("V1.mux.cool:9527");
-    assert!(matches!(sessions, Ok(Accepted::Sessions(_))));
-    let stream = accept("mux.cool:9527");
+#[test]
+fn some_names_say_what_a_stream_carries() {
+    let to = |text: &str| text.parse().unwrap();
+    assert!(is_meant(&to("V1.mux.cool:9527")) && !is_meant(&to("mux.cool:9527")));
+    let accept = |to| stream_or_packets(None, to, Link::other(tokio::io::empty()));
+    let stream = accept(to("mux.cool:9527"));
     assert!(matches!(stream, Ok(Accepted::Stream { .. })));
-    assert!(accept("sp.mux.sing-box.arpa:444").is_err());
+    assert!(accept(to("sp.mux.sing-box.arpa:444")).is_err());
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl Inbound {
         let link = Link::other(VlessStream::server(link, buf.freeze()));
         match command {
             Command::Stream(to) => {
-                let accepted = self.mux.accept_stream(link, user, to, idle);
+                let accepted = mux::stream_or_packets(user, to, link);
                 accepted.map_err(|text| {
                     let user = entry.to_string();
                     let cause = ProtocolError::OtherMux { user, text };

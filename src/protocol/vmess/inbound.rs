@@ -109,7 +109,7 @@ impl Inbound {
         match request.command {
             Command::Stream(to) => {
                 let link = stream(link, reader, writer);
-                let accepted = self.mux.accept_stream(link, user, to, idle);
+                let accepted = mux::stream_or_packets(user, to, link);
                 accepted.map_err(|text| {
                     let user = member.to_string();
                     let cause = ProtocolError::OtherMux { user, text };
