@@ -266,7 +266,7 @@ fn commands_do_what_the_document_says() {
     let stage = Stage::new();
     stage.write(
         "config.json",
-        r#"{"inbounds": [{"port": 1, "protocol": "socks"}]}"#,
+        r#"{"inbounds": [{"listen": "127.0.0.1", "port": 1, "protocol": "socks"}], "outbounds": [{"protocol": "freedom"}]}"#,
     );
     let text = fs::read_to_string(root().join("docs/compatibility.md")).expect("it is there");
     let commands = text

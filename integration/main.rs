@@ -14,6 +14,7 @@
 // All of this is tests, helpers too.
 #![allow(clippy::unwrap_used)]
 
+mod blemishes;
 mod cli;
 mod codes;
 mod compatibility;

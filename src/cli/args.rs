@@ -48,6 +48,22 @@ pub(super) struct ConfigArgs {
     /// How several files are merged: as V2Ray 4 does (json) or as V2Ray 5 does (jsonv5)
     #[arg(long, value_enum, default_value_t = Format::Json, ignore_case = true)]
     pub(super) format: Format,
+    /// Leave out inbounds and outbounds that are not built; what is meant for such an outbound is blocked
+    #[arg(long)]
+    pub(super) skip_unbuilt: bool,
+    /// Take warnings for errors
+    #[arg(long)]
+    pub(super) strict: bool,
+}
+
+impl ConfigArgs {
+    pub(super) fn options(&self) -> v2ray::Options {
+        v2ray::Options {
+            format: self.format.into(),
+            skip_unbuilt: self.skip_unbuilt,
+            strict: self.strict,
+        }
+    }
 }
 
 #[derive(Debug, ClapArgs)]
@@ -134,10 +150,31 @@ pub(super) fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
     args
 }
 
-const LONG: [&str; 22] = [
-    "alterId", "config", "confdir", "email", "format", "help", "id", "input", "json", "level",
-    "name", "pattern", "regexp", "reset", "restart", "runtime", "server", "tag", "test", "timeout",
-    "uuid", "version",
+const LONG: [&str; 24] = [
+    "alterId",
+    "config",
+    "confdir",
+    "email",
+    "format",
+    "help",
+    "id",
+    "input",
+    "json",
+    "level",
+    "name",
+    "pattern",
+    "regexp",
+    "reset",
+    "restart",
+    "runtime",
+    "server",
+    "skip-unbuilt",
+    "strict",
+    "tag",
+    "test",
+    "timeout",
+    "uuid",
+    "version",
 ];
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(super) fn run(args: &ConfigArgs) -> ExitCode {
     if inputs.is_empty() {
         return example();
     }
-    let loaded = v2ray::load(&inputs, args.format.into());
+    let loaded = v2ray::load(&inputs, args.options());
     if print_errors(&loaded) {
         return ExitCode::from(BAD_CONFIG);
     }

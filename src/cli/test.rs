@@ -22,7 +22,7 @@ pub(super) fn run(args: &TestArgs) -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    let loaded = v2ray::load(&inputs, args.config.format.into());
+    let loaded = v2ray::load(&inputs, args.config.options());
     match args.json {
         true => say(format_args!("{:#}", for_editors(&loaded))),
         false => for_people(&loaded),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::address::PortRange;
-use crate::report::{Report, did_you_mean};
+use crate::report::{Path, Report, did_you_mean};
 
 use super::{Draft, Inbound, Listen, Outbound, Through};
 
@@ -13,9 +13,12 @@ mod whole;
 
 pub(crate) use routing::{Tags, observers, routing};
 
-/// Tags once each, and every place to listen on once.
+/// Tags, best once each, and every place to listen on once.
 pub(crate) fn inbounds(inbounds: &[Draft<Inbound>], report: &Report) {
-    unique_tags(inbounds, report);
+    // As in V2Ray.
+    tags(inbounds, |at, text| {
+        report.warn(at, format!("{text}, rules mean both"))
+    });
     for (i, draft) in inbounds.iter().enumerate() {
         let Some(later) = &draft.part else { continue };
         for before in &inbounds[..i] {
@@ -29,9 +32,9 @@ pub(crate) fn inbounds(inbounds: &[Draft<Inbound>], report: &Report) {
     }
 }
 
-/// Tags once each, and an outbound for every one that another goes through.
+/// An outbound for every one that another goes through.
 pub(crate) fn outbounds(outbounds: &[Draft<Outbound>], report: &Report) {
-    let tags = unique_tags(outbounds, report);
+    let tags = tags(outbounds, |at, text| report.error(at, text));
     let next: Vec<Option<usize>> = outbounds
         .iter()
         .map(|draft| {
@@ -63,21 +66,41 @@ pub(crate) fn outbounds(outbounds: &[Draft<Outbound>], report: &Report) {
     }
 }
 
-/// Every tag and the index of its bearer.
-fn unique_tags<'d, T>(drafts: &'d [Draft<T>], report: &Report) -> HashMap<&'d str, usize> {
+/// Of outbounds with the same tag the last one has it, as in V2Ray.
+pub(crate) fn last_of_each_tag(outbounds: &mut [Draft<Outbound>], report: &Report) {
+    for i in (0..outbounds.len()).rev() {
+        let Some(tag) = outbounds[i].tag.clone() else {
+            continue;
+        };
+        let mut others = Vec::new();
+        for earlier in &mut outbounds[..i] {
+            if earlier.tag.as_ref() == Some(&tag) {
+                earlier.tag = None;
+                others.push(earlier.at.to_string());
+            }
+        }
+        if !others.is_empty() {
+            let others = others.join(" and ");
+            let text =
+                format!("`{tag}` is the tag of {others} as well, the last one counts, as in V2Ray");
+            report.warn(&outbounds[i].at.key("tag"), text);
+        }
+    }
+}
+
+/// Every tag and the index of its last bearer; `twice` is told of one that another has as well.
+fn tags<'d, T>(
+    drafts: &'d [Draft<T>],
+    mut twice: impl FnMut(&Path, String),
+) -> HashMap<&'d str, usize> {
     let mut bearers: HashMap<&str, usize> = HashMap::new();
     for (i, draft) in drafts.iter().enumerate() {
         let Some(tag) = draft.tag.as_deref() else {
             continue;
         };
-        match bearers.get(tag) {
-            Some(bearer) => {
-                let text = format!("`{tag}` is the tag of {} already", *drafts[*bearer].at);
-                report.error(&draft.at.key("tag"), text);
-            }
-            None => {
-                bearers.insert(tag, i);
-            }
+        if let Some(bearer) = bearers.insert(tag, i) {
+            let text = format!("`{tag}` is the tag of {} already", *drafts[bearer].at);
+            twice(&draft.at.key("tag"), text);
         }
     }
     bearers
@@ -143,7 +166,6 @@ fn shared_port(a: &[PortRange], b: &[PortRange]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Path;
 
     #[test]
     fn a_circle_is_told_once() {
@@ -161,7 +183,33 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_that_nobody_has_and_a_tag_that_two_have() {
+    fn of_two_with_one_tag_the_last_one_has_it() {
+        let at = |i| Path::default().key("outbounds").index(i);
+        let mut drafts = [Some("a"), Some("a"), None, Some("a")]
+            .into_iter()
+            .enumerate()
+            .map(|(i, tag)| Draft {
+                tag: tag.map(Into::into),
+                through: None,
+                part: None,
+                at: at(i).into(),
+            })
+            .collect::<Vec<_>>();
+        let report = Report::default();
+        last_of_each_tag(&mut drafts, &report);
+        let tags: Vec<_> = drafts.iter().map(|draft| draft.tag.as_deref()).collect();
+        assert_eq!(tags, [None, None, None, Some("a")]);
+        let warnings: Vec<String> = report.warnings().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            warnings,
+            [
+                "outbounds[3].tag: `a` is the tag of outbounds[0] and outbounds[1] as well, the last one counts, as in V2Ray"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_tag_that_nobody_has_is_guessed_at() {
         assert!(of(&[(Some("a"), Some("b")), (Some("b"), None)]).is_empty());
         let errors = of(&[
             (Some("proxy"), Some("prxy")),
@@ -170,10 +218,7 @@ mod tests {
         ]);
         assert_eq!(
             errors,
-            [
-                "outbounds[1].tag: `proxy` is the tag of outbounds[0] already",
-                "outbounds[0].through: no outbound is tagged `prxy`, did you mean `proxy`?",
-            ]
+            ["outbounds[0].through: no outbound is tagged `prxy`, did you mean `proxy`?",]
         );
     }
 

@@ -113,10 +113,11 @@ impl Outbounds {
     }
 
     /// The tags that balancers choose among, in the order of the outbounds. The API's own is not among them,
-    /// whatever their selectors begin with: a rule has to name it.
+    /// whatever their selectors begin with: a rule has to name it. Nor is what stands in for another one.
     pub fn tags(&self) -> Vec<Arc<str>> {
         let all = self.read();
-        let others = all.iter().filter(|o| !o.protocol.is_control());
+        let carries = |o: &&OutboundRef| !o.protocol.is_control() && !o.protocol.stands_in();
+        let others = all.iter().filter(carries);
         others.filter_map(|o| o.tag.clone()).collect()
     }
 

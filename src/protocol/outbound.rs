@@ -122,6 +122,14 @@ impl Outbound {
         matches!(self, Self::Endpoint(Endpoint::InProcess(_)))
     }
 
+    /// Whether it takes the place of an outbound that carries nothing.
+    pub fn stands_in(&self) -> bool {
+        match self {
+            Self::Endpoint(Endpoint::Blackhole(outbound)) => outbound.stands_in(),
+            _ => false,
+        }
+    }
+
     /// Whether sessions go to a server of the user's, not straight to their targets.
     pub fn has_server(&self) -> bool {
         matches!(self, Self::Proxy(_))

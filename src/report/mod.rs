@@ -16,6 +16,6 @@ pub use message::Message;
 pub use path::{Path, Step};
 pub use place::Place;
 pub use placed::Placed;
-pub use problems::{Problem, Report};
+pub use problems::{Kind, Problem, Report};
 pub use span::Span;
 pub use words::{did_you_mean, either};

@@ -12,6 +12,20 @@ pub struct Problem {
     pub text: String,
     /// It is the last key of the path that should be looked at, not the value.
     pub is_the_key: bool,
+    /// Of a mistake.
+    pub kind: Kind,
+}
+
+/// What a mistake means for the part of a config that it stands in, an inbound or an outbound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Nobody knows what is meant.
+    #[default]
+    Mistake,
+    /// It is known what is meant, and that it cannot work: the part is as good as not there.
+    Dead,
+    /// It is known what is meant, and it is not built.
+    Unbuilt,
 }
 
 /// Collects problems while settings are read; shared by all readers of one config.
@@ -24,6 +38,32 @@ pub struct Report {
 impl Report {
     pub fn error(&self, path: &Path, text: impl Into<String>) {
         push(&self.errors, Problem::new(path, text));
+    }
+
+    /// As [`Self::error`], of this kind.
+    pub fn error_of(&self, kind: Kind, path: &Path, text: impl Into<String>) {
+        let problem = Problem::new(path, text);
+        push(&self.errors, Problem { kind, ..problem });
+    }
+
+    /// How many errors there are.
+    pub fn count(&self) -> usize {
+        self.errors.borrow().len()
+    }
+
+    /// Makes warnings of the errors from the `first` on, with `fate` at their end, if there are any and all are of
+    /// `kinds`; says whether it did.
+    pub fn forgive(&self, first: usize, kinds: &[Kind], fate: &str) -> bool {
+        let mut errors = self.errors.borrow_mut();
+        let new = &errors[first..];
+        if new.is_empty() || !new.iter().all(|problem| kinds.contains(&problem.kind)) {
+            return false;
+        }
+        for mut problem in errors.drain(first..) {
+            problem.text = format!("{}; {fate}", problem.text);
+            push(&self.warnings, problem);
+        }
+        true
     }
 
     pub fn warn(&self, path: &Path, text: impl Into<String>) {
@@ -62,6 +102,7 @@ impl Problem {
             path: path.clone(),
             text: text.into(),
             is_the_key: false,
+            kind: Kind::default(),
         }
     }
 }

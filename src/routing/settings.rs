@@ -164,6 +164,24 @@ impl Settings {
     pub fn balancer(&self, tag: &str) -> Option<&BalancerSettings> {
         self.balancers.iter().find(|balancer| balancer.tag == tag)
     }
+
+    /// Where nothing but `stand_ins` is left for a balancer to choose from all outbounds (`tags`), one of them carries
+    /// what it is given: nothing comes through there.
+    pub fn block(&mut self, stand_ins: &[Arc<str>], tags: &[String]) {
+        let lives = |tag: &&String| !stand_ins.iter().any(|other| **other == ***tag);
+        for balancer in &mut self.balancers {
+            let mut living = tags.iter().filter(lives);
+            let mut dead = stand_ins.iter();
+            if balancer.fallback.is_none()
+                && !living.any(|tag| selected(&balancer.selectors, tag))
+                && let Some(tag) = dead.find(|tag| selected(&balancer.selectors, tag))
+            {
+                let at = balancer.selectors.at.clone();
+                let value = tag.clone();
+                balancer.fallback = Some(Placed { value, at });
+            }
+        }
+    }
 }
 
 impl BalancerSettings {

@@ -49,12 +49,7 @@ pub(crate) fn routing(
     tags: &Tags,
     report: &Report,
 ) {
-    for (i, balancer) in settings.balancers.iter().enumerate() {
-        let mut earlier = settings.balancers[..i].iter();
-        if earlier.any(|other| other.tag == balancer.tag) {
-            let text = format!("another balancer is tagged `{}`", balancer.tag);
-            report.error(&balancer.at, text);
-        }
+    for balancer in &settings.balancers {
         check_balancer(balancer, observers, tags, report);
     }
     for rule in &settings.rules {
@@ -99,7 +94,10 @@ fn check_balancer(
                 &selectors.at,
                 format!("{none}, `fallbackTag` carries everything"),
             ),
-            None => report.error(&selectors.at, none),
+            None => report.warn(
+                &selectors.at,
+                format!("{none}, the first outbound carries everything, as in V2Ray"),
+            ),
         }
     } else if let Some(observer) = observer
         && let Strategy::LeastPing | Strategy::LeastLoad(_) = *balancer.strategy

@@ -59,7 +59,10 @@ pub(super) fn outbound(message: &TypedMessage, at: &At) -> Option<OutboundSettin
                 Some("proxy.blackhole.HTTPResponse") => blackhole::Response::Http,
                 _ => blackhole::Response::None,
             };
-            OutboundSettings::Blackhole(blackhole::OutboundSettings { response })
+            OutboundSettings::Blackhole(blackhole::OutboundSettings {
+                response,
+                ..Default::default()
+            })
         }
         "proxy.freedom.Config" => OutboundSettings::Freedom(freedom(&at.open(message)?, at)?),
         "proxy.http.ClientConfig" => {

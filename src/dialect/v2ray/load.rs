@@ -34,6 +34,25 @@ pub enum Format {
     V5,
 }
 
+/// How a config is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    pub format: Format,
+    /// Inbounds and outbounds that are not built are left out; what is meant for such an outbound goes nowhere.
+    pub skip_unbuilt: bool,
+    /// Warnings are errors.
+    pub strict: bool,
+}
+
+impl From<Format> for Options {
+    fn from(format: Format) -> Self {
+        Self {
+            format,
+            ..Self::default()
+        }
+    }
+}
+
 /// What came out of reading: the config unless there are errors, and lines for the user.
 #[derive(Default)]
 pub struct Loaded {
@@ -43,7 +62,19 @@ pub struct Loaded {
 }
 
 /// Reads `inputs` in their order. Nothing stops at the first mistake.
-pub fn load(inputs: &[Input], format: Format) -> Loaded {
+pub fn load(inputs: &[Input], options: impl Into<Options>) -> Loaded {
+    let options = options.into();
+    let mut loaded = lenient(inputs, options);
+    if options.strict && loaded.config.is_some() && !loaded.warnings.is_empty() {
+        loaded.config = None;
+        loaded.errors = std::mem::take(&mut loaded.warnings);
+    }
+    loaded
+}
+
+/// Warnings are no errors.
+fn lenient(inputs: &[Input], options: Options) -> Loaded {
+    let format = options.format;
     let mut loaded = Loaded::default();
     let mut merged = Merged::default();
     let mut sources = Vec::new();
@@ -76,7 +107,7 @@ pub fn load(inputs: &[Input], format: Format) -> Loaded {
     let report = Report::default();
     let value = Value::Object(merged.value);
     if let Some(root) = Node::root(&value, &report).object() {
-        loaded.config = read::config(root, &origins);
+        loaded.config = read::config(root, &origins, options.skip_unbuilt);
     }
     let placed = |problems| message::placed(problems, &sources, &origins);
     loaded.warnings.extend(placed(report.warnings()));
@@ -124,8 +155,24 @@ pub(super) struct Source {
     pub(super) text: Text,
 }
 
-/// The file, its object, and a warning of what follows it.
-type Found = (Source, Map<String, Value>, Option<Message>);
+/// The file, its object, and warnings of what is odd about it.
+type Found = (Source, Map<String, Value>, Vec<Message>);
+
+/// The text, and the line of what cannot be read in it: a comment in GBK, say.
+fn decoded(bytes: Vec<u8>) -> Result<(String, Option<usize>), String> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err("this is UTF-16 text, save it as UTF-8".to_owned());
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok((text, None)),
+        Err(e) => {
+            let before = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+            let line = 1 + before.iter().filter(|b| **b == b'\n').count();
+            let text = String::from_utf8_lossy(e.as_bytes()).into_owned();
+            Ok((text, Some(line)))
+        }
+    }
+}
 
 impl Source {
     /// The input's text, the one object that it is to hold, and a warning of what follows it; an error names the
@@ -134,22 +181,25 @@ impl Source {
         let name = input.name();
         let fail = |text: String| Box::new(Message::of_file(&name, text));
         let bytes = input.bytes().map_err(|e| fail(system_words(&e)))?;
-        let text = String::from_utf8(bytes).map_err(|e| {
-            let before = &e.as_bytes()[..e.utf8_error().valid_up_to()];
-            let line = 1 + before.iter().filter(|b| **b == b'\n').count();
-            fail(format!("line {line}: this is not UTF-8 text"))
-        })?;
+        let (text, odd) = decoded(bytes).map_err(fail)?;
+        let odd = odd.map(|line| {
+            let said = format!(
+                "line {line}: this is not UTF-8 text, what cannot be read is U+FFFD, as in V2Ray"
+            );
+            Message::of_file(&name, said)
+        });
         if text.trim().is_empty() {
             return Err(fail("this is empty, expected a JSON object".to_owned()));
         }
         let mut text = Text::new(text);
         match text.parse() {
             Ok((Value::Object(map), rest)) => {
-                let warning = rest.map(|place| {
+                let rest = rest.map(|place| {
                     let said = "what follows the config is passed over, is a brace too many?";
                     Message::of_file(&name, said.to_owned()).at(place, text.as_str())
                 });
-                Ok((Self { name, text }, map, warning))
+                let warnings = odd.into_iter().chain(rest).collect();
+                Ok((Self { name, text }, map, warnings))
             }
             Ok((other, _)) => Err(fail(format!(
                 "{} stands at the top, expected an object",
@@ -166,15 +216,81 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::OutboundSettings;
 
     #[test]
     fn one_file_of_v2ray_5_is_taken_as_it_stands() {
         let config = r#"{"outbounds": [{"protocol": "freedom", "tag": "a"}, {"protocol": "blackhole", "tag": "a"}]}"#;
-        let errors = errors(&[text("c.json", config)], Format::V5);
-        assert_eq!(
-            errors,
-            ["outbounds[1].tag: `a` is the tag of outbounds[0] already"]
+        let loaded = load(&[text("c.json", config)], Format::V5);
+        let warning = loaded.warnings[0].to_string();
+        assert!(
+            warning.starts_with("outbounds[1].tag: `a` is the tag of outbounds[0] as well"),
+            "{warning}"
         );
+        assert_eq!(loaded.config.unwrap().outbounds.len(), 2);
+    }
+
+    #[test]
+    fn parts_that_are_not_built_are_left_out_by_choice_and_nothing_leaks_past_them() {
+        let config = r#"{
+            "inbounds": [{"tag": "in", "port": 1, "protocol": "trojan"}, {"port": 2, "protocol": "socks"}],
+            "outbounds": [
+                {"tag": "a", "protocol": "trojan", "settings": {}},
+                {"tag": "b", "protocol": "freedom", "proxySettings": {"tag": "a"}},
+                {"tag": "c", "protocol": "vmess", "streamSettings": {"network": "grpc", "security": "reality"},
+                 "settings": {"address": "c.example", "port": 1, "id": "27848739-7e62-4138-9fd3-098a63964b6b"}}
+            ],
+            "routing": {
+                "balancers": [{"tag": "x", "selector": ["c"]}, {"tag": "y", "selector": ["a", "b"]}],
+                "rules": [{"type": "field", "inboundTag": "in", "outboundTag": "a"}]
+            }
+        }"#;
+        let inputs = [text("c.json", config)];
+        assert!(load(&inputs, Format::V4).config.is_none());
+        let skipping = Options {
+            skip_unbuilt: true,
+            ..Options::default()
+        };
+        let loaded = load(&inputs, skipping);
+        let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        let loud = warnings.iter().filter(|line| line.contains("LEFT OUT"));
+        assert_eq!(loud.count(), 4, "{warnings:?}");
+        let config = loaded.config.unwrap();
+        assert_eq!(config.inbounds.len(), 1);
+        let stands_in = |i: usize| match &config.outbounds[i].protocol {
+            OutboundSettings::Blackhole(settings) => settings.stands_in,
+            _ => false,
+        };
+        assert_eq!([0, 1, 2].map(stands_in), [true, false, true]);
+        assert_eq!(config.outbounds[0].tag.as_deref(), Some("a"));
+        let fallbacks = config.routing.balancers.iter().map(|b| b.fallback.as_ref());
+        let fallbacks: Vec<_> = fallbacks.map(|tag| Some(tag?.value.to_string())).collect();
+        assert_eq!(fallbacks, [Some("c".to_owned()), None]);
+
+        let mistaken = config_with_a_mistake();
+        assert!(
+            load(&[text("c.json", &mistaken)], skipping)
+                .config
+                .is_none()
+        );
+    }
+
+    fn config_with_a_mistake() -> String {
+        r#"{"outbounds": [{"protocol": "trojan", "sendThrough": "nonsense"}]}"#.to_owned()
+    }
+
+    #[test]
+    fn warnings_are_errors_by_choice() {
+        let strict = Options {
+            strict: true,
+            ..Options::default()
+        };
+        let of = |config: &str| load(&[text("c.json", config)], strict);
+        let good = r#"{"inbounds": [{"port": 1, "listen": "127.0.0.1", "protocol": "socks"}], "outbounds": [{"protocol": "freedom"}]}"#;
+        assert!(of(good).config.is_some());
+        let loaded = of(&good.replace("port", "prot\": 1, \"port").replace('\\', ""));
+        assert!(loaded.config.is_none() && loaded.warnings.is_empty());
+        assert!(loaded.errors[0].to_string().contains("unknown key"));
     }
 
     #[test]

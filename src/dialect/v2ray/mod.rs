@@ -25,4 +25,4 @@ mod stream_settings;
 mod tls;
 pub(in crate::dialect) mod ws;
 
-pub use load::{Format, Input, Loaded, load};
+pub use load::{Format, Input, Loaded, Options, load};

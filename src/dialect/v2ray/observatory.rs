@@ -134,7 +134,15 @@ fn set<T>(setting: &mut T, said: Option<T>) {
 /// Empty is none.
 fn url(object: &Object, key: &'static str) -> Option<Url> {
     let node = object.get(key).filter(|node| node.value != "")?;
-    node.read()
+    if !node.value.is_string() {
+        return node.read();
+    }
+    // V2Ray starts, and finds every outbound dead.
+    let url = Url::parse(node.value.as_str()?.trim());
+    if let Err(e) = &url {
+        node.warn(format!("{e}, the usual one is asked for"));
+    }
+    url.ok()
 }
 
 /// Zero is none.

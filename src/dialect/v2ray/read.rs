@@ -1,6 +1,7 @@
 //! The top level, in the order in which its parts need each other.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -9,26 +10,51 @@ use super::{api, dns, inbound, log, observatory, outbound, policy, routing};
 use crate::config::check::{self, Tags};
 use crate::config::exposure::{self, Leads};
 use crate::config::{Config, Draft, Inbound, Outbound, Through};
-use crate::dialect::v2ray::json::{Node, Object};
+use crate::dialect::v2ray::json::{Kind, Node, Object};
 use crate::matching::{Geodata, geodata};
+use crate::protocol::{OutboundSettings, blackhole};
+use crate::transport;
 
-/// Reads a merged config. Whether it may run is in the report; `None` says that it may not.
-pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
+/// Reads a merged config. Whether it may run is in the report; `None` says that it may not. With `skip_unbuilt` parts
+/// that are not built are left out.
+pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Option<Config> {
     let log = log::read(&root);
     let old_port = root.get("port");
+    let forgiven = match skip_unbuilt {
+        true => &[Kind::Dead, Kind::Unbuilt][..],
+        false => &[Kind::Dead],
+    };
+    let report = root.node.report();
     let mut inbounds = Vec::new();
+    let mut left_out = Vec::new();
     let nodes = elements(&root, ["inbound", "inboundDetour", "inbounds"]);
     for (i, node) in nodes.iter().enumerate() {
         let port = old_port.as_ref().filter(|_| i == 0);
+        let before = report.count();
         let part = node.object().and_then(|o| inbound::read(o, port));
+        if report.forgive(before, forgiven, "THE INBOUND IS LEFT OUT") {
+            left_out.extend(tag_in(node.value));
+            continue;
+        }
         inbounds.push(draft(node, None, part));
     }
     let mut outbounds = Vec::new();
     let nodes = elements(&root, ["outbound", "outboundDetour", "outbounds"]);
     for node in &nodes {
+        let before = report.count();
         let part = node.object().and_then(outbound::read);
+        if report.forgive(
+            before,
+            forgiven,
+            "THE OUTBOUND IS LEFT OUT, what is meant for it is blocked",
+        ) {
+            let stand_in = Some(stand_in(node.path.clone(), tag_in(node.value)));
+            outbounds.push(draft(node, None, stand_in));
+            continue;
+        }
         outbounds.push(draft(node, outbound::through(node), part));
     }
+    check::last_of_each_tag(&mut outbounds, report);
     let api = api::read(&root);
     let api_tag = api.as_ref().map(|api| api.tag.clone());
     let geodata = Geodata::new(geodata::folders());
@@ -36,10 +62,17 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
     let mut tags = Tags::of(&inbounds, &outbounds, &dns, api_tag.as_deref());
     let mut unbuilt = unbuilt_tags(&root);
     tags.inbounds.extend_from_slice(&unbuilt);
+    tags.inbounds.extend(left_out);
     unbuilt.retain(|tag| !tags.outbounds.contains(tag));
+    unbuilt.sort_unstable();
+    unbuilt.dedup();
+    tags.outbounds.extend_from_slice(&unbuilt);
     let observers = observatory::read(&root);
-    let routing = routing::read(&root, &unbuilt, &geodata);
-    let report = root.node.report();
+    let mut routing = routing::read(&root, &unbuilt, &geodata);
+    let stand_ins = outbounds.iter().filter_map(stands_in);
+    let stand_ins = stand_ins.chain(unbuilt.iter().map(|tag| Arc::from(&**tag)));
+    let stand_ins: Vec<Arc<str>> = stand_ins.collect();
+    routing.block(&stand_ins, &tags.outbounds);
     check::observers(&observers, &tags, report);
     check::routing(&routing, &observers, &tags, report);
     let (policy, stats) = policy::read(&root);
@@ -52,7 +85,6 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         })
         .collect();
     let mut told = false;
-    let report = root.node.report();
     for inbound in inbounds.iter().filter_map(|draft| draft.part.as_ref()) {
         let leads = api_tag.as_ref().map_or(Leads::Nobody, |tag| {
             exposure::leads(&routing, inbound, tag, &loopbacks)
@@ -84,15 +116,21 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         let name = origins.name(&draft.at);
         draft.part.map(|inbound| Inbound { name, ..inbound })
     });
+    let services = unbuilt.into_iter().map(|tag| {
+        let at = crate::report::Path::default();
+        Some(stand_in(at, Some(tag)))
+    });
     let outbounds = outbounds.into_iter().map(|draft| {
         let name = origins.name(&draft.at);
         let through = draft.through;
         draft.part.map(|outbound| Outbound {
             name,
             through,
+            tag: draft.tag,
             ..outbound
         })
     });
+    let outbounds = outbounds.chain(services);
     Some(Config {
         log,
         inbounds: inbounds.collect::<Option<_>>()?,
@@ -105,6 +143,30 @@ pub(super) fn config(root: Object, origins: &Origins) -> Option<Config> {
         state,
         api,
     })
+}
+
+/// Takes the place of an outbound that carries nothing.
+fn stand_in(at: crate::report::Path, tag: Option<String>) -> Outbound {
+    Outbound {
+        name: at.to_string(),
+        at: at.into(),
+        tag: tag.map(Into::into),
+        transport: transport::ClientSettings::default(),
+        protocol: OutboundSettings::Blackhole(blackhole::OutboundSettings {
+            stands_in: true,
+            ..Default::default()
+        }),
+        through: None,
+        strategy: Default::default(),
+        mux: None,
+    }
+}
+
+fn stands_in(draft: &Draft<Outbound>) -> Option<Arc<str>> {
+    match &draft.part.as_ref()?.protocol {
+        OutboundSettings::Blackhole(settings) if settings.stands_in => draft.tag.clone(),
+        _ => None,
+    }
 }
 
 /// A part of which `read` has been made, if it could be read.
@@ -141,6 +203,7 @@ fn unbuilt_tags(root: &Object) -> Vec<String> {
     {
         unbuilt.extend(services.values().filter_map(tag_in));
     }
+    unbuilt.extend(root.get("metrics").as_ref().and_then(|m| tag_in(m.value)));
     unbuilt
 }
 
@@ -189,9 +252,10 @@ fn unbuilt_keys(root: &Object) {
         "bridges and portals are not built, and what is meant for them would leave from this machine: take `reverse` out",
     );
     if let Some(transport) = root.object("transport") {
-        // These two were copied to where they count.
-        transport.silent(&["tcpSettings", "wsSettings"]);
-        transport.no_effect(&[
+        // Two were copied to where they count; of transports that are not in use nothing is judged.
+        transport.silent(&[
+            "tcpSettings",
+            "wsSettings",
             "dsSettings",
             "grpcSettings",
             "gunSettings",

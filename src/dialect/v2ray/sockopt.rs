@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::dns::domain_strategy;
 use super::ws::read_names;
-use crate::dialect::v2ray::json::{Node, Object, found, one_of};
+use crate::dialect::v2ray::json::{Node, Object, found, one_of, one_of_or};
 use crate::transport::tcp::{FastOpen, KeepAlive, Race, SockOpt, TcpOptions, Tproxy};
 
 /// Reads `sockopt`.
@@ -184,8 +184,8 @@ fn read_keep_alive(object: &Object) -> KeepAlive {
             // The kernel takes no more than this.
             n @ 1..=32767 => Some(Duration::from_secs(n.unsigned_abs())),
             n => {
-                node.error(format!("{n} s is too long, expected at most 32767"));
-                None
+                node.warn(format!("{n} s is too long, 32767 takes its place"));
+                Some(Duration::from_secs(32767))
             }
         }
     };
@@ -211,7 +211,7 @@ fn read_tproxy(node: &Node) -> Option<Tproxy> {
     ];
     match node.value.as_str() {
         Some("") => None,
-        _ => one_of(node, &words),
+        _ => one_of_or(node, &words, "off"),
     }
 }
 
@@ -238,7 +238,7 @@ pub(super) fn check_tcp_settings(settings: &Node) {
         {
             match kind.to_ascii_lowercase().as_str() {
                 "none" | "" => {}
-                "http" => node.error("HTTP obfuscation is not built, expected `none`"),
+                "http" => node.unbuilt("HTTP obfuscation is not built, expected `none`"),
                 _ => node.error(format!(
                     "no TCP header is called `{}`, expected `none`",
                     kind.escape_debug()
@@ -331,9 +331,9 @@ mod tests {
                 "tcpFastOpen: `yes` is not `true`, `false` or a queue length",
                 "mark: the number -1 is not a whole number from 0 to 4294967295",
                 "bindToDevice: `a/b` is not a network interface, expected a name such as `eth0`",
-                "tproxy: `maybe` is unknown, expected `off`, `redirect` or `tproxy`",
                 "tcpMaxSeg: 4294967296 is too much, expected at most 2147483647",
                 "addressPortStrategy: servers by SRV and TXT records are not built, and without them another server would be dialled: give its address and port",
+                "tproxy: `maybe` is unknown, `off` takes its place as in V2Ray, expected `off`, `redirect` or `tproxy`",
                 "config: `TCP_NODELAY` is always on, `tcpNoDelay` has no effect",
                 "tcpFastOpne: unknown key, it has no effect, did you mean `tcpFastOpen`?",
             ]

@@ -5,7 +5,7 @@
 //! spelling is read.
 
 use super::{sockopt, tls, ws};
-use crate::dialect::v2ray::json::{Node, Object, one_of};
+use crate::dialect::v2ray::json::{Node, Object, did_you_mean, one_of};
 use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
         .filter(|node| node.value.is_object())
         .filter_map(Node::object)
         .any(|o| o.read_or("acceptProxyProtocol", false));
-    if let Some(tcp) = &parts.tcp {
+    if let (Network::Tcp, Some(tcp)) = (parts.network, &parts.tcp) {
         sockopt::check_tcp_settings(tcp);
     }
     let sockopt = parts.sockopt.as_ref().map(sockopt::read);
@@ -71,7 +71,7 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
     };
     let object = node.object()?;
     let parts = Parts::read(&object);
-    if let Some(tcp) = &parts.tcp {
+    if let (Network::Tcp, Some(tcp)) = (parts.network, &parts.tcp) {
         sockopt::check_tcp_settings(tcp);
     }
     let sockopt = parts.sockopt.as_ref().map(sockopt::read);
@@ -126,13 +126,15 @@ impl<'a> Parts<'a> {
             "finalmask",
             "disguises of the wire are not built, and a peer that has them understands nothing else: take it out on both ends",
         );
-        object.no_effect(&[
+        // Of a transport that is not in use nothing is judged.
+        object.silent(&[
             "kcpSettings",
             "httpSettings",
             "dsSettings",
             "quicSettings",
             "gunSettings",
             "grpcSettings",
+            "hy2Settings",
             "xhttpSettings",
             "splithttpSettings",
             "httpupgradeSettings",
@@ -144,19 +146,37 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// V2Ray takes every word but `tls` for `none`. Where `tls` may be meant, or what only Xray has, going on would let
+/// everybody read.
 fn read_security(node: &Node) -> Option<Security> {
-    const BUILT: [(&str, Security); 2] = [("none", Security::None), ("tls", Security::Tls)];
     let text: String = node.read()?;
-    match text.to_ascii_lowercase().as_str() {
-        "xtls" | "reality" | "utls" => {
-            node.error(format!(
-                "the security `{text}` is not built, expected `none` or `tls`"
-            ));
-            None
+    let lower = text.trim().to_ascii_lowercase();
+    match lower.as_str() {
+        "none" | "" => return Some(Security::None),
+        "tls" => return Some(Security::Tls),
+        "xtls" | "reality" | "utls" => node.unbuilt(format!(
+            "the security `{text}` is not built, expected `none` or `tls`"
+        )),
+        _ if is_nearly_tls(&lower) => {
+            let text = text.escape_debug();
+            node.error(format!("`{text}` is unknown, did you mean `tls`?"));
         }
-        "" => Some(Security::None),
-        _ => one_of(node, &BUILT),
+        _ => {
+            let text = text.escape_debug();
+            node.warn(format!(
+                "`{text}` is unknown, `none` takes its place as in V2Ray: there is no TLS, expected `none` or `tls`"
+            ));
+            return Some(Security::None);
+        }
     }
+    None
+}
+
+fn is_nearly_tls(word: &str) -> bool {
+    ["tls", "ssl", "https", "wss"]
+        .iter()
+        .any(|part| word.contains(part))
+        || !did_you_mean(word, ["tls", "tlss"].into_iter()).is_empty()
 }
 
 fn read_network(node: &Node) -> Option<Network> {
@@ -171,8 +191,9 @@ fn read_network(node: &Node) -> Option<Network> {
             node.error("no transport is called `wss`, did you mean `ws` with `security: tls`?")
         }
         "kcp" | "mkcp" | "http" | "h2" | "h3" | "quic" | "grpc" | "gun" | "domainsocket" | "ds"
-        | "xhttp" | "splithttp" | "httpupgrade" | "hysteria" => {
-            node.error(format!(
+        | "xhttp" | "splithttp" | "httpupgrade" | "hysteria" | "hysteria2" | "hy2" | "meek"
+        | "mekya" | "tlsmirror" | "dtls" => {
+            node.unbuilt(format!(
                 "the transport `{text}` is not built, expected `tcp` or `ws`"
             ));
         }

@@ -7,7 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use crate::address::Host;
-use crate::dialect::v2ray::json::{Node, Object, Report, StringList, one_of};
+use crate::dialect::v2ray::json::{Node, Object, Report, StringList, one_of_or};
+use crate::dialect::v2ray::protocols::parts_of_address;
 use crate::transport::tls::{
     BuildError, ClientAuth, ClientSettings, SelfSigned, ServerSettings, Versions,
 };
@@ -21,7 +22,7 @@ pub(super) fn server(
     over_ws: bool,
 ) -> Option<ServerSettings> {
     let Some(node) = settings else {
-        stream.error("`tlsSettings` is missing, a TLS server needs `certificates`");
+        stream.dead("`tlsSettings` is missing, a TLS server needs `certificates`");
         return None;
     };
     let object = node.object()?;
@@ -41,8 +42,8 @@ pub(super) fn server(
     }
     if certificates.own.is_empty() && certificates.issuers.is_empty() && self_signed.is_none() {
         // What is there and of no use has been reported already.
-        if !certificates.are_there {
-            node.error(BuildError::NoCertificate.to_string());
+        if !node.report().has_errors() {
+            node.dead(BuildError::NoCertificate.to_string());
         }
         return None;
     }
@@ -131,7 +132,6 @@ impl Both {
         };
         if let Some(list) = object.first(&["certificates", "certificate"]) {
             for node in list.array() {
-                both.certificates.are_there = true;
                 if let Some(certificate) = node.object() {
                     both.certificates.read(&certificate);
                     certificate.finish();
@@ -190,7 +190,11 @@ fn read_versions(object: &Object) -> Versions {
     let bound = |key| {
         let node = object.get(key)?;
         let known = [("1.0", 10), ("1.1", 11), ("1.2", 12), ("1.3", 13)];
-        let version = one_of(&node, &known)?;
+        let usual = match key {
+            "minVersion" => "1.2",
+            _ => "1.3",
+        };
+        let version = one_of_or(&node, &known, usual)?;
         if version < 12 {
             node.warn("TLS older than 1.2 is not built, 1.2 takes its place");
         }
@@ -217,10 +221,11 @@ fn read_server_name(object: &Object) -> Option<Host> {
     }
     Host::parse(&text)
         .map_err(|e| {
-            node.error(format!(
-                "`{}` is no name of a server: {e}",
+            let why = parts_of_address(&text).unwrap_or_else(|| e.to_string());
+            node.dead(format!(
+                "`{}` is no name of a server: {why}",
                 text.escape_debug()
-            ))
+            ));
         })
         .ok()
 }

@@ -69,7 +69,7 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
     {
         match text.parse() {
             Ok(value) => host = Some(value),
-            Err(_) => node.error(format!("{} cannot stand in a header", found(node.value))),
+            Err(_) => node.dead(format!("{} cannot stand in a header", found(node.value))),
         }
     }
     let settings = ClientSettings {
@@ -150,12 +150,13 @@ fn read_early_data(object: &Object) -> Option<EarlyData> {
         let max: i64 = node.read()?;
         let size = usize::try_from(max);
         if size.is_err() {
-            node.error(format!(
-                "the number {max} is negative, expected a number of bytes or 0"
+            node.warn(format!(
+                "the number {max} is negative, there is no early data, expected a number of bytes or 0"
             ));
         }
         size.ok()
     });
+    let mut unnamed = false;
     let name = object.get("earlyDataHeaderName").and_then(|node| {
         let text: String = node.read()?;
         if text.is_empty() {
@@ -163,11 +164,15 @@ fn read_early_data(object: &Object) -> Option<EarlyData> {
         }
         let name = HeaderName::try_from(&text).ok();
         if name.is_none() {
-            node.error(format!("{} is not the name of a header", found(node.value)));
+            let found = found(node.value);
+            node.warn(format!(
+                "{found} is not the name of a header, there is no early data"
+            ));
+            unnamed = true;
         }
         name
     });
-    let max = max.filter(|max| *max > 0)?;
+    let max = max.filter(|max| *max > 0 && !unnamed)?;
     let carried_in = name.map_or(EarlyDataIn::Path, EarlyDataIn::Header);
     Some(EarlyData { carried_in, max })
 }
@@ -189,10 +194,10 @@ fn read_headers(object: &Object) -> HeaderMap {
         };
         let name = match header_name(name) {
             Ok(name) => name,
-            Err(text) => return key.error(text),
+            Err(text) => return key.warn(format!("{text}, the header is left out")),
         };
         let Ok(text) = HeaderValue::try_from(text) else {
-            return value.error(format!("{} cannot stand in a header", found(value.value)));
+            return value.dead(format!("{} cannot stand in a header", found(value.value)));
         };
         headers.insert(name, text);
     };

@@ -27,6 +27,11 @@ impl From<OutboundSettings> for Outbound {
 const FORBIDDEN: &[u8] = b"HTTP/1.1 403 Forbidden\nConnection: close\nCache-Control: max-age=3600, public\nContent-Length: 0\n\n\n";
 
 impl Outbound {
+    /// Whether it takes the place of another outbound.
+    pub fn stands_in(&self) -> bool {
+        self.0.stands_in
+    }
+
     /// A link that answers as `response` says, and ends.
     pub fn link(&self) -> Link {
         Link::other(Hole(match self.0.response {
@@ -99,7 +104,11 @@ mod tests {
     async fn the_answer_is_v2rays_and_then_the_end() {
         let answers = [(Response::None, &b""[..]), (Response::Http, FORBIDDEN)];
         for (response, expected) in answers {
-            let mut link = Outbound(OutboundSettings { response }).link();
+            let mut link = Outbound(OutboundSettings {
+                response,
+                stands_in: false,
+            })
+            .link();
             link.write_all(&[0; 100_000]).await.unwrap();
             let mut answer = Vec::new();
             link.read_to_end(&mut answer).await.unwrap();

@@ -7,6 +7,9 @@
 pub struct OutboundSettings {
     /// `response.type`.
     pub response: Response,
+    /// It takes the place of an outbound that cannot carry anything, so that what is meant for that one goes nowhere else.
+    /// No balancer chooses it while there is another one.
+    pub stands_in: bool,
 }
 
 /// What a stream is answered before it ends.

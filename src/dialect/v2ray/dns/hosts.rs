@@ -94,8 +94,10 @@ fn values(node: &Node) -> Option<Vec<HostValue>> {
             Ok(Host::Domain(name)) => return Some(vec![HostValue::Name(name)]),
             Err(e) => {
                 let text = text.escape_debug();
-                node.error(format!("`{text}` is neither an IP address nor a name: {e}"));
-                return None;
+                node.warn(format!(
+                    "`{text}` is neither an IP address nor a name, so the name has no address: {e}"
+                ));
+                return Some(vec![HostValue::Code(3)]);
             }
         }
     }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::address::Host;
-use crate::dialect::v2ray::json::{Node, Object, did_you_mean, either, one_of};
+use crate::dialect::v2ray::json::{Node, Object, did_you_mean, either, one_of, one_of_or};
 use crate::dns::{Fallback, Families, Settings, Strategy};
 use crate::matching::{Geodata, Pattern};
 
@@ -29,8 +29,13 @@ pub(super) fn read(dns: &Object, geodata: &Geodata) -> Settings {
         caches: caches(dns).unwrap_or(!disable_cache),
     };
     let mut servers = Vec::new();
-    for node in dns.array("servers").iter().chain(&dns.array("nameServer")) {
+    let nodes = [dns.array("servers"), dns.array("nameServer")].concat();
+    for node in &nodes {
         servers.extend(server::read(node, &common, geodata));
+    }
+    // Nor is the system asked when all of them are left out.
+    if servers.is_empty() && !nodes.is_empty() {
+        servers.push(server::nobody());
     }
     let settings = Settings {
         hosts: hosts::read(dns, geodata),
@@ -91,15 +96,16 @@ fn query_strategy(object: &Object) -> Option<Families> {
 }
 
 /// What `meaning` finds for the word in lower case, without what V2Ray 5 puts between its parts; one of
-/// `names` is expected.
+/// `names` is expected, and the first one is what nothing found stands for.
 fn strategy<T>(node: &Node, names: &[&str], meaning: fn(&str) -> Option<T>) -> Option<T> {
     let text: String = node.read()?;
     let word = text.to_ascii_lowercase().replace(['_', '-'], "");
     let found = meaning(&word);
     if found.is_none() {
-        node.error(format!(
-            "`{}` is unknown, expected {}{}",
+        node.warn(format!(
+            "`{}` is unknown, `{}` takes its place as in V2Ray, expected {}{}",
             text.escape_debug(),
+            names[0],
             either(names),
             did_you_mean(&text, names.iter().copied())
         ));
@@ -116,7 +122,7 @@ fn caches(object: &Object) -> Option<bool> {
         ("Disabled", false),
         ("CacheDisabled", false),
     ];
-    one_of(&node, &words)
+    one_of_or(&node, &words, "Enabled")
 }
 
 fn fallback(dns: &Object) -> Fallback {

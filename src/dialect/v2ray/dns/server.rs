@@ -12,7 +12,8 @@ use crate::matching::{Domains, Geodata, Pattern};
 pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Server> {
     if node.value.is_string() {
         let text: String = node.read()?;
-        let mut server = server(node, &text, None, Via::Routed(common.tag.clone()))?;
+        let via = Via::Routed(common.tag.clone());
+        let mut server = server(node, &text, None, via)?;
         server.client_ip = common.client_ip;
         server.caches = common.caches;
         return Some(server);
@@ -105,11 +106,30 @@ fn server(node: &Node, text: &str, port: Option<u16>, via: Via) -> Option<Server
         }
         None => by_address(text, port, via),
     };
-    server.map_err(|text| node.error(text)).ok()
+    match server {
+        Ok(server) => Some(server),
+        // V2Ray starts with it, and asks the next one when it has no answer.
+        Err(Wrong::Name(why)) => {
+            node.warn(format!("{why}; it is left out"));
+            None
+        }
+        Err(Wrong::Unbuilt(why)) => {
+            node.error(why);
+            None
+        }
+    }
+}
+
+/// What is wrong with a server's address.
+enum Wrong {
+    /// It is none.
+    Name(String),
+    /// Questions would go elsewhere.
+    Unbuilt(String),
 }
 
 /// `tcp://`, `https://`, and the same with `+local`, which go past the rules.
-fn by_url(scheme: &str, rest: &str, text: &str, via: Via) -> Result<Server, String> {
+fn by_url(scheme: &str, rest: &str, text: &str, via: Via) -> Result<Server, Wrong> {
     const KNOWN: [&str; 6] = [
         "tcp",
         "tcp+local",
@@ -127,15 +147,16 @@ fn by_url(scheme: &str, rest: &str, text: &str, via: Via) -> Result<Server, Stri
         // Of Xray: the same without TLS.
         "h2c" => ("http", via),
         "h2c+local" => ("http", Via::Direct),
-        "quic+local" => return Err("DNS over QUIC is not built, expected an IP address, `tcp://`, `tcp+local://`, `https://`, `https+local://` or `localhost`".to_owned()),
+        "quic+local" => return Err(Wrong::Unbuilt("DNS over QUIC is not built, expected an IP address, `tcp://`, `tcp+local://`, `https://`, `https+local://` or `localhost`".to_owned())),
         other => {
             let guess = did_you_mean(other, KNOWN.into_iter());
             let (other, known) = (other.escape_debug(), either(&KNOWN));
-            return Err(format!("`{other}://` is unknown, expected {known}{guess}"));
+            return Err(Wrong::Name(format!("`{other}://` is unknown, expected {known}{guess}")));
         }
     };
     let url = format!("{kind}://{rest}").parse::<Uri>();
-    let url = url.map_err(|e| format!("`{}` is not a URL: {e}", text.escape_debug()))?;
+    let url =
+        url.map_err(|e| Wrong::Name(format!("`{}` is not a URL: {e}", text.escape_debug())))?;
     let upstream = if kind == "tcp" {
         Upstream::Tcp(destination(&url, 53)?)
     } else {
@@ -149,12 +170,13 @@ fn by_url(scheme: &str, rest: &str, text: &str, via: Via) -> Result<Server, Stri
 }
 
 /// Over UDP, and over TCP what has no room in a datagram. V2Ray 5 also writes `1.1.1.1:53`.
-fn by_address(text: &str, port: Option<u16>, via: Via) -> Result<Server, String> {
+fn by_address(text: &str, port: Option<u16>, via: Via) -> Result<Server, Wrong> {
     let to = match Host::parse(text) {
         Ok(host) => Ok(Destination::new(host, port.unwrap_or(53))),
         Err(e) => text.parse::<Destination>().map_err(|_| e),
     };
-    let to = to.map_err(|e| format!("`{}` is not a server: {e}", text.escape_debug()))?;
+    let to =
+        to.map_err(|e| Wrong::Name(format!("`{}` is not a server: {e}", text.escape_debug())))?;
     let shown = match port {
         Some(_) => to.to_string(),
         None => text.to_owned(),
@@ -166,9 +188,10 @@ fn by_address(text: &str, port: Option<u16>, via: Via) -> Result<Server, String>
 }
 
 /// The destination of a URL, whose port is `port` unless it says another.
-fn destination(url: &Uri, port: u16) -> Result<Destination, String> {
+fn destination(url: &Uri, port: u16) -> Result<Destination, Wrong> {
     let host = url.host().unwrap_or_default();
-    let host = Host::parse(host).map_err(|e| format!("`{url}` is not a server: {e}"))?;
+    let host =
+        Host::parse(host).map_err(|e| Wrong::Name(format!("`{url}` is not a server: {e}")))?;
     Ok(Destination::new(host, url.port_u16().unwrap_or(port)))
 }
 
@@ -185,4 +208,10 @@ fn domains(object: &Object, geodata: &Geodata) -> Option<Vec<Pattern>> {
         entry.finish();
     }
     (!all.is_empty()).then_some(all)
+}
+
+/// One that has no answer, as those that V2Ray cannot reach: `invalid` is nobody's name (RFC 6761, section 6.4).
+pub(super) fn nobody() -> Server {
+    let to = Destination::new(Host::Domain("invalid".to_owned()), 53);
+    Server::new("nobody", Upstream::Udp(to))
 }

@@ -17,7 +17,7 @@ pub use spans::Spans;
 pub use text::{SyntaxError, Text};
 
 pub use crate::address::PortRange;
-pub use crate::report::{Path, Problem, Report, Step, did_you_mean, either};
+pub use crate::report::{Kind, Path, Problem, Report, Step, did_you_mean, either};
 
 use serde_json::Value;
 
@@ -45,6 +45,16 @@ impl<'a> Node<'a> {
     /// Notes a mistake here; say what was found and what was expected.
     pub fn error(&self, text: impl Into<String>) {
         self.report.error(&self.path, text);
+    }
+
+    /// Notes a mistake with which V2Ray starts, and by which this part cannot work.
+    pub fn dead(&self, text: impl Into<String>) {
+        self.report.error_of(Kind::Dead, &self.path, text);
+    }
+
+    /// Notes what is not built, and must not be passed over.
+    pub fn unbuilt(&self, text: impl Into<String>) {
+        self.report.error_of(Kind::Unbuilt, &self.path, text);
     }
 
     /// Notes something that works, though perhaps not as its writer believes.
@@ -102,6 +112,27 @@ pub fn one_of<T: Copy>(node: &Node, words: &[(&str, T)]) -> Option<T> {
             did_you_mean(&text, names.iter().copied())
         ));
     }
+    known.map(|(_, value)| *value)
+}
+
+/// As [`one_of`], where V2Ray takes an unknown word for `usual`: a warning says so.
+pub fn one_of_or<T: Copy>(node: &Node, words: &[(&str, T)], usual: &str) -> Option<T> {
+    let text: String = node.read()?;
+    let find = |text: &str| {
+        words
+            .iter()
+            .find(|(word, _)| word.eq_ignore_ascii_case(text))
+    };
+    let known = find(&text).or_else(|| {
+        let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        node.warn(format!(
+            "`{}` is unknown, `{usual}` takes its place as in V2Ray, expected {}{}",
+            text.escape_debug(),
+            either(&names),
+            did_you_mean(&text, names.iter().copied())
+        ));
+        find(usual)
+    });
     known.map(|(_, value)| *value)
 }
 

@@ -93,7 +93,7 @@ impl<'a> Object<'a> {
         if let Some(node) = self.get(key)
             && asks_for_something(node.value)
         {
-            node.error(text);
+            node.unbuilt(text);
         }
     }
 

@@ -1,4 +1,6 @@
 //! Values that parse themselves: numbers, ports, lists of strings.
+//!
+//! A number may stand in quotes, as V2Ray 5 and panels write it.
 
 use serde_json::Value;
 
@@ -38,7 +40,8 @@ pub struct Port(pub u16);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortRanges(pub Vec<PortRange>);
 
-/// Ports of a rule: as [`PortRanges`], but commas with nothing between them are passed over, as in V2Ray.
+/// Ports of a rule: as [`PortRanges`], but commas with nothing between them are passed over, as in V2Ray, and a range may
+/// end before it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortList(pub Vec<PortRange>);
 
@@ -95,8 +98,9 @@ macro_rules! unsigned {
     ($($t:ty),*) => {$(
         impl Setting for $t {
             fn parse(value: &Value) -> Result<Self, String> {
-                value
-                    .as_u64()
+                let of_text = || value.as_str()?.trim().parse().ok();
+                let whole: Option<u64> = value.as_u64().or_else(of_text);
+                whole
                     .and_then(|n| n.try_into().ok())
                     .ok_or_else(|| format!("{} is not a whole number from 0 to {}", typed(value), <$t>::MAX))
             }
@@ -107,16 +111,21 @@ unsigned!(u8, u16, u32, u64);
 
 impl Setting for f64 {
     fn parse(value: &Value) -> Result<Self, String> {
+        let of_text = || value.as_str()?.trim().parse().ok();
         value
             .as_f64()
+            .or_else(of_text)
+            .filter(|n: &f64| n.is_finite())
             .ok_or_else(|| format!("{} is not a number", typed(value)))
     }
 }
 
 impl Setting for i64 {
     fn parse(value: &Value) -> Result<Self, String> {
+        let of_text = || value.as_str()?.trim().parse().ok();
         value
             .as_i64()
+            .or_else(of_text)
             .ok_or_else(|| format!("{} is not a whole number", typed(value)))
     }
 }
@@ -156,8 +165,12 @@ impl Setting for PortList {
         let PortRanges(ranges) = match value {
             Value::String(text) => {
                 let parts = text.split(',').map(str::trim);
-                let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
-                PortRanges::parse(&parts.join(",").into())?
+                let parts = parts.filter(|part| !part.is_empty());
+                let ranges = parts.map(|part| match PortRange::from_digits(part) {
+                    Some(range) => Ok(range),
+                    None => PortRange::from_text(part),
+                });
+                PortRanges(ranges.collect::<Result<_, _>>()?)
             }
             other => PortRanges::parse(other)?,
         };

@@ -2,7 +2,7 @@
 
 use super::host;
 use crate::address::Network;
-use crate::dialect::v2ray::json::{Object, Port, one_of};
+use crate::dialect::v2ray::json::{Object, Port, did_you_mean, one_of};
 use crate::protocol::dns::{Others, OutboundSettings};
 
 pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
@@ -17,7 +17,18 @@ pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
         let found = keys.map(get);
         found.into_iter().flatten().next()
     };
-    let network = first(["network", "rewriteNetwork"]).and_then(|n| one_of(&n, &networks));
+    let network = first(["network", "rewriteNetwork"]).and_then(|n| {
+        let text = n.value.as_str().unwrap_or_default().to_ascii_lowercase();
+        if !text.is_empty() && networks.iter().all(|(word, _)| *word != text) {
+            n.warn(format!(
+                "`{}` is unknown, questions go by the network that they came by, expected `tcp` or `udp`{}",
+                text.escape_debug(),
+                did_you_mean(&text, ["tcp", "udp"].into_iter())
+            ));
+            return None;
+        }
+        one_of(&n, &networks)
+    });
     let address = first(["address", "rewriteAddress"]);
     let port: Option<Port> = settings
         .first(&["port", "rewritePort"])
@@ -73,7 +84,7 @@ mod tests {
         for (settings, text) in [
             (
                 json!({"network": "ucp"}),
-                "network: `ucp` is unknown, expected `tcp` or `udp`, did you mean `tcp`?",
+                "network: `ucp` is unknown, questions go by the network that they came by, expected `tcp` or `udp`, did you mean `tcp`?",
             ),
             (
                 json!({"nonIPQuery": "block"}),

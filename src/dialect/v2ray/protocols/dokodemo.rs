@@ -12,7 +12,7 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
     if !fixed && !follow {
         settings
             .node
-            .error("`address` is missing, or `followRedirect` for a transparent proxy");
+            .dead("`address` is missing, or `followRedirect` for a transparent proxy");
     }
     let host = address.and_then(host);
     let port = port(settings);
@@ -53,7 +53,7 @@ fn refuse_port_map(settings: &Object) {
     if let Some(node) = settings.get("portMap")
         && node.value.as_object().is_none_or(|map| !map.is_empty())
     {
-        node.error("a map of ports is not built, make an inbound for each port");
+        node.unbuilt("a map of ports is not built, make an inbound for each port");
     }
 }
 
@@ -70,16 +70,16 @@ fn networks(settings: &Object) -> (bool, bool) {
         match name.to_ascii_lowercase().as_str() {
             "tcp" => tcp = true,
             "udp" => udp = true,
-            _ => node.error(format!(
-                "`{}` is unknown, expected {}{}",
+            _ => node.warn(format!(
+                "`{}` is unknown and passed over, expected {}{}",
                 name.escape_debug(),
                 either(&["tcp", "udp", "tcp,udp"]),
                 did_you_mean(name, ["tcp", "udp"].into_iter())
             )),
         }
     }
-    if names.is_empty() {
-        node.error("no network is named, expected `tcp`, `udp` or `tcp,udp`");
+    if !tcp && !udp {
+        node.dead("no network is named, expected `tcp`, `udp` or `tcp,udp`");
     }
     (tcp, udp)
 }
@@ -114,8 +114,8 @@ mod tests {
                 "config: `address` is missing, or `followRedirect` for a transparent proxy",
             ),
             (
-                json!({"address": "a", "port": 1, "network": "tpc"}),
-                "network: `tpc` is unknown, expected `tcp`, `udp` or `tcp,udp`, did you mean `tcp`?",
+                json!({"address": "a", "port": 1, "network": "tpc,udp"}),
+                "network: `tpc` is unknown and passed over, expected `tcp`, `udp` or `tcp,udp`, did you mean `tcp`?",
             ),
         ] {
             assert_eq!(read(&settings).1, [text]);

@@ -116,7 +116,7 @@ mod tests {
         for (settings, text) in [
             (
                 json!({"domainStrategy": "UseIPv5"}),
-                "domainStrategy: `UseIPv5` is unknown, expected `AsIs`, `UseIP`, `UseIPv4`, `UseIPv6`, `PreferIPv4` or `PreferIPv6`, did you mean `UseIPv4`?",
+                "domainStrategy: `UseIPv5` is unknown, `AsIs` takes its place as in V2Ray, expected `AsIs`, `UseIP`, `UseIPv4`, `UseIPv6`, `PreferIPv4` or `PreferIPv6`, did you mean `UseIPv4`?",
             ),
             (
                 json!({"redirect": "::1:53"}),

@@ -11,6 +11,14 @@ use crate::protocol::http::{InboundSettings, OutboundSettings};
 pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
     let level = settings.read_or("userLevel", 0);
     let accounts = accounts::of_inbound(settings);
+    let asked = ["accounts", "users"]
+        .iter()
+        .any(|key| !settings.array(key).is_empty());
+    if asked && accounts.is_empty() {
+        settings
+            .node
+            .dead("no account can be used, and without one the proxy would be open to everybody");
+    }
     let transparent = settings.read_or("allowTransparent", false);
     // V2RayN writes the keys of SOCKS here as well.
     settings.silent(&["timeout", "auth", "udp"]);

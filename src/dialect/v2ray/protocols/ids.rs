@@ -17,6 +17,9 @@ pub(super) fn of<'a>(object: &Object<'a>) -> Option<Node<'a>> {
 pub(super) fn read(node: &Node) -> Option<Uuid> {
     let text: String = node.read()?;
     let id = parse(&text).map_err(|text| node.error(text)).ok()?;
+    if text.chars().filter(char::is_ascii_hexdigit).count() > 32 {
+        node.warn("more than 32 hex digits, those behind them are passed over, as in V2Ray");
+    }
     if is_short(&text) {
         node.warn("this is not a UUID, it is taken as Xray does: the id is made from the text");
     }
@@ -30,6 +33,8 @@ pub(in crate::dialect) fn parse(text: &str) -> Result<Uuid, String> {
     let odd = digits.chars().find(|c| !c.is_ascii_hexdigit());
     match odd {
         _ if text.is_empty() => Err("the id is empty, expected a UUID".to_owned()),
+        // V2Ray looks no further.
+        None if digits.len() > 32 => Uuid::parse_str(&digits[..32]).map_err(|e| e.to_string()),
         None if digits.len() == 32 => Uuid::parse_str(&digits).map_err(|e| e.to_string()),
         None => Err(format!(
             "`{text}` is not a UUID, it has {} of 32 hex digits",

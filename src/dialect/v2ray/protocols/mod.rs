@@ -94,10 +94,22 @@ fn with_settings<T>(
 }
 
 fn unknown(node: &Node, side: &str, names: &[&str]) {
-    const OTHERS: [&str; 5] = ["shadowsocks", "trojan", "wireguard", "hysteria2", "mtproto"];
+    const OTHERS: [&str; 11] = [
+        "shadowsocks",
+        "shadowsocks2022",
+        "shadowsocks-2022",
+        "trojan",
+        "vlite",
+        "wireguard",
+        "hysteria",
+        "hysteria2",
+        "mtproto",
+        "tun",
+        "snell",
+    ];
     let name = node.value.as_str().unwrap_or_default();
     if OTHERS.iter().any(|o| o.eq_ignore_ascii_case(name)) {
-        node.error(format!(
+        node.unbuilt(format!(
             "the {side} protocol `{name}` is not built, expected {}",
             either(names)
         ));
@@ -111,10 +123,53 @@ fn unknown(node: &Node, side: &str, names: &[&str]) {
     }
 }
 
-/// The value of an `address` key; a mistake is reported. Like V2Ray, it forgives space around.
+/// The value of an `address` key. Like V2Ray, it forgives space around, and starts with what can never be reached.
 fn host(node: Node) -> Option<Host> {
     let text: String = node.read()?;
-    Host::parse(text.trim())
-        .map_err(|e| node.error(format!("`{}` is not an address: {e}", text.escape_debug())))
-        .ok()
+    let host = Host::parse(text.trim());
+    if let Err(e) = &host {
+        let shown = text.escape_debug();
+        match parts_of_address(text.trim()) {
+            _ if text.trim().is_empty() => {
+                node.dead("there is no address, nothing can be reached");
+            }
+            Some(parts) => node.dead(format!("`{shown}` is not an address: {parts}")),
+            None => node.dead(format!("`{shown}` is not an address: {e}")),
+        }
+    }
+    host.ok()
+}
+
+/// Where the parts of `text` belong, which has more in it than an address.
+pub(in crate::dialect::v2ray) fn parts_of_address(text: &str) -> Option<String> {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme), rest),
+        None => (None, text),
+    };
+    let (authority, path) = match rest.find(['/', '?']) {
+        Some(at) => (&rest[..at], Some(&rest[at..]).filter(|path| *path != "/")),
+        None => (rest, None),
+    };
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() && Host::parse(host).is_ok() => {
+            (host, Some(port))
+        }
+        _ => (authority, None),
+    };
+    if Host::parse(host).is_err() || (host == text) {
+        return None;
+    }
+    let scheme = scheme.map(|scheme| match scheme.to_ascii_lowercase().as_str() {
+        "https" | "wss" | "tls" => format!("`{scheme}://` is `security: tls`"),
+        "ws" => "`ws://` is `network: ws`".to_owned(),
+        _ => format!("`{scheme}://` has no place here"),
+    });
+    let port = port.map(|port| format!("{port} goes into `port`"));
+    let path = path.map(|path| format!("`{path}` goes into `wsSettings.path`"));
+    let others: Vec<String> = [scheme, port, path].into_iter().flatten().collect();
+    let rest = match others.is_empty() {
+        true => String::new(),
+        false => format!(", {}", others.join(", ")),
+    };
+    Some(format!("write `{host}` alone{rest}"))
 }

@@ -12,7 +12,7 @@ use crate::protocol::servers::ServerSettings;
 /// The servers of a `socks` or `http` outbound; `None` without any.
 pub(super) fn servers(settings: &Object) -> Option<Vec<ServerSettings<Account>>> {
     let flat = settings.first(&["address", "port"]).is_some();
-    let own = accounts::fields(settings);
+    let own = accounts::of_fields(settings);
     let mut servers = Vec::new();
     match settings.get("servers") {
         Some(list) => {
@@ -24,7 +24,7 @@ pub(super) fn servers(settings: &Object) -> Option<Vec<ServerSettings<Account>>>
                 let Some(object) = node.object() else {
                     continue;
                 };
-                servers.extend(server(&object, accounts::fields(&object)));
+                servers.extend(server(&object, accounts::of_fields(&object)));
                 object.finish();
             }
         }
@@ -44,10 +44,16 @@ fn server(object: &Object, own: Option<Account>) -> Option<ServerSettings<Accoun
 /// `address` and `port`.
 pub(super) fn destination(object: &Object) -> Option<Destination> {
     let host = object.require_node("address").and_then(host);
-    let port = object.require_node("port").and_then(|node| {
+    let node = object.get("port");
+    if node.is_none() {
+        object
+            .node
+            .dead("`port` is missing, nothing can be reached");
+    }
+    let port = node.and_then(|node| {
         let Port(port) = node.read()?;
         if port == 0 {
-            node.error("0 is not a port to connect to, expected 1 to 65535");
+            node.dead("0 is not a port to connect to, expected 1 to 65535");
         }
         (port != 0).then_some(port)
     });

@@ -1,8 +1,9 @@
 //! `settings` of the `socks` inbound and outbound.
 
+use super::accounts;
 use super::servers::servers;
-use super::{accounts, host};
-use crate::dialect::v2ray::json::{Object, one_of};
+use crate::address::Host;
+use crate::dialect::v2ray::json::{Object, did_you_mean, one_of, one_of_or};
 use crate::protocol::socks::{InboundSettings, OutboundSettings, Version};
 
 pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
@@ -11,16 +12,37 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
     let words = [("noauth", false), ("password", true)];
     // V2Ray takes an empty word for `noauth`.
     let auth = settings.get("auth").filter(|node| node.value != "");
-    let password = auth.as_ref().and_then(|node| one_of(node, &words));
+    // So it takes any other; but who has accounts, or writes nearly `password`, does not mean an open proxy.
+    let password = auth.as_ref().and_then(|node| match node.value.as_str() {
+        Some(word)
+            if accounts.is_empty() && did_you_mean(word, ["password"].into_iter()).is_empty() =>
+        {
+            one_of_or(node, &words, "noauth")
+        }
+        _ => one_of(node, &words),
+    });
     if let Some(auth) = auth
         && password == Some(true)
-        && ["accounts", "users"].map(|key| settings.array(key).is_empty()) == [true; 2]
+        && accounts.is_empty()
     {
-        auth.error("`password` without `accounts` lets nobody in");
+        auth.warn("`password` without `accounts` lets nobody in");
     }
     // V2Ray 5 says `udpEnabled` and `address`.
     let udp = settings.first(&["udp", "udpEnabled"]);
-    let udp_ip = settings.first(&["ip", "address"]).and_then(host);
+    let udp_ip = settings
+        .first(&["ip", "address"])
+        .filter(|node| node.value != "")
+        .and_then(|node| {
+            let text: String = node.read()?;
+            let parsed = Host::parse(text.trim());
+            if let Err(e) = &parsed {
+                let text = text.escape_debug();
+                node.warn(format!(
+                    "`{text}` is not an address and is passed over: {e}"
+                ));
+            }
+            parsed.ok()
+        });
     let transparent = settings.read_or("allowTransparent", false);
     settings.silent(&["timeout"]);
     settings.no_effect(&["packetEncoding", "deferLastReply"]);

@@ -82,10 +82,10 @@ fn no_encryption(object: &Object, key: &'static str, must: bool) -> Option<Place
         return Some(node.path.into());
     }
     // `METHOD.MODE.TIME.KEY`.
-    node.error(match text.contains('.') {
-        true => "VLESS Encryption is not built, expected `none`, with `security: tls` in `streamSettings` as the seal".to_owned(),
-        false => format!("`{}` is unknown, expected `none`", text.escape_debug()),
-    });
+    match text.contains('.') {
+        true => node.unbuilt("VLESS Encryption is not built, expected `none`, with `security: tls` in `streamSettings` as the seal"),
+        false => node.error(format!("`{}` is unknown, expected `none`", text.escape_debug())),
+    }
     None
 }
 
@@ -95,7 +95,7 @@ fn no_flow(object: &Object) -> Option<()> {
         return Some(());
     };
     let flow: String = node.read()?;
-    node.error(format!(
+    node.unbuilt(format!(
         "the flow `{}` is not built: remove `flow` at both ends, TLS alone seals the connection as well",
         flow.escape_debug()
     ));
@@ -107,7 +107,7 @@ fn refuse_fallbacks(settings: &Object, key: &'static str) {
         return;
     };
     if !node.value.as_array().is_some_and(Vec::is_empty) {
-        node.error("fallbacks are not built: a web server in front can pass on what is meant for this inbound, and keep the rest");
+        node.unbuilt("fallbacks are not built: a web server in front can pass on what is meant for this inbound, and keep the rest");
     }
 }
 

@@ -97,27 +97,27 @@ fn security(node: &Node) -> Option<Security> {
     let text: String = node.read()?;
     let names = NAMES.map(|(name, _)| name);
     match text.to_ascii_lowercase().as_str() {
-        "" => return Some(Security::Auto),
+        "" => Some(Security::Auto),
         // Old configs say so, and their servers read every cipher.
         "aes-128-cfb" | "legacy" => {
             node.warn(format!(
                 "`{text}` belongs to VMess' dead form without AEAD, `auto` takes its place"
             ));
-            return Some(Security::Auto);
+            Some(Security::Auto)
         }
         lower => {
             if let Some((_, security)) = NAMES.iter().find(|(name, _)| *name == lower) {
                 return Some(*security);
             }
-            node.error(format!(
-                "`{}` is unknown, expected {}{}",
+            node.warn(format!(
+                "`{}` is unknown, `auto` takes its place as in V2Ray, expected {}{}",
                 text.escape_debug(),
                 either(&names),
                 did_you_mean(&text, names.into_iter())
             ));
+            Some(Security::Auto)
         }
     }
-    None
 }
 
 fn warn_of_alter_id(object: &Object) {
@@ -220,16 +220,16 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_or_dead_security_is_a_mistake() {
+    fn an_unknown_or_dead_security_is_auto() {
         let error = |security: &str| {
             let value = json!({"address": "a", "port": 1, "id": ID, "security": security});
-            lines(&value, true).1.remove(0)
+            lines(&value, true).2.remove(0)
         };
         let names = "`auto`, `aes-128-gcm`, `chacha20-poly1305`, `none` or `zero`";
         assert_eq!(
             error("aes-128-gmc"),
             format!(
-                "security: `aes-128-gmc` is unknown, expected {names}, did you mean `aes-128-gcm`?"
+                "security: `aes-128-gmc` is unknown, `auto` takes its place as in V2Ray, expected {names}, did you mean `aes-128-gcm`?"
             )
         );
         let old = json!({"address": "a", "port": 1, "id": ID, "security": "aes-128-cfb"});

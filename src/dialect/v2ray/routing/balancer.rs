@@ -18,7 +18,7 @@ pub(super) fn read(object: Object, unbuilt: &[String]) -> Option<BalancerSetting
     }
     let fallback = object.get("fallbackTag").and_then(|node| {
         let tag = node.read::<String>().filter(|tag| !tag.is_empty())?;
-        outbound(node, tag, unbuilt)
+        Some(outbound(node, tag, unbuilt))
     });
     let (node, name, settings) = strategy(&object);
     let observer = observer(settings.as_ref());

@@ -54,7 +54,19 @@ impl Reader<'_> {
         object.silent(&["domainMatcher"]);
         let balancers = object.array(balancers).into_iter();
         let balancers = balancers.filter_map(|node| balancer::read(node.object()?, self.unbuilt));
-        self.settings.balancers.extend(balancers);
+        for balancer in balancers {
+            let others = &mut self.settings.balancers;
+            if others.iter().any(|other| other.tag == balancer.tag) {
+                others.retain(|other| other.tag != balancer.tag);
+                let text = format!(
+                    "another balancer is tagged `{}`, the last one counts, as in V2Ray",
+                    balancer.tag
+                );
+                let report = object.node.report();
+                report.warn(&balancer.at, text);
+            }
+            others.push(balancer);
+        }
         let rules = object.array(rules).into_iter();
         let rules = rules.filter_map(|node| rule::read(node.object()?, self.unbuilt, self.geodata));
         self.settings.rules.extend(rules);
@@ -80,15 +92,14 @@ fn domain_strategy(node: &Node) -> DomainStrategy {
     }
 }
 
-/// The tag of an outbound; none, and a warning, where what has it is not built.
-fn outbound(node: Node, tag: String, unbuilt: &[String]) -> Option<Placed<Arc<str>>> {
+/// The tag of an outbound, and a warning where what has it is not built.
+fn outbound(node: Node, tag: String, unbuilt: &[String]) -> Placed<Arc<str>> {
     if unbuilt.contains(&tag) {
         node.warn(format!(
-            "what is tagged `{tag}` is not built yet, the rule has no effect"
+            "what is tagged `{tag}` is not built, and what the rule takes is blocked"
         ));
-        return None;
     }
-    Some(Placed::new(tag.into(), node.path))
+    Placed::new(tag.into(), node.path)
 }
 
 /// `outboundTag` and its like; where both stand, V2Ray takes the outbound.
@@ -102,7 +113,7 @@ fn target(object: &Object, unbuilt: &[String]) -> Option<Placed<Target>> {
     let to_balancer = read(&["balancerTag", "balancingTag"]);
     match (to_outbound, to_balancer) {
         (Some((node, tag)), _) => {
-            let Placed { value, at } = outbound(node, tag, unbuilt)?;
+            let Placed { value, at } = outbound(node, tag, unbuilt);
             Some(Placed::new(Target::Outbound(value), at))
         }
         (None, Some((node, tag))) => Some(Placed::new(Target::Balancer(tag), node.path)),

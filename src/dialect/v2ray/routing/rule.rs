@@ -10,26 +10,31 @@ use crate::routing::{Conditions, Rule, UserTest};
 
 /// Every mistake is reported; a rule that has one, or nowhere to lead, is left out.
 pub(super) fn read(object: Object, unbuilt: &[String], geodata: &Geodata) -> Option<Rule> {
-    let before = object.node.report().errors().len();
+    let before = object.node.report().count();
+    let mut takes_nothing = false;
     kind(&object);
     let target = target(&object, unbuilt);
     let conditions = Conditions {
         domains: domains(&object, geodata),
         ips: lists::networks(&present(&object, &["ip", "geoip"]), geodata),
-        ports: ports(&object, &["port", "portList"]),
-        networks: networks(&object),
+        ports: ports(&object, &["port", "portList"], &mut takes_nothing),
+        networks: networks(&object, &mut takes_nothing),
         sources: lists::networks(
             &present(&object, &["source", "sourceIP", "sourceGeoip"]),
             geodata,
         ),
-        source_ports: ports(&object, &["sourcePort", "sourcePortList"]),
+        source_ports: ports(
+            &object,
+            &["sourcePort", "sourcePortList"],
+            &mut takes_nothing,
+        ),
         users: users(&object),
         inbounds: inbounds(&object),
         protocols: protocols(&object),
         attrs: attrs(&object),
     };
     // A condition that could not be read is none, and yet was asked for.
-    if conditions.ask_nothing() && object.node.report().errors().len() == before {
+    if !takes_nothing && conditions.ask_nothing() && object.node.report().count() == before {
         object.node.error(
             "the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag`, `protocol` or `attrs`",
         );
@@ -50,6 +55,9 @@ pub(super) fn read(object: Object, unbuilt: &[String], geodata: &Geodata) -> Opt
         );
     }
     object.finish();
+    if takes_nothing {
+        return None;
+    }
     Some(Rule {
         conditions,
         target: target?,
@@ -113,14 +121,28 @@ fn domains(object: &Object, geodata: &Geodata) -> Option<Domains> {
         .ok()
 }
 
-fn ports(object: &Object, keys: &[&'static str]) -> Vec<PortRange> {
+/// A range that ends before it begins holds nothing; with no other one the rule takes nothing, as in V2Ray.
+fn ports(object: &Object, keys: &[&'static str], takes_nothing: &mut bool) -> Vec<PortRange> {
     let node = object.first(keys);
     let node = node.filter(|node| node.value.as_str() != Some(""));
-    let ranges: Option<PortList> = node.and_then(|node| node.read());
-    ranges.map(|ranges| ranges.0).unwrap_or_default()
+    let Some(node) = node else { return Vec::new() };
+    let Some(PortList(mut ranges)) = node.read() else {
+        return Vec::new();
+    };
+    let all = ranges.len();
+    ranges.retain(|range| range.from <= range.to);
+    if ranges.len() < all {
+        let fate = match ranges.is_empty() {
+            true => "the rule takes nothing",
+            false => "it is passed over",
+        };
+        node.warn(format!("a range ends before it begins, {fate}"));
+        *takes_nothing |= ranges.is_empty();
+    }
+    ranges
 }
 
-fn networks(object: &Object) -> Vec<Network> {
+fn networks(object: &Object, takes_nothing: &mut bool) -> Vec<Network> {
     let Some(node) = object.first(&["network", "networks"]) else {
         return Vec::new();
     };
@@ -131,11 +153,16 @@ fn networks(object: &Object) -> Vec<Network> {
         match word.trim().to_ascii_lowercase().as_str() {
             "tcp" => networks.push(Network::Tcp),
             "udp" => networks.push(Network::Udp),
-            _ => node.error(format!(
-                "`{}` is not a network, expected `tcp`, `udp` or `tcp,udp`",
+            "" => {}
+            _ => node.warn(format!(
+                "`{}` is not a network and is passed over, expected `tcp`, `udp` or `tcp,udp`",
                 word.escape_debug()
             )),
         }
+    }
+    if networks.is_empty() && words.iter().any(|word| !word.is_empty()) {
+        node.warn("the rule takes nothing");
+        *takes_nothing = true;
     }
     networks
 }
@@ -147,10 +174,16 @@ fn users(object: &Object) -> Vec<UserTest> {
     let StringList(emails) = node.read().unwrap_or_default();
     let test = |email: String| match email.strip_prefix("regexp:") {
         None => Some(UserTest::Email(email)),
-        Some(text) => Regex::new(text)
-            .map_err(|e| node.error(format!("`{}`: {e}", email.escape_debug())))
-            .map(UserTest::Regex)
-            .ok(),
+        Some(text) => match Regex::new(text) {
+            Ok(regex) => Some(UserTest::Regex(regex)),
+            Err(e) => {
+                let shown = email.escape_debug();
+                node.warn(format!(
+                    "`{shown}`: {e}, it is taken as an email, as in V2Ray"
+                ));
+                Some(UserTest::Email(email))
+            }
+        },
     };
     emails
         .into_iter()

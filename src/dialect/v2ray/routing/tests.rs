@@ -225,13 +225,13 @@ fn every_mistake_is_named_where_it_stands() {
         "routing.rules[2].domain[2]: `ext:x` is not of the form `ext:FILE:CATEGORY`",
         "routing.rules[3]: the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag`, `protocol` or `attrs`",
         "routing.rules[4]: the rule leads nowhere, expected `outboundTag` or `balancerTag`",
-        "routing.rules[4].network: `icmp` is not a network, expected `tcp`, `udp` or `tcp,udp`",
         "routing.rules[4].attrs: at character 18: `=`, expected an operator or the end",
-        "routing.balancers[0].selector: no outbound has a tag that begins like this",
         "routing.rules[2].balancerTag: no balancer is tagged `b`, did you mean `x`?",
         "routing.domainStrategy: `IPIfNoneMatch` is not `AsIs`, `IPIfNonMatch` or `IPOnDemand`, `AsIs` is used as in V2Ray, did you mean `IPIfNonMatch`?",
         "routing.rules[2].domain[3]: `domian` is no kind of pattern, this takes no name, did you mean `domain`?",
-        "routing.rules[5].outboundTag: what is tagged `api` is not built yet, the rule has no effect",
+        "routing.rules[4].network: `icmp` is not a network and is passed over, expected `tcp`, `udp` or `tcp,udp`",
+        "routing.rules[5].outboundTag: what is tagged `api` is not built, and what the rule takes is blocked",
+        "routing.balancers[0].selector: no outbound has a tag that begins like this, the first outbound carries everything, as in V2Ray",
         "routing.rules[0].outboundTag: no outbound is tagged `blok`, so the first one carries what the rule takes, as in V2Ray, did you mean `block`?",
         "routing.rules[6].inboundTag: no inbound is tagged `inn`, did you mean `in`?",
     ];
@@ -243,7 +243,11 @@ fn routing(value: Value) -> (Router, Report) {
     let root = Node::root(&value, &report).object().unwrap();
     let tags = Tags {
         inbounds: ["in", "other", "third", "api"].map(str::to_owned).to_vec(),
-        outbounds: OUTBOUNDS.map(str::to_owned).to_vec(),
+        outbounds: OUTBOUNDS
+            .into_iter()
+            .chain(["api"])
+            .map(str::to_owned)
+            .collect(),
         sniffs: true,
     };
     let settings = read(&root, &["api".to_owned()], &Geodata::default());

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::dialect::v2ray::json::{Node, Object, Setting, StringList, one_of};
+use crate::dialect::v2ray::json::{Node, Object, Setting, StringList, one_of_or};
 use crate::transport::tls::{Authorities, Broken, KeyPair, Pem, Unreadable};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,8 +31,6 @@ const USAGES: [(&str, Usage); 7] = [
 /// `certificates`, by their usage.
 #[derive(Default)]
 pub(super) struct Certificates {
-    /// Something stands there, good or bad.
-    pub(super) are_there: bool,
     pub(super) own: Vec<KeyPair>,
     pub(super) issuers: Vec<KeyPair>,
     pub(super) authorities: Authorities,
@@ -41,7 +39,9 @@ pub(super) struct Certificates {
 
 impl Certificates {
     pub(super) fn read(&mut self, object: &Object) {
-        let usage = object.get("usage").map(|node| one_of(&node, &USAGES));
+        let usage = object
+            .get("usage")
+            .map(|node| one_of_or(&node, &USAGES, "encipherment"));
         let cert = Source::read(object, ["certificateFile", "certificate"]);
         let key = Source::read(object, ["keyFile", "key"]);
         object.no_effect(&["ocspStapling", "oneTimeLoading", "buildChain"]);
@@ -69,7 +69,8 @@ impl Certificates {
     /// A certificate that comes with its key.
     fn read_own(&mut self, object: &Object, usage: Usage, cert: &Source, key: Option<&Source>) {
         let Some(key) = key else {
-            return object.node.error("`keyFile` (or `key`) is missing");
+            let text = "`keyFile` (or `key`) is missing, the certificate is left out";
+            return object.node.warn(text);
         };
         let pair = KeyPair::new(cert.pem.clone(), key.pem.clone());
         let remarks = match pair.check() {
