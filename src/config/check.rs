@@ -88,7 +88,7 @@ pub(crate) fn last_of_each_tag(outbounds: &mut [Draft<Outbound>], report: &Repor
     }
 }
 
-/// Every tag and the index of its last bearer; `twice` is told of one that another has as well.
+/// Every tag and the index of its first bearer; `twice` is told of one that another has as well.
 fn tags<'d, T>(
     drafts: &'d [Draft<T>],
     mut twice: impl FnMut(&Path, String),
@@ -98,9 +98,14 @@ fn tags<'d, T>(
         let Some(tag) = draft.tag.as_deref() else {
             continue;
         };
-        if let Some(bearer) = bearers.insert(tag, i) {
-            let text = format!("`{tag}` is the tag of {} already", *drafts[bearer].at);
-            twice(&draft.at.key("tag"), text);
+        match bearers.get(tag) {
+            Some(bearer) => {
+                let text = format!("`{tag}` is the tag of {} already", *drafts[*bearer].at);
+                twice(&draft.at.key("tag"), text);
+            }
+            None => {
+                bearers.insert(tag, i);
+            }
         }
     }
     bearers
@@ -218,7 +223,10 @@ mod tests {
         ]);
         assert_eq!(
             errors,
-            ["outbounds[0].through: no outbound is tagged `prxy`, did you mean `proxy`?",]
+            [
+                "outbounds[1].tag: `proxy` is the tag of outbounds[0] already",
+                "outbounds[0].through: no outbound is tagged `prxy`, did you mean `proxy`?",
+            ]
         );
     }
 
