@@ -51,6 +51,9 @@ struct Row {
     warned: bool,
     #[serde(default)]
     note: String,
+    /// Of what has no effect: why traffic goes where it would go with it, and nobody else reads it.
+    #[serde(default)]
+    keeps: String,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -103,6 +106,24 @@ fn every_verdict_is_what_the_loader_does() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What would send traffic elsewhere, or show it to others, is built or refused: a warning is not enough.
+#[test]
+fn nothing_without_an_effect_changes_where_traffic_goes() {
+    for section in sections() {
+        for row in &section.rows {
+            let is_harmless = !row.keeps.is_empty();
+            assert_eq!(
+                row.does == Verdict::NoEffect,
+                is_harmless,
+                "{}: {} = {}: `keeps` says why it is harmless to pass it over, and stands nowhere else",
+                section.title,
+                row.key,
+                row.sample
+            );
+        }
+    }
 }
 
 /// All words of the sources are put where the keys of a section stand; those that are not warned about
@@ -330,10 +351,12 @@ fn tables() -> String {
                 Verdict::NoEffect => "no effect",
                 Verdict::Refused => "**refused**",
             };
+            let notes = [&*row.note, &*row.keeps].map(|note| (!note.is_empty()).then_some(note));
+            let notes: Vec<&str> = notes.into_iter().flatten().collect();
             out += &format!(
                 "| `{}` | {four} | {five} | {does} | {} |\n",
                 key.replace('|', "\\|"),
-                row.note
+                notes.join("; ")
             );
         }
         if !also.is_empty() {

@@ -94,7 +94,10 @@ fn far_end() -> Config {
         id: ID.into(),
         ..vmess::UserSettings::default()
     };
-    let vmess = InboundSettings::Vmess(vmess::InboundSettings { users: vec![user] });
+    let vmess = InboundSettings::Vmess(vmess::InboundSettings {
+        users: vec![user],
+        ..Default::default()
+    });
     let mut inbound = inbound(vmess);
     inbound.transport.carrier = ServerCarrier::Ws(ws::ServerSettings {
         path: "/ray".to_owned(),

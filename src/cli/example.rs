@@ -73,7 +73,10 @@ impl Example {
             id: self.id.into(),
             ..vmess::UserSettings::default()
         };
-        let vmess = InboundSettings::Vmess(vmess::InboundSettings { users: vec![user] });
+        let vmess = InboundSettings::Vmess(vmess::InboundSettings {
+            users: vec![user],
+            ..Default::default()
+        });
         let carrier = ServerCarrier::Ws(ws::ServerSettings {
             path: PATH.to_owned(),
             ..ws::ServerSettings::default()

@@ -221,7 +221,10 @@ fn vmess_inbound(
         |user| (*user.id, user.email.as_deref()),
         &at.key("user"),
     )?;
-    Some(vmess::InboundSettings { users })
+    Some(vmess::InboundSettings {
+        users,
+        ..Default::default()
+    })
 }
 
 fn vmess_user(user: &User, at: &At) -> Option<vmess::UserSettings> {

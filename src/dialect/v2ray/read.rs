@@ -247,6 +247,18 @@ fn unbuilt_keys(root: &Object) {
         "geodata",
         "metrics",
     ]);
+    if let Some(services) = root
+        .get("services")
+        .and_then(|s| s.value.is_object().then(|| s.object()))
+        .flatten()
+    {
+        for key in ["tun", "subscription"] {
+            services.refuse(
+                key,
+                "it is not built, and what it takes or adds would go another way: take it out",
+            );
+        }
+    }
     root.refuse(
         "reverse",
         "bridges and portals are not built, and what is meant for them would leave from this machine: take `reverse` out",

@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout_at;
 
 use super::codec::auth_id::CmdKey;
+use super::codec::body::Cipher;
+use super::codec::header::HeaderError;
 use super::codec::header::{self, Command, Request};
 use super::codec::response::{self, Keys};
 use super::packets::VmessPackets;
@@ -30,6 +32,7 @@ use crate::seam::{Arrival, Refusal};
 pub struct Inbound {
     users: Box<Users>,
     mux: mux::Inbound,
+    sealed_only: bool,
 }
 
 /// How the wait for the first flight ended.
@@ -48,6 +51,7 @@ impl Inbound {
         Self {
             users: Box::new(Users::new(users.collect())),
             mux: mux::Inbound::default(),
+            sealed_only: settings.sealed_only,
         }
     }
 
@@ -148,6 +152,10 @@ impl Inbound {
                 let who = || member.to_string();
                 match header::open(&member.key, buf) {
                     Ok(None) => {}
+                    Ok(Some(request)) if self.sealed_only && request.cipher == Cipher::None => {
+                        let (user, text) = (who(), HeaderError::Unsealed.to_string());
+                        return Flight::Bad(Some(who()), ProtocolError::Header { user, text });
+                    }
                     Ok(Some(request)) => {
                         let session = session_id(member, &request);
                         return match replays.keep(auth_id, session, *time) {

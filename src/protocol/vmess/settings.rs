@@ -15,6 +15,8 @@ use crate::session::User;
 pub struct InboundSettings {
     /// `clients`.
     pub users: Vec<UserSettings>,
+    /// `disableInsecureEncryption`: requests whose payload is not sealed are refused.
+    pub sealed_only: bool,
 }
 
 /// Who may connect.

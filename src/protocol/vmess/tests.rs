@@ -33,12 +33,19 @@ const FORMS: [(Security, &str); 7] = [
 ];
 
 fn inbound() -> Inbound {
+    inbound_of(false)
+}
+
+fn inbound_of(sealed_only: bool) -> Inbound {
     let user = UserSettings {
         id: ID.parse::<Uuid>().unwrap().into(),
         email: Some("a@b".to_owned()),
         level: 0,
     };
-    Inbound::new(InboundSettings { users: vec![user] })
+    Inbound::new(InboundSettings {
+        users: vec![user],
+        sealed_only,
+    })
 }
 
 fn outbound(id: &str, security: Security, experiments: &str) -> Outbound {
@@ -109,6 +116,26 @@ async fn tunnel(security: Security, experiments: &str, room: usize) -> (Link, Li
     assert_eq!(user.unwrap().email.as_deref(), Some("a@b"));
     assert_eq!(asked, to());
     (client, link)
+}
+
+#[tokio::test]
+async fn what_is_not_sealed_is_refused_where_it_is_asked() {
+    for (security, experiments) in FORMS {
+        let (near, far) = duplex(1 << 12);
+        let outbound = outbound(ID, security, experiments);
+        let hop = outbound.next_hop().unwrap().1;
+        let mut client = hop.stream(Link::other(near), &to()).unwrap();
+        let inbound = inbound_of(true);
+        let is_sealed = !matches!(security, Security::None | Security::Zero);
+        client.flush().await.unwrap();
+        match accept(&inbound, far).await {
+            Ok(_) => assert!(is_sealed, "{security:?}"),
+            Err(refusal) => {
+                let text = refusal.cause.to_string();
+                assert!(!is_sealed && text.contains("it seals nothing"), "{text}");
+            }
+        }
+    }
 }
 
 fn data(len: usize) -> Vec<u8> {

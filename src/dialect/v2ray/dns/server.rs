@@ -45,7 +45,11 @@ pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Se
         "unexpectedIPs",
         "leaving out addresses is not built, and with them names would lead elsewhere: write those to keep in `expectIPs`",
     );
-    object.no_effect(&["fakeDns", "timeoutMs", "serveStale", "serveExpiredTTL"]);
+    object.refuse(
+        "fakeDns",
+        "made-up addresses (fake DNS) are not built, and without them true ones would be asked for",
+    );
+    object.no_effect(&["timeoutMs", "serveStale", "serveExpiredTTL"]);
     object.finish();
     let mut server = server?;
     server.client_ip = client_ip.or(common.client_ip);
@@ -93,7 +97,9 @@ fn server(node: &Node, text: &str, port: Option<u16>, via: Via) -> Option<Server
         });
     }
     if text.eq_ignore_ascii_case("fakedns") {
-        node.warn("made-up addresses are not built yet, this server is left out");
+        node.unbuilt(
+            "made-up addresses (fake DNS) are not built, and without them another server would be asked: take `fakedns` out",
+        );
         return None;
     }
     let server = match text.split_once("://") {

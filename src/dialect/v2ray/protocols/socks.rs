@@ -64,7 +64,11 @@ pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
         ];
         one_of(&node, &words)
     });
-    settings.no_effect(&["uot", "delayAuthWrite"]);
+    settings.refuse(
+        "uot",
+        "UDP in TCP is not built, and datagrams would go beside the tunnel, to be read by everybody",
+    );
+    settings.no_effect(&["delayAuthWrite"]);
     Some(OutboundSettings {
         servers: servers(settings)?,
         version: version.unwrap_or_default(),

@@ -17,8 +17,9 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
         |node| user(node, default_level),
         |user| (*user.id, user.email.as_deref()),
     );
-    settings.no_effect(&["detour", "disableInsecureEncryption"]);
-    users.map(|users| InboundSettings { users })
+    let sealed_only = settings.read_or("disableInsecureEncryption", false);
+    settings.no_effect(&["detour"]);
+    users.map(|users| InboundSettings { users, sealed_only })
 }
 
 pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {

@@ -77,6 +77,10 @@ pub enum HeaderError {
     Version(u8),
     #[error("security {0} is unknown, expected 3, 4 or 5")]
     Security(u8),
+    #[error(
+        "it seals nothing (`security: none` or `zero`), which `disableInsecureEncryption` forbids"
+    )]
+    Unsealed,
     #[error("command {0} is unknown, expected 1, 2 or 3")]
     Command(u8),
     #[error("global padding is asked for without masking")]
