@@ -73,6 +73,7 @@ mod scenario_socks_udp;
 mod scenario_spans;
 mod scenario_stats;
 mod scenario_transparent;
+mod scenario_truth;
 mod scenario_udp_flows;
 mod scenario_udp_limits;
 mod scenario_websocket;

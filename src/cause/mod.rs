@@ -12,6 +12,7 @@ mod protocol;
 mod request;
 mod system;
 mod tls;
+mod unreached;
 mod upgrade;
 
 pub use accept::{AcceptError, ProxyHeaderError, TlsAcceptError};
@@ -20,4 +21,5 @@ pub use protocol::{AuthError, FlightError, HttpProxyError, ProtocolError, SocksE
 pub use request::{RequestError, Unfit};
 pub use system::system_words;
 pub use tls::{TlsError, Untrusted, Unusable};
+pub use unreached::{Reach, Unreached};
 pub use upgrade::{Refused, UpgradeError};

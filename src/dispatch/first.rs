@@ -14,15 +14,33 @@ use crate::io::{Link, scratch};
 /// application may be waiting for the target to speak first.
 const PAYLOAD_WAIT: Duration = Duration::from_millis(100);
 
+/// A client that has waited for its answer is nearby, as a rule on this machine, and ready to send. It need not be waited
+/// for as long as one that has yet to hear, and a target that speaks first is kept waiting less.
+const AFTER_ANSWER: Duration = Duration::from_millis(30);
+
 /// As much as one chunk carries.
 const PAYLOAD_MAX: usize = 16 * 1024;
 
 /// What the client sends within a moment, so that it can travel with the header; empty if nothing.
 pub(super) async fn payload(link: &mut Link) -> Vec<u8> {
+    payload_within(PAYLOAD_WAIT, link).await
+}
+
+/// The same of a client that had waited for an answer, and has it now.
+pub(super) async fn payload_after_answer(link: &mut Link) -> Vec<u8> {
+    payload_within(AFTER_ANSWER, link).await
+}
+
+async fn payload_within(limit: Duration, link: &mut Link) -> Vec<u8> {
     let mut first = Vec::new();
     // Whether it came in time or not, it is in `first` or still to be read.
-    let _ = timeout(PAYLOAD_WAIT, read(link, PAYLOAD_MAX, &mut first)).await;
+    let _ = timeout(limit, payload_into(link, &mut first)).await;
     first
+}
+
+/// What the client sends; where nobody waits for it any more, it is in `into` or still to be read.
+pub(super) async fn payload_into(link: &mut Link, into: &mut Vec<u8>) {
+    read(link, PAYLOAD_MAX, into).await;
 }
 
 /// Appends what comes next, at most `max` bytes, to `into`; 0 at the end.

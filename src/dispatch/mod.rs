@@ -15,6 +15,7 @@ mod mux;
 mod open;
 mod open_packets;
 mod outbounds;
+mod reply;
 mod resolve;
 mod route;
 mod sniff;
@@ -36,7 +37,7 @@ use tracing::field::{Empty, display};
 use tracing::{Instrument, Span, debug, debug_span};
 
 use crate::address::{Destination, Network};
-use crate::cause::DialError;
+use crate::cause::{DialError, Unreached};
 use crate::dns::{self, Resolver};
 use crate::io::{self, Closing, Link, Packets, ended, own_listeners};
 use crate::log;
@@ -44,6 +45,7 @@ use crate::policy::{Limits, Policy};
 use crate::protocol::{Accepted, ProtocolState};
 use crate::relay::{Failure, Relay};
 use crate::routing::Router;
+use crate::seam::Reply;
 use crate::session::{Attributes, Owner, Source, User};
 use crate::sniffing::{self, Aim};
 use crate::stats::{self, Traffic};
@@ -179,23 +181,44 @@ impl Dispatcher {
         Box::pin(async move {
             match accepted {
                 // As in V2Ray, whatever inbound it came by; the sessions inside carry no further ones.
-                Accepted::Stream { user, to, link } if !watched && crate::mux::is_meant(&to) => {
+                Accepted::Stream {
+                    user,
+                    to,
+                    mut link,
+                    reply,
+                } if !watched && crate::mux::is_meant(&to) => {
+                    // Those inside have answers of their own.
+                    if let Some(reply) = reply
+                        && reply::grant(&mut link, reply).await.is_err()
+                    {
+                        return link.close().await;
+                    }
                     let level = user.as_ref().map_or(0, |user| user.level);
                     let idle = self.policy.level(level).limits.idle.into();
                     let sessions = self.mux.accept(link, user, idle);
                     self.dispatch_watched(source, inbound, sessions, true).await;
                 }
-                Accepted::Stream { user, to, link } => {
+                Accepted::Stream {
+                    user,
+                    to,
+                    link,
+                    reply,
+                } => {
                     let mut session = self.session(source, inbound, user);
                     session.limits = session.limits.filter(|_| !watched);
                     let (owner, span) = (session.owner(), session.span(&to));
-                    dns::asking(owner, self.stream(session, to, link).instrument(span)).await;
+                    dns::asking(
+                        owner,
+                        self.stream(session, to, link, reply).instrument(span),
+                    )
+                    .await;
                 }
                 Accepted::Request {
                     user,
                     to,
                     link,
                     attributes,
+                    reply,
                 } => {
                     // Its head is known, there is nothing left to look for.
                     let inbound = Origin {
@@ -209,7 +232,11 @@ impl Dispatcher {
                         ..self.session(source, inbound, user)
                     };
                     let (owner, span) = (session.owner(), session.span(&to));
-                    dns::asking(owner, self.stream(session, to, link).instrument(span)).await;
+                    dns::asking(
+                        owner,
+                        self.stream(session, to, link, reply).instrument(span),
+                    )
+                    .await;
                 }
                 Accepted::Packets { user, packets } => {
                     let session = self.session(source, inbound, user);
@@ -260,23 +287,43 @@ impl Dispatcher {
         self.sessions.fetch_add(1, Ordering::Relaxed)
     }
 
-    async fn stream(self: &Arc<Self>, mut session: Session, to: Destination, mut link: Link) {
+    async fn stream(
+        self: &Arc<Self>,
+        mut session: Session,
+        to: Destination,
+        mut link: Link,
+        mut reply: Option<Box<dyn Reply>>,
+    ) {
         let Some(alive) = self.alive.upgrade() else {
             return;
         };
+        // What is to be looked at comes after the answer.
+        if session.inbound.sniffing.is_some()
+            && let Some(reply) = reply.take()
+            && reply::grant(&mut link, reply).await.is_err()
+        {
+            return link.close().await;
+        }
         let (aim, sniffed) = sniff::stream(&mut session, to, &mut link).await;
         let asked = Asked::new(Network::Tcp, &aim);
         let Some(Chosen { outbound, known }) = self.route(&session, asked).await else {
-            return link.close().await;
+            return reply::refuse(link, reply, &Unreached::Rules).await;
         };
         self.log_accepted(&session, &outbound, Network::Tcp, &aim);
+        if reply.is_some() && outbound.protocol.is_blackhole() {
+            return reply::refuse(link, reply, &Unreached::Rules).await;
+        }
         let to = aim.to();
         let span = Span::current();
         span.record("to", display(&to));
         span.record("outbound", display(&*outbound));
         let opening = self.open(&outbound, &to, &known);
-        let (opened, first) = match sniffed {
+        let waits = reply.as_ref().is_some_and(|reply| reply.is_awaited());
+        let (opened, mut first) = match sniffed {
             Some(first) => (opening.await, first),
+            None if outbound.wants_first_payload() && waits => {
+                reply::meanwhile(&mut link, opening).await
+            }
             None if outbound.wants_first_payload() => {
                 tokio::join!(opening, first::payload(&mut link))
             }
@@ -286,9 +333,18 @@ impl Dispatcher {
             Ok(opened) => opened,
             Err(e) => {
                 self.log_open_error(&outbound, &e);
-                return link.close().await;
+                let why = outbound.unreached(&to, &e);
+                return reply::refuse(link, reply, &why).await;
             }
         };
+        if let Some(reply) = reply {
+            if reply::grant(&mut link, reply).await.is_err() {
+                return target.close().await;
+            }
+            if waits && first.is_empty() && outbound.wants_first_payload() {
+                first = first::payload_after_answer(&mut link).await;
+            }
+        }
         let mut relay = Relay::new(link, target, first, self.allowance(&session, limits));
         let session = Box::new((self.clone(), session, outbound));
         // A task of its own size: the one that shook hands was many times larger, and ends here.

@@ -8,7 +8,8 @@ use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::counting::Counting;
-use crate::cause::DialError;
+use crate::address::Destination;
+use crate::cause::{DialError, Unreached};
 use crate::dns::Strategy;
 use crate::log;
 use crate::stats::Traffic;
@@ -69,6 +70,21 @@ impl Outbound {
     pub(super) fn wants_first_payload(&self) -> bool {
         let shares = |mux: &mux::Outbound| mux.has_streams();
         self.protocol.wants_first_payload() || self.mux.as_ref().is_some_and(shares)
+    }
+
+    /// Why it has no way to `to`, for who has asked.
+    pub(super) fn unreached<'a>(
+        &'a self,
+        to: &'a Destination,
+        error: &'a io::Error,
+    ) -> Unreached<'a> {
+        match self.has_server() {
+            true => Unreached::Hop {
+                outbound: self.tag.as_deref().unwrap_or(&self.name),
+                error,
+            },
+            false => Unreached::Target { to, error },
+        }
     }
 
     /// Tells those who can mend it, but not of every session that a server fails which is down.

@@ -67,7 +67,12 @@ pub fn stream_or_packets(
         let packets = packet_stream::packets(link);
         return Ok(Accepted::Packets { user, packets });
     }
-    Ok(Accepted::Stream { user, to, link })
+    Ok(Accepted::Stream {
+        user,
+        to,
+        link,
+        reply: None,
+    })
 }
 
 /// Why a stream to `to` cannot be carried, if it is another program's multiplexing in disguise.

@@ -8,6 +8,7 @@ pub mod blackhole;
 pub mod dns;
 pub mod dokodemo;
 pub mod freedom;
+mod grant;
 pub mod http;
 pub mod in_process;
 mod inbound;
@@ -21,6 +22,7 @@ pub mod users;
 pub mod vless;
 pub mod vmess;
 
+pub use grant::Grant;
 pub use inbound::{Inbound, InboundSettings, InboundTraits};
 pub use outbound::{Endpoint, Outbound, OutboundSettings, Unsealed};
 pub use proxy::{NextHop, Proxy, ProxyTraits, no_packets};

@@ -148,6 +148,11 @@ impl Outbound {
         matches!(self, Self::Proxy(proxy) if proxy.traits().wants_first_payload)
     }
 
+    /// Whether nothing goes anywhere.
+    pub fn is_blackhole(&self) -> bool {
+        matches!(self, Self::Endpoint(Endpoint::Blackhole(_)))
+    }
+
     /// How names are resolved when they are dialled.
     pub fn strategy(&self) -> Strategy {
         match self {

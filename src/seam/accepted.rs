@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::address::Destination;
 use crate::io::{Link, Packets};
+use crate::seam::Reply;
 use crate::session::{Attributes, Source, User};
 
 /// What an inbound found in a link.
@@ -15,6 +16,8 @@ pub enum Accepted {
         user: Option<Arc<User>>,
         to: Destination,
         link: Link,
+        /// There where the peer waits for an answer.
+        reply: Option<Box<dyn Reply>>,
     },
     /// One plain HTTP request, by a stream of its own, and what its head says.
     Request {
@@ -22,6 +25,7 @@ pub enum Accepted {
         to: Destination,
         link: Link,
         attributes: Attributes,
+        reply: Option<Box<dyn Reply>>,
     },
     /// Datagrams; each names its own peer.
     Packets {

@@ -12,8 +12,8 @@ use crate::dns::Strategy;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{
-    InboundSettings, OutboundSettings, UserSettings, blackhole, dokodemo, freedom, http, socks,
-    vless, vmess,
+    Grant, InboundSettings, OutboundSettings, UserSettings, blackhole, dokodemo, freedom, http,
+    socks, vless, vmess,
 };
 use crate::secret::Secret;
 use crate::wire::common::net::Network;
@@ -32,6 +32,7 @@ pub(super) fn inbound(message: &TypedMessage, at: &At) -> Option<InboundSettings
                 accounts: accounts(&config.accounts),
                 level: config.user_level,
                 transparent: config.allow_transparent,
+                grant: Grant::default(),
             })
         }
         "proxy.socks.ServerConfig" => {
@@ -378,6 +379,7 @@ fn socks_inbound(config: &proxy::socks::ServerConfig, at: &At) -> Option<socks::
         udp: config.udp_enabled,
         udp_ip,
         transparent: false,
+        grant: Grant::default(),
     })
 }
 

@@ -49,6 +49,7 @@ impl Inbound {
                 user: self.user(),
                 to,
                 link: arrival.link,
+                reply: None,
             }),
             None => Err(Refusal::done(ProtocolError::Nowhere)),
         }

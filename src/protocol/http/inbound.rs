@@ -4,7 +4,7 @@
 //! the bare link and the bytes that were read ahead.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
@@ -27,13 +27,13 @@ use tokio::time::sleep_until;
 use tracing::debug;
 
 use super::lenient::LenientHeads;
-use super::{InboundSettings, head, plain};
+use super::{InboundSettings, head, page, plain};
 use crate::address::Destination;
 use crate::cause::{FlightError, HttpProxyError, ProtocolError};
 use crate::io::{Link, Prefixed};
 use crate::protocol::accounts::{Accounts, anonymous, known};
-use crate::protocol::{Accepted, InboundContext};
-use crate::seam::{Arrival, Refusal};
+use crate::protocol::{Accepted, Grant, InboundContext};
+use crate::seam::{Arrival, Refusal, Reply};
 use crate::session::User;
 
 pub struct Inbound {
@@ -48,6 +48,7 @@ struct Rules {
     /// Who comes without an account.
     anonymous: Option<Arc<User>>,
     transparent: bool,
+    grant: Grant,
 }
 
 /// The most that the head of a request may take.
@@ -64,6 +65,7 @@ impl Inbound {
                 level: settings.level,
                 anonymous: anonymous(settings.level),
                 transparent: settings.transparent,
+                grant: settings.grant,
             }),
         }
     }
@@ -76,6 +78,7 @@ impl Inbound {
         let (sessions, asked) = mpsc::channel(1);
         let proxy = Proxy {
             rules: self.rules.clone(),
+            waits: self.rules.grant.waits(arrival.source, arrival.local),
             sessions,
             next: Next::default(),
         };
@@ -85,6 +88,7 @@ impl Inbound {
         let mut first = pin!(sleep_until(arrival.since + limit));
         let end = poll_fn(|cx| match served.connection.poll_without_shutdown(cx) {
             Poll::Ready(end) => Poll::Ready(Asked::End(end)),
+            Poll::Pending if served.next.is_unanswered() => Poll::Ready(Asked::End(Ok(()))),
             // A plain request has come, and waits for its session.
             Poll::Pending if !asked.is_empty() => Poll::Ready(Asked::Plainly),
             Poll::Pending if served.is_unasked() => {
@@ -108,10 +112,11 @@ impl Inbound {
             }
         };
         match (end, served.next.take()) {
-            (Ok(()), Some(Then::Tunnel { user, to })) => Ok(Accepted::Stream {
+            (Ok(()), Some(Then::Tunnel { user, to, reply })) => Ok(Accepted::Stream {
                 user,
                 to,
                 link: served.into_link(),
+                reply,
             }),
             (end, then) => {
                 let (link, ahead) = served.into_parts();
@@ -149,6 +154,8 @@ pub(super) enum Then {
     Tunnel {
         user: Option<Arc<User>>,
         to: Destination,
+        /// Where it was not answered: hyper has nothing to say any more.
+        reply: Option<Box<dyn Reply>>,
     },
     /// An upgrade by a plain request: it is joined with the connection to the server.
     Splice(OnUpgrade),
@@ -173,6 +180,12 @@ impl Next {
     fn is_open(&self) -> bool {
         let then = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         then.is_none()
+    }
+
+    /// Whether a CONNECT waits for its outcome.
+    fn is_unanswered(&self) -> bool {
+        let then = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(*then, Some(Then::Tunnel { reply: Some(_), .. }))
     }
 
     /// Whether another request may follow the last one, though that wanted a tunnel.
@@ -212,16 +225,24 @@ impl Served {
     async fn run(mut self) {
         let sessions = self.sessions.clone();
         let end = tokio::select! {
-            end = poll_fn(|cx| self.connection.poll_without_shutdown(cx)) => end,
+            end = poll_fn(|cx| match self.connection.poll_without_shutdown(cx) {
+                Poll::Pending if self.next.is_unanswered() => Poll::Ready(Ok(())),
+                other => other,
+            }) => end,
             () = sessions.closed() => return,
         };
         if let Err(e) = &end {
             debug!(error = %e, "the HTTP client's connection ended");
         }
         match self.next.take() {
-            Some(Then::Tunnel { user, to }) => {
-                let link = self.into_link();
-                let _ = sessions.send(Accepted::Stream { user, to, link }).await;
+            Some(Then::Tunnel { user, to, reply }) => {
+                let accepted = Accepted::Stream {
+                    user,
+                    to,
+                    link: self.into_link(),
+                    reply,
+                };
+                let _ = sessions.send(accepted).await;
             }
             Some(Then::Splice(server)) => {
                 let Ok(server) = server.await else { return };
@@ -258,6 +279,8 @@ impl Served {
 /// Answers the requests of one connection.
 struct Proxy {
     rules: Arc<Rules>,
+    /// Whether the client hears of the outcome.
+    waits: bool,
     sessions: mpsc::Sender<Accepted>,
     next: Next,
 }
@@ -273,9 +296,14 @@ impl Service<Request<Incoming>> for Proxy {
         let rules = self.rules.clone();
         let sessions = self.sessions.clone();
         let last = self.next.clone();
+        let waits = self.waits;
         Box::pin(async move {
-            let (answer, next) = rules.answer(request, &sessions).await;
+            let (answer, next) = rules.answer(request, &sessions, waits).await;
             last.set(next);
+            if last.is_unanswered() {
+                // Whoever opens the way answers.
+                pending::<()>().await;
+            }
             Ok(answer)
         })
     }
@@ -286,6 +314,7 @@ impl Rules {
         &self,
         request: Request<Incoming>,
         sessions: &mpsc::Sender<Accepted>,
+        waits: bool,
     ) -> (Response<Body>, Option<Then>) {
         let user = head::user(&self.accounts, request.headers());
         if user.is_none() && !self.accounts.is_empty() {
@@ -299,7 +328,17 @@ impl Rules {
         if request.method == Method::CONNECT {
             let to = request.uri.authority().ok_or("no target".to_owned());
             return match to.and_then(|to| head::destination(to, 443)) {
-                Ok(to) => (established(), Some(Then::Tunnel { user, to })),
+                Ok(to) => {
+                    let reply: Option<Box<dyn Reply>> = match waits {
+                        true => Some(Box::new(page::ToConnect {
+                            to: to.clone(),
+                            version: request.version,
+                            is_html: page::wants_html(&request.headers),
+                        })),
+                        false => None,
+                    };
+                    (established(), Some(Then::Tunnel { user, to, reply }))
+                }
                 Err(text) => (
                     refusal(StatusCode::BAD_REQUEST, &text),
                     Some(Then::End(user, HttpProxyError::Target(text))),
@@ -316,7 +355,7 @@ impl Rules {
         }
         match head::target(&request, self.transparent) {
             Ok(to) => {
-                let client = plain::Client::of(&request);
+                let client = plain::Client::of(&request, waits);
                 head::forward_request(&mut request, body.size_hint().exact());
                 let request = Request::from_parts(request, body);
                 plain::forward(request, user, to, sessions, client).await

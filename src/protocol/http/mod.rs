@@ -4,6 +4,7 @@ mod head;
 mod inbound;
 pub(crate) mod lenient;
 mod outbound;
+mod page;
 mod plain;
 mod settings;
 #[cfg(test)]

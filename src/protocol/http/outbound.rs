@@ -120,6 +120,11 @@ fn refused(status: StatusCode) -> io::Error {
         502..=504 => "the proxy cannot reach the target",
         _ => "the proxy refuses",
     };
-    let text = format!("{}: {cause}", status.as_u16());
-    io::Error::new(io::ErrorKind::ConnectionRefused, text)
+    let kind = match status.as_u16() {
+        403 => io::ErrorKind::PermissionDenied,
+        502 | 503 => io::ErrorKind::HostUnreachable,
+        504 => io::ErrorKind::TimedOut,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, format!("{}: {cause}", status.as_u16()))
 }

@@ -10,15 +10,16 @@ use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::Builder;
 use hyper::upgrade;
 use hyper_util::rt::TokioIo;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
-use super::head;
 use super::inbound::{Body, MAX_HEADERS, Then, refusal};
+use super::{head, page};
 use crate::address::Destination;
 use crate::http::head::has_token;
 use crate::io::{Link, pipe};
 use crate::protocol::Accepted;
+use crate::seam::Reply;
 use crate::session::User;
 
 /// Bytes on their way between hyper and a session, in each direction.
@@ -33,14 +34,17 @@ pub(super) struct Client {
     is_head: bool,
     /// Whether it takes headers behind a body.
     trailers: bool,
+    /// Whether it is told why there is no response, and if so, whether by a page.
+    page: Option<bool>,
 }
 
 impl Client {
-    pub(super) fn of(request: &Parts) -> Self {
+    pub(super) fn of(request: &Parts, is_told: bool) -> Self {
         Self {
             version: request.version,
             is_head: request.method == Method::HEAD,
             trailers: has_token(&request.headers, &TE, "trailers"),
+            page: is_told.then(|| page::wants_html(&request.headers)),
         }
     }
 }
@@ -54,7 +58,15 @@ pub(super) async fn forward(
     client: Client,
 ) -> (Response<Body>, Option<Then>) {
     let upgrades = request.headers().contains_key(UPGRADE);
-    match send(request, user, to.clone(), sessions).await {
+    let (page, why) = oneshot::channel();
+    let reply = client.page.map(|is_html| -> Box<dyn Reply> {
+        Box::new(page::ToRequest {
+            to: to.clone(),
+            is_html,
+            page,
+        })
+    });
+    match send(request, user, to.clone(), sessions, reply).await {
         Some(mut response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             if !upgrades {
                 return (refusal(StatusCode::BAD_GATEWAY, "unasked upgrade"), None);
@@ -73,6 +85,9 @@ pub(super) async fn forward(
         Some(response) => (answer(response, &client), None),
         // V2Ray's answer; the reason is in our log, where the session ended.
         None => {
+            if let Ok(page) = why.await {
+                return (page.response(), None);
+            }
             let text = format!("no answer from {to}");
             (refusal(StatusCode::SERVICE_UNAVAILABLE, &text), None)
         }
@@ -84,6 +99,7 @@ async fn send(
     user: Option<Arc<User>>,
     to: Destination,
     sessions: &mpsc::Sender<Accepted>,
+    reply: Option<Box<dyn Reply>>,
 ) -> Option<Response<Incoming>> {
     let (near, far) = pipe(PIPE);
     let asked = Accepted::Request {
@@ -91,6 +107,7 @@ async fn send(
         to,
         link: Link::other(far),
         attributes: head::attributes(&request),
+        reply,
     };
     sessions.send(asked).await.ok()?;
     let (mut sender, connection) = Builder::new()

@@ -4,9 +4,9 @@
 
 use http::HeaderMap;
 
-use crate::protocol::InboundTraits;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
+use crate::protocol::{Grant, InboundTraits};
 
 /// `settings` of an `http` inbound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct InboundSettings {
     pub level: u32,
     /// `allowTransparent`: whether requests are taken that were not meant for a proxy.
     pub transparent: bool,
+    /// `waitForConnect`: also whether it is told why there is no way.
+    pub grant: Grant,
 }
 
 /// `settings` of an `http` outbound.

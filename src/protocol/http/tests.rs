@@ -13,7 +13,7 @@ use crate::address::Destination;
 use crate::io::Link;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
-use crate::protocol::{Accepted, InboundContext};
+use crate::protocol::{Accepted, Grant, InboundContext};
 use crate::seam::{Arrival, Refusal};
 use crate::session::Source;
 
@@ -299,7 +299,10 @@ async fn the_task_of_a_connection_ends_when_nobody_takes_its_sessions() {
 
 #[tokio::test]
 async fn the_outbound_reaches_our_own_inbound() {
-    let inbound = Inbound::new(&with_account());
+    let inbound = Inbound::new(&InboundSettings {
+        grant: Grant::AtOnce,
+        ..with_account()
+    });
     let mut headers = HeaderMap::new();
     headers.append("x-a", HeaderValue::from_static("1"));
     headers.append("x-a", HeaderValue::from_static("2"));
@@ -403,7 +406,10 @@ async fn wrap(outbound: &Outbound, answer: &str) -> (std::io::Result<Link>, Stri
 type Waiting = JoinHandle<Result<Accepted, Refusal>>;
 
 fn start(settings: InboundSettings) -> (DuplexStream, Waiting) {
-    let inbound = Inbound::new(&settings);
+    let inbound = Inbound::new(&InboundSettings {
+        grant: Grant::AtOnce,
+        ..settings
+    });
     let (client, server) = tokio::io::duplex(4096);
     let accepted = tokio::spawn(async move {
         inbound

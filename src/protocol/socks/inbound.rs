@@ -1,8 +1,8 @@
 //! The server side: the first byte tells SOCKS 4 from SOCKS 5, and both from an HTTP proxy request, which
 //! this port takes as Xray's does (there it is called `mixed` as well).
 //!
-//! A CONNECT is granted before the target is dialled, as V2Ray grants it, so that the client's first
-//! bytes can travel in the first flight; a target that cannot be reached shows as a closed connection.
+//! A CONNECT of a program on this machine is answered when there is a way to its target. Others are granted before it is
+//! dialled, as V2Ray grants all, and a target that cannot be reached shows as a closed connection ([`Grant`]).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,18 +16,20 @@ use tokio::time::{timeout, timeout_at};
 
 use super::InboundSettings;
 use super::codec::{
-    CONNECT, Greeting, Login, NO_AUTH, NO_METHOD, PASSWORD, Reply, Request, UDP_ASSOCIATE,
+    CONNECT, Greeting, Login, NO_AUTH, NO_METHOD, PASSWORD, Reply as Message, Request,
+    UDP_ASSOCIATE,
 };
 use super::messages::Messages;
 use super::packets::{Association, Remote};
+use super::replies::{Awaited, GENERAL_FAILURE, GRANTED_4, REJECTED_4, SUCCEEDED};
 use super::udp::{Associations, Opened, Port};
 use crate::address::{Destination, Host};
 use crate::cause::{FlightError, ProtocolError, SocksError};
 use crate::io::Udp;
 use crate::protocol::accounts::{Accounts, anonymous, known};
 use crate::protocol::udp_port::Sources;
-use crate::protocol::{Accepted, InboundContext, http};
-use crate::seam::{Arrival, Refusal};
+use crate::protocol::{Accepted, Grant, InboundContext, http};
+use crate::seam::{Arrival, Refusal, Reply};
 use crate::session::{Source, User};
 
 pub struct Inbound {
@@ -38,6 +40,7 @@ pub struct Inbound {
     level: u32,
     /// Who comes without an account.
     anonymous: Option<Arc<User>>,
+    grant: Grant,
     udp: bool,
     /// The address told to UDP clients, in place of the one they are connected to.
     udp_ip: Option<Host>,
@@ -45,14 +48,8 @@ pub struct Inbound {
 }
 
 /// SOCKS 5 replies.
-const SUCCEEDED: u8 = 0x00;
-const GENERAL_FAILURE: u8 = 0x01;
 const COMMAND_NOT_SUPPORTED: u8 = 0x07;
 const ADDRESS_NOT_SUPPORTED: u8 = 0x08;
-
-/// SOCKS 4 replies; address and port in them mean nothing to a CONNECT.
-const GRANTED_4: [u8; 8] = [0x00, 0x5a, 0, 0, 0, 0, 0, 0];
-const REJECTED_4: [u8; 8] = [0x00, 0x5b, 0, 0, 0, 0, 0, 0];
 
 impl Inbound {
     pub fn new(settings: InboundSettings) -> Self {
@@ -61,6 +58,7 @@ impl Inbound {
             accounts: settings.accounts.clone().unwrap_or_default(),
             level,
             transparent: settings.transparent,
+            grant: settings.grant,
         };
         let accounts = settings.accounts;
         Self {
@@ -68,6 +66,7 @@ impl Inbound {
             http: http::Inbound::new(&http),
             level,
             anonymous: anonymous(level),
+            grant: settings.grant,
             udp: settings.udp,
             udp_ip: settings.udp_ip,
             associations: Arc::default(),
@@ -115,10 +114,11 @@ impl Inbound {
                 };
                 self.http.accept(arrival, terms).await
             }
-            Ok(Ok((user, Asked::Stream(to)))) => Ok(Accepted::Stream {
+            Ok(Ok((user, Asked::Stream(to, reply)))) => Ok(Accepted::Stream {
                 user,
                 to,
                 link: messages.into_link(),
+                reply,
             }),
             Ok(Ok((user, Asked::Packets(socket, remote)))) => {
                 let socket = Udp::new(socket, terms.meter.clone());
@@ -161,8 +161,13 @@ impl Inbound {
     ) -> Result<(Option<Arc<User>>, Asked), SocksError> {
         match messages.peek().await? {
             0x04 => {
-                let to = self.socks_4(messages).await?;
-                Ok((self.anonymous.clone(), Asked::Stream(to)))
+                let waits = self.grant.waits(source, local);
+                let to = self.socks_4(messages, waits).await?;
+                let reply: Option<Box<dyn Reply>> = match waits {
+                    true => Some(Box::new(Awaited::Four)),
+                    false => None,
+                };
+                Ok((self.anonymous.clone(), Asked::Stream(to, reply)))
             }
             0x05 => {
                 let user = self.log_in(messages).await?;
@@ -176,7 +181,11 @@ impl Inbound {
         }
     }
 
-    async fn socks_4(&self, messages: &mut Messages) -> Result<Destination, SocksError> {
+    async fn socks_4(
+        &self,
+        messages: &mut Messages,
+        waits: bool,
+    ) -> Result<Destination, SocksError> {
         let request = match messages.next(Request::decode_4).await {
             _ if self.accounts.is_some() => Err(SocksError::NoPasswords),
             Ok(request) if request.command == CONNECT => Ok(request),
@@ -184,6 +193,7 @@ impl Inbound {
             Err(e) => Err(e.into()),
         };
         let answer = match request {
+            Ok(request) if waits => return Ok(request.to),
             Ok(_) => GRANTED_4,
             Err(_) => REJECTED_4,
         };
@@ -243,8 +253,15 @@ impl Inbound {
                     Source::Ip(addr) => addr.into(),
                     Source::Unix => NOWHERE.into(),
                 };
+                if self.grant.waits(source, local) {
+                    let awaited = Awaited::Five {
+                        bound,
+                        nowhere: NOWHERE.into(),
+                    };
+                    return Ok(Asked::Stream(request.to, Some(Box::new(awaited))));
+                }
                 reply(messages, SUCCEEDED, bound).await?;
-                Ok(Asked::Stream(request.to))
+                Ok(Asked::Stream(request.to, None))
             }
             UDP_ASSOCIATE if self.udp => {
                 let Some(told) = self.associations.told(local, source) else {
@@ -325,7 +342,8 @@ impl Inbound {
 
 /// What a handshake ends in.
 enum Asked {
-    Stream(Destination),
+    /// With the answer that waits for its outcome.
+    Stream(Destination, Option<Box<dyn Reply>>),
     Packets(UdpSocket, Remote),
     /// By the inbound's own port.
     Shared(Opened),
@@ -340,7 +358,7 @@ const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 
 async fn reply(messages: &mut Messages, code: u8, bound: Destination) -> io::Result<()> {
     let mut out = BytesMut::new();
-    Reply { code, bound }
+    Message { code, bound }
         .encode(&mut out)
         .map_err(io::Error::other)?;
     messages.send(&out).await

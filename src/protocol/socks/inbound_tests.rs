@@ -255,7 +255,10 @@ fn start(settings: InboundSettings) -> (DuplexStream, Waiting) {
 }
 
 fn start_within(limit: Duration, settings: InboundSettings) -> (DuplexStream, Waiting) {
-    let inbound = Inbound::new(settings);
+    let inbound = Inbound::new(InboundSettings {
+        grant: Grant::AtOnce,
+        ..settings
+    });
     let (client, server) = tokio::io::duplex(4096);
     let ip = |port| Source::Ip(SocketAddr::from(([127, 0, 0, 1], port)));
     let arrival = Arrival {
@@ -288,7 +291,7 @@ async fn expect(client: &mut DuplexStream, bytes: &[u8]) {
 
 async fn stream(accepted: Waiting) -> (Option<String>, String, Link) {
     match accepted.await.unwrap() {
-        Ok(Accepted::Stream { user, to, link }) => {
+        Ok(Accepted::Stream { user, to, link, .. }) => {
             (user.and_then(|u| u.email.clone()), to.to_string(), link)
         }
         Ok(_) => panic!("not a stream"),

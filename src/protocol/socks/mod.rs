@@ -5,6 +5,7 @@ mod inbound;
 mod messages;
 mod outbound;
 mod packets;
+mod replies;
 mod settings;
 mod udp;
 

@@ -254,7 +254,7 @@ mod tests {
     use crate::io::{Packet, Udp};
     use crate::protocol::servers::ServerSettings;
     use crate::protocol::socks::{Inbound, InboundSettings};
-    use crate::protocol::{Accepted, InboundContext};
+    use crate::protocol::{Accepted, Grant, InboundContext};
     use crate::seam::Arrival;
     use crate::session::Source;
     use hex_literal::hex;
@@ -275,6 +275,7 @@ mod tests {
             let outbound = outbound(version, account);
             let inbound = Inbound::new(InboundSettings {
                 accounts: account.map(|account| vec![self::account(account)]),
+                grant: Grant::AtOnce,
                 ..InboundSettings::default()
             });
             let (client, server) = tokio::io::duplex(4096);

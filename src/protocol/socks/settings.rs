@@ -3,9 +3,9 @@
 #![warn(missing_docs)]
 
 use crate::address::Host;
-use crate::protocol::InboundTraits;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
+use crate::protocol::{Grant, InboundTraits};
 
 /// `settings` of a `socks` inbound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct InboundSettings {
     pub udp_ip: Option<Host>,
     /// `allowTransparent`, for HTTP requests on the same port.
     pub transparent: bool,
+    /// `waitForConnect`.
+    pub grant: Grant,
 }
 
 /// `settings` of a `socks` outbound.

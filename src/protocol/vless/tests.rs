@@ -76,6 +76,7 @@ async fn tunnel(room: usize) -> (Link, Link) {
         user,
         to: asked,
         link,
+        ..
     }) = accepted
     else {
         panic!("expected a stream");

@@ -109,6 +109,7 @@ async fn tunnel(security: Security, experiments: &str, room: usize) -> (Link, Li
         user,
         to: asked,
         link,
+        ..
     }) = accepted
     else {
         panic!("expected a stream");

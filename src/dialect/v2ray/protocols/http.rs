@@ -20,12 +20,14 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
             .dead("no account can be used, and without one the proxy would be open to everybody");
     }
     let transparent = settings.read_or("allowTransparent", false);
+    let wait: Option<bool> = settings.read("waitForConnect");
     // V2RayN writes the keys of SOCKS here as well.
     settings.silent(&["timeout", "auth", "udp"]);
     Some(InboundSettings {
         accounts,
         level,
         transparent,
+        grant: wait.map(Into::into).unwrap_or_default(),
     })
 }
 

@@ -44,6 +44,7 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
             parsed.ok()
         });
     let transparent = settings.read_or("allowTransparent", false);
+    let wait: Option<bool> = settings.read("waitForConnect");
     settings.silent(&["timeout"]);
     settings.no_effect(&["packetEncoding", "deferLastReply"]);
     Some(InboundSettings {
@@ -52,6 +53,7 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
         udp: udp.and_then(|node| node.read()).unwrap_or(false),
         udp_ip,
         transparent,
+        grant: wait.map(Into::into).unwrap_or_default(),
     })
 }
 
