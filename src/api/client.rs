@@ -6,24 +6,28 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::{Buf, BufMut, Bytes};
+use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::{DecodeError, Message};
 use tokio::net::TcpStream;
 use tonic::Status;
 use tonic::body::Body;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::{Service, StdError};
 
-use crate::wire::app::log::command::logger_service_client::LoggerServiceClient;
-use crate::wire::app::log::command::{FollowLogRequest, RestartLoggerRequest};
-use crate::wire::app::proxyman::command::handler_service_client::HandlerServiceClient;
+use crate::wire::app::log::command::{FollowLogRequest, FollowLogResponse, RestartLoggerRequest};
 use crate::wire::app::proxyman::command::{
     AddUserOperation, AlterInboundRequest, RemoveInboundRequest, RemoveOutboundRequest,
     RemoveUserOperation,
 };
-use crate::wire::app::stats::command::stats_service_client::StatsServiceClient;
-use crate::wire::app::stats::command::{GetStatsRequest, QueryStatsRequest, SysStatsRequest};
+use crate::wire::app::stats::command::{
+    GetStatsRequest, GetStatsResponse, QueryStatsRequest, QueryStatsResponse, SysStatsRequest,
+};
 use crate::wire::common::protocol::{SecurityConfig, SecurityType, User};
 use crate::wire::common::serial::TypedMessage;
 use crate::wire::proxy::{vless, vmess};
@@ -90,8 +94,8 @@ impl Client {
 
     pub async fn get_stats(&self, name: String, reset: bool) -> Result<Vec<Stat>, Status> {
         let request = GetStatsRequest { name, reset };
-        let answer = self.stats().get_stats(request).await?;
-        Ok(answer.into_inner().stat.into_iter().collect())
+        let answer: GetStatsResponse = self.ask(STATS, "GetStats", &request).await?;
+        Ok(answer.stat.into_iter().collect())
     }
 
     /// Counters by name. Each pattern travels by itself, as V2Ray 4 understands it, and a counter is as
@@ -113,8 +117,8 @@ impl Client {
                 regexp,
                 reset,
             };
-            let answer = self.stats().query_stats(request).await?;
-            for stat in answer.into_inner().stat {
+            let answer: QueryStatsResponse = self.ask(STATS, "QueryStats", &request).await?;
+            for stat in answer.stat {
                 found.entry(stat.name.clone()).or_insert(stat);
             }
         }
@@ -122,21 +126,24 @@ impl Client {
     }
 
     pub async fn sys_stats(&self) -> Result<SysStatsResponse, Status> {
-        let answer = self.stats().get_sys_stats(SysStatsRequest {}).await?;
-        Ok(answer.into_inner())
+        self.ask(STATS, "GetSysStats", &SysStatsRequest {}).await
     }
 
     pub async fn restart_logger(&self) -> Result<(), Status> {
         let request = RestartLoggerRequest {};
-        self.logger().restart_logger(request).await.map(drop)
+        self.tell(LOGGER, "RestartLogger", &request).await
     }
 
     /// Hands every line to `line`, until the server ends.
     pub async fn follow_log(&self, line: impl Fn(&str)) -> Result<(), Status> {
-        let answer = self.logger().follow_log(FollowLogRequest {}).await?;
+        let path = path(LOGGER, "FollowLog")?;
+        let mut grpc = self.ready().await?;
+        let request = tonic::Request::new(FollowLogRequest {}.encode_to_vec().into());
+        let answer = grpc.server_streaming(request, path, RawCodec).await?;
         let mut lines = answer.into_inner();
         while let Some(message) = lines.message().await? {
-            line(&message.message);
+            let answer = FollowLogResponse::decode(message).map_err(unreadable)?;
+            line(&answer.message);
         }
         Ok(())
     }
@@ -167,30 +174,107 @@ impl Client {
 
     pub async fn remove_inbound(&self, tag: String) -> Result<(), Status> {
         let request = RemoveInboundRequest { tag };
-        self.handler().remove_inbound(request).await.map(drop)
+        self.tell(HANDLER, "RemoveInbound", &request).await
     }
 
     pub async fn remove_outbound(&self, tag: String) -> Result<(), Status> {
         let request = RemoveOutboundRequest { tag };
-        self.handler().remove_outbound(request).await.map(drop)
+        self.tell(HANDLER, "RemoveOutbound", &request).await
     }
 
     async fn alter_inbound(&self, tag: String, operation: TypedMessage) -> Result<(), Status> {
         let operation = Some(operation);
         let request = AlterInboundRequest { tag, operation };
-        self.handler().alter_inbound(request).await.map(drop)
+        self.tell(HANDLER, "AlterInbound", &request).await
     }
 
-    fn stats(&self) -> StatsServiceClient<Channel> {
-        StatsServiceClient::with_origin(self.channel.clone(), self.origin.clone())
+    /// A request whose answer says nothing.
+    async fn tell(
+        &self,
+        service: &str,
+        method: &str,
+        request: &impl Message,
+    ) -> Result<(), Status> {
+        self.call(service, method, request.encode_to_vec())
+            .await
+            .map(drop)
     }
 
-    fn logger(&self) -> LoggerServiceClient<Channel> {
-        LoggerServiceClient::with_origin(self.channel.clone(), self.origin.clone())
+    async fn ask<A: Message + Default>(
+        &self,
+        service: &str,
+        method: &str,
+        request: &impl Message,
+    ) -> Result<A, Status> {
+        let answer = self.call(service, method, request.encode_to_vec()).await?;
+        A::decode(answer).map_err(unreadable)
     }
 
-    fn handler(&self) -> HandlerServiceClient<Channel> {
-        HandlerServiceClient::with_origin(self.channel.clone(), self.origin.clone())
+    async fn call(&self, service: &str, method: &str, request: Vec<u8>) -> Result<Bytes, Status> {
+        let path = path(service, method)?;
+        let mut grpc = self.ready().await?;
+        let request = tonic::Request::new(request.into());
+        let answer = grpc.unary(request, path, RawCodec).await?;
+        Ok(answer.into_inner())
+    }
+
+    async fn ready(&self) -> Result<Grpc<Channel>, Status> {
+        let mut grpc = Grpc::with_origin(self.channel.clone(), self.origin.clone());
+        let ready = grpc.ready().await;
+        ready.map_err(|e| Status::unknown(format!("the connection is gone: {e}")))?;
+        Ok(grpc)
+    }
+}
+
+const STATS: &str = "app.stats.command.StatsService";
+const LOGGER: &str = "app.log.command.LoggerService";
+const HANDLER: &str = "app.proxyman.command.HandlerService";
+
+fn path(service: &str, method: &str) -> Result<PathAndQuery, Status> {
+    let path = format!("/v2ray.core.{service}/{method}");
+    path.parse()
+        .map_err(|_| Status::internal("a service has a wrong name"))
+}
+
+fn unreadable(error: DecodeError) -> Status {
+    Status::internal(format!("an answer cannot be read: {error}"))
+}
+
+/// Messages as they travel. What is generic over messages is large, and would be there once for each of them.
+#[derive(Clone, Copy)]
+struct RawCodec;
+
+impl Codec for RawCodec {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl Encoder for RawCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for RawCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
     }
 }
 
