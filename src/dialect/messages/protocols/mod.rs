@@ -1,0 +1,224 @@
+//! The messages of protocols: `proxy_settings`.
+
+mod plain;
+mod vless;
+mod vmess;
+
+use std::collections::{HashMap, HashSet};
+
+use uuid::Uuid;
+
+use super::at::{At, all};
+use super::{misplaced, port};
+use crate::address::Destination;
+use crate::dialect::v2ray::protocols::ids;
+use crate::protocol::accounts::Account;
+use crate::protocol::servers::ServerSettings;
+use crate::protocol::{
+    Grant, InboundSettings, OutboundSettings, UserSettings, blackhole, http, socks,
+};
+use crate::secret::Secret;
+use crate::wire::common::protocol::{ServerEndpoint, User};
+use crate::wire::common::serial::TypedMessage;
+use crate::wire::{proxy, typed};
+
+pub(super) fn inbound(message: &TypedMessage, at: &At) -> Option<InboundSettings> {
+    Some(match typed::name(message) {
+        "proxy.dokodemo.Config" => {
+            InboundSettings::Dokodemo(plain::dokodemo(&at.open(message)?, at)?)
+        }
+        "proxy.http.ServerConfig" => {
+            let config: proxy::http::ServerConfig = at.open(message)?;
+            InboundSettings::Http(http::InboundSettings {
+                accounts: accounts(&config.accounts),
+                level: config.user_level,
+                transparent: config.allow_transparent,
+                grant: Grant::default(),
+            })
+        }
+        "proxy.socks.ServerConfig" => InboundSettings::Socks(plain::socks(&at.open(message)?, at)?),
+        "proxy.vless.inbound.Config" => {
+            InboundSettings::Vless(vless::inbound(&at.open(message)?, at)?)
+        }
+        "proxy.vmess.inbound.Config" => {
+            InboundSettings::Vmess(vmess::inbound(&at.open(message)?, at)?)
+        }
+        other => {
+            return at
+                .key("proxy_settings")
+                .not_built("the inbound protocol of", other);
+        }
+    })
+}
+
+pub(super) fn outbound(message: &TypedMessage, at: &At) -> Option<OutboundSettings> {
+    Some(match typed::name(message) {
+        "proxy.blackhole.Config" => {
+            let config: proxy::blackhole::Config = at.open(message)?;
+            let response = match config.response.as_ref().map(typed::name) {
+                Some("proxy.blackhole.HTTPResponse") => blackhole::Response::Http,
+                _ => blackhole::Response::None,
+            };
+            OutboundSettings::Blackhole(blackhole::OutboundSettings {
+                response,
+                ..Default::default()
+            })
+        }
+        "proxy.freedom.Config" => {
+            OutboundSettings::Freedom(plain::freedom(&at.open(message)?, at)?)
+        }
+        "proxy.http.ClientConfig" => {
+            let config: proxy::http::ClientConfig = at.open(message)?;
+            OutboundSettings::Http(http::OutboundSettings {
+                servers: servers(&config.server, login, &at.key("server"))?,
+                ..http::OutboundSettings::default()
+            })
+        }
+        "proxy.socks.ClientConfig" => {
+            let config: proxy::socks::ClientConfig = at.open(message)?;
+            OutboundSettings::Socks(socks::OutboundSettings {
+                version: match config.version() {
+                    proxy::socks::Version::Socks5 => socks::Version::Five,
+                    proxy::socks::Version::Socks4 => socks::Version::Four,
+                    proxy::socks::Version::Socks4a => socks::Version::FourA,
+                },
+                servers: servers(&config.server, login, &at.key("server"))?,
+            })
+        }
+        "proxy.vless.outbound.Config" => {
+            OutboundSettings::Vless(vless::outbound(&at.open(message)?, at)?)
+        }
+        "proxy.vmess.outbound.Config" => {
+            OutboundSettings::Vmess(vmess::outbound(&at.open(message)?, at)?)
+        }
+        other => {
+            return at
+                .key("proxy_settings")
+                .not_built("the outbound protocol of", other);
+        }
+    })
+}
+
+/// A user whose account says of which protocol it is.
+pub(super) fn user(user: &User, at: &At) -> Option<UserSettings> {
+    match typed::name(account(user, at)?) {
+        vless::ACCOUNT => Some(UserSettings::Vless(vless::user(user, at)?)),
+        vmess::ACCOUNT => Some(UserSettings::Vmess(vmess::user(user, at)?)),
+        found => {
+            let expected = "v2ray.core.proxy.vmess.Account` or `v2ray.core.proxy.vless.Account";
+            misplaced(found, expected, at)
+        }
+    }
+}
+
+fn account<'m>(user: &'m User, at: &At) -> Option<&'m TypedMessage> {
+    at.key("account").required(user.account.as_ref())
+}
+
+/// The message under `name`, and no other.
+fn account_of<M: prost::Message + Default>(user: &User, name: &str, at: &At) -> Option<M> {
+    let account = account(user, at)?;
+    match typed::name(account) {
+        found if found == name => at.open(account),
+        found => misplaced(found, &format!("v2ray.core.{name}"), at),
+    }
+}
+
+/// The users of an inbound. `key` tells the id and the email of one.
+fn users<U>(
+    users: &[User],
+    user: impl Fn(&User, &At) -> Option<U>,
+    key: impl Fn(&U) -> (Uuid, Option<&str>),
+    at: &At,
+) -> Option<Vec<U>> {
+    let each = users.iter().enumerate();
+    let read = all(each.map(|(i, message)| user(message, &at.index(i))))?;
+    let mut users: Vec<U> = Vec::new();
+    let mut emails = HashSet::new();
+    for (i, user) in read.into_iter().enumerate() {
+        let (id, email) = key(&user);
+        if let Some(email) = email
+            && !emails.insert(email.to_lowercase())
+        {
+            let text = format!("another user has the email `{email}`");
+            at.index(i).error::<()>(text);
+        }
+        // Of two with one id the last one counts, as in V2Ray.
+        users.retain(|other| key(other).0 != id);
+        users.push(user);
+    }
+    Some(users)
+}
+
+fn email(user: &User) -> Option<String> {
+    Some(user.email.clone()).filter(|email| !email.is_empty())
+}
+
+fn id(text: &str, at: &At) -> Option<Secret<Uuid>> {
+    let at = at.key("account").key("id");
+    at.ok(ids::parse(text)).map(Secret)
+}
+
+/// A user of an HTTP or SOCKS server; the two accounts are the same on the wire.
+fn login(user: &User, at: &At) -> Option<Account> {
+    let login: proxy::socks::Account = at.open(account(user, at)?)?;
+    let lengths = [&login.username, &login.password].map(String::len);
+    if login.username.is_empty() || lengths.iter().any(|len| *len > 255) {
+        return at.error("a user name has 1 to 255 bytes, a password at most 255");
+    }
+    Some(Account {
+        user: login.username,
+        pass: login.password.into(),
+        level: user.level,
+    })
+}
+
+/// Servers that let nobody in without an account.
+fn servers_with_users<A>(
+    messages: &[ServerEndpoint],
+    account: impl Fn(&User, &At) -> Option<A>,
+    at: &At,
+) -> Option<Vec<ServerSettings<A>>> {
+    let servers = servers(messages, account, at)?;
+    if servers.iter().any(|server| server.accounts.is_empty()) {
+        return at.error("there is no user");
+    }
+    Some(servers)
+}
+
+fn servers<A>(
+    servers: &[ServerEndpoint],
+    account: impl Fn(&User, &At) -> Option<A>,
+    at: &At,
+) -> Option<Vec<ServerSettings<A>>> {
+    if servers.is_empty() {
+        return at.error("there is no server");
+    }
+    let each = servers.iter().enumerate().map(|(i, server)| {
+        let at = at.index(i);
+        let address = at.key("address");
+        let host = address.required(server.address.as_ref());
+        let host = host.and_then(|host| super::host(host, &address));
+        let port = port(server.port, &at.key("port"));
+        if port == Some(0) {
+            let text = "0 is not a port to connect to, expected 1 to 65535";
+            at.key("port").error::<()>(text);
+        }
+        let users = server.user.iter().enumerate();
+        let accounts = all(users.map(|(i, user)| account(user, &at.key("user").index(i))));
+        Some(ServerSettings {
+            to: Destination::new(host?, port?),
+            accounts: accounts?,
+        })
+    });
+    all(each)
+}
+
+fn accounts(accounts: &HashMap<String, String>) -> Vec<Account> {
+    let each = accounts.iter().map(|(user, pass)| Account {
+        user: user.clone(),
+        pass: pass.clone().into(),
+        level: 0,
+    });
+    each.collect()
+}

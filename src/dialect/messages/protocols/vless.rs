@@ -1,0 +1,65 @@
+//! VLESS.
+
+use uuid::Uuid;
+
+use super::{account_of, email, id, servers_with_users, users};
+use crate::dialect::messages::at::At;
+use crate::protocol::vless::{AccountSettings, InboundSettings, OutboundSettings, UserSettings};
+use crate::secret::Secret;
+use crate::wire::common::protocol::User;
+use crate::wire::proxy::vless;
+
+pub(super) const ACCOUNT: &str = "proxy.vless.Account";
+
+pub(super) fn inbound(config: &vless::inbound::Config, at: &At) -> Option<InboundSettings> {
+    no_encryption(&config.decryption, &at.key("decryption"));
+    if !config.fallbacks.is_empty() {
+        at.key("fallbacks").error::<()>("fallbacks are not built");
+    }
+    let users = users(
+        &config.clients,
+        user,
+        |user| (*user.id, user.email.as_deref()),
+        &at.key("clients"),
+    )?;
+    Some(InboundSettings { users })
+}
+
+pub(super) fn outbound(config: &vless::outbound::Config, at: &At) -> Option<OutboundSettings> {
+    let servers = servers_with_users(&config.vnext, account, &at.key("vnext"))?;
+    Some(OutboundSettings { servers })
+}
+
+pub(super) fn user(user: &User, at: &At) -> Option<UserSettings> {
+    Some(UserSettings {
+        id: key(user, at)?,
+        email: email(user),
+        level: user.level,
+    })
+}
+
+fn account(user: &User, at: &At) -> Option<AccountSettings> {
+    Some(AccountSettings {
+        at: Default::default(),
+        id: key(user, at)?,
+        level: user.level,
+    })
+}
+
+/// All that there is to an account that is built.
+fn key(user: &User, at: &At) -> Option<Secret<Uuid>> {
+    let account: vless::Account = account_of(user, ACCOUNT, at)?;
+    no_encryption(&account.encryption, &at.key("account").key("encryption"));
+    if !account.flow.is_empty() {
+        let text = format!("the flow `{}` is not built", account.flow.escape_debug());
+        at.key("account").key("flow").error::<()>(text);
+    }
+    id(&account.id, at)
+}
+
+/// V2Ray's clients of the API leave it out as well.
+fn no_encryption(word: &str, at: &At) {
+    if !matches!(word, "" | "none") {
+        at.error::<()>("VLESS Encryption is not built, expected `none`");
+    }
+}

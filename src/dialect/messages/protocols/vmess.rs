@@ -1,0 +1,59 @@
+//! VMess.
+
+use super::{account_of, email, id, servers_with_users, users};
+use crate::dialect::messages::at::At;
+use crate::protocol::vmess::{
+    AccountSettings, InboundSettings, OutboundSettings, Security, UserSettings,
+};
+use crate::wire::common::protocol::{SecurityType, User};
+use crate::wire::proxy::vmess;
+
+pub(super) const ACCOUNT: &str = "proxy.vmess.Account";
+
+pub(super) fn inbound(config: &vmess::inbound::Config, at: &At) -> Option<InboundSettings> {
+    let users = users(
+        &config.user,
+        user,
+        |user| (*user.id, user.email.as_deref()),
+        &at.key("user"),
+    )?;
+    Some(InboundSettings {
+        users,
+        ..Default::default()
+    })
+}
+
+pub(super) fn outbound(config: &vmess::outbound::Config, at: &At) -> Option<OutboundSettings> {
+    let servers = servers_with_users(&config.receiver, account, &at.key("receiver"))?;
+    Some(OutboundSettings { servers })
+}
+
+pub(super) fn user(user: &User, at: &At) -> Option<UserSettings> {
+    let account: vmess::Account = account_of(user, ACCOUNT, at)?;
+    Some(UserSettings {
+        id: id(&account.id, at)?,
+        email: email(user),
+        level: user.level,
+    })
+}
+
+fn account(user: &User, at: &At) -> Option<AccountSettings> {
+    let account: vmess::Account = account_of(user, ACCOUNT, at)?;
+    let has = |name: &str| account.tests_enabled.split('|').any(|e| e.trim() == name);
+    Some(AccountSettings {
+        at: Default::default(),
+        id: id(&account.id, at)?,
+        security: match account.security_settings.map(|s| s.r#type()) {
+            None | Some(SecurityType::Unknown | SecurityType::Auto | SecurityType::Legacy) => {
+                Security::Auto
+            }
+            Some(SecurityType::Aes128Gcm) => Security::Aes128Gcm,
+            Some(SecurityType::Chacha20Poly1305) => Security::ChaCha20Poly1305,
+            Some(SecurityType::None) => Security::None,
+            Some(SecurityType::Zero) => Security::Zero,
+        },
+        authenticated_length: has("AuthenticatedLength"),
+        no_end_mark: has("NoTerminationSignal"),
+        level: user.level,
+    })
+}
