@@ -116,10 +116,8 @@ async fn allow_insecure_takes_any_certificate_that_openssl_serves() {
     stage.run(Mobula, "client", &config, &ports).await;
     let nowhere = To::Ip("192.0.2.1:80".parse().expect("an address"));
     for (tag, socks) in servers {
-        let mut stream = traffic::connect(socks, &nowhere)
-            .await
-            .expect("SOCKS connects");
-        let _ = stream.write_all(b"hello").await;
+        let refused = traffic::connect(socks, &nowhere).await;
+        assert_eq!(refused.unwrap_err().to_string(), "SOCKS says 1");
         // OpenSSL answers the handshake of the WebSocket with a page, which is as far as it goes.
         let log = stage
             .until_file_has("error.log", &format!("({tag}): "))
@@ -263,6 +261,7 @@ async fn authorities_that_do_not_come_leave_other_sessions_alone() {
     assert!(made.is_ok_and(|status| status.success()));
     let mut config = vmess.client(Mobula, socks, server);
     config["inbounds"][0]["tag"] = json!("in");
+    config["inbounds"][0]["settings"]["waitForConnect"] = json!(false);
     config["outbounds"][0]["streamSettings"]["tlsSettings"] = json!({"serverName": SERVER_NAME});
     let inbounds = config["inbounds"].as_array_mut().expect("a list");
     inbounds

@@ -96,6 +96,8 @@ fn dead_names_do_not_hide_the_name_of_a_server() {
         server["inbounds"][0]["listen"] = json!(SERVERS[0].to_string());
         run(&mut world, "server", &server, at).await;
         let mut client = Vmess::ws().client(Mobula, socks, port);
+        // So that they can be asked for without waiting for one another.
+        client["inbounds"][0]["settings"]["waitForConnect"] = json!(false);
         client["outbounds"][0]["settings"]["vnext"][0]["address"] =
             json!(format!("{SERVER_NAME}.live.test"));
         client["outbounds"]
