@@ -150,7 +150,7 @@ fn takes(conditions: &Conditions, name: Option<&str>, inbound: &Inbound) -> bool
 }
 
 /// The address of an inbound that others than this machine's own programs may reach.
-fn outside(listen: &Listen) -> Option<IpAddr> {
+pub(super) fn outside(listen: &Listen) -> Option<IpAddr> {
     match listen {
         Listen::Ip(ip) => Some(*ip).filter(|ip| !ip.to_canonical().is_loopback()),
         Listen::Unix(_) | Listen::Abstract(_) => None,
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn an_unsealed_user_without_tls_is_told_with_the_place() {
-        let user = |security: &str| json!([{"id": "b831381d-6324-4d53-ad4f-8cda48b30811", "security": security}]);
+        let user = |security: &str| json!([{"id": "7ab3c5f0-52a1-4b3e-9d0c-3c2f1e0d9a87", "security": security}]);
         let vnext = |address: &str, security: &str| {
             json!({"protocol": "vmess", "settings": {"vnext": [
                 {"address": "127.0.0.1", "port": 1, "users": user("none")},
@@ -269,7 +269,7 @@ mod tests {
         }
         let flat = json!({"protocol": "vmess", "settings": {
             "address": "a.test", "port": 1, "security": "none",
-            "id": "b831381d-6324-4d53-ad4f-8cda48b30811",
+            "id": "7ab3c5f0-52a1-4b3e-9d0c-3c2f1e0d9a87",
         }});
         let told = of_outbound(flat);
         assert!(
@@ -281,7 +281,7 @@ mod tests {
     fn api(listen: &str, protocol: &str, rules: Value) -> Vec<String> {
         let settings = match protocol {
             "vmess" => {
-                json!({"clients": [{"id": "b831381d-6324-4d53-ad4f-8cda48b30811", "email": "a"}]})
+                json!({"clients": [{"id": "7ab3c5f0-52a1-4b3e-9d0c-3c2f1e0d9a87", "email": "a"}]})
             }
             _ => json!({"address": "127.0.0.1"}),
         };

@@ -9,6 +9,7 @@ mod api;
 pub(crate) mod check;
 pub(crate) mod exposure;
 mod parts;
+pub(crate) mod traps;
 
 pub use crate::log::{Level as LogLevel, Settings as Log, Target as LogTarget};
 pub use api::{Api, Services};

@@ -19,6 +19,14 @@ pub enum Step {
 }
 
 impl Path {
+    /// The key that it ends with, past the indexes of lists.
+    pub fn last_key(&self) -> Option<&str> {
+        self.steps().iter().rev().find_map(|step| match step {
+            Step::Key(key) => Some(&**key),
+            Step::Index(_) => None,
+        })
+    }
+
     /// The value under a key of the one here.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {

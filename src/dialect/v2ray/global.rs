@@ -27,12 +27,19 @@ fn fill(item: &mut Value, global: &Value) {
     let Some(Value::Object(stream)) = find(item, "streamSettings") else {
         return;
     };
-    for key in ["tcpSettings", "wsSettings"] {
-        if let Some(settings) = global.get(key)
-            && find(stream, key).is_none_or(|own| own.is_null())
-        {
-            stream.insert(key.to_owned(), settings.clone());
-        }
+    let is_ws = ["network", "method", "transport"].into_iter().any(|key| {
+        let name = find(stream, key).and_then(|name| Some(name.as_str()?.to_ascii_lowercase()));
+        name.is_some_and(|name| name == "ws" || name == "websocket")
+    });
+    // Those of the transport that is not in use would only be wondered about.
+    let key = match is_ws {
+        true => "wsSettings",
+        false => "tcpSettings",
+    };
+    if let Some(settings) = global.get(key)
+        && find(stream, key).is_none_or(|own| own.is_null())
+    {
+        stream.insert(key.to_owned(), settings.clone());
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::read::tag;
 use super::{protocols, sniffing, stream_settings};
 use crate::address::Host;
-use crate::config::{Inbound, Listen, exposure};
+use crate::config::{Inbound, Listen, exposure, traps};
 use crate::dialect::v2ray::json::{Node, Object, PortRanges};
 
 /// Reads an inbound; `old_port` is the `port` at the top level of an old config.
@@ -51,6 +51,7 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
         inbound.transport.sockopt.follow_redirect();
     }
     exposure::warn_of_open_proxy(&inbound, report);
+    traps::warn_of_inbound(&inbound, report);
     Some(inbound)
 }
 
@@ -98,6 +99,11 @@ fn listen(node: &Node) -> Option<Listen> {
             Some(Listen::Ip(Ipv4Addr::LOCALHOST.into()))
         }
         _ => {
+            if let Some(parts) = protocols::parts_of_address(text.trim()) {
+                let text = text.escape_debug();
+                node.error(format!("`{text}` is not an address to listen on: {parts}"));
+                return None;
+            }
             node.error(format!(
                 "`{}` is not an IP address, a unix socket's path beginning with `/` or an `@name`",
                 text.escape_debug()

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::merge::{Merged, Origins};
 use super::message;
-use super::{global, read};
+use super::{global, kinds, read};
 use crate::cause::system_words;
 use crate::config::Config;
 use crate::dialect::v2ray::json::{Node, Report, Text, found};
@@ -180,7 +180,9 @@ impl Source {
     fn read(input: &Input) -> Result<Found, Box<Message>> {
         let name = input.name();
         let fail = |text: String| Box::new(Message::of_file(&name, text));
-        let bytes = input.bytes().map_err(|e| fail(system_words(&e)))?;
+        let bytes = input
+            .bytes()
+            .map_err(|e| fail(kinds::of_link(&name).unwrap_or_else(|| system_words(&e))))?;
         let (text, odd) = decoded(bytes).map_err(fail)?;
         let odd = odd.map(|line| {
             let said = format!(
@@ -194,6 +196,9 @@ impl Source {
         let mut text = Text::new(text);
         match text.parse() {
             Ok((Value::Object(map), rest)) => {
+                if let Some(kind) = kinds::of_object(&map) {
+                    return Err(fail(kind));
+                }
                 let rest = rest.map(|place| {
                     let said = "what follows the config is passed over, is a brace too many?";
                     Message::of_file(&name, said.to_owned()).at(place, text.as_str())
@@ -206,6 +211,9 @@ impl Source {
                 found(&other)
             ))),
             Err(e) => {
+                if let Some(kind) = kinds::of_text(text.as_str()) {
+                    return Err(fail(kind));
+                }
                 let message = fail(e.to_string());
                 Err(Box::new(message.at(e.place, text.as_str())))
             }

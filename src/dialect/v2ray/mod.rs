@@ -8,6 +8,7 @@ mod dns;
 mod global;
 mod inbound;
 pub mod json;
+mod kinds;
 mod load;
 mod log;
 mod merge;

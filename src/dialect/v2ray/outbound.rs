@@ -8,7 +8,7 @@ use super::dns::domain_strategy;
 use super::read::tag;
 use super::{protocols, stream_settings};
 use crate::address::Host;
-use crate::config::{Outbound, Through, exposure};
+use crate::config::{Outbound, Through, exposure, traps};
 use crate::dialect::v2ray::json::{Node, Object, either, found};
 use crate::mux;
 use crate::protocol::OutboundSettings;
@@ -48,6 +48,7 @@ pub(super) fn read(object: Object) -> Option<Outbound> {
         mux,
     };
     exposure::warn_of_readable(&outbound, node.report());
+    traps::warn_of_outbound(&outbound, node.report());
     Some(outbound)
 }
 

@@ -126,6 +126,7 @@ impl<'a> Parts<'a> {
             "finalmask",
             "disguises of the wire are not built, and a peer that has them understands nothing else: take it out on both ends",
         );
+        traps(object, network);
         // Of a transport that is not in use nothing is judged.
         object.silent(&[
             "kcpSettings",
@@ -143,6 +144,22 @@ impl<'a> Parts<'a> {
             "realitySettings",
         ]);
         parts
+    }
+}
+
+/// What is written out and not switched on.
+fn traps(object: &Object, network: Network) {
+    let says = |key| {
+        let node: Option<Node> = object.get(key);
+        node.filter(|node| node.value.as_object().is_some_and(|map| !map.is_empty()))
+    };
+    if let (Network::Tcp, Some(ws)) = (network, says("wsSettings")) {
+        ws.warn("they have no effect over plain TCP, is `network: ws` missing?");
+    }
+    let security = object.get("security");
+    let is_absent = security.is_none_or(|node| node.value == "");
+    if is_absent && let Some(tls) = says("tlsSettings") {
+        tls.warn("they have no effect without TLS, is `security: tls` missing?");
     }
 }
 

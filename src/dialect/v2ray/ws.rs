@@ -91,6 +91,15 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
 
 /// The rest of the keys.
 fn finish(object: Object) {
+    if let Some(node) = object.get("path")
+        && let Some(path) = node.value.as_str()
+    {
+        if path.contains("://") {
+            node.warn("this is a whole URL, expected what follows the host in it, such as `/ray`");
+        } else if path.trim() != path {
+            node.warn("there is a blank at its beginning or end, which is part of the path");
+        }
+    }
     if let Some(node) = object.get("useBrowserForwarding")
         && node.read() == Some(true)
     {

@@ -6,6 +6,7 @@
 //! asked for are warned about when it is finished.
 
 mod duration;
+mod misplaced;
 mod object;
 mod scalar;
 mod spans;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use serde_json::{Map, Value};
 
-use super::{Node, Setting, did_you_mean};
+use super::{Node, Setting, misplaced};
 
 /// Keys are found as Go's `encoding/json`, and so V2Ray, finds them: exactly, else without regard to
 /// case. `null` counts as absent.
@@ -105,12 +105,13 @@ impl<'a> Object<'a> {
     /// All is read: warns of the keys nobody asked for.
     pub fn finish(self) {
         let known = self.known.borrow();
+        let own = self.node.path.last_key().unwrap_or_default();
         for (key, value) in self.map {
             let known_key = known.iter().any(|k| k.eq_ignore_ascii_case(key));
             if known_key || value.is_null() || is_remark(key) {
                 continue;
             }
-            let guess = did_you_mean(key, known.iter().copied());
+            let guess = misplaced::guess(key, own, &known);
             self.node.report().warn_of_key(
                 &self.node.path.key(key),
                 format!("unknown key, it has no effect{guess}"),
