@@ -89,10 +89,7 @@ pub(crate) fn last_of_each_tag(outbounds: &mut [Draft<Outbound>], report: &Repor
 }
 
 /// Every tag and the index of its first bearer; `twice` is told of one that another has as well.
-fn tags<'d, T>(
-    drafts: &'d [Draft<T>],
-    mut twice: impl FnMut(&Path, String),
-) -> HashMap<&'d str, usize> {
+fn tags<T>(drafts: &[Draft<T>], mut twice: impl FnMut(&Path, String)) -> HashMap<&str, usize> {
     let mut bearers: HashMap<&str, usize> = HashMap::new();
     for (i, draft) in drafts.iter().enumerate() {
         let Some(tag) = draft.tag.as_deref() else {

@@ -115,7 +115,7 @@ impl Setting for f64 {
         value
             .as_f64()
             .or_else(of_text)
-            .filter(|n: &f64| n.is_finite())
+            .filter(|n: &Self| n.is_finite())
             .ok_or_else(|| format!("{} is not a number", typed(value)))
     }
 }
