@@ -18,8 +18,9 @@ pub(super) fn of_text(text: &str) -> Option<String> {
             "this is a web page (HTML), expected a config: was it fetched from where one has to log in?".to_owned(),
         );
     }
-    if text.starts_with(['“', '”', '‘', '’']) || text.starts_with('{') && text.contains(['“', '”'])
-    {
+    // In a comment or a text they may stand.
+    let first_key = text.strip_prefix('{').unwrap_or(text).trim_start();
+    if first_key.starts_with(['“', '”', '‘', '’']) {
         return Some(
             "its quotes are typographic (`“`), expected `\"`: a word processor has changed them"
                 .to_owned(),
