@@ -36,11 +36,15 @@ pub struct Report {
 }
 
 impl Report {
+    #[cold]
+    #[inline(never)]
     pub fn error(&self, path: &Path, text: impl Into<String>) {
         push(&self.errors, Problem::new(path, text));
     }
 
     /// As [`Self::error`], of this kind.
+    #[cold]
+    #[inline(never)]
     pub fn error_of(&self, kind: Kind, path: &Path, text: impl Into<String>) {
         let problem = Problem::new(path, text);
         push(&self.errors, Problem { kind, ..problem });
@@ -66,11 +70,15 @@ impl Report {
         true
     }
 
+    #[cold]
+    #[inline(never)]
     pub fn warn(&self, path: &Path, text: impl Into<String>) {
         push(&self.warnings, Problem::new(path, text));
     }
 
     /// Warns of the key that ends `path`, whatever its value.
+    #[cold]
+    #[inline(never)]
     pub fn warn_of_key(&self, path: &Path, text: impl Into<String>) {
         let problem = Problem::new(path, text);
         let is_the_key = true;

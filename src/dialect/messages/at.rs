@@ -19,6 +19,7 @@ impl<'r> At<'r> {
         Self { path, report }
     }
 
+    #[inline(never)]
     pub(super) fn key(&self, key: &str) -> Self {
         let path = self.path.key(key);
         Self {
@@ -36,6 +37,7 @@ impl<'r> At<'r> {
     }
 
     /// Notes a mistake here.
+    #[inline(never)]
     pub(super) fn error<T>(&self, text: impl ToString) -> Option<T> {
         self.report.error(&self.path, text.to_string());
         None
@@ -52,10 +54,12 @@ impl<'r> At<'r> {
     }
 
     /// The message itself; the caller has looked at its name.
+    #[inline(never)]
     pub(super) fn open<M: Message + Default>(&self, message: &TypedMessage) -> Option<M> {
         self.ok(typed::open(message))
     }
 
+    #[inline(never)]
     pub(super) fn not_built<T>(&self, what: &str, name: &str) -> Option<T> {
         self.error(format!("{what} `{}` is not built", name.escape_debug()))
     }

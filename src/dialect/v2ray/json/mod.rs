@@ -22,6 +22,8 @@ pub use crate::report::{Kind, Path, Problem, Report, Step, did_you_mean, either}
 
 use serde_json::Value;
 
+// Settings are read once, in hundreds of places: that what reads them is not copied into each makes the program smaller.
+
 /// A JSON value, its path, and the report that mistakes go to.
 #[derive(Clone)]
 pub struct Node<'a> {
@@ -44,21 +46,29 @@ impl<'a> Node<'a> {
     }
 
     /// Notes a mistake here; say what was found and what was expected.
+    #[cold]
+    #[inline(never)]
     pub fn error(&self, text: impl Into<String>) {
         self.report.error(&self.path, text);
     }
 
     /// Notes a mistake with which V2Ray starts, and by which this part cannot work.
+    #[cold]
+    #[inline(never)]
     pub fn dead(&self, text: impl Into<String>) {
         self.report.error_of(Kind::Dead, &self.path, text);
     }
 
     /// Notes what is not built, and must not be passed over.
+    #[cold]
+    #[inline(never)]
     pub fn unbuilt(&self, text: impl Into<String>) {
         self.report.error_of(Kind::Unbuilt, &self.path, text);
     }
 
     /// Notes something that works, though perhaps not as its writer believes.
+    #[cold]
+    #[inline(never)]
     pub fn warn(&self, text: impl Into<String>) {
         self.report.warn(&self.path, text);
     }
@@ -68,11 +78,13 @@ impl<'a> Node<'a> {
     }
 
     /// This value as `T`; a mistake is reported and `None` returned.
+    #[inline(never)]
     pub fn read<T: Setting>(&self) -> Option<T> {
         T::parse(self.value).map_err(|text| self.error(text)).ok()
     }
 
     /// This value as an object; a mistake is reported and `None` returned.
+    #[inline(never)]
     pub fn object(&self) -> Option<Object<'a>> {
         match self.value {
             Value::Object(map) => Some(Object::new(self.clone(), map)),
@@ -84,6 +96,7 @@ impl<'a> Node<'a> {
     }
 
     /// The elements of this array; a mistake is reported and nothing returned.
+    #[inline(never)]
     pub fn array(&self) -> Vec<Self> {
         match self.value {
             Value::Array(items) => items

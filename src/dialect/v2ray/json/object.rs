@@ -24,6 +24,7 @@ impl<'a> Object<'a> {
     }
 
     /// The value of `key`.
+    #[inline(never)]
     pub fn get(&self, key: &'static str) -> Option<Node<'a>> {
         self.known.borrow_mut().push(key);
         let (written, value) = match self.map.get_key_value(key) {
@@ -34,6 +35,7 @@ impl<'a> Object<'a> {
     }
 
     /// The value of the first of `keys` that is there; the others count as known.
+    #[inline(never)]
     pub fn first(&self, keys: &[&'static str]) -> Option<Node<'a>> {
         let mut found = None;
         for key in keys {
@@ -44,21 +46,25 @@ impl<'a> Object<'a> {
     }
 
     /// `key` as a `T`; `None` when it is absent, or wrong (then the mistake is reported).
+    #[inline(never)]
     pub fn read<T: Setting>(&self, key: &'static str) -> Option<T> {
         self.get(key)?.read()
     }
 
     /// `key` as a `T`, or `default` when it is absent.
+    #[inline(never)]
     pub fn read_or<T: Setting>(&self, key: &'static str, default: T) -> T {
         self.read(key).unwrap_or(default)
     }
 
     /// `key` as a `T`; its absence is a mistake of this object.
+    #[inline(never)]
     pub fn require<T: Setting>(&self, key: &'static str) -> Option<T> {
         self.require_node(key)?.read()
     }
 
     /// The value of `key`; its absence is a mistake of this object.
+    #[inline(never)]
     pub fn require_node(&self, key: &'static str) -> Option<Node<'a>> {
         let node = self.get(key);
         if node.is_none() {
@@ -68,16 +74,19 @@ impl<'a> Object<'a> {
     }
 
     /// The elements of the array under `key`; none when it is absent.
+    #[inline(never)]
     pub fn array(&self, key: &'static str) -> Vec<Node<'a>> {
         self.get(key).map(|node| node.array()).unwrap_or_default()
     }
 
     /// The object under `key`.
+    #[inline(never)]
     pub fn object(&self, key: &'static str) -> Option<Self> {
         self.get(key)?.object()
     }
 
     /// Keys that V2Ray knows and that do nothing here: each that asks for something gets one warning.
+    #[inline(never)]
     pub fn no_effect(&self, keys: &[&'static str]) {
         for key in keys {
             if let Some(node) = self.get(key)
@@ -89,6 +98,7 @@ impl<'a> Object<'a> {
     }
 
     /// A key of V2Ray's that does nothing here and must not be passed over: it says where traffic goes.
+    #[inline(never)]
     pub fn refuse(&self, key: &'static str, text: &str) {
         if let Some(node) = self.get(key)
             && asks_for_something(node.value)
@@ -103,6 +113,7 @@ impl<'a> Object<'a> {
     }
 
     /// All is read: warns of the keys nobody asked for.
+    #[inline(never)]
     pub fn finish(self) {
         let known = self.known.borrow();
         let own = self.node.path.last_key().unwrap_or_default();
