@@ -18,6 +18,7 @@ mod outbounds;
 mod reply;
 mod resolve;
 mod route;
+mod session;
 mod sniff;
 mod udp_quota;
 mod waiting;
@@ -26,6 +27,7 @@ mod warm;
 pub use control::Leads;
 pub use outbounds::{Outbound, OutboundRef, Outbounds};
 pub use route::Routed;
+pub use session::{Origin, Session};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -33,7 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::{broadcast, mpsc};
-use tracing::field::{Empty, display};
+use tracing::field::display;
 use tracing::{Instrument, Span, debug, debug_span};
 
 use crate::address::{Destination, Network};
@@ -41,14 +43,14 @@ use crate::cause::{DialError, Unreached};
 use crate::dns::{self, Resolver};
 use crate::io::{self, Closing, Link, Packets, ended, own_listeners};
 use crate::log;
-use crate::policy::{Limits, Policy};
+use crate::policy::Policy;
 use crate::protocol::{Accepted, ProtocolState};
 use crate::relay::{Failure, Relay};
 use crate::routing::Router;
 use crate::seam::Reply;
-use crate::session::{Attributes, Owner, Source, User};
-use crate::sniffing::{self, Aim};
-use crate::stats::{self, Traffic};
+use crate::session::{Source, User};
+use crate::sniffing::Aim;
+use crate::stats;
 
 use counting::Counting;
 use datagrams::Association;
@@ -92,34 +94,6 @@ pub struct Parts {
     /// Whether anything is counted; what, `policy` says.
     pub count: bool,
     pub state: ProtocolState,
-}
-
-/// One session on its way.
-#[derive(Clone)]
-pub struct Session {
-    id: u32,
-    source: Source,
-    inbound: Origin,
-    user: Option<Arc<User>>,
-    /// Of the user's level; none for a session inside a link that is watched itself.
-    limits: Option<Limits>,
-    /// The user's counters.
-    traffic: Traffic,
-    /// What it was found to carry.
-    protocol: Option<&'static str>,
-    /// Of the request that it is.
-    attributes: Option<Arc<Attributes>>,
-    /// A question of the built-in DNS itself, whose way it cannot be asked for.
-    is_own: bool,
-}
-
-/// The inbound that a session came in by.
-#[derive(Clone, Default)]
-pub struct Origin {
-    pub tag: Option<Arc<str>>,
-    pub sniffing: Option<Arc<sniffing::Settings>>,
-    /// This process itself made the connection, for a session that had come in before.
-    pub from_here: bool,
 }
 
 impl Dispatcher {
@@ -399,20 +373,4 @@ impl Dispatcher {
 fn small<F: Future>(task: F) -> F {
     const { assert!(size_of::<F>() <= 400) };
     task
-}
-
-impl Session {
-    /// The span of a stream to `to`: what is logged in it belongs to this session.
-    fn span(&self, to: &Destination) -> Span {
-        debug_span!("session", id = self.id, %to, outbound = Empty)
-    }
-
-    /// Whom its share of what sessions have in common is counted for.
-    fn owner(&self) -> Owner {
-        Owner::of(self.user.as_ref(), self.source)
-    }
-
-    fn level(&self) -> u32 {
-        self.user.as_ref().map_or(0, |user| user.level)
-    }
 }

@@ -1,0 +1,56 @@
+//! A session: what one client wants of one place.
+
+use std::sync::Arc;
+
+use tracing::field::Empty;
+use tracing::{Span, debug_span};
+
+use crate::address::Destination;
+use crate::policy::Limits;
+use crate::session::{Attributes, Owner, Source, User};
+use crate::sniffing;
+use crate::stats::Traffic;
+
+/// One session on its way.
+#[derive(Clone)]
+pub struct Session {
+    pub(super) id: u32,
+    pub(super) source: Source,
+    pub(super) inbound: Origin,
+    pub(super) user: Option<Arc<User>>,
+    /// Of the user's level; none for a session inside a link that is watched itself.
+    pub(super) limits: Option<Limits>,
+    /// The user's counters.
+    pub(super) traffic: Traffic,
+    /// What it was found to carry.
+    pub(super) protocol: Option<&'static str>,
+    /// Of the request that it is.
+    pub(super) attributes: Option<Arc<Attributes>>,
+    /// A question of the built-in DNS itself, whose way it cannot be asked for.
+    pub(super) is_own: bool,
+}
+
+/// The inbound that a session came in by.
+#[derive(Clone, Default)]
+pub struct Origin {
+    pub tag: Option<Arc<str>>,
+    pub sniffing: Option<Arc<sniffing::Settings>>,
+    /// This process itself made the connection, for a session that had come in before.
+    pub from_here: bool,
+}
+
+impl Session {
+    /// The span of a stream to `to`: what is logged in it belongs to this session.
+    pub(super) fn span(&self, to: &Destination) -> Span {
+        debug_span!("session", id = self.id, %to, outbound = Empty)
+    }
+
+    /// Whom its share of what sessions have in common is counted for.
+    pub(super) fn owner(&self) -> Owner {
+        Owner::of(self.user.as_ref(), self.source)
+    }
+
+    pub(super) fn level(&self) -> u32 {
+        self.user.as_ref().map_or(0, |user| user.level)
+    }
+}
