@@ -28,9 +28,8 @@ use crate::wire::app::proxyman::command::{
 use crate::wire::app::stats::command::{
     GetStatsRequest, GetStatsResponse, QueryStatsRequest, QueryStatsResponse, SysStatsRequest,
 };
-use crate::wire::common::protocol::{SecurityConfig, SecurityType, User};
+use crate::wire::common::protocol::User;
 use crate::wire::common::serial::TypedMessage;
-use crate::wire::proxy::{vless, vmess};
 use crate::wire::typed;
 
 pub use crate::wire::app::stats::command::{Stat, SysStatsResponse};
@@ -40,32 +39,6 @@ pub use crate::wire::app::stats::command::{Stat, SysStatsResponse};
 pub struct Client {
     channel: Channel,
     origin: Uri,
-}
-
-/// What an inbound's protocol knows a user by.
-pub struct Account(TypedMessage);
-
-impl Account {
-    pub fn vless(id: String) -> Self {
-        let account = vless::Account {
-            id,
-            encryption: "none".to_owned(),
-            ..vless::Account::default()
-        };
-        Self(typed::seal("proxy.vless.Account", &account))
-    }
-
-    pub fn vmess(id: String) -> Self {
-        let account = vmess::Account {
-            id,
-            // V2Ray dislikes an account that does not say.
-            security_settings: Some(SecurityConfig {
-                r#type: SecurityType::Auto.into(),
-            }),
-            ..vmess::Account::default()
-        };
-        Self(typed::seal("proxy.vmess.Account", &account))
-    }
 }
 
 /// What [`Client::query_stats`] asks for.
@@ -148,18 +121,18 @@ impl Client {
         Ok(())
     }
 
-    /// One more user for the inbound tagged `tag`.
+    /// One more user for the inbound tagged `tag`, of the protocol that `account` is of.
     pub async fn add_user(
         &self,
         tag: String,
         email: String,
         level: u32,
-        account: Account,
+        account: TypedMessage,
     ) -> Result<(), Status> {
         let user = Some(User {
             level,
             email,
-            account: Some(account.0),
+            account: Some(account),
         });
         let name = "app.proxyman.command.AddUserOperation";
         let operation = typed::seal(name, &AddUserOperation { user });

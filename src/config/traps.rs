@@ -4,7 +4,6 @@ use uuid::{Uuid, uuid};
 
 use super::exposure::outside;
 use super::{Inbound, Outbound};
-use crate::protocol::{InboundSettings, OutboundSettings};
 use crate::report::Report;
 
 /// Ids of the documentation and of published examples.
@@ -20,10 +19,8 @@ const PUBLISHED: [Uuid; 8] = [
 ];
 
 pub(crate) fn warn_of_inbound(inbound: &Inbound, report: &Report) {
-    let ids: Vec<Uuid> = match &inbound.protocol {
-        InboundSettings::Vmess(vmess) => vmess.users.iter().map(|user| *user.id).collect(),
-        InboundSettings::Vless(vless) => vless.users.iter().map(|user| *user.id).collect(),
-        _ => return,
+    let Some(ids) = inbound.protocol.ids() else {
+        return;
     };
     if let Some(id) = ids.iter().find(|id| PUBLISHED.contains(id)) {
         let text = format!(
@@ -43,12 +40,8 @@ pub(crate) fn warn_of_inbound(inbound: &Inbound, report: &Report) {
 }
 
 pub(crate) fn warn_of_outbound(outbound: &Outbound, report: &Report) {
-    let to: Vec<u16> = match &outbound.protocol {
-        OutboundSettings::Vmess(vmess) => vmess.servers.iter().map(|s| s.to.port).collect(),
-        OutboundSettings::Vless(vless) => vless.servers.iter().map(|s| s.to.port).collect(),
-        _ => return,
-    };
-    if to.contains(&443) && !outbound.transport.has_tls() {
+    let mut servers = outbound.protocol.tunnel_servers().into_iter();
+    if servers.any(|server| server.port == 443) && !outbound.transport.has_tls() {
         let text = "goes to port 443 without TLS, is `security: tls` missing in `streamSettings`?";
         report.warn(&outbound.at, text);
     }

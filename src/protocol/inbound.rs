@@ -3,6 +3,8 @@
 use tokio::net::UdpSocket;
 
 use super::udp_port::Sources;
+use uuid::Uuid;
+
 use super::users::{UserError, UserSettings};
 use super::{Accepted, InboundContext, dokodemo, http, socks, vless, vmess};
 use crate::io::BindUdp;
@@ -79,6 +81,15 @@ impl InboundSettings {
             Self::Socks(settings) => settings.traits(),
             Self::Vless(settings) => settings.traits(),
             Self::Vmess(settings) => settings.traits(),
+        }
+    }
+
+    /// The ids of its users; `None` for protocols whose users have none.
+    pub fn ids(&self) -> Option<Vec<Uuid>> {
+        match self {
+            Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => None,
+            Self::Vless(settings) => Some(settings.users.iter().map(|user| *user.id).collect()),
+            Self::Vmess(settings) => Some(settings.users.iter().map(|user| *user.id).collect()),
         }
     }
 }

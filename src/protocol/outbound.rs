@@ -77,6 +77,20 @@ impl OutboundSettings {
         }
     }
 
+    /// The servers of a protocol that is made to go through a web server.
+    pub fn tunnel_servers(&self) -> Vec<&Destination> {
+        match self {
+            Self::Vless(settings) => settings.servers.iter().map(|server| &server.to).collect(),
+            Self::Vmess(settings) => settings.servers.iter().map(|server| &server.to).collect(),
+            Self::Blackhole(_)
+            | Self::Dns(_)
+            | Self::Freedom(_)
+            | Self::Http(_)
+            | Self::Loopback(_)
+            | Self::Socks(_) => Vec::new(),
+        }
+    }
+
     /// The settings of what sends sessions through the rules once more.
     pub fn loopback(&self) -> Option<&loopback::OutboundSettings> {
         match self {

@@ -6,15 +6,16 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Subcommand};
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use super::say;
-use crate::api::client::{Account, Client, Query, Stat};
+use crate::api::client::{Client, Query, Stat};
 use crate::cause::system_words;
+use crate::dialect::messages::{WITH_IDS, account_of_id};
 
 use print::{pretty, stat_json, sys_json, sys_table, table};
 
@@ -43,13 +44,6 @@ pub(super) struct ApiArgs {
     /// Print JSON, as V2Ray does
     #[arg(long, global = true)]
     json: bool,
-}
-
-/// The protocols whose inbounds have users that come and go.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum UserProtocol {
-    Vless,
-    Vmess,
 }
 
 #[derive(Debug, Subcommand)]
@@ -92,8 +86,8 @@ enum ApiCommand {
         #[arg(long, default_value_t = 0)]
         level: u32,
         /// The inbound's protocol
-        #[arg(long, value_enum, default_value_t = UserProtocol::Vmess)]
-        protocol: UserProtocol,
+        #[arg(long, value_parser = WITH_IDS, default_value = WITH_IDS[0])]
+        protocol: String,
         /// Ignored: AEAD is used
         #[arg(long = "alterId", value_name = "NUMBER", hide = true)]
         alter_id: Option<u32>,
@@ -217,10 +211,8 @@ async fn answer(client: &Client, command: ApiCommand, json: bool) -> Result<Stri
             protocol,
             alter_id: _,
         } => {
-            let account = match protocol {
-                UserProtocol::Vless => Account::vless(id),
-                UserProtocol::Vmess => Account::vmess(id),
-            };
+            let wrong = || Status::invalid_argument("no such protocol");
+            let account = account_of_id(&protocol, id).ok_or_else(wrong)?;
             done(client.add_user(tag, email, level, account), json).await
         }
         ApiCommand::Rmuser { tag, email } => done(client.remove_user(tag, email), json).await,

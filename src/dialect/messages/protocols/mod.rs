@@ -111,6 +111,18 @@ pub(super) fn user(user: &User, at: &At) -> Option<UserSettings> {
     }
 }
 
+/// The protocols whose users have ids; V2Ray's is the default.
+pub const WITH_IDS: [&str; 2] = ["vmess", "vless"];
+
+/// The account of a user of one of [`WITH_IDS`].
+pub fn account_of_id(protocol: &str, id: String) -> Option<TypedMessage> {
+    match protocol {
+        "vless" => Some(vless::account_message(id)),
+        "vmess" => Some(vmess::account_message(id)),
+        _ => None,
+    }
+}
+
 fn account<'m>(user: &'m User, at: &At) -> Option<&'m TypedMessage> {
     at.key("account").required(user.account.as_ref())
 }

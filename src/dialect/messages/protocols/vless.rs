@@ -7,7 +7,9 @@ use crate::dialect::messages::at::At;
 use crate::protocol::vless::{AccountSettings, InboundSettings, OutboundSettings, UserSettings};
 use crate::secret::Secret;
 use crate::wire::common::protocol::User;
+use crate::wire::common::serial::TypedMessage;
 use crate::wire::proxy::vless;
+use crate::wire::typed;
 
 pub(super) const ACCOUNT: &str = "proxy.vless.Account";
 
@@ -62,4 +64,14 @@ fn no_encryption(word: &str, at: &At) {
     if !matches!(word, "" | "none") {
         at.error::<()>("VLESS Encryption is not built, expected `none`");
     }
+}
+
+/// What knows a user by an id.
+pub(super) fn account_message(id: String) -> TypedMessage {
+    let account = vless::Account {
+        id,
+        encryption: "none".to_owned(),
+        ..vless::Account::default()
+    };
+    typed::seal(ACCOUNT, &account)
 }

@@ -5,8 +5,10 @@ use crate::dialect::messages::at::At;
 use crate::protocol::vmess::{
     AccountSettings, InboundSettings, OutboundSettings, Security, UserSettings,
 };
-use crate::wire::common::protocol::{SecurityType, User};
+use crate::wire::common::protocol::{SecurityConfig, SecurityType, User};
+use crate::wire::common::serial::TypedMessage;
 use crate::wire::proxy::vmess;
+use crate::wire::typed;
 
 pub(super) const ACCOUNT: &str = "proxy.vmess.Account";
 
@@ -56,4 +58,17 @@ fn account(user: &User, at: &At) -> Option<AccountSettings> {
         no_end_mark: has("NoTerminationSignal"),
         level: user.level,
     })
+}
+
+/// What knows a user by an id.
+pub(super) fn account_message(id: String) -> TypedMessage {
+    let account = vmess::Account {
+        id,
+        // V2Ray dislikes an account that does not say.
+        security_settings: Some(SecurityConfig {
+            r#type: SecurityType::Auto.into(),
+        }),
+        ..vmess::Account::default()
+    };
+    typed::seal(ACCOUNT, &account)
 }
