@@ -150,7 +150,12 @@ async fn with_passwords_only_a_host_that_has_logged_in_may_send_and_only_so_long
     assert_eq!(asked(&stranger, relay, target).await, None);
     let (another, _) = associate(relay, true).await;
     drop(control);
-    assert_eq!(asked(&two, relay, target).await, Some(relay));
+    // What is on its way at that moment may be lost with the association that it came by.
+    let mut answered = asked(&two, relay, target).await;
+    if answered.is_none() {
+        answered = asked(&two, relay, target).await;
+    }
+    assert_eq!(answered, Some(relay));
     drop(another);
     tokio::time::sleep(Duration::from_millis(200)).await;
     for socket in [&one, &two] {
