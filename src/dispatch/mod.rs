@@ -39,13 +39,13 @@ use tracing::field::display;
 use tracing::{Instrument, Span, debug, debug_span};
 
 use crate::address::{Destination, Network};
-use crate::cause::{DialError, Unreached};
+use crate::cause::Unreached;
 use crate::dns::{self, Resolver};
-use crate::io::{self, Closing, Link, Packets, ended, own_listeners};
+use crate::io::{self, Closing, Link, Packets, ended};
 use crate::log;
 use crate::policy::Policy;
 use crate::protocol::{Accepted, ProtocolState};
-use crate::relay::{Failure, Relay};
+use crate::relay::Relay;
 use crate::routing::Router;
 use crate::seam::Reply;
 use crate::session::{Source, User};
@@ -306,7 +306,7 @@ impl Dispatcher {
         let (target, limits) = match opened {
             Ok(opened) => opened,
             Err(e) => {
-                self.log_open_error(&outbound, &e);
+                outbound.log_open_error(&e);
                 let why = outbound.unreached(&to, &e);
                 return reply::refuse(link, reply, &why).await;
             }
@@ -320,14 +320,12 @@ impl Dispatcher {
             }
         }
         let mut relay = Relay::new(link, target, first, self.allowance(&session, limits));
-        let session = Box::new((self.clone(), session, outbound));
         // A task of its own size: the one that shook hands was many times larger, and ends here.
         io::spawn(small(async move {
             let ended = (&mut relay).await;
-            let (dispatcher, _session, outbound) = &*session;
             debug!(up = ended.up, down = ended.down, "session ended");
             if let Some(failure) = ended.error {
-                dispatcher.log_cut_off(outbound, &failure);
+                outbound.log_cut_off(&failure);
                 // Boxed, or every tunnel would have the room for it from the beginning.
                 Box::pin(relay.finish(&failure)).await;
             }
@@ -336,7 +334,7 @@ impl Dispatcher {
         }));
     }
 
-    /// A session goes by outbound `by`. The access log says what was asked for, as V2Ray's does, unless
+    /// Says which outbound carries a session. The access log has what was asked for, as V2Ray's does, unless
     /// the policy wants where it goes.
     fn log_accepted(&self, session: &Session, outbound: &Outbound, network: Network, aim: &Aim) {
         let user = session.user.as_deref();
@@ -347,25 +345,6 @@ impl Dispatcher {
         log::accepted(session.source, network, to, outbound.tag.as_deref(), user);
         let found = session.protocol.unwrap_or_default();
         debug!(%network, %to, found, named = %aim.ruled(), outbound = outbound.name, "session begins");
-    }
-
-    /// Says why a session could not be opened.
-    fn log_open_error(&self, outbound: &Outbound, error: &std::io::Error) {
-        if outbound.has_server() || own_listeners::is_kept(error) {
-            outbound.warn(error);
-        }
-        debug!("cannot open: {}", DialError::with_code(error));
-    }
-
-    /// Says what cut a session off.
-    fn log_cut_off(&self, outbound: &Outbound, failure: &Failure) {
-        match failure {
-            Failure::Target(error) if outbound.has_server() && !failure.is_usual() => {
-                outbound.warn(error)
-            }
-            _ => {}
-        }
-        debug!("cut off: {failure}");
     }
 }
 

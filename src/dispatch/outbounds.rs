@@ -7,11 +7,15 @@ use std::io;
 use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use tracing::debug;
+
 use super::counting::Counting;
 use crate::address::Destination;
 use crate::cause::{DialError, Unreached};
 use crate::dns::Strategy;
+use crate::io::own_listeners;
 use crate::log;
+use crate::relay::Failure;
 use crate::stats::Traffic;
 use crate::{mux, protocol, transport};
 
@@ -85,6 +89,23 @@ impl Outbound {
             },
             false => Unreached::Target { to, error },
         }
+    }
+
+    /// Says why a session could not be opened.
+    pub(super) fn log_open_error(&self, error: &io::Error) {
+        if self.has_server() || own_listeners::is_kept(error) {
+            self.warn(error);
+        }
+        debug!("cannot open: {}", DialError::with_code(error));
+    }
+
+    /// Says what cut a session off.
+    pub(super) fn log_cut_off(&self, failure: &Failure) {
+        match failure {
+            Failure::Target(error) if self.has_server() && !failure.is_usual() => self.warn(error),
+            _ => {}
+        }
+        debug!("cut off: {failure}");
     }
 
     /// Tells those who can mend it, but not of every session that a server fails which is down.
