@@ -317,18 +317,20 @@ mod tests {
         ] {
             let (alive, _) = mpsc::channel(1);
             let dispatcher = Dispatcher::new(parts(protocol.clone()), alive.downgrade());
-            let roads = RoutedDialer(Arc::downgrade(&dispatcher));
-            let mut way = roads.packets(&Via::Routed(None), &to).await.unwrap();
+            let dialer = RoutedDialer(Arc::downgrade(&dispatcher));
+            let mut packets = dialer.packets(&Via::Routed(None), &to).await.unwrap();
             let question = Packet {
                 peer: to.clone(),
                 data: Bytes::from_static(b"?"),
             };
-            poll_fn(|cx| way.poll_send(cx, &question)).await.unwrap();
+            poll_fn(|cx| packets.poll_send(cx, &question))
+                .await
+                .unwrap();
             let (_, asker) = server.recv_from(&mut [0]).await.unwrap();
             let at = SocketAddr::new([127, 0, 0, 1].into(), asker.port());
             stranger.send_to(b"forged", at).await.unwrap();
             server.send_to(b"true", at).await.unwrap();
-            let answer = poll_fn(|cx| way.poll_recv(cx)).await.unwrap().unwrap();
+            let answer = poll_fn(|cx| packets.poll_recv(cx)).await.unwrap().unwrap();
             assert_eq!(answer.data, "true", "{protocol:?}");
         }
     }

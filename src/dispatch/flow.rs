@@ -87,7 +87,7 @@ impl Flow {
         }
     }
 
-    /// Takes a datagram, over a new connection of outbound `by` where the old one seems deaf. An error says
+    /// Takes a datagram, over a new connection of `outbound` where the old one seems deaf. An error says
     /// so when someone should know.
     pub(super) fn push(
         &mut self,

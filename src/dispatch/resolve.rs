@@ -11,7 +11,7 @@ use crate::dns::{self, Known, Lookup, Strategy};
 use crate::protocol::{self, Endpoint};
 
 impl Dispatcher {
-    /// How targets are resolved that outbound `by` dials itself.
+    /// How targets are resolved that `outbound` dials itself.
     pub(super) fn lookup(&self, outbound: &Outbound) -> Lookup {
         let strategy = match outbound.strategy {
             Strategy::AsIs => outbound.protocol.strategy(),
@@ -24,7 +24,7 @@ impl Dispatcher {
         Lookup::new(&self.resolver, strategy)
     }
 
-    /// How the name of a server of outbound `by` becomes an address: by the system, or by the built-in DNS where Xray's
+    /// How the name of a server of `outbound` becomes an address: by the system, or by the built-in DNS where Xray's
     /// `sockopt.domainStrategy` says so. On the way to a DNS server it cannot be asked.
     pub(super) fn server_lookup(&self, outbound: &Outbound) -> Lookup {
         match dns::is_on_its_way() {
@@ -33,7 +33,7 @@ impl Dispatcher {
         }
     }
 
-    /// What outbound `by` asks its server for when a session wants `to`: with a `domainStrategy` an
+    /// What `outbound` asks its server for when a session wants `to`: with a `domainStrategy` an
     /// address of the name, if it has one.
     pub(super) async fn target(
         &self,
@@ -64,7 +64,7 @@ impl Dispatcher {
         }
     }
 
-    /// The address of `to` that datagrams by outbound `by` are sent to, if it is known; an error when it is
+    /// The address of `to` that datagrams by `outbound` are sent to, if it is known; an error when it is
     /// known that there is none.
     pub(super) fn address(
         &self,
@@ -87,7 +87,7 @@ impl Dispatcher {
         }
     }
 
-    /// How outbound `by`, or one that it goes through, turns the name in `to` into an address to connect to;
+    /// How `outbound`, or one that it goes through, turns the name in `to` into an address to connect to;
     /// `None` when no name is resolved on the way, or another one.
     pub(super) fn resolves(&self, outbound: &OutboundRef, to: &Destination) -> Option<Lookup> {
         let mut outbound = outbound.clone();

@@ -32,12 +32,12 @@ impl Inbound {
     /// so do its sessions.
     pub fn accept(&self, link: Link, user: Option<Arc<User>>, idle: Duration) -> Accepted {
         let (sessions, opened) = mpsc::channel(MAX_SESSIONS);
-        let guests = Accepting {
+        let accepting = Accepting {
             cones: self.cones.clone(),
             user,
             sessions,
         };
-        let driver = Driver::new(link, Arc::default(), guests, None, idle);
+        let driver = Driver::new(link, Arc::default(), accepting, None, idle);
         crate::io::spawn(driver.run());
         Accepted::Sessions(opened)
     }

@@ -73,7 +73,7 @@ impl Inbound {
     pub async fn accept(
         &self,
         arrival: Arrival,
-        terms: &InboundContext,
+        context: &InboundContext,
     ) -> Result<Accepted, Refusal> {
         let (sessions, asked) = mpsc::channel(1);
         let proxy = Proxy {
@@ -82,7 +82,7 @@ impl Inbound {
             sessions,
             next: Next::default(),
         };
-        let limit = terms.policy.level(self.rules.level).handshake;
+        let limit = context.policy.level(self.rules.level).handshake;
         let mut served = Served::new(arrival.link, proxy, limit);
         // hyper's own limit begins when it first looks, and the first byte may have been waited for.
         let mut first = pin!(sleep_until(arrival.since + limit));

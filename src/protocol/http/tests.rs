@@ -313,11 +313,11 @@ async fn the_outbound_reaches_our_own_inbound() {
     for to in ["example.com:443", "[2001:db8::1]:80"] {
         let (client, server) = tokio::io::duplex(4096);
         let to: Destination = to.parse().unwrap();
-        let terms = InboundContext::default();
+        let context = InboundContext::default();
         let (_, us) = outbound.next_hop().unwrap();
         let (opened, accepted) = tokio::join!(
             us.stream(Link::other(client), &to, LIMIT),
-            inbound.accept(arrival(Link::other(server)), &terms)
+            inbound.accept(arrival(Link::other(server)), &context)
         );
         let Ok(Accepted::Stream {
             to: asked,

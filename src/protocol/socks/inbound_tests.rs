@@ -272,14 +272,14 @@ fn start_within(limit: Duration, settings: InboundSettings) -> (DuplexStream, Wa
         handshake: limit,
         ..Level::default()
     };
-    let terms = InboundContext {
+    let context = InboundContext {
         policy: Arc::new(Policy {
             levels: [(0, level)].into(),
             ..Policy::default()
         }),
         ..InboundContext::default()
     };
-    let accepted = tokio::spawn(async move { inbound.accept(arrival, &terms).await });
+    let accepted = tokio::spawn(async move { inbound.accept(arrival, &context).await });
     (client, accepted)
 }
 

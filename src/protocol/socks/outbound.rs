@@ -281,11 +281,11 @@ mod tests {
             let (client, server) = tokio::io::duplex(4096);
             let to: Destination = "example.com:443".parse().unwrap();
             let arrival = arrival(Link::other(server));
-            let terms = InboundContext::default();
+            let context = InboundContext::default();
             let (_, us) = outbound.next_hop().unwrap();
             let (opened, accepted) = tokio::join!(
                 us.stream(Link::other(client), &to, LIMIT),
-                inbound.accept(arrival, &terms)
+                inbound.accept(arrival, &context)
             );
             let Ok(Accepted::Stream {
                 to: asked,
@@ -390,7 +390,7 @@ mod tests {
         let (_, ours) = outbound.next_hop().unwrap();
         let to = at.into();
         let (client, server) = tokio::join!(TcpStream::connect(at), listener.accept());
-        let terms = InboundContext::default();
+        let context = InboundContext::default();
         let bind: BindUdp = Arc::new(|_| {
             let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
             socket.set_nonblocking(true)?;
@@ -398,7 +398,7 @@ mod tests {
         });
         let (ours, theirs) = tokio::join!(
             ours.packets(Link::Tcp(client.unwrap()), &to, LIMIT, &bind),
-            inbound.accept(arrival(Link::Tcp(server.unwrap().0)), &terms)
+            inbound.accept(arrival(Link::Tcp(server.unwrap().0)), &context)
         );
         let mut ours = ours.unwrap();
         let Ok(Accepted::Packets {

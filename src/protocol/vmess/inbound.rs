@@ -68,13 +68,13 @@ impl Inbound {
     pub async fn accept(
         &self,
         arrival: Arrival,
-        terms: &InboundContext,
+        context: &InboundContext,
     ) -> Result<Accepted, Refusal> {
         let mut link = arrival.link;
         let mut buf = BytesMut::new();
         // Who it is, and so which level counts, is not known yet; V2Ray takes level 0.
-        let limit = terms.policy.level(0).handshake;
-        let flight = self.first_flight(&mut link, &mut buf, &terms.state.replays);
+        let limit = context.policy.level(0).handshake;
+        let flight = self.first_flight(&mut link, &mut buf, &context.state.replays);
         let flight = timeout_at(arrival.since + limit, flight).await;
         let (member, request) = match flight {
             Ok(Flight::Whole(member, request)) => (member, request),
@@ -109,7 +109,7 @@ impl Inbound {
         let stream = |link, reader, writer| {
             Link::other(VmessStream::new(link, reader, writer, Role::Server))
         };
-        let idle = terms.policy.level(member.user.level).limits.idle.into();
+        let idle = context.policy.level(member.user.level).limits.idle.into();
         match request.command {
             Command::Stream(to) => {
                 let link = stream(link, reader, writer);

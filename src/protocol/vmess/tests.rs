@@ -73,7 +73,7 @@ async fn accept(inbound: &Inbound, pipe: DuplexStream) -> Result<Accepted, Refus
 }
 
 async fn accept_under(
-    terms: &InboundContext,
+    context: &InboundContext,
     inbound: &Inbound,
     pipe: DuplexStream,
 ) -> Result<Accepted, Refusal> {
@@ -87,7 +87,7 @@ async fn accept_under(
                 original_dst: None,
                 since: tokio::time::Instant::now(),
             },
-            terms,
+            context,
         )
         .await
 }
@@ -252,10 +252,14 @@ async fn refused(inbound: &Inbound, bytes: &[u8]) -> (bool, String) {
     refused_under(&InboundContext::default(), inbound, bytes).await
 }
 
-async fn refused_under(terms: &InboundContext, inbound: &Inbound, bytes: &[u8]) -> (bool, String) {
+async fn refused_under(
+    context: &InboundContext,
+    inbound: &Inbound,
+    bytes: &[u8],
+) -> (bool, String) {
     let (mut near, far) = duplex(1 << 16);
     near.write_all(bytes).await.unwrap();
-    let accepted = accept_under(terms, inbound, far).await;
+    let accepted = accept_under(context, inbound, far).await;
     match accepted {
         Err(refusal) => (refusal.unanswered.is_some(), refusal.cause.to_string()),
         Ok(_) => panic!("expected a refusal"),
@@ -274,16 +278,16 @@ async fn a_bad_first_flight_is_refused_in_silence_with_the_reason_for_the_log() 
     let ours = outbound(ID, Security::Auto, "");
     let mut flight = first_flight(&ours).await;
     flight[60] ^= 1;
-    let terms = InboundContext::default();
+    let context = InboundContext::default();
     assert_eq!(
-        refused_under(&terms, &inbound, &flight).await,
+        refused_under(&context, &inbound, &flight).await,
         silent("a@b: the header does not open")
     );
     flight[60] ^= 1;
     // Not even by another inbound that has the user.
     for inbound in [inbound, self::inbound()] {
         assert_eq!(
-            refused_under(&terms, &inbound, &flight).await,
+            refused_under(&context, &inbound, &flight).await,
             silent("a@b's auth id was sent before, possibly by someone who recorded it")
         );
     }
