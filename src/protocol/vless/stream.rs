@@ -18,14 +18,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::codec::{RESPONSE, Response};
-use crate::io::{Goodbye, HEADROOM, Io, Link, scratch};
+use crate::io::{Goodbye, HEADROOM, Io, Link, Prefixed, scratch};
 
 /// How long a peer may be silent behind our last byte before it is told that this was the last. V2Ray gives a session
 /// of which one direction has ended as long.
 const SILENCE: Duration = Duration::from_secs(1);
 
 pub(super) struct VlessStream {
-    inner: Link,
+    /// In front of a server's link is what came behind the request.
+    inner: Prefixed<Link>,
     /// Goes out in front of the first payload; empty from then on.
     header: Bytes,
     role: Role,
@@ -39,22 +40,23 @@ pub(super) struct VlessStream {
 
 enum Role {
     Client(Response),
-    /// What came behind the request.
-    Server(Bytes),
+    Server,
 }
 
 impl VlessStream {
     /// The client's: `request` is its header.
     pub(super) fn client(inner: Link, request: Bytes) -> Self {
+        let inner = Prefixed::new(Bytes::new(), inner);
         Self::new(inner, request, Role::Client(Response::default()))
     }
 
     /// The server's: `rest` is what came behind the request.
     pub(super) fn server(inner: Link, rest: Bytes) -> Self {
-        Self::new(inner, Bytes::from_static(&RESPONSE), Role::Server(rest))
+        let inner = Prefixed::new(rest, inner);
+        Self::new(inner, Bytes::from_static(&RESPONSE), Role::Server)
     }
 
-    fn new(inner: Link, header: Bytes, role: Role) -> Self {
+    fn new(inner: Prefixed<Link>, header: Bytes, role: Role) -> Self {
         Self {
             inner,
             header,
@@ -109,7 +111,7 @@ impl VlessStream {
         let inner = Pin::new(&mut self.inner);
         let told = match self.role {
             Role::Client(_) => inner.poll_end(cx),
-            Role::Server(_) => inner.poll_shutdown(cx),
+            Role::Server => inner.poll_shutdown(cx),
         };
         // A link that cannot take it now is asked again; one that broke tells its reader.
         if told.is_ready() {
@@ -122,7 +124,7 @@ impl VlessStream {
 /// Reads the header of the response, and what comes with it.
 fn poll_response(
     response: &mut Response,
-    inner: &mut Link,
+    inner: &mut Prefixed<Link>,
     cx: &mut Context<'_>,
     buf: &mut ReadBuf<'_>,
 ) -> Poll<io::Result<()>> {
@@ -165,19 +167,8 @@ impl AsyncRead for VlessStream {
         let before = buf.filled().len();
         let inner = Pin::new(&mut this.inner);
         let read = match &mut this.role {
-            Role::Client(Response::Whole) => inner.poll_read(cx, buf),
+            Role::Client(Response::Whole) | Role::Server => inner.poll_read(cx, buf),
             Role::Client(response) => poll_response(response, inner.get_mut(), cx, buf),
-            Role::Server(rest) if rest.is_empty() => inner.poll_read(cx, buf),
-            Role::Server(rest) => {
-                let n = rest.len().min(buf.remaining());
-                buf.put_slice(&rest[..n]);
-                rest.advance(n);
-                if rest.is_empty() {
-                    // `advance` keeps the allocation alive; an idle tunnel has no use for it.
-                    *rest = Bytes::new();
-                }
-                Poll::Ready(Ok(()))
-            }
         };
         let moved = buf.filled().len() > before;
         this.ended |= read.is_ready() && !moved;
