@@ -9,7 +9,7 @@ use super::unknown;
 use crate::app;
 use crate::dialect::messages::{self, MessageError};
 use crate::dispatch::{Outbound, Outbounds};
-use crate::protocol::UserSettings;
+use crate::protocol::AddedUser;
 use crate::wire::app::proxyman::command::handler_service_server::HandlerService;
 use crate::wire::app::proxyman::command::{
     AddInboundRequest, AddInboundResponse, AddOutboundRequest, AddOutboundResponse,
@@ -115,7 +115,7 @@ impl HandlerService for Server {
     }
 }
 
-fn added_user(operation: &AddUserOperation) -> Result<UserSettings, Status> {
+fn added_user(operation: &AddUserOperation) -> Result<AddedUser, Status> {
     let user = operation.user.as_ref();
     let user = user.ok_or_else(|| unknown("failed to parse user"))?;
     messages::user(user).map_err(status)

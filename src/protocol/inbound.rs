@@ -5,7 +5,7 @@ use tokio::net::UdpSocket;
 use super::udp_port::Sources;
 use uuid::Uuid;
 
-use super::users::{UserError, UserSettings};
+use super::users::{AddedUser, UserError};
 use super::{Accepted, InboundContext, dokodemo, http, socks, vless, vmess};
 use crate::io::BindUdp;
 use crate::seam::{Arrival, Refusal};
@@ -140,10 +140,10 @@ impl Inbound {
     }
 
     /// One more user, from now on.
-    pub fn add_user(&self, user: UserSettings) -> Result<(), UserError> {
+    pub fn add_user(&self, user: AddedUser) -> Result<(), UserError> {
         match (self, user) {
-            (Self::Vless(inbound), UserSettings::Vless(user)) => inbound.add_user(user),
-            (Self::Vmess(inbound), UserSettings::Vmess(user)) => inbound.add_user(user),
+            (Self::Vless(inbound), AddedUser::Vless(user)) => inbound.add_user(user),
+            (Self::Vmess(inbound), AddedUser::Vmess(user)) => inbound.add_user(user),
             (Self::Vless(_) | Self::Vmess(_), _) => Err(UserError::OtherProtocol),
             (Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_), _) => Err(UserError::NoUsers),
         }

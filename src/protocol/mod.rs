@@ -27,7 +27,7 @@ pub use inbound::{Inbound, InboundSettings, InboundTraits};
 pub use outbound::{Endpoint, Outbound, OutboundSettings, Unsealed};
 pub use proxy::{NextHop, Proxy, ProxyTraits, no_packets};
 pub use udp_port::Sources;
-pub use users::{UserError, UserSettings};
+pub use users::{AddedUser, UserError, UserSettings};
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,14 +1,36 @@
-//! Users of an inbound that come and go while it runs.
+//! The users of an inbound that knows them by id; they come and go while it runs.
 
 use thiserror::Error;
+use uuid::Uuid;
 
-use super::{vless, vmess};
+use crate::secret::Secret;
+use crate::session::User;
 
-/// A user as their protocol has one.
+/// Who may connect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserSettings {
+    pub id: Secret<Uuid>,
+    /// V2Ray's label for a user; it need not be an address.
+    pub email: Option<String>,
+    /// Index into `policy.levels`.
+    pub level: u32,
+}
+
+/// A user to be added to an inbound of the protocol that their account is of.
 #[derive(Clone, Debug, PartialEq)]
-pub enum UserSettings {
-    Vless(vless::UserSettings),
-    Vmess(vmess::UserSettings),
+pub enum AddedUser {
+    Vless(UserSettings),
+    Vmess(UserSettings),
+}
+
+impl From<UserSettings> for User {
+    fn from(user: UserSettings) -> Self {
+        Self {
+            email: user.email,
+            level: user.level,
+            anonymous: false,
+        }
+    }
 }
 
 /// Why the users of an inbound stay as they are; V2Ray's words where it has some.

@@ -22,7 +22,7 @@ use at::{At, whole};
 use crate::address::{Host, PortRange};
 use crate::config::{self, Listen, Through, exposure};
 use crate::mux;
-use crate::protocol::UserSettings;
+use crate::protocol::AddedUser;
 use crate::report::Report;
 use crate::sniffing::{self, Protocol};
 use crate::wire::app::proxyman::{ReceiverConfig, SenderConfig, SniffingConfig};
@@ -72,7 +72,7 @@ pub fn outbound(message: &OutboundHandlerConfig) -> Result<config::Outbound, Mes
 /// # Errors
 ///
 /// When it is of none that has users.
-pub fn user(user: &User) -> Result<UserSettings, MessageError> {
+pub fn user(user: &User) -> Result<AddedUser, MessageError> {
     let report = Report::default();
     whole(protocols::user(user, &At::root(&report)), &report)
 }

@@ -10,12 +10,13 @@ use tokio::time::timeout_at;
 
 use super::codec::{Command, Request, RequestError, sender};
 use super::packets::Datagrams;
-use super::settings::{InboundSettings, UserSettings};
+use super::settings::InboundSettings;
 use super::stream::VlessStream;
 use super::users::{UserEntry, Users};
 use crate::cause::{AuthError, FlightError, ProtocolError};
 use crate::io::{Link, PacketStream};
 use crate::mux::{self, packet_addr};
+use crate::protocol::users::UserSettings;
 use crate::protocol::{Accepted, InboundContext, UserError};
 use crate::seam::{Arrival, Refusal};
 

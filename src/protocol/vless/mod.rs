@@ -17,6 +17,7 @@ mod stream;
 mod tests;
 mod users;
 
+pub use super::users::UserSettings;
 pub use inbound::Inbound;
 pub use outbound::{Account, Outbound};
-pub use settings::{AccountSettings, InboundSettings, OutboundSettings, UserSettings};
+pub use settings::{AccountSettings, InboundSettings, OutboundSettings};

@@ -3,25 +3,15 @@
 use uuid::Uuid;
 
 use crate::protocol::servers::ServerSettings;
+use crate::protocol::users::UserSettings;
 use crate::protocol::{InboundTraits, Unsealed};
 use crate::report::Place;
 use crate::secret::Secret;
-use crate::session::User;
 
 /// `settings` of a `vless` inbound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InboundSettings {
     pub users: Vec<UserSettings>,
-}
-
-/// Who may connect.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UserSettings {
-    pub id: Secret<Uuid>,
-    /// V2Ray's label for a user; it need not be an address.
-    pub email: Option<String>,
-    /// Index into `policy.levels`.
-    pub level: u32,
 }
 
 /// `settings` of a `vless` outbound.
@@ -61,15 +51,5 @@ impl OutboundSettings {
                 server: &server.to.host,
             })
         })
-    }
-}
-
-impl From<UserSettings> for User {
-    fn from(user: UserSettings) -> Self {
-        Self {
-            email: user.email,
-            level: user.level,
-            anonymous: false,
-        }
     }
 }

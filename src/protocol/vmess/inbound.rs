@@ -19,13 +19,14 @@ use super::packets::VmessPackets;
 use super::peer::Peer;
 use super::reader::Reader;
 use super::replay_memory::ReplayMemory;
-use super::settings::{InboundSettings, UserSettings};
+use super::settings::InboundSettings;
 use super::stream::{Role, VmessStream};
 use super::users::{UserEntry, Users};
 use super::writer::Writer;
 use crate::cause::{AuthError, FlightError, ProtocolError};
 use crate::io::Link;
 use crate::mux::{self, packet_addr};
+use crate::protocol::users::UserSettings;
 use crate::protocol::{Accepted, InboundContext, UserError};
 use crate::seam::{Arrival, Refusal};
 

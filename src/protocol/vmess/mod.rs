@@ -24,7 +24,8 @@ mod tests;
 pub(crate) mod users;
 mod writer;
 
+pub use super::users::UserSettings;
 pub use inbound::Inbound;
 pub use outbound::{Account, Outbound};
 pub use replay_memory::ReplayMemory;
-pub use settings::{AccountSettings, InboundSettings, OutboundSettings, Security, UserSettings};
+pub use settings::{AccountSettings, InboundSettings, OutboundSettings, Security};

@@ -5,10 +5,10 @@
 use uuid::Uuid;
 
 use crate::protocol::servers::ServerSettings;
+use crate::protocol::users::UserSettings;
 use crate::protocol::{InboundTraits, Unsealed};
 use crate::report::Place;
 use crate::secret::Secret;
-use crate::session::User;
 
 /// `settings` of a `vmess` inbound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,17 +17,6 @@ pub struct InboundSettings {
     pub users: Vec<UserSettings>,
     /// `disableInsecureEncryption`: requests whose payload is not sealed are refused.
     pub sealed_only: bool,
-}
-
-/// Who may connect.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UserSettings {
-    /// `id`.
-    pub id: Secret<Uuid>,
-    /// V2Ray's label for a user; it need not be an address.
-    pub email: Option<String>,
-    /// Index into `policy.levels`.
-    pub level: u32,
 }
 
 /// `settings` of a `vmess` outbound.
@@ -76,16 +65,6 @@ impl InboundSettings {
         InboundTraits {
             requires_auth: true,
             ..InboundTraits::default()
-        }
-    }
-}
-
-impl From<UserSettings> for User {
-    fn from(user: UserSettings) -> Self {
-        Self {
-            email: user.email,
-            level: user.level,
-            anonymous: false,
         }
     }
 }

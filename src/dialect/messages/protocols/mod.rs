@@ -15,7 +15,7 @@ use crate::dialect::v2ray::protocols::ids;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{
-    Grant, InboundSettings, OutboundSettings, UserSettings, blackhole, http, socks,
+    AddedUser, Grant, InboundSettings, OutboundSettings, UserSettings, blackhole, http, socks,
 };
 use crate::secret::Secret;
 use crate::wire::common::protocol::{ServerEndpoint, User};
@@ -100,10 +100,10 @@ pub(super) fn outbound(message: &TypedMessage, at: &At) -> Option<OutboundSettin
 }
 
 /// A user whose account says of which protocol it is.
-pub(super) fn user(user: &User, at: &At) -> Option<UserSettings> {
+pub(super) fn user(user: &User, at: &At) -> Option<AddedUser> {
     match typed::name(account(user, at)?) {
-        vless::ACCOUNT => Some(UserSettings::Vless(vless::user(user, at)?)),
-        vmess::ACCOUNT => Some(UserSettings::Vmess(vmess::user(user, at)?)),
+        vless::ACCOUNT => Some(AddedUser::Vless(vless::user(user, at)?)),
+        vmess::ACCOUNT => Some(AddedUser::Vmess(vmess::user(user, at)?)),
         found => {
             let expected = "v2ray.core.proxy.vmess.Account` or `v2ray.core.proxy.vless.Account";
             misplaced(found, expected, at)
@@ -136,27 +136,25 @@ fn account_of<M: prost::Message + Default>(user: &User, name: &str, at: &At) -> 
     }
 }
 
-/// The users of an inbound. `key` tells the id and the email of one.
-fn users<U>(
+/// The users of an inbound.
+fn users(
     users: &[User],
-    user: impl Fn(&User, &At) -> Option<U>,
-    key: impl Fn(&U) -> (Uuid, Option<&str>),
+    user: impl Fn(&User, &At) -> Option<UserSettings>,
     at: &At,
-) -> Option<Vec<U>> {
+) -> Option<Vec<UserSettings>> {
     let each = users.iter().enumerate();
     let read = all(each.map(|(i, message)| user(message, &at.index(i))))?;
-    let mut users: Vec<U> = Vec::new();
+    let mut users: Vec<UserSettings> = Vec::new();
     let mut emails = HashSet::new();
     for (i, user) in read.into_iter().enumerate() {
-        let (id, email) = key(&user);
-        if let Some(email) = email
+        if let Some(email) = &user.email
             && !emails.insert(email.to_lowercase())
         {
             let text = format!("another user has the email `{email}`");
             at.index(i).error::<()>(text);
         }
         // Of two with one id the last one counts, as in V2Ray.
-        users.retain(|other| key(other).0 != id);
+        users.retain(|other| *other.id != *user.id);
         users.push(user);
     }
     Some(users)

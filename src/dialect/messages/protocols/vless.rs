@@ -18,12 +18,7 @@ pub(super) fn inbound(config: &vless::inbound::Config, at: &At) -> Option<Inboun
     if !config.fallbacks.is_empty() {
         at.key("fallbacks").error::<()>("fallbacks are not built");
     }
-    let users = users(
-        &config.clients,
-        user,
-        |user| (*user.id, user.email.as_deref()),
-        &at.key("clients"),
-    )?;
+    let users = users(&config.clients, user, &at.key("clients"))?;
     Some(InboundSettings { users })
 }
 

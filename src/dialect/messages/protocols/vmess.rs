@@ -13,12 +13,7 @@ use crate::wire::typed;
 pub(super) const ACCOUNT: &str = "proxy.vmess.Account";
 
 pub(super) fn inbound(config: &vmess::inbound::Config, at: &At) -> Option<InboundSettings> {
-    let users = users(
-        &config.user,
-        user,
-        |user| (*user.id, user.email.as_deref()),
-        &at.key("user"),
-    )?;
+    let users = users(&config.user, user, &at.key("user"))?;
     Some(InboundSettings {
         users,
         ..Default::default()

@@ -2,20 +2,18 @@
 
 use std::collections::HashSet;
 
-use uuid::Uuid;
-
 use super::ids;
 use super::servers::destination;
 use crate::dialect::v2ray::json::{Node, Object};
 use crate::protocol::servers::ServerSettings;
+use crate::protocol::users::UserSettings;
 
-/// `clients` (V2Ray 4) and `users` (V2Ray 5) of an inbound. `key` tells the id and the email of one.
-pub(super) fn read<U>(
+/// `clients` (V2Ray 4) and `users` (V2Ray 5) of an inbound.
+pub(super) fn read(
     settings: &Object,
-    user: impl Fn(&Node) -> Option<U>,
-    key: impl Fn(&U) -> (Uuid, Option<&str>),
-) -> Option<Vec<U>> {
-    let mut users: Vec<U> = Vec::new();
+    user: impl Fn(&Node) -> Option<UserSettings>,
+) -> Option<Vec<UserSettings>> {
+    let mut users: Vec<UserSettings> = Vec::new();
     let mut ids = HashSet::new();
     let mut emails = HashSet::new();
     let mut sound = true;
@@ -25,12 +23,11 @@ pub(super) fn read<U>(
             sound = false;
             continue;
         };
-        let (id, email) = key(&user);
-        if !ids.insert(id) {
+        if !ids.insert(*user.id) {
             node.warn("another user has the same id, the last one counts, as in V2Ray");
-            users.retain(|other| key(other).0 != id);
+            users.retain(|other| *other.id != *user.id);
         }
-        if let Some(email) = email
+        if let Some(email) = &user.email
             && !emails.insert(email.to_lowercase())
         {
             node.error(format!("another user has the email `{email}`"));

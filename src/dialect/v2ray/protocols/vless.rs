@@ -10,7 +10,7 @@ use crate::protocol::vless::{AccountSettings, InboundSettings, OutboundSettings,
 use crate::report::Place;
 
 pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
-    let users = clients::read(settings, user, |user| (*user.id, user.email.as_deref()));
+    let users = clients::read(settings, user);
     let must = settings.get("clients").is_some();
     let unsealed = no_encryption(settings, "decryption", must);
     let flow = no_flow(settings);

@@ -12,11 +12,7 @@ use crate::protocol::vmess::{
 
 pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
     let default_level = default_level(settings);
-    let users = clients::read(
-        settings,
-        |node| user(node, default_level),
-        |user| (*user.id, user.email.as_deref()),
-    );
+    let users = clients::read(settings, |node| user(node, default_level));
     let sealed_only = settings.read_or("disableInsecureEncryption", false);
     settings.no_effect(&["detour"]);
     users.map(|users| InboundSettings { users, sealed_only })
