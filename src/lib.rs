@@ -16,9 +16,6 @@
 //! both; [`relay`] copies between two links. A dialect reads settings, [`config`] holds them, [`app`] makes them run.
 //! `docs/architecture.md` has the picture and the rules about who may import whom.
 
-// Tests have no session to log for.
-#![cfg_attr(test, allow(clippy::disallowed_methods))]
-
 pub mod address;
 #[cfg(feature = "app")]
 pub mod api;

@@ -100,7 +100,7 @@ mod tests {
         let (ours, mut theirs) = duplex(1);
         let peer: Destination = "1.1.1.1:53".parse().unwrap();
         let mut framed = Framed::new(Link::other(ours), peer.clone());
-        let writing = tokio::spawn(async move {
+        let writing = crate::io::spawn(async move {
             theirs
                 .write_all(b"\0\x03abc\0\0\0\x01d\0\x05en")
                 .await
@@ -122,7 +122,7 @@ mod tests {
         let (ours, mut theirs) = duplex(2);
         let peer: Destination = "1.1.1.1:53".parse().unwrap();
         let mut framed = Framed::new(Link::other(ours), peer.clone());
-        let reading = tokio::spawn(async move {
+        let reading = crate::io::spawn(async move {
             let mut all = [0; 12];
             theirs.read_exact(&mut all).await.unwrap();
             theirs.write_all(b"\0\x01!").await.unwrap();

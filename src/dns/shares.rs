@@ -300,7 +300,7 @@ mod tests {
 
     fn wait(shares: &Arc<Shares>, n: u8) -> JoinHandle<Result<Slot, NoSlot>> {
         let shares = shares.clone();
-        tokio::spawn(async move { shares.slot(&owner(n)).await })
+        crate::io::spawn(async move { shares.slot(&owner(n)).await })
     }
 
     /// As many as are to be had without a wait.

@@ -287,7 +287,7 @@ mod tests {
         asking: impl Future<Output = io::Result<Vec<IpAddr>>> + Send + 'static,
     ) -> JoinHandle<io::Result<Vec<IpAddr>>> {
         let system = system.clone();
-        tokio::spawn(async move { system.find(&format!("dead-{n}"), of(1), asking).await })
+        crate::io::spawn(async move { system.find(&format!("dead-{n}"), of(1), asking).await })
     }
 
     async fn dead() -> io::Result<Vec<IpAddr>> {

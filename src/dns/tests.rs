@@ -106,7 +106,7 @@ async fn dead_names_of_one_user_delay_nobody_else() {
         .map(|n| {
             let resolver = resolver.clone();
             let look = async move { v4(&resolver, &format!("{n}.dead.com")).await };
-            tokio::spawn(asking(owner(1), look))
+            crate::io::spawn(asking(owner(1), look))
         })
         .collect();
     tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -208,7 +208,7 @@ async fn an_answer_is_remembered_and_the_same_question_is_asked_once() {
     let asks = (0..10).map(|n| {
         let resolver = resolver.clone();
         let name = if n % 2 == 0 { "a.com" } else { "A.com." };
-        tokio::spawn(async move { v4(&resolver, name).await })
+        crate::io::spawn(async move { v4(&resolver, name).await })
     });
     for ask in asks.collect::<Vec<_>>() {
         assert!(ask.await.unwrap().is_ok());
@@ -601,10 +601,10 @@ impl Dialer for Net {
         let (ours, theirs) = duplex(64 * 1024);
         let closed = self.open(via);
         match to.port {
-            443 => drop(tokio::spawn(
+            443 => drop(crate::io::spawn(
                 self.clone().serve_http(theirs, server, closed),
             )),
-            _ => drop(tokio::spawn(
+            _ => drop(crate::io::spawn(
                 self.clone().serve_framed(theirs, server, closed),
             )),
         }
@@ -615,7 +615,7 @@ impl Dialer for Net {
         let (net, server, mut closed) = (self.clone(), to.host.to_string(), self.open(via));
         let (replies, inbox) = mpsc::unbounded_channel();
         let (outbox, mut queries) = mpsc::unbounded_channel::<Packet>();
-        tokio::spawn(async move {
+        crate::io::spawn(async move {
             loop {
                 let mut packet = tokio::select! {
                     packet = queries.recv() => packet.unwrap(),

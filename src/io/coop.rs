@@ -45,7 +45,7 @@ mod tests {
                 while !neighbours.iter().all(|n| polls(n) > 0) {
                     thread::yield_now();
                 }
-                tokio::spawn(busy(alone)).await.unwrap();
+                crate::io::spawn(busy(alone)).await.unwrap();
             })
         };
         begins.recv().unwrap();

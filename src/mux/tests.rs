@@ -21,10 +21,10 @@ const IDLE: Duration = Duration::from_secs(300);
 #[tokio::test]
 async fn many_streams_go_both_ways_at_once() {
     let (client, mut server) = pair(Udp::Shared);
-    tokio::spawn(async move {
+    crate::io::spawn(async move {
         while let Some(accepted) = server.recv().await {
             let (_, link) = stream(accepted);
-            tokio::spawn(async move {
+            crate::io::spawn(async move {
                 let (mut read, mut write) = tokio::io::split(link);
                 tokio::io::copy(&mut read, &mut write).await.unwrap();
                 write.shutdown().await.unwrap();
@@ -34,7 +34,7 @@ async fn many_streams_go_both_ways_at_once() {
     let mut all = Vec::new();
     for n in 0..50_u8 {
         let link = client.open();
-        all.push(tokio::spawn(async move {
+        all.push(crate::io::spawn(async move {
             let data = vec![n; 40_000 + usize::from(n) * 1000];
             let (mut read, mut write) = tokio::io::split(link);
             let mut back = Vec::new();
@@ -134,13 +134,13 @@ async fn a_stream_that_nobody_reads_holds_up_no_other_until_its_share_is_full() 
     accepted.read_exact(&mut got).await.unwrap();
 
     // Beyond its share the link waits, and goes on when the reader does.
-    let more = tokio::spawn(async move {
+    let more = crate::io::spawn(async move {
         slow.write_all(&vec![1; 2 * SESSION_MAX]).await.unwrap();
         slow.shutdown().await.unwrap();
         slow
     });
     sleep(Duration::from_millis(50)).await;
-    let again = tokio::spawn(async move {
+    let again = crate::io::spawn(async move {
         quick.write_all(b"again").await.unwrap();
         quick
     });
@@ -440,7 +440,7 @@ impl Client {
             panic!("mux is many sessions");
         };
         let accepted = self.accepted.clone();
-        tokio::spawn(async move {
+        crate::io::spawn(async move {
             while let Some(session) = sessions.recv().await {
                 let _ = accepted.send(session).await;
             }

@@ -248,7 +248,7 @@ mod tests {
         let (to, target) = pair().await;
         let socket = duplicate(&from);
         let (from, to) = (Link::Tcp(from), Link::Tcp(to));
-        tokio::spawn(Relay::new(from, to, Vec::new(), Allowance::default()));
+        crate::io::spawn(Relay::new(from, to, Vec::new(), Allowance::default()));
         (client, socket, target)
     }
 

@@ -9,13 +9,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 #[tokio::test]
 async fn the_end_of_one_direction_passes_on_while_the_other_goes_on() {
     let (mut client, mut target, relay) = tunnel(16, b"");
-    let running = tokio::spawn(relay);
+    let running = crate::io::spawn(relay);
     client.write_all(b"question").await.unwrap();
     client.shutdown().await.unwrap();
     let mut question = Vec::new();
     target.read_to_end(&mut question).await.unwrap();
     assert_eq!(question, b"question");
-    let answer = tokio::spawn(async move {
+    let answer = crate::io::spawn(async move {
         let mut answer = Vec::new();
         client.read_to_end(&mut answer).await.unwrap();
         answer
@@ -31,7 +31,7 @@ async fn the_end_of_one_direction_passes_on_while_the_other_goes_on() {
 #[tokio::test]
 async fn what_was_read_before_comes_first() {
     let (mut client, mut target, relay) = tunnel(64, b"first ");
-    tokio::spawn(relay);
+    crate::io::spawn(relay);
     client.write_all(b"second").await.unwrap();
     let mut got = [0; 12];
     target.read_exact(&mut got).await.unwrap();
@@ -41,7 +41,7 @@ async fn what_was_read_before_comes_first() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_tunnel_ends_but_an_active_one_does_not() {
     let (mut client, mut target, relay) = tunnel(64, b"");
-    let running = tokio::spawn(relay);
+    let running = crate::io::spawn(relay);
     for _ in 0..3 {
         sleep(IDLE - Duration::from_secs(1)).await;
         client.write_all(b"x").await.unwrap();
@@ -61,7 +61,7 @@ async fn after_one_direction_the_other_one_has_its_own_limit() {
             true => (&mut client, &mut target),
             false => (&mut target, &mut client),
         };
-        let running = tokio::spawn(relay);
+        let running = crate::io::spawn(relay);
         sleep(Duration::from_secs(200)).await;
         ends.shutdown().await.unwrap();
         for _ in 0..3 {
@@ -83,7 +83,7 @@ async fn without_any_time_the_end_of_one_direction_is_the_end() {
         ..LIMITS
     };
     let (mut client, mut target, relay) = tunnel_with(64, b"", allowance(limits));
-    let running = tokio::spawn(relay);
+    let running = crate::io::spawn(relay);
     client.write_all(b"question").await.unwrap();
     client.shutdown().await.unwrap();
     let began = Instant::now();
@@ -98,9 +98,9 @@ async fn without_any_time_the_end_of_one_direction_is_the_end() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_keeps_a_half_closed_tunnel_alive() {
     let (mut client, mut target, relay) = tunnel(4, b"");
-    let running = tokio::spawn(relay);
+    let running = crate::io::spawn(relay);
     client.shutdown().await.unwrap();
-    let answering = tokio::spawn(async move {
+    let answering = crate::io::spawn(async move {
         target.write_all(&[7; 20]).await.unwrap();
         target.shutdown().await.unwrap();
     });
@@ -123,7 +123,7 @@ async fn what_passes_is_counted_as_it_passes() {
         ..allowance(LIMITS)
     };
     let (mut client, mut target, relay) = tunnel_with(64, b"first", allowance);
-    let _running = tokio::spawn(relay);
+    let _running = crate::io::spawn(relay);
     client.write_all(b" and more").await.unwrap();
     target.read_exact(&mut [0; 14]).await.unwrap();
     target.write_all(b"answer").await.unwrap();

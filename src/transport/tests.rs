@@ -37,7 +37,7 @@ const AT_MOST: usize = 2;
 impl ManyLinks {
     pub(super) fn connect(&self, mut link: Link) -> Self {
         let (numbers, mut due) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
+        crate::io::spawn(async move {
             while let Some(number) = due.recv().await {
                 link.write_u8(number).await.unwrap();
             }

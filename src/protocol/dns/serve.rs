@@ -236,7 +236,7 @@ mod tests {
             dial: Arc::new(Ways(Mutex::new(ways))),
         };
         let (mut client, inside) = pipe::pair();
-        tokio::spawn(session.run(Box::new(inside)));
+        crate::io::spawn(session.run(Box::new(inside)));
         let question = Packet {
             peer: to,
             data: Bytes::from_static(QUESTION),

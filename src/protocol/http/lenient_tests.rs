@@ -84,7 +84,7 @@ async fn every_head_is_found_and_no_body_is_touched() {
         (13, 64),
     ] {
         let (mut theirs, ours) = duplex(pipe);
-        let sending = tokio::spawn(async move {
+        let sending = crate::io::spawn(async move {
             theirs.write_all(text.as_bytes()).await.unwrap();
         });
         let mut lenient = LenientHeads::new(Link::other(ours), Next::default());

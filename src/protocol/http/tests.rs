@@ -411,7 +411,7 @@ fn start(settings: InboundSettings) -> (DuplexStream, Waiting) {
         ..settings
     });
     let (client, server) = tokio::io::duplex(4096);
-    let accepted = tokio::spawn(async move {
+    let accepted = crate::io::spawn(async move {
         inbound
             .accept(arrival(Link::other(server)), &InboundContext::default())
             .await

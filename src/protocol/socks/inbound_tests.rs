@@ -279,7 +279,7 @@ fn start_within(limit: Duration, settings: InboundSettings) -> (DuplexStream, Wa
         }),
         ..InboundContext::default()
     };
-    let accepted = tokio::spawn(async move { inbound.accept(arrival, &context).await });
+    let accepted = crate::io::spawn(async move { inbound.accept(arrival, &context).await });
     (client, accepted)
 }
 

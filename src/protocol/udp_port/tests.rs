@@ -135,7 +135,7 @@ async fn door_for(max: usize) -> (SocketAddr, mpsc::Receiver<Datagrams>) {
     sources.max = max;
     sources.sweep_at = FIRST_SWEEP.min(max);
     let (tx, rx) = mpsc::channel(64);
-    tokio::spawn(async move {
+    crate::io::spawn(async move {
         loop {
             tokio::select! {
                 Some(new) = sources.next() => drop(tx.send(new).await),

@@ -452,7 +452,7 @@ async fn a_server_that_does_not_heed_the_end_mark_sees_the_end_of_the_connection
     client.write_all(b"question").await.unwrap();
     client.shutdown().await.unwrap();
     let began = tokio::time::Instant::now();
-    let waiting = tokio::spawn(async move { client.read(&mut [0; 1]).await.map(drop) });
+    let waiting = crate::io::spawn(async move { client.read(&mut [0; 1]).await.map(drop) });
     let mut sent = Vec::new();
     far.read_to_end(&mut sent).await.unwrap();
     assert_eq!(began.elapsed(), Duration::from_secs(1));
@@ -469,7 +469,7 @@ async fn a_slow_answer_reaches_a_client_that_has_ended_its_direction() {
         client.shutdown().await.unwrap();
         assert_eq!(server.read(&mut [0; 1]).await.unwrap(), 0);
         server.flush().await.unwrap();
-        let answered = tokio::spawn(async move {
+        let answered = crate::io::spawn(async move {
             let mut answer = Vec::new();
             client.read_to_end(&mut answer).await.map(|_| answer)
         });

@@ -97,7 +97,7 @@ async fn meet_imposter(name: &str, other: &str, settings: ClientSettings) -> Str
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(stolen)));
     let (near, far) = duplex(64 * 1024);
-    tokio::spawn(TlsAcceptor::from(Arc::new(config)).accept(far));
+    crate::io::spawn(TlsAcceptor::from(Arc::new(config)).accept(far));
     let to = Destination::new(Host::Domain("odd.test".to_owned()), 443);
     let met = client(settings).wrap(Link::other(near), &to).await;
     match met {

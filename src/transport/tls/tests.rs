@@ -330,7 +330,7 @@ async fn a_connection_cut_without_goodbye_has_ended() {
     let server = server(showing([pair.keys()]));
     let (near, far) = duplex(64 * 1024);
     let accepting =
-        tokio::spawn(async move { server.accept(Link::other(far), Instant::now()).await });
+        crate::io::spawn(async move { server.accept(Link::other(far), Instant::now()).await });
     let to = Destination::new(Host::Domain("example.com".to_owned()), 443);
     let client = client(insecure());
     let mut near = client.wrap(Link::other(near), &to).await.unwrap();

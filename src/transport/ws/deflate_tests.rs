@@ -102,7 +102,7 @@ fn sample(len: usize) -> Vec<u8> {
 async fn opened(frames: &[u8], size: usize) -> io::Result<Vec<u8>> {
     let (ours, mut theirs) = duplex(1000);
     let sent = frames.to_vec();
-    let sending = tokio::spawn(async move {
+    let sending = crate::io::spawn(async move {
         let _ = theirs.write_all(&sent).await;
         let _ = theirs.shutdown().await;
         let mut rest = Vec::new();

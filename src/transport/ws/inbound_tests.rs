@@ -30,7 +30,7 @@ fn visit(settings: &ServerSettings, source: &str) -> (DuplexStream, Accepting) {
     };
     (
         peer,
-        tokio::spawn(async move { inbound.accept(arrival, &Closing::default()).await }),
+        crate::io::spawn(async move { inbound.accept(arrival, &Closing::default()).await }),
     )
 }
 

@@ -472,7 +472,7 @@ async fn our_client_and_our_server_agree_on_early_data() {
         let (ours, theirs) = duplex(1024);
         let sent = data.clone();
         let inbound = inbound("/ray", searched);
-        let serving = tokio::spawn(async move {
+        let serving = crate::io::spawn(async move {
             let Ok(mut arrival) = inbound.accept(arrival(theirs), &Closing::default()).await else {
                 panic!("refused")
             };
@@ -507,7 +507,7 @@ async fn a_server_may_speak_first_though_early_data_is_on() {
     for flush in [false, true] {
         let (ours, theirs) = duplex(1024);
         let inbound = inbound("/", None);
-        let serving = tokio::spawn(async move {
+        let serving = crate::io::spawn(async move {
             let Ok(mut arrival) = inbound.accept(arrival(theirs), &Closing::default()).await else {
                 panic!("refused")
             };
@@ -540,7 +540,7 @@ async fn a_failed_handshake_with_early_data_is_told_at_the_next_call() {
     let (ours, theirs) = duplex(4096);
     let inbound = inbound("/other", None);
     let serving =
-        tokio::spawn(async move { inbound.accept(arrival(theirs), &Closing::default()).await });
+        crate::io::spawn(async move { inbound.accept(arrival(theirs), &Closing::default()).await });
     let outbound = outbound(&with_early_data("/ray", IN_PROTOCOL, 2048));
     let mut link = outbound
         .wrap(

@@ -41,7 +41,7 @@ async fn tokio_tungstenite_reads_and_writes_the_same_bytes() {
             let mut sent = vec![0; chunk * 20];
             getrandom::fill(&mut sent).unwrap();
             let expected = sent.clone();
-            let echo = tokio::spawn(async move {
+            let echo = crate::io::spawn(async move {
                 let mut got = Vec::new();
                 while let Some(Ok(message)) = theirs.next().await {
                     match message {
@@ -256,7 +256,7 @@ async fn what_follows_a_breach_does_not_reset_the_answer() {
         .unwrap();
     let (ours, _) = listener.accept().await.unwrap();
     let mut stream = WsStream::new(Link::Tcp(ours), Role::Server, None);
-    let served = tokio::spawn(async move { stream.read_u8().await.unwrap_err() });
+    let served = crate::io::spawn(async move { stream.read_u8().await.unwrap_err() });
     theirs.write_all(b"\x82\x02hi").await.unwrap();
     theirs.write_all(&[0; 1024 * 1024]).await.unwrap();
     let mut frame = Vec::new();
@@ -288,7 +288,7 @@ async fn an_end_without_a_close_frame_is_the_end_but_not_inside_a_frame() {
 async fn pings_without_end_do_not_pile_up_answers() {
     let (ours, mut theirs) = duplex(64);
     let mut stream = WsStream::new(ours, Role::Client, None);
-    let flood = tokio::spawn(async move {
+    let flood = crate::io::spawn(async move {
         for _ in 0..10_000 {
             theirs.write_all(b"\x89\x04ping").await.unwrap();
         }
