@@ -6,6 +6,8 @@
 //! whatever they are given.
 
 mod finder;
+#[cfg(test)]
+pub(crate) mod links;
 mod pieces;
 #[cfg(test)]
 pub(crate) mod settings;

@@ -18,6 +18,7 @@ use crate::protocol::servers::ServerSettings;
 use crate::protocol::{Accepted, InboundContext};
 use crate::seam::{Arrival, Refusal};
 use crate::session::Source;
+use crate::testing::links::{data, send};
 
 const ID: &str = "b831381d-6324-4d53-ad4f-8cda48b30811";
 const OTHER: &str = "c831381d-6324-4d53-ad4f-8cda48b30811";
@@ -137,28 +138,6 @@ async fn what_is_not_sealed_is_refused_where_it_is_asked() {
             }
         }
     }
-}
-
-fn data(len: usize) -> Vec<u8> {
-    (0..len).map(|i| ((i * 7919) >> 3) as u8).collect()
-}
-
-async fn send(from: &mut Link, to: &mut Link, data: &[u8], piece: usize) {
-    let write = async {
-        from.write_all(data).await.unwrap();
-        from.flush().await.unwrap();
-    };
-    let read = async {
-        let mut got = Vec::new();
-        let mut buf = vec![0; piece];
-        while got.len() < data.len() {
-            let n = to.read(&mut buf).await.unwrap();
-            assert!(n > 0, "the stream ended after {} bytes", got.len());
-            got.extend_from_slice(&buf[..n]);
-        }
-        assert!(got == data);
-    };
-    tokio::join!(write, read);
 }
 
 #[tokio::test]
