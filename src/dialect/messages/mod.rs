@@ -21,10 +21,11 @@ use at::{At, whole};
 
 use crate::address::{Host, PortRange};
 use crate::config::{self, Listen, Through, exposure};
+use crate::dialect::v2ray::sniffing::protocol;
 use crate::mux;
 use crate::protocol::AddedUser;
 use crate::report::Report;
-use crate::sniffing::{self, Protocol};
+use crate::sniffing;
 use crate::wire::app::proxyman::{ReceiverConfig, SenderConfig, SniffingConfig};
 use crate::wire::common::net::{self as wire_net, IpOrDomain, ip_or_domain::Address};
 use crate::wire::common::protocol::User;
@@ -185,13 +186,9 @@ fn sharing(concurrency: u32) -> mux::Settings {
 fn sniffing(message: &SniffingConfig, at: &At) -> Option<Option<sniffing::Settings>> {
     let mut overriding = Vec::new();
     for word in &message.destination_override {
-        match word.to_ascii_lowercase().as_str() {
-            "http" => overriding.push(Protocol::Http),
-            "tls" | "https" | "ssl" => overriding.push(Protocol::Tls),
-            "quic" => overriding.push(Protocol::Quic),
-            // Not built, and of no effect.
-            "fakedns" | "fakedns+others" => {}
-            _ => return at.error(format!("`{}` is not known", word.escape_debug())),
+        match protocol(word) {
+            Some(protocol) => overriding.extend(protocol),
+            None => return at.error(format!("`{}` is not known", word.escape_debug())),
         }
     }
     let looks = message.enabled && !message.metadata_only;

@@ -288,13 +288,16 @@ fn keep_alive(seconds: i32, at: &At) -> Option<KeepAlive> {
     match u64::try_from(seconds) {
         Err(_) => Some(KeepAlive::Off),
         Ok(0) => Some(KeepAlive::default()),
-        Ok(n @ 1..=32767) => {
+        Ok(n @ 1..=KeepAlive::MAX_SECS) => {
             let period = Duration::from_secs(n);
             let (idle, interval) = (period, period);
             Some(KeepAlive::On { idle, interval })
         }
         Ok(n) => {
-            let text = format!("{n} s is too long, expected at most 32767");
+            let text = format!(
+                "{n} s is too long, expected at most {}",
+                KeepAlive::MAX_SECS
+            );
             at.key("tcp_keep_alive_interval").error(text)
         }
     }

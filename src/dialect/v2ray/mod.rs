@@ -20,7 +20,7 @@ mod policy;
 pub(in crate::dialect) mod protocols;
 mod read;
 mod routing;
-mod sniffing;
+pub(in crate::dialect) mod sniffing;
 mod sockopt;
 mod stream_settings;
 mod tls;

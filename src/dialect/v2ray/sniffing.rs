@@ -43,14 +43,10 @@ fn protocols(node: &Node) -> Vec<Protocol> {
     let StringList(words) = node.read().unwrap_or_default();
     let mut over = Vec::new();
     for word in words {
-        match word.to_ascii_lowercase().as_str() {
-            "http" => over.push(Protocol::Http),
-            "tls" | "https" | "ssl" => over.push(Protocol::Tls),
-            "quic" => over.push(Protocol::Quic),
-            "fakedns" | "fakedns+others" => {
-                node.warn(format!("`{word}` is not built yet, it has no effect"));
-            }
-            _ => node.error(format!(
+        match protocol(&word) {
+            Some(Some(protocol)) => over.push(protocol),
+            Some(None) => node.warn(format!("`{word}` is not built yet, it has no effect")),
+            None => node.error(format!(
                 "`{}` is not known, expected {}{}",
                 word.escape_debug(),
                 either(&KNOWN),
@@ -59,6 +55,17 @@ fn protocols(node: &Node) -> Vec<Protocol> {
         }
     }
     over
+}
+
+/// By any of V2Ray's names, in any case. Within, `None` is one that is not built; without, one that nobody knows.
+pub(in crate::dialect) fn protocol(word: &str) -> Option<Option<Protocol>> {
+    match word.to_ascii_lowercase().as_str() {
+        "http" => Some(Some(Protocol::Http)),
+        "tls" | "https" | "ssl" => Some(Some(Protocol::Tls)),
+        "quic" => Some(Some(Protocol::Quic)),
+        "fakedns" | "fakedns+others" => Some(None),
+        _ => None,
+    }
 }
 
 /// Names as Xray writes them: each for itself, or with the word in front that rules know.

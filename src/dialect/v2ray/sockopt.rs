@@ -175,17 +175,18 @@ fn read_keep_alive(object: &Object) -> KeepAlive {
     let mut off = false;
     let mut seconds = |key: &'static str| -> Option<Duration> {
         let node = object.get(key)?;
-        match node.read::<i64>()? {
-            0 => None,
-            n if n < 0 => {
+        match u64::try_from(node.read::<i64>()?) {
+            Err(_) => {
                 off = true;
                 None
             }
-            // The kernel takes no more than this.
-            n @ 1..=32767 => Some(Duration::from_secs(n.unsigned_abs())),
-            n => {
-                node.warn(format!("{n} s is too long, 32767 takes its place"));
-                Some(Duration::from_secs(32767))
+            Ok(0) => None,
+            Ok(n) => {
+                let most = KeepAlive::MAX_SECS;
+                if n > most {
+                    node.warn(format!("{n} s is too long, {most} takes its place"));
+                }
+                Some(Duration::from_secs(n.min(most)))
             }
         }
     };

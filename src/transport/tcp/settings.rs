@@ -118,6 +118,11 @@ pub enum KeepAlive {
     },
 }
 
+impl KeepAlive {
+    /// The longest silence that Linux waits for.
+    pub const MAX_SECS: u64 = 32767;
+}
+
 impl Default for KeepAlive {
     /// What Go, and so V2Ray, does when nothing is said.
     fn default() -> Self {
