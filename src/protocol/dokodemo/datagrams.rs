@@ -95,7 +95,7 @@ impl UdpPort for Door {
         };
         Some(Admitted {
             queue,
-            right: None,
+            permit: None,
             session: Some(Datagrams {
                 source: source.into(),
                 user: self.user.clone(),

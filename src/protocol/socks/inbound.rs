@@ -15,6 +15,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{timeout, timeout_at};
 
 use super::InboundSettings;
+use super::associations::{Associations, Opened};
 use super::codec::{
     CONNECT, Greeting, Login, NO_AUTH, NO_METHOD, PASSWORD, Reply as Message, Request,
     UDP_ASSOCIATE,
@@ -22,7 +23,7 @@ use super::codec::{
 use super::messages::Messages;
 use super::packets::{Association, Remote};
 use super::replies::{Awaited, GENERAL_FAILURE, GRANTED_4, REJECTED_4, SUCCEEDED};
-use super::udp::{Associations, Opened, Port};
+use super::udp::Port;
 use crate::address::{Destination, Host};
 use crate::cause::{FlightError, ProtocolError, SocksError};
 use crate::io::Udp;

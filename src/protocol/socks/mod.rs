@@ -1,5 +1,6 @@
 //! SOCKS 4, 4a and 5 (RFC 1928, RFC 1929).
 
+mod associations;
 pub mod codec;
 mod inbound;
 mod messages;

@@ -4,12 +4,11 @@
 //! may send without an association, or from several ports. With passwords the datagrams of a host are taken as long
 //! as it has an association.
 
-use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,152 +17,18 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::trace;
 
+use super::associations::{Associations, Claim, Client, Entry, Opened};
 use super::codec::{decode_datagram, encode_datagram};
 use super::packets::poll_end;
 use crate::io::{Link, Packet, Packets};
 use crate::protocol::Datagrams;
 use crate::protocol::udp_port::{Admitted, Datagram, QUEUED, Received, Replies, UdpPort};
-use crate::session::{Source, User};
+use crate::session::User;
 use crate::stats::Meter;
 
 /// How long datagrams of an association may be apart when its connection has ended. V2Ray has no bond between the
 /// two, so some clients hang up at once.
 const AFTER_THE_END: Duration = Duration::from_secs(10);
-
-/// The associations of an inbound, and the UDP ports that its clients are told.
-#[derive(Default)]
-pub(super) struct Associations(Mutex<State>);
-
-#[derive(Default)]
-struct State {
-    ports: Vec<SocketAddr>,
-    hosts: HashMap<IpAddr, Host>,
-    /// The number of the next association.
-    next: u64,
-}
-
-/// The associations of one address.
-#[derive(Default)]
-struct Host {
-    living: BTreeMap<u64, (Option<Arc<User>>, Weak<()>)>,
-    /// Those that nothing has been sent for.
-    unused: BTreeMap<u64, Unused>,
-}
-
-struct Unused {
-    /// The port that its client wants to send from, or 0; a translation on the way may make another one of it.
-    port: u16,
-    queue: mpsc::Sender<Received>,
-    client: Arc<OnceLock<Client>>,
-}
-
-/// Where answers go.
-struct Client {
-    at: SocketAddr,
-    replies: Replies,
-}
-
-/// An association that its client has yet to hear of.
-pub(super) struct Opened {
-    entry: Entry,
-    client: Arc<OnceLock<Client>>,
-    data: mpsc::Receiver<Received>,
-}
-
-/// An association among the others, there until this is dropped.
-struct Entry {
-    all: Arc<Associations>,
-    host: IpAddr,
-    number: u64,
-    _alive: Arc<()>,
-}
-
-impl Associations {
-    /// What a client that had connected to `local` is told to send datagrams to; `None` when this inbound has no UDP
-    /// port.
-    pub(super) fn told(&self, local: Source, source: Source) -> Option<SocketAddr> {
-        let state = self.lock();
-        let first = *state.ports.first()?;
-        let (Source::Ip(local), Source::Ip(source)) = (local, source) else {
-            return Some(first);
-        };
-        let same = state.ports.iter().find(|at| at.port() == local.port());
-        let mut told = *same.unwrap_or(&first);
-        if told.ip().is_unspecified() {
-            // Like V2Ray: it may be known by another address where the client is, and which one it has asked.
-            told.set_ip(
-                match (source.ip().to_canonical(), local.ip().to_canonical()) {
-                    (client, local) if client.is_loopback() => local,
-                    (IpAddr::V4(_), _) => Ipv4Addr::UNSPECIFIED.into(),
-                    (IpAddr::V6(_), _) => Ipv6Addr::UNSPECIFIED.into(),
-                },
-            );
-        }
-        Some(told)
-    }
-
-    /// One more association of `host`, whose client wants to send from `port`.
-    pub(super) fn open(
-        self: &Arc<Self>,
-        host: IpAddr,
-        port: u16,
-        user: Option<Arc<User>>,
-    ) -> Opened {
-        let (queue, data) = mpsc::channel(QUEUED);
-        let (alive, client) = (Arc::new(()), Arc::<OnceLock<Client>>::default());
-        let host = host.to_canonical();
-        let mut state = self.lock();
-        let number = state.next;
-        state.next += 1;
-        let of_host = state.hosts.entry(host).or_default();
-        let living = (user, Arc::downgrade(&alive));
-        of_host.living.insert(number, living);
-        let unused = Unused {
-            port,
-            queue,
-            client: client.clone(),
-        };
-        of_host.unused.insert(number, unused);
-        drop(state);
-        let entry = Entry {
-            all: self.clone(),
-            host,
-            number,
-            _alive: alive,
-        };
-        Opened {
-            entry,
-            client,
-            data,
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Host {
-    /// The association that datagrams from `port` belong to, among those without any.
-    fn take(&mut self, port: u16) -> Option<Unused> {
-        let wanted = self.unused.iter().find(|(_, unused)| unused.port == port);
-        let number = *wanted.or_else(|| self.unused.first_key_value())?.0;
-        self.unused.remove(&number)
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        let mut state = self.all.lock();
-        if let Some(host) = state.hosts.get_mut(&self.host) {
-            host.unused.remove(&self.number);
-            host.living.remove(&self.number);
-            if host.living.is_empty() {
-                state.hosts.remove(&self.host);
-            }
-        }
-    }
-}
 
 /// A UDP port of the inbound.
 pub(super) struct Port {
@@ -183,7 +48,7 @@ impl Port {
         anonymous: Option<Arc<User>>,
         meter: Meter,
     ) -> Self {
-        all.lock().ports.extend(at);
+        all.add_port(at);
         Self {
             at,
             all,
@@ -196,7 +61,7 @@ impl Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
-        self.all.lock().ports.retain(|at| Some(*at) != self.at);
+        self.all.remove_port(self.at);
     }
 }
 
@@ -218,30 +83,21 @@ impl UdpPort for Port {
             at: source,
             replies: replies.clone(),
         };
-        let mut state = self.all.lock();
-        let mut host = state.hosts.get_mut(&source.ip());
-        if let Some(unused) = host.as_mut().and_then(|host| host.take(source.port())) {
-            let _ = unused.client.set(client);
-            return Some(Admitted {
-                queue: unused.queue,
-                right: None,
-                session: None,
-            });
-        }
-        let latest = host.and_then(|host| {
-            host.living
-                .last_key_value()
-                .map(|(_, living)| living.clone())
-        });
-        drop(state);
-        let (user, right) = match latest {
-            Some((user, right)) => (user, self.requires_auth.then_some(right)),
-            None if self.requires_auth => return None,
-            None => (self.anonymous.clone(), None),
+        let (user, permit) = match self.all.claim(client.clone()) {
+            Claim::Association(queue) => {
+                return Some(Admitted {
+                    queue,
+                    permit: None,
+                    session: None,
+                });
+            }
+            Claim::Host(user, alive) => (user, self.requires_auth.then_some(alive)),
+            Claim::Nobody if self.requires_auth => return None,
+            Claim::Nobody => (self.anonymous.clone(), None),
         };
         let (queue, data) = mpsc::channel(QUEUED);
         let session = Session {
-            bond: Bond::None(right.clone()),
+            bond: Bond::None(permit.clone()),
             data,
             client: Arc::new(OnceLock::from(client)),
             local: None,
@@ -251,7 +107,7 @@ impl UdpPort for Port {
         };
         Some(Admitted {
             queue,
-            right,
+            permit,
             session: Some(Datagrams {
                 source: source.into(),
                 user,
@@ -313,8 +169,11 @@ impl Bond {
                     *self = Self::Ending(Box::pin(sleep(AFTER_THE_END)));
                 }
                 Self::Ending(until) => return until.as_mut().poll(cx),
-                Self::None(right) => {
-                    return match right.as_ref().is_some_and(|r| r.strong_count() == 0) {
+                Self::None(permit) => {
+                    return match permit
+                        .as_ref()
+                        .is_some_and(|permit| permit.strong_count() == 0)
+                    {
                         true => Poll::Ready(()),
                         false => Poll::Pending,
                     };

@@ -70,7 +70,7 @@ pub(super) trait UdpPort: Send {
 pub(super) struct Admitted {
     pub(super) queue: mpsc::Sender<Received>,
     /// The source is asked for anew when this has gone.
-    pub(super) right: Option<Weak<()>>,
+    pub(super) permit: Option<Weak<()>>,
     /// What reads the queue, unless it runs already.
     pub(super) session: Option<Datagrams>,
 }
@@ -95,7 +95,7 @@ pub struct Sources {
 /// Where the datagrams of a source go.
 struct Known {
     queue: mpsc::Sender<Received>,
-    right: Option<Weak<()>>,
+    permit: Option<Weak<()>>,
     /// Which datagram was its last.
     last: u64,
 }
@@ -169,7 +169,7 @@ impl Sources {
         self.known.remove(&source);
         let Admitted {
             queue,
-            right,
+            permit,
             session,
         } = self.port.admit(source, &self.replies).or_else(|| {
             trace!(%source, "a datagram of a stranger");
@@ -178,7 +178,14 @@ impl Sources {
         self.sweep();
         // The queue is empty, so the first datagram fits.
         let _ = queue.try_send(datagram);
-        self.known.insert(source, Known { queue, right, last });
+        self.known.insert(
+            source,
+            Known {
+                queue,
+                permit,
+                last,
+            },
+        );
         session
     }
 
@@ -201,9 +208,9 @@ impl Sources {
 
 impl Known {
     fn may_send(&self) -> bool {
-        self.right
+        self.permit
             .as_ref()
-            .is_none_or(|right| right.strong_count() > 0)
+            .is_none_or(|permit| permit.strong_count() > 0)
     }
 }
 
