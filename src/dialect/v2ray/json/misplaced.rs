@@ -40,7 +40,6 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("insecure", "allowInsecure"),
     ("skip-cert-verify", "allowInsecure"),
     ("skipcertverify", "allowInsecure"),
-    ("verify", "allowInsecure"),
     ("websocketsettings", "wsSettings"),
     ("websocket", "wsSettings"),
     ("ws", "wsSettings"),
@@ -204,6 +203,13 @@ mod tests {
                 ", did you mean `wsSettings`?",
             ),
             ("nonsense", "streamSettings", STREAM, ""),
+            // The opposite is no synonym.
+            (
+                "verify",
+                "tlsSettings",
+                &["serverName", "allowInsecure"],
+                "",
+            ),
         ] {
             assert_eq!(guess(key, own, known), said, "{key} in {own}");
         }
