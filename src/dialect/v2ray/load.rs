@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::merge::{Merged, Origins};
 use super::message;
-use super::{global, kinds, read};
+use super::{foreign, global, read};
 use crate::cause::system_words;
 use crate::config::Config;
 use crate::dialect::v2ray::json::{Node, Report, Text, found};
@@ -182,7 +182,7 @@ impl Source {
         let fail = |text: String| Box::new(Message::of_file(&name, text));
         let bytes = input
             .bytes()
-            .map_err(|e| fail(kinds::of_link(&name).unwrap_or_else(|| system_words(&e))))?;
+            .map_err(|e| fail(foreign::of_link(&name).unwrap_or_else(|| system_words(&e))))?;
         let (text, odd) = decoded(bytes).map_err(fail)?;
         let odd = odd.map(|line| {
             let said = format!(
@@ -196,7 +196,7 @@ impl Source {
         let mut text = Text::new(text);
         match text.parse() {
             Ok((Value::Object(map), rest)) => {
-                if let Some(kind) = kinds::of_object(&map) {
+                if let Some(kind) = foreign::of_object(&map) {
                     return Err(fail(kind));
                 }
                 let rest = rest.map(|place| {
@@ -211,7 +211,7 @@ impl Source {
                 found(&other)
             ))),
             Err(e) => {
-                if let Some(kind) = kinds::of_text(text.as_str()) {
+                if let Some(kind) = foreign::of_text(text.as_str()) {
                     return Err(fail(kind));
                 }
                 let message = fail(e.to_string());

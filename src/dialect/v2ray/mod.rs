@@ -5,10 +5,10 @@
 
 mod api;
 mod dns;
+mod foreign;
 mod global;
 mod inbound;
 pub mod json;
-mod kinds;
 mod load;
 mod log;
 mod merge;
