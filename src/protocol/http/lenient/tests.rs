@@ -2,7 +2,7 @@ use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 fn tidied(head: &str) -> String {
-    String::from_utf8_lossy(&lenient(head.as_bytes()).0).into_owned()
+    String::from_utf8_lossy(&head::mend(head.as_bytes()).0).into_owned()
 }
 
 #[test]
