@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::configs::Vmess;
 use crate::peers::Peer::{self, Mobula, SingBox, V2ray434, V2ray445};
-use crate::peers::{Stage, connections, free_port};
+use crate::peers::{Stage, connections, free_port, listen};
 use crate::traffic::{self, LIMIT, To};
 use crate::tunnel::Tunnel;
 
@@ -196,7 +196,7 @@ const MIB: usize = 1024 * 1024;
 
 /// A stream, up or down, with `len` bytes for the end that is given back; and who sends them.
 async fn sent_unread(socks: u16, up: bool, len: usize) -> (TcpStream, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = listen();
     let at = listener.local_addr().expect("a listener has an address");
     let mut near = traffic::connect(socks, &To::Ip(at)).await.expect("SOCKS");
     near.write_all(b"x").await.expect("our way is open");

@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::configs::Certificate;
+use crate::peers::listen;
 
 const A: RecordType = RecordType::A;
 const AAAA: RecordType = RecordType::AAAA;
@@ -127,7 +128,7 @@ impl NameServer {
     /// Answers over UDP and TCP on the same port.
     pub async fn run(&self) -> SocketAddr {
         let (listener, socket) = loop {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let listener = listen();
             // The same number may be taken for UDP.
             if let Ok(socket) = UdpSocket::bind(listener.local_addr().unwrap()).await {
                 break (listener, socket);
@@ -176,7 +177,7 @@ impl NameServer {
     /// Answers over HTTPS at `/dns-query`, in one version of HTTP.
     pub async fn run_https(&self, certificate: &Certificate, protocol: &'static str) -> SocketAddr {
         let acceptor = certificate.acceptor(&[protocol]);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = listen();
         let at = listener.local_addr().unwrap();
         let server = self.clone();
         tokio::spawn(async move {

@@ -3,13 +3,14 @@
 //! `integration/test` installs them. One that is missing fails the test that wants it. Every child
 //! belongs to a [`Stage`] and dies with it; a test that fails prints what its children logged.
 
-use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{LazyLock, Mutex, MutexGuard};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -195,6 +196,22 @@ impl Stage {
 
     /// Starts any program and waits until it listens on `ports`; gives its index.
     pub async fn start(&mut self, name: &str, command: &mut Command, ports: &[u16]) -> usize {
+        let deadline = Instant::now() + START_LIMIT;
+        let mut index = self.spawn(name, command);
+        for port in ports {
+            while !self.listens(index, *port, || listening(*port)).await {
+                // A program that takes any port may have been given this one in the meantime.
+                let log = self.log(index);
+                let again = log.contains("in use") && Instant::now() < deadline;
+                assert!(again, "{name} ended before it listened: {log}");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                index = self.spawn(name, command);
+            }
+        }
+        index
+    }
+
+    fn spawn(&mut self, name: &str, command: &mut Command) -> usize {
         let log = self.path(&format!("{name}.log"));
         let file = File::create(&log).expect("the test's folder is ours");
         let child = command
@@ -209,20 +226,21 @@ impl Stage {
             child,
             log,
         });
-        let index = self.children.len() - 1;
-        for port in ports {
-            self.until_listening(index, *port, || listening(*port))
-                .await;
-        }
-        index
+        self.children.len() - 1
     }
 
     async fn until_listening(&mut self, index: usize, port: u16, listens: impl Fn() -> bool) {
+        let listens = self.listens(index, port, listens).await;
+        assert!(listens, "{} ended early", self.children[index].name);
+    }
+
+    /// Waits until a child listens; false where it ended before.
+    async fn listens(&mut self, index: usize, port: u16, listens: impl Fn() -> bool) -> bool {
         let deadline = Instant::now() + START_LIMIT;
         while !listens() {
             let running = &mut self.children[index];
-            if let Ok(Some(status)) = running.child.try_wait() {
-                panic!("{} ended with {status} before it listened", running.name);
+            if let Ok(Some(_)) = running.child.try_wait() {
+                return false;
             }
             assert!(
                 Instant::now() < deadline,
@@ -231,6 +249,7 @@ impl Stage {
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        true
     }
 
     pub fn child(&mut self, index: usize) -> &mut Running {
@@ -362,7 +381,7 @@ pub fn free_port() -> u16 {
         let listener = listener();
         let here = listener.local_addr().expect("a listener has an address");
         let any = (Ipv4Addr::UNSPECIFIED, here.port());
-        if std::net::UdpSocket::bind(any).is_ok() {
+        if std::net::UdpSocket::bind(any).is_ok() && give(here.port()) {
             break (listener, here);
         }
     };
@@ -370,7 +389,6 @@ pub fn free_port() -> u16 {
     let (far, _) = listener.accept().expect("loopback connects");
     drop(far);
     drop(near);
-    given().insert(here.port());
     here.port()
 }
 
@@ -389,16 +407,32 @@ fn listener() -> TcpListener {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         socket.bind(&any.into()).expect("loopback has ports");
         let here = socket.local_addr().expect("it is bound").as_socket();
-        let free = here.is_some_and(|here| !given().contains(&here.port()));
+        let free = here.is_some_and(|here| !is_given(here.port()));
         if free && socket.listen(1024).is_ok() {
             return socket.into();
         }
     }
 }
 
-fn given() -> MutexGuard<'static, HashSet<u16>> {
-    static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
-    GIVEN.lock().expect("nobody panics with the lock")
+/// Holds `port` for this process until it ends; false where it is given already. The soak test runs beside the others in a
+/// process of its own, so the system keeps the list: a name in its abstract space belongs to whoever has bound it.
+fn give(port: u16) -> bool {
+    static GIVEN: Mutex<Vec<UnixDatagram>> = Mutex::new(Vec::new());
+    let name = UnixDatagram::bind_addr(&name_of(port));
+    let given = name.is_ok();
+    GIVEN
+        .lock()
+        .expect("nobody panics with the lock")
+        .extend(name);
+    given
+}
+
+fn is_given(port: u16) -> bool {
+    UnixDatagram::bind_addr(&name_of(port)).is_err()
+}
+
+fn name_of(port: u16) -> UnixAddr {
+    UnixAddr::from_abstract_name(format!("mobula-test-port-{port}")).expect("a short name")
 }
 
 /// Whether somebody listens on `port`, by the table of this thread's network, so that nobody is disturbed.

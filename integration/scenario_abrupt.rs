@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::configs::Vmess;
 use crate::peers::Peer::{Mobula, V2ray434, V2ray445};
-use crate::peers::{Stage, free_port};
+use crate::peers::{Stage, free_port, listen};
 use crate::traffic::{self, LIMIT, To};
 use crate::tunnel::Tunnel;
 
@@ -19,7 +19,7 @@ const MIB: usize = 1024 * 1024;
 /// A connection of an application through the SOCKS port, and the target's end of it; both have heard a word
 /// of the other, so that all is set up.
 pub async fn connected(socks: u16) -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listen();
     let to = To::Ip(listener.local_addr().unwrap());
     let mut application = traffic::connect(socks, &to).await.unwrap();
     application.write_all(b"word").await.unwrap();

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::configs::Vmess;
 use crate::peers::Peer::{Mobula, V2ray445};
-use crate::peers::{Stage, free_port};
+use crate::peers::{Stage, free_port, listen};
 use crate::traffic::{self, To};
 
 async fn server(stage: &mut Stage) -> (usize, u16) {
@@ -137,7 +137,7 @@ async fn a_slow_reader_makes_nobody_hold_much() {
     let mut config = Vmess::tcp().client(Mobula, socks, port);
     config["log"]["access"] = json!("none");
     let client = stage.run(Mobula, "client", &config, &[socks]).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = listen();
     let at = listener.local_addr().expect("a listener has an address");
     let before: u64 = [index, client]
         .map(|child| stage.child(child).resident_kib())

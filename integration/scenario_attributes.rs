@@ -4,10 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::peers::{Peer, Stage, free_port};
+use crate::peers::{Peer, Stage, free_port, listen};
 use crate::traffic;
 
 /// Each expression by an inbound of its own, in one process.
@@ -60,7 +60,7 @@ async fn answers(word: &str) -> SocketAddr {
     let len = word.len();
     let answer =
         format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len}\r\n\r\n{word}");
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = listen();
     let at = listener.local_addr().expect("a listener has an address");
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

@@ -8,12 +8,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::peers::Peer::Mobula;
-use crate::peers::{Stage, free_port, system};
+use crate::peers::{Stage, free_port, listen, system};
 use crate::traffic::{self, GREETING};
 
 /// Opens `URL` with the subprotocol `EARLY`, where there is one, says the rest, and reports what came
@@ -42,7 +42,7 @@ const LONG: usize = 300_000;
 
 /// The page at `/`, and what it reports.
 async fn web(page: String) -> (SocketAddr, mpsc::Receiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = listen();
     let at = listener.local_addr().expect("a listener has an address");
     let (reports, reported) = mpsc::channel(1);
     tokio::spawn(async move {

@@ -8,15 +8,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use crate::peers::{Stage, mobula};
+use crate::peers::{Stage, listen, mobula};
 use crate::traffic::LIMIT;
 
 /// A web server that says the same to everyone.
 async fn web() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = listen();
     let at = listener.local_addr().expect("a listener has an address");
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {

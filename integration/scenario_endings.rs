@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::configs::{self, Vmess};
 use crate::peers::Peer::{self, Mihomo, Mobula, SingBox, V2ray434, V2ray445};
-use crate::peers::{Stage, free_port, system};
+use crate::peers::{Stage, free_port, listen, system};
 use crate::scenario_abrupt::{connected, rest};
 use crate::traffic::{self, LIMIT, To};
 
@@ -271,7 +271,7 @@ fn unlimited(peer: Peer, config: &mut serde_json::Value) {
 
 /// An application that has asked and ended its direction, and the target that has heard the question.
 async fn half_closed(socks: u16) -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listen();
     let to = To::Ip(listener.local_addr().unwrap());
     let mut application = traffic::connect(socks, &to).await.unwrap();
     application.write_all(b"question").await.unwrap();

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::configs::Vmess;
 use crate::peers::Peer::Mobula;
-use crate::peers::{Stage, free_port};
+use crate::peers::{Stage, free_port, listen};
 use crate::traffic::LIMIT;
 
 /// What the head says about the end of the body, and the beginning of it.
@@ -50,7 +50,7 @@ async fn broken(response: &str, version: &str, breaks: &str) -> (String, Result<
     let mut config = vmess.client(Mobula, free_port(), port);
     config["inbounds"] = json!([{"listen": "127.0.0.1", "port": http, "protocol": "http"}]);
     let client = stage.run(Mobula, "client", &config, &[http]).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listen();
     let at = listener.local_addr().unwrap();
     let mut application = TcpStream::connect((Ipv4Addr::LOCALHOST, http))
         .await

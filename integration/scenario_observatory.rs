@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::sleep;
 
 use crate::configs::{Certificate, ID, saying};
-use crate::peers::{Peer, Stage, free_port};
+use crate::peers::{Peer, Stage, free_port, listen};
 use crate::traffic::{self, To};
 
 /// Sessions to this port end up where the server says its name.
@@ -251,7 +251,7 @@ async fn run_server(stage: &mut Stage, name: &str, port: u16) -> usize {
 
 /// A web site that says nothing, and how often it was asked.
 async fn site(tls: Option<&Certificate>) -> (SocketAddr, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = listen();
     let at = listener.local_addr().expect("a listener has an address");
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
@@ -287,7 +287,7 @@ where
 
 /// A way to `port` on which what comes back takes a while: each connection the next of `delays`.
 async fn behind(port: u16, delays: [Duration; 2]) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = listen();
     let at = listener.local_addr().expect("a listener has an address");
     tokio::spawn(async move {
         for n in 0_usize.. {

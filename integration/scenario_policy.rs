@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{sleep, timeout};
 
 use crate::configs::Vmess;
 use crate::peers::Peer::{self, Mobula, V2ray445};
-use crate::peers::{Stage, free_port};
+use crate::peers::{Stage, free_port, listen};
 use crate::traffic::{self, LIMIT, To};
 
 /// Both keep V2Ray's word.
@@ -87,7 +87,7 @@ async fn a_target_that_has_ended_is_let_go() {
     for server in SERVERS {
         println!("{server:?}");
         let place = Place::start(server, json!({"0": {"uplinkOnly": 2}}), |_| {}).await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = listen();
         let at = listener.local_addr().expect("an address");
         let mut application = place.connect(&To::Ip(at)).await;
         application.write_all(b"question").await.expect("sent");
@@ -184,7 +184,7 @@ async fn a_handshake_has_its_time() {
 /// The server takes the connection and says nothing.
 #[tokio::test]
 async fn a_proxys_answer_has_its_time() {
-    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let silent = listen();
     let to = silent.local_addr().expect("an address");
     let mut stage = Stage::new();
     for protocol in ["socks", "http"] {
@@ -271,7 +271,7 @@ impl Place {
 
     /// What an application that has ended its direction hears of a target that takes its time.
     async fn answer_after(&self, wait: Duration) -> Vec<u8> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = listen();
         let at = listener.local_addr().expect("an address");
         let mut application = self.connect(&To::Ip(at)).await;
         application.write_all(b"question").await.expect("sent");

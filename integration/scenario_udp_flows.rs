@@ -5,14 +5,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::configs::Vmess;
 use crate::peers::Peer::{Mobula, SingBox, V2ray434, V2ray445};
-use crate::peers::{Stage, free_port};
+use crate::peers::{Stage, free_port, listen};
 use crate::traffic::{self, To};
 
 /// More than V2Ray carries.
@@ -243,7 +243,7 @@ async fn servers_take_turns_for_datagrams_too() {
     for protocol in ["socks", "vmess"] {
         let mut servers = Vec::new();
         for _ in 0..2 {
-            servers.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+            servers.push(listen());
         }
         let ports = [0, 1].map(|n: usize| servers[n].local_addr().unwrap().port());
         let one = |port: u16| match protocol {
