@@ -81,14 +81,6 @@ impl DialError {
         error.get_ref()?.downcast_ref()
     }
 
-    /// What an error says, and behind it the code of the cause that it carries, if it does.
-    pub fn with_code(error: &io::Error) -> String {
-        match Self::of(error) {
-            Some(cause) => format!("{error} [{}]", cause.code()),
-            None => error.to_string(),
-        }
-    }
-
     /// How far it came.
     pub fn stage(&self) -> Stage {
         match self {

@@ -6,7 +6,11 @@
 
 #![warn(missing_docs)]
 
+use std::borrow::Cow;
+use std::io;
+
 mod accept;
+mod answer;
 mod dial;
 mod protocol;
 mod request;
@@ -16,6 +20,7 @@ mod unreached;
 mod upgrade;
 
 pub use accept::{AcceptError, ProxyHeaderError, TlsAcceptError};
+pub use answer::{AnswerError, Credentials};
 pub use dial::{DialError, Stage, TcpError, reason};
 pub use protocol::{AuthError, FlightError, HttpProxyError, ProtocolError, SocksError};
 pub use request::{RequestError, Unfit};
@@ -23,3 +28,17 @@ pub use system::system_words;
 pub use tls::{TlsError, Untrusted, Unusable};
 pub use unreached::{Reach, Unreached};
 pub use upgrade::{Refused, UpgradeError};
+
+/// The code of the cause that an error of an outbound carries.
+pub fn code_of(error: &io::Error) -> Option<Cow<'static, str>> {
+    let dialling = DialError::of(error).map(DialError::code);
+    dialling.or_else(|| Some(AnswerError::of(error)?.code().into()))
+}
+
+/// What an error says, and behind it the code of the cause that it carries, if it does.
+pub fn with_code(error: &io::Error) -> String {
+    match code_of(error) {
+        Some(code) => format!("{error} [{code}]"),
+        None => error.to_string(),
+    }
+}

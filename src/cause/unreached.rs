@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
-use super::{DialError, TcpError};
+use super::{DialError, TcpError, code_of};
 use crate::address::Destination;
 
 /// Why a session is not carried.
@@ -45,6 +45,33 @@ pub enum Reach {
     Broken,
 }
 
+impl Reach {
+    const CLOSE_CODES: [(Self, u16); 6] = [
+        (Self::Forbidden, 4403),
+        (Self::NoHost, 4404),
+        (Self::Broken, 4502),
+        (Self::NoNetwork, 4503),
+        (Self::Slow, 4504),
+        (Self::Refused, 4521),
+    ];
+
+    /// How a server of ours says it in a WebSocket, where codes between 4000 and 4999 are for private use
+    /// (RFC 6455, section 7.4.2).
+    pub fn close_code(self) -> u16 {
+        let mut codes = Self::CLOSE_CODES.into_iter();
+        let found = codes.find(|(reach, _)| *reach == self);
+        found.map_or(1011, |(_, code)| code)
+    }
+
+    /// What a server of ours has said.
+    pub fn of_close_code(code: u16) -> Option<Self> {
+        let mut codes = Self::CLOSE_CODES.into_iter();
+        codes
+            .find(|(_, known)| *known == code)
+            .map(|(reach, _)| reach)
+    }
+}
+
 impl Unreached<'_> {
     /// What protocols say of it.
     pub fn reach(&self) -> Reach {
@@ -79,7 +106,7 @@ impl Unreached<'_> {
             Self::Rules => return Cow::Borrowed("rules"),
             Self::Target { error, .. } | Self::Hop { error, .. } => error,
         };
-        DialError::of(error).map_or(Cow::Borrowed("not-carried"), DialError::code)
+        code_of(error).unwrap_or(Cow::Borrowed("not-carried"))
     }
 }
 

@@ -278,14 +278,15 @@ impl Dispatcher {
         {
             return link.close().await;
         }
+        let is_user = session.user.is_some();
         let (aim, sniffed) = sniff::stream(&mut session, to, &mut link).await;
         let asked = Asked::new(Network::Tcp, &aim);
         let Some(Chosen { outbound, known }) = self.route(&session, asked).await else {
-            return reply::refuse(link, reply, &Unreached::Rules).await;
+            return reply::refuse(link, reply, is_user, &Unreached::Rules).await;
         };
         self.log_accepted(&session, &outbound, Network::Tcp, &aim);
         if reply.is_some() && outbound.protocol.is_blackhole() {
-            return reply::refuse(link, reply, &Unreached::Rules).await;
+            return reply::refuse(link, reply, is_user, &Unreached::Rules).await;
         }
         let to = aim.to();
         let span = Span::current();
@@ -308,7 +309,7 @@ impl Dispatcher {
             Err(e) => {
                 outbound.log_open_error(&e);
                 let why = outbound.unreached(&to, &e);
-                return reply::refuse(link, reply, &why).await;
+                return reply::refuse(link, reply, is_user, &why).await;
             }
         };
         if let Some(reply) = reply {

@@ -98,7 +98,7 @@ impl Dispatcher {
             };
             let hop = next_hop(proxy)?;
             let (link, limits) = dispatcher.dial_server(&outbound, &hop).await?;
-            let link = hop.multiplexed(link)?;
+            let link = hop.multiplexed(link, outbound.far_end())?;
             Ok((link, limits.unwrap_or_default().idle.into()))
         })
     }

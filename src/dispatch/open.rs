@@ -70,7 +70,10 @@ impl Dispatcher {
                 let hop = next_hop(proxy)?;
                 let limit = self.handshake(hop.level);
                 let (link, limits) = self.dial_server(outbound, &hop).await?;
-                Ok((hop.stream(link, to, limit).await?, limits))
+                Ok((
+                    hop.stream(link, to, limit, outbound.far_end()).await?,
+                    limits,
+                ))
             }
         }
     }

@@ -52,7 +52,8 @@ impl Dispatcher {
                 let hop = next_hop(proxy)?;
                 let limit = self.handshake(hop.level);
                 let (link, limits) = self.dial_server(outbound, &hop).await?;
-                let packets = hop.packets(link, to, limit, &bind(outbound)).await?;
+                let (bind, far) = (bind(outbound), outbound.far_end());
+                let packets = hop.packets(link, to, limit, &bind, far).await?;
                 Ok((packets, limits))
             }
         }

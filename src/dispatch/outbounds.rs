@@ -11,11 +11,12 @@ use tracing::debug;
 
 use super::counting::Counting;
 use crate::address::Destination;
-use crate::cause::{DialError, Unreached};
+use crate::cause::{Unreached, with_code};
 use crate::dns::Strategy;
 use crate::io::own_listeners;
 use crate::log;
 use crate::relay::Failure;
+use crate::seam::FarEnd;
 use crate::stats::Traffic;
 use crate::{mux, protocol, transport};
 
@@ -34,6 +35,8 @@ pub struct Outbound {
     pub mux: Option<mux::Outbound>,
     /// Its counters, once it is among the others.
     traffic: Traffic,
+    /// What messages call it, from then on.
+    label: Arc<str>,
 }
 
 /// In their order; the first one carries what no rule sends elsewhere.
@@ -58,6 +61,7 @@ impl Outbound {
             strategy: Strategy::AsIs,
             mux: None,
             traffic: Traffic::default(),
+            label: Arc::default(),
         }
     }
 
@@ -65,7 +69,15 @@ impl Outbound {
         self.traffic.clone()
     }
 
-    /// A server of the user's own is worth a warning; a target that does not answer is not.
+    /// What is known of its server before it answers.
+    pub(super) fn far_end(&self) -> FarEnd {
+        FarEnd {
+            outbound: self.label.clone(),
+            clock: self.transport.clock(),
+        }
+    }
+
+    /// Whether there is a server of the user's own, whose faults the user can mend.
     pub(super) fn has_server(&self) -> bool {
         self.protocol.has_server() || self.through.is_some() || self.mux.is_some()
     }
@@ -93,10 +105,12 @@ impl Outbound {
 
     /// Says why a session could not be opened.
     pub(super) fn log_open_error(&self, error: &io::Error) {
-        if self.has_server() || own_listeners::is_kept(error) {
-            self.warn(error);
+        match self.has_server() || own_listeners::is_kept(error) {
+            true => self.warn(error),
+            // Targets are many, and some are always out of reach: one line tells of all of them.
+            false => log::repeated_of(&self.label, &format!("{self}: {}", with_code(error))),
         }
-        debug!("cannot open: {}", DialError::with_code(error));
+        debug!("cannot open: {}", with_code(error));
     }
 
     /// Says what cut a session off.
@@ -110,7 +124,7 @@ impl Outbound {
 
     /// Tells those who can mend it, but not of every session that a server fails which is down.
     pub(super) fn warn(&self, error: &io::Error) {
-        log::repeated(&format!("{self}: {}", DialError::with_code(error)));
+        log::repeated(&format!("{self}: {}", with_code(error)));
     }
 }
 
@@ -216,6 +230,7 @@ impl OutboundRef {
         if !outbound.protocol.is_control() {
             outbound.traffic = counting.outbound(outbound.tag.as_deref());
         }
+        outbound.label = outbound.to_string().into();
         Self(Arc::new(outbound))
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::first;
 use crate::cause::Unreached;
-use crate::io::{Link, linger};
+use crate::io::{CloseReason, Io, Link, linger};
 use crate::seam::Reply;
 
 /// A few bytes fit, unless the peer is gone.
@@ -21,8 +21,18 @@ pub(super) async fn grant(link: &mut Link, reply: Box<dyn Reply>) -> io::Result<
     send(link, &reply.answer(Ok(()))).await
 }
 
-/// There is none: the peer is told, if it waits for an answer, and the link ends.
-pub(super) async fn refuse(mut link: Link, reply: Option<Box<dyn Reply>>, why: &Unreached<'_>) {
+/// There is none: the peer is told, if it waits for an answer, and the link ends. Where nothing is answered, a known user
+/// may hear of it in the end of the link.
+pub(super) async fn refuse(
+    mut link: Link,
+    reply: Option<Box<dyn Reply>>,
+    is_user: bool,
+    why: &Unreached<'_>,
+) {
+    if reply.is_none() && is_user {
+        let code = why.reach().close_code();
+        link.set_close_reason(CloseReason::Private(code));
+    }
     let answer = reply
         .map(|reply| reply.answer(Err(why)))
         .unwrap_or_default();

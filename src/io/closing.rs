@@ -13,6 +13,8 @@ pub enum CloseReason {
     /// What the link carried has broken off.
     #[default]
     CutOff,
+    /// What both ends have agreed on: a close code of WebSocket between 4000 and 4999.
+    Private(u16),
 }
 
 /// Tells the layers of many links why they are dropped, if they are: what holds the links knows, and nobody asks it

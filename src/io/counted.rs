@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UdpSocket};
 
-use super::{Goodbye, Io, Link, Packet, Packets};
+use super::{CloseReason, Goodbye, Io, Link, Packet, Packets};
 use crate::stats::Meter;
 
 /// A link, or a source of datagrams, with its counters.
@@ -115,6 +115,10 @@ impl Io for Counted<Link> {
 
     fn set_low_water(&mut self, bytes: usize) {
         self.inner.set_low_water(bytes);
+    }
+
+    fn set_close_reason(&mut self, reason: CloseReason) {
+        self.inner.set_close_reason(reason);
     }
 
     fn goodbye(&self) -> Goodbye {

@@ -15,6 +15,7 @@ pub mod open_files;
 pub mod own_listeners;
 mod packet_stream;
 mod packets;
+mod peer_clock;
 mod pipe;
 mod prefixed;
 pub mod random;
@@ -28,6 +29,7 @@ pub use goodbye::{Goodbye, broken_off};
 pub use linger::linger;
 pub use packet_stream::{PacketForm, PacketStream};
 pub use packets::{BindUdp, Packet, Packets};
+pub use peer_clock::PeerClock;
 pub use pipe::{Pipe, pipe};
 pub use prefixed::Prefixed;
 pub use task::spawn;
@@ -83,6 +85,9 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
     /// What is written next may wait for what follows it, up to the next flush, shutdown or close. It is
     /// only a wish.
     fn cork(&mut self) {}
+
+    /// Why the link will be closed, for layers that can tell their peers; said before `poll_close`.
+    fn set_close_reason(&mut self, _reason: CloseReason) {}
 
     /// What was said when reading came to its end.
     fn goodbye(&self) -> Goodbye {
@@ -298,6 +303,12 @@ impl Io for Link {
     fn cork(&mut self) {
         if let Self::Other(io) = self {
             io.cork();
+        }
+    }
+
+    fn set_close_reason(&mut self, reason: CloseReason) {
+        if let Self::Other(io) = self {
+            io.set_close_reason(reason);
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::{Goodbye, Io, Link};
+use super::{CloseReason, Goodbye, Io, Link};
 
 /// Reads `prefix` first, then `inner`; writes go straight to `inner`.
 pub struct Prefixed<S> {
@@ -106,6 +106,10 @@ impl<S: Io> Io for Prefixed<S> {
 
     fn cork(&mut self) {
         self.inner.cork();
+    }
+
+    fn set_close_reason(&mut self, reason: CloseReason) {
+        self.inner.set_close_reason(reason);
     }
 
     fn goodbye(&self) -> Goodbye {

@@ -67,6 +67,11 @@ pub fn repeated(text: &str) {
     warn_limited(text, |limits, line| limits.warning(text, line));
 }
 
+/// The same of warnings that are all counted together, whatever they say: those of one `origin`.
+pub fn repeated_of(origin: &str, text: &str) {
+    warn_limited(text, |limits, line| limits.warning(origin, line));
+}
+
 /// A warning, if `allows` does not count it instead.
 fn warn_limited(text: &str, allows: impl FnOnce(&mut Limits, &str) -> bool) {
     if !enabled!(TracingLevel::WARN) {

@@ -4,6 +4,7 @@
 //! [`Inbound`], [`Proxy`] and their settings, and a reader in each dialect; the compiler points at every other place.
 
 pub mod accounts;
+mod awaited;
 pub mod blackhole;
 pub mod dns;
 pub mod dokodemo;

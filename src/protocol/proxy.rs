@@ -10,6 +10,7 @@ use super::{http, socks, vless, vmess};
 use crate::address::Destination;
 use crate::dns::Strategy;
 use crate::io::{BindUdp, Link, Packets};
+use crate::seam::FarEnd;
 
 pub enum Proxy {
     Http(http::Outbound),
@@ -93,20 +94,26 @@ impl Proxy {
 
 impl NextHop<'_> {
     /// A stream to `to` over a link to the server, whose answer is waited for as long as `limit`.
-    pub async fn stream(self, link: Link, to: &Destination, limit: Duration) -> io::Result<Link> {
+    pub async fn stream(
+        self,
+        link: Link,
+        to: &Destination,
+        limit: Duration,
+        far: FarEnd,
+    ) -> io::Result<Link> {
         match self.client {
             Client::Http(client) => client.stream(link, to, limit).await,
             Client::Socks(client) => client.stream(link, to, limit).await,
-            Client::Vless(account) => account.stream(link, to),
-            Client::Vmess(account) => account.stream(link, to),
+            Client::Vless(account) => account.stream(link, to, far),
+            Client::Vmess(account) => account.stream(link, to, far),
         }
     }
 
     /// A link for the frames of Mux.Cool, over a link to the server.
-    pub fn multiplexed(self, link: Link) -> io::Result<Link> {
+    pub fn multiplexed(self, link: Link, far: FarEnd) -> io::Result<Link> {
         match self.client {
-            Client::Vless(account) => account.multiplexed(link),
-            Client::Vmess(account) => account.multiplexed(link),
+            Client::Vless(account) => account.multiplexed(link, far),
+            Client::Vmess(account) => account.multiplexed(link, far),
             Client::Http(_) | Client::Socks(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "the protocol of this outbound carries no mux",
@@ -122,12 +129,13 @@ impl NextHop<'_> {
         to: &Destination,
         limit: Duration,
         bind: &BindUdp,
+        far: FarEnd,
     ) -> io::Result<Box<dyn Packets>> {
         match self.client {
             Client::Http(_) => Err(no_packets()),
             Client::Socks(client) => client.packets(link, self.server, limit, bind).await,
-            Client::Vless(account) => account.packets(link, to),
-            Client::Vmess(account) => account.packets(link, to),
+            Client::Vless(account) => account.packets(link, to, far),
+            Client::Vmess(account) => account.packets(link, to, far),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The client side.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BuildError, ClientCarrier, ClientSettings, Opened, tcp, tls, ws};
 use crate::address::Destination;
 use crate::cause::{DialError, TcpError};
 use crate::dns::Lookup;
-use crate::io::{Closing, Link};
+use crate::io::{Closing, Link, PeerClock};
 
 /// The client side of `streamSettings`, with the connections that its links share; by default plain TCP.
 #[derive(Default)]
@@ -63,6 +64,14 @@ impl Outbound {
                 ClientCarrier::Ws(ws) => Carrier::Ws(ws::Outbound::new(ws)),
             },
         })
+    }
+
+    /// What time it is at the server, where the carrier hears of it.
+    pub fn clock(&self) -> Option<Arc<PeerClock>> {
+        match &self.carrier {
+            Carrier::Ws(ws) => Some(ws.clock()),
+            _ => None,
+        }
     }
 
     /// Whether [`Self::warm_up`] may have something to do.

@@ -1,6 +1,8 @@
 //! The client: a header in front of the first bytes, and bare bytes behind it.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::BytesMut;
 
@@ -9,18 +11,25 @@ use super::packets::Datagrams;
 use super::settings::{AccountSettings, OutboundSettings};
 use super::stream::VlessStream;
 use crate::address::Destination;
+use crate::cause::Credentials;
 use crate::io::{Link, PacketStream, Packets};
 use crate::protocol::ProxyTraits;
+use crate::protocol::awaited::Awaited;
 use crate::protocol::servers::Servers;
+use crate::seam::FarEnd;
 
 pub struct Outbound(Servers<Account>);
 
 /// Who we are at one server.
-pub struct Account(AccountSettings);
+pub struct Account {
+    settings: AccountSettings,
+    /// The server has answered it.
+    answered: Arc<AtomicBool>,
+}
 
 impl From<OutboundSettings> for Outbound {
     fn from(settings: OutboundSettings) -> Self {
-        Self(Servers::new(settings.servers, Account))
+        Self(Servers::new(settings.servers, Account::new))
     }
 }
 
@@ -39,33 +48,47 @@ impl Outbound {
 }
 
 impl Account {
+    fn new(settings: AccountSettings) -> Self {
+        Self {
+            settings,
+            answered: Arc::default(),
+        }
+    }
+
     pub fn level(&self) -> u32 {
-        self.0.level
+        self.settings.level
     }
 
     /// A stream to `to`. Nothing is sent before the first write or flush.
-    pub fn stream(&self, link: Link, to: &Destination) -> io::Result<Link> {
-        self.open(link, Command::Stream(to.clone()))
+    pub fn stream(&self, link: Link, to: &Destination, far: FarEnd) -> io::Result<Link> {
+        self.open(link, Command::Stream(to.clone()), far)
     }
 
     /// A link for the frames of Mux.Cool.
-    pub fn multiplexed(&self, link: Link) -> io::Result<Link> {
-        self.open(link, Command::Mux)
+    pub fn multiplexed(&self, link: Link, far: FarEnd) -> io::Result<Link> {
+        self.open(link, Command::Mux, far)
     }
 
     /// Datagrams to `to`.
-    pub fn packets(&self, link: Link, to: &Destination) -> io::Result<Box<dyn Packets>> {
+    pub fn packets(
+        &self,
+        link: Link,
+        to: &Destination,
+        far: FarEnd,
+    ) -> io::Result<Box<dyn Packets>> {
         let peer = to.clone();
-        let link = self.open(link, Command::Packets(to.clone()))?;
+        let link = self.open(link, Command::Packets(to.clone()), far)?;
         Ok(Box::new(PacketStream::new(link, Datagrams { peer })))
     }
 
-    fn open(&self, link: Link, command: Command) -> io::Result<Link> {
-        let id = *self.0.id;
+    fn open(&self, link: Link, command: Command, far: FarEnd) -> io::Result<Link> {
+        let id = *self.settings.id;
         let mut header = BytesMut::new();
         Request { id, command }
             .encode(&mut header)
             .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
-        Ok(Link::other(VlessStream::client(link, header.freeze())))
+        let awaited = Awaited::new(far, Credentials::Vless, self.answered.clone());
+        let stream = VlessStream::client(link, header.freeze(), awaited);
+        Ok(Link::other(stream))
     }
 }

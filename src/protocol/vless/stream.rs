@@ -18,7 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::codec::{RESPONSE, Response};
-use crate::io::{Goodbye, HEADROOM, Io, Link, Prefixed, scratch};
+use crate::io::{CloseReason, Goodbye, HEADROOM, Io, Link, Prefixed, scratch};
+use crate::protocol::awaited::Awaited;
 
 /// How long a peer may be silent behind our last byte before it is told that this was the last. V2Ray gives a session
 /// of which one direction has ended as long.
@@ -39,15 +40,17 @@ pub(super) struct VlessStream {
 }
 
 enum Role {
-    Client(Response),
+    /// The answer is awaited until its header is whole.
+    Client(Response, Option<Box<Awaited>>),
     Server,
 }
 
 impl VlessStream {
     /// The client's: `request` is its header.
-    pub(super) fn client(inner: Link, request: Bytes) -> Self {
+    pub(super) fn client(inner: Link, request: Bytes, awaited: Awaited) -> Self {
         let inner = Prefixed::new(Bytes::new(), inner);
-        Self::new(inner, request, Role::Client(Response::default()))
+        let role = Role::Client(Response::default(), Some(Box::new(awaited)));
+        Self::new(inner, request, role)
     }
 
     /// The server's: `rest` is what came behind the request.
@@ -110,13 +113,13 @@ impl VlessStream {
         }
         let inner = Pin::new(&mut self.inner);
         let told = match self.role {
-            Role::Client(_) => inner.poll_end(cx),
+            Role::Client(..) => inner.poll_end(cx),
             Role::Server => inner.poll_shutdown(cx),
         };
         // A link that cannot take it now is asked again; one that broke tells its reader.
         if told.is_ready() {
             self.untold = None;
-            self.left_silently = matches!(self.role, Role::Client(_));
+            self.left_silently = matches!(self.role, Role::Client(..));
         }
     }
 }
@@ -124,34 +127,43 @@ impl VlessStream {
 /// Reads the header of the response, and what comes with it.
 fn poll_response(
     response: &mut Response,
+    awaited: &mut Option<Box<Awaited>>,
     inner: &mut Prefixed<Link>,
     cx: &mut Context<'_>,
     buf: &mut ReadBuf<'_>,
 ) -> Poll<io::Result<()>> {
     let before = buf.filled().len();
     loop {
-        ready!(Pin::new(&mut *inner).poll_read(cx, buf))?;
+        if Pin::new(&mut *inner).poll_read(cx, buf)?.is_pending() {
+            let silence = awaited
+                .as_mut()
+                .and_then(|awaited| awaited.poll_silence(cx));
+            return silence.map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+        }
         let bytes = &mut buf.filled_mut()[before..];
         let arrived = bytes.len();
         if arrived == 0 && *response == Response::Whole {
             return Poll::Ready(Ok(()));
         }
         if arrived == 0 {
-            return Poll::Ready(Err(no_answer()));
+            let error = awaited.as_ref().map(|awaited| awaited.never_came());
+            return Poll::Ready(Err(
+                error.map_or_else(|| io::ErrorKind::UnexpectedEof.into(), io::Error::from)
+            ));
         }
         let taken = response.take(bytes);
         let taken = taken.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
         bytes.copy_within(taken.., 0);
         buf.set_filled(before + arrived - taken);
+        if *response == Response::Whole
+            && let Some(awaited) = awaited.take()
+        {
+            awaited.came();
+        }
         if arrived > taken {
             return Poll::Ready(Ok(()));
         }
     }
-}
-
-fn no_answer() -> io::Error {
-    let text = "the server closed without an answer: does it know this id, and does it want a flow or an encryption?";
-    io::Error::other(text)
 }
 
 impl AsyncRead for VlessStream {
@@ -167,8 +179,10 @@ impl AsyncRead for VlessStream {
         let before = buf.filled().len();
         let inner = Pin::new(&mut this.inner);
         let read = match &mut this.role {
-            Role::Client(Response::Whole) | Role::Server => inner.poll_read(cx, buf),
-            Role::Client(response) => poll_response(response, inner.get_mut(), cx, buf),
+            Role::Client(Response::Whole, _) | Role::Server => inner.poll_read(cx, buf),
+            Role::Client(response, awaited) => {
+                poll_response(response, awaited, inner.get_mut(), cx, buf)
+            }
         };
         let moved = buf.filled().len() > before;
         this.ended |= read.is_ready() && !moved;
@@ -214,7 +228,7 @@ impl AsyncWrite for VlessStream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         // A target may be the one to speak first. The header of an answer waits for it.
-        if let Role::Client(_) = this.role {
+        if let Role::Client(..) = this.role {
             ready!(this.poll_header(cx))?;
         }
         Pin::new(&mut this.inner).poll_flush(cx)
@@ -272,6 +286,10 @@ impl Io for VlessStream {
             Goodbye::Owed | Goodbye::OwedByV2ray if self.left_silently => Goodbye::Unknown,
             goodbye => goodbye,
         }
+    }
+
+    fn set_close_reason(&mut self, reason: CloseReason) {
+        self.inner.set_close_reason(reason);
     }
 
     fn set_low_water(&mut self, bytes: usize) {

@@ -17,6 +17,7 @@ use crate::address::Destination;
 use crate::io::{Io, Link, Packet};
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{Accepted, InboundContext};
+use crate::seam::FarEnd;
 use crate::seam::{Arrival, Refusal, Unanswered};
 use crate::session::Source;
 use crate::testing::links::{data, send};
@@ -53,7 +54,7 @@ fn to() -> Destination {
 fn client(id: &str, link: Link) -> Link {
     let outbound = outbound(id);
     let (_, account) = outbound.next_hop().unwrap();
-    account.stream(link, &to()).unwrap()
+    account.stream(link, &to(), FarEnd::default()).unwrap()
 }
 
 async fn accept(link: Link) -> Result<Accepted, Refusal> {
@@ -313,7 +314,9 @@ async fn datagrams_keep_their_bounds() {
     let (near, far) = duplex(1 << 16);
     let outbound = outbound(ID);
     let (_, account) = outbound.next_hop().unwrap();
-    let mut client = account.packets(Link::other(near), &to()).unwrap();
+    let mut client = account
+        .packets(Link::other(near), &to(), FarEnd::default())
+        .unwrap();
     let packet = |len| Packet {
         peer: to(),
         data: data(len).into(),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::BytesMut;
 
@@ -13,13 +14,17 @@ use super::inbound::now;
 use super::packets::VmessPackets;
 use super::peer::Known;
 use super::reader::Reader;
+use super::replay_memory::MAX_SKEW;
 use super::settings::{AccountSettings, OutboundSettings, Security};
 use super::stream::{Role, VmessStream};
 use super::writer::Writer;
 use crate::address::Destination;
+use crate::cause::Credentials;
 use crate::io::{Link, Packets};
 use crate::protocol::ProxyTraits;
+use crate::protocol::awaited::Awaited;
 use crate::protocol::servers::Servers;
+use crate::seam::FarEnd;
 
 pub struct Outbound(Servers<Account>);
 
@@ -30,6 +35,8 @@ pub struct Account {
     settings: AccountSettings,
     /// What is known of the server.
     server: Arc<Known>,
+    /// The server has answered it.
+    answered: Arc<AtomicBool>,
 }
 
 impl From<OutboundSettings> for Outbound {
@@ -60,6 +67,7 @@ impl Account {
             key,
             settings,
             server: Arc::default(),
+            answered: Arc::default(),
         }
     }
 
@@ -68,22 +76,27 @@ impl Account {
     }
 
     /// A stream to `to`. Nothing is sent before the first write or flush.
-    pub fn stream(&self, link: Link, to: &Destination) -> io::Result<Link> {
-        let (reader, writer) = self.open(Command::Stream(to.clone()))?;
+    pub fn stream(&self, link: Link, to: &Destination, far: FarEnd) -> io::Result<Link> {
+        let (reader, writer) = self.open(Command::Stream(to.clone()), far)?;
         let stream = VmessStream::new(link, reader, writer, Role::Client);
         Ok(Link::other(stream.with_server(self.server.clone())))
     }
 
     /// A link for the frames of Mux.Cool.
-    pub fn multiplexed(&self, link: Link) -> io::Result<Link> {
-        let (reader, writer) = self.open(Command::Mux)?;
+    pub fn multiplexed(&self, link: Link, far: FarEnd) -> io::Result<Link> {
+        let (reader, writer) = self.open(Command::Mux, far)?;
         let stream = VmessStream::new(link, reader, writer, Role::Client);
         Ok(Link::other(stream))
     }
 
     /// Datagrams to `to`.
-    pub fn packets(&self, link: Link, to: &Destination) -> io::Result<Box<dyn Packets>> {
-        let (reader, writer) = self.open(Command::Packets(to.clone()))?;
+    pub fn packets(
+        &self,
+        link: Link,
+        to: &Destination,
+        far: FarEnd,
+    ) -> io::Result<Box<dyn Packets>> {
+        let (reader, writer) = self.open(Command::Packets(to.clone()), far)?;
         let packets = VmessPackets::new(link, reader, writer, to.clone());
         Ok(Box::new(packets))
     }
@@ -110,7 +123,7 @@ impl Account {
     }
 
     /// Both halves of a connection, the sealed request waiting in the writer.
-    fn open(&self, command: Command) -> io::Result<(Reader, Writer)> {
+    fn open(&self, command: Command, far: FarEnd) -> io::Result<(Reader, Writer)> {
         let mut chance = [0; 16 + 16 + 1 + 4 + 8 + 1 + 15];
         random(&mut chance)?;
         let mut chance = chance.into_iter();
@@ -141,8 +154,11 @@ impl Account {
         };
         let framing = request.framing();
         let stream = matches!(request.command, Command::Stream(_));
+        let most = MAX_SKEW.unsigned_abs();
+        let awaited = Awaited::new(far, Credentials::Vmess { most }, self.answered.clone());
+        let marks = self.server.marks();
         Ok((
-            Reader::of_response(framing, &keys, request.v, stream, self.server.marks()),
+            Reader::of_response(framing, &keys, request.v, stream, marks, awaited),
             Writer::new(sealed.to_vec(), framing, &keys, &keys, request.marks_ends),
         ))
     }

@@ -10,13 +10,15 @@ use tokio::io::ReadBuf;
 use super::codec::body::{Framing, MAX_CHUNK, Opener};
 use super::codec::response::{self, Keys};
 use super::peer::Peer;
+use crate::cause::AnswerError;
 use crate::io::{Goodbye, Io, broken_off, scratch};
+use crate::protocol::awaited::Awaited;
 
 /// Reads a body. Between two reads it keeps the unfinished part of a chunk, and nothing else; only a
 /// caller whose buffer is full leaves more behind.
 pub(super) struct Reader {
     /// Set until the server's response header has come.
-    response: Option<Box<Awaited>>,
+    response: Option<Box<Response>>,
     /// `None`: the body is raw.
     opener: Option<Box<Opener>>,
     /// Sealed bytes that were read and not opened.
@@ -32,11 +34,12 @@ pub(super) struct Reader {
 }
 
 /// What a client needs to know a response by.
-struct Awaited {
+struct Response {
     keys: Keys,
     v: u8,
     /// The request's options, if a server is to be known by its own.
     asked: Option<u8>,
+    awaited: Awaited,
 }
 
 enum End {
@@ -44,6 +47,8 @@ enum End {
     Clean,
     /// What was opened before it is delivered first.
     Failed(io::ErrorKind, String),
+    /// The server has not answered.
+    Unanswered(AnswerError),
 }
 
 impl Reader {
@@ -68,11 +73,17 @@ impl Reader {
         v: u8,
         stream: bool,
         marks: bool,
+        awaited: Awaited,
     ) -> Self {
         let keys = request.response();
         let asked = stream.then_some(framing.options);
         Self {
-            response: Some(Box::new(Awaited { keys, v, asked })),
+            response: Some(Box::new(Response {
+                keys,
+                v,
+                asked,
+                awaited,
+            })),
             opener: opener(framing, request, &keys),
             kept: BytesMut::new(),
             ready: false,
@@ -150,7 +161,7 @@ impl Reader {
                 Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
                 Poll::Pending => {
                     self.kept.extend_from_slice(&scratch[self.kept.len()..len]);
-                    return Poll::Pending;
+                    return self.poll_silence(cx);
                 }
             };
             if n == 0 {
@@ -197,10 +208,13 @@ impl Reader {
                 End::Failed(kind, text) => {
                     return Poll::Ready(Err(io::Error::new(*kind, text.clone())));
                 }
+                End::Unanswered(error) => return Poll::Ready(Err((*error).into())),
             }
             let mut scratch = scratch::take();
             let mut into = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(&mut *inner).poll_read(cx, &mut into))?;
+            if Pin::new(&mut *inner).poll_read(cx, &mut into)?.is_pending() {
+                return self.poll_silence(cx).map_ok(|()| None);
+            }
             if into.filled().is_empty() {
                 self.end_of_input(self.kept.len(), inner.goodbye());
             } else {
@@ -227,6 +241,16 @@ impl Reader {
             End::NotYet => None,
             End::Clean => Some(Ok(())),
             End::Failed(kind, text) => Some(Err(io::Error::new(*kind, text.clone()))),
+            End::Unanswered(error) => Some(Err((*error).into())),
+        }
+    }
+
+    /// Nothing more has come for now; an error when nothing will.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let response = self.response.as_mut();
+        match response.and_then(|response| response.awaited.poll_silence(cx)) {
+            Some(error) => Poll::Ready(Err(error)),
+            None => Poll::Pending,
         }
     }
 
@@ -334,15 +358,16 @@ impl Reader {
 
     /// Opens the response header if it is awaited, and returns how many bytes it had.
     fn take_response(&mut self, sealed: &[u8]) -> usize {
-        let Some(awaited) = &self.response else {
+        let Some(response) = &self.response else {
             return 0;
         };
         let mut header = BytesMut::from(&sealed[..sealed.len().min(MAX_RESPONSE)]);
         let before = header.len();
-        match response::open(&awaited.keys, awaited.v, &mut header) {
+        match response::open(&response.keys, response.v, &mut header) {
             Ok(None) => {}
             Ok(Some(options)) => {
-                if let Some(asked) = awaited.asked {
+                response.awaited.came();
+                if let Some(asked) = response.asked {
                     self.peer = Peer::server(asked, options);
                 }
                 self.response = None;
@@ -375,9 +400,8 @@ impl Reader {
                     End::Failed(error.kind(), error.to_string())
                 }
             }
-        } else if self.response.is_some() {
-            let text = "the server closed without an answer: does it know this id, and are the clocks within 120 s?";
-            End::Failed(io::ErrorKind::Other, text.to_owned())
+        } else if let Some(response) = &self.response {
+            End::Unanswered(response.awaited.never_came())
         } else {
             let text = format!("closed after {left} bytes of a chunk");
             End::Failed(io::ErrorKind::UnexpectedEof, text)

@@ -23,7 +23,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::peer::{Known, Peer};
 use super::reader::Reader;
 use super::writer::Writer;
-use crate::io::{self as links, Io, scratch};
+use crate::io::{self as links, CloseReason, Io, scratch};
 
 /// How long a server may be silent behind our end mark before it is taken for one that does not heed it. V2Ray gives
 /// such a session up altogether after a second.
@@ -239,6 +239,10 @@ impl<S: Io> Io for VmessStream<S> {
             this.timer = None;
         }
         this.writer.poll_write_in_place(&mut this.inner, cx, buf)
+    }
+
+    fn set_close_reason(&mut self, reason: CloseReason) {
+        self.inner.set_close_reason(reason);
     }
 
     fn set_low_water(&mut self, bytes: usize) {

@@ -16,6 +16,7 @@ use crate::address::Destination;
 use crate::io::{Io, Link, Packet};
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{Accepted, InboundContext};
+use crate::seam::FarEnd;
 use crate::seam::{Arrival, Refusal};
 use crate::session::Source;
 use crate::testing::links::{data, send};
@@ -101,7 +102,7 @@ async fn tunnel(security: Security, experiments: &str, room: usize) -> (Link, Li
         .next_hop()
         .unwrap()
         .1
-        .stream(Link::other(near), &to())
+        .stream(Link::other(near), &to(), FarEnd::default())
         .unwrap();
     let inbound = inbound();
     let (flushed, accepted) = tokio::join!(client.flush(), accept(&inbound, far));
@@ -126,7 +127,9 @@ async fn what_is_not_sealed_is_refused_where_it_is_asked() {
         let (near, far) = duplex(1 << 12);
         let outbound = outbound(ID, security, experiments);
         let hop = outbound.next_hop().unwrap().1;
-        let mut client = hop.stream(Link::other(near), &to()).unwrap();
+        let mut client = hop
+            .stream(Link::other(near), &to(), FarEnd::default())
+            .unwrap();
         let inbound = inbound_of(true);
         let is_sealed = !matches!(security, Security::None | Security::Zero);
         client.flush().await.unwrap();
@@ -192,7 +195,7 @@ async fn the_server_answers_nothing_before_its_first_payload() {
         .next_hop()
         .unwrap()
         .1
-        .stream(Link::other(client), &to())
+        .stream(Link::other(client), &to(), FarEnd::default())
         .unwrap();
     link.flush().await.unwrap();
     let mut header = vec![0; 1000];
@@ -218,7 +221,7 @@ async fn first_flight(outbound: &Outbound) -> Vec<u8> {
         .next_hop()
         .unwrap()
         .1
-        .stream(Link::other(near), &to())
+        .stream(Link::other(near), &to(), FarEnd::default())
         .unwrap();
     link.write_all(b"hello").await.unwrap();
     let mut bytes = vec![0; 4000];
@@ -297,7 +300,7 @@ async fn sealed_upload(experiments: &str, second: &[u8]) -> (Vec<u8>, usize, Inb
         .next_hop()
         .unwrap()
         .1
-        .stream(Link::other(near), &to())
+        .stream(Link::other(near), &to(), FarEnd::default())
         .unwrap();
     let mut wire = vec![0; 1 << 16];
     link.write_all(b"first").await.unwrap();
@@ -355,7 +358,7 @@ async fn a_server_with_another_id_is_named_as_the_likely_cause() {
         .next_hop()
         .unwrap()
         .1
-        .stream(Link::other(near), &to())
+        .stream(Link::other(near), &to(), FarEnd::default())
         .unwrap();
     link.flush().await.unwrap();
     far.write_all(&[7; 100]).await.unwrap();
@@ -374,7 +377,7 @@ async fn datagrams_keep_their_bounds_and_one_that_is_too_large_is_dropped() {
             .next_hop()
             .unwrap()
             .1
-            .packets(Link::other(near), &to())
+            .packets(Link::other(near), &to(), FarEnd::default())
             .unwrap();
         let packet = |len: usize| Packet {
             peer: to(),
@@ -426,7 +429,7 @@ async fn a_server_that_does_not_heed_the_end_mark_sees_the_end_of_the_connection
         .next_hop()
         .unwrap()
         .1
-        .stream(Link::other(near), &to())
+        .stream(Link::other(near), &to(), FarEnd::default())
         .unwrap();
     client.write_all(b"question").await.unwrap();
     client.shutdown().await.unwrap();

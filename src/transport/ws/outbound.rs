@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use http::header::{
-    CONNECTION, HeaderMap, HeaderValue, LOCATION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
-    SERVER, UPGRADE,
+    CONNECTION, DATE, HeaderMap, HeaderValue, LOCATION, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_PROTOCOL, SERVER, UPGRADE,
 };
 use http::{Response, StatusCode};
 use tokio::io::AsyncWriteExt;
@@ -25,7 +25,7 @@ use super::{ClientSettings, EarlyData, WsStream, expected_close, with_slash};
 use crate::address::Destination;
 use crate::cause::{DialError, Refused, UpgradeError};
 use crate::http::head::{self, Unread, has_token, items};
-use crate::io::{Closing, Link, Prefixed};
+use crate::io::{Closing, Link, PeerClock, Prefixed};
 
 /// For the request and its answer, as in V2Ray.
 const LIMIT: Duration = Duration::from_secs(8);
@@ -44,12 +44,19 @@ pub(super) struct Client {
     pub(super) path: String,
     /// With its `?`, or empty.
     pub(super) query: String,
+    /// What time it is at the server, by its answers.
+    clock: Arc<PeerClock>,
 }
 
 impl Outbound {
     /// A client of these settings.
     pub fn new(settings: ClientSettings) -> Self {
         Self(Arc::new(Client::new(settings)))
+    }
+
+    /// What time it is at the server, once it has answered.
+    pub fn clock(&self) -> Arc<PeerClock> {
+        self.0.clock.clone()
     }
 
     /// The client's handshake with `server`. With early data it is delayed to the first write, of
@@ -95,6 +102,7 @@ impl Client {
             settings,
             path,
             query,
+            clock: Arc::default(),
         }
     }
 
@@ -142,6 +150,7 @@ impl Client {
                 }
             }
         };
+        self.look_at_clock(answer.headers());
         let expected_close = expected_close::of_server(answer.headers());
         let link = match self.verify(&answer, &headers, &key)? {
             false => Prefixed::link(read.freeze(), link),
@@ -149,6 +158,13 @@ impl Client {
         };
         let stream = WsStream::new(link, Role::Client, self.settings.heartbeat);
         Ok(stream.with_expected_close(expected_close))
+    }
+
+    fn look_at_clock(&self, headers: &HeaderMap) {
+        let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+        if let Some(there) = date.and_then(|date| httpdate::parse_http_date(date).ok()) {
+            self.clock.heard(there);
+        }
     }
 
     /// Whether the answer opens the tunnel (RFC 6455, section 4.1); and whether the server compresses.

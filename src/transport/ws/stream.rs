@@ -387,6 +387,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsStream<S> {
 }
 
 impl<S: Io> Io for WsStream<S> {
+    fn set_close_reason(&mut self, reason: CloseReason) {
+        self.close_for(reason);
+    }
+
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.goodbye();

@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::sleep;
 
 use super::WsStream;
+use crate::cause::{AnswerError, Reach};
 use crate::io::{CloseReason, scratch};
 use crate::transport::ws::codec::{FrameError, Role};
 
@@ -131,10 +132,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     pub(super) fn clean(&self, code: u16) -> io::Result<()> {
         match (code, self.role) {
             (NORMAL, _) | (GOING_AWAY, Role::Server) => Ok(()),
-            _ => {
-                let text = format!("the peer closed the WebSocket with {code}");
-                Err(io::Error::new(io::ErrorKind::ConnectionReset, text))
-            }
+            _ => match Reach::of_close_code(code) {
+                Some(reach) if self.role == Role::Client => {
+                    Err(AnswerError::Unreached(reach).into())
+                }
+                _ => {
+                    let text = format!("the peer closed the WebSocket with {code}");
+                    Err(io::Error::new(io::ErrorKind::ConnectionReset, text))
+                }
+            },
         }
     }
 
@@ -163,6 +169,7 @@ fn code(reason: CloseReason) -> u16 {
         CloseReason::Done => NORMAL,
         CloseReason::GoingAway => GOING_AWAY,
         CloseReason::CutOff => CUT_OFF,
+        CloseReason::Private(code) => code,
     }
 }
 

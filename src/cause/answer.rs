@@ -1,0 +1,129 @@
+//! A tunnel whose server carries nothing.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::Reach;
+
+/// What a client makes of a server that does not answer its request. It travels inside an [`io::Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum AnswerError {
+    /// The server has never answered, and goes away.
+    #[error(
+        "the server closed without an answer: {0} A target that it cannot reach looks the same"
+    )]
+    Closed(Credentials),
+    /// The server has answered others.
+    #[error(
+        "the server closed without an answer: it has answered before, so it has probably no way to this target"
+    )]
+    ClosedThisOne,
+    /// The server has never answered, and says nothing.
+    #[error(
+        "no answer from the server for {} s: {who} A slow target looks the same", .after.as_secs()
+    )]
+    Silent {
+        /// What may be wrong.
+        who: Credentials,
+        /// So long.
+        after: Duration,
+    },
+    /// The server has said what time it is there.
+    #[error(
+        "no answer from the server: this machine's clock is {skew} s {} the server's, at most {most} s is allowed",
+        if *.behind { "behind" } else { "ahead of" }
+    )]
+    Clock {
+        /// Seconds between the clocks.
+        skew: u64,
+        /// Ours is the late one.
+        behind: bool,
+        /// Seconds that are allowed.
+        most: u64,
+    },
+    /// The server says that it has no way to the target.
+    #[error("the server has no way to the target: {}", far(*.0))]
+    Unreached(Reach),
+}
+
+/// What a server may not know us by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// An id, within this many seconds.
+    Vmess {
+        /// Seconds that clocks may differ.
+        most: u64,
+    },
+    /// An id, and what else the server may demand.
+    Vless,
+}
+
+impl AnswerError {
+    /// The cause that an error carries.
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    /// Stays when the sentence changes.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Closed(_) => "no-answer",
+            Self::ClosedThisOne => "no-answer-target",
+            Self::Silent { .. } => "silent",
+            Self::Clock { .. } => "clock-skew",
+            Self::Unreached(Reach::Forbidden) => "far-forbidden",
+            Self::Unreached(Reach::NoNetwork) => "far-network",
+            Self::Unreached(Reach::NoHost) => "far-host",
+            Self::Unreached(Reach::Refused) => "far-refused",
+            Self::Unreached(Reach::Slow) => "far-timeout",
+            Self::Unreached(Reach::Broken) => "far-broken",
+        }
+    }
+
+    fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Unreached(Reach::Forbidden) => io::ErrorKind::PermissionDenied,
+            Self::Unreached(Reach::NoNetwork) => io::ErrorKind::NetworkUnreachable,
+            Self::Unreached(Reach::NoHost) => io::ErrorKind::HostUnreachable,
+            Self::Unreached(Reach::Refused) => io::ErrorKind::ConnectionRefused,
+            Self::Unreached(Reach::Slow) => io::ErrorKind::TimedOut,
+            _ => io::ErrorKind::Other,
+        }
+    }
+}
+
+impl From<AnswerError> for io::Error {
+    fn from(error: AnswerError) -> Self {
+        Self::new(error.kind(), error)
+    }
+}
+
+impl fmt::Display for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vmess { most } => {
+                write!(
+                    f,
+                    "does it know this id, and are the clocks within {most} s?"
+                )
+            }
+            Self::Vless => {
+                f.write_str("does it know this id, and does it want a flow or an encryption?")
+            }
+        }
+    }
+}
+
+fn far(reach: Reach) -> &'static str {
+    match reach {
+        Reach::Forbidden => "its rules forbid it",
+        Reach::NoNetwork => "it is not connected to that network",
+        Reach::NoHost => "there is no such host, or no way to it",
+        Reach::Refused => "the target refuses the connection",
+        Reach::Slow => "the target does not answer",
+        Reach::Broken => "something on the way is out of order",
+    }
+}
