@@ -60,6 +60,7 @@ mod scenario_http_proxy;
 mod scenario_links;
 mod scenario_log_files;
 mod scenario_log_flood;
+mod scenario_log_lines;
 mod scenario_nginx;
 mod scenario_observatory;
 mod scenario_policy;

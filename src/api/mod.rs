@@ -38,6 +38,7 @@ use crate::config::{Api, Services};
 use crate::dispatch::Dispatcher;
 use crate::io::Link;
 use crate::io::own_listeners::Listening;
+use crate::log::NOTICE;
 use crate::transport::tcp;
 
 use crate::wire::app::log::command::logger_service_server::LoggerServiceServer;
@@ -100,7 +101,7 @@ pub fn start(api: Api, links: ApiLinks, app: &App) -> io::Result<()> {
         let listener = tcp::listen(address, &tcp::SockOpt::default())?;
         let at = listener.local_addr().unwrap_or(address);
         let listening = [wanted, Listening::control(at, "the API")];
-        info!("the API listens on {at}");
+        info!(target: NOTICE, "the API listens on {at}");
         let accepting = accept(listener, server.clone(), connections.clone());
         crate::io::spawn(async move {
             accepting.await;

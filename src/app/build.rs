@@ -1,5 +1,6 @@
 //! From settings to what runs.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,8 +22,10 @@ use crate::{mux, sniffing, transport};
 /// An inbound that can accept.
 pub struct Inbound {
     /// What messages call it: `inbounds[0]`.
-    pub name: String,
+    pub name: Arc<str>,
     pub tag: Option<Arc<str>>,
+    /// What it speaks, for the log: `vmess over ws at /ray, security tls`.
+    pub(super) speaks: String,
     pub(super) listen: Listen,
     pub(super) ports: Vec<PortRange>,
     pub(super) transport: transport::Inbound,
@@ -36,14 +39,20 @@ impl Inbound {
     ///
     /// When its certificate cannot be used.
     pub fn new(settings: config::Inbound) -> Result<Self, StartError> {
+        let (protocol, traits) = (settings.protocol.name(), settings.protocol.traits());
+        let speaks = match traits.streams {
+            true => format!("{protocol} over {}", settings.transport),
+            false => protocol.to_owned(),
+        };
         let transport = transport::Inbound::new(settings.transport);
         Ok(Self {
             transport: transport.map_err(|e| StartError::transport(&settings.name, e))?,
-            name: settings.name,
+            name: settings.name.into(),
             tag: settings.tag,
+            speaks,
             listen: settings.listen,
             ports: settings.ports,
-            traits: settings.protocol.traits(),
+            traits,
             protocol: protocol::Inbound::new(settings.protocol),
             sniffing: settings.sniffing.map(Arc::new),
         })
@@ -52,9 +61,21 @@ impl Inbound {
     /// What its sessions carry along.
     pub(super) fn origin(&self) -> Origin {
         Origin {
+            name: Some(self.name.clone()),
             tag: self.tag.clone(),
             sniffing: self.sniffing.clone(),
             from_here: false,
+        }
+    }
+}
+
+/// As messages call it, and its tag.
+impl fmt::Display for Inbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        match &self.tag {
+            Some(tag) => write!(f, " ({tag})"),
+            None => Ok(()),
         }
     }
 }

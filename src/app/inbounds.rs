@@ -10,6 +10,7 @@ use super::listen::{self, BoundSocket};
 use super::{Inbound, StartError, serve};
 use crate::dispatch::{Dispatcher, Leads};
 use crate::io::own_listeners::Listening;
+use crate::log::NOTICE;
 
 pub struct Inbounds {
     dispatcher: Arc<Dispatcher>,
@@ -19,6 +20,8 @@ pub struct Inbounds {
 struct Running {
     inbound: Arc<Inbound>,
     ports: Vec<SocketAddr>,
+    /// All that it listens on, for people.
+    listen: String,
     listeners: Vec<JoinHandle<()>>,
     /// What this process remembers of them, until they are gone.
     _listening: Vec<Listening>,
@@ -62,13 +65,8 @@ impl Inbounds {
         } = bound;
         let ports = places.iter().filter_map(BoundSocket::address).collect();
         let context = self.dispatcher.inbound_context(inbound.tag.as_deref());
-        let prepare = |place: BoundSocket| {
-            let shown = place
-                .address()
-                .map_or_else(|| "a unix socket".to_owned(), |at| at.to_string());
-            info!("{} listens on {shown}", inbound.name);
-            serve::prepare(&inbound, place, &context)
-        };
+        let listen = listen::shown(&inbound, &places);
+        let prepare = |place| serve::prepare(&inbound, place, &context);
         let ready: Vec<_> = places.into_iter().filter_map(prepare).collect();
         let listeners = ready.into_iter().map(|prepared| {
             let (inbound, dispatcher) = (inbound.clone(), self.dispatcher.clone());
@@ -78,6 +76,7 @@ impl Inbounds {
         self.lock().push(Running {
             inbound,
             ports,
+            listen,
             listeners,
             _listening: listening,
         });
@@ -103,7 +102,13 @@ impl Inbounds {
     /// sees to it.
     pub fn add(&self, inbound: Inbound) -> Result<(), StartError> {
         self.start(self.bind(inbound)?);
+        self.lock().last().map(Running::announce);
         Ok(())
+    }
+
+    /// Says what listens, a line for each inbound.
+    pub(super) fn announce(&self) {
+        self.lock().iter().for_each(Running::announce);
     }
 
     pub fn get(&self, tag: &str) -> Option<Arc<Inbound>> {
@@ -151,6 +156,14 @@ impl Inbounds {
 }
 
 impl Running {
+    fn announce(&self) {
+        let Self {
+            inbound, listen, ..
+        } = self;
+        let speaks = &inbound.speaks;
+        info!(target: NOTICE, %inbound, %listen, "{inbound} listens on {listen}: {speaks}");
+    }
+
     fn is(&self, tag: &str) -> bool {
         self.inbound.tag.as_deref() == Some(tag)
     }

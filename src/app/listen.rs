@@ -36,11 +36,48 @@ pub(super) fn wanted(inbound: &Inbound) -> impl Iterator<Item = SocketAddr> {
     ports.filter_map(move |port| Some(SocketAddr::new(ip?, port)))
 }
 
+/// All that an inbound listens on, for people: `127.0.0.1:1080 (tcp and udp)`.
+pub(super) fn shown(inbound: &Inbound, places: &[BoundSocket]) -> String {
+    let ip = match &inbound.listen {
+        Listen::Ip(ip) => *ip,
+        Listen::Unix(path) => return path.display().to_string(),
+        Listen::Abstract(name) => return format!("@{}", String::from_utf8_lossy(name)),
+    };
+    let ports = places.iter().filter_map(BoundSocket::address);
+    let mut ports: Vec<u16> = ports.map(|at| at.port()).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let runs: Vec<&[u16]> = ports.chunk_by(|a, b| a + 1 == *b).collect();
+    let mut shown: Vec<String> = runs
+        .iter()
+        .take(SHOWN)
+        .filter_map(|run| {
+            let first = SocketAddr::new(ip, *run.first()?);
+            Some(match run.last()? {
+                last if run.len() > 1 => format!("{first}-{last}"),
+                _ => first.to_string(),
+            })
+        })
+        .collect();
+    if let Some(more) = runs.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        shown.push(format!("{more} more"));
+    }
+    let networks = match (inbound.traits.streams, inbound.traits.datagrams) {
+        (true, true) => " (tcp and udp)",
+        (false, true) => " (udp)",
+        _ => "",
+    };
+    format!("{}{networks}", shown.join(", "))
+}
+
+/// Ranges of ports that are named.
+const SHOWN: usize = 8;
+
 /// Binds every port, or the unix socket, of an inbound.
 pub(super) fn bind_all(inbound: &Inbound) -> Result<Vec<BoundSocket>, StartError> {
     let sockopt = &inbound.transport.sockopt;
     let fail = |place: &dyn fmt::Display, e: io::Error| StartError::Listen {
-        inbound: inbound.name.clone(),
+        inbound: inbound.name.to_string(),
         place: place.to_string(),
         source: e,
     };

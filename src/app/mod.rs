@@ -94,6 +94,7 @@ impl App {
         beside.push(crate::io::spawn(memory::give_back()).abort_handle());
         dispatcher.warm_up();
         warn!("mobula {} started", env!("CARGO_PKG_VERSION"));
+        inbounds.announce();
         Ok(Self {
             _holder: dispatcher.closing.holder(),
             inbounds,

@@ -17,6 +17,7 @@ use super::listen::BoundSocket;
 use super::timer_tick::TimerTick;
 use crate::cause::AcceptError;
 use crate::dispatch::{Dispatcher, Origin};
+use crate::http::visit::Tell;
 use crate::io::handshakes::{self, Unfinished};
 use crate::io::{BindUdp, Counted, Io, Link, Udp, open_files, own_listeners, scratch};
 use crate::log;
@@ -82,7 +83,12 @@ async fn streams(
     dispatcher: &Arc<Dispatcher>,
     context: InboundContext,
 ) {
-    let served = Arc::new((inbound.clone(), dispatcher.clone(), context));
+    let refused = inbound.clone();
+    let tell = Tell::new(move |e| {
+        let source = e.client().unwrap_or(Source::Unix);
+        log_refused(&refused, source, None, &e.into());
+    });
+    let served = Arc::new((inbound.clone(), dispatcher.clone(), context, tell));
     let timer_tick = TimerTick::default();
     loop {
         match listener.accept().await {
@@ -93,18 +99,15 @@ async fn streams(
                 if let Some(file) = arrival.link.descriptor() {
                     handshakes::give_way_to(file);
                 }
-                let (served, name) = (served.clone(), &*inbound.name);
-                let span = debug_span!("connection", inbound = %name, source = %arrival.source);
+                let served = served.clone();
+                let span = debug_span!("connection", %inbound, source = %arrival.source);
                 handshakes::begin(|unfinished| {
                     connection(served, arrival, from_here, unfinished).instrument(span)
                 });
             }
             Err(e) if open_files::are_exhausted(&e) && handshakes::make_room().await => {}
             Err(e) => {
-                log::repeated(&format!(
-                    "{}: cannot accept a connection: {e}",
-                    inbound.name
-                ));
+                log::repeated(&format!("{inbound}: cannot accept a connection: {e}"));
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -112,11 +115,11 @@ async fn streams(
 }
 
 /// What the connections of a listener have in common.
-type Served = Arc<(Arc<Inbound>, Arc<Dispatcher>, InboundContext)>;
+type Served = Arc<(Arc<Inbound>, Arc<Dispatcher>, InboundContext, Tell)>;
 
 /// From the first byte of a connection to a session. Nothing is set up before that byte.
 async fn connection(served: Served, mut arrival: Arrival, from_here: bool, unfinished: Unfinished) {
-    let (inbound, dispatcher, context) = &*served;
+    let (inbound, dispatcher, context, tell) = &*served;
     let patience = inbound.transport.patience().or_else(|| {
         let waits = inbound.traits.handshake_level.is_some();
         waits.then(|| handshake_limit(inbound, context))
@@ -127,7 +130,7 @@ async fn connection(served: Served, mut arrival: Arrival, from_here: bool, unfin
         let _ = timeout_at(arrival.since + patience, first).await;
     }
     // The futures of the stages are large. Each has an allocation of its own, which is given back when it is over.
-    let accepting = inbound.transport.accept(arrival, &dispatcher.closing);
+    let accepting = inbound.transport.accept(arrival, &dispatcher.closing, tell);
     match Box::pin(accepting).await {
         Ok(Accepted::One(arrival)) => link(&served, arrival, from_here, || drop(unfinished)).await,
         Ok(Accepted::Many(arrivals)) => {
@@ -161,7 +164,7 @@ async fn links(served: Served, mut arrivals: Arrivals, from_here: bool, unfinish
 
 /// From a link to a session; `finish` is called when it is one.
 async fn link(served: &Served, mut arrival: Arrival, from_here: bool, finish: impl FnOnce()) {
-    let (inbound, dispatcher, context) = &**served;
+    let (inbound, dispatcher, context, _) = &**served;
     let until = arrival.since + handshake_limit(inbound, context);
     let source = arrival.source;
     // A proxy in front may have named somebody else than the connection's other end.
@@ -199,11 +202,15 @@ fn handshake_limit(inbound: &Inbound, context: &InboundContext) -> Duration {
 /// Writes down why nothing was accepted.
 fn log_refused(inbound: &Inbound, source: Source, user: Option<&str>, cause: &AcceptError) {
     if cause.is_nothing() {
-        debug!("left without a request");
-    } else {
-        let reason = format!("{cause} [{}]", cause.code());
-        log::rejected(&inbound.name, source, user, &reason);
+        return debug!("left without a request");
     }
+    log::rejected(log::Rejected {
+        inbound: &inbound.to_string(),
+        source,
+        user,
+        reason: &cause.to_string(),
+        code: cause.code(),
+    });
 }
 
 /// Reads and forgets, so that the peer learns nothing, until it has gone or the time is up that an unfinished first

@@ -6,6 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::{ProtocolError, RequestError};
+use crate::session::Source;
 
 /// Why nothing was taken from a connection.
 #[derive(Debug, Error)]
@@ -88,6 +89,14 @@ impl AcceptError {
             Self::Tls(e) => e.code(),
             Self::Request(e) => e.code(),
             Self::Protocol(e) => e.code(),
+        }
+    }
+
+    /// Who came, where what was read names somebody else than the connection's other end.
+    pub fn client(&self) -> Option<Source> {
+        match self {
+            Self::Request(e) => e.client(),
+            Self::ProxyHeader(_) | Self::Tls(_) | Self::Protocol(_) => None,
         }
     }
 

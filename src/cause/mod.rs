@@ -34,11 +34,3 @@ pub fn code_of(error: &io::Error) -> Option<Cow<'static, str>> {
     let dialling = DialError::of(error).map(DialError::code);
     dialling.or_else(|| Some(AnswerError::of(error)?.code().into()))
 }
-
-/// What an error says, and behind it the code of the cause that it carries, if it does.
-pub fn with_code(error: &io::Error) -> String {
-    match code_of(error) {
-        Some(code) => format!("{error} [{code}]"),
-        None => error.to_string(),
-    }
-}

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::session::Source;
+
 /// Why no request on a connection began a tunnel.
 #[derive(Debug, Error)]
 pub enum RequestError {
@@ -38,6 +40,8 @@ pub enum RequestError {
         /// Why it begins no tunnel.
         #[source]
         unfit: Unfit,
+        /// Who asked, or for whom, if the peer is one to say so.
+        client: Source,
     },
     /// The connection failed when it was granted.
     #[error("gone before its answer: {0}")]
@@ -79,6 +83,14 @@ pub enum Unfit {
 }
 
 impl RequestError {
+    /// Who asked, if there was a request.
+    pub fn client(&self) -> Option<Source> {
+        match self {
+            Self::Refused { client, .. } => Some(*client),
+            _ => None,
+        }
+    }
+
     /// Stays when the sentence changes.
     pub fn code(&self) -> &'static str {
         match self {

@@ -11,7 +11,9 @@ pub(crate) mod exposure;
 mod parts;
 pub(crate) mod traps;
 
-pub use crate::log::{Level as LogLevel, Settings as Log, Target as LogTarget};
+pub use crate::log::{
+    Format as LogFormat, Level as LogLevel, Settings as Log, Target as LogTarget,
+};
 pub use api::{Api, Services};
 pub use parts::{Draft, Inbound, Listen, Outbound, Through};
 

@@ -343,7 +343,19 @@ impl Dispatcher {
             true => aim.ruled(),
             false => aim.asked(),
         };
-        log::accepted(session.source, network, to, outbound.tag.as_deref(), user);
+        log::accepted(log::Accepted {
+            session: session.id,
+            inbound: session
+                .inbound
+                .tag
+                .as_deref()
+                .or(session.inbound.name.as_deref()),
+            source: session.source,
+            network,
+            to,
+            outbound: (&outbound.name, outbound.tag.as_deref()),
+            user,
+        });
         let found = session.protocol.unwrap_or_default();
         debug!(%network, %to, found, named = %aim.ruled(), outbound = outbound.name, "session begins");
     }

@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::counting::Counting;
 use crate::address::Destination;
-use crate::cause::{Unreached, with_code};
+use crate::cause::{Unreached, code_of};
 use crate::dns::Strategy;
 use crate::io::own_listeners;
 use crate::log;
@@ -108,9 +108,10 @@ impl Outbound {
         match self.has_server() || own_listeners::is_kept(error) {
             true => self.warn(error),
             // Targets are many, and some are always out of reach: one line tells of all of them.
-            false => log::repeated_of(&self.label, &format!("{self}: {}", with_code(error))),
+            false => self.warn_of(&self.label, error),
         }
-        debug!("cannot open: {}", with_code(error));
+        let cause_code = code_of(error);
+        debug!(cause_code = cause_code.as_deref(), "cannot open: {error}");
     }
 
     /// Says what cut a session off.
@@ -124,7 +125,13 @@ impl Outbound {
 
     /// Tells those who can mend it, but not of every session that a server fails which is down.
     pub(super) fn warn(&self, error: &io::Error) {
-        log::repeated(&format!("{self}: {}", with_code(error)));
+        self.warn_of(&format!("{self}: {error}"), error);
+    }
+
+    /// Warnings of one `kind` are counted together.
+    fn warn_of(&self, kind: &str, error: &io::Error) {
+        let code = code_of(error);
+        log::repeated_cause(kind, &format!("{self}: {error}"), code.as_deref());
     }
 }
 

@@ -235,6 +235,7 @@ async fn find(lookup: &Lookup, to: &Destination) -> Known {
 /// Where a session seems to come from that a `loopback` sends round.
 fn origin(loopback: &loopback::Outbound, from_here: bool) -> Origin {
     Origin {
+        name: None,
         tag: loopback.inbound(),
         sniffing: None,
         from_here,

@@ -33,6 +33,8 @@ pub struct Session {
 /// The inbound that a session came in by.
 #[derive(Clone, Default)]
 pub struct Origin {
+    /// What messages call it.
+    pub name: Option<Arc<str>>,
     pub tag: Option<Arc<str>>,
     pub sniffing: Option<Arc<sniffing::Settings>>,
     /// This process itself made the connection, for a session that had come in before.

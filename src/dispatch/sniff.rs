@@ -260,6 +260,7 @@ mod tests {
             id: 0,
             source: Source::Unix,
             inbound: Origin {
+                name: None,
                 tag: None,
                 from_here: false,
                 sniffing: sniffing.map(Arc::new),

@@ -251,7 +251,7 @@ impl Server {
         let begin = Instant::now();
         match timeout(LIMIT, asking).await {
             Ok(Ok(reply)) => {
-                debug!(server = self.settings.name, name = question.name, code = reply.code, ips = ?reply.ips, took = ?begin.elapsed(), "answered");
+                debug!(server = self.settings.name, name = question.name, rcode = reply.code, ips = ?reply.ips, took = ?begin.elapsed(), "answered");
                 Ok(reply)
             }
             Ok(Err(e)) => Err(Failure::Failed(question.name.clone(), e.to_string())),

@@ -4,7 +4,9 @@
 //! connection. Until a request has been answered its head is still there, so that somebody else may serve it:
 //! [`Visit::into_unread`] gives the connection back with all that was read of it.
 
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -44,6 +46,25 @@ pub struct Visit {
     until: Instant,
     /// How the last request was refused.
     said: Option<RequestError>,
+    tell: Tell,
+}
+
+/// Is told of refused requests that are not the last one of their connection: a proxy in front may send everybody's by
+/// one. That of the last is how the visit ends.
+#[derive(Clone, Default)]
+pub struct Tell(Option<Arc<dyn Fn(RequestError) + Send + Sync>>);
+
+impl Tell {
+    /// Tells `whom`.
+    pub fn new(whom: impl Fn(RequestError) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(whom)))
+    }
+}
+
+impl fmt::Debug for Tell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tell")
+    }
 }
 
 /// How a request is answered, and why.
@@ -52,6 +73,8 @@ pub struct Refused {
     pub status: StatusCode,
     /// For the log.
     pub unfit: Unfit,
+    /// For whom the peer came, if it is one to say so.
+    pub client: Option<Source>,
 }
 
 impl Visit {
@@ -64,7 +87,14 @@ impl Visit {
             head: 0,
             until: since + HEADER_LIMIT,
             said: None,
+            tell: Tell::default(),
         }
+    }
+
+    /// With somebody who is told of every refusal.
+    #[must_use]
+    pub fn telling(self, tell: Tell) -> Self {
+        Self { tell, ..self }
     }
 
     /// Who came.
@@ -95,6 +125,9 @@ impl Visit {
         match timeout_at(self.until, reading).await {
             Ok(Ok((request, len))) => {
                 self.head = len;
+                if let Some((said, tell)) = self.said.take().zip(self.tell.0.as_ref()) {
+                    tell(said);
+                }
                 Ok((request, self))
             }
             Ok(Err(unread)) => {
@@ -126,12 +159,17 @@ impl Visit {
         request: &Request<()>,
         refused: Refused,
     ) -> Result<Self, RequestError> {
-        let Refused { status, unfit } = refused;
+        let Refused {
+            status,
+            unfit,
+            client,
+        } = refused;
         let said = RequestError::Refused {
             method: request.method().to_string(),
             path: request.uri().path().escape_debug().to_string(),
             status: status.as_u16(),
             unfit,
+            client: client.unwrap_or(self.peer),
         };
         debug!(peer = %self.peer, "{said}");
         self.read.advance(std::mem::take(&mut self.head));
@@ -267,6 +305,7 @@ mod tests {
         let refused = Refused {
             status: StatusCode::NOT_FOUND,
             unfit: Unfit::Path("/ray".to_owned()),
+            client: None,
         };
         let visit = visit.refuse(&request, refused).await.unwrap();
         let (request, visit) = visit.request().await.unwrap();

@@ -1,9 +1,8 @@
 //! The access log: who asked for what, and what became of it.
 
-use std::fmt::Write;
 use std::net::IpAddr;
 
-use super::format::{cut, now};
+use super::line::{Kind, Line, Value};
 use super::{WRITER, warn_limited};
 use crate::address::{Destination, Network};
 use crate::session::{Source, User};
@@ -11,49 +10,96 @@ use crate::session::{Source, User};
 /// The most of a reason that is written down: a stranger has a say in it.
 const REASON_LEN: usize = 1024;
 
-/// A session is on its way to `to` by the outbound tagged `outbound`.
-pub fn accepted(
-    source: Source,
-    network: Network,
-    to: &Destination,
-    outbound: Option<&str>,
-    user: Option<&User>,
-) {
+/// A session on its way.
+#[derive(Clone, Copy)]
+pub struct Accepted<'a> {
+    /// Its number.
+    pub session: u32,
+    /// What messages call the inbound.
+    pub inbound: Option<&'a str>,
+    /// Where it came from.
+    pub source: Source,
+    /// What kind of session it is.
+    pub network: Network,
+    /// Where it is to go.
+    pub to: &'a Destination,
+    /// What messages call the outbound, and its tag.
+    pub outbound: (&'a str, Option<&'a str>),
+    /// Who asks.
+    pub user: Option<&'a User>,
+}
+
+/// A connection that nothing was accepted from.
+#[derive(Clone, Copy)]
+pub struct Rejected<'a> {
+    /// What messages call the inbound.
+    pub inbound: &'a str,
+    /// Where it came from, as far as that is known.
+    pub source: Source,
+    /// Who has shown who they are, by a name of theirs.
+    pub user: Option<&'a str>,
+    /// Why.
+    pub reason: &'a str,
+    /// What stays when the reason's sentence gets better.
+    pub code: &'static str,
+}
+
+/// A session is on its way.
+pub fn accepted(session: Accepted<'_>) {
     let Some(writer) = WRITER.get().filter(|w| w.has_access()) else {
         return;
     };
-    let mut line = format!("{} {source} accepted {network}:{to}", now());
-    if let Some(tag) = outbound {
-        let _ = write!(line, " [{}]", one_line(tag));
+    let (name, tag) = session.outbound;
+    let mut line = Line::new(Kind::Accepted, String::new())
+        .with("source", Value::Text(session.source.to_string()))
+        .with("network", Value::Text(session.network.to_string()))
+        .with("to", Value::Text(session.to.to_string()))
+        .with("outbound", Value::Text(one_line(tag.unwrap_or(name))))
+        .with("id", Value::Number(session.session.into()));
+    if let Some(inbound) = session.inbound {
+        line = line.with("inbound", Value::Text(one_line(inbound)));
     }
-    if let Some(email) = user.and_then(|u| u.email.as_deref()) {
-        let _ = write!(line, " email: {}", one_line(email));
+    if let Some(tag) = tag {
+        line = line.with("tag", Value::Text(one_line(tag)));
     }
-    writer.access(line);
+    if let Some(email) = session.user.and_then(|u| u.email.as_deref()) {
+        line = line.with("email", Value::Text(one_line(email)));
+    }
+    writer.access(&line);
 }
 
-/// Nothing was accepted from `source`; `user` is who it is known to be, by a name of theirs.
+/// Nothing was accepted from a connection.
 ///
-/// Without an access log the reason is a warning, without the address: whoever sets up a tunnel must not stand before
-/// an empty log. Either way further lines of the kind are counted. What users are told does not depend on strangers,
-/// and what comes in by one inbound does not on another.
-pub fn rejected(inbound: &str, source: Source, user: Option<&str>, reason: &str) {
+/// Without an access log the reason is a warning: whoever sets up a tunnel must not stand before an empty log. Either
+/// way further lines of the kind are counted. What users are told does not depend on strangers, and what comes in by one
+/// inbound, or for one reason, does not on another.
+pub fn rejected(rejected: Rejected<'_>) {
+    let Rejected {
+        inbound,
+        source,
+        user,
+        reason,
+        code,
+    } = rejected;
     let reason = one_line(cut(reason, REASON_LEN));
+    let about = |kind, message| {
+        let mut line = Line::new(kind, message)
+            .with("inbound", Value::Text(one_line(inbound)))
+            .with("source", Value::Text(source.to_string()));
+        line.code = Some(code.to_owned());
+        line
+    };
+    let network = network(source);
     let Some(writer) = WRITER.get().filter(|w| w.has_access()) else {
-        let text = format!("{inbound}: a connection was refused: {reason}");
-        return warn_limited(&text, |limits, line| match user {
-            Some(user) => limits.user(&format!("{inbound} {user}"), &reason, line),
-            None => limits.stranger(inbound, "", &reason, line),
+        let text = format!("{inbound}: a connection of {source} was refused: {reason}");
+        let line = about(Kind::Warning, text);
+        return warn_limited(&line, |limits, line| {
+            limits.refusal(user, inbound, &network, code, line)
         });
     };
-    // The two spaces stand where an accepted session names its target, as V2Ray writes it.
-    let line = format!("{source} rejected  {reason}");
-    let allowed = writer.access_allows(|limits| match user {
-        Some(user) => limits.user(&format!("{inbound} {user}"), &reason, &line),
-        None => limits.stranger(inbound, &network(source), &reason, &line),
-    });
-    if allowed {
-        writer.access(format!("{} {line}", now()));
+    let line = about(Kind::Rejected, reason);
+    if writer.access_allows(|limits| limits.refusal(user, inbound, &network, code, &line)) {
+        writer.access(&line);
     }
 }
 
@@ -73,6 +119,15 @@ fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '?' } else { c })
         .collect()
+}
+
+/// The first `len` bytes of a text, or fewer where a letter would be cut.
+fn cut(text: &str, len: usize) -> &str {
+    let mut len = len.min(text.len());
+    while !text.is_char_boundary(len) {
+        len -= 1;
+    }
+    &text[..len]
 }
 
 #[cfg(test)]

@@ -2,25 +2,28 @@
 //!
 //! ```text
 //! 2026/11/21 03:34:24 127.0.0.1:50622 accepted tcp:example.com:443 [direct] email: a@b
-//! 2026/11/21 03:34:24 127.0.0.1:50622 rejected  no user matches the auth id
+//! 2026/11/21 03:34:24 127.0.0.1:50622 rejected  no user matches the auth id [user-unknown]
 //! 2026/11/21 03:34:24 [Warning] inbounds[0]: …
 //! ```
+//!
+//! A [`line`] is a value until it is written: as V2Ray writes it, in colours on a terminal, or as a JSON object.
 //!
 //! Lines are handed to a thread of their own for each place they go to: a terminal that does not read, a slow disk or a
 //! mount that hangs must not stop the tunnels. When that thread cannot keep up, lines are dropped and counted. What a
 //! stranger could have written without end is bounded before ([`rejected`], [`repeated`]).
 
 mod access;
+mod events;
 mod file;
-mod format;
 mod limits;
+mod line;
 mod outlet;
 mod rate_limit;
 mod settings;
 mod writer;
 
-pub use access::{accepted, rejected};
-pub use settings::{Level, Settings, Target};
+pub use access::{Accepted, Rejected, accepted, rejected};
+pub use settings::{Format, Level, Settings, Target};
 
 use std::sync::OnceLock;
 
@@ -29,8 +32,13 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Level as TracingLevel, enabled, warn};
 use tracing_subscriber::layer::SubscriberExt;
 
+use events::{Lines, Threshold};
 use limits::Limits;
+use line::{Kind, Line};
 use writer::Writer;
+
+/// The target of what everybody is told who has warnings, though it is none: `info!(target: NOTICE, …)`.
+pub const NOTICE: &str = concat!(env!("CARGO_PKG_NAME"), "::notice");
 
 static WRITER: OnceLock<Writer> = OnceLock::new();
 
@@ -55,8 +63,8 @@ pub fn start(settings: &Settings) -> Result<Vec<String>, String> {
         Level::Debug => LevelFilter::DEBUG,
     };
     let subscriber = tracing_subscriber::registry()
-        .with(level)
-        .with(format::Lines);
+        .with(Threshold(level))
+        .with(Lines);
     // Fails only where a test has installed a subscriber of its own; then that one has the lines.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(warnings)
@@ -64,23 +72,27 @@ pub fn start(settings: &Settings) -> Result<Vec<String>, String> {
 
 /// A warning that many sessions may repeat: it is said at once, and how often it came again some seconds later.
 pub fn repeated(text: &str) {
-    warn_limited(text, |limits, line| limits.warning(text, line));
+    repeated_cause(text, text, None);
 }
 
-/// The same of warnings that are all counted together, whatever they say: those of one `origin`.
-pub fn repeated_of(origin: &str, text: &str) {
-    warn_limited(text, |limits, line| limits.warning(origin, line));
+/// As [`repeated`], of a cause with a code; warnings of one `kind` are counted together, whatever they say.
+pub fn repeated_cause(kind: &str, text: &str, code: Option<&str>) {
+    let mut line = Line::new(Kind::Warning, text.to_owned());
+    line.code = code.map(str::to_owned);
+    warn_limited(&line, |limits, line| limits.warning(kind, line));
 }
 
 /// A warning, if `allows` does not count it instead.
-fn warn_limited(text: &str, allows: impl FnOnce(&mut Limits, &str) -> bool) {
+fn warn_limited(line: &Line, allows: impl FnOnce(&mut Limits, &Line) -> bool) {
     if !enabled!(TracingLevel::WARN) {
         return;
     }
-    let line = format!("[Warning] {text}");
     let counts = WRITER.get().filter(|writer| writer.has_error());
-    if counts.is_none_or(|writer| writer.error_allows(|limits| allows(limits, &line))) {
-        warn!("{text}");
+    if counts.is_none_or(|writer| writer.error_allows(|limits| allows(limits, line))) {
+        let value = |name| line.get(name).map(tracing::field::display);
+        let (inbound, source) = (value("inbound"), value("source"));
+        let cause_code = line.code.as_deref();
+        warn!(inbound, source, cause_code, "{}", line.message);
     }
 }
 

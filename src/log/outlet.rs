@@ -13,11 +13,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::Zoned;
 use tokio::sync::broadcast;
 
 use super::file::LogFile;
-use super::format::now;
 use super::limits::Limits;
+use super::line::{Kind, Line, Style};
+use super::rate_limit::Count;
 use super::settings::Target;
 
 /// Lines on their way; more than these are dropped.
@@ -41,6 +43,7 @@ pub(super) struct Outlet(Arc<Shared>);
 
 struct Shared {
     target: Target,
+    style: Style,
     /// Where lost lines are told of; here, if there is no other place.
     complaints: Option<Outlet>,
     followers: broadcast::Sender<String>,
@@ -80,11 +83,13 @@ impl Outlet {
     pub(super) fn start(
         key: &str,
         target: &Target,
+        style: Style,
         complaints: Option<Self>,
         followers: broadcast::Sender<String>,
     ) -> Result<(Self, Option<String>), String> {
         let outlet = Self(Arc::new(Shared {
             target: target.clone(),
+            style,
             complaints,
             followers,
             state: Mutex::new(State {
@@ -123,9 +128,9 @@ impl Outlet {
         self.0.target == *target
     }
 
-    /// Leaves a line, with its time, to be written.
-    pub(super) fn push(&self, line: String, weight: Weight) {
-        self.tell(&line);
+    /// Leaves a line to be written.
+    pub(super) fn push(&self, line: &Line, weight: Weight) {
+        let line = self.written(line, None);
         let mut state = self.lock();
         let room = match weight {
             Weight::Major => QUEUED,
@@ -180,11 +185,14 @@ impl Outlet {
         }
     }
 
-    fn tell(&self, line: &str) {
+    /// A line as it is written here, with its time; those who follow have it then.
+    fn written(&self, line: &Line, count: Option<&Count>) -> String {
+        let now = Zoned::now();
         let followers = &self.0.followers;
         if followers.receiver_count() > 0 {
-            let _ = followers.send(line.to_owned());
+            let _ = followers.send(line.written(Style::Plain, &now, count));
         }
+        line.written(self.0.style, &now, count)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -267,20 +275,18 @@ impl Outlet {
         if !all && state.limits.next().is_none_or(|next| next > Instant::now()) {
             return;
         }
-        for line in state.limits.due(Instant::now(), all) {
-            let line = format!("{} {line}", now());
-            self.tell(&line);
+        for told in state.limits.due(Instant::now(), all) {
+            let line = self.written(&told.last, Some(&told.count));
             state.lines.push_back(line);
         }
     }
 
     fn complain(&self, dropped: u64) {
-        let line = format!(
-            "{} [Warning] {dropped} log lines were dropped, they came faster than they could be written",
-            now()
+        let text = format!(
+            "{dropped} log lines were dropped, they came faster than they could be written"
         );
         let to = self.0.complaints.as_ref().unwrap_or(self);
-        to.push(line, Weight::Major);
+        to.push(&Line::new(Kind::Warning, text), Weight::Major);
     }
 }
 
@@ -335,19 +341,25 @@ mod tests {
         assert!(made.unwrap().success());
         let target = Target::File(path.clone());
         let followers = broadcast::Sender::new(1);
-        let (outlet, warning) = Outlet::start("log.access", &target, None, followers).unwrap();
+        let (outlet, warning) =
+            Outlet::start("log.access", &target, Style::Plain, None, followers).unwrap();
         assert!(warning.unwrap().contains("is a pipe that nobody reads"));
         (dir, path, outlet)
     }
 
-    /// The lines that come, up to the one that tells of lost ones.
+    fn line(text: impl ToString) -> Line {
+        Line::new(Kind::Info, text.to_string())
+    }
+
+    /// What the lines say that come, up to the one that tells of lost ones.
     fn read(path: &Path) -> (Vec<String>, u64) {
         let mut lines = BufReader::new(std::fs::File::open(path).unwrap()).lines();
         let mut read = Vec::new();
         loop {
             let line = lines.next().unwrap().unwrap();
             let Some((before, _)) = line.split_once(" log lines were dropped") else {
-                read.push(line);
+                let (_, said) = line.split_once(" [Info] ").unwrap();
+                read.push(said.to_owned());
                 continue;
             };
             let lost = before.rsplit(' ').next().unwrap().parse().unwrap();
@@ -359,7 +371,7 @@ mod tests {
     fn lines_that_find_no_room_are_counted_and_the_count_is_said() {
         let (_dir, path, outlet) = unread();
         let sent = QUEUED as u64 + 500;
-        (0..sent).for_each(|n| outlet.push(n.to_string(), Weight::Major));
+        (0..sent).for_each(|n| outlet.push(&line(n), Weight::Major));
         let (lines, lost) = read(&path);
         assert_eq!((lines.len() as u64 + lost, lost), (sent, 500));
         assert_eq!(lines.last().unwrap(), &(QUEUED - 1).to_string());
@@ -368,8 +380,8 @@ mod tests {
     #[test]
     fn what_matters_less_takes_no_room_from_what_matters() {
         let (_dir, path, outlet) = unread();
-        (0..2 * QUEUED).for_each(|_| outlet.push("stranger".to_owned(), Weight::Minor));
-        (0..QUEUED_MINOR).for_each(|_| outlet.push("user".to_owned(), Weight::Major));
+        (0..2 * QUEUED).for_each(|_| outlet.push(&line("stranger"), Weight::Minor));
+        (0..QUEUED_MINOR).for_each(|_| outlet.push(&line("user"), Weight::Major));
         let (lines, lost) = read(&path);
         let users = lines.iter().filter(|line| *line == "user").count();
         assert_eq!(users, QUEUED - QUEUED_MINOR);
@@ -382,7 +394,7 @@ mod tests {
     #[test]
     fn nobody_waits_long_for_a_log_that_is_not_read() {
         let (_dir, _path, outlet) = unread();
-        outlet.push("line".to_owned(), Weight::Major);
+        outlet.push(&line("line"), Weight::Major);
         let began = Instant::now();
         outlet.flush(began + Duration::from_millis(100));
         assert!(began.elapsed() < Duration::from_secs(1));

@@ -6,23 +6,26 @@
 //! the budget spent, lines are counted together, whatever they are: no line is said, and none is lost from the counts.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// How long further lines of a kind are only counted; a count is said at the latest after this.
 pub(super) const WINDOW: Duration = Duration::from_secs(5);
 
 /// Kinds of one group; further ones are counted together.
-const KINDS: usize = 4;
+const KINDS: usize = 8;
 
 /// The most of a kind's name that is looked at.
 const KIND_LEN: usize = 160;
 
-pub(super) struct RateLimit {
-    groups: HashMap<String, Vec<Kind>>,
+pub(super) struct RateLimit<L> {
+    groups: HashMap<String, Vec<Kind<L>>>,
     max_groups: usize,
     budget: Option<Budget>,
+    /// What lines that are counted together are of.
+    of: &'static str,
     /// What found no place.
-    rest: Option<Untold>,
+    rest: Option<Untold<L>>,
     /// When the oldest of all began.
     oldest: Option<Instant>,
 }
@@ -35,32 +38,52 @@ pub(super) struct Budget {
     counted: Option<Instant>,
 }
 
-struct Kind {
+/// A line that stands for others, too.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Told<L> {
+    /// The last of them.
+    pub(super) last: L,
+    pub(super) count: Count,
+}
+
+/// How many lines one stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Count {
+    pub(super) more: u64,
+    /// In which they came.
+    pub(super) seconds: u64,
+    /// What they are of, where they are not alike.
+    pub(super) of: Option<&'static str>,
+}
+
+struct Kind<L> {
     /// None of what a group has too many kinds of.
     name: Option<String>,
-    untold: Untold,
+    untold: Untold<L>,
 }
 
-struct Untold {
+struct Untold<L> {
     since: Instant,
     count: u64,
-    /// The last line, without its time.
-    last: String,
+    /// There is one when there is a count.
+    last: Option<L>,
 }
 
-impl RateLimit {
-    pub(super) fn new(max_groups: usize, budget: Option<Budget>) -> Self {
+impl<L: Clone> RateLimit<L> {
+    /// `of` is said of lines that are counted together.
+    pub(super) fn new(max_groups: usize, budget: Option<Budget>, of: &'static str) -> Self {
         Self {
             groups: HashMap::new(),
             max_groups,
             budget,
+            of,
             rest: None,
             oldest: None,
         }
     }
 
     /// Whether `line` may be said; it is counted if not.
-    pub(super) fn allows(&mut self, group: &str, kind: &str, line: &str, now: Instant) -> bool {
+    pub(super) fn allows(&mut self, group: &str, kind: &str, line: &L, now: Instant) -> bool {
         self.oldest.get_or_insert(now);
         let name = shape(kind);
         let has_room = self.groups.len() < self.max_groups;
@@ -98,26 +121,25 @@ impl RateLimit {
     }
 
     /// The counts whose time has come, or all of them: a line for each.
-    pub(super) fn due(&mut self, now: Instant, all: bool) -> Vec<String> {
+    pub(super) fn due(&mut self, now: Instant, all: bool) -> Vec<Told<L>> {
         let mut lines = Vec::new();
-        let (budget, rest) = (&mut self.budget, &mut self.rest);
-        let is_due = |untold: &Untold| all || now >= untold.since + WINDOW;
+        let (budget, rest, of) = (&mut self.budget, &mut self.rest, self.of);
+        let is_due = |untold: &Untold<L>| all || now >= untold.since + WINDOW;
         self.groups.retain(|_, kinds| {
             kinds.retain_mut(|kind| {
                 let untold = &mut kind.untold;
                 if !is_due(untold) {
                     return true;
                 }
-                if untold.count == 0 {
+                let Some(last) = untold.last.take() else {
                     return false;
-                }
+                };
                 if all || Budget::take(budget, now) {
-                    lines.push(match kind.name {
-                        Some(_) => untold.say(now),
-                        None => untold.say_together(now),
-                    });
+                    let of = kind.name.is_none().then_some("several kinds");
+                    let count = untold.told(now, of);
+                    lines.push(Told { last, count });
                 } else {
-                    count(rest, untold.count, &untold.last, now);
+                    count(rest, untold.count, &last, now);
                 }
                 *untold = Untold::new(now);
                 true
@@ -126,10 +148,13 @@ impl RateLimit {
         });
         if rest.as_ref().is_some_and(is_due)
             && let Some(rest) = rest.take()
+            && let count = rest.told(now, Some(of))
+            && let Some(last) = rest.last
         {
-            lines.push(rest.say_together(now));
+            lines.push(Told { last, count });
         }
-        let kinds = self.groups.values().flatten().map(|kind| kind.untold.since);
+        let kinds = self.groups.values().flatten();
+        let kinds = kinds.map(|kind| kind.untold.since);
         self.oldest = kinds.chain(self.rest.as_ref().map(|rest| rest.since)).min();
         lines
     }
@@ -181,44 +206,53 @@ impl Budget {
     }
 }
 
-impl Kind {
+impl<L> Kind<L> {
     fn new(name: Option<String>, now: Instant) -> Self {
         let untold = Untold::new(now);
         Self { name, untold }
     }
 }
 
-impl Untold {
+impl<L> Untold<L> {
     fn new(since: Instant) -> Self {
         Self {
             since,
             count: 0,
-            last: String::new(),
+            last: None,
         }
     }
 
-    fn add(&mut self, n: u64, line: &str) {
-        self.count += n;
-        self.last.clear();
-        self.last.push_str(line);
-    }
-
-    fn say(&self, now: Instant) -> String {
-        format!("{} ({} more in {})", self.last, self.count, self.span(now))
-    }
-
-    fn say_together(&self, now: Instant) -> String {
-        let (last, n, span) = (&self.last, self.count, self.span(now));
-        format!("{last} (the last of {n} more of several kinds in {span})")
-    }
-
-    fn span(&self, now: Instant) -> String {
-        let secs = now.saturating_duration_since(self.since).as_secs_f64();
-        format!("{} s", secs.round().max(1.0))
+    fn told(&self, now: Instant, of: Option<&'static str>) -> Count {
+        let passed = now.saturating_duration_since(self.since);
+        Count {
+            more: self.count,
+            seconds: (passed.as_secs_f64().round() as u64).max(1),
+            of,
+        }
     }
 }
 
-fn count(rest: &mut Option<Untold>, n: u64, line: &str, now: Instant) {
+impl<L: Clone> Untold<L> {
+    fn add(&mut self, n: u64, line: &L) {
+        self.count += n;
+        match &mut self.last {
+            Some(last) => last.clone_from(line),
+            None => self.last = Some(line.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { more, seconds, of } = self;
+        match of {
+            None => write!(f, "({more} more in {seconds} s)"),
+            Some(of) => write!(f, "(the last of {more} more of {of} in {seconds} s)"),
+        }
+    }
+}
+
+fn count<L: Clone>(rest: &mut Option<Untold<L>>, n: u64, line: &L, now: Instant) {
     rest.get_or_insert_with(|| Untold::new(now)).add(n, line);
 }
 
@@ -232,60 +266,59 @@ fn shape(kind: &str) -> String {
 mod tests {
     use super::*;
 
-    fn counted(lines: &[String]) -> u64 {
-        let number = |line: &String| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let more = words.iter().position(|word| *word == "more").unwrap();
-            words[more - 1]
-                .trim_start_matches('(')
-                .parse::<u64>()
-                .unwrap()
-        };
-        lines.iter().map(number).sum()
+    fn counted<L>(lines: &[Told<L>]) -> u64 {
+        lines.iter().map(|told| told.count.more).sum()
+    }
+
+    fn shown(lines: &[Told<&str>]) -> Vec<String> {
+        let lines = lines.iter();
+        lines
+            .map(|told| format!("{} {}", told.last, told.count))
+            .collect()
     }
 
     #[test]
     fn the_first_of_a_kind_is_said_at_once_and_the_rest_is_counted() {
-        let (mut limit, now) = (RateLimit::new(8, None), Instant::now());
-        let mut ask = |line: &str| limit.allows("10.0.0.1", line, line, now);
+        let (mut limit, now) = (RateLimit::new(8, None, ""), Instant::now());
+        let mut ask = |line: &'static str| limit.allows("10.0.0.1", line, &line, now);
         assert!(ask("clock is 300 s behind"));
         assert!(!ask("clock is 301 s behind"));
         assert!(ask("no user"));
         assert!(!ask("clock is 302 s behind"));
         assert_eq!(limit.next(), Some(now + WINDOW));
-        assert_eq!(limit.due(now, false), [""; 0]);
+        assert_eq!(limit.due(now, false), []);
         let later = now + WINDOW;
         assert_eq!(
-            limit.due(later, false),
+            shown(&limit.due(later, false)),
             ["clock is 302 s behind (2 more in 5 s)"]
         );
         // Nothing more came: the next one is a first one again.
         let later = later + WINDOW;
-        assert_eq!(limit.due(later, false), [""; 0]);
+        assert_eq!(limit.due(later, false), []);
         assert!(limit.next().is_none());
-        assert!(limit.allows("10.0.0.1", "no user", "no user", later));
+        assert!(limit.allows("10.0.0.1", "no user", &"no user", later));
     }
 
     #[test]
     fn a_source_that_thinks_of_ever_new_kinds_hinders_no_other() {
-        let (mut limit, now) = (RateLimit::new(8, None), Instant::now());
+        let (mut limit, now) = (RateLimit::new(8, None, ""), Instant::now());
         let said = (0..1000u32).filter(|n| {
             let path: String = n.to_string().bytes().map(|b| char::from(b + 49)).collect();
-            limit.allows("bad", &path, &path, now)
+            limit.allows("bad", &path, &(), now)
         });
         assert_eq!(said.count(), KINDS);
-        assert!(limit.allows("good", "no user", "no user", now));
+        assert!(limit.allows("good", "no user", &(), now));
         assert_eq!(counted(&limit.due(now, true)), 1000 - KINDS as u64);
     }
 
     #[test]
     fn a_flood_from_everywhere_is_bounded_and_counted_to_the_last() {
-        let mut limit = RateLimit::new(64, Some(Budget::new(20.0, 1.0)));
+        let mut limit = RateLimit::new(64, Some(Budget::new(20.0, 1.0)), "addresses");
         let (began, mut said, mut told) = (Instant::now(), 0, Vec::new());
         for n in 0..100_000u32 {
             let now = began + Duration::from_millis(u64::from(n));
             let source = format!("10.0.{}.{}", n % 7, n % 250);
-            said += u64::from(limit.allows(&source, "no user", "no user", now));
+            said += u64::from(limit.allows(&source, "no user", &(), now));
             if limit.next().is_some_and(|next| next <= now) {
                 told.extend(limit.due(now, false));
             }

@@ -13,6 +13,18 @@ pub struct Settings {
     pub error: Target,
     /// `loglevel`.
     pub level: Level,
+    /// `format`: how lines of both are written.
+    pub format: Format,
+}
+
+/// `format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// As V2Ray writes them; in colours where they go to a terminal.
+    #[default]
+    Text,
+    /// A JSON object for each.
+    Json,
 }
 
 /// `""` is the console (standard output), `none` nowhere, anything else a file.

@@ -1,12 +1,15 @@
 //! The two logs, and where each of them goes.
 
+use std::env::var_os;
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
 
 use super::limits::Limits;
+use super::line::{Line, Style};
 use super::outlet::{Outlet, Weight};
-use super::settings::{Settings, Target};
+use super::settings::{Format, Settings, Target};
 
 /// Lines that a slow follower may be behind.
 const FOLLOWED: usize = 1024;
@@ -32,7 +35,9 @@ impl Writer {
             if let Some(other) = other.filter(|other| other.is_for(target)) {
                 return Ok(Some(other.clone()));
             }
-            let (outlet, warning) = Outlet::start(key, target, other.cloned(), followers.clone())?;
+            let style = style(settings.format, target);
+            let (outlet, warning) =
+                Outlet::start(key, target, style, other.cloned(), followers.clone())?;
             warnings.extend(warning);
             Ok::<_, String>(Some(outlet))
         };
@@ -58,13 +63,13 @@ impl Writer {
         self.followers.subscribe()
     }
 
-    pub(super) fn access(&self, line: String) {
+    pub(super) fn access(&self, line: &Line) {
         if let Some(access) = &self.access {
             access.push(line, Weight::Major);
         }
     }
 
-    pub(super) fn error(&self, line: String, weight: Weight) {
+    pub(super) fn error(&self, line: &Line, weight: Weight) {
         if let Some(error) = &self.error {
             error.push(line, weight);
         }
@@ -94,5 +99,21 @@ impl Writer {
     /// The access log first: what it lost is told in the error log.
     fn outlets(&self) -> impl Iterator<Item = &Outlet> {
         self.access.iter().chain(&self.error)
+    }
+}
+
+/// Colours are for people: a file or a pipe has none, and nobody who wishes for none (<https://no-color.org>).
+fn style(format: Format, target: &Target) -> Style {
+    let is_set = |name| var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = || var_os("TERM").is_none_or(|term| term == "dumb");
+    match (format, target) {
+        (Format::Json, _) => Style::Json,
+        (Format::Text, Target::Console) if std::io::stdout().is_terminal() => {
+            match is_set("NO_COLOR") || is_dumb() {
+                true => Style::Plain,
+                false => Style::Colour,
+            }
+        }
+        (Format::Text, _) => Style::Plain,
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
-use crate::cause::{AnswerError, Credentials, with_code};
+use crate::cause::{AnswerError, Credentials};
 use crate::log;
 use crate::seam::FarEnd;
 
@@ -87,8 +87,8 @@ impl Awaited {
                 who: self.credentials,
                 after: PATIENCE,
             };
-            let outbound = &self.far.outbound;
-            log::repeated(&format!("{outbound}: {}", with_code(&silent.into())));
+            let text = format!("{}: {silent}", self.far.outbound);
+            log::repeated_cause(&text, &text, Some(silent.code()));
         }
         None
     }

@@ -84,6 +84,17 @@ impl InboundSettings {
         }
     }
 
+    /// As configs have it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Dokodemo(_) => "dokodemo-door",
+            Self::Http(_) => "http",
+            Self::Socks(_) => "socks",
+            Self::Vless(_) => "vless",
+            Self::Vmess(_) => "vmess",
+        }
+    }
+
     /// The ids of its users; `None` for protocols whose users have none.
     pub fn ids(&self) -> Option<Vec<Uuid>> {
         match self {

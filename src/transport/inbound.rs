@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Accepted, BuildError, ServerCarrier, ServerSettings, proxy_protocol, tcp, tls, ws};
 use crate::cause::AcceptError;
-use crate::http;
+use crate::http::visit::{self, Tell};
 use crate::io::{Closing, Link};
 use crate::seam::Arrival;
 use crate::session::Source;
@@ -70,7 +70,7 @@ impl Inbound {
         } else {
             match &self.carrier {
                 Carrier::Raw => None,
-                Carrier::Ws(_) => Some(http::visit::HEADER_LIMIT),
+                Carrier::Ws(_) => Some(visit::HEADER_LIMIT),
                 #[cfg(test)]
                 Carrier::Many(_) => None,
             }
@@ -82,11 +82,12 @@ impl Inbound {
     /// # Errors
     ///
     /// When the connection brings none, and the source, as far as it was known by then. It has been answered, as far as
-    /// there is an answer.
+    /// there is an answer. Of requests that were refused before it brought one, `tell` is told.
     pub async fn accept(
         &self,
         mut arrival: Arrival,
         closing: &Closing,
+        tell: &Tell,
     ) -> Result<Accepted, (Source, AcceptError)> {
         let source = arrival.source;
         arrival.link = match arrival.link {
@@ -99,8 +100,8 @@ impl Inbound {
             arrival.since = Instant::now();
         }
         let source = arrival.source;
-        let accepted = self.unwrap(arrival, closing).await;
-        accepted.map_err(|e| (source, e))
+        let accepted = self.unwrap(arrival, closing, tell).await;
+        accepted.map_err(|e| (e.client().unwrap_or(source), e))
     }
 
     /// Whether many people may come from `source`: the reverse proxy, or an edge of a CDN, that did not say for whom
@@ -118,6 +119,7 @@ impl Inbound {
         &self,
         mut arrival: Arrival,
         closing: &Closing,
+        tell: &Tell,
     ) -> Result<Accepted, AcceptError> {
         if let Some(tls) = &self.tls {
             arrival.link = tls.accept(arrival.link, arrival.since).await?;
@@ -126,7 +128,7 @@ impl Inbound {
         match &self.carrier {
             Carrier::Raw => Ok(Accepted::One(arrival)),
             Carrier::Ws(ws) => {
-                let mut arrival = ws.accept(arrival, closing).await?;
+                let mut arrival = ws.accept(arrival, closing, tell).await?;
                 arrival.since = Instant::now();
                 Ok(Accepted::One(arrival))
             }

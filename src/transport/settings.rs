@@ -2,6 +2,8 @@
 
 #![warn(missing_docs)]
 
+use std::fmt;
+
 use super::{tcp, tls, ws};
 
 /// The server side; by default plain TCP.
@@ -68,6 +70,24 @@ impl ClientSettings {
     /// Whether nobody in between can read what passes.
     pub fn has_tls(&self) -> bool {
         self.security.is_some()
+    }
+}
+
+/// As configs have it: `ws at /ray, security tls`.
+impl fmt::Display for ServerSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.carrier {
+            ServerCarrier::Raw => f.write_str("tcp")?,
+            ServerCarrier::Ws(ws) => write!(f, "ws at {}", ws::with_slash(ws.path.clone()))?,
+        }
+        f.write_str(match self.security {
+            Some(_) => ", security tls",
+            None => ", security none",
+        })?;
+        f.write_str(match self.accept_proxy_protocol {
+            true => ", behind a PROXY header",
+            false => "",
+        })
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::pool::{Connection, Pool};
 use super::*;
+use crate::http::visit::Tell;
 use crate::io::Closing;
 use crate::policy::Limits;
 use crate::seam::Arrival;
@@ -110,7 +111,8 @@ async fn links_share_a_connection_and_each_is_served_by_itself() {
         original_dst: None,
         since: Instant::now(),
     };
-    let Ok(Accepted::Many(mut arrivals)) = server.accept(arrival, &closing).await else {
+    let Ok(Accepted::Many(mut arrivals)) = server.accept(arrival, &closing, &Tell::default()).await
+    else {
         panic!("it brings many");
     };
     let mut one = arrivals.next().await.unwrap();

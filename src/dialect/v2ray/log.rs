@@ -2,7 +2,7 @@
 
 use crate::dialect::v2ray::json::{Node, Object, did_you_mean, either, one_of};
 
-use crate::config::{Log, LogLevel, LogTarget};
+use crate::config::{Log, LogFormat, LogLevel, LogTarget};
 
 /// `log` of the top level; without one, V2Ray keeps no access log and warns on the console.
 pub(super) fn read(root: &Object) -> Log {
@@ -23,6 +23,11 @@ pub(super) fn read(root: &Object) -> Log {
     }
     if let Some(node) = object.get("loglevel") {
         log.level = level(&node);
+    }
+    if let Some(node) = object.get("format") {
+        const FORMATS: [(&str, LogFormat); 2] =
+            [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        log.format = one_of(&node, &FORMATS).unwrap_or_default();
     }
     // A query of the DNS module would be logged here; there is none.
     object.silent(&["dnsLog"]);
@@ -136,6 +141,20 @@ mod tests {
         assert_eq!(log.access, LogTarget::None);
         assert_eq!(log.error, LogTarget::File("/e.log".into()));
         assert_eq!(log.level, LogLevel::Debug);
+    }
+
+    #[test]
+    fn lines_may_be_objects() {
+        let (log, _) = of(json!({"log": {"format": "json"}}));
+        assert_eq!(log.format, LogFormat::Json);
+        let value = json!({"log": {"format": "jsno"}});
+        let report = Report::default();
+        read(&Node::root(&value, &report).object().unwrap());
+        let errors: Vec<String> = report.errors().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            errors,
+            ["log.format: `jsno` is unknown, expected `text` or `json`, did you mean `json`?"]
+        );
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::codec::Role;
 use super::{EarlyDataIn, ServerSettings, WsStream, expected_close};
 use crate::cause::{RequestError, Unfit};
 use crate::http::head::{has_token, items};
-use crate::http::visit::{Refused, Visit, body_len};
+use crate::http::visit::{Refused, Tell, Visit, body_len};
 use crate::http::{early_data, responses};
 use crate::io::{Closing, Goodbye, Link, Prefixed};
 use crate::seam::Arrival;
@@ -61,14 +61,15 @@ impl Inbound {
     ///
     /// # Errors
     ///
-    /// When there is none; every request has been answered then.
+    /// When there is none; every request has been answered then. Of those before the last, `tell` is told.
     pub async fn accept(
         &self,
         arrival: Arrival,
         closing: &Closing,
+        tell: &Tell,
     ) -> Result<Arrival, RequestError> {
         let (peer, since) = (arrival.source, arrival.since);
-        let visit = Visit::new(peer, arrival.link, since);
+        let visit = Visit::new(peer, arrival.link, since).telling(tell.clone());
         let opening = Tunnel::open(&self.settings, visit);
         let (tunnel, stream) = Visit::within(since, opening).await?;
         let link = Link::other(stream.with_closing(closing.clone()));
@@ -95,7 +96,9 @@ impl Tunnel {
             let (request, here) = visit.request().await?;
             let answer = match settings.answer(&request, here.peer()) {
                 Ok(answer) => answer,
-                Err(refused) => {
+                Err(mut refused) => {
+                    let forwarded = &settings.forwarded;
+                    refused.client = forwarded.client(request.headers(), here.peer());
                     visit = here.refuse(&request, refused).await?;
                     continue;
                 }
@@ -116,7 +119,13 @@ impl Tunnel {
 impl ServerSettings {
     /// RFC 6455, section 4.2.1, in the order in which a web server would notice.
     fn answer(&self, request: &Request<()>, peer: Source) -> Result<Answer, Refused> {
-        let refused = |status, unfit| Err(Refused { status, unfit });
+        let refused = |status, unfit| {
+            Err(Refused {
+                status,
+                unfit,
+                client: None,
+            })
+        };
         let bad = |unfit| refused(StatusCode::BAD_REQUEST, unfit);
         let headers = request.headers();
         let path = Cow::from(percent_decode_str(request.uri().path()));

@@ -30,7 +30,11 @@ fn visit(settings: &ServerSettings, source: &str) -> (DuplexStream, Accepting) {
     };
     (
         peer,
-        crate::io::spawn(async move { inbound.accept(arrival, &Closing::default()).await }),
+        crate::io::spawn(async move {
+            inbound
+                .accept(arrival, &Closing::default(), &Default::default())
+                .await
+        }),
     )
 }
 

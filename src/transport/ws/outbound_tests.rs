@@ -473,7 +473,10 @@ async fn our_client_and_our_server_agree_on_early_data() {
         let sent = data.clone();
         let inbound = inbound("/ray", searched);
         let serving = crate::io::spawn(async move {
-            let Ok(mut arrival) = inbound.accept(arrival(theirs), &Closing::default()).await else {
+            let Ok(mut arrival) = inbound
+                .accept(arrival(theirs), &Closing::default(), &Default::default())
+                .await
+            else {
                 panic!("refused")
             };
             let mut got = vec![0; sent.len()];
@@ -508,7 +511,10 @@ async fn a_server_may_speak_first_though_early_data_is_on() {
         let (ours, theirs) = duplex(1024);
         let inbound = inbound("/", None);
         let serving = crate::io::spawn(async move {
-            let Ok(mut arrival) = inbound.accept(arrival(theirs), &Closing::default()).await else {
+            let Ok(mut arrival) = inbound
+                .accept(arrival(theirs), &Closing::default(), &Default::default())
+                .await
+            else {
                 panic!("refused")
             };
             arrival.link.write_all(b"220 hello").await.unwrap();
@@ -539,8 +545,11 @@ async fn a_server_may_speak_first_though_early_data_is_on() {
 async fn a_failed_handshake_with_early_data_is_told_at_the_next_call() {
     let (ours, theirs) = duplex(4096);
     let inbound = inbound("/other", None);
-    let serving =
-        crate::io::spawn(async move { inbound.accept(arrival(theirs), &Closing::default()).await });
+    let serving = crate::io::spawn(async move {
+        inbound
+            .accept(arrival(theirs), &Closing::default(), &Default::default())
+            .await
+    });
     let outbound = outbound(&with_early_data("/ray", IN_PROTOCOL, 2048));
     let mut link = outbound
         .wrap(

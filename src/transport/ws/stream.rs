@@ -240,7 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             Control::Ping(payload) => *pong = Some(payload.into()),
             Control::Pong => trace!("pong"),
             Control::Close(code, reason) => {
-                debug!(code, reason = %String::from_utf8_lossy(reason).escape_debug(), "peer closed");
+                debug!(close = code, reason = %String::from_utf8_lossy(reason).escape_debug(), "peer closed");
                 *ended = Some(code.unwrap_or(NORMAL));
             }
         });
