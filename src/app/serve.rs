@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::ready;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::cause::AcceptError;
 use crate::dispatch::{Dispatcher, Origin};
 use crate::http::visit::Tell;
 use crate::io::handshakes::{self, Unfinished};
-use crate::io::{BindUdp, Counted, Io, Link, Udp, open_files, own_listeners, scratch};
+use crate::io::{BindUdp, Counted, Io, Link, Step, Udp, open_files, own_listeners, scratch};
 use crate::log;
 use crate::protocol::{Datagrams, InboundContext, Sources};
 use crate::seam::{Arrival, Refusal};
@@ -100,7 +101,12 @@ async fn streams(
                     handshakes::give_way_to(file);
                 }
                 let served = served.clone();
-                let span = debug_span!("connection", %inbound, source = %arrival.source);
+                let span = debug_span!(
+                    "connection",
+                    %inbound,
+                    source = %arrival.source,
+                    connection = CONNECTIONS.fetch_add(1, Ordering::Relaxed)
+                );
                 handshakes::begin(|unfinished| {
                     connection(served, arrival, from_here, unfinished).instrument(span)
                 });
@@ -113,6 +119,9 @@ async fn streams(
         }
     }
 }
+
+/// Counted where somebody debugs: several connections may come for one source.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 
 /// What the connections of a listener have in common.
 type Served = Arc<(Arc<Inbound>, Arc<Dispatcher>, InboundContext, Tell)>;
@@ -170,9 +179,11 @@ async fn link(served: &Served, mut arrival: Arrival, from_here: bool, finish: im
     // A proxy in front may have named somebody else than the connection's other end.
     Span::current().record("source", display(source));
     arrival.link = Counted::link(arrival.link, context.meter.clone());
+    let mut step = Step::begin(inbound.protocol.step());
     match Box::pin(inbound.protocol.accept(arrival, context)).await {
         Ok(accepted) => {
             finish();
+            step.done(&accepted);
             let dispatcher = dispatcher.clone();
             let origin = Origin {
                 from_here,

@@ -320,6 +320,7 @@ impl Dispatcher {
                 first = first::payload_after_answer(&mut link).await;
             }
         }
+        let target = target.with_first_byte();
         let mut relay = Relay::new(link, target, first, self.allowance(&session, limits));
         // A task of its own size: the one that shook hands was many times larger, and ends here.
         io::spawn(small(async move {

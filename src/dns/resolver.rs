@@ -14,6 +14,7 @@ use super::server::Server;
 use super::settings::{self, Fallback, Settings, Upstream};
 use super::{Families, Known, Strategy, system};
 use crate::address::{Destination, Host};
+use crate::io::Step;
 use crate::matching::{MatchRank, Name};
 
 /// V2Ray's built-in DNS.
@@ -195,6 +196,20 @@ impl Lookup {
 
     /// The addresses of `to`, in the order in which they should be tried; never empty.
     pub async fn resolve(&self, to: &Destination) -> io::Result<Vec<SocketAddr>> {
+        // What is known was asked for before.
+        let (Host::Domain(name), Self::System | Self::BuiltIn(..)) = (&to.host, self) else {
+            return self.find(to).await;
+        };
+        let mut step = Step::begin("dns");
+        let found = self.find(to).await?;
+        if step.is_told() {
+            let ips: Vec<String> = found.iter().map(|addr| addr.ip().to_string()).collect();
+            step.done(format_args!("{name} is {}", ips.join(", ")));
+        }
+        Ok(found)
+    }
+
+    async fn find(&self, to: &Destination) -> io::Result<Vec<SocketAddr>> {
         let (resolver, strategy) = match self {
             Self::System => return system::resolve(to, Strategy::AsIs).await,
             Self::Known(known, strategy) => return known.choose(to, *strategy),

@@ -20,6 +20,7 @@ mod pipe;
 mod prefixed;
 pub mod random;
 pub mod scratch;
+mod step;
 mod task;
 
 pub use abort::begun;
@@ -32,6 +33,7 @@ pub use packets::{BindUdp, Packet, Packets};
 pub use peer_clock::PeerClock;
 pub use pipe::{Pipe, pipe};
 pub use prefixed::Prefixed;
+pub use step::Step;
 pub use task::spawn;
 
 use std::fmt;

@@ -109,9 +109,11 @@ impl Line {
     /// What the message says itself is not said again.
     fn note_what_is_said(&mut self) {
         for field in &mut self.fields {
-            if matches!(field.name, "inbound" | "source" | "listen") {
-                field.said = self.message.contains(field.value.as_text());
-            }
+            field.said = match field.name {
+                "inbound" | "source" | "listen" => self.message.contains(field.value.as_text()),
+                "step" | "ms" => true,
+                _ => false,
+            };
         }
     }
 
@@ -130,6 +132,10 @@ impl Line {
 }
 
 impl Visit for Known {
+    fn record_f64(&mut self, name: &Name, value: f64) {
+        self.put(name.name(), Value::Float(value));
+    }
+
     fn record_u64(&mut self, name: &Name, value: u64) {
         self.put(name.name(), Value::Number(value));
     }
@@ -176,6 +182,10 @@ impl Said {
 }
 
 impl Visit for Said {
+    fn record_f64(&mut self, name: &Name, value: f64) {
+        self.put(name.name(), Value::Float(value));
+    }
+
     fn record_u64(&mut self, name: &Name, value: u64) {
         self.put(name.name(), Value::Number(value));
     }

@@ -43,6 +43,7 @@ pub(super) enum Value {
     /// In quotes, where a line is no object.
     Quoted(String),
     Number(u64),
+    Float(f64),
 }
 
 /// How lines are written at one place.
@@ -154,6 +155,7 @@ impl Line {
                 }
                 (name, Value::Text(text) | Value::Quoted(text)) => object.text(name, text),
                 (name, Value::Number(number)) => object.number(name, *number),
+                (name, Value::Float(number)) => object.number(name, *number),
             }
         }
         if let Some(count) = count {
@@ -205,7 +207,7 @@ impl Value {
     pub(super) fn as_text(&self) -> &str {
         match self {
             Self::Text(text) | Self::Quoted(text) => text,
-            Self::Number(_) => "",
+            Self::Number(_) | Self::Float(_) => "",
         }
     }
 }
@@ -216,6 +218,7 @@ impl fmt::Display for Value {
             Self::Text(text) => f.write_str(text),
             Self::Quoted(text) => write!(f, "{text:?}"),
             Self::Number(number) => number.fmt(f),
+            Self::Float(number) => number.fmt(f),
         }
     }
 }
@@ -262,7 +265,7 @@ impl Object {
         }
     }
 
-    fn number(&mut self, key: &'static str, value: u64) {
+    fn number(&mut self, key: &'static str, value: impl fmt::Display) {
         if self.key(key) {
             let _ = write!(self.text, "{value}");
         }

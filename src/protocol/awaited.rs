@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::{Sleep, sleep};
 
 use crate::cause::{AnswerError, Credentials};
+use crate::io::Step;
 use crate::log;
 use crate::seam::FarEnd;
 
@@ -31,6 +32,7 @@ pub(super) struct Awaited {
     timer: Option<Pin<Box<Sleep>>>,
     /// Nothing more will be said.
     told: bool,
+    step: Step,
 }
 
 impl Awaited {
@@ -42,11 +44,13 @@ impl Awaited {
             answered,
             timer: None,
             told: false,
+            step: Step::begin("protocol"),
         }
     }
 
     /// It has come.
-    pub(super) fn came(&self) {
+    pub(super) fn came(&mut self) {
+        self.step.done("the server has answered");
         if !self.answered.load(Ordering::Relaxed) {
             self.answered.store(true, Ordering::Relaxed);
         }

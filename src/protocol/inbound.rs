@@ -106,6 +106,14 @@ impl InboundSettings {
 }
 
 impl Inbound {
+    /// What the log calls reading what the peer asks for: a server finds out who somebody is.
+    pub fn step(&self) -> &'static str {
+        match self {
+            Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => "request",
+            Self::Vless(_) | Self::Vmess(_) => "protocol",
+        }
+    }
+
     pub fn new(settings: InboundSettings) -> Self {
         match settings {
             InboundSettings::Dokodemo(settings) => Self::Dokodemo(dokodemo::Inbound::new(settings)),

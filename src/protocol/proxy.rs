@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{http, socks, vless, vmess};
 use crate::address::Destination;
 use crate::dns::Strategy;
-use crate::io::{BindUdp, Link, Packets};
+use crate::io::{BindUdp, Link, Packets, Step};
 use crate::seam::FarEnd;
 
 pub enum Proxy {
@@ -102,8 +102,8 @@ impl NextHop<'_> {
         far: FarEnd,
     ) -> io::Result<Link> {
         match self.client {
-            Client::Http(client) => client.stream(link, to, limit).await,
-            Client::Socks(client) => client.stream(link, to, limit).await,
+            Client::Http(client) => answered(client.stream(link, to, limit)).await,
+            Client::Socks(client) => answered(client.stream(link, to, limit)).await,
             Client::Vless(account) => account.stream(link, to, far),
             Client::Vmess(account) => account.stream(link, to, far),
         }
@@ -138,6 +138,14 @@ impl NextHop<'_> {
             Client::Vmess(account) => account.packets(link, to, far),
         }
     }
+}
+
+/// Measures how long a server takes to answer.
+async fn answered(opening: impl Future<Output = io::Result<Link>>) -> io::Result<Link> {
+    let mut step = Step::begin("protocol");
+    let link = opening.await?;
+    step.done("the server has answered");
+    Ok(link)
 }
 
 /// Why datagrams go nowhere by a proxy that carries none.

@@ -1,5 +1,6 @@
 //! What an inbound made of a link.
 
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -35,6 +36,18 @@ pub enum Accepted {
     /// Several sessions inside one link (plain HTTP requests on a kept-alive connection): each
     /// arrives here when its request does, and the link ends when the sender is dropped.
     Sessions(mpsc::Receiver<Self>),
+}
+
+/// For whoever debugs.
+impl fmt::Display for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stream { to, .. } => write!(f, "asks for {to}"),
+            Self::Request { to, .. } => write!(f, "asks {to} for something"),
+            Self::Packets { .. } => f.write_str("has datagrams"),
+            Self::Sessions(_) => f.write_str("has sessions"),
+        }
+    }
 }
 
 /// Datagrams of one source on a UDP listener.

@@ -156,7 +156,7 @@ fn poll_response(
         bytes.copy_within(taken.., 0);
         buf.set_filled(before + arrived - taken);
         if *response == Response::Whole
-            && let Some(awaited) = awaited.take()
+            && let Some(mut awaited) = awaited.take()
         {
             awaited.came();
         }

@@ -358,7 +358,7 @@ impl Reader {
 
     /// Opens the response header if it is awaited, and returns how many bytes it had.
     fn take_response(&mut self, sealed: &[u8]) -> usize {
-        let Some(response) = &self.response else {
+        let Some(response) = &mut self.response else {
             return 0;
         };
         let mut header = BytesMut::from(&sealed[..sealed.len().min(MAX_RESPONSE)]);

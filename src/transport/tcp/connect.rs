@@ -14,7 +14,7 @@ use crate::io::own_listeners;
 
 use super::listen::any;
 use super::settings::{Race, SockOpt};
-use crate::io::{handshakes, open_files};
+use crate::io::{Step, handshakes, open_files};
 
 /// Connects to the first address of `to` that answers.
 ///
@@ -38,10 +38,17 @@ pub async fn connect(
         }
     }
     let addrs = interleave(addrs, &sockopt.race);
-    race(&addrs, sockopt).await.map_err(|source| {
+    let mut step = Step::begin("tcp");
+    let stream = race(&addrs, sockopt).await.map_err(|source| {
         let (to, tried) = (to.clone(), addrs);
-        TcpError::Failed { to, tried, source }.into()
-    })
+        TcpError::Failed { to, tried, source }
+    })?;
+    if step.is_told() {
+        let peer = stream.peer_addr().ok();
+        let peer = peer.map_or_else(|| to.to_string(), |peer| peer.to_string());
+        step.done(format_args!("connected to {peer}"));
+    }
+    Ok(stream)
 }
 
 /// Alternates between the families, beginning with that of the first address unless the settings say which.

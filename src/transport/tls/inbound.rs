@@ -15,9 +15,9 @@ use super::key_pair::KeyPair;
 use super::resolver::Resolver;
 use super::settings::{ClientAuth, ServerSettings};
 use super::stream::Stream;
-use super::{BuildError, HANDSHAKE_LIMIT, PROVIDER};
+use super::{BuildError, HANDSHAKE_LIMIT, PROVIDER, version};
 use crate::cause::TlsAcceptError;
-use crate::io::Link;
+use crate::io::{Link, Step};
 
 /// The server side: a config for each protocol that may be agreed on, and one for none. rustls ends a
 /// handshake in which no protocol is common; V2Ray's users have clients that offer odd lists.
@@ -79,17 +79,21 @@ impl Inbound {
         link: Link,
         since: tokio::time::Instant,
     ) -> Result<Link, TlsAcceptError> {
-        match timeout_at(since + HANDSHAKE_LIMIT, self.shake(link)).await {
+        let mut step = Step::begin("tls");
+        match timeout_at(since + HANDSHAKE_LIMIT, self.shake(link, &mut step)).await {
             Ok(shaken) => shaken.map_err(cause),
             Err(_) => Err(TlsAcceptError::Slow(HANDSHAKE_LIMIT)),
         }
     }
 
-    async fn shake(&self, link: Link) -> io::Result<Link> {
+    async fn shake(&self, link: Link, step: &mut Step) -> io::Result<Link> {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), link).await?;
         self.resolver.refresh().await;
         let config = self.choose(&hello.client_hello());
         let stream = hello.into_stream(config).await?;
+        let session = stream.get_ref().1;
+        let name = session.server_name().unwrap_or("no name");
+        step.done(format_args!("{} for {name}", version(session)));
         Ok(Link::other(Stream::new(stream)))
     }
 

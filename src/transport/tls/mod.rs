@@ -34,9 +34,19 @@ use thiserror::Error;
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::server::VerifierBuilderError;
+use tokio_rustls::rustls::{CommonState, ProtocolVersion};
 
 /// How long a handshake may take.
 pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(8);
+
+/// What was agreed on, for people.
+fn version(connection: &CommonState) -> &'static str {
+    match connection.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        _ => "TLS",
+    }
+}
 
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));

@@ -18,10 +18,10 @@ use super::settings::ClientSettings;
 use super::stream::Stream;
 use super::system;
 use super::verify::Verifier;
-use super::{BuildError, HANDSHAKE_LIMIT, PROVIDER};
+use super::{BuildError, HANDSHAKE_LIMIT, PROVIDER, version};
 use crate::address::{Destination, Host};
 use crate::cause::{TlsError, Untrusted, Unusable};
-use crate::io::Link;
+use crate::io::{Link, Step};
 
 /// The client side.
 pub struct Outbound {
@@ -116,8 +116,14 @@ impl Outbound {
         if self.asks_system {
             system::wait().await;
         }
+        let mut step = Step::begin("tls");
         match timeout(HANDSHAKE_LIMIT, self.connector.connect(name, link)).await {
-            Ok(shaken) => shaken.map_err(|e| cause(e, self.verified_name.as_ref().unwrap_or(host))),
+            Ok(shaken) => {
+                let verified = self.verified_name.as_ref().unwrap_or(host);
+                let stream = shaken.map_err(|e| cause(e, verified))?;
+                step.done(format_args!("{} with {host}", version(stream.get_ref().1)));
+                Ok(stream)
+            }
             Err(_) => Err(TlsError::Slow(HANDSHAKE_LIMIT)),
         }
     }

@@ -22,7 +22,7 @@ use crate::cause::{RequestError, Unfit};
 use crate::http::head::{has_token, items};
 use crate::http::visit::{Refused, Tell, Visit, body_len};
 use crate::http::{early_data, responses};
-use crate::io::{Closing, Goodbye, Link, Prefixed};
+use crate::io::{Closing, Goodbye, Link, Prefixed, Step};
 use crate::seam::Arrival;
 use crate::session::Source;
 
@@ -69,9 +69,11 @@ impl Inbound {
         tell: &Tell,
     ) -> Result<Arrival, RequestError> {
         let (peer, since) = (arrival.source, arrival.since);
+        let mut step = Step::begin("upgrade");
         let visit = Visit::new(peer, arrival.link, since).telling(tell.clone());
         let opening = Tunnel::open(&self.settings, visit);
         let (tunnel, stream) = Visit::within(since, opening).await?;
+        step.done(format_args!("101 at {}", self.settings.path));
         let link = Link::other(stream.with_closing(closing.clone()));
         Ok(Arrival {
             link: Prefixed::link(Bytes::from(tunnel.early_data), link),

@@ -25,7 +25,7 @@ use super::{ClientSettings, EarlyData, WsStream, expected_close, with_slash};
 use crate::address::Destination;
 use crate::cause::{DialError, Refused, UpgradeError};
 use crate::http::head::{self, Unread, has_token, items};
-use crate::io::{Closing, Link, PeerClock, Prefixed};
+use crate::io::{Closing, Link, PeerClock, Prefixed, Step};
 
 /// For the request and its answer, as in V2Ray.
 const LIMIT: Duration = Duration::from_secs(8);
@@ -113,9 +113,12 @@ impl Client {
         tls: bool,
         early: &[u8],
     ) -> Result<WsStream, UpgradeError> {
+        let mut step = Step::begin("upgrade");
         let upgrade = self.upgrade(link, host, tls, early);
         let upgraded = tokio::time::timeout(LIMIT, upgrade).await;
-        upgraded.unwrap_or(Err(UpgradeError::Slow(LIMIT)))
+        let stream = upgraded.unwrap_or(Err(UpgradeError::Slow(LIMIT)))?;
+        step.done(format_args!("101 at {}", self.path));
+        Ok(stream)
     }
 
     async fn upgrade(
