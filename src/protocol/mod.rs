@@ -5,6 +5,7 @@
 
 pub mod accounts;
 mod awaited;
+mod bare;
 pub mod blackhole;
 pub mod dns;
 pub mod dokodemo;
@@ -19,6 +20,7 @@ mod proxy;
 pub mod servers;
 pub mod socks;
 mod udp_port;
+mod user_table;
 pub mod users;
 pub mod vless;
 pub mod vmess;

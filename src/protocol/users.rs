@@ -1,4 +1,6 @@
-//! The users of an inbound that knows them by id; they come and go while it runs.
+//! The users of an inbound that knows them by an id, or by a password; they come and go while it runs.
+
+use std::hash::Hash;
 
 use thiserror::Error;
 use uuid::Uuid;
@@ -16,11 +18,35 @@ pub struct UserSettings {
     pub level: u32,
 }
 
+/// What no two users of one inbound share.
+pub trait Identity {
+    type Key: Eq + Hash;
+    /// What configs call it.
+    const KEY: &'static str;
+
+    fn key(&self) -> Self::Key;
+
+    fn email(&self) -> Option<&str>;
+}
+
 /// A user to be added to an inbound of the protocol that their account is of.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AddedUser {
     Vless(UserSettings),
     Vmess(UserSettings),
+}
+
+impl Identity for UserSettings {
+    type Key = Uuid;
+    const KEY: &'static str = "id";
+
+    fn key(&self) -> Uuid {
+        *self.id
+    }
+
+    fn email(&self) -> Option<&str> {
+        self.email.as_deref()
+    }
 }
 
 impl From<UserSettings> for User {
@@ -38,8 +64,8 @@ impl From<UserSettings> for User {
 pub enum UserError {
     #[error("User {0} already exists.")]
     EmailTaken(String),
-    #[error("another user has the same id")]
-    IdTaken,
+    #[error("another user has the same id, or the same password")]
+    KeyTaken,
     #[error("Email must not be empty.")]
     NoEmail,
     #[error("User {0} not found.")]

@@ -7,21 +7,22 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio::time::timeout_at;
+use uuid::Uuid;
 
-use super::codec::{Command, Request, RequestError, sender};
+use super::codec::{Command, RESPONSE, Request, RequestError, sender};
 use super::packets::Datagrams;
 use super::settings::InboundSettings;
 use super::stream::VlessStream;
-use super::users::{UserEntry, Users};
 use crate::cause::{AuthError, FlightError, ProtocolError};
 use crate::io::{Link, PacketStream};
 use crate::mux::{self, packet_addr};
-use crate::protocol::users::UserSettings;
+use crate::protocol::user_table::{UserEntry, UserTable};
+use crate::protocol::users::{Identity, UserSettings};
 use crate::protocol::{Accepted, InboundContext, UserError};
 use crate::seam::{Arrival, Refusal};
 
 pub struct Inbound {
-    users: Users,
+    users: UserTable<Uuid>,
     mux: mux::Inbound,
 }
 
@@ -38,14 +39,14 @@ enum Flight {
 impl Inbound {
     pub fn new(settings: InboundSettings) -> Self {
         Self {
-            users: Users::new(settings.users),
+            users: UserTable::of(settings.users),
             mux: mux::Inbound::default(),
         }
     }
 
     /// One more user, from now on.
     pub fn add_user(&self, user: UserSettings) -> Result<(), UserError> {
-        self.users.add(user)
+        self.users.add(user.key(), user.into())
     }
 
     /// Takes a user away; their running sessions go on.
@@ -86,7 +87,7 @@ impl Inbound {
         };
         let user = Some(entry.user.clone());
         let idle = context.policy.level(entry.user.level).limits.idle.into();
-        let link = Link::other(VlessStream::server(link, buf.freeze()));
+        let link = Link::other(VlessStream::server(link, buf.freeze(), &RESPONSE));
         match command {
             Command::Stream(to) => {
                 let accepted = mux::stream_or_packets(user, to, link);

@@ -15,7 +15,6 @@ mod settings;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod users;
 
 pub use super::users::UserSettings;
 pub use inbound::Inbound;

@@ -70,7 +70,7 @@ impl Users {
             return Err(UserError::EmailTaken(email.clone()));
         }
         if table.users.iter().any(|member| member.key == key) {
-            return Err(UserError::IdTaken);
+            return Err(UserError::KeyTaken);
         }
         table.push(key, Arc::new(user));
         let last = (table.users.len() - 1) / AuthIdMatcher::USERS;
@@ -291,7 +291,7 @@ mod tests {
             users.add(key(50), named(20)),
             Err(UserError::EmailTaken("u20@x".to_owned()))
         );
-        assert_eq!(users.add(key(3), named(50)), Err(UserError::IdTaken));
+        assert_eq!(users.add(key(3), named(50)), Err(UserError::KeyTaken));
         let gone = [39, 20, 32, 24, 38, 37, 36, 35, 34];
         for (n, i) in gone.iter().enumerate() {
             assert_eq!(users.remove(&format!("U{i}@X")), Ok(()));

@@ -1,0 +1,304 @@
+//! A link behind headers, for both roles: what VLESS and Trojan make of a connection.
+//!
+//! Once the headers are out of the way the bytes pass as they are, and so does all else that can be asked of a link.
+//!
+//! Neither protocol has a word for the end of one direction: the end of the link is the end of the stream. Where a link's end is
+//! that of both directions, as in a WebSocket, it is passed down when the peer has been silent for [`SILENCE`], or has
+//! ended too. A server that hears of an end sends no more of its answer; V2Ray's client, which knows no order in such
+//! an end, forgets what its application has not taken yet. A client tells of its end without a goodbye, for there may
+//! be an answer to come.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::awaited::Awaited;
+use crate::io::{CloseReason, Goodbye, HEADROOM, Io, Link, Prefixed, scratch};
+
+/// How long a peer may be silent behind our last byte before it is told that this was the last. V2Ray gives a session
+/// of which one direction has ended as long.
+const SILENCE: Duration = Duration::from_secs(1);
+
+pub(super) struct BareStream<A> {
+    /// In front of a server's link is what came behind the request.
+    inner: Prefixed<Link>,
+    /// Goes out in front of the first payload; empty from then on.
+    header: Bytes,
+    role: Role<A>,
+    /// The peer has said all it had to say.
+    ended: bool,
+    /// Our direction has ended, and that has yet to be passed down.
+    untold: Option<Pin<Box<Sleep>>>,
+    /// It was passed down without a goodbye.
+    left_silently: bool,
+}
+
+enum Role<A> {
+    /// The answer is awaited until its header is whole.
+    Client(A, Option<Box<Awaited>>),
+    Server,
+}
+
+/// What a server puts in front of its payload, as far as a client has read it.
+pub(super) trait Answer: Default + Send + Unpin {
+    /// Whether all that comes next is payload.
+    fn is_whole(&self) -> bool;
+
+    /// How many of `bytes`, which come next, belong to it.
+    fn take(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// What it means that the server ends before it is whole.
+    fn broken_off(awaited: &Awaited) -> io::Result<()>;
+}
+
+impl<A: Answer> BareStream<A> {
+    /// The client's: `request` is its header.
+    pub(super) fn client(inner: Link, request: Bytes, awaited: Awaited) -> Self {
+        let inner = Prefixed::new(Bytes::new(), inner);
+        let role = Role::Client(A::default(), Some(Box::new(awaited)));
+        Self::new(inner, request, role)
+    }
+
+    /// The server's: `rest` is what came behind the request, `answer` goes in front of the first payload.
+    pub(super) fn server(inner: Link, rest: Bytes, answer: &'static [u8]) -> Self {
+        let inner = Prefixed::new(rest, inner);
+        Self::new(inner, Bytes::from_static(answer), Role::Server)
+    }
+
+    fn new(inner: Prefixed<Link>, header: Bytes, role: Role<A>) -> Self {
+        Self {
+            inner,
+            header,
+            role,
+            ended: false,
+            untold: None,
+            left_silently: false,
+        }
+    }
+
+    /// Writes the header, and what there is room for of `payload` behind it; how much of that was taken.
+    fn poll_begin(&mut self, cx: &mut Context<'_>, payload: &[u8]) -> Poll<io::Result<usize>> {
+        let mut scratch = scratch::take();
+        while !self.header.is_empty() {
+            let start = HEADROOM + self.header.len();
+            let n = payload.len().min(scratch.len() - start);
+            scratch[HEADROOM..start].copy_from_slice(&self.header);
+            scratch[start..start + n].copy_from_slice(&payload[..n]);
+            let both = &mut scratch[..start + n];
+            let taken = ready!(Pin::new(&mut self.inner).poll_write_in_place(cx, both))?;
+            if taken == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_header = taken.min(self.header.len());
+            self.header.advance(of_header);
+            if taken > of_header {
+                return Poll::Ready(Ok(taken - of_header));
+            }
+        }
+        Poll::Ready(Ok(0))
+    }
+
+    /// Writes the header alone.
+    fn poll_header(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.header.is_empty() {
+            true => Poll::Ready(Ok(())),
+            false => self.poll_begin(cx, &[]).map_ok(drop),
+        }
+    }
+
+    /// Passes our end down when the peer has been silent for long enough.
+    fn tell_end(&mut self, cx: &mut Context<'_>, moved: bool) {
+        let Some(timer) = &mut self.untold else {
+            return;
+        };
+        if moved {
+            timer.as_mut().reset(Instant::now() + SILENCE);
+        }
+        if timer.as_mut().poll(cx).is_pending() {
+            return;
+        }
+        let inner = Pin::new(&mut self.inner);
+        let told = match self.role {
+            Role::Client(..) => inner.poll_end(cx),
+            Role::Server => inner.poll_shutdown(cx),
+        };
+        // A link that cannot take it now is asked again; one that broke tells its reader.
+        if told.is_ready() {
+            self.untold = None;
+            self.left_silently = matches!(self.role, Role::Client(..));
+        }
+    }
+}
+
+/// Reads the header of the answer, and what comes with it.
+fn poll_answer<A: Answer>(
+    answer: &mut A,
+    awaited: &mut Option<Box<Awaited>>,
+    inner: &mut Prefixed<Link>,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    let before = buf.filled().len();
+    loop {
+        if Pin::new(&mut *inner).poll_read(cx, buf)?.is_pending() {
+            let silence = awaited
+                .as_mut()
+                .and_then(|awaited| awaited.poll_silence(cx));
+            return silence.map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+        }
+        let bytes = &mut buf.filled_mut()[before..];
+        let arrived = bytes.len();
+        if arrived == 0 {
+            let is_over = answer.is_whole();
+            let awaited = awaited.as_ref().filter(|_| !is_over);
+            return Poll::Ready(awaited.map_or(Ok(()), |awaited| A::broken_off(awaited)));
+        }
+        let taken = answer.take(bytes)?;
+        bytes.copy_within(taken.., 0);
+        buf.set_filled(before + arrived - taken);
+        if answer.is_whole()
+            && let Some(mut awaited) = awaited.take()
+        {
+            awaited.came();
+        }
+        if arrived > taken {
+            return Poll::Ready(Ok(()));
+        }
+    }
+}
+
+impl<A: Answer> AsyncRead for BareStream<A> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let inner = Pin::new(&mut this.inner);
+        let read = match &mut this.role {
+            Role::Client(answer, awaited) if !answer.is_whole() => {
+                poll_answer(answer, awaited, inner.get_mut(), cx, buf)
+            }
+            Role::Client(..) | Role::Server => inner.poll_read(cx, buf),
+        };
+        let moved = buf.filled().len() > before;
+        this.ended |= read.is_ready() && !moved;
+        if this.untold.is_some() {
+            this.tell_end(cx, moved);
+        }
+        read
+    }
+}
+
+impl<A: Answer> AsyncWrite for BareStream<A> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if !this.header.is_empty() && !buf.is_empty() {
+            let n = ready!(this.poll_begin(cx, buf))?;
+            if n > 0 {
+                return Poll::Ready(Ok(n));
+            }
+        }
+        Pin::new(&mut this.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.header.is_empty() {
+            return Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, bufs);
+        }
+        let first = bufs.iter().find(|buf| !buf.is_empty());
+        self.poll_write(cx, first.map_or(&[], |buf| buf))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        // A target may be the one to speak first. The header of an answer waits for it.
+        if let Role::Client(..) = this.role {
+            ready!(this.poll_header(cx))?;
+        }
+        Pin::new(&mut this.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.header.is_empty() {
+            // It goes out together with what the layer below says.
+            this.inner.cork();
+            ready!(this.poll_header(cx))?;
+        }
+        if this.ended || this.inner.half_closes() {
+            return Pin::new(&mut this.inner).poll_shutdown(cx);
+        }
+        ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
+        // Whoever reads looks after it.
+        this.untold = Some(Box::pin(sleep(SILENCE)));
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The socket below is not shown, so nobody is reset: V2Ray leaves its other end open for ever after that, and who the
+/// peer is cannot be known.
+impl<A: Answer> Io for BareStream<A> {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_close(cx)
+    }
+
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_header(cx))?;
+        Pin::new(&mut this.inner).poll_end(cx)
+    }
+
+    fn poll_write_in_place(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match this.header.is_empty() {
+            true => Pin::new(&mut this.inner).poll_write_in_place(cx, buf),
+            false => Pin::new(this).poll_write(cx, &buf[HEADROOM..]),
+        }
+    }
+
+    fn cork(&mut self) {
+        self.inner.cork();
+    }
+
+    /// Who was not told goodbye owes none.
+    fn goodbye(&self) -> Goodbye {
+        match self.inner.goodbye() {
+            Goodbye::Owed | Goodbye::OwedByV2ray if self.left_silently => Goodbye::Unknown,
+            goodbye => goodbye,
+        }
+    }
+
+    fn set_close_reason(&mut self, reason: CloseReason) {
+        self.inner.set_close_reason(reason);
+    }
+
+    fn set_low_water(&mut self, bytes: usize) {
+        self.inner.set_low_water(bytes);
+    }
+}
