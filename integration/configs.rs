@@ -28,11 +28,12 @@ pub struct Vmess {
     pub outbound: Value,
 }
 
-/// What is spoken: VLESS has all that VMess has, but what is about seals.
+/// What is spoken: VLESS and Trojan have all that VMess has, but what is about seals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     Vmess,
     Vless,
+    Trojan,
 }
 
 /// Where the first bytes travel in the handshake.
@@ -52,6 +53,7 @@ pub struct Certificate {
 }
 
 pub const ID: &str = "b831381d-6324-4d53-ad4f-8cda48b30811";
+pub const PASSWORD: &str = "a word, or two";
 pub const SERVER_NAME: &str = "mobula.test";
 const MAX_EARLY_DATA: u32 = 2048;
 
@@ -113,8 +115,25 @@ impl Vmess {
         }
     }
 
+    /// The same with Trojan.
+    pub fn trojan(self) -> Self {
+        Self {
+            protocol: Protocol::Trojan,
+            ..self
+        }
+    }
+
+    /// What a user shows in sing-box's and mihomo's words.
+    fn key(&self) -> Value {
+        match self.protocol {
+            Protocol::Vmess | Protocol::Vless => json!({"uuid": ID}),
+            Protocol::Trojan => json!({"password": PASSWORD}),
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self.protocol {
+            Protocol::Trojan => "trojan",
             Protocol::Vmess => "vmess",
             Protocol::Vless => "vless",
         }
@@ -132,8 +151,9 @@ impl Vmess {
         if peer == Peer::Mihomo {
             let mut listener = json!({
                 "name": "in", "type": self.name(), "listen": "127.0.0.1", "port": port,
-                "users": [{"username": "a", "uuid": ID}],
+                "users": [{"username": "a"}],
             });
+            add(&mut listener["users"][0], &self.key());
             self.add_vmess(&mut listener["users"][0], &json!({"alterId": 0}));
             if let Some(path) = self.path {
                 listener["ws-path"] = json!(path);
@@ -147,7 +167,7 @@ impl Vmess {
         if !peer.reads_v2ray_json() {
             let mut inbound = json!({
                 "type": self.name(), "listen": "127.0.0.1", "listen_port": port,
-                "users": [{"uuid": ID}],
+                "users": [self.key()],
             });
             self.add_vmess(&mut inbound["users"][0], &json!({"alterId": 0}));
             if let Some(transport) = self.sing_transport() {
@@ -170,6 +190,9 @@ impl Vmess {
         match self.protocol {
             Protocol::Vmess => settings["clients"][0]["alterId"] = json!(0),
             Protocol::Vless => settings["decryption"] = json!("none"),
+            Protocol::Trojan => {
+                settings["clients"][0] = json!({"password": PASSWORD, "email": "a@mobula.test"});
+            }
         }
         with_policy(
             peer,
@@ -190,8 +213,9 @@ impl Vmess {
         if peer == Peer::Mihomo {
             let mut proxy = json!({
                 "name": "out", "type": self.name(), "server": "127.0.0.1", "port": server,
-                "uuid": ID, "udp": true,
+                "udp": true,
             });
+            add(&mut proxy, &self.key());
             let vmess = json!({
                 "alterId": 0, "cipher": self.security, "global-padding": self.global_padding,
             });
@@ -202,7 +226,9 @@ impl Vmess {
             }
             if self.tls.is_some() {
                 proxy["tls"] = json!(true);
+                // Trojan has a word of its own for it.
                 proxy["servername"] = json!(SERVER_NAME);
+                proxy["sni"] = json!(SERVER_NAME);
                 proxy["skip-cert-verify"] = json!(true);
             }
             return json!({
@@ -212,8 +238,9 @@ impl Vmess {
         }
         if !peer.reads_v2ray_json() {
             let mut outbound = json!({
-                "type": self.name(), "server": "127.0.0.1", "server_port": server, "uuid": ID,
+                "type": self.name(), "server": "127.0.0.1", "server_port": server,
             });
+            add(&mut outbound, &self.key());
             let vmess = json!({
                 "security": self.security, "alter_id": 0,
                 "global_padding": self.global_padding,
@@ -244,15 +271,25 @@ impl Vmess {
         let mut user = match self.protocol {
             Protocol::Vmess => json!({"id": ID, "alterId": 0, "security": self.security}),
             Protocol::Vless => json!({"id": ID, "encryption": "none"}),
+            Protocol::Trojan => json!({"password": PASSWORD}),
         };
         if self.authenticated_length {
             user["experiments"] = json!("AuthenticatedLength");
         }
+        let mut to = json!({"address": "127.0.0.1", "port": server});
+        let settings = match self.protocol {
+            Protocol::Trojan => {
+                add(&mut to, &user);
+                json!({"servers": [to]})
+            }
+            Protocol::Vmess | Protocol::Vless => {
+                to["users"] = json!([user]);
+                json!({"vnext": [to]})
+            }
+        };
         let mut outbound = json!({
             "protocol": self.name(),
-            "settings": {"vnext": [
-                {"address": "127.0.0.1", "port": server, "users": [user]},
-            ]},
+            "settings": settings,
             "streamSettings": stream,
         });
         add(&mut outbound, &self.outbound);

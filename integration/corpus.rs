@@ -9,7 +9,7 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 19] = [
+const TARGETS: [(&str, Target); 20] = [
     ("address", testing::address),
     ("dns_messages", testing::dns_messages),
     ("geodata", testing::geodata),
@@ -23,6 +23,7 @@ const TARGETS: [(&str, Target); 19] = [
     ("sniff", testing::sniff),
     ("socks_request", testing::socks_request),
     ("socks_udp", testing::socks_udp),
+    ("trojan", testing::trojan),
     ("vless", testing::vless),
     ("vmess_chunks", testing::vmess_chunks),
     ("vmess_request", testing::vmess_request),

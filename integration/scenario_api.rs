@@ -371,6 +371,81 @@ async fn vless_comes_and_goes_too() {
     }
 }
 
+/// The same with Trojan, whose users have passwords.
+#[tokio::test]
+async fn trojan_comes_and_goes_too() {
+    for peer in [Mobula, V2ray445] {
+        println!("{peer:?}");
+        let mut panel = Panel::start(peer).await;
+        let port = free_port();
+        let account =
+            |password: &str| json!({"@type": "proxy.trojan.Account", "password": password});
+        let user =
+            |password: &str, email: &str| json!({"email": email, "account": account(password)});
+        let inbound = json!({"inbound": {
+            "tag": "trojan",
+            "receiverSettings": {
+                "@type": "app.proxyman.ReceiverConfig",
+                "portRange": {"From": port, "To": port},
+                "listen": {"ip": "fwAAAQ=="},
+            },
+            "proxySettings": {
+                "@type": "proxy.trojan.ServerConfig", "users": [user("ann's", "ann@example.com")],
+            },
+        }});
+        let outbound = json!({"outbound": {
+            "tag": "to-trojan",
+            "proxySettings": {
+                "@type": "proxy.trojan.ClientConfig",
+                "server": [{
+                    "address": {"ip": "fwAAAQ=="}, "port": port, "user": [user("ann's", "")],
+                }],
+            },
+        }});
+        let calls = [
+            ("app.proxyman.command.HandlerService/AddInbound", inbound),
+            ("app.proxyman.command.HandlerService/AddOutbound", outbound),
+        ];
+        assert_eq!(panel.ask(&[], &calls), [json!({}), json!({})]);
+
+        let mut client = async |password: &str| {
+            let socks = free_port();
+            let mut config = Vmess::tcp().trojan().client(V2ray445, socks, port);
+            config["outbounds"][0]["settings"]["servers"][0]["password"] = password.into();
+            let name = format!("client-{socks}");
+            panel.stage.run(V2ray445, &name, &config, &[socks]).await;
+            socks
+        };
+        let (ann, bob) = (client("ann's").await, client("bob's").await);
+        assert!(gets_through(ann).await);
+        assert!(!gets_through(bob).await, "bob is unknown");
+        let add = |password: &str| {
+            json!({"tag": "trojan", "operation": {
+                "@type": "app.proxyman.command.AddUserOperation",
+                "user": user(password, "bob@example.com"),
+            }})
+        };
+        assert_eq!(panel.call(ALTER, add("bob's")), json!({}));
+        assert!(gets_through(bob).await);
+        let mut remove = remove_user("bob@example.com");
+        remove["tag"] = "trojan".into();
+        assert_eq!(panel.call(ALTER, remove.clone()), json!({}));
+        assert!(!gets_through(bob).await, "bob is gone");
+        assert!(gets_through(ann).await, "ann is not");
+        if peer == Mobula {
+            // Xray's clients of the API know the messages by other names.
+            let answers = panel.ask(&["--xray"], &[(ALTER, add("bob's"))]);
+            assert_eq!(answers, [json!({})]);
+            assert!(gets_through(bob).await);
+            assert_eq!(panel.call(ALTER, remove), json!({}));
+            let args = ["adduser", "--tag", "trojan", "--email", "bob@example.com"];
+            let args = [&args[..], &["--password", "bob's", "--protocol", "trojan"]].concat();
+            assert_eq!(panel.mobula(&args), (true, String::new()));
+            assert!(gets_through(bob).await);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_inbound_is_refused_with_all_its_mistakes() {
     let panel = Panel::start(Mobula).await;

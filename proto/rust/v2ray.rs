@@ -52,6 +52,9 @@ pub mod v2ray {
             pub mod socks {
                 include!("v2ray.core.proxy.socks.rs");
             }
+            pub mod trojan {
+                include!("v2ray.core.proxy.trojan.rs");
+            }
             pub mod vless {
                 include!("v2ray.core.proxy.vless.rs");
                 pub mod inbound {

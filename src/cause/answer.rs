@@ -59,6 +59,8 @@ pub enum Credentials {
     },
     /// An id, and what else the server may demand.
     Vless,
+    /// A password.
+    Trojan,
 }
 
 impl AnswerError {
@@ -110,6 +112,7 @@ impl fmt::Display for Credentials {
                     "does it know this id, and are the clocks within {most} s?"
                 )
             }
+            Self::Trojan => f.write_str("does it know this password?"),
             Self::Vless => {
                 f.write_str("does it know this id, and does it want a flow or an encryption?")
             }

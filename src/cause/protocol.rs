@@ -17,6 +17,9 @@ pub enum ProtocolError {
     /// Not a request of VLESS at all.
     #[error("version {0} is not VLESS', expected 0")]
     NotVless(u8),
+    /// Not a request of Trojan at all: the byte that shows it.
+    #[error("byte {0} is not Trojan's, expected 56 hex digits and a line end")]
+    NotTrojan(usize),
     /// A user has shown who they are, and the rest of the request is wrong.
     #[error("{user}: {text}")]
     Header {
@@ -82,6 +85,9 @@ pub enum AuthError {
     /// Nobody has this id.
     #[error("no user has this id")]
     UnknownId,
+    /// Nobody has this password.
+    #[error("no user has this password")]
+    UnknownPassword,
     /// The time in it is not ours.
     #[error("{who}'s clock is {skew} s {} ours, at most {most} s is allowed", if *.behind { "behind" } else { "ahead of" })]
     Clock {
@@ -177,10 +183,12 @@ impl ProtocolError {
             Self::Flight(FlightError::Slow { .. } | FlightError::NoRequest { .. }) => {
                 "request-timeout"
             }
-            Self::Auth(AuthError::UnknownUser | AuthError::UnknownId) => "user-unknown",
+            Self::Auth(
+                AuthError::UnknownUser | AuthError::UnknownId | AuthError::UnknownPassword,
+            ) => "user-unknown",
             Self::Auth(AuthError::Clock { .. }) => "clock-skew",
             Self::Auth(AuthError::Replay { .. } | AuthError::SpentKeys { .. }) => "replay",
-            Self::NotVless(_) | Self::Header { .. } => "request-malformed",
+            Self::NotVless(_) | Self::NotTrojan(_) | Self::Header { .. } => "request-malformed",
             Self::OtherMux { .. } => "mux-other",
             Self::Nowhere => "redirect-nowhere",
             Self::Socks(e) => e.code(),
@@ -193,7 +201,7 @@ impl AuthError {
     /// Whose credentials they are.
     pub fn who(&self) -> Option<&str> {
         match self {
-            Self::UnknownUser | Self::UnknownId => None,
+            Self::UnknownUser | Self::UnknownId | Self::UnknownPassword => None,
             Self::Clock { who, .. } | Self::Replay { who } | Self::SpentKeys { who } => Some(who),
         }
     }

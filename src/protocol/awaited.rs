@@ -65,6 +65,13 @@ impl Awaited {
         }
     }
 
+    /// The connection has ended without it, in a protocol where that may be all there is to say.
+    pub(super) fn ended(&self) {
+        if !self.answered.load(Ordering::Relaxed) {
+            self.tell(&self.never_came());
+        }
+    }
+
     /// It has not come so far: an error when it never will, and a warning when that is likely.
     pub(super) fn poll_silence(&mut self, cx: &mut Context<'_>) -> Option<io::Error> {
         if self.told {
@@ -91,10 +98,14 @@ impl Awaited {
                 who: self.credentials,
                 after: PATIENCE,
             };
-            let text = format!("{}: {silent}", self.far.outbound);
-            log::repeated_cause(&text, &text, Some(silent.code()));
+            self.tell(&silent);
         }
         None
+    }
+
+    fn tell(&self, error: &AnswerError) {
+        let text = format!("{}: {error}", self.far.outbound);
+        log::repeated_cause(&text, &text, Some(error.code()));
     }
 
     /// What the clocks say, if that explains it.

@@ -6,7 +6,7 @@ use super::udp_port::Sources;
 use uuid::Uuid;
 
 use super::users::{AddedUser, UserError};
-use super::{Accepted, InboundContext, dokodemo, http, socks, vless, vmess};
+use super::{Accepted, InboundContext, dokodemo, http, socks, trojan, vless, vmess};
 use crate::io::BindUdp;
 use crate::seam::{Arrival, Refusal};
 
@@ -16,6 +16,7 @@ pub enum InboundSettings {
     Dokodemo(dokodemo::InboundSettings),
     Http(http::InboundSettings),
     Socks(socks::InboundSettings),
+    Trojan(trojan::InboundSettings),
     Vless(vless::InboundSettings),
     Vmess(vmess::InboundSettings),
 }
@@ -25,6 +26,7 @@ pub enum Inbound {
     Dokodemo(dokodemo::Inbound),
     Http(http::Inbound),
     Socks(socks::Inbound),
+    Trojan(Box<trojan::Inbound>),
     Vless(Box<vless::Inbound>),
     Vmess(Box<vmess::Inbound>),
 }
@@ -79,6 +81,7 @@ impl InboundSettings {
             Self::Dokodemo(settings) => settings.traits(),
             Self::Http(settings) => settings.traits(),
             Self::Socks(settings) => settings.traits(),
+            Self::Trojan(settings) => settings.traits(),
             Self::Vless(settings) => settings.traits(),
             Self::Vmess(settings) => settings.traits(),
         }
@@ -90,6 +93,7 @@ impl InboundSettings {
             Self::Dokodemo(_) => "dokodemo-door",
             Self::Http(_) => "http",
             Self::Socks(_) => "socks",
+            Self::Trojan(_) => "trojan",
             Self::Vless(_) => "vless",
             Self::Vmess(_) => "vmess",
         }
@@ -98,7 +102,7 @@ impl InboundSettings {
     /// The ids of its users; `None` for protocols whose users have none.
     pub fn ids(&self) -> Option<Vec<Uuid>> {
         match self {
-            Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => None,
+            Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) | Self::Trojan(_) => None,
             Self::Vless(settings) => Some(settings.users.iter().map(|user| *user.id).collect()),
             Self::Vmess(settings) => Some(settings.users.iter().map(|user| *user.id).collect()),
         }
@@ -110,7 +114,7 @@ impl Inbound {
     pub fn step(&self) -> &'static str {
         match self {
             Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => "request",
-            Self::Vless(_) | Self::Vmess(_) => "protocol",
+            Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_) => "protocol",
         }
     }
 
@@ -119,6 +123,9 @@ impl Inbound {
             InboundSettings::Dokodemo(settings) => Self::Dokodemo(dokodemo::Inbound::new(settings)),
             InboundSettings::Http(settings) => Self::Http(http::Inbound::new(&settings)),
             InboundSettings::Socks(settings) => Self::Socks(socks::Inbound::new(settings)),
+            InboundSettings::Trojan(settings) => {
+                Self::Trojan(Box::new(trojan::Inbound::new(settings)))
+            }
             InboundSettings::Vless(settings) => {
                 Self::Vless(Box::new(vless::Inbound::new(settings)))
             }
@@ -138,6 +145,7 @@ impl Inbound {
             Self::Dokodemo(inbound) => inbound.accept(arrival).await,
             Self::Http(inbound) => inbound.accept(arrival, context).await,
             Self::Socks(inbound) => inbound.accept(arrival, context).await,
+            Self::Trojan(inbound) => inbound.accept(arrival, context).await,
             Self::Vless(inbound) => inbound.accept(arrival, context).await,
             Self::Vmess(inbound) => inbound.accept(arrival, context).await,
         }
@@ -154,16 +162,17 @@ impl Inbound {
         match self {
             Self::Dokodemo(inbound) => Some(inbound.sources(socket, bind, context)),
             Self::Socks(inbound) => Some(inbound.sources(socket, context)),
-            Self::Http(_) | Self::Vless(_) | Self::Vmess(_) => None,
+            Self::Http(_) | Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_) => None,
         }
     }
 
     /// One more user, from now on.
     pub fn add_user(&self, user: AddedUser) -> Result<(), UserError> {
         match (self, user) {
+            (Self::Trojan(inbound), AddedUser::Trojan(user)) => inbound.add_user(user),
             (Self::Vless(inbound), AddedUser::Vless(user)) => inbound.add_user(user),
             (Self::Vmess(inbound), AddedUser::Vmess(user)) => inbound.add_user(user),
-            (Self::Vless(_) | Self::Vmess(_), _) => Err(UserError::OtherProtocol),
+            (Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_), _) => Err(UserError::OtherProtocol),
             (Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_), _) => Err(UserError::NoUsers),
         }
     }
@@ -171,6 +180,7 @@ impl Inbound {
     /// Takes a user away; their running sessions go on.
     pub fn remove_user(&self, email: &str) -> Result<(), UserError> {
         match self {
+            Self::Trojan(inbound) => inbound.remove_user(email),
             Self::Vless(inbound) => inbound.remove_user(email),
             Self::Vmess(inbound) => inbound.remove_user(email),
             Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => Err(UserError::NoUsers),

@@ -1,4 +1,4 @@
-//! What dresses a link: VMess, VLESS, SOCKS, HTTP and the rest. The table of protocols.
+//! What dresses a link: VMess, VLESS, Trojan, SOCKS, HTTP and the rest. The table of protocols.
 //!
 //! A new protocol is a folder with the same doors (`settings`, `codec`, `inbound`, `outbound`), a variant in
 //! [`Inbound`], [`Proxy`] and their settings, and a reader in each dialect; the compiler points at every other place.
@@ -19,6 +19,7 @@ mod outbound;
 mod proxy;
 pub mod servers;
 pub mod socks;
+pub mod trojan;
 mod udp_port;
 mod user_table;
 pub mod users;

@@ -1,7 +1,7 @@
 //! The outbounds by name, and what each of them answers.
 
 use super::proxy::Proxy;
-use super::{blackhole, dns, freedom, http, in_process, loopback, socks, vless, vmess};
+use super::{blackhole, dns, freedom, http, in_process, loopback, socks, trojan, vless, vmess};
 use crate::address::{Destination, Host, Network};
 use crate::dns::Strategy;
 use crate::report::Place;
@@ -15,6 +15,7 @@ pub enum OutboundSettings {
     Http(http::OutboundSettings),
     Loopback(loopback::OutboundSettings),
     Socks(socks::OutboundSettings),
+    Trojan(trojan::OutboundSettings),
     Vless(vless::OutboundSettings),
     Vmess(vmess::OutboundSettings),
 }
@@ -52,12 +53,12 @@ pub struct Unsealed<'a> {
 
 impl OutboundSettings {
     /// The names of those whose servers may take many sessions in one link.
-    pub const WITH_MUX: [&str; 2] = ["vless", "vmess"];
+    pub const WITH_MUX: [&str; 3] = ["trojan", "vless", "vmess"];
 
     /// Whether there is somebody who takes the sessions: of `freedom` only `redirect` can name them.
     pub fn has_mux(&self) -> bool {
         match self {
-            Self::Vless(_) | Self::Vmess(_) => true,
+            Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_) => true,
             Self::Freedom(settings) => settings.redirect.host.is_some(),
             _ => false,
         }
@@ -66,6 +67,7 @@ impl OutboundSettings {
     /// Accounts whose payload the protocol leaves readable.
     pub fn unsealed(&self) -> Vec<Unsealed<'_>> {
         match self {
+            Self::Trojan(settings) => settings.unsealed().collect(),
             Self::Vless(settings) => settings.unsealed().collect(),
             Self::Vmess(settings) => settings.unsealed().collect(),
             Self::Blackhole(_)
@@ -80,6 +82,7 @@ impl OutboundSettings {
     /// The servers of a protocol that is made to go through a web server.
     pub fn tunnel_servers(&self) -> Vec<&Destination> {
         match self {
+            Self::Trojan(settings) => settings.servers.iter().map(|server| &server.to).collect(),
             Self::Vless(settings) => settings.servers.iter().map(|server| &server.to).collect(),
             Self::Vmess(settings) => settings.servers.iter().map(|server| &server.to).collect(),
             Self::Blackhole(_)
@@ -109,6 +112,7 @@ impl Outbound {
             OutboundSettings::Http(settings) => Proxy::Http(settings.into()).into(),
             OutboundSettings::Loopback(settings) => Endpoint::Loopback(settings.into()).into(),
             OutboundSettings::Socks(settings) => Proxy::Socks(settings.into()).into(),
+            OutboundSettings::Trojan(settings) => Proxy::Trojan(settings.into()).into(),
             OutboundSettings::Vless(settings) => Proxy::Vless(settings.into()).into(),
             OutboundSettings::Vmess(settings) => Proxy::Vmess(settings.into()).into(),
         }

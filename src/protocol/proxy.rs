@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{http, socks, vless, vmess};
+use super::{http, socks, trojan, vless, vmess};
 use crate::address::Destination;
 use crate::dns::Strategy;
 use crate::io::{BindUdp, Link, Packets, Step};
@@ -15,6 +15,7 @@ use crate::seam::FarEnd;
 pub enum Proxy {
     Http(http::Outbound),
     Socks(socks::Outbound),
+    Trojan(trojan::Outbound),
     Vless(vless::Outbound),
     Vmess(vmess::Outbound),
 }
@@ -42,6 +43,7 @@ pub struct NextHop<'a> {
 enum Client<'a> {
     Http(http::Client<'a>),
     Socks(socks::Client<'a>),
+    Trojan(&'a trojan::Account),
     Vless(&'a vless::Account),
     Vmess(&'a vmess::Account),
 }
@@ -51,6 +53,7 @@ impl Proxy {
         match self {
             Self::Http(_) => http::Outbound::TRAITS,
             Self::Socks(_) => socks::Outbound::TRAITS,
+            Self::Trojan(_) => trojan::Outbound::TRAITS,
             Self::Vless(_) => vless::Outbound::TRAITS,
             Self::Vmess(_) => vmess::Outbound::TRAITS,
         }
@@ -60,7 +63,7 @@ impl Proxy {
     pub(super) fn resolves_itself(&self) -> Option<Strategy> {
         match self {
             Self::Socks(outbound) => outbound.resolves_itself(),
-            Self::Http(_) | Self::Vless(_) | Self::Vmess(_) => None,
+            Self::Http(_) | Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_) => None,
         }
     }
 
@@ -74,6 +77,10 @@ impl Proxy {
             Self::Socks(outbound) => {
                 let (server, client) = outbound.next_hop()?;
                 (server, client.level(), Client::Socks(client))
+            }
+            Self::Trojan(outbound) => {
+                let (server, account) = outbound.next_hop()?;
+                (server, account.level(), Client::Trojan(account))
             }
             Self::Vless(outbound) => {
                 let (server, account) = outbound.next_hop()?;
@@ -104,6 +111,7 @@ impl NextHop<'_> {
         match self.client {
             Client::Http(client) => answered(client.stream(link, to, limit)).await,
             Client::Socks(client) => answered(client.stream(link, to, limit)).await,
+            Client::Trojan(account) => account.stream(link, to, far),
             Client::Vless(account) => account.stream(link, to, far),
             Client::Vmess(account) => account.stream(link, to, far),
         }
@@ -112,6 +120,7 @@ impl NextHop<'_> {
     /// A link for the frames of Mux.Cool, over a link to the server.
     pub fn multiplexed(self, link: Link, far: FarEnd) -> io::Result<Link> {
         match self.client {
+            Client::Trojan(account) => account.multiplexed(link, far),
             Client::Vless(account) => account.multiplexed(link, far),
             Client::Vmess(account) => account.multiplexed(link, far),
             Client::Http(_) | Client::Socks(_) => Err(io::Error::new(
@@ -134,6 +143,7 @@ impl NextHop<'_> {
         match self.client {
             Client::Http(_) => Err(no_packets()),
             Client::Socks(client) => client.packets(link, self.server, limit, bind).await,
+            Client::Trojan(account) => account.packets(link, to, far),
             Client::Vless(account) => account.packets(link, to, far),
             Client::Vmess(account) => account.packets(link, to, far),
         }

@@ -5,6 +5,7 @@ use std::hash::Hash;
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::trojan;
 use crate::secret::Secret;
 use crate::session::User;
 
@@ -32,6 +33,7 @@ pub trait Identity {
 /// A user to be added to an inbound of the protocol that their account is of.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AddedUser {
+    Trojan(trojan::UserSettings),
     Vless(UserSettings),
     Vmess(UserSettings),
 }

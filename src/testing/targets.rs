@@ -301,6 +301,49 @@ pub fn quic(data: &[u8]) {
     crate::sniffing::codec::fuzz_quic(data);
 }
 
+/// Trojan: requests and datagrams.
+pub fn trojan(data: &[u8]) {
+    use crate::protocol::trojan::codec::{
+        MAX_PACKET, MAX_REQUEST, Request, decode_packet, encode_packet,
+    };
+    use bytes::BytesMut;
+
+    super::assert_split_agrees(&data[..data.len().min(MAX_REQUEST)], Request::decode);
+    let mut buf = BytesMut::from(data);
+    match Request::decode(&mut buf) {
+        Ok(Some(request)) => {
+            let mut again = BytesMut::new();
+            let written = request.encode(&mut again);
+            written.expect("what was read can be written");
+            // An address that was spelled as a name is written as an address.
+            assert!(again.len() <= data.len() - buf.len() + 16);
+            assert_eq!(Request::decode(&mut again), Ok(Some(request)));
+        }
+        Ok(None) => {
+            assert_eq!(buf, data, "a decoder that wants more takes nothing");
+            assert!(data.len() < MAX_REQUEST);
+        }
+        Err(_) => assert_eq!(buf, data, "what is refused is given back whole"),
+    }
+
+    super::assert_split_agrees(&data[..data.len().min(MAX_REQUEST)], decode_packet);
+    let mut buf = BytesMut::from(data);
+    loop {
+        let before = buf.clone();
+        let (peer, packet) = match decode_packet(&mut buf) {
+            Ok(Some(packet)) => packet,
+            Ok(None) => {
+                assert_eq!(buf, before, "a decoder that wants more takes nothing");
+                return assert!(buf.len() < MAX_PACKET);
+            }
+            Err(_) => return assert_eq!(buf, before, "what is refused is given back whole"),
+        };
+        let mut again = BytesMut::new();
+        encode_packet(&peer, &packet, &mut again);
+        assert_eq!(decode_packet(&mut again), Ok(Some((peer, packet))));
+    }
+}
+
 /// VLESS: requests, responses and datagrams.
 pub fn vless(data: &[u8]) {
     use crate::protocol::vless::codec::{

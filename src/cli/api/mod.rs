@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use super::say;
 use crate::api::client::{Client, Query, Stat};
 use crate::cause::system_words;
-use crate::dialect::messages::{WITH_IDS, account_of_id};
+use crate::dialect::messages::{WITH_USERS, account_of};
 
 use print::{pretty, stat_json, sys_json, sys_table, table};
 
@@ -77,8 +77,8 @@ enum ApiCommand {
         /// The inbound's tag
         #[arg(long)]
         tag: String,
-        /// The user's id, a UUID
-        #[arg(long, visible_alias = "uuid")]
+        /// The user's id, a UUID; of a Trojan user the password
+        #[arg(long, visible_aliases = ["uuid", "password"])]
         id: String,
         /// What counters and `rmuser` call the user
         #[arg(long)]
@@ -86,7 +86,7 @@ enum ApiCommand {
         #[arg(long, default_value_t = 0)]
         level: u32,
         /// The inbound's protocol
-        #[arg(long, value_parser = WITH_IDS, default_value = WITH_IDS[0])]
+        #[arg(long, value_parser = WITH_USERS, default_value = WITH_USERS[0])]
         protocol: String,
         /// Ignored: AEAD is used
         #[arg(long = "alterId", value_name = "NUMBER", hide = true)]
@@ -212,7 +212,7 @@ async fn answer(client: &Client, command: ApiCommand, json: bool) -> Result<Stri
             alter_id: _,
         } => {
             let wrong = || Status::invalid_argument("no such protocol");
-            let account = account_of_id(&protocol, id).ok_or_else(wrong)?;
+            let account = account_of(&protocol, id).ok_or_else(wrong)?;
             done(client.add_user(tag, email, level, account), json).await
         }
         ApiCommand::Rmuser { tag, email } => done(client.remove_user(tag, email), json).await,

@@ -10,7 +10,7 @@ mod stream;
 mod tests;
 
 pub use error::MessageError;
-pub use protocols::{WITH_IDS, account_of_id};
+pub use protocols::{WITH_USERS, account_of};
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

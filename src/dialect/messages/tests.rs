@@ -3,7 +3,7 @@ use crate::config::Listen;
 use crate::wire::app::proxyman::MultiplexingConfig;
 use crate::wire::common::net::PortRange;
 use crate::wire::common::protocol::{SecurityConfig, SecurityType, ServerEndpoint, User};
-use crate::wire::proxy::{dokodemo, freedom, http, socks, vless, vmess};
+use crate::wire::proxy::{dokodemo, freedom, http, socks, trojan, vless, vmess};
 use crate::wire::transport::internet::{
     ProxyConfig, SocketConfig, StreamConfig, TransportConfig, tls, websocket,
 };
@@ -47,6 +47,14 @@ fn vless_account(encryption: &str, flow: &str) -> TypedMessage {
     typed::seal("proxy.vless.Account", &account)
 }
 
+fn trojan_account(password: &str, flow: &str) -> TypedMessage {
+    let account = trojan::Account {
+        password: password.to_owned(),
+        flow: flow.to_owned(),
+    };
+    typed::seal("proxy.trojan.Account", &account)
+}
+
 #[test]
 fn every_inbound_becomes_one_that_a_file_could_hold() {
     let accounts: std::collections::HashMap<_, _> = [("ann".to_owned(), "pass".to_owned())].into();
@@ -64,7 +72,18 @@ fn every_inbound_becomes_one_that_a_file_could_hold() {
         account: Some(vless_account("none", "")),
         level: 0,
     };
+    let trojan = User {
+        account: Some(trojan_account("p", "")),
+        ..User::default()
+    };
     let all = [
+        inbound_of(
+            "proxy.trojan.ServerConfig",
+            &trojan::ServerConfig {
+                users: vec![trojan],
+                ..Default::default()
+            },
+        ),
         inbound_of(
             "proxy.vless.inbound.Config",
             &vless::inbound::Config {
@@ -198,6 +217,10 @@ fn every_outbound_becomes_one_that_a_file_could_hold() {
         vnext: server(Some(vless_account("none", ""))),
     };
     of("proxy.vless.outbound.Config", vless.encode_to_vec());
+    let trojan = trojan::ClientConfig {
+        server: server(Some(trojan_account("p", ""))),
+    };
+    of("proxy.trojan.ClientConfig", trojan.encode_to_vec());
     let socks = socks::ClientConfig {
         server: server(Some(login.clone())),
         ..Default::default()
@@ -245,12 +268,32 @@ fn what_vless_has_elsewhere_is_refused_with_its_place() {
 }
 
 #[test]
+fn what_trojan_has_elsewhere_is_refused_with_its_place() {
+    let user = |password: &str, flow: &str| User {
+        account: Some(trojan_account(password, flow)),
+        ..User::default()
+    };
+    let config = trojan::ServerConfig {
+        users: vec![user("p", "xtls-rprx-direct"), user("", "")],
+        fallbacks: vec![],
+    };
+    let error = inbound(&inbound_of("proxy.trojan.ServerConfig", &config));
+    let error = error.err().unwrap().to_string();
+    for said in [
+        "users[0].account.flow: the flow `xtls-rprx-direct` is not built",
+        "users[1].account.password: it is empty",
+    ] {
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
 fn what_is_not_built_is_named() {
-    let config = inbound_of("proxy.trojan.ServerConfig", &dokodemo::Config::default());
+    let config = inbound_of("proxy.mtproto.ServerConfig", &dokodemo::Config::default());
     let error = inbound(&config).err().unwrap();
     assert_eq!(
         error.to_string(),
-        "proxy_settings: the inbound protocol of `proxy.trojan.ServerConfig` is not built"
+        "proxy_settings: the inbound protocol of `proxy.mtproto.ServerConfig` is not built"
     );
     let mut config = inbound_of("proxy.dokodemo.Config", &dokodemo::Config::default());
     if let Some(receiver) = &mut config.receiver_settings {

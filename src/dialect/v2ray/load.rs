@@ -241,9 +241,9 @@ mod tests {
     #[test]
     fn parts_that_are_not_built_are_left_out_by_choice_and_nothing_leaks_past_them() {
         let config = r#"{
-            "inbounds": [{"tag": "in", "port": 1, "protocol": "trojan"}, {"port": 2, "protocol": "socks"}],
+            "inbounds": [{"tag": "in", "port": 1, "protocol": "wireguard"}, {"port": 2, "protocol": "socks"}],
             "outbounds": [
-                {"tag": "a", "protocol": "trojan", "settings": {}},
+                {"tag": "a", "protocol": "wireguard", "settings": {}},
                 {"tag": "b", "protocol": "freedom", "proxySettings": {"tag": "a"}},
                 {"tag": "c", "protocol": "vmess", "streamSettings": {"network": "grpc", "security": "reality"},
                  "settings": {"address": "c.example", "port": 1, "id": "27848739-7e62-4138-9fd3-098a63964b6b"}}
@@ -284,7 +284,7 @@ mod tests {
     }
 
     fn config_with_a_mistake() -> String {
-        r#"{"outbounds": [{"protocol": "trojan", "sendThrough": "nonsense"}]}"#.to_owned()
+        r#"{"outbounds": [{"protocol": "wireguard", "sendThrough": "nonsense"}]}"#.to_owned()
     }
 
     #[test]

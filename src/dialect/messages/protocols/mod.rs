@@ -1,6 +1,7 @@
 //! The messages of protocols: `proxy_settings`.
 
 mod plain;
+mod trojan;
 mod vless;
 mod vmess;
 
@@ -14,8 +15,9 @@ use crate::address::Destination;
 use crate::dialect::v2ray::protocols::ids;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
+use crate::protocol::users::Identity;
 use crate::protocol::{
-    AddedUser, Grant, InboundSettings, OutboundSettings, UserSettings, blackhole, http, socks,
+    AddedUser, Grant, InboundSettings, OutboundSettings, blackhole, http, socks,
 };
 use crate::secret::Secret;
 use crate::wire::common::protocol::{ServerEndpoint, User};
@@ -37,6 +39,9 @@ pub(super) fn inbound(message: &TypedMessage, at: &At) -> Option<InboundSettings
             })
         }
         "proxy.socks.ServerConfig" => InboundSettings::Socks(plain::socks(&at.open(message)?, at)?),
+        "proxy.trojan.ServerConfig" => {
+            InboundSettings::Trojan(trojan::inbound(&at.open(message)?, at)?)
+        }
         "proxy.vless.inbound.Config" => {
             InboundSettings::Vless(vless::inbound(&at.open(message)?, at)?)
         }
@@ -85,6 +90,9 @@ pub(super) fn outbound(message: &TypedMessage, at: &At) -> Option<OutboundSettin
                 servers: servers(&config.server, login, &at.key("server"))?,
             })
         }
+        "proxy.trojan.ClientConfig" => {
+            OutboundSettings::Trojan(trojan::outbound(&at.open(message)?, at)?)
+        }
         "proxy.vless.outbound.Config" => {
             OutboundSettings::Vless(vless::outbound(&at.open(message)?, at)?)
         }
@@ -102,21 +110,23 @@ pub(super) fn outbound(message: &TypedMessage, at: &At) -> Option<OutboundSettin
 /// A user whose account says of which protocol it is.
 pub(super) fn user(user: &User, at: &At) -> Option<AddedUser> {
     match typed::name(account(user, at)?) {
+        trojan::ACCOUNT => Some(AddedUser::Trojan(trojan::user(user, at)?)),
         vless::ACCOUNT => Some(AddedUser::Vless(vless::user(user, at)?)),
         vmess::ACCOUNT => Some(AddedUser::Vmess(vmess::user(user, at)?)),
         found => {
-            let expected = "v2ray.core.proxy.vmess.Account` or `v2ray.core.proxy.vless.Account";
+            let expected = "v2ray.core.proxy.vmess.Account`, `v2ray.core.proxy.vless.Account` or `v2ray.core.proxy.trojan.Account";
             misplaced(found, expected, at)
         }
     }
 }
 
-/// The protocols whose users have ids; V2Ray's is the default.
-pub const WITH_IDS: [&str; 2] = ["vmess", "vless"];
+/// The protocols whose users come and go; V2Ray's own is the default.
+pub const WITH_USERS: [&str; 3] = ["vmess", "vless", "trojan"];
 
-/// The account of a user of one of [`WITH_IDS`].
-pub fn account_of_id(protocol: &str, id: String) -> Option<TypedMessage> {
+/// The account of a user of one of [`WITH_USERS`], by what they show: an id, or with Trojan a password.
+pub fn account_of(protocol: &str, id: String) -> Option<TypedMessage> {
     match protocol {
+        "trojan" => Some(trojan::account_message(id)),
         "vless" => Some(vless::account_message(id)),
         "vmess" => Some(vmess::account_message(id)),
         _ => None,
@@ -128,7 +138,7 @@ fn account<'m>(user: &'m User, at: &At) -> Option<&'m TypedMessage> {
 }
 
 /// The message under `name`, and no other.
-fn account_of<M: prost::Message + Default>(user: &User, name: &str, at: &At) -> Option<M> {
+fn opened_account<M: prost::Message + Default>(user: &User, name: &str, at: &At) -> Option<M> {
     let account = account(user, at)?;
     match typed::name(account) {
         found if found == name => at.open(account),
@@ -137,24 +147,24 @@ fn account_of<M: prost::Message + Default>(user: &User, name: &str, at: &At) -> 
 }
 
 /// The users of an inbound.
-fn users(
+fn users<U: Identity>(
     users: &[User],
-    user: impl Fn(&User, &At) -> Option<UserSettings>,
+    user: impl Fn(&User, &At) -> Option<U>,
     at: &At,
-) -> Option<Vec<UserSettings>> {
+) -> Option<Vec<U>> {
     let each = users.iter().enumerate();
     let read = all(each.map(|(i, message)| user(message, &at.index(i))))?;
-    let mut users: Vec<UserSettings> = Vec::new();
+    let mut users: Vec<U> = Vec::new();
     let mut emails = HashSet::new();
     for (i, user) in read.into_iter().enumerate() {
-        if let Some(email) = &user.email
+        if let Some(email) = user.email()
             && !emails.insert(email.to_lowercase())
         {
             let text = format!("another user has the email `{email}`");
             at.index(i).error::<()>(text);
         }
-        // Of two with one id the last one counts, as in V2Ray.
-        users.retain(|other| *other.id != *user.id);
+        // Of two with one key the last one counts, as in V2Ray.
+        users.retain(|other| other.key() != user.key());
         users.push(user);
     }
     Some(users)

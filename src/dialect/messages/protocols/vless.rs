@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{account_of, email, id, servers_with_users, users};
+use super::{email, id, opened_account, servers_with_users, users};
 use crate::dialect::messages::at::At;
 use crate::protocol::vless::{AccountSettings, InboundSettings, OutboundSettings, UserSettings};
 use crate::secret::Secret;
@@ -45,7 +45,7 @@ fn account(user: &User, at: &At) -> Option<AccountSettings> {
 
 /// All that there is to an account that is built.
 fn key(user: &User, at: &At) -> Option<Secret<Uuid>> {
-    let account: vless::Account = account_of(user, ACCOUNT, at)?;
+    let account: vless::Account = opened_account(user, ACCOUNT, at)?;
     no_encryption(&account.encryption, &at.key("account").key("encryption"));
     if !account.flow.is_empty() {
         let text = format!("the flow `{}` is not built", account.flow.escape_debug());

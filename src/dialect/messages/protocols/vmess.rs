@@ -1,6 +1,6 @@
 //! VMess.
 
-use super::{account_of, email, id, servers_with_users, users};
+use super::{email, id, opened_account, servers_with_users, users};
 use crate::dialect::messages::at::At;
 use crate::protocol::vmess::{
     AccountSettings, InboundSettings, OutboundSettings, Security, UserSettings,
@@ -26,7 +26,7 @@ pub(super) fn outbound(config: &vmess::outbound::Config, at: &At) -> Option<Outb
 }
 
 pub(super) fn user(user: &User, at: &At) -> Option<UserSettings> {
-    let account: vmess::Account = account_of(user, ACCOUNT, at)?;
+    let account: vmess::Account = opened_account(user, ACCOUNT, at)?;
     Some(UserSettings {
         id: id(&account.id, at)?,
         email: email(user),
@@ -35,7 +35,7 @@ pub(super) fn user(user: &User, at: &At) -> Option<UserSettings> {
 }
 
 fn account(user: &User, at: &At) -> Option<AccountSettings> {
-    let account: vmess::Account = account_of(user, ACCOUNT, at)?;
+    let account: vmess::Account = opened_account(user, ACCOUNT, at)?;
     let has = |name: &str| account.tests_enabled.split('|').any(|e| e.trim() == name);
     Some(AccountSettings {
         at: Default::default(),

@@ -1,4 +1,5 @@
-//! The users of a server that knows them by id, and a client's servers with their users: VMess and VLESS have both.
+//! The users of a server that knows them by id or password, and a client's servers with users that have ids: VMess and
+//! VLESS have both.
 
 use std::collections::HashSet;
 
@@ -6,15 +7,15 @@ use super::ids;
 use super::servers::destination;
 use crate::dialect::v2ray::json::{Node, Object};
 use crate::protocol::servers::ServerSettings;
-use crate::protocol::users::UserSettings;
+use crate::protocol::users::Identity;
 
 /// `clients` (V2Ray 4) and `users` (V2Ray 5) of an inbound.
-pub(super) fn read(
+pub(super) fn read<U: Identity>(
     settings: &Object,
-    user: impl Fn(&Node) -> Option<UserSettings>,
-) -> Option<Vec<UserSettings>> {
-    let mut users: Vec<UserSettings> = Vec::new();
-    let mut ids = HashSet::new();
+    user: impl Fn(&Node) -> Option<U>,
+) -> Option<Vec<U>> {
+    let mut users: Vec<U> = Vec::new();
+    let mut keys = HashSet::new();
     let mut emails = HashSet::new();
     let mut sound = true;
     let nodes = settings.array("clients").into_iter();
@@ -23,11 +24,14 @@ pub(super) fn read(
             sound = false;
             continue;
         };
-        if !ids.insert(*user.id) {
-            node.warn("another user has the same id, the last one counts, as in V2Ray");
-            users.retain(|other| *other.id != *user.id);
+        if !keys.insert(user.key()) {
+            node.warn(format!(
+                "another user has the same {}, the last one counts, as in V2Ray",
+                U::KEY
+            ));
+            users.retain(|other| other.key() != user.key());
         }
-        if let Some(email) = &user.email
+        if let Some(email) = user.email()
             && !emails.insert(email.to_lowercase())
         {
             node.error(format!("another user has the email `{email}`"));
@@ -41,6 +45,19 @@ pub(super) fn read(
             .warn("there is no user in `clients` or `users`, nobody can connect");
     }
     sound.then_some(users)
+}
+
+/// `flow`, which V2Ray knows no more.
+pub(super) fn no_flow(object: &Object) -> Option<()> {
+    let Some(node) = object.get("flow").filter(|node| node.value != "") else {
+        return Some(());
+    };
+    let flow: String = node.read()?;
+    node.unbuilt(format!(
+        "the flow `{}` is not built: remove `flow` at both ends, TLS alone seals the connection as well",
+        flow.escape_debug()
+    ));
+    None
 }
 
 /// What panels (X-UI and its relatives) keep in a user for themselves; they take away whoever may not connect.

@@ -11,6 +11,7 @@ pub(in crate::dialect) mod ids;
 mod loopback;
 mod servers;
 mod socks;
+mod trojan;
 mod vless;
 mod vmess;
 
@@ -30,10 +31,11 @@ pub(super) fn inbound(object: &Object) -> Option<InboundSettings> {
             "dokodemo-door" | "tunnel" => InboundSettings::Dokodemo(dokodemo::inbound(settings)?),
             "http" => InboundSettings::Http(http::inbound(settings)?),
             "socks" | "mixed" => InboundSettings::Socks(socks::inbound(settings)?),
+            "trojan" => InboundSettings::Trojan(trojan::inbound(settings)?),
             "vless" => InboundSettings::Vless(vless::inbound(settings)?),
             "vmess" => InboundSettings::Vmess(vmess::inbound(settings)?),
             _ => {
-                let names = ["dokodemo-door", "http", "socks", "vless", "vmess"];
+                let names = ["dokodemo-door", "http", "socks", "trojan", "vless", "vmess"];
                 unknown(name, "inbound", &names);
                 return None;
             }
@@ -52,6 +54,7 @@ pub(super) fn outbound(object: &Object) -> Option<OutboundSettings> {
             "http" => OutboundSettings::Http(http::outbound(settings)?),
             "loopback" => OutboundSettings::Loopback(loopback::outbound(settings)?),
             "socks" => OutboundSettings::Socks(socks::outbound(settings)?),
+            "trojan" => OutboundSettings::Trojan(trojan::outbound(settings)?),
             "vless" => OutboundSettings::Vless(vless::outbound(settings)?),
             "vmess" => OutboundSettings::Vmess(vmess::outbound(settings)?),
             _ => {
@@ -62,6 +65,7 @@ pub(super) fn outbound(object: &Object) -> Option<OutboundSettings> {
                     "http",
                     "loopback",
                     "socks",
+                    "trojan",
                     "vless",
                     "vmess",
                 ];
@@ -94,11 +98,10 @@ fn with_settings<T>(
 }
 
 fn unknown(node: &Node, side: &str, names: &[&str]) {
-    const OTHERS: [&str; 11] = [
+    const OTHERS: [&str; 10] = [
         "shadowsocks",
         "shadowsocks2022",
         "shadowsocks-2022",
-        "trojan",
         "vlite",
         "wireguard",
         "hysteria",

@@ -13,7 +13,7 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
     let users = clients::read(settings, user);
     let must = settings.get("clients").is_some();
     let unsealed = no_encryption(settings, "decryption", must);
-    let flow = no_flow(settings);
+    let flow = clients::no_flow(settings);
     for key in ["fallbacks", "fallback"] {
         refuse_fallbacks(settings, key);
     }
@@ -39,7 +39,7 @@ pub(super) fn user(node: &Node) -> Option<UserSettings> {
     let id = ids::of(&object);
     let email = object.read("email");
     let level = object.read_or("level", 0);
-    let flow = no_flow(&object);
+    let flow = clients::no_flow(&object);
     pass_over_vmess(&object);
     object.silent(&["encryption"]);
     clients::pass_over_notes(&object);
@@ -56,7 +56,7 @@ fn account(object: &Object, id: &Node) -> Option<AccountSettings> {
     let id = ids::read(id);
     let must = object.get("uuid").is_none();
     let unsealed = no_encryption(object, "encryption", must);
-    let flow = no_flow(object);
+    let flow = clients::no_flow(object);
     let level = object.read_or("level", 0);
     let _: Option<String> = object.read("email");
     pass_over_vmess(object);
@@ -86,19 +86,6 @@ fn no_encryption(object: &Object, key: &'static str, must: bool) -> Option<Place
         true => node.unbuilt("VLESS Encryption is not built, expected `none`, with `security: tls` in `streamSettings` as the seal"),
         false => node.error(format!("`{}` is unknown, expected `none`", text.escape_debug())),
     }
-    None
-}
-
-/// `flow`, which V2Ray knows no more.
-fn no_flow(object: &Object) -> Option<()> {
-    let Some(node) = object.get("flow").filter(|node| node.value != "") else {
-        return Some(());
-    };
-    let flow: String = node.read()?;
-    node.unbuilt(format!(
-        "the flow `{}` is not built: remove `flow` at both ends, TLS alone seals the connection as well",
-        flow.escape_debug()
-    ));
     None
 }
 

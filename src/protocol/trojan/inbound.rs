@@ -1,0 +1,137 @@
+//! The server: finds out who speaks and what is asked for.
+//!
+//! A first flight may come in pieces: it is waited for as long as it can still become one of ours. One that cannot is
+//! answered with nothing and read on, and the reason goes to the log alone. The link is given back with all that was
+//! read from it.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::time::timeout_at;
+
+use super::codec::{Command, Key, NotTrojan, Request, RequestError, sender};
+use super::packets::Datagrams;
+use super::settings::{InboundSettings, UserSettings};
+use super::stream::TrojanStream;
+use crate::cause::{AuthError, FlightError, ProtocolError};
+use crate::io::{Link, PacketStream};
+use crate::mux::{self, packet_addr};
+use crate::protocol::user_table::{UserEntry, UserTable};
+use crate::protocol::users::Identity;
+use crate::protocol::{Accepted, InboundContext, UserError};
+use crate::seam::{Arrival, Refusal};
+
+pub struct Inbound {
+    users: UserTable<Key>,
+}
+
+/// How the wait for the first flight ended, if not with a request.
+enum Flight {
+    /// The peer went away.
+    Gone(FlightError),
+    /// It is not one of ours.
+    Strange(ProtocolError),
+    /// A user of ours asks for what cannot be had.
+    Bad(Arc<UserEntry>, RequestError),
+}
+
+impl Inbound {
+    pub fn new(settings: InboundSettings) -> Self {
+        Self {
+            users: UserTable::of(settings.users),
+        }
+    }
+
+    /// One more user, from now on.
+    pub fn add_user(&self, user: UserSettings) -> Result<(), UserError> {
+        self.users.add(user.key(), user.into())
+    }
+
+    /// Takes a user away; their running sessions go on.
+    pub fn remove_user(&self, email: &str) -> Result<(), UserError> {
+        self.users.remove(email)
+    }
+
+    pub async fn accept(
+        &self,
+        arrival: Arrival,
+        context: &InboundContext,
+    ) -> Result<Accepted, Refusal> {
+        let mut link = arrival.link;
+        let mut buf = BytesMut::new();
+        // Who it is, and so which level counts, is not known yet; V2Ray takes level 0.
+        let limit = context.policy.level(0).handshake;
+        let flight = self.first_flight(&mut link, &mut buf);
+        let flight = timeout_at(arrival.since + limit, flight).await;
+        let (entry, command) = match flight {
+            Ok(Ok(found)) => found,
+            Ok(Err(Flight::Gone(cause))) => {
+                link.close().await;
+                return Err(Refusal::done(cause));
+            }
+            Ok(Err(Flight::Strange(cause))) => return Err(Refusal::silent(cause, link, buf)),
+            Ok(Err(Flight::Bad(entry, error))) => {
+                // Whoever knows a password learns nothing by our end, and their application need not wait.
+                link.close().await;
+                let (user, text) = (entry.to_string(), error.to_string());
+                let cause = ProtocolError::Header { user, text };
+                return Err(Refusal::done(cause).of(Some(entry.to_string())));
+            }
+            Err(_) => {
+                let len = buf.len();
+                let cause = FlightError::Slow { len, limit };
+                return Err(Refusal::silent(cause, link, buf));
+            }
+        };
+        let user = Some(entry.user.clone());
+        let link = Link::other(TrojanStream::server(link, buf.freeze(), &[]));
+        match command {
+            Command::Stream(to) => {
+                let accepted = mux::stream_or_packets(user, to, link);
+                accepted.map_err(|text| {
+                    let user = entry.to_string();
+                    let cause = ProtocolError::OtherMux { user, text };
+                    Refusal::done(cause).of(Some(entry.to_string()))
+                })
+            }
+            Command::Packets(to) => {
+                let packets = Box::new(PacketStream::new(link, Datagrams));
+                Ok(Accepted::Packets {
+                    user,
+                    packets: packet_addr::unwrap(packets, to),
+                })
+            }
+        }
+    }
+
+    /// Reads until the header is whole; what came behind it is left in `buf`.
+    async fn first_flight(
+        &self,
+        link: &mut Link,
+        buf: &mut BytesMut,
+    ) -> Result<(Arc<UserEntry>, Command), Flight> {
+        let mut user = None;
+        loop {
+            let key = sender(buf)
+                .map_err(|NotTrojan(at)| Flight::Strange(ProtocolError::NotTrojan(at)))?;
+            if let (None, Some(key)) = (&user, key) {
+                user = self.users.find(&key);
+                if user.is_none() {
+                    return Err(Flight::Strange(AuthError::UnknownPassword.into()));
+                }
+            }
+            if let Some(entry) = &user {
+                match Request::decode(buf) {
+                    Ok(None) => {}
+                    Ok(Some(request)) => return Ok((entry.clone(), request.command)),
+                    Err(e) => return Err(Flight::Bad(entry.clone(), e)),
+                }
+            }
+            match link.read_more(buf).await {
+                Ok(0) => return Err(Flight::Gone(FlightError::Closed(buf.len()))),
+                Ok(_) => {}
+                Err(e) => return Err(Flight::Gone(FlightError::Broken(e))),
+            }
+        }
+    }
+}
