@@ -65,6 +65,17 @@ async fn every_debug_line_names_its_connection_and_its_session() {
     }
 }
 
+/// Those of a session that a SOCKS client begins, for a server with a name and TLS.
+pub const CLIENT_STEPS: [&str; 7] = [
+    "request",
+    "dns",
+    "tcp",
+    "tls",
+    "upgrade",
+    "protocol",
+    "first byte",
+];
+
 /// A step's name, and how long it took.
 fn step(line: &str) -> Option<(&str, f64)> {
     let (_, said) = line.split_once(" [Debug] ")?;
@@ -120,18 +131,9 @@ async fn a_debug_log_is_a_waterfall_at_both_ends() {
             }
             sleep(Duration::from_millis(100)).await;
         }
-        let client = [
-            "request",
-            "dns",
-            "tcp",
-            "tls",
-            "upgrade",
-            "protocol",
-            "first byte",
-        ];
         let server = ["tls", "upgrade", "protocol", "dns", "tcp", "first byte"];
         for (log, wanted) in [
-            (stage.log(here), &client[..]),
+            (stage.log(here), &CLIENT_STEPS[..]),
             (stage.log(there), &server[..]),
         ] {
             let lines: Vec<&str> = log.lines().filter(|line| step(line).is_some()).collect();
