@@ -71,6 +71,7 @@ mod scenario_rebinding;
 mod scenario_recipes;
 mod scenario_replay;
 mod scenario_routing;
+mod scenario_service;
 mod scenario_signals;
 mod scenario_sniffing;
 mod scenario_socks_udp;

@@ -148,6 +148,7 @@ fn there_is_no_block_that_no_test_knows() {
             ("json" | "nginx", _) => true,
             // `scenario_recipes`.
             ("haproxy" | "caddyfile", "nginx.md") => true,
+            // `scenario_service`.
             ("ini", "service.md") => true,
             ("jsonc", "sing-box.md") => true,
             // `scenario_transparent`.

@@ -1,6 +1,5 @@
-//! What the documents tell people to copy does what they say: web servers in front, the service, sing-box at the other end.
+//! What the documents tell people to copy does what they say: web servers in front, sing-box at the other end.
 
-use std::collections::HashMap;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -13,14 +12,14 @@ use tokio::net::TcpStream;
 
 use crate::configs::{Certificate, ID, SERVER_NAME, Vmess};
 use crate::peers::Peer::{Mobula, SingBox, V2ray445};
-use crate::peers::{Stage, free_port, mobula, root, system};
+use crate::peers::{Stage, free_port, mobula, system};
 use crate::scenario_documents::blocks;
 use crate::traffic::{self, To};
 
 const PAGE: &str = "an ordinary page";
 
 /// The blocks of one document, in their order.
-fn shown(document: &str, language: &str) -> Vec<String> {
+pub fn shown(document: &str, language: &str) -> Vec<String> {
     let all = blocks(language).into_iter();
     let place = format!("{document}:");
     all.filter(|(at, _)| at.starts_with(&place))
@@ -29,7 +28,7 @@ fn shown(document: &str, language: &str) -> Vec<String> {
 }
 
 /// `text` with other words in it; each stands there.
-fn with(text: &str, words: &[(&str, &str)]) -> String {
+pub fn with(text: &str, words: &[(&str, &str)]) -> String {
     let mut text = text.to_owned();
     for (word, other) in words {
         assert!(text.contains(word), "`{word}` is not in\n{text}");
@@ -38,11 +37,13 @@ fn with(text: &str, words: &[(&str, &str)]) -> String {
     text
 }
 
+/// Lets other users look into a folder.
+pub fn open(folder: &Path) {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("it is ours");
+}
+
 /// A folder that other users may look into, with a page.
 fn site(stage: &Stage) -> String {
-    let open = |path: &Path| {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("it is ours");
-    };
     open(&stage.path(""));
     let site = stage.path("site");
     fs::create_dir(&site).expect("the test's folder is ours");
@@ -368,108 +369,6 @@ async fn haproxy_takes_both_configs_without_a_warning_and_tunnels_pass() {
     carries(&mut stage, &client, front).await;
 }
 
-/// What systemd says to a unit of `folder`.
-fn verified(folder: &Path, unit: &str) {
-    let output = system("systemd-analyze")
-        .arg("verify")
-        .arg(unit)
-        .env("SYSTEMD_UNIT_PATH", format!("{}:", folder.display()))
-        .output()
-        .expect("systemd-analyze runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && said.trim().is_empty(),
-        "{unit}: {said}"
-    );
-}
-
-fn program() -> String {
-    mobula().get_program().to_string_lossy().into_owned()
-}
-
-#[test]
-fn the_unit_is_one_that_systemd_takes_and_finds_safe() {
-    let stage = Stage::new();
-    let unit = &shown("service.md", "ini")[0];
-    let unit = with(unit, &[("/usr/local/bin/mobula", &program())]);
-    let file = stage.write("mobula.service", format!("{unit}\n"));
-    verified(&stage.path(""), "mobula.service");
-    // 2.0 of 10; a unit that says nothing has 9.6, and Debian's of v2ray 5.
-    let output = system("systemd-analyze")
-        .args(["security", "--offline=yes", "--threshold=20"])
-        .arg(file)
-        .output()
-        .expect("systemd-analyze runs");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
-    // What it restarts after, and what not.
-    assert!(unit.contains("RestartPreventExitStatus=23"));
-    let config = stage.write("config.json", "{");
-    let output = mobula().args(["run", "-c"]).arg(config).output();
-    assert_eq!(output.expect("mobula runs").status.code(), Some(23));
-}
-
-#[tokio::test]
-async fn mobula_takes_the_place_of_debians_v2ray() {
-    let unit = "/lib/systemd/system/v2ray.service";
-    let text = fs::read_to_string(unit).expect("Debian's package `v2ray` is installed");
-    let drop_in = &shown("service.md", "ini")[1];
-    let mut stage = Stage::new();
-    fs::create_dir(stage.path("v2ray.service.d")).expect("ours");
-    stage.write("v2ray.service", &text);
-    let edited = with(drop_in, &[("/usr/local/bin/mobula", &program())]);
-    stage.write("v2ray.service.d/mobula.conf", format!("{edited}\n"));
-    verified(&stage.path(""), "v2ray.service");
-    // The documented line is the unit's, with another program.
-    let started = |text: &str| {
-        let lines = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("ExecStart="));
-        lines
-            .map(str::to_owned)
-            .rfind(|line| !line.is_empty())
-            .expect("a command")
-    };
-    let (theirs, ours) = (started(&text), started(drop_in));
-    assert_eq!(
-        with(&theirs, &[("/usr/bin/v2ray", "/usr/local/bin/mobula")]),
-        ours
-    );
-
-    // Its own config is one for mobula, and with another one it runs, under the name of V2Ray as well.
-    let output = mobula()
-        .args(["test", "-config", "/etc/v2ray/config.json"])
-        .output();
-    let output = output.expect("mobula runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let link = stage.path("v2ray");
-    std::os::unix::fs::symlink(program(), &link).expect("ours");
-    let environment: HashMap<&str, &str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
-        .collect();
-    assert!(environment.contains_key("V2RAY_LOCATION_ASSET"), "{text}");
-    let (server, socks) = (free_port(), free_port());
-    let file = stage.write(
-        "config.json",
-        Vmess::ws().server(Mobula, server).to_string(),
-    );
-    let mut words = theirs.split_whitespace().skip(1).map(|word| match word {
-        "/etc/v2ray/config.json" => file.display().to_string(),
-        word => word.to_owned(),
-    });
-    let mut command = Command::new(link);
-    command.args(words.by_ref()).envs(environment);
-    stage.start("server", &mut command, &[server]).await;
-    let config = Vmess::ws().client(V2ray445, socks, server);
-    stage.run(V2ray445, "client", &config, &[socks]).await;
-    traffic::word(socks, &To::Ip(traffic::echo().await)).await;
-}
-
 /// sing-box's configs as they are shown, but for addresses and the certificate.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sing_box_is_at_either_end_as_documented() {
@@ -551,22 +450,4 @@ async fn sing_box_is_at_either_end_as_documented() {
         !output.status.success() && said.contains("sing-box"),
         "{said}"
     );
-}
-
-/// Whoever copies has the Rust that is needed, or is told.
-#[test]
-fn the_rust_that_is_needed_is_named_where_it_is_built() {
-    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("it is there");
-    let wanted = manifest
-        .lines()
-        .find_map(|line| line.strip_prefix("rust-version = \""));
-    let wanted = wanted.expect("a version").trim_end_matches('"');
-    for file in ["README.md", "docs/service.md"] {
-        let text = fs::read_to_string(root().join(file)).expect("it is there");
-        assert!(
-            text.contains(&format!("Rust {wanted} or newer")),
-            "{file}: Rust {wanted}"
-        );
-        assert!(text.contains("rustup"), "{file}");
-    }
 }
