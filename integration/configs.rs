@@ -18,8 +18,10 @@ use crate::traffic;
 pub struct Vmess {
     pub protocol: Protocol,
     pub security: &'static str,
-    /// WebSocket at this path; plain TCP without.
+    /// A request for this path comes first; plain TCP without.
     pub path: Option<&'static str>,
+    /// What the request is for.
+    pub carrier: Carrier,
     pub early: Early,
     pub tls: Option<Certificate>,
     pub global_padding: bool,
@@ -36,12 +38,39 @@ pub enum Protocol {
     Trojan,
 }
 
+/// What begins with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    Ws,
+    HttpUpgrade,
+}
+
+impl Carrier {
+    /// What `network` calls it.
+    pub fn network(self) -> &'static str {
+        match self {
+            Self::Ws => "ws",
+            Self::HttpUpgrade => "httpupgrade",
+        }
+    }
+
+    /// The key of its settings.
+    pub fn settings(self) -> &'static str {
+        match self {
+            Self::Ws => "wsSettings",
+            Self::HttpUpgrade => "httpupgradeSettings",
+        }
+    }
+}
+
 /// Where the first bytes travel in the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Early {
     No,
     Path,
     Header(&'static str),
+    /// `?ed=` in the client's path.
+    Query,
 }
 
 /// A certificate for `mobula.test`, and who vouches for it.
@@ -63,6 +92,7 @@ impl Vmess {
             protocol: Protocol::Vmess,
             security: "auto",
             path: None,
+            carrier: Carrier::Ws,
             early: Early::No,
             tls: None,
             global_padding: false,
@@ -75,6 +105,13 @@ impl Vmess {
         Self {
             path: Some("/ray"),
             ..Self::tcp()
+        }
+    }
+
+    pub fn httpupgrade() -> Self {
+        Self {
+            carrier: Carrier::HttpUpgrade,
+            ..Self::ws()
         }
     }
 
@@ -105,6 +142,17 @@ impl Vmess {
             tls: Some(Certificate::new(stage)),
             ..Self::ws()
         }
+    }
+
+    /// The same with early data.
+    pub fn with_early(self, early: Early) -> Self {
+        Self { early, ..self }
+    }
+
+    /// The same over TLS.
+    pub fn over_tls(self, stage: &Stage) -> Self {
+        let tls = Some(Certificate::new(stage));
+        Self { tls, ..self }
     }
 
     /// The same with VLESS.
@@ -220,9 +268,16 @@ impl Vmess {
                 "alterId": 0, "cipher": self.security, "global-padding": self.global_padding,
             });
             self.add_vmess(&mut proxy, &vmess);
-            if let Some(path) = self.path {
+            if self.path.is_some() {
                 proxy["network"] = json!("ws");
-                proxy["ws-opts"] = json!({"path": path});
+                proxy["ws-opts"] = json!({
+                    "path": self.client_path(),
+                    "v2ray-http-upgrade": self.carrier == Carrier::HttpUpgrade,
+                });
+                if let Early::Header(name) = self.early {
+                    proxy["ws-opts"]["max-early-data"] = json!(MAX_EARLY_DATA);
+                    proxy["ws-opts"]["early-data-header-name"] = json!(name);
+                }
             }
             if self.tls.is_some() {
                 proxy["tls"] = json!(true);
@@ -231,6 +286,7 @@ impl Vmess {
                 proxy["sni"] = json!(SERVER_NAME);
                 proxy["skip-cert-verify"] = json!(true);
             }
+            add(&mut proxy, &self.outbound);
             return json!({
                 "socks-port": socks, "bind-address": "127.0.0.1", "ipv6": false,
                 "proxies": [proxy], "rules": ["MATCH,out"],
@@ -262,6 +318,9 @@ impl Vmess {
             });
         }
         let mut stream = self.v2ray_stream();
+        if self.path.is_some() {
+            stream[self.carrier.settings()]["path"] = json!(self.client_path());
+        }
         if let Some(tls) = &self.tls {
             stream["tlsSettings"] = json!({
                 "serverName": SERVER_NAME, "disableSystemRoot": true,
@@ -306,26 +365,36 @@ impl Vmess {
         )
     }
 
+    fn client_path(&self) -> Option<String> {
+        let path = self.path?;
+        Some(match self.early {
+            Early::Query => format!("{path}?ed={MAX_EARLY_DATA}"),
+            _ => path.to_owned(),
+        })
+    }
+
     fn v2ray_stream(&self) -> Value {
+        let carrier = self.path.map(|_| self.carrier);
         let mut stream = json!({
-            "network": if self.path.is_some() { "ws" } else { "tcp" },
+            "network": carrier.map_or("tcp", Carrier::network),
             "security": if self.tls.is_some() { "tls" } else { "none" },
         });
-        if let Some(path) = self.path {
-            stream["wsSettings"] = json!({"path": path});
-            if self.early != Early::No {
-                stream["wsSettings"]["maxEarlyData"] = json!(MAX_EARLY_DATA);
+        if let Some(carrier) = carrier {
+            let settings = &mut stream[carrier.settings()];
+            *settings = json!({"path": self.path});
+            if let Early::Path | Early::Header(_) = self.early {
+                settings["maxEarlyData"] = json!(MAX_EARLY_DATA);
             }
             if let Early::Header(name) = self.early {
-                stream["wsSettings"]["earlyDataHeaderName"] = json!(name);
+                settings["earlyDataHeaderName"] = json!(name);
             }
         }
         stream
     }
 
     fn sing_transport(&self) -> Option<Value> {
-        let mut transport = json!({"type": "ws", "path": self.path?});
-        if self.early != Early::No {
+        let mut transport = json!({"type": self.carrier.network(), "path": self.path?});
+        if let Early::Path | Early::Header(_) = self.early {
             transport["max_early_data"] = json!(MAX_EARLY_DATA);
         }
         if let Early::Header(name) = self.early {

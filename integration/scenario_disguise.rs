@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::configs::{self, Certificate, Early, Vmess};
+use crate::configs::{self, Carrier, Certificate, Early, Vmess};
 use crate::peers::Peer::{Mobula, V2ray445};
 use crate::peers::{Stage, free_port, listen, python, root, system};
 use crate::traffic::{self, To};
@@ -131,7 +131,7 @@ async fn the_client_s_request_is_chromium_s_line_by_line() {
         assert_eq!(ours, theirs);
         assert!(
             our_version + BEHIND >= their_version,
-            "Chrome is at version {their_version}, we say {our_version}: CHROME in transport/ws/outbound.rs is too old"
+            "Chrome is at version {their_version}, we say {our_version}: CHROME in http/request.rs is too old"
         );
     }
 }
@@ -210,9 +210,12 @@ fn shape(answer: &str) -> (Vec<&str>, String) {
 #[tokio::test]
 async fn a_prober_cannot_tell_refusals_apart() {
     let mut stage = Stage::new();
-    let port = free_port();
-    let config = Vmess::ws().server(Mobula, port);
-    stage.run(Mobula, "server", &config, &[port]).await;
+    let servers = [free_port(), free_port()];
+    for (n, vmess) in [Vmess::ws(), Vmess::httpupgrade()].iter().enumerate() {
+        let (port, name) = (servers[n], format!("server-{n}"));
+        let config = vmess.server(Mobula, port);
+        stage.run(Mobula, &name, &config, &[port]).await;
+    }
     let upgrade =
         "Host: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
     let long = "x".repeat(50_000);
@@ -245,7 +248,15 @@ async fn a_prober_cannot_tell_refusals_apart() {
         ("400", "\x16\x03\x01\x02\0\x01\0\x01".to_owned()),
     ];
     let mut first = None;
-    for (status, probe) in &probes {
+    for (vmess, (status, probe)) in [Vmess::ws(), Vmess::httpupgrade()]
+        .iter()
+        .flat_map(|vmess| probes.iter().map(move |probe| (vmess, probe)))
+    {
+        // Without a WebSocket behind it a key means nothing.
+        if vmess.carrier == Carrier::HttpUpgrade && probe.contains("Sec-WebSocket-Key") {
+            continue;
+        }
+        let port = servers[usize::from(vmess.carrier == Carrier::HttpUpgrade)];
         let answer = answer(port, probe.as_bytes()).await;
         let line = format!("HTTP/1.1 {status} ");
         assert!(answer.starts_with(&line), "{probe}: {answer}");

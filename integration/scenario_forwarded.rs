@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 
-use crate::configs;
+use crate::configs::{self, Carrier};
 use crate::peers::Peer::{self, Mobula, V2ray445};
 use crate::peers::{Stage, free_port, system};
 use crate::traffic;
@@ -17,9 +17,13 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 77);
 /// What it says of itself.
 const LIES: &str = "X-Forwarded-For: 8.8.8.8\r\nX-Forwarded-For: 8.8.4.4, 127.0.0.1\r\nX-Real-IP: 8.8.8.8\r\nForwarded: for=8.8.8.8\r\n";
 
-/// An inbound behind `wsSettings` whose access log names the source of each upgrade. It listens on `port` of
+/// An inbound behind `wsSettings` or `httpupgradeSettings` whose access log names the source of each upgrade. It listens on `port` of
 /// loopback and, where that is 0, on a unix socket.
 async fn server(stage: &mut Stage, peer: Peer, port: u16, more: &Value) {
+    server_over(Carrier::Ws, stage, peer, port, more).await;
+}
+
+async fn server_over(carrier: Carrier, stage: &mut Stage, peer: Peer, port: u16, more: &Value) {
     let target = traffic::echo().await;
     let mut settings = json!({"path": "/ray"});
     for (key, value) in more.as_object().expect("keys") {
@@ -28,7 +32,7 @@ async fn server(stage: &mut Stage, peer: Peer, port: u16, more: &Value) {
     let mut inbound = json!({
         "listen": "127.0.0.1", "port": port, "protocol": "dokodemo-door",
         "settings": {"address": "127.0.0.1", "port": target.port(), "network": "tcp"},
-        "streamSettings": {"network": "ws", "wsSettings": settings},
+        "streamSettings": {"network": carrier.network(), carrier.settings(): settings},
     });
     if port == 0 {
         inbound["listen"] = json!(stage.path("ray.sock"));
@@ -152,12 +156,20 @@ async fn the_client_does_not_choose_its_address_behind_nginx() {
         (Mobula, &local, APPENDED, header, "203.0.113.9:0"),
         (Mobula, &local, APPENDED, "", "127.0.0.77:0"),
     ] {
-        let mut stage = Stage::new();
-        let port = free_port();
-        server(&mut stage, peer, port, settings).await;
-        let front = nginx(&mut stage, port, forwarded).await;
-        let found = named(&stage, front, more).await;
-        assert_eq!(found, source, "{peer:?} {settings} {forwarded:?} {more}");
+        for carrier in [Carrier::Ws, Carrier::HttpUpgrade] {
+            if peer == V2ray445 && carrier == Carrier::HttpUpgrade {
+                continue;
+            }
+            let mut stage = Stage::new();
+            let port = free_port();
+            server_over(carrier, &mut stage, peer, port, settings).await;
+            let front = nginx(&mut stage, port, forwarded).await;
+            let found = named(&stage, front, more).await;
+            assert_eq!(
+                found, source,
+                "{peer:?} {carrier:?} {settings} {forwarded:?} {more}"
+            );
+        }
     }
 }
 
@@ -167,6 +179,12 @@ async fn the_client_does_not_choose_its_address_behind_others() {
     let mut stage = Stage::new();
     let port = free_port();
     server(&mut stage, Mobula, port, &trusting).await;
+    let front = haproxy(&mut stage, port).await;
+    assert_eq!(named(&stage, front, "").await, "127.0.0.77:0");
+
+    let mut stage = Stage::new();
+    let port = free_port();
+    server_over(Carrier::HttpUpgrade, &mut stage, Mobula, port, &trusting).await;
     let front = haproxy(&mut stage, port).await;
     assert_eq!(named(&stage, front, "").await, "127.0.0.77:0");
 

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::configs::Vmess;
+use crate::configs::{Carrier, Vmess};
 use crate::peers::Peer::{Mobula, SingBox, V2ray434, V2ray445};
 use crate::peers::{Stage, free_port, system};
 use crate::traffic::{self, To};
@@ -34,10 +34,9 @@ async fn server(stage: &mut Stage, vmess: &Vmess, access: &str) -> u16 {
     let port = free_port();
     let mut config = vmess.server(Mobula, port);
     config["log"]["access"] = json!(access);
-    let settings = if vmess.path.is_some() {
-        "wsSettings"
-    } else {
-        "tcpSettings"
+    let settings = match vmess.path {
+        Some(_) => vmess.carrier.settings(),
+        None => "tcpSettings",
     };
     config["inbounds"][0]["streamSettings"][settings]["acceptProxyProtocol"] = json!(true);
     stage.run(Mobula, access, &config, &[port]).await;
@@ -47,12 +46,16 @@ async fn server(stage: &mut Stage, vmess: &Vmess, access: &str) -> u16 {
 #[tokio::test]
 async fn both_versions_of_the_header_are_read() {
     for send in ["send-proxy", "send-proxy-v2"] {
-        for vmess in [Vmess::ws(), Vmess::tcp()] {
+        for vmess in [Vmess::ws(), Vmess::tcp(), Vmess::httpupgrade()] {
             let mut stage = Stage::new();
             let server = server(&mut stage, &vmess, "access.log").await;
             let front = free_port();
             haproxy(&mut stage, front, &[server], send).await;
             for client in [V2ray434, V2ray445, SingBox, Mobula] {
+                let is_v2ray = matches!(client, V2ray434 | V2ray445);
+                if is_v2ray && vmess.carrier == Carrier::HttpUpgrade {
+                    continue;
+                }
                 let socks = free_port();
                 let config = vmess.client(client, socks, front);
                 let name = format!("client-{client:?}");
@@ -83,8 +86,14 @@ async fn the_access_log_names_who_is_in_front_of_haproxy() {
 /// A visitor without a tunnel is named as well, and what was wrong, though the connection stays open.
 #[tokio::test]
 async fn the_access_log_names_whom_the_header_names_when_it_refuses_too() {
+    for vmess in [Vmess::ws(), Vmess::httpupgrade()] {
+        refused_by_name(&vmess).await;
+    }
+}
+
+async fn refused_by_name(vmess: &Vmess) {
     let mut stage = Stage::new();
-    let server = server(&mut stage, &Vmess::ws(), "access.log").await;
+    let server = server(&mut stage, vmess, "access.log").await;
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await;
     let mut stream = stream.expect("mobula listens");
     stream

@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::configs::{self, Certificate, Early, SERVER_NAME, Vmess};
-use crate::peers::Peer::{self, Mobula, SingBox, V2ray434, V2ray445};
+use crate::configs::{self, Carrier, Certificate, Early, SERVER_NAME, Vmess};
+use crate::peers::Peer::{self, Mihomo, Mobula, SingBox, V2ray434, V2ray445};
 use crate::peers::{Stage, free_port, system};
 use crate::traffic::{self, To};
 
@@ -22,15 +22,17 @@ struct Front {
 /// mobula behind nginx, which terminates TLS where `tls` says so; `extra` stands in its server block
 /// and `edit` changes the location.
 async fn front(tls: bool, early: Early, extra: &str, edit: impl Fn(String) -> String) -> Front {
+    front_of(Vmess::ws_early(early), tls, extra, edit).await
+}
+
+async fn front_of(vmess: Vmess, tls: bool, extra: &str, edit: impl Fn(String) -> String) -> Front {
     let mut stage = Stage::new();
     let (port, server) = (free_port(), free_port());
-    let vmess = Vmess {
-        early,
-        ..Vmess::ws()
-    };
     let mut config = vmess.server(Mobula, server);
-    // Soon enough to see it; a test has no minute.
-    config["inbounds"][0]["streamSettings"]["wsSettings"]["heartbeatPeriod"] = json!(1);
+    if vmess.carrier == Carrier::Ws {
+        // Soon enough to see it; a test has no minute.
+        config["inbounds"][0]["streamSettings"]["wsSettings"]["heartbeatPeriod"] = json!(1);
+    }
     stage.run(Mobula, "server", &config, &[server]).await;
 
     let certificate = tls.then(|| Certificate::new(&stage));
@@ -70,9 +72,16 @@ impl Front {
 }
 
 async fn each_client_gets_through(tls: bool) {
-    let mut front = front(tls, Early::No, "", |location| location).await;
-    for client in [V2ray434, V2ray445, SingBox, Mobula] {
-        let socks = front.client(client).await;
+    let mut ws = front(tls, Early::No, "", |location| location).await;
+    get_through(&mut ws, &[V2ray434, V2ray445, SingBox, Mobula]).await;
+    let mut upgraded = front_of(Vmess::httpupgrade(), tls, "", |location| location).await;
+    get_through(&mut upgraded, &[SingBox, Mihomo, Mobula]).await;
+}
+
+async fn get_through(front: &mut Front, clients: &[Peer]) {
+    for client in clients {
+        let socks = front.client(*client).await;
+        traffic::ready(socks).await;
         traffic::word(socks, &To::Ip(traffic::echo().await)).await;
         traffic::server_speaks_first(socks).await;
         traffic::both_ways(socks, 2 * 1024 * 1024).await;
@@ -96,6 +105,17 @@ async fn early_data_in_any_form_gets_through_nginx() {
         let mut front = front(true, early, "", |location| location).await;
         for client in [V2ray445, SingBox, Mobula] {
             let socks = front.client(client).await;
+            traffic::word(socks, &To::Ip(traffic::echo().await)).await;
+            traffic::both_ways(socks, 100_000).await;
+        }
+    }
+    let protocol = Early::Header("Sec-WebSocket-Protocol");
+    for early in [Early::Query, protocol, Early::Header("X-Early")] {
+        let vmess = Vmess::httpupgrade().with_early(early);
+        let mut front = front_of(vmess, true, "", |location| location).await;
+        for client in [Mihomo, Mobula] {
+            let socks = front.client(client).await;
+            traffic::ready(socks).await;
             traffic::word(socks, &To::Ip(traffic::echo().await)).await;
             traffic::both_ways(socks, 100_000).await;
         }

@@ -1,6 +1,6 @@
-//! The WebSocket server before ordinary clients and odd ones.
+//! The WebSocket server before ordinary clients and odd ones, and that of `httpupgrade` in all that is HTTP.
 //!
-//! An echo stands behind a dokodemo-door over ws, so that what comes back can be seen.
+//! An echo stands behind a dokodemo-door over the carrier, so that what comes back can be seen.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -10,12 +10,21 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::configs::Carrier;
 use crate::peers::Peer::Mobula;
 use crate::peers::{Stage, free_port, python, root};
 use crate::traffic;
 
 /// An echo at `ws://127.0.0.1:PORT/ray`.
 async fn echo_over_ws() -> (Stage, u16) {
+    echo_over(Carrier::Ws).await
+}
+
+/// What begins with a request.
+const CARRIERS: [Carrier; 2] = [Carrier::Ws, Carrier::HttpUpgrade];
+
+/// An echo at `/ray`.
+async fn echo_over(carrier: Carrier) -> (Stage, u16) {
     let mut stage = Stage::new();
     let (port, echo) = (free_port(), traffic::echo().await);
     let config = json!({
@@ -23,7 +32,9 @@ async fn echo_over_ws() -> (Stage, u16) {
         "inbounds": [{
             "listen": "127.0.0.1", "port": port, "protocol": "dokodemo-door",
             "settings": {"address": "127.0.0.1", "port": echo.port(), "network": "tcp"},
-            "streamSettings": {"network": "ws", "wsSettings": {"path": "/ray"}},
+            "streamSettings": {
+                "network": carrier.network(), carrier.settings(): {"path": "/ray"},
+            },
         }],
         "outbounds": [{"protocol": "freedom"}],
     });
@@ -105,6 +116,23 @@ fn request(path: &str, more: &str) -> String {
 
 const VERSION: &str = "Sec-WebSocket-Version: 13\r\n";
 
+/// Bytes of the tunnel, as a client of the carrier sends them.
+fn sent(carrier: Carrier, payload: &[u8]) -> Vec<u8> {
+    match carrier {
+        Carrier::Ws => frame(0x82, payload),
+        Carrier::HttpUpgrade => payload.to_vec(),
+    }
+}
+
+/// The same, as its server does.
+fn returned(carrier: Carrier, payload: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(payload.len()).expect("short");
+    match carrier {
+        Carrier::Ws => [&[0x82, len], payload].concat(),
+        Carrier::HttpUpgrade => payload.to_vec(),
+    }
+}
+
 /// A masked frame whose mask is zero.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let len = u8::try_from(payload.len()).expect("short");
@@ -113,28 +141,35 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_refusal_has_the_right_status_and_gives_nothing_away() {
-    let (_stage, port) = echo_over_ws().await;
     let bad_key = request("/ray", VERSION).replace("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=");
-    let cases = [
+    let both = [
         (request("/other", VERSION), "404"),
         ("GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "404"),
         ("GET /ray HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "400"),
+        (request("/ray", "Content-Length: 1\r\n"), "400"),
+        (request("/ray", "").replace("GET", "POST"), "405"),
+    ];
+    let of_ws = [
         (request("/ray", "Sec-WebSocket-Version: 8\r\n"), "426"),
         (bad_key, "400"),
     ];
-    for (request, status) in cases {
-        let mut raw = Raw::to(port).await;
-        raw.say(&request).await;
+    let over_ws = both.iter().chain(&of_ws).map(|case| (Carrier::Ws, case));
+    let cases = over_ws.chain(both.iter().map(|case| (Carrier::HttpUpgrade, case)));
+    let servers = [echo_over(CARRIERS[0]).await, echo_over(CARRIERS[1]).await];
+    for (carrier, (request, status)) in cases {
+        let (_, port) = &servers[usize::from(carrier == CARRIERS[1])];
+        let mut raw = Raw::to(*port).await;
+        raw.say(request).await;
         let answer = raw.answer().await;
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{request}{answer}"
+            "{carrier:?} {request}{answer}"
         );
         let lower = answer.to_lowercase();
         for word in ["mobula", "v2ray", "vmess", "hyper", "tungstenite"] {
             assert!(!lower.contains(word), "{answer}");
         }
-        if status == "426" {
+        if *status == "426" {
             assert!(lower.contains("sec-websocket-version: 13"), "{answer}");
         }
     }
@@ -151,29 +186,106 @@ async fn the_accept_key_is_that_of_the_rfc() {
 }
 
 #[tokio::test]
-async fn frames_in_the_segment_of_the_request_reach_the_target() {
-    let (_stage, port) = echo_over_ws().await;
-    let mut raw = Raw::to(port).await;
-    let mut bytes = request("/ray", VERSION).into_bytes();
-    bytes.extend(frame(0x82, b"early bird"));
-    raw.say(bytes).await;
-    raw.answer().await;
-    assert_eq!(raw.exactly(12).await, b"\x82\x0aearly bird");
+async fn what_comes_in_the_segment_of_the_request_reaches_the_target() {
+    for carrier in CARRIERS {
+        let (_stage, port) = echo_over(carrier).await;
+        let mut raw = Raw::to(port).await;
+        let mut bytes = request("/ray", VERSION).into_bytes();
+        bytes.extend(sent(carrier, b"early bird"));
+        raw.say(bytes).await;
+        raw.answer().await;
+        let back = returned(carrier, b"early bird");
+        assert_eq!(raw.exactly(back.len()).await, back);
+    }
 }
 
 #[tokio::test]
 async fn a_connection_serves_requests_until_it_is_upgraded() {
-    let (_stage, port) = echo_over_ws().await;
-    let mut raw = Raw::to(port).await;
-    for _ in 0..3 {
-        raw.say("GET /favicon.ico HTTP/1.1\r\nHost: a\r\n\r\n")
-            .await;
-        assert!(raw.answer().await.starts_with("HTTP/1.1 404 "));
+    for carrier in CARRIERS {
+        let (_stage, port) = echo_over(carrier).await;
+        let mut raw = Raw::to(port).await;
+        for _ in 0..3 {
+            raw.say("GET /favicon.ico HTTP/1.1\r\nHost: a\r\n\r\n")
+                .await;
+            assert!(raw.answer().await.starts_with("HTTP/1.1 404 "));
+        }
+        raw.say(request("/ray", VERSION)).await;
+        assert!(raw.answer().await.starts_with("HTTP/1.1 101 "));
+        raw.say(sent(carrier, b"hi")).await;
+        let back = returned(carrier, b"hi");
+        assert_eq!(raw.exactly(back.len()).await, back);
     }
-    raw.say(request("/ray", VERSION)).await;
-    assert!(raw.answer().await.starts_with("HTTP/1.1 101 "));
-    raw.say(frame(0x82, b"hi")).await;
-    assert_eq!(raw.exactly(4).await, b"\x82\x02hi");
+}
+
+/// One after another in one segment, as no ordinary client sends them.
+#[tokio::test]
+async fn requests_that_do_not_wait_for_answers_are_answered_in_order() {
+    for carrier in CARRIERS {
+        let (_stage, port) = echo_over(carrier).await;
+        let mut raw = Raw::to(port).await;
+        let mut bytes = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3);
+        bytes.extend(request("/ray", VERSION).into_bytes());
+        bytes.extend(sent(carrier, b"hi"));
+        bytes.extend(sent(carrier, b"ho"));
+        raw.say(bytes).await;
+        for _ in 0..3 {
+            assert!(raw.answer().await.starts_with("HTTP/1.1 404 "));
+        }
+        assert!(raw.answer().await.starts_with("HTTP/1.1 101 "));
+        let mut back = Vec::new();
+        let len = returned(carrier, b"hi").len();
+        // Frames may be put together.
+        while back.len() < 2 * len - 2 || !back.ends_with(b"ho") {
+            back.extend(raw.exactly(1).await);
+        }
+        assert!(back.windows(2).any(|two| two == b"hi"), "{back:?}");
+    }
+}
+
+/// Xray's key, and whoever asks for another host is shown no path.
+#[tokio::test]
+async fn a_host_that_is_set_must_be_asked_for() {
+    for carrier in CARRIERS {
+        let mut stage = Stage::new();
+        let (port, echo) = (free_port(), traffic::echo().await);
+        let config = json!({
+            "log": {"access": "access.log"},
+            "inbounds": [{
+                "listen": "127.0.0.1", "port": port, "protocol": "dokodemo-door",
+                "settings": {"address": "127.0.0.1", "port": echo.port(), "network": "tcp"},
+                "streamSettings": {
+                    "network": carrier.network(),
+                    carrier.settings(): {"path": "/ray?ed=2560", "host": "a.example"},
+                },
+            }],
+            "outbounds": [{"protocol": "freedom"}],
+        });
+        stage.run(Mobula, "server", &config, &[port]).await;
+        for (host, status) in [
+            ("a.example", "101"),
+            ("A.Example:8443", "101"),
+            ("b.example", "404"),
+            ("127.0.0.1", "404"),
+        ] {
+            let mut raw = Raw::to(port).await;
+            raw.say(request("/ray", VERSION).replace("a.example", host))
+                .await;
+            let answer = raw.answer().await;
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{host}: {answer}"
+            );
+        }
+        let said = "GET /ray: 404, the Host is not \"a.example\" [ws-host]";
+        stage.until_file_has("access.log", said).await;
+        // With `?ed=` in its path a server takes whatever is in the header for early data, as Xray does.
+        let mut raw = Raw::to(port).await;
+        let early = format!("{VERSION}Sec-WebSocket-Protocol: aGVsbG8\r\n");
+        raw.say(request("/ray", &early)).await;
+        assert!(raw.answer().await.starts_with("HTTP/1.1 101 "));
+        let back = returned(carrier, b"hello");
+        assert_eq!(raw.exactly(back.len()).await, back);
+    }
 }
 
 #[tokio::test]
@@ -225,8 +337,13 @@ async fn tunnels_that_outlive_the_service_are_told_that_it_goes_away() {
 
 #[tokio::test]
 async fn a_header_has_four_seconds_however_it_trickles() {
-    let (_stage, port) = echo_over_ws().await;
-    for trickle in [false, true] {
+    for (carrier, trickle) in [
+        (Carrier::Ws, false),
+        (Carrier::Ws, true),
+        (Carrier::HttpUpgrade, false),
+        (Carrier::HttpUpgrade, true),
+    ] {
+        let (_stage, port) = echo_over(carrier).await;
         let began = Instant::now();
         let mut raw = Raw::to(port).await;
         raw.say("GET /ray HTTP/1.1\r\n").await;
@@ -249,7 +366,6 @@ async fn a_header_has_four_seconds_however_it_trickles() {
 /// The answer is a bare 400 or 431; whoever runs the server finds the reason in the log.
 #[tokio::test]
 async fn the_log_says_what_was_wrong_with_a_request_that_is_none() {
-    let (stage, port) = echo_over_ws().await;
     let long = format!("Cookie: {}\r\n", "c".repeat(100_000));
     let cases = [
         (
@@ -273,9 +389,13 @@ async fn the_log_says_what_was_wrong_with_a_request_that_is_none() {
             "this looks like TLS",
         ),
     ];
-    for (request, status, reason) in cases {
+    for (carrier, (request, status, reason)) in CARRIERS
+        .iter()
+        .flat_map(|carrier| cases.iter().map(move |case| (*carrier, case)))
+    {
+        let (stage, port) = echo_over(carrier).await;
         let mut raw = Raw::to(port).await;
-        raw.say(&request).await;
+        raw.say(request).await;
         let answer = raw.answer().await;
         let line = format!("HTTP/1.1 {status} ");
         assert!(answer.starts_with(&line), "{answer}");
@@ -286,20 +406,22 @@ async fn the_log_says_what_was_wrong_with_a_request_that_is_none() {
 
 #[tokio::test]
 async fn a_header_of_megabytes_is_refused() {
-    let (_stage, port) = echo_over_ws().await;
-    let mut raw = Raw::to(port).await;
-    raw.say("GET /ray HTTP/1.1\r\nHost: a\r\nX-Long: ").await;
-    // More than the buffers of both sockets hold.
-    const MUCH: usize = 64 * 1024 * 1024;
-    let mut sent = 0;
-    while sent < MUCH && raw.0.write_all(&[b'a'; 4096]).await.is_ok() {
-        sent += 4096;
-    }
-    assert!(sent < MUCH, "all of it was read");
+    for carrier in CARRIERS {
+        let (_stage, port) = echo_over(carrier).await;
+        let mut raw = Raw::to(port).await;
+        raw.say("GET /ray HTTP/1.1\r\nHost: a\r\nX-Long: ").await;
+        // More than the buffers of both sockets hold.
+        const MUCH: usize = 64 * 1024 * 1024;
+        let mut sent = 0;
+        while sent < MUCH && raw.0.write_all(&[b'a'; 4096]).await.is_ok() {
+            sent += 4096;
+        }
+        assert!(sent < MUCH, "all of it was read");
 
-    // A large cookie is no reason to refuse.
-    let mut raw = Raw::to(port).await;
-    let cookie = format!("{VERSION}Cookie: a={}\r\n", "b".repeat(6000));
-    raw.say(request("/ray", &cookie)).await;
-    assert!(raw.answer().await.starts_with("HTTP/1.1 101 "));
+        // A large cookie is no reason to refuse.
+        let mut raw = Raw::to(port).await;
+        let cookie = format!("{VERSION}Cookie: a={}\r\n", "b".repeat(6000));
+        raw.say(request("/ray", &cookie)).await;
+        assert!(raw.answer().await.starts_with("HTTP/1.1 101 "));
+    }
 }

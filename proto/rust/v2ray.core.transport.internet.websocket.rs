@@ -21,3 +21,20 @@ pub struct Config {
     #[prost(string, tag = "7")]
     pub early_data_header_name: ::prost::alloc::string::String,
 }
+/// Xray's, which has the name of the other one.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct XrayConfig {
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// A map in Xray, which is the same on the wire.
+    #[prost(message, repeated, tag = "3")]
+    pub header: ::prost::alloc::vec::Vec<Header>,
+    #[prost(bool, tag = "4")]
+    pub accept_proxy_protocol: bool,
+    #[prost(uint32, tag = "5")]
+    pub ed: u32,
+    #[prost(uint32, tag = "6")]
+    pub heartbeat_period: u32,
+}

@@ -77,6 +77,19 @@ pub mod v2ray {
         pub mod transport {
             pub mod internet {
                 include!("v2ray.core.transport.internet.rs");
+                pub mod headers {
+                    pub mod http {
+                        include!("v2ray.core.transport.internet.headers.http.rs");
+                    }
+                }
+                pub mod httpupgrade {
+                    include!("v2ray.core.transport.internet.httpupgrade.rs");
+                }
+                pub mod request {
+                    pub mod httpupgrade {
+                        include!("v2ray.core.transport.internet.request.httpupgrade.rs");
+                    }
+                }
                 pub mod tcp {
                     include!("v2ray.core.transport.internet.tcp.rs");
                 }

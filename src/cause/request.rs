@@ -54,8 +54,11 @@ pub enum Unfit {
     /// With the path that the tunnel is at.
     #[error("the path is not \"{0}\"")]
     Path(String),
+    /// With the host that the tunnel is at.
+    #[error("the Host is not \"{0}\"")]
+    OtherHost(String),
     /// It is no GET.
-    #[error("only GET can open a WebSocket")]
+    #[error("only GET can open a tunnel")]
     Method,
     /// It has no Host, or several.
     #[error("there must be one Host header")]
@@ -100,6 +103,7 @@ impl RequestError {
             Self::Slow(_) | Self::NoUpgrade(_) => "http-timeout",
             Self::Refused { unfit, .. } => match unfit {
                 Unfit::Path(_) => "ws-path",
+                Unfit::OtherHost(_) => "ws-host",
                 Unfit::NoUpgrade | Unfit::NoConnection => "ws-upgrade",
                 Unfit::NoVersion | Unfit::Version(_) => "ws-version",
                 Unfit::Method | Unfit::Host | Unfit::Body | Unfit::Key => "ws-request",

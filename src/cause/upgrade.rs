@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// Why a server opened no WebSocket.
+/// Why a server opened no tunnel by HTTP.
 #[derive(Debug, Error)]
 pub enum UpgradeError {
     /// The request cannot be written.
@@ -16,7 +16,7 @@ pub enum UpgradeError {
     #[error(transparent)]
     Refused(#[from] Refused),
     /// 101, to something else.
-    #[error("101 without `Upgrade: websocket`: this is no WebSocket server")]
+    #[error("101 without `Upgrade: websocket`: this is no tunnel server")]
     NoUpgrade,
     /// 101, but the connection does not change.
     #[error("101 without `Connection: Upgrade`: a proxy in between took it out")]
@@ -36,7 +36,7 @@ pub enum UpgradeError {
     #[error("the server closed the connection during the handshake, is this a TLS port?")]
     Closed,
     /// The connection failed.
-    #[error("during the WebSocket handshake: {0}")]
+    #[error("during the upgrade: {0}")]
     Broken(#[source] io::Error),
     /// Its header has no end.
     #[error("the answer's header is too large")]
@@ -45,7 +45,7 @@ pub enum UpgradeError {
     #[error("the answer is not HTTP, is this a TLS port or another service?")]
     NotHttp,
     /// Nothing came in this time.
-    #[error("no answer to the WebSocket handshake in {} s", .0.as_secs())]
+    #[error("no answer to the upgrade in {} s", .0.as_secs())]
     Slow(Duration),
 }
 
@@ -108,7 +108,7 @@ fn cause(status: u16, path: &str, location: Option<&str>) -> String {
         401 => "the server wants a password",
         403 => "the server or a CDN in front forbids it",
         404 => return format!("the server does not know path {path}"),
-        405 => return format!("the server takes no WebSocket at path {path}"),
+        405 => return format!("the server takes no tunnel at path {path}"),
         413 | 414 | 431 => "the request is too large for the server, is `maxEarlyData` too large?",
         426 => "the server wants another version of WebSocket or HTTP",
         502..=504 => "the web server in front is up, but the proxy behind it does not answer",

@@ -2,9 +2,10 @@
 //!
 //! [`head`] reads and writes the heads of messages byte by byte, for an HTTP library in between would be known by its
 //! spelling. A server answers what it does not take as a web server does ([`responses`]), and tells the log what was
-//! wrong ([`malformed`]); [`visit`] is the whole of it. The first bytes of a tunnel may travel inside the request ([`early_data`]), and proxies in
-//! front may say for whom they come ([`forwarded`]). Requests
-//! of our own that nobody needs to take for a browser's are sent by hyper ([`client`]).
+//! wrong ([`malformed`]); [`visit`] is the whole of it. What a carrier asks for, and how it is granted, is in [`upgrade`]
+//! and [`request`]. The first bytes of a tunnel may travel inside the request ([`early_data`], [`lazy_handshake`]), and
+//! proxies in front may say for whom they come ([`forwarded`]). Requests of our own that nobody needs to take for a
+//! browser's are sent by hyper ([`client`]).
 
 #![warn(missing_docs)]
 
@@ -13,9 +14,13 @@ pub mod client;
 pub(crate) mod early_data;
 pub(crate) mod forwarded;
 pub(crate) mod head;
+pub(crate) mod lazy_handshake;
 pub(crate) mod malformed;
 mod published;
+pub(crate) mod request;
 pub(crate) mod responses;
+pub(crate) mod upgrade;
 pub mod visit;
 
+pub use early_data::{EarlyData, EarlyDataIn};
 pub use forwarded::{Forwarded, Net, Trusted};

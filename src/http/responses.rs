@@ -61,12 +61,14 @@ pub(crate) fn error(status: StatusCode, then: Then, with_page: bool) -> Vec<u8> 
     out
 }
 
-/// The answer that opens a tunnel, with the headers of V2Ray's in its order.
-pub(crate) fn switch(accept: &str, protocol: Option<&[u8]>, more: &HeaderMap) -> Vec<u8> {
+/// The answer that opens a tunnel, with the headers of V2Ray's in its order; the first two are a WebSocket's.
+pub(crate) fn switch(accept: Option<&str>, protocol: Option<&[u8]>, more: &HeaderMap) -> Vec<u8> {
     let mut out = status_line(&title(StatusCode::SWITCHING_PROTOCOLS));
     line(&mut out, &UPGRADE, b"websocket");
     line(&mut out, &CONNECTION, b"Upgrade");
-    line(&mut out, &SEC_WEBSOCKET_ACCEPT, accept.as_bytes());
+    if let Some(accept) = accept {
+        line(&mut out, &SEC_WEBSOCKET_ACCEPT, accept.as_bytes());
+    }
     if let Some(protocol) = protocol {
         line(&mut out, &SEC_WEBSOCKET_PROTOCOL, protocol);
     }

@@ -17,8 +17,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use super::head::{self, Unread, has_token};
-use super::malformed;
 use super::responses::{self, Then};
+use super::{Forwarded, malformed};
 use crate::cause::{RequestError, Unfit};
 use crate::io::{Link, linger};
 use crate::session::Source;
@@ -67,14 +67,26 @@ impl fmt::Debug for Tell {
     }
 }
 
+/// What a request made of a connection.
+pub struct Tunnel<T> {
+    /// The request.
+    pub request: Request<()>,
+    /// For whom the peer came, if it is one to say so.
+    pub client: Option<Source>,
+    /// The connection, which is no longer one of HTTP.
+    pub link: Link,
+    /// What was read from it behind the request.
+    pub read: Bytes,
+    /// What was found in the request.
+    pub found: T,
+}
+
 /// How a request is answered, and why.
 pub struct Refused {
     /// The answer.
     pub status: StatusCode,
     /// For the log.
     pub unfit: Unfit,
-    /// For whom the peer came, if it is one to say so.
-    pub client: Option<Source>,
 }
 
 impl Visit {
@@ -149,7 +161,8 @@ impl Visit {
         }
     }
 
-    /// Answers `request`, which is the one in hand, with an error page; another may follow.
+    /// Answers `request`, which is the one in hand, with an error page; another may follow. It was `client`'s, if the
+    /// peer is one to say so.
     ///
     /// # Errors
     ///
@@ -158,12 +171,9 @@ impl Visit {
         mut self,
         request: &Request<()>,
         refused: Refused,
+        client: Option<Source>,
     ) -> Result<Self, RequestError> {
-        let Refused {
-            status,
-            unfit,
-            client,
-        } = refused;
+        let Refused { status, unfit } = refused;
         let said = RequestError::Refused {
             method: request.method().to_string(),
             path: request.uri().path().escape_debug().to_string(),
@@ -189,6 +199,36 @@ impl Visit {
             _ => {
                 linger(self.link).await;
                 Err(said)
+            }
+        }
+    }
+
+    /// Answers requests until one of them is `granted`, with that answer and what was found in the request; `forwarded`
+    /// tells whose they are.
+    ///
+    /// # Errors
+    ///
+    /// When none is; every request has been answered then.
+    pub async fn tunnel<T>(
+        mut self,
+        forwarded: &Forwarded,
+        granted: impl Fn(&Request<()>) -> Result<(Vec<u8>, T), Refused>,
+    ) -> Result<Tunnel<T>, RequestError> {
+        loop {
+            let (request, here) = self.request().await?;
+            let client = forwarded.client(request.headers(), here.peer());
+            match granted(&request) {
+                Ok((answer, found)) => {
+                    let (link, read) = here.switch(&answer).await?;
+                    return Ok(Tunnel {
+                        request,
+                        client,
+                        link,
+                        read,
+                        found,
+                    });
+                }
+                Err(refused) => self = here.refuse(&request, refused, client).await?,
             }
         }
     }
@@ -305,9 +345,8 @@ mod tests {
         let refused = Refused {
             status: StatusCode::NOT_FOUND,
             unfit: Unfit::Path("/ray".to_owned()),
-            client: None,
         };
-        let visit = visit.refuse(&request, refused).await.unwrap();
+        let visit = visit.refuse(&request, refused, None).await.unwrap();
         let (request, visit) = visit.request().await.unwrap();
         assert_eq!(request.uri().path(), "/site");
         let (mut link, read) = visit.into_unread();

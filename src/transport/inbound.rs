@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Accepted, BuildError, ServerCarrier, ServerSettings, proxy_protocol, tcp, tls, ws};
+use super::{
+    Accepted, BuildError, ServerCarrier, ServerSettings, httpupgrade, proxy_protocol, tcp, tls, ws,
+};
 use crate::cause::AcceptError;
 use crate::http::visit::{self, Tell};
 use crate::io::{Closing, Link};
@@ -23,6 +25,7 @@ pub struct Inbound {
 enum Carrier {
     Raw,
     Ws(Box<ws::Inbound>),
+    HttpUpgrade(Box<httpupgrade::Inbound>),
     /// A connection that brings many links.
     #[cfg(test)]
     Many(super::tests::ManyLinks),
@@ -57,6 +60,9 @@ impl Inbound {
             carrier: match settings.carrier {
                 ServerCarrier::Raw => Carrier::Raw,
                 ServerCarrier::Ws(ws) => Carrier::Ws(Box::new(ws::Inbound::new(ws))),
+                ServerCarrier::HttpUpgrade(settings) => {
+                    Carrier::HttpUpgrade(Box::new(httpupgrade::Inbound::new(settings)))
+                }
             },
         })
     }
@@ -70,7 +76,7 @@ impl Inbound {
         } else {
             match &self.carrier {
                 Carrier::Raw => None,
-                Carrier::Ws(_) => Some(visit::HEADER_LIMIT),
+                Carrier::Ws(_) | Carrier::HttpUpgrade(_) => Some(visit::HEADER_LIMIT),
                 #[cfg(test)]
                 Carrier::Many(_) => None,
             }
@@ -110,6 +116,7 @@ impl Inbound {
         match &self.carrier {
             Carrier::Raw => source == Source::Unix,
             Carrier::Ws(ws) => ws.is_shared(source),
+            Carrier::HttpUpgrade(upgrade) => upgrade.is_shared(source),
             #[cfg(test)]
             Carrier::Many(_) => false,
         }
@@ -125,15 +132,14 @@ impl Inbound {
             arrival.link = tls.accept(arrival.link, arrival.since).await?;
             arrival.since = Instant::now();
         }
-        match &self.carrier {
-            Carrier::Raw => Ok(Accepted::One(arrival)),
-            Carrier::Ws(ws) => {
-                let mut arrival = ws.accept(arrival, closing, tell).await?;
-                arrival.since = Instant::now();
-                Ok(Accepted::One(arrival))
-            }
+        let mut arrival = match &self.carrier {
+            Carrier::Raw => return Ok(Accepted::One(arrival)),
+            Carrier::Ws(ws) => ws.accept(arrival, closing, tell).await?,
+            Carrier::HttpUpgrade(upgrade) => upgrade.accept(arrival, tell).await?,
             #[cfg(test)]
-            Carrier::Many(many) => Ok(Accepted::Many(many.accept(arrival))),
-        }
+            Carrier::Many(many) => return Ok(Accepted::Many(many.accept(arrival))),
+        };
+        arrival.since = Instant::now();
+        Ok(Accepted::One(arrival))
     }
 }

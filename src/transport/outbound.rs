@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BuildError, ClientCarrier, ClientSettings, Opened, tcp, tls, ws};
-use crate::address::Destination;
+use super::{BuildError, ClientCarrier, ClientSettings, Opened, httpupgrade, tcp, tls, ws};
+use crate::address::{Destination, Host};
 use crate::cause::{DialError, TcpError};
 use crate::dns::Lookup;
 use crate::io::{Closing, Link, PeerClock};
@@ -15,6 +15,8 @@ use crate::io::{Closing, Link, PeerClock};
 pub struct Outbound {
     pub sockopt: tcp::SockOpt,
     tls: Option<tls::Outbound>,
+    /// What TLS asks for, where that is not the address.
+    server_name: Option<String>,
     carrier: Carrier,
 }
 
@@ -25,6 +27,7 @@ enum Carrier {
     #[default]
     Raw,
     Ws(ws::Outbound),
+    HttpUpgrade(httpupgrade::Outbound),
     /// Links share connections.
     #[cfg(test)]
     Many(
@@ -52,6 +55,14 @@ impl Outbound {
     /// When its own certificate cannot be used.
     pub fn new(settings: ClientSettings) -> Result<Self, BuildError> {
         let alpn = settings.carrier.alpn();
+        let named = settings
+            .security
+            .as_ref()
+            .and_then(|tls| tls.server_name.as_ref());
+        let server_name = match named {
+            Some(Host::Domain(name)) => Some(name.clone()),
+            _ => None,
+        };
         let tls = settings.security.map(|mut tls| {
             tls.alpn = alpn.map_or(tls.alpn, |name| vec![name.to_owned()]);
             tls::Outbound::new(&tls)
@@ -59,9 +70,13 @@ impl Outbound {
         Ok(Self {
             sockopt: settings.sockopt,
             tls: tls.transpose()?,
+            server_name,
             carrier: match settings.carrier {
                 ClientCarrier::Raw => Carrier::Raw,
                 ClientCarrier::Ws(ws) => Carrier::Ws(ws::Outbound::new(ws)),
+                ClientCarrier::HttpUpgrade(settings) => {
+                    Carrier::HttpUpgrade(httpupgrade::Outbound::new(settings))
+                }
             },
         })
     }
@@ -70,6 +85,7 @@ impl Outbound {
     pub fn clock(&self) -> Option<Arc<PeerClock>> {
         match &self.carrier {
             Carrier::Ws(ws) => Some(ws.clock()),
+            Carrier::HttpUpgrade(upgrade) => Some(upgrade.clock()),
             _ => None,
         }
     }
@@ -115,9 +131,20 @@ impl Outbound {
             Carrier::Raw => self.dial_securely(server, dial).await,
             Carrier::Ws(ws) => {
                 let (link, limits) = self.dial_securely(server, dial).await?;
+                // V2Ray names the address, which nobody but a web server or a CDN looks at, and these know names.
+                let is_ip = matches!(server.host, Host::Ip(_));
+                let named = self.named(server).filter(|_| is_ip);
+                let server = named.as_ref().unwrap_or(server);
                 let link = ws
                     .wrap(link, server, self.tls.is_some(), closing.clone())
                     .await?;
+                Ok((link, limits))
+            }
+            Carrier::HttpUpgrade(upgrade) => {
+                let (link, limits) = self.dial_securely(server, dial).await?;
+                let named = self.named(server);
+                let server = named.as_ref().unwrap_or(server);
+                let link = upgrade.wrap(link, server, self.tls.is_some()).await?;
                 Ok((link, limits))
             }
             #[cfg(test)]
@@ -129,6 +156,12 @@ impl Outbound {
                 pool.open(connect).await
             }
         }
+    }
+
+    /// `server`, by the name that TLS asks for.
+    fn named(&self, server: &Destination) -> Option<Destination> {
+        let name = self.server_name.clone()?;
+        Some(Destination::new(Host::Domain(name), server.port))
     }
 
     /// A raw connection, with TLS on it where there is any.

@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use super::{tcp, tls, ws};
+use super::{httpupgrade, tcp, tls, ws};
+use crate::http::request::with_slash;
 
 /// The server side; by default plain TCP.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,31 +33,30 @@ pub struct ClientSettings {
 
 /// What carries a tunnel's bytes to a server.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for each inbound or outbound"
-)]
 pub enum ServerCarrier {
     /// The connection itself (`tcp`, `raw`).
     #[default]
     Raw,
     /// WebSocket (`ws`).
     Ws(ws::ServerSettings),
+    /// The upgrade of a WebSocket and the connection itself behind it (`httpupgrade`).
+    HttpUpgrade(httpupgrade::ServerSettings),
 }
 
 /// What carries a tunnel's bytes from a client.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for each inbound or outbound"
-)]
 pub enum ClientCarrier {
     /// The connection itself (`tcp`, `raw`).
     #[default]
     Raw,
     /// WebSocket (`ws`).
     Ws(ws::ClientSettings),
+    /// The upgrade of a WebSocket and the connection itself behind it (`httpupgrade`).
+    HttpUpgrade(httpupgrade::ClientSettings),
 }
+
+/// The only protocol that an upgrade can be spoken in, as TLS calls it.
+const HTTP_1_1: &str = "http/1.1";
 
 impl ServerSettings {
     /// Whether clients must show a certificate.
@@ -78,7 +78,10 @@ impl fmt::Display for ServerSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.carrier {
             ServerCarrier::Raw => f.write_str("tcp")?,
-            ServerCarrier::Ws(ws) => write!(f, "ws at {}", ws::with_slash(ws.path.clone()))?,
+            ServerCarrier::Ws(ws) => write!(f, "ws at {}", with_slash(ws.path.clone()))?,
+            ServerCarrier::HttpUpgrade(upgrade) => {
+                write!(f, "httpupgrade at {}", with_slash(upgrade.path.clone()))?;
+            }
         }
         f.write_str(match self.security {
             Some(_) => ", security tls",
@@ -96,7 +99,7 @@ impl ServerCarrier {
     pub(super) fn alpn(&self) -> Option<&'static str> {
         match self {
             Self::Raw => None,
-            Self::Ws(_) => Some(ws::ALPN),
+            Self::Ws(_) | Self::HttpUpgrade(_) => Some(HTTP_1_1),
         }
     }
 }
@@ -106,7 +109,7 @@ impl ClientCarrier {
     pub(super) fn alpn(&self) -> Option<&'static str> {
         match self {
             Self::Raw => None,
-            Self::Ws(_) => Some(ws::ALPN),
+            Self::Ws(_) | Self::HttpUpgrade(_) => Some(HTTP_1_1),
         }
     }
 }

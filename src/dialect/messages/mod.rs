@@ -3,6 +3,7 @@
 //! As in a file, all mistakes are told, each with its place in the message.
 
 mod at;
+mod carriers;
 mod error;
 mod protocols;
 mod stream;

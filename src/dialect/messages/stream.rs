@@ -2,19 +2,14 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
-
 use super::at::{At, all};
+use super::carriers::{Upgrade, V2RAY_UPGRADE};
 use crate::address::Host;
-use crate::dialect::v2ray::ws::{client_path, header_name, server_path};
 use crate::transport::tcp::{FastOpen, KeepAlive, SockOpt, Tproxy};
 use crate::transport::tls::{self, Authorities, ClientAuth, KeyPair, Pem};
-use crate::transport::ws::{self, EarlyData, EarlyDataIn};
 use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
 use crate::wire::transport::internet::tls::certificate::Usage;
-use crate::wire::transport::internet::{
-    SocketConfig, StreamConfig, tcp, tls as wire_tls, websocket,
-};
+use crate::wire::transport::internet::{SocketConfig, StreamConfig, tcp, tls as wire_tls};
 use crate::wire::typed;
 
 /// The server side; absent settings are plain TCP.
@@ -23,20 +18,13 @@ pub(super) fn server(message: Option<&StreamConfig>, at: &At) -> Option<ServerSe
         return Some(ServerSettings::default());
     };
     let parts = Parts::read(message, at)?;
-    let carrier = match &parts.ws {
-        None => ServerCarrier::Raw,
-        Some(ws) => ServerCarrier::Ws(ws::ServerSettings {
-            path: server_path(ws.path.clone()).0,
-            headers: headers(ws, at)?,
-            early_data: early_data(ws, at)?.map(|early| early.carried_in),
-            ..ws::ServerSettings::default()
-        }),
+    let own = parts.carrier.accept_proxy_protocol();
+    let carrier = match parts.carrier {
+        Carrier::Raw(_) => ServerCarrier::Raw,
+        Carrier::Ws(ws) => ServerCarrier::Ws(ws.ws_server(at)?),
+        Carrier::HttpUpgrade(upgrade) => ServerCarrier::HttpUpgrade(upgrade.server(at)?),
     };
     let socket = message.socket_settings.as_ref();
-    let own = match &parts.ws {
-        Some(ws) => ws.accept_proxy_protocol,
-        None => parts.tcp.accept_proxy_protocol,
-    };
     Some(ServerSettings {
         sockopt: match socket {
             Some(socket) => sockopt(socket, at)?,
@@ -57,19 +45,10 @@ pub(super) fn client(message: Option<&StreamConfig>, at: &At) -> Option<ClientSe
         return Some(ClientSettings::default());
     };
     let parts = Parts::read(message, at)?;
-    let carrier = match &parts.ws {
-        None => ClientCarrier::Raw,
-        Some(ws) => {
-            let (path, from_path) = client_path(ws.path.clone());
-            let mut headers = headers(ws, at)?;
-            ClientCarrier::Ws(ws::ClientSettings {
-                path,
-                host: headers.remove(http::header::HOST),
-                headers,
-                early_data: early_data(ws, at)?.or(from_path),
-                ..ws::ClientSettings::default()
-            })
-        }
+    let carrier = match parts.carrier {
+        Carrier::Raw(_) => ClientCarrier::Raw,
+        Carrier::Ws(ws) => ClientCarrier::Ws(ws.ws_client(at)?),
+        Carrier::HttpUpgrade(upgrade) => ClientCarrier::HttpUpgrade(upgrade.client(at)?),
     };
     let socket = message.socket_settings.as_ref();
     Some(ClientSettings {
@@ -87,28 +66,36 @@ pub(super) fn client(message: Option<&StreamConfig>, at: &At) -> Option<ClientSe
 
 /// The messages of what is in use.
 struct Parts {
-    ws: Option<websocket::Config>,
-    tcp: tcp::Config,
+    carrier: Carrier,
     tls: Option<wire_tls::Config>,
+}
+
+enum Carrier {
+    Raw(tcp::Config),
+    Ws(Upgrade),
+    HttpUpgrade(Upgrade),
 }
 
 impl Parts {
     fn read(message: &StreamConfig, at: &At) -> Option<Self> {
         let mut parts = Self {
-            ws: is_ws(&message.protocol_name, message.protocol, at)?.then(Default::default),
-            tcp: tcp::Config::default(),
+            carrier: Carrier::named(&message.protocol_name, message.protocol, at)?,
             tls: has_tls(&message.security_type, at)?.then(Default::default),
         };
         let settings = message.transport_settings.iter();
         for settings in settings.filter_map(|transport| transport.settings.as_ref()) {
-            match typed::name(settings) {
-                "transport.internet.tcp.Config" => {
-                    parts.tcp = at.open(settings)?;
-                    check_header(&parts.tcp, at)?;
+            match (typed::name(settings), &mut parts.carrier) {
+                ("transport.internet.tcp.Config", Carrier::Raw(tcp)) => {
+                    *tcp = at.open(settings)?;
+                    check_header(tcp, at)?;
                 }
-                "transport.internet.websocket.Config" if parts.ws.is_some() => {
-                    parts.ws = Some(at.open(settings)?);
+                ("transport.internet.websocket.Config", Carrier::Ws(ws)) => {
+                    *ws = Upgrade::of_websocket(settings, at)?;
                 }
+                (
+                    V2RAY_UPGRADE | "transport.internet.httpupgrade.Config",
+                    Carrier::HttpUpgrade(upgrade),
+                ) => *upgrade = Upgrade::of_httpupgrade(settings, at)?,
                 // Of another transport than the one in use.
                 _ => {}
             }
@@ -122,12 +109,22 @@ impl Parts {
     }
 }
 
-fn is_ws(name: &str, number: i32, at: &At) -> Option<bool> {
-    match (name, number) {
-        ("tcp", _) | ("", 0) => Some(false),
-        ("websocket" | "ws", _) | ("", 3) => Some(true),
-        ("", number) => at.not_built("the transport", &number.to_string()),
-        (name, _) => at.not_built("the transport", name),
+impl Carrier {
+    fn named(name: &str, number: i32, at: &At) -> Option<Self> {
+        match (name, number) {
+            ("tcp", _) | ("", 0) => Some(Self::Raw(tcp::Config::default())),
+            ("websocket" | "ws", _) | ("", 3) => Some(Self::Ws(Upgrade::default())),
+            ("httpupgrade", _) => Some(Self::HttpUpgrade(Upgrade::default())),
+            ("", number) => at.not_built("the transport", &number.to_string()),
+            (name, _) => at.not_built("the transport", name),
+        }
+    }
+
+    fn accept_proxy_protocol(&self) -> bool {
+        match self {
+            Self::Raw(tcp) => tcp.accept_proxy_protocol,
+            Self::Ws(upgrade) | Self::HttpUpgrade(upgrade) => upgrade.accept_proxy_protocol,
+        }
     }
 }
 
@@ -148,28 +145,6 @@ fn check_header(config: &tcp::Config, at: &At) -> Option<()> {
         }
         _ => Some(()),
     }
-}
-
-fn headers(config: &websocket::Config, at: &At) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::new();
-    for (i, header) in config.header.iter().enumerate() {
-        let at = at.key("header").index(i);
-        let name = at.ok(header_name(&header.key));
-        let value = at.ok(HeaderValue::try_from(&header.value));
-        headers.insert(name?, value?);
-    }
-    Some(headers)
-}
-
-fn early_data(config: &websocket::Config, at: &At) -> Option<Option<EarlyData>> {
-    let max = at
-        .key("max_early_data")
-        .ok(usize::try_from(config.max_early_data))?;
-    let carried_in = match config.early_data_header_name.as_str() {
-        "" => EarlyDataIn::Path,
-        name => EarlyDataIn::Header(at.key("early_data_header_name").ok(name.parse())?),
-    };
-    Some((max > 0).then_some(EarlyData { carried_in, max }))
 }
 
 fn tls_server(config: &wire_tls::Config, at: &At) -> Option<tls::ServerSettings> {

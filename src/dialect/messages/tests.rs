@@ -1,11 +1,21 @@
+use std::time::Duration;
+
+use ::http::HeaderName;
+use ::http::header::SEC_WEBSOCKET_PROTOCOL;
+use prost::Message as _;
+
 use super::*;
 use crate::config::Listen;
+use crate::http::{EarlyData, EarlyDataIn};
+use crate::transport::httpupgrade::{self, EarlyHeader};
+use crate::transport::{ClientCarrier, ServerCarrier};
 use crate::wire::app::proxyman::MultiplexingConfig;
 use crate::wire::common::net::PortRange;
 use crate::wire::common::protocol::{SecurityConfig, SecurityType, ServerEndpoint, User};
 use crate::wire::proxy::{dokodemo, freedom, http, socks, trojan, vless, vmess};
 use crate::wire::transport::internet::{
-    ProxyConfig, SocketConfig, StreamConfig, TransportConfig, tls, websocket,
+    ProxyConfig, SocketConfig, StreamConfig, TransportConfig, httpupgrade as xray_upgrade,
+    request::httpupgrade as v2ray_upgrade, tls, websocket,
 };
 
 fn ip(bytes: &[u8]) -> Option<IpOrDomain> {
@@ -203,7 +213,6 @@ fn every_outbound_becomes_one_that_a_file_could_hold() {
         };
         outbound(&config).unwrap()
     };
-    use prost::Message;
     let vmess = vmess::outbound::Config {
         receiver: server(Some(account)),
     };
@@ -239,6 +248,123 @@ fn every_outbound_becomes_one_that_a_file_could_hold() {
     };
     of("proxy.freedom.Config", freedom.encode_to_vec());
     of("proxy.blackhole.Config", Vec::new());
+}
+
+/// A carrier's message under the name that its program gives it.
+fn carried(protocol: &str, name: &str, message: &impl prost::Message) -> StreamConfig {
+    let settings = TypedMessage {
+        r#type: name.to_owned(),
+        value: message.encode_to_vec(),
+    };
+    StreamConfig {
+        protocol_name: protocol.to_owned(),
+        transport_settings: vec![TransportConfig {
+            protocol_name: protocol.to_owned(),
+            settings: Some(settings),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+#[test]
+fn carriers_are_read_as_v2ray_and_as_xray_write_them() {
+    let report = Report::default();
+    let at = At::root(&report);
+    let text = str::to_owned;
+    let xray = xray_upgrade::Config {
+        host: text("a.example"),
+        path: text("/ray"),
+        header: vec![xray_upgrade::Header {
+            key: text("X-A"),
+            value: text("1"),
+        }],
+        accept_proxy_protocol: true,
+        ed: 2560,
+    };
+    let v2ray = v2ray_upgrade::Config {
+        path: text("/ray"),
+        host: text("a.example"),
+        max_early_data: 7,
+        early_data_header_name: text("X-Early"),
+        header: vec![v2ray_upgrade::Header {
+            key: text("X-A"),
+            value: text("1"),
+        }],
+        ..Default::default()
+    };
+    let named = EarlyHeader {
+        name: HeaderName::from_static("x-early"),
+        max: 7,
+    };
+    let xray = carried(
+        "httpupgrade",
+        "xray.transport.internet.httpupgrade.Config",
+        &xray,
+    );
+    let request = "v2ray.core.transport.internet.request.httpupgrade.Config";
+    let v2ray = carried("httpupgrade", request, &v2ray);
+    for (stream, early, server_early, proxied) in [
+        (&xray, httpupgrade::EarlyData::Ahead, None, true),
+        (
+            &v2ray,
+            httpupgrade::EarlyData::Header(named.clone()),
+            Some(named),
+            false,
+        ),
+    ] {
+        let client = stream::client(Some(stream), &at).unwrap();
+        let ClientCarrier::HttpUpgrade(carrier) = client.carrier else {
+            panic!("{client:?}")
+        };
+        assert_eq!(
+            (&*carrier.path, carrier.host.unwrap().to_str().unwrap()),
+            ("/ray", "a.example")
+        );
+        assert_eq!(
+            (carrier.early_data, carrier.headers.len()),
+            (Some(early), 1)
+        );
+        let server = stream::server(Some(stream), &at).unwrap();
+        assert_eq!(server.accept_proxy_protocol, proxied);
+        let ServerCarrier::HttpUpgrade(carrier) = server.carrier else {
+            panic!("{:?}", server.carrier)
+        };
+        assert_eq!(
+            (&*carrier.path, carrier.host.as_deref()),
+            ("/ray", Some("a.example"))
+        );
+        assert_eq!(carrier.early_data, server_early);
+    }
+
+    let xray = websocket::XrayConfig {
+        host: text("a.example"),
+        path: text("/ray"),
+        ed: 2560,
+        heartbeat_period: 9,
+        ..Default::default()
+    };
+    let xray = carried(
+        "websocket",
+        "xray.transport.internet.websocket.Config",
+        &xray,
+    );
+    let client = stream::client(Some(&xray), &at).unwrap();
+    let ClientCarrier::Ws(carrier) = client.carrier else {
+        panic!("{client:?}")
+    };
+    let early = EarlyData {
+        carried_in: EarlyDataIn::Header(SEC_WEBSOCKET_PROTOCOL),
+        max: 2560,
+    };
+    assert_eq!(carrier.early_data, Some(early));
+    assert_eq!(carrier.heartbeat, Some(Duration::from_secs(9)));
+    let server = stream::server(Some(&xray), &at).unwrap();
+    let ServerCarrier::Ws(carrier) = server.carrier else {
+        panic!("{:?}", server.carrier)
+    };
+    assert_eq!(carrier.host.as_deref(), Some("a.example"));
+    assert!(!report.has_errors());
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod api;
 mod dns;
 mod foreign;
 mod global;
+pub(in crate::dialect) mod httpupgrade;
 mod inbound;
 pub mod json;
 mod load;
@@ -24,6 +25,7 @@ pub(in crate::dialect) mod sniffing;
 mod sockopt;
 mod stream_settings;
 mod tls;
+pub(in crate::dialect) mod upgrade;
 pub(in crate::dialect) mod ws;
 
 pub use load::{Format, Input, Loaded, Options, load};

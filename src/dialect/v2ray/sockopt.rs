@@ -6,7 +6,7 @@ use http::HeaderName;
 use serde_json::Value;
 
 use super::dns::domain_strategy;
-use super::ws::read_names;
+use super::upgrade::read_names;
 use crate::dialect::v2ray::json::{Node, Object, found, one_of, one_of_or};
 use crate::transport::tcp::{FastOpen, KeepAlive, Race, SockOpt, TcpOptions, Tproxy};
 

@@ -4,7 +4,7 @@
 //! `transportSettings`, `securitySettings` and `socketSettings`; Xray also `method`, `raw` and `rawSettings`. Every
 //! spelling is read.
 
-use super::{sockopt, tls, ws};
+use super::{httpupgrade, sockopt, tls, ws};
 use crate::dialect::v2ray::json::{Node, Object, did_you_mean, one_of};
 use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
 
@@ -12,6 +12,14 @@ use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSetti
 enum Network {
     Tcp,
     Ws,
+    HttpUpgrade,
+}
+
+impl Network {
+    /// Whether it begins with a request of HTTP/1.1.
+    fn needs_http_1_1(self) -> bool {
+        matches!(self, Self::Ws | Self::HttpUpgrade)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,6 +39,7 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
     let own = match parts.network {
         Network::Tcp => &parts.tcp,
         Network::Ws => &parts.ws,
+        Network::HttpUpgrade => &parts.http_upgrade,
     };
     let accept_proxy_protocol = [&parts.sockopt, own]
         .into_iter()
@@ -42,9 +51,9 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
         sockopt::check_tcp_settings(tcp);
     }
     let sockopt = parts.sockopt.as_ref().map(sockopt::read);
-    let over_ws = parts.network == Network::Ws;
+    let http_1_1 = parts.network.needs_http_1_1();
     let security = match parts.security {
-        Security::Tls => tls::server(&object.node, parts.tls.as_ref(), over_ws).map(Some),
+        Security::Tls => tls::server(&object.node, parts.tls.as_ref(), http_1_1).map(Some),
         Security::None => Some(None),
     };
     let marks = parts.sockopt.as_ref().map(sockopt::trusted_headers);
@@ -53,6 +62,12 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
             ws.forwarded.marks = marks.unwrap_or_default();
             ServerCarrier::Ws(ws)
         }),
+        Network::HttpUpgrade => {
+            httpupgrade::server(parts.http_upgrade.as_ref()).map(|mut settings| {
+                settings.forwarded.marks = marks.unwrap_or_default();
+                ServerCarrier::HttpUpgrade(settings)
+            })
+        }
         Network::Tcp => Some(ServerCarrier::Raw),
     };
     object.finish();
@@ -75,13 +90,16 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
         sockopt::check_tcp_settings(tcp);
     }
     let sockopt = parts.sockopt.as_ref().map(sockopt::read);
-    let over_ws = parts.network == Network::Ws;
+    let http_1_1 = parts.network.needs_http_1_1();
     let security = match parts.security {
-        Security::Tls => tls::client(parts.tls.as_ref(), over_ws).map(Some),
+        Security::Tls => tls::client(parts.tls.as_ref(), http_1_1).map(Some),
         Security::None => Some(None),
     };
     let carrier = match parts.network {
         Network::Ws => ws::client(parts.ws.as_ref()).map(ClientCarrier::Ws),
+        Network::HttpUpgrade => {
+            httpupgrade::client(parts.http_upgrade.as_ref()).map(ClientCarrier::HttpUpgrade)
+        }
         Network::Tcp => Some(ClientCarrier::Raw),
     };
     object.finish();
@@ -98,6 +116,7 @@ struct Parts<'a> {
     security: Security,
     tcp: Option<Node<'a>>,
     ws: Option<Node<'a>>,
+    http_upgrade: Option<Node<'a>>,
     tls: Option<Node<'a>>,
     sockopt: Option<Node<'a>>,
 }
@@ -118,7 +137,10 @@ impl<'a> Parts<'a> {
                 .or_else(|| v5.clone().filter(|_| network == Network::Tcp)),
             ws: object
                 .get("wsSettings")
-                .or_else(|| v5.filter(|_| network == Network::Ws)),
+                .or_else(|| v5.clone().filter(|_| network == Network::Ws)),
+            http_upgrade: object
+                .get("httpupgradeSettings")
+                .or_else(|| v5.filter(|_| network == Network::HttpUpgrade)),
             tls: object.first(&["tlsSettings", "securitySettings"]),
             sockopt: object.first(&["sockopt", "socketSettings"]),
         };
@@ -138,7 +160,6 @@ impl<'a> Parts<'a> {
             "hy2Settings",
             "xhttpSettings",
             "splithttpSettings",
-            "httpupgradeSettings",
             "hysteriaSettings",
             "xtlsSettings",
             "realitySettings",
@@ -153,8 +174,11 @@ fn traps(object: &Object, network: Network) {
         let node: Option<Node> = object.get(key);
         node.filter(|node| node.value.as_object().is_some_and(|map| !map.is_empty()))
     };
-    if let (Network::Tcp, Some(ws)) = (network, says("wsSettings")) {
-        ws.warn("they have no effect over plain TCP, is `network: ws` missing?");
+    for (key, name) in [("wsSettings", "ws"), ("httpupgradeSettings", "httpupgrade")] {
+        if let (Network::Tcp, Some(settings)) = (network, says(key)) {
+            let text = format!("they have no effect over plain TCP, is `network: {name}` missing?");
+            settings.warn(text);
+        }
     }
     let security = object.get("security");
     let is_absent = security.is_none_or(|node| node.value == "");
@@ -197,10 +221,11 @@ fn is_nearly_tls(word: &str) -> bool {
 }
 
 fn read_network(node: &Node) -> Option<Network> {
-    const BUILT: [(&str, Network); 3] = [
+    const BUILT: [(&str, Network); 4] = [
         ("tcp", Network::Tcp),
         ("ws", Network::Ws),
         ("websocket", Network::Ws),
+        ("httpupgrade", Network::HttpUpgrade),
     ];
     let text: String = node.read()?;
     match text.to_ascii_lowercase().as_str() {
@@ -208,10 +233,10 @@ fn read_network(node: &Node) -> Option<Network> {
             node.error("no transport is called `wss`, did you mean `ws` with `security: tls`?")
         }
         "kcp" | "mkcp" | "http" | "h2" | "h3" | "quic" | "grpc" | "gun" | "domainsocket" | "ds"
-        | "xhttp" | "splithttp" | "httpupgrade" | "hysteria" | "hysteria2" | "hy2" | "meek"
-        | "mekya" | "tlsmirror" | "dtls" => {
+        | "xhttp" | "splithttp" | "hysteria" | "hysteria2" | "hy2" | "meek" | "mekya"
+        | "tlsmirror" | "dtls" => {
             node.unbuilt(format!(
-                "the transport `{text}` is not built, expected `tcp` or `ws`"
+                "the transport `{text}` is not built, expected `tcp`, `ws` or `httpupgrade`"
             ));
         }
         // Xray's name for plain TCP.

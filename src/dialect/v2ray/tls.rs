@@ -15,18 +15,18 @@ use crate::transport::tls::{
 use certificates::Certificates;
 
 /// Reads the settings of a server; `stream` is the `streamSettings` that they are missing from, if they are.
-/// `over_ws`: a WebSocket comes on top, and needs HTTP/1.1.
+/// `http_1_1`: an upgrade comes on top, and needs it.
 pub(super) fn server(
     stream: &Node,
     settings: Option<&Node>,
-    over_ws: bool,
+    http_1_1: bool,
 ) -> Option<ServerSettings> {
     let Some(node) = settings else {
         stream.dead("`tlsSettings` is missing, a TLS server needs `certificates`");
         return None;
     };
     let object = node.object()?;
-    let read = Both::read(&object, over_ws);
+    let read = Both::read(&object, http_1_1);
     object.finish();
     let certificates = read.certificates;
     let self_signed = read
@@ -70,11 +70,11 @@ pub(super) fn server(
 }
 
 /// Reads the settings of a client; absent ones are the defaults, as those of an empty object.
-pub(super) fn client(settings: Option<&Node>, over_ws: bool) -> Option<ClientSettings> {
+pub(super) fn client(settings: Option<&Node>, http_1_1: bool) -> Option<ClientSettings> {
     let (empty, report) = (Value::Object(Map::new()), Report::default());
     let defaults = Node::root(&empty, &report);
     let object = settings.unwrap_or(&defaults).object()?;
-    let read = Both::read(&object, over_ws);
+    let read = Both::read(&object, http_1_1);
     if read.allow_insecure
         && let Some(node) = object.get("allowInsecure")
     {
@@ -115,9 +115,9 @@ struct Both {
 }
 
 impl Both {
-    fn read(object: &Object, over_ws: bool) -> Self {
+    fn read(object: &Object, http_1_1: bool) -> Self {
         let mut both = Self {
-            alpn: read_alpn(object, over_ws),
+            alpn: read_alpn(object, http_1_1),
             versions: read_versions(object),
             server_name: read_server_name(object),
             certificates: Certificates::default(),
@@ -165,21 +165,21 @@ fn make(node: &Node, self_signed: &SelfSigned) -> Option<()> {
     Some(())
 }
 
-fn read_alpn(object: &Object, over_ws: bool) -> Vec<String> {
+fn read_alpn(object: &Object, http_1_1: bool) -> Vec<String> {
     let node = object.first(&["alpn", "nextProtocol"]);
     let mut names = match &node {
         Some(node) => node.read::<StringList>().unwrap_or_default().0,
         None => Vec::new(),
     };
     if names.is_empty() {
-        names = match over_ws {
+        names = match http_1_1 {
             true => vec!["http/1.1".to_owned()],
             false => vec!["h2".to_owned(), "http/1.1".to_owned()],
         };
     }
-    if over_ws && names.iter().any(|name| name != "http/1.1") {
+    if http_1_1 && names.iter().any(|name| name != "http/1.1") {
         if let Some(node) = node {
-            node.warn("a WebSocket handshake needs `http/1.1`, nothing else is offered");
+            node.warn("an upgrade needs `http/1.1`, nothing else is offered");
         }
         names = vec!["http/1.1".to_owned()];
     }

@@ -88,22 +88,16 @@ pub(crate) mod deflate;
 mod expected_close;
 mod inbound;
 mod keepalive;
-mod lazy_handshake;
 mod outbound;
 mod request;
 mod settings;
 mod standalone;
 mod stream;
 
-/// The only protocol that a WebSocket handshake can be spoken in, as TLS calls it.
-#[cfg(feature = "app")]
-pub(super) const ALPN: &str = "http/1.1";
-
-pub use crate::http::{Forwarded, Net, Trusted};
+pub use crate::http::{EarlyData, EarlyDataIn, Forwarded, Net, Trusted};
 pub use inbound::Inbound;
 pub use outbound::Outbound;
-pub(crate) use settings::with_slash;
-pub use settings::{ClientSettings, EarlyData, EarlyDataIn, HEARTBEAT, ServerSettings};
+pub use settings::{ClientSettings, HEARTBEAT, ServerSettings};
 pub use standalone::{Accepted, Server, accept, connect, connect_with_early_data};
 pub use stream::WsStream;
 

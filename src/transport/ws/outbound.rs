@@ -5,33 +5,23 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use http::header::{
-    CONNECTION, DATE, HeaderMap, HeaderValue, LOCATION, SEC_WEBSOCKET_ACCEPT,
-    SEC_WEBSOCKET_PROTOCOL, SERVER, UPGRADE,
-};
-use http::{Response, StatusCode};
-use tokio::io::AsyncWriteExt;
+use bytes::BytesMut;
+use http::Response;
+use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::codec::Role;
 use super::deflate::{self, Inflating};
-use super::lazy_handshake::LazyHandshake;
-use super::request::encoded;
-use super::{ClientSettings, EarlyData, WsStream, expected_close, with_slash};
+use super::{ClientSettings, EarlyData, WsStream, expected_close};
 use crate::address::Destination;
-use crate::cause::{DialError, Refused, UpgradeError};
-use crate::http::head::{self, Unread, has_token, items};
+use crate::cause::{DialError, UpgradeError};
+use crate::http::head::items;
+use crate::http::lazy_handshake::LazyHandshake;
+use crate::http::request::Target;
+use crate::http::upgrade::{self, LIMIT};
 use crate::io::{Closing, Link, PeerClock, Prefixed, Step};
-
-/// For the request and its answer, as in V2Ray.
-const LIMIT: Duration = Duration::from_secs(8);
-
-/// The most that an answer's header may have.
-const MAX_HEADER: usize = 64 * 1024;
 
 /// The client side.
 #[derive(Clone, Debug)]
@@ -40,10 +30,7 @@ pub struct Outbound(Arc<Client>);
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) settings: ClientSettings,
-    /// Encoded as it stands in the request.
-    pub(super) path: String,
-    /// With its `?`, or empty.
-    pub(super) query: String,
+    pub(super) target: Target,
     /// What time it is at the server, by its answers.
     clock: Arc<PeerClock>,
 }
@@ -91,17 +78,10 @@ impl Outbound {
 }
 
 impl Client {
-    pub(super) fn new(mut settings: ClientSettings) -> Self {
-        settings.path = with_slash(settings.path);
-        let (path, query) = match settings.path.find('?') {
-            Some(at) => settings.path.split_at(at),
-            None => (&settings.path[..], ""),
-        };
-        let (path, query) = (encoded(path), encoded(query));
+    pub(super) fn new(settings: ClientSettings) -> Self {
         Self {
+            target: Target::new(&settings.path),
             settings,
-            path,
-            query,
             clock: Arc::default(),
         }
     }
@@ -117,7 +97,7 @@ impl Client {
         let upgrade = self.upgrade(link, host, tls, early);
         let upgraded = tokio::time::timeout(LIMIT, upgrade).await;
         let stream = upgraded.unwrap_or(Err(UpgradeError::Slow(LIMIT)))?;
-        step.done(format_args!("101 at {}", self.path));
+        step.done(format_args!("101 at {}", self.target.path));
         Ok(stream)
     }
 
@@ -131,29 +111,8 @@ impl Client {
         let key = generate_key();
         let headers = self.headers(host, tls, &key, early)?;
         let request = self.request(&headers, early);
-        let sent = async {
-            link.write_all(&request).await?;
-            link.flush().await
-        };
-        let sent = sent.await;
-        let mut read = BytesMut::new();
-        let answer = loop {
-            match head::read(&mut link, &mut read, MAX_HEADER, head::response).await {
-                Ok((answer, len)) => {
-                    read.advance(len);
-                    // An answer before the answer: 103 Early Hints, for instance.
-                    if !is_preliminary(answer.status()) {
-                        break answer;
-                    }
-                }
-                // A server may refuse without reading all of it, and say why.
-                Err(unread) => {
-                    let unsent = sent.err().map(UpgradeError::Broken);
-                    return Err(unsent.unwrap_or_else(|| broken(unread)));
-                }
-            }
-        };
-        self.look_at_clock(answer.headers());
+        let asked = upgrade::ask(&mut link, &request, &self.clock).await;
+        let (answer, read): (_, BytesMut) = asked?;
         let expected_close = expected_close::of_server(answer.headers());
         let link = match self.verify(&answer, &headers, &key)? {
             false => Prefixed::link(read.freeze(), link),
@@ -161,13 +120,6 @@ impl Client {
         };
         let stream = WsStream::new(link, Role::Client, self.settings.heartbeat);
         Ok(stream.with_expected_close(expected_close))
-    }
-
-    fn look_at_clock(&self, headers: &HeaderMap) {
-        let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-        if let Some(there) = date.and_then(|date| httpdate::parse_http_date(date).ok()) {
-            self.clock.heard(there);
-        }
     }
 
     /// Whether the answer opens the tunnel (RFC 6455, section 4.1); and whether the server compresses.
@@ -178,15 +130,7 @@ impl Client {
         key: &str,
     ) -> Result<bool, UpgradeError> {
         let headers = answer.headers();
-        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Err(self.refused(answer).into());
-        }
-        if !has_token(headers, &UPGRADE, "websocket") {
-            return Err(UpgradeError::NoUpgrade);
-        }
-        if !has_token(headers, &CONNECTION, "upgrade") {
-            return Err(UpgradeError::NoConnection);
-        }
+        upgrade::granted(answer, &self.target.path)?;
         let accept = derive_accept_key(key.as_bytes());
         let mut accepts = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
         if accepts.next().map(|v| v.as_bytes()) != Some(accept.as_bytes())
@@ -202,35 +146,6 @@ impl Client {
             }
         }
         deflate::agreed(headers).map_err(UpgradeError::Extensions)
-    }
-
-    /// What an answer says that is no 101.
-    fn refused(&self, answer: &Response<()>) -> Refused {
-        let header = |name| {
-            let value: &HeaderValue = answer.headers().get(name)?;
-            let text = String::from_utf8_lossy(value.as_bytes());
-            Some(text.escape_debug().take(200).collect::<String>())
-        };
-        Refused {
-            status: answer.status().as_u16(),
-            path: self.path.clone(),
-            location: header(LOCATION),
-            server: header(SERVER),
-        }
-    }
-}
-
-fn is_preliminary(status: StatusCode) -> bool {
-    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
-}
-
-/// The connection broke before there was an answer.
-fn broken(unread: Unread) -> UpgradeError {
-    match unread {
-        Unread::Ended => UpgradeError::Closed,
-        Unread::Broken(e) => UpgradeError::Broken(e),
-        Unread::TooLarge => UpgradeError::TooLarge,
-        Unread::Malformed(_) => UpgradeError::NotHttp,
     }
 }
 

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderValue;
 
-use crate::http::forwarded::Forwarded;
+use crate::http::{EarlyData, EarlyDataIn, Forwarded};
 
 /// The server side.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,8 @@ pub struct ServerSettings {
     /// `path`, as it is when nothing in it is percent-encoded: what requests must ask for, to the letter. `/` is
     /// the default.
     pub path: String,
+    /// `host`: what requests must name as their host, in any case and with any port; `None` is that it does not matter.
+    pub host: Option<String>,
     /// `headers`: put on the 101.
     pub headers: HeaderMap,
     /// `maxEarlyData` and `earlyDataHeaderName`: where early data is looked for besides
@@ -42,24 +44,6 @@ pub struct ClientSettings {
     pub heartbeat: Option<Duration>,
 }
 
-/// The first bytes of a tunnel, sent along with the request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EarlyData {
-    /// Where they travel.
-    pub carried_in: EarlyDataIn,
-    /// How many there may be.
-    pub max: usize,
-}
-
-/// What early data travels in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EarlyDataIn {
-    /// Behind the path.
-    Path,
-    /// A header of this name.
-    Header(HeaderName),
-}
-
 /// `heartbeatPeriod` when nothing is said.
 pub const HEARTBEAT: Duration = Duration::from_secs(30);
 
@@ -67,6 +51,7 @@ impl Default for ServerSettings {
     fn default() -> Self {
         Self {
             path: "/".to_owned(),
+            host: None,
             headers: HeaderMap::new(),
             early_data: None,
             heartbeat: Some(HEARTBEAT),
@@ -84,13 +69,5 @@ impl Default for ClientSettings {
             early_data: None,
             heartbeat: Some(HEARTBEAT),
         }
-    }
-}
-
-/// A path without its `/` gets one, as in V2Ray.
-pub(crate) fn with_slash(path: String) -> String {
-    match path.starts_with('/') {
-        true => path,
-        false => format!("/{path}"),
     }
 }

@@ -2,6 +2,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::dialect::v2ray::json::Report;
+use crate::http::Trusted;
+use http::HeaderName;
 
 fn read<T>(value: &Value, reader: fn(Option<&Node>) -> Option<T>) -> (T, Vec<String>, Vec<String>) {
     let report = Report::default();

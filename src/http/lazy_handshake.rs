@@ -1,4 +1,4 @@
-//! A client's WebSocket whose handshake waits for the first write, to take it along as early data.
+//! A client's link whose handshake waits for the first write, to take it along as early data.
 
 use std::io;
 use std::pin::Pin;
@@ -6,42 +6,39 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use super::WsStream;
-use crate::io::{Goodbye, HEADROOM, Io};
+use crate::io::{CloseReason, Goodbye, HEADROOM, Io};
 
 /// The handshake on its way.
-type Shaking = Pin<Box<dyn Future<Output = io::Result<WsStream>> + Send>>;
+type Shaking<S> = Pin<Box<dyn Future<Output = io::Result<S>> + Send>>;
 
 /// How long a reader waits for the writer. A server may be the one to speak first, and then nobody
 /// writes; such a session begins without early data.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-pub(super) struct LazyHandshake(State);
+/// `S` is what the handshake makes.
+pub(crate) struct LazyHandshake<S>(State<S>);
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a stream is open for most of its life"
-)]
-enum State {
+enum State<S> {
     /// Nothing was written; the handshake begins with at most `max` bytes.
     Waiting {
         max: usize,
-        handshake: Box<dyn FnOnce(Vec<u8>) -> Shaking + Send>,
+        handshake: Box<dyn FnOnce(Vec<u8>) -> Shaking<S> + Send>,
         patience: Option<Pin<Box<Sleep>>>,
         reader: Option<Waker>,
     },
-    Shaking(Shaking),
-    Open(WsStream),
+    Shaking(Shaking<S>),
+    Open(S),
     /// The handshake failed, or was never wanted.
     Over,
 }
 
-impl LazyHandshake {
-    pub(super) fn new(
+impl<S: Unpin> LazyHandshake<S> {
+    pub(crate) fn new(
         max: usize,
-        handshake: impl FnOnce(Vec<u8>) -> Shaking + Send + 'static,
+        handshake: impl FnOnce(Vec<u8>) -> Shaking<S> + Send + 'static,
     ) -> Self {
         Self(State::Waiting {
             max,
@@ -75,7 +72,7 @@ impl LazyHandshake {
     }
 
     /// The stream, once the handshake is done; it begins here if it has not.
-    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut WsStream>>> {
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut S>>> {
         self.begin(&[]);
         if let State::Shaking(shaking) = &mut self.0 {
             let result = ready!(shaking.as_mut().poll(cx));
@@ -89,7 +86,7 @@ impl LazyHandshake {
     }
 }
 
-impl AsyncRead for LazyHandshake {
+impl<S: Io> AsyncRead for LazyHandshake<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -110,7 +107,7 @@ impl AsyncRead for LazyHandshake {
     }
 }
 
-impl AsyncWrite for LazyHandshake {
+impl<S: Io> AsyncWrite for LazyHandshake<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -143,7 +140,7 @@ impl AsyncWrite for LazyHandshake {
     }
 }
 
-impl Io for LazyHandshake {
+impl<S: Io> Io for LazyHandshake<S> {
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         match this.0 {
@@ -170,15 +167,31 @@ impl Io for LazyHandshake {
         }
     }
 
-    /// Most peers take a Close for the end of both directions.
+    /// Nobody knows before there is a stream.
     fn half_closes(&self) -> bool {
-        false
+        match &self.0 {
+            State::Open(stream) => stream.half_closes(),
+            _ => false,
+        }
+    }
+
+    fn set_close_reason(&mut self, reason: CloseReason) {
+        if let State::Open(stream) = &mut self.0 {
+            stream.set_close_reason(reason);
+        }
     }
 
     fn goodbye(&self) -> Goodbye {
         match &self.0 {
             State::Open(stream) => stream.goodbye(),
             _ => Goodbye::Unknown,
+        }
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match &self.0 {
+            State::Open(stream) => stream.tcp(),
+            _ => None,
         }
     }
 

@@ -1,0 +1,227 @@
+//! A client's link that is written to before the server has answered the upgrade.
+//!
+//! Servers of V2Ray and Xray forget what one read gives them behind the request. So the request goes out by itself, and
+//! what follows it is held back for a moment, or until the answer is there: then it comes by another read, unless the
+//! server is very busy.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+
+use crate::cause::{DialError, UpgradeError};
+use crate::http::head;
+use crate::http::upgrade::{LIMIT, MAX_HEADER, granted, is_preliminary, look_at_clock};
+use crate::io::{CloseReason, Goodbye, Io, Link, PeerClock, Step};
+
+/// How long what follows the request is held back. A server that reads what there is needs far less; it is little
+/// beside the round trip that is saved.
+const PAUSE: Duration = Duration::from_millis(10);
+
+pub(super) struct Ahead {
+    link: Link,
+    state: State,
+}
+
+enum State {
+    /// The request is sent, and its answer is not there.
+    Asked(Box<Asked>),
+    /// The answer was a 101; this is what came behind it.
+    Open(Bytes),
+    /// It was none.
+    Over,
+}
+
+struct Asked {
+    path: String,
+    step: Step,
+    clock: Arc<PeerClock>,
+    /// Of the answer.
+    read: BytesMut,
+    limit: Pin<Box<Sleep>>,
+    /// `None` when it is over.
+    pause: Option<Pin<Box<Sleep>>>,
+    /// Who waits for its end.
+    writer: Option<Waker>,
+}
+
+impl Ahead {
+    /// The request for `path` is sent; `clock` is told what time it is there.
+    pub(super) fn new(link: Link, path: String, clock: Arc<PeerClock>) -> Self {
+        let asked = Asked {
+            path,
+            step: Step::begin("upgrade"),
+            clock,
+            read: BytesMut::new(),
+            limit: Box::pin(sleep(LIMIT)),
+            pause: Some(Box::pin(sleep(PAUSE))),
+            writer: None,
+        };
+        Self {
+            link,
+            state: State::Asked(Box::new(asked)),
+        }
+    }
+
+    /// Ready when the answer is there and was a 101.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let answered = match &mut self.state {
+            State::Open(_) => return Poll::Ready(Ok(())),
+            State::Over => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            State::Asked(asked) => ready!(asked.poll(&mut self.link, cx)),
+        };
+        let before = std::mem::replace(&mut self.state, State::Over);
+        if let State::Asked(asked) = before
+            && let Some(writer) = asked.writer
+        {
+            writer.wake();
+        }
+        self.state = State::Open(answered.map_err(DialError::from)?);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when something may follow the request.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.state {
+            State::Open(_) => Poll::Ready(Ok(())),
+            State::Over => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            State::Asked(asked) => {
+                if let Some(pause) = &mut asked.pause {
+                    if pause.as_mut().poll(cx).is_pending() {
+                        asked.writer = Some(cx.waker().clone());
+                        return Poll::Pending;
+                    }
+                    asked.pause = None;
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl Asked {
+    /// What came behind the 101.
+    fn poll(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Result<Bytes, UpgradeError>> {
+        loop {
+            while let Some((answer, len)) = head::response(&self.read)? {
+                self.read.advance(len);
+                if !is_preliminary(answer.status()) {
+                    look_at_clock(answer.headers(), &self.clock);
+                    granted(&answer, &self.path)?;
+                    self.step.done(format_args!("101 at {}", self.path));
+                    return Poll::Ready(Ok(std::mem::take(&mut self.read).freeze()));
+                }
+            }
+            if self.read.len() >= MAX_HEADER {
+                return Poll::Ready(Err(UpgradeError::TooLarge));
+            }
+            if self.limit.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(UpgradeError::Slow(LIMIT)));
+            }
+            let mut piece = [0; 1024];
+            let mut piece = ReadBuf::new(&mut piece);
+            let read = ready!(Pin::new(&mut *link).poll_read(cx, &mut piece));
+            read.map_err(UpgradeError::Broken)?;
+            if piece.filled().is_empty() {
+                return Poll::Ready(Err(UpgradeError::Closed));
+            }
+            self.read.extend_from_slice(piece.filled());
+        }
+    }
+}
+
+impl AsyncRead for Ahead {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_answer(cx))?;
+        if let State::Open(left) = &mut this.state
+            && !left.is_empty()
+        {
+            let n = left.len().min(buf.remaining());
+            buf.put_slice(&left.split_to(n));
+            if left.is_empty() {
+                // An idle tunnel has no use for its allocation.
+                *left = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut this.link).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Ahead {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_turn(cx))?;
+        Pin::new(&mut this.link).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.link).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.link).poll_shutdown(cx)
+    }
+}
+
+impl Io for Ahead {
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.link).poll_close(cx)
+    }
+
+    fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.link).poll_end(cx)
+    }
+
+    fn poll_write_in_place(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_turn(cx))?;
+        Pin::new(&mut this.link).poll_write_in_place(cx, buf)
+    }
+
+    fn half_closes(&self) -> bool {
+        self.link.half_closes()
+    }
+
+    fn cork(&mut self) {
+        self.link.cork();
+    }
+
+    fn set_close_reason(&mut self, reason: CloseReason) {
+        self.link.set_close_reason(reason);
+    }
+
+    fn goodbye(&self) -> Goodbye {
+        self.link.goodbye()
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        self.link.tcp()
+    }
+
+    fn set_low_water(&mut self, bytes: usize) {
+        // What is awaited first is an answer, and short.
+        if matches!(self.state, State::Open(_)) {
+            self.link.set_low_water(bytes);
+        }
+    }
+}
