@@ -17,6 +17,7 @@ mod inbound;
 pub mod loopback;
 mod outbound;
 mod proxy;
+mod replay;
 pub mod servers;
 pub mod socks;
 pub mod trojan;
@@ -30,6 +31,7 @@ pub use grant::Grant;
 pub use inbound::{Inbound, InboundSettings, InboundTraits};
 pub use outbound::{Endpoint, Outbound, OutboundSettings, Unsealed};
 pub use proxy::{NextHop, Proxy, ProxyTraits, no_packets};
+pub use replay::ReplayMemory;
 pub use udp_port::Sources;
 pub use users::{AddedUser, UserError, UserSettings};
 
@@ -54,14 +56,14 @@ pub struct InboundContext {
 #[derive(Debug, Default)]
 pub struct ProtocolState {
     /// What VMess must not answer again.
-    pub(crate) replays: vmess::ReplayMemory,
+    pub(crate) replays: ReplayMemory,
 }
 
 impl ProtocolState {
     /// With a folder, the next process remembers it too.
     pub fn open(folder: Option<&Path>) -> Self {
         Self {
-            replays: vmess::ReplayMemory::open(folder),
+            replays: ReplayMemory::open(folder),
         }
     }
 }

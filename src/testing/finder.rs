@@ -1,6 +1,6 @@
 //! A server's first steps with a first flight, for the micro-benchmarks.
 
-use crate::protocol::vmess::ReplayMemory;
+use crate::protocol::ReplayMemory;
 use std::sync::Arc;
 
 use bytes::BytesMut;

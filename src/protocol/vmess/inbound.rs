@@ -4,7 +4,6 @@
 //! to the log alone: neither bytes nor time tell a prober which byte was wrong.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use sha2::{Digest, Sha256};
@@ -18,7 +17,6 @@ use super::codec::response::{self, Keys};
 use super::packets::VmessPackets;
 use super::peer::Peer;
 use super::reader::Reader;
-use super::replay_memory::ReplayMemory;
 use super::settings::InboundSettings;
 use super::stream::{Role, VmessStream};
 use super::users::{UserEntry, Users};
@@ -26,6 +24,7 @@ use super::writer::Writer;
 use crate::cause::{AuthError, FlightError, ProtocolError};
 use crate::io::Link;
 use crate::mux::{self, packet_addr};
+use crate::protocol::replay::{ReplayMemory, now};
 use crate::protocol::users::UserSettings;
 use crate::protocol::{Accepted, InboundContext, UserError};
 use crate::seam::{Arrival, Refusal};
@@ -191,10 +190,4 @@ fn session_id(member: &UserEntry, request: &Request) -> [u8; 16] {
         .chain_update(request.iv)
         .finalize();
     std::array::from_fn(|i| hash[i])
-}
-
-/// Seconds since 1970.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs() as i64)
 }

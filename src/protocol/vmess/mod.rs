@@ -10,13 +10,10 @@
 
 pub mod codec;
 mod inbound;
-mod journal;
 mod outbound;
 mod packets;
 mod peer;
 mod reader;
-mod replay;
-mod replay_memory;
 mod settings;
 mod stream;
 #[cfg(test)]
@@ -27,5 +24,4 @@ mod writer;
 pub use super::users::UserSettings;
 pub use inbound::Inbound;
 pub use outbound::{Account, Outbound};
-pub use replay_memory::ReplayMemory;
 pub use settings::{AccountSettings, InboundSettings, OutboundSettings, Security};

@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::codec::auth_id::{AuthIdMatcher, CmdKey};
 use super::codec::header::Request;
-use super::replay_memory::{MAX_SKEW, ReplayMemory};
 use crate::cause::AuthError;
 use crate::protocol::UserError;
+use crate::protocol::replay::{MAX_SKEW, ReplayMemory};
 use crate::session::User;
 
 /// How many readers are tried before all others.

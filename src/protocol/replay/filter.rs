@@ -11,7 +11,7 @@ use std::hash::Hash;
 /// one is refused as if it had been seen. In ordinary times no such key is taken any more anyway; otherwise some
 /// slow clocks are refused, never a replay accepted.
 #[derive(Debug)]
-pub(super) struct ReplayFilter<K> {
+pub(in crate::protocol) struct ReplayFilter<K> {
     young: Generation<K>,
     old: Generation<K>,
     life: u64,
@@ -30,7 +30,7 @@ struct Generation<K> {
 
 impl<K: Eq + Hash> ReplayFilter<K> {
     /// At most `2 * bound` keys are kept.
-    pub(super) fn new(life: u64, bound: usize) -> Self {
+    pub(in crate::protocol) fn new(life: u64, bound: usize) -> Self {
         Self {
             young: Generation::new(0),
             old: Generation::new(0),
@@ -42,7 +42,7 @@ impl<K: Eq + Hash> ReplayFilter<K> {
 
     /// Whether `key` is new; from then on it is known. `time` is when the key says it was made, `age` how long
     /// the process has been running.
-    pub(super) fn insert(&mut self, key: K, time: i64, age: u64) -> bool {
+    pub(in crate::protocol) fn insert(&mut self, key: K, time: i64, age: u64) -> bool {
         self.age(age);
         if time <= self.forgotten || self.old.keys.contains(&key) {
             return false;
@@ -52,12 +52,12 @@ impl<K: Eq + Hash> ReplayFilter<K> {
     }
 
     /// Whether `key` cannot be new.
-    pub(super) fn has(&self, key: &K, time: i64) -> bool {
+    pub(in crate::protocol) fn has(&self, key: &K, time: i64) -> bool {
         time <= self.forgotten || self.young.keys.contains(key) || self.old.keys.contains(key)
     }
 
     /// Keys of this time or before were forgotten elsewhere.
-    pub(super) fn forget(&mut self, time: i64) {
+    pub(in crate::protocol) fn forget(&mut self, time: i64) {
         self.forgotten = self.forgotten.max(time);
     }
 

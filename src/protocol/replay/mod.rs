@@ -1,19 +1,23 @@
 //! The first flights that were answered: none of them is answered again.
 //!
-//! All VMess inbounds of a process share one memory, whatever becomes of an inbound or a user. With a state folder it
-//! outlives the process, and other processes with the same folder share it too ([`journal`](super::journal)). Without
-//! one, whoever recorded a first flight may send it once more to a process that was started after it.
+//! All inbounds of a process share one memory, whatever becomes of an inbound or a user. With a state folder it
+//! outlives the process, and other processes with the same folder share it too ([`journal`]). Without one, whoever recorded a first flight may send it once more to a process that was started after it.
+
+mod filter;
+mod journal;
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{info, warn};
 
-use super::journal::{Id, Journal, Record};
-use super::replay::ReplayFilter;
+use journal::{Journal, Record};
 
-/// How far a client's clock may be off; V2Ray's number.
+pub(super) use filter::ReplayFilter;
+pub(super) use journal::Id;
+
+/// How far a client's clock may be off at the most: in VMess, V2Ray's number.
 pub(super) const MAX_SKEW: i64 = 120;
 
 /// How long an auth id could be sent again: its time may lie this far on either side of ours.
@@ -137,6 +141,12 @@ impl Kept {
     }
 }
 
+/// Seconds since 1970.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() as i64)
+}
+
 fn take(foreign: &mut ReplayFilter<Id>, record: Record, age: u64) {
     match record {
         Record::Spent { id, time } => {
@@ -148,8 +158,8 @@ fn take(foreign: &mut ReplayFilter<Id>, record: Record, age: u64) {
 
 #[cfg(test)]
 mod tests {
+    use super::journal::NAME;
     use super::*;
-    use crate::protocol::vmess::journal::NAME;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use tempfile::tempdir;

@@ -15,10 +15,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::inbound::now;
-use super::replay_memory::MAX_SKEW;
+use super::{MAX_SKEW, now};
 
-pub(super) type Id = [u8; 16];
+pub(in crate::protocol) type Id = [u8; 16];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Record {
