@@ -19,6 +19,7 @@ mod outbound;
 mod proxy;
 mod replay;
 pub mod servers;
+pub mod shadowsocks;
 pub mod socks;
 pub mod trojan;
 mod udp_port;
