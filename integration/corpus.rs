@@ -9,7 +9,7 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 20] = [
+const TARGETS: [(&str, Target); 21] = [
     ("address", testing::address),
     ("dns_messages", testing::dns_messages),
     ("geodata", testing::geodata),
@@ -20,6 +20,7 @@ const TARGETS: [(&str, Target); 20] = [
     ("packet_addr", testing::packet_addr),
     ("proxy_header", testing::proxy_header),
     ("quic", testing::quic),
+    ("shadowsocks", testing::shadowsocks),
     ("sniff", testing::sniff),
     ("socks_request", testing::socks_request),
     ("socks_udp", testing::socks_udp),

@@ -34,6 +34,7 @@ mod world;
 mod interop_httpupgrade;
 mod interop_mihomo;
 mod interop_mux;
+mod interop_shadowsocks;
 mod interop_singbox;
 mod interop_trojan;
 mod interop_v2ray;

@@ -49,6 +49,12 @@ pub mod v2ray {
             pub mod http {
                 include!("v2ray.core.proxy.http.rs");
             }
+            pub mod shadowsocks {
+                include!("v2ray.core.proxy.shadowsocks.rs");
+            }
+            pub mod shadowsocks_2022 {
+                include!("v2ray.core.proxy.shadowsocks_2022.rs");
+            }
             pub mod socks {
                 include!("v2ray.core.proxy.socks.rs");
             }

@@ -61,6 +61,13 @@ pub enum Credentials {
     Vless,
     /// A password.
     Trojan,
+    /// A password, and what is sealed with it.
+    Shadowsocks,
+    /// A key, within this many seconds.
+    Shadowsocks2022 {
+        /// Seconds that clocks may differ.
+        most: u64,
+    },
 }
 
 impl AnswerError {
@@ -113,6 +120,13 @@ impl fmt::Display for Credentials {
                 )
             }
             Self::Trojan => f.write_str("does it know this password?"),
+            Self::Shadowsocks => f.write_str("has it the same method and password?"),
+            Self::Shadowsocks2022 { most } => {
+                write!(
+                    f,
+                    "has it the same method and password, and are the clocks within {most} s?"
+                )
+            }
             Self::Vless => {
                 f.write_str("does it know this id, and does it want a flow or an encryption?")
             }

@@ -88,6 +88,14 @@ pub enum AuthError {
     /// Nobody has this password.
     #[error("no user has this password")]
     UnknownPassword,
+    /// Nobody's key opens what came.
+    #[error("no key opens the beginning: the peer has another method or password, or none")]
+    UnknownKey,
+    /// Nobody's key has the hash in an identity header.
+    #[error(
+        "no user has this identity: the peer has another server key, or a user that is not here"
+    )]
+    UnknownIdentity,
     /// The time in it is not ours.
     #[error("{who}'s clock is {skew} s {} ours, at most {most} s is allowed", if *.behind { "behind" } else { "ahead of" })]
     Clock {
@@ -103,6 +111,12 @@ pub enum AuthError {
     /// It came before.
     #[error("{who}'s auth id was sent before, possibly by someone who recorded it")]
     Replay {
+        /// What the log calls the user.
+        who: String,
+    },
+    /// Its salt came before.
+    #[error("{who}'s salt was sent before, possibly by someone who recorded it")]
+    SpentSalt {
         /// What the log calls the user.
         who: String,
     },
@@ -184,10 +198,18 @@ impl ProtocolError {
                 "request-timeout"
             }
             Self::Auth(
-                AuthError::UnknownUser | AuthError::UnknownId | AuthError::UnknownPassword,
+                AuthError::UnknownUser
+                | AuthError::UnknownId
+                | AuthError::UnknownPassword
+                | AuthError::UnknownKey
+                | AuthError::UnknownIdentity,
             ) => "user-unknown",
             Self::Auth(AuthError::Clock { .. }) => "clock-skew",
-            Self::Auth(AuthError::Replay { .. } | AuthError::SpentKeys { .. }) => "replay",
+            Self::Auth(
+                AuthError::Replay { .. }
+                | AuthError::SpentSalt { .. }
+                | AuthError::SpentKeys { .. },
+            ) => "replay",
             Self::NotVless(_) | Self::NotTrojan(_) | Self::Header { .. } => "request-malformed",
             Self::OtherMux { .. } => "mux-other",
             Self::Nowhere => "redirect-nowhere",
@@ -201,8 +223,15 @@ impl AuthError {
     /// Whose credentials they are.
     pub fn who(&self) -> Option<&str> {
         match self {
-            Self::UnknownUser | Self::UnknownId | Self::UnknownPassword => None,
-            Self::Clock { who, .. } | Self::Replay { who } | Self::SpentKeys { who } => Some(who),
+            Self::UnknownUser
+            | Self::UnknownId
+            | Self::UnknownPassword
+            | Self::UnknownKey
+            | Self::UnknownIdentity => None,
+            Self::Clock { who, .. }
+            | Self::Replay { who }
+            | Self::SpentSalt { who }
+            | Self::SpentKeys { who } => Some(who),
         }
     }
 }

@@ -29,8 +29,8 @@ pub(crate) fn warn_of_open_proxy(inbound: &Inbound, report: &Report) {
         && !inbound.transport.requires_client_certificate()
     {
         let text = format!(
-            "whoever reaches {ip} may use this proxy: set `listen` to 127.0.0.1, or `accounts`{}",
-            traits.accounts_hint
+            "whoever reaches {ip} may use this proxy: set `listen` to 127.0.0.1, or {}",
+            traits.auth_hint
         );
         report.warn(&inbound.at, text);
     }

@@ -1,4 +1,4 @@
-//! What runs, and is hardly meant: ids that everybody knows, the port of HTTPS without TLS.
+//! What runs, and is hardly meant: ids that everybody knows, the port of HTTPS without TLS, UDP beside its transport.
 
 use uuid::{Uuid, uuid};
 
@@ -43,6 +43,11 @@ pub(crate) fn warn_of_outbound(outbound: &Outbound, report: &Report) {
     let mut servers = outbound.protocol.tunnel_servers().into_iter();
     if servers.any(|server| server.port == 443) && !outbound.transport.has_tls() {
         let text = "goes to port 443 without TLS, is `security: tls` missing in `streamSettings`?";
+        report.warn(&outbound.at, text);
+    }
+    let is_beside = outbound.protocol.sends_datagrams() && outbound.mux.is_none();
+    if is_beside && !outbound.transport.is_bare() {
+        let text = "`streamSettings` are for TCP: UDP goes to the same port of the server as datagrams, as in V2Ray; with `mux` it goes inside";
         report.warn(&outbound.at, text);
     }
 }

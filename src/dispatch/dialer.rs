@@ -1,17 +1,17 @@
 //! The ways to DNS servers: those that the built-in DNS asks, and the one behind a `dns` outbound.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock, Weak};
-use std::task::{Context, Poll, ready};
 
-use tracing::{debug, trace};
+use tracing::debug;
 
 use super::route::Asked;
+use super::single_server::{SingleServer, is_one_server};
 use super::{Dispatcher, Origin, OutboundRef, Session};
 use crate::address::{Destination, Host, Network};
 use crate::dns::{self, DialFuture, Dialer, Known, Lookup, Via};
-use crate::io::{BindUdp, Counted, Link, Packet, Packets, Udp};
+use crate::io::{BindUdp, Counted, Link, Packets, Udp};
 use crate::protocol::{self, Endpoint, freedom};
 use crate::session::Source;
 use crate::stats::Meter;
@@ -238,55 +238,6 @@ impl Dispatcher {
     }
 }
 
-/// Datagrams to one address, whatever name they give it.
-struct SingleServer {
-    inner: Box<dyn Packets>,
-    to: Destination,
-    /// What others send is dropped: whoever finds the port must not answer in the server's place.
-    from: Option<Destination>,
-}
-
-/// Whether answers come from where questions go.
-fn is_one_server(to: &Destination) -> bool {
-    match to.host {
-        Host::Ip(ip) => {
-            let is_broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
-            !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
-        }
-        Host::Domain(_) => false,
-    }
-}
-
-impl Packets for SingleServer {
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Packet>>> {
-        loop {
-            let received = ready!(self.inner.poll_recv(cx));
-            match (&received, &self.from) {
-                (Ok(Some(packet)), Some(from)) if !is_same(&packet.peer, from) => {
-                    trace!(peer = %packet.peer, server = %from, "dropped: not from the server");
-                }
-                _ => return Poll::Ready(received),
-            }
-        }
-    }
-
-    fn poll_send(&mut self, cx: &mut Context<'_>, packet: &Packet) -> Poll<io::Result<()>> {
-        let packet = Packet {
-            peer: self.to.clone(),
-            data: packet.data.clone(),
-        };
-        self.inner.poll_send(cx, &packet)
-    }
-}
-
-fn is_same(one: &Destination, other: &Destination) -> bool {
-    let ip = |to: &Destination| match &to.host {
-        Host::Ip(ip) => Some(ip.to_canonical()),
-        Host::Domain(_) => None,
-    };
-    one.port == other.port && ip(one) == ip(other)
-}
-
 fn bind(sockopt: tcp::SockOpt, meter: Meter) -> BindUdp {
     Arc::new(move |to| {
         let socket = tcp::udp_socket(to, &sockopt)?;
@@ -299,6 +250,7 @@ mod tests {
     use super::*;
     use crate::dispatch::{Outbound, Parts};
     use crate::dns::Resolver;
+    use crate::io::Packet;
     use crate::protocol::{OutboundSettings, ProtocolState, dns};
     use crate::transport;
     use bytes::Bytes;

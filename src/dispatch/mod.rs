@@ -19,6 +19,7 @@ mod reply;
 mod resolve;
 mod route;
 mod session;
+mod single_server;
 mod sniff;
 mod udp_quota;
 mod waiting;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use super::limits::{QUESTIONS, both};
 use super::open::{Opened, next_hop};
+use super::single_server::{SingleServer, is_one_server};
 use super::{Dispatcher, OutboundRef};
 use crate::address::Destination;
-use crate::dns::Known;
+use crate::dns::{self, Known, Strategy};
 use crate::io::{BindUdp, Counted, Packets, Udp};
-use crate::protocol::{self, Endpoint, freedom, loopback, no_packets};
+use crate::protocol::{self, Endpoint, NextHop, PacketWay, freedom, loopback, no_packets};
+use crate::session::Owner;
 use crate::transport::tcp;
 
 impl Dispatcher {
@@ -45,17 +47,22 @@ impl Dispatcher {
             protocol::Outbound::Freedom(freedom) => {
                 self.packets_to_target(outbound, freedom, to, id).await
             }
-            protocol::Outbound::Proxy(proxy) if !proxy.traits().carries_packets => {
-                Err(no_packets())
-            }
-            protocol::Outbound::Proxy(proxy) => {
-                let hop = next_hop(proxy)?;
-                let limit = self.handshake(hop.level);
-                let (link, limits) = self.dial_server(outbound, &hop).await?;
-                let (bind, far) = (bind(outbound), outbound.far_end());
-                let packets = hop.packets(link, to, limit, &bind, far).await?;
-                Ok((packets, limits))
-            }
+            protocol::Outbound::Proxy(proxy) => match proxy.traits().packets {
+                None => Err(no_packets()),
+                Some(PacketWay::Link) => {
+                    let hop = next_hop(proxy)?;
+                    let limit = self.handshake(hop.level);
+                    let (link, limits) = self.dial_server(outbound, &hop).await?;
+                    let (bind, far) = (bind(outbound), outbound.far_end());
+                    let packets = hop.packets(link, to, limit, &bind, far).await?;
+                    Ok((packets, limits))
+                }
+                Some(PacketWay::Datagrams) => {
+                    let hop = next_hop(proxy)?;
+                    let (inner, limits) = self.packets_to_server(outbound, &hop, id).await?;
+                    Ok((hop.packets_inside(inner)?, limits))
+                }
+            },
         }
     }
 
@@ -80,6 +87,41 @@ impl Dispatcher {
             )),
             Endpoint::Loopback(_) => Err(loopback::carries_nothing()),
         }
+    }
+
+    /// Datagrams to the server whose turn it is, beside the streams that go there.
+    async fn packets_to_server(
+        self: &Arc<Self>,
+        outbound: &OutboundRef,
+        hop: &NextHop<'_>,
+        id: u32,
+    ) -> io::Result<Opened<Box<dyn Packets>>> {
+        if hop.leaves_packets_readable() && outbound.transport.has_tls() {
+            let text = "UDP is not carried: its datagrams would go beside the TLS connection, and nothing would seal them";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        let limits = Some(self.limits(hop.level));
+        let lookup = self.server_lookup(outbound);
+        let through = self.through(outbound)?;
+        let mut to = hop.server.clone();
+        if through.is_none() || lookup.strategy() != Strategy::AsIs {
+            // The name of a server is this process' own, and no user's share of questions.
+            let found = dns::asking(Owner::Process, lookup.resolve(&to)).await?;
+            to = found.first().map_or(to, |addr| (*addr).into());
+        }
+        let Some(other) = through else {
+            let inner = freedom::packets(bind(outbound));
+            let from = is_one_server(&to).then(|| to.clone());
+            return Ok((Box::new(SingleServer { inner, to, from }), limits));
+        };
+        let opening = Box::pin(self.open_packets(&other, &to, &Known::Unasked, id));
+        let (inner, others) = opening.await?;
+        let inner = Counted::packets(inner, outbound.traffic().of_outbound());
+        let from = None;
+        Ok((
+            Box::new(SingleServer { inner, to, from }),
+            both(others, limits),
+        ))
     }
 
     /// Datagrams that are sent from here, or by the outbound that this one goes through.

@@ -110,7 +110,9 @@ impl Awaited {
 
     /// What the clocks say, if that explains it.
     fn clock(&self) -> Option<AnswerError> {
-        let Credentials::Vmess { most } = self.credentials else {
+        let (Credentials::Vmess { most } | Credentials::Shadowsocks2022 { most }) =
+            self.credentials
+        else {
             return None;
         };
         let ahead = self.far.clock.as_ref()?.ahead()?;

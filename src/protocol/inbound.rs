@@ -6,7 +6,7 @@ use super::udp_port::Sources;
 use uuid::Uuid;
 
 use super::users::{AddedUser, UserError};
-use super::{Accepted, InboundContext, dokodemo, http, socks, trojan, vless, vmess};
+use super::{Accepted, InboundContext, dokodemo, http, shadowsocks, socks, trojan, vless, vmess};
 use crate::io::BindUdp;
 use crate::seam::{Arrival, Refusal};
 
@@ -15,6 +15,7 @@ use crate::seam::{Arrival, Refusal};
 pub enum InboundSettings {
     Dokodemo(dokodemo::InboundSettings),
     Http(http::InboundSettings),
+    Shadowsocks(shadowsocks::InboundSettings),
     Socks(socks::InboundSettings),
     Trojan(trojan::InboundSettings),
     Vless(vless::InboundSettings),
@@ -25,6 +26,7 @@ pub enum InboundSettings {
 pub enum Inbound {
     Dokodemo(dokodemo::Inbound),
     Http(http::Inbound),
+    Shadowsocks(shadowsocks::Inbound),
     Socks(socks::Inbound),
     Trojan(Box<trojan::Inbound>),
     Vless(Box<vless::Inbound>),
@@ -41,8 +43,8 @@ pub struct InboundTraits {
     pub requires_auth: bool,
     /// Whether it takes clients to wherever they want.
     pub is_proxy: bool,
-    /// What `accounts` need beside them to be asked for, for a message.
-    pub accounts_hint: &'static str,
+    /// What would have them authenticate, for a message.
+    pub auth_hint: &'static str,
     /// Whether TCP connections are listened for.
     pub streams: bool,
     /// Whether a UDP port is listened on as well.
@@ -59,7 +61,7 @@ impl Default for InboundTraits {
             handshake_level: Some(0),
             requires_auth: false,
             is_proxy: false,
-            accounts_hint: "",
+            auth_hint: "`accounts`",
             streams: true,
             datagrams: false,
             follows_redirect: false,
@@ -80,6 +82,7 @@ impl InboundSettings {
         match self {
             Self::Dokodemo(settings) => settings.traits(),
             Self::Http(settings) => settings.traits(),
+            Self::Shadowsocks(settings) => settings.traits(),
             Self::Socks(settings) => settings.traits(),
             Self::Trojan(settings) => settings.traits(),
             Self::Vless(settings) => settings.traits(),
@@ -92,6 +95,7 @@ impl InboundSettings {
         match self {
             Self::Dokodemo(_) => "dokodemo-door",
             Self::Http(_) => "http",
+            Self::Shadowsocks(_) => "shadowsocks",
             Self::Socks(_) => "socks",
             Self::Trojan(_) => "trojan",
             Self::Vless(_) => "vless",
@@ -102,7 +106,11 @@ impl InboundSettings {
     /// The ids of its users; `None` for protocols whose users have none.
     pub fn ids(&self) -> Option<Vec<Uuid>> {
         match self {
-            Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) | Self::Trojan(_) => None,
+            Self::Dokodemo(_)
+            | Self::Http(_)
+            | Self::Shadowsocks(_)
+            | Self::Socks(_)
+            | Self::Trojan(_) => None,
             Self::Vless(settings) => Some(settings.users.iter().map(|user| *user.id).collect()),
             Self::Vmess(settings) => Some(settings.users.iter().map(|user| *user.id).collect()),
         }
@@ -114,7 +122,7 @@ impl Inbound {
     pub fn step(&self) -> &'static str {
         match self {
             Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => "request",
-            Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_) => "protocol",
+            Self::Shadowsocks(_) | Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_) => "protocol",
         }
     }
 
@@ -122,6 +130,9 @@ impl Inbound {
         match settings {
             InboundSettings::Dokodemo(settings) => Self::Dokodemo(dokodemo::Inbound::new(settings)),
             InboundSettings::Http(settings) => Self::Http(http::Inbound::new(&settings)),
+            InboundSettings::Shadowsocks(settings) => {
+                Self::Shadowsocks(shadowsocks::Inbound::new(settings))
+            }
             InboundSettings::Socks(settings) => Self::Socks(socks::Inbound::new(settings)),
             InboundSettings::Trojan(settings) => {
                 Self::Trojan(Box::new(trojan::Inbound::new(settings)))
@@ -144,6 +155,7 @@ impl Inbound {
         match self {
             Self::Dokodemo(inbound) => inbound.accept(arrival).await,
             Self::Http(inbound) => inbound.accept(arrival, context).await,
+            Self::Shadowsocks(inbound) => inbound.accept(arrival, context).await,
             Self::Socks(inbound) => inbound.accept(arrival, context).await,
             Self::Trojan(inbound) => inbound.accept(arrival, context).await,
             Self::Vless(inbound) => inbound.accept(arrival, context).await,
@@ -161,6 +173,7 @@ impl Inbound {
     ) -> Option<Sources> {
         match self {
             Self::Dokodemo(inbound) => Some(inbound.sources(socket, bind, context)),
+            Self::Shadowsocks(inbound) => Some(inbound.sources(socket, context)),
             Self::Socks(inbound) => Some(inbound.sources(socket, context)),
             Self::Http(_) | Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_) => None,
         }
@@ -169,10 +182,16 @@ impl Inbound {
     /// One more user, from now on.
     pub fn add_user(&self, user: AddedUser) -> Result<(), UserError> {
         match (self, user) {
+            (Self::Shadowsocks(inbound), AddedUser::Shadowsocks(user)) => inbound.add_user(&user),
+            (Self::Shadowsocks(inbound), AddedUser::Shadowsocks2022(user)) => {
+                inbound.add_user_2022(user)
+            }
             (Self::Trojan(inbound), AddedUser::Trojan(user)) => inbound.add_user(user),
             (Self::Vless(inbound), AddedUser::Vless(user)) => inbound.add_user(user),
             (Self::Vmess(inbound), AddedUser::Vmess(user)) => inbound.add_user(user),
-            (Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_), _) => Err(UserError::OtherProtocol),
+            (Self::Shadowsocks(_) | Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_), _) => {
+                Err(UserError::OtherProtocol)
+            }
             (Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_), _) => Err(UserError::NoUsers),
         }
     }
@@ -180,6 +199,7 @@ impl Inbound {
     /// Takes a user away; their running sessions go on.
     pub fn remove_user(&self, email: &str) -> Result<(), UserError> {
         match self {
+            Self::Shadowsocks(inbound) => inbound.remove_user(email),
             Self::Trojan(inbound) => inbound.remove_user(email),
             Self::Vless(inbound) => inbound.remove_user(email),
             Self::Vmess(inbound) => inbound.remove_user(email),

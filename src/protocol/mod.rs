@@ -1,4 +1,4 @@
-//! What dresses a link: VMess, VLESS, Trojan, SOCKS, HTTP and the rest. The table of protocols.
+//! What dresses a link: VMess, VLESS, Trojan, Shadowsocks, SOCKS, HTTP and the rest. The table of protocols.
 //!
 //! A new protocol is a folder with the same doors (`settings`, `codec`, `inbound`, `outbound`), a variant in
 //! [`Inbound`], [`Proxy`] and their settings, and a reader in each dialect; the compiler points at every other place.
@@ -31,7 +31,7 @@ pub mod vmess;
 pub use grant::Grant;
 pub use inbound::{Inbound, InboundSettings, InboundTraits};
 pub use outbound::{Endpoint, Outbound, OutboundSettings, Unsealed};
-pub use proxy::{NextHop, Proxy, ProxyTraits, no_packets};
+pub use proxy::{NextHop, PacketWay, Proxy, ProxyTraits, no_packets};
 pub use replay::ReplayMemory;
 pub use udp_port::Sources;
 pub use users::{AddedUser, UserError, UserSettings};
@@ -56,8 +56,10 @@ pub struct InboundContext {
 /// What protocols remember for longer than a connection.
 #[derive(Debug, Default)]
 pub struct ProtocolState {
-    /// What VMess must not answer again.
+    /// What VMess and Shadowsocks of 2022 must not answer again.
     pub(crate) replays: ReplayMemory,
+    /// What Shadowsocks of 2017 must not answer again.
+    pub(crate) salts: shadowsocks::SaltMemory,
 }
 
 impl ProtocolState {
@@ -65,6 +67,7 @@ impl ProtocolState {
     pub fn open(folder: Option<&Path>) -> Self {
         Self {
             replays: ReplayMemory::open(folder),
+            salts: shadowsocks::SaltMemory::default(),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The outbounds by name, and what each of them answers.
 
 use super::proxy::Proxy;
-use super::{blackhole, dns, freedom, http, in_process, loopback, socks, trojan, vless, vmess};
+use super::{
+    blackhole, dns, freedom, http, in_process, loopback, shadowsocks, socks, trojan, vless, vmess,
+};
 use crate::address::{Destination, Host, Network};
 use crate::dns::Strategy;
 use crate::report::Place;
@@ -14,6 +16,7 @@ pub enum OutboundSettings {
     Freedom(freedom::OutboundSettings),
     Http(http::OutboundSettings),
     Loopback(loopback::OutboundSettings),
+    Shadowsocks(shadowsocks::OutboundSettings),
     Socks(socks::OutboundSettings),
     Trojan(trojan::OutboundSettings),
     Vless(vless::OutboundSettings),
@@ -53,12 +56,12 @@ pub struct Unsealed<'a> {
 
 impl OutboundSettings {
     /// The names of those whose servers may take many sessions in one link.
-    pub const WITH_MUX: [&str; 3] = ["trojan", "vless", "vmess"];
+    pub const WITH_MUX: [&str; 4] = ["shadowsocks", "trojan", "vless", "vmess"];
 
     /// Whether there is somebody who takes the sessions: of `freedom` only `redirect` can name them.
     pub fn has_mux(&self) -> bool {
         match self {
-            Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_) => true,
+            Self::Shadowsocks(_) | Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_) => true,
             Self::Freedom(settings) => settings.redirect.host.is_some(),
             _ => false,
         }
@@ -67,6 +70,7 @@ impl OutboundSettings {
     /// Accounts whose payload the protocol leaves readable.
     pub fn unsealed(&self) -> Vec<Unsealed<'_>> {
         match self {
+            Self::Shadowsocks(settings) => settings.unsealed().collect(),
             Self::Trojan(settings) => settings.unsealed().collect(),
             Self::Vless(settings) => settings.unsealed().collect(),
             Self::Vmess(settings) => settings.unsealed().collect(),
@@ -90,8 +94,14 @@ impl OutboundSettings {
             | Self::Freedom(_)
             | Self::Http(_)
             | Self::Loopback(_)
+            | Self::Shadowsocks(_)
             | Self::Socks(_) => Vec::new(),
         }
+    }
+
+    /// Whether datagrams go to the server as datagrams, which a transport has no part in.
+    pub fn sends_datagrams(&self) -> bool {
+        matches!(self, Self::Shadowsocks(_))
     }
 
     /// The settings of what sends sessions through the rules once more.
@@ -111,6 +121,7 @@ impl Outbound {
             OutboundSettings::Freedom(settings) => Self::Freedom(settings.into()),
             OutboundSettings::Http(settings) => Proxy::Http(settings.into()).into(),
             OutboundSettings::Loopback(settings) => Endpoint::Loopback(settings.into()).into(),
+            OutboundSettings::Shadowsocks(settings) => Proxy::Shadowsocks(settings.into()).into(),
             OutboundSettings::Socks(settings) => Proxy::Socks(settings.into()).into(),
             OutboundSettings::Trojan(settings) => Proxy::Trojan(settings.into()).into(),
             OutboundSettings::Vless(settings) => Proxy::Vless(settings.into()).into(),

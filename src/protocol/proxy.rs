@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{http, socks, trojan, vless, vmess};
+use super::{http, shadowsocks, socks, trojan, vless, vmess};
 use crate::address::Destination;
 use crate::dns::Strategy;
 use crate::io::{BindUdp, Link, Packets, Step};
@@ -14,6 +14,7 @@ use crate::seam::FarEnd;
 
 pub enum Proxy {
     Http(http::Outbound),
+    Shadowsocks(shadowsocks::Outbound),
     Socks(socks::Outbound),
     Trojan(trojan::Outbound),
     Vless(vless::Outbound),
@@ -25,10 +26,19 @@ pub enum Proxy {
 pub struct ProxyTraits {
     /// Whether the first payload can travel with the request, and is worth a short wait.
     pub wants_first_payload: bool,
-    /// Whether it carries datagrams at all.
-    pub carries_packets: bool,
+    /// How it carries datagrams; `None`: not at all.
+    pub packets: Option<PacketWay>,
     /// Whether a flow of datagrams has one destination only, or any.
     pub packets_have_one_peer: bool,
+}
+
+/// How a proxy's datagrams come to its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PacketWay {
+    /// Over a link.
+    Link,
+    /// As datagrams of their own, which its transport has no part in.
+    Datagrams,
 }
 
 /// The server that one connection goes to, and who we are there.
@@ -42,6 +52,7 @@ pub struct NextHop<'a> {
 /// What is said to a server.
 enum Client<'a> {
     Http(http::Client<'a>),
+    Shadowsocks(&'a shadowsocks::Account),
     Socks(socks::Client<'a>),
     Trojan(&'a trojan::Account),
     Vless(&'a vless::Account),
@@ -52,6 +63,7 @@ impl Proxy {
     pub fn traits(&self) -> ProxyTraits {
         match self {
             Self::Http(_) => http::Outbound::TRAITS,
+            Self::Shadowsocks(_) => shadowsocks::Outbound::TRAITS,
             Self::Socks(_) => socks::Outbound::TRAITS,
             Self::Trojan(_) => trojan::Outbound::TRAITS,
             Self::Vless(_) => vless::Outbound::TRAITS,
@@ -63,7 +75,11 @@ impl Proxy {
     pub(super) fn resolves_itself(&self) -> Option<Strategy> {
         match self {
             Self::Socks(outbound) => outbound.resolves_itself(),
-            Self::Http(_) | Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_) => None,
+            Self::Http(_)
+            | Self::Shadowsocks(_)
+            | Self::Trojan(_)
+            | Self::Vless(_)
+            | Self::Vmess(_) => None,
         }
     }
 
@@ -73,6 +89,10 @@ impl Proxy {
             Self::Http(outbound) => {
                 let (server, client) = outbound.next_hop()?;
                 (server, client.level(), Client::Http(client))
+            }
+            Self::Shadowsocks(outbound) => {
+                let (server, account) = outbound.next_hop()?;
+                (server, account.level(), Client::Shadowsocks(account))
             }
             Self::Socks(outbound) => {
                 let (server, client) = outbound.next_hop()?;
@@ -110,6 +130,7 @@ impl NextHop<'_> {
     ) -> io::Result<Link> {
         match self.client {
             Client::Http(client) => answered(client.stream(link, to, limit)).await,
+            Client::Shadowsocks(account) => account.stream(link, to, far),
             Client::Socks(client) => answered(client.stream(link, to, limit)).await,
             Client::Trojan(account) => account.stream(link, to, far),
             Client::Vless(account) => account.stream(link, to, far),
@@ -120,6 +141,7 @@ impl NextHop<'_> {
     /// A link for the frames of Mux.Cool, over a link to the server.
     pub fn multiplexed(self, link: Link, far: FarEnd) -> io::Result<Link> {
         match self.client {
+            Client::Shadowsocks(account) => account.multiplexed(link, far),
             Client::Trojan(account) => account.multiplexed(link, far),
             Client::Vless(account) => account.multiplexed(link, far),
             Client::Vmess(account) => account.multiplexed(link, far),
@@ -128,6 +150,23 @@ impl NextHop<'_> {
                 "the protocol of this outbound carries no mux",
             )),
         }
+    }
+
+    /// Datagrams to anyone by datagrams to the server, which `inner` carries.
+    pub fn packets_inside(self, inner: Box<dyn Packets>) -> io::Result<Box<dyn Packets>> {
+        match self.client {
+            Client::Shadowsocks(account) => account.packets(inner, self.server),
+            Client::Http(_)
+            | Client::Socks(_)
+            | Client::Trojan(_)
+            | Client::Vless(_)
+            | Client::Vmess(_) => Err(no_packets()),
+        }
+    }
+
+    /// Whether datagrams to the server can be read by everybody in between.
+    pub fn leaves_packets_readable(&self) -> bool {
+        matches!(self.client, Client::Shadowsocks(account) if account.is_open())
     }
 
     /// Datagrams over a link to the server: to `to` alone where a flow has one peer, else to anyone. `bind` makes
@@ -141,7 +180,7 @@ impl NextHop<'_> {
         far: FarEnd,
     ) -> io::Result<Box<dyn Packets>> {
         match self.client {
-            Client::Http(_) => Err(no_packets()),
+            Client::Http(_) | Client::Shadowsocks(_) => Err(no_packets()),
             Client::Socks(client) => client.packets(link, self.server, limit, bind).await,
             Client::Trojan(account) => account.packets(link, to, far),
             Client::Vless(account) => account.packets(link, to, far),
@@ -160,8 +199,6 @@ async fn answered(opening: impl Future<Output = io::Result<Link>>) -> io::Result
 
 /// Why datagrams go nowhere by a proxy that carries none.
 pub fn no_packets() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::Unsupported,
-        "an `http` outbound cannot carry UDP",
-    )
+    let text = "an `http` outbound cannot carry UDP";
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::trojan;
+use super::{shadowsocks, trojan};
 use crate::secret::Secret;
 use crate::session::User;
 
@@ -33,6 +33,8 @@ pub trait Identity {
 /// A user to be added to an inbound of the protocol that their account is of.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AddedUser {
+    Shadowsocks(shadowsocks::UserSettings<shadowsocks::AeadKey>),
+    Shadowsocks2022(shadowsocks::UserSettings<Secret<Vec<u8>>>),
     Trojan(trojan::UserSettings),
     Vless(UserSettings),
     Vmess(UserSettings),
@@ -68,6 +70,8 @@ pub enum UserError {
     EmailTaken(String),
     #[error("another user has the same id, or the same password")]
     KeyTaken,
+    #[error("a key of {found} bytes, the method of this inbound wants {wanted}")]
+    KeyLength { found: usize, wanted: usize },
     #[error("Email must not be empty.")]
     NoEmail,
     #[error("User {0} not found.")]

@@ -520,3 +520,66 @@ pub fn dns_messages(data: &[u8]) {
         assert!(reply.ips.iter().all(|ip| ip.is_ipv4()));
     }
 }
+
+/// Shadowsocks, past its seals, which no fuzzer opens: what stands in a request and in datagrams. Sealed again it is
+/// the same, wherever it is cut.
+pub fn shadowsocks(data: &[u8]) {
+    use crate::protocol::shadowsocks::codec::chunks::{Edition, MAX_CHUNK, Opener, Sealer};
+    use crate::protocol::shadowsocks::codec::head::take_variable;
+    use crate::protocol::shadowsocks::codec::packet;
+    use crate::protocol::shadowsocks::codec::packet_2022::{Front, Message, Session, open_chacha};
+    use crate::protocol::shadowsocks::{Cipher, Key};
+    use bytes::BytesMut;
+
+    let mut variable = BytesMut::from(data);
+    if take_variable(&mut variable).is_ok() {
+        assert!(variable.len() < data.len());
+    }
+    if let Some((to, rest)) = packet::split(BytesMut::from(data)) {
+        let mut again = BytesMut::new();
+        packet::join(&to, &rest, &mut again).expect("what was read can be written");
+        // An address that was spelled as a name is written as an address.
+        assert!(again.len() <= data.len() + 16);
+        assert_eq!(packet::split(again), Some((to, rest)));
+    }
+    for is_response in [false, true] {
+        if let Some(message) = Message::decode(BytesMut::from(data), is_response) {
+            let mut again = BytesMut::new();
+            message
+                .encode(&mut again)
+                .expect("what was read can be written");
+            assert!(again.len() <= data.len() + 16);
+            assert_eq!(Message::decode(again, is_response), Some(message));
+        }
+    }
+    for cipher in [Cipher::Aes128Gcm, Cipher::ChaCha20Poly1305] {
+        let key = Key::new(cipher, &[7; 32][..cipher.key_len()]).expect("it has the length");
+        let mut opener = Opener::new(Edition::Blake3, cipher, &key, data);
+        assert!(opener.chunk(data).is_err() || data.len() < MAX_CHUNK);
+        assert_eq!(packet::open(cipher, &key, data), None);
+        match Front::of_server(cipher, &key).open_ids(data) {
+            Some((ids, rest)) => {
+                assert_eq!(
+                    Session::new(cipher, &key, ids.session).open(ids, rest),
+                    None
+                );
+            }
+            None => assert_eq!(open_chacha(&key, data), None),
+        }
+
+        let plain = &data[..data.len().min(2000)];
+        let mut sealer = Sealer::new(Edition::Aead, cipher, &key, b"salt");
+        let mut wire = vec![0; MAX_CHUNK];
+        let len = sealer.seal(plain, &mut wire);
+        let mut opener = Opener::new(Edition::Aead, cipher, &key, b"salt");
+        for n in (0..len).step_by(7) {
+            assert_eq!(opener.chunk(&wire[..n]), Ok(None));
+        }
+        let chunk = opener.chunk(&wire[..len]);
+        let chunk = chunk.expect("it opens").expect("it is whole");
+        let mut opened = vec![0; chunk.plain];
+        let result = opener.open(chunk, &wire[..len], &mut opened);
+        result.expect("it opens");
+        assert_eq!(opened, plain);
+    }
+}

@@ -37,6 +37,11 @@ enum Carrier {
 }
 
 impl Outbound {
+    /// Whether all that goes through it is sealed.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     #[cfg(test)]
     pub(super) fn many(
         carrier: super::tests::ManyLinks,

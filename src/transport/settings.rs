@@ -67,6 +67,11 @@ impl ServerSettings {
 }
 
 impl ClientSettings {
+    /// Whether bytes go into bare TCP connections.
+    pub fn is_bare(&self) -> bool {
+        !self.has_tls() && matches!(self.carrier, ClientCarrier::Raw)
+    }
+
     /// Whether nobody in between can read what passes.
     pub fn has_tls(&self) -> bool {
         self.security.is_some()

@@ -15,7 +15,9 @@ use crate::address::{Destination, Host};
 use crate::cause::ProtocolError;
 use crate::io::{BindUdp, Counted, Packet, Packets, is_own_listener};
 use crate::log;
-use crate::protocol::udp_port::{Admitted, Datagram, QUEUED, Received, Replies, Sources, UdpPort};
+use crate::protocol::udp_port::{
+    Admitted, Datagram, QUEUED, Received, Replies, Sender, Sources, UdpPort,
+};
 use crate::protocol::{Datagrams, InboundContext};
 use crate::session::User;
 use crate::stats::Meter;
@@ -73,6 +75,7 @@ impl UdpPort for Door {
             return None;
         };
         Some(Received {
+            sender: Sender::At(datagram.source),
             len: datagram.data.len(),
             packet: Packet {
                 peer,
@@ -83,7 +86,7 @@ impl UdpPort for Door {
         })
     }
 
-    fn admit(&self, source: SocketAddr, replies: &Replies) -> Option<Admitted> {
+    fn admit(&self, source: SocketAddr, _: Sender, replies: &Replies) -> Option<Admitted> {
         let (queue, data) = mpsc::channel(QUEUED);
         let session = Session {
             source,

@@ -49,7 +49,7 @@ impl From<OutboundSettings> for Outbound {
 impl Outbound {
     pub const TRAITS: ProxyTraits = ProxyTraits {
         wants_first_payload: false,
-        carries_packets: false,
+        packets: None,
         packets_have_one_peer: false,
     };
 

@@ -51,6 +51,12 @@ impl<K: Eq + Hash> ReplayFilter<K> {
         self.young.keys.insert(key)
     }
 
+    /// The same of a key that says no time: it is new again once it has been forgotten.
+    pub(in crate::protocol) fn insert_undated(&mut self, key: K, age: u64) -> bool {
+        self.age(age);
+        !self.old.keys.contains(&key) && self.young.keys.insert(key)
+    }
+
     /// Whether `key` cannot be new.
     pub(in crate::protocol) fn has(&self, key: &K, time: i64) -> bool {
         time <= self.forgotten || self.young.keys.contains(key) || self.old.keys.contains(key)
@@ -119,6 +125,18 @@ mod tests {
         assert!(seen.has(&1, NOW));
         assert!(!seen.insert(1, NOW, 901));
         assert!(seen.insert(3, NOW + 901, 901));
+    }
+
+    #[test]
+    fn a_key_without_a_time_is_known_for_its_life_and_never_refused_when_it_is_new() {
+        let mut seen = ReplayFilter::new(60, 1000);
+        for age in 0..1000_u64 {
+            assert!(seen.insert_undated(age, age), "{age}");
+            for known in age.saturating_sub(59)..=age {
+                assert!(!seen.insert_undated(known, age), "{known} at {age}");
+            }
+            assert!(seen.young.keys.len() + seen.old.keys.len() <= 120);
+        }
     }
 
     #[test]

@@ -98,14 +98,20 @@ impl ReplayMemory {
     /// Whether the session of an auth id that was just taken is new as well, and neither is known to others. The next
     /// process will know both.
     pub(super) fn keep(&self, auth_id: Id, session: Id, time: i64) -> bool {
-        if !self.take(session, time) {
-            return false;
-        }
+        self.take(session, time) && self.write(&[auth_id, session], time)
+    }
+
+    /// Whether a flight that has one id alone is new; the next process will know it.
+    pub(super) fn spend(&self, id: Id, time: i64) -> bool {
+        self.take(id, time) && self.write(&[id], time)
+    }
+
+    fn write(&self, ids: &[Id], time: i64) -> bool {
         let Some(kept) = &self.kept else {
             return true;
         };
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.write(auth_id, session, time, self.age())
+        kept.write(ids, time, self.age())
     }
 
     fn age(&self) -> u64 {
@@ -114,16 +120,19 @@ impl ReplayMemory {
 }
 
 impl Kept {
-    fn write(&mut self, auth_id: Id, session: Id, time: i64, age: u64) -> bool {
+    fn write(&mut self, ids: &[Id], time: i64, age: u64) -> bool {
         let Self {
             journal, foreign, ..
         } = self;
         journal.lock();
         let read = journal.catch_up(|record| take(foreign, record, age));
-        let is_new = !foreign.has(&auth_id, time) && !foreign.has(&session, time);
-        let ids = [auth_id, session];
+        let is_new = !ids.iter().any(|id| foreign.has(id, time));
+        let records: Vec<_> = ids
+            .iter()
+            .map(|id| Record::Spent { id: *id, time })
+            .collect();
         let written = match is_new {
-            true => read.and_then(|()| journal.append(&ids.map(|id| Record::Spent { id, time }))),
+            true => read.and_then(|()| journal.append(&records)),
             false => read,
         };
         journal.unlock();
@@ -202,6 +211,17 @@ mod tests {
             assert!(answers(first, n));
             assert!(!answers(second, n), "{n}");
         }
+    }
+
+    #[test]
+    fn a_flight_with_one_id_is_known_to_all_others() {
+        let folder = tempdir().unwrap();
+        let first = ReplayMemory::open(Some(folder.path()));
+        let other = ReplayMemory::open(Some(folder.path()));
+        assert!(first.spend(id(1), NOW) && !first.spend(id(1), NOW));
+        assert!(!other.spend(id(1), NOW) && other.spend(id(2), NOW));
+        let next = ReplayMemory::open(Some(folder.path()));
+        assert!(!next.spend(id(1), NOW) && !next.spend(id(2), NOW));
     }
 
     #[test]

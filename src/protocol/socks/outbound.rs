@@ -17,9 +17,9 @@ use super::{OutboundSettings, Version};
 use crate::address::{Destination, Host};
 use crate::dns::{self, Strategy};
 use crate::io::{BindUdp, Link, Packets};
-use crate::protocol::ProxyTraits;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::Servers;
+use crate::protocol::{PacketWay, ProxyTraits};
 
 pub struct Outbound {
     servers: Servers<Account>,
@@ -44,7 +44,7 @@ impl From<OutboundSettings> for Outbound {
 impl Outbound {
     pub const TRAITS: ProxyTraits = ProxyTraits {
         wants_first_payload: false,
-        carries_packets: true,
+        packets: Some(PacketWay::Link),
         packets_have_one_peer: false,
     };
 

@@ -53,7 +53,7 @@ impl InboundSettings {
             requires_auth: self.accounts.is_some(),
             is_proxy: true,
             datagrams: self.udp,
-            accounts_hint: " with `auth: password`",
+            auth_hint: "`accounts` with `auth: password`",
             ..InboundTraits::default()
         }
     }

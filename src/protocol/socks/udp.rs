@@ -22,7 +22,7 @@ use super::codec::{decode_datagram, encode_datagram};
 use super::packets::poll_end;
 use crate::io::{Link, Packet, Packets};
 use crate::protocol::Datagrams;
-use crate::protocol::udp_port::{Admitted, Datagram, QUEUED, Received, Replies, UdpPort};
+use crate::protocol::udp_port::{Admitted, Datagram, QUEUED, Received, Replies, Sender, UdpPort};
 use crate::session::User;
 use crate::stats::Meter;
 
@@ -68,9 +68,10 @@ impl Drop for Port {
 impl UdpPort for Port {
     /// Neither a fragment nor what is no datagram of SOCKS.
     fn read(&self, datagram: Datagram) -> Option<Received> {
-        let len = datagram.data.len();
+        let (len, sender) = (datagram.data.len(), Sender::At(datagram.source));
         let (peer, data) = decode_datagram(datagram.data.into())?;
         Some(Received {
+            sender,
             packet: Packet { peer, data },
             local: datagram.local,
             original_dst: None,
@@ -78,7 +79,7 @@ impl UdpPort for Port {
         })
     }
 
-    fn admit(&self, source: SocketAddr, replies: &Replies) -> Option<Admitted> {
+    fn admit(&self, source: SocketAddr, _: Sender, replies: &Replies) -> Option<Admitted> {
         let client = Client {
             at: source,
             replies: replies.clone(),

@@ -14,9 +14,9 @@ use crate::address::Destination;
 use crate::cause::Credentials;
 use crate::io::{Link, PacketStream, Packets};
 use crate::mux;
-use crate::protocol::ProxyTraits;
 use crate::protocol::awaited::Awaited;
 use crate::protocol::servers::Servers;
+use crate::protocol::{PacketWay, ProxyTraits};
 use crate::seam::FarEnd;
 
 pub struct Outbound(Servers<Account>);
@@ -48,7 +48,7 @@ impl From<AccountSettings> for Account {
 impl Outbound {
     pub const TRAITS: ProxyTraits = ProxyTraits {
         wants_first_payload: true,
-        carries_packets: true,
+        packets: Some(PacketWay::Link),
         packets_have_one_peer: false,
     };
 

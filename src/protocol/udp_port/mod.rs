@@ -1,4 +1,4 @@
-//! The datagrams of one listening socket, sorted by their source.
+//! The datagrams of one listening socket, sorted by their sender.
 
 mod receive;
 mod replies;
@@ -45,8 +45,20 @@ pub(super) struct Datagram {
     pub(super) data: Bytes,
 }
 
+/// Whose a datagram is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Sender {
+    /// Of whoever has this address.
+    At(SocketAddr),
+    /// Of a user, by number, who has it.
+    User { at: SocketAddr, user: u64 },
+    /// Of a user's session that names itself, whatever address it has.
+    Session { user: u64, id: u64 },
+}
+
 /// A datagram as its protocol reads it.
 pub(super) struct Received {
+    pub(super) sender: Sender,
     pub(super) packet: Packet,
     pub(super) local: Option<IpAddr>,
     pub(super) original_dst: Option<SocketAddr>,
@@ -59,8 +71,8 @@ pub(super) trait UdpPort: Send {
     /// A datagram to be passed on; `None` drops it.
     fn read(&self, datagram: Datagram) -> Option<Received>;
 
-    /// Where the datagrams of a new source go; `None` when it may not send any.
-    fn admit(&self, source: SocketAddr, replies: &Replies) -> Option<Admitted>;
+    /// Where the datagrams of a new sender go, who is at `source`; `None` when it may not send any.
+    fn admit(&self, source: SocketAddr, sender: Sender, replies: &Replies) -> Option<Admitted>;
 
     /// Called now and then.
     fn tidy_up(&self) {}
@@ -83,7 +95,7 @@ pub struct Sources {
     port: Box<dyn UdpPort>,
     /// Datagrams that came by other sockets.
     strays: Option<mpsc::Receiver<Datagram>>,
-    known: HashMap<SocketAddr, Known>,
+    known: HashMap<Sender, Known>,
     max: usize,
     /// Datagrams so far.
     received: u64,
@@ -154,9 +166,10 @@ impl Sources {
     fn hand_over(&mut self, datagram: Datagram) -> Option<Datagrams> {
         let source = datagram.source;
         let datagram = self.port.read(datagram)?;
+        let sender = datagram.sender;
         self.received += 1;
         let last = self.received;
-        let datagram = match self.known.get_mut(&source) {
+        let datagram = match self.known.get_mut(&sender) {
             Some(known) if known.may_send() => {
                 known.last = last;
                 match known.queue.try_send(datagram) {
@@ -166,12 +179,12 @@ impl Sources {
             }
             _ => datagram,
         };
-        self.known.remove(&source);
+        self.known.remove(&sender);
         let Admitted {
             queue,
             permit,
             session,
-        } = self.port.admit(source, &self.replies).or_else(|| {
+        } = self.port.admit(source, sender, &self.replies).or_else(|| {
             trace!(%source, "a datagram of a stranger");
             None
         })?;
@@ -179,7 +192,7 @@ impl Sources {
         // The queue is empty, so the first datagram fits.
         let _ = queue.try_send(datagram);
         self.known.insert(
-            source,
+            sender,
             Known {
                 queue,
                 permit,

@@ -13,9 +13,9 @@ use super::stream::VlessStream;
 use crate::address::Destination;
 use crate::cause::Credentials;
 use crate::io::{Link, PacketStream, Packets};
-use crate::protocol::ProxyTraits;
 use crate::protocol::awaited::Awaited;
 use crate::protocol::servers::Servers;
+use crate::protocol::{PacketWay, ProxyTraits};
 use crate::seam::FarEnd;
 
 pub struct Outbound(Servers<Account>);
@@ -36,7 +36,7 @@ impl From<OutboundSettings> for Outbound {
 impl Outbound {
     pub const TRAITS: ProxyTraits = ProxyTraits {
         wants_first_payload: true,
-        carries_packets: true,
+        packets: Some(PacketWay::Link),
         packets_have_one_peer: true,
     };
 

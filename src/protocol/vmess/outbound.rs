@@ -19,10 +19,10 @@ use super::writer::Writer;
 use crate::address::Destination;
 use crate::cause::Credentials;
 use crate::io::{Link, Packets};
-use crate::protocol::ProxyTraits;
 use crate::protocol::awaited::Awaited;
 use crate::protocol::replay::{MAX_SKEW, now};
 use crate::protocol::servers::Servers;
+use crate::protocol::{PacketWay, ProxyTraits};
 use crate::seam::FarEnd;
 
 pub struct Outbound(Servers<Account>);
@@ -47,7 +47,7 @@ impl From<OutboundSettings> for Outbound {
 impl Outbound {
     pub const TRAITS: ProxyTraits = ProxyTraits {
         wants_first_payload: true,
-        carries_packets: true,
+        packets: Some(PacketWay::Link),
         packets_have_one_peer: true,
     };
 

@@ -1,6 +1,7 @@
 //! The messages of protocols: `proxy_settings`.
 
 mod plain;
+mod shadowsocks;
 mod trojan;
 mod vless;
 mod vmess;
@@ -20,6 +21,7 @@ use crate::protocol::{
     AddedUser, Grant, InboundSettings, OutboundSettings, blackhole, http, socks,
 };
 use crate::secret::Secret;
+use crate::wire::common::net::Network;
 use crate::wire::common::protocol::{ServerEndpoint, User};
 use crate::wire::common::serial::TypedMessage;
 use crate::wire::{proxy, typed};
@@ -37,6 +39,9 @@ pub(super) fn inbound(message: &TypedMessage, at: &At) -> Option<InboundSettings
                 transparent: config.allow_transparent,
                 grant: Grant::default(),
             })
+        }
+        "proxy.shadowsocks.ServerConfig" => {
+            InboundSettings::Shadowsocks(shadowsocks::inbound(&at.open(message)?, at)?)
         }
         "proxy.socks.ServerConfig" => InboundSettings::Socks(plain::socks(&at.open(message)?, at)?),
         "proxy.trojan.ServerConfig" => {
@@ -79,6 +84,9 @@ pub(super) fn outbound(message: &TypedMessage, at: &At) -> Option<OutboundSettin
                 ..http::OutboundSettings::default()
             })
         }
+        "proxy.shadowsocks.ClientConfig" => {
+            OutboundSettings::Shadowsocks(shadowsocks::outbound(&at.open(message)?, at)?)
+        }
         "proxy.socks.ClientConfig" => {
             let config: proxy::socks::ClientConfig = at.open(message)?;
             OutboundSettings::Socks(socks::OutboundSettings {
@@ -110,11 +118,15 @@ pub(super) fn outbound(message: &TypedMessage, at: &At) -> Option<OutboundSettin
 /// A user whose account says of which protocol it is.
 pub(super) fn user(user: &User, at: &At) -> Option<AddedUser> {
     match typed::name(account(user, at)?) {
+        shadowsocks::ACCOUNT => Some(AddedUser::Shadowsocks(shadowsocks::user(user, at)?)),
+        shadowsocks::ACCOUNT_2022 => Some(AddedUser::Shadowsocks2022(shadowsocks::user_2022(
+            user, at,
+        )?)),
         trojan::ACCOUNT => Some(AddedUser::Trojan(trojan::user(user, at)?)),
         vless::ACCOUNT => Some(AddedUser::Vless(vless::user(user, at)?)),
         vmess::ACCOUNT => Some(AddedUser::Vmess(vmess::user(user, at)?)),
         found => {
-            let expected = "v2ray.core.proxy.vmess.Account`, `v2ray.core.proxy.vless.Account` or `v2ray.core.proxy.trojan.Account";
+            let expected = "v2ray.core.proxy.vmess.Account`, `v2ray.core.proxy.vless.Account`, `v2ray.core.proxy.trojan.Account` or `v2ray.core.proxy.shadowsocks.Account";
             misplaced(found, expected, at)
         }
     }
@@ -168,6 +180,19 @@ fn users<U: Identity>(
         users.push(user);
     }
     Some(users)
+}
+
+/// Whether TCP and UDP are among them.
+fn networks(named: &[i32]) -> (bool, bool) {
+    let (mut tcp, mut udp) = (false, false);
+    for network in named {
+        match Network::try_from(*network) {
+            Ok(Network::Tcp | Network::RawTcp) => tcp = true,
+            Ok(Network::Udp) => udp = true,
+            _ => {}
+        }
+    }
+    (tcp, udp)
 }
 
 fn email(user: &User) -> Option<String> {

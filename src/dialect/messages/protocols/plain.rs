@@ -6,7 +6,6 @@ use crate::dialect::messages::at::At;
 use crate::dialect::messages::{host, port};
 use crate::dns::Strategy;
 use crate::protocol::{Grant, dokodemo, freedom, socks};
-use crate::wire::common::net::Network;
 use crate::wire::proxy;
 
 pub(super) fn dokodemo(
@@ -18,14 +17,7 @@ pub(super) fn dokodemo(
         true => old.unwrap_or(&config.networks),
         false => &config.networks,
     };
-    let (mut tcp, mut udp) = (false, false);
-    for network in networks {
-        match Network::try_from(*network) {
-            Ok(Network::Tcp | Network::RawTcp) => tcp = true,
-            Ok(Network::Udp) => udp = true,
-            _ => {}
-        }
-    }
+    let (tcp, udp) = super::networks(networks);
     let to = match &config.address {
         Some(address) => {
             let host = host(address, &at.key("address"));

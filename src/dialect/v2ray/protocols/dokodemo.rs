@@ -1,8 +1,8 @@
 //! `settings` of a `dokodemo-door` inbound.
 
-use super::host;
+use super::{host, networks};
 use crate::address::Destination;
-use crate::dialect::v2ray::json::{Object, Port, StringList, did_you_mean, either};
+use crate::dialect::v2ray::json::{Object, Port};
 use crate::protocol::dokodemo::InboundSettings;
 
 pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
@@ -17,7 +17,7 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
     let host = address.and_then(host);
     let port = port(settings);
     refuse_port_map(settings);
-    let (tcp, udp) = networks(settings);
+    let (tcp, udp) = networks::read(settings);
     let level = settings.read_or("userLevel", 0);
     // V2RayN writes keys of `socks` and `http` here as well.
     settings.silent(&["timeout", "udp", "allowTransparent"]);
@@ -55,33 +55,6 @@ fn refuse_port_map(settings: &Object) {
     {
         node.unbuilt("a map of ports is not built, make an inbound for each port");
     }
-}
-
-/// Whether TCP and UDP are listened for; V2Ray's default is TCP alone.
-fn networks(settings: &Object) -> (bool, bool) {
-    let Some(node) = settings.first(&["network", "networks", "allowedNetwork"]) else {
-        return (true, false);
-    };
-    let Some(StringList(names)) = node.read() else {
-        return (true, false);
-    };
-    let (mut tcp, mut udp) = (false, false);
-    for name in &names {
-        match name.to_ascii_lowercase().as_str() {
-            "tcp" => tcp = true,
-            "udp" => udp = true,
-            _ => node.warn(format!(
-                "`{}` is unknown and passed over, expected {}{}",
-                name.escape_debug(),
-                either(&["tcp", "udp", "tcp,udp"]),
-                did_you_mean(name, ["tcp", "udp"].into_iter())
-            )),
-        }
-    }
-    if !tcp && !udp {
-        node.dead("no network is named, expected `tcp`, `udp` or `tcp,udp`");
-    }
-    (tcp, udp)
 }
 
 #[cfg(test)]

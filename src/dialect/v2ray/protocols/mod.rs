@@ -9,7 +9,9 @@ mod freedom;
 mod http;
 pub(in crate::dialect) mod ids;
 mod loopback;
+mod networks;
 mod servers;
+mod shadowsocks;
 mod socks;
 mod trojan;
 mod vless;
@@ -30,12 +32,21 @@ pub(super) fn inbound(object: &Object) -> Option<InboundSettings> {
             // Xray's names for the same: `tunnel`, and `mixed`, whose SOCKS port takes HTTP as well.
             "dokodemo-door" | "tunnel" => InboundSettings::Dokodemo(dokodemo::inbound(settings)?),
             "http" => InboundSettings::Http(http::inbound(settings)?),
+            "shadowsocks" => InboundSettings::Shadowsocks(shadowsocks::inbound(settings)?),
             "socks" | "mixed" => InboundSettings::Socks(socks::inbound(settings)?),
             "trojan" => InboundSettings::Trojan(trojan::inbound(settings)?),
             "vless" => InboundSettings::Vless(vless::inbound(settings)?),
             "vmess" => InboundSettings::Vmess(vmess::inbound(settings)?),
             _ => {
-                let names = ["dokodemo-door", "http", "socks", "trojan", "vless", "vmess"];
+                let names = [
+                    "dokodemo-door",
+                    "http",
+                    "shadowsocks",
+                    "socks",
+                    "trojan",
+                    "vless",
+                    "vmess",
+                ];
                 unknown(name, "inbound", &names);
                 return None;
             }
@@ -53,6 +64,10 @@ pub(super) fn outbound(object: &Object) -> Option<OutboundSettings> {
             "freedom" | "direct" => OutboundSettings::Freedom(freedom::outbound(settings)?),
             "http" => OutboundSettings::Http(http::outbound(settings)?),
             "loopback" => OutboundSettings::Loopback(loopback::outbound(settings)?),
+            "shadowsocks" => OutboundSettings::Shadowsocks(shadowsocks::outbound(settings)?),
+            "shadowsocks2022" => {
+                OutboundSettings::Shadowsocks(shadowsocks::outbound_2022(settings)?)
+            }
             "socks" => OutboundSettings::Socks(socks::outbound(settings)?),
             "trojan" => OutboundSettings::Trojan(trojan::outbound(settings)?),
             "vless" => OutboundSettings::Vless(vless::outbound(settings)?),
@@ -64,6 +79,7 @@ pub(super) fn outbound(object: &Object) -> Option<OutboundSettings> {
                     "freedom",
                     "http",
                     "loopback",
+                    "shadowsocks",
                     "socks",
                     "trojan",
                     "vless",
@@ -98,8 +114,7 @@ fn with_settings<T>(
 }
 
 fn unknown(node: &Node, side: &str, names: &[&str]) {
-    const OTHERS: [&str; 10] = [
-        "shadowsocks",
+    const OTHERS: [&str; 9] = [
         "shadowsocks2022",
         "shadowsocks-2022",
         "vlite",

@@ -106,7 +106,7 @@ pub struct Chunk {
 
 impl Chunk {
     /// Bytes of the whole chunk.
-    pub fn len(self) -> usize {
+    pub fn whole(self) -> usize {
         self.at + self.plain + TAG
     }
 }
@@ -140,7 +140,7 @@ impl Opener {
                 *self.next.insert(Chunk { at: LENGTH, plain })
             }
         };
-        Ok((sealed.len() >= chunk.len()).then_some(chunk))
+        Ok((sealed.len() >= chunk.whole()).then_some(chunk))
     }
 
     /// Opens what [`Self::chunk`] found in `sealed` into `plain`, which has the payload's length.
@@ -151,7 +151,7 @@ impl Opener {
         plain: &mut [u8],
     ) -> Result<(), ChunkError> {
         self.next = None;
-        let sealed = &sealed[chunk.at..chunk.len()];
+        let sealed = &sealed[chunk.at..chunk.whole()];
         self.aead.open(sealed, plain).ok_or(ChunkError::Payload)
     }
 }

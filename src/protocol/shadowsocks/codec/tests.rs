@@ -183,7 +183,7 @@ fn streams_of_other_clients() {
             let mut opened = vec![0; chunk.plain];
             opener.open(chunk, rest, &mut opened).unwrap();
             plain.extend_from_slice(&opened);
-            rest = &rest[chunk.len()..];
+            rest = &rest[chunk.whole()..];
         }
         assert_eq!(rest, b"", "{name}");
         let asked = match edition {
@@ -332,7 +332,7 @@ fn a_request_has_padding_unless_it_has_much_payload() {
             let fixed = Fixed::open(&mut opener, fixed).unwrap();
             assert_eq!(fixed.time, NOW);
             let chunk = opener.chunk(rest).unwrap().unwrap();
-            assert_eq!(chunk.len(), rest.len());
+            assert_eq!(chunk.whole(), rest.len());
             let mut plain = BytesMut::zeroed(chunk.plain);
             opener.open(chunk, rest, &mut plain).unwrap();
             let before = plain.len();
