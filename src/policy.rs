@@ -24,6 +24,8 @@ pub struct Level {
     pub limits: Limits,
     /// `statsUserUplink`, `statsUserDownlink`: whether a user's traffic is counted.
     pub counted: Counted,
+    /// `statsUserOnline`, Xray's: whether it is counted from which addresses a user comes.
+    pub online: bool,
     /// `bufferSize`, in bytes (V2Ray counts in KiB): the most that is read at once, and so kept for a peer that does not
     /// take it; a read has a bound of its own as well. By default there is no other.
     pub buffer: usize,
@@ -76,7 +78,8 @@ impl Policy {
     pub fn counts(&self) -> bool {
         let levels = self.levels.values().map(|level| level.counted);
         let system = [self.system.inbounds, self.system.outbounds];
-        levels.chain(system).any(|c| c.uplink || c.downlink)
+        let online = self.levels.values().any(|level| level.online);
+        online || levels.chain(system).any(|c| c.uplink || c.downlink)
     }
 }
 
@@ -96,6 +99,7 @@ impl Level {
             uplink: false,
             downlink: false,
         },
+        online: false,
         buffer: usize::MAX,
     };
 }

@@ -200,6 +200,7 @@ fn routing_miss_among_100_000_names(bencher: Bencher) {
 
 fn route(bencher: Bencher, host: impl Fn(u32) -> String, hit: bool) {
     let rule = Rule {
+        tag: String::new(),
         conditions: Conditions {
             domains: Some(Domains::new(patterns()).expect("names are no expressions")),
             ..Conditions::default()

@@ -8,6 +8,12 @@ pub mod v2ray {
                     include!("v2ray.core.app.log.command.rs");
                 }
             }
+            pub mod observatory {
+                include!("v2ray.core.app.observatory.rs");
+                pub mod command {
+                    include!("v2ray.core.app.observatory.command.rs");
+                }
+            }
             pub mod proxyman {
                 include!("v2ray.core.app.proxyman.rs");
                 pub mod command {

@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
@@ -17,9 +17,9 @@ use tokio::net::TcpStream;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::{Service, StdError};
 
+use super::raw::RawCodec;
 use crate::wire::app::log::command::{FollowLogRequest, FollowLogResponse, RestartLoggerRequest};
 use crate::wire::app::proxyman::command::{
     AddUserOperation, AlterInboundRequest, RemoveInboundRequest, RemoveOutboundRequest,
@@ -211,44 +211,6 @@ fn path(service: &str, method: &str) -> Result<PathAndQuery, Status> {
 
 fn unreadable(error: DecodeError) -> Status {
     Status::internal(format!("an answer cannot be read: {error}"))
-}
-
-/// Messages as they travel. What is generic over messages is large, and would be there once for each of them.
-#[derive(Clone, Copy)]
-struct RawCodec;
-
-impl Codec for RawCodec {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for RawCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for RawCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
 }
 
 /// hyper's HTTP/2 connection, as tonic wants to call it.

@@ -2,30 +2,35 @@
 //!
 //! Where V2Ray has words for an error, they are the same here: panels look for them.
 
-use tonic::{Request, Response, Status, async_trait};
+use std::sync::Arc;
 
-use super::Server;
-use super::unknown;
+use tonic::Status;
+
+use super::{Server, unknown};
 use crate::app;
-use crate::dialect::messages::{self, MessageError};
+use crate::dialect::messages::{self, Keys, MessageError};
 use crate::dispatch::{Outbound, Outbounds};
-use crate::protocol::AddedUser;
-use crate::wire::app::proxyman::command::handler_service_server::HandlerService;
+use crate::protocol::AnyUser;
+use crate::wire::InboundHandlerConfig;
 use crate::wire::app::proxyman::command::{
     AddInboundRequest, AddInboundResponse, AddOutboundRequest, AddOutboundResponse,
     AddUserOperation, AlterInboundRequest, AlterInboundResponse, AlterOutboundRequest,
     AlterOutboundResponse, RemoveInboundRequest, RemoveInboundResponse, RemoveOutboundRequest,
     RemoveOutboundResponse, RemoveUserOperation,
 };
+use crate::wire::common::protocol::User;
 use crate::wire::typed;
+use crate::wire::xray::app::proxyman::command::{
+    GetInboundUserRequest, GetInboundUserResponse, GetInboundUsersCountResponse,
+    ListInboundsRequest, ListInboundsResponse, ListOutboundsRequest, ListOutboundsResponse,
+};
 
-#[async_trait]
-impl HandlerService for Server {
-    async fn add_inbound(
+impl Server {
+    pub(super) async fn add_inbound(
         &self,
-        request: Request<AddInboundRequest>,
-    ) -> Result<Response<AddInboundResponse>, Status> {
-        let inbound = request.into_inner().inbound.unwrap_or_default();
+        request: AddInboundRequest,
+    ) -> Result<AddInboundResponse, Status> {
+        let inbound = request.inbound.unwrap_or_default();
         let tag = inbound.tag.clone();
         let inbound = messages::inbound(&inbound).map_err(status)?;
         let _changing = self.changing.lock().await;
@@ -34,36 +39,32 @@ impl HandlerService for Server {
         }
         let inbound = app::Inbound::new(inbound).map_err(unknown)?;
         self.inbounds.add(inbound).map_err(unknown)?;
-        Ok(Response::new(AddInboundResponse {}))
+        Ok(AddInboundResponse {})
     }
 
-    async fn remove_inbound(
+    pub(super) async fn remove_inbound(
         &self,
-        request: Request<RemoveInboundRequest>,
-    ) -> Result<Response<RemoveInboundResponse>, Status> {
-        let tag = request.into_inner().tag;
-        if self.inbounds.remove(&tag).await {
-            Ok(Response::new(RemoveInboundResponse {}))
+        request: RemoveInboundRequest,
+    ) -> Result<RemoveInboundResponse, Status> {
+        if self.inbounds.remove(&request.tag).await {
+            Ok(RemoveInboundResponse {})
         } else {
             Err(no_clue())
         }
     }
 
-    async fn alter_inbound(
+    pub(super) fn alter_inbound(
         &self,
-        request: Request<AlterInboundRequest>,
-    ) -> Result<Response<AlterInboundResponse>, Status> {
-        let AlterInboundRequest { tag, operation } = request.into_inner();
+        request: AlterInboundRequest,
+    ) -> Result<AlterInboundResponse, Status> {
+        let AlterInboundRequest { tag, operation } = request;
         let operation = operation.ok_or_else(|| unknown("unknown operation"))?;
         let add = match typed::name(&operation) {
             "app.proxyman.command.AddUserOperation" => true,
             "app.proxyman.command.RemoveUserOperation" => false,
             _ => return Err(unknown("not an inbound operation")),
         };
-        let Some(inbound) = self.inbounds.get(&tag) else {
-            let text = format!("failed to get handler: {tag} > handler not found: {tag}");
-            return Err(unknown(text));
-        };
+        let inbound = self.find_inbound(&tag)?;
         if add {
             let user = added_user(&typed::open(&operation).map_err(unreadable)?)?;
             inbound.protocol.add_user(user).map_err(unknown)?;
@@ -71,51 +72,121 @@ impl HandlerService for Server {
             let RemoveUserOperation { email } = typed::open(&operation).map_err(unreadable)?;
             inbound.protocol.remove_user(&email).map_err(unknown)?;
         }
-        Ok(Response::new(AlterInboundResponse {}))
+        Ok(AlterInboundResponse {})
     }
 
-    async fn add_outbound(
+    /// In Xray's form, with the users of this moment.
+    pub(super) fn list_inbounds(
         &self,
-        request: Request<AddOutboundRequest>,
-    ) -> Result<Response<AddOutboundResponse>, Status> {
-        let outbound = request.into_inner().outbound.unwrap_or_default();
+        request: ListInboundsRequest,
+    ) -> Result<ListInboundsResponse, Status> {
+        let all = self.inbounds.all().into_iter();
+        let inbounds = all.map(|inbound| match request.is_only_tags {
+            true => InboundHandlerConfig {
+                tag: inbound.tag.as_deref().unwrap_or_default().to_owned(),
+                ..Default::default()
+            },
+            false => messages::write_inbound(&inbound.settings(), Keys::Kept),
+        });
+        Ok(ListInboundsResponse {
+            inbounds: inbounds.collect(),
+        })
+    }
+
+    pub(super) fn get_inbound_users(
+        &self,
+        request: GetInboundUserRequest,
+    ) -> Result<GetInboundUserResponse, Status> {
+        let inbound = self.find_inbound(&request.tag)?;
+        let email = Some(request.email.as_str()).filter(|email| !email.is_empty());
+        let users = inbound.protocol.users(email).map_err(unknown)?;
+        let mut users: Vec<User> = users.iter().map(messages::write_user).collect();
+        if email.is_some() && users.is_empty() {
+            // Xray's answer to an email that nobody has: a user of whom nothing is said.
+            users.push(User::default());
+        }
+        Ok(GetInboundUserResponse { users })
+    }
+
+    pub(super) fn get_inbound_users_count(
+        &self,
+        request: GetInboundUserRequest,
+    ) -> Result<GetInboundUsersCountResponse, Status> {
+        let inbound = self.find_inbound(&request.tag)?;
+        let count = inbound.protocol.count_users().map_err(unknown)?;
+        let count = count as i64;
+        Ok(GetInboundUsersCountResponse { count })
+    }
+
+    pub(super) async fn add_outbound(
+        &self,
+        request: AddOutboundRequest,
+    ) -> Result<AddOutboundResponse, Status> {
+        let outbound = request.outbound.unwrap_or_default();
         let outbound = messages::outbound(&outbound).map_err(status)?;
         let outbound = app::outbound(outbound).map_err(unknown)?;
         let _changing = self.changing.lock().await;
         let outbounds = &self.dispatcher.outbounds;
+        if let Some(tag) = &outbound.tag
+            && outbounds.get(tag).is_some()
+        {
+            return Err(tag_taken(tag));
+        }
         check_way(outbounds, &outbound)?;
         match outbounds.add(outbound) {
             Ok(()) => {
                 self.dispatcher.warm_up();
-                Ok(Response::new(AddOutboundResponse {}))
+                Ok(AddOutboundResponse {})
             }
             Err(outbound) => Err(tag_taken(outbound.tag.as_deref().unwrap_or_default())),
         }
     }
 
-    async fn remove_outbound(
+    pub(super) fn remove_outbound(
         &self,
-        request: Request<RemoveOutboundRequest>,
-    ) -> Result<Response<RemoveOutboundResponse>, Status> {
-        let tag = request.into_inner().tag;
+        request: RemoveOutboundRequest,
+    ) -> Result<RemoveOutboundResponse, Status> {
+        let tag = request.tag;
         if tag.is_empty() {
             return Err(no_clue());
         }
         // Like V2Ray, content when there is none.
         self.dispatcher.outbounds.remove(&tag);
-        Ok(Response::new(RemoveOutboundResponse {}))
+        Ok(RemoveOutboundResponse {})
     }
 
     /// V2Ray has no operation for outbounds either.
-    async fn alter_outbound(
+    pub(super) fn alter_outbound(
         &self,
-        _: Request<AlterOutboundRequest>,
-    ) -> Result<Response<AlterOutboundResponse>, Status> {
+        _: AlterOutboundRequest,
+    ) -> Result<AlterOutboundResponse, Status> {
         Err(unknown("not an outbound operation"))
+    }
+
+    /// In Xray's form; the API's own is none that could be added.
+    pub(super) fn list_outbounds(
+        &self,
+        _: ListOutboundsRequest,
+    ) -> Result<ListOutboundsResponse, Status> {
+        let all = self.dispatcher.outbounds.all().into_iter();
+        let outbounds = all.map(|outbound| {
+            let settings = app::settings_of(&outbound)?;
+            Some(messages::write_outbound(&settings, Keys::Kept))
+        });
+        Ok(ListOutboundsResponse {
+            outbounds: outbounds.flatten().collect(),
+        })
+    }
+
+    fn find_inbound(&self, tag: &str) -> Result<Arc<app::Inbound>, Status> {
+        self.inbounds.get(tag).ok_or_else(|| {
+            let text = format!("failed to get handler: {tag} > handler not found: {tag}");
+            unknown(text)
+        })
     }
 }
 
-fn added_user(operation: &AddUserOperation) -> Result<AddedUser, Status> {
+fn added_user(operation: &AddUserOperation) -> Result<AnyUser, Status> {
     let user = operation.user.as_ref();
     let user = user.ok_or_else(|| unknown("failed to parse user"))?;
     messages::user(user).map_err(status)
@@ -125,7 +196,6 @@ fn added_user(operation: &AddUserOperation) -> Result<AddedUser, Status> {
 fn status(error: MessageError) -> Status {
     match error {
         MessageError::Unreadable(e) => unreadable(e),
-        MessageError::XraysForm => Status::unimplemented(error.to_string()),
         other => unknown(other),
     }
 }

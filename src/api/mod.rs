@@ -6,13 +6,18 @@
 //! ```text
 //! /v2ray.core.app.stats.command.StatsService/QueryStats
 //! ```
-//! V2Ray 4 and 5 use these names. Xray's begin with `xray.` where V2Ray's begin with `v2ray.core.`; its
-//! messages for counters, users and routes are the same. `proto/v2ray` has them all.
+//! V2Ray 4 and 5 use these names. Xray's begin with `xray.` where V2Ray's begin with `v2ray.core.`, and what both have
+//! looks alike on the wire. `proto/v2ray` and `proto/xray` have them all.
 
 pub mod client;
 mod handler;
 mod logger;
+mod methods;
+mod observatory;
+mod raw;
+mod reflection;
 mod routing;
+mod rules;
 mod stats;
 mod watch;
 
@@ -21,7 +26,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Request, Response, Uri};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -30,21 +35,17 @@ use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::timeout;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::Service;
 use tracing::{debug, info};
 
 use crate::app::{ApiLinks, App, Inbounds};
-use crate::config::{Api, Services};
+use crate::config::{Api, ApiListen};
 use crate::dispatch::Dispatcher;
 use crate::io::Link;
 use crate::io::own_listeners::Listening;
 use crate::log::NOTICE;
 use crate::transport::tcp;
 
-use crate::wire::app::log::command::logger_service_server::LoggerServiceServer;
-use crate::wire::app::proxyman::command::handler_service_server::HandlerServiceServer;
-use crate::wire::app::router::command::routing_service_server::RoutingServiceServer;
-use crate::wire::app::stats::command::stats_service_server::StatsServiceServer;
+use methods::{Family, Service};
 
 /// The largest request; gRPC's usual bound.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
@@ -66,7 +67,7 @@ const PING_EVERY: Duration = Duration::from_secs(60);
 
 /// What answers requests.
 struct Server {
-    services: Services,
+    config: Api,
     inbounds: Arc<Inbounds>,
     dispatcher: Arc<Dispatcher>,
     /// When the process began, or nearly so.
@@ -83,11 +84,9 @@ fn unknown(text: impl ToString) -> Status {
 
 /// Serves the API of a running app, until the process ends.
 pub fn start(api: Api, links: ApiLinks, app: &App) -> io::Result<()> {
-    let Api {
-        services, listen, ..
-    } = api;
+    let listen = api.listen.clone();
     let server = Arc::new(Server {
-        services,
+        config: api,
         inbounds: app.inbounds.clone(),
         dispatcher: app.dispatcher.clone(),
         since: Instant::now(),
@@ -95,17 +94,25 @@ pub fn start(api: Api, links: ApiLinks, app: &App) -> io::Result<()> {
         at_once: Semaphore::new(AT_ONCE),
     });
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
-    if let Some(address) = listen {
+    if let Some(place) = listen {
         // Before anybody can connect to it.
-        let wanted = Listening::control(address, "the API");
-        let listener = tcp::listen(address, &tcp::SockOpt::default())?;
-        let at = listener.local_addr().unwrap_or(address);
-        let listening = [wanted, Listening::control(at, "the API")];
-        info!(target: NOTICE, "the API listens on {at}");
+        let wanted = match place {
+            ApiListen::Tcp(address) => Some(Listening::control(address, "the API")),
+            ApiListen::Unix(_) | ApiListen::Abstract(_) => None,
+        };
+        let listener = match &place {
+            ApiListen::Tcp(address) => tcp::listen(*address, &tcp::SockOpt::default())?,
+            ApiListen::Unix(path) => tcp::listen_unix(path)?,
+            ApiListen::Abstract(name) => tcp::listen_abstract(name)?,
+        };
+        let at = listener.local_addr();
+        let bound = at.map(|at| Listening::control(at, "the API"));
+        let shown = at.map_or_else(|| "a unix socket".to_owned(), |at| at.to_string());
+        info!(target: NOTICE, "the API listens on {shown}");
         let accepting = accept(listener, server.clone(), connections.clone());
         crate::io::spawn(async move {
             accepting.await;
-            drop(listening);
+            drop((wanted, bound));
         });
     }
     crate::io::spawn(hand_over(links, server, connections));
@@ -164,58 +171,35 @@ async fn serve(link: Link, server: Arc<Server>) {
 }
 
 impl Server {
-    async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Response<Body> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let Ok(_permit) = self.at_once.acquire().await else {
             return Status::unavailable("the API is closed").into_http();
         };
-        let path = v2ray_path(request.uri().path());
-        debug!(path, "API request");
-        if let Ok(uri) = path.parse::<Uri>() {
-            *request.uri_mut() = uri;
-        }
+        debug!(path = request.uri().path(), "API request");
         // The permit is given back when the request is read and understood; a stream of answers has
         // little to remember.
-        match timeout(REQUEST_LIMIT, self.clone().call(&path, request)).await {
+        match timeout(REQUEST_LIMIT, self.clone().call(request)).await {
             Ok(response) => response,
             Err(_) => Status::deadline_exceeded("the request took too long").into_http(),
         }
     }
 
-    async fn call(self: Arc<Self>, path: &str, request: Request<Incoming>) -> Response<Body> {
-        let services = self.services;
-        let service = path.split('/').nth(1).unwrap_or_default();
-        macro_rules! answer {
-            ($server:ident) => {{
-                let mut service = $server::from_arc(self).max_decoding_message_size(MAX_MESSAGE);
-                let Ok(response) = service.call(request).await;
-                response
-            }};
+    async fn call(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path().trim_start_matches('/');
+        let (name, method) = path.rsplit_once('/').unwrap_or((path, ""));
+        // gRPC's own words, for those who look for them.
+        let Some((family, service)) = Service::find(name) else {
+            let text = format!("unknown service {name}");
+            return Status::unimplemented(text).into_http();
+        };
+        if !service.is_in(self.config.services) {
+            let text = format!(
+                "unknown service {name}: `{}` is not in `api.services`",
+                service.name()
+            );
+            return Status::unimplemented(text).into_http();
         }
-        match service {
-            STATS if services.stats => answer!(StatsServiceServer),
-            HANDLER if services.handler => answer!(HandlerServiceServer),
-            LOGGER if services.logger => answer!(LoggerServiceServer),
-            ROUTING if services.routing => answer!(RoutingServiceServer),
-            STATS | HANDLER | LOGGER | ROUTING => {
-                let name = service.rsplit('.').next().unwrap_or_default();
-                // gRPC's own words, for those who look for them.
-                let text = format!("unknown service {service}: `{name}` is not in `api.services`");
-                Status::unimplemented(text).into_http()
-            }
-            _ => Status::unimplemented(format!("unknown service {service}")).into_http(),
-        }
-    }
-}
-
-const STATS: &str = "v2ray.core.app.stats.command.StatsService";
-const HANDLER: &str = "v2ray.core.app.proxyman.command.HandlerService";
-const LOGGER: &str = "v2ray.core.app.log.command.LoggerService";
-const ROUTING: &str = "v2ray.core.app.router.command.RoutingService";
-
-/// Xray's name of a method as V2Ray has it.
-fn v2ray_path(path: &str) -> String {
-    match path.strip_prefix("/xray.") {
-        Some(rest) => format!("/v2ray.core.{rest}"),
-        None => path.to_owned(),
+        let method = method.to_owned();
+        methods::call(self, family, service, method, request).await
     }
 }

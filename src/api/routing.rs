@@ -2,43 +2,37 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use tonic::{Request, Response, Status, async_trait};
+use tonic::Status;
 
-use super::Server;
-use super::unknown;
 use super::watch::{Answers, answers};
+use super::{Server, unknown};
 use crate::address::{Destination, Host, Network};
 use crate::dispatch::Routed;
 use crate::dns::Known;
 use crate::routing::RouteInput;
 use crate::session::{Attributes, Source};
-use crate::wire::app::router::command::routing_service_server::RoutingService;
 use crate::wire::app::router::command::{
     RoutingContext, SubscribeRoutingStatsRequest, TestRouteRequest,
 };
 use crate::wire::common::net::Network as WireNetwork;
 use crate::wire::net::{address, bytes};
 
-#[async_trait]
-impl RoutingService for Server {
-    type SubscribeRoutingStatsStream = Answers<RoutingContext>;
-
-    async fn subscribe_routing_stats(
+impl Server {
+    pub(super) fn subscribe_routing_stats(
         &self,
-        request: Request<SubscribeRoutingStatsRequest>,
-    ) -> Result<Response<Self::SubscribeRoutingStatsStream>, Status> {
-        let wanted = request.into_inner().field_selectors;
+        request: SubscribeRoutingStatsRequest,
+    ) -> Result<Answers, Status> {
+        let wanted = request.field_selectors;
         let events = self.dispatcher.routed.subscribe();
-        Ok(Response::new(answers(events, move |routed| {
+        Ok(answers(events, move |routed| {
             select(context(&routed), &wanted)
-        })))
+        }))
     }
 
-    async fn test_route(
+    pub(super) async fn test_route(
         &self,
-        request: Request<TestRouteRequest>,
-    ) -> Result<Response<RoutingContext>, Status> {
-        let request = request.into_inner();
+        request: TestRouteRequest,
+    ) -> Result<RoutingContext, Status> {
         let asked = request
             .routing_context
             .ok_or_else(|| unknown("Invalid routing request."))?;
@@ -91,7 +85,7 @@ impl RoutingService for Server {
             outbound_group_tags: balancer.into_iter().collect(),
             ..asked
         };
-        Ok(Response::new(select(answer, &request.field_selectors)))
+        Ok(select(answer, &request.field_selectors))
     }
 }
 

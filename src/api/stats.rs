@@ -1,71 +1,164 @@
-//! StatsService: counters, and how the process is.
+//! StatsService: counters, who is online, and how the process is.
 
 use std::fs;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use regex::RegexBuilder;
 use tokio::runtime::Handle;
-use tonic::{Request, Response, Status, async_trait};
+use tonic::Status;
 
-use super::Server;
-use super::unknown;
-use crate::stats::Counter;
-use crate::wire::app::stats::command::stats_service_server::StatsService;
+use super::{Family, Server, unknown};
+use crate::stats::{Counter, Online};
 use crate::wire::app::stats::command::{
     GetStatsRequest, GetStatsResponse, QueryStatsRequest, QueryStatsResponse, Stat,
     SysStatsRequest, SysStatsResponse,
+};
+use crate::wire::xray::app::stats::command::{
+    GetAllOnlineUsersRequest, GetAllOnlineUsersResponse, GetStatsOnlineIpListResponse,
+    GetUsersStatsRequest, GetUsersStatsResponse, OnlineIpEntry, TrafficUserStat, UserStat,
 };
 
 /// What a pattern of a stranger may take in memory once it is compiled.
 const MAX_REGEX: usize = 1024 * 1024;
 
-#[async_trait]
-impl StatsService for Server {
-    async fn get_stats(
+impl Server {
+    pub(super) fn get_stats(
         &self,
-        request: Request<GetStatsRequest>,
-    ) -> Result<Response<GetStatsResponse>, Status> {
-        let GetStatsRequest { name, reset } = request.into_inner();
+        request: GetStatsRequest,
+        family: Family,
+    ) -> Result<GetStatsResponse, Status> {
+        let GetStatsRequest { name, reset } = request;
         let counter = self.dispatcher.stats.get(&name);
-        let counter = counter.ok_or_else(|| unknown(format!("{name} not found.")))?;
+        let counter = counter.ok_or_else(|| missing(&name, family))?;
         let stat = Some(stat(name, &counter, reset));
-        Ok(Response::new(GetStatsResponse { stat }))
+        Ok(GetStatsResponse { stat })
     }
 
-    async fn query_stats(
+    pub(super) fn query_stats(
         &self,
-        request: Request<QueryStatsRequest>,
-    ) -> Result<Response<QueryStatsResponse>, Status> {
-        let request = request.into_inner();
+        request: QueryStatsRequest,
+    ) -> Result<QueryStatsResponse, Status> {
         let reset = request.reset;
         let wanted = wanted(request)?;
         let found = self.dispatcher.stats.select(wanted);
         let stat = found
             .into_iter()
             .map(|(name, counter)| stat(name, &counter, reset));
-        Ok(Response::new(QueryStatsResponse {
+        Ok(QueryStatsResponse {
             stat: stat.collect(),
-        }))
+        })
     }
 
     /// Rust has no garbage to collect; what Go calls goroutines are tasks here.
-    async fn get_sys_stats(
-        &self,
-        _: Request<SysStatsRequest>,
-    ) -> Result<Response<SysStatsResponse>, Status> {
+    pub(super) fn get_sys_stats(&self, _: SysStatsRequest) -> Result<SysStatsResponse, Status> {
         let [sys, resident] = memory();
-        Ok(Response::new(SysStatsResponse {
+        Ok(SysStatsResponse {
             num_goroutine: Handle::current().metrics().num_alive_tasks() as u32,
             alloc: resident,
             total_alloc: resident,
             sys,
             uptime: self.since.elapsed().as_secs() as u32,
             ..SysStatsResponse::default()
-        }))
+        })
+    }
+
+    /// From how many addresses a user's sessions come.
+    pub(super) fn get_stats_online(
+        &self,
+        request: GetStatsRequest,
+        family: Family,
+    ) -> Result<GetStatsResponse, Status> {
+        let online = self.online(&request.name, family)?;
+        let stat = Some(Stat {
+            name: request.name,
+            value: online.count() as i64,
+        });
+        Ok(GetStatsResponse { stat })
+    }
+
+    pub(super) fn get_stats_online_ip_list(
+        &self,
+        request: GetStatsRequest,
+        family: Family,
+    ) -> Result<GetStatsOnlineIpListResponse, Status> {
+        let online = self.online(&request.name, family)?;
+        let ips = online.addresses().into_iter();
+        Ok(GetStatsOnlineIpListResponse {
+            name: request.name,
+            ips: ips.map(|(ip, last)| (shown(ip), last)).collect(),
+        })
+    }
+
+    pub(super) fn get_all_online_users(
+        &self,
+        _: GetAllOnlineUsersRequest,
+    ) -> Result<GetAllOnlineUsersResponse, Status> {
+        let all = self.dispatcher.stats.all_online().into_iter();
+        let users = all.map(|(name, _)| name).collect();
+        Ok(GetAllOnlineUsersResponse { users })
+    }
+
+    /// All users who are online, with their addresses and by choice their counters.
+    pub(super) fn get_users_stats(
+        &self,
+        request: GetUsersStatsRequest,
+    ) -> Result<GetUsersStatsResponse, Status> {
+        let stats = &self.dispatcher.stats;
+        let value = |email: &str, direction: &str| {
+            let counter = stats.get(&format!("user>>>{email}>>>traffic>>>{direction}"));
+            counter.map_or(0, |counter| read(&counter, request.reset))
+        };
+        let all = stats.all_online().into_iter().filter_map(|(name, online)| {
+            let email = name.strip_prefix("user>>>")?.strip_suffix(">>>online")?;
+            let ips = online.addresses().into_iter();
+            let ips = ips.map(|(ip, last_seen)| OnlineIpEntry {
+                ip: shown(ip),
+                last_seen,
+            });
+            Some(UserStat {
+                email: email.to_owned(),
+                ips: ips.collect(),
+                traffic: request.include_traffic.then(|| TrafficUserStat {
+                    uplink: value(email, "uplink"),
+                    downlink: value(email, "downlink"),
+                }),
+            })
+        });
+        Ok(GetUsersStatsResponse {
+            users: all.collect(),
+        })
+    }
+
+    fn online(&self, name: &str, family: Family) -> Result<Arc<Online>, Status> {
+        let online = self.dispatcher.stats.get_online(name);
+        online.ok_or_else(|| missing(name, family))
     }
 }
 
+/// Xray has a code for it, V2Ray none.
+fn missing(name: &str, family: Family) -> Status {
+    let text = format!("{name} not found.");
+    match family {
+        Family::V2ray => unknown(text),
+        Family::Xray => Status::not_found(text),
+    }
+}
+
+/// As Xray writes an address.
+fn shown(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+fn read(counter: &Counter, reset: bool) -> i64 {
+    if reset { counter.take() } else { counter.get() }
+}
+
 fn stat(name: String, counter: &Counter, reset: bool) -> Stat {
-    let value = if reset { counter.take() } else { counter.get() };
+    let value = read(counter, reset);
     Stat { name, value }
 }
 

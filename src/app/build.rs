@@ -8,15 +8,15 @@ use tokio::sync::mpsc;
 
 use super::StartError;
 use crate::address::PortRange;
-use crate::config::{self, Api, Config, Listen};
-use crate::dispatch::{Origin, Outbound, Parts};
+use crate::config::{self, Api, Config, Listen, Through};
+use crate::dispatch::{MadeOf, Origin, Outbound, Parts};
 use crate::dns::Resolver;
 use crate::io::Link;
 use crate::observatory;
 use crate::protocol::{
     self, Endpoint, InboundTraits, OutboundSettings, ProtocolState, freedom, in_process,
 };
-use crate::routing::{HealthTable, HealthTables, Router};
+use crate::routing::{HealthTable, HealthTables, LiveRouter};
 use crate::{mux, sniffing, transport};
 
 /// An inbound that can accept.
@@ -32,6 +32,8 @@ pub struct Inbound {
     pub protocol: protocol::Inbound,
     pub(super) traits: InboundTraits,
     sniffing: Option<Arc<sniffing::Settings>>,
+    /// What it was made of, without its users.
+    made_of: config::Inbound,
 }
 
 impl Inbound {
@@ -44,6 +46,16 @@ impl Inbound {
             true => format!("{protocol} over {}", settings.transport),
             false => protocol.to_owned(),
         };
+        let made_of = config::Inbound {
+            protocol: settings.protocol.without_users(),
+            name: settings.name.clone(),
+            tag: settings.tag.clone(),
+            listen: settings.listen.clone(),
+            ports: settings.ports.clone(),
+            transport: settings.transport.clone(),
+            sniffing: settings.sniffing.clone(),
+            at: Default::default(),
+        };
         let transport = transport::Inbound::new(settings.transport);
         Ok(Self {
             transport: transport.map_err(|e| StartError::transport(&settings.name, e))?,
@@ -55,7 +67,17 @@ impl Inbound {
             traits,
             protocol: protocol::Inbound::new(settings.protocol),
             sniffing: settings.sniffing.map(Arc::new),
+            made_of,
         })
+    }
+
+    /// What it was made of, with the users of this moment.
+    pub fn settings(&self) -> config::Inbound {
+        let mut settings = self.made_of.clone();
+        for user in self.protocol.users(None).unwrap_or_default() {
+            settings.protocol.push_user(user);
+        }
+        settings
     }
 
     /// What its sessions carry along.
@@ -86,6 +108,11 @@ impl fmt::Display for Inbound {
 ///
 /// When its certificate cannot be used.
 pub fn outbound(settings: config::Outbound) -> Result<Outbound, StartError> {
+    let made_of = MadeOf {
+        transport: settings.transport.clone(),
+        protocol: settings.protocol.clone(),
+        mux: settings.mux.clone(),
+    };
     let transport = transport::Outbound::new(settings.transport)
         .map_err(|e| StartError::transport(&settings.name, e))?;
     let mut outbound = Outbound::new(transport, protocol::Outbound::new(settings.protocol));
@@ -94,7 +121,31 @@ pub fn outbound(settings: config::Outbound) -> Result<Outbound, StartError> {
     outbound.through = settings.through.map(|through| through.tag);
     outbound.strategy = settings.strategy;
     outbound.mux = settings.mux.map(mux::Outbound::new);
+    outbound.made_of = Some(Box::new(made_of));
     Ok(outbound)
+}
+
+/// What an outbound was made of; `None` for one that this process has added by itself.
+pub fn settings_of(outbound: &Outbound) -> Option<config::Outbound> {
+    let MadeOf {
+        transport,
+        protocol,
+        mux,
+    } = &**outbound.made_of.as_ref()?;
+    let through = outbound.through.clone();
+    Some(config::Outbound {
+        at: Default::default(),
+        name: outbound.name.clone(),
+        tag: outbound.tag.clone(),
+        transport: transport.clone(),
+        protocol: protocol.clone(),
+        through: through.map(|tag| Through {
+            at: Default::default(),
+            tag,
+        }),
+        strategy: outbound.strategy,
+        mux: mux.clone(),
+    })
 }
 
 /// The sessions that rules lead to the API.
@@ -117,7 +168,7 @@ impl Built {
         let health = HealthTables::new(config.observers.iter().map(|observer| &*observer.tag));
         let parts = Parts {
             outbounds,
-            router: Router::new(config.routing, &health),
+            router: LiveRouter::new(config.routing, health.clone()),
             resolver: Resolver::new(config.dns),
             policy: config.policy,
             count: config.stats,

@@ -117,6 +117,12 @@ impl Inbounds {
         found.map(|r| r.inbound.clone())
     }
 
+    /// In the order in which they came.
+    pub fn all(&self) -> Vec<Arc<Inbound>> {
+        let running = self.lock();
+        running.iter().map(|r| r.inbound.clone()).collect()
+    }
+
     /// Closes the listeners of an inbound; `false` when there is none. Its tunnels go on.
     pub async fn remove(&self, tag: &str) -> bool {
         let removed = {

@@ -7,7 +7,7 @@ mod memory;
 mod serve;
 mod timer_tick;
 
-pub use build::{ApiLinks, Inbound, outbound};
+pub use build::{ApiLinks, Inbound, outbound, settings_of};
 pub use inbounds::Inbounds;
 
 use build::Built;

@@ -112,6 +112,7 @@ impl Example {
     /// Without a rule the server's sessions would go to the first outbound, and so back to itself.
     fn routing(&self) -> routing::Settings {
         let rule = Rule {
+            tag: String::new(),
             conditions: Conditions {
                 inbounds: vec!["server".to_owned()].into(),
                 ..Conditions::default()

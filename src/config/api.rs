@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::report::Place;
@@ -14,10 +15,21 @@ pub struct Api {
     pub tag: Arc<str>,
     /// `services`.
     pub services: Services,
-    /// Xray's `listen`: an address of its own, beside the tag.
-    pub listen: Option<SocketAddr>,
+    /// Xray's `listen`: a place of its own, beside the tag.
+    pub listen: Option<ApiListen>,
     /// Where `api` stands.
     pub at: Place,
+}
+
+/// Where the API listens by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiListen {
+    /// An address and a port.
+    Tcp(SocketAddr),
+    /// A path in the file system; permissions may stand behind it, `,0660`.
+    Unix(PathBuf),
+    /// `@name`, Linux's abstract namespace (without the `@`).
+    Abstract(Vec<u8>),
 }
 
 /// `services`: which of V2Ray's are answered.
@@ -27,6 +39,10 @@ pub struct Services {
     pub handler: bool,
     /// `LoggerService`.
     pub logger: bool,
+    /// `ObservatoryService`.
+    pub observatory: bool,
+    /// `ReflectionService`: what services there are, and what their messages look like.
+    pub reflection: bool,
     /// `RoutingService`.
     pub routing: bool,
     /// `StatsService`.

@@ -118,7 +118,10 @@ pub(crate) fn leads(
         if !met.insert(name.clone()) {
             continue;
         }
-        for Rule { conditions, target } in &routing.rules {
+        for Rule {
+            conditions, target, ..
+        } in &routing.rules
+        {
             if !takes(conditions, name.as_deref(), inbound) {
                 continue;
             }

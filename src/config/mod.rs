@@ -14,7 +14,7 @@ pub(crate) mod traps;
 pub use crate::log::{
     Format as LogFormat, Level as LogLevel, Settings as Log, Target as LogTarget,
 };
-pub use api::{Api, Services};
+pub use api::{Api, ApiListen, Services};
 pub use parts::{Draft, Inbound, Listen, Outbound, Through};
 
 use std::path::PathBuf;

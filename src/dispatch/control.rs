@@ -27,7 +27,7 @@ impl Dispatcher {
         if !self.outbounds.have_control() {
             return None;
         }
-        let leads = tag.is_some_and(|tag| self.router.leads_all_streams(tag, is_control));
+        let leads = tag.is_some_and(|tag| self.router.now().leads_all_streams(tag, is_control));
         Some(if leads { Leads::Always } else { Leads::Perhaps })
     }
 
@@ -57,7 +57,7 @@ mod tests {
     use crate::dispatch::{Origin, Outbound, Parts};
     use crate::dns::Resolver;
     use crate::protocol::{self, Endpoint, OutboundSettings, freedom, in_process};
-    use crate::routing::{Conditions, HealthTables, Router, Rule, Settings, Target};
+    use crate::routing::{Conditions, HealthTables, LiveRouter, Rule, Settings, Target};
     use crate::session::Source;
     use crate::transport;
     use tokio::sync::mpsc;
@@ -112,6 +112,7 @@ mod tests {
         });
         let tags: Vec<String> = inbounds.iter().map(ToString::to_string).collect();
         let rule = Rule {
+            tag: String::new(),
             conditions: Conditions {
                 inbounds: tags.into(),
                 ..Conditions::default()
@@ -124,7 +125,7 @@ mod tests {
         };
         Parts {
             outbounds: outbounds.collect(),
-            router: Router::new(routing, &HealthTables::default()),
+            router: LiveRouter::new(routing, HealthTables::default()),
             resolver: Resolver::default(),
             policy: Default::default(),
             state: Default::default(),

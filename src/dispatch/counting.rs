@@ -4,13 +4,15 @@
 //! user>>>EMAIL>>>traffic>>>uplink         what the application sends, once for every session
 //! inbound>>>TAG>>>traffic>>>downlink      what the inbound's protocol writes, below it TLS and WebSocket
 //! outbound>>>TAG>>>traffic>>>uplink       what the outbound's protocol writes, likewise
+//! user>>>EMAIL>>>online                   the addresses that sessions come from, by Xray's `statsUserOnline`
 //! ```
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::policy::{Counted, Policy};
-use crate::session::User;
-use crate::stats::{Registry, Traffic};
+use crate::session::{Source, User};
+use crate::stats::{Presence, Registry, Traffic};
 
 /// Finds the counters of users, inbounds and outbounds.
 pub struct Counting {
@@ -39,6 +41,21 @@ impl Counting {
         };
         let counted = self.policy.level(user.level).counted;
         self.traffic("user", user.email.as_deref(), counted)
+    }
+
+    /// A session from `source` counts as long as this is kept.
+    pub fn presence(&self, user: Option<&User>, source: Source) -> Option<Presence> {
+        let (Some(registry), Some(user), Source::Ip(addr)) = (&self.registry, user, source) else {
+            return None;
+        };
+        if !self.policy.level(user.level).online {
+            return None;
+        }
+        let email = user.email.as_deref()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs() as i64);
+        let online = registry.online(&format!("user>>>{email}>>>online"));
+        online.enter(addr.ip(), now)
     }
 
     fn traffic(&self, kind: &str, name: Option<&str>, counted: Counted) -> Traffic {

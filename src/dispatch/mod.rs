@@ -26,7 +26,7 @@ mod waiting;
 mod warm;
 
 pub use control::Leads;
-pub use outbounds::{Outbound, OutboundRef, Outbounds};
+pub use outbounds::{MadeOf, Outbound, OutboundRef, Outbounds};
 pub use route::Routed;
 pub use session::{Origin, Session};
 
@@ -47,7 +47,7 @@ use crate::log;
 use crate::policy::Policy;
 use crate::protocol::{Accepted, ProtocolState};
 use crate::relay::Relay;
-use crate::routing::Router;
+use crate::routing::LiveRouter;
 use crate::seam::Reply;
 use crate::session::{Source, User};
 use crate::sniffing::Aim;
@@ -64,7 +64,7 @@ const WATCHED: usize = 256;
 /// Carries sessions; shared by all inbounds.
 pub struct Dispatcher {
     pub outbounds: Outbounds,
-    router: Router,
+    pub router: LiveRouter,
     resolver: Arc<Resolver>,
     pub policy: Arc<Policy>,
     /// The first flights that its VMess inbounds have answered.
@@ -88,7 +88,7 @@ pub struct Dispatcher {
 /// What a config says about the sessions of a process.
 pub struct Parts {
     pub outbounds: Vec<Outbound>,
-    pub router: Router,
+    pub router: LiveRouter,
     /// The built-in DNS.
     pub resolver: Resolver,
     pub policy: Policy,
@@ -249,6 +249,7 @@ impl Dispatcher {
             inbound,
             limits: None,
             traffic: self.counting.user(user.as_deref()),
+            presence: (self.counting.presence(user.as_deref(), source)).map(Arc::new),
             user,
             protocol: None,
             attributes: None,
@@ -323,6 +324,7 @@ impl Dispatcher {
         }
         let target = target.with_first_byte();
         let mut relay = Relay::new(link, target, first, self.allowance(&session, limits));
+        let presence = session.presence.take();
         // A task of its own size: the one that shook hands was many times larger, and ends here.
         io::spawn(small(async move {
             let ended = (&mut relay).await;
@@ -333,7 +335,7 @@ impl Dispatcher {
                 Box::pin(relay.finish(&failure)).await;
             }
             ended::one();
-            drop(alive);
+            drop((presence, alive));
         }));
     }
 

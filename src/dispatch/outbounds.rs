@@ -33,10 +33,19 @@ pub struct Outbound {
     pub strategy: Strategy,
     /// Sessions share connections.
     pub mux: Option<mux::Outbound>,
+    /// What it was made of, for whoever asks; what this process adds by itself is made of nothing.
+    pub made_of: Option<Box<MadeOf>>,
     /// Its counters, once it is among the others.
     traffic: Traffic,
     /// What messages call it, from then on.
     label: Arc<str>,
+}
+
+/// The settings of an outbound's rooms.
+pub struct MadeOf {
+    pub transport: transport::ClientSettings,
+    pub protocol: protocol::OutboundSettings,
+    pub mux: Option<mux::Settings>,
 }
 
 /// In their order; the first one carries what no rule sends elsewhere.
@@ -60,6 +69,7 @@ impl Outbound {
             through: None,
             strategy: Strategy::AsIs,
             mux: None,
+            made_of: None,
             traffic: Traffic::default(),
             label: Arc::default(),
         }
@@ -166,7 +176,8 @@ impl Outbounds {
         all.iter().find(|o| !o.protocol.is_control()).cloned()
     }
 
-    pub(super) fn all(&self) -> Vec<OutboundRef> {
+    /// In their order.
+    pub fn all(&self) -> Vec<OutboundRef> {
         self.read().clone()
     }
 

@@ -165,23 +165,35 @@ impl Dispatcher {
         resolved: Option<&[IpAddr]>,
         known: &mut Known,
     ) -> Option<(Option<Arc<str>>, Option<String>)> {
-        let mut pick = self.router.pick(facts, resolved);
+        let router = self.router.now();
+        let mut pick = router.pick(facts, resolved);
         if matches!(pick, Pick::NeedsIp) {
             if *known == Known::Unasked {
                 *known = find(&Lookup::new(&self.resolver, Strategy::UseIp), facts.to).await;
             }
-            pick = self.router.pick(facts, known.ips());
+            pick = router.pick(facts, known.ips());
         }
         match pick {
             Pick::Outbound(tag) => Some((Some(tag.clone()), None)),
             Pick::Balancer(balancer) => {
-                let tags = self.outbounds.tags();
-                let random = || getrandom::u32().unwrap_or_default();
-                let tag = balancer.choose(tags.iter(), random);
+                // What was said to be chosen may have been taken away since.
+                let said = balancer.overridden();
+                let said = said.filter(|tag| self.may_be_chosen(tag));
+                let tag = said.or_else(|| {
+                    let tags = self.outbounds.tags();
+                    let random = || getrandom::u32().unwrap_or_default();
+                    balancer.choose(tags.iter(), random)
+                });
                 Some((tag, Some(balancer.tag().to_owned())))
             }
             Pick::Default | Pick::NeedsIp => None,
         }
+    }
+
+    /// Whether the outbound of this tag is there, and not the way to this process itself.
+    pub fn may_be_chosen(&self, tag: &str) -> bool {
+        let outbound = self.outbounds.get(tag);
+        outbound.is_some_and(|outbound| !outbound.protocol.is_control())
     }
 
     /// Tells whoever watches the rules at work.

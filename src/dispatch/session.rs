@@ -9,7 +9,7 @@ use crate::address::Destination;
 use crate::policy::Limits;
 use crate::session::{Attributes, Owner, Source, User};
 use crate::sniffing;
-use crate::stats::Traffic;
+use crate::stats::{Presence, Traffic};
 
 /// One session on its way.
 #[derive(Clone)]
@@ -22,6 +22,8 @@ pub struct Session {
     pub(super) limits: Option<Limits>,
     /// The user's counters.
     pub(super) traffic: Traffic,
+    /// The user is online from where this comes from.
+    pub(super) presence: Option<Arc<Presence>>,
     /// What it was found to carry.
     pub(super) protocol: Option<&'static str>,
     /// Of the request that it is.

@@ -257,6 +257,7 @@ mod tests {
         Session {
             limits: None,
             traffic: Traffic::default(),
+            presence: None,
             id: 0,
             source: Source::Unix,
             inbound: Origin {

@@ -5,7 +5,7 @@ use tokio::net::UdpSocket;
 use super::udp_port::Sources;
 use uuid::Uuid;
 
-use super::users::{AddedUser, UserError};
+use super::users::{AnyUser, UserError};
 use super::{Accepted, InboundContext, dokodemo, http, shadowsocks, socks, trojan, vless, vmess};
 use crate::io::BindUdp;
 use crate::seam::{Arrival, Refusal};
@@ -117,6 +117,36 @@ impl InboundSettings {
     }
 }
 
+impl InboundSettings {
+    /// The same for nobody, where users come and go.
+    #[must_use]
+    pub fn without_users(&self) -> Self {
+        match self {
+            Self::Shadowsocks(settings) => Self::Shadowsocks(shadowsocks::InboundSettings {
+                access: shadowsocks::Access::Passwords(Vec::new()),
+                ..settings.clone()
+            }),
+            Self::Trojan(_) => Self::Trojan(trojan::InboundSettings::default()),
+            Self::Vless(_) => Self::Vless(vless::InboundSettings::default()),
+            Self::Vmess(settings) => Self::Vmess(vmess::InboundSettings {
+                users: Vec::new(),
+                ..*settings
+            }),
+            Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => self.clone(),
+        }
+    }
+
+    /// One more user; one of another protocol is left out.
+    pub fn push_user(&mut self, user: AnyUser) {
+        match (self, user) {
+            (Self::Trojan(settings), AnyUser::Trojan(user)) => settings.users.push(user),
+            (Self::Vless(settings), AnyUser::Vless(user)) => settings.users.push(user),
+            (Self::Vmess(settings), AnyUser::Vmess(user)) => settings.users.push(user),
+            _ => {}
+        }
+    }
+}
+
 impl Inbound {
     /// What the log calls reading what the peer asks for: a server finds out who somebody is.
     pub fn step(&self) -> &'static str {
@@ -180,15 +210,15 @@ impl Inbound {
     }
 
     /// One more user, from now on.
-    pub fn add_user(&self, user: AddedUser) -> Result<(), UserError> {
+    pub fn add_user(&self, user: AnyUser) -> Result<(), UserError> {
         match (self, user) {
-            (Self::Shadowsocks(inbound), AddedUser::Shadowsocks(user)) => inbound.add_user(&user),
-            (Self::Shadowsocks(inbound), AddedUser::Shadowsocks2022(user)) => {
+            (Self::Shadowsocks(inbound), AnyUser::Shadowsocks(user)) => inbound.add_user(&user),
+            (Self::Shadowsocks(inbound), AnyUser::Shadowsocks2022(user)) => {
                 inbound.add_user_2022(user)
             }
-            (Self::Trojan(inbound), AddedUser::Trojan(user)) => inbound.add_user(user),
-            (Self::Vless(inbound), AddedUser::Vless(user)) => inbound.add_user(user),
-            (Self::Vmess(inbound), AddedUser::Vmess(user)) => inbound.add_user(user),
+            (Self::Trojan(inbound), AnyUser::Trojan(user)) => inbound.add_user(user),
+            (Self::Vless(inbound), AnyUser::Vless(user)) => inbound.add_user(user),
+            (Self::Vmess(inbound), AnyUser::Vmess(user)) => inbound.add_user(user),
             (Self::Shadowsocks(_) | Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_), _) => {
                 Err(UserError::OtherProtocol)
             }
@@ -203,6 +233,31 @@ impl Inbound {
             Self::Trojan(inbound) => inbound.remove_user(email),
             Self::Vless(inbound) => inbound.remove_user(email),
             Self::Vmess(inbound) => inbound.remove_user(email),
+            Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => Err(UserError::NoUsers),
+        }
+    }
+
+    /// The users that there are, or the one with this email.
+    pub fn users(&self, email: Option<&str>) -> Result<Vec<AnyUser>, UserError> {
+        fn each<U>(user: fn(U) -> AnyUser, found: Vec<U>) -> Result<Vec<AnyUser>, UserError> {
+            Ok(found.into_iter().map(user).collect())
+        }
+        match self {
+            Self::Shadowsocks(inbound) => each(AnyUser::Shadowsocks, inbound.users(email)?),
+            Self::Trojan(inbound) => each(AnyUser::Trojan, inbound.users(email)),
+            Self::Vless(inbound) => each(AnyUser::Vless, inbound.users(email)),
+            Self::Vmess(inbound) => each(AnyUser::Vmess, inbound.users(email)),
+            Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => Err(UserError::NoUsers),
+        }
+    }
+
+    /// How many users there are.
+    pub fn count_users(&self) -> Result<usize, UserError> {
+        match self {
+            Self::Shadowsocks(inbound) => Ok(inbound.users(None)?.len()),
+            Self::Trojan(inbound) => Ok(inbound.count_users()),
+            Self::Vless(inbound) => Ok(inbound.count_users()),
+            Self::Vmess(inbound) => Ok(inbound.count_users()),
             Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => Err(UserError::NoUsers),
         }
     }

@@ -34,7 +34,7 @@ pub use outbound::{Endpoint, Outbound, OutboundSettings, Unsealed};
 pub use proxy::{NextHop, PacketWay, Proxy, ProxyTraits, no_packets};
 pub use replay::ReplayMemory;
 pub use udp_port::Sources;
-pub use users::{AddedUser, UserError, UserSettings};
+pub use users::{AnyUser, UserError, UserSettings};
 
 use std::path::Path;
 use std::sync::Arc;

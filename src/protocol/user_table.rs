@@ -4,19 +4,18 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::UserError;
 use super::users::Identity;
 use crate::session::User;
 
-pub(super) struct UserTable<K>(RwLock<Table<K>>);
+pub(super) struct UserTable<U: Identity>(RwLock<Table<U>>);
 
-struct Table<K> {
-    users: HashMap<K, Arc<UserEntry>>,
+struct Table<U: Identity> {
+    users: HashMap<U::Key, (U, Arc<UserEntry>)>,
     /// Emails are alike without regard to case, as in V2Ray.
-    emails: HashMap<String, K>,
+    emails: HashMap<String, U::Key>,
     /// How many users there ever were.
     numbered: usize,
 }
@@ -26,36 +25,32 @@ pub(super) struct UserEntry {
     number: usize,
 }
 
-impl<K: Copy + Eq + Hash> UserTable<K> {
-    fn new(users: impl IntoIterator<Item = (K, User)>) -> Self {
+impl<U: Identity<Key: Copy> + Clone + Into<User>> UserTable<U> {
+    /// The table of these users.
+    pub(super) fn of(users: Vec<U>) -> Self {
         let mut table = Table {
             users: HashMap::new(),
             emails: HashMap::new(),
             numbered: 0,
         };
-        for (key, user) in users {
-            table.insert(key, user);
+        for user in users {
+            table.insert(user);
         }
         Self(RwLock::new(table))
     }
 
-    /// The table of these users.
-    pub(super) fn of<U: Identity<Key = K> + Into<User>>(users: Vec<U>) -> Self {
-        Self::new(users.into_iter().map(|user| (user.key(), user.into())))
-    }
-
     /// One more; neither the key nor the email may be another's.
-    pub(super) fn add(&self, key: K, user: User) -> Result<(), UserError> {
+    pub(super) fn add(&self, user: U) -> Result<(), UserError> {
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(email) = &user.email
+        if let Some(email) = user.email()
             && table.emails.contains_key(&email.to_lowercase())
         {
-            return Err(UserError::EmailTaken(email.clone()));
+            return Err(UserError::EmailTaken(email.to_owned()));
         }
-        if table.users.contains_key(&key) {
+        if table.users.contains_key(&user.key()) {
             return Err(UserError::KeyTaken);
         }
-        table.insert(key, user);
+        table.insert(user);
         Ok(())
     }
 
@@ -71,23 +66,42 @@ impl<K: Copy + Eq + Hash> UserTable<K> {
         Ok(())
     }
 
-    pub(super) fn find(&self, key: &K) -> Option<Arc<UserEntry>> {
+    /// All of them in the order in which they came, or the one with this email.
+    pub(super) fn list(&self, email: Option<&str>) -> Vec<U> {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        table.users.get(key).cloned()
+        if let Some(email) = email {
+            let key = table.emails.get(&email.to_lowercase());
+            let found = key.and_then(|key| table.users.get(key));
+            return found.map(|(user, _)| user.clone()).into_iter().collect();
+        }
+        let mut found: Vec<_> = table.users.values().collect();
+        found.sort_by_key(|(_, entry)| entry.number);
+        found.into_iter().map(|(user, _)| user.clone()).collect()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        table.users.len()
+    }
+
+    pub(super) fn find(&self, key: &U::Key) -> Option<Arc<UserEntry>> {
+        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        table.users.get(key).map(|(_, entry)| entry.clone())
     }
 }
 
-impl<K: Copy + Eq + Hash> Table<K> {
-    fn insert(&mut self, key: K, user: User) {
-        if let Some(email) = &user.email {
+impl<U: Identity<Key: Copy> + Clone + Into<User>> Table<U> {
+    fn insert(&mut self, user: U) {
+        let key = user.key();
+        if let Some(email) = user.email() {
             self.emails.insert(email.to_lowercase(), key);
         }
         let entry = UserEntry {
-            user: Arc::new(user),
+            user: Arc::new(user.clone().into()),
             number: self.numbered,
         };
         self.numbered += 1;
-        self.users.insert(key, Arc::new(entry));
+        self.users.insert(key, (user, Arc::new(entry)));
     }
 }
 
@@ -103,32 +117,40 @@ impl fmt::Display for UserEntry {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use uuid::Uuid;
 
-    fn user(email: &str) -> User {
-        User {
+    use super::*;
+    use crate::protocol::UserSettings;
+
+    fn user(id: u128, email: &str) -> UserSettings {
+        UserSettings {
+            id: Uuid::from_u128(id).into(),
             email: Some(email.to_owned()).filter(|email| !email.is_empty()),
-            ..User::default()
+            level: 0,
         }
     }
 
     #[test]
     fn users_come_and_go_by_email() {
-        let users = UserTable::new([(1, user("")), (2, user("b@x"))]);
-        let found = |key| users.find(&key).map(|e| e.to_string());
+        let users = UserTable::of(vec![user(1, ""), user(2, "b@x")]);
+        let found = |id| users.find(&Uuid::from_u128(id)).map(|e| e.to_string());
         assert_eq!(found(1).as_deref(), Some("user 0"));
         assert_eq!(found(2).as_deref(), Some("b@x"));
         assert_eq!(found(3), None);
         let taken = UserError::EmailTaken("B@x".to_owned());
-        assert_eq!(users.add(3, user("B@x")), Err(taken));
-        assert_eq!(users.add(1, user("c@x")), Err(UserError::KeyTaken));
-        assert_eq!(users.add(3, user("c@x")), Ok(()));
+        assert_eq!(users.add(user(3, "B@x")), Err(taken));
+        assert_eq!(users.add(user(1, "c@x")), Err(UserError::KeyTaken));
+        assert_eq!(users.add(user(3, "c@x")), Ok(()));
         assert_eq!(users.remove("B@X"), Ok(()));
         assert_eq!((found(2), found(3).as_deref()), (None, Some("c@x")));
+        assert_eq!(users.count(), 2);
+        assert_eq!(users.list(None), [user(1, ""), user(3, "c@x")]);
+        assert_eq!(users.list(Some("C@x")), [user(3, "c@x")]);
+        assert_eq!(users.list(Some("b@x")), []);
         assert_eq!(users.remove(""), Err(UserError::NoEmail));
         let nobody = UserError::NotFound("b@x".to_owned());
         assert_eq!(users.remove("b@x"), Err(nobody));
-        assert_eq!(users.add(2, user("b@x")), Ok(()));
+        assert_eq!(users.add(user(2, "b@x")), Ok(()));
         assert!(found(2).is_some());
     }
 }

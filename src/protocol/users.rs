@@ -30,9 +30,9 @@ pub trait Identity {
     fn email(&self) -> Option<&str>;
 }
 
-/// A user to be added to an inbound of the protocol that their account is of.
+/// A user of an inbound, or to be one, of the protocol that their account is of.
 #[derive(Clone, Debug, PartialEq)]
-pub enum AddedUser {
+pub enum AnyUser {
     Shadowsocks(shadowsocks::UserSettings<shadowsocks::AeadKey>),
     Shadowsocks2022(shadowsocks::UserSettings<Secret<Vec<u8>>>),
     Trojan(trojan::UserSettings),

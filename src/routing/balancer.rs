@@ -1,7 +1,7 @@
 //! Several outbounds under one tag.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::health::HealthTable;
 use super::{Among, BalancerSettings, Strategy};
@@ -13,6 +13,7 @@ pub struct Balancer {
     /// What the observer has seen; stays empty if there is none.
     health: Arc<HealthTable>,
     turn: AtomicUsize,
+    overriding: RwLock<Option<Arc<str>>>,
 }
 
 impl Balancer {
@@ -21,6 +22,7 @@ impl Balancer {
             settings,
             health,
             turn: AtomicUsize::new(0),
+            overriding: RwLock::default(),
         }
     }
 
@@ -34,10 +36,24 @@ impl Balancer {
         tags: impl Iterator<Item = &'t Arc<str>>,
         random: impl FnOnce() -> u32,
     ) -> Option<Arc<str>> {
+        let candidates = self.candidates(tags);
+        let n = match &*self.settings.strategy {
+            Strategy::RoundRobin(_) => self.turn.fetch_add(1, Ordering::Relaxed),
+            Strategy::Random(_) | Strategy::LeastLoad(_) => random() as usize,
+            Strategy::LeastPing => 0,
+        };
+        match candidates.len() {
+            0 => self.settings.fallback.as_ref().map(|tag| tag.value.clone()),
+            len => candidates.get(n % len).map(|tag| Arc::clone(tag)),
+        }
+    }
+
+    /// Those of `tags` that one is chosen from, the best alone where there is a best.
+    pub fn candidates<'t>(&self, tags: impl Iterator<Item = &'t Arc<str>>) -> Vec<&'t Arc<str>> {
         let mut candidates: Vec<&Arc<str>> =
             tags.filter(|tag| self.settings.selects(tag)).collect();
         let seen = self.health.read();
-        let n = match &*self.settings.strategy {
+        match &*self.settings.strategy {
             Strategy::Random(among) | Strategy::RoundRobin(among) => {
                 let falls_back = self.settings.fallback.is_some();
                 let in_turn = matches!(*self.settings.strategy, Strategy::RoundRobin(_));
@@ -45,29 +61,32 @@ impl Balancer {
                     candidates
                         .retain(|tag| seen.get(*tag).is_none_or(|observation| observation.alive));
                 }
-                if in_turn {
-                    self.turn.fetch_add(1, Ordering::Relaxed)
-                } else {
-                    random() as usize
-                }
             }
             Strategy::LeastPing => {
                 candidates
                     .retain(|tag| seen.get(*tag).is_some_and(|observation| observation.alive));
                 candidates.sort_by_key(|tag| (seen.get(*tag).map(|s| s.delay.as_millis()), *tag));
-                0
+                candidates.truncate(1);
             }
             Strategy::LeastLoad(strategy) => {
                 let known = |tag| Some((tag, seen.get(tag)?));
                 let seen: Vec<_> = candidates.into_iter().filter_map(known).collect();
                 candidates = strategy.select(&seen);
-                random() as usize
             }
-        };
-        match candidates.len() {
-            0 => self.settings.fallback.as_ref().map(|tag| tag.value.clone()),
-            len => candidates.get(n % len).map(|tag| Arc::clone(tag)),
         }
+        candidates
+    }
+
+    /// The outbound that somebody has said to be chosen, whatever the strategy says.
+    pub fn overridden(&self) -> Option<Arc<str>> {
+        let said = self.overriding.read();
+        said.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// `None` gives the strategy its choice back.
+    pub fn set_override(&self, tag: Option<Arc<str>>) {
+        let said = self.overriding.write();
+        *said.unwrap_or_else(PoisonError::into_inner) = tag;
     }
 }
 

@@ -76,6 +76,20 @@ impl Conditions {
             && inbounds.iter().any(|tag| tag == inbound)
     }
 
+    /// Whether every session would be taken.
+    pub fn ask_nothing(&self) -> bool {
+        self.domains.is_none()
+            && self.ips.is_none()
+            && self.ports.is_empty()
+            && self.networks.is_empty()
+            && self.sources.is_none()
+            && self.source_ports.is_empty()
+            && self.users.is_empty()
+            && self.inbounds.is_empty()
+            && self.protocols.is_empty()
+            && self.attrs.is_none()
+    }
+
     /// A session from a unix socket has no source address, so conditions on the source never hold for it.
     fn takes_source(&self, source: Source) -> bool {
         match source {

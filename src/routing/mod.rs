@@ -2,13 +2,15 @@
 //!
 //! Rules are asked in their order, and the first that takes the session decides. If none does, the first outbound
 //! carries it. Nothing is resolved here: when a rule needs the addresses of a name, the answer is [`Pick::NeedsIp`],
-//! and the caller asks again with them. What a config says is [`Settings`]; [`Router`] is built from them.
+//! and the caller asks again with them. What a config says is [`Settings`]; [`Router`] is built from them, and rules
+//! that come and go make a new one ([`LiveRouter`]).
 
 pub mod attrs;
 mod balancer;
 mod conditions;
 mod health;
 mod least_load;
+mod live;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,7 @@ mod tests;
 pub use balancer::Balancer;
 pub use conditions::Answer;
 pub use health::{HealthTable, HealthTables, Observation, Samples};
+pub use live::{LiveRouter, RuleError};
 pub use settings::{
     Among, BalancerSettings, Conditions, Cost, DomainStrategy, LeastLoad, Match, Rule, Settings,
     Strategy, Target, UserTest, selected,
@@ -29,10 +32,18 @@ use crate::matching::Name;
 use crate::session::{Attributes, Source};
 
 /// All rules, and the balancers that they lead to.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Router {
     strategy: DomainStrategy,
-    rules: Vec<(Conditions, Lead)>,
+    rules: Vec<Arc<RunningRule>>,
+    balancers: Vec<Arc<Balancer>>,
+}
+
+struct RunningRule {
+    /// What the API calls it.
+    tag: String,
+    conditions: Conditions,
+    lead: Lead,
 }
 
 /// Where a rule sends a session.
@@ -74,34 +85,57 @@ pub enum Pick<'r> {
 impl Router {
     /// Each balancer reads the table in `health` of the observer that it names.
     pub fn new(settings: Settings, health: &HealthTables) -> Self {
-        let balancer = |settings: BalancerSettings| {
-            let health = health.get(&settings.observer).cloned();
-            Arc::new(Balancer::new(settings, health.unwrap_or_default()))
+        let mut router = Self {
+            strategy: settings.strategy,
+            ..Self::default()
         };
-        let balancers: Vec<_> = settings.balancers.into_iter().map(balancer).collect();
-        let lead = |target| match target {
+        let balancers = settings.balancers.into_iter();
+        router.balancers = balancers.map(|b| balancer(b, health)).collect();
+        for rule in settings.rules {
+            router.push(rule);
+        }
+        router
+    }
+
+    /// One more rule, behind the others.
+    fn push(&mut self, rule: Rule) {
+        let lead = match rule.target.value {
             Target::Outbound(tag) => Lead::Outbound(tag),
-            Target::Balancer(tag) => match balancers.iter().find(|b| b.tag() == tag) {
+            Target::Balancer(tag) => match self.balancer(&tag) {
                 Some(balancer) => Lead::Balancer(balancer.clone()),
                 // Treated like the tag of an outbound that does not exist.
                 None => Lead::Outbound(tag.into()),
             },
         };
-        let rules = settings.rules.into_iter();
-        Self {
-            strategy: settings.strategy,
-            rules: rules
-                .map(|rule| (rule.conditions, lead(rule.target.value)))
-                .collect(),
-        }
+        self.rules.push(Arc::new(RunningRule {
+            tag: rule.tag,
+            conditions: rule.conditions,
+            lead,
+        }));
+    }
+
+    /// The balancer with this tag.
+    pub fn balancer(&self, tag: &str) -> Option<&Arc<Balancer>> {
+        self.balancers.iter().find(|balancer| balancer.tag() == tag)
+    }
+
+    /// The name of each rule, and the outbound that it leads to, if it is no balancer.
+    pub fn rules(&self) -> impl Iterator<Item = (&str, Option<&Arc<str>>)> {
+        self.rules.iter().map(|rule| {
+            let outbound = match &rule.lead {
+                Lead::Outbound(tag) => Some(tag),
+                Lead::Balancer(_) => None,
+            };
+            (rule.tag.as_str(), outbound)
+        })
     }
 
     /// Whether some rule has no other condition than the inbound, takes all streams of the one tagged `inbound`, and
     /// leads to an outbound for whose tag `is` holds.
     pub fn leads_all_streams(&self, inbound: &str, is: impl Fn(&str) -> bool) -> bool {
-        self.rules.iter().any(|(conditions, lead)| {
-            conditions.takes_all_streams_of(inbound)
-                && matches!(lead, Lead::Outbound(tag) if is(tag))
+        self.rules.iter().any(|rule| {
+            rule.conditions.takes_all_streams_of(inbound)
+                && matches!(&rule.lead, Lead::Outbound(tag) if is(tag))
         })
     }
 
@@ -116,10 +150,10 @@ impl Router {
             (None, Host::Ip(_)) => None,
         };
         let mut needs_ip = false;
-        for (conditions, lead) in &self.rules {
-            match conditions.ask(facts, name.as_ref(), resolved) {
+        for rule in &self.rules {
+            match rule.conditions.ask(facts, name.as_ref(), resolved) {
                 Answer::Yes => {
-                    return match lead {
+                    return match &rule.lead {
                         Lead::Outbound(tag) => Pick::Outbound(tag),
                         Lead::Balancer(balancer) => Pick::Balancer(balancer),
                     };
@@ -138,4 +172,10 @@ impl Router {
             Pick::Default
         }
     }
+}
+
+/// It reads the table of the observer that it names.
+fn balancer(settings: BalancerSettings, health: &HealthTables) -> Arc<Balancer> {
+    let health = health.get(&settings.observer).cloned();
+    Arc::new(Balancer::new(settings, health.unwrap_or_default()))
 }

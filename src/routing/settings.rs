@@ -36,6 +36,8 @@ pub enum DomainStrategy {
 /// One of `rules`: which sessions it takes, and where they go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
+    /// `ruleTag`, Xray's: what the API calls it; empty for a rule without a name.
+    pub tag: String,
     /// Which sessions it takes.
     pub conditions: Conditions,
     /// Where they go.

@@ -259,6 +259,7 @@ fn a_balancer_asks_the_observer_that_it_names() {
             ..BalancerSettings::default()
         };
         let rule = Rule {
+            tag: String::new(),
             conditions: Conditions::default(),
             target: Target::Balancer("any".to_owned()).into(),
         };
@@ -281,6 +282,7 @@ fn a_balancer_asks_the_observer_that_it_names() {
 
 fn router<const N: usize>(rules: [(Conditions, &str); N]) -> Router {
     let rule = |(conditions, to): (_, &str)| Rule {
+        tag: String::new(),
         conditions,
         target: Target::Outbound(to.into()).into(),
     };

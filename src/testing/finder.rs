@@ -1,23 +1,25 @@
 //! A server's first steps with a first flight, for the micro-benchmarks.
 
-use crate::protocol::ReplayMemory;
-use std::sync::Arc;
-
 use bytes::BytesMut;
+use uuid::Uuid;
 
 use crate::address::Destination;
+use crate::protocol::ReplayMemory;
+use crate::protocol::vmess::UserSettings;
 use crate::protocol::vmess::codec::auth_id::{CmdKey, Writer};
 use crate::protocol::vmess::codec::body::Cipher;
 use crate::protocol::vmess::codec::header::{Command, Request, open, option, seal};
 use crate::protocol::vmess::users::Users;
-use crate::session::User;
 
 /// A server's users, numbered from 0.
 pub struct Finder(Users, ReplayMemory);
 
 impl Finder {
     pub fn new(users: u32) -> Self {
-        let users = (0..users).map(|i| (key(i), Arc::new(User::default())));
+        let users = (0..users).map(|i| UserSettings {
+            id: id(i).into(),
+            ..UserSettings::default()
+        });
         Self(Users::new(users.collect()), ReplayMemory::default())
     }
 
@@ -50,7 +52,9 @@ pub fn flight(user: u32, salt: u32, now: i64, to: Destination) -> BytesMut {
 }
 
 fn key(user: u32) -> CmdKey {
-    let mut key = [7; 16];
-    key[..4].copy_from_slice(&user.to_be_bytes());
-    CmdKey(key)
+    CmdKey::new(&id(user))
+}
+
+fn id(user: u32) -> Uuid {
+    Uuid::from_u128(user.into())
 }

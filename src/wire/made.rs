@@ -1,4 +1,4 @@
-//! What is made from `proto/v2ray`.
+//! What is made from `proto/v2ray`, `proto/xray` and `proto/grpc`.
 
 #![allow(
     clippy::all,
@@ -11,5 +11,7 @@
 )]
 
 include!("../../proto/rust/v2ray.rs");
+include!("../../proto/rust/xray.rs");
+include!("../../proto/rust/grpc.rs");
 
 pub use v2ray::core::*;

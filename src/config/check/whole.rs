@@ -81,6 +81,7 @@ mod tests {
             tag: "a".into(),
         });
         config.routing.rules.push(Rule {
+            tag: String::new(),
             conditions: Default::default(),
             target: Target::Balancer("nobody".to_owned()).into(),
         });

@@ -43,6 +43,12 @@ impl<'r> At<'r> {
         None
     }
 
+    /// Notes what is odd here.
+    #[inline(never)]
+    pub(super) fn warn(&self, text: impl ToString) {
+        self.report.warn(&self.path, text.to_string());
+    }
+
     /// Notes the mistake, if it is one.
     pub(super) fn ok<T, E: ToString>(&self, read: Result<T, E>) -> Option<T> {
         read.map_err(|e| self.error::<()>(e)).ok()

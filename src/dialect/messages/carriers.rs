@@ -175,10 +175,11 @@ impl Upgrade {
         usize::try_from(self.ed).ok().filter(|ed| *ed > 0)
     }
 
-    /// `None` in V2Ray's message: it has no heartbeat.
+    /// V2Ray's message has no heartbeat; 0 in Xray's is never, as in a file.
     fn heartbeat(&self) -> Option<Duration> {
         match self.heartbeat {
-            None | Some(0) => Some(ws::HEARTBEAT),
+            None => Some(ws::HEARTBEAT),
+            Some(0) => None,
             Some(secs) => Some(Duration::from_secs(secs.into())),
         }
     }

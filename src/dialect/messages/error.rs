@@ -9,9 +9,6 @@ use crate::wire::typed::OpenError;
 pub enum MessageError {
     #[error(transparent)]
     Unreadable(#[from] OpenError),
-    /// Xray's messages for counters and users are V2Ray's; those for whole inbounds and outbounds are not.
-    #[error("an inbound or outbound in Xray's form is not built, expected V2Ray's")]
-    XraysForm,
     /// All mistakes that were found, each with its place.
     #[error("{}", join(.0))]
     Wrong(Vec<Problem>),

@@ -1,6 +1,7 @@
-//! V2Ray's protocol buffers: an inbound, an outbound or a user as a panel sends them to the API.
+//! Protocol buffers of V2Ray and Xray: an inbound, an outbound or a user as a panel sends them to the API.
 //!
-//! As in a file, all mistakes are told, each with its place in the message.
+//! As in a file, all mistakes are told, each with its place in the message. Users and most protocols look alike in both;
+//! what differs in Xray's form is read in `xray`, and what is told about an inbound is told in that form (`write`).
 
 mod at;
 mod carriers;
@@ -9,9 +10,13 @@ mod protocols;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod write;
+mod xray;
 
 pub use error::MessageError;
 pub use protocols::{WITH_USERS, account_of};
+pub use write::{Keys, write_inbound, write_outbound, write_user};
+pub use xray::routing::routing;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -24,7 +29,7 @@ use crate::address::{Host, PortRange};
 use crate::config::{self, Listen, Through, exposure};
 use crate::dialect::v2ray::sniffing::protocol;
 use crate::mux;
-use crate::protocol::AddedUser;
+use crate::protocol::AnyUser;
 use crate::report::Report;
 use crate::sniffing;
 use crate::wire::app::proxyman::{ReceiverConfig, SenderConfig, SniffingConfig};
@@ -39,14 +44,18 @@ use crate::wire::{InboundHandlerConfig, OutboundHandlerConfig, net, typed};
 ///
 /// When it is none that could run.
 pub fn inbound(message: &InboundHandlerConfig) -> Result<config::Inbound, MessageError> {
-    let settings = message.receiver_settings.as_ref();
-    let receiver = settings.map(|settings| open(settings, "app.proxyman.ReceiverConfig"));
-    let receiver: ReceiverConfig = receiver.transpose()?.unwrap_or_default();
     let report = Report::default();
-    let inbound = whole(
-        read_inbound(message, &receiver, &At::root(&report)),
-        &report,
-    )?;
+    let at = At::root(&report);
+    let settings = message.receiver_settings.as_ref();
+    let inbound = match settings.or(message.proxy_settings.as_ref()) {
+        Some(settings) if typed::is_xray(settings) => xray::inbound(message, &at),
+        _ => {
+            let receiver = settings.map(|settings| open(settings, "app.proxyman.ReceiverConfig"));
+            let receiver: ReceiverConfig = receiver.transpose()?.unwrap_or_default();
+            read_inbound(message, &receiver, &at)
+        }
+    };
+    let inbound = whole(inbound, &report)?;
     exposure::warn_of_open_proxy(&inbound, &report);
     tell(&inbound.name, &report);
     Ok(inbound)
@@ -59,11 +68,18 @@ pub fn inbound(message: &InboundHandlerConfig) -> Result<config::Inbound, Messag
 ///
 /// When it is none that could run.
 pub fn outbound(message: &OutboundHandlerConfig) -> Result<config::Outbound, MessageError> {
-    let settings = message.sender_settings.as_ref();
-    let sender = settings.map(|settings| open(settings, "app.proxyman.SenderConfig"));
-    let sender: SenderConfig = sender.transpose()?.unwrap_or_default();
     let report = Report::default();
-    let outbound = whole(read_outbound(message, &sender, &At::root(&report)), &report)?;
+    let at = At::root(&report);
+    let settings = message.sender_settings.as_ref();
+    let outbound = match settings.or(message.proxy_settings.as_ref()) {
+        Some(settings) if typed::is_xray(settings) => xray::outbound(message, &at),
+        _ => {
+            let sender = settings.map(|settings| open(settings, "app.proxyman.SenderConfig"));
+            let sender: SenderConfig = sender.transpose()?.unwrap_or_default();
+            read_outbound(message, &sender, &at)
+        }
+    };
+    let outbound = whole(outbound, &report)?;
     exposure::warn_of_readable(&outbound, &report);
     tell(&outbound.name, &report);
     Ok(outbound)
@@ -74,7 +90,7 @@ pub fn outbound(message: &OutboundHandlerConfig) -> Result<config::Outbound, Mes
 /// # Errors
 ///
 /// When it is of none that has users.
-pub fn user(user: &User) -> Result<AddedUser, MessageError> {
+pub fn user(user: &User) -> Result<AnyUser, MessageError> {
     let report = Report::default();
     whole(protocols::user(user, &At::root(&report)), &report)
 }
@@ -209,9 +225,6 @@ fn open<M: prost::Message + Default>(
     message: &TypedMessage,
     name: &'static str,
 ) -> Result<M, MessageError> {
-    if typed::is_xray(message) {
-        return Err(MessageError::XraysForm);
-    }
     let report = Report::default();
     match typed::name(message) {
         found if found == name => Ok(typed::open(message)?),

@@ -8,6 +8,7 @@ use crate::address::Host;
 use crate::transport::tcp::{FastOpen, KeepAlive, SockOpt, Tproxy};
 use crate::transport::tls::{self, Authorities, ClientAuth, KeyPair, Pem};
 use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
+use crate::wire::common::serial::TypedMessage;
 use crate::wire::transport::internet::tls::certificate::Usage;
 use crate::wire::transport::internet::{SocketConfig, StreamConfig, tcp, tls as wire_tls};
 use crate::wire::typed;
@@ -19,11 +20,7 @@ pub(super) fn server(message: Option<&StreamConfig>, at: &At) -> Option<ServerSe
     };
     let parts = Parts::read(message, at)?;
     let own = parts.carrier.accept_proxy_protocol();
-    let carrier = match parts.carrier {
-        Carrier::Raw(_) => ServerCarrier::Raw,
-        Carrier::Ws(ws) => ServerCarrier::Ws(ws.ws_server(at)?),
-        Carrier::HttpUpgrade(upgrade) => ServerCarrier::HttpUpgrade(upgrade.server(at)?),
-    };
+    let carrier = parts.carrier.server(at)?;
     let socket = message.socket_settings.as_ref();
     Some(ServerSettings {
         sockopt: match socket {
@@ -45,11 +42,7 @@ pub(super) fn client(message: Option<&StreamConfig>, at: &At) -> Option<ClientSe
         return Some(ClientSettings::default());
     };
     let parts = Parts::read(message, at)?;
-    let carrier = match parts.carrier {
-        Carrier::Raw(_) => ClientCarrier::Raw,
-        Carrier::Ws(ws) => ClientCarrier::Ws(ws.ws_client(at)?),
-        Carrier::HttpUpgrade(upgrade) => ClientCarrier::HttpUpgrade(upgrade.client(at)?),
-    };
+    let carrier = parts.carrier.client(at)?;
     let socket = message.socket_settings.as_ref();
     Some(ClientSettings {
         sockopt: match socket {
@@ -70,7 +63,7 @@ struct Parts {
     tls: Option<wire_tls::Config>,
 }
 
-enum Carrier {
+pub(super) enum Carrier {
     Raw(tcp::Config),
     Ws(Upgrade),
     HttpUpgrade(Upgrade),
@@ -84,21 +77,7 @@ impl Parts {
         };
         let settings = message.transport_settings.iter();
         for settings in settings.filter_map(|transport| transport.settings.as_ref()) {
-            match (typed::name(settings), &mut parts.carrier) {
-                ("transport.internet.tcp.Config", Carrier::Raw(tcp)) => {
-                    *tcp = at.open(settings)?;
-                    check_header(tcp, at)?;
-                }
-                ("transport.internet.websocket.Config", Carrier::Ws(ws)) => {
-                    *ws = Upgrade::of_websocket(settings, at)?;
-                }
-                (
-                    V2RAY_UPGRADE | "transport.internet.httpupgrade.Config",
-                    Carrier::HttpUpgrade(upgrade),
-                ) => *upgrade = Upgrade::of_httpupgrade(settings, at)?,
-                // Of another transport than the one in use.
-                _ => {}
-            }
+            parts.carrier.read(settings, at)?;
         }
         for settings in &message.security_settings {
             if typed::name(settings) == "transport.internet.tls.Config" && parts.tls.is_some() {
@@ -110,7 +89,7 @@ impl Parts {
 }
 
 impl Carrier {
-    fn named(name: &str, number: i32, at: &At) -> Option<Self> {
+    pub(super) fn named(name: &str, number: i32, at: &At) -> Option<Self> {
         match (name, number) {
             ("tcp", _) | ("", 0) => Some(Self::Raw(tcp::Config::default())),
             ("websocket" | "ws", _) | ("", 3) => Some(Self::Ws(Upgrade::default())),
@@ -120,7 +99,44 @@ impl Carrier {
         }
     }
 
-    fn accept_proxy_protocol(&self) -> bool {
+    /// Takes the settings of a transport, if it is the one in use.
+    pub(super) fn read(&mut self, settings: &TypedMessage, at: &At) -> Option<()> {
+        match (typed::name(settings), self) {
+            ("transport.internet.tcp.Config", Self::Raw(tcp)) => {
+                *tcp = at.open(settings)?;
+                check_header(tcp, at)?;
+            }
+            ("transport.internet.websocket.Config", Self::Ws(ws)) => {
+                *ws = Upgrade::of_websocket(settings, at)?;
+            }
+            (
+                V2RAY_UPGRADE | "transport.internet.httpupgrade.Config",
+                Self::HttpUpgrade(upgrade),
+            ) => {
+                *upgrade = Upgrade::of_httpupgrade(settings, at)?;
+            }
+            _ => {}
+        }
+        Some(())
+    }
+
+    pub(super) fn server(self, at: &At) -> Option<ServerCarrier> {
+        Some(match self {
+            Self::Raw(_) => ServerCarrier::Raw,
+            Self::Ws(ws) => ServerCarrier::Ws(ws.ws_server(at)?),
+            Self::HttpUpgrade(upgrade) => ServerCarrier::HttpUpgrade(upgrade.server(at)?),
+        })
+    }
+
+    pub(super) fn client(self, at: &At) -> Option<ClientCarrier> {
+        Some(match self {
+            Self::Raw(_) => ClientCarrier::Raw,
+            Self::Ws(ws) => ClientCarrier::Ws(ws.ws_client(at)?),
+            Self::HttpUpgrade(upgrade) => ClientCarrier::HttpUpgrade(upgrade.client(at)?),
+        })
+    }
+
+    pub(super) fn accept_proxy_protocol(&self) -> bool {
         match self {
             Self::Raw(tcp) => tcp.accept_proxy_protocol,
             Self::Ws(upgrade) | Self::HttpUpgrade(upgrade) => upgrade.accept_proxy_protocol,
@@ -233,7 +249,7 @@ fn authorities(config: &wire_tls::Config, usage: Usage, at: &At) -> Option<Autho
     Some(authorities)
 }
 
-fn pem(bytes: &[u8], at: &At) -> Option<Pem> {
+pub(super) fn pem(bytes: &[u8], at: &At) -> Option<Pem> {
     match str::from_utf8(bytes) {
         Ok(text) => Some(Pem::Inline(text.to_owned())),
         Err(_) => at.error("a certificate is not in PEM"),

@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 
+use super::inbound::unix;
 use crate::config::exposure::warn_of_open_api;
-use crate::config::{Api, Services};
+use crate::config::{Api, ApiListen, Listen, Services};
 use crate::dialect::v2ray::json::{Node, Object, did_you_mean};
 
-const NAMES: [&str; 4] = [
+const NAMES: [&str; 6] = [
     "HandlerService",
     "LoggerService",
+    "ObservatoryService",
+    "ReflectionService",
     "RoutingService",
     "StatsService",
 ];
@@ -32,21 +35,7 @@ pub(super) fn read(root: &Object) -> Option<Api> {
             .node
             .warn("no service is named in `services`, so none is answered");
     }
-    let listen = object.get("listen").and_then(|node| {
-        let text: String = node.read()?;
-        let address = text.parse::<SocketAddr>();
-        if address.is_err() {
-            let text = text.escape_debug();
-            node.error(format!(
-                "`{text}` is not an address, expected `127.0.0.1:10085`"
-            ));
-        }
-        let address = address.ok()?;
-        if !address.ip().to_canonical().is_loopback() {
-            warn_of_open_api(&node.path, address.ip(), node.report());
-        }
-        Some(address)
-    });
+    let listen = object.get("listen").and_then(|node| listen(&node));
     let at = (&object.node.path).into();
     object.finish();
     Some(Api {
@@ -57,6 +46,37 @@ pub(super) fn read(root: &Object) -> Option<Api> {
     })
 }
 
+/// As Xray reads it; an empty one is none. Without a host, all addresses are meant.
+fn listen(node: &Node) -> Option<ApiListen> {
+    let text: String = node.read()?;
+    if text.is_empty() {
+        return None;
+    }
+    if text.starts_with(['@', '/']) {
+        return match unix(node, &text)? {
+            Listen::Unix(path) => Some(ApiListen::Unix(path)),
+            Listen::Abstract(name) => Some(ApiListen::Abstract(name)),
+            Listen::Ip(_) => None,
+        };
+    }
+    let named = match text.split_once(':') {
+        Some(("", port)) => format!("0.0.0.0:{port}"),
+        Some((host, port)) if host.eq_ignore_ascii_case("localhost") => format!("127.0.0.1:{port}"),
+        _ => text.clone(),
+    };
+    let Ok(address) = named.parse::<SocketAddr>() else {
+        let text = text.escape_debug();
+        node.error(format!(
+            "`{text}` is not an address, expected such as `127.0.0.1:10085`, `/run/api.sock` or `@name`"
+        ));
+        return None;
+    };
+    if !address.ip().to_canonical().is_loopback() {
+        warn_of_open_api(&node.path, address.ip(), node.report());
+    }
+    Some(ApiListen::Tcp(address))
+}
+
 fn add(services: &mut Services, node: &Node) {
     let Some(name) = node.read::<String>() else {
         return;
@@ -64,11 +84,10 @@ fn add(services: &mut Services, node: &Node) {
     match name.to_ascii_lowercase().as_str() {
         "handlerservice" => services.handler = true,
         "loggerservice" => services.logger = true,
+        "observatoryservice" => services.observatory = true,
+        "reflectionservice" => services.reflection = true,
         "routingservice" => services.routing = true,
         "statsservice" => services.stats = true,
-        "reflectionservice" | "observatoryservice" => {
-            node.warn("this service is not built, it is not answered");
-        }
         _ => node.warn(format!(
             "no service is called `{}`{}",
             name.escape_debug(),
@@ -173,13 +192,12 @@ mod tests {
 
     #[test]
     fn a_service_that_nobody_has_warns() {
-        let api = json!({"tag": "api", "services": ["StatService", "ReflectionService"]});
+        let api = json!({"tag": "api", "services": ["StatService"]});
         let all = warnings(&api, &json!([door("panel", "127.0.0.1")]));
         assert_eq!(
             all,
             [
                 "api.services[0]: no service is called `StatService`, did you mean `StatsService`?",
-                "api.services[1]: this service is not built, it is not answered",
                 "api: no service is named in `services`, so none is answered",
             ]
         );

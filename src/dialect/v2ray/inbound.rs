@@ -75,8 +75,8 @@ fn allocate(object: Object) {
     object.finish();
 }
 
-fn listen(node: &Node) -> Option<Listen> {
-    let text: String = node.read()?;
+/// A unix socket: `@name`, or a path that begins with `/`.
+pub(super) fn unix(node: &Node, text: &str) -> Option<Listen> {
     if let Some(name) = text.strip_prefix('@') {
         if name.is_empty() {
             node.error("`@` has no name behind it, expected `@name`");
@@ -84,14 +84,19 @@ fn listen(node: &Node) -> Option<Listen> {
         }
         return Some(Listen::Abstract(name.as_bytes().to_vec()));
     }
-    if text.starts_with('/') {
-        let path = Path::new(&text);
-        // The kernel's `sun_path` has 108 bytes, with the zero at the end.
-        if path.as_os_str().as_bytes().len() > 107 {
-            node.error("the path of a unix socket has at most 107 bytes");
-            return None;
-        }
-        return Some(Listen::Unix(path.to_owned()));
+    let path = Path::new(text);
+    // The kernel's `sun_path` has 108 bytes, with the zero at the end.
+    if path.as_os_str().as_bytes().len() > 107 {
+        node.error("the path of a unix socket has at most 107 bytes");
+        return None;
+    }
+    Some(Listen::Unix(path.to_owned()))
+}
+
+fn listen(node: &Node) -> Option<Listen> {
+    let text: String = node.read()?;
+    if text.starts_with(['@', '/']) {
+        return unix(node, &text);
     }
     match Host::parse(text.trim()) {
         Ok(Host::Ip(ip)) => Some(Listen::Ip(ip)),

@@ -96,7 +96,7 @@ fn read_level(object: &Object) -> Level {
     if let Some((_, secs)) = read("downlinkOnly", "downlinkOnly") {
         limits.downlink_only = Seconds(secs);
     }
-    object.no_effect(&["statsUserOnline"]);
+    level.online = object.read_or("statsUserOnline", false);
     level.counted = Counted {
         uplink: object.read_or("statsUserUplink", false),
         downlink: object.read_or("statsUserDownlink", false),

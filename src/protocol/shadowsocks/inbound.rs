@@ -90,6 +90,11 @@ impl Inbound {
         self.users.remove(email)
     }
 
+    /// The users that there are, or the one with this email.
+    pub fn users(&self, email: Option<&str>) -> Result<Vec<UserSettings<AeadKey>>, UserError> {
+        self.users.list(email)
+    }
+
     /// The sources of the datagrams that come to a listening socket.
     pub(in crate::protocol) fn sources(
         &self,

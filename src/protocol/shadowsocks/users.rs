@@ -117,6 +117,41 @@ impl Users {
     }
 }
 
+impl Users {
+    /// All of them in the order in which they came, or the one with this email.
+    pub(super) fn list(
+        &self,
+        email: Option<&str>,
+    ) -> Result<Vec<UserSettings<AeadKey>>, UserError> {
+        let mut entries: Vec<Arc<UserEntry>> = match self {
+            Self::Anybody(_) | Self::OneKey(_) => return Err(UserError::NoUsers),
+            Self::Passwords(passwords) => {
+                let table = passwords.0.read().unwrap_or_else(PoisonError::into_inner);
+                table.users.clone()
+            }
+            Self::Identities(identities) => {
+                let users = &identities.users;
+                let table = users.read().unwrap_or_else(PoisonError::into_inner);
+                table.users.values().cloned().collect()
+            }
+        };
+        entries.sort_by_key(|entry| entry.number);
+        if let Some(email) = email.map(str::to_lowercase) {
+            let own = |entry: &Arc<UserEntry>| entry.user.email.as_ref().map(|e| e.to_lowercase());
+            entries.retain(|entry| own(entry).as_ref() == Some(&email));
+        }
+        let settings = |entry: Arc<UserEntry>| UserSettings {
+            key: AeadKey {
+                cipher: entry.cipher,
+                key: entry.key,
+            },
+            email: entry.user.email.clone(),
+            level: entry.user.level,
+        };
+        Ok(entries.into_iter().map(settings).collect())
+    }
+}
+
 impl Passwords {
     /// One more; neither the password nor the email may be another's.
     pub(super) fn add(&self, user: &UserSettings<AeadKey>) -> Result<(), UserError> {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio::time::timeout_at;
-use uuid::Uuid;
 
 use super::codec::{Command, RESPONSE, Request, RequestError, sender};
 use super::packets::Datagrams;
@@ -17,12 +16,12 @@ use crate::cause::{AuthError, FlightError, ProtocolError};
 use crate::io::{Link, PacketStream};
 use crate::mux::{self, packet_addr};
 use crate::protocol::user_table::{UserEntry, UserTable};
-use crate::protocol::users::{Identity, UserSettings};
+use crate::protocol::users::UserSettings;
 use crate::protocol::{Accepted, InboundContext, UserError};
 use crate::seam::{Arrival, Refusal};
 
 pub struct Inbound {
-    users: UserTable<Uuid>,
+    users: UserTable<UserSettings>,
     mux: mux::Inbound,
 }
 
@@ -46,12 +45,21 @@ impl Inbound {
 
     /// One more user, from now on.
     pub fn add_user(&self, user: UserSettings) -> Result<(), UserError> {
-        self.users.add(user.key(), user.into())
+        self.users.add(user)
     }
 
     /// Takes a user away; their running sessions go on.
     pub fn remove_user(&self, email: &str) -> Result<(), UserError> {
         self.users.remove(email)
+    }
+
+    /// The users that there are, or the one with this email.
+    pub fn users(&self, email: Option<&str>) -> Vec<UserSettings> {
+        self.users.list(email)
+    }
+
+    pub fn count_users(&self) -> usize {
+        self.users.count()
     }
 
     pub async fn accept(

@@ -9,7 +9,6 @@ use bytes::BytesMut;
 use sha2::{Digest, Sha256};
 use tokio::time::timeout_at;
 
-use super::codec::auth_id::CmdKey;
 use super::codec::body::Cipher;
 use super::codec::header::HeaderError;
 use super::codec::header::{self, Command, Request};
@@ -46,10 +45,8 @@ enum Flight {
 
 impl Inbound {
     pub fn new(settings: InboundSettings) -> Self {
-        let users = settings.users.into_iter();
-        let users = users.map(|user| (CmdKey::new(&user.id), Arc::new(user.into())));
         Self {
-            users: Box::new(Users::new(users.collect())),
+            users: Box::new(Users::new(settings.users)),
             mux: mux::Inbound::default(),
             sealed_only: settings.sealed_only,
         }
@@ -57,12 +54,21 @@ impl Inbound {
 
     /// One more user, from now on.
     pub fn add_user(&self, user: UserSettings) -> Result<(), UserError> {
-        self.users.add(CmdKey::new(&user.id), user.into())
+        self.users.add(user)
     }
 
     /// Takes a user away; their running sessions go on.
     pub fn remove_user(&self, email: &str) -> Result<(), UserError> {
         self.users.remove(email)
+    }
+
+    /// The users that there are, or the one with this email.
+    pub fn users(&self, email: Option<&str>) -> Vec<UserSettings> {
+        self.users.list(email)
+    }
+
+    pub fn count_users(&self) -> usize {
+        self.users.count()
     }
 
     pub async fn accept(

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use tokio_rustls::rustls::SupportedProtocolVersion;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
@@ -127,6 +129,22 @@ impl Versions {
             Self::Only12 => &ALL[..1],
             Self::Only13 => &ALL[1..],
         }
+    }
+}
+
+impl Authorities {
+    /// As PEM text.
+    pub fn to_pem(&self) -> String {
+        let block = |certificate: &CertificateDer| {
+            let lines = STANDARD.encode(certificate);
+            let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+            for line in lines.as_bytes().chunks(64) {
+                text.extend(line.iter().map(|byte| char::from(*byte)));
+                text.push('\n');
+            }
+            text + "-----END CERTIFICATE-----\n"
+        };
+        self.0.iter().map(block).collect()
     }
 }
 

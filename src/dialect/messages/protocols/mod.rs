@@ -6,6 +6,12 @@ mod trojan;
 mod vless;
 mod vmess;
 
+pub(super) use trojan::account_message as trojan_account;
+pub(super) use trojan::inbound as trojan_inbound;
+pub(super) use vless::account_message as vless_account;
+pub(super) use vless::inbound as vless_inbound;
+pub(super) use vmess::account_message as vmess_account;
+
 use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
@@ -17,9 +23,7 @@ use crate::dialect::v2ray::protocols::ids;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::users::Identity;
-use crate::protocol::{
-    AddedUser, Grant, InboundSettings, OutboundSettings, blackhole, http, socks,
-};
+use crate::protocol::{AnyUser, Grant, InboundSettings, OutboundSettings, blackhole, http, socks};
 use crate::secret::Secret;
 use crate::wire::common::net::Network;
 use crate::wire::common::protocol::{ServerEndpoint, User};
@@ -116,15 +120,15 @@ pub(super) fn outbound(message: &TypedMessage, at: &At) -> Option<OutboundSettin
 }
 
 /// A user whose account says of which protocol it is.
-pub(super) fn user(user: &User, at: &At) -> Option<AddedUser> {
+pub(super) fn user(user: &User, at: &At) -> Option<AnyUser> {
     match typed::name(account(user, at)?) {
-        shadowsocks::ACCOUNT => Some(AddedUser::Shadowsocks(shadowsocks::user(user, at)?)),
-        shadowsocks::ACCOUNT_2022 => Some(AddedUser::Shadowsocks2022(shadowsocks::user_2022(
-            user, at,
-        )?)),
-        trojan::ACCOUNT => Some(AddedUser::Trojan(trojan::user(user, at)?)),
-        vless::ACCOUNT => Some(AddedUser::Vless(vless::user(user, at)?)),
-        vmess::ACCOUNT => Some(AddedUser::Vmess(vmess::user(user, at)?)),
+        shadowsocks::ACCOUNT => Some(AnyUser::Shadowsocks(shadowsocks::user(user, at)?)),
+        shadowsocks::ACCOUNT_2022 => {
+            Some(AnyUser::Shadowsocks2022(shadowsocks::user_2022(user, at)?))
+        }
+        trojan::ACCOUNT => Some(AnyUser::Trojan(trojan::user(user, at)?)),
+        vless::ACCOUNT => Some(AnyUser::Vless(vless::user(user, at)?)),
+        vmess::ACCOUNT => Some(AnyUser::Vmess(vmess::user(user, at)?)),
         found => {
             let expected = "v2ray.core.proxy.vmess.Account`, `v2ray.core.proxy.vless.Account`, `v2ray.core.proxy.trojan.Account` or `v2ray.core.proxy.shadowsocks.Account";
             misplaced(found, expected, at)
@@ -205,7 +209,7 @@ fn id(text: &str, at: &At) -> Option<Secret<Uuid>> {
 }
 
 /// A user of an HTTP or SOCKS server; the two accounts are the same on the wire.
-fn login(user: &User, at: &At) -> Option<Account> {
+pub(super) fn login(user: &User, at: &At) -> Option<Account> {
     let login: proxy::socks::Account = at.open(account(user, at)?)?;
     let lengths = [&login.username, &login.password].map(String::len);
     if login.username.is_empty() || lengths.iter().any(|len| *len > 255) {
@@ -231,7 +235,7 @@ fn servers_with_users<A>(
     Some(servers)
 }
 
-fn servers<A>(
+pub(super) fn servers<A>(
     servers: &[ServerEndpoint],
     account: impl Fn(&User, &At) -> Option<A>,
     at: &At,

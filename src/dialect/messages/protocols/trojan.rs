@@ -11,7 +11,10 @@ use crate::wire::typed;
 
 pub(super) const ACCOUNT: &str = "proxy.trojan.Account";
 
-pub(super) fn inbound(config: &trojan::ServerConfig, at: &At) -> Option<InboundSettings> {
+pub(in crate::dialect::messages) fn inbound(
+    config: &trojan::ServerConfig,
+    at: &At,
+) -> Option<InboundSettings> {
     if !config.fallbacks.is_empty() {
         at.key("fallbacks").error::<()>("fallbacks are not built");
     }
@@ -54,7 +57,7 @@ fn password(user: &User, at: &At) -> Option<Secret<String>> {
 }
 
 /// What knows a user by a password.
-pub(super) fn account_message(password: String) -> TypedMessage {
+pub(in crate::dialect::messages) fn account_message(password: String) -> TypedMessage {
     let account = trojan::Account {
         password,
         ..trojan::Account::default()

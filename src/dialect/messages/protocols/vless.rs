@@ -9,11 +9,14 @@ use crate::secret::Secret;
 use crate::wire::common::protocol::User;
 use crate::wire::common::serial::TypedMessage;
 use crate::wire::proxy::vless;
-use crate::wire::typed;
+use crate::wire::{typed, xray};
 
 pub(super) const ACCOUNT: &str = "proxy.vless.Account";
 
-pub(super) fn inbound(config: &vless::inbound::Config, at: &At) -> Option<InboundSettings> {
+pub(in crate::dialect::messages) fn inbound(
+    config: &vless::inbound::Config,
+    at: &At,
+) -> Option<InboundSettings> {
     no_encryption(&config.decryption, &at.key("decryption"));
     if !config.fallbacks.is_empty() {
         at.key("fallbacks").error::<()>("fallbacks are not built");
@@ -45,11 +48,16 @@ fn account(user: &User, at: &At) -> Option<AccountSettings> {
 
 /// All that there is to an account that is built.
 fn key(user: &User, at: &At) -> Option<Secret<Uuid>> {
-    let account: vless::Account = opened_account(user, ACCOUNT, at)?;
+    // Xray's has V2Ray's fields, and more.
+    let account: xray::proxy::vless::Account = opened_account(user, ACCOUNT, at)?;
     no_encryption(&account.encryption, &at.key("account").key("encryption"));
     if !account.flow.is_empty() {
         let text = format!("the flow `{}` is not built", account.flow.escape_debug());
         at.key("account").key("flow").error::<()>(text);
+    }
+    if account.reverse.is_some() {
+        let text = "what is meant for the other end of a tunnel would leave from this machine";
+        at.key("account").key("reverse").error::<()>(text);
     }
     id(&account.id, at)
 }
@@ -62,7 +70,7 @@ fn no_encryption(word: &str, at: &At) {
 }
 
 /// What knows a user by an id.
-pub(super) fn account_message(id: String) -> TypedMessage {
+pub(in crate::dialect::messages) fn account_message(id: String) -> TypedMessage {
     let account = vless::Account {
         id,
         encryption: "none".to_owned(),

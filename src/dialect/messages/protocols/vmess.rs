@@ -56,7 +56,7 @@ fn account(user: &User, at: &At) -> Option<AccountSettings> {
 }
 
 /// What knows a user by an id.
-pub(super) fn account_message(id: String) -> TypedMessage {
+pub(in crate::dialect::messages) fn account_message(id: String) -> TypedMessage {
     let account = vmess::Account {
         id,
         // V2Ray dislikes an account that does not say.

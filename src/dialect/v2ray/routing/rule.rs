@@ -39,8 +39,9 @@ pub(super) fn read(object: Object, unbuilt: &[String], geodata: &Geodata) -> Opt
             "the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag`, `protocol` or `attrs`",
         );
     }
-    // `id` is what V2RayN knows the rule by, `ruleTag` Xray's API.
-    object.silent(&["domainMatcher", "id", "ruleTag"]);
+    let tag: Option<String> = object.read("ruleTag");
+    // `id` is what V2RayN knows the rule by.
+    object.silent(&["domainMatcher", "id"]);
     for key in ["localIP", "localPort", "localOS", "process", "vlessRoute"] {
         let text = "this condition is not built, and without it the rule would take too much";
         object.refuse(key, text);
@@ -59,24 +60,10 @@ pub(super) fn read(object: Object, unbuilt: &[String], geodata: &Geodata) -> Opt
         return None;
     }
     Some(Rule {
+        tag: tag.unwrap_or_default(),
         conditions,
         target: target?,
     })
-}
-
-impl Conditions {
-    fn ask_nothing(&self) -> bool {
-        self.domains.is_none()
-            && self.ips.is_none()
-            && self.ports.is_empty()
-            && self.networks.is_empty()
-            && self.sources.is_none()
-            && self.source_ports.is_empty()
-            && self.users.is_empty()
-            && self.inbounds.is_empty()
-            && self.protocols.is_empty()
-            && self.attrs.is_none()
-    }
 }
 
 /// V2Ray 4 wants `"type": "field"`; V2Ray 5 has no other kind, and no key.

@@ -1,0 +1,156 @@
+//! The protocols whose messages differ; all others are read as V2Ray's.
+
+use ::http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{host_of, strategy};
+use crate::address::Destination;
+use crate::dialect::messages::at::At;
+use crate::dialect::messages::protocols::{self, login, servers};
+use crate::dialect::messages::{port, tag};
+use crate::protocol::{InboundSettings, OutboundSettings, dokodemo, freedom, http, loopback};
+use crate::wire::common::net::Network;
+use crate::wire::common::protocol::ServerEndpoint;
+use crate::wire::common::serial::TypedMessage;
+use crate::wire::proxy::trojan as v2rays_trojan;
+use crate::wire::proxy::vless::inbound as v2rays_vless;
+use crate::wire::typed;
+use crate::wire::xray::{self, proxy};
+
+pub(super) fn inbound(message: &TypedMessage, at: &At) -> Option<InboundSettings> {
+    Some(match typed::name(message) {
+        "proxy.dokodemo.Config" => InboundSettings::Dokodemo(door(&at.open(message)?, at)?),
+        "proxy.shadowsocks.ServerConfig" => {
+            let at = at.key("proxy_settings");
+            return at.not_built("Xray's form of", "proxy.shadowsocks.ServerConfig");
+        }
+        "proxy.trojan.ServerConfig" => InboundSettings::Trojan(trojan(&at.open(message)?, at)?),
+        "proxy.vless.inbound.Config" => InboundSettings::Vless(vless(message, at)?),
+        _ => return protocols::inbound(message, at),
+    })
+}
+
+pub(super) fn outbound(message: &TypedMessage, at: &At) -> Option<OutboundSettings> {
+    Some(match typed::name(message) {
+        "proxy.freedom.Config" => OutboundSettings::Freedom(direct(&at.open(message)?, at)?),
+        "proxy.http.ClientConfig" => OutboundSettings::Http(web(&at.open(message)?, at)?),
+        "proxy.loopback.Config" => {
+            let config: proxy::loopback::Config = at.open(message)?;
+            if config.sniffing.is_some_and(|sniffing| sniffing.enabled) {
+                let text = "what goes round is not looked at once more";
+                return at.key("sniffing").error(text);
+            }
+            OutboundSettings::Loopback(loopback::OutboundSettings {
+                inbound: tag(&config.inbound_tag),
+            })
+        }
+        _ => return protocols::outbound(message, at),
+    })
+}
+
+/// Only its fallbacks look otherwise.
+fn trojan(
+    config: &proxy::trojan::ServerConfig,
+    at: &At,
+) -> Option<crate::protocol::trojan::InboundSettings> {
+    let fallbacks = config.fallbacks.iter();
+    let config = v2rays_trojan::ServerConfig {
+        users: config.users.clone(),
+        fallbacks: fallbacks.map(|_| Default::default()).collect(),
+    };
+    protocols::trojan_inbound(&config, at)
+}
+
+/// Until the middle of 2025 Xray's was V2Ray's, with the last two fields in the other order.
+fn vless(message: &TypedMessage, at: &At) -> Option<crate::protocol::vless::InboundSettings> {
+    let config: v2rays_vless::Config = match typed::open::<proxy::vless::inbound::Config>(message) {
+        Ok(config) => v2rays_vless::Config {
+            clients: config.users,
+            decryption: config.decryption,
+            fallbacks: vec![v2rays_vless::Fallback::default(); config.fallbacks.len()],
+        },
+        Err(_) => at.open(message)?,
+    };
+    protocols::vless_inbound(&config, at)
+}
+
+fn door(config: &proxy::dokodemo::Config, at: &At) -> Option<dokodemo::InboundSettings> {
+    if !config.port_map.is_empty() {
+        let text = "a choice by port is not built, and sessions would go elsewhere than they were meant to go";
+        return at.key("port_map").error(text);
+    }
+    let has = |network: Network| config.allowed_networks.contains(&network.into());
+    let host = host_of(config.rewrite_address.as_ref(), &at.key("rewrite_address"))?;
+    let port = port(config.rewrite_port, &at.key("rewrite_port"))?;
+    let to = match host {
+        Some(host) => Some(Destination::new(host, port)),
+        None if config.follow_redirect => None,
+        None => return at.key("rewrite_address").error("it is missing"),
+    };
+    let udp = has(Network::Udp);
+    Some(dokodemo::InboundSettings {
+        to,
+        follow_redirect: config.follow_redirect,
+        // Xray's default.
+        tcp: has(Network::Tcp) || !udp,
+        udp,
+        level: config.user_level,
+    })
+}
+
+fn direct(config: &proxy::freedom::Config, at: &At) -> Option<freedom::OutboundSettings> {
+    let disguises = [
+        ("fragment", config.fragment.is_some()),
+        ("noises", !config.noises.is_empty()),
+    ];
+    for (key, is_there) in disguises {
+        if is_there {
+            let text = "this disguise is not built, and without it whoever watches reads the names of targets";
+            at.key(key).error::<()>(text);
+        }
+    }
+    if !config.final_rules.is_empty() {
+        let text = "rules behind the choice of an outbound are not built, and what they hold back would pass";
+        at.key("final_rules").error::<()>(text);
+    }
+    if config.proxy_protocol != 0 {
+        let text = "a PROXY header to the target is not built";
+        at.key("proxy_protocol").error::<()>(text);
+    }
+    let target = config.destination_override.as_ref();
+    let target = target.and_then(|target| target.server.as_ref());
+    let mut redirect = freedom::Redirect::default();
+    if let Some(target) = target {
+        let at = at.key("destination_override");
+        redirect.host = host_of(target.address.as_ref(), &at.key("address"))?;
+        redirect.port = Some(port(target.port, &at.key("port"))?).filter(|port| *port != 0);
+    }
+    Some(freedom::OutboundSettings {
+        strategy: strategy(config.domain_strategy()),
+        redirect,
+        level: config.user_level,
+    })
+}
+
+fn web(config: &proxy::http::ClientConfig, at: &At) -> Option<http::OutboundSettings> {
+    let mut headers = HeaderMap::new();
+    for (i, header) in config.header.iter().enumerate() {
+        let at = at.key("header").index(i);
+        let name = at.ok(HeaderName::try_from(&header.key));
+        let value = at.ok(HeaderValue::try_from(&header.value));
+        headers.append(name?, value?);
+    }
+    let server: Vec<ServerEndpoint> = config.server.iter().map(endpoint).collect();
+    Some(http::OutboundSettings {
+        servers: servers(&server, login, &at.key("server"))?,
+        headers,
+    })
+}
+
+/// V2Ray's may have several users.
+fn endpoint(server: &xray::common::protocol::ServerEndpoint) -> ServerEndpoint {
+    ServerEndpoint {
+        address: server.address.clone(),
+        port: server.port,
+        user: server.user.iter().cloned().collect(),
+    }
+}

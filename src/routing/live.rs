@@ -1,0 +1,185 @@
+//! The rules of this moment: they come and go while sessions run. A session is asked about with all rules of one
+//! moment.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use thiserror::Error;
+
+use super::{HealthTables, Router, Settings, Target, balancer};
+
+#[derive(Default)]
+pub struct LiveRouter {
+    now: RwLock<Arc<Router>>,
+    health: HealthTables,
+    /// Held while a new router is made of the present one.
+    changing: Mutex<()>,
+}
+
+/// Why the rules stay as they are; in Xray's words.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum RuleError {
+    #[error("duplicate balancer tag")]
+    BalancerTaken,
+    #[error("duplicate ruleTag {0}")]
+    RuleTaken(String),
+    #[error("balancer {0} not found")]
+    NoBalancer(String),
+    #[error("empty tag name!")]
+    NoName,
+}
+
+impl LiveRouter {
+    /// Each balancer, also of those that come later, reads the table in `health` of the observer that it names.
+    pub fn new(settings: Settings, health: HealthTables) -> Self {
+        Self {
+            now: RwLock::new(Arc::new(Router::new(settings, &health))),
+            health,
+            changing: Mutex::default(),
+        }
+    }
+
+    /// What the observers know.
+    pub fn health(&self) -> &HealthTables {
+        &self.health
+    }
+
+    pub fn now(&self) -> Arc<Router> {
+        self.now
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Puts rules and balancers behind those that there are. `domainStrategy` stays.
+    ///
+    /// # Errors
+    ///
+    /// When a tag is taken, or a rule leads to a balancer that is not there.
+    pub fn append(&self, settings: Settings) -> Result<(), RuleError> {
+        let _changing = self.lock();
+        let router = self.now();
+        self.grow((*router).clone(), settings)
+    }
+
+    /// Puts rules and balancers in the place of all. `domainStrategy` stays.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`LiveRouter::append`]; then all stay.
+    pub fn replace(&self, settings: Settings) -> Result<(), RuleError> {
+        let _changing = self.lock();
+        let strategy = self.now().strategy;
+        let router = Router {
+            strategy,
+            ..Router::default()
+        };
+        self.grow(router, settings)
+    }
+
+    /// Takes away the rules of this name; there may be none.
+    ///
+    /// # Errors
+    ///
+    /// When there is no name.
+    pub fn remove(&self, tag: &str) -> Result<(), RuleError> {
+        if tag.is_empty() {
+            return Err(RuleError::NoName);
+        }
+        let _changing = self.lock();
+        let mut router = (*self.now()).clone();
+        router.rules.retain(|rule| rule.tag != tag);
+        self.set(router);
+        Ok(())
+    }
+
+    fn grow(&self, mut router: Router, settings: Settings) -> Result<(), RuleError> {
+        for added in settings.balancers {
+            if router.balancer(&added.tag).is_some() {
+                return Err(RuleError::BalancerTaken);
+            }
+            router.balancers.push(balancer(added, &self.health));
+        }
+        for rule in settings.rules {
+            if !rule.tag.is_empty() && router.rules.iter().any(|other| other.tag == rule.tag) {
+                return Err(RuleError::RuleTaken(rule.tag));
+            }
+            if let Target::Balancer(tag) = &*rule.target
+                && router.balancer(tag).is_none()
+            {
+                return Err(RuleError::NoBalancer(tag.clone()));
+            }
+            router.push(rule);
+        }
+        self.set(router);
+        Ok(())
+    }
+
+    fn set(&self, router: Router) {
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(router);
+    }
+
+    fn lock(&self) -> impl Drop + '_ {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::{BalancerSettings, Conditions, Rule};
+
+    #[test]
+    fn rules_come_and_go_by_name_and_a_mistake_changes_nothing() {
+        let router = LiveRouter::new(rules(&[("", "a"), ("first", "b")]), HealthTables::default());
+        assert_eq!(router.append(rules(&[("second", "c")])), Ok(()));
+        let taken = router.append(rules(&[("third", "d"), ("first", "e")]));
+        assert_eq!(taken, Err(RuleError::RuleTaken("first".to_owned())));
+        assert_eq!(shown(&router), "=a first=b second=c");
+        assert_eq!(router.remove("first"), Ok(()));
+        assert_eq!(router.remove("nobody"), Ok(()));
+        assert_eq!(router.remove(""), Err(RuleError::NoName));
+        assert_eq!(shown(&router), "=a second=c");
+        let taken = router.replace(rules(&[("x", "a"), ("x", "b")]));
+        assert_eq!(taken, Err(RuleError::RuleTaken("x".to_owned())));
+        assert_eq!(shown(&router), "=a second=c");
+        assert_eq!(router.replace(rules(&[("x", "a")])), Ok(()));
+        assert_eq!(shown(&router), "x=a");
+    }
+
+    #[test]
+    fn a_rule_leads_to_a_balancer_that_is_there() {
+        let router = LiveRouter::default();
+        let mut to_balancer = rules(&[("x", "-")]);
+        to_balancer.rules[0].target = Target::Balancer("b".to_owned()).into();
+        let missing = router.append(to_balancer.clone());
+        assert_eq!(missing, Err(RuleError::NoBalancer("b".to_owned())));
+        to_balancer.balancers.push(BalancerSettings {
+            tag: "b".to_owned(),
+            ..BalancerSettings::default()
+        });
+        assert_eq!(router.append(to_balancer.clone()), Ok(()));
+        assert_eq!(shown(&router), "x=-");
+        assert_eq!(router.append(to_balancer), Err(RuleError::BalancerTaken));
+    }
+
+    fn rules(all: &[(&str, &str)]) -> Settings {
+        let rule = |(tag, to): &(&str, &str)| Rule {
+            tag: (*tag).to_owned(),
+            conditions: Conditions::default(),
+            target: Target::Outbound((*to).into()).into(),
+        };
+        Settings {
+            rules: all.iter().map(rule).collect(),
+            ..Settings::default()
+        }
+    }
+
+    fn shown(router: &LiveRouter) -> String {
+        let router = router.now();
+        let each = router.rules().map(|(tag, to)| {
+            let to = to.map_or("-", |to| to);
+            format!("{tag}={to}")
+        });
+        each.collect::<Vec<_>>().join(" ")
+    }
+}
