@@ -81,6 +81,15 @@ fn other_kind(to: &Destination) -> Option<&'static str> {
         Host::Domain(name) if name.eq_ignore_ascii_case("sp.mux.sing-box.arpa") => Some(
             "sing-box's multiplex (smux, yamux, h2mux) is not built: remove `multiplex` from the client's outbound",
         ),
+        Host::Domain(name)
+            if ["sp.udp-over-tcp.arpa", "sp.v2.udp-over-tcp.arpa"]
+                .iter()
+                .any(|meant| name.eq_ignore_ascii_case(meant)) =>
+        {
+            Some(
+                "UDP over TCP is not built: remove `udp_over_tcp`, or `uot`, from the client's outbound",
+            )
+        }
         _ => None,
     }
 }

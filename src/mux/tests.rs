@@ -401,6 +401,7 @@ fn some_names_say_what_a_stream_carries() {
     let stream = accept(to("mux.cool:9527"));
     assert!(matches!(stream, Ok(Accepted::Stream { .. })));
     assert!(accept(to("sp.mux.sing-box.arpa:444")).is_err());
+    assert!(accept(to("sp.v2.udp-over-tcp.arpa:0")).is_err());
 }
 
 #[test]

@@ -77,7 +77,7 @@ enum ApiCommand {
         /// The inbound's tag
         #[arg(long)]
         tag: String,
-        /// The user's id, a UUID; of a Trojan user the password
+        /// The user's id, a UUID; of a Trojan user the password, of one of Shadowsocks 2022 the key
         #[arg(long, visible_aliases = ["uuid", "password"])]
         id: String,
         /// What counters and `rmuser` call the user

@@ -137,11 +137,13 @@ pub(super) fn user(user: &User, at: &At) -> Option<AnyUser> {
 }
 
 /// The protocols whose users come and go; V2Ray's own is the default.
-pub const WITH_USERS: [&str; 3] = ["vmess", "vless", "trojan"];
+pub const WITH_USERS: [&str; 4] = ["vmess", "vless", "trojan", "shadowsocks2022"];
 
-/// The account of a user of one of [`WITH_USERS`], by what they show: an id, or with Trojan a password.
+/// The account of a user of one of [`WITH_USERS`], by what they show: an id, with Trojan a password, with
+/// Shadowsocks of 2022 a key in base64.
 pub fn account_of(protocol: &str, id: String) -> Option<TypedMessage> {
     match protocol {
+        "shadowsocks2022" => Some(shadowsocks::account_message_2022(id)),
         "trojan" => Some(trojan::account_message(id)),
         "vless" => Some(vless::account_message(id)),
         "vmess" => Some(vmess::account_message(id)),

@@ -11,8 +11,10 @@ use crate::protocol::shadowsocks::{
 };
 use crate::secret::Secret;
 use crate::wire::common::protocol::User;
+use crate::wire::common::serial::TypedMessage;
 use crate::wire::proxy::shadowsocks::{self, CipherType};
 use crate::wire::proxy::shadowsocks_2022;
+use crate::wire::typed;
 
 pub(super) const ACCOUNT: &str = "proxy.shadowsocks.Account";
 pub(super) const ACCOUNT_2022: &str = "proxy.shadowsocks_2022.Account";
@@ -100,4 +102,9 @@ fn account(user: &User, at: &At) -> Option<Option<AeadKey>> {
     }
     let key = Key::from_password(cipher, &account.password);
     Some(Some(AeadKey { cipher, key }))
+}
+
+/// What knows a user of 2022.
+pub(super) fn account_message_2022(key: String) -> TypedMessage {
+    typed::seal(ACCOUNT_2022, &shadowsocks_2022::Account { key })
 }
