@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::configs::{ID, Vmess};
+use crate::configs::{Early, ID, Vmess};
 use crate::peers::Peer::{Mobula, V2ray445};
 use crate::peers::{Stage, free_port, system};
 use crate::traffic::{self, To};
@@ -388,4 +388,48 @@ async fn an_unknown_format_is_an_error_that_names_the_two() {
     let said = String::from_utf8_lossy(&output.stderr);
     let wanted = "log.format: `jsn` is unknown, expected `text` or `json`, did you mean `json`?";
     assert!(said.contains(wanted), "{said}");
+}
+
+/// Half of a tunnel's settings are at one end only: the line says which.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_speaks_another_protocol_than_the_inbound_is_told_which_one() {
+    let http = "this looks like an HTTP request: is `network: ws` missing here, or is this the wrong port? [request-other]";
+    let tls = "this looks like TLS: is `security: tls` missing here, or too much at the client? [request-other]";
+    let in_path = "the path is \"/ray\" with early data behind it, which `maxEarlyData` without `earlyDataHeaderName` takes here [ws-path]";
+    let stage = Stage::new();
+    let wss = Vmess::wss(&stage);
+    let early = Vmess::ws_early(Early::Path);
+    let plain_tls = Vmess {
+        path: None,
+        ..wss.clone()
+    };
+    for (theirs, ours, told) in [
+        (Vmess::ws(), Vmess::tcp(), http),
+        (Vmess::ws().vless(), Vmess::tcp().vless(), http),
+        (plain_tls.clone(), Vmess::tcp(), tls),
+        (plain_tls.vless(), Vmess::tcp().vless(), tls),
+        (
+            wss,
+            Vmess::ws(),
+            "this looks like TLS: does this port need `security: tls`, or does a proxy in front say `https://` for `http://`? [http-malformed]",
+        ),
+        (early, Vmess::ws(), in_path),
+    ] {
+        let mut stage = Stage::new();
+        let (server, socks) = (free_port(), free_port());
+        let config = default_log(ours.server(Mobula, server));
+        let index = stage.run(Mobula, "server", &config, &[server]).await;
+        let config = theirs.client(V2ray445, socks, server);
+        stage.run(V2ray445, "client", &config, &[socks]).await;
+        let to = To::Ip(traffic::echo().await);
+        let mut stream = traffic::connect(socks, &to).await.expect("SOCKS connects");
+        let question = traffic::bytes(1000);
+        stream.write_all(&question).await.expect("the client reads");
+        let log = until_said(&stage, index, told).await;
+        let line = log
+            .lines()
+            .find(|line| line.contains(told))
+            .expect("it was said");
+        assert!(line.len() < 500, "{line}");
+    }
 }

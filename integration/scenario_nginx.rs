@@ -122,6 +122,20 @@ async fn early_data_in_any_form_gets_through_nginx() {
     }
 }
 
+/// An exact location knows the path alone, and the client is told what stands behind it.
+#[tokio::test]
+async fn an_exact_location_takes_no_early_data_in_the_path_and_the_client_says_so() {
+    let exact = |location: String| location.replace("location /ray", "location = /ray");
+    let mut front = front(false, Early::Path, "", exact).await;
+    let socks = front.client(Mobula).await;
+    let to = To::Ip(traffic::echo().await);
+    if let Ok(mut stream) = traffic::connect(socks, &to).await {
+        let _ = stream.write_all(b"hello").await;
+    }
+    let told = "404: the server does not know path /ray with early data behind it";
+    front.stage.until_file_has("client-Mobula.log", told).await;
+}
+
 /// nginx passes on what a front before it wrote: the first one counts.
 #[tokio::test]
 async fn the_access_log_names_who_is_in_front_of_nginx() {

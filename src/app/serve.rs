@@ -197,6 +197,10 @@ async fn link(served: &Served, mut arrival: Arrival, from_here: bool, finish: im
                 user,
                 unanswered,
             } = refusal;
+            let cause = match &unanswered {
+                Some(unanswered) => cause.or_other(&unanswered.read),
+                None => cause,
+            };
             log_refused(inbound, source, user.as_deref(), &cause.into());
             if let Some(unanswered) = unanswered {
                 Box::pin(drain(unanswered.link, until)).await;

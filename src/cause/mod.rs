@@ -22,7 +22,9 @@ mod upgrade;
 pub use accept::{AcceptError, ProxyHeaderError, TlsAcceptError};
 pub use answer::{AnswerError, Credentials};
 pub use dial::{DialError, Stage, TcpError, reason};
-pub use protocol::{AuthError, FlightError, HttpProxyError, ProtocolError, SocksError};
+pub use protocol::{
+    AuthError, FlightError, HttpProxyError, OtherProtocol, ProtocolError, SocksError,
+};
 pub use request::{RequestError, Unfit};
 pub use system::system_words;
 pub use tls::{TlsError, Untrusted, Unusable};

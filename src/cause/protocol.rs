@@ -11,6 +11,14 @@ pub enum ProtocolError {
     /// A request that did not come whole.
     #[error(transparent)]
     Flight(#[from] FlightError),
+    /// A stranger who speaks something else.
+    #[error("{strange}: {other}")]
+    Other {
+        /// What the protocol makes of it.
+        strange: Box<Self>,
+        /// What it is.
+        other: OtherProtocol,
+    },
     /// Nobody whom the inbound knows, or not now.
     #[error(transparent)]
     Auth(#[from] AuthError),
@@ -74,6 +82,22 @@ pub enum FlightError {
         /// How long was waited.
         limit: Duration,
     },
+}
+
+/// What somebody speaks who is not understood.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum OtherProtocol {
+    /// A WebSocket's, or a browser's.
+    #[error(
+        "this looks like an HTTP request: is `network: ws` missing here, or is this the wrong port?"
+    )]
+    Http,
+    /// A client's with `security: tls`, or a browser's.
+    #[error("this looks like TLS: is `security: tls` missing here, or too much at the client?")]
+    Tls,
+    /// Of a proxy in front.
+    #[error("this looks like a PROXY header: is `acceptProxyProtocol` missing here?")]
+    ProxyHeader,
 }
 
 /// Why a peer is not believed.
@@ -210,11 +234,53 @@ impl ProtocolError {
                 | AuthError::SpentSalt { .. }
                 | AuthError::SpentKeys { .. },
             ) => "replay",
+            Self::Other { .. } => "request-other",
             Self::NotVless(_) | Self::NotTrojan(_) | Self::Header { .. } => "request-malformed",
             Self::OtherMux { .. } => "mux-other",
             Self::Nowhere => "redirect-nowhere",
             Self::Socks(e) => e.code(),
             Self::HttpProxy(e) => e.code(),
+        }
+    }
+}
+
+impl ProtocolError {
+    /// With what a stranger speaks, where what was `read` says that.
+    #[must_use]
+    pub fn or_other(self, read: &[u8]) -> Self {
+        let is_stranger = matches!(self, Self::Auth(AuthError::UnknownUser) | Self::NotVless(_));
+        match OtherProtocol::of(read).filter(|_| is_stranger) {
+            Some(other) => Self::Other {
+                strange: Box::new(self),
+                other,
+            },
+            None => self,
+        }
+    }
+}
+
+impl OtherProtocol {
+    /// By its first bytes.
+    fn of(read: &[u8]) -> Option<Self> {
+        const METHODS: [&[u8]; 6] = [
+            b"GET ",
+            b"HEAD ",
+            b"POST ",
+            b"PUT ",
+            b"OPTIONS ",
+            b"CONNECT ",
+        ];
+        let begins = |with: &[u8]| read.starts_with(with);
+        match read {
+            [0x16, 0x03, 0..=4, ..] => Some(Self::Tls),
+            _ if begins(b"PROXY TCP")
+                || begins(b"PROXY UNKNOWN")
+                || begins(b"\r\n\r\n\0\r\nQUIT\n") =>
+            {
+                Some(Self::ProxyHeader)
+            }
+            _ if METHODS.into_iter().any(begins) => Some(Self::Http),
+            _ => None,
         }
     }
 }

@@ -57,6 +57,11 @@ pub enum Unfit {
     /// With the host that the tunnel is at.
     #[error("the Host is not \"{0}\"")]
     OtherHost(String),
+    /// With the path that the tunnel is at: something stands behind it that looks like early data.
+    #[error(
+        "the path is \"{0}\" with early data behind it, which `maxEarlyData` without `earlyDataHeaderName` takes here"
+    )]
+    EarlyData(String),
     /// It is no GET.
     #[error("only GET can open a tunnel")]
     Method,
@@ -102,7 +107,7 @@ impl RequestError {
             Self::Malformed(_) => "http-malformed",
             Self::Slow(_) | Self::NoUpgrade(_) => "http-timeout",
             Self::Refused { unfit, .. } => match unfit {
-                Unfit::Path(_) => "ws-path",
+                Unfit::Path(_) | Unfit::EarlyData(_) => "ws-path",
                 Unfit::OtherHost(_) => "ws-host",
                 Unfit::NoUpgrade | Unfit::NoConnection => "ws-upgrade",
                 Unfit::NoVersion | Unfit::Version(_) => "ws-version",

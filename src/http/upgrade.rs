@@ -75,12 +75,24 @@ impl Place<'_> {
         };
         let path = Cow::from(percent_decode_str(request.uri().path()));
         let in_path = self.early_data_in_path(&path);
-        let in_path = in_path.ok_or_else(|| missing(Unfit::Path(self.path.to_owned())))?;
+        let in_path = in_path.ok_or_else(|| {
+            missing(match self.is_early_data_behind(&path) {
+                true => Unfit::EarlyData(self.path.to_owned()),
+                false => Unfit::Path(self.path.to_owned()),
+            })
+        })?;
         let named = request.headers().get(HOST).map(HeaderValue::as_bytes);
         match self.host {
             Some(host) if !is_host(host, named) => Err(missing(Unfit::OtherHost(host.to_owned()))),
             _ => Ok(in_path),
         }
+    }
+
+    /// Whether a client that sends early data in the path has our path; behind `/` is every one.
+    fn is_early_data_behind(&self, path: &[u8]) -> bool {
+        let own = Some(self.path.as_bytes()).filter(|own| own.len() > 1);
+        let behind = own.and_then(|own| path.strip_prefix(own));
+        behind.is_some_and(|behind| early_data::decode_plausible(behind).is_some())
     }
 
     /// Compares the path as V2Ray does: decoded, and exactly, but for early data behind it. `None`

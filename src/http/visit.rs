@@ -176,7 +176,7 @@ impl Visit {
         let Refused { status, unfit } = refused;
         let said = RequestError::Refused {
             method: request.method().to_string(),
-            path: request.uri().path().escape_debug().to_string(),
+            path: shown(request.uri().path()),
             status: status.as_u16(),
             unfit,
             client: client.unwrap_or(self.peer),
@@ -267,6 +267,18 @@ impl Unread {
         }
     }
 }
+
+/// A path as the log has it: early data in it may be long, and says nothing.
+fn shown(path: &str) -> String {
+    let mut shown: String = path.escape_debug().take(SHOWN).collect();
+    if path.len() > SHOWN {
+        shown.push('…');
+    }
+    shown
+}
+
+/// As much of a path as is shown.
+const SHOWN: usize = 200;
 
 /// Why no request was read; `said` is why the last one was refused.
 fn why(unread: Unread, read: &[u8], said: Option<RequestError>) -> RequestError {

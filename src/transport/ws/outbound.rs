@@ -3,6 +3,7 @@
 //! The request is [`request`](super::request)'s. An answer other than 101 becomes an error that says what most likely
 //! causes it.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::codec::Role;
 use super::deflate::{self, Inflating};
-use super::{ClientSettings, EarlyData, WsStream, expected_close};
+use super::{ClientSettings, EarlyData, EarlyDataIn, WsStream, expected_close};
 use crate::address::Destination;
 use crate::cause::{DialError, UpgradeError};
 use crate::http::head::items;
@@ -114,7 +115,7 @@ impl Client {
         let asked = upgrade::ask(&mut link, &request, &self.clock).await;
         let (answer, read): (_, BytesMut) = asked?;
         let expected_close = expected_close::of_server(answer.headers());
-        let link = match self.verify(&answer, &headers, &key)? {
+        let link = match self.verify(&answer, &headers, &key, early)? {
             false => Prefixed::link(read.freeze(), link),
             true => Link::other(Inflating::new(link, read)),
         };
@@ -128,9 +129,20 @@ impl Client {
         answer: &Response<()>,
         asked: &HeaderMap,
         key: &str,
+        early: &[u8],
     ) -> Result<bool, UpgradeError> {
         let headers = answer.headers();
-        upgrade::granted(answer, &self.target.path)?;
+        // A web server in front may know the path, and not what stands behind it.
+        let mut path = Cow::from(&*self.target.path);
+        let carried_in = self
+            .settings
+            .early_data
+            .as_ref()
+            .map(|early| &early.carried_in);
+        if carried_in == Some(&EarlyDataIn::Path) && !early.is_empty() {
+            path += " with early data behind it";
+        }
+        upgrade::granted(answer, &path)?;
         let accept = derive_accept_key(key.as_bytes());
         let mut accepts = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
         if accepts.next().map(|v| v.as_bytes()) != Some(accept.as_bytes())
