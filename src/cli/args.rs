@@ -110,6 +110,14 @@ pub(super) fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
             *arg = two;
         }
     }
+    // Xray's way to test a config.
+    if args.get(1).is_some_and(|arg| arg == "run") {
+        let before = args.len();
+        args.retain(|arg| arg != "--test" && arg != "--test=true");
+        if args.len() < before {
+            args[1] = "test".into();
+        }
+    }
     let begins_with_flag = args
         .get(1)
         .and_then(|arg| arg.to_str())
@@ -201,6 +209,7 @@ mod tests {
         assert_eq!(of("uuid --i=text"), "uuid -i=text");
         assert_eq!(of("run --c a.json"), "run -c a.json");
         assert_eq!(of("run"), "run");
+        assert_eq!(of("run -test -c a.json"), "test -c a.json");
     }
 
     #[test]

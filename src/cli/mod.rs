@@ -11,6 +11,7 @@ mod test;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -68,14 +69,38 @@ fn uuid(input: Option<&str>) -> ExitCode {
 }
 
 fn version() -> ExitCode {
-    say(format_args!(
-        "mobula {} ({} {})",
-        env!("CARGO_PKG_VERSION"),
-        std::env::consts::OS,
-        std::env::consts::ARCH
-    ));
+    if stands_in_for_xray() {
+        // Panels look for the name and the number at the beginning.
+        say(format_args!(
+            "Xray {XRAY} (mobula {} in its place) mobula (rust {}/{})",
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::OS,
+            std::env::consts::ARCH
+        ));
+    } else {
+        say(format_args!(
+            "mobula {} ({} {})",
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::OS,
+            std::env::consts::ARCH
+        ));
+    }
     say(env!("CARGO_PKG_DESCRIPTION"));
     ExitCode::SUCCESS
+}
+
+/// The version of Xray whose messages the API speaks.
+const XRAY: &str = "26.7.28";
+
+/// Whether a panel runs this program for its Xray: under the names that 3x-ui, Marzban, PasarGuard (`xray`,
+/// `xray-linux-amd64`) and Remnawave (`rw-core`) have for it.
+fn stands_in_for_xray() -> bool {
+    let Some(program) = std::env::args_os().next() else {
+        return false;
+    };
+    let name = Path::new(&program).file_name();
+    let name = name.and_then(|name| name.to_str()).unwrap_or_default();
+    name == "rw-core" || name == "xray" || name.starts_with("xray-")
 }
 
 /// V2Ray's exit code for a config that cannot be used.

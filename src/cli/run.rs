@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::args::ConfigArgs;
 use super::example::Example;
 use super::signals::Signals;
-use super::{BAD_CONFIG, inputs, say, test};
+use super::{BAD_CONFIG, XRAY, inputs, say, stands_in_for_xray, test};
 use crate::cause::system_words;
 use crate::config::Config;
 use crate::dialect::v2ray::{self, Loaded};
@@ -35,7 +35,15 @@ pub(super) fn run(args: &ConfigArgs) -> ExitCode {
         return ExitCode::from(BAD_CONFIG);
     }
     match loaded.config {
-        Some(config) => serve(config, &loaded.warnings, || {}),
+        Some(config) => serve(config, &loaded.warnings, || {
+            if stands_in_for_xray() {
+                // marzban-node waits for these words.
+                let own = env!("CARGO_PKG_VERSION");
+                say(format_args!(
+                    "Xray {XRAY} started (mobula {own} in its place)"
+                ));
+            }
+        }),
         None => ExitCode::from(BAD_CONFIG),
     }
 }
@@ -50,6 +58,10 @@ fn example() -> ExitCode {
 /// prints ends up in a log, which is no place for the keys in a config.
 fn print_errors(loaded: &Loaded) -> bool {
     for error in &loaded.errors {
+        if stands_in_for_xray() {
+            // PasarGuard's node listens to the standard output alone, and for these words.
+            say(format_args!("Failed to start: {error}"));
+        }
         eprintln!("{error}");
         if std::io::stderr().is_terminal() {
             test::show(error);
