@@ -34,11 +34,11 @@ enum Limit {
 use Limit::{AtLeast, AtMost};
 use Over::{Column, Nothing};
 use Role::{Both, Client, Server};
-use Setting::{ChaCha, Plain, Tls, V2ray};
+use Setting::{ChaCha, Plain, Shadowsocks, Tls, V2ray};
 
 /// What each stands for is said in `docs/benchmarks.md`.
 #[rustfmt::skip]
-const BOUNDS: [(u8, Row, Over, Limit); 30] = [
+const BOUNDS: [(u8, Row, Over, Limit); 35] = [
     (1, Row(Plain, Server, What::Bulk), Column("sing-box"), AtMost(0.40)),
     (1, Row(Plain, Client, What::Bulk), Column("sing-box"), AtMost(0.45)),
     (1, Row(Plain, Server, What::Bulk), Column("floor"), AtMost(1.35)),
@@ -49,11 +49,16 @@ const BOUNDS: [(u8, Row, Over, Limit); 30] = [
     (1, Row(ChaCha, Client, What::Bulk), Column("sing-box"), AtMost(0.80)),
     (1, Row(V2ray, Server, What::Bulk), Column("sing-box"), AtMost(0.20)),
     (1, Row(V2ray, Client, What::Bulk), Column("sing-box"), AtMost(0.20)),
+    (1, Row(Shadowsocks, Server, What::Bulk), Column("sing-box"), AtMost(0.50)),
+    (1, Row(Shadowsocks, Client, What::Bulk), Column("sing-box"), AtMost(0.50)),
+    (2, Row(Shadowsocks, Server, What::Connection), Column("sing-box"), AtMost(0.45)),
+    (2, Row(Shadowsocks, Client, What::Connection), Column("sing-box"), AtMost(0.45)),
     (2, Row(Plain, Server, What::Connection), Column("sing-box"), AtMost(0.40)),
     (2, Row(Plain, Client, What::Connection), Column("sing-box"), AtMost(0.40)),
     (2, Row(Plain, Server, What::Connection), Column("shoes"), AtMost(1.0)),
     (2, Row(Plain, Client, What::Connection), Column("shoes"), AtMost(1.0)),
     (3, Row(Plain, Server, What::Idle(5_000)), Column("sing-box"), AtMost(0.15)),
+    (3, Row(Shadowsocks, Server, What::Idle(5_000)), Nothing, AtMost(6.0)),
     (3, Row(Plain, Both, What::UsableAmong(50_000)), Nothing, AtMost(USABLE_MS)),
     (4, Row(Plain, Both, What::PingPong), Column("sing-box"), AtMost(0.50)),
     (4, Row(Plain, Both, What::FirstByte), Column("sing-box"), AtMost(0.35)),

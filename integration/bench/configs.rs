@@ -1,4 +1,4 @@
-//! What the programs are told: VMess over WebSocket, as server and as client with a SOCKS inbound.
+//! What the programs are told: VMess over WebSocket, or Shadowsocks over TCP, as server and as client with a SOCKS inbound.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use super::program::Kind;
 /// What the tunnel of one measure is like.
 #[derive(Clone)]
 pub(crate) struct Shape {
+    pub(crate) protocol: Protocol,
     pub(crate) cipher: &'static str,
     pub(crate) tls: Option<Arc<Certificate>>,
     /// Whether the first bytes travel inside the WebSocket request.
@@ -21,6 +22,15 @@ pub(crate) struct Shape {
     /// Ids the server knows, and those the client uses in turn.
     pub(crate) known: Vec<String>,
     pub(crate) used: Vec<String>,
+}
+
+/// What is spoken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Over WebSocket.
+    Vmess,
+    /// Of 2022 with AES-128-GCM, over TCP.
+    Shadowsocks,
 }
 
 /// A certificate that nobody vouches for.
@@ -34,6 +44,7 @@ impl Default for Shape {
     fn default() -> Self {
         let id = "b831381d-6324-4d53-ad4f-8cda48b30811".to_owned();
         Self {
+            protocol: Protocol::Vmess,
             cipher: "aes-128-gcm",
             tls: None,
             early_data: false,
@@ -62,6 +73,22 @@ impl Certificate {
 impl Shape {
     pub(crate) fn server(&self, kind: Kind, port: u16) -> Value {
         match kind {
+            Kind::Mobula if self.protocol == Protocol::Shadowsocks => json!({
+                "log": {"loglevel": "none", "access": "none"},
+                "inbounds": [{
+                    "listen": "0.0.0.0", "port": port, "protocol": "shadowsocks",
+                    "settings": {"method": METHOD, "password": KEY},
+                }],
+                "outbounds": [{"protocol": "freedom"}],
+            }),
+            Kind::SingBox if self.protocol == Protocol::Shadowsocks => json!({
+                "log": {"disabled": true},
+                "inbounds": [{
+                    "type": "shadowsocks", "listen": "0.0.0.0", "listen_port": port,
+                    "method": METHOD, "password": KEY,
+                }],
+                "outbounds": [{"type": "direct"}],
+            }),
             Kind::Mobula | Kind::V2ray => {
                 let clients = self.known.iter().map(|id| json!({"id": id, "alterId": 0}));
                 json!({
@@ -117,6 +144,27 @@ impl Shape {
 
     pub(crate) fn client(&self, kind: Kind, socks: u16, server: u16) -> Value {
         match kind {
+            Kind::Mobula if self.protocol == Protocol::Shadowsocks => json!({
+                "log": {"loglevel": "none", "access": "none"},
+                "inbounds": [{
+                    "listen": "127.0.0.1", "port": socks, "protocol": "socks",
+                    "settings": {"udp": true},
+                }],
+                "outbounds": [{
+                    "protocol": "shadowsocks",
+                    "settings": {"servers": [{
+                        "address": self.host, "port": server, "method": METHOD, "password": KEY,
+                    }]},
+                }],
+            }),
+            Kind::SingBox if self.protocol == Protocol::Shadowsocks => json!({
+                "log": {"disabled": true},
+                "inbounds": [{"type": "socks", "listen": "127.0.0.1", "listen_port": socks}],
+                "outbounds": [{
+                    "type": "shadowsocks", "server": self.host, "server_port": server,
+                    "method": METHOD, "password": KEY,
+                }],
+            }),
             Kind::Mobula | Kind::V2ray => {
                 let users = self
                     .used
@@ -206,6 +254,9 @@ impl Shape {
         ws
     }
 }
+
+const METHOD: &str = "2022-blake3-aes-128-gcm";
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODw==";
 
 /// The name in the certificate.
 const NAME: &str = "bench.test";

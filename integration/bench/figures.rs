@@ -14,6 +14,7 @@ pub(crate) enum Setting {
     Tls,
     ChaCha,
     V2ray,
+    Shadowsocks,
 }
 
 /// Which end of the tunnel is measured.
@@ -163,6 +164,7 @@ impl fmt::Display for Setting {
             Self::Tls => "ws+tls",
             Self::ChaCha => "ws, ChaCha20",
             Self::V2ray => "ws, V2Ray 4.45 at the other end",
+            Self::Shadowsocks => "Shadowsocks 2022 over tcp",
         })
     }
 }

@@ -146,7 +146,7 @@ impl Run {
                 of(&[mobula, sing_box, Kind::V2ray, Kind::Shoes, Kind::Floor])
             }
             Measure::Many | Measure::Growth | Measure::Users => vec![&self.programs[0]],
-            Measure::Early => of(&[mobula, sing_box]),
+            Measure::Early | Measure::Shadowsocks => of(&[mobula, sing_box]),
             Measure::Idle if full => of(&[mobula, sing_box, Kind::V2ray, Kind::Shoes]),
             // As a server, shoes gives datagrams of sing-box's back in one piece.
             Measure::Udp if full => of(&[mobula, sing_box, Kind::V2ray]),
@@ -167,6 +167,10 @@ impl Run {
             Measure::Tls => tunnel::bulk(self, program, Setting::Tls, figures).await,
             Measure::ChaCha => tunnel::bulk(self, program, Setting::ChaCha, figures).await,
             Measure::V2ray => tunnel::bulk(self, program, Setting::V2ray, figures).await,
+            Measure::Shadowsocks => {
+                tunnel::bulk(self, program, Setting::Shadowsocks, figures).await?;
+                idle::memory(self, program, Setting::Shadowsocks, figures).await
+            }
             Measure::Latency => tunnel::latency(self, program, figures).await,
             Measure::Early => early::measure(self, program, figures).await,
             Measure::Streams => streams::measure(self, program, figures).await,

@@ -11,6 +11,7 @@ pub(crate) enum Measure {
     Tls,
     ChaCha,
     V2ray,
+    Shadowsocks,
     Latency,
     Early,
     Streams,
@@ -23,11 +24,12 @@ pub(crate) enum Measure {
 }
 
 impl Measure {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Bulk,
         Self::Tls,
         Self::ChaCha,
         Self::V2ray,
+        Self::Shadowsocks,
         Self::Latency,
         Self::Early,
         Self::Streams,
@@ -45,6 +47,7 @@ impl Measure {
             Self::Tls => "tls",
             Self::ChaCha => "chacha",
             Self::V2ray => "v2ray",
+            Self::Shadowsocks => "shadowsocks",
             Self::Latency => "latency",
             Self::Early => "early",
             Self::Streams => "streams",

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::configs::{Certificate, Shape};
+use super::configs::{Certificate, Protocol, Shape};
 use super::figures::{Figures, Role, Row, Setting, What};
 use super::load::Load;
 use super::network::{Network, free_port};
@@ -50,7 +50,7 @@ pub(crate) async fn bulk(
         add(What::Down, (end - middle).as_secs_f64() / gib);
         add(What::Bulk, (end - begin).as_secs_f64() / gib / 2.0);
 
-        if setting == Setting::Plain {
+        if matches!(setting, Setting::Plain | Setting::Shadowsocks) {
             let count = run.options.connections;
             let begin = cpu()?;
             load.connections(count).await?;
@@ -124,6 +124,10 @@ pub(crate) fn shape(setting: Setting) -> Result<Shape> {
         },
         Setting::ChaCha => Shape {
             cipher: "chacha20-poly1305",
+            ..plain
+        },
+        Setting::Shadowsocks => Shape {
+            protocol: Protocol::Shadowsocks,
             ..plain
         },
     })
