@@ -43,6 +43,8 @@ pub enum Protocol {
 pub enum Carrier {
     Ws,
     HttpUpgrade,
+    /// Plain TCP with a head of HTTP in front.
+    HttpHeader,
 }
 
 impl Carrier {
@@ -51,6 +53,7 @@ impl Carrier {
         match self {
             Self::Ws => "ws",
             Self::HttpUpgrade => "httpupgrade",
+            Self::HttpHeader => "tcp",
         }
     }
 
@@ -59,6 +62,15 @@ impl Carrier {
         match self {
             Self::Ws => "wsSettings",
             Self::HttpUpgrade => "httpupgradeSettings",
+            Self::HttpHeader => "tcpSettings",
+        }
+    }
+
+    /// Those, with a path in them.
+    pub fn at(self, path: Option<String>) -> Value {
+        match self {
+            Self::HttpHeader => json!({"header": {"type": "http", "request": {"path": [path]}}}),
+            _ => json!({"path": path}),
         }
     }
 }
@@ -111,6 +123,13 @@ impl Vmess {
     pub fn httpupgrade() -> Self {
         Self {
             carrier: Carrier::HttpUpgrade,
+            ..Self::ws()
+        }
+    }
+
+    pub fn http_header() -> Self {
+        Self {
+            carrier: Carrier::HttpHeader,
             ..Self::ws()
         }
     }
@@ -268,7 +287,10 @@ impl Vmess {
                 "alterId": 0, "cipher": self.security, "global-padding": self.global_padding,
             });
             self.add_vmess(&mut proxy, &vmess);
-            if self.path.is_some() {
+            if self.path.is_some() && self.carrier == Carrier::HttpHeader {
+                proxy["network"] = json!("http");
+                proxy["http-opts"] = json!({"method": "GET", "path": [self.path]});
+            } else if self.path.is_some() {
                 proxy["network"] = json!("ws");
                 proxy["ws-opts"] = json!({
                     "path": self.client_path(),
@@ -319,7 +341,8 @@ impl Vmess {
         }
         let mut stream = self.v2ray_stream();
         if self.path.is_some() {
-            stream[self.carrier.settings()]["path"] = json!(self.client_path());
+            let at = self.carrier.at(self.client_path());
+            add(&mut stream[self.carrier.settings()], &at);
         }
         if let Some(tls) = &self.tls {
             stream["tlsSettings"] = json!({
@@ -381,7 +404,7 @@ impl Vmess {
         });
         if let Some(carrier) = carrier {
             let settings = &mut stream[carrier.settings()];
-            *settings = json!({"path": self.path});
+            *settings = carrier.at(self.path.map(str::to_owned));
             if let Early::Path | Early::Header(_) = self.early {
                 settings["maxEarlyData"] = json!(MAX_EARLY_DATA);
             }
@@ -394,6 +417,10 @@ impl Vmess {
 
     fn sing_transport(&self) -> Option<Value> {
         let mut transport = json!({"type": self.carrier.network(), "path": self.path?});
+        if self.carrier == Carrier::HttpHeader {
+            transport["type"] = json!("http");
+            transport["method"] = json!("GET");
+        }
         if let Early::Path | Early::Header(_) = self.early {
             transport["max_early_data"] = json!(MAX_EARLY_DATA);
         }

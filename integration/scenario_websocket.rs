@@ -33,7 +33,7 @@ async fn echo_over(carrier: Carrier) -> (Stage, u16) {
             "listen": "127.0.0.1", "port": port, "protocol": "dokodemo-door",
             "settings": {"address": "127.0.0.1", "port": echo.port(), "network": "tcp"},
             "streamSettings": {
-                "network": carrier.network(), carrier.settings(): {"path": "/ray"},
+                "network": carrier.network(), carrier.settings(): carrier.at(Some("/ray".to_owned())),
             },
         }],
         "outbounds": [{"protocol": "freedom"}],
@@ -120,7 +120,7 @@ const VERSION: &str = "Sec-WebSocket-Version: 13\r\n";
 fn sent(carrier: Carrier, payload: &[u8]) -> Vec<u8> {
     match carrier {
         Carrier::Ws => frame(0x82, payload),
-        Carrier::HttpUpgrade => payload.to_vec(),
+        Carrier::HttpUpgrade | Carrier::HttpHeader => payload.to_vec(),
     }
 }
 
@@ -129,7 +129,7 @@ fn returned(carrier: Carrier, payload: &[u8]) -> Vec<u8> {
     let len = u8::try_from(payload.len()).expect("short");
     match carrier {
         Carrier::Ws => [&[0x82, len], payload].concat(),
-        Carrier::HttpUpgrade => payload.to_vec(),
+        Carrier::HttpUpgrade | Carrier::HttpHeader => payload.to_vec(),
     }
 }
 
@@ -342,6 +342,7 @@ async fn a_header_has_four_seconds_however_it_trickles() {
         (Carrier::Ws, true),
         (Carrier::HttpUpgrade, false),
         (Carrier::HttpUpgrade, true),
+        (Carrier::HttpHeader, true),
     ] {
         let (_stage, port) = echo_over(carrier).await;
         let began = Instant::now();
@@ -389,7 +390,7 @@ async fn the_log_says_what_was_wrong_with_a_request_that_is_none() {
             "this looks like TLS",
         ),
     ];
-    for (carrier, (request, status, reason)) in CARRIERS
+    for (carrier, (request, status, reason)) in [CARRIERS[0], CARRIERS[1], Carrier::HttpHeader]
         .iter()
         .flat_map(|carrier| cases.iter().map(move |case| (*carrier, case)))
     {

@@ -62,6 +62,20 @@ pub fn http_heads(data: &[u8]) {
     }
 }
 
+/// Heads that stand in front of what a server sends over plain TCP.
+pub fn http_header(data: &[u8]) {
+    use super::assert_split_agrees;
+    use crate::transport::http_header::answer;
+    use bytes::{Buf, BytesMut};
+
+    let data = &data[..data.len().min(1024)];
+    assert_split_agrees(data, |buf: &mut BytesMut| {
+        let found = answer(buf)?;
+        buf.advance(found.map_or(0, |(len, _)| len));
+        Ok::<_, crate::transport::http_header::NotHttp>(found)
+    });
+}
+
 /// Requests to an HTTP proxy, as they are handed on to hyper.
 pub fn http_proxy_heads(data: &[u8]) {
     use super::pieces::{in_pieces, read_all};

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Accepted, BuildError, ServerCarrier, ServerSettings, httpupgrade, proxy_protocol, tcp, tls, ws,
+    Accepted, BuildError, ServerCarrier, ServerSettings, http_header, httpupgrade, proxy_protocol,
+    tcp, tls, ws,
 };
 use crate::cause::AcceptError;
 use crate::http::visit::{self, Tell};
@@ -24,6 +25,7 @@ pub struct Inbound {
 /// The running half of [`ServerCarrier`].
 enum Carrier {
     Raw,
+    HttpHeader(http_header::Inbound),
     Ws(Box<ws::Inbound>),
     HttpUpgrade(Box<httpupgrade::Inbound>),
     /// A connection that brings many links.
@@ -59,6 +61,9 @@ impl Inbound {
             tls: tls.transpose()?,
             carrier: match settings.carrier {
                 ServerCarrier::Raw => Carrier::Raw,
+                ServerCarrier::HttpHeader(header) => {
+                    Carrier::HttpHeader(http_header::Inbound::new(header))
+                }
                 ServerCarrier::Ws(ws) => Carrier::Ws(Box::new(ws::Inbound::new(ws))),
                 ServerCarrier::HttpUpgrade(settings) => {
                     Carrier::HttpUpgrade(Box::new(httpupgrade::Inbound::new(settings)))
@@ -76,7 +81,9 @@ impl Inbound {
         } else {
             match &self.carrier {
                 Carrier::Raw => None,
-                Carrier::Ws(_) | Carrier::HttpUpgrade(_) => Some(visit::HEADER_LIMIT),
+                Carrier::HttpHeader(_) | Carrier::Ws(_) | Carrier::HttpUpgrade(_) => {
+                    Some(visit::HEADER_LIMIT)
+                }
                 #[cfg(test)]
                 Carrier::Many(_) => None,
             }
@@ -114,7 +121,7 @@ impl Inbound {
     /// it came. Whoever counts sources does not count it as one person.
     pub fn is_shared(&self, source: Source) -> bool {
         match &self.carrier {
-            Carrier::Raw => source == Source::Unix,
+            Carrier::Raw | Carrier::HttpHeader(_) => source == Source::Unix,
             Carrier::Ws(ws) => ws.is_shared(source),
             Carrier::HttpUpgrade(upgrade) => upgrade.is_shared(source),
             #[cfg(test)]
@@ -134,6 +141,7 @@ impl Inbound {
         }
         let mut arrival = match &self.carrier {
             Carrier::Raw => return Ok(Accepted::One(arrival)),
+            Carrier::HttpHeader(header) => header.accept(arrival, tell).await?,
             Carrier::Ws(ws) => ws.accept(arrival, closing, tell).await?,
             Carrier::HttpUpgrade(upgrade) => upgrade.accept(arrival, tell).await?,
             #[cfg(test)]

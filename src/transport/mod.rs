@@ -8,6 +8,8 @@
 #[cfg(feature = "app")]
 mod arrivals;
 #[cfg(feature = "app")]
+pub mod http_header;
+#[cfg(feature = "app")]
 pub mod httpupgrade;
 #[cfg(feature = "app")]
 mod inbound;

@@ -4,7 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BuildError, ClientCarrier, ClientSettings, Opened, httpupgrade, tcp, tls, ws};
+use super::{
+    BuildError, ClientCarrier, ClientSettings, Opened, http_header, httpupgrade, tcp, tls, ws,
+};
 use crate::address::{Destination, Host};
 use crate::cause::{DialError, TcpError};
 use crate::dns::Lookup;
@@ -26,6 +28,7 @@ enum Carrier {
     /// Each link is a connection of its own, and so with the next.
     #[default]
     Raw,
+    HttpHeader(http_header::Outbound),
     Ws(ws::Outbound),
     HttpUpgrade(httpupgrade::Outbound),
     /// Links share connections.
@@ -78,6 +81,9 @@ impl Outbound {
             server_name,
             carrier: match settings.carrier {
                 ClientCarrier::Raw => Carrier::Raw,
+                ClientCarrier::HttpHeader(header) => {
+                    Carrier::HttpHeader(http_header::Outbound::new(header))
+                }
                 ClientCarrier::Ws(ws) => Carrier::Ws(ws::Outbound::new(ws)),
                 ClientCarrier::HttpUpgrade(settings) => {
                     Carrier::HttpUpgrade(httpupgrade::Outbound::new(settings))
@@ -134,6 +140,10 @@ impl Outbound {
     ) -> io::Result<Opened> {
         match &self.carrier {
             Carrier::Raw => self.dial_securely(server, dial).await,
+            Carrier::HttpHeader(header) => {
+                let (link, limits) = self.dial_securely(server, dial).await?;
+                Ok((header.wrap(link), limits))
+            }
             Carrier::Ws(ws) => {
                 let (link, limits) = self.dial_securely(server, dial).await?;
                 // V2Ray names the address, which nobody but a web server or a CDN looks at, and these know names.

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::{httpupgrade, tcp, tls, ws};
+use super::{http_header, httpupgrade, tcp, tls, ws};
 use crate::http::request::with_slash;
 
 /// The server side; by default plain TCP.
@@ -37,6 +37,8 @@ pub enum ServerCarrier {
     /// The connection itself (`tcp`, `raw`).
     #[default]
     Raw,
+    /// The connection itself, behind a head of HTTP (`tcpSettings.header`).
+    HttpHeader(http_header::Settings),
     /// WebSocket (`ws`).
     Ws(ws::ServerSettings),
     /// The upgrade of a WebSocket and the connection itself behind it (`httpupgrade`).
@@ -49,6 +51,8 @@ pub enum ClientCarrier {
     /// The connection itself (`tcp`, `raw`).
     #[default]
     Raw,
+    /// The connection itself, behind a head of HTTP (`tcpSettings.header`).
+    HttpHeader(http_header::Settings),
     /// WebSocket (`ws`).
     Ws(ws::ClientSettings),
     /// The upgrade of a WebSocket and the connection itself behind it (`httpupgrade`).
@@ -83,6 +87,13 @@ impl fmt::Display for ServerSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.carrier {
             ServerCarrier::Raw => f.write_str("tcp")?,
+            ServerCarrier::HttpHeader(header) => {
+                write!(
+                    f,
+                    "tcp with an HTTP header at {}",
+                    header.request.paths.join(", ")
+                )?;
+            }
             ServerCarrier::Ws(ws) => write!(f, "ws at {}", with_slash(ws.path.clone()))?,
             ServerCarrier::HttpUpgrade(upgrade) => {
                 write!(f, "httpupgrade at {}", with_slash(upgrade.path.clone()))?;
@@ -103,7 +114,7 @@ impl ServerCarrier {
     /// The protocol that TLS below must agree on, where it is not for the user to choose.
     pub(super) fn alpn(&self) -> Option<&'static str> {
         match self {
-            Self::Raw => None,
+            Self::Raw | Self::HttpHeader(_) => None,
             Self::Ws(_) | Self::HttpUpgrade(_) => Some(HTTP_1_1),
         }
     }
@@ -113,7 +124,7 @@ impl ClientCarrier {
     /// As [`ServerCarrier::alpn`].
     pub(super) fn alpn(&self) -> Option<&'static str> {
         match self {
-            Self::Raw => None,
+            Self::Raw | Self::HttpHeader(_) => None,
             Self::Ws(_) | Self::HttpUpgrade(_) => Some(HTTP_1_1),
         }
     }

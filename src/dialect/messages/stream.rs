@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::at::{At, all};
 use super::carriers::{Upgrade, V2RAY_UPGRADE};
+use super::http_header::http_header;
 use crate::address::Host;
+use crate::transport::http_header;
 use crate::transport::tcp::{FastOpen, KeepAlive, SockOpt, Tproxy};
 use crate::transport::tls::{self, Authorities, ClientAuth, KeyPair, Pem};
 use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
@@ -104,7 +106,6 @@ impl Carrier {
         match (typed::name(settings), self) {
             ("transport.internet.tcp.Config", Self::Raw(tcp)) => {
                 *tcp = at.open(settings)?;
-                check_header(tcp, at)?;
             }
             ("transport.internet.websocket.Config", Self::Ws(ws)) => {
                 *ws = Upgrade::of_websocket(settings, at)?;
@@ -122,7 +123,10 @@ impl Carrier {
 
     pub(super) fn server(self, at: &At) -> Option<ServerCarrier> {
         Some(match self {
-            Self::Raw(_) => ServerCarrier::Raw,
+            Self::Raw(tcp) => match header(&tcp, at)? {
+                Some(header) => ServerCarrier::HttpHeader(header),
+                None => ServerCarrier::Raw,
+            },
             Self::Ws(ws) => ServerCarrier::Ws(ws.ws_server(at)?),
             Self::HttpUpgrade(upgrade) => ServerCarrier::HttpUpgrade(upgrade.server(at)?),
         })
@@ -130,7 +134,10 @@ impl Carrier {
 
     pub(super) fn client(self, at: &At) -> Option<ClientCarrier> {
         Some(match self {
-            Self::Raw(_) => ClientCarrier::Raw,
+            Self::Raw(tcp) => match header(&tcp, at)? {
+                Some(header) => ClientCarrier::HttpHeader(header),
+                None => ClientCarrier::Raw,
+            },
             Self::Ws(ws) => ClientCarrier::Ws(ws.ws_client(at)?),
             Self::HttpUpgrade(upgrade) => ClientCarrier::HttpUpgrade(upgrade.client(at)?),
         })
@@ -152,14 +159,17 @@ fn has_tls(security: &str, at: &At) -> Option<bool> {
     }
 }
 
-fn check_header(config: &tcp::Config, at: &At) -> Option<()> {
-    match &config.header_settings {
-        Some(header)
-            if typed::name(header) != "transport.internet.headers.noop.ConnectionConfig" =>
-        {
-            at.not_built("the header", &header.r#type)
+/// `header_settings`; `None` inside is no header.
+fn header(config: &tcp::Config, at: &At) -> Option<Option<http_header::Settings>> {
+    let Some(message) = &config.header_settings else {
+        return Some(None);
+    };
+    match typed::name(message) {
+        "transport.internet.headers.noop.ConnectionConfig" => Some(None),
+        "transport.internet.headers.http.Config" => {
+            http_header(at.open(message)?, &at.key("header_settings")).map(Some)
         }
-        _ => Some(()),
+        _ => at.not_built("the header", &message.r#type),
     }
 }
 

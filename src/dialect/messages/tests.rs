@@ -14,8 +14,9 @@ use crate::wire::common::net::PortRange;
 use crate::wire::common::protocol::{SecurityConfig, SecurityType, ServerEndpoint, User};
 use crate::wire::proxy::{dokodemo, freedom, http, socks, trojan, vless, vmess};
 use crate::wire::transport::internet::{
-    ProxyConfig, SocketConfig, StreamConfig, TransportConfig, httpupgrade as xray_upgrade,
-    request::httpupgrade as v2ray_upgrade, tls, websocket,
+    ProxyConfig, SocketConfig, StreamConfig, TransportConfig, headers::http as header_http,
+    httpupgrade as xray_upgrade, request::httpupgrade as v2ray_upgrade, tcp as wire_tcp, tls,
+    websocket,
 };
 
 fn ip(bytes: &[u8]) -> Option<IpOrDomain> {
@@ -365,6 +366,54 @@ fn carriers_are_read_as_v2ray_and_as_xray_write_them() {
     };
     assert_eq!(carrier.host.as_deref(), Some("a.example"));
     assert!(!report.has_errors());
+}
+
+#[test]
+fn a_head_in_front_of_plain_tcp_is_read() {
+    let report = Report::default();
+    let at = At::root(&report);
+    let text = str::to_owned;
+    let of = |name: &str, message: &dyn Fn() -> Vec<u8>| {
+        let header_settings = Some(TypedMessage {
+            r#type: format!("v2ray.core.transport.internet.headers.{name}"),
+            value: message(),
+        });
+        let config = wire_tcp::Config {
+            header_settings,
+            ..Default::default()
+        };
+        carried("tcp", "v2ray.core.transport.internet.tcp.Config", &config)
+    };
+    let config = header_http::Config {
+        request: Some(header_http::RequestConfig {
+            uri: vec![text("/a"), text("/b")],
+            header: vec![header_http::Header {
+                name: text("Host"),
+                value: vec![text("a.example")],
+            }],
+            ..Default::default()
+        }),
+        response: None,
+    };
+    let stream = of("http.Config", &|| config.encode_to_vec());
+    let server = stream::server(Some(&stream), &at).unwrap();
+    let ServerCarrier::HttpHeader(header) = server.carrier else {
+        panic!("{:?}", server.carrier)
+    };
+    assert_eq!(header.request.paths, ["/a", "/b"]);
+    assert_eq!(header.request.headers.len(), 1);
+    assert_eq!(header.response, Default::default());
+    let written = http_header::http_header_message(&header);
+    assert_eq!(http_header::http_header(written, &at), Some(header));
+    let client = stream::client(Some(&stream), &at).unwrap();
+    assert!(matches!(client.carrier, ClientCarrier::HttpHeader(_)));
+    let none = of("noop.ConnectionConfig", &Vec::new);
+    let server = stream::server(Some(&none), &at).unwrap();
+    assert!(matches!(server.carrier, ServerCarrier::Raw));
+    assert!(!report.has_errors());
+    let odd = of("srtp.Config", &Vec::new);
+    assert!(stream::server(Some(&odd), &at).is_none());
+    assert!(report.has_errors());
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod routing;
 pub(in crate::dialect) mod sniffing;
 mod sockopt;
 mod stream_settings;
+mod tcp;
 mod tls;
 pub(in crate::dialect) mod upgrade;
 pub(in crate::dialect) mod ws;

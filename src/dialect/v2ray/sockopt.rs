@@ -1,4 +1,4 @@
-//! `sockopt` and `tcpSettings`.
+//! `sockopt`.
 
 use std::time::Duration;
 
@@ -228,31 +228,6 @@ fn read_device(node: &Node) -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
-/// Checks `tcpSettings`: only a `header` of type `none` works.
-pub(super) fn check_tcp_settings(settings: &Node) {
-    let Some(object) = settings.object() else {
-        return;
-    };
-    if let Some(header) = object.object("header") {
-        if let Some(node) = header.get("type")
-            && let Some(kind) = node.read::<String>()
-        {
-            match kind.to_ascii_lowercase().as_str() {
-                "none" | "" => {}
-                "http" => node.unbuilt("HTTP obfuscation is not built, expected `none`"),
-                _ => node.error(format!(
-                    "no TCP header is called `{}`, expected `none`",
-                    kind.escape_debug()
-                )),
-            }
-        }
-        header.silent(&["request", "response"]);
-        header.finish();
-    }
-    object.silent(&["acceptProxyProtocol"]);
-    object.finish();
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,18 +313,6 @@ mod tests {
                 "config: `TCP_NODELAY` is always on, `tcpNoDelay` has no effect",
                 "tcpFastOpne: unknown key, it has no effect, did you mean `tcpFastOpen`?",
             ]
-        );
-    }
-
-    #[test]
-    fn http_obfuscation_is_refused() {
-        let report = Report::default();
-        let value = json!({"header": {"type": "http", "request": {}}});
-        check_tcp_settings(&Node::root(&value, &report));
-        let errors: Vec<String> = report.errors().iter().map(ToString::to_string).collect();
-        assert_eq!(
-            errors,
-            ["header.type: HTTP obfuscation is not built, expected `none`"]
         );
     }
 

@@ -4,7 +4,7 @@
 //! `transportSettings`, `securitySettings` and `socketSettings`; Xray also `method`, `raw` and `rawSettings`. Every
 //! spelling is read.
 
-use super::{httpupgrade, sockopt, tls, ws};
+use super::{httpupgrade, sockopt, tcp, tls, ws};
 use crate::dialect::v2ray::json::{Node, Object, did_you_mean, one_of};
 use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
 
@@ -47,9 +47,6 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
         .filter(|node| node.value.is_object())
         .filter_map(Node::object)
         .any(|o| o.read_or("acceptProxyProtocol", false));
-    if let (Network::Tcp, Some(tcp)) = (parts.network, &parts.tcp) {
-        sockopt::check_tcp_settings(tcp);
-    }
     let sockopt = parts.sockopt.as_ref().map(sockopt::read);
     let http_1_1 = parts.network.needs_http_1_1();
     let security = match parts.security {
@@ -68,7 +65,10 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
                 ServerCarrier::HttpUpgrade(settings)
             })
         }
-        Network::Tcp => Some(ServerCarrier::Raw),
+        Network::Tcp => {
+            let header = tcp::header(parts.tcp.as_ref());
+            Some(header.map_or(ServerCarrier::Raw, ServerCarrier::HttpHeader))
+        }
     };
     object.finish();
     Some(ServerSettings {
@@ -86,9 +86,6 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
     };
     let object = node.object()?;
     let parts = Parts::read(&object);
-    if let (Network::Tcp, Some(tcp)) = (parts.network, &parts.tcp) {
-        sockopt::check_tcp_settings(tcp);
-    }
     let sockopt = parts.sockopt.as_ref().map(sockopt::read);
     let http_1_1 = parts.network.needs_http_1_1();
     let security = match parts.security {
@@ -100,7 +97,10 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
         Network::HttpUpgrade => {
             httpupgrade::client(parts.http_upgrade.as_ref()).map(ClientCarrier::HttpUpgrade)
         }
-        Network::Tcp => Some(ClientCarrier::Raw),
+        Network::Tcp => {
+            let header = tcp::header(parts.tcp.as_ref());
+            Some(header.map_or(ClientCarrier::Raw, ClientCarrier::HttpHeader))
+        }
     };
     object.finish();
     Some(ClientSettings {

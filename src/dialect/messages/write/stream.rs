@@ -7,7 +7,9 @@ use http::header::{HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 
 use super::{Keys, strategy};
 use crate::address::Host;
+use crate::dialect::messages::http_header::http_header_message;
 use crate::http::{EarlyDataIn, Forwarded};
+use crate::transport::http_header;
 use crate::transport::httpupgrade::EarlyData;
 use crate::transport::tcp::{FastOpen, KeepAlive, Race, SockOpt, Tproxy};
 use crate::transport::tls::{self, Authorities, KeyPair, Pem, Versions};
@@ -30,6 +32,7 @@ pub(super) fn server(settings: &ServerSettings, keys: Keys) -> Option<StreamConf
     let marked = |forwarded: &Forwarded| forwarded.marks.iter().map(ToString::to_string).collect();
     let (name, carrier) = match &settings.carrier {
         ServerCarrier::Raw => ("tcp", raw(accept_proxy_protocol)),
+        ServerCarrier::HttpHeader(header) => ("tcp", headed(header, accept_proxy_protocol)),
         ServerCarrier::Ws(ws) => {
             let config = websocket::Config {
                 accept_proxy_protocol,
@@ -58,6 +61,7 @@ pub(super) fn server(settings: &ServerSettings, keys: Keys) -> Option<StreamConf
 pub(super) fn client(settings: &ClientSettings, keys: Keys) -> Option<StreamConfig> {
     let (name, carrier) = match &settings.carrier {
         ClientCarrier::Raw => ("tcp", raw(false)),
+        ClientCarrier::HttpHeader(header) => ("tcp", headed(header, false)),
         ClientCarrier::Ws(ws) => ("websocket", websocket(&client_ws(ws))),
         ClientCarrier::HttpUpgrade(upgrade) => {
             let host = upgrade.host.as_ref();
@@ -117,6 +121,16 @@ fn raw(accept_proxy_protocol: bool) -> Option<TypedMessage> {
         ..Default::default()
     };
     accept_proxy_protocol.then(|| seal_xray("transport.internet.tcp.Config", &config))
+}
+
+fn headed(header: &http_header::Settings, accept_proxy_protocol: bool) -> Option<TypedMessage> {
+    let header = http_header_message(header);
+    let header = seal_xray("transport.internet.headers.http.Config", &header);
+    let config = tcp::Config {
+        header_settings: Some(header),
+        accept_proxy_protocol,
+    };
+    Some(seal_xray("transport.internet.tcp.Config", &config))
 }
 
 fn websocket(config: &websocket::Config) -> Option<TypedMessage> {

@@ -31,7 +31,7 @@ pub(super) fn server(message: Option<&StreamConfig>, at: &At) -> Option<ServerSe
     if let Some(socket) = socket {
         let marks = marks(socket, at)?;
         match &mut carrier {
-            ServerCarrier::Raw => {}
+            ServerCarrier::Raw | ServerCarrier::HttpHeader(_) => {}
             ServerCarrier::Ws(ws) => ws.forwarded.marks = marks,
             ServerCarrier::HttpUpgrade(upgrade) => upgrade.forwarded.marks = marks,
         }
