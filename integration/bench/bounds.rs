@@ -58,7 +58,7 @@ const BOUNDS: [(u8, Row, Over, Limit); 35] = [
     (2, Row(Plain, Server, What::Connection), Column("shoes"), AtMost(1.0)),
     (2, Row(Plain, Client, What::Connection), Column("shoes"), AtMost(1.0)),
     (3, Row(Plain, Server, What::Idle(5_000)), Column("sing-box"), AtMost(0.15)),
-    (3, Row(Shadowsocks, Server, What::Idle(5_000)), Nothing, AtMost(6.0)),
+    (3, Row(Shadowsocks, Server, What::Idle(5_000)), Nothing, AtMost(6_000.0)),
     (3, Row(Plain, Both, What::UsableAmong(50_000)), Nothing, AtMost(USABLE_MS)),
     (4, Row(Plain, Both, What::PingPong), Column("sing-box"), AtMost(0.50)),
     (4, Row(Plain, Both, What::FirstByte), Column("sing-box"), AtMost(0.35)),
