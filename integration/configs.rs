@@ -45,6 +45,10 @@ pub enum Carrier {
     HttpUpgrade,
     /// Plain TCP with a head of HTTP in front.
     HttpHeader,
+    /// The path without its slash is the name of the service.
+    Grpc,
+    /// For [`SERVER_NAME`].
+    H2,
 }
 
 impl Carrier {
@@ -54,6 +58,8 @@ impl Carrier {
             Self::Ws => "ws",
             Self::HttpUpgrade => "httpupgrade",
             Self::HttpHeader => "tcp",
+            Self::Grpc => "grpc",
+            Self::H2 => "http",
         }
     }
 
@@ -63,6 +69,8 @@ impl Carrier {
             Self::Ws => "wsSettings",
             Self::HttpUpgrade => "httpupgradeSettings",
             Self::HttpHeader => "tcpSettings",
+            Self::Grpc => "grpcSettings",
+            Self::H2 => "httpSettings",
         }
     }
 
@@ -70,6 +78,8 @@ impl Carrier {
     pub fn at(self, path: Option<String>) -> Value {
         match self {
             Self::HttpHeader => json!({"header": {"type": "http", "request": {"path": [path]}}}),
+            Self::Grpc => json!({"serviceName": path.map(|path| path[1..].to_owned())}),
+            Self::H2 => json!({"path": path, "host": [SERVER_NAME]}),
             _ => json!({"path": path}),
         }
     }
@@ -130,6 +140,20 @@ impl Vmess {
     pub fn http_header() -> Self {
         Self {
             carrier: Carrier::HttpHeader,
+            ..Self::ws()
+        }
+    }
+
+    pub fn grpc() -> Self {
+        Self {
+            carrier: Carrier::Grpc,
+            ..Self::ws()
+        }
+    }
+
+    pub fn h2() -> Self {
+        Self {
+            carrier: Carrier::H2,
             ..Self::ws()
         }
     }
@@ -223,7 +247,10 @@ impl Vmess {
             add(&mut listener["users"][0], &self.key());
             self.add_vmess(&mut listener["users"][0], &json!({"alterId": 0}));
             if let Some(path) = self.path {
-                listener["ws-path"] = json!(path);
+                match self.carrier {
+                    Carrier::Grpc => listener["grpc-service-name"] = json!(&path[1..]),
+                    _ => listener["ws-path"] = json!(path),
+                }
             }
             if let Some(tls) = &self.tls {
                 listener["certificate"] = json!(tls.chain);
@@ -287,10 +314,22 @@ impl Vmess {
                 "alterId": 0, "cipher": self.security, "global-padding": self.global_padding,
             });
             self.add_vmess(&mut proxy, &vmess);
-            if self.path.is_some() && self.carrier == Carrier::HttpHeader {
-                proxy["network"] = json!("http");
-                proxy["http-opts"] = json!({"method": "GET", "path": [self.path]});
-            } else if self.path.is_some() {
+            match (self.path, self.carrier) {
+                (Some(path), Carrier::Grpc) => {
+                    proxy["network"] = json!("grpc");
+                    proxy["grpc-opts"] = json!({"grpc-service-name": &path[1..]});
+                }
+                (Some(path), Carrier::H2) => {
+                    proxy["network"] = json!("h2");
+                    proxy["h2-opts"] = json!({"path": path, "host": [SERVER_NAME]});
+                }
+                (Some(path), Carrier::HttpHeader) => {
+                    proxy["network"] = json!("http");
+                    proxy["http-opts"] = json!({"method": "GET", "path": [path]});
+                }
+                _ => {}
+            }
+            if self.begins_with_upgrade() {
                 proxy["network"] = json!("ws");
                 proxy["ws-opts"] = json!({
                     "path": self.client_path(),
@@ -388,6 +427,10 @@ impl Vmess {
         )
     }
 
+    fn begins_with_upgrade(&self) -> bool {
+        self.path.is_some() && matches!(self.carrier, Carrier::Ws | Carrier::HttpUpgrade)
+    }
+
     fn client_path(&self) -> Option<String> {
         let path = self.path?;
         Some(match self.early {
@@ -416,11 +459,15 @@ impl Vmess {
     }
 
     fn sing_transport(&self) -> Option<Value> {
-        let mut transport = json!({"type": self.carrier.network(), "path": self.path?});
-        if self.carrier == Carrier::HttpHeader {
-            transport["type"] = json!("http");
-            transport["method"] = json!("GET");
-        }
+        let path = self.path?;
+        let mut transport = match self.carrier {
+            Carrier::Grpc => json!({"type": "grpc", "service_name": &path[1..]}),
+            Carrier::H2 => json!({"type": "http", "path": path, "host": [SERVER_NAME]}),
+            Carrier::HttpHeader => json!({"type": "http", "path": path, "method": "GET"}),
+            Carrier::Ws | Carrier::HttpUpgrade => {
+                json!({"type": self.carrier.network(), "path": path})
+            }
+        };
         if let Early::Path | Early::Header(_) = self.early {
             transport["max_early_data"] = json!(MAX_EARLY_DATA);
         }
@@ -528,14 +575,23 @@ pub fn nginx(stage: &Stage, server: &str) -> PathBuf {
 
 /// The first nginx block of docs/nginx.md, for the server on `port`.
 pub fn documented_location(port: u16) -> String {
+    documented(port, "location /ray {", "http://127.0.0.1:10000;")
+}
+
+/// The same for gRPC.
+pub fn documented_grpc_location(port: u16) -> String {
+    documented(port, "location /ray/ {", "grpc://127.0.0.1:10000;")
+}
+
+fn documented(port: u16, begins: &str, passes: &str) -> String {
     let text = std::fs::read_to_string(root().join("docs/nginx.md")).expect("docs/nginx.md");
     let block = text
         .split("```nginx\n")
         .skip(1)
         .filter_map(|rest| rest.split("```").next())
-        .find(|block| block.starts_with("location /ray"))
-        .expect("docs/nginx.md shows a `location /ray`");
-    assert!(block.contains("http://127.0.0.1:10000;"));
+        .find(|block| block.starts_with(begins))
+        .expect("docs/nginx.md shows this location");
+    assert!(block.contains(passes));
     block.replace("127.0.0.1:10000", &format!("127.0.0.1:{port}"))
 }
 

@@ -31,6 +31,7 @@ mod tunnel;
 mod wire;
 mod world;
 
+mod interop_http2;
 mod interop_http_header;
 mod interop_httpupgrade;
 mod interop_mihomo;

@@ -120,7 +120,7 @@ const VERSION: &str = "Sec-WebSocket-Version: 13\r\n";
 fn sent(carrier: Carrier, payload: &[u8]) -> Vec<u8> {
     match carrier {
         Carrier::Ws => frame(0x82, payload),
-        Carrier::HttpUpgrade | Carrier::HttpHeader => payload.to_vec(),
+        _ => payload.to_vec(),
     }
 }
 
@@ -129,7 +129,7 @@ fn returned(carrier: Carrier, payload: &[u8]) -> Vec<u8> {
     let len = u8::try_from(payload.len()).expect("short");
     match carrier {
         Carrier::Ws => [&[0x82, len], payload].concat(),
-        Carrier::HttpUpgrade | Carrier::HttpHeader => payload.to_vec(),
+        _ => payload.to_vec(),
     }
 }
 

@@ -89,10 +89,18 @@ pub mod v2ray {
         pub mod transport {
             pub mod internet {
                 include!("v2ray.core.transport.internet.rs");
+                pub mod grpc {
+                    pub mod encoding {
+                        include!("v2ray.core.transport.internet.grpc.encoding.rs");
+                    }
+                }
                 pub mod headers {
                     pub mod http {
                         include!("v2ray.core.transport.internet.headers.http.rs");
                     }
+                }
+                pub mod http {
+                    include!("v2ray.core.transport.internet.http.rs");
                 }
                 pub mod httpupgrade {
                     include!("v2ray.core.transport.internet.httpupgrade.rs");

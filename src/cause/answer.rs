@@ -73,7 +73,7 @@ pub enum Credentials {
 impl AnswerError {
     /// The cause that an error carries.
     pub fn of(error: &io::Error) -> Option<&Self> {
-        error.get_ref()?.downcast_ref()
+        super::inner(error)?.downcast_ref()
     }
 
     /// Stays when the sentence changes.

@@ -78,7 +78,7 @@ pub enum TcpError {
 impl DialError {
     /// The cause that an error carries.
     pub fn of(error: &io::Error) -> Option<&Self> {
-        error.get_ref()?.downcast_ref()
+        super::inner(error)?.downcast_ref()
     }
 
     /// How far it came.

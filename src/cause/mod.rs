@@ -8,12 +8,16 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::sync::Arc;
+
+use thiserror::Error;
 
 mod accept;
 mod answer;
 mod dial;
 mod protocol;
 mod request;
+mod stream;
 mod system;
 mod tls;
 mod unreached;
@@ -26,13 +30,37 @@ pub use protocol::{
     AuthError, FlightError, HttpProxyError, OtherProtocol, ProtocolError, SocksError,
 };
 pub use request::{RequestError, Unfit};
+pub use stream::StreamError;
 pub use system::system_words;
 pub use tls::{TlsError, Untrusted, Unusable};
 pub use unreached::{Reach, Unreached};
 pub use upgrade::{Refused, UpgradeError};
 
+/// The error of an attempt that several have waited for.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct SharedError(#[source] Arc<io::Error>);
+
+impl SharedError {
+    /// The same for one of them.
+    pub fn of(error: &Arc<io::Error>) -> io::Error {
+        io::Error::new(error.kind(), Self(error.clone()))
+    }
+}
+
+/// What an error carries, be it shared with others.
+fn inner(error: &io::Error) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
+    let inner = error.get_ref()?;
+    match inner.downcast_ref::<SharedError>() {
+        Some(SharedError(shared)) => shared.get_ref(),
+        None => Some(inner),
+    }
+}
+
 /// The code of the cause that an error of an outbound carries.
 pub fn code_of(error: &io::Error) -> Option<Cow<'static, str>> {
     let dialling = DialError::of(error).map(DialError::code);
-    dialling.or_else(|| Some(AnswerError::of(error)?.code().into()))
+    dialling
+        .or_else(|| Some(AnswerError::of(error)?.code().into()))
+        .or_else(|| StreamError::of(error).map(StreamError::code))
 }

@@ -54,7 +54,7 @@ pub enum Unfit {
     /// With the path that the tunnel is at.
     #[error("the path is not \"{0}\"")]
     Path(String),
-    /// With the host that the tunnel is at.
+    /// With the host that the tunnel is at, or all of them.
     #[error("the Host is not \"{0}\"")]
     OtherHost(String),
     /// With the path that the tunnel is at: something stands behind it that looks like early data.
@@ -85,6 +85,9 @@ pub enum Unfit {
     /// With the one that it wants.
     #[error("WebSocket version {0}, expected 13")]
     Version(String),
+    /// It is no call of gRPC.
+    #[error("this is no call of gRPC")]
+    NotGrpc,
     /// Its key is none.
     #[error("Sec-WebSocket-Key is not 16 bytes of base64")]
     Key,
@@ -110,6 +113,7 @@ impl RequestError {
                 Unfit::Path(_) | Unfit::EarlyData(_) => "ws-path",
                 Unfit::OtherHost(_) => "ws-host",
                 Unfit::NoUpgrade | Unfit::NoConnection => "ws-upgrade",
+                Unfit::NotGrpc => "grpc-request",
                 Unfit::NoVersion | Unfit::Version(_) => "ws-version",
                 Unfit::Method | Unfit::Host | Unfit::Body | Unfit::Key => "ws-request",
             },

@@ -59,6 +59,13 @@ impl Tell {
     pub fn new(whom: impl Fn(RequestError) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(whom)))
     }
+
+    /// Tells of one.
+    pub fn tell(&self, refused: RequestError) {
+        if let Some(whom) = &self.0 {
+            whom(refused);
+        }
+    }
 }
 
 impl fmt::Debug for Tell {
@@ -137,8 +144,8 @@ impl Visit {
         match timeout_at(self.until, reading).await {
             Ok(Ok((request, len))) => {
                 self.head = len;
-                if let Some((said, tell)) = self.said.take().zip(self.tell.0.as_ref()) {
-                    tell(said);
+                if let Some(said) = self.said.take() {
+                    self.tell.tell(said);
                 }
                 Ok((request, self))
             }

@@ -276,8 +276,10 @@ impl<A: Answer> AsyncWrite for BareStream<A> {
             return Pin::new(&mut this.inner).poll_shutdown(cx);
         }
         ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
-        // Whoever reads looks after it.
-        this.untold = Some(Box::pin(sleep(SILENCE)));
+        // Whoever reads looks after it. It may be a while until somebody does, so the timer is set going here.
+        let mut silence = Box::pin(sleep(SILENCE));
+        let _ = silence.as_mut().poll(cx);
+        this.untold = Some(silence);
         Poll::Ready(Ok(()))
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Accepted, BuildError, ServerCarrier, ServerSettings, http_header, httpupgrade, proxy_protocol,
-    tcp, tls, ws,
+    Accepted, BuildError, ServerCarrier, ServerSettings, grpc, h2, http_header, httpupgrade,
+    proxy_protocol, tcp, tls, ws,
 };
 use crate::cause::AcceptError;
 use crate::http::visit::{self, Tell};
@@ -28,6 +28,8 @@ enum Carrier {
     HttpHeader(http_header::Inbound),
     Ws(Box<ws::Inbound>),
     HttpUpgrade(Box<httpupgrade::Inbound>),
+    Grpc(grpc::Inbound),
+    H2(h2::Inbound),
     /// A connection that brings many links.
     #[cfg(test)]
     Many(super::tests::ManyLinks),
@@ -68,6 +70,8 @@ impl Inbound {
                 ServerCarrier::HttpUpgrade(settings) => {
                     Carrier::HttpUpgrade(Box::new(httpupgrade::Inbound::new(settings)))
                 }
+                ServerCarrier::Grpc(grpc) => Carrier::Grpc(grpc::Inbound::new(grpc)),
+                ServerCarrier::H2(h2) => Carrier::H2(h2::Inbound::new(h2)),
             },
         })
     }
@@ -81,9 +85,11 @@ impl Inbound {
         } else {
             match &self.carrier {
                 Carrier::Raw => None,
-                Carrier::HttpHeader(_) | Carrier::Ws(_) | Carrier::HttpUpgrade(_) => {
-                    Some(visit::HEADER_LIMIT)
-                }
+                Carrier::HttpHeader(_)
+                | Carrier::Ws(_)
+                | Carrier::HttpUpgrade(_)
+                | Carrier::Grpc(_)
+                | Carrier::H2(_) => Some(visit::HEADER_LIMIT),
                 #[cfg(test)]
                 Carrier::Many(_) => None,
             }
@@ -124,6 +130,8 @@ impl Inbound {
             Carrier::Raw | Carrier::HttpHeader(_) => source == Source::Unix,
             Carrier::Ws(ws) => ws.is_shared(source),
             Carrier::HttpUpgrade(upgrade) => upgrade.is_shared(source),
+            Carrier::Grpc(grpc) => grpc.is_shared(source),
+            Carrier::H2(h2) => h2.is_shared(source),
             #[cfg(test)]
             Carrier::Many(_) => false,
         }
@@ -144,6 +152,8 @@ impl Inbound {
             Carrier::HttpHeader(header) => header.accept(arrival, tell).await?,
             Carrier::Ws(ws) => ws.accept(arrival, closing, tell).await?,
             Carrier::HttpUpgrade(upgrade) => upgrade.accept(arrival, tell).await?,
+            Carrier::Grpc(grpc) => return Ok(Accepted::Many(grpc.accept(arrival, tell).await?)),
+            Carrier::H2(h2) => return Ok(Accepted::Many(h2.accept(arrival, tell).await?)),
             #[cfg(test)]
             Carrier::Many(many) => return Ok(Accepted::Many(many.accept(arrival))),
         };

@@ -8,6 +8,12 @@
 #[cfg(feature = "app")]
 mod arrivals;
 #[cfg(feature = "app")]
+pub mod grpc;
+#[cfg(feature = "app")]
+pub mod h2;
+#[cfg(feature = "app")]
+mod http2;
+#[cfg(feature = "app")]
 pub mod http_header;
 #[cfg(feature = "app")]
 pub mod httpupgrade;
@@ -16,10 +22,6 @@ mod inbound;
 #[cfg(feature = "app")]
 mod outbound;
 #[cfg(feature = "app")]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "no carrier that is built shares connections")
-)]
 mod pool;
 #[cfg(feature = "app")]
 pub mod proxy_protocol;

@@ -4,8 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::pool::Pool;
 use super::{
-    BuildError, ClientCarrier, ClientSettings, Opened, http_header, httpupgrade, tcp, tls, ws,
+    BuildError, ClientCarrier, ClientSettings, Opened, grpc, h2, http_header, httpupgrade, tcp,
+    tls, ws,
 };
 use crate::address::{Destination, Host};
 use crate::cause::{DialError, TcpError};
@@ -31,12 +33,11 @@ enum Carrier {
     HttpHeader(http_header::Outbound),
     Ws(ws::Outbound),
     HttpUpgrade(httpupgrade::Outbound),
+    Grpc(grpc::Outbound, Pool<grpc::Connection>),
+    H2(h2::Outbound, Pool<h2::Connection>),
     /// Links share connections.
     #[cfg(test)]
-    Many(
-        super::tests::ManyLinks,
-        super::pool::Pool<super::tests::ManyLinks>,
-    ),
+    Many(super::tests::ManyLinks, Pool<super::tests::ManyLinks>),
 }
 
 impl Outbound {
@@ -48,7 +49,7 @@ impl Outbound {
     #[cfg(test)]
     pub(super) fn many(
         carrier: super::tests::ManyLinks,
-        pool: super::pool::Pool<super::tests::ManyLinks>,
+        pool: Pool<super::tests::ManyLinks>,
     ) -> Self {
         Self {
             carrier: Carrier::Many(carrier, pool),
@@ -88,6 +89,10 @@ impl Outbound {
                 ClientCarrier::HttpUpgrade(settings) => {
                     Carrier::HttpUpgrade(httpupgrade::Outbound::new(settings))
                 }
+                ClientCarrier::Grpc(grpc) => {
+                    Carrier::Grpc(grpc::Outbound::new(grpc), Pool::default())
+                }
+                ClientCarrier::H2(h2) => Carrier::H2(h2::Outbound::new(h2), Pool::default()),
             },
         })
     }
@@ -162,13 +167,29 @@ impl Outbound {
                 let link = upgrade.wrap(link, server, self.tls.is_some()).await?;
                 Ok((link, limits))
             }
+            Carrier::Grpc(grpc, pool) => {
+                let connect = async {
+                    let (link, limits) = self.dial_securely(server, dial).await?;
+                    let name = self.tls.as_ref().map(|tls| tls.name(server));
+                    let connection = grpc.connect(link, server, name.as_deref()).await?;
+                    Ok((connection, limits))
+                };
+                pool.open(server, connect).await
+            }
+            Carrier::H2(h2, pool) => {
+                let connect = async {
+                    let (link, limits) = self.dial_securely(server, dial).await?;
+                    Ok((h2.connect(link).await?, limits))
+                };
+                pool.open(server, connect).await
+            }
             #[cfg(test)]
             Carrier::Many(many, pool) => {
                 let connect = async {
                     let (link, limits) = self.dial_securely(server, dial).await?;
                     Ok((many.connect(link), limits))
                 };
-                pool.open(connect).await
+                pool.open(server, connect).await
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::{http_header, httpupgrade, tcp, tls, ws};
+use super::{grpc, h2, http_header, http2, httpupgrade, tcp, tls, ws};
 use crate::http::request::with_slash;
 
 /// The server side; by default plain TCP.
@@ -43,6 +43,10 @@ pub enum ServerCarrier {
     Ws(ws::ServerSettings),
     /// The upgrade of a WebSocket and the connection itself behind it (`httpupgrade`).
     HttpUpgrade(httpupgrade::ServerSettings),
+    /// gRPC (`grpc`).
+    Grpc(grpc::ServerSettings),
+    /// HTTP/2 (`http`, `h2`).
+    H2(h2::ServerSettings),
 }
 
 /// What carries a tunnel's bytes from a client.
@@ -57,6 +61,10 @@ pub enum ClientCarrier {
     Ws(ws::ClientSettings),
     /// The upgrade of a WebSocket and the connection itself behind it (`httpupgrade`).
     HttpUpgrade(httpupgrade::ClientSettings),
+    /// gRPC (`grpc`).
+    Grpc(grpc::ClientSettings),
+    /// HTTP/2 (`http`, `h2`).
+    H2(h2::ClientSettings),
 }
 
 /// The only protocol that an upgrade can be spoken in, as TLS calls it.
@@ -98,6 +106,8 @@ impl fmt::Display for ServerSettings {
             ServerCarrier::HttpUpgrade(upgrade) => {
                 write!(f, "httpupgrade at {}", with_slash(upgrade.path.clone()))?;
             }
+            ServerCarrier::Grpc(grpc) => write!(f, "grpc at {}", grpc.paths)?,
+            ServerCarrier::H2(h2) => write!(f, "http at {}", h2.path)?,
         }
         f.write_str(match self.security {
             Some(_) => ", security tls",
@@ -116,6 +126,7 @@ impl ServerCarrier {
         match self {
             Self::Raw | Self::HttpHeader(_) => None,
             Self::Ws(_) | Self::HttpUpgrade(_) => Some(HTTP_1_1),
+            Self::Grpc(_) | Self::H2(_) => Some(http2::ALPN),
         }
     }
 }
@@ -126,6 +137,7 @@ impl ClientCarrier {
         match self {
             Self::Raw | Self::HttpHeader(_) => None,
             Self::Ws(_) | Self::HttpUpgrade(_) => Some(HTTP_1_1),
+            Self::Grpc(_) | Self::H2(_) => Some(http2::ALPN),
         }
     }
 }

@@ -6,6 +6,7 @@
 mod at;
 mod carriers;
 mod error;
+mod http2;
 mod http_header;
 mod protocols;
 mod stream;

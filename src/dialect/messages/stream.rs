@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::at::{At, all};
 use super::carriers::{Upgrade, V2RAY_UPGRADE};
 use super::http_header::http_header;
+use super::http2;
 use crate::address::Host;
 use crate::transport::http_header;
 use crate::transport::tcp::{FastOpen, KeepAlive, SockOpt, Tproxy};
@@ -12,7 +13,9 @@ use crate::transport::tls::{self, Authorities, ClientAuth, KeyPair, Pem};
 use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
 use crate::wire::common::serial::TypedMessage;
 use crate::wire::transport::internet::tls::certificate::Usage;
-use crate::wire::transport::internet::{SocketConfig, StreamConfig, tcp, tls as wire_tls};
+use crate::wire::transport::internet::{
+    SocketConfig, StreamConfig, grpc::encoding, http, tcp, tls as wire_tls,
+};
 use crate::wire::typed;
 
 /// The server side; absent settings are plain TCP.
@@ -69,6 +72,8 @@ pub(super) enum Carrier {
     Raw(tcp::Config),
     Ws(Upgrade),
     HttpUpgrade(Upgrade),
+    Grpc(encoding::Config),
+    H2(http::Config),
 }
 
 impl Parts {
@@ -96,6 +101,8 @@ impl Carrier {
             ("tcp", _) | ("", 0) => Some(Self::Raw(tcp::Config::default())),
             ("websocket" | "ws", _) | ("", 3) => Some(Self::Ws(Upgrade::default())),
             ("httpupgrade", _) => Some(Self::HttpUpgrade(Upgrade::default())),
+            ("grpc" | "gun", _) => Some(Self::Grpc(encoding::Config::default())),
+            ("http" | "h2", _) | ("", 4) => Some(Self::H2(http::Config::default())),
             ("", number) => at.not_built("the transport", &number.to_string()),
             (name, _) => at.not_built("the transport", name),
         }
@@ -116,6 +123,10 @@ impl Carrier {
             ) => {
                 *upgrade = Upgrade::of_httpupgrade(settings, at)?;
             }
+            ("transport.internet.grpc.encoding.Config", Self::Grpc(grpc)) => {
+                *grpc = at.open(settings)?;
+            }
+            ("transport.internet.http.Config", Self::H2(h2)) => *h2 = at.open(settings)?,
             _ => {}
         }
         Some(())
@@ -129,6 +140,8 @@ impl Carrier {
             },
             Self::Ws(ws) => ServerCarrier::Ws(ws.ws_server(at)?),
             Self::HttpUpgrade(upgrade) => ServerCarrier::HttpUpgrade(upgrade.server(at)?),
+            Self::Grpc(grpc) => ServerCarrier::Grpc(http2::grpc_server(&grpc)),
+            Self::H2(h2) => ServerCarrier::H2(http2::h2_server(&h2, at)?),
         })
     }
 
@@ -140,6 +153,8 @@ impl Carrier {
             },
             Self::Ws(ws) => ClientCarrier::Ws(ws.ws_client(at)?),
             Self::HttpUpgrade(upgrade) => ClientCarrier::HttpUpgrade(upgrade.client(at)?),
+            Self::Grpc(grpc) => ClientCarrier::Grpc(http2::grpc_client(&grpc, at)?),
+            Self::H2(h2) => ClientCarrier::H2(http2::h2_client(&h2, at)?),
         })
     }
 
@@ -147,6 +162,7 @@ impl Carrier {
         match self {
             Self::Raw(tcp) => tcp.accept_proxy_protocol,
             Self::Ws(upgrade) | Self::HttpUpgrade(upgrade) => upgrade.accept_proxy_protocol,
+            Self::Grpc(_) | Self::H2(_) => false,
         }
     }
 }

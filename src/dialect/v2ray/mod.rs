@@ -7,6 +7,8 @@ mod api;
 mod dns;
 mod foreign;
 mod global;
+pub(in crate::dialect) mod grpc;
+mod h2;
 pub(in crate::dialect) mod httpupgrade;
 mod inbound;
 pub mod json;

@@ -4,7 +4,7 @@
 //! `transportSettings`, `securitySettings` and `socketSettings`; Xray also `method`, `raw` and `rawSettings`. Every
 //! spelling is read.
 
-use super::{httpupgrade, sockopt, tcp, tls, ws};
+use super::{grpc, h2, httpupgrade, sockopt, tcp, tls, ws};
 use crate::dialect::v2ray::json::{Node, Object, did_you_mean, one_of};
 use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
 
@@ -13,6 +13,8 @@ enum Network {
     Tcp,
     Ws,
     HttpUpgrade,
+    Grpc,
+    H2,
 }
 
 impl Network {
@@ -40,6 +42,8 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
         Network::Tcp => &parts.tcp,
         Network::Ws => &parts.ws,
         Network::HttpUpgrade => &parts.http_upgrade,
+        Network::Grpc => &parts.grpc,
+        Network::H2 => &parts.h2,
     };
     let accept_proxy_protocol = [&parts.sockopt, own]
         .into_iter()
@@ -65,6 +69,14 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
                 ServerCarrier::HttpUpgrade(settings)
             })
         }
+        Network::Grpc => grpc::server(parts.grpc.as_ref()).map(|mut settings| {
+            settings.forwarded.marks = marks.unwrap_or_default();
+            ServerCarrier::Grpc(settings)
+        }),
+        Network::H2 => h2::server(parts.h2.as_ref()).map(|mut settings| {
+            settings.forwarded.marks = marks.unwrap_or_default();
+            ServerCarrier::H2(settings)
+        }),
         Network::Tcp => {
             let header = tcp::header(parts.tcp.as_ref());
             Some(header.map_or(ServerCarrier::Raw, ServerCarrier::HttpHeader))
@@ -97,6 +109,8 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
         Network::HttpUpgrade => {
             httpupgrade::client(parts.http_upgrade.as_ref()).map(ClientCarrier::HttpUpgrade)
         }
+        Network::Grpc => grpc::client(parts.grpc.as_ref()).map(ClientCarrier::Grpc),
+        Network::H2 => h2::client(parts.h2.as_ref()).map(ClientCarrier::H2),
         Network::Tcp => {
             let header = tcp::header(parts.tcp.as_ref());
             Some(header.map_or(ClientCarrier::Raw, ClientCarrier::HttpHeader))
@@ -117,6 +131,8 @@ struct Parts<'a> {
     tcp: Option<Node<'a>>,
     ws: Option<Node<'a>>,
     http_upgrade: Option<Node<'a>>,
+    grpc: Option<Node<'a>>,
+    h2: Option<Node<'a>>,
     tls: Option<Node<'a>>,
     sockopt: Option<Node<'a>>,
 }
@@ -140,7 +156,13 @@ impl<'a> Parts<'a> {
                 .or_else(|| v5.clone().filter(|_| network == Network::Ws)),
             http_upgrade: object
                 .get("httpupgradeSettings")
-                .or_else(|| v5.filter(|_| network == Network::HttpUpgrade)),
+                .or_else(|| v5.clone().filter(|_| network == Network::HttpUpgrade)),
+            grpc: object
+                .first(&["grpcSettings", "gunSettings"])
+                .or_else(|| v5.clone().filter(|_| network == Network::Grpc)),
+            h2: object
+                .get("httpSettings")
+                .or_else(|| v5.filter(|_| network == Network::H2)),
             tls: object.first(&["tlsSettings", "securitySettings"]),
             sockopt: object.first(&["sockopt", "socketSettings"]),
         };
@@ -152,11 +174,8 @@ impl<'a> Parts<'a> {
         // Of a transport that is not in use nothing is judged.
         object.silent(&[
             "kcpSettings",
-            "httpSettings",
             "dsSettings",
             "quicSettings",
-            "gunSettings",
-            "grpcSettings",
             "hy2Settings",
             "xhttpSettings",
             "splithttpSettings",
@@ -174,7 +193,12 @@ fn traps(object: &Object, network: Network) {
         let node: Option<Node> = object.get(key);
         node.filter(|node| node.value.as_object().is_some_and(|map| !map.is_empty()))
     };
-    for (key, name) in [("wsSettings", "ws"), ("httpupgradeSettings", "httpupgrade")] {
+    for (key, name) in [
+        ("wsSettings", "ws"),
+        ("httpupgradeSettings", "httpupgrade"),
+        ("grpcSettings", "grpc"),
+        ("httpSettings", "h2"),
+    ] {
         if let (Network::Tcp, Some(settings)) = (network, says(key)) {
             let text = format!("they have no effect over plain TCP, is `network: {name}` missing?");
             settings.warn(text);
@@ -221,22 +245,25 @@ fn is_nearly_tls(word: &str) -> bool {
 }
 
 fn read_network(node: &Node) -> Option<Network> {
-    const BUILT: [(&str, Network); 4] = [
+    const BUILT: [(&str, Network); 8] = [
         ("tcp", Network::Tcp),
         ("ws", Network::Ws),
         ("websocket", Network::Ws),
         ("httpupgrade", Network::HttpUpgrade),
+        ("grpc", Network::Grpc),
+        ("gun", Network::Grpc),
+        ("http", Network::H2),
+        ("h2", Network::H2),
     ];
     let text: String = node.read()?;
     match text.to_ascii_lowercase().as_str() {
         "wss" => {
             node.error("no transport is called `wss`, did you mean `ws` with `security: tls`?")
         }
-        "kcp" | "mkcp" | "http" | "h2" | "h3" | "quic" | "grpc" | "gun" | "domainsocket" | "ds"
-        | "xhttp" | "splithttp" | "hysteria" | "hysteria2" | "hy2" | "meek" | "mekya"
-        | "tlsmirror" | "dtls" => {
+        "kcp" | "mkcp" | "h3" | "quic" | "domainsocket" | "ds" | "xhttp" | "splithttp"
+        | "hysteria" | "hysteria2" | "hy2" | "meek" | "mekya" | "tlsmirror" | "dtls" => {
             node.unbuilt(format!(
-                "the transport `{text}` is not built, expected `tcp`, `ws` or `httpupgrade`"
+                "the transport `{text}` is not built, expected `tcp`, `ws`, `httpupgrade`, `grpc` or `http`"
             ));
         }
         // Xray's name for plain TCP.

@@ -230,6 +230,33 @@ async fn an_end_of_both_directions_waits_until_the_peer_is_silent() {
     }
 }
 
+/// Whoever reads has gone to sleep when the other direction ends.
+#[tokio::test(start_paused = true)]
+async fn an_end_is_told_though_nothing_comes() {
+    let (near, far) = duplex(1 << 16);
+    let mut client = client(ID, Link::other(Together(near)));
+    let (flushed, accepted) = tokio::join!(client.flush(), accept(Link::other(Together(far))));
+    flushed.unwrap();
+    let Ok(Accepted::Stream { link: server, .. }) = accepted else {
+        panic!("expected a stream");
+    };
+    let (mut from, mut to) = tokio::io::split(server);
+    let began = Instant::now();
+    let mut rest = Vec::new();
+    let ending = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        to.shutdown().await.unwrap();
+    };
+    let hearing = async {
+        assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0);
+        drop(client);
+    };
+    let all = async { tokio::join!(from.read_to_end(&mut rest), ending, hearing) };
+    let ended = timeout(Duration::from_secs(60), all).await;
+    ended.expect("the end is told").0.unwrap();
+    assert_eq!(began.elapsed().as_secs(), 1);
+}
+
 #[tokio::test]
 async fn a_server_that_says_nothing_is_told_from_one_that_ends() {
     let (near, wire) = duplex(1 << 16);

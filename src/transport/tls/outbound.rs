@@ -1,6 +1,7 @@
 //! The client side.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::time::timeout;
@@ -100,6 +101,15 @@ impl Outbound {
     pub async fn wrap(&self, link: Link, server: &Destination) -> Result<Link, TlsError> {
         let stream = self.handshake(link, server).await?;
         Ok(Link::other(Stream::new(stream)))
+    }
+
+    /// The name that a server is asked for.
+    pub fn name(&self, server: &Destination) -> String {
+        let host = self.server_name.as_ref().unwrap_or(&server.host);
+        match host {
+            Host::Ip(IpAddr::V6(ip)) => format!("[{ip}]"),
+            host => host.to_string(),
+        }
     }
 
     async fn handshake(

@@ -1,6 +1,7 @@
 //! `stream_settings`.
 
 use std::fs;
+use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::{HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
@@ -9,6 +10,7 @@ use super::{Keys, strategy};
 use crate::address::Host;
 use crate::dialect::messages::http_header::http_header_message;
 use crate::http::{EarlyDataIn, Forwarded};
+use crate::transport::grpc::Pings;
 use crate::transport::http_header;
 use crate::transport::httpupgrade::EarlyData;
 use crate::transport::tcp::{FastOpen, KeepAlive, Race, SockOpt, Tproxy};
@@ -16,7 +18,9 @@ use crate::transport::tls::{self, Authorities, KeyPair, Pem, Versions};
 use crate::transport::ws;
 use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
 use crate::wire::common::serial::TypedMessage;
-use crate::wire::transport::internet::{TransportConfig, httpupgrade, tcp};
+use crate::wire::transport::internet::grpc::encoding;
+use crate::wire::transport::internet::headers::http::Header;
+use crate::wire::transport::internet::{TransportConfig, http as wire_http, httpupgrade, tcp};
 use crate::wire::typed::seal_xray;
 use crate::wire::xray::transport::internet::socket_config::TProxyMode;
 use crate::wire::xray::transport::internet::tls::Certificate;
@@ -52,6 +56,24 @@ pub(super) fn server(settings: &ServerSettings, keys: Keys) -> Option<StreamConf
             socket.trusted_x_forwarded_for = marked(&upgrade.forwarded);
             ("httpupgrade", upgraded(&config))
         }
+        ServerCarrier::Grpc(grpc) => {
+            socket.trusted_x_forwarded_for = marked(&grpc.forwarded);
+            let config = encoding::Config {
+                service_name: grpc.paths.name().to_owned(),
+                ..pinging(grpc.pings)
+            };
+            ("grpc", calls(&config))
+        }
+        ServerCarrier::H2(h2) => {
+            socket.trusted_x_forwarded_for = marked(&h2.forwarded);
+            let config = wire_http::Config {
+                host: h2.hosts.clone(),
+                path: h2.path.clone(),
+                method: String::new(),
+                header: lists(&h2.headers),
+            };
+            ("http", requests(&config))
+        }
     };
     let security = settings.security.as_ref().map(|tls| tls_server(tls, keys));
     whole(name, carrier, security, socket)
@@ -75,6 +97,27 @@ pub(super) fn client(settings: &ClientSettings, keys: Keys) -> Option<StreamConf
                 ed: if ahead { 2048 } else { 0 },
             };
             ("httpupgrade", upgraded(&config))
+        }
+        ClientCarrier::Grpc(grpc) => {
+            let window = grpc.window.unwrap_or_default();
+            let config = encoding::Config {
+                authority: grpc.authority.clone().unwrap_or_default(),
+                service_name: grpc.paths.name().to_owned(),
+                multi_mode: grpc.multi,
+                initial_windows_size: window.try_into().unwrap_or(i32::MAX),
+                user_agent: grpc.user_agent.as_ref().map(text).unwrap_or_default(),
+                ..pinging(grpc.pings)
+            };
+            ("grpc", calls(&config))
+        }
+        ClientCarrier::H2(h2) => {
+            let config = wire_http::Config {
+                host: h2.hosts.clone(),
+                path: h2.path.clone(),
+                method: h2.method.to_string(),
+                header: lists(&h2.headers),
+            };
+            ("http", requests(&config))
         }
     };
     let security = settings.security.as_ref().map(|tls| tls_client(tls, keys));
@@ -139,6 +182,35 @@ fn websocket(config: &websocket::Config) -> Option<TypedMessage> {
 
 fn upgraded(config: &httpupgrade::Config) -> Option<TypedMessage> {
     Some(seal_xray("transport.internet.httpupgrade.Config", config))
+}
+
+fn calls(config: &encoding::Config) -> Option<TypedMessage> {
+    Some(seal_xray("transport.internet.grpc.encoding.Config", config))
+}
+
+fn requests(config: &wire_http::Config) -> Option<TypedMessage> {
+    Some(seal_xray("transport.internet.http.Config", config))
+}
+
+fn pinging(pings: Option<Pings>) -> encoding::Config {
+    let Some(pings) = pings else {
+        return encoding::Config::default();
+    };
+    let secs = |span: Duration| i32::try_from(span.as_secs()).unwrap_or(i32::MAX);
+    encoding::Config {
+        idle_timeout: secs(pings.period),
+        health_check_timeout: secs(pings.limit),
+        permit_without_stream: pings.without_stream,
+        ..encoding::Config::default()
+    }
+}
+
+fn lists(headers: &HeaderMap) -> Vec<Header> {
+    let list = |name: &HeaderName| Header {
+        name: name.to_string(),
+        value: headers.get_all(name).iter().map(text).collect(),
+    };
+    headers.keys().map(list).collect()
 }
 
 fn text(value: &HeaderValue) -> String {

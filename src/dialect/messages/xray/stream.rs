@@ -34,6 +34,8 @@ pub(super) fn server(message: Option<&StreamConfig>, at: &At) -> Option<ServerSe
             ServerCarrier::Raw | ServerCarrier::HttpHeader(_) => {}
             ServerCarrier::Ws(ws) => ws.forwarded.marks = marks,
             ServerCarrier::HttpUpgrade(upgrade) => upgrade.forwarded.marks = marks,
+            ServerCarrier::Grpc(grpc) => grpc.forwarded.marks = marks,
+            ServerCarrier::H2(h2) => h2.forwarded.marks = marks,
         }
     }
     Some(ServerSettings {

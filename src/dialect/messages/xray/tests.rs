@@ -281,11 +281,11 @@ fn what_is_not_built_is_refused_with_its_place() {
         said.contains("the security `transport.internet.reality.Config` is not built"),
         "{said}"
     );
-    let grpc = StreamConfig {
-        protocol_name: "grpc".to_owned(),
+    let kcp = StreamConfig {
+        protocol_name: "mkcp".to_owned(),
         ..StreamConfig::default()
     };
-    assert!(stream(grpc).contains("the transport `grpc` is not built"));
+    assert!(stream(kcp).contains("the transport `mkcp` is not built"));
     let hidden = StreamConfig {
         security_type: "xray.transport.internet.tls.Config".to_owned(),
         security_settings: vec![seal_xray(

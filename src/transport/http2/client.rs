@@ -1,0 +1,85 @@
+//! A client's connection.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use ::h2::client::{Builder, SendRequest};
+use bytes::Bytes;
+use http::Request;
+use tokio::sync::Notify;
+use tracing::debug;
+
+use super::keepalive::{self, Keepalive};
+use super::stream::{Framing, Http2Stream, Streams};
+use super::{CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, SEND_BUFFER, STREAM_WINDOW};
+use crate::io::Link;
+
+/// A connection to a server, on which requests are made.
+#[derive(Clone)]
+pub(in crate::transport) struct Connection {
+    requests: SendRequest<Bytes>,
+    doubted: Arc<Notify>,
+    streams: Streams,
+}
+
+impl Connection {
+    /// Says the beginning of HTTP/2 on `link`; `window`, if there is one, is that of a stream.
+    ///
+    /// # Errors
+    ///
+    /// When the link fails.
+    pub(in crate::transport) async fn new(
+        link: Link,
+        window: Option<u32>,
+        keepalive: Option<Keepalive>,
+    ) -> io::Result<Self> {
+        let mut builder = Builder::new();
+        builder
+            .initial_window_size(window.unwrap_or(STREAM_WINDOW))
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(MAX_FRAME)
+            .max_header_list_size(MAX_HEADERS)
+            .max_send_buffer_size(SEND_BUFFER)
+            .enable_push(false);
+        let shaken = builder.handshake(link).await;
+        let (requests, mut connection) = shaken.map_err(io::Error::other)?;
+        let (doubted, streams) = (Arc::<Notify>::default(), Streams::default());
+        let pings = connection.ping_pong();
+        let watch = keepalive::watch_doubts(pings, keepalive, streams.clone(), doubted.clone());
+        crate::io::spawn(async move {
+            tokio::select! {
+                ended = connection => if let Err(e) = ended {
+                    debug!("HTTP/2 connection: {e}");
+                },
+                () = watch => debug!("HTTP/2 connection: no answer to a ping"),
+            }
+        });
+        Ok(Self {
+            requests,
+            doubted,
+            streams,
+        })
+    }
+
+    /// One more stream; `None` when the connection takes no more, or is over.
+    pub(in crate::transport) fn request<F: Framing>(
+        &self,
+        request: Request<()>,
+        framing: F,
+    ) -> Option<Link> {
+        let mut requests = self.requests.clone();
+        // Where the server allows no more, the library would have one wait.
+        if self.streams.count() >= requests.current_max_send_streams() {
+            return None;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        if !matches!(requests.poll_ready(&mut cx), std::task::Poll::Ready(Ok(()))) {
+            return None;
+        }
+        let (answer, send) = requests.send_request(request, false).ok()?;
+        self.doubted.notify_one();
+        let stream = Http2Stream::client(framing, send, answer, self.streams.one());
+        Some(Link::other(stream))
+    }
+}

@@ -1,0 +1,203 @@
+//! A server's connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::h2::RecvStream;
+use ::h2::server::{Builder, Connection as H2, SendResponse};
+use bytes::Bytes;
+use http::{Request, Response};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::debug;
+
+use super::keepalive::{self, Keepalive};
+use super::stream::{Framing, Http2Stream, Streams};
+use super::{CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW};
+use crate::cause::{AcceptError, RequestError, Unfit};
+use crate::http::visit::{HEADER_LIMIT, Tell};
+use crate::io::Link;
+use crate::seam::Arrival;
+use crate::session::Source;
+use crate::transport::Arrivals;
+
+/// What a carrier makes of requests.
+pub(in crate::transport) trait Service: Send + Sync + 'static {
+    type Framing: Framing;
+
+    /// What `request` of `peer` is answered.
+    fn answer(&self, request: &Request<RecvStream>, peer: Source) -> Answer<Self::Framing>;
+
+    /// When the peer is asked whether it is there.
+    fn keepalive(&self) -> Option<Keepalive>;
+}
+
+/// What a request is answered.
+pub(in crate::transport) enum Answer<F> {
+    /// It is a link.
+    Granted {
+        head: Response<()>,
+        framing: F,
+        /// For whom the peer comes, if it is one to say so.
+        source: Option<Source>,
+    },
+    /// It is none, and why not.
+    Refused {
+        head: Response<()>,
+        unfit: Unfit,
+        /// As that of a grant.
+        source: Option<Source>,
+    },
+}
+
+/// A connection without streams is let go after this.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Waits for the beginning of HTTP/2; the links of its streams come from what is given back.
+///
+/// # Errors
+///
+/// When something else comes.
+pub(in crate::transport) async fn accept<S: Service>(
+    service: Arc<S>,
+    arrival: Arrival,
+    tell: Tell,
+) -> Result<Arrivals, AcceptError> {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME)
+        .max_header_list_size(MAX_HEADERS)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buffer_size(SEND_BUFFER);
+    let shaking = builder.handshake::<_, Bytes>(arrival.link);
+    let connection = match timeout_at(arrival.since + HEADER_LIMIT, shaking).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(e)) => return Err(not_http2(e).into()),
+        Err(_) => return Err(RequestError::Slow(HEADER_LIMIT).into()),
+    };
+    let (links, due) = mpsc::channel(1);
+    let origin = Origin {
+        source: arrival.source,
+        local: arrival.local,
+        tell,
+    };
+    let driver = drive(connection, service, origin, links);
+    Ok(Arrivals::new(driver, due))
+}
+
+/// Where the connection came from, and who is told of requests that are no links.
+struct Origin {
+    source: Source,
+    local: Source,
+    tell: Tell,
+}
+
+/// Reads the connection until it ends, and sends each new link.
+async fn drive<S: Service>(
+    mut connection: H2<Link, Bytes>,
+    service: Arc<S>,
+    origin: Origin,
+    links: mpsc::Sender<Arrival>,
+) {
+    let streams = Streams::default();
+    let pings = connection.ping_pong();
+    let mut watch = std::pin::pin!(keepalive::watch(
+        pings,
+        service.keepalive(),
+        streams.clone()
+    ));
+    let mut look = std::pin::pin!(sleep(LOOK));
+    let mut used = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            request = connection.accept() => match request {
+                Some(Ok((request, respond))) => {
+                    let link = open(&*service, request, respond, &origin, &streams);
+                    if let Some(link) = link && links.send(link).await.is_err() {
+                        return;
+                    }
+                }
+                Some(Err(e)) => {
+                    debug!("HTTP/2 connection: {e}");
+                    return;
+                }
+                None => return,
+            },
+            () = &mut watch => {
+                debug!("HTTP/2 connection: no answer to a ping");
+                return;
+            }
+            () = &mut look => {
+                let now = Instant::now();
+                if streams.count() > 0 {
+                    used = now;
+                } else if now >= used + IDLE {
+                    connection.graceful_shutdown();
+                }
+                look.as_mut().reset(now + LOOK);
+            }
+        }
+    }
+}
+
+/// A link to serve, or what is to be said of a request that is none.
+fn open<S: Service>(
+    service: &S,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    origin: &Origin,
+    streams: &Streams,
+) -> Option<Arrival> {
+    match service.answer(&request, origin.source) {
+        Answer::Granted {
+            head,
+            framing,
+            source,
+        } => {
+            // Who is gone has reset the stream.
+            let send = respond.send_response(head, false).ok()?;
+            let body = request.into_body();
+            let stream = Http2Stream::server(framing, send, body, streams.one());
+            Some(Arrival {
+                link: Link::other(stream),
+                source: source.unwrap_or(origin.source),
+                local: origin.local,
+                original_dst: None,
+                since: Instant::now(),
+            })
+        }
+        Answer::Refused {
+            head,
+            unfit,
+            source,
+        } => {
+            let said = RequestError::Refused {
+                method: request.method().to_string(),
+                path: request.uri().path().escape_debug().to_string(),
+                status: head.status().as_u16(),
+                unfit,
+                client: source.unwrap_or(origin.source),
+            };
+            let _ = respond.send_response(head, true);
+            origin.tell.tell(said);
+            None
+        }
+    }
+}
+
+fn not_http2(error: ::h2::Error) -> RequestError {
+    if !error.is_io() {
+        return RequestError::Malformed("this is no HTTP/2".to_owned());
+    }
+    match error.into_io() {
+        Some(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => RequestError::Closed,
+        Some(e) => RequestError::Broken(e),
+        None => RequestError::Closed,
+    }
+}
