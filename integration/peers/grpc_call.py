@@ -1,10 +1,10 @@
 """Calls a method of V2Ray's API as any gRPC client would, with nothing but the `.proto` files.
 
-    grpc_call.py PROTO_DIR SERVER [--xray] [--count N] METHOD REQUEST [METHOD REQUEST]...
+    grpc_call.py PROTO_DIR SERVER [--xray | --xray-form] [--count N] METHOD REQUEST [METHOD REQUEST]...
 
 METHOD is `app.stats.command.StatsService/QueryStats`, REQUEST its message in JSON. A JSON object with
 `@type` stands for a TypedMessage; a type that begins with `types.v2fly.org/` keeps that. `@FILE` is read
-from there. Each answer is one line of JSON; of a stream, `{}` and then the first N. An error is `{"code": .., "error": ..}`.
+from there. `--xray` puts Xray's names on V2Ray's messages, `--xray-form` takes Xray's own. Each answer is one line of JSON; of a stream, `{}` and then the first N. An error is `{"code": .., "error": ..}`.
 """
 
 import base64
@@ -21,9 +21,9 @@ from grpc_tools import protoc
 V2RAY = "v2ray.core."
 
 
-def pool_of(folder):
+def pool_of(folder, family):
     with tempfile.NamedTemporaryFile() as out:
-        files = sorted(glob.glob(os.path.join(folder, "v2ray", "*.proto")))
+        files = sorted(glob.glob(os.path.join(folder, family, "*.proto")))
         args = ["protoc", f"-I{folder}", "--include_imports", f"--descriptor_set_out={out.name}"]
         assert protoc.main(args + files) == 0
         found = descriptor_pb2.FileDescriptorSet.FromString(open(out.name, "rb").read())
@@ -40,12 +40,16 @@ def main():
     xray = "--xray" in args
     if xray:
         args.remove("--xray")
+    form = "--xray-form" in args
+    if form:
+        args.remove("--xray-form")
+    prefix = "xray." if form else V2RAY
     count = 1
     if "--count" in args:
         at = args.index("--count")
         count = int(args[at + 1])
         del args[at : at + 2]
-    pool = pool_of(folder)
+    pool = pool_of(folder, "xray" if form else "v2ray")
 
     def message(name, value):
         kind = message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
@@ -61,7 +65,7 @@ def main():
         kind = value.pop("@type", None)
         if kind is None:
             return value
-        name = V2RAY + kind.removeprefix("types.v2fly.org/")
+        name = prefix + kind.removeprefix("types.v2fly.org/")
         data = message(name, value).SerializeToString()
         if kind.startswith("types."):
             name = "types.v2fly.org/" + name
@@ -71,13 +75,13 @@ def main():
 
     with grpc.insecure_channel(server) as channel:
         for method, request in zip(args[::2], args[1::2]):
-            service, name = (V2RAY + method).split("/")
+            service, name = (prefix + method).split("/")
             found = pool.FindServiceByName(service).FindMethodByName(name)
             if request.startswith("@"):
                 request = open(request[1:]).read()
             asked = message(found.input_type.full_name, sealed(json.loads(request)))
             answer = message_factory.GetMessageClass(found.output_type)
-            path = f"/{'xray.' if xray else V2RAY}{method}"
+            path = f"/{'xray.' if xray else prefix}{method}"
             kind = channel.unary_stream if found.server_streaming else channel.unary_unary
             call = kind(
                 path,
