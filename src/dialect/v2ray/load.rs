@@ -245,7 +245,7 @@ mod tests {
             "outbounds": [
                 {"tag": "a", "protocol": "wireguard", "settings": {}},
                 {"tag": "b", "protocol": "freedom", "proxySettings": {"tag": "a"}},
-                {"tag": "c", "protocol": "vmess", "streamSettings": {"network": "grpc", "security": "reality"},
+                {"tag": "c", "protocol": "vmess", "streamSettings": {"network": "kcp", "security": "reality"},
                  "settings": {"address": "c.example", "port": 1, "id": "27848739-7e62-4138-9fd3-098a63964b6b"}}
             ],
             "routing": {
