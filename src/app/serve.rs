@@ -17,13 +17,13 @@ use super::Inbound;
 use super::listen::BoundSocket;
 use super::timer_tick::TimerTick;
 use crate::cause::AcceptError;
-use crate::dispatch::{Dispatcher, Origin};
+use crate::dispatch::{Dispatcher, Origin, Stranger};
 use crate::http::visit::Tell;
 use crate::io::handshakes::{self, Unfinished};
 use crate::io::{BindUdp, Counted, Io, Link, Step, Udp, open_files, own_listeners, scratch};
 use crate::log;
 use crate::protocol::{Datagrams, InboundContext, Sources};
-use crate::seam::{Arrival, Refusal};
+use crate::seam::{Arrival, Refusal, Unanswered};
 use crate::session::Source;
 use crate::transport::{Accepted, Arrivals, tcp};
 
@@ -175,7 +175,7 @@ async fn links(served: Served, mut arrivals: Arrivals, from_here: bool, unfinish
 async fn link(served: &Served, mut arrival: Arrival, from_here: bool, finish: impl FnOnce()) {
     let (inbound, dispatcher, context, _) = &**served;
     let until = arrival.since + handshake_limit(inbound, context);
-    let source = arrival.source;
+    let (source, local) = (arrival.source, arrival.local);
     // A proxy in front may have named somebody else than the connection's other end.
     Span::current().record("source", display(source));
     arrival.link = Counted::link(arrival.link, context.meter.clone());
@@ -197,14 +197,28 @@ async fn link(served: &Served, mut arrival: Arrival, from_here: bool, finish: im
                 user,
                 unanswered,
             } = refusal;
-            let cause = match &unanswered {
-                Some(unanswered) => cause.or_other(&unanswered.read),
-                None => cause,
+            let Some(unanswered) = unanswered else {
+                return log_refused(inbound, source, user.as_deref(), &cause.into());
             };
-            log_refused(inbound, source, user.as_deref(), &cause.into());
-            if let Some(unanswered) = unanswered {
-                Box::pin(drain(unanswered.link, until)).await;
-            }
+            let Unanswered {
+                link,
+                read,
+                fallback,
+            } = unanswered;
+            let cause = cause.or_other(&read);
+            let Some(fallback) = fallback else {
+                log_refused(inbound, source, user.as_deref(), &cause.into());
+                return Box::pin(drain(link, until)).await;
+            };
+            // Most of them are visitors, and no mistakes.
+            debug!(to = %fallback.to, "goes to the fallback: {cause} [{}]", cause.code());
+            let stranger = Stranger {
+                inbound,
+                source,
+                local,
+            };
+            let falling = dispatcher.fall_back(&stranger, &fallback, link, &read, finish);
+            Box::pin(falling).await;
         }
     }
 }

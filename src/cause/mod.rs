@@ -15,6 +15,7 @@ use thiserror::Error;
 mod accept;
 mod answer;
 mod dial;
+mod fallback;
 mod protocol;
 mod request;
 mod stream;
@@ -26,6 +27,7 @@ mod upgrade;
 pub use accept::{AcceptError, ProxyHeaderError, TlsAcceptError};
 pub use answer::{AnswerError, Credentials};
 pub use dial::{DialError, Stage, TcpError, reason};
+pub use fallback::FallbackError;
 pub use protocol::{
     AuthError, FlightError, HttpProxyError, OtherProtocol, ProtocolError, SocksError,
 };

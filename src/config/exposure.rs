@@ -160,7 +160,7 @@ pub(super) fn outside(listen: &Listen) -> Option<IpAddr> {
     }
 }
 
-fn is_here(host: &Host) -> bool {
+pub(super) fn is_here(host: &Host) -> bool {
     match host {
         Host::Ip(ip) => ip.to_canonical().is_loopback(),
         Host::Domain(name) => name.eq_ignore_ascii_case("localhost"),

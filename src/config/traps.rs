@@ -2,9 +2,11 @@
 
 use uuid::{Uuid, uuid};
 
-use super::exposure::outside;
-use super::{Inbound, Outbound};
+use super::exposure::{is_here, outside};
+use super::{Inbound, Listen, Outbound};
 use crate::report::Report;
+use crate::seam::FallbackTarget;
+use crate::transport::ServerCarrier;
 
 /// Ids of the documentation and of published examples.
 const PUBLISHED: [Uuid; 8] = [
@@ -37,6 +39,49 @@ pub(crate) fn warn_of_inbound(inbound: &Inbound, report: &Report) {
             "listens on port 443 without TLS, is `security: tls` missing in `streamSettings`?";
         report.warn(&inbound.at, text);
     }
+}
+
+/// Fallbacks that never get what they seem to be for, or that go round in a circle.
+pub(crate) fn check_fallbacks(inbound: &Inbound, report: &Report) {
+    let all = inbound.protocol.fallbacks();
+    let at = inbound.at.key("settings").key("fallbacks");
+    let transport = &inbound.transport;
+    if !all.is_empty() && transport.carrier != ServerCarrier::Raw {
+        report.warn(
+            &at,
+            "get what comes inside the tunnel's carrier alone: a request for another path is refused before, expected `network: tcp`",
+        );
+    }
+    let offered = transport.security.as_ref().map(|tls| &tls.alpn);
+    for (i, entry) in all.iter().enumerate() {
+        let is_offered = |name: &str| offered.is_some_and(|all| all.iter().any(|one| one == name));
+        if !entry.alpn.is_empty() && !is_offered(&entry.alpn.to_ascii_lowercase()) {
+            let text = format!(
+                "TLS never agrees on `{}` here, it is not in `tlsSettings.alpn`",
+                entry.alpn.escape_debug()
+            );
+            report.warn(&at.index(i).key("alpn"), text);
+        }
+        if let Some(port) = own_port(inbound, &entry.fallback.to) {
+            let text = format!("port {port} is this inbound's own, it would go round in a circle");
+            report.error(&at.index(i).key("dest"), text);
+        }
+    }
+}
+
+/// The port of `inbound` itself that a fallback leads to.
+fn own_port(inbound: &Inbound, to: &FallbackTarget) -> Option<u16> {
+    let (port, is_here) = match to {
+        FallbackTarget::Port(port) => (*port, true),
+        FallbackTarget::Tcp(to) => (to.port, is_here(&to.host)),
+        FallbackTarget::Unix(_) | FallbackTarget::Abstract(_) => return None,
+    };
+    let listens = match inbound.listen {
+        Listen::Ip(ip) => ip.is_unspecified() || ip.to_canonical().is_loopback(),
+        Listen::Unix(_) | Listen::Abstract(_) => false,
+    };
+    let is_own = inbound.ports.iter().any(|range| range.contains(port));
+    (is_here && listens && is_own).then_some(port)
 }
 
 pub(crate) fn warn_of_outbound(outbound: &Outbound, report: &Report) {

@@ -7,6 +7,7 @@ mod control;
 mod counting;
 mod datagrams;
 mod dialer;
+mod fallback;
 mod first;
 mod flow;
 mod limits;
@@ -26,6 +27,7 @@ mod waiting;
 mod warm;
 
 pub use control::Leads;
+pub use fallback::Stranger;
 pub use outbounds::{MadeOf, Outbound, OutboundRef, Outbounds};
 pub use route::Routed;
 pub use session::{Origin, Session};

@@ -6,7 +6,10 @@ use super::udp_port::Sources;
 use uuid::Uuid;
 
 use super::users::{AnyUser, UserError};
-use super::{Accepted, InboundContext, dokodemo, http, shadowsocks, socks, trojan, vless, vmess};
+use super::{
+    Accepted, FallbackSettings, InboundContext, dokodemo, http, shadowsocks, socks, trojan, vless,
+    vmess,
+};
 use crate::io::BindUdp;
 use crate::seam::{Arrival, Refusal};
 
@@ -100,6 +103,19 @@ impl InboundSettings {
             Self::Trojan(_) => "trojan",
             Self::Vless(_) => "vless",
             Self::Vmess(_) => "vmess",
+        }
+    }
+
+    /// Who gets the links of strangers.
+    pub fn fallbacks(&self) -> &[FallbackSettings] {
+        match self {
+            Self::Dokodemo(_)
+            | Self::Http(_)
+            | Self::Shadowsocks(_)
+            | Self::Socks(_)
+            | Self::Vmess(_) => &[],
+            Self::Trojan(settings) => &settings.fallbacks,
+            Self::Vless(settings) => &settings.fallbacks,
         }
     }
 

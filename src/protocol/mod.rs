@@ -9,6 +9,7 @@ mod bare;
 pub mod blackhole;
 pub mod dns;
 pub mod dokodemo;
+pub mod fallbacks;
 pub mod freedom;
 mod grant;
 pub mod http;
@@ -28,6 +29,7 @@ pub mod users;
 pub mod vless;
 pub mod vmess;
 
+pub use fallbacks::FallbackSettings;
 pub use grant::Grant;
 pub use inbound::{Inbound, InboundSettings, InboundTraits};
 pub use outbound::{Endpoint, Outbound, OutboundSettings, Unsealed};

@@ -1,9 +1,12 @@
 //! A link that nothing was accepted from.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::cause::ProtocolError;
 use crate::io::Link;
+use crate::seam::Fallback;
 
 /// Nothing was accepted from a link.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub struct Unanswered {
     pub link: Link,
     /// What has been read from it.
     pub read: Bytes,
+    /// Who is to have both, if anybody.
+    pub fallback: Option<Arc<Fallback>>,
 }
 
 impl Refusal {
@@ -39,9 +44,22 @@ impl Refusal {
     pub fn silent(cause: impl Into<ProtocolError>, link: Link, read: impl Into<Bytes>) -> Self {
         let read = read.into();
         Self {
-            unanswered: Some(Unanswered { link, read }),
+            unanswered: Some(Unanswered {
+                link,
+                read,
+                fallback: None,
+            }),
             ..Self::done(cause)
         }
+    }
+
+    /// Whom it is handed to.
+    #[must_use]
+    pub fn hand_to(mut self, fallback: Option<Arc<Fallback>>) -> Self {
+        if let Some(unanswered) = &mut self.unanswered {
+            unanswered.fallback = fallback;
+        }
+        self
     }
 
     /// Of somebody who has shown who they are.

@@ -315,7 +315,7 @@ pub fn quic(data: &[u8]) {
     crate::sniffing::codec::fuzz_quic(data);
 }
 
-/// Trojan: requests and datagrams.
+/// Trojan: requests and datagrams, and whose a request is that is none.
 pub fn trojan(data: &[u8]) {
     use crate::protocol::trojan::codec::{
         MAX_PACKET, MAX_REQUEST, Request, decode_packet, encode_packet,
@@ -339,6 +339,8 @@ pub fn trojan(data: &[u8]) {
         }
         Err(_) => assert_eq!(buf, data, "what is refused is given back whole"),
     }
+
+    crate::protocol::fallbacks::fuzz(&data[..data.len().min(MAX_REQUEST)]);
 
     super::assert_split_agrees(&data[..data.len().min(MAX_REQUEST)], decode_packet);
     let mut buf = BytesMut::from(data);

@@ -1,5 +1,6 @@
 //! The server side.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -144,7 +145,8 @@ impl Inbound {
         tell: &Tell,
     ) -> Result<Accepted, AcceptError> {
         if let Some(tls) = &self.tls {
-            arrival.link = tls.accept(arrival.link, arrival.since).await?;
+            let (link, facts) = tls.accept(arrival.link, arrival.since).await?;
+            (arrival.link, arrival.tls) = (link, Some(Arc::new(facts)));
             arrival.since = Instant::now();
         }
         let mut arrival = match &self.carrier {

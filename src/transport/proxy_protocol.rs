@@ -1,4 +1,4 @@
-//! PROXY protocol v1 and v2, as a server reads it (`acceptProxyProtocol`).
+//! PROXY protocol v1 and v2, as a server reads it (`acceptProxyProtocol`), and as it tells a fallback (`xver`).
 //!
 //! ```text
 //! v1: PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n             at most 107 bytes
@@ -9,7 +9,7 @@
 //! so that what follows stays in the socket; the proxy-protocol crate reads what it says. A
 //! connection that does not begin with a whole header is closed without an answer.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use proxy_protocol::{ProxyHeader, version1, version2};
@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::cause::ProxyHeaderError;
 use crate::io::linger;
-use crate::seam::Arrival;
+use crate::seam::{Arrival, ProxyVersion};
 use crate::session::Source;
 
 /// For the whole header.
@@ -56,6 +56,64 @@ pub async fn accept(mut arrival: Arrival) -> Result<Arrival, ProxyHeaderError> {
     };
     linger(arrival.link).await;
     Err(error)
+}
+
+/// The header that tells who comes from `source`, and to which address of ours; where there are no addresses it says so.
+pub fn header(version: ProxyVersion, source: Source, local: Source) -> Vec<u8> {
+    let addresses = match (source, local) {
+        (Source::Ip(source), Source::Ip(local)) => {
+            let canonical = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
+            Some((canonical(source), canonical(local)))
+        }
+        _ => None,
+    };
+    // One of IPv4 beside one of IPv6 is written as the latter.
+    let as_v6 = |at: SocketAddr| match at {
+        SocketAddr::V4(at) => SocketAddrV6::new(at.ip().to_ipv6_mapped(), at.port(), 0, 0),
+        SocketAddr::V6(at) => at,
+    };
+    let header = match version {
+        ProxyVersion::One => ProxyHeader::Version1 {
+            addresses: match addresses {
+                None => version1::ProxyAddresses::Unknown,
+                Some((SocketAddr::V4(source), SocketAddr::V4(destination))) => {
+                    version1::ProxyAddresses::Ipv4 {
+                        source,
+                        destination,
+                    }
+                }
+                Some((source, destination)) => version1::ProxyAddresses::Ipv6 {
+                    source: as_v6(source),
+                    destination: as_v6(destination),
+                },
+            },
+        },
+        ProxyVersion::Two => ProxyHeader::Version2 {
+            command: match addresses {
+                None => version2::ProxyCommand::Local,
+                Some(_) => version2::ProxyCommand::Proxy,
+            },
+            transport_protocol: match addresses {
+                None => version2::ProxyTransportProtocol::Unspec,
+                Some(_) => version2::ProxyTransportProtocol::Stream,
+            },
+            addresses: match addresses {
+                None => version2::ProxyAddresses::Unspec,
+                Some((SocketAddr::V4(source), SocketAddr::V4(destination))) => {
+                    version2::ProxyAddresses::Ipv4 {
+                        source,
+                        destination,
+                    }
+                }
+                Some((source, destination)) => version2::ProxyAddresses::Ipv6 {
+                    source: as_v6(source),
+                    destination: as_v6(destination),
+                },
+            },
+        },
+    };
+    let header = proxy_protocol::encode(header).expect("memory has room for it");
+    header.to_vec()
 }
 
 /// Reads as far as the header is sure to go, until it is whole.

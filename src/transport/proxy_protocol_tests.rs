@@ -15,6 +15,7 @@ async fn accepted(bytes: &[u8]) -> Result<(String, String, Vec<u8>), String> {
         source: address("10.0.0.1:1111"),
         local: address("10.0.0.2:2222"),
         original_dst: None,
+        tls: None,
         since: tokio::time::Instant::now(),
     };
     match accept(arrival).await {
@@ -140,6 +141,7 @@ async fn a_silent_connection_is_given_up_after_four_seconds() {
         source: Source::Unix,
         local: Source::Unix,
         original_dst: None,
+        tls: None,
         since: tokio::time::Instant::now(),
     };
     let end = accept(arrival).await;
@@ -170,6 +172,46 @@ fn random_headers_do_no_harm() {
                 crate::testing::proxy_header(&bytes);
             }
             _ => crate::testing::proxy_header(&bytes),
+        }
+    }
+}
+
+#[test]
+fn headers_that_are_written_say_who_comes() {
+    let at = |text: &str| Source::Ip(text.parse().unwrap());
+    let written = |version, source, local| header(version, source, local);
+    let (v4, v6) = (at("192.0.2.1:56324"), at("[2001:db8::1]:56324"));
+    let (to4, to6) = (at("192.0.2.2:443"), at("[2001:db8::2]:443"));
+    // As V2Ray writes them.
+    for (source, local, line) in [
+        (v4, to4, "PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n"),
+        (
+            at("[::ffff:192.0.2.1]:56324"),
+            at("[::ffff:192.0.2.2]:443"),
+            "PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n",
+        ),
+        (v6, to6, "PROXY TCP6 2001:db8::1 2001:db8::2 56324 443\r\n"),
+        (Source::Unix, Source::Unix, "PROXY UNKNOWN\r\n"),
+    ] {
+        let bytes = written(ProxyVersion::One, source, local);
+        assert_eq!(String::from_utf8(bytes).unwrap(), line);
+    }
+    let bytes = written(ProxyVersion::Two, v4, to4);
+    let expected =
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\xdc\x04\x01\xbb";
+    assert_eq!(bytes, expected);
+    let bytes = written(ProxyVersion::Two, Source::Unix, Source::Unix);
+    assert_eq!(bytes, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
+    for version in [ProxyVersion::One, ProxyVersion::Two] {
+        for (source, local) in [(v4, to4), (v6, to6), (v4, to6), (v6, to4)] {
+            let bytes = written(version, source, local);
+            assert_eq!(missing(&bytes).unwrap(), 0);
+            let (read, _) = parse(&bytes).unwrap().expect("addresses");
+            let ip = |source| match source {
+                Source::Ip(at) => (at.ip().to_canonical(), at.port()),
+                Source::Unix => panic!("it has an address"),
+            };
+            assert_eq!(ip(read), ip(source));
         }
     }
 }

@@ -60,6 +60,7 @@ impl ManyLinks {
                 let one = Arrival {
                     link: Link::other(link),
                     since: Instant::now(),
+                    tls: None,
                     ..arrival
                 };
                 let _ = send.send(one).await;
@@ -109,6 +110,7 @@ async fn links_share_a_connection_and_each_is_served_by_itself() {
         source: Source::Unix,
         local: Source::Unix,
         original_dst: None,
+        tls: None,
         since: Instant::now(),
     };
     let Ok(Accepted::Many(mut arrivals)) = server.accept(arrival, &closing, &Tell::default()).await

@@ -92,7 +92,13 @@ fn every_inbound_becomes_one_that_a_file_could_hold() {
             "proxy.trojan.ServerConfig",
             &trojan::ServerConfig {
                 users: vec![trojan],
-                ..Default::default()
+                fallbacks: vec![trojan::Fallback {
+                    path: "/a".to_owned(),
+                    r#type: "tcp".to_owned(),
+                    dest: "127.0.0.1:80".to_owned(),
+                    xver: 1,
+                    ..Default::default()
+                }],
             },
         ),
         inbound_of(
@@ -428,13 +434,21 @@ fn what_vless_has_elsewhere_is_refused_with_its_place() {
     let config = vless::inbound::Config {
         clients: vec![user],
         decryption: "aes".to_owned(),
-        fallbacks: vec![vless::inbound::Fallback::default()],
+        fallbacks: vec![
+            vless::inbound::Fallback::default(),
+            vless::inbound::Fallback {
+                dest: "127.0.0.1:80".to_owned(),
+                xver: 3,
+                ..Default::default()
+            },
+        ],
     };
     let error = inbound(&inbound_of("proxy.vless.inbound.Config", &config));
     let error = error.err().unwrap().to_string();
     for said in [
         "decryption: VLESS Encryption is not built, expected `none`",
-        "fallbacks: fallbacks are not built",
+        "fallbacks[0].dest: `` leads nowhere, expected a port",
+        "fallbacks[1].xver: 3 is no version of the PROXY protocol, expected 0, 1 or 2",
         "clients[0].account.encryption: VLESS Encryption is not built, expected `none`",
         "clients[0].account.flow: the flow `xtls-rprx-vision` is not built",
     ] {

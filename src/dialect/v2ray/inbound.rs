@@ -52,6 +52,7 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
     }
     exposure::warn_of_open_proxy(&inbound, report);
     traps::warn_of_inbound(&inbound, report);
+    traps::check_fallbacks(&inbound, report);
     Some(inbound)
 }
 

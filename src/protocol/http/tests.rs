@@ -449,6 +449,7 @@ fn arrival(link: Link) -> Arrival {
         source: ip(50_000),
         local: ip(3128),
         original_dst: None,
+        tls: None,
         since: tokio::time::Instant::now(),
     }
 }

@@ -130,6 +130,7 @@ async fn accept_by(
         source: Source::Unix,
         local: Source::Unix,
         original_dst: None,
+        tls: None,
         since: Instant::now(),
     };
     inbound.accept(arrival, context).await

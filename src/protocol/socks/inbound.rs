@@ -97,6 +97,7 @@ impl Inbound {
             source,
             local,
             original_dst,
+            tls,
             since,
         } = arrival;
         let mut messages = Messages::new(link);
@@ -111,6 +112,7 @@ impl Inbound {
                     source,
                     local,
                     original_dst,
+                    tls,
                     since,
                 };
                 self.http.accept(arrival, terms).await

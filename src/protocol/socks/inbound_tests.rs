@@ -266,6 +266,7 @@ fn start_within(limit: Duration, settings: InboundSettings) -> (DuplexStream, Wa
         source: ip(50_000),
         local: ip(1080),
         original_dst: None,
+        tls: None,
         since: tokio::time::Instant::now(),
     };
     let level = Level {

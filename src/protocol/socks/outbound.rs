@@ -429,6 +429,7 @@ mod tests {
             source: ip(50_000),
             local: ip(1080),
             original_dst: None,
+            tls: None,
             since: tokio::time::Instant::now(),
         }
     }

@@ -3,7 +3,7 @@
 use super::codec::Key;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::users::Identity;
-use crate::protocol::{InboundTraits, Unsealed};
+use crate::protocol::{FallbackSettings, InboundTraits, Unsealed};
 use crate::report::Place;
 use crate::secret::Secret;
 use crate::session::User;
@@ -13,6 +13,8 @@ use crate::session::User;
 pub struct InboundSettings {
     /// `clients`; no two have the same password.
     pub users: Vec<UserSettings>,
+    /// Who gets the links of strangers.
+    pub fallbacks: Vec<FallbackSettings>,
 }
 
 /// Who may connect.

@@ -15,6 +15,7 @@ use super::stream::VlessStream;
 use crate::cause::{AuthError, FlightError, ProtocolError};
 use crate::io::{Link, PacketStream};
 use crate::mux::{self, packet_addr};
+use crate::protocol::fallbacks::{Fallbacks, Stranger};
 use crate::protocol::user_table::{UserEntry, UserTable};
 use crate::protocol::users::UserSettings;
 use crate::protocol::{Accepted, InboundContext, UserError};
@@ -22,6 +23,7 @@ use crate::seam::{Arrival, Refusal};
 
 pub struct Inbound {
     users: UserTable<UserSettings>,
+    fallbacks: Fallbacks,
     mux: mux::Inbound,
 }
 
@@ -39,6 +41,7 @@ impl Inbound {
     pub fn new(settings: InboundSettings) -> Self {
         Self {
             users: UserTable::of(settings.users),
+            fallbacks: Fallbacks::new(settings.fallbacks),
             mux: mux::Inbound::default(),
         }
     }
@@ -71,15 +74,30 @@ impl Inbound {
         let mut buf = BytesMut::new();
         // Who it is, and so which level counts, is not known yet; V2Ray takes level 0.
         let limit = context.policy.level(0).handshake;
-        let flight = self.first_flight(&mut link, &mut buf);
-        let flight = timeout_at(arrival.since + limit, flight).await;
+        let until = arrival.since + limit;
+        let mut known = None;
+        let flight = self.first_flight(&mut link, &mut buf, &mut known);
+        let flight = timeout_at(until, flight).await;
+        let is_stranger = known.is_none();
+        let stranger = |link, read| Stranger {
+            link,
+            read,
+            tls: arrival.tls,
+            until,
+        };
         let (entry, command) = match flight {
             Ok(Ok(found)) => found,
+            // Somebody has said something that we do not understand, and waits for the answer.
+            Ok(Err(Flight::Gone(cause @ FlightError::Closed(1..)))) if is_stranger => {
+                return Err(self.fallbacks.refuse(cause, stranger(link, buf)).await);
+            }
             Ok(Err(Flight::Gone(cause))) => {
                 link.close().await;
                 return Err(Refusal::done(cause));
             }
-            Ok(Err(Flight::Strange(cause))) => return Err(Refusal::silent(cause, link, buf)),
+            Ok(Err(Flight::Strange(cause))) => {
+                return Err(self.fallbacks.refuse(cause, stranger(link, buf)).await);
+            }
             Ok(Err(Flight::Bad(entry, error))) => {
                 // Whoever knows an id learns nothing by our end, and their application need not wait.
                 link.close().await;
@@ -122,28 +140,35 @@ impl Inbound {
         &self,
         link: &mut Link,
         buf: &mut BytesMut,
+        user: &mut Option<Arc<UserEntry>>,
     ) -> Result<(Arc<UserEntry>, Command), Flight> {
-        let mut user = None;
         loop {
             let id =
                 sender(buf).map_err(|version| Flight::Strange(ProtocolError::NotVless(version)))?;
             if let (None, Some(id)) = (&user, id) {
-                user = self.users.find(&id);
+                *user = self.users.find(&id);
                 if user.is_none() {
                     return Err(Flight::Strange(AuthError::UnknownId.into()));
                 }
             }
-            if let Some(entry) = &user {
+            if let Some(entry) = user {
                 match Request::decode(buf) {
                     Ok(None) => {}
                     Ok(Some(request)) => return Ok((entry.clone(), request.command)),
                     Err(e) => return Err(Flight::Bad(entry.clone(), e)),
                 }
             }
-            match link.read_more(buf).await {
+            let read = match user {
+                Some(_) => link.read_more(buf).await.map_err(FlightError::Broken),
+                None => self.fallbacks.read_more(link, buf).await,
+            };
+            match read {
                 Ok(0) => return Err(Flight::Gone(FlightError::Closed(buf.len()))),
                 Ok(_) => {}
-                Err(e) => return Err(Flight::Gone(FlightError::Broken(e))),
+                Err(cause @ FlightError::Slow { .. }) => {
+                    return Err(Flight::Strange(cause.into()));
+                }
+                Err(cause) => return Err(Flight::Gone(cause)),
             }
         }
     }

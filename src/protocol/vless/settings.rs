@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::users::UserSettings;
-use crate::protocol::{InboundTraits, Unsealed};
+use crate::protocol::{FallbackSettings, InboundTraits, Unsealed};
 use crate::report::Place;
 use crate::secret::Secret;
 
@@ -12,6 +12,8 @@ use crate::secret::Secret;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InboundSettings {
     pub users: Vec<UserSettings>,
+    /// Who gets the links of strangers.
+    pub fallbacks: Vec<FallbackSettings>,
 }
 
 /// `settings` of a `vless` outbound.

@@ -31,7 +31,10 @@ fn inbound() -> Inbound {
         email: Some("a@b".to_owned()),
         level: 0,
     };
-    Inbound::new(InboundSettings { users: vec![user] })
+    Inbound::new(InboundSettings {
+        users: vec![user],
+        fallbacks: Vec::new(),
+    })
 }
 
 fn outbound(id: &str) -> Outbound {
@@ -63,6 +66,7 @@ async fn accept(link: Link) -> Result<Accepted, Refusal> {
         source: Source::Unix,
         local: Source::Unix,
         original_dst: None,
+        tls: None,
         since: Instant::now(),
     };
     inbound().accept(arrival, &InboundContext::default()).await
@@ -286,7 +290,7 @@ async fn refused(flight: &[u8]) -> (String, Vec<u8>) {
     };
     drop(near);
     let reason = refusal.cause.to_string();
-    let Some(Unanswered { mut link, read }) = refusal.unanswered else {
+    let Some(Unanswered { mut link, read, .. }) = refusal.unanswered else {
         assert_eq!(refusal.user.as_deref(), Some("a@b"));
         return (reason, Vec::new());
     };

@@ -87,6 +87,7 @@ async fn accept_under(
                 source,
                 local,
                 original_dst: None,
+                tls: None,
                 since: tokio::time::Instant::now(),
             },
             context,

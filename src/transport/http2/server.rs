@@ -17,7 +17,7 @@ use super::{CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER,
 use crate::cause::{AcceptError, RequestError, Unfit};
 use crate::http::visit::{HEADER_LIMIT, Tell};
 use crate::io::Link;
-use crate::seam::Arrival;
+use crate::seam::{Arrival, TlsFacts};
 use crate::session::Source;
 use crate::transport::Arrivals;
 
@@ -84,6 +84,7 @@ pub(in crate::transport) async fn accept<S: Service>(
     let origin = Origin {
         source: arrival.source,
         local: arrival.local,
+        tls: arrival.tls,
         tell,
     };
     let driver = drive(connection, service, origin, links);
@@ -94,6 +95,7 @@ pub(in crate::transport) async fn accept<S: Service>(
 struct Origin {
     source: Source,
     local: Source,
+    tls: Option<Arc<TlsFacts>>,
     tell: Tell,
 }
 
@@ -169,6 +171,7 @@ fn open<S: Service>(
                 source: source.unwrap_or(origin.source),
                 local: origin.local,
                 original_dst: None,
+                tls: origin.tls.clone(),
                 since: Instant::now(),
             })
         }

@@ -49,6 +49,7 @@ impl Pair {
                     source: Source::Unix,
                     local: Source::Unix,
                     original_dst: None,
+                    tls: None,
                     since: Instant::now(),
                 };
                 let (server, brought) = (server.clone(), brought.clone());

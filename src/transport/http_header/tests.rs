@@ -22,6 +22,7 @@ async fn accept(settings: &Settings, link: Link) -> Result<Arrival, RequestError
         source: source.into(),
         local: source.into(),
         original_dst: None,
+        tls: None,
         since: Instant::now(),
     };
     let inbound = Inbound::new(settings.clone());

@@ -42,6 +42,7 @@ fn arrival(link: Link) -> Arrival {
         source: source.into(),
         local: source.into(),
         original_dst: None,
+        tls: None,
         since: Instant::now(),
     }
 }

@@ -46,6 +46,7 @@ impl Listener {
                     source: peer.into(),
                     local: local.into(),
                     original_dst,
+                    tls: None,
                     since: Instant::now(),
                 });
             },
@@ -56,6 +57,7 @@ impl Listener {
                     source: Source::Unix,
                     local: Source::Unix,
                     original_dst: None,
+                    tls: None,
                     since: Instant::now(),
                 })
             }

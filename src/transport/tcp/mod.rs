@@ -14,4 +14,4 @@ pub use connect::connect;
 pub use listen::{Listener, listen, udp_listen, udp_socket};
 pub use settings::{FastOpen, KeepAlive, Race, SockOpt, TcpOptions, Tproxy};
 pub use transparent::udp_answer;
-pub use unix::{listen_abstract, listen_unix};
+pub use unix::{connect_abstract, connect_unix, listen_abstract, listen_unix};

@@ -1,15 +1,17 @@
 //! Listens on unix sockets, in the file system and in Linux's abstract namespace.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 use super::listen::{BACKLOG, Listener};
 
@@ -42,6 +44,18 @@ pub fn listen_unix(path: &Path) -> io::Result<Listener> {
         UnixListener::from_std(listener)?,
         Some(file),
     ))
+}
+
+/// Connects to a socket in the file system.
+pub async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(path).await
+}
+
+/// Connects to a socket of the abstract namespace; `name` is whole, zeros at its end included.
+pub async fn connect_abstract(name: &[u8]) -> io::Result<UnixStream> {
+    // As tokio wants to have it said.
+    let path = [&[0], name].concat();
+    UnixStream::connect(OsStr::from_bytes(&path)).await
 }
 
 /// Listens on `@name` of the abstract namespace; `name` is without the `@`. As in V2Ray, a second `@`

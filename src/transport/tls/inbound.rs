@@ -18,6 +18,7 @@ use super::stream::Stream;
 use super::{BuildError, HANDSHAKE_LIMIT, PROVIDER, version};
 use crate::cause::TlsAcceptError;
 use crate::io::{Link, Step};
+use crate::seam::TlsFacts;
 
 /// The server side: a config for each protocol that may be agreed on, and one for none. rustls ends a
 /// handshake in which no protocol is common; V2Ray's users have clients that offer odd lists.
@@ -78,7 +79,7 @@ impl Inbound {
         &self,
         link: Link,
         since: tokio::time::Instant,
-    ) -> Result<Link, TlsAcceptError> {
+    ) -> Result<(Link, TlsFacts), TlsAcceptError> {
         let mut step = Step::begin("tls");
         match timeout_at(since + HANDSHAKE_LIMIT, self.shake(link, &mut step)).await {
             Ok(shaken) => shaken.map_err(cause),
@@ -86,15 +87,20 @@ impl Inbound {
         }
     }
 
-    async fn shake(&self, link: Link, step: &mut Step) -> io::Result<Link> {
+    async fn shake(&self, link: Link, step: &mut Step) -> io::Result<(Link, TlsFacts)> {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), link).await?;
         self.resolver.refresh().await;
         let config = self.choose(&hello.client_hello());
         let stream = hello.into_stream(config).await?;
         let session = stream.get_ref().1;
+        let alpn = session.alpn_protocol().map(String::from_utf8_lossy);
+        let facts = TlsFacts {
+            server_name: session.server_name().map(str::to_ascii_lowercase),
+            alpn: alpn.map(std::borrow::Cow::into_owned),
+        };
         let name = session.server_name().unwrap_or("no name");
         step.done(format_args!("{} for {name}", version(session)));
-        Ok(Link::other(Stream::new(stream)))
+        Ok((Link::other(Stream::new(stream)), facts))
     }
 
     /// Our first protocol that the client offers too.

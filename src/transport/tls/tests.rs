@@ -364,7 +364,7 @@ pub(super) async fn exchange(
         Ok(())
     };
     let accepting = async {
-        let Ok(mut link) = server.accept(Link::other(far), Instant::now()).await else {
+        let Ok((mut link, _)) = server.accept(Link::other(far), Instant::now()).await else {
             return;
         };
         let mut question = Vec::new();

@@ -27,6 +27,7 @@ fn visit(settings: &ServerSettings, source: &str) -> (DuplexStream, Accepting) {
         source: source.into(),
         local: source.into(),
         original_dst: None,
+        tls: None,
         since: Instant::now(),
     };
     (

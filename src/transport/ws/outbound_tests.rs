@@ -63,6 +63,7 @@ fn arrival(ours: DuplexStream) -> Arrival {
         source: Source::Unix,
         local: Source::Unix,
         original_dst: None,
+        tls: None,
         since: tokio::time::Instant::now(),
     }
 }

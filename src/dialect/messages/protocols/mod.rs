@@ -19,11 +19,14 @@ use uuid::Uuid;
 use super::at::{At, all};
 use super::{misplaced, port};
 use crate::address::Destination;
-use crate::dialect::v2ray::protocols::ids;
+use crate::dialect::v2ray::protocols::{fallbacks, ids};
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::users::Identity;
-use crate::protocol::{AnyUser, Grant, InboundSettings, OutboundSettings, blackhole, http, socks};
+use crate::protocol::{
+    AnyUser, FallbackSettings, Grant, InboundSettings, OutboundSettings, blackhole, http, socks,
+};
+use crate::seam::{Fallback, ProxyVersion};
 use crate::secret::Secret;
 use crate::wire::common::net::Network;
 use crate::wire::common::protocol::{ServerEndpoint, User};
@@ -199,6 +202,43 @@ fn networks(named: &[i32]) -> (bool, bool) {
         }
     }
     (tcp, udp)
+}
+
+/// One of V2Ray's fallbacks; VLESS and Trojan have a message of the same form each.
+struct FallbackMessage<'m> {
+    alpn: &'m str,
+    path: &'m str,
+    kind: &'m str,
+    dest: &'m str,
+    xver: u64,
+}
+
+fn fallbacks<'m>(
+    messages: impl Iterator<Item = FallbackMessage<'m>>,
+    at: &At,
+) -> Option<Vec<FallbackSettings>> {
+    let each = messages.enumerate().map(|(i, message)| {
+        let at = at.index(i);
+        let to = fallbacks::target(message.kind, message.dest);
+        let to = at.key("dest").ok(to)?;
+        let proxy_header = match message.xver {
+            0 => None,
+            1 => Some(ProxyVersion::One),
+            2 => Some(ProxyVersion::Two),
+            other => {
+                let text =
+                    format!("{other} is no version of the PROXY protocol, expected 0, 1 or 2");
+                return at.key("xver").error(text);
+            }
+        };
+        Some(FallbackSettings {
+            name: String::new(),
+            alpn: message.alpn.to_owned(),
+            path: message.path.to_owned(),
+            fallback: Fallback { to, proxy_header },
+        })
+    });
+    all(each)
 }
 
 fn email(user: &User) -> Option<String> {

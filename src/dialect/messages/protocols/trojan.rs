@@ -1,6 +1,6 @@
 //! Trojan.
 
-use super::{email, opened_account, servers_with_users, users};
+use super::{FallbackMessage, email, fallbacks, opened_account, servers_with_users, users};
 use crate::dialect::messages::at::At;
 use crate::protocol::trojan::{AccountSettings, InboundSettings, OutboundSettings, UserSettings};
 use crate::secret::Secret;
@@ -15,11 +15,19 @@ pub(in crate::dialect::messages) fn inbound(
     config: &trojan::ServerConfig,
     at: &At,
 ) -> Option<InboundSettings> {
-    if !config.fallbacks.is_empty() {
-        at.key("fallbacks").error::<()>("fallbacks are not built");
-    }
+    let each = config.fallbacks.iter().map(|entry| FallbackMessage {
+        alpn: &entry.alpn,
+        path: &entry.path,
+        kind: &entry.r#type,
+        dest: &entry.dest,
+        xver: entry.xver,
+    });
+    let fallbacks = fallbacks(each, &at.key("fallbacks"));
     let users = users(&config.users, user, &at.key("users"))?;
-    Some(InboundSettings { users })
+    Some(InboundSettings {
+        users,
+        fallbacks: fallbacks?,
+    })
 }
 
 pub(super) fn outbound(config: &trojan::ClientConfig, at: &At) -> Option<OutboundSettings> {

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{email, id, opened_account, servers_with_users, users};
+use super::{FallbackMessage, email, fallbacks, id, opened_account, servers_with_users, users};
 use crate::dialect::messages::at::At;
 use crate::protocol::vless::{AccountSettings, InboundSettings, OutboundSettings, UserSettings};
 use crate::secret::Secret;
@@ -18,11 +18,19 @@ pub(in crate::dialect::messages) fn inbound(
     at: &At,
 ) -> Option<InboundSettings> {
     no_encryption(&config.decryption, &at.key("decryption"));
-    if !config.fallbacks.is_empty() {
-        at.key("fallbacks").error::<()>("fallbacks are not built");
-    }
+    let each = config.fallbacks.iter().map(|entry| FallbackMessage {
+        alpn: &entry.alpn,
+        path: &entry.path,
+        kind: &entry.r#type,
+        dest: &entry.dest,
+        xver: entry.xver,
+    });
+    let fallbacks = fallbacks(each, &at.key("fallbacks"));
     let users = users(&config.clients, user, &at.key("clients"))?;
-    Some(InboundSettings { users })
+    Some(InboundSettings {
+        users,
+        fallbacks: fallbacks?,
+    })
 }
 
 pub(super) fn outbound(config: &vless::outbound::Config, at: &At) -> Option<OutboundSettings> {

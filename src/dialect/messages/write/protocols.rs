@@ -11,6 +11,7 @@ use crate::protocol::{
     AnyUser, InboundSettings, OutboundSettings, UserSettings, blackhole, dokodemo, freedom, http,
     socks, trojan, vless, vmess,
 };
+use crate::seam::{Fallback, FallbackTarget, ProxyVersion};
 use crate::wire::common::net::Network;
 use crate::wire::common::protocol::{SecurityConfig, SecurityType, ServerEndpoint, User};
 use crate::wire::common::serial::TypedMessage;
@@ -47,6 +48,22 @@ pub fn user(user: &AnyUser) -> User {
     }
 }
 
+/// Its type, `dest` and `xver`.
+fn fallback(fallback: &Fallback) -> (String, String, u64) {
+    let (kind, dest) = match &fallback.to {
+        FallbackTarget::Port(port) => ("tcp", format!(":{port}")),
+        FallbackTarget::Tcp(to) => ("tcp", to.to_string()),
+        FallbackTarget::Unix(path) => ("unix", path.display().to_string()),
+        FallbackTarget::Abstract(name) => ("unix", format!("@{}", String::from_utf8_lossy(name))),
+    };
+    let xver = match fallback.proxy_header {
+        None => 0,
+        Some(ProxyVersion::One) => 1,
+        Some(ProxyVersion::Two) => 2,
+    };
+    (kind.to_owned(), dest, xver)
+}
+
 /// `None` for one that these messages have no word for.
 pub(super) fn inbound(settings: &InboundSettings) -> Option<TypedMessage> {
     Some(match settings {
@@ -58,17 +75,39 @@ pub(super) fn inbound(settings: &InboundSettings) -> Option<TypedMessage> {
         }
         InboundSettings::Trojan(settings) => {
             let users = settings.users.iter().cloned().map(AnyUser::Trojan);
-            let config = shared::trojan::ServerConfig {
+            let fallbacks = settings.fallbacks.iter().map(|entry| {
+                let (kind, dest, xver) = fallback(&entry.fallback);
+                proxy::trojan::Fallback {
+                    name: entry.name.clone(),
+                    alpn: entry.alpn.clone(),
+                    path: entry.path.clone(),
+                    r#type: kind,
+                    dest,
+                    xver,
+                }
+            });
+            let config = proxy::trojan::ServerConfig {
                 users: users.map(|any| user(&any)).collect(),
-                fallbacks: Vec::new(),
+                fallbacks: fallbacks.collect(),
             };
             seal_xray("proxy.trojan.ServerConfig", &config)
         }
         InboundSettings::Vless(settings) => {
             let users = settings.users.iter().cloned().map(AnyUser::Vless);
+            let fallbacks = settings.fallbacks.iter().map(|entry| {
+                let (kind, dest, xver) = fallback(&entry.fallback);
+                proxy::vless::inbound::Fallback {
+                    name: entry.name.clone(),
+                    alpn: entry.alpn.clone(),
+                    path: entry.path.clone(),
+                    r#type: kind,
+                    dest,
+                    xver,
+                }
+            });
             let config = proxy::vless::inbound::Config {
                 users: users.map(|any| user(&any)).collect(),
-                fallbacks: Vec::new(),
+                fallbacks: fallbacks.collect(),
                 decryption: "none".to_owned(),
             };
             seal_xray("proxy.vless.inbound.Config", &config)

@@ -52,25 +52,57 @@ fn trojan(
     config: &proxy::trojan::ServerConfig,
     at: &At,
 ) -> Option<crate::protocol::trojan::InboundSettings> {
-    let fallbacks = config.fallbacks.iter();
-    let config = v2rays_trojan::ServerConfig {
+    let names = config.fallbacks.iter().map(|entry| entry.name.clone());
+    let fallbacks = config
+        .fallbacks
+        .iter()
+        .map(|entry| v2rays_trojan::Fallback {
+            alpn: entry.alpn.clone(),
+            path: entry.path.clone(),
+            r#type: entry.r#type.clone(),
+            dest: entry.dest.clone(),
+            xver: entry.xver,
+        });
+    let v2rays = v2rays_trojan::ServerConfig {
         users: config.users.clone(),
-        fallbacks: fallbacks.map(|_| Default::default()).collect(),
+        fallbacks: fallbacks.collect(),
     };
-    protocols::trojan_inbound(&config, at)
+    let mut settings = protocols::trojan_inbound(&v2rays, at)?;
+    for (entry, name) in settings.fallbacks.iter_mut().zip(names) {
+        entry.name = name;
+    }
+    Some(settings)
 }
 
 /// Until the middle of 2025 Xray's was V2Ray's, with the last two fields in the other order.
 fn vless(message: &TypedMessage, at: &At) -> Option<crate::protocol::vless::InboundSettings> {
+    let mut names = Vec::new();
     let config: v2rays_vless::Config = match typed::open::<proxy::vless::inbound::Config>(message) {
         Ok(config) => v2rays_vless::Config {
             clients: config.users,
             decryption: config.decryption,
-            fallbacks: vec![v2rays_vless::Fallback::default(); config.fallbacks.len()],
+            fallbacks: config
+                .fallbacks
+                .into_iter()
+                .map(|entry| {
+                    names.push(entry.name);
+                    v2rays_vless::Fallback {
+                        alpn: entry.alpn,
+                        path: entry.path,
+                        r#type: entry.r#type,
+                        dest: entry.dest,
+                        xver: entry.xver,
+                    }
+                })
+                .collect(),
         },
         Err(_) => at.open(message)?,
     };
-    protocols::vless_inbound(&config, at)
+    let mut settings = protocols::vless_inbound(&config, at)?;
+    for (entry, name) in settings.fallbacks.iter_mut().zip(names) {
+        entry.name = name;
+    }
+    Some(settings)
 }
 
 fn door(config: &proxy::dokodemo::Config, at: &At) -> Option<dokodemo::InboundSettings> {

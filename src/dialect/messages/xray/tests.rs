@@ -145,7 +145,7 @@ fn a_vless_inbound_of_before_2025_is_read_by_its_numbers() {
     );
     assert_eq!(
         told(read_inbound(&message)),
-        "fallbacks: fallbacks are not built"
+        "fallbacks[0].dest: `` leads nowhere, expected a port, `HOST:PORT`, `/path/of/socket` or `@name`"
     );
 }
 
@@ -332,7 +332,7 @@ fn what_is_not_built_is_refused_with_its_place() {
     let message = inbound_of(&receiver(), seal_xray("proxy.trojan.ServerConfig", &trojan));
     assert_eq!(
         told(read_inbound(&message)),
-        "fallbacks: fallbacks are not built"
+        "fallbacks[0].dest: `` leads nowhere, expected a port, `HOST:PORT`, `/path/of/socket` or `@name`"
     );
     let nowhere = inbound_of(
         &ReceiverConfig::default(),

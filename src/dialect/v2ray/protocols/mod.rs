@@ -5,6 +5,7 @@ mod blackhole;
 mod clients;
 mod dns;
 mod dokodemo;
+pub(in crate::dialect) mod fallbacks;
 mod freedom;
 mod http;
 pub(in crate::dialect) mod ids;

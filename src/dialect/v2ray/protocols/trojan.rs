@@ -3,8 +3,8 @@
 //! Inbound: `clients` or `users`, objects or bare passwords. Outbound: `servers: [{address, port, password}]`, or the keys
 //! of one server in `settings` itself, as V2Ray 5 and Xray write it.
 
-use super::clients;
 use super::servers::destination;
+use super::{clients, fallbacks};
 use crate::dialect::v2ray::json::{Node, Object, one_of_or};
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::trojan::{AccountSettings, InboundSettings, OutboundSettings, UserSettings};
@@ -12,25 +12,17 @@ use crate::protocol::trojan::{AccountSettings, InboundSettings, OutboundSettings
 pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
     let users = clients::read(settings, user);
     let flow = clients::no_flow(settings);
-    for key in ["fallbacks", "fallback"] {
-        refuse_fallbacks(settings, key);
-    }
+    let fallbacks = fallbacks::read(settings);
     // Datagrams name their peers in any case, so there is nothing to choose.
     if let Some(node) = settings.get("packetEncoding") {
         let words = [("none", ()), ("", ()), ("packet", ())];
         one_of_or(&node, &words, "none");
     }
     flow?;
-    users.map(|users| InboundSettings { users })
-}
-
-fn refuse_fallbacks(settings: &Object, key: &'static str) {
-    let Some(node) = settings.get(key) else {
-        return;
-    };
-    if !node.value.as_array().is_some_and(Vec::is_empty) {
-        node.unbuilt("fallbacks are not built: a web server in front can pass on what is meant for this inbound, and keep the rest");
-    }
+    Some(InboundSettings {
+        users: users?,
+        fallbacks: fallbacks?,
+    })
 }
 
 pub(super) fn user(node: &Node) -> Option<UserSettings> {

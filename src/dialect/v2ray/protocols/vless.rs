@@ -4,7 +4,7 @@
 //! `vnext: [{address, port, users}]`, or one server and one user in `settings` itself (V2Ray 5: `uuid`; Xray: `id`),
 //! with `encryption: none`. V2Ray 5's own form has no word for either.
 
-use super::{clients, ids};
+use super::{clients, fallbacks, ids};
 use crate::dialect::v2ray::json::{Node, Object};
 use crate::protocol::vless::{AccountSettings, InboundSettings, OutboundSettings, UserSettings};
 use crate::report::Place;
@@ -14,13 +14,14 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
     let must = settings.get("clients").is_some();
     let unsealed = no_encryption(settings, "decryption", must);
     let flow = clients::no_flow(settings);
-    for key in ["fallbacks", "fallback"] {
-        refuse_fallbacks(settings, key);
-    }
+    let fallbacks = fallbacks::read(settings);
     // What panels keep here for themselves.
     settings.silent(&["encryption", "selectedAuth", "testseed"]);
     let (_, ()) = (unsealed?, flow?);
-    users.map(|users| InboundSettings { users })
+    Some(InboundSettings {
+        users: users?,
+        fallbacks: fallbacks?,
+    })
 }
 
 pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
@@ -89,15 +90,6 @@ fn no_encryption(object: &Object, key: &'static str, must: bool) -> Option<Place
     None
 }
 
-fn refuse_fallbacks(settings: &Object, key: &'static str) {
-    let Some(node) = settings.get(key) else {
-        return;
-    };
-    if !node.value.as_array().is_some_and(Vec::is_empty) {
-        node.unbuilt("fallbacks are not built: a web server in front can pass on what is meant for this inbound, and keep the rest");
-    }
-}
-
 /// What programs that write VMess and VLESS alike leave in a user.
 fn pass_over_vmess(user: &Object) {
     user.silent(&["alterId", "security"]);
@@ -125,6 +117,7 @@ mod tests {
             json!({"clients": [{"id": ID, "flow": "", "level": 1, "email": "a@b"}], "decryption": "none"}),
             json!({"clients": [], "users": [{"id": ID}], "decryption": "none", "fallbacks": []}),
             json!({"users": [ID]}),
+            json!({"clients": [{"id": ID}], "decryption": "none", "fallbacks": [{"dest": 80}]}),
         ] {
             let (settings, said) = read(&value, inbound);
             assert_eq!(said, [""; 0], "{value}");
@@ -181,12 +174,5 @@ mod tests {
         assert_eq!(said, [format!("clients[0].flow: {cure}")]);
         let said = outbound_says(&json!({"vnext": [{"address": "a", "port": 1, "users": vision}]}));
         assert_eq!(said, [format!("vnext[0].users[0].flow: {cure}")]);
-
-        let fallbacks = json!({"clients": [ID], "decryption": "none", "fallbacks": [{"dest": 80}]});
-        let said = inbound_says(&fallbacks);
-        assert!(
-            said.len() == 1 && said[0].starts_with("fallbacks: fallbacks are not built: "),
-            "{said:?}"
-        );
     }
 }
