@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use crate::configs::{self, Carrier, Vmess};
 use crate::peers::Peer::{self, Mihomo, Mobula, SingBox, V2ray434, V2ray445};
 use crate::peers::{Stage, connections, free_port, system};
-use crate::traffic::{self, To};
+use crate::traffic::{self, LIMIT, To};
 use crate::tunnel::Tunnel;
 
 const GRPC: [(Peer, Peer); 7] = [
@@ -150,7 +152,9 @@ async fn a_wrong_name_is_told_at_both_ends() {
     stage.run(Mobula, "client", &client, &[socks]).await;
     let to = To::Ip(traffic::echo().await);
     if let Ok(mut tunnel) = traffic::connect(socks, &to).await {
-        let _ = tokio::io::AsyncWriteExt::write_all(&mut tunnel, b"hello").await;
+        let _ = tunnel.write_all(b"hello").await;
+        // Until the server has been heard.
+        let _ = timeout(LIMIT, tunnel.read(&mut [0; 1])).await;
     }
     let told = stage.until_file_has("client.log", "[grpc-12]").await;
     assert!(
