@@ -6,7 +6,7 @@
 //! 2026/11/21 03:34:24 [Warning] inbounds[0]: …
 //! ```
 //!
-//! A [`line`] is a value until it is written: as V2Ray writes it, in colours on a terminal, or as a JSON object.
+//! A [`line`](mod@line) is a value until it is written: as V2Ray writes it, in colours on a terminal, or as a JSON object.
 //!
 //! Lines are handed to a thread of their own for each place they go to: a terminal that does not read, a slow disk or a
 //! mount that hangs must not stop the tunnels. When that thread cannot keep up, lines are dropped and counted. What a
