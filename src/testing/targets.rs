@@ -76,6 +76,11 @@ pub fn http_header(data: &[u8]) {
     });
 }
 
+/// The messages of a tunnel over gRPC.
+pub fn grpc_messages(data: &[u8]) {
+    crate::transport::grpc::fuzz(&data[..data.len().min(4096)]);
+}
+
 /// Requests to an HTTP proxy, as they are handed on to hyper.
 pub fn http_proxy_heads(data: &[u8]) {
     use super::pieces::{in_pieces, read_all};

@@ -57,7 +57,6 @@ impl Decoder {
     }
 
     /// Whether a message has begun and is not whole.
-    #[cfg(test)]
     fn is_inside(&self) -> bool {
         self.state != State::default()
     }
@@ -160,23 +159,35 @@ pub(super) fn message(payload: &[u8]) -> Bytes {
     out.freeze()
 }
 
+/// Any bytes: no panic, and the same payload in whatever pieces they come. What is written is read.
+pub fn fuzz(data: &[u8]) {
+    let whole = opened(data, data.len().max(1), usize::MAX);
+    for (piece, room) in [(1, 1), (3, 7), (1000, 64)] {
+        assert_eq!(opened(data, piece, room), whole, "in pieces of {piece}");
+    }
+    if !data.is_empty() {
+        let read = opened(&message(data), 5, 11);
+        assert_eq!(read, Ok((data.to_vec(), false)));
+    }
+}
+
+/// All the payload of `sealed`, read in pieces of `piece` bytes with room for `room`.
+fn opened(sealed: &[u8], piece: usize, room: usize) -> Result<(Vec<u8>, bool), StreamError> {
+    let (mut decoder, mut plain) = (Decoder::default(), Vec::new());
+    for mut piece in sealed.chunks(piece) {
+        while !piece.is_empty() {
+            let Step { skip, take } = decoder.step(piece, room)?;
+            plain.extend_from_slice(&piece[skip..skip + take]);
+            piece = &piece[skip + take..];
+        }
+    }
+    Ok((plain, decoder.is_inside()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use hex_literal::hex;
-
-    /// All the payload of `sealed`, read in pieces of `piece` bytes with room for `room`.
-    fn opened(sealed: &[u8], piece: usize, room: usize) -> Result<(Vec<u8>, bool), StreamError> {
-        let (mut decoder, mut plain) = (Decoder::default(), Vec::new());
-        for mut piece in sealed.chunks(piece) {
-            while !piece.is_empty() {
-                let Step { skip, take } = decoder.step(piece, room)?;
-                plain.extend_from_slice(&piece[skip..skip + take]);
-                piece = &piece[skip + take..];
-            }
-        }
-        Ok((plain, decoder.is_inside()))
-    }
 
     #[test]
     fn a_message_is_read_in_any_pieces() {

@@ -14,6 +14,7 @@ mod outbound;
 mod paths;
 mod settings;
 
+pub use codec::fuzz;
 pub use inbound::Inbound;
 pub(super) use outbound::Connection;
 pub use outbound::Outbound;
