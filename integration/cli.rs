@@ -1,7 +1,6 @@
 //! The command line of the built program: exit codes, and what it says.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -92,7 +91,7 @@ fn a_config_that_cannot_be_used_ends_run_as_it_ends_test() {
 
 #[test]
 fn a_port_in_use_is_one_line_and_a_bad_exit() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = crate::peers::listener();
     let port = taken.local_addr().unwrap().port();
     let config = SOCKS.replace("\"port\": 0", &format!("\"port\": {port}"));
     let dir = dir_with(&[("config.json", &config)]);

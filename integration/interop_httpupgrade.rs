@@ -1,17 +1,16 @@
 //! `httpupgrade` with sing-box and mihomo at the other end, in every dialect of early data, and behind proxies.
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::configs::{Early, Vmess};
 use crate::peers::Peer::{self, Mihomo, Mobula, SingBox};
-use crate::peers::{Stage, free_port};
+use crate::peers::{Stage, free_port, listen};
 use crate::traffic::{self, To};
 use crate::tunnel::Tunnel;
 
@@ -121,8 +120,7 @@ async fn an_application_that_ends_first_has_its_answer() {
 
 /// What a server of V2Ray's or Xray's does: what one read gives it behind the request is lost.
 async fn forgetful_server() -> (u16, mpsc::Receiver<(String, Vec<u8>)>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-    let listener = listener.expect("a port");
+    let listener = listen();
     let port = listener.local_addr().expect("it listens").port();
     let (send, seen) = mpsc::channel(4);
     tokio::spawn(async move {
@@ -194,7 +192,7 @@ async fn what_v2ray_5_sends_twice_arrives_once() {
         ("birds sing and fly", "early birds sing and fly"),
         (", said the cat", "early birds sing, said the cat"),
     ] {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+        let mut stream = TcpStream::connect(("127.0.0.1", port))
             .await
             .expect("it listens");
         let whole = [header, behind].concat();

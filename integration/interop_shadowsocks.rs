@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::configs::{Certificate, SERVER_NAME};
 use crate::peers::Peer::{self, Mihomo, Mobula, SingBox, V2ray434, V2ray445};
-use crate::peers::{Stage, free_port, system};
+use crate::peers::{Stage, free_port, listen, system};
 use crate::traffic::{self, LIMIT, To};
 use crate::tunnel::EIGHT_MIB;
 
@@ -473,7 +473,7 @@ async fn shadowsocks_libev() {
 
 /// What a client sends first, as it stands on the wire.
 async fn recorded(client: Peer, shadow: &Shadow) -> Vec<u8> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listen();
     let (mut stage, socks) = (Stage::new(), free_port());
     let port = listener.local_addr().unwrap().port();
     let config = shadow.client(client, socks, port);

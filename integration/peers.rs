@@ -400,7 +400,7 @@ pub fn listen() -> tokio::net::TcpListener {
 }
 
 /// Who asks for any port may get one in TIME_WAIT. As long as it does not listen there it is in nobody's way.
-fn listener() -> TcpListener {
+pub fn listener() -> TcpListener {
     loop {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.set_reuse_address(true).expect("a socket");

@@ -76,7 +76,7 @@ fn what_is_wrong_is_told_in_full() {
             .any(|line| line.contains("did you mean `socks`?")),
         "{text:?}"
     );
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let taken = crate::peers::listener();
     let mut config = direct();
     let port = taken.local_addr().expect("it has an address").port();
     config.inbounds[0].ports = vec![port.into()];
