@@ -198,6 +198,18 @@ impl<F: Framing> Http2Stream<F> {
         Ok(())
     }
 
+    /// Why nothing more can be sent: a server that refuses a request says so and reads no more of it, and the writer may
+    /// be the first to notice.
+    fn why(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
+        let Receive::Answer(_) = self.receive else {
+            return error;
+        };
+        match self.poll_chunk(cx) {
+            Poll::Ready(Err(refused)) => refused,
+            _ => error,
+        }
+    }
+
     /// The next bytes of the body into `chunk`; `false` at its end.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         loop {
@@ -282,18 +294,21 @@ impl<F: Framing> AsyncWrite for Http2Stream<F> {
         let mut room = this.send.capacity();
         while room == 0 {
             match ready!(this.send.poll_capacity(cx)) {
-                Some(more) => {
-                    more.map_err(broken)?;
-                    room = this.send.capacity();
+                Some(Ok(_)) => room = this.send.capacity(),
+                Some(Err(e)) => return Poll::Ready(Err(this.why(cx, broken(e)))),
+                None => {
+                    let error = io::ErrorKind::BrokenPipe.into();
+                    return Poll::Ready(Err(this.why(cx, error)));
                 }
-                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             }
         }
         // What the framing adds to it may wait for the window in the library's buffer.
         let n = wanted.min(room);
         let data = this.framing.encode(&buf[..n]);
-        this.send.send_data(data, false).map_err(broken)?;
-        Poll::Ready(Ok(n))
+        match this.send.send_data(data, false) {
+            Ok(()) => Poll::Ready(Ok(n)),
+            Err(e) => Poll::Ready(Err(this.why(cx, broken(e)))),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

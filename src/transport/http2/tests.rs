@@ -353,3 +353,29 @@ async fn a_server_that_has_ended_still_hears_its_client() {
         assert_eq!(got.len(), 3_000_000);
     }
 }
+
+/// The writer may be the first to notice that a request was refused.
+#[tokio::test]
+async fn who_writes_hears_of_a_refusal_as_well() {
+    let server = ServerCarrier::Grpc(grpc::ServerSettings {
+        paths: grpc::Paths::new("tunnel"),
+        ..grpc::ServerSettings::default()
+    });
+    let client = ClientCarrier::Grpc(grpc::ClientSettings {
+        paths: grpc::Paths::new("other"),
+        ..grpc::ClientSettings::default()
+    });
+    let mut pair = Pair::new(server, client);
+    let mut near = pair.open().await;
+    assert!(pair.next().await.is_err());
+    let writing = async {
+        loop {
+            if let Err(error) = near.write_all(&[1; 1000]).await {
+                return error;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let error = timeout(Duration::from_secs(5), writing).await.unwrap();
+    assert_eq!(StreamError::of(&error).unwrap().code(), "grpc-12");
+}
