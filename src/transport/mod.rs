@@ -12,7 +12,7 @@ pub mod grpc;
 #[cfg(feature = "app")]
 pub mod h2;
 #[cfg(feature = "app")]
-mod http2;
+pub mod http2;
 #[cfg(feature = "app")]
 pub mod http_header;
 #[cfg(feature = "app")]

@@ -102,6 +102,8 @@ impl Outbound {
         match &self.carrier {
             Carrier::Ws(ws) => Some(ws.clock()),
             Carrier::HttpUpgrade(upgrade) => Some(upgrade.clock()),
+            Carrier::Grpc(grpc, _) => Some(grpc.clock()),
+            Carrier::H2(h2, _) => Some(h2.clock()),
             _ => None,
         }
     }

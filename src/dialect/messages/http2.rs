@@ -7,6 +7,7 @@ use super::at::At;
 use crate::dialect::v2ray::grpc::{pings, user_agent, window};
 use crate::dialect::v2ray::upgrade::header_name;
 use crate::http::request::with_slash;
+use crate::transport::http2::Pings;
 use crate::transport::{grpc, h2};
 use crate::wire::transport::internet::{grpc::encoding, http as wire_http};
 
@@ -37,7 +38,7 @@ pub(super) fn grpc_client(config: &encoding::Config, at: &At) -> Option<grpc::Cl
     })
 }
 
-fn grpc_pings(config: &encoding::Config) -> Option<grpc::Pings> {
+fn grpc_pings(config: &encoding::Config) -> Option<Pings> {
     pings(
         config.idle_timeout.into(),
         config.health_check_timeout.into(),

@@ -18,7 +18,8 @@ use http::header::{HeaderValue, InvalidHeaderValue};
 use super::json::{Node, Object, found};
 use super::upgrade;
 use crate::http::request::CHROME;
-use crate::transport::grpc::{ClientSettings, Paths, Pings, ServerSettings};
+use crate::transport::grpc::{ClientSettings, Paths, ServerSettings};
+use crate::transport::http2::Pings;
 
 /// The least `initial_windows_size` that means anything, as in V2Ray: HTTP/2's own.
 const LEAST_WINDOW: i64 = 65_535;

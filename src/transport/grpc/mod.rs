@@ -10,6 +10,7 @@
 
 mod codec;
 mod inbound;
+mod messages;
 mod outbound;
 mod paths;
 mod settings;
@@ -19,4 +20,4 @@ pub use inbound::Inbound;
 pub(super) use outbound::Connection;
 pub use outbound::Outbound;
 pub use paths::Paths;
-pub use settings::{ClientSettings, Pings, ServerSettings};
+pub use settings::{ClientSettings, ServerSettings};

@@ -1,11 +1,10 @@
 //! What the two sides of a gRPC tunnel are told: `grpcSettings`.
 
-use std::time::Duration;
-
 use http::header::HeaderValue;
 
 use super::Paths;
 use crate::http::Forwarded;
+use crate::transport::http2::Pings;
 
 /// The server side.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,25 +33,4 @@ pub struct ClientSettings {
     pub pings: Option<Pings>,
     /// `initial_windows_size`: what a server may send on a stream before it is read, in bytes.
     pub window: Option<u32>,
-}
-
-/// When the other end is asked whether it is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pings {
-    /// The time between two questions.
-    pub period: Duration,
-    /// How long an answer may take; 20 s is the default.
-    pub limit: Duration,
-    /// Also on a connection that carries no tunnel.
-    pub without_stream: bool,
-}
-
-impl Default for Pings {
-    fn default() -> Self {
-        Self {
-            period: Duration::from_secs(10),
-            limit: Duration::from_secs(20),
-            without_stream: false,
-        }
-    }
 }

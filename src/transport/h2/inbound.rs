@@ -1,57 +1,26 @@
 //! The server's side.
 
-use std::sync::Arc;
-
 use ::h2::RecvStream;
 use http::header::{CACHE_CONTROL, HOST, HeaderValue};
 use http::{Request, Response, StatusCode};
 
 use super::settings::ServerSettings;
-use crate::cause::{AcceptError, Unfit};
-use crate::http::visit::Tell;
-use crate::seam::Arrival;
-use crate::session::Source;
-use crate::transport::Arrivals;
-use crate::transport::http2::Plain;
-use crate::transport::http2::keepalive::Keepalive;
-use crate::transport::http2::server::{self, Answer, Service};
+use crate::cause::Unfit;
+use crate::http::Forwarded;
+use crate::transport::http2::server::{Answer, Service};
+use crate::transport::http2::{self, Pings, Plain};
 
 /// The server side.
-pub struct Inbound(Arc<ServerSettings>);
-
-impl Inbound {
-    /// A server of these settings.
-    pub fn new(settings: ServerSettings) -> Self {
-        Self(Arc::new(settings))
-    }
-
-    /// A connection, whose requests are links.
-    ///
-    /// # Errors
-    ///
-    /// When it does not begin as HTTP/2.
-    pub async fn accept(&self, arrival: Arrival, tell: &Tell) -> Result<Arrivals, AcceptError> {
-        server::accept(self.0.clone(), arrival, tell.clone()).await
-    }
-
-    /// Whether many people may come from `source`, so that it must not be counted as one of them.
-    pub fn is_shared(&self, source: Source) -> bool {
-        self.0.forwarded.is_shared(source)
-    }
-}
+pub type Inbound = http2::Inbound<ServerSettings>;
 
 impl Service for ServerSettings {
     type Framing = Plain;
 
-    fn answer(&self, request: &Request<RecvStream>, peer: Source) -> Answer<Plain> {
+    fn answer(&self, request: &Request<RecvStream>) -> Answer<Plain> {
         let not_found = |unfit| {
             let mut head = Response::new(());
             *head.status_mut() = StatusCode::NOT_FOUND;
-            Answer::Refused {
-                head,
-                unfit,
-                source: self.forwarded.client(request.headers(), peer),
-            }
+            Answer::Refused { head, unfit }
         };
         let in_header = || request.headers().get(HOST)?.to_str().ok();
         let host = request.uri().host().or_else(in_header).unwrap_or_default();
@@ -70,11 +39,14 @@ impl Service for ServerSettings {
         Answer::Granted {
             head,
             framing: Plain,
-            source: self.forwarded.client(request.headers(), peer),
         }
     }
 
-    fn keepalive(&self) -> Option<Keepalive> {
+    fn forwarded(&self) -> &Forwarded {
+        &self.forwarded
+    }
+
+    fn pings(&self) -> Option<Pings> {
         None
     }
 }

@@ -1,19 +1,24 @@
 //! The client's side: one connection to a server carries all tunnels.
 
 use std::io;
+use std::sync::Arc;
 
+use http::Request;
 use http::header::{ACCEPT_ENCODING, HeaderValue};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Uri};
+use http::uri::Scheme;
 
 use super::settings::{ClientSettings, DEFAULT_HOST};
-use crate::io::{Link, random};
+use crate::io::{Link, PeerClock, random};
 use crate::transport::http2::{self, Plain};
 use crate::transport::pool;
 
 /// The client side.
 #[derive(Debug)]
-pub struct Outbound(ClientSettings);
+pub struct Outbound {
+    settings: ClientSettings,
+    /// What time it is at the server, by its answers.
+    clock: Arc<PeerClock>,
+}
 
 /// A connection to a server.
 pub(in crate::transport) struct Connection {
@@ -25,19 +30,26 @@ pub(in crate::transport) struct Connection {
 impl Outbound {
     /// A client of these settings.
     pub fn new(settings: ClientSettings) -> Self {
-        Self(settings)
+        Self {
+            settings,
+            clock: Arc::default(),
+        }
+    }
+
+    /// What time it is at the server, once it has answered.
+    pub fn clock(&self) -> Arc<PeerClock> {
+        self.clock.clone()
     }
 
     /// Begins HTTP/2 on `link`.
     pub(in crate::transport) async fn connect(&self, link: Link) -> io::Result<Connection> {
         let default = [DEFAULT_HOST.to_owned()];
-        let hosts = match &self.0.hosts[..] {
+        let hosts = match &self.settings.hosts[..] {
             [] => &default[..],
             hosts => hosts,
         };
         let requests: io::Result<_> = hosts.iter().map(|host| self.request(host)).collect();
-        let keepalive = self.0.pings.map(Into::into);
-        let inner = http2::Connection::new(link, None, keepalive).await?;
+        let inner = http2::Connection::new(link, None, self.settings.pings, self.clock()).await?;
         Ok(Connection {
             inner,
             requests: requests?,
@@ -45,21 +57,12 @@ impl Outbound {
     }
 
     fn request(&self, host: &str) -> io::Result<Request<()>> {
-        let unfit =
-            |e: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidInput, e.to_string());
-        let uri = Uri::builder()
-            .scheme(Scheme::HTTPS)
-            .authority(Authority::try_from(host).map_err(|e| unfit(&e))?)
-            .path_and_query(PathAndQuery::try_from(&*self.0.path).map_err(|e| unfit(&e))?)
-            .build()
-            .map_err(|e| unfit(&e))?;
-        let mut request = Request::new(());
-        *request.method_mut() = self.0.method.clone();
-        *request.uri_mut() = uri;
+        let method = self.settings.method.clone();
+        let mut request = http2::request(method, Scheme::HTTPS, host, &self.settings.path)?;
         // What a proxy in between compressed, it would keep back.
         let headers = request.headers_mut();
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        for (name, value) in &self.0.headers {
+        for (name, value) in &self.settings.headers {
             headers.append(name, value.clone());
         }
         Ok(request)

@@ -3,7 +3,7 @@
 use http::{HeaderMap, Method};
 
 use crate::http::Forwarded;
-use crate::transport::grpc::Pings;
+use crate::transport::http2::Pings;
 
 /// The `host` that V2Ray's client asks for when nothing is said.
 pub const DEFAULT_HOST: &str = "www.example.com";

@@ -6,25 +6,27 @@ use std::task::{Context, Waker};
 
 use ::h2::client::{Builder, SendRequest};
 use bytes::Bytes;
-use http::Request;
+use http::uri::Scheme;
+use http::{Method, Request, Uri};
 use tokio::sync::Notify;
 use tracing::debug;
 
-use super::keepalive::{self, Keepalive};
+use super::keepalive;
 use super::stream::{Framing, Http2Stream, Streams};
-use super::{CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, SEND_BUFFER, STREAM_WINDOW};
-use crate::io::Link;
+use super::{CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, Pings, SEND_BUFFER, STREAM_WINDOW};
+use crate::io::{Link, PeerClock};
 
 /// A connection to a server, on which requests are made.
-#[derive(Clone)]
 pub(in crate::transport) struct Connection {
     requests: SendRequest<Bytes>,
     doubted: Arc<Notify>,
     streams: Streams,
+    clock: Arc<PeerClock>,
 }
 
 impl Connection {
-    /// Says the beginning of HTTP/2 on `link`; `window`, if there is one, is that of a stream.
+    /// Says the beginning of HTTP/2 on `link`; `window`, if there is one, is that of a stream. `clock` hears what time it
+    /// is at the server.
     ///
     /// # Errors
     ///
@@ -32,7 +34,8 @@ impl Connection {
     pub(in crate::transport) async fn new(
         link: Link,
         window: Option<u32>,
-        keepalive: Option<Keepalive>,
+        settings: Option<Pings>,
+        clock: Arc<PeerClock>,
     ) -> io::Result<Self> {
         let mut builder = Builder::new();
         builder
@@ -46,7 +49,7 @@ impl Connection {
         let (requests, mut connection) = shaken.map_err(io::Error::other)?;
         let (doubted, streams) = (Arc::<Notify>::default(), Streams::default());
         let pings = connection.ping_pong();
-        let watch = keepalive::watch_doubts(pings, keepalive, streams.clone(), doubted.clone());
+        let watch = keepalive::watch_doubts(pings, settings, streams.clone(), doubted.clone());
         crate::io::spawn(async move {
             tokio::select! {
                 ended = connection => if let Err(e) = ended {
@@ -59,6 +62,7 @@ impl Connection {
             requests,
             doubted,
             streams,
+            clock,
         })
     }
 
@@ -79,7 +83,28 @@ impl Connection {
         }
         let (answer, send) = requests.send_request(request, false).ok()?;
         self.doubted.notify_one();
-        let stream = Http2Stream::client(framing, send, answer, self.streams.one());
+        let (clock, counted) = (self.clock.clone(), self.streams.one());
+        let stream = Http2Stream::client(framing, send, answer, clock, counted);
         Some(Link::other(stream))
     }
+}
+
+/// The head of a request, without headers.
+///
+/// # Errors
+///
+/// When `authority` or `path` cannot stand in one.
+pub(in crate::transport) fn request(
+    method: Method,
+    scheme: Scheme,
+    authority: &str,
+    path: &str,
+) -> io::Result<Request<()>> {
+    let head = Uri::builder()
+        .scheme(scheme)
+        .authority(authority)
+        .path_and_query(path)
+        .build()
+        .and_then(|uri| Request::builder().method(method).uri(uri).body(()));
+    head.map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))
 }

@@ -7,31 +7,23 @@ use ::h2::{Ping, PingPong};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::Pings;
 use super::stream::Streams;
-
-/// When a peer is asked whether it is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::transport) struct Keepalive {
-    pub period: Duration,
-    pub limit: Duration,
-    /// Also when there is no stream.
-    pub without_stream: bool,
-}
 
 /// How long a connection that is asked for a new stream may not answer.
 const DOUBT: Duration = Duration::from_secs(5);
 
 /// Ready when the peer has not answered in time; without settings, or without pings, never.
-pub(super) async fn watch(pings: Option<PingPong>, keepalive: Option<Keepalive>, streams: Streams) {
-    let (Some(mut pings), Some(keepalive)) = (pings, keepalive) else {
+pub(super) async fn watch(pings: Option<PingPong>, settings: Option<Pings>, streams: Streams) {
+    let (Some(mut pings), Some(settings)) = (pings, settings) else {
         return std::future::pending().await;
     };
     loop {
-        sleep(keepalive.period).await;
-        if streams.count() == 0 && !keepalive.without_stream {
+        sleep(settings.period).await;
+        if streams.count() == 0 && !settings.without_stream {
             continue;
         }
-        match timeout(keepalive.limit, pings.ping(Ping::opaque())).await {
+        match timeout(settings.limit, pings.ping(Ping::opaque())).await {
             Ok(Ok(_)) => {}
             // The connection ends by itself.
             Ok(Err(_)) => return std::future::pending().await,
@@ -44,12 +36,12 @@ pub(super) async fn watch(pings: Option<PingPong>, keepalive: Option<Keepalive>,
 /// for one that the network has forgotten.
 pub(super) async fn watch_doubts(
     pings: Option<PingPong>,
-    keepalive: Option<Keepalive>,
+    settings: Option<Pings>,
     streams: Streams,
     doubted: Arc<Notify>,
 ) {
-    if keepalive.is_some() {
-        return watch(pings, keepalive, streams).await;
+    if settings.is_some() {
+        return watch(pings, settings, streams).await;
     }
     let Some(mut pings) = pings else {
         return std::future::pending().await;

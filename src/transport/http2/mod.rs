@@ -17,11 +17,14 @@
 pub(super) mod client;
 pub(super) mod keepalive;
 pub(super) mod server;
+mod settings;
 pub(super) mod stream;
 #[cfg(test)]
 mod tests;
 
-pub(super) use client::Connection;
+pub(super) use client::{Connection, request};
+pub use server::Inbound;
+pub use settings::Pings;
 pub(super) use stream::Plain;
 
 /// What TLS calls it.

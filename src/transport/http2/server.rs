@@ -11,43 +11,42 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::debug;
 
-use super::keepalive::{self, Keepalive};
+use super::keepalive;
 use super::stream::{Framing, Http2Stream, Streams};
-use super::{CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW};
+use super::{
+    CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, Pings, SEND_BUFFER, STREAM_WINDOW,
+};
 use crate::cause::{AcceptError, RequestError, Unfit};
+use crate::http::Forwarded;
 use crate::http::visit::{HEADER_LIMIT, Tell};
 use crate::io::Link;
 use crate::seam::{Arrival, TlsFacts};
 use crate::session::Source;
 use crate::transport::Arrivals;
 
-/// What a carrier makes of requests.
+/// What a carrier makes of requests: its settings say so.
 pub(in crate::transport) trait Service: Send + Sync + 'static {
     type Framing: Framing;
 
-    /// What `request` of `peer` is answered.
-    fn answer(&self, request: &Request<RecvStream>, peer: Source) -> Answer<Self::Framing>;
+    /// What `request` is answered.
+    fn answer(&self, request: &Request<RecvStream>) -> Answer<Self::Framing>;
+
+    /// Who may say for whom it comes.
+    fn forwarded(&self) -> &Forwarded;
 
     /// When the peer is asked whether it is there.
-    fn keepalive(&self) -> Option<Keepalive>;
+    fn pings(&self) -> Option<Pings>;
 }
+
+/// The server side of a carrier.
+pub struct Inbound<S>(Arc<S>);
 
 /// What a request is answered.
 pub(in crate::transport) enum Answer<F> {
     /// It is a link.
-    Granted {
-        head: Response<()>,
-        framing: F,
-        /// For whom the peer comes, if it is one to say so.
-        source: Option<Source>,
-    },
+    Granted { head: Response<()>, framing: F },
     /// It is none, and why not.
-    Refused {
-        head: Response<()>,
-        unfit: Unfit,
-        /// As that of a grant.
-        source: Option<Source>,
-    },
+    Refused { head: Response<()>, unfit: Unfit },
 }
 
 /// A connection without streams is let go after this.
@@ -56,12 +55,33 @@ const IDLE: Duration = Duration::from_secs(300);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// Waits for the beginning of HTTP/2; the links of its streams come from what is given back.
-///
-/// # Errors
-///
-/// When something else comes.
-pub(in crate::transport) async fn accept<S: Service>(
+#[expect(
+    private_bounds,
+    reason = "the settings of the two carriers are the only ones"
+)]
+impl<S: Service> Inbound<S> {
+    /// A server of these settings.
+    pub fn new(settings: S) -> Self {
+        Self(Arc::new(settings))
+    }
+
+    /// Waits for the beginning of HTTP/2; the links of its streams come from what is given back. `tell` is told of
+    /// requests that are none.
+    ///
+    /// # Errors
+    ///
+    /// When something else comes.
+    pub async fn accept(&self, arrival: Arrival, tell: &Tell) -> Result<Arrivals, AcceptError> {
+        accept(self.0.clone(), arrival, tell.clone()).await
+    }
+
+    /// Whether many people may come from `source`, so that it must not be counted as one of them.
+    pub fn is_shared(&self, source: Source) -> bool {
+        self.0.forwarded().is_shared(source)
+    }
+}
+
+async fn accept<S: Service>(
     service: Arc<S>,
     arrival: Arrival,
     tell: Tell,
@@ -108,11 +128,7 @@ async fn drive<S: Service>(
 ) {
     let streams = Streams::default();
     let pings = connection.ping_pong();
-    let mut watch = std::pin::pin!(keepalive::watch(
-        pings,
-        service.keepalive(),
-        streams.clone()
-    ));
+    let mut watch = std::pin::pin!(keepalive::watch(pings, service.pings(), streams.clone()));
     let mut look = std::pin::pin!(sleep(LOOK));
     let mut used = Instant::now();
     loop {
@@ -156,36 +172,30 @@ fn open<S: Service>(
     origin: &Origin,
     streams: &Streams,
 ) -> Option<Arrival> {
-    match service.answer(&request, origin.source) {
-        Answer::Granted {
-            head,
-            framing,
-            source,
-        } => {
+    let named = service.forwarded().client(request.headers(), origin.source);
+    let source = named.unwrap_or(origin.source);
+    match service.answer(&request) {
+        Answer::Granted { head, framing } => {
             // Who is gone has reset the stream.
             let send = respond.send_response(head, false).ok()?;
             let body = request.into_body();
             let stream = Http2Stream::server(framing, send, body, streams.one());
             Some(Arrival {
                 link: Link::other(stream),
-                source: source.unwrap_or(origin.source),
+                source,
                 local: origin.local,
                 original_dst: None,
                 tls: origin.tls.clone(),
                 since: Instant::now(),
             })
         }
-        Answer::Refused {
-            head,
-            unfit,
-            source,
-        } => {
+        Answer::Refused { head, unfit } => {
             let said = RequestError::Refused {
                 method: request.method().to_string(),
                 path: request.uri().path().escape_debug().to_string(),
                 status: head.status().as_u16(),
                 unfit,
-                client: source.unwrap_or(origin.source),
+                client: source,
             };
             let _ = respond.send_response(head, true);
             origin.tell.tell(said);

@@ -14,7 +14,8 @@ use http::{HeaderMap, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::cause::StreamError;
-use crate::io::{Goodbye, Io};
+use crate::http::upgrade::look_at_clock;
+use crate::io::{Goodbye, Io, PeerClock};
 
 /// How bytes stand in DATA frames.
 pub(in crate::transport) trait Framing: Send + Unpin + 'static {
@@ -128,7 +129,7 @@ enum Role {
 
 enum Receive {
     /// The server has not answered.
-    Answer(ResponseFuture),
+    Answer(ResponseFuture, Arc<PeerClock>),
     Body(RecvStream),
     /// The body is over, trailers may follow.
     Trailers(RecvStream),
@@ -151,15 +152,11 @@ impl<F: Framing> Http2Stream<F> {
         framing: F,
         send: SendStream<Bytes>,
         answer: ResponseFuture,
+        clock: Arc<PeerClock>,
         counted: Counted,
     ) -> Self {
-        Self::new(
-            framing,
-            Role::Client,
-            send,
-            Receive::Answer(answer),
-            counted,
-        )
+        let receive = Receive::Answer(answer, clock);
+        Self::new(framing, Role::Client, send, receive, counted)
     }
 
     fn new(
@@ -201,7 +198,7 @@ impl<F: Framing> Http2Stream<F> {
     /// Why nothing more can be sent: a server that refuses a request says so and reads no more of it, and the writer may
     /// be the first to notice.
     fn why(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
-        let Receive::Answer(_) = self.receive else {
+        let Receive::Answer(..) = self.receive else {
             return error;
         };
         match self.poll_chunk(cx) {
@@ -214,8 +211,9 @@ impl<F: Framing> Http2Stream<F> {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         loop {
             match &mut self.receive {
-                Receive::Answer(answer) => {
+                Receive::Answer(answer, clock) => {
                     let answer = ready!(Pin::new(answer).poll(cx)).map_err(broken)?;
+                    look_at_clock(answer.headers(), clock);
                     let (head, body) = answer.into_parts();
                     self.framing.check(&Response::from_parts(head, ()))?;
                     self.receive = Receive::Body(body);
@@ -288,7 +286,8 @@ impl<F: Framing> AsyncWrite for Http2Stream<F> {
             return Poll::Ready(Ok(0));
         }
         let wanted = buf.len().min(MAX_PAYLOAD);
-        if this.send.capacity() == 0 {
+        // What is left over of an earlier write is no reason for a short one.
+        if this.send.capacity() < wanted {
             this.send.reserve_capacity(wanted);
         }
         let mut room = this.send.capacity();

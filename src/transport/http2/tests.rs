@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+use super::Pings;
 use crate::cause::{AcceptError, StreamError};
 use crate::http::visit::Tell;
 use crate::io::{Closing, Link};
@@ -296,7 +297,7 @@ async fn a_connection_that_has_ended_is_made_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_answers_no_ping_is_given_up() {
-    let pings = grpc::Pings {
+    let pings = Pings {
         period: Duration::from_secs(10),
         limit: Duration::from_secs(20),
         without_stream: false,
@@ -378,4 +379,23 @@ async fn who_writes_hears_of_a_refusal_as_well() {
     };
     let error = timeout(Duration::from_secs(5), writing).await.unwrap();
     assert_eq!(StreamError::of(&error).unwrap().code(), "grpc-12");
+}
+
+/// A web server in front says what time it is.
+#[tokio::test]
+async fn the_date_of_an_answer_is_heard() {
+    let mut headers = http::HeaderMap::new();
+    headers.insert("date", "Thu, 26 Nov 2026 00:00:00 GMT".parse().unwrap());
+    let server = h2::ServerSettings {
+        headers,
+        ..h2::ServerSettings::default()
+    };
+    let client = ClientCarrier::H2(h2::ClientSettings::default());
+    let mut pair = Pair::new(ServerCarrier::H2(server), client);
+    let clock = pair.client.clock().unwrap();
+    let (mut near, mut far) = pair.links().await;
+    assert_eq!(clock.ahead(), None);
+    far.write_all(b"a").await.unwrap();
+    near.read_exact(&mut [0; 1]).await.unwrap();
+    assert!(clock.ahead().is_some());
 }
