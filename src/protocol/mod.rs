@@ -10,6 +10,7 @@ pub mod blackhole;
 pub mod dns;
 pub mod dokodemo;
 pub mod fallbacks;
+mod first_flight;
 pub mod freedom;
 mod grant;
 pub mod http;
@@ -38,10 +39,13 @@ pub use replay::ReplayMemory;
 pub use udp_port::Sources;
 pub use users::{AnyUser, UserError, UserSettings};
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::cause::ProtocolError;
 use crate::policy::Policy;
+use crate::seam::Refusal;
 use crate::stats::Meter;
 
 pub use crate::seam::{Accepted, Datagrams};
@@ -72,4 +76,11 @@ impl ProtocolState {
             salts: shadowsocks::SaltMemory::default(),
         }
     }
+}
+
+/// A user, `who` in the log, asks for a multiplex that is another program's.
+fn other_mux(who: &dyn fmt::Display, text: &'static str) -> Refusal {
+    let user = who.to_string();
+    let cause = ProtocolError::OtherMux { user, text };
+    Refusal::done(cause).of(Some(who.to_string()))
 }

@@ -29,7 +29,7 @@ use crate::mux;
 use crate::protocol::bare::{BareStream, Payload};
 use crate::protocol::replay::now;
 use crate::protocol::udp_port::Sources;
-use crate::protocol::{Accepted, InboundContext, UserError};
+use crate::protocol::{Accepted, InboundContext, UserError, other_mux};
 use crate::seam::{Arrival, Refusal};
 use crate::secret::Secret;
 
@@ -140,11 +140,8 @@ impl Inbound {
                 BareStream::<Payload>::server(Link::other(sealed), Bytes::new(), &[])
             }
         };
-        let user = Some(entry.user.clone());
-        mux::stream_or_packets(user, to, Link::other(link)).map_err(|text| {
-            let user = entry.to_string();
-            Refusal::done(ProtocolError::OtherMux { user, text }).of(Some(entry.to_string()))
-        })
+        let accepted = mux::stream_or_packets(Some(entry.user.clone()), to, Link::other(link));
+        accepted.map_err(|text| other_mux(&*entry, text))
     }
 
     /// Reads until the request is whole. `known` is whose it is, as soon as that shows.

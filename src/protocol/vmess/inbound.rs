@@ -25,7 +25,7 @@ use crate::io::Link;
 use crate::mux::{self, packet_addr};
 use crate::protocol::replay::{ReplayMemory, now};
 use crate::protocol::users::UserSettings;
-use crate::protocol::{Accepted, InboundContext, UserError};
+use crate::protocol::{Accepted, InboundContext, UserError, other_mux};
 use crate::seam::{Arrival, Refusal};
 
 pub struct Inbound {
@@ -120,11 +120,7 @@ impl Inbound {
             Command::Stream(to) => {
                 let link = stream(link, reader, writer);
                 let accepted = mux::stream_or_packets(user, to, link);
-                accepted.map_err(|text| {
-                    let user = member.to_string();
-                    let cause = ProtocolError::OtherMux { user, text };
-                    Refusal::done(cause).of(Some(member.to_string()))
-                })
+                accepted.map_err(|text| other_mux(&*member, text))
             }
             Command::Packets(to) => {
                 let packets = Box::new(VmessPackets::new(link, reader, writer, to.clone()));
