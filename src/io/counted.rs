@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::UdpSocket;
 
-use super::{CloseReason, Goodbye, Io, Link, Packet, Packets};
+use super::{Io, Link, Packet, Packets, forward};
 use crate::stats::Meter;
 
 /// A link, or a source of datagrams, with its counters.
@@ -73,27 +73,11 @@ impl AsyncWrite for Counted<Link> {
         Poll::Ready(Ok(n))
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
+    forward!(inner: is_write_vectored poll_flush poll_shutdown);
 }
 
 impl Io for Counted<Link> {
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_close(cx)
-    }
-
-    fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_end(cx)
-    }
+    forward!(inner: poll_close poll_end half_closes cork set_close_reason goodbye tcp set_low_water);
 
     fn poll_write_in_place(
         mut self: Pin<&mut Self>,
@@ -103,30 +87,6 @@ impl Io for Counted<Link> {
         let n = ready!(Pin::new(&mut self.inner).poll_write_in_place(cx, buf))?;
         self.meter.add_written(n);
         Poll::Ready(Ok(n))
-    }
-
-    fn half_closes(&self) -> bool {
-        self.inner.half_closes()
-    }
-
-    fn cork(&mut self) {
-        self.inner.cork();
-    }
-
-    fn set_low_water(&mut self, bytes: usize) {
-        self.inner.set_low_water(bytes);
-    }
-
-    fn set_close_reason(&mut self, reason: CloseReason) {
-        self.inner.set_close_reason(reason);
-    }
-
-    fn goodbye(&self) -> Goodbye {
-        self.inner.goodbye()
-    }
-
-    fn tcp(&self) -> Option<&TcpStream> {
-        self.inner.tcp()
     }
 }
 
@@ -214,6 +174,7 @@ mod tests {
     use crate::stats::{Counter, Traffic};
     use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::net::TcpStream;
 
     #[tokio::test]
     async fn both_directions_are_counted_while_they_pass() {

@@ -1,14 +1,13 @@
 //! A stream with bytes that were already read from it put back in front.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
-use super::{CloseReason, Goodbye, Io, Link};
+use super::{Io, Link, forward};
 
 /// Reads `prefix` first, then `inner`; writes go straight to `inner`.
 pub struct Prefixed<S> {
@@ -19,6 +18,12 @@ pub struct Prefixed<S> {
 impl<S> Prefixed<S> {
     pub fn new(prefix: Bytes, inner: S) -> Self {
         Self { prefix, inner }
+    }
+
+    /// Puts bytes in front of what is to be read; there are none yet.
+    pub fn put_back(&mut self, bytes: Bytes) {
+        debug_assert!(self.prefix.is_empty());
+        self.prefix = bytes;
     }
 }
 
@@ -54,73 +59,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
+    forward!(inner: poll_write poll_write_vectored is_write_vectored poll_flush poll_shutdown);
 }
 
 impl<S: Io> Io for Prefixed<S> {
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_close(cx)
-    }
-
-    fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_end(cx)
-    }
-
-    fn poll_write_in_place(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_in_place(cx, buf)
-    }
-
-    fn half_closes(&self) -> bool {
-        self.inner.half_closes()
-    }
-
-    fn cork(&mut self) {
-        self.inner.cork();
-    }
-
-    fn set_close_reason(&mut self, reason: CloseReason) {
-        self.inner.set_close_reason(reason);
-    }
-
-    fn goodbye(&self) -> Goodbye {
-        self.inner.goodbye()
-    }
-
-    fn tcp(&self) -> Option<&TcpStream> {
-        self.inner.tcp()
-    }
-
-    fn set_low_water(&mut self, bytes: usize) {
-        self.inner.set_low_water(bytes);
-    }
+    forward!(inner: poll_close poll_end poll_write_in_place half_closes cork);
+    forward!(inner: set_close_reason goodbye tcp set_low_water);
 }

@@ -3,16 +3,15 @@
 //! Nothing is measured unless debug lines are written, and nothing but the start of a session ever asks.
 
 use std::fmt::Display;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tracing::{Level, debug, enabled};
 
-use super::{CloseReason, Goodbye, Io, Link};
+use super::{Io, Link, forward};
 
 /// A step that has begun. Where it does not come to its end, that is said when it is dropped.
 #[derive(Debug)]
@@ -85,80 +84,18 @@ impl AsyncRead for FirstByte {
 }
 
 impl AsyncWrite for FirstByte {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
+    forward!(inner: poll_write poll_write_vectored is_write_vectored poll_flush poll_shutdown);
 }
 
 impl Io for FirstByte {
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_close(cx)
-    }
-
-    fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_end(cx)
-    }
-
-    fn poll_write_in_place(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_in_place(cx, buf)
-    }
-
-    fn half_closes(&self) -> bool {
-        self.inner.half_closes()
-    }
-
-    fn cork(&mut self) {
-        self.inner.cork();
-    }
-
-    fn set_close_reason(&mut self, reason: CloseReason) {
-        self.inner.set_close_reason(reason);
-    }
-
-    fn goodbye(&self) -> Goodbye {
-        self.inner.goodbye()
-    }
-
-    fn tcp(&self) -> Option<&TcpStream> {
-        self.inner.tcp()
-    }
-
-    fn set_low_water(&mut self, bytes: usize) {
-        self.inner.set_low_water(bytes);
-    }
+    forward!(inner: poll_close poll_end poll_write_in_place half_closes cork);
+    forward!(inner: set_close_reason goodbye tcp set_low_water);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::net::TcpStream;
 
     #[tokio::test]
     async fn nothing_stands_around_a_link_that_nobody_asks_about() {

@@ -10,17 +10,17 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::Settings;
 use super::codec::answer;
 use crate::cause::{DialError, Refused, UpgradeError};
 use crate::http::responses::{self, Then};
 use crate::http::upgrade::MAX_HEADER;
-use crate::io::{CloseReason, Goodbye, HEADROOM, Io, Link};
+use crate::io::{HEADROOM, Io, Link, Prefixed, forward};
 
 pub(super) struct Headed {
-    link: Link,
+    /// What came behind the server's head stands in front.
+    link: Prefixed<Link>,
     writing: Writing,
     reading: Reading,
 }
@@ -43,15 +43,14 @@ enum Head {
 enum Reading {
     /// The server's head is not whole.
     Head(Box<(BytesMut, Arc<Settings>)>),
-    /// What came behind it.
-    Open(Bytes),
+    Open,
 }
 
 impl Headed {
     /// `head` goes in front of what is written; what the server writes has one too.
     pub(super) fn client(link: Link, head: Vec<u8>, settings: Arc<Settings>) -> Self {
         Self {
-            link,
+            link: Prefixed::new(Bytes::new(), link),
             writing: Writing::Head(Head::Request(head)),
             reading: Reading::Head(Box::new((BytesMut::new(), settings))),
         }
@@ -60,9 +59,9 @@ impl Headed {
     /// `head` goes in front of what is written; the client's has been read.
     pub(super) fn server(link: Link, head: Vec<u8>) -> Self {
         Self {
-            link,
+            link: Prefixed::new(Bytes::new(), link),
             writing: Writing::Head(Head::Answer(head)),
-            reading: Reading::Open(Bytes::new()),
+            reading: Reading::Open,
         }
     }
 
@@ -102,7 +101,8 @@ impl Headed {
             if let Some((len, status)) = found {
                 refused(status, settings).map_or(Ok(()), |refused| Err(fail(refused.into())))?;
                 read.advance(len);
-                self.reading = Reading::Open(std::mem::take(read).freeze());
+                self.link.put_back(std::mem::take(read).freeze());
+                self.reading = Reading::Open;
                 break;
             }
             if read.len() >= MAX_HEADER {
@@ -113,7 +113,7 @@ impl Headed {
             ready!(Pin::new(&mut self.link).poll_read(cx, &mut piece))?;
             if piece.filled().is_empty() && read.is_empty() {
                 // As over plain TCP; the protocol knows what it means.
-                self.reading = Reading::Open(Bytes::new());
+                self.reading = Reading::Open;
                 break;
             }
             if piece.filled().is_empty() {
@@ -148,17 +148,6 @@ impl AsyncRead for Headed {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_head(cx))?;
-        if let Reading::Open(left) = &mut this.reading
-            && !left.is_empty()
-        {
-            let n = left.len().min(buf.remaining());
-            buf.put_slice(&left.split_to(n));
-            if left.is_empty() {
-                // An idle tunnel has no use for its allocation.
-                *left = Bytes::new();
-            }
-            return Poll::Ready(Ok(()));
-        }
         Pin::new(&mut this.link).poll_read(cx, buf)
     }
 }
@@ -230,28 +219,10 @@ impl Io for Headed {
         Pin::new(&mut self.get_mut().link).poll_write_in_place(cx, buf)
     }
 
-    fn half_closes(&self) -> bool {
-        self.link.half_closes()
-    }
-
-    fn cork(&mut self) {
-        self.link.cork();
-    }
-
-    fn set_close_reason(&mut self, reason: CloseReason) {
-        self.link.set_close_reason(reason);
-    }
-
-    fn goodbye(&self) -> Goodbye {
-        self.link.goodbye()
-    }
-
-    fn tcp(&self) -> Option<&TcpStream> {
-        self.link.tcp()
-    }
+    forward!(link: half_closes cork set_close_reason goodbye tcp);
 
     fn set_low_water(&mut self, bytes: usize) {
-        if matches!(self.reading, Reading::Open(_)) {
+        if matches!(self.reading, Reading::Open) {
             self.link.set_low_water(bytes);
         }
     }

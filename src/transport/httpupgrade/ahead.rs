@@ -12,28 +12,28 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use crate::cause::{DialError, UpgradeError};
 use crate::http::head;
 use crate::http::upgrade::{LIMIT, MAX_HEADER, granted, is_preliminary, look_at_clock};
-use crate::io::{CloseReason, Goodbye, Io, Link, PeerClock, Step};
+use crate::io::{Io, Link, PeerClock, Prefixed, Step, forward};
 
 /// How long what follows the request is held back. A server that reads what there is needs far less; it is little
 /// beside the round trip that is saved.
 const PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) struct Ahead {
-    link: Link,
+    /// What came behind the answer stands in front.
+    link: Prefixed<Link>,
     state: State,
 }
 
 enum State {
     /// The request is sent, and its answer is not there.
     Asked(Box<Asked>),
-    /// The answer was a 101; this is what came behind it.
-    Open(Bytes),
+    /// The answer was a 101.
+    Open,
     /// It was none.
     Over,
 }
@@ -64,7 +64,7 @@ impl Ahead {
             writer: None,
         };
         Self {
-            link,
+            link: Prefixed::new(Bytes::new(), link),
             state: State::Asked(Box::new(asked)),
         }
     }
@@ -72,7 +72,7 @@ impl Ahead {
     /// Ready when the answer is there and was a 101.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let answered = match &mut self.state {
-            State::Open(_) => return Poll::Ready(Ok(())),
+            State::Open => return Poll::Ready(Ok(())),
             State::Over => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
             State::Asked(asked) => ready!(asked.poll(&mut self.link, cx)),
         };
@@ -82,14 +82,15 @@ impl Ahead {
         {
             writer.wake();
         }
-        self.state = State::Open(answered.map_err(DialError::from)?);
+        self.link.put_back(answered.map_err(DialError::from)?);
+        self.state = State::Open;
         Poll::Ready(Ok(()))
     }
 
     /// Ready when something may follow the request.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.state {
-            State::Open(_) => Poll::Ready(Ok(())),
+            State::Open => Poll::Ready(Ok(())),
             State::Over => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
             State::Asked(asked) => {
                 if let Some(pause) = &mut asked.pause {
@@ -107,7 +108,11 @@ impl Ahead {
 
 impl Asked {
     /// What came behind the 101.
-    fn poll(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Result<Bytes, UpgradeError>> {
+    fn poll(
+        &mut self,
+        link: &mut Prefixed<Link>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Bytes, UpgradeError>> {
         loop {
             while let Some((answer, len)) = head::response(&self.read)? {
                 self.read.advance(len);
@@ -144,17 +149,6 @@ impl AsyncRead for Ahead {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_answer(cx))?;
-        if let State::Open(left) = &mut this.state
-            && !left.is_empty()
-        {
-            let n = left.len().min(buf.remaining());
-            buf.put_slice(&left.split_to(n));
-            if left.is_empty() {
-                // An idle tunnel has no use for its allocation.
-                *left = Bytes::new();
-            }
-            return Poll::Ready(Ok(()));
-        }
         Pin::new(&mut this.link).poll_read(cx, buf)
     }
 }
@@ -170,23 +164,11 @@ impl AsyncWrite for Ahead {
         Pin::new(&mut this.link).poll_write(cx, buf)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_shutdown(cx)
-    }
+    forward!(link: poll_flush poll_shutdown);
 }
 
 impl Io for Ahead {
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_close(cx)
-    }
-
-    fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_end(cx)
-    }
+    forward!(link: poll_close poll_end half_closes cork set_close_reason goodbye tcp);
 
     fn poll_write_in_place(
         self: Pin<&mut Self>,
@@ -198,29 +180,9 @@ impl Io for Ahead {
         Pin::new(&mut this.link).poll_write_in_place(cx, buf)
     }
 
-    fn half_closes(&self) -> bool {
-        self.link.half_closes()
-    }
-
-    fn cork(&mut self) {
-        self.link.cork();
-    }
-
-    fn set_close_reason(&mut self, reason: CloseReason) {
-        self.link.set_close_reason(reason);
-    }
-
-    fn goodbye(&self) -> Goodbye {
-        self.link.goodbye()
-    }
-
-    fn tcp(&self) -> Option<&TcpStream> {
-        self.link.tcp()
-    }
-
     fn set_low_water(&mut self, bytes: usize) {
         // What is awaited first is an answer, and short.
-        if matches!(self.state, State::Open(_)) {
+        if matches!(self.state, State::Open) {
             self.link.set_low_water(bytes);
         }
     }

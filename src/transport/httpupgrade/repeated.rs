@@ -8,30 +8,26 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
-use crate::io::{CloseReason, Goodbye, Io, Link};
+use crate::io::{Io, Link, Prefixed, forward};
 
 pub(super) struct Repeated {
     /// What may come again; empty when that is decided.
     again: Bytes,
     /// How much of it has come.
     seen: usize,
-    /// What was read and is no repetition.
-    left: Bytes,
-    link: Link,
+    /// What was read and is no repetition stands in front.
+    link: Prefixed<Link>,
 }
 
 impl Repeated {
     pub(super) fn new(again: Bytes, link: Link) -> Self {
-        let (seen, left) = (0, Bytes::new());
         Self {
             again,
-            seen,
-            left,
-            link,
+            seen: 0,
+            link: Prefixed::new(Bytes::new(), link),
         }
     }
 
@@ -39,15 +35,16 @@ impl Repeated {
     fn judge(&mut self, new: &[u8]) {
         let due = &self.again[self.seen..];
         let same = due.iter().zip(new).take_while(|(a, b)| a == b).count();
-        if same == due.len() {
-            self.left = Bytes::copy_from_slice(&new[same..]);
+        let left = if same == due.len() {
+            Bytes::copy_from_slice(&new[same..])
         } else if same == new.len() && !new.is_empty() {
             self.seen += same;
             return;
         } else {
             // It is like it by chance, or the end.
-            self.left = [&self.again[..self.seen], new].concat().into();
-        }
+            [&self.again[..self.seen], new].concat().into()
+        };
+        self.link.put_back(left);
         self.again = Bytes::new();
     }
 }
@@ -65,77 +62,17 @@ impl AsyncRead for Repeated {
             ready!(Pin::new(&mut this.link).poll_read(cx, &mut piece))?;
             this.judge(piece.filled());
         }
-        if this.left.is_empty() {
-            return Pin::new(&mut this.link).poll_read(cx, buf);
-        }
-        let n = this.left.len().min(buf.remaining());
-        buf.put_slice(&this.left[..n]);
-        this.left.advance(n);
-        if this.left.is_empty() {
-            this.left = Bytes::new();
-        }
-        Poll::Ready(Ok(()))
+        Pin::new(&mut this.link).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Repeated {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.link).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_shutdown(cx)
-    }
+    forward!(link: poll_write poll_write_vectored is_write_vectored poll_flush poll_shutdown);
 }
 
 impl Io for Repeated {
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_close(cx)
-    }
-
-    fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.link).poll_end(cx)
-    }
-
-    fn poll_write_in_place(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.link).poll_write_in_place(cx, buf)
-    }
-
-    fn half_closes(&self) -> bool {
-        self.link.half_closes()
-    }
-
-    fn cork(&mut self) {
-        self.link.cork();
-    }
-
-    fn set_close_reason(&mut self, reason: CloseReason) {
-        self.link.set_close_reason(reason);
-    }
-
-    fn goodbye(&self) -> Goodbye {
-        self.link.goodbye()
-    }
-
-    fn tcp(&self) -> Option<&TcpStream> {
-        self.link.tcp()
-    }
-
-    fn set_low_water(&mut self, bytes: usize) {
-        self.link.set_low_water(bytes);
-    }
+    forward!(link: poll_close poll_end poll_write_in_place half_closes cork);
+    forward!(link: set_close_reason goodbye tcp set_low_water);
 }
 
 #[cfg(test)]

@@ -1,0 +1,79 @@
+//! What a layer leaves to the link below it.
+
+/// In an implementation of `AsyncWrite` or [`Io`](super::Io): these methods are those of the link in `$inner`.
+macro_rules! forward {
+    ($inner:ident: $($method:ident)*) => { $( $crate::io::forward!(@ $inner $method); )* };
+    (@ $inner:ident poll_write) => {
+        fn poll_write(
+            mut self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+            buf: &[u8],
+        ) -> std::task::Poll<std::io::Result<usize>> {
+            std::pin::Pin::new(&mut self.$inner).poll_write(cx, buf)
+        }
+    };
+    (@ $inner:ident poll_write_vectored) => {
+        fn poll_write_vectored(
+            mut self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+            bufs: &[std::io::IoSlice<'_>],
+        ) -> std::task::Poll<std::io::Result<usize>> {
+            std::pin::Pin::new(&mut self.$inner).poll_write_vectored(cx, bufs)
+        }
+    };
+    (@ $inner:ident is_write_vectored) => {
+        fn is_write_vectored(&self) -> bool {
+            self.$inner.is_write_vectored()
+        }
+    };
+    (@ $inner:ident poll_write_in_place) => {
+        fn poll_write_in_place(
+            mut self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+            buf: &mut [u8],
+        ) -> std::task::Poll<std::io::Result<usize>> {
+            std::pin::Pin::new(&mut self.$inner).poll_write_in_place(cx, buf)
+        }
+    };
+    (@ $inner:ident half_closes) => {
+        fn half_closes(&self) -> bool {
+            self.$inner.half_closes()
+        }
+    };
+    (@ $inner:ident cork) => {
+        fn cork(&mut self) {
+            self.$inner.cork();
+        }
+    };
+    (@ $inner:ident set_close_reason) => {
+        fn set_close_reason(&mut self, reason: $crate::io::CloseReason) {
+            self.$inner.set_close_reason(reason);
+        }
+    };
+    (@ $inner:ident goodbye) => {
+        fn goodbye(&self) -> $crate::io::Goodbye {
+            self.$inner.goodbye()
+        }
+    };
+    (@ $inner:ident tcp) => {
+        fn tcp(&self) -> Option<&tokio::net::TcpStream> {
+            self.$inner.tcp()
+        }
+    };
+    (@ $inner:ident set_low_water) => {
+        fn set_low_water(&mut self, bytes: usize) {
+            self.$inner.set_low_water(bytes);
+        }
+    };
+    // Flushing, shutting down, closing and ending look alike.
+    (@ $inner:ident $method:ident) => {
+        fn $method(
+            mut self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            std::pin::Pin::new(&mut self.$inner).$method(cx)
+        }
+    };
+}
+
+pub(crate) use forward;
