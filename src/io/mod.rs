@@ -23,6 +23,7 @@ pub mod random;
 pub mod scratch;
 mod step;
 mod task;
+mod unsent;
 
 pub use abort::begun;
 pub use closing::{CloseReason, Closing, Holder};
@@ -37,6 +38,7 @@ pub use pipe::{Pipe, pipe};
 pub use prefixed::Prefixed;
 pub use step::Step;
 pub use task::spawn;
+pub use unsent::Unsent;
 
 use std::fmt;
 use std::future::poll_fn;

@@ -1,14 +1,11 @@
 //! The writing half of a stream: plain bytes from the caller, sealed bytes to the layer below.
 
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-
-use bytes::{Buf, BytesMut};
 
 use super::codec::chunks::{OVERHEAD, Sealer};
 use super::codec::head::{Head, MAX_HEAD};
-use crate::io::{HEADROOM, Io, random, scratch};
+use crate::io::{HEADROOM, Io, Unsent, random, scratch};
 use crate::protocol::replay::now;
 
 /// Writes a stream behind its head. What the layer below does not take at once is kept, and nothing new is taken until
@@ -17,7 +14,7 @@ pub(super) struct Writer {
     /// Goes out with the first bytes of the stream.
     head: Option<Box<Head>>,
     sealer: Box<Sealer>,
-    unsent: BytesMut,
+    unsent: Unsent,
 }
 
 impl Writer {
@@ -25,7 +22,7 @@ impl Writer {
         Self {
             head: Some(Box::new(head)),
             sealer: Box::new(sealer),
-            unsent: BytesMut::new(),
+            unsent: Unsent::default(),
         }
     }
 
@@ -49,7 +46,7 @@ impl Writer {
                 .seal(&plain[taken..taken + n], &mut scratch[len..]);
             taken += n;
         }
-        self.hand_down(inner, cx, &mut scratch[..len])?;
+        self.unsent.hand_down(inner, cx, &mut scratch[..len])?;
         Poll::Ready(Ok(taken))
     }
 
@@ -60,7 +57,7 @@ impl Writer {
         }
         let mut scratch = scratch::take();
         let (len, _) = self.begin(&[], &mut scratch);
-        self.unsent.extend_from_slice(&scratch[HEADROOM..len]);
+        self.unsent.push(&scratch[HEADROOM..len]);
     }
 
     /// Ready when all that was taken has gone to the layer below.
@@ -69,17 +66,7 @@ impl Writer {
         inner: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while !self.unsent.is_empty() {
-            let n = ready!(Pin::new(&mut *inner).poll_write(cx, &self.unsent))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.unsent.advance(n);
-            if self.unsent.is_empty() {
-                self.unsent = BytesMut::new();
-            }
-        }
-        Poll::Ready(Ok(()))
+        self.unsent.poll_push(inner, cx)
     }
 
     /// Leaves [`HEADROOM`] free and puts the head behind it if it is still there; what is taken of `out` then, and
@@ -93,26 +80,5 @@ impl Writer {
         let out = &mut out[HEADROOM..];
         let written = head.seal(&mut self.sealer, plain, time, &mut random::fill, out);
         (HEADROOM + written.len, written.payload)
-    }
-
-    /// Writes as much of what stands behind the [`HEADROOM`] as the layer below takes now, and keeps the rest.
-    fn hand_down<S: Io>(
-        &mut self,
-        inner: &mut S,
-        cx: &mut Context<'_>,
-        mut sealed: &mut [u8],
-    ) -> io::Result<()> {
-        while sealed.len() > HEADROOM {
-            match Pin::new(&mut *inner).poll_write_in_place(cx, sealed) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(n)) => sealed = &mut sealed[n..],
-                Poll::Ready(Err(e)) => return Err(e),
-                Poll::Pending => {
-                    self.unsent.extend_from_slice(&sealed[HEADROOM..]);
-                    break;
-                }
-            }
-        }
-        Ok(())
     }
 }

@@ -6,8 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use super::codec::body::{Framing, MAX_OVERHEAD, MAX_PLAIN, Sealer};
 use super::codec::response::Keys;
-use crate::io::{HEADROOM, Io, random, scratch};
-use bytes::{Buf, BytesMut};
+use crate::io::{HEADROOM, Io, Unsent, random, scratch};
 
 /// Writes a body behind a header. What the layer below does not take at once is kept, and nothing
 /// new is taken until it is gone: at most [`scratch::LEN`] bytes.
@@ -16,7 +15,7 @@ pub(super) struct Writer {
     header: Vec<u8>,
     /// `None`: the body is raw.
     sealer: Option<Box<Sealer>>,
-    unsent: BytesMut,
+    unsent: Unsent,
     end_mark: bool,
     ended: bool,
 }
@@ -33,7 +32,7 @@ impl Writer {
         Self {
             header,
             sealer,
-            unsent: BytesMut::new(),
+            unsent: Unsent::default(),
             end_mark,
             ended: false,
         }
@@ -73,7 +72,7 @@ impl Writer {
             len += self.seal(&plain[taken..taken + n], &mut scratch[len..]);
             taken += n;
         }
-        self.hand_down(inner, cx, &mut scratch[..len])?;
+        self.unsent.hand_down(inner, cx, &mut scratch[..len])?;
         Poll::Ready(Ok(taken))
     }
 
@@ -111,13 +110,13 @@ impl Writer {
         let mut scratch = scratch::take();
         let mut len = self.begin(&mut scratch);
         len += self.seal(plain, &mut scratch[len..]);
-        self.hand_down(inner, cx, &mut scratch[..len])?;
+        self.unsent.hand_down(inner, cx, &mut scratch[..len])?;
         Poll::Ready(Ok(()))
     }
 
     /// Hands down the header even if nothing follows it.
     pub(super) fn release_header(&mut self) {
-        self.unsent.extend_from_slice(&self.header);
+        self.unsent.push(&self.header);
         self.header = Vec::new();
     }
 
@@ -131,7 +130,7 @@ impl Writer {
         if self.end_mark && !self.is_raw() {
             let mut mark = [0; MAX_OVERHEAD];
             let len = self.seal(&[], &mut mark);
-            self.unsent.extend_from_slice(&mark[..len]);
+            self.unsent.push(&mark[..len]);
         }
     }
 
@@ -141,17 +140,7 @@ impl Writer {
         inner: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while !self.unsent.is_empty() {
-            let n = ready!(Pin::new(&mut *inner).poll_write(cx, &self.unsent))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.unsent.advance(n);
-            if self.unsent.is_empty() {
-                self.unsent = BytesMut::new();
-            }
-        }
-        Poll::Ready(Ok(()))
+        self.unsent.poll_push(inner, cx)
     }
 
     /// Leaves [`HEADROOM`] free, puts the header behind it if it is still there, and returns what is taken
@@ -169,27 +158,6 @@ impl Writer {
             return plain.len();
         };
         sealer.seal(plain, out, &mut random::fill)
-    }
-
-    /// Writes as much of what stands behind the [`HEADROOM`] as the layer below takes now, and keeps the rest.
-    fn hand_down<S: Io>(
-        &mut self,
-        inner: &mut S,
-        cx: &mut Context<'_>,
-        mut sealed: &mut [u8],
-    ) -> io::Result<()> {
-        while sealed.len() > HEADROOM {
-            match Pin::new(&mut *inner).poll_write_in_place(cx, sealed) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(n)) => sealed = &mut sealed[n..],
-                Poll::Ready(Err(e)) => return Err(e),
-                Poll::Pending => {
-                    self.unsent.extend_from_slice(&sealed[HEADROOM..]);
-                    break;
-                }
-            }
-        }
-        Ok(())
     }
 }
 
