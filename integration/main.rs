@@ -1,6 +1,6 @@
 //! Tests against real programs, on loopback.
 //!
-//! `peers` starts them, `configs` writes their configs, `tunnel` is a client with its server, `traffic` is what
+//! `peers` starts them, `configs` writes their configs, `tunnel` is a client with its server, `panel` a server with its API, `traffic` is what
 //! goes through, `name_server` answers for names that there are not. `netns` has machines for tests that need a
 //! network of their own, `world` a little Internet. An `interop_*` file is about one other program at either end
 //! of a tunnel; a `scenario_*` file is about one thing a user meets.
@@ -25,6 +25,7 @@ mod library;
 mod loading;
 mod name_server;
 mod netns;
+mod panel;
 mod peers;
 mod traffic;
 mod tunnel;
@@ -44,6 +45,7 @@ mod interop_vless;
 mod scenario_abrupt;
 mod scenario_abuse;
 mod scenario_api;
+mod scenario_api_protocols;
 mod scenario_attributes;
 mod scenario_browser;
 mod scenario_certificates;
@@ -69,6 +71,7 @@ mod scenario_log_flood;
 mod scenario_log_lines;
 mod scenario_nginx;
 mod scenario_observatory;
+mod scenario_panels;
 mod scenario_policy;
 mod scenario_real;
 mod scenario_real_servers;
