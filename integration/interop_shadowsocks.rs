@@ -611,12 +611,13 @@ async fn users_are_told_apart() {
             traffic::ready(socks).await;
             traffic::word(socks, &To::Ip(traffic::echo().await)).await;
             traffic::datagrams(socks, &[100, 1200]).await;
-            let log = stage.until_file_has("access.log", name).await;
-            let has = |kind: &str| {
-                let mut lines = log.lines();
-                lines.any(|line| line.contains(kind) && line.ends_with(name))
-            };
-            assert!(has("accepted tcp:") && has("accepted udp:"), "{log}");
+            for network in ["tcp", "udp"] {
+                let accepted = format!("accepted {network}:");
+                let user = format!("email: {name}");
+                stage
+                    .until_line_has("access.log", &[&accepted, &user])
+                    .await;
+            }
         }
     }
 }

@@ -171,7 +171,11 @@ impl Stage {
         let path = self.write(&format!("{name}.json"), format!("{config:#}"));
         let mut command = peer.command(&path);
         command.envs(authority.map(|authority| ("SSL_CERT_FILE", authority)));
-        self.start(name, &mut command, ports).await
+        let index = self.start(name, &mut command, ports).await;
+        for port in ports.iter().filter(|port| takes_datagrams(config, **port)) {
+            self.until_listening(index, *port, || receiving(*port)).await;
+        }
+        index
     }
 
     /// As `run`, on a machine of the test's own.
@@ -264,15 +268,21 @@ impl Stage {
 
     /// Waits until `file` of the test's folder holds `text`; gives the whole file.
     pub async fn until_file_has(&self, file: &str, text: &str) -> String {
+        self.until_line_has(file, &[text]).await
+    }
+
+    /// Waits until one line of `file` holds all of `texts`; gives the whole file.
+    pub async fn until_line_has(&self, file: &str, texts: &[&str]) -> String {
         let deadline = Instant::now() + LOG_LIMIT;
         loop {
             let content = self.read(file);
-            if content.contains(text) {
+            let has_all = |line: &str| texts.iter().all(|text| line.contains(text));
+            if content.lines().any(has_all) {
                 return content;
             }
             assert!(
                 Instant::now() < deadline,
-                "`{text}` never came to {file}:\n{content}"
+                "a line with {texts:?} never came to {file}:\n{content}"
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -438,6 +448,31 @@ fn name_of(port: u16) -> UnixAddr {
 /// Whether somebody listens on `port`, by the table of this thread's network, so that nobody is disturbed.
 pub fn listening(port: u16) -> bool {
     listening_in("/proc/thread-self/net", port)
+}
+
+/// Whether somebody has bound `port` for datagrams: V2Ray listens there a moment after it listens for connections, and what
+/// is sent in between is lost.
+fn receiving(port: u16) -> bool {
+    let wanted = format!(":{port:04X}");
+    ["udp", "udp6"].iter().any(|table| {
+        fs::read_to_string(format!("/proc/thread-self/net/{table}")).is_ok_and(|text| {
+            let mut rows = text.lines().skip(1);
+            rows.any(|line| {
+                let local = line.split_whitespace().nth(1);
+                local.is_some_and(|local| local.ends_with(&wanted))
+            })
+        })
+    })
+}
+
+/// Whether an inbound of V2Ray's form asks for datagrams on `port`.
+fn takes_datagrams(config: &Value, port: u16) -> bool {
+    let inbounds = config["inbounds"].as_array().into_iter().flatten();
+    let mut here = inbounds.filter(|inbound| inbound["port"] == port);
+    here.any(|inbound| {
+        let network = inbound["settings"]["network"].as_str();
+        network.is_some_and(|network| network.split(',').any(|one| one == "udp"))
+    })
 }
 
 fn listening_in(tables: &str, port: u16) -> bool {

@@ -287,12 +287,9 @@ async fn questions_travel_through_a_tunnel() {
         for _ in 0..2 {
             assert_eq!(ask_by_udp(door, "a.test", A).await, "NoError 10.0.0.1");
         }
-        let log = stage.read("access.log");
-        assert_eq!(
-            log.matches(&format!("127.0.0.1:{}", at.port())).count(),
-            1,
-            "{log}"
-        );
+        let asked = format!("127.0.0.1:{}", at.port());
+        let log = stage.until_file_has("access.log", &asked).await;
+        assert_eq!(log.matches(&asked).count(), 1, "{log}");
     }
 }
 
