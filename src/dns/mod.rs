@@ -8,7 +8,8 @@
 //! ```
 //!
 //! An answer ends the search even when it holds no address, as in V2Ray 4.45: only silence, a broken
-//! connection and unexpected addresses go on to the next server. hickory-proto reads and writes the
+//! connection and unexpected addresses go on to the next server. A client that asks through a `dns` outbound may be
+//! given a made-up address ([`FakePools`]); nobody else is. hickory-proto reads and writes the
 //! messages. How servers are reached is lent to this room ([`Dialer`]): most questions go through
 //! routing, as sessions of an inbound with the tag of `dns.tag`.
 
@@ -18,6 +19,7 @@ mod channel;
 pub mod codec;
 mod dial;
 mod failing;
+mod fake;
 mod framed;
 mod hosts;
 mod hosts_file;
@@ -33,10 +35,13 @@ mod tests;
 
 pub use asker::{asker, asking, is_on_its_way, on_its_way};
 pub use dial::{DialFuture, Dialer, Via};
+pub use fake::{Fake, FakePools};
 pub use framed::Framed;
 pub use known::Known;
 pub use resolver::{Lookup, LookupError, Resolver};
-pub use settings::{Fallback, HostEntry, HostNames, HostValue, Server, Settings, Upstream};
+pub use settings::{
+    FakePool, FakePoolError, Fallback, HostEntry, HostNames, HostValue, Server, Settings, Upstream,
+};
 pub use system::resolve;
 
 use std::net::{IpAddr, SocketAddr};
@@ -120,7 +125,8 @@ impl Families {
         v6: false,
     };
 
-    fn and(self, other: Self) -> Self {
+    /// Those of both.
+    pub fn and(self, other: Self) -> Self {
         Self {
             v4: self.v4 && other.v4,
             v6: self.v6 && other.v6,

@@ -9,6 +9,7 @@ use tracing::{debug, trace};
 
 use super::codec::Reply;
 use super::dial::Dialer;
+use super::fake::FakePools;
 use super::hosts::{Found, Hosts};
 use super::server::Server;
 use super::settings::{self, Fallback, Settings, Upstream};
@@ -25,6 +26,8 @@ pub struct Resolver {
     /// `queryStrategy`.
     families: Families,
     fallback: Fallback,
+    /// Where the addresses of `fakedns` come from.
+    fakes: FakePools,
     dialer: OnceLock<Arc<dyn Dialer>>,
 }
 
@@ -33,6 +36,19 @@ pub struct Resolver {
 pub enum LookupError {
     #[error("dns: {}", .0.join("; "))]
     NoServer(Vec<String>),
+    #[error(
+        "cannot resolve {0}: all of `dns.servers` are `fakedns`, which has addresses for clients alone: add a server such as `localhost`"
+    )]
+    OnlyFake(String),
+}
+
+/// Who wants an address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    /// Rules and outbounds, which connect to it.
+    Us,
+    /// Who connects to it through us.
+    Client,
 }
 
 /// How an outbound turns names into addresses.
@@ -59,10 +75,17 @@ impl Resolver {
         if servers.is_empty() {
             servers.push(settings::Server::new("localhost", Upstream::System));
         }
-        let servers = servers.into_iter().map(|s| Arc::new(Server::new(s)));
+        let of_servers = servers.iter().flat_map(|server| &server.fakes);
+        let fakes = FakePools::new(settings.fakes.iter().chain(of_servers));
+        let servers = servers.into_iter().map(|server| {
+            let own = server.fakes.iter().filter_map(|pool| fakes.of(pool));
+            let own = own.cloned().collect();
+            Arc::new(Server::new(server, own))
+        });
         Self {
             hosts: Hosts::new(settings.hosts),
             servers: servers.collect(),
+            fakes,
             families: settings.families,
             fallback: settings.fallback,
             dialer: OnceLock::new(),
@@ -80,8 +103,28 @@ impl Resolver {
         servers.any(|server| matches!(server.settings.upstream, Upstream::Https { .. }))
     }
 
+    /// What is made up by `fakedns`.
+    pub fn fakes(&self) -> &FakePools {
+        &self.fakes
+    }
+
     /// The addresses of a name. If it has none, the code of the reply says why.
     pub async fn lookup(&self, name: &str, families: Families) -> Result<Reply, LookupError> {
+        self.find(name, families, Asker::Us).await
+    }
+
+    /// As [`Resolver::lookup`], for a client: where a server is `fakedns` the addresses are made up, and a connection
+    /// to one of them has to come back to us.
+    pub async fn answer(&self, name: &str, families: Families) -> Result<Reply, LookupError> {
+        self.find(name, families, Asker::Client).await
+    }
+
+    async fn find(
+        &self,
+        name: &str,
+        families: Families,
+        asker: Asker,
+    ) -> Result<Reply, LookupError> {
         let families = families.and(self.families);
         let mut name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         if families == Families::NONE {
@@ -103,7 +146,16 @@ impl Resolver {
             None => {}
         }
         let mut failures = Vec::new();
-        for server in self.order(&name) {
+        let order = self.order(&name, asker);
+        if order.is_empty() {
+            return Err(LookupError::OnlyFake(name));
+        }
+        for server in order {
+            if asker == Asker::Client
+                && let Some(reply) = server.made_up(&name, families)
+            {
+                return Ok(reply);
+            }
             match server.lookup(self.dialer.get(), &name, families).await {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => {
@@ -119,13 +171,15 @@ impl Resolver {
     }
 
     /// The servers for a name: those that have it among their `domains`, the closest first, then the
-    /// others in their order.
-    fn order(&self, name: &str) -> Vec<&Arc<Server>> {
+    /// others in their order. None when all of them are for clients.
+    fn order(&self, name: &str, asker: Asker) -> Vec<&Arc<Server>> {
         let name = Name::new(name);
+        let may_be_asked = |server: &Server| asker == Asker::Client || !server.is_fake();
         let mut first: Vec<(MatchRank, usize)> = self
             .servers
             .iter()
             .enumerate()
+            .filter(|(_, server)| may_be_asked(server))
             .filter_map(|(index, server)| Some((server.fit(&name)?, index)))
             .collect();
         first.sort_unstable();
@@ -137,12 +191,14 @@ impl Resolver {
                 Fallback::WithoutMatch => !matched,
                 Fallback::Never => false,
             };
-            if falls_back && !server.settings.skip_fallback && !order.contains(&index) {
+            let falls_back = falls_back && !server.settings.skip_fallback;
+            if falls_back && may_be_asked(server) && !order.contains(&index) {
                 order.push(index);
             }
         }
         if order.is_empty() {
-            order.push(0);
+            let first = self.servers.iter().position(|server| may_be_asked(server));
+            order.extend(first);
         }
         order
             .into_iter()
@@ -201,12 +257,21 @@ impl Lookup {
             return self.find(to).await;
         };
         let mut step = Step::begin("dns");
-        let found = self.find(to).await?;
+        let found = match self.find(to).await {
+            // As in V2Ray, where the name would then be dialled.
+            Err(e) if knows_only_fakes(&e) => system::resolve(to, self.strategy()).await?,
+            found => found?,
+        };
         if step.is_told() {
             let ips: Vec<String> = found.iter().map(|addr| addr.ip().to_string()).collect();
             step.done(format_args!("{name} is {}", ips.join(", ")));
         }
         Ok(found)
+    }
+
+    /// As [`Lookup::resolve`], and the system is not asked in place of the built-in DNS.
+    pub async fn strictly(&self, to: &Destination) -> io::Result<Vec<SocketAddr>> {
+        self.find(to).await
     }
 
     async fn find(&self, to: &Destination) -> io::Result<Vec<SocketAddr>> {
@@ -222,7 +287,10 @@ impl Lookup {
         let reply = resolver
             .lookup(name, strategy.families())
             .await
-            .map_err(|e| io::Error::other(format!("cannot resolve {name}: {e}")))?;
+            .map_err(|e| match e {
+                LookupError::OnlyFake(_) => io::Error::other(e),
+                e => io::Error::other(format!("cannot resolve {name}: {e}")),
+            })?;
         let ips: Vec<IpAddr> = reply.ips;
         let addrs = strategy.pick(ips, to.port);
         if addrs.is_empty() {
@@ -231,6 +299,11 @@ impl Lookup {
         }
         Ok(addrs)
     }
+}
+
+fn knows_only_fakes(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(LookupError::OnlyFake(_)))
 }
 
 fn reason(code: u16, strategy: Strategy) -> String {

@@ -17,10 +17,11 @@ use super::channel::{Channel, Over};
 use super::codec::{Family, Question, Reply};
 use super::dial::Dialer;
 use super::failing::Failing;
+use super::fake::Pool;
 use super::https::Https;
 use super::shares::{Shares, Slot};
 use super::{Families, Upstream, asker, settings, system};
-use crate::address::Destination;
+use crate::address::{Destination, Host};
 use crate::log;
 use crate::matching::{Domains, MatchRank, Name, Pattern};
 
@@ -30,6 +31,9 @@ pub(super) const LIMIT: Duration = Duration::from_secs(4);
 /// A datagram may be lost: then the question goes once more.
 const ASK_AGAIN: Duration = Duration::from_millis(1500);
 
+/// How many seconds a made-up address holds, as in Xray: whoever asks again keeps it.
+const FAKE_TTL: u32 = 1;
+
 /// Different questions that wait for one server.
 const MAX_PENDING: usize = 1024;
 
@@ -38,6 +42,8 @@ const MAX_PENDING_HTTPS: usize = 96;
 
 pub(super) struct Server {
     pub(super) settings: settings::Server,
+    /// Out of which clients are given addresses in its place.
+    fakes: Vec<Arc<Pool>>,
     client: Client,
     cache: Mutex<Cache>,
     pending: Mutex<HashMap<Question, Waiting>>,
@@ -49,6 +55,7 @@ pub(super) struct Server {
 /// What asks it.
 enum Client {
     System,
+    Nobody,
     Udp(Channel, Channel),
     Tcp(Channel),
     Https(Https),
@@ -68,15 +75,16 @@ pub(super) enum Failure {
 }
 
 impl Server {
-    pub(super) fn new(settings: settings::Server) -> Self {
+    pub(super) fn new(settings: settings::Server, fakes: Vec<Arc<Pool>>) -> Self {
         let slots = match settings.upstream {
             Upstream::Https { .. } => MAX_PENDING_HTTPS,
-            Upstream::System | Upstream::Udp(_) | Upstream::Tcp(_) => MAX_PENDING,
+            Upstream::System | Upstream::Fake | Upstream::Udp(_) | Upstream::Tcp(_) => MAX_PENDING,
         };
         Self {
             shares: Shares::new(format!("the DNS server {}", settings.name), slots, LIMIT),
             failing: Failing::default(),
             client: Client::new(&settings),
+            fakes,
             settings,
             cache: Mutex::default(),
             pending: Mutex::default(),
@@ -91,6 +99,30 @@ impl Server {
         };
         let own = self.settings.domains.as_ref().and_then(|d| d.fit(name));
         local.into_iter().chain(own).min()
+    }
+
+    /// Whether it has addresses for clients alone.
+    pub(super) fn is_fake(&self) -> bool {
+        self.settings.upstream == Upstream::Fake
+    }
+
+    /// What a client is told of `name`; `None` when the server itself is to be asked. What is told is never asked for
+    /// again by ourselves: `expectIPs` does not count.
+    pub(super) fn made_up(&self, name: &str, families: Families) -> Option<Reply> {
+        if self.fakes.is_empty() && !self.is_fake() {
+            return None;
+        }
+        let families = families.and(self.settings.families);
+        let mut reply = Reply::none(0);
+        // A name that nobody could be asked to connect to has none.
+        if let Ok(Host::Domain(name)) = Host::parse(name) {
+            let wanted = |pool: &&Arc<Pool>| families.has(pool.family());
+            let pools = self.fakes.iter().filter(wanted);
+            reply.ips = pools.map(|pool| pool.address(&name)).collect();
+            reply.ttl = FAKE_TTL;
+            debug!(server = self.settings.name, name, ips = ?reply.ips, "made up");
+        }
+        Some(reply)
     }
 
     /// The addresses of `name`, IPv4 first. Without any, the code says why.
@@ -227,7 +259,7 @@ impl Server {
     async fn ask(&self, dialer: &Arc<dyn Dialer>, question: &Question) -> Result<Reply, Failure> {
         let asking = async {
             match &self.client {
-                Client::System => Ok(Reply::none(0)),
+                Client::System | Client::Nobody => Ok(Reply::none(0)),
                 Client::Udp(udp, tcp) => {
                     let mut first = pin!(udp.ask(dialer, question));
                     let reply = match timeout(ASK_AGAIN, &mut first).await {
@@ -283,6 +315,7 @@ impl Client {
         let channel = |over, to: &Destination| Channel::new(over, to.clone(), via.clone(), ip);
         match &settings.upstream {
             Upstream::System => Self::System,
+            Upstream::Fake => Self::Nobody,
             Upstream::Udp(to) => Self::Udp(channel(Over::Udp, to), channel(Over::Tcp, to)),
             Upstream::Tcp(to) => Self::Tcp(channel(Over::Tcp, to)),
             Upstream::Https { url, to } => {

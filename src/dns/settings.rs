@@ -2,10 +2,13 @@
 
 #![warn(missing_docs)]
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use http::Uri;
+use ipnet::IpNet;
+use thiserror::Error;
 
 use super::{Families, Via};
 use crate::address::Destination;
@@ -22,6 +25,30 @@ pub struct Settings {
     pub families: Families,
     /// Which servers are asked for a name that belongs to none.
     pub fallback: Fallback,
+    /// `fakedns`: networks whose addresses are made up for names. Those of servers count as well; networks that overlap
+    /// are one and the same.
+    pub fakes: Vec<FakePool>,
+}
+
+/// A network whose addresses stand for names; has always more addresses than names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FakePool {
+    network: IpNet,
+    names: NonZeroUsize,
+}
+
+/// Why a network cannot be a pool.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum FakePoolError {
+    /// One address always waits for the next name.
+    #[error("{0} is a single address, expected a network such as `198.18.0.0/15`")]
+    SingleAddress(IpNet),
+    /// Nothing would be handed out.
+    #[error("no name would be remembered, expected at least 1")]
+    NoName,
+    /// A name would find no address.
+    #[error("{0} names are more than {1} has addresses for, expected at most {2}")]
+    TooManyNames(usize, IpNet, u128),
 }
 
 /// Names, and what the config says of them.
@@ -92,6 +119,8 @@ pub struct Server {
     pub families: Families,
     /// Whether its answers are remembered (by default they are).
     pub caches: bool,
+    /// `fakedns`: clients that ask through a `dns` outbound are given addresses of these in place of its answers.
+    pub fakes: Vec<FakePool>,
 }
 
 /// How a server is asked.
@@ -99,6 +128,8 @@ pub struct Server {
 pub enum Upstream {
     /// `localhost`: by the resolver of the system. It is asked first for the names of houses and offices.
     System,
+    /// `fakedns`: not at all. It has made-up addresses for clients, and is passed over by everyone else.
+    Fake,
     /// By UDP, and by TCP when a reply has no room.
     Udp(Destination),
     /// `tcp://`.
@@ -150,6 +181,75 @@ impl Server {
             is_last: false,
             families: Families::BOTH,
             caches: true,
+            fakes: Vec::new(),
         }
     }
 }
+
+impl FakePool {
+    /// Made up are the addresses of `network`, first the one that it is written with, for the last `names` names.
+    ///
+    /// # Errors
+    ///
+    /// When there are not more addresses than names, or no names.
+    pub fn new(network: IpNet, names: usize) -> Result<Self, FakePoolError> {
+        let most = Self::most_names(network);
+        if most == 0 {
+            return Err(FakePoolError::SingleAddress(network));
+        }
+        let names = NonZeroUsize::new(names).ok_or(FakePoolError::NoName)?;
+        let pool = Self { network, names };
+        match names.get() as u128 > most {
+            true => Err(FakePoolError::TooManyNames(names.get(), network, most)),
+            false => Ok(pool),
+        }
+    }
+
+    /// With as many names as V2Ray's manual says, or as there is room for.
+    ///
+    /// # Errors
+    ///
+    /// When there is but one address.
+    pub fn of_usual_size(network: IpNet) -> Result<Self, FakePoolError> {
+        let most = Self::most_names(network).try_into();
+        Self::new(network, USUAL_NAMES.min(most.unwrap_or(usize::MAX)))
+    }
+
+    /// V2Ray 4.45's where a config names none: a network of each family that may be asked for.
+    pub fn usual(families: Families) -> Vec<Self> {
+        let v4 = IpNet::new(Ipv4Addr::new(198, 18, 0, 0).into(), 15);
+        let v6 = IpNet::new(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0).into(), 18);
+        let both = [v4, v6].map(|network| network.expect("these are lengths of prefixes"));
+        let wanted = both
+            .into_iter()
+            .filter(|network| families.allow(network.addr()));
+        let names = match families == Families::BOTH {
+            true => USUAL_NAMES / 2 + 1,
+            false => USUAL_NAMES,
+        };
+        wanted
+            .filter_map(|network| Self::new(network, names).ok())
+            .collect()
+    }
+
+    /// Its addresses, written with the first one that is handed out.
+    pub fn network(&self) -> IpNet {
+        self.network
+    }
+
+    /// How many names are remembered.
+    pub fn names(&self) -> NonZeroUsize {
+        self.names
+    }
+
+    /// The numbers of the addresses beside the one that waits for the next name.
+    fn most_names(network: IpNet) -> u128 {
+        match network.hostmask() {
+            IpAddr::V4(mask) => mask.to_bits().into(),
+            IpAddr::V6(mask) => mask.to_bits(),
+        }
+    }
+}
+
+/// As V2Ray's manual and its code.
+const USUAL_NAMES: usize = 65535;

@@ -116,7 +116,7 @@ impl Session {
         let looking = async move {
             let question = &asked.question;
             let reply = resolver
-                .lookup(&question.name, question.family.into())
+                .answer(&question.name, question.family.into())
                 .await;
             let answer = match reply {
                 Ok(reply) => {
