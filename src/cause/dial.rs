@@ -17,6 +17,11 @@ pub enum DialError {
     /// A name has no address.
     #[error("{0}")]
     Name(#[source] io::Error),
+    /// A name was meant, and is not known.
+    #[error(
+        "{0} is a made-up address of `fakedns` whose name is forgotten: the application has to ask for the name again"
+    )]
+    Forgotten(Destination),
     /// There is no connection.
     #[error(transparent)]
     Tcp(#[from] TcpError),
@@ -84,7 +89,7 @@ impl DialError {
     /// How far it came.
     pub fn stage(&self) -> Stage {
         match self {
-            Self::Name(_) => Stage::Name,
+            Self::Name(_) | Self::Forgotten(_) => Stage::Name,
             Self::Tcp(_) => Stage::Tcp,
             Self::Tls(_) => Stage::Tls,
             Self::Upgrade(_) => Stage::Upgrade,
@@ -99,6 +104,7 @@ impl DialError {
                 io::ErrorKind::TimedOut => "dns-timeout",
                 _ => "dns-failed",
             }),
+            Self::Forgotten(_) => Cow::Borrowed("fakedns-forgotten"),
             Self::Tcp(e) => Cow::Borrowed(e.code()),
             Self::Tls(e) => Cow::Borrowed(e.code()),
             Self::Upgrade(e) => e.code(),
@@ -108,6 +114,7 @@ impl DialError {
     fn kind(&self) -> io::ErrorKind {
         match self {
             Self::Name(e) | Self::Tcp(TcpError::Failed { source: e, .. }) => e.kind(),
+            Self::Forgotten(_) => io::ErrorKind::NotFound,
             Self::Tcp(TcpError::NoFamily { .. }) => io::ErrorKind::AddrNotAvailable,
             Self::Tcp(TcpError::Slow { .. }) => io::ErrorKind::TimedOut,
             Self::Tls(e) => e.kind(),

@@ -85,7 +85,7 @@ impl Unreached<'_> {
             _ if error.kind() == io::ErrorKind::TimedOut => Reach::Slow,
             // The way to the server is not the one to the target.
             Some(_) if is_hop => Reach::Broken,
-            Some(DialError::Name(_)) => Reach::NoHost,
+            Some(DialError::Name(_) | DialError::Forgotten(_)) => Reach::NoHost,
             Some(DialError::Tcp(TcpError::NoFamily { .. })) => Reach::NoNetwork,
             // What the system says, or the server.
             _ => match error.kind() {

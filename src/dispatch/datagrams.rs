@@ -108,8 +108,14 @@ impl Association {
     fn send(&mut self, packet: Packet) {
         self.touch();
         if let Some(route) = self.routes.get(&packet.peer) {
-            let route = route.clone();
-            return self.send_by(&route, packet);
+            if route.holds(self.dispatcher.resolver.fakes(), &packet.peer) {
+                let route = route.clone();
+                return self.send_by(&route, packet);
+            }
+            // The made-up address stands for another name, and so do its answers.
+            self.routes.remove(&packet.peer);
+            let peer = Some(&packet.peer);
+            self.flows.retain(|(_, asked), _| asked.as_ref() != peer);
         }
         if !self.asking.contains_key(&packet.peer) {
             if self.asking.len() >= MAX_FLOWS {

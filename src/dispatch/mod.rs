@@ -197,11 +197,7 @@ impl Dispatcher {
                     attributes,
                     reply,
                 } => {
-                    // Its head is known, there is nothing left to look for.
-                    let inbound = Origin {
-                        sniffing: None,
-                        ..inbound
-                    };
+                    // Its head is known, there is nothing left to look for in it.
                     let session = Session {
                         protocol: Some("http/1.1"),
                         attributes: Some(Arc::new(attributes)),
@@ -276,19 +272,28 @@ impl Dispatcher {
             return;
         };
         // What is to be looked at comes after the answer.
-        if session.inbound.sniffing.is_some()
+        if session.looks_into_content()
             && let Some(reply) = reply.take()
             && reply::grant(&mut link, reply).await.is_err()
         {
             return link.close().await;
         }
         let is_user = session.user.is_some();
-        let (aim, sniffed) = sniff::stream(&mut session, to, &mut link).await;
+        let (aim, sniffed) =
+            sniff::stream(self.resolver.fakes(), &mut session, to, &mut link).await;
         let asked = Asked::new(Network::Tcp, &aim);
         let Some(Chosen { outbound, known }) = self.route(&session, asked).await else {
             return reply::refuse(link, reply, is_user, &Unreached::Rules).await;
         };
         self.log_accepted(&session, &outbound, Network::Tcp, &aim);
+        if aim.is_lost() && outbound.goes_to(aim.asked()) {
+            let error = outbound.log_forgotten(aim.asked());
+            let why = Unreached::Target {
+                to: aim.asked(),
+                error: &error,
+            };
+            return reply::refuse(link, reply, is_user, &why).await;
+        }
         if reply.is_some() && outbound.protocol.is_blackhole() {
             return reply::refuse(link, reply, is_user, &Unreached::Rules).await;
         }

@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::counting::Counting;
 use crate::address::Destination;
-use crate::cause::{Unreached, code_of};
+use crate::cause::{DialError, Unreached, code_of};
 use crate::dns::Strategy;
 use crate::io::own_listeners;
 use crate::log;
@@ -122,6 +122,26 @@ impl Outbound {
         }
         let cause_code = code_of(error);
         debug!(cause_code = cause_code.as_deref(), "cannot open: {error}");
+    }
+
+    /// Whether a session to `to` is carried there; it may be answered here, or led elsewhere.
+    pub(super) fn goes_to(&self, to: &Destination) -> bool {
+        match &self.protocol {
+            protocol::Outbound::Proxy(_) => true,
+            protocol::Outbound::Endpoint(_) => false,
+            protocol::Outbound::Freedom(_) => {
+                let target = self.protocol.straight(to);
+                target.is_some_and(|target| target.host == to.host)
+            }
+        }
+    }
+
+    /// Says that `to` is a made-up address of which nobody knows the name.
+    pub(super) fn log_forgotten(&self, to: &Destination) -> io::Error {
+        let error: io::Error = DialError::Forgotten(to.clone()).into();
+        self.warn_of("fakedns", &error);
+        debug!(cause_code = code_of(&error).as_deref(), "refused: {error}");
+        error
     }
 
     /// Says what cut a session off.

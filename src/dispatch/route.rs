@@ -169,7 +169,8 @@ impl Dispatcher {
         let mut pick = router.pick(facts, resolved);
         if matches!(pick, Pick::NeedsIp) {
             if *known == Known::Unasked {
-                *known = find(&Lookup::new(&self.resolver, Strategy::UseIp), facts.to).await;
+                let lookup = Lookup::new(&self.resolver, Strategy::UseIp);
+                *known = find(&lookup, facts.to).await;
             }
             pick = router.pick(facts, known.ips());
         }
@@ -233,7 +234,7 @@ impl Dispatcher {
 
 /// All addresses of a name; a name without any is as good as one that no rule about addresses takes.
 async fn find(lookup: &Lookup, to: &Destination) -> Known {
-    let found = timeout(LOOKUP_LIMIT, lookup.resolve(to)).await;
+    let found = timeout(LOOKUP_LIMIT, lookup.strictly(to)).await;
     let known = Known::new(found.unwrap_or_else(|_| {
         let text = format!("cannot resolve {}: no answer in time", to.host);
         Err(io::Error::new(io::ErrorKind::TimedOut, text))

@@ -54,6 +54,12 @@ impl Session {
         Owner::of(self.user.as_ref(), self.source)
     }
 
+    /// Whether the first bytes are to be looked at; those of a request are known.
+    pub(super) fn looks_into_content(&self) -> bool {
+        let sniffing = self.inbound.sniffing.as_ref();
+        self.protocol.is_none() && sniffing.is_some_and(|sniffing| !sniffing.metadata_only)
+    }
+
     pub(super) fn level(&self) -> u32 {
         self.user.as_ref().map_or(0, |user| user.level)
     }

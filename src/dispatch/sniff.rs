@@ -12,11 +12,11 @@ use tracing::debug;
 use super::route::{Asked, Chosen};
 use super::waiting::Waiting;
 use super::{Dispatcher, OutboundRef, Session, first};
-use crate::address::{Destination, Network};
-use crate::dns::Known;
+use crate::address::{Destination, Host, Network};
+use crate::dns::{Fake, FakePools, Known};
 use crate::io::{Link, Packet};
 use crate::sniffing::codec::{self, Quic, Sniffed};
-use crate::sniffing::{Aim, Settings};
+use crate::sniffing::{Aim, MadeUp, Settings};
 
 /// How long V2Ray, and so we, wait for something to look at: the target may be the one to speak first.
 const WAIT: Duration = Duration::from_millis(200);
@@ -28,6 +28,7 @@ const MAX_BEGINNING: usize = 16 * 1024;
 /// Finds out what `link` carries, if its inbound wants to know; then what was read is given back, be it
 /// nothing, and nobody needs to wait for a first payload again.
 pub(super) async fn stream(
+    fakes: &FakePools,
     session: &mut Session,
     asked: Destination,
     link: &mut Link,
@@ -35,6 +36,10 @@ pub(super) async fn stream(
     let Some(sniffing) = session.inbound.sniffing.clone() else {
         return (asked.into(), None);
     };
+    if !session.looks_into_content() {
+        let aim = aim(&sniffing, fakes, Sniffed::No, session, asked);
+        return (aim, None);
+    }
     let mut beginning = Vec::new();
     let looking = async {
         loop {
@@ -47,16 +52,39 @@ pub(super) async fn stream(
         }
     };
     let answer = timeout(WAIT, looking).await.unwrap_or(Sniffed::No);
-    let aim = aim(&sniffing, answer, session, asked);
+    let aim = aim(&sniffing, fakes, answer, session, asked);
     (aim, Some(beginning))
 }
 
-fn aim(sniffing: &Settings, answer: Sniffed, session: &mut Session, asked: Destination) -> Aim {
-    let Sniffed::Found(found) = answer else {
-        return asked.into();
+/// Where a session goes that asked for `asked`, with what its content said.
+fn aim(
+    sniffing: &Settings,
+    fakes: &FakePools,
+    answer: Sniffed,
+    session: &mut Session,
+    asked: Destination,
+) -> Aim {
+    let found = match answer {
+        Sniffed::Found(found) => Some(found),
+        Sniffed::NeedMore | Sniffed::No => None,
     };
-    session.protocol = Some(found.protocol);
-    sniffing.aim(&found, asked)
+    if let Some(found) = &found {
+        session.protocol = Some(found.protocol);
+    }
+    let fake = match asked.host {
+        Host::Ip(ip) if sniffing.names_fakes() => fakes.find(ip),
+        _ => None,
+    };
+    let made_up = match fake {
+        None => return sniffing.aim(found.as_ref(), asked),
+        Some(Fake::Forgotten) => MadeUp::Forgotten,
+        Some(Fake::Name(name)) => {
+            // As in V2Ray, where the content says nothing.
+            session.protocol.get_or_insert("fakedns");
+            MadeUp::Named(Host::Domain(name.to_string()))
+        }
+    };
+    sniffing.aim_of_fake(made_up, found.as_ref(), asked)
 }
 
 /// Datagrams to one destination, until it is known where they go.
@@ -82,19 +110,35 @@ pub(super) struct Route {
     /// from it, as they do when no rule is.
     pub(super) at: Option<Destination>,
     pub(super) known: Known,
+    /// What their destination stands for, which is a made-up address. It may come to stand for something else.
+    pub(super) name_of_fake: Option<Host>,
+}
+
+impl Route {
+    /// Whether it leads to what `peer` stands for, which is in use thereby.
+    pub(super) fn holds(&self, fakes: &FakePools, peer: &Destination) -> bool {
+        let (Some(name), Host::Ip(ip)) = (&self.name_of_fake, &peer.host) else {
+            return true;
+        };
+        match (fakes.find(*ip), name) {
+            (Some(Fake::Name(now)), Host::Domain(name)) => *now == **name,
+            // Nobody else has been given the address.
+            _ => true,
+        }
+    }
 }
 
 impl PendingRoute {
     pub(super) fn new(dispatcher: &Arc<Dispatcher>, session: &Session, asked: Destination) -> Self {
-        let stage = match session.inbound.sniffing {
-            Some(_) => Stage::Looking(Box::default(), Box::pin(sleep(WAIT))),
-            None => Stage::routing(dispatcher, session.clone(), asked.clone().into()),
-        };
-        Self {
+        let mut pending = Self {
             asked,
-            stage,
+            stage: Stage::Looking(Box::default(), Box::pin(sleep(WAIT))),
             waiting: Waiting::default(),
+        };
+        if !session.looks_into_content() {
+            pending.route(dispatcher, session, Sniffed::No);
         }
+        pending
     }
 
     /// One more; UDP may lose what comes beyond the bound.
@@ -131,7 +175,10 @@ impl PendingRoute {
         let mut session = session.clone();
         let asked = self.asked.clone();
         let aim = match session.inbound.sniffing.clone() {
-            Some(sniffing) => aim(&sniffing, answer, &mut session, asked),
+            Some(sniffing) => {
+                let fakes = dispatcher.resolver.fakes();
+                aim(&sniffing, fakes, answer, &mut session, asked)
+            }
             None => asked.into(),
         };
         self.stage = Stage::routing(dispatcher, session, aim);
@@ -145,7 +192,13 @@ impl Stage {
             let question = Asked::new(Network::Udp, &aim);
             let Chosen { outbound, known } = dispatcher.route(&session, question).await?;
             dispatcher.log_accepted(&session, &outbound, Network::Udp, &aim);
+            if aim.is_lost() && outbound.goes_to(aim.asked()) {
+                // The next datagram asks again.
+                outbound.log_forgotten(aim.asked());
+                return None;
+            }
             let asked = aim.asked().clone();
+            let name_of_fake = aim.name_of_fake().cloned();
             let to = aim.to();
             let at = match dispatcher.address(&outbound, &to, &known) {
                 Ok(at) => at,
@@ -162,6 +215,7 @@ impl Stage {
                 to,
                 at,
                 known,
+                name_of_fake,
             })
         }))
     }
@@ -181,7 +235,7 @@ mod tests {
     async fn silence_is_waited_for_and_no_longer() {
         let (_client, mut link) = pair();
         let since = Instant::now();
-        let (aim, first) = stream(&mut session(true), to(), &mut link).await;
+        let (aim, first) = stream(&fakes(), &mut session(true), to(), &mut link).await;
         assert_eq!((aim, first), (to().into(), Some(Vec::new())));
         assert_eq!(since.elapsed().as_millis(), WAIT.as_millis());
     }
@@ -197,8 +251,9 @@ mod tests {
             }
             client.write_all(b"\r\n\r\n").await.unwrap();
         };
-        let mut session = session(true);
-        let ((aim, first), ()) = tokio::join!(stream(&mut session, to(), &mut link), sending);
+        let (mut session, fakes) = (session(true), fakes());
+        let ((aim, first), ()) =
+            tokio::join!(stream(&fakes, &mut session, to(), &mut link), sending);
         assert!(since.elapsed() < WAIT);
         assert_eq!(session.protocol, Some("http1"));
         assert_eq!(aim.ruled().to_string(), "a.example:80");
@@ -214,7 +269,7 @@ mod tests {
         let head = [&b"GET / HTTP/1.1\r\nA: "[..], &[b'a'; 2 * MAX_BEGINNING]].concat();
         client.write_all(&head).await.unwrap();
         let since = Instant::now();
-        let (_, first) = stream(&mut session(true), to(), &mut link).await;
+        let (_, first) = stream(&fakes(), &mut session(true), to(), &mut link).await;
         assert_eq!(first.unwrap(), head[..MAX_BEGINNING]);
         assert_eq!(since.elapsed(), Duration::ZERO);
         // The end of what there is ends the wait, too.
@@ -222,7 +277,9 @@ mod tests {
         let mut rest = Vec::new();
         link.read_to_end(&mut rest).await.unwrap();
         assert_eq!(
-            stream(&mut session(true), to(), &mut link).await.1,
+            stream(&fakes(), &mut session(true), to(), &mut link)
+                .await
+                .1,
             Some(Vec::new())
         );
         assert_eq!(since.elapsed(), Duration::ZERO);
@@ -235,7 +292,7 @@ mod tests {
             .write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
             .await
             .unwrap();
-        let answer = stream(&mut session(false), to(), &mut link).await;
+        let answer = stream(&fakes(), &mut session(false), to(), &mut link).await;
         assert_eq!(answer, (to().into(), None));
         assert_eq!(link.read_u8().await.unwrap(), b'G');
     }
@@ -243,6 +300,10 @@ mod tests {
     fn pair() -> (DuplexStream, Link) {
         let (client, link) = duplex(4 * MAX_BEGINNING);
         (client, Link::other(link))
+    }
+
+    fn fakes() -> FakePools {
+        FakePools::default()
     }
 
     fn to() -> Destination {

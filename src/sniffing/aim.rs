@@ -9,6 +9,17 @@ pub struct Aim {
     /// With the name that was found.
     named: Option<Destination>,
     route_only: bool,
+    /// What was asked for is a made-up address.
+    is_fake: bool,
+}
+
+/// What is known of a made-up address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MadeUp {
+    /// It stands for this name.
+    Named(Host),
+    /// What it stood for is forgotten, if it ever stood for anything.
+    Forgotten,
 }
 
 impl Aim {
@@ -17,7 +28,26 @@ impl Aim {
             asked,
             named,
             route_only,
+            is_fake: false,
         }
+    }
+
+    pub(super) fn of_fake(asked: Destination, named: Option<Destination>) -> Self {
+        Self {
+            is_fake: true,
+            ..Self::new(asked, named, false)
+        }
+    }
+
+    /// Whether there is nothing at the destination: it is a made-up address, and its name is not known.
+    pub fn is_lost(&self) -> bool {
+        self.is_fake && self.named.is_none()
+    }
+
+    /// What a made-up address stands for.
+    pub fn name_of_fake(&self) -> Option<&Host> {
+        let named = self.named.as_ref().filter(|_| self.is_fake)?;
+        Some(&named.host)
     }
 
     /// With the name that rules are asked about.

@@ -2,7 +2,7 @@
 
 #![warn(missing_docs)]
 
-use super::Aim;
+use super::aim::{Aim, MadeUp};
 use super::codec::Found;
 use crate::address::{Destination, Host};
 use crate::matching::{Domains, Name};
@@ -16,6 +16,8 @@ pub struct Settings {
     pub excluded: Option<Domains>,
     /// `routeOnly`: the name is for rules about names, and the session goes where it asked to go.
     pub route_only: bool,
+    /// `metadataOnly`: the content is not looked at; what remains is `fakedns`.
+    pub metadata_only: bool,
 }
 
 /// A protocol that names its target.
@@ -27,14 +29,41 @@ pub enum Protocol {
     Tls,
     /// That of QUIC's.
     Quic,
+    /// The name that a made-up address stands for; where it is forgotten, what is found in the content.
+    FakeDns,
+    /// Another word for it: V2Ray looks into the content only with this one, Xray with either.
+    FakeDnsAndOthers,
 }
 
 impl Settings {
-    /// What becomes of `asked` in a session that was `found` to be something.
-    pub fn aim(&self, found: &Found, asked: Destination) -> Aim {
-        let host = found.host.as_ref().filter(|host| self.takes(found, host));
-        let named = host.map(|host| Destination::new(host.clone(), asked.port));
+    /// Whether made-up addresses become names again.
+    pub fn names_fakes(&self) -> bool {
+        let fake = |p: &Protocol| matches!(p, Protocol::FakeDns | Protocol::FakeDnsAndOthers);
+        self.overriding.iter().any(fake)
+    }
+
+    /// What becomes of `asked` in a session that was `found` to be something, if it was.
+    pub fn aim(&self, found: Option<&Found>, asked: Destination) -> Aim {
+        let host = found.and_then(|found| {
+            let host = found.host.as_ref()?;
+            self.takes(found, host).then(|| host.clone())
+        });
+        let named = host.map(|host| Destination::new(host, asked.port));
         Aim::new(asked, named, self.route_only)
+    }
+
+    /// As [`Settings::aim`], where `asked` is a made-up address. That is nowhere: neither `routeOnly` nor a name that is
+    /// left out keeps a session there, and any name is taken.
+    pub fn aim_of_fake(&self, made_up: MadeUp, found: Option<&Found>, asked: Destination) -> Aim {
+        let host = match made_up {
+            MadeUp::Named(host) => Some(host),
+            // A client that was given the address may write it into its request.
+            MadeUp::Forgotten => found
+                .and_then(|found| found.host.clone())
+                .filter(|host| matches!(host, Host::Domain(_))),
+        };
+        let named = host.map(|host| Destination::new(host, asked.port));
+        Aim::of_fake(asked, named)
     }
 
     fn takes(&self, found: &Found, host: &Host) -> bool {
@@ -53,6 +82,8 @@ impl Protocol {
             Self::Http => "http",
             Self::Tls => "tls",
             Self::Quic => "quic",
+            // Nothing that is found in the content.
+            Self::FakeDns | Self::FakeDnsAndOthers => return false,
         })
     }
 }
@@ -96,6 +127,7 @@ mod tests {
             overriding: vec![Protocol::Tls, Protocol::Quic],
             excluded: Some(Domains::new(excluded).unwrap()),
             route_only: true,
+            ..Settings::default()
         };
         for name in ["courier.push.EXAMPLE", "x.local.example", "cdn12.example"] {
             let aim = aimed(&settings, "tls", Some(name));
@@ -115,9 +147,48 @@ mod tests {
         assert_eq!(aim.name_for_rules(), None);
     }
 
+    #[test]
+    fn a_made_up_address_is_its_name_or_nowhere() {
+        let settings = Settings {
+            overriding: vec![Protocol::FakeDns],
+            excluded: Some(Domains::new([Pattern::Full("a.example".into())]).unwrap()),
+            route_only: true,
+            ..Settings::default()
+        };
+        assert!(settings.names_fakes());
+        let aim = |made_up, host: Option<&str>| {
+            let found = Found {
+                protocol: "tls",
+                host: host.map(|name| Host::parse(name).unwrap()),
+            };
+            settings.aim_of_fake(made_up, Some(&found), to())
+        };
+        let named = || MadeUp::Named(Host::Domain("a.example".to_owned()));
+        for (made_up, said, expected) in [
+            (named(), Some("b.example"), Some("a.example:8443")),
+            (named(), None, Some("a.example:8443")),
+            (MadeUp::Forgotten, Some("b.example"), Some("b.example:8443")),
+            (MadeUp::Forgotten, Some("192.0.2.1"), None),
+            (MadeUp::Forgotten, None, None),
+        ] {
+            let aim = aim(made_up, said);
+            assert_eq!(aim.is_lost(), expected.is_none(), "{said:?}");
+            assert_eq!(aim.name_of_fake().is_some(), expected.is_some());
+            assert_eq!(aim.asked(), &to());
+            let expected = expected.map_or(to(), |to| to.parse().unwrap());
+            assert_eq!((aim.dialled(), aim.ruled()), (&expected, &expected));
+            assert_eq!(aim.to(), expected);
+        }
+        let found = Found {
+            protocol: "fakedns",
+            host: Some(Host::Domain("a.example".to_owned())),
+        };
+        assert_eq!(settings.aim(Some(&found), to()), to().into());
+    }
+
     fn aimed(settings: &Settings, protocol: &'static str, host: Option<&str>) -> Aim {
         let host = host.map(|name| Host::parse(name).unwrap());
-        settings.aim(&Found { protocol, host }, to())
+        settings.aim(Some(&Found { protocol, host }), to())
     }
 
     fn to() -> Destination {

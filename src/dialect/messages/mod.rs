@@ -206,13 +206,13 @@ fn sniffing(message: &SniffingConfig, at: &At) -> Option<Option<sniffing::Settin
     let mut overriding = Vec::new();
     for word in &message.destination_override {
         match protocol(word) {
-            Some(protocol) => overriding.extend(protocol),
+            Some(protocol) => overriding.push(protocol),
             None => return at.error(format!("`{}` is not known", word.escape_debug())),
         }
     }
-    let looks = message.enabled && !message.metadata_only;
-    Some(looks.then(|| sniffing::Settings {
+    Some(message.enabled.then(|| sniffing::Settings {
         overriding,
+        metadata_only: message.metadata_only,
         ..sniffing::Settings::default()
     }))
 }

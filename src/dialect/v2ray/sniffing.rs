@@ -19,6 +19,7 @@ pub(super) fn read(inbound: &Object) -> Option<Settings> {
     let settings = Settings {
         overriding: over.map(|node| protocols(&node)).unwrap_or_default(),
         route_only: object.read_or("routeOnly", false),
+        metadata_only: object.read_or("metadataOnly", false),
         excluded: object.get("domainsExcluded").and_then(|n| excluded(&n)),
     };
     if enabled {
@@ -28,13 +29,15 @@ pub(super) fn read(inbound: &Object) -> Option<Settings> {
         );
     }
     object.silent(&["ipsExcluded"]);
-    let metadata = object.get("metadataOnly");
-    let metadata = metadata.filter(|node| node.read() == Some(true));
-    if let (true, Some(node)) = (enabled, &metadata) {
-        node.warn("only `fakedns` needs no content, and it is not built: nothing is sniffed");
+    if let (true, true, Some(node)) = (
+        enabled,
+        settings.metadata_only && !settings.names_fakes(),
+        object.get("metadataOnly"),
+    ) {
+        node.warn("only `fakedns` needs no content, and `destOverride` does not hold it: nothing is sniffed");
     }
     object.finish();
-    (enabled && metadata.is_none()).then_some(settings)
+    enabled.then_some(settings)
 }
 
 /// Each under V2Ray's names for it.
@@ -44,8 +47,7 @@ fn protocols(node: &Node) -> Vec<Protocol> {
     let mut over = Vec::new();
     for word in words {
         match protocol(&word) {
-            Some(Some(protocol)) => over.push(protocol),
-            Some(None) => node.warn(format!("`{word}` is not built yet, it has no effect")),
+            Some(protocol) => over.push(protocol),
             None => node.error(format!(
                 "`{}` is not known, expected {}{}",
                 word.escape_debug(),
@@ -57,15 +59,16 @@ fn protocols(node: &Node) -> Vec<Protocol> {
     over
 }
 
-/// By any of V2Ray's names, in any case. Within, `None` is one that is not built; without, one that nobody knows.
-pub(in crate::dialect) fn protocol(word: &str) -> Option<Option<Protocol>> {
-    match word.to_ascii_lowercase().as_str() {
-        "http" => Some(Some(Protocol::Http)),
-        "tls" | "https" | "ssl" => Some(Some(Protocol::Tls)),
-        "quic" => Some(Some(Protocol::Quic)),
-        "fakedns" | "fakedns+others" => Some(None),
-        _ => None,
-    }
+/// By any of V2Ray's names, in any case.
+pub(in crate::dialect) fn protocol(word: &str) -> Option<Protocol> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "http" => Protocol::Http,
+        "tls" | "https" | "ssl" => Protocol::Tls,
+        "quic" => Protocol::Quic,
+        "fakedns" => Protocol::FakeDns,
+        "fakedns+others" => Protocol::FakeDnsAndOthers,
+        _ => return None,
+    })
 }
 
 /// Names as Xray writes them: each for itself, or with the word in front that rules know.
@@ -113,7 +116,7 @@ mod tests {
     #[test]
     fn every_key_has_its_meaning() {
         let settings = read_one(json!({
-            "enabled": true, "destOverride": ["HTTP", "ssl", "quic"], "routeOnly": true,
+            "enabled": true, "destOverride": ["HTTP", "ssl", "quic", "FakeDNS", "fakedns+others"], "routeOnly": true, "metadataOnly": true,
             "domainsExcluded": ["a.example", "domain:b.example", "keyword:c", "regexp:^d"]
         }));
         let excluded = [
@@ -123,9 +126,16 @@ mod tests {
             Pattern::Regex("^d".into()),
         ];
         let expected = Settings {
-            overriding: vec![Protocol::Http, Protocol::Tls, Protocol::Quic],
+            overriding: vec![
+                Protocol::Http,
+                Protocol::Tls,
+                Protocol::Quic,
+                Protocol::FakeDns,
+                Protocol::FakeDnsAndOthers,
+            ],
             excluded: Some(Domains::new(excluded).unwrap()),
             route_only: true,
+            metadata_only: true,
         };
         assert_eq!(settings, Some(expected));
     }
@@ -137,7 +147,6 @@ mod tests {
         for off in [
             json!({}),
             json!({"enabled": false, "destOverride": ["tls"]}),
-            json!({"enabled": true, "metadataOnly": true}),
         ] {
             assert_eq!(read_one(off.clone()), None, "{off}");
         }

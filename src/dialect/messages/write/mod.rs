@@ -115,12 +115,15 @@ fn sniffed(sniffing: &sniffing::Settings) -> SniffingConfig {
         Protocol::Http => "http",
         Protocol::Tls => "tls",
         Protocol::Quic => "quic",
+        Protocol::FakeDns => "fakedns",
+        Protocol::FakeDnsAndOthers => "fakedns+others",
     };
     let words = sniffing.overriding.iter().map(word);
     SniffingConfig {
         enabled: true,
         destination_override: words.map(str::to_owned).collect(),
         route_only: sniffing.route_only,
+        metadata_only: sniffing.metadata_only,
         ..SniffingConfig::default()
     }
 }

@@ -11,7 +11,7 @@ pub(super) fn read(message: &SniffingConfig, at: &At) -> Option<Option<Settings>
     let mut overriding = Vec::new();
     for word in &message.destination_override {
         match protocol(word) {
-            Some(protocol) => overriding.extend(protocol),
+            Some(protocol) => overriding.push(protocol),
             None => {
                 let text = format!("`{}` is not known", word.escape_debug());
                 return at.key("destination_override").error(text);
@@ -31,10 +31,10 @@ pub(super) fn read(message: &SniffingConfig, at: &At) -> Option<Option<Settings>
             Some(at.ok(Domains::new(patterns))?)
         }
     };
-    let looks = message.enabled && !message.metadata_only;
-    Some(looks.then_some(Settings {
+    Some(message.enabled.then_some(Settings {
         overriding,
         excluded,
         route_only: message.route_only,
+        metadata_only: message.metadata_only,
     }))
 }
