@@ -58,7 +58,8 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
     let api = api::read(&root);
     let api_tag = api.as_ref().map(|api| api.tag.clone());
     let geodata = Geodata::new(geodata::folders());
-    let dns = dns(&root, &geodata);
+    let fakes = root.get("fakedns");
+    let dns = dns(&root, fakes.as_ref(), &geodata);
     let mut tags = Tags::of(&inbounds, &outbounds, &dns, api_tag.as_deref());
     let mut unbuilt = unbuilt_tags(&root);
     tags.inbounds.extend_from_slice(&unbuilt);
@@ -110,6 +111,8 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
             .warn("there is no outbound, sessions go straight to their targets (V2Ray drops them)");
     }
     root.finish();
+    let written = fakes.as_ref().map(|node| &node.path);
+    dns::fake::check(&dns, &inbounds, written, report);
     check::inbounds(&inbounds, report);
     check::outbounds(&outbounds, report);
     let inbounds = inbounds.into_iter().map(|draft| {
@@ -213,11 +216,15 @@ fn tag_in(value: &Value) -> Option<String> {
 }
 
 /// `dns`; without it the system is asked, as by V2Ray.
-fn dns(root: &Object, geodata: &Geodata) -> crate::dns::Settings {
+fn dns(root: &Object, fakes: Option<&Node>, geodata: &Geodata) -> crate::dns::Settings {
+    let fakes = fakes.and_then(dns::fake::pools);
     let Some(object) = root.object("dns") else {
-        return crate::dns::Settings::default();
+        return crate::dns::Settings {
+            fakes: fakes.unwrap_or_default(),
+            ..Default::default()
+        };
     };
-    let settings = dns::read(&object, geodata);
+    let settings = dns::read(&object, fakes, geodata);
     object.finish();
     settings
 }
@@ -239,14 +246,7 @@ fn state(root: &Object) -> Option<PathBuf> {
 fn unbuilt_keys(root: &Object) {
     // Xray's `version` names those of Xray that the file is for.
     root.silent(&["version"]);
-    root.no_effect(&[
-        "browserForwarder",
-        "env",
-        "extension",
-        "fakedns",
-        "geodata",
-        "metrics",
-    ]);
+    root.no_effect(&["browserForwarder", "env", "extension", "geodata", "metrics"]);
     if let Some(services) = root
         .get("services")
         .and_then(|s| s.value.is_object().then(|| s.object()))

@@ -1,5 +1,6 @@
 //! `dns` of V2Ray 4 and 5: servers, hosts, strategies.
 
+pub(super) mod fake;
 mod hosts;
 mod server;
 #[cfg(test)]
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use crate::address::Host;
 use crate::dialect::v2ray::json::{Node, Object, did_you_mean, either, one_of, one_of_or};
-use crate::dns::{Fallback, Families, Settings, Strategy};
+use crate::dns::{FakePool, Fallback, Families, Settings, Strategy};
 use crate::matching::{Geodata, Pattern};
 
 /// What the whole section says to each of its servers.
@@ -18,20 +19,33 @@ struct Common {
     client_ip: Option<IpAddr>,
     tag: Option<Arc<str>>,
     caches: bool,
+    families: Families,
+    /// Out of which names are given addresses, where the config says it.
+    fakes: Option<Vec<FakePool>>,
 }
 
-/// Reads the section; every mistake is reported.
-pub(super) fn read(dns: &Object, geodata: &Geodata) -> Settings {
+/// Reads the section; every mistake is reported. `fakes` are the pools that the top level has.
+pub(super) fn read(dns: &Object, fakes: Option<Vec<FakePool>>, geodata: &Geodata) -> Settings {
     let disable_cache = dns.read_or("disableCache", false);
     let common = Common {
         client_ip: dns.first(&["clientIp"]).and_then(|node| ip(&node)),
         tag: tag(dns),
         caches: caches(dns).unwrap_or(!disable_cache),
+        families: query_strategy(dns).unwrap_or_default(),
+        fakes: match dns.get("fakeDns") {
+            Some(node) => fake::pools(&node),
+            None => fakes,
+        },
     };
+    let mut all_fakes = common.fakes.clone().unwrap_or_default();
     let mut servers = Vec::new();
     let nodes = [dns.array("servers"), dns.array("nameServer")].concat();
     for node in &nodes {
-        servers.extend(server::read(node, &common, geodata));
+        let server = server::read(node, &common, geodata);
+        if let Some(server) = &server {
+            fake::apart(node, &mut all_fakes, &server.fakes);
+        }
+        servers.extend(server);
     }
     // Nor is the system asked when all of them are left out.
     if servers.is_empty() && !nodes.is_empty() {
@@ -40,21 +54,17 @@ pub(super) fn read(dns: &Object, geodata: &Geodata) -> Settings {
     let settings = Settings {
         hosts: hosts::read(dns, geodata),
         servers,
-        families: query_strategy(dns).unwrap_or_default(),
+        families: common.families,
         fallback: fallback(dns),
+        fakes: common.fakes.unwrap_or_default(),
     };
-    // How V2Ray 5 makes its tables; and V2Ray's own fake addresses.
+    // How V2Ray 5 makes its tables.
     dns.silent(&["domainMatcher"]);
     dns.refuse(
         "useSystemHosts",
         "the system's hosts file counts for what the system resolves alone: write its names into `hosts`",
     );
-    dns.no_effect(&[
-        "fakeDns",
-        "serveStale",
-        "serveExpiredTTL",
-        "enableParallelQuery",
-    ]);
+    dns.no_effect(&["serveStale", "serveExpiredTTL", "enableParallelQuery"]);
     settings
 }
 

@@ -3,10 +3,10 @@
 use http::Uri;
 
 use super::super::routing::{networks, patterns};
-use super::{Common, caches, ip, query_strategy, tag, typed_pattern};
+use super::{Common, caches, fake, ip, query_strategy, tag, typed_pattern};
 use crate::address::{Destination, Host};
 use crate::dialect::v2ray::json::{Node, Object, Port, did_you_mean, either, found};
-use crate::dns::{Families, Server, Upstream, Via};
+use crate::dns::{FakePool, Families, Server, Upstream, Via};
 use crate::matching::{Domains, Geodata, Pattern};
 
 pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Server> {
@@ -16,6 +16,9 @@ pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Se
         let mut server = server(node, &text, None, via)?;
         server.client_ip = common.client_ip;
         server.caches = common.caches;
+        if server.upstream == Upstream::Fake {
+            server.fakes = fakes(common, None, Families::BOTH);
+        }
         return Some(server);
     }
     if !node.value.is_object() {
@@ -45,10 +48,7 @@ pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Se
         "unexpectedIPs",
         "leaving out addresses is not built, and with them names would lead elsewhere: write those to keep in `expectIPs`",
     );
-    object.refuse(
-        "fakeDns",
-        "made-up addresses (fake DNS) are not built, and without them true ones would be asked for",
-    );
+    let own_fakes = object.get("fakeDns").and_then(|n| fake::of_server(&n));
     object.no_effect(&["timeoutMs", "serveStale", "serveExpiredTTL"]);
     object.finish();
     let mut server = server?;
@@ -63,7 +63,17 @@ pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Se
     server.is_last = is_last;
     server.families = families.unwrap_or(Families::BOTH);
     server.caches = caches;
+    if server.upstream == Upstream::Fake || own_fakes.is_some() {
+        server.fakes = fakes(common, own_fakes.flatten(), server.families);
+    }
     Some(server)
+}
+
+/// Out of which a server's names are given addresses: its own pools, those of all, or the usual ones.
+fn fakes(common: &Common, own: Option<Vec<FakePool>>, families: Families) -> Vec<FakePool> {
+    let usual = || FakePool::usual(common.families.and(families));
+    let said = own.filter(|own| !own.is_empty());
+    said.or_else(|| common.fakes.clone()).unwrap_or_else(usual)
 }
 
 /// `address` and `port`; V2Ray 5 has both, and `network`, in an object of their own.
@@ -97,10 +107,10 @@ fn server(node: &Node, text: &str, port: Option<u16>, via: Via) -> Option<Server
         });
     }
     if text.eq_ignore_ascii_case("fakedns") {
-        node.unbuilt(
-            "made-up addresses (fake DNS) are not built, and without them another server would be asked: take `fakedns` out",
-        );
-        return None;
+        return Some(Server {
+            via,
+            ..Server::new("fakedns", Upstream::Fake)
+        });
     }
     let server = match text.split_once("://") {
         Some((scheme, rest)) => {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::read;
 use crate::dialect::v2ray::json::{Node, Report};
 use crate::dns::{
-    Fallback, Families, HostEntry, HostNames, HostValue, Server, Settings, Upstream, Via,
+    FakePool, Fallback, Families, HostEntry, HostNames, HostValue, Server, Settings, Upstream, Via,
 };
 use crate::matching::{Domains, Geodata, Networks, Pattern, parse_network};
 
@@ -67,11 +67,53 @@ fn servers_of_v2ray_4() {
             is_last: false,
             families: Families::V4,
             caches: false,
+            fakes: Vec::new(),
         },
     ];
     assert_eq!(settings.servers, expected);
     let tags: Vec<&str> = settings.inbounds().map(|tag| &**tag).collect();
     assert_eq!(tags, ["dns-in", "dns-in", "dns-in", "dns-in", "own"]);
+}
+
+#[test]
+fn made_up_addresses_are_out_of_the_pools_of_a_server_of_all_or_the_usual_ones() {
+    let networks = |dns: Value| -> Vec<Vec<String>> {
+        let shown = |pool: &FakePool| format!("{} {}", pool.network(), pool.names());
+        let servers = settings(dns).servers;
+        servers
+            .iter()
+            .map(|s| s.fakes.iter().map(shown).collect())
+            .collect()
+    };
+    let both = json!({"servers": ["FakeDNS", "1.1.1.1", {"address": "fakedns", "queryStrategy": "UseIPv6"}]});
+    assert_eq!(
+        networks(both),
+        [
+            vec!["198.18.0.0/15 32768", "fc00::/18 32768"],
+            vec![],
+            vec!["fc00::/18 65535"]
+        ]
+    );
+    let own = json!({
+        "fakeDns": {"pools": [{"ipPool": "10.0.0.0/8", "lruSize": 5}]},
+        "servers": [
+            "fakedns",
+            {"address": "1.1.1.1", "fakedns": true},
+            {"address": "1.1.1.1", "fakedns": false},
+            {"address": "1.1.1.1", "fakedns": ["192.0.2.0/24", "198.18.0.0/15"]},
+            {"address": "1.1.1.1", "fakedns": {"ipPool": "fc00::1/18", "poolSize": 7}},
+        ],
+    });
+    assert_eq!(
+        networks(own),
+        [
+            vec!["10.0.0.0/8 5"],
+            vec!["10.0.0.0/8 5"],
+            vec![],
+            vec!["192.0.2.0/24 255", "198.18.0.0/15 65535"],
+            vec!["fc00::1/18 7"]
+        ]
+    );
 }
 
 #[test]
@@ -195,7 +237,7 @@ fn strategies_have_several_spellings() {
 fn settings(section: Value) -> Settings {
     let report = Report::default();
     let object = Node::root(&section, &report).object().unwrap();
-    let settings = read(&object, &Geodata::new(Vec::new()));
+    let settings = read(&object, None, &Geodata::new(Vec::new()));
     object.finish();
     assert!(
         !report.has_errors() && report.warnings().is_empty(),
