@@ -59,6 +59,7 @@ mod scenario_endings;
 mod scenario_endings_http;
 mod scenario_examples;
 mod scenario_fair_names;
+mod scenario_fakedns;
 mod scenario_fallbacks;
 mod scenario_far_truth;
 mod scenario_flood;

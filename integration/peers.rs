@@ -173,7 +173,8 @@ impl Stage {
         command.envs(authority.map(|authority| ("SSL_CERT_FILE", authority)));
         let index = self.start(name, &mut command, ports).await;
         for port in ports.iter().filter(|port| takes_datagrams(config, **port)) {
-            self.until_listening(index, *port, || receiving(*port)).await;
+            self.until_listening(index, *port, || receiving(*port))
+                .await;
         }
         index
     }
