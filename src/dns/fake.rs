@@ -230,7 +230,7 @@ mod tests {
             assert!(seen.insert(pool.address(name)), "a free one is left");
         }
         assert_eq!(pool.address("i"), c, "the first that was forgotten");
-        assert_eq!(pool.address("c"), a, "a name that comes back is a new one");
+        assert_eq!(pool.address("c"), d, "a name that comes back is a new one");
     }
 
     #[test]

@@ -183,7 +183,8 @@ mod tests {
             protocol: "fakedns",
             host: Some(Host::Domain("a.example".to_owned())),
         };
-        assert_eq!(settings.aim(Some(&found), to()), to().into());
+        let aim = settings.aim(Some(&found), to());
+        assert_eq!((aim.ruled(), aim.is_lost()), (&to(), false));
     }
 
     fn aimed(settings: &Settings, protocol: &'static str, host: Option<&str>) -> Aim {

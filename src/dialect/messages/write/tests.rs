@@ -7,6 +7,7 @@ use std::fs;
 /// DNS as an outbound, names that are left as they are, a mux of V2Ray 5's, and what is ours alone.
 const UNWRITTEN: [&str; 12] = [
     "client-dns outbounds[2]",
+    "client-fakedns outbounds[1]",
     "client-sniffing inbounds[0]",
     "mux-packetaddr outbounds[0]",
     "server-behind-cdn inbounds[0]",
