@@ -19,8 +19,8 @@ pub(super) fn read(inbound: &Object) -> Option<Settings> {
     let settings = Settings {
         overriding: over.map(|node| protocols(&node)).unwrap_or_default(),
         route_only: object.read_or("routeOnly", false),
-        metadata_only: object.read_or("metadataOnly", false),
         excluded: object.get("domainsExcluded").and_then(|n| excluded(&n)),
+        metadata_only: object.read_or("metadataOnly", false),
     };
     if enabled {
         object.refuse(

@@ -5,7 +5,7 @@ use crate::dialect::v2ray::{Format, Input, load};
 use std::fs;
 
 /// DNS as an outbound, names that are left as they are, a mux of V2Ray 5's, and what is ours alone.
-const UNWRITTEN: [&str; 12] = [
+const UNWRITTEN: [&str; 13] = [
     "client-dns outbounds[2]",
     "client-fakedns outbounds[1]",
     "client-sniffing inbounds[0]",

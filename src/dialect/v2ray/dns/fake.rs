@@ -9,7 +9,8 @@ use crate::report::{Path, Report};
 /// What a config calls `fakedns`, at the top or for one server: a pool, a list of them, and in V2Ray 5 their networks
 /// alone or the messages of its API. `None` asks for what is usual.
 pub(in crate::dialect::v2ray) fn pools(node: &Node) -> Option<Vec<FakePool>> {
-    let list = node.value.get("pools").map(|list| {
+    let list = node.value.get("pools").filter(|list| list.is_array());
+    let list = list.map(|list| {
         let at = node.path.key("pools");
         Node::at(at, list, node.report())
     });
@@ -95,16 +96,15 @@ pub(super) fn apart(node: &Node, all: &mut Vec<FakePool>, more: &[FakePool]) {
     for pool in more {
         let other = all.iter().find(|other| other.overlaps(pool));
         match other {
+            None => all.push(*pool),
             // The same network is the same pool.
-            Some(other) if other.network().trunc() == pool.network().trunc() => continue,
+            Some(other) if other.network().trunc() == pool.network().trunc() => {}
             Some(other) => node.error(format!(
                 "{} overlaps with the pool {}, and an address would stand for two names",
                 pool.network(),
                 other.network()
             )),
-            None => {}
         }
-        all.push(*pool);
     }
 }
 
