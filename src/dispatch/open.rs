@@ -64,7 +64,8 @@ impl Dispatcher {
         match &outbound.protocol {
             protocol::Outbound::Endpoint(endpoint) => self.stream_at(endpoint, outbound, to, known),
             protocol::Outbound::Freedom(freedom) => {
-                self.dial_target(outbound, freedom, to, known).await
+                let (link, limits) = self.dial_target(outbound, freedom, to, known).await?;
+                Ok((freedom.stream(link), limits))
             }
             protocol::Outbound::Proxy(proxy) => {
                 let hop = next_hop(proxy)?;

@@ -1,8 +1,9 @@
-//! A link behind headers, for both roles: what VLESS and Trojan make of a connection.
+//! A link behind headers, for both roles: what VLESS and Trojan make of a connection; and without any, what
+//! `dokodemo-door` and `freedom` do.
 //!
 //! Once the headers are out of the way the bytes pass as they are, and so does all else that can be asked of a link.
 //!
-//! Neither protocol has a word for the end of one direction: the end of the link is the end of the stream. Where a link's end is
+//! None of them has a word for the end of one direction: the end of the link is the end of the stream. Where a link's end is
 //! that of both directions, as in a WebSocket, it is passed down when the peer has been silent for [`SILENCE`], or has
 //! ended too. A server that hears of an end sends no more of its answer; V2Ray's client, which knows no order in such
 //! an end, forgets what its application has not taken yet. A client tells of its end without a goodbye, for there may
@@ -79,6 +80,25 @@ impl Answer for Payload {
         awaited.ended();
         Ok(())
     }
+}
+
+/// A link of a server with nothing in front.
+pub(super) fn headless_server(link: Link) -> Link {
+    headless(link, Role::Server)
+}
+
+/// A link of a client with nothing in front.
+pub(super) fn headless_client(link: Link) -> Link {
+    headless(link, Role::Client(Payload::Begun, None))
+}
+
+/// Where each direction ends by itself there is nothing to do.
+fn headless(link: Link, role: Role<Payload>) -> Link {
+    if link.half_closes() {
+        return link;
+    }
+    let inner = Prefixed::new(Bytes::new(), link);
+    Link::other(BareStream::new(inner, Bytes::new(), role))
 }
 
 impl<A: Answer> BareStream<A> {

@@ -13,9 +13,10 @@ use tokio::net::UdpSocket;
 
 use crate::cause::ProtocolError;
 use crate::io::BindUdp;
+use crate::mux;
 use crate::protocol::accounts::anonymous;
 use crate::protocol::udp_port::Sources;
-use crate::protocol::{Accepted, InboundContext};
+use crate::protocol::{Accepted, InboundContext, bare};
 use crate::seam::{Arrival, Refusal};
 use crate::session::User;
 
@@ -45,12 +46,19 @@ impl Inbound {
             .map(Into::into)
             .or_else(|| self.settings.to.clone())
         {
-            Some(to) => Ok(Accepted::Stream {
-                user: self.user(),
-                to,
-                link: arrival.link,
-                reply: None,
-            }),
+            Some(to) => {
+                // Sessions of a mux say themselves where they end.
+                let link = match mux::is_meant(&to) {
+                    true => arrival.link,
+                    false => bare::headless_server(arrival.link),
+                };
+                Ok(Accepted::Stream {
+                    user: self.user(),
+                    to,
+                    link,
+                    reply: None,
+                })
+            }
             None => Err(Refusal::done(ProtocolError::Nowhere)),
         }
     }

@@ -7,7 +7,8 @@ pub use settings::{OutboundSettings, Redirect};
 
 use crate::address::Destination;
 use crate::dns::{Lookup, Strategy};
-use crate::io::{BindUdp, Packets};
+use crate::io::{BindUdp, Link, Packets};
+use crate::protocol::bare;
 
 pub struct Outbound(OutboundSettings);
 
@@ -29,6 +30,11 @@ impl Outbound {
 
     pub fn level(&self) -> u32 {
         self.0.level
+    }
+
+    /// A stream by a link to the target.
+    pub fn stream(&self, link: Link) -> Link {
+        bare::headless_client(link)
     }
 
     /// Datagrams to anyone.
