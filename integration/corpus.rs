@@ -9,7 +9,7 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 23] = [
+const TARGETS: [(&str, Target); 24] = [
     ("address", testing::address),
     ("dns_messages", testing::dns_messages),
     ("geodata", testing::geodata),
@@ -20,6 +20,7 @@ const TARGETS: [(&str, Target); 23] = [
     ("json_config", testing::json_config),
     ("mux_frames", testing::mux_frames),
     ("packet_addr", testing::packet_addr),
+    ("plugin_options", testing::plugin_options),
     ("proxy_header", testing::proxy_header),
     ("quic", testing::quic),
     ("shadowsocks", testing::shadowsocks),

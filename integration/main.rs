@@ -37,6 +37,7 @@ mod interop_http_header;
 mod interop_httpupgrade;
 mod interop_mihomo;
 mod interop_mux;
+mod interop_plugin;
 mod interop_shadowsocks;
 mod interop_singbox;
 mod interop_trojan;

@@ -228,8 +228,8 @@ fn every_command_in_the_documents_is_one() {
                     assert!(is_known, "{place}: {flag} of {words:?}");
                 }
             }
-            "apt" | "sh" | "curl" | "install" | "useradd" | "ln" | "dpkg-divert" | "systemctl"
-            | "journalctl" => {
+            "apt" | "sh" | "curl" | "ss-server" | "ss-local" | "install" | "useradd" | "ln"
+            | "dpkg-divert" | "systemctl" | "journalctl" => {
                 // It is there.
                 system(program);
             }

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::api::ApiArgs;
-use crate::dialect::v2ray;
+use crate::dialect::{plugin, v2ray};
 
 /// A V2Ray-compatible proxy: VMess over WebSocket, server and client.
 #[derive(Debug, Parser)]
 #[command(name = "mobula", version, arg_required_else_help = true)]
 #[command(
-    after_help = "V2Ray's spellings work as well: `mobula -config FILE`, `mobula -test -config FILE`."
+    after_help = "V2Ray's spellings work as well: `mobula -config FILE`, `mobula -test -config FILE`. Started by ss-local or \
+                  ss-server, or called `v2ray-plugin`, it is a plugin."
 )]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -33,6 +34,13 @@ pub(super) enum Command {
     },
     /// Ask a running mobula or V2Ray over its API: counters, users, logs
     Api(ApiArgs),
+    /// Carry Shadowsocks in the place of v2ray-plugin; `--plugin mobula` of ss-local and ss-server does so (SIP003)
+    #[command(disable_help_flag = true, after_help = plugin::usage())]
+    Plugin {
+        /// v2ray-plugin's flags
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        flags: Vec<OsString>,
+    },
     /// Print the version
     Version,
 }

@@ -1,9 +1,11 @@
-//! The command line: `run`, `test`, `api`, `uuid`, `version`, in V2Ray 5's spelling and in V2Ray 4's.
+//! The command line: `run`, `test`, `api`, `plugin`, `uuid`, `version`, in V2Ray 5's spelling and in V2Ray 4's.
 
 mod api;
 mod args;
 mod example;
 mod inputs;
+mod parent;
+mod plugin;
 mod run;
 mod signals;
 mod test;
@@ -21,6 +23,10 @@ use args::{Args, Command};
 
 /// Runs what the arguments ask for; `args` begins with the program's name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if plugin::is_meant(&args) {
+        return plugin::run(args.get(1..).unwrap_or_default());
+    }
     let args = match Args::try_parse_from(args::normalise(args)) {
         Ok(args) => args,
         Err(e) => {
@@ -34,6 +40,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Uuid { input } => uuid(input.as_deref()),
         Command::Api(args) => api::run(args),
+        Command::Plugin { flags } => plugin::run(&flags),
         Command::Version => version(),
     }
 }

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::args::ConfigArgs;
 use super::example::Example;
+use super::parent::Parent;
 use super::signals::Signals;
 use super::{BAD_CONFIG, XRAY, inputs, say, stands_in_for_xray, test};
 use crate::cause::system_words;
@@ -35,7 +36,7 @@ pub(super) fn run(args: &ConfigArgs) -> ExitCode {
         return ExitCode::from(BAD_CONFIG);
     }
     match loaded.config {
-        Some(config) => serve(config, &loaded.warnings, || {
+        Some(config) => serve(config, &loaded.warnings, &ALONE, || {
             if stands_in_for_xray() {
                 // marzban-node waits for these words.
                 let own = env!("CARGO_PKG_VERSION");
@@ -51,7 +52,7 @@ pub(super) fn run(args: &ConfigArgs) -> ExitCode {
 /// The embedded config.
 fn example() -> ExitCode {
     let example = Example::new();
-    serve(example.config(), &[], || say(example))
+    serve(example.config(), &[], &ALONE, || say(example))
 }
 
 /// One line for each error; whether there was one. The file itself is shown to a person alone: what a service
@@ -70,12 +71,49 @@ fn print_errors(loaded: &Loaded) -> bool {
     loaded.config.is_none()
 }
 
+/// How a service ends.
+pub(super) struct Ending {
+    /// How long tunnels may take to finish.
+    pub(super) grace: Duration,
+    /// The process that it ends with.
+    pub(super) parent: Option<Parent>,
+    /// The exit code when it cannot start.
+    pub(super) cannot_start: u8,
+}
+
+/// A service that nobody else's life is about.
+const ALONE: Ending = Ending {
+    grace: Duration::from_secs(2),
+    parent: None,
+    // V2Ray's -1.
+    cannot_start: 255,
+};
+
 /// Starts, waits for a signal, and stops; `started` is called when all is listened on.
-fn serve(config: Config, warnings: &[Message], started: impl FnOnce()) -> ExitCode {
-    let waiting = match log::start(&config.log) {
-        Ok(waiting) => waiting,
-        Err(text) => return fail(&text),
-    };
+pub(super) fn serve(
+    config: Config,
+    warnings: &[Message],
+    ending: &Ending,
+    started: impl FnOnce(),
+) -> ExitCode {
+    match served(config, warnings, ending, started) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            log::flush();
+            eprintln!("{text}");
+            ExitCode::from(ending.cannot_start)
+        }
+    }
+}
+
+/// As [`serve`]; what it says when it cannot start.
+fn served(
+    config: Config,
+    warnings: &[Message],
+    ending: &Ending,
+    started: impl FnOnce(),
+) -> Result<(), String> {
+    let waiting = log::start(&config.log)?;
     for warning in waiting {
         // The log itself may be what does not open.
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
@@ -84,28 +122,20 @@ fn serve(config: Config, warnings: &[Message], started: impl FnOnce()) -> ExitCo
         warn!("{warning}");
     }
     raise_limit();
-    let runtime = match Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => return fail(&format!("cannot start threads: {e}")),
-    };
+    let runtime = Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| format!("cannot start threads: {e}"))?;
     let handle = runtime.handle().clone();
     let signals = {
         let _inside = handle.enter();
         Signals::new()
     };
-    let signals = match signals {
-        Ok(signals) => signals,
-        Err(e) => return fail(&format!("cannot listen for signals: {e}")),
-    };
-    let mut server = match Server::start_on(runtime, config) {
-        Ok(server) => server,
-        Err(e) => return fail(&e.to_string()),
-    };
+    let signals = signals.map_err(|e| format!("cannot listen for signals: {e}"))?;
+    let mut server = Server::start_on(runtime, config).map_err(|e| e.to_string())?;
     started();
-    handle.block_on(until_signal(&mut server, signals));
+    handle.block_on(until_end(&mut server, signals, ending));
     server.cut_off();
     log::flush();
-    ExitCode::SUCCESS
+    Ok(())
 }
 
 /// Every tunnel takes two files, so as many may be open as the system lets us.
@@ -127,27 +157,30 @@ fn raise_limit() {
     }
 }
 
-/// Waits for a signal, and then for the tunnels, unless another signal comes.
-async fn until_signal(server: &mut Server, mut signals: Signals) {
-    signals.end().await;
-    info!("stopping, tunnels have {} s to finish", GRACE.as_secs());
+/// Waits for a signal, or for the end of whoever it ends with, and then for the tunnels, unless another signal comes.
+async fn until_end(server: &mut Server, mut signals: Signals, ending: &Ending) {
+    let parent = async {
+        match &ending.parent {
+            Some(parent) => parent.gone().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
-        () = server.drain(GRACE) => {}
+        () = signals.end() => {}
+        () = parent => info!("the program that started this one is gone"),
+    }
+    if ending.grace.is_zero() {
+        return info!("stopping");
+    }
+    info!(
+        "stopping, tunnels have {} s to finish",
+        ending.grace.as_secs()
+    );
+    tokio::select! {
+        () = server.drain(ending.grace) => {}
         () = signals.end() => {}
     }
 }
 
-fn fail(text: &str) -> ExitCode {
-    log::flush();
-    eprintln!("{text}");
-    ExitCode::from(CANNOT_START)
-}
-
 /// A hard limit below this was set by somebody; Linux has 4096 where nobody says anything else.
 const FEW_FILES: u64 = 4096;
-
-/// How long tunnels may take to finish.
-const GRACE: Duration = Duration::from_secs(2);
-
-/// V2Ray's exit code when it cannot start (-1).
-const CANNOT_START: u8 = 255;

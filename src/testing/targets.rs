@@ -604,3 +604,40 @@ pub fn shadowsocks(data: &[u8]) {
         assert_eq!(opened, plain);
     }
 }
+
+/// What a Shadowsocks program hands to its plugin. What is taken apart can be joined and is the same again; whatever it
+/// says, it is a config that is sound, or a line for each mistake.
+pub fn plugin_options(data: &[u8]) {
+    use crate::dialect::plugin::{Environment, Launch, grammar, load};
+
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(pairs) = grammar::split(text) {
+        let again = grammar::join(&pairs);
+        assert!(again.len() <= text.len());
+        assert_eq!(grammar::split(&again), Ok(pairs));
+    }
+    // Files are the system's matter, and names the network's: neither is asked for here.
+    let outside = ["cert", "key", "Addr", "\\"];
+    if outside.iter().any(|word| text.contains(word)) || text.contains('\0') {
+        return;
+    }
+    let environment = Environment::read(|name| {
+        let value = match name {
+            "SS_REMOTE_HOST" => "127.0.0.1|::1",
+            "SS_LOCAL_HOST" => "127.0.0.1",
+            "SS_REMOTE_PORT" | "SS_LOCAL_PORT" => "1",
+            _ => text,
+        };
+        Some(value.into())
+    });
+    let loaded = load(&Launch {
+        environment,
+        ..Launch::default()
+    });
+    match loaded.config {
+        Some(config) => assert_eq!(config.mistakes(), []),
+        None => assert!(!loaded.errors.is_empty()),
+    }
+}

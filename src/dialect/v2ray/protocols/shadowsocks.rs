@@ -233,7 +233,7 @@ fn server(object: &Object) -> Option<ServerSettings<AccountSettings>> {
     for key in ["plugin", "pluginOpts"] {
         object.refuse(
             key,
-            "V2Ray's shadowsocks has no plugins: `streamSettings` is what v2ray-plugin does",
+            "V2Ray's shadowsocks has no plugins: `proxySettings` to a `freedom` with `redirect`, `streamSettings` and `mux` does what v2ray-plugin does",
         );
     }
     let secret = match method? {

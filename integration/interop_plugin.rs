@@ -1,0 +1,653 @@
+//! mobula in the place of v2ray-plugin (SIP003): started by shadowsocks-libev, with the real one, sing-box and mihomo at
+//! the other end.
+
+use std::os::unix::fs::symlink;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::configs::{Certificate, SERVER_NAME};
+use crate::peers::Peer::{self, Mihomo, Mobula, SingBox, V2ray445};
+use crate::peers::{Stage, connections, free_port, listener, listening, mobula, system};
+use crate::scenario_recipes::{shown, with};
+use crate::traffic::{self, LIMIT, To};
+use crate::tunnel::EIGHT_MIB;
+
+/// Who is the plugin of a shadowsocks-libev.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plugin {
+    Ours,
+    Real,
+}
+use Plugin::{Ours, Real};
+
+const PAIRS: [(Plugin, Plugin); 4] = [(Ours, Real), (Real, Ours), (Ours, Ours), (Real, Real)];
+
+const PASSWORD: &str = "a word, or two";
+const METHOD: &str = "chacha20-ietf-poly1305";
+
+impl Plugin {
+    /// As `--plugin` has it.
+    fn program(self) -> String {
+        let command = match self {
+            Ours => mobula(),
+            Real => system("ss-v2ray-plugin"),
+        };
+        command.get_program().to_string_lossy().into_owned()
+    }
+}
+
+/// `ss-local` or `ss-server`.
+fn bare(program: &str, port: u16, password: &str) -> Command {
+    let mut command = system(program);
+    command.args(["-s", "127.0.0.1", "-p", &port.to_string()]);
+    command.args(["-k", password, "-m", METHOD]);
+    command
+}
+
+/// `ss-local` or `ss-server` with a plugin that it starts.
+fn libev(program: &str, port: u16, plugin: &str, options: &str) -> Command {
+    let mut command = bare(program, port, PASSWORD);
+    command.args(["--plugin", plugin]);
+    if !options.is_empty() {
+        command.args(["--plugin-opts", options]);
+    }
+    command
+}
+
+/// A server that listens on `port`; its index.
+async fn ss_server(stage: &mut Stage, port: u16, plugin: &str, options: &str) -> usize {
+    let mut server = libev("ss-server", port, plugin, options);
+    stage.start("ss-server", &mut server, &[port]).await
+}
+
+/// A client of the server on `port`, once it carries something; its SOCKS port.
+async fn ss_local(stage: &mut Stage, port: u16, plugin: &str, options: &str) -> u16 {
+    let socks = free_port();
+    let mut client = libev("ss-local", port, plugin, options);
+    client.args(["-b", "127.0.0.1", "-l", &socks.to_string()]);
+    stage.start("ss-local", &mut client, &[socks]).await;
+    traffic::ready(socks).await;
+    socks
+}
+
+async fn carries_streams(socks: u16) {
+    carries_open_streams(socks).await;
+    traffic::target_sends_and_closes(socks).await;
+}
+
+async fn carries_open_streams(socks: u16) {
+    traffic::word(socks, &To::Ip(traffic::echo().await)).await;
+    traffic::server_speaks_first(socks).await;
+    traffic::both_ways(socks, EIGHT_MIB).await;
+    traffic::many(socks, 30).await;
+}
+
+/// Between two shadowsocks-libevs, with these options at either end.
+async fn carries(client: &str, server: &str) {
+    for (near, far) in PAIRS {
+        println!("{near:?} `{client}` to {far:?} `{server}`");
+        let (mut stage, port) = (Stage::new(), free_port());
+        ss_server(&mut stage, port, &far.program(), server).await;
+        let socks = ss_local(&mut stage, port, &near.program(), client).await;
+        carries_streams(socks).await;
+    }
+}
+
+#[tokio::test]
+async fn without_options_connections_are_reused() {
+    carries("", "server").await;
+}
+
+#[tokio::test]
+async fn without_mux_each_has_its_own() {
+    carries("mux=0", "server;mux=0").await;
+}
+
+#[tokio::test]
+async fn several_share_a_connection_at_a_path() {
+    carries(
+        r"mux=8;path=/a\;b\=c;host=a.example",
+        r"server;path=/a\;b\=c;loglevel=none",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_android_and_libev_say_besides() {
+    carries(
+        "__android_vpn;fastOpen;mode=websocket;loglevel=debug;path=ray",
+        "server;fastOpen;path=/ray;loglevel=error;",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn with_tls() {
+    let stage = Stage::new();
+    let certificate = Certificate::new(&stage);
+    let (authority, chain) = (certificate.authority.display(), certificate.chain.display());
+    let raw = std::fs::read_to_string(&certificate.authority).unwrap();
+    let raw: String = raw.lines().filter(|line| !line.contains("---")).collect();
+    let server = format!(
+        "server;tls;host={SERVER_NAME};cert={chain};key={}",
+        certificate.key.display()
+    );
+    carries(&format!("tls;host={SERVER_NAME};cert={authority}"), &server).await;
+    let raw = raw.replace('=', r"\=");
+    carries(
+        &format!("tls;mux=0;host={SERVER_NAME};certRaw={raw}"),
+        &format!("{server};mux=0"),
+    )
+    .await;
+}
+
+/// With acme.sh's files in the home of whoever runs it; and a client that does not know their authority is refused.
+#[tokio::test]
+async fn with_the_certificate_of_acme_sh() {
+    let (mut stage, port) = (Stage::new(), free_port());
+    let certificate = Certificate::new(&stage);
+    let home = stage.path(".acme.sh").join(SERVER_NAME);
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::copy(&certificate.chain, home.join("fullchain.cer")).unwrap();
+    std::fs::copy(&certificate.key, home.join(format!("{SERVER_NAME}.key"))).unwrap();
+    let options = format!("server;tls;host={SERVER_NAME}");
+    let mut server = libev("ss-server", port, &Ours.program(), &options);
+    server.env("HOME", stage.path(""));
+    stage.start("ss-server", &mut server, &[port]).await;
+
+    let stranger = free_port();
+    let options = format!("tls;host={SERVER_NAME}");
+    let mut client = libev("ss-local", port, &Ours.program(), &options);
+    client.args(["-b", "127.0.0.1", "-l", &stranger.to_string()]);
+    stage.start("stranger", &mut client, &[stranger]).await;
+    let echo = To::Ip(traffic::echo().await);
+    let deadline = Instant::now() + LIMIT;
+    // Its plugin may not listen yet.
+    while !stage
+        .read("stranger.log")
+        .contains("nobody we believe has issued")
+    {
+        assert!(Instant::now() < deadline, "{}", stage.read("stranger.log"));
+        traffic::line(stranger, &echo).await;
+    }
+
+    let options = format!("{options};cert={}", certificate.authority.display());
+    let socks = ss_local(&mut stage, port, &Ours.program(), &options).await;
+    carries_streams(socks).await;
+}
+
+#[tokio::test]
+async fn as_many_share_a_connection_as_the_client_says() {
+    for (near, far) in PAIRS {
+        for (options, expected) in [("mux=3", 2), ("", 4), ("mux=0", 4)] {
+            println!("{near:?} to {far:?}, `{options}`");
+            let (mut stage, port) = (Stage::new(), free_port());
+            let server = if options == "mux=0" {
+                "server;mux=0"
+            } else {
+                "server"
+            };
+            ss_server(&mut stage, port, &far.program(), server).await;
+            let socks = ss_local(&mut stage, port, &near.program(), options).await;
+            // What made sure that it carries has ended.
+            let deadline = Instant::now() + LIMIT;
+            while options == "mux=0" && connections(port) > 0 {
+                assert!(
+                    Instant::now() < deadline,
+                    "a connection outlives its only session"
+                );
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let to = To::Ip(traffic::echo().await);
+            let mut open = Vec::new();
+            for _ in 0..4 {
+                let mut stream = traffic::connect(socks, &to).await.expect("SOCKS");
+                traffic::exchange(&mut stream, b"a word").await;
+                open.push(stream);
+            }
+            let there = connections(port);
+            // One that has just lost its session may not be taken for the next.
+            let more = usize::from(options != "mux=0");
+            assert!((expected..=expected + more).contains(&there), "{there}");
+        }
+    }
+}
+
+/// Options of sing-box's and mihomo's own v2ray-plugin, and of ours as the server of it.
+fn built_in(certificate: &Certificate) -> Vec<(String, Value, String)> {
+    let tls = format!(
+        "server;tls;host={SERVER_NAME};cert={};key={}",
+        certificate.chain.display(),
+        certificate.key.display()
+    );
+    let authority = certificate.authority.display();
+    vec![
+        (
+            "host=a.example;path=/ray".into(),
+            json!({"mux": true, "host": "a.example", "path": "/ray"}),
+            "server;path=/ray".into(),
+        ),
+        ("mux=0".into(), json!({"mux": false}), "server;mux=0".into()),
+        (
+            format!("tls;host={SERVER_NAME};cert={authority}"),
+            json!({"mux": true, "tls": true, "host": SERVER_NAME, "skip-cert-verify": true}),
+            tls.clone(),
+        ),
+        (
+            format!("tls;mux=0;host={SERVER_NAME};cert={authority};path=/a"),
+            json!({"mux": false, "tls": true, "host": SERVER_NAME, "skip-cert-verify": true, "path": "/a"}),
+            format!("{tls};mux=0;path=/a"),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn clients_that_have_it_built_in() {
+    let folder = Stage::new();
+    let certificate = Certificate::new(&folder);
+    for (sing_box, mihomo, server) in built_in(&certificate) {
+        for client in [SingBox, Mihomo] {
+            println!("{client:?}: {sing_box} {mihomo}, {server}");
+            let (mut stage, port, socks) = (Stage::new(), free_port(), free_port());
+            ss_server(&mut stage, port, &Ours.program(), &server).await;
+            let config = with_plugin(client, socks, port, &sing_box, &mihomo);
+            stage.run(client, "client", &config, &[socks]).await;
+            traffic::ready(socks).await;
+            // mihomo's mux passes over the word for the end of a session, of the real one, too.
+            match client == Mihomo && mihomo["mux"] == true {
+                true => carries_open_streams(socks).await,
+                false => carries_streams(socks).await,
+            }
+        }
+    }
+}
+
+fn with_plugin(client: Peer, socks: u16, port: u16, sing_box: &str, mihomo: &Value) -> Value {
+    if client == SingBox {
+        return json!({
+            "inbounds": [{"type": "socks", "listen": "127.0.0.1", "listen_port": socks}],
+            "outbounds": [{
+                "type": "shadowsocks", "server": "127.0.0.1", "server_port": port,
+                "method": METHOD, "password": PASSWORD,
+                "plugin": "v2ray-plugin", "plugin_opts": sing_box,
+            }],
+        });
+    }
+    let mut options = mihomo.clone();
+    options["mode"] = "websocket".into();
+    json!({
+        "socks-port": socks, "bind-address": "127.0.0.1", "ipv6": false,
+        "proxies": [{
+            "name": "out", "type": "ss", "server": "127.0.0.1", "port": port,
+            "cipher": METHOD, "password": PASSWORD, "plugin": "v2ray-plugin", "plugin-opts": options,
+        }],
+        "rules": ["MATCH,out"],
+    })
+}
+
+/// A plugin by itself, as a Shadowsocks program would start it.
+fn alone(remote: u16, local: u16, options: &str) -> Command {
+    let mut command = mobula();
+    command
+        .env("SS_REMOTE_HOST", "127.0.0.1")
+        .env("SS_REMOTE_PORT", remote.to_string())
+        .env("SS_LOCAL_HOST", "127.0.0.1")
+        .env("SS_LOCAL_PORT", local.to_string())
+        .env("SS_PLUGIN_OPTIONS", options);
+    command
+}
+
+/// A Shadowsocks of ours behind a plugin of ours.
+#[tokio::test]
+async fn in_front_of_our_own_shadowsocks() {
+    let (mut stage, port, behind) = (Stage::new(), free_port(), free_port());
+    let config = json!({
+        "inbounds": [{
+            "listen": "127.0.0.1", "port": behind, "protocol": "shadowsocks",
+            "settings": {"method": METHOD, "password": PASSWORD},
+        }],
+        "outbounds": [{"protocol": "freedom"}],
+    });
+    stage.run(Mobula, "shadowsocks", &config, &[behind]).await;
+    let mut plugin = alone(port, behind, "server");
+    stage.start("plugin", &mut plugin, &[port]).await;
+    for client in [Ours, Real] {
+        let socks = ss_local(&mut stage, port, &client.program(), "mux=4").await;
+        carries_streams(socks).await;
+    }
+}
+
+/// Of newer v2ray-plugins, which are V2Ray with its gRPC.
+#[tokio::test]
+async fn grpc_with_v2ray() {
+    let grpc = json!({"network": "gun", "grpcSettings": {"serviceName": "GunService"}});
+    let (mut stage, port, behind) = (Stage::new(), free_port(), free_port());
+    let mut server = bare("ss-server", behind, PASSWORD);
+    stage.start("ss-server", &mut server, &[behind]).await;
+    let plugin = json!({
+        "inbounds": [{
+            "listen": "127.0.0.1", "port": port, "protocol": "dokodemo-door", "streamSettings": grpc,
+            "settings": {"address": "127.0.0.1", "port": behind, "network": "tcp"},
+        }],
+        "outbounds": [{"protocol": "freedom"}],
+    });
+    stage.run(V2ray445, "server", &plugin, &[port]).await;
+    let socks = ss_local(&mut stage, port, &Ours.program(), "mode=grpc").await;
+    carries_streams(socks).await;
+
+    let (port, local, socks) = (free_port(), free_port(), free_port());
+    ss_server(&mut stage, port, &Ours.program(), "server;mode=grpc").await;
+    let plugin = json!({
+        "inbounds": [{
+            "listen": "127.0.0.1", "port": local, "protocol": "dokodemo-door",
+            "settings": {"address": "127.0.0.1", "port": 1, "network": "tcp"},
+        }],
+        "outbounds": [{
+            "protocol": "freedom", "streamSettings": grpc,
+            "settings": {"redirect": format!("127.0.0.1:{port}")},
+        }],
+    });
+    stage.run(V2ray445, "client", &plugin, &[local]).await;
+    let mut client = bare("ss-local", local, PASSWORD);
+    client.args(["-b", "127.0.0.1", "-l", &socks.to_string()]);
+    stage.start("ss-local-2", &mut client, &[socks]).await;
+    carries_streams(socks).await;
+}
+
+async fn until_closed(port: u16) {
+    let deadline = Instant::now() + LIMIT;
+    while listening(port) {
+        assert!(Instant::now() < deadline, "the plugin outlives its parent");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// It is told to end, or it finds out; a tunnel that is open holds up neither.
+#[tokio::test]
+async fn it_ends_with_its_parent() {
+    for signal in ["TERM", "KILL"] {
+        let (mut stage, port) = (Stage::new(), free_port());
+        let server = ss_server(&mut stage, port, &Ours.program(), "server").await;
+        let socks = ss_local(&mut stage, port, &Ours.program(), "").await;
+        let to = To::Ip(traffic::echo().await);
+        let mut stream = traffic::connect(socks, &to).await.expect("SOCKS");
+        traffic::exchange(&mut stream, b"a word").await;
+        stage.child(server).signal(signal);
+        stage.child(server).ended(LIMIT).await;
+        until_closed(port).await;
+    }
+}
+
+/// ss-local is gone before its plugin has begun when its own port is taken.
+#[tokio::test]
+async fn it_does_not_outlive_a_parent_that_ends_at_once() {
+    let taken = listener();
+    let socks = taken.local_addr().unwrap().port();
+    let remote = free_port();
+    for _ in 0..5 {
+        let mut client = libev("ss-local", remote, &Ours.program(), "");
+        client.args(["-b", "127.0.0.1", "-l", &socks.to_string()]);
+        let (code, said) = ended(&mut client);
+        assert!(
+            code != Some(0) && said.contains("in use"),
+            "{code:?} {said}"
+        );
+    }
+    let deadline = Instant::now() + LIMIT;
+    while of_remote(remote) > 0 {
+        assert!(Instant::now() < deadline, "a plugin is left behind");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// How many processes have this port in the environment of a plugin.
+fn of_remote(port: u16) -> usize {
+    let wanted = format!("SS_REMOTE_PORT={port}");
+    let all = std::fs::read_dir("/proc").expect("Linux has it").flatten();
+    let environments = all.filter_map(|entry| std::fs::read(entry.path().join("environ")).ok());
+    environments
+        .filter(|bytes| {
+            bytes
+                .split(|byte| *byte == 0)
+                .any(|one| one == wanted.as_bytes())
+        })
+        .count()
+}
+
+/// Its parent is then not who was asked to start it.
+#[tokio::test]
+async fn it_lives_on_under_a_daemon() {
+    let (mut stage, port) = (Stage::new(), free_port());
+    let pid = stage.path("pid");
+    let mut server = libev("ss-server", port, &Ours.program(), "server");
+    server.arg("-f").arg(&pid);
+    let index = stage.start("ss-server", &mut server, &[]).await;
+    stage.child(index).ended(LIMIT).await;
+    let deadline = Instant::now() + LIMIT;
+    while !listening(port) {
+        assert!(Instant::now() < deadline, "the plugin does not listen");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Twice as long as it would take to notice.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let socks = ss_local(&mut stage, port, &Ours.program(), "").await;
+    traffic::both_ways(socks, 100_000).await;
+    let pid = std::fs::read_to_string(pid).expect("the daemon's number");
+    let killed = Command::new("kill").arg(pid.trim()).status();
+    assert!(killed.is_ok_and(|status| status.success()));
+    until_closed(port).await;
+}
+
+/// Who has started it may close what it reads from.
+#[tokio::test]
+async fn a_closed_standard_input_means_nothing() {
+    let (remote, local) = (free_port(), free_port());
+    let mut child = alone(remote, local, "")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("mobula runs");
+    drop(child.stdin.take());
+    let deadline = Instant::now() + LIMIT;
+    while !listening(local) {
+        assert!(Instant::now() < deadline, "it does not listen");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(listening(local));
+    let told = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(told.is_ok_and(|status| status.success()));
+    let status = child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(0));
+}
+
+fn ended(command: &mut Command) -> (Option<i32>, String) {
+    let output = command.stdin(Stdio::null()).output().expect("it runs");
+    let Output { status, stderr, .. } = output;
+    (status.code(), String::from_utf8_lossy(&stderr).into_owned())
+}
+
+#[test]
+fn mistakes_end_it_with_a_line_for_each() {
+    let (remote, local) = (free_port(), free_port());
+    let said = ended(&mut alone(remote, local, "server;tsl;mux=many"));
+    let expected = "SS_PLUGIN_OPTIONS: tsl: no option has this name, did you mean `tls`?\n\
+                    SS_PLUGIN_OPTIONS: mux: `many` is not a number, expected 0 (none) or how many connections share one\n";
+    assert_eq!(said, (Some(23), expected.to_owned()));
+
+    let said = ended(&mut alone(remote, local, "mode=quic;tls"));
+    assert_eq!(said.0, Some(23));
+    assert!(
+        said.1
+            .contains("mode: `quic` is not built, expected `websocket`"),
+        "{said:?}"
+    );
+
+    let said = ended(&mut alone(remote, local, r"path=/a\"));
+    assert!(
+        said.1.starts_with("SS_PLUGIN_OPTIONS: a backslash ends it"),
+        "{said:?}"
+    );
+
+    let said = ended(alone(remote, local, "").env_remove("SS_REMOTE_PORT"));
+    assert_eq!(said.0, Some(23));
+    assert!(
+        said.1.starts_with("SS_REMOTE_PORT: missing beside"),
+        "{said:?}"
+    );
+
+    let taken = listener();
+    let port = taken.local_addr().unwrap().port();
+    let said = ended(&mut alone(remote, port, ""));
+    let expected = format!("plugin: cannot listen on 127.0.0.1:{port}: address already in use\n");
+    assert_eq!(said, (Some(1), expected));
+}
+
+/// A link, or the file itself under the name.
+#[tokio::test]
+async fn called_v2ray_plugin_it_takes_flags() {
+    let mut stage = Stage::new();
+    let link = stage.path("v2ray-plugin");
+    symlink(mobula().get_program(), &link).expect("a link");
+    let says = |flag: &str| {
+        let output = Command::new(&link).arg(flag).output().expect("it runs");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    };
+    let version = says("-version");
+    assert!(version.1.starts_with("v2ray-plugin 1."), "{version:?}");
+    let (code, help) = says("-h");
+    assert_eq!(code, Some(0));
+    for flag in ["-server", "-fast-open", "-certRaw", "-localAddr", "-mux N"] {
+        assert!(help.contains(flag), "{flag}: {help}");
+    }
+    let said = ended(Command::new(&link).arg("-nosuch"));
+    assert_eq!(said.0, Some(2));
+    assert!(said.1.starts_with("`-nosuch` is no flag"), "{said:?}");
+
+    // By flags alone, and as a plugin.
+    let (port, behind) = (free_port(), free_port());
+    let mut server = bare("ss-server", behind, PASSWORD);
+    stage.start("ss-server", &mut server, &[behind]).await;
+    for mut plugin in [Command::new(&link), system("ss-v2ray-plugin"), {
+        let mut ours = mobula();
+        ours.arg("plugin");
+        ours
+    }] {
+        plugin.args(["-server", "--path=/ray", "-localPort", &port.to_string()]);
+        plugin.args([
+            "-remoteAddr",
+            "127.0.0.1",
+            "-remotePort",
+            &behind.to_string(),
+        ]);
+        let index = stage.start("plugin", &mut plugin, &[port]).await;
+        let link = link.to_string_lossy().into_owned();
+        let socks = ss_local(&mut stage, port, &link, "path=/ray").await;
+        traffic::both_ways(socks, 100_000).await;
+        stage.child(index).signal("TERM");
+        stage.child(index).ended(LIMIT).await;
+    }
+}
+
+/// The environment of a plugin is no reason not to do what is asked for.
+#[test]
+fn a_command_goes_before_the_environment() {
+    let (remote, local) = (free_port(), free_port());
+    let mut version = alone(remote, local, "server");
+    let output = version.arg("version").output().expect("it runs");
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("mobula "));
+}
+
+const PAGE: &str = "shadowsocks-plugin.md";
+
+/// One of the document's commands, with other words in it, in a shell that finds mobula.
+fn command(stage: &Stage, n: usize, words: &[(&str, &str)]) -> Command {
+    let line = with(&shown(PAGE, "console")[n], words);
+    let line = line.strip_prefix("$ ").expect("a command").to_owned();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let own = stage.path("bin");
+    let _ = std::fs::create_dir(&own);
+    let _ = symlink(mobula().get_program(), own.join("mobula"));
+    let mut shell = system("sh");
+    shell.args(["-c", &format!("exec {line}")]);
+    shell.env("PATH", format!("{}:{path}:/usr/sbin", own.display()));
+    shell.env("HOME", stage.path(""));
+    shell.env("SSL_CERT_FILE", stage.path("authority.pem"));
+    shell
+}
+
+/// A certificate where acme.sh would put it, and its authority.
+fn acme(stage: &Stage) -> Certificate {
+    let certificate = Certificate::with_names(stage, &["example.com", "localhost"]);
+    let home = stage.path(".acme.sh/example.com");
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::copy(&certificate.chain, home.join("fullchain.cer")).unwrap();
+    std::fs::copy(&certificate.key, home.join("example.com.key")).unwrap();
+    certificate
+}
+
+#[tokio::test]
+async fn the_two_commands_of_the_document_are_a_tunnel() {
+    let (mut stage, port, socks) = (Stage::new(), free_port(), free_port());
+    acme(&stage);
+    let (port_is, socks_is) = (format!("-p {port}"), format!("-l {socks}"));
+    let mut server = command(&stage, 0, &[("-p 443", &port_is)]);
+    stage.start("ss-server", &mut server, &[port]).await;
+    let words = [
+        ("-p 443", &*port_is),
+        ("-l 1080", &socks_is),
+        ("-s example.com", "-s 127.0.0.1"),
+    ];
+    let mut client = command(&stage, 1, &words);
+    stage.start("ss-local", &mut client, &[socks]).await;
+    traffic::ready(socks).await;
+    carries_streams(socks).await;
+}
+
+#[tokio::test]
+async fn the_configs_of_the_document_need_no_other_program() {
+    let (mut stage, port, socks, behind) = (Stage::new(), free_port(), free_port(), free_port());
+    acme(&stage);
+    let (port_is, behind_is, socks_is) = (port.to_string(), behind.to_string(), socks.to_string());
+    let configs = shown(PAGE, "json");
+    let config = with(&configs[0], &[("8388", &behind_is)]);
+    let config = serde_json::from_str(&config).expect("JSON");
+    stage.run(Mobula, "shadowsocks", &config, &[behind]).await;
+    let words = [
+        ("-localPort 443", &*format!("-localPort {port_is}")),
+        ("-remotePort 8388", &format!("-remotePort {behind_is}")),
+    ];
+    let mut plugin = command(&stage, 3, &words);
+    stage.start("plugin", &mut plugin, &[port]).await;
+    let redirect = format!("localhost:{port_is}");
+    let words = [("1080", &*socks_is), ("example.com:443", &redirect)];
+    let config = serde_json::from_str(&with(&configs[1], &words)).expect("JSON");
+    let authority = stage.path("authority.pem");
+    stage
+        .run_believing(Some(&authority), Mobula, "client", &config, &[socks])
+        .await;
+    carries_streams(socks).await;
+
+    // And the real one behind it.
+    let (port, socks) = (free_port(), free_port());
+    let home = stage.path(".acme.sh/example.com");
+    let options = format!(
+        "server;tls;cert={0}/fullchain.cer;key={0}/example.com.key",
+        home.display()
+    );
+    let mut server = bare("ss-server", port, "PASSWORD");
+    server.args(["--plugin", &Real.program(), "--plugin-opts", &options]);
+    stage.start("ss-server", &mut server, &[port]).await;
+    let (socks_is, redirect) = (socks.to_string(), format!("localhost:{port}"));
+    let words = [("1080", &*socks_is), ("example.com:443", &redirect)];
+    let config = serde_json::from_str(&with(&configs[1], &words)).expect("JSON");
+    stage
+        .run_believing(Some(&authority), Mobula, "client-2", &config, &[socks])
+        .await;
+    carries_streams(socks).await;
+}
