@@ -63,6 +63,7 @@ mod scenario_fair_names;
 mod scenario_fakedns;
 mod scenario_fallbacks;
 mod scenario_far_truth;
+mod scenario_final_rules;
 mod scenario_flood;
 mod scenario_forwarded;
 mod scenario_haproxy;

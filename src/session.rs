@@ -30,6 +30,16 @@ pub enum Owner {
     Unix,
 }
 
+/// What kind of inbound a session came by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Entry {
+    /// One for this machine or its network (`socks`, `http`, `dokodemo-door`), or none at all.
+    #[default]
+    Local,
+    /// One for users who come from afar by a protocol of tunnels.
+    Tunnel,
+}
+
 /// What the head of an HTTP request says: `:method`, `:path`, and its headers in small letters.
 pub type Attributes = BTreeMap<String, String>;
 

@@ -87,6 +87,7 @@ impl Inbound {
             tag: self.tag.clone(),
             sniffing: self.sniffing.clone(),
             from_here: false,
+            entry: self.protocol.entry(),
         }
     }
 }

@@ -70,6 +70,14 @@ pub enum TcpError {
         /// From where.
         local: IpAddr,
     },
+    /// What there is of it is held back by `finalRules` of `freedom`.
+    #[error("{to} is not connected to: `finalRules` hold back {}", .held.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    HeldBack {
+        /// Where to.
+        to: Destination,
+        /// Its addresses.
+        held: Vec<SocketAddr>,
+    },
     /// Nobody answers.
     #[error("no answer from {to} within {} s", .limit.as_secs())]
     Slow {
@@ -115,6 +123,7 @@ impl DialError {
         match self {
             Self::Name(e) | Self::Tcp(TcpError::Failed { source: e, .. }) => e.kind(),
             Self::Forgotten(_) => io::ErrorKind::NotFound,
+            Self::Tcp(TcpError::HeldBack { .. }) => io::ErrorKind::PermissionDenied,
             Self::Tcp(TcpError::NoFamily { .. }) => io::ErrorKind::AddrNotAvailable,
             Self::Tcp(TcpError::Slow { .. }) => io::ErrorKind::TimedOut,
             Self::Tls(e) => e.kind(),
@@ -137,6 +146,7 @@ impl TcpError {
                 | io::ErrorKind::AddrNotAvailable => "tcp-unreachable",
                 _ => "tcp-failed",
             },
+            Self::HeldBack { .. } => "final-rules",
             Self::NoFamily { .. } => "tcp-family",
             Self::Slow { .. } => "tcp-timeout",
         }

@@ -81,7 +81,11 @@ impl Unreached<'_> {
             Self::Hop { error, .. } => (error, true),
         };
         match DialError::of(error) {
-            Some(DialError::Tcp(cause)) if cause.code() == "tcp-own-listener" => Reach::Forbidden,
+            Some(DialError::Tcp(cause))
+                if matches!(cause.code(), "tcp-own-listener" | "final-rules") =>
+            {
+                Reach::Forbidden
+            }
             _ if error.kind() == io::ErrorKind::TimedOut => Reach::Slow,
             // The way to the server is not the one to the target.
             Some(_) if is_hop => Reach::Broken,
@@ -126,6 +130,7 @@ impl fmt::Display for Unreached<'_> {
                         "tcp-refused" => "the server refuses connections",
                         "tcp-timeout" => "the server does not answer",
                         "tcp-reset" => "the server resets connections",
+                        "final-rules" => "`finalRules` hold the connection back",
                         "tcp-own-listener" => "the connection would come back to this proxy",
                         _ => "the server cannot be reached",
                     }),

@@ -189,6 +189,7 @@ impl Association {
                 to: packet.peer.clone(),
                 asked,
                 known: route.known.clone(),
+                entry: self.session.inbound.entry,
             };
             let slot = self
                 .dispatcher

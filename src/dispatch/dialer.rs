@@ -13,9 +13,12 @@ use crate::address::{Destination, Host, Network};
 use crate::dns::{self, DialFuture, Dialer, Known, Lookup, Via};
 use crate::io::{BindUdp, Counted, Link, Packets, Udp};
 use crate::protocol::{self, Endpoint, freedom};
-use crate::session::Source;
+use crate::session::{Entry, Source};
 use crate::stats::Meter;
 use crate::transport::{tcp, tls};
+
+/// DNS servers are the operator's choice.
+const OWN: Entry = Entry::Local;
 
 /// For the built-in DNS: through the rules, as an inbound of its own, or straight from this host.
 pub(super) struct RoutedDialer(pub(super) Weak<Dispatcher>);
@@ -56,12 +59,14 @@ impl Dialer for RoutedDialer {
                 }
                 protocol::Outbound::Freedom(_) => {
                     let to = dispatcher.bootstrap(&to).await?;
-                    let opened = dispatcher.open(&outbound, &to, &Known::Unasked).await;
+                    let opened = dispatcher.open(&outbound, &to, &Known::Unasked, OWN).await;
                     opened.map(|(link, _)| link)
                 }
                 // With a `domainStrategy` its name would be asked of itself.
                 _ => {
-                    let opened = dispatcher.open_as_is(&outbound, &to, &Known::Unasked).await;
+                    let opened = dispatcher
+                        .open_as_is(&outbound, &to, &Known::Unasked, OWN)
+                        .await;
                     opened.map(|(link, _)| link)
                 }
             }
@@ -88,7 +93,7 @@ impl Dialer for RoutedDialer {
                 protocol::Outbound::Freedom(_) => {
                     let to = dispatcher.bootstrap(&to).await?;
                     let unasked = &Known::Unasked;
-                    let opened = dispatcher.open_packets(&outbound, &to, unasked, session.id);
+                    let opened = dispatcher.open_packets(&outbound, &to, unasked, session.id, OWN);
                     let (inner, _) = opened.await?;
                     let target = outbound
                         .protocol
@@ -99,7 +104,7 @@ impl Dialer for RoutedDialer {
                 }
                 _ => {
                     let unasked = &Known::Unasked;
-                    let opened = dispatcher.open_packets(&outbound, &to, unasked, session.id);
+                    let opened = dispatcher.open_packets(&outbound, &to, unasked, session.id, OWN);
                     opened.await.map(|(packets, _)| packets)
                 }
             }
@@ -147,7 +152,7 @@ impl Dialer for ServerDialer {
             let through = dispatcher.through(&outbound)?;
             let dial = async {
                 match &through {
-                    Some(other) => dispatcher.open(other, &to, &known).await,
+                    Some(other) => dispatcher.open(other, &to, &known, OWN).await,
                     None => Ok((outbound.transport.connect(&to, &lookup).await?, None)),
                 }
             };
@@ -168,7 +173,7 @@ impl Dialer for ServerDialer {
                     let id = dispatcher.next_id();
                     let at = dispatcher.address(&other, &to, &known)?;
                     let to = at.unwrap_or(to);
-                    let opened = dispatcher.open_packets(&other, &to, &known, id);
+                    let opened = dispatcher.open_packets(&other, &to, &known, id, OWN);
                     let (packets, _) = opened.await?;
                     Ok(Counted::packets(packets, meter))
                 }

@@ -18,6 +18,7 @@ use super::{Dispatcher, OutboundRef};
 use crate::address::Destination;
 use crate::dns::Known;
 use crate::io::{Packet, Packets};
+use crate::session::Entry;
 
 pub(super) struct Flow {
     id: u32,
@@ -25,6 +26,7 @@ pub(super) struct Flow {
     /// The destination that was asked for, where another one took its place: answers are its own.
     asked: Option<Destination>,
     known: Known,
+    entry: Entry,
     waiting: Waiting,
     /// There where a server is in between.
     liveness: Option<Liveness>,
@@ -41,6 +43,8 @@ pub(super) struct Target {
     /// What was asked for in its place.
     pub(super) asked: Option<Destination>,
     pub(super) known: Known,
+    /// How who asks has come in.
+    pub(super) entry: Entry,
 }
 
 enum FlowState {
@@ -57,9 +61,14 @@ impl FlowState {
         outbound: OutboundRef,
         to: Destination,
         known: Known,
+        entry: Entry,
     ) -> Self {
         let dispatcher = dispatcher.clone();
-        let opening = async move { dispatcher.open_packets(&outbound, &to, &known, id).await };
+        let opening = async move {
+            dispatcher
+                .open_packets(&outbound, &to, &known, id, entry)
+                .await
+        };
         Self::Opening(Box::pin(opening))
     }
 }
@@ -73,13 +82,19 @@ impl Flow {
         slot: QuotaSlot,
         idle: Duration,
     ) -> Self {
-        let Target { to, asked, known } = target;
+        let Target {
+            to,
+            asked,
+            known,
+            entry,
+        } = target;
         Self {
             id,
             liveness: outbound.has_server().then(Liveness::new),
-            state: FlowState::opening(dispatcher, id, outbound, to, known.clone()),
+            state: FlowState::opening(dispatcher, id, outbound, to, known.clone(), entry),
             asked,
             known,
+            entry,
             waiting: Waiting::default(),
             slot,
             idle,
@@ -110,7 +125,8 @@ impl Flow {
                 }
                 let to = packet.peer.clone();
                 let known = self.known.clone();
-                self.state = FlowState::opening(dispatcher, self.id, outbound.clone(), to, known);
+                let (outbound, entry) = (outbound.clone(), self.entry);
+                self.state = FlowState::opening(dispatcher, self.id, outbound, to, known, entry);
             }
             liveness.sent(packet.data.len(), now);
         }

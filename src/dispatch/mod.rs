@@ -301,7 +301,7 @@ impl Dispatcher {
         let span = Span::current();
         span.record("to", display(&to));
         span.record("outbound", display(&*outbound));
-        let opening = self.open(&outbound, &to, &known);
+        let opening = self.open(&outbound, &to, &known, session.inbound.entry);
         let waits = reply.as_ref().is_some_and(|reply| reply.is_awaited());
         let (opened, mut first) = match sniffed {
             Some(first) => (opening.await, first),

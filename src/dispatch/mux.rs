@@ -10,6 +10,7 @@ use crate::dns::Known;
 use crate::io::{Link, Packets};
 use crate::mux::{self, DialFuture, UdpMode, packet_addr, packet_stream};
 use crate::protocol;
+use crate::session::Entry;
 
 /// Whether a source's datagrams to one destination may share a flow with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,7 @@ impl Dispatcher {
         outbound: &OutboundRef,
         to: &Destination,
         id: u32,
+        entry: Entry,
     ) -> Option<io::Result<Opened<Box<dyn Packets>>>> {
         let mux = outbound.mux.as_ref()?;
         match mux.way(to) {
@@ -47,12 +49,17 @@ impl Dispatcher {
             }
             UdpMode::PacketAddr => {
                 let name = packet_addr::destination();
-                let inner = self.native_packets(outbound, &name, id).await;
+                let inner = self.native_packets(outbound, &name, id, entry).await;
                 Some(inner.map(|(inner, limits)| (packet_addr::unwrap(inner, name), limits)))
             }
             UdpMode::PacketStream => {
                 let inner = self
-                    .open(outbound, &packet_stream::destination(), &Known::Unasked)
+                    .open(
+                        outbound,
+                        &packet_stream::destination(),
+                        &Known::Unasked,
+                        entry,
+                    )
                     .await;
                 Some(inner.map(|(link, limits)| (packet_stream::packets(link), limits)))
             }
@@ -86,8 +93,10 @@ impl Dispatcher {
             let proxy = match &outbound.protocol {
                 protocol::Outbound::Proxy(proxy) => proxy,
                 protocol::Outbound::Freedom(freedom) => {
-                    let (to, unasked) = (mux::destination(), &Known::Unasked);
-                    let dialling = dispatcher.dial_target(&outbound, freedom, &to, unasked);
+                    // The server that `redirect` names, for whoever comes.
+                    let (to, entry) = (mux::destination(), Entry::Local);
+                    let dialling =
+                        dispatcher.dial_target(&outbound, freedom, &to, &Known::Unasked, entry);
                     let (link, limits) = dialling.await?;
                     return Ok((link, limits.unwrap_or_default().idle.into()));
                 }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use super::limits::both;
 use super::route::Chosen;
 use super::{Dispatcher, Outbound, OutboundRef};
-use crate::address::Destination;
+use crate::address::{Destination, Network};
+use crate::cause::DialError;
 use crate::dns::{self, Known, Lookup, Strategy};
 use crate::io::{Counted, Link};
 use crate::policy::Limits;
 use crate::protocol::{self, Endpoint, NextHop, Proxy, freedom, loopback};
-use crate::session::Owner;
+use crate::session::{Entry, Owner};
 
 /// A stream by an outbound, or datagrams, and the outbound's limits; none where it is watched elsewhere.
 pub(super) type Opened<T> = (T, Option<Limits>);
@@ -25,18 +26,21 @@ impl Dispatcher {
         match self.outbounds.get(tag) {
             Some(outbound) => {
                 let Chosen { outbound, known } = self.past_loopback(outbound, to).await?;
-                self.open(&outbound, to, &known).await.map(|(link, _)| link)
+                let opened = self.open(&outbound, to, &known, Entry::Local).await;
+                opened.map(|(link, _)| link)
             }
             None => Err(taken_away(tag)),
         }
     }
 
-    /// A stream to `to`; `known` are the addresses of `to` that the rules were asked about.
+    /// A stream to `to`; `known` are the addresses of `to` that the rules were asked about, `entry` how who asks has
+    /// come in.
     pub(super) fn open<'a>(
         self: &'a Arc<Self>,
         outbound: &'a OutboundRef,
         to: &'a Destination,
         known: &'a Known,
+        entry: Entry,
     ) -> Pin<Box<dyn Future<Output = io::Result<Opened<Link>>> + Send + 'a>> {
         Box::pin(async move {
             let target = match &outbound.protocol {
@@ -47,7 +51,7 @@ impl Dispatcher {
                     self.target(outbound, to.clone(), known).await?
                 }
             };
-            self.open_as_is(outbound, &target, known).await
+            self.open_as_is(outbound, &target, known, entry).await
         })
     }
 
@@ -57,6 +61,7 @@ impl Dispatcher {
         outbound: &OutboundRef,
         to: &Destination,
         known: &Known,
+        entry: Entry,
     ) -> io::Result<Opened<Link>> {
         if let Some(link) = self.mux_stream(outbound, to) {
             return Ok((link, None));
@@ -64,7 +69,8 @@ impl Dispatcher {
         match &outbound.protocol {
             protocol::Outbound::Endpoint(endpoint) => self.stream_at(endpoint, outbound, to, known),
             protocol::Outbound::Freedom(freedom) => {
-                let (link, limits) = self.dial_target(outbound, freedom, to, known).await?;
+                let dialling = self.dial_target(outbound, freedom, to, known, entry);
+                let (link, limits) = dialling.await?;
                 Ok((freedom.stream(link), limits))
             }
             protocol::Outbound::Proxy(proxy) => {
@@ -106,17 +112,30 @@ impl Dispatcher {
         freedom: &freedom::Outbound,
         to: &Destination,
         known: &Known,
+        entry: Entry,
     ) -> io::Result<Opened<Link>> {
-        let target = freedom.target(to);
-        let lookup = self.lookup(outbound);
-        let (link, others) = if target.host == to.host {
-            let lookup = lookup.among(known);
-            self.connect(outbound, target, &lookup, known).await?
-        } else {
-            // Where `redirect` leads, no rule was asked about, nor need one be.
-            let unasked = &Known::Unasked;
-            self.connect(outbound, target, &lookup, unasked).await?
+        let mut target = freedom.target(to);
+        let mut lookup = self.lookup(outbound);
+        // Where `redirect` leads, no rule was asked about, nor need one be.
+        let mut known = match target.host == to.host {
+            true => known.clone(),
+            false => Known::Unasked,
         };
+        lookup = lookup.among(&known);
+        if let Some(gate) = freedom.gate(Network::Tcp, entry, outbound.label()) {
+            let found = lookup.resolve(&target).await.map_err(DialError::Name)?;
+            let allowed = gate.admit(&target, found).map_err(DialError::Tcp)?;
+            if self.through(outbound)?.is_some()
+                && let Some(first) = allowed.first()
+            {
+                target = (*first).into();
+            }
+            // What has passed is connected to, whatever the name says a moment later.
+            known = Known::new(Ok(allowed));
+            lookup = Lookup::System.among(&known);
+        }
+        let connecting = self.connect(outbound, target, &lookup, &known, entry);
+        let (link, others) = connecting.await?;
         let limits = self.limits(freedom.level());
         Ok((link, both(others, Some(limits))))
     }
@@ -129,7 +148,7 @@ impl Dispatcher {
     ) -> io::Result<Opened<Link>> {
         let (server, unasked) = (hop.server.clone(), &Known::Unasked);
         let lookup = self.server_lookup(outbound);
-        let connecting = self.connect(outbound, server, &lookup, unasked);
+        let connecting = self.connect(outbound, server, &lookup, unasked, Entry::Local);
         // The name of a server is this process' own, and no user's share of questions.
         let (link, others) = dns::asking(Owner::Process, connecting).await?;
         Ok((link, both(others, Some(self.limits(hop.level)))))
@@ -143,6 +162,7 @@ impl Dispatcher {
         mut to: Destination,
         lookup: &Lookup,
         known: &Known,
+        entry: Entry,
     ) -> io::Result<Opened<Link>> {
         let through = self.through(outbound)?;
         if through.is_some() && lookup.strategy() != Strategy::AsIs {
@@ -151,7 +171,7 @@ impl Dispatcher {
         }
         let dial = async {
             match &through {
-                Some(other) => self.open(other, &to, known).await,
+                Some(other) => self.open(other, &to, known, entry).await,
                 None => Ok((outbound.transport.connect(&to, lookup).await?, None)),
             }
         };

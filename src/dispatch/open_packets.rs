@@ -7,11 +7,11 @@ use super::limits::{QUESTIONS, both};
 use super::open::{Opened, next_hop};
 use super::single_server::{SingleServer, is_one_server};
 use super::{Dispatcher, OutboundRef};
-use crate::address::Destination;
+use crate::address::{Destination, Network};
 use crate::dns::{self, Known, Strategy};
 use crate::io::{BindUdp, Counted, Packets, Udp};
 use crate::protocol::{self, Endpoint, NextHop, PacketWay, freedom, loopback, no_packets};
-use crate::session::Owner;
+use crate::session::{Entry, Owner};
 use crate::transport::tcp;
 
 impl Dispatcher {
@@ -23,13 +23,14 @@ impl Dispatcher {
         to: &Destination,
         known: &Known,
         id: u32,
+        entry: Entry,
     ) -> io::Result<Opened<Box<dyn Packets>>> {
         if let protocol::Outbound::Endpoint(endpoint) = &outbound.protocol {
             return self.packets_at(endpoint, outbound, to, known);
         }
-        match self.mux_packets(outbound, to, id).await {
+        match self.mux_packets(outbound, to, id, entry).await {
             Some(packets) => packets,
-            None => self.native_packets(outbound, to, id).await,
+            None => self.native_packets(outbound, to, id, entry).await,
         }
     }
 
@@ -39,13 +40,15 @@ impl Dispatcher {
         outbound: &OutboundRef,
         to: &Destination,
         id: u32,
+        entry: Entry,
     ) -> io::Result<Opened<Box<dyn Packets>>> {
         match &outbound.protocol {
             protocol::Outbound::Endpoint(endpoint) => {
                 self.packets_at(endpoint, outbound, to, &Known::Unasked)
             }
             protocol::Outbound::Freedom(freedom) => {
-                self.packets_to_target(outbound, freedom, to, id).await
+                self.packets_to_target(outbound, freedom, to, id, entry)
+                    .await
             }
             protocol::Outbound::Proxy(proxy) => match proxy.traits().packets {
                 None => Err(no_packets()),
@@ -114,7 +117,8 @@ impl Dispatcher {
             let from = is_one_server(&to).then(|| to.clone());
             return Ok((Box::new(SingleServer { inner, to, from }), limits));
         };
-        let opening = Box::pin(self.open_packets(&other, &to, &Known::Unasked, id));
+        let unasked = &Known::Unasked;
+        let opening = Box::pin(self.open_packets(&other, &to, unasked, id, Entry::Local));
         let (inner, others) = opening.await?;
         let inner = Counted::packets(inner, outbound.traffic().of_outbound());
         let from = None;
@@ -131,15 +135,21 @@ impl Dispatcher {
         freedom: &freedom::Outbound,
         to: &Destination,
         id: u32,
+        entry: Entry,
     ) -> io::Result<Opened<Box<dyn Packets>>> {
         let limits = Some(self.limits(freedom.level()));
+        let gate = freedom.gate(Network::Udp, entry, outbound.label());
         let Some(other) = self.through(outbound)? else {
-            let packets = freedom.packets(bind(outbound), self.lookup(outbound));
+            let packets = freedom.packets(bind(outbound), self.lookup(outbound), gate);
             return Ok((packets, limits));
         };
         let target = freedom.target(to);
-        let opening = Box::pin(self.open_packets(&other, &target, &Known::Unasked, id));
-        let (packets, others) = opening.await?;
+        let unasked = &Known::Unasked;
+        let opening = Box::pin(self.open_packets(&other, &target, unasked, id, entry));
+        let (mut packets, others) = opening.await?;
+        if let Some(gate) = gate {
+            packets = freedom.gated(packets, self.lookup(outbound), gate);
+        }
         let packets = Counted::packets(packets, outbound.traffic().of_outbound());
         Ok((packets, both(others, limits)))
     }

@@ -79,6 +79,11 @@ impl Outbound {
         self.traffic.clone()
     }
 
+    /// What messages call it.
+    pub(super) fn label(&self) -> Arc<str> {
+        self.label.clone()
+    }
+
     /// What is known of its server before it answers.
     pub(super) fn far_end(&self) -> FarEnd {
         FarEnd {

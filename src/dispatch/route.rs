@@ -15,7 +15,7 @@ use crate::dns::{Known, Lookup, Strategy};
 use crate::log;
 use crate::protocol::loopback;
 use crate::routing::{Pick, RouteInput};
-use crate::session::{Attributes, Source};
+use crate::session::{Attributes, Entry, Source};
 use crate::sniffing::Aim;
 
 /// How long the addresses of a name are waited for: each server of the built-in DNS has its own limit, the
@@ -77,7 +77,7 @@ impl Dispatcher {
                 self.log_accepted(&session, &outbound, network, &to.clone().into());
                 // What a session carries is not known any more, as in V2Ray.
                 session = Cow::Owned(Session {
-                    inbound: origin(loopback, session.inbound.from_here),
+                    inbound: origin(loopback, session.inbound.from_here, session.inbound.entry),
                     protocol: None,
                     attributes: None,
                     ..session.into_owned()
@@ -117,7 +117,7 @@ impl Dispatcher {
             let known = Known::Unasked;
             return Ok(Chosen { outbound, known });
         };
-        let session = self.session(Source::Unix, origin(loopback, true), None);
+        let session = self.session(Source::Unix, origin(loopback, true, Entry::Local), None);
         let aim = to.clone().into();
         let found = self.route(&session, Asked::new(Network::Tcp, &aim)).await;
         found.ok_or_else(|| io::Error::other("the rules lead nowhere"))
@@ -246,11 +246,12 @@ async fn find(lookup: &Lookup, to: &Destination) -> Known {
 }
 
 /// Where a session seems to come from that a `loopback` sends round.
-fn origin(loopback: &loopback::Outbound, from_here: bool) -> Origin {
+fn origin(loopback: &loopback::Outbound, from_here: bool, entry: Entry) -> Origin {
     Origin {
         name: None,
         tag: loopback.inbound(),
         sniffing: None,
         from_here,
+        entry,
     }
 }

@@ -7,7 +7,7 @@ use tracing::{Span, debug_span};
 
 use crate::address::Destination;
 use crate::policy::Limits;
-use crate::session::{Attributes, Owner, Source, User};
+use crate::session::{Attributes, Entry, Owner, Source, User};
 use crate::sniffing;
 use crate::stats::{Presence, Traffic};
 
@@ -41,6 +41,7 @@ pub struct Origin {
     pub sniffing: Option<Arc<sniffing::Settings>>,
     /// This process itself made the connection, for a session that had come in before.
     pub from_here: bool,
+    pub entry: Entry,
 }
 
 impl Session {

@@ -325,6 +325,7 @@ mod tests {
                 name: None,
                 tag: None,
                 from_here: false,
+                entry: Default::default(),
                 sniffing: sniffing.map(Arc::new),
             },
             user: None,

@@ -1,10 +1,10 @@
 //! A set of IP addresses: sorted ranges, found by bisection.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use thiserror::Error;
 
 use crate::address::reached;
@@ -74,6 +74,13 @@ impl Networks {
         self.inside.contains(ip) || self.outside.iter().any(|ips| !ips.contains(ip))
     }
 
+    /// The same addresses as networks, for who has no word for all others.
+    pub fn networks(&self) -> Vec<IpNet> {
+        let outside = self.outside.iter().map(Ips::all_others);
+        let all = outside.chain([self.inside.clone()]);
+        all.flat_map(|ips| ips.networks()).collect()
+    }
+
     /// Whether a connection to `ip` ends at one of these. A connection to `0.0.0.0` ends at `127.0.0.1`, and a rule may
     /// name either.
     pub fn reach(&self, ip: IpAddr) -> bool {
@@ -88,6 +95,38 @@ impl Ips {
         match ip.to_canonical() {
             IpAddr::V4(ip) => is_in(&self.v4, ip.to_bits()),
             IpAddr::V6(ip) => is_in(&self.v6, ip.to_bits()),
+        }
+    }
+}
+
+impl Ips {
+    /// The fewest networks that have these addresses and no others.
+    fn networks(&self) -> Vec<IpNet> {
+        let v4 = self.v4.iter().flat_map(|(first, last)| {
+            let (first, last) = (Ipv4Addr::from_bits(*first), Ipv4Addr::from_bits(*last));
+            Ipv4Subnets::new(first, last, 0)
+        });
+        let v6 = self.v6.iter().flat_map(|(first, last)| {
+            let (first, last) = (Ipv6Addr::from_bits(*first), Ipv6Addr::from_bits(*last));
+            Ipv6Subnets::new(first, last, 0)
+        });
+        v4.map(IpNet::V4).chain(v6.map(IpNet::V6)).collect()
+    }
+
+    fn all_others(&self) -> Self {
+        Self {
+            v4: gaps(
+                &self.v4,
+                u32::MAX,
+                |n| n.checked_add(1),
+                |n| n.checked_sub(1),
+            ),
+            v6: gaps(
+                &self.v6,
+                u128::MAX,
+                |n| n.checked_add(1),
+                |n| n.checked_sub(1),
+            ),
         }
     }
 }
@@ -126,6 +165,27 @@ fn joined<T: Copy + Ord>(mut ranges: Vec<(T, T)>, next: fn(T) -> T) -> Ranges<T>
         touch
     });
     ranges.into()
+}
+
+/// What lies between ranges, up to `end`.
+fn gaps<T: Copy + Ord + Default>(
+    ranges: &[(T, T)],
+    end: T,
+    next: fn(T) -> Option<T>,
+    last: fn(T) -> Option<T>,
+) -> Ranges<T> {
+    let mut gaps = Vec::new();
+    let mut from = Some(T::default());
+    for (first, end) in ranges {
+        if let (Some(from), Some(last)) = (from, last(*first))
+            && from <= last
+        {
+            gaps.push((from, last));
+        }
+        from = next(*end);
+    }
+    gaps.extend(from.map(|from| (from, end)));
+    gaps.into()
 }
 
 fn is_in<T: Copy + Ord>(ranges: &[(T, T)], ip: T) -> bool {
@@ -190,6 +250,23 @@ mod tests {
         ] {
             assert!(parse_network(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn all_others_are_networks_too() {
+        let texts = |networks: Networks| {
+            let all = networks.networks().into_iter();
+            all.map(|net| net.to_string()).collect::<Vec<_>>()
+        };
+        let inside = set(&["10.0.0.0/8", "::1"]);
+        let outside = vec![set(&["128.0.0.0/1", "::/1"])];
+        assert_eq!(
+            texts(Networks { inside, outside }),
+            ["0.0.0.0/1", "8000::/1", "10.0.0.0/8", "::1/128"]
+        );
+        let others = set(&["0.0.0.0/0", "1::/16"]).all_others();
+        assert!(others.v4.is_empty() && !others.contains("1::5".parse().unwrap()));
+        assert!(others.contains("::".parse().unwrap()) && others.contains("2::".parse().unwrap()));
     }
 
     fn set(texts: &[&str]) -> Ips {

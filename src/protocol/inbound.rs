@@ -12,6 +12,7 @@ use super::{
 };
 use crate::io::BindUdp;
 use crate::seam::{Arrival, Refusal};
+use crate::session::Entry;
 
 /// The protocol of an inbound, and its `settings`.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +70,18 @@ impl Default for InboundTraits {
             datagrams: false,
             follows_redirect: false,
             lacks_port: false,
+        }
+    }
+}
+
+impl Inbound {
+    /// How its sessions come in, as Xray tells them apart.
+    pub fn entry(&self) -> Entry {
+        match self {
+            Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => Entry::Local,
+            Self::Shadowsocks(_) | Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_) => {
+                Entry::Tunnel
+            }
         }
     }
 }

@@ -170,7 +170,7 @@ fn is_private(file: &str, category: &str) -> bool {
 
 /// What the category `private` of V2Ray's `geoip.dat` holds: a server that keeps its users out of its
 /// own network should not need the file for it.
-fn private() -> Vec<IpNet> {
+pub fn private() -> Vec<IpNet> {
     const PRIVATE: [&str; 17] = [
         "0.0.0.0/8",
         "10.0.0.0/8",

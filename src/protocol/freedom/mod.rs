@@ -1,14 +1,21 @@
 //! freedom: straight to the target.
 
+mod gated;
+mod names;
 mod packets;
+mod rules;
 mod settings;
 
+use std::sync::Arc;
+
+pub use rules::{Action, FinalRule, FinalRules, Gate};
 pub use settings::{OutboundSettings, Redirect};
 
-use crate::address::Destination;
+use crate::address::{Destination, Network};
 use crate::dns::{Lookup, Strategy};
 use crate::io::{BindUdp, Link, Packets};
 use crate::protocol::bare;
+use crate::session::Entry;
 
 pub struct Outbound(OutboundSettings);
 
@@ -37,14 +44,26 @@ impl Outbound {
         bare::headless_client(link)
     }
 
-    /// Datagrams to anyone.
-    pub fn packets(&self, bind: BindUdp, lookup: Lookup) -> Box<dyn Packets> {
-        Box::new(packets::Sockets::new(bind, lookup, self.0.redirect.clone()))
+    /// The rules that hold for what comes in by `entry`, if any hold something back; `label` is what messages call
+    /// the outbound.
+    pub fn gate(&self, network: Network, entry: Entry, label: Arc<str>) -> Option<Gate> {
+        self.0.rules.gate(network, entry, label)
+    }
+
+    /// Datagrams to anyone, or to those whom `gate` allows.
+    pub fn packets(&self, bind: BindUdp, lookup: Lookup, gate: Option<Gate>) -> Box<dyn Packets> {
+        let redirect = self.0.redirect.clone();
+        Box::new(packets::Sockets::new(bind, lookup, redirect, gate))
+    }
+
+    /// Datagrams that others send on: to those whom `gate` allows.
+    pub fn gated(&self, inner: Box<dyn Packets>, lookup: Lookup, gate: Gate) -> Box<dyn Packets> {
+        Box::new(gated::Gated::new(inner, lookup, gate))
     }
 }
 
 /// Datagrams to anyone, as of an outbound without settings.
 pub fn packets(bind: BindUdp) -> Box<dyn Packets> {
     let redirect = Redirect::default();
-    Box::new(packets::Sockets::new(bind, Lookup::System, redirect))
+    Box::new(packets::Sockets::new(bind, Lookup::System, redirect, None))
 }

@@ -1,19 +1,16 @@
 //! UDP straight to the targets: one socket per address family, open to answers from anyone.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::ReadBuf;
-use tokio::time::timeout;
 use tracing::trace;
 
 use super::Redirect;
-use crate::address::{Destination, Host, reached, reached_at};
+use super::names::Names;
+use super::rules::Gate;
 use crate::dns;
 use crate::io::{BindUdp, Packet, Packets, Udp, scratch};
 
@@ -21,66 +18,34 @@ use crate::io::{BindUdp, Packet, Packets, Udp, scratch};
 /// where the request named a domain.
 pub(super) struct Sockets {
     bind: BindUdp,
-    lookup: dns::Lookup,
     redirect: Redirect,
+    gate: Option<Gate>,
     v4: Option<Udp>,
     v6: Option<Udp>,
     /// Whose turn it is to be read first.
     v6_first: bool,
-    names: HashMap<Destination, SocketAddr>,
-    resolving: Option<(Destination, Lookup)>,
+    names: Names,
     /// Who waits for a datagram while there is no socket to wait on.
     reader: Option<Waker>,
 }
 
-type Lookup = Pin<Box<dyn Future<Output = Option<SocketAddr>> + Send>>;
-
-/// Names one association remembers; with more, all are asked for again.
-const MAX_NAMES: usize = 256;
-
-/// How long the datagrams behind an unanswered question wait for it.
-const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
-
 impl Sockets {
-    pub(super) fn new(bind: BindUdp, lookup: dns::Lookup, redirect: Redirect) -> Self {
+    pub(super) fn new(
+        bind: BindUdp,
+        lookup: dns::Lookup,
+        redirect: Redirect,
+        gate: Option<Gate>,
+    ) -> Self {
         Self {
             bind,
-            lookup,
             redirect,
+            gate,
             v4: None,
             v6: None,
             v6_first: false,
-            names: HashMap::new(),
-            resolving: None,
+            names: Names::new(lookup),
             reader: None,
         }
-    }
-
-    /// The address of `to`; `None` when it has none.
-    fn poll_resolve(&mut self, to: &Destination, cx: &mut Context<'_>) -> Poll<Option<SocketAddr>> {
-        if let Host::Ip(ip) = to.host {
-            return Poll::Ready(Some(SocketAddr::new(reached(ip), to.port)));
-        }
-        if let Some(addr) = self.names.get(to) {
-            return Poll::Ready(Some(*addr));
-        }
-        let lookup = match &mut self.resolving {
-            Some((name, lookup)) if name == to => lookup,
-            other => {
-                &mut other
-                    .insert((to.clone(), resolve(to.clone(), self.lookup.clone())))
-                    .1
-            }
-        };
-        let addr = ready!(lookup.as_mut().poll(cx));
-        self.resolving = None;
-        if let Some(addr) = addr {
-            if self.names.len() >= MAX_NAMES {
-                self.names.clear();
-            }
-            self.names.insert(to.clone(), addr);
-        }
-        Poll::Ready(addr)
     }
 
     fn socket(&mut self, peer: SocketAddr) -> io::Result<&Udp> {
@@ -110,7 +75,7 @@ impl Packets for Sockets {
             false => [&self.v4, &self.v6],
         };
         for socket in order.into_iter().flatten() {
-            if let Poll::Ready(packet) = poll_recv_from(socket, cx) {
+            if let Poll::Ready(packet) = poll_recv_from(socket, self.gate.as_ref(), cx) {
                 return Poll::Ready(packet.map(Some));
             }
         }
@@ -122,9 +87,12 @@ impl Packets for Sockets {
 
     fn poll_send(&mut self, cx: &mut Context<'_>, packet: &Packet) -> Poll<io::Result<()>> {
         let to = self.redirect.apply(&packet.peer);
-        let Some(peer) = ready!(self.poll_resolve(&to, cx)) else {
+        let Some(peer) = ready!(self.names.poll_resolve(&to, cx)) else {
             return Poll::Ready(Ok(()));
         };
+        if self.gate.as_ref().is_some_and(|gate| !gate.lets(peer)) {
+            return Poll::Ready(Ok(()));
+        }
         let socket = match self.socket(peer) {
             Ok(socket) => socket,
             Err(e) => {
@@ -139,24 +107,17 @@ impl Packets for Sockets {
     }
 }
 
-fn resolve(to: Destination, lookup: dns::Lookup) -> Lookup {
-    Box::pin(async move {
-        match timeout(LOOKUP_LIMIT, lookup.resolve(&to)).await {
-            Ok(Ok(addrs)) => addrs.first().copied().map(reached_at),
-            Ok(Err(e)) => {
-                trace!(%to, error = %e, "datagram to an unknown name");
-                None
-            }
-            Err(_) => None,
-        }
-    })
-}
-
-fn poll_recv_from(socket: &Udp, cx: &mut Context<'_>) -> Poll<io::Result<Packet>> {
+fn poll_recv_from(
+    socket: &Udp,
+    gate: Option<&Gate>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Packet>> {
     let mut scratch = scratch::take();
     loop {
         let mut buf = ReadBuf::new(&mut scratch);
         match ready!(socket.poll_recv_from(cx, &mut buf)) {
+            // As Xray: nor is anything heard from there.
+            Ok(peer) if gate.is_some_and(|gate| !gate.lets(peer)) => {}
             Ok(peer) => {
                 return Poll::Ready(Ok(Packet {
                     peer: peer.into(),
@@ -173,6 +134,7 @@ fn poll_recv_from(socket: &Udp, cx: &mut Context<'_>) -> Poll<io::Result<Packet>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::{Destination, Host};
     use std::future::poll_fn;
     use std::sync::Arc;
     use tokio::net::UdpSocket;
@@ -206,7 +168,7 @@ mod tests {
         let mut name = at.clone();
         name.host = Host::Domain("localhost".to_owned());
         // The test sits on 127.0.0.1 alone, while `localhost` may be `::1` as well.
-        sockets.lookup = dns::Lookup::new(&Arc::default(), dns::Strategy::UseIpv4);
+        sockets.names = Names::new(dns::Lookup::new(&Arc::default(), dns::Strategy::UseIpv4));
         poll_fn(|cx| {
             assert!(sockets.poll_recv(cx).is_pending());
             Poll::Ready(())
@@ -214,7 +176,7 @@ mod tests {
         .await;
         send(&mut sockets, &name, b"x").await;
         assert!(sockets.reader.is_none());
-        assert!(sockets.names.contains_key(&name));
+        assert!(sockets.names.know(&name));
         let (_, from) = peer.recv_from(&mut [0; 1]).await.unwrap();
         peer.send_to(b"y", from).await.unwrap();
         let packet = poll_fn(|cx| sockets.poll_recv(cx)).await.unwrap().unwrap();
@@ -250,7 +212,7 @@ mod tests {
             socket.set_nonblocking(true)?;
             UdpSocket::from_std(socket).map(Udp::from)
         });
-        Sockets::new(bind, dns::Lookup::System, redirect)
+        Sockets::new(bind, dns::Lookup::System, redirect, None)
     }
 
     async fn send(sockets: &mut Sockets, peer: &Destination, data: &[u8]) {

@@ -4,6 +4,7 @@
 
 use crate::address::{Destination, Host};
 use crate::dns::Strategy;
+use crate::protocol::freedom::FinalRules;
 
 /// `settings` of a `freedom` outbound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct OutboundSettings {
     pub redirect: Redirect,
     /// `userLevel`: index into `policy.levels`.
     pub level: u32,
+    /// Xray's `finalRules`: what may be connected to.
+    pub rules: FinalRules,
 }
 
 /// `redirect`: the parts of every target that are replaced. V2Ray reads `:port` as "same host" and

@@ -84,5 +84,6 @@ pub(super) fn freedom(
         },
         redirect,
         level: config.user_level,
+        rules: freedom::FinalRules::default(),
     })
 }

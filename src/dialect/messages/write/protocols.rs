@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{host, strategy};
-use crate::address::Destination;
+use super::{host, ports, strategy};
+use crate::address::{self, Destination};
 use crate::dialect::messages::protocols::{trojan_account, vless_account, vmess_account};
+use crate::matching::Networks;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{
@@ -15,8 +16,12 @@ use crate::seam::{Fallback, FallbackTarget, ProxyVersion};
 use crate::wire::common::net::Network;
 use crate::wire::common::protocol::{SecurityConfig, SecurityType, ServerEndpoint, User};
 use crate::wire::common::serial::TypedMessage;
+use crate::wire::net;
 use crate::wire::proxy::{self as shared, socks::AuthType};
 use crate::wire::typed::{as_xray, seal_xray};
+use crate::wire::xray::common::geodata::{Cidr, CidrRule, IpRule, ip_rule};
+use crate::wire::xray::proxy::freedom::FinalRuleConfig;
+use crate::wire::xray::proxy::freedom::final_rule_config::RuleAction;
 use crate::wire::xray::{self, proxy};
 
 /// A user, with what the protocol knows them by.
@@ -318,6 +323,34 @@ fn direct(settings: &freedom::OutboundSettings) -> proxy::freedom::Config {
         domain_strategy: strategy(settings.strategy).into(),
         destination_override: target,
         user_level: settings.level,
+        final_rules: settings.rules.0.iter().map(final_rule).collect(),
         ..Default::default()
+    }
+}
+
+fn final_rule(rule: &freedom::FinalRule) -> FinalRuleConfig {
+    let action = match rule.action {
+        freedom::Action::Allow => RuleAction::Allow,
+        freedom::Action::Block => RuleAction::Block,
+    };
+    let networks = rule.networks.iter().map(|network| match network {
+        address::Network::Tcp => Network::Tcp,
+        address::Network::Udp => Network::Udp,
+    });
+    let ips = rule.ips.iter().flat_map(Networks::networks);
+    let ips = ips.map(|net| IpRule {
+        value: Some(ip_rule::Value::Custom(CidrRule {
+            cidr: Some(Cidr {
+                ip: net::bytes(net.addr()),
+                prefix: net.prefix_len().into(),
+            }),
+            reverse_match: false,
+        })),
+    });
+    FinalRuleConfig {
+        action: action.into(),
+        networks: networks.map(Into::into).collect(),
+        port_list: (!rule.ports.is_empty()).then(|| ports(&rule.ports)),
+        ip: ips.collect(),
     }
 }

@@ -2,11 +2,13 @@
 
 use ::http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{host_of, strategy};
-use crate::address::Destination;
-use crate::dialect::messages::at::At;
+use super::routing::networks;
+use super::{host_of, ports, strategy};
+use crate::address::{self, Destination};
+use crate::dialect::messages::at::{At, all};
 use crate::dialect::messages::protocols::{self, login, servers};
 use crate::dialect::messages::{port, tag};
+use crate::matching::{Geodata, geodata};
 use crate::protocol::{InboundSettings, OutboundSettings, dokodemo, freedom, http, loopback};
 use crate::wire::common::net::Network;
 use crate::wire::common::protocol::ServerEndpoint;
@@ -14,6 +16,8 @@ use crate::wire::common::serial::TypedMessage;
 use crate::wire::proxy::trojan as v2rays_trojan;
 use crate::wire::proxy::vless::inbound as v2rays_vless;
 use crate::wire::typed;
+use crate::wire::xray::proxy::freedom::FinalRuleConfig;
+use crate::wire::xray::proxy::freedom::final_rule_config::RuleAction;
 use crate::wire::xray::{self, proxy};
 
 pub(super) fn inbound(message: &TypedMessage, at: &At) -> Option<InboundSettings> {
@@ -140,10 +144,6 @@ fn direct(config: &proxy::freedom::Config, at: &At) -> Option<freedom::OutboundS
             at.key(key).error::<()>(text);
         }
     }
-    if !config.final_rules.is_empty() {
-        let text = "rules behind the choice of an outbound are not built, and what they hold back would pass";
-        at.key("final_rules").error::<()>(text);
-    }
     if config.proxy_protocol != 0 {
         let text = "a PROXY header to the target is not built";
         at.key("proxy_protocol").error::<()>(text);
@@ -160,7 +160,41 @@ fn direct(config: &proxy::freedom::Config, at: &At) -> Option<freedom::OutboundS
         strategy: strategy(config.domain_strategy()),
         redirect,
         level: config.user_level,
+        rules: final_rules(&config.final_rules, &at.key("final_rules"))?,
     })
+}
+
+fn final_rules(rules: &[FinalRuleConfig], at: &At) -> Option<freedom::FinalRules> {
+    let geodata = Geodata::new(geodata::folders());
+    let each = rules.iter().enumerate().map(|(i, rule)| {
+        let at = at.index(i);
+        let has = |network: Network| rule.networks.contains(&network.into());
+        let named = [
+            (
+                has(Network::Tcp) || has(Network::RawTcp),
+                address::Network::Tcp,
+            ),
+            (has(Network::Udp), address::Network::Udp),
+        ];
+        let named: Vec<_> = named.into_iter().filter(|(is_on, _)| *is_on).collect();
+        if named.is_empty() && !rule.networks.is_empty() {
+            return at.key("networks").error("none of them is TCP or UDP");
+        }
+        let ports = match &rule.port_list {
+            Some(list) => ports(list, &at.key("port_list"))?,
+            None => Vec::new(),
+        };
+        Some(freedom::FinalRule {
+            action: match rule.action() {
+                RuleAction::Allow => freedom::Action::Allow,
+                RuleAction::Block => freedom::Action::Block,
+            },
+            networks: named.into_iter().map(|(_, network)| network).collect(),
+            ports,
+            ips: networks(&rule.ip, &geodata, &at.key("ip"))?,
+        })
+    });
+    Some(freedom::FinalRules(all(each)?.into()))
 }
 
 fn web(config: &proxy::http::ClientConfig, at: &At) -> Option<http::OutboundSettings> {

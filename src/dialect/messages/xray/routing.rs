@@ -192,7 +192,7 @@ pub(super) fn patterns(rules: &[DomainRule], geodata: &Geodata, at: &At) -> Opti
 }
 
 /// Addresses; `None` within when nothing is asked for.
-fn networks(rules: &[IpRule], geodata: &Geodata, at: &At) -> Option<Option<Networks>> {
+pub(super) fn networks(rules: &[IpRule], geodata: &Geodata, at: &At) -> Option<Option<Networks>> {
     if rules.is_empty() {
         return Some(None);
     }

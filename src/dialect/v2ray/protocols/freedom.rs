@@ -1,9 +1,13 @@
 //! `settings` of a `freedom` outbound.
 
+use std::cell::LazyCell;
+
 use super::super::dns::domain_strategy;
-use crate::address::Host;
-use crate::dialect::v2ray::json::{Node, Object, found};
-use crate::protocol::freedom::{OutboundSettings, Redirect};
+use super::super::routing::lists::networks;
+use crate::address::{Host, Network};
+use crate::dialect::v2ray::json::{Node, Object, PortList, PortRange, StringList, found, one_of};
+use crate::matching::{Geodata, geodata};
+use crate::protocol::freedom::{Action, FinalRule, FinalRules, OutboundSettings, Redirect};
 
 pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
     let strategy = settings
@@ -17,6 +21,7 @@ pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
         strategy: strategy.unwrap_or_default(),
         redirect: redirect.unwrap_or_default(),
         level,
+        rules: final_rules(settings),
     })
 }
 
@@ -28,16 +33,82 @@ fn refuse(settings: &Object) {
             "this disguise is not built, and without it whoever watches reads the names of targets: take the key out",
         );
     }
-    for key in ["finalRules", "ipsBlocked"] {
-        settings.refuse(
-            key,
-            "rules behind the choice of an outbound are not built, and what they hold back would pass: write them into `routing.rules`, with `domainStrategy: IPIfNonMatch` there",
-        );
-    }
     settings.refuse(
         "proxyProtocol",
         "a PROXY header to the target is not built, and a target that waits for one takes no connection without it",
     );
+}
+
+/// `finalRules`, and before them `ipsBlocked` of older Xray. Every mistake is an error: what such a rule holds back must
+/// not pass.
+fn final_rules(settings: &Object) -> FinalRules {
+    let geodata = LazyCell::new(|| Geodata::new(geodata::folders()));
+    let blocked = settings.get("ipsBlocked");
+    let blocked = blocked.and_then(|node| networks(&[node], &geodata));
+    let blocked = blocked.map(|ips| FinalRule {
+        ips: Some(ips),
+        ..FinalRule::of_all(Action::Block)
+    });
+    let rules = settings.array("finalRules").into_iter().filter_map(|node| {
+        let object = node.object()?;
+        let rule = final_rule(&object, &geodata);
+        object.finish();
+        rule
+    });
+    let rules: Vec<FinalRule> = rules.collect();
+    // Alone it held nothing else back.
+    let others = (blocked.is_some() && rules.is_empty()).then(|| FinalRule::of_all(Action::Allow));
+    FinalRules(blocked.into_iter().chain(rules).chain(others).collect())
+}
+
+fn final_rule(object: &Object, geodata: &Geodata) -> Option<FinalRule> {
+    let action = object.require_node("action");
+    let actions = [("allow", Action::Allow), ("block", Action::Block)];
+    let action = action.and_then(|node| one_of(&node, &actions));
+    let ips = object.get("ip").and_then(|node| networks(&[node], geodata));
+    // The connection ends at once: who asked is told why.
+    object.no_effect(&["blockDelay"]);
+    let (ports, on) = (ports(object)?, on(object)?);
+    Some(FinalRule {
+        action: action?,
+        networks: on,
+        ports,
+        ips,
+    })
+}
+
+fn ports(object: &Object) -> Option<Vec<PortRange>> {
+    let node = object.get("port");
+    let Some(node) = node.filter(|node| node.value.as_str() != Some("")) else {
+        return Some(Vec::new());
+    };
+    let PortList(ranges) = node.read()?;
+    if let Some(range) = ranges.iter().find(|range| range.from > range.to) {
+        let PortRange { from, to } = range;
+        node.error(format!("the range `{from}-{to}` ends before it begins"));
+        return None;
+    }
+    Some(ranges)
+}
+
+fn on(object: &Object) -> Option<Vec<Network>> {
+    let Some(node) = object.get("network") else {
+        return Some(Vec::new());
+    };
+    let StringList(words) = node.read()?;
+    let words = words.iter().flat_map(|words| words.split(','));
+    let each = words.map(|word| match word.trim().to_ascii_lowercase().as_str() {
+        "tcp" => Some(Network::Tcp),
+        "udp" => Some(Network::Udp),
+        other => {
+            let other = other.escape_debug();
+            node.error(format!(
+                "`{other}` is unknown, expected `tcp`, `udp` or `tcp,udp`"
+            ));
+            None
+        }
+    });
+    each.collect()
 }
 
 fn redirect(node: &Node) -> Option<Redirect> {
@@ -89,6 +160,55 @@ mod tests {
             let outbound = read(&json!({"redirect": redirect})).0.unwrap();
             let target = outbound.redirect.apply(&"example.com:443".parse().unwrap());
             assert_eq!(target.to_string(), to);
+        }
+    }
+
+    #[test]
+    fn final_rules_are_read_whole_or_not_at_all() {
+        let rules = json!([
+            {"action": "Allow", "ip": ["127.0.0.1", "!10.0.0.0/8"], "port": "53,1000-2000", "network": "udp"},
+            {"action": "block"},
+        ]);
+        let read_rules = |rules: &Value| {
+            let (outbound, said) = read(rules);
+            (outbound.unwrap().rules.0, said)
+        };
+        let (rules, said) = read_rules(&json!({"finalRules": rules}));
+        assert!(said.is_empty(), "{said:?}");
+        assert_eq!(rules[0].action, Action::Allow);
+        assert_eq!(rules[0].networks, [Network::Udp]);
+        assert_eq!(rules[0].ports.len(), 2);
+        assert_eq!(rules[1], FinalRule::of_all(Action::Block));
+        // What was blocked before there were rules comes first, and alone it keeps nobody from anything else.
+        let (rules, _) =
+            read_rules(&json!({"ipsBlocked": "10.0.0.0/8", "finalRules": [{"action": "allow"}]}));
+        assert_eq!(
+            [rules[0].action, rules[1].action],
+            [Action::Block, Action::Allow]
+        );
+        let (rules, _) = read_rules(&json!({"ipsBlocked": ["10.0.0.0/8"]}));
+        assert_eq!(rules[1], FinalRule::of_all(Action::Allow));
+        for (rule, expected) in [
+            (json!({}), "finalRules[0]: `action` is missing"),
+            (json!({"action": "drop"}), "`drop`"),
+            (
+                json!({"action": "block", "network": "icmp"}),
+                "`icmp` is unknown, expected `tcp`, `udp` or `tcp,udp`",
+            ),
+            (
+                json!({"action": "block", "ip": ["10.0.0.0/33"]}),
+                "`10.0.0.0/33` is not a network",
+            ),
+            (
+                json!({"action": "block", "port": "9-1"}),
+                "the range `9-1` ends before it begins",
+            ),
+        ] {
+            let (_, said) = read(&json!({"finalRules": [rule]}));
+            assert!(
+                said.iter().any(|text| text.contains(expected)),
+                "{rule}: {said:?}"
+            );
         }
     }
 

@@ -1,7 +1,7 @@
 //! `routing` of V2Ray 4 and `router` of V2Ray 5: strategy, balancers, rules.
 
 mod balancer;
-mod lists;
+pub(super) mod lists;
 mod rule;
 #[cfg(test)]
 mod tests;

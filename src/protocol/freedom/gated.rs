@@ -1,0 +1,60 @@
+//! Datagrams that another outbound sends on, where `finalRules` say to whom they may go.
+
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll, ready};
+
+use super::names::Names;
+use super::rules::Gate;
+use crate::address::{Destination, Host};
+use crate::dns::Lookup;
+use crate::io::{Packet, Packets};
+
+/// Each datagram goes to the address that was asked about, not to the name: that may have another one elsewhere.
+pub(super) struct Gated {
+    inner: Box<dyn Packets>,
+    names: Names,
+    gate: Gate,
+}
+
+impl Gated {
+    pub(super) fn new(inner: Box<dyn Packets>, lookup: Lookup, gate: Gate) -> Self {
+        Self {
+            inner,
+            names: Names::new(lookup),
+            gate,
+        }
+    }
+}
+
+impl Packets for Gated {
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Packet>>> {
+        loop {
+            let received = ready!(self.inner.poll_recv(cx));
+            match &received {
+                Ok(Some(packet)) if address(&packet.peer).is_some_and(|at| !self.gate.lets(at)) => {
+                }
+                _ => return Poll::Ready(received),
+            }
+        }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, packet: &Packet) -> Poll<io::Result<()>> {
+        let at = ready!(self.names.poll_resolve(&packet.peer, cx));
+        let Some(at) = at.filter(|at| self.gate.lets(*at)) else {
+            return Poll::Ready(Ok(()));
+        };
+        let packet = Packet {
+            peer: at.into(),
+            data: packet.data.clone(),
+        };
+        self.inner.poll_send(cx, &packet)
+    }
+}
+
+fn address(peer: &Destination) -> Option<SocketAddr> {
+    match peer.host {
+        Host::Ip(ip) => Some(SocketAddr::new(ip, peer.port)),
+        Host::Domain(_) => None,
+    }
+}
