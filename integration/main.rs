@@ -46,6 +46,7 @@ mod interop_vless;
 mod scenario_abrupt;
 mod scenario_abuse;
 mod scenario_api;
+mod scenario_api_cli;
 mod scenario_api_protocols;
 mod scenario_attributes;
 mod scenario_browser;

@@ -17,7 +17,7 @@ use crate::config::Services;
 
 /// By whose name a service is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
+pub enum Family {
     V2ray,
     Xray,
 }

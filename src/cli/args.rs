@@ -118,6 +118,7 @@ pub(super) fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
             *arg = two;
         }
     }
+    args.retain_mut(|arg| !is_switched_off(arg));
     // Xray's way to test a config.
     if args.get(1).is_some_and(|arg| arg == "run") {
         let before = args.len();
@@ -166,22 +167,56 @@ pub(super) fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
     args
 }
 
-const LONG: [&str; 24] = [
+/// Go's switches may have a value: `-reset=false` is as good as nothing, and `-reset=true` is `-reset`.
+fn is_switched_off(arg: &mut OsString) -> bool {
+    const SWITCHES: [&str; 8] = [
+        "all",
+        "append",
+        "include-traffic",
+        "json",
+        "regexp",
+        "remove",
+        "reset",
+        "runtime",
+    ];
+    let switch = arg.to_str().and_then(|text| text.strip_prefix("--"));
+    let switch = switch.and_then(|text| text.split_once('='));
+    match switch.filter(|(name, _)| SWITCHES.contains(name)) {
+        Some((name, "true" | "1")) => {
+            *arg = format!("--{name}").into();
+            false
+        }
+        Some((_, "false" | "0")) => true,
+        _ => false,
+    }
+}
+
+const LONG: [&str; 34] = [
+    "all",
     "alterId",
+    "append",
+    "balancer",
     "config",
     "confdir",
     "email",
     "format",
     "help",
     "id",
+    "inbound",
+    "include-traffic",
     "input",
+    "isOnlyTags",
     "json",
     "level",
     "name",
+    "outbound",
     "pattern",
+    "protocol",
     "regexp",
+    "remove",
     "reset",
     "restart",
+    "ruletag",
     "runtime",
     "server",
     "skip-unbuilt",
@@ -218,6 +253,15 @@ mod tests {
         assert_eq!(of("run --c a.json"), "run -c a.json");
         assert_eq!(of("run"), "run");
         assert_eq!(of("run -test -c a.json"), "test -c a.json");
+    }
+
+    #[test]
+    fn a_switch_may_have_a_value_as_in_go() {
+        assert_eq!(
+            of("api stats -reset=true -json=false a"),
+            "api stats --reset a"
+        );
+        assert_eq!(of("api adrules -append=1 a"), "api adrules --append a");
     }
 
     #[test]

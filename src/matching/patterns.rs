@@ -55,6 +55,11 @@ impl Regex {
         regex.map(Self).map_err(|e| reason(&e))
     }
 
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
     pub fn is_match(&self, text: &str) -> bool {
         self.0.is_match(text.as_bytes())
     }

@@ -36,6 +36,8 @@ pub struct MessageDescription {
     pub nested_type: Vec<Self>,
     #[prost(message, repeated, tag = "4")]
     pub enum_type: Vec<EnumDescription>,
+    #[prost(message, repeated, tag = "8")]
+    pub oneof_decl: Vec<OneofDescription>,
     #[prost(message, optional, tag = "7")]
     pub options: Option<MessageOptions>,
 }
@@ -60,6 +62,15 @@ pub struct FieldDescription {
     /// Of a message or an enum, with a dot in front.
     #[prost(string, tag = "6")]
     pub type_name: String,
+    /// The choice that it is one of.
+    #[prost(int32, optional, tag = "9")]
+    pub oneof_index: Option<i32>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct OneofDescription {
+    #[prost(string, tag = "1")]
+    pub name: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -90,6 +101,9 @@ pub struct ServiceDescription {
 pub struct MethodDescription {
     #[prost(string, tag = "1")]
     pub name: String,
+    /// What answers it, with a dot in front.
+    #[prost(string, tag = "3")]
+    pub output_type: String,
 }
 
 /// A file set, of which the files are looked at one by one.
@@ -129,6 +143,21 @@ pub fn file_of(symbol: &str) -> Option<&'static File> {
         let rest = rest.and_then(|rest| rest.strip_prefix('.'));
         rest.is_some_and(|rest| file.described.has(rest))
     })
+}
+
+/// The full name of the message that answers a method of a service.
+pub fn answer_of(service: &str, method: &str) -> Option<&'static str> {
+    let file = file_of(service)?;
+    let services = file.described.service.iter();
+    let mut methods = services
+        .filter(|s| {
+            service
+                .strip_suffix(&*s.name)
+                .is_some_and(|r| r.ends_with('.'))
+        })
+        .flat_map(|s| &s.method);
+    let found = methods.find(|m| m.name == method)?;
+    Some(found.output_type.trim_start_matches('.'))
 }
 
 /// The message of this full name.

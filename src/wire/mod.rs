@@ -4,6 +4,7 @@
 //! A message of Xray's that looks like V2Ray's on the wire is V2Ray's type; `xray` has the others.
 
 pub mod descriptors;
+pub mod json;
 mod made;
 pub mod net;
 pub mod typed;

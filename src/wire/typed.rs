@@ -62,6 +62,14 @@ pub fn as_xray(message: TypedMessage) -> TypedMessage {
     }
 }
 
+/// The same message under V2Ray's name of it, where it looks alike.
+pub fn as_v2ray(message: TypedMessage) -> TypedMessage {
+    TypedMessage {
+        r#type: format!("v2ray.core.{}", name(&message)),
+        value: message.value,
+    }
+}
+
 /// `message` under its name.
 pub fn seal(name: &str, message: &impl Message) -> TypedMessage {
     TypedMessage {

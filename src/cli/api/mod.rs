@@ -1,23 +1,29 @@
-//! `mobula api`: asks a running mobula, or V2Ray, over its API.
+//! `mobula api`: asks a running mobula, V2Ray or Xray, over its API.
 
+mod files;
 mod print;
+mod routing;
+mod stats;
+mod users;
 
-use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Subcommand};
-use serde_json::{Value, json};
+use prost::Message;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use super::say;
-use crate::api::client::{Client, Query, Stat};
+use crate::api::client::{Client, HANDLER, LOGGER};
 use crate::cause::system_words;
-use crate::dialect::messages::{WITH_USERS, account_of};
+use crate::wire::app::log::command::RestartLoggerRequest;
+use crate::wire::xray::app::proxyman::command::{
+    GetInboundUserRequest, ListInboundsRequest, ListOutboundsRequest,
+};
 
-use print::{pretty, stat_json, sys_json, sys_table, table};
+use print::pretty;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct ApiArgs {
@@ -49,68 +55,94 @@ pub(super) struct ApiArgs {
 #[derive(Debug, Subcommand)]
 enum ApiCommand {
     /// Counters whose names have one of the patterns in them; without a pattern, all
-    #[command(visible_alias = "statsquery")]
-    Stats {
-        /// Part of a counter's name
-        patterns: Vec<String>,
-        /// One more pattern, as Xray has it
-        #[arg(long, value_name = "TEXT")]
-        pattern: Option<String>,
-        /// The counter of exactly this name
-        #[arg(long, value_name = "NAME", conflicts_with_all = ["patterns", "pattern", "regexp"])]
-        name: Option<String>,
-        /// The patterns are regular expressions (V2Ray 5 and mobula know them)
-        #[arg(long)]
-        regexp: bool,
-        /// Let the counters begin at 0 again
-        #[arg(long)]
-        reset: bool,
-        /// How the process itself is
-        #[arg(long)]
-        runtime: bool,
-    },
+    Stats(stats::Wanted),
+    /// The same as JSON, as Xray prints it
+    Statsquery(stats::Wanted),
     /// How the process itself is
     Statssys,
-    /// Add a user to an inbound
-    #[command(visible_alias = "adu")]
-    Adduser {
-        /// The inbound's tag
-        #[arg(long)]
-        tag: String,
-        /// The user's id, a UUID; of a Trojan user the password, of one of Shadowsocks 2022 the key
-        #[arg(long, visible_aliases = ["uuid", "password"])]
-        id: String,
-        /// What counters and `rmuser` call the user
+    /// From how many addresses a user's sessions come
+    Statsonline {
         #[arg(long)]
         email: String,
-        #[arg(long, default_value_t = 0)]
-        level: u32,
-        /// The inbound's protocol
-        #[arg(long, value_parser = WITH_USERS, default_value = WITH_USERS[0])]
-        protocol: String,
-        /// Ignored: AEAD is used
-        #[arg(long = "alterId", value_name = "NUMBER", hide = true)]
-        alter_id: Option<u32>,
     },
-    /// Take a user away from an inbound; running sessions go on
-    #[command(visible_alias = "rmu")]
-    Rmuser {
-        /// The inbound's tag
-        #[arg(long)]
-        tag: String,
-        #[arg(long)]
-        email: String,
+    /// From which addresses a user's sessions come, or with `--all` those of everybody
+    Statsonlineiplist(stats::Online),
+    /// Who is online
+    Statsgetallonlineusers,
+    /// Add the inbounds of files
+    Adi {
+        /// A config, or `stdin:`
+        files: Vec<String>,
+    },
+    /// Add the outbounds of files
+    Ado {
+        /// A config, or `stdin:`
+        files: Vec<String>,
     },
     /// Stop inbounds; their tunnels go on
     Rmi {
-        #[arg(required = true)]
+        /// A tag, or a config whose inbounds are meant
         tags: Vec<String>,
     },
     /// Take outbounds away; their sessions go on
     Rmo {
+        /// A tag, or a config whose outbounds are meant
+        tags: Vec<String>,
+    },
+    /// Print the inbounds
+    Lsi {
+        /// Only their tags
+        #[arg(long = "isOnlyTags", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+              default_missing_value = "true", default_value = "false", action = clap::ArgAction::Set)]
+        only_tags: bool,
+    },
+    /// Print the outbounds
+    Lso,
+    /// Add a user to an inbound, or the users of files
+    #[command(visible_alias = "adu")]
+    Adduser(users::Added),
+    /// Take users away from an inbound; running sessions go on
+    #[command(visible_alias = "rmu")]
+    Rmuser(users::Removed),
+    /// Print the users of an inbound
+    Inbounduser {
+        /// The inbound's tag
+        #[arg(long)]
+        tag: String,
+        /// This one alone
+        #[arg(long, default_value = "")]
+        email: String,
+    },
+    /// Print how many users an inbound has
+    Inboundusercount {
+        /// The inbound's tag
+        #[arg(long)]
+        tag: String,
+    },
+    /// Add the rules and balancers of files
+    Adrules {
+        /// A config, or `stdin:`
+        files: Vec<String>,
+        /// Behind those that there are, not in their place
+        #[arg(long)]
+        append: bool,
+    },
+    /// Take rules away by their `ruleTag`
+    Rmrules {
         #[arg(required = true)]
         tags: Vec<String>,
     },
+    /// Print the rules
+    Lsrules,
+    /// Print what balancers choose among
+    Bi {
+        #[arg(required = true)]
+        balancers: Vec<String>,
+    },
+    /// Have a balancer choose one outbound from now on
+    Bo(routing::Override),
+    /// Lead the sessions of some addresses to an outbound, by a rule
+    Sib(routing::Block),
     /// Open the log files anew, as after a rotation
     #[command(visible_alias = "logger")]
     Restartlogger,
@@ -140,12 +172,17 @@ async fn ask(args: ApiArgs) -> Result<(), String> {
         timeout: secs,
         json,
     } = args;
+    // Whoever has to type it may take their time.
+    let command = files::read(command)?;
     let limit = Duration::from_secs(secs);
     let no_answer = || format!("{server}: no answer for {secs} s");
     let client = timeout(limit, Client::connect(&server));
     let client = client.await.map_err(|_| no_answer())?;
     let client = client.map_err(|e| format!("{server}: {}", system_words(&e)))?;
-    if matches!(command, ApiCommand::Log { restart: false }) {
+    if matches!(
+        command,
+        files::Read::Other(ApiCommand::Log { restart: false })
+    ) {
         let lines = client.follow_log(|line| say(line));
         return lines.await.map_err(|status| explain(&server, &status));
     }
@@ -159,86 +196,68 @@ async fn ask(args: ApiArgs) -> Result<(), String> {
 }
 
 /// Does what the command says; the text to print.
-async fn answer(client: &Client, command: ApiCommand, json: bool) -> Result<String, Status> {
+async fn answer(client: &Client, command: files::Read, json: bool) -> Result<String, Status> {
+    let command = match command {
+        files::Read::Inbounds(inbounds) => return files::add_inbounds(client, &inbounds).await,
+        files::Read::Outbounds(outbounds) => return files::add_outbounds(client, &outbounds).await,
+        files::Read::Rules(rules, append) => return routing::add(client, &rules, append).await,
+        files::Read::Users(users) => return users::add_all(client, &users).await,
+        files::Read::Removed(what, tags) => return files::remove(client, what, tags).await,
+        files::Read::Other(command) => command,
+    };
     match command {
-        ApiCommand::Stats { runtime: true, .. } | ApiCommand::Statssys => {
-            let sys = client.sys_stats().await?;
-            Ok(if json {
-                pretty(&sys_json(&sys))
-            } else {
-                sys_table(&sys)
-            })
-        }
-        ApiCommand::Stats {
-            name: Some(name),
-            reset,
-            ..
-        } => {
-            let stats = client.get_stats(name, reset).await?;
-            let one = |stat: &Stat| pretty(&json!({"stat": stat_json(stat)}));
-            Ok(if json {
-                stats.first().map(one).unwrap_or_default()
-            } else {
-                table(&stats)
-            })
-        }
-        ApiCommand::Stats {
-            mut patterns,
-            pattern,
-            regexp,
-            reset,
-            ..
-        } => {
-            patterns.extend(pattern);
-            let query = Query {
-                patterns,
-                regexp,
-                reset,
+        ApiCommand::Stats(wanted) => stats::query(client, wanted, json).await,
+        ApiCommand::Statsquery(wanted) => stats::query(client, wanted, true).await,
+        ApiCommand::Statssys => stats::of_process(client, true).await,
+        ApiCommand::Statsonline { email } => stats::online(client, &email).await,
+        ApiCommand::Statsonlineiplist(who) => stats::addresses(client, who).await,
+        ApiCommand::Statsgetallonlineusers => stats::all_online(client).await,
+        ApiCommand::Lsi { only_tags } => {
+            let request = ListInboundsRequest {
+                is_only_tags: only_tags,
             };
-            let stats = client.query_stats(query).await?;
-            let all: Vec<Value> = stats.iter().map(stat_json).collect();
-            Ok(if json {
-                pretty(&json!({"stat": all}))
-            } else {
-                table(&stats)
-            })
+            shown(client, HANDLER, "ListInbounds", &request).await
         }
-        ApiCommand::Adduser {
-            tag,
-            id,
-            email,
-            level,
-            protocol,
-            alter_id: _,
-        } => {
-            let wrong = || Status::invalid_argument("no such protocol");
-            let account = account_of(&protocol, id).ok_or_else(wrong)?;
-            done(client.add_user(tag, email, level, account), json).await
+        ApiCommand::Lso => shown(client, HANDLER, "ListOutbounds", &ListOutboundsRequest {}).await,
+        ApiCommand::Inbounduser { tag, email } => {
+            let request = GetInboundUserRequest { tag, email };
+            shown(client, HANDLER, "GetInboundUsers", &request).await
         }
-        ApiCommand::Rmuser { tag, email } => done(client.remove_user(tag, email), json).await,
-        ApiCommand::Rmi { tags } => {
-            for tag in tags {
-                client.remove_inbound(tag).await?;
-            }
-            Ok(empty(json))
+        ApiCommand::Inboundusercount { tag } => {
+            let email = String::new();
+            let request = GetInboundUserRequest { tag, email };
+            shown(client, HANDLER, "GetInboundUsersCount", &request).await
         }
-        ApiCommand::Rmo { tags } => {
-            for tag in tags {
-                client.remove_outbound(tag).await?;
-            }
-            Ok(empty(json))
+        ApiCommand::Adduser(user) => users::add(client, user, json).await,
+        ApiCommand::Rmuser(users) => users::remove(client, users, json).await,
+        ApiCommand::Rmrules { tags } => routing::remove(client, tags).await,
+        ApiCommand::Lsrules => routing::list(client).await,
+        ApiCommand::Bi { balancers } => routing::balancers(client, balancers, json).await,
+        ApiCommand::Bo(said) => routing::override_balancer(client, said).await,
+        ApiCommand::Sib(block) => routing::block(client, block).await,
+        ApiCommand::Restartlogger => {
+            shown(client, LOGGER, "RestartLogger", &RestartLoggerRequest {}).await
         }
-        ApiCommand::Restartlogger | ApiCommand::Log { .. } => {
-            done(client.restart_logger(), json).await
-        }
+        ApiCommand::Log { .. } => client.restart_logger().await.map(|()| empty(json)),
+        // They have been read before anybody was asked.
+        ApiCommand::Adi { .. }
+        | ApiCommand::Ado { .. }
+        | ApiCommand::Rmi { .. }
+        | ApiCommand::Rmo { .. }
+        | ApiCommand::Adrules { .. } => Ok(String::new()),
     }
 }
 
-async fn done(
-    doing: impl Future<Output = Result<(), Status>>,
-    json: bool,
+/// What a method answers, as Xray prints it.
+async fn shown(
+    client: &Client,
+    service: &str,
+    method: &str,
+    request: &impl Message,
 ) -> Result<String, Status> {
-    doing.await.map(|()| empty(json))
+    let request = |_| Ok(request.encode_to_vec());
+    let answer = client.show(service, method, request).await?;
+    Ok(pretty(&answer))
 }
 
 /// An answer that has nothing to say.
@@ -253,7 +272,7 @@ fn explain(server: &str, status: &Status) -> String {
         Code::Unknown if std::error::Error::source(status).is_some() => {
             format!("{server}: this does not speak gRPC, is it the API's port?")
         }
-        Code::Unknown => text.to_owned(),
+        Code::Unknown | Code::FailedPrecondition => text.to_owned(),
         code => format!("{code:?}: {text}"),
     }
 }

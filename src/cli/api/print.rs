@@ -2,12 +2,19 @@
 
 use std::fmt::Write;
 
+use serde::Serialize;
+use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Value, json};
 
 use crate::api::client::{Stat, SysStatsResponse};
 
 pub(super) fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default()
+    // As Go is told to write it.
+    let mut text = Vec::new();
+    let four = PrettyFormatter::with_indent(b"    ");
+    let written = value.serialize(&mut Serializer::with_formatter(&mut text, four));
+    let text = written.ok().and_then(|()| String::from_utf8(text).ok());
+    text.unwrap_or_default()
 }
 
 pub(super) fn stat_json(stat: &Stat) -> Value {

@@ -17,7 +17,7 @@ mod xray;
 
 pub use error::MessageError;
 pub use protocols::{WITH_USERS, account_of};
-pub use write::{Keys, write_inbound, write_outbound, write_user};
+pub use write::{Keys, v2ray_inbound, v2ray_outbound, write_inbound, write_outbound, write_user};
 pub use xray::routing::routing;
 
 use std::net::Ipv4Addr;

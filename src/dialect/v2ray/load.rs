@@ -156,7 +156,7 @@ pub(super) struct Source {
 }
 
 /// The file, its object, and warnings of what is odd about it.
-type Found = (Source, Map<String, Value>, Vec<Message>);
+pub(super) type Found = (Source, Map<String, Value>, Vec<Message>);
 
 /// The text, and the line of what cannot be read in it: a comment in GBK, say.
 fn decoded(bytes: Vec<u8>) -> Result<(String, Option<usize>), String> {
@@ -177,7 +177,7 @@ fn decoded(bytes: Vec<u8>) -> Result<(String, Option<usize>), String> {
 impl Source {
     /// The input's text, the one object that it is to hold, and a warning of what follows it; an error names the
     /// input and the place in it.
-    fn read(input: &Input) -> Result<Found, Box<Message>> {
+    pub(super) fn read(input: &Input) -> Result<Found, Box<Message>> {
         let name = input.name();
         let fail = |text: String| Box::new(Message::of_file(&name, text));
         let bytes = input

@@ -19,6 +19,7 @@ mod message;
 mod mux;
 mod observatory;
 mod outbound;
+pub mod part;
 mod policy;
 pub(in crate::dialect) mod protocols;
 mod read;

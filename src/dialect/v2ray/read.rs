@@ -184,7 +184,10 @@ fn draft<T>(node: &Node, through: Option<Through>, read: Option<T>) -> Draft<T> 
 }
 
 /// All inbounds or outbounds: the old single one, the old further ones, today's array.
-fn elements<'a>(root: &Object<'a>, [one, more, all]: [&'static str; 3]) -> Vec<Node<'a>> {
+pub(super) fn elements<'a>(
+    root: &Object<'a>,
+    [one, more, all]: [&'static str; 3],
+) -> Vec<Node<'a>> {
     let mut nodes: Vec<Node> = root.get(one).into_iter().collect();
     nodes.extend(root.array(more));
     nodes.extend(root.array(all));

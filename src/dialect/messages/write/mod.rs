@@ -6,6 +6,7 @@ mod protocols;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod v2ray;
 
 use std::net::IpAddr;
 
@@ -26,6 +27,7 @@ use crate::wire::xray::transport::internet::DomainStrategy;
 use crate::wire::{InboundHandlerConfig, OutboundHandlerConfig, net};
 
 pub use protocols::user as write_user;
+pub use v2ray::{v2ray_inbound, v2ray_outbound};
 
 /// Whether private keys are among what is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

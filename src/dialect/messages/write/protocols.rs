@@ -54,7 +54,7 @@ pub fn user(user: &AnyUser) -> User {
 }
 
 /// Its type, `dest` and `xver`.
-fn fallback(fallback: &Fallback) -> (String, String, u64) {
+pub(super) fn fallback(fallback: &Fallback) -> (String, String, u64) {
     let (kind, dest) = match &fallback.to {
         FallbackTarget::Port(port) => ("tcp", format!(":{port}")),
         FallbackTarget::Tcp(to) => ("tcp", to.to_string()),
@@ -165,14 +165,9 @@ pub(super) fn outbound(settings: &OutboundSettings) -> Option<TypedMessage> {
             seal_xray("proxy.loopback.Config", &config)
         }
         OutboundSettings::Socks(settings) => {
-            let version = match settings.version {
-                socks::Version::Five => shared::socks::Version::Socks5,
-                socks::Version::Four => shared::socks::Version::Socks4,
-                socks::Version::FourA => shared::socks::Version::Socks4a,
-            };
             let config = shared::socks::ClientConfig {
                 server: all(&settings.servers, login),
-                version: version.into(),
+                version: socks_version(settings.version).into(),
             };
             seal_xray("proxy.socks.ClientConfig", &config)
         }
@@ -208,7 +203,10 @@ pub(super) fn outbound(settings: &OutboundSettings) -> Option<TypedMessage> {
 }
 
 /// Xray has one server and one account; what has more says more than that.
-fn all<A>(servers: &[ServerSettings<A>], account: impl Fn(&A) -> User) -> Vec<ServerEndpoint> {
+pub(super) fn all<A>(
+    servers: &[ServerSettings<A>],
+    account: impl Fn(&A) -> User,
+) -> Vec<ServerEndpoint> {
     let endpoint = |server: &ServerSettings<A>| ServerEndpoint {
         address: Some(host(&server.to.host)),
         port: server.to.port.into(),
@@ -218,7 +216,16 @@ fn all<A>(servers: &[ServerSettings<A>], account: impl Fn(&A) -> User) -> Vec<Se
 }
 
 fn first(servers: &[ServerSettings<Account>]) -> Option<xray::common::protocol::ServerEndpoint> {
-    let server = all(servers, login).into_iter().next()?;
+    // The message is that of SOCKS, under a name of its own.
+    let http = |account: &Account| {
+        let user = login(account);
+        let account = user.account.map(|account| TypedMessage {
+            r#type: "xray.proxy.http.Account".to_owned(),
+            ..account
+        });
+        User { account, ..user }
+    };
+    let server = all(servers, http).into_iter().next()?;
     Some(xray::common::protocol::ServerEndpoint {
         address: server.address,
         port: server.port,
@@ -226,7 +233,7 @@ fn first(servers: &[ServerSettings<Account>]) -> Option<xray::common::protocol::
     })
 }
 
-fn login(account: &Account) -> User {
+pub(super) fn login(account: &Account) -> User {
     let message = shared::socks::Account {
         username: account.user.clone(),
         password: account.pass.to_string(),
@@ -238,7 +245,7 @@ fn login(account: &Account) -> User {
     }
 }
 
-fn vmess_client(account: &vmess::AccountSettings) -> User {
+pub(super) fn vmess_client(account: &vmess::AccountSettings) -> User {
     let security = match account.security {
         vmess::Security::Auto => SecurityType::Auto,
         vmess::Security::Aes128Gcm => SecurityType::Aes128Gcm,
@@ -264,6 +271,14 @@ fn vmess_client(account: &vmess::AccountSettings) -> User {
         level: account.level,
         account: Some(seal_xray("proxy.vmess.Account", &message)),
         ..User::default()
+    }
+}
+
+pub(super) fn socks_version(version: socks::Version) -> shared::socks::Version {
+    match version {
+        socks::Version::Five => shared::socks::Version::Socks5,
+        socks::Version::Four => shared::socks::Version::Socks4,
+        socks::Version::FourA => shared::socks::Version::Socks4a,
     }
 }
 

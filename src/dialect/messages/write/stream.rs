@@ -167,13 +167,16 @@ fn raw(accept_proxy_protocol: bool) -> Option<TypedMessage> {
 }
 
 fn headed(header: &http_header::Settings, accept_proxy_protocol: bool) -> Option<TypedMessage> {
-    let header = http_header_message(header);
-    let header = seal_xray("transport.internet.headers.http.Config", &header);
     let config = tcp::Config {
-        header_settings: Some(header),
+        header_settings: Some(http_header(header)),
         accept_proxy_protocol,
     };
     Some(seal_xray("transport.internet.tcp.Config", &config))
+}
+
+pub(super) fn http_header(header: &http_header::Settings) -> TypedMessage {
+    let header = http_header_message(header);
+    seal_xray("transport.internet.headers.http.Config", &header)
 }
 
 fn websocket(config: &websocket::Config) -> Option<TypedMessage> {
@@ -205,7 +208,7 @@ fn pinging(pings: Option<Pings>) -> encoding::Config {
     }
 }
 
-fn lists(headers: &HeaderMap) -> Vec<Header> {
+pub(super) fn lists(headers: &HeaderMap) -> Vec<Header> {
     let list = |name: &HeaderName| Header {
         name: name.to_string(),
         value: headers.get_all(name).iter().map(text).collect(),
@@ -257,7 +260,7 @@ fn headers(headers: &HeaderMap) -> std::collections::HashMap<String, String> {
     headers.iter().map(pair).collect()
 }
 
-fn tls_server(tls: &tls::ServerSettings, keys: Keys) -> wire_tls::Config {
+pub(super) fn tls_server(tls: &tls::ServerSettings, keys: Keys) -> wire_tls::Config {
     let own = tls.certificates.iter().map(|c| (c, Usage::Encipherment));
     let issuers = tls.issuers.iter().map(|c| (c, Usage::AuthorityIssue));
     let certificates = own.chain(issuers);
@@ -274,7 +277,7 @@ fn tls_server(tls: &tls::ServerSettings, keys: Keys) -> wire_tls::Config {
     }
 }
 
-fn tls_client(tls: &tls::ClientSettings, keys: Keys) -> wire_tls::Config {
+pub(super) fn tls_client(tls: &tls::ClientSettings, keys: Keys) -> wire_tls::Config {
     let own = tls.certificate.iter();
     let own = own.map(|pair| certificate(pair, Usage::Encipherment, keys));
     let (min_version, max_version) = versions(tls.versions);

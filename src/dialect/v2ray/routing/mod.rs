@@ -2,6 +2,7 @@
 
 mod balancer;
 pub(super) mod lists;
+pub(super) mod message;
 mod rule;
 #[cfg(test)]
 mod tests;

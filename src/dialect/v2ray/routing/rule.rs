@@ -109,7 +109,11 @@ fn domains(object: &Object, geodata: &Geodata) -> Option<Domains> {
 }
 
 /// A range that ends before it begins holds nothing; with no other one the rule takes nothing, as in V2Ray.
-fn ports(object: &Object, keys: &[&'static str], takes_nothing: &mut bool) -> Vec<PortRange> {
+pub(super) fn ports(
+    object: &Object,
+    keys: &[&'static str],
+    takes_nothing: &mut bool,
+) -> Vec<PortRange> {
     let node = object.first(keys);
     let node = node.filter(|node| node.value.as_str() != Some(""));
     let Some(node) = node else { return Vec::new() };
@@ -129,7 +133,7 @@ fn ports(object: &Object, keys: &[&'static str], takes_nothing: &mut bool) -> Ve
     ranges
 }
 
-fn networks(object: &Object, takes_nothing: &mut bool) -> Vec<Network> {
+pub(super) fn networks(object: &Object, takes_nothing: &mut bool) -> Vec<Network> {
     let Some(node) = object.first(&["network", "networks"]) else {
         return Vec::new();
     };

@@ -1,0 +1,515 @@
+//! The same for V2Ray, whose own form some messages have. What that form has no word for is refused: a server of V2Ray's
+//! would do something else.
+
+use http::header::{HOST, HeaderName, HeaderValue};
+
+use super::{Keys, domain, host, ip_address, protocols, stream};
+use crate::config::{self, Listen};
+use crate::dialect::messages::protocols::{trojan_account, vless_account};
+use crate::dns::Strategy;
+use crate::http::EarlyDataIn;
+use crate::protocol::{
+    AnyUser, FallbackSettings, InboundSettings, OutboundSettings, blackhole, dokodemo, freedom,
+};
+use crate::transport::tcp::{FastOpen, SockOpt, Tproxy};
+use crate::transport::{ClientCarrier, ServerCarrier};
+use crate::wire::app::proxyman::{
+    MultiplexingConfig, ReceiverConfig, SenderConfig, SniffingConfig,
+};
+use crate::wire::common::net::{Network, PortRange};
+use crate::wire::common::protocol::{ServerEndpoint, User};
+use crate::wire::common::serial::TypedMessage;
+use crate::wire::transport::internet::tls::{Certificate, certificate::Usage};
+use crate::wire::transport::internet::{
+    ProxyConfig, SocketConfig, StreamConfig, TransportConfig, grpc::encoding, http as wire_http,
+    tcp, tls as wire_tls, websocket,
+};
+use crate::wire::typed::{as_v2ray, seal};
+use crate::wire::xray::transport::internet::tls as xray_tls;
+use crate::wire::{InboundHandlerConfig, OutboundHandlerConfig, proxy};
+
+/// An inbound.
+///
+/// # Errors
+///
+/// When V2Ray's messages have no word for it.
+pub fn v2ray_inbound(inbound: &config::Inbound) -> Result<InboundHandlerConfig, String> {
+    let (listen, ports) = match &inbound.listen {
+        Listen::Ip(ip) => (ip_address(*ip), &inbound.ports[..]),
+        Listen::Unix(path) => (domain(&path.to_string_lossy()), &[][..]),
+        Listen::Abstract(name) => (
+            domain(&format!("@{}", String::from_utf8_lossy(name))),
+            &[][..],
+        ),
+    };
+    let ports = match ports {
+        [] => None,
+        [range] => Some(PortRange {
+            from: range.from.into(),
+            to: range.to.into(),
+        }),
+        _ => return Err(none("several ranges of ports")),
+    };
+    let sniffing = inbound.sniffing.as_ref().map(|sniffing| {
+        let sniffing = super::sniffed(sniffing);
+        SniffingConfig {
+            enabled: true,
+            destination_override: sniffing.destination_override,
+            metadata_only: false,
+        }
+    });
+    let receiver = ReceiverConfig {
+        port_range: ports,
+        listen: Some(listen),
+        stream_settings: server(&inbound.transport)?,
+        receive_original_destination: inbound.protocol.traits().follows_redirect,
+        sniffing_settings: sniffing,
+    };
+    Ok(InboundHandlerConfig {
+        tag: super::tag(inbound.tag.as_deref()),
+        receiver_settings: Some(seal("app.proxyman.ReceiverConfig", &receiver)),
+        proxy_settings: Some(inbound_protocol(&inbound.protocol)?),
+    })
+}
+
+/// An outbound.
+///
+/// # Errors
+///
+/// When V2Ray's messages have no word for it.
+pub fn v2ray_outbound(outbound: &config::Outbound) -> Result<OutboundHandlerConfig, String> {
+    let mux = outbound.mux.as_ref().map(|mux| MultiplexingConfig {
+        enabled: true,
+        concurrency: mux
+            .concurrency
+            .map_or(0, |n| u32::try_from(n).unwrap_or(u32::MAX)),
+    });
+    let sender = SenderConfig {
+        via: outbound.transport.sockopt.send_through.map(ip_address),
+        stream_settings: client(&outbound.transport)?,
+        proxy_settings: outbound.through.as_ref().map(|through| ProxyConfig {
+            tag: through.tag.to_string(),
+            transport_layer_proxy: false,
+        }),
+        multiplex_settings: mux,
+    };
+    Ok(OutboundHandlerConfig {
+        tag: super::tag(outbound.tag.as_deref()),
+        sender_settings: Some(seal("app.proxyman.SenderConfig", &sender)),
+        proxy_settings: Some(outbound_protocol(&outbound.protocol)?),
+        ..OutboundHandlerConfig::default()
+    })
+}
+
+fn none(what: &str) -> String {
+    format!("V2Ray's messages have no word for {what}")
+}
+
+fn user(any: &AnyUser) -> User {
+    let user = protocols::user(any);
+    User {
+        account: user.account.map(as_v2ray),
+        ..user
+    }
+}
+
+fn inbound_protocol(settings: &InboundSettings) -> Result<TypedMessage, String> {
+    Ok(match settings {
+        InboundSettings::Shadowsocks(_) => return Err(none("this `shadowsocks` inbound")),
+        InboundSettings::Dokodemo(settings) => seal("proxy.dokodemo.Config", &door(settings)),
+        // These look alike.
+        InboundSettings::Http(_) | InboundSettings::Socks(_) => {
+            let alike = protocols::inbound(settings);
+            as_v2ray(alike.ok_or_else(|| none("this inbound"))?)
+        }
+        InboundSettings::Trojan(settings) => {
+            let users = settings.users.iter().cloned().map(AnyUser::Trojan);
+            let fallbacks = settings.fallbacks.iter().map(|entry| {
+                let (r#type, dest, xver) = protocols::fallback(&entry.fallback);
+                proxy::trojan::Fallback {
+                    alpn: entry.alpn.clone(),
+                    path: entry.path.clone(),
+                    r#type,
+                    dest,
+                    xver,
+                }
+            });
+            let config = proxy::trojan::ServerConfig {
+                users: users.map(|any| user(&any)).collect(),
+                fallbacks: fallbacks.collect(),
+            };
+            nameless(&settings.fallbacks)?;
+            seal("proxy.trojan.ServerConfig", &config)
+        }
+        InboundSettings::Vless(settings) => {
+            let users = settings.users.iter().cloned().map(AnyUser::Vless);
+            let fallbacks = settings.fallbacks.iter().map(|entry| {
+                let (r#type, dest, xver) = protocols::fallback(&entry.fallback);
+                proxy::vless::inbound::Fallback {
+                    alpn: entry.alpn.clone(),
+                    path: entry.path.clone(),
+                    r#type,
+                    dest,
+                    xver,
+                }
+            });
+            let config = proxy::vless::inbound::Config {
+                clients: users.map(|any| user(&any)).collect(),
+                fallbacks: fallbacks.collect(),
+                decryption: "none".to_owned(),
+            };
+            nameless(&settings.fallbacks)?;
+            seal("proxy.vless.inbound.Config", &config)
+        }
+        InboundSettings::Vmess(settings) => {
+            let users = settings.users.iter().cloned().map(AnyUser::Vmess);
+            let config = proxy::vmess::inbound::Config {
+                user: users.map(|any| user(&any)).collect(),
+                secure_encryption_only: settings.sealed_only,
+                ..Default::default()
+            };
+            seal("proxy.vmess.inbound.Config", &config)
+        }
+    })
+}
+
+fn nameless(fallbacks: &[FallbackSettings]) -> Result<(), String> {
+    match fallbacks.iter().all(|entry| entry.name.is_empty()) {
+        true => Ok(()),
+        false => Err(none("`name` of a fallback")),
+    }
+}
+
+fn door(settings: &dokodemo::InboundSettings) -> proxy::dokodemo::Config {
+    let to = settings.to.as_ref();
+    let networks = [(settings.tcp, Network::Tcp), (settings.udp, Network::Udp)];
+    let networks = networks.into_iter().filter(|(is_on, _)| *is_on);
+    proxy::dokodemo::Config {
+        address: to.map(|to| host(&to.host)),
+        port: to.map_or(0, |to| to.port.into()),
+        follow_redirect: settings.follow_redirect,
+        user_level: settings.level,
+        networks: networks.map(|(_, network)| network.into()).collect(),
+        ..Default::default()
+    }
+}
+
+fn outbound_protocol(settings: &OutboundSettings) -> Result<TypedMessage, String> {
+    Ok(match settings {
+        OutboundSettings::Blackhole(settings) => {
+            let response = match settings.response {
+                blackhole::Response::None => None,
+                blackhole::Response::Http => {
+                    let http = proxy::blackhole::HttpResponse {};
+                    Some(seal("proxy.blackhole.HTTPResponse", &http))
+                }
+            };
+            seal(
+                "proxy.blackhole.Config",
+                &proxy::blackhole::Config { response },
+            )
+        }
+        OutboundSettings::Dns(_) => return Err(none("a `dns` outbound")),
+        OutboundSettings::Loopback(_) => return Err(none("a `loopback` outbound")),
+        OutboundSettings::Shadowsocks(_) => return Err(none("this `shadowsocks` outbound")),
+        OutboundSettings::Freedom(settings) => seal("proxy.freedom.Config", &direct(settings)?),
+        OutboundSettings::Http(settings) => {
+            if !settings.headers.is_empty() {
+                return Err(none("`headers` of an `http` outbound"));
+            }
+            let server = protocols::all(&settings.servers, |account| {
+                named(protocols::login(account), "proxy.http.Account")
+            });
+            seal(
+                "proxy.http.ClientConfig",
+                &proxy::http::ClientConfig { server },
+            )
+        }
+        OutboundSettings::Socks(settings) => {
+            let server = protocols::all(&settings.servers, |account| {
+                named(protocols::login(account), "proxy.socks.Account")
+            });
+            let config = proxy::socks::ClientConfig {
+                server,
+                version: protocols::socks_version(settings.version).into(),
+            };
+            seal("proxy.socks.ClientConfig", &config)
+        }
+        OutboundSettings::Trojan(settings) => {
+            let server = protocols::all(&settings.servers, |account| User {
+                level: account.level,
+                account: Some(trojan_account(account.password.to_string())),
+                ..User::default()
+            });
+            seal(
+                "proxy.trojan.ClientConfig",
+                &proxy::trojan::ClientConfig { server },
+            )
+        }
+        OutboundSettings::Vless(settings) => {
+            let vnext = protocols::all(&settings.servers, |account| User {
+                level: account.level,
+                account: Some(vless_account(account.id.to_string())),
+                ..User::default()
+            });
+            seal(
+                "proxy.vless.outbound.Config",
+                &proxy::vless::outbound::Config { vnext },
+            )
+        }
+        OutboundSettings::Vmess(settings) => {
+            let receiver = protocols::all(&settings.servers, |account| {
+                named(protocols::vmess_client(account), "proxy.vmess.Account")
+            });
+            seal(
+                "proxy.vmess.outbound.Config",
+                &proxy::vmess::outbound::Config { receiver },
+            )
+        }
+    })
+}
+
+/// With an account under V2Ray's name of it.
+fn named(user: User, name: &str) -> User {
+    let account = user.account.map(|account| TypedMessage {
+        r#type: format!("v2ray.core.{name}"),
+        ..account
+    });
+    User { account, ..user }
+}
+
+fn direct(settings: &freedom::OutboundSettings) -> Result<proxy::freedom::Config, String> {
+    use proxy::freedom::config::DomainStrategy;
+    if !settings.rules.0.is_empty() {
+        return Err(none("`finalRules`"));
+    }
+    let strategy = match settings.strategy {
+        Strategy::AsIs => DomainStrategy::AsIs,
+        Strategy::UseIp => DomainStrategy::UseIp,
+        Strategy::UseIpv4 => DomainStrategy::UseIp4,
+        Strategy::UseIpv6 => DomainStrategy::UseIp6,
+        Strategy::PreferIpv4 | Strategy::PreferIpv6 => {
+            return Err(none("this `domainStrategy`"));
+        }
+    };
+    let freedom::Redirect { host: to, port } = &settings.redirect;
+    let target = (to.is_some() || port.is_some()).then(|| proxy::freedom::DestinationOverride {
+        server: Some(ServerEndpoint {
+            address: to.as_ref().map(host),
+            port: port.unwrap_or(0).into(),
+            user: Vec::new(),
+        }),
+    });
+    Ok(proxy::freedom::Config {
+        domain_strategy: strategy.into(),
+        destination_override: target,
+        user_level: settings.level,
+        ..Default::default()
+    })
+}
+
+fn server(settings: &crate::transport::ServerSettings) -> Result<Option<StreamConfig>, String> {
+    let accept_proxy_protocol = settings.accept_proxy_protocol;
+    let carrier = match &settings.carrier {
+        ServerCarrier::Raw => raw(None, accept_proxy_protocol),
+        ServerCarrier::HttpHeader(header) => {
+            raw(Some(stream::http_header(header)), accept_proxy_protocol)
+        }
+        ServerCarrier::Ws(ws) => {
+            if ws.host.is_some() {
+                return Err(none("`host` of a server"));
+            }
+            let early = ws.early_data.as_ref();
+            let config = websocket::Config {
+                path: ws.path.clone(),
+                header: headers(&ws.headers),
+                accept_proxy_protocol,
+                early_data_header_name: early.map(early_name).unwrap_or_default(),
+                max_early_data: i32::from(early.is_some()) * 2048,
+                ..websocket::Config::default()
+            };
+            carrier(
+                "websocket",
+                seal("transport.internet.websocket.Config", &config),
+            )
+        }
+        ServerCarrier::HttpUpgrade(_) => return Err(none("`httpupgrade`")),
+        ServerCarrier::Grpc(grpc) => calls(grpc.paths.name()),
+        ServerCarrier::H2(h2) => {
+            let config = wire_http::Config {
+                host: h2.hosts.clone(),
+                path: h2.path.clone(),
+                method: String::new(),
+                header: stream::lists(&h2.headers),
+            };
+            carrier("http", seal("transport.internet.http.Config", &config))
+        }
+    };
+    let security = settings.security.as_ref();
+    let security = security.map(|tls| tls_config(&stream::tls_server(tls, Keys::Told)));
+    Ok(whole(carrier, security, &settings.sockopt))
+}
+
+fn client(settings: &crate::transport::ClientSettings) -> Result<Option<StreamConfig>, String> {
+    let carrier = match &settings.carrier {
+        ClientCarrier::Raw => raw(None, false),
+        ClientCarrier::HttpHeader(header) => raw(Some(stream::http_header(header)), false),
+        ClientCarrier::Ws(ws) => {
+            let mut header = headers(&ws.headers);
+            header.retain(|header| !header.key.eq_ignore_ascii_case(HOST.as_str()));
+            header.extend(ws.host.as_ref().map(|host| websocket::Header {
+                key: "Host".to_owned(),
+                value: text(host),
+            }));
+            let early = ws.early_data.as_ref();
+            let config = websocket::Config {
+                path: ws.path.clone(),
+                header,
+                max_early_data: early
+                    .map_or(0, |early| i32::try_from(early.max).unwrap_or(i32::MAX)),
+                early_data_header_name: early
+                    .map(|early| early_name(&early.carried_in))
+                    .unwrap_or_default(),
+                ..websocket::Config::default()
+            };
+            carrier(
+                "websocket",
+                seal("transport.internet.websocket.Config", &config),
+            )
+        }
+        ClientCarrier::HttpUpgrade(_) => return Err(none("`httpupgrade`")),
+        ClientCarrier::Grpc(grpc) => calls(grpc.paths.name()),
+        ClientCarrier::H2(h2) => {
+            let config = wire_http::Config {
+                host: h2.hosts.clone(),
+                path: h2.path.clone(),
+                method: h2.method.to_string(),
+                header: stream::lists(&h2.headers),
+            };
+            carrier("http", seal("transport.internet.http.Config", &config))
+        }
+    };
+    let security = settings.security.as_ref();
+    let security = security.map(|tls| tls_config(&stream::tls_client(tls, Keys::Told)));
+    Ok(whole(carrier, security, &settings.sockopt))
+}
+
+fn early_name(carried_in: &EarlyDataIn) -> String {
+    match carried_in {
+        EarlyDataIn::Path => String::new(),
+        EarlyDataIn::Header(name) => name.to_string(),
+    }
+}
+
+fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}
+
+fn headers(headers: &http::HeaderMap) -> Vec<websocket::Header> {
+    let pair = |(key, value): (&HeaderName, &HeaderValue)| websocket::Header {
+        key: key.to_string(),
+        value: text(value),
+    };
+    headers.iter().map(pair).collect()
+}
+
+fn carrier(name: &'static str, settings: TypedMessage) -> (&'static str, Option<TypedMessage>) {
+    (name, Some(settings))
+}
+
+fn raw(
+    header: Option<TypedMessage>,
+    accept_proxy_protocol: bool,
+) -> (&'static str, Option<TypedMessage>) {
+    let config = tcp::Config {
+        header_settings: header.map(as_v2ray),
+        accept_proxy_protocol,
+    };
+    let says = config != tcp::Config::default();
+    (
+        "tcp",
+        says.then(|| seal("transport.internet.tcp.Config", &config)),
+    )
+}
+
+fn calls(service_name: &str) -> (&'static str, Option<TypedMessage>) {
+    let config = encoding::Config {
+        service_name: service_name.to_owned(),
+        ..encoding::Config::default()
+    };
+    // V2Ray's name of the transport is that of its first client.
+    carrier(
+        "gun",
+        seal("transport.internet.grpc.encoding.Config", &config),
+    )
+}
+
+fn tls_config(config: &xray_tls::Config) -> wire_tls::Config {
+    let certificates = config.certificate.iter().map(|certificate| Certificate {
+        certificate: certificate.certificate.clone(),
+        key: certificate.key.clone(),
+        usage: match certificate.usage() {
+            xray_tls::certificate::Usage::Encipherment => Usage::Encipherment,
+            xray_tls::certificate::Usage::AuthorityVerify => Usage::AuthorityVerify,
+            xray_tls::certificate::Usage::AuthorityIssue => Usage::AuthorityIssue,
+        }
+        .into(),
+    });
+    wire_tls::Config {
+        allow_insecure: config.allow_insecure,
+        certificate: certificates.collect(),
+        server_name: config.server_name.clone(),
+        next_protocol: config.next_protocol.clone(),
+        disable_system_root: config.disable_system_root,
+        pinned_peer_certificate_chain_sha256: config.pinned_peer_certificate_chain_sha256.clone(),
+        ..wire_tls::Config::default()
+    }
+}
+
+/// Nothing for plain TCP.
+fn whole(
+    (name, settings): (&'static str, Option<TypedMessage>),
+    security: Option<wire_tls::Config>,
+    sockopt: &SockOpt,
+) -> Option<StreamConfig> {
+    let socket = SocketConfig {
+        mark: sockopt.mark.unwrap_or_default(),
+        tfo: match sockopt.fast_open {
+            FastOpen::Default => 0,
+            FastOpen::On(_) => 1,
+            FastOpen::Off => 2,
+        },
+        tproxy: match sockopt.tproxy {
+            Tproxy::Off => 0,
+            Tproxy::Tproxy => 1,
+            Tproxy::Redirect => 2,
+        },
+        ..SocketConfig::default()
+    };
+    let socket = Some(socket).filter(|socket| *socket != SocketConfig::default());
+    if name == "tcp" && settings.is_none() && security.is_none() && socket.is_none() {
+        return None;
+    }
+    let tls = "transport.internet.tls.Config";
+    let transport = TransportConfig {
+        protocol_name: name.to_owned(),
+        settings,
+        ..Default::default()
+    };
+    Some(StreamConfig {
+        protocol_name: name.to_owned(),
+        transport_settings: [transport]
+            .into_iter()
+            .filter(|t| t.settings.is_some())
+            .collect(),
+        security_type: security
+            .as_ref()
+            .map_or_else(String::new, |_| format!("v2ray.core.{tls}")),
+        security_settings: security
+            .map(|config| seal(tls, &config))
+            .into_iter()
+            .collect(),
+        socket_settings: socket,
+        ..StreamConfig::default()
+    })
+}
