@@ -356,6 +356,8 @@ async fn what_panels_write_for_a_fresh_server_runs_and_their_calls_succeed() {
             .arg(&path)
             .output()
             .expect("it runs");
+        let warned = String::from_utf8_lossy(&tested.stderr);
+        assert!(!warned.contains("connections will fail"), "{warned}");
         assert!(
             tested.status.success(),
             "{}",

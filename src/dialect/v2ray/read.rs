@@ -13,6 +13,7 @@ use crate::config::{Config, Draft, Inbound, Outbound, Through};
 use crate::dialect::v2ray::json::{Kind, Node, Object};
 use crate::matching::{Geodata, geodata};
 use crate::protocol::{OutboundSettings, blackhole};
+use crate::routing::{Settings, Target};
 use crate::transport;
 
 /// Reads a merged config. Whether it may run is in the report; `None` says that it may not. With `skip_unbuilt` parts
@@ -91,7 +92,8 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
             exposure::leads(&routing, inbound, tag, &loopbacks)
         });
         told |= exposure::warn_of_api(inbound, leads, report);
-        if inbound.protocol.traits().lacks_port && leads == Leads::Nobody {
+        let has_end = leads != Leads::Nobody || is_for_api(&routing, inbound, api_tag.as_deref());
+        if inbound.protocol.traits().lacks_port && !has_end {
             let path = inbound.at.key("settings");
             let text = "there is no `port` to go to, connections will fail";
             report.warn(&path, text);
@@ -145,6 +147,19 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
         stats,
         state,
         api,
+    })
+}
+
+/// Whether a rule leads sessions of `inbound` to the API, of those sources perhaps that it names.
+fn is_for_api(routing: &Settings, inbound: &Inbound, api: Option<&str>) -> bool {
+    let (Some(tag), Some(api)) = (inbound.tag.as_deref(), api) else {
+        return false;
+    };
+    let mut rules = routing.rules.iter();
+    rules.any(|rule| {
+        let mut inbounds = rule.conditions.inbounds.iter();
+        let leads = matches!(&*rule.target, Target::Outbound(to) if **to == *api);
+        leads && inbounds.any(|name| name == tag)
     })
 }
 
