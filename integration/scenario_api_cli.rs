@@ -51,9 +51,9 @@ async fn inbounds_outbounds_and_users_come_from_files_and_go() {
         let ann = json!([{"id": ANN, "email": "ann@added.test", "level": 0}]);
         let added = file(&panel, "in.json", &inbound("added", port, &ann));
         assert_eq!(said(&panel, &["adi", &added]), "adding: added\n{}");
-        let (worked, text) = panel.mobula(&["adi", &added]);
-        // V2Ray forgets the first one under a tag.
+        // V2Ray forgets the first one under a tag, and leaves it listening.
         if peer == Mobula {
+            let (worked, text) = panel.mobula(&["adi", &added]);
             assert!(
                 !worked && text.ends_with("existing tag found: added"),
                 "{text}"

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::configs::{Certificate, SERVER_NAME, Vmess};
+use crate::configs::{SERVER_NAME, Vmess};
 use crate::panel::{ANN, BOB, Panel, gets_through};
 use crate::peers::Peer::{Mobula, V2ray445};
-use crate::peers::{Stage, free_port, python, root};
+use crate::peers::{Stage, free_port, python, root, system};
 use crate::traffic::{self, To};
 
 /// In Xray's own messages, as its panels send them.
@@ -318,7 +318,6 @@ async fn what_panels_write_for_a_fresh_server_runs_and_their_calls_succeed() {
         println!("{name}");
         let mut stage = Stage::new();
         let (api, port) = (free_port(), free_port());
-        let certificate = Certificate::new(&stage);
         let mut config = match name {
             "3x-ui" => of_3x_ui(api, port),
             _ => of_marzban(api, port),
@@ -326,12 +325,33 @@ async fn what_panels_write_for_a_fresh_server_runs_and_their_calls_succeed() {
         let mut tls = Vec::new();
         if name == "Marzban's node" {
             // What a node is asked comes over TLS, from the panel alone.
+            let [key, certificate] = ["key.pem", "certificate.pem"].map(|name| stage.path(name));
+            let made = system("openssl")
+                .args([
+                    "req",
+                    "-x509",
+                    "-newkey",
+                    "ec",
+                    "-pkeyopt",
+                    "ec_paramgen_curve:prime256v1",
+                ])
+                .args(["-nodes", "-days", "30", "-subj", "/CN=mobula.test"])
+                .args(["-addext", "subjectAltName=DNS:mobula.test"])
+                .arg("-keyout")
+                .arg(&key)
+                .arg("-out")
+                .arg(&certificate)
+                .output()
+                .expect("openssl runs");
+            assert!(made.status.success(), "{made:?}");
             config["inbounds"][0]["streamSettings"] = json!({"security": "tls", "tlsSettings": {
-                "certificates": [{"certificateFile": certificate.chain, "keyFile": certificate.key}],
+                "certificates": [{"certificateFile": certificate, "keyFile": key}],
             }});
             config["routing"]["rules"][0]["source"] = json!(["127.0.0.1", "192.0.2.1"]);
-            let authority = certificate.authority.to_str().expect("text");
-            tls = ["--tls", authority, SERVER_NAME].map(str::to_owned).into();
+            let certificate = certificate.to_str().expect("text");
+            tls = ["--tls", certificate, SERVER_NAME]
+                .map(str::to_owned)
+                .into();
         }
         // As panels run it: by Xray's name, with the config on standard input or in a file.
         let xray = stage.path("xray-linux-amd64");
