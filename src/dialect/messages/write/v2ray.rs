@@ -55,7 +55,7 @@ pub fn v2ray_inbound(inbound: &config::Inbound) -> Result<InboundHandlerConfig, 
         SniffingConfig {
             enabled: true,
             destination_override: sniffing.destination_override,
-            metadata_only: false,
+            metadata_only: sniffing.metadata_only,
         }
     });
     let receiver = ReceiverConfig {
