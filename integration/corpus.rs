@@ -23,6 +23,7 @@ const TARGETS: [(&str, Target); 24] = [
     ("plugin_options", testing::plugin_options),
     ("proxy_header", testing::proxy_header),
     ("quic", testing::quic),
+    ("reverse_control", testing::reverse_control),
     ("shadowsocks", testing::shadowsocks),
     ("sniff", testing::sniff),
     ("socks_request", testing::socks_request),

@@ -25,6 +25,7 @@ const FLOORS: &[&[&str]] = &[
     &["seam", "http"],
     &["relay", "dns"],
     &["mux"],
+    &["reverse"],
     &["transport", "protocol"],
     &["dispatch"],
     &["observatory"],

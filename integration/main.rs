@@ -38,6 +38,7 @@ mod interop_httpupgrade;
 mod interop_mihomo;
 mod interop_mux;
 mod interop_plugin;
+mod interop_reverse;
 mod interop_shadowsocks;
 mod interop_singbox;
 mod interop_trojan;

@@ -51,6 +51,8 @@ pub mod relay;
 #[cfg(feature = "app")]
 pub mod report;
 #[cfg(feature = "app")]
+pub mod reverse;
+#[cfg(feature = "app")]
 pub mod routing;
 pub mod seam;
 pub mod secret;

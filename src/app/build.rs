@@ -16,6 +16,7 @@ use crate::observatory;
 use crate::protocol::{
     self, Endpoint, InboundTraits, OutboundSettings, ProtocolState, freedom, in_process,
 };
+use crate::reverse::{BridgeSettings, Portal, PortalSettings};
 use crate::routing::{HealthTable, HealthTables, LiveRouter};
 use crate::{mux, sniffing, transport};
 
@@ -158,13 +159,14 @@ pub(super) struct Built {
     pub(super) inbounds: Vec<Inbound>,
     /// Each with the table that it writes.
     pub(super) observers: Vec<(observatory::Settings, Arc<HealthTable>)>,
+    pub(super) bridges: Vec<BridgeSettings>,
     pub(super) api: Option<(Api, ApiLinks)>,
 }
 
 impl Built {
     pub(super) fn new(config: Config) -> Result<Self, StartError> {
         let api_tag = config.api.as_ref().map(|api| api.tag.clone());
-        let (outbounds, links) = outbounds(config.outbounds, api_tag)?;
+        let (outbounds, links) = outbounds(config.outbounds, config.reverse.portals, api_tag)?;
         let state = config.state.or_else(system_state);
         let health = HealthTables::new(config.observers.iter().map(|observer| &*observer.tag));
         let parts = Parts {
@@ -180,6 +182,7 @@ impl Built {
             parts,
             inbounds: inbounds.collect::<Result<_, _>>()?,
             observers: config.observers.into_iter().zip(health.tables()).collect(),
+            bridges: config.reverse.bridges,
             api: config.api.zip(links),
         })
     }
@@ -188,12 +191,27 @@ impl Built {
 /// The outbounds of a config; the first one carries what no rule sends elsewhere.
 fn outbounds(
     settings: Vec<config::Outbound>,
+    portals: Vec<PortalSettings>,
     api: Option<Arc<str>>,
 ) -> Result<(Vec<Outbound>, Option<ApiLinks>), StartError> {
     let outbounds = settings.into_iter().map(outbound);
     let mut outbounds: Vec<_> = outbounds.collect::<Result<_, _>>()?;
     // As in V2Ray, the API takes the place of an outbound that a panel has put under its tag.
     outbounds.retain(|other| api.is_none() || other.tag != api);
+    // As in V2Ray a portal takes a tag from whoever has it, and stands behind the outbounds.
+    for portal in portals {
+        for other in outbounds
+            .iter_mut()
+            .filter(|o| o.tag.as_ref() == Some(&portal.tag))
+        {
+            other.tag = None;
+        }
+        let (name, tag) = (portal.at.to_string(), portal.tag.clone());
+        let mut outbound = plain(Endpoint::Portal(Arc::new(Portal::new(portal))).into());
+        outbound.name = name;
+        outbound.tag = Some(tag);
+        outbounds.push(outbound);
+    }
     if outbounds.is_empty() {
         let freedom = OutboundSettings::Freedom(freedom::OutboundSettings::default());
         let mut direct = plain(protocol::Outbound::new(freedom));

@@ -27,6 +27,7 @@ use crate::config::{Api, Config};
 use crate::dispatch::Dispatcher;
 use crate::io::Holder;
 use crate::observatory;
+use crate::reverse;
 use crate::stats::Registry;
 use crate::transport;
 
@@ -74,6 +75,7 @@ impl App {
             parts,
             inbounds,
             observers,
+            bridges,
             api,
         } = Built::new(config)?;
         let dispatcher = Dispatcher::new(parts, alive.downgrade());
@@ -91,6 +93,10 @@ impl App {
             crate::io::spawn(observing).abort_handle()
         };
         let mut beside: Vec<_> = observers.into_iter().map(observe).collect();
+        for bridge in bridges {
+            let running = reverse::run_bridge(bridge, dispatcher.bridge_host());
+            beside.push(crate::io::spawn(running).abort_handle());
+        }
         beside.push(crate::io::spawn(memory::give_back()).abort_handle());
         dispatcher.warm_up();
         warn!("mobula {} started", env!("CARGO_PKG_VERSION"));

@@ -18,6 +18,7 @@ mod dial;
 mod fallback;
 mod protocol;
 mod request;
+mod reverse;
 mod stream;
 mod system;
 mod tls;
@@ -32,6 +33,7 @@ pub use protocol::{
     AuthError, FlightError, HttpProxyError, OtherProtocol, ProtocolError, SocksError,
 };
 pub use request::{RequestError, Unfit};
+pub use reverse::ReverseError;
 pub use stream::StreamError;
 pub use system::system_words;
 pub use tls::{TlsError, Untrusted, Unusable};
@@ -65,4 +67,5 @@ pub fn code_of(error: &io::Error) -> Option<Cow<'static, str>> {
     dialling
         .or_else(|| Some(AnswerError::of(error)?.code().into()))
         .or_else(|| StreamError::of(error).map(StreamError::code))
+        .or_else(|| Some(ReverseError::of(error)?.code().into()))
 }

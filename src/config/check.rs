@@ -5,12 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::address::PortRange;
 use crate::report::{Path, Report, did_you_mean};
+use crate::reverse::PortalSettings;
 
 use super::{Draft, Inbound, Listen, Outbound, Through};
 
+mod reverse;
 mod routing;
 mod whole;
 
+pub(crate) use reverse::{portals_take_tags, reverse};
 pub(crate) use routing::{Tags, observers, routing};
 
 /// Tags, best once each, and every place to listen on once.
@@ -33,12 +36,20 @@ pub(crate) fn inbounds(inbounds: &[Draft<Inbound>], report: &Report) {
 }
 
 /// An outbound for every one that another goes through.
-pub(crate) fn outbounds(outbounds: &[Draft<Outbound>], report: &Report) {
+pub(crate) fn outbounds(
+    outbounds: &[Draft<Outbound>],
+    reverse: &crate::reverse::Settings,
+    report: &Report,
+) {
     let tags = tags(outbounds, |at, text| report.error(at, text));
     let next: Vec<Option<usize>> = outbounds
         .iter()
         .map(|draft| {
             let through = draft.through.as_ref()?;
+            let is = |portal: &PortalSettings| portal.tag == through.tag;
+            if reverse.portals.iter().any(is) {
+                return None;
+            }
             let index = resolve(through, &tags, report)?;
             let next = outbounds[index].part.as_ref();
             if next.is_some_and(|next| next.protocol.loopback().is_some()) {
@@ -252,7 +263,7 @@ mod tests {
             }
         });
         let report = Report::default();
-        super::outbounds(&drafts.collect::<Vec<_>>(), &report);
+        super::outbounds(&drafts.collect::<Vec<_>>(), &Default::default(), &report);
         report.errors().iter().map(ToString::to_string).collect()
     }
 }

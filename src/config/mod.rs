@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use crate::dns;
 use crate::observatory;
 use crate::policy::Policy;
+use crate::reverse;
 use crate::routing;
 
 /// All that a process runs with: values, of which none is running yet.
@@ -35,6 +36,8 @@ pub struct Config {
     pub outbounds: Vec<Outbound>,
     /// `routing`: which outbound carries a session.
     pub routing: routing::Settings,
+    /// `reverse`: bridges and portals.
+    pub reverse: reverse::Settings,
     /// `observatory` and its kin.
     pub observers: Vec<observatory::Settings>,
     /// The built-in DNS.

@@ -18,6 +18,7 @@ mod open_packets;
 mod outbounds;
 mod reply;
 mod resolve;
+mod reverse;
 mod route;
 mod session;
 mod single_server;
@@ -301,6 +302,13 @@ impl Dispatcher {
         let span = Span::current();
         span.record("to", display(&to));
         span.record("outbound", display(&*outbound));
+        if let Some(portal) = outbound.protocol.portal()
+            && portal.is_for_bridges(&to)
+        {
+            let first = sniffed.unwrap_or_default();
+            let serving = self.serve_bridge(session, portal.clone(), link, first, reply);
+            return serving.await;
+        }
         let opening = self.open(&outbound, &to, &known, session.inbound.entry);
         let waits = reply.as_ref().is_some_and(|reply| reply.is_awaited());
         let (opened, mut first) = match sniffed {

@@ -101,6 +101,7 @@ impl Dispatcher {
             }
             Endpoint::InProcess(service) => service.link()?,
             Endpoint::Loopback(_) => return Err(loopback::carries_nothing()),
+            Endpoint::Portal(portal) => return self.stream_at_portal(portal, outbound, to),
         };
         Ok((link, None))
     }

@@ -89,6 +89,7 @@ impl Dispatcher {
                 "what serves this outbound takes no UDP",
             )),
             Endpoint::Loopback(_) => Err(loopback::carries_nothing()),
+            Endpoint::Portal(portal) => Self::packets_at_portal(portal, outbound, to),
         }
     }
 

@@ -97,6 +97,11 @@ impl Outbound {
         self.protocol.has_server() || self.through.is_some() || self.mux.is_some()
     }
 
+    /// Whether what goes wrong on the way is the user's own to mend, and not a target's.
+    fn is_own_way(&self) -> bool {
+        self.has_server() || self.protocol.portal().is_some()
+    }
+
     /// Whether the first payload can travel with the word of where it is to go.
     pub(super) fn wants_first_payload(&self) -> bool {
         let shares = |mux: &mux::Outbound| mux.has_streams();
@@ -109,7 +114,7 @@ impl Outbound {
         to: &'a Destination,
         error: &'a io::Error,
     ) -> Unreached<'a> {
-        match self.has_server() {
+        match self.is_own_way() {
             true => Unreached::Hop {
                 outbound: self.tag.as_deref().unwrap_or(&self.name),
                 error,
@@ -120,7 +125,7 @@ impl Outbound {
 
     /// Says why a session could not be opened.
     pub(super) fn log_open_error(&self, error: &io::Error) {
-        match self.has_server() || own_listeners::is_kept(error) {
+        match self.is_own_way() || own_listeners::is_kept(error) {
             true => self.warn(error),
             // Targets are many, and some are always out of reach: one line tells of all of them.
             false => self.warn_of(&self.label, error),
@@ -152,7 +157,7 @@ impl Outbound {
     /// Says what cut a session off.
     pub(super) fn log_cut_off(&self, failure: &Failure) {
         match failure {
-            Failure::Target(error) if self.has_server() && !failure.is_usual() => self.warn(error),
+            Failure::Target(error) if self.is_own_way() && !failure.is_usual() => self.warn(error),
             _ => {}
         }
         debug!("cut off: {failure}");

@@ -147,6 +147,7 @@ impl<D: SessionHandler> Driver<D> {
         }
         self.input.extend_from_slice(buf.filled());
         self.active = Instant::now();
+        self.table.lock().hear(self.active);
         self.decode(cx)?;
         Poll::Ready(Ok(true))
     }
@@ -186,6 +187,9 @@ impl<D: SessionHandler> Driver<D> {
     /// Ready when the link has no session at the end of its time, or has been silent for too long.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = self.table.lock();
+        if let Some(error) = state.error() {
+            return Poll::Ready(Err(error));
+        }
         if state.is_retired() && state.sessions() == 0 {
             return Poll::Ready(Ok(()));
         }

@@ -22,10 +22,14 @@ mod stream;
 mod table;
 #[cfg(test)]
 mod tests;
+mod watch;
+mod worker;
 
-pub use inbound::Inbound;
+pub use inbound::{Inbound, Served};
 pub use outbound::{DialFuture, Outbound, UdpMode};
 pub use settings::{MAX_CONCURRENCY, Settings, Udp, Udp443};
+pub use watch::Watch;
+pub use worker::Worker;
 
 use std::sync::Arc;
 

@@ -24,7 +24,7 @@ use crate::secret::Secret;
 const LIFE: u16 = 128;
 
 /// How often it is looked whether a link has sessions; without any it is closed. V2Ray's number.
-const UNUSED: Duration = Duration::from_secs(16);
+pub(super) const UNUSED: Duration = Duration::from_secs(16);
 
 /// A link to a server that is being made, and how long it may be silent.
 pub type DialFuture = Pin<Box<dyn Future<Output = io::Result<(Link, Duration)>> + Send>>;
@@ -202,7 +202,7 @@ async fn run_link(table: Arc<Table>, dial: DialFuture) {
 }
 
 /// A server opens no sessions.
-struct Refusing;
+pub(super) struct Refusing;
 
 impl SessionHandler for Refusing {
     fn open(&mut self, _: &Arc<Table>, session_id: u16, _: Kind, _: Option<Bytes>) {

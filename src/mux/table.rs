@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
+use tokio::time::Instant;
 
 use super::codec::{Frame, FrameError};
 use crate::address::Destination;
@@ -58,6 +59,8 @@ pub(super) struct State {
     /// The task of the link.
     driver: Option<Waker>,
     retired: bool,
+    /// When the peer was last heard.
+    heard: Option<Instant>,
     /// Why there will be no more frames.
     over: Option<(io::ErrorKind, String)>,
 }
@@ -145,6 +148,16 @@ impl State {
         self.retired
     }
 
+    /// Something came from the peer.
+    pub(super) fn hear(&mut self, now: Instant) {
+        self.heard = Some(now);
+    }
+
+    /// When the peer was last heard, if it is listened to: not while there is no room for what it says.
+    pub(super) fn heard(&self) -> Option<Instant> {
+        self.heard.filter(|_| self.waited_for.is_none())
+    }
+
     /// Whether data of session `sid` can be kept; if not, the task in `cx` is woken when it can.
     pub(super) fn poll_room(&mut self, cx: &Context<'_>, session_id: u16) -> bool {
         let has_room = self.has_room(session_id);
@@ -226,7 +239,7 @@ impl State {
         }
     }
 
-    /// There will be no more frames; only the first reason counts.
+    /// There will be no more frames; only the first reason counts. The task of the link ends, too.
     pub(super) fn fail(&mut self, kind: io::ErrorKind, reason: &str) {
         if self.over.is_some() {
             return;
@@ -237,6 +250,7 @@ impl State {
             wake(&mut session.reader);
             wake(&mut session.writer);
         }
+        wake(&mut self.driver);
     }
 
     fn send(&mut self, frame: &Frame, data: Option<&[u8]>) {
@@ -248,7 +262,8 @@ impl State {
         }
     }
 
-    fn error(&self) -> Option<io::Error> {
+    /// Why there will be no more frames.
+    pub(super) fn error(&self) -> Option<io::Error> {
         let (kind, reason) = self.over.as_ref()?;
         Some(io::Error::new(*kind, reason.clone()))
     }

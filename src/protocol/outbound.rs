@@ -1,5 +1,7 @@
 //! The outbounds by name, and what each of them answers.
 
+use std::sync::Arc;
+
 use super::proxy::Proxy;
 use super::{
     blackhole, dns, freedom, http, in_process, loopback, shadowsocks, socks, trojan, vless, vmess,
@@ -7,6 +9,7 @@ use super::{
 use crate::address::{Destination, Host, Network};
 use crate::dns::Strategy;
 use crate::report::Place;
+use crate::reverse::Portal;
 
 /// The protocol of an outbound, and its `settings`.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +43,8 @@ pub enum Endpoint {
     /// Not to be had by name: other settings make it.
     InProcess(in_process::Outbound),
     Loopback(loopback::Outbound),
+    /// Not to be had by name either: it stands in `reverse`.
+    Portal(Arc<Portal>),
 }
 
 /// An account whose payload the protocol leaves readable.
@@ -172,9 +177,21 @@ impl Outbound {
         }
     }
 
+    /// What sends sessions through the bridges that are connected to it.
+    pub fn portal(&self) -> Option<&Arc<Portal>> {
+        match self {
+            Self::Endpoint(Endpoint::Portal(portal)) => Some(portal),
+            _ => None,
+        }
+    }
+
     /// Whether the first payload can travel with the protocol's header, and is worth a short wait.
     pub fn wants_first_payload(&self) -> bool {
-        matches!(self, Self::Proxy(proxy) if proxy.traits().wants_first_payload)
+        match self {
+            Self::Endpoint(endpoint) => matches!(endpoint, Endpoint::Portal(_)),
+            Self::Freedom(_) => false,
+            Self::Proxy(proxy) => proxy.traits().wants_first_payload,
+        }
     }
 
     /// Whether nothing goes anywhere.
@@ -193,7 +210,9 @@ impl Outbound {
     /// Whether a flow of datagrams has one destination only, or any.
     pub fn packets_have_one_peer(&self) -> bool {
         match self {
-            Self::Endpoint(endpoint) => matches!(endpoint, Endpoint::Dns(_)),
+            Self::Endpoint(endpoint) => {
+                matches!(endpoint, Endpoint::Dns(_) | Endpoint::Portal(_))
+            }
             Self::Freedom(_) => false,
             Self::Proxy(proxy) => proxy.traits().packets_have_one_peer,
         }

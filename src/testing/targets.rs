@@ -244,6 +244,16 @@ pub fn mux_frames(data: &[u8]) {
     }
 }
 
+/// What a portal says of a bridge's link.
+pub fn reverse_control(data: &[u8]) {
+    use crate::reverse::codec::{decode, encode};
+
+    if let Ok(state) = decode(data) {
+        let random = &data[..data.len().min(63)];
+        assert_eq!(decode(&encode(state, random)), Ok(state));
+    }
+}
+
 /// packetaddr's datagrams, alone and in a stream.
 pub fn packet_addr(data: &[u8]) {
     use crate::mux::packet_addr::{decode, encode};

@@ -4,7 +4,7 @@ use crate::config::{Draft, Inbound, Outbound};
 use crate::protocol::InboundSettings;
 use crate::report::{Placed, Report, did_you_mean};
 use crate::routing::{self, Among, BalancerSettings, Rule, Strategy, Target, selected};
-use crate::{dns, observatory};
+use crate::{dns, observatory, reverse};
 
 /// What there is to be named.
 #[derive(Clone, Debug, Default)]
@@ -16,11 +16,12 @@ pub(crate) struct Tags {
 }
 
 impl Tags {
-    /// Those of a config; the API's stands for an outbound.
+    /// Those of a config; the API's and those of portals stand for outbounds, those of bridges for inbounds.
     pub(crate) fn of(
         inbounds: &[Draft<Inbound>],
         outbounds: &[Draft<Outbound>],
         dns: &dns::Settings,
+        reverse: &reverse::Settings,
         api: Option<&str>,
     ) -> Self {
         let parts = outbounds.iter().filter_map(|draft| draft.part.as_ref());
@@ -29,12 +30,19 @@ impl Tags {
         let sources = inbounds.iter().filter_map(|draft| draft.tag.as_deref());
         let sources = sources.chain(again).map(str::to_owned);
         let targets = outbounds.iter().filter_map(|draft| draft.tag.as_deref());
+        let portals = reverse.portals.iter().map(|portal| &*portal.tag);
+        let bridges = reverse.bridges.iter().map(|bridge| bridge.tag.to_string());
         let mut parts = inbounds.iter().filter_map(|draft| draft.part.as_ref());
         Self {
             inbounds: sources
                 .chain(dns.inbounds().map(ToString::to_string))
+                .chain(bridges)
                 .collect(),
-            outbounds: targets.chain(api).map(str::to_owned).collect(),
+            outbounds: targets
+                .chain(portals)
+                .chain(api)
+                .map(str::to_owned)
+                .collect(),
             // What a plain request is, its inbound says.
             sniffs: parts.any(|inbound| {
                 inbound.sniffing.is_some() || matches!(inbound.protocol, InboundSettings::Http(_))

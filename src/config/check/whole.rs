@@ -1,6 +1,6 @@
 //! A config that was written by hand.
 
-use super::{Tags, inbounds, observers, outbounds, routing};
+use super::{Tags, inbounds, observers, outbounds, reverse, routing};
 use crate::config::{Config, Draft, Inbound, Outbound, Through};
 use crate::report::{Path, Problem, Report};
 
@@ -17,9 +17,10 @@ impl Config {
             .map(|(i, x)| outbound(list("outbounds", i), x))
             .collect();
         let api = self.api.as_ref().map(|api| &*api.tag);
-        let tags = Tags::of(&ins, &outs, &self.dns, api);
+        let tags = Tags::of(&ins, &outs, &self.dns, &self.reverse, api);
         inbounds(&ins, &report);
-        outbounds(&outs, &report);
+        outbounds(&outs, &self.reverse, &report);
+        reverse::mistakes(&self.reverse, &outs, &report);
         observers(&self.observers, &tags, &report);
         routing(&self.routing, &self.observers, &tags, &report);
         report.errors()

@@ -23,6 +23,7 @@ pub mod part;
 mod policy;
 pub(in crate::dialect) mod protocols;
 mod read;
+mod reverse;
 mod routing;
 pub(in crate::dialect) mod sniffing;
 mod sockopt;

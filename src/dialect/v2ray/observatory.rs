@@ -46,6 +46,7 @@ pub(super) fn read(root: &Object) -> Vec<Settings> {
                 "backgroundObservatory",
                 "burstObservatory",
                 "policy",
+                "reverse",
                 "stats",
             ];
             if !built.iter().any(|name| name.eq_ignore_ascii_case(key)) {

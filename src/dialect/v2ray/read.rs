@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::merge::Origins;
-use super::{api, dns, inbound, log, observatory, outbound, policy, routing};
+use super::{api, dns, inbound, log, observatory, outbound, policy, reverse, routing};
 use crate::config::check::{self, Tags};
 use crate::config::exposure::{self, Leads};
 use crate::config::{Config, Draft, Inbound, Outbound, Through};
@@ -56,12 +56,14 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
         outbounds.push(draft(node, outbound::through(node), part));
     }
     check::last_of_each_tag(&mut outbounds, report);
+    let reverse = reverse::read(&root);
+    check::portals_take_tags(&reverse, &mut outbounds, report);
     let api = api::read(&root);
     let api_tag = api.as_ref().map(|api| api.tag.clone());
     let geodata = Geodata::new(geodata::folders());
     let fakes = root.get("fakedns");
     let dns = dns(&root, fakes.as_ref(), &geodata);
-    let mut tags = Tags::of(&inbounds, &outbounds, &dns, api_tag.as_deref());
+    let mut tags = Tags::of(&inbounds, &outbounds, &dns, &reverse, api_tag.as_deref());
     let mut unbuilt = unbuilt_tags(&root);
     tags.inbounds.extend_from_slice(&unbuilt);
     tags.inbounds.extend(left_out);
@@ -77,6 +79,14 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
     routing.block(&stand_ins, &tags.outbounds);
     check::observers(&observers, &tags, report);
     check::routing(&routing, &observers, &tags, report);
+    check::reverse(
+        &reverse,
+        &inbounds,
+        &outbounds,
+        api_tag.as_ref(),
+        &routing,
+        report,
+    );
     let (policy, stats) = policy::read(&root);
     let state = state(&root);
     let loopbacks: Vec<_> = outbounds
@@ -104,11 +114,11 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
     }
     unbuilt_keys(&root);
     let whole = !root.node.report().has_errors();
-    if inbounds.is_empty() && whole {
+    if inbounds.is_empty() && reverse.bridges.is_empty() && whole {
         root.node
             .warn("there is no inbound, nothing is listened on");
     }
-    if outbounds.is_empty() {
+    if outbounds.is_empty() && reverse.portals.is_empty() {
         root.node
             .warn("there is no outbound, sessions go straight to their targets (V2Ray drops them)");
     }
@@ -116,7 +126,7 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
     let written = fakes.as_ref().map(|node| &node.path);
     dns::fake::check(&dns, &inbounds, written, report);
     check::inbounds(&inbounds, report);
-    check::outbounds(&outbounds, report);
+    check::outbounds(&outbounds, &reverse, report);
     let inbounds = inbounds.into_iter().map(|draft| {
         let name = origins.name(&draft.at);
         draft.part.map(|inbound| Inbound { name, ..inbound })
@@ -141,6 +151,7 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
         inbounds: inbounds.collect::<Option<_>>()?,
         outbounds: outbounds.collect::<Option<_>>()?,
         routing,
+        reverse,
         observers,
         dns,
         policy,
@@ -212,11 +223,6 @@ pub(super) fn elements<'a>(
 /// The tags of parts of V2Ray that stand in for an inbound or an outbound and are not built.
 fn unbuilt_tags(root: &Object) -> Vec<String> {
     let mut unbuilt = Vec::new();
-    if let Some(reverse) = root.get("reverse") {
-        let lists = ["bridges", "portals"].map(|key| reverse.value.get(key));
-        let ends = lists.into_iter().flatten().filter_map(Value::as_array);
-        unbuilt.extend(ends.flatten().filter_map(tag_in));
-    }
     if let Some(services) = root
         .get("services")
         .as_ref()
@@ -277,10 +283,6 @@ fn unbuilt_keys(root: &Object) {
             );
         }
     }
-    root.refuse(
-        "reverse",
-        "bridges and portals are not built, and what is meant for them would leave from this machine: take `reverse` out",
-    );
     if let Some(transport) = root.object("transport") {
         // Two were copied to where they count; of transports that are not in use nothing is judged.
         transport.silent(&[

@@ -41,6 +41,7 @@ pub(super) fn user(node: &Node) -> Option<UserSettings> {
     let email = object.read("email");
     let level = object.read_or("level", 0);
     let flow = clients::no_flow(&object);
+    no_reverse(&object);
     pass_over_vmess(&object);
     object.silent(&["encryption"]);
     clients::pass_over_notes(&object);
@@ -58,6 +59,7 @@ fn account(object: &Object, id: &Node) -> Option<AccountSettings> {
     let must = object.get("uuid").is_none();
     let unsealed = no_encryption(object, "encryption", must);
     let flow = clients::no_flow(object);
+    no_reverse(object);
     let level = object.read_or("level", 0);
     let _: Option<String> = object.read("email");
     pass_over_vmess(object);
@@ -88,6 +90,14 @@ fn no_encryption(object: &Object, key: &'static str, must: bool) -> Option<Place
         false => node.error(format!("`{}` is unknown, expected `none`", text.escape_debug())),
     }
     None
+}
+
+/// Xray's way to a bridge, by a command of VLESS's own.
+fn no_reverse(user: &Object) {
+    user.refuse(
+        "reverse",
+        "Xray's reverse of a VLESS user is not built, expected `bridges` and `portals` in `reverse` at the top level",
+    );
 }
 
 /// What programs that write VMess and VLESS alike leave in a user.
@@ -168,6 +178,12 @@ mod tests {
         let said = inbound_says(&json!({"clients": [ID], "decryption": "aes"}));
         assert_eq!(said, ["decryption: `aes` is unknown, expected `none`"]);
 
+        let reverse = json!({"address": "a", "port": 1, "id": ID, "encryption": "none", "reverse": {"tag": "r"}});
+        let said = outbound_says(&reverse);
+        assert!(said[0].starts_with("reverse: Xray's reverse of a VLESS user is not built"), "{said:?}");
+        let users = json!({"clients": [{"id": ID, "reverse": {"tag": "r"}}], "decryption": "none"});
+        let said = inbound_says(&users);
+        assert!(said[0].starts_with("clients[0].reverse: Xray's"), "{said:?}");
         let vision = json!([{"id": ID, "flow": "xtls-rprx-vision", "encryption": "none"}]);
         let cure = "the flow `xtls-rprx-vision` is not built: remove `flow` at both ends, TLS alone seals the connection as well";
         let said = inbound_says(&json!({"clients": vision, "decryption": "none"}));

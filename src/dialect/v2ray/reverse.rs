@@ -1,0 +1,138 @@
+//! `reverse`; in V2Ray 5 also among the `services`.
+
+use std::sync::Arc;
+
+use crate::address::{AddressError, Host};
+use crate::dialect::v2ray::json::{Node, Object};
+use crate::report::Path;
+use crate::reverse::{BridgeSettings, PortalSettings, Settings};
+
+/// The bridges and portals of a config.
+pub(super) fn read(root: &Object) -> Settings {
+    let mut settings = Settings::default();
+    if let Some(object) = root.object("reverse") {
+        push(&mut settings, &object, ["bridges", "portals"]);
+        object.finish();
+    }
+    let services = root.get("services").filter(|node| node.value.is_object());
+    if let Some(services) = services.and_then(|node| node.object())
+        && let Some(object) = services.object("reverse")
+    {
+        push(&mut settings, &object, ["bridgeConfig", "portalConfig"]);
+        push(&mut settings, &object, ["bridge_config", "portal_config"]);
+        object.silent(&["@type"]);
+        object.finish();
+    }
+    settings
+}
+
+fn push(settings: &mut Settings, object: &Object, [bridges, portals]: [&'static str; 2]) {
+    for node in object.array(bridges) {
+        if let Some((at, tag, domain)) = end(&node) {
+            let at = at.into();
+            settings.bridges.push(BridgeSettings { at, tag, domain });
+        }
+    }
+    for node in object.array(portals) {
+        if let Some((at, tag, domain)) = end(&node) {
+            let at = at.into();
+            settings.portals.push(PortalSettings { at, tag, domain });
+        }
+    }
+}
+
+/// An end of a reverse tunnel.
+fn end(node: &Node) -> Option<(Path, Arc<str>, String)> {
+    let object = node.object()?;
+    let tag = text(&object, "tag");
+    let domain = text(&object, "domain").and_then(|(node, text)| domain(&node, text));
+    object.finish();
+    let (tag, domain) = (tag?.1.into(), domain?);
+    Some((node.path.clone(), tag, domain))
+}
+
+/// V2Ray does not start without it either.
+fn text<'a>(object: &Object<'a>, key: &'static str) -> Option<(Node<'a>, String)> {
+    let node = object.require_node(key)?;
+    let text: String = node.read()?;
+    if text.is_empty() {
+        node.error(format!("this is empty, expected a {key}"));
+        return None;
+    }
+    Some((node, text))
+}
+
+/// A name as it travels to the portal: V2Ray takes others, and a portal never meets them.
+fn domain(node: &Node, text: String) -> Option<String> {
+    let shown = text.escape_debug();
+    match Host::parse(&text) {
+        Ok(Host::Domain(name)) => return Some(name),
+        Ok(Host::Ip(_)) => node.error(format!(
+            "`{shown}` is an address, expected a name such as `portal.example.com`, which need not exist"
+        )),
+        Err(AddressError::BadDomain) if text.contains(':') => node.error(format!(
+            "`{shown}` is no name: `full:` and its like belong into rules, and a port nowhere"
+        )),
+        Err(e) => node.error(format!("`{shown}` cannot be used: {e}")),
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::settings::read as read_settings;
+    use serde_json::{Value, json};
+
+    fn said(value: &Value) -> (Settings, Vec<String>) {
+        let (settings, said) = read_settings(value, |root| Some(read(root)));
+        (settings.unwrap_or_default(), said)
+    }
+
+    #[test]
+    fn both_spellings_are_read() {
+        let of_4 = json!({"reverse": {
+            "bridges": [{"tag": "b", "domain": "Portal.example.com"}],
+            "portals": [{"tag": "p", "domain": "x"}, {"tag": "q", "domain": "x"}],
+        }});
+        let (settings, words) = said(&of_4);
+        assert_eq!(words, [""; 0]);
+        assert_eq!(&*settings.bridges[0].tag, "b");
+        assert_eq!(settings.bridges[0].domain, "Portal.example.com");
+        assert_eq!(settings.portals.len(), 2);
+        let of_5 = json!({"services": {"reverse": {
+            "bridgeConfig": [{"tag": "b", "domain": "Portal.example.com"}],
+            "portal_config": [{"tag": "p", "domain": "x"}, {"tag": "q", "domain": "x"}],
+        }}});
+        assert_eq!(said(&of_5), (settings, Vec::new()));
+        assert_eq!(said(&json!({"reverse": {}})).1, [""; 0]);
+    }
+
+    #[test]
+    fn what_cannot_work_is_told() {
+        for (end, expected) in [
+            (
+                json!({"domain": "x"}),
+                "reverse.portals[0]: `tag` is missing",
+            ),
+            (
+                json!({"tag": "p"}),
+                "reverse.portals[0]: `domain` is missing",
+            ),
+            (
+                json!({"tag": "", "domain": "x"}),
+                "reverse.portals[0].tag: this is empty, expected a tag",
+            ),
+            (
+                json!({"tag": "p", "domain": "192.0.2.1"}),
+                "reverse.portals[0].domain: `192.0.2.1` is an address, expected a name such as `portal.example.com`, which need not exist",
+            ),
+            (
+                json!({"tag": "p", "domain": "full:x"}),
+                "reverse.portals[0].domain: `full:x` is no name: `full:` and its like belong into rules, and a port nowhere",
+            ),
+        ] {
+            assert_eq!(said(&json!({"reverse": {"portals": [end]}})).1, [expected]);
+        }
+    }
+}
