@@ -9,7 +9,7 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 24] = [
+const TARGETS: [(&str, Target); 25] = [
     ("address", testing::address),
     ("dns_messages", testing::dns_messages),
     ("geodata", testing::geodata),

@@ -19,7 +19,7 @@ use crate::io::{Counted, Link, Packets, Prefixed, ended};
 use crate::policy::Limits;
 use crate::reverse::{BridgeHost, BridgeSettings, DialFuture, NoWay, Portal};
 use crate::seam::{Accepted, Reply};
-use crate::session::{Owner, Source};
+use crate::session::{Entry, Owner, Source};
 
 /// What a link of this process to itself holds in each direction.
 const BUFFERED: usize = 64 * 1024;
@@ -115,7 +115,7 @@ impl Dispatcher {
                 let domain = bridge.domain.clone();
                 return Err(failed(ReverseError::Astray { domain }.into()));
             }
-            let opened = self.open(&outbound, &to, &known).await;
+            let opened = self.open(&outbound, &to, &known, Entry::Local).await;
             let (link, limits) = opened.map_err(failed)?;
             Ok((link, limits.unwrap_or_default().idle.into()))
         };
@@ -130,6 +130,8 @@ fn origin(bridge: &BridgeSettings) -> Origin {
         tag: Some(bridge.tag.clone()),
         sniffing: None,
         from_here: false,
+        // What stands beside the bridge is what it is there for.
+        entry: Entry::Local,
     }
 }
 

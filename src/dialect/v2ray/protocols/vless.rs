@@ -180,10 +180,16 @@ mod tests {
 
         let reverse = json!({"address": "a", "port": 1, "id": ID, "encryption": "none", "reverse": {"tag": "r"}});
         let said = outbound_says(&reverse);
-        assert!(said[0].starts_with("reverse: Xray's reverse of a VLESS user is not built"), "{said:?}");
+        assert!(
+            said[0].starts_with("reverse: Xray's reverse of a VLESS user is not built"),
+            "{said:?}"
+        );
         let users = json!({"clients": [{"id": ID, "reverse": {"tag": "r"}}], "decryption": "none"});
         let said = inbound_says(&users);
-        assert!(said[0].starts_with("clients[0].reverse: Xray's"), "{said:?}");
+        assert!(
+            said[0].starts_with("clients[0].reverse: Xray's"),
+            "{said:?}"
+        );
         let vision = json!([{"id": ID, "flow": "xtls-rprx-vision", "encryption": "none"}]);
         let cure = "the flow `xtls-rprx-vision` is not built: remove `flow` at both ends, TLS alone seals the connection as well";
         let said = inbound_says(&json!({"clients": vision, "decryption": "none"}));
