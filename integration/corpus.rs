@@ -9,8 +9,9 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 25] = [
+const TARGETS: [(&str, Target); 26] = [
     ("address", testing::address),
+    ("browser_words", testing::browser_words),
     ("dns_messages", testing::dns_messages),
     ("geodata", testing::geodata),
     ("grpc_messages", testing::grpc_messages),

@@ -51,6 +51,7 @@ mod scenario_api_cli;
 mod scenario_api_protocols;
 mod scenario_attributes;
 mod scenario_browser;
+mod scenario_browser_dialer;
 mod scenario_certificates;
 mod scenario_control;
 mod scenario_default;

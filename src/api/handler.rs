@@ -124,7 +124,7 @@ impl Server {
     ) -> Result<AddOutboundResponse, Status> {
         let outbound = request.outbound.unwrap_or_default();
         let outbound = messages::outbound(&outbound).map_err(status)?;
-        let outbound = app::outbound(outbound).map_err(unknown)?;
+        let outbound = app::outbound(outbound, self.browser.as_ref()).map_err(unknown)?;
         let _changing = self.changing.lock().await;
         let outbounds = &self.dispatcher.outbounds;
         if let Some(tag) = &outbound.tag

@@ -43,6 +43,7 @@ use crate::dispatch::Dispatcher;
 use crate::io::Link;
 use crate::io::own_listeners::Listening;
 use crate::log::NOTICE;
+use crate::transport::browser::Dialer;
 use crate::transport::tcp;
 
 use methods::{Family, Service};
@@ -70,6 +71,7 @@ struct Server {
     config: Api,
     inbounds: Arc<Inbounds>,
     dispatcher: Arc<Dispatcher>,
+    browser: Option<Dialer>,
     /// When the process began, or nearly so.
     since: Instant,
     /// Held by whoever adds something: that a tag is free must still be true a moment later.
@@ -89,6 +91,7 @@ pub fn start(api: Api, links: ApiLinks, app: &App) -> io::Result<()> {
         config: api,
         inbounds: app.inbounds.clone(),
         dispatcher: app.dispatcher.clone(),
+        browser: app.browser.clone(),
         since: Instant::now(),
         changing: Mutex::default(),
         at_once: Semaphore::new(AT_ONCE),

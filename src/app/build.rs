@@ -18,6 +18,7 @@ use crate::protocol::{
 };
 use crate::reverse::{BridgeSettings, Portal, PortalSettings};
 use crate::routing::{HealthTable, HealthTables, LiveRouter};
+use crate::transport::browser::Dialer;
 use crate::{mux, sniffing, transport};
 
 /// An inbound that can accept.
@@ -108,14 +109,21 @@ impl fmt::Display for Inbound {
 ///
 /// # Errors
 ///
-/// When its certificate cannot be used.
-pub fn outbound(settings: config::Outbound) -> Result<Outbound, StartError> {
+/// When its certificate cannot be used, or a browser that it goes through cannot do what it asks for.
+pub fn outbound(
+    settings: config::Outbound,
+    browser: Option<&Dialer>,
+) -> Result<Outbound, StartError> {
+    if let Some(unfit) = settings.unfit_for_browser(browser.map(Dialer::takes)) {
+        let source = transport::BuildError::Browser(unfit);
+        return Err(StartError::transport(&settings.name, source));
+    }
     let made_of = MadeOf {
         transport: settings.transport.clone(),
         protocol: settings.protocol.clone(),
         mux: settings.mux.clone(),
     };
-    let transport = transport::Outbound::new(settings.transport)
+    let transport = transport::Outbound::with_browser(settings.transport, browser)
         .map_err(|e| StartError::transport(&settings.name, e))?;
     let mut outbound = Outbound::new(transport, protocol::Outbound::new(settings.protocol));
     outbound.name = settings.name;
@@ -161,12 +169,15 @@ pub(super) struct Built {
     pub(super) observers: Vec<(observatory::Settings, Arc<HealthTable>)>,
     pub(super) bridges: Vec<BridgeSettings>,
     pub(super) api: Option<(Api, ApiLinks)>,
+    pub(super) browser: Option<Dialer>,
 }
 
 impl Built {
     pub(super) fn new(config: Config) -> Result<Self, StartError> {
         let api_tag = config.api.as_ref().map(|api| api.tag.clone());
-        let (outbounds, links) = outbounds(config.outbounds, config.reverse.portals, api_tag)?;
+        let browser = config.browser.map(Dialer::new);
+        let portals = config.reverse.portals;
+        let (outbounds, links) = outbounds(config.outbounds, portals, api_tag, browser.as_ref())?;
         let state = config.state.or_else(system_state);
         let health = HealthTables::new(config.observers.iter().map(|observer| &*observer.tag));
         let parts = Parts {
@@ -184,6 +195,7 @@ impl Built {
             observers: config.observers.into_iter().zip(health.tables()).collect(),
             bridges: config.reverse.bridges,
             api: config.api.zip(links),
+            browser,
         })
     }
 }
@@ -193,8 +205,9 @@ fn outbounds(
     settings: Vec<config::Outbound>,
     portals: Vec<PortalSettings>,
     api: Option<Arc<str>>,
+    browser: Option<&Dialer>,
 ) -> Result<(Vec<Outbound>, Option<ApiLinks>), StartError> {
-    let outbounds = settings.into_iter().map(outbound);
+    let outbounds = settings.into_iter().map(|one| outbound(one, browser));
     let mut outbounds: Vec<_> = outbounds.collect::<Result<_, _>>()?;
     // As in V2Ray, the API takes the place of an outbound that a panel has put under its tag.
     outbounds.retain(|other| api.is_none() || other.tag != api);

@@ -29,7 +29,7 @@ use crate::io::Holder;
 use crate::observatory;
 use crate::reverse;
 use crate::stats::Registry;
-use crate::transport;
+use crate::transport::{self, browser};
 
 /// All inbounds, listening.
 pub struct App {
@@ -37,6 +37,8 @@ pub struct App {
     pub dispatcher: Arc<Dispatcher>,
     /// What the API serves, if the config has one; for whoever serves it.
     pub api: Option<(Api, ApiLinks)>,
+    /// What opens WebSockets in a browser, if something does.
+    pub browser: Option<browser::Dialer>,
     /// Observers, and whatever else goes on beside the sessions.
     beside: Vec<AbortHandle>,
     alive: mpsc::Sender<()>,
@@ -77,6 +79,7 @@ impl App {
             observers,
             bridges,
             api,
+            browser,
         } = Built::new(config)?;
         let dispatcher = Dispatcher::new(parts, alive.downgrade());
         let running = Arc::new(Inbounds::new(dispatcher.clone()));
@@ -85,6 +88,15 @@ impl App {
             .map(|inbound| running.bind(inbound))
             .collect::<Result<_, _>>()?;
         let inbounds = running;
+        let page = browser.clone().map(|browser| {
+            let bound = browser.bind().map_err(|source| StartError::Listen {
+                inbound: browser.name().to_owned(),
+                place: browser.listen().to_string(),
+                source,
+            });
+            bound.map(|bound| (browser, bound))
+        });
+        let page = page.transpose()?;
         for bound in bound {
             inbounds.start(bound);
         }
@@ -98,14 +110,20 @@ impl App {
             beside.push(crate::io::spawn(running).abort_handle());
         }
         beside.push(crate::io::spawn(memory::give_back()).abort_handle());
+        let page = page.map(|(browser, bound)| crate::io::spawn(browser.serve(bound)));
+        beside.extend(page.map(|page| page.abort_handle()));
         dispatcher.warm_up();
         warn!("mobula {} started", env!("CARGO_PKG_VERSION"));
         inbounds.announce();
+        if let Some(browser) = &browser {
+            browser.announce();
+        }
         Ok(Self {
             _holder: dispatcher.closing.holder(),
             inbounds,
             dispatcher,
             api,
+            browser,
             beside,
             alive,
             all_gone,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{TlsError, UpgradeError};
+use super::{BrowserError, TlsError, UpgradeError};
 use crate::address::Destination;
 use crate::io::own_listeners;
 
@@ -31,6 +31,9 @@ pub enum DialError {
     /// The server opens no tunnel.
     #[error(transparent)]
     Upgrade(#[from] UpgradeError),
+    /// A browser was to open it.
+    #[error(transparent)]
+    Browser(#[from] BrowserError),
 }
 
 /// How far a transport came.
@@ -42,7 +45,7 @@ pub enum Stage {
     Tcp,
     /// The handshake of TLS.
     Tls,
-    /// The request of a carrier.
+    /// The request of a carrier, or all of it in a browser.
     Upgrade,
 }
 
@@ -100,7 +103,7 @@ impl DialError {
             Self::Name(_) | Self::Forgotten(_) => Stage::Name,
             Self::Tcp(_) => Stage::Tcp,
             Self::Tls(_) => Stage::Tls,
-            Self::Upgrade(_) => Stage::Upgrade,
+            Self::Upgrade(_) | Self::Browser(_) => Stage::Upgrade,
         }
     }
 
@@ -116,6 +119,7 @@ impl DialError {
             Self::Tcp(e) => Cow::Borrowed(e.code()),
             Self::Tls(e) => Cow::Borrowed(e.code()),
             Self::Upgrade(e) => e.code(),
+            Self::Browser(e) => Cow::Borrowed(e.code()),
         }
     }
 
@@ -128,6 +132,7 @@ impl DialError {
             Self::Tcp(TcpError::Slow { .. }) => io::ErrorKind::TimedOut,
             Self::Tls(e) => e.kind(),
             Self::Upgrade(e) => e.kind(),
+            Self::Browser(e) => e.kind(),
         }
     }
 }

@@ -14,6 +14,7 @@ use thiserror::Error;
 
 mod accept;
 mod answer;
+mod browser;
 mod dial;
 mod fallback;
 mod protocol;
@@ -27,6 +28,7 @@ mod upgrade;
 
 pub use accept::{AcceptError, ProxyHeaderError, TlsAcceptError};
 pub use answer::{AnswerError, Credentials};
+pub use browser::BrowserError;
 pub use dial::{DialError, Stage, TcpError, reason};
 pub use fallback::FallbackError;
 pub use protocol::{

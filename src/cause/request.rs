@@ -62,6 +62,12 @@ pub enum Unfit {
         "the path is \"{0}\" with early data behind it, which `maxEarlyData` without `earlyDataHeaderName` takes here"
     )]
     EarlyData(String),
+    /// With what it says instead of this machine: a name may be anybody's, an address is not.
+    #[error("the Host is \"{0}\", expected an IP address or `localhost`")]
+    NamedHost(String),
+    /// With where it comes from.
+    #[error("another page asks, of \"{0}\"")]
+    Origin(String),
     /// It is no GET.
     #[error("only GET can open a tunnel")]
     Method,
@@ -112,6 +118,7 @@ impl RequestError {
             Self::Refused { unfit, .. } => match unfit {
                 Unfit::Path(_) | Unfit::EarlyData(_) => "ws-path",
                 Unfit::OtherHost(_) => "ws-host",
+                Unfit::NamedHost(_) | Unfit::Origin(_) => "browser-stranger",
                 Unfit::NoUpgrade | Unfit::NoConnection => "ws-upgrade",
                 Unfit::NotGrpc => "grpc-request",
                 Unfit::NoVersion | Unfit::Version(_) => "ws-version",

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod api;
+pub(crate) mod browser;
 pub(crate) mod check;
 pub(crate) mod exposure;
 mod parts;
@@ -50,6 +51,8 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// `api`: V2Ray's gRPC service.
     pub api: Option<Api>,
+    /// `browserForwarder`: a browser that opens WebSockets.
+    pub browser: Option<crate::transport::browser::Settings>,
 }
 
 #[cfg(test)]

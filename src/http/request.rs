@@ -41,10 +41,15 @@ impl Target {
         }
     }
 
+    /// Path and query, with `behind` added to the path.
+    pub(crate) fn with(&self, behind: &str) -> String {
+        [&self.path, behind, &self.query].concat()
+    }
+
     /// The head of a GET for it, with `behind` added to its path.
     pub(crate) fn get(&self, behind: &str, headers: &HeaderMap) -> Vec<u8> {
         let mut request = Vec::with_capacity(1024);
-        for part in ["GET ", &self.path, behind, &self.query, " HTTP/1.1\r\n"] {
+        for part in ["GET ", &self.with(behind), " HTTP/1.1\r\n"] {
             request.extend_from_slice(part.as_bytes());
         }
         for name in &ORDER {

@@ -20,6 +20,17 @@ pub fn address(data: &[u8]) {
     }
 }
 
+/// What the page of the browser dialer says.
+pub fn browser_words(data: &[u8]) {
+    use super::assert_split_agrees;
+    use crate::transport::browser::Word;
+    use bytes::BytesMut;
+
+    assert_split_agrees(&data[..data.len().min(1024)], Word::decode);
+    let mut buf = BytesMut::from(data);
+    while let Ok(Some(_)) = Word::decode(&mut buf) {}
+}
+
 /// A config, as far as no file is named in it: errors or settings, and never a panic.
 pub fn json_config(data: &[u8]) {
     use crate::dialect::v2ray::{Format, Input, load};

@@ -8,6 +8,8 @@
 #[cfg(feature = "app")]
 mod arrivals;
 #[cfg(feature = "app")]
+pub mod browser;
+#[cfg(feature = "app")]
 pub mod grpc;
 #[cfg(feature = "app")]
 pub mod h2;
@@ -63,4 +65,10 @@ pub type Opened = (Link, Option<Limits>);
 pub enum BuildError {
     #[error(transparent)]
     Tls(#[from] tls::BuildError),
+    /// There is no browser to go through.
+    #[error("`useBrowserForwarding` needs a browser, and no `browserForwarder` is there")]
+    NoBrowser,
+    /// A browser does not do what the settings want.
+    #[error("{0}")]
+    Browser(String),
 }

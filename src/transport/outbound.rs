@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::pool::Pool;
 use super::{
-    BuildError, ClientCarrier, ClientSettings, Opened, grpc, h2, http_header, httpupgrade, tcp,
-    tls, ws,
+    BuildError, ClientCarrier, ClientSettings, Opened, browser, grpc, h2, http_header, httpupgrade,
+    tcp, tls, ws,
 };
 use crate::address::{Destination, Host};
 use crate::cause::{DialError, TcpError};
@@ -32,6 +32,8 @@ enum Carrier {
     Raw,
     HttpHeader(http_header::Outbound),
     Ws(ws::Outbound),
+    /// A browser dials, and brings the link.
+    Browser(browser::Outbound),
     HttpUpgrade(httpupgrade::Outbound),
     Grpc(grpc::Outbound, Pool<grpc::Connection>),
     H2(h2::Outbound, Pool<h2::Connection>),
@@ -63,6 +65,18 @@ impl Outbound {
     ///
     /// When its own certificate cannot be used.
     pub fn new(settings: ClientSettings) -> Result<Self, BuildError> {
+        Self::with_browser(settings, None)
+    }
+
+    /// As [`Self::new`], where a browser may be there that opens WebSockets.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`], and when a browser cannot do what it is to do.
+    pub fn with_browser(
+        settings: ClientSettings,
+        browser: Option<&browser::Dialer>,
+    ) -> Result<Self, BuildError> {
         let alpn = settings.carrier.alpn();
         let named = settings
             .security
@@ -72,7 +86,14 @@ impl Outbound {
             Some(Host::Domain(name)) => Some(name.clone()),
             _ => None,
         };
-        let tls = settings.security.map(|mut tls| {
+        let sni = settings.security.as_ref().map(|_| {
+            let named = named.map(ToString::to_string);
+            named.filter(|name| !name.is_empty())
+        });
+        let through = |browser: &browser::Dialer, ws, asked| {
+            browser::Outbound::new(browser.clone(), ws, sni.clone(), asked)
+        };
+        let tls = settings.security.clone().map(|mut tls| {
             tls.alpn = alpn.map_or(tls.alpn, |name| vec![name.to_owned()]);
             tls::Outbound::new(&tls)
         });
@@ -85,7 +106,15 @@ impl Outbound {
                 ClientCarrier::HttpHeader(header) => {
                     Carrier::HttpHeader(http_header::Outbound::new(header))
                 }
-                ClientCarrier::Ws(ws) => Carrier::Ws(ws::Outbound::new(ws)),
+                ClientCarrier::Ws(ws) => match browser.filter(|b| b.takes() == browser::Takes::All)
+                {
+                    Some(browser) => Carrier::Browser(through(browser, ws, false)),
+                    None => Carrier::Ws(ws::Outbound::new(ws)),
+                },
+                ClientCarrier::Browser(ws) => match browser {
+                    Some(browser) => Carrier::Browser(through(browser, ws, true)),
+                    None => return Err(BuildError::NoBrowser),
+                },
                 ClientCarrier::HttpUpgrade(settings) => {
                     Carrier::HttpUpgrade(httpupgrade::Outbound::new(settings))
                 }
@@ -106,6 +135,11 @@ impl Outbound {
             Carrier::H2(h2, _) => Some(h2.clock()),
             _ => None,
         }
+    }
+
+    /// Whether a browser makes its connections.
+    pub fn is_browsers(&self) -> bool {
+        matches!(self.carrier, Carrier::Browser(_))
     }
 
     /// Whether [`Self::warm_up`] may have something to do.
@@ -162,6 +196,7 @@ impl Outbound {
                     .await?;
                 Ok((link, limits))
             }
+            Carrier::Browser(browser) => Ok((browser.open(server, closing).await?, None)),
             Carrier::HttpUpgrade(upgrade) => {
                 let (link, limits) = self.dial_securely(server, dial).await?;
                 let named = self.named(server);

@@ -59,6 +59,8 @@ pub enum ClientCarrier {
     HttpHeader(http_header::Settings),
     /// WebSocket (`ws`).
     Ws(ws::ClientSettings),
+    /// WebSocket, opened by a browser (`ws` with `useBrowserForwarding`).
+    Browser(ws::ClientSettings),
     /// The upgrade of a WebSocket and the connection itself behind it (`httpupgrade`).
     HttpUpgrade(httpupgrade::ClientSettings),
     /// gRPC (`grpc`).
@@ -136,7 +138,7 @@ impl ClientCarrier {
     pub(super) fn alpn(&self) -> Option<&'static str> {
         match self {
             Self::Raw | Self::HttpHeader(_) => None,
-            Self::Ws(_) | Self::HttpUpgrade(_) => Some(HTTP_1_1),
+            Self::Ws(_) | Self::Browser(_) | Self::HttpUpgrade(_) => Some(HTTP_1_1),
             Self::Grpc(_) | Self::H2(_) => Some(http2::ALPN),
         }
     }

@@ -1,6 +1,7 @@
 //! A config that was written by hand.
 
 use super::{Tags, inbounds, observers, outbounds, reverse, routing};
+use crate::config::browser;
 use crate::config::{Config, Draft, Inbound, Outbound, Through};
 use crate::report::{Path, Problem, Report};
 
@@ -21,6 +22,12 @@ impl Config {
         inbounds(&ins, &report);
         outbounds(&outs, &self.reverse, &report);
         reverse::mistakes(&self.reverse, &outs, &report);
+        for draft in &outs {
+            let through = draft.through.as_ref().map(|through| &*through.at);
+            if let Some(outbound) = &draft.part {
+                browser::check(outbound, through, self.browser.as_ref(), &report);
+            }
+        }
         observers(&self.observers, &tags, &report);
         routing(&self.routing, &self.observers, &tags, &report);
         report.errors()

@@ -22,6 +22,7 @@ use crate::wire::typed;
 #[derive(Default)]
 pub(super) struct Upgrade {
     pub(super) accept_proxy_protocol: bool,
+    pub(super) use_browser_forwarding: bool,
     path: String,
     host: String,
     headers: Vec<(String, String)>,
@@ -62,6 +63,7 @@ impl Upgrade {
             headers: pairs!(config.header),
             max_early_data: config.max_early_data,
             early_data_header_name: config.early_data_header_name,
+            use_browser_forwarding: config.use_browser_forwarding,
             ..Self::default()
         })
     }

@@ -151,6 +151,7 @@ impl Carrier {
                 Some(header) => ClientCarrier::HttpHeader(header),
                 None => ClientCarrier::Raw,
             },
+            Self::Ws(ws) if ws.use_browser_forwarding => ClientCarrier::Browser(ws.ws_client(at)?),
             Self::Ws(ws) => ClientCarrier::Ws(ws.ws_client(at)?),
             Self::HttpUpgrade(upgrade) => ClientCarrier::HttpUpgrade(upgrade.client(at)?),
             Self::Grpc(grpc) => ClientCarrier::Grpc(http2::grpc_client(&grpc, at)?),

@@ -4,6 +4,7 @@
 //! [`json`], and each file beside it reads the settings of one room.
 
 mod api;
+mod browser;
 mod dns;
 mod foreign;
 mod global;

@@ -44,6 +44,7 @@ pub(super) fn read(root: &Object) -> Vec<Settings> {
         for (key, value) in services.node.value.as_object().into_iter().flatten() {
             let built = [
                 "backgroundObservatory",
+                "browser",
                 "burstObservatory",
                 "policy",
                 "reverse",

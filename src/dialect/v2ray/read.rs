@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::merge::Origins;
-use super::{api, dns, inbound, log, observatory, outbound, policy, reverse, routing};
+use super::{api, browser, dns, inbound, log, observatory, outbound, policy, reverse, routing};
 use crate::config::check::{self, Tags};
 use crate::config::exposure::{self, Leads};
-use crate::config::{Config, Draft, Inbound, Outbound, Through};
+use crate::config::{self, Config, Draft, Inbound, Outbound, Through};
 use crate::dialect::v2ray::json::{Kind, Node, Object};
 use crate::matching::{Geodata, geodata};
 use crate::protocol::{OutboundSettings, blackhole};
@@ -39,11 +39,18 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
         }
         inbounds.push(draft(node, None, part));
     }
+    let browser = browser::read(&root);
+    if let Some(browser) = &browser {
+        config::browser::warn_of_open_page(browser, report);
+    }
     let mut outbounds = Vec::new();
     let nodes = elements(&root, ["outbound", "outboundDetour", "outbounds"]);
     for node in &nodes {
         let before = report.count();
         let part = node.object().and_then(outbound::read);
+        if let Some(part) = &part {
+            config::browser::check(part, None, browser.as_ref(), report);
+        }
         if report.forgive(
             before,
             forgiven,
@@ -53,7 +60,11 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
             outbounds.push(draft(node, None, stand_in));
             continue;
         }
-        outbounds.push(draft(node, outbound::through(node), part));
+        let through = outbound::through(node);
+        if let (Some(part), Some(through)) = (&part, &through) {
+            config::browser::check(part, Some(&through.at), browser.as_ref(), report);
+        }
+        outbounds.push(draft(node, through, part));
     }
     check::last_of_each_tag(&mut outbounds, report);
     let reverse = reverse::read(&root);
@@ -158,6 +169,7 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
         stats,
         state,
         api,
+        browser,
     })
 }
 
@@ -270,7 +282,7 @@ fn state(root: &Object) -> Option<PathBuf> {
 fn unbuilt_keys(root: &Object) {
     // Xray's `version` names those of Xray that the file is for.
     root.silent(&["version"]);
-    root.no_effect(&["browserForwarder", "env", "extension", "geodata", "metrics"]);
+    root.no_effect(&["env", "extension", "geodata", "metrics"]);
     if let Some(services) = root
         .get("services")
         .and_then(|s| s.value.is_object().then(|| s.object()))

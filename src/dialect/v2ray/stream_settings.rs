@@ -105,7 +105,13 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
         Security::None => Some(None),
     };
     let carrier = match parts.network {
-        Network::Ws => ws::client(parts.ws.as_ref()).map(ClientCarrier::Ws),
+        Network::Ws => {
+            let carrier = match ws::asks_for_browser(parts.ws.as_ref()) {
+                true => ClientCarrier::Browser,
+                false => ClientCarrier::Ws,
+            };
+            ws::client(parts.ws.as_ref()).map(carrier)
+        }
         Network::HttpUpgrade => {
             httpupgrade::client(parts.http_upgrade.as_ref()).map(ClientCarrier::HttpUpgrade)
         }

@@ -8,6 +8,7 @@
 //! | `maxEarlyData` | client: bytes of the first write that travel in the handshake; server: any number but 0 turns it on |
 //! | `earlyDataHeaderName` | the header it travels in; without a name it follows the path |
 //! | `heartbeatPeriod` | as Xray, seconds: silence after which we ping; 30 by default, 0 is never |
+//! | `useBrowserForwarding` | client: `browserForwarder` opens the WebSocket; a server takes browsers as they come |
 //! | `trustedProxies` | ours, server: whose word about the client counts, in `X-Forwarded-For` or a header below |
 //! | `realIpHeader` | ours, server: headers that hold the client's address alone, such as `CF-Connecting-IP` |
 //! | `parseXForwardedFor` | as V2Ray 5, server: `false` is that nobody's counts |
@@ -38,6 +39,13 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
         heartbeat: read_heartbeat(&object),
         forwarded: upgrade::read_forwarded(&object),
     };
+    if let Some(node) = object.get("useBrowserForwarding")
+        && node.value == true
+    {
+        node.warn(
+            "this is for the client, a server takes browsers as they come: the key has no effect",
+        );
+    }
     finish(object);
     Some(settings)
 }
@@ -73,12 +81,17 @@ pub(in crate::dialect) fn early_data_of_ed(max: usize) -> EarlyData {
 
 /// The rest of the keys.
 fn finish(object: Object) {
-    if let Some(node) = object.get("useBrowserForwarding")
-        && node.read() == Some(true)
-    {
-        node.warn("browser forwarding is not built yet, the key has no effect");
-    }
+    // Which carrier it is was asked before.
+    let _: bool = object.read_or("useBrowserForwarding", false);
     upgrade::finish(object);
+}
+
+/// `useBrowserForwarding` of a client.
+pub(super) fn asks_for_browser(settings: Option<&Node>) -> bool {
+    let value = settings.and_then(|node| node.value.as_object());
+    let mut keys = value.into_iter().flatten();
+    let found = keys.find(|(key, _)| key.eq_ignore_ascii_case("useBrowserForwarding"));
+    found.is_some_and(|(_, value)| value == true)
 }
 
 fn read_early_data(object: &Object) -> Option<EarlyData> {

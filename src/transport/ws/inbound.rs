@@ -35,7 +35,7 @@ pub(super) struct Tunnel {
 }
 
 /// What follows from a request that is granted.
-struct Found {
+pub(in crate::transport) struct Found {
     early_data: Vec<u8>,
     /// What it means if the client ends without a close frame.
     expected_close: Goodbye,
@@ -103,7 +103,10 @@ impl Tunnel {
 
 impl ServerSettings {
     /// RFC 6455, section 4.2.1: the 101, and what follows from it.
-    fn answer(&self, request: &Request<()>) -> Result<(Vec<u8>, Found), Refused> {
+    pub(in crate::transport) fn answer(
+        &self,
+        request: &Request<()>,
+    ) -> Result<(Vec<u8>, Found), Refused> {
         let place = Place {
             path: &self.path,
             host: self.host.as_deref(),

@@ -51,6 +51,8 @@ pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin = Link> {
     expected_close: Goodbye,
     /// It has.
     silent: bool,
+    /// The peer is the page in a browser that hands on what its own peer says.
+    of_page: bool,
     failure: Option<Failure>,
     /// How long a peer that broke the protocol gets to read our close frame.
     linger: Option<Pin<Box<Sleep>>>,
@@ -92,6 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             gone: false,
             expected_close: Goodbye::Unknown,
             silent: false,
+            of_page: false,
             failure: None,
             linger: None,
             close_grace: None,
@@ -104,6 +107,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     /// What it means if the connection ends without a close frame.
     pub(super) fn with_expected_close(mut self, expected_close: Goodbye) -> Self {
         self.expected_close = expected_close;
+        self
+    }
+
+    /// The peer is a page of ours, whose browser always says when a WebSocket ends; its codes are those of the peer that it
+    /// stands for.
+    pub(in crate::transport) fn of_page(mut self) -> Self {
+        self.of_page = true;
+        self.expected_close = Goodbye::Owed;
         self
     }
 
@@ -123,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     }
 
     /// What tells why it is dropped, if it is before it was closed.
-    pub(super) fn with_closing(mut self, closing: Closing) -> Self {
+    pub(in crate::transport) fn with_closing(mut self, closing: Closing) -> Self {
         self.why = closing;
         self
     }
@@ -229,22 +240,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
 
     /// Takes what was read into `buf` behind `before` apart, in place.
     fn open(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> Result<(), FrameError> {
-        let Self {
-            decoder,
-            pong,
-            ended,
-            ..
-        } = self;
+        let Self { decoder, pong, .. } = self;
+        let mut closed = None;
         let read = &mut buf.filled_mut()[before..];
         let (plain, result) = decoder.open(read, |control| match control {
             Control::Ping(payload) => *pong = Some(payload.into()),
             Control::Pong => trace!("pong"),
             Control::Close(code, reason) => {
                 debug!(close = code, reason = %String::from_utf8_lossy(reason).escape_debug(), "peer closed");
-                *ended = Some(code.unwrap_or(NORMAL));
+                closed = Some(code.unwrap_or(NORMAL));
             }
         });
         buf.set_filled(before + plain);
+        if let Some(code) = closed {
+            self.closed_with(code);
+        }
         result
     }
 

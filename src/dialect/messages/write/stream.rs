@@ -84,7 +84,9 @@ pub(super) fn client(settings: &ClientSettings, keys: Keys) -> Option<StreamConf
     let (name, carrier) = match &settings.carrier {
         ClientCarrier::Raw => ("tcp", raw(false)),
         ClientCarrier::HttpHeader(header) => ("tcp", headed(header, false)),
-        ClientCarrier::Ws(ws) => ("websocket", websocket(&client_ws(ws))),
+        ClientCarrier::Ws(ws) | ClientCarrier::Browser(ws) => {
+            ("websocket", websocket(&client_ws(ws)))
+        }
         ClientCarrier::HttpUpgrade(upgrade) => {
             let host = upgrade.host.as_ref();
             let ahead = upgrade.early_data == Some(EarlyData::Ahead);

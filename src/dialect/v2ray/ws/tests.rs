@@ -128,7 +128,7 @@ fn mistakes_are_named_with_their_place() {
             "headers[\"X Y\"]: `X Y` is not the name of a header, the header is left out",
             "maxEarlyData: the number -1 is negative, there is no early data, expected a number of bytes or 0",
             "paht: unknown key, it has no effect, did you mean `path`?",
-            "useBrowserForwarding: browser forwarding is not built yet, the key has no effect",
+            "useBrowserForwarding: this is for the client, a server takes browsers as they come: the key has no effect",
         ]
     );
 }

@@ -11,6 +11,9 @@
 //! Most peers are gone for good when they close, so a direction that stays silent for [`FAREWELL`] after
 //! that is over too, and at once if the connection has ended with it.
 //!
+//! A page of ours in a browser stands for the peer behind it, and may not say most codes below 3000: it adds
+//! 2000 to them. 1006 among them is a peer that is gone without a word.
+//!
 //! A tunnel that is cut off is dropped without `poll_close`. The peer is told as far as the socket takes
 //! it at once: with its own close code if it was the one to close, with 1001 when the service ends, else
 //! 1011, which is no clean end.
@@ -26,7 +29,7 @@ use tokio::time::sleep;
 
 use super::WsStream;
 use crate::cause::{AnswerError, Reach};
-use crate::io::{CloseReason, scratch};
+use crate::io::{CloseReason, Goodbye, scratch};
 use crate::transport::ws::codec::{FrameError, Role};
 
 /// How far our own close frame is.
@@ -53,6 +56,12 @@ pub(super) const NORMAL: u16 = 1000;
 const PROTOCOL_ERROR: u16 = 1002;
 const GOING_AWAY: u16 = 1001;
 const CUT_OFF: u16 = 1011;
+
+/// What a browser calls the end of a peer that sends no close frame.
+const ABNORMAL: u16 = 1006;
+
+/// What a page adds to codes that it may not say.
+const MOVED: u16 = 2000;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
     pub(super) fn fail(&mut self, failure: Failure) -> io::Error {
@@ -128,14 +137,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         }
     }
 
+    /// The peer's close frame has come.
+    pub(super) fn closed_with(&mut self, code: u16) {
+        let meant = match code {
+            3001..=3015 if self.of_page => code - MOVED,
+            code => code,
+        };
+        if meant == ABNORMAL && self.of_page {
+            // Whether it would have said something else, the protocol knows best.
+            self.expected_close = Goodbye::OwedByV2ray;
+            self.silent = true;
+        }
+        self.ended = Some(match meant {
+            ABNORMAL if self.of_page => NORMAL,
+            code => code,
+        });
+    }
+
     /// Whether a peer that closed with this code had said all it had to say.
     pub(super) fn clean(&self, code: u16) -> io::Result<()> {
-        match (code, self.role) {
-            (NORMAL, _) | (GOING_AWAY, Role::Server) => Ok(()),
+        let of_server = self.role == Role::Client || self.of_page;
+        match code {
+            NORMAL => Ok(()),
+            GOING_AWAY if !of_server => Ok(()),
             _ => match Reach::of_close_code(code) {
-                Some(reach) if self.role == Role::Client => {
-                    Err(AnswerError::Unreached(reach).into())
-                }
+                Some(reach) if of_server => Err(AnswerError::Unreached(reach).into()),
                 _ => {
                     let text = format!("the peer closed the WebSocket with {code}");
                     Err(io::Error::new(io::ErrorKind::ConnectionReset, text))
