@@ -29,10 +29,7 @@ pub(super) enum Order<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Word {
     /// It can open WebSockets.
-    Ready {
-        /// Whether it can make a server wait.
-        pauses: bool,
-    },
+    Ready,
     /// There is no WebSocket.
     Failed { id: Id, why: String },
     /// Bytes that it was sent are on their way to the server.
@@ -87,10 +84,7 @@ impl Word {
     fn of(value: &Value) -> Option<Self> {
         let id = |key| value.get(key)?.as_str()?.parse().ok();
         if value.get("ready").is_some() {
-            let pauses = value.get("pauses").and_then(Value::as_bool);
-            return Some(Self::Ready {
-                pauses: pauses.unwrap_or(false),
-            });
+            return Some(Self::Ready);
         }
         if let Some(id) = id("failed") {
             let why = value.get("why")?.as_str()?;
@@ -152,12 +146,12 @@ mod tests {
     #[test]
     fn words_of_the_page_are_read_one_by_one() {
         let text = format!(
-            "{{\"ready\":1,\"pauses\":true}}\n{{\"took\":\"{ID}\",\"bytes\":5}}\n{{\"failed\":\"{ID}\",\"why\":\"no\"}}\n"
+            "{{\"ready\":1}}\n{{\"took\":\"{ID}\",\"bytes\":5}}\n{{\"failed\":\"{ID}\",\"why\":\"no\"}}\n"
         );
         assert_split_agrees(text.as_bytes(), Word::decode);
         let mut buf = BytesMut::from(text.as_bytes());
         for word in [
-            Word::Ready { pauses: true },
+            Word::Ready,
             Word::Took { id: ID, bytes: 5 },
             Word::Failed {
                 id: ID,

@@ -363,8 +363,8 @@ impl Shared {
                     }
                     loop {
                         match Word::decode(&mut buf) {
-                            Ok(Some(Word::Ready { pauses })) if page.is_none() => {
-                                page = Some(self.open(orders.clone(), pauses));
+                            Ok(Some(Word::Ready)) if page.is_none() => {
+                                page = Some(self.open(orders.clone()));
                             }
                             Ok(Some(word)) => {
                                 if let Some(Open { number, .. }) = &page {
@@ -392,16 +392,13 @@ impl Shared {
         }
     }
 
-    fn open(self: &Arc<Self>, orders: mpsc::UnboundedSender<String>, pauses: bool) -> Open {
+    fn open(self: &Arc<Self>, orders: mpsc::UnboundedSender<String>) -> Open {
         let mut state = self.lock();
         state.last += 1;
         let number = state.last;
         state.pages.push(Page { number, orders });
         drop(state);
-        info!(target: NOTICE, "{}: a page is open{}", self.settings.name, match pauses {
-            true => "",
-            false => ", in a browser that cannot make servers wait: a tunnel whose reader is 64 MiB behind is ended",
-        });
+        info!(target: NOTICE, "{}: a page is open", self.settings.name);
         self.came.notify_waiters();
         Open {
             shared: self.clone(),
@@ -412,7 +409,7 @@ impl Shared {
     fn hear(&self, page: u64, word: Word) {
         let mut state = self.lock();
         match word {
-            Word::Ready { .. } => {}
+            Word::Ready => {}
             Word::Failed { id, why } => {
                 if state.waiting.get(&id).is_some_and(|w| w.page == page)
                     && let Some(waiting) = state.waiting.remove(&id)

@@ -7,7 +7,7 @@
 //! ```text
 //! GET /                      the page, with a token of this process in it
 //! GET /control?token=…       a WebSocket of lines, each a JSON object (codec)
-//!     page ──▶  {"ready": 1, "pauses": true}
+//!     page ──▶  {"ready": 1}
 //!          ◀──  {"dial": "ID", "url": "wss://…", "protocol": "…"}      the page opens it
 //!     page ──▶  {"failed": "ID", "why": "…"}
 //!     page ──▶  {"took": "ID", "bytes": 131072}                         there is room for as many more
@@ -19,8 +19,8 @@
 //! browser cannot send every close code: those below 3000 are moved up by 2000 on both ways (`ws/stream/ending.rs`).
 //!
 //! Neither side keeps more than a bounded amount for a reader that is slow. Towards the server mobula sends no more than
-//! [`stream::WINDOW`] ahead of what the page has handed on; towards mobula the page reads no further than it can write,
-//! where the browser has streams for WebSockets, and else ends a tunnel that is 64 MiB behind.
+//! [`stream::WINDOW`] ahead of what the page has handed on; towards mobula a page cannot
+//! make the server wait, and ends a tunnel that is 64 MiB behind.
 //!
 //! Whoever reaches the page may carry our tunnels, and sees what a server on the way sees. So another site's page comes
 //! no further than its Origin, a name that somebody has pointed to this machine no further than the Host ([`door`]), and

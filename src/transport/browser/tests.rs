@@ -77,7 +77,7 @@ impl Page {
             control,
             token,
         };
-        page.say("{\"ready\":1,\"pauses\":true}").await;
+        page.say("{\"ready\":1}").await;
         page
     }
 
