@@ -112,6 +112,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
 
     /// The peer is a page of ours, whose browser always says when a WebSocket ends; its codes are those of the peer that it
     /// stands for.
+    #[cfg_attr(
+        not(feature = "app"),
+        expect(dead_code, reason = "for the browser dialer")
+    )]
     pub(in crate::transport) fn of_page(mut self) -> Self {
         self.of_page = true;
         self.expected_close = Goodbye::Owed;
