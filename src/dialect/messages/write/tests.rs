@@ -4,8 +4,9 @@ use crate::dialect::messages::{inbound, outbound};
 use crate::dialect::v2ray::{Format, Input, load};
 use std::fs;
 
-/// DNS as an outbound, names that are left as they are, a mux of V2Ray 5's, and what is ours alone.
-const UNWRITTEN: [&str; 13] = [
+/// DNS as an outbound, names that are left as they are, a mux of V2Ray 5's, the way through a browser, and what is ours alone.
+const UNWRITTEN: [&str; 14] = [
+    "client-browser outbounds[0]",
     "client-dns outbounds[2]",
     "client-fakedns outbounds[1]",
     "client-sniffing inbounds[0]",
