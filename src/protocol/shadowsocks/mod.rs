@@ -28,8 +28,8 @@ pub use inbound::Inbound;
 pub use outbound::{Account, Outbound};
 pub use salts::SaltMemory;
 pub use settings::{
-    Access, AccountSecret, AccountSettings, AeadKey, Blake3Key, InboundSettings, OutboundSettings,
-    UserSettings,
+    Access, AccountSecret, AccountSettings, AeadKey, AeadPassword, Blake3Key, InboundSettings,
+    OutboundSettings, UserSettings,
 };
 
 use std::io;

@@ -13,7 +13,7 @@ use super::codec::{MAX_SKEW, identity};
 use super::draw;
 use super::packets::ClientPackets;
 use super::reader::Reader;
-use super::settings::{AccountSecret, AccountSettings, AeadKey, Blake3Key, OutboundSettings};
+use super::settings::{AccountSecret, AccountSettings, Blake3Key, OutboundSettings};
 use super::stream::{Role, SealedStream};
 use super::writer::Writer;
 use crate::address::{Destination, Form};
@@ -86,20 +86,21 @@ impl Account {
                 let stream = BareStream::<Payload>::client(link, address, awaited);
                 return Ok(Link::other(stream));
             }
-            AccountSecret::Aead(AeadKey { cipher, key }) => {
-                (Edition::Aead, (*cipher, key), &[][..])
+            AccountSecret::Aead(password) => {
+                let key = password.key();
+                (Edition::Aead, (key.cipher, key.key), &[][..])
             }
             AccountSecret::Blake3 {
                 key: Blake3Key { cipher, key },
                 servers,
-            } => (Edition::Blake3, (*cipher, key), &servers[..]),
+            } => (Edition::Blake3, (*cipher, *key), &servers[..]),
         };
         let credentials = match edition {
             Edition::Aead => Credentials::Shadowsocks,
             Edition::Blake3 => Credentials::Shadowsocks2022 { most: MAX_SKEW },
         };
         let awaited = Awaited::new(far, credentials, self.answered.clone());
-        let (reader, writer) = halves(edition, key, servers, address)?;
+        let (reader, writer) = halves(edition, (key.0, &key.1), servers, address)?;
         let sealed = Link::other(SealedStream::new(link, reader, writer, Role::Client));
         let stream = BareStream::<Payload>::client(sealed, Bytes::new(), awaited);
         Ok(Link::other(stream))

@@ -62,7 +62,7 @@ impl ClientPackets {
     ) -> io::Result<Self> {
         let seal = match secret {
             AccountSecret::None => Seal::None,
-            AccountSecret::Aead(key) => Seal::Aead(*key),
+            AccountSecret::Aead(password) => Seal::Aead(password.key()),
             AccountSecret::Blake3 { key, servers } => {
                 let Blake3Key { cipher, key: own } = *key;
                 let mut id = [0; 8];

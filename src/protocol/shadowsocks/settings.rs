@@ -5,6 +5,7 @@ use super::codec::method::Cipher;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{InboundTraits, Unsealed};
 use crate::report::Place;
+use crate::secret::Secret;
 
 /// `settings` of a `shadowsocks` inbound.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +23,7 @@ pub enum Access {
     /// Whoever comes, with `method: none`; all are one user.
     Anybody(UserSettings<()>),
     /// Each with a password of 2017: the keys of all are tried.
-    Passwords(Vec<UserSettings<AeadKey>>),
+    Passwords(Vec<UserSettings<AeadPassword>>),
     /// Whoever has the one key of 2022.
     OneKey(UserSettings<Blake3Key>),
     /// Each with a key of 2022, named by an identity header that the server's own `key` opens.
@@ -48,6 +49,13 @@ pub struct UserSettings<K> {
 pub struct AeadKey {
     pub cipher: Cipher,
     pub key: Key,
+}
+
+/// A password of 2017, and the key that is made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AeadPassword {
+    text: Secret<String>,
+    key: AeadKey,
 }
 
 /// A key of 2022.
@@ -79,13 +87,34 @@ pub struct AccountSettings {
 pub enum AccountSecret {
     /// `none`: nothing is sealed.
     None,
-    Aead(AeadKey),
+    Aead(AeadPassword),
     Blake3 {
         /// Ours; it is the last one of the password.
         key: Blake3Key,
         /// Those of the servers on the way, in front of ours.
         servers: Vec<Key>,
     },
+}
+
+impl AeadPassword {
+    /// Any text may be one.
+    pub fn new(cipher: Cipher, text: String) -> Self {
+        let key = Key::from_password(cipher, &text);
+        Self {
+            text: text.into(),
+            key: AeadKey { cipher, key },
+        }
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What it stands for.
+    pub fn key(&self) -> AeadKey {
+        self.key
+    }
 }
 
 impl Default for InboundSettings {

@@ -50,9 +50,8 @@ fn stranger<K>(key: K) -> UserSettings<K> {
     }
 }
 
-fn aead(cipher: Cipher, byte: u8) -> AeadKey {
-    let key = key(cipher, byte);
-    AeadKey { cipher, key }
+fn aead(cipher: Cipher, byte: u8) -> AeadPassword {
+    AeadPassword::new(cipher, format!("password {byte}"))
 }
 
 fn blake3(cipher: Cipher, byte: u8) -> Blake3Key {
@@ -361,7 +360,7 @@ async fn users_come_and_go_by_email() {
     let taken = UserError::EmailTaken("A@b".to_owned());
     let named = |byte, email: &str| UserSettings {
         email: Some(email.to_owned()),
-        ..user(aead(cipher, byte))
+        ..user(aead(cipher, byte).key())
     };
     assert_eq!(passwords.add_user(&named(2, "A@b")), Err(taken));
     assert_eq!(
@@ -599,12 +598,13 @@ async fn answers_are_for_the_session_that_asked() {
 #[test]
 fn a_sender_is_told_by_user_where_a_socket_is_shared() {
     let (one, other) = (aead(Cipher::Aes128Gcm, 1), aead(Cipher::Aes256Gcm, 2));
-    let port = port(&Access::Passwords(vec![stranger(one), stranger(other)]));
-    let read = |key| {
-        let wire = sealed(&AccountSecret::Aead(key), &[b"x"]);
+    let users = [&one, &other].map(|password| stranger(password.clone()));
+    let port = port(&Access::Passwords(users.to_vec()));
+    let read = |password: &AeadPassword| {
+        let wire = sealed(&AccountSecret::Aead(password.clone()), &[b"x"]);
         port.read(datagram("192.0.2.1:7", &wire[0])).unwrap().sender
     };
-    let senders = [read(one), read(other), read(one)];
+    let senders = [read(&one), read(&other), read(&one)];
     assert_eq!(senders[0], senders[2]);
     assert_ne!(senders[0], senders[1]);
     assert!(matches!(senders[0], Sender::User { user: 0, .. }));

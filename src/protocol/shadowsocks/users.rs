@@ -74,7 +74,11 @@ impl Users {
             Access::Passwords(users) => {
                 let passwords = Passwords(RwLock::default());
                 for user in users {
-                    passwords.insert(&user);
+                    passwords.insert(&UserSettings {
+                        key: user.key.key(),
+                        email: user.email,
+                        level: user.level,
+                    });
                 }
                 Self::Passwords(passwords)
             }

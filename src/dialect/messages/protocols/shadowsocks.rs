@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::{email, networks, opened_account, servers_with_users};
 use crate::dialect::messages::at::At;
 use crate::protocol::shadowsocks::{
-    Access, AccountSecret, AccountSettings, AeadKey, Cipher, InboundSettings, Key,
+    Access, AccountSecret, AccountSettings, AeadKey, AeadPassword, Cipher, InboundSettings,
     OutboundSettings, UserSettings,
 };
 use crate::secret::Secret;
@@ -59,7 +59,7 @@ pub(super) fn user(user: &User, at: &At) -> Option<UserSettings<AeadKey>> {
         return at.error("whoever comes without a password is nobody");
     };
     Some(UserSettings {
-        key,
+        key: key.key(),
         email: email(user),
         level: user.level,
     })
@@ -81,7 +81,7 @@ pub(super) fn user_2022(user: &User, at: &At) -> Option<UserSettings<Secret<Vec<
 }
 
 /// What the password stands for; nothing where the method is `none`.
-fn account(user: &User, at: &At) -> Option<Option<AeadKey>> {
+fn account(user: &User, at: &At) -> Option<Option<AeadPassword>> {
     let account: shadowsocks::Account = opened_account(user, ACCOUNT, at)?;
     let at = at.key("account");
     let cipher = match account.cipher_type() {
@@ -100,8 +100,7 @@ fn account(user: &User, at: &At) -> Option<Option<AeadKey>> {
     if account.password.is_empty() {
         return at.key("password").error("the password is empty");
     }
-    let key = Key::from_password(cipher, &account.password);
-    Some(Some(AeadKey { cipher, key }))
+    Some(Some(AeadPassword::new(cipher, account.password)))
 }
 
 /// What knows a user of 2022.

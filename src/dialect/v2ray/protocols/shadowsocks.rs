@@ -12,7 +12,7 @@ use super::{clients, networks};
 use crate::dialect::v2ray::json::{Node, Object, StringList, did_you_mean, either, found};
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::shadowsocks::{
-    Access, AccountSecret, AccountSettings, AeadKey, Blake3Key, Cipher, InboundSettings, Key,
+    Access, AccountSecret, AccountSettings, AeadPassword, Blake3Key, Cipher, InboundSettings, Key,
     MAX_SERVERS, Method, OutboundSettings, UserSettings,
 };
 
@@ -61,9 +61,8 @@ fn one(
         }
         Method::Aead(cipher) => {
             let password = require_password(settings, password)?;
-            let key = Key::from_password(cipher, &password);
             let (email, level) = with(label(()));
-            let key = AeadKey { cipher, key };
+            let key = AeadPassword::new(cipher, password);
             Some(Access::Passwords(vec![UserSettings { key, email, level }]))
         }
         Method::Blake3(cipher) => {
@@ -136,14 +135,13 @@ fn aead_users(nodes: &[Node], own: Option<Method>) -> Option<Access> {
             );
             return None;
         };
-        let key = Key::from_password(cipher, &password?);
-        Some(AeadKey { cipher, key })
+        Some(AeadPassword::new(cipher, password?))
     });
     Some(Access::Passwords(users?))
 }
 
 /// All users, each with what `read` makes of them; no two have the same key or email.
-fn users<K: Copy + PartialEq>(
+fn users<K: PartialEq>(
     nodes: &[Node],
     read: impl Fn(&Object) -> Option<K>,
 ) -> Option<Vec<UserSettings<K>>> {
@@ -243,8 +241,7 @@ fn server(object: &Object) -> Option<ServerSettings<AccountSettings>> {
         }
         Method::Aead(cipher) => {
             let password = require_password(object, password.as_ref())?;
-            let key = Key::from_password(cipher, &password);
-            AccountSecret::Aead(AeadKey { cipher, key })
+            AccountSecret::Aead(AeadPassword::new(cipher, password))
         }
         Method::Blake3(cipher) => {
             let text = require_password(object, password.as_ref())?;

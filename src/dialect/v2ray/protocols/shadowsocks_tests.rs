@@ -35,7 +35,7 @@ fn an_inbound_of_v2ray_has_one_password() {
         panic!("it has a password");
     };
     let cipher = Cipher::Aes128Gcm;
-    assert_eq!(users[0].key.key, Key::from_password(cipher, "p"));
+    assert_eq!(users[0].key, AeadPassword::new(cipher, "p".to_owned()));
     assert_eq!(
         (users[0].email.as_deref(), users[0].level),
         (Some("a@b"), 1)
@@ -61,7 +61,7 @@ fn an_inbound_of_xray_has_clients() {
         let Access::Passwords(users) = own.access else {
             panic!("they have passwords");
         };
-        let ciphers: Vec<_> = users.iter().map(|user| user.key.cipher).collect();
+        let ciphers: Vec<_> = users.iter().map(|user| user.key.key().cipher).collect();
         assert_eq!(ciphers, [Cipher::Aes128Gcm, Cipher::Aes256Gcm]);
     }
     let own = sound_inbound(
@@ -82,10 +82,7 @@ fn an_outbound_is_a_list_or_one_server() {
     let list = json!({"servers": [{"address": "a.example", "port": 8388, "method": "aes-128-gcm",
         "password": "p", "email": "x", "level": 0, "ota": false, "uot": false}]});
     let flat = json!({"address": "a.example", "port": "8388", "method": "AEAD_AES_128_GCM", "password": "p"});
-    let expected = AccountSecret::Aead(AeadKey {
-        cipher: Cipher::Aes128Gcm,
-        key: Key::from_password(Cipher::Aes128Gcm, "p"),
-    });
+    let expected = AccountSecret::Aead(AeadPassword::new(Cipher::Aes128Gcm, "p".to_owned()));
     assert_eq!(sound_account(&list), expected);
     assert_eq!(sound_account(&flat), expected);
     let none = json!({"address": "a.example", "port": 8388, "method": "none"});

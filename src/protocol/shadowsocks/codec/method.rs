@@ -49,6 +49,13 @@ impl Method {
         ("plain", Self::None),
     ];
 
+    /// The name that V2Ray writes.
+    pub fn name(self) -> &'static str {
+        let mut names = Self::NAMES.iter();
+        let found = names.find(|(_, method)| *method == self);
+        found.map_or("none", |(name, _)| name)
+    }
+
     /// The method of this name.
     pub fn named(name: &str) -> Option<Self> {
         let all = Self::NAMES.iter().chain(&Self::ALIASES);
