@@ -30,8 +30,10 @@ pub(in crate::dialect) mod sniffing;
 mod sockopt;
 mod stream_settings;
 mod tcp;
-mod tls;
+pub(in crate::dialect) mod tls;
 pub(in crate::dialect) mod upgrade;
+mod write;
 pub(in crate::dialect) mod ws;
 
 pub use load::{Format, Input, Loaded, Options, load};
+pub use write::outbound as write_outbound;

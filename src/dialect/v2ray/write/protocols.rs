@@ -1,0 +1,109 @@
+//! `protocol` and `settings`.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::address::{Destination, Host};
+use crate::protocol::servers::ServerSettings;
+use crate::protocol::shadowsocks::{AccountSecret, Method};
+use crate::protocol::{OutboundSettings, shadowsocks, trojan, vless, vmess};
+
+/// The name of the protocol, and its settings.
+pub(super) fn outbound(settings: &OutboundSettings) -> Option<(&'static str, Value)> {
+    Some(match settings {
+        OutboundSettings::Shadowsocks(settings) => {
+            ("shadowsocks", list(&settings.servers, shadowsocks))
+        }
+        OutboundSettings::Trojan(settings) => ("trojan", list(&settings.servers, trojan)),
+        OutboundSettings::Vless(settings) => ("vless", vnext(&settings.servers, vless)),
+        OutboundSettings::Vmess(settings) => ("vmess", vnext(&settings.servers, vmess)),
+        OutboundSettings::Blackhole(_)
+        | OutboundSettings::Dns(_)
+        | OutboundSettings::Freedom(_)
+        | OutboundSettings::Http(_)
+        | OutboundSettings::Loopback(_)
+        | OutboundSettings::Socks(_) => return None,
+    })
+}
+
+/// Servers with the users that each has.
+fn vnext<A>(servers: &[ServerSettings<A>], user: fn(&A) -> Value) -> Value {
+    let one = |server: &ServerSettings<A>| {
+        let mut value = server_of(&server.to);
+        value["users"] = server.accounts.iter().map(user).collect();
+        value
+    };
+    json!({"vnext": servers.iter().map(one).collect::<Vec<_>>()})
+}
+
+/// Servers that are told again for each account.
+fn list<A>(servers: &[ServerSettings<A>], account: fn(&A) -> Value) -> Value {
+    let mut all = Vec::new();
+    for server in servers {
+        for one in &server.accounts {
+            let mut value = server_of(&server.to);
+            if let (Value::Object(value), Value::Object(own)) = (&mut value, account(one)) {
+                value.extend(own);
+            }
+            all.push(value);
+        }
+    }
+    json!({ "servers": all })
+}
+
+fn server_of(to: &Destination) -> Value {
+    let address = match &to.host {
+        Host::Ip(ip) => ip.to_string(),
+        Host::Domain(name) => name.clone(),
+    };
+    json!({"address": address, "port": to.port})
+}
+
+fn vmess(account: &vmess::AccountSettings) -> Value {
+    let mut user = json!({"id": account.id.to_string(), "security": account.security.name()});
+    let experiments = [
+        (account.authenticated_length, "AuthenticatedLength"),
+        (account.no_end_mark, "NoTerminationSignal"),
+    ];
+    let names = experiments.iter().filter(|(is_on, _)| *is_on);
+    let names: Vec<&str> = names.map(|(_, name)| *name).collect();
+    if !names.is_empty() {
+        user["experiments"] = names.join("|").into();
+    }
+    with_level(user, account.level)
+}
+
+fn vless(account: &vless::AccountSettings) -> Value {
+    let user = json!({"id": account.id.to_string(), "encryption": "none"});
+    with_level(user, account.level)
+}
+
+fn trojan(account: &trojan::AccountSettings) -> Value {
+    let server = json!({"password": *account.password});
+    with_level(server, account.level)
+}
+
+fn shadowsocks(account: &shadowsocks::AccountSettings) -> Value {
+    let (method, password) = match &account.secret {
+        AccountSecret::None => (Method::None, String::new()),
+        AccountSecret::Aead(password) => (
+            Method::Aead(password.key().cipher),
+            password.text().to_owned(),
+        ),
+        AccountSecret::Blake3 { key, servers } => {
+            let keys = servers.iter().chain([&key.key]);
+            let keys: Vec<String> = keys.map(|key| STANDARD.encode(key.as_slice())).collect();
+            (Method::Blake3(key.cipher), keys.join(":"))
+        }
+    };
+    let server = json!({"method": method.name(), "password": password});
+    with_level(server, account.level)
+}
+
+fn with_level(mut value: Value, level: u32) -> Value {
+    if level != 0 {
+        value["level"] = level.into();
+    }
+    value
+}
