@@ -13,6 +13,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::files::{Pem, Stamp, in_time};
+use super::key_pair::Shown;
 use super::short_rsa::{self, PrivateKey};
 use super::{PROVIDER, der};
 
@@ -276,6 +277,21 @@ impl Keyed {
 }
 
 impl Loaded {
+    /// What clients must be told.
+    pub(super) fn shown(&self) -> Shown {
+        let leaf = self.key.cert.first();
+        let is_self_issued = |leaf: &&CertificateDer| {
+            let parsed = X509Certificate::from_der(leaf);
+            parsed.is_ok_and(|(_, leaf)| leaf.issuer() == leaf.subject())
+        };
+        Shown {
+            names: self.names.clone(),
+            pin: leaf
+                .filter(is_self_issued)
+                .map(|leaf| Sha256::digest(leaf).into()),
+        }
+    }
+
     /// Whether the leaf is for `name`, exactly or by a wildcard.
     pub(super) fn is_for(&self, name: &str, by_wildcard: bool) -> bool {
         let parent = name.split_once('.').map(|(_, parent)| parent);

@@ -40,6 +40,15 @@ pub struct Remarks {
     pub invalid: Option<String>,
 }
 
+/// What clients must be told of a server's certificate to reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The DNS names of the leaf; may hold wildcards.
+    pub names: Vec<String>,
+    /// SHA-256 of the leaf, if nobody but itself vouches for it.
+    pub pin: Option<[u8; 32]>,
+}
+
 /// What was read or made, for the first who builds something of the settings. It is no part of their meaning.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Option<Keyed>>>);
@@ -64,6 +73,12 @@ impl KeyPair {
         let invalid = keyed.warning();
         *self.read.lock() = Some(keyed);
         Ok(Remarks { late, invalid })
+    }
+
+    /// What clients must be told of it; `None` before it has been read.
+    pub fn shown(&self) -> Option<Shown> {
+        let read = self.read.lock();
+        Some(read.as_ref()?.loaded()?.shown())
     }
 
     /// Whether it may issue others.

@@ -23,7 +23,7 @@ mod verify;
 pub use certificates::Broken;
 pub use files::{Pem, Unreadable};
 pub use inbound::Inbound;
-pub use key_pair::{KeyPair, Remarks, SelfSigned};
+pub use key_pair::{KeyPair, Remarks, SelfSigned, Shown};
 pub use outbound::Outbound;
 pub use settings::{Authorities, ClientAuth, ClientSettings, ServerSettings, Versions};
 
