@@ -26,6 +26,7 @@ const TARGETS: [(&str, Target); 26] = [
     ("quic", testing::quic),
     ("reverse_control", testing::reverse_control),
     ("shadowsocks", testing::shadowsocks),
+    ("share_links", testing::share_links),
     ("sniff", testing::sniff),
     ("socks_request", testing::socks_request),
     ("socks_udp", testing::socks_udp),

@@ -50,6 +50,25 @@ pub fn json_config(data: &[u8]) {
     }
 }
 
+/// Share links: what is made of one is written as one that means the same, and read as a config's outbound.
+pub fn share_links(data: &[u8]) {
+    use crate::dialect::links::{Form, links_in, read, write};
+    use crate::dialect::v2ray::write_outbound;
+
+    let text = String::from_utf8_lossy(&data[..data.len().min(4096)]);
+    for link in links_in(&text) {
+        let Ok(link) = read(&link) else { continue };
+        assert!(write_outbound(&link.outbound).is_some());
+        for form in [Form::Json, Form::Url] {
+            let written = write(&link.outbound, form).expect("there are links for it");
+            let again = read(&written.links[0]);
+            let again = again.expect("what was written can be read");
+            let rewritten = write(&again.outbound, form).expect("there are links for it");
+            assert_eq!(rewritten.links, written.links);
+        }
+    }
+}
+
 /// Heads of HTTP messages, as both ends of a WebSocket handshake read them.
 pub fn http_heads(data: &[u8]) {
     use super::assert_split_agrees;

@@ -1,8 +1,8 @@
 //! What a text is that is no config of V2Ray's, and what to do with it.
 
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
+
+use crate::dialect::links::{SCHEMES, links_in};
 
 const BY_HAND: &str = "write its parts into `outbounds` of a config, as docs/config.md shows them";
 
@@ -27,9 +27,10 @@ pub(super) fn of_text(text: &str) -> Option<String> {
         );
     }
     if is_subscription(text) {
-        return Some(format!(
-            "this is a subscription (links in base64), not a config: {BY_HAND}"
-        ));
+        return Some(
+            "this is a subscription (links in base64), not a config: `mobula link FILE` prints the outbounds for one"
+                .to_owned(),
+        );
     }
     let lines = || {
         text.lines()
@@ -65,19 +66,15 @@ pub(super) fn of_text(text: &str) -> Option<String> {
 
 /// Of a link, or the address of a page, in the place of a config or of the name of its file.
 pub(super) fn of_link(text: &str) -> Option<String> {
-    const LINKS: [&str; 8] = [
-        "vmess",
-        "vless",
-        "trojan",
-        "ss",
-        "ssr",
-        "socks",
-        "hysteria2",
-        "tuic",
-    ];
+    const OTHERS: [&str; 4] = ["ssr", "socks", "hysteria2", "tuic"];
     let (scheme, _) = text.split_once("://")?;
     let scheme = scheme.to_ascii_lowercase();
-    if LINKS.contains(&&*scheme) {
+    if SCHEMES.contains(&&*scheme) {
+        return Some(format!(
+            "this is a `{scheme}://` link, not a config: `mobula link` prints the outbound for one"
+        ));
+    }
+    if OTHERS.contains(&&*scheme) {
         return Some(format!(
             "this is a `{scheme}://` link, not a config: {BY_HAND}"
         ));
@@ -89,15 +86,8 @@ pub(super) fn of_link(text: &str) -> Option<String> {
 }
 
 fn is_subscription(text: &str) -> bool {
-    let joined: String = text.split_whitespace().collect();
-    let engines = [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD];
-    let mut decoded = engines
-        .iter()
-        .filter_map(|engine| engine.decode(&joined).ok());
-    decoded.any(|bytes| {
-        let text = String::from_utf8_lossy(&bytes);
-        of_link(text.trim()).is_some_and(|said| said.contains("link"))
-    })
+    let is_link = |line: &String| of_link(line).is_some_and(|said| said.contains("link"));
+    !text.contains("://") && links_in(text).iter().any(is_link)
 }
 
 /// Of JSON that somebody else's program reads.
@@ -127,7 +117,7 @@ pub(super) fn of_object(map: &Map<String, Value>) -> Option<String> {
     }
     if map.contains_key("add") && map.contains_key("aid") {
         return Some(format!(
-            "this is the inside of a `vmess://` link, not a config: {BY_HAND}"
+            "this is the inside of a `vmess://` link, not a config: {BY_HAND}, or give the whole link to `mobula link`"
         ));
     }
     (map.contains_key("server") && map.contains_key("server_port")).then(|| {
@@ -139,13 +129,16 @@ pub(super) fn of_object(map: &Map<String, Value>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
     use serde_json::json;
 
     #[test]
     fn files_of_others_are_called_by_their_names() {
         let links = STANDARD.encode("vmess://abc\nvless://def\n");
         for (text, part) in [
-            ("vmess://eyJ2IjoiMiJ9", "`vmess://` link"),
+            ("vmess://eyJ2IjoiMiJ9", "`mobula link`"),
+            ("hysteria2://x", "write its parts into `outbounds`"),
             ("https://example.com/sub", "an address on the web"),
             ("<!DOCTYPE html>\n<html>", "a web page"),
             ("{“log”: {}}", "typographic"),

@@ -270,7 +270,7 @@ fn read_certificate_pins(object: &Object) -> Vec<[u8; 32]> {
     .collect()
 }
 
-fn hash_of_hex(text: &str) -> Option<[u8; 32]> {
+pub(in crate::dialect) fn hash_of_hex(text: &str) -> Option<[u8; 32]> {
     let digits: Vec<u32> = text
         .trim()
         .chars()

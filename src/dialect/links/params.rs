@@ -1,0 +1,102 @@
+//! The parameters of a link, by the names of Xray's proposal; the keys of v2rayN's JSON are turned into those.
+
+use percent_encoding::percent_decode_str;
+
+use super::said::Said;
+
+/// Parameters that are yet to be read. One that is empty is not there.
+#[derive(Default)]
+pub(super) struct Params(Vec<Param>);
+
+/// A parameter of a link.
+pub(super) struct Param {
+    name: String,
+    /// What the link calls it.
+    pub(super) label: String,
+    pub(super) text: String,
+}
+
+impl Params {
+    /// Of a query. A `+` is a blank there, as Go and JavaScript write it.
+    pub(super) fn of_query(query: &str, said: &mut Said) -> Self {
+        let mut params = Self::default();
+        for part in query.split('&').filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let value = value.replace('+', " ");
+            match percent_decode_str(&value).decode_utf8() {
+                Ok(value) => params.push(name, name, &value, said),
+                Err(_) => said.error(name, "it is not UTF-8 text, percent-encoded"),
+            }
+        }
+        params
+    }
+
+    /// One more, which the link calls `label`.
+    pub(super) fn push(&mut self, name: &str, label: &str, text: &str, said: &mut Said) {
+        if text.trim().is_empty() {
+            return;
+        }
+        if let Some(other) = self.0.iter().find(|other| other.has(name)) {
+            if other.text != text {
+                said.error(label, "it is there twice, and says two things");
+            }
+            return;
+        }
+        self.0.push(Param {
+            name: name.to_owned(),
+            label: label.to_owned(),
+            text: text.to_owned(),
+        });
+    }
+
+    /// The parameter of this name; it is read.
+    pub(super) fn take(&mut self, name: &str) -> Option<Param> {
+        let at = self.0.iter().position(|param| param.has(name))?;
+        Some(self.0.remove(at))
+    }
+
+    /// What it says.
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+        self.take(name).map(|param| param.text)
+    }
+
+    /// The first of these names; all of them are read.
+    pub(super) fn first(&mut self, names: &[&str]) -> Option<Param> {
+        let mut found: Vec<Param> = names.iter().filter_map(|name| self.take(name)).collect();
+        (!found.is_empty()).then(|| found.swap_remove(0))
+    }
+
+    /// Tells of those that nobody has read.
+    pub(super) fn finish(self, said: &mut Said) {
+        for param in self.0 {
+            said.left_out(&param.label, "it is not known, it has no effect");
+        }
+    }
+}
+
+impl Param {
+    /// Names are case-sensitive; links that have them otherwise mean the same.
+    fn has(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+
+    /// The texts between its commas.
+    pub(super) fn list(&self) -> Vec<String> {
+        let texts = self.text.split(',').map(str::trim);
+        let texts = texts.filter(|text| !text.is_empty());
+        texts.map(str::to_owned).collect()
+    }
+
+    /// `1`, `true` and their opposites.
+    pub(super) fn switch(&self, said: &mut Said) -> bool {
+        match &*self.text.trim().to_ascii_lowercase() {
+            "1" | "true" => true,
+            "0" | "false" => false,
+            _ => {
+                let text = self.text.escape_debug();
+                said.error(&self.label, format_args!("found `{text}`, expected 0 or 1"));
+                false
+            }
+        }
+    }
+}
