@@ -40,6 +40,7 @@ mod interop_mux;
 mod interop_plugin;
 mod interop_reverse;
 mod interop_shadowsocks;
+mod interop_share_links;
 mod interop_singbox;
 mod interop_trojan;
 mod interop_v2ray;

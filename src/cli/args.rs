@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::api::ApiArgs;
+use super::link::LinkArgs;
 use crate::dialect::{plugin, v2ray};
 
 /// A V2Ray-compatible proxy: VMess over WebSocket, server and client.
@@ -32,6 +33,8 @@ pub(super) enum Command {
         #[arg(short, long, value_name = "TEXT")]
         input: Option<String>,
     },
+    /// Print the share links of a config, or the outbounds that links mean
+    Link(LinkArgs),
     /// Ask a running mobula or V2Ray over its API: counters, users, logs
     Api(ApiArgs),
     /// Carry Shadowsocks in the place of v2ray-plugin; `--plugin mobula` of ss-local and ss-server does so (SIP003)
@@ -191,7 +194,8 @@ fn is_switched_off(arg: &mut OsString) -> bool {
     }
 }
 
-const LONG: [&str; 34] = [
+const LONG: [&str; 41] = [
+    "address",
     "all",
     "alterId",
     "append",
@@ -211,7 +215,10 @@ const LONG: [&str; 34] = [
     "name",
     "outbound",
     "pattern",
+    "png",
+    "port",
     "protocol",
+    "qr",
     "regexp",
     "remove",
     "reset",
@@ -221,9 +228,12 @@ const LONG: [&str; 34] = [
     "server",
     "skip-unbuilt",
     "strict",
+    "svg",
     "tag",
     "test",
     "timeout",
+    "tls",
+    "url",
     "uuid",
     "version",
 ];

@@ -7,12 +7,10 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
 use uuid::Uuid;
 
 use crate::config::{Config, Inbound, Listen, Log, LogTarget, Outbound};
+use crate::dialect::links::{self, Form};
 use crate::dns::Strategy;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{InboundSettings, OutboundSettings, freedom, http, socks, vmess};
@@ -40,16 +38,7 @@ impl Example {
     }
 
     pub(super) fn config(&self) -> Config {
-        let client = Outbound {
-            transport: transport::ClientSettings {
-                carrier: ClientCarrier::Ws(ws::ClientSettings {
-                    path: PATH.to_owned(),
-                    ..ws::ClientSettings::default()
-                }),
-                ..transport::ClientSettings::default()
-            },
-            ..outbound("proxy", OutboundSettings::Vmess(self.vmess_outbound()))
-        };
+        let client = self.client();
         let freedom = OutboundSettings::Freedom(freedom::OutboundSettings::default());
         Config {
             log: Log {
@@ -60,6 +49,19 @@ impl Example {
             outbounds: vec![client, outbound("direct", freedom)],
             routing: self.routing(),
             ..Config::default()
+        }
+    }
+
+    fn client(&self) -> Outbound {
+        Outbound {
+            transport: transport::ClientSettings {
+                carrier: ClientCarrier::Ws(ws::ClientSettings {
+                    path: PATH.to_owned(),
+                    ..ws::ClientSettings::default()
+                }),
+                ..transport::ClientSettings::default()
+            },
+            ..outbound("proxy", OutboundSettings::Vmess(self.vmess_outbound()))
         }
     }
 
@@ -125,14 +127,17 @@ impl Example {
         }
     }
 
-    /// The link that V2Ray's graphical clients take: base64 of a JSON object.
+    /// The link that V2Ray's graphical clients take.
     fn link(&self) -> String {
-        let link = json!({
-            "v": "2", "ps": "mobula", "add": LOOPBACK.to_string(), "port": self.vmess.to_string(),
-            "id": self.id.to_string(), "aid": "0", "scy": "auto", "net": "ws", "type": "none",
-            "host": "", "path": PATH, "tls": ""
-        });
-        format!("vmess://{}", STANDARD.encode(link.to_string()))
+        let client = Outbound {
+            tag: Some("mobula".into()),
+            ..self.client()
+        };
+        let written = links::write(&client, Form::Json);
+        let link = written
+            .ok()
+            .and_then(|written| written.links.into_iter().next());
+        link.expect("there are links for VMess, and it has one server")
     }
 }
 
@@ -214,6 +219,10 @@ const PATH: &str = "/ray";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::json;
+
     use crate::address::Network;
     use crate::routing::{HealthTables, Pick, RouteInput, Router};
     use crate::session::Source;

@@ -1,9 +1,11 @@
-//! The command line: `run`, `test`, `api`, `plugin`, `uuid`, `version`, in V2Ray 5's spelling and in V2Ray 4's.
+//! The command line: `run`, `test`, `link`, `api`, `plugin`, `uuid`, `version`, in V2Ray 5's spelling and in V2Ray
+//! 4's.
 
 mod api;
 mod args;
 mod example;
 mod inputs;
+mod link;
 mod parent;
 mod plugin;
 mod run;
@@ -39,6 +41,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Uuid { input } => uuid(input.as_deref()),
+        Command::Link(args) => link::run(&args),
         Command::Api(args) => api::run(args),
         Command::Plugin { flags } => plugin::run(&flags),
         Command::Version => version(),
