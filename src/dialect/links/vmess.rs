@@ -227,10 +227,11 @@ pub(super) fn write(
     })
 }
 
-/// The parameters of a URL, by the keys of the object. Those that v2rayN always writes are always there.
+/// The parameters of a URL, by the keys of the object. Those of v2rayN's wiki are always there; of an empty `alpn`
+/// mihomo makes a protocol without a name, which its TLS refuses.
 fn json_of_params(params: &[(&'static str, String)], said: &mut Said) -> Map<String, Value> {
     let mut map = Map::new();
-    for key in ["host", "path", "tls", "sni", "alpn", "fp"] {
+    for key in ["host", "path", "tls"] {
         map.insert(key.to_owned(), "".into());
     }
     map.insert("type".to_owned(), "none".into());
