@@ -196,13 +196,13 @@ mod tests {
         let lines: Vec<Vec<char>> = text.lines().map(|line| line.chars().collect()).collect();
         let svg = svg(&code);
         for y in 0..side {
-            for x in 0..side {
+            for (x, c) in lines[y / 2].iter().enumerate() {
                 let dark = is_dark(&code, x, y);
-                let c = lines[y / 2][x];
                 let drawn = if y % 2 == 0 { "█▀" } else { "█▄" };
-                assert_eq!(drawn.contains(c), !dark, "{x} {y}");
+                assert_eq!(drawn.contains(*c), !dark, "{x} {y}");
                 assert_eq!(svg.contains(&format!("M{x} {y}h1v1h-1z")), dark);
             }
+            assert_eq!(lines[y / 2].len(), side);
         }
     }
 
