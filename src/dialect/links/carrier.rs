@@ -273,8 +273,12 @@ pub(super) fn write(
     match carrier {
         ClientCarrier::Raw => params.push(("type", "tcp".to_owned())),
         ClientCarrier::HttpHeader(header) => write_header(header, params, said),
-        ClientCarrier::Ws(ws) => {
+        ClientCarrier::Ws(ws) | ClientCarrier::Browser(ws) => {
             params.push(("type", "ws".to_owned()));
+            if matches!(carrier, ClientCarrier::Browser(_)) {
+                let part = "streamSettings.wsSettings.useBrowserForwarding";
+                said.left_out(part, super::NO_WORD);
+            }
             let early = ws.early_data.as_ref();
             let early = early.and_then(|early| match &early.carried_in {
                 EarlyDataIn::Header(name) => Some((name, early.max)),

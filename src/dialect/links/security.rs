@@ -178,7 +178,7 @@ pub(super) fn server_name(
         return Some(bare(name));
     }
     let has_host = match &transport.carrier {
-        ClientCarrier::Ws(ws) => ws.host.is_some(),
+        ClientCarrier::Ws(ws) | ClientCarrier::Browser(ws) => ws.host.is_some(),
         ClientCarrier::HttpUpgrade(upgrade) => upgrade.host.is_some(),
         ClientCarrier::H2(h2) => !h2.hosts.is_empty(),
         ClientCarrier::Grpc(grpc) => grpc.authority.is_some(),
@@ -198,7 +198,7 @@ pub(super) fn default_alpn(carrier: &ClientCarrier) -> Vec<String> {
 fn is_upgrade(carrier: &ClientCarrier) -> bool {
     matches!(
         carrier,
-        ClientCarrier::Ws(_) | ClientCarrier::HttpUpgrade(_)
+        ClientCarrier::Ws(_) | ClientCarrier::Browser(_) | ClientCarrier::HttpUpgrade(_)
     )
 }
 

@@ -354,7 +354,7 @@ fn client(settings: &crate::transport::ClientSettings) -> Result<Option<StreamCo
     let carrier = match &settings.carrier {
         ClientCarrier::Raw => raw(None, false),
         ClientCarrier::HttpHeader(header) => raw(Some(stream::http_header(header)), false),
-        ClientCarrier::Ws(ws) => {
+        ClientCarrier::Ws(ws) | ClientCarrier::Browser(ws) => {
             let mut header = headers(&ws.headers);
             header.retain(|header| !header.key.eq_ignore_ascii_case(HOST.as_str()));
             header.extend(ws.host.as_ref().map(|host| websocket::Header {
@@ -370,6 +370,7 @@ fn client(settings: &crate::transport::ClientSettings) -> Result<Option<StreamCo
                 early_data_header_name: early
                     .map(|early| early_name(&early.carried_in))
                     .unwrap_or_default(),
+                use_browser_forwarding: matches!(settings.carrier, ClientCarrier::Browser(_)),
                 ..websocket::Config::default()
             };
             carrier(

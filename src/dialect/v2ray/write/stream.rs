@@ -24,6 +24,11 @@ pub(super) fn client(transport: &ClientSettings) -> Value {
         ClientCarrier::Raw => ("tcp", "", Map::new()),
         ClientCarrier::HttpHeader(header) => ("tcp", "tcpSettings", tcp(header)),
         ClientCarrier::Ws(ws) => ("ws", "wsSettings", self::ws(ws)),
+        ClientCarrier::Browser(ws) => {
+            let mut map = self::ws(ws);
+            map.insert("useBrowserForwarding".to_owned(), true.into());
+            ("ws", "wsSettings", map)
+        }
         ClientCarrier::HttpUpgrade(upgrade) => {
             ("httpupgrade", "httpupgradeSettings", httpupgrade(upgrade))
         }
