@@ -34,11 +34,14 @@ enum Limit {
 use Limit::{AtLeast, AtMost};
 use Over::{Column, Nothing};
 use Role::{Both, Client, Server};
-use Setting::{ChaCha, Plain, Shadowsocks, Tls, V2ray};
+use Setting::{
+    ChaCha, Plain, Shadowsocks, Tls, TrojanTls, V2ray, Vless, VlessGrpc, VlessHttpUpgrade,
+    VlessTcp, VlessTls,
+};
 
 /// What each stands for is said in `docs/benchmarks.md`.
 #[rustfmt::skip]
-const BOUNDS: [(u8, Row, Over, Limit); 35] = [
+const BOUNDS: [(u8, Row, Over, Limit); 35 + 21] = [
     (1, Row(Plain, Server, What::Bulk), Column("sing-box"), AtMost(0.40)),
     (1, Row(Plain, Client, What::Bulk), Column("sing-box"), AtMost(0.45)),
     (1, Row(Plain, Server, What::Bulk), Column("floor"), AtMost(1.35)),
@@ -74,6 +77,27 @@ const BOUNDS: [(u8, Row, Over, Limit); 35] = [
     (7, Row(Plain, Server, What::Size), Nothing, AtMost(10.0)),
     (8, Row(Plain, Server, What::Datagram), Column("sing-box"), AtMost(0.60)),
     (8, Row(Plain, Client, What::Datagram), Column("sing-box"), AtMost(0.60)),
+    (9, Row(Vless, Server, What::Bulk), Column("sing-box"), AtMost(0.60)),
+    (9, Row(VlessTls, Server, What::Bulk), Column("sing-box"), AtMost(0.55)),
+    (9, Row(TrojanTls, Server, What::Bulk), Column("sing-box"), AtMost(0.55)),
+    (9, Row(VlessGrpc, Server, What::Bulk), Column("sing-box"), AtMost(0.70)),
+    (9, Row(VlessGrpc, Client, What::Bulk), Column("sing-box"), AtMost(0.70)),
+    (9, Row(VlessHttpUpgrade, Server, What::Bulk), Over::Row(Row(VlessTcp, Server, What::Bulk)), AtMost(1.05)),
+    (9, Row(VlessHttpUpgrade, Client, What::Bulk), Over::Row(Row(VlessTcp, Client, What::Bulk)), AtMost(1.05)),
+    (9, Row(Vless, Server, What::Connection), Column("sing-box"), AtMost(0.45)),
+    (9, Row(Vless, Client, What::Connection), Column("sing-box"), AtMost(0.45)),
+    (9, Row(VlessTls, Server, What::Connection), Column("sing-box"), AtMost(0.45)),
+    (9, Row(VlessTls, Client, What::Connection), Column("sing-box"), AtMost(0.45)),
+    (9, Row(TrojanTls, Server, What::Connection), Column("sing-box"), AtMost(0.45)),
+    (9, Row(TrojanTls, Client, What::Connection), Column("sing-box"), AtMost(0.45)),
+    (9, Row(VlessHttpUpgrade, Server, What::Connection), Column("sing-box"), AtMost(0.45)),
+    (9, Row(VlessHttpUpgrade, Client, What::Connection), Column("sing-box"), AtMost(0.45)),
+    (9, Row(VlessGrpc, Server, What::Connection), Column("sing-box"), AtMost(0.45)),
+    (9, Row(VlessGrpc, Client, What::Connection), Column("sing-box"), AtMost(0.45)),
+    (9, Row(Vless, Server, What::Idle(5_000)), Nothing, AtMost(6_000.0)),
+    (9, Row(TrojanTls, Server, What::Idle(5_000)), Nothing, AtMost(12_000.0)),
+    (9, Row(VlessHttpUpgrade, Server, What::Idle(5_000)), Nothing, AtMost(6_000.0)),
+    (9, Row(VlessGrpc, Server, What::Idle(5_000)), Nothing, AtMost(6_000.0)),
 ];
 
 /// A new tunnel and a ping through it while 50,000 others are idle, in milliseconds.
@@ -169,7 +193,12 @@ impl Bound {
             }
             Over::Row(row) => {
                 let other = figures.spread(row, "mobula")?.median;
-                (own / other, " of that at 10".to_owned())
+                let Row(_, _, what) = row;
+                let of = match what {
+                    What::ConnectionAmong(n) | What::BulkAmong(n) => format!(" of that at {n}"),
+                    _ => format!(" of that of {}", row.0),
+                };
+                (own / other, of)
             }
         };
         let (excess, sign, limit) = match self.limit {

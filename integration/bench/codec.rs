@@ -23,7 +23,7 @@ use mobula::protocol::vmess::codec::header::option;
 use mobula::protocol::vmess::codec::response::Keys;
 use mobula::routing::{Conditions, HealthTables, Pick, RouteInput, Router, Rule, Settings, Target};
 use mobula::session::Source;
-use mobula::testing::{Finder, flight};
+use mobula::testing::{Finder, flight, trojan_users, vless_users};
 use mobula::transport::ws::codec::{Decoder, Header, MAX_HEADER, Opcode, Role, mask};
 
 fn main() {
@@ -143,6 +143,25 @@ fn headers(bencher: Bencher, users: u32, who: impl Fn(u32) -> u32, known: bool) 
         .bench_local_refs(|flight| {
             assert_eq!(finder.open(flight, NOW).is_some(), known);
         });
+}
+
+/// Each time another one.
+#[divan::bench(args = [100, 100_000])]
+fn user_of_vless(bencher: Bencher, users: u32) {
+    found(bencher, vless_users(users));
+}
+
+#[divan::bench(args = [100, 100_000])]
+fn user_of_trojan(bencher: Bencher, users: u32) {
+    found(bencher, trojan_users(users));
+}
+
+fn found(bencher: Bencher, find: impl Fn(u32) -> bool) {
+    let count = Cell::new(0u32);
+    bencher.bench_local(|| {
+        count.set(count.get().wrapping_add(7919));
+        assert!(find(black_box(count.get())));
+    });
 }
 
 #[divan::bench(args = [2 << 10, 16 << 10, 128 << 10])]

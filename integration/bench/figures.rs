@@ -15,6 +15,12 @@ pub(crate) enum Setting {
     ChaCha,
     V2ray,
     Shadowsocks,
+    VlessTcp,
+    Vless,
+    VlessTls,
+    VlessHttpUpgrade,
+    VlessGrpc,
+    TrojanTls,
 }
 
 /// Which end of the tunnel is measured.
@@ -165,6 +171,12 @@ impl fmt::Display for Setting {
             Self::ChaCha => "ws, ChaCha20",
             Self::V2ray => "ws, V2Ray 4.45 at the other end",
             Self::Shadowsocks => "Shadowsocks 2022 over tcp",
+            Self::VlessTcp => "VLESS over tcp",
+            Self::Vless => "VLESS over ws",
+            Self::VlessTls => "VLESS over ws+tls",
+            Self::VlessHttpUpgrade => "VLESS over httpupgrade",
+            Self::VlessGrpc => "VLESS over grpc",
+            Self::TrojanTls => "Trojan over ws+tls",
         })
     }
 }
@@ -239,5 +251,7 @@ fn thousands(n: usize) -> String {
 }
 
 /// `floor` is what takes the program's place and does the least that could be done: the relay or the trivial
-/// program; `direct` is nothing in its place.
-const COLUMNS: [&str; 6] = ["mobula", "sing-box", "v2ray", "shoes", "floor", "direct"];
+/// program; `direct` is nothing in its place; `before` is another mobula.
+const COLUMNS: [&str; 7] = [
+    "mobula", "before", "sing-box", "v2ray", "shoes", "floor", "direct",
+];

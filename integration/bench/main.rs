@@ -146,7 +146,12 @@ impl Run {
                 of(&[mobula, sing_box, Kind::V2ray, Kind::Shoes, Kind::Floor])
             }
             Measure::Many | Measure::Growth | Measure::Users => vec![&self.programs[0]],
-            Measure::Early | Measure::Shadowsocks => of(&[mobula, sing_box]),
+            Measure::Early
+            | Measure::Shadowsocks
+            | Measure::Vless
+            | Measure::Trojan
+            | Measure::HttpUpgrade
+            | Measure::Grpc => of(&[mobula, sing_box]),
             Measure::Idle if full => of(&[mobula, sing_box, Kind::V2ray, Kind::Shoes]),
             // As a server, shoes gives datagrams of sing-box's back in one piece.
             Measure::Udp if full => of(&[mobula, sing_box, Kind::V2ray]),
@@ -167,10 +172,18 @@ impl Run {
             Measure::Tls => tunnel::bulk(self, program, Setting::Tls, figures).await,
             Measure::ChaCha => tunnel::bulk(self, program, Setting::ChaCha, figures).await,
             Measure::V2ray => tunnel::bulk(self, program, Setting::V2ray, figures).await,
-            Measure::Shadowsocks => {
-                tunnel::bulk(self, program, Setting::Shadowsocks, figures).await?;
-                idle::memory(self, program, Setting::Shadowsocks, figures).await
+            Measure::Shadowsocks => self.whole(&[Setting::Shadowsocks], program, figures).await,
+            Measure::Vless => {
+                let settings = [Setting::Vless, Setting::VlessTls];
+                self.whole(&settings, program, figures).await
             }
+            Measure::Trojan => self.whole(&[Setting::TrojanTls], program, figures).await,
+            // Nothing is left of HTTP behind the answer: it must cost what the bare connection does.
+            Measure::HttpUpgrade => {
+                let settings = [Setting::VlessTcp, Setting::VlessHttpUpgrade];
+                self.whole(&settings, program, figures).await
+            }
+            Measure::Grpc => self.whole(&[Setting::VlessGrpc], program, figures).await,
             Measure::Latency => tunnel::latency(self, program, figures).await,
             Measure::Early => early::measure(self, program, figures).await,
             Measure::Streams => streams::measure(self, program, figures).await,
@@ -187,6 +200,20 @@ impl Run {
             Measure::Start => startup::measure(self, program, figures).await,
             Measure::Udp => udp::measure(self, program, figures).await,
         }
+    }
+
+    /// The GiB, the connection and the idle tunnel.
+    async fn whole(
+        &self,
+        settings: &[Setting],
+        program: &Program,
+        figures: &mut Figures,
+    ) -> Result<()> {
+        for setting in settings {
+            tunnel::bulk(self, program, *setting, figures).await?;
+            idle::memory(self, program, *setting, figures).await?;
+        }
+        Ok(())
     }
 
     fn report(&self, figures: &Figures) -> Result<()> {

@@ -12,6 +12,10 @@ pub(crate) enum Measure {
     ChaCha,
     V2ray,
     Shadowsocks,
+    Vless,
+    Trojan,
+    HttpUpgrade,
+    Grpc,
     Latency,
     Early,
     Streams,
@@ -24,12 +28,16 @@ pub(crate) enum Measure {
 }
 
 impl Measure {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 18] = [
         Self::Bulk,
         Self::Tls,
         Self::ChaCha,
         Self::V2ray,
         Self::Shadowsocks,
+        Self::Vless,
+        Self::Trojan,
+        Self::HttpUpgrade,
+        Self::Grpc,
         Self::Latency,
         Self::Early,
         Self::Streams,
@@ -48,6 +56,10 @@ impl Measure {
             Self::ChaCha => "chacha",
             Self::V2ray => "v2ray",
             Self::Shadowsocks => "shadowsocks",
+            Self::Vless => "vless",
+            Self::Trojan => "trojan",
+            Self::HttpUpgrade => "httpupgrade",
+            Self::Grpc => "grpc",
             Self::Latency => "latency",
             Self::Early => "early",
             Self::Streams => "streams",

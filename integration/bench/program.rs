@@ -39,6 +39,8 @@ impl Program {
     pub(crate) fn installed(mobula: &Path) -> Vec<Self> {
         let of = |kind: Kind| move |path| Self::new(kind, path);
         let mut programs = vec![of(Kind::Mobula)(mobula.to_owned())];
+        let before = std::env::var_os("BEFORE").map(PathBuf::from);
+        programs.extend(before.map(|path| of(Kind::Mobula)(path).called("before")));
         programs.extend(find("SING_BOX", &fetched("sing-box"), "sing-box").map(of(Kind::SingBox)));
         programs.extend(find("V2RAY", "/usr/bin/v2ray", "v2ray").map(of(Kind::V2ray)));
         programs.extend(find("SHOES", &fetched("shoes"), "shoes").map(of(Kind::Shoes)));

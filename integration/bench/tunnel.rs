@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::configs::{Certificate, Protocol, Shape};
+use super::configs::{Certificate, Protocol, Shape, Transport};
 use super::figures::{Figures, Role, Row, Setting, What};
 use super::load::Load;
 use super::network::{Network, free_port};
@@ -10,7 +10,7 @@ use super::program::{Kind, Program};
 use super::sink::Sink;
 use super::{Result, Run};
 
-/// CPU-s/GiB up and down, and with a plain tunnel CPU-ms per connection, of `program` as server and as
+/// CPU-s/GiB up and down, and CPU-ms per connection where it is asked for, of `program` as server and as
 /// client.
 pub(crate) async fn bulk(
     run: &Run,
@@ -50,7 +50,7 @@ pub(crate) async fn bulk(
         add(What::Down, (end - middle).as_secs_f64() / gib);
         add(What::Bulk, (end - begin).as_secs_f64() / gib / 2.0);
 
-        if matches!(setting, Setting::Plain | Setting::Shadowsocks) {
+        if !matches!(setting, Setting::Tls | Setting::ChaCha | Setting::V2ray) {
             let count = run.options.connections;
             let begin = cpu()?;
             load.connections(count).await?;
@@ -128,7 +128,29 @@ pub(crate) fn shape(setting: Setting) -> Result<Shape> {
         },
         Setting::Shadowsocks => Shape {
             protocol: Protocol::Shadowsocks,
+            transport: Transport::Tcp,
+            ..plain
+        },
+        Setting::VlessTcp => vless(Transport::Tcp),
+        Setting::Vless => vless(Transport::Ws),
+        Setting::VlessHttpUpgrade => vless(Transport::HttpUpgrade),
+        Setting::VlessGrpc => vless(Transport::Grpc),
+        Setting::VlessTls => Shape {
+            tls: Some(Certificate::new()?),
+            ..vless(Transport::Ws)
+        },
+        Setting::TrojanTls => Shape {
+            protocol: Protocol::Trojan,
+            tls: Some(Certificate::new()?),
             ..plain
         },
     })
+}
+
+fn vless(transport: Transport) -> Shape {
+    Shape {
+        protocol: Protocol::Vless,
+        transport,
+        ..Shape::default()
+    }
 }

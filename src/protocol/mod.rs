@@ -25,7 +25,7 @@ pub mod shadowsocks;
 pub mod socks;
 pub mod trojan;
 mod udp_port;
-mod user_table;
+pub(crate) mod user_table;
 pub mod users;
 pub mod vless;
 pub mod vmess;

@@ -10,7 +10,7 @@ use super::UserError;
 use super::users::Identity;
 use crate::session::User;
 
-pub(super) struct UserTable<U: Identity>(RwLock<Table<U>>);
+pub(crate) struct UserTable<U: Identity>(RwLock<Table<U>>);
 
 struct Table<U: Identity> {
     users: HashMap<U::Key, (U, Arc<UserEntry>)>,
@@ -20,14 +20,14 @@ struct Table<U: Identity> {
     numbered: usize,
 }
 
-pub(super) struct UserEntry {
+pub(crate) struct UserEntry {
     pub(super) user: Arc<User>,
     number: usize,
 }
 
 impl<U: Identity<Key: Copy> + Clone + Into<User>> UserTable<U> {
     /// The table of these users.
-    pub(super) fn of(users: Vec<U>) -> Self {
+    pub(crate) fn of(users: Vec<U>) -> Self {
         let mut table = Table {
             users: HashMap::new(),
             emails: HashMap::new(),
@@ -84,7 +84,7 @@ impl<U: Identity<Key: Copy> + Clone + Into<User>> UserTable<U> {
         table.users.len()
     }
 
-    pub(super) fn find(&self, key: &U::Key) -> Option<Arc<UserEntry>> {
+    pub(crate) fn find(&self, key: &U::Key) -> Option<Arc<UserEntry>> {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
         table.users.get(key).map(|(_, entry)| entry.clone())
     }

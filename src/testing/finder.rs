@@ -1,15 +1,18 @@
-//! A server's first steps with a first flight, for the micro-benchmarks.
+//! How a server finds out whose first flight it has, for the micro-benchmarks.
 
 use bytes::BytesMut;
 use uuid::Uuid;
 
 use crate::address::Destination;
 use crate::protocol::ReplayMemory;
-use crate::protocol::vmess::UserSettings;
+use crate::protocol::user_table::UserTable;
+use crate::protocol::users::Identity;
 use crate::protocol::vmess::codec::auth_id::{CmdKey, Writer};
 use crate::protocol::vmess::codec::body::Cipher;
 use crate::protocol::vmess::codec::header::{Command, Request, open, option, seal};
 use crate::protocol::vmess::users::Users;
+use crate::protocol::{UserSettings, trojan};
+use crate::session::User;
 
 /// A server's users, numbered from 0.
 pub struct Finder(Users, ReplayMemory);
@@ -49,6 +52,30 @@ pub fn flight(user: u32, salt: u32, now: i64, to: Destination) -> BytesMut {
         .expect("the name is a short one");
     let auth_id = Writer::new(&key(user)).seal(now, salt.to_be_bytes());
     seal(&key(user), &auth_id, &[4; 8], &plain)
+}
+
+/// Whether a server with so many users of VLESS finds one of them by the id.
+pub fn vless_users(users: u32) -> impl Fn(u32) -> bool {
+    let users = (0..users).map(|i| UserSettings {
+        id: id(i).into(),
+        ..UserSettings::default()
+    });
+    table(users.collect())
+}
+
+/// Whether a server with so many users of Trojan finds one of them by the hash of the password.
+pub fn trojan_users(users: u32) -> impl Fn(u32) -> bool {
+    let users = (0..users).map(|i| trojan::UserSettings {
+        password: i.to_string().into(),
+        ..trojan::UserSettings::default()
+    });
+    table(users.collect())
+}
+
+fn table<U: Identity<Key: Copy> + Clone + Into<User>>(users: Vec<U>) -> impl Fn(u32) -> bool {
+    let keys: Vec<U::Key> = users.iter().map(Identity::key).collect();
+    let table = UserTable::of(users);
+    move |i| table.find(&keys[i as usize % keys.len()]).is_some()
 }
 
 fn key(user: u32) -> CmdKey {

@@ -13,7 +13,7 @@ mod pieces;
 pub(crate) mod settings;
 mod targets;
 
-pub use finder::{Finder, flight};
+pub use finder::{Finder, flight, trojan_users, vless_users};
 pub use targets::*;
 
 use std::fmt::Debug;
