@@ -102,23 +102,29 @@ impl Reader {
                     return Poll::Pending;
                 }
             };
-            if n == 0 {
-                self.end_of_input(len);
-                self.kept = BytesMut::new();
-            } else {
-                len += n;
-                let used = self.take(&scratch[..len], buf);
-                if used > 0 || self.end.is_some() {
-                    scratch.copy_within(used..len, 0);
-                    len -= used;
-                    self.kept = BytesMut::new();
+            let used = match n {
+                0 => {
+                    self.end_of_input(len);
+                    len
                 }
+                n => {
+                    len += n;
+                    self.take(&scratch[..len], buf)
+                }
+            };
+            if used > 0 || self.end.is_some() {
+                self.kept = BytesMut::new();
             }
             if let Some(answer) = self.answer(buf) {
                 if self.end.is_none() {
-                    self.kept = BytesMut::from(&scratch[..len]);
+                    self.kept = BytesMut::from(&scratch[used..len]);
                 }
                 return Poll::Ready(answer);
+            }
+            if used > 0 {
+                // The head of a response, with nothing whole behind it.
+                scratch.copy_within(used..len, 0);
+                len -= used;
             }
         }
     }

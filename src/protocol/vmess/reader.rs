@@ -164,23 +164,29 @@ impl Reader {
                     return self.poll_silence(cx);
                 }
             };
-            if n == 0 {
-                self.end_of_input(len, inner.goodbye());
-                self.kept = BytesMut::new();
-            } else {
-                len += n;
-                let used = self.take(&scratch[..len], buf);
-                if used > 0 || self.has_ended() {
-                    scratch.copy_within(used..len, 0);
-                    len -= used;
-                    self.kept = BytesMut::new();
+            let used = match n {
+                0 => {
+                    self.end_of_input(len, inner.goodbye());
+                    len
                 }
+                n => {
+                    len += n;
+                    self.take(&scratch[..len], buf)
+                }
+            };
+            if used > 0 || self.has_ended() {
+                self.kept = BytesMut::new();
             }
             if let Some(answer) = self.answer(buf) {
                 if !self.has_ended() {
-                    self.kept = BytesMut::from(&scratch[..len]);
+                    self.kept = BytesMut::from(&scratch[used..len]);
                 }
                 return Poll::Ready(answer);
+            }
+            if used > 0 {
+                // The head of a response, with nothing whole behind it.
+                scratch.copy_within(used..len, 0);
+                len -= used;
             }
         }
     }
