@@ -260,7 +260,8 @@ async fn clients_that_have_it_built_in() {
             stage.run(client, "client", &config, &[socks]).await;
             traffic::ready(socks).await;
             match (client, mihomo["mux"] == true) {
-                // Its own mux ends a long download with `short buffer` now and then.
+                // It reads the head of a frame into what its caller has room for, and fails with `short buffer` where fewer
+                // than six bytes of a Shadowsocks chunk are left for the next frame: sooner or later in a long download.
                 (SingBox, true) => carries_words(socks).await,
                 // Its mux passes over the word for the end of a session, of the real one, too.
                 (_, true) => carries_open_streams(socks).await,

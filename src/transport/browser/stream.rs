@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::codec::Id;
 use super::dialer::Shared;
-use crate::io::{CloseReason, Goodbye, HEADROOM, Io, Link, scratch};
+use crate::io::{HEADROOM, Io, Link, forward, scratch};
 use crate::transport::ws::WsStream;
 
 /// The most that the page holds of a tunnel for its server. It says what it took for every eighth of it.
@@ -136,24 +136,10 @@ impl AsyncWrite for Piped {
         self.poll_write_in_place(cx, over)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
+    forward!(socket: poll_flush poll_shutdown);
 }
 
 impl Io for Piped {
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_close(cx)
-    }
-
-    fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_end(cx)
-    }
-
     fn poll_write_in_place(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -175,23 +161,5 @@ impl Io for Piped {
         Poll::Ready(Ok(n))
     }
 
-    fn half_closes(&self) -> bool {
-        self.socket.half_closes()
-    }
-
-    fn cork(&mut self) {
-        self.socket.cork();
-    }
-
-    fn set_close_reason(&mut self, reason: CloseReason) {
-        self.socket.set_close_reason(reason);
-    }
-
-    fn goodbye(&self) -> Goodbye {
-        self.socket.goodbye()
-    }
-
-    fn set_low_water(&mut self, bytes: usize) {
-        self.socket.set_low_water(bytes);
-    }
+    forward!(socket: poll_close poll_end half_closes cork set_close_reason goodbye set_low_water);
 }
