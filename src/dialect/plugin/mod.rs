@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Addresses stand in the environment, options in `SS_PLUGIN_OPTIONS` ([`grammar`]) or among Go's flags ([`flags`]). `known`
-//! is the table of both, `options` tells the values of one start, and `build` makes V2Ray's own config of them: a client
+//! is the table of both, `options` tells the values of one start, and `build` (with `security`) makes V2Ray's own config of them: a client
 //! leads all that comes to the server, a server leads all that comes to the Shadowsocks behind it, and neither looks at
 //! what is asked for.
 
@@ -14,6 +14,7 @@ pub mod flags;
 pub mod grammar;
 mod known;
 mod options;
+mod security;
 #[cfg(test)]
 mod tests;
 
