@@ -79,6 +79,7 @@ mod scenario_log_lines;
 mod scenario_nginx;
 mod scenario_observatory;
 mod scenario_panels;
+mod scenario_plugin;
 mod scenario_policy;
 mod scenario_real;
 mod scenario_real_servers;
