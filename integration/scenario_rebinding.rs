@@ -167,7 +167,7 @@ fn datagrams_go_where_the_rules_saw_them_go() {
             tokio::spawn(async move {
                 let mut buf = [0; 64];
                 while let Ok((_, from)) = socket.recv_from(&mut buf).await {
-                    let said = at.to_string();
+                    let said = format!("={at}");
                     let _ = socket.send_to(said.as_bytes(), from).await;
                 }
             });
@@ -207,12 +207,9 @@ async fn answers(proxy: u16, to: &To, count: usize) -> Vec<String> {
         // Where several are asked for, they are expected.
         let wait = Duration::from_millis(if count > 1 { 3000 } else { 300 });
         if let Ok(n) = timeout(wait, socket.recv(&mut buf)).await {
-            let data = &buf[..n.unwrap()];
-            let digits = data
-                .iter()
-                .rposition(|b| !(b.is_ascii_digit() || *b == b'.'));
-            let text = &data[digits.map_or(0, |at| at + 1)..];
-            said.push(String::from_utf8_lossy(text).into_owned());
+            // Any byte may stand in front: the address and the port.
+            let text = buf[..n.unwrap()].rsplit(|b| *b == b'=').next();
+            said.push(String::from_utf8_lossy(text.unwrap_or_default()).into_owned());
         }
     }
     drop(association);
