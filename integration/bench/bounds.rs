@@ -96,7 +96,7 @@ const BOUNDS: [(u8, Row, Over, Limit); 35 + 21] = [
     (9, Row(VlessGrpc, Client, What::Connection), Column("sing-box"), AtMost(0.45)),
     (9, Row(Vless, Server, What::Idle(5_000)), Nothing, AtMost(6_000.0)),
     (9, Row(TrojanTls, Server, What::Idle(5_000)), Nothing, AtMost(12_000.0)),
-    (9, Row(VlessHttpUpgrade, Server, What::Idle(5_000)), Nothing, AtMost(6_000.0)),
+    (9, Row(VlessHttpUpgrade, Server, What::Idle(1_250)), Nothing, AtMost(6_000.0)),
     (9, Row(VlessGrpc, Server, What::Idle(5_000)), Nothing, AtMost(6_000.0)),
 ];
 

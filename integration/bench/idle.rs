@@ -28,7 +28,12 @@ pub(crate) async fn memory(
     setting: Setting,
     figures: &mut Figures,
 ) -> Result<()> {
-    let count = run.options.tunnels.min(most_tunnels()?);
+    let count = match setting {
+        // sing-box hands these on by splice, whose pipes are four more files for a tunnel.
+        Setting::VlessTcp | Setting::VlessHttpUpgrade => run.options.tunnels / 4,
+        _ => run.options.tunnels,
+    };
+    let count = count.min(most_tunnels()?);
     let shape = tunnel::shape(setting)?;
     for role in [Role::Server, Role::Client] {
         let network = Network::start(program, role, &run.other, &shape).await?;
