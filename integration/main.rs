@@ -89,6 +89,8 @@ mod scenario_replay;
 mod scenario_routing;
 mod scenario_service;
 mod scenario_signals;
+mod scenario_site;
+mod scenario_site_upstream;
 mod scenario_sniffing;
 mod scenario_socks_udp;
 mod scenario_spans;

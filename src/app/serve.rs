@@ -231,7 +231,7 @@ fn handshake_limit(inbound: &Inbound, context: &InboundContext) -> Duration {
 /// Writes down why nothing was accepted.
 fn log_refused(inbound: &Inbound, source: Source, user: Option<&str>, cause: &AcceptError) {
     if cause.is_nothing() {
-        return debug!("left without a request");
+        return debug!("left: {cause}");
     }
     log::rejected(log::Rejected {
         inbound: &inbound.to_string(),

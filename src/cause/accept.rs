@@ -100,9 +100,12 @@ impl AcceptError {
         }
     }
 
-    /// Whether nobody is to blame: who came has only gone again.
+    /// Whether nobody is to blame: who came has only gone again, or was a visitor of the site.
     pub fn is_nothing(&self) -> bool {
-        matches!(self, Self::Tls(TlsAcceptError::Closed))
+        matches!(
+            self,
+            Self::Tls(TlsAcceptError::Closed) | Self::Request(RequestError::Visited)
+        )
     }
 }
 

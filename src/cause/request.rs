@@ -43,6 +43,22 @@ pub enum RequestError {
         /// Who asked, or for whom, if the peer is one to say so.
         client: Source,
     },
+    /// It went to the site behind the same door.
+    #[error("{method} {path} goes to the site: {unfit}")]
+    ToSite {
+        /// Of the request.
+        method: String,
+        /// Of the request, without its query.
+        path: String,
+        /// Why it begins no tunnel.
+        #[source]
+        unfit: Unfit,
+        /// Who asked, or for whom, if the peer is one to say so.
+        client: Source,
+    },
+    /// All requests were for the site.
+    #[error("a visitor of the site")]
+    Visited,
     /// The connection failed when it was granted.
     #[error("gone before its answer: {0}")]
     Unanswered(#[source] io::Error),
@@ -94,6 +110,14 @@ pub enum Unfit {
     /// It is no call of gRPC.
     #[error("this is no call of gRPC")]
     NotGrpc,
+    /// HTTP/1.0 has no upgrade, and a site behind the same door would not give one.
+    #[error(
+        "HTTP/1.0 has no upgrade, the proxy in front must ask as HTTP/1.1 (nginx: `proxy_http_version 1.1`)"
+    )]
+    OldHttp,
+    /// A tunnel's request has a body without a known end.
+    #[error("an ordinary request is no tunnel")]
+    Plain,
     /// Its key is none.
     #[error("Sec-WebSocket-Key is not 16 bytes of base64")]
     Key,
@@ -103,7 +127,7 @@ impl RequestError {
     /// Who asked, if there was a request.
     pub fn client(&self) -> Option<Source> {
         match self {
-            Self::Refused { client, .. } => Some(*client),
+            Self::Refused { client, .. } | Self::ToSite { client, .. } => Some(*client),
             _ => None,
         }
     }
@@ -115,14 +139,17 @@ impl RequestError {
             Self::Unfinished | Self::Broken(_) => "http-broken",
             Self::Malformed(_) => "http-malformed",
             Self::Slow(_) | Self::NoUpgrade(_) => "http-timeout",
-            Self::Refused { unfit, .. } => match unfit {
+            Self::Visited => "http-visitor",
+            Self::Refused { unfit, .. } | Self::ToSite { unfit, .. } => match unfit {
                 Unfit::Path(_) | Unfit::EarlyData(_) => "ws-path",
                 Unfit::OtherHost(_) => "ws-host",
                 Unfit::NamedHost(_) | Unfit::Origin(_) => "browser-stranger",
-                Unfit::NoUpgrade | Unfit::NoConnection => "ws-upgrade",
+                Unfit::NoUpgrade | Unfit::NoConnection | Unfit::OldHttp => "ws-upgrade",
                 Unfit::NotGrpc => "grpc-request",
                 Unfit::NoVersion | Unfit::Version(_) => "ws-version",
-                Unfit::Method | Unfit::Host | Unfit::Body | Unfit::Key => "ws-request",
+                Unfit::Method | Unfit::Host | Unfit::Body | Unfit::Key | Unfit::Plain => {
+                    "ws-request"
+                }
             },
             Self::Unanswered(_) => "http-broken",
         }

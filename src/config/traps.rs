@@ -6,7 +6,7 @@ use super::exposure::{is_here, outside};
 use super::{Inbound, Listen, Outbound};
 use crate::report::Report;
 use crate::seam::FallbackTarget;
-use crate::transport::ServerCarrier;
+use crate::transport::{ServerCarrier, site};
 
 /// Ids of the documentation and of published examples.
 const PUBLISHED: [Uuid; 8] = [
@@ -63,10 +63,19 @@ pub(crate) fn check_fallbacks(inbound: &Inbound, report: &Report) {
             report.warn(&at.index(i).key("alpn"), text);
         }
         if let Some(port) = own_port(inbound, &entry.fallback.to) {
-            let text = format!("port {port} is this inbound's own, it would go round in a circle");
-            report.error(&at.index(i).key("dest"), text);
+            report.error(&at.index(i).key("dest"), circle(port));
         }
     }
+    if let Some(site::Settings::Upstream(upstream)) = &transport.site
+        && let Some(port) = own_port(inbound, &upstream.to)
+    {
+        let at = inbound.at.key("streamSettings").key("fallback");
+        report.error(&at, circle(port));
+    }
+}
+
+fn circle(port: u16) -> String {
+    format!("port {port} is this inbound's own, it would go round in a circle")
 }
 
 /// The port of `inbound` itself that a fallback leads to.

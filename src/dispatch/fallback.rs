@@ -2,16 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::Dispatcher;
-use crate::address::Destination;
-use crate::cause::{DialError, FallbackError};
-use crate::dns::Lookup;
+use crate::cause::FallbackError;
 use crate::io::{self as links, Link, ended};
 use crate::log;
 use crate::relay::{Allowance, Relay};
@@ -91,7 +88,7 @@ impl Dispatcher {
 async fn connect_patiently(to: &FallbackTarget) -> io::Result<Link> {
     let mut pauses = PAUSES.into_iter();
     loop {
-        let connecting = timeout(CONNECT_LIMIT, connect(to)).await;
+        let connecting = timeout(CONNECT_LIMIT, tcp::connect_behind(to)).await;
         let error = match connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(link) => return Ok(link),
             Err(error) => error,
@@ -101,30 +98,4 @@ async fn connect_patiently(to: &FallbackTarget) -> io::Result<Link> {
             None => return Err(error),
         }
     }
-}
-
-async fn connect(to: &FallbackTarget) -> io::Result<Link> {
-    match to {
-        // V2Ray takes the first, Xray whatever `localhost` is.
-        FallbackTarget::Port(port) => {
-            let first = SocketAddr::from((Ipv4Addr::LOCALHOST, *port)).into();
-            match connect_tcp(&first).await {
-                Ok(link) => Ok(link),
-                Err(error) => {
-                    let second = SocketAddr::from((Ipv6Addr::LOCALHOST, *port)).into();
-                    connect_tcp(&second).await.map_err(|_| error)
-                }
-            }
-        }
-        FallbackTarget::Tcp(to) => connect_tcp(to).await,
-        FallbackTarget::Unix(path) => Ok(Link::other(tcp::connect_unix(path).await?)),
-        FallbackTarget::Abstract(name) => Ok(Link::other(tcp::connect_abstract(name).await?)),
-    }
-}
-
-async fn connect_tcp(to: &Destination) -> io::Result<Link> {
-    let sockopt = tcp::SockOpt::default();
-    let connected = tcp::connect(to, &Lookup::System, &sockopt).await;
-    let stream = connected.map_err(|e: DialError| io::Error::from(e))?;
-    Ok(sockopt.link(stream))
 }

@@ -32,11 +32,7 @@ pub(crate) enum Then {
 
 /// The page of an error; `with_page` is false in the answer to HEAD.
 pub(crate) fn error(status: StatusCode, then: Then, with_page: bool) -> Vec<u8> {
-    let title = title(status);
-    let page = format!(
-        "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n\
-         <center><h1>{title}</h1></center>\r\n</body>\r\n</html>\r\n"
-    );
+    let (title, page) = (title(status), page(status));
     let upgrade = status == StatusCode::UPGRADE_REQUIRED;
     let connection = match (then, upgrade) {
         (Then::KeepAlive, false) => "keep-alive",
@@ -59,6 +55,15 @@ pub(crate) fn error(status: StatusCode, then: Then, with_page: bool) -> Vec<u8> 
         out.extend_from_slice(page.as_bytes());
     }
     out
+}
+
+/// The text of an error page.
+pub(crate) fn page(status: StatusCode) -> String {
+    let title = title(status);
+    format!(
+        "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n\
+         <center><h1>{title}</h1></center>\r\n</body>\r\n</html>\r\n"
+    )
 }
 
 /// The answer that opens a tunnel, with the headers of V2Ray's in its order; the first two are a WebSocket's.

@@ -2,10 +2,12 @@
 //!
 //! A visitor sees a web server. What is refused is answered as one answers, and another request may follow on the same
 //! connection. Until a request has been answered its head is still there, so that somebody else may serve it:
-//! [`Visit::into_unread`] gives the connection back with all that was read of it.
+//! [`Visit::into_unread`] gives the connection back with all that was read of it. Where a site is behind the same door
+//! ([`Neighbour`]), it serves whatever is no tunnel's, and hands the connection back if it comes to one.
 
 use std::fmt;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use tracing::debug;
 
 use super::head::{self, Unread, has_token};
 use super::responses::{self, Then};
+use super::upgrade::warn_of_http_10;
 use super::{Forwarded, malformed};
 use crate::cause::{RequestError, Unfit};
 use crate::io::{Link, linger};
@@ -42,11 +45,46 @@ pub struct Visit {
     read: BytesMut,
     /// How long the head of the request in hand is, at the front of what was read.
     head: usize,
+    since: Instant,
     /// When the next request must be there.
     until: Instant,
     /// How the last request was refused.
     said: Option<RequestError>,
     tell: Tell,
+    neighbour: Option<Arc<dyn Neighbour>>,
+}
+
+/// What a connection meets besides a tunnel.
+#[derive(Clone, Debug, Default)]
+pub struct Door {
+    /// Is told of refused requests.
+    pub tell: Tell,
+    /// Who serves what is no tunnel's; without one it is refused.
+    pub neighbour: Option<Arc<dyn Neighbour>>,
+    /// What was read from the connection before.
+    pub read: BytesMut,
+}
+
+/// Serves requests that are no tunnel's, from a connection of their own.
+pub trait Neighbour: fmt::Debug + Send + Sync {
+    /// Answers the requests on `link`, with `read` in front, until the connection ends or a request `is_tunnel`.
+    fn serve<'a>(
+        &'a self,
+        link: Link,
+        read: Bytes,
+        is_tunnel: &'a (dyn Fn(&Request<()>) -> bool + Send + Sync),
+    ) -> Pin<Box<dyn Future<Output = Option<Handed>> + Send + 'a>>;
+}
+
+/// A connection on which everything is answered but one request.
+#[derive(Debug)]
+pub struct Handed {
+    /// The one.
+    pub request: Request<()>,
+    /// The connection.
+    pub link: Link,
+    /// What was read from it behind the request.
+    pub read: Bytes,
 }
 
 /// Is told of refused requests that are not the last one of their connection: a proxy in front may send everybody's by
@@ -104,9 +142,11 @@ impl Visit {
             link,
             read: BytesMut::new(),
             head: 0,
+            since,
             until: since + HEADER_LIMIT,
             said: None,
             tell: Tell::default(),
+            neighbour: None,
         }
     }
 
@@ -116,22 +156,25 @@ impl Visit {
         Self { tell, ..self }
     }
 
+    /// With what else is behind the door.
+    #[must_use]
+    pub fn at(self, door: Door) -> Self {
+        let Door {
+            tell,
+            neighbour,
+            read,
+        } = door;
+        Self {
+            tell,
+            neighbour,
+            read,
+            ..self
+        }
+    }
+
     /// Who came.
     pub fn peer(&self) -> Source {
         self.peer
-    }
-
-    /// Does with a connection what takes no longer than a visit may, from `since` on.
-    ///
-    /// # Errors
-    ///
-    /// That of `visiting`, or that the time is up.
-    pub async fn within<T>(
-        since: Instant,
-        visiting: impl Future<Output = Result<T, RequestError>>,
-    ) -> Result<T, RequestError> {
-        let visited = timeout_at(since + VISIT_LIMIT, visiting).await;
-        visited.unwrap_or(Err(RequestError::NoUpgrade(VISIT_LIMIT)))
     }
 
     /// The head of the next request. Who sends something else is answered and let go.
@@ -210,13 +253,26 @@ impl Visit {
         }
     }
 
-    /// Answers requests until one of them is `granted`, with that answer and what was found in the request; `forwarded`
-    /// tells whose they are.
+    /// Answers requests, or has a neighbour answer them, until one of them is `granted`, with that answer and what was
+    /// found in the request; `forwarded` tells whose they are.
     ///
     /// # Errors
     ///
     /// When none is; every request has been answered then.
     pub async fn tunnel<T>(
+        self,
+        forwarded: &Forwarded,
+        granted: impl Fn(&Request<()>) -> Result<(Vec<u8>, T), Refused> + Send + Sync,
+    ) -> Result<Tunnel<T>, RequestError> {
+        if let Some(neighbour) = self.neighbour.clone() {
+            return self.beside(&*neighbour, forwarded, granted).await;
+        }
+        let until = self.since + VISIT_LIMIT;
+        let visited = timeout_at(until, self.alone(forwarded, granted)).await;
+        visited.unwrap_or(Err(RequestError::NoUpgrade(VISIT_LIMIT)))
+    }
+
+    async fn alone<T>(
         mut self,
         forwarded: &Forwarded,
         granted: impl Fn(&Request<()>) -> Result<(Vec<u8>, T), Refused>,
@@ -226,6 +282,7 @@ impl Visit {
             let client = forwarded.client(request.headers(), here.peer());
             match granted(&request) {
                 Ok((answer, found)) => {
+                    warn_of_http_10(&request);
                     let (link, read) = here.switch(&answer).await?;
                     return Ok(Tunnel {
                         request,
@@ -238,6 +295,81 @@ impl Visit {
                 Err(refused) => self = here.refuse(&request, refused, client).await?,
             }
         }
+    }
+
+    /// A request that opens no tunnel is not told from one for any other path: all go to the neighbour, and so does
+    /// what is no request.
+    async fn beside<T>(
+        mut self,
+        neighbour: &dyn Neighbour,
+        forwarded: &Forwarded,
+        granted: impl Fn(&Request<()>) -> Result<(Vec<u8>, T), Refused> + Send + Sync,
+    ) -> Result<Tunnel<T>, RequestError> {
+        let (peer, since, tell) = (self.peer, self.since, self.tell.clone());
+        let granted = |request: &Request<()>| match granted(request) {
+            // A web server does not upgrade it.
+            Ok(_) if request.version() == Version::HTTP_10 => Err(Unfit::OldHttp),
+            Ok(granted) => Ok(granted),
+            Err(Refused { unfit, .. }) => Err(unfit),
+        };
+        let reading = head::read(&mut self.link, &mut self.read, MAX_HEADER, head::request);
+        match timeout_at(self.until, reading).await {
+            Ok(Ok((request, len))) => {
+                if let Ok((answer, found)) = granted(&request) {
+                    self.head = len;
+                    let client = forwarded.client(request.headers(), peer);
+                    let (link, read) = self.switch(&answer).await?;
+                    return Ok(Tunnel {
+                        request,
+                        client,
+                        link,
+                        read,
+                        found,
+                    });
+                }
+            }
+            Ok(Err(Unread::TooLarge | Unread::Malformed(_))) => {}
+            Ok(Err(unread)) => {
+                linger(self.link).await;
+                return Err(why(unread, &self.read, None));
+            }
+            Err(_) => {
+                linger(self.link).await;
+                return Err(RequestError::Slow(HEADER_LIMIT));
+            }
+        }
+        let is_tunnel = |request: &Request<()>| match granted(request) {
+            Ok(_) => true,
+            Err(unfit) => {
+                let client = forwarded.client(request.headers(), peer);
+                let passed = RequestError::ToSite {
+                    method: request.method().to_string(),
+                    path: shown(request.uri().path()),
+                    unfit,
+                    client: client.unwrap_or(peer),
+                };
+                tell_of_passed(&tell, passed);
+                false
+            }
+        };
+        let (link, read) = self.into_unread();
+        let handed = neighbour.serve(link, read, &is_tunnel).await;
+        let Handed {
+            request,
+            link,
+            read,
+        } = handed.ok_or(RequestError::Visited)?;
+        let (answer, found) = granted(&request).map_err(|_| RequestError::Visited)?;
+        let mut here = Self::new(peer, link, since);
+        here.read = BytesMut::from(&read[..]);
+        let (link, read) = here.switch(&answer).await?;
+        Ok(Tunnel {
+            client: forwarded.client(request.headers(), peer),
+            request,
+            link,
+            read,
+            found,
+        })
     }
 
     /// Answers the request in hand with what makes the connection a tunnel: the connection, and what was read from it
@@ -275,8 +407,21 @@ impl Unread {
     }
 }
 
+/// Most requests for a site are meant for it. One for the tunnel's own place is a mistake, or somebody who looks for it.
+pub(crate) fn tell_of_passed(tell: &Tell, passed: RequestError) {
+    debug!("{passed}");
+    if let RequestError::ToSite { unfit, .. } = &passed
+        && !matches!(
+            unfit,
+            Unfit::Path(_) | Unfit::OtherHost(_) | Unfit::NotGrpc | Unfit::Plain
+        )
+    {
+        tell.tell(passed);
+    }
+}
+
 /// A path as the log has it: early data in it may be long, and says nothing.
-fn shown(path: &str) -> String {
+pub(crate) fn shown(path: &str) -> String {
     let mut shown: String = path.escape_debug().take(SHOWN).collect();
     if path.len() > SHOWN {
         shown.push('…');

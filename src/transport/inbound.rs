@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::{
-    Accepted, BuildError, ServerCarrier, ServerSettings, grpc, h2, http_header, httpupgrade,
-    proxy_protocol, tcp, tls, ws,
+    Accepted, BuildError, ServerCarrier, ServerSettings, grpc, h2, http_header, http2, httpupgrade,
+    proxy_protocol, site, tcp, tls, ws,
 };
-use crate::cause::AcceptError;
-use crate::http::visit::{self, Tell};
-use crate::io::{Closing, Link};
+use crate::cause::{AcceptError, RequestError};
+use crate::http::visit::{self, Door, Neighbour, Tell};
+use crate::io::{Closing, Link, Prefixed};
 use crate::seam::Arrival;
 use crate::session::Source;
 
@@ -21,6 +22,8 @@ pub struct Inbound {
     accept_proxy_protocol: bool,
     tls: Option<tls::Inbound>,
     carrier: Carrier,
+    /// Only where the carrier begins with HTTP.
+    site: Option<Arc<site::Site>>,
 }
 
 /// The running half of [`ServerCarrier`].
@@ -44,6 +47,7 @@ impl Inbound {
             accept_proxy_protocol: false,
             tls: None,
             carrier: Carrier::Many(carrier),
+            site: None,
         }
     }
 
@@ -53,15 +57,19 @@ impl Inbound {
     ///
     /// When a certificate cannot be used.
     pub fn new(settings: ServerSettings) -> Result<Self, BuildError> {
-        let alpn = settings.carrier.alpn();
+        let alpn = settings.alpn();
         let tls = settings.security.map(|mut tls| {
-            tls.alpn = alpn.map_or(tls.alpn, |name| vec![name.to_owned()]);
+            tls.alpn = alpn.unwrap_or(tls.alpn);
             tls::Inbound::new(&tls)
         });
+        let forwarded = settings.carrier.forwarded().cloned();
+        let site = settings.site.zip(forwarded);
+        let site = site.map(|(site, forwarded)| Arc::new(site::Site::new(site, forwarded)));
         Ok(Self {
             sockopt: settings.sockopt,
             accept_proxy_protocol: settings.accept_proxy_protocol,
             tls: tls.transpose()?,
+            site,
             carrier: match settings.carrier {
                 ServerCarrier::Raw => Carrier::Raw,
                 ServerCarrier::HttpHeader(header) => {
@@ -149,17 +157,75 @@ impl Inbound {
             (arrival.link, arrival.tls) = (link, Some(Arc::new(facts)));
             arrival.since = Instant::now();
         }
+        if let Some(site) = &self.site {
+            return self.beside(site, arrival, closing, tell).await;
+        }
+        let door = || Door {
+            tell: tell.clone(),
+            ..Door::default()
+        };
         let mut arrival = match &self.carrier {
             Carrier::Raw => return Ok(Accepted::One(arrival)),
             Carrier::HttpHeader(header) => header.accept(arrival, tell).await?,
-            Carrier::Ws(ws) => ws.accept(arrival, closing, tell).await?,
-            Carrier::HttpUpgrade(upgrade) => upgrade.accept(arrival, tell).await?,
-            Carrier::Grpc(grpc) => return Ok(Accepted::Many(grpc.accept(arrival, tell).await?)),
-            Carrier::H2(h2) => return Ok(Accepted::Many(h2.accept(arrival, tell).await?)),
+            Carrier::Ws(ws) => ws.accept(arrival, closing, door()).await?,
+            Carrier::HttpUpgrade(upgrade) => upgrade.accept(arrival, door()).await?,
+            Carrier::Grpc(grpc) => {
+                return Ok(Accepted::Many(grpc.accept(arrival, tell, None).await?));
+            }
+            Carrier::H2(h2) => return Ok(Accepted::Many(h2.accept(arrival, tell, None).await?)),
             #[cfg(test)]
             Carrier::Many(many) => return Ok(Accepted::Many(many.accept(arrival))),
         };
         arrival.since = Instant::now();
         Ok(Accepted::One(arrival))
+    }
+    /// The same where a site is on the port, too: each kind of HTTP is understood, and what is no tunnel's is the site's.
+    async fn beside(
+        &self,
+        site: &Arc<site::Site>,
+        mut arrival: Arrival,
+        closing: &Closing,
+        tell: &Tell,
+    ) -> Result<Accepted, AcceptError> {
+        let guest = site.guest(&arrival);
+        let front = site::preface::look(arrival.link, arrival.since).await?;
+        let (read, is_http2) = (front.read, front.is_http2);
+        arrival.link = front.link;
+        let mut arrival = match (&self.carrier, is_http2) {
+            (Carrier::Ws(ws), false) => {
+                ws.accept(arrival, closing, door(tell, guest, read)).await?
+            }
+            (Carrier::HttpUpgrade(upgrade), false) => {
+                upgrade.accept(arrival, door(tell, guest, read)).await?
+            }
+            (carrier, true) => {
+                arrival.link = Prefixed::link(read.freeze(), arrival.link);
+                let guest = Some(guest);
+                return Ok(Accepted::Many(match carrier {
+                    Carrier::Grpc(grpc) => grpc.accept(arrival, tell, guest).await?,
+                    Carrier::H2(h2) => h2.accept(arrival, tell, guest).await?,
+                    _ => {
+                        arrival.link = Link::foreign(site::Patient::new(arrival.link));
+                        let nothing = http2::Inbound::new(http2::NoTunnel::default());
+                        nothing.accept(arrival, tell, guest).await?
+                    }
+                }));
+            }
+            (_, false) => {
+                guest.serve(arrival.link, read.freeze(), &|_| false).await;
+                return Err(RequestError::Visited.into());
+            }
+        };
+        arrival.since = Instant::now();
+        Ok(Accepted::One(arrival))
+    }
+}
+
+/// What a connection meets where a site is.
+fn door(tell: &Tell, guest: Arc<site::Guest>, read: BytesMut) -> Door {
+    Door {
+        tell: tell.clone(),
+        neighbour: Some(guest),
+        read,
     }
 }

@@ -1,7 +1,8 @@
 //! What makes links: TCP, TLS on top, and a carrier on top of that. The table of transports.
 //!
 //! A server's [`Inbound::accept`] turns a raw connection into links: PROXY protocol first (it stands before TLS on the
-//! wire), then TLS, then the carrier, which may bring one link ([`Accepted::One`]) or many. A client's
+//! wire), then TLS, then the carrier, which may bring one link ([`Accepted::One`]) or many. What is no tunnel's request
+//! may go to a site on the same port ([`mod@site`]). A client's
 //! [`Outbound::open`] gives a link to a server: on a connection that is shared, or on one that is dialled for it. A raw
 //! connection may also come out of another outbound (`proxySettings`), so whoever asks brings the dialler.
 
@@ -29,6 +30,8 @@ mod pool;
 pub mod proxy_protocol;
 #[cfg(feature = "app")]
 mod settings;
+#[cfg(feature = "app")]
+pub mod site;
 #[cfg(feature = "app")]
 pub mod tcp;
 #[cfg(feature = "app")]

@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use super::{grpc, h2, http_header, http2, httpupgrade, tcp, tls, ws};
+use super::{grpc, h2, http_header, http2, httpupgrade, site, tcp, tls, ws};
+use crate::http::Forwarded;
 use crate::http::request::with_slash;
 
 /// The server side; by default plain TCP.
@@ -18,6 +19,8 @@ pub struct ServerSettings {
     pub security: Option<tls::ServerSettings>,
     /// `network`, with its settings.
     pub carrier: ServerCarrier,
+    /// `fallback`, ours: who answers the requests that open no tunnel, where the carrier begins with HTTP.
+    pub site: Option<site::Settings>,
 }
 
 /// The client side; by default plain TCP.
@@ -115,6 +118,9 @@ impl fmt::Display for ServerSettings {
             Some(_) => ", security tls",
             None => ", security none",
         })?;
+        if let Some(site) = &self.site {
+            write!(f, ", beside the site {site}")?;
+        }
         f.write_str(match self.accept_proxy_protocol {
             true => ", behind a PROXY header",
             false => "",
@@ -130,6 +136,38 @@ impl ServerCarrier {
             Self::Ws(_) | Self::HttpUpgrade(_) => Some(HTTP_1_1),
             Self::Grpc(_) | Self::H2(_) => Some(http2::ALPN),
         }
+    }
+}
+
+impl ServerCarrier {
+    /// Who may say for whom it comes, where requests come in; a site can stand beside no other carrier.
+    pub fn forwarded(&self) -> Option<&Forwarded> {
+        match self {
+            Self::Raw | Self::HttpHeader(_) => None,
+            Self::Ws(settings) => Some(&settings.forwarded),
+            Self::HttpUpgrade(settings) => Some(&settings.forwarded),
+            Self::Grpc(settings) => Some(&settings.forwarded),
+            Self::H2(settings) => Some(&settings.forwarded),
+        }
+    }
+}
+
+impl ServerSettings {
+    /// The protocols that TLS below may agree on; the first is liked best.
+    pub(super) fn alpn(&self) -> Option<Vec<String>> {
+        let own = self.carrier.alpn()?;
+        let tls = self.security.as_ref()?;
+        if self.site.is_none() {
+            return Some(vec![own.to_owned()]);
+        }
+        // A site is there in both, unless the user says otherwise; the tunnel is in its own, whatever they say.
+        let all = tls.alpn.iter().map(String::as_str);
+        let known = all.filter(|name| [http2::ALPN, HTTP_1_1].contains(name));
+        let mut names: Vec<String> = known.map(str::to_owned).collect();
+        if !names.iter().any(|name| name == own) {
+            names.push(own.to_owned());
+        }
+        Some(names)
     }
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `host` | a list, or names between commas: client: what requests are for, one of them by chance; server: what they may be for |
 //! | `path` | client: as it is; server: what paths begin with |
-//! | `method` | client: `PUT` |
+//! | `method` | `PUT`; a server looks at it where a site is on the same port |
 //! | `headers` | client: joined to the request; server: to the answer |
 //! | `read_idle_timeout`, `health_check_timeout` | client, Xray's: seconds between two pings, and for their answers |
 //! | `trustedProxies`, `realIpHeader`, `parseXForwardedFor` | as in `wsSettings` |
@@ -27,10 +27,11 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
     let settings = ServerSettings {
         hosts: read_hosts(&object),
         path: with_slash(object.read_or("path", String::new())),
+        method: read_method(&object),
         headers: read_headers(&object),
         forwarded: upgrade::read_forwarded(&object),
     };
-    object.silent(&["method", "read_idle_timeout", "idle_timeout"]);
+    object.silent(&["read_idle_timeout", "idle_timeout"]);
     object.silent(&["health_check_timeout", "permit_without_stream"]);
     upgrade::finish(object);
     Some(settings)
@@ -42,6 +43,19 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
         return Some(ClientSettings::default());
     };
     let object = node.object()?;
+    let settings = ClientSettings {
+        hosts: read_hosts(&object),
+        path: with_slash(object.read_or("path", String::new())),
+        method: read_method(&object),
+        headers: read_headers(&object),
+        pings: grpc::read_pings(&object),
+    };
+    upgrade::warn_of_server_keys(&object);
+    upgrade::finish(object);
+    Some(settings)
+}
+
+fn read_method(object: &Object) -> Method {
     let method = object.get("method").and_then(|node| {
         let text: String = node.read()?;
         let method = Method::from_bytes(text.trim().to_ascii_uppercase().as_bytes());
@@ -50,16 +64,7 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
         }
         method.ok()
     });
-    let settings = ClientSettings {
-        hosts: read_hosts(&object),
-        path: with_slash(object.read_or("path", String::new())),
-        method: method.unwrap_or(Method::PUT),
-        headers: read_headers(&object),
-        pings: grpc::read_pings(&object),
-    };
-    upgrade::warn_of_server_keys(&object);
-    upgrade::finish(object);
-    Some(settings)
+    method.unwrap_or(Method::PUT)
 }
 
 fn read_hosts(object: &Object) -> Vec<String> {

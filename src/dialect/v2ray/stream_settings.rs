@@ -4,7 +4,7 @@
 //! `transportSettings`, `securitySettings` and `socketSettings`; Xray also `method`, `raw` and `rawSettings`. Every
 //! spelling is read.
 
-use super::{grpc, h2, httpupgrade, sockopt, tcp, tls, ws};
+use super::{grpc, h2, httpupgrade, site, sockopt, tcp, tls, ws};
 use crate::dialect::v2ray::json::{Node, Object, did_you_mean, one_of};
 use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
 
@@ -52,7 +52,18 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
         .filter_map(Node::object)
         .any(|o| o.read_or("acceptProxyProtocol", false));
     let sockopt = parts.sockopt.as_ref().map(sockopt::read);
-    let http_1_1 = parts.network.needs_http_1_1();
+    let site = match object.get("fallback") {
+        Some(node) if parts.network == Network::Tcp => {
+            node.error(
+                "a site stands beside transports that begin with HTTP alone (`ws`, `httpupgrade`, `grpc`, `http`); over plain TCP `vless` and `trojan` have `fallbacks` in their `settings`",
+            );
+            Some(None)
+        }
+        Some(node) => site::read(&node).map(Some),
+        None => Some(None),
+    };
+    // A site is to be had by HTTP/2 as well.
+    let http_1_1 = parts.network.needs_http_1_1() && object.get("fallback").is_none();
     let security = match parts.security {
         Security::Tls => tls::server(&object.node, parts.tls.as_ref(), http_1_1).map(Some),
         Security::None => Some(None),
@@ -88,6 +99,7 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
         accept_proxy_protocol,
         security: security?,
         carrier: carrier?,
+        site: site?,
     })
 }
 
@@ -122,6 +134,9 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
             Some(header.map_or(ClientCarrier::Raw, ClientCarrier::HttpHeader))
         }
     };
+    if let Some(node) = object.get("fallback") {
+        node.warn("a site is for inbounds, the key has no effect here");
+    }
     object.finish();
     Some(ClientSettings {
         sockopt: sockopt.unwrap_or_default(),

@@ -2,7 +2,7 @@
 
 use ::h2::RecvStream;
 use http::header::{CACHE_CONTROL, HOST, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 
 use super::settings::ServerSettings;
 use crate::cause::Unfit;
@@ -48,6 +48,10 @@ impl Service for ServerSettings {
 
     fn pings(&self) -> Option<Pings> {
         None
+    }
+
+    fn is_tunnels(&self, method: &Method) -> bool {
+        *method == self.method
     }
 }
 

@@ -15,6 +15,9 @@ pub struct ServerSettings {
     pub hosts: Vec<String>,
     /// `path`: what the path of a request must begin with.
     pub path: String,
+    /// `method`: what tunnels ask by, where a site is on the same port; `PUT` when nothing is said. Without a site any
+    /// is taken, as in V2Ray.
+    pub method: Method,
     /// `headers`: put on the answer.
     pub headers: HeaderMap,
     /// `trustedProxies` and `realIpHeader`: who may say for whom it comes.
@@ -41,6 +44,7 @@ impl Default for ServerSettings {
         Self {
             hosts: Vec::new(),
             path: "/".to_owned(),
+            method: Method::PUT,
             headers: HeaderMap::new(),
             forwarded: Forwarded::default(),
         }

@@ -24,6 +24,7 @@ mod tests;
 
 pub(super) use client::{Connection, request};
 pub use server::Inbound;
+pub(super) use server::NoTunnel;
 pub use settings::Pings;
 pub(super) use stream::Plain;
 

@@ -6,23 +6,25 @@ use std::time::Duration;
 use ::h2::RecvStream;
 use ::h2::server::{Builder, Connection as H2, SendResponse};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request, Response, StatusCode};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::debug;
 
 use super::keepalive;
-use super::stream::{Framing, Http2Stream, Streams};
+use super::stream::{Framing, Http2Stream, Plain, Streams};
 use super::{
     CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, MAX_STREAMS, Pings, SEND_BUFFER, STREAM_WINDOW,
 };
 use crate::cause::{AcceptError, RequestError, Unfit};
 use crate::http::Forwarded;
-use crate::http::visit::{HEADER_LIMIT, Tell};
+use crate::http::visit::{HEADER_LIMIT, Tell, shown, tell_of_passed};
 use crate::io::Link;
 use crate::seam::{Arrival, TlsFacts};
 use crate::session::Source;
 use crate::transport::Arrivals;
+use crate::transport::site::{self, Guest};
 
 /// What a carrier makes of requests: its settings say so.
 pub(in crate::transport) trait Service: Send + Sync + 'static {
@@ -36,6 +38,61 @@ pub(in crate::transport) trait Service: Send + Sync + 'static {
 
     /// When the peer is asked whether it is there.
     fn pings(&self) -> Option<Pings>;
+
+    /// Whether only a tunnel asks by `method`; looked at where a site is behind the same door.
+    fn is_tunnels(&self, _method: &Method) -> bool {
+        true
+    }
+
+    /// What a connection may have at a time.
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            streams: MAX_STREAMS,
+            stream_window: STREAM_WINDOW,
+            connection_window: CONNECTION_WINDOW,
+        }
+    }
+}
+
+/// What a connection may have at a time.
+pub(in crate::transport) struct Bounds {
+    streams: u32,
+    stream_window: u32,
+    connection_window: u32,
+}
+
+/// The service of a connection that brings no tunnels: all that it asks is for a site.
+#[derive(Debug, Default)]
+pub(in crate::transport) struct NoTunnel {
+    forwarded: Forwarded,
+}
+
+impl Service for NoTunnel {
+    type Framing = Plain;
+
+    fn answer(&self, _request: &Request<RecvStream>) -> Answer<Plain> {
+        let mut head = Response::new(());
+        *head.status_mut() = StatusCode::NOT_FOUND;
+        let unfit = Unfit::Plain;
+        Answer::Refused { head, unfit }
+    }
+
+    fn forwarded(&self) -> &Forwarded {
+        &self.forwarded
+    }
+
+    fn pings(&self) -> Option<Pings> {
+        None
+    }
+
+    /// As web servers have it.
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            streams: 128,
+            stream_window: 256 * 1024,
+            connection_window: 1024 * 1024,
+        }
+    }
 }
 
 /// The server side of a carrier.
@@ -65,14 +122,19 @@ impl<S: Service> Inbound<S> {
         Self(Arc::new(settings))
     }
 
-    /// Waits for the beginning of HTTP/2; the links of its streams come from what is given back. `tell` is told of
-    /// requests that are none.
+    /// Waits for the beginning of HTTP/2; the links of its streams come from what is given back. Requests that are none
+    /// go to the site that `guest` visits; without one they are refused, and `tell` is told.
     ///
     /// # Errors
     ///
     /// When something else comes.
-    pub async fn accept(&self, arrival: Arrival, tell: &Tell) -> Result<Arrivals, AcceptError> {
-        accept(self.0.clone(), arrival, tell.clone()).await
+    pub async fn accept(
+        &self,
+        arrival: Arrival,
+        tell: &Tell,
+        guest: Option<Arc<Guest>>,
+    ) -> Result<Arrivals, AcceptError> {
+        accept(self.0.clone(), arrival, tell.clone(), guest).await
     }
 
     /// Whether many people may come from `source`, so that it must not be counted as one of them.
@@ -85,14 +147,16 @@ async fn accept<S: Service>(
     service: Arc<S>,
     arrival: Arrival,
     tell: Tell,
+    guest: Option<Arc<Guest>>,
 ) -> Result<Arrivals, AcceptError> {
+    let bounds = service.bounds();
     let mut builder = Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(bounds.stream_window)
+        .initial_connection_window_size(bounds.connection_window)
         .max_frame_size(MAX_FRAME)
         .max_header_list_size(MAX_HEADERS)
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(bounds.streams)
         .max_send_buffer_size(SEND_BUFFER);
     let shaking = builder.handshake::<_, Bytes>(arrival.link);
     let connection = match timeout_at(arrival.since + HEADER_LIMIT, shaking).await {
@@ -106,6 +170,7 @@ async fn accept<S: Service>(
         local: arrival.local,
         tls: arrival.tls,
         tell,
+        guest,
     };
     let driver = drive(connection, service, origin, links);
     Ok(Arrivals::new(driver, due))
@@ -117,6 +182,7 @@ struct Origin {
     local: Source,
     tls: Option<Arc<TlsFacts>>,
     tell: Tell,
+    guest: Option<Arc<Guest>>,
 }
 
 /// Reads the connection until it ends, and sends each new link.
@@ -174,7 +240,29 @@ fn open<S: Service>(
 ) -> Option<Arrival> {
     let named = service.forwarded().client(request.headers(), origin.source);
     let source = named.unwrap_or(origin.source);
-    match service.answer(&request) {
+    let mut answer = service.answer(&request);
+    if let Some(guest) = &origin.guest {
+        answer = match answer {
+            Answer::Granted { .. } if is_plain(service, &request) => Answer::Refused {
+                head: Response::new(()),
+                unfit: Unfit::Plain,
+            },
+            answer => answer,
+        };
+        if let Answer::Refused { unfit, .. } = answer {
+            let passed = RequestError::ToSite {
+                method: request.method().to_string(),
+                path: shown(request.uri().path()),
+                unfit,
+                client: source,
+            };
+            tell_of_passed(&origin.tell, passed);
+            let answering = site::http2::answer(guest.clone(), request, respond, streams.one());
+            crate::io::spawn(answering);
+            return None;
+        }
+    }
+    match answer {
         Answer::Granted { head, framing } => {
             // Who is gone has reset the stream.
             let send = respond.send_response(head, false).ok()?;
@@ -202,6 +290,13 @@ fn open<S: Service>(
             None
         }
     }
+}
+
+/// Whether a request for the tunnel's own place is one as anybody sends them: a tunnel has a body, and nobody knows how
+/// long it will be.
+fn is_plain<S: Service>(service: &S, request: &Request<RecvStream>) -> bool {
+    let is_bounded = request.headers().contains_key(CONTENT_LENGTH);
+    is_bounded || request.body().is_end_stream() || !service.is_tunnels(request.method())
 }
 
 fn not_http2(error: ::h2::Error) -> RequestError {

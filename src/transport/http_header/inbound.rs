@@ -46,7 +46,7 @@ impl Inbound {
         let mut step = Step::begin("request");
         let visit = Visit::new(peer, arrival.link, since).telling(tell.clone());
         let granted = |request: &Request<()>| self.answer(request).map(|()| (Vec::new(), ()));
-        let tunnel = Visit::within(since, visit.tunnel(&self.forwarded, granted)).await?;
+        let tunnel = visit.tunnel(&self.forwarded, granted).await?;
         step.done(format_args!("for {}", tunnel.request.uri().path()));
         let link = Prefixed::link(tunnel.read, tunnel.link);
         let date = httpdate::fmt_http_date(SystemTime::now());

@@ -13,8 +13,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::ServerSettings;
 use super::repeated::Repeated;
 use crate::cause::RequestError;
-use crate::http::upgrade::{Place, warn_of_http_10};
-use crate::http::visit::{Refused, Tell, Visit};
+use crate::http::upgrade::Place;
+use crate::http::visit::{Door, Refused, Visit};
 use crate::http::{EarlyDataIn, early_data, responses};
 use crate::io::{Link, Prefixed, Step};
 use crate::seam::Arrival;
@@ -37,18 +37,17 @@ impl Inbound {
         }
     }
 
-    /// Answers the HTTP requests of one connection up to the upgrade.
+    /// Answers the HTTP requests of one connection up to the upgrade; what else is behind `door` has its share.
     ///
     /// # Errors
     ///
-    /// When there is none; every request has been answered then. Of those before the last, `tell` is told.
-    pub async fn accept(&self, arrival: Arrival, tell: &Tell) -> Result<Arrival, RequestError> {
+    /// When there is none; every request has been answered then.
+    pub async fn accept(&self, arrival: Arrival, door: Door) -> Result<Arrival, RequestError> {
         let mut step = Step::begin("upgrade");
         let (peer, since) = (arrival.source, arrival.since);
-        let visit = Visit::new(peer, arrival.link, since).telling(tell.clone());
+        let visit = Visit::new(peer, arrival.link, since).at(door);
         let granted = |request: &Request<()>| self.answer(request);
-        let opening = visit.tunnel(&self.settings.forwarded, granted);
-        let tunnel = Visit::within(since, opening).await?;
+        let tunnel = visit.tunnel(&self.settings.forwarded, granted).await?;
         step.done(format_args!("101 at {}", self.settings.path));
         Ok(Arrival {
             link: self.link(tunnel.found.into(), tunnel.read, tunnel.link),
@@ -71,7 +70,6 @@ impl Inbound {
         };
         let headers = request.headers();
         let in_path = place.upgraded_by(request)?;
-        warn_of_http_10(request);
         let (early_data, _) = early_data::find(headers, in_path, place.early);
         let key = headers.get(SEC_WEBSOCKET_KEY);
         let key = key.filter(|key| STANDARD.decode(key).is_ok_and(|key| key.len() == 16));

@@ -49,7 +49,7 @@ fn arrival(link: Link) -> Arrival {
 
 async fn accept(settings: &ServerSettings, link: Link) -> Result<Arrival, RequestError> {
     Inbound::new(settings.clone())
-        .accept(arrival(link), &Default::default())
+        .accept(arrival(link), Default::default())
         .await
 }
 

@@ -5,6 +5,7 @@
 
 mod connect;
 mod listen;
+mod local;
 mod options;
 mod settings;
 mod transparent;
@@ -12,6 +13,7 @@ mod unix;
 
 pub use connect::connect;
 pub use listen::{Listener, listen, udp_listen, udp_socket};
+pub use local::connect_behind;
 pub use settings::{FastOpen, KeepAlive, Race, SockOpt, TcpOptions, Tproxy};
 pub use transparent::udp_answer;
 pub use unix::{connect_abstract, connect_unix, listen_abstract, listen_unix};

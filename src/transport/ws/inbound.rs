@@ -12,8 +12,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::codec::Role;
 use super::{ServerSettings, WsStream, expected_close};
 use crate::cause::{RequestError, Unfit};
-use crate::http::upgrade::{Place, warn_of_http_10};
-use crate::http::visit::{Refused, Tell, Visit};
+use crate::http::upgrade::Place;
+use crate::http::visit::{Door, Refused, Visit};
 use crate::http::{early_data, responses};
 use crate::io::{Closing, Goodbye, Link, Prefixed, Step};
 use crate::seam::Arrival;
@@ -47,22 +47,21 @@ impl Inbound {
         Self { settings }
     }
 
-    /// Answers the HTTP requests of one connection up to the upgrade.
+    /// Answers the HTTP requests of one connection up to the upgrade; what else is behind `door` has its share.
     ///
     /// # Errors
     ///
-    /// When there is none; every request has been answered then. Of those before the last, `tell` is told.
+    /// When there is none; every request has been answered then.
     pub async fn accept(
         &self,
         arrival: Arrival,
         closing: &Closing,
-        tell: &Tell,
+        door: Door,
     ) -> Result<Arrival, RequestError> {
         let (peer, since) = (arrival.source, arrival.since);
         let mut step = Step::begin("upgrade");
-        let visit = Visit::new(peer, arrival.link, since).telling(tell.clone());
-        let opening = Tunnel::open(&self.settings, visit);
-        let (tunnel, stream) = Visit::within(since, opening).await?;
+        let visit = Visit::new(peer, arrival.link, since).at(door);
+        let (tunnel, stream) = Tunnel::open(&self.settings, visit).await?;
         step.done(format_args!("101 at {}", self.settings.path));
         let link = Link::other(stream.with_closing(closing.clone()));
         Ok(Arrival {
@@ -129,7 +128,6 @@ impl ServerSettings {
             (Some(key), None) if STANDARD.decode(key).is_ok_and(|k| k.len() == 16) => key,
             _ => return bad(Unfit::Key),
         };
-        warn_of_http_10(request);
         let (early_data, protocol) = early_data::find(headers, in_path, place.early);
         let accept = derive_accept_key(key.as_bytes());
         let found = Found {

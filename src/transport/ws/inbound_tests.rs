@@ -34,7 +34,7 @@ fn visit(settings: &ServerSettings, source: &str) -> (DuplexStream, Accepting) {
         peer,
         crate::io::spawn(async move {
             inbound
-                .accept(arrival, &Closing::default(), &Default::default())
+                .accept(arrival, &Closing::default(), Default::default())
                 .await
         }),
     )

@@ -457,7 +457,7 @@ async fn our_client_and_our_server_agree_on_early_data() {
         let inbound = inbound("/ray", searched);
         let serving = crate::io::spawn(async move {
             let Ok(mut arrival) = inbound
-                .accept(arrival(theirs), &Closing::default(), &Default::default())
+                .accept(arrival(theirs), &Closing::default(), Default::default())
                 .await
             else {
                 panic!("refused")
@@ -495,7 +495,7 @@ async fn a_server_may_speak_first_though_early_data_is_on() {
         let inbound = inbound("/", None);
         let serving = crate::io::spawn(async move {
             let Ok(mut arrival) = inbound
-                .accept(arrival(theirs), &Closing::default(), &Default::default())
+                .accept(arrival(theirs), &Closing::default(), Default::default())
                 .await
             else {
                 panic!("refused")
@@ -530,7 +530,7 @@ async fn a_failed_handshake_with_early_data_is_told_at_the_next_call() {
     let inbound = inbound("/other", None);
     let serving = crate::io::spawn(async move {
         inbound
-            .accept(arrival(theirs), &Closing::default(), &Default::default())
+            .accept(arrival(theirs), &Closing::default(), Default::default())
             .await
     });
     let outbound = outbound(&with_early_data("/ray", IN_PROTOCOL, 2048));

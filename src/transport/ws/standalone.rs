@@ -48,7 +48,7 @@ pub async fn accept(
 ) -> Result<Accepted, AcceptError> {
     let now = Instant::now();
     let visit = Visit::new(Source::Unix, Link::foreign(stream), now);
-    let (tunnel, stream) = Visit::within(now, Tunnel::open(settings, visit)).await?;
+    let (tunnel, stream) = Tunnel::open(settings, visit).await?;
     Ok(Accepted {
         stream,
         early_data: tunnel.early_data.into(),

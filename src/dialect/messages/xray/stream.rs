@@ -46,6 +46,8 @@ pub(super) fn server(message: Option<&StreamConfig>, at: &At) -> Option<ServerSe
             None => None,
         },
         carrier,
+        // The messages have no word for it.
+        site: None,
     })
 }
 

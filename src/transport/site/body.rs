@@ -1,0 +1,92 @@
+//! Bodies of requests and answers, and the patience with them.
+
+use std::error::Error;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::SILENCE;
+
+/// The body of a request or an answer.
+pub(in crate::transport) type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+pub(super) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// A body that must not be silent for longer than [`SILENCE`].
+pub(super) struct Timed<B> {
+    body: B,
+    silence: Option<Pin<Box<Sleep>>>,
+    pulse: Pulse,
+}
+
+/// When something last came of a body.
+#[derive(Clone, Debug)]
+pub(super) struct Pulse(Arc<Mutex<Instant>>);
+
+impl Pulse {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    fn beat(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    pub(super) fn last(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<B> Timed<B> {
+    pub(super) fn new(body: B) -> Self {
+        Self::beating(body, Pulse::new())
+    }
+
+    /// What comes of it is felt in `pulse`.
+    pub(super) fn beating(body: B, pulse: Pulse) -> Self {
+        Self {
+            body,
+            silence: None,
+            pulse,
+        }
+    }
+}
+
+impl<B> HttpBody for Timed<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
+            this.silence = None;
+            this.pulse.beat();
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let silence = this.silence.get_or_insert_with(|| Box::pin(sleep(SILENCE)));
+        silence.as_mut().poll(cx).map(|()| {
+            let slow: io::Error = io::ErrorKind::TimedOut.into();
+            Some(Err(slow.into()))
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

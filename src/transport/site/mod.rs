@@ -1,0 +1,187 @@
+//! A web site on the port of a tunnel (`streamSettings.fallback`).
+//!
+//! ```text
+//!                         ┌── the tunnel's request ──▶ carrier
+//! TLS ▸ HTTP/1 or HTTP/2 ─┤
+//!                         └── any other ──▶ a folder, or an upstream by HTTP/1.1
+//! ```
+//!
+//! A [`Site`] answers requests; a [`Guest`] is a connection whose requests it answers, [`http1`] or [`http2`]. A request
+//! for the tunnel's own place that opens no tunnel takes the same way as one for any other, so that nobody can tell the
+//! two apart. tower-http serves the files ([`folder`]), hyper carries requests on ([`upstream`]).
+
+mod beneath;
+mod body;
+mod folder;
+mod headers;
+mod http1;
+pub(super) mod http2;
+mod patient;
+pub(super) mod preface;
+mod settings;
+mod upstream;
+
+pub use settings::{Settings, Upstream as UpstreamSettings};
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt, Empty, Full};
+use tokio::time::timeout;
+
+use crate::http::{Forwarded, responses};
+use crate::seam::Arrival;
+use crate::session::Source;
+
+pub(super) use body::Body;
+pub(super) use patient::Patient;
+
+/// How long a visitor, or an upstream, may let the other side wait for the next bytes of a body.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// The most of a body that is read for nothing, and for how long.
+const MAX_UNWANTED: usize = 64 * 1024;
+const HEAR_LIMIT: Duration = Duration::from_secs(4);
+
+/// A running site.
+#[derive(Debug)]
+pub struct Site {
+    place: Place,
+    /// Who may say for whom it comes.
+    forwarded: Forwarded,
+}
+
+#[derive(Debug)]
+enum Place {
+    Folder(folder::Folder),
+    Upstream(upstream::Upstream),
+}
+
+/// A connection of somebody who visits the site.
+pub struct Guest {
+    site: Arc<Site>,
+    peer: Source,
+    local: Source,
+    over_tls: bool,
+}
+
+impl Site {
+    /// A site of these settings.
+    pub fn new(settings: Settings, forwarded: Forwarded) -> Self {
+        Self {
+            place: match settings {
+                Settings::Folder(folder) => Place::Folder(folder::Folder::new(folder)),
+                Settings::Upstream(upstream) => Place::Upstream(upstream::Upstream::new(upstream)),
+            },
+            forwarded,
+        }
+    }
+
+    /// The visitor whom a connection brings.
+    pub fn guest(self: &Arc<Self>, arrival: &Arrival) -> Arc<Guest> {
+        Arc::new(Guest {
+            site: self.clone(),
+            peer: arrival.source,
+            local: arrival.local,
+            over_tls: arrival.tls.is_some(),
+        })
+    }
+}
+
+impl Guest {
+    /// The answer to a request, whatever it asks for.
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let mut response = match (refusal(&parts), &self.site.place) {
+            (Some(status), _) => {
+                hear_out(body).await;
+                page(status)
+            }
+            (None, Place::Folder(folder)) => {
+                hear_out(body).await;
+                folder.answer(&parts).await
+            }
+            (None, Place::Upstream(upstream)) => {
+                let request = Request::from_parts(parts, body);
+                upstream.answer(request, self).await
+            }
+        };
+        let headers = response.headers_mut();
+        if !headers.contains_key(DATE) {
+            headers.insert(DATE, now());
+        }
+        response
+    }
+
+    /// Whether the peer is a proxy whose word about the visitor counts, and whom it names.
+    fn named(&self, headers: &HeaderMap) -> Option<Source> {
+        self.site.forwarded.client(headers, self.peer)
+    }
+}
+
+impl fmt::Debug for Guest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guest")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How any web server answers a request that no site could.
+fn refusal(request: &Parts) -> Option<StatusCode> {
+    let hosts = request.headers.get_all(HOST).iter().count();
+    let is_known = hosts == 1 || request.uri.authority().is_some();
+    if hosts > 1 || (!is_known && request.version == Version::HTTP_11) {
+        return Some(StatusCode::BAD_REQUEST);
+    }
+    let through = [Method::CONNECT, Method::TRACE];
+    through
+        .contains(&request.method)
+        .then_some(StatusCode::METHOD_NOT_ALLOWED)
+}
+
+/// Reads a body that nobody wants, as far as it is short: who is answered in the middle of one hears of a broken stream
+/// or connection, and perhaps not of the answer.
+async fn hear_out(mut body: Body) {
+    let hearing = async {
+        let mut len = 0;
+        while let Some(Ok(frame)) = body.frame().await
+            && len <= MAX_UNWANTED
+        {
+            len += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    let _ = timeout(HEAR_LIMIT, hearing).await;
+}
+
+/// The page of a status, as the port without a site has it.
+fn page(status: StatusCode) -> Response<Body> {
+    let page = responses::page(status);
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(DATE, now());
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    headers.insert(CONTENT_LENGTH, page.len().into());
+    response.map(|()| full(page))
+}
+
+fn full(text: String) -> Body {
+    let body = Full::new(Bytes::from(text));
+    body.map_err(|never| match never {}).boxed_unsync()
+}
+
+fn empty() -> Body {
+    let body = Empty::new();
+    body.map_err(|never| match never {}).boxed_unsync()
+}
+
+fn now() -> HeaderValue {
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    HeaderValue::try_from(date).expect("a date is plain text")
+}

@@ -1,0 +1,206 @@
+//! A web server behind this one, by HTTP/1.1: a connection for each request, so that a PROXY header can say whose it is.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::{Request, Response, StatusCode, Uri, Version};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+use hyper::client::conn::http1;
+use hyper::upgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{sleep_until, timeout};
+use tracing::debug;
+
+use super::body::{Pulse, Timed};
+use super::{Body, Guest, SILENCE, UpstreamSettings, empty, headers, hear_out, page};
+use crate::cause::FallbackError;
+use crate::http::client::reason;
+use crate::io::{Link, spawn};
+use crate::log;
+use crate::session::Source;
+use crate::transport::{proxy_protocol, tcp};
+
+/// For a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(4);
+
+/// The most that the head of an answer may have.
+const MAX_HEAD: usize = 256 * 1024;
+
+/// Asks for each request anew.
+pub(super) struct Upstream {
+    settings: UpstreamSettings,
+    /// What it is called.
+    name: String,
+}
+
+/// A connection that has become something else: a WebSocket of the site, as a rule. It travels with the answer.
+#[derive(Clone)]
+pub(super) struct Carried(Arc<Mutex<Option<Link>>>);
+
+/// Why a visitor sees an error page of ours.
+enum Down {
+    /// Nobody is there.
+    Connect(io::Error),
+    /// What came was no answer.
+    Answer(String),
+    /// Nothing came.
+    Slow,
+}
+
+impl Upstream {
+    pub(super) fn new(settings: UpstreamSettings) -> Self {
+        let name = settings.to.to_string();
+        Self { settings, name }
+    }
+
+    pub(super) async fn answer(&self, request: Request<Body>, guest: &Guest) -> Response<Body> {
+        let visitor = guest.named(request.headers()).unwrap_or(guest.peer);
+        let answered = match self.connect(visitor, guest.local).await {
+            Ok(link) => self.ask(link, request, guest).await,
+            Err(down) => {
+                hear_out(request.into_body()).await;
+                Err(down)
+            }
+        };
+        let down = match answered {
+            Ok(response) => return response,
+            Err(down) => down,
+        };
+        let source = match down {
+            Down::Slow => {
+                debug!(upstream = self.name, "no answer within {SILENCE:?}");
+                return page(StatusCode::GATEWAY_TIMEOUT);
+            }
+            Down::Connect(source) => source,
+            Down::Answer(text) => io::Error::other(text),
+        };
+        let to = self.name.clone();
+        let error = FallbackError { to, source };
+        let text = error.to_string();
+        log::repeated_cause(&text, &text, Some(error.code()));
+        page(StatusCode::BAD_GATEWAY)
+    }
+
+    async fn ask(
+        &self,
+        link: Link,
+        request: Request<Body>,
+        guest: &Guest,
+    ) -> Result<Response<Body>, Down> {
+        let (request, pulse, upgrade) = self.forwarded(request, guest);
+        let broken = |e: hyper::Error| Down::Answer(reason(&e));
+        let (mut sender, connection) = http1::Builder::new()
+            .preserve_header_case(true)
+            .title_case_headers(true)
+            .max_buf_size(MAX_HEAD)
+            .handshake(TokioIo::new(link))
+            .await
+            .map_err(broken)?;
+        spawn(async move {
+            if let Err(e) = connection.with_upgrades().await {
+                debug!("the upstream's connection ended: {}", reason(&e));
+            }
+        });
+        let response = in_time(sender.send_request(request), &pulse).await?;
+        let response = response.map_err(broken)?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let (mut parts, body) = response.into_parts();
+            parts.headers = headers::back(&parts.headers);
+            parts.version = Version::HTTP_11;
+            return Ok(Response::from_parts(parts, Timed::new(body).boxed_unsync()));
+        }
+        match upgrade {
+            true => switched(response).await.map_err(broken),
+            false => Err(Down::Answer("a 101 that nobody asked for".to_owned())),
+        }
+    }
+
+    /// The request as the upstream gets it, when something last came of its body, and whether it asks for a WebSocket.
+    fn forwarded(&self, request: Request<Body>, guest: &Guest) -> (Request<Body>, Pulse, bool) {
+        let (mut parts, body) = request.into_parts();
+        let upgrade = headers::wants_websocket(&parts);
+        let (host, len) = (self.settings.host.as_ref(), body.size_hint().exact());
+        let mut forwarded = headers::forward(&parts, guest, host, &self.name, len);
+        if upgrade {
+            forwarded.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            forwarded.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        parts.headers = forwarded;
+        parts.version = Version::HTTP_11;
+        if let Some(path) = parts.uri.path_and_query() {
+            parts.uri = Uri::from(path.clone());
+        }
+        let pulse = Pulse::new();
+        let body = match body.is_end_stream() {
+            true => empty(),
+            false => Timed::beating(body, pulse.clone()).boxed_unsync(),
+        };
+        (Request::from_parts(parts, body), pulse, upgrade)
+    }
+
+    /// A connection for a visitor who came to `local`.
+    async fn connect(&self, visitor: Source, local: Source) -> Result<Link, Down> {
+        let connecting = timeout(CONNECT_LIMIT, tcp::connect_behind(&self.settings.to)).await;
+        let connected = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let mut link = connected.map_err(Down::Connect)?;
+        if let Some(version) = self.settings.proxy_header {
+            let header = proxy_protocol::header(version, visitor, local);
+            let written = link.write_all(&header).await;
+            written.map_err(Down::Connect)?;
+        }
+        Ok(link)
+    }
+}
+
+impl Carried {
+    pub(super) fn take(&self) -> Option<Link> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Upstream").field(&self.name).finish()
+    }
+}
+
+/// Waits for an answer; the time for it begins anew with whatever comes of the request's body.
+async fn in_time<T>(answer: impl Future<Output = T>, pulse: &Pulse) -> Result<T, Down> {
+    let mut answer = pin!(answer);
+    loop {
+        let until = pulse.last() + SILENCE;
+        tokio::select! {
+            answer = &mut answer => return Ok(answer),
+            () = sleep_until(until) => {
+                if pulse.last() + SILENCE <= until {
+                    return Err(Down::Slow);
+                }
+            }
+        }
+    }
+}
+
+/// A 101, with what the connection has become.
+async fn switched(mut response: Response<hyper::body::Incoming>) -> hyper::Result<Response<Body>> {
+    let upgraded = upgrade::on(&mut response).await?;
+    let link = Link::foreign(TokioIo::new(upgraded));
+    let (mut parts, _) = response.into_parts();
+    let what = parts.headers.get(UPGRADE).cloned();
+    parts.headers = headers::back(&parts.headers);
+    parts
+        .headers
+        .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    parts.headers.extend(what.map(|what| (UPGRADE, what)));
+    parts
+        .extensions
+        .insert(Carried(Arc::new(Mutex::new(Some(link)))));
+    parts.version = Version::HTTP_11;
+    Ok(Response::from_parts(parts, empty()))
+}
