@@ -179,6 +179,7 @@ impl Inbound {
         arrival.since = Instant::now();
         Ok(Accepted::One(arrival))
     }
+
     /// The same where a site is on the port, too: each kind of HTTP is understood, and what is no tunnel's is the site's.
     async fn beside(
         &self,

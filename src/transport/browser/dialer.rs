@@ -311,7 +311,7 @@ impl Shared {
         let nonce = secret();
         let nobody = Forwarded::default();
         let granted = |request: &http::Request<()>| door::answer(request, &self.token, &nonce);
-        let visited = Visit::within(since, visit.tunnel(&nobody, granted)).await;
+        let visited = visit.tunnel(&nobody, granted).await;
         let tunnel = visited.map_err(|refused| warn_of(&refused)).ok()?;
         if tunnel.found == Came::ForPage {
             linger(tunnel.link).await;
