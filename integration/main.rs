@@ -85,6 +85,7 @@ mod scenario_real;
 mod scenario_real_servers;
 mod scenario_rebinding;
 mod scenario_recipes;
+mod scenario_reload;
 mod scenario_replay;
 mod scenario_routing;
 mod scenario_service;

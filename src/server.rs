@@ -44,6 +44,7 @@ use crate::report::{Message, Problem};
 /// ```
 pub struct Server {
     app: Option<App>,
+    api: Option<api::Running>,
     runtime: Option<Runtime>,
 }
 
@@ -114,9 +115,11 @@ impl Server {
             let app = started.await.expect("starting does not panic");
             let _ = sender.send(app);
         });
-        let app = receiver.recv().expect("the runtime runs");
+        let started = receiver.recv().expect("the runtime runs");
+        let (app, api) = started?;
         Ok(Self {
-            app: Some(app?),
+            app: Some(app),
+            api,
             runtime: Some(runtime),
         })
     }
@@ -132,6 +135,28 @@ impl Server {
     pub fn counter(&self, name: &str) -> Option<i64> {
         let app = self.app.as_ref()?;
         app.stats().get(name).map(|counter| counter.get())
+    }
+
+    /// Makes another config run in the place of this one; to be waited for on the server's own threads. What it does to
+    /// what runs is said at [`App::change`].
+    pub(crate) async fn change(&mut self, mut config: Config) -> Result<app::Changed, StartError> {
+        let Some(app) = &mut self.app else {
+            return Ok(app::Changed::default());
+        };
+        let settings = config.api.take();
+        let change = api::prepare(settings.clone(), self.api.as_ref()).map_err(StartError::Api)?;
+        config.api = settings.clone();
+        let mut changed = app.change(config).await?;
+        let links = changed.api.take();
+        match (&mut self.api, settings, links) {
+            (Some(api), _, links) => api.change(change, links),
+            (None, Some(settings), Some(links)) => {
+                drop(change);
+                self.api = Some(api::start(settings, links, app).map_err(StartError::Api)?);
+            }
+            (None, ..) => {}
+        }
+        Ok(changed)
     }
 
     /// Stops accepting, and lets the tunnels finish for at most `grace`; whatever still runs then is cut off. It may be
@@ -174,12 +199,12 @@ fn runtime() -> Result<Runtime, StartError> {
     runtime.map_err(StartError::Threads)
 }
 
-async fn start(config: Config) -> Result<App, StartError> {
+async fn start(config: Config) -> Result<(App, Option<api::Running>), StartError> {
     let mut app = App::build(config).await?;
-    if let Some((settings, links)) = app.api.take() {
-        api::start(settings, links, &app).map_err(StartError::Api)?;
-    }
-    Ok(app)
+    let api = app.api.take();
+    let api = api.map(|(settings, links)| api::start(settings, links, &app));
+    let api = api.transpose().map_err(StartError::Api)?;
+    Ok((app, api))
 }
 
 impl Drop for Server {

@@ -46,6 +46,7 @@ impl Server {
         &self,
         request: RemoveInboundRequest,
     ) -> Result<RemoveInboundResponse, Status> {
+        let _changing = self.changing.lock().await;
         if self.inbounds.remove(&request.tag).await {
             Ok(RemoveInboundResponse {})
         } else {
@@ -53,7 +54,7 @@ impl Server {
         }
     }
 
-    pub(super) fn alter_inbound(
+    pub(super) async fn alter_inbound(
         &self,
         request: AlterInboundRequest,
     ) -> Result<AlterInboundResponse, Status> {
@@ -64,6 +65,7 @@ impl Server {
             "app.proxyman.command.RemoveUserOperation" => false,
             _ => return Err(unknown("not an inbound operation")),
         };
+        let _changing = self.changing.lock().await;
         let inbound = self.find_inbound(&tag)?;
         if add {
             let user = added_user(&typed::open(&operation).map_err(unreadable)?)?;

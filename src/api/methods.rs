@@ -172,7 +172,7 @@ impl Call {
             (Stats, "GetUsersStats") => one!(server.get_users_stats(read(bytes)?)),
             (Handler, "AddInbound") => one!(server.add_inbound(read(bytes)?).await),
             (Handler, "RemoveInbound") => one!(server.remove_inbound(read(bytes)?).await),
-            (Handler, "AlterInbound") => one!(server.alter_inbound(read(bytes)?)),
+            (Handler, "AlterInbound") => one!(server.alter_inbound(read(bytes)?).await),
             (Handler, "ListInbounds") => one!(server.list_inbounds(read(bytes)?)),
             (Handler, "GetInboundUsers") => one!(server.get_inbound_users(read(bytes)?)),
             (Handler, "GetInboundUsersCount") => {
@@ -246,7 +246,7 @@ impl StreamingService<Bytes> for Call {
     type Future = Answering<Answers>;
 
     fn call(&mut self, request: tonic::Request<tonic::Streaming<Bytes>>) -> Self::Future {
-        let services = self.server.config.services;
+        let services = self.server.config().services;
         Box::pin(async move {
             let answers = reflection::answers(services, request.into_inner());
             Ok(tonic::Response::new(answers))

@@ -23,7 +23,7 @@ mod watch;
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
@@ -32,6 +32,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tonic::Status;
 use tonic::body::Body;
@@ -68,14 +69,15 @@ const PING_EVERY: Duration = Duration::from_secs(60);
 
 /// What answers requests.
 struct Server {
-    config: Api,
+    /// Another one may come.
+    config: RwLock<Arc<Api>>,
     inbounds: Arc<Inbounds>,
     dispatcher: Arc<Dispatcher>,
     browser: Option<Dialer>,
     /// When the process began, or nearly so.
     since: Instant,
-    /// Held by whoever adds something: that a tag is free must still be true a moment later.
-    changing: Mutex<()>,
+    /// Held by whoever adds or removes something.
+    changing: Arc<Mutex<()>>,
     at_once: Semaphore,
 }
 
@@ -84,42 +86,111 @@ fn unknown(text: impl ToString) -> Status {
     Status::unknown(text.to_string())
 }
 
+/// The API of a running app.
+pub struct Running {
+    server: Arc<Server>,
+    connections: Arc<Semaphore>,
+    /// Where it listens by itself, and what serves that.
+    listener: Option<(ApiListen, AbortHandle)>,
+}
+
+/// What another config says of the API, with its listener bound; nothing has changed yet.
+pub struct Change {
+    api: Option<Api>,
+    listener: Option<Bound>,
+}
+
+/// Bound, but nothing is accepted yet.
+struct Bound {
+    place: ApiListen,
+    listener: tcp::Listener,
+    /// What this process remembers of it, until it is gone.
+    listening: Vec<Listening>,
+}
+
 /// Serves the API of a running app, until the process ends.
-pub fn start(api: Api, links: ApiLinks, app: &App) -> io::Result<()> {
-    let listen = api.listen.clone();
+pub fn start(api: Api, links: ApiLinks, app: &App) -> io::Result<Running> {
+    let change = prepare(Some(api.clone()), None)?;
     let server = Arc::new(Server {
-        config: api,
+        config: RwLock::new(Arc::new(api)),
         inbounds: app.inbounds.clone(),
         dispatcher: app.dispatcher.clone(),
         browser: app.browser.clone(),
         since: Instant::now(),
-        changing: Mutex::default(),
+        changing: app.changing.clone(),
         at_once: Semaphore::new(AT_ONCE),
     });
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
-    if let Some(place) = listen {
-        // Before anybody can connect to it.
-        let wanted = match place {
-            ApiListen::Tcp(address) => Some(Listening::control(address, "the API")),
-            ApiListen::Unix(_) | ApiListen::Abstract(_) => None,
-        };
-        let listener = match &place {
-            ApiListen::Tcp(address) => tcp::listen(*address, &tcp::SockOpt::default())?,
-            ApiListen::Unix(path) => tcp::listen_unix(path)?,
-            ApiListen::Abstract(name) => tcp::listen_abstract(name)?,
-        };
-        let at = listener.local_addr();
-        let bound = at.map(|at| Listening::control(at, "the API"));
-        let shown = at.map_or_else(|| "a unix socket".to_owned(), |at| at.to_string());
-        info!(target: NOTICE, "the API listens on {shown}");
-        let accepting = accept(listener, server.clone(), connections.clone());
-        crate::io::spawn(async move {
-            accepting.await;
-            drop((wanted, bound));
-        });
+    let mut service = Running {
+        server,
+        connections: Arc::new(Semaphore::new(CONNECTIONS)),
+        listener: None,
+    };
+    service.change(change, Some(links));
+    Ok(service)
+}
+
+/// Binds what `api` listens on, unless `service` does so already.
+///
+/// # Errors
+///
+/// When it cannot be listened on.
+pub fn prepare(api: Option<Api>, service: Option<&Running>) -> io::Result<Change> {
+    let wanted = api.as_ref().and_then(|api| api.listen.clone());
+    let there = service.and_then(|service| service.listener.as_ref());
+    let wanted = wanted.filter(|wanted| there.is_none_or(|(place, _)| place != wanted));
+    let listener = wanted.map(bind).transpose()?;
+    Ok(Change { api, listener })
+}
+
+fn bind(place: ApiListen) -> io::Result<Bound> {
+    // Before anybody can connect to it.
+    let wanted = match place {
+        ApiListen::Tcp(address) => Some(Listening::control(address, "the API")),
+        ApiListen::Unix(_) | ApiListen::Abstract(_) => None,
+    };
+    let listener = match &place {
+        ApiListen::Tcp(address) => tcp::listen(*address, &tcp::SockOpt::default())?,
+        ApiListen::Unix(path) => tcp::listen_unix(path)?,
+        ApiListen::Abstract(name) => tcp::listen_abstract(name)?,
+    };
+    let bound = listener.local_addr();
+    let bound = bound.map(|at| Listening::control(at, "the API"));
+    Ok(Bound {
+        place,
+        listener,
+        listening: wanted.into_iter().chain(bound).collect(),
+    })
+}
+
+impl Running {
+    /// Serves by another config from here on; `links` are the sessions that rules lead here, if they come another way.
+    /// Connections go on.
+    pub fn change(&mut self, change: Change, links: Option<ApiLinks>) {
+        let Change { api, listener } = change;
+        let wanted = api.as_ref().and_then(|api| api.listen.as_ref());
+        if let Some((place, task)) = &self.listener
+            && wanted != Some(place)
+        {
+            task.abort();
+            self.listener = None;
+        }
+        if let Some(bound) = listener {
+            let shown = bound.listener.local_addr();
+            let shown = shown.map_or_else(|| "a unix socket".to_owned(), |at| at.to_string());
+            info!(target: NOTICE, "the API listens on {shown}");
+            let place = bound.place.clone();
+            let accepting = accept(bound, self.server.clone(), self.connections.clone());
+            self.listener = Some((place, crate::io::spawn(accepting).abort_handle()));
+        }
+        if let Some(api) = api {
+            let config = self.server.config.write();
+            *config.unwrap_or_else(PoisonError::into_inner) = Arc::new(api);
+        }
+        if let Some(links) = links {
+            let (server, connections) = (self.server.clone(), self.connections.clone());
+            crate::io::spawn(hand_over(links, server, connections));
+        }
     }
-    crate::io::spawn(hand_over(links, server, connections));
-    Ok(())
 }
 
 async fn hand_over(
@@ -132,7 +203,12 @@ async fn hand_over(
     }
 }
 
-async fn accept(listener: tcp::Listener, server: Arc<Server>, connections: Arc<Semaphore>) {
+async fn accept(bound: Bound, server: Arc<Server>, connections: Arc<Semaphore>) {
+    let Bound {
+        listener,
+        listening: _listening,
+        ..
+    } = bound;
     loop {
         match listener.accept().await {
             Ok(arrival) => admit(arrival.link, &server, &connections).await,
@@ -174,6 +250,13 @@ async fn serve(link: Link, server: Arc<Server>) {
 }
 
 impl Server {
+    fn config(&self) -> Arc<Api> {
+        self.config
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let Ok(_permit) = self.at_once.acquire().await else {
             return Status::unavailable("the API is closed").into_http();
@@ -195,7 +278,7 @@ impl Server {
             let text = format!("unknown service {name}");
             return Status::unimplemented(text).into_http();
         };
-        if !service.is_in(self.config.services) {
+        if !service.is_in(self.config().services) {
             let text = format!(
                 "unknown service {name}: `{}` is not in `api.services`",
                 service.name()

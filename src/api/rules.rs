@@ -26,7 +26,7 @@ impl Server {
             other => unknown(other),
         })?;
         let report = Report::default();
-        exposure::warn_of_open_rules(&self.config, &settings, &report);
+        exposure::warn_of_open_rules(&self.config(), &settings, &report);
         for warning in report.warnings() {
             tracing::warn!("a rule of the API: {}", warning.text);
         }

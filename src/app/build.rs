@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::mpsc;
 
 use super::StartError;
 use crate::address::PortRange;
 use crate::config::{self, Api, Config, Listen, Through};
-use crate::dispatch::{MadeOf, Origin, Outbound, Parts};
+use crate::dispatch::{MadeOf, NextOutbound, Origin, Outbound, OutboundRef, Parts};
 use crate::dns::Resolver;
 use crate::io::Link;
 use crate::observatory;
@@ -23,8 +23,8 @@ use crate::{mux, sniffing, transport};
 
 /// An inbound that can accept.
 pub struct Inbound {
-    /// What messages call it: `inbounds[0]`.
-    pub name: Arc<str>,
+    /// What messages call it: `inbounds[0]`. Another config may have it at another place.
+    name: RwLock<Arc<str>>,
     pub tag: Option<Arc<str>>,
     /// What it speaks, for the log: `vmess over ws at /ray, security tls`.
     pub(super) speaks: String,
@@ -36,6 +36,8 @@ pub struct Inbound {
     sniffing: Option<Arc<sniffing::Settings>>,
     /// What it was made of, without its users.
     made_of: config::Inbound,
+    /// The same of its protocol, with all that does not come and go.
+    frame: protocol::InboundSettings,
 }
 
 impl Inbound {
@@ -48,6 +50,7 @@ impl Inbound {
             true => format!("{protocol} over {}", settings.transport),
             false => protocol.to_owned(),
         };
+        let frame = settings.protocol.frame();
         let made_of = config::Inbound {
             protocol: settings.protocol.without_users(),
             name: settings.name.clone(),
@@ -61,7 +64,7 @@ impl Inbound {
         let transport = transport::Inbound::new(settings.transport);
         Ok(Self {
             transport: transport.map_err(|e| StartError::transport(&settings.name, e))?,
-            name: settings.name.into(),
+            name: RwLock::new(settings.name.into()),
             tag: settings.tag,
             speaks,
             listen: settings.listen,
@@ -70,12 +73,51 @@ impl Inbound {
             protocol: protocol::Inbound::new(settings.protocol),
             sniffing: settings.sniffing.map(Arc::new),
             made_of,
+            frame,
         })
+    }
+
+    /// What messages call it: `inbounds[0]`.
+    pub(super) fn name(&self) -> Arc<str> {
+        self.name
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Whether it is one of these settings, apart from the name and from the users that come and go.
+    pub(super) fn is_like(&self, settings: &config::Inbound) -> bool {
+        let config::Inbound {
+            at: _,
+            name: _,
+            tag,
+            listen,
+            ports,
+            transport,
+            protocol,
+            sniffing,
+        } = settings;
+        let made_of = &self.made_of;
+        made_of.tag == *tag
+            && made_of.listen == *listen
+            && made_of.ports == *ports
+            && made_of.transport == *transport
+            && made_of.sniffing == *sniffing
+            && self.frame == protocol.frame()
+    }
+
+    /// Takes the name and the users from settings that it is like; and what is new in the files of certificates, with the
+    /// next handshake.
+    pub(super) fn follow(&self, settings: config::Inbound) {
+        *self.name.write().unwrap_or_else(PoisonError::into_inner) = settings.name.into();
+        self.protocol.set_users(settings.protocol);
+        self.transport.look_at_files();
     }
 
     /// What it was made of, with the users of this moment.
     pub fn settings(&self) -> config::Inbound {
         let mut settings = self.made_of.clone();
+        settings.name = self.name().to_string();
         for user in self.protocol.users(None).unwrap_or_default() {
             settings.protocol.push_user(user);
         }
@@ -85,7 +127,7 @@ impl Inbound {
     /// What its sessions carry along.
     pub(super) fn origin(&self) -> Origin {
         Origin {
-            name: Some(self.name.clone()),
+            name: Some(self.name()),
             tag: self.tag.clone(),
             sniffing: self.sniffing.clone(),
             from_here: false,
@@ -97,7 +139,7 @@ impl Inbound {
 /// As messages call it, and its tag.
 impl fmt::Display for Inbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)?;
+        f.write_str(&self.name())?;
         match &self.tag {
             Some(tag) => write!(f, " ({tag})"),
             None => Ok(()),
@@ -161,6 +203,15 @@ pub fn settings_of(outbound: &Outbound) -> Option<config::Outbound> {
 /// The sessions that rules lead to the API.
 pub type ApiLinks = mpsc::Receiver<Link>;
 
+/// What outbounds may be there already.
+#[derive(Default)]
+pub(super) struct Before<'a> {
+    pub(super) outbounds: Vec<OutboundRef>,
+    pub(super) portals: &'a [PortalSettings],
+    /// The tag of the API.
+    pub(super) api: Option<&'a Arc<str>>,
+}
+
 /// All parts of a config, as they can run.
 pub(super) struct Built {
     pub(super) parts: Parts,
@@ -177,7 +228,19 @@ impl Built {
         let api_tag = config.api.as_ref().map(|api| api.tag.clone());
         let browser = config.browser.map(Dialer::new);
         let portals = config.reverse.portals;
-        let (outbounds, links) = outbounds(config.outbounds, portals, api_tag, browser.as_ref())?;
+        let before = Before::default();
+        let (outbounds, links) = outbounds(
+            config.outbounds,
+            portals,
+            api_tag,
+            browser.as_ref(),
+            &before,
+        )?;
+        let new = |outbound| match outbound {
+            NextOutbound::New(outbound) => Some(*outbound),
+            NextOutbound::Same(_) => None,
+        };
+        let outbounds = outbounds.into_iter().filter_map(new).collect();
         let state = config.state.or_else(system_state);
         let health = HealthTables::new(config.observers.iter().map(|observer| &*observer.tag));
         let parts = Parts {
@@ -200,46 +263,73 @@ impl Built {
     }
 }
 
-/// The outbounds of a config; the first one carries what no rule sends elsewhere.
-fn outbounds(
-    settings: Vec<config::Outbound>,
+/// The outbounds of a config; the first one carries what no rule sends elsewhere. One that is the same as `before` goes on.
+pub(super) fn outbounds(
+    mut settings: Vec<config::Outbound>,
     portals: Vec<PortalSettings>,
     api: Option<Arc<str>>,
     browser: Option<&Dialer>,
-) -> Result<(Vec<Outbound>, Option<ApiLinks>), StartError> {
-    let outbounds = settings.into_iter().map(|one| outbound(one, browser));
-    let mut outbounds: Vec<_> = outbounds.collect::<Result<_, _>>()?;
+    before: &Before<'_>,
+) -> Result<(Vec<NextOutbound>, Option<ApiLinks>), StartError> {
     // As in V2Ray, the API takes the place of an outbound that a panel has put under its tag.
-    outbounds.retain(|other| api.is_none() || other.tag != api);
+    settings.retain(|other| api.is_none() || other.tag != api);
     // As in V2Ray a portal takes a tag from whoever has it, and stands behind the outbounds.
-    for portal in portals {
-        for other in outbounds
-            .iter_mut()
-            .filter(|o| o.tag.as_ref() == Some(&portal.tag))
+    for other in &mut settings {
+        if portals
+            .iter()
+            .any(|portal| other.tag.as_ref() == Some(&portal.tag))
         {
             other.tag = None;
+        }
+    }
+    let mut outbounds = Vec::new();
+    for one in settings {
+        let mut there = before.outbounds.iter();
+        let same = there.find(|there| {
+            !there.is_added() && settings_of(there).is_some_and(|settings| settings == one)
+        });
+        outbounds.push(match same {
+            Some(same) => NextOutbound::Same(same.clone()),
+            None => NextOutbound::New(Box::new(outbound(one, browser)?)),
+        });
+    }
+    let tagged = |tag: &Arc<str>| {
+        let mut there = before.outbounds.iter();
+        there.find(|there| there.tag.as_ref() == Some(tag)).cloned()
+    };
+    for portal in portals {
+        let is_same = before.portals.contains(&portal);
+        if let Some(same) = tagged(&portal.tag).filter(|o| is_same && o.protocol.portal().is_some())
+        {
+            outbounds.push(NextOutbound::Same(same));
+            continue;
         }
         let (name, tag) = (portal.at.to_string(), portal.tag.clone());
         let mut outbound = plain(Endpoint::Portal(Arc::new(Portal::new(portal))).into());
         outbound.name = name;
         outbound.tag = Some(tag);
-        outbounds.push(outbound);
+        outbounds.push(NextOutbound::New(Box::new(outbound)));
     }
     if outbounds.is_empty() {
         let freedom = OutboundSettings::Freedom(freedom::OutboundSettings::default());
         let mut direct = plain(protocol::Outbound::new(freedom));
         direct.name = "the direct outbound".to_owned();
-        outbounds.push(direct);
+        outbounds.push(NextOutbound::New(Box::new(direct)));
     }
-    let links = api.map(|tag| {
-        let (endpoint, links) = in_process::Outbound::new();
-        let mut outbound = plain(Endpoint::InProcess(endpoint).into());
-        outbound.name = "api".to_owned();
-        outbound.tag = Some(tag);
-        outbounds.push(outbound);
-        links
-    });
-    Ok((outbounds, links))
+    let Some(tag) = api else {
+        return Ok((outbounds, None));
+    };
+    if let Some(same) = tagged(&tag).filter(|o| before.api == Some(&tag) && o.protocol.is_control())
+    {
+        outbounds.push(NextOutbound::Same(same));
+        return Ok((outbounds, None));
+    }
+    let (endpoint, links) = in_process::Outbound::new();
+    let mut outbound = plain(Endpoint::InProcess(endpoint).into());
+    outbound.name = "api".to_owned();
+    outbound.tag = Some(tag);
+    outbounds.push(NextOutbound::New(Box::new(outbound)));
+    Ok((outbounds, Some(links)))
 }
 
 /// Over bare TCP.

@@ -3,26 +3,108 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::net::UdpSocket;
 
 use super::{Inbound, StartError};
 use crate::config::Listen;
-use crate::transport::tcp;
+use crate::transport::tcp::{self, Bind, SockOpt};
 
-/// One bound socket.
-pub(super) enum BoundSocket {
-    Streams(tcp::Listener),
-    Datagrams(UdpSocket),
+/// One bound socket; clones are the same.
+#[derive(Clone)]
+pub(super) struct BoundSocket {
+    place: Place,
+    /// The options that it has.
+    sockopt: SockOpt,
+    pub(super) socket: Socket,
+}
+
+#[derive(Clone)]
+pub(super) enum Socket {
+    Streams(Arc<tcp::Listener>),
+    Datagrams(Arc<UdpSocket>),
+}
+
+/// What a socket was asked for, as a config has it: port 0 is any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Tcp(SocketAddr),
+    Udp(SocketAddr),
+    Unix(PathBuf),
+    Abstract(Vec<u8>),
+}
+
+/// Sockets that are there already, for those who would bind the same.
+#[derive(Default)]
+pub(super) struct Spare(pub(super) Vec<BoundSocket>);
+
+impl Spare {
+    fn take(&mut self, place: &Place, sockopt: &SockOpt) -> Option<BoundSocket> {
+        let same = |spare: &BoundSocket| spare.place == *place && spare.sockopt == *sockopt;
+        let index = self.0.iter().position(same)?;
+        Some(self.0.remove(index))
+    }
+
+    /// The socket of this place, which is bound where there is none. What is spare will go, and keeps nobody from a place
+    /// of which it has a part, or all with other options.
+    fn or_bind(
+        &mut self,
+        place: Place,
+        sockopt: &SockOpt,
+        bind: impl Fn(Bind) -> io::Result<Socket>,
+    ) -> io::Result<BoundSocket> {
+        if let Some(spare) = self.take(&place, sockopt) {
+            return Ok(spare);
+        }
+        let socket = match bind(Bind::Alone) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && !self.0.is_empty() => {
+                self.share(true);
+                let bound = bind(Bind::Beside);
+                self.share(false);
+                bound
+            }
+            bound => bound,
+        };
+        Ok(BoundSocket {
+            place,
+            sockopt: sockopt.clone(),
+            socket: socket?,
+        })
+    }
+
+    fn share(&self, shares: bool) {
+        for spare in &self.0 {
+            // Where it cannot, the place stays taken.
+            let _ = match &spare.socket {
+                Socket::Streams(listener) => match &**listener {
+                    tcp::Listener::Tcp(listener, ..) => tcp::share_place(listener, shares),
+                    tcp::Listener::Unix(..) => Ok(()),
+                },
+                Socket::Datagrams(socket) => tcp::share_place(&**socket, shares),
+            };
+        }
+    }
+}
+
+impl Socket {
+    fn streams(listener: io::Result<tcp::Listener>) -> io::Result<Self> {
+        Ok(Self::Streams(Arc::new(listener?)))
+    }
 }
 
 impl BoundSocket {
     /// The address, where the place has one.
     pub(super) fn address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Streams(listener) => listener.local_addr(),
-            Self::Datagrams(socket) => socket.local_addr().ok(),
+        match &self.socket {
+            Socket::Streams(listener) => listener.local_addr(),
+            Socket::Datagrams(socket) => socket.local_addr().ok(),
         }
+    }
+
+    pub(super) fn is_datagrams(&self) -> bool {
+        matches!(self.socket, Socket::Datagrams(_))
     }
 }
 
@@ -73,38 +155,50 @@ pub(super) fn shown(inbound: &Inbound, places: &[BoundSocket]) -> String {
 /// Ranges of ports that are named.
 const SHOWN: usize = 8;
 
-/// Binds every port, or the unix socket, of an inbound.
-pub(super) fn bind_all(inbound: &Inbound) -> Result<Vec<BoundSocket>, StartError> {
+/// Binds every port, or the unix socket, of an inbound; what is in `spare` is bound already.
+pub(super) fn bind_all(
+    inbound: &Inbound,
+    spare: &mut Spare,
+) -> Result<Vec<BoundSocket>, StartError> {
     let sockopt = &inbound.transport.sockopt;
     let fail = |place: &dyn fmt::Display, e: io::Error| StartError::Listen {
-        inbound: inbound.name.to_string(),
+        inbound: inbound.name().to_string(),
         place: place.to_string(),
         source: e,
     };
     let ip = match &inbound.listen {
         Listen::Ip(ip) => *ip,
         Listen::Unix(path) => {
-            let listener = tcp::listen_unix(path).map_err(|e| fail(&path.display(), e))?;
-            return Ok(vec![BoundSocket::Streams(listener)]);
+            let bind = |_| Socket::streams(tcp::listen_unix(path));
+            let bound = spare.or_bind(Place::Unix(path.clone()), sockopt, bind);
+            return Ok(vec![bound.map_err(|e| fail(&path.display(), e))?]);
         }
         Listen::Abstract(name) => {
             let shown = format!("@{}", String::from_utf8_lossy(name));
-            let listener = tcp::listen_abstract(name).map_err(|e| fail(&shown, e))?;
-            return Ok(vec![BoundSocket::Streams(listener)]);
+            let bind = |_| Socket::streams(tcp::listen_abstract(name));
+            let bound = spare.or_bind(Place::Abstract(name.clone()), sockopt, bind);
+            return Ok(vec![bound.map_err(|e| fail(&shown, e))?]);
         }
     };
     let mut places = Vec::new();
     for port in inbound.ports.iter().flat_map(|range| range.iter()) {
-        let mut address = SocketAddr::new(ip, port);
+        let wanted = SocketAddr::new(ip, port);
+        let mut address = wanted;
         if inbound.traits.streams {
-            let listener = tcp::listen(address, sockopt).map_err(|e| fail(&address, e))?;
+            let bind = |how| Socket::streams(tcp::listen_as(wanted, sockopt, how));
+            let bound = spare.or_bind(Place::Tcp(wanted), sockopt, bind);
+            let bound = bound.map_err(|e| fail(&wanted, e))?;
             // With port 0 the system has chosen one; the datagrams get the same.
-            address = listener.local_addr().unwrap_or(address);
-            places.push(BoundSocket::Streams(listener));
+            address = bound.address().unwrap_or(address);
+            places.push(bound);
         }
         if inbound.traits.datagrams {
-            let socket = tcp::udp_listen(address, sockopt).map_err(|e| fail(&address, e))?;
-            places.push(BoundSocket::Datagrams(socket));
+            let bind = |how| {
+                let socket = tcp::udp_listen_as(address, sockopt, how)?;
+                Ok(Socket::Datagrams(Arc::new(socket)))
+            };
+            let bound = spare.or_bind(Place::Udp(wanted), sockopt, bind);
+            places.push(bound.map_err(|e| fail(&address, e))?);
         }
     }
     Ok(places)

@@ -1,6 +1,7 @@
 //! From a config to running sockets, and back.
 
 mod build;
+mod change;
 mod inbounds;
 mod listen;
 mod memory;
@@ -8,16 +9,19 @@ mod serve;
 mod timer_tick;
 
 pub use build::{ApiLinks, Inbound, outbound, settings_of};
-pub use inbounds::Inbounds;
+pub use change::Changed;
+pub use inbounds::{Counts, Inbounds};
 
 use build::Built;
+use change::{Bridge, Observer};
+use listen::Spare;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::warn;
@@ -26,8 +30,7 @@ use crate::cause::system_words;
 use crate::config::{Api, Config};
 use crate::dispatch::Dispatcher;
 use crate::io::Holder;
-use crate::observatory;
-use crate::reverse;
+use crate::routing;
 use crate::stats::Registry;
 use crate::transport::{self, browser};
 
@@ -39,7 +42,14 @@ pub struct App {
     pub api: Option<(Api, ApiLinks)>,
     /// What opens WebSockets in a browser, if something does.
     pub browser: Option<browser::Dialer>,
-    /// Observers, and whatever else goes on beside the sessions.
+    /// Held by whoever adds or removes something: that a tag is free must still be true a moment later.
+    pub changing: Arc<Mutex<()>>,
+    /// What the next config is compared with, and apart from it the rules.
+    config: Config,
+    routing: routing::Settings,
+    observers: Vec<Observer>,
+    bridges: Vec<Bridge>,
+    /// Whatever else goes on beside the sessions.
     beside: Vec<AbortHandle>,
     alive: mpsc::Sender<()>,
     all_gone: mpsc::Receiver<()>,
@@ -73,6 +83,7 @@ impl App {
     /// When a place cannot be listened on, or a certificate cannot be used.
     pub async fn build(config: Config) -> Result<Self, StartError> {
         let (alive, all_gone) = mpsc::channel(1);
+        let (remembered, routing) = change::remembered(&config);
         let Built {
             parts,
             inbounds,
@@ -85,7 +96,7 @@ impl App {
         let running = Arc::new(Inbounds::new(dispatcher.clone()));
         let bound: Vec<_> = inbounds
             .into_iter()
-            .map(|inbound| running.bind(inbound))
+            .map(|inbound| running.bind(inbound, &mut Spare::default()))
             .collect::<Result<_, _>>()?;
         let inbounds = running;
         let page = browser.clone().map(|browser| {
@@ -100,16 +111,15 @@ impl App {
         for bound in bound {
             inbounds.start(bound);
         }
-        let observe = |(observer, health)| {
-            let observing = observatory::observe(observer, health, dispatcher.clone());
-            crate::io::spawn(observing).abort_handle()
-        };
-        let mut beside: Vec<_> = observers.into_iter().map(observe).collect();
-        for bridge in bridges {
-            let running = reverse::run_bridge(bridge, dispatcher.bridge_host());
-            beside.push(crate::io::spawn(running).abort_handle());
-        }
-        beside.push(crate::io::spawn(memory::give_back()).abort_handle());
+        let observers = observers.into_iter();
+        let observers =
+            observers.map(|(settings, table)| Observer::start(settings, table, &dispatcher));
+        let observers = observers.collect();
+        let bridges = bridges.into_iter();
+        let bridges = bridges
+            .map(|bridge| Bridge::start(bridge, &dispatcher))
+            .collect();
+        let mut beside = vec![crate::io::spawn(memory::give_back()).abort_handle()];
         let page = page.map(|(browser, bound)| crate::io::spawn(browser.serve(bound)));
         beside.extend(page.map(|page| page.abort_handle()));
         dispatcher.warm_up();
@@ -124,6 +134,11 @@ impl App {
             dispatcher,
             api,
             browser,
+            changing: Arc::default(),
+            config: remembered,
+            routing,
+            observers,
+            bridges,
             beside,
             alive,
             all_gone,
@@ -143,7 +158,9 @@ impl App {
     /// Stops accepting, and lets the tunnels finish for at most `grace`.
     pub async fn stop(mut self, grace: Duration) {
         self.inbounds.stop();
-        for task in &self.beside {
+        let observers = self.observers.iter().map(|observer| &observer.task);
+        let bridges = self.bridges.iter().map(|bridge| &bridge.task);
+        for task in self.beside.iter().chain(observers).chain(bridges) {
             task.abort();
         }
         drop(self.alive);

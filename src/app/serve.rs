@@ -14,7 +14,7 @@ use tracing::field::display;
 use tracing::{Instrument, Span, debug, debug_span};
 
 use super::Inbound;
-use super::listen::BoundSocket;
+use super::listen::{BoundSocket, Socket};
 use super::timer_tick::TimerTick;
 use crate::cause::AcceptError;
 use crate::dispatch::{Dispatcher, Origin, Stranger};
@@ -33,8 +33,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A listening socket, and what its protocol makes of it. Ready to be served: from then on its protocol tells clients
 /// where UDP is to be sent, so all sockets of an inbound are before any of them is served.
 pub(super) enum Prepared {
-    Streams(tcp::Listener),
-    Datagrams(Sources),
+    Streams(Arc<tcp::Listener>),
+    Datagrams(Box<Sources>),
 }
 
 /// Prepares a socket; `None` when nothing is done with it.
@@ -43,14 +43,14 @@ pub(super) fn prepare(
     place: BoundSocket,
     context: &InboundContext,
 ) -> Option<Prepared> {
-    match place {
-        BoundSocket::Streams(listener) => Some(Prepared::Streams(listener)),
-        BoundSocket::Datagrams(socket) => {
+    match place.socket {
+        Socket::Streams(listener) => Some(Prepared::Streams(listener)),
+        Socket::Datagrams(socket) => {
             let sockopt = inbound.transport.sockopt.clone();
             let bind: BindUdp =
                 Arc::new(move |from| tcp::udp_answer(from, &sockopt).map(Udp::from));
             let sources = inbound.protocol.sources(socket, bind, context)?;
-            Some(Prepared::Datagrams(sources))
+            Some(Prepared::Datagrams(Box::new(sources)))
         }
     }
 }

@@ -8,6 +8,7 @@ mod inputs;
 mod link;
 mod parent;
 mod plugin;
+mod reload;
 mod run;
 mod signals;
 mod test;

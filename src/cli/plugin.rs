@@ -62,7 +62,7 @@ pub(super) fn run(args: &[OsString]) -> ExitCode {
         parent,
         cannot_start: CANNOT_START,
     };
-    run::serve(config, &loaded.warnings, &ending, || ())
+    run::serve(config, &loaded.warnings, &ending, None, || ())
 }
 
 fn environment() -> Environment {

@@ -10,7 +10,8 @@ use tracing::{info, warn};
 use super::args::ConfigArgs;
 use super::example::Example;
 use super::parent::Parent;
-use super::signals::Signals;
+use super::reload::reload;
+use super::signals::{Asked, Signals};
 use super::{BAD_CONFIG, XRAY, inputs, say, stands_in_for_xray, test};
 use crate::cause::system_words;
 use crate::config::Config;
@@ -36,7 +37,7 @@ pub(super) fn run(args: &ConfigArgs) -> ExitCode {
         return ExitCode::from(BAD_CONFIG);
     }
     match loaded.config {
-        Some(config) => serve(config, &loaded.warnings, &ALONE, || {
+        Some(config) => serve(config, &loaded.warnings, &ALONE, Some(args), || {
             if stands_in_for_xray() {
                 // marzban-node waits for these words.
                 let own = env!("CARGO_PKG_VERSION");
@@ -52,7 +53,7 @@ pub(super) fn run(args: &ConfigArgs) -> ExitCode {
 /// The embedded config.
 fn example() -> ExitCode {
     let example = Example::new();
-    serve(example.config(), &[], &ALONE, || say(example))
+    serve(example.config(), &[], &ALONE, None, || say(example))
 }
 
 /// One line for each error; whether there was one. The file itself is shown to a person alone: what a service
@@ -89,14 +90,16 @@ const ALONE: Ending = Ending {
     cannot_start: 255,
 };
 
-/// Starts, waits for a signal, and stops; `started` is called when all is listened on.
+/// Starts, waits for a signal, and stops; `started` is called when all is listened on. By `args` the config can be read
+/// again.
 pub(super) fn serve(
     config: Config,
     warnings: &[Message],
     ending: &Ending,
+    args: Option<&ConfigArgs>,
     started: impl FnOnce(),
 ) -> ExitCode {
-    match served(config, warnings, ending, started) {
+    match served(config, warnings, ending, args, started) {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
             log::flush();
@@ -111,6 +114,7 @@ fn served(
     config: Config,
     warnings: &[Message],
     ending: &Ending,
+    args: Option<&ConfigArgs>,
     started: impl FnOnce(),
 ) -> Result<(), String> {
     let waiting = log::start(&config.log)?;
@@ -132,7 +136,7 @@ fn served(
     let signals = signals.map_err(|e| format!("cannot listen for signals: {e}"))?;
     let mut server = Server::start_on(runtime, config).map_err(|e| e.to_string())?;
     started();
-    handle.block_on(until_end(&mut server, signals, ending));
+    handle.block_on(until_end(&mut server, signals, ending, args));
     server.cut_off();
     log::flush();
     Ok(())
@@ -158,16 +162,33 @@ fn raise_limit() {
 }
 
 /// Waits for a signal, or for the end of whoever it ends with, and then for the tunnels, unless another signal comes.
-async fn until_end(server: &mut Server, mut signals: Signals, ending: &Ending) {
+async fn until_end(
+    server: &mut Server,
+    mut signals: Signals,
+    ending: &Ending,
+    args: Option<&ConfigArgs>,
+) {
     let parent = async {
         match &ending.parent {
             Some(parent) => parent.gone().await,
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
-        () = signals.end() => {}
-        () = parent => info!("the program that started this one is gone"),
+    tokio::pin!(parent);
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::End => break,
+                Asked::Reload => tokio::select! {
+                    () = reload(server, args) => {}
+                    () = signals.end() => break,
+                },
+            },
+            () = &mut parent => {
+                info!("the program that started this one is gone");
+                break;
+            }
+        }
     }
     if ending.grace.is_zero() {
         return info!("stopping");

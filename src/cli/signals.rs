@@ -1,10 +1,11 @@
 //! The signals of a running service.
 //!
-//! SIGINT and SIGTERM end it, SIGUSR1 opens the log files anew. Every other signal that somebody may send, and that
-//! would end the process by the system's default, is taken and written down: an administrator's habit, a terminal
-//! that is closed or a limit that is reached must not cut tunnels off. SIGPIPE is ignored by Rust itself, without a
-//! line: the system sends it for every connection that is gone. What stops a process for a while (SIGTSTP), what the
-//! system sends for a mistake of our own (SIGSEGV, SIGABRT) and SIGKILL stay what they are.
+//! SIGINT and SIGTERM end it, SIGUSR1 opens the log files anew, SIGHUP reads the config again where there are files to
+//! read. Every other signal that somebody may send, and that would end the process by the system's default, is taken and
+//! written down: an administrator's habit, a terminal that is closed or a limit that is reached must not cut tunnels off.
+//! SIGPIPE is ignored by Rust itself, without a line: the system sends it for every connection that is gone. What stops a
+//! process for a while (SIGTSTP), what the system sends for a mistake of our own (SIGSEGV, SIGABRT) and SIGKILL stay what
+//! they are.
 
 use std::io;
 
@@ -17,11 +18,20 @@ pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     reopen: Signal,
+    reload: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// The service is to end.
+    End,
+    /// The config is to be read again.
+    Reload,
 }
 
 /// What is taken and has no effect.
-const IGNORED: [(libc::c_int, &str); 11] = [
-    (libc::SIGHUP, "SIGHUP"),
+const IGNORED: [(libc::c_int, &str); 10] = [
     (libc::SIGQUIT, "SIGQUIT"),
     (libc::SIGUSR2, "SIGUSR2"),
     (libc::SIGALRM, "SIGALRM"),
@@ -50,17 +60,27 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             reopen: signal(SignalKind::user_defined1())?,
+            reload: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Waits for SIGINT or SIGTERM; SIGUSR1 opens the log files anew meanwhile.
-    pub(super) async fn end(&mut self) {
+    /// Waits for a signal that asks for something; SIGUSR1 opens the log files anew meanwhile.
+    pub(super) async fn next(&mut self) -> Asked {
         loop {
             tokio::select! {
-                _ = self.interrupt.recv() => return,
-                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return Asked::End,
+                _ = self.terminate.recv() => return Asked::End,
+                _ = self.reload.recv() => return Asked::Reload,
                 _ = self.reopen.recv() => log::reopen(),
             }
+        }
+    }
+
+    /// Waits for SIGINT or SIGTERM; what else is asked for waits for its turn.
+    pub(super) async fn end(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
 }
@@ -68,7 +88,7 @@ impl Signals {
 async fn ignore(mut signal: Signal, name: String) {
     while signal.recv().await.is_some() {
         log::repeated(&format!(
-            "{name} is ignored; SIGTERM ends the service, SIGUSR1 opens the log files anew, a changed config needs a restart"
+            "{name} is ignored; SIGTERM ends the service, SIGHUP reads the config again, SIGUSR1 opens the log files anew"
         ));
     }
 }

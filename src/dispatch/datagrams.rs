@@ -65,7 +65,13 @@ impl Association {
         session: Session,
         inbound: Box<dyn Packets>,
     ) -> Self {
-        let idle = dispatcher.policy.level(session.level()).limits.idle.into();
+        let idle = dispatcher
+            .policy
+            .read()
+            .level(session.level())
+            .limits
+            .idle
+            .into();
         let task = Arc::<Task>::default();
         let slot = dispatcher
             .udp_quota
@@ -108,7 +114,8 @@ impl Association {
     fn send(&mut self, packet: Packet) {
         self.touch();
         if let Some(route) = self.routes.get(&packet.peer) {
-            if route.holds(self.dispatcher.resolver.fakes(), &packet.peer) {
+            let holds = route.holds(self.dispatcher.resolver.read().fakes(), &packet.peer);
+            if holds {
                 let route = route.clone();
                 return self.send_by(&route, packet);
             }

@@ -237,7 +237,7 @@ impl Dispatcher {
         let Host::Domain(_) = to.host else {
             return Ok(to.clone());
         };
-        let addrs: Vec<SocketAddr> = self.resolver.bootstrap(to).await?;
+        let addrs: Vec<SocketAddr> = self.resolver.now().bootstrap(to).await?;
         let first = addrs.first().copied().map(Destination::from);
         first.ok_or_else(|| io::Error::other("it has no address"))
     }

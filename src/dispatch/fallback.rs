@@ -66,7 +66,8 @@ impl Dispatcher {
             first = proxy_protocol::header(version, stranger.source, stranger.local);
         }
         first.extend_from_slice(read);
-        let level = self.policy.level(0);
+        let policy = self.policy.now();
+        let level = policy.level(0);
         let allowance = Allowance {
             limits: level.limits,
             read_max: level.buffer,

@@ -18,15 +18,16 @@ impl Dispatcher {
     /// What connections to the inbound tagged `tag` are served under; its counters are there from now on.
     pub fn inbound_context(&self, tag: Option<&str>) -> InboundContext {
         InboundContext {
-            policy: self.policy.clone(),
-            meter: self.counting.inbound(tag).of_inbound(),
+            policy: self.policy.now(),
+            meter: self.counting.read().inbound(tag).of_inbound(),
             state: self.state.clone(),
         }
     }
 
     /// What the session is allowed by the level of its user and those of the outbounds it passes.
     pub(super) fn allowance(&self, session: &Session, outbound: Option<Limits>) -> Allowance {
-        let level = self.policy.level(session.level());
+        let policy = self.policy.read();
+        let level = policy.level(session.level());
         Allowance {
             limits: both(session.limits, outbound).unwrap_or(level.limits),
             read_max: level.buffer,
@@ -36,11 +37,11 @@ impl Dispatcher {
 
     /// How long a server may take over the protocol's own handshake.
     pub(super) fn handshake(&self, level: u32) -> Duration {
-        self.policy.level(level).handshake
+        self.policy.read().level(level).handshake
     }
 
     pub(super) fn limits(&self, level: u32) -> Limits {
-        self.policy.level(level).limits
+        self.policy.read().level(level).limits
     }
 }
 

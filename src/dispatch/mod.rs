@@ -11,6 +11,7 @@ mod fallback;
 mod first;
 mod flow;
 mod limits;
+mod live;
 mod liveness;
 mod mux;
 mod open;
@@ -29,14 +30,15 @@ mod warm;
 
 pub use control::Leads;
 pub use fallback::Stranger;
+pub use live::{Change, NextOutbound};
 pub use outbounds::{MadeOf, Outbound, OutboundRef, Outbounds};
 pub use route::Routed;
 pub use session::{Origin, Session};
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 
 use tokio::sync::{broadcast, mpsc};
 use tracing::field::display;
@@ -58,6 +60,7 @@ use crate::stats;
 
 use counting::Counting;
 use datagrams::Association;
+use live::{Changes, Live};
 use route::{Asked, Chosen};
 use udp_quota::UdpQuota;
 
@@ -68,15 +71,16 @@ const WATCHED: usize = 256;
 pub struct Dispatcher {
     pub outbounds: Outbounds,
     pub router: LiveRouter,
-    resolver: Arc<Resolver>,
-    pub policy: Arc<Policy>,
+    resolver: Live<Resolver>,
+    pub policy: Live<Policy>,
     /// The first flights that its VMess inbounds have answered.
     state: Arc<ProtocolState>,
     /// Sessions in streams to the name of mux.
     mux: crate::mux::Inbound,
     /// Empty unless `stats` is there.
     pub stats: Arc<stats::Registry>,
-    counting: Arc<Counting>,
+    counting: Live<Counting>,
+    changes: Changes,
     /// What each owner holds of UDP.
     udp_quota: Arc<UdpQuota>,
     /// Every session whose outbound is known, for those who watch; a slow one misses some.
@@ -116,16 +120,17 @@ impl Dispatcher {
         let registry = count.then(|| stats.clone());
         let counting = Arc::new(Counting::new(policy.clone(), registry));
         Arc::new_cyclic(|dispatcher| {
-            resolver.set_dialer(Arc::new(dialer::RoutedDialer(dispatcher.clone())));
+            resolver.set_dialer(Arc::new(dialer::RoutedDialer(Weak::clone(dispatcher))));
             Self {
                 outbounds: Outbounds::new(outbounds, counting.clone()),
                 router,
-                resolver: Arc::new(resolver),
-                policy,
+                resolver: Live::new(Arc::new(resolver)),
+                policy: Live::new(policy),
                 state,
                 mux: Default::default(),
                 stats,
-                counting,
+                counting: Live::new(counting),
+                changes: Changes::default(),
                 udp_quota: UdpQuota::new(),
                 routed: broadcast::Sender::new(WATCHED),
                 sessions: AtomicU32::new(0),
@@ -133,6 +138,11 @@ impl Dispatcher {
                 alive,
             }
         })
+    }
+
+    /// How the built-in DNS reaches its servers.
+    fn dialer(self: &Arc<Self>) -> Arc<dyn dns::Dialer> {
+        Arc::new(dialer::RoutedDialer(Arc::downgrade(self)))
     }
 
     /// Carries what `inbound` accepted from `source`; ready when it is on its way, in tasks of its own.
@@ -172,7 +182,7 @@ impl Dispatcher {
                         return link.close().await;
                     }
                     let level = user.as_ref().map_or(0, |user| user.level);
-                    let idle = self.policy.level(level).limits.idle.into();
+                    let idle = self.policy.read().level(level).limits.idle.into();
                     let sessions = self.mux.accept(link, user, idle);
                     self.dispatch_watched(source, inbound, sessions, true).await;
                 }
@@ -242,19 +252,20 @@ impl Dispatcher {
     }
 
     pub fn session(&self, source: Source, inbound: Origin, user: Option<Arc<User>>) -> Session {
+        let counting = self.counting.now();
         let mut session = Session {
             id: self.next_id(),
             source,
             inbound,
             limits: None,
-            traffic: self.counting.user(user.as_deref()),
-            presence: (self.counting.presence(user.as_deref(), source)).map(Arc::new),
+            traffic: counting.user(user.as_deref()),
+            presence: (counting.presence(user.as_deref(), source)).map(Arc::new),
             user,
             protocol: None,
             attributes: None,
             is_own: false,
         };
-        session.limits = Some(self.policy.level(session.level()).limits);
+        session.limits = Some(self.policy.read().level(session.level()).limits);
         session
     }
 
@@ -280,8 +291,9 @@ impl Dispatcher {
             return link.close().await;
         }
         let is_user = session.user.is_some();
-        let (aim, sniffed) =
-            sniff::stream(self.resolver.fakes(), &mut session, to, &mut link).await;
+        let resolver = self.resolver.now();
+        let (aim, sniffed) = sniff::stream(resolver.fakes(), &mut session, to, &mut link).await;
+        drop(resolver);
         let asked = Asked::new(Network::Tcp, &aim);
         let Some(Chosen { outbound, known }) = self.route(&session, asked).await else {
             return reply::refuse(link, reply, is_user, &Unreached::Rules).await;
@@ -358,7 +370,7 @@ impl Dispatcher {
     /// the policy wants where it goes.
     fn log_accepted(&self, session: &Session, outbound: &Outbound, network: Network, aim: &Aim) {
         let user = session.user.as_deref();
-        let to = match self.policy.system.override_access_log_dest {
+        let to = match self.policy.read().system.override_access_log_dest {
             true => aim.ruled(),
             false => aim.asked(),
         };

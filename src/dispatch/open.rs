@@ -97,7 +97,7 @@ impl Dispatcher {
             Endpoint::Blackhole(blackhole) => blackhole.link(),
             Endpoint::Dns(dns) => {
                 let upstream = self.upstream(outbound, to, known);
-                dns.stream(self.resolver.clone(), upstream, to)
+                dns.stream(self.resolver.now(), upstream, to)
             }
             Endpoint::InProcess(service) => service.link()?,
             Endpoint::Loopback(_) => return Err(loopback::carries_nothing()),

@@ -81,7 +81,7 @@ impl Dispatcher {
             Endpoint::Blackhole(blackhole) => Ok((blackhole.packets(), None)),
             Endpoint::Dns(dns) => {
                 let upstream = self.upstream(outbound, to, known);
-                let packets = dns.datagrams(self.resolver.clone(), upstream, to);
+                let packets = dns.datagrams(self.resolver.now(), upstream, to);
                 Ok((packets, Some(QUESTIONS)))
             }
             Endpoint::InProcess(_) => Err(io::Error::new(

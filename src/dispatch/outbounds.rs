@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tracing::debug;
 
 use super::counting::Counting;
+use super::live::NextOutbound;
 use crate::address::Destination;
 use crate::cause::{DialError, Unreached, code_of};
 use crate::dns::Strategy;
@@ -36,7 +37,9 @@ pub struct Outbound {
     /// What it was made of, for whoever asks; what this process adds by itself is made of nothing.
     pub made_of: Option<Box<MadeOf>>,
     /// Its counters, once it is among the others.
-    traffic: Traffic,
+    traffic: RwLock<Traffic>,
+    /// By the API: it stays when the config is read again.
+    added: bool,
     /// What messages call it, from then on.
     label: Arc<str>,
 }
@@ -51,7 +54,7 @@ pub struct MadeOf {
 /// In their order; the first one carries what no rule sends elsewhere.
 pub struct Outbounds {
     all: RwLock<Vec<OutboundRef>>,
-    counting: Arc<Counting>,
+    counting: RwLock<Arc<Counting>>,
 }
 
 /// An outbound by its identity: another one with the same tag is another one.
@@ -70,13 +73,29 @@ impl Outbound {
             strategy: Strategy::AsIs,
             mux: None,
             made_of: None,
-            traffic: Traffic::default(),
+            traffic: RwLock::default(),
+            added: false,
             label: Arc::default(),
         }
     }
 
+    /// Finds its counters. The API's own outbound has none, as in V2Ray: those who sum up outbounds count traffic, not
+    /// their own questions.
+    fn count(&self, counting: &Counting) {
+        if !self.protocol.is_control() {
+            let traffic = counting.outbound(self.tag.as_deref());
+            *self.traffic.write().unwrap_or_else(PoisonError::into_inner) = traffic;
+        }
+    }
+
+    /// Whether the API has added it.
+    pub fn is_added(&self) -> bool {
+        self.added
+    }
+
     pub(super) fn traffic(&self) -> Traffic {
-        self.traffic.clone()
+        let traffic = self.traffic.read();
+        traffic.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What messages call it.
@@ -191,7 +210,7 @@ impl Outbounds {
         let all = all.map(|outbound| OutboundRef::new(outbound, &counting));
         Self {
             all: RwLock::new(all.collect()),
-            counting,
+            counting: RwLock::new(counting),
         }
     }
 
@@ -227,14 +246,45 @@ impl Outbounds {
 
     /// Puts one more at the end; gives it back when its tag is taken, or when connections would go
     /// through it to come to it.
-    pub fn add(&self, outbound: Outbound) -> Result<(), Box<Outbound>> {
+    pub fn add(&self, mut outbound: Outbound) -> Result<(), Box<Outbound>> {
+        let counting = self
+            .counting
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let mut all = self.write();
         let taken = outbound.tag.is_some() && all.iter().any(|o| o.tag == outbound.tag);
         if taken || goes_round(&outbound, &all) {
             return Err(Box::new(outbound));
         }
-        all.push(OutboundRef::new(outbound, &self.counting));
+        outbound.added = true;
+        all.push(OutboundRef::new(outbound, &counting));
         Ok(())
+    }
+
+    /// Puts those of another config in the place of all that the config before has named. What the API has added stays
+    /// behind them, unless its tag is taken. Sessions go on by the outbounds that they have.
+    pub(super) fn change(&self, next: Vec<NextOutbound>, counting: Arc<Counting>) {
+        let next = next.into_iter().map(|outbound| match outbound {
+            NextOutbound::Same(same) => same,
+            NextOutbound::New(outbound) => OutboundRef::new(*outbound, &counting),
+        });
+        let mut next: Vec<OutboundRef> = next.collect();
+        let mut all = self.write();
+        for outbound in all.iter().filter(|outbound| outbound.added) {
+            if next.iter().all(|other| other.tag != outbound.tag) {
+                next.push(outbound.clone());
+            }
+        }
+        for outbound in &next {
+            outbound.count(&counting);
+        }
+        *all = next;
+        drop(all);
+        *self
+            .counting
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = counting;
     }
 
     /// Takes one away. Its sessions go on.
@@ -272,12 +322,9 @@ fn goes_round(outbound: &Outbound, all: &[OutboundRef]) -> bool {
 }
 
 impl OutboundRef {
-    /// Its counters are there from now on. The API's own outbound has none, as in V2Ray: those who sum up
-    /// outbounds count traffic, not their own questions.
+    /// Its counters are there from now on.
     fn new(mut outbound: Outbound, counting: &Counting) -> Self {
-        if !outbound.protocol.is_control() {
-            outbound.traffic = counting.outbound(outbound.tag.as_deref());
-        }
+        outbound.count(counting);
         outbound.label = outbound.to_string().into();
         Self(Arc::new(outbound))
     }

@@ -21,7 +21,7 @@ impl Dispatcher {
             Strategy::AsIs => outbound.transport.sockopt.strategy,
             strategy => strategy,
         };
-        Lookup::new(&self.resolver, strategy)
+        Lookup::new(&self.resolver.now(), strategy)
     }
 
     /// How the name of a server of `outbound` becomes an address: by the system, or by the built-in DNS where Xray's
@@ -29,7 +29,7 @@ impl Dispatcher {
     pub(super) fn server_lookup(&self, outbound: &Outbound) -> Lookup {
         match dns::is_on_its_way() {
             true => Lookup::System,
-            false => Lookup::new(&self.resolver, outbound.transport.sockopt.strategy),
+            false => Lookup::new(&self.resolver.now(), outbound.transport.sockopt.strategy),
         }
     }
 
@@ -54,7 +54,7 @@ impl Dispatcher {
         if outbound.strategy == Strategy::AsIs || !outbound.protocol.has_server() {
             return Ok(to);
         }
-        let lookup = Lookup::new(&self.resolver, outbound.strategy).among(known);
+        let lookup = Lookup::new(&self.resolver.now(), outbound.strategy).among(known);
         match lookup.resolve(&to).await {
             Ok(found) => Ok(first(found).unwrap_or(to)),
             Err(e) => {

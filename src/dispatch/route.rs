@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -144,11 +145,19 @@ impl Dispatcher {
         };
         // A question of our own does not wait for other names.
         let resolved = session.is_own.then_some(&[][..]);
-        let picked = self.ask(&facts, resolved, known).await;
-        let (tag, balancer) = picked.unwrap_or_default();
-        let outbound = tag
-            .and_then(|tag| self.tagged(&tag))
-            .or_else(|| self.outbounds.first());
+        let (outbound, balancer) = loop {
+            let seen = self.changes.seen();
+            let picked = self.ask(&facts, resolved, known).await;
+            let (tag, balancer) = picked.unwrap_or_default();
+            let outbound = tag
+                .and_then(|tag| self.tagged(&tag))
+                .or_else(|| self.outbounds.first());
+            // The rules of one config and the outbounds of another could lead it where neither wants it.
+            if self.changes.none_since(seen) {
+                break (outbound, balancer);
+            }
+            yield_now().await;
+        };
         if self.routed.receiver_count() > 0 {
             let tag = outbound.as_ref().and_then(|o| o.tag.clone());
             self.publish(&facts, tag, balancer);
@@ -169,7 +178,7 @@ impl Dispatcher {
         let mut pick = router.pick(facts, resolved);
         if matches!(pick, Pick::NeedsIp) {
             if *known == Known::Unasked {
-                let lookup = Lookup::new(&self.resolver, Strategy::UseIp);
+                let lookup = Lookup::new(&self.resolver.now(), Strategy::UseIp);
                 *known = find(&lookup, facts.to).await;
             }
             pick = router.pick(facts, known.ips());

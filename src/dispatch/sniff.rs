@@ -176,8 +176,8 @@ impl PendingRoute {
         let asked = self.asked.clone();
         let aim = match session.inbound.sniffing.clone() {
             Some(sniffing) => {
-                let fakes = dispatcher.resolver.fakes();
-                aim(&sniffing, fakes, answer, &mut session, asked)
+                let resolver = dispatcher.resolver.now();
+                aim(&sniffing, resolver.fakes(), answer, &mut session, asked)
             }
             None => asked.into(),
         };

@@ -15,7 +15,7 @@ impl Dispatcher {
     pub fn warm_up(self: &Arc<Self>) {
         let mut outbounds = self.outbounds.all();
         outbounds.retain(|outbound| outbound.transport.is_cold());
-        let by_https = self.resolver.asks_by_https();
+        let by_https = self.resolver.read().asks_by_https();
         if outbounds.is_empty() && !by_https {
             // A thread would be started, and memory taken, for nothing.
             return;

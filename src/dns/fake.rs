@@ -35,11 +35,14 @@ pub enum Fake {
 
 impl FakePools {
     /// Each network once, by the first that names it; so it is with those that overlap.
-    pub(super) fn new<'a>(settings: impl Iterator<Item = &'a FakePool>) -> Self {
+    /// One that was there `before` goes on: clients hold its addresses.
+    pub(super) fn new<'a>(settings: impl Iterator<Item = &'a FakePool>, before: &Self) -> Self {
         let mut all = Self::default();
         for pool in settings {
             if all.of(pool).is_none() {
-                all.0.push(Arc::new(Pool::new(*pool)));
+                let same = before.0.iter().find(|same| same.settings == *pool);
+                all.0
+                    .push(same.cloned().unwrap_or_else(|| Arc::new(Pool::new(*pool))));
             }
         }
         all
@@ -259,7 +262,10 @@ mod tests {
     #[test]
     fn an_address_that_was_never_handed_out_has_no_name() {
         let (small, large) = ("198.18.0.0/24", "fc00::/18");
-        let pools = FakePools::new([settings(small, 9), settings(large, 9)].iter());
+        let pools = FakePools::new(
+            [settings(small, 9), settings(large, 9)].iter(),
+            &FakePools::default(),
+        );
         let find = |ip: &str| pools.find(ip.parse().unwrap());
         for forgotten in ["198.18.0.0", "198.18.0.255", "fc00::", "fc00:3fff::1"] {
             assert_eq!(find(forgotten), Some(Fake::Forgotten), "{forgotten}");

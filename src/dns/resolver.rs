@@ -71,12 +71,18 @@ impl Default for Resolver {
 
 impl Resolver {
     pub fn new(settings: Settings) -> Self {
+        Self::following(settings, &FakePools::default())
+    }
+
+    /// One that takes the place of another, whose made-up addresses it knows.
+    pub fn following(settings: Settings, fakes: &FakePools) -> Self {
+        let before = fakes;
         let mut servers = settings.servers;
         if servers.is_empty() {
             servers.push(settings::Server::new("localhost", Upstream::System));
         }
         let of_servers = servers.iter().flat_map(|server| &server.fakes);
-        let fakes = FakePools::new(settings.fakes.iter().chain(of_servers));
+        let fakes = FakePools::new(settings.fakes.iter().chain(of_servers), before);
         let servers = servers.into_iter().map(|server| {
             let own = server.fakes.iter().filter_map(|pool| fakes.of(pool));
             let own = own.cloned().collect();

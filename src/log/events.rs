@@ -3,6 +3,7 @@
 //! A line ends with what is known of the session and of the connection that it is about, from the spans it was said in.
 
 use std::fmt;
+use std::sync::{PoisonError, RwLock};
 
 use tracing::field::{Field as Name, Visit};
 use tracing::level_filters::LevelFilter;
@@ -20,35 +21,49 @@ use super::{NOTICE, WRITER};
 /// The field that a code comes in.
 pub(super) const CODE: &str = "cause_code";
 
-/// Which events become lines.
-pub(super) struct Threshold(pub(super) LevelFilter);
+/// Which events become lines: those up to a level, which may change. Who asks is remembered for each place that says
+/// something, so nobody waits for the lock.
+pub(super) struct Threshold;
+
+static LEVEL: RwLock<LevelFilter> = RwLock::new(LevelFilter::OFF);
 
 impl Threshold {
-    fn lets(&self, metadata: &Metadata<'_>) -> bool {
-        let level = *metadata.level();
+    /// From here on.
+    pub(super) fn set(level: LevelFilter) {
+        *LEVEL.write().unwrap_or_else(PoisonError::into_inner) = level;
+        tracing::callsite::rebuild_interest_cache();
+    }
+
+    fn level() -> LevelFilter {
+        *LEVEL.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lets(metadata: &Metadata<'_>) -> bool {
+        let (level, most) = (*metadata.level(), Self::level());
         // What the libraries have to say is for those who debug them.
         let is_ours = metadata.target().starts_with(env!("CARGO_PKG_NAME"));
-        let is_notice = metadata.target() == NOTICE && self.0 >= LevelFilter::WARN;
-        (level <= self.0 && (is_ours || level <= Level::WARN)) || is_notice
+        let is_notice = metadata.target() == NOTICE && most >= LevelFilter::WARN;
+        (level <= most && (is_ours || level <= Level::WARN)) || is_notice
     }
 }
 
 impl<S: Subscriber> Layer<S> for Threshold {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        match self.lets(metadata) {
+        match Self::lets(metadata) {
             true => Interest::always(),
             false => Interest::never(),
         }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        self.lets(metadata)
+        Self::lets(metadata)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(match self.0 >= LevelFilter::WARN {
-            true => self.0.max(LevelFilter::INFO),
-            false => self.0,
+        let most = Self::level();
+        Some(match most >= LevelFilter::WARN {
+            true => most.max(LevelFilter::INFO),
+            false => most,
         })
     }
 }

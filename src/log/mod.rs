@@ -35,7 +35,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use events::{Lines, Threshold};
 use limits::Limits;
 use line::{Kind, Line};
-use writer::Writer;
+use writer::{Next, Writer};
 
 /// The target of what everybody is told who has warnings, though it is none: `info!(target: NOTICE, …)`.
 pub const NOTICE: &str = concat!(env!("CARGO_PKG_NAME"), "::notice");
@@ -55,19 +55,54 @@ pub fn start(settings: &Settings) -> Result<Vec<String>, String> {
     if WRITER.set(writer).is_err() {
         return Ok(Vec::new());
     }
-    let level = match settings.level {
+    Threshold::set(filter(settings.level));
+    let subscriber = tracing_subscriber::registry().with(Threshold).with(Lines);
+    // Fails only where a test has installed a subscriber of its own; then that one has the lines.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    Ok(warnings)
+}
+
+/// The logs of other settings, opened; nothing is written to them yet.
+#[must_use]
+pub struct Change {
+    next: Next,
+    level: Level,
+}
+
+/// Opens the logs that `settings` name, where others are written at the moment; `None` when none are.
+///
+/// # Errors
+///
+/// When a log file cannot be opened.
+pub fn prepare(settings: &Settings) -> Result<Option<Change>, String> {
+    let Some(writer) = WRITER.get() else {
+        return Ok(None);
+    };
+    let next = writer.prepare(settings)?;
+    let level = settings.level;
+    Ok(Some(Change { next, level }))
+}
+
+impl Change {
+    /// Lines are written there from here on; the texts say which file does not open yet.
+    pub fn apply(self) -> Vec<String> {
+        let warnings = match WRITER.get() {
+            Some(writer) => writer.change(self.next),
+            None => Vec::new(),
+        };
+        Threshold::set(filter(self.level));
+        warnings
+    }
+}
+
+fn filter(level: Level) -> LevelFilter {
+    match level {
         Level::None => LevelFilter::OFF,
         Level::Error => LevelFilter::ERROR,
         Level::Warning => LevelFilter::WARN,
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
-    };
-    let subscriber = tracing_subscriber::registry()
-        .with(Threshold(level))
-        .with(Lines);
-    // Fails only where a test has installed a subscriber of its own; then that one has the lines.
-    let _ = tracing::subscriber::set_global_default(subscriber);
-    Ok(warnings)
+    }
 }
 
 /// A warning that many sessions may repeat: it is said at once, and how often it came again some seconds later.

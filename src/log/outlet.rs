@@ -44,8 +44,6 @@ pub(super) struct Outlet(Arc<Shared>);
 struct Shared {
     target: Target,
     style: Style,
-    /// Where lost lines are told of; here, if there is no other place.
-    complaints: Option<Outlet>,
     followers: broadcast::Sender<String>,
     state: Mutex<State>,
     /// The thread waits for work.
@@ -58,7 +56,11 @@ struct State {
     lines: VecDeque<String>,
     dropped: u64,
     limits: Limits,
+    /// Where lost lines are told of; here, if there is no other place.
+    complaints: Option<Outlet>,
     reopen: bool,
+    /// Nothing more is said here.
+    ended: bool,
     has_thread: bool,
     /// The thread is writing.
     busy: bool,
@@ -84,19 +86,19 @@ impl Outlet {
         key: &str,
         target: &Target,
         style: Style,
-        complaints: Option<Self>,
         followers: broadcast::Sender<String>,
     ) -> Result<(Self, Option<String>), String> {
         let outlet = Self(Arc::new(Shared {
             target: target.clone(),
             style,
-            complaints,
             followers,
             state: Mutex::new(State {
                 lines: VecDeque::new(),
                 dropped: 0,
                 limits: Limits::default(),
+                complaints: None,
                 reopen: false,
+                ended: false,
                 has_thread: false,
                 busy: false,
             }),
@@ -124,14 +126,32 @@ impl Outlet {
     }
 
     /// Whether lines for `target` would go the same way.
-    pub(super) fn is_for(&self, target: &Target) -> bool {
-        self.0.target == *target
+    pub(super) fn is_for(&self, target: &Target, style: Style) -> bool {
+        self.0.target == *target && self.0.style == style
+    }
+
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Lost lines are told of there; `None` is here.
+    pub(super) fn complain_to(&self, other: Option<Self>) {
+        self.lock().complaints = other;
+    }
+
+    /// Nothing more is said here; what was said is written, and then the file is closed.
+    pub(super) fn end(&self) {
+        self.lock().ended = true;
+        self.0.work.notify_one();
     }
 
     /// Leaves a line to be written.
     pub(super) fn push(&self, line: &Line, weight: Weight) {
         let line = self.written(line, None);
         let mut state = self.lock();
+        if state.ended {
+            return;
+        }
         let room = match weight {
             Weight::Major => QUEUED,
             Weight::Minor => QUEUED_MINOR,
@@ -218,8 +238,7 @@ impl Outlet {
                 None => return,
             },
         };
-        loop {
-            let (lines, dropped, reopen) = self.work();
+        while let Some((lines, dropped, reopen)) = self.work() {
             if let Some(file) = file.as_mut().filter(|_| reopen) {
                 file.reopen();
             }
@@ -238,21 +257,26 @@ impl Outlet {
         }
     }
 
-    /// Waits for something to do: lines, how many were dropped, and whether the file is to be opened anew.
-    fn work(&self) -> (VecDeque<String>, u64, bool) {
+    /// Waits for something to do: lines, how many were dropped, and whether the file is to be opened anew. `None` when
+    /// there will be nothing more.
+    fn work(&self) -> Option<(VecDeque<String>, u64, bool)> {
         let mut state = self.lock();
         state.busy = false;
         loop {
-            self.say_counts(&mut state, false);
+            let ended = state.ended;
+            self.say_counts(&mut state, ended);
             if !state.lines.is_empty() || state.dropped > 0 || state.reopen {
                 state.busy = true;
-                return (
+                return Some((
                     take(&mut state.lines),
                     take(&mut state.dropped),
                     take(&mut state.reopen),
-                );
+                ));
             }
             self.0.rest.notify_all();
+            if ended {
+                return None;
+            }
             state = match state.limits.next() {
                 None => self
                     .0
@@ -285,7 +309,8 @@ impl Outlet {
         let text = format!(
             "{dropped} log lines were dropped, they came faster than they could be written"
         );
-        let to = self.0.complaints.as_ref().unwrap_or(self);
+        let other = self.lock().complaints.clone();
+        let to = other.as_ref().unwrap_or(self);
         to.push(&Line::new(Kind::Warning, text), Weight::Major);
     }
 }
@@ -342,7 +367,7 @@ mod tests {
         let target = Target::File(path.clone());
         let followers = broadcast::Sender::new(1);
         let (outlet, warning) =
-            Outlet::start("log.access", &target, Style::Plain, None, followers).unwrap();
+            Outlet::start("log.access", &target, Style::Plain, followers).unwrap();
         assert!(warning.unwrap().contains("is a pipe that nobody reads"));
         (dir, path, outlet)
     }

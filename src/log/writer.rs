@@ -2,6 +2,7 @@
 
 use std::env::var_os;
 use std::io::IsTerminal;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
@@ -18,45 +19,82 @@ const FOLLOWED: usize = 1024;
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) struct Writer {
+    outlets: RwLock<Outlets>,
+    followers: broadcast::Sender<String>,
+}
+
+#[derive(Default)]
+struct Outlets {
     access: Option<Outlet>,
     error: Option<Outlet>,
-    followers: broadcast::Sender<String>,
+}
+
+/// What is opened to take the place of what is written to.
+pub(super) struct Next {
+    outlets: Outlets,
+    /// What keeps a file from being written to, if that may pass.
+    warnings: Vec<String>,
 }
 
 impl Writer {
     /// With what keeps a log file from being written to, if that may pass.
     pub(super) fn start(settings: &Settings) -> Result<(Self, Vec<String>), String> {
-        let followers = broadcast::Sender::new(FOLLOWED);
+        let writer = Self {
+            outlets: RwLock::default(),
+            followers: broadcast::Sender::new(FOLLOWED),
+        };
+        let next = writer.prepare(settings)?;
+        let warnings = writer.change(next);
+        Ok((writer, warnings))
+    }
+
+    /// Opens what is not open yet.
+    pub(super) fn prepare(&self, settings: &Settings) -> Result<Next, String> {
         let mut warnings = Vec::new();
+        let present = self.present();
+        let present: Vec<&Outlet> = present.access.iter().chain(&present.error).collect();
         let mut open = |key, target: &Target, other: Option<&Outlet>| {
             if *target == Target::None {
                 return Ok(None);
             }
-            if let Some(other) = other.filter(|other| other.is_for(target)) {
-                return Ok(Some(other.clone()));
-            }
             let style = style(settings.format, target);
-            let (outlet, warning) =
-                Outlet::start(key, target, style, other.cloned(), followers.clone())?;
+            let mut open = other.into_iter().chain(present.iter().copied());
+            if let Some(same) = open.find(|open| open.is_for(target, style)) {
+                return Ok(Some(same.clone()));
+            }
+            let (outlet, warning) = Outlet::start(key, target, style, self.followers.clone())?;
             warnings.extend(warning);
             Ok::<_, String>(Some(outlet))
         };
         let error = open("log.error", &settings.error, None)?;
         let access = open("log.access", &settings.access, error.as_ref())?;
-        let writer = Self {
-            access,
-            error,
-            followers,
-        };
-        Ok((writer, warnings))
+        let outlets = Outlets { access, error };
+        Ok(Next { outlets, warnings })
+    }
+
+    /// Lines go there from here on; what was said before is written where it was to go.
+    pub(super) fn change(&self, next: Next) -> Vec<String> {
+        let Next { outlets, warnings } = next;
+        let is_kept = |outlet: &Outlet| outlets.iter().any(|other| other.is(outlet));
+        for outlet in outlets.iter() {
+            let error = outlets.error.as_ref().filter(|error| !error.is(outlet));
+            outlet.complain_to(error.cloned());
+        }
+        let mut present = self.outlets.write().unwrap_or_else(PoisonError::into_inner);
+        present
+            .iter()
+            .filter(|old| !is_kept(old))
+            .for_each(Outlet::end);
+        *present = outlets;
+        warnings
     }
 
     pub(super) fn has_access(&self) -> bool {
-        self.access.is_some()
+        self.present().access.is_some()
     }
 
     pub(super) fn has_error(&self) -> bool {
-        self.error.is_some()
+        self.present().error.is_some()
     }
 
     pub(super) fn follow(&self) -> broadcast::Receiver<String> {
@@ -64,40 +102,50 @@ impl Writer {
     }
 
     pub(super) fn access(&self, line: &Line) {
-        if let Some(access) = &self.access {
+        if let Some(access) = &self.present().access {
             access.push(line, Weight::Major);
         }
     }
 
     pub(super) fn error(&self, line: &Line, weight: Weight) {
-        if let Some(error) = &self.error {
+        if let Some(error) = &self.present().error {
             error.push(line, weight);
         }
     }
 
     /// Asks whether a line of the access log may be said.
     pub(super) fn access_allows(&self, ask: impl FnOnce(&mut Limits) -> bool) -> bool {
-        self.access
-            .as_ref()
-            .is_some_and(|access| access.allows(ask))
+        let present = self.present();
+        let access = present.access.as_ref();
+        access.is_some_and(|access| access.allows(ask))
     }
 
     /// Asks whether a warning may be said.
     pub(super) fn error_allows(&self, ask: impl FnOnce(&mut Limits) -> bool) -> bool {
-        self.error.as_ref().is_some_and(|error| error.allows(ask))
+        let present = self.present();
+        let error = present.error.as_ref();
+        error.is_some_and(|error| error.allows(ask))
     }
 
     pub(super) fn reopen(&self) {
-        self.outlets().for_each(Outlet::reopen);
+        self.present().iter().for_each(Outlet::reopen);
     }
 
     pub(super) fn flush(&self) {
         let deadline = Instant::now() + FLUSH_LIMIT;
-        self.outlets().for_each(|outlet| outlet.flush(deadline));
+        self.present()
+            .iter()
+            .for_each(|outlet| outlet.flush(deadline));
     }
 
+    fn present(&self) -> RwLockReadGuard<'_, Outlets> {
+        self.outlets.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outlets {
     /// The access log first: what it lost is told in the error log.
-    fn outlets(&self) -> impl Iterator<Item = &Outlet> {
+    fn iter(&self) -> impl Iterator<Item = &Outlet> {
         self.access.iter().chain(&self.error)
     }
 }

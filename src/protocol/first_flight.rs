@@ -21,7 +21,7 @@ use crate::session::User;
 
 /// A header, as its protocol reads it.
 pub(super) trait Header {
-    type User: Identity<Key: Copy> + Clone + Into<User>;
+    type User: Identity<Key: Copy> + Clone + PartialEq + Into<User>;
     type Command;
     type Error: fmt::Display;
 

@@ -1,5 +1,7 @@
 //! The inbounds by name, and what each of them answers.
 
+use std::sync::Arc;
+
 use tokio::net::UdpSocket;
 
 use super::udp_port::Sources;
@@ -165,6 +167,39 @@ impl InboundSettings {
         }
     }
 
+    /// All but the users that come and go in a running inbound.
+    #[must_use]
+    pub fn frame(&self) -> Self {
+        use shadowsocks::Access;
+        match self {
+            Self::Shadowsocks(settings) => Self::Shadowsocks(shadowsocks::InboundSettings {
+                access: match &settings.access {
+                    Access::Passwords(_) => Access::Passwords(Vec::new()),
+                    Access::Identities { cipher, key, .. } => Access::Identities {
+                        cipher: *cipher,
+                        key: *key,
+                        users: Vec::new(),
+                    },
+                    Access::Anybody(_) | Access::OneKey(_) => settings.access.clone(),
+                },
+                ..*settings
+            }),
+            Self::Trojan(settings) => Self::Trojan(trojan::InboundSettings {
+                users: Vec::new(),
+                fallbacks: settings.fallbacks.clone(),
+            }),
+            Self::Vless(settings) => Self::Vless(vless::InboundSettings {
+                users: Vec::new(),
+                fallbacks: settings.fallbacks.clone(),
+            }),
+            Self::Vmess(settings) => Self::Vmess(vmess::InboundSettings {
+                users: Vec::new(),
+                ..*settings
+            }),
+            Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => self.clone(),
+        }
+    }
+
     /// One more user; one of another protocol is left out.
     pub fn push_user(&mut self, user: AnyUser) {
         match (self, user) {
@@ -226,7 +261,7 @@ impl Inbound {
     /// somebody else.
     pub fn sources(
         &self,
-        socket: UdpSocket,
+        socket: Arc<UdpSocket>,
         bind: BindUdp,
         context: &InboundContext,
     ) -> Option<Sources> {
@@ -235,6 +270,39 @@ impl Inbound {
             Self::Shadowsocks(inbound) => Some(inbound.sources(socket, context)),
             Self::Socks(inbound) => Some(inbound.sources(socket, context)),
             Self::Http(_) | Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_) => None,
+        }
+    }
+
+    /// Makes the users of `settings` those that the config names; no other part of them is looked at. Whom the API has
+    /// added stays, where nobody of these has the same id, password or email.
+    pub fn set_users(&self, settings: InboundSettings) {
+        match (self, settings) {
+            (Self::Shadowsocks(inbound), InboundSettings::Shadowsocks(settings)) => {
+                inbound.set_users(settings.access);
+            }
+            (Self::Trojan(inbound), InboundSettings::Trojan(settings)) => {
+                inbound.set_users(settings.users);
+            }
+            (Self::Vless(inbound), InboundSettings::Vless(settings)) => {
+                inbound.set_users(settings.users);
+            }
+            (Self::Vmess(inbound), InboundSettings::Vmess(settings)) => {
+                inbound.set_users(settings.users);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes over what goes on beyond single connections from the one whose place it takes: the users whom the API has
+    /// added, and associations of SOCKS.
+    pub fn inherit(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Shadowsocks(inbound), Self::Shadowsocks(other)) => inbound.add_added(other),
+            (Self::Socks(inbound), Self::Socks(other)) => inbound.take_associations(other),
+            (Self::Trojan(inbound), Self::Trojan(other)) => inbound.add_added(other),
+            (Self::Vless(inbound), Self::Vless(other)) => inbound.add_added(other),
+            (Self::Vmess(inbound), Self::Vmess(other)) => inbound.add_added(other),
+            _ => {}
         }
     }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::UserError;
-use super::users::Identity;
+use super::users::{Identity, NamedBy};
 use crate::session::User;
 
 pub(crate) struct UserTable<U: Identity>(RwLock<Table<U>>);
@@ -23,34 +23,60 @@ struct Table<U: Identity> {
 pub(crate) struct UserEntry {
     pub(super) user: Arc<User>,
     number: usize,
+    named_by: NamedBy,
 }
 
-impl<U: Identity<Key: Copy> + Clone + Into<User>> UserTable<U> {
+impl<U: Identity<Key: Copy> + Clone + PartialEq + Into<User>> UserTable<U> {
     /// The table of these users.
     pub(crate) fn of(users: Vec<U>) -> Self {
-        let mut table = Table {
-            users: HashMap::new(),
-            emails: HashMap::new(),
-            numbered: 0,
-        };
+        let mut table = Table::empty(0);
         for user in users {
-            table.insert(user);
+            table.insert(user, NamedBy::Config);
         }
         Self(RwLock::new(table))
+    }
+
+    /// Makes these the users that the config names. Those whom the API has added stay, where they have nothing of one of
+    /// these.
+    pub(super) fn set(&self, users: Vec<U>) {
+        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let empty = Table::empty(table.numbered);
+        let mut before = std::mem::replace(&mut *table, empty).users;
+        for user in users {
+            let same = |(was, entry): &(U, Arc<UserEntry>)| {
+                *was == user && entry.named_by == NamedBy::Config
+            };
+            match before.remove(&user.key()).filter(same) {
+                Some((user, entry)) => table.place(user, entry),
+                None => table.insert(user, NamedBy::Config),
+            }
+        }
+        let added = before.into_values();
+        for (user, entry) in added.filter(|(_, entry)| entry.named_by == NamedBy::Api) {
+            if !table.has_email(user.email()) {
+                table.place(user, entry);
+            }
+        }
+    }
+
+    /// Those whom the API has added.
+    pub(super) fn added(&self) -> Vec<U> {
+        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let users = table.users.values();
+        let added = users.filter(|(_, entry)| entry.named_by == NamedBy::Api);
+        added.map(|(user, _)| user.clone()).collect()
     }
 
     /// One more; neither the key nor the email may be another's.
     pub(super) fn add(&self, user: U) -> Result<(), UserError> {
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(email) = user.email()
-            && table.emails.contains_key(&email.to_lowercase())
-        {
+        if let Some(email) = user.email().filter(|email| table.has_email(Some(email))) {
             return Err(UserError::EmailTaken(email.to_owned()));
         }
         if table.users.contains_key(&user.key()) {
             return Err(UserError::KeyTaken);
         }
-        table.insert(user);
+        table.insert(user, NamedBy::Api);
         Ok(())
     }
 
@@ -90,18 +116,35 @@ impl<U: Identity<Key: Copy> + Clone + Into<User>> UserTable<U> {
     }
 }
 
-impl<U: Identity<Key: Copy> + Clone + Into<User>> Table<U> {
-    fn insert(&mut self, user: U) {
+impl<U: Identity<Key: Copy> + Clone + PartialEq + Into<User>> Table<U> {
+    fn empty(numbered: usize) -> Self {
+        Self {
+            users: HashMap::new(),
+            emails: HashMap::new(),
+            numbered,
+        }
+    }
+
+    fn has_email(&self, email: Option<&str>) -> bool {
+        email.is_some_and(|email| self.emails.contains_key(&email.to_lowercase()))
+    }
+
+    fn insert(&mut self, user: U, named_by: NamedBy) {
+        let entry = UserEntry {
+            user: Arc::new(user.clone().into()),
+            number: self.numbered,
+            named_by,
+        };
+        self.numbered += 1;
+        self.place(user, Arc::new(entry));
+    }
+
+    fn place(&mut self, user: U, entry: Arc<UserEntry>) {
         let key = user.key();
         if let Some(email) = user.email() {
             self.emails.insert(email.to_lowercase(), key);
         }
-        let entry = UserEntry {
-            user: Arc::new(user.clone().into()),
-            number: self.numbered,
-        };
-        self.numbered += 1;
-        self.users.insert(key, (user, Arc::new(entry)));
+        self.users.insert(key, (user, entry));
     }
 }
 
@@ -152,5 +195,43 @@ mod tests {
         assert_eq!(users.remove("b@x"), Err(nobody));
         assert_eq!(users.add(user(2, "b@x")), Ok(()));
         assert!(found(2).is_some());
+    }
+
+    #[test]
+    fn a_config_names_its_users_anew_and_those_of_the_api_stay() {
+        let users = UserTable::of(vec![user(1, "a@x"), user(2, "b@x"), user(3, "")]);
+        let entry = |id| users.find(&Uuid::from_u128(id));
+        let (first, third) = (entry(1), entry(3));
+        for (id, email) in [(7, "api@x"), (8, "later@x"), (9, "taken@x")] {
+            assert_eq!(users.add(user(id, email)), Ok(()));
+        }
+        users.set(vec![
+            user(1, "a@x"),
+            user(3, "c@x"),
+            user(8, "other@x"),
+            user(10, "Taken@x"),
+        ]);
+        let mut emails: Vec<_> = users
+            .list(None)
+            .into_iter()
+            .filter_map(|u| u.email)
+            .collect();
+        emails.sort();
+        assert_eq!(emails, ["Taken@x", "a@x", "api@x", "c@x", "other@x"]);
+        assert!(
+            first
+                .zip(entry(1))
+                .is_some_and(|(was, is)| Arc::ptr_eq(&was, &is))
+        );
+        assert!(
+            third
+                .zip(entry(3))
+                .is_some_and(|(was, is)| !Arc::ptr_eq(&was, &is))
+        );
+        assert_eq!(users.added(), [user(7, "api@x")]);
+        users.set(Vec::new());
+        assert_eq!(users.list(None), [user(7, "api@x")]);
+        assert_eq!(users.remove("api@x"), Ok(()));
+        assert_eq!(users.count(), 0);
     }
 }

@@ -30,6 +30,14 @@ pub trait Identity {
     fn email(&self) -> Option<&str>;
 }
 
+/// Who has named a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NamedBy {
+    Config,
+    /// Stays when the config is read again.
+    Api,
+}
+
 /// A user of an inbound, or to be one, of the protocol that their account is of.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyUser {

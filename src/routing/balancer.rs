@@ -26,6 +26,11 @@ impl Balancer {
         }
     }
 
+    /// Whether it chooses as `other` does, and by what the same observer sees.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.settings == other.settings && Arc::ptr_eq(&self.health, &other.health)
+    }
+
     pub fn tag(&self) -> &str {
         &self.settings.tag
     }

@@ -1,7 +1,7 @@
 //! What an observer knows of the outbounds: who answers, and how fast.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 /// The last that was seen of each outbound, by tag; written by an observer, read by balancers.
@@ -38,6 +38,12 @@ pub struct Samples {
 }
 
 impl HealthTable {
+    /// The one that stays empty, where there is no observer.
+    pub(super) fn of_nobody() -> Arc<Self> {
+        static EMPTY: LazyLock<Arc<HealthTable>> = LazyLock::new(Arc::default);
+        EMPTY.clone()
+    }
+
     /// Stores an observation and returns the previous one.
     pub fn note(&self, tag: &Arc<str>, observation: Observation) -> Option<Observation> {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -66,6 +72,11 @@ impl HealthTable {
 }
 
 impl HealthTables {
+    /// These tables, each with the tag of its observer.
+    pub fn of(tables: Vec<(String, Arc<HealthTable>)>) -> Self {
+        Self(tables)
+    }
+
     /// One empty table for each observer; `observers` are their tags.
     pub fn new<'t>(observers: impl Iterator<Item = &'t str>) -> Self {
         Self(

@@ -10,7 +10,7 @@ use super::{HealthTables, Router, Settings, Target, balancer};
 #[derive(Default)]
 pub struct LiveRouter {
     now: RwLock<Arc<Router>>,
-    health: HealthTables,
+    health: RwLock<HealthTables>,
     /// Held while a new router is made of the present one.
     changing: Mutex<()>,
 }
@@ -33,14 +33,26 @@ impl LiveRouter {
     pub fn new(settings: Settings, health: HealthTables) -> Self {
         Self {
             now: RwLock::new(Arc::new(Router::new(settings, &health))),
-            health,
+            health: RwLock::new(health),
             changing: Mutex::default(),
         }
     }
 
     /// What the observers know.
-    pub fn health(&self) -> &HealthTables {
-        &self.health
+    pub fn health(&self) -> HealthTables {
+        let health = self.health.read();
+        health.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts the rules and balancers of a config in the place of those of the config before. What the API has added stays
+    /// behind them, unless its tag is taken; a balancer that is the same goes on as it is.
+    pub fn change(&self, settings: Settings, health: HealthTables) {
+        let _changing = self.lock();
+        let before = self.now();
+        let mut router = Router::new(settings, &health);
+        router.follow(&before);
+        *self.health.write().unwrap_or_else(PoisonError::into_inner) = health;
+        self.set(router);
     }
 
     pub fn now(&self) -> Arc<Router> {
@@ -97,7 +109,8 @@ impl LiveRouter {
             if router.balancer(&added.tag).is_some() {
                 return Err(RuleError::BalancerTaken);
             }
-            router.balancers.push(balancer(added, &self.health));
+            router.added.push(added.tag.clone());
+            router.balancers.push(balancer(added, &self.health()));
         }
         for rule in settings.rules {
             if !rule.tag.is_empty() && router.rules.iter().any(|other| other.tag == rule.tag) {
@@ -108,7 +121,7 @@ impl LiveRouter {
             {
                 return Err(RuleError::NoBalancer(tag.clone()));
             }
-            router.push(rule);
+            router.push(rule, true);
         }
         self.set(router);
         Ok(())
@@ -144,6 +157,55 @@ mod tests {
         assert_eq!(shown(&router), "=a second=c");
         assert_eq!(router.replace(rules(&[("x", "a")])), Ok(()));
         assert_eq!(shown(&router), "x=a");
+    }
+
+    #[test]
+    fn a_config_has_its_rules_anew_and_those_of_the_api_stay_behind_them() {
+        let router = LiveRouter::new(rules(&[("x", "a"), ("y", "b")]), HealthTables::default());
+        assert_eq!(router.append(rules(&[("api", "c"), ("z", "d")])), Ok(()));
+        router.change(rules(&[("y", "e"), ("z", "f")]), HealthTables::default());
+        assert_eq!(shown(&router), "y=e z=f api=c");
+        router.change(rules(&[("y", "e"), ("z", "f")]), HealthTables::default());
+        assert_eq!(shown(&router), "y=e z=f api=c");
+        assert_eq!(router.replace(rules(&[("w", "g")])), Ok(()));
+        router.change(rules(&[("y", "e")]), HealthTables::default());
+        assert_eq!(shown(&router), "y=e w=g");
+    }
+
+    #[test]
+    fn a_balancer_that_is_the_same_goes_on_as_it_is() {
+        let with = |observer: &str, tags: &[&str]| Settings {
+            balancers: tags
+                .iter()
+                .map(|tag| BalancerSettings {
+                    tag: (*tag).to_owned(),
+                    observer: observer.to_owned().into(),
+                    ..BalancerSettings::default()
+                })
+                .collect(),
+            ..Settings::default()
+        };
+        let router = LiveRouter::new(with("", &["b"]), HealthTables::default());
+        let said = |router: &LiveRouter, tag| {
+            router
+                .now()
+                .balancer(tag)
+                .and_then(|balancer| balancer.overridden())
+        };
+        assert_eq!(router.append(with("", &["api"])), Ok(()));
+        for tag in ["b", "api"] {
+            router
+                .now()
+                .balancer(tag)
+                .unwrap()
+                .set_override(Some("there".into()));
+        }
+        router.change(with("", &["b", "c"]), HealthTables::default());
+        assert_eq!(said(&router, "b").as_deref(), Some("there"));
+        assert_eq!(said(&router, "api").as_deref(), Some("there"));
+        router.change(with("other", &["b"]), HealthTables::default());
+        assert_eq!(said(&router, "b"), None);
+        assert!(router.now().balancer("c").is_none());
     }
 
     #[test]

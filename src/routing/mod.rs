@@ -37,6 +37,8 @@ pub struct Router {
     strategy: DomainStrategy,
     rules: Vec<Arc<RunningRule>>,
     balancers: Vec<Arc<Balancer>>,
+    /// The tags of those balancers that the API has added.
+    added: Vec<String>,
 }
 
 struct RunningRule {
@@ -44,6 +46,8 @@ struct RunningRule {
     tag: String,
     conditions: Conditions,
     lead: Lead,
+    /// By the API: it stays when the config is read again.
+    added: bool,
 }
 
 /// Where a rule sends a session.
@@ -92,13 +96,36 @@ impl Router {
         let balancers = settings.balancers.into_iter();
         router.balancers = balancers.map(|b| balancer(b, health)).collect();
         for rule in settings.rules {
-            router.push(rule);
+            router.push(rule, false);
         }
         router
     }
 
+    /// Takes over what the API has added to the rules `before`, and those balancers that are the same.
+    fn follow(&mut self, before: &Self) {
+        for balancer in &mut self.balancers {
+            let same = before.balancer(balancer.tag());
+            if let Some(same) = same.filter(|same| same.is_like(balancer)) {
+                self.rules = self.rules.iter().map(|rule| rule.led_by(same)).collect();
+                *balancer = same.clone();
+            }
+        }
+        let added = before.added.iter().filter_map(|tag| before.balancer(tag));
+        for balancer in added {
+            if self.balancer(balancer.tag()).is_none() {
+                self.added.push(balancer.tag().to_owned());
+                self.balancers.push(balancer.clone());
+            }
+        }
+        for rule in before.rules.iter().filter(|rule| rule.added) {
+            if rule.tag.is_empty() || self.rules.iter().all(|other| other.tag != rule.tag) {
+                self.rules.push(rule.clone());
+            }
+        }
+    }
+
     /// One more rule, behind the others.
-    fn push(&mut self, rule: Rule) {
+    fn push(&mut self, rule: Rule, added: bool) {
         let lead = match rule.target.value {
             Target::Outbound(tag) => Lead::Outbound(tag),
             Target::Balancer(tag) => match self.balancer(&tag) {
@@ -111,6 +138,7 @@ impl Router {
             tag: rule.tag,
             conditions: rule.conditions,
             lead,
+            added,
         }));
     }
 
@@ -174,8 +202,26 @@ impl Router {
     }
 }
 
+impl RunningRule {
+    /// The same, led by `balancer` where one of its tag leads it.
+    fn led_by(self: &Arc<Self>, balancer: &Arc<Balancer>) -> Arc<Self> {
+        match &self.lead {
+            Lead::Balancer(other) if other.tag() == balancer.tag() => Arc::new(Self {
+                tag: self.tag.clone(),
+                conditions: self.conditions.clone(),
+                lead: Lead::Balancer(balancer.clone()),
+                added: self.added,
+            }),
+            _ => self.clone(),
+        }
+    }
+}
+
 /// It reads the table of the observer that it names.
 fn balancer(settings: BalancerSettings, health: &HealthTables) -> Arc<Balancer> {
     let health = health.get(&settings.observer).cloned();
-    Arc::new(Balancer::new(settings, health.unwrap_or_default()))
+    Arc::new(Balancer::new(
+        settings,
+        health.unwrap_or_else(HealthTable::of_nobody),
+    ))
 }

@@ -72,7 +72,10 @@ pub fn trojan_users(users: u32) -> impl Fn(u32) -> bool {
     table(users.collect())
 }
 
-fn table<U: Identity<Key: Copy> + Clone + Into<User>>(users: Vec<U>) -> impl Fn(u32) -> bool {
+fn table<U>(users: Vec<U>) -> impl Fn(u32) -> bool
+where
+    U: Identity<Key: Copy> + Clone + PartialEq + Into<User>,
+{
     let keys: Vec<U::Key> = users.iter().map(Identity::key).collect();
     let table = UserTable::of(users);
     move |i| table.find(&keys[i as usize % keys.len()]).is_some()

@@ -85,6 +85,13 @@ impl Inbound {
         })
     }
 
+    /// With the next handshake the files of certificates are looked at, however long ago they were.
+    pub fn look_at_files(&self) {
+        if let Some(tls) = &self.tls {
+            tls.look_at_files();
+        }
+    }
+
     /// How long a peer may say nothing before the outermost of these layers gives it up; `None` without any.
     pub fn patience(&self) -> Option<Duration> {
         if self.accept_proxy_protocol {

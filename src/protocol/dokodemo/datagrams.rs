@@ -27,7 +27,7 @@ const STRAYS: usize = 64;
 
 /// The sources of `socket`; `bind` makes the sockets that answer in the name of others.
 pub(super) fn sources(
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     inbound: &Inbound,
     bind: BindUdp,
     context: &InboundContext,

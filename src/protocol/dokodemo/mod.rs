@@ -64,7 +64,12 @@ impl Inbound {
     }
 
     /// The sources of the datagrams that come to `socket`; `bind` makes sockets that send as somebody else.
-    pub fn sources(&self, socket: UdpSocket, bind: BindUdp, context: &InboundContext) -> Sources {
+    pub fn sources(
+        &self,
+        socket: Arc<UdpSocket>,
+        bind: BindUdp,
+        context: &InboundContext,
+    ) -> Sources {
         datagrams::sources(socket, self, bind, context)
     }
 }

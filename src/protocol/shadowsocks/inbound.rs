@@ -17,7 +17,7 @@ use super::codec::{MAX_ADDRESS, MAX_SKEW, identity, skew};
 use super::datagrams::Port;
 use super::draw;
 use super::reader::Reader;
-use super::settings::InboundSettings;
+use super::settings::{Access, InboundSettings};
 use super::stream::{Role, SealedStream};
 use super::users::{Found, Identities, Passwords, UserEntry, Users};
 use super::writer::Writer;
@@ -60,6 +60,16 @@ impl Inbound {
         }
     }
 
+    /// Makes the users of `access` those that the config names.
+    pub fn set_users(&self, access: Access) {
+        self.users.set(access);
+    }
+
+    /// Those whom the API has added to `other` are users here, too.
+    pub fn add_added(&self, other: &Self) {
+        self.users.add_added(&other.users);
+    }
+
     /// One more user with a password, from now on.
     pub fn add_user(&self, user: &UserSettings<AeadKey>) -> Result<(), UserError> {
         match &*self.users {
@@ -98,7 +108,7 @@ impl Inbound {
     /// The sources of the datagrams that come to a listening socket.
     pub(in crate::protocol) fn sources(
         &self,
-        socket: UdpSocket,
+        socket: Arc<UdpSocket>,
         context: &InboundContext,
     ) -> Sources {
         let port = Port::new(self.users.clone(), context);

@@ -549,7 +549,7 @@ async fn answers_are_for_the_session_that_asked() {
         let listener = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let at: SocketAddr = listener.local_addr().unwrap();
         let context = InboundContext::default();
-        let mut sources = inbound(&access).sources(listener, &context);
+        let mut sources = inbound(&access).sources(Arc::new(listener), &context);
         let near = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let wire = Wire::default();
         let (sent, coming) = (wire.sent.clone(), wire.coming.clone());

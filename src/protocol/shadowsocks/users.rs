@@ -12,12 +12,14 @@ use super::codec::method::Cipher;
 use super::codec::packet;
 use super::settings::{Access, AeadKey, Blake3Key, UserSettings};
 use crate::protocol::UserError;
+use crate::protocol::users::NamedBy;
 use crate::session::User;
 use bytes::BytesMut;
 
 pub(super) struct UserEntry {
     pub(super) user: Arc<User>,
     pub(super) number: u64,
+    named_by: NamedBy,
     pub(super) cipher: Cipher,
     pub(super) key: Key,
 }
@@ -73,13 +75,7 @@ impl Users {
             }
             Access::Passwords(users) => {
                 let passwords = Passwords(RwLock::default());
-                for user in users {
-                    passwords.insert(&UserSettings {
-                        key: user.key.key(),
-                        email: user.email,
-                        level: user.level,
-                    });
-                }
+                passwords.set(&users.into_iter().map(with_key).collect::<Vec<_>>());
                 Self::Passwords(passwords)
             }
             Access::OneKey(user) => {
@@ -92,11 +88,48 @@ impl Users {
                     key,
                     users: RwLock::default(),
                 };
-                for user in users {
-                    identities.insert(&user);
-                }
+                identities.set(&users);
                 Self::Identities(identities)
             }
+        }
+    }
+
+    /// Makes the users of `access` those that the config names; no other part of it is looked at. Those whom the API has
+    /// added stay, where they have nothing of one of these.
+    pub(super) fn set(&self, access: Access) {
+        match (self, access) {
+            (Self::Passwords(passwords), Access::Passwords(users)) => {
+                passwords.set(&users.into_iter().map(with_key).collect::<Vec<_>>());
+            }
+            (Self::Identities(identities), Access::Identities { users, .. }) => {
+                identities.set(&users);
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds those whom the API has added to `other`, where they fit.
+    pub(super) fn add_added(&self, other: &Self) {
+        match (self, other) {
+            (Self::Passwords(passwords), Self::Passwords(other)) => {
+                let users = other.0.read().unwrap_or_else(PoisonError::into_inner);
+                for entry in users.users.iter().filter(|entry| entry.is_added()) {
+                    let key = AeadKey {
+                        cipher: entry.cipher,
+                        key: entry.key,
+                    };
+                    let _ = passwords.add(&entry.settings(key));
+                }
+            }
+            (Self::Identities(identities), Self::Identities(other))
+                if identities.cipher == other.cipher =>
+            {
+                let users = other.users.read().unwrap_or_else(PoisonError::into_inner);
+                for entry in users.users.values().filter(|entry| entry.is_added()) {
+                    let _ = identities.add(&entry.settings(entry.key));
+                }
+            }
+            _ => {}
         }
     }
 
@@ -160,21 +193,30 @@ impl Passwords {
     /// One more; neither the password nor the email may be another's.
     pub(super) fn add(&self, user: &UserSettings<AeadKey>) -> Result<(), UserError> {
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let AeadKey { cipher, key } = user.key;
-        let has = |entry: &Arc<UserEntry>| (entry.cipher, entry.key) == (cipher, key);
-        if table.users.iter().any(has) {
-            return Err(UserError::KeyTaken);
-        }
-        let number = table.name(user.email.as_deref())?;
-        let entry = entry(user, cipher, key, number);
-        table.users.push(Arc::new(entry));
-        Ok(())
+        table.add_password(user, NamedBy::Api)
     }
 
-    /// As a config has it, where nobody has anything of another.
-    fn insert(&self, user: &UserSettings<AeadKey>) {
-        let added = self.add(user);
-        debug_assert!(added.is_ok(), "{added:?}");
+    fn set(&self, users: &[UserSettings<AeadKey>]) {
+        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut before = table.empty();
+        for user in users {
+            let same = |entry: &Arc<UserEntry>| {
+                let AeadKey { cipher, key } = user.key;
+                (entry.cipher, entry.key) == (cipher, key) && entry.is_the_configs(user)
+            };
+            match before.iter().position(same) {
+                Some(place) => table.keep(before.swap_remove(place), Vec::push),
+                // As a config has it, where nobody has anything of another.
+                None => drop(table.add_password(user, NamedBy::Config)),
+            }
+        }
+        for entry in before.into_iter().filter(|entry| entry.is_added()) {
+            let has =
+                |other: &Arc<UserEntry>| (other.cipher, other.key) == (entry.cipher, entry.key);
+            if !table.has_email(entry.user.email.as_deref()) && !table.users.iter().any(has) {
+                table.keep(entry, Vec::push);
+            }
+        }
     }
 
     /// Tries the keys for which `flight` is long enough, and was not when it had `before` bytes.
@@ -218,26 +260,117 @@ impl Identities {
     /// One more; neither the key nor the email may be another's.
     pub(super) fn add(&self, user: &UserSettings<Key>) -> Result<(), UserError> {
         let mut table = self.users.write().unwrap_or_else(PoisonError::into_inner);
-        let hash = user.key.hash();
-        if table.users.contains_key(&hash) {
-            return Err(UserError::KeyTaken);
-        }
-        let number = table.name(user.email.as_deref())?;
-        let entry = entry(user, self.cipher, user.key, number);
-        table.users.insert(hash, Arc::new(entry));
-        Ok(())
+        table.add_identity(self.cipher, user, NamedBy::Api)
     }
 
-    /// As a config has it, where nobody has anything of another.
-    fn insert(&self, user: &UserSettings<Key>) {
-        let added = self.add(user);
-        debug_assert!(added.is_ok(), "{added:?}");
+    fn set(&self, users: &[UserSettings<Key>]) {
+        let mut table = self.users.write().unwrap_or_else(PoisonError::into_inner);
+        let mut before = table.empty();
+        let place = |users: &mut HashMap<_, _>, entry: Arc<UserEntry>| {
+            users.insert(entry.key.hash(), entry);
+        };
+        for user in users {
+            let known = before.remove(&user.key.hash());
+            match known.filter(|entry| entry.is_the_configs(user)) {
+                Some(entry) => table.keep(entry, place),
+                // As a config has it, where nobody has anything of another.
+                None => drop(table.add_identity(self.cipher, user, NamedBy::Config)),
+            }
+        }
+        for entry in before.into_values().filter(|entry| entry.is_added()) {
+            if !table.has_email(entry.user.email.as_deref()) {
+                table.keep(entry, place);
+            }
+        }
     }
 
     /// The user whose key has this hash.
     pub(super) fn find(&self, hash: &[u8; 16]) -> Option<Arc<UserEntry>> {
         let table = self.users.read().unwrap_or_else(PoisonError::into_inner);
         table.users.get(hash).cloned()
+    }
+}
+
+impl Table<Vec<Arc<UserEntry>>> {
+    fn add_password(
+        &mut self,
+        user: &UserSettings<AeadKey>,
+        named_by: NamedBy,
+    ) -> Result<(), UserError> {
+        let AeadKey { cipher, key } = user.key;
+        let has = |entry: &Arc<UserEntry>| (entry.cipher, entry.key) == (cipher, key);
+        if self.users.iter().any(has) {
+            return Err(UserError::KeyTaken);
+        }
+        let number = self.name(user.email.as_deref())?;
+        let entry = UserEntry {
+            named_by,
+            ..entry(user, cipher, key, number)
+        };
+        self.users.push(Arc::new(entry));
+        Ok(())
+    }
+}
+
+impl Table<HashMap<[u8; 16], Arc<UserEntry>>> {
+    fn add_identity(
+        &mut self,
+        cipher: Cipher,
+        user: &UserSettings<Key>,
+        named_by: NamedBy,
+    ) -> Result<(), UserError> {
+        let hash = user.key.hash();
+        if self.users.contains_key(&hash) {
+            return Err(UserError::KeyTaken);
+        }
+        let number = self.name(user.email.as_deref())?;
+        let entry = UserEntry {
+            named_by,
+            ..entry(user, cipher, user.key, number)
+        };
+        self.users.insert(hash, Arc::new(entry));
+        Ok(())
+    }
+}
+
+impl<U: Default> Table<U> {
+    /// Takes all users out.
+    fn empty(&mut self) -> U {
+        self.emails.clear();
+        std::mem::take(&mut self.users)
+    }
+
+    fn has_email(&self, email: Option<&str>) -> bool {
+        email.is_some_and(|email| self.emails.contains_key(&email.to_lowercase()))
+    }
+
+    /// Puts a user back.
+    fn keep(&mut self, entry: Arc<UserEntry>, place: impl Fn(&mut U, Arc<UserEntry>)) {
+        if let Some(email) = &entry.user.email {
+            self.emails.insert(email.to_lowercase(), entry.number);
+        }
+        place(&mut self.users, entry);
+    }
+}
+
+impl UserEntry {
+    fn is_added(&self) -> bool {
+        self.named_by == NamedBy::Api
+    }
+
+    /// Whether the config has named this user before, and by all but the key in the same way.
+    fn is_the_configs<K>(&self, user: &UserSettings<K>) -> bool {
+        self.named_by == NamedBy::Config
+            && self.user.email == user.email
+            && self.user.level == user.level
+    }
+
+    fn settings<K>(&self, key: K) -> UserSettings<K> {
+        UserSettings {
+            key,
+            email: self.user.email.clone(),
+            level: self.user.level,
+        }
     }
 }
 
@@ -273,8 +406,17 @@ fn entry<K>(user: &UserSettings<K>, cipher: Cipher, key: Key, number: u64) -> Us
             anonymous: false,
         }),
         number,
+        named_by: NamedBy::Config,
         cipher,
         key,
+    }
+}
+
+fn with_key(user: UserSettings<super::AeadPassword>) -> UserSettings<AeadKey> {
+    UserSettings {
+        key: user.key.key(),
+        email: user.email,
+        level: user.level,
     }
 }
 

@@ -74,8 +74,13 @@ impl Inbound {
         }
     }
 
+    /// The associations of `other` go on here.
+    pub fn take_associations(&mut self, other: &Self) {
+        self.associations = other.associations.clone();
+    }
+
     /// The sources of the datagrams that come to `socket`, the UDP port that clients are told from now on.
-    pub fn sources(&self, socket: UdpSocket, context: &InboundContext) -> Sources {
+    pub fn sources(&self, socket: Arc<UdpSocket>, context: &InboundContext) -> Sources {
         let port = Port::new(
             socket.local_addr().ok(),
             self.associations.clone(),

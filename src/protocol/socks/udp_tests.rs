@@ -33,7 +33,7 @@ async fn serve(password: bool) -> Served {
     });
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let at = socket.local_addr().unwrap();
-    let sources = inbound.sources(socket, &InboundContext::default());
+    let sources = inbound.sources(Arc::new(socket), &InboundContext::default());
     Served {
         inbound,
         sources,

@@ -27,6 +27,18 @@ impl Inbound {
         }
     }
 
+    /// Makes these the users that the config names.
+    pub fn set_users(&self, users: Vec<UserSettings>) {
+        self.flight.users.set(users);
+    }
+
+    /// Those whom the API has added to `other` are users here, too, where they have nothing of another.
+    pub fn add_added(&self, other: &Self) {
+        for user in other.flight.users.added() {
+            let _ = self.flight.users.add(user);
+        }
+    }
+
     /// One more user, from now on.
     pub fn add_user(&self, user: UserSettings) -> Result<(), UserError> {
         self.flight.users.add(user)

@@ -87,7 +87,7 @@ pub(super) struct Admitted {
     pub(super) session: Option<Datagrams>,
 }
 
-/// The sources of a listening socket. The socket is closed when this is dropped.
+/// The sources of a listening socket.
 pub struct Sources {
     socket: Arc<UdpSocket>,
     receiver: Receiver,
@@ -115,12 +115,11 @@ struct Known {
 impl Sources {
     /// `strays` brings datagrams that came by other sockets.
     pub(super) fn new(
-        socket: UdpSocket,
+        socket: Arc<UdpSocket>,
         port: impl UdpPort + 'static,
         is_transparent: bool,
         strays: Option<mpsc::Receiver<Datagram>>,
     ) -> Self {
-        let socket = Arc::new(socket);
         Self {
             receiver: Receiver::new(&socket, is_transparent),
             replies: Replies::new(&socket),

@@ -131,7 +131,7 @@ async fn door_for(max: usize) -> (SocketAddr, mpsc::Receiver<Datagrams>) {
         ..InboundSettings::default()
     });
     let bind: BindUdp = Arc::new(|_| Err(io::ErrorKind::Unsupported.into()));
-    let mut sources = inbound.sources(socket, bind, &InboundContext::default());
+    let mut sources = inbound.sources(Arc::new(socket), bind, &InboundContext::default());
     sources.max = max;
     sources.sweep_at = FIRST_SWEEP.min(max);
     let (tx, rx) = mpsc::channel(64);

@@ -52,6 +52,18 @@ impl Inbound {
         }
     }
 
+    /// Makes these the users that the config names.
+    pub fn set_users(&self, users: Vec<UserSettings>) {
+        self.users.set(users);
+    }
+
+    /// Those whom the API has added to `other` are users here, too, where they have nothing of another.
+    pub fn add_added(&self, other: &Self) {
+        for user in other.users.added() {
+            let _ = self.users.add(user);
+        }
+    }
+
     /// One more user, from now on.
     pub fn add_user(&self, user: UserSettings) -> Result<(), UserError> {
         self.users.add(user)

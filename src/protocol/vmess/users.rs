@@ -20,6 +20,7 @@ use super::codec::auth_id::{AuthIdMatcher, CmdKey};
 use super::codec::header::Request;
 use crate::cause::AuthError;
 use crate::protocol::replay::{MAX_SKEW, ReplayMemory};
+use crate::protocol::users::NamedBy;
 use crate::protocol::{UserError, UserSettings};
 use crate::secret::Secret;
 use crate::session::User;
@@ -52,6 +53,7 @@ pub(crate) struct UserEntry {
     pub(crate) key: CmdKey,
     pub(super) user: Arc<User>,
     number: usize,
+    named_by: NamedBy,
     /// A client of theirs pads its headers with zeros.
     pads_zeros: AtomicBool,
 }
@@ -60,14 +62,54 @@ impl Users {
     pub(crate) fn new(users: Vec<UserSettings>) -> Self {
         let mut table = Table::default();
         for user in users {
-            table.push(user);
+            table.push(user, NamedBy::Config);
         }
-        let groups = table.users.len().div_ceil(AuthIdMatcher::USERS);
-        (0..groups).for_each(|group| table.renew(group));
+        table.renew_all();
         Self {
             table: RwLock::new(table),
             recent: Mutex::default(),
         }
+    }
+
+    /// Makes these the users that the config names. Those whom the API has added stay, where they have nothing of one of
+    /// these.
+    pub(super) fn set(&self, users: Vec<UserSettings>) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let is_config = |entry: &UserEntry| entry.named_by == NamedBy::Config;
+        let same = |(entry, user): (&Arc<UserEntry>, &UserSettings)| {
+            is_config(entry) && entry.settings() == *user
+        };
+        if table.users.len() == users.len() && table.users.iter().zip(&users).all(same) {
+            return;
+        }
+        let before = std::mem::take(&mut *table);
+        table.numbered = before.numbered;
+        let mut known: HashMap<Uuid, Arc<UserEntry>> = HashMap::new();
+        known.extend(before.users.iter().map(|entry| (*entry.id, entry.clone())));
+        for user in users {
+            let entry = known.remove(&*user.id);
+            match entry.filter(|entry| same((entry, &user))) {
+                Some(entry) => table.place(entry),
+                None => table.push(user, NamedBy::Config),
+            }
+        }
+        let added = before.users.into_iter().filter(|entry| !is_config(entry));
+        for entry in added {
+            let email = entry.user.email.as_ref().map(|email| email.to_lowercase());
+            let taken = email.is_some_and(|email| table.emails.contains_key(&email));
+            if !taken && !table.ids.contains(&*entry.id) {
+                table.place(entry);
+            }
+        }
+        table.renew_all();
+    }
+
+    /// Those whom the API has added.
+    pub(super) fn added(&self) -> Vec<UserSettings> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let users = table.users.iter();
+        let added = users.filter(|entry| entry.named_by == NamedBy::Api);
+        added.map(|entry| entry.settings()).collect()
     }
 
     /// One more; neither the id nor the email may be another's.
@@ -81,7 +123,7 @@ impl Users {
         if table.ids.contains(&*user.id) {
             return Err(UserError::KeyTaken);
         }
-        table.push(user);
+        table.push(user, NamedBy::Api);
         let last = (table.users.len() - 1) / AuthIdMatcher::USERS;
         table.renew(last);
         Ok(())
@@ -179,20 +221,30 @@ impl Users {
 }
 
 impl Table {
-    fn push(&mut self, user: UserSettings) {
-        let (number, place) = (self.numbered, self.users.len());
+    fn push(&mut self, user: UserSettings, named_by: NamedBy) {
+        let number = self.numbered;
         self.numbered += 1;
-        if let Some(email) = &user.email {
-            self.emails.insert(email.to_lowercase(), place);
-        }
-        self.ids.insert(*user.id);
-        self.users.push(Arc::new(UserEntry {
+        self.place(Arc::new(UserEntry {
             key: CmdKey::new(&user.id),
             id: user.id,
             user: Arc::new(user.into()),
             number,
+            named_by,
             pads_zeros: AtomicBool::new(false),
         }));
+    }
+
+    fn place(&mut self, entry: Arc<UserEntry>) {
+        if let Some(email) = &entry.user.email {
+            self.emails.insert(email.to_lowercase(), self.users.len());
+        }
+        self.ids.insert(*entry.id);
+        self.users.push(entry);
+    }
+
+    fn renew_all(&mut self) {
+        let groups = self.users.len().div_ceil(AuthIdMatcher::USERS);
+        (0..groups).for_each(|group| self.renew(group));
     }
 
     /// Takes a user out; the last one comes to the place that they had, which is given back.
@@ -273,6 +325,29 @@ mod tests {
 
     fn key(i: u32) -> CmdKey {
         CmdKey::new(&Uuid::from_u128(i.into()))
+    }
+
+    #[test]
+    fn a_config_names_its_users_anew_and_those_of_the_api_stay() {
+        let (all, replays) = (users(20), ReplayMemory::default());
+        assert_eq!(all.add(user(50, Some("api@x"))), Ok(()));
+        assert_eq!(all.add(user(51, Some("Taken@x"))), Ok(()));
+        let mut named: Vec<_> = (10..30).map(|i| user(i, None)).collect();
+        named.push(user(60, Some("taken@x")));
+        all.set(named.clone());
+        let lets_in = |i, salt| {
+            let id = Writer::new(&key(i)).seal(NOW, [salt; 4]);
+            all.find(&id, NOW, &replays).is_ok()
+        };
+        for i in 0..61 {
+            let is_user = (10..30).contains(&i) || i == 50 || i == 60;
+            assert_eq!(lets_in(i, 1), is_user, "{i}");
+        }
+        assert_eq!(all.count(), 22);
+        assert_eq!(all.added(), [user(50, Some("api@x"))]);
+        all.set(named);
+        assert_eq!(all.remove("api@x"), Ok(()));
+        assert!(!lets_in(50, 2) && lets_in(60, 2) && lets_in(29, 2));
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 
 use nix::libc;
+use socket2::SockRef;
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::time::Instant;
 
@@ -77,7 +79,26 @@ impl Listener {
 ///
 /// As in Go, and so in V2Ray, both `0.0.0.0` and `::` mean every address of either family.
 pub fn listen(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<Listener> {
-    of_either_family(addr, sockopt, |addr| listen_on(addr, sockopt))
+    listen_as(addr, sockopt, Bind::Alone)
+}
+
+/// As [`listen()`], for the only socket of its place, or beside one that will go.
+pub fn listen_as(addr: SocketAddr, sockopt: &SockOpt, how: Bind) -> io::Result<Listener> {
+    of_either_family(addr, sockopt, |addr| listen_on(addr, sockopt, how))
+}
+
+/// How a socket comes to its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// Nobody else may have it.
+    Alone,
+    /// Others that [share](share_place) it may have it, too, at this moment.
+    Beside,
+}
+
+/// Whether another socket of this process may be bound where this one is ([`Bind::Beside`]).
+pub fn share_place(socket: &impl AsFd, shares: bool) -> io::Result<()> {
+    SockRef::from(socket).set_reuse_port(shares)
 }
 
 fn of_either_family<T>(
@@ -104,17 +125,20 @@ fn lacks_ipv6(error: &io::Error) -> bool {
     )
 }
 
-fn listen_on(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<Listener> {
+fn listen_on(addr: SocketAddr, sockopt: &SockOpt, how: Bind) -> io::Result<Listener> {
     // Accepted sockets inherit the options, keep-alive and `TCP_NODELAY` among them.
     let socket = sockopt.tcp(addr)?;
     socket.set_reuse_address(true)?;
     if addr.is_ipv6() {
         socket.set_only_v6(sockopt.v6_only || !addr.ip().is_unspecified())?;
     }
+    socket.set_reuse_port(how == Bind::Beside)?;
     socket.bind(&addr.into())?;
     sockopt.fast_open_to_listen(&socket)?;
     sockopt.transparent_to_listen(&socket, addr)?;
+    // Linux looks for others once more.
     socket.listen(BACKLOG)?;
+    socket.set_reuse_port(false)?;
     let listener = TcpListener::from_std(socket.into())?;
     let one = !addr.ip().is_unspecified() && sockopt.tproxy == Tproxy::Off;
     let local = one.then(|| listener.local_addr()).transpose()?;
@@ -124,13 +148,24 @@ fn listen_on(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<Listener> {
 /// A UDP socket that waits for datagrams on `addr`; for `0.0.0.0` and `::` the same holds as for
 /// [`listen()`]. Sources of IPv4 may be written as `::ffff:1.2.3.4`.
 pub fn udp_listen(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<UdpSocket> {
+    udp_listen_as(addr, sockopt, Bind::Alone)
+}
+
+/// As [`udp_listen`], for the only socket of its place, or beside one that will go.
+pub fn udp_listen_as(addr: SocketAddr, sockopt: &SockOpt, how: Bind) -> io::Result<UdpSocket> {
     of_either_family(addr, sockopt, |addr| {
         let socket = sockopt.udp(addr)?;
         if addr.is_ipv6() {
             socket.set_only_v6(sockopt.v6_only || !addr.ip().is_unspecified())?;
         }
         sockopt.transparent_datagrams(&socket, addr)?;
+        if how == Bind::Beside {
+            socket.set_reuse_port(true)?;
+        }
         socket.bind(&addr.into())?;
+        if how == Bind::Beside {
+            socket.set_reuse_port(false)?;
+        }
         UdpSocket::from_std(socket.into())
     })
 }
@@ -202,6 +237,40 @@ mod tests {
         let first = listen("127.0.0.1:0".parse().unwrap(), &sockopt).unwrap();
         let error = listen(first.local_addr().unwrap(), &sockopt).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn a_place_is_taken_over_beside_a_socket_that_goes() {
+        let sockopt = SockOpt::default();
+        let old = listen("127.0.0.1:0".parse().unwrap(), &sockopt).unwrap();
+        let at = old.local_addr().unwrap();
+        // What was accepted has the place as well.
+        let client = TcpStream::connect(at).await.unwrap();
+        let accepted = old.accept().await.unwrap();
+        let Listener::Tcp(socket, ..) = &old else {
+            panic!("a TCP listener");
+        };
+        for any in [
+            at,
+            ("0.0.0.0".parse::<Ipv4Addr>().unwrap(), at.port()).into(),
+        ] {
+            let taken = listen(any, &sockopt).unwrap_err();
+            assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+            share_place(socket, true).unwrap();
+            let new = listen_as(any, &sockopt, Bind::Beside);
+            share_place(socket, false).unwrap();
+            let new = new.unwrap();
+            let taken = listen(any, &sockopt).unwrap_err();
+            assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+            drop(new);
+        }
+        drop((client, accepted));
+        let old = udp_listen("127.0.0.1:0".parse().unwrap(), &sockopt).unwrap();
+        let at = old.local_addr().unwrap();
+        let any = (Ipv4Addr::UNSPECIFIED, at.port()).into();
+        assert!(udp_listen_as(any, &sockopt, Bind::Beside).is_err());
+        share_place(&old, true).unwrap();
+        udp_listen_as(any, &sockopt, Bind::Beside).unwrap();
     }
 
     #[tokio::test]

@@ -12,7 +12,9 @@ mod transparent;
 mod unix;
 
 pub use connect::connect;
-pub use listen::{Listener, listen, udp_listen, udp_socket};
+pub use listen::{
+    Bind, Listener, listen, listen_as, share_place, udp_listen, udp_listen_as, udp_socket,
+};
 pub use local::connect_behind;
 pub use settings::{FastOpen, KeepAlive, Race, SockOpt, TcpOptions, Tproxy};
 pub use transparent::udp_answer;

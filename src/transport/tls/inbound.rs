@@ -70,6 +70,11 @@ impl Inbound {
         })
     }
 
+    /// With the next handshake the files are looked at, however long ago they were.
+    pub fn look_at_files(&self) {
+        self.resolver.look_soon();
+    }
+
     /// The server's handshake; the client's time runs since `since`.
     ///
     /// # Errors

@@ -60,6 +60,14 @@ impl Resolver {
         }
     }
 
+    /// It is time to look at the files.
+    pub(super) fn look_soon(&self) {
+        let mut state = self.lock();
+        if let Some(due) = Instant::now().checked_sub(LOOK_EVERY) {
+            state.looked = state.looked.min(due);
+        }
+    }
+
     /// Takes what has changed in the files, if it is time to look at them, and if they answer.
     pub(super) async fn refresh(&self) {
         {
