@@ -18,7 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &[
         "address", "session", "stats", "policy", "report", "secret", "wire",
     ],
-    &["matching"],
+    &["matching", "limits"],
     &["routing", "sniffing"],
     &["io", "log"],
     &["cause"],

@@ -72,6 +72,7 @@ mod scenario_flood;
 mod scenario_forwarded;
 mod scenario_haproxy;
 mod scenario_http_proxy;
+mod scenario_limits;
 mod scenario_links;
 mod scenario_log_files;
 mod scenario_log_flood;

@@ -154,6 +154,7 @@ fn inbound(protocol: InboundSettings) -> Inbound {
         transport: transport::ServerSettings::default(),
         protocol,
         sniffing: None,
+        limits: Default::default(),
     }
 }
 

@@ -34,6 +34,7 @@ pub mod dispatch;
 pub mod dns;
 pub mod http;
 pub mod io;
+pub mod limits;
 #[cfg(feature = "app")]
 pub mod log;
 #[cfg(feature = "app")]

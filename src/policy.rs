@@ -29,6 +29,17 @@ pub struct Level {
     /// `bufferSize`, in bytes (V2Ray counts in KiB): the most that is read at once, and so kept for a peer that does not
     /// take it; a read has a bound of its own as well. By default there is no other.
     pub buffer: usize,
+    /// `connections`: those that one user may have at a time; 0 is no bound.
+    pub connections: u32,
+    /// What all tunnels of one user carry.
+    pub rates: Rates,
+}
+
+/// `uplinkRate` and `downlinkRate`, in bytes a second, which all tunnels of a user share; 0 is no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    pub uplink: u64,
+    pub downlink: u64,
 }
 
 /// How long a session may be silent.
@@ -101,12 +112,24 @@ impl Level {
         },
         online: false,
         buffer: usize::MAX,
+        connections: 0,
+        rates: Rates {
+            uplink: 0,
+            downlink: 0,
+        },
     };
 }
 
 impl Default for Level {
     fn default() -> Self {
         Self::DEFAULT
+    }
+}
+
+impl Rates {
+    /// Whether there is any bound.
+    pub fn bound(self) -> bool {
+        self != Self::default()
     }
 }
 

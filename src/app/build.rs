@@ -12,6 +12,7 @@ use crate::config::{self, Api, Config, Listen, Through};
 use crate::dispatch::{MadeOf, NextOutbound, Origin, Outbound, OutboundRef, Parts};
 use crate::dns::Resolver;
 use crate::io::Link;
+use crate::limits::Gate;
 use crate::observatory;
 use crate::protocol::{
     self, Endpoint, InboundTraits, OutboundSettings, ProtocolState, freedom, in_process,
@@ -34,6 +35,8 @@ pub struct Inbound {
     pub protocol: protocol::Inbound,
     pub(super) traits: InboundTraits,
     sniffing: Option<Arc<sniffing::Settings>>,
+    /// What it lets in.
+    pub(super) gate: Arc<Gate>,
     /// What it was made of, without its users.
     made_of: config::Inbound,
     /// The same of its protocol, with all that does not come and go.
@@ -59,6 +62,7 @@ impl Inbound {
             ports: settings.ports.clone(),
             transport: settings.transport.clone(),
             sniffing: settings.sniffing.clone(),
+            limits: settings.limits,
             at: Default::default(),
         };
         let transport = transport::Inbound::new(settings.transport);
@@ -72,6 +76,7 @@ impl Inbound {
             traits,
             protocol: protocol::Inbound::new(settings.protocol),
             sniffing: settings.sniffing.map(Arc::new),
+            gate: Arc::new(Gate::of_inbound(settings.limits)),
             made_of,
             frame,
         })
@@ -96,6 +101,8 @@ impl Inbound {
             transport,
             protocol,
             sniffing,
+            // They change where it is.
+            limits: _,
         } = settings;
         let made_of = &self.made_of;
         made_of.tag == *tag
@@ -106,10 +113,18 @@ impl Inbound {
             && self.frame == protocol.frame()
     }
 
-    /// Takes the name and the users from settings that it is like; and what is new in the files of certificates, with the
+    /// Counts on from where the one before it is.
+    pub(super) fn count_on(&mut self, before: &Self) {
+        let limits = self.made_of.limits;
+        self.gate = before.gate.clone();
+        self.gate.set(limits);
+    }
+
+    /// Takes the name, the limits and the users from settings that it is like; and what is new in the files of certificates, with the
     /// next handshake.
     pub(super) fn follow(&self, settings: config::Inbound) {
         *self.name.write().unwrap_or_else(PoisonError::into_inner) = settings.name.into();
+        self.gate.set(settings.limits);
         self.protocol.set_users(settings.protocol);
         self.transport.look_at_files();
     }
@@ -132,6 +147,7 @@ impl Inbound {
             sniffing: self.sniffing.clone(),
             from_here: false,
             entry: self.protocol.entry(),
+            held: None,
         }
     }
 }
@@ -248,6 +264,7 @@ impl Built {
             router: LiveRouter::new(config.routing, health.clone()),
             resolver: Resolver::new(config.dns),
             policy: config.policy,
+            limits: config.limits,
             count: config.stats,
             state: ProtocolState::open(state.as_deref()),
         };

@@ -87,6 +87,7 @@ impl App {
             health,
             resolver,
             policy: config.policy.clone(),
+            limits: config.limits,
             count: config.stats,
         });
         self.observe(observers);
@@ -180,6 +181,7 @@ impl Changed {
         let parts = [
             ("dns", before.dns != next.dns),
             ("policy", before.policy != next.policy),
+            ("limits", before.limits != next.limits),
             ("stats", before.stats != next.stats),
             ("log", before.log != next.log),
             ("reverse", before.reverse != next.reverse),
@@ -257,6 +259,7 @@ pub(super) fn remembered(config: &Config) -> (Config, routing::Settings) {
         observers: config.observers.clone(),
         dns: config.dns.clone(),
         policy: config.policy.clone(),
+        limits: config.limits,
         stats: config.stats,
         state: config.state.clone(),
         api: config.api.clone(),

@@ -194,6 +194,7 @@ impl Inbounds {
                     let mut inbound = Inbound::new(settings)?;
                     if let Some(there) = &there {
                         inbound.protocol.inherit(&there.protocol);
+                        inbound.count_on(there);
                     }
                     Next::New(self.bind(inbound, &mut spare)?, there)
                 }

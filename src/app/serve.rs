@@ -21,6 +21,7 @@ use crate::dispatch::{Dispatcher, Origin, Stranger};
 use crate::http::visit::Tell;
 use crate::io::handshakes::{self, Unfinished};
 use crate::io::{BindUdp, Counted, Io, Link, Step, Udp, open_files, own_listeners, scratch};
+use crate::limits::{Full, Gates, Held};
 use crate::log;
 use crate::protocol::{Datagrams, InboundContext, Sources};
 use crate::seam::{Arrival, Refusal, Unanswered};
@@ -90,11 +91,19 @@ async fn streams(
         log_refused(&refused, source, None, &e.into());
     });
     let served = Arc::new((inbound.clone(), dispatcher.clone(), context, tell));
+    let gates = Gates::new(dispatcher.gate.clone(), inbound.gate.clone());
     let timer_tick = TimerTick::default();
     loop {
         match listener.accept().await {
             Ok(arrival) => {
                 timer_tick.keep();
+                let held = match enter(inbound, &gates, &arrival) {
+                    Ok(held) => held,
+                    Err(full) => {
+                        log_refused(inbound, arrival.source, None, &full.into());
+                        continue;
+                    }
+                };
                 // As the system says it: a PROXY protocol header may say something else.
                 let from_here = own_listeners::is_own(arrival.source);
                 if let Some(file) = arrival.link.descriptor() {
@@ -108,7 +117,7 @@ async fn streams(
                     connection = CONNECTIONS.fetch_add(1, Ordering::Relaxed)
                 );
                 handshakes::begin(|unfinished| {
-                    connection(served, arrival, from_here, unfinished).instrument(span)
+                    connection(served, arrival, held, from_here, unfinished).instrument(span)
                 });
             }
             Err(e) if open_files::are_exhausted(&e) && handshakes::make_room().await => {}
@@ -120,6 +129,26 @@ async fn streams(
     }
 }
 
+/// Takes the places of a connection, if there are any, before anything else is done for it.
+fn enter(inbound: &Inbound, gates: &Arc<Gates>, arrival: &Arrival) -> Result<Held, Full> {
+    let held = gates.enter()?;
+    let transport = &inbound.transport;
+    if !transport.is_introduced() && !transport.may_speak_for_others(arrival.source) {
+        come_from(inbound, &held, arrival.source)?;
+    }
+    Ok(held)
+}
+
+/// Counts a connection for whom it comes from. A proxy or CDN that did not say for whom it comes is nobody; whether this
+/// machine is, its own bound says.
+fn come_from(inbound: &Inbound, held: &Held, source: Source) -> Result<(), Full> {
+    let is_here = matches!(source, Source::Ip(addr) if addr.ip().is_loopback());
+    match inbound.transport.is_shared(source) && !is_here {
+        true => Ok(()),
+        false => held.come_from(source),
+    }
+}
+
 /// Counted where somebody debugs: several connections may come for one source.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 
@@ -127,7 +156,13 @@ static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 type Served = Arc<(Arc<Inbound>, Arc<Dispatcher>, InboundContext, Tell)>;
 
 /// From the first byte of a connection to a session. Nothing is set up before that byte.
-async fn connection(served: Served, mut arrival: Arrival, from_here: bool, unfinished: Unfinished) {
+async fn connection(
+    served: Served,
+    mut arrival: Arrival,
+    held: Held,
+    from_here: bool,
+    unfinished: Unfinished,
+) {
     let (inbound, dispatcher, context, tell) = &*served;
     let patience = inbound.transport.patience().or_else(|| {
         let waits = inbound.traits.handshake_level.is_some();
@@ -139,11 +174,23 @@ async fn connection(served: Served, mut arrival: Arrival, from_here: bool, unfin
         let _ = timeout_at(arrival.since + patience, first).await;
     }
     // The futures of the stages are large. Each has an allocation of its own, which is given back when it is over.
-    let accepting = inbound.transport.accept(arrival, &dispatcher.closing, tell);
+    let accepting = async {
+        let arrival = inbound.transport.introduce(arrival).await?;
+        let source = arrival.source;
+        if inbound.transport.is_introduced() && !inbound.transport.may_speak_for_others(source) {
+            come_from(inbound, &held, source).map_err(|full| (source, full.into()))?;
+        }
+        let transport = &inbound.transport;
+        transport
+            .accept_introduced(arrival, &dispatcher.closing, tell)
+            .await
+    };
     match Box::pin(accepting).await {
-        Ok(Accepted::One(arrival)) => link(&served, arrival, from_here, || drop(unfinished)).await,
+        Ok(Accepted::One(arrival)) => {
+            link(&served, arrival, held, from_here, || drop(unfinished)).await;
+        }
         Ok(Accepted::Many(arrivals)) => {
-            Box::pin(links(served.clone(), arrivals, from_here, unfinished)).await;
+            Box::pin(links(served.clone(), arrivals, held, from_here, unfinished)).await;
         }
         Err((source, e)) => {
             log_refused(inbound, source, None, &e);
@@ -153,10 +200,18 @@ async fn connection(served: Served, mut arrival: Arrival, from_here: bool, unfin
 
 /// Serves the links that a connection brings, each by a task of its own, until the connection ends. It is unfinished as
 /// long as nothing was accepted from any of them.
-async fn links(served: Served, mut arrivals: Arrivals, from_here: bool, unfinished: Unfinished) {
+async fn links(
+    served: Served,
+    mut arrivals: Arrivals,
+    held: Held,
+    from_here: bool,
+    unfinished: Unfinished,
+) {
+    let held = Arc::new(held);
     let unfinished = Arc::new(Mutex::new(Some(unfinished)));
     while let Some(arrival) = arrivals.next().await {
         let (served, unfinished) = (served.clone(), unfinished.clone());
+        let held = Held::link(&held);
         crate::io::spawn(async move {
             let finish = || {
                 drop(
@@ -166,18 +221,32 @@ async fn links(served: Served, mut arrivals: Arrivals, from_here: bool, unfinish
                         .take(),
                 )
             };
-            link(&served, arrival, from_here, finish).await;
+            link(&served, arrival, held, from_here, finish).await;
         });
     }
 }
 
 /// From a link to a session; `finish` is called when it is one.
-async fn link(served: &Served, mut arrival: Arrival, from_here: bool, finish: impl FnOnce()) {
+async fn link(
+    served: &Served,
+    mut arrival: Arrival,
+    held: Held,
+    from_here: bool,
+    finish: impl FnOnce(),
+) {
     let (inbound, dispatcher, context, _) = &**served;
+    let finish = || {
+        held.shook_hands();
+        finish();
+    };
     let until = arrival.since + handshake_limit(inbound, context);
     let (source, local) = (arrival.source, arrival.local);
     // A proxy in front may have named somebody else than the connection's other end.
     Span::current().record("source", display(source));
+    if let Err(full) = come_from(inbound, &held, source) {
+        log_refused(inbound, source, None, &full.into());
+        return arrival.link.close().await;
+    }
     arrival.link = Counted::link(arrival.link, context.meter.clone());
     let mut step = Step::begin(inbound.protocol.step());
     match Box::pin(inbound.protocol.accept(arrival, context)).await {
@@ -187,6 +256,7 @@ async fn link(served: &Served, mut arrival: Arrival, from_here: bool, finish: im
             let dispatcher = dispatcher.clone();
             let origin = Origin {
                 from_here,
+                held: Some(Arc::new(held)),
                 ..inbound.origin()
             };
             dispatcher.dispatch(source, origin, accepted).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::{ProtocolError, RequestError};
+use crate::limits::{Full, Limit};
 use crate::session::Source;
 
 /// Why nothing was taken from a connection.
@@ -23,6 +24,9 @@ pub enum AcceptError {
     /// What the protocol reads.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
+    /// `limits`.
+    #[error(transparent)]
+    Full(#[from] Full),
 }
 
 /// Why there is no PROXY header.
@@ -89,6 +93,11 @@ impl AcceptError {
             Self::Tls(e) => e.code(),
             Self::Request(e) => e.code(),
             Self::Protocol(e) => e.code(),
+            Self::Full(full) => match full.limit {
+                Limit::Connections => "limit-connections",
+                Limit::PerSource => "limit-source",
+                Limit::Handshakes => "limit-handshakes",
+            },
         }
     }
 
@@ -96,7 +105,7 @@ impl AcceptError {
     pub fn client(&self) -> Option<Source> {
         match self {
             Self::Request(e) => e.client(),
-            Self::ProxyHeader(_) | Self::Tls(_) | Self::Protocol(_) => None,
+            Self::ProxyHeader(_) | Self::Tls(_) | Self::Protocol(_) | Self::Full(_) => None,
         }
     }
 

@@ -12,6 +12,8 @@ use crate::address::Destination;
 pub enum Unreached<'a> {
     /// The rules lead it nowhere.
     Rules,
+    /// Its user has so many connections already, the most that the level allows.
+    Full(u32),
     /// Its target cannot be reached from here.
     Target {
         /// Where it was to go.
@@ -76,7 +78,7 @@ impl Unreached<'_> {
     /// What protocols say of it.
     pub fn reach(&self) -> Reach {
         let (error, is_hop) = match self {
-            Self::Rules => return Reach::Forbidden,
+            Self::Rules | Self::Full(_) => return Reach::Forbidden,
             Self::Target { error, .. } => (error, false),
             Self::Hop { error, .. } => (error, true),
         };
@@ -108,6 +110,7 @@ impl Unreached<'_> {
     pub fn code(&self) -> Cow<'static, str> {
         let error = match self {
             Self::Rules => return Cow::Borrowed("rules"),
+            Self::Full(_) => return Cow::Borrowed("limit-user"),
             Self::Target { error, .. } | Self::Hop { error, .. } => error,
         };
         code_of(error).unwrap_or(Cow::Borrowed("not-carried"))
@@ -119,6 +122,10 @@ impl fmt::Display for Unreached<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rules => f.write_str("the rules of this proxy do not let it through"),
+            Self::Full(max) => write!(
+                f,
+                "the user has {max} connections already, the most that `connections` of the level allows"
+            ),
             Self::Target { error, .. } => error.fmt(f),
             Self::Hop { outbound, error } => {
                 write!(f, "{outbound}: ")?;

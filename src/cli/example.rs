@@ -183,6 +183,7 @@ fn inbound(tag: &str, port: u16, protocol: InboundSettings) -> Inbound {
         transport: transport::ServerSettings::default(),
         protocol,
         sniffing: None,
+        limits: Default::default(),
     }
 }
 

@@ -21,6 +21,7 @@ pub use parts::{Draft, Inbound, Listen, Outbound, Through};
 use std::path::PathBuf;
 
 use crate::dns;
+use crate::limits;
 use crate::observatory;
 use crate::policy::Policy;
 use crate::reverse;
@@ -45,6 +46,8 @@ pub struct Config {
     pub dns: dns::Settings,
     /// `policy`.
     pub policy: Policy,
+    /// `limits`: what all inbounds together let in.
+    pub limits: limits::Settings,
     /// Whether anything is counted; what, `policy` says.
     pub stats: bool,
     /// Where to keep what the next process should know.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::address::PortRange;
 use crate::dns::Strategy;
 use crate::report::Place;
-use crate::{mux, protocol, sniffing, transport};
+use crate::{limits, mux, protocol, sniffing, transport};
 
 /// An inbound.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +30,8 @@ pub struct Inbound {
     pub protocol: protocol::InboundSettings,
     /// What is done with the first bytes of its sessions.
     pub sniffing: Option<sniffing::Settings>,
+    /// `limits` of its own.
+    pub limits: limits::Settings,
 }
 
 /// An outbound.

@@ -128,6 +128,7 @@ mod tests {
             router: LiveRouter::new(routing, HealthTables::default()),
             resolver: Resolver::default(),
             policy: Default::default(),
+            limits: Default::default(),
             state: Default::default(),
             count: false,
         }

@@ -24,6 +24,7 @@ use super::udp_quota::{QuotaSlot, Task};
 use super::{Dispatcher, OutboundRef, Session};
 use crate::address::Destination;
 use crate::io::{Packet, Packets, coop};
+use crate::limits::Pace;
 
 /// How often idle flows are looked for, at least.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -50,6 +51,8 @@ pub(super) struct Association {
     stuck: Option<Packet>,
     task: Arc<Task>,
     slot: QuotaSlot,
+    /// How fast it may be; there where anything bounds that.
+    pace: Option<Box<Pace>>,
     /// How long it may be silent.
     idle: Duration,
     active: Instant,
@@ -77,6 +80,7 @@ impl Association {
             .udp_quota
             .take(&session.owner(), &task, inbound.descriptors().max(1));
         Self {
+            pace: session.pace(),
             dispatcher,
             session,
             inbound,
@@ -95,9 +99,16 @@ impl Association {
     /// From the inbound into the flows; ready when the inbound has ended.
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..PACKETS_A_TURN {
+            if self.pace.as_mut().is_some_and(|pace| pace.up(cx) == 0) {
+                self.touch();
+                return Poll::Pending;
+            }
             match ready!(self.inbound.poll_recv(cx)) {
                 Ok(Some(packet)) => {
                     self.session.traffic.add_uplink(packet.data.len());
+                    if let Some(pace) = &mut self.pace {
+                        pace.spend_up(packet.data.len());
+                    }
                     self.send(packet);
                 }
                 Ok(None) => return Poll::Ready(()),
@@ -248,6 +259,12 @@ impl Association {
                 if blocked {
                     break;
                 }
+                if self.pace.as_mut().is_some_and(|pace| pace.down(cx) == 0) {
+                    self.active = Instant::now();
+                    flow.touch(self.active);
+                    blocked = true;
+                    break;
+                }
                 if turn == PACKETS_A_TURN {
                     coop::yield_now(cx);
                     break;
@@ -256,6 +273,9 @@ impl Association {
                     Poll::Pending => break,
                     Poll::Ready(Ok(Some(packet))) => {
                         self.session.traffic.add_downlink(packet.data.len());
+                        if let Some(pace) = &mut self.pace {
+                            pace.spend_down(packet.data.len());
+                        }
                         self.active = Instant::now();
                         self.slot.touch(self.active);
                         flow.touch(self.active);
@@ -391,6 +411,7 @@ mod tests {
             router: Default::default(),
             resolver: Resolver::default(),
             policy: Default::default(),
+            limits: Default::default(),
             count: false,
             state: ProtocolState::default(),
         };

@@ -299,6 +299,7 @@ mod tests {
             router: Default::default(),
             resolver: Resolver::default(),
             policy: Default::default(),
+            limits: Default::default(),
             count: false,
             state: ProtocolState::default(),
         }

@@ -7,6 +7,7 @@ use super::Dispatcher;
 use super::counting::Counting;
 use super::outbounds::{Outbound, OutboundRef};
 use crate::dns::Resolver;
+use crate::limits;
 use crate::policy::Policy;
 use crate::routing::{self, HealthTables};
 
@@ -25,6 +26,8 @@ pub struct Change {
     /// The built-in DNS, if it is another one.
     pub resolver: Option<Resolver>,
     pub policy: Policy,
+    /// What all inbounds together let in.
+    pub limits: limits::Settings,
     /// Whether anything is counted; what, `policy` says.
     pub count: bool,
 }
@@ -82,8 +85,10 @@ impl Dispatcher {
             health,
             resolver,
             policy,
+            limits,
             count,
         } = change;
+        self.gate.set(limits);
         let policy = Arc::new(policy);
         let registry = count.then(|| self.stats.clone());
         let counting = Arc::new(Counting::new(policy.clone(), registry));
@@ -93,6 +98,7 @@ impl Dispatcher {
             resolver.set_dialer(self.dialer());
             self.resolver.set(Arc::new(resolver));
         }
+        self.users.follow(&policy);
         self.policy.set(policy);
         self.counting.set(counting.clone());
         self.outbounds.change(outbounds, counting);

@@ -3,6 +3,7 @@
 //! This is the only room that knows both transports and protocols. Which outbound it is, the rules of
 //! [`routing`](crate::routing) say.
 
+mod allowed;
 mod control;
 mod counting;
 mod datagrams;
@@ -10,7 +11,6 @@ mod dialer;
 mod fallback;
 mod first;
 mod flow;
-mod limits;
 mod live;
 mod liveness;
 mod mux;
@@ -48,6 +48,7 @@ use crate::address::{Destination, Network};
 use crate::cause::Unreached;
 use crate::dns::{self, Resolver};
 use crate::io::{self, Closing, Link, Packets, ended};
+use crate::limits::{self, Gate, Users};
 use crate::log;
 use crate::policy::Policy;
 use crate::protocol::{Accepted, ProtocolState};
@@ -86,6 +87,10 @@ pub struct Dispatcher {
     /// Every session whose outbound is known, for those who watch; a slow one misses some.
     pub routed: broadcast::Sender<Arc<Routed>>,
     sessions: AtomicU32,
+    /// What all inbounds together let in.
+    pub gate: Arc<Gate>,
+    /// What users share among their sessions.
+    users: Arc<Users>,
     /// Tells why links are dropped, if they are.
     pub closing: Closing,
     /// Every running tunnel holds a clone: the process may end when all are gone.
@@ -99,6 +104,8 @@ pub struct Parts {
     /// The built-in DNS.
     pub resolver: Resolver,
     pub policy: Policy,
+    /// What all inbounds together let in.
+    pub limits: limits::Settings,
     /// Whether anything is counted; what, `policy` says.
     pub count: bool,
     pub state: ProtocolState,
@@ -112,6 +119,7 @@ impl Dispatcher {
             router,
             resolver,
             policy,
+            limits,
             count,
             state,
         } = parts;
@@ -134,6 +142,8 @@ impl Dispatcher {
                 udp_quota: UdpQuota::new(),
                 routed: broadcast::Sender::new(WATCHED),
                 sessions: AtomicU32::new(0),
+                gate: Arc::new(Gate::of_process(limits, io::open_files::limit())),
+                users: Arc::default(),
                 closing: Closing::default(),
                 alive,
             }
@@ -167,6 +177,9 @@ impl Dispatcher {
         watched: bool,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
+            let Some(accepted) = self.let_in(source, &inbound, accepted).await else {
+                return;
+            };
             match accepted {
                 // As in V2Ray, whatever inbound it came by; the sessions inside carry no further ones.
                 Accepted::Stream {
@@ -258,6 +271,7 @@ impl Dispatcher {
             source,
             inbound,
             limits: None,
+            share: None,
             traffic: counting.user(user.as_deref()),
             presence: (counting.presence(user.as_deref(), source)).map(Arc::new),
             user,
@@ -265,7 +279,13 @@ impl Dispatcher {
             attributes: None,
             is_own: false,
         };
-        session.limits = Some(self.policy.read().level(session.level()).limits);
+        let policy = self.policy.read();
+        let level = policy.level(session.level());
+        session.limits = Some(level.limits);
+        if level.rates.bound() {
+            session.share = Some(self.users.share(&session.owner(), level));
+        }
+        drop(policy);
         session
     }
 
@@ -351,7 +371,7 @@ impl Dispatcher {
         }
         let target = target.with_first_byte();
         let mut relay = Relay::new(link, target, first, self.allowance(&session, limits));
-        let presence = session.presence.take();
+        let kept = (session.presence.take(), session.inbound.held.take());
         // A task of its own size: the one that shook hands was many times larger, and ends here.
         io::spawn(small(async move {
             let ended = (&mut relay).await;
@@ -362,7 +382,7 @@ impl Dispatcher {
                 Box::pin(relay.finish(&failure)).await;
             }
             ended::one();
-            drop((presence, alive));
+            drop((kept, alive));
         }));
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::limits::both;
+use super::allowed::both;
 use super::route::Chosen;
 use super::{Dispatcher, Outbound, OutboundRef};
 use crate::address::{Destination, Network};

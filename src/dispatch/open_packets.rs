@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::limits::{QUESTIONS, both};
+use super::allowed::{QUESTIONS, both};
 use super::open::{Opened, next_hop};
 use super::single_server::{SingleServer, is_one_server};
 use super::{Dispatcher, OutboundRef};

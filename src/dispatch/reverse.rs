@@ -47,12 +47,13 @@ impl Dispatcher {
         let link = Prefixed::link(first.into(), link);
         let link = Counted::link(link, session.traffic.clone().of_inbound());
         let idle = self.allowance(&session, None).limits.idle.into();
-        let (source, presence) = (session.source, session.presence.take());
+        let kept = (session.presence.take(), session.inbound.held.take());
+        let source = session.source;
         // The service may stop while it is there: it has no end of its own.
         crate::io::spawn(async move {
             portal.serve(link, idle, source).await;
             ended::one();
-            drop(presence);
+            drop(kept);
         });
     }
 
@@ -129,6 +130,7 @@ fn origin(bridge: &BridgeSettings) -> Origin {
         name: Some(bridge.at.to_string().into()),
         tag: Some(bridge.tag.clone()),
         sniffing: None,
+        held: None,
         from_here: false,
         // What stands beside the bridge is what it is there for.
         entry: Entry::Local,

@@ -260,6 +260,7 @@ fn origin(loopback: &loopback::Outbound, from_here: bool, entry: Entry) -> Origi
         name: None,
         tag: loopback.inbound(),
         sniffing: None,
+        held: None,
         from_here,
         entry,
     }

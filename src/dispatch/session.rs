@@ -1,11 +1,13 @@
 //! A session: what one client wants of one place.
 
+use std::fmt;
 use std::sync::Arc;
 
 use tracing::field::Empty;
 use tracing::{Span, debug_span};
 
 use crate::address::Destination;
+use crate::limits::{Held, Pace, Share};
 use crate::policy::Limits;
 use crate::session::{Attributes, Entry, Owner, Source, User};
 use crate::sniffing;
@@ -22,6 +24,8 @@ pub struct Session {
     pub(super) limits: Option<Limits>,
     /// The user's counters.
     pub(super) traffic: Traffic,
+    /// What the user shares among sessions, where that has bounds.
+    pub(super) share: Option<Arc<Share>>,
     /// The user is online from where this comes from.
     pub(super) presence: Option<Arc<Presence>>,
     /// What it was found to carry.
@@ -42,6 +46,19 @@ pub struct Origin {
     /// This process itself made the connection, for a session that had come in before.
     pub from_here: bool,
     pub entry: Entry,
+    /// The places of its connection, which its sessions keep.
+    pub held: Option<Arc<Held>>,
+}
+
+/// As messages call it, and its tag.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.name, &self.tag) {
+            (Some(name), Some(tag)) => write!(f, "{name} ({tag})"),
+            (Some(name), None) | (None, Some(name)) => f.write_str(name),
+            (None, None) => Ok(()),
+        }
+    }
 }
 
 impl Session {
@@ -59,6 +76,12 @@ impl Session {
     pub(super) fn looks_into_content(&self) -> bool {
         let sniffing = self.inbound.sniffing.as_ref();
         self.protocol.is_none() && sniffing.is_some_and(|sniffing| !sniffing.metadata_only)
+    }
+
+    /// How fast it may be, where anything bounds it.
+    pub(super) fn pace(&self) -> Option<Box<Pace>> {
+        let share = self.share.as_ref()?;
+        Some(Box::new(Pace::new(share.clone())))
     }
 
     pub(super) fn level(&self) -> u32 {

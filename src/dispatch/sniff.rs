@@ -318,6 +318,7 @@ mod tests {
         Session {
             limits: None,
             traffic: Traffic::default(),
+            share: None,
             presence: None,
             id: 0,
             source: Source::Unix,
@@ -326,6 +327,7 @@ mod tests {
                 tag: None,
                 from_here: false,
                 entry: Default::default(),
+                held: None,
                 sniffing: sniffing.map(Arc::new),
             },
             user: None,

@@ -79,6 +79,14 @@ impl Forwarded {
         Some(Source::from(SocketAddr::new(ip, 0)))
     }
 
+    /// Whether headers of a request from `peer` may be believed.
+    pub(crate) fn may_believe(&self, peer: Source) -> bool {
+        match (&self.trusted, &self.marks[..]) {
+            (Trusted::Nearby, [_, ..]) => true,
+            _ => self.trusted.believes(peer),
+        }
+    }
+
     /// Whether many people may come from `source`: a proxy or a CDN whose headers did not say who it was.
     pub(crate) fn is_shared(&self, source: Source) -> bool {
         match source {

@@ -18,6 +18,9 @@ use super::{ended, open_files};
 /// How many give way at a time when there is no file left at all.
 const AT_ONCE: usize = 16;
 
+/// No server has so many at a time of people who mean it; of strangers these are some 200 MB.
+const MOST: usize = 65_536;
+
 /// How long the system gets to close what has given way.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -85,13 +88,16 @@ impl Handshakes {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let id = {
+        let (id, count) = {
             let mut pending = self.lock();
             let id = pending.next;
             pending.next += 1;
             pending.tasks.insert(id, None);
-            id
+            (id, pending.tasks.len())
         };
+        if count > MOST {
+            self.evict(1);
+        }
         let task = crate::io::spawn(serve(Unfinished { all: self, id }));
         // It may be over by then.
         if let Some(handle) = self.lock().tasks.get_mut(&id) {
@@ -115,10 +121,11 @@ impl Handshakes {
         // It drops the connection, which would want the lock.
         evicted.iter().for_each(AbortHandle::abort);
         if say {
-            warn!(
-                "the limit of {} open files is near, {left} handshakes are unfinished: the oldest give way",
-                open_files::limit()
-            );
+            let why = match left >= MOST {
+                true => String::new(),
+                false => format!("the limit of {} open files is near, ", open_files::limit()),
+            };
+            warn!("{why}{left} handshakes are unfinished: the oldest give way");
         }
         evicted.len()
     }

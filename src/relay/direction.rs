@@ -52,6 +52,7 @@ impl Direction {
         }
     }
 
+    /// Reads at most `max` at once; with 0 nothing is read.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -71,6 +72,9 @@ impl Direction {
                 ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(End::To)?;
                 to.finished();
                 self.state = State::Done;
+            } else if max == 0 {
+                // Whoever bounds it wakes the task.
+                return Poll::Pending;
             } else if reads == READS_A_TURN {
                 coop::yield_now(cx);
                 return Poll::Pending;

@@ -27,6 +27,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::io::{Io, Link, scratch};
+use crate::limits::Pace;
 use crate::policy::Limits;
 use crate::stats::Traffic;
 
@@ -45,6 +46,8 @@ pub struct Relay {
     /// The most that is read at once.
     read_max: u32,
     traffic: Traffic,
+    /// How fast it may be; there where anything bounds that.
+    pace: Option<Box<Pace>>,
     timer: Pin<Box<Sleep>>,
     active: Instant,
     phase: Phase,
@@ -57,6 +60,8 @@ pub struct Allowance {
     pub read_max: usize,
     /// Counts what is read from either end.
     pub traffic: Traffic,
+    /// How fast it may be.
+    pub pace: Option<Box<Pace>>,
 }
 
 impl Default for Allowance {
@@ -66,6 +71,7 @@ impl Default for Allowance {
             limits: Limits::default(),
             read_max: scratch::READ,
             traffic: Traffic::default(),
+            pace: None,
         }
     }
 }
@@ -88,6 +94,10 @@ impl Relay {
     /// `first` was already read from `client`.
     pub fn new(client: Link, target: Link, first: Vec<u8>, allowance: Allowance) -> Self {
         allowance.traffic.add_uplink(first.len());
+        let mut pace = allowance.pace;
+        if let Some(pace) = &mut pace {
+            pace.spend_up(first.len());
+        }
         client.begun();
         target.begun();
         let up = Direction {
@@ -104,6 +114,7 @@ impl Relay {
             limits: allowance.limits,
             read_max: u32::try_from(allowance.read_max).unwrap_or(u32::MAX),
             traffic: allowance.traffic,
+            pace,
             active: Instant::now(),
             phase: Phase::Open,
         }
@@ -139,6 +150,19 @@ impl Relay {
                 tokio::join!(target, cut_off(self.client, self.down.state));
             }
         }
+    }
+
+    /// The most that each direction may read now; 0 when it has to wait, which is not silence.
+    fn read_max(&mut self, cx: &mut Context<'_>) -> (usize, usize) {
+        let max = self.read_max as usize;
+        let Some(pace) = &mut self.pace else {
+            return (max, max);
+        };
+        let both = (pace.up(cx).min(max), pace.down(cx).min(max));
+        if both.0 == 0 || both.1 == 0 {
+            self.active = Instant::now();
+        }
+        both
     }
 
     fn burst_due(&self) -> Option<Instant> {
@@ -220,16 +244,21 @@ impl Future for Relay {
         let this = &mut *self;
         if !matches!(this.phase, Phase::Closing | Phase::AbandonedUplink) {
             let before = (this.up.progress(), this.down.progress());
-            let max = this.read_max as usize;
-            let up = (this.up).poll(cx, &mut this.client, &mut this.target, max);
-            let down = (this.down).poll(cx, &mut this.target, &mut this.client, max);
+            let (max_up, max_down) = this.read_max(cx);
+            let up = (this.up).poll(cx, &mut this.client, &mut this.target, max_up);
+            let down = (this.down).poll(cx, &mut this.target, &mut this.client, max_down);
             let after = (this.up.progress(), this.down.progress());
             if before != after {
                 this.active = Instant::now();
                 let read =
                     |before: Progress, after: Progress| (after.bytes - before.bytes) as usize;
-                this.traffic.add_uplink(read(before.0, after.0));
-                this.traffic.add_downlink(read(before.1, after.1));
+                let (up, down) = (read(before.0, after.0), read(before.1, after.1));
+                this.traffic.add_uplink(up);
+                this.traffic.add_downlink(down);
+                if let Some(pace) = &mut this.pace {
+                    pace.spend_up(up);
+                    pace.spend_down(down);
+                }
             }
             let error = match (&up, &down) {
                 (Poll::Ready(Err(_)), _) => up.map_err(|e| match e {

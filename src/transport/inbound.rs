@@ -120,10 +120,20 @@ impl Inbound {
     /// there is an answer. Of requests that were refused before it brought one, `tell` is told.
     pub async fn accept(
         &self,
-        mut arrival: Arrival,
+        arrival: Arrival,
         closing: &Closing,
         tell: &Tell,
     ) -> Result<Accepted, (Source, AcceptError)> {
+        let arrival = self.introduce(arrival).await?;
+        self.accept_introduced(arrival, closing, tell).await
+    }
+
+    /// The first part of [`Inbound::accept`]: whom the connection is from, as far as a PROXY header says it.
+    ///
+    /// # Errors
+    ///
+    /// When there should be one, and none comes.
+    pub async fn introduce(&self, mut arrival: Arrival) -> Result<Arrival, (Source, AcceptError)> {
         let source = arrival.source;
         arrival.link = match arrival.link {
             Link::Tcp(stream) => self.sockopt.link(stream),
@@ -134,9 +144,41 @@ impl Inbound {
             arrival = accepted.map_err(|e| (source, e.into()))?;
             arrival.since = Instant::now();
         }
+        Ok(arrival)
+    }
+
+    /// The second part of [`Inbound::accept`].
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Inbound::accept`].
+    pub async fn accept_introduced(
+        &self,
+        arrival: Arrival,
+        closing: &Closing,
+        tell: &Tell,
+    ) -> Result<Accepted, (Source, AcceptError)> {
         let source = arrival.source;
         let accepted = self.unwrap(arrival, closing, tell).await;
         accepted.map_err(|e| (e.client().unwrap_or(source), e))
+    }
+
+    /// Whether the connection's other end may yet name somebody else as its source, in a PROXY header.
+    pub fn is_introduced(&self) -> bool {
+        self.accept_proxy_protocol
+    }
+
+    /// Whether a request from `source` may name somebody else as its source, and be believed.
+    pub fn may_speak_for_others(&self, source: Source) -> bool {
+        match &self.carrier {
+            Carrier::Raw | Carrier::HttpHeader(_) => false,
+            Carrier::Ws(ws) => ws.may_speak_for_others(source),
+            Carrier::HttpUpgrade(upgrade) => upgrade.may_speak_for_others(source),
+            Carrier::Grpc(grpc) => grpc.may_speak_for_others(source),
+            Carrier::H2(h2) => h2.may_speak_for_others(source),
+            #[cfg(test)]
+            Carrier::Many(_) => false,
+        }
     }
 
     /// Whether many people may come from `source`: the reverse proxy, or an edge of a CDN, that did not say for whom

@@ -124,6 +124,7 @@ fn read_inbound(
         transport: transport?,
         protocol: protocol?,
         sniffing: sniffing?,
+        limits: Default::default(),
     };
     if inbound.protocol.traits().follows_redirect {
         inbound.transport.sockopt.follow_redirect();

@@ -196,6 +196,7 @@ impl Ends {
                 ..dokodemo::InboundSettings::default()
             }),
             sniffing: None,
+            limits: Default::default(),
         };
         self.listen.iter().map(inbound).collect()
     }

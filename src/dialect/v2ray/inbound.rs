@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::read::tag;
-use super::{protocols, sniffing, stream_settings};
+use super::{limits, protocols, sniffing, stream_settings};
 use crate::address::Host;
 use crate::config::{Inbound, Listen, exposure, traps};
 use crate::dialect::v2ray::json::{Node, Object, PortRanges};
@@ -34,6 +34,7 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
     if let Some(object) = object.object("allocate") {
         allocate(object);
     }
+    let limits = limits::read(&object);
     let tag = tag(&object).map(Into::into);
     let (path, report) = (object.node.path.clone(), object.node.report());
     object.finish();
@@ -46,6 +47,7 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
         transport: transport?,
         protocol: protocol?,
         sniffing,
+        limits,
     };
     if inbound.protocol.traits().follows_redirect {
         inbound.transport.sockopt.follow_redirect();

@@ -13,6 +13,7 @@ mod h2;
 pub(in crate::dialect) mod httpupgrade;
 mod inbound;
 pub mod json;
+mod limits;
 mod load;
 mod log;
 mod merge;

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::dialect::v2ray::json::{Node, Object, found};
-use crate::policy::{Counted, Level, MIN_BUFFER, Policy, Seconds, System};
+use crate::dialect::v2ray::json::{Node, Object, Rate, found};
+use crate::policy::{Counted, Level, MIN_BUFFER, Policy, Rates, Seconds, System};
 
 /// The policy, and whether `stats` switches the counters on.
 pub(super) fn read(root: &Object) -> (Policy, bool) {
@@ -115,6 +115,12 @@ fn read_level(object: &Object) -> Level {
         }
         inner.finish();
     }
+    level.connections = object.read_or("connections", 0);
+    let rate = |key| object.read(key).map_or(0, |Rate(bytes)| bytes);
+    level.rates = Rates {
+        uplink: rate("uplinkRate"),
+        downlink: rate("downlinkRate"),
+    };
     if let Some(timeout) = timeout {
         timeout.finish();
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::merge::Origins;
-use super::{api, browser, dns, inbound, log, observatory, outbound, policy, reverse, routing};
+use super::{
+    api, browser, dns, inbound, limits, log, observatory, outbound, policy, reverse, routing,
+};
 use crate::config::check::{self, Tags};
 use crate::config::exposure::{self, Leads};
 use crate::config::{self, Config, Draft, Inbound, Outbound, Through};
@@ -99,6 +101,7 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
         report,
     );
     let (policy, stats) = policy::read(&root);
+    let limits = limits::read(&root);
     let state = state(&root);
     let loopbacks: Vec<_> = outbounds
         .iter()
@@ -166,6 +169,7 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
         observers,
         dns,
         policy,
+        limits,
         stats,
         state,
         api,

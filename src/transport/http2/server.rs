@@ -137,6 +137,11 @@ impl<S: Service> Inbound<S> {
         accept(self.0.clone(), arrival, tell.clone(), guest).await
     }
 
+    /// Whether a request from `source` may name somebody else as its source, and be believed.
+    pub fn may_speak_for_others(&self, source: Source) -> bool {
+        self.0.forwarded().may_believe(source)
+    }
+
     /// Whether many people may come from `source`, so that it must not be counted as one of them.
     pub fn is_shared(&self, source: Source) -> bool {
         self.0.forwarded().is_shared(source)

@@ -71,6 +71,11 @@ impl Inbound {
         })
     }
 
+    /// Whether a request from `source` may name somebody else as its source, and be believed.
+    pub fn may_speak_for_others(&self, source: Source) -> bool {
+        self.settings.forwarded.may_believe(source)
+    }
+
     /// Whether many people may come from `source`, so that it must not be counted as one of them.
     pub fn is_shared(&self, source: Source) -> bool {
         self.settings.forwarded.is_shared(source)

@@ -53,6 +53,7 @@ pub(super) fn inbound(message: &InboundHandlerConfig, at: &At) -> Option<config:
         transport: transport?,
         protocol: protocol?,
         sniffing: sniffing?,
+        limits: Default::default(),
     };
     if inbound.protocol.traits().follows_redirect {
         inbound.transport.sockopt.follow_redirect();

@@ -8,11 +8,13 @@
 mod duration;
 mod misplaced;
 mod object;
+mod rate;
 mod scalar;
 mod spans;
 mod text;
 
 pub use object::Object;
+pub use rate::Rate;
 pub use scalar::{Port, PortList, PortRanges, Setting, StringList, found};
 pub use spans::Spans;
 pub use text::{SyntaxError, Text};
