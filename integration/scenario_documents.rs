@@ -150,6 +150,8 @@ fn there_is_no_block_that_no_test_knows() {
             ("haproxy" | "caddyfile", "nginx.md") => true,
             // `scenario_service`.
             ("ini", "service.md") => true,
+            // `scenario_fail2ban`.
+            ("ini", "watching.md") => true,
             ("jsonc", "sing-box.md") => true,
             // `scenario_transparent`.
             ("nft" | "sh", "transparent-proxy.md") => true,
