@@ -35,6 +35,12 @@ fn program() -> String {
 fn the_unit_is_one_that_systemd_takes_and_finds_safe() {
     let stage = Stage::new();
     let unit = &shown("service.md", "ini")[0];
+    let file = fs::read_to_string(root().join("docs/mobula.service")).expect("it is there");
+    assert_eq!(
+        file.trim_end(),
+        unit,
+        "docs/mobula.service is the one that is shown"
+    );
     let unit = with(unit, &[("/usr/local/bin/mobula", &program())]);
     let file = stage.write("mobula.service", format!("{unit}\n"));
     verified(&stage.path(""), "mobula.service");

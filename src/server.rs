@@ -172,6 +172,9 @@ impl Server {
     /// When it is called from asynchronous code, which must not block.
     pub fn blocking_stop(mut self, grace: Duration) {
         if let (Some(runtime), Some(app)) = (&self.runtime, self.app.take()) {
+            if let Some(api) = self.api.take() {
+                api.stop();
+            }
             runtime.block_on(app.stop(grace));
         }
         self.cut_off();
@@ -179,6 +182,9 @@ impl Server {
 
     /// Stops accepting, and waits for the tunnels that there are.
     pub(crate) async fn drain(&mut self, grace: Duration) {
+        if let Some(api) = self.api.take() {
+            api.stop();
+        }
         if let (Some(runtime), Some(app)) = (&self.runtime, self.app.take()) {
             // A panic would be the end, too.
             let _ = runtime.spawn(app.stop(grace)).await;

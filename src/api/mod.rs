@@ -23,6 +23,7 @@ mod watch;
 
 use std::convert::Infallible;
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::select;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -79,6 +82,8 @@ struct Server {
     /// Held by whoever adds or removes something.
     changing: Arc<Mutex<()>>,
     at_once: Semaphore,
+    /// Becomes true when connections are to end as soon as what was asked for is answered.
+    ending: Sender<bool>,
 }
 
 /// An error in V2Ray's words, with the code that Go gives an error without one.
@@ -119,6 +124,7 @@ pub fn start(api: Api, links: ApiLinks, app: &App) -> io::Result<Running> {
         since: Instant::now(),
         changing: app.changing.clone(),
         at_once: Semaphore::new(AT_ONCE),
+        ending: Sender::new(false),
     });
     let mut service = Running {
         server,
@@ -163,6 +169,14 @@ fn bind(place: ApiListen) -> io::Result<Bound> {
 }
 
 impl Running {
+    /// Accepts nothing more, and ends connections when they have their answers.
+    pub fn stop(self) {
+        if let Some((_, task)) = &self.listener {
+            task.abort();
+        }
+        self.server.ending.send_replace(true);
+    }
+
     /// Serves by another config from here on; `links` are the sessions that rules lead here, if they come another way.
     /// Connections go on.
     pub fn change(&mut self, change: Change, links: Option<ApiLinks>) {
@@ -232,18 +246,32 @@ async fn admit(link: Link, server: &Arc<Server>, connections: &Arc<Semaphore>) {
     });
 }
 
+/// Waits until connections are to end.
+async fn ended(ending: &mut Receiver<bool>) {
+    // The sender is the server's, which this connection holds.
+    let _ = ending.wait_for(|ending| *ending).await;
+}
+
 async fn serve(link: Link, server: Arc<Server>) {
+    let mut ending = server.ending.subscribe();
     let service = service_fn(move |request| {
         let server = server.clone();
         async move { Ok::<_, Infallible>(server.answer(request).await) }
     });
-    let served = http2::Builder::new(TokioExecutor::new())
+    let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_EVERY)
         .max_concurrent_streams(STREAMS)
-        .serve_connection(TokioIo::new(link), service)
-        .await;
+        .serve_connection(TokioIo::new(link), service);
+    let mut connection = pin!(connection);
+    let served = select! {
+        served = &mut connection => served,
+        () = ended(&mut ending) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
     if let Err(e) = served {
         debug!("a connection to the API ended: {e}");
     }

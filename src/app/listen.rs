@@ -79,7 +79,7 @@ impl Spare {
             // Where it cannot, the place stays taken.
             let _ = match &spare.socket {
                 Socket::Streams(listener) => match &**listener {
-                    tcp::Listener::Tcp(listener, ..) => tcp::share_place(listener, shares),
+                    tcp::Listener::Tcp(listener, ..) => tcp::share_place(&**listener, shares),
                     tcp::Listener::Unix(..) => Ok(()),
                 },
                 Socket::Datagrams(socket) => tcp::share_place(&**socket, shares),
@@ -194,8 +194,9 @@ pub(super) fn bind_all(
         }
         if inbound.traits.datagrams {
             let bind = |how| {
+                // With port 0 it is that of the streams.
                 let socket = tcp::udp_listen_as(address, sockopt, how)?;
-                Ok(Socket::Datagrams(Arc::new(socket)))
+                Ok(Socket::Datagrams(socket))
             };
             let bound = spare.or_bind(Place::Udp(wanted), sockopt, bind);
             places.push(bound.map_err(|e| fail(&address, e))?);

@@ -24,7 +24,7 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run a config; without one, ./config.json, else an example that needs nothing
-    Run(ConfigArgs),
+    Run(RunArgs),
     /// Say whether a config is good, and what is wrong with it
     Test(TestArgs),
     /// Print a new UUID
@@ -65,6 +65,18 @@ pub(super) struct ConfigArgs {
     /// Take warnings for errors
     #[arg(long)]
     pub(super) strict: bool,
+}
+
+#[derive(Debug, Default, ClapArgs)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
+    /// After SIGUSR2: how long tunnels of this process may take to finish, while the next one serves
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(super) drain: u32,
+    /// Write the process id here as soon as everything is listened on
+    #[arg(long, value_name = "FILE")]
+    pub(super) pidfile: Option<PathBuf>,
 }
 
 impl ConfigArgs {
@@ -194,7 +206,7 @@ fn is_switched_off(arg: &mut OsString) -> bool {
     }
 }
 
-const LONG: [&str; 41] = [
+const LONG: [&str; 43] = [
     "address",
     "all",
     "alterId",
@@ -202,6 +214,7 @@ const LONG: [&str; 41] = [
     "balancer",
     "config",
     "confdir",
+    "drain",
     "email",
     "format",
     "help",
@@ -215,6 +228,7 @@ const LONG: [&str; 41] = [
     "name",
     "outbound",
     "pattern",
+    "pidfile",
     "png",
     "port",
     "protocol",

@@ -6,11 +6,14 @@ mod args;
 mod example;
 mod inputs;
 mod link;
+mod notify;
 mod parent;
+mod pid_file;
 mod plugin;
 mod reload;
 mod run;
 mod signals;
+mod successor;
 mod test;
 
 use std::ffi::OsString;
@@ -23,6 +26,7 @@ use clap::Parser;
 use uuid::Uuid;
 
 use args::{Args, Command};
+use successor::Program;
 
 /// Runs what the arguments ask for; `args` begins with the program's name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -30,6 +34,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if plugin::is_meant(&args) {
         return plugin::run(args.get(1..).unwrap_or_default());
     }
+    let program = Program::of(args.clone());
     let args = match Args::try_parse_from(args::normalise(args)) {
         Ok(args) => args,
         Err(e) => {
@@ -39,7 +44,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match args.command {
-        Command::Run(args) => run::run(&args),
+        Command::Run(args) => run::run(&args, &program),
         Command::Test(args) => test::run(&args),
         Command::Uuid { input } => uuid(input.as_deref()),
         Command::Link(args) => link::run(&args),

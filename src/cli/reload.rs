@@ -4,7 +4,7 @@ use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::args::ConfigArgs;
-use super::inputs;
+use super::{inputs, notify};
 use crate::config::Config;
 use crate::dialect::v2ray::{self, Input};
 use crate::log::{self, NOTICE};
@@ -19,11 +19,16 @@ pub(super) async fn reload(server: &mut Server, args: Option<&ConfigArgs>) {
             "SIGHUP is ignored: the config is in no file that could be read again",
         );
     };
-    if let Err(lines) = reloaded(server, args).await {
-        for line in &lines {
-            error!("{line}");
+    notify::reloading();
+    match reloaded(server, args).await {
+        Ok(()) => notify::ready(),
+        Err(lines) => {
+            for line in &lines {
+                error!("{line}");
+            }
+            warn!("the config was not taken over, all goes on as it was");
+            notify::not_reloaded();
         }
-        warn!("the config was not taken over, all goes on as it was");
     }
 }
 

@@ -5,24 +5,29 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-use super::args::ConfigArgs;
+use super::args::RunArgs;
 use super::example::Example;
 use super::parent::Parent;
+use super::pid_file::PidFile;
 use super::reload::reload;
 use super::signals::{Asked, Signals};
-use super::{BAD_CONFIG, XRAY, inputs, say, stands_in_for_xray, test};
+use super::successor::{Predecessor, Program};
+use super::{BAD_CONFIG, XRAY, inputs, notify, say, stands_in_for_xray, test};
 use crate::cause::system_words;
 use crate::config::Config;
 use crate::dialect::v2ray::{self, Loaded};
 use crate::io::open_files;
-use crate::log;
+use crate::log::{self, NOTICE};
 use crate::report::Message;
 use crate::server::Server;
+use crate::transport::tcp::handed;
 
-pub(super) fn run(args: &ConfigArgs) -> ExitCode {
-    let inputs = match inputs::find(args) {
+pub(super) fn run(args: &RunArgs, program: &Program) -> ExitCode {
+    // Before there are threads.
+    let predecessor = handed::take_over().map(Predecessor::new);
+    let inputs = match inputs::find(&args.config) {
         Ok(inputs) => inputs,
         Err(text) => {
             eprintln!("{text}");
@@ -32,22 +37,33 @@ pub(super) fn run(args: &ConfigArgs) -> ExitCode {
     if inputs.is_empty() {
         return example();
     }
-    let loaded = v2ray::load(&inputs, args.options());
+    let options = args.config.options();
+    let loaded = v2ray::load(&inputs, options);
     if print_errors(&loaded) {
         return ExitCode::from(BAD_CONFIG);
     }
-    match loaded.config {
-        Some(config) => serve(config, &loaded.warnings, &ALONE, Some(args), || {
-            if stands_in_for_xray() {
-                // marzban-node waits for these words.
-                let own = env!("CARGO_PKG_VERSION");
-                say(format_args!(
-                    "Xray {XRAY} started (mobula {own} in its place)"
-                ));
-            }
-        }),
-        None => ExitCode::from(BAD_CONFIG),
-    }
+    let Some(config) = loaded.config else {
+        return ExitCode::from(BAD_CONFIG);
+    };
+    let again = Again { args, program };
+    serve(config, &loaded.warnings, &ALONE, Some(&again), || {
+        if let Some(predecessor) = predecessor {
+            predecessor.let_go();
+        }
+        if stands_in_for_xray() {
+            // marzban-node waits for these words.
+            let own = env!("CARGO_PKG_VERSION");
+            say(format_args!(
+                "Xray {XRAY} started (mobula {own} in its place)"
+            ));
+        }
+    })
+}
+
+/// How the config is read again, and the program started again.
+pub(super) struct Again<'a> {
+    pub(super) args: &'a RunArgs,
+    pub(super) program: &'a Program,
 }
 
 /// The embedded config.
@@ -90,16 +106,16 @@ const ALONE: Ending = Ending {
     cannot_start: 255,
 };
 
-/// Starts, waits for a signal, and stops; `started` is called when all is listened on. By `args` the config can be read
-/// again.
+/// Starts, waits for a signal, and stops; `started` is called when all is listened on. By `again` the config can be read
+/// again, and the program started again.
 pub(super) fn serve(
     config: Config,
     warnings: &[Message],
     ending: &Ending,
-    args: Option<&ConfigArgs>,
+    again: Option<&Again<'_>>,
     started: impl FnOnce(),
 ) -> ExitCode {
-    match served(config, warnings, ending, args, started) {
+    match served(config, warnings, ending, again, started) {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
             log::flush();
@@ -114,7 +130,7 @@ fn served(
     config: Config,
     warnings: &[Message],
     ending: &Ending,
-    args: Option<&ConfigArgs>,
+    again: Option<&Again<'_>>,
     started: impl FnOnce(),
 ) -> Result<(), String> {
     let waiting = log::start(&config.log)?;
@@ -135,8 +151,20 @@ fn served(
     };
     let signals = signals.map_err(|e| format!("cannot listen for signals: {e}"))?;
     let mut server = Server::start_on(runtime, config).map_err(|e| e.to_string())?;
+    for unused in handed::close_unused() {
+        warn!("{unused} was handed over, but no inbound listens there: it is closed");
+    }
+    let pid_file = again.and_then(|again| again.args.pidfile.as_ref());
+    let pid_file = pid_file.map(|path| {
+        PidFile::write(path)
+            .map_err(|e| format!("-pidfile: {}: {}", path.display(), system_words(&e)))
+    });
+    let _pid_file = pid_file.transpose()?;
     started();
-    handle.block_on(until_end(&mut server, signals, ending, args));
+    notify::ready();
+    let alive = handle.spawn(notify::keep_alive());
+    handle.block_on(until_end(&mut server, signals, ending, again));
+    alive.abort();
     server.cut_off();
     log::flush();
     Ok(())
@@ -166,7 +194,7 @@ async fn until_end(
     server: &mut Server,
     mut signals: Signals,
     ending: &Ending,
-    args: Option<&ConfigArgs>,
+    again: Option<&Again<'_>>,
 ) {
     let parent = async {
         match &ending.parent {
@@ -180,9 +208,18 @@ async fn until_end(
             asked = signals.next() => match asked {
                 Asked::End => break,
                 Asked::Reload => tokio::select! {
-                    () = reload(server, args) => {}
+                    () = reload(server, again.map(|again| &again.args.config)) => {}
                     () = signals.end() => break,
                 },
+                Asked::Succeed => {
+                    let succeeded = tokio::select! {
+                        succeeded = succeed(again) => succeeded,
+                        () = signals.end() => break,
+                    };
+                    if let Some(again) = succeeded {
+                        return drain(server, signals, again.args.drain).await;
+                    }
+                }
             },
             () = &mut parent => {
                 info!("the program that started this one is gone");
@@ -190,6 +227,7 @@ async fn until_end(
             }
         }
     }
+    notify::stopping();
     if ending.grace.is_zero() {
         return info!("stopping");
     }
@@ -201,6 +239,38 @@ async fn until_end(
         () = server.drain(ending.grace) => {}
         () = signals.end() => {}
     }
+}
+
+/// Has another process take this one's place; `None` when there is none, and all goes on as it was.
+async fn succeed<'a>(again: Option<&'a Again<'a>>) -> Option<&'a Again<'a>> {
+    let Some(again) = again else {
+        log::repeated(
+            "SIGUSR2 is ignored: the config is in no file that another process could read",
+        );
+        return None;
+    };
+    match again.program.start_again().await {
+        Ok(pid) => {
+            notify::succeeded_by(pid);
+            Some(again)
+        }
+        Err(why) => {
+            error!("{why}");
+            warn!("no other process has taken over, this one goes on as it was");
+            None
+        }
+    }
+}
+
+/// Waits for the tunnels of a process that another one has taken the place of.
+async fn drain(server: &mut Server, mut signals: Signals, seconds: u32) {
+    handed::leave_files();
+    info!(target: NOTICE, "the next process serves; this one has {seconds} s for its tunnels, and then it ends");
+    tokio::select! {
+        () = server.drain(Duration::from_secs(seconds.into())) => {}
+        () = signals.end() => {}
+    }
+    info!("the tunnels of this process have ended");
 }
 
 /// A hard limit below this was set by somebody; Linux has 4096 where nobody says anything else.

@@ -1,7 +1,7 @@
 //! The signals of a running service.
 //!
 //! SIGINT and SIGTERM end it, SIGUSR1 opens the log files anew, SIGHUP reads the config again where there are files to
-//! read. Every other signal that somebody may send, and that would end the process by the system's default, is taken and
+//! read, SIGUSR2 has another process take over. Every other signal that somebody may send, and that would end the process by the system's default, is taken and
 //! written down: an administrator's habit, a terminal that is closed or a limit that is reached must not cut tunnels off.
 //! SIGPIPE is ignored by Rust itself, without a line: the system sends it for every connection that is gone. What stops a
 //! process for a while (SIGTSTP), what the system sends for a mistake of our own (SIGSEGV, SIGABRT) and SIGKILL stay what
@@ -19,6 +19,7 @@ pub(super) struct Signals {
     terminate: Signal,
     reopen: Signal,
     reload: Signal,
+    succeed: Signal,
 }
 
 /// What a signal asks for.
@@ -28,12 +29,13 @@ pub(super) enum Asked {
     End,
     /// The config is to be read again.
     Reload,
+    /// Another process is to take this one's place.
+    Succeed,
 }
 
 /// What is taken and has no effect.
-const IGNORED: [(libc::c_int, &str); 10] = [
+const IGNORED: [(libc::c_int, &str); 9] = [
     (libc::SIGQUIT, "SIGQUIT"),
-    (libc::SIGUSR2, "SIGUSR2"),
     (libc::SIGALRM, "SIGALRM"),
     (libc::SIGVTALRM, "SIGVTALRM"),
     (libc::SIGPROF, "SIGPROF"),
@@ -61,6 +63,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             reopen: signal(SignalKind::user_defined1())?,
             reload: signal(SignalKind::hangup())?,
+            succeed: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -71,6 +74,7 @@ impl Signals {
                 _ = self.interrupt.recv() => return Asked::End,
                 _ = self.terminate.recv() => return Asked::End,
                 _ = self.reload.recv() => return Asked::Reload,
+                _ = self.succeed.recv() => return Asked::Succeed,
                 _ = self.reopen.recv() => log::reopen(),
             }
         }
@@ -88,7 +92,7 @@ impl Signals {
 async fn ignore(mut signal: Signal, name: String) {
     while signal.recv().await.is_some() {
         log::repeated(&format!(
-            "{name} is ignored; SIGTERM ends the service, SIGHUP reads the config again, SIGUSR1 opens the log files anew"
+            "{name} is ignored; SIGTERM ends the service, SIGHUP reads the config again, SIGUSR1 opens the log files anew, SIGUSR2 has a new process take over"
         ));
     }
 }

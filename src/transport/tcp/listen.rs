@@ -3,9 +3,10 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use nix::libc;
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::time::Instant;
 
@@ -13,6 +14,7 @@ use crate::io::Link;
 use crate::seam::Arrival;
 use crate::session::Source;
 
+use super::handed;
 use super::settings::{SockOpt, Tproxy};
 use super::transparent;
 use super::unix::SocketFile;
@@ -21,9 +23,9 @@ use super::unix::SocketFile;
 #[derive(Debug)]
 pub enum Listener {
     /// With the address that every connection was made to, where it cannot be but one.
-    Tcp(TcpListener, Tproxy, Option<SocketAddr>),
+    Tcp(Arc<TcpListener>, Tproxy, Option<SocketAddr>),
     /// The file goes when the listener does; the abstract namespace has none.
-    Unix(UnixListener, Option<SocketFile>),
+    Unix(Arc<UnixListener>, Option<Arc<SocketFile>>),
 }
 
 impl Listener {
@@ -84,7 +86,23 @@ pub fn listen(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<Listener> {
 
 /// As [`listen()`], for the only socket of its place, or beside one that will go.
 pub fn listen_as(addr: SocketAddr, sockopt: &SockOpt, how: Bind) -> io::Result<Listener> {
-    of_either_family(addr, sockopt, |addr| listen_on(addr, sockopt, how))
+    let socket = match handed::tcp(addr, sockopt.v6_only) {
+        Some(socket) => {
+            socket.set_nonblocking(true)?;
+            sockopt.dress_tcp(&socket)?;
+            socket
+        }
+        None => of_either_family(addr, sockopt, |addr| bind(addr, sockopt, how))?,
+    };
+    sockopt.fast_open_to_listen(&socket)?;
+    // Linux looks for others in this place once more.
+    socket.listen(BACKLOG)?;
+    socket.set_reuse_port(false)?;
+    let listener = Arc::new(TcpListener::from_std(socket.into())?);
+    handed::remember(&listener, addr.port() == 0, None);
+    let at = listener.local_addr()?;
+    let one = !at.ip().is_unspecified() && sockopt.tproxy == Tproxy::Off;
+    Ok(Listener::Tcp(listener, sockopt.tproxy, one.then_some(at)))
 }
 
 /// How a socket comes to its place.
@@ -125,7 +143,7 @@ fn lacks_ipv6(error: &io::Error) -> bool {
     )
 }
 
-fn listen_on(addr: SocketAddr, sockopt: &SockOpt, how: Bind) -> io::Result<Listener> {
+fn bind(addr: SocketAddr, sockopt: &SockOpt, how: Bind) -> io::Result<Socket> {
     // Accepted sockets inherit the options, keep-alive and `TCP_NODELAY` among them.
     let socket = sockopt.tcp(addr)?;
     socket.set_reuse_address(true)?;
@@ -134,26 +152,24 @@ fn listen_on(addr: SocketAddr, sockopt: &SockOpt, how: Bind) -> io::Result<Liste
     }
     socket.set_reuse_port(how == Bind::Beside)?;
     socket.bind(&addr.into())?;
-    sockopt.fast_open_to_listen(&socket)?;
     sockopt.transparent_to_listen(&socket, addr)?;
-    // Linux looks for others once more.
-    socket.listen(BACKLOG)?;
-    socket.set_reuse_port(false)?;
-    let listener = TcpListener::from_std(socket.into())?;
-    let one = !addr.ip().is_unspecified() && sockopt.tproxy == Tproxy::Off;
-    let local = one.then(|| listener.local_addr()).transpose()?;
-    Ok(Listener::Tcp(listener, sockopt.tproxy, local))
+    Ok(socket)
 }
 
 /// A UDP socket that waits for datagrams on `addr`; for `0.0.0.0` and `::` the same holds as for
 /// [`listen()`]. Sources of IPv4 may be written as `::ffff:1.2.3.4`.
-pub fn udp_listen(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<UdpSocket> {
+pub fn udp_listen(addr: SocketAddr, sockopt: &SockOpt) -> io::Result<Arc<UdpSocket>> {
     udp_listen_as(addr, sockopt, Bind::Alone)
 }
 
 /// As [`udp_listen`], for the only socket of its place, or beside one that will go.
-pub fn udp_listen_as(addr: SocketAddr, sockopt: &SockOpt, how: Bind) -> io::Result<UdpSocket> {
-    of_either_family(addr, sockopt, |addr| {
+pub fn udp_listen_as(addr: SocketAddr, sockopt: &SockOpt, how: Bind) -> io::Result<Arc<UdpSocket>> {
+    if let Some(socket) = handed::udp(addr, sockopt.v6_only) {
+        socket.set_nonblocking(true)?;
+        sockopt.apply(&socket)?;
+        return remembered(socket, addr);
+    }
+    let socket = of_either_family(addr, sockopt, |addr| {
         let socket = sockopt.udp(addr)?;
         if addr.is_ipv6() {
             socket.set_only_v6(sockopt.v6_only || !addr.ip().is_unspecified())?;
@@ -166,8 +182,15 @@ pub fn udp_listen_as(addr: SocketAddr, sockopt: &SockOpt, how: Bind) -> io::Resu
         if how == Bind::Beside {
             socket.set_reuse_port(false)?;
         }
-        UdpSocket::from_std(socket.into())
-    })
+        Ok(socket)
+    })?;
+    remembered(socket, addr)
+}
+
+fn remembered(socket: Socket, asked: SocketAddr) -> io::Result<Arc<UdpSocket>> {
+    let socket = Arc::new(UdpSocket::from_std(socket.into())?);
+    handed::remember(&socket, asked.port() == 0, None);
+    Ok(socket)
 }
 
 /// A UDP socket for datagrams to `to`, with the options and the local address of an outbound.
@@ -256,9 +279,9 @@ mod tests {
         ] {
             let taken = listen(any, &sockopt).unwrap_err();
             assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
-            share_place(socket, true).unwrap();
+            share_place(&**socket, true).unwrap();
             let new = listen_as(any, &sockopt, Bind::Beside);
-            share_place(socket, false).unwrap();
+            share_place(&**socket, false).unwrap();
             let new = new.unwrap();
             let taken = listen(any, &sockopt).unwrap_err();
             assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
@@ -269,7 +292,7 @@ mod tests {
         let at = old.local_addr().unwrap();
         let any = (Ipv4Addr::UNSPECIFIED, at.port()).into();
         assert!(udp_listen_as(any, &sockopt, Bind::Beside).is_err());
-        share_place(&old, true).unwrap();
+        share_place(&*old, true).unwrap();
         udp_listen_as(any, &sockopt, Bind::Beside).unwrap();
     }
 

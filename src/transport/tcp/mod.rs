@@ -4,6 +4,7 @@
 //! make a [`Listener`]. Every socket gets `TCP_NODELAY`, and keep-alive as Go programs have it.
 
 mod connect;
+pub mod handed;
 mod listen;
 mod local;
 mod options;

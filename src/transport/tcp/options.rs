@@ -46,14 +46,19 @@ impl SockOpt {
             }),
             false => Socket::new(domain, kind, Some(Protocol::TCP)),
         }?;
+        self.dress_tcp(&socket)?;
+        Ok(socket)
+    }
+
+    /// Puts the options of TCP on a socket.
+    pub(super) fn dress_tcp(&self, socket: &Socket) -> io::Result<()> {
         socket.set_tcp_nodelay(true)?;
         if let KeepAlive::On { idle, interval } = self.keep_alive {
             let probes = TcpKeepalive::new().with_time(idle).with_interval(interval);
             named("tcpKeepAliveInterval", socket.set_tcp_keepalive(&probes))?;
         }
-        self.tcp.apply(&socket);
-        self.apply(&socket)?;
-        Ok(socket)
+        self.tcp.apply(socket);
+        self.apply(socket)
     }
 
     /// A connection as a link.
@@ -78,7 +83,7 @@ impl SockOpt {
     }
 
     /// What dialled and listening sockets, streams and datagrams have in common.
-    fn apply(&self, socket: &Socket) -> io::Result<()> {
+    pub(super) fn apply(&self, socket: &Socket) -> io::Result<()> {
         if let Some(mark) = self.mark {
             named("mark", socket.set_mark(mark))?;
         }

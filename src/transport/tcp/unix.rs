@@ -9,10 +9,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::handed;
 use super::listen::{BACKLOG, Listener};
 
 /// Who may connect where nothing else is said: our user alone.
@@ -25,6 +28,10 @@ const MODE: u32 = 0o600;
 /// the file with the rights of the socket, less the umask's.
 pub fn listen_unix(path: &Path) -> io::Result<Listener> {
     let (path, mode) = split_mode(path);
+    if let Some((socket, is_ours)) = handed::unix(&path) {
+        let file = is_ours.then(|| SocketFile::new(path)).transpose()?;
+        return listener(socket, file);
+    }
     if fs::symlink_metadata(&path).is_ok_and(|m| m.file_type().is_socket()) && nobody_answers(&path)
     {
         fs::remove_file(&path)?;
@@ -38,12 +45,16 @@ pub fn listen_unix(path: &Path) -> io::Result<Listener> {
         fs::set_permissions(&file.path, fs::Permissions::from_mode(mode))?;
     }
     socket.listen(BACKLOG)?;
+    listener(socket, Some(file))
+}
+
+fn listener(socket: Socket, file: Option<SocketFile>) -> io::Result<Listener> {
     socket.set_nonblocking(true)?;
     let listener = net::UnixListener::from(OwnedFd::from(socket));
-    Ok(Listener::Unix(
-        UnixListener::from_std(listener)?,
-        Some(file),
-    ))
+    let listener = Arc::new(UnixListener::from_std(listener)?);
+    let file = file.map(Arc::new);
+    handed::remember(&listener, false, file.as_ref());
+    Ok(Listener::Unix(listener, file))
 }
 
 /// Connects to a socket in the file system.
@@ -72,10 +83,12 @@ pub fn listen_abstract(name: &[u8]) -> io::Result<Listener> {
         }
         _ => name,
     };
+    if let Some(socket) = handed::by_name(name) {
+        return listener(socket, None);
+    }
     let addr = net::SocketAddr::from_abstract_name(name)?;
-    let listener = net::UnixListener::bind_addr(&addr)?;
-    listener.set_nonblocking(true)?;
-    Ok(Listener::Unix(UnixListener::from_std(listener)?, None))
+    let bound = net::UnixListener::bind_addr(&addr)?;
+    listener(Socket::from(OwnedFd::from(bound)), None)
 }
 
 /// A socket is a file too, and has rights before it has a name.
@@ -110,18 +123,30 @@ fn nobody_answers(path: &Path) -> bool {
 pub struct SocketFile {
     path: PathBuf,
     id: (u64, u64),
+    /// It is another process' by now.
+    left: AtomicBool,
 }
 
 impl SocketFile {
     fn new(path: PathBuf) -> io::Result<Self> {
         let id = file_id(&path)?;
-        Ok(Self { path, id })
+        Ok(Self {
+            path,
+            id,
+            left: AtomicBool::new(false),
+        })
+    }
+
+    /// The file stays: another process listens there.
+    pub(super) fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if file_id(&self.path).is_ok_and(|id| id == self.id) {
+        let left = self.left.load(Ordering::Relaxed);
+        if !left && file_id(&self.path).is_ok_and(|id| id == self.id) {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -136,8 +161,6 @@ mod tests {
     use super::*;
     use crate::session::Source;
     use std::collections::BTreeSet;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
     use tokio::net::UnixStream;
 
     #[tokio::test]
