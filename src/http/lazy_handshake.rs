@@ -195,6 +195,40 @@ impl<S: Io> Io for LazyHandshake<S> {
         }
     }
 
+    fn source(&self) -> Option<&TcpStream> {
+        match &self.0 {
+            State::Open(stream) => stream.source(),
+            _ => None,
+        }
+    }
+
+    fn took(&mut self, bytes: usize) {
+        if let State::Open(stream) = &mut self.0 {
+            stream.took(bytes);
+        }
+    }
+
+    fn sink(&self) -> Option<&TcpStream> {
+        match &self.0 {
+            State::Open(stream) => stream.sink(),
+            _ => None,
+        }
+    }
+
+    fn poll_announce(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: usize,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.get_mut().poll_open(cx))?.poll_announce(cx, bytes)
+    }
+
+    fn gave(&mut self, bytes: usize) {
+        if let State::Open(stream) = &mut self.0 {
+            stream.gave(bytes);
+        }
+    }
+
     fn cork(&mut self) {
         if let State::Open(stream) = &mut self.0 {
             stream.cork();

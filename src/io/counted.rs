@@ -78,6 +78,17 @@ impl AsyncWrite for Counted<Link> {
 
 impl Io for Counted<Link> {
     forward!(inner: poll_close poll_end half_closes cork set_close_reason goodbye tcp set_low_water);
+    forward!(inner: source sink poll_announce);
+
+    fn took(&mut self, bytes: usize) {
+        self.meter.add_read(bytes);
+        self.inner.took(bytes);
+    }
+
+    fn gave(&mut self, bytes: usize) {
+        self.meter.add_written(bytes);
+        self.inner.gave(bytes);
+    }
 
     fn poll_write_in_place(
         mut self: Pin<&mut Self>,

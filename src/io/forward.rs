@@ -60,6 +60,35 @@ macro_rules! forward {
             self.$inner.tcp()
         }
     };
+    (@ $inner:ident source) => {
+        fn source(&self) -> Option<&tokio::net::TcpStream> {
+            self.$inner.source()
+        }
+    };
+    (@ $inner:ident took) => {
+        fn took(&mut self, bytes: usize) {
+            self.$inner.took(bytes);
+        }
+    };
+    (@ $inner:ident sink) => {
+        fn sink(&self) -> Option<&tokio::net::TcpStream> {
+            self.$inner.sink()
+        }
+    };
+    (@ $inner:ident poll_announce) => {
+        fn poll_announce(
+            mut self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+            bytes: usize,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            std::pin::Pin::new(&mut self.$inner).poll_announce(cx, bytes)
+        }
+    };
+    (@ $inner:ident gave) => {
+        fn gave(&mut self, bytes: usize) {
+            self.$inner.gave(bytes);
+        }
+    };
     (@ $inner:ident set_low_water) => {
         fn set_low_water(&mut self, bytes: usize) {
             self.$inner.set_low_water(bytes);

@@ -21,6 +21,8 @@ mod pipe;
 mod prefixed;
 pub mod random;
 pub mod scratch;
+#[cfg(feature = "app")]
+pub mod splice;
 mod step;
 mod task;
 mod unsent;
@@ -105,6 +107,34 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
         None
     }
 
+    /// The socket of which the next reads of this link would be, byte for byte. Who takes them from there says so with
+    /// [`took`](Self::took), and leaves the end of the stream to be read here.
+    fn source(&self) -> Option<&TcpStream> {
+        None
+    }
+
+    /// So many bytes were taken from [`source`](Self::source).
+    fn took(&mut self, _bytes: usize) {}
+
+    /// The socket on which the next writes of this link would be, byte for byte behind what
+    /// [`poll_announce`](Self::poll_announce) writes. Who writes them there says so with [`gave`](Self::gave).
+    fn sink(&self) -> Option<&TcpStream> {
+        None
+    }
+
+    /// Begins a write of so many bytes to [`sink`](Self::sink), or goes on with one of which so many are left. Ready when
+    /// they come next; nothing else may be written before all of them have been.
+    fn poll_announce(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        _bytes: usize,
+    ) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// So many bytes were written to [`sink`](Self::sink).
+    fn gave(&mut self, _bytes: usize) {}
+
     /// The number of the socket's file, where nothing stands between.
     fn descriptor(&self) -> Option<RawFd> {
         None
@@ -123,6 +153,14 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
 /// A socket that is readable with the first byte, whatever anyone wishes.
 impl Io for TcpStream {
     fn tcp(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+
+    fn source(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+
+    fn sink(&self) -> Option<&TcpStream> {
         Some(self)
     }
 
@@ -329,6 +367,40 @@ impl Io for Link {
         match self {
             Self::Tcp(io) => Some(io),
             Self::Other(io) => io.tcp(),
+        }
+    }
+
+    fn source(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(io) => Some(io),
+            Self::Other(io) => io.source(),
+        }
+    }
+
+    fn took(&mut self, bytes: usize) {
+        if let Self::Other(io) = self {
+            io.took(bytes);
+        }
+    }
+
+    fn sink(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(io) => Some(io),
+            Self::Other(io) => io.sink(),
+        }
+    }
+
+    fn poll_announce(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: usize,
+    ) -> Poll<io::Result<()>> {
+        delegate!(self, io => io.poll_announce(cx, bytes))
+    }
+
+    fn gave(&mut self, bytes: usize) {
+        if let Self::Other(io) = self {
+            io.gave(bytes);
         }
     }
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::{Io, Link, forward};
 
@@ -65,4 +66,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
 impl<S: Io> Io for Prefixed<S> {
     forward!(inner: poll_close poll_end poll_write_in_place half_closes cork);
     forward!(inner: set_close_reason goodbye tcp set_low_water);
+    forward!(inner: took sink poll_announce gave);
+
+    fn source(&self) -> Option<&TcpStream> {
+        self.inner.source().filter(|_| self.prefix.is_empty())
+    }
 }

@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::awaited::Awaited;
-use crate::io::{CloseReason, Goodbye, HEADROOM, Io, Link, Prefixed, scratch};
+use crate::io::{CloseReason, Goodbye, HEADROOM, Io, Link, Prefixed, forward, scratch};
 
 /// How long a peer may be silent behind our last byte before it is told that this was the last. V2Ray gives a session
 /// of which one direction has ended as long.
@@ -348,4 +349,19 @@ impl<A: Answer> Io for BareStream<A> {
     fn set_low_water(&mut self, bytes: usize) {
         self.inner.set_low_water(bytes);
     }
+
+    fn source(&self) -> Option<&TcpStream> {
+        let is_payload = match &self.role {
+            Role::Client(answer, awaited) => answer.is_whole() && awaited.is_none(),
+            Role::Server => true,
+        };
+        let source = self.inner.source();
+        source.filter(|_| is_payload && self.untold.is_none())
+    }
+
+    fn sink(&self) -> Option<&TcpStream> {
+        self.inner.sink().filter(|_| self.header.is_empty())
+    }
+
+    forward!(inner: took poll_announce gave);
 }

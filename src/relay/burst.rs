@@ -117,10 +117,11 @@ mod tests {
     use super::*;
     use crate::io::low_water;
     use crate::relay::{Allowance, Relay};
+    use crate::testing::tcp_pair as pair;
     use crate::transport::ws::{WsStream, codec::Role};
     use socket2::Socket;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpStream;
     use tokio::time::timeout;
 
     /// Small enough to be no full read, and large enough for a burst.
@@ -254,14 +255,5 @@ mod tests {
 
     fn duplicate(stream: &TcpStream) -> Socket {
         socket2::SockRef::from(stream).try_clone().unwrap()
-    }
-
-    async fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let there = TcpStream::connect(listener.local_addr().unwrap());
-        let (here, there) = tokio::join!(listener.accept(), there);
-        let there = there.unwrap();
-        there.set_nodelay(true).unwrap();
-        (here.unwrap().0, there)
     }
 }

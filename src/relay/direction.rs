@@ -1,4 +1,7 @@
 //! One direction of a tunnel: reads, writes on, and keeps what is not taken.
+//!
+//! While much is coming, and both ends let their bytes through as they are, these do not come here at all
+//! ([`splice`](crate::io::splice)).
 
 use std::io;
 use std::pin::Pin;
@@ -7,19 +10,30 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::burst::Burst;
+use crate::io::splice::Spliced;
 use crate::io::{Goodbye, HEADROOM, Io, Link, broken_off, coop, scratch};
 
 /// Reads of one direction before the other one, and other tasks, get their turn.
 const READS_A_TURN: usize = 2;
 
+/// What one read brings at least where the next bytes are spliced: of less, a copy costs less than the pipe does.
+const MUCH: usize = 32 * 1024;
+
 /// One direction of a tunnel.
 #[derive(Default)]
 pub(super) struct Direction {
-    /// Read, but not yet taken by the other side.
-    pub(super) pending: Vec<u8>,
+    pub(super) owed: Owed,
     pub(super) state: State,
+    /// The last read brought much.
+    in_bulk: bool,
     pub(super) bytes: u64,
     pub(super) burst: Burst,
+}
+
+/// Read, but not yet taken by the other side.
+pub(super) enum Owed {
+    Bytes(Vec<u8>),
+    Spliced(Box<Spliced>),
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -35,7 +49,7 @@ pub(super) enum State {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Progress {
     pub(super) bytes: u64,
-    pending: usize,
+    owed: usize,
 }
 
 /// Which end of a direction an error came from.
@@ -44,11 +58,35 @@ pub(super) enum End {
     To(io::Error),
 }
 
+impl Owed {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Spliced(spliced) => spliced.len(),
+        }
+    }
+}
+
+impl Default for Owed {
+    fn default() -> Self {
+        Self::Bytes(Vec::new())
+    }
+}
+
 impl Direction {
+    /// A direction of which `first` was already read.
+    pub(super) fn with_first(first: Vec<u8>) -> Self {
+        Self {
+            bytes: first.len() as u64,
+            owed: Owed::Bytes(first),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn progress(&self) -> Progress {
         Progress {
             bytes: self.bytes,
-            pending: self.pending.len(),
+            owed: self.owed.len(),
         }
     }
 
@@ -62,7 +100,7 @@ impl Direction {
     ) -> Poll<Result<(), End>> {
         let mut reads = 0;
         while self.state != State::Done {
-            if !self.pending.is_empty() {
+            if self.owed.len() > 0 {
                 ready!(self.poll_owed(cx, to)).map_err(End::To)?;
             }
             // What was written may still be on its way down; nothing is read before it is gone. The
@@ -79,7 +117,11 @@ impl Direction {
                 coop::yield_now(cx);
                 return Poll::Pending;
             } else {
-                ready!(self.poll_copy(cx, from, to, max))?;
+                let is_spliced = self.in_bulk && max >= MUCH && to.sink().is_some();
+                match from.source() {
+                    Some(_) if is_spliced => ready!(self.poll_splice(cx, from, to, max))?,
+                    _ => ready!(self.poll_copy(cx, from, to, max))?,
+                }
                 reads += 1;
             }
         }
@@ -106,8 +148,7 @@ impl Direction {
             self.state = State::Ending;
             return Poll::Ready(Ok(()));
         }
-        self.bytes += n as u64;
-        self.burst.read(n, from);
+        self.came(n, from);
         let mut rest = &mut scratch[..HEADROOM + n];
         while rest.len() > HEADROOM {
             match Pin::new(&mut *to).poll_write_in_place(cx, rest) {
@@ -115,7 +156,7 @@ impl Direction {
                 Poll::Ready(Ok(n)) => rest = &mut rest[n..],
                 Poll::Ready(Err(e)) => return Poll::Ready(Err(End::To(e))),
                 Poll::Pending => {
-                    self.pending = rest[HEADROOM..].to_vec();
+                    self.owed = Owed::Bytes(rest[HEADROOM..].to_vec());
                     return Poll::Pending;
                 }
             }
@@ -123,23 +164,82 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_owed(&mut self, cx: &mut Context<'_>, to: &mut Link) -> Poll<io::Result<()>> {
-        let mut sent = 0;
-        let result = loop {
-            if sent == self.pending.len() {
-                self.pending = Vec::new();
-                return Poll::Ready(Ok(()));
-            }
-            match Pin::new(&mut *to).poll_write(cx, &self.pending[sent..]) {
-                Poll::Ready(Ok(0)) => break Poll::Ready(Err(took_nothing())),
-                Poll::Ready(Ok(n)) => sent += n,
-                Poll::Ready(Err(e)) => break Poll::Ready(Err(e)),
-                Poll::Pending => break Poll::Pending,
+    /// As [`Self::poll_copy`], inside the kernel.
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Link,
+        to: &mut Link,
+        max: usize,
+    ) -> Poll<Result<(), End>> {
+        let source = from.source().ok_or(io::ErrorKind::NotConnected);
+        let source = source.map_err(|e| End::From(e.into()))?;
+        let mut spliced = match ready!(Spliced::poll_take(cx, source, max)) {
+            Ok(spliced) if spliced.len() > 0 => spliced,
+            // The end of the stream and an error are for a read to tell.
+            Ok(_) | Err(_) => {
+                self.in_bulk = false;
+                return self.poll_copy(cx, from, to, max);
             }
         };
-        self.pending.drain(..sent);
-        result
+        let n = spliced.len();
+        from.took(n);
+        self.came(n, from);
+        let given = poll_give(&mut spliced, cx, to);
+        if given.is_pending() {
+            self.owed = Owed::Spliced(Box::new(spliced));
+        }
+        given.map_err(End::To)
     }
+
+    /// `n` bytes were read from `from`.
+    fn came(&mut self, n: usize, from: &mut Link) {
+        self.bytes += n as u64;
+        self.in_bulk = n >= MUCH;
+        self.burst.read(n, from);
+    }
+
+    fn poll_owed(&mut self, cx: &mut Context<'_>, to: &mut Link) -> Poll<io::Result<()>> {
+        let gone = match &mut self.owed {
+            Owed::Bytes(bytes) => poll_write_all(bytes, cx, to),
+            Owed::Spliced(spliced) => poll_give(spliced, cx, to),
+        };
+        if gone.is_ready() {
+            self.owed = Owed::default();
+        }
+        gone
+    }
+}
+
+fn poll_write_all(
+    bytes: &mut Vec<u8>,
+    cx: &mut Context<'_>,
+    to: &mut Link,
+) -> Poll<io::Result<()>> {
+    let mut sent = 0;
+    let result = loop {
+        if sent == bytes.len() {
+            return Poll::Ready(Ok(()));
+        }
+        match Pin::new(&mut *to).poll_write(cx, &bytes[sent..]) {
+            Poll::Ready(Ok(0)) => break Poll::Ready(Err(took_nothing())),
+            Poll::Ready(Ok(n)) => sent += n,
+            Poll::Ready(Err(e)) => break Poll::Ready(Err(e)),
+            Poll::Pending => break Poll::Pending,
+        }
+    };
+    bytes.drain(..sent);
+    result
+}
+
+fn poll_give(spliced: &mut Spliced, cx: &mut Context<'_>, to: &mut Link) -> Poll<io::Result<()>> {
+    ready!(Pin::new(&mut *to).poll_announce(cx, spliced.len()))?;
+    while spliced.len() > 0 {
+        let sink = to.sink().ok_or(io::ErrorKind::BrokenPipe)?;
+        let n = ready!(spliced.poll_give(cx, sink))?;
+        to.gave(n);
+    }
+    Poll::Ready(Ok(()))
 }
 
 fn took_nothing() -> io::Error {

@@ -100,15 +100,10 @@ impl Relay {
         }
         client.begun();
         target.begun();
-        let up = Direction {
-            bytes: first.len() as u64,
-            pending: first,
-            ..Direction::default()
-        };
         Self {
             client,
             target,
-            up,
+            up: Direction::with_first(first),
             down: Direction::default(),
             timer: Box::pin(sleep(allowance.limits.idle.into())),
             limits: allowance.limits,

@@ -74,3 +74,14 @@ pub fn assert_sniffs(data: &[u8], sniff: impl Fn(&[u8]) -> Sniffed) -> Sniffed {
     }
     expected
 }
+
+/// The two ends of a connection.
+#[cfg(test)]
+pub(crate) async fn tcp_pair() -> (tokio::net::TcpStream, tokio::net::TcpStream) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let there = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+    let (here, there) = tokio::join!(listener.accept(), there);
+    let there = there.unwrap();
+    there.set_nodelay(true).unwrap();
+    (here.unwrap().0, there)
+}

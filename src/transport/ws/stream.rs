@@ -18,7 +18,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use nix::libc;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Sleep, timeout};
 use tracing::{debug, trace};
 
@@ -60,6 +63,8 @@ pub struct WsStream<S: AsyncRead + AsyncWrite + Unpin = Link> {
     close_grace: Option<Pin<Box<Sleep>>>,
     /// The next frame may wait for what follows it.
     held: bool,
+    /// What is still to come of the payload of a frame whose header is written; nothing else may come before.
+    announced: usize,
     keepalive: Option<Keepalive>,
     /// Why it is dropped, if it is.
     why: Closing,
@@ -99,6 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             linger: None,
             close_grace: None,
             held: false,
+            announced: 0,
             keepalive: period.map(Keepalive::new),
             why: Closing::default(),
         }
@@ -143,6 +149,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         self
     }
 
+    /// Asks for an answer with the next read or write.
+    #[cfg(test)]
+    pub(crate) fn ping_now(&mut self) {
+        self.ping = true;
+    }
+
     fn key(&self) -> Option<[u8; 4]> {
         (self.role == Role::Client).then(mask_key)
     }
@@ -185,6 +197,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
 
     /// Puts the control frames that are due behind what is unsent; there are none after a close.
     fn encode_controls(&mut self) {
+        if self.announced > 0 {
+            return;
+        }
         let (pong, ping) = (self.pong.take(), std::mem::take(&mut self.ping));
         if self.closing == CloseFrame::Sent {
             return;
@@ -262,8 +277,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         result
     }
 
-    /// Takes what stands behind the [`HEADROOM`] of `buf`, or as much of it as a frame may carry.
-    fn poll_take(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    /// Ready when a frame may be sent.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(failure) = ready!(self.poll_failure(cx)) {
             return Poll::Ready(Err(failure.into()));
         }
@@ -271,17 +286,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
             let text = "the WebSocket is closed for writing";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, text)));
         }
-        let n = (buf.len() - HEADROOM).min(MAX_PAYLOAD);
-        if n == 0 {
-            return Poll::Ready(Ok(0));
-        }
         self.beat(cx)?;
-        ready!(self.poll_send(cx))?;
-        self.send_frame(cx, &mut buf[..HEADROOM + n])?;
+        self.poll_send(cx)
+    }
+
+    /// A frame has been sent, or its header.
+    fn sent(&mut self) {
         if let Some(keepalive) = &mut self.keepalive {
             keepalive.sent();
         }
         self.close_grace = None;
+    }
+
+    /// Takes what stands behind the [`HEADROOM`] of `buf`, or as much of it as a frame may carry.
+    fn poll_take(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        debug_assert_eq!(self.announced, 0, "a frame has its payload still to come");
+        let n = (buf.len() - HEADROOM).min(MAX_PAYLOAD);
+        if n == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        ready!(self.poll_turn(cx))?;
+        self.send_frame(cx, &mut buf[..HEADROOM + n])?;
+        self.sent();
         Poll::Ready(Ok(n))
     }
 
@@ -311,6 +337,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
         if taken < frame.len() {
             self.unsent = frame[taken..].to_vec();
         }
+        Ok(())
+    }
+}
+
+impl<S: Io> WsStream<S> {
+    /// The header of a frame whose payload comes by another way. It waits in the socket for it, to be one packet with it.
+    fn send_header(&mut self, bytes: usize) -> io::Result<()> {
+        let header = Header {
+            fin: true,
+            opcode: Opcode::Binary,
+            mask: None,
+            len: bytes as u64,
+        };
+        let mut front = [0; MAX_HEADER];
+        let n = header.encode(&mut front);
+        let front = &front[..n];
+        let sink = self.inner.sink().ok_or(io::ErrorKind::Unsupported)?;
+        let sending = || SockRef::from(sink).send_with_flags(front, libc::MSG_MORE);
+        let taken = match sink.try_io(Interest::WRITABLE, sending) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+            taken => taken?,
+        };
+        self.unsent = front[taken..].to_vec();
+        self.announced = bytes;
         Ok(())
     }
 }
@@ -456,6 +506,33 @@ impl<S: Io> Io for WsStream<S> {
 
     fn set_low_water(&mut self, bytes: usize) {
         self.inner.set_low_water(bytes);
+    }
+
+    /// A client's payload is masked, so it is nobody's as it is.
+    fn sink(&self) -> Option<&TcpStream> {
+        let is_open = self.closing == CloseFrame::Open && self.failure.is_none();
+        let is_free = self.unsent.is_empty() && !self.held;
+        let is_plain = self.role == Role::Server;
+        self.inner.sink().filter(|_| is_open && is_free && is_plain)
+    }
+
+    fn poll_announce(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: usize,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.announced == 0 {
+            ready!(this.poll_turn(cx))?;
+            this.send_header(bytes)?;
+            this.sent();
+        }
+        this.poll_send(cx)
+    }
+
+    fn gave(&mut self, bytes: usize) {
+        self.announced = self.announced.saturating_sub(bytes);
+        self.dirty = true;
     }
 }
 
