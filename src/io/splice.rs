@@ -70,15 +70,22 @@ pub struct Spliced {
 }
 
 impl Spliced {
-    /// Takes up to `max` bytes from `from`; none at the end of the stream.
+    /// Takes up to `max` bytes from `from`; none at the end of the stream. `None` when there is no pipe to be had, or the socket
+    /// is none of those that can be spliced.
     ///
     /// # Errors
     ///
-    /// When there is no pipe to be had, or the socket fails or cannot be spliced; nothing was taken then.
-    pub fn poll_take(cx: &mut Context<'_>, from: &TcpStream, max: usize) -> Poll<io::Result<Self>> {
-        let free = FREE.with_borrow_mut(Vec::pop);
+    /// Those of the socket: who is told one is the only one to be told.
+    pub fn poll_take(
+        cx: &mut Context<'_>,
+        from: &TcpStream,
+        max: usize,
+    ) -> Poll<io::Result<Option<Self>>> {
+        let Some(ends) = FREE.with_borrow_mut(Vec::pop).or_else(|| make().ok()) else {
+            return Poll::Ready(Ok(None));
+        };
         let mut pipe = Self {
-            ends: Some(free.map_or_else(make, Ok)?),
+            ends: Some(ends),
             left: 0,
         };
         loop {
@@ -86,16 +93,17 @@ impl Spliced {
             match from.try_io(Interest::READABLE, || pipe.fill(from, max.min(TAKE))) {
                 Ok(n) => {
                     pipe.left = n;
-                    return Poll::Ready(Ok(pipe));
+                    return Poll::Ready(Ok(Some(pipe)));
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => return Poll::Ready(Ok(None)),
                 Err(e) => return Poll::Ready(Err(e)),
             }
         }
     }
 
     /// How many bytes it holds.
-    pub fn len(&self) -> usize {
+    pub fn left(&self) -> usize {
         self.left
     }
 
@@ -181,12 +189,11 @@ mod tests {
         let (mut sender, from) = tcp_pair().await;
         let (to, mut receiver) = tcp_pair().await;
         sender.write_all(b"as they are").await.unwrap();
-        let mut pipe = poll_fn(|cx| Spliced::poll_take(cx, &from, 7))
-            .await
-            .unwrap();
-        assert_eq!(pipe.len(), 7);
+        let pipe = poll_fn(|cx| Spliced::poll_take(cx, &from, 7)).await;
+        let mut pipe = pipe.unwrap().unwrap();
+        assert_eq!(pipe.left(), 7);
         let given = poll_fn(|cx| pipe.poll_give(cx, &to)).await.unwrap();
-        assert_eq!((given, pipe.len()), (7, 0));
+        assert_eq!((given, pipe.left()), (7, 0));
         let mut got = [0; 7];
         receiver.read_exact(&mut got).await.unwrap();
         assert_eq!(&got, b"as they");
@@ -196,10 +203,8 @@ mod tests {
     async fn the_end_of_a_stream_is_nothing_taken() {
         let (sender, from) = tcp_pair().await;
         drop(sender);
-        let pipe = poll_fn(|cx| Spliced::poll_take(cx, &from, 7))
-            .await
-            .unwrap();
-        assert_eq!(pipe.len(), 0);
+        let pipe = poll_fn(|cx| Spliced::poll_take(cx, &from, 7)).await;
+        assert_eq!(pipe.unwrap().unwrap().left(), 0);
     }
 
     #[tokio::test]
@@ -209,11 +214,11 @@ mod tests {
         sender.write_all(b"12").await.unwrap();
         let take = || poll_fn(|cx| Spliced::poll_take(cx, &from, 1));
         let kept = || FREE.with_borrow(Vec::len);
-        let mut pipe = take().await.unwrap();
+        let mut pipe = take().await.unwrap().unwrap();
         poll_fn(|cx| pipe.poll_give(cx, &to)).await.unwrap();
         drop(pipe);
         assert_eq!(kept(), 1);
-        let pipe = take().await.unwrap();
+        let pipe = take().await.unwrap().unwrap();
         assert_eq!(kept(), 0);
         drop(pipe);
         assert_eq!(kept(), 0);

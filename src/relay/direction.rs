@@ -62,7 +62,7 @@ impl Owed {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
-            Self::Spliced(spliced) => spliced.len(),
+            Self::Spliced(spliced) => spliced.left(),
         }
     }
 }
@@ -174,15 +174,13 @@ impl Direction {
     ) -> Poll<Result<(), End>> {
         let source = from.source().ok_or(io::ErrorKind::NotConnected);
         let source = source.map_err(|e| End::From(e.into()))?;
-        let mut spliced = match ready!(Spliced::poll_take(cx, source, max)) {
-            Ok(spliced) if spliced.len() > 0 => spliced,
-            // The end of the stream and an error are for a read to tell.
-            Ok(_) | Err(_) => {
-                self.in_bulk = false;
-                return self.poll_copy(cx, from, to, max);
-            }
+        let taken = ready!(Spliced::poll_take(cx, source, max)).map_err(End::From)?;
+        let Some(mut spliced) = taken.filter(|spliced| spliced.left() > 0) else {
+            // The end of the stream is for a read to tell.
+            self.in_bulk = false;
+            return self.poll_copy(cx, from, to, max);
         };
-        let n = spliced.len();
+        let n = spliced.left();
         from.took(n);
         self.came(n, from);
         let given = poll_give(&mut spliced, cx, to);
@@ -233,8 +231,8 @@ fn poll_write_all(
 }
 
 fn poll_give(spliced: &mut Spliced, cx: &mut Context<'_>, to: &mut Link) -> Poll<io::Result<()>> {
-    ready!(Pin::new(&mut *to).poll_announce(cx, spliced.len()))?;
-    while spliced.len() > 0 {
+    ready!(Pin::new(&mut *to).poll_announce(cx, spliced.left()))?;
+    while spliced.left() > 0 {
         let sink = to.sink().ok_or(io::ErrorKind::BrokenPipe)?;
         let n = ready!(spliced.poll_give(cx, sink))?;
         to.gave(n);
