@@ -93,6 +93,7 @@ mod scenario_reload;
 mod scenario_replay;
 mod scenario_routing;
 mod scenario_service;
+mod scenario_sharing;
 mod scenario_signals;
 mod scenario_site;
 mod scenario_site_upstream;

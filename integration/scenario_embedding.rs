@@ -155,6 +155,7 @@ fn inbound(protocol: InboundSettings) -> Inbound {
         protocol,
         sniffing: None,
         limits: Default::default(),
+        beside: Vec::new(),
     }
 }
 

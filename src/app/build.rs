@@ -37,6 +37,8 @@ pub struct Inbound {
     sniffing: Option<Arc<sniffing::Settings>>,
     /// What it lets in.
     pub(super) gate: Arc<Gate>,
+    /// Others that share its place: their requests come in by its transport, whose routes they are from 1 on.
+    pub(super) beside: Vec<Arc<Self>>,
     /// What it was made of, without its users.
     made_of: config::Inbound,
     /// The same of its protocol, with all that does not come and go.
@@ -47,7 +49,28 @@ impl Inbound {
     /// # Errors
     ///
     /// When its certificate cannot be used.
-    pub fn new(settings: config::Inbound) -> Result<Self, StartError> {
+    pub fn new(mut settings: config::Inbound) -> Result<Self, StartError> {
+        let others = std::mem::take(&mut settings.beside);
+        let transports = others.iter().map(|other| other.transport.clone()).collect();
+        let transport = transport::Inbound::shared(settings.transport.clone(), transports);
+        let transport = transport.map_err(|e| StartError::transport(&settings.name, e))?;
+        let beside = others.into_iter().map(|other| {
+            // What stands in front of its requests is above.
+            let own = transport::ServerSettings {
+                carrier: other.transport.carrier.clone(),
+                ..Default::default()
+            };
+            let own = transport::Inbound::new(own);
+            let own = own.map_err(|e| StartError::transport(&other.name, e))?;
+            Ok(Arc::new(Self::with_transport(other, own)))
+        });
+        Ok(Self {
+            beside: beside.collect::<Result<_, _>>()?,
+            ..Self::with_transport(settings, transport)
+        })
+    }
+
+    fn with_transport(settings: config::Inbound, transport: transport::Inbound) -> Self {
         let (protocol, traits) = (settings.protocol.name(), settings.protocol.traits());
         let speaks = match traits.streams {
             true => format!("{protocol} over {}", settings.transport),
@@ -64,10 +87,10 @@ impl Inbound {
             sniffing: settings.sniffing.clone(),
             limits: settings.limits,
             at: Default::default(),
+            beside: Vec::new(),
         };
-        let transport = transport::Inbound::new(settings.transport);
-        Ok(Self {
-            transport: transport.map_err(|e| StartError::transport(&settings.name, e))?,
+        Self {
+            transport,
             name: RwLock::new(settings.name.into()),
             tag: settings.tag,
             speaks,
@@ -77,9 +100,10 @@ impl Inbound {
             protocol: protocol::Inbound::new(settings.protocol),
             sniffing: settings.sniffing.map(Arc::new),
             gate: Arc::new(Gate::of_inbound(settings.limits)),
+            beside: Vec::new(),
             made_of,
             frame,
-        })
+        }
     }
 
     /// What messages call it: `inbounds[0]`.
@@ -103,9 +127,15 @@ impl Inbound {
             sniffing,
             // They change where it is.
             limits: _,
+            beside,
         } = settings;
         let made_of = &self.made_of;
-        made_of.tag == *tag
+        let mut pairs = self.beside.iter().zip(beside);
+        let is_whole = (0..=beside.len()).all(|route| self.transport.is_open(route));
+        is_whole
+            && self.beside.len() == beside.len()
+            && pairs.all(|(one, settings)| one.is_like(settings))
+            && made_of.tag == *tag
             && made_of.listen == *listen
             && made_of.ports == *ports
             && made_of.transport == *transport
@@ -127,6 +157,20 @@ impl Inbound {
         self.gate.set(settings.limits);
         self.protocol.set_users(settings.protocol);
         self.transport.look_at_files();
+        for (one, settings) in self.beside.iter().zip(settings.beside) {
+            one.follow(settings);
+        }
+    }
+
+    /// Takes over what is to go on from whom it comes in place of.
+    pub(super) fn inherit(&mut self, there: &Self) {
+        self.protocol.inherit(&there.protocol);
+        for one in self.beside.iter_mut().filter_map(Arc::get_mut) {
+            let mut others = std::iter::once(there).chain(there.beside.iter().map(|one| &**one));
+            if let Some(other) = others.find(|other| other.tag == one.tag) {
+                one.protocol.inherit(&other.protocol);
+            }
+        }
     }
 
     /// What it was made of, with the users of this moment.
@@ -268,7 +312,8 @@ impl Built {
             count: config.stats,
             state: ProtocolState::open(state.as_deref()),
         };
-        let inbounds = config.inbounds.into_iter().map(Inbound::new);
+        let inbounds = config::share(config.inbounds).into_iter();
+        let inbounds = inbounds.map(Inbound::new);
         Ok(Self {
             parts,
             inbounds: inbounds.collect::<Result<_, _>>()?,

@@ -126,14 +126,19 @@ impl Inbounds {
         inbound: &Inbound,
         addresses: impl Iterator<Item = SocketAddr>,
     ) -> Vec<Listening> {
-        let Some(leads) = self.dispatcher.leads_to_control(inbound.tag.as_deref()) else {
-            return Vec::new();
-        };
-        let listening = addresses.map(|at| match leads {
-            Leads::Always => Listening::control(at, "the API"),
-            Leads::Perhaps => Listening::inbound(at),
-        });
-        listening.collect()
+        let addresses: Vec<_> = addresses.collect();
+        let others = inbound.beside.iter().map(|other| &**other);
+        let mut listening = Vec::new();
+        for one in std::iter::once(inbound).chain(others) {
+            let Some(leads) = self.dispatcher.leads_to_control(one.tag.as_deref()) else {
+                continue;
+            };
+            listening.extend(addresses.iter().map(|at| match leads {
+                Leads::Always => Listening::control(*at, "the API"),
+                Leads::Perhaps => Listening::inbound(*at),
+            }));
+        }
+        listening
     }
 
     /// Binds one more inbound and begins to accept. Its tag must be free; whoever adds two at a time
@@ -193,7 +198,7 @@ impl Inbounds {
                 there => {
                     let mut inbound = Inbound::new(settings)?;
                     if let Some(there) = &there {
-                        inbound.protocol.inherit(&there.protocol);
+                        inbound.inherit(there);
                         inbound.count_on(there);
                     }
                     Next::New(self.bind(inbound, &mut spare)?, there)
@@ -320,25 +325,35 @@ impl Inbounds {
 
     pub fn get(&self, tag: &str) -> Option<Arc<Inbound>> {
         let running = self.lock();
-        let found = running.iter().find(|r| r.is(tag));
-        found.map(|r| r.inbound.clone())
+        let mut all = running.iter().flat_map(Running::all);
+        all.find(|inbound| inbound.tag.as_deref() == Some(tag))
+            .cloned()
     }
 
     /// In the order in which they came.
     pub fn all(&self) -> Vec<Arc<Inbound>> {
         let running = self.lock();
-        running.iter().map(|r| r.inbound.clone()).collect()
+        running.iter().flat_map(Running::all).cloned().collect()
     }
 
-    /// Closes the listeners of an inbound; `false` when there is none. Its tunnels go on.
+    /// Closes the listeners of an inbound; `false` when there is none. Its tunnels go on, and so do the listeners where
+    /// others share them.
     pub async fn remove(&self, tag: &str) -> bool {
-        let removed = {
+        let mut removed = {
             let mut running = self.lock();
-            let index = running.iter().position(|r| r.is(tag));
-            index.map(|index| running.remove(index))
-        };
-        let Some(mut removed) = removed else {
-            return false;
+            let Some((index, route)) = running
+                .iter()
+                .enumerate()
+                .find_map(|(index, r)| Some((index, r.route(tag)?)))
+            else {
+                return false;
+            };
+            let shared = &running[index];
+            shared.inbound.transport.close_route(route);
+            if !shared.inbound.beside.is_empty() && shared.all().next().is_some() {
+                return true;
+            }
+            running.remove(index)
         };
         let listeners = removed.listeners.iter_mut();
         end(listeners
@@ -384,12 +399,27 @@ impl Running {
         let Self {
             inbound, listen, ..
         } = self;
-        let speaks = &inbound.speaks;
-        info!(target: NOTICE, %inbound, %listen, "{inbound} listens on {listen}: {speaks}");
+        for inbound in std::iter::once(inbound).chain(&inbound.beside) {
+            let speaks = &inbound.speaks;
+            info!(target: NOTICE, %inbound, %listen, "{inbound} listens on {listen}: {speaks}");
+        }
     }
 
-    fn is(&self, tag: &str) -> bool {
-        self.inbound.tag.as_deref() == Some(tag)
+    /// The inbounds that share the listeners, each with its route.
+    fn routes(&self) -> impl Iterator<Item = (usize, &Arc<Inbound>)> {
+        let all = std::iter::once(&self.inbound).chain(&self.inbound.beside);
+        let is_open = |(route, _): &(usize, _)| self.inbound.transport.is_open(*route);
+        all.enumerate().filter(is_open)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Inbound>> {
+        self.routes().map(|(_, inbound)| inbound)
+    }
+
+    fn route(&self, tag: &str) -> Option<usize> {
+        let mut routes = self.routes();
+        let found = routes.find(|(_, inbound)| inbound.tag.as_deref() == Some(tag));
+        found.map(|(route, _)| route)
     }
 
     /// Whether an inbound of these settings is this one, or comes in its place: it has its tag or, without one, listens

@@ -90,7 +90,16 @@ async fn streams(
         let source = e.client().unwrap_or(Source::Unix);
         log_refused(&refused, source, None, &e.into());
     });
-    let served = Arc::new((inbound.clone(), dispatcher.clone(), context, tell));
+    let one = |inbound: &Arc<Inbound>, context| {
+        Arc::new((inbound.clone(), dispatcher.clone(), context, tell.clone()))
+    };
+    let beside = inbound.beside.iter().map(|other| {
+        let context = dispatcher.inbound_context(other.tag.as_deref());
+        one(other, context)
+    });
+    let served: Arc<[Served]> = std::iter::once(one(inbound, context))
+        .chain(beside)
+        .collect();
     let gates = Gates::new(dispatcher.gate.clone(), inbound.gate.clone());
     let timer_tick = TimerTick::default();
     loop {
@@ -152,18 +161,18 @@ fn come_from(inbound: &Inbound, held: &Held, source: Source) -> Result<(), Full>
 /// Counted where somebody debugs: several connections may come for one source.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 
-/// What the connections of a listener have in common.
+/// What the connections of a listener have in common; where several inbounds share it, one for each of its routes.
 type Served = Arc<(Arc<Inbound>, Arc<Dispatcher>, InboundContext, Tell)>;
 
 /// From the first byte of a connection to a session. Nothing is set up before that byte.
 async fn connection(
-    served: Served,
+    served: Arc<[Served]>,
     mut arrival: Arrival,
     held: Held,
     from_here: bool,
     unfinished: Unfinished,
 ) {
-    let (inbound, dispatcher, context, tell) = &*served;
+    let (inbound, dispatcher, context, tell) = &*served[0];
     let patience = inbound.transport.patience().or_else(|| {
         let waits = inbound.traits.handshake_level.is_some();
         waits.then(|| handshake_limit(inbound, context))
@@ -186,8 +195,11 @@ async fn connection(
             .await
     };
     match Box::pin(accepting).await {
-        Ok(Accepted::One(arrival)) => {
-            link(&served, arrival, held, from_here, || drop(unfinished)).await;
+        Ok(Accepted::One(route, arrival)) => {
+            link(&served[route], arrival, held, from_here, || {
+                drop(unfinished)
+            })
+            .await;
         }
         Ok(Accepted::Many(arrivals)) => {
             Box::pin(links(served.clone(), arrivals, held, from_here, unfinished)).await;
@@ -201,7 +213,7 @@ async fn connection(
 /// Serves the links that a connection brings, each by a task of its own, until the connection ends. It is unfinished as
 /// long as nothing was accepted from any of them.
 async fn links(
-    served: Served,
+    served: Arc<[Served]>,
     mut arrivals: Arrivals,
     held: Held,
     from_here: bool,
@@ -209,8 +221,8 @@ async fn links(
 ) {
     let held = Arc::new(held);
     let unfinished = Arc::new(Mutex::new(Some(unfinished)));
-    while let Some(arrival) = arrivals.next().await {
-        let (served, unfinished) = (served.clone(), unfinished.clone());
+    while let Some((route, arrival)) = arrivals.next().await {
+        let (served, unfinished) = (served[route].clone(), unfinished.clone());
         let held = Held::link(&held);
         crate::io::spawn(async move {
             let finish = || {

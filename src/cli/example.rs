@@ -184,6 +184,7 @@ fn inbound(tag: &str, port: u16, protocol: InboundSettings) -> Inbound {
         protocol,
         sniffing: None,
         limits: Default::default(),
+        beside: Vec::new(),
     }
 }
 

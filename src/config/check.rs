@@ -11,6 +11,7 @@ use super::{Draft, Inbound, Listen, Outbound, Through};
 
 mod reverse;
 mod routing;
+pub(super) mod sharing;
 mod whole;
 
 pub(crate) use reverse::{portals_take_tags, reverse};
@@ -24,12 +25,23 @@ pub(crate) fn inbounds(inbounds: &[Draft<Inbound>], report: &Report) {
     });
     for (i, draft) in inbounds.iter().enumerate() {
         let Some(later) = &draft.part else { continue };
+        let mut shares = false;
         for before in &inbounds[..i] {
             if let Some(earlier) = &before.part
                 && let Some(place) = shared_place(earlier, later)
             {
-                let text = format!("{place} is listened on by {} already", *before.at);
-                report.error(&draft.at, text);
+                if !sharing::may_share(earlier, later) {
+                    let text = format!("{place} is listened on by {} already", *before.at);
+                    report.error(&draft.at, text);
+                    continue;
+                }
+                let sharer = |at, inbound| sharing::Sharer { at, inbound };
+                let (a, b) = (sharer(&before.at, earlier), sharer(&draft.at, later));
+                if !shares {
+                    sharing::check_front(a, b, &place, report);
+                }
+                sharing::check_requests(a, b, &place, report);
+                shares = true;
             }
         }
     }

@@ -16,6 +16,7 @@ pub use crate::log::{
     Format as LogFormat, Level as LogLevel, Settings as Log, Target as LogTarget,
 };
 pub use api::{Api, ApiListen, Services};
+pub use check::sharing::share;
 pub use parts::{Draft, Inbound, Listen, Outbound, Through};
 
 use std::path::PathBuf;
@@ -56,6 +57,15 @@ pub struct Config {
     pub api: Option<Api>,
     /// `browserForwarder`: a browser that opens WebSockets.
     pub browser: Option<crate::transport::browser::Settings>,
+}
+
+impl Config {
+    /// All inbounds, those that stand beside others on one place, too.
+    pub fn all_inbounds(&self) -> impl Iterator<Item = &Inbound> {
+        self.inbounds
+            .iter()
+            .flat_map(|first| std::iter::once(first).chain(&first.beside))
+    }
 }
 
 #[cfg(test)]

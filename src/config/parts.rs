@@ -32,6 +32,8 @@ pub struct Inbound {
     pub sniffing: Option<sniffing::Settings>,
     /// `limits` of its own.
     pub limits: limits::Settings,
+    /// Others on the same place, told apart by their requests.
+    pub beside: Vec<Self>,
 }
 
 /// An outbound.

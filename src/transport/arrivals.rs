@@ -10,8 +10,8 @@ use crate::seam::Arrival;
 
 /// What came of a connection.
 pub enum Accepted {
-    /// It is a link itself.
-    One(Arrival),
+    /// It is a link itself. Of several inbounds on one place it is for this one; a single inbound is 0.
+    One(usize, Arrival),
     /// It brings links until it ends.
     Many(Arrivals),
 }
@@ -20,7 +20,7 @@ pub enum Accepted {
 pub struct Arrivals {
     /// `None` when it is over.
     driver: Option<Driver>,
-    links: mpsc::Receiver<Arrival>,
+    links: mpsc::Receiver<(usize, Arrival)>,
 }
 
 /// Reads what a connection brings, and sends each new link.
@@ -30,7 +30,7 @@ impl Arrivals {
     /// `driver` sends `links`.
     pub fn new(
         driver: impl Future<Output = ()> + Send + 'static,
-        links: mpsc::Receiver<Arrival>,
+        links: mpsc::Receiver<(usize, Arrival)>,
     ) -> Self {
         Self {
             driver: Some(Box::pin(driver)),
@@ -38,11 +38,11 @@ impl Arrivals {
         }
     }
 
-    /// The next link; `None` when the connection has ended. It must be asked for as long as links are to live.
-    pub async fn next(&mut self) -> Option<Arrival> {
+    /// The next link, and which inbound it is for, as in [`Accepted::One`]; `None` when the connection has ended. It must be asked for as long as links are to live.
+    pub async fn next(&mut self) -> Option<(usize, Arrival)> {
         poll_fn(|cx| {
-            if let Poll::Ready(Some(arrival)) = self.links.poll_recv(cx) {
-                return Poll::Ready(Some(arrival));
+            if let Poll::Ready(Some(routed)) = self.links.poll_recv(cx) {
+                return Poll::Ready(Some(routed));
             }
             if let Some(driver) = &mut self.driver
                 && driver.as_mut().poll(cx).is_ready()

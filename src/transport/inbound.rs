@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::time::Instant;
 
+use super::front::Front;
 use super::{
-    Accepted, BuildError, ServerCarrier, ServerSettings, grpc, h2, http_header, http2, httpupgrade,
-    proxy_protocol, site, tcp, tls, ws,
+    Accepted, Arrivals, BuildError, ServerCarrier, ServerSettings, front, grpc, h2, http_header,
+    http2, httpupgrade, proxy_protocol, site, tcp, tls, ws,
 };
 use crate::cause::{AcceptError, RequestError};
 use crate::http::visit::{self, Door, Neighbour, Tell};
@@ -24,6 +25,8 @@ pub struct Inbound {
     carrier: Carrier,
     /// Only where the carrier begins with HTTP.
     site: Option<Arc<site::Site>>,
+    /// Where several inbounds share the place; the carrier is the first one's.
+    front: Option<Front>,
 }
 
 /// The running half of [`ServerCarrier`].
@@ -48,6 +51,7 @@ impl Inbound {
             tls: None,
             carrier: Carrier::Many(carrier),
             site: None,
+            front: None,
         }
     }
 
@@ -57,7 +61,25 @@ impl Inbound {
     ///
     /// When a certificate cannot be used.
     pub fn new(settings: ServerSettings) -> Result<Self, BuildError> {
-        let alpn = settings.alpn();
+        Self::shared(settings, Vec::new())
+    }
+
+    /// A server that several inbounds share, which are its routes: 0 is that of `settings`, then the others in their order.
+    ///
+    /// # Errors
+    ///
+    /// When a certificate cannot be used.
+    pub fn shared(
+        mut settings: ServerSettings,
+        others: Vec<ServerSettings>,
+    ) -> Result<Self, BuildError> {
+        let mut front = None;
+        if !others.is_empty() {
+            let (merged, carriers) = front::merge(settings, others);
+            (settings, front) = (merged, Some(Front::new(carriers)));
+        }
+        // That of several is merged already.
+        let alpn = settings.alpn().filter(|_| front.is_none());
         let tls = settings.security.map(|mut tls| {
             tls.alpn = alpn.unwrap_or(tls.alpn);
             tls::Inbound::new(&tls)
@@ -70,6 +92,7 @@ impl Inbound {
             accept_proxy_protocol: settings.accept_proxy_protocol,
             tls: tls.transpose()?,
             site,
+            front,
             carrier: match settings.carrier {
                 ServerCarrier::Raw => Carrier::Raw,
                 ServerCarrier::HttpHeader(header) => {
@@ -90,6 +113,18 @@ impl Inbound {
         if let Some(tls) = &self.tls {
             tls.look_at_files();
         }
+    }
+
+    /// No more requests are for this route; its tunnels go on.
+    pub fn close_route(&self, route: usize) {
+        if let Some(front) = &self.front {
+            front.close(route);
+        }
+    }
+
+    /// Whether requests may be for this route.
+    pub fn is_open(&self, route: usize) -> bool {
+        self.front.as_ref().is_none_or(|front| front.is_open(route))
     }
 
     /// How long a peer may say nothing before the outermost of these layers gives it up; `None` without any.
@@ -170,6 +205,9 @@ impl Inbound {
 
     /// Whether a request from `source` may name somebody else as its source, and be believed.
     pub fn may_speak_for_others(&self, source: Source) -> bool {
+        if let Some(front) = &self.front {
+            return front.may_speak_for_others(source);
+        }
         match &self.carrier {
             Carrier::Raw | Carrier::HttpHeader(_) => false,
             Carrier::Ws(ws) => ws.may_speak_for_others(source),
@@ -206,6 +244,11 @@ impl Inbound {
             (arrival.link, arrival.tls) = (link, Some(Arc::new(facts)));
             arrival.since = Instant::now();
         }
+        if let Some(front) = &self.front {
+            return front
+                .accept(self.site.as_ref(), arrival, closing, tell)
+                .await;
+        }
         if let Some(site) = &self.site {
             return self.beside(site, arrival, closing, tell).await;
         }
@@ -214,7 +257,7 @@ impl Inbound {
             ..Door::default()
         };
         let mut arrival = match &self.carrier {
-            Carrier::Raw => return Ok(Accepted::One(arrival)),
+            Carrier::Raw => return Ok(Accepted::One(0, arrival)),
             Carrier::HttpHeader(header) => header.accept(arrival, tell).await?,
             Carrier::Ws(ws) => ws.accept(arrival, closing, door()).await?,
             Carrier::HttpUpgrade(upgrade) => upgrade.accept(arrival, door()).await?,
@@ -226,7 +269,7 @@ impl Inbound {
             Carrier::Many(many) => return Ok(Accepted::Many(many.accept(arrival))),
         };
         arrival.since = Instant::now();
-        Ok(Accepted::One(arrival))
+        Ok(Accepted::One(0, arrival))
     }
 
     /// The same where a site is on the port, too: each kind of HTTP is understood, and what is no tunnel's is the site's.
@@ -248,27 +291,48 @@ impl Inbound {
             (Carrier::HttpUpgrade(upgrade), false) => {
                 upgrade.accept(arrival, door(tell, guest, read)).await?
             }
-            (carrier, true) => {
+            (Carrier::Grpc(grpc), true) => {
                 arrival.link = Prefixed::link(read.freeze(), arrival.link);
-                let guest = Some(guest);
-                return Ok(Accepted::Many(match carrier {
-                    Carrier::Grpc(grpc) => grpc.accept(arrival, tell, guest).await?,
-                    Carrier::H2(h2) => h2.accept(arrival, tell, guest).await?,
-                    _ => {
-                        arrival.link = Link::foreign(site::Patient::new(arrival.link));
-                        let nothing = http2::Inbound::new(http2::NoTunnel::default());
-                        nothing.accept(arrival, tell, guest).await?
-                    }
-                }));
+                let arrivals = grpc.accept(arrival, tell, Some(guest)).await?;
+                return Ok(Accepted::Many(arrivals));
             }
-            (_, false) => {
-                guest.serve(arrival.link, read.freeze(), &|_| false).await;
-                return Err(RequestError::Visited.into());
+            (Carrier::H2(h2), true) => {
+                arrival.link = Prefixed::link(read.freeze(), arrival.link);
+                let arrivals = h2.accept(arrival, tell, Some(guest)).await?;
+                return Ok(Accepted::Many(arrivals));
             }
+            (_, true) => {
+                let arrivals = visit_by_http2(arrival, read, tell, guest).await?;
+                return Ok(Accepted::Many(arrivals));
+            }
+            (_, false) => return Err(visit_by_http1(arrival, read, &guest).await),
         };
         arrival.since = Instant::now();
-        Ok(Accepted::One(arrival))
+        Ok(Accepted::One(0, arrival))
     }
+}
+
+/// A connection all of whose requests are for a site; `read` is what was read from it.
+pub(super) async fn visit_by_http2(
+    mut arrival: Arrival,
+    read: BytesMut,
+    tell: &Tell,
+    guest: Arc<site::Guest>,
+) -> Result<Arrivals, AcceptError> {
+    let link = Prefixed::link(read.freeze(), arrival.link);
+    arrival.link = Link::foreign(site::Patient::new(link));
+    let nothing = http2::Inbound::new(http2::NoTunnel::default());
+    nothing.accept(arrival, tell, Some(guest)).await
+}
+
+/// The same by HTTP/1, and what is to be said when it is over.
+pub(super) async fn visit_by_http1(
+    arrival: Arrival,
+    read: BytesMut,
+    guest: &site::Guest,
+) -> AcceptError {
+    guest.serve(arrival.link, read.freeze(), &|_| false).await;
+    RequestError::Visited.into()
 }
 
 /// What a connection meets where a site is.

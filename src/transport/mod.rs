@@ -2,7 +2,7 @@
 //!
 //! A server's [`Inbound::accept`] turns a raw connection into links: PROXY protocol first (it stands before TLS on the
 //! wire), then TLS, then the carrier, which may bring one link ([`Accepted::One`]) or many. What is no tunnel's request
-//! may go to a site on the same port ([`mod@site`]). A client's
+//! may go to a site on the same port ([`mod@site`]), and several inbounds may share one (`front`). A client's
 //! [`Outbound::open`] gives a link to a server: on a connection that is shared, or on one that is dialled for it. A raw
 //! connection may also come out of another outbound (`proxySettings`), so whoever asks brings the dialler.
 
@@ -10,6 +10,8 @@
 mod arrivals;
 #[cfg(feature = "app")]
 pub mod browser;
+#[cfg(feature = "app")]
+mod front;
 #[cfg(feature = "app")]
 pub mod grpc;
 #[cfg(feature = "app")]
@@ -43,6 +45,8 @@ pub mod ws;
 
 #[cfg(feature = "app")]
 pub use arrivals::{Accepted, Arrivals};
+#[cfg(feature = "app")]
+pub use front::Asked;
 #[cfg(feature = "app")]
 pub use inbound::Inbound;
 #[cfg(feature = "app")]

@@ -63,7 +63,7 @@ impl ManyLinks {
                     tls: None,
                     ..arrival
                 };
-                let _ = send.send(one).await;
+                let _ = send.send((0, one)).await;
             }
         };
         Arrivals::new(driver, links)
@@ -117,8 +117,8 @@ async fn links_share_a_connection_and_each_is_served_by_itself() {
     else {
         panic!("it brings many");
     };
-    let mut one = arrivals.next().await.unwrap();
-    let mut other = arrivals.next().await.unwrap();
+    let (_, mut one) = arrivals.next().await.unwrap();
+    let (_, mut other) = arrivals.next().await.unwrap();
     links[1].write_all(b"b").await.unwrap();
     links[0].write_all(b"a").await.unwrap();
     assert_eq!(other.link.read_u8().await.unwrap(), b'b');

@@ -209,7 +209,7 @@ fn of_server(
         tls: args.tls.map(Into::into),
     };
     let mut outbounds = Vec::new();
-    for inbound in &config.inbounds {
+    for inbound in config.all_inbounds() {
         let users = links::of_users(inbound, &public).map_err(|line| vec![line])?;
         let Some(users) = users else { continue };
         outbounds.extend(users.outbounds);

@@ -11,7 +11,7 @@ impl Config {
     pub fn mistakes(&self) -> Vec<Problem> {
         let report = Report::default();
         let list = |name: &str, i| Path::default().key(name).index(i);
-        let all = self.inbounds.iter().enumerate();
+        let all = self.all_inbounds().enumerate();
         let ins: Vec<_> = all.map(|(i, x)| inbound(list("inbounds", i), x)).collect();
         let all = self.outbounds.iter().enumerate();
         let outs: Vec<_> = all

@@ -125,6 +125,7 @@ fn read_inbound(
         protocol: protocol?,
         sniffing: sniffing?,
         limits: Default::default(),
+        beside: Vec::new(),
     };
     if inbound.protocol.traits().follows_redirect {
         inbound.transport.sockopt.follow_redirect();

@@ -197,6 +197,7 @@ impl Ends {
             }),
             sniffing: None,
             limits: Default::default(),
+            beside: Vec::new(),
         };
         self.listen.iter().map(inbound).collect()
     }

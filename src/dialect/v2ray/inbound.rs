@@ -48,6 +48,7 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
         protocol: protocol?,
         sniffing,
         limits,
+        beside: Vec::new(),
     };
     if inbound.protocol.traits().follows_redirect {
         inbound.transport.sockopt.follow_redirect();

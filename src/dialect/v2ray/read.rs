@@ -162,7 +162,7 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
     let outbounds = outbounds.chain(services);
     Some(Config {
         log,
-        inbounds: inbounds.collect::<Option<_>>()?,
+        inbounds: config::share(inbounds.collect::<Option<_>>()?),
         outbounds: outbounds.collect::<Option<_>>()?,
         routing,
         reverse,

@@ -65,10 +65,11 @@ impl Service for ServerSettings {
         Answer::Granted {
             head,
             framing: Messages::default(),
+            route: 0,
         }
     }
 
-    fn forwarded(&self) -> &Forwarded {
+    fn forwarded(&self, _route: Option<usize>) -> &Forwarded {
         &self.forwarded
     }
 

@@ -17,6 +17,7 @@ mod settings;
 
 pub use codec::fuzz;
 pub use inbound::Inbound;
+pub(super) use messages::Messages;
 pub(super) use outbound::Connection;
 pub use outbound::Outbound;
 pub use paths::Paths;

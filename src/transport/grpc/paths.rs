@@ -38,6 +38,11 @@ pub struct Paths {
 }
 
 impl Paths {
+    /// Of `Tun` and of `TunMulti`.
+    pub fn all(&self) -> [&str; 2] {
+        [&self.tun, &self.tun_multi]
+    }
+
     /// Those of a `serviceName`.
     pub fn new(name: &str) -> Self {
         let encoded = |segment: &str| utf8_percent_encode(segment, SEGMENT).to_string();

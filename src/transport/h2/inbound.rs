@@ -39,10 +39,11 @@ impl Service for ServerSettings {
         Answer::Granted {
             head,
             framing: Plain,
+            route: 0,
         }
     }
 
-    fn forwarded(&self) -> &Forwarded {
+    fn forwarded(&self, _route: Option<usize>) -> &Forwarded {
         &self.forwarded
     }
 
@@ -50,7 +51,7 @@ impl Service for ServerSettings {
         None
     }
 
-    fn is_tunnels(&self, method: &Method) -> bool {
+    fn is_tunnels(&self, method: &Method, _route: usize) -> bool {
         *method == self.method
     }
 }

@@ -33,14 +33,14 @@ pub(in crate::transport) trait Service: Send + Sync + 'static {
     /// What `request` is answered.
     fn answer(&self, request: &Request<RecvStream>) -> Answer<Self::Framing>;
 
-    /// Who may say for whom it comes.
-    fn forwarded(&self) -> &Forwarded;
+    /// Who may say for whom it comes, to the inbound of a route; `None` is that it is for nobody.
+    fn forwarded(&self, route: Option<usize>) -> &Forwarded;
 
     /// When the peer is asked whether it is there.
     fn pings(&self) -> Option<Pings>;
 
     /// Whether only a tunnel asks by `method`; looked at where a site is behind the same door.
-    fn is_tunnels(&self, _method: &Method) -> bool {
+    fn is_tunnels(&self, _method: &Method, _route: usize) -> bool {
         true
     }
 
@@ -77,7 +77,7 @@ impl Service for NoTunnel {
         Answer::Refused { head, unfit }
     }
 
-    fn forwarded(&self) -> &Forwarded {
+    fn forwarded(&self, _route: Option<usize>) -> &Forwarded {
         &self.forwarded
     }
 
@@ -100,10 +100,39 @@ pub struct Inbound<S>(Arc<S>);
 
 /// What a request is answered.
 pub(in crate::transport) enum Answer<F> {
-    /// It is a link.
-    Granted { head: Response<()>, framing: F },
+    /// It is a link, of one of the inbounds that share the connection.
+    Granted {
+        head: Response<()>,
+        framing: F,
+        route: usize,
+    },
     /// It is none, and why not.
     Refused { head: Response<()>, unfit: Unfit },
+}
+
+impl<F> Answer<F> {
+    /// With another framing.
+    pub(in crate::transport) fn map<G>(self, framed: impl FnOnce(F) -> G) -> Answer<G> {
+        match self {
+            Self::Granted {
+                head,
+                framing,
+                route,
+            } => Answer::Granted {
+                head,
+                framing: framed(framing),
+                route,
+            },
+            Self::Refused { head, unfit } => Answer::Refused { head, unfit },
+        }
+    }
+
+    fn route(&self) -> Option<usize> {
+        match self {
+            Self::Granted { route, .. } => Some(*route),
+            Self::Refused { .. } => None,
+        }
+    }
 }
 
 /// A connection without streams is let go after this.
@@ -139,12 +168,12 @@ impl<S: Service> Inbound<S> {
 
     /// Whether a request from `source` may name somebody else as its source, and be believed.
     pub fn may_speak_for_others(&self, source: Source) -> bool {
-        self.0.forwarded().may_believe(source)
+        self.0.forwarded(None).may_believe(source)
     }
 
     /// Whether many people may come from `source`, so that it must not be counted as one of them.
     pub fn is_shared(&self, source: Source) -> bool {
-        self.0.forwarded().is_shared(source)
+        self.0.forwarded(None).is_shared(source)
     }
 }
 
@@ -195,7 +224,7 @@ async fn drive<S: Service>(
     mut connection: H2<Link, Bytes>,
     service: Arc<S>,
     origin: Origin,
-    links: mpsc::Sender<Arrival>,
+    links: mpsc::Sender<(usize, Arrival)>,
 ) {
     let streams = Streams::default();
     let pings = connection.ping_pong();
@@ -242,16 +271,19 @@ fn open<S: Service>(
     mut respond: SendResponse<Bytes>,
     origin: &Origin,
     streams: &Streams,
-) -> Option<Arrival> {
-    let named = service.forwarded().client(request.headers(), origin.source);
-    let source = named.unwrap_or(origin.source);
+) -> Option<(usize, Arrival)> {
     let mut answer = service.answer(&request);
+    let forwarded = service.forwarded(answer.route());
+    let named = forwarded.client(request.headers(), origin.source);
+    let source = named.unwrap_or(origin.source);
     if let Some(guest) = &origin.guest {
         answer = match answer {
-            Answer::Granted { .. } if is_plain(service, &request) => Answer::Refused {
-                head: Response::new(()),
-                unfit: Unfit::Plain,
-            },
+            Answer::Granted { route, .. } if is_plain(service, &request, route) => {
+                Answer::Refused {
+                    head: Response::new(()),
+                    unfit: Unfit::Plain,
+                }
+            }
             answer => answer,
         };
         if let Answer::Refused { unfit, .. } = answer {
@@ -268,19 +300,24 @@ fn open<S: Service>(
         }
     }
     match answer {
-        Answer::Granted { head, framing } => {
+        Answer::Granted {
+            head,
+            framing,
+            route,
+        } => {
             // Who is gone has reset the stream.
             let send = respond.send_response(head, false).ok()?;
             let body = request.into_body();
             let stream = Http2Stream::server(framing, send, body, streams.one());
-            Some(Arrival {
+            let arrival = Arrival {
                 link: Link::other(stream),
                 source,
                 local: origin.local,
                 original_dst: None,
                 tls: origin.tls.clone(),
                 since: Instant::now(),
-            })
+            };
+            Some((route, arrival))
         }
         Answer::Refused { head, unfit } => {
             let said = RequestError::Refused {
@@ -299,9 +336,9 @@ fn open<S: Service>(
 
 /// Whether a request for the tunnel's own place is one as anybody sends them: a tunnel has a body, and nobody knows how
 /// long it will be.
-fn is_plain<S: Service>(service: &S, request: &Request<RecvStream>) -> bool {
+fn is_plain<S: Service>(service: &S, request: &Request<RecvStream>, route: usize) -> bool {
     let is_bounded = request.headers().contains_key(CONTENT_LENGTH);
-    is_bounded || request.body().is_end_stream() || !service.is_tunnels(request.method())
+    is_bounded || request.body().is_end_stream() || !service.is_tunnels(request.method(), route)
 }
 
 fn not_http2(error: ::h2::Error) -> RequestError {

@@ -59,11 +59,11 @@ impl Pair {
                     let tell = Tell::new(move |e| drop(refused.send(Err(e.into()))));
                     match server.accept(arrival, &Closing::default(), &tell).await {
                         Ok(Accepted::Many(mut arrivals)) => {
-                            while let Some(one) = arrivals.next().await {
+                            while let Some((_, one)) = arrivals.next().await {
                                 let _ = brought.send(Ok(one));
                             }
                         }
-                        Ok(Accepted::One(_)) => panic!("it brings many"),
+                        Ok(Accepted::One(..)) => panic!("it brings many"),
                         Err((_, e)) => drop(brought.send(Err(e))),
                     }
                 });

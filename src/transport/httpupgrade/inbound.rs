@@ -67,7 +67,10 @@ impl Inbound {
     }
 
     /// The 101, and the early data.
-    fn answer(&self, request: &Request<()>) -> Result<(Vec<u8>, Vec<u8>), Refused> {
+    pub(in crate::transport) fn answer(
+        &self,
+        request: &Request<()>,
+    ) -> Result<(Vec<u8>, Vec<u8>), Refused> {
         let place = Place {
             path: &self.settings.path,
             host: self.settings.host.as_deref(),
@@ -84,7 +87,7 @@ impl Inbound {
     }
 
     /// The connection, with what was read of the tunnel put back in front.
-    fn link(&self, early: Bytes, read: Bytes, link: Link) -> Link {
+    pub(in crate::transport) fn link(&self, early: Bytes, read: Bytes, link: Link) -> Link {
         let max = self.settings.early_data.as_ref().map(|early| early.max);
         let (link, read) = match max.filter(|max| early.len() > *max) {
             Some(max) => {

@@ -81,6 +81,16 @@ impl KeyPair {
         Some(read.as_ref()?.loaded()?.shown())
     }
 
+    /// Whether another one is of the same files, or has the same certificate, as far as both have been read.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let leaf = |pair: &Self| {
+            let read = pair.read.lock();
+            read.as_ref()?.loaded()?.key.cert.first().cloned()
+        };
+        let same = |leaf_of: Option<_>| leaf_of.is_some() && leaf_of == leaf(other);
+        self == other || same(leaf(self))
+    }
+
     /// Whether it may issue others.
     ///
     /// # Errors

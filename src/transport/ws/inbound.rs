@@ -30,8 +30,6 @@ pub(super) struct Tunnel {
     /// What asked for it.
     pub(super) request: Request<()>,
     pub(super) early_data: Vec<u8>,
-    /// For whom the peer comes, if it is one to say so.
-    source: Option<Source>,
 }
 
 /// What follows from a request that is granted.
@@ -61,12 +59,12 @@ impl Inbound {
         let (peer, since) = (arrival.source, arrival.since);
         let mut step = Step::begin("upgrade");
         let visit = Visit::new(peer, arrival.link, since).at(door);
-        let (tunnel, stream) = Tunnel::open(&self.settings, visit).await?;
+        let granted = |request: &Request<()>| self.answer(request);
+        let tunnel = visit.tunnel(&self.settings.forwarded, granted).await?;
         step.done(format_args!("101 at {}", self.settings.path));
-        let link = Link::other(stream.with_closing(closing.clone()));
         Ok(Arrival {
-            link: Prefixed::link(Bytes::from(tunnel.early_data), link),
-            source: tunnel.source.unwrap_or(peer),
+            link: self.link(tunnel.found, tunnel.read, tunnel.link, closing),
+            source: tunnel.client.unwrap_or(peer),
             ..arrival
         })
     }
@@ -74,6 +72,27 @@ impl Inbound {
     /// Whether a request from `source` may name somebody else as its source, and be believed.
     pub fn may_speak_for_others(&self, source: Source) -> bool {
         self.settings.forwarded.may_believe(source)
+    }
+
+    /// The 101, and what follows from it.
+    pub(in crate::transport) fn answer(
+        &self,
+        request: &Request<()>,
+    ) -> Result<(Vec<u8>, Found), Refused> {
+        self.settings.answer(request)
+    }
+
+    /// What a granted request has made of its connection, behind which this was `read`.
+    pub(in crate::transport) fn link(
+        &self,
+        found: Found,
+        read: Bytes,
+        link: Link,
+        closing: &Closing,
+    ) -> Link {
+        let (early_data, stream) = found.stream(&self.settings, read, link);
+        let link = Link::other(stream.with_closing(closing.clone()));
+        Prefixed::link(Bytes::from(early_data), link)
     }
 
     /// Whether many people may come from `source`, so that it must not be counted as one of them.
@@ -90,18 +109,22 @@ impl Tunnel {
     ) -> Result<(Self, WsStream), RequestError> {
         let granted = |request: &Request<()>| settings.answer(request);
         let tunnel = visit.tunnel(&settings.forwarded, granted).await?;
-        let Found {
-            early_data,
-            expected_close,
-        } = tunnel.found;
-        let link = Prefixed::link(tunnel.read, tunnel.link);
-        let stream = WsStream::new(link, Role::Server, settings.heartbeat);
+        let (early_data, stream) = tunnel.found.stream(settings, tunnel.read, tunnel.link);
         let opened = Self {
             request: tunnel.request,
             early_data,
-            source: tunnel.client,
         };
-        Ok((opened, stream.with_expected_close(expected_close)))
+        Ok((opened, stream))
+    }
+}
+
+impl Found {
+    /// The early data, and the WebSocket.
+    fn stream(self, settings: &ServerSettings, read: Bytes, link: Link) -> (Vec<u8>, WsStream) {
+        let link = Prefixed::link(read, link);
+        let stream = WsStream::new(link, Role::Server, settings.heartbeat);
+        let stream = stream.with_expected_close(self.expected_close);
+        (self.early_data, stream)
     }
 }
 

@@ -95,6 +95,8 @@ mod standalone;
 mod stream;
 
 pub use crate::http::{EarlyData, EarlyDataIn, Forwarded, Net, Trusted};
+#[cfg(feature = "app")]
+pub(super) use inbound::Found;
 pub use inbound::Inbound;
 pub use outbound::Outbound;
 pub use settings::{ClientSettings, HEARTBEAT, ServerSettings};

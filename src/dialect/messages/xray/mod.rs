@@ -54,6 +54,7 @@ pub(super) fn inbound(message: &InboundHandlerConfig, at: &At) -> Option<config:
         protocol: protocol?,
         sniffing: sniffing?,
         limits: Default::default(),
+        beside: Vec::new(),
     };
     if inbound.protocol.traits().follows_redirect {
         inbound.transport.sockopt.follow_redirect();
