@@ -19,7 +19,7 @@ const FLOORS: &[&[&str]] = &[
         "address", "session", "stats", "policy", "report", "secret", "wire",
     ],
     &["matching", "limits"],
-    &["routing", "sniffing"],
+    &["routing", "sniffing", "metrics"],
     &["io", "log"],
     &["cause"],
     &["seam", "http"],
@@ -32,7 +32,7 @@ const FLOORS: &[&[&str]] = &[
     &["config"],
     &["dialect"],
     &["app"],
-    &["api"],
+    &["api", "exporter"],
     &["server"],
     &["main", "cli"],
 ];

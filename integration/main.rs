@@ -80,6 +80,7 @@ mod scenario_log_files;
 mod scenario_log_flood;
 mod scenario_log_lines;
 mod scenario_manager;
+mod scenario_metrics;
 mod scenario_nginx;
 mod scenario_observatory;
 mod scenario_panels;

@@ -32,6 +32,8 @@ pub mod dialect;
 pub mod dispatch;
 #[cfg(feature = "app")]
 pub mod dns;
+#[cfg(feature = "app")]
+pub mod exporter;
 pub mod http;
 pub mod io;
 pub mod limits;
@@ -39,6 +41,8 @@ pub mod limits;
 pub mod log;
 #[cfg(feature = "app")]
 pub mod matching;
+#[cfg(feature = "app")]
+pub mod metrics;
 #[cfg(feature = "app")]
 pub mod mux;
 #[cfg(feature = "app")]

@@ -23,6 +23,7 @@ use crate::api;
 use crate::app::{self, App};
 use crate::config::Config;
 use crate::dialect::v2ray::{self, Format, Input};
+use crate::exporter;
 use crate::report::{Message, Problem};
 
 /// A running service; it ends when it is dropped.
@@ -64,6 +65,9 @@ pub enum StartError {
     /// The address of the API cannot be listened on.
     #[error("api: {0}")]
     Api(#[source] io::Error),
+    /// The address of the metrics cannot be listened on.
+    #[error("metrics: {0}")]
+    Metrics(#[source] io::Error),
     /// The system gives no threads.
     #[error("cannot start threads: {0}")]
     Threads(#[source] io::Error),
@@ -210,6 +214,9 @@ async fn start(config: Config) -> Result<(App, Option<api::Running>), StartError
     let api = app.api.take();
     let api = api.map(|(settings, links)| api::start(settings, links, &app));
     let api = api.transpose().map_err(StartError::Api)?;
+    if let Some((settings, links)) = app.metrics.take() {
+        exporter::start(settings, links, &app).map_err(StartError::Metrics)?;
+    }
     Ok((app, api))
 }
 

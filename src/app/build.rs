@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::mpsc;
 
@@ -13,6 +13,7 @@ use crate::dispatch::{MadeOf, NextOutbound, Origin, Outbound, OutboundRef, Parts
 use crate::dns::Resolver;
 use crate::io::Link;
 use crate::limits::Gate;
+use crate::metrics::InboundNumbers;
 use crate::observatory;
 use crate::protocol::{
     self, Endpoint, InboundTraits, OutboundSettings, ProtocolState, freedom, in_process,
@@ -39,6 +40,8 @@ pub struct Inbound {
     pub(super) gate: Arc<Gate>,
     /// Others that share its place: their requests come in by its transport, whose routes they are from 1 on.
     pub(super) beside: Vec<Arc<Self>>,
+    /// What is counted of it, where somebody asks.
+    pub(super) numbers: OnceLock<InboundNumbers>,
     /// What it was made of, without its users.
     made_of: config::Inbound,
     /// The same of its protocol, with all that does not come and go.
@@ -101,6 +104,7 @@ impl Inbound {
             sniffing: settings.sniffing.map(Arc::new),
             gate: Arc::new(Gate::of_inbound(settings.limits)),
             beside: Vec::new(),
+            numbers: OnceLock::new(),
             made_of,
             frame,
         }
@@ -171,6 +175,18 @@ impl Inbound {
                 one.protocol.inherit(&other.protocol);
             }
         }
+    }
+
+    /// What it lets in.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// What numbers call it: its tag, or its place.
+    pub fn label(&self) -> String {
+        self.tag
+            .as_ref()
+            .map_or_else(|| self.name().to_string(), |tag| tag.to_string())
     }
 
     /// What it was made of, with the users of this moment.
@@ -270,6 +286,8 @@ pub(super) struct Before<'a> {
     pub(super) portals: &'a [PortalSettings],
     /// The tag of the API.
     pub(super) api: Option<&'a Arc<str>>,
+    /// The tag of the metrics.
+    pub(super) metrics: Option<&'a Arc<str>>,
 }
 
 /// All parts of a config, as they can run.
@@ -280,6 +298,7 @@ pub(super) struct Built {
     pub(super) observers: Vec<(observatory::Settings, Arc<HealthTable>)>,
     pub(super) bridges: Vec<BridgeSettings>,
     pub(super) api: Option<(Api, ApiLinks)>,
+    pub(super) metrics: Option<(config::Metrics, Option<ApiLinks>)>,
     pub(super) browser: Option<Dialer>,
 }
 
@@ -289,10 +308,11 @@ impl Built {
         let browser = config.browser.map(Dialer::new);
         let portals = config.reverse.portals;
         let before = Before::default();
-        let (outbounds, links) = outbounds(
+        let metrics_tag = config.metrics.as_ref().and_then(|one| one.tag.clone());
+        let (outbounds, links, metrics_links) = outbounds(
             config.outbounds,
             portals,
-            api_tag,
+            [api_tag, metrics_tag],
             browser.as_ref(),
             &before,
         )?;
@@ -310,6 +330,7 @@ impl Built {
             policy: config.policy,
             limits: config.limits,
             count: config.stats,
+            metrics: config.metrics.as_ref().map(|_| Arc::default()),
             state: ProtocolState::open(state.as_deref()),
         };
         let inbounds = config::share(config.inbounds).into_iter();
@@ -320,6 +341,7 @@ impl Built {
             observers: config.observers.into_iter().zip(health.tables()).collect(),
             bridges: config.reverse.bridges,
             api: config.api.zip(links),
+            metrics: config.metrics.map(|settings| (settings, metrics_links)),
             browser,
         })
     }
@@ -329,12 +351,12 @@ impl Built {
 pub(super) fn outbounds(
     mut settings: Vec<config::Outbound>,
     portals: Vec<PortalSettings>,
-    api: Option<Arc<str>>,
+    services: [Option<Arc<str>>; 2],
     browser: Option<&Dialer>,
     before: &Before<'_>,
-) -> Result<(Vec<NextOutbound>, Option<ApiLinks>), StartError> {
+) -> Result<(Vec<NextOutbound>, Option<ApiLinks>, Option<ApiLinks>), StartError> {
     // As in V2Ray, the API takes the place of an outbound that a panel has put under its tag.
-    settings.retain(|other| api.is_none() || other.tag != api);
+    settings.retain(|other| other.tag.is_none() || !services.contains(&other.tag));
     // As in V2Ray a portal takes a tag from whoever has it, and stands behind the outbounds.
     for other in &mut settings {
         if portals
@@ -378,20 +400,24 @@ pub(super) fn outbounds(
         direct.name = "the direct outbound".to_owned();
         outbounds.push(NextOutbound::New(Box::new(direct)));
     }
-    let Some(tag) = api else {
-        return Ok((outbounds, None));
-    };
-    if let Some(same) = tagged(&tag).filter(|o| before.api == Some(&tag) && o.protocol.is_control())
-    {
-        outbounds.push(NextOutbound::Same(same));
-        return Ok((outbounds, None));
+    let mut links = [None, None];
+    let were = [("api", before.api), ("metrics", before.metrics)];
+    for (((name, was), tag), links) in were.into_iter().zip(services).zip(&mut links) {
+        let Some(tag) = tag else { continue };
+        let same = tagged(&tag).filter(|o| was == Some(&tag) && o.protocol.is_control());
+        if let Some(same) = same {
+            outbounds.push(NextOutbound::Same(same));
+            continue;
+        }
+        let (endpoint, out) = in_process::Outbound::new();
+        let mut outbound = plain(Endpoint::InProcess(endpoint).into());
+        outbound.name = name.to_owned();
+        outbound.tag = Some(tag);
+        outbounds.push(NextOutbound::New(Box::new(outbound)));
+        *links = Some(out);
     }
-    let (endpoint, links) = in_process::Outbound::new();
-    let mut outbound = plain(Endpoint::InProcess(endpoint).into());
-    outbound.name = "api".to_owned();
-    outbound.tag = Some(tag);
-    outbounds.push(NextOutbound::New(Box::new(outbound)));
-    Ok((outbounds, Some(links)))
+    let [api, metrics] = links;
+    Ok((outbounds, api, metrics))
 }
 
 /// Over bare TCP.

@@ -57,11 +57,19 @@ impl App {
             outbounds: self.dispatcher.outbounds.all(),
             portals: &self.config.reverse.portals,
             api: self.config.api.as_ref().map(|api| &api.tag),
+            metrics: self
+                .config
+                .metrics
+                .as_ref()
+                .and_then(|one| one.tag.as_ref()),
         };
-        let (outbounds, api) = build::outbounds(
+        let (outbounds, api, _) = build::outbounds(
             take(&mut config.outbounds),
             config.reverse.portals.clone(),
-            config.api.as_ref().map(|api| api.tag.clone()),
+            [
+                config.api.as_ref().map(|api| api.tag.clone()),
+                before.metrics.cloned(),
+            ],
             self.browser.as_ref(),
             &before,
         )?;
@@ -97,6 +105,7 @@ impl App {
         // They were not taken over.
         config.state = self.config.state.take();
         config.browser = self.config.browser.take();
+        config.metrics = self.config.metrics.take();
         self.config = config;
         Ok(changed)
     }
@@ -193,6 +202,7 @@ impl Changed {
         let fixed = [
             ("the folder of the state", before.state != next.state),
             ("browserForwarder", before.browser != next.browser),
+            ("metrics", before.metrics != next.metrics),
         ];
         let differ = fixed.into_iter().filter(|(_, differs)| *differs);
         self.restart.extend(differ.map(|(name, _)| name));
@@ -264,6 +274,7 @@ pub(super) fn remembered(config: &Config) -> (Config, routing::Settings) {
         state: config.state.clone(),
         api: config.api.clone(),
         browser: config.browser.clone(),
+        metrics: config.metrics.clone(),
     };
     (rest, config.routing.clone())
 }

@@ -96,6 +96,9 @@ impl Inbounds {
             places,
             listening,
         } = bound;
+        if let Some(metrics) = &self.dispatcher.metrics {
+            let _ = inbound.numbers.set(metrics.inbound(&inbound.label()));
+        }
         let context = self.dispatcher.inbound_context(inbound.tag.as_deref());
         let listen = listen::shown(&inbound, &places);
         let prepare = |place: BoundSocket| {

@@ -27,7 +27,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::cause::system_words;
-use crate::config::{Api, Config};
+use crate::config::{self, Api, Config};
 use crate::dispatch::Dispatcher;
 use crate::io::Holder;
 use crate::routing;
@@ -40,6 +40,8 @@ pub struct App {
     pub dispatcher: Arc<Dispatcher>,
     /// What the API serves, if the config has one; for whoever serves it.
     pub api: Option<(Api, ApiLinks)>,
+    /// What is told a monitoring system, and the sessions that rules lead to it; for whoever serves it.
+    pub metrics: Option<(config::Metrics, Option<ApiLinks>)>,
     /// What opens WebSockets in a browser, if something does.
     pub browser: Option<browser::Dialer>,
     /// Held by whoever adds or removes something: that a tag is free must still be true a moment later.
@@ -90,6 +92,7 @@ impl App {
             observers,
             bridges,
             api,
+            metrics,
             browser,
         } = Built::new(config)?;
         let dispatcher = Dispatcher::new(parts, alive.downgrade());
@@ -133,6 +136,7 @@ impl App {
             inbounds,
             dispatcher,
             api,
+            metrics,
             browser,
             changing: Arc::default(),
             config: remembered,

@@ -265,6 +265,9 @@ async fn link(
         Ok(accepted) => {
             finish();
             step.done(&accepted);
+            if let Some(numbers) = inbound.numbers.get() {
+                numbers.accepted(held.age());
+            }
             let dispatcher = dispatcher.clone();
             let origin = Origin {
                 from_here,
@@ -292,6 +295,9 @@ async fn link(
                 log_refused(inbound, source, user.as_deref(), &cause.into());
                 return Box::pin(drain(link, until)).await;
             };
+            if let Some(numbers) = inbound.numbers.get() {
+                numbers.handed_on();
+            }
             // Most of them are visitors, and no mistakes.
             debug!(to = %fallback.to, "goes to the fallback: {cause} [{}]", cause.code());
             let stranger = Stranger {
@@ -312,7 +318,13 @@ fn handshake_limit(inbound: &Inbound, context: &InboundContext) -> Duration {
 
 /// Writes down why nothing was accepted.
 fn log_refused(inbound: &Inbound, source: Source, user: Option<&str>, cause: &AcceptError) {
-    if cause.is_nothing() {
+    let (numbers, is_nothing) = (inbound.numbers.get(), cause.is_nothing());
+    match numbers {
+        Some(numbers) if is_nothing => numbers.left(),
+        Some(numbers) => numbers.refused(cause.code()),
+        None => {}
+    }
+    if is_nothing {
         return debug!("left: {cause}");
     }
     log::rejected(log::Rejected {

@@ -2,7 +2,7 @@
 
 #![warn(missing_docs)]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,6 +30,16 @@ pub enum ApiListen {
     Unix(PathBuf),
     /// `@name`, Linux's abstract namespace (without the `@`).
     Abstract(Vec<u8>),
+}
+
+impl ApiListen {
+    /// The address, where others than this machine may reach it.
+    pub(crate) fn outside(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(at) => Some(at.ip()).filter(|ip| !ip.to_canonical().is_loopback()),
+            Self::Unix(_) | Self::Abstract(_) => None,
+        }
+    }
 }
 
 /// `services`: which of V2Ray's are answered.

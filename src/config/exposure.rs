@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Api, Inbound, Listen, Outbound};
+use super::{Api, Inbound, Listen, Metrics, Outbound};
 use crate::address::Host;
 use crate::protocol::Unsealed;
 use crate::report::{Path, Report};
@@ -81,6 +81,20 @@ pub(crate) fn warn_of_open_api(at: &Path, ip: IpAddr, report: &Report) {
         "leads to the API and listens on {ip}: whoever reaches it can read and change everything, expected 127.0.0.1"
     );
     report.warn(at, text);
+}
+
+/// Whoever reads the metrics knows who the users are; without a token only this machine may.
+pub(crate) fn check_metrics(metrics: &Metrics, inbound: &Inbound, leads: Leads, report: &Report) {
+    if leads != Leads::Nobody
+        && metrics.token.is_none()
+        && let Some(ip) = outside(&inbound.listen)
+    {
+        let text = format!(
+            "{} leads here and listens on {ip}: whoever comes in there could read who uses this server and how much, expected a `token`, or 127.0.0.1",
+            *inbound.at
+        );
+        report.error(&metrics.at, text);
+    }
 }
 
 /// Warns of a rule by which a user of any inbound comes to the API.

@@ -9,6 +9,7 @@ mod api;
 pub(crate) mod browser;
 pub(crate) mod check;
 pub(crate) mod exposure;
+mod metrics;
 mod parts;
 pub(crate) mod traps;
 
@@ -17,6 +18,7 @@ pub use crate::log::{
 };
 pub use api::{Api, ApiListen, Services};
 pub use check::sharing::share;
+pub use metrics::{Hidden, Metrics};
 pub use parts::{Draft, Inbound, Listen, Outbound, Through};
 
 use std::path::PathBuf;
@@ -55,6 +57,8 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// `api`: V2Ray's gRPC service.
     pub api: Option<Api>,
+    /// `metrics`: numbers for a monitoring system.
+    pub metrics: Option<Metrics>,
     /// `browserForwarder`: a browser that opens WebSockets.
     pub browser: Option<crate::transport::browser::Settings>,
 }

@@ -62,6 +62,11 @@ impl Dispatcher {
             return Some(accepted);
         };
         let why = Unreached::Full(max);
+        if let Some(metrics) = &self.metrics {
+            let name = inbound.tag.as_deref().or(inbound.name.as_deref());
+            let numbers = metrics.inbound(name.unwrap_or_default());
+            numbers.refused_after_all("limit-user");
+        }
         let (reason, email) = (why.to_string(), user.as_ref().and_then(|u| u.email.clone()));
         log::rejected(log::Rejected {
             inbound: &inbound.to_string(),

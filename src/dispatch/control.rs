@@ -129,6 +129,7 @@ mod tests {
             resolver: Resolver::default(),
             policy: Default::default(),
             limits: Default::default(),
+            metrics: None,
             state: Default::default(),
             count: false,
         }

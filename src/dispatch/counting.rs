@@ -19,11 +19,23 @@ pub struct Counting {
     policy: Arc<Policy>,
     /// Without it nothing is counted, whatever the policy says.
     registry: Option<Arc<Registry>>,
+    /// Counts what the policy does not ask for, too.
+    everything: bool,
 }
 
 impl Counting {
     pub fn new(policy: Arc<Policy>, registry: Option<Arc<Registry>>) -> Self {
-        Self { policy, registry }
+        Self {
+            policy,
+            registry,
+            everything: false,
+        }
+    }
+
+    /// Whether all are counted, whatever the policy says.
+    #[must_use]
+    pub fn everything(self, everything: bool) -> Self {
+        Self { everything, ..self }
     }
 
     pub fn inbound(&self, tag: Option<&str>) -> Traffic {
@@ -67,8 +79,8 @@ impl Counting {
             registry.counter(&name)
         };
         Traffic {
-            uplink: counted.uplink.then(|| counter("uplink")),
-            downlink: counted.downlink.then(|| counter("downlink")),
+            uplink: (counted.uplink || self.everything).then(|| counter("uplink")),
+            downlink: (counted.downlink || self.everything).then(|| counter("downlink")),
         }
     }
 }

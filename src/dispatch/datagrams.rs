@@ -412,6 +412,7 @@ mod tests {
             resolver: Resolver::default(),
             policy: Default::default(),
             limits: Default::default(),
+            metrics: None,
             count: false,
             state: ProtocolState::default(),
         };

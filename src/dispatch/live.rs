@@ -90,8 +90,10 @@ impl Dispatcher {
         } = change;
         self.gate.set(limits);
         let policy = Arc::new(policy);
-        let registry = count.then(|| self.stats.clone());
-        let counting = Arc::new(Counting::new(policy.clone(), registry));
+        let everything = self.metrics.is_some();
+        let registry = (count || everything).then(|| self.stats.clone());
+        let counting = Counting::new(policy.clone(), registry).everything(everything);
+        let counting = Arc::new(counting);
         // Nothing waits in here: a session that is routed meanwhile asks again.
         self.changes.step();
         if let Some(resolver) = resolver {

@@ -50,6 +50,7 @@ use crate::dns::{self, Resolver};
 use crate::io::{self, Closing, Link, Packets, ended};
 use crate::limits::{self, Gate, Users};
 use crate::log;
+use crate::metrics::Metrics;
 use crate::policy::Policy;
 use crate::protocol::{Accepted, ProtocolState};
 use crate::relay::Relay;
@@ -89,6 +90,8 @@ pub struct Dispatcher {
     sessions: AtomicU32,
     /// What all inbounds together let in.
     pub gate: Arc<Gate>,
+    /// What is counted for a monitoring system, if one may ask.
+    pub metrics: Option<Arc<Metrics>>,
     /// What users share among their sessions.
     users: Arc<Users>,
     /// Tells why links are dropped, if they are.
@@ -109,6 +112,8 @@ pub struct Parts {
     /// Whether anything is counted; what, `policy` says.
     pub count: bool,
     pub state: ProtocolState,
+    /// What is counted for a monitoring system, if one may ask.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 impl Dispatcher {
@@ -122,11 +127,13 @@ impl Dispatcher {
             limits,
             count,
             state,
+            metrics,
         } = parts;
         let state = Arc::new(state);
         let (policy, stats) = (Arc::new(policy), Arc::<stats::Registry>::default());
-        let registry = count.then(|| stats.clone());
-        let counting = Arc::new(Counting::new(policy.clone(), registry));
+        let registry = (count || metrics.is_some()).then(|| stats.clone());
+        let counting = Counting::new(policy.clone(), registry);
+        let counting = Arc::new(counting.everything(metrics.is_some()));
         Arc::new_cyclic(|dispatcher| {
             resolver.set_dialer(Arc::new(dialer::RoutedDialer(Weak::clone(dispatcher))));
             Self {
@@ -144,6 +151,7 @@ impl Dispatcher {
                 sessions: AtomicU32::new(0),
                 gate: Arc::new(Gate::of_process(limits, io::open_files::limit())),
                 users: Arc::default(),
+                metrics,
                 closing: Closing::default(),
                 alive,
             }
@@ -289,6 +297,17 @@ impl Dispatcher {
         session
     }
 
+    /// Streams and associations that are carried at the moment.
+    pub fn tunnels(&self) -> usize {
+        // The service itself holds one more.
+        self.alive.strong_count().saturating_sub(1)
+    }
+
+    /// Sessions so far.
+    pub fn sessions(&self) -> u64 {
+        self.sessions.load(Ordering::Relaxed).into()
+    }
+
     fn next_id(&self) -> u32 {
         self.sessions.fetch_add(1, Ordering::Relaxed)
     }
@@ -342,6 +361,7 @@ impl Dispatcher {
             return serving.await;
         }
         let opening = self.open(&outbound, &to, &known, session.inbound.entry);
+        let opening = self.watched(&outbound, opening);
         let waits = reply.as_ref().is_some_and(|reply| reply.is_awaited());
         let (opened, mut first) = match sniffed {
             Some(first) => (opening.await, first),

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::allowed::both;
 use super::route::Chosen;
@@ -52,6 +53,23 @@ impl Dispatcher {
                 }
             };
             self.open_as_is(outbound, &target, known, entry).await
+        })
+    }
+
+    /// `opening`, and how it fares is counted where somebody asks for that.
+    pub(super) fn watched<'a>(
+        &'a self,
+        outbound: &'a OutboundRef,
+        opening: Pin<Box<dyn Future<Output = io::Result<Opened<Link>>> + Send + 'a>>,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Opened<Link>>> + Send + 'a>> {
+        let Some(metrics) = &self.metrics else {
+            return opening;
+        };
+        Box::pin(async move {
+            let began = Instant::now();
+            let opened = opening.await;
+            (outbound.numbers(metrics)).connected(opened.is_ok(), began.elapsed());
+            opened
         })
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::ops::Deref;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tracing::debug;
 
@@ -16,6 +16,7 @@ use crate::cause::{DialError, Unreached, code_of};
 use crate::dns::Strategy;
 use crate::io::own_listeners;
 use crate::log;
+use crate::metrics::{Metrics, OutboundNumbers};
 use crate::relay::Failure;
 use crate::seam::FarEnd;
 use crate::stats::Traffic;
@@ -42,6 +43,8 @@ pub struct Outbound {
     added: bool,
     /// What messages call it, from then on.
     label: Arc<str>,
+    /// What is counted of it, where somebody asks.
+    numbers: OnceLock<OutboundNumbers>,
 }
 
 /// The settings of an outbound's rooms.
@@ -76,6 +79,7 @@ impl Outbound {
             traffic: RwLock::default(),
             added: false,
             label: Arc::default(),
+            numbers: OnceLock::new(),
         }
     }
 
@@ -96,6 +100,12 @@ impl Outbound {
     pub(super) fn traffic(&self) -> Traffic {
         let traffic = self.traffic.read();
         traffic.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is counted of it.
+    pub(super) fn numbers(&self, metrics: &Metrics) -> &OutboundNumbers {
+        let name = self.tag.as_deref().unwrap_or(&self.name);
+        self.numbers.get_or_init(|| metrics.outbound(name))
     }
 
     /// What messages call it.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use super::sources::Whose;
 use super::{Full, Gate};
@@ -20,6 +21,7 @@ pub struct Held {
     gates: Arc<Gates>,
     /// The connection, where this is one of its links.
     connection: Option<Arc<Self>>,
+    began: Instant,
     /// Whether its handshake counts as unfinished; a link has none of its own.
     unfinished: AtomicBool,
     /// Whom it is counted for, and whether it is in each of the gates.
@@ -50,6 +52,7 @@ impl Gates {
         Ok(Held {
             gates: self.clone(),
             connection: None,
+            began: Instant::now(),
             unfinished: AtomicBool::new(true),
             source: OnceLock::new(),
             #[cfg(feature = "app")]
@@ -68,11 +71,17 @@ impl Held {
         Self {
             gates: connection.gates.clone(),
             connection: Some(connection.clone()),
+            began: Instant::now(),
             unfinished: AtomicBool::new(false),
             source: OnceLock::new(),
             #[cfg(feature = "app")]
             user: OnceLock::new(),
         }
+    }
+
+    /// For how long it has been there.
+    pub fn age(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// It is known from where it comes. It counts once, whatever is said later.

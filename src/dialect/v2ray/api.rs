@@ -47,7 +47,7 @@ pub(super) fn read(root: &Object) -> Option<Api> {
 }
 
 /// As Xray reads it; an empty one is none. Without a host, all addresses are meant.
-fn listen(node: &Node) -> Option<ApiListen> {
+pub(super) fn listen(node: &Node) -> Option<ApiListen> {
     let text: String = node.read()?;
     if text.is_empty() {
         return None;

@@ -18,6 +18,7 @@ mod load;
 mod log;
 mod merge;
 mod message;
+mod metrics;
 mod mux;
 mod observatory;
 mod outbound;

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::merge::Origins;
 use super::{
-    api, browser, dns, inbound, limits, log, observatory, outbound, policy, reverse, routing,
+    api, browser, dns, inbound, limits, log, metrics, observatory, outbound, policy, reverse,
+    routing,
 };
 use crate::config::check::{self, Tags};
 use crate::config::exposure::{self, Leads};
@@ -73,10 +74,14 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
     check::portals_take_tags(&reverse, &mut outbounds, report);
     let api = api::read(&root);
     let api_tag = api.as_ref().map(|api| api.tag.clone());
+    let metrics = metrics::read(&root);
+    let metrics_tag = metrics.as_ref().and_then(|metrics| metrics.tag.clone());
     let geodata = Geodata::new(geodata::folders());
     let fakes = root.get("fakedns");
     let dns = dns(&root, fakes.as_ref(), &geodata);
     let mut tags = Tags::of(&inbounds, &outbounds, &dns, &reverse, api_tag.as_deref());
+    tags.outbounds
+        .extend(metrics_tag.as_deref().map(str::to_owned));
     let mut unbuilt = unbuilt_tags(&root);
     tags.inbounds.extend_from_slice(&unbuilt);
     tags.inbounds.extend(left_out);
@@ -116,7 +121,16 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
             exposure::leads(&routing, inbound, tag, &loopbacks)
         });
         told |= exposure::warn_of_api(inbound, leads, report);
-        let has_end = leads != Leads::Nobody || is_for_api(&routing, inbound, api_tag.as_deref());
+        let leads_to_metrics = metrics_tag.as_ref().map_or(Leads::Nobody, |tag| {
+            exposure::leads(&routing, inbound, tag, &loopbacks)
+        });
+        if let Some(metrics) = &metrics {
+            exposure::check_metrics(metrics, inbound, leads_to_metrics, report);
+        }
+        let leads = leads.max(leads_to_metrics);
+        let has_end = leads != Leads::Nobody
+            || is_for_api(&routing, inbound, api_tag.as_deref())
+            || is_for_api(&routing, inbound, metrics_tag.as_deref());
         if inbound.protocol.traits().lacks_port && !has_end {
             let path = inbound.at.key("settings");
             let text = "there is no `port` to go to, connections will fail";
@@ -173,6 +187,7 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
         stats,
         state,
         api,
+        metrics,
         browser,
     })
 }
@@ -246,7 +261,6 @@ fn unbuilt_tags(root: &Object) -> Vec<String> {
     {
         unbuilt.extend(services.values().filter_map(tag_in));
     }
-    unbuilt.extend(root.get("metrics").as_ref().and_then(|m| tag_in(m.value)));
     unbuilt
 }
 
@@ -286,7 +300,7 @@ fn state(root: &Object) -> Option<PathBuf> {
 fn unbuilt_keys(root: &Object) {
     // Xray's `version` names those of Xray that the file is for.
     root.silent(&["version"]);
-    root.no_effect(&["env", "extension", "geodata", "metrics"]);
+    root.no_effect(&["env", "extension", "geodata"]);
     if let Some(services) = root
         .get("services")
         .and_then(|s| s.value.is_object().then(|| s.object()))
