@@ -309,7 +309,7 @@ impl Built {
         let portals = config.reverse.portals;
         let before = Before::default();
         let metrics_tag = config.metrics.as_ref().and_then(|one| one.tag.clone());
-        let (outbounds, links, metrics_links) = outbounds(
+        let (outbounds, [links, metrics_links]) = outbounds(
             config.outbounds,
             portals,
             [api_tag, metrics_tag],
@@ -354,7 +354,7 @@ pub(super) fn outbounds(
     services: [Option<Arc<str>>; 2],
     browser: Option<&Dialer>,
     before: &Before<'_>,
-) -> Result<(Vec<NextOutbound>, Option<ApiLinks>, Option<ApiLinks>), StartError> {
+) -> Result<(Vec<NextOutbound>, [Option<ApiLinks>; 2]), StartError> {
     // As in V2Ray, the API takes the place of an outbound that a panel has put under its tag.
     settings.retain(|other| other.tag.is_none() || !services.contains(&other.tag));
     // As in V2Ray a portal takes a tag from whoever has it, and stands behind the outbounds.
@@ -417,7 +417,7 @@ pub(super) fn outbounds(
         *links = Some(out);
     }
     let [api, metrics] = links;
-    Ok((outbounds, api, metrics))
+    Ok((outbounds, [api, metrics]))
 }
 
 /// Over bare TCP.

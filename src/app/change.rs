@@ -63,7 +63,7 @@ impl App {
                 .as_ref()
                 .and_then(|one| one.tag.as_ref()),
         };
-        let (outbounds, api, _) = build::outbounds(
+        let (outbounds, [api, _]) = build::outbounds(
             take(&mut config.outbounds),
             config.reverse.portals.clone(),
             [

@@ -97,7 +97,9 @@ impl Inbounds {
             listening,
         } = bound;
         if let Some(metrics) = &self.dispatcher.metrics {
-            let _ = inbound.numbers.set(metrics.inbound(&inbound.label()));
+            for one in std::iter::once(&inbound).chain(&inbound.beside) {
+                let _ = one.numbers.set(metrics.inbound(&one.label()));
+            }
         }
         let context = self.dispatcher.inbound_context(inbound.tag.as_deref());
         let listen = listen::shown(&inbound, &places);
