@@ -180,7 +180,7 @@ async fn the_commands_make_a_user_who_may_read_the_config() {
                 // The test's users are not the machine's.
                 "mobula" => command.arg(&ids.1),
                 "config.json" => command.arg(&config),
-                "target/release/mobula" => command.arg(program()),
+                "target/dist/mobula" => command.arg(program()),
                 path if path.starts_with('/') => command.arg(below(path)),
                 word => command.arg(word),
             };
