@@ -78,7 +78,7 @@ impl Dispatcher {
             let over = (&mut relay).await;
             debug!(up = over.up, down = over.down, "fallback ended");
             if let Some(failure) = over.error {
-                Box::pin(relay.finish(&failure)).await;
+                Box::pin(relay.finish(failure)).await;
             }
             ended::one();
             drop(alive);

@@ -394,12 +394,10 @@ impl Dispatcher {
         let kept = (session.presence.take(), session.inbound.held.take());
         // A task of its own size: the one that shook hands was many times larger, and ends here.
         io::spawn(small(async move {
-            let ended = (&mut relay).await;
-            debug!(up = ended.up, down = ended.down, "session ended");
-            if let Some(failure) = ended.error {
-                outbound.log_cut_off(&failure);
+            let failure = outbound.log_ended((&mut relay).await);
+            if let Some(failure) = failure {
                 // Boxed, or every tunnel would have the room for it from the beginning.
-                Box::pin(relay.finish(&failure)).await;
+                Box::pin(relay.finish(failure)).await;
             }
             ended::one();
             drop((kept, alive));

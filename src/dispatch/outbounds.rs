@@ -17,7 +17,7 @@ use crate::dns::Strategy;
 use crate::io::own_listeners;
 use crate::log;
 use crate::metrics::{Metrics, OutboundNumbers};
-use crate::relay::Failure;
+use crate::relay::{Ended, Failure};
 use crate::seam::FarEnd;
 use crate::stats::Traffic;
 use crate::{mux, protocol, transport};
@@ -183,13 +183,16 @@ impl Outbound {
         error
     }
 
-    /// Says what cut a session off.
-    pub(super) fn log_cut_off(&self, failure: &Failure) {
-        match failure {
+    /// Says how a session ended; what cut it off, if anything did.
+    pub(super) fn log_ended(&self, ended: Ended) -> Option<Failure> {
+        debug!(up = ended.up, down = ended.down, "session ended");
+        let failure = ended.error?;
+        match &failure {
             Failure::Target(error) if self.is_own_way() && !failure.is_usual() => self.warn(error),
             _ => {}
         }
         debug!("cut off: {failure}");
+        Some(failure)
     }
 
     /// Tells those who can mend it, but not of every session that a server fails which is down.

@@ -125,7 +125,7 @@ impl Relay {
 
     /// Lets go of the links after `failure`. One that did not fail is told that the stream has broken off,
     /// unless it has seen the end of it already.
-    pub async fn finish(self, failure: &Failure) {
+    pub async fn finish(self, failure: Failure) {
         let cut_off = async |link: Link, told: State| {
             if told != State::Done {
                 link.abort().await;

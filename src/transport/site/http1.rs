@@ -149,6 +149,6 @@ async fn carry(visitor: Link, read: Bytes, upstream: Link) {
         "a visitor's own tunnel ended"
     );
     if let Some(failure) = over.error {
-        relay.finish(&failure).await;
+        relay.finish(failure).await;
     }
 }
