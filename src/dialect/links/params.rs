@@ -31,9 +31,10 @@ impl Params {
         params
     }
 
-    /// One more, which the link calls `label`.
+    /// One more, which the link calls `label`; blanks around it are of whoever copied it.
     pub(super) fn push(&mut self, name: &str, label: &str, text: &str, said: &mut Said) {
-        if text.trim().is_empty() {
+        let text = text.trim();
+        if text.is_empty() {
             return;
         }
         if let Some(other) = self.0.iter().find(|other| other.has(name)) {

@@ -112,8 +112,14 @@ fn read_tcp(params: &mut Params, said: &mut Said) -> Option<ClientCarrier> {
     }
 }
 
-fn read_ws(params: &mut Params, said: &mut Said) -> Option<ws::ClientSettings> {
+/// The path without `ed=N`, and that number.
+fn path(params: &mut Params) -> (String, Option<usize>) {
     let (path, ed) = client_path(params.text("path").unwrap_or_default());
+    (path.trim_end().to_owned(), ed)
+}
+
+fn read_ws(params: &mut Params, said: &mut Said) -> Option<ws::ClientSettings> {
+    let (path, ed) = path(params);
     let header = early_header(params, said);
     let early_data = match header {
         Some(EarlyHeader { name, max }) => Some(EarlyData {
@@ -131,7 +137,7 @@ fn read_ws(params: &mut Params, said: &mut Said) -> Option<ws::ClientSettings> {
 }
 
 fn read_httpupgrade(params: &mut Params, said: &mut Said) -> Option<httpupgrade::ClientSettings> {
-    let (path, ed) = client_path(params.text("path").unwrap_or_default());
+    let (path, ed) = path(params);
     let named = params.take("eh");
     let number = params.take("ed");
     let early_data = match (named, number) {
