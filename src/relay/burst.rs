@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::io::{Io, Link};
 
-/// What a direction carries before it may count as a burst.
+/// What a direction carries before it may count as a burst; as those of its relatives, this is a power of two.
 const BURST_START: u32 = 1024 * 1024;
 
 /// What makes a wait worth the delay at its end.
@@ -41,20 +41,26 @@ pub(super) struct Burst {
     /// When counting began; while the socket waits for [`LOW_WATER`] bytes, the last read.
     at: Option<Instant>,
     bytes: u32,
-    reads: u32,
+    /// No more are counted than there is room for; their mean is then less than any mark.
+    reads: u16,
     waits: bool,
-    /// How many bytes count as a burst.
-    enough: u32,
+    /// How many bytes count as a burst: two to the power of this.
+    enough: u8,
 }
 
 impl Default for Burst {
     fn default() -> Self {
-        Self::counted_to(BURST_START)
+        Self::counted_to(power(BURST_START))
     }
 }
 
+/// Which power of two it is.
+fn power(bytes: u32) -> u8 {
+    bytes.ilog2() as u8
+}
+
 impl Burst {
-    fn counted_to(enough: u32) -> Self {
+    fn counted_to(enough: u8) -> Self {
         Self {
             at: None,
             bytes: 0,
@@ -72,14 +78,14 @@ impl Burst {
             return;
         }
         let began = *self.at.get_or_insert_with(Instant::now);
-        self.reads += 1;
-        if self.bytes < self.enough {
+        self.reads = self.reads.saturating_add(1);
+        if self.bytes < 1 << self.enough {
             return;
         }
         let now = Instant::now();
         let fast = f64::from(self.bytes) >= (now - began).as_secs_f64() * RATE as f64;
         // Reads that are large anyway have nothing to win.
-        let small = self.bytes / self.reads < LOW_WATER as u32;
+        let small = self.bytes / u32::from(self.reads) < LOW_WATER as u32;
         *self = Self::counted_to(self.enough);
         if fast && small {
             from.set_low_water(LOW_WATER);
@@ -104,8 +110,8 @@ impl Burst {
         if self.waits {
             from.set_low_water(1);
             self.enough = match self.bytes >= WORTH_WAITING {
-                true => RESTART_AFTER,
-                false => (2 * self.enough).min(MAX_BACKOFF),
+                true => power(RESTART_AFTER),
+                false => (self.enough + 1).min(power(MAX_BACKOFF)),
             };
         }
         *self = Self::counted_to(self.enough);

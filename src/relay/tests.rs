@@ -265,7 +265,7 @@ async fn receive(from: &mut (impl AsyncRead + Unpin), seed: usize) -> usize {
 
 #[test]
 fn an_idle_tunnel_is_small() {
-    assert!(size_of::<Relay>() <= 288, "{}", size_of::<Relay>());
+    assert!(size_of::<Relay>() <= 280, "{}", size_of::<Relay>());
 }
 
 const IDLE: Duration = Duration::from_secs(300);

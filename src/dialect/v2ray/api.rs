@@ -35,7 +35,13 @@ pub(super) fn read(root: &Object) -> Option<Api> {
             .node
             .warn("no service is named in `services`, so none is answered");
     }
-    let listen = object.get("listen").and_then(|node| listen(&node));
+    let listen = object.get("listen").and_then(|node| {
+        let place = listen(&node)?;
+        if let Some(ip) = place.outside() {
+            warn_of_open_api(&node.path, ip, node.report());
+        }
+        Some(place)
+    });
     let at = (&object.node.path).into();
     object.finish();
     Some(Api {
@@ -71,9 +77,6 @@ pub(super) fn listen(node: &Node) -> Option<ApiListen> {
         ));
         return None;
     };
-    if !address.ip().to_canonical().is_loopback() {
-        warn_of_open_api(&node.path, address.ip(), node.report());
-    }
     Some(ApiListen::Tcp(address))
 }
 
