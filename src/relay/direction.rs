@@ -118,9 +118,9 @@ impl Direction {
                 return Poll::Pending;
             } else {
                 let is_spliced = self.in_bulk && max >= MUCH && to.sink().is_some();
-                match from.source() {
-                    Some(_) if is_spliced => ready!(self.poll_splice(cx, from, to, max))?,
-                    _ => ready!(self.poll_copy(cx, from, to, max))?,
+                match is_spliced {
+                    true => ready!(self.poll_splice(cx, from, to, max))?,
+                    false => ready!(self.poll_copy(cx, from, to, max))?,
                 }
                 reads += 1;
             }
@@ -172,9 +172,10 @@ impl Direction {
         to: &mut Link,
         max: usize,
     ) -> Poll<Result<(), End>> {
-        let source = from.source().ok_or(io::ErrorKind::NotConnected);
-        let source = source.map_err(|e| End::From(e.into()))?;
-        let taken = ready!(Spliced::poll_take(cx, source, max)).map_err(End::From)?;
+        let taken = match from.source() {
+            Some(source) => ready!(Spliced::poll_take(cx, source, max)).map_err(End::From)?,
+            None => None,
+        };
         let Some(mut spliced) = taken.filter(|spliced| spliced.left() > 0) else {
             // The end of the stream is for a read to tell.
             self.in_bulk = false;

@@ -16,7 +16,7 @@ use super::protocols::fallbacks;
 use crate::address::{Destination, Host};
 use crate::cause::system_words;
 use crate::dialect::v2ray::json::{Node, Object, found};
-use crate::seam::{FallbackTarget, ProxyVersion};
+use crate::seam::FallbackTarget;
 use crate::transport::site::{Settings, UpstreamSettings};
 
 /// What may stand there.
@@ -35,16 +35,7 @@ pub(super) fn read(node: &Node) -> Option<Settings> {
 
 fn read_object(object: Object) -> Option<Settings> {
     let site = object.require_node("to").and_then(|node| to(&node));
-    let proxy_header = match object.read_or("xver", 0_u32) {
-        0 => Some(None),
-        1 => Some(Some(ProxyVersion::One)),
-        2 => Some(Some(ProxyVersion::Two)),
-        other => {
-            let text = format!("{other} is no version of the PROXY protocol, expected 0, 1 or 2");
-            object.require_node("xver")?.error(text);
-            None
-        }
-    };
+    let proxy_header = fallbacks::xver(&object);
     let host = match object.get("host") {
         Some(node) => host(&node).map(Some),
         None => Some(None),
@@ -142,6 +133,7 @@ fn folder(text: &str) -> Result<PathBuf, String> {
 mod tests {
     use super::*;
     use crate::dialect::v2ray::json::Report;
+    use crate::seam::ProxyVersion;
     use serde_json::json;
 
     fn read_value(value: &Value) -> (Option<Settings>, Vec<String>) {

@@ -65,16 +65,7 @@ fn fallback(node: &Node) -> Option<FallbackSettings> {
             None
         }
     };
-    let proxy_header = match object.read_or("xver", 0_u32) {
-        0 => Some(None),
-        1 => Some(Some(ProxyVersion::One)),
-        2 => Some(Some(ProxyVersion::Two)),
-        other => {
-            let text = format!("{other} is no version of the PROXY protocol, expected 0, 1 or 2");
-            object.require_node("xver")?.error(text);
-            None
-        }
-    };
+    let proxy_header = xver(&object);
     object.finish();
     Some(FallbackSettings {
         name: name.unwrap_or_default(),
@@ -85,6 +76,20 @@ fn fallback(node: &Node) -> Option<FallbackSettings> {
             proxy_header: proxy_header?,
         },
     })
+}
+
+/// `xver`: which PROXY header goes in front, if one does.
+pub(in crate::dialect::v2ray) fn xver(object: &Object) -> Option<Option<ProxyVersion>> {
+    match object.read_or("xver", 0_u32) {
+        0 => Some(None),
+        1 => Some(Some(ProxyVersion::One)),
+        2 => Some(Some(ProxyVersion::Two)),
+        other => {
+            let text = format!("{other} is no version of the PROXY protocol, expected 0, 1 or 2");
+            object.require_node("xver")?.error(text);
+            None
+        }
+    }
 }
 
 fn dest(node: &Node, kind: &str) -> Option<FallbackTarget> {
