@@ -148,7 +148,7 @@ impl Both {
             "imitate",
         ]);
         refuse_unchecked(object);
-        // rustls resumes sessions where both ends can, which is what either value asks for at best.
+        // Sessions are taken up again where both ends can, which is what either value asks for at best.
         object.silent(&["disableSessionResumption", "enableSessionResumption"]);
         both
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::timeout_at;
 use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::crypto::aws_lc_rs::Ticketer;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{Acceptor, ClientHello, WebPkiClientVerifier};
 use tokio_rustls::rustls::{Error, InvalidMessage, RootCertStore, ServerConfig};
@@ -55,7 +56,9 @@ impl Inbound {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
-        let plain = builder.with_cert_resolver(Arc::new(resolver.clone()));
+        let mut plain = builder.with_cert_resolver(Arc::new(resolver.clone()));
+        // What is remembered of a client is with the client: a table here would be too small for its next visit, or cost memory.
+        plain.ticketer = Ticketer::new()?;
         let by_alpn = settings.alpn.iter().map(|name| {
             let name = name.clone().into_bytes();
             let mut config = plain.clone();
