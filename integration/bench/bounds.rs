@@ -35,13 +35,13 @@ use Limit::{AtLeast, AtMost};
 use Over::{Column, Nothing};
 use Role::{Both, Client, Server};
 use Setting::{
-    ChaCha, Plain, Shadowsocks, Tls, TrojanTls, V2ray, Vless, VlessGrpc, VlessHttpUpgrade,
-    VlessTcp, VlessTls,
+    ChaCha, Deployment, NoTickets, Plain, Shadowsocks, Tickets, Tls, TrojanTls, V2ray, Vless,
+    VlessGrpc, VlessHttpUpgrade, VlessTcp, VlessTls,
 };
 
 /// What each stands for is said in `docs/benchmarks.md`.
 #[rustfmt::skip]
-const BOUNDS: [(u8, Row, Over, Limit); 35 + 21] = [
+const BOUNDS: [(u8, Row, Over, Limit); 35 + 21 + 8] = [
     (1, Row(Plain, Server, What::Bulk), Column("sing-box"), AtMost(0.40)),
     (1, Row(Plain, Client, What::Bulk), Column("sing-box"), AtMost(0.45)),
     (1, Row(Plain, Server, What::Bulk), Column("floor"), AtMost(1.35)),
@@ -98,6 +98,14 @@ const BOUNDS: [(u8, Row, Over, Limit); 35 + 21] = [
     (9, Row(TrojanTls, Server, What::Idle(5_000)), Nothing, AtMost(12_000.0)),
     (9, Row(VlessHttpUpgrade, Server, What::Idle(1_250)), Nothing, AtMost(6_000.0)),
     (9, Row(VlessGrpc, Server, What::Idle(5_000)), Nothing, AtMost(6_000.0)),
+    (10, Row(Deployment, Server, What::Bulk), Column("nginx + v2ray"), AtMost(0.25)),
+    (10, Row(Deployment, Server, What::Bulk), Column("sing-box"), AtMost(0.69)),
+    (10, Row(Deployment, Server, What::Bulk), Column("bare"), AtMost(1.03)),
+    (10, Row(Deployment, Server, What::Connection), Column("nginx + v2ray"), AtMost(0.26)),
+    (10, Row(Deployment, Server, What::Connection), Column("sing-box"), AtMost(0.38)),
+    (10, Row(Deployment, Server, What::Connection), Column("bare"), AtMost(1.03)),
+    (10, Row(Deployment, Server, What::Idle(5_000)), Nothing, AtMost(12_000.0)),
+    (10, Row(Tickets, Client, What::Connection), Over::Row(Row(NoTickets, Client, What::Connection)), AtMost(1.0)),
 ];
 
 /// A new tunnel and a ping through it while 50,000 others are idle, in milliseconds.

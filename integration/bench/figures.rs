@@ -21,6 +21,9 @@ pub(crate) enum Setting {
     VlessHttpUpgrade,
     VlessGrpc,
     TrojanTls,
+    Deployment,
+    Tickets,
+    NoTickets,
 }
 
 /// Which end of the tunnel is measured.
@@ -177,6 +180,9 @@ impl fmt::Display for Setting {
             Self::VlessHttpUpgrade => "VLESS over httpupgrade",
             Self::VlessGrpc => "VLESS over grpc",
             Self::TrojanTls => "Trojan over ws+tls",
+            Self::Deployment => "all of a server with ws+tls",
+            Self::Tickets => "ws+tls, nginx with tickets",
+            Self::NoTickets => "ws+tls, nginx without tickets",
         })
     }
 }
@@ -250,8 +256,17 @@ fn thousands(n: usize) -> String {
     }
 }
 
-/// `floor` is what takes the program's place and does the least that could be done: the relay or the trivial
+/// `bare` is mobula without its site and without limits; `floor` is what takes the program's place and does the least that could be done: the relay or the trivial
 /// program; `direct` is nothing in its place; `before` is another mobula.
-const COLUMNS: [&str; 7] = [
-    "mobula", "before", "sing-box", "v2ray", "shoes", "floor", "direct",
+const COLUMNS: [&str; 10] = [
+    "mobula",
+    "bare",
+    "before",
+    "nginx + mobula",
+    "nginx + v2ray",
+    "sing-box",
+    "v2ray",
+    "shoes",
+    "floor",
+    "direct",
 ];

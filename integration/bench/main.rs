@@ -18,6 +18,7 @@
 
 mod bounds;
 mod configs;
+mod deployment;
 mod early;
 mod figures;
 mod floor;
@@ -145,13 +146,16 @@ impl Run {
             Measure::Bulk | Measure::Latency | Measure::Start => {
                 of(&[mobula, sing_box, Kind::V2ray, Kind::Shoes, Kind::Floor])
             }
-            Measure::Many | Measure::Growth | Measure::Users => vec![&self.programs[0]],
+            Measure::Many | Measure::Growth | Measure::Users | Measure::Deployment => {
+                vec![&self.programs[0]]
+            }
             Measure::Early
             | Measure::Shadowsocks
             | Measure::Vless
             | Measure::Trojan
             | Measure::HttpUpgrade
-            | Measure::Grpc => of(&[mobula, sing_box]),
+            | Measure::Grpc
+            | Measure::Tickets => of(&[mobula, sing_box]),
             Measure::Idle if full => of(&[mobula, sing_box, Kind::V2ray, Kind::Shoes]),
             // As a server, shoes gives datagrams of sing-box's back in one piece.
             Measure::Udp if full => of(&[mobula, sing_box, Kind::V2ray]),
@@ -184,6 +188,8 @@ impl Run {
                 self.whole(&settings, program, figures).await
             }
             Measure::Grpc => self.whole(&[Setting::VlessGrpc], program, figures).await,
+            Measure::Deployment => deployment::measure(self, round, figures).await,
+            Measure::Tickets => deployment::tickets(self, program, figures).await,
             Measure::Latency => tunnel::latency(self, program, figures).await,
             Measure::Early => early::measure(self, program, figures).await,
             Measure::Streams => streams::measure(self, program, figures).await,

@@ -16,6 +16,8 @@ pub(crate) enum Measure {
     Trojan,
     HttpUpgrade,
     Grpc,
+    Deployment,
+    Tickets,
     Latency,
     Early,
     Streams,
@@ -28,7 +30,7 @@ pub(crate) enum Measure {
 }
 
 impl Measure {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 20] = [
         Self::Bulk,
         Self::Tls,
         Self::ChaCha,
@@ -38,6 +40,8 @@ impl Measure {
         Self::Trojan,
         Self::HttpUpgrade,
         Self::Grpc,
+        Self::Deployment,
+        Self::Tickets,
         Self::Latency,
         Self::Early,
         Self::Streams,
@@ -60,6 +64,8 @@ impl Measure {
             Self::Trojan => "trojan",
             Self::HttpUpgrade => "httpupgrade",
             Self::Grpc => "grpc",
+            Self::Deployment => "deployment",
+            Self::Tickets => "tickets",
             Self::Latency => "latency",
             Self::Early => "early",
             Self::Streams => "streams",

@@ -20,6 +20,34 @@ pub(super) fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
+/// A process and all that it has started.
+pub(super) struct Family(Vec<u32>);
+
+impl Family {
+    pub(super) fn of(pid: u32) -> Result<Self> {
+        let mut all = vec![pid];
+        let mut at = 0;
+        while let Some(pid) = all.get(at).copied() {
+            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+                let children = fs::read_to_string(task?.path().join("children"))?;
+                for child in children.split_whitespace() {
+                    all.push(child.parse()?);
+                }
+            }
+            at += 1;
+        }
+        Ok(Self(all))
+    }
+
+    pub(super) fn cpu(&self) -> Result<Duration> {
+        self.0.iter().map(|pid| cpu(*pid)).sum()
+    }
+
+    pub(super) fn rss(&self) -> Result<u64> {
+        self.0.iter().map(|pid| rss(*pid)).sum()
+    }
+}
+
 /// Resident memory of `pid` in bytes.
 pub(super) fn rss(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;

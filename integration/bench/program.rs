@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -24,6 +26,8 @@ pub(crate) enum Kind {
     SingBox,
     V2ray,
     Shoes,
+    /// In front of another.
+    Nginx,
     /// Not a proxy: the relay of [`super::floor`].
     Floor,
 }
@@ -57,6 +61,12 @@ impl Program {
     pub(crate) fn v2ray_4_45() -> Result<Self> {
         let path = find("V2RAY_4_45", &fetched("v2ray-4.45"), "v2ray-4.45");
         Self::needed(Kind::V2ray, path)
+    }
+
+    /// Who ends TLS in front of a program that does not.
+    pub(crate) fn nginx() -> Result<Self> {
+        let path = find("NGINX", "/usr/sbin/nginx", "nginx").ok_or("nginx is missing")?;
+        Ok(Self::new(Kind::Nginx, path))
     }
 
     /// This very program: some of its parts are processes of their own.
@@ -105,12 +115,16 @@ impl Program {
     pub(crate) fn spawn(&self, config: &Value) -> Result<Peer> {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("config.json");
-        std::fs::write(&file, serde_json::to_vec_pretty(config)?)?;
+        match config {
+            Value::String(text) => std::fs::write(&file, text)?,
+            config => std::fs::write(&file, serde_json::to_vec_pretty(config)?)?,
+        }
         let mut command = Command::new(&self.path);
         match self.kind {
             Kind::Mobula | Kind::SingBox => command.args(["run", "-c"]).arg(&file),
             Kind::V2ray => command.arg("-config").arg(&file),
             Kind::Shoes => command.arg("--no-reload").arg(&file),
+            Kind::Nginx => command.arg("-c").arg(&file),
             Kind::Floor => command.args([super::floor::ARGUMENT, &config.to_string()]),
         };
         Peer::spawn(&mut command, dir)
@@ -124,6 +138,7 @@ impl Kind {
             Self::SingBox => "sing-box",
             Self::V2ray => "v2ray",
             Self::Shoes => "shoes",
+            Self::Nginx => "nginx",
             Self::Floor => "floor",
         }
     }
@@ -148,6 +163,11 @@ impl Peer {
         proc::cpu(self.child.id())
     }
 
+    /// With the processes that it has started.
+    pub(crate) fn family(&self) -> Result<proc::Family> {
+        proc::Family::of(self.child.id())
+    }
+
     pub(crate) fn rss(&self) -> Result<u64> {
         proc::rss(self.child.id())
     }
@@ -162,10 +182,25 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
+        // nginx takes its workers along when it is asked to end, and leaves them when it is killed.
+        let asked = kill(
+            Pid::from_raw(self.child.id().cast_signed()),
+            Signal::SIGTERM,
+        );
+        let asked_at = Instant::now();
+        while asked.is_ok() && asked_at.elapsed() < END_LIMIT {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
+
+/// How long a program may take to end when it is asked to.
+const END_LIMIT: Duration = Duration::from_secs(2);
 
 const START_LIMIT: Duration = Duration::from_secs(10);
 

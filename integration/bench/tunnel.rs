@@ -118,7 +118,7 @@ pub(crate) fn shape(setting: Setting) -> Result<Shape> {
     let plain = Shape::default();
     Ok(match setting {
         Setting::Plain | Setting::V2ray => plain,
-        Setting::Tls => Shape {
+        Setting::Tls | Setting::Deployment | Setting::Tickets | Setting::NoTickets => Shape {
             tls: Some(Certificate::new()?),
             ..plain
         },

@@ -1,5 +1,6 @@
 //! What the programs are told: a tunnel of some protocol over some transport, as server and as client with a SOCKS inbound.
 
+pub(crate) mod nginx;
 mod shoes;
 mod sing_box;
 mod v2ray;
@@ -93,7 +94,7 @@ impl Shape {
             Kind::Mobula | Kind::V2ray => v2ray::server(self, port),
             Kind::SingBox => sing_box::server(self, port),
             Kind::Shoes => shoes::server(self, port),
-            Kind::Floor => Value::Null,
+            Kind::Nginx | Kind::Floor => Value::Null,
         }
     }
 
@@ -102,7 +103,7 @@ impl Shape {
             Kind::Mobula | Kind::V2ray => v2ray::client(self, socks, server),
             Kind::SingBox => sing_box::client(self, socks, server),
             Kind::Shoes => shoes::client(self, socks, server),
-            Kind::Floor => Value::Null,
+            Kind::Nginx | Kind::Floor => Value::Null,
         }
     }
 }
