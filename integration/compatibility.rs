@@ -20,23 +20,23 @@ use crate::peers::{Stage, geodata, mobula, root};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Section {
-    title: String,
+pub struct Section {
+    pub title: String,
     /// The place in docs/config.md that says more.
-    link: String,
+    pub link: String,
     /// What stands around the keys, laid over a small config.
-    into: Value,
+    pub into: Value,
     /// Keys that are understood here and have their row in another section.
     #[serde(default)]
     also: Vec<String>,
-    rows: Vec<Row>,
+    pub rows: Vec<Row>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
-    key: String,
-    sample: Value,
+pub struct Row {
+    pub key: String,
+    pub sample: Value,
     /// Further keys in the same place, without which the sample makes no sense.
     #[serde(default)]
     with: Map<String, Value>,
@@ -45,12 +45,12 @@ struct Row {
     base: Option<Value>,
     /// Which V2Rays read it, see [`Row::by`].
     by: String,
-    does: Verdict,
+    pub does: Verdict,
     /// It works, and is warned about.
     #[serde(default)]
     warned: bool,
     #[serde(default)]
-    note: String,
+    pub note: String,
     /// Of what has no effect: why traffic goes where it would go with it, and nobody else reads it.
     #[serde(default)]
     keeps: String,
@@ -58,7 +58,7 @@ struct Row {
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-enum Verdict {
+pub enum Verdict {
     Works,
     /// Without a word: what it asks for holds anyway.
     Accepted,
@@ -69,7 +69,7 @@ enum Verdict {
     Refused,
 }
 
-fn sections() -> Vec<Section> {
+pub fn sections() -> Vec<Section> {
     let file = root().join("testdata/compatibility.json");
     let text = fs::read_to_string(file).expect("the table's source is there");
     serde_json::from_str(&text).expect("the table's source is sound")
@@ -367,7 +367,7 @@ fn tables() -> String {
 }
 
 /// As GitHub makes it of a heading.
-fn anchor(heading: &str) -> String {
+pub fn anchor(heading: &str) -> String {
     let kept = heading
         .chars()
         .filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
@@ -428,7 +428,7 @@ fn lay_over(config: &mut Value, over: &Value) {
 }
 
 /// Puts keys where `HERE` stands, and gives the path of that place.
-fn fill(config: &mut Value, put: impl FnOnce(&mut Map<String, Value>)) -> String {
+pub fn fill(config: &mut Value, put: impl FnOnce(&mut Map<String, Value>)) -> String {
     fn find(value: &Value, path: String) -> Option<(String, String)> {
         match value {
             Value::Object(map) if map.contains_key("HERE") => Some((path, String::new())),

@@ -159,6 +159,8 @@ fn there_is_no_block_that_no_test_knows() {
             ("sh", "README.md" | "contributing.md" | "benchmarks.md") => true,
             ("console", _) => true,
             ("text", "config.md" | "troubleshooting.md") => true,
+            // `command_line`.
+            ("text", "cli.md") => true,
             // `interop_share_links`.
             ("text", "share-links.md") => true,
             // Pictures.

@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use super::api::ApiArgs;
+use super::format::FormatArgs;
 use super::link::LinkArgs;
 use crate::dialect::{plugin, v2ray};
 
@@ -27,6 +29,16 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Say whether a config is good, and what is wrong with it
     Test(TestArgs),
+    /// Make a config tidy, comments kept; print it, or write it in its place
+    Format(FormatArgs),
+    /// Print the JSON Schema of a config, for editors
+    Schema,
+    /// Print what a shell needs to complete commands and flags
+    Completions {
+        /// For this shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
     /// Print a new UUID
     Uuid {
         /// Print the UUID that this text stands for, the same each time

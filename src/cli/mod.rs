@@ -1,9 +1,10 @@
-//! The command line: `run`, `test`, `link`, `api`, `plugin`, `uuid`, `version`, in V2Ray 5's spelling and in V2Ray
+//! The command line: `run`, `test`, `format`, `schema`, `completions`, `link`, `api`, `plugin`, `uuid`, `version`, in V2Ray 5's spelling and in V2Ray
 //! 4's.
 
 mod api;
 mod args;
 mod example;
+mod format;
 mod inputs;
 mod link;
 mod notify;
@@ -22,7 +23,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 use uuid::Uuid;
 
 use args::{Args, Command};
@@ -46,6 +48,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match args.command {
         Command::Run(args) => run::run(&args, &program),
         Command::Test(args) => test::run(&args),
+        Command::Format(args) => format::run(&args),
+        Command::Schema => schema(),
+        Command::Completions { shell } => completions(shell),
         Command::Uuid { input } => uuid(input.as_deref()),
         Command::Link(args) => link::run(&args),
         Command::Api(args) => api::run(args),
@@ -57,6 +62,18 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// A line on standard output; nobody may be reading it any more.
 fn say(text: impl Display) {
     let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// What `docs/config.schema.json` has; a test holds it against the tables of the documents.
+fn schema() -> ExitCode {
+    let _ = io::stdout().write_all(include_bytes!("../../docs/config.schema.json"));
+    ExitCode::SUCCESS
+}
+
+/// A script for the shell, of this program's commands and flags.
+fn completions(shell: Shell) -> ExitCode {
+    clap_complete::generate(shell, &mut Args::command(), "mobula", &mut io::stdout());
+    ExitCode::SUCCESS
 }
 
 /// A random UUID, or the one that a text of up to 30 bytes stands for. V2Ray makes random ones alone; `-i` is

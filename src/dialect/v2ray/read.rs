@@ -299,7 +299,7 @@ fn state(root: &Object) -> Option<PathBuf> {
 /// The top-level keys of V2Ray 4 and 5 that nothing is built for.
 fn unbuilt_keys(root: &Object) {
     // Xray's `version` names those of Xray that the file is for.
-    root.silent(&["version"]);
+    root.silent(&["$schema", "version"]);
     root.no_effect(&["env", "extension", "geodata"]);
     if let Some(services) = root
         .get("services")

@@ -6,18 +6,21 @@
 //! asked for are warned about when it is finished.
 
 mod duration;
+mod lexer;
 mod misplaced;
 mod object;
 mod rate;
 mod scalar;
 mod spans;
 mod text;
+mod tidy;
 
 pub use object::Object;
 pub use rate::Rate;
 pub use scalar::{Port, PortList, PortRanges, Setting, StringList, found};
 pub use spans::Spans;
 pub use text::{SyntaxError, Text};
+pub use tidy::tidy;
 
 pub use crate::address::PortRange;
 pub use crate::report::{Kind, Path, Problem, Report, Step, did_you_mean, either};

@@ -96,7 +96,7 @@ fn blank(text: &str) -> String {
 }
 
 /// Bytes of the string literal that `text` begins with, quotes included.
-fn string_len(text: &str) -> usize {
+pub(super) fn string_len(text: &str) -> usize {
     let mut escaped = false;
     for (i, b) in text.bytes().enumerate().skip(1) {
         match b {
