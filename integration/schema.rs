@@ -139,11 +139,11 @@ const HERE: &str = "HERE";
 struct Place {
     keys: BTreeMap<String, Key>,
     /// What the elements of a list may be.
-    items: Option<Box<Place>>,
+    items: Option<Box<Self>>,
     /// What stands under keys that the user makes up.
-    any: Option<Box<Place>>,
+    any: Option<Box<Self>>,
     /// `settings`, by the protocol of what they stand in.
-    by_protocol: BTreeMap<String, Place>,
+    by_protocol: BTreeMap<String, Self>,
 }
 
 #[derive(Default)]

@@ -42,9 +42,9 @@ pub(super) fn run(args: &FormatArgs) -> ExitCode {
 }
 
 /// Whether there is nothing to be done about a file.
-fn one(file: &Path, args: &FormatArgs) -> Result<bool, Message> {
+fn one(file: &Path, args: &FormatArgs) -> Result<bool, Box<Message>> {
     let name = file.display().to_string();
-    let failed = |e: io::Error| Message::of_file(&name, system_words(&e));
+    let failed = |e: io::Error| Box::new(Message::of_file(&name, system_words(&e)));
     let is_stdin = matches!(file.to_str(), Some("-" | "stdin:"));
     let text = match is_stdin {
         true => {
@@ -56,7 +56,7 @@ fn one(file: &Path, args: &FormatArgs) -> Result<bool, Message> {
     let text = text.map_err(failed)?;
     let tidied = tidy(&text).map_err(|error| {
         let message = Message::of_file(&name, error.to_string());
-        message.at(error.place, &text)
+        Box::new(message.at(error.place, &text))
     })?;
     if args.check {
         if tidied != text {
