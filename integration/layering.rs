@@ -32,7 +32,7 @@ const FLOORS: &[&[&str]] = &[
     &["config"],
     &["dialect"],
     &["app"],
-    &["api", "exporter"],
+    &["api", "exporter", "doctor"],
     &["server"],
     &["main", "cli"],
 ];

@@ -62,6 +62,8 @@ mod scenario_control;
 mod scenario_default;
 mod scenario_disguise;
 mod scenario_dns;
+mod scenario_doctor;
+mod scenario_doctor_server;
 mod scenario_documents;
 mod scenario_embedding;
 mod scenario_endings;

@@ -33,6 +33,8 @@ pub mod dispatch;
 #[cfg(feature = "app")]
 pub mod dns;
 #[cfg(feature = "app")]
+pub mod doctor;
+#[cfg(feature = "app")]
 pub mod exporter;
 pub mod http;
 pub mod io;

@@ -16,7 +16,9 @@ mod accept;
 mod answer;
 mod browser;
 mod dial;
+pub mod explained;
 mod fallback;
+mod fault;
 mod protocol;
 mod request;
 mod reverse;
@@ -31,6 +33,7 @@ pub use answer::{AnswerError, Credentials};
 pub use browser::BrowserError;
 pub use dial::{DialError, Stage, TcpError, reason};
 pub use fallback::FallbackError;
+pub use fault::Fault;
 pub use protocol::{
     AuthError, FlightError, HttpProxyError, OtherProtocol, ProtocolError, SocksError,
 };

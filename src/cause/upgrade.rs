@@ -110,9 +110,19 @@ fn cause(status: u16, path: &str, location: Option<&str>) -> String {
         404 => return format!("the server does not know path {path}"),
         405 => return format!("the server takes no tunnel at path {path}"),
         413 | 414 | 431 => "the request is too large for the server, is `maxEarlyData` too large?",
-        426 => "the server wants another version of WebSocket or HTTP",
+        426 => {
+            "a proxy in between did not forward Upgrade (nginx needs `proxy_set_header Upgrade` and `Connection`), or the server wants another version of WebSocket or HTTP"
+        }
         502..=504 => "the web server in front is up, but the proxy behind it does not answer",
-        520..=527 | 530 => "the CDN cannot reach the server behind it",
+        520 => {
+            "the server behind the CDN answers no HTTP, are its port and the CDN's TLS mode right?"
+        }
+        521 => {
+            "the server behind the CDN refuses connections, does it listen, does a firewall keep the CDN out?"
+        }
+        525 => "the CDN finds no TLS at the server behind it",
+        526 => "the CDN does not believe the certificate of the server behind it",
+        522..=524 | 527 | 530 => "the CDN cannot reach the server behind it",
         500..=599 => "the server has an error of its own",
         _ => "expected 101 Switching Protocols",
     };

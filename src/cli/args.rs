@@ -8,6 +8,8 @@ use clap_complete::Shell;
 
 use super::api::ApiArgs;
 use super::format::FormatArgs;
+use super::doctor::DoctorArgs;
+use super::explain::ExplainArgs;
 use super::link::LinkArgs;
 use crate::dialect::{plugin, v2ray};
 
@@ -39,6 +41,10 @@ pub(super) enum Command {
         #[arg(value_enum)]
         shell: Shell,
     },
+    /// Walk the way of a client, or around a server, and say where it breaks
+    Doctor(DoctorArgs),
+    /// Say what the code at the end of a log line means, and what to do
+    Explain(ExplainArgs),
     /// Print a new UUID
     Uuid {
         /// Print the UUID that this text stands for, the same each time
@@ -218,7 +224,7 @@ fn is_switched_off(arg: &mut OsString) -> bool {
     }
 }
 
-const LONG: [&str; 43] = [
+const LONG: [&str; 44] = [
     "address",
     "all",
     "alterId",
@@ -231,6 +237,7 @@ const LONG: [&str; 43] = [
     "format",
     "help",
     "id",
+    "idle",
     "inbound",
     "include-traffic",
     "input",

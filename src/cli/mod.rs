@@ -1,10 +1,11 @@
-//! The command line: `run`, `test`, `format`, `schema`, `completions`, `link`, `api`, `plugin`, `uuid`, `version`, in V2Ray 5's spelling and in V2Ray
-//! 4's.
+//! The command line: a file for each command, in V2Ray 5's spelling and in V2Ray 4's.
 
 mod api;
 mod args;
+mod doctor;
 mod example;
 mod format;
+mod explain;
 mod inputs;
 mod link;
 mod notify;
@@ -51,6 +52,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Format(args) => format::run(&args),
         Command::Schema => schema(),
         Command::Completions { shell } => completions(shell),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Uuid { input } => uuid(input.as_deref()),
         Command::Link(args) => link::run(&args),
         Command::Api(args) => api::run(args),

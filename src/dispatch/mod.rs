@@ -26,6 +26,7 @@ mod single_server;
 mod sniff;
 mod udp_quota;
 mod waiting;
+mod walk;
 mod warm;
 
 pub use control::Leads;

@@ -56,6 +56,26 @@ impl Url {
             target: target.map_or_else(|| Uri::from_static("/"), Uri::from),
         })
     }
+
+    /// Where it is.
+    pub fn to(&self) -> &Destination {
+        &self.to
+    }
+
+    /// Whether it is asked for by TLS.
+    pub fn is_https(&self) -> bool {
+        self.tls
+    }
+
+    /// What a request names as its host.
+    pub fn host(&self) -> &HeaderValue {
+        &self.host
+    }
+
+    /// Path and query.
+    pub fn target(&self) -> &Uri {
+        &self.target
+    }
 }
 
 impl fmt::Display for Url {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::proxy::Proxy;
+use super::servers::ServerSettings;
 use super::{
     blackhole, dns, freedom, http, in_process, loopback, shadowsocks, socks, trojan, vless, vmess,
 };
@@ -24,6 +25,53 @@ pub enum OutboundSettings {
     Trojan(trojan::OutboundSettings),
     Vless(vless::OutboundSettings),
     Vmess(vmess::OutboundSettings),
+}
+
+impl OutboundSettings {
+    /// What configs call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Blackhole(_) => "blackhole",
+            Self::Dns(_) => "dns",
+            Self::Freedom(_) => "freedom",
+            Self::Http(_) => "http",
+            Self::Loopback(_) => "loopback",
+            Self::Shadowsocks(_) => "shadowsocks",
+            Self::Socks(_) => "socks",
+            Self::Trojan(_) => "trojan",
+            Self::Vless(_) => "vless",
+            Self::Vmess(_) => "vmess",
+        }
+    }
+
+    /// Its servers, if it goes to any.
+    pub fn servers(&self) -> Vec<&Destination> {
+        fn all<A>(servers: &[ServerSettings<A>]) -> Vec<&Destination> {
+            servers.iter().map(|server| &server.to).collect()
+        }
+        match self {
+            Self::Blackhole(_) | Self::Dns(_) | Self::Freedom(_) | Self::Loopback(_) => Vec::new(),
+            Self::Http(settings) => all(&settings.servers),
+            Self::Shadowsocks(settings) => all(&settings.servers),
+            Self::Socks(settings) => all(&settings.servers),
+            Self::Trojan(settings) => all(&settings.servers),
+            Self::Vless(settings) => all(&settings.servers),
+            Self::Vmess(settings) => all(&settings.servers),
+        }
+    }
+
+    /// Leaves the first of its servers alone.
+    pub fn keep_one_server(&mut self) {
+        match self {
+            Self::Blackhole(_) | Self::Dns(_) | Self::Freedom(_) | Self::Loopback(_) => {}
+            Self::Http(settings) => settings.servers.truncate(1),
+            Self::Shadowsocks(settings) => settings.servers.truncate(1),
+            Self::Socks(settings) => settings.servers.truncate(1),
+            Self::Trojan(settings) => settings.servers.truncate(1),
+            Self::Vless(settings) => settings.servers.truncate(1),
+            Self::Vmess(settings) => settings.servers.truncate(1),
+        }
+    }
 }
 
 /// A protocol that carries sessions on.

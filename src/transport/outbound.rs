@@ -77,7 +77,7 @@ impl Outbound {
         settings: ClientSettings,
         browser: Option<&browser::Dialer>,
     ) -> Result<Self, BuildError> {
-        let alpn = settings.carrier.alpn();
+        let tls = settings.tls();
         let named = settings
             .security
             .as_ref()
@@ -93,13 +93,9 @@ impl Outbound {
         let through = |browser: &browser::Dialer, ws, asked| {
             browser::Outbound::new(browser.clone(), ws, sni.clone(), asked)
         };
-        let tls = settings.security.clone().map(|mut tls| {
-            tls.alpn = alpn.map_or(tls.alpn, |name| vec![name.to_owned()]);
-            tls::Outbound::new(&tls)
-        });
         Ok(Self {
             sockopt: settings.sockopt,
-            tls: tls.transpose()?,
+            tls: tls.as_ref().map(tls::Outbound::new).transpose()?,
             server_name,
             carrier: match settings.carrier {
                 ClientCarrier::Raw => Carrier::Raw,
@@ -187,22 +183,12 @@ impl Outbound {
             }
             Carrier::Ws(ws) => {
                 let (link, limits) = self.dial_securely(server, dial).await?;
-                // V2Ray names the address, which nobody but a web server or a CDN looks at, and these know names.
-                let is_ip = matches!(server.host, Host::Ip(_));
-                let named = self.named(server).filter(|_| is_ip);
-                let server = named.as_ref().unwrap_or(server);
-                let link = ws
-                    .wrap(link, server, self.tls.is_some(), closing.clone())
-                    .await?;
-                Ok((link, limits))
+                Ok((self.websocket(ws, link, server, closing).await?, limits))
             }
             Carrier::Browser(browser) => Ok((browser.open(server, closing).await?, None)),
             Carrier::HttpUpgrade(upgrade) => {
                 let (link, limits) = self.dial_securely(server, dial).await?;
-                let named = self.named(server);
-                let server = named.as_ref().unwrap_or(server);
-                let link = upgrade.wrap(link, server, self.tls.is_some()).await?;
-                Ok((link, limits))
+                Ok((self.upgraded(upgrade, link, server).await?, limits))
             }
             Carrier::Grpc(grpc, pool) => {
                 let connect = async {
@@ -229,6 +215,51 @@ impl Outbound {
                 pool.open(server, connect).await
             }
         }
+    }
+
+    /// The carrier's own handshake, on a connection that TLS has sealed if it is to; `None` where a carrier has none
+    /// that stands alone.
+    ///
+    /// # Errors
+    ///
+    /// When the server opens no tunnel.
+    pub async fn upgrade(
+        &self,
+        link: Link,
+        server: &Destination,
+        closing: &Closing,
+    ) -> Option<io::Result<Link>> {
+        match &self.carrier {
+            Carrier::Ws(ws) => Some(self.websocket(ws, link, server, closing).await),
+            Carrier::HttpUpgrade(upgrade) => Some(self.upgraded(upgrade, link, server).await),
+            _ => None,
+        }
+    }
+
+    async fn websocket(
+        &self,
+        ws: &ws::Outbound,
+        link: Link,
+        server: &Destination,
+        closing: &Closing,
+    ) -> io::Result<Link> {
+        // V2Ray names the address, which nobody but a web server or a CDN looks at, and these know names.
+        let is_ip = matches!(server.host, Host::Ip(_));
+        let named = self.named(server).filter(|_| is_ip);
+        let server = named.as_ref().unwrap_or(server);
+        let tls = self.tls.is_some();
+        ws.wrap(link, server, tls, closing.clone()).await
+    }
+
+    async fn upgraded(
+        &self,
+        upgrade: &httpupgrade::Outbound,
+        link: Link,
+        server: &Destination,
+    ) -> io::Result<Link> {
+        let named = self.named(server);
+        let server = named.as_ref().unwrap_or(server);
+        upgrade.wrap(link, server, self.tls.is_some()).await
     }
 
     /// `server`, by the name that TLS asks for.

@@ -89,6 +89,15 @@ impl ClientSettings {
         !self.has_tls() && matches!(self.carrier, ClientCarrier::Raw)
     }
 
+    /// What TLS below the carrier is told, with the protocol that the carrier speaks.
+    pub fn tls(&self) -> Option<tls::ClientSettings> {
+        let mut tls = self.security.clone()?;
+        if let Some(name) = self.carrier.alpn() {
+            tls.alpn = vec![name.to_owned()];
+        }
+        Some(tls)
+    }
+
     /// Whether nobody in between can read what passes.
     pub fn has_tls(&self) -> bool {
         self.security.is_some()
@@ -173,7 +182,7 @@ impl ServerSettings {
 
 impl ClientCarrier {
     /// As [`ServerCarrier::alpn`].
-    pub(super) fn alpn(&self) -> Option<&'static str> {
+    pub fn alpn(&self) -> Option<&'static str> {
         match self {
             Self::Raw | Self::HttpHeader(_) => None,
             Self::Ws(_) | Self::Browser(_) | Self::HttpUpgrade(_) => Some(HTTP_1_1),

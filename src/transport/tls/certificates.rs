@@ -315,7 +315,7 @@ pub(super) fn chain_hash(chain: &[impl AsRef<[u8]>]) -> [u8; 32] {
 }
 
 /// The DNS names of a leaf; as in Go its common name, where it has no others.
-fn names(leaf: &CertificateDer) -> Vec<String> {
+pub(super) fn names(leaf: &[u8]) -> Vec<String> {
     let Ok((_, leaf)) = X509Certificate::from_der(leaf) else {
         return Vec::new();
     };

@@ -11,6 +11,7 @@ use super::BuildError;
 use super::certificates::{Broken, Keyed, Origin, chain_hash};
 use super::files::Pem;
 use super::issue::{self, self_signed};
+use super::seen::Leaf;
 use crate::address::Host;
 use crate::secret::Secret;
 
@@ -79,6 +80,12 @@ impl KeyPair {
     pub fn shown(&self) -> Option<Shown> {
         let read = self.read.lock();
         Some(read.as_ref()?.loaded()?.shown())
+    }
+
+    /// What stands in its certificate; `None` before it has been read.
+    pub fn leaf(&self) -> Option<Leaf> {
+        let read = self.read.lock();
+        Leaf::read(read.as_ref()?.loaded()?.key.cert.first()?)
     }
 
     /// Whether another one is of the same files, or has the same certificate, as far as both have been read.

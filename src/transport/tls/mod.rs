@@ -14,6 +14,7 @@ mod outbound;
 mod p_521;
 mod proof;
 mod resolver;
+mod seen;
 mod settings;
 mod short_rsa;
 mod stream;
@@ -25,6 +26,7 @@ pub use files::{Pem, Unreadable};
 pub use inbound::Inbound;
 pub use key_pair::{KeyPair, Remarks, SelfSigned, Shown};
 pub use outbound::Outbound;
+pub use seen::{Leaf, Seen};
 pub use settings::{Authorities, ClientAuth, ClientSettings, ServerSettings, Versions};
 
 use std::sync::{Arc, LazyLock};

@@ -15,6 +15,7 @@ use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, InvalidMessage
 use super::certificates::Keyed;
 use super::key_pair::KeyPair;
 use super::p_521::PROVIDER_WITH_P521;
+use super::seen::Seen;
 use super::settings::ClientSettings;
 use super::stream::Stream;
 use super::system;
@@ -101,6 +102,21 @@ impl Outbound {
     pub async fn wrap(&self, link: Link, server: &Destination) -> Result<Link, TlsError> {
         let stream = self.handshake(link, server).await?;
         Ok(Link::other(Stream::new(stream)))
+    }
+
+    /// As [`Outbound::wrap`]; with what the server has shown.
+    ///
+    /// # Errors
+    ///
+    /// As [`Outbound::wrap`].
+    pub async fn examine(
+        &self,
+        link: Link,
+        server: &Destination,
+    ) -> Result<(Link, Seen), TlsError> {
+        let stream = self.handshake(link, server).await?;
+        let seen = Seen::of(stream.get_ref().1);
+        Ok((Link::other(Stream::new(stream)), seen))
     }
 
     /// The name that a server is asked for.

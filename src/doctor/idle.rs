@@ -1,0 +1,122 @@
+//! How long a tunnel lives in which nothing passes.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::time::{timeout, timeout_at};
+
+use super::Walk;
+use super::carried::{self, Carried};
+use super::client::{STILL, Way};
+use crate::cause::Fault;
+use crate::dispatch::Dispatcher;
+use crate::observatory::Url;
+use crate::transport::ClientCarrier;
+
+/// What became of a silent tunnel.
+#[derive(Debug)]
+enum Silence {
+    /// It was there as long as it was looked at.
+    Lasted,
+    /// The target has ended it, in order.
+    Ended(Duration),
+    /// It was cut off.
+    Cut(Duration, io::Error),
+    /// There was none.
+    Never(Carried),
+}
+
+/// Opens a tunnel, has it answer once, and then waits for at most `limit`.
+async fn wait(dispatcher: &Arc<Dispatcher>, tag: &str, url: &Url, limit: Duration) -> Silence {
+    let opening = carried::open(dispatcher, tag, url);
+    let (mut link, _) = match timeout(carried::PATIENCE, opening).await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(carried)) => return Silence::Never(carried),
+        Err(_) => return Silence::Never(Carried::Silent),
+    };
+    let mut since = Instant::now();
+    let mut body = BytesMut::new();
+    loop {
+        body.clear();
+        let read = timeout_at((since + limit).into(), link.read_more(&mut body)).await;
+        match read {
+            Err(_) => return Silence::Lasted,
+            Ok(Ok(0)) => return Silence::Ended(since.elapsed()),
+            Ok(Err(e)) => return Silence::Cut(since.elapsed(), e),
+            // The rest of the answer.
+            Ok(Ok(_)) => since = Instant::now(),
+        }
+    }
+}
+
+impl Way {
+    pub(super) async fn rests(&self, limit: Option<Duration>, walk: &mut Walk<'_>) {
+        let Some(limit) = limit else {
+            walk.skip(
+                "idle",
+                "`--idle SECONDS` tries how long a silent tunnel lives",
+            );
+            return;
+        };
+        let secs = limit.as_secs();
+        match wait(&self.dispatcher, STILL, &self.url, limit).await {
+            Silence::Lasted => {
+                walk.well("idle", format_args!("a silent tunnel lives for {secs} s"))
+            }
+            Silence::Ended(at) => walk.well(
+                "idle",
+                format_args!(
+                    "the target itself ended it after {} s, and nothing cut it before",
+                    at.as_secs()
+                ),
+            ),
+            Silence::Never(carried) => {
+                walk.skip("idle", format_args!("no tunnel was opened: {carried:?}"));
+            }
+            Silence::Cut(at, e) => self.cut(at, &e, walk).await,
+        }
+    }
+
+    pub(super) async fn cut(&self, at: Duration, e: &io::Error, walk: &mut Walk<'_>) {
+        // A server says goodbye, what is in between does not.
+        let server = self.page().await.and_then(|page| page.server);
+        let hop = match (e.to_string().contains("closed the WebSocket"), server) {
+            (true, _) => "the server itself".to_owned(),
+            (false, Some(name)) => {
+                format!("something in between (what is in front calls itself {name})")
+            }
+            (false, None) => "something in between".to_owned(),
+        };
+        let after = at.as_secs().max(1);
+        let found = format!("{hop} cuts a tunnel that is silent for {after} s");
+        let half = (after / 2).max(1);
+        match &self.transport().carrier {
+            ClientCarrier::Ws(ws) => match ws.heartbeat {
+                Some(period) if period < at => walk.well(
+                    "idle",
+                    format_args!(
+                        "{found}; `heartbeatPeriod` of {} s keeps it alive",
+                        period.as_secs()
+                    ),
+                ),
+                _ => {
+                    let cure =
+                        format!("set `heartbeatPeriod` to {half} in `wsSettings`, at both ends");
+                    walk.broken("idle", Fault::IdleCut.code().into(), found, Some(cure));
+                }
+            },
+            _ => {
+                let cure = "raise the limit of what is in front (nginx: `proxy_read_timeout`, HAProxy: `timeout tunnel`), \
+                            or use `network: ws`, whose `heartbeatPeriod` keeps a tunnel alive";
+                walk.broken(
+                    "idle",
+                    Fault::IdleCut.code().into(),
+                    found,
+                    Some(cure.to_owned()),
+                );
+            }
+        }
+    }
+}
