@@ -79,6 +79,7 @@ mod scenario_flood;
 mod scenario_forwarded;
 mod scenario_haproxy;
 mod scenario_http_proxy;
+mod scenario_init;
 mod scenario_limits;
 mod scenario_links;
 mod scenario_log_files;

@@ -10,6 +10,7 @@ use super::api::ApiArgs;
 use super::format::FormatArgs;
 use super::doctor::DoctorArgs;
 use super::explain::ExplainArgs;
+use super::init::InitArgs;
 use super::link::LinkArgs;
 use crate::dialect::{plugin, v2ray};
 
@@ -29,6 +30,8 @@ pub(super) struct Args {
 pub(super) enum Command {
     /// Run a config; without one, ./config.json, else an example that needs nothing
     Run(RunArgs),
+    /// Write a server's config, its clients', and what else it takes, from a name
+    Init(InitArgs),
     /// Say whether a config is good, and what is wrong with it
     Test(TestArgs),
     /// Make a config tidy, comments kept; print it, or write it in its place

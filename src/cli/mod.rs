@@ -6,6 +6,7 @@ mod doctor;
 mod example;
 mod format;
 mod explain;
+mod init;
 mod inputs;
 mod link;
 mod notify;
@@ -47,6 +48,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match args.command {
+        Command::Init(args) => init::run(&args),
         Command::Run(args) => run::run(&args, &program),
         Command::Test(args) => test::run(&args),
         Command::Format(args) => format::run(&args),

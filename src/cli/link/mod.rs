@@ -1,8 +1,8 @@
 //! `mobula link`: share links of a config, and configs of share links.
 
 mod args;
-mod picture;
-mod qr;
+pub(super) mod picture;
+pub(super) mod qr;
 
 use std::fs;
 use std::io::Read;

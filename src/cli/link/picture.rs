@@ -82,7 +82,7 @@ fn over_white(grey: u8, alpha: u8) -> u8 {
 }
 
 /// A PNG picture of a code.
-pub(super) fn png(code: &Code) -> Vec<u8> {
+pub(in crate::cli) fn png(code: &Code) -> Vec<u8> {
     let side = (code.width + 2 * QUIET) * SCALE;
     let mut luma = Vec::with_capacity(side * side);
     for y in 0..side {
@@ -107,7 +107,7 @@ pub(super) fn png(code: &Code) -> Vec<u8> {
 }
 
 /// An SVG picture of a code.
-pub(super) fn svg(code: &Code) -> String {
+pub(in crate::cli) fn svg(code: &Code) -> String {
     let side = code.width + 2 * QUIET;
     let mut dark = String::new();
     for y in 0..side {
@@ -124,7 +124,7 @@ pub(super) fn svg(code: &Code) -> String {
 }
 
 /// Two rows in a line of text. What is light is drawn, for most terminals are dark.
-pub(super) fn terminal(code: &Code) -> String {
+pub(in crate::cli) fn terminal(code: &Code) -> String {
     let side = code.width + 2 * QUIET;
     let mut text = String::new();
     for y in (0..side).step_by(2) {

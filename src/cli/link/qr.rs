@@ -7,7 +7,7 @@ use rqrr::PreparedImage;
 use super::picture::Pixels;
 
 /// The modules of a code, by rows.
-pub(super) struct Code {
+pub(in crate::cli) struct Code {
     /// How many there are in a row, and rows.
     pub(super) width: usize,
     dark: Vec<bool>,
@@ -21,7 +21,7 @@ impl Code {
 }
 
 /// Makes the code of a text, with as much redundancy as fits.
-pub(super) fn of(text: &str) -> Result<Code, String> {
+pub(in crate::cli) fn of(text: &str) -> Result<Code, String> {
     let made =
         [EcLevel::M, EcLevel::L].map(|level| QrCode::with_error_correction_level(text, level));
     let [better, smaller] = made;

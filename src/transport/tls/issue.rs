@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, KeyPair};
+use rcgen::{Certificate, CertificateParams, DistinguishedName, DnType, Issuer, KeyPair};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tracing::warn;
@@ -121,6 +121,21 @@ pub(super) fn signer(loaded: &Loaded) -> Result<(Issuer<'static, KeyPair>, KeyPa
 /// A certificate for `names` that nobody but itself vouches for. It looks as one that somebody made by
 /// hand; rcgen's defaults (its own name, valid until 4096) would give us away.
 pub(super) fn self_signed(names: Vec<String>) -> Result<CertifiedKey, String> {
+    let (cert, key) = made(names)?;
+    certified(vec![cert.der().clone()], &key)
+}
+
+/// The same for files: the certificate, and its key.
+///
+/// # Errors
+///
+/// When a name cannot stand in a certificate, or there is no chance for a key.
+pub fn self_signed_pem(names: Vec<String>) -> Result<(String, String), String> {
+    let (cert, key) = made(names)?;
+    Ok((cert.pem(), key.serialize_pem()))
+}
+
+fn made(names: Vec<String>) -> Result<(Certificate, KeyPair), String> {
     let mut name = DistinguishedName::new();
     if let Some(first) = names.first() {
         name.push(DnType::CommonName, first.as_str());
@@ -132,7 +147,7 @@ pub(super) fn self_signed(names: Vec<String>) -> Result<CertifiedKey, String> {
     params.not_after = (now + VALID_BY_ITSELF).into();
     let key = KeyPair::generate().map_err(|e| e.to_string())?;
     let cert = params.self_signed(&key).map_err(|e| e.to_string())?;
-    certified(vec![cert.der().clone()], &key)
+    Ok((cert, key))
 }
 
 fn certified(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> Result<CertifiedKey, String> {

@@ -24,6 +24,7 @@ mod verify;
 pub use certificates::Broken;
 pub use files::{Pem, Unreadable};
 pub use inbound::Inbound;
+pub use issue::self_signed_pem;
 pub use key_pair::{KeyPair, Remarks, SelfSigned, Shown};
 pub use outbound::Outbound;
 pub use seen::{Leaf, Seen};
