@@ -334,11 +334,13 @@ async fn a_set_works(mut world: World, behind: &str, tls: &str, protocol: &str) 
     world.start("client", &mut client, &[1080, 1081]).await;
     carries(&world, 1080, "client.json").await;
     assert!(world.seen_by_http(1081, "www.example.com").await.is_some());
-    let doctor = mobula()
+    // The name server of the world goes on meanwhile.
+    let doctor = tokio::process::Command::from(mobula())
         .args(["doctor", "--url", "http://www.example.com/", "-c"])
         .arg(world.stage.path("set/client.json"))
         .env("SSL_CERT_FILE", world.stage.path("authority.pem"))
         .output()
+        .await
         .unwrap();
     assert!(
         doctor.status.success(),
