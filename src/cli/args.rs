@@ -7,9 +7,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::api::ApiArgs;
-use super::format::FormatArgs;
 use super::doctor::DoctorArgs;
 use super::explain::ExplainArgs;
+use super::format::FormatArgs;
 use super::init::InitArgs;
 use super::link::LinkArgs;
 use crate::dialect::{plugin, v2ray};
