@@ -28,10 +28,10 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Run a config; without one, ./config.json, else an example that needs nothing
-    Run(RunArgs),
     /// Write a server's config, its clients', and what else it takes, from a name
     Init(InitArgs),
+    /// Run a config; without one, ./config.json, else an example that needs nothing
+    Run(RunArgs),
     /// Say whether a config is good, and what is wrong with it
     Test(TestArgs),
     /// Make a config tidy, comments kept; print it, or write it in its place
