@@ -27,6 +27,7 @@ const TARGETS: [(&str, Target); 27] = [
     ("reverse_control", testing::reverse_control),
     ("shadowsocks", testing::shadowsocks),
     ("share_links", testing::share_links),
+    ("smux_frames", testing::smux_frames),
     ("sniff", testing::sniff),
     ("socks_request", testing::socks_request),
     ("socks_udp", testing::socks_udp),

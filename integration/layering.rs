@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
     &["cause"],
     &["seam", "http"],
     &["relay", "dns"],
-    &["mux"],
+    &["mux", "smux"],
     &["reverse"],
     &["transport", "protocol"],
     &["dispatch"],

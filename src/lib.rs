@@ -67,6 +67,8 @@ pub mod secret;
 mod server;
 pub mod session;
 #[cfg(feature = "app")]
+pub mod smux;
+#[cfg(feature = "app")]
 pub mod sniffing;
 pub mod stats;
 #[doc(hidden)]

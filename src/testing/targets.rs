@@ -274,6 +274,34 @@ pub fn mux_frames(data: &[u8]) {
     }
 }
 
+/// Frames of smux, in whatever pieces they come.
+pub fn smux_frames(data: &[u8]) {
+    use crate::smux::codec::{Decoder, Event};
+
+    let read = |size: usize| {
+        let mut decoder = Decoder::new(None);
+        let (mut told, mut payload) = (Vec::new(), Vec::new());
+        for mut piece in data.chunks(size) {
+            loop {
+                match decoder.next(&mut piece) {
+                    Ok(Some(Event::Data(id, data))) => {
+                        payload.extend(data.iter().map(|byte| (id, *byte)));
+                    }
+                    Ok(Some(event)) => told.push((format!("{event:?}"), payload.len())),
+                    Ok(None) => break,
+                    Err(e) => return (told, payload, Some(e)),
+                }
+            }
+            assert!(piece.is_empty(), "a decoder that wants more has taken all");
+        }
+        (told, payload, None)
+    };
+    let whole = read(data.len().max(1));
+    for size in [1, 3, 8, 13] {
+        assert_eq!(read(size), whole, "in pieces of {size}");
+    }
+}
+
 /// What a portal says of a bridge's link.
 pub fn reverse_control(data: &[u8]) {
     use crate::reverse::codec::{decode, encode};

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::front::Front;
 use super::{
     Accepted, Arrivals, BuildError, ServerCarrier, ServerSettings, front, grpc, h2, http_header,
-    http2, httpupgrade, proxy_protocol, site, tcp, tls, ws,
+    http2, httpupgrade, mws, proxy_protocol, site, tcp, tls, ws,
 };
 use crate::cause::{AcceptError, RequestError};
 use crate::http::visit::{self, Door, Neighbour, Tell};
@@ -34,6 +34,7 @@ enum Carrier {
     Raw,
     HttpHeader(http_header::Inbound),
     Ws(Box<ws::Inbound>),
+    Mws(Box<mws::Inbound>),
     HttpUpgrade(Box<httpupgrade::Inbound>),
     Grpc(grpc::Inbound),
     H2(h2::Inbound),
@@ -99,6 +100,7 @@ impl Inbound {
                     Carrier::HttpHeader(http_header::Inbound::new(header))
                 }
                 ServerCarrier::Ws(ws) => Carrier::Ws(Box::new(ws::Inbound::new(ws))),
+                ServerCarrier::Mws(mws) => Carrier::Mws(Box::new(mws::Inbound::new(mws))),
                 ServerCarrier::HttpUpgrade(settings) => {
                     Carrier::HttpUpgrade(Box::new(httpupgrade::Inbound::new(settings)))
                 }
@@ -138,6 +140,7 @@ impl Inbound {
                 Carrier::Raw => None,
                 Carrier::HttpHeader(_)
                 | Carrier::Ws(_)
+                | Carrier::Mws(_)
                 | Carrier::HttpUpgrade(_)
                 | Carrier::Grpc(_)
                 | Carrier::H2(_) => Some(visit::HEADER_LIMIT),
@@ -211,6 +214,7 @@ impl Inbound {
         match &self.carrier {
             Carrier::Raw | Carrier::HttpHeader(_) => false,
             Carrier::Ws(ws) => ws.may_speak_for_others(source),
+            Carrier::Mws(mws) => mws.may_speak_for_others(source),
             Carrier::HttpUpgrade(upgrade) => upgrade.may_speak_for_others(source),
             Carrier::Grpc(grpc) => grpc.may_speak_for_others(source),
             Carrier::H2(h2) => h2.may_speak_for_others(source),
@@ -225,6 +229,7 @@ impl Inbound {
         match &self.carrier {
             Carrier::Raw | Carrier::HttpHeader(_) => source == Source::Unix,
             Carrier::Ws(ws) => ws.is_shared(source),
+            Carrier::Mws(mws) => mws.is_shared(source),
             Carrier::HttpUpgrade(upgrade) => upgrade.is_shared(source),
             Carrier::Grpc(grpc) => grpc.is_shared(source),
             Carrier::H2(h2) => h2.is_shared(source),
@@ -260,6 +265,9 @@ impl Inbound {
             Carrier::Raw => return Ok(Accepted::One(0, arrival)),
             Carrier::HttpHeader(header) => header.accept(arrival, tell).await?,
             Carrier::Ws(ws) => ws.accept(arrival, closing, door()).await?,
+            Carrier::Mws(mws) => {
+                return Ok(Accepted::Many(mws.accept(arrival, closing, door()).await?));
+            }
             Carrier::HttpUpgrade(upgrade) => upgrade.accept(arrival, door()).await?,
             Carrier::Grpc(grpc) => {
                 return Ok(Accepted::Many(grpc.accept(arrival, tell, None).await?));
@@ -287,6 +295,10 @@ impl Inbound {
         let mut arrival = match (&self.carrier, is_http2) {
             (Carrier::Ws(ws), false) => {
                 ws.accept(arrival, closing, door(tell, guest, read)).await?
+            }
+            (Carrier::Mws(mws), false) => {
+                let door = door(tell, guest, read);
+                return Ok(Accepted::Many(mws.accept(arrival, closing, door).await?));
             }
             (Carrier::HttpUpgrade(upgrade), false) => {
                 upgrade.accept(arrival, door(tell, guest, read)).await?

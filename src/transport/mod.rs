@@ -25,6 +25,8 @@ pub mod httpupgrade;
 #[cfg(feature = "app")]
 mod inbound;
 #[cfg(feature = "app")]
+pub mod mws;
+#[cfg(feature = "app")]
 mod outbound;
 #[cfg(feature = "app")]
 mod pool;

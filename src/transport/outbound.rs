@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::pool::Pool;
 use super::{
     BuildError, ClientCarrier, ClientSettings, Opened, browser, grpc, h2, http_header, httpupgrade,
-    tcp, tls, ws,
+    mws, tcp, tls, ws,
 };
 use crate::address::{Destination, Host};
 use crate::cause::{DialError, TcpError};
@@ -32,6 +32,7 @@ enum Carrier {
     Raw,
     HttpHeader(http_header::Outbound),
     Ws(ws::Outbound),
+    Mws(mws::Outbound, Pool<mws::Connection>),
     /// A browser dials, and brings the link.
     Browser(browser::Outbound),
     HttpUpgrade(httpupgrade::Outbound),
@@ -107,6 +108,7 @@ impl Outbound {
                     Some(browser) => Carrier::Browser(through(browser, ws, false)),
                     None => Carrier::Ws(ws::Outbound::new(ws)),
                 },
+                ClientCarrier::Mws(mws) => Carrier::Mws(mws::Outbound::new(mws), Pool::default()),
                 ClientCarrier::Browser(ws) => match browser {
                     Some(browser) => Carrier::Browser(through(browser, ws, true)),
                     None => return Err(BuildError::NoBrowser),
@@ -126,6 +128,7 @@ impl Outbound {
     pub fn clock(&self) -> Option<Arc<PeerClock>> {
         match &self.carrier {
             Carrier::Ws(ws) => Some(ws.clock()),
+            Carrier::Mws(mws, _) => Some(mws.clock()),
             Carrier::HttpUpgrade(upgrade) => Some(upgrade.clock()),
             Carrier::Grpc(grpc, _) => Some(grpc.clock()),
             Carrier::H2(h2, _) => Some(h2.clock()),
@@ -185,6 +188,17 @@ impl Outbound {
                 let (link, limits) = self.dial_securely(server, dial).await?;
                 Ok((self.websocket(ws, link, server, closing).await?, limits))
             }
+            Carrier::Mws(mws, pool) => {
+                let connect = async {
+                    let (link, limits) = self.dial_securely(server, dial).await?;
+                    let named = self.named_for_ip(server);
+                    let server = named.as_ref().unwrap_or(server);
+                    let tls = self.tls.is_some();
+                    let connection = mws.connect(link, server, tls, closing).await?;
+                    Ok((connection, limits))
+                };
+                pool.open(server, connect).await
+            }
             Carrier::Browser(browser) => Ok((browser.open(server, closing).await?, None)),
             Carrier::HttpUpgrade(upgrade) => {
                 let (link, limits) = self.dial_securely(server, dial).await?;
@@ -243,9 +257,7 @@ impl Outbound {
         server: &Destination,
         closing: &Closing,
     ) -> io::Result<Link> {
-        // V2Ray names the address, which nobody but a web server or a CDN looks at, and these know names.
-        let is_ip = matches!(server.host, Host::Ip(_));
-        let named = self.named(server).filter(|_| is_ip);
+        let named = self.named_for_ip(server);
         let server = named.as_ref().unwrap_or(server);
         let tls = self.tls.is_some();
         ws.wrap(link, server, tls, closing.clone()).await
@@ -266,6 +278,13 @@ impl Outbound {
     fn named(&self, server: &Destination) -> Option<Destination> {
         let name = self.server_name.clone()?;
         Some(Destination::new(Host::Domain(name), server.port))
+    }
+
+    /// The same where `server` is an address: V2Ray names that, which nobody but a web server or a CDN looks at, and these
+    /// know names.
+    fn named_for_ip(&self, server: &Destination) -> Option<Destination> {
+        let is_ip = matches!(server.host, Host::Ip(_));
+        self.named(server).filter(|_| is_ip)
     }
 
     /// A raw connection, with TLS on it where there is any.

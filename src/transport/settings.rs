@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::{grpc, h2, http_header, http2, httpupgrade, site, tcp, tls, ws};
+use super::{grpc, h2, http_header, http2, httpupgrade, mws, site, tcp, tls, ws};
 use crate::http::Forwarded;
 use crate::http::request::with_slash;
 
@@ -44,6 +44,8 @@ pub enum ServerCarrier {
     HttpHeader(http_header::Settings),
     /// WebSocket (`ws`).
     Ws(ws::ServerSettings),
+    /// Many tunnels inside one WebSocket (`mws`).
+    Mws(mws::ServerSettings),
     /// The upgrade of a WebSocket and the connection itself behind it (`httpupgrade`).
     HttpUpgrade(httpupgrade::ServerSettings),
     /// gRPC (`grpc`).
@@ -62,6 +64,8 @@ pub enum ClientCarrier {
     HttpHeader(http_header::Settings),
     /// WebSocket (`ws`).
     Ws(ws::ClientSettings),
+    /// Many tunnels inside one WebSocket (`mws`).
+    Mws(mws::ClientSettings),
     /// WebSocket, opened by a browser (`ws` with `useBrowserForwarding`).
     Browser(ws::ClientSettings),
     /// The upgrade of a WebSocket and the connection itself behind it (`httpupgrade`).
@@ -117,6 +121,7 @@ impl fmt::Display for ServerSettings {
                 )?;
             }
             ServerCarrier::Ws(ws) => write!(f, "ws at {}", with_slash(ws.path.clone()))?,
+            ServerCarrier::Mws(mws) => write!(f, "mws at {}", with_slash(mws.ws.path.clone()))?,
             ServerCarrier::HttpUpgrade(upgrade) => {
                 write!(f, "httpupgrade at {}", with_slash(upgrade.path.clone()))?;
             }
@@ -142,7 +147,7 @@ impl ServerCarrier {
     pub(super) fn alpn(&self) -> Option<&'static str> {
         match self {
             Self::Raw | Self::HttpHeader(_) => None,
-            Self::Ws(_) | Self::HttpUpgrade(_) => Some(HTTP_1_1),
+            Self::Ws(_) | Self::Mws(_) | Self::HttpUpgrade(_) => Some(HTTP_1_1),
             Self::Grpc(_) | Self::H2(_) => Some(http2::ALPN),
         }
     }
@@ -154,6 +159,7 @@ impl ServerCarrier {
         match self {
             Self::Raw | Self::HttpHeader(_) => None,
             Self::Ws(settings) => Some(&settings.forwarded),
+            Self::Mws(settings) => Some(&settings.ws.forwarded),
             Self::HttpUpgrade(settings) => Some(&settings.forwarded),
             Self::Grpc(settings) => Some(&settings.forwarded),
             Self::H2(settings) => Some(&settings.forwarded),
@@ -185,7 +191,7 @@ impl ClientCarrier {
     pub fn alpn(&self) -> Option<&'static str> {
         match self {
             Self::Raw | Self::HttpHeader(_) => None,
-            Self::Ws(_) | Self::Browser(_) | Self::HttpUpgrade(_) => Some(HTTP_1_1),
+            Self::Ws(_) | Self::Mws(_) | Self::Browser(_) | Self::HttpUpgrade(_) => Some(HTTP_1_1),
             Self::Grpc(_) | Self::H2(_) => Some(http2::ALPN),
         }
     }

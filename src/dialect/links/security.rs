@@ -179,6 +179,7 @@ pub(super) fn server_name(
     }
     let has_host = match &transport.carrier {
         ClientCarrier::Ws(ws) | ClientCarrier::Browser(ws) => ws.host.is_some(),
+        ClientCarrier::Mws(mws) => mws.ws.host.is_some(),
         ClientCarrier::HttpUpgrade(upgrade) => upgrade.host.is_some(),
         ClientCarrier::H2(h2) => !h2.hosts.is_empty(),
         ClientCarrier::Grpc(grpc) => grpc.authority.is_some(),
@@ -198,7 +199,10 @@ pub(super) fn default_alpn(carrier: &ClientCarrier) -> Vec<String> {
 fn is_upgrade(carrier: &ClientCarrier) -> bool {
     matches!(
         carrier,
-        ClientCarrier::Ws(_) | ClientCarrier::Browser(_) | ClientCarrier::HttpUpgrade(_)
+        ClientCarrier::Ws(_)
+            | ClientCarrier::Mws(_)
+            | ClientCarrier::Browser(_)
+            | ClientCarrier::HttpUpgrade(_)
     )
 }
 

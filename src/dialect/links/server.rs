@@ -6,7 +6,7 @@ use crate::protocol::servers::ServerSettings;
 use crate::protocol::shadowsocks::{self, Access, AccountSecret};
 use crate::protocol::{InboundSettings, OutboundSettings, trojan, vless, vmess};
 use crate::transport::{
-    ClientCarrier, ClientSettings, ServerCarrier, grpc, h2, httpupgrade, tls, ws,
+    ClientCarrier, ClientSettings, ServerCarrier, grpc, h2, httpupgrade, mws, tls, ws,
 };
 
 use super::outbound;
@@ -302,6 +302,14 @@ fn carrier(server: &ServerCarrier) -> ClientCarrier {
                 max: EARLY,
             }),
             ..ws::ClientSettings::default()
+        }),
+        ServerCarrier::Mws(server) => ClientCarrier::Mws(mws::ClientSettings {
+            ws: ws::ClientSettings {
+                path: server.ws.path.clone(),
+                host: server.ws.host.as_ref().and_then(|host| host.parse().ok()),
+                ..mws::ClientSettings::default().ws
+            },
+            ..mws::ClientSettings::default()
         }),
         ServerCarrier::HttpUpgrade(server) => {
             let early = server.early_data.as_ref();

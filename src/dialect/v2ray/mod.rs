@@ -20,6 +20,7 @@ mod merge;
 mod message;
 mod metrics;
 mod mux;
+mod mws;
 mod observatory;
 mod outbound;
 pub mod part;

@@ -4,7 +4,7 @@
 //! `transportSettings`, `securitySettings` and `socketSettings`; Xray also `method`, `raw` and `rawSettings`. Every
 //! spelling is read.
 
-use super::{grpc, h2, httpupgrade, site, sockopt, tcp, tls, ws};
+use super::{grpc, h2, httpupgrade, mws, site, sockopt, tcp, tls, ws};
 use crate::dialect::v2ray::json::{Node, Object, did_you_mean, one_of};
 use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
 
@@ -12,6 +12,7 @@ use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSetti
 enum Network {
     Tcp,
     Ws,
+    Mws,
     HttpUpgrade,
     Grpc,
     H2,
@@ -20,7 +21,7 @@ enum Network {
 impl Network {
     /// Whether it begins with a request of HTTP/1.1.
     fn needs_http_1_1(self) -> bool {
-        matches!(self, Self::Ws | Self::HttpUpgrade)
+        matches!(self, Self::Ws | Self::Mws | Self::HttpUpgrade)
     }
 }
 
@@ -41,6 +42,7 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
     let own = match parts.network {
         Network::Tcp => &parts.tcp,
         Network::Ws => &parts.ws,
+        Network::Mws => &parts.mws,
         Network::HttpUpgrade => &parts.http_upgrade,
         Network::Grpc => &parts.grpc,
         Network::H2 => &parts.h2,
@@ -55,7 +57,7 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
     let site = match object.get("fallback") {
         Some(node) if parts.network == Network::Tcp => {
             node.error(
-                "a site stands beside transports that begin with HTTP alone (`ws`, `httpupgrade`, `grpc`, `http`); over plain TCP `vless` and `trojan` have `fallbacks` in their `settings`",
+                "a site stands beside transports that begin with HTTP alone (`ws`, `mws`, `httpupgrade`, `grpc`, `http`); over plain TCP `vless` and `trojan` have `fallbacks` in their `settings`",
             );
             Some(None)
         }
@@ -73,6 +75,10 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
         Network::Ws => ws::server(parts.ws.as_ref()).map(|mut ws| {
             ws.forwarded.marks = marks.unwrap_or_default();
             ServerCarrier::Ws(ws)
+        }),
+        Network::Mws => mws::server(parts.mws.as_ref()).map(|mut mws| {
+            mws.ws.forwarded.marks = marks.unwrap_or_default();
+            ServerCarrier::Mws(mws)
         }),
         Network::HttpUpgrade => {
             httpupgrade::server(parts.http_upgrade.as_ref()).map(|mut settings| {
@@ -124,6 +130,7 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
             };
             ws::client(parts.ws.as_ref()).map(carrier)
         }
+        Network::Mws => mws::client(parts.mws.as_ref()).map(ClientCarrier::Mws),
         Network::HttpUpgrade => {
             httpupgrade::client(parts.http_upgrade.as_ref()).map(ClientCarrier::HttpUpgrade)
         }
@@ -151,6 +158,7 @@ struct Parts<'a> {
     security: Security,
     tcp: Option<Node<'a>>,
     ws: Option<Node<'a>>,
+    mws: Option<Node<'a>>,
     http_upgrade: Option<Node<'a>>,
     grpc: Option<Node<'a>>,
     h2: Option<Node<'a>>,
@@ -175,6 +183,9 @@ impl<'a> Parts<'a> {
             ws: object
                 .get("wsSettings")
                 .or_else(|| v5.clone().filter(|_| network == Network::Ws)),
+            mws: object
+                .get("mwsSettings")
+                .or_else(|| v5.clone().filter(|_| network == Network::Mws)),
             http_upgrade: object
                 .get("httpupgradeSettings")
                 .or_else(|| v5.clone().filter(|_| network == Network::HttpUpgrade)),
@@ -216,6 +227,7 @@ fn traps(object: &Object, network: Network) {
     };
     for (key, name) in [
         ("wsSettings", "ws"),
+        ("mwsSettings", "mws"),
         ("httpupgradeSettings", "httpupgrade"),
         ("grpcSettings", "grpc"),
         ("httpSettings", "h2"),
@@ -266,10 +278,11 @@ fn is_nearly_tls(word: &str) -> bool {
 }
 
 fn read_network(node: &Node) -> Option<Network> {
-    const BUILT: [(&str, Network); 8] = [
+    const BUILT: [(&str, Network); 9] = [
         ("tcp", Network::Tcp),
         ("ws", Network::Ws),
         ("websocket", Network::Ws),
+        ("mws", Network::Mws),
         ("httpupgrade", Network::HttpUpgrade),
         ("grpc", Network::Grpc),
         ("gun", Network::Grpc),
@@ -280,6 +293,9 @@ fn read_network(node: &Node) -> Option<Network> {
     match text.to_ascii_lowercase().as_str() {
         "wss" => {
             node.error("no transport is called `wss`, did you mean `ws` with `security: tls`?")
+        }
+        "mwss" => {
+            node.error("no transport is called `mwss`, did you mean `mws` with `security: tls`?")
         }
         "kcp" | "mkcp" | "h3" | "quic" | "domainsocket" | "ds" | "xhttp" | "splithttp"
         | "hysteria" | "hysteria2" | "hy2" | "meek" | "mekya" | "tlsmirror" | "dtls" => {

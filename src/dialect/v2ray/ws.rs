@@ -28,17 +28,7 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
         return Some(ServerSettings::default());
     };
     let object = node.object()?;
-    let path = upgrade::read_server_path(&object);
-    let early = read_early_data(&object).map(|early| early.carried_in);
-    let host = upgrade::read_host(&object);
-    let settings = ServerSettings {
-        early_data: early.or_else(|| path.early_data()),
-        path: path.path,
-        host: host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned()),
-        headers: upgrade::read_server_headers(&object),
-        heartbeat: read_heartbeat(&object),
-        forwarded: upgrade::read_forwarded(&object),
-    };
+    let settings = read_server(&object);
     if let Some(node) = object.get("useBrowserForwarding")
         && node.value == true
     {
@@ -50,25 +40,46 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
     Some(settings)
 }
 
+/// The keys of a server.
+pub(super) fn read_server(object: &Object) -> ServerSettings {
+    let path = upgrade::read_server_path(object);
+    let early = read_early_data(object).map(|early| early.carried_in);
+    let host = upgrade::read_host(object);
+    ServerSettings {
+        early_data: early.or_else(|| path.early_data()),
+        path: path.path,
+        host: host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned()),
+        headers: upgrade::read_server_headers(object),
+        heartbeat: read_heartbeat(object),
+        forwarded: upgrade::read_forwarded(object),
+    }
+}
+
 /// Reads the settings of a client; absent ones are the defaults.
 pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
     let Some(node) = settings else {
         return Some(ClientSettings::default());
     };
     let object = node.object()?;
+    let settings = read_client(&object);
+    finish(object);
+    Some(settings)
+}
+
+/// The keys of a client.
+pub(super) fn read_client(object: &Object) -> ClientSettings {
     let (path, ed) = upgrade::client_path(object.read_or("path", String::new()));
-    let mut headers = upgrade::read_headers(&object);
+    let mut headers = upgrade::read_headers(object);
     let old = headers.remove(HOST);
     let settings = ClientSettings {
         path,
-        host: upgrade::read_host(&object).or(old),
+        host: upgrade::read_host(object).or(old),
         headers,
-        early_data: read_early_data(&object).or_else(|| ed.map(early_data_of_ed)),
-        heartbeat: read_heartbeat(&object),
+        early_data: read_early_data(object).or_else(|| ed.map(early_data_of_ed)),
+        heartbeat: read_heartbeat(object),
     };
-    upgrade::warn_of_server_keys(&object);
-    finish(object);
-    Some(settings)
+    upgrade::warn_of_server_keys(object);
+    settings
 }
 
 /// What `?ed=N` means to a client.

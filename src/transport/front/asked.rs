@@ -24,6 +24,7 @@ impl ServerCarrier {
         match self {
             Self::Raw | Self::HttpHeader(_) => Vec::new(),
             Self::Ws(ws) => vec![one("ws", &ws.path, ws.host.as_ref())],
+            Self::Mws(mws) => vec![one("mws", &mws.ws.path, mws.ws.host.as_ref())],
             Self::HttpUpgrade(upgrade) => {
                 vec![one("httpupgrade", &upgrade.path, upgrade.host.as_ref())]
             }

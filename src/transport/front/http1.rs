@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use http::{Request, StatusCode};
+use tokio::time::Instant;
 
 use super::Open;
 use crate::cause::{RequestError, Unfit};
@@ -10,7 +11,8 @@ use crate::http::Forwarded;
 use crate::http::visit::{Door, Refused, Visit};
 use crate::io::{Closing, Link, Step};
 use crate::seam::Arrival;
-use crate::transport::{httpupgrade, ws};
+use crate::smux;
+use crate::transport::{Accepted, httpupgrade, mws, ws};
 
 /// The inbound of a request, and how it is answered.
 pub(super) struct Ways(Vec<Route>);
@@ -22,6 +24,8 @@ pub(super) struct Route {
     path_len: usize,
     has_host: bool,
     forwarded: Forwarded,
+    /// There where the WebSocket brings many.
+    mux: Option<smux::Settings>,
 }
 
 enum Way {
@@ -43,7 +47,15 @@ impl Route {
             path_len: settings.path.len(),
             has_host: settings.host.is_some(),
             forwarded: settings.forwarded.clone(),
+            mux: None,
             way: Way::Ws(Box::new(ws::Inbound::new(settings))),
+        }
+    }
+
+    pub(super) fn mws(route: usize, open: Open, settings: mws::ServerSettings) -> Self {
+        Self {
+            mux: Some(settings.mux),
+            ..Self::ws(route, open, settings.ws)
         }
     }
 
@@ -58,6 +70,7 @@ impl Route {
             path_len: settings.path.len(),
             has_host: settings.host.is_some(),
             forwarded: settings.forwarded.clone(),
+            mux: None,
             way: Way::HttpUpgrade(Box::new(httpupgrade::Inbound::new(settings))),
         }
     }
@@ -97,7 +110,7 @@ impl Ways {
         arrival: Arrival,
         closing: &Closing,
         door: Door,
-    ) -> Result<(usize, Arrival), RequestError> {
+    ) -> Result<Accepted, RequestError> {
         let mut step = Step::begin("upgrade");
         let (peer, since) = (arrival.source, arrival.since);
         let first = &self.0[0].forwarded;
@@ -118,9 +131,13 @@ impl Ways {
         let arrival = Arrival {
             link,
             source: source.unwrap_or(peer),
+            since: Instant::now(),
             ..arrival
         };
-        Ok((route.route, arrival))
+        Ok(match &route.mux {
+            None => Accepted::One(route.route, arrival),
+            Some(mux) => Accepted::Many(mws::arrivals(arrival, mux.clone(), route.route)),
+        })
     }
 
     /// The first who grants it; else the word of who has its path and host, else that there is no such place.

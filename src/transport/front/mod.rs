@@ -21,7 +21,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::BytesMut;
-use tokio::time::Instant;
 
 use super::inbound::{visit_by_http1, visit_by_http2};
 use super::{Accepted, ServerCarrier, site};
@@ -62,6 +61,7 @@ impl Front {
             let open = open[route].clone();
             match carrier {
                 ServerCarrier::Ws(ws) => http1.push(http1::Route::ws(route, open, ws)),
+                ServerCarrier::Mws(mws) => http1.push(http1::Route::mws(route, open, mws)),
                 ServerCarrier::HttpUpgrade(upgrade) => {
                     http1.push(http1::Route::http_upgrade(route, open, upgrade));
                 }
@@ -129,9 +129,7 @@ impl Front {
                     neighbour: guest.map(|guest| guest as Arc<dyn Neighbour>),
                     read,
                 };
-                let (route, arrival) = ways.accept(arrival, closing, door).await?;
-                let since = Instant::now();
-                Ok(Accepted::One(route, Arrival { since, ..arrival }))
+                Ok(ways.accept(arrival, closing, door).await?)
             }
             (false, _, None, Some(guest)) => Err(visit_by_http1(arrival, read, &guest).await),
             // A front without routes.

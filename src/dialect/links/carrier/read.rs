@@ -10,7 +10,7 @@ use crate::http::request::with_slash;
 use crate::http::{EarlyData, EarlyDataIn};
 use crate::transport::http_header::{Header, Request, Settings as HttpHeader};
 use crate::transport::httpupgrade::{EarlyData as UpgradeEarlyData, EarlyHeader};
-use crate::transport::{ClientCarrier, grpc, h2, httpupgrade, ws};
+use crate::transport::{ClientCarrier, grpc, h2, httpupgrade, mws, ws};
 
 /// Reads what carries the tunnel.
 pub(in crate::dialect::links) fn read(
@@ -23,6 +23,7 @@ pub(in crate::dialect::links) fn read(
     let carrier = match &*word {
         "tcp" | "raw" => read_tcp(params, said)?,
         "ws" | "websocket" => ClientCarrier::Ws(read_ws(params, said)?),
+        "mws" => ClientCarrier::Mws(read_mws(params, said)?),
         "httpupgrade" => ClientCarrier::HttpUpgrade(read_httpupgrade(params, said)?),
         "grpc" | "gun" => ClientCarrier::Grpc(read_grpc(params, said)?),
         "http" | "h2" => ClientCarrier::H2(read_h2(params, said)?),
@@ -134,6 +135,17 @@ fn read_ws(params: &mut Params, said: &mut Said) -> Option<ws::ClientSettings> {
         early_data,
         ..ws::ClientSettings::default()
     })
+}
+
+fn read_mws(params: &mut Params, said: &mut Said) -> Option<mws::ClientSettings> {
+    let default = mws::ClientSettings::default();
+    let path = params.take("path").map(|path| with_slash(path.text));
+    let ws = ws::ClientSettings {
+        path: path.unwrap_or(default.ws.path),
+        host: host(params.take("host"), said)?,
+        ..default.ws
+    };
+    Some(mws::ClientSettings { ws, ..default })
 }
 
 fn read_httpupgrade(params: &mut Params, said: &mut Said) -> Option<httpupgrade::ClientSettings> {

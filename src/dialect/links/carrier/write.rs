@@ -7,7 +7,7 @@ use super::super::said::Said;
 use crate::http::EarlyDataIn;
 use crate::transport::http_header::{Request, Settings as HttpHeader};
 use crate::transport::httpupgrade::EarlyData as UpgradeEarlyData;
-use crate::transport::{ClientCarrier, ws};
+use crate::transport::{ClientCarrier, mws, ws};
 
 /// N of `?ed=N` where a setting does not have it; the number of Xray's examples.
 const ED: usize = 2560;
@@ -48,6 +48,23 @@ pub(in crate::dialect::links) fn write(
             if ws.heartbeat != ws::ClientSettings::default().heartbeat {
                 let part = "streamSettings.wsSettings.heartbeatPeriod";
                 said.left_out(part, super::super::NO_WORD);
+            }
+        }
+        ClientCarrier::Mws(mws) => {
+            params.push(("type", "mws".to_owned()));
+            params.push(("path", mws.ws.path.clone()));
+            write_host(mws.ws.host.as_ref(), params);
+            let plain = mws::ClientSettings {
+                ws: ws::ClientSettings {
+                    path: mws.ws.path.clone(),
+                    host: mws.ws.host.clone(),
+                    ..mws::ClientSettings::default().ws
+                },
+                ..mws::ClientSettings::default()
+            };
+            if *mws != plain {
+                let part = "streamSettings.mwsSettings";
+                said.left_out(part, "a link has its `path` and `host` alone");
             }
         }
         ClientCarrier::HttpUpgrade(upgrade) => {

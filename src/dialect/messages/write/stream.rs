@@ -45,6 +45,8 @@ pub(super) fn server(settings: &ServerSettings, keys: Keys) -> Option<StreamConf
             socket.trusted_x_forwarded_for = marked(&ws.forwarded);
             ("websocket", websocket(&config))
         }
+        // Xray knows nothing of it, and says so by this name.
+        ServerCarrier::Mws(mws) => ("mws", websocket(&server_ws(&mws.ws))),
         ServerCarrier::HttpUpgrade(upgrade) => {
             let config = httpupgrade::Config {
                 host: upgrade.host.clone().unwrap_or_default(),
@@ -87,6 +89,7 @@ pub(super) fn client(settings: &ClientSettings, keys: Keys) -> Option<StreamConf
         ClientCarrier::Ws(ws) | ClientCarrier::Browser(ws) => {
             ("websocket", websocket(&client_ws(ws)))
         }
+        ClientCarrier::Mws(mws) => ("mws", websocket(&client_ws(&mws.ws))),
         ClientCarrier::HttpUpgrade(upgrade) => {
             let host = upgrade.host.as_ref();
             let ahead = upgrade.early_data == Some(EarlyData::Ahead);

@@ -33,6 +33,7 @@ pub(super) fn server(message: Option<&StreamConfig>, at: &At) -> Option<ServerSe
         match &mut carrier {
             ServerCarrier::Raw | ServerCarrier::HttpHeader(_) => {}
             ServerCarrier::Ws(ws) => ws.forwarded.marks = marks,
+            ServerCarrier::Mws(mws) => mws.ws.forwarded.marks = marks,
             ServerCarrier::HttpUpgrade(upgrade) => upgrade.forwarded.marks = marks,
             ServerCarrier::Grpc(grpc) => grpc.forwarded.marks = marks,
             ServerCarrier::H2(h2) => h2.forwarded.marks = marks,

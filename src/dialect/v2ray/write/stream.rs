@@ -10,11 +10,12 @@ use serde_json::{Map, Value, json};
 
 use crate::address::Host;
 use crate::http::EarlyDataIn;
+use crate::smux;
 use crate::transport::http_header::{Header, Request, Response, Settings as HttpHeader};
 use crate::transport::http2::Pings;
 use crate::transport::httpupgrade::EarlyData;
 use crate::transport::tls::{self, Pem, Versions};
-use crate::transport::{ClientCarrier, ClientSettings, grpc, h2, httpupgrade, ws};
+use crate::transport::{ClientCarrier, ClientSettings, grpc, h2, httpupgrade, mws, ws};
 
 /// What stands for a number that means nothing but "yes" in `?ed=`; that of Xray's examples.
 const ED: usize = 2560;
@@ -24,6 +25,7 @@ pub(super) fn client(transport: &ClientSettings) -> Value {
         ClientCarrier::Raw => ("tcp", "", Map::new()),
         ClientCarrier::HttpHeader(header) => ("tcp", "tcpSettings", tcp(header)),
         ClientCarrier::Ws(ws) => ("ws", "wsSettings", self::ws(ws)),
+        ClientCarrier::Mws(mws) => ("mws", "mwsSettings", self::mws(mws)),
         ClientCarrier::Browser(ws) => {
             let mut map = self::ws(ws);
             map.insert("useBrowserForwarding".to_owned(), true.into());
@@ -40,7 +42,7 @@ pub(super) fn client(transport: &ClientSettings) -> Value {
         stream[key] = Value::Object(own);
     }
     if let Some(tls) = &transport.security {
-        let is_upgrade = matches!(network, "ws" | "httpupgrade");
+        let is_upgrade = matches!(network, "ws" | "mws" | "httpupgrade");
         stream["security"] = "tls".into();
         stream["tlsSettings"] = Value::Object(self::tls(tls, is_upgrade));
     }
@@ -65,6 +67,43 @@ fn ws(ws: &ws::ClientSettings) -> Map<String, Value> {
     }
     if ws.heartbeat != ws::ClientSettings::default().heartbeat {
         map.insert("heartbeatPeriod".to_owned(), secs(ws.heartbeat));
+    }
+    map
+}
+
+fn mws(mws: &mws::ClientSettings) -> Map<String, Value> {
+    let mut map = ws(&mws.ws);
+    if mws.ws.heartbeat.is_none() {
+        map.remove("heartbeatPeriod");
+    }
+    let (mux, default) = (&mws.mux, smux::Settings::default());
+    let mut own = Map::new();
+    if mux.version != default.version {
+        own.insert("version".to_owned(), (mux.version as u8).into());
+    }
+    match mux.keepalive {
+        None => drop(own.insert("keepaliveDisabled".to_owned(), true.into())),
+        Some(alive) if mux.keepalive != default.keepalive => {
+            for (key, time) in [
+                ("keepaliveInterval", alive.interval),
+                ("keepaliveTimeout", alive.timeout),
+            ] {
+                own.insert(key.to_owned(), format!("{}s", time.as_secs_f64()).into());
+            }
+        }
+        Some(_) => {}
+    }
+    if mux.max_frame != default.max_frame {
+        own.insert("maxFrameSize".to_owned(), mux.max_frame.into());
+    }
+    if let Some(bytes) = mux.receive_buffer {
+        own.insert("maxReceiveBuffer".to_owned(), bytes.into());
+    }
+    if mux.stream_window != default.stream_window {
+        own.insert("maxStreamBuffer".to_owned(), mux.stream_window.into());
+    }
+    if !own.is_empty() {
+        map.insert("mux".to_owned(), Value::Object(own));
     }
     map
 }

@@ -43,6 +43,7 @@ pub(super) fn server(
                 seal("transport.internet.websocket.Config", &config),
             )
         }
+        ServerCarrier::Mws(_) => return Err(none("`mws`")),
         ServerCarrier::HttpUpgrade(_) => return Err(none("`httpupgrade`")),
         ServerCarrier::Grpc(grpc) => calls(grpc.paths.name()),
         ServerCarrier::H2(h2) => {
@@ -90,6 +91,7 @@ pub(super) fn client(
                 seal("transport.internet.websocket.Config", &config),
             )
         }
+        ClientCarrier::Mws(_) => return Err(none("`mws`")),
         ClientCarrier::HttpUpgrade(_) => return Err(none("`httpupgrade`")),
         ClientCarrier::Grpc(grpc) => calls(grpc.paths.name()),
         ClientCarrier::H2(h2) => {

@@ -1,0 +1,212 @@
+//! The task of a session: its frames into the streams' inboxes, the streams' frames out to the link.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tracing::debug;
+
+use super::codec::Decoder;
+use super::settings::{KeepAlive, Settings};
+use super::stream::SmuxStream;
+use super::table::Table;
+use crate::io::{HEADROOM, Io, Link, coop, scratch};
+
+/// Reads and writes of a link before other tasks get their turn.
+const TURNS: usize = 8;
+
+/// How long a link gets to send what is left and to say goodbye.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// What a keepalive waits for where there is none.
+const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) struct Driver<D> {
+    link: Link,
+    table: Arc<Table>,
+    settings: Settings,
+    /// Who takes the streams that the peer opens; `false` when nobody does.
+    door: D,
+    decoder: Decoder,
+    opened: Vec<u32>,
+    /// Frames on their way down, from `sent` on; behind [`HEADROOM`], of which those that are gone may be a part.
+    output: Vec<u8>,
+    sent: usize,
+    unflushed: bool,
+    /// When something was last written.
+    spoke: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<D: FnMut(Link) -> bool> Driver<D> {
+    pub(super) fn new(
+        link: Link,
+        table: Arc<Table>,
+        settings: Settings,
+        decoder: Decoder,
+        door: D,
+    ) -> Self {
+        let first = settings.keepalive.map_or(NEVER, |alive| alive.interval);
+        Self {
+            link,
+            table,
+            settings,
+            door,
+            decoder,
+            opened: Vec::new(),
+            output: Vec::new(),
+            sent: 0,
+            unflushed: false,
+            spoke: Instant::now(),
+            timer: Box::pin(sleep(first)),
+        }
+    }
+
+    /// Carries frames until the session is over, which ends every stream that is left.
+    pub(super) async fn run(mut self) {
+        let (kind, reason) = match poll_fn(|cx| self.poll(cx)).await {
+            Ok(()) => (
+                io::ErrorKind::ConnectionReset,
+                "the smux session has ended".to_owned(),
+            ),
+            Err(e) => (e.kind(), format!("smux: {e}")),
+        };
+        debug!(reason, "smux session ends");
+        self.table.with(|state| state.fail(kind, &reason));
+        let goodbye = poll_fn(|cx| {
+            ready!(self.poll_out(cx))?;
+            Pin::new(&mut self.link).poll_close(cx)
+        });
+        // However the goodbye ends, the link is dropped.
+        let _ = timeout(CLOSE_LIMIT, goodbye).await;
+    }
+
+    /// Ready when the link has ended, or nobody needs it.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        for _ in 0..TURNS {
+            // Whatever makes a frame from here on wakes the task again.
+            let _ = self.poll_out(cx)?;
+            match self.poll_in(cx)? {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(Ok(())),
+                Poll::Pending => return self.poll_idle(cx),
+            }
+        }
+        coop::yield_now(cx);
+        Poll::Pending
+    }
+
+    /// Sends the frames that wait; ready when there are none.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.output.is_empty() {
+                self.table
+                    .with(|state| state.take_out(cx, &mut self.output));
+            }
+            if self.output.is_empty() {
+                break;
+            }
+            self.unflushed = true;
+            while self.sent + HEADROOM < self.output.len() {
+                let rest = &mut self.output[self.sent..];
+                match ready!(Pin::new(&mut self.link).poll_write_in_place(cx, rest))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    n => self.sent += n,
+                }
+                self.spoke = Instant::now();
+            }
+            self.sent = 0;
+            self.output.clear();
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.link).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// One read, and what is in it; `false` at the end of the link.
+    fn poll_in(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        // The reader that makes room wakes us.
+        ready!(self.table.with(|state| state.poll_room(cx)));
+        let mut scratch = scratch::take();
+        let mut buf = ReadBuf::new(&mut scratch[..scratch::READ]);
+        ready!(Pin::new(&mut self.link).poll_read(cx, &mut buf))?;
+        let mut input = buf.filled();
+        if input.is_empty() {
+            if self.decoder.is_inside_frame() {
+                let text = "the link ended inside a frame";
+                let error = io::Error::new(io::ErrorKind::UnexpectedEof, text);
+                return Poll::Ready(Err(error));
+            }
+            return Poll::Ready(Ok(false));
+        }
+        let (decoder, opened) = (&mut self.decoder, &mut self.opened);
+        let taken = self.table.with(|state| {
+            state.hear(Instant::now());
+            while let Some(event) = decoder.next(&mut input)? {
+                if let Some(version) = decoder.version() {
+                    state.speak(version, &self.settings);
+                }
+                opened.extend(state.take(event));
+            }
+            Ok(())
+        });
+        for id in self.opened.drain(..) {
+            let stream = SmuxStream::new(self.table.opened(id));
+            // One that nobody takes is dropped, and so ended.
+            (self.door)(Link::other(stream));
+        }
+        taken
+            .map_err(|e: super::codec::FrameError| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        Poll::Ready(Ok(true))
+    }
+
+    /// Ready when nobody needs the session, or its peer has gone.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (over, is_unused) = self.table.with(|state| {
+            let is_unused = state.is_retired() && state.streams() == 0;
+            (state.error(), is_unused)
+        });
+        if let Some(error) = over {
+            return Poll::Ready(Err(error));
+        }
+        if is_unused && self.output.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let next = match self.settings.keepalive {
+                Some(alive) => self.beat(cx, alive)?,
+                None => Instant::now() + NEVER,
+            };
+            self.timer.as_mut().reset(next);
+        }
+        Poll::Pending
+    }
+
+    /// Does what is due; when to ask again.
+    fn beat(&mut self, cx: &mut Context<'_>, alive: KeepAlive) -> io::Result<Instant> {
+        let now = Instant::now();
+        let heard = self.table.with(|state| state.heard());
+        let silence = heard.map_or(Duration::ZERO, |heard| now - heard);
+        if silence >= alive.timeout {
+            let text = format!("silent for {} s", silence.as_secs());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        if now - self.spoke >= alive.interval {
+            self.spoke = now;
+            self.table.with(|state| state.keep_alive());
+            let _ = self.poll_out(cx)?;
+        }
+        let silent = heard.unwrap_or(now) + alive.timeout;
+        Ok(silent.min(self.spoke + alive.interval).max(now + TICK))
+    }
+}
+
+/// The least that a keepalive waits.
+const TICK: Duration = Duration::from_millis(10);

@@ -1,0 +1,69 @@
+//! What a session is told.
+
+#![warn(missing_docs)]
+
+use std::time::Duration;
+
+use super::codec::{MAX_DATA, Version};
+
+/// A session of smux, at either end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `mux.version`: what a client speaks; a server goes by the first frame.
+    pub version: Version,
+    /// `mux.keepaliveInterval` and `mux.keepaliveTimeout`; `None` with `mux.keepaliveDisabled`.
+    pub keepalive: Option<KeepAlive>,
+    /// `mux.maxFrameSize`: the most data of a frame that we send, 32768 by default.
+    pub max_frame: u16,
+    /// `mux.maxReceiveBuffer`: what may lie unread in all streams together; without it 4 MiB in version 1, as in gost, and
+    /// 16 MiB in version 2.
+    pub receive_buffer: Option<usize>,
+    /// `mux.maxStreamBuffer`: how far the window of a stream of version 2 may grow, 4 MiB by default.
+    pub stream_window: u32,
+}
+
+/// How an end finds out that the other one has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// Whoever has sent nothing for so long says that it is there; 10 s by default.
+    pub interval: Duration,
+    /// Whoever has said nothing for so long has gone; 30 s by default.
+    pub timeout: Duration,
+}
+
+/// What a stream of version 2 may have on its way before its receiver has said anything.
+pub const FIRST_WINDOW: u32 = 256 * 1024;
+
+impl Settings {
+    /// Bytes that may lie unread.
+    pub(super) fn receive_max(&self, version: Version) -> usize {
+        self.receive_buffer.unwrap_or(match version {
+            Version::One => 4 * 1024 * 1024,
+            Version::Two => 16 * 1024 * 1024,
+        })
+    }
+}
+
+/// gost's defaults, but for windows that distance does not throttle.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            version: Version::One,
+            keepalive: Some(KeepAlive::default()),
+            max_frame: 32 * 1024,
+            receive_buffer: None,
+            stream_window: 4 * 1024 * 1024,
+        }
+    }
+}
+
+impl Default for KeepAlive {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+const _: () = assert!(32 * 1024 <= MAX_DATA);

@@ -1,0 +1,96 @@
+//! A stream of a session.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use super::table::{Handle, Sent};
+use crate::io::{Goodbye, Io};
+
+/// How long a write waits behind the peer's end: by then whoever reads has heard of it, and nothing is lost when the
+/// write fails. V2Ray's default `uplinkOnly`.
+const GRACE: Duration = Duration::from_secs(2);
+
+pub(super) struct SmuxStream {
+    handle: Handle,
+    grace: Option<Pin<Box<Sleep>>>,
+}
+
+impl SmuxStream {
+    /// One that the peer has opened, or will hear of with the first write or flush.
+    pub(super) fn new(handle: Handle) -> Self {
+        Self {
+            handle,
+            grace: None,
+        }
+    }
+}
+
+impl AsyncRead for SmuxStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.handle.begin();
+        let room = buf.remaining();
+        if room == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.handle.poll_read(cx, room, |data| buf.put_slice(data))
+    }
+}
+
+impl AsyncWrite for SmuxStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if data.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        match ready!(self.handle.poll_send(cx, data))? {
+            Sent::Bytes(n) => Poll::Ready(Ok(n)),
+            Sent::Ended => {
+                let grace = self.grace.get_or_insert_with(|| Box::pin(sleep(GRACE)));
+                ready!(grace.as_mut().poll(cx));
+                let text = "the peer is done with the stream";
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, text)))
+            }
+        }
+    }
+
+    /// What was written is with the session's task; only the word that there is a stream may still be here.
+    fn poll_flush(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.handle.begin();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.handle.end();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Io for SmuxStream {
+    /// An end is that of both directions.
+    fn half_closes(&self) -> bool {
+        false
+    }
+
+    /// So nothing is said before both are over.
+    fn poll_end(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// A stream whose session has ended breaks off with an error.
+    fn goodbye(&self) -> Goodbye {
+        Goodbye::Said
+    }
+}

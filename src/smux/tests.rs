@@ -1,0 +1,436 @@
+//! Sessions joined by pipes, and a peer that speaks in bytes.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::codec::{Command, Event, FrameError, frame, update};
+use super::*;
+use crate::io::Io;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// What gost has sent, in the order of its messages.
+fn captured(name: &str) -> Vec<u8> {
+    let text = include_str!("../../testdata/vectors/gost.json");
+    let all: Value = serde_json::from_str(text).unwrap();
+    let mut vectors = all["vectors"].as_array().unwrap().iter();
+    let vector = vectors.find(|vector| vector["name"] == name).unwrap();
+    let frames = vector["frames"].as_array().unwrap().iter();
+    frames
+        .flat_map(|f| unhex(f["payload"].as_str().unwrap()))
+        .collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2);
+    digits
+        .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
+        .collect()
+}
+
+/// What bytes mean, data of neighbouring pieces joined; and the bytes that mean it.
+fn taken_apart(bytes: &[u8], size: usize) -> (Vec<String>, Vec<u8>) {
+    let mut decoder = Decoder::new(None);
+    let (mut told, mut again, mut data) = (Vec::new(), Vec::new(), Vec::new());
+    for mut piece in bytes.chunks(size) {
+        while let Some(event) = decoder.next(&mut piece).unwrap() {
+            let version = decoder.version().unwrap();
+            match event {
+                Event::Data(id, piece) => {
+                    data.extend_from_slice(piece);
+                    if !decoder.is_inside_frame() {
+                        again.extend(frame(version, Command::Data(data.len() as u16), id));
+                        again.extend_from_slice(&data);
+                        told.push(format!("{id}: {data:?}"));
+                        data.clear();
+                    }
+                    continue;
+                }
+                Event::Open(id) => again.extend(frame(version, Command::Open, id)),
+                Event::End(id) => again.extend(frame(version, Command::End, id)),
+                Event::KeepAlive => again.extend(frame(version, Command::KeepAlive, 0)),
+                Event::Update {
+                    stream,
+                    consumed,
+                    window,
+                } => again.extend(update(stream, consumed, window)),
+            }
+            told.push(format!("{event:?}"));
+        }
+    }
+    assert!(!decoder.is_inside_frame());
+    (told, again)
+}
+
+#[test]
+fn frames_written_by_gost() {
+    for name in ["relay-mws", "relay-mws-v2", "rtcp-relay-mws"] {
+        for direction in ["up", "down"] {
+            let bytes = captured(&format!("{name}/{direction}"));
+            let (told, again) = taken_apart(&bytes, bytes.len());
+            assert_eq!(again, bytes, "{name}/{direction}");
+            for size in 1..20 {
+                assert_eq!(
+                    taken_apart(&bytes, size).0,
+                    told,
+                    "{name} in pieces of {size}"
+                );
+            }
+        }
+    }
+    let (told, _) = taken_apart(&captured("relay-mws-v2/down"), 1000);
+    assert_eq!(told[0], "Update { stream: 3, consumed: 4, window: 65536 }");
+    assert_eq!(told[2], "End(3)");
+}
+
+#[test]
+fn what_is_no_frame_is_told() {
+    let fails = |version, bytes: &[u8]| {
+        let mut input = bytes;
+        Decoder::new(version).next(&mut input).unwrap_err()
+    };
+    let nop = frame(Version::Two, Command::KeepAlive, 0);
+    let text = fails(Some(Version::One), &nop).to_string();
+    assert!(text.contains("`mux.version`"), "{text}");
+    assert_eq!(fails(None, b"GET / HTTP/1.1"), FrameError::Version(b'G'));
+    assert_eq!(
+        fails(None, &[1, 9, 0, 0, 0, 0, 0, 0]),
+        FrameError::Command(9)
+    );
+    // UPD is version 2's.
+    assert_eq!(
+        fails(None, &[1, 4, 8, 0, 0, 0, 0, 0]),
+        FrameError::Command(4)
+    );
+    assert!(matches!(
+        fails(None, &[2, 0, 1, 0, 3, 0, 0, 0]),
+        FrameError::Length { command: 0, .. }
+    ));
+}
+
+/// A client, and what its peer accepts.
+fn pair(settings: &Settings) -> (Opener, mpsc::UnboundedReceiver<Link>) {
+    let (near, far) = duplex(64 * 1024);
+    let (opener, carried) = client(Link::other(near), settings.clone());
+    crate::io::spawn(carried);
+    (opener, accepting(far, settings))
+}
+
+fn accepting(far: DuplexStream, settings: &Settings) -> mpsc::UnboundedReceiver<Link> {
+    let (door, accepted) = mpsc::unbounded_channel();
+    let settings = Settings {
+        // Nobody asks a server for it.
+        version: Version::One,
+        ..settings.clone()
+    };
+    crate::io::spawn(server(Link::other(far), settings, move |link| {
+        door.send(link).is_ok()
+    }));
+    accepted
+}
+
+fn both() -> [Settings; 2] {
+    [Version::One, Version::Two].map(|version| Settings {
+        version,
+        ..Settings::default()
+    })
+}
+
+#[tokio::test]
+async fn many_streams_go_both_ways_at_once() {
+    for settings in both() {
+        let (opener, mut accepted) = pair(&settings);
+        crate::io::spawn(async move {
+            while let Some(link) = accepted.recv().await {
+                crate::io::spawn(async move {
+                    let (mut read, mut write) = tokio::io::split(link);
+                    tokio::io::copy(&mut read, &mut write).await.unwrap();
+                });
+            }
+        });
+        let mut all = Vec::new();
+        for n in 0..50_u8 {
+            let link = opener.open().unwrap();
+            all.push(crate::io::spawn(async move {
+                let data = vec![n; 600_000 + usize::from(n) * 1000];
+                let (mut read, mut write) = tokio::io::split(link);
+                let mut back = vec![0; data.len()];
+                let send = write.write_all(&data);
+                let (sent, got) = tokio::join!(send, read.read_exact(&mut back));
+                (sent.unwrap(), got.unwrap());
+                assert_eq!(back, data);
+            }));
+        }
+        for one in all {
+            timeout(LONG, one).await.unwrap().unwrap();
+        }
+        assert_eq!(opener.streams(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_begins_with_its_first_bytes_or_without_any() {
+    let (near, mut far) = duplex(64 * 1024);
+    let (opener, carried) = client(Link::other(near), Settings::default());
+    crate::io::spawn(carried);
+    let mut link = opener.open().unwrap();
+    link.write_all(b"first").await.unwrap();
+    let mut got = [0; 21];
+    far.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got[..8], [1, 0, 0, 0, 3, 0, 0, 0]);
+    assert_eq!(&got[8..], b"\x01\x02\x05\x00\x03\x00\x00\x00first");
+    // Whoever waits for a greeting says nothing himself.
+    let mut second = opener.open().unwrap();
+    second.flush().await.unwrap();
+    far.read_exact(&mut got[..8]).await.unwrap();
+    assert_eq!(&got[..8], [1, 0, 0, 0, 5, 0, 0, 0]);
+    // One that nobody has heard of ends without a word.
+    drop(opener.open().unwrap());
+    drop(link);
+    far.read_exact(&mut got[..8]).await.unwrap();
+    assert_eq!(&got[..8], [1, 1, 0, 0, 3, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn an_end_is_that_of_both_directions() {
+    let (opener, mut accepted) = pair(&Settings::default());
+    let mut link = opener.open().unwrap();
+    link.write_all(b"request").await.unwrap();
+    let mut peer = accepted.recv().await.unwrap();
+    assert!(!peer.half_closes());
+    peer.write_all(b"all there is").await.unwrap();
+    peer.shutdown().await.unwrap();
+    let mut got = Vec::new();
+    link.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, b"all there is");
+    // Not at once, so that whoever reads hears of the end first.
+    let began = Instant::now();
+    let error = link.write_all(b"more").await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+    assert!(began.elapsed() > Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_session_that_ends_breaks_its_streams_off_and_opens_no_more() {
+    let (near, far) = duplex(64 * 1024);
+    let (opener, carried) = client(Link::other(near), Settings::default());
+    let carried = crate::io::spawn(carried);
+    let mut link = opener.open().unwrap();
+    link.write_all(b"request").await.unwrap();
+    drop(far);
+    assert!(link.read_u8().await.is_err());
+    carried.await.unwrap();
+    assert!(opener.is_over());
+    assert!(opener.open().is_none());
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_last_stream_when_nobody_opens_more() {
+    let (opener, mut accepted) = pair(&Settings::default());
+    let mut link = opener.open().unwrap();
+    link.write_all(b"request").await.unwrap();
+    let mut peer = accepted.recv().await.unwrap();
+    drop(opener);
+    peer.write_all(b"answer").await.unwrap();
+    let mut got = [0; 6];
+    link.read_exact(&mut got).await.unwrap();
+    drop((link, peer));
+    assert!(accepted.recv().await.is_none());
+}
+
+/// A peer of version 2 that announces what it likes.
+#[tokio::test]
+async fn a_sender_keeps_to_the_window_of_its_peer() {
+    let (near, mut far) = duplex(1024 * 1024);
+    let settings = Settings {
+        version: Version::Two,
+        ..Settings::default()
+    };
+    let (opener, carried) = client(Link::other(near), settings);
+    crate::io::spawn(carried);
+    let mut link = opener.open().unwrap();
+    let sent = Arc::<AtomicUsize>::default();
+    let count = sent.clone();
+    crate::io::spawn(async move {
+        while let Ok(n) = link.write(&[7; 50_000]).await {
+            count.fetch_add(n, Ordering::Relaxed);
+        }
+    });
+    let mut decoder = Decoder::new(None);
+    let mut data = 0;
+    let mut buf = vec![0; 64 * 1024];
+    let mut read_to = async |far: &mut DuplexStream, want: usize| {
+        while data < want {
+            let n = timeout(LONG, far.read(&mut buf)).await.unwrap().unwrap();
+            let mut input = &buf[..n];
+            while let Some(event) = decoder.next(&mut input).unwrap() {
+                if let Event::Data(3, piece) = event {
+                    data += piece.len();
+                }
+            }
+        }
+        let more = timeout(Duration::from_millis(200), far.read(&mut buf)).await;
+        assert!(more.is_err(), "more than {want}");
+        assert_eq!(data, want);
+    };
+    read_to(&mut far, FIRST_WINDOW as usize).await;
+    // It has consumed 1000 bytes, and lets 300,000 be on their way.
+    far.write_all(&update(3, 1000, 300_000)).await.unwrap();
+    read_to(&mut far, 301_000).await;
+    far.write_all(&update(3, 301_000, 5)).await.unwrap();
+    read_to(&mut far, 301_005).await;
+    assert_eq!(sent.load(Ordering::Relaxed), 301_005);
+}
+
+/// A peer that sends as much as it may, as gost does.
+#[tokio::test]
+async fn a_window_grows_while_its_reader_takes_all_and_stays_small_otherwise() {
+    for reads in [true, false] {
+        let (near, mut far) = duplex(1024 * 1024);
+        let (door, mut accepted) = mpsc::unbounded_channel();
+        crate::io::spawn(server(
+            Link::other(near),
+            Settings::default(),
+            move |link| door.send(link).is_ok(),
+        ));
+        far.write_all(&frame(Version::Two, Command::Open, 3))
+            .await
+            .unwrap();
+        let mut link = accepted.recv().await.unwrap();
+        let reader = crate::io::spawn(async move {
+            let mut buf = vec![0; 256 * 1024];
+            while reads && link.read(&mut buf).await.unwrap() > 0 {}
+            std::future::pending::<()>().await;
+        });
+        let (mut told, mut window, mut sent) = (0, FIRST_WINDOW, 0_u32);
+        let mut decoder = Decoder::new(None);
+        let mut buf = vec![0; 4096];
+        while window < Settings::default().stream_window {
+            while sent.wrapping_sub(told) < window {
+                let n = (window - (sent - told)).min(32 * 1024);
+                let head = frame(Version::Two, Command::Data(n as u16), 3);
+                far.write_all(&head).await.unwrap();
+                far.write_all(&vec![1; n as usize]).await.unwrap();
+                sent += n;
+            }
+            let limit = if reads {
+                LONG
+            } else {
+                Duration::from_millis(300)
+            };
+            let Ok(read) = timeout(limit, far.read(&mut buf)).await else {
+                break;
+            };
+            let mut input = &buf[..read.unwrap()];
+            while let Some(event) = decoder.next(&mut input).unwrap() {
+                if let Event::Update {
+                    consumed,
+                    window: now,
+                    ..
+                } = event
+                {
+                    (told, window) = (consumed, now);
+                }
+            }
+        }
+        let expected = if reads { 4 * 1024 * 1024 } else { FIRST_WINDOW };
+        assert_eq!(window, expected);
+        reader.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_keeps_no_more_than_its_session_may() {
+    let (near, mut far) = duplex(64 * 1024);
+    let (door, mut accepted) = mpsc::unbounded_channel();
+    crate::io::spawn(server(
+        Link::other(near),
+        Settings::default(),
+        move |link| door.send(link).is_ok(),
+    ));
+    far.write_all(&frame(Version::One, Command::Open, 3))
+        .await
+        .unwrap();
+    let mut link = accepted.recv().await.unwrap();
+    let mut piece = frame(Version::One, Command::Data(32 * 1024), 3).to_vec();
+    piece.resize(8 + 32 * 1024, 5);
+    let mut sent = 0;
+    while timeout(Duration::from_millis(300), far.write_all(&piece))
+        .await
+        .is_ok()
+    {
+        sent += 32 * 1024;
+    }
+    let bound = 4 * 1024 * 1024;
+    assert!((bound..bound + 512 * 1024).contains(&sent), "{sent}");
+    // It goes on when the reader does.
+    crate::io::spawn(async move { tokio::io::copy(&mut link, &mut tokio::io::sink()).await });
+    let rest = vec![0; 8 + 32 * 1024];
+    timeout(LONG, far.write_all(&rest[..1000]))
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_silent_says_that_it_is_there_and_one_that_hears_nothing_gives_up() {
+    let (near, mut far) = duplex(64 * 1024);
+    let (opener, carried) = client(Link::other(near), Settings::default());
+    crate::io::spawn(carried);
+    let mut link = opener.open().unwrap();
+    link.flush().await.unwrap();
+    let mut got = [0; 16];
+    let began = Instant::now();
+    far.read_exact(&mut got).await.unwrap();
+    assert_eq!(got, [1, 0, 0, 0, 3, 0, 0, 0, 1, 3, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(began.elapsed().as_secs(), 10);
+    assert!(opener.open_surely().is_some());
+    sleep(Duration::from_secs(6)).await;
+    // Nothing in 15 s, where the peer says something every 10.
+    assert!(opener.open_surely().is_none());
+    far.write_all(&frame(Version::One, Command::KeepAlive, 0))
+        .await
+        .unwrap();
+    sleep(Duration::from_secs(1)).await;
+    assert!(opener.open_surely().is_some());
+    let error = link.read_u8().await.unwrap_err();
+    assert_eq!(error.to_string(), "smux: silent for 30 s");
+    assert_eq!(began.elapsed().as_secs(), 46);
+    assert!(opener.open().is_none());
+}
+
+/// Each of many writers gets its share of a link that is too slow for all.
+#[tokio::test]
+async fn nobody_starves_beside_others() {
+    let (near, mut far) = duplex(16 * 1024);
+    let (opener, carried) = client(Link::other(near), Settings::default());
+    crate::io::spawn(carried);
+    let mut counts = [0_usize; 16];
+    for _ in 0..counts.len() {
+        let mut link = opener.open().unwrap();
+        crate::io::spawn(async move { while link.write_all(&[9; 100_000]).await.is_ok() {} });
+    }
+    let mut decoder = Decoder::new(None);
+    let mut buf = vec![0; 64 * 1024];
+    while counts.iter().sum::<usize>() < 64 * 1024 * 1024 {
+        let n = far.read(&mut buf).await.unwrap();
+        let mut input = &buf[..n];
+        while let Some(event) = decoder.next(&mut input).unwrap() {
+            if let Event::Data(id, piece) = event {
+                counts[(id as usize - 3) / 2] += piece.len();
+            }
+        }
+    }
+    let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+    assert!(2 * least > *most, "{counts:?}");
+}
+
+#[test]
+fn an_idle_stream_is_small() {
+    assert!(size_of::<SmuxStream>() <= 32);
+    assert!(table::STREAM_SIZE <= 128, "{}", table::STREAM_SIZE);
+}
