@@ -184,6 +184,7 @@ impl Way {
 fn without_early_data(carrier: &mut ClientCarrier) {
     match carrier {
         ClientCarrier::Ws(ws) => ws.early_data = None,
+        ClientCarrier::Mws(mws) => mws.ws.early_data = None,
         ClientCarrier::HttpUpgrade(upgrade) => upgrade.early_data = None,
         _ => {}
     }

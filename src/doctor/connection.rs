@@ -160,6 +160,7 @@ impl Way {
     pub(super) async fn page(&self) -> Option<Page> {
         let (path, host) = match &self.transport().carrier {
             ClientCarrier::Ws(ws) => (&ws.path, ws.host.clone()),
+            ClientCarrier::Mws(mws) => (&mws.ws.path, mws.ws.host.clone()),
             ClientCarrier::HttpUpgrade(upgrade) => (&upgrade.path, upgrade.host.clone()),
             _ => return None,
         };

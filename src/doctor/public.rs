@@ -222,6 +222,7 @@ fn outbound_for(config: &Config, url: &Url) -> Result<(config::Outbound, String)
 fn path_of(outbound: &config::Outbound) -> Option<&str> {
     match &outbound.transport.carrier {
         ClientCarrier::Ws(ws) => Some(ws.path.split('?').next().unwrap_or_default()),
+        ClientCarrier::Mws(mws) => Some(mws.ws.path.split('?').next().unwrap_or_default()),
         ClientCarrier::HttpUpgrade(up) => Some(up.path.split('?').next().unwrap_or_default()),
         ClientCarrier::H2(h2) => Some(&h2.path),
         _ => None,

@@ -250,6 +250,7 @@ fn paths(config: &Config, walk: &mut Walk<'_>) {
 fn path_of(inbound: &Inbound) -> Option<&str> {
     match &inbound.transport.carrier {
         ServerCarrier::Ws(ws) => Some(&ws.path),
+        ServerCarrier::Mws(mws) => Some(&mws.ws.path),
         ServerCarrier::HttpUpgrade(upgrade) => Some(&upgrade.path),
         ServerCarrier::H2(h2) => Some(&h2.path),
         _ => None,

@@ -30,6 +30,7 @@ impl Way {
             Ok(link) => {
                 let path = match &self.transport().carrier {
                     ClientCarrier::Ws(ws) => &ws.path,
+                    ClientCarrier::Mws(mws) => &mws.ws.path,
                     ClientCarrier::HttpUpgrade(upgrade) => &upgrade.path,
                     _ => "",
                 };
@@ -296,6 +297,7 @@ impl Way {
 fn has_early_data(carrier: &ClientCarrier) -> bool {
     match carrier {
         ClientCarrier::Ws(ws) => ws.early_data.is_some(),
+        ClientCarrier::Mws(mws) => mws.ws.early_data.is_some(),
         ClientCarrier::HttpUpgrade(upgrade) => upgrade.early_data.is_some(),
         _ => false,
     }

@@ -245,6 +245,9 @@ impl Outbound {
     ) -> Option<io::Result<Link>> {
         match &self.carrier {
             Carrier::Ws(ws) => Some(self.websocket(ws, link, server, closing).await),
+            Carrier::Mws(mws, _) => {
+                Some(self.websocket(mws.websocket(), link, server, closing).await)
+            }
             Carrier::HttpUpgrade(upgrade) => Some(self.upgraded(upgrade, link, server).await),
             _ => None,
         }

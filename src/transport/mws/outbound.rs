@@ -28,6 +28,11 @@ impl Outbound {
         }
     }
 
+    /// What its tunnels are in.
+    pub(in crate::transport) fn websocket(&self) -> &ws::Outbound {
+        &self.ws
+    }
+
     /// What time it is at the server, once it has answered.
     pub fn clock(&self) -> Arc<PeerClock> {
         self.ws.clock()
