@@ -210,3 +210,12 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
 
 /// The least that a keepalive waits.
 const TICK: Duration = Duration::from_millis(10);
+
+/// Whoever gives a session up before it is over leaves no stream behind that waits.
+impl<D> Drop for Driver<D> {
+    fn drop(&mut self) {
+        let kind = io::ErrorKind::ConnectionAborted;
+        let text = "the smux session was given up";
+        self.table.with(|state| state.fail(kind, text));
+    }
+}
