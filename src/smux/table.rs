@@ -3,7 +3,7 @@
 //! What comes for a stream waits here until its reader takes it. Version 1 has no window for a stream, so a session whose
 //! unread bytes have reached a bound is read no further until some are taken, and one slow reader holds up the others;
 //! that is what the protocol forces. In version 2 a sender may have so much on its way, and no more. A window begins at
-//! 256 KiB and doubles while its reader takes all there is, so distance throttles nobody who reads, and who does not read
+//! 256 KiB and doubles while its reader keeps up, so distance throttles nobody who reads, and who does not read
 //! keeps little. The bound of the session is there in both.
 //!
 //! FIN ends a stream in both directions: gost forgets what comes behind one, and its own writes fail. So a stream tells
@@ -24,8 +24,11 @@ use crate::io::{HEADROOM, scratch};
 /// Frames that wait for the link, before writers wait too.
 const OUT_MAX: usize = 128 * 1024;
 
-/// Frames that wait for the link, answers among them, before it is read no further.
-const ANSWERS_MAX: usize = 2 * OUT_MAX;
+/// Frames that wait for the link because of what came by it, before it is read no further.
+const ANSWERS_MAX: usize = 256 * 1024;
+
+/// What one stream may write while others wait for the same frames to go.
+const TURN: usize = 64 * 1024;
 
 /// The most that one write takes, so that a busy stream leaves room for the others: what one read of a relay brings, or
 /// it would have to keep the rest.
@@ -48,8 +51,13 @@ pub(super) struct State {
     /// Bytes in all inboxes, and how many may be.
     held: usize,
     receive_max: usize,
-    /// The streams that wait for room among the frames, in their order.
+    /// How many of them nobody here has written.
+    answers: usize,
+    /// Counts how often frames were taken away.
+    round: u32,
+    /// The streams that wait for room among the frames: those that had none in this round, and those that have written.
     waiting: VecDeque<u32>,
+    waiting_again: VecDeque<u32>,
     /// The task of the session, and whether it waits for a reader.
     driver: Option<Waker>,
     is_stalled: bool,
@@ -73,6 +81,9 @@ struct Stream {
     reader: Option<Waker>,
     writer: Option<Waker>,
     waits_for_room: bool,
+    /// The round it has written in, and how much.
+    round: u32,
+    in_round: usize,
     /// What was sent since the beginning, modulo 2^32 as all that follows; version 2 alone looks at these.
     sent: u32,
     peer_consumed: u32,
@@ -104,7 +115,10 @@ impl Table {
             out: Vec::new(),
             held: 0,
             receive_max: settings.receive_max(version.unwrap_or_default()),
+            answers: 0,
+            round: 0,
             waiting: VecDeque::new(),
+            waiting_again: VecDeque::new(),
             driver: None,
             is_stalled: false,
             woken: Vec::new(),
@@ -206,7 +220,7 @@ impl State {
             self.heard = Instant::now();
         }
         self.is_stalled = is_stalled;
-        if is_stalled || self.out.len() >= ANSWERS_MAX {
+        if is_stalled || self.answers >= ANSWERS_MAX {
             set(&mut self.driver, cx);
             return Poll::Pending;
         }
@@ -267,7 +281,12 @@ impl State {
             // An idle session holds no buffer.
             (self.out, *out) = (Vec::new(), Vec::new());
         }
-        while let Some(id) = self.waiting.pop_front() {
+        self.answers = 0;
+        self.round = self.round.wrapping_add(1);
+        // Tasks run in the order in which they are woken, so those that had no room are the first.
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.append(&mut self.waiting_again);
+        for id in waiting {
             if let Some(stream) = self.streams.get_mut(&id) {
                 stream.waits_for_room = false;
                 self.woken.extend(stream.writer.take());
@@ -326,6 +345,8 @@ impl Default for Stream {
             reader: None,
             writer: None,
             waits_for_room: false,
+            round: 0,
+            in_round: 0,
             sent: 0,
             peer_consumed: 0,
             peer_window: FIRST_WINDOW,
@@ -358,7 +379,8 @@ impl Stream {
             return None;
         }
         self.untold = 0;
-        self.window = match (has_plenty, self.inbox.is_empty()) {
+        let keeps_up = self.inbox.len() < self.window as usize / 2;
+        self.window = match (has_plenty, keeps_up) {
             (true, true) => self.window.saturating_mul(2),
             (true, false) => self.window,
             (false, _) => FIRST_WINDOW,
@@ -418,6 +440,7 @@ impl Handle {
                 _ => None,
             };
             if let Some((consumed, window)) = told {
+                state.answers += codec::UPDATE;
                 state.send(&codec::update(id, consumed, window));
             }
             state.release(n);
@@ -443,16 +466,24 @@ impl Handle {
                 return Poll::Ready(Ok(Sent::Ended));
             }
             let room = stream.room(version);
+            if stream.round != state.round {
+                (stream.round, stream.in_round) = (state.round, 0);
+            }
+            let has_had_a_turn = stream.in_round >= TURN && !state.out.is_empty();
             let is_full = state.out.len() >= OUT_MAX;
-            if room == 0 || is_full {
+            if room == 0 || is_full || has_had_a_turn {
                 set(&mut stream.writer, cx);
-                if is_full && !stream.waits_for_room {
+                if room > 0 && !stream.waits_for_room {
                     stream.waits_for_room = true;
-                    state.waiting.push_back(self.id);
+                    match stream.in_round > 0 {
+                        true => state.waiting_again.push_back(self.id),
+                        false => state.waiting.push_back(self.id),
+                    }
                 }
                 return Poll::Pending;
             }
             let n = data.len().min(room).min(WRITE_MAX);
+            stream.in_round += n;
             stream.sent = stream.sent.wrapping_add(n as u32);
             for piece in data[..n].chunks(self.table.max_frame) {
                 let command = Command::Data(piece.len() as u16);
@@ -485,6 +516,7 @@ impl State {
             && !stream.ended
         {
             stream.ended = true;
+            self.answers += codec::HEADER;
             self.send(&codec::frame(version, Command::End, id));
         }
     }
