@@ -374,6 +374,11 @@ impl Dispatcher {
             }
             None => (opening.await, Vec::new()),
         };
+        if let Some(tag) = &outbound.tag {
+            self.router
+                .now()
+                .note(tag, opened.is_ok(), std::time::Instant::now());
+        }
         let (target, limits) = match opened {
             Ok(opened) => opened,
             Err(e) => {

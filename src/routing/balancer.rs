@@ -1,7 +1,9 @@
 //! Several outbounds under one tag.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use super::health::HealthTable;
 use super::{Among, BalancerSettings, Strategy};
@@ -13,6 +15,8 @@ pub struct Balancer {
     /// What the observer has seen; stays empty if there is none.
     health: Arc<HealthTable>,
     turn: AtomicUsize,
+    /// How often in a row those failed that have, and when the last time was.
+    failures: Mutex<HashMap<Arc<str>, (u32, Instant)>>,
     overriding: RwLock<Option<Arc<str>>>,
 }
 
@@ -22,6 +26,7 @@ impl Balancer {
             settings,
             health,
             turn: AtomicUsize::new(0),
+            failures: Mutex::default(),
             overriding: RwLock::default(),
         }
     }
@@ -45,11 +50,43 @@ impl Balancer {
         let n = match &*self.settings.strategy {
             Strategy::RoundRobin(_) => self.turn.fetch_add(1, Ordering::Relaxed),
             Strategy::Random(_) | Strategy::LeastLoad(_) => random() as usize,
-            Strategy::LeastPing => 0,
+            Strategy::LeastPing | Strategy::First => 0,
         };
         match candidates.len() {
             0 => self.settings.fallback.as_ref().map(|tag| tag.value.clone()),
             len => candidates.get(n % len).map(|tag| Arc::clone(tag)),
+        }
+    }
+
+    /// The outbound of this tag could be reached at `now`, or could not.
+    pub fn note(&self, tag: &Arc<str>, reached: bool, now: Instant) {
+        if self.settings.failing.is_none() || !self.settings.selects(tag) {
+            return;
+        }
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        match reached {
+            true => drop(failures.remove(tag)),
+            false => {
+                let (count, last) = failures.entry(tag.clone()).or_insert((0, now));
+                (*count, *last) = (count.saturating_add(1), now);
+            }
+        }
+    }
+
+    /// Leaves out those that have failed too often, unless none would be left.
+    fn pass_over(&self, candidates: &mut Vec<&Arc<str>>) {
+        let Some(failing) = self.settings.failing else {
+            return;
+        };
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_out = |tag: &&Arc<str>| {
+            let failed = failures.get(*tag);
+            failed.is_some_and(|(count, last)| {
+                *count >= failing.max_fails && last.elapsed() < failing.timeout
+            })
+        };
+        if candidates.iter().any(|tag| !is_out(tag)) {
+            candidates.retain(|tag| !is_out(tag));
         }
     }
 
@@ -67,6 +104,7 @@ impl Balancer {
                         .retain(|tag| seen.get(*tag).is_none_or(|observation| observation.alive));
                 }
             }
+            Strategy::First => {}
             Strategy::LeastPing => {
                 candidates
                     .retain(|tag| seen.get(*tag).is_some_and(|observation| observation.alive));
@@ -79,6 +117,7 @@ impl Balancer {
                 candidates = strategy.select(&seen);
             }
         }
+        self.pass_over(&mut candidates);
         candidates
     }
 
@@ -113,6 +152,35 @@ mod tests {
         assert_eq!(choices(Strategy::RoundRobin(Among::All)), in_turn);
         let by_chance = [(); 4].map(|()| "pr-2".into());
         assert_eq!(choices(Strategy::Random(Among::All)), by_chance);
+    }
+
+    #[test]
+    fn who_cannot_be_reached_is_passed_over_for_a_while() {
+        let failing = crate::routing::Failing {
+            max_fails: 2,
+            timeout: Duration::from_millis(50),
+        };
+        let settings = BalancerSettings {
+            strategy: Strategy::First.into(),
+            selectors: vec!["pr".to_owned()].into(),
+            failing: Some(failing),
+            ..BalancerSettings::default()
+        };
+        let balancer = Balancer::new(settings, Arc::default());
+        let tags = ["pr-1", "pr-2"].map(Arc::<str>::from);
+        let chosen = || balancer.choose(tags.iter(), || 0).unwrap().to_string();
+        let note = |n: usize, reached| balancer.note(&tags[n], reached, Instant::now());
+        assert_eq!(chosen(), "pr-1");
+        note(0, false);
+        assert_eq!(chosen(), "pr-1", "once is not twice");
+        note(0, false);
+        assert_eq!(chosen(), "pr-2");
+        (note(1, false), note(1, false));
+        assert_eq!(chosen(), "pr-1", "there is nobody else");
+        note(1, true);
+        assert_eq!(chosen(), "pr-2");
+        std::thread::sleep(Duration::from_millis(60));
+        assert_eq!(chosen(), "pr-1");
     }
 
     #[test]

@@ -20,12 +20,13 @@ pub use conditions::Answer;
 pub use health::{HealthTable, HealthTables, Observation, Samples};
 pub use live::{LiveRouter, RuleError};
 pub use settings::{
-    Among, BalancerSettings, Conditions, Cost, DomainStrategy, LeastLoad, Match, Rule, Settings,
-    Strategy, Target, UserTest, selected,
+    Among, BalancerSettings, Conditions, Cost, DomainStrategy, Failing, LeastLoad, Match, Rule,
+    Settings, Strategy, Target, UserTest, selected,
 };
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::address::{Destination, Host, Network};
 use crate::matching::Name;
@@ -87,6 +88,13 @@ pub enum Pick<'r> {
 }
 
 impl Router {
+    /// The outbound of this tag could be reached at `now`, or could not: balancers that look at it hear of it.
+    pub fn note(&self, tag: &Arc<str>, reached: bool, now: Instant) {
+        for balancer in &self.balancers {
+            balancer.note(tag, reached, now);
+        }
+    }
+
     /// Each balancer reads the table in `health` of the observer that it names.
     pub fn new(settings: Settings, health: &HealthTables) -> Self {
         let mut router = Self {

@@ -101,8 +101,19 @@ pub struct BalancerSettings {
     pub fallback: Option<Placed<Arc<str>>>,
     /// `observerTag`: whose observations count. Empty for the first observer without a tag.
     pub observer: Placed<String>,
+    /// Those that cannot be reached are passed over for a while.
+    pub failing: Option<Failing>,
     /// Where it stands.
     pub at: Place,
+}
+
+/// gost's `maxFails` and `failTimeout`: who fails so often in a row is passed over for so long, unless all do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// How often.
+    pub max_fails: u32,
+    /// How long.
+    pub timeout: Duration,
 }
 
 /// `strategy`: how a balancer chooses.
@@ -112,6 +123,8 @@ pub enum Strategy {
     Random(Among),
     /// Xray's: with a fallback it looks at the living alone.
     RoundRobin(Among),
+    /// gost's `fifo`: the first, in the order of the outbounds.
+    First,
     /// The alive one with the least delay, by whole milliseconds; the first by tag if several have it.
     LeastPing,
     /// By chance among the steadiest.

@@ -137,7 +137,8 @@ fn check_observer<'o>(
         );
     }
     let fate = match (&*balancer.strategy, &balancer.fallback) {
-        (Strategy::Random(Among::All) | Strategy::RoundRobin(Among::All), _) => return found,
+        (Strategy::First, _)
+        | (Strategy::Random(Among::All) | Strategy::RoundRobin(Among::All), _) => return found,
         (Strategy::Random(_) | Strategy::RoundRobin(_), _) => "every outbound counts as alive",
         (_, Some(_)) => "`fallbackTag` carries everything",
         (_, None) => "the first outbound carries everything",
