@@ -95,6 +95,7 @@ pub(super) fn client(settings: Option<&Node>, http_1_1: bool) -> Option<ClientSe
         certificate: read.certificates.own.into_iter().next(),
         alpn: read.alpn,
         versions: read.versions,
+        ..ClientSettings::default()
     })
 }
 

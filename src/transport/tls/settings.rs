@@ -45,6 +45,11 @@ pub struct ClientSettings {
     pub disable_system_root: bool,
     /// `allowInsecure`: any certificate is taken.
     pub allow_insecure: bool,
+    /// Ours, with `allow_insecure`: whoever shows a certificate that nobody vouched for is named in the log, with its
+    /// fingerprint and this about the cure.
+    pub told_unverified: Option<&'static str>,
+    /// gost's authority without a name: a chain counts whatever the name in it is.
+    pub any_name: bool,
     /// `pinnedPeerCertificateChainSha256`: V2Ray's hashes of chains, of which the server's must be one.
     pub pins: Vec<[u8; 32]>,
     /// `pinnedPeerCertSha256`, Xray's: SHA-256 of certificates. The server's own is one of them, or an authority among
@@ -107,6 +112,8 @@ impl Default for ClientSettings {
             authorities: Authorities::default(),
             disable_system_root: false,
             allow_insecure: false,
+            told_unverified: None,
+            any_name: false,
             pins: Vec::new(),
             certificate_pins: Vec::new(),
             verify_names: Vec::new(),

@@ -14,8 +14,9 @@
 //! it: of version 1, with unknown extensions, expired, for another name. That the server has this key is
 //! checked always.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
@@ -27,6 +28,7 @@ use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
+use tracing::warn;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::PROVIDER;
@@ -38,6 +40,10 @@ use crate::cause::Untrusted;
 
 pub(super) struct Verifier {
     allow_insecure: bool,
+    any_name: bool,
+    /// What the log says of the cure when nobody vouches for a certificate; and of which it has been said.
+    told: Option<&'static str>,
+    heard: Mutex<HashSet<[u8; 32]>>,
     pins: Vec<[u8; 32]>,
     certificate_pins: Vec<[u8; 32]>,
     /// Instead of the name that is asked for.
@@ -59,6 +65,9 @@ impl Verifier {
     pub(super) fn new(settings: &ClientSettings) -> Self {
         Self {
             allow_insecure: settings.allow_insecure,
+            any_name: settings.any_name,
+            told: settings.told_unverified,
+            heard: Mutex::default(),
             pins: settings.pins.clone(),
             certificate_pins: settings.certificate_pins.clone(),
             names: settings.verify_names.iter().filter_map(name).collect(),
@@ -110,6 +119,19 @@ impl Verifier {
             || !self.certificate_pins.is_empty()
     }
 
+    /// Says once of each certificate that nobody vouched for it.
+    fn tell(&self, leaf: &CertificateDer<'_>, name: &ServerName<'_>, cure: &str) {
+        /// Who shows another certificate each time fills no memory.
+        const MANY: usize = 64;
+        let print = chain_hash(&[leaf]);
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.len() < MANY && heard.insert(print) {
+            let print: String = print.iter().map(|byte| format!("{byte:02x}")).collect();
+            let name = name.to_str();
+            warn!("nobody vouched for the certificate of {name}, SHA-256 {print}: {cure}");
+        }
+    }
+
     /// Whether one of `names` is the certificate's, and one of `known` or of `chains` vouches for it.
     fn vouched(
         &self,
@@ -138,6 +160,11 @@ impl Verifier {
             };
             match verified {
                 Ok(verified) => return Ok(verified),
+                // The name is what is looked at last.
+                Err(Error::InvalidCertificate(
+                    CertificateError::NotValidForName
+                    | CertificateError::NotValidForNameContext { .. },
+                )) if self.any_name => return Ok(ServerCertVerified::assertion()),
                 Err(e) => refusal = e,
             }
         }
@@ -201,6 +228,9 @@ impl ServerCertVerifier for Verifier {
             return self.vouched(names, &[], only, &presented);
         }
         if self.takes_any() {
+            if !pinned && let Some(cure) = self.told {
+                self.tell(leaf, name, cure);
+            }
             return Ok(ServerCertVerified::assertion());
         }
         self.vouched(names, &self.known, || self.chains(), &presented)

@@ -180,6 +180,7 @@ fn tls_client(config: &wire_tls::Config, at: &At) -> Option<tls::ClientSettings>
         certificate: certificates?.into_iter().next(),
         alpn: alpn(config, &default.alpn),
         versions: versions(config, at)?,
+        ..tls::ClientSettings::default()
     })
 }
 
