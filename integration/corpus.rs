@@ -9,11 +9,12 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 28] = [
+const TARGETS: [(&str, Target); 29] = [
     ("address", testing::address),
     ("browser_words", testing::browser_words),
     ("dns_messages", testing::dns_messages),
     ("geodata", testing::geodata),
+    ("gost_config", testing::gost_config),
     ("grpc_messages", testing::grpc_messages),
     ("http_header", testing::http_header),
     ("http_heads", testing::http_heads),

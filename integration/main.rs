@@ -77,6 +77,7 @@ mod scenario_far_truth;
 mod scenario_final_rules;
 mod scenario_flood;
 mod scenario_forwarded;
+mod scenario_gost;
 mod scenario_haproxy;
 mod scenario_http_proxy;
 mod scenario_init;

@@ -157,6 +157,8 @@ fn there_is_no_block_that_no_test_knows() {
             ("nft" | "sh", "transparent-proxy.md") => true,
             // Below.
             ("sh", "README.md" | "contributing.md" | "benchmarks.md") => true,
+            // `scenario_gost`.
+            ("sh" | "yaml", "gost.md") => true,
             ("console", _) => true,
             ("text", "config.md" | "troubleshooting.md") => true,
             // `command_line`.
@@ -239,6 +241,8 @@ fn every_command_in_the_documents_is_one() {
                 // It is there.
                 system(program);
             }
+            // `scenario_gost` runs them.
+            "gost" => {}
             other => panic!("{place}: what is {other}?"),
         }
     }

@@ -65,6 +65,13 @@ pub(super) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         flags: Vec<OsString>,
     },
+    /// Run what GOST's command line or its files say; called `gost`, the program does so by itself
+    #[command(disable_help_flag = true, after_help = super::gost::USAGE)]
+    Gost {
+        /// gost's flags
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        flags: Vec<OsString>,
+    },
     /// Print the version
     Version,
 }
@@ -114,6 +121,9 @@ impl ConfigArgs {
 pub(super) struct TestArgs {
     #[command(flatten)]
     pub(super) config: ConfigArgs,
+    /// A config of GOST, in YAML or JSON
+    #[arg(short = 'C', value_name = "FILE")]
+    pub(super) gost: Vec<PathBuf>,
     /// Print a JSON array for editors: file, path, line, column, severity and message of each
     #[arg(long)]
     pub(super) json: bool,

@@ -6,6 +6,7 @@ mod doctor;
 mod example;
 mod explain;
 mod format;
+mod gost;
 mod init;
 mod inputs;
 mod link;
@@ -38,6 +39,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if plugin::is_meant(&args) {
         return plugin::run(args.get(1..).unwrap_or_default());
     }
+    if gost::is_meant(&args) {
+        return gost::run(args.get(1..).unwrap_or_default());
+    }
+    // Its flags are Go's, and not to be put in order.
+    if args.get(1).is_some_and(|arg| arg == "gost") {
+        return gost::run(args.get(2..).unwrap_or_default());
+    }
     let program = Program::of(args.clone());
     let args = match Args::try_parse_from(args::normalise(args)) {
         Ok(args) => args,
@@ -60,6 +68,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Link(args) => link::run(&args),
         Command::Api(args) => api::run(args),
         Command::Plugin { flags } => plugin::run(&flags),
+        Command::Gost { flags } => gost::run(&flags),
         Command::Version => version(),
     }
 }

@@ -11,6 +11,9 @@ use crate::dialect::v2ray::{self, Loaded};
 use crate::report::Message;
 
 pub(super) fn run(args: &TestArgs) -> ExitCode {
+    if !args.gost.is_empty() {
+        return super::gost::test(&args.gost);
+    }
     let inputs = match inputs::find(&args.config) {
         Ok(inputs) if inputs.is_empty() => {
             eprintln!("there is no config to test, give one with `-c FILE`");

@@ -2,6 +2,7 @@
 //!
 //! Only this room knows keys. A dialect has a reader for each room's settings, and the messages of its mistakes.
 
+pub mod gost;
 pub mod links;
 pub mod messages;
 pub mod plugin;

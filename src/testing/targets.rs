@@ -20,6 +20,42 @@ pub fn address(data: &[u8]) {
     }
 }
 
+/// GOST's command line and files, as far as no file is named in them: a service, a hop and a file, each a part between
+/// zeros. What is printed is read again.
+pub fn gost_config(data: &[u8]) {
+    use crate::dialect::gost::{Form, Launch, load, print};
+
+    let text = String::from_utf8_lossy(&data[..data.len().min(4096)]);
+    // A file it names could be a device that never ends.
+    if ["cert", "key", "ca"]
+        .iter()
+        .any(|word| text.to_ascii_lowercase().contains(word))
+    {
+        return;
+    }
+    let mut parts = text.split('\0').map(str::to_owned);
+    let mut next = || parts.next().filter(|part| !part.is_empty());
+    let launch = Launch {
+        services: next().into_iter().collect(),
+        hops: next().into_iter().collect(),
+        files: next()
+            .map(|text| ("fuzz".to_owned(), text))
+            .into_iter()
+            .collect(),
+        ..Launch::default()
+    };
+    let loaded = load(&launch);
+    assert_eq!(loaded.config.is_none(), !loaded.errors.is_empty());
+    let (Some(config), Ok(text)) = (loaded.config, print(&launch, Form::Yaml)) else {
+        return;
+    };
+    let again = load(&Launch {
+        files: vec![("fuzz".to_owned(), text)],
+        ..Launch::default()
+    });
+    assert_eq!(again.config, Some(config));
+}
+
 /// What the page of the browser dialer says.
 pub fn browser_words(data: &[u8]) {
     use super::assert_split_agrees;

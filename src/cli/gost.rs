@@ -1,0 +1,293 @@
+//! `mobula gost`, and the program called `gost`: GOST's command line.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::run::{self, Ending};
+use super::say;
+use crate::cause::system_words;
+use crate::dialect::gost::{self, Form, Launch};
+
+/// Whether it is asked for by the program's name.
+pub(super) fn is_meant(args: &[OsString]) -> bool {
+    let program = args
+        .first()
+        .and_then(|program| Path::new(program).file_name());
+    program.is_some_and(|name| name == "gost")
+}
+
+/// What the flags say.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Flags {
+    services: Vec<String>,
+    hops: Vec<String>,
+    files: Vec<String>,
+    form: Option<Form>,
+    debug: bool,
+}
+
+/// What is asked for.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Run(Flags),
+    Help,
+    Version,
+}
+
+/// Runs with `args`, those behind the program's name.
+pub(super) fn run(args: &[OsString]) -> ExitCode {
+    let flags = match read(args) {
+        Ok(Asked::Run(flags)) => flags,
+        Ok(Asked::Help) => {
+            say(USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Ok(Asked::Version) => {
+            say(format_args!(
+                "gost {GOST} (mobula {} in its place)",
+                env!("CARGO_PKG_VERSION")
+            ));
+            return ExitCode::SUCCESS;
+        }
+        Err(e) => {
+            eprintln!("{e}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let form = flags.form;
+    let launch = match launch(flags) {
+        Ok(launch) => launch,
+        Err(text) => {
+            eprintln!("{text}");
+            return ExitCode::from(CANNOT_START);
+        }
+    };
+    if let Some(form) = form {
+        return match gost::print(&launch, form) {
+            Ok(text) => {
+                say(text.trim_end());
+                ExitCode::SUCCESS
+            }
+            Err(errors) => {
+                errors.iter().for_each(|error| eprintln!("{error}"));
+                ExitCode::from(CANNOT_START)
+            }
+        };
+    }
+    let loaded = gost::load(&launch);
+    for error in &loaded.errors {
+        eprintln!("{error}");
+    }
+    let Some(config) = loaded.config else {
+        return ExitCode::from(CANNOT_START);
+    };
+    let ending = Ending {
+        grace: Duration::from_secs(2),
+        parent: None,
+        cannot_start: CANNOT_START,
+    };
+    run::serve(config, &loaded.warnings, &ending, None, || ())
+}
+
+/// Says of files whether they are good.
+pub(super) fn test(files: &[PathBuf]) -> ExitCode {
+    let files = files.iter().map(|file| file.display().to_string());
+    let flags = Flags {
+        files: files.collect(),
+        ..Flags::default()
+    };
+    let launch = match launch(flags) {
+        Ok(launch) => launch,
+        Err(text) => {
+            eprintln!("{text}");
+            return ExitCode::from(super::BAD_CONFIG);
+        }
+    };
+    let loaded = gost::load(&launch);
+    loaded
+        .warnings
+        .iter()
+        .for_each(|warning| eprintln!("warning: {warning}"));
+    loaded.errors.iter().for_each(|error| eprintln!("{error}"));
+    match loaded.config {
+        Some(_) => {
+            say("the config is good");
+            ExitCode::SUCCESS
+        }
+        None => ExitCode::from(super::BAD_CONFIG),
+    }
+}
+
+fn launch(flags: Flags) -> Result<Launch, String> {
+    let mut names = flags.files;
+    if names.is_empty() && flags.services.is_empty() && flags.hops.is_empty() {
+        names.extend(found());
+    }
+    let files: Result<_, String> = names.into_iter().map(file).collect();
+    Ok(Launch {
+        services: flags.services,
+        hops: flags.hops,
+        files: files?,
+        debug: flags.debug,
+    })
+}
+
+/// Where gost looks when it is told nothing.
+fn found() -> Option<String> {
+    let home = env::home_dir().map(|home| home.join(".gost"));
+    let folders = [
+        Some(PathBuf::from(".")),
+        home,
+        Some(PathBuf::from("/etc/gost")),
+    ];
+    let files = folders.into_iter().flatten();
+    let mut files =
+        files.flat_map(|dir| ["gost.yaml", "gost.yml", "gost.json"].map(|name| dir.join(name)));
+    let found = files.find(|file| file.is_file());
+    found.map(|file| file.display().to_string())
+}
+
+/// The name and the text of `-C`: a file, `-` for standard input, or JSON itself.
+fn file(name: String) -> Result<(String, String), String> {
+    if name.trim_start().starts_with('{') {
+        return Ok(("-C".to_owned(), name));
+    }
+    if name.starts_with("http://") || name.starts_with("https://") {
+        return Err(format!("{name}: a config is not fetched, expected a file"));
+    }
+    let read = match &*name {
+        "-" => {
+            let mut text = String::new();
+            std::io::stdin()
+                .lock()
+                .read_to_string(&mut text)
+                .map(|_| text)
+        }
+        name => fs::read_to_string(name),
+    };
+    match read {
+        Ok(text) => Ok((name, text)),
+        Err(e) => Err(format!("{name}: {}", system_words(&e))),
+    }
+}
+
+/// Go's flags: with one dash or two, the value behind a blank or a `=`.
+fn read(args: &[OsString]) -> Result<Asked, String> {
+    let mut flags = Flags::default();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let arg = arg.to_str().ok_or("an argument is no text")?;
+        let Some(flag) = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-')) else {
+            return Err(format!(
+                "`{}` is unexpected, expected `-L URL`",
+                arg.escape_debug()
+            ));
+        };
+        let (name, mut value) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (flag, None),
+        };
+        let mut value = || {
+            let given = value
+                .take()
+                .or_else(|| args.next()?.to_str().map(str::to_owned));
+            given.ok_or_else(|| format!("`-{name}` needs a value"))
+        };
+        match name {
+            "L" => flags.services.push(value()?),
+            "F" => flags.hops.push(value()?),
+            "C" => flags.files.push(value()?),
+            "O" => {
+                flags.form = Some(match &*value()? {
+                    "yaml" | "yml" => Form::Yaml,
+                    "json" => Form::Json,
+                    other => {
+                        let other = other.escape_debug();
+                        return Err(format!(
+                            "`-O {other}` is unknown, expected `yaml` or `json`"
+                        ));
+                    }
+                });
+            }
+            "D" | "DD" => flags.debug = true,
+            "V" | "version" => return Ok(Asked::Version),
+            "h" | "help" => return Ok(Asked::Help),
+            "" => {
+                return Err(
+                    "several processes (` -- `) are not built: start the program twice".to_owned(),
+                );
+            }
+            "api" | "metrics" | "R" => {
+                return Err(format!(
+                    "`-{name}` is not built: `api` and `metrics` are keys of a config.json"
+                ));
+            }
+            other => {
+                let other = other.escape_debug();
+                return Err(format!("the flag `-{other}` is unknown"));
+            }
+        }
+    }
+    Ok(Asked::Run(flags))
+}
+
+/// The version whose command line is known.
+const GOST: &str = "3.3.0";
+
+/// gost's exit code when it cannot start.
+const CANNOT_START: u8 = 1;
+
+pub(super) const USAGE: &str = "\
+Usage: mobula gost -L URL… [-F URL…] [-C FILE] [-O yaml|json]
+
+  -L URL   a service: [HANDLER+]LISTENER://[USER:PASS@][HOST]:PORT[/TARGET][?KEY=VALUE&…]
+           handlers auto, http, socks4, socks4a, socks5, forward, tcp, udp
+           listeners tcp, tls, ws, wss, mws, mwss, udp
+  -F URL   a hop that sessions go through; several are one behind the other
+           connectors http, socks4, socks4a, socks5, forward; dialers tcp, tls, ws, wss, mws, mwss
+           wss, mwss and tls verify no certificate unless `secure=true` or `pin=SHA256` says so
+  -C FILE  a config of gost, YAML or JSON; `-` is standard input
+  -O FORM  print what would run as `yaml` or `json`, and end
+  -D       log every session
+  -V       print the version
+
+  gost -L http+wss://user:pass@:8443
+  gost -L :8080 -F \"http+wss://user:pass@example.com:8443?secure=true\"";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Result<Asked, String> {
+        let args: Vec<OsString> = text.split(' ').map(OsString::from).collect();
+        read(&args)
+    }
+
+    #[test]
+    fn flags_are_gos() {
+        let expected = Flags {
+            services: vec![":8080".to_owned(), "ws://:1".to_owned()],
+            hops: vec!["wss://a:1?x=y".to_owned()],
+            form: Some(Form::Json),
+            ..Flags::default()
+        };
+        let read = of("-L :8080 --L=ws://:1 -F=wss://a:1?x=y -O json");
+        assert_eq!(read, Ok(Asked::Run(expected)));
+        assert_eq!(of("-V"), Ok(Asked::Version));
+        for wrong in ["-L", "-X", "a", "-O toml", "-api :1", "--"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_programs_name_asks_for_it() {
+        for (name, is) in [("gost", true), ("/usr/bin/gost", true), ("mobula", false)] {
+            assert_eq!(is_meant(&[name.into()]), is);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Destinations that do not go through a chain, or not through a service.
+
+use super::Problems;
+use super::tree::{Node, Value};
+use crate::matching::{Domains, Networks, Pattern, parse_network};
+use crate::routing::Conditions;
+
+/// Some destinations, or all but these.
+pub(super) struct Bypass {
+    /// What one of must hold; a rule has names and addresses in conditions of their own.
+    pub matches: Vec<Conditions>,
+    /// All others are meant.
+    pub is_whitelist: bool,
+}
+
+/// Reads `bypass` of a service, a hop or a node: patterns, or the name of one of `bypasses`.
+pub(super) fn read(node: &Node, root: &Node, problems: &Problems) -> Option<Bypass> {
+    let mut is_whitelist = false;
+    let mut patterns: Vec<(String, Node)> = Vec::new();
+    for item in node.items() {
+        let text = item.as_text().unwrap_or_default();
+        let mut named = root
+            .get("bypasses")
+            .map(Node::items)
+            .unwrap_or_default()
+            .iter();
+        let named = named.find(|one| one.get("name").and_then(Node::as_text) == Some(text));
+        if let Some(named) = named {
+            let is_on = named.get("whitelist").and_then(Node::as_text) == Some("true");
+            is_whitelist |= is_on || named.get("reverse").and_then(Node::as_text) == Some("true");
+            for (key, value) in named.entries() {
+                match &*key.to_ascii_lowercase() {
+                    "name" | "whitelist" | "reverse" => {}
+                    "matchers" => {
+                        let texts = value.items().iter();
+                        let texts =
+                            texts.filter_map(|one| Some((one.as_text()?.to_owned(), one.clone())));
+                        patterns.extend(texts);
+                    }
+                    other => problems.error(
+                        &value.at,
+                        &format!("`{other}` is not built here, expected `matchers`"),
+                    ),
+                }
+            }
+            continue;
+        }
+        let list = match text.strip_prefix('~') {
+            Some(list) => {
+                is_whitelist = true;
+                list
+            }
+            None => text,
+        };
+        let texts = list
+            .split(',')
+            .map(str::trim)
+            .filter(|text| !text.is_empty());
+        patterns.extend(texts.map(|text| (text.to_owned(), item.clone())));
+    }
+    if node.value == Value::Null {
+        return None;
+    }
+    let (mut names, mut networks) = (Vec::new(), Vec::new());
+    for (text, place) in patterns {
+        match pattern(&text) {
+            Some(Ok(name)) => names.push(name),
+            Some(Err(network)) => networks.push(network),
+            None => {
+                let text = text.escape_debug();
+                let text = format!(
+                    "`{text}` is not built, expected an address, a network, a name, `.name` or `*.name`"
+                );
+                problems.error(&place.at, &text);
+            }
+        }
+    }
+    let mut matches = Vec::new();
+    if !names.is_empty() {
+        // They have no expression in them.
+        matches.extend(Domains::new(names).ok().map(|domains| Conditions {
+            domains: Some(domains),
+            ..Conditions::default()
+        }));
+    }
+    if !networks.is_empty() {
+        matches.push(Conditions {
+            ips: Some(Networks {
+                inside: networks.into_iter().collect(),
+                outside: Vec::new(),
+            }),
+            ..Conditions::default()
+        });
+    }
+    Some(Bypass {
+        matches,
+        is_whitelist,
+    })
+}
+
+/// A name, or a network.
+fn pattern(text: &str) -> Option<Result<Pattern, ipnet::IpNet>> {
+    if let Ok(network) = parse_network(text) {
+        return Some(Err(network));
+    }
+    let is_name = |name: &str| {
+        let is_fit = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        !name.is_empty() && name.chars().all(is_fit)
+    };
+    let lower = text.to_ascii_lowercase();
+    // `.name` is the name and all below it, `*.name` what is below it, as it is read most of the time.
+    if let Some(name) = lower.strip_prefix('.').or_else(|| lower.strip_prefix("*."))
+        && is_name(name)
+    {
+        return Some(Ok(Pattern::Domain(name.to_owned())));
+    }
+    is_name(&lower).then(|| Ok(Pattern::Full(lower.clone())))
+}

@@ -1,0 +1,397 @@
+//! Chains: hops one behind the other, each of one node or of several.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::carrier::{self, Carrier, Kind};
+use super::part::{Asked, Part, duration};
+use super::service::{Made, account, check_keys, destination};
+use super::tree::Node;
+use super::{Problems, security};
+use crate::config::{Outbound, Through};
+use crate::dns::Strategy as Names;
+use crate::protocol::servers::ServerSettings;
+use crate::protocol::{OutboundSettings, freedom, http, socks};
+use crate::report::{Place, either};
+use crate::routing::{BalancerSettings, Failing, Strategy, Target};
+use crate::transport;
+
+/// Ways through a chain whose hops have several nodes.
+const MAX_WAYS: usize = 256;
+
+/// gost's `maxFails` and `failTimeout`.
+const FAILING: Failing = Failing {
+    max_fails: 1,
+    timeout: Duration::from_secs(10),
+};
+
+/// A chain that is there: where its sessions go, and what does not go through it.
+#[derive(Clone)]
+pub(super) struct Chain {
+    pub target: Target,
+    /// `bypass` of its hop.
+    pub bypass: Option<Node>,
+}
+
+/// The chain of this name, made when it is asked for first.
+pub(super) fn find(
+    name: &Node,
+    root: &Node,
+    made: &mut Made,
+    problems: &Problems,
+) -> Option<Chain> {
+    let text = name.as_text().unwrap_or_default();
+    if let Some(chain) = made.chains.get(text) {
+        return Some(chain.clone());
+    }
+    let mut chains = root
+        .get("chains")
+        .map(Node::items)
+        .unwrap_or_default()
+        .iter();
+    let Some(node) = chains.find(|chain| name_of(chain) == text) else {
+        problems.error(
+            &name.at,
+            &format!("there is no chain `{}`", text.escape_debug()),
+        );
+        return None;
+    };
+    let chain = read(node, text, root, made, problems)?;
+    made.chains.insert(text.to_owned(), chain.clone());
+    Some(chain)
+}
+
+fn name_of(node: &Node) -> &str {
+    node.get("name").and_then(Node::as_text).unwrap_or_default()
+}
+
+fn read(
+    node: &Node,
+    name: &str,
+    root: &Node,
+    made: &mut Made,
+    problems: &Problems,
+) -> Option<Chain> {
+    check_keys(node, &["name", "hops", "metadata"], problems);
+    let hops: Vec<&Node> = node
+        .get("hops")
+        .map(Node::items)
+        .unwrap_or_default()
+        .iter()
+        .collect();
+    let named = root.get("hops").map(Node::items).unwrap_or_default();
+    let mut ways: Vec<Vec<(String, Outbound)>> = vec![Vec::new()];
+    let (mut selector, mut bypass) = (None, None);
+    for hop in &hops {
+        let hop = match hop.get("nodes") {
+            Some(_) => hop,
+            None => match named.iter().find(|one| name_of(one) == name_of(hop)) {
+                Some(found) => found,
+                None => {
+                    problems.error(
+                        &hop.at,
+                        "this hop has no `nodes`, and there is none of its name in `hops`",
+                    );
+                    return None;
+                }
+            },
+        };
+        check_keys(
+            hop,
+            &[
+                "name", "nodes", "selector", "bypass", "bypasses", "metadata",
+            ],
+            problems,
+        );
+        if let Some(node) = hop.get("bypass").or_else(|| hop.get("bypasses")) {
+            match hops.len() {
+                1 => bypass = Some(node.clone()),
+                _ => problems.error(&node.at, "a bypass is built for chains of one hop alone"),
+            }
+        }
+        let nodes = hop.get("nodes").map(Node::items).unwrap_or_default();
+        let outbounds: Vec<_> = nodes
+            .iter()
+            .filter_map(|node| outbound(node, problems))
+            .collect();
+        if outbounds.len() < nodes.len() || nodes.is_empty() {
+            if nodes.is_empty() {
+                problems.error(&hop.at, "this hop has no node");
+            }
+            return None;
+        }
+        if nodes.len() > 1 {
+            selector = Some((hop.get("selector"), hop));
+        }
+        ways = ways
+            .iter()
+            .flat_map(|way| {
+                outbounds.iter().map(|one| {
+                    let mut way = way.clone();
+                    way.push(one.clone());
+                    way
+                })
+            })
+            .collect();
+        if ways.len() > MAX_WAYS {
+            problems.error(
+                &node.at,
+                &format!("this chain has more than {MAX_WAYS} ways through its nodes"),
+            );
+            return None;
+        }
+    }
+    if hops.is_empty() {
+        problems.error(&node.at, "this chain has no hop");
+        return None;
+    }
+    let several = ways.len() > 1;
+    let mut last: Arc<str> = "".into();
+    for (n, way) in ways.into_iter().enumerate() {
+        let mut through: Option<Arc<str>> = None;
+        let (count, mut path) = (way.len(), name.to_owned());
+        for (hop, (called, outbound)) in way.into_iter().enumerate() {
+            path = format!("{path}/{called}");
+            let tag: Arc<str> = match hop + 1 == count {
+                true => format!("{name}#{n}/{called}").into(),
+                false => path.as_str().into(),
+            };
+            if made
+                .outbounds
+                .iter()
+                .all(|one| one.tag.as_ref() != Some(&tag))
+            {
+                made.outbounds.push(Outbound {
+                    name: tag.to_string(),
+                    tag: Some(tag.clone()),
+                    through: through.map(|tag| Through {
+                        at: Place::default(),
+                        tag,
+                    }),
+                    ..outbound
+                });
+            }
+            through = Some(tag.clone());
+            last = tag;
+        }
+    }
+    if !several {
+        return Some(Chain {
+            target: Target::Outbound(last),
+            bypass,
+        });
+    }
+    let (selector, hop) = selector?;
+    let (strategy, failing) = select(selector.unwrap_or(hop), problems);
+    made.balancers.push(BalancerSettings {
+        tag: name.to_owned(),
+        strategy: strategy.into(),
+        selectors: vec![format!("{name}#")].into(),
+        failing: Some(failing),
+        ..BalancerSettings::default()
+    });
+    Some(Chain {
+        target: Target::Balancer(name.to_owned()),
+        bypass,
+    })
+}
+
+/// `selector`: how one of several nodes, or of several targets, is chosen.
+pub(super) fn select(node: &Node, problems: &Problems) -> (Strategy, Failing) {
+    use crate::routing::Among::All;
+    let strategy = match node.get("strategy") {
+        None => Strategy::RoundRobin(All),
+        Some(node) => match node.as_text().unwrap_or_default() {
+            "" | "round" | "rr" => Strategy::RoundRobin(All),
+            "random" | "rand" => Strategy::Random(All),
+            "fifo" | "ha" => Strategy::First,
+            other => {
+                let built = either(&["round", "random", "fifo"]);
+                let text = format!("`{}` is not built, expected {built}", other.escape_debug());
+                problems.error(&node.at, &text);
+                Strategy::First
+            }
+        },
+    };
+    let number = |name: &str| {
+        let node = node.get(name)?;
+        let n = node.as_text().and_then(|text| text.parse().ok());
+        if n.is_none() {
+            problems.error(&node.at, "this is no number");
+        }
+        n
+    };
+    let timeout = node.get("failTimeout").and_then(|node| {
+        let span = node.as_text().and_then(duration);
+        if span.is_none() {
+            problems.error(
+                &node.at,
+                "this is no span of time, expected one such as `10s`",
+            );
+        }
+        span
+    });
+    let failing = Failing {
+        max_fails: number("maxFails")
+            .filter(|n| *n > 0)
+            .unwrap_or(FAILING.max_fails),
+        timeout: timeout
+            .filter(|span| !span.is_zero())
+            .unwrap_or(FAILING.timeout),
+    };
+    (strategy, failing)
+}
+
+/// Connectors that are built.
+const CONNECTORS: [&str; 5] = ["http", "socks5", "socks4", "socks4a", "forward"];
+
+/// A node, and what it is called.
+fn outbound(node: &Node, problems: &Problems) -> Option<(String, Outbound)> {
+    check_keys(
+        node,
+        &["name", "addr", "connector", "dialer", "metadata", "tls"],
+        problems,
+    );
+    let (asked, at) = (Asked::default(), &node.at);
+    let (connector, dialer) = (node.get("connector"), node.get("dialer"));
+    let shared = node.get("metadata");
+    for part in [connector, dialer].into_iter().flatten() {
+        check_keys(part, &["type", "auth", "tls", "metadata"], problems);
+    }
+    let maps = |part: Option<&'_ Node>| {
+        let part = part.cloned();
+        part.map(|part| (part.get("tls").cloned(), part.get("metadata").cloned()))
+            .unwrap_or_default()
+    };
+    let (connector_tls, connector_keys) = maps(connector);
+    let (dialer_tls, dialer_keys) = maps(dialer);
+    let of_connector = Part::new(
+        [connector_tls.as_ref(), connector_keys.as_ref(), shared],
+        at,
+        &asked,
+        problems,
+    );
+    let of_dialer = Part::new(
+        [
+            dialer_tls.as_ref(),
+            node.get("tls"),
+            dialer_keys.as_ref(),
+            shared,
+        ],
+        at,
+        &asked,
+        problems,
+    );
+    let word = |part: Option<&Node>, default: &str| {
+        let word = part
+            .and_then(|part| part.get("type"))
+            .and_then(Node::as_text);
+        word.filter(|word| !word.is_empty())
+            .unwrap_or(default)
+            .to_ascii_lowercase()
+    };
+    let (connector_word, dialer_word) = (word(connector, "http"), word(dialer, "tcp"));
+    let place = |part: Option<&Node>| {
+        let word = part.and_then(|part| part.get("type"));
+        word.or(part).unwrap_or(node).clone()
+    };
+    let kind = Kind::read(&place(dialer), &dialer_word, problems)?;
+    if matches!(kind.carrier, Carrier::Udp | Carrier::Bind { .. }) {
+        problems.error(at, &format!("a node cannot be dialled by `{dialer_word}`"));
+        return None;
+    }
+    let addr = node.get("addr").and_then(Node::as_text).unwrap_or_default();
+    let to = match destination(addr) {
+        Ok(to) => to,
+        Err(text) => {
+            problems.error(at, &text);
+            return None;
+        }
+    };
+    let accounts: Vec<_> = connector.and_then(account).into_iter().collect();
+    let servers = |to| {
+        vec![ServerSettings {
+            to,
+            accounts: accounts.clone(),
+        }]
+    };
+    let protocol = match &*connector_word {
+        "http" | "https" => {
+            of_connector.silent(&["userAgent", "header"]);
+            OutboundSettings::Http(http::OutboundSettings {
+                servers: servers(to),
+                ..http::OutboundSettings::default()
+            })
+        }
+        "socks5" | "socks" | "socks5h" | "socks4" | "socks4a" => {
+            // TLS is never spoken inside: over what is multiplexed or sealed it ends gost's sessions.
+            of_connector.silent(&["notls", "relay", "udpTimeout", "udpBufferSize"]);
+            let version = match &*connector_word {
+                "socks4" => socks::Version::Four,
+                "socks4a" => socks::Version::FourA,
+                _ => socks::Version::Five,
+            };
+            OutboundSettings::Socks(socks::OutboundSettings {
+                servers: servers(to),
+                version,
+            })
+        }
+        "forward" | "tcp" => OutboundSettings::Freedom(freedom::OutboundSettings {
+            redirect: freedom::Redirect {
+                host: Some(to.host),
+                port: Some(to.port),
+            },
+            ..freedom::OutboundSettings::default()
+        }),
+        other => {
+            let text = format!(
+                "the connector `{}` is not built, expected {}",
+                other.escape_debug(),
+                either(&CONNECTORS)
+            );
+            problems.error(&place(connector).at, &text);
+            return None;
+        }
+    };
+    of_connector.silent(&["nodelay", "connectTimeout", "timeout"]);
+    let security = match kind.has_tls {
+        true => Some(security::client(&of_dialer, problems)?),
+        false => {
+            of_dialer.silent(&[
+                "secure",
+                "serverName",
+                "caFile",
+                "ca",
+                "certFile",
+                "cert",
+                "keyFile",
+                "key",
+                "pin",
+            ]);
+            None
+        }
+    };
+    let carrier = carrier::client(kind, &of_dialer, problems)?;
+    asked.finish(
+        [connector_keys.as_ref(), dialer_keys.as_ref(), shared],
+        problems,
+    );
+    let called = Some(name_of(node))
+        .filter(|name| !name.is_empty())
+        .unwrap_or(addr);
+    let outbound = Outbound {
+        at: Place::default(),
+        name: called.to_owned(),
+        tag: None,
+        transport: transport::ClientSettings {
+            security,
+            carrier,
+            ..transport::ClientSettings::default()
+        },
+        protocol,
+        through: None,
+        strategy: Names::AsIs,
+        mux: None,
+    };
+    Some((called.to_owned(), outbound))
+}

@@ -1,0 +1,222 @@
+//! GOST's command line and its files, for the part of it that goes over WebSocket.
+//!
+//! ```text
+//! -L URL, -F URL ([`url`]) ─┐
+//!                           ├─▶ a tree of services and chains ─▶ settings ([`service`], [`chain`])
+//! -C FILE, YAML or JSON ────┘                                └─▶ -O yaml, -O json ([`print`])
+//! ```
+//! A service is an inbound, a node an outbound, a chain's hops go through each other, a selector is a balancer and a bypass
+//! a rule. What gost has and this program does not is an error with its place: gost is silent about keys that it does not
+//! know.
+
+mod bypass;
+mod carrier;
+mod chain;
+mod part;
+mod print;
+mod security;
+mod service;
+#[cfg(test)]
+mod tests;
+mod text;
+mod tree;
+mod url;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use crate::config::{Config, Log, LogLevel, LogTarget};
+use crate::report::Message;
+use tree::{At, Node, Value};
+
+/// What it is started with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Launch {
+    /// `-L`, in their order.
+    pub services: Vec<String>,
+    /// `-F`, in their order.
+    pub hops: Vec<String>,
+    /// `-C`: a name for each, and what it says.
+    pub files: Vec<(String, String)>,
+    /// `-D`: the log tells of every session.
+    pub debug: bool,
+}
+
+/// A form that `-O` prints in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Yaml,
+    Json,
+}
+
+/// The config unless there are errors, and lines for the user.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    pub config: Option<Config>,
+    pub errors: Vec<Message>,
+    pub warnings: Vec<Message>,
+}
+
+/// Reads all of it. Nothing stops at the first mistake.
+pub fn load(launch: &Launch) -> Loaded {
+    let problems = Problems::default();
+    let config = gather(launch, &problems).map(|root| config(&root, launch.debug, &problems));
+    let (errors, warnings) = problems.into_messages();
+    Loaded {
+        config: config.filter(|_| errors.is_empty()),
+        errors,
+        warnings,
+    }
+}
+
+/// The same as gost would have it in a file.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn print(launch: &Launch, form: Form) -> Result<String, Vec<Message>> {
+    let problems = Problems::default();
+    let root = gather(launch, &problems);
+    match (root, problems.into_messages()) {
+        (Some(root), (errors, _)) if errors.is_empty() => Ok(match form {
+            Form::Yaml => print::yaml(&root),
+            Form::Json => print::json(&root),
+        }),
+        (_, (errors, _)) => Err(errors),
+    }
+}
+
+/// What is wrong, and what somebody should know.
+#[derive(Default)]
+struct Problems(RefCell<(Vec<String>, Vec<String>)>);
+
+impl Problems {
+    fn error(&self, at: &At, text: &str) {
+        self.line(format!("{at}: {text}"));
+    }
+
+    fn line(&self, line: String) {
+        self.0.borrow_mut().0.push(line);
+    }
+
+    fn warn(&self, at: &At, text: &str) {
+        self.0.borrow_mut().1.push(format!("{at}: {text}"));
+    }
+
+    fn into_messages(self) -> (Vec<Message>, Vec<Message>) {
+        let (errors, warnings) = self.0.into_inner();
+        let messages = |lines: Vec<String>| lines.into_iter().map(Message::of_text).collect();
+        (messages(errors), messages(warnings))
+    }
+}
+
+/// The chain that `-F` makes.
+const CHAIN: &str = "chain-0";
+
+/// All files and URLs as one tree; `None` when one of them is none.
+fn gather(launch: &Launch, problems: &Problems) -> Option<Node> {
+    let mut root = Node::new(Value::Map(Vec::new()), &At::default());
+    let mut is_whole = true;
+    let mut fail = |line: String| {
+        problems.line(line);
+        is_whole = false;
+    };
+    let chain = (!launch.hops.is_empty()).then_some(CHAIN);
+    let mut count = 0;
+    for url in &launch.services {
+        match url::services(url, count, chain) {
+            Ok(services) => {
+                count += services.len();
+                services
+                    .into_iter()
+                    .for_each(|one| root.push("services", one));
+            }
+            Err(e) => fail(e),
+        }
+    }
+    let mut hops = Vec::new();
+    for (n, url) in launch.hops.iter().enumerate() {
+        match url::hop(url, n) {
+            Ok(hop) => hops.push(hop),
+            Err(e) => fail(e),
+        }
+    }
+    if !hops.is_empty() {
+        let at = hops[0].at.clone();
+        let mut chain = Node::new(Value::Map(Vec::new()), &at);
+        chain.set("name", Node::text(CHAIN, &at));
+        chain.set("hops", Node::new(Value::List(hops), &at));
+        root.push("chains", chain);
+    }
+    for (name, text) in &launch.files {
+        match text::read(text, &Arc::from(&**name)) {
+            Ok(file) => join(&mut root, file, problems),
+            Err(e) => fail(e),
+        }
+    }
+    is_whole.then_some(root)
+}
+
+/// Lists are appended, and of all else the last one counts.
+fn join(root: &mut Node, file: Node, problems: &Problems) {
+    let at = file.at.clone();
+    match file.value {
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                let Node { value, at } = value;
+                match value {
+                    Value::List(items) => {
+                        items.into_iter().for_each(|item| root.push(&key, item));
+                    }
+                    Value::Null => {}
+                    value => root.set(&key, Node { value, at }),
+                }
+            }
+        }
+        Value::Null => {}
+        _ => problems.error(
+            &at,
+            "this is no config, expected `services:` and what belongs to it",
+        ),
+    }
+}
+
+fn config(root: &Node, debug: bool, problems: &Problems) -> Config {
+    const KNOWN: [&str; 7] = [
+        "services", "chains", "hops", "authers", "bypasses", "tls", "log",
+    ];
+    for (key, node) in root.entries() {
+        if !KNOWN.iter().any(|known| known.eq_ignore_ascii_case(key)) {
+            let hint = crate::report::did_you_mean(key, KNOWN.into_iter());
+            let text = format!("`{}` is not built here{hint}", key.escape_debug());
+            problems.error(&node.at, &text);
+        }
+    }
+    let mut made = service::Made::default();
+    let services = root.get("services").map(Node::items).unwrap_or_default();
+    if services.is_empty() {
+        problems.line(
+            "there is no service: expected `-L URL`, or `services` in a file (`-C FILE`)"
+                .to_owned(),
+        );
+    }
+    for service in services {
+        service::read(service, root, &mut made, problems);
+    }
+    let level = match (
+        debug,
+        root.get("log")
+            .and_then(|log| log.get("level"))
+            .and_then(Node::as_text),
+    ) {
+        (true, _) | (_, Some("debug" | "trace")) => LogLevel::Debug,
+        (_, Some("warn" | "warning")) => LogLevel::Warning,
+        (_, Some("error" | "fatal")) => LogLevel::Error,
+        _ => LogLevel::Info,
+    };
+    made.into_config(Log {
+        level,
+        access: LogTarget::None,
+        ..Log::default()
+    })
+}

@@ -1,0 +1,496 @@
+//! Services: where one listens, what is spoken there, and where its sessions go.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+
+use super::carrier::{self, Carrier, Kind};
+use super::chain::{self, Chain};
+use super::part::{Asked, Part};
+use super::tree::Node;
+use super::{Problems, bypass, security};
+use crate::address::{Destination, Host, PortRange};
+use crate::cause::system_words;
+use crate::config::{Config, Inbound, Listen, Log, Outbound};
+use crate::dns::Strategy as Names;
+use crate::protocol::accounts::Account;
+use crate::protocol::{
+    InboundSettings, OutboundSettings, blackhole, dokodemo, freedom, http, socks,
+};
+use crate::report::{Place, did_you_mean, either};
+use crate::routing::{self, BalancerSettings, Conditions, Rule, Target};
+use crate::transport;
+
+/// What was made of services and chains so far.
+#[derive(Default)]
+pub(super) struct Made {
+    inbounds: Vec<Inbound>,
+    pub(super) outbounds: Vec<Outbound>,
+    pub(super) balancers: Vec<BalancerSettings>,
+    pub(super) chains: HashMap<String, Chain>,
+    rules: Vec<Rule>,
+}
+
+/// The outbound of what goes through no chain, and that of what goes nowhere.
+const DIRECT: &str = "direct";
+const BLOCKED: &str = "blocked";
+
+impl Made {
+    pub(super) fn into_config(self, log: Log) -> Config {
+        let direct = OutboundSettings::Freedom(freedom::OutboundSettings::default());
+        let blocked = OutboundSettings::Blackhole(blackhole::OutboundSettings::default());
+        let mut outbounds = vec![plain(DIRECT, direct), plain(BLOCKED, blocked)];
+        outbounds.extend(self.outbounds);
+        Config {
+            log,
+            inbounds: self.inbounds,
+            outbounds,
+            routing: routing::Settings {
+                rules: self.rules,
+                balancers: self.balancers,
+                ..routing::Settings::default()
+            },
+            ..Config::default()
+        }
+    }
+
+    /// Sessions of `service` for which `conditions` hold go to `target`.
+    fn rule(&mut self, service: &str, conditions: Conditions, target: Target) {
+        self.rules.push(Rule {
+            tag: String::new(),
+            conditions: Conditions {
+                inbounds: vec![service.to_owned()].into(),
+                ..conditions
+            },
+            target: target.into(),
+        });
+    }
+}
+
+fn plain(tag: &str, protocol: OutboundSettings) -> Outbound {
+    Outbound {
+        at: Place::default(),
+        name: tag.to_owned(),
+        tag: Some(tag.into()),
+        transport: transport::ClientSettings::default(),
+        protocol,
+        through: None,
+        strategy: Names::AsIs,
+        mux: None,
+    }
+}
+
+/// Handlers that are built.
+const HANDLERS: [&str; 8] = [
+    "auto", "http", "socks4", "socks4a", "socks5", "forward", "tcp", "udp",
+];
+
+/// Reads one of `services`.
+pub(super) fn read(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
+    const KNOWN: [&str; 8] = [
+        "name",
+        "addr",
+        "handler",
+        "listener",
+        "forwarder",
+        "bypass",
+        "bypasses",
+        "metadata",
+    ];
+    check_keys(node, &KNOWN, problems);
+    let (asked, at) = (Asked::default(), &node.at);
+    let shared = node.get("metadata");
+    let (handler, listener) = (node.get("handler"), node.get("listener"));
+    if let Some(handler) = handler {
+        let known = [
+            "type", "chain", "auth", "auther", "authers", "retries", "metadata", "tls",
+        ];
+        check_keys(handler, &known, problems);
+    }
+    if let Some(listener) = listener {
+        check_keys(
+            listener,
+            &["type", "chain", "auth", "tls", "metadata"],
+            problems,
+        );
+    }
+    let inside = |part: Option<&Node>, name: &str| part.and_then(|part| part.get(name)).cloned();
+    let handler_keys = inside(handler, "metadata");
+    let (listener_tls, listener_keys) = (inside(listener, "tls"), inside(listener, "metadata"));
+    let of_handler = Part::new([handler_keys.as_ref(), shared], at, &asked, problems);
+    let of_listener = Part::new(
+        [listener_tls.as_ref(), listener_keys.as_ref(), shared],
+        at,
+        &asked,
+        problems,
+    );
+    let word = |part: Option<&Node>, default: &str| {
+        let word = part
+            .and_then(|part| part.get("type"))
+            .and_then(Node::as_text);
+        word.filter(|word| !word.is_empty())
+            .unwrap_or(default)
+            .to_ascii_lowercase()
+    };
+    let (handler_word, listener_word) = (word(handler, "auto"), word(listener, "tcp"));
+    let place = |part: Option<&Node>| {
+        let word = part.and_then(|part| part.get("type"));
+        word.or(part).unwrap_or(node).clone()
+    };
+    let Some(kind) = Kind::read(&place(listener), &listener_word, problems) else {
+        return;
+    };
+    let name = node.get("name").and_then(Node::as_text).unwrap_or_default();
+    let name = match name.is_empty() {
+        true => format!("service-{}", made.inbounds.len()),
+        false => name.to_owned(),
+    };
+    if made
+        .inbounds
+        .iter()
+        .any(|one| one.tag.as_deref() == Some(&*name))
+    {
+        let text = format!(
+            "there are two services of the name `{}`",
+            name.escape_debug()
+        );
+        problems.error(at, &text);
+    }
+    if let Carrier::Bind { .. } = kind.carrier {
+        let text =
+            format!("`{listener_word}` is not built: a port of the server at the end of a chain");
+        return problems.error(at, &text);
+    }
+    let addr = node.get("addr").and_then(Node::as_text).unwrap_or_default();
+    let (listen, port) = match listen(addr) {
+        Ok(found) => found,
+        Err(text) => return problems.error(at, &text),
+    };
+    let targets = targets(node, problems);
+    let accounts = accounts(handler, root, problems);
+    let Some(protocol) = protocol(
+        &handler_word,
+        kind,
+        &of_handler,
+        accounts,
+        &targets,
+        &place(handler),
+        problems,
+    ) else {
+        return;
+    };
+    let transport = server(kind, &of_listener, root, problems);
+    of_handler.silent(&["bypass"]);
+    asked.finish(
+        [handler_keys.as_ref(), listener_keys.as_ref(), shared],
+        problems,
+    );
+    let Some(transport) = transport else { return };
+    made.inbounds.push(Inbound {
+        at: Place::default(),
+        name: name.clone(),
+        tag: Some(name.as_str().into()),
+        listen: Listen::Ip(listen),
+        ports: vec![PortRange {
+            from: port,
+            to: port,
+        }],
+        transport,
+        protocol,
+        sniffing: None,
+        limits: Default::default(),
+        beside: Vec::new(),
+    });
+    let chain = handler.and_then(|handler| handler.get("chain"));
+    let chain = chain.and_then(|name| chain::find(name, root, made, problems));
+    lead(node, &name, chain, &targets, root, made, problems);
+}
+
+fn server(
+    kind: Kind,
+    part: &Part,
+    root: &Node,
+    problems: &Problems,
+) -> Option<transport::ServerSettings> {
+    let security = match kind.has_tls {
+        true => Some(security::server(part, root.get("tls"), problems)?),
+        false => {
+            part.silent(&["certFile", "cert", "keyFile", "key", "caFile", "ca"]);
+            None
+        }
+    };
+    Some(transport::ServerSettings {
+        security,
+        carrier: carrier::server(kind, part, problems)?,
+        ..transport::ServerSettings::default()
+    })
+}
+
+/// What is spoken.
+fn protocol(
+    word: &str,
+    kind: Kind,
+    part: &Part,
+    accounts: Option<Vec<Account>>,
+    targets: &[Destination],
+    place: &Node,
+    problems: &Problems,
+) -> Option<InboundSettings> {
+    part.silent(&[
+        "nodelay",
+        "udpBufferSize",
+        "timeout",
+        "sniffing",
+        "hash",
+        "limiter",
+    ]);
+    let udp = part.switch(&["udp"]).unwrap_or(false);
+    let is_bare = kind.carrier == Carrier::Tcp && !kind.has_tls;
+    match word {
+        "auto" | "socks" | "socks4" | "socks4a" | "socks5" | "socks5h" => {
+            part.silent(&["notls", "compatibilityMode"]);
+            part.refuse(&["bind"], "BIND of SOCKS 5 is not built");
+            Some(InboundSettings::Socks(socks::InboundSettings {
+                accounts,
+                // A port for datagrams stands beside a bare one.
+                udp: udp && is_bare,
+                ..socks::InboundSettings::default()
+            }))
+        }
+        "http" | "https" => {
+            for key in ["probeResist", "knock"] {
+                part.refuse(&[key], "a site in front of a proxy is `fallback` of a config.json, not a key of this dialect");
+            }
+            part.silent(&["header", "proxyAgent"]);
+            Some(InboundSettings::Http(http::InboundSettings {
+                accounts: accounts.unwrap_or_default(),
+                ..http::InboundSettings::default()
+            }))
+        }
+        "forward" | "tcp" | "udp" => {
+            let Some(to) = targets.first() else {
+                problems.error(&place.at, &format!("`{word}` leads nowhere, expected a target: `{word}://:8080/host:port`, or `forwarder`"));
+                return None;
+            };
+            let datagrams = kind.carrier == Carrier::Udp;
+            Some(InboundSettings::Dokodemo(dokodemo::InboundSettings {
+                to: Some(to.clone()),
+                tcp: !datagrams,
+                udp: datagrams,
+                ..dokodemo::InboundSettings::default()
+            }))
+        }
+        other => {
+            let text = format!(
+                "the handler `{}` is not built, expected {}{}",
+                other.escape_debug(),
+                either(&HANDLERS),
+                did_you_mean(other, HANDLERS.into_iter())
+            );
+            problems.error(&place.at, &text);
+            None
+        }
+    }
+}
+
+/// Where the sessions of a service go.
+fn lead(
+    node: &Node,
+    name: &str,
+    chain: Option<Chain>,
+    targets: &[Destination],
+    root: &Node,
+    made: &mut Made,
+    problems: &Problems,
+) {
+    let to = |tag: &str| Target::Outbound(tag.into());
+    let bypassed = |node: Option<&Node>| node.and_then(|node| bypass::read(node, root, problems));
+    let own = bypassed(node.get("bypass").or_else(|| node.get("bypasses")));
+    // A key of `-L` is among all others.
+    let own = own.or_else(|| bypassed(node.get("metadata").and_then(|keys| keys.get("bypass"))));
+    let of_chain = bypassed(chain.as_ref().and_then(|chain| chain.bypass.as_ref()));
+    let mut target = chain.map_or_else(|| to(DIRECT), |chain| chain.target);
+    if targets.len() > 1 {
+        match &target {
+            Target::Outbound(tag) if &**tag == DIRECT => {
+                let selector = node.get("forwarder").and_then(|node| node.get("selector"));
+                target = spread(name, targets, selector.unwrap_or(node), made, problems);
+            }
+            _ => problems.error(&node.at, "several targets behind a chain are not built"),
+        }
+    }
+    if let Some(own) = own {
+        for conditions in own.matches {
+            let meant = if own.is_whitelist {
+                target.clone()
+            } else {
+                to(BLOCKED)
+            };
+            made.rule(name, conditions, meant);
+        }
+        if own.is_whitelist {
+            return made.rule(name, Conditions::default(), to(BLOCKED));
+        }
+    }
+    if let Some(past) = of_chain {
+        for conditions in past.matches {
+            let meant = if past.is_whitelist {
+                target.clone()
+            } else {
+                to(DIRECT)
+            };
+            made.rule(name, conditions, meant);
+        }
+        if past.is_whitelist {
+            target = to(DIRECT);
+        }
+    }
+    made.rule(name, Conditions::default(), target);
+}
+
+/// Several targets: an outbound for each, and one that chooses.
+fn spread(
+    name: &str,
+    targets: &[Destination],
+    selector: &Node,
+    made: &mut Made,
+    problems: &Problems,
+) -> Target {
+    for (n, target) in targets.iter().enumerate() {
+        let redirect = freedom::Redirect {
+            host: Some(target.host.clone()),
+            port: Some(target.port),
+        };
+        let settings = freedom::OutboundSettings {
+            redirect,
+            ..freedom::OutboundSettings::default()
+        };
+        let tag = format!("{name}>{n}/");
+        made.outbounds
+            .push(plain(&tag, OutboundSettings::Freedom(settings)));
+    }
+    let (strategy, failing) = chain::select(selector, problems);
+    made.balancers.push(BalancerSettings {
+        tag: format!("{name}>"),
+        strategy: strategy.into(),
+        selectors: vec![format!("{name}>")].into(),
+        failing: Some(failing),
+        ..BalancerSettings::default()
+    });
+    Target::Balancer(format!("{name}>"))
+}
+
+/// `forwarder`.
+fn targets(node: &Node, problems: &Problems) -> Vec<Destination> {
+    let Some(forwarder) = node.get("forwarder") else {
+        return Vec::new();
+    };
+    check_keys(forwarder, &["name", "nodes", "selector"], problems);
+    let nodes = forwarder.get("nodes").map(Node::items).unwrap_or_default();
+    let target = |node: &Node| {
+        check_keys(node, &["name", "addr", "network"], problems);
+        let addr = node.get("addr").and_then(Node::as_text).unwrap_or_default();
+        let to = destination(addr);
+        to.map_err(|text| problems.error(&node.at, &text)).ok()
+    };
+    nodes.iter().filter_map(target).collect()
+}
+
+/// `auth`, and what `auther` names.
+fn accounts(handler: Option<&Node>, root: &Node, problems: &Problems) -> Option<Vec<Account>> {
+    let handler = handler?;
+    let mut all: Vec<Account> = account(handler).into_iter().collect();
+    let names = [handler.get("auther"), handler.get("authers")];
+    for name in names.into_iter().flatten().flat_map(Node::items) {
+        let mut authers = root
+            .get("authers")
+            .map(Node::items)
+            .unwrap_or_default()
+            .iter();
+        let found = authers.find(|one| one.get("name").and_then(Node::as_text) == name.as_text());
+        let Some(auther) = found else {
+            let text = name.as_text().unwrap_or_default().escape_debug();
+            problems.error(&name.at, &format!("there is no auther `{text}`"));
+            continue;
+        };
+        check_keys(auther, &["name", "auths"], problems);
+        let auths = auther.get("auths").map(Node::items).unwrap_or_default();
+        all.extend(auths.iter().filter_map(account_of));
+    }
+    let is_asked = !all.is_empty() || names.iter().any(Option::is_some);
+    is_asked.then_some(all)
+}
+
+/// `auth` of a handler or a connector.
+pub(super) fn account(part: &Node) -> Option<Account> {
+    account_of(part.get("auth")?)
+}
+
+fn account_of(auth: &Node) -> Option<Account> {
+    let text = |name: &str| auth.get(name).and_then(Node::as_text).unwrap_or_default();
+    let user = text("username");
+    (!user.is_empty() || !text("password").is_empty()).then(|| Account {
+        user: user.to_owned(),
+        pass: text("password").to_owned().into(),
+        level: 0,
+    })
+}
+
+/// Tells of keys that are none of `known`.
+pub(super) fn check_keys(node: &Node, known: &[&str], problems: &Problems) {
+    for (key, value) in node.entries() {
+        if !known.iter().any(|one| one.eq_ignore_ascii_case(key)) {
+            let hint = did_you_mean(key, known.iter().copied());
+            let text = format!("`{}` is not built here{hint}", key.escape_debug());
+            problems.error(&value.at, &text);
+        }
+    }
+}
+
+/// Where a service listens; without a host on every address, and without a port on any that is free.
+fn listen(addr: &str) -> Result<(IpAddr, u16), String> {
+    let (host, port) = addr.rsplit_once(':').unwrap_or(("", addr));
+    let number = match port {
+        "" => 0,
+        port => port.parse().map_err(|_| bad_port(port))?,
+    };
+    let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    if host.is_empty() {
+        return Ok((everywhere, number));
+    }
+    let wrong = |e: String| format!("`{}` is no address to listen on: {e}", host.escape_debug());
+    match Host::parse(host) {
+        Ok(Host::Ip(ip)) => Ok((ip, number)),
+        Ok(Host::Domain(name)) => {
+            let found = (&*name, number).to_socket_addrs();
+            let found: Vec<_> = found
+                .map_err(|e| wrong(system_words(&e).to_string()))?
+                .collect();
+            let first = found.iter().find(|to| to.is_ipv4()).or(found.first());
+            let first = first.ok_or_else(|| wrong("the name has no address".to_owned()))?;
+            Ok((first.ip(), number))
+        }
+        Err(e) => Err(wrong(e.to_string())),
+    }
+}
+
+/// `host:port`; without a host it is this machine.
+pub(super) fn destination(addr: &str) -> Result<Destination, String> {
+    let Some((host, port)) = addr.rsplit_once(':') else {
+        let text = addr.escape_debug();
+        return Err(format!("`{text}` has no port, expected `host:port`"));
+    };
+    let port = port.parse().ok().filter(|port| *port > 0);
+    let port: u16 = port.ok_or_else(|| bad_port(addr.rsplit(':').next().unwrap_or_default()))?;
+    let host = match host {
+        "" => Host::Ip(Ipv4Addr::LOCALHOST.into()),
+        host => Host::parse(host).map_err(|e| {
+            let host = host.escape_debug();
+            format!("`{host}` is neither an address nor a name: {e}")
+        })?,
+    };
+    Ok(Destination::new(host, port))
+}
+
+fn bad_port(text: &str) -> String {
+    format!("`{}` is no port, expected 1 to 65535", text.escape_debug())
+}

@@ -1,0 +1,329 @@
+//! What command lines and files become.
+
+use super::*;
+use crate::config::Inbound;
+use crate::protocol::{InboundSettings, OutboundSettings};
+use crate::routing::{Strategy, Target};
+use crate::transport::{ClientCarrier, ServerCarrier};
+
+fn launch(args: &str) -> Launch {
+    let mut launch = Launch::default();
+    let mut words = args.split(' ');
+    while let (Some(flag), Some(value)) = (words.next(), words.next()) {
+        match flag {
+            "-L" => launch.services.push(value.to_owned()),
+            "-F" => launch.hops.push(value.to_owned()),
+            _ => panic!("{flag}"),
+        }
+    }
+    launch
+}
+
+fn read(args: &str) -> Config {
+    let loaded = load(&launch(args));
+    let errors: Vec<String> = loaded.errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors, [""; 0], "{args}");
+    loaded.config.unwrap()
+}
+
+fn of_file(text: &str) -> Loaded {
+    load(&Launch {
+        files: vec![("gost.yml".to_owned(), text.to_owned())],
+        ..Launch::default()
+    })
+}
+
+fn errors(loaded: &Loaded) -> Vec<String> {
+    loaded.errors.iter().map(ToString::to_string).collect()
+}
+
+fn path(inbound: &Inbound) -> &str {
+    match &inbound.transport.carrier {
+        ServerCarrier::Ws(ws) => &ws.path,
+        ServerCarrier::Mws(mws) => &mws.ws.path,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn services_of_the_command_line() {
+    let config = read("-L ws://:8080");
+    let inbound = &config.inbounds[0];
+    assert_eq!(path(inbound), "/ws");
+    assert!(matches!(&inbound.protocol, InboundSettings::Socks(socks) if socks.accounts.is_none()));
+    assert_eq!((inbound.ports[0].from, inbound.ports[0].to), (8080, 8080));
+
+    let config = read("-L http+wss://u:p%40w@127.0.0.1:8443?path=/x&tls.minVersion=VersionTLS13");
+    let inbound = &config.inbounds[0];
+    let InboundSettings::Http(http) = &inbound.protocol else {
+        panic!("{:?}", inbound.protocol)
+    };
+    assert_eq!(
+        (&*http.accounts[0].user, &**http.accounts[0].pass),
+        ("u", "p@w")
+    );
+    assert_eq!(path(inbound), "/x");
+    assert!(
+        inbound
+            .transport
+            .security
+            .as_ref()
+            .unwrap()
+            .self_signed
+            .is_some()
+    );
+
+    let config = read("-L socks5+mwss://:0?mux.version=2&WS.Path=y&auth=dTpwdw");
+    let inbound = &config.inbounds[0];
+    assert_eq!(path(inbound), "/y");
+    assert!(matches!(&inbound.protocol, InboundSettings::Socks(socks)
+        if &*socks.accounts.as_ref().unwrap()[0].pass == "pw"));
+
+    let config = read("-L tcp://:8000-8002/192.0.2.1:80 -L udp://:53/[2001:db8::1]:53");
+    let shown: Vec<String> = config
+        .inbounds
+        .iter()
+        .map(|inbound| match &inbound.protocol {
+            InboundSettings::Dokodemo(door) => {
+                let to = door.to.as_ref().unwrap();
+                format!(
+                    "{} {to} {}",
+                    inbound.ports[0].from,
+                    if door.udp { "udp" } else { "tcp" }
+                )
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [
+        "8000 192.0.2.1:80 tcp",
+        "8001 192.0.2.1:80 tcp",
+        "8002 192.0.2.1:80 tcp",
+        "53 [2001:db8::1]:53 udp",
+    ];
+    assert_eq!(shown, expected);
+
+    // A target makes it a forwarder, whatever stands in front; a port alone is this machine's.
+    for url in ["wss://:8443/:1080", "forward+wss://:8443/:1080"] {
+        let config = read(&format!("-L {url}"));
+        let InboundSettings::Dokodemo(door) = &config.inbounds[0].protocol else {
+            panic!("{url}")
+        };
+        assert_eq!(door.to.as_ref().unwrap().to_string(), "127.0.0.1:1080");
+    }
+}
+
+#[test]
+fn hops_go_through_each_other() {
+    let config = read(
+        "-L :8080 -F http+ws://a.test:80?host=b.test -F socks5+mwss://u:p@192.0.2.2:443?path=/x&keepAlive=true&ttl=7",
+    );
+    let rule = &config.routing.rules[0];
+    let Target::Outbound(last) = &*rule.target else {
+        panic!("{rule:?}")
+    };
+    let find = |tag: &str| {
+        config
+            .outbounds
+            .iter()
+            .find(|o| o.tag.as_deref() == Some(tag))
+            .unwrap()
+    };
+    let last = find(last);
+    let OutboundSettings::Socks(socks) = &last.protocol else {
+        panic!("{last:?}")
+    };
+    assert_eq!(socks.servers[0].to.to_string(), "192.0.2.2:443");
+    let ClientCarrier::Mws(mws) = &last.transport.carrier else {
+        panic!("{last:?}")
+    };
+    assert_eq!(mws.ws.path, "/x");
+    assert_eq!(mws.ws.heartbeat.unwrap().as_secs(), 7);
+    let tls = last.transport.security.as_ref().unwrap();
+    assert!(tls.allow_insecure && tls.told_unverified.is_some());
+    let first = find(&last.through.as_ref().unwrap().tag);
+    let ClientCarrier::Ws(ws) = &first.transport.carrier else {
+        panic!("{first:?}")
+    };
+    assert_eq!(ws.host.as_ref().unwrap(), "b.test");
+    assert!(first.through.is_none() && ws.heartbeat.is_none());
+}
+
+#[test]
+fn several_nodes_are_chosen_from() {
+    let config = read(
+        "-L :1 -F ws://a.test:1,b.test:2?strategy=fifo&maxFails=3&failTimeout=7s&bypass=~10.0.0.0/8,.corp.test",
+    );
+    let balancer = &config.routing.balancers[0];
+    assert_eq!(*balancer.strategy, Strategy::First);
+    let failing = balancer.failing.unwrap();
+    assert_eq!((failing.max_fails, failing.timeout.as_secs()), (3, 7));
+    let tags = config.outbounds.iter().filter_map(|o| o.tag.as_deref());
+    assert_eq!(tags.filter(|tag| balancer.selects(tag)).count(), 2);
+    // Only what is in the list goes through the chain.
+    let targets: Vec<String> = config
+        .routing
+        .rules
+        .iter()
+        .map(|rule| match &*rule.target {
+            Target::Outbound(tag) => tag.to_string(),
+            Target::Balancer(tag) => format!("[{tag}]"),
+        })
+        .collect();
+    assert_eq!(targets, ["[chain-0]", "[chain-0]", "direct"]);
+}
+
+#[test]
+fn certificates_are_verified_when_that_is_asked_for() {
+    let tls = |keys: &str| {
+        let config = read(&format!("-L :1 -F wss://a.test:1{keys}"));
+        config.outbounds[2].transport.security.clone().unwrap()
+    };
+    assert!(tls("").allow_insecure);
+    let secure = tls("?secure=true&serverName=b.test");
+    assert!(!secure.allow_insecure);
+    assert_eq!(secure.server_name.unwrap().to_string(), "b.test");
+    let pinned = tls(&format!("?pin={}", "ab".repeat(32)));
+    assert!(!pinned.allow_insecure && pinned.certificate_pins == [[0xab; 32]]);
+}
+
+#[test]
+fn what_is_not_built_is_told_with_its_place() {
+    let told = |args: &str| errors(&load(&launch(args))).join("\n");
+    let text = told("-L http+wss://u:secret@:8443?pathh=/x");
+    assert!(
+        text.contains("`pathh` is not built here") && text.contains("did you mean `path`?"),
+        "{text}"
+    );
+    assert!(!text.contains("secret"), "{text}");
+    for (args, expected) in [
+        ("-L ss://:1", "handler `ss` is not built"),
+        ("-L http+quic://:1", "`quic` is not built"),
+        ("-L http+foo://:1", "there is no `foo`"),
+        ("-L tcp://:1", "leads nowhere"),
+        ("-L :70000", "`70000` is no port"),
+        ("-L :1 -F ws://a.test", "has no port"),
+        (
+            "-L :1 -F ws://a:1?mux.type=yamux",
+            "`mux.type` is not built here",
+        ),
+        ("-L :1 -F mws://a:1?mux.type=yamux", "only `smux` is built"),
+        (
+            "-L :1 -F ws://a:1?keepAlive=perhaps",
+            "expected `true` or `false`",
+        ),
+        ("-F ws://a:1", "there is no service"),
+    ] {
+        let text = told(args);
+        assert!(text.contains(expected), "{args}: {text}");
+    }
+}
+
+const FILE: &str = "\
+services:
+- name: service-0
+  addr: :8080
+  handler:
+    type: http
+    chain: chain-0
+  listener:
+    type: tcp
+chains:
+- name: chain-0
+  hops:
+  - name: hop-0
+    nodes:
+    - name: node-0
+      addr: :8443
+      connector:
+        type: http
+      dialer:
+        type: wss
+        metadata:
+          keepAlive: true
+          ttl: 15s
+          header:
+            foo: bar
+            baz: 123
+";
+
+#[test]
+fn a_file_says_the_same() {
+    let loaded = of_file(FILE);
+    assert_eq!(errors(&loaded), [""; 0]);
+    let config = loaded.config.unwrap();
+    let ClientCarrier::Ws(ws) = &config.outbounds[2].transport.carrier else {
+        panic!("{config:?}")
+    };
+    assert_eq!(ws.headers["baz"], "123");
+    assert_eq!(ws.heartbeat.unwrap().as_secs(), 15);
+}
+
+#[test]
+fn a_mistake_in_a_file_has_its_line() {
+    let told = |from: &str, to: &str| errors(&of_file(&FILE.replace(from, to))).join("\n");
+    let text = told("type: wss", "type: wsss");
+    assert_eq!(
+        text,
+        "gost.yml:19:15: chains[0].hops[0].nodes[0].dialer.type: there is no `wsss`, expected `tcp`, `udp`, `tls`, `ws`, \
+         `wss`, `mws`, `mwss`, `rtcp` or `rudp`, did you mean `wss`?"
+    );
+    let text = told("keepAlive: true", "keepAlife: true");
+    assert!(
+        text.starts_with("gost.yml:21:22: chains[0].hops[0].nodes[0].dialer.metadata.keepAlife: "),
+        "{text}"
+    );
+    let text = told("chain: chain-0", "chain: chain-1");
+    assert!(text.contains("there is no chain `chain-1`"), "{text}");
+    let text = told("hops:", "hops: [");
+    assert!(text.starts_with("gost.yml:"), "{text}");
+}
+
+/// As a page of gost's documentation has it, which gost itself refuses.
+#[test]
+fn tabs_stand_for_blanks() {
+    let lines = [
+        "services:",
+        "- name: service-0",
+        "  addr: :8443",
+        "  handler:",
+        "    type: auto",
+        "  listener:",
+        "    type: wss",
+    ];
+    for (indent, tabs) in [
+        ("", ["\tmetadata:", "\t  path: /tabs"]),
+        ("    ", ["\t\tmetadata:", "\t\t  path: /tabs"]),
+    ] {
+        let lines = lines.iter().map(|line| format!("{indent}{line}"));
+        let all: Vec<String> = lines.chain(tabs.map(str::to_owned)).collect();
+        let loaded = of_file(&all.join("\n"));
+        assert_eq!(errors(&loaded), [""; 0]);
+        assert_eq!(path(&loaded.config.unwrap().inbounds[0]), "/tabs");
+    }
+    let broken = of_file("services:\n- name: a\n\t\t: b\n  addr: [");
+    assert!(
+        errors(&broken)[0].contains("line 3 is indented with a tab"),
+        "{:?}",
+        errors(&broken)
+    );
+}
+
+#[test]
+fn what_is_printed_means_the_same() {
+    let args = launch(
+        "-L http+ws://u:p:w@:8080?path=/a%20b&bypass=10.0.0.0/8 -L wss://:1/:2 -F relayless://x:1",
+    );
+    assert!(print(&args, Form::Yaml).is_ok(), "it is not judged here");
+    let args = launch(
+        "-L http+ws://u:p:w@:8080?path=/a%20b -L wss://:1/:2 -F wss://a.test:1,b.test:2?strategy=rand&host=x",
+    );
+    let expected = load(&args).config.unwrap();
+    for form in [Form::Yaml, Form::Json] {
+        let text = print(&args, form).unwrap();
+        let loaded = of_file(&text);
+        assert_eq!(errors(&loaded), [""; 0], "{text}");
+        let config = loaded.config.unwrap();
+        assert_eq!(format!("{config:?}"), format!("{expected:?}"), "{text}");
+    }
+}

@@ -1,0 +1,269 @@
+//! A file, YAML or JSON, into a tree.
+//!
+//! gost refuses a YAML file that is indented with tabs, among them one of its own documentation. Here a tab in front of a
+//! line stands for four columns (or for two or eight, where the file makes sense with these alone).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+
+use super::tree::{At, Node, Value};
+
+/// Levels inside each other.
+const MAX_DEPTH: usize = 64;
+
+/// Values of a file, those that an alias repeats included.
+const MAX_NODES: usize = 100_000;
+
+/// Reads a file, which `source` is called.
+///
+/// # Errors
+///
+/// When it is neither; the text says where.
+pub(super) fn read(text: &str, source: &Arc<str>) -> Result<Node, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let at = At {
+        source: source.clone(),
+        ..At::default()
+    };
+    if text.trim_start().starts_with('{') {
+        let read: Result<serde_json::Value, _> = serde_json::from_str(text);
+        match read {
+            Ok(value) => return Ok(of_json(value, at)),
+            // A YAML file may begin like that, too; where it does not, this says more.
+            Err(e) => {
+                return yaml(text, &at).map_err(|_| {
+                    let text = e.to_string();
+                    let text = text.split(" at line ").next().unwrap_or_default();
+                    format!("{source}:{}:{}: {text}", e.line(), e.column())
+                });
+            }
+        }
+    }
+    if !text.lines().any(|line| indent(line).contains('\t')) {
+        return yaml(text, &at);
+    }
+    let mut first = None;
+    for width in [4, 2, 8] {
+        match yaml(&without_tabs(text, width), &at) {
+            Ok(node) => return Ok(node),
+            Err(e) => first = first.or(Some(e)),
+        }
+    }
+    let tab = text.lines().position(|line| indent(line).contains('\t'));
+    let hint = tab.map(|n| format!("; line {} is indented with a tab, expected blanks", n + 1));
+    Err(first.unwrap_or_default() + &hint.unwrap_or_default())
+}
+
+fn indent(line: &str) -> &str {
+    let end = line.find(|c| c != ' ' && c != '\t').unwrap_or(line.len());
+    &line[..end]
+}
+
+fn without_tabs(text: &str, width: usize) -> String {
+    let mut whole = String::with_capacity(text.len());
+    for line in text.lines() {
+        let front = indent(line);
+        let columns = front.chars().fold(0, |columns, c| match c {
+            '\t' => (columns / width + 1) * width,
+            _ => columns + 1,
+        });
+        whole.extend(std::iter::repeat_n(' ', columns));
+        whole.push_str(&line[front.len()..]);
+        whole.push('\n');
+    }
+    whole
+}
+
+fn of_json(value: serde_json::Value, at: At) -> Node {
+    use serde_json::Value as Json;
+    let value = match value {
+        Json::Null => Value::Null,
+        Json::Bool(on) => Value::Text(on.to_string()),
+        Json::Number(n) => Value::Text(n.to_string()),
+        Json::String(text) => Value::Text(text),
+        Json::Array(items) => {
+            let items = items.into_iter().enumerate();
+            Value::List(items.map(|(n, item)| of_json(item, at.item(n))).collect())
+        }
+        Json::Object(map) => {
+            let entries = map.into_iter();
+            let entries = entries.map(|(key, value)| {
+                let at = at.key(&key);
+                (key, of_json(value, at))
+            });
+            Value::Map(entries.collect())
+        }
+    };
+    Node { value, at }
+}
+
+fn yaml(text: &str, at: &At) -> Result<Node, String> {
+    let mut builder = Builder {
+        source: at.source.clone(),
+        stack: Vec::new(),
+        root: None,
+        anchors: HashMap::new(),
+        nodes: 0,
+        failed: None,
+    };
+    // Event by event, so that no depth is the stack's.
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|e| {
+            let marker = e.marker();
+            let (line, column) = (marker.line(), marker.col() + 1);
+            format!("{}:{line}:{column}: {}", at.source, e.info())
+        })?;
+        builder.on_event(event, span);
+        if let Some(failed) = builder.failed {
+            return Err(failed);
+        }
+    }
+    let mut root = builder.root.unwrap_or_else(|| Node::new(Value::Null, at));
+    place(&mut root, String::new());
+    Ok(root)
+}
+
+/// Tells every value what leads to it.
+fn place(node: &mut Node, path: String) {
+    match &mut node.value {
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                let path = match path.is_empty() {
+                    true => key.clone(),
+                    false => format!("{path}.{key}"),
+                };
+                place(value, path);
+            }
+        }
+        Value::List(items) => {
+            for (n, item) in items.iter_mut().enumerate() {
+                place(item, format!("{path}[{n}]"));
+            }
+        }
+        Value::Null | Value::Text(_) => {}
+    }
+    node.at.path = path;
+}
+
+/// Puts events together.
+struct Builder {
+    source: Arc<str>,
+    stack: Vec<Open>,
+    root: Option<Node>,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+    failed: Option<String>,
+}
+
+/// A list or a map that has begun.
+struct Open {
+    node: Node,
+    anchor: usize,
+    /// The name of a map's next value.
+    key: Option<String>,
+}
+
+impl Builder {
+    fn at(&self, span: Span) -> At {
+        At {
+            source: self.source.clone(),
+            path: String::new(),
+            line: Some((span.start.line(), span.start.col() + 1)),
+        }
+    }
+
+    fn fail(&mut self, span: Span, text: &str) {
+        let at = self.at(span);
+        self.failed.get_or_insert_with(|| format!("{at}: {text}"));
+    }
+
+    fn add(&mut self, node: Node, anchor: usize, span: Span) {
+        self.nodes += count(&node);
+        if self.nodes > MAX_NODES {
+            return self.fail(span, "there is more in it than a config can have");
+        }
+        if anchor > 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        let Some(open) = self.stack.last_mut() else {
+            self.root.get_or_insert(node);
+            return;
+        };
+        match &mut open.node.value {
+            Value::List(items) => items.push(node),
+            Value::Map(entries) => match open.key.take() {
+                Some(key) if key == "<<" => {
+                    for (key, value) in node.entries() {
+                        if !entries.iter().any(|(known, _)| known == key) {
+                            entries.push((key.clone(), value.clone()));
+                        }
+                    }
+                }
+                Some(key) if entries.iter().any(|(known, _)| *known == key) => {
+                    let text = format!("`{}` is there twice", key.escape_debug());
+                    self.fail(span, &text);
+                }
+                Some(key) => entries.push((key, node)),
+                None => match node.value {
+                    Value::Text(text) => open.key = Some(text),
+                    _ => self.fail(span, "this is no name, expected `name: value`"),
+                },
+            },
+            Value::Null | Value::Text(_) => {}
+        }
+    }
+
+    fn begin(&mut self, value: Value, anchor: usize, span: Span) {
+        if self.stack.len() >= MAX_DEPTH {
+            return self.fail(span, "there are too many levels inside each other");
+        }
+        let at = self.at(span);
+        self.stack.push(Open {
+            node: Node { value, at },
+            anchor,
+            key: None,
+        });
+    }
+}
+
+fn count(node: &Node) -> usize {
+    let inside: usize = match &node.value {
+        Value::List(items) => items.iter().map(count).sum(),
+        Value::Map(entries) => entries.iter().map(|(_, node)| count(node)).sum(),
+        Value::Null | Value::Text(_) => 0,
+    };
+    1 + inside
+}
+
+impl Builder {
+    fn on_event(&mut self, event: Event<'_>, span: Span) {
+        match event {
+            Event::Scalar(text, style, anchor, _) => {
+                let is_plain = style == ScalarStyle::Plain;
+                let is_null = is_plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+                let value = match is_null {
+                    true => Value::Null,
+                    false => Value::Text(text.into_owned()),
+                };
+                let node = Node::new(value, &self.at(span));
+                self.add(node, anchor, span);
+            }
+            Event::SequenceStart(anchor, _) => self.begin(Value::List(Vec::new()), anchor, span),
+            Event::MappingStart(anchor, _) => self.begin(Value::Map(Vec::new()), anchor, span),
+            Event::SequenceEnd | Event::MappingEnd => {
+                if let Some(open) = self.stack.pop() {
+                    // Its parts were counted when they came.
+                    self.nodes -= count(&open.node) - 1;
+                    self.add(open.node, open.anchor, span);
+                }
+            }
+            Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
+                Some(node) => self.add(node, 0, span),
+                None => self.fail(span, "there is nothing that this `*name` repeats"),
+            },
+            _ => {}
+        }
+    }
+}

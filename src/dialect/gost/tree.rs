@@ -1,0 +1,136 @@
+//! What files and URLs have in common: a tree of names and texts, each with its place.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A value and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Node {
+    pub value: Value,
+    pub at: At,
+}
+
+/// Numbers and switches are texts: what is meant, its reader knows.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    Null,
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<(String, Node)>),
+}
+
+/// Where something stands: the file or the argument, what leads to it there, and its line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct At {
+    pub source: Arc<str>,
+    pub path: String,
+    /// Line and column, from 1.
+    pub line: Option<(usize, usize)>,
+}
+
+impl Node {
+    pub(super) fn text(text: impl Into<String>, at: &At) -> Self {
+        Self::new(Value::Text(text.into()), at)
+    }
+
+    pub(super) fn new(value: Value, at: &At) -> Self {
+        let at = at.clone();
+        Self { value, at }
+    }
+
+    /// The entries of a map; none of anything else.
+    pub(super) fn entries(&self) -> &[(String, Self)] {
+        match &self.value {
+            Value::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The entry of this name, whatever its case.
+    pub(super) fn get(&self, name: &str) -> Option<&Self> {
+        let mut entries = self.entries().iter();
+        let found = entries.find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, node)| node)
+    }
+
+    pub(super) fn as_text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The parts of a list; one thing is a list of one.
+    pub(super) fn items(&self) -> &[Self] {
+        match &self.value {
+            Value::List(items) => items,
+            Value::Null => &[],
+            _ => std::slice::from_ref(self),
+        }
+    }
+
+    /// Puts `other` into the entry `name`, which becomes a list that grows.
+    pub(super) fn push(&mut self, name: &str, other: Self) {
+        let Value::Map(entries) = &mut self.value else {
+            return;
+        };
+        let found = entries
+            .iter_mut()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name));
+        match found {
+            Some((_, node)) => match &mut node.value {
+                Value::List(items) => items.push(other),
+                _ => node.value = Value::List(vec![other]),
+            },
+            None => {
+                let at = other.at.clone();
+                let value = Value::List(vec![other]);
+                entries.push((name.to_owned(), Self { value, at }));
+            }
+        }
+    }
+
+    /// Puts `other` into the entry `name`.
+    pub(super) fn set(&mut self, name: &str, other: Self) {
+        if let Value::Map(entries) = &mut self.value {
+            entries.push((name.to_owned(), other));
+        }
+    }
+}
+
+impl At {
+    /// Something inside.
+    #[must_use]
+    pub(super) fn key(&self, name: &str) -> Self {
+        let path = match self.path.is_empty() {
+            true => name.to_owned(),
+            false => format!("{}.{name}", self.path),
+        };
+        Self {
+            path,
+            ..self.clone()
+        }
+    }
+
+    /// One of several.
+    #[must_use]
+    pub(super) fn item(&self, n: usize) -> Self {
+        Self {
+            path: format!("{}[{n}]", self.path),
+            ..self.clone()
+        }
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)?;
+        if let Some((line, column)) = self.line {
+            write!(f, ":{line}:{column}")?;
+        }
+        match self.path.is_empty() {
+            true => Ok(()),
+            false => write!(f, ": {}", self.path),
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! `-L URL` and `-F URL` into what a file would say.
+//!
+//! ```text
+//! [scheme://][user:pass@]host:port[,host2:port2][/target[,target2]][?key=value&…]
+//! ```
+//! A scheme is `handler+listener`, or `connector+dialer`; one word is both. Keys without a prefix are for all parts of a
+//! service or a node, those with one (`handler.`, `dialer.`, …) for that part.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use percent_encoding::percent_decode_str;
+
+use super::tree::{At, Node, Value};
+
+/// What becomes of a URL.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// `-L`
+    Service,
+    /// `-F`
+    Hop,
+}
+
+/// A URL, taken apart.
+struct Parts {
+    at: At,
+    words: (String, String),
+    user: Option<(String, String)>,
+    addresses: String,
+    targets: Vec<String>,
+    query: Vec<(String, String)>,
+}
+
+/// Words that a handler or a connector is called by.
+pub(super) const HANDLERS: [&str; 14] = [
+    "auto", "http", "socks", "socks4", "socks4a", "socks5", "relay", "forward", "tcp", "udp",
+    "rtcp", "rudp", "https", "socks5h",
+];
+
+/// Words that a listener or a dialer is called by.
+pub(super) const CARRIERS: [&str; 10] = [
+    "tcp", "udp", "tls", "ws", "wss", "mws", "mwss", "rtcp", "rudp", "https",
+];
+
+/// The services that a URL is: one for each port of a range, counted from `first`. The second value is the chain's name,
+/// where there is one.
+///
+/// # Errors
+///
+/// When it is no URL of this kind.
+pub(super) fn services(url: &str, first: usize, chain: Option<&str>) -> Result<Vec<Node>, String> {
+    let parts = Parts::read(url, Role::Service)?;
+    let addresses = parts.range()?;
+    let nodes = addresses.into_iter().enumerate();
+    let node = |(n, addr): (usize, String)| parts.service(&addr, first + n, chain);
+    Ok(nodes.map(node).collect())
+}
+
+/// The hop that a URL is.
+///
+/// # Errors
+///
+/// When it is no URL of this kind.
+pub(super) fn hop(url: &str, number: usize) -> Result<Node, String> {
+    Parts::read(url, Role::Hop)?.hop(number)
+}
+
+impl Parts {
+    fn read(url: &str, role: Role) -> Result<Self, String> {
+        let option = match role {
+            Role::Service => "-L",
+            Role::Hop => "-F",
+        };
+        let at = At {
+            source: Arc::from(format!("{option} {}", without_password(url))),
+            ..At::default()
+        };
+        let fail = |text: String| Err(format!("{at}: {text}"));
+        let (scheme, rest) = match url.split_once("://") {
+            Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
+            None => match role {
+                Role::Service => ("auto".to_owned(), url),
+                Role::Hop => ("http".to_owned(), url),
+            },
+        };
+        let words = match scheme.split_once('+') {
+            Some((_, two)) if two.contains('+') => {
+                return fail(format!(
+                    "`{scheme}` has more than two words, expected `handler+listener`"
+                ));
+            }
+            Some((one, two)) => (one.to_owned(), two.to_owned()),
+            None if scheme == "https" => ("http".to_owned(), "tls".to_owned()),
+            None => (scheme.clone(), scheme.clone()),
+        };
+        let (front, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = match front.rfind('@') {
+            // A password may have a `/` in it.
+            Some(sign) => match front[sign..].find('/') {
+                Some(slash) => (&front[..sign + slash], &front[sign + slash + 1..]),
+                None => (front, ""),
+            },
+            None => front.split_once('/').unwrap_or((front, "")),
+        };
+        let (user, addresses) = match authority.rsplit_once('@') {
+            Some((user, addresses)) => {
+                let (name, pass) = user.split_once(':').unwrap_or((user, ""));
+                (Some((decoded(name), decoded(pass))), addresses)
+            }
+            None => (None, authority),
+        };
+        let query = query.split('&').filter(|pair| !pair.is_empty());
+        let query = query.map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(key), decoded(&value.replace('+', " ")))
+        });
+        let mut query: Vec<(String, String)> = query.collect();
+        let mut user = user;
+        if let Some(n) = query
+            .iter()
+            .position(|(key, _)| key.eq_ignore_ascii_case("auth"))
+        {
+            let (_, text) = query.remove(n);
+            match account(&text) {
+                Some(account) => user = user.or(Some(account)),
+                None => return fail("`auth` is not `user:password` in base64".to_owned()),
+            }
+        }
+        let targets = decoded(path);
+        let targets = targets.split(',').filter(|target| !target.is_empty());
+        Ok(Self {
+            words,
+            user,
+            addresses: addresses.to_owned(),
+            targets: targets.map(str::to_owned).collect(),
+            query,
+            at,
+        })
+    }
+
+    fn fail<T>(&self, text: &str) -> Result<T, String> {
+        Err(format!("{}: {text}", self.at))
+    }
+
+    /// The addresses of a service, one for each port.
+    fn range(&self) -> Result<Vec<String>, String> {
+        let (host, port) = match self.addresses.rsplit_once(':') {
+            Some((host, port)) => (host, port),
+            None => ("", &*self.addresses),
+        };
+        let Some((from, to)) = port.split_once('-') else {
+            return Ok(vec![self.addresses.clone()]);
+        };
+        match (from.parse::<u16>(), to.parse::<u16>()) {
+            (Ok(from), Ok(to)) if from <= to => {
+                Ok((from..=to).map(|port| format!("{host}:{port}")).collect())
+            }
+            _ => self.fail(&format!("`{}` is no range of ports", port.escape_debug())),
+        }
+    }
+
+    /// Which keys of the query are for `part`, its prefix taken away; those for all come along if `shared` says so.
+    fn keys(&self, part: &str, shared: bool) -> Vec<(String, Node)> {
+        const PARTS: [&str; 7] = [
+            "handler",
+            "listener",
+            "service",
+            "node",
+            "connector",
+            "dialer",
+            "hop",
+        ];
+        let mut keys: Vec<(String, Node)> = Vec::new();
+        for (key, value) in &self.query {
+            let lower = key.to_ascii_lowercase();
+            let prefix = lower.split_once('.').map(|(prefix, _)| prefix);
+            let prefix = prefix.filter(|prefix| PARTS.contains(prefix));
+            let name = match prefix {
+                Some(prefix) if prefix == part => &key[prefix.len() + 1..],
+                None if shared => key,
+                _ => continue,
+            };
+            let node = Node::text(value.clone(), &self.at.key(key));
+            match keys
+                .iter_mut()
+                .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            {
+                // The last one counts; headers are each another one.
+                Some((known, old)) if known.eq_ignore_ascii_case("header") => {
+                    let mut items = old.items().to_vec();
+                    items.push(node);
+                    *old = Node::new(Value::List(items), &self.at.key(key));
+                }
+                Some((_, old)) => *old = node,
+                None => keys.push((name.to_owned(), node)),
+            }
+        }
+        keys
+    }
+
+    /// A handler, listener, connector or dialer.
+    fn part(&self, kind: &str, part: &str) -> Node {
+        let at = &self.at;
+        let mut node = Node::new(Value::Map(Vec::new()), at);
+        node.set("type", Node::text(kind, at));
+        if let Some((name, pass)) = &self.user
+            && matches!(part, "handler" | "connector")
+        {
+            let mut auth = Node::new(Value::Map(Vec::new()), at);
+            auth.set("username", Node::text(name.clone(), at));
+            auth.set("password", Node::text(pass.clone(), at));
+            node.set("auth", auth);
+        }
+        let keys = self.keys(part, false);
+        if !keys.is_empty() {
+            node.set("metadata", Node::new(Value::Map(keys), at));
+        }
+        node
+    }
+
+    fn service(&self, addr: &str, number: usize, chain: Option<&str>) -> Node {
+        let at = &self.at;
+        let (mut handler, mut listener) = self.words.clone();
+        if handler == listener && !CARRIERS.contains(&&*listener) {
+            "tcp".clone_into(&mut listener);
+        }
+        if !HANDLERS.contains(&&*handler) && CARRIERS.contains(&&*handler) {
+            "auto".clone_into(&mut handler);
+        }
+        if !self.targets.is_empty() && handler != "relay" {
+            handler = match &*listener {
+                "udp" | "rtcp" | "rudp" => listener.clone(),
+                "tcp" => "tcp".to_owned(),
+                _ => "forward".to_owned(),
+            };
+        }
+        let mut node = Node::new(Value::Map(Vec::new()), at);
+        node.set("name", Node::text(format!("service-{number}"), at));
+        node.set("addr", Node::text(addr, at));
+        let binds = matches!(&*listener, "rtcp" | "rudp");
+        let mut parts = [
+            self.part(&handler, "handler"),
+            self.part(&listener, "listener"),
+        ];
+        if let Some(chain) = chain {
+            parts[usize::from(binds)].set("chain", Node::text(chain, at));
+        }
+        let [handler, listener] = parts;
+        node.set("handler", handler);
+        node.set("listener", listener);
+        if !self.targets.is_empty() {
+            let targets = self.targets.iter().enumerate().map(|(n, target)| {
+                let mut node = Node::new(Value::Map(Vec::new()), at);
+                node.set("name", Node::text(format!("target-{n}"), at));
+                node.set("addr", Node::text(target.clone(), at));
+                node
+            });
+            let nodes = Node::new(Value::List(targets.collect()), at);
+            let mut forwarder = Node::new(Value::Map(Vec::new()), at);
+            forwarder.set("nodes", nodes);
+            node.set("forwarder", forwarder);
+        }
+        let keys = self.keys("service", true);
+        if !keys.is_empty() {
+            node.set("metadata", Node::new(Value::Map(keys), at));
+        }
+        node
+    }
+
+    fn hop(&self, number: usize) -> Result<Node, String> {
+        if !self.targets.is_empty() {
+            return self.fail("a node has no target behind its address, expected `host:port`");
+        }
+        let at = &self.at;
+        let (mut connector, mut dialer) = self.words.clone();
+        if connector == dialer && !CARRIERS.contains(&&*dialer) {
+            "tcp".clone_into(&mut dialer);
+        }
+        if !HANDLERS.contains(&&*connector) && CARRIERS.contains(&&*connector) {
+            "http".clone_into(&mut connector);
+        }
+        let mut hop = Node::new(Value::Map(Vec::new()), at);
+        hop.set("name", Node::text(format!("hop-{number}"), at));
+        let addresses = self.addresses.split(',').filter(|addr| !addr.is_empty());
+        let nodes = addresses.enumerate().map(|(n, addr)| {
+            let mut node = Node::new(Value::Map(Vec::new()), at);
+            node.set("name", Node::text(format!("node-{n}"), at));
+            node.set("addr", Node::text(addr, at));
+            node.set("connector", self.part(&connector, "connector"));
+            node.set("dialer", self.part(&dialer, "dialer"));
+            let keys = self.keys("node", true);
+            let of_hop = |key: &str| HOP_KEYS.iter().any(|own| own.eq_ignore_ascii_case(key));
+            let keys: Vec<_> = keys.into_iter().filter(|(key, _)| !of_hop(key)).collect();
+            if !keys.is_empty() {
+                node.set("metadata", Node::new(Value::Map(keys), at));
+            }
+            node
+        });
+        let nodes: Vec<Node> = nodes.collect();
+        if nodes.is_empty() {
+            return self.fail("there is no address, expected `host:port`");
+        }
+        hop.set("nodes", Node::new(Value::List(nodes), at));
+        let mut selector = Node::new(Value::Map(Vec::new()), at);
+        for (key, value) in self.keys("hop", true) {
+            match HOP_KEYS.iter().find(|own| own.eq_ignore_ascii_case(&key)) {
+                Some(&"bypass") => hop.set("bypass", value),
+                Some(own) => selector.set(own, value),
+                None => {}
+            }
+        }
+        if !selector.entries().is_empty() {
+            hop.set("selector", selector);
+        }
+        Ok(hop)
+    }
+}
+
+/// What of a `-F` is the hop's.
+const HOP_KEYS: [&str; 4] = ["strategy", "maxFails", "failTimeout", "bypass"];
+
+/// What messages show of a URL.
+fn without_password(url: &str) -> String {
+    let (front, query) = url.split_once('?').unwrap_or((url, ""));
+    let shown = match (front.split_once("://"), front.rfind('@')) {
+        (Some((scheme, rest)), Some(_)) => {
+            let (_, host) = rest.rsplit_once('@').unwrap_or(("", rest));
+            format!("{scheme}://…@{host}")
+        }
+        (None, Some(sign)) => format!("…{}", &front[sign..]),
+        _ => front.to_owned(),
+    };
+    let keys = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let key = pair.split('=').next().unwrap_or_default();
+            match key.to_ascii_lowercase().contains("auth") {
+                true => format!("{key}=…"),
+                false => pair.to_owned(),
+            }
+        });
+    let keys: Vec<String> = keys.collect();
+    let shown = match keys.is_empty() {
+        true => shown,
+        false => format!("{shown}?{}", keys.join("&")),
+    };
+    shown.escape_debug().to_string()
+}
+
+fn decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+fn account(text: &str) -> Option<(String, String)> {
+    let engines = [&URL_SAFE_NO_PAD, &URL_SAFE, &STANDARD, &STANDARD_NO_PAD];
+    // What was a `+` before it was taken for a blank.
+    let text = text.replace(' ', "+");
+    let bytes = engines
+        .iter()
+        .find_map(|engine| engine.decode(&text).ok())?;
+    let text = String::from_utf8(bytes).ok()?;
+    let (name, pass) = text.split_once(':').unwrap_or((&text, ""));
+    Some((name.to_owned(), pass.to_owned()))
+}
