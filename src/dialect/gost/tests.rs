@@ -279,6 +279,14 @@ fn a_mistake_in_a_file_has_its_line() {
     assert!(text.starts_with("gost.yml:"), "{text}");
 }
 
+#[test]
+fn an_address_that_is_a_colon_is_any() {
+    let loaded = of_file(&FILE.replacen("addr: :8080", "addr: :", 1));
+    assert_eq!(errors(&loaded), [""; 0]);
+    let config = loaded.config.unwrap();
+    assert_eq!(config.inbounds[0].ports[0].from, 0);
+}
+
 /// As a page of gost's documentation has it, which gost itself refuses.
 #[test]
 fn tabs_stand_for_blanks() {

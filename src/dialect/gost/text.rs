@@ -41,6 +41,7 @@ pub(super) fn read(text: &str, source: &Arc<str>) -> Result<Node, String> {
             }
         }
     }
+    let text = &with_quoted_colons(text);
     if !text.lines().any(|line| indent(line).contains('\t')) {
         return yaml(text, &at);
     }
@@ -54,6 +55,15 @@ pub(super) fn read(text: &str, source: &Arc<str>) -> Result<Node, String> {
     let tab = text.lines().position(|line| indent(line).contains('\t'));
     let hint = tab.map(|n| format!("; line {} is indented with a tab, expected blanks", n + 1));
     Err(first.unwrap_or_default() + &hint.unwrap_or_default())
+}
+
+/// `addr: :` is any address and port to gost, whose reader takes a bare colon for a text.
+fn with_quoted_colons(text: &str) -> String {
+    let quoted = |line: &str| match line.trim_end().strip_suffix(": :") {
+        Some(front) => format!("{front}: ':'\n"),
+        None => format!("{line}\n"),
+    };
+    text.lines().map(quoted).collect()
 }
 
 fn indent(line: &str) -> &str {
