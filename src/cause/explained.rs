@@ -138,7 +138,7 @@ pub const ALL: &[Explained] = &[
             "`finalRules` of `freedom` hold the address back, which the line names: users of tunnels come to no private address by themselves",
             "if they are to, write a rule with `allow` for that network",
         ),
-        "config.md#freedom",
+        "config.md#freedom-outbound",
     ),
     row(
         &["tls-name"],

@@ -109,8 +109,8 @@ async fn ask(mut link: Link, host: HeaderValue, path: &str) -> Result<(Link, u16
 /// What the target's TLS says, unless it is the tunnel below.
 fn in_tls(error: TlsError) -> Carried {
     match error {
-        TlsError::Broken(e) | TlsError::Failed(e) if code_of(&e).is_some() => Carried::Failed(e),
         TlsError::Broken(e) => Carried::Failed(e),
+        TlsError::Failed(e) if code_of(&e).is_some() => Carried::Failed(e),
         TlsError::Closed => Carried::Ended,
         TlsError::Slow(_) => Carried::Silent,
         other => Carried::Talks(Fault::TargetTls, format!("the target: {}", other.plain())),

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use tokio::time::{timeout, timeout_at};
 
 use super::Walk;
-use super::carried::{self, Carried};
+use super::carried;
 use super::client::{STILL, Way};
 use crate::cause::Fault;
 use crate::dispatch::Dispatcher;
@@ -25,7 +25,7 @@ enum Silence {
     /// It was cut off.
     Cut(Duration, io::Error),
     /// There was none.
-    Never(Carried),
+    Never,
 }
 
 /// Opens a tunnel, has it answer once, and then waits for at most `limit`.
@@ -33,8 +33,7 @@ async fn wait(dispatcher: &Arc<Dispatcher>, tag: &str, url: &Url, limit: Duratio
     let opening = carried::open(dispatcher, tag, url);
     let (mut link, _) = match timeout(carried::PATIENCE, opening).await {
         Ok(Ok(opened)) => opened,
-        Ok(Err(carried)) => return Silence::Never(carried),
-        Err(_) => return Silence::Never(Carried::Silent),
+        Ok(Err(_)) | Err(_) => return Silence::Never,
     };
     let mut since = Instant::now();
     let mut body = BytesMut::new();
@@ -72,9 +71,7 @@ impl Way {
                     at.as_secs()
                 ),
             ),
-            Silence::Never(carried) => {
-                walk.skip("idle", format_args!("no tunnel was opened: {carried:?}"));
-            }
+            Silence::Never => walk.skip("idle", "a second tunnel did not come up, try again"),
             Silence::Cut(at, e) => self.cut(at, &e, walk).await,
         }
     }

@@ -89,8 +89,8 @@ impl Way {
         if let Some(DialError::Upgrade(UpgradeError::Refused(refused))) = DialError::of(error)
             && let Some(to) = refused.location.as_deref()
         {
-            cure = Some(match to.strip_prefix("https://") {
-                Some(_) if !self.transport().has_tls() => {
+            cure = Some(match to.starts_with("https://") {
+                true if !self.transport().has_tls() => {
                     "set `security` to `tls` in `streamSettings`, and `port` to that of HTTPS (443)"
                         .to_owned()
                 }
