@@ -361,9 +361,9 @@ async fn a_set_works(mut world: World, behind: &str, tls: &str, protocol: &str) 
 #[test]
 fn behind_nginx_a_set_works() {
     for (tls, protocol) in [
-        ("files", "vmess"),
-        ("self-signed", "vless"),
-        ("none", "trojan"),
+        ("files", "vless"),
+        ("self-signed", "trojan"),
+        ("none", "vmess"),
     ] {
         world::run(|world| a_set_works(world, "nginx", tls, protocol));
     }
@@ -390,9 +390,9 @@ fn behind_haproxy_a_set_works() {
 #[test]
 fn alone_a_set_works() {
     for (tls, protocol) in [
-        ("files", "vmess"),
-        ("self-signed", "trojan"),
-        ("none", "vless"),
+        ("files", "trojan"),
+        ("self-signed", "vless"),
+        ("none", "vmess"),
     ] {
         world::run(|world| a_set_works(world, "none", tls, protocol));
     }

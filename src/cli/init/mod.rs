@@ -20,7 +20,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 pub(super) use args::InitArgs;
 
 use super::link::{picture, qr};
-use super::{say, test};
+use super::say;
 use crate::cause::system_words;
 use crate::dialect::v2ray::{self, Input};
 use crate::transport::tls;
@@ -202,13 +202,15 @@ fn pin(pem: &str) -> Result<String, String> {
     Ok(hash.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Whether what was written is a config; what is wrong with it is said.
+/// Whether what was written is a config; what is wrong with it is said, without the lines, which have secrets in them.
 fn is_good(plan: &Plan, name: &str) -> bool {
     let input = Input::File(plan.out.join(name));
     let loaded = v2ray::load(&[input], v2ray::Options::default());
-    for message in loaded.errors.iter().chain(&loaded.warnings) {
-        eprintln!("{message}");
-        test::show(message);
+    for warning in &loaded.warnings {
+        eprintln!("warning: {name}: {warning}");
+    }
+    for error in &loaded.errors {
+        eprintln!("{name}: {error}");
     }
     loaded.config.is_some()
 }
