@@ -149,8 +149,10 @@ impl Way {
             named(EARLY, |_| {}),
             named(STILL, |carrier| {
                 without_early_data(carrier);
-                if let ClientCarrier::Ws(ws) = carrier {
-                    ws.heartbeat = None;
+                match carrier {
+                    ClientCarrier::Ws(ws) => ws.heartbeat = None,
+                    ClientCarrier::Mws(mws) => mws.ws.heartbeat = None,
+                    _ => {}
                 }
             }),
         ]);

@@ -89,8 +89,13 @@ impl Way {
         let after = at.as_secs().max(1);
         let found = format!("{hop} cuts a tunnel that is silent for {after} s");
         let half = (after / 2).max(1);
-        match &self.transport().carrier {
-            ClientCarrier::Ws(ws) => match ws.heartbeat {
+        let ws = match &self.transport().carrier {
+            ClientCarrier::Ws(ws) => Some(ws),
+            ClientCarrier::Mws(mws) => Some(&mws.ws),
+            _ => None,
+        };
+        match ws {
+            Some(ws) => match ws.heartbeat {
                 Some(period) if period < at => walk.well(
                     "idle",
                     format_args!(
@@ -104,7 +109,7 @@ impl Way {
                     walk.broken("idle", Fault::IdleCut.code().into(), found, Some(cure));
                 }
             },
-            _ => {
+            None => {
                 let cure = "raise the limit of what is in front (nginx: `proxy_read_timeout`, HAProxy: `timeout tunnel`), \
                             or use `network: ws`, whose `heartbeatPeriod` keeps a tunnel alive";
                 walk.broken(

@@ -7,9 +7,9 @@ mod fronts;
 mod plan;
 mod unit;
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -42,12 +42,9 @@ pub(super) fn run(args: &InitArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match set.write(&plan, args.force) {
-        Ok(()) => {}
-        Err(text) => {
-            eprintln!("{text}");
-            return ExitCode::FAILURE;
-        }
+    if let Err(text) = set.check(&plan).and_then(|()| set.write(&plan, args.force)) {
+        eprintln!("{text}");
+        return ExitCode::FAILURE;
     }
     set.tell(&plan);
     match is_good(&plan, "server.json") && is_good(&plan, "client.json") {
@@ -122,6 +119,27 @@ impl Set {
         });
     }
 
+    /// Whether the server could have its certificate issued; what else its config names is yet to be written.
+    fn check(&self, plan: &Plan) -> Result<(), String> {
+        let server = self.files.iter().find(|file| file.name == "server.json");
+        let Some(server) = server.filter(|_| plan.ends_tls() && plan.tls == Tls::Acme) else {
+            return Ok(());
+        };
+        let input = Input::Text {
+            name: server.name.clone(),
+            text: String::from_utf8_lossy(&server.bytes).into_owned(),
+        };
+        let loaded = v2ray::load(&[input], v2ray::Options::default());
+        let errors: Vec<String> = loaded.errors.iter().map(ToString::to_string).collect();
+        match errors.is_empty() {
+            true => Ok(()),
+            false => Err(format!(
+                "--tls acme: {}: nothing was written, expected `self-signed`, `files` or a web server in front",
+                errors.join("; ")
+            )),
+        }
+    }
+
     /// Writes all of them, or none where one is there already.
     fn write(&self, plan: &Plan, force: bool) -> Result<(), String> {
         let there = |file: &&File| fs::symlink_metadata(plan.out.join(&file.name)).is_ok();
@@ -142,7 +160,9 @@ impl Set {
         fs::create_dir_all(&plan.out).map_err(|e| fail(&plan.out, e))?;
         if plan.ends_tls() && plan.tls == Tls::Acme {
             let folder = plan.out.join("acme");
-            fs::create_dir_all(&folder).map_err(|e| fail(&folder, e))?;
+            let mut folders = DirBuilder::new();
+            let made = folders.recursive(true).mode(0o700).create(&folder);
+            made.map_err(|e| fail(&folder, e))?;
         }
         for file in &self.files {
             let path = plan.out.join(&file.name);
