@@ -25,6 +25,7 @@ const TARGETS: [(&str, Target); 29] = [
     ("plugin_options", testing::plugin_options),
     ("proxy_header", testing::proxy_header),
     ("quic", testing::quic),
+    ("relay", testing::relay),
     ("reverse_control", testing::reverse_control),
     ("shadowsocks", testing::shadowsocks),
     ("share_links", testing::share_links),

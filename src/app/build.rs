@@ -18,7 +18,7 @@ use crate::observatory;
 use crate::protocol::{
     self, Endpoint, InboundTraits, OutboundSettings, ProtocolState, freedom, in_process,
 };
-use crate::reverse::{BridgeSettings, Portal, PortalSettings};
+use crate::reverse::{BridgeSettings, Portal, PortalSettings, PublishSettings};
 use crate::routing::{HealthTable, HealthTables, LiveRouter};
 use crate::transport::browser::Dialer;
 use crate::{mux, sniffing, transport};
@@ -297,6 +297,7 @@ pub(super) struct Built {
     /// Each with the table that it writes.
     pub(super) observers: Vec<(observatory::Settings, Arc<HealthTable>)>,
     pub(super) bridges: Vec<BridgeSettings>,
+    pub(super) publish: Vec<PublishSettings>,
     pub(super) api: Option<(Api, ApiLinks)>,
     pub(super) metrics: Option<(config::Metrics, Option<ApiLinks>)>,
     pub(super) browser: Option<Dialer>,
@@ -340,6 +341,7 @@ impl Built {
             inbounds: inbounds.collect::<Result<_, _>>()?,
             observers: config.observers.into_iter().zip(health.tables()).collect(),
             bridges: config.reverse.bridges,
+            publish: config.reverse.publish,
             api: config.api.zip(links),
             metrics: config.metrics.map(|settings| (settings, metrics_links)),
             browser,

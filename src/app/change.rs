@@ -29,6 +29,12 @@ pub(super) struct Bridge {
     pub(super) task: AbortHandle,
 }
 
+/// A published port that is kept open.
+pub(super) struct Publisher {
+    pub(super) settings: reverse::PublishSettings,
+    pub(super) task: AbortHandle,
+}
+
 /// What a change was about; `Display` names it.
 #[derive(Debug, Default)]
 pub struct Changed {
@@ -100,6 +106,7 @@ impl App {
         });
         self.observe(observers);
         self.bridge(&config.reverse.bridges);
+        self.publish(&config.reverse.publish);
         changed.inbounds = self.inbounds.change(inbounds, counts).await;
         self.routing = routing;
         // They were not taken over.
@@ -154,6 +161,33 @@ impl App {
             });
         }
         before.iter().for_each(|bridge| bridge.task.abort());
+    }
+}
+
+impl App {
+    fn publish(&mut self, next: &[reverse::PublishSettings]) {
+        let mut before = take(&mut self.publishers);
+        for settings in next {
+            let same = before.iter().position(|one| one.settings == *settings);
+            self.publishers.push(match same {
+                Some(index) => before.swap_remove(index),
+                None => Publisher::start(settings.clone(), &self.dispatcher),
+            });
+        }
+        before.iter().for_each(|publisher| publisher.task.abort());
+    }
+}
+
+impl Publisher {
+    pub(super) fn start(
+        settings: reverse::PublishSettings,
+        dispatcher: &Arc<dispatch::Dispatcher>,
+    ) -> Self {
+        let publishing = dispatcher.keep_published(settings.clone());
+        Self {
+            settings,
+            task: crate::io::spawn(publishing).abort_handle(),
+        }
     }
 }
 

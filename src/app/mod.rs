@@ -13,7 +13,7 @@ pub use change::Changed;
 pub use inbounds::{Counts, Inbounds};
 
 use build::Built;
-use change::{Bridge, Observer};
+use change::{Bridge, Observer, Publisher};
 use listen::Spare;
 
 use std::net::SocketAddr;
@@ -51,6 +51,7 @@ pub struct App {
     routing: routing::Settings,
     observers: Vec<Observer>,
     bridges: Vec<Bridge>,
+    publishers: Vec<Publisher>,
     /// Whatever else goes on beside the sessions.
     beside: Vec<AbortHandle>,
     alive: mpsc::Sender<()>,
@@ -91,6 +92,7 @@ impl App {
             inbounds,
             observers,
             bridges,
+            publish,
             api,
             metrics,
             browser,
@@ -122,6 +124,9 @@ impl App {
         let bridges = bridges
             .map(|bridge| Bridge::start(bridge, &dispatcher))
             .collect();
+        let publishers = publish.into_iter();
+        let publishers = publishers.map(|settings| Publisher::start(settings, &dispatcher));
+        let publishers = publishers.collect();
         let mut beside = vec![crate::io::spawn(memory::give_back()).abort_handle()];
         let page = page.map(|(browser, bound)| crate::io::spawn(browser.serve(bound)));
         beside.extend(page.map(|page| page.abort_handle()));
@@ -143,6 +148,7 @@ impl App {
             routing,
             observers,
             bridges,
+            publishers,
             beside,
             alive,
             all_gone,
@@ -164,7 +170,9 @@ impl App {
         self.inbounds.stop();
         let observers = self.observers.iter().map(|observer| &observer.task);
         let bridges = self.bridges.iter().map(|bridge| &bridge.task);
-        for task in self.beside.iter().chain(observers).chain(bridges) {
+        let publishers = self.publishers.iter().map(|publisher| &publisher.task);
+        let all = self.beside.iter().chain(observers).chain(bridges);
+        for task in all.chain(publishers) {
             task.abort();
         }
         drop(self.alive);

@@ -47,6 +47,12 @@ pub enum AnswerError {
     /// The server says that it has no way to the target.
     #[error("the server has no way to the target: {}", far(*.0))]
     Unreached(Reach),
+    /// The status that a relay server answers with.
+    #[error("the server answers with status {status}: {}", relay(*.status))]
+    Relay {
+        /// 0 would be no refusal.
+        status: u8,
+    },
 }
 
 /// What a server may not know us by.
@@ -63,6 +69,8 @@ pub enum Credentials {
     Trojan,
     /// A password, and what is sealed with it.
     Shadowsocks,
+    /// A user and a password of relay.
+    Relay,
     /// A key, within this many seconds.
     Shadowsocks2022 {
         /// Seconds that clocks may differ.
@@ -89,6 +97,11 @@ impl AnswerError {
             Self::Unreached(Reach::Refused) => "far-refused",
             Self::Unreached(Reach::Slow) => "far-timeout",
             Self::Unreached(Reach::Broken) => "far-broken",
+            Self::Relay { status: 2 } => "relay-user",
+            Self::Relay { status: 3 } => "relay-forbidden",
+            Self::Relay { status: 4 | 6 | 7 } => "relay-target",
+            Self::Relay { status: 5 } => "relay-unavailable",
+            Self::Relay { .. } => "relay-status",
         }
     }
 
@@ -98,7 +111,10 @@ impl AnswerError {
             Self::Unreached(Reach::NoNetwork) => io::ErrorKind::NetworkUnreachable,
             Self::Unreached(Reach::NoHost) => io::ErrorKind::HostUnreachable,
             Self::Unreached(Reach::Refused) => io::ErrorKind::ConnectionRefused,
-            Self::Unreached(Reach::Slow) => io::ErrorKind::TimedOut,
+            Self::Unreached(Reach::Slow) | Self::Relay { status: 4 } => io::ErrorKind::TimedOut,
+            Self::Relay { status: 2 | 3 } => io::ErrorKind::PermissionDenied,
+            Self::Relay { status: 6 } => io::ErrorKind::HostUnreachable,
+            Self::Relay { status: 7 } => io::ErrorKind::NetworkUnreachable,
             _ => io::ErrorKind::Other,
         }
     }
@@ -120,6 +136,9 @@ impl fmt::Display for Credentials {
                 )
             }
             Self::Trojan => f.write_str("does it know this password?"),
+            Self::Relay => {
+                f.write_str("does it know this user and password (`auth_key` of a tunnel)?")
+            },
             Self::Shadowsocks => f.write_str("has it the same method and password?"),
             Self::Shadowsocks2022 { most } => {
                 write!(
@@ -131,6 +150,19 @@ impl fmt::Display for Credentials {
                 f.write_str("does it know this id, and does it want a flow or an encryption?")
             }
         }
+    }
+}
+
+fn relay(status: u8) -> &'static str {
+    match status {
+        1 => "it does not understand the request",
+        2 => "it does not know this user and password",
+        3 => "its rules forbid it, or it opens no ports for clients",
+        4 => "the target does not answer in time",
+        5 => "it cannot open the port: another client or program has it",
+        6 => "there is no way to the target",
+        7 => "the target cannot be reached, or refuses the connection",
+        _ => "something is out of order there",
     }
 }
 

@@ -35,7 +35,7 @@ pub use dial::{DialError, Stage, TcpError, reason};
 pub use fallback::FallbackError;
 pub use fault::Fault;
 pub use protocol::{
-    AuthError, FlightError, HttpProxyError, OtherProtocol, ProtocolError, SocksError,
+    AuthError, FlightError, HttpProxyError, OtherProtocol, ProtocolError, RelayError, SocksError,
 };
 pub use request::{RequestError, Unfit};
 pub use reverse::ReverseError;

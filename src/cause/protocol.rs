@@ -49,6 +49,9 @@ pub enum ProtocolError {
         "meant for the transparent inbound itself, and `address` names no other place: nothing was redirected, or not as `sockopt.tproxy` says"
     )]
     Nowhere,
+    /// A `relay` inbound.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
     /// A `socks` inbound.
     #[error(transparent)]
     Socks(#[from] SocksError),
@@ -190,6 +193,32 @@ pub enum SocksError {
     Broken(#[from] io::Error),
 }
 
+/// Why a client of relay gets nothing.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum RelayError {
+    /// The first byte.
+    #[error("version {0} is not relay's, expected 1")]
+    Version(u8),
+    /// With what is wrong.
+    #[error("{0}")]
+    Malformed(String),
+    /// Nobody has this name and password.
+    #[error("no or wrong user and password")]
+    Credentials,
+    /// A target is asked for, and none is named.
+    #[error("the request names no address")]
+    NoAddress,
+    /// `connect` is switched off.
+    #[error("a way to a target is asked for, and `connect` is off")]
+    ConnectOff,
+    /// `bind` is not switched on.
+    #[error("a port is to be opened, and `bind` is off")]
+    BindOff,
+    /// `allowPorts` has others.
+    #[error("port {0} is to be opened, and is not among `allowPorts`")]
+    PortOff(u16),
+}
+
 /// Why a client of an HTTP proxy gets nothing.
 #[derive(Debug, Error)]
 pub enum HttpProxyError {
@@ -238,6 +267,7 @@ impl ProtocolError {
             Self::NotVless(_) | Self::NotTrojan(_) | Self::Header { .. } => "request-malformed",
             Self::OtherMux { .. } => "mux-other",
             Self::Nowhere => "redirect-nowhere",
+            Self::Relay(e) => e.code(),
             Self::Socks(e) => e.code(),
             Self::HttpProxy(e) => e.code(),
         }
@@ -312,6 +342,18 @@ impl SocksError {
             Self::Bind | Self::NoUdpInFour | Self::Command(_) => "socks-command",
             Self::UdpOff | Self::NoSocket(_) => "socks-udp",
             Self::Broken(_) => "socks-request",
+        }
+    }
+}
+
+impl RelayError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Version(_) | Self::Malformed(_) => "request-malformed",
+            Self::Credentials => "proxy-auth",
+            Self::NoAddress => "relay-request",
+            Self::ConnectOff => "relay-connect",
+            Self::BindOff | Self::PortOff(_) => "relay-bind",
         }
     }
 }

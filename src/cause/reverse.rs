@@ -45,6 +45,21 @@ pub enum ReverseError {
         /// So long.
         after: Duration,
     },
+    /// A published port names an outbound that is not there, or that has no relay server.
+    #[error("no `relay` outbound is tagged `{tag}`")]
+    NoOutbound {
+        /// What is named.
+        tag: String,
+    },
+    /// A relay server did not open a port in time.
+    #[error("the server has not opened the port within {} s", .after.as_secs())]
+    Slow {
+        /// So long.
+        after: Duration,
+    },
+    /// The connection by which visitors come has ended.
+    #[error("the connection to the server has ended")]
+    ServerGone,
     /// A portal that spoke every two seconds does so no more.
     #[error("no word from the portal for {} s", .after.as_secs())]
     Silent {
@@ -65,13 +80,16 @@ impl ReverseError {
             Self::NoBridge { .. } => "no-bridge",
             Self::Astray { .. } | Self::Nowhere => "bridge-astray",
             Self::Unanswered { .. } | Self::Mute { .. } => "portal-unanswered",
+            Self::NoOutbound { .. } => "publish-outbound",
+            Self::Slow { .. } => "publish-timeout",
+            Self::ServerGone => "publish-lost",
             Self::Silent { .. } => "portal-silent",
         }
     }
 
     fn kind(&self) -> io::ErrorKind {
         match self {
-            Self::Mute { .. } | Self::Silent { .. } => io::ErrorKind::TimedOut,
+            Self::Mute { .. } | Self::Silent { .. } | Self::Slow { .. } => io::ErrorKind::TimedOut,
             _ => io::ErrorKind::NotConnected,
         }
     }

@@ -50,6 +50,7 @@ impl Dispatcher {
             (Accepted::Sessions(_), _) | (_, None) => return Some(accepted),
             (Accepted::Stream { user, .. }, Some(held))
             | (Accepted::Request { user, .. }, Some(held))
+            | (Accepted::Bind { user, .. }, Some(held))
             | (Accepted::Packets { user, .. }, Some(held)) => (user, held),
         };
         let policy = self.policy.now();
@@ -82,7 +83,7 @@ impl Dispatcher {
             | Accepted::Request {
                 user, link, reply, ..
             } => reply::refuse(link, reply, user.is_some(), &why).await,
-            Accepted::Packets { .. } | Accepted::Sessions(_) => {}
+            Accepted::Bind { .. } | Accepted::Packets { .. } | Accepted::Sessions(_) => {}
         }
         None
     }

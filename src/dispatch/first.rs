@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::timeout;
 
 use crate::io::{Link, scratch};
+use crate::protocol::FirstPayload;
 
 /// How long V2Ray, and so we, wait for a first payload before the header goes out alone: the
 /// application may be waiting for the target to speak first.
@@ -18,17 +19,28 @@ const PAYLOAD_WAIT: Duration = Duration::from_millis(100);
 /// for as long as one that has yet to hear, and a target that speaks first is kept waiting less.
 const AFTER_ANSWER: Duration = Duration::from_millis(30);
 
+/// Of a program on this machine, what belongs to its request is there by then.
+const SOON: Duration = Duration::from_millis(3);
+
 /// As much as one chunk carries.
 const PAYLOAD_MAX: usize = 16 * 1024;
 
 /// What the client sends within a moment, so that it can travel with the header; empty if nothing.
-pub(super) async fn payload(link: &mut Link) -> Vec<u8> {
-    payload_within(PAYLOAD_WAIT, link).await
+pub(super) async fn payload(how: FirstPayload, link: &mut Link) -> Vec<u8> {
+    payload_within(patience(how, PAYLOAD_WAIT), link).await
 }
 
 /// The same of a client that had waited for an answer, and has it now.
-pub(super) async fn payload_after_answer(link: &mut Link) -> Vec<u8> {
-    payload_within(AFTER_ANSWER, link).await
+pub(super) async fn payload_after_answer(how: FirstPayload, link: &mut Link) -> Vec<u8> {
+    payload_within(patience(how, AFTER_ANSWER), link).await
+}
+
+fn patience(how: FirstPayload, usual: Duration) -> Duration {
+    match how {
+        FirstPayload::Apart => Duration::ZERO,
+        FirstPayload::IfSoon => SOON,
+        FirstPayload::Together => usual,
+    }
 }
 
 async fn payload_within(limit: Duration, link: &mut Link) -> Vec<u8> {

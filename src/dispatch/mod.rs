@@ -16,7 +16,10 @@ mod liveness;
 mod mux;
 mod open;
 mod open_packets;
+mod open_port;
 mod outbounds;
+mod publish;
+mod publish_packets;
 mod reply;
 mod resolve;
 mod reverse;
@@ -53,7 +56,7 @@ use crate::limits::{self, Gate, Users};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::policy::Policy;
-use crate::protocol::{Accepted, ProtocolState};
+use crate::protocol::{Accepted, FirstPayload, ProtocolState};
 use crate::relay::Relay;
 use crate::routing::LiveRouter;
 use crate::seam::Reply;
@@ -64,6 +67,7 @@ use crate::stats;
 use counting::Counting;
 use datagrams::Association;
 use live::{Changes, Live};
+use open_port::OpenPorts;
 use route::{Asked, Chosen};
 use udp_quota::UdpQuota;
 
@@ -86,6 +90,8 @@ pub struct Dispatcher {
     changes: Changes,
     /// What each owner holds of UDP.
     udp_quota: Arc<UdpQuota>,
+    /// Those that clients have opened.
+    ports: OpenPorts,
     /// Every session whose outbound is known, for those who watch; a slow one misses some.
     pub routed: broadcast::Sender<Arc<Routed>>,
     sessions: AtomicU32,
@@ -148,6 +154,7 @@ impl Dispatcher {
                 counting: Live::new(counting),
                 changes: Changes::default(),
                 udp_quota: UdpQuota::new(),
+                ports: OpenPorts::default(),
                 routed: broadcast::Sender::new(WATCHED),
                 sessions: AtomicU32::new(0),
                 gate: Arc::new(Gate::of_process(limits, io::open_files::limit())),
@@ -243,6 +250,15 @@ impl Dispatcher {
                         self.stream(session, to, link, reply).instrument(span),
                     )
                     .await;
+                }
+                Accepted::Bind {
+                    user,
+                    at,
+                    network,
+                    link,
+                } => {
+                    let session = self.session(source, inbound, user);
+                    self.open_port(session, at, network, link).await;
                 }
                 Accepted::Packets { user, packets } => {
                     let session = self.session(source, inbound, user);
@@ -364,15 +380,12 @@ impl Dispatcher {
         let opening = self.open(&outbound, &to, &known, session.inbound.entry);
         let opening = self.watched(&outbound, opening);
         let waits = reply.as_ref().is_some_and(|reply| reply.is_awaited());
+        let first_payload = outbound.first_payload();
         let (opened, mut first) = match sniffed {
             Some(first) => (opening.await, first),
-            None if outbound.wants_first_payload() && waits => {
-                reply::meanwhile(&mut link, opening).await
-            }
-            None if outbound.wants_first_payload() => {
-                tokio::join!(opening, first::payload(&mut link))
-            }
-            None => (opening.await, Vec::new()),
+            None if first_payload == FirstPayload::Apart => (opening.await, Vec::new()),
+            None if waits => reply::meanwhile(&mut link, opening).await,
+            None => tokio::join!(opening, first::payload(first_payload, &mut link)),
         };
         if let Some(tag) = &outbound.tag {
             self.router
@@ -391,8 +404,8 @@ impl Dispatcher {
             if reply::grant(&mut link, reply).await.is_err() {
                 return target.close().await;
             }
-            if waits && first.is_empty() && outbound.wants_first_payload() {
-                first = first::payload_after_answer(&mut link).await;
+            if waits && first.is_empty() && first_payload != FirstPayload::Apart {
+                first = first::payload_after_answer(first_payload, &mut link).await;
             }
         }
         let target = target.with_first_byte();

@@ -17,6 +17,7 @@ use crate::dns::Strategy;
 use crate::io::own_listeners;
 use crate::log;
 use crate::metrics::{Metrics, OutboundNumbers};
+use crate::protocol::FirstPayload;
 use crate::relay::{Ended, Failure};
 use crate::seam::FarEnd;
 use crate::stats::Traffic;
@@ -131,10 +132,13 @@ impl Outbound {
         self.has_server() || self.protocol.portal().is_some()
     }
 
-    /// Whether the first payload can travel with the word of where it is to go.
-    pub(super) fn wants_first_payload(&self) -> bool {
+    /// Whether the first payload travels with the word of where it is to go.
+    pub(super) fn first_payload(&self) -> FirstPayload {
         let shares = |mux: &mux::Outbound| mux.has_streams();
-        self.protocol.wants_first_payload() || self.mux.as_ref().is_some_and(shares)
+        match self.mux.as_ref().is_some_and(shares) {
+            true => FirstPayload::Together,
+            false => self.protocol.first_payload(),
+        }
     }
 
     /// Why it has no way to `to`, for who has asked.

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::users::{AnyUser, UserError};
 use super::{
-    Accepted, FallbackSettings, InboundContext, dokodemo, http, shadowsocks, socks, trojan, vless,
-    vmess,
+    Accepted, FallbackSettings, InboundContext, dokodemo, http, relay, shadowsocks, socks, trojan,
+    vless, vmess,
 };
 use crate::io::BindUdp;
 use crate::seam::{Arrival, Refusal};
@@ -21,6 +21,7 @@ use crate::session::Entry;
 pub enum InboundSettings {
     Dokodemo(dokodemo::InboundSettings),
     Http(http::InboundSettings),
+    Relay(relay::InboundSettings),
     Shadowsocks(shadowsocks::InboundSettings),
     Socks(socks::InboundSettings),
     Trojan(trojan::InboundSettings),
@@ -32,6 +33,7 @@ pub enum InboundSettings {
 pub enum Inbound {
     Dokodemo(dokodemo::Inbound),
     Http(http::Inbound),
+    Relay(relay::Inbound),
     Shadowsocks(shadowsocks::Inbound),
     Socks(socks::Inbound),
     Trojan(Box<trojan::Inbound>),
@@ -81,9 +83,11 @@ impl Inbound {
     pub fn entry(&self) -> Entry {
         match self {
             Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => Entry::Local,
-            Self::Shadowsocks(_) | Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_) => {
-                Entry::Tunnel
-            }
+            Self::Relay(_)
+            | Self::Shadowsocks(_)
+            | Self::Trojan(_)
+            | Self::Vless(_)
+            | Self::Vmess(_) => Entry::Tunnel,
         }
     }
 }
@@ -100,6 +104,7 @@ impl InboundSettings {
         match self {
             Self::Dokodemo(settings) => settings.traits(),
             Self::Http(settings) => settings.traits(),
+            Self::Relay(settings) => settings.traits(),
             Self::Shadowsocks(settings) => settings.traits(),
             Self::Socks(settings) => settings.traits(),
             Self::Trojan(settings) => settings.traits(),
@@ -113,6 +118,7 @@ impl InboundSettings {
         match self {
             Self::Dokodemo(_) => "dokodemo-door",
             Self::Http(_) => "http",
+            Self::Relay(_) => "relay",
             Self::Shadowsocks(_) => "shadowsocks",
             Self::Socks(_) => "socks",
             Self::Trojan(_) => "trojan",
@@ -126,6 +132,7 @@ impl InboundSettings {
         match self {
             Self::Dokodemo(_)
             | Self::Http(_)
+            | Self::Relay(_)
             | Self::Shadowsocks(_)
             | Self::Socks(_)
             | Self::Vmess(_) => &[],
@@ -139,6 +146,7 @@ impl InboundSettings {
         match self {
             Self::Dokodemo(_)
             | Self::Http(_)
+            | Self::Relay(_)
             | Self::Shadowsocks(_)
             | Self::Socks(_)
             | Self::Trojan(_) => None,
@@ -163,7 +171,7 @@ impl InboundSettings {
                 users: Vec::new(),
                 ..*settings
             }),
-            Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => self.clone(),
+            Self::Dokodemo(_) | Self::Http(_) | Self::Relay(_) | Self::Socks(_) => self.clone(),
         }
     }
 
@@ -196,7 +204,7 @@ impl InboundSettings {
                 users: Vec::new(),
                 ..*settings
             }),
-            Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => self.clone(),
+            Self::Dokodemo(_) | Self::Http(_) | Self::Relay(_) | Self::Socks(_) => self.clone(),
         }
     }
 
@@ -216,7 +224,11 @@ impl Inbound {
     pub fn step(&self) -> &'static str {
         match self {
             Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => "request",
-            Self::Shadowsocks(_) | Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_) => "protocol",
+            Self::Relay(_)
+            | Self::Shadowsocks(_)
+            | Self::Trojan(_)
+            | Self::Vless(_)
+            | Self::Vmess(_) => "protocol",
         }
     }
 
@@ -224,6 +236,7 @@ impl Inbound {
         match settings {
             InboundSettings::Dokodemo(settings) => Self::Dokodemo(dokodemo::Inbound::new(settings)),
             InboundSettings::Http(settings) => Self::Http(http::Inbound::new(&settings)),
+            InboundSettings::Relay(settings) => Self::Relay(relay::Inbound::new(settings)),
             InboundSettings::Shadowsocks(settings) => {
                 Self::Shadowsocks(shadowsocks::Inbound::new(settings))
             }
@@ -249,6 +262,7 @@ impl Inbound {
         match self {
             Self::Dokodemo(inbound) => inbound.accept(arrival).await,
             Self::Http(inbound) => inbound.accept(arrival, context).await,
+            Self::Relay(inbound) => inbound.accept(arrival, context).await,
             Self::Shadowsocks(inbound) => inbound.accept(arrival, context).await,
             Self::Socks(inbound) => inbound.accept(arrival, context).await,
             Self::Trojan(inbound) => inbound.accept(arrival, context).await,
@@ -269,7 +283,9 @@ impl Inbound {
             Self::Dokodemo(inbound) => Some(inbound.sources(socket, bind, context)),
             Self::Shadowsocks(inbound) => Some(inbound.sources(socket, context)),
             Self::Socks(inbound) => Some(inbound.sources(socket, context)),
-            Self::Http(_) | Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_) => None,
+            Self::Http(_) | Self::Relay(_) | Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_) => {
+                None
+            }
         }
     }
 
@@ -319,7 +335,9 @@ impl Inbound {
             (Self::Shadowsocks(_) | Self::Trojan(_) | Self::Vless(_) | Self::Vmess(_), _) => {
                 Err(UserError::OtherProtocol)
             }
-            (Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_), _) => Err(UserError::NoUsers),
+            (Self::Dokodemo(_) | Self::Http(_) | Self::Relay(_) | Self::Socks(_), _) => {
+                Err(UserError::NoUsers)
+            }
         }
     }
 
@@ -330,7 +348,9 @@ impl Inbound {
             Self::Trojan(inbound) => inbound.remove_user(email),
             Self::Vless(inbound) => inbound.remove_user(email),
             Self::Vmess(inbound) => inbound.remove_user(email),
-            Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => Err(UserError::NoUsers),
+            Self::Dokodemo(_) | Self::Http(_) | Self::Relay(_) | Self::Socks(_) => {
+                Err(UserError::NoUsers)
+            }
         }
     }
 
@@ -344,7 +364,9 @@ impl Inbound {
             Self::Trojan(inbound) => each(AnyUser::Trojan, inbound.users(email)),
             Self::Vless(inbound) => each(AnyUser::Vless, inbound.users(email)),
             Self::Vmess(inbound) => each(AnyUser::Vmess, inbound.users(email)),
-            Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => Err(UserError::NoUsers),
+            Self::Dokodemo(_) | Self::Http(_) | Self::Relay(_) | Self::Socks(_) => {
+                Err(UserError::NoUsers)
+            }
         }
     }
 
@@ -355,7 +377,9 @@ impl Inbound {
             Self::Trojan(inbound) => Ok(inbound.count_users()),
             Self::Vless(inbound) => Ok(inbound.count_users()),
             Self::Vmess(inbound) => Ok(inbound.count_users()),
-            Self::Dokodemo(_) | Self::Http(_) | Self::Socks(_) => Err(UserError::NoUsers),
+            Self::Dokodemo(_) | Self::Http(_) | Self::Relay(_) | Self::Socks(_) => {
+                Err(UserError::NoUsers)
+            }
         }
     }
 }

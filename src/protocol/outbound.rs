@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::proxy::Proxy;
+use super::proxy::{FirstPayload, Proxy};
 use super::servers::ServerSettings;
 use super::{
-    blackhole, dns, freedom, http, in_process, loopback, shadowsocks, socks, trojan, vless, vmess,
+    blackhole, dns, freedom, http, in_process, loopback, relay, shadowsocks, socks, trojan, vless,
+    vmess,
 };
 use crate::address::{Destination, Host, Network};
 use crate::dns::Strategy;
@@ -20,6 +21,7 @@ pub enum OutboundSettings {
     Freedom(freedom::OutboundSettings),
     Http(http::OutboundSettings),
     Loopback(loopback::OutboundSettings),
+    Relay(relay::OutboundSettings),
     Shadowsocks(shadowsocks::OutboundSettings),
     Socks(socks::OutboundSettings),
     Trojan(trojan::OutboundSettings),
@@ -132,6 +134,7 @@ impl OutboundSettings {
             | Self::Freedom(_)
             | Self::Http(_)
             | Self::Loopback(_)
+            | Self::Relay(_)
             | Self::Socks(_) => Vec::new(),
         }
     }
@@ -147,6 +150,7 @@ impl OutboundSettings {
             | Self::Freedom(_)
             | Self::Http(_)
             | Self::Loopback(_)
+            | Self::Relay(_)
             | Self::Shadowsocks(_)
             | Self::Socks(_) => Vec::new(),
         }
@@ -174,6 +178,7 @@ impl Outbound {
             OutboundSettings::Freedom(settings) => Self::Freedom(settings.into()),
             OutboundSettings::Http(settings) => Proxy::Http(settings.into()).into(),
             OutboundSettings::Loopback(settings) => Endpoint::Loopback(settings.into()).into(),
+            OutboundSettings::Relay(settings) => Proxy::Relay(settings.into()).into(),
             OutboundSettings::Shadowsocks(settings) => Proxy::Shadowsocks(settings.into()).into(),
             OutboundSettings::Socks(settings) => Proxy::Socks(settings.into()).into(),
             OutboundSettings::Trojan(settings) => Proxy::Trojan(settings.into()).into(),
@@ -233,12 +238,12 @@ impl Outbound {
         }
     }
 
-    /// Whether the first payload can travel with the protocol's header, and is worth a short wait.
-    pub fn wants_first_payload(&self) -> bool {
+    /// Whether the first payload travels with the protocol's header.
+    pub fn first_payload(&self) -> FirstPayload {
         match self {
-            Self::Endpoint(endpoint) => matches!(endpoint, Endpoint::Portal(_)),
-            Self::Freedom(_) => false,
-            Self::Proxy(proxy) => proxy.traits().wants_first_payload,
+            Self::Endpoint(Endpoint::Portal(_)) => FirstPayload::Together,
+            Self::Endpoint(_) | Self::Freedom(_) => FirstPayload::Apart,
+            Self::Proxy(proxy) => proxy.traits().first_payload,
         }
     }
 

@@ -6,14 +6,15 @@
 use std::io;
 use std::time::Duration;
 
-use super::{http, shadowsocks, socks, trojan, vless, vmess};
-use crate::address::Destination;
+use super::{http, relay, shadowsocks, socks, trojan, vless, vmess};
+use crate::address::{Destination, Network};
 use crate::dns::Strategy;
 use crate::io::{BindUdp, Link, Packets, Step};
 use crate::seam::FarEnd;
 
 pub enum Proxy {
     Http(http::Outbound),
+    Relay(relay::Outbound),
     Shadowsocks(shadowsocks::Outbound),
     Socks(socks::Outbound),
     Trojan(trojan::Outbound),
@@ -24,12 +25,22 @@ pub enum Proxy {
 /// What dispatch must know of a proxy's protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyTraits {
-    /// Whether the first payload can travel with the request, and is worth a short wait.
-    pub wants_first_payload: bool,
+    pub first_payload: FirstPayload,
     /// How it carries datagrams; `None`: not at all.
     pub packets: Option<PacketWay>,
     /// Whether a flow of datagrams has one destination only, or any.
     pub packets_have_one_peer: bool,
+}
+
+/// How long a request waits for the first payload, to travel with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstPayload {
+    /// It goes ahead, and the payload comes behind the answer.
+    Apart,
+    /// It is on its way at once, with what is said within a few milliseconds.
+    IfSoon,
+    /// A moment, as V2Ray does.
+    Together,
 }
 
 /// How a proxy's datagrams come to its server.
@@ -52,6 +63,7 @@ pub struct NextHop<'a> {
 /// What is said to a server.
 enum Client<'a> {
     Http(http::Client<'a>),
+    Relay(relay::Client<'a>),
     Shadowsocks(&'a shadowsocks::Account),
     Socks(socks::Client<'a>),
     Trojan(&'a trojan::Account),
@@ -63,6 +75,7 @@ impl Proxy {
     pub fn traits(&self) -> ProxyTraits {
         match self {
             Self::Http(_) => http::Outbound::TRAITS,
+            Self::Relay(outbound) => outbound.traits(),
             Self::Shadowsocks(_) => shadowsocks::Outbound::TRAITS,
             Self::Socks(_) => socks::Outbound::TRAITS,
             Self::Trojan(_) => trojan::Outbound::TRAITS,
@@ -76,6 +89,7 @@ impl Proxy {
         match self {
             Self::Socks(outbound) => outbound.resolves_itself(),
             Self::Http(_)
+            | Self::Relay(_)
             | Self::Shadowsocks(_)
             | Self::Trojan(_)
             | Self::Vless(_)
@@ -89,6 +103,10 @@ impl Proxy {
             Self::Http(outbound) => {
                 let (server, client) = outbound.next_hop()?;
                 (server, client.level(), Client::Http(client))
+            }
+            Self::Relay(outbound) => {
+                let (server, client) = outbound.next_hop()?;
+                (server, client.level(), Client::Relay(client))
             }
             Self::Shadowsocks(outbound) => {
                 let (server, account) = outbound.next_hop()?;
@@ -130,11 +148,29 @@ impl NextHop<'_> {
     ) -> io::Result<Link> {
         match self.client {
             Client::Http(client) => answered(client.stream(link, to, limit)).await,
+            Client::Relay(client) => client.stream(link, to, far),
             Client::Shadowsocks(account) => account.stream(link, to, far),
             Client::Socks(client) => answered(client.stream(link, to, limit)).await,
             Client::Trojan(account) => account.stream(link, to, far),
             Client::Vless(account) => account.stream(link, to, far),
             Client::Vmess(account) => account.stream(link, to, far),
+        }
+    }
+
+    /// Has the server open a port at `at`; the link by which visitors come, and where the port is.
+    pub async fn open_port(
+        self,
+        link: Link,
+        at: &Destination,
+        network: Network,
+        limit: Duration,
+    ) -> io::Result<(Link, Destination)> {
+        match self.client {
+            Client::Relay(client) => client.open_port(link, at, network, limit).await,
+            _ => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "only a `relay` outbound has a server that opens ports",
+            )),
         }
     }
 
@@ -145,7 +181,7 @@ impl NextHop<'_> {
             Client::Trojan(account) => account.multiplexed(link, far),
             Client::Vless(account) => account.multiplexed(link, far),
             Client::Vmess(account) => account.multiplexed(link, far),
-            Client::Http(_) | Client::Socks(_) => Err(io::Error::new(
+            Client::Http(_) | Client::Relay(_) | Client::Socks(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "the protocol of this outbound carries no mux",
             )),
@@ -157,6 +193,7 @@ impl NextHop<'_> {
         match self.client {
             Client::Shadowsocks(account) => account.packets(inner, self.server),
             Client::Http(_)
+            | Client::Relay(_)
             | Client::Socks(_)
             | Client::Trojan(_)
             | Client::Vless(_)
@@ -181,6 +218,7 @@ impl NextHop<'_> {
     ) -> io::Result<Box<dyn Packets>> {
         match self.client {
             Client::Http(_) | Client::Shadowsocks(_) => Err(no_packets()),
+            Client::Relay(client) => client.packets(link, to, far),
             Client::Socks(client) => client.packets(link, self.server, limit, bind).await,
             Client::Trojan(account) => account.packets(link, to, far),
             Client::Vless(account) => account.packets(link, to, far),

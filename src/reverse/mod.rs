@@ -18,7 +18,9 @@ mod tests;
 
 pub use bridge::{BridgeHost, DialFuture, NoWay, run_bridge};
 pub use portal::Portal;
-pub use settings::{BridgeSettings, PortalSettings, Settings};
+pub use settings::{
+    BridgeSettings, PortalSettings, PublishSettings, PublishTarget, Settings, WebTarget,
+};
 
 use crate::address::{Destination, Host};
 

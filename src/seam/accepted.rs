@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::address::Destination;
+use crate::address::{Destination, Network};
 use crate::io::{Link, Packets};
 use crate::seam::Reply;
 use crate::session::{Attributes, Source, User};
@@ -33,6 +33,13 @@ pub enum Accepted {
         user: Option<Arc<User>>,
         packets: Box<dyn Packets>,
     },
+    /// A port of this machine is to be opened, and whoever comes there is led into the link.
+    Bind {
+        user: Option<Arc<User>>,
+        at: Destination,
+        network: Network,
+        link: Link,
+    },
     /// Several sessions inside one link (plain HTTP requests on a kept-alive connection): each
     /// arrives here when its request does, and the link ends when the sender is dropped.
     Sessions(mpsc::Receiver<Self>),
@@ -44,6 +51,7 @@ impl fmt::Display for Accepted {
         match self {
             Self::Stream { to, .. } => write!(f, "asks for {to}"),
             Self::Request { to, .. } => write!(f, "asks {to} for something"),
+            Self::Bind { at, network, .. } => write!(f, "asks for port {at} of {network}"),
             Self::Packets { .. } => f.write_str("has datagrams"),
             Self::Sessions(_) => f.write_str("has sessions"),
         }

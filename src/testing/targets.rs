@@ -424,6 +424,55 @@ pub fn quic(data: &[u8]) {
     crate::sniffing::codec::fuzz_quic(data);
 }
 
+/// Relay: requests, answers and datagrams.
+pub fn relay(data: &[u8]) {
+    use crate::protocol::relay::codec::{
+        Answer, MAX_REQUEST, Request, Response, decode_addressed, decode_packet, encode_addressed,
+        encode_packet,
+    };
+    use bytes::BytesMut;
+
+    // Every beginning is looked into, so a long one would take its square of time.
+    let short = &data[..data.len().min(1000)];
+    super::assert_split_agrees(short, Request::decode);
+    super::assert_split_agrees(short, Response::decode);
+    super::assert_split_agrees(short, decode_addressed);
+    let mut buf = BytesMut::from(data);
+    match Request::decode(&mut buf) {
+        Ok(Some(request)) => {
+            let mut again = BytesMut::new();
+            let written = request.encode(&mut again);
+            written.expect("what was read can be written");
+            assert_eq!(Request::decode(&mut again), Ok(Some(request)));
+        }
+        Ok(None) => {
+            assert_eq!(buf, data, "a decoder that wants more takes nothing");
+            assert!(data.len() < MAX_REQUEST);
+        }
+        Err(_) => assert_eq!(buf, data, "what is refused is given back whole"),
+    }
+    let mut buf = BytesMut::from(data);
+    let whole = Response::decode(&mut buf);
+    let mut answer = Answer::default();
+    if let (Ok(Some(response)), Ok(taken)) = (whole, answer.take(data)) {
+        assert_eq!((response.status, answer), (0, Answer::Whole));
+        assert_eq!(taken, data.len() - buf.len(), "both find the same end");
+    }
+    let mut buf = BytesMut::from(data);
+    while let Some(packet) = decode_packet(&mut buf) {
+        let mut again = BytesMut::new();
+        encode_packet(&packet, &mut again);
+        assert_eq!(decode_packet(&mut again), Some(packet));
+    }
+    let mut buf = BytesMut::from(data);
+    while let Ok(Some((peer, packet))) = decode_addressed(&mut buf) {
+        let mut again = BytesMut::new();
+        encode_addressed(&peer, &packet, &mut again);
+        let read = decode_addressed(&mut again);
+        assert_eq!(read, Ok((!packet.is_empty()).then_some((peer, packet))));
+    }
+}
+
 /// Trojan: requests and datagrams, and whose a request is that is none.
 pub fn trojan(data: &[u8]) {
     use crate::protocol::trojan::codec::{

@@ -140,6 +140,7 @@ pub(super) fn users(settings: &InboundSettings) -> Vec<User> {
         }
         InboundSettings::Dokodemo(_)
         | InboundSettings::Http(_)
+        | InboundSettings::Relay(_)
         | InboundSettings::Shadowsocks(_)
         | InboundSettings::Socks(_) => Vec::new(),
     };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{Draft, Inbound, Outbound};
+use crate::protocol::OutboundSettings;
 use crate::report::Report;
 use crate::reverse::Settings;
 use crate::routing::{self, Target};
@@ -44,6 +45,7 @@ pub(crate) fn reverse(
     routing: &routing::Settings,
     report: &Report,
 ) {
+    published(settings, outbounds, report);
     let has_outbounds = !outbounds.is_empty();
     for (i, portal) in settings.portals.iter().enumerate() {
         let tag = &portal.tag;
@@ -103,6 +105,36 @@ pub(crate) fn mistakes(settings: &Settings, outbounds: &[Draft<Outbound>], repor
         if others.chain(before).any(|tag| *tag == portal.tag) {
             let text = format!("`{}` is the tag of another outbound already", portal.tag);
             report.error(&portal.at.key("tag"), text);
+        }
+    }
+    published(settings, outbounds, report);
+}
+
+/// What published ports say about outbounds.
+fn published(settings: &Settings, outbounds: &[Draft<Outbound>], report: &Report) {
+    for (i, one) in settings.publish.iter().enumerate() {
+        for tag in &one.outbounds {
+            let found = outbounds.iter().find(|o| o.tag.as_ref() == Some(tag));
+            let text = match found.map(|outbound| outbound.part.as_ref()) {
+                None => format!("no outbound is tagged `{tag}`"),
+                Some(Some(outbound))
+                    if !matches!(outbound.protocol, OutboundSettings::Relay(_)) =>
+                {
+                    format!("`{tag}` is no `relay` outbound, and only its servers open ports")
+                }
+                Some(_) => continue,
+            };
+            report.error(&one.at.key("outboundTag"), text);
+        }
+        let twin = settings.publish[..i].iter().find(|before| {
+            before.listen == one.listen
+                && before.network == one.network
+                && before.outbounds == one.outbounds
+                && one.listen.port != 0
+        });
+        if let Some(before) = twin {
+            let text = format!("{} has this port already", *before.at);
+            report.error(&one.at.key("listen"), text);
         }
     }
 }

@@ -31,7 +31,9 @@ impl Tags {
         let sources = sources.chain(again).map(str::to_owned);
         let targets = outbounds.iter().filter_map(|draft| draft.tag.as_deref());
         let portals = reverse.portals.iter().map(|portal| &*portal.tag);
-        let bridges = reverse.bridges.iter().map(|bridge| bridge.tag.to_string());
+        let bridges = reverse.bridges.iter().map(|bridge| &bridge.tag);
+        let published = reverse.publish.iter().map(|one| &one.tag);
+        let bridges = bridges.chain(published).map(|tag| tag.to_string());
         let mut parts = inbounds.iter().filter_map(|draft| draft.part.as_ref());
         Self {
             inbounds: sources

@@ -148,7 +148,10 @@ fn users(inbound: &Inbound, said: &mut Said) -> Option<Vec<User>> {
             }
             of_access(&settings.access)
         }
-        InboundSettings::Dokodemo(_) | InboundSettings::Http(_) | InboundSettings::Socks(_) => {
+        InboundSettings::Dokodemo(_)
+        | InboundSettings::Http(_)
+        | InboundSettings::Relay(_)
+        | InboundSettings::Socks(_) => {
             return None;
         }
     })

@@ -2,16 +2,22 @@
 
 use std::sync::Arc;
 
-use crate::address::{AddressError, Host};
-use crate::dialect::v2ray::json::{Node, Object};
+use crate::address::{AddressError, Destination, Host, Network};
+use crate::dialect::v2ray::json::{Node, Object, StringList, one_of};
 use crate::report::Path;
-use crate::reverse::{BridgeSettings, PortalSettings, Settings};
+use crate::reverse::{
+    BridgeSettings, PortalSettings, PublishSettings, PublishTarget, Settings, WebTarget,
+};
 
 /// The bridges and portals of a config.
 pub(super) fn read(root: &Object) -> Settings {
     let mut settings = Settings::default();
     if let Some(object) = root.object("reverse") {
         push(&mut settings, &object, ["bridges", "portals"]);
+        let publish = object.array("publish").into_iter();
+        settings
+            .publish
+            .extend(publish.filter_map(|node| publication(&node)));
         object.finish();
     }
     let services = root.get("services").filter(|node| node.value.is_object());
@@ -37,6 +43,84 @@ fn push(settings: &mut Settings, object: &Object, [bridges, portals]: [&'static 
         if let Some((at, tag, domain)) = end(&node) {
             let at = at.into();
             settings.portals.push(PortalSettings { at, tag, domain });
+        }
+    }
+}
+
+/// A port at a relay server.
+fn publication(node: &Node) -> Option<PublishSettings> {
+    let object = node.object()?;
+    let tag = text(&object, "tag");
+    let outbounds = object.require::<StringList>("outboundTag");
+    let outbounds = outbounds.map(|StringList(tags)| tags.into_iter().map(Into::into).collect());
+    let listen = place(&object, "listen", Some("0.0.0.0"));
+    let network = match object.get("network") {
+        Some(node) => one_of(&node, &[("tcp", Network::Tcp), ("udp", Network::Udp)]),
+        None => Some(Network::Tcp),
+    };
+    let to = match object.get("web") {
+        Some(web) => {
+            for key in ["target", "network"] {
+                if let Some(node) = object.get(key) {
+                    node.error("this has no place beside `web`, remove one of them");
+                }
+            }
+            let name = tag.as_ref().map_or("", |(_, tag)| tag);
+            let all: Vec<_> = web.array().iter().map(|one| web_target(one, name)).collect();
+            let all: Option<Vec<_>> = all.into_iter().collect();
+            if all.as_ref().is_some_and(Vec::is_empty) {
+                web.error("there is no web server, expected `[{hosts, target}]`");
+            }
+            all.filter(|all| !all.is_empty()).map(PublishTarget::Web)
+        }
+        None => place(&object, "target", None).and_then(|(node, to)| {
+            if to.port == 0 {
+                node.error("0 is not a port to connect to, expected 1 to 65535");
+            }
+            (to.port != 0).then_some(PublishTarget::Place(to))
+        }),
+    };
+    object.finish();
+    Some(PublishSettings {
+        at: node.path.clone().into(),
+        tag: tag?.1.into(),
+        outbounds: outbounds?,
+        listen: listen?.1,
+        network: network?,
+        to: to?,
+    })
+}
+
+fn web_target(node: &Node, tag: &str) -> Option<WebTarget> {
+    let object = node.object()?;
+    let name: Option<String> = object.read("name");
+    let hosts = object.read("hosts").map(|StringList(hosts)| hosts);
+    let to = place(&object, "target", None);
+    object.finish();
+    let hosts = hosts.unwrap_or_default().into_iter();
+    Some(WebTarget {
+        name: name.as_deref().unwrap_or(tag).into(),
+        hosts: hosts.map(|host| host.trim().to_ascii_lowercase()).collect(),
+        to: to?.1,
+    })
+}
+
+/// `host:port`, or `:port` where a host is understood.
+fn place<'a>(
+    object: &Object<'a>,
+    key: &'static str,
+    host: Option<&str>,
+) -> Option<(Node<'a>, Destination)> {
+    let (node, said) = text(object, key)?;
+    let whole = match (host, said.strip_prefix(':')) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        _ => said,
+    };
+    match whole.trim().parse() {
+        Ok(to) => Some((node, to)),
+        Err(e) => {
+            node.error(e);
+            None
         }
     }
 }

@@ -49,7 +49,7 @@ fn read_object(object: Object) -> Option<Settings> {
     }
     object.finish();
     Some(match site? {
-        Settings::Folder(folder) => Settings::Folder(folder),
+        other @ (Settings::Folder(_) | Settings::Hosts(_)) => other,
         Settings::Upstream(upstream) => Settings::Upstream(UpstreamSettings {
             proxy_header: proxy_header?,
             host: host?,

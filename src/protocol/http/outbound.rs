@@ -19,9 +19,9 @@ use super::{OutboundSettings, head};
 use crate::address::Destination;
 use crate::http::client;
 use crate::io::Link;
-use crate::protocol::ProxyTraits;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::Servers;
+use crate::protocol::{FirstPayload, ProxyTraits};
 
 pub struct Outbound {
     servers: Servers<Account>,
@@ -48,7 +48,7 @@ impl From<OutboundSettings> for Outbound {
 
 impl Outbound {
     pub const TRAITS: ProxyTraits = ProxyTraits {
-        wants_first_payload: false,
+        first_payload: FirstPayload::Apart,
         packets: None,
         packets_have_one_peer: false,
     };

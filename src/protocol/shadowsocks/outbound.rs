@@ -23,7 +23,7 @@ use crate::mux;
 use crate::protocol::awaited::Awaited;
 use crate::protocol::bare::{BareStream, Payload};
 use crate::protocol::servers::Servers;
-use crate::protocol::{PacketWay, ProxyTraits};
+use crate::protocol::{FirstPayload, PacketWay, ProxyTraits};
 use crate::seam::FarEnd;
 
 pub struct Outbound(Servers<Account>);
@@ -52,7 +52,7 @@ impl From<AccountSettings> for Account {
 
 impl Outbound {
     pub const TRAITS: ProxyTraits = ProxyTraits {
-        wants_first_payload: true,
+        first_payload: FirstPayload::Together,
         packets: Some(PacketWay::Datagrams),
         packets_have_one_peer: false,
     };

@@ -19,7 +19,7 @@ use crate::dns::{self, Strategy};
 use crate::io::{BindUdp, Link, Packets};
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::Servers;
-use crate::protocol::{PacketWay, ProxyTraits};
+use crate::protocol::{FirstPayload, PacketWay, ProxyTraits};
 
 pub struct Outbound {
     servers: Servers<Account>,
@@ -43,7 +43,7 @@ impl From<OutboundSettings> for Outbound {
 
 impl Outbound {
     pub const TRAITS: ProxyTraits = ProxyTraits {
-        wants_first_payload: false,
+        first_payload: FirstPayload::Apart,
         packets: Some(PacketWay::Link),
         packets_have_one_peer: false,
     };

@@ -16,7 +16,7 @@ use crate::io::{Link, PacketStream, Packets};
 use crate::mux;
 use crate::protocol::awaited::Awaited;
 use crate::protocol::servers::Servers;
-use crate::protocol::{PacketWay, ProxyTraits};
+use crate::protocol::{FirstPayload, PacketWay, ProxyTraits};
 use crate::seam::FarEnd;
 
 pub struct Outbound(Servers<Account>);
@@ -47,7 +47,7 @@ impl From<AccountSettings> for Account {
 
 impl Outbound {
     pub const TRAITS: ProxyTraits = ProxyTraits {
-        wants_first_payload: true,
+        first_payload: FirstPayload::Together,
         packets: Some(PacketWay::Link),
         packets_have_one_peer: false,
     };

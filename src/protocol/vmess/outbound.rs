@@ -22,7 +22,7 @@ use crate::io::{Link, Packets};
 use crate::protocol::awaited::Awaited;
 use crate::protocol::replay::{MAX_SKEW, now};
 use crate::protocol::servers::Servers;
-use crate::protocol::{PacketWay, ProxyTraits};
+use crate::protocol::{FirstPayload, PacketWay, ProxyTraits};
 use crate::seam::FarEnd;
 
 pub struct Outbound(Servers<Account>);
@@ -46,7 +46,7 @@ impl From<OutboundSettings> for Outbound {
 
 impl Outbound {
     pub const TRAITS: ProxyTraits = ProxyTraits {
-        wants_first_payload: true,
+        first_payload: FirstPayload::Together,
         packets: Some(PacketWay::Link),
         packets_have_one_peer: true,
     };

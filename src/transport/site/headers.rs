@@ -114,7 +114,7 @@ fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &Header
 }
 
 /// The host that a request names.
-fn asked_host(parts: &Parts) -> Option<HeaderValue> {
+pub(super) fn asked_host(parts: &Parts) -> Option<HeaderValue> {
     // An absolute URI counts more (RFC 9112, section 3.2.2), and HTTP/2 has nothing else.
     let in_uri = parts.uri.authority().map(|authority| authority.as_str());
     let in_uri = in_uri.and_then(|host| HeaderValue::from_str(host).ok());

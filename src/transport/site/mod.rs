@@ -60,6 +60,7 @@ pub struct Site {
 enum Place {
     Folder(folder::Folder),
     Upstream(upstream::Upstream),
+    Hosts(Vec<(Vec<String>, upstream::Upstream)>),
 }
 
 /// A connection of somebody who visits the site.
@@ -77,6 +78,10 @@ impl Site {
             place: match settings {
                 Settings::Folder(folder) => Place::Folder(folder::Folder::new(folder)),
                 Settings::Upstream(upstream) => Place::Upstream(upstream::Upstream::new(upstream)),
+                Settings::Hosts(all) => {
+                    let one = |(hosts, settings)| (hosts, upstream::Upstream::new(settings));
+                    Place::Hosts(all.into_iter().map(one).collect())
+                }
             },
             forwarded,
         }
@@ -110,6 +115,16 @@ impl Guest {
                 let request = Request::from_parts(parts, body);
                 upstream.answer(request, self).await
             }
+            (None, Place::Hosts(all)) => match of_host(all, &parts) {
+                Some(upstream) => {
+                    let request = Request::from_parts(parts, body);
+                    upstream.answer(request, self).await
+                }
+                None => {
+                    hear_out(body).await;
+                    page(StatusCode::NOT_FOUND)
+                }
+            },
         };
         let headers = response.headers_mut();
         if !headers.contains_key(DATE) {
@@ -130,6 +145,25 @@ impl fmt::Debug for Guest {
             .field("peer", &self.peer)
             .finish_non_exhaustive()
     }
+}
+
+/// Who answers for the host that a request asks for.
+fn of_host<'a>(
+    all: &'a [(Vec<String>, upstream::Upstream)],
+    parts: &Parts,
+) -> Option<&'a upstream::Upstream> {
+    let asked = headers::asked_host(parts);
+    let asked = asked.as_ref().and_then(|host| host.to_str().ok());
+    let asked = asked.unwrap_or_default().to_ascii_lowercase();
+    let name = match asked.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => &asked,
+    };
+    let named = all
+        .iter()
+        .find(|(hosts, _)| hosts.iter().any(|host| host == name));
+    let found = named.or_else(|| all.iter().find(|(hosts, _)| hosts.is_empty()));
+    found.map(|(_, upstream)| upstream)
 }
 
 /// How any web server answers a request that no site could.

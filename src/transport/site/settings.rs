@@ -14,6 +14,8 @@ pub enum Settings {
     Folder(PathBuf),
     /// Another web server.
     Upstream(Upstream),
+    /// Several, by the host that is asked for: the names of each, in small letters. One without names gets what is left.
+    Hosts(Vec<(Vec<String>, Upstream)>),
 }
 
 /// A web server that is asked by HTTP/1.1.
@@ -33,6 +35,7 @@ impl fmt::Display for Settings {
         match self {
             Self::Folder(folder) => folder.display().fmt(f),
             Self::Upstream(upstream) => upstream.fmt(f),
+            Self::Hosts(all) => write!(f, "{} web servers", all.len()),
         }
     }
 }

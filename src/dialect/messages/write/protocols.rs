@@ -72,7 +72,7 @@ pub(super) fn fallback(fallback: &Fallback) -> (String, String, u64) {
 /// `None` for one that these messages have no word for.
 pub(super) fn inbound(settings: &InboundSettings) -> Option<TypedMessage> {
     Some(match settings {
-        InboundSettings::Shadowsocks(_) => return None,
+        InboundSettings::Relay(_) | InboundSettings::Shadowsocks(_) => return None,
         InboundSettings::Dokodemo(settings) => seal_xray("proxy.dokodemo.Config", &door(settings)),
         InboundSettings::Http(settings) => seal_xray("proxy.http.ServerConfig", &web(settings)),
         InboundSettings::Socks(settings) => {
@@ -143,7 +143,11 @@ pub(super) fn outbound(settings: &OutboundSettings) -> Option<TypedMessage> {
             let config = shared::blackhole::Config { response };
             seal_xray("proxy.blackhole.Config", &config)
         }
-        OutboundSettings::Dns(_) | OutboundSettings::Shadowsocks(_) => return None,
+        OutboundSettings::Dns(_)
+        | OutboundSettings::Relay(_)
+        | OutboundSettings::Shadowsocks(_) => {
+            return None;
+        }
         OutboundSettings::Freedom(settings) => seal_xray("proxy.freedom.Config", &direct(settings)),
         OutboundSettings::Http(settings) => {
             let header = settings.headers.iter();

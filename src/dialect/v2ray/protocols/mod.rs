@@ -11,6 +11,7 @@ mod http;
 pub(in crate::dialect) mod ids;
 mod loopback;
 mod networks;
+mod relay;
 mod servers;
 mod shadowsocks;
 mod socks;
@@ -33,6 +34,7 @@ pub(super) fn inbound(object: &Object) -> Option<InboundSettings> {
             // Xray's names for the same: `tunnel`, and `mixed`, whose SOCKS port takes HTTP as well.
             "dokodemo-door" | "tunnel" => InboundSettings::Dokodemo(dokodemo::inbound(settings)?),
             "http" => InboundSettings::Http(http::inbound(settings)?),
+            "relay" => InboundSettings::Relay(relay::inbound(settings)?),
             "shadowsocks" => InboundSettings::Shadowsocks(shadowsocks::inbound(settings)?),
             "socks" | "mixed" => InboundSettings::Socks(socks::inbound(settings)?),
             "trojan" => InboundSettings::Trojan(trojan::inbound(settings)?),
@@ -42,6 +44,7 @@ pub(super) fn inbound(object: &Object) -> Option<InboundSettings> {
                 let names = [
                     "dokodemo-door",
                     "http",
+                    "relay",
                     "shadowsocks",
                     "socks",
                     "trojan",
@@ -65,6 +68,7 @@ pub(super) fn outbound(object: &Object) -> Option<OutboundSettings> {
             "freedom" | "direct" => OutboundSettings::Freedom(freedom::outbound(settings)?),
             "http" => OutboundSettings::Http(http::outbound(settings)?),
             "loopback" => OutboundSettings::Loopback(loopback::outbound(settings)?),
+            "relay" => OutboundSettings::Relay(relay::outbound(settings)?),
             "shadowsocks" => OutboundSettings::Shadowsocks(shadowsocks::outbound(settings)?),
             "shadowsocks2022" => {
                 OutboundSettings::Shadowsocks(shadowsocks::outbound_2022(settings)?)
@@ -80,6 +84,7 @@ pub(super) fn outbound(object: &Object) -> Option<OutboundSettings> {
                     "freedom",
                     "http",
                     "loopback",
+                    "relay",
                     "shadowsocks",
                     "socks",
                     "trojan",

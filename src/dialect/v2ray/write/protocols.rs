@@ -23,6 +23,7 @@ pub(super) fn outbound(settings: &OutboundSettings) -> Option<(&'static str, Val
         | OutboundSettings::Freedom(_)
         | OutboundSettings::Http(_)
         | OutboundSettings::Loopback(_)
+        | OutboundSettings::Relay(_)
         | OutboundSettings::Socks(_) => return None,
     })
 }

@@ -107,6 +107,7 @@ fn user(any: &AnyUser) -> User {
 
 fn inbound_protocol(settings: &InboundSettings) -> Result<TypedMessage, String> {
     Ok(match settings {
+        InboundSettings::Relay(_) => return Err(none("a `relay` inbound")),
         InboundSettings::Shadowsocks(_) => return Err(none("this `shadowsocks` inbound")),
         InboundSettings::Dokodemo(settings) => seal("proxy.dokodemo.Config", &door(settings)),
         // These look alike.
@@ -203,6 +204,7 @@ fn outbound_protocol(settings: &OutboundSettings) -> Result<TypedMessage, String
         }
         OutboundSettings::Dns(_) => return Err(none("a `dns` outbound")),
         OutboundSettings::Loopback(_) => return Err(none("a `loopback` outbound")),
+        OutboundSettings::Relay(_) => return Err(none("a `relay` outbound")),
         OutboundSettings::Shadowsocks(_) => return Err(none("this `shadowsocks` outbound")),
         OutboundSettings::Freedom(settings) => seal("proxy.freedom.Config", &direct(settings)?),
         OutboundSettings::Http(settings) => {
