@@ -138,7 +138,7 @@ impl fmt::Display for Credentials {
             Self::Trojan => f.write_str("does it know this password?"),
             Self::Relay => {
                 f.write_str("does it know this user and password (`auth_key` of a tunnel)?")
-            },
+            }
             Self::Shadowsocks => f.write_str("has it the same method and password?"),
             Self::Shadowsocks2022 { most } => {
                 write!(

@@ -72,8 +72,26 @@ pub(super) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         flags: Vec<OsString>,
     },
+    /// Publish services of this machine at a server with an address of its own, over WebSocket and TLS
+    Tunnel {
+        /// Which end this is
+        #[arg(value_enum)]
+        end: TunnelEnd,
+        /// Its file, in TOML
+        #[arg(value_name = "FILE.toml")]
+        file: PathBuf,
+    },
     /// Print the version
     Version,
+}
+
+/// An end of a reverse tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum TunnelEnd {
+    /// Where ports are published
+    Server,
+    /// Where services are
+    Client,
 }
 
 #[derive(Debug, Default, ClapArgs)]

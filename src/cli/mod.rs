@@ -19,6 +19,7 @@ mod run;
 mod signals;
 mod successor;
 mod test;
+mod tunnel;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -67,6 +68,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Uuid { input } => uuid(input.as_deref()),
         Command::Link(args) => link::run(&args),
         Command::Api(args) => api::run(args),
+        Command::Tunnel { end, file } => tunnel::run(end, &file),
         Command::Plugin { flags } => plugin::run(&flags),
         Command::Gost { flags } => gost::run(&flags),
         Command::Version => version(),

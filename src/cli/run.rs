@@ -99,7 +99,7 @@ pub(super) struct Ending {
 }
 
 /// A service that nobody else's life is about.
-const ALONE: Ending = Ending {
+pub(super) const ALONE: Ending = Ending {
     grace: Duration::from_secs(2),
     parent: None,
     // V2Ray's -1.

@@ -6,4 +6,5 @@ pub mod gost;
 pub mod links;
 pub mod messages;
 pub mod plugin;
+pub mod tunnel;
 pub mod v2ray;

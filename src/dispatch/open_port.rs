@@ -75,7 +75,7 @@ impl Dispatcher {
                     "{inbound}: cannot open {at} for a client: {}",
                     system_words(&e)
                 );
-                log::repeated_cause(&text, &text, Some("port-unavailable"));
+                log::repeated_cause(&text, &text, Some("relay-unavailable"));
                 return bind::tell_failed(link).await;
             }
         };

@@ -54,6 +54,7 @@ impl OutboundSettings {
         match self {
             Self::Blackhole(_) | Self::Dns(_) | Self::Freedom(_) | Self::Loopback(_) => Vec::new(),
             Self::Http(settings) => all(&settings.servers),
+            Self::Relay(settings) => all(&settings.servers),
             Self::Shadowsocks(settings) => all(&settings.servers),
             Self::Socks(settings) => all(&settings.servers),
             Self::Trojan(settings) => all(&settings.servers),

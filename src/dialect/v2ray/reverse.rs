@@ -66,7 +66,11 @@ fn publication(node: &Node) -> Option<PublishSettings> {
                 }
             }
             let name = tag.as_ref().map_or("", |(_, tag)| tag);
-            let all: Vec<_> = web.array().iter().map(|one| web_target(one, name)).collect();
+            let all: Vec<_> = web
+                .array()
+                .iter()
+                .map(|one| web_target(one, name))
+                .collect();
             let all: Option<Vec<_>> = all.into_iter().collect();
             if all.as_ref().is_some_and(Vec::is_empty) {
                 web.error("there is no web server, expected `[{hosts, target}]`");
