@@ -9,7 +9,7 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 29] = [
+const TARGETS: [(&str, Target); 30] = [
     ("address", testing::address),
     ("browser_words", testing::browser_words),
     ("dns_messages", testing::dns_messages),
@@ -34,6 +34,7 @@ const TARGETS: [(&str, Target); 29] = [
     ("socks_request", testing::socks_request),
     ("socks_udp", testing::socks_udp),
     ("trojan", testing::trojan),
+    ("tunnel_files", testing::tunnel_files),
     ("vless", testing::vless),
     ("vmess_chunks", testing::vmess_chunks),
     ("vmess_request", testing::vmess_request),

@@ -473,6 +473,26 @@ pub fn relay(data: &[u8]) {
     }
 }
 
+/// The TOML of a tunnel's ends: whatever it says, there is a config or a line about a place in the text.
+pub fn tunnel_files(data: &[u8]) {
+    use crate::dialect::tunnel::{End, load_text};
+    use std::path::Path;
+
+    let text = String::from_utf8_lossy(data);
+    // Nothing is read, and nothing written, but this text.
+    let nowhere = Path::new("/proc/nowhere");
+    if text.contains("cert") {
+        return;
+    }
+    for end in [End::Client, End::Server] {
+        let loaded = load_text(end, "t.toml", &text, Some(nowhere), None);
+        assert_eq!(loaded.config.is_none(), !loaded.errors.is_empty());
+        for message in loaded.errors.iter().chain(&loaded.warnings) {
+            assert!(message.to_string().starts_with("t.toml:"));
+        }
+    }
+}
+
 /// Trojan: requests and datagrams, and whose a request is that is none.
 pub fn trojan(data: &[u8]) {
     use crate::protocol::trojan::codec::{
