@@ -15,13 +15,13 @@ use super::{Dispatcher, Origin};
 use crate::address::{Destination, Host, Network};
 use crate::cause::{AnswerError, ReverseError, code_of};
 use crate::dns;
-use crate::http::Forwarded;
 use crate::http::visit::Neighbour;
+use crate::http::{Forwarded, Trusted};
 use crate::io::Link;
 use crate::log::{self, NOTICE};
 use crate::protocol;
 use crate::protocol::relay::bind;
-use crate::reverse::{PublishSettings, PublishTarget};
+use crate::reverse::{PublishSettings, PublishTarget, WebTarget};
 use crate::seam::{Accepted, Arrival, FallbackTarget};
 use crate::session::{Entry, Owner, Source};
 use crate::smux::{self, KeepAlive};
@@ -63,7 +63,7 @@ impl Dispatcher {
         let site = match &settings.to {
             PublishTarget::Place(_) => None,
             PublishTarget::Web(all) => {
-                let one = |web: &crate::reverse::WebTarget| {
+                let one = |web: &WebTarget| {
                     let to = UpstreamSettings {
                         to: FallbackTarget::Tcp(web.to.clone()),
                         proxy_header: None,
@@ -72,7 +72,12 @@ impl Dispatcher {
                     (web.hosts.clone(), to)
                 };
                 let all = site::Settings::Hosts(all.iter().map(one).collect());
-                Some(Arc::new(Site::new(all, Forwarded::default())))
+                // Visitors are anybody, and nobody's proxies.
+                let nobody = Forwarded {
+                    trusted: Trusted::Listed(Vec::new()),
+                    ..Forwarded::default()
+                };
+                Some(Arc::new(Site::new(all, nobody)))
             }
         };
         let publisher = Arc::new(Publisher {
