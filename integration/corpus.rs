@@ -9,7 +9,7 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 30] = [
+const TARGETS: [(&str, Target); 31] = [
     ("address", testing::address),
     ("browser_words", testing::browser_words),
     ("dns_messages", testing::dns_messages),
