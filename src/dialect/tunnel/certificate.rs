@@ -80,7 +80,9 @@ fn own(folder: Option<&Path>) -> io::Result<KeyPair> {
     let folder = folder.unwrap_or(Path::new("."));
     let (certificate, key) = (folder.join(CERTIFICATE), folder.join(KEY));
     if !certificate.exists() || !key.exists() {
-        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+        let names = ["localhost", "127.0.0.1", "::1"]
+            .map(str::to_owned)
+            .to_vec();
         let (certificate_pem, key_pem) = tls::self_signed_pem(names).map_err(io::Error::other)?;
         write(&key, &key_pem, 0o600)?;
         write(&certificate, &certificate_pem, 0o644)?;
