@@ -38,6 +38,7 @@ impl OutboundSettings {
             Self::Freedom(_) => "freedom",
             Self::Http(_) => "http",
             Self::Loopback(_) => "loopback",
+            Self::Relay(_) => "relay",
             Self::Shadowsocks(_) => "shadowsocks",
             Self::Socks(_) => "socks",
             Self::Trojan(_) => "trojan",
@@ -68,6 +69,7 @@ impl OutboundSettings {
         match self {
             Self::Blackhole(_) | Self::Dns(_) | Self::Freedom(_) | Self::Loopback(_) => {}
             Self::Http(settings) => settings.servers.truncate(1),
+            Self::Relay(settings) => settings.servers.truncate(1),
             Self::Shadowsocks(settings) => settings.servers.truncate(1),
             Self::Socks(settings) => settings.servers.truncate(1),
             Self::Trojan(settings) => settings.servers.truncate(1),
