@@ -33,6 +33,8 @@ async fn proxies_go_over_each_carrier() {
         ("socks5", "mws", "?mux.version=2"),
         ("socks4a", "mwss", "?keepAlive=true&ttl=1s"),
         ("http", "tls", ""),
+        ("relay", "ws", ""),
+        ("relay", "mwss", "?mux.version=2&nodelay=true"),
     ] {
         let mut stage = Stage::new();
         let (server, socks) = (free_port(), free_port());
@@ -93,6 +95,24 @@ async fn a_node_that_is_not_there_is_passed_over() {
         .await;
     traffic::ready(socks).await;
     traffic::many(socks, 20).await;
+}
+
+#[tokio::test]
+async fn a_port_of_the_server_leads_to_the_client() {
+    let mut stage = Stage::new();
+    let [server, published] = [(); 2].map(|()| free_port());
+    let relay = format!("relay+mws://u:p@127.0.0.1:{server}");
+    let serving = format!("{relay}?bind=true");
+    stage
+        .start("server", &mut gost(&["-L", &serving]), &[server])
+        .await;
+    let target = traffic::echo().await;
+    let service = format!("rtcp://127.0.0.1:{published}/{target}");
+    let args = ["-L", &service, "-F", &relay];
+    stage.start("client", &mut gost(&args), &[published]).await;
+    let visitor = tokio::net::TcpStream::connect(("127.0.0.1", published));
+    let mut visitor = visitor.await.expect("it is published");
+    traffic::exchange(&mut visitor, b"a word").await;
 }
 
 #[tokio::test]
@@ -229,9 +249,12 @@ async fn every_command_and_file_of_the_document_is_taken() {
             }
             let args = words(&line);
             let args: Vec<&str> = args[1..].iter().map(String::as_str).collect();
-            let listens = args
-                .windows(2)
-                .filter(|pair| pair[0] == "-L" && !pair[1].starts_with("udp:"));
+            let listens = args.windows(2).filter(|pair| {
+                pair[0] == "-L"
+                    && !["udp:", "rtcp:"]
+                        .iter()
+                        .any(|word| pair[1].starts_with(word))
+            });
             let port = |url: &str| {
                 let front = url
                     .split(['?', '/'])

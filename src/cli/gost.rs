@@ -246,10 +246,10 @@ pub(super) const USAGE: &str = "\
 Usage: mobula gost -L URL… [-F URL…] [-C FILE] [-O yaml|json]
 
   -L URL   a service: [HANDLER+]LISTENER://[USER:PASS@][HOST]:PORT[/TARGET][?KEY=VALUE&…]
-           handlers auto, http, socks4, socks4a, socks5, forward, tcp, udp
-           listeners tcp, tls, ws, wss, mws, mwss, udp
+           handlers auto, http, socks4, socks4a, socks5, relay, forward, tcp, udp
+           listeners tcp, tls, ws, wss, mws, mwss, udp, rtcp, rudp
   -F URL   a hop that sessions go through; several are one behind the other
-           connectors http, socks4, socks4a, socks5, forward; dialers tcp, tls, ws, wss, mws, mwss
+           connectors http, socks4, socks4a, socks5, relay, forward; dialers tcp, tls, ws, wss, mws, mwss
            wss, mwss and tls verify no certificate unless `secure=true` or `pin=SHA256` says so
   -C FILE  a config of gost, YAML or JSON; `-` is standard input
   -O FORM  print what would run as `yaml` or `json`, and end

@@ -11,7 +11,7 @@ use super::{Problems, security};
 use crate::config::{Outbound, Through};
 use crate::dns::Strategy as Names;
 use crate::protocol::servers::ServerSettings;
-use crate::protocol::{OutboundSettings, freedom, http, socks};
+use crate::protocol::{OutboundSettings, freedom, http, relay, socks};
 use crate::report::{Place, either};
 use crate::routing::{BalancerSettings, Failing, Strategy, Target};
 use crate::transport;
@@ -29,6 +29,8 @@ const FAILING: Failing = Failing {
 #[derive(Clone)]
 pub(super) struct Chain {
     pub target: Target,
+    /// The outbounds of its last hop.
+    pub ends: Vec<Arc<str>>,
     /// `bypass` of its hop.
     pub bypass: Option<Node>,
 }
@@ -146,7 +148,7 @@ fn read(
         return None;
     }
     let several = ways.len() > 1;
-    let mut last: Arc<str> = "".into();
+    let mut ends: Vec<Arc<str>> = Vec::new();
     for (n, way) in ways.into_iter().enumerate() {
         let mut through: Option<Arc<str>> = None;
         let (count, mut path) = (way.len(), name.to_owned());
@@ -171,13 +173,16 @@ fn read(
                     ..outbound
                 });
             }
-            through = Some(tag.clone());
-            last = tag;
+            if hop + 1 == count {
+                ends.push(tag.clone());
+            }
+            through = Some(tag);
         }
     }
     if !several {
         return Some(Chain {
-            target: Target::Outbound(last),
+            target: Target::Outbound(ends.first()?.clone()),
+            ends,
             bypass,
         });
     }
@@ -192,6 +197,7 @@ fn read(
     });
     Some(Chain {
         target: Target::Balancer(name.to_owned()),
+        ends,
         bypass,
     })
 }
@@ -243,7 +249,7 @@ pub(super) fn select(node: &Node, problems: &Problems) -> (Strategy, Failing) {
 }
 
 /// Connectors that are built.
-const CONNECTORS: [&str; 5] = ["http", "socks5", "socks4", "socks4a", "forward"];
+const CONNECTORS: [&str; 6] = ["http", "socks5", "socks4", "socks4a", "relay", "forward"];
 
 /// A node, and what it is called.
 fn outbound(node: &Node, problems: &Problems) -> Option<(String, Outbound)> {
@@ -336,6 +342,11 @@ fn outbound(node: &Node, problems: &Problems) -> Option<(String, Outbound)> {
                 version,
             })
         }
+        // Its request goes at once and nobody waits for the answer, so `nodelay` is as it is.
+        "relay" => OutboundSettings::Relay(relay::OutboundSettings {
+            servers: servers(to),
+            ..relay::OutboundSettings::default()
+        }),
         "forward" | "tcp" => OutboundSettings::Freedom(freedom::OutboundSettings {
             redirect: freedom::Redirect {
                 host: Some(to.host),

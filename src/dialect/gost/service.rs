@@ -8,15 +8,16 @@ use super::chain::{self, Chain};
 use super::part::{Asked, Part};
 use super::tree::Node;
 use super::{Problems, bypass, security};
-use crate::address::{Destination, Host, PortRange};
+use crate::address::{Destination, Host, Network, PortRange};
 use crate::cause::system_words;
 use crate::config::{Config, Inbound, Listen, Log, Outbound};
 use crate::dns::Strategy as Names;
 use crate::protocol::accounts::Account;
 use crate::protocol::{
-    InboundSettings, OutboundSettings, blackhole, dokodemo, freedom, http, socks,
+    InboundSettings, OutboundSettings, blackhole, dokodemo, freedom, http, relay, socks,
 };
 use crate::report::{Place, did_you_mean, either};
+use crate::reverse::{self, PublishSettings, PublishTarget};
 use crate::routing::{self, BalancerSettings, Conditions, Rule, Target};
 use crate::transport;
 
@@ -27,6 +28,7 @@ pub(super) struct Made {
     pub(super) outbounds: Vec<Outbound>,
     pub(super) balancers: Vec<BalancerSettings>,
     pub(super) chains: HashMap<String, Chain>,
+    publish: Vec<PublishSettings>,
     rules: Vec<Rule>,
 }
 
@@ -48,6 +50,10 @@ impl Made {
                 rules: self.rules,
                 balancers: self.balancers,
                 ..routing::Settings::default()
+            },
+            reverse: reverse::Settings {
+                publish: self.publish,
+                ..reverse::Settings::default()
             },
             ..Config::default()
         }
@@ -80,8 +86,8 @@ fn plain(tag: &str, protocol: OutboundSettings) -> Outbound {
 }
 
 /// Handlers that are built.
-const HANDLERS: [&str; 8] = [
-    "auto", "http", "socks4", "socks4a", "socks5", "forward", "tcp", "udp",
+const HANDLERS: [&str; 9] = [
+    "auto", "http", "socks4", "socks4a", "socks5", "relay", "forward", "tcp", "udp",
 ];
 
 /// Reads one of `services`.
@@ -155,10 +161,15 @@ pub(super) fn read(node: &Node, root: &Node, made: &mut Made, problems: &Problem
         );
         problems.error(at, &text);
     }
-    if let Carrier::Bind { .. } = kind.carrier {
-        let text =
-            format!("`{listener_word}` is not built: a port of the server at the end of a chain");
-        return problems.error(at, &text);
+    if let Carrier::Bind { udp } = kind.carrier {
+        of_handler.silent(&["keepalive", "ttl", "nodelay", "bypass", "udpBufferSize"]);
+        asked.finish(
+            [handler_keys.as_ref(), listener_keys.as_ref(), shared],
+            problems,
+        );
+        let chain = listener.and_then(|listener| listener.get("chain"));
+        let chain = chain.or_else(|| handler.and_then(|handler| handler.get("chain")));
+        return publish(node, &name, udp, chain, root, made, problems);
     }
     let addr = node.get("addr").and_then(Node::as_text).unwrap_or_default();
     let (listen, port) = match listen(addr) {
@@ -200,6 +211,11 @@ pub(super) fn read(node: &Node, root: &Node, made: &mut Made, problems: &Problem
         limits: Default::default(),
         beside: Vec::new(),
     });
+    // A relay chooses among its targets itself.
+    let targets = match handler_word == "relay" {
+        true => Vec::new(),
+        false => targets,
+    };
     let chain = handler.and_then(|handler| handler.get("chain"));
     let chain = chain.and_then(|name| chain::find(name, root, made, problems));
     lead(node, &name, chain, &targets, root, made, problems);
@@ -223,6 +239,67 @@ fn server(
         carrier: carrier::server(kind, part, problems)?,
         ..transport::ServerSettings::default()
     })
+}
+
+/// A port of the server at the end of a chain, which leads here.
+fn publish(
+    node: &Node,
+    name: &str,
+    udp: bool,
+    chain: Option<&Node>,
+    root: &Node,
+    made: &mut Made,
+    problems: &Problems,
+) {
+    let Some(chain) = chain else {
+        let text =
+            "a port of another machine needs a chain that leads there: `-F relay+wss://host:port`";
+        return problems.error(&node.at, text);
+    };
+    let Some(Chain { ends, .. }) = chain::find(chain, root, made, problems) else {
+        return;
+    };
+    let is_relay = |tag| {
+        let mut outbounds = made.outbounds.iter();
+        let found = outbounds.find(|one| one.tag.as_ref() == Some(tag));
+        found.is_some_and(|one| matches!(one.protocol, OutboundSettings::Relay(_)))
+    };
+    if !ends.iter().all(is_relay) {
+        return problems.error(
+            &node.at,
+            "only a `relay` at the end of the chain opens ports",
+        );
+    }
+    let addr = node.get("addr").and_then(Node::as_text).unwrap_or_default();
+    let targets = targets(node, problems);
+    let (port, to) = match (destination(addr), &targets[..]) {
+        (Ok(port), [to]) => (port, to.clone()),
+        (Err(text), _) => return problems.error(&node.at, &text),
+        (_, []) => {
+            let text = "a published port leads nowhere, expected a target: `rtcp://0.0.0.0:8080/host:port`";
+            return problems.error(&node.at, text);
+        }
+        (_, _) => {
+            return problems.error(
+                &node.at,
+                "several targets behind a published port are not built",
+            );
+        }
+    };
+    // Without a host it is every address there.
+    let listen = match addr.starts_with(':') {
+        true => Destination::new(Host::Ip(Ipv4Addr::UNSPECIFIED.into()), port.port),
+        false => port,
+    };
+    made.publish.push(PublishSettings {
+        at: Place::default(),
+        tag: name.into(),
+        outbounds: ends,
+        listen,
+        network: if udp { Network::Udp } else { Network::Tcp },
+        to: PublishTarget::Place(to),
+    });
+    made.rule(name, Conditions::default(), Target::Outbound(DIRECT.into()));
 }
 
 /// What is spoken.
@@ -264,6 +341,22 @@ fn protocol(
             Some(InboundSettings::Http(http::InboundSettings {
                 accounts: accounts.unwrap_or_default(),
                 ..http::InboundSettings::default()
+            }))
+        }
+        "relay" => {
+            part.silent(&["readTimeout", "enableCompression"]);
+            let bind = part.switch(&["bind"]).unwrap_or(false);
+            let service = match targets {
+                [] => relay::Service::AsAsked {
+                    connect: true,
+                    bind: bind.then(|| relay::BindSettings { ports: Vec::new() }),
+                },
+                targets => relay::Service::Forward(targets.to_vec()),
+            };
+            Some(InboundSettings::Relay(relay::InboundSettings {
+                accounts: accounts.unwrap_or_default(),
+                service,
+                ..relay::InboundSettings::default()
             }))
         }
         "forward" | "tcp" | "udp" => {

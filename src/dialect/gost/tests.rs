@@ -150,6 +150,45 @@ fn hops_go_through_each_other() {
 }
 
 #[test]
+fn relay_serves_and_opens_ports() {
+    use crate::protocol::relay::Service;
+
+    let config =
+        read("-L relay+mwss://u:p@:8443?bind=true -L relay+ws://:1/192.0.2.1:2,192.0.2.2:2");
+    let services = config
+        .inbounds
+        .iter()
+        .map(|inbound| match &inbound.protocol {
+            InboundSettings::Relay(relay) => &relay.service,
+            other => panic!("{other:?}"),
+        });
+    let services: Vec<&Service> = services.collect();
+    assert!(matches!(
+        services[0],
+        Service::AsAsked { bind: Some(_), .. }
+    ));
+    assert!(matches!(services[1], Service::Forward(targets) if targets.len() == 2));
+
+    let config = read("-L rtcp://:8080/192.0.2.1:80 -F http+ws://a.test:1 -F relay+mws://b.test:2");
+    let published = &config.reverse.publish[0];
+    assert_eq!(published.listen.to_string(), "0.0.0.0:8080");
+    let tags: Vec<Option<&str>> = config.outbounds.iter().map(|o| o.tag.as_deref()).collect();
+    assert!(tags.contains(&Some(&*published.outbounds[0])), "{tags:?}");
+    assert!(config.inbounds.is_empty());
+    for (args, expected) in [
+        ("-L rtcp://:1/a.test:1", "needs a chain"),
+        (
+            "-L rtcp://:1/a.test:1 -F http+ws://a.test:1",
+            "only a `relay`",
+        ),
+        ("-L rtcp://:1 -F relay+ws://a.test:1", "leads nowhere"),
+    ] {
+        let told = errors(&load(&launch(args))).join("\n");
+        assert!(told.contains(expected), "{args}: {told}");
+    }
+}
+
+#[test]
 fn several_nodes_are_chosen_from() {
     let config = read(
         "-L :1 -F ws://a.test:1,b.test:2?strategy=fifo&maxFails=3&failTimeout=7s&bypass=~10.0.0.0/8,.corp.test",
