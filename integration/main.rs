@@ -91,6 +91,8 @@ mod scenario_manager;
 mod scenario_metrics;
 mod scenario_nginx;
 mod scenario_observatory;
+mod scenario_outside;
+mod scenario_outside_http;
 mod scenario_panels;
 mod scenario_plugin;
 mod scenario_policy;
