@@ -52,6 +52,7 @@ mod interop_v2ray;
 mod interop_vless;
 mod scenario_abrupt;
 mod scenario_abuse;
+mod scenario_acme;
 mod scenario_api;
 mod scenario_api_cli;
 mod scenario_api_protocols;

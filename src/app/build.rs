@@ -154,6 +154,11 @@ impl Inbound {
         self.gate.set(limits);
     }
 
+    /// The names of its certificates, and when they run out.
+    pub fn certificates(&self) -> Vec<(String, std::time::SystemTime)> {
+        self.transport.certificates()
+    }
+
     /// Takes the name, the limits and the users from settings that it is like; and what is new in the files of certificates, with the
     /// next handshake.
     pub(super) fn follow(&self, settings: config::Inbound) {

@@ -13,6 +13,7 @@ use crate::config;
 use crate::dispatch::{Dispatcher, Leads};
 use crate::io::own_listeners::Listening;
 use crate::log::NOTICE;
+use crate::transport::Kept;
 
 pub struct Inbounds {
     dispatcher: Arc<Dispatcher>,
@@ -28,6 +29,8 @@ struct Running {
     added: bool,
     /// What this process remembers of the listeners, until they are gone.
     _listening: Vec<Listening>,
+    /// What goes on beside them.
+    _kept: Kept,
 }
 
 /// A socket, and the task that serves it; there may be none.
@@ -103,6 +106,10 @@ impl Inbounds {
         }
         let context = self.dispatcher.inbound_context(inbound.tag.as_deref());
         let listen = listen::shown(&inbound, &places);
+        let bound = places.iter().filter_map(BoundSocket::address);
+        let mut ports: Vec<u16> = bound.map(|at| at.port()).collect();
+        ports.dedup();
+        let kept = inbound.transport.keep(ports);
         let prepare = |place: BoundSocket| {
             let prepared = serve::prepare(&inbound, place.clone(), &context);
             (place, prepared)
@@ -122,6 +129,7 @@ impl Inbounds {
             listeners,
             added,
             _listening: listening,
+            _kept: kept,
         }
     }
 

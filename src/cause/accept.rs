@@ -77,6 +77,14 @@ pub enum TlsAcceptError {
         "the TLS client asks for a name that there is no certificate for, or its file is not read yet"
     )]
     NoCertificate,
+    /// There is none at all: an authority is asked for it.
+    #[error(
+        "there is no certificate yet, an authority is asked for one (`acme`): earlier lines say how that goes"
+    )]
+    NotYet,
+    /// An authority has looked for a name, and found us.
+    #[error("an authority has looked for a name of ours (TLS-ALPN-01)")]
+    Proved,
     /// The connection, or anything else about the handshake.
     #[error("TLS handshake: {0}")]
     Failed(#[source] io::Error),
@@ -113,7 +121,8 @@ impl AcceptError {
     pub fn is_nothing(&self) -> bool {
         matches!(
             self,
-            Self::Tls(TlsAcceptError::Closed) | Self::Request(RequestError::Visited)
+            Self::Tls(TlsAcceptError::Closed | TlsAcceptError::Proved)
+                | Self::Request(RequestError::Visited)
         )
     }
 }
@@ -140,6 +149,8 @@ impl TlsAcceptError {
             Self::NotTls => "tls-not-tls",
             Self::Alert(_) => "tls-alert",
             Self::NoCertificate => "tls-no-certificate",
+            Self::NotYet => "tls-no-certificate-yet",
+            Self::Proved => "tls-proved",
             Self::Failed(_) => "tls-handshake",
             Self::Slow(_) => "tls-timeout",
         }

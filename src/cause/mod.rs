@@ -13,6 +13,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 mod accept;
+mod acme;
 mod answer;
 mod browser;
 mod dial;
@@ -29,6 +30,7 @@ mod unreached;
 mod upgrade;
 
 pub use accept::{AcceptError, ProxyHeaderError, TlsAcceptError};
+pub use acme::{AcmeError, Challenge};
 pub use answer::{AnswerError, Credentials};
 pub use browser::BrowserError;
 pub use dial::{DialError, Stage, TcpError, reason};

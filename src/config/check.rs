@@ -9,6 +9,7 @@ use crate::reverse::PortalSettings;
 
 use super::{Draft, Inbound, Listen, Outbound, Through};
 
+mod acme;
 mod reverse;
 mod routing;
 pub(super) mod sharing;
@@ -23,6 +24,7 @@ pub(crate) fn inbounds(inbounds: &[Draft<Inbound>], report: &Report) {
     tags(inbounds, |at, text| {
         report.warn(at, format!("{text}, rules mean both"))
     });
+    acme::inbounds(inbounds, report);
     for (i, draft) in inbounds.iter().enumerate() {
         let Some(later) = &draft.part else { continue };
         let mut shares = false;

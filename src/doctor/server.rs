@@ -173,6 +173,10 @@ fn certificates(config: &Config, walk: &mut Walk<'_>) {
                 Err((fault, text)) => faults.push((fault, format!("{}: {text}", inbound.name))),
             }
         }
+        for issued in &security.acme {
+            let names = issued.domains.join(", ");
+            found.push(format!("one for {names} that an authority issues (`acme`)"));
+        }
         if security.self_signed.is_some() {
             found.push("one that is made at each start".to_owned());
         }

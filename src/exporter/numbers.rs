@@ -1,5 +1,7 @@
 //! All numbers of one moment.
 
+use std::time::SystemTime;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -35,6 +37,7 @@ pub(super) fn registry(hidden: &Hidden, inbounds: &Inbounds, dispatcher: &Dispat
         sessions,
     );
     gates(own, inbounds);
+    certificates(own, inbounds);
     bytes(own, hidden, dispatcher);
     if let Some(metrics) = &dispatcher.metrics {
         metrics.register(own);
@@ -60,6 +63,26 @@ fn gates(registry: &mut Registry, inbounds: &Inbounds) {
         "handshakes_unfinished",
         "Those of them that have yet to say who they are",
         handshakes,
+    );
+}
+
+/// When the certificates of inbounds run out.
+fn certificates(registry: &mut Registry, inbounds: &Inbounds) {
+    let expiry = Family::<Labels<2>, Gauge>::default();
+    for inbound in inbounds.all() {
+        for (names, until) in inbound.certificates() {
+            let labels = [("inbound", inbound.label().to_owned()), ("names", names)];
+            let since = until.duration_since(SystemTime::UNIX_EPOCH);
+            let secs = since.map_or(0, |since| since.as_secs());
+            let secs = i64::try_from(secs).unwrap_or(i64::MAX);
+            expiry.get_or_create(&labels).set(secs);
+        }
+    }
+    registry.register_with_unit(
+        "certificate_expiry_timestamp",
+        "When the certificate of an inbound runs out, in seconds since 1970",
+        Unit::Seconds,
+        expiry,
     );
 }
 

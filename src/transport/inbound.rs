@@ -1,7 +1,7 @@
 //! The server side.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use tokio::time::Instant;
@@ -27,6 +27,15 @@ pub struct Inbound {
     site: Option<Arc<site::Site>>,
     /// Where several inbounds share the place; the carrier is the first one's.
     front: Option<Front>,
+    /// The ports that are listened on.
+    ports: OnceLock<Vec<u16>>,
+}
+
+/// What goes on as long as somebody listens: certificates are renewed, and authorities may look for us.
+#[must_use]
+pub struct Kept {
+    _certificates: Vec<Arc<tls::acme::Keeping>>,
+    _doors: Vec<tls::acme::Door>,
 }
 
 /// The running half of [`ServerCarrier`].
@@ -53,6 +62,7 @@ impl Inbound {
             carrier: Carrier::Many(carrier),
             site: None,
             front: None,
+            ports: OnceLock::new(),
         }
     }
 
@@ -94,6 +104,7 @@ impl Inbound {
             tls: tls.transpose()?,
             site,
             front,
+            ports: OnceLock::new(),
             carrier: match settings.carrier {
                 ServerCarrier::Raw => Carrier::Raw,
                 ServerCarrier::HttpHeader(header) => {
@@ -115,6 +126,31 @@ impl Inbound {
         if let Some(tls) = &self.tls {
             tls.look_at_files();
         }
+    }
+
+    /// Somebody listens on these ports from here on, until what comes back is dropped.
+    pub fn keep(&self, ports: Vec<u16>) -> Kept {
+        let is_plain = self.tls.is_none();
+        let doors = ports.iter().filter(|_| is_plain);
+        let kept = Kept {
+            _certificates: self
+                .tls
+                .as_ref()
+                .map(tls::Inbound::keep)
+                .unwrap_or_default(),
+            _doors: doors.copied().map(tls::acme::Door::open).collect(),
+        };
+        // A second time it is the same ones.
+        let _ = self.ports.set(ports);
+        kept
+    }
+
+    /// The names of its certificates, and when they run out.
+    pub fn certificates(&self) -> Vec<(String, SystemTime)> {
+        self.tls
+            .as_ref()
+            .map(tls::Inbound::certificates)
+            .unwrap_or_default()
     }
 
     /// No more requests are for this route; its tunnels go on.
@@ -248,6 +284,12 @@ impl Inbound {
             let (link, facts) = tls.accept(arrival.link, arrival.since).await?;
             (arrival.link, arrival.tls) = (link, Some(Arc::new(facts)));
             arrival.since = Instant::now();
+        } else if self
+            .ports
+            .get()
+            .is_some_and(|ports| tls::acme::is_asked(ports))
+        {
+            arrival.link = tls::acme::answer(arrival.link, arrival.since).await?;
         }
         if let Some(front) = &self.front {
             return front

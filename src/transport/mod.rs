@@ -50,7 +50,7 @@ pub use arrivals::{Accepted, Arrivals};
 #[cfg(feature = "app")]
 pub use front::Asked;
 #[cfg(feature = "app")]
-pub use inbound::Inbound;
+pub use inbound::{Inbound, Kept};
 #[cfg(feature = "app")]
 pub use outbound::Outbound;
 #[cfg(feature = "app")]

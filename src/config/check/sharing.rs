@@ -2,7 +2,7 @@
 
 use crate::config::{Inbound, Listen};
 use crate::report::{Path, Report};
-use crate::transport::tls::{self, KeyPair, SelfSigned};
+use crate::transport::tls::{self, KeyPair, SelfSigned, acme};
 
 /// Puts inbounds that share a place behind the first of them.
 pub fn share(inbounds: Vec<Inbound>) -> Vec<Inbound> {
@@ -157,6 +157,7 @@ pub(super) fn check_requests(a: Sharer<'_>, b: Sharer<'_>, place: &str, report: 
 enum Certificate<'a> {
     Pair(&'a KeyPair),
     Made(&'a SelfSigned),
+    Issued(&'a acme::Settings),
 }
 
 /// Those of a server, and where they stand.
@@ -164,8 +165,11 @@ fn certificates(tls: &tls::ServerSettings) -> Vec<(Certificate<'_>, &'static str
     let pairs = tls.certificates.iter();
     let pairs = pairs.map(|pair| (Certificate::Pair(pair), "certificates"));
     let made = tls.self_signed.iter();
+    let issued = tls.acme.iter();
+    let issued = issued.map(|issued| (Certificate::Issued(issued), "acme"));
     pairs
         .chain(made.map(|made| (Certificate::Made(made), "selfSigned")))
+        .chain(issued)
         .collect()
 }
 
@@ -174,6 +178,7 @@ fn contradicts(a: &Certificate<'_>, b: &Certificate<'_>) -> Option<String> {
     let is_same = match (a, b) {
         (Certificate::Pair(a), Certificate::Pair(b)) => a.is_same(b),
         (Certificate::Made(a), Certificate::Made(b)) => a == b,
+        (Certificate::Issued(a), Certificate::Issued(b)) => a == b,
         _ => false,
     };
     if is_same {
@@ -182,6 +187,7 @@ fn contradicts(a: &Certificate<'_>, b: &Certificate<'_>) -> Option<String> {
     let names = |one: &Certificate<'_>| match one {
         Certificate::Pair(pair) => pair.shown().map(|shown| shown.names),
         Certificate::Made(made) => Some(made.names.clone()),
+        Certificate::Issued(issued) => Some(issued.domains.clone()),
     };
     let (a, b) = (names(a)?, names(b)?);
     match a.is_empty() && b.is_empty() {

@@ -225,7 +225,7 @@ fn transport(
         }
         (Some(true), None) => Some(client_tls(&carrier)),
         (_, Some(own)) => {
-            if own.self_signed.is_some() && own.certificates.is_empty() {
+            if own.self_signed.is_some() && own.certificates.is_empty() && own.acme.is_empty() {
                 let part = "streamSettings.tlsSettings.selfSigned";
                 let text = "the certificate is another one after each start, so no link can name it: clients will not believe it";
                 said.left_out(part, text);
@@ -244,11 +244,12 @@ fn transport(
 
 /// What clients need to take the certificate for that of `address`.
 fn believe(tls: &mut tls::ClientSettings, own: &tls::ServerSettings, address: &Host) {
-    let all: Vec<tls::Shown> = own
-        .certificates
-        .iter()
-        .filter_map(tls::KeyPair::shown)
-        .collect();
+    let issued = own.acme.iter().map(|issued| tls::Shown {
+        names: issued.domains.clone(),
+        pin: None,
+    });
+    let all = own.certificates.iter().filter_map(tls::KeyPair::shown);
+    let all: Vec<tls::Shown> = all.chain(issued).collect();
     let Some(first) = all.first() else {
         return;
     };

@@ -1,5 +1,6 @@
 //! `tlsSettings` (V2Ray 4) and `securitySettings` (V2Ray 5): one reader for both spellings.
 
+mod acme;
 mod certificates;
 
 use base64::Engine;
@@ -27,6 +28,9 @@ pub(super) fn server(
     };
     let object = node.object()?;
     let read = Both::read(&object, http_1_1);
+    let acme = object.get("acme");
+    let is_issued = acme.is_some();
+    let acme = acme.and_then(|node| acme::read(&node));
     object.finish();
     let certificates = read.certificates;
     let self_signed = read
@@ -40,7 +44,11 @@ pub(super) fn server(
             node.error(e.to_string());
         }
     }
-    if certificates.own.is_empty() && certificates.issuers.is_empty() && self_signed.is_none() {
+    let is_bare = certificates.own.is_empty() && certificates.issuers.is_empty();
+    if is_issued && acme.is_none() {
+        return None;
+    }
+    if is_bare && self_signed.is_none() && acme.is_none() {
         // What is there and of no use has been reported already.
         if !node.report().has_errors() {
             node.dead(BuildError::NoCertificate.to_string());
@@ -62,6 +70,7 @@ pub(super) fn server(
         certificates: certificates.own,
         issuers: certificates.issuers,
         self_signed,
+        acme: acme.into_iter().collect(),
         client_auth,
         reject_unknown_sni: read.reject_unknown_sni,
         alpn: read.alpn,
@@ -83,6 +92,10 @@ pub(super) fn client(settings: Option<&Node>, http_1_1: bool) -> Option<ClientSe
              `pinnedPeerCertificateChainSha256` or a certificate with `usage: verify` is safe",
         );
     }
+    object.refuse(
+        "acme",
+        "an authority issues certificates to servers: it belongs to the `tlsSettings` of an inbound",
+    );
     object.finish();
     Some(ClientSettings {
         server_name: read.server_name,

@@ -34,6 +34,11 @@ pub(in crate::transport) fn merge(
                 tls.issuers.push(issuer);
             }
         }
+        for acme in more.acme {
+            if !tls.acme.contains(&acme) {
+                tls.acme.push(acme);
+            }
+        }
         tls.self_signed = tls.self_signed.take().or(more.self_signed);
     }
     // Clients of HTTP/2 that offer both mean it. Those of WebSockets that do go on in HTTP/1.1, which is seen.

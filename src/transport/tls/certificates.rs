@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
+#[cfg(feature = "app")]
+use std::time::Duration;
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
@@ -10,6 +12,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey};
 use tracing::warn;
 use x509_parser::extensions::GeneralName;
+#[cfg(feature = "app")]
+use x509_parser::prelude::ASN1Time;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::files::{Pem, Stamp, in_time};
@@ -194,6 +198,52 @@ impl Keyed {
             late: None,
             warned: false,
         }
+    }
+
+    /// What will be read from `origin` when something is there, and until then the certificate of another one, if there is.
+    #[cfg(feature = "app")]
+    pub(super) fn stand_in(origin: Origin, other: Option<Self>) -> Self {
+        Self {
+            origin,
+            stamps: [None; 2],
+            loaded: other.and_then(|other| other.loaded),
+            late: None,
+            warned: false,
+        }
+    }
+
+    /// From when and until when the leaf is valid.
+    #[cfg(feature = "app")]
+    pub(super) fn validity(&self) -> Option<(SystemTime, SystemTime)> {
+        let leaf = self.loaded()?.key.cert.first()?;
+        let (_, leaf) = X509Certificate::from_der(leaf).ok()?;
+        let at = |time: ASN1Time| {
+            let secs = u64::try_from(time.timestamp()).ok()?;
+            SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(secs))
+        };
+        let validity = leaf.validity();
+        at(validity.not_before).zip(at(validity.not_after))
+    }
+
+    /// Its names, and when it runs out.
+    #[cfg(feature = "app")]
+    pub(super) fn ends(&self) -> Option<(String, SystemTime)> {
+        let (_, until) = self.validity()?;
+        Some((self.loaded()?.names.join(" "), until))
+    }
+
+    /// Whether the leaf is for all of these names.
+    #[cfg(feature = "app")]
+    pub(super) fn is_for_all(&self, names: &[String]) -> bool {
+        let is_for = |loaded: &Loaded| names.iter().all(|name| loaded.is_for(name, false));
+        self.loaded().is_some_and(is_for)
+    }
+
+    /// Whether the leaf is for one of these names.
+    #[cfg(feature = "app")]
+    pub(super) fn is_for_any(&self, names: &[String]) -> bool {
+        let is_for = |loaded: &Loaded| names.iter().any(|name| loaded.is_for(name, false));
+        self.loaded().is_some_and(is_for)
     }
 
     /// `None` while it has not been read.

@@ -27,6 +27,8 @@ pub struct Inbound {
     plain: Arc<ServerConfig>,
     by_alpn: Vec<(Vec<u8>, Arc<ServerConfig>)>,
     resolver: Resolver,
+    #[cfg(feature = "app")]
+    acme: Vec<Arc<super::acme::Certificate>>,
 }
 
 impl Inbound {
@@ -46,10 +48,20 @@ impl Inbound {
             let authority = Authority::new(issuer.load()?).map_err(BuildError::Issuer)?;
             authorities.push(authority);
         }
-        if keyed.is_empty() && authorities.is_empty() {
+        #[cfg(feature = "app")]
+        let acme: Vec<_> = settings
+            .acme
+            .iter()
+            .map(super::acme::Certificate::of)
+            .collect();
+        #[cfg(feature = "app")]
+        let shared: Vec<_> = acme.iter().map(|one| one.keyed.clone()).collect();
+        #[cfg(not(feature = "app"))]
+        let shared = Vec::new();
+        if keyed.is_empty() && authorities.is_empty() && shared.is_empty() {
             return Err(BuildError::NoCertificate);
         }
-        let resolver = Resolver::new(keyed, authorities, settings.reject_unknown_sni);
+        let resolver = Resolver::new(keyed, authorities, shared, settings.reject_unknown_sni);
         let builder = ServerConfig::builder_with_provider(PROVIDER.clone())
             .with_protocol_versions(settings.versions.list())?;
         let builder = match settings.client_auth.verifier()? {
@@ -70,12 +82,32 @@ impl Inbound {
             plain: Arc::new(plain),
             by_alpn,
             resolver,
+            #[cfg(feature = "app")]
+            acme,
         })
     }
 
-    /// With the next handshake the files are looked at, however long ago they were.
+    /// With the next handshake the files are looked at, however long ago they were; where an authority has not given a
+    /// certificate, it is asked again.
     pub fn look_at_files(&self) {
         self.resolver.look_soon();
+        #[cfg(feature = "app")]
+        self.acme.iter().for_each(|one| one.look_soon());
+    }
+
+    /// What authorities issue is renewed until all that comes back is dropped.
+    #[cfg(feature = "app")]
+    pub fn keep(&self) -> Vec<Arc<super::acme::Keeping>> {
+        self.acme
+            .iter()
+            .map(super::acme::Certificate::keep)
+            .collect()
+    }
+
+    /// Its certificates: their names, and when they run out.
+    #[cfg(feature = "app")]
+    pub fn certificates(&self) -> Vec<(String, std::time::SystemTime)> {
+        self.resolver.certificates()
     }
 
     /// The server's handshake; the client's time runs since `since`.
@@ -90,16 +122,30 @@ impl Inbound {
     ) -> Result<(Link, TlsFacts), TlsAcceptError> {
         let mut step = Step::begin("tls");
         match timeout_at(since + HANDSHAKE_LIMIT, self.shake(link, &mut step)).await {
-            Ok(shaken) => shaken.map_err(cause),
+            Ok(shaken) => shaken,
             Err(_) => Err(TlsAcceptError::Slow(HANDSHAKE_LIMIT)),
         }
     }
 
-    async fn shake(&self, link: Link, step: &mut Step) -> io::Result<(Link, TlsFacts)> {
-        let hello = LazyConfigAcceptor::new(Acceptor::default(), link).await?;
+    async fn shake(&self, link: Link, step: &mut Step) -> Result<(Link, TlsFacts), TlsAcceptError> {
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), link);
+        let hello = hello.await.map_err(cause)?;
+        #[cfg(feature = "app")]
+        if let Some(proof) = super::acme::by_tls(&hello.client_hello()) {
+            let mut stream = hello.into_stream(proof).await.map_err(cause)?;
+            let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
+            step.done("a proof for an authority");
+            return Err(TlsAcceptError::Proved);
+        }
         self.resolver.refresh().await;
         let config = self.choose(&hello.client_hello());
-        let stream = hello.into_stream(config).await?;
+        let stream = hello
+            .into_stream(config)
+            .await
+            .map_err(|e| match cause(e) {
+                TlsAcceptError::NoCertificate if self.resolver.awaits() => TlsAcceptError::NotYet,
+                other => other,
+            })?;
         let session = stream.get_ref().1;
         let alpn = session.alpn_protocol().map(String::from_utf8_lossy);
         let facts = TlsFacts {

@@ -1,9 +1,11 @@
 //! TLS by rustls, with the aws-lc-rs provider: TLS 1.2 and 1.3.
 //!
 //! A server has certificates from files (read again when they change), inline, made for each name by an
-//! authority of the user's (`usage: issue`), or one made at start (`selfSigned`, ours). A client
+//! authority of the user's (`usage: issue`), issued by a public one ([`mod@acme`]), or one made at start (`selfSigned`, ours). A client
 //! believes the system's authorities, those of the config (`usage: verify`) and pinned chains.
 
+#[cfg(feature = "app")]
+pub mod acme;
 mod certificates;
 mod der;
 mod files;

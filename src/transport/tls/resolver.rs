@@ -11,7 +11,7 @@ use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tracing::warn;
 
-use super::certificates::Keyed;
+use super::certificates::{Keyed, Loaded};
 use super::issue::Authority;
 
 /// How often a handshake makes us look whether certificate files have changed.
@@ -35,6 +35,8 @@ pub(super) struct Resolver {
 struct State {
     keyed: Vec<Keyed>,
     authorities: Vec<Authority>,
+    /// Others see to it that these are fresh.
+    shared: Vec<Arc<Mutex<Keyed>>>,
     looked: Instant,
     warned: bool,
 }
@@ -46,12 +48,14 @@ impl Resolver {
     pub(super) fn new(
         keyed: Vec<Keyed>,
         authorities: Vec<Authority>,
+        shared: Vec<Arc<Mutex<Keyed>>>,
         reject_unknown: bool,
     ) -> Self {
         Self {
             state: Arc::new(Mutex::new(State {
                 keyed,
                 authorities,
+                shared,
                 looked: Instant::now(),
                 warned: false,
             })),
@@ -66,6 +70,21 @@ impl Resolver {
         if let Some(due) = Instant::now().checked_sub(LOOK_EVERY) {
             state.looked = state.looked.min(due);
         }
+    }
+
+    /// Whether a certificate is on its way.
+    pub(super) fn awaits(&self) -> bool {
+        let shared = &self.lock().shared;
+        shared.iter().any(|keyed| lock(keyed).loaded().is_none())
+    }
+
+    /// The names of each certificate, and when it runs out.
+    #[cfg(feature = "app")]
+    pub(super) fn certificates(&self) -> Vec<(String, std::time::SystemTime)> {
+        let state = self.lock();
+        let mut all: Vec<_> = state.keyed.iter().filter_map(Keyed::ends).collect();
+        all.extend(state.shared.iter().filter_map(|keyed| lock(keyed).ends()));
+        all
     }
 
     /// Takes what has changed in the files, if it is time to look at them, and if they answer.
@@ -153,13 +172,12 @@ impl State {
 
     /// The certificate for `name`: by an exact name, by a wildcard, issued for it, or else the first.
     fn pick(&mut self, name: Option<&str>, reject_unknown: bool) -> Option<Arc<CertifiedKey>> {
-        let loaded = || self.keyed.iter().filter_map(Keyed::loaded);
         let named = |by_wildcard| {
             let name = name?;
-            loaded().find(|loaded| loaded.is_for(name, by_wildcard))
+            self.find(|loaded| loaded.is_for(name, by_wildcard))
         };
-        if let Some(loaded) = named(false).or_else(|| named(true)) {
-            return Some(loaded.key.clone());
+        if let Some(key) = named(false).or_else(|| named(true)) {
+            return Some(key);
         }
         if let Some(authority) = self.authorities.first_mut() {
             return authority.certificate(name.unwrap_or("localhost"));
@@ -167,8 +185,22 @@ impl State {
         if reject_unknown {
             return None;
         }
-        loaded().next().map(|loaded| loaded.key.clone())
+        self.find(|_| true)
     }
+
+    /// The first that is wanted.
+    fn find(&self, is_wanted: impl Fn(&Loaded) -> bool) -> Option<Arc<CertifiedKey>> {
+        let key_of = |keyed: &Keyed| {
+            let loaded = keyed.loaded().filter(|loaded| is_wanted(loaded))?;
+            Some(loaded.key.clone())
+        };
+        let own = self.keyed.iter().find_map(key_of);
+        own.or_else(|| self.shared.iter().find_map(|keyed| key_of(&lock(keyed))))
+    }
+}
+
+fn lock(keyed: &Mutex<Keyed>) -> MutexGuard<'_, Keyed> {
+    keyed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Looking {

@@ -23,6 +23,9 @@ pub struct ServerSettings {
     pub issuers: Vec<KeyPair>,
     /// `selfSigned`, ours: one more certificate, made for this start only.
     pub self_signed: Option<SelfSigned>,
+    /// `acme`, ours: more certificates, which an authority issues and renews.
+    #[cfg(feature = "app")]
+    pub acme: Vec<super::acme::Settings>,
     /// `verifyClientCertificate`.
     pub client_auth: ClientAuth,
     /// `rejectUnknownSni`: a client that asks for a name without a certificate gets none.
@@ -97,6 +100,8 @@ impl Default for ServerSettings {
             certificates: Vec::new(),
             issuers: Vec::new(),
             self_signed: None,
+            #[cfg(feature = "app")]
+            acme: Vec::new(),
             client_auth: ClientAuth::None,
             reject_unknown_sni: false,
             alpn: default_alpn(),
