@@ -130,7 +130,9 @@ impl Set {
             text: String::from_utf8_lossy(&server.bytes).into_owned(),
         };
         let loaded = v2ray::load(&[input], v2ray::Options::default());
-        let errors: Vec<String> = loaded.errors.iter().map(ToString::to_string).collect();
+        // A part that cannot work is left out with a warning.
+        let told = loaded.errors.iter().chain(&loaded.warnings);
+        let errors: Vec<String> = told.map(ToString::to_string).collect();
         match errors.is_empty() {
             true => Ok(()),
             false => Err(format!(
