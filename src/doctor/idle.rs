@@ -31,9 +31,8 @@ enum Silence {
 /// Opens a tunnel, has it answer once, and then waits for at most `limit`.
 async fn wait(dispatcher: &Arc<Dispatcher>, tag: &str, url: &Url, limit: Duration) -> Silence {
     let opening = carried::open(dispatcher, tag, url);
-    let (mut link, _) = match timeout(carried::PATIENCE, opening).await {
-        Ok(Ok(opened)) => opened,
-        Ok(Err(_)) | Err(_) => return Silence::Never,
+    let Ok(Ok((mut link, _))) = timeout(carried::PATIENCE, opening).await else {
+        return Silence::Never;
     };
     let mut since = Instant::now();
     let mut body = BytesMut::new();

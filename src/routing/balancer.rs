@@ -175,7 +175,8 @@ mod tests {
         assert_eq!(chosen(), "pr-1", "once is not twice");
         note(0, false);
         assert_eq!(chosen(), "pr-2");
-        (note(1, false), note(1, false));
+        note(1, false);
+        note(1, false);
         assert_eq!(chosen(), "pr-1", "there is nobody else");
         note(1, true);
         assert_eq!(chosen(), "pr-2");

@@ -196,9 +196,8 @@ async fn read(link: &mut Link, buf: &mut BytesMut) -> Result<Request, ProtocolEr
             }
             Err(e) => return Err(RelayError::Malformed(e.to_string()).into()),
         }
-        match link.read_more(buf).await.map_err(FlightError::Broken)? {
-            0 => return Err(FlightError::Closed(buf.len()).into()),
-            _ => {}
+        if link.read_more(buf).await.map_err(FlightError::Broken)? == 0 {
+            return Err(FlightError::Closed(buf.len()).into());
         }
     }
 }
