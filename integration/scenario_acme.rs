@@ -236,7 +236,6 @@ async fn a_server_gets_its_certificate_and_the_clients_of_others_believe_it() {
     stage.child(server).signal("TERM");
     stage.child(server).ended(traffic::LIMIT).await;
     let log_before = stage.read("error.log");
-    let mut config = config;
     config["inbounds"][0]["streamSettings"]["tlsSettings"]["acme"]["email"] =
         json!("you@mobula.test");
     stage.child(authority).signal("KILL");
