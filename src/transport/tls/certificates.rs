@@ -204,8 +204,9 @@ impl Keyed {
     #[cfg(feature = "app")]
     pub(super) fn stand_in(origin: Origin, other: Option<Self>) -> Self {
         Self {
+            // What is there already is known and no news. Files of a folder of ours answer at once.
+            stamps: origin.stamps(),
             origin,
-            stamps: [None; 2],
             loaded: other.and_then(|other| other.loaded),
             late: None,
             warned: false,

@@ -103,6 +103,7 @@ impl Certificate {
 
     /// Takes what is new in the file.
     async fn look(&self) {
+        self.keyed().take_late();
         let watched = self.keyed().watched();
         if let Some((origin, stamps)) = watched {
             let looked = spawn_blocking(move || origin.look(stamps));
