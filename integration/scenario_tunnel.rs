@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::configs;
@@ -168,6 +168,31 @@ async fn a_thousand_visitors_are_there_at_once() {
     traffic::exchange(&mut visitors[0], b"the first is still there").await;
 }
 
+/// What speaks and hangs up, as many an old protocol does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_ends_is_at_its_end_for_the_visitor_as_well() {
+    let mut tunnel = Tunnel::start("").await;
+    let service = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let local = service.local_addr().expect("it has one").port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = service.accept().await {
+            let _ = stream.write_all(b"goodbye").await;
+        }
+    });
+    let published = free_port();
+    let file = tunnel.client_file("", &proxy("finger", "tcp", published, local, ""));
+    tunnel.run_client("client", &file, &[]).await;
+    let said = format!("published on 127.0.0.1:{published}");
+    tunnel.stage.until_file_has("client.log", &said).await;
+    let visitor = TcpStream::connect(("127.0.0.1", published)).await;
+    let mut visitor = visitor.expect("it is open");
+    let mut heard = String::new();
+    let reading = timeout(LIMIT, visitor.read_to_string(&mut heard)).await;
+    let read = reading.expect("he hears that it has ended");
+    read.expect("no reset");
+    assert_eq!(heard, "goodbye");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_another_key_or_comes_second_is_told_so() {
     let mut tunnel = Tunnel::start("allow_ports = [\"1-65535\"]").await;
@@ -298,7 +323,7 @@ async fn a_service_that_is_down_for_a_while_is_reached_again() {
     let file = tunnel.client_file("", &proxy("echo", "tcp", port, local, ""));
     tunnel.run_client("client", &file, &[port]).await;
     assert!(!visit(port).await, "nobody is there");
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", local))
+    let listener = TcpListener::bind(("127.0.0.1", local))
         .await
         .expect("it is free");
     tokio::spawn(async move {

@@ -3,10 +3,13 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+use lru::LruCache;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::ReadBuf;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Notify;
@@ -37,6 +40,12 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Pause after an error of `accept` that may pass, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// As at other listeners: a silent visitor is asked whether he is there.
+const PROBED: Duration = Duration::from_secs(15);
+
+/// Visitors of a port for datagrams who may be answered; more push out whom nobody has spoken with for longest.
+const MAX_VISITORS: NonZeroUsize = NonZeroUsize::new(4096).expect("it is not 0");
 
 /// The ports that are open for clients.
 #[derive(Default)]
@@ -160,6 +169,9 @@ impl Dispatcher {
             return;
         };
         let _ = visitor.set_nodelay(true);
+        // A visitor that vanishes without a word is noticed.
+        let probes = TcpKeepalive::new().with_time(PROBED).with_interval(PROBED);
+        let _ = SockRef::from(&visitor).set_tcp_keepalive(&probes);
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         debug!(source = %Source::Ip(from), "a visitor comes");
         // What passes is counted where it passes together.
@@ -190,6 +202,8 @@ impl Dispatcher {
         });
         self.ports.add(&holder);
         let mut visitors = bind::visitors(link);
+        // Who has come: nobody else is answered, or the port would lead its client anywhere.
+        let mut known: LruCache<SocketAddr, ()> = LruCache::new(MAX_VISITORS);
         let mut came = None;
         let passing = poll_fn(|cx| {
             while let Poll::Ready(packet) = visitors.poll_recv(cx)? {
@@ -199,7 +213,9 @@ impl Dispatcher {
                 if let Host::Ip(ip) = packet.peer.host {
                     // What the system does not take now is lost, as datagrams are.
                     let to = SocketAddr::new(of_family(ip, at), packet.peer.port);
-                    let _ = socket.try_send_to(&packet.data, to);
+                    if known.get(&to).is_some() {
+                        let _ = socket.try_send_to(&packet.data, to);
+                    }
                 }
             }
             loop {
@@ -208,6 +224,7 @@ impl Dispatcher {
                     let mut buf = ReadBuf::new(&mut scratch);
                     match socket.poll_recv_from(cx, &mut buf) {
                         Poll::Ready(Ok(from)) => {
+                            known.put(from, ());
                             let data = bytes::Bytes::copy_from_slice(buf.filled());
                             let peer = from.into();
                             came = Some(Packet { peer, data });

@@ -72,8 +72,11 @@ impl Publisher {
             };
             if visitors.len() >= MAX_VISITORS {
                 visitors.retain(|_, flow| !flow.is_closed());
-                if visitors.len() >= MAX_VISITORS {
-                    continue;
+                // Somebody makes room: strangers may not keep the port from everybody else.
+                if visitors.len() >= MAX_VISITORS
+                    && let Some(other) = visitors.keys().next().cloned()
+                {
+                    visitors.remove(&other);
                 }
             }
             let (flow, came) = mpsc::channel(QUEUED);

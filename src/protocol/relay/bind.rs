@@ -19,7 +19,7 @@ use super::stream::refused;
 use crate::address::Destination;
 use crate::cause::{self, Credentials};
 use crate::io::{Link, PacketStream, Packets, Prefixed, linger};
-use crate::protocol::bare::{headless_client, headless_server};
+use crate::protocol::bare::headless_server;
 
 /// How long a visitor's address may take to come: it is the first that a server says of one.
 const HEAD_LIMIT: Duration = Duration::from_secs(15);
@@ -77,7 +77,8 @@ pub async fn introduced(mut stream: Link) -> io::Result<(Destination, Link)> {
         io::Error::new(io::ErrorKind::InvalidData, text)
     })?;
     let link = Prefixed::link(rest, stream);
-    Ok((from, headless_client(link)))
+    // This end answers: what it has said to the end is told, for the visitor may wait for that.
+    Ok((from, headless_server(link)))
 }
 
 /// Waits for a whole answer; its address, and what came behind it.
