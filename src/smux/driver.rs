@@ -20,6 +20,9 @@ use crate::io::{HEADROOM, Io, Link, coop, scratch};
 /// Reads and writes of a link before other tasks get their turn.
 const TURNS: usize = 8;
 
+/// Streams of a session that its peer may have open. Each is a task, before anybody has said who he is.
+const MAX_STREAMS: usize = 4096;
+
 /// How long a link gets to send what is left and to say goodbye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -160,7 +163,9 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
         for id in self.opened.drain(..) {
             let stream = SmuxStream::new(self.table.opened(id));
             // One that nobody takes is dropped, and so ended.
-            (self.door)(Link::other(stream));
+            if self.table.with(|state| state.streams()) <= MAX_STREAMS {
+                (self.door)(Link::other(stream));
+            }
         }
         taken
             .map_err(|e: super::codec::FrameError| io::Error::new(io::ErrorKind::InvalidData, e))?;
