@@ -314,7 +314,10 @@ fn outbound(node: &Node, problems: &Problems) -> Option<(String, Outbound)> {
             return None;
         }
     };
-    let accounts: Vec<_> = connector.and_then(account).into_iter().collect();
+    let accounts: Vec<_> = connector
+        .and_then(|part| account(part, problems))
+        .into_iter()
+        .collect();
     let servers = |to| {
         vec![ServerSettings {
             to,
@@ -384,7 +387,12 @@ fn outbound(node: &Node, problems: &Problems) -> Option<(String, Outbound)> {
     };
     let carrier = carrier::client(kind, &of_dialer, problems)?;
     asked.finish(
-        [connector_keys.as_ref(), dialer_keys.as_ref(), shared],
+        [
+            connector_keys.as_ref(),
+            dialer_tls.as_ref(),
+            dialer_keys.as_ref(),
+            shared,
+        ],
         problems,
     );
     let called = Some(name_of(node))

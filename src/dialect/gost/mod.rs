@@ -125,6 +125,12 @@ fn gather(launch: &Launch, problems: &Problems) -> Option<Node> {
     let mut count = 0;
     for url in &launch.services {
         match url::services(url, count, chain) {
+            Ok(services) if count + services.len() > url::MAX_SERVICES => fail(format!(
+                "{}: with this there are {} services, expected at most {}",
+                services[0].at,
+                count + services.len(),
+                url::MAX_SERVICES
+            )),
             Ok(services) => {
                 count += services.len();
                 services

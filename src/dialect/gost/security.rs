@@ -112,8 +112,15 @@ pub(super) fn client(part: &Part, problems: &Problems) -> Option<ClientSettings>
         settings.disable_system_root = true;
         settings.any_name = !secure;
     }
-    if let (Some(certificate), Some(key)) = (part.text(&CERTIFICATE), part.text(&KEY)) {
-        settings.certificate = Some(pair(part, certificate, key, problems)?);
+    match (part.text(&CERTIFICATE), part.text(&KEY)) {
+        (Some(certificate), Some(key)) => {
+            settings.certificate = Some(pair(part, certificate, key, problems)?);
+        }
+        (None, None) => {}
+        _ => problems.error(
+            &part.at,
+            "`certFile` and `keyFile` belong together, and one is missing",
+        ),
     }
     let is_pinned = !settings.certificate_pins.is_empty();
     if !secure && ca.is_none() && !is_pinned {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use super::carrier::{self, Carrier, Kind};
 use super::chain::{self, Chain};
 use super::part::{Asked, Part};
-use super::tree::Node;
+use super::tree::{Node, Value};
 use super::{Problems, bypass, security};
 use crate::address::{Destination, Host, Network, PortRange};
 use crate::cause::system_words;
@@ -147,14 +147,12 @@ pub(super) fn read(node: &Node, root: &Node, made: &mut Made, problems: &Problem
     };
     let name = node.get("name").and_then(Node::as_text).unwrap_or_default();
     let name = match name.is_empty() {
-        true => format!("service-{}", made.inbounds.len()),
+        true => format!("service-{}", made.inbounds.len() + made.publish.len()),
         false => name.to_owned(),
     };
-    if made
-        .inbounds
-        .iter()
-        .any(|one| one.tag.as_deref() == Some(&*name))
-    {
+    let is_inbound = |one: &Inbound| one.tag.as_deref() == Some(&*name);
+    let is_published = |one: &PublishSettings| *one.tag == *name;
+    if made.inbounds.iter().any(is_inbound) || made.publish.iter().any(is_published) {
         let text = format!(
             "there are two services of the name `{}`",
             name.escape_debug()
@@ -162,7 +160,11 @@ pub(super) fn read(node: &Node, root: &Node, made: &mut Made, problems: &Problem
         problems.error(at, &text);
     }
     if let Carrier::Bind { udp } = kind.carrier {
-        of_handler.silent(&["keepalive", "ttl", "nodelay", "bypass", "udpBufferSize"]);
+        of_handler.silent(&["keepalive", "ttl", "nodelay", "udpBufferSize"]);
+        of_handler.refuse(
+            &["bypass"],
+            "what comes from a published port has one target, and no bypass",
+        );
         asked.finish(
             [handler_keys.as_ref(), listener_keys.as_ref(), shared],
             problems,
@@ -192,7 +194,12 @@ pub(super) fn read(node: &Node, root: &Node, made: &mut Made, problems: &Problem
     let transport = server(kind, &of_listener, root, problems);
     of_handler.silent(&["bypass"]);
     asked.finish(
-        [handler_keys.as_ref(), listener_keys.as_ref(), shared],
+        [
+            handler_keys.as_ref(),
+            listener_tls.as_ref(),
+            listener_keys.as_ref(),
+            shared,
+        ],
         problems,
     );
     let Some(transport) = transport else { return };
@@ -322,6 +329,9 @@ fn protocol(
     ]);
     let udp = part.switch(&["udp"]).unwrap_or(false);
     let is_bare = kind.carrier == Carrier::Tcp && !kind.has_tls;
+    if udp && (!is_bare || matches!(word, "http" | "https" | "socks4" | "socks4a")) {
+        part.refuse(&["udp"], "datagrams inside HTTP, or inside SOCKS over a carrier, are not built: `relay` carries them over all");
+    }
     match word {
         "auto" | "socks" | "socks4" | "socks4a" | "socks5" | "socks5h" => {
             part.silent(&["notls", "compatibilityMode"]);
@@ -491,7 +501,7 @@ fn targets(node: &Node, problems: &Problems) -> Vec<Destination> {
 /// `auth`, and what `auther` names.
 fn accounts(handler: Option<&Node>, root: &Node, problems: &Problems) -> Option<Vec<Account>> {
     let handler = handler?;
-    let mut all: Vec<Account> = account(handler).into_iter().collect();
+    let mut all: Vec<Account> = account(handler, problems).into_iter().collect();
     let names = [handler.get("auther"), handler.get("authers")];
     for name in names.into_iter().flatten().flat_map(Node::items) {
         let mut authers = root
@@ -507,23 +517,41 @@ fn accounts(handler: Option<&Node>, root: &Node, problems: &Problems) -> Option<
         };
         check_keys(auther, &["name", "auths"], problems);
         let auths = auther.get("auths").map(Node::items).unwrap_or_default();
-        all.extend(auths.iter().filter_map(account_of));
+        if auths.is_empty() {
+            problems.error(
+                &auther.at,
+                "there is no account in it, and so no password would be asked for",
+            );
+        }
+        all.extend(auths.iter().filter_map(|auth| account_of(auth, problems)));
     }
     let is_asked = !all.is_empty() || names.iter().any(Option::is_some);
     is_asked.then_some(all)
 }
 
 /// `auth` of a handler or a connector.
-pub(super) fn account(part: &Node) -> Option<Account> {
-    account_of(part.get("auth")?)
+pub(super) fn account(part: &Node, problems: &Problems) -> Option<Account> {
+    let auth = part.get("auth")?;
+    match auth.value {
+        Value::Null => None,
+        _ => account_of(auth, problems),
+    }
 }
 
-fn account_of(auth: &Node) -> Option<Account> {
+fn account_of(auth: &Node, problems: &Problems) -> Option<Account> {
+    check_keys(auth, &["username", "password"], problems);
     let text = |name: &str| auth.get(name).and_then(Node::as_text).unwrap_or_default();
-    let user = text("username");
-    (!user.is_empty() || !text("password").is_empty()).then(|| Account {
+    let (user, pass) = (text("username"), text("password"));
+    if user.is_empty() && pass.is_empty() {
+        problems.error(
+            &auth.at,
+            "this is no account, expected `username` and `password`",
+        );
+        return None;
+    }
+    Some(Account {
         user: user.to_owned(),
-        pass: text("password").to_owned().into(),
+        pass: pass.to_owned().into(),
         level: 0,
     })
 }

@@ -199,6 +199,14 @@ fn several_nodes_are_chosen_from() {
     assert_eq!((failing.max_fails, failing.timeout.as_secs()), (3, 7));
     let tags = config.outbounds.iter().filter_map(|o| o.tag.as_deref());
     assert_eq!(tags.filter(|tag| balancer.selects(tag)).count(), 2);
+    let config = read("-L :1 -F ws://a.test:1,b.test:2");
+    let failing = config.routing.balancers[0].failing.unwrap();
+    assert_eq!((failing.max_fails, failing.timeout.as_secs()), (1, 30));
+}
+
+#[test]
+fn a_bypass_is_a_list_of_rules() {
+    let config = read("-L :1 -F ws://a.test:1,b.test:2?bypass=~10.0.0.0/8,.corp.test");
     // Only what is in the list goes through the chain.
     let targets: Vec<String> = config
         .routing
@@ -372,5 +380,67 @@ fn what_is_printed_means_the_same() {
         assert_eq!(errors(&loaded), [""; 0], "{text}");
         let config = loaded.config.unwrap();
         assert_eq!(format!("{config:?}"), format!("{expected:?}"), "{text}");
+    }
+}
+
+#[test]
+fn a_range_of_ports_is_no_flood_of_services() {
+    assert_eq!(read("-L tcp://:8000-8009/192.0.2.1:1").inbounds.len(), 10);
+    for args in [
+        "-L tcp://:0-8003/192.0.2.1:1",
+        "-L tcp://:8000-8800/192.0.2.1:1 -L tcp://:9000-9800/192.0.2.1:1",
+    ] {
+        let told = errors(&load(&launch(args))).join("\n");
+        assert!(told.contains("expected at most 1000"), "{told}");
+    }
+}
+
+#[test]
+fn datagrams_that_nothing_here_carries_are_an_error() {
+    for args in ["-L http://:1?udp=true", "-L socks5+ws://:1?udp=true"] {
+        let told = errors(&load(&launch(args))).join("\n");
+        assert!(
+            told.contains("udp") && told.contains("not built"),
+            "{args}: {told}"
+        );
+    }
+    read("-L socks5://:1?udp=true -L socks5+ws://:2?udp=false");
+}
+
+#[test]
+fn an_account_that_is_none_is_an_error_and_no_open_door() {
+    for handler in [
+        "handler: {type: relay, auth: {user: a, pass: b}}",
+        "handler: {type: http, auth: {username: ''}}",
+        "handler: {type: relay, auther: x}",
+    ] {
+        let text =
+            format!("services:\n- {{addr: ':1', {handler}}}\nauthers:\n- {{name: x, auths: []}}\n");
+        assert!(!errors(&of_file(&text)).is_empty(), "{handler}");
+    }
+}
+
+#[test]
+fn a_published_port_has_no_name_of_another_service() {
+    let text = "services:
+- {addr: '0.0.0.0:1', handler: {type: rtcp}, listener: {type: rtcp, chain: c}, forwarder: {nodes: [{addr: 'a.test:1'}]}}
+- {addr: ':2', handler: {type: socks5, chain: c}}
+chains:
+- {name: c, hops: [{nodes: [{addr: 'b.test:1', connector: {type: relay}, dialer: {type: ws}}]}]}
+";
+    let config = of_file(text).config.expect("it is good");
+    let published = &*config.reverse.publish[0].tag;
+    let inbound = config.inbounds[0].tag.as_deref();
+    assert_ne!(inbound, Some(published));
+}
+
+#[test]
+fn no_password_is_shown_whatever_stands_in_it() {
+    for url in [
+        "socks5+nonsense://u:se?cret@h:1",
+        "socks5+nonsense://u:sec/ret?@h:1?auth=c2VjcmV0",
+    ] {
+        let told = errors(&load(&launch(&format!("-L {url}")))).join("\n");
+        assert!(!told.contains("ret") && !told.contains("c2Vj"), "{told}");
     }
 }

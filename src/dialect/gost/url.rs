@@ -154,8 +154,12 @@ impl Parts {
             return Ok(vec![self.addresses.clone()]);
         };
         match (from.parse::<u16>(), to.parse::<u16>()) {
-            (Ok(from), Ok(to)) if from <= to => {
+            (Ok(from), Ok(to)) if from <= to && usize::from(to - from) < MAX_SERVICES => {
                 Ok((from..=to).map(|port| format!("{host}:{port}")).collect())
+            }
+            (Ok(from), Ok(to)) if from <= to => {
+                let many = usize::from(to - from) + 1;
+                self.fail(&format!("`{port}` are {many} ports, each a service of its own, expected at most {MAX_SERVICES}"))
             }
             _ => self.fail(&format!("`{}` is no range of ports", port.escape_debug())),
         }
@@ -302,6 +306,7 @@ impl Parts {
         if nodes.is_empty() {
             return self.fail("there is no address, expected `host:port`");
         }
+        let is_choice = nodes.len() > 1;
         hop.set("nodes", Node::new(Value::List(nodes), at));
         let mut selector = Node::new(Value::Map(Vec::new()), at);
         for (key, value) in self.keys("hop", true) {
@@ -311,6 +316,10 @@ impl Parts {
                 None => {}
             }
         }
+        // Of a file it is 10 s.
+        if is_choice && selector.get("failTimeout").is_none() {
+            selector.set("failTimeout", Node::new(Value::Text("30s".to_owned()), at));
+        }
         if !selector.entries().is_empty() {
             hop.set("selector", selector);
         }
@@ -318,20 +327,21 @@ impl Parts {
     }
 }
 
+/// Services that URLs may be, all together.
+pub(super) const MAX_SERVICES: usize = 1000;
+
 /// What of a `-F` is the hop's.
 const HOP_KEYS: [&str; 4] = ["strategy", "maxFails", "failTimeout", "bypass"];
 
 /// What messages show of a URL.
 fn without_password(url: &str) -> String {
-    let (front, query) = url.split_once('?').unwrap_or((url, ""));
-    let shown = match (front.split_once("://"), front.rfind('@')) {
-        (Some((scheme, rest)), Some(_)) => {
-            let (_, host) = rest.rsplit_once('@').unwrap_or(("", rest));
-            format!("{scheme}://…@{host}")
-        }
-        (None, Some(sign)) => format!("…{}", &front[sign..]),
-        _ => front.to_owned(),
+    // Whatever may stand in a password, it ends before the last of these signs.
+    let url = match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
+        (None, Some((_, rest))) => format!("…@{rest}"),
+        _ => url.to_owned(),
     };
+    let (shown, query) = url.split_once('?').unwrap_or((&url, ""));
     let keys = query
         .split('&')
         .filter(|pair| !pair.is_empty())
@@ -344,7 +354,7 @@ fn without_password(url: &str) -> String {
         });
     let keys: Vec<String> = keys.collect();
     let shown = match keys.is_empty() {
-        true => shown,
+        true => shown.to_owned(),
         false => format!("{shown}?{}", keys.join("&")),
     };
     shown.escape_debug().to_string()
