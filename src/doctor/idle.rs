@@ -35,6 +35,8 @@ async fn wait(dispatcher: &Arc<Dispatcher>, tag: &str, url: &Url, limit: Duratio
         return Silence::Never;
     };
     let mut since = Instant::now();
+    // An answer that never ends is none to wait behind.
+    let answered = since + carried::PATIENCE;
     let mut body = BytesMut::new();
     loop {
         body.clear();
@@ -44,7 +46,8 @@ async fn wait(dispatcher: &Arc<Dispatcher>, tag: &str, url: &Url, limit: Duratio
             Ok(Ok(0)) => return Silence::Ended(since.elapsed()),
             Ok(Err(e)) => return Silence::Cut(since.elapsed(), e),
             // The rest of the answer.
-            Ok(Ok(_)) => since = Instant::now(),
+            Ok(Ok(_)) if Instant::now() < answered => since = Instant::now(),
+            Ok(Ok(_)) => return Silence::Never,
         }
     }
 }

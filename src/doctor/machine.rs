@@ -101,6 +101,23 @@ fn socket_at(kind: Kind, at: SocketAddr) -> Option<u64> {
     })
 }
 
+/// Who listens at a path.
+pub(super) fn listener_at(path: &Path) -> Holder {
+    let text = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let path = path.to_string_lossy();
+    let inode = text.lines().skip(1).find_map(|line| {
+        // `Num: RefCount Protocol Flags Type St Inode Path`; this flag is that of listeners.
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let [_, _, _, "00010000", _, _, inode, at] = columns[..] else {
+            return None;
+        };
+        (at == path).then(|| inode.parse().ok())?
+    });
+    Holder {
+        process: inode.and_then(owner),
+    }
+}
+
 /// The local address and the inode of a row, if it is one of a listener.
 fn row(line: &str, kind: Kind) -> Option<(SocketAddr, u64)> {
     let mut columns = line.split_whitespace().skip(1);

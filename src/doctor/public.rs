@@ -52,6 +52,13 @@ pub(super) async fn walk(
                 "{name} is {ips}: no address of this machine, which is right behind NAT or a CDN"
             ),
         ),
+        // Something answers there, and what is wrong with it says nothing about the name.
+        (Here::No(ips), Reached::No(finding)) if !says_where(finding) => walk.skip(
+            "dns",
+            format_args!(
+                "{name} is {ips}: no address of this machine, which is right behind NAT or a CDN"
+            ),
+        ),
         (Here::No(ips), Reached::No(..)) => walk.fault(
             "dns",
             Fault::NameElsewhere,
@@ -69,6 +76,15 @@ pub(super) async fn walk(
             walk.broken("url", code, found, Some(cure));
         }
     }
+}
+
+/// Whether it may be the name's fault: nobody is there, or somebody else.
+fn says_where(finding: &Finding) -> bool {
+    let code = match &finding.outcome {
+        Outcome::Broken { code, .. } => &**code,
+        _ => "",
+    };
+    finding.step == "tcp" || code == Fault::UrlElsewhere.code() || code == "tls-name"
 }
 
 /// Where a name leads.
@@ -231,6 +247,13 @@ fn path_of(outbound: &config::Outbound) -> Option<&str> {
 
 /// The config, for a moment: without what somebody else may be asking for.
 async fn run(config: &Config) -> Result<App, String> {
+    let mut securities = config
+        .all_inbounds()
+        .filter_map(|inbound| inbound.transport.security.as_ref());
+    if securities.any(|tls| !tls.acme.is_empty()) {
+        let why = "a certificate is issued to the server that runs, and none does: start it first";
+        return Err(why.to_owned());
+    }
     let config = Config {
         api: None,
         metrics: None,

@@ -145,7 +145,7 @@ fn places(inbound: &Inbound) -> Vec<(String, Place)> {
             let name = path.display().to_string();
             let folder = path.parent().unwrap_or(Path::new("/"));
             let place = match UnixStream::connect(path) {
-                Ok(_) => Place::Held(Holder { process: None }),
+                Ok(_) => Place::Held(machine::listener_at(path)),
                 // What is left of a process that is gone is replaced.
                 Err(_) if folder.is_dir() => Place::Free,
                 Err(e) => Place::Refused(e),
