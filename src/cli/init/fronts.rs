@@ -33,11 +33,15 @@ fn nginx(plan: &Plan) -> String {
         lines
     };
     let mut plain = String::new();
-    if port == 443 {
+    let shown = match port {
+        443 => String::new(),
+        port => format!(":{port}"),
+    };
+    if plan.files.is_some() && port != 80 {
         plain = format!(
             "    server {{\n{}        server_name {name};\n        root /var/www/html;\n        \
              # Where certbot proves that the name is yours.\n        location /.well-known/acme-challenge/ {{ }}\n        \
-             location / {{ return 301 https://$host$request_uri; }}\n    }}\n\n",
+             location / {{ return 301 https://$host{shown}$request_uri; }}\n    }}\n\n",
             listen("80")
         );
     }

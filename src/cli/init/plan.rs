@@ -96,7 +96,7 @@ impl Plan {
         };
         let out = match (&args.out, asks) {
             (Some(out), _) => out.clone(),
-            (None, true) => ask::ask("The folder to write to", Some("./mobula"), |answer| {
+            (None, true) => ask::ask("The folder to write to", Some("/etc/mobula"), |answer| {
                 Ok::<_, String>(PathBuf::from(answer))
             })?,
             (None, false) => return Err("--out is missing: the folder to write to".to_owned()),
@@ -206,7 +206,8 @@ fn files(args: &InitArgs, tls: Tls, behind: Behind, out: &Path) -> Result<Option
     match (tls, &args.cert, &args.key) {
         (Tls::Files, Some(cert), Some(key)) => {
             let whole = |path: &Path| {
-                path.canonicalize()
+                // A link stays one: certbot moves its links to what is renewed.
+                std::path::absolute(path)
                     .map_err(|e| format!("{}: {}", path.display(), crate::cause::system_words(&e)))
             };
             let (cert, key) = (whole(cert)?, whole(key)?);

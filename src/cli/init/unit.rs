@@ -88,6 +88,10 @@ pub(super) fn commands(plan: &Plan) -> Vec<String> {
         }
         Behind::Caddy => all.extend([
             "# Caddy".to_owned(),
+            match &plan.files {
+                Some(files) if files.made => format!("chown caddy: {}", files.key.display()),
+                _ => "# (Debian's runs as the user `caddy`)".to_owned(),
+            },
             format!(
                 "caddy validate --adapter caddyfile --config {}",
                 plan.at("Caddyfile")
@@ -115,8 +119,30 @@ pub(super) fn commands(plan: &Plan) -> Vec<String> {
                 );
                 all.extend(certbot("--standalone", &hook));
             }
+            if let (Tls::Files, Some(files)) = (plan.tls, &plan.files) {
+                all.extend([
+                    "# whenever the certificate is renewed".to_owned(),
+                    format!(
+                        "cat {} {} > {} && systemctl reload haproxy",
+                        files.cert.display(),
+                        files.key.display(),
+                        plan.at(HAPROXY_PEM)
+                    ),
+                ]);
+            }
         }
-        Behind::None => {}
+        Behind::None => {
+            if let (Tls::Files, Some(files)) = (plan.tls, &plan.files) {
+                all.extend([
+                    "# the service runs as the user `mobula`, who must be able to read the key"
+                        .to_owned(),
+                    format!(
+                        "sudo -u mobula test -r {} || echo 'it cannot'",
+                        files.key.display()
+                    ),
+                ]);
+            }
+        }
     }
     let scheme = if plan.tls == Tls::None {
         "http"
