@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -78,11 +79,14 @@ fn one(file: &Path, args: &FormatArgs) -> Result<bool, Box<Message>> {
 fn replace(file: &Path, text: &str) -> io::Result<()> {
     // A link stays a link.
     let file = file.canonicalize()?;
+    let was = fs::metadata(&file)?;
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = file.with_file_name(name);
     let written = fs::File::create_new(&new).and_then(|mut out| {
-        out.set_permissions(fs::metadata(&file)?.permissions())?;
+        // Whoever may read the file may read the new one; who cannot give it away leaves the old one.
+        fchown(&out, Some(was.uid()), Some(was.gid()))?;
+        out.set_permissions(was.permissions())?;
         out.write_all(text.as_bytes())?;
         out.sync_all()?;
         fs::rename(&new, &file)

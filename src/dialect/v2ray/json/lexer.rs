@@ -17,6 +17,13 @@ pub(super) struct Comment<'a> {
     pub(super) text: &'a str,
 }
 
+impl Comment<'_> {
+    /// Something may follow on its line.
+    pub(super) fn is_block(&self) -> bool {
+        self.text.starts_with("/*")
+    }
+}
+
 /// Gives tokens, and the comments between them when it is asked.
 pub(super) struct Lexer<'a> {
     rest: &'a str,

@@ -105,7 +105,10 @@ impl<'a> Reader<'a> {
         let before_comma = self.tokens.comments();
         if self.tokens.next_is(',') {
             lead.extend(before_comma);
-            trail.extend(self.tokens.comments_of_this_line());
+            // A comment that ends its line is the last on it.
+            if trail.last().is_none_or(Comment::is_block) {
+                trail.extend(self.tokens.comments_of_this_line());
+            }
         } else {
             self.tokens.give_back(before_comma);
         }
@@ -333,6 +336,17 @@ mod tests {
         // An object's author may want lines.
         assert_eq!(tidy("{\n\"a\":1}").unwrap(), "{\n  \"a\": 1\n}\n");
         assert_eq!(tidy("{\"a\":1\n}").unwrap(), "{ \"a\": 1 }\n");
+    }
+
+    #[test]
+    fn a_comment_that_ends_its_line_takes_no_other_along() {
+        let text = "{\"a\": 1 // x\n, /* y\n z */\n\"b\": 2 // u\n, // v\n\"c\": 3}";
+        let tidied = tidy(text).unwrap();
+        assert_eq!(
+            tidied,
+            "{\n  \"a\": 1, // x\n  /* y\n z */\n  \"b\": 2, // u\n  // v\n  \"c\": 3\n}\n"
+        );
+        assert_eq!(tidy(&tidied).unwrap(), tidied);
     }
 
     #[test]
