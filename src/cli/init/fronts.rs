@@ -37,7 +37,9 @@ fn nginx(plan: &Plan) -> String {
         443 => String::new(),
         port => format!(":{port}"),
     };
-    if plan.files.is_some() && port != 80 {
+    // For browsers, and for certbot, which is asked at port 80 whatever the tunnel's port is.
+    let is_asked = port == 443 || plan.tls == Tls::Acme && port != 80;
+    if plan.files.is_some() && is_asked {
         plain = format!(
             "    server {{\n{}        server_name {name};\n        root /var/www/html;\n        \
              # Where certbot proves that the name is yours.\n        location /.well-known/acme-challenge/ {{ }}\n        \
