@@ -132,6 +132,12 @@ pub async fn nginx(stage: &mut Stage, listen: &str, port: u16, location: &str) {
     stage.start("nginx", &mut nginx, &[port]).await;
 }
 
+async fn nginx_with_tls(stage: &mut Stage, certificate: &Certificate, port: u16, behind: u16) {
+    let (chain, key) = (certificate.chain.display(), certificate.key.display());
+    let listen = format!("ssl; ssl_certificate {chain}; ssl_certificate_key {key}");
+    nginx(stage, &listen, port, &configs::documented_location(behind)).await;
+}
+
 fn client(vmess: &Vmess, port: u16) -> Value {
     vmess.client(Mobula, free_port(), port)
 }
@@ -144,18 +150,7 @@ async fn a_way_that_is_well_is_walked_to_its_end() {
     let behind = server(&mut stage, &early).await;
     let certificate = Certificate::new(&stage);
     let port = free_port();
-    let listen = format!(
-        "ssl; ssl_certificate {}; ssl_certificate_key {}",
-        certificate.chain.display(),
-        certificate.key.display()
-    );
-    nginx(
-        &mut stage,
-        &listen,
-        port,
-        &configs::documented_location(behind),
-    )
-    .await;
+    nginx_with_tls(&mut stage, &certificate, port, behind).await;
     let vmess = Vmess {
         tls: Some(certificate),
         ..early
@@ -419,18 +414,7 @@ async fn plain_http_to_an_https_port_is_seen_as_that() {
     let behind = server(&mut stage, &Vmess::ws()).await;
     let certificate = Certificate::new(&stage);
     let port = free_port();
-    let listen = format!(
-        "ssl; ssl_certificate {}; ssl_certificate_key {}",
-        certificate.chain.display(),
-        certificate.key.display()
-    );
-    nginx(
-        &mut stage,
-        &listen,
-        port,
-        &configs::documented_location(behind),
-    )
-    .await;
+    nginx_with_tls(&mut stage, &certificate, port, behind).await;
     let report = Report::of(&stage, &client(&Vmess::ws(), port), &[]).await;
     report.breaks(
         "upgrade",

@@ -16,6 +16,7 @@ mod grant;
 pub mod http;
 pub mod in_process;
 mod inbound;
+pub mod length_prefixed;
 pub mod loopback;
 mod outbound;
 mod proxy;

@@ -426,9 +426,9 @@ pub fn quic(data: &[u8]) {
 
 /// Relay: requests, answers and datagrams.
 pub fn relay(data: &[u8]) {
+    use crate::protocol::length_prefixed::{decode_packet, encode_packet};
     use crate::protocol::relay::codec::{
-        Answer, MAX_REQUEST, Request, Response, decode_addressed, decode_packet, encode_addressed,
-        encode_packet,
+        Answer, MAX_REQUEST, Request, Response, decode_addressed, encode_addressed,
     };
     use bytes::BytesMut;
 
@@ -540,9 +540,8 @@ pub fn trojan(data: &[u8]) {
 
 /// VLESS: requests, responses and datagrams.
 pub fn vless(data: &[u8]) {
-    use crate::protocol::vless::codec::{
-        MAX_PACKET, MAX_REQUEST, Request, Response, decode_packet, encode_packet,
-    };
+    use crate::protocol::length_prefixed::{decode_packet, encode_packet};
+    use crate::protocol::vless::codec::{MAX_PACKET, MAX_REQUEST, Request, Response};
     use bytes::BytesMut;
 
     super::assert_split_agrees(&data[..data.len().min(MAX_REQUEST)], Request::decode);

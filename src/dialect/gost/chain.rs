@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::carrier::{self, Carrier, Kind};
-use super::part::{Asked, Part, duration};
+use super::part::{Asked, Part, duration, place_of_type, type_of};
 use super::service::{Made, account, check_keys, destination};
 use super::tree::Node;
 use super::{Problems, security};
@@ -288,19 +288,8 @@ fn outbound(node: &Node, problems: &Problems) -> Option<(String, Outbound)> {
         &asked,
         problems,
     );
-    let word = |part: Option<&Node>, default: &str| {
-        let word = part
-            .and_then(|part| part.get("type"))
-            .and_then(Node::as_text);
-        word.filter(|word| !word.is_empty())
-            .unwrap_or(default)
-            .to_ascii_lowercase()
-    };
-    let (connector_word, dialer_word) = (word(connector, "http"), word(dialer, "tcp"));
-    let place = |part: Option<&Node>| {
-        let word = part.and_then(|part| part.get("type"));
-        word.or(part).unwrap_or(node).clone()
-    };
+    let (connector_word, dialer_word) = (type_of(connector, "http"), type_of(dialer, "tcp"));
+    let place = |part| place_of_type(part, node);
     let kind = Kind::read(&place(dialer), &dialer_word, problems)?;
     if matches!(kind.carrier, Carrier::Udp | Carrier::Bind { .. }) {
         problems.error(at, &format!("a node cannot be dialled by `{dialer_word}`"));

@@ -116,6 +116,19 @@ impl<'a> Part<'a> {
     }
 }
 
+/// The `type` of a handler, a listener, a connector or a dialer, in small letters.
+pub(super) fn type_of(part: Option<&Node>, default: &str) -> String {
+    let word = part.and_then(|part| part.get("type"));
+    let word = word.and_then(Node::as_text).filter(|word| !word.is_empty());
+    word.unwrap_or(default).to_ascii_lowercase()
+}
+
+/// What a mistake in the `type` is about: the word, else the part, else `whole`.
+pub(super) fn place_of_type(part: Option<&Node>, whole: &Node) -> Node {
+    let word = part.and_then(|part| part.get("type"));
+    word.or(part).unwrap_or(whole).clone()
+}
+
 impl Asked {
     /// Tells of every key that nobody has asked for: gost is silent about them.
     pub(super) fn finish<'a>(

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 
 use super::carrier::{self, Carrier, Kind};
 use super::chain::{self, Chain};
-use super::part::{Asked, Part};
+use super::part::{Asked, Part, place_of_type, type_of};
 use super::tree::{Node, Value};
 use super::{Problems, bypass, security};
 use crate::address::{Destination, Host, Network, PortRange};
@@ -129,19 +129,8 @@ pub(super) fn read(node: &Node, root: &Node, made: &mut Made, problems: &Problem
         &asked,
         problems,
     );
-    let word = |part: Option<&Node>, default: &str| {
-        let word = part
-            .and_then(|part| part.get("type"))
-            .and_then(Node::as_text);
-        word.filter(|word| !word.is_empty())
-            .unwrap_or(default)
-            .to_ascii_lowercase()
-    };
-    let (handler_word, listener_word) = (word(handler, "auto"), word(listener, "tcp"));
-    let place = |part: Option<&Node>| {
-        let word = part.and_then(|part| part.get("type"));
-        word.or(part).unwrap_or(node).clone()
-    };
+    let (handler_word, listener_word) = (type_of(handler, "auto"), type_of(listener, "tcp"));
+    let place = |part| place_of_type(part, node);
     let Some(kind) = Kind::read(&place(listener), &listener_word, problems) else {
         return;
     };

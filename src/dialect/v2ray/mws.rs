@@ -24,12 +24,7 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
     };
     let object = node.object()?;
     let mut ws = ws::read_server(&object);
-    if object.get("path").is_none() {
-        ws.path = PATH.to_owned();
-    }
-    if object.get("heartbeatPeriod").is_none() {
-        ws.heartbeat = None;
-    }
+    own_defaults(&object, &mut ws.path, &mut ws.heartbeat);
     let mux = read_mux(&object);
     upgrade::finish(object);
     Some(ServerSettings { ws, mux })
@@ -42,15 +37,20 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
     };
     let object = node.object()?;
     let mut ws = ws::read_client(&object);
-    if object.get("path").is_none() {
-        ws.path = PATH.to_owned();
-    }
-    if object.get("heartbeatPeriod").is_none() {
-        ws.heartbeat = None;
-    }
+    own_defaults(&object, &mut ws.path, &mut ws.heartbeat);
     let mux = read_mux(&object);
     upgrade::finish(object);
     Some(ClientSettings { ws, mux })
+}
+
+/// Where a config says nothing it is not as in `wsSettings`.
+fn own_defaults(object: &Object, path: &mut String, heartbeat: &mut Option<Duration>) {
+    if object.get("path").is_none() {
+        *path = PATH.to_owned();
+    }
+    if object.get("heartbeatPeriod").is_none() {
+        *heartbeat = None;
+    }
 }
 
 fn read_mux(object: &Object) -> smux::Settings {

@@ -369,24 +369,6 @@ fn odd_address(name: &[u8], port: &[u8]) -> Option<Destination> {
     matches!(host, Host::Ip(_)).then_some(Destination { host, port })
 }
 
-/// Takes a datagram behind its length off the front of `buf`; `None` asks for more bytes and takes nothing.
-pub fn decode_packet(buf: &mut BytesMut) -> Option<BytesMut> {
-    let len = usize::from(u16::from_be_bytes(*buf.first_chunk()?));
-    if buf.len() < 2 + len {
-        return None;
-    }
-    buf.advance(2);
-    Some(buf.split_to(len))
-}
-
-/// Appends one datagram; nothing when it is too long for its length.
-pub fn encode_packet(data: &[u8], out: &mut BytesMut) {
-    if let Ok(len) = u16::try_from(data.len()) {
-        out.put_u16(len);
-        out.put_slice(data);
-    }
-}
-
 /// What stands in front of the address of a datagram of an association: the length, where SOCKS has nothing, and the
 /// byte of fragments, which means nothing here.
 const IN_FRONT: usize = 2 + 1;

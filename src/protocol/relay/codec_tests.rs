@@ -1,4 +1,5 @@
 use super::*;
+use crate::protocol::length_prefixed::decode_packet;
 use crate::testing::{assert_decodes, assert_split_agrees, relay};
 use hex_literal::hex;
 

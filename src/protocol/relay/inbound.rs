@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{timeout, timeout_at};
 
 use super::codec::{Command, Login, Request, RequestError, Response, Status};
-use super::packets::{OfMany, OfOne};
+use super::packets::OfMany;
 use super::replies::Awaited;
 use super::settings::{InboundSettings, Service};
 use super::stream::RelayStream;
@@ -17,6 +17,7 @@ use crate::address::{Destination, Network};
 use crate::cause::{FlightError, ProtocolError, RelayError};
 use crate::io::{Link, PacketForm, PacketStream, Prefixed, linger};
 use crate::protocol::accounts::{Accounts, anonymous, known};
+use crate::protocol::length_prefixed::OfOne;
 use crate::protocol::{Accepted, InboundContext};
 use crate::seam::{Arrival, Fallback, Refusal};
 use crate::session::{Source, User};

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::bind::answer;
 use super::codec::{Command, Login, Request};
-use super::packets::{OfMany, OfOne};
+use super::packets::OfMany;
 use super::settings::{OutboundSettings, Udp};
 use super::stream::RelayStream;
 use crate::address::{Destination, Network};
@@ -19,6 +19,7 @@ use crate::cause::Credentials;
 use crate::io::{Link, PacketStream, Packets, Prefixed};
 use crate::protocol::accounts::Account;
 use crate::protocol::awaited::Awaited;
+use crate::protocol::length_prefixed::OfOne;
 use crate::protocol::servers::Servers;
 use crate::protocol::{FirstPayload, PacketWay, ProxyTraits};
 use crate::seam::FarEnd;

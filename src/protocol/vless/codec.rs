@@ -185,27 +185,10 @@ impl Response {
     }
 }
 
-/// Takes one datagram off the front of `buf`; `None` asks for more bytes and takes nothing.
-pub fn decode_packet(buf: &mut BytesMut) -> Option<BytesMut> {
-    let len = usize::from(u16::from_be_bytes(*buf.first_chunk()?));
-    if buf.len() < 2 + len {
-        return None;
-    }
-    buf.advance(2);
-    Some(buf.split_to(len))
-}
-
-/// Appends one datagram; nothing when it is too long for its length.
-pub fn encode_packet(data: &[u8], out: &mut BytesMut) {
-    if let Ok(len) = u16::try_from(data.len()) {
-        out.put_u16(len);
-        out.put_slice(data);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::length_prefixed::{decode_packet, encode_packet};
     use crate::testing::{assert_decodes, assert_split_agrees, vless};
     use hex_literal::hex;
 

@@ -4,13 +4,13 @@ use bytes::BytesMut;
 use uuid::Uuid;
 
 use super::codec::{self, Command, RESPONSE, RequestError, sender};
-use super::packets::Datagrams;
 use super::settings::InboundSettings;
 use super::stream::VlessStream;
 use crate::cause::{AuthError, ProtocolError};
 use crate::io::{Link, PacketStream};
 use crate::mux::{self, packet_addr};
 use crate::protocol::first_flight::{FirstFlight, Header, Request};
+use crate::protocol::length_prefixed::OfOne;
 use crate::protocol::users::UserSettings;
 use crate::protocol::{Accepted, InboundContext, UserError, other_mux};
 use crate::seam::{Arrival, Refusal};
@@ -83,7 +83,7 @@ impl Inbound {
             }
             Command::Packets(to) => {
                 let peer = to.clone();
-                let packets = Box::new(PacketStream::new(link, Datagrams { peer }));
+                let packets = Box::new(PacketStream::new(link, OfOne { peer }));
                 Ok(Accepted::Packets {
                     user,
                     packets: packet_addr::unwrap(packets, to),

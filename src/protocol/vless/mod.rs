@@ -10,7 +10,6 @@
 pub mod codec;
 mod inbound;
 mod outbound;
-mod packets;
 mod settings;
 mod stream;
 #[cfg(test)]

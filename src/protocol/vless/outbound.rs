@@ -7,13 +7,13 @@ use std::sync::atomic::AtomicBool;
 use bytes::BytesMut;
 
 use super::codec::{Command, Request};
-use super::packets::Datagrams;
 use super::settings::{AccountSettings, OutboundSettings};
 use super::stream::VlessStream;
 use crate::address::Destination;
 use crate::cause::Credentials;
 use crate::io::{Link, PacketStream, Packets};
 use crate::protocol::awaited::Awaited;
+use crate::protocol::length_prefixed::OfOne;
 use crate::protocol::servers::Servers;
 use crate::protocol::{FirstPayload, PacketWay, ProxyTraits};
 use crate::seam::FarEnd;
@@ -78,7 +78,7 @@ impl Account {
     ) -> io::Result<Box<dyn Packets>> {
         let peer = to.clone();
         let link = self.open(link, Command::Packets(to.clone()), far)?;
-        Ok(Box::new(PacketStream::new(link, Datagrams { peer })))
+        Ok(Box::new(PacketStream::new(link, OfOne { peer })))
     }
 
     fn open(&self, link: Link, command: Command, far: FarEnd) -> io::Result<Link> {
