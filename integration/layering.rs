@@ -32,7 +32,7 @@ const FLOORS: &[&[&str]] = &[
     &["config"],
     &["dialect"],
     &["app"],
-    &["api", "exporter", "doctor"],
+    &["api", "exporter", "doctor", "probe"],
     &["server"],
     &["main", "cli"],
 ];

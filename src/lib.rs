@@ -52,6 +52,8 @@ pub mod observatory;
 #[cfg(feature = "app")]
 pub mod policy;
 #[cfg(feature = "app")]
+pub mod probe;
+#[cfg(feature = "app")]
 pub mod protocol;
 #[cfg(feature = "app")]
 pub mod relay;

@@ -7,6 +7,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::api::ApiArgs;
+use super::backend::BackendArgs;
 use super::doctor::DoctorArgs;
 use super::explain::ExplainArgs;
 use super::format::FormatArgs;
@@ -81,6 +82,8 @@ pub(super) enum Command {
         #[arg(value_name = "FILE.toml")]
         file: PathBuf,
     },
+    /// Test nodes for fronts of MiaoSpeed, such as FullTclash and koipy: a WebSocket server that they connect to
+    Backend(BackendArgs),
     /// Print the version
     Version,
 }
@@ -255,28 +258,38 @@ fn is_switched_off(arg: &mut OsString) -> bool {
     }
 }
 
-const LONG: [&str; 44] = [
+const LONG: [&str; 57] = [
     "address",
     "all",
+    "allow",
     "alterId",
     "append",
     "balancer",
-    "config",
+    "build-token",
+    "cert",
+    "concurrency",
     "confdir",
+    "config",
     "drain",
     "email",
     "format",
+    "fulltclash",
     "help",
     "id",
     "idle",
     "inbound",
     "include-traffic",
     "input",
+    "invoker",
     "isOnlyTags",
     "json",
+    "key",
     "level",
+    "listen",
     "name",
+    "no-speed",
     "outbound",
+    "path",
     "pattern",
     "pidfile",
     "png",
@@ -289,14 +302,17 @@ const LONG: [&str; 44] = [
     "restart",
     "ruletag",
     "runtime",
+    "self-signed",
     "server",
     "skip-unbuilt",
+    "speed-limit",
     "strict",
     "svg",
     "tag",
     "test",
     "timeout",
     "tls",
+    "token",
     "url",
     "uuid",
     "version",

@@ -2,6 +2,7 @@
 
 mod api;
 mod args;
+mod backend;
 mod doctor;
 mod example;
 mod explain;
@@ -71,6 +72,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Tunnel { end, file } => tunnel::run(end, &file),
         Command::Plugin { flags } => plugin::run(&flags),
         Command::Gost { flags } => gost::run(&flags),
+        Command::Backend(args) => backend::run(&args),
         Command::Version => version(),
     }
 }

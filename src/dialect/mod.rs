@@ -5,6 +5,7 @@
 pub mod gost;
 pub mod links;
 pub mod messages;
+pub mod payload;
 pub mod plugin;
 pub mod tunnel;
 pub mod v2ray;

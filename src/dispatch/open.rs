@@ -222,7 +222,8 @@ pub(super) fn next_hop(proxy: &Proxy) -> io::Result<NextHop<'_>> {
     proxy.next_hop().ok_or_else(none)
 }
 
-fn taken_away(tag: &str) -> io::Error {
+/// The outbound with this tag was there, and is not any more.
+pub(super) fn taken_away(tag: &str) -> io::Error {
     let text = format!("no outbound is tagged `{tag}` any more");
     io::Error::new(io::ErrorKind::NotFound, text)
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::allowed::{QUESTIONS, both};
-use super::open::{Opened, next_hop};
+use super::open::{Opened, next_hop, taken_away};
 use super::single_server::{SingleServer, is_one_server};
 use super::{Dispatcher, OutboundRef};
 use crate::address::{Destination, Network};
@@ -15,6 +15,18 @@ use crate::session::{Entry, Owner};
 use crate::transport::tcp;
 
 impl Dispatcher {
+    /// Datagrams to `to` by the outbound tagged `tag`, past the rules and the access log.
+    pub async fn packets_by_tag(
+        self: &Arc<Self>,
+        tag: &str,
+        to: &Destination,
+    ) -> io::Result<Box<dyn Packets>> {
+        let outbound = self.outbounds.get(tag).ok_or_else(|| taken_away(tag))?;
+        let (known, id) = (&Known::Unasked, self.next_id());
+        let opened = self.open_packets(&outbound, to, known, id, Entry::Local);
+        opened.await.map(|(packets, _)| packets)
+    }
+
     /// Datagrams of session `id` to `to`, and to others where the outbound's flows have more than one destination.
     /// Names whose addresses are known come with them in their place already, but to a `dns` outbound.
     pub(super) async fn open_packets(

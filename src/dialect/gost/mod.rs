@@ -18,8 +18,8 @@ mod security;
 mod service;
 #[cfg(test)]
 mod tests;
-mod text;
-mod tree;
+pub(in crate::dialect) mod text;
+pub(in crate::dialect) mod tree;
 mod url;
 
 use std::cell::RefCell;

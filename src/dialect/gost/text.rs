@@ -21,7 +21,7 @@ const MAX_NODES: usize = 100_000;
 /// # Errors
 ///
 /// When it is neither; the text says where.
-pub(super) fn read(text: &str, source: &Arc<str>) -> Result<Node, String> {
+pub(in crate::dialect) fn read(text: &str, source: &Arc<str>) -> Result<Node, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let at = At {
         source: source.clone(),

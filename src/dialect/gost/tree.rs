@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Node {
+pub(in crate::dialect) struct Node {
     pub value: Value,
     pub at: At,
 }
 
 /// Numbers and switches are texts: what is meant, its reader knows.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(in crate::dialect) enum Value {
     Null,
     Text(String),
     List(Vec<Node>),
@@ -21,7 +21,7 @@ pub(super) enum Value {
 
 /// Where something stands: the file or the argument, what leads to it there, and its line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct At {
+pub(in crate::dialect) struct At {
     pub source: Arc<str>,
     pub path: String,
     /// Line and column, from 1.
@@ -29,17 +29,17 @@ pub(super) struct At {
 }
 
 impl Node {
-    pub(super) fn text(text: impl Into<String>, at: &At) -> Self {
+    pub(in crate::dialect) fn text(text: impl Into<String>, at: &At) -> Self {
         Self::new(Value::Text(text.into()), at)
     }
 
-    pub(super) fn new(value: Value, at: &At) -> Self {
+    pub(in crate::dialect) fn new(value: Value, at: &At) -> Self {
         let at = at.clone();
         Self { value, at }
     }
 
     /// The entries of a map; none of anything else.
-    pub(super) fn entries(&self) -> &[(String, Self)] {
+    pub(in crate::dialect) fn entries(&self) -> &[(String, Self)] {
         match &self.value {
             Value::Map(entries) => entries,
             _ => &[],
@@ -47,13 +47,13 @@ impl Node {
     }
 
     /// The entry of this name, whatever its case.
-    pub(super) fn get(&self, name: &str) -> Option<&Self> {
+    pub(in crate::dialect) fn get(&self, name: &str) -> Option<&Self> {
         let mut entries = self.entries().iter();
         let found = entries.find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, node)| node)
     }
 
-    pub(super) fn as_text(&self) -> Option<&str> {
+    pub(in crate::dialect) fn as_text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),
             _ => None,
@@ -61,7 +61,7 @@ impl Node {
     }
 
     /// The parts of a list; one thing is a list of one.
-    pub(super) fn items(&self) -> &[Self] {
+    pub(in crate::dialect) fn items(&self) -> &[Self] {
         match &self.value {
             Value::List(items) => items,
             Value::Null => &[],
@@ -70,7 +70,7 @@ impl Node {
     }
 
     /// Puts `other` into the entry `name`, which becomes a list that grows.
-    pub(super) fn push(&mut self, name: &str, other: Self) {
+    pub(in crate::dialect) fn push(&mut self, name: &str, other: Self) {
         let Value::Map(entries) = &mut self.value else {
             return;
         };
@@ -91,7 +91,7 @@ impl Node {
     }
 
     /// Puts `other` into the entry `name`.
-    pub(super) fn set(&mut self, name: &str, other: Self) {
+    pub(in crate::dialect) fn set(&mut self, name: &str, other: Self) {
         if let Value::Map(entries) = &mut self.value {
             entries.push((name.to_owned(), other));
         }
@@ -101,7 +101,7 @@ impl Node {
 impl At {
     /// Something inside.
     #[must_use]
-    pub(super) fn key(&self, name: &str) -> Self {
+    pub(in crate::dialect) fn key(&self, name: &str) -> Self {
         let path = match self.path.is_empty() {
             true => name.to_owned(),
             false => format!("{}.{name}", self.path),
@@ -114,7 +114,7 @@ impl At {
 
     /// One of several.
     #[must_use]
-    pub(super) fn item(&self, n: usize) -> Self {
+    pub(in crate::dialect) fn item(&self, n: usize) -> Self {
         Self {
             path: format!("{}[{n}]", self.path),
             ..self.clone()

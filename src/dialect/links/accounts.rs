@@ -64,13 +64,13 @@ pub(super) fn trojan(rest: &str, said: &mut Said) -> Option<Outbound> {
 }
 
 /// The only server, and who we are there.
-pub(super) fn one<A>(to: Destination, account: A) -> Vec<ServerSettings<A>> {
+pub(in crate::dialect) fn one<A>(to: Destination, account: A) -> Vec<ServerSettings<A>> {
     let accounts = vec![account];
     vec![ServerSettings { to, accounts }]
 }
 
 /// An id, of which no message shows anything.
-pub(super) fn id(text: &str, part: &str, said: &mut Said) -> Option<Uuid> {
+pub(in crate::dialect) fn id(text: &str, part: &str, said: &mut Said) -> Option<Uuid> {
     let text = text.trim();
     let id = ids::parse(text).ok();
     if id.is_none() {
@@ -84,7 +84,7 @@ pub(super) fn id(text: &str, part: &str, said: &mut Said) -> Option<Uuid> {
 }
 
 /// Everything that belongs to the tunnel, and nothing else is left of `params`.
-pub(super) fn tunnel(
+pub(in crate::dialect) fn tunnel(
     mut params: Params,
     unsaid: Unsaid,
     said: &mut Said,

@@ -11,13 +11,13 @@
 //! Sources: XTLS/Xray-core's discussion 716, v2rayN's wiki and what v2rayN writes today, SIP002. A link says less than a
 //! config; what it leaves out is told item by item. No message has an id or a password in it.
 
-mod accounts;
+pub(in crate::dialect) mod accounts;
 mod carrier;
-mod params;
-mod said;
-mod security;
+pub(in crate::dialect) mod params;
+pub(in crate::dialect) mod said;
+pub(in crate::dialect) mod security;
 mod server;
-mod shadowsocks;
+pub(in crate::dialect) mod shadowsocks;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -133,7 +133,7 @@ pub fn write(outbound: &Outbound, form: Form) -> Result<Written, String> {
 }
 
 /// An outbound that says what a link can say.
-fn outbound(
+pub(in crate::dialect) fn outbound(
     name: Option<String>,
     transport: ClientSettings,
     protocol: OutboundSettings,

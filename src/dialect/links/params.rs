@@ -6,19 +6,19 @@ use super::said::Said;
 
 /// Parameters that are yet to be read. One that is empty is not there.
 #[derive(Default)]
-pub(super) struct Params(Vec<Param>);
+pub(in crate::dialect) struct Params(Vec<Param>);
 
 /// A parameter of a link.
-pub(super) struct Param {
+pub(in crate::dialect) struct Param {
     name: String,
     /// What the link calls it.
-    pub(super) label: String,
-    pub(super) text: String,
+    pub(in crate::dialect) label: String,
+    pub(in crate::dialect) text: String,
 }
 
 impl Params {
     /// Of a query. A `+` is a blank there, as Go and JavaScript write it.
-    pub(super) fn of_query(query: &str, said: &mut Said) -> Self {
+    pub(in crate::dialect) fn of_query(query: &str, said: &mut Said) -> Self {
         let mut params = Self::default();
         for part in query.split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -32,7 +32,13 @@ impl Params {
     }
 
     /// One more, which the link calls `label`; blanks around it are of whoever copied it.
-    pub(super) fn push(&mut self, name: &str, label: &str, text: &str, said: &mut Said) {
+    pub(in crate::dialect) fn push(
+        &mut self,
+        name: &str,
+        label: &str,
+        text: &str,
+        said: &mut Said,
+    ) {
         let text = text.trim();
         if text.is_empty() {
             return;
@@ -51,24 +57,24 @@ impl Params {
     }
 
     /// The parameter of this name; it is read.
-    pub(super) fn take(&mut self, name: &str) -> Option<Param> {
+    pub(in crate::dialect) fn take(&mut self, name: &str) -> Option<Param> {
         let at = self.0.iter().position(|param| param.has(name))?;
         Some(self.0.remove(at))
     }
 
     /// What it says.
-    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+    pub(in crate::dialect) fn text(&mut self, name: &str) -> Option<String> {
         self.take(name).map(|param| param.text)
     }
 
     /// The first of these names; all of them are read.
-    pub(super) fn first(&mut self, names: &[&str]) -> Option<Param> {
+    pub(in crate::dialect) fn first(&mut self, names: &[&str]) -> Option<Param> {
         let mut found: Vec<Param> = names.iter().filter_map(|name| self.take(name)).collect();
         (!found.is_empty()).then(|| found.swap_remove(0))
     }
 
     /// Tells of those that nobody has read.
-    pub(super) fn finish(self, said: &mut Said) {
+    pub(in crate::dialect) fn finish(self, said: &mut Said) {
         for param in self.0 {
             said.left_out(&param.label, "it is not known, it has no effect");
         }
@@ -82,14 +88,14 @@ impl Param {
     }
 
     /// The texts between its commas.
-    pub(super) fn list(&self) -> Vec<String> {
+    pub(in crate::dialect) fn list(&self) -> Vec<String> {
         let texts = self.text.split(',').map(str::trim);
         let texts = texts.filter(|text| !text.is_empty());
         texts.map(str::to_owned).collect()
     }
 
     /// `1`, `true` and their opposites.
-    pub(super) fn switch(&self, said: &mut Said) -> bool {
+    pub(in crate::dialect) fn switch(&self, said: &mut Said) -> bool {
         match &*self.text.trim().to_ascii_lowercase() {
             "1" | "true" => true,
             "0" | "false" => false,

@@ -3,24 +3,29 @@
 use std::fmt::Display;
 
 /// Lines, each with the part that it is about. None of them has an id or a password in it.
-pub(super) struct Said {
+pub(in crate::dialect) struct Said {
     /// What stands in front of a part.
     place: String,
     /// Why there is nothing.
-    pub(super) errors: Vec<String>,
+    pub(in crate::dialect) errors: Vec<String>,
     /// What is not carried over.
-    pub(super) left_out: Vec<String>,
+    pub(in crate::dialect) left_out: Vec<String>,
 }
 
 impl Said {
     /// `vless://…: port: `, which shows nothing of the link.
-    pub(super) fn of_link(scheme: &str) -> Self {
+    pub(in crate::dialect) fn of_link(scheme: &str) -> Self {
         Self::at(format!("{}://…: ", scheme.escape_debug()))
     }
 
     /// `outbounds[0].mux: `.
-    pub(super) fn of_outbound(name: &str) -> Self {
+    pub(in crate::dialect) fn of_outbound(name: &str) -> Self {
         Self::at(format!("{name}."))
+    }
+
+    /// `server: `: whoever reads several knows which proxy it is.
+    pub(in crate::dialect) fn of_proxy() -> Self {
+        Self::at(String::new())
     }
 
     fn at(place: String) -> Self {
@@ -31,12 +36,12 @@ impl Said {
         }
     }
 
-    pub(super) fn error(&mut self, part: &str, text: impl Display) {
+    pub(in crate::dialect) fn error(&mut self, part: &str, text: impl Display) {
         let line = format!("{}{}: {text}", self.place, part.escape_debug());
         push(&mut self.errors, line);
     }
 
-    pub(super) fn left_out(&mut self, part: &str, text: impl Display) {
+    pub(in crate::dialect) fn left_out(&mut self, part: &str, text: impl Display) {
         let line = format!("{}{}: {text}", self.place, part.escape_debug());
         push(&mut self.left_out, line);
     }

@@ -9,7 +9,7 @@ use crate::transport::{self, ClientCarrier};
 
 /// What is meant where a link says nothing of `security`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unsaid {
+pub(in crate::dialect) enum Unsaid {
     None,
     /// Trojan's.
     Tls,

@@ -108,7 +108,7 @@ fn credentials(userinfo: &str, said: &mut Said) -> Option<AccountSecret> {
 }
 
 /// What `METHOD:PASSWORD` means.
-fn secret(text: &str, said: &mut Said) -> Option<AccountSecret> {
+pub(in crate::dialect) fn secret(text: &str, said: &mut Said) -> Option<AccountSecret> {
     let Some((name, password)) = text.split_once(':') else {
         said.error("userinfo", "there is no `:` between method and password");
         return None;
@@ -153,7 +153,7 @@ fn secret(text: &str, said: &mut Said) -> Option<AccountSecret> {
 }
 
 /// The transport that a plugin stands for.
-fn of_plugin(plugin: &Param, said: &mut Said) -> Option<ClientSettings> {
+pub(in crate::dialect) fn of_plugin(plugin: &Param, said: &mut Said) -> Option<ClientSettings> {
     let mut options = options(&plugin.text).into_iter();
     let (name, _) = options.next().unwrap_or_default();
     if !matches!(&*name, "v2ray-plugin" | "xray-plugin") {
@@ -341,7 +341,7 @@ fn plugin(
 }
 
 /// As SIP003 has it.
-fn escaped(text: &str) -> String {
+pub(in crate::dialect) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
         if matches!(c, '\\' | ';' | '=' | ',') {

@@ -1,0 +1,163 @@
+//! What comes before the WebSocket: TLS, and HTTP with an ordinary face.
+//!
+//! | request | answer |
+//! |---|---|
+//! | from an address that may not come | 403 |
+//! | for another path | 404 |
+//! | for the path, and no upgrade | 400 with `Sec-WebSocket-Version: 13` |
+//! | from a page of another site | 403 |
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use percent_encoding::percent_decode_str;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::guests::Guest;
+use super::{Shared, connection, debug_ended};
+use crate::http::head::has_token;
+use crate::http::responses;
+use crate::seam::Arrival;
+use crate::session::Source;
+
+/// How long a head may take to arrive.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a connection may last that opens no WebSocket.
+const HTTP_LIMIT: Duration = Duration::from_secs(50);
+
+/// Takes a connection as far as the WebSocket.
+pub(super) async fn receive(shared: Arc<Shared>, arrival: Arrival) {
+    let Arrival {
+        mut link,
+        source,
+        since,
+        ..
+    } = arrival;
+    let guest = shared.guests.enter();
+    let served = async {
+        if let Some(tls) = &shared.tls {
+            match tls.accept(link, since).await {
+                Ok((sealed, _)) => link = sealed,
+                Err(e) => return debug_ended(source, &e),
+            }
+        }
+        let service = service_fn(|mut request| {
+            let answer = answer(&shared, source, &request);
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                let upgraded = hyper::upgrade::on(&mut request);
+                let (shared, guest) = (shared.clone(), guest.clone());
+                crate::io::spawn(async move {
+                    if let Ok(upgraded) = upgraded.await {
+                        let io = TokioIo::new(upgraded);
+                        connection::serve(shared, io, guest, source).await;
+                    }
+                });
+            }
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_LIMIT)
+            .title_case_headers(true)
+            .serve_connection(TokioIo::new(link), service)
+            .with_upgrades();
+        if let Ok(Err(e)) = timeout(HTTP_LIMIT, serving).await {
+            debug_ended(source, &e);
+        }
+    };
+    tokio::select! {
+        () = served => {}
+        () = turned_out(&guest) => {}
+    }
+}
+
+/// Never of one who is known by now.
+async fn turned_out(guest: &Guest) {
+    guest.turned_out().await;
+    if guest.is_proven() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn answer(shared: &Shared, from: Source, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let settings = &shared.settings;
+    let headers = request.headers();
+    if !settings.allow.is_empty() {
+        let may_come = match from {
+            Source::Ip(addr) => settings.allow.iter().any(|net| net.contains(addr.ip())),
+            Source::Unix => false,
+        };
+        if !may_come {
+            return page(StatusCode::FORBIDDEN);
+        }
+    }
+    let asked: Vec<u8> = percent_decode_str(request.uri().path()).collect();
+    let path: Vec<u8> = percent_decode_str(&settings.path).collect();
+    // It takes as long whatever differs.
+    if verify_slices_are_equal(&asked, &path).is_err() {
+        return page(StatusCode::NOT_FOUND);
+    }
+    let key = headers.get(SEC_WEBSOCKET_KEY);
+    let is_upgrade = request.method() == Method::GET
+        && has_token(headers, &CONNECTION, "upgrade")
+        && has_token(headers, &UPGRADE, "websocket")
+        && headers
+            .get(SEC_WEBSOCKET_VERSION)
+            .is_some_and(|version| version == "13");
+    let Some(key) = key.filter(|_| is_upgrade) else {
+        let mut answer = page(StatusCode::BAD_REQUEST);
+        let version = HeaderValue::from_static("13");
+        answer.headers_mut().insert(SEC_WEBSOCKET_VERSION, version);
+        return answer;
+    };
+    if is_foreign(headers) {
+        return page(StatusCode::FORBIDDEN);
+    }
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let accept = derive_accept_key(key.as_bytes());
+    let out = answer.headers_mut();
+    out.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    out.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = HeaderValue::try_from(accept) {
+        out.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    answer
+}
+
+/// Whether a page of another site asks, as a browser says.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else {
+        return false;
+    };
+    let host = headers
+        .get(HOST)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
+    let place = origin.split_once("://").map_or("", |(_, place)| place);
+    !place.as_bytes().eq_ignore_ascii_case(host)
+}
+
+fn page(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(Bytes::from(responses::page(status))));
+    *answer.status_mut() = status;
+    let html = HeaderValue::from_static("text/html");
+    answer.headers_mut().insert(CONTENT_TYPE, html);
+    answer
+}
