@@ -9,7 +9,7 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 31] = [
+const TARGETS: [(&str, Target); 33] = [
     ("address", testing::address),
     ("browser_words", testing::browser_words),
     ("dns_messages", testing::dns_messages),
@@ -23,6 +23,8 @@ const TARGETS: [(&str, Target); 31] = [
     ("mux_frames", testing::mux_frames),
     ("packet_addr", testing::packet_addr),
     ("plugin_options", testing::plugin_options),
+    ("probe_payloads", testing::probe_payloads),
+    ("probe_requests", testing::probe_requests),
     ("proxy_header", testing::proxy_header),
     ("quic", testing::quic),
     ("relay", testing::relay),

@@ -69,6 +69,12 @@ async fn visit(mut stream: TcpStream, asked: &AtomicUsize) -> std::io::Result<()
     loop {
         while !head.ends_with(b"\r\n\r\n") {
             head.push(stream.read_u8().await?);
+            // Whoever speaks TLS here has the wrong port.
+            if head == [0x16] {
+                let answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+                stream.write_all(answer).await?;
+                return Ok(());
+            }
         }
         asked.fetch_add(1, Ordering::SeqCst);
         let text = String::from_utf8_lossy(&head).into_owned();
@@ -178,7 +184,7 @@ pub async fn dead(site: &Site) -> Vec<(Value, &'static str)> {
     vec![
         (node("refused", free_port(), json!({})), "tcp-refused"),
         (node("ws-404", site.port, ws), "ws-404"),
-        (node("not-tls", site.port, tls), "tls"),
+        (node("not-tls", site.port, tls), "tls-not-tls"),
         (node("silent", silent_port, json!({})), "timed out"),
         (
             node("nameless", 1, json!({"server": "nobody.invalid"})),

@@ -105,6 +105,52 @@ pub fn share_links(data: &[u8]) {
     }
 }
 
+/// Requests of MiaoSpeed's fronts, and their signatures: what is signed is taken, and not by another token.
+pub fn probe_requests(data: &[u8]) {
+    use crate::probe::codec::{BUILD_TOKEN, Binding, Request, Tokens, Unsigned, result};
+
+    let data = &data[..data.len().min(4096)];
+    if let Some((transaction, datagram)) = data.split_first_chunk::<12>() {
+        let _ = Binding::decode(datagram, transaction);
+    }
+    let Ok(mut request) = Request::read(data) else {
+        return;
+    };
+    let tokens = |token: &str| Tokens {
+        token: token.to_owned().into(),
+        build: BUILD_TOKEN.to_owned(),
+    };
+    assert!(!tokens("a").verify(&request, Unsigned::Taken));
+    request.challenge = tokens("a").sign(&request);
+    if request.configs.api_version <= 3 {
+        assert!(tokens("a").verify(&request, Unsigned::Refused));
+    }
+    assert!(!tokens("b").verify(&request, Unsigned::Taken));
+    let text = result("task", &request, &[]);
+    let value: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    let again = Request::read(value["Result"]["Request"].to_string().as_bytes());
+    let again = again.expect("what was written can be read");
+    assert!(again.nodes == request.nodes && again.options == request.options);
+}
+
+/// Proxies in Clash's form: JSON, YAML and Python.
+pub fn probe_payloads(data: &[u8]) {
+    use crate::dialect::payload::{proxies, proxy, write};
+
+    let text = String::from_utf8_lossy(&data[..data.len().min(4096)]);
+    let _ = proxies(&text);
+    let Ok(one) = proxy(&text) else { return };
+    let _ = (one.name(), one.kind(), one.address());
+    let Ok(read) = one.read() else { return };
+    let Ok(written) = write(&read.outbound) else {
+        return;
+    };
+    let again = proxy(&serde_json::Value::Object(written.clone()).to_string());
+    let again = again.expect("what was written is one").read();
+    let again = again.expect("what was written can be read");
+    assert_eq!(write(&again.outbound), Ok(written));
+}
+
 /// Heads of HTTP messages, as both ends of a WebSocket handshake read them.
 pub fn http_heads(data: &[u8]) {
     use super::assert_split_agrees;

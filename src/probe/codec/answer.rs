@@ -48,21 +48,36 @@ pub fn progress(task: &str, index: usize, record: &Slot, queuing: usize) -> Stri
 
 /// All of a task, the request as it came in it.
 pub fn result(task: &str, request: &Request, slots: &[Slot]) -> String {
-    let form = match request.configs.api_version {
-        ..=1 => Form::Plain,
-        2 => Form::Numbered,
-        3.. => Form::Upload,
-    };
-    let mut result = b"{\"Request\":".to_vec();
-    Writer {
-        out: &mut |bytes| result.extend_from_slice(bytes),
-    }
-    .request(request, form, &request.vendor);
-    let mut result = String::from_utf8(result).expect("its texts are");
+    let mut result = "{\"Request\":".to_owned();
+    request.write("", &mut result);
     result.push_str(",\"Results\":");
     result += &serde_json::to_string(slots).expect("they have nothing but texts and numbers");
     result.push('}');
     message(task, VERSION, "", &result, "null")
+}
+
+impl Request {
+    /// As a front sends it.
+    pub fn to_json(&self) -> String {
+        let mut text = String::new();
+        self.write(&self.challenge, &mut text);
+        text
+    }
+
+    /// With another signature, or none.
+    fn write(&self, challenge: &str, text: &mut String) {
+        let form = match self.configs.api_version {
+            ..=1 => Form::Plain,
+            2 => Form::Numbered,
+            3.. => Form::Upload,
+        };
+        let mut bytes = Vec::new();
+        Writer {
+            out: &mut |piece| bytes.extend_from_slice(piece),
+        }
+        .request(self, form, &self.vendor, challenge);
+        *text += &String::from_utf8(bytes).expect("its texts are");
+    }
 }
 
 fn message(task: &str, version: &str, error: &str, result: &str, progress: &str) -> String {

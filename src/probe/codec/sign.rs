@@ -79,7 +79,7 @@ impl Tokens {
         Writer {
             out: &mut |bytes| hash.update(bytes),
         }
-        .request(request, form, "");
+        .request(request, form, "", "");
         for token in [self.token.as_str()]
             .into_iter()
             .chain(self.build.trim().split('|'))
@@ -132,7 +132,7 @@ mod tests {
             Writer {
                 out: &mut |bytes| text.extend_from_slice(bytes),
             }
-            .request(&request, form, "");
+            .request(&request, form, "", "");
             assert_eq!(
                 String::from_utf8(text).unwrap(),
                 vector["signed_text"].as_str().unwrap(),
@@ -168,7 +168,8 @@ mod tests {
             );
             assert!(refused(&|r| r.challenge.truncate(86)), "{name}");
             assert!(refused(&|r| r.challenge.push(' ')), "{name}");
-            assert!(refused(&|r| r.nodes = Some(Vec::new())), "{name}");
+            let less = refused(&|r| r.nodes = Some(Vec::new()));
+            assert!(less || name == "unsigned-nodes", "{name}");
             let other = Tokens {
                 token: "other".to_owned().into(),
                 ..tokens.clone()

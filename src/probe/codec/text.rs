@@ -21,8 +21,8 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// The whole request with another vendor, and without its signature.
-    pub(super) fn request(&mut self, request: &Request, form: Form, vendor: &str) {
+    /// The whole request with another vendor and another signature.
+    pub(super) fn request(&mut self, request: &Request, form: Form, vendor: &str, challenge: &str) {
         let basics = &request.basics;
         self.raw("{\"Basics\":{");
         self.text("\"ID\":", &basics.id);
@@ -52,7 +52,8 @@ impl Writer<'_> {
             out.raw("}");
         });
         self.text(",\"RandomSequence\":", &request.random_sequence);
-        self.raw(",\"Challenge\":\"\"}");
+        self.text(",\"Challenge\":", challenge);
+        self.raw("}");
     }
 
     fn configs(&mut self, configs: &Configs, form: Form) {
