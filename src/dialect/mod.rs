@@ -5,6 +5,8 @@
 pub mod gost;
 pub mod links;
 pub mod messages;
+
+pub mod names;
 pub mod payload;
 pub mod plugin;
 pub mod tunnel;

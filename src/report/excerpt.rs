@@ -18,9 +18,10 @@ const BEFORE: usize = 40;
 pub(super) fn excerpt(file: &str, text: &str, place: &Span) -> String {
     let start = text[..place.bytes.start].rfind('\n').map_or(0, |at| at + 1);
     let line = text[start..].lines().next().unwrap_or_default();
-    let column = text[start..place.bytes.start].chars().count();
-    let marked = text[place.bytes.clone()].lines().next().unwrap_or_default();
     let len = line.chars().count();
+    // The end of a line is no part of it, and may be what is meant.
+    let column = text[start..place.bytes.start].chars().count().min(len);
+    let marked = text[place.bytes.clone()].lines().next().unwrap_or_default();
 
     let from = match len > MOST {
         true => column.saturating_sub(BEFORE),
@@ -74,6 +75,18 @@ mod tests {
             " --> c.json:2:17\n  |\n2 | \t\"名\": \"é\", \"x\": 12 }\n  | \t                ^^"
         );
         assert_eq!(at("", ""), " --> c.json:1:1\n  |\n1 | \n  | ^");
+    }
+
+    #[test]
+    fn the_end_of_a_line_can_be_marked() {
+        for end in ["\r\n", "\n", "\r\r\n"] {
+            let text = format!("a{end}b");
+            let shown = at(&text, end);
+            assert!(shown.ends_with("^"), "{shown:?}");
+            assert!(shown.starts_with(" --> c.json:1:2\n"), "{shown:?}");
+        }
+        let text = format!("{}\r\n", "x".repeat(500));
+        assert!(at(&text, "\r\n").ends_with(" ^"));
     }
 
     #[test]

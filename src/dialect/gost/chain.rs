@@ -9,12 +9,11 @@ use super::service::{Made, account, check_keys, destination};
 use super::tree::Node;
 use super::{Problems, security};
 use crate::config::{Outbound, Through};
-use crate::dns::Strategy as Names;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{OutboundSettings, freedom, http, relay, socks};
 use crate::report::{Place, either};
 use crate::routing::{BalancerSettings, Failing, Strategy, Target};
-use crate::transport;
+use crate::{dns, transport};
 
 /// Ways through a chain whose hops have several nodes.
 const MAX_WAYS: usize = 256;
@@ -398,7 +397,7 @@ fn outbound(node: &Node, problems: &Problems) -> Option<(String, Outbound)> {
         },
         protocol,
         through: None,
-        strategy: Names::AsIs,
+        strategy: dns::Strategy::AsIs,
         mux: None,
     };
     Some((called.to_owned(), outbound))

@@ -26,6 +26,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::config::{Config, Log, LogLevel, LogTarget};
+use crate::dialect::names::Names;
 use crate::report::Message;
 use tree::{At, Node, Value};
 
@@ -59,8 +60,14 @@ pub struct Loaded {
 
 /// Reads all of it. Nothing stops at the first mistake.
 pub fn load(launch: &Launch) -> Loaded {
+    load_with(launch, Names::of_system())
+}
+
+/// The same, with `names` for what services listen on.
+pub fn load_with(launch: &Launch, names: Names) -> Loaded {
     let problems = Problems::default();
-    let config = gather(launch, &problems).map(|root| config(&root, launch.debug, &problems));
+    let root = gather(launch, &problems);
+    let config = root.map(|root| config_of(&root, launch.debug, names, &problems));
     let (errors, warnings) = problems.into_messages();
     Loaded {
         config: config.filter(|_| errors.is_empty()),
@@ -187,7 +194,7 @@ fn join(root: &mut Node, file: Node, problems: &Problems) {
     }
 }
 
-fn config(root: &Node, debug: bool, problems: &Problems) -> Config {
+fn config_of(root: &Node, debug: bool, names: Names, problems: &Problems) -> Config {
     const KNOWN: [&str; 7] = [
         "services", "chains", "hops", "authers", "bypasses", "tls", "log",
     ];
@@ -198,7 +205,7 @@ fn config(root: &Node, debug: bool, problems: &Problems) -> Config {
             problems.error(&node.at, &text);
         }
     }
-    let mut made = service::Made::default();
+    let mut made = service::Made::new(names);
     let services = root.get("services").map(Node::items).unwrap_or_default();
     if services.is_empty() {
         problems.line(

@@ -1,7 +1,7 @@
 //! Services: where one listens, what is spoken there, and where its sessions go.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::carrier::{self, Carrier, Kind};
 use super::chain::{self, Chain};
@@ -9,9 +9,8 @@ use super::part::{Asked, Part, place_of_type, type_of};
 use super::tree::{Node, Value};
 use super::{Problems, bypass, security};
 use crate::address::{Destination, Host, Network, PortRange};
-use crate::cause::system_words;
 use crate::config::{Config, Inbound, Listen, Log, Outbound};
-use crate::dns::Strategy as Names;
+use crate::dialect::names::Names;
 use crate::protocol::accounts::Account;
 use crate::protocol::{
     InboundSettings, OutboundSettings, blackhole, dokodemo, freedom, http, relay, socks,
@@ -19,11 +18,11 @@ use crate::protocol::{
 use crate::report::{Place, did_you_mean, either};
 use crate::reverse::{self, PublishSettings, PublishTarget};
 use crate::routing::{self, BalancerSettings, Conditions, Rule, Target};
-use crate::transport;
+use crate::{dns, transport};
 
 /// What was made of services and chains so far.
-#[derive(Default)]
 pub(super) struct Made {
+    names: Names,
     inbounds: Vec<Inbound>,
     pub(super) outbounds: Vec<Outbound>,
     pub(super) balancers: Vec<BalancerSettings>,
@@ -37,6 +36,19 @@ const DIRECT: &str = "direct";
 const BLOCKED: &str = "blocked";
 
 impl Made {
+    /// Nothing yet; what services listen on may be one of `names`.
+    pub(super) fn new(names: Names) -> Self {
+        Self {
+            names,
+            inbounds: Vec::new(),
+            outbounds: Vec::new(),
+            balancers: Vec::new(),
+            chains: HashMap::new(),
+            publish: Vec::new(),
+            rules: Vec::new(),
+        }
+    }
+
     pub(super) fn into_config(self, log: Log) -> Config {
         let direct = OutboundSettings::Freedom(freedom::OutboundSettings::default());
         let blocked = OutboundSettings::Blackhole(blackhole::OutboundSettings::default());
@@ -80,7 +92,7 @@ fn plain(tag: &str, protocol: OutboundSettings) -> Outbound {
         transport: transport::ClientSettings::default(),
         protocol,
         through: None,
-        strategy: Names::AsIs,
+        strategy: dns::Strategy::AsIs,
         mux: None,
     }
 }
@@ -163,7 +175,7 @@ pub(super) fn read(node: &Node, root: &Node, made: &mut Made, problems: &Problem
         return publish(node, &name, udp, chain, root, made, problems);
     }
     let addr = node.get("addr").and_then(Node::as_text).unwrap_or_default();
-    let (listen, port) = match listen(addr) {
+    let (listen, port) = match listen(addr, &mut made.names) {
         Ok(found) => found,
         Err(text) => return problems.error(at, &text),
     };
@@ -557,7 +569,7 @@ pub(super) fn check_keys(node: &Node, known: &[&str], problems: &Problems) {
 }
 
 /// Where a service listens; without a host on every address, and without a port on any that is free.
-fn listen(addr: &str) -> Result<(IpAddr, u16), String> {
+fn listen(addr: &str, names: &mut Names) -> Result<(IpAddr, u16), String> {
     let (host, port) = addr.rsplit_once(':').unwrap_or(("", addr));
     let number = match port {
         "" => 0,
@@ -571,13 +583,8 @@ fn listen(addr: &str) -> Result<(IpAddr, u16), String> {
     match Host::parse(host) {
         Ok(Host::Ip(ip)) => Ok((ip, number)),
         Ok(Host::Domain(name)) => {
-            let found = (&*name, number).to_socket_addrs();
-            let found: Vec<_> = found
-                .map_err(|e| wrong(system_words(&e).to_string()))?
-                .collect();
-            let first = found.iter().find(|to| to.is_ipv4()).or(found.first());
-            let first = first.ok_or_else(|| wrong("the name has no address".to_owned()))?;
-            Ok((first.ip(), number))
+            let ip = names.find(&name).map_err(wrong)?;
+            Ok((ip, number))
         }
         Err(e) => Err(wrong(e.to_string())),
     }

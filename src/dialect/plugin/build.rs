@@ -1,7 +1,6 @@
 //! From options to what V2Ray's own parts make of them.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use http::header::HeaderValue;
@@ -9,8 +8,8 @@ use http::header::HeaderValue;
 use super::options::Options;
 use super::security;
 use crate::address::{Destination, Host};
-use crate::cause::system_words;
 use crate::config::{Config, Inbound, Listen, Log, LogLevel, LogTarget, Outbound};
+use crate::dialect::names::Names;
 use crate::dns::Strategy;
 use crate::mux;
 use crate::protocol::{InboundSettings, OutboundSettings, dokodemo, freedom};
@@ -165,7 +164,7 @@ impl Ends {
             port
         };
         let port = port_of(options, here[1]);
-        let listen = read_listen(options, here[0], port);
+        let listen = read_listen(options, here[0]);
         let there_port = port_of(options, there[1]);
         let to = options.text(there[0]).unwrap_or("127.0.0.1").to_owned();
         let host = Host::parse(&to).unwrap_or_else(|e| {
@@ -228,13 +227,14 @@ impl Ends {
 }
 
 /// One address or several with `|` between them, as ss-server names those of its config.
-fn read_listen(options: &mut Options, name: &'static str, port: u16) -> Vec<IpAddr> {
+fn read_listen(options: &mut Options, name: &'static str) -> Vec<IpAddr> {
     let text = options.text(name).unwrap_or("127.0.0.1").to_owned();
+    let mut names = Names::of_system();
     let mut listen: Vec<IpAddr> = Vec::new();
     for part in text.split('|') {
         let ip = match Host::parse(part) {
             Ok(Host::Ip(ip)) => Ok(ip),
-            Ok(Host::Domain(name)) => resolve(&name, port).map_err(|e| system_words(&e)),
+            Ok(Host::Domain(name)) => names.find(&name),
             Err(e) => Err(e.to_string()),
         };
         match ip {
@@ -252,15 +252,6 @@ fn read_listen(options: &mut Options, name: &'static str, port: u16) -> Vec<IpAd
 
 fn same_place(one: IpAddr, other: IpAddr) -> bool {
     one == other || one.is_unspecified() && other.is_unspecified()
-}
-
-/// One address of a name of this machine, `localhost` mostly; IPv4 where it has both, as Go has it.
-fn resolve(name: &str, port: u16) -> io::Result<IpAddr> {
-    let found: Vec<_> = (name, port).to_socket_addrs()?.collect();
-    let first = found.iter().find(|to| to.is_ipv4()).or(found.first());
-    first
-        .map(|to| to.ip())
-        .ok_or_else(|| io::Error::other("the name has no address"))
 }
 
 /// What carries the bytes.
