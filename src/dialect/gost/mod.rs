@@ -170,19 +170,23 @@ fn gather(launch: &Launch, problems: &Problems) -> Option<Node> {
     is_whole.then_some(root)
 }
 
+/// What there may be several of; one alone is a list of one.
+const LISTS: [&str; 5] = ["services", "chains", "hops", "authers", "bypasses"];
+
 /// Lists are appended, and of all else the last one counts.
 fn join(root: &mut Node, file: Node, problems: &Problems) {
     let at = file.at.clone();
     match file.value {
         Value::Map(entries) => {
-            for (key, value) in entries {
-                let Node { value, at } = value;
-                match value {
+            for (key, node) in entries {
+                let is_list = LISTS.iter().any(|list| list.eq_ignore_ascii_case(&key));
+                match node.value {
+                    Value::Null => {}
                     Value::List(items) => {
                         items.into_iter().for_each(|item| root.push(&key, item));
                     }
-                    Value::Null => {}
-                    value => root.set(&key, Node { value, at }),
+                    _ if is_list => root.push(&key, node),
+                    _ => root.set(&key, node),
                 }
             }
         }
@@ -195,12 +199,11 @@ fn join(root: &mut Node, file: Node, problems: &Problems) {
 }
 
 fn config_of(root: &Node, debug: bool, names: Names, problems: &Problems) -> Config {
-    const KNOWN: [&str; 7] = [
-        "services", "chains", "hops", "authers", "bypasses", "tls", "log",
-    ];
+    const KNOWN: [&str; 2] = ["tls", "log"];
     for (key, node) in root.entries() {
-        if !KNOWN.iter().any(|known| known.eq_ignore_ascii_case(key)) {
-            let hint = crate::report::did_you_mean(key, KNOWN.into_iter());
+        let mut known = LISTS.into_iter().chain(KNOWN);
+        if !known.any(|known| known.eq_ignore_ascii_case(key)) {
+            let hint = crate::report::did_you_mean(key, LISTS.into_iter().chain(KNOWN));
             let text = format!("`{}` is not built here{hint}", key.escape_debug());
             problems.error(&node.at, &text);
         }

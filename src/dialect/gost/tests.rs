@@ -444,3 +444,31 @@ fn no_password_is_shown_whatever_stands_in_it() {
         assert!(!told.contains("ret") && !told.contains("c2Vj"), "{told}");
     }
 }
+
+#[test]
+fn files_and_urls_stand_beside_each_other() {
+    let both = |files: [&str; 2]| {
+        let name = |text: &str| ("f.yml".to_owned(), text.to_owned());
+        load(&Launch {
+            services: vec!["http://:1".to_owned()],
+            files: files.map(name).into(),
+            ..Launch::default()
+        })
+    };
+    // One alone is a list of one, and hides nothing.
+    let alone = "services: {name: a, addr: ':2', handler: {type: http}}\nlog: {level: error}";
+    let loaded = both([alone, "Services:\n- addr: ':3'\nLOG: {level: debug}"]);
+    assert_eq!(errors(&loaded), [""; 0]);
+    let config = loaded.config.unwrap();
+    assert_eq!(config.inbounds.len(), 3);
+    assert_eq!(config.log.level, LogLevel::Debug);
+    assert!(errors(&both([alone, "services: what"])).len() == 1);
+
+    // What `<<` brings stands behind what the map says itself, before it or after it.
+    let merged = "services:\n- &a {addr: ':2', handler: {type: http}}\n- {<<: *a, ADDR: ':3'}\n- {addr: ':4', <<: *a}";
+    let config = of_file(merged).config.unwrap();
+    let ports: Vec<u16> = config.inbounds.iter().map(|x| x.ports[0].from).collect();
+    assert_eq!(ports, [2, 3, 4]);
+    let twice = of_file("services:\n- {addr: ':2', Addr: ':3'}");
+    assert_eq!(errors(&twice), ["gost.yml:2:22: `Addr` is there twice"]);
+}

@@ -173,6 +173,8 @@ struct Open {
     anchor: usize,
     /// The name of a map's next value.
     key: Option<String>,
+    /// What `<<` brings, unless the map has it itself.
+    merged: Vec<(String, Node)>,
 }
 
 impl Builder {
@@ -204,14 +206,12 @@ impl Builder {
         match &mut open.node.value {
             Value::List(items) => items.push(node),
             Value::Map(entries) => match open.key.take() {
-                Some(key) if key == "<<" => {
-                    for (key, value) in node.entries() {
-                        if !entries.iter().any(|(known, _)| known == key) {
-                            entries.push((key.clone(), value.clone()));
-                        }
-                    }
-                }
-                Some(key) if entries.iter().any(|(known, _)| *known == key) => {
+                Some(key) if key == "<<" => open.merged.extend_from_slice(node.entries()),
+                Some(key)
+                    if entries
+                        .iter()
+                        .any(|(known, _)| known.eq_ignore_ascii_case(&key)) =>
+                {
                     let text = format!("`{}` is there twice", key.escape_debug());
                     self.fail(span, &text);
                 }
@@ -234,6 +234,7 @@ impl Builder {
             node: Node { value, at },
             anchor,
             key: None,
+            merged: Vec::new(),
         });
     }
 }
@@ -263,9 +264,10 @@ impl Builder {
             Event::SequenceStart(anchor, _) => self.begin(Value::List(Vec::new()), anchor, span),
             Event::MappingStart(anchor, _) => self.begin(Value::Map(Vec::new()), anchor, span),
             Event::SequenceEnd | Event::MappingEnd => {
-                if let Some(open) = self.stack.pop() {
-                    // Its parts were counted when they came.
+                if let Some(mut open) = self.stack.pop() {
+                    // Its parts were counted when they came, and what is merged is counted here.
                     self.nodes -= count(&open.node) - 1;
+                    open.node.add_missing(open.merged);
                     self.add(open.node, open.anchor, span);
                 }
             }

@@ -90,10 +90,24 @@ impl Node {
         }
     }
 
-    /// Puts `other` into the entry `name`.
+    /// Puts `other` into the entry `name`, in the place of what is there.
     pub(in crate::dialect) fn set(&mut self, name: &str, other: Self) {
         if let Value::Map(entries) = &mut self.value {
+            entries.retain(|(key, _)| !key.eq_ignore_ascii_case(name));
             entries.push((name.to_owned(), other));
+        }
+    }
+
+    /// Takes over the first of each name that is not there yet.
+    pub(super) fn add_missing(&mut self, others: Vec<(String, Self)>) {
+        for (key, value) in others {
+            if let Value::Map(entries) = &mut self.value
+                && !entries
+                    .iter()
+                    .any(|(known, _)| known.eq_ignore_ascii_case(&key))
+            {
+                entries.push((key, value));
+            }
         }
     }
 }
