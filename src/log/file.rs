@@ -25,6 +25,8 @@ pub(super) struct LogFile {
     path: PathBuf,
     file: File,
     looked: Instant,
+    /// The last line there is half a line.
+    torn: bool,
 }
 
 impl LogFile {
@@ -46,20 +48,40 @@ impl LogFile {
             path: path.to_owned(),
             file,
             looked: Instant::now(),
+            torn: false,
         })
     }
 
-    /// Writes whole lines.
-    pub(super) fn write(&mut self, mut lines: &[u8]) {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes whole lines. A log that cannot be written to must not end the service.
+    ///
+    /// # Errors
+    ///
+    /// Where the rest of them is lost.
+    pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.looked.elapsed() >= LOOK_EVERY {
             self.looked = Instant::now();
             if self.was_rotated() {
                 self.reopen();
             }
         }
+        if self.torn {
+            self.write_whole(b"\n")?;
+            self.torn = false;
+        }
+        self.write_whole(lines)
+    }
+
+    fn write_whole(&mut self, mut lines: &[u8]) -> io::Result<()> {
         while !lines.is_empty() {
             match self.file.write(lines) {
-                Ok(n) => lines = &lines[n..],
+                Ok(n) => {
+                    self.torn = n < lines.len() && !lines[..n].ends_with(b"\n");
+                    lines = &lines[n..];
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 // A pipe that is full: its reader may come back to it.
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => sleep(PIPE_PAUSE),
@@ -67,19 +89,20 @@ impl LogFile {
                 Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
                     match Self::open(&self.path, || ()) {
                         Ok(again) => *self = again,
-                        Err(_) => return,
+                        Err(e) => return Err(e),
                     }
                 }
-                // A log that cannot be written to must not end the service, and there is nobody to tell.
-                Err(_) => return,
+                Err(e) => return Err(e),
             }
         }
+        Ok(())
     }
 
     /// Opens the path anew; the old file stays in use where that fails.
     pub(super) fn reopen(&mut self) {
         if let Ok(file) = open(&self.path) {
             self.file = file;
+            self.torn = false;
         }
     }
 
@@ -126,10 +149,10 @@ mod tests {
             dir.path().join("access.log.1"),
         );
         let mut log = opened(&path);
-        log.write(b"one\n");
+        log.write(b"one\n").unwrap();
         std::fs::rename(&path, &old).unwrap();
         log.looked -= LOOK_EVERY;
-        log.write(b"two\n");
+        log.write(b"two\n").unwrap();
         assert_eq!(std::fs::read(&old).unwrap(), b"one\n");
         assert_eq!(std::fs::read(&path).unwrap(), b"two\n");
     }
@@ -141,7 +164,7 @@ mod tests {
         let mut log = opened(&path);
         std::fs::remove_file(&path).unwrap();
         log.reopen();
-        log.write(b"here\n");
+        log.write(b"here\n").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"here\n");
     }
 
@@ -159,7 +182,7 @@ mod tests {
         let path = dir.path().join("old.log");
         File::create(&path).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        opened(&path).write(b"line\n");
+        opened(&path).write(b"line\n").unwrap();
         assert_eq!(mode(&path), 0o640);
     }
 }

@@ -17,6 +17,7 @@ mod events;
 mod file;
 mod limits;
 mod line;
+mod lost;
 mod outlet;
 mod rate_limit;
 mod settings;

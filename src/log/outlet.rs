@@ -19,6 +19,7 @@ use tokio::sync::broadcast;
 use super::file::LogFile;
 use super::limits::Limits;
 use super::line::{Kind, Line, Style};
+use super::lost::Lost;
 use super::rate_limit::Count;
 use super::settings::Target;
 
@@ -238,6 +239,7 @@ impl Outlet {
                 None => return,
             },
         };
+        let mut lost = Lost::default();
         while let Some((lines, dropped, reopen)) = self.work() {
             if let Some(file) = file.as_mut().filter(|_| reopen) {
                 file.reopen();
@@ -247,7 +249,12 @@ impl Outlet {
             }
             for piece in pieces(lines) {
                 match &mut file {
-                    Some(file) => file.write(&piece),
+                    Some(file) => {
+                        let written = file.write(&piece);
+                        if let Some(text) = lost.note(file.path(), &piece, written) {
+                            self.push(&Line::new(Kind::Warning, text), Weight::Major);
+                        }
+                    }
                     None => {
                         let mut out = std::io::stdout().lock();
                         let _ = out.write_all(&piece).and_then(|()| out.flush());
