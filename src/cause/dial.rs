@@ -176,15 +176,9 @@ fn list(to: &Destination, tried: &[SocketAddr]) -> String {
 
 /// An error of the system in lower case and without its number.
 pub fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    if error.raw_os_error().is_none() {
-        return text;
-    }
-    let plain = text.split(" (os error").next().unwrap_or(&text);
-    let mut letters = plain.chars();
-    match letters.next() {
-        Some(first) => first.to_lowercase().chain(letters).collect(),
-        None => text,
+    match error.raw_os_error() {
+        Some(_) => super::system_words(error),
+        None => error.to_string(),
     }
 }
 

@@ -480,6 +480,12 @@ pub const ALL: &[Explained] = &[
         "is it a TLS port? Then set `security: tls`; else the port is wrong, or the server has no `network: ws`",
     ),
     row(
+        &["link-timeout", "link-broken"],
+        CLIENT,
+        "the connection to the server was open, and was lost: the wire was cut, or a machine on the way has forgotten it",
+        "new sessions get new connections by themselves; if it comes again after so much silence, set a `heartbeatPeriod` below that",
+    ),
+    row(
         &["ws-closed", "ws-broken", "ws-timeout"],
         CLIENT,
         "there is no answer to the upgrade",

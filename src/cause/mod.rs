@@ -20,6 +20,7 @@ mod dial;
 pub mod explained;
 mod fallback;
 mod fault;
+mod link;
 mod protocol;
 mod request;
 mod reverse;
@@ -36,6 +37,7 @@ pub use browser::BrowserError;
 pub use dial::{DialError, Stage, TcpError, reason};
 pub use fallback::FallbackError;
 pub use fault::Fault;
+pub use link::LinkError;
 pub use protocol::{
     AuthError, FlightError, HttpProxyError, OtherProtocol, ProtocolError, RelayError, SocksError,
 };
@@ -75,4 +77,5 @@ pub fn code_of(error: &io::Error) -> Option<Cow<'static, str>> {
         .or_else(|| Some(AnswerError::of(error)?.code().into()))
         .or_else(|| StreamError::of(error).map(StreamError::code))
         .or_else(|| Some(ReverseError::of(error)?.code().into()))
+        .or_else(|| Some(LinkError::of(error)?.code().into()))
 }

@@ -12,7 +12,7 @@ use tracing::debug;
 use super::counting::Counting;
 use super::live::NextOutbound;
 use crate::address::Destination;
-use crate::cause::{DialError, Unreached, code_of};
+use crate::cause::{DialError, LinkError, Unreached, code_of};
 use crate::dns::Strategy;
 use crate::io::own_listeners;
 use crate::log;
@@ -192,7 +192,15 @@ impl Outbound {
         debug!(up = ended.up, down = ended.down, "session ended");
         let failure = ended.error?;
         match &failure {
-            Failure::Target(error) if self.is_own_way() && !failure.is_usual() => self.warn(error),
+            Failure::Target(error) if self.is_own_way() && !failure.is_usual() => {
+                match error.raw_os_error() {
+                    // What the system says has neither a code nor words of ours yet.
+                    Some(number) => {
+                        self.warn(&LinkError(io::Error::from_raw_os_error(number)).into())
+                    }
+                    None => self.warn(error),
+                }
+            }
             _ => {}
         }
         debug!("cut off: {failure}");
