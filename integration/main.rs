@@ -35,6 +35,7 @@ mod security;
 mod traffic;
 mod tunnel;
 mod wire;
+mod wire_with_faults;
 mod world;
 
 mod interop_http2;
@@ -78,6 +79,7 @@ mod scenario_fair_names;
 mod scenario_fakedns;
 mod scenario_fallbacks;
 mod scenario_far_truth;
+mod scenario_faults;
 mod scenario_final_rules;
 mod scenario_flood;
 mod scenario_forwarded;

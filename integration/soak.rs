@@ -213,10 +213,10 @@ impl World {
 const CLEARS_UP: Duration = Duration::from_secs(22);
 
 impl Holdings {
-    /// Of memory a quarter more is let pass: first flights are remembered for up to eight minutes, and the heap of a
-    /// process that was busy for three has holes.
+    /// A tenth more is let pass: first flights are remembered for up to eight minutes, and the heap of a process that was busy for
+    /// three has holes.
     fn is_within(&self, before: &Self) -> bool {
-        4 * self.kib <= 5 * before.kib && 10 * self.files <= 11 * before.files
+        10 * self.kib <= 11 * before.kib && 10 * self.files <= 11 * before.files
     }
 }
 
