@@ -13,6 +13,7 @@ use super::explain::ExplainArgs;
 use super::format::FormatArgs;
 use super::init::InitArgs;
 use super::link::LinkArgs;
+use super::man::ManArgs;
 use crate::dialect::{plugin, v2ray};
 
 /// A V2Ray-compatible proxy: VMess over WebSocket, server and client.
@@ -45,6 +46,8 @@ pub(super) enum Command {
         #[arg(value_enum)]
         shell: Shell,
     },
+    /// Print a manual page, or write all of them into a folder
+    Man(ManArgs),
     /// Walk the way of a client, or around a server, and say where it breaks
     Doctor(DoctorArgs),
     /// Say what the code at the end of a log line means, and what to do

@@ -11,6 +11,7 @@ mod gost;
 mod init;
 mod inputs;
 mod link;
+mod man;
 mod notify;
 mod parent;
 mod pid_file;
@@ -64,6 +65,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Format(args) => format::run(&args),
         Command::Schema => schema(),
         Command::Completions { shell } => completions(shell),
+        Command::Man(args) => man::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Uuid { input } => uuid(input.as_deref()),
