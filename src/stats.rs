@@ -8,7 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Bytes, or whatever its name says; signed, as V2Ray gives it away.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicI64);
+pub struct Counter {
+    value: AtomicI64,
+    /// What counts there, too.
+    whole: Option<Arc<Self>>,
+}
 
 /// Both directions of whoever is counted; nothing is there for a direction that is not.
 #[derive(Clone, Debug, Default)]
@@ -52,20 +56,39 @@ pub struct Registry {
 
 impl Counter {
     pub fn add(&self, n: u64) {
-        self.0.fetch_add(n as i64, Ordering::Relaxed);
+        self.value.fetch_add(n as i64, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.add(n);
+        }
     }
 
     pub fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+        self.value.load(Ordering::Relaxed)
     }
 
     /// The value so far; it begins at 0 again.
     pub fn take(&self) -> i64 {
-        self.0.swap(0, Ordering::Relaxed)
+        self.value.swap(0, Ordering::Relaxed)
+    }
+
+    fn part_of(whole: Option<Arc<Self>>) -> Arc<Self> {
+        Arc::new(Self {
+            value: AtomicI64::new(0),
+            whole,
+        })
     }
 }
 
 impl Traffic {
+    /// Counters that begin at 0; what they count, these count as well.
+    #[must_use]
+    pub fn part(self) -> Self {
+        Self {
+            uplink: Some(Counter::part_of(self.uplink)),
+            downlink: Some(Counter::part_of(self.downlink)),
+        }
+    }
+
     pub fn add_uplink(&self, bytes: usize) {
         add(self.uplink.as_deref(), bytes);
     }
@@ -242,6 +265,25 @@ mod tests {
             ("user>>>a>>>traffic>>>uplink", 7)
         );
         assert_eq!((counter.take(), counter.get()), (7, 0));
+    }
+
+    #[test]
+    fn what_a_part_counts_its_whole_counts_too() {
+        let whole = Traffic {
+            uplink: Some(Arc::default()),
+            downlink: None,
+        };
+        let (one, other) = (whole.clone().part(), whole.clone().part());
+        one.add_uplink(3);
+        one.add_downlink(7);
+        other.add_uplink(4);
+        let value = |counter: &Option<Arc<Counter>>| counter.as_ref().map(|c| c.get());
+        assert_eq!(
+            (value(&one.uplink), value(&one.downlink)),
+            (Some(3), Some(7))
+        );
+        assert_eq!(value(&whole.uplink), Some(7));
+        assert_eq!(value(&whole.downlink), None);
     }
 
     #[test]

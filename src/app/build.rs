@@ -13,7 +13,7 @@ use crate::dispatch::{MadeOf, NextOutbound, Origin, Outbound, OutboundRef, Parts
 use crate::dns::Resolver;
 use crate::io::Link;
 use crate::limits::Gate;
-use crate::metrics::InboundNumbers;
+use crate::metrics::{InboundNumbers, Outcomes};
 use crate::observatory;
 use crate::protocol::{
     self, Endpoint, InboundTraits, OutboundSettings, ProtocolState, freedom, in_process,
@@ -185,6 +185,11 @@ impl Inbound {
     /// What it lets in.
     pub fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    /// What became of its handshakes, where that is counted.
+    pub fn outcomes(&self) -> Option<Outcomes> {
+        self.numbers.get().map(InboundNumbers::outcomes)
     }
 
     /// What numbers call it: its tag, or its place.

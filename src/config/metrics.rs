@@ -17,6 +17,8 @@ pub struct Metrics {
     pub listen: Option<ApiListen>,
     /// What whoever asks must show; without it only this machine is answered.
     pub token: Option<Secret<Arc<str>>>,
+    /// `hosts`, in small letters: names that this machine is asked by where there is no token, beside its addresses.
+    pub hosts: Vec<String>,
     /// What is not told.
     pub hidden: Hidden,
     /// Where `metrics` stands.
@@ -28,6 +30,10 @@ pub struct Metrics {
 pub struct Hidden {
     /// The bytes of each user, and so who they are.
     pub users: bool,
+    /// Where clients come from.
+    pub sources: bool,
+    /// Where tunnels go.
+    pub targets: bool,
     /// The bytes of each inbound.
     pub inbounds: bool,
     /// The bytes of each outbound.
@@ -36,4 +42,21 @@ pub struct Hidden {
     pub version: bool,
     /// What the process itself takes.
     pub process: bool,
+}
+
+impl Hidden {
+    /// The words of those that are hidden.
+    pub fn words(&self) -> impl Iterator<Item = &'static str> {
+        let all = [
+            (self.users, "users"),
+            (self.sources, "sources"),
+            (self.targets, "targets"),
+            (self.inbounds, "inbounds"),
+            (self.outbounds, "outbounds"),
+            (self.version, "version"),
+            (self.process, "process"),
+        ];
+        let hidden = all.into_iter().filter(|(is_hidden, _)| *is_hidden);
+        hidden.map(|(_, word)| word)
+    }
 }

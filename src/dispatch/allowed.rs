@@ -64,8 +64,7 @@ impl Dispatcher {
         };
         let why = Unreached::Full(max);
         if let Some(metrics) = &self.metrics {
-            let name = inbound.tag.as_deref().or(inbound.name.as_deref());
-            let numbers = metrics.inbound(name.unwrap_or_default());
+            let numbers = metrics.inbound(&inbound.called());
             numbers.refused_after_all("limit-user");
         }
         let (reason, email) = (why.to_string(), user.as_ref().and_then(|u| u.email.clone()));

@@ -22,9 +22,10 @@ use super::mux::FlowScope;
 use super::sniff::{PendingRoute, Route};
 use super::udp_quota::{QuotaSlot, Task};
 use super::{Dispatcher, OutboundRef, Session};
-use crate::address::Destination;
+use crate::address::{Destination, Network};
 use crate::io::{Packet, Packets, coop};
 use crate::limits::Pace;
+use crate::metrics::live::Entered;
 
 /// How often idle flows are looked for, at least.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -53,6 +54,8 @@ pub(super) struct Association {
     slot: QuotaSlot,
     /// How fast it may be; there where anything bounds that.
     pace: Option<Box<Pace>>,
+    /// It is among the tunnels that are shown, if any are.
+    entered: Option<Entered>,
     /// How long it may be silent.
     idle: Duration,
     active: Instant,
@@ -65,9 +68,10 @@ type Key = (OutboundRef, Option<Destination>);
 impl Association {
     pub(super) fn new(
         dispatcher: Arc<Dispatcher>,
-        session: Session,
+        mut session: Session,
         inbound: Box<dyn Packets>,
     ) -> Self {
+        let entered = dispatcher.list(&mut session, Network::Udp);
         let idle = dispatcher
             .policy
             .read()
@@ -81,6 +85,7 @@ impl Association {
             .take(&session.owner(), &task, inbound.descriptors().max(1));
         Self {
             pace: session.pace(),
+            entered,
             dispatcher,
             session,
             inbound,
@@ -203,6 +208,9 @@ impl Association {
                 None => self.session.id,
             };
             let outbound = key.0.clone();
+            if let Some(entered) = &self.entered {
+                entered.lead(outbound.called().into(), packet.peer.clone());
+            }
             let target = Target {
                 to: packet.peer.clone(),
                 asked,

@@ -55,6 +55,7 @@ use crate::io::{self, Closing, Link, Packets, ended};
 use crate::limits::{self, Gate, Users};
 use crate::log;
 use crate::metrics::Metrics;
+use crate::metrics::live::{Entered, Tunnel};
 use crate::policy::Policy;
 use crate::protocol::{Accepted, FirstPayload, ProtocolState};
 use crate::relay::Relay;
@@ -409,8 +410,16 @@ impl Dispatcher {
             }
         }
         let target = target.with_first_byte();
+        let entered = self.list(&mut session, Network::Tcp);
+        if let Some(entered) = &entered {
+            entered.lead(outbound.called().into(), to);
+        }
         let mut relay = Relay::new(link, target, first, self.allowance(&session, limits));
-        let kept = (session.presence.take(), session.inbound.held.take());
+        let presence = session.presence.take();
+        // In one place, and in none where nobody watches: a tunnel has little room.
+        let seen = presence.is_some() || entered.is_some();
+        let seen = seen.then(|| Box::new((presence, entered)));
+        let kept = (seen, session.inbound.held.take());
         // A task of its own size: the one that shook hands was many times larger, and ends here.
         io::spawn(small(async move {
             let failure = outbound.log_ended((&mut relay).await);
@@ -421,6 +430,16 @@ impl Dispatcher {
             ended::one();
             drop((kept, alive));
         }));
+    }
+
+    /// Has a session among those that are shown to whoever watches, if anybody may; it counts for itself from then on.
+    fn list(&self, session: &mut Session, network: Network) -> Option<Entered> {
+        let live = &self.metrics.as_ref()?.live;
+        session.traffic = std::mem::take(&mut session.traffic).part();
+        let inbound = session.inbound.called();
+        let (id, user) = (session.id, session.user.clone());
+        let tunnel = Tunnel::new(id, network, session.source, user, inbound);
+        Some(live.enter(session.traffic.clone(), tunnel))
     }
 
     /// Says which outbound carries a session. The access log has what was asked for, as V2Ray's does, unless

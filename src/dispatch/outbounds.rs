@@ -84,6 +84,11 @@ impl Outbound {
         }
     }
 
+    /// Whether it leads to a service of this process, and carries nobody's sessions.
+    pub fn is_service(&self) -> bool {
+        self.protocol.is_control()
+    }
+
     /// Finds its counters. The API's own outbound has none, as in V2Ray: those who sum up outbounds count traffic, not
     /// their own questions.
     fn count(&self, counting: &Counting) {
@@ -104,9 +109,13 @@ impl Outbound {
     }
 
     /// What is counted of it.
-    pub(super) fn numbers(&self, metrics: &Metrics) -> &OutboundNumbers {
-        let name = self.tag.as_deref().unwrap_or(&self.name);
-        self.numbers.get_or_init(|| metrics.outbound(name))
+    pub fn numbers(&self, metrics: &Metrics) -> &OutboundNumbers {
+        self.numbers.get_or_init(|| metrics.outbound(self.called()))
+    }
+
+    /// What numbers call it: its tag, or its place.
+    pub fn called(&self) -> &str {
+        self.tag.as_deref().unwrap_or(&self.name)
     }
 
     /// What messages call it.
@@ -149,7 +158,7 @@ impl Outbound {
     ) -> Unreached<'a> {
         match self.is_own_way() {
             true => Unreached::Hop {
-                outbound: self.tag.as_deref().unwrap_or(&self.name),
+                outbound: self.called(),
                 error,
             },
             false => Unreached::Target { to, error },

@@ -50,6 +50,14 @@ pub struct Origin {
     pub held: Option<Arc<Held>>,
 }
 
+impl Origin {
+    /// What numbers call it: its tag, or its place.
+    pub(super) fn called(&self) -> Arc<str> {
+        let called = self.tag.as_ref().or(self.name.as_ref());
+        called.cloned().unwrap_or_default()
+    }
+}
+
 /// As messages call it, and its tag.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

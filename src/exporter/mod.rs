@@ -1,19 +1,25 @@
-//! What a monitoring system reads: `/metrics` in Prometheus' text form, or in OpenMetrics' for those who ask for it.
+//! What a monitoring system reads: `/metrics` in Prometheus' text form, or in OpenMetrics' for those who ask for it. And
+//! what people read: a status page at `/`, which shows what `/status.json` says.
 //!
 //! Xray serves Go's `expvar` and `pprof` at such a place; what they tell is for Go alone.
 
+mod door;
 mod numbers;
+mod page;
 mod process;
+mod status;
 
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
+    REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -21,7 +27,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::{prometheus_text, text};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info};
 
 use crate::app::{ApiLinks, App, Inbounds};
@@ -29,8 +35,11 @@ use crate::config::{ApiListen, Metrics};
 use crate::dispatch::Dispatcher;
 use crate::io::Link;
 use crate::io::own_listeners::Listening;
-use crate::log::NOTICE;
+use crate::log::{NOTICE, recent};
+use crate::metrics::live::TICK;
 use crate::transport::tcp;
+
+use door::{Came, Unfit};
 
 /// Connections at one time; one more waits.
 const CONNECTIONS: usize = 16;
@@ -43,7 +52,10 @@ const CONNECTION_LIMIT: Duration = Duration::from_secs(600);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-const PATH: &str = "/metrics";
+const HTML: &str = "text/html; charset=utf-8";
+
+/// How long rates are measured where nobody has asked for a while.
+const MEASURING: Duration = Duration::from_millis(500);
 
 /// What answers.
 struct Exporter {
@@ -64,6 +76,18 @@ pub fn start(settings: Metrics, links: Option<ApiLinks>, app: &App) -> io::Resul
         inbounds: app.inbounds.clone(),
         dispatcher: app.dispatcher.clone(),
     });
+    recent::keep();
+    if let Some(metrics) = &app.dispatcher.metrics {
+        let live = metrics.live.clone();
+        crate::io::spawn(async move {
+            let mut ticks = interval(TICK);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                live.tick(Instant::now());
+            }
+        });
+    }
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     if let Some(place) = listen {
         // Before anybody can connect to it.
@@ -80,7 +104,11 @@ pub fn start(settings: Metrics, links: Option<ApiLinks>, app: &App) -> io::Resul
         let bound = at.map(|at| Listening::control(at, WHAT));
         let shown = at.map_or_else(|| "a unix socket".to_owned(), |at| at.to_string());
         info!(target: NOTICE, "metrics are served on {shown}");
-        let accepting = accept(listener, exporter.clone(), connections.clone());
+        let came = match place {
+            ApiListen::Tcp(_) => Came::Network,
+            ApiListen::Unix(_) | ApiListen::Abstract(_) => Came::Unix,
+        };
+        let accepting = accept(listener, came, exporter.clone(), connections.clone());
         crate::io::spawn(async move {
             accepting.await;
             drop((wanted, bound));
@@ -89,7 +117,7 @@ pub fn start(settings: Metrics, links: Option<ApiLinks>, app: &App) -> io::Resul
     if let Some(mut links) = links {
         crate::io::spawn(async move {
             while let Some(link) = links.recv().await {
-                admit(link, &exporter, &connections).await;
+                admit(link, Came::Network, &exporter, &connections).await;
             }
         });
     }
@@ -99,28 +127,33 @@ pub fn start(settings: Metrics, links: Option<ApiLinks>, app: &App) -> io::Resul
 /// What messages call it.
 const WHAT: &str = "the metrics";
 
-async fn accept(listener: tcp::Listener, exporter: Arc<Exporter>, connections: Arc<Semaphore>) {
+async fn accept(
+    listener: tcp::Listener,
+    came: Came,
+    exporter: Arc<Exporter>,
+    connections: Arc<Semaphore>,
+) {
     loop {
         match listener.accept().await {
-            Ok(arrival) => admit(arrival.link, &exporter, &connections).await,
+            Ok(arrival) => admit(arrival.link, came, &exporter, &connections).await,
             Err(e) => {
                 debug!("metrics: cannot accept a connection: {e}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                sleep(Duration::from_millis(100)).await;
             }
         }
     }
 }
 
 /// Serves a connection in a task of its own; waits while there are too many.
-async fn admit(link: Link, exporter: &Arc<Exporter>, connections: &Arc<Semaphore>) {
+async fn admit(link: Link, came: Came, exporter: &Arc<Exporter>, connections: &Arc<Semaphore>) {
     let Ok(permit) = connections.clone().acquire_owned().await else {
         return;
     };
     let exporter = exporter.clone();
     crate::io::spawn(async move {
         let service = service_fn(move |request| {
-            let answer = exporter.answer(&request);
-            async move { Ok::<_, Infallible>(answer) }
+            let exporter = exporter.clone();
+            async move { Ok::<_, Infallible>(exporter.answer(came, &request).await) }
         });
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -134,23 +167,63 @@ async fn admit(link: Link, exporter: &Arc<Exporter>, connections: &Arc<Semaphore
 }
 
 impl Exporter {
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        if !self.may_ask(request.headers()) {
-            return respond(
-                StatusCode::UNAUTHORIZED,
-                "expected the token as `Authorization: Bearer TOKEN`\n",
-            )
-            .header(WWW_AUTHENTICATE, "Bearer")
-            .finish();
+    async fn answer(&self, came: Came, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        match door::check(&self.settings, came, request.headers()) {
+            Ok(()) => {}
+            Err(Unfit::Named(name)) => {
+                let text = format!(
+                    "`{}` is a name, expected an address or `localhost`: a stranger's page may have a name that leads here; \
+                     `metrics.hosts` has those that are yours, and with a `metrics.token` any will do\n",
+                    name.escape_debug()
+                );
+                return respond(StatusCode::MISDIRECTED_REQUEST, text).finish();
+            }
+            // There is nothing in the page but where to write the token.
+            Err(Unfit::Token) if path == "/" => {
+                return page(StatusCode::UNAUTHORIZED)
+                    .header(WWW_AUTHENTICATE, "Bearer")
+                    .finish();
+            }
+            Err(Unfit::Token) => {
+                let text = "expected the token as `Authorization: Bearer TOKEN`\n";
+                return respond(StatusCode::UNAUTHORIZED, text)
+                    .header(WWW_AUTHENTICATE, "Bearer")
+                    .finish();
+            }
         }
-        if request.uri().path() != PATH {
-            return respond(StatusCode::NOT_FOUND, "it is at /metrics\n").finish();
+        if !matches!(path, "/" | "/status.json" | "/metrics") {
+            let text = "there are /metrics, /status.json and a page at /\n";
+            return respond(StatusCode::NOT_FOUND, text).finish();
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return respond(StatusCode::METHOD_NOT_ALLOWED, "expected GET\n")
                 .header(ALLOW, "GET, HEAD")
                 .finish();
         }
+        match path {
+            "/" => page(StatusCode::OK).finish(),
+            "/status.json" => self.status(request).await,
+            _ => self.numbers(request),
+        }
+    }
+
+    async fn status(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if let Some(metrics) = &self.dispatcher.metrics
+            && !metrics.live.measure(Instant::now())
+        {
+            sleep(MEASURING).await;
+            metrics.live.measure(Instant::now());
+        }
+        let tunnels = status::wanted(request.uri().query());
+        let (hidden, inbounds) = (&self.settings.hidden, &self.inbounds);
+        let status = status::status(hidden, inbounds, &self.dispatcher, tunnels);
+        respond(StatusCode::OK, status.to_string())
+            .header(CONTENT_TYPE, "application/json")
+            .finish()
+    }
+
+    fn numbers(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let registry = numbers::registry(&self.settings.hidden, &self.inbounds, &self.dispatcher);
         let mut body = String::new();
         let accept = request.headers().get(ACCEPT);
@@ -171,38 +244,39 @@ impl Exporter {
             Err(_) => respond(StatusCode::INTERNAL_SERVER_ERROR, "it cannot be written\n").finish(),
         }
     }
-
-    /// Whether the token is shown, where one is asked for.
-    fn may_ask(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.settings.token else {
-            return true;
-        };
-        let shown = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
-        let shown = shown.and_then(|value| match value.split_at_checked(BEARER.len()) {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => Some(token),
-            _ => None,
-        });
-        // It takes as long whatever differs.
-        let is = |shown: &[u8]| verify_slices_are_equal(shown, token.as_bytes()).is_ok();
-        shown.is_some_and(|shown| is(shown.trim_ascii()))
-    }
 }
-
-const BEARER: &[u8] = b"Bearer ";
 
 struct Answer(Response<Full<Bytes>>);
 
+fn page(status: StatusCode) -> Answer {
+    let mut answer = respond(status, page::PAGE).header(CONTENT_TYPE, HTML);
+    let headers = answer.0.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, page::POLICY.clone());
+    answer
+}
+
+/// No other page may look into an answer, have it in a frame or keep it.
 fn respond(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     Answer(response)
         .header(CONTENT_TYPE, "text/plain; charset=utf-8")
         .header(CACHE_CONTROL, "no-store")
+        .header(
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        )
+        .header(X_FRAME_OPTIONS, "DENY")
+        .header(X_CONTENT_TYPE_OPTIONS, "nosniff")
+        .header(REFERRER_POLICY, "no-referrer")
+        .header(OF_ITS_OWN, "same-origin")
 }
 
+const OF_ITS_OWN: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
 impl Answer {
-    fn header(mut self, name: http::HeaderName, value: &'static str) -> Self {
-        let value = http::HeaderValue::from_static(value);
+    fn header(mut self, name: HeaderName, value: &'static str) -> Self {
+        let value = HeaderValue::from_static(value);
         self.0.headers_mut().insert(name, value);
         self
     }

@@ -8,8 +8,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::atomic::AtomicU64;
 
-use crate::io::open_files;
-
 /// What the system does not tell is left out.
 pub(super) fn register(registry: &mut Registry) {
     let registry = registry.sub_registry_with_prefix("process");
@@ -35,26 +33,30 @@ pub(super) fn register(registry: &mut Registry) {
             gauge(taken.resident),
         );
     }
-    if let Ok(files) = fs::read_dir("/proc/self/fd") {
-        registry.register(
-            "open_fds",
-            "Files that are open",
-            gauge(files.count() as u64),
-        );
+    if let Some(files) = open_files() {
+        registry.register("open_fds", "Files that are open", gauge(files));
     }
-    let most = u64::try_from(open_files::limit()).unwrap_or(u64::MAX);
+    let most = u64::try_from(crate::io::open_files::limit()).unwrap_or(u64::MAX);
     registry.register("max_fds", "Files that may be open", gauge(most));
 }
 
+/// How many files are open.
+pub(super) fn open_files() -> Option<u64> {
+    let files = fs::read_dir("/proc/self/fd").ok()?;
+    Some(files.count() as u64)
+}
+
 /// What `/proc` says, proc(5).
-struct Taken {
+pub(super) struct Taken {
     cpu: Duration,
-    began: u64,
-    resident: u64,
+    /// In seconds since 1970.
+    pub(super) began: u64,
+    /// In bytes.
+    pub(super) resident: u64,
 }
 
 impl Taken {
-    fn read() -> Option<Self> {
+    pub(super) fn read() -> Option<Self> {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
         // The name of the program stands in brackets and may hold anything.
         let fields: Vec<u64> = stat

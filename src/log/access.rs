@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::line::{Kind, Line, Value};
-use super::{WRITER, warn_limited};
+use super::{WRITER, recent, warn_limited};
 use crate::address::{Destination, Network};
 use crate::session::{Source, User};
 
@@ -81,6 +81,7 @@ pub fn rejected(rejected: Rejected<'_>) {
         reason,
         code,
     } = rejected;
+    recent::refused(inbound, source, user, reason, code);
     let reason = one_line(cut(reason, REASON_LEN));
     let about = |kind, message| {
         let mut line = Line::new(kind, message)
@@ -122,7 +123,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// The first `len` bytes of a text, or fewer where a letter would be cut.
-fn cut(text: &str, len: usize) -> &str {
+pub(super) fn cut(text: &str, len: usize) -> &str {
     let mut len = len.min(text.len());
     while !text.is_char_boundary(len) {
         len -= 1;

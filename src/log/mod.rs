@@ -20,6 +20,7 @@ mod line;
 mod lost;
 mod outlet;
 mod rate_limit;
+pub mod recent;
 mod settings;
 mod writer;
 
@@ -113,6 +114,7 @@ pub fn repeated(text: &str) {
 
 /// As [`repeated`], of a cause with a code; warnings of one `kind` are counted together, whatever they say.
 pub fn repeated_cause(kind: &str, text: &str, code: Option<&str>) {
+    recent::failed(kind, text, code);
     let mut line = Line::new(Kind::Warning, text.to_owned());
     line.code = code.map(str::to_owned);
     warn_limited(&line, |limits, line| limits.warning(kind, line));

@@ -4,12 +4,17 @@
 //! Whoever does something often holds its own numbers, found once: counting is an addition then. Labels are what the
 //! settings call a part, and codes: nothing that a stranger can choose.
 
+pub mod live;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use live::Live;
 
 /// Labels: names, and their values.
 pub type Labels<const N: usize> = [(&'static str, String); N];
@@ -22,6 +27,8 @@ pub struct Metrics {
     refusals: Family<Labels<2>, Counter>,
     connects: Family<Labels<2>, Counter>,
     connect_seconds: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    /// The tunnels.
+    pub live: Arc<Live>,
 }
 
 /// Those of one inbound.
@@ -34,6 +41,15 @@ pub struct InboundNumbers {
     left: Counter,
     seconds: Histogram,
     refusals: Family<Labels<2>, Counter>,
+}
+
+/// What became of the handshakes of an inbound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    pub accepted: u64,
+    pub refused: u64,
+    pub handed_on: u64,
+    pub left: u64,
 }
 
 /// Those of one outbound.
@@ -52,6 +68,7 @@ impl Default for Metrics {
             refusals: Family::default(),
             connects: Family::default(),
             connect_seconds: Family::new_with_constructor(histogram),
+            live: Arc::default(),
         }
     }
 }
@@ -157,9 +174,24 @@ impl InboundNumbers {
     pub fn left(&self) {
         self.left.inc();
     }
+
+    /// All of them so far.
+    pub fn outcomes(&self) -> Outcomes {
+        Outcomes {
+            accepted: self.accepted.get(),
+            refused: self.refused.get(),
+            handed_on: self.handed_on.get(),
+            left: self.left.get(),
+        }
+    }
 }
 
 impl OutboundNumbers {
+    /// How many connections were made, and how many were not.
+    pub fn made_and_failed(&self) -> (u64, u64) {
+        (self.made.get(), self.failed.get())
+    }
+
     /// A connection was made, or was not, in this time.
     pub fn connected(&self, is_made: bool, took: Duration) {
         match is_made {

@@ -1,4 +1,4 @@
-//! `metrics`: Xray's `tag` and `listen`, and what is ours: `token` and `hide`.
+//! `metrics`: Xray's `tag` and `listen`, and what is ours: `token`, `hosts` and `hide`.
 
 use std::sync::Arc;
 
@@ -8,7 +8,15 @@ use crate::config::{Hidden, Metrics};
 use crate::dialect::v2ray::json::{Node, Object, StringList, did_you_mean};
 use crate::secret::Secret;
 
-const WORDS: [&str; 5] = ["users", "inbounds", "outbounds", "version", "process"];
+const WORDS: [&str; 7] = [
+    "users",
+    "sources",
+    "targets",
+    "inbounds",
+    "outbounds",
+    "version",
+    "process",
+];
 
 pub(super) fn read(root: &Object) -> Option<Metrics> {
     let object = root.object("metrics")?;
@@ -17,6 +25,7 @@ pub(super) fn read(root: &Object) -> Option<Metrics> {
     let listening = listen.as_ref().and_then(api::listen);
     let token = object.read::<String>("token");
     let token = token.filter(|token| !token.is_empty());
+    let hosts = object.get("hosts").map(|node| hosts(&node));
     let hidden = object.get("hide").map(|node| hidden(&node));
     if tag.is_none() && listen.is_none() {
         object.node.error(
@@ -37,9 +46,26 @@ pub(super) fn read(root: &Object) -> Option<Metrics> {
         tag: tag.map(Into::into),
         listen: listening,
         token: token.map(|token| Secret(Arc::from(token))),
+        hosts: hosts.unwrap_or_default(),
         hidden: hidden.unwrap_or_default(),
         at,
     })
+}
+
+fn hosts(node: &Node) -> Vec<String> {
+    let StringList(names) = node.read().unwrap_or_default();
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+    for name in &names {
+        if name.is_empty() || !name.chars().all(is_name) {
+            let text = format!(
+                "`{}` is not the name of a host, expected such as `status.example.com`, without scheme and port",
+                name.escape_debug()
+            );
+            node.error(text);
+        }
+    }
+    let names = names.into_iter();
+    names.map(|name| name.to_ascii_lowercase()).collect()
 }
 
 fn hidden(node: &Node) -> Hidden {
@@ -50,6 +76,8 @@ fn hidden(node: &Node) -> Hidden {
     for word in words {
         match word.to_ascii_lowercase().as_str() {
             "users" => hidden.users = true,
+            "sources" => hidden.sources = true,
+            "targets" => hidden.targets = true,
             "inbounds" => hidden.inbounds = true,
             "outbounds" => hidden.outbounds = true,
             "version" => hidden.version = true,
@@ -57,7 +85,7 @@ fn hidden(node: &Node) -> Hidden {
             _ => {
                 let guess = did_you_mean(&word, WORDS.into_iter());
                 let text = format!(
-                    "`{}` is nothing to hide, expected `users`, `inbounds`, `outbounds`, `version` or `process`{guess}",
+                    "`{}` is nothing to hide, expected `users`, `sources`, `targets`, `inbounds`, `outbounds`, `version` or `process`{guess}",
                     word.escape_debug()
                 );
                 node.error(text);
@@ -115,6 +143,21 @@ mod tests {
         assert_eq!(read.tag.as_deref(), Some("m"));
         let at = ApiListen::Tcp("127.0.0.1:1".parse().unwrap());
         assert_eq!(read.listen, Some(at));
+    }
+
+    #[test]
+    fn hosts_are_names_alone() {
+        let listen = "127.0.0.1:1";
+        let (read, said) = read_of(&json!({"listen": listen, "hosts": "Status.Example.com"}));
+        assert!(said.is_empty(), "{said:?}");
+        assert_eq!(read.unwrap().hosts, ["status.example.com"]);
+        for wrong in ["https://a.example", "a.example:80", "", "a b"] {
+            let said = read_of(&json!({"listen": listen, "hosts": [wrong]})).1;
+            assert!(
+                said[0].starts_with("metrics.hosts: `") && said[0].contains("is not the name"),
+                "{said:?}"
+            );
+        }
     }
 
     #[test]
