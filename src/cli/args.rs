@@ -14,6 +14,7 @@ use super::format::FormatArgs;
 use super::init::InitArgs;
 use super::link::LinkArgs;
 use super::man::ManArgs;
+use super::top::TopArgs;
 use crate::dialect::{plugin, v2ray};
 
 /// A V2Ray-compatible proxy: VMess over WebSocket, server and client.
@@ -52,6 +53,8 @@ pub(super) enum Command {
     Doctor(DoctorArgs),
     /// Say what the code at the end of a log line means, and what to do
     Explain(ExplainArgs),
+    /// Show what a running server does: tunnels, users, traffic, the last errors
+    Top(TopArgs),
     /// Print a new UUID
     Uuid {
         /// Print the UUID that this text stands for, the same each time
@@ -261,7 +264,7 @@ fn is_switched_off(arg: &mut OsString) -> bool {
     }
 }
 
-const LONG: [&str; 57] = [
+const LONG: [&str; 58] = [
     "address",
     "all",
     "allow",
@@ -291,6 +294,7 @@ const LONG: [&str; 57] = [
     "listen",
     "name",
     "no-speed",
+    "once",
     "outbound",
     "path",
     "pattern",

@@ -21,6 +21,7 @@ mod run;
 mod signals;
 mod successor;
 mod test;
+mod top;
 mod tunnel;
 
 use std::ffi::OsString;
@@ -68,6 +69,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Man(args) => man::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Uuid { input } => uuid(input.as_deref()),
         Command::Link(args) => link::run(&args),
         Command::Api(args) => api::run(args),
