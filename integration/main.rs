@@ -1,6 +1,6 @@
 //! Tests against real programs, on loopback.
 //!
-//! `peers` starts them, `configs` writes their configs, `tunnel` is a client with its server, `panel` a server with its API, `traffic` is what
+//! `peers` starts them, `chromium` drives a browser, `configs` writes their configs, `tunnel` is a client with its server, `panel` a server with its API, `traffic` is what
 //! goes through, `name_server` answers for names that there are not. `netns` has machines for tests that need a
 //! network of their own, `world` a little Internet. An `interop_*` file is about one other program at either end
 //! of a tunnel; a `scenario_*` file is about one thing a user meets.
@@ -15,6 +15,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod blemishes;
+mod chromium;
 mod cli;
 mod codes;
 mod command_line;
@@ -32,6 +33,7 @@ mod peers;
 mod probing;
 mod schema;
 mod security;
+mod status_pictures;
 mod traffic;
 mod tunnel;
 mod wire;
@@ -117,6 +119,7 @@ mod scenario_sniffing;
 mod scenario_socks_udp;
 mod scenario_spans;
 mod scenario_stats;
+mod scenario_status;
 mod scenario_successor;
 mod scenario_tickets;
 mod scenario_transparent;
