@@ -9,9 +9,10 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 33] = [
+const TARGETS: [(&str, Target); 36] = [
     ("address", testing::address),
     ("browser_words", testing::browser_words),
+    ("clash_config", testing::clash_config),
     ("dns_messages", testing::dns_messages),
     ("geodata", testing::geodata),
     ("gost_config", testing::gost_config),
@@ -31,10 +32,12 @@ const TARGETS: [(&str, Target); 33] = [
     ("reverse_control", testing::reverse_control),
     ("shadowsocks", testing::shadowsocks),
     ("share_links", testing::share_links),
+    ("sing_box_config", testing::sing_box_config),
     ("smux_frames", testing::smux_frames),
     ("sniff", testing::sniff),
     ("socks_request", testing::socks_request),
     ("socks_udp", testing::socks_udp),
+    ("subscription", testing::subscription),
     ("trojan", testing::trojan),
     ("tunnel_files", testing::tunnel_files),
     ("vless", testing::vless),

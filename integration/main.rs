@@ -66,6 +66,7 @@ mod scenario_browser;
 mod scenario_browser_dialer;
 mod scenario_certificates;
 mod scenario_control;
+mod scenario_convert;
 mod scenario_default;
 mod scenario_disguise;
 mod scenario_dns;

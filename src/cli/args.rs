@@ -8,6 +8,7 @@ use clap_complete::Shell;
 
 use super::api::ApiArgs;
 use super::backend::BackendArgs;
+use super::convert::ConvertArgs;
 use super::doctor::DoctorArgs;
 use super::explain::ExplainArgs;
 use super::format::FormatArgs;
@@ -37,6 +38,8 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Say whether a config is good, and what is wrong with it
     Test(TestArgs),
+    /// Write a config, links or a subscription in the words of another program
+    Convert(ConvertArgs),
     /// Make a config tidy, comments kept; print it, or write it in its place
     Format(FormatArgs),
     /// Print the JSON Schema of a config, for editors

@@ -3,6 +3,7 @@
 mod api;
 mod args;
 mod backend;
+mod convert;
 mod doctor;
 mod example;
 mod explain;
@@ -63,6 +64,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Run(args) => run::run(&args, &program),
         Command::Test(args) => test::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Format(args) => format::run(&args),
         Command::Schema => schema(),
         Command::Completions { shell } => completions(shell),

@@ -2,12 +2,20 @@
 //!
 //! Only this room knows keys. A dialect has a reader for each room's settings, and the messages of its mistakes.
 
+mod clash;
+pub mod form;
 pub mod gost;
+mod keys;
 pub mod links;
+mod lost;
 pub mod messages;
-
 pub mod names;
+mod nodes;
 pub mod payload;
 pub mod plugin;
+mod said;
+mod singbox;
+mod text;
+mod tree;
 pub mod tunnel;
 pub mod v2ray;

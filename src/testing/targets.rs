@@ -156,6 +156,59 @@ pub fn probe_payloads(data: &[u8]) {
     assert_eq!(write(&again.outbound), Ok(written));
 }
 
+/// What is no config of V2Ray's: sing-box' JSON, Clash's YAML and subscriptions. What is understood is written in every form,
+/// and read again. Nothing is looked up, opened or fetched.
+fn converted(form: Option<crate::dialect::form::Form>, data: &[u8]) {
+    use crate::dialect::form::{Form, Target, read_as, recognise, write};
+
+    let text = String::from_utf8_lossy(&data[..data.len().min(16 * 1024)]);
+    let (known, inner) = recognise(&text);
+    let form = form.unwrap_or(known);
+    // A file it names could be a device that never ends.
+    if form == Form::V2ray && text.contains("File") {
+        return;
+    }
+    let no_files = |_: &std::path::Path| Err("no files here".to_owned());
+    let Ok(read) = read_as(form, &inner, "fuzz", &no_files) else {
+        return;
+    };
+    let read = read.with_inbounds();
+    for target in [
+        Target::Config,
+        Target::SingBox,
+        Target::Clash,
+        Target::Links,
+    ] {
+        let Ok(written) = write(&read, &text, target) else {
+            continue;
+        };
+        let form = match target {
+            Target::Config => Form::V2ray,
+            Target::SingBox => Form::SingBox,
+            Target::Clash => Form::Clash,
+            Target::Links => Form::Links,
+        };
+        assert_eq!(recognise(&written.text).0, form);
+        let again = read_as(form, &written.text, "fuzz", &no_files);
+        assert!(again.is_ok() || form == Form::V2ray, "{}", written.text);
+    }
+}
+
+/// Clash's and mihomo's YAML.
+pub fn clash_config(data: &[u8]) {
+    converted(Some(crate::dialect::form::Form::Clash), data);
+}
+
+/// sing-box' JSON.
+pub fn sing_box_config(data: &[u8]) {
+    converted(Some(crate::dialect::form::Form::SingBox), data);
+}
+
+/// What may come from a subscription, in whatever form.
+pub fn subscription(data: &[u8]) {
+    converted(None, data);
+}
+
 /// Heads of HTTP messages, as both ends of a WebSocket handshake read them.
 pub fn http_heads(data: &[u8]) {
     use super::assert_split_agrees;

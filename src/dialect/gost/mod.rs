@@ -18,13 +18,12 @@ mod security;
 mod service;
 #[cfg(test)]
 mod tests;
-pub(in crate::dialect) mod text;
-pub(in crate::dialect) mod tree;
 mod url;
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
+pub(in crate::dialect) use super::{text, tree};
 use crate::config::{Config, Log, LogLevel, LogTarget};
 use crate::dialect::names::Names;
 use crate::report::Message;

@@ -14,7 +14,6 @@
 pub(in crate::dialect) mod accounts;
 mod carrier;
 pub(in crate::dialect) mod params;
-pub(in crate::dialect) mod said;
 pub(in crate::dialect) mod security;
 mod server;
 pub(in crate::dialect) mod shadowsocks;
@@ -24,9 +23,13 @@ mod tests;
 mod uri;
 mod vmess;
 
+pub(in crate::dialect) use security::{bare, default_alpn, server_name};
 pub use server::{Public, Users, of_users};
+pub(in crate::dialect) use shadowsocks::{read_plugin, secret as shadowsocks_secret, write_plugin};
+pub(in crate::dialect) use subscription::decode;
 pub use subscription::links as links_in;
 
+pub(in crate::dialect) use super::said;
 use crate::address::Destination;
 use crate::config::Outbound;
 use crate::dns::Strategy;

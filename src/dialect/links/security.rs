@@ -169,7 +169,7 @@ pub(super) fn write(
 }
 
 /// The name to ask for. Where the link names another host, some clients would ask for that one.
-pub(super) fn server_name(
+pub(in crate::dialect) fn server_name(
     transport: &transport::ClientSettings,
     tls: &ClientSettings,
     to: &Destination,
@@ -189,7 +189,7 @@ pub(super) fn server_name(
 }
 
 /// What is offered where nothing is said.
-pub(super) fn default_alpn(carrier: &ClientCarrier) -> Vec<String> {
+pub(in crate::dialect) fn default_alpn(carrier: &ClientCarrier) -> Vec<String> {
     match is_upgrade(carrier) {
         true => vec!["http/1.1".to_owned()],
         false => ClientSettings::default().alpn,
@@ -207,7 +207,7 @@ fn is_upgrade(carrier: &ClientCarrier) -> bool {
 }
 
 /// Without the brackets of an IPv6 address.
-pub(super) fn bare(host: &Host) -> String {
+pub(in crate::dialect) fn bare(host: &Host) -> String {
     match host {
         Host::Ip(ip) => ip.to_string(),
         Host::Domain(name) => name.clone(),

@@ -152,6 +152,13 @@ pub(in crate::dialect) fn secret(text: &str, said: &mut Said) -> Option<AccountS
     }
 }
 
+/// The transport that `NAME;OPTIONS` of a plugin stands for.
+pub(in crate::dialect) fn read_plugin(text: &str, said: &mut Said) -> Option<ClientSettings> {
+    let mut params = Params::default();
+    params.push("plugin", "plugin", text, said);
+    of_plugin(&params.take("plugin")?, said)
+}
+
 /// The transport that a plugin stands for.
 pub(in crate::dialect) fn of_plugin(plugin: &Param, said: &mut Said) -> Option<ClientSettings> {
     let mut options = options(&plugin.text).into_iter();
@@ -273,7 +280,7 @@ fn params(outbound: &Outbound, to: &Destination, said: &mut Said) -> Vec<(&'stat
             return Vec::new();
         }
         (ClientCarrier::Ws(_), tls) => {
-            if let Some(plugin) = plugin(transport, tls.as_ref(), to, said) {
+            if let Some(plugin) = write_plugin(transport, tls.as_ref(), to, said) {
                 if outbound.mux.is_some() {
                     said.left_out("mux", super::NO_WORD);
                 }
@@ -291,7 +298,7 @@ fn params(outbound: &Outbound, to: &Destination, said: &mut Said) -> Vec<(&'stat
 }
 
 /// `v2ray-plugin` and its options, where they can say it: the name in TLS and in the request are one there.
-fn plugin(
+pub(in crate::dialect) fn write_plugin(
     transport: &ClientSettings,
     tls: Option<&tls::ClientSettings>,
     to: &Destination,

@@ -92,26 +92,12 @@ fn is_subscription(text: &str) -> bool {
 
 /// Of JSON that somebody else's program reads.
 pub(super) fn of_object(map: &Map<String, Value>) -> Option<String> {
-    let parts = ["inbounds", "outbounds"]
-        .iter()
-        .filter_map(|key| map.get(*key)?.as_array());
-    let parts: Vec<&Value> = parts.flatten().collect();
-    let has = |key: &str| parts.iter().any(|part| part.get(key).is_some());
-    let is_v2ray = [
-        "inbound",
-        "outbound",
-        "routing",
-        "log",
-        "inbounds",
-        "outbounds",
-    ]
-    .iter()
-    .any(|key| map.contains_key(*key));
-    if !has("protocol") && (has("type") || (map.contains_key("route") && !is_v2ray)) {
+    if is_of_sing_box(map) {
         return Some(
             "this is a config of sing-box, expected V2Ray's: `type` is `protocol` there, `route` is `routing`, and the keys of a protocol stand in `settings`".to_owned(),
         );
     }
+    let is_v2ray = has_a_part(map);
     if is_v2ray {
         return None;
     }
@@ -124,6 +110,30 @@ pub(super) fn of_object(map: &Map<String, Value>) -> Option<String> {
         "this is a config of Shadowsocks, expected V2Ray's with `inbounds` and `outbounds`"
             .to_owned()
     })
+}
+
+/// Whether this is a config of sing-box.
+pub(in crate::dialect) fn is_of_sing_box(map: &Map<String, Value>) -> bool {
+    let parts = ["inbounds", "outbounds"]
+        .iter()
+        .filter_map(|key| map.get(*key)?.as_array());
+    let parts: Vec<&Value> = parts.flatten().collect();
+    let has = |key: &str| parts.iter().any(|part| part.get(key).is_some());
+    !has("protocol") && (has("type") || (map.contains_key("route") && !has_a_part(map)))
+}
+
+/// Whether a part of a config of V2Ray's is there.
+fn has_a_part(map: &Map<String, Value>) -> bool {
+    [
+        "inbound",
+        "outbound",
+        "routing",
+        "log",
+        "inbounds",
+        "outbounds",
+    ]
+    .iter()
+    .any(|key| map.contains_key(*key))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 mod api;
 mod browser;
 mod dns;
-mod foreign;
+pub(in crate::dialect) mod foreign;
 mod global;
 pub(in crate::dialect) mod grpc;
 mod h2;
@@ -40,4 +40,5 @@ mod write;
 pub(in crate::dialect) mod ws;
 
 pub use load::{Format, Input, Loaded, Options, load};
+pub(in crate::dialect) use write::config as write_config;
 pub use write::outbound as write_outbound;

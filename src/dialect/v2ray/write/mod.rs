@@ -1,11 +1,14 @@
 //! The other way: settings as an element of `outbounds`, in words that V2Ray 4 and Xray read as well where both have them.
 
+mod config;
 mod protocols;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 use serde_json::{Map, Value, json};
+
+pub(in crate::dialect) use config::config;
 
 use crate::config::Outbound;
 use crate::dns::Strategy;

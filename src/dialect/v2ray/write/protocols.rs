@@ -2,12 +2,13 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::address::{Destination, Host};
+use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::shadowsocks::{AccountSecret, Method};
-use crate::protocol::{OutboundSettings, shadowsocks, trojan, vless, vmess};
+use crate::protocol::{OutboundSettings, http, shadowsocks, socks, trojan, vless, vmess};
 
 /// The name of the protocol, and its settings.
 pub(super) fn outbound(settings: &OutboundSettings) -> Option<(&'static str, Value)> {
@@ -21,10 +22,10 @@ pub(super) fn outbound(settings: &OutboundSettings) -> Option<(&'static str, Val
         OutboundSettings::Blackhole(_)
         | OutboundSettings::Dns(_)
         | OutboundSettings::Freedom(_)
-        | OutboundSettings::Http(_)
         | OutboundSettings::Loopback(_)
-        | OutboundSettings::Relay(_)
-        | OutboundSettings::Socks(_) => return None,
+        | OutboundSettings::Relay(_) => return None,
+        OutboundSettings::Http(settings) => ("http", http(settings)),
+        OutboundSettings::Socks(settings) => ("socks", socks(settings)),
     })
 }
 
@@ -51,6 +52,47 @@ fn list<A>(servers: &[ServerSettings<A>], account: fn(&A) -> Value) -> Value {
         }
     }
     json!({ "servers": all })
+}
+
+fn http(settings: &http::OutboundSettings) -> Value {
+    let mut value = logins(&settings.servers);
+    if !settings.headers.is_empty() {
+        let headers = &settings.headers;
+        let mut map = Map::new();
+        for name in headers.keys() {
+            let values = headers.get_all(name).iter();
+            let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+            map.insert(name.to_string(), values.collect());
+        }
+        value["headers"] = Value::Object(map);
+    }
+    value
+}
+
+fn socks(settings: &socks::OutboundSettings) -> Value {
+    let mut value = logins(&settings.servers);
+    match settings.version {
+        socks::Version::Four => value["version"] = "4".into(),
+        socks::Version::FourA => value["version"] = "4a".into(),
+        socks::Version::Five => {}
+    }
+    value
+}
+
+/// Servers that may want a name and a password.
+fn logins(servers: &[ServerSettings<Account>]) -> Value {
+    let one = |server: &ServerSettings<Account>| {
+        let mut value = server_of(&server.to);
+        if !server.accounts.is_empty() {
+            let user = |account: &Account| {
+                let user = json!({"user": account.user, "pass": *account.pass});
+                with_level(user, account.level)
+            };
+            value["users"] = server.accounts.iter().map(user).collect();
+        }
+        value
+    };
+    json!({"servers": servers.iter().map(one).collect::<Vec<_>>()})
 }
 
 fn server_of(to: &Destination) -> Value {

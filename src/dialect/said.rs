@@ -1,8 +1,9 @@
-//! What is said of a link while it is read or written.
+//! What is said of a link, or an outbound, while it is read or written.
 
 use std::fmt::Display;
 
 /// Lines, each with the part that it is about. None of them has an id or a password in it.
+#[derive(Default)]
 pub(in crate::dialect) struct Said {
     /// What stands in front of a part.
     place: String,
@@ -28,7 +29,7 @@ impl Said {
         Self::at(String::new())
     }
 
-    fn at(place: String) -> Self {
+    pub(in crate::dialect) fn at(place: String) -> Self {
         Self {
             place,
             errors: Vec::new(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::tree::{At, Node, Value};
+use super::v2ray::json::Text as Json;
 
 /// Levels inside each other.
 const MAX_DEPTH: usize = 64;
@@ -55,6 +56,23 @@ pub(in crate::dialect) fn read(text: &str, source: &Arc<str>) -> Result<Node, St
     let tab = text.lines().position(|line| indent(line).contains('\t'));
     let hint = tab.map(|n| format!("; line {} is indented with a tab, expected blanks", n + 1));
     Err(first.unwrap_or_default() + &hint.unwrap_or_default())
+}
+
+/// Reads JSON, in which comments may stand.
+///
+/// # Errors
+///
+/// When it is none; the text says where.
+pub(in crate::dialect) fn read_json(text: &str, source: &Arc<str>) -> Result<Node, String> {
+    let at = At {
+        source: source.clone(),
+        ..At::default()
+    };
+    let parsed = Json::new(text.to_owned()).parse();
+    match parsed {
+        Ok((value, _)) => Ok(of_json(value, at)),
+        Err(e) => Err(format!("{source}: {e}")),
+    }
 }
 
 /// `addr: :` is any address and port to gost, whose reader takes a bare colon for a text.

@@ -53,6 +53,17 @@ impl Node {
         found.map(|(_, node)| node)
     }
 
+    /// Takes the entry of this name out.
+    pub(in crate::dialect) fn take(&mut self, name: &str) -> Option<Self> {
+        let Value::Map(entries) = &mut self.value else {
+            return None;
+        };
+        let n = entries
+            .iter()
+            .position(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        Some(entries.remove(n).1)
+    }
+
     pub(in crate::dialect) fn as_text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),

@@ -1,0 +1,197 @@
+//! A text from the web: one GET, redirects followed a few times, never from `https` to `http`.
+
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONNECTION, HOST, HeaderValue, LOCATION, USER_AGENT};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::runtime::Builder;
+use tokio::time::timeout;
+
+use super::LONGEST;
+use crate::dns::Lookup;
+use crate::http::client::reason;
+use crate::io::Link;
+use crate::observatory::Url;
+use crate::transport::tcp;
+use crate::transport::tls::{ClientSettings, Outbound};
+
+/// For all of it.
+const LIMIT: Duration = Duration::from_secs(30);
+
+const MOST_REDIRECTS: usize = 5;
+
+/// Whether this is the address of something on the web.
+pub(in crate::cli) fn is_url(text: &str) -> bool {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| {
+        scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
+    })
+}
+
+/// What messages call it: a subscription's path and query are as good as a password.
+pub(in crate::cli) fn shown(url: &str) -> String {
+    let end = url.find("://").map_or(0, |at| at + 3);
+    let host = url[end..].split(['/', '?', '#']).next().unwrap_or_default();
+    let host = host.rsplit('@').next().unwrap_or_default();
+    format!("{}{}/…", &url[..end], host.escape_debug())
+}
+
+/// Fetches a text. It is a thread's own work, so that it may be called from anywhere.
+pub(in crate::cli) fn fetch(url: &str) -> Result<String, String> {
+    let url = url.to_owned();
+    let name = shown(&url);
+    let fetching = thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| format!("cannot start: {e}"))?;
+        let fetched = runtime.block_on(async { timeout(LIMIT, follow(&url)).await });
+        // A look-up of a name that hangs is not waited for.
+        runtime.shutdown_background();
+        fetched.unwrap_or_else(|_| Err(format!("no answer within {} s", LIMIT.as_secs())))
+    });
+    let fetched = fetching
+        .join()
+        .unwrap_or_else(|_| Err("it was given up".to_owned()));
+    fetched.map_err(|e| format!("{name}: {e}"))
+}
+
+async fn follow(url: &str) -> Result<String, String> {
+    let mut url = parsed(url)?;
+    for _ in 0..=MOST_REDIRECTS {
+        let response = ask(&url).await?;
+        let status = response.status();
+        if status.is_success() {
+            return text(response).await;
+        }
+        let is_redirect = matches!(
+            status,
+            StatusCode::MOVED_PERMANENTLY
+                | StatusCode::FOUND
+                | StatusCode::SEE_OTHER
+                | StatusCode::TEMPORARY_REDIRECT
+                | StatusCode::PERMANENT_REDIRECT
+        );
+        let location = response
+            .headers()
+            .get(LOCATION)
+            .and_then(|to| to.to_str().ok());
+        let Some(to) = location.filter(|_| is_redirect) else {
+            return Err(format!("the server answers {status}, expected 200"));
+        };
+        let next = parsed(&resolved(&url, to))?;
+        if url.is_https() && !next.is_https() {
+            return Err("it leads from `https` to `http`, where everybody on the way could read it: it is not followed".to_owned());
+        }
+        url = next;
+    }
+    Err(format!(
+        "it leads on and on, after {MOST_REDIRECTS} redirects"
+    ))
+}
+
+/// Without what belongs to a page's reader, and to nobody else.
+fn parsed(url: &str) -> Result<Url, String> {
+    let url = url.split('#').next().unwrap_or_default();
+    // The text of a URL may be as good as a password.
+    Url::parse(url).map_err(|_| "this is no URL, expected `https://HOST/PATH`".to_owned())
+}
+
+/// Where a `Location` leads that may be relative (RFC 9110, section 10.2.2).
+fn resolved(from: &Url, to: &str) -> String {
+    if to.contains("://") {
+        return to.to_owned();
+    }
+    let scheme = if from.is_https() { "https" } else { "http" };
+    if let Some(rest) = to.strip_prefix("//") {
+        return format!("{scheme}://{rest}");
+    }
+    let host = String::from_utf8_lossy(from.host().as_bytes()).into_owned();
+    let path = from.target().path();
+    match to.starts_with('/') {
+        true => format!("{scheme}://{host}{to}"),
+        false if to.starts_with('?') => format!("{scheme}://{host}{path}{to}"),
+        false => {
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            format!("{scheme}://{host}{folder}/{to}")
+        }
+    }
+}
+
+async fn ask(url: &Url) -> Result<Response<Incoming>, String> {
+    let sockopt = tcp::SockOpt::default();
+    let stream = tcp::connect(url.to(), &Lookup::System, &sockopt).await;
+    let mut link = Link::Tcp(stream.map_err(|e| e.to_string())?);
+    if url.is_https() {
+        let tls = ClientSettings {
+            alpn: vec!["http/1.1".to_owned()],
+            ..ClientSettings::default()
+        };
+        let tls = Outbound::new(&tls).map_err(|e| e.to_string())?;
+        link = tls.wrap(link, url.to()).await.map_err(|e| e.plain())?;
+    }
+    let (mut sender, connection) = http1::handshake(TokioIo::new(link))
+        .await
+        .map_err(|e| reason(&e))?;
+    crate::io::spawn(connection);
+    let mut request = Request::new(Empty::<Bytes>::new());
+    *request.uri_mut() = url.target().clone();
+    let headers = request.headers_mut();
+    headers.insert(HOST, url.host().clone());
+    let agent = concat!("mobula/", env!("CARGO_PKG_VERSION"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    sender.send_request(request).await.map_err(|e| reason(&e))
+}
+
+async fn text(response: Response<Incoming>) -> Result<String, String> {
+    let longest = usize::try_from(LONGEST).unwrap_or(usize::MAX);
+    let body = Limited::new(response.into_body(), longest).collect().await;
+    let body = body.map_err(|e| match e.downcast::<hyper::Error>() {
+        Ok(e) => reason(&e),
+        Err(_) => format!("it has more than {} MiB", LONGEST >> 20),
+    })?;
+    String::from_utf8(body.to_bytes().into()).map_err(|_| "this is not UTF-8 text".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_is_read_from_where_it_was_found() {
+        let from = parsed("https://a.example:8443/x/y?z#part").unwrap();
+        for (to, expected) in [
+            ("http://b.example/", "http://b.example/"),
+            ("//b.example/c", "https://b.example/c"),
+            ("/c?d", "https://a.example:8443/c?d"),
+            ("c", "https://a.example:8443/x/c"),
+            ("?d", "https://a.example:8443/x/y?d"),
+        ] {
+            assert_eq!(resolved(&from, to), expected);
+        }
+    }
+
+    #[test]
+    fn nothing_shows_what_is_as_good_as_a_password() {
+        assert_eq!(
+            shown("https://u:p@a.example:1/secret?token=x"),
+            "https://a.example:1/…"
+        );
+        for url in [
+            "https://a.example/x y",
+            "https:///secret",
+            "ftp://a.example/secret",
+        ] {
+            assert!(!parsed(url).unwrap_err().contains("secret"));
+        }
+        assert!(
+            is_url("HTTPS://a") && is_url("http://a") && !is_url("vmess://a") && !is_url("a.json")
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! `mobula convert`: a config, links or a subscription in another program's words.
+
+mod fetch;
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args as ClapArgs, ValueEnum};
+
+use super::{BAD_CONFIG, test};
+use crate::cause::system_words;
+use crate::dialect::form::{self, Target};
+use crate::report::Message;
+
+pub(super) use fetch::{fetch, is_url};
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+What is given is known by what stands in it: a config of V2Ray or Xray, of sing-box, of Clash or mihomo, of Shadowsocks (SIP008), links, or a
+subscription of any of these. What has no word in the other form is told on standard error, item by item, and the exit code is 0 all the
+same; with --strict it is 23, as it is where nothing can be carried over.
+
+A URL is asked for as `mobula/VERSION`: some hosts give another form to a User-Agent that they know.")]
+pub(super) struct ConvertArgs {
+    /// A file, an http:// or https:// URL, or `-` for standard input
+    #[arg(value_name = "FILE|URL|-")]
+    from: String,
+    /// What to write
+    #[arg(long, value_enum, default_value_t = To::Config)]
+    to: To,
+    /// Write it to this file, not to standard output
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Overwrite the file
+    #[arg(long, requires = "out")]
+    force: bool,
+    /// Fail where something cannot be carried over
+    #[arg(long)]
+    strict: bool,
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum To {
+    /// V2Ray's and Xray's config.json
+    Config,
+    /// sing-box's JSON
+    SingBox,
+    /// Clash's and mihomo's YAML
+    Clash,
+    /// Share links, one in a line
+    Links,
+}
+
+impl From<To> for Target {
+    fn from(to: To) -> Self {
+        match to {
+            To::Config => Self::Config,
+            To::SingBox => Self::SingBox,
+            To::Clash => Self::Clash,
+            To::Links => Self::Links,
+        }
+    }
+}
+
+pub(super) fn run(args: &ConvertArgs) -> ExitCode {
+    match converted(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(messages) => {
+            for message in messages {
+                eprintln!("{message}");
+                test::show(&message);
+            }
+            ExitCode::from(BAD_CONFIG)
+        }
+    }
+}
+
+fn converted(args: &ConvertArgs) -> Result<(), Vec<Message>> {
+    let one = |text: String| vec![Message::of_text(text)];
+    let given = Given::of(&args.from).map_err(one)?;
+    let read = given.read()?.with_inbounds();
+    let written = form::write(&read, &given.text, args.to.into());
+    let lines = |lines: Vec<String>| lines.into_iter().map(Message::of_text).collect::<Vec<_>>();
+    let mut left_out = read.left_out;
+    match written {
+        Err(more) => {
+            left_out.extend(more);
+            Err(lines(left_out))
+        }
+        Ok(written) => {
+            left_out.extend(written.left_out);
+            if args.strict && !left_out.is_empty() {
+                return Err(lines(left_out));
+            }
+            for line in left_out {
+                eprintln!("left out: {line}");
+            }
+            put(args, &written.text).map_err(one)
+        }
+    }
+}
+
+/// There are keys and passwords in it, so a file is for its owner alone.
+fn put(args: &ConvertArgs, text: &str) -> Result<(), String> {
+    let Some(path) = &args.out else {
+        let _ = io::stdout().write_all(text.as_bytes());
+        return Ok(());
+    };
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    match args.force {
+        true => options.create(true).truncate(true),
+        false => options.create_new(true),
+    };
+    let written = options
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => {
+            format!(
+                "{}: it is there already: nothing was written, `--force` overwrites",
+                path.display()
+            )
+        }
+        _ => format!("{}: {}", path.display(), system_words(&e)),
+    })
+}
+
+/// A text that was given, and what it is called.
+pub(super) struct Given {
+    pub(super) name: String,
+    pub(super) text: String,
+    is_remote: bool,
+}
+
+impl Given {
+    /// The text behind a file's name, a URL or `-`.
+    pub(super) fn of(from: &str) -> Result<Self, String> {
+        if is_url(from) {
+            let text = fetch(from)?;
+            return Ok(Self {
+                name: fetch::shown(from),
+                text,
+                is_remote: true,
+            });
+        }
+        let (name, bytes) = match from {
+            "-" | "stdin:" => {
+                let mut bytes = Vec::new();
+                let read = io::stdin().lock().take(LONGEST + 1).read_to_end(&mut bytes);
+                ("stdin".to_owned(), read.map(|_| bytes))
+            }
+            path => (path.to_owned(), fs::read(path)),
+        };
+        let bytes = bytes.map_err(|e| format!("{}: {}", name.escape_debug(), system_words(&e)))?;
+        if bytes.len() as u64 > LONGEST {
+            return Err(format!("{name}: it has more than {} MiB", LONGEST >> 20));
+        }
+        let text =
+            String::from_utf8(bytes).map_err(|_| format!("{name}: this is not UTF-8 text"))?;
+        Ok(Self {
+            name,
+            text,
+            is_remote: false,
+        })
+    }
+
+    pub(super) fn read(&self) -> Result<form::Read, Vec<Message>> {
+        let local =
+            |path: &Path| fs::read_to_string(path).map_err(|e| system_words(&e).to_string());
+        let none = |_: &Path| Err("what was fetched may name no file of this machine".to_owned());
+        let is_remote = self.is_remote;
+        form::read(
+            &self.text,
+            &self.name,
+            match is_remote {
+                true => &none,
+                false => &local,
+            },
+        )
+    }
+}
+
+/// More than the longest subscriptions there are.
+const LONGEST: u64 = 16 << 20;

@@ -1,0 +1,152 @@
+//! Where applications come in: `port`, `socks-port`, `mixed-port` and `listeners`.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::config::Inbound;
+use crate::dialect::keys::Keys;
+use crate::dialect::nodes::{account, inbound, mixed};
+use crate::protocol::accounts::Account;
+use crate::protocol::{InboundSettings, http};
+
+pub(super) fn read(keys: &Keys) -> Vec<Inbound> {
+    let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let bind = match keys.text("bind-address") {
+        None | Some("*") => Some(everywhere),
+        Some(text) => text.trim_matches(['[', ']']).parse().ok(),
+    };
+    if bind.is_none() {
+        keys.error(
+            "bind-address",
+            "this is no address, expected one such as `127.0.0.1`, or `*`",
+        );
+    }
+    let listen = match keys.switch("allow-lan") {
+        true => bind,
+        false => Some(Ipv4Addr::LOCALHOST.into()),
+    };
+    let networks = "it is not carried over: whoever reaches the port may use it, with the password if there is one";
+    keys.no_word(
+        &[
+            "lan-allowed-ips",
+            "lan-disallowed-ips",
+            "skip-auth-prefixes",
+        ],
+        networks,
+    );
+    let accounts = accounts(keys);
+    let mut all = Vec::new();
+    for (key, tag) in [
+        ("mixed-port", "mixed"),
+        ("socks-port", "socks"),
+        ("port", "http"),
+    ] {
+        let port = keys.number::<u16>(key).filter(|port| *port > 0);
+        let (Some(port), Some(listen)) = (port, listen) else {
+            continue;
+        };
+        let protocol = protocol(tag == "http", accounts.clone());
+        all.push(inbound(key.to_owned(), Some(tag), listen, port, protocol));
+    }
+    keys.no_word(
+        &[
+            "redir-port",
+            "tproxy-port",
+            "ss-config",
+            "vmess-config",
+            "tuic-server",
+        ],
+        "such inbounds are not carried over",
+    );
+    for node in keys.items("listeners") {
+        let Some(listener) = Keys::of(node, keys.notes()) else {
+            continue;
+        };
+        all.extend(read_listener(&listener, bind.unwrap_or(everywhere)));
+    }
+    all
+}
+
+fn protocol(is_http: bool, accounts: Vec<Account>) -> InboundSettings {
+    match is_http {
+        true => InboundSettings::Http(http::InboundSettings {
+            accounts,
+            ..http::InboundSettings::default()
+        }),
+        false => mixed(accounts),
+    }
+}
+
+/// `authentication`: `user:password` for each.
+fn accounts(keys: &Keys) -> Vec<Account> {
+    let mut all = Vec::new();
+    for (node, text) in keys.list("authentication") {
+        match text.split_once(':') {
+            Some((user, pass)) => all.push(Account {
+                user: user.to_owned(),
+                pass: pass.to_owned().into(),
+                level: 0,
+            }),
+            None => keys
+                .notes()
+                .error(&node.at, "there is no `:` in it, expected `user:password`"),
+        }
+    }
+    all
+}
+
+fn read_listener(keys: &Keys, everywhere: IpAddr) -> Option<Inbound> {
+    let kind = keys.word("type").unwrap_or_default();
+    if !matches!(&*kind, "socks" | "http" | "mixed") {
+        let text = format!(
+            "listeners of type `{}` are not carried over, expected `mixed`, `socks` or `http`",
+            kind.escape_debug()
+        );
+        keys.left_out("type", text);
+        return None;
+    }
+    let before = keys.notes().errors();
+    let listen = match keys.text("listen").map(str::parse) {
+        None => Some(everywhere),
+        Some(Ok(ip)) => Some(ip),
+        Some(Err(_)) => {
+            keys.error(
+                "listen",
+                "this is no address, expected one such as `127.0.0.1`",
+            );
+            None
+        }
+    };
+    let port = keys.number::<u16>("port").filter(|port| *port > 0);
+    let mut accounts = Vec::new();
+    for user in keys.items("users") {
+        let Some(user) = Keys::of(user, keys.notes()) else {
+            continue;
+        };
+        accounts.extend(account(&user));
+    }
+    if keys.get("proxy").is_some() || keys.get("rule").is_some() {
+        keys.left_out(
+            "proxy",
+            "the first proxy carries what comes in here as well",
+        );
+    }
+    keys.refuse(
+        &["certificate", "private-key"],
+        "TLS in front of it is not carried over, and without it everybody could read what passes",
+    );
+    if port.is_none() {
+        keys.error("port", "it is missing, expected 1 to 65535");
+    }
+    let name = keys.text("name");
+    if keys.notes().errors() > before {
+        return None;
+    }
+    let protocol = protocol(kind == "http", accounts);
+    Some(inbound(
+        keys.at().path.clone(),
+        name,
+        listen?,
+        port?,
+        protocol,
+    ))
+}

@@ -1,0 +1,356 @@
+//! Which language a text is in, by what stands in it; and from any of them to any other.
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::keys::Notes;
+use super::links::{self, decode, links_in};
+use super::nodes::{Parts, distinguish, inbound, leads_away, mixed};
+use super::v2ray::json::{Text, tidy};
+use super::v2ray::{self, Input, foreign};
+use super::{clash, lost, singbox};
+use crate::config::{Config, Outbound};
+use crate::protocol::{InboundSettings, OutboundSettings, http};
+use crate::report::Message;
+
+/// What a text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A `config.json` of V2Ray's or Xray's, or nothing that is known.
+    V2ray,
+    /// sing-box's JSON.
+    SingBox,
+    /// Clash's or mihomo's YAML.
+    Clash,
+    /// Share links, a line for each; a subscription is the same in base64.
+    Links,
+    /// Shadowsocks' JSON: SIP008, or a single server.
+    Shadowsocks,
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    /// A `config.json`.
+    #[default]
+    Config,
+    /// sing-box's JSON.
+    SingBox,
+    /// mihomo's YAML.
+    Clash,
+    /// Share links.
+    Links,
+}
+
+/// How files that a text names are read.
+pub type Files<'a> = &'a dyn Fn(&Path) -> Result<String, String>;
+
+/// What a text means.
+#[derive(Debug)]
+pub struct Read {
+    /// What it is.
+    pub form: Form,
+    /// What was understood of it.
+    pub config: Config,
+    /// What was not, a line for each.
+    pub left_out: Vec<String>,
+}
+
+/// A text in another form.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// It.
+    pub text: String,
+    /// What this form has no word for, a line for each.
+    pub left_out: Vec<String>,
+}
+
+/// Which form a text has, and the text without the base64 around it.
+pub fn recognise(text: &str) -> (Form, Cow<'_, str>) {
+    let text = text.trim_start_matches('\u{feff}');
+    if !text.contains("://")
+        && let Some(bytes) = decode(text.trim())
+        && let Ok(inner) = String::from_utf8(bytes)
+        && let form = of_plain(&inner)
+        && form != Form::V2ray
+    {
+        return (form, inner.into());
+    }
+    (of_plain(text), text.into())
+}
+
+fn of_plain(text: &str) -> Form {
+    let lines = || text.lines().filter(|line| !line.trim().is_empty());
+    let begins = text.trim_start();
+    if begins.starts_with(['{', '/', '#']) || begins.is_empty() {
+        if let Ok((Value::Object(map), _)) = Text::new(text.to_owned()).parse() {
+            return of_object(&map);
+        }
+    }
+    // Keys of YAML's top level, which JSON and links have not.
+    let keys = ["proxies:", "proxy-groups:", "proxy-providers:", "Proxy:"];
+    if lines().any(|line| keys.iter().any(|key| line.starts_with(key))) {
+        return Form::Clash;
+    }
+    let is_link = |line: &str| {
+        let scheme = line
+            .trim()
+            .split_once("://")
+            .map(|(scheme, _)| scheme.to_ascii_lowercase());
+        scheme.is_some_and(|scheme| LINKS.contains(&&*scheme))
+    };
+    match lines().any(is_link) {
+        true => Form::Links,
+        false => Form::V2ray,
+    }
+}
+
+fn of_object(map: &Map<String, Value>) -> Form {
+    let is_shadowsocks = |map: &Map<String, Value>| {
+        map.contains_key("server") && map.contains_key("server_port") && map.contains_key("method")
+    };
+    let servers = map.get("servers").and_then(Value::as_array);
+    let servers = servers.filter(|_| !map.contains_key("outbounds"));
+    let first = servers.and_then(|servers| servers.first()?.as_object());
+    if foreign::is_of_sing_box(map) {
+        Form::SingBox
+    } else if map.contains_key("proxies") || map.contains_key("proxy-providers") {
+        Form::Clash
+    } else if is_shadowsocks(map) || first.is_some_and(is_shadowsocks) {
+        Form::Shadowsocks
+    } else {
+        Form::V2ray
+    }
+}
+
+/// Schemes of links, those that are not built among them.
+const LINKS: [&str; 14] = [
+    "vmess",
+    "vless",
+    "trojan",
+    "ss",
+    "ssr",
+    "socks",
+    "socks5",
+    "hysteria",
+    "hysteria2",
+    "hy2",
+    "tuic",
+    "anytls",
+    "wireguard",
+    "snell",
+];
+
+/// Reads a text, which `name` is called.
+///
+/// # Errors
+///
+/// When nothing in it can be understood: all that is wrong.
+pub fn read(text: &str, name: &str, files: Files<'_>) -> Result<Read, Vec<Message>> {
+    let (form, inner) = recognise(text);
+    read_as(form, &inner, name, files)
+}
+
+/// As [`read`], of a text whose form is known.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_as(form: Form, text: &str, name: &str, files: Files<'_>) -> Result<Read, Vec<Message>> {
+    let source: Arc<str> = name.into();
+    let notes = Notes::default();
+    let config = match form {
+        Form::V2ray => return of_v2ray(text, name),
+        Form::SingBox => singbox::read(text, &source, files, &notes),
+        Form::Clash => clash::read(text, &source, &notes),
+        Form::Shadowsocks => singbox::read_shadowsocks(text, &source, files, &notes),
+        Form::Links => Ok(of_links(text, name, &notes)),
+    };
+    let one = |text: String| vec![Message::of_text(text)];
+    let config = config.map_err(one)?;
+    let left_out = notes.into_lines();
+    let is_client = config.outbounds.iter().any(leads_away);
+    if !is_client {
+        let mut messages: Vec<Message> = left_out.into_iter().map(Message::of_text).collect();
+        messages.push(Message::of_file(
+            name,
+            format!("this is {form}, and there is no server in it that could be used"),
+        ));
+        return Err(messages);
+    }
+    Ok(Read {
+        form,
+        config,
+        left_out,
+    })
+}
+
+fn of_v2ray(text: &str, name: &str) -> Result<Read, Vec<Message>> {
+    let input = Input::Text {
+        name: name.to_owned(),
+        text: text.to_owned(),
+    };
+    let options = v2ray::Options {
+        skip_unbuilt: true,
+        ..v2ray::Options::default()
+    };
+    let loaded = v2ray::load(&[input], options);
+    let Some(mut config) = loaded.config else {
+        return Err(loaded.errors);
+    };
+    let warnings = loaded.warnings.iter().map(ToString::to_string);
+    let left_out = warnings.filter(|line| line.contains("LEFT OUT")).collect();
+    let stands_in = |outbound: &Outbound| match &outbound.protocol {
+        OutboundSettings::Blackhole(settings) => settings.stands_in,
+        _ => false,
+    };
+    let is_first_lost = config.outbounds.first().is_some_and(stands_in);
+    config.outbounds.retain(|outbound| !stands_in(outbound));
+    if is_first_lost && let Some(n) = config.outbounds.iter().position(leads_away) {
+        config.outbounds[..=n].rotate_right(1);
+    }
+    Ok(Read {
+        form: Form::V2ray,
+        config,
+        left_out,
+    })
+}
+
+fn of_links(text: &str, name: &str, notes: &Notes) -> Config {
+    let mut parts = Parts::default();
+    for (n, link) in links_in(text).iter().enumerate() {
+        let place = format!("{name}: link {}", n + 1);
+        match links::read(link) {
+            Ok(read) => {
+                read.left_out
+                    .iter()
+                    .for_each(|line| notes.line(format!("{place}: {line}")));
+                let mut outbound = read.outbound;
+                outbound.name = match &outbound.tag {
+                    Some(tag) => format!("link {} (`{}`)", n + 1, tag.escape_debug()),
+                    None => format!("link {}", n + 1),
+                };
+                parts.outbounds.push(outbound);
+            }
+            Err(lines) => lines
+                .iter()
+                .for_each(|line| notes.line(format!("{place}: {line}: it is left out"))),
+        }
+    }
+    parts.into_config(notes)
+}
+
+/// Where applications reach a client that says nothing of it.
+pub const SOCKS: u16 = 1080;
+/// The same for HTTP.
+pub const HTTP: u16 = 1081;
+
+impl Read {
+    /// Gives a client that nobody could reach the inbounds that people expect.
+    #[must_use]
+    pub fn with_inbounds(mut self) -> Self {
+        if self.form != Form::V2ray && self.config.inbounds.is_empty() {
+            let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            let http = InboundSettings::Http(http::InboundSettings::default());
+            self.config.inbounds = vec![
+                inbound(
+                    "inbounds[0]".to_owned(),
+                    Some("socks"),
+                    loopback,
+                    SOCKS,
+                    mixed(Vec::new()),
+                ),
+                inbound("inbounds[1]".to_owned(), Some("http"), loopback, HTTP, http),
+            ];
+        }
+        self
+    }
+}
+
+/// Writes what was read, `text`, as something else.
+///
+/// # Errors
+///
+/// When nothing of it has a word there.
+pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<String>> {
+    let mut left_out = Vec::new();
+    let config = &read.config;
+    let text = match target {
+        // Nothing is lost of what is one already.
+        Target::Config if read.form == Form::V2ray => {
+            tidy(text).map_err(|e| vec![e.to_string()])?
+        }
+        Target::Config => {
+            let value = v2ray::write_config(config, &mut left_out);
+            format!("{value:#}\n")
+        }
+        Target::SingBox => {
+            let config = tagged(config);
+            lost::rest(&config, "sing-box", &mut left_out);
+            singbox::write(&config, &mut left_out)
+        }
+        Target::Clash => {
+            let config = tagged(config);
+            lost::rest(&config, "Clash", &mut left_out);
+            clash::write(&config, &mut left_out)
+        }
+        Target::Links => {
+            lost::rest(config, "links", &mut left_out);
+            let mut text = String::new();
+            if read.form == Form::V2ray {
+                let names = config.all_inbounds().map(|inbound| &inbound.name);
+                left_out.extend(
+                    names.map(|name| format!("{name}: there are links for outbounds alone")),
+                );
+            }
+            for outbound in &config.outbounds {
+                match links::write(outbound, links::Form::Json) {
+                    Ok(written) => {
+                        left_out.extend(written.left_out);
+                        text.extend(written.links.iter().map(|link| format!("{link}\n")));
+                    }
+                    Err(line) => left_out.push(format!("{line}: it is left out")),
+                }
+            }
+            text
+        }
+    };
+    let is_empty = match target {
+        Target::Config => false,
+        Target::Links => text.is_empty(),
+        Target::SingBox => !text.contains("\"server\""),
+        Target::Clash => !text.contains("server:"),
+    };
+    if is_empty && config.outbounds.iter().any(leads_away) || text.is_empty() {
+        left_out.push("nothing that leads to a server can be carried over".to_owned());
+        return Err(left_out);
+    }
+    Ok(Written { text, left_out })
+}
+
+/// Where tags are names, each outbound has one.
+fn tagged(config: &Config) -> Config {
+    let mut config = config.clone();
+    distinguish(&mut config.outbounds);
+    config
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V2ray => "a config of V2Ray",
+            Self::SingBox => "a config of sing-box",
+            Self::Clash => "a config of Clash",
+            Self::Links => "a list of links",
+            Self::Shadowsocks => "a config of Shadowsocks",
+        })
+    }
+}

@@ -1,0 +1,364 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::protocol::OutboundSettings;
+use crate::transport::ClientCarrier;
+
+const ID: &str = "b831381d-6324-4d53-ad4f-8cda48b30811";
+
+fn no_files(_: &Path) -> Result<String, String> {
+    Err("no files here".to_owned())
+}
+
+fn read_text(text: &str) -> Read {
+    let read = read(text, "x", &no_files);
+    read.unwrap_or_else(|e| panic!("{e:#?}\n{text}"))
+}
+
+fn published(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata/convert")
+        .join(name);
+    std::fs::read_to_string(path).unwrap()
+}
+
+fn loaded(text: &str) -> Config {
+    let input = Input::Text {
+        name: "c.json".to_owned(),
+        text: text.to_owned(),
+    };
+    let loaded = v2ray::load(&[input], v2ray::Options::default());
+    assert_eq!(loaded.errors, [], "{text}");
+    loaded.config.unwrap()
+}
+
+#[test]
+fn a_form_is_known_by_what_stands_in_it() {
+    for (text, form) in [
+        (r#"{"outbounds": [{"protocol": "freedom"}]}"#, Form::V2ray),
+        (
+            r#"// x
+            {"outbounds": [{"type": "direct"}]}"#,
+            Form::SingBox,
+        ),
+        (
+            r#"{"version": 1, "servers": [{"server": "a", "server_port": 1, "method": "x"}]}"#,
+            Form::Shadowsocks,
+        ),
+        (
+            r#"{"server": "a", "server_port": 1, "method": "x"}"#,
+            Form::Shadowsocks,
+        ),
+        ("port: 1\nproxies:\n  - {name: a}\n", Form::Clash),
+        ("# vmess://x\nproxies: [{name: a}]\n", Form::Clash),
+        ("\u{feff}ss://x\n", Form::Links),
+        ("STATUS=x\nhysteria2://x\n", Form::Links),
+        ("log:\n  loglevel: info\n", Form::V2ray),
+        ("nonsense", Form::V2ray),
+        ("", Form::V2ray),
+    ] {
+        assert_eq!(recognise(text).0, form, "{text}");
+    }
+    let (form, inner) = recognise("cHJveGllczpbXQo=");
+    assert_eq!((form, &*inner), (Form::Clash, "proxies:[]\n"));
+}
+
+/// What a config's outbound becomes on the way through other forms.
+fn outbounds() -> Vec<Value> {
+    let vmess = |stream: Value| {
+        json!({"protocol": "vmess", "streamSettings": stream,
+            "settings": {"vnext": [{"address": "a.example", "port": 443, "users": [{"id": ID, "security": "auto"}]}]}})
+    };
+    let tls = |mut stream: Value| {
+        stream["security"] = "tls".into();
+        stream["tlsSettings"] = json!({"serverName": "tls.example"});
+        stream
+    };
+    let server = |own: Value| {
+        let mut server = json!({"address": "2001:db8::1", "port": 8388});
+        server
+            .as_object_mut()
+            .unwrap()
+            .extend(own.as_object().unwrap().clone());
+        json!({"servers": [server]})
+    };
+    let mut mux = vmess(tls(json!({"network": "tcp"})));
+    mux["mux"] = json!({"enabled": true, "concurrency": -1, "packetEncoding": "packetaddr"});
+    let mut options = vmess(json!({"network": "tcp"}));
+    options["streamSettings"]["sockopt"] =
+        json!({"mark": 255, "bindToDevice": "eth0", "tcpFastOpen": true, "mptcp": true});
+    let mut insecure = vmess(tls(json!({"network": "tcp"})));
+    insecure["streamSettings"]["tlsSettings"]["allowInsecure"] = true.into();
+    insecure["streamSettings"]["tlsSettings"]["alpn"] = json!(["h2"]);
+    vec![
+        vmess(json!({"network": "tcp"})),
+        mux,
+        options,
+        insecure,
+        vmess(tls(
+            json!({"network": "ws", "wsSettings": {"path": "/ray?x=y", "headers": {"Host": "h.example", "X-A": "1"},
+            "maxEarlyData": 2048, "earlyDataHeaderName": "Sec-WebSocket-Protocol"}}),
+        )),
+        vmess(json!({"network": "ws", "wsSettings": {"path": "/ray", "maxEarlyData": 7}})),
+        vmess(tls(
+            json!({"network": "httpupgrade", "httpupgradeSettings": {"path": "/up", "host": "h.example", "headers": {"X-A": "1"}}}),
+        )),
+        vmess(tls(
+            json!({"network": "grpc", "grpcSettings": {"serviceName": "a.service"}}),
+        )),
+        vmess(tls(
+            json!({"network": "http", "httpSettings": {"host": ["a.example", "b.example"], "path": "/h2"}}),
+        )),
+        json!({"protocol": "vless", "streamSettings": tls(json!({"network": "tcp"})),
+            "settings": {"vnext": [{"address": "192.0.2.1", "port": 443, "users": [{"id": ID, "encryption": "none"}]}]}}),
+        json!({"protocol": "trojan", "streamSettings": tls(json!({"network": "ws", "wsSettings": {"path": "/t"}})),
+            "settings": server(json!({"password": "0123: #\"ü"}))}),
+        json!({"protocol": "shadowsocks", "settings": server(json!({"method": "chacha20-poly1305", "password": "yes"}))}),
+        json!({"protocol": "shadowsocks", "settings": server(json!({"method": "2022-blake3-aes-128-gcm", "password": "bCPY1dHSOODxnklfEDPYLA=="}))}),
+        json!({"protocol": "socks", "settings": server(json!({"users": [{"user": "ann", "pass": "1e3"}]}))}),
+        json!({"protocol": "http", "settings": server(json!({})), "streamSettings": tls(json!({"network": "tcp"}))}),
+    ]
+}
+
+fn config_of(mut outbounds: Vec<Value>) -> String {
+    for (n, outbound) in outbounds.iter_mut().enumerate() {
+        outbound["tag"] = format!("out: {n}").into();
+    }
+    let last = outbounds.len() - 1;
+    outbounds[0]["proxySettings"] = json!({"tag": format!("out: {last}")});
+    json!({
+        "log": {"loglevel": "error"},
+        "inbounds": [
+            {"listen": "127.0.0.1", "port": 1080, "protocol": "socks", "tag": "mixed",
+             "settings": {"udp": true, "auth": "password", "accounts": [{"user": "ann", "pass": "se:same"}]}},
+            {"listen": "::1", "port": 1081, "protocol": "http", "tag": "http"},
+        ],
+        "outbounds": outbounds,
+    })
+    .to_string()
+}
+
+#[test]
+fn a_config_comes_back_from_every_form_as_it_was() {
+    let text = config_of(outbounds());
+    let was = loaded(&text);
+    let first = read_text(&text);
+    for target in [Target::Config, Target::SingBox, Target::Clash] {
+        let there = write(&first, &text, target).unwrap();
+        assert_eq!(there.left_out, [""; 0], "{target:?}");
+        let again = read_text(&there.text);
+        assert_eq!(again.left_out, [""; 0], "{}", there.text);
+        let back = write(&again, &there.text, Target::Config).unwrap();
+        assert_eq!(back.left_out, [""; 0], "{}", back.text);
+        let is = loaded(&back.text);
+        assert_eq!(is.outbounds.len(), was.outbounds.len());
+        for (is, was) in is.outbounds.iter().zip(&was.outbounds) {
+            let mut is = is.clone();
+            // The name of the request is that of TLS, said in two places.
+            if let (Some(tls), Some(other)) = (&mut is.transport.security, &was.transport.security)
+                && other.server_name.is_none()
+            {
+                tls.server_name = None;
+            }
+            assert_eq!(is, *was, "{target:?}\n{}", there.text);
+        }
+        assert_eq!(
+            (is.inbounds, is.log),
+            (was.inbounds.clone(), was.log.clone()),
+            "{}",
+            there.text
+        );
+    }
+}
+
+#[test]
+fn what_mihomo_s_documentation_has_is_read() {
+    let read = read_text(&published("mihomo.yaml"));
+    let tags: Vec<_> = read
+        .config
+        .outbounds
+        .iter()
+        .filter_map(|o| o.tag.as_deref())
+        .collect();
+    assert_eq!(
+        tags,
+        [
+            "vmess ws",
+            "vmess h2",
+            "vmess http",
+            "vless grpc",
+            "vless httpupgrade",
+            "trojan",
+            "ss",
+            "ss 2022",
+            "ss plugin",
+            "socks",
+            "web"
+        ]
+    );
+    let OutboundSettings::Trojan(trojan) = &read.config.outbounds[5].protocol else {
+        panic!("expected trojan");
+    };
+    assert_eq!(*trojan.servers[0].accounts[0].password, "0123");
+    let ClientCarrier::Ws(ws) = &read.config.outbounds[0].transport.carrier else {
+        panic!("expected ws");
+    };
+    assert!(ws.early_data.is_some() && ws.host.is_some());
+    assert_eq!(read.config.inbounds[0].ports, [7890.into()]);
+    let lines = read.left_out.join("\n");
+    for part in [
+        "dns: it is not carried over",
+        "proxies[11].flow: this flow is not built",
+        "proxies[12].type: proxies of type `hysteria2` are not built",
+        "client-fingerprint: the handshakes of browsers",
+        "proxy-groups: 2 groups",
+        "rules: 2 rules are not carried over",
+        "external-controller",
+    ] {
+        assert!(lines.contains(part), "{part}\n{lines}");
+    }
+    assert!(!lines.contains(ID) && !lines.contains("sesame"), "{lines}");
+}
+
+#[test]
+fn what_sing_box_s_documentation_has_is_read() {
+    let read = read_text(&published("sing-box.json"));
+    let tags: Vec<_> = read
+        .config
+        .outbounds
+        .iter()
+        .filter_map(|o| o.tag.as_deref())
+        .collect();
+    // The one that its groups choose is the first.
+    assert_eq!(
+        tags,
+        [
+            "vmess-ws",
+            "direct",
+            "vless-raw",
+            "trojan-grpc",
+            "vmess-h2",
+            "vless-up",
+            "ss-out",
+            "ss-plugin",
+            "socks-out",
+            "http-out"
+        ]
+    );
+    assert_eq!(
+        read.config.outbounds[3].through.as_ref().map(|t| &*t.tag),
+        Some("socks-out")
+    );
+    let ports: Vec<_> = read
+        .config
+        .inbounds
+        .iter()
+        .map(|inbound| inbound.ports[0].from)
+        .collect();
+    assert_eq!(ports, [2080, 2081]);
+    let lines = read.left_out.join("\n");
+    for part in [
+        "x: dns: it is not carried over",
+        "x: inbounds[0]: inbounds of type `tun` are not carried over",
+        "x: outbounds[12].flow: this flow is not built",
+        "x: outbounds[13].type: outbounds of type `hysteria2` are not built",
+        "x: outbounds[4].multiplex: sing-box's own multiplexing is not built",
+        "x: outbounds[0]: `selector`",
+        "x: route.rules[2]: 1 rule of `route`",
+    ] {
+        assert!(lines.contains(part), "{part}\n{lines}");
+    }
+    assert!(!lines.contains(ID) && !lines.contains("sesame"), "{lines}");
+}
+
+#[test]
+fn subscriptions_are_read_whatever_is_around_them() {
+    let read = read_text(&published("subscription.txt")).with_inbounds();
+    assert_eq!(read.form, Form::Links);
+    let tags: Vec<_> = read
+        .config
+        .outbounds
+        .iter()
+        .filter_map(|o| o.tag.as_deref())
+        .collect();
+    assert_eq!(tags, ["one", "one 2"]);
+    assert_eq!(read.left_out.len(), 2, "{:?}", read.left_out);
+    assert!(read.left_out[0].starts_with("x: link 2: "));
+    assert_eq!(read.config.inbounds.len(), 2);
+    let read = read_text(&published("sip008.json"));
+    assert_eq!(
+        (read.config.outbounds.len(), read.left_out),
+        (2, Vec::new())
+    );
+}
+
+#[test]
+fn mistakes_name_their_place_and_what_is_expected() {
+    for (text, expected) in [
+        (
+            "proxies:\n- {name: a, type: vmess, server: b, port: x, uuid: q}\n",
+            "x:2:43: proxies[0].port: a text or a number is here that cannot be used, expected a number",
+        ),
+        (
+            "proxies:\n- {name: a, type: vless, server: b, port: 1, uuid: b831381d-6324-4d53-ad4f-8cda48b3081}\n",
+            "proxies[0].uuid: it is not a UUID",
+        ),
+        (
+            "proxies:\n- 5\n",
+            "x:2:3: proxies[0]: a text or a number is here that cannot be used, expected a map",
+        ),
+        (
+            "proxies:\n- {name: a, type: ss, server: b, port: 1, cipher: rc4, password: secret}\n",
+            "proxies[0].cipher: it is none of",
+        ),
+        ("proxies: [\n", "x:"),
+        (
+            r#"{"outbounds": [{"type": "vmess", "server_port": 0}]}"#,
+            "x: outbounds[0].server: `server` is missing",
+        ),
+        (
+            r#"{"outbounds": [{"type": "trojan", "server": "a", "server_port": 1, "password": "p", "transport": {"type": "quic"}}]}"#,
+            "x: outbounds[0].transport.type: `quic` is not built, expected",
+        ),
+        (
+            r#"{"outbounds": [{"type": "direct"}]}"#,
+            "x: this is a config of sing-box, and there is no server in it that could be used",
+        ),
+        (
+            "hy2://x\n",
+            "x: this is a list of links, and there is no server in it that could be used",
+        ),
+    ] {
+        let lines: Vec<String> = match read(text, "x", &no_files) {
+            Ok(read) => panic!("{text}: {read:?}"),
+            Err(messages) => messages.iter().map(ToString::to_string).collect(),
+        };
+        let lines = lines.join("\n");
+        assert!(lines.contains(expected), "{expected}\n{lines}");
+        assert!(!lines.contains("secret"), "{lines}");
+    }
+}
+
+#[test]
+fn what_would_let_others_read_is_not_written() {
+    let pin = "ab".repeat(32);
+    let outbound = |tls: Value| {
+        json!({"protocol": "trojan", "settings": {"servers": [{"address": "a.example", "port": 443, "password": "p"}]},
+            "streamSettings": {"network": "tcp", "security": "tls", "tlsSettings": tls}})
+    };
+    let pinned = outbound(json!({"allowInsecure": true, "pinnedPeerCertSha256": pin}));
+    let good = outbound(json!({}));
+    let text = config_of(vec![pinned, good]);
+    let first = read_text(&text);
+    let written = write(&first, &text, Target::SingBox).unwrap();
+    assert!(!written.text.contains("insecure"), "{}", written.text);
+    assert!(
+        written.left_out[0].contains("outbounds[0].streamSettings.tlsSettings.allowInsecure: "),
+        "{:?}",
+        written.left_out
+    );
+    assert!(written.left_out[0].ends_with("it is left out"));
+    // Clash has a word for it.
+    let written = write(&first, &text, Target::Clash).unwrap();
+    assert!(written.text.contains(&pin), "{}", written.text);
+}

@@ -1,0 +1,266 @@
+//! The keys of a map, as the readers of other programs' files ask for them.
+//!
+//! What is wrong keeps the part that it stands in from being carried over; what has no word here is left out. Either is
+//! told with its place.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::tree::{At, Node, Value};
+use crate::dialect::v2ray::json::Setting;
+use crate::report::did_you_mean;
+
+/// What is said while a file is read.
+#[derive(Default)]
+pub(in crate::dialect) struct Notes {
+    lines: RefCell<Vec<String>>,
+    errors: Cell<usize>,
+}
+
+impl Notes {
+    /// The part that this stands in cannot be carried over.
+    pub(in crate::dialect) fn error(&self, at: &At, text: impl Display) {
+        self.errors.set(self.errors.get() + 1);
+        self.left_out(at, text);
+    }
+
+    /// This has no word here, and what it stands in does without.
+    pub(in crate::dialect) fn left_out(&self, at: &At, text: impl Display) {
+        self.line(format!("{at}: {text}"));
+    }
+
+    pub(in crate::dialect) fn line(&self, line: String) {
+        let mut lines = self.lines.borrow_mut();
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+
+    /// How many errors there are: a part without any leaves it as it was.
+    pub(in crate::dialect) fn errors(&self) -> usize {
+        self.errors.get()
+    }
+
+    pub(in crate::dialect) fn into_lines(self) -> Vec<String> {
+        self.lines.into_inner()
+    }
+}
+
+/// A map that is being read.
+pub(in crate::dialect) struct Keys<'a> {
+    map: &'a Node,
+    asked: RefCell<Vec<&'static str>>,
+    notes: &'a Notes,
+}
+
+impl<'a> Keys<'a> {
+    /// `None`, with an error, of what is no map.
+    pub(in crate::dialect) fn of(map: &'a Node, notes: &'a Notes) -> Option<Self> {
+        if !matches!(map.value, Value::Map(_)) {
+            notes.error(&map.at, format_args!("{}, expected a map", found(map)));
+            return None;
+        }
+        Some(Self {
+            map,
+            asked: RefCell::default(),
+            notes,
+        })
+    }
+
+    pub(in crate::dialect) fn at(&self) -> &'a At {
+        &self.map.at
+    }
+
+    pub(in crate::dialect) fn notes(&self) -> &'a Notes {
+        self.notes
+    }
+
+    /// The value of a key; one that is empty is not there.
+    pub(in crate::dialect) fn get(&self, name: &'static str) -> Option<&'a Node> {
+        self.asked.borrow_mut().push(name);
+        self.map.get(name).filter(|node| match &node.value {
+            Value::Null => false,
+            Value::Text(text) => !text.is_empty(),
+            Value::List(_) | Value::Map(_) => true,
+        })
+    }
+
+    pub(in crate::dialect) fn text(&self, name: &'static str) -> Option<&'a str> {
+        let node = self.get(name)?;
+        let text = node.as_text();
+        if text.is_none() {
+            self.wrong(node, "a text");
+        }
+        text
+    }
+
+    /// A text in small letters.
+    pub(in crate::dialect) fn word(&self, name: &'static str) -> Option<String> {
+        self.text(name).map(|text| text.trim().to_ascii_lowercase())
+    }
+
+    /// The value of a key that must be there.
+    pub(in crate::dialect) fn required(&self, name: &'static str) -> Option<&'a str> {
+        if self.get(name).is_none() {
+            self.notes
+                .error(self.at(), format_args!("`{name}` is missing"));
+        }
+        self.text(name)
+    }
+
+    pub(in crate::dialect) fn number<T: FromStr>(&self, name: &'static str) -> Option<T> {
+        let node = self.get(name)?;
+        let number = node.as_text().and_then(|text| text.trim().parse().ok());
+        if number.is_none() {
+            self.wrong(node, "a number");
+        }
+        number
+    }
+
+    pub(in crate::dialect) fn switch(&self, name: &'static str) -> bool {
+        self.switched(name).unwrap_or(false)
+    }
+
+    /// A switch that may have been left alone.
+    pub(in crate::dialect) fn switched(&self, name: &'static str) -> Option<bool> {
+        let node = self.get(name)?;
+        let word = node.as_text().map(str::to_ascii_lowercase);
+        match word.as_deref() {
+            Some("true" | "yes" | "on" | "1") => Some(true),
+            Some("false" | "no" | "off" | "0") => Some(false),
+            _ => {
+                self.wrong(node, "`true` or `false`");
+                None
+            }
+        }
+    }
+
+    /// A span of time, as Go writes it, or a number of `unit`s.
+    pub(in crate::dialect) fn span(&self, name: &'static str, unit: Duration) -> Option<Duration> {
+        let node = self.get(name)?;
+        let text = node.as_text().unwrap_or_default().trim();
+        let span = match text.parse::<u32>() {
+            Ok(n) => Some(unit * n),
+            Err(_) => Duration::parse(&text.into()).ok(),
+        };
+        if span.is_none() {
+            self.wrong(node, "a span of time such as `15s`");
+        }
+        span.filter(|span| !span.is_zero())
+    }
+
+    /// Texts: a list of them, or one.
+    pub(in crate::dialect) fn list(&self, name: &'static str) -> Vec<(&'a Node, &'a str)> {
+        let Some(node) = self.get(name) else {
+            return Vec::new();
+        };
+        let mut texts = Vec::new();
+        for item in node.items() {
+            match item.as_text() {
+                Some(text) => texts.push((item, text)),
+                None => self.wrong(item, "a text"),
+            }
+        }
+        texts
+    }
+
+    /// The parts of a list.
+    pub(in crate::dialect) fn items(&self, name: &'static str) -> &'a [Node] {
+        self.get(name).map(Node::items).unwrap_or_default()
+    }
+
+    pub(in crate::dialect) fn map(&self, name: &'static str) -> Option<Self> {
+        Self::of(self.get(name)?, self.notes)
+    }
+
+    /// A map that is there and not switched off by its `switch`.
+    pub(in crate::dialect) fn enabled(
+        &self,
+        name: &'static str,
+        switch: &'static str,
+    ) -> Option<Self> {
+        self.map(name).filter(|map| map.switch(switch))
+    }
+
+    pub(in crate::dialect) fn error(&self, name: &str, text: impl Display) {
+        self.notes.error(&self.place(name), text);
+    }
+
+    pub(in crate::dialect) fn left_out(&self, name: &str, text: impl Display) {
+        self.notes.left_out(&self.place(name), text);
+    }
+
+    fn place(&self, name: &str) -> At {
+        let node = self.map.get(name);
+        node.map_or_else(|| self.at().key(name), |node| node.at.clone())
+    }
+
+    /// Keys that are understood, and change nothing here.
+    pub(in crate::dialect) fn silent(&self, names: &[&'static str]) {
+        self.asked.borrow_mut().extend(names);
+    }
+
+    /// Keys that are understood, and have no word here: what they say gets lost unless it is nothing.
+    pub(in crate::dialect) fn no_word(&self, names: &[&'static str], why: &str) {
+        for name in names {
+            if self.get(name).is_some_and(|node| !is_nothing(node)) {
+                self.left_out(name, why);
+            }
+        }
+    }
+
+    /// Keys without which something else would be done than was meant.
+    pub(in crate::dialect) fn refuse(&self, names: &[&'static str], why: &str) {
+        for name in names {
+            if self.get(name).is_some_and(|node| !is_nothing(node)) {
+                self.error(name, why);
+            }
+        }
+    }
+
+    /// Tells of the keys that nobody has asked for.
+    pub(in crate::dialect) fn finish(self) {
+        let asked = self.asked.borrow();
+        for (key, node) in self.map.entries() {
+            if is_nothing(node) || asked.iter().any(|name| name.eq_ignore_ascii_case(key)) {
+                continue;
+            }
+            let hint = did_you_mean(key, asked.iter().copied());
+            self.notes.left_out(
+                &node.at,
+                format_args!("there is no word for it here{hint}, it is left out"),
+            );
+        }
+    }
+
+    fn wrong(&self, node: &Node, expected: &str) {
+        let found = found(node);
+        self.notes
+            .error(&node.at, format_args!("{found}, expected {expected}"));
+    }
+}
+
+/// Whether a value says no more than its absence does.
+fn is_nothing(node: &Node) -> bool {
+    match &node.value {
+        Value::Null => true,
+        Value::Text(text) => matches!(&**text, "" | "false" | "0"),
+        Value::List(items) => items.is_empty(),
+        Value::Map(entries) => {
+            let off = node.get("enabled").and_then(Node::as_text) == Some("false");
+            off || entries.is_empty()
+        }
+    }
+}
+
+/// What is there; of a text it may be a secret, so it is not shown.
+fn found(node: &Node) -> &'static str {
+    match &node.value {
+        Value::Null => "nothing is here",
+        Value::Text(_) => "a text or a number is here that cannot be used",
+        Value::List(_) => "a list is here",
+        Value::Map(_) => "a map is here",
+    }
+}

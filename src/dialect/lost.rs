@@ -1,0 +1,425 @@
+//! What the forms of other programs have in common when they are written: which words they lack, and what that means.
+//!
+//! What would change who can read or who is believed keeps an outbound from being written; all else is told.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use serde_json::{Map, Value, json};
+
+use super::links::bare;
+use super::said::Said;
+use crate::config::{Config, Inbound, Listen, Outbound};
+use crate::dns::Strategy;
+use crate::protocol::accounts::Account;
+use crate::protocol::servers::ServerSettings;
+use crate::protocol::shadowsocks::{AccountSecret, AccountSettings, Method};
+use crate::protocol::{Grant, InboundSettings, freedom, vmess};
+use crate::transport::tcp::{FastOpen, SockOpt};
+use crate::transport::{ClientCarrier, ServerSettings as ServerTransport, tls, ws};
+
+/// Adds what was said to the lines.
+pub(in crate::dialect) fn take(said: Said, lines: &mut Vec<String>) {
+    lines.extend(said.left_out);
+    let errors = said.errors.into_iter();
+    lines.extend(errors.map(|line| format!("{line}: it is left out")));
+}
+
+/// An inbound of SOCKS or HTTP, as every program has it.
+pub(in crate::dialect) struct Door<'a> {
+    /// Or it takes HTTP alone.
+    pub(in crate::dialect) has_socks: bool,
+    pub(in crate::dialect) listen: IpAddr,
+    pub(in crate::dialect) port: u16,
+    pub(in crate::dialect) accounts: &'a [Account],
+}
+
+impl<'a> Door<'a> {
+    pub(in crate::dialect) fn of(inbound: &'a Inbound, said: &mut Said) -> Option<Self> {
+        let (has_socks, accounts) = match &inbound.protocol {
+            InboundSettings::Socks(settings) => {
+                if !settings.udp {
+                    said.left_out("settings.udp", "UDP is granted there, whatever is said");
+                }
+                if settings.udp_ip.is_some() {
+                    said.left_out("settings.ip", NO_WORD);
+                }
+                level(settings.level, said);
+                other(settings.transparent, &settings.grant, said);
+                (true, settings.accounts.as_deref())
+            }
+            InboundSettings::Http(settings) => {
+                level(settings.level, said);
+                other(settings.transparent, &settings.grant, said);
+                (false, Some(&*settings.accounts))
+            }
+            _ => {
+                said.error(
+                    "protocol",
+                    "inbounds of `socks` and `http` alone are carried over",
+                );
+                return None;
+            }
+        };
+        if accounts.is_some_and(<[_]>::is_empty) && has_socks {
+            said.error(
+                "settings.accounts",
+                "there is none, and without one it would be open to everybody",
+            );
+        }
+        let ports = &inbound.ports[..];
+        let ([range], Listen::Ip(listen)) = (ports, &inbound.listen) else {
+            said.error("listen", "expected one address and one port");
+            return None;
+        };
+        if range.from != range.to {
+            said.error("port", "expected one port");
+        }
+        if inbound.transport != ServerTransport::default() {
+            let text = "what stands around it is not carried over, and without it everybody could read what passes";
+            said.error("streamSettings", text);
+        }
+        if inbound.sniffing.is_some() {
+            said.left_out("sniffing", NO_WORD);
+        }
+        if inbound.limits != Default::default() {
+            said.left_out("limits", NO_WORD);
+        }
+        said.errors.is_empty().then_some(Self {
+            has_socks,
+            listen: *listen,
+            port: range.from,
+            accounts: accounts.unwrap_or_default(),
+        })
+    }
+}
+
+fn other(transparent: bool, grant: &Grant, said: &mut Said) {
+    if transparent {
+        said.left_out("settings.allowTransparent", NO_WORD);
+    }
+    if *grant != Grant::default() {
+        said.left_out("settings.waitForConnect", NO_WORD);
+    }
+}
+
+/// What a config has besides inbounds and outbounds.
+pub(in crate::dialect) fn rest(config: &Config, whose: &str, lines: &mut Vec<String>) {
+    let default = Config::default();
+    if !config.routing.rules.is_empty() {
+        let n = config.routing.rules.len();
+        lines.push(format!(
+            "routing.rules: {n} of them are not carried over: everything goes by the first outbound"
+        ));
+    }
+    let parts = [
+        ("routing.balancers", !config.routing.balancers.is_empty()),
+        ("reverse", config.reverse != default.reverse),
+        ("observatory", !config.observers.is_empty()),
+        ("dns", config.dns != default.dns),
+        ("policy", config.policy != default.policy),
+        ("limits", config.limits != default.limits),
+        ("stats", config.stats),
+        ("state", config.state.is_some()),
+        ("api", config.api.is_some()),
+        ("metrics", config.metrics.is_some()),
+        ("browserForwarder", config.browser.is_some()),
+        ("log.access", config.log.access != default.log.access),
+        ("log.error", config.log.error != default.log.error),
+        ("log.format", config.log.format != default.log.format),
+    ];
+    for (part, _) in parts.iter().filter(|(_, is_there)| *is_there) {
+        lines.push(format!("{part}: it is not carried over to {whose}"));
+    }
+}
+
+/// What is written of each account at each server.
+pub(in crate::dialect) fn each<A>(
+    servers: &[ServerSettings<A>],
+    port: &str,
+    said: &mut Said,
+    write: impl Fn(&A, &mut Said) -> Value,
+) -> Vec<Value> {
+    let mut all = Vec::new();
+    for server in servers {
+        for account in &server.accounts {
+            let mut value = write(account, said);
+            value["server"] = bare(&server.to.host).into();
+            value[port] = server.to.port.into();
+            all.push(value);
+        }
+    }
+    all
+}
+
+/// The same where there need be no account.
+pub(in crate::dialect) fn each_login(
+    servers: &[ServerSettings<Account>],
+    port: &str,
+    write: impl Fn(Option<&Account>) -> Value,
+) -> Vec<Value> {
+    let mut all = Vec::new();
+    for server in servers {
+        let accounts = server.accounts.iter().map(Some);
+        let nobody = server.accounts.is_empty().then_some(None);
+        for account in accounts.chain(nobody) {
+            let mut value = write(account);
+            value["server"] = bare(&server.to.host).into();
+            value[port] = server.to.port.into();
+            all.push(value);
+        }
+    }
+    all
+}
+
+/// The tag of an outbound's server, of which the first has the outbound's own.
+pub(in crate::dialect) fn tag(outbound: &Outbound, n: usize) -> String {
+    let tag = outbound.tag.as_deref().unwrap_or(&outbound.name);
+    match n {
+        0 => tag.to_owned(),
+        n => format!("{tag} #{}", n + 1),
+    }
+}
+
+/// Takes out what goes through something that is not there.
+pub(in crate::dialect) fn dangling(
+    outbounds: &mut Vec<Value>,
+    key: &str,
+    tag: &str,
+    lines: &mut Vec<String>,
+) {
+    loop {
+        let tags: HashSet<String> = outbounds
+            .iter()
+            .filter_map(|o| Some(o[tag].as_str()?.to_owned()))
+            .collect();
+        let lost = |outbound: &Value| {
+            outbound[key]
+                .as_str()
+                .is_some_and(|through| !tags.contains(through))
+        };
+        let Some(n) = outbounds.iter().position(lost) else {
+            return;
+        };
+        let gone = outbounds.remove(n);
+        let text = |key: &str| {
+            gone[key]
+                .as_str()
+                .unwrap_or_default()
+                .escape_debug()
+                .to_string()
+        };
+        lines.push(format!(
+            "outbound `{}`: it goes through `{}`, which is not carried over: it is left out",
+            text(tag),
+            text(key)
+        ));
+    }
+}
+
+pub(in crate::dialect) fn level(level: u32, said: &mut Said) {
+    if level != 0 {
+        said.left_out("settings.level", NO_WORD);
+    }
+}
+
+pub(in crate::dialect) fn freedom(settings: &freedom::OutboundSettings, said: &mut Said) {
+    level(settings.level, said);
+    if settings.strategy != Strategy::AsIs {
+        said.left_out("settings.domainStrategy", NO_WORD);
+    }
+    if settings.redirect != Default::default() {
+        said.error("settings.redirect", NO_WORD);
+    }
+    if settings.rules != Default::default() {
+        said.error("settings.finalRules", NO_WORD);
+    }
+}
+
+pub(in crate::dialect) fn vmess(account: &vmess::AccountSettings, said: &mut Said) {
+    level(account.level, said);
+    if account.no_end_mark {
+        said.left_out(
+            "settings.experiments",
+            "there is no word for `NoTerminationSignal`",
+        );
+    }
+}
+
+/// Method and password of a Shadowsocks account.
+pub(in crate::dialect) fn secret(account: &AccountSettings) -> (&'static str, String) {
+    let (method, password) = match &account.secret {
+        AccountSecret::None => (Method::None, String::new()),
+        AccountSecret::Aead(password) => (
+            Method::Aead(password.key().cipher),
+            password.text().to_owned(),
+        ),
+        AccountSecret::Blake3 { key, servers } => {
+            let keys = servers.iter().chain([&key.key]);
+            let keys: Vec<String> = keys.map(|key| STANDARD.encode(key.as_slice())).collect();
+            (Method::Blake3(key.cipher), keys.join(":"))
+        }
+    };
+    // V2Ray's own name for it is known to fewer programs.
+    let name = match method.name() {
+        "chacha20-poly1305" => "chacha20-ietf-poly1305",
+        name => name,
+    };
+    (name, password)
+}
+
+/// Tells of what TLS was told and the other program cannot be.
+pub(in crate::dialect) fn tls(
+    tls: &tls::ClientSettings,
+    whose: &str,
+    has_authorities: bool,
+    has_pin: bool,
+    said: &mut Said,
+) {
+    let part = |key: &str| format!("streamSettings.tlsSettings.{key}");
+    let lost_pins = !tls.pins.is_empty() || !tls.certificate_pins.is_empty() && !has_pin;
+    if lost_pins && tls.allow_insecure {
+        let text = format!(
+            "a pin alone says who the server is here, and {whose} has no word for it: with `allowInsecure` it would believe anybody"
+        );
+        said.error(&part("allowInsecure"), text);
+    } else if lost_pins {
+        let key = match tls.pins.is_empty() {
+            true => "pinnedPeerCertSha256",
+            false => "pinnedPeerCertificateChainSha256",
+        };
+        said.left_out(
+            &part(key),
+            "there is no word for it: a certificate that nobody else vouches for is not believed",
+        );
+    }
+    if tls.disable_system_root && !has_authorities {
+        said.error(
+            &part("disableSystemRoot"),
+            format_args!("{whose} would believe the authorities of the system"),
+        );
+    }
+    if !tls.verify_names.is_empty() {
+        said.left_out(
+            &part("verifyPeerCertByName"),
+            "there is no word for it: the name that is asked for must be in the certificate",
+        );
+    }
+    if tls.certificate.is_some() {
+        said.error(
+            &part("certificates"),
+            "certificates of clients are not carried over, and the server asks for one",
+        );
+    }
+}
+
+/// Tells of what carries the tunnel and has no word in most programs.
+pub(in crate::dialect) fn carrier(carrier: &ClientCarrier, whose: &str, said: &mut Said) {
+    match carrier {
+        ClientCarrier::Ws(ws) | ClientCarrier::Browser(ws) => {
+            if ws.heartbeat != ws::ClientSettings::default().heartbeat {
+                let text = format!("{whose} has no word for it, and sends no pings");
+                said.left_out("streamSettings.wsSettings.heartbeatPeriod", text);
+            }
+            if matches!(carrier, ClientCarrier::Browser(_)) {
+                said.left_out("streamSettings.wsSettings.useBrowserForwarding", NO_WORD);
+            }
+        }
+        ClientCarrier::Grpc(grpc) => {
+            if grpc.paths.name().starts_with('/') {
+                let text = "paths of one's own have no word there, expected a plain name";
+                said.error("streamSettings.grpcSettings.serviceName", text);
+            }
+            let others = [
+                ("multiMode", grpc.multi),
+                ("user_agent", grpc.user_agent.is_some()),
+                ("initial_windows_size", grpc.window.is_some()),
+            ];
+            for (key, _) in others.iter().filter(|(_, is_there)| *is_there) {
+                said.left_out(&format!("streamSettings.grpcSettings.{key}"), NO_WORD);
+            }
+        }
+        _ => {}
+    }
+}
+
+pub(in crate::dialect) fn strategy(outbound: &Outbound, said: &mut Said) {
+    if outbound.strategy != Strategy::AsIs {
+        said.left_out("targetStrategy", NO_WORD);
+    }
+}
+
+/// The options of sockets that most programs have.
+pub(in crate::dialect) struct Options {
+    pub(in crate::dialect) device: Option<String>,
+    pub(in crate::dialect) mark: Option<u32>,
+    pub(in crate::dialect) send_through: Option<IpAddr>,
+    pub(in crate::dialect) fast_open: bool,
+    pub(in crate::dialect) mptcp: bool,
+}
+
+/// Tells of the others.
+pub(in crate::dialect) fn sockopt(sockopt: &SockOpt, said: &mut Said) -> Options {
+    let kept = SockOpt {
+        device: sockopt.device.clone(),
+        mark: sockopt.mark,
+        send_through: sockopt.send_through,
+        fast_open: sockopt.fast_open,
+        mptcp: sockopt.mptcp,
+        ..SockOpt::default()
+    };
+    if *sockopt != kept {
+        said.left_out(
+            "streamSettings.sockopt",
+            "there are words for `mark`, `interface`, `tcpFastOpen` and `mptcp` alone",
+        );
+    }
+    if sockopt.fast_open == FastOpen::Off {
+        said.left_out(
+            "streamSettings.sockopt.tcpFastOpen",
+            "it is as the system has it there",
+        );
+    }
+    Options {
+        device: kept.device,
+        mark: kept.mark,
+        send_through: kept.send_through,
+        fast_open: matches!(kept.fast_open, FastOpen::On(_)),
+        mptcp: kept.mptcp,
+    }
+}
+
+/// As a map, `Host` among them; a name with several values has a list.
+pub(in crate::dialect) fn headers(headers: &HeaderMap, host: Option<&HeaderValue>) -> Value {
+    let mut map = Map::new();
+    if let Some(host) = host {
+        map.insert("Host".to_owned(), text(host).into());
+    }
+    for name in headers.keys() {
+        let values: Vec<String> = headers.get_all(name).iter().map(text).collect();
+        let value = match &values[..] {
+            [one] => json!(one),
+            several => json!(several),
+        };
+        map.insert(spelled(name).to_owned(), value);
+    }
+    Value::Object(map)
+}
+
+/// As people spell it; case does not matter.
+pub(in crate::dialect) fn spelled(name: &HeaderName) -> &str {
+    match name {
+        name if *name == SEC_WEBSOCKET_PROTOCOL => "Sec-WebSocket-Protocol",
+        name => name.as_str(),
+    }
+}
+
+pub(in crate::dialect) fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}
+
+pub(in crate::dialect) const NO_WORD: &str = "there is no word for it";

@@ -1,0 +1,67 @@
+//! `inbounds`: SOCKS, HTTP, and both on one port.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::config::Inbound;
+use crate::dialect::keys::{Keys, Notes};
+use crate::dialect::nodes::{account, inbound, mixed};
+use crate::dialect::tree::Node;
+use crate::protocol::{InboundSettings, http};
+
+/// Reads an inbound; what is wrong with it, or that there is no such here, is told.
+pub(super) fn read(node: &Node, notes: &Notes) -> Option<Inbound> {
+    let before = notes.errors();
+    let keys = Keys::of(node, notes)?;
+    let kind = keys.word("type").unwrap_or_default();
+    if !matches!(&*kind, "socks" | "http" | "mixed") {
+        let text = format!(
+            "inbounds of type `{}` are not carried over, expected `mixed`, `socks` or `http`",
+            kind.escape_debug()
+        );
+        notes.left_out(&node.at, text);
+        return None;
+    }
+    let listen = keys.text("listen").map(str::parse);
+    let listen: IpAddr = match listen {
+        None => Ipv4Addr::LOCALHOST.into(),
+        Some(Ok(ip)) => ip,
+        Some(Err(_)) => {
+            keys.error(
+                "listen",
+                "this is no address, expected one such as `127.0.0.1`",
+            );
+            return None;
+        }
+    };
+    let port: Option<u16> = match keys.required("listen_port") {
+        Some(_) => keys.number("listen_port"),
+        None => None,
+    };
+    let mut accounts = Vec::new();
+    for user in keys.items("users") {
+        let Some(user) = Keys::of(user, notes) else {
+            continue;
+        };
+        accounts.extend(account(&user));
+        user.finish();
+    }
+    keys.refuse(&["tls"], "TLS in front of an inbound is not carried over, and without it everybody could read what passes");
+    keys.silent(&[
+        "domain_strategy",
+        "tcp_fast_open",
+        "set_system_proxy",
+        "sniff",
+        "sniff_override_destination",
+    ]);
+    let tag = keys.text("tag");
+    keys.finish();
+    let protocol = match &*kind {
+        "http" => InboundSettings::Http(http::InboundSettings {
+            accounts,
+            ..http::InboundSettings::default()
+        }),
+        _ => mixed(accounts),
+    };
+    let made = inbound(node.at.path.clone(), tag, listen, port?, protocol);
+    (notes.errors() == before).then_some(made)
+}

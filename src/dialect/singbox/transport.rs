@@ -1,0 +1,118 @@
+//! `transport`: `ws`, `httpupgrade`, `grpc` and `http`.
+
+use std::time::Duration;
+
+use http::Method;
+
+use crate::address::Destination;
+use crate::dialect::keys::Keys;
+use crate::dialect::links::bare;
+use crate::dialect::nodes::{header, headers};
+use crate::dialect::v2ray::grpc::pings as of_numbers;
+use crate::http::request::with_slash;
+use crate::http::{EarlyData, EarlyDataIn};
+use crate::transport::http2::Pings;
+use crate::transport::{ClientCarrier, grpc, h2, httpupgrade, ws};
+
+/// Reads what carries the tunnel; without it that is the connection itself.
+pub(super) fn read(keys: &Keys, to: Option<&Destination>) -> Option<ClientCarrier> {
+    let has_tls = keys.enabled("tls", "enabled").is_some();
+    let Some(transport) = keys.map("transport") else {
+        return Some(ClientCarrier::Raw);
+    };
+    let path = transport.text("path").unwrap_or_default().to_owned();
+    let carrier = match transport.word("type").as_deref() {
+        None => ClientCarrier::Raw,
+        Some("ws") => {
+            let (host, headers) = headers(&transport);
+            let max = transport.number("max_early_data").filter(|max| *max > 0);
+            let name = header(&transport, "early_data_header_name");
+            let carried_in = name.map_or(EarlyDataIn::Path, EarlyDataIn::Header);
+            ClientCarrier::Ws(ws::ClientSettings {
+                path: with_slash(path),
+                host,
+                headers,
+                early_data: max.map(|max| EarlyData { carried_in, max }),
+                ..ws::ClientSettings::default()
+            })
+        }
+        Some("httpupgrade") => {
+            let (of_headers, headers) = headers(&transport);
+            let host = transport.text("host").map(str::parse);
+            if matches!(host, Some(Err(_))) {
+                transport.error("host", "this cannot stand in a header");
+            }
+            ClientCarrier::HttpUpgrade(httpupgrade::ClientSettings {
+                path: with_slash(path),
+                host: host.and_then(Result::ok).or(of_headers),
+                headers,
+                early_data: None,
+            })
+        }
+        Some("grpc") => ClientCarrier::Grpc(grpc::ClientSettings {
+            paths: grpc::Paths::new(transport.text("service_name").unwrap_or_default()),
+            pings: pings(&transport),
+            ..grpc::ClientSettings::default()
+        }),
+        Some("http") if !has_tls => {
+            let text =
+                "without `tls` this is HTTP/1.1, which is not built for `http`: switch `tls` on";
+            transport.error("type", text);
+            return None;
+        }
+        Some("http") => {
+            let hosts = transport.list("host");
+            let mut hosts: Vec<String> =
+                hosts.into_iter().map(|(_, host)| host.to_owned()).collect();
+            let bad = hosts
+                .iter()
+                .any(|host| host.parse::<http::uri::Authority>().is_err());
+            if bad {
+                transport.error(
+                    "host",
+                    "there is one among them that is no name of a server",
+                );
+                return None;
+            }
+            // V2Ray would ask for another name.
+            if hosts.is_empty() {
+                hosts.extend(to.map(|to| bare(&to.host)));
+            }
+            let method = transport
+                .text("method")
+                .map(|text| Method::from_bytes(text.as_bytes()));
+            if matches!(method, Some(Err(_))) {
+                transport.error("method", "this is no method of HTTP");
+            }
+            let (_, headers) = headers(&transport);
+            ClientCarrier::H2(h2::ClientSettings {
+                hosts,
+                path: with_slash(path),
+                method: method.and_then(Result::ok).unwrap_or(Method::PUT),
+                headers,
+                pings: pings(&transport),
+            })
+        }
+        Some(other) => {
+            let text = format!(
+                "`{}` is not built, expected `ws`, `httpupgrade`, `grpc` or `http`",
+                other.escape_debug()
+            );
+            transport.error("type", text);
+            return None;
+        }
+    };
+    transport.finish();
+    Some(carrier)
+}
+
+fn pings(transport: &Keys) -> Option<Pings> {
+    let secs = Duration::from_secs(1);
+    let period = transport.span("idle_timeout", secs);
+    let limit = transport.span("ping_timeout", secs);
+    let without_stream = transport.switch("permit_without_stream");
+    // sing-box's default.
+    let limit = limit.unwrap_or(Duration::from_secs(15));
+    let secs = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    of_numbers(secs(period?), secs(limit), without_stream)
+}

@@ -1,0 +1,113 @@
+//! A whole config: inbounds of SOCKS and HTTP, and outbounds.
+
+use serde_json::{Value, json};
+
+use crate::config::{Config, Inbound, Listen, LogLevel, Outbound};
+use crate::protocol::accounts::Account;
+use crate::protocol::{InboundSettings, OutboundSettings};
+use crate::transport::tcp::{FastOpen, SockOpt};
+
+/// Writes a config that other dialects can be read as; what else there may be in one is told.
+pub(in crate::dialect) fn config(config: &Config, lines: &mut Vec<String>) -> Value {
+    let inbounds: Vec<Value> = config
+        .all_inbounds()
+        .filter_map(|one| inbound(one).or_else(|| tell(lines, &one.name)))
+        .collect();
+    let outbounds: Vec<Value> = config
+        .outbounds
+        .iter()
+        .filter_map(|one| outbound(one).or_else(|| tell(lines, &one.name)))
+        .collect();
+    let level = match config.log.level {
+        LogLevel::None => "none",
+        LogLevel::Error => "error",
+        LogLevel::Warning => "warning",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+    };
+    json!({"log": {"loglevel": level}, "inbounds": inbounds, "outbounds": outbounds})
+}
+
+fn tell(lines: &mut Vec<String>, name: &str) -> Option<Value> {
+    lines.push(format!("{name}: it cannot be written: it is left out"));
+    None
+}
+
+fn inbound(inbound: &Inbound) -> Option<Value> {
+    let (protocol, settings) = match &inbound.protocol {
+        InboundSettings::Socks(settings) => {
+            let mut value = json!({"udp": settings.udp});
+            if let Some(list) = &settings.accounts {
+                value["auth"] = "password".into();
+                value["accounts"] = accounts(list);
+            }
+            ("socks", value)
+        }
+        InboundSettings::Http(settings) => {
+            let mut value = json!({});
+            if !settings.accounts.is_empty() {
+                value["accounts"] = accounts(&settings.accounts);
+            }
+            ("http", value)
+        }
+        _ => return None,
+    };
+    let (Listen::Ip(ip), [range]) = (&inbound.listen, &inbound.ports[..]) else {
+        return None;
+    };
+    let mut value = json!({
+        "listen": ip.to_string(), "port": range.from, "protocol": protocol, "settings": settings,
+    });
+    if let Some(tag) = &inbound.tag {
+        value["tag"] = json!(&**tag);
+    }
+    Some(value)
+}
+
+fn accounts(list: &[Account]) -> Value {
+    let one = |account: &Account| json!({"user": account.user, "pass": *account.pass});
+    list.iter().map(one).collect()
+}
+
+fn outbound(outbound: &Outbound) -> Option<Value> {
+    let mut value = match &outbound.protocol {
+        OutboundSettings::Freedom(_) | OutboundSettings::Blackhole(_) => {
+            let mut value = json!({"protocol": outbound.protocol.name()});
+            if let Some(tag) = &outbound.tag {
+                value["tag"] = json!(&**tag);
+            }
+            if let Some(ip) = outbound.transport.sockopt.send_through {
+                value["sendThrough"] = ip.to_string().into();
+            }
+            value
+        }
+        _ => super::outbound(outbound)?,
+    };
+    if let Some(sockopt) = sockopt(&outbound.transport.sockopt) {
+        value["streamSettings"]["sockopt"] = sockopt;
+    }
+    Some(value)
+}
+
+/// The options that other programs have a word for.
+fn sockopt(sockopt: &SockOpt) -> Option<Value> {
+    let mut value = json!({});
+    if let Some(mark) = sockopt.mark {
+        value["mark"] = mark.into();
+    }
+    if let Some(device) = &sockopt.device {
+        value["bindToDevice"] = device.clone().into();
+    }
+    match sockopt.fast_open {
+        FastOpen::Default => {}
+        FastOpen::Off => value["tcpFastOpen"] = false.into(),
+        FastOpen::On(_) => value["tcpFastOpen"] = true.into(),
+    }
+    if sockopt.mptcp {
+        value["mptcp"] = true.into();
+    }
+    value
+        .as_object()
+        .is_some_and(|map| !map.is_empty())
+        .then_some(value)
+}
