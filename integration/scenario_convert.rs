@@ -290,3 +290,46 @@ fn a_file_is_kept_and_what_is_lost_is_told() {
         said(&output)
     );
 }
+
+/// The commands of `docs/convert.md`, and what it says that they say.
+#[test]
+fn the_document_shows_what_happens() {
+    let stage = Stage::new();
+    let given = |name: &str| {
+        std::fs::read(root().join("testdata/convert").join(name)).expect("it is there")
+    };
+    stage.write("clash.yaml", given("mihomo.yaml"));
+    stage.write("sing-box.json", given("sing-box.json"));
+    let mut client = Vmess::ws().client(Mobula, 1080, 443);
+    client["outbounds"][0]["streamSettings"]["wsSettings"]["heartbeatPeriod"] = json!(7);
+    stage.write("client.json", client.to_string());
+    let document = std::fs::read_to_string(root().join("docs/convert.md")).expect("it is there");
+    let (mut lines, mut commands) = (String::new(), 0);
+    for line in document.lines() {
+        let command = line
+            .split_once("mobula convert ")
+            .filter(|(front, _)| !front.contains('`'));
+        let Some((_, args)) = command else { continue };
+        let args = args.split("   ").next().unwrap_or_default();
+        let args: Vec<&str> = args.split_whitespace().filter(|arg| *arg != "-").collect();
+        // Those on the web and on standard input are tried elsewhere.
+        if args
+            .first()
+            .is_none_or(|first| first.contains("://") || first.starts_with('-'))
+        {
+            continue;
+        }
+        let output = convert(&args, &stage);
+        assert!(output.status.success(), "{line}: {}", said(&output));
+        lines.push_str(&said(&output));
+        commands += 1;
+    }
+    assert_eq!(commands, 3);
+    let shown = document
+        .lines()
+        .filter(|line| line.starts_with("left out: "));
+    let missing: Vec<&str> = shown
+        .filter(|line| !lines.lines().any(|said| said == *line))
+        .collect();
+    assert!(missing.is_empty(), "{missing:#?} are not in\n{lines}");
+}

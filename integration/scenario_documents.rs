@@ -165,6 +165,8 @@ fn there_is_no_block_that_no_test_knows() {
             ("text", "cli.md") => true,
             // `interop_share_links`.
             ("text", "share-links.md") => true,
+            // `scenario_convert`.
+            ("text", "convert.md") => true,
             // `scenario_tunnel`.
             ("toml", "tunnel.md") => true,
             // Pictures.

@@ -135,17 +135,12 @@ fn websocket(keys: &Keys) -> ClientCarrier {
             early_data: (is_fast || ed.is_some()).then_some(UpgradeEarlyData::Ahead),
         });
     }
-    let early_data = match max.or(ed) {
-        None => None,
-        Some(max) => Some(EarlyData {
-            carried_in: match (name, ed) {
-                (Some(name), _) => EarlyDataIn::Header(name),
-                (None, Some(_)) => EarlyDataIn::Header(SEC_WEBSOCKET_PROTOCOL),
-                (None, None) => EarlyDataIn::Path,
-            },
-            max,
-        }),
+    let carried_in = match (name, ed) {
+        (Some(name), _) => EarlyDataIn::Header(name),
+        (None, Some(_)) => EarlyDataIn::Header(SEC_WEBSOCKET_PROTOCOL),
+        (None, None) => EarlyDataIn::Path,
     };
+    let early_data = max.or(ed).map(|max| EarlyData { carried_in, max });
     ClientCarrier::Ws(ws::ClientSettings {
         path,
         host,

@@ -90,10 +90,10 @@ pub fn recognise(text: &str) -> (Form, Cow<'_, str>) {
 fn of_plain(text: &str) -> Form {
     let lines = || text.lines().filter(|line| !line.trim().is_empty());
     let begins = text.trim_start();
-    if begins.starts_with(['{', '/', '#']) || begins.is_empty() {
-        if let Ok((Value::Object(map), _)) = Text::new(text.to_owned()).parse() {
-            return of_object(&map);
-        }
+    if begins.starts_with(['{', '/', '#'])
+        && let Ok((Value::Object(map), _)) = Text::new(text.to_owned()).parse()
+    {
+        return of_object(&map);
     }
     // Keys of YAML's top level, which JSON and links have not.
     let keys = ["proxies:", "proxy-groups:", "proxy-providers:", "Proxy:"];
