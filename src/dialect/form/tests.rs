@@ -314,7 +314,7 @@ fn mistakes_name_their_place_and_what_is_expected() {
         ("proxies: [\n", "x:"),
         (
             r#"{"outbounds": [{"type": "vmess", "server_port": 0}]}"#,
-            "x: outbounds[0].server: `server` is missing",
+            "x: outbounds[0]: `server` is missing",
         ),
         (
             r#"{"outbounds": [{"type": "trojan", "server": "a", "server_port": 1, "password": "p", "transport": {"type": "quic"}}]}"#,
