@@ -104,6 +104,7 @@ mod scenario_outside_http;
 mod scenario_panels;
 mod scenario_plugin;
 mod scenario_policy;
+mod scenario_probe;
 mod scenario_real;
 mod scenario_real_servers;
 mod scenario_rebinding;

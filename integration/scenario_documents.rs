@@ -159,6 +159,8 @@ fn there_is_no_block_that_no_test_knows() {
             ("sh", "README.md" | "contributing.md" | "benchmarks.md") => true,
             // `scenario_gost`.
             ("sh" | "yaml", "gost.md") => true,
+            // `scenario_probe`.
+            ("yaml", "probe.md") => true,
             ("console", _) => true,
             ("text", "config.md" | "troubleshooting.md") => true,
             // `command_line`.

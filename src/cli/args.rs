@@ -15,6 +15,7 @@ use super::format::FormatArgs;
 use super::init::InitArgs;
 use super::link::LinkArgs;
 use super::man::ManArgs;
+use super::probe::ProbeArgs;
 use super::top::TopArgs;
 use crate::dialect::{plugin, v2ray};
 
@@ -91,6 +92,8 @@ pub(super) enum Command {
         #[arg(value_name = "FILE.toml")]
         file: PathBuf,
     },
+    /// Test nodes: which answer, how fast, and why the others do not; from here, or from back ends elsewhere
+    Probe(ProbeArgs),
     /// Test nodes for fronts of MiaoSpeed, such as FullTclash and koipy: a WebSocket server that they connect to
     Backend(BackendArgs),
     /// Print the version
@@ -267,19 +270,26 @@ fn is_switched_off(arg: &mut OsString) -> bool {
     }
 }
 
-const LONG: [&str; 58] = [
+const LONG: [&str; 69] = [
     "address",
+    "alive",
     "all",
     "allow",
     "alterId",
     "append",
+    "backend",
+    "backends",
     "balancer",
     "build-token",
+    "ca",
     "cert",
     "concurrency",
     "confdir",
     "config",
+    "count",
+    "download",
     "drain",
+    "duration",
     "email",
     "format",
     "fulltclash",
@@ -289,8 +299,10 @@ const LONG: [&str; 58] = [
     "inbound",
     "include-traffic",
     "input",
+    "insecure",
     "invoker",
     "isOnlyTags",
+    "jobs",
     "json",
     "key",
     "level",
@@ -320,12 +332,14 @@ const LONG: [&str; 58] = [
     "svg",
     "tag",
     "test",
+    "threads",
     "timeout",
     "tls",
     "token",
     "url",
     "uuid",
     "version",
+    "watch",
 ];
 
 #[cfg(test)]

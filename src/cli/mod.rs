@@ -17,6 +17,7 @@ mod notify;
 mod parent;
 mod pid_file;
 mod plugin;
+mod probe;
 mod reload;
 mod run;
 mod signals;
@@ -78,6 +79,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Tunnel { end, file } => tunnel::run(end, &file),
         Command::Plugin { flags } => plugin::run(&flags),
         Command::Gost { flags } => gost::run(&flags),
+        Command::Probe(args) => probe::run(&args),
         Command::Backend(args) => backend::run(&args),
         Command::Version => version(),
     }

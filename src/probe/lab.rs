@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::node::Node;
 use crate::address::Destination;
 use crate::app::{self, App};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::dispatch::Dispatcher;
 use crate::io::{Link, Packets};
 use crate::protocol::OutboundSettings;
+use crate::transport::ClientCarrier;
 
 /// The service.
 pub struct Lab {
@@ -35,8 +36,12 @@ impl Lab {
     ///
     /// When something in the config cannot be used.
     pub async fn new(config: Config) -> Result<Self, String> {
+        // There is no browser here that would dial.
+        let is_browsers =
+            |one: &config::Outbound| matches!(one.transport.carrier, ClientCarrier::Browser(_));
+        let outbounds = config.outbounds.into_iter();
         let config = Config {
-            outbounds: config.outbounds,
+            outbounds: outbounds.filter(|one| !is_browsers(one)).collect(),
             routing: config.routing,
             dns: config.dns,
             policy: config.policy,

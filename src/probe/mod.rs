@@ -8,7 +8,8 @@ pub mod codec;
 mod lab;
 mod measure;
 mod node;
+pub mod survey;
 
 pub use lab::{Lab, Mounted};
-pub use measure::{Downloads, Pings, Plan, download, nat, pings};
+pub use measure::{Downloads, Pings, Plan, download, nat, page, pings};
 pub use node::Node;

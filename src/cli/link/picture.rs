@@ -162,7 +162,7 @@ pub(super) fn numbered(path: &Path, number: Option<usize>) -> PathBuf {
 }
 
 /// Writes a file that its owner alone may read: there is a password in it.
-pub(super) fn save(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(in crate::cli) fn save(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     options.open(path)?.write_all(bytes)

@@ -10,6 +10,7 @@
 //! has for them. What is not known is passed over; what would have traffic go another way, or open, is an error.
 
 mod fields;
+pub mod fronts;
 mod node;
 mod python;
 #[cfg(test)]

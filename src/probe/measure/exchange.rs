@@ -168,6 +168,11 @@ impl Answer {
         length.trim().parse().ok()
     }
 
+    /// Whether its body is in chunks.
+    pub(super) fn is_chunked(&self) -> bool {
+        head::has_token(&self.headers, &TRANSFER_ENCODING, "chunked")
+    }
+
     /// Where it leads, if it leads elsewhere.
     pub(super) fn leads_to(&self, from: &Url) -> Option<Result<Url, String>> {
         if !self.status.is_redirection() || self.status == StatusCode::NOT_MODIFIED {

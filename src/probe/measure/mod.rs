@@ -2,10 +2,12 @@
 
 mod exchange;
 mod nat;
+mod page;
 mod ping;
 mod speed;
 
 pub use nat::nat;
+pub use page::page;
 pub use ping::pings;
 pub use speed::download;
 

@@ -62,8 +62,9 @@ pub async fn download(node: &Arc<Mounted>, plan: &Downloads) -> Result<Speed, St
         }
     }
     threads.shutdown().await;
-    let bytes = counted.bytes.load(Relaxed);
-    if bytes > speed.bytes {
+    if second <= plan.seconds {
+        // All of them have given up before.
+        let bytes = counted.bytes.load(Relaxed);
         speed.seconds.push(bytes - speed.bytes);
         speed.bytes = bytes;
     }

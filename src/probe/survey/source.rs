@@ -1,0 +1,174 @@
+//! Where nodes come from: a config, a link, a subscription, Clash's YAML.
+
+use std::fs;
+use std::io::Read;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::cause::system_words;
+use crate::config::Config;
+use crate::dialect::v2ray::{self, Format, Input, Options};
+use crate::dialect::{links, payload};
+use crate::observatory::Url;
+use crate::probe::lab::Lab;
+use crate::probe::measure;
+use crate::probe::node::Node;
+
+/// The most that a subscription may have.
+const MAX_LEN: usize = 16 << 20;
+
+/// How long it may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Nodes, and what some of them go through.
+#[derive(Debug, Default)]
+pub struct Source {
+    /// In their order.
+    pub nodes: Vec<Node>,
+    /// The outbounds, rules and names of a whole config; nothing of anything else.
+    pub config: Config,
+}
+
+/// Reads what `-c` names.
+///
+/// # Errors
+///
+/// When there are no nodes in it; the text says why.
+pub async fn read(given: &str) -> Result<Source, String> {
+    let shown = given.escape_debug();
+    if let Some((scheme, _)) = given.trim().split_once("://") {
+        let scheme = scheme.to_ascii_lowercase();
+        if matches!(&*scheme, "http" | "https") {
+            let text = subscription(given.trim()).await;
+            return text
+                .and_then(|text| of_text(&text))
+                .map_err(|e| format!("the subscription: {e}"));
+        }
+        return Ok(Source {
+            nodes: vec![Node::of_link("1", given)],
+            ..Source::default()
+        });
+    }
+    let read = match given {
+        "-" | "stdin:" => {
+            let mut text = String::new();
+            std::io::stdin()
+                .lock()
+                .read_to_string(&mut text)
+                .map(|_| text)
+        }
+        path => fs::read_to_string(path),
+    };
+    let text = read.map_err(|e| {
+        let why = system_words(&e);
+        format!("{shown}: {why}, expected a config, a link, a subscription or Clash's YAML")
+    })?;
+    of_text(&text).map_err(|e| format!("{shown}: {e}"))
+}
+
+fn of_text(text: &str) -> Result<Source, String> {
+    let text = text.trim_start_matches('\u{feff}');
+    let begins = text.trim_start();
+    let is_object = begins.starts_with('{') || begins.starts_with("//") || begins.starts_with("/*");
+    if is_object && text.contains("\"outbounds\"") {
+        return of_config(text);
+    }
+    let as_clash = payload::proxies(text);
+    if let Ok(proxies) = &as_clash
+        && !proxies.is_empty()
+    {
+        let nodes = proxies.iter().enumerate();
+        let nodes = nodes.map(|(i, proxy)| Node::of_proxy(&format!("{}", i + 1), proxy));
+        return Ok(Source {
+            nodes: nodes.collect(),
+            ..Source::default()
+        });
+    }
+    let found = links::links_in(text);
+    if !found.iter().any(|link| link.contains("://")) {
+        return Err(match as_clash {
+            Err(why) if text.contains("proxies:") || text.contains("payload:") || is_object => why,
+            _ => "there is no node in it".to_owned(),
+        });
+    }
+    let nodes = found.iter().enumerate();
+    let nodes = nodes.map(|(i, link)| Node::of_link(&format!("{}", i + 1), link));
+    Ok(Source {
+        nodes: nodes.collect(),
+        ..Source::default()
+    })
+}
+
+/// The outbounds of a whole config that lead to servers.
+fn of_config(text: &str) -> Result<Source, String> {
+    let input = Input::Text {
+        name: "config".to_owned(),
+        text: text.to_owned(),
+    };
+    let options = Options {
+        format: Format::default(),
+        skip_unbuilt: true,
+        strict: false,
+    };
+    let loaded = v2ray::load(&[input], options);
+    let Some(config) = loaded.config else {
+        let errors: Vec<String> = loaded.errors.iter().map(ToString::to_string).collect();
+        return Err(errors.join("\n"));
+    };
+    let leads = config
+        .outbounds
+        .iter()
+        .filter(|one| !one.protocol.servers().is_empty());
+    let nodes = leads
+        .map(|one| Node::of_outbound(&one.name, one.clone()))
+        .collect::<Vec<_>>();
+    if nodes.is_empty() {
+        return Err("none of its outbounds leads to a server".to_owned());
+    }
+    Ok(Source { nodes, config })
+}
+
+async fn subscription(url: &str) -> Result<String, String> {
+    let url = Url::parse(url).map_err(|e| e.to_string())?;
+    let lab = Lab::new(Config::default()).await?;
+    let here = lab.mount(&Node::of_this_machine(""))?;
+    let fetched = timeout(PATIENCE, measure::page(&here, &url, MAX_LEN)).await;
+    let bytes = fetched.map_err(|_| "it does not come in time".to_owned())??;
+    String::from_utf8(bytes).map_err(|_| "it is no text".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
+    const LINKS: &str = "trojan://p@a.example:443#%E9%A6%99%E6%B8%AF\nss://nonsense\n";
+
+    #[test]
+    fn links_and_clash_and_configs_are_told_apart() {
+        let names = |text: &str| -> Vec<(String, bool)> {
+            let source = of_text(text).unwrap();
+            let nodes = source.nodes.into_iter();
+            nodes
+                .map(|node| (node.info.name, node.outbound.is_ok()))
+                .collect()
+        };
+        let two = [("香港".to_owned(), true), ("2".to_owned(), false)];
+        assert_eq!(names(LINKS), two);
+        assert_eq!(names(&STANDARD.encode(LINKS)), two);
+        let yaml =
+            "port: 7890\nproxies:\n  - {name: a, type: socks5, server: 127.0.0.1, port: 1}\n";
+        assert_eq!(names(yaml), [("a".to_owned(), true)]);
+        let provider = yaml.replace("proxies", "payload");
+        assert_eq!(names(&provider), [("a".to_owned(), true)]);
+        let config = r#"// mine
+            {"inbounds": [], "outbounds": [{"protocol": "freedom"},
+             {"tag": "b", "protocol": "socks", "settings": {"servers": [{"address": "127.0.0.1", "port": 1}]}}]}"#;
+        assert_eq!(names(config), [("b".to_owned(), true)]);
+        for nothing in ["", "proxies: []", "{\"outbounds\": []}", "hello"] {
+            assert!(of_text(nothing).is_err(), "{nothing}");
+        }
+    }
+}
