@@ -4,10 +4,12 @@ use std::fs;
 use std::io::Read;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::cause::system_words;
 use crate::config::Config;
+use crate::dialect::v2ray::json::Text;
 use crate::dialect::v2ray::{self, Format, Input, Options};
 use crate::dialect::{links, payload};
 use crate::observatory::Url;
@@ -100,11 +102,57 @@ fn of_text(text: &str) -> Result<Source, String> {
     })
 }
 
-/// The outbounds of a whole config that lead to servers.
+/// The outbounds of a whole config that lead to servers, or would if they could be read.
 fn of_config(text: &str) -> Result<Source, String> {
+    let parsed = Text::new(text.to_owned()).parse();
+    let (value, _) = parsed.map_err(|e| e.to_string())?;
+    let whole = load(text.to_owned());
+    let config = match whole {
+        Ok(config) => config,
+        // One mistake need not keep the others from being tested.
+        Err(_) => Config::default(),
+    };
+    let mut nodes = Vec::new();
+    let written = value["outbounds"].as_array();
+    for (i, one) in written.into_iter().flatten().enumerate() {
+        let name = format!("outbounds[{i}]");
+        let found = config.outbounds.iter().find(|other| other.name == name);
+        if let Some(outbound) = found {
+            if !outbound.protocol.servers().is_empty() {
+                nodes.push(Node::of_outbound(&name, outbound.clone()));
+            }
+            continue;
+        }
+        let alone = load(json!({"outbounds": [one]}).to_string());
+        match alone.map(|alone| alone.outbounds.into_iter().next()) {
+            Ok(Some(outbound)) if outbound.protocol.servers().is_empty() => {}
+            Ok(Some(outbound)) => nodes.push(Node::of_outbound(&name, outbound)),
+            Ok(None) => {
+                let protocol = one["protocol"].as_str().unwrap_or_default().escape_debug();
+                let why = format!("`{protocol}` is not built");
+                nodes.push(Node::unread(tag(one, &name), why));
+            }
+            Err(why) => nodes.push(Node::unread(tag(one, &name), why)),
+        }
+    }
+    match nodes.is_empty() {
+        true => Err("none of its outbounds leads to a server".to_owned()),
+        false => Ok(Source { nodes, config }),
+    }
+}
+
+fn tag<'a>(outbound: &'a Value, name: &'a str) -> &'a str {
+    outbound["tag"]
+        .as_str()
+        .filter(|tag| !tag.is_empty())
+        .unwrap_or(name)
+}
+
+/// A config, without what is not built; else all its mistakes.
+fn load(text: String) -> Result<Config, String> {
     let input = Input::Text {
         name: "config".to_owned(),
-        text: text.to_owned(),
+        text,
     };
     let options = Options {
         format: Format::default(),
@@ -112,21 +160,10 @@ fn of_config(text: &str) -> Result<Source, String> {
         strict: false,
     };
     let loaded = v2ray::load(&[input], options);
-    let Some(config) = loaded.config else {
+    loaded.config.ok_or_else(|| {
         let errors: Vec<String> = loaded.errors.iter().map(ToString::to_string).collect();
-        return Err(errors.join("\n"));
-    };
-    let leads = config
-        .outbounds
-        .iter()
-        .filter(|one| !one.protocol.servers().is_empty());
-    let nodes = leads
-        .map(|one| Node::of_outbound(&one.name, one.clone()))
-        .collect::<Vec<_>>();
-    if nodes.is_empty() {
-        return Err("none of its outbounds leads to a server".to_owned());
-    }
-    Ok(Source { nodes, config })
+        errors.join("; ")
+    })
 }
 
 async fn subscription(url: &str) -> Result<String, String> {
@@ -167,6 +204,12 @@ mod tests {
             {"inbounds": [], "outbounds": [{"protocol": "freedom"},
              {"tag": "b", "protocol": "socks", "settings": {"servers": [{"address": "127.0.0.1", "port": 1}]}}]}"#;
         assert_eq!(names(config), [("b".to_owned(), true)]);
+        let broken = config.replace(
+            "\"port\": 1}]}}",
+            "\"port\": 1}]}}, {\"tag\": \"c\", \"protocol\": \"vmess\"}",
+        );
+        let two = [("b".to_owned(), true), ("c".to_owned(), false)];
+        assert_eq!(names(&broken), two);
         for nothing in ["", "proxies: []", "{\"outbounds\": []}", "hello"] {
             assert!(of_text(nothing).is_err(), "{nothing}");
         }
