@@ -26,6 +26,7 @@ mod formatting;
 mod layering;
 mod library;
 mod loading;
+mod manual;
 mod name_server;
 mod netns;
 mod panel;
