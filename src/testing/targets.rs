@@ -159,7 +159,7 @@ pub fn probe_payloads(data: &[u8]) {
 /// What is no config of V2Ray's: sing-box' JSON, Clash's YAML and subscriptions. What is understood is written in every form,
 /// and read again. Nothing is looked up, opened or fetched.
 fn converted(form: Option<crate::dialect::form::Form>, data: &[u8]) {
-    use crate::dialect::form::{Form, Target, read_as, recognise, write};
+    use crate::dialect::form::{Form, Read, Target, read_as, recognise, write};
 
     let text = String::from_utf8_lossy(&data[..data.len().min(16 * 1024)]);
     let (known, inner) = recognise(&text);
@@ -188,8 +188,10 @@ fn converted(form: Option<crate::dialect::form::Form>, data: &[u8]) {
             Target::Clash => Form::Clash,
             Target::Links => Form::Links,
         };
-        assert_eq!(recognise(&written.text).0, form);
         let again = read_as(form, &written.text, "fuzz", &no_files);
+        // Where nothing could be carried over there is nothing to know it by.
+        let is_empty = |again: &Read| again.config.outbounds.is_empty();
+        assert!(again.as_ref().is_ok_and(is_empty) || recognise(&written.text).0 == form);
         assert!(again.is_ok() || form == Form::V2ray, "{}", written.text);
     }
 }

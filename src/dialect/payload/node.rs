@@ -441,7 +441,8 @@ fn more_headers(opts: &Fields, carrier: &mut ClientCarrier, said: &mut Said) {
         ClientCarrier::HttpUpgrade(upgrade) => upgrade.headers = headers(opts, said),
         ClientCarrier::HttpHeader(header) => {
             for (name, values) in opts.texts("headers", said) {
-                if name.eq_ignore_ascii_case("host") {
+                // The one host of a request is known already; of several it takes turns.
+                if name.eq_ignore_ascii_case("host") && values.len() < 2 {
                     continue;
                 }
                 let values: Vec<String> = values.into_iter().map(str::to_owned).collect();
