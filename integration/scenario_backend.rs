@@ -146,7 +146,7 @@ async fn what_does_not_answer_is_dead_and_every_task_ends() {
         json!({"PingAddress": "http://[::1"}),
         json!({"PingAddress": site.url("/204"), "TaskTimeout": 1000}),
     ] {
-        let one = request(&[early.clone()], &matrices, configs);
+        let one = request(std::slice::from_ref(&early), &matrices, configs);
         socket.say(one.to_string()).await;
         let slot = &slots(&socket.hear_all().await)[0];
         assert_eq!(slot["ProxyInfo"]["Name"], "香港 vmess-ws");

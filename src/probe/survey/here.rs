@@ -69,11 +69,11 @@ pub async fn here(
         }
     }
     if let Some(plan) = &survey.download {
-        for i in 0..nodes.len() {
+        for (i, node) in nodes.iter().enumerate() {
             if firsts[i] != i || found[i].rtt() == 0 {
                 continue;
             }
-            let downloaded = match lab.mount(&nodes[i]) {
+            let downloaded = match lab.mount(node) {
                 Ok(mounted) => download(&Arc::<Mounted>::new(mounted), plan).await,
                 Err(why) => Err(why),
             };

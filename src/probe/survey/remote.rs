@@ -113,13 +113,13 @@ pub async fn remote(
     if let Err(why) = talk.await {
         vantage.error = Some(why);
     }
-    for i in 0..nodes.len() {
+    for (i, node) in nodes.iter().enumerate() {
         let row = rows[firsts[i]].clone().unwrap_or_else(|| {
             let why = "the back end says nothing of it".to_owned();
             Row::dead(ProxyInfo::default(), why)
         });
         vantage.rows.push(Row {
-            info: nodes[i].info.clone(),
+            info: node.info.clone(),
             bytes: if firsts[i] == i { row.bytes } else { 0 },
             ..row
         });
