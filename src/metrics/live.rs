@@ -11,7 +11,7 @@ use crate::address::{Destination, Network};
 use crate::session::{Source, User};
 use crate::stats::{Counter, Traffic};
 
-/// Tunnels of which more is kept than their bytes; some 300 bytes for each.
+/// Tunnels of which more is kept than their bytes.
 pub const MAX_LISTED: usize = 10_000;
 
 /// How often [`Live::tick`] is to be called, and how many of its values are kept: ten minutes.
