@@ -64,8 +64,7 @@ pub(super) fn read(text: &str, source: &Arc<str>, notes: &Notes) -> Result<Confi
         }
     }
     if keys.get("proxy-providers").is_some() {
-        let text =
-            "nothing is fetched for it: give its `url` to `mobula convert` or `mobula run -c`";
+        let text = "nothing is fetched for it: give its `url` to `mobula convert`";
         keys.left_out("proxy-providers", text);
     }
     keys.silent(&[

@@ -239,11 +239,11 @@ fn row(node: &Node, record: &Record, downloads: bool) -> Row {
     };
     let codes = cell(Matrix::HttpCode)["Values"].as_array().cloned();
     let status = codes.as_ref().map(|codes| {
-        let codes = codes
+        let mut codes = codes
             .iter()
             .filter_map(Value::as_u64)
             .filter(|code| *code > 0);
-        codes.last().and_then(|code| u16::try_from(code).ok())
+        codes.next_back().and_then(|code| u16::try_from(code).ok())
     });
     let mut rtt = millis(Matrix::Rtt);
     let mut error = cell(Matrix::Cause)["Value"].as_str().map(str::to_owned);

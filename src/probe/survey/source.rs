@@ -107,11 +107,8 @@ fn of_config(text: &str) -> Result<Source, String> {
     let parsed = Text::new(text.to_owned()).parse();
     let (value, _) = parsed.map_err(|e| e.to_string())?;
     let whole = load(text.to_owned());
-    let config = match whole {
-        Ok(config) => config,
-        // One mistake need not keep the others from being tested.
-        Err(_) => Config::default(),
-    };
+    // One mistake need not keep the others from being tested.
+    let config = whole.unwrap_or_default();
     let mut nodes = Vec::new();
     let written = value["outbounds"].as_array();
     for (i, one) in written.into_iter().flatten().enumerate() {
