@@ -158,9 +158,10 @@ fn place(node: &mut Node, path: String) {
     match &mut node.value {
         Value::Map(entries) => {
             for (key, value) in entries {
+                let name = short(key);
                 let path = match path.is_empty() {
-                    true => key.clone(),
-                    false => format!("{path}.{key}"),
+                    true => name.to_owned(),
+                    false => format!("{path}.{name}"),
                 };
                 place(value, path);
             }
@@ -173,6 +174,12 @@ fn place(node: &mut Node, path: String) {
         Value::Null | Value::Text(_) => {}
     }
     node.at.path = path;
+}
+
+/// A name as it stands in a path, of which each value has one.
+pub(super) fn short(name: &str) -> &str {
+    let mut ends = name.char_indices().map(|(at, _)| at);
+    ends.nth(128).map_or(name, |end| &name[..end])
 }
 
 /// Puts events together.
@@ -224,7 +231,12 @@ impl Builder {
         match &mut open.node.value {
             Value::List(items) => items.push(node),
             Value::Map(entries) => match open.key.take() {
-                Some(key) if key == "<<" => open.merged.extend_from_slice(node.entries()),
+                // One map or several, of which the first has its way.
+                Some(key) if key == "<<" => {
+                    let maps = node.items().iter();
+                    open.merged
+                        .extend(maps.flat_map(|map| map.entries().iter().cloned()));
+                }
                 Some(key)
                     if entries
                         .iter()
@@ -261,7 +273,9 @@ fn count(node: &Node) -> usize {
     let inside: usize = match &node.value {
         Value::List(items) => items.iter().map(count).sum(),
         Value::Map(entries) => entries.iter().map(|(_, node)| count(node)).sum(),
-        Value::Null | Value::Text(_) => 0,
+        // A long text counts for more, for an alias repeats it.
+        Value::Text(text) => text.len() / 64,
+        Value::Null => 0,
     };
     1 + inside
 }

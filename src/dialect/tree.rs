@@ -1,5 +1,6 @@
 //! What files and URLs have in common: a tree of names and texts, each with its place.
 
+use super::text::short;
 use std::fmt;
 use std::sync::Arc;
 
@@ -127,6 +128,7 @@ impl At {
     /// Something inside.
     #[must_use]
     pub(in crate::dialect) fn key(&self, name: &str) -> Self {
+        let name = short(name);
         let path = match self.path.is_empty() {
             true => name.to_owned(),
             false => format!("{}.{name}", self.path),

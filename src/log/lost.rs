@@ -1,6 +1,6 @@
 //! Lines that a log file does not take, as on a full disk: told on standard error when that begins, and in the file when it is over.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,11 @@ impl Lost {
                     let path = path.display();
                     let reason = &self.reason;
                     // There is nowhere else to say it.
-                    eprintln!("{path}: {reason}: log lines are lost until it can be written to");
+                    // And nobody may be there to hear it.
+                    let _ = writeln!(
+                        io::stderr(),
+                        "{path}: {reason}: log lines are lost until it can be written to"
+                    );
                 }
                 self.lines += lines.iter().filter(|byte| **byte == b'\n').count() as u64;
                 None

@@ -19,7 +19,7 @@ pub const TICK: Duration = Duration::from_secs(5);
 pub const TICKS: usize = 120;
 
 /// A rate is measured over at least so long.
-const MEASURED: Duration = Duration::from_millis(900);
+const MEASURED: Duration = Duration::from_millis(400);
 
 /// What was measured longer ago says nothing of the moment.
 const FRESH: Duration = Duration::from_secs(10);
@@ -250,7 +250,10 @@ impl Live {
         table.measured = Some(now);
         for row in table.rows.values_mut() {
             let bytes = Bytes::of(&row.traffic);
-            row.rate = bytes.rate(row.before, elapsed.unwrap_or(MEASURED));
+            row.rate = match elapsed {
+                Some(elapsed) if elapsed < FRESH => bytes.rate(row.before, elapsed),
+                _ => Bytes::default(),
+            };
             row.before = bytes;
         }
         elapsed.is_some_and(|elapsed| elapsed < FRESH)

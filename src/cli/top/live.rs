@@ -120,10 +120,14 @@ fn keys() -> mpsc::UnboundedReceiver<Key> {
 
 /// The keys in what a terminal sends. What has no meaning here is passed over.
 fn read(mut bytes: &[u8]) -> Vec<Key> {
+    // By itself, not in the middle of what a longer key sends.
+    if bytes == b"\x1b" {
+        return vec![Key::Quit];
+    }
     let mut keys = Vec::new();
     while let Some((first, rest)) = bytes.split_first() {
         let (key, len) = match (first, rest) {
-            (0x1b, []) => (Some(Key::Quit), 1),
+            (0x1b, []) => (None, 1),
             (0x1b, [b'[' | b'O', rest @ ..]) => {
                 let end = rest.iter().position(|byte| (0x40..=0x7e).contains(byte));
                 let end = end.unwrap_or(rest.len().saturating_sub(1));

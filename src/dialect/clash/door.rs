@@ -61,7 +61,11 @@ pub(super) fn read(keys: &Keys) -> Vec<Inbound> {
         let Some(listener) = Keys::of(node, keys.notes()) else {
             continue;
         };
-        all.extend(read_listener(&listener, bind.unwrap_or(everywhere)));
+        all.extend(read_listener(
+            &listener,
+            bind.unwrap_or(everywhere),
+            &accounts,
+        ));
     }
     all
 }
@@ -94,7 +98,8 @@ fn accounts(keys: &Keys) -> Vec<Account> {
     all
 }
 
-fn read_listener(keys: &Keys, everywhere: IpAddr) -> Option<Inbound> {
+/// Without `users` of its own it has those of `authentication`.
+fn read_listener(keys: &Keys, everywhere: IpAddr, everybody: &[Account]) -> Option<Inbound> {
     let kind = keys.word("type").unwrap_or_default();
     if !matches!(&*kind, "socks" | "http" | "mixed") {
         let text = format!(
@@ -123,6 +128,9 @@ fn read_listener(keys: &Keys, everywhere: IpAddr) -> Option<Inbound> {
             continue;
         };
         accounts.extend(account(&user));
+    }
+    if keys.get("users").is_none() {
+        accounts = everybody.to_vec();
     }
     if keys.get("proxy").is_some() || keys.get("rule").is_some() {
         keys.left_out(

@@ -12,7 +12,7 @@ mod yaml;
 use std::sync::Arc;
 
 use super::keys::{Keys, Notes};
-use super::nodes::Parts;
+use super::nodes::{Parts, leads_away};
 use super::singbox::counted;
 use super::text;
 use super::tree::Node;
@@ -38,6 +38,9 @@ pub(super) fn read(text: &str, source: &Arc<str>, notes: &Notes) -> Result<Confi
     for node in keys.items("proxies") {
         parts.outbounds.extend(proxy::read(node, notes));
     }
+    // One that goes straight there would have everything go past the servers.
+    let server = parts.outbounds.iter().find(|one| leads_away(one));
+    parts.first = server.and_then(|server| server.tag.as_deref().map(str::to_owned));
     let groups = keys.items("proxy-groups");
     if !groups.is_empty() && !is_first_choice(groups, &parts) {
         let text = format!(

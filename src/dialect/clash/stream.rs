@@ -51,7 +51,7 @@ fn carrier(keys: &Keys, has_tls: bool) -> Option<ClientCarrier> {
                 map.finish();
             }
             ClientCarrier::Grpc(grpc::ClientSettings {
-                paths: grpc::Paths::new(service.unwrap_or_default()),
+                paths: grpc::Paths::new(service.unwrap_or("GunService")),
                 user_agent: agent.and_then(Result::ok),
                 ..grpc::ClientSettings::default()
             })

@@ -32,6 +32,15 @@ pub(in crate::dialect) fn write(config: &Config, lines: &mut Vec<String>) -> Str
     let mut root =
         json!({"mode": "rule", "log-level": level(config.log.level), "proxies": proxies});
     doors(config, &mut root, lines);
+    // The first one is chosen: not one that goes straight there, where the config's own first could not be carried over.
+    if config.outbounds.first().is_some_and(leads_away)
+        && let Some(server) = proxies
+            .iter()
+            .position(|proxy| proxy.get("server").is_some())
+    {
+        proxies[..=server].rotate_right(1);
+        root["proxies"] = json!(proxies);
+    }
     let names: Vec<Value> = proxies.iter().map(|proxy| proxy["name"].clone()).collect();
     let group = (1..)
         .map(|n| {

@@ -254,6 +254,11 @@ pub const SOCKS: u16 = 1080;
 pub const HTTP: u16 = 1081;
 
 impl Read {
+    /// Whether there is an outbound that sessions go to a server by.
+    pub fn leads_to_servers(&self) -> bool {
+        self.config.outbounds.iter().any(leads_away)
+    }
+
     /// Gives a client that nobody could reach the inbounds that people expect.
     #[must_use]
     pub fn with_inbounds(mut self) -> Self {

@@ -6,7 +6,7 @@ use super::counted;
 use crate::config::{Config, Inbound, LogLevel, Outbound};
 use crate::dialect::links::{bare, write_plugin};
 use crate::dialect::lost::{self, Door};
-use crate::dialect::nodes::packet_word;
+use crate::dialect::nodes::{leads_away, packet_word};
 use crate::dialect::said::Said;
 use crate::http::EarlyDataIn;
 use crate::protocol::{OutboundSettings, socks};
@@ -29,8 +29,16 @@ pub(in crate::dialect) fn write(config: &Config, lines: &mut Vec<String>) -> Str
     lost::dangling(&mut outbounds, "detour", "tag", lines);
     let mut root =
         json!({"log": log(config.log.level), "inbounds": inbounds, "outbounds": outbounds});
-    if let Some(first) = root["outbounds"].get(0).and_then(|first| first.get("tag")) {
-        root["route"] = json!({"final": first});
+    // Not one that goes straight there, where the config's own first could not be carried over.
+    let is_server = |one: &&Value| one.get("server").is_some();
+    let all = root["outbounds"].as_array();
+    let server = all.and_then(|all| all.iter().find(is_server));
+    let first = match config.outbounds.first().is_some_and(leads_away) {
+        true => server,
+        false => root["outbounds"].get(0),
+    };
+    if let Some(tag) = first.and_then(|first| first.get("tag")).cloned() {
+        root["route"] = json!({"final": tag});
     }
     format!("{root:#}\n")
 }
@@ -167,7 +175,7 @@ fn login(account: Option<&crate::protocol::accounts::Account>) -> Value {
 /// What is around the protocol.
 fn dressed(outbound: &Outbound, value: &mut Value, said: &mut Said) {
     let transport = &outbound.transport;
-    let is_plain = !super::super::nodes::leads_away(outbound);
+    let is_plain = !leads_away(outbound);
     let server = match value.get("server").and_then(Value::as_str) {
         Some(server) => server.to_owned(),
         None => String::new(),

@@ -23,6 +23,9 @@ use crate::session::Source;
 /// The longest message. A thousand nodes are half a megabyte.
 const MAX_MESSAGE: usize = 8 << 20;
 
+/// Objects in the first message of a front; a node has a few.
+const MAX_PARTS: usize = 200_000;
+
 /// Messages that a slow front may be behind.
 const WAITING: usize = 64;
 
@@ -147,6 +150,11 @@ async fn read(shared: &Shared, guest: &Guest, message: &[u8]) -> Result<Request,
         true => None,
         false => Some(shared.reading.lock().await),
     };
+    // Each part of it takes ten times its bytes, and nobody knows yet who asks.
+    let parts = message.iter().filter(|byte| **byte == b'{').count();
+    if !guest.is_proven() && parts > MAX_PARTS {
+        return Err("the request has too many parts".to_owned());
+    }
     let request = Request::read(message);
     let settings = &shared.settings;
     let request = request?;

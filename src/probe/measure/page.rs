@@ -21,7 +21,13 @@ pub async fn page(node: &Mounted, url: &Url, max: usize) -> Result<Vec<u8>, Stri
         let answer = exchange.ask(&request(&url, "close")).await?;
         if let Some(other) = answer.leads_to(&url) {
             exchange.close();
-            url = other?;
+            let other = other?;
+            if url.is_https() && !other.is_https() {
+                return Err(
+                    "it leads from `https` to `http`, where everybody could read it".to_owned(),
+                );
+            }
+            url = other;
             continue;
         }
         if !answer.status.is_success() {

@@ -153,9 +153,8 @@ async fn talk(
     };
     let mut socket =
         opened.map_err(|_| format!("timed out after {} s", OPEN_LIMIT.as_secs()))??;
-    socket
-        .send(Message::from(text))
-        .await
+    let sent = timeout(LOST, socket.send(Message::from(text))).await;
+    sent.map_err(|_| format!("nothing was read for {} s", LOST.as_secs()))?
         .map_err(|e| broken(&e))?;
     let (mut heard, mut ping) = (Instant::now(), interval(PING));
     loop {
