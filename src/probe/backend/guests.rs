@@ -128,6 +128,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         if self.guest.keep(buf.filled().len() - before) {
             return Poll::Ready(Ok(()));
         }
+        // An error comes with no bytes.
+        buf.set_filled(before);
         Poll::Ready(Err(io::Error::other("too much is kept for strangers")))
     }
 }
