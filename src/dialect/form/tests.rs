@@ -362,3 +362,42 @@ fn what_would_let_others_read_is_not_written() {
     let written = write(&first, &text, Target::Clash).unwrap();
     assert!(written.text.contains(&pin), "{}", written.text);
 }
+
+#[test]
+fn nothing_goes_past_the_servers_because_of_its_place() {
+    let text = format!(
+        "authentication: ['u:p']\nlisteners: [{{name: door, type: mixed, port: 7899}}]\n\
+         tls: &tls {{tls: true, servername: a.example}}\nws: &ws {{network: ws, ws-opts: {{path: /ray}}}}\n\
+         proxies:\n- {{name: straight, type: direct}}\n\
+         - {{<<: [*tls, *ws], name: hk, type: vmess, server: a.example, port: 443, uuid: {ID}, alterId: 0, cipher: auto}}\n"
+    );
+    let read = read_text(&text);
+    let first = &read.config.outbounds[0];
+    assert_eq!(first.tag.as_deref(), Some("hk"));
+    assert!(first.transport.security.is_some());
+    assert!(matches!(first.transport.carrier, ClientCarrier::Ws(_)));
+    let InboundSettings::Socks(door) = &read.config.inbounds[0].protocol else {
+        panic!("{:?}", read.config.inbounds[0].protocol)
+    };
+    assert_eq!(door.accounts.as_ref().map(Vec::len), Some(1));
+
+    // What cannot be carried over gives its place to a server.
+    let outbounds = json!([
+        {"protocol": "vmess", "tag": "lost", "settings": {"vnext": [{"address": "a.example", "port": 443, "users": [{"id": ID}]}]},
+         "streamSettings": {"network": "mws"}},
+        {"protocol": "freedom", "tag": "straight"},
+        {"protocol": "vmess", "tag": "hk", "settings": {"vnext": [{"address": "a.example", "port": 443, "users": [{"id": ID}]}]},
+         "streamSettings": {"network": "ws"}},
+    ]);
+    let read = read_text(&json!({"outbounds": outbounds}).to_string());
+    for target in [Target::SingBox, Target::Clash] {
+        let written = write(&read, "", target).unwrap();
+        let again = read_text(&written.text);
+        assert_eq!(
+            again.config.outbounds[0].tag.as_deref(),
+            Some("hk"),
+            "{}",
+            written.text
+        );
+    }
+}
