@@ -52,8 +52,8 @@ pub struct Asked {
 pub enum CodecError {
     #[error("`{0}` cannot be asked for: {1}")]
     Name(String, String),
-    #[error("its reply cannot be read: {0}")]
-    Unreadable(String),
+    #[error("its reply is malformed")]
+    Unreadable,
     #[error("it sent a question in place of a reply")]
     NotAReply,
     #[error("its reply is to another question")]
@@ -96,8 +96,8 @@ impl Question {
 
     /// What a server's message says to this question.
     pub fn decode(&self, bytes: &[u8]) -> Result<Reply, CodecError> {
-        let message =
-            Message::from_vec(bytes).map_err(|e| CodecError::Unreadable(e.to_string()))?;
+        // What hickory has to say of it would show names as the server has them, which have yet to be looked at.
+        let message = Message::from_vec(bytes).map_err(|_| CodecError::Unreadable)?;
         if message.metadata.message_type != MessageType::Response {
             return Err(CodecError::NotAReply);
         }
