@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use jiff::Zoned;
-use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::say;
+use super::{say, threads};
 use crate::http::Net;
 use crate::io::open_files;
 use crate::probe::backend::{Backend, Listen, Settings};
@@ -72,12 +71,9 @@ pub(super) fn run(args: &BackendArgs) -> ExitCode {
         }
     };
     let _ = open_files::raise();
-    let runtime = match Builder::new_multi_thread().enable_all().build() {
+    let runtime = match threads() {
         Ok(runtime) => runtime,
-        Err(e) => {
-            eprintln!("cannot start threads: {e}");
-            return ExitCode::FAILURE;
-        }
+        Err(code) => return code,
     };
     let served = runtime.block_on(serve(settings));
     runtime.shutdown_timeout(Duration::from_millis(500));

@@ -34,6 +34,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
+use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
 use args::{Args, Command};
@@ -83,6 +84,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Backend(args) => backend::run(&args),
         Command::Version => version(),
     }
+}
+
+/// What a command that waits for the network runs on.
+fn threads() -> Result<Runtime, ExitCode> {
+    let runtime = Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|e| {
+        eprintln!("cannot start threads: {e}");
+        ExitCode::FAILURE
+    })
 }
 
 /// A line on standard output; nobody may be reading it any more.

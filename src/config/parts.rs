@@ -57,6 +57,17 @@ pub struct Outbound {
     pub mux: Option<mux::Settings>,
 }
 
+impl Outbound {
+    /// Whether its sessions go to a server of the user's, not straight to their targets or nowhere.
+    pub fn leads_away(&self) -> bool {
+        use protocol::OutboundSettings::{Blackhole, Dns, Freedom, Loopback};
+        !matches!(
+            self.protocol,
+            Blackhole(_) | Dns(_) | Freedom(_) | Loopback(_)
+        )
+    }
+}
+
 /// The outbound that another one goes through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Through {

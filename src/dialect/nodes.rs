@@ -81,17 +81,6 @@ impl Parts {
     }
 }
 
-/// Whether sessions of an outbound go to a server of the user's.
-pub(in crate::dialect) fn leads_away(outbound: &Outbound) -> bool {
-    !matches!(
-        outbound.protocol,
-        OutboundSettings::Blackhole(_)
-            | OutboundSettings::Dns(_)
-            | OutboundSettings::Freedom(_)
-            | OutboundSettings::Loopback(_)
-    )
-}
-
 /// Gives each outbound a tag of its own: subscriptions have many nodes of one name.
 pub(in crate::dialect) fn distinguish(outbounds: &mut [Outbound]) {
     let mut taken: HashSet<Arc<str>> = outbounds.iter().filter_map(|o| o.tag.clone()).collect();
@@ -100,7 +89,7 @@ pub(in crate::dialect) fn distinguish(outbounds: &mut [Outbound]) {
         let wished = outbound
             .tag
             .clone()
-            .unwrap_or_else(|| match leads_away(outbound) {
+            .unwrap_or_else(|| match outbound.leads_away() {
                 true => "proxy".into(),
                 false => outbound.protocol.name().into(),
             });

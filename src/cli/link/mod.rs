@@ -19,7 +19,6 @@ use crate::cause::system_words;
 use crate::config::{Config, Outbound};
 use crate::dialect::links::{self, Form, Public};
 use crate::dialect::v2ray;
-use crate::protocol::OutboundSettings;
 
 pub(super) fn run(args: &LinkArgs) -> ExitCode {
     let done = match (args.links.is_empty(), args.config.is_empty()) {
@@ -169,19 +168,10 @@ fn of_config(args: &LinkArgs) -> Result<(), Vec<String>> {
 
 /// What goes to servers of the user's.
 fn of_client(config: &Config) -> Result<Vec<Outbound>, Vec<String>> {
-    let leads_away = |outbound: &&Outbound| {
-        !matches!(
-            outbound.protocol,
-            OutboundSettings::Blackhole(_)
-                | OutboundSettings::Dns(_)
-                | OutboundSettings::Freedom(_)
-                | OutboundSettings::Loopback(_)
-        )
-    };
     let outbounds: Vec<_> = config
         .outbounds
         .iter()
-        .filter(leads_away)
+        .filter(|outbound| outbound.leads_away())
         .cloned()
         .collect();
     match outbounds.is_empty() {

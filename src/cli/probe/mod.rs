@@ -11,13 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 pub(super) use args::ProbeArgs;
 
-use super::say;
+use super::{say, threads};
 use crate::io::open_files;
 use crate::observatory::Url;
 use crate::probe::survey::{
@@ -35,12 +34,9 @@ pub(super) fn run(args: &ProbeArgs) -> ExitCode {
         }
     };
     let _ = open_files::raise();
-    let runtime = match Builder::new_multi_thread().enable_all().build() {
+    let runtime = match threads() {
         Ok(runtime) => runtime,
-        Err(e) => {
-            eprintln!("cannot start threads: {e}");
-            return ExitCode::FAILURE;
-        }
+        Err(code) => return code,
     };
     let code = runtime.block_on(all(args, &plan));
     runtime.shutdown_timeout(Duration::from_millis(200));

@@ -12,7 +12,7 @@ mod yaml;
 use std::sync::Arc;
 
 use super::keys::{Keys, Notes};
-use super::nodes::{Parts, leads_away};
+use super::nodes::Parts;
 use super::singbox::counted;
 use super::text;
 use super::tree::Node;
@@ -39,7 +39,7 @@ pub(super) fn read(text: &str, source: &Arc<str>, notes: &Notes) -> Result<Confi
         parts.outbounds.extend(proxy::read(node, notes));
     }
     // One that goes straight there would have everything go past the servers.
-    let server = parts.outbounds.iter().find(|one| leads_away(one));
+    let server = parts.outbounds.iter().find(|one| one.leads_away());
     parts.first = server.and_then(|server| server.tag.as_deref().map(str::to_owned));
     let groups = keys.items("proxy-groups");
     if !groups.is_empty() && !is_first_choice(groups, &parts) {

@@ -27,7 +27,7 @@ pub(super) fn read(node: &Node, notes: &Notes) -> Option<Outbound> {
     outbound.through = nodes::through(&keys, "dialer-proxy");
     outbound.transport.sockopt =
         nodes::sockopt(&keys, ["interface-name", "routing-mark", "tfo", "mptcp"]);
-    if keys.switched("udp") == Some(false) && nodes::leads_away(&outbound) {
+    if keys.switched("udp") == Some(false) && outbound.leads_away() {
         keys.left_out("udp", "UDP is carried as well");
     }
     keys.no_word(&["ip-version"], "the addresses of a name are raced here");

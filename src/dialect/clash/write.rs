@@ -9,7 +9,7 @@ use crate::address::{Destination, Host};
 use crate::config::{Config, LogLevel, Outbound};
 use crate::dialect::links::{bare, server_name, write_plugin};
 use crate::dialect::lost::{self, Door};
-use crate::dialect::nodes::{leads_away, packet_word};
+use crate::dialect::nodes::packet_word;
 use crate::dialect::said::Said;
 use crate::dialect::singbox::counted;
 use crate::http::EarlyDataIn;
@@ -33,7 +33,7 @@ pub(in crate::dialect) fn write(config: &Config, lines: &mut Vec<String>) -> Str
         json!({"mode": "rule", "log-level": level(config.log.level), "proxies": proxies});
     doors(config, &mut root, lines);
     // The first one is chosen: not one that goes straight there, where the config's own first could not be carried over.
-    if config.outbounds.first().is_some_and(leads_away)
+    if config.outbounds.first().is_some_and(Outbound::leads_away)
         && let Some(server) = proxies
             .iter()
             .position(|proxy| proxy.get("server").is_some())
@@ -227,7 +227,7 @@ fn dressed(outbound: &Outbound, value: &mut Value, said: &mut Said) {
             }
             tls(transport, to, "sni", value, said);
         }
-        (_, Some(to)) if leads_away(outbound) => {
+        (_, Some(to)) if outbound.leads_away() => {
             if kind == "trojan" && !transport.has_tls() {
                 said.error(
                     "streamSettings.security",

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::keys::Notes;
 use super::links::{self, decode, links_in};
-use super::nodes::{Parts, distinguish, inbound, leads_away, mixed};
+use super::nodes::{Parts, distinguish, inbound, mixed};
 use super::v2ray::json::{Text, tidy};
 use super::v2ray::{self, Input, foreign};
 use super::{clash, lost, singbox};
@@ -177,7 +177,7 @@ pub fn read_as(form: Form, text: &str, name: &str, files: Files<'_>) -> Result<R
     let one = |text: String| vec![Message::of_text(text)];
     let config = config.map_err(one)?;
     let left_out = notes.into_lines();
-    let is_client = config.outbounds.iter().any(leads_away);
+    let is_client = config.outbounds.iter().any(Outbound::leads_away);
     if !is_client {
         let mut messages: Vec<Message> = left_out.into_iter().map(Message::of_text).collect();
         messages.push(Message::of_file(
@@ -214,7 +214,7 @@ fn of_v2ray(text: &str, name: &str) -> Result<Read, Vec<Message>> {
     };
     let is_first_lost = config.outbounds.first().is_some_and(stands_in);
     config.outbounds.retain(|outbound| !stands_in(outbound));
-    if is_first_lost && let Some(n) = config.outbounds.iter().position(leads_away) {
+    if is_first_lost && let Some(n) = config.outbounds.iter().position(Outbound::leads_away) {
         config.outbounds[..=n].rotate_right(1);
     }
     Ok(Read {
@@ -256,7 +256,7 @@ pub const HTTP: u16 = 1081;
 impl Read {
     /// Whether there is an outbound that sessions go to a server by.
     pub fn leads_to_servers(&self) -> bool {
-        self.config.outbounds.iter().any(leads_away)
+        self.config.outbounds.iter().any(Outbound::leads_away)
     }
 
     /// Gives a client that nobody could reach the inbounds that people expect.
@@ -334,7 +334,7 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
         Target::SingBox => !text.contains("\"server\""),
         Target::Clash => !text.contains("server:"),
     };
-    if is_empty && config.outbounds.iter().any(leads_away) || text.is_empty() {
+    if is_empty && config.outbounds.iter().any(Outbound::leads_away) || text.is_empty() {
         left_out.push("nothing that leads to a server can be carried over".to_owned());
         return Err(left_out);
     }

@@ -15,7 +15,7 @@ use super::keys::{Keys, Notes};
 use super::nodes::Parts;
 use super::text;
 use super::tree::Node;
-use crate::config::{Config, LogLevel};
+use crate::config::{Config, LogLevel, Outbound};
 
 pub(super) use write::write;
 
@@ -206,12 +206,14 @@ fn first(keys: &Keys, groups: &[Option<Group<'_>>], parts: &Parts) -> Option<Str
         .outbounds
         .iter()
         .find(|outbound| outbound.tag.as_deref() == Some(&*tag));
-    let leads_away = super::nodes::leads_away;
-    if found.is_some_and(leads_away) {
+    if found.is_some_and(Outbound::leads_away) {
         return Some(tag);
     }
     // Without its rules nothing would go to a server.
-    let server = parts.outbounds.iter().find(|outbound| leads_away(outbound));
+    let server = parts
+        .outbounds
+        .iter()
+        .find(|outbound| outbound.leads_away());
     let server = server.and_then(|server| server.tag.as_deref());
     if let (Some(server), Some(_)) = (server, found) {
         keys.notes().left_out(

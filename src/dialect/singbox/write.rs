@@ -6,7 +6,7 @@ use super::counted;
 use crate::config::{Config, Inbound, LogLevel, Outbound};
 use crate::dialect::links::{bare, write_plugin};
 use crate::dialect::lost::{self, Door};
-use crate::dialect::nodes::{leads_away, packet_word};
+use crate::dialect::nodes::packet_word;
 use crate::dialect::said::Said;
 use crate::http::EarlyDataIn;
 use crate::protocol::{OutboundSettings, socks};
@@ -33,7 +33,7 @@ pub(in crate::dialect) fn write(config: &Config, lines: &mut Vec<String>) -> Str
     let is_server = |one: &&Value| one.get("server").is_some();
     let all = root["outbounds"].as_array();
     let server = all.and_then(|all| all.iter().find(is_server));
-    let first = match config.outbounds.first().is_some_and(leads_away) {
+    let first = match config.outbounds.first().is_some_and(Outbound::leads_away) {
         true => server,
         false => root["outbounds"].get(0),
     };
@@ -175,7 +175,7 @@ fn login(account: Option<&crate::protocol::accounts::Account>) -> Value {
 /// What is around the protocol.
 fn dressed(outbound: &Outbound, value: &mut Value, said: &mut Said) {
     let transport = &outbound.transport;
-    let is_plain = !leads_away(outbound);
+    let is_plain = !outbound.leads_away();
     let server = match value.get("server").and_then(Value::as_str) {
         Some(server) => server.to_owned(),
         None => String::new(),
