@@ -16,7 +16,7 @@ use crate::peers::root;
 /// Rooms by floor. Those that share a floor have no door between them.
 const FLOORS: &[&[&str]] = &[
     &[
-        "address", "session", "stats", "policy", "report", "secret", "wire",
+        "address", "aead", "session", "stats", "policy", "report", "secret", "wire",
     ],
     &["matching", "limits"],
     &["routing", "sniffing", "metrics"],

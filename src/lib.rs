@@ -17,6 +17,8 @@
 //! `docs/architecture.md` has the picture and the rules about who may import whom.
 
 pub mod address;
+#[cfg(feature = "tls")]
+pub mod aead;
 #[cfg(feature = "app")]
 pub mod api;
 #[cfg(feature = "app")]

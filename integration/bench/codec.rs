@@ -17,6 +17,7 @@ use std::path::Path;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use mobula::address::{Destination, Host, Network};
+use mobula::aead::{self, Library};
 use mobula::matching::{Domains, Geodata, Pattern};
 use mobula::protocol::vmess::codec::body::{Cipher, Framing, MAX_OVERHEAD, Opener, Sealer};
 use mobula::protocol::vmess::codec::header::option;
@@ -77,6 +78,62 @@ fn chunk_open(bencher: Bencher, chunk: &Chunk) {
                 .open(chunk, sealed, &mut plain)
                 .expect("our own chunk");
         });
+}
+
+/// What one library seals with, and the bytes at once.
+struct Sealed(Library, aead::Cipher, usize);
+
+const SEALED: [Sealed; 12] = {
+    use aead::Cipher::{Aes128Gcm, Aes256Gcm, ChaCha20Poly1305};
+    [
+        Sealed(Library::AwsLc, Aes128Gcm, 2 << 10),
+        Sealed(Library::Ring, Aes128Gcm, 2 << 10),
+        Sealed(Library::AwsLc, Aes128Gcm, 16 << 10),
+        Sealed(Library::Ring, Aes128Gcm, 16 << 10),
+        Sealed(Library::AwsLc, Aes256Gcm, 2 << 10),
+        Sealed(Library::Ring, Aes256Gcm, 2 << 10),
+        Sealed(Library::AwsLc, Aes256Gcm, 16 << 10),
+        Sealed(Library::Ring, Aes256Gcm, 16 << 10),
+        Sealed(Library::AwsLc, ChaCha20Poly1305, 2 << 10),
+        Sealed(Library::Ring, ChaCha20Poly1305, 2 << 10),
+        Sealed(Library::AwsLc, ChaCha20Poly1305, 16 << 10),
+        Sealed(Library::Ring, ChaCha20Poly1305, 16 << 10),
+    ]
+};
+
+impl Sealed {
+    fn key(&self) -> aead::Key {
+        aead::Key::by(self.0, self.1, &vec![3; self.1.key_len()])
+    }
+}
+
+impl fmt::Display for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {} KiB, {}", self.1, self.2 >> 10, self.0)
+    }
+}
+
+/// Which library is faster on this CPU; `src/aead/library.rs` chooses by what the CPU has.
+#[divan::bench(args = SEALED)]
+fn aead_seal(bencher: Bencher, by: &Sealed) {
+    let key = by.key();
+    let plain = vec![7; by.2];
+    let mut out = vec![0; by.2 + aead::TAG];
+    bencher
+        .counter(BytesCount::new(by.2))
+        .bench_local(|| key.seal([1; aead::NONCE], black_box(&plain), &mut out));
+}
+
+#[divan::bench(args = SEALED)]
+fn aead_open(bencher: Bencher, by: &Sealed) {
+    let key = by.key();
+    let mut sealed = vec![0; by.2 + aead::TAG];
+    key.seal([1; aead::NONCE], &vec![7; by.2], &mut sealed);
+    let mut plain = vec![0; by.2];
+    bencher.counter(BytesCount::new(by.2)).bench_local(|| {
+        key.open([1; aead::NONCE], black_box(&sealed), &mut plain)
+            .expect("our own");
+    });
 }
 
 const KEYS: Keys = Keys {

@@ -40,9 +40,15 @@ use uuid::Uuid;
 use args::{Args, Command};
 use successor::Program;
 
+use crate::aead;
+
 /// Runs what the arguments ask for; `args` begins with the program's name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    if let Err(e) = settle_aead() {
+        eprintln!("{e}");
+        return ExitCode::from(2);
+    }
     if plugin::is_meant(&args) {
         return plugin::run(args.get(1..).unwrap_or_default());
     }
@@ -84,6 +90,20 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Backend(args) => backend::run(&args),
         Command::Version => version(),
     }
+}
+
+/// For measuring one library of ciphers beside the other: which is to seal, whatever the CPU.
+fn settle_aead() -> Result<(), String> {
+    const NAME: &str = "MOBULA_AEAD";
+    let Some(name) = std::env::var_os(NAME) else {
+        return Ok(());
+    };
+    let library: aead::Library = name
+        .to_string_lossy()
+        .parse()
+        .map_err(|e| format!("{NAME}: {e}"))?;
+    library.settle();
+    Ok(())
 }
 
 /// What a command that waits for the network runs on.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::args::RunArgs;
 use super::example::Example;
@@ -15,6 +15,7 @@ use super::reload::reload;
 use super::signals::{Asked, Signals};
 use super::successor::{Predecessor, Program};
 use super::{BAD_CONFIG, XRAY, inputs, notify, say, stands_in_for_xray, test};
+use crate::aead::Library;
 use crate::cause::system_words;
 use crate::config::Config;
 use crate::dialect::v2ray::{self, Loaded};
@@ -141,6 +142,7 @@ fn served(
     for warning in warnings {
         warn!("{warning}");
     }
+    debug!("AES-GCM by {}, as the CPU has it", Library::of_aes());
     raise_limit();
     let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| format!("cannot start threads: {e}"))?;

@@ -1,4 +1,4 @@
-//! TLS by rustls, with the aws-lc-rs provider: TLS 1.2 and 1.3.
+//! TLS by rustls: TLS 1.2 and 1.3. Keys and signatures are aws-lc's, ciphers those of [`crate::aead`].
 //!
 //! A server has certificates from files (read again when they change), inline, made for each name by an
 //! authority of the user's (`usage: issue`), issued by a public one ([`mod@acme`]), or one made at start (`selfSigned`, ours). A client
@@ -20,6 +20,7 @@ mod seen;
 mod settings;
 mod short_rsa;
 mod stream;
+mod suites;
 mod system;
 mod verify;
 
@@ -37,7 +38,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio_rustls::rustls;
-use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
+use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::server::VerifierBuilderError;
 use tokio_rustls::rustls::{CommonState, ProtocolVersion};
 
@@ -53,8 +54,7 @@ fn version(connection: &CommonState) -> &'static str {
     }
 }
 
-static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-    LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(suites::provider()));
 
 /// Why settings make no server or client.
 #[derive(Debug, Error)]

@@ -7,9 +7,10 @@
 use thiserror::Error;
 
 use super::TAG;
-use super::aead::{Aead, Counted};
+use super::counted::Counted;
 use super::keys::Key;
 use super::method::Cipher;
+use crate::aead::Key as Aead;
 
 /// What a chunk adds to its payload.
 pub const OVERHEAD: usize = LENGTH + TAG;

@@ -14,8 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 use md5::{Digest, Md5};
 use thiserror::Error;
 
-use super::aead::Aead;
 use super::method::Cipher;
+use crate::aead::Key as Aead;
 
 /// A key, or a salt, as long as a cipher wants it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,5 +1,7 @@
 //! The methods, by their names.
 
+pub use crate::aead::Cipher;
+
 /// How traffic is sealed: V2Ray's `method`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Method {
@@ -9,14 +11,6 @@ pub enum Method {
     Aead(Cipher),
     /// Of 2022 (SIP022): the password is a key, and everything has a time.
     Blake3(Cipher),
-}
-
-/// What seals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cipher {
-    Aes128Gcm,
-    Aes256Gcm,
-    ChaCha20Poly1305,
 }
 
 impl Method {
@@ -61,20 +55,5 @@ impl Method {
         let all = Self::NAMES.iter().chain(&Self::ALIASES);
         let mut found = all.filter(|(known, _)| known.eq_ignore_ascii_case(name));
         found.next().map(|(_, method)| *method)
-    }
-}
-
-impl Cipher {
-    /// Bytes of a key, and of a salt.
-    pub fn key_len(self) -> usize {
-        match self {
-            Self::Aes128Gcm => 16,
-            Self::Aes256Gcm | Self::ChaCha20Poly1305 => 32,
-        }
-    }
-
-    /// Whether there is a block cipher of this name, in which SIP022 and SIP023 seal headers.
-    pub fn is_aes(self) -> bool {
-        self != Self::ChaCha20Poly1305
     }
 }

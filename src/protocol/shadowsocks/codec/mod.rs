@@ -1,7 +1,7 @@
 //! The bytes of Shadowsocks.
 
-mod aead;
 pub mod chunks;
+mod counted;
 pub mod head;
 pub mod identity;
 pub mod keys;
@@ -13,7 +13,7 @@ mod tests;
 pub mod window;
 
 /// What every sealed piece has behind it.
-pub const TAG: usize = 16;
+pub use crate::aead::TAG;
 
 /// How far the clock of the other end may be off, by SIP022.
 pub const MAX_SKEW: u64 = 30;

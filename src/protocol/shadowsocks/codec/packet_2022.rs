@@ -11,16 +11,15 @@
 
 use std::fmt;
 
-use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use chacha20::{R20, hchacha};
 
 use super::TAG;
-use super::aead::Aead;
 use super::identity::{self, Block};
 use super::keys::Key;
 use super::method::Cipher;
 use crate::address::{Destination, Form};
+use crate::aead::Key as Aead;
 
 /// Session id and packet id.
 pub const IDS: usize = 16;
@@ -155,13 +154,10 @@ impl Session {
                 let mut nonce = [0; NONCE];
                 random(&mut nonce);
                 out.extend_from_slice(&nonce);
-                out.extend_from_slice(&ids);
-                out.extend_from_slice(message);
                 let (key, nonce) = xchacha(key, &nonce);
-                let tag = key
-                    .seal_in_place_separate_tag(nonce, Aad::empty(), &mut out[NONCE..])
-                    .expect("a datagram is far shorter than what the cipher can seal");
-                out.extend_from_slice(tag.as_ref());
+                let plain = [&ids[..], message].concat();
+                out.resize(NONCE + plain.len() + TAG, 0);
+                key.seal(nonce, &plain, &mut out[NONCE..]);
             }
         }
     }
@@ -236,10 +232,8 @@ impl Front {
 pub fn open_chacha(key: &Key, datagram: &[u8]) -> Option<(Ids, BytesMut)> {
     let (nonce, sealed) = datagram.split_first_chunk()?;
     let (key, nonce) = xchacha(key, nonce);
-    let mut plain = BytesMut::from(sealed);
-    let opened = key.open_in_place(nonce, Aad::empty(), &mut plain).ok()?;
-    let len = opened.len();
-    plain.truncate(len);
+    let mut plain = BytesMut::zeroed(sealed.len().checked_sub(TAG)?);
+    key.open(nonce, sealed, &mut plain)?;
     let ids = Ids::of_bytes(plain.first_chunk()?);
     plain.advance(IDS);
     Some((ids, plain))
@@ -251,14 +245,13 @@ fn nonce(ids: &[u8; IDS]) -> [u8; 12] {
 }
 
 /// XChaCha20-Poly1305 is ChaCha20-Poly1305 with a key that is made of the first 16 bytes of the nonce.
-fn xchacha(key: &Key, nonce: &[u8; NONCE]) -> (LessSafeKey, Nonce) {
+fn xchacha(key: &Key, nonce: &[u8; NONCE]) -> (Aead, [u8; 12]) {
     let long: [u8; 32] = std::array::from_fn(|i| key.as_slice()[i]);
     let first: [u8; 16] = std::array::from_fn(|i| nonce[i]);
     let key = hchacha::<R20>(&long.into(), &first.into());
-    let key = UnboundKey::new(&CHACHA20_POLY1305, &key).expect("HChaCha20 gives 32 bytes");
     let mut rest = [0; 12];
     rest[4..].copy_from_slice(&nonce[16..]);
-    (LessSafeKey::new(key), Nonce::assume_unique_for_key(rest))
+    (Aead::new(Cipher::ChaCha20Poly1305, &key), rest)
 }
 
 impl fmt::Debug for Front {

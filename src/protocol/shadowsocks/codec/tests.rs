@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
-use super::aead::Counted;
 use super::chunks::{ChunkError, Edition, LENGTH, MAX_CHUNK, Opener, Sealer};
+use super::counted::Counted;
 use super::head::{
     Awaited, FIXED, Fixed, Head, MAX_HEAD, RequestError, ResponseError, take_variable,
 };
@@ -114,7 +114,7 @@ fn keys_of_the_reference() {
         let (key, salt) = (hex(&case["key"]), hex(&case["salt"]));
         let cipher = cipher_for(key.len());
         let ours = Key::new(cipher, &key).unwrap().aead_session(cipher, &salt);
-        let theirs = super::aead::Aead::new(cipher, &hex(&case["subkey"]));
+        let theirs = crate::aead::Key::new(cipher, &hex(&case["subkey"]));
         let (mut one, mut other) = ([0; 20], [0; 20]);
         ours.seal([0; 12], b"word", &mut one);
         theirs.seal([0; 12], b"word", &mut other);

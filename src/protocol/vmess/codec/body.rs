@@ -8,7 +8,6 @@
 //! Nonces are a 16-bit counter and ten bytes of the IV; the counter wraps, as it does in V2Ray, so a
 //! sender makes its chunks as large as it may.
 
-use aws_lc_rs::aead::{AES_128_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use md5::{Digest, Md5};
 use thiserror::Error;
 
@@ -16,6 +15,7 @@ use super::header::option;
 use super::kdf;
 use super::mask::Mask;
 use super::response::Keys;
+use crate::aead::{self, Key, TAG};
 
 /// How a body is sealed; the numbers on the wire are V2Ray's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,6 @@ pub const MAX_OVERHEAD: usize = 18 + TAG + MAX_PADDING;
 /// The largest chunk a peer may send: with an authenticated length the tag counts extra.
 pub const MAX_CHUNK: usize = 18 + TAG + 0xffff;
 
-const TAG: usize = 16;
 const MAX_PADDING: usize = 63;
 
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -74,15 +73,12 @@ impl Cipher {
         }
     }
 
-    fn key(self, key: &[u8; 16]) -> Option<LessSafeKey> {
-        let key = match self {
-            Self::Aes128Gcm => UnboundKey::new(&AES_128_GCM, key),
-            Self::ChaCha20Poly1305 => UnboundKey::new(&CHACHA20_POLY1305, &chacha_key(key)),
+    fn key(self, key: &[u8; 16]) -> Option<Key> {
+        Some(match self {
+            Self::Aes128Gcm => Key::new(aead::Cipher::Aes128Gcm, key),
+            Self::ChaCha20Poly1305 => Key::new(aead::Cipher::ChaCha20Poly1305, &chacha_key(key)),
             Self::None => return None,
-        };
-        Some(LessSafeKey::new(
-            key.expect("the key has its cipher's length"),
-        ))
+        })
     }
 }
 
@@ -279,9 +275,9 @@ fn read_size(state: &mut State, field: &[u8]) -> Result<(usize, usize), BodyErro
     Ok((size, padding))
 }
 
-/// A cipher and the nonce of its next use. The key lives behind a pointer of its own library.
+/// A cipher and the nonce of its next use.
 struct Aead {
-    key: LessSafeKey,
+    key: Key,
     counter: u16,
     iv: [u8; 10],
 }
@@ -295,29 +291,23 @@ impl Aead {
         })
     }
 
-    fn nonce(&mut self) -> Nonce {
+    fn nonce(&mut self) -> [u8; 12] {
         let mut nonce = [0; 12];
         nonce[..2].copy_from_slice(&self.counter.to_be_bytes());
         nonce[2..].copy_from_slice(&self.iv);
         self.counter = self.counter.wrapping_add(1);
-        Nonce::assume_unique_for_key(nonce)
+        nonce
     }
 
     /// Ciphertext and tag go to `out`, which is as long as both.
     fn seal(&mut self, plain: &[u8], out: &mut [u8]) {
         let nonce = self.nonce();
-        let (text, tag) = out.split_at_mut(plain.len());
-        self.key
-            .seal_out_of_place_scatter(nonce, Aad::empty(), plain, text, &[], tag)
-            .expect("a chunk is far shorter than what the cipher can seal");
+        self.key.seal(nonce, plain, out);
     }
 
     fn open(&mut self, sealed: &[u8], plain: &mut [u8]) -> Option<()> {
         let nonce = self.nonce();
-        let (text, tag) = sealed.split_at(sealed.len() - TAG);
-        self.key
-            .open_separate_gather(nonce, Aad::empty(), text, tag, plain)
-            .ok()
+        self.key.open(nonce, sealed, plain)
     }
 }
 

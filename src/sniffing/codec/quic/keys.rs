@@ -1,8 +1,9 @@
 //! The keys of a client's Initial packets (RFC 9001, 5; RFC 9369 for version 2).
 
 use aws_lc_rs::aead::quic::{AES_128 as MASK, HeaderProtectionKey};
-use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+
+use crate::aead::{Cipher, Key, NONCE};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
@@ -53,8 +54,8 @@ impl Version {
 }
 
 pub(super) struct Keys {
-    seal: LessSafeKey,
-    iv: [u8; NONCE_LEN],
+    seal: Key,
+    iv: [u8; NONCE],
     mask: HeaderProtectionKey,
 }
 
@@ -68,7 +69,7 @@ impl Keys {
         let key: [u8; 16] = expand(&secret, key)?;
         let mask: [u8; 16] = expand(&secret, mask)?;
         Some(Self {
-            seal: LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &key).ok()?),
+            seal: Key::new(Cipher::Aes128Gcm, &key),
             iv: expand(&secret, iv)?,
             mask: HeaderProtectionKey::new(&MASK, &mask).ok()?,
         })
@@ -87,15 +88,10 @@ impl Keys {
         let mut nonce = self.iv;
         for (i, byte) in header[at..].iter_mut().enumerate() {
             *byte ^= mask[1 + i];
-            nonce[NONCE_LEN - number_len + i] ^= *byte;
+            nonce[NONCE - number_len + i] ^= *byte;
         }
-        let nonce = Nonce::assume_unique_for_key(nonce);
         let mut frames = sealed.to_vec();
-        let opened = self
-            .seal
-            .open_in_place(nonce, Aad::from(header), &mut frames);
-        let len = opened.ok()?.len();
-        frames.truncate(len);
+        self.seal.open_in_place(nonce, &header, &mut frames)?;
         Some(frames)
     }
 
@@ -107,12 +103,8 @@ impl Keys {
         for (n, byte) in nonce.iter_mut().rev().zip(number.iter().rev()) {
             *n ^= byte;
         }
-        let nonce = Nonce::assume_unique_for_key(nonce);
         let mut sealed = frames.to_vec();
-        let aad = Aad::from(header);
-        self.seal
-            .seal_in_place_append_tag(nonce, aad, &mut sealed)
-            .unwrap();
+        self.seal.seal_in_place(nonce, header, &mut sealed).unwrap();
         let mut packet = [header, &sealed].concat();
         let mask = self.mask.new_mask(&packet[at + 4..at + 20]).unwrap();
         packet[0] ^= mask[0] & 0x0f;
