@@ -30,7 +30,7 @@ pub enum DialError {
     Tls(#[from] TlsError),
     /// The server opens no tunnel.
     #[error(transparent)]
-    Upgrade(#[from] UpgradeError),
+    Upgrade(UpgradeError),
     /// A browser was to open it.
     #[error(transparent)]
     Browser(#[from] BrowserError),
@@ -154,6 +154,19 @@ impl TcpError {
             Self::HeldBack { .. } => "final-rules",
             Self::NoFamily { .. } => "tcp-family",
             Self::Slow { .. } => "tcp-timeout",
+        }
+    }
+}
+
+/// What a layer below told in the middle of an upgrade stays what it is: TLS with early data has its handshake there.
+impl From<UpgradeError> for DialError {
+    fn from(error: UpgradeError) -> Self {
+        match error {
+            UpgradeError::Broken(e) => match e.downcast() {
+                Ok(below) => below,
+                Err(e) => Self::Upgrade(UpgradeError::Broken(e)),
+            },
+            error => Self::Upgrade(error),
         }
     }
 }

@@ -230,7 +230,8 @@ fn v2ray_inbound(inbound: &Inbound) -> Result<InboundHandlerConfig, String> {
         let tls = settings.transport.security.as_ref();
         let told = |tls: &ServerTls| {
             let (alpn, auth) = (tls.alpn.clone(), tls.client_auth.clone());
-            (tls.versions, alpn, tls.reject_unknown_sni, auth)
+            let switches = (tls.reject_unknown_sni, tls.early_data);
+            (tls.versions, alpn, switches, auth)
         };
         tls.map(told)
     };

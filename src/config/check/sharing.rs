@@ -86,6 +86,7 @@ pub(super) fn check_front(first: Sharer<'_>, later: Sharer<'_>, place: &str, rep
                     "rejectUnknownSni",
                 ),
                 (x.versions != y.versions, "minVersion"),
+                (x.early_data != y.early_data, "earlyData"),
             ] {
                 if is_other {
                     differs(first.tls().key(key), later.tls().key(key));

@@ -75,6 +75,7 @@ pub(super) fn server(
         reject_unknown_sni: read.reject_unknown_sni,
         alpn: read.alpn,
         versions: read.versions,
+        early_data: read.early_data,
     })
 }
 
@@ -108,6 +109,7 @@ pub(super) fn client(settings: Option<&Node>, http_1_1: bool) -> Option<ClientSe
         certificate: read.certificates.own.into_iter().next(),
         alpn: read.alpn,
         versions: read.versions,
+        early_data: read.early_data,
         ..ClientSettings::default()
     })
 }
@@ -126,6 +128,7 @@ struct Both {
     self_signed: bool,
     verify_client: bool,
     reject_unknown_sni: bool,
+    early_data: bool,
 }
 
 impl Both {
@@ -143,7 +146,14 @@ impl Both {
             self_signed: object.read_or("selfSigned", false),
             verify_client: object.read_or("verifyClientCertificate", false),
             reject_unknown_sni: object.read_or("rejectUnknownSni", false),
+            early_data: object.read_or("earlyData", false),
         };
+        if let Some(node) = object.get("earlyData")
+            && both.early_data
+            && both.versions == Versions::Only12
+        {
+            node.error("early data is of TLS 1.3, which `maxVersion` rules out");
+        }
         if let Some(list) = object.first(&["certificates", "certificate"]) {
             for node in list.array() {
                 if let Some(certificate) = node.object() {

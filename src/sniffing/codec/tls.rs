@@ -144,6 +144,7 @@ fn host_name(extension: &[u8]) -> Option<Host> {
 mod tests {
     use super::*;
     use crate::testing::assert_sniffs;
+    use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
     use tokio_rustls::rustls::pki_types::ServerName;
     use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore};
 
@@ -237,7 +238,9 @@ mod tests {
     }
 
     fn from_rustls(name: &str) -> Vec<u8> {
-        let config = ClientConfig::builder()
+        let config = ClientConfig::builder_with_provider(default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
             .with_root_certificates(RootCertStore::empty())
             .with_no_client_auth();
         let name = ServerName::try_from(name.to_owned()).unwrap();

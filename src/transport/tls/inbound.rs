@@ -7,10 +7,13 @@ use tokio::time::timeout_at;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs::Ticketer;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
-use tokio_rustls::rustls::server::{Acceptor, ClientHello, WebPkiClientVerifier};
-use tokio_rustls::rustls::{Error, InvalidMessage, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::server::{
+    Acceptor, ClientHello, ServerSessionMemoryCache, WebPkiClientVerifier,
+};
+use tokio_rustls::rustls::{Error, InvalidMessage, RootCertStore, ServerConfig, ServerConnection};
 
 use super::certificates::Keyed;
+use super::early;
 use super::issue::Authority;
 use super::key_pair::KeyPair;
 use super::resolver::Resolver;
@@ -70,7 +73,15 @@ impl Inbound {
         };
         let mut plain = builder.with_cert_resolver(Arc::new(resolver.clone()));
         // What is remembered of a client is with the client: a table here would be too small for its next visit, or cost memory.
-        plain.ticketer = Ticketer::new()?;
+        // Early data is another matter: its tickets are good for one time, and somebody has to know which were used.
+        match settings.early_data {
+            false => plain.ticketer = Ticketer::new()?,
+            true => {
+                plain.session_storage = ServerSessionMemoryCache::new(early::TICKETS);
+                plain.max_early_data_size = early::MAX;
+                plain.send_half_rtt_data = true;
+            }
+        }
         let by_alpn = settings.alpn.iter().map(|name| {
             let name = name.clone().into_bytes();
             let mut config = plain.clone();
@@ -139,22 +150,19 @@ impl Inbound {
         }
         self.resolver.refresh().await;
         let config = self.choose(&hello.client_hello());
-        let stream = hello
-            .into_stream(config)
-            .await
-            .map_err(|e| match cause(e) {
-                TlsAcceptError::NoCertificate if self.resolver.awaits() => TlsAcceptError::NotYet,
-                other => other,
-            })?;
-        let session = stream.get_ref().1;
-        let alpn = session.alpn_protocol().map(String::from_utf8_lossy);
-        let facts = TlsFacts {
-            server_name: session.server_name().map(str::to_ascii_lowercase),
-            alpn: alpn.map(std::borrow::Cow::into_owned),
+        let failed = |e| match cause(e) {
+            TlsAcceptError::NoCertificate if self.resolver.awaits() => TlsAcceptError::NotYet,
+            other => other,
         };
-        let name = session.server_name().unwrap_or("no name");
-        step.done(format_args!("{} for {name}", version(session)));
-        Ok((Link::other(Stream::new(stream)), facts))
+        if config.max_early_data_size == 0 {
+            let stream = hello.into_stream(config).await.map_err(failed)?;
+            let facts = facts(stream.get_ref().1, step);
+            return Ok((Link::other(Stream::new(stream)), facts));
+        }
+        let accepted = early::accept(hello.accepted, hello.io, config, |session| {
+            facts(session, step)
+        });
+        accepted.await.map_err(failed)
     }
 
     /// Our first protocol that the client offers too.
@@ -183,6 +191,21 @@ impl ClientAuth {
         let builder =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), PROVIDER.clone());
         Ok(Some(builder.build()?))
+    }
+}
+
+/// What was agreed on.
+fn facts(session: &ServerConnection, step: &mut Step) -> TlsFacts {
+    let name = session.server_name().unwrap_or("no name");
+    let early = match session.is_handshaking() {
+        true => ", with early data",
+        false => "",
+    };
+    step.done(format_args!("{} for {name}{early}", version(session)));
+    let alpn = session.alpn_protocol().map(String::from_utf8_lossy);
+    TlsFacts {
+        server_name: session.server_name().map(str::to_ascii_lowercase),
+        alpn: alpn.map(std::borrow::Cow::into_owned),
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod acme;
 mod certificates;
 mod der;
+mod early;
 mod files;
 mod inbound;
 mod issue;

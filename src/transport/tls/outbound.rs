@@ -13,6 +13,7 @@ use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, InvalidMessage, OtherError};
 
 use super::certificates::Keyed;
+use super::early;
 use super::key_pair::KeyPair;
 use super::p_521::PROVIDER_WITH_P521;
 use super::seen::Seen;
@@ -28,6 +29,8 @@ use crate::io::{Link, Step};
 /// The client side.
 pub struct Outbound {
     connector: TlsConnector,
+    /// What is written first may go along with the handshake.
+    early_data: bool,
     verifier: Arc<Verifier>,
     /// The name to ask for and to check; without one, the address that is dialled.
     server_name: Option<Host>,
@@ -65,8 +68,10 @@ impl Outbound {
         let alpn = settings.alpn.iter().cloned().map(String::into_bytes);
         config.alpn_protocols = alpn.collect();
         config.resumption = Resumption::in_memory_sessions(32);
+        config.enable_early_data = settings.early_data;
         Ok(Self {
             connector: TlsConnector::from(Arc::new(config)),
+            early_data: settings.early_data,
             asks_system: verifier.asks_system(),
             verifier,
             server_name: settings.server_name.clone(),
@@ -94,14 +99,25 @@ impl Outbound {
         Ok((Link::other(Stream::new(stream)), agreed))
     }
 
-    /// The client's handshake with `server`.
+    /// The client's handshake with `server`. With early data it may only begin with the first write, and what becomes of it is told
+    /// by the link then, as a [`DialError`](crate::cause::DialError).
     ///
     /// # Errors
     ///
     /// When it fails, or when the server is not to be believed.
     pub async fn wrap(&self, link: Link, server: &Destination) -> Result<Link, TlsError> {
-        let stream = self.handshake(link, server).await?;
-        Ok(Link::other(Stream::new(stream)))
+        if !self.early_data {
+            let stream = self.handshake(link, server).await?;
+            return Ok(Link::other(Stream::new(stream)));
+        }
+        let host = self.asked_for(server);
+        let connector = self.connector.clone().early_data(true);
+        let stream = self.shake(&connector, link, host).await?;
+        if !stream.get_ref().1.is_handshaking() {
+            return Ok(Link::other(Stream::new(stream)));
+        }
+        let verified = self.verified_name.as_ref().unwrap_or(host);
+        Ok(Link::other(early::OfClient::new(stream, verified.clone())))
     }
 
     /// As [`Outbound::wrap`]; with what the server has shown.
@@ -121,8 +137,7 @@ impl Outbound {
 
     /// The name that a server is asked for.
     pub fn name(&self, server: &Destination) -> String {
-        let host = self.server_name.as_ref().unwrap_or(&server.host);
-        match host {
+        match self.asked_for(server) {
             Host::Ip(IpAddr::V6(ip)) => format!("[{ip}]"),
             host => host.to_string(),
         }
@@ -133,7 +148,20 @@ impl Outbound {
         link: Link,
         server: &Destination,
     ) -> Result<TlsStream<Link>, TlsError> {
-        let host = self.server_name.as_ref().unwrap_or(&server.host);
+        let host = self.asked_for(server);
+        self.shake(&self.connector, link, host).await
+    }
+
+    fn asked_for<'a>(&'a self, server: &'a Destination) -> &'a Host {
+        self.server_name.as_ref().unwrap_or(&server.host)
+    }
+
+    async fn shake(
+        &self,
+        connector: &TlsConnector,
+        link: Link,
+        host: &Host,
+    ) -> Result<TlsStream<Link>, TlsError> {
         let name = match host {
             Host::Ip(ip) => ServerName::from(*ip),
             Host::Domain(name) => ServerName::try_from(name.clone())
@@ -143,11 +171,14 @@ impl Outbound {
             system::wait().await;
         }
         let mut step = Step::begin("tls");
-        match timeout(HANDSHAKE_LIMIT, self.connector.connect(name, link)).await {
+        match timeout(HANDSHAKE_LIMIT, connector.connect(name, link)).await {
             Ok(shaken) => {
                 let verified = self.verified_name.as_ref().unwrap_or(host);
                 let stream = shaken.map_err(|e| cause(e, verified))?;
-                step.done(format_args!("{} with {host}", version(stream.get_ref().1)));
+                match stream.get_ref().1.is_handshaking() {
+                    false => step.done(format_args!("{} with {host}", version(stream.get_ref().1))),
+                    true => step.done(format_args!("a ticket for early data with {host}")),
+                }
                 Ok(stream)
             }
             Err(_) => Err(TlsError::Slow(HANDSHAKE_LIMIT)),
@@ -156,7 +187,7 @@ impl Outbound {
 }
 
 /// Why a handshake failed.
-fn cause(e: io::Error, host: &Host) -> TlsError {
+pub(super) fn cause(e: io::Error, host: &Host) -> TlsError {
     let tls = e.get_ref().and_then(|e| e.downcast_ref::<Error>());
     match tls {
         Some(Error::InvalidCertificate(error)) => certificate(error, host),

@@ -35,6 +35,9 @@ pub struct ServerSettings {
     pub alpn: Vec<String>,
     /// `minVersion` and `maxVersion`.
     pub versions: Versions,
+    /// `earlyData`, ours: what a client sends along with its ClientHello is read at once, and answered. For each ticket that takes one
+    /// piece of memory here, in the place of none.
+    pub early_data: bool,
 }
 
 /// The client side; by default one that believes the authorities of the system.
@@ -66,6 +69,9 @@ pub struct ClientSettings {
     pub alpn: Vec<String>,
     /// `minVersion` and `maxVersion`.
     pub versions: Versions,
+    /// `earlyData`, ours: what is written first goes along with the ClientHello, where an earlier connection brought a ticket for that.
+    /// Who records it can send it again, and it is the server that must not take it twice.
+    pub early_data: bool,
 }
 
 /// Whether clients must show a certificate.
@@ -106,6 +112,7 @@ impl Default for ServerSettings {
             reject_unknown_sni: false,
             alpn: default_alpn(),
             versions: Versions::Both,
+            early_data: false,
         }
     }
 }
@@ -125,6 +132,7 @@ impl Default for ClientSettings {
             certificate: None,
             alpn: default_alpn(),
             versions: Versions::Both,
+            early_data: false,
         }
     }
 }

@@ -399,7 +399,7 @@ fn issuing(issuer: KeyPair) -> ServerSettings {
     }
 }
 
-fn believing(pem: &str) -> ClientSettings {
+pub(super) fn believing(pem: &str) -> ClientSettings {
     ClientSettings {
         authorities: Pem::Inline(pem.to_owned()).authorities().unwrap(),
         ..ClientSettings::default()
@@ -431,14 +431,14 @@ pub(super) fn files(certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Key
 }
 
 /// A certificate and its key.
-struct Pair {
-    cert: String,
+pub(super) struct Pair {
+    pub(super) cert: String,
     der: Vec<u8>,
     key: String,
 }
 
 impl Pair {
-    fn self_signed(names: &[&str], is_authority: bool) -> Self {
+    pub(super) fn self_signed(names: &[&str], is_authority: bool) -> Self {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
         if is_authority {
@@ -462,7 +462,7 @@ impl Pair {
         }
     }
 
-    fn keys(&self) -> KeyPair {
+    pub(super) fn keys(&self) -> KeyPair {
         inline(&self.cert, &self.key)
     }
 }

@@ -254,6 +254,9 @@ fn tls(tls: &tls::ClientSettings, is_upgrade: bool) -> Map<String, Value> {
         Versions::Only12 => put("maxVersion", "1.2".into()),
         Versions::Only13 => put("minVersion", "1.3".into()),
     }
+    if tls.early_data {
+        put("earlyData", true.into());
+    }
     map
 }
 
