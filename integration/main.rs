@@ -74,6 +74,7 @@ mod scenario_dns;
 mod scenario_doctor;
 mod scenario_doctor_server;
 mod scenario_documents;
+mod scenario_early_data;
 mod scenario_embedding;
 mod scenario_endings;
 mod scenario_endings_http;
