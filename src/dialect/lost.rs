@@ -309,6 +309,10 @@ pub(in crate::dialect) fn tls(
             "there is no word for it: the name that is asked for must be in the certificate",
         );
     }
+    if tls.early_data {
+        let text = "there is no word for it: a connection takes a round trip more";
+        said.left_out(&part("earlyData"), text);
+    }
     if tls.certificate.is_some() {
         said.error(
             &part("certificates"),

@@ -160,6 +160,7 @@ pub(super) fn write(
             !tls.authorities.0.is_empty() || tls.certificate.is_some(),
         ),
         ("minVersion", tls.versions != Versions::Both),
+        ("earlyData", tls.early_data),
     ];
     for (key, is_there) in others {
         if is_there {
