@@ -41,7 +41,7 @@ use Setting::{
 
 /// What each stands for is said in `docs/benchmarks.md`.
 #[rustfmt::skip]
-const BOUNDS: [(u8, Row, Over, Limit); 35 + 21 + 8] = [
+const BOUNDS: [(u8, Row, Over, Limit); 36 + 21 + 8] = [
     (1, Row(Plain, Server, What::Bulk), Column("sing-box"), AtMost(0.40)),
     (1, Row(Plain, Client, What::Bulk), Column("sing-box"), AtMost(0.45)),
     (1, Row(Plain, Server, What::Bulk), Column("floor"), AtMost(1.35)),
@@ -66,6 +66,7 @@ const BOUNDS: [(u8, Row, Over, Limit); 35 + 21 + 8] = [
     (4, Row(Plain, Both, What::PingPong), Column("sing-box"), AtMost(0.50)),
     (4, Row(Plain, Both, What::FirstByte), Column("sing-box"), AtMost(0.35)),
     (4, Row(Plain, Both, What::SavedRoundTrips), Nothing, AtLeast(1.0)),
+    (4, Row(Tls, Both, What::EarlyRoundTrips), Nothing, AtMost(2.3)),
     (5, Row(Plain, Server, What::Streams), Column("sing-box"), AtLeast(1.3)),
     (5, Row(Plain, Both, What::Streams), Column("sing-box"), AtLeast(1.3)),
     (5, Row(Plain, Server, What::Fairness), Nothing, AtLeast(0.5)),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::task::block_in_place;
 use tun_rs::{DeviceBuilder, SyncDevice};
 
-use super::configs::Shape;
+use super::configs::{Certificate, Shape};
 use super::figures::{Figures, Role, Row, Setting, What};
 use super::network::Network;
 use super::program::Program;
@@ -52,15 +52,28 @@ pub(crate) async fn measure(run: &Run, program: &Program, figures: &mut Figures)
         let time = times.get(name).ok_or("the namespace says both times")?;
         Ok::<_, super::Error>(time / ROUND_TRIP.as_secs_f64())
     };
-    let (late, early) = (trips("late")?, trips("early")?);
-    let mut add = |what, value| {
-        let row = Row(Setting::Plain, Role::Both, what);
-        figures.add(row, program.name(), value);
-    };
-    add(What::RoundTrips, late);
-    add(What::EarlyRoundTrips, early);
-    add(What::SavedRoundTrips, late.round() - early.round());
+    for setting in [Setting::Plain, Setting::Tls] {
+        let late = trips(name(setting, false))?;
+        let early = trips(name(setting, true))?;
+        let mut add = |what, value| {
+            let row = Row(setting, Role::Both, what);
+            figures.add(row, program.name(), value);
+        };
+        add(What::RoundTrips, late);
+        add(What::EarlyRoundTrips, early);
+        add(What::SavedRoundTrips, late.round() - early.round());
+    }
     Ok(())
+}
+
+/// What a measure is called on the way out of the namespace.
+fn name(setting: Setting, early_data: bool) -> &'static str {
+    match (setting, early_data) {
+        (Setting::Tls, false) => "late, TLS",
+        (Setting::Tls, true) => "early, TLS",
+        (_, false) => "late",
+        (_, true) => "early",
+    }
 }
 
 /// Inside the namespace: prints the seconds to the first byte.
@@ -69,16 +82,23 @@ pub(crate) async fn inside(programs: &[Program], index: &str) -> Result<()> {
     let program = program.ok_or("there are fewer programs")?;
     wire(ROUND_TRIP / 2)?;
     let mut times = BTreeMap::new();
-    for (name, early_data) in [("late", false), ("early", true)] {
+    let certificate = Certificate::new()?;
+    for (setting, early_data) in [
+        (Setting::Plain, false),
+        (Setting::Plain, true),
+        (Setting::Tls, false),
+        (Setting::Tls, true),
+    ] {
         let shape = Shape {
             early_data,
+            tls: (setting == Setting::Tls).then(|| certificate.clone()),
             host: FAR,
             ..Shape::default()
         };
         let network = Network::start(program, Role::Both, program, &shape).await?;
         network.load.first_byte(1).await?;
         let time = network.load.first_byte(TIMES).await?;
-        times.insert(name, time.as_secs_f64());
+        times.insert(name(setting, early_data), time.as_secs_f64());
     }
     println!("{}", serde_json::to_string(&times)?);
     Ok(())

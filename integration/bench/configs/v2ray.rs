@@ -87,6 +87,10 @@ fn stream(shape: &Shape, server: bool) -> Value {
         } else {
             json!({"serverName": NAME, "allowInsecure": true})
         };
+        if shape.early_data {
+            // Of mobula; V2Ray passes over it.
+            stream["tlsSettings"]["earlyData"] = json!(true);
+        }
     }
     stream
 }
