@@ -510,3 +510,44 @@ async fn what_is_in_no_file_cannot_be_read_again() {
         .await;
     assert!(listening(port));
 }
+
+/// Limits are those of the file from then on, and whoever is in already stays.
+#[tokio::test]
+async fn limits_are_those_of_the_file() {
+    let (port, socks) = (free_port(), free_port());
+    let limited = |connections: u32| {
+        let mut config = config(&[inbound("in", port, &[ID])]);
+        config["inbounds"][0]["limits"] = json!({"connections": connections});
+        config
+    };
+    let mut service = Service::start(Stage::new(), &limited(2), &[port]).await;
+    let client = Vmess::ws().client(Mobula, socks, port);
+    service.stage.run(Mobula, "client", &client, &[socks]).await;
+    let echo = To::Ip(traffic::echo().await);
+    let mut inside = Vec::new();
+    let mut enter = async |count: usize| {
+        for _ in 0..count {
+            let mut stream = traffic::connect(socks, &echo).await.expect("there is room");
+            traffic::exchange(&mut stream, b"in").await;
+            inside.push(stream);
+        }
+        // One more than there may be.
+        let word = async {
+            let mut stream = traffic::connect(socks, &echo).await?;
+            stream.write_all(b"one more").await?;
+            stream.read_exact(&mut [0; 8]).await
+        };
+        let more = timeout(LIMIT, word).await.expect("it does not hang");
+        assert!(more.is_err(), "one too many is in");
+        for stream in &mut inside {
+            traffic::exchange(stream, b"still in").await;
+        }
+    };
+    enter(2).await;
+    service.reload(&limited(5)).await;
+    enter(3).await;
+    service.reload(&limited(1)).await;
+    enter(0).await;
+    service.reload(&limited(6)).await;
+    enter(1).await;
+}
