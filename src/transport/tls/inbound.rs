@@ -7,9 +7,7 @@ use tokio::time::timeout_at;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs::Ticketer;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
-use tokio_rustls::rustls::server::{
-    Acceptor, ClientHello, ServerSessionMemoryCache, WebPkiClientVerifier,
-};
+use tokio_rustls::rustls::server::{Acceptor, ClientHello, WebPkiClientVerifier};
 use tokio_rustls::rustls::{Error, InvalidMessage, RootCertStore, ServerConfig, ServerConnection};
 
 use super::certificates::Keyed;
@@ -77,7 +75,7 @@ impl Inbound {
         match settings.early_data {
             false => plain.ticketer = Ticketer::new()?,
             true => {
-                plain.session_storage = ServerSessionMemoryCache::new(early::TICKETS);
+                plain.session_storage = Arc::new(early::Tickets::default());
                 plain.max_early_data_size = early::MAX;
                 plain.send_half_rtt_data = true;
             }
@@ -132,13 +130,23 @@ impl Inbound {
         since: tokio::time::Instant,
     ) -> Result<(Link, TlsFacts), TlsAcceptError> {
         let mut step = Step::begin("tls");
-        match timeout_at(since + HANDSHAKE_LIMIT, self.shake(link, &mut step)).await {
+        match timeout_at(
+            since + HANDSHAKE_LIMIT,
+            self.shake(link, since + HANDSHAKE_LIMIT, &mut step),
+        )
+        .await
+        {
             Ok(shaken) => shaken,
             Err(_) => Err(TlsAcceptError::Slow(HANDSHAKE_LIMIT)),
         }
     }
 
-    async fn shake(&self, link: Link, step: &mut Step) -> Result<(Link, TlsFacts), TlsAcceptError> {
+    async fn shake(
+        &self,
+        link: Link,
+        until: tokio::time::Instant,
+        step: &mut Step,
+    ) -> Result<(Link, TlsFacts), TlsAcceptError> {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), link);
         let hello = hello.await.map_err(cause)?;
         #[cfg(feature = "app")]
@@ -159,7 +167,7 @@ impl Inbound {
             let facts = facts(stream.get_ref().1, step);
             return Ok((Link::other(Stream::new(stream)), facts));
         }
-        let accepted = early::accept(hello.accepted, hello.io, config, |session| {
+        let accepted = early::accept(hello.accepted, hello.io, config, until, |session| {
             facts(session, step)
         });
         accepted.await.map_err(failed)

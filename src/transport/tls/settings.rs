@@ -35,8 +35,8 @@ pub struct ServerSettings {
     pub alpn: Vec<String>,
     /// `minVersion` and `maxVersion`.
     pub versions: Versions,
-    /// `earlyData`, ours: what a client sends along with its ClientHello is read at once, and answered. For each ticket that takes one
-    /// piece of memory here, in the place of none.
+    /// `earlyData`, ours: what a client sends along with its ClientHello is read at once, and answered. What tickets
+    /// stand for is kept here then.
     pub early_data: bool,
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -12,31 +13,33 @@ use tokio_rustls::client::TlsStream;
 use super::super::HANDSHAKE_LIMIT;
 use super::super::outbound::cause;
 use super::super::stream::Stream;
+use super::{RECORD, SENT};
 use crate::address::Host;
-use crate::cause::{DialError, TlsError};
+use crate::cause::{DialError, SharedError, TlsError};
 use crate::io::{Goodbye, Io, Link};
 
 /// How long a reader waits for the writer, to whom the first flight belongs. A server may be the one to speak first, and then nobody
 /// writes; such a handshake goes without early data.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// A connection whose first writes go along with the handshake.
+/// A connection whose first writes go along with the handshake. Reader and writer are one task, as they share what wakes them.
 pub(in super::super) struct Early(State);
 
 enum State {
     Shaking(Box<Shaking>),
     Open(Stream),
-    /// The handshake failed, and that was told.
-    Over,
+    /// The handshake failed, or was never wanted.
+    Over(Option<Arc<io::Error>>),
 }
 
 struct Shaking {
     tls: TlsStream<Link>,
     /// Whose certificate is looked at.
     host: Host,
-    limit: Pin<Box<Sleep>>,
-    /// Something was written, or nobody waits for that any longer.
-    began: bool,
+    /// By when the handshake must be done, once it has begun: something was written, or nobody waits for that any longer.
+    limit: Option<Pin<Box<Sleep>>>,
+    /// What may still be sent ahead.
+    room: usize,
     patience: Option<Pin<Box<Sleep>>>,
     reader: Option<Waker>,
 }
@@ -46,8 +49,8 @@ impl Early {
         Self(State::Shaking(Box::new(Shaking {
             tls,
             host,
-            limit: Box::pin(sleep(HANDSHAKE_LIMIT)),
-            began: false,
+            limit: None,
+            room: SENT,
             patience: None,
             reader: None,
         })))
@@ -57,61 +60,63 @@ impl Early {
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut Stream>>> {
         if let State::Shaking(shaking) = &mut self.0 {
             let shaken = ready!(shaking.poll(cx));
-            let State::Shaking(shaking) = std::mem::replace(&mut self.0, State::Over) else {
-                unreachable!("it was that a moment ago");
-            };
-            shaken?;
-            if let Some(reader) = shaking.reader {
-                reader.wake();
+            let shaking = std::mem::replace(&mut self.0, State::Over(None));
+            match (shaken, shaking) {
+                (Err(e), _) => self.0 = State::Over(Some(Arc::new(e))),
+                (Ok(()), State::Shaking(shaking)) => {
+                    if let Some(reader) = shaking.reader {
+                        reader.wake();
+                    }
+                    self.0 = State::Open(Stream::new(shaking.tls));
+                }
+                (Ok(()), other) => self.0 = other,
             }
-            self.0 = State::Open(Stream::new(shaking.tls));
         }
         match &mut self.0 {
             State::Open(stream) => Poll::Ready(Ok(Pin::new(stream))),
+            // Whoever asks hears why.
+            State::Over(Some(e)) => Poll::Ready(Err(SharedError::of(e))),
             _ => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
-    /// Writes, to be sent at once; what comes of the handshake is for the next call to tell.
-    fn poll_early(
-        &mut self,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Option<Poll<io::Result<usize>>> {
+    /// Writes, to be sent at once, and says how much; what comes of the handshake is for the next call to tell.
+    fn poll_early(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let State::Shaking(shaking) = &mut self.0 else {
-            return None;
+            return Ok(0);
         };
-        let taken = match Pin::new(&mut shaking.tls).poll_write_vectored(cx, bufs) {
-            Poll::Ready(Ok(taken)) => taken,
-            // Early data is full, and the handshake has to come first.
-            Poll::Pending => match shaking.limit.as_mut().poll(cx) {
-                Poll::Ready(()) => return Some(Poll::Ready(Err(shaking.slow()))),
-                Poll::Pending => return Some(Poll::Pending),
-            },
-            Poll::Ready(Err(e)) => return Some(Poll::Ready(Err(shaking.failed(e)))),
+        let first = bufs.iter().find(|buf| !buf.is_empty());
+        let first = first.map_or(&[][..], |buf| buf);
+        let Some(room) = shaking.room.checked_sub(RECORD).filter(|room| *room > 0) else {
+            return Ok(0);
         };
-        if !std::mem::replace(&mut shaking.began, true)
-            && let Some(reader) = shaking.reader.take()
-        {
+        let part = &first[..first.len().min(room)];
+        let taken = match Pin::new(&mut shaking.tls).poll_write(cx, part) {
+            Poll::Ready(taken) => taken.map_err(|e| shaking.failed(e))?,
+            // The server allows less, and the handshake has to come first.
+            Poll::Pending => 0,
+        };
+        shaking.room = room - taken;
+        if let Some(reader) = shaking.reader.take() {
             reader.wake();
         }
-        Some(match self.poll_open(cx) {
-            Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
-            _ => Poll::Ready(Ok(taken)),
-        })
+        if let Poll::Ready(Err(e)) = self.poll_open(cx) {
+            return Err(e);
+        }
+        Ok(taken)
     }
 }
 
 impl Shaking {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.began = true;
-        match Pin::new(&mut self.tls).poll_flush(cx) {
-            Poll::Ready(shaken) => Poll::Ready(shaken.map_err(|e| self.failed(e))),
-            Poll::Pending => {
-                ready!(self.limit.as_mut().poll(cx));
-                Poll::Ready(Err(self.slow()))
-            }
+        let limit = self
+            .limit
+            .get_or_insert_with(|| Box::pin(sleep(HANDSHAKE_LIMIT)));
+        if let Poll::Ready(shaken) = Pin::new(&mut self.tls).poll_flush(cx) {
+            return Poll::Ready(shaken.map_err(|e| self.failed(e)));
         }
+        ready!(limit.as_mut().poll(cx));
+        Poll::Ready(Err(self.slow()))
     }
 
     fn failed(&self, e: io::Error) -> io::Error {
@@ -131,7 +136,7 @@ impl AsyncRead for Early {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if let State::Shaking(shaking) = &mut this.0
-            && !shaking.began
+            && shaking.limit.is_none()
         {
             let patience = shaking
                 .patience
@@ -163,9 +168,9 @@ impl AsyncWrite for Early {
         if bufs.iter().all(|buf| buf.is_empty()) {
             return Poll::Ready(Ok(0));
         }
-        match this.poll_early(cx, bufs) {
-            Some(written) => written,
-            None => ready!(this.poll_open(cx))?.poll_write_vectored(cx, bufs),
+        match this.poll_early(cx, bufs)? {
+            0 => ready!(this.poll_open(cx))?.poll_write_vectored(cx, bufs),
+            written => Poll::Ready(Ok(written)),
         }
     }
 
@@ -183,6 +188,18 @@ impl AsyncWrite for Early {
 }
 
 impl Io for Early {
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match &mut this.0 {
+            // Nothing was said, so there is nothing to take leave of.
+            State::Shaking(shaking) if shaking.limit.is_none() => {
+                this.0 = State::Over(None);
+                Poll::Ready(Ok(()))
+            }
+            _ => Pin::new(this).poll_shutdown(cx),
+        }
+    }
+
     fn goodbye(&self) -> Goodbye {
         match &self.0 {
             State::Open(stream) => stream.goodbye(),

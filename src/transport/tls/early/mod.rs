@@ -8,19 +8,26 @@
 //!
 //! It takes a ticket of an earlier connection, and whoever recorded such a flight can send it again. So a server of ours hands out tickets
 //! that are good for one time: it keeps what they stand for, takes it out when a ticket comes, and a second flight with it is shaken
-//! hands with from the start, its early data unread. What it keeps ends with the process.
+//! hands with from the start, its early data unread. What it keeps ends with the process. (Who holds the client's own flight back and
+//! sends a copy first has that one read; the client then hears that its early data was not, and says the same again.)
 
 mod client;
 mod server;
+mod tickets;
 
 pub(super) use client::Early as OfClient;
 pub(super) use server::accept;
+pub(super) use tickets::Tickets;
 
 /// The most that a client may send before it has heard from the server.
 pub(super) const MAX: u32 = 16 * 1024;
 
-/// How many tickets are kept; the oldest give way, and who comes with one of them has a handshake more.
-pub(super) const TICKETS: usize = 16 * 1024;
+/// The most that our client sends, which is less: a server that does not take early data passes over so many bytes as it allows, and
+/// counts what seals them as well.
+const SENT: usize = 8 * 1024;
+
+/// What a record has besides its text, at the most.
+const RECORD: usize = 32;
 
 #[cfg(test)]
 mod tests;

@@ -7,21 +7,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio_rustls::rustls::server::Accepted as Hello;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_rustls::rustls::server::Accepted;
 use tokio_rustls::rustls::{self, ServerConfig, ServerConnection};
-use tokio_rustls::{Accept, TlsAcceptor};
 
-use super::super::stream::Stream;
 use crate::io::{Goodbye, Io, Link};
 
-/// The handshake behind `hello`, up to where there is something to read, and what `look` sees in it there.
+/// The handshake behind `hello`, up to where there is something to read, and what `look` sees in it there. The client's part of it
+/// must have come by `until`.
 pub(in super::super) async fn accept<T>(
-    hello: Hello,
+    hello: Accepted,
     mut link: Link,
     config: Arc<ServerConfig>,
+    until: Instant,
     look: impl FnOnce(&ServerConnection) -> T,
 ) -> io::Result<(Link, T)> {
-    let tls = match hello.into_connection(config.clone()) {
+    let tls = match hello.into_connection(config) {
         Ok(tls) => tls,
         Err((e, mut alert)) => {
             let mut told = Vec::new();
@@ -35,65 +36,58 @@ pub(in super::super) async fn accept<T>(
             return Err(invalid(e));
         }
     };
-    let mut shaking = Shaking { link, tls };
+    let mut early = Early {
+        link,
+        tls,
+        limit: Some(Box::pin(sleep_until(until))),
+        is_shut: false,
+        is_silent: false,
+    };
     // What came behind the ClientHello was taken in with it.
-    poll_fn(|cx| Poll::Ready(shaking.process(cx))).await?;
-    poll_fn(|cx| shaking.poll_early(cx)).await?;
-    let seen = look(&shaking.tls);
-    // All of the client's may be here already, its Finished too, and early data wants to be read all the same.
-    if shaking.tls.is_handshaking() || shaking.tls.early_data().is_some() {
-        let state = State::Shaking(shaking);
-        return Ok((Link::other(Early { state, config }), seen));
-    }
-    let stream = shaking.into_stream(config).await?;
-    Ok((Link::other(Stream::new(stream)), seen))
+    poll_fn(|cx| Poll::Ready(early.process(cx))).await?;
+    poll_fn(|cx| early.poll_accept(cx)).await?;
+    let seen = look(&early.tls);
+    Ok((Link::other(early), seen))
 }
 
-/// A connection whose client has not said its last word of the handshake yet.
+/// A connection whose client may not have said its last word of the handshake yet. Reader and writer are one task, as they share what
+/// wakes them.
 struct Early {
-    state: State,
-    config: Arc<ServerConfig>,
-}
-
-enum State {
-    Shaking(Shaking),
-    /// The handshake is done; what holds it changes hands.
-    Opening(Accept<Link>),
-    Open(Stream),
-    Over,
-}
-
-struct Shaking {
     link: Link,
     tls: ServerConnection,
+    /// By when the handshake must be done; nothing once it is.
+    limit: Option<Pin<Box<Sleep>>>,
+    /// Our direction has ended: nothing is sent any more, tickets neither.
+    is_shut: bool,
+    /// The connection has ended without close_notify.
+    is_silent: bool,
 }
 
-impl Shaking {
+impl Early {
     /// Goes on until there is early data, or the handshake is done.
-    fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let wrote = self.poll_send(cx)?;
+            let sent = self.poll_send(cx)?;
             if self.tls.early_data().is_some() || !self.tls.is_handshaking() {
-                ready!(wrote.map(Ok::<(), io::Error>))?;
-                return Poll::Ready(Ok(()));
+                return sent.map(Ok);
             }
-            ready!(self.poll_receive(cx))?;
+            if ready!(self.poll_receive(cx))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
         }
     }
 
-    /// Takes in what has come; an end in the middle is an error.
-    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Takes in what has come; nothing is the end.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut link = Blocking {
             link: &mut self.link,
             cx,
         };
-        match self.tls.read_tls(&mut link) {
-            Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-            Ok(_) => {}
+        let received = match self.tls.read_tls(&mut link) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
-            Err(e) => return Poll::Ready(Err(e)),
-        }
-        Poll::Ready(self.process(cx))
+            received => received?,
+        };
+        Poll::Ready(self.process(cx).map(|()| received))
     }
 
     /// Looks into what was taken in.
@@ -107,6 +101,9 @@ impl Shaking {
 
     /// Sends what is to be sent.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+        if self.is_shut {
+            return Ok(Poll::Ready(()));
+        }
         while self.tls.wants_write() {
             let mut link = Blocking {
                 link: &mut self.link,
@@ -125,37 +122,15 @@ impl Shaking {
         }
     }
 
-    fn into_stream(self, config: Arc<ServerConfig>) -> Accept<Link> {
-        let Self { link, tls } = self;
-        TlsAcceptor::from(config).accept_with(link, |fresh| *fresh = tls)
-    }
-}
-
-impl Early {
-    /// The stream behind the handshake, once that is done and all early data was read.
-    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut Stream>>> {
-        loop {
-            match std::mem::replace(&mut self.state, State::Over) {
-                State::Shaking(shaking) => {
-                    self.state = State::Opening(shaking.into_stream(self.config.clone()));
-                }
-                State::Opening(mut accept) => match Pin::new(&mut accept).poll(cx) {
-                    Poll::Ready(tls) => self.state = State::Open(Stream::new(tls?)),
-                    Poll::Pending => {
-                        self.state = State::Opening(accept);
-                        return Poll::Pending;
-                    }
-                },
-                State::Open(stream) => {
-                    self.state = State::Open(stream);
-                    let State::Open(stream) = &mut self.state else {
-                        unreachable!("it was put there a moment ago");
-                    };
-                    return Poll::Ready(Ok(Pin::new(stream)));
-                }
-                State::Over => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+    /// What is there to read: early data first, then what came behind the handshake.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if let Some(mut early) = self.tls.early_data() {
+            let read = early.read(buf)?;
+            if read > 0 {
+                return Ok(read);
             }
         }
+        self.tls.reader().read(buf)
     }
 }
 
@@ -166,21 +141,38 @@ impl AsyncRead for Early {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        while let State::Shaking(shaking) = &mut this.state {
-            let _ = shaking.poll_send(cx)?;
-            if let Some(mut early) = shaking.tls.early_data() {
-                let read = early.read(buf.initialize_unfilled())?;
-                if read > 0 {
+        loop {
+            if this.tls.wants_write() {
+                // Our part of the handshake, and tickets behind it. What does not go out is for who writes.
+                let _ = this.poll_send(cx);
+            }
+            match this.read(buf.initialize_unfilled()) {
+                Ok(read) => {
                     buf.advance(read);
                     return Poll::Ready(Ok(()));
                 }
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                    this.is_silent = true;
+                    return Poll::Ready(Ok(()));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Poll::Ready(Err(e)),
             }
-            if !shaking.tls.is_handshaking() {
-                break;
+            if let Some(limit) = &mut this.limit {
+                match this.tls.is_handshaking() {
+                    true if limit.as_mut().poll(cx).is_ready() => {
+                        return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                    }
+                    true => {}
+                    false => this.limit = None,
+                }
             }
-            ready!(shaking.poll_receive(cx))?;
+            let received = ready!(this.poll_receive(cx))?;
+            if received == 0 && this.tls.is_handshaking() {
+                this.is_silent = true;
+                return Poll::Ready(Ok(()));
+            }
         }
-        ready!(this.poll_open(cx))?.poll_read(cx, buf)
     }
 }
 
@@ -199,13 +191,10 @@ impl AsyncWrite for Early {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let State::Shaking(shaking) = &mut this.state else {
-            return ready!(this.poll_open(cx))?.poll_write_vectored(cx, bufs);
-        };
         // What is kept unsent is bounded: nothing is taken while something waits.
-        ready!(shaking.poll_send(cx)?);
-        let written = shaking.tls.writer().write_vectored(bufs)?;
-        let _ = shaking.poll_send(cx)?;
+        ready!(this.poll_send(cx)?);
+        let written = this.tls.writer().write_vectored(bufs)?;
+        let _ = this.poll_send(cx)?;
         Poll::Ready(Ok(written))
     }
 
@@ -214,35 +203,35 @@ impl AsyncWrite for Early {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        match &mut this.state {
-            State::Shaking(shaking) => shaking.poll_send(cx)?.map(Ok),
-            _ => ready!(this.poll_open(cx))?.poll_flush(cx),
-        }
+        self.get_mut().poll_send(cx)?.map(Ok)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let State::Shaking(shaking) = &mut this.state else {
-            return ready!(this.poll_open(cx))?.poll_shutdown(cx);
-        };
-        shaking.tls.send_close_notify();
-        ready!(shaking.poll_send(cx)?);
-        Pin::new(&mut shaking.link).poll_shutdown(cx)
+        if !this.is_shut {
+            this.tls.send_close_notify();
+            ready!(this.poll_send(cx)?);
+            this.is_shut = true;
+        }
+        match ready!(Pin::new(&mut this.link).poll_shutdown(cx)) {
+            // The client has left.
+            Err(e) if e.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            shut => Poll::Ready(shut),
+        }
     }
 }
 
 impl Io for Early {
     fn goodbye(&self) -> Goodbye {
-        match &self.state {
-            State::Open(stream) => stream.goodbye(),
-            _ => Goodbye::Unknown,
+        match self.is_silent {
+            true => Goodbye::Unknown,
+            false => Goodbye::Said,
         }
     }
 
     fn set_low_water(&mut self, bytes: usize) {
-        if let State::Open(stream) = &mut self.state {
-            stream.set_low_water(bytes);
+        if !self.tls.is_handshaking() {
+            self.link.set_low_water(bytes);
         }
     }
 }

@@ -12,7 +12,7 @@ use super::super::tests::{Pair, believing, client, server, showing};
 use super::super::{ClientSettings, Inbound, Outbound, ServerSettings};
 use crate::address::{Destination, Host};
 use crate::cause::{DialError, TlsError};
-use crate::io::Link;
+use crate::io::{Goodbye, Io, Link};
 
 const ROUND_TRIP: Duration = Duration::from_millis(100);
 
@@ -164,6 +164,84 @@ async fn more_than_fits_arrives_in_order() {
     }
 }
 
+/// A server that does not take it passes over what came, and gets it with the handshake.
+#[tokio::test(start_paused = true)]
+async fn more_than_fits_arrives_where_it_is_not_taken() {
+    let (server, client, pair) = ends();
+    let long: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
+    let late = super::super::tests::server(showing([pair.keys()]));
+    for other in [early_server(&pair), late] {
+        for _ in 0..3 {
+            ask(&server, &client, b"question").await;
+            ask(&other, &client, &long).await;
+        }
+    }
+}
+
+/// The server has said all before the client's part of the handshake is there, and the client goes on.
+#[tokio::test(start_paused = true)]
+async fn an_end_of_ones_own_leaves_the_other_direction_open() {
+    let (server, client, _) = ends();
+    ask(&server, &client, b"question").await;
+    let (near, far, _) = wire();
+    let long = vec![7; 300_000];
+    let asking = async {
+        let mut link = client.wrap(near, &to()).await.unwrap();
+        link.write_all(b"question").await.unwrap();
+        link.flush().await.unwrap();
+        let mut answer = Vec::new();
+        link.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, b"answer");
+        assert_eq!(link.goodbye(), Goodbye::Said);
+        link.write_all(&long).await.unwrap();
+        link.shutdown().await.unwrap();
+    };
+    let answering = async {
+        let (mut link, _) = server.accept(far, Instant::now()).await.unwrap();
+        link.read_exact(&mut [0; 8]).await.unwrap();
+        link.write_all(b"answer").await.unwrap();
+        link.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        link.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest.len(), long.len());
+        assert_eq!(link.goodbye(), Goodbye::Said);
+    };
+    tokio::join!(asking, answering);
+}
+
+/// Whoever was on the way keeps what the client says behind its first flight.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_finishes_has_its_time() {
+    let (server, client, _) = ends();
+    ask(&server, &client, b"question").await;
+    let (near, mut inside) = duplex(1 << 20);
+    let mut asking = client.wrap(Link::other(near), &to()).await.unwrap();
+    asking.write_all(b"question").await.unwrap();
+    let (mut flight, far) = duplex(1 << 20);
+    let mut buf = vec![0; 4096];
+    let n = inside.read(&mut buf).await.unwrap();
+    flight.write_all(&buf[..n]).await.unwrap();
+    let began = Instant::now();
+    let (mut link, _) = server.accept(Link::other(far), began).await.unwrap();
+    link.read_exact(&mut [0; 8]).await.unwrap();
+    let error = link.read(&mut [0; 1]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    assert!(began.elapsed() < Duration::from_secs(9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_nobody_used_closes_without_a_word() {
+    let (server, client, _) = ends();
+    ask(&server, &client, b"question").await;
+    let (near, _far, recorded) = wire();
+    let mut link = client.wrap(near, &to()).await.unwrap();
+    let began = Instant::now();
+    link.close().await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    tokio::time::sleep(ROUND_TRIP).await;
+    assert_eq!(recorded.lock().unwrap().len(), 0);
+}
+
 /// What somebody on the way recorded is sent again: the server shakes hands from the start, and reads nothing of it.
 #[tokio::test(start_paused = true)]
 async fn a_copy_of_a_flight_is_not_read() {
@@ -177,7 +255,6 @@ async fn a_copy_of_a_flight_is_not_read() {
         let accepted = server.accept(Link::other(far), Instant::now()).await;
         assert!(accepted.is_err(), "there is nothing to read for anybody");
     }
-    // A first copy that overtakes the client is the one that is read: the client's comes too late then.
     assert_eq!(ask(&server, &client, b"question").await, ROUND_TRIP);
 }
 
