@@ -27,7 +27,7 @@ pub(in super::super) struct Early(State);
 
 enum State {
     Shaking(Box<Shaking>),
-    Open(Stream),
+    Open(Box<Stream>),
     /// The handshake failed, or was never wanted.
     Over(Option<Arc<io::Error>>),
 }
@@ -67,13 +67,13 @@ impl Early {
                     if let Some(reader) = shaking.reader {
                         reader.wake();
                     }
-                    self.0 = State::Open(Stream::new(shaking.tls));
+                    self.0 = State::Open(Box::new(Stream::new(shaking.tls)));
                 }
                 (Ok(()), other) => self.0 = other,
             }
         }
         match &mut self.0 {
-            State::Open(stream) => Poll::Ready(Ok(Pin::new(stream))),
+            State::Open(stream) => Poll::Ready(Ok(Pin::new(&mut **stream))),
             // Whoever asks hears why.
             State::Over(Some(e)) => Poll::Ready(Err(SharedError::of(e))),
             _ => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),

@@ -234,7 +234,7 @@ async fn a_link_that_nobody_used_closes_without_a_word() {
     let (server, client, _) = ends();
     ask(&server, &client, b"question").await;
     let (near, _far, recorded) = wire();
-    let mut link = client.wrap(near, &to()).await.unwrap();
+    let link = client.wrap(near, &to()).await.unwrap();
     let began = Instant::now();
     link.close().await;
     assert_eq!(began.elapsed(), Duration::ZERO);
