@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
 use super::args::ConfigArgs;
+use super::load::{Meant, load};
 use super::{inputs, say};
 use crate::cause::Fault;
-use crate::dialect::v2ray::{self, Loaded};
+use crate::dialect::v2ray::Loaded;
 use crate::doctor::{
     Client, Finding, Outcome, Server, Walk, choose, step_of, walk_client, walk_server,
 };
@@ -99,11 +100,20 @@ async fn all(args: &DoctorArgs, url: Option<Url>, walk: &mut Walk<'_>) {
         Ok(inputs) => inputs,
         Err(text) => return walk.fault("config", Fault::Config, text),
     };
-    let loaded = v2ray::load(&inputs, args.config.options());
+    let options = args.config.options();
+    let meant = tokio::task::spawn_blocking(move || load(&inputs, options)).await;
+    let Meant {
+        loaded, left_out, ..
+    } = meant.unwrap_or_default();
     let warnings = match loaded.warnings.len() {
         0 => String::new(),
         1 => format!("; one warning: {}", loaded.warnings[0]),
         n => format!("; {n} warnings, `mobula test` has them"),
+    };
+    let warnings = match left_out.len() {
+        0 => warnings,
+        1 => format!("{warnings}; left out: {}", left_out[0]),
+        n => format!("{warnings}; {n} things are left out, `mobula test` has them"),
     };
     let Loaded {
         config: Some(config),

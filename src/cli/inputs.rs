@@ -5,15 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::cause::system_words;
-use crate::dialect::v2ray::Input;
 
 use super::args::ConfigArgs;
+use super::given::Source;
 
 /// The files named by `-c` and found in `-confdir`; else `./config.json`; else what the environment
 /// names. Nothing when there is none of these.
-pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Input>, String> {
-    let mut inputs: Vec<Input> = args.config.iter().map(|path| named(path)).collect();
-    if inputs.iter().filter(|i| **i == Input::Stdin).count() > 1 {
+pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Source>, String> {
+    let mut inputs: Vec<Source> = args.config.iter().map(|path| Source::of(path)).collect();
+    if inputs.iter().filter(|i| **i == Source::Stdin).count() > 1 {
         return Err("`stdin:` is given more than once, it can be read only once".to_owned());
     }
     for dir in &args.confdir {
@@ -30,7 +30,7 @@ pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Input>, String> {
     }
     let here = Path::new("config.json");
     if here.exists() {
-        return Ok(vec![Input::File(here.to_owned())]);
+        return Ok(vec![Source::File(here.to_owned())]);
     }
     if let Some(path) = location("config") {
         // V2Ray means a directory that holds `config.json`.
@@ -39,7 +39,7 @@ pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Input>, String> {
         } else {
             path
         };
-        return Ok(vec![Input::File(file)]);
+        return Ok(vec![Source::File(file)]);
     }
     match location("confdir") {
         Some(dir) => in_dir(&dir),
@@ -47,15 +47,8 @@ pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Input>, String> {
     }
 }
 
-fn named(path: &Path) -> Input {
-    match path.to_str() {
-        Some("stdin:" | "-") => Input::Stdin,
-        _ => Input::File(path.to_owned()),
-    }
-}
-
 /// The `*.json` files of a directory, in the order of their names.
-fn in_dir(dir: &Path) -> Result<Vec<Input>, String> {
+fn in_dir(dir: &Path) -> Result<Vec<Source>, String> {
     let fail = |e: std::io::Error| format!("{}: {}", dir.display(), system_words(&e));
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(dir).map_err(fail)? {
@@ -68,7 +61,7 @@ fn in_dir(dir: &Path) -> Result<Vec<Input>, String> {
         }
     }
     files.sort();
-    Ok(files.into_iter().map(Input::File).collect())
+    Ok(files.into_iter().map(Source::File).collect())
 }
 
 /// What the environment names, in V2Ray's words or in Xray's: `v2ray.location.config`, `XRAY_LOCATION_CONFIG`.
@@ -97,10 +90,10 @@ mod tests {
             confdir: vec![dir.path().to_owned()],
             ..ConfigArgs::default()
         };
-        let file = |name: &str| Input::File(dir.path().join(name));
+        let file = |name: &str| Source::File(dir.path().join(name));
         assert_eq!(
             find(&args).unwrap(),
-            [Input::Stdin, file("10.json"), file("20.json")]
+            [Source::Stdin, file("10.json"), file("20.json")]
         );
     }
 

@@ -4,11 +4,11 @@ use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::args::ConfigArgs;
+use super::given::Source;
+use super::load::{Meant, load};
 use super::{inputs, notify};
 use crate::config::Config;
-use crate::dialect::v2ray::{self, Input};
 use crate::log::{self, NOTICE};
-use crate::report::Message;
 use crate::server::Server;
 
 /// Reads the config again, by the arguments of the start, and makes it run. What keeps it from that is said, and nothing
@@ -34,7 +34,11 @@ pub(super) async fn reload(server: &mut Server, args: Option<&ConfigArgs>) {
 
 async fn reloaded(server: &mut Server, args: &ConfigArgs) -> Result<(), Vec<String>> {
     let one = |text: String| vec![text];
-    let (config, warnings) = read(args).await?;
+    let Read {
+        config,
+        warnings,
+        understood,
+    } = read(args).await?;
     let log = log::prepare(&config.log).map_err(one)?;
     let changed = server
         .change(config)
@@ -53,26 +57,47 @@ async fn reloaded(server: &mut Server, args: &ConfigArgs) -> Result<(), Vec<Stri
         );
     }
     info!(target: NOTICE, "the config was read again: {changed}");
+    for line in understood {
+        info!(target: NOTICE, "{line}");
+    }
     Ok(())
 }
 
-/// Files may hang, so they are read by a thread that nobody needs.
-async fn read(args: &ConfigArgs) -> Result<(Config, Vec<Message>), Vec<String>> {
+/// What runs next, and what is said of it.
+struct Read {
+    config: Config,
+    warnings: Vec<String>,
+    understood: Vec<String>,
+}
+
+/// Files and other machines may hang, so they are read by a thread that nobody needs.
+async fn read(args: &ConfigArgs) -> Result<Read, Vec<String>> {
     let one = |text: String| vec![text];
     let inputs = inputs::find(args).map_err(one)?;
     if inputs.is_empty() {
         return Err(one("there is no config any more".to_owned()));
     }
-    if inputs.contains(&Input::Stdin) {
+    if inputs.contains(&Source::Stdin) {
         let text =
             "the config came by standard input, which cannot be read again: give it as a file";
         return Err(one(text.to_owned()));
     }
     let options = args.options();
-    let loaded = spawn_blocking(move || v2ray::load(&inputs, options)).await;
-    let loaded = loaded.map_err(|e| one(e.to_string()))?;
-    match loaded.config {
-        Some(config) => Ok((config, loaded.warnings)),
-        None => Err(loaded.errors.iter().map(ToString::to_string).collect()),
-    }
+    let read = spawn_blocking(move || load(&inputs, options)).await;
+    let Meant {
+        loaded,
+        left_out,
+        understood,
+        ..
+    } = read.map_err(|e| one(e.to_string()))?;
+    let Some(config) = loaded.config else {
+        return Err(loaded.errors.iter().map(ToString::to_string).collect());
+    };
+    let warnings = loaded.warnings.iter().map(ToString::to_string);
+    let left_out = left_out.iter().map(|line| format!("left out: {line}"));
+    Ok(Read {
+        config,
+        warnings: warnings.chain(left_out).collect(),
+        understood,
+    })
 }

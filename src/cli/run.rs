@@ -9,6 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use super::args::RunArgs;
 use super::example::Example;
+use super::load::{Meant, load};
 use super::parent::Parent;
 use super::pid_file::PidFile;
 use super::reload::reload;
@@ -18,7 +19,7 @@ use super::{BAD_CONFIG, XRAY, inputs, notify, say, stands_in_for_xray, test};
 use crate::aead::Library;
 use crate::cause::system_words;
 use crate::config::Config;
-use crate::dialect::v2ray::{self, Loaded};
+use crate::dialect::v2ray::Loaded;
 use crate::io::open_files;
 use crate::log::{self, NOTICE};
 use crate::report::Message;
@@ -39,13 +40,21 @@ pub(super) fn run(args: &RunArgs, program: &Program) -> ExitCode {
         return example();
     }
     let options = args.config.options();
-    let loaded = v2ray::load(&inputs, options);
+    let Meant {
+        loaded,
+        left_out,
+        understood,
+        is_foreign,
+    } = load(&inputs, options);
     if print_errors(&loaded) {
         return ExitCode::from(BAD_CONFIG);
     }
     let Some(config) = loaded.config else {
         return ExitCode::from(BAD_CONFIG);
     };
+    for line in left_out {
+        eprintln!("left out: {line}");
+    }
     let again = Again { args, program };
     serve(config, &loaded.warnings, &ALONE, Some(&again), || {
         if let Some(predecessor) = predecessor {
@@ -57,6 +66,12 @@ pub(super) fn run(args: &RunArgs, program: &Program) -> ExitCode {
             say(format_args!(
                 "Xray {XRAY} started (mobula {own} in its place)"
             ));
+        }
+        for line in understood {
+            match is_foreign {
+                true => say(line),
+                false => info!(target: NOTICE, "{line}"),
+            }
         }
     })
 }

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::args::TestArgs;
+use super::load::{Meant, load};
 use super::{BAD_CONFIG, inputs, say};
-use crate::dialect::v2ray::{self, Loaded};
 use crate::report::Message;
 
 pub(super) fn run(args: &TestArgs) -> ExitCode {
@@ -25,30 +25,37 @@ pub(super) fn run(args: &TestArgs) -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    let loaded = v2ray::load(&inputs, args.config.options());
+    let meant = load(&inputs, args.config.options());
     match args.json {
-        true => say(format_args!("{:#}", for_editors(&loaded))),
-        false => for_people(&loaded),
+        true => say(format_args!("{:#}", for_editors(&meant))),
+        false => for_people(&meant),
     }
-    match loaded.config {
+    match meant.loaded.config {
         Some(_) => ExitCode::SUCCESS,
         None => ExitCode::from(BAD_CONFIG),
     }
 }
 
 /// A line for each warning and, where a person reads them, the place: a config that is good as it is may have many.
-fn for_people(loaded: &Loaded) {
+fn for_people(meant: &Meant) {
+    let loaded = &meant.loaded;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
         if std::io::stderr().is_terminal() {
             show(warning);
         }
     }
+    for line in &meant.left_out {
+        eprintln!("left out: {line}");
+    }
     for error in &loaded.errors {
         eprintln!("{error}");
         show(error);
     }
     if loaded.config.is_some() {
+        if meant.is_foreign {
+            meant.understood.iter().for_each(say);
+        }
         say("Configuration OK.");
     }
 }
@@ -60,10 +67,14 @@ pub(super) fn show(message: &Message) {
     }
 }
 
-fn for_editors(loaded: &Loaded) -> Value {
-    let errors = loaded.errors.iter().map(|m| one(m, "error"));
-    let warnings = loaded.warnings.iter().map(|m| one(m, "warning"));
-    errors.chain(warnings).collect()
+fn for_editors(meant: &Meant) -> Value {
+    let errors = meant.loaded.errors.iter().map(|m| one(m, "error"));
+    let warnings = meant.loaded.warnings.iter().map(|m| one(m, "warning"));
+    let left_out = meant.left_out.iter().map(|line| {
+        let text = format!("left out: {line}");
+        one(&Message::of_text(text), "warning")
+    });
+    errors.chain(warnings).chain(left_out).collect()
 }
 
 fn one(message: &Message, severity: &str) -> Value {

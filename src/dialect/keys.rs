@@ -16,6 +16,7 @@ use crate::report::did_you_mean;
 #[derive(Default)]
 pub(in crate::dialect) struct Notes {
     lines: RefCell<Vec<String>>,
+    astray: RefCell<Vec<String>>,
     errors: Cell<usize>,
 }
 
@@ -31,6 +32,25 @@ impl Notes {
         self.line(format!("{at}: {text}"));
     }
 
+    /// This has no word here, and without it sessions go another way than was meant.
+    pub(in crate::dialect) fn astray(&self, at: &At, text: impl Display) {
+        let line = format!("{at}: {text}");
+        self.astray.borrow_mut().push(line.clone());
+        self.line(line);
+    }
+
+    /// How many lines there are.
+    pub(in crate::dialect) fn mark(&self) -> usize {
+        self.lines.borrow().len()
+    }
+
+    /// By all that was said since then sessions go astray.
+    pub(in crate::dialect) fn all_astray(&self, mark: usize) {
+        let lines = self.lines.borrow();
+        let since = lines.iter().skip(mark).cloned();
+        self.astray.borrow_mut().extend(since);
+    }
+
     pub(in crate::dialect) fn line(&self, line: String) {
         let mut lines = self.lines.borrow_mut();
         if !lines.contains(&line) {
@@ -43,8 +63,11 @@ impl Notes {
         self.errors.get()
     }
 
-    pub(in crate::dialect) fn into_lines(self) -> Vec<String> {
-        self.lines.into_inner()
+    /// All lines, and those of them by which sessions go astray.
+    pub(in crate::dialect) fn into_lines(self) -> (Vec<String>, Vec<String>) {
+        let mut astray = self.astray.into_inner();
+        astray.dedup();
+        (self.lines.into_inner(), astray)
     }
 }
 
@@ -192,6 +215,11 @@ impl<'a> Keys<'a> {
         self.notes.left_out(&self.place(name), text);
     }
 
+    /// As [`Self::left_out`], where sessions go another way than was meant.
+    pub(in crate::dialect) fn astray(&self, name: &str, text: impl Display) {
+        self.notes.astray(&self.place(name), text);
+    }
+
     fn place(&self, name: &str) -> At {
         let node = self.map.get(name);
         node.map_or_else(|| self.at().key(name), |node| node.at.clone())
@@ -207,6 +235,15 @@ impl<'a> Keys<'a> {
         for name in names {
             if self.get(name).is_some_and(|node| !is_nothing(node)) {
                 self.left_out(name, why);
+            }
+        }
+    }
+
+    /// As [`Self::no_word`], where sessions go another way than was meant.
+    pub(in crate::dialect) fn no_way(&self, names: &[&'static str], why: &str) {
+        for name in names {
+            if self.get(name).is_some_and(|node| !is_nothing(node)) {
+                self.astray(name, why);
             }
         }
     }

@@ -13,6 +13,7 @@ pub mod names;
 mod nodes;
 pub mod payload;
 pub mod plugin;
+mod rules;
 mod said;
 mod singbox;
 mod text;

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::{HOST, HeaderName, HeaderValue};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::keys::{Keys, Notes};
 use super::links;
+use super::rules::{Routing, Rules};
 use super::said::Said;
 use super::tree::At;
 use super::v2ray::protocols::ids;
@@ -35,9 +37,17 @@ pub(in crate::dialect) struct Parts {
     pub(in crate::dialect) first: Option<String>,
 }
 
+/// What a file means.
+#[derive(Default)]
+pub(in crate::dialect) struct Whole {
+    pub(in crate::dialect) config: Config,
+    /// Its rules as V2Ray's `routing`.
+    pub(in crate::dialect) routing: Option<Value>,
+}
+
 impl Parts {
     /// Outbounds whose way leads through one that is not carried over are not carried over either.
-    pub(in crate::dialect) fn into_config(mut self, notes: &Notes) -> Config {
+    pub(in crate::dialect) fn into_whole(mut self, rules: Rules<'_>, notes: &Notes) -> Whole {
         loop {
             let tags: HashSet<Arc<str>> = self
                 .outbounds
@@ -69,14 +79,20 @@ impl Parts {
             }
         }
         distinguish(&mut self.outbounds);
-        Config {
-            log: Log {
-                level: self.level,
-                ..Log::default()
+        let tags = self.outbounds.iter().filter_map(|one| one.tag.as_deref());
+        let Routing { settings, text } = rules.into_routing(&tags.map(str::to_owned).collect());
+        Whole {
+            config: Config {
+                log: Log {
+                    level: self.level,
+                    ..Log::default()
+                },
+                inbounds: self.inbounds,
+                outbounds: self.outbounds,
+                routing: settings,
+                ..Config::default()
             },
-            inbounds: self.inbounds,
-            outbounds: self.outbounds,
-            ..Config::default()
+            routing: text,
         }
     }
 }

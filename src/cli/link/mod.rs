@@ -13,6 +13,7 @@ use serde_json::Value;
 pub(super) use args::LinkArgs;
 
 use super::args::ConfigArgs;
+use super::load::{Meant, load};
 use super::{BAD_CONFIG, inputs, say, test};
 use crate::address::Host;
 use crate::cause::system_words;
@@ -130,7 +131,16 @@ fn of_config(args: &LinkArgs) -> Result<(), Vec<String>> {
         ..ConfigArgs::default()
     };
     let inputs = inputs::find(&files).map_err(|line| vec![line])?;
-    let loaded = v2ray::load(&inputs, v2ray::Options::default());
+    // Links say nothing of what goes where.
+    let options = v2ray::Options {
+        skip_unbuilt: true,
+        ..v2ray::Options::default()
+    };
+    let Meant {
+        loaded,
+        mut left_out,
+        ..
+    } = load(&inputs, options);
     let Some(config) = loaded.config else {
         for error in &loaded.errors {
             eprintln!("{error}");
@@ -138,7 +148,8 @@ fn of_config(args: &LinkArgs) -> Result<(), Vec<String>> {
         }
         return Err(Vec::new());
     };
-    let mut left_out = Vec::new();
+    let warnings = loaded.warnings.iter().map(ToString::to_string);
+    left_out.extend(warnings.filter(|line| line.contains("LEFT OUT")));
     let outbounds = match &args.address {
         Some(address) => of_server(&config, address, args, &mut left_out)?,
         None => of_client(&config)?,

@@ -16,8 +16,8 @@ use crate::address::Destination;
 use crate::cause::system_words;
 use crate::cli::args::ConfigArgs;
 use crate::cli::inputs;
+use crate::cli::load::load;
 use crate::config::{ApiListen, Metrics};
-use crate::dialect::v2ray;
 use crate::http::client::reason;
 use crate::observatory::Url;
 use crate::seam::FallbackTarget;
@@ -200,7 +200,7 @@ impl Server {
 /// `metrics` of a config.
 fn metrics(args: &ConfigArgs) -> Result<Metrics, String> {
     let inputs = inputs::find(args)?;
-    let loaded = v2ray::load(&inputs, args.options());
+    let loaded = load(&inputs, args.options()).loaded;
     let Some(config) = loaded.config else {
         let lines: Vec<String> = loaded.errors.iter().map(ToString::to_string).collect();
         return Err(lines.join("\n"));

@@ -25,7 +25,7 @@ pub(super) fn read(keys: &Keys) -> Vec<Inbound> {
         false => Some(Ipv4Addr::LOCALHOST.into()),
     };
     let networks = "it is not carried over: whoever reaches the port may use it, with the password if there is one";
-    keys.no_word(
+    keys.no_way(
         &[
             "lan-allowed-ips",
             "lan-disallowed-ips",
@@ -47,7 +47,7 @@ pub(super) fn read(keys: &Keys) -> Vec<Inbound> {
         let protocol = protocol(tag == "http", accounts.clone());
         all.push(inbound(key.to_owned(), Some(tag), listen, port, protocol));
     }
-    keys.no_word(
+    keys.no_way(
         &[
             "redir-port",
             "tproxy-port",
@@ -61,11 +61,12 @@ pub(super) fn read(keys: &Keys) -> Vec<Inbound> {
         let Some(listener) = Keys::of(node, keys.notes()) else {
             continue;
         };
-        all.extend(read_listener(
-            &listener,
-            bind.unwrap_or(everywhere),
-            &accounts,
-        ));
+        let mark = keys.notes().mark();
+        let read = read_listener(&listener, bind.unwrap_or(everywhere), &accounts);
+        if read.is_none() {
+            keys.notes().all_astray(mark);
+        }
+        all.extend(read);
     }
     all
 }
@@ -133,7 +134,7 @@ fn read_listener(keys: &Keys, everywhere: IpAddr, everybody: &[Account]) -> Opti
         accounts = everybody.to_vec();
     }
     if keys.get("proxy").is_some() || keys.get("rule").is_some() {
-        keys.left_out(
+        keys.astray(
             "proxy",
             "the first proxy carries what comes in here as well",
         );

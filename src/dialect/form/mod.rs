@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 
 use super::keys::Notes;
 use super::links::{self, decode, links_in};
-use super::nodes::{Parts, distinguish, inbound, mixed};
+use super::nodes::{Parts, Whole, distinguish, inbound, mixed};
+use super::rules::Rules;
 use super::v2ray::json::{Text, tidy};
 use super::v2ray::{self, Input, foreign};
 use super::{clash, lost, singbox};
@@ -62,6 +63,11 @@ pub struct Read {
     pub config: Config,
     /// What was not, a line for each.
     pub left_out: Vec<String>,
+    /// Those of the lines by which sessions go another way than was meant: what should go straight there goes to a
+    /// server, say, or what should come in here does not.
+    pub astray: Vec<String>,
+    /// The rules of another form, as `routing`.
+    routing: Option<Value>,
 }
 
 /// A text in another form.
@@ -100,13 +106,6 @@ fn of_plain(text: &str) -> Form {
     if lines().any(|line| keys.iter().any(|key| line.starts_with(key))) {
         return Form::Clash;
     }
-    let is_link = |line: &str| {
-        let scheme = line
-            .trim()
-            .split_once("://")
-            .map(|(scheme, _)| scheme.to_ascii_lowercase());
-        scheme.is_some_and(|scheme| LINKS.contains(&&*scheme))
-    };
     match lines().any(is_link) {
         true => Form::Links,
         false => Form::V2ray,
@@ -129,6 +128,12 @@ fn of_object(map: &Map<String, Value>) -> Form {
     } else {
         Form::V2ray
     }
+}
+
+/// Whether this is a share link, one that is not built among them.
+pub fn is_link(text: &str) -> bool {
+    let scheme = text.trim().split_once("://");
+    scheme.is_some_and(|(scheme, _)| LINKS.contains(&&*scheme.to_ascii_lowercase()))
 }
 
 /// Schemes of links, those that are not built among them.
@@ -167,7 +172,7 @@ pub fn read(text: &str, name: &str, files: Files<'_>) -> Result<Read, Vec<Messag
 pub fn read_as(form: Form, text: &str, name: &str, files: Files<'_>) -> Result<Read, Vec<Message>> {
     let source: Arc<str> = name.into();
     let notes = Notes::default();
-    let config = match form {
+    let whole = match form {
         Form::V2ray => return of_v2ray(text, name),
         Form::SingBox => singbox::read(text, &source, files, &notes),
         Form::Clash => clash::read(text, &source, &notes),
@@ -175,8 +180,8 @@ pub fn read_as(form: Form, text: &str, name: &str, files: Files<'_>) -> Result<R
         Form::Links => Ok(of_links(text, name, &notes)),
     };
     let one = |text: String| vec![Message::of_text(text)];
-    let config = config.map_err(one)?;
-    let left_out = notes.into_lines();
+    let Whole { config, routing } = whole.map_err(one)?;
+    let (left_out, astray) = notes.into_lines();
     let is_client = config.outbounds.iter().any(Outbound::leads_away);
     if !is_client {
         let mut messages: Vec<Message> = left_out.into_iter().map(Message::of_text).collect();
@@ -190,6 +195,8 @@ pub fn read_as(form: Form, text: &str, name: &str, files: Files<'_>) -> Result<R
         form,
         config,
         left_out,
+        astray,
+        routing,
     })
 }
 
@@ -220,11 +227,13 @@ fn of_v2ray(text: &str, name: &str) -> Result<Read, Vec<Message>> {
     Ok(Read {
         form: Form::V2ray,
         config,
+        astray: Vec::clone(&left_out),
         left_out,
+        routing: None,
     })
 }
 
-fn of_links(text: &str, name: &str, notes: &Notes) -> Config {
+fn of_links(text: &str, name: &str, notes: &Notes) -> Whole {
     let mut parts = Parts::default();
     for (n, link) in links_in(text).iter().enumerate() {
         let place = format!("{name}: link {}", n + 1);
@@ -245,7 +254,7 @@ fn of_links(text: &str, name: &str, notes: &Notes) -> Config {
                 .for_each(|line| notes.line(format!("{place}: {line}: it is left out"))),
         }
     }
-    parts.into_config(notes)
+    parts.into_whole(Rules::new(notes), notes)
 }
 
 /// Where applications reach a client that says nothing of it.
@@ -294,16 +303,19 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
             tidy(text).map_err(|e| vec![e.to_string()])?
         }
         Target::Config => {
-            let value = v2ray::write_config(config, &mut left_out);
+            let mut value = v2ray::write_config(config, &mut left_out);
+            if let Some(routing) = &read.routing {
+                value["routing"] = routing.clone();
+            }
             format!("{value:#}\n")
         }
         Target::SingBox => {
-            let config = tagged(config);
+            let config = tagged(config, &mut left_out);
             lost::rest(&config, "sing-box", &mut left_out);
             singbox::write(&config, &mut left_out)
         }
         Target::Clash => {
-            let config = tagged(config);
+            let config = tagged(config, &mut left_out);
             lost::rest(&config, "Clash", &mut left_out);
             clash::write(&config, &mut left_out)
         }
@@ -341,10 +353,25 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
     Ok(Written { text, left_out })
 }
 
-/// Where tags are names, each outbound has one.
-fn tagged(config: &Config) -> Config {
+/// Where tags are names, each outbound has one; and the first one leads to a server where rules are not carried over, or
+/// nothing would.
+fn tagged(config: &Config, lines: &mut Vec<String>) -> Config {
     let mut config = config.clone();
     distinguish(&mut config.outbounds);
+    let is_lost = !config.routing.rules.is_empty();
+    let server = config.outbounds.iter().position(Outbound::leads_away);
+    if let Some(n) = server.filter(|n| is_lost && *n > 0) {
+        config.outbounds[..=n].rotate_right(1);
+        let tag = |n: usize| {
+            let tag = config.outbounds[n].tag.as_deref().unwrap_or_default();
+            tag.escape_debug().to_string()
+        };
+        lines.push(format!(
+            "outbounds: `{}` takes the place of `{}`: without the rules everything would go there",
+            tag(0),
+            tag(1)
+        ));
+    }
     config
 }
 

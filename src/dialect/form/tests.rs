@@ -193,7 +193,8 @@ fn what_mihomo_s_documentation_has_is_read() {
             "ss 2022",
             "ss plugin",
             "socks",
-            "web"
+            "web",
+            "DIRECT"
         ]
     );
     let OutboundSettings::Trojan(trojan) = &read.config.outbounds[5].protocol else {
@@ -211,8 +212,8 @@ fn what_mihomo_s_documentation_has_is_read() {
         "proxies[11].flow: this flow is not built",
         "proxies[12].type: proxies of type `hysteria2` are not built",
         "client-fingerprint: the handshakes of browsers",
-        "proxy-groups: 2 groups",
-        "rules: 2 rules are not carried over",
+        "proxy-groups[1]: `url-test`: nothing chooses between proxies here while it runs: `vmess ws` takes the place of `auto`",
+        "rules[2]: 1 rule of kind `RULE-SET`, beginning here: not carried over",
         "external-controller",
     ] {
         assert!(lines.contains(part), "{part}\n{lines}");
@@ -264,7 +265,6 @@ fn what_sing_box_s_documentation_has_is_read() {
         "x: outbounds[13].type: outbounds of type `hysteria2` are not built",
         "x: outbounds[4].multiplex: sing-box's own multiplexing is not built",
         "x: outbounds[0]: `selector`",
-        "x: route.rules[2]: 1 rule of `route`",
     ] {
         assert!(lines.contains(part), "{part}\n{lines}");
     }
@@ -400,4 +400,178 @@ fn nothing_goes_past_the_servers_because_of_its_place() {
             written.text
         );
     }
+}
+
+/// Who carries what, by the rules of a text and of what is written of it.
+fn carried(text: &str) -> (Read, Vec<Value>) {
+    let read = read_text(text);
+    let written = write(&read, text, Target::Config).unwrap();
+    let config = loaded(&written.text);
+    assert_eq!(config.routing, read.config.routing, "{}", written.text);
+    let written: Value = serde_json::from_str(&written.text).unwrap();
+    let rules = written["routing"]["rules"].as_array().cloned();
+    (read, rules.unwrap_or_default())
+}
+
+const HK: &str = "proxies:\n- {name: hk, type: trojan, server: a.example, port: 443, password: p}\n\
+    - {name: jp, type: trojan, server: b.example, port: 443, password: p}\n\
+    - {name: hy, type: hysteria2, server: c.example, port: 443, password: p}\n";
+
+#[test]
+fn rules_of_clash_go_where_they_went() {
+    let text = format!(
+        "{HK}proxy-groups:\n- {{name: PROXY, type: select, proxies: [hy, DIRECT, jp]}}\n\
+         - {{name: last, type: select, proxies: [DIRECT, PROXY]}}\nrules:\n- IP-CIDR,192.168.0.0/16,DIRECT,no-resolve\n\
+         - DOMAIN-SUFFIX,a.test,hk\n- DOMAIN,b.test,hk\n- DOMAIN-KEYWORD,ads,REJECT\n- DST-PORT,80/443,PROXY\n\
+         - GEOIP,LAN,DIRECT\n- SRC-IP-CIDR,192.0.2.0/24,hk\n- NETWORK,UDP,REJECT\n- MATCH,last\n- DOMAIN,c.test,hk\n"
+    );
+    let (read, rules) = carried(&text);
+    let field = |mut rule: Value, tag: &str| {
+        rule["type"] = "field".into();
+        rule["outboundTag"] = tag.into();
+        rule
+    };
+    assert_eq!(
+        rules,
+        [
+            // Rules for names stand in front, so that no name is resolved for an address that no-resolve keeps it from.
+            field(json!({"domain": ["domain:a.test", "full:b.test"]}), "hk"),
+            field(json!({"domain": ["keyword:ads"]}), "REJECT"),
+            field(json!({"ip": ["192.168.0.0/16"]}), "DIRECT"),
+            field(json!({"port": "80,443"}), "jp"),
+            field(json!({"ip": ["geoip:private"]}), "DIRECT"),
+            field(json!({"source": ["192.0.2.0/24"]}), "hk"),
+            field(json!({"network": ["udp"]}), "REJECT"),
+        ]
+    );
+    // What no rule takes goes straight there, for that is what stands first in its group.
+    assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("DIRECT"));
+    assert_eq!(read.astray, [""; 0]);
+    assert!(
+        read.left_out
+            .iter()
+            .any(|line| line.contains("`jp` takes the place of `PROXY`"))
+    );
+    // Where rules have no word, nothing may go straight there because of that.
+    let written = write(&read, &text, Target::SingBox).unwrap();
+    assert_eq!(
+        read_text(&written.text).config.outbounds[0].tag.as_deref(),
+        Some("hk")
+    );
+}
+
+#[test]
+fn what_sends_sessions_astray_is_told_apart() {
+    let mihomo = |text: &str| format!("{HK}{text}\n");
+    for (text, expected) in [
+        (
+            mihomo("rules: ['RULE-SET,x,DIRECT', 'RULE-SET,y,DIRECT', 'MATCH,hk']"),
+            "2 rules of kind `RULE-SET`",
+        ),
+        (
+            mihomo("rules: ['DOMAIN,x,hy', 'MATCH,hk']"),
+            "1 rule to `hy`",
+        ),
+        (
+            mihomo("rules: ['MATCH,hy']"),
+            "what no rule takes goes by `hy`",
+        ),
+        (
+            mihomo("rules: ['IP-CIDR,ext:x:y,hk', 'MATCH,hk']"),
+            "is not an IP address",
+        ),
+        (mihomo("mode: direct"), "nothing goes by the proxies"),
+        (mihomo("tun: {enable: true}"), "traffic is not caught"),
+        (mihomo("tproxy-port: 1"), "such inbounds"),
+        (mihomo("hosts: {a.test: 192.0.2.1}"), "hosts"),
+        (
+            mihomo("listeners: [{name: x, type: vmess, port: 1}]"),
+            "listeners of type `vmess`",
+        ),
+        (
+            mihomo("lan-allowed-ips: [192.0.2.0/24]"),
+            "whoever reaches the port",
+        ),
+        (
+            sing_box(json!({"inbounds": [{"type": "tun"}]})),
+            "inbounds of type `tun`",
+        ),
+        (
+            sing_box(json!({"inbounds": [{"type": "vless", "listen_port": 1}]})),
+            "inbounds of type `vless`",
+        ),
+        (
+            sing_box(json!({"route": {"rules": [{"rule_set": ["x"], "outbound": "hk"}]}})),
+            "1 rule of `route`",
+        ),
+        (
+            sing_box(
+                json!({"route": {"rules": [{"domain": ["x"], "invert": true, "outbound": "hk"}]}}),
+            ),
+            "1 rule of `route`",
+        ),
+        (
+            sing_box(json!({"route": {"final": "gone"}})),
+            "everything goes by `gone`",
+        ),
+    ] {
+        let read = read_text(&text);
+        let lines = read.astray.join("\n");
+        assert!(
+            lines.contains(expected),
+            "{expected}: {lines}\n{:?}",
+            read.left_out
+        );
+        assert!(
+            read.astray.iter().all(|line| read.left_out.contains(line)),
+            "{lines}"
+        );
+    }
+    for text in [
+        mihomo("mode: rule\nrules: ['MATCH,hk']\ndns: {enable: true}"),
+        mihomo("proxy-groups: [{name: a, type: select, proxies: [hk]}]\nrules: ['MATCH,a']"),
+        sing_box(
+            json!({"dns": {"servers": [1]}, "route": {"rules": [{"action": "sniff"}], "final": "hk"}}),
+        ),
+        "trojan://p@a.example:443#a\nhy2://p@b.example:443\n".to_owned(),
+    ] {
+        assert_eq!(read_text(&text).astray, [""; 0], "{text}");
+    }
+}
+
+fn sing_box(mut config: Value) -> String {
+    config["outbounds"] = json!([
+        {"type": "trojan", "tag": "hk", "server": "a.example", "server_port": 443, "password": "p"},
+        {"type": "direct", "tag": "direct"},
+    ]);
+    config.to_string()
+}
+
+#[test]
+fn rules_of_sing_box_go_where_they_went() {
+    let (read, rules) = carried(&sing_box(json!({"route": {"final": "direct", "rules": [
+        {"action": "sniff"},
+        {"protocol": "dns", "action": "hijack-dns"},
+        {"domain_suffix": [".a.test", "b.test"], "ip_cidr": "192.0.2.0/24", "port": 443, "port_range": ["1000:2000", ":9"], "outbound": "hk"},
+        {"network": "udp", "inbound": ["in"], "action": "reject"},
+    ]}})));
+    let field = |mut rule: Value, tag: &str| {
+        rule["type"] = "field".into();
+        rule["outboundTag"] = tag.into();
+        rule
+    };
+    let ports = "443,1000-2000,0-9";
+    assert_eq!(
+        rules,
+        [
+            field(
+                json!({"domain": ["regexp:\\.a\\.test$", "domain:b.test"], "port": ports}),
+                "hk"
+            ),
+            field(json!({"ip": ["192.0.2.0/24"], "port": ports}), "hk"),
+            field(json!({"network": ["udp"], "inboundTag": ["in"]}), "block"),
+        ]
+    );
+    assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("direct"));
+    assert_eq!(read.astray, [""; 0]);
 }

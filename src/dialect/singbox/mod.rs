@@ -1,9 +1,11 @@
 //! sing-box's JSON, as far as it is about the ways into and out of this process: `inbounds` of SOCKS and HTTP, and `outbounds`.
 //!
-//! `route`, `dns` and what else there is has no word here; what is lost is told item by item.
+//! Of `route` the rules are carried over that V2Ray has words for, of groups their first choice; `dns` has no word here. What is lost is
+//! told item by item.
 
 mod inbound;
 mod outbound;
+mod route;
 mod tls;
 mod transport;
 mod write;
@@ -12,10 +14,11 @@ use std::sync::Arc;
 
 use super::form::Files;
 use super::keys::{Keys, Notes};
-use super::nodes::Parts;
+use super::nodes::{Parts, Whole};
+use super::rules::Rules;
 use super::text;
 use super::tree::Node;
-use crate::config::{Config, LogLevel, Outbound};
+use crate::config::LogLevel;
 
 pub(super) use write::write;
 
@@ -29,26 +32,31 @@ pub(super) fn read(
     source: &Arc<str>,
     files: Files<'_>,
     notes: &Notes,
-) -> Result<Config, String> {
+) -> Result<Whole, String> {
     let root = text::read_json(text, source)?;
     let Some(keys) = Keys::of(&root, notes) else {
-        return Ok(Config::default());
+        return Ok(Whole::default());
     };
     let mut parts = Parts {
         level: keys.map("log").map(level).unwrap_or_default(),
         ..Parts::default()
     };
     for node in keys.items("inbounds") {
-        parts.inbounds.extend(inbound::read(node, notes));
+        let mark = notes.mark();
+        let read = inbound::read(node, notes);
+        if read.is_none() {
+            notes.all_astray(mark);
+        }
+        parts.inbounds.extend(read);
     }
     let mut groups = Vec::new();
     for node in keys.items("outbounds") {
         match node.get("type").and_then(Node::as_text) {
-            Some("selector" | "urltest") => groups.push(group(node, notes)),
+            Some("selector" | "urltest") => groups.extend(group(node, notes)),
             _ => parts.outbounds.extend(outbound::read(node, files, notes)),
         }
     }
-    parts.first = first(&keys, &groups, &parts);
+    let rules = route::read(&keys, &groups, &mut parts);
     keys.silent(&["$schema"]);
     keys.no_word(
         &[
@@ -62,7 +70,7 @@ pub(super) fn read(
         "it is not carried over",
     );
     keys.finish();
-    Ok(parts.into_config(notes))
+    Ok(parts.into_whole(rules, notes))
 }
 
 /// Reads Shadowsocks' own JSON, whose servers have sing-box's words: SIP008's `servers`, or one by itself.
@@ -75,7 +83,7 @@ pub(super) fn read_shadowsocks(
     source: &Arc<str>,
     files: Files<'_>,
     notes: &Notes,
-) -> Result<Config, String> {
+) -> Result<Whole, String> {
     let mut root = text::read_json(text, source)?;
     let alone = root.get("servers").is_none();
     let at = root.at.clone();
@@ -107,7 +115,7 @@ pub(super) fn read_shadowsocks(
         server.set("type", Node::text("shadowsocks", &at));
         parts.outbounds.extend(outbound::read(server, files, notes));
     }
-    Ok(parts.into_config(notes))
+    Ok(parts.into_whole(Rules::new(notes), notes))
 }
 
 fn level(log: Keys) -> LogLevel {
@@ -156,76 +164,6 @@ fn group<'a>(node: &'a Node, notes: &'a Notes) -> Option<Group<'a>> {
     ]);
     keys.finish();
     Some(Group { tag, chosen })
-}
-
-/// The outbound that `route.final` names, or the first one, whichever its groups choose.
-fn first(keys: &Keys, groups: &[Option<Group<'_>>], parts: &Parts) -> Option<String> {
-    let named = keys.map("route").and_then(|route| {
-        let rules = route.items("rules");
-        let actions = ["sniff", "hijack-dns", "resolve"];
-        let kept: Vec<&Node> = rules
-            .iter()
-            .filter(|rule| {
-                let action = rule.get("action").and_then(Node::as_text);
-                !action.is_some_and(|action| actions.contains(&action))
-            })
-            .collect();
-        if let Some(rule) = kept.first() {
-            let text = "rules are not carried over: everything goes by the first outbound";
-            keys.notes().left_out(
-                &rule.at,
-                format_args!(
-                    "{} of `route`, beginning here: {text}",
-                    counted(kept.len(), "rule")
-                ),
-            );
-        }
-        route.silent(&[
-            "auto_detect_interface",
-            "default_domain_resolver",
-            "rule_set",
-        ]);
-        route.no_word(
-            &["default_interface", "default_mark", "override_android_vpn"],
-            "it is not carried over",
-        );
-        let named = route.text("final");
-        route.finish();
-        named
-    });
-    let all = keys.items("outbounds");
-    let tag_of = |node: &'_ Node| node.get("tag").and_then(Node::as_text).map(str::to_owned);
-    let mut tag = named.map(str::to_owned).or_else(|| tag_of(all.first()?))?;
-    // A group may choose a group; one that chooses itself leads nowhere.
-    for _ in groups {
-        let found = groups.iter().flatten().find(|group| group.tag == tag);
-        let Some(group) = found else { break };
-        tag = group.chosen.to_owned();
-    }
-    let found = parts
-        .outbounds
-        .iter()
-        .find(|outbound| outbound.tag.as_deref() == Some(&*tag));
-    if found.is_some_and(Outbound::leads_away) {
-        return Some(tag);
-    }
-    // Without its rules nothing would go to a server.
-    let server = parts
-        .outbounds
-        .iter()
-        .find(|outbound| outbound.leads_away());
-    let server = server.and_then(|server| server.tag.as_deref());
-    if let (Some(server), Some(_)) = (server, found) {
-        keys.notes().left_out(
-            keys.at(),
-            format_args!(
-                "what no rule sends elsewhere goes by `{}`: without its rules that would be everything, so `{}` takes its place",
-                tag.escape_debug(),
-                server.escape_debug()
-            ),
-        );
-    }
-    Some(server.map_or(tag, str::to_owned))
 }
 
 /// `1 rule`, `2 rules`.

@@ -24,6 +24,11 @@ pub enum Input {
         name: String,
         text: String,
     },
+    /// What was read already.
+    Bytes {
+        name: String,
+        bytes: Vec<u8>,
+    },
 }
 
 /// How several files become one. What a single file may say is the same in both.
@@ -123,7 +128,7 @@ impl Input {
         match self {
             Self::File(path) => path.display().to_string(),
             Self::Stdin => "stdin".to_owned(),
-            Self::Text { name, .. } => name.clone(),
+            Self::Text { name, .. } | Self::Bytes { name, .. } => name.clone(),
         }
     }
 
@@ -136,6 +141,7 @@ impl Input {
                 Ok(bytes)
             }
             Self::Text { text, .. } => Ok(text.clone().into_bytes()),
+            Self::Bytes { bytes, .. } => Ok(bytes.clone()),
         }
     }
 }

@@ -40,5 +40,6 @@ mod write;
 pub(in crate::dialect) mod ws;
 
 pub use load::{Format, Input, Loaded, Options, load};
+pub(in crate::dialect) use routing::one as read_rule;
 pub(in crate::dialect) use write::config as write_config;
 pub use write::outbound as write_outbound;

@@ -11,10 +11,12 @@ pub(crate) use lists::{networks, patterns, patterns_of_text, wrong_kind};
 
 use std::sync::Arc;
 
-use crate::dialect::v2ray::json::{Node, Object, did_you_mean};
+use serde_json::Value;
+
+use crate::dialect::v2ray::json::{Node, Object, Report, did_you_mean};
 use crate::matching::Geodata;
 use crate::report::Placed;
-use crate::routing::{DomainStrategy, Settings, Target};
+use crate::routing::{DomainStrategy, Rule, Settings, Target};
 
 /// Reads both keys of the top level. `unbuilt` are the tags of parts of V2Ray that stand in for an outbound and are not
 /// built.
@@ -39,6 +41,26 @@ pub(super) fn read(root: &Object, unbuilt: &[String], geodata: &Geodata) -> Sett
         routing.finish();
     }
     reader.settings
+}
+
+/// Reads one rule by itself.
+///
+/// # Errors
+///
+/// All that is wrong with it.
+pub(in crate::dialect) fn one(text: &Value, geodata: &Geodata) -> Result<Rule, Vec<String>> {
+    let report = Report::default();
+    let node = Node::root(text, &report);
+    let read = node
+        .object()
+        .and_then(|object| rule::read(object, &[], geodata));
+    let mut problems = report.errors();
+    if read.is_none() {
+        // A rule that takes nothing is only warned about.
+        problems.extend(report.warnings());
+    }
+    read.filter(|_| problems.is_empty())
+        .ok_or_else(|| problems.into_iter().map(|problem| problem.text).collect())
 }
 
 struct Reader<'r> {

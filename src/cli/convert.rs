@@ -1,21 +1,18 @@
 //! `mobula convert`: a config, links or a subscription in another program's words.
 
-mod fetch;
-
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read as _, Write};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, ValueEnum};
 
+use super::given::Given;
 use super::{BAD_CONFIG, test};
 use crate::cause::system_words;
 use crate::dialect::form::{self, Target};
 use crate::report::Message;
-
-pub(super) use fetch::{fetch, is_url};
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
@@ -129,61 +126,3 @@ fn put(args: &ConvertArgs, text: &str) -> Result<(), String> {
         _ => format!("{}: {}", path.display(), system_words(&e)),
     })
 }
-
-/// A text that was given, and what it is called.
-pub(super) struct Given {
-    pub(super) name: String,
-    pub(super) text: String,
-    is_remote: bool,
-}
-
-impl Given {
-    /// The text behind a file's name, a URL or `-`.
-    pub(super) fn of(from: &str) -> Result<Self, String> {
-        if is_url(from) {
-            let text = fetch(from)?;
-            return Ok(Self {
-                name: fetch::shown(from),
-                text,
-                is_remote: true,
-            });
-        }
-        let (name, bytes) = match from {
-            "-" | "stdin:" => {
-                let mut bytes = Vec::new();
-                let read = io::stdin().lock().take(LONGEST + 1).read_to_end(&mut bytes);
-                ("stdin".to_owned(), read.map(|_| bytes))
-            }
-            path => (path.to_owned(), fs::read(path)),
-        };
-        let bytes = bytes.map_err(|e| format!("{}: {}", name.escape_debug(), system_words(&e)))?;
-        if bytes.len() as u64 > LONGEST {
-            return Err(format!("{name}: it has more than {} MiB", LONGEST >> 20));
-        }
-        let text =
-            String::from_utf8(bytes).map_err(|_| format!("{name}: this is not UTF-8 text"))?;
-        Ok(Self {
-            name,
-            text,
-            is_remote: false,
-        })
-    }
-
-    pub(super) fn read(&self) -> Result<form::Read, Vec<Message>> {
-        let local =
-            |path: &Path| fs::read_to_string(path).map_err(|e| system_words(&e).to_string());
-        let none = |_: &Path| Err("what was fetched may name no file of this machine".to_owned());
-        let is_remote = self.is_remote;
-        form::read(
-            &self.text,
-            &self.name,
-            match is_remote {
-                true => &none,
-                false => &local,
-            },
-        )
-    }
-}
-
-/// More than the longest subscriptions there are.
-const LONGEST: u64 = 16 << 20;

@@ -27,7 +27,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 const MOST_REDIRECTS: usize = 5;
 
 /// Whether this is the address of something on the web.
-pub(in crate::cli) fn is_url(text: &str) -> bool {
+pub(super) fn is_url(text: &str) -> bool {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     scheme.is_some_and(|scheme| {
         scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
@@ -35,15 +35,15 @@ pub(in crate::cli) fn is_url(text: &str) -> bool {
 }
 
 /// What messages call it: a subscription's path and query are as good as a password.
-pub(in crate::cli) fn shown(url: &str) -> String {
+pub(super) fn shown(url: &str) -> String {
     let end = url.find("://").map_or(0, |at| at + 3);
     let host = url[end..].split(['/', '?', '#']).next().unwrap_or_default();
     let host = host.rsplit('@').next().unwrap_or_default();
     format!("{}{}/…", &url[..end], host.escape_debug())
 }
 
-/// Fetches a text. It is a thread's own work, so that it may be called from anywhere.
-pub(in crate::cli) fn fetch(url: &str) -> Result<String, String> {
+/// Fetches what stands there. It is a thread's own work, so that it may be called from anywhere.
+pub(super) fn fetch(url: &str) -> Result<Vec<u8>, String> {
     let url = url.to_owned();
     let name = shown(&url);
     let fetching = thread::spawn(move || {
@@ -60,13 +60,13 @@ pub(in crate::cli) fn fetch(url: &str) -> Result<String, String> {
     fetched.map_err(|e| format!("{name}: {e}"))
 }
 
-async fn follow(url: &str) -> Result<String, String> {
+async fn follow(url: &str) -> Result<Vec<u8>, String> {
     let mut url = parsed(url)?;
     for _ in 0..=MOST_REDIRECTS {
         let response = ask(&url).await?;
         let status = response.status();
         if status.is_success() {
-            return text(response).await;
+            return body(response).await;
         }
         let is_redirect = matches!(
             status,
@@ -149,14 +149,14 @@ async fn ask(url: &Url) -> Result<Response<Incoming>, String> {
     sender.send_request(request).await.map_err(|e| reason(&e))
 }
 
-async fn text(response: Response<Incoming>) -> Result<String, String> {
+async fn body(response: Response<Incoming>) -> Result<Vec<u8>, String> {
     let longest = usize::try_from(LONGEST).unwrap_or(usize::MAX);
     let body = Limited::new(response.into_body(), longest).collect().await;
     let body = body.map_err(|e| match e.downcast::<hyper::Error>() {
         Ok(e) => reason(&e),
         Err(_) => format!("it has more than {} MiB", LONGEST >> 20),
     })?;
-    String::from_utf8(body.to_bytes().into()).map_err(|_| "this is not UTF-8 text".to_owned())
+    Ok(body.to_bytes().into())
 }
 
 #[cfg(test)]

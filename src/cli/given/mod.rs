@@ -1,0 +1,129 @@
+//! What the arguments name: a file, standard input, a URL or a link; and its text.
+
+mod fetch;
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::cause::system_words;
+use crate::dialect::form;
+use crate::report::Message;
+
+use fetch::{fetch, is_url, shown};
+
+/// One place that a config comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    File(PathBuf),
+    Stdin,
+    /// Of a text on the web.
+    Url(String),
+    /// A share link, which is the text itself.
+    Link(String),
+}
+
+impl Source {
+    pub(super) fn of(path: &Path) -> Self {
+        match path.to_str() {
+            Some("stdin:" | "-") => Self::Stdin,
+            Some(text) if is_url(text) => Self::Url(text.to_owned()),
+            Some(text) if form::is_link(text) => Self::Link(text.to_owned()),
+            _ => Self::File(path.to_owned()),
+        }
+    }
+
+    /// What messages call it: links and the rest of a URL are as good as a password.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Stdin => "stdin".to_owned(),
+            Self::Url(url) => shown(url),
+            Self::Link(_) => "the link".to_owned(),
+        }
+    }
+
+    /// Whether somebody else's machine is where it comes from.
+    pub(super) fn is_remote(&self) -> bool {
+        matches!(self, Self::Url(_))
+    }
+
+    /// Standard input can be read once.
+    pub(super) fn bytes(&self) -> Result<Vec<u8>, String> {
+        let read = match self {
+            Self::File(path) => File::open(path).and_then(all),
+            Self::Stdin => all(io::stdin().lock()),
+            Self::Url(url) => return fetch(url),
+            Self::Link(link) => return Ok(link.clone().into_bytes()),
+        };
+        let name = || self.name().escape_debug().to_string();
+        let bytes = read.map_err(|e| format!("{}: {}", name(), system_words(&e)))?;
+        match bytes.len() as u64 > MOST {
+            true => Err(format!("{}: it has more than {} MiB", name(), MOST >> 20)),
+            false => Ok(bytes),
+        }
+    }
+}
+
+fn all(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(MOST + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A text that was given, and what it is called.
+pub(super) struct Given {
+    pub(super) name: String,
+    pub(super) text: String,
+    is_remote: bool,
+}
+
+impl Given {
+    /// The text behind a file's name, a URL, a link or `-`.
+    pub(super) fn of(from: &str) -> Result<Self, String> {
+        let source = Source::of(Path::new(from));
+        let name = source.name();
+        let text = String::from_utf8(source.bytes()?)
+            .map_err(|_| format!("{}: this is not UTF-8 text", name.escape_debug()))?;
+        Ok(Self {
+            name,
+            text,
+            is_remote: source.is_remote(),
+        })
+    }
+
+    pub(super) fn read(&self) -> Result<form::Read, Vec<Message>> {
+        form::read(&self.text, &self.name, files(self.is_remote))
+    }
+}
+
+/// How files are read that a text names. What somebody else has written names none.
+pub(super) fn files(is_remote: bool) -> form::Files<'static> {
+    match is_remote {
+        true => &|_| Err("what was fetched may name no file of this machine".to_owned()),
+        false => &|path| fs::read_to_string(path).map_err(|e| system_words(&e)),
+    }
+}
+
+/// More than the longest subscriptions there are: the most that is fetched.
+const LONGEST: u64 = 16 << 20;
+
+/// The most that is read of this machine: a config has a line for each of a million users.
+const MOST: u64 = 256 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_is_known_by_its_scheme() {
+        let of = |text: &str| Source::of(Path::new(text));
+        assert_eq!(of("-"), Source::Stdin);
+        assert_eq!(of("stdin:"), Source::Stdin);
+        assert_eq!(of("a.json"), Source::File("a.json".into()));
+        let url = of("https://a.example/secret");
+        assert!(url.is_remote() && !url.name().contains("secret"));
+        let link = of("vless://secret@a.example:1");
+        assert!(matches!(link, Source::Link(_)) && !link.name().contains("secret"));
+    }
+}

@@ -1,0 +1,299 @@
+//! What `-c` names, read: configs of V2Ray's, or one text in another form, which can only be meant as a client.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::given::{Source, files};
+use crate::config::{Config, Inbound, Listen, LogTarget, Outbound, exposure};
+use crate::dialect::form::{self, Form};
+use crate::dialect::v2ray::{self, Input, Loaded, Options};
+use crate::protocol::InboundSettings;
+use crate::report::{Message, Report};
+use crate::transport::site;
+
+/// What came out of reading.
+#[derive(Default)]
+pub(super) struct Meant {
+    pub(super) loaded: Loaded,
+    /// What has no word here, and changes nothing about where sessions go.
+    pub(super) left_out: Vec<String>,
+    /// What was understood: the form, the outbound that is chosen, and where applications reach it.
+    pub(super) understood: Vec<String>,
+    /// Whether it is no config that was written for this program or for V2Ray.
+    pub(super) is_foreign: bool,
+}
+
+/// Reads `sources` in their order. Nothing stops at the first mistake.
+pub(super) fn load(sources: &[Source], options: Options) -> Meant {
+    let mut taken = Vec::new();
+    let mut errors = Vec::new();
+    for source in sources {
+        match Taken::of(source) {
+            Ok(one) => taken.push(one),
+            Err(text) => errors.push(Message::of_text(text)),
+        }
+    }
+    let foreign = |one: &&Taken| one.inner.is_some();
+    if let ([], [one]) = (&errors[..], &taken[..])
+        && let Some((form, text)) = &one.inner
+    {
+        return of_form(*form, text, one, options);
+    }
+    errors.extend(taken.iter().filter(foreign).map(|one| {
+        let form = one.inner.as_ref().map_or(Form::V2ray, |(form, _)| *form);
+        let text = format!(
+            "this is {form}, and configs of V2Ray alone are merged: give it by itself, or `mobula convert` it first"
+        );
+        Message::of_file(&one.name, text)
+    }));
+    if !errors.is_empty() {
+        return failed(errors);
+    }
+    let is_remote = taken.iter().any(|one| one.is_remote);
+    let name = taken.first().map(|one| one.name.clone());
+    let inputs: Vec<Input> = taken.into_iter().map(|one| one.input).collect();
+    let mut loaded = v2ray::load(&inputs, options);
+    if is_remote && let Some(config) = &loaded.config {
+        let about = local_parts(config);
+        if !about.is_empty() {
+            let name = name.clone().unwrap_or_default();
+            let said = about.into_iter().map(|part| {
+                let text =
+                    format!("{part}: what was fetched may name no file or folder of this machine");
+                Message::of_file(&name, text)
+            });
+            loaded.errors.extend(said);
+            loaded.config = None;
+        }
+    }
+    let understood = match (&loaded.config, &name) {
+        (Some(config), Some(name)) if is_client(config) => understood(name, Form::V2ray, config),
+        _ => Vec::new(),
+    };
+    Meant {
+        loaded,
+        understood,
+        is_foreign: is_remote,
+        ..Meant::default()
+    }
+}
+
+fn failed(errors: Vec<Message>) -> Meant {
+    Meant {
+        loaded: Loaded {
+            errors,
+            ..Loaded::default()
+        },
+        is_foreign: true,
+        ..Meant::default()
+    }
+}
+
+/// What a source holds.
+struct Taken {
+    name: String,
+    input: Input,
+    /// Another form than V2Ray's, and the text without base64 around it.
+    inner: Option<(Form, String)>,
+    is_remote: bool,
+}
+
+impl Taken {
+    fn of(source: &Source) -> Result<Self, String> {
+        let name = source.name();
+        let is_remote = source.is_remote();
+        let bytes = match (source.bytes(), source) {
+            (Ok(bytes), _) => bytes,
+            // What is wrong with a file is said as ever.
+            (Err(_), Source::File(path)) => {
+                return Ok(Self {
+                    name,
+                    input: Input::File(path.clone()),
+                    inner: None,
+                    is_remote,
+                });
+            }
+            (Err(text), _) => return Err(text),
+        };
+        let recognised = std::str::from_utf8(&bytes).ok().map(form::recognise);
+        let inner = recognised
+            .filter(|(form, _)| *form != Form::V2ray)
+            .map(|(form, text)| (form, text.into_owned()));
+        Ok(Self {
+            input: Input::Bytes {
+                name: name.clone(),
+                bytes,
+            },
+            name,
+            inner,
+            is_remote,
+        })
+    }
+}
+
+/// Reads a text that is no config of V2Ray's.
+fn of_form(form: Form, text: &str, taken: &Taken, options: Options) -> Meant {
+    let name = &taken.name;
+    let read = match form::read_as(form, text, name, files(taken.is_remote)) {
+        Ok(read) => read.with_inbounds(),
+        Err(errors) => return failed(errors),
+    };
+    let form::Read {
+        config,
+        mut left_out,
+        astray,
+        ..
+    } = read;
+    left_out.retain(|line| !astray.contains(line));
+    let mistakes = config.mistakes().into_iter();
+    let mut errors: Vec<Message> = mistakes
+        .map(|problem| Message::of_file(name, problem.to_string()))
+        .collect();
+    match options.skip_unbuilt {
+        true => left_out.extend(astray),
+        false => errors.extend(astray.into_iter().map(|line| {
+            Message::of_text(format!(
+                "{line}: sessions would go another way than is meant, `--skip-unbuilt` has them do so"
+            ))
+        })),
+    }
+    let mut warnings = exposed(name, &config);
+    if options.strict {
+        errors.append(&mut warnings);
+        errors.extend(left_out.drain(..).map(Message::of_text));
+    }
+    if !errors.is_empty() {
+        return failed(errors);
+    }
+    Meant {
+        understood: understood(name, form, &config),
+        loaded: Loaded {
+            config: Some(config),
+            errors,
+            warnings,
+        },
+        left_out,
+        is_foreign: true,
+    }
+}
+
+/// What a config lays open to strangers, as is said of V2Ray's.
+fn exposed(name: &str, config: &Config) -> Vec<Message> {
+    let mut lines = Vec::new();
+    let mut tell = |part: &str, report: Report| {
+        let warnings = report.warnings().into_iter();
+        lines.extend(
+            warnings.map(|problem| Message::of_file(name, format!("{part}: {}", problem.text))),
+        );
+    };
+    for inbound in config.all_inbounds() {
+        let report = Report::default();
+        exposure::warn_of_open_proxy(inbound, &report);
+        tell(&inbound.name, report);
+    }
+    for outbound in &config.outbounds {
+        let report = Report::default();
+        exposure::warn_of_readable(outbound, &report);
+        tell(&outbound.name, report);
+    }
+    lines
+}
+
+/// The parts of a config that write to files of this machine, or show some to strangers.
+fn local_parts(config: &Config) -> Vec<String> {
+    let mut parts = Vec::new();
+    for (name, target) in [
+        ("log.access", &config.log.access),
+        ("log.error", &config.log.error),
+    ] {
+        if matches!(target, LogTarget::File(_)) {
+            parts.push(name.to_owned());
+        }
+    }
+    if config.state.is_some() {
+        parts.push("stateDirectory".to_owned());
+    }
+    for inbound in config.all_inbounds() {
+        if matches!(inbound.listen, Listen::Unix(_)) {
+            parts.push(format!("{}.listen", inbound.name));
+        }
+        if matches!(inbound.transport.site, Some(site::Settings::Folder(_))) {
+            parts.push(format!("{}.streamSettings.fallback", inbound.name));
+        }
+    }
+    parts
+}
+
+/// Whether nobody but this machine may come in, and what comes in goes to a server.
+fn is_client(config: &Config) -> bool {
+    let is_door = |inbound: &Inbound| {
+        let is_proxy = matches!(
+            inbound.protocol,
+            InboundSettings::Socks(_) | InboundSettings::Http(_)
+        );
+        is_proxy && matches!(inbound.listen, Listen::Ip(ip) if ip.is_loopback())
+    };
+    config.outbounds.first().is_some_and(Outbound::leads_away)
+        && config.all_inbounds().next().is_some()
+        && config.all_inbounds().all(is_door)
+}
+
+/// What was understood of a client, for whoever started it.
+fn understood(name: &str, form: Form, config: &Config) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(outbound) = config.outbounds.first() {
+        let servers = config.outbounds.iter().filter(|one| one.leads_away());
+        let servers = servers.map(|one| one.protocol.servers().len().max(1)).sum();
+        let servers = match servers {
+            1 => "one server".to_owned(),
+            n => format!("{n} servers"),
+        };
+        let what = match config.routing.rules.len() {
+            0 => "everything",
+            _ => "what no rule sends elsewhere",
+        };
+        let mut line = format!(
+            "{} is {form}, with {servers}: {what} goes by `{}`, {}",
+            name.escape_debug(),
+            outbound
+                .tag
+                .as_deref()
+                .unwrap_or(&outbound.name)
+                .escape_debug(),
+            outbound.protocol.name(),
+        );
+        if let Some(to) = outbound.protocol.servers().first() {
+            let _ = write!(line, " to {to}");
+        }
+        lines.push(line);
+    }
+    let doors: Vec<String> = config.all_inbounds().flat_map(doors).collect();
+    if !doors.is_empty() {
+        lines.push(format!("use it by {}", doors.join(" or ")));
+    }
+    lines
+}
+
+/// The URLs that applications reach an inbound by.
+fn doors(inbound: &Inbound) -> Vec<String> {
+    let (schemes, accounts) = match &inbound.protocol {
+        InboundSettings::Socks(socks) => (&["socks5", "http"][..], socks.accounts.as_deref()),
+        InboundSettings::Http(http) => (&["http"][..], Some(&*http.accounts)),
+        _ => return Vec::new(),
+    };
+    let Listen::Ip(ip) = &inbound.listen else {
+        return Vec::new();
+    };
+    let here: IpAddr = match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => *ip,
+    };
+    let port = inbound.ports.first().map_or(0, |range| range.from);
+    let password = match accounts.is_some_and(|accounts| !accounts.is_empty()) {
+        true => " (with a name and a password)",
+        false => "",
+    };
+    let url = |scheme: &&str| format!("{scheme}://{}{password}", SocketAddr::new(here, port));
+    schemes.iter().map(url).collect()
+}

@@ -1,0 +1,236 @@
+//! Rules of other programs, in the words of V2Ray's `routing`.
+//!
+//! Sessions of a rule that has no word here would go another way than was meant, so each such is told of as astray.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value, json};
+
+use super::keys::Notes;
+use super::tree::At;
+use super::v2ray;
+use crate::matching::{Geodata, geodata, parse_network};
+use crate::routing::{DomainStrategy, Rule, Settings, Target};
+
+/// The rules of a file, in their order.
+pub(in crate::dialect) struct Rules<'n> {
+    notes: &'n Notes,
+    geodata: Geodata,
+    all: Vec<Written>,
+    strategy: DomainStrategy,
+}
+
+struct Written {
+    at: At,
+    text: Value,
+    rule: Rule,
+    /// It holds for addresses alone, and no name is resolved for it.
+    never_resolves: bool,
+}
+
+/// What a rule asks for, in V2Ray's keys.
+#[derive(Clone, Default)]
+pub(in crate::dialect) struct Asks(Map<String, Value>);
+
+/// `routing`, as values and as text.
+#[derive(Default)]
+pub(in crate::dialect) struct Routing {
+    pub(in crate::dialect) settings: Settings,
+    /// `None` where there are no rules.
+    pub(in crate::dialect) text: Option<Value>,
+}
+
+impl Asks {
+    /// Adds to a list; what stands in one list holds if any of it does.
+    pub(in crate::dialect) fn add(&mut self, key: &str, value: impl Into<Value>) {
+        let list = self.0.entry(key).or_insert_with(|| json!([]));
+        if let Value::Array(list) = list {
+            list.push(value.into());
+        }
+    }
+
+    /// Adds to the ports, `80` or `80-443`.
+    pub(in crate::dialect) fn add_ports(&mut self, key: &str, ports: &str) {
+        let list = self.0.entry(key).or_insert_with(|| json!(""));
+        let before = list.as_str().unwrap_or_default();
+        *list = match before {
+            "" => ports.into(),
+            before => format!("{before},{ports}").into(),
+        };
+    }
+
+    /// Adds a network; what is none would be taken for the name of a file.
+    pub(in crate::dialect) fn add_network(&mut self, key: &str, text: &str) -> Result<(), String> {
+        parse_network(text).map_err(|e| e.to_string())?;
+        self.add(key, text);
+        Ok(())
+    }
+
+    /// Adds a category of `geoip.dat`.
+    pub(in crate::dialect) fn add_geoip(&mut self, key: &str, code: &str) {
+        let code = match &*code.to_ascii_lowercase() {
+            "lan" => "private".to_owned(),
+            code => code.to_owned(),
+        };
+        self.add(key, format!("geoip:{code}"));
+    }
+
+    pub(in crate::dialect) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What both ask for.
+    pub(in crate::dialect) fn and(mut self, other: &Self) -> Self {
+        self.0.extend(other.0.clone());
+        self
+    }
+}
+
+impl<'n> Rules<'n> {
+    pub(in crate::dialect) fn new(notes: &'n Notes) -> Self {
+        Self {
+            notes,
+            geodata: Geodata::new(geodata::folders()),
+            all: Vec::new(),
+            strategy: DomainStrategy::AsIs,
+        }
+    }
+
+    pub(in crate::dialect) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Names are resolved as soon as a rule would take them for their addresses.
+    pub(in crate::dialect) fn resolve(&mut self) {
+        self.strategy = DomainStrategy::IpOnDemand;
+    }
+
+    /// The next rule. One for addresses that `never_resolves` holds for no name.
+    pub(in crate::dialect) fn push(
+        &mut self,
+        at: &At,
+        asks: Asks,
+        target: &str,
+        never_resolves: bool,
+    ) {
+        let mut text = asks.0;
+        text.insert("type".to_owned(), "field".into());
+        text.insert("outboundTag".to_owned(), target.into());
+        let text = Value::Object(text);
+        match v2ray::read_rule(&text, &self.geodata) {
+            Ok(rule) => self.all.push(Written {
+                at: at.clone(),
+                text,
+                rule,
+                never_resolves,
+            }),
+            Err(lines) => self.notes.astray(
+                at,
+                format_args!("{}: the rule is left out", lines.join("; ")),
+            ),
+        }
+    }
+
+    /// Those rules whose outbounds, by their tags, are there.
+    pub(in crate::dialect) fn into_routing(mut self, tags: &HashSet<String>) -> Routing {
+        self.all.retain(|one| {
+            let Target::Outbound(tag) = &*one.rule.target else {
+                return true;
+            };
+            let is_there = tags.contains(&**tag);
+            if !is_there {
+                let tag = tag.escape_debug();
+                let text = format!("`{tag}` is not carried over: the rule is left out");
+                self.notes.astray(&one.at, text);
+            }
+            is_there
+        });
+        if self.strategy == DomainStrategy::IpOnDemand {
+            self.all = settled(self.all);
+        }
+        let mut groups: Vec<(Value, Vec<Written>)> = Vec::new();
+        for one in self.all {
+            if let Some((text, group)) = groups.last_mut()
+                && join(text, &one.text)
+            {
+                group.push(one);
+            } else {
+                groups.push((one.text.clone(), vec![one]));
+            }
+        }
+        let (mut rules, mut texts) = (Vec::new(), Vec::new());
+        for (text, group) in groups {
+            let joined = match group.len() {
+                1 => None,
+                _ => v2ray::read_rule(&text, &self.geodata).ok(),
+            };
+            match joined {
+                Some(rule) => {
+                    texts.push(text);
+                    rules.push(rule);
+                }
+                // Alone, each can be read.
+                None => group.into_iter().for_each(|one| {
+                    texts.push(one.text);
+                    rules.push(one.rule);
+                }),
+            }
+        }
+        if rules.is_empty() {
+            return Routing::default();
+        }
+        let mut text = json!({ "rules": texts });
+        if self.strategy == DomainStrategy::IpOnDemand {
+            text["domainStrategy"] = "IPOnDemand".into();
+        }
+        Routing {
+            text: Some(text),
+            settings: Settings {
+                strategy: self.strategy,
+                rules,
+                ..Settings::default()
+            },
+        }
+    }
+}
+
+/// Adds the list of a rule to the one before it, where that leads to the same place and asks for the same kind of thing
+/// alone.
+fn join(before: &mut Value, after: &Value) -> bool {
+    let (Value::Object(before), Value::Object(after)) = (before, after) else {
+        return false;
+    };
+    let is_plain = |rule: &Map<String, Value>, key: &str| rule.len() == 3 && rule.contains_key(key);
+    let key = ["domain", "ip"]
+        .into_iter()
+        .find(|key| is_plain(before, key) && is_plain(after, key));
+    let Some(key) = key.filter(|_| before["outboundTag"] == after["outboundTag"]) else {
+        return false;
+    };
+    if let (Some(Value::Array(list)), Some(Value::Array(more))) =
+        (before.get_mut(key), after.get(key))
+    {
+        list.extend(more.iter().cloned());
+    }
+    true
+}
+
+/// Puts rules for which no name is resolved behind those for names. No session is of both, so it goes where it went; and
+/// no name is resolved before the first rule that has it resolved.
+fn settled(rules: Vec<Written>) -> Vec<Written> {
+    let mut all = Vec::new();
+    let mut late = Vec::new();
+    for one in rules {
+        let is_about_names = one.text.get("domain").is_some() && one.text.get("ip").is_none();
+        match (is_about_names, one.never_resolves) {
+            (true, _) => all.push(one),
+            (false, true) => late.push(one),
+            (false, false) => {
+                all.append(&mut late);
+                all.push(one);
+            }
+        }
+    }
+    all.append(&mut late);
+    all
+}
