@@ -87,6 +87,7 @@ mod scenario_far_truth;
 mod scenario_faults;
 mod scenario_final_rules;
 mod scenario_flood;
+mod scenario_forms;
 mod scenario_forwarded;
 mod scenario_gost;
 mod scenario_haproxy;

@@ -1,5 +1,6 @@
 //! `mobula convert`: what it writes is good to the programs that it is for, and carries what the original did.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -272,10 +273,17 @@ fn a_file_is_kept_and_what_is_lost_is_told() {
     let output = convert(&[from, "-o", "out.json"], &stage);
     assert_eq!(output.status.code(), Some(23));
     assert!(said(&output).contains("--force"), "{}", said(&output));
+    let mode = |mode: u32| std::fs::Permissions::from_mode(mode);
+    let out = stage.path("out.json");
+    std::fs::set_permissions(&out, mode(0o644)).expect("it is ours");
+    let output = convert(&[from, "-o", "out.json", "--force"], &stage);
+    assert!(output.status.success());
+    let is = std::fs::metadata(&out).expect("it is there").permissions();
+    assert_eq!(is.mode() & 0o777, 0o600);
     let output = convert(&[from, "--strict"], &stage);
     assert!(output.status.code() == Some(23) && output.stdout.is_empty());
     stage.write("good", "trojan://p@a.example:443#a\n");
-    for to in ["config", "sing-box", "clash", "links"] {
+    for to in ["config", "v5", "sing-box", "clash", "links"] {
         let output = convert(&["good", "--to", to, "--strict"], &stage);
         assert!(
             output.status.success() && output.stderr.is_empty(),

@@ -1,8 +1,8 @@
 //! `mobula convert`: a config, links or a subscription in another program's words.
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -22,8 +22,8 @@ same; with --strict it is 23, as it is where nothing can be carried over.
 
 A URL is asked for as `mobula/VERSION`: some hosts give another form to a User-Agent that they know.")]
 pub(super) struct ConvertArgs {
-    /// A file, an http:// or https:// URL, or `-` for standard input
-    #[arg(value_name = "FILE|URL|-")]
+    /// A file, an http:// or https:// URL, a share link, or `-` for standard input
+    #[arg(value_name = "FILE|URL|LINK|-")]
     from: String,
     /// What to write
     #[arg(long, value_enum, default_value_t = To::Config)]
@@ -44,6 +44,8 @@ pub(super) struct ConvertArgs {
 enum To {
     /// V2Ray's and Xray's config.json
     Config,
+    /// V2Ray 5's own form of it (-format jsonv5)
+    V5,
     /// sing-box's JSON
     SingBox,
     /// Clash's and mihomo's YAML
@@ -56,6 +58,7 @@ impl From<To> for Target {
     fn from(to: To) -> Self {
         match to {
             To::Config => Self::Config,
+            To::V5 => Self::V5,
             To::SingBox => Self::SingBox,
             To::Clash => Self::Clash,
             To::Links => Self::Links,
@@ -79,7 +82,7 @@ pub(super) fn run(args: &ConvertArgs) -> ExitCode {
 fn converted(args: &ConvertArgs) -> Result<(), Vec<Message>> {
     let one = |text: String| vec![Message::of_text(text)];
     let given = Given::of(&args.from).map_err(one)?;
-    let read = given.read()?.with_inbounds();
+    let read = given.read()?.with_inbounds(form::PORTS);
     let written = form::write(&read, &given.text, args.to.into());
     let lines = |lines: Vec<String>| lines.into_iter().map(Message::of_text).collect::<Vec<_>>();
     let mut left_out = read.left_out;
@@ -113,9 +116,13 @@ fn put(args: &ConvertArgs, text: &str) -> Result<(), String> {
         true => options.create(true).truncate(true),
         false => options.create_new(true),
     };
-    let written = options
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()));
+    let written = options.open(path).and_then(|mut file| {
+        // One that was there keeps its mode otherwise.
+        if file.metadata()?.is_file() {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+        }
+        file.write_all(text.as_bytes())
+    });
     written.map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => {
             format!(

@@ -203,7 +203,7 @@ fn outbound(tag: &str, protocol: OutboundSettings) -> Outbound {
 
 /// Each port that is wished for, or one that the system chooses where it is taken. They are released
 /// before they are listened on, all at once so that no two are the same.
-fn free_ports<const N: usize>(wished: [u16; N]) -> [u16; N] {
+pub(super) fn free_ports<const N: usize>(wished: [u16; N]) -> [u16; N] {
     let held = wished.map(|port| {
         TcpListener::bind((Ipv4Addr::LOCALHOST, port))
             .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::example::free_ports;
 use super::given::{Source, files};
 use crate::config::{Config, Inbound, Listen, LogTarget, Outbound, exposure};
 use crate::dialect::form::{self, Form};
@@ -10,6 +13,7 @@ use crate::dialect::v2ray::{self, Input, Loaded, Options};
 use crate::protocol::InboundSettings;
 use crate::report::{Message, Report};
 use crate::transport::site;
+use crate::transport::tcp::handed;
 
 /// What came out of reading.
 #[derive(Default)]
@@ -22,6 +26,29 @@ pub(super) struct Meant {
     /// Whether it is no config that was written for this program or for V2Ray.
     pub(super) is_foreign: bool,
 }
+
+/// Where applications reach a client that says nothing of it.
+static PORTS: OnceLock<[u16; 2]> = OnceLock::new();
+
+static MAY_CHOOSE: AtomicBool = AtomicBool::new(false);
+
+/// Takes others than the usual ports where somebody else listens there. A config that is read again keeps them.
+pub(super) fn choose_ports() {
+    MAY_CHOOSE.store(true, Ordering::Relaxed);
+}
+
+fn ports() -> [u16; 2] {
+    if !MAY_CHOOSE.load(Ordering::Relaxed) {
+        return form::PORTS;
+    }
+    let is_ours = |port| handed::holds(SocketAddr::new(LOOPBACK, port));
+    *PORTS.get_or_init(|| match form::PORTS.into_iter().any(is_ours) {
+        true => form::PORTS,
+        false => free_ports(form::PORTS),
+    })
+}
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Reads `sources` in their order. Nothing stops at the first mistake.
 pub(super) fn load(sources: &[Source], options: Options) -> Meant {
@@ -135,7 +162,7 @@ impl Taken {
 fn of_form(form: Form, text: &str, taken: &Taken, options: Options) -> Meant {
     let name = &taken.name;
     let read = match form::read_as(form, text, name, files(taken.is_remote)) {
-        Ok(read) => read.with_inbounds(),
+        Ok(read) => read.with_inbounds(ports()),
         Err(errors) => return failed(errors),
     };
     let form::Read {

@@ -9,7 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use super::args::RunArgs;
 use super::example::Example;
-use super::load::{Meant, load};
+use super::load::{Meant, choose_ports, load};
 use super::parent::Parent;
 use super::pid_file::PidFile;
 use super::reload::reload;
@@ -39,6 +39,7 @@ pub(super) fn run(args: &RunArgs, program: &Program) -> ExitCode {
     if inputs.is_empty() {
         return example();
     }
+    choose_ports();
     let options = args.config.options();
     let Meant {
         loaded,

@@ -159,7 +159,7 @@ pub fn probe_payloads(data: &[u8]) {
 /// What is no config of V2Ray's: sing-box' JSON, Clash's YAML and subscriptions. What is understood is written in every form,
 /// and read again. Nothing is looked up, opened or fetched.
 fn converted(form: Option<crate::dialect::form::Form>, data: &[u8]) {
-    use crate::dialect::form::{Form, Target, read_as, recognise, write};
+    use crate::dialect::form::{Form, PORTS, Target, read_as, recognise, write};
 
     let text = String::from_utf8_lossy(&data[..data.len().min(16 * 1024)]);
     let (known, inner) = recognise(&text);
@@ -172,10 +172,11 @@ fn converted(form: Option<crate::dialect::form::Form>, data: &[u8]) {
     let Ok(read) = read_as(form, &inner, "fuzz", &no_files) else {
         return;
     };
-    let read = read.with_inbounds();
+    let read = read.with_inbounds(PORTS);
     let leads = read.leads_to_servers();
     for target in [
         Target::Config,
+        Target::V5,
         Target::SingBox,
         Target::Clash,
         Target::Links,
@@ -184,7 +185,7 @@ fn converted(form: Option<crate::dialect::form::Form>, data: &[u8]) {
             continue;
         };
         let form = match target {
-            Target::Config => Form::V2ray,
+            Target::Config | Target::V5 => Form::V2ray,
             Target::SingBox => Form::SingBox,
             Target::Clash => Form::Clash,
             Target::Links => Form::Links,

@@ -43,6 +43,8 @@ pub enum Target {
     /// A `config.json`.
     #[default]
     Config,
+    /// One in V2Ray 5's own form.
+    V5,
     /// sing-box's JSON.
     SingBox,
     /// mihomo's YAML.
@@ -116,14 +118,13 @@ fn of_object(map: &Map<String, Value>) -> Form {
     let is_shadowsocks = |map: &Map<String, Value>| {
         map.contains_key("server") && map.contains_key("server_port") && map.contains_key("method")
     };
-    let servers = map.get("servers").and_then(Value::as_array);
-    let servers = servers.filter(|_| !map.contains_key("outbounds"));
-    let first = servers.and_then(|servers| servers.first()?.as_object());
+    // SIP008's list, whatever is in it: V2Ray has no such key.
+    let is_list = map.get("servers").is_some_and(Value::is_array) && !foreign::has_a_part(map);
     if foreign::is_of_sing_box(map) {
         Form::SingBox
     } else if map.contains_key("proxies") || map.contains_key("proxy-providers") {
         Form::Clash
-    } else if is_shadowsocks(map) || first.is_some_and(is_shadowsocks) {
+    } else if is_list || is_shadowsocks(map) {
         Form::Shadowsocks
     } else {
         Form::V2ray
@@ -257,10 +258,8 @@ fn of_links(text: &str, name: &str, notes: &Notes) -> Whole {
     parts.into_whole(Rules::new(notes), notes)
 }
 
-/// Where applications reach a client that says nothing of it.
-pub const SOCKS: u16 = 1080;
-/// The same for HTTP.
-pub const HTTP: u16 = 1081;
+/// Where applications reach a client that says nothing of it: by SOCKS, and by HTTP.
+pub const PORTS: [u16; 2] = [1080, 1081];
 
 impl Read {
     /// Whether there is an outbound that sessions go to a server by.
@@ -270,7 +269,7 @@ impl Read {
 
     /// Gives a client that nobody could reach the inbounds that people expect.
     #[must_use]
-    pub fn with_inbounds(mut self) -> Self {
+    pub fn with_inbounds(mut self, [socks_port, http_port]: [u16; 2]) -> Self {
         if self.form != Form::V2ray && self.config.inbounds.is_empty() {
             let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
             let http = InboundSettings::Http(http::InboundSettings::default());
@@ -279,10 +278,16 @@ impl Read {
                     "inbounds[0]".to_owned(),
                     Some("socks"),
                     loopback,
-                    SOCKS,
+                    socks_port,
                     mixed(Vec::new()),
                 ),
-                inbound("inbounds[1]".to_owned(), Some("http"), loopback, HTTP, http),
+                inbound(
+                    "inbounds[1]".to_owned(),
+                    Some("http"),
+                    loopback,
+                    http_port,
+                    http,
+                ),
             ];
         }
         self
@@ -303,11 +308,18 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
             tidy(text).map_err(|e| vec![e.to_string()])?
         }
         Target::Config => {
-            let mut value = v2ray::write_config(config, &mut left_out);
-            if let Some(routing) = &read.routing {
-                value["routing"] = routing.clone();
-            }
+            let value = in_words_of_v2ray(read, &mut left_out);
             format!("{value:#}\n")
+        }
+        Target::V5 => {
+            let value = match read.form {
+                Form::V2ray => {
+                    let parsed = Text::new(text.to_owned()).parse();
+                    parsed.map_err(|e| vec![e.to_string()])?.0
+                }
+                _ => in_words_of_v2ray(read, &mut left_out),
+            };
+            format!("{:#}\n", v2ray::write_five(&value, &mut left_out))
         }
         Target::SingBox => {
             let config = tagged(config, &mut left_out);
@@ -341,7 +353,7 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
         }
     };
     let is_empty = match target {
-        Target::Config => false,
+        Target::Config | Target::V5 => false,
         Target::Links => text.is_empty(),
         Target::SingBox => !text.contains("\"server\""),
         Target::Clash => !text.contains("server:"),
@@ -351,6 +363,14 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
         return Err(left_out);
     }
     Ok(Written { text, left_out })
+}
+
+fn in_words_of_v2ray(read: &Read, lines: &mut Vec<String>) -> Value {
+    let mut value = v2ray::write_config(&read.config, lines);
+    if let Some(routing) = &read.routing {
+        value["routing"] = routing.clone();
+    }
+    value
 }
 
 /// Where tags are names, each outbound has one; and the first one leads to a server where rules are not carried over, or

@@ -273,7 +273,7 @@ fn what_sing_box_s_documentation_has_is_read() {
 
 #[test]
 fn subscriptions_are_read_whatever_is_around_them() {
-    let read = read_text(&published("subscription.txt")).with_inbounds();
+    let read = read_text(&published("subscription.txt")).with_inbounds(PORTS);
     assert_eq!(read.form, Form::Links);
     let tags: Vec<_> = read
         .config

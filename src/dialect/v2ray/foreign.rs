@@ -4,6 +4,10 @@ use serde_json::{Map, Value};
 
 use crate::dialect::links::{SCHEMES, links_in};
 
+/// What becomes of the other forms.
+const ALONE: &str =
+    "`mobula run -c` takes it by itself, and `mobula convert` makes a config.json of it";
+
 const BY_HAND: &str = "write its parts into `outbounds` of a config, as docs/config.md shows them";
 
 /// Of a text that is no JSON.
@@ -27,10 +31,9 @@ pub(super) fn of_text(text: &str) -> Option<String> {
         );
     }
     if is_subscription(text) {
-        return Some(
-            "this is a subscription (links in base64), not a config: `mobula link FILE` prints the outbounds for one"
-                .to_owned(),
-        );
+        return Some(format!(
+            "this is a subscription (links in base64), not a config: {ALONE}"
+        ));
     }
     let lines = || {
         text.lines()
@@ -43,7 +46,7 @@ pub(super) fn of_text(text: &str) -> Option<String> {
     }
     if lines().any(|line| line == "proxies:" || line == "proxy-groups:") {
         return Some(format!(
-            "this is a config of Clash (YAML), expected V2Ray's JSON: {BY_HAND}"
+            "this is a config of Clash (YAML), expected V2Ray's JSON: {ALONE}"
         ));
     }
     let is_section =
@@ -94,7 +97,7 @@ fn is_subscription(text: &str) -> bool {
 pub(super) fn of_object(map: &Map<String, Value>) -> Option<String> {
     if is_of_sing_box(map) {
         return Some(
-            "this is a config of sing-box, expected V2Ray's: `type` is `protocol` there, `route` is `routing`, and the keys of a protocol stand in `settings`".to_owned(),
+            "this is a config of sing-box, expected V2Ray's: `type` is `protocol` there, `route` is `routing`, and the keys of a protocol stand in `settings`".to_owned() + "; " + ALONE,
         );
     }
     let is_v2ray = has_a_part(map);
@@ -106,10 +109,18 @@ pub(super) fn of_object(map: &Map<String, Value>) -> Option<String> {
             "this is the inside of a `vmess://` link, not a config: {BY_HAND}, or give the whole link to `mobula link`"
         ));
     }
-    (map.contains_key("server") && map.contains_key("server_port")).then(|| {
-        "this is a config of Shadowsocks, expected V2Ray's with `inbounds` and `outbounds`"
-            .to_owned()
-    })
+    let has = |key: &str| map.contains_key(key);
+    let whose = if has("proxies") || has("proxy-providers") {
+        "Clash"
+    } else if has("server") && has("server_port") || map.get("servers").is_some_and(Value::is_array)
+    {
+        "Shadowsocks"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "this is a config of {whose}, expected V2Ray's with `inbounds` and `outbounds`: {ALONE}"
+    ))
 }
 
 /// Whether this is a config of sing-box.
@@ -123,7 +134,7 @@ pub(in crate::dialect) fn is_of_sing_box(map: &Map<String, Value>) -> bool {
 }
 
 /// Whether a part of a config of V2Ray's is there.
-fn has_a_part(map: &Map<String, Value>) -> bool {
+pub(in crate::dialect) fn has_a_part(map: &Map<String, Value>) -> bool {
     [
         "inbound",
         "outbound",
@@ -173,6 +184,8 @@ mod tests {
         assert!(said(sing_box).contains("sing-box"));
         assert!(said(json!({"add": "a", "aid": "0", "port": "443"})).contains("vmess://"));
         assert!(said(json!({"server": "a", "server_port": 1})).contains("Shadowsocks"));
+        assert!(said(json!({"version": 1, "servers": []})).contains("Shadowsocks"));
+        assert!(said(json!({"port": 1, "proxies": []})).contains("Clash"));
         assert_eq!(said(json!({"outbounds": [{"protocol": "freedom"}]})), "");
     }
 }

@@ -6,6 +6,7 @@
 mod api;
 mod browser;
 mod dns;
+mod five;
 pub(in crate::dialect) mod foreign;
 mod global;
 pub(in crate::dialect) mod grpc;
@@ -39,6 +40,7 @@ pub(in crate::dialect) mod upgrade;
 mod write;
 pub(in crate::dialect) mod ws;
 
+pub(in crate::dialect) use five::write as write_five;
 pub use load::{Format, Input, Loaded, Options, load};
 pub(in crate::dialect) use routing::one as read_rule;
 pub(in crate::dialect) use write::config as write_config;

@@ -133,14 +133,17 @@ struct Both {
 
 impl Both {
     fn read(object: &Object, http_1_1: bool) -> Self {
+        let pins = read_pins(object);
+        // V2Ray 5's word for both together.
+        let if_pinned = object.read_or("allowInsecureIfPinnedPeerCertificate", false);
         let mut both = Self {
             alpn: read_alpn(object, http_1_1),
             versions: read_versions(object),
             server_name: read_server_name(object),
             certificates: Certificates::default(),
-            allow_insecure: object.read_or("allowInsecure", false),
+            allow_insecure: object.read_or("allowInsecure", false) || if_pinned && !pins.is_empty(),
             disable_system_root: object.read_or("disableSystemRoot", false),
-            pins: read_pins(object),
+            pins,
             certificate_pins: read_certificate_pins(object),
             verify_names: read_verify_names(object),
             self_signed: object.read_or("selfSigned", false),

@@ -104,6 +104,13 @@ fn socket(listed: &mut ListenFd, index: usize) -> Option<OwnedFd> {
     Some(listener.into())
 }
 
+/// Whether a socket that listens for connections here was handed over and waits.
+pub fn holds(at: SocketAddr) -> bool {
+    lock(&HANDED)
+        .iter()
+        .any(|handed| handed.at == Place::Tcp(at))
+}
+
 /// Closes what nobody has listened at, and tells what that is.
 pub fn close_unused() -> Vec<String> {
     let unused = std::mem::take(&mut *lock(&HANDED));

@@ -1,0 +1,233 @@
+//! An outbound, which has one server and one user there.
+
+use serde_json::{Map, Value, json};
+
+use super::part::{NO_WORD, Part};
+use super::stream;
+use crate::dialect::v2ray::protocols::ids;
+
+/// Writes an outbound; one that cannot be said is one that blocks, by its tag.
+pub(super) fn write(outbound: Part<'_>) -> Value {
+    match read(&outbound) {
+        Ok(five) => {
+            outbound.finish();
+            Value::Object(five)
+        }
+        Err(why) => {
+            outbound.lines.borrow_mut().push(format!(
+                "{}: {why}: it is left out, what is meant for it is blocked",
+                outbound.path
+            ));
+            let mut five = json!({"protocol": "blackhole", "settings": {}});
+            if let Some(tag) = outbound.text(&["tag"]) {
+                five["tag"] = tag.into();
+            }
+            five
+        }
+    }
+}
+
+fn read(outbound: &Part<'_>) -> Result<Map<String, Value>, String> {
+    let mut five = Map::new();
+    let mut protocol = outbound.word(&["protocol"]);
+    let settings = outbound.part(&["settings"]);
+    let mut own = Map::new();
+    let empty = Value::Object(Map::new());
+    let at = outbound.at("settings");
+    let none = Part::of(&empty, at, outbound.lines);
+    if let Some(settings) = settings.or(none) {
+        protocol_settings(&mut protocol, &settings, &mut own, &mut five)?;
+        settings.finish();
+    }
+    five.insert("protocol".to_owned(), protocol.into());
+    five.insert("settings".to_owned(), Value::Object(own));
+    for key in ["tag", "sendThrough"] {
+        outbound.keep(&mut five, &[key]);
+    }
+    let mut through = None;
+    if let Some(stream) = outbound.part(&["streamSettings"]) {
+        through = outbound.get(&["streamSettings"]).and_then(stream::dialer);
+        let written = stream::write(&stream)?;
+        stream.finish();
+        five.insert("streamSettings".to_owned(), written);
+    }
+    if let Some(proxy) = outbound.part(&["proxySettings"]) {
+        through = through.or_else(|| proxy.text(&["tag"]));
+        proxy.silent(&["tag", "transportLayer", "transportLayerProxy"]);
+        proxy.finish();
+    }
+    if let Some(tag) = through {
+        let proxy = json!({"tag": tag, "transportLayerProxy": true});
+        five.insert("proxySettings".to_owned(), proxy);
+    }
+    if let Some(mux) = outbound.part(&["mux"]) {
+        if mux.is_on(&["enabled"]) {
+            let mut kept = Map::new();
+            for key in ["enabled", "concurrency", "packetEncoding"] {
+                mux.keep(&mut kept, &[key]);
+            }
+            mux.finish();
+            five.insert("mux".to_owned(), Value::Object(kept));
+        }
+    }
+    if let Some(strategy) = outbound.text(&["domainStrategy", "targetStrategy"]) {
+        put_strategy(outbound, &strategy, &mut five);
+    }
+    Ok(five)
+}
+
+/// Names are resolved here before they are sent on.
+fn put_strategy(part: &Part<'_>, text: &str, five: &mut Map<String, Value>) {
+    let lower: String = text.to_ascii_lowercase().replace(['_', '-'], "");
+    let word = match &*lower {
+        "" | "asis" => return,
+        "useip" => "UseIP",
+        "useipv4" | "useip4" => "UseIP4",
+        "useipv6" | "useip6" => "UseIP6",
+        other => {
+            let word = if other.contains('4') {
+                "UseIP4"
+            } else {
+                "UseIP"
+            };
+            let text = format!("{NO_WORD}, `{word}` takes its place");
+            part.lost("domainStrategy", text);
+            word
+        }
+    };
+    five.insert("domainStrategy".to_owned(), word.into());
+}
+
+fn protocol_settings(
+    protocol: &mut String,
+    settings: &Part<'_>,
+    own: &mut Map<String, Value>,
+    five: &mut Map<String, Value>,
+) -> Result<(), String> {
+    match &**protocol {
+        "vmess" | "vless" => {
+            server(settings, "vnext", own, |user, own| {
+                let id = user.text(&["id", "uuid"]).unwrap_or_default();
+                if let Ok(id) = ids::parse(&id) {
+                    own.insert("uuid".to_owned(), id.to_string().into());
+                }
+                if !matches!(&*user.word(&["security"]), "" | "auto") {
+                    user.lost("security", format_args!("{NO_WORD}, it is as with `auto`"));
+                }
+                user.silent(&["encryption"]);
+                Ok(())
+            })?;
+        }
+        "trojan" => server(settings, "servers", own, |user, own| {
+            user.keep(own, &["password"]);
+            Ok(())
+        })?,
+        "shadowsocks" | "shadowsocks2022" => {
+            let mut is_2022 = *protocol == "shadowsocks2022";
+            server(settings, "servers", own, |user, own| {
+                let method = user.word(&["method"]);
+                own.insert("method".to_owned(), method.clone().into());
+                if !method.starts_with("2022-") {
+                    user.keep(own, &["password"]);
+                    return Ok(());
+                }
+                if method.contains("chacha20") {
+                    return Err(format!("V2Ray 5 has no `{method}`"));
+                }
+                is_2022 = true;
+                user.keep(own, &["psk"]);
+                user.keep(own, &["ipsk"]);
+                let password = user.text(&["password"]).unwrap_or_default();
+                let mut keys: Vec<&str> =
+                    password.split(':').filter(|key| !key.is_empty()).collect();
+                if let Some(key) = keys.pop() {
+                    own.insert("psk".to_owned(), key.into());
+                }
+                if !keys.is_empty() {
+                    own.insert("ipsk".to_owned(), json!(keys));
+                }
+                Ok(())
+            })?;
+            if is_2022 {
+                *protocol = "shadowsocks2022".to_owned();
+            }
+        }
+        "socks" | "http" => server(settings, "servers", own, |user, _| {
+            let has_account = ["user", "username", "pass", "password"]
+                .iter()
+                .any(|key| user.text(&[key]).is_some());
+            if has_account {
+                return Err("V2Ray 5's form has no accounts for it".to_owned());
+            }
+            if !matches!(&*user.word(&["version"]), "" | "5") {
+                return Err("V2Ray 5's form has no SOCKS 4".to_owned());
+            }
+            Ok(())
+        })?,
+        "freedom" => {
+            if let Some(strategy) = settings.text(&["domainStrategy", "targetStrategy"]) {
+                put_strategy(settings, &strategy, five);
+            }
+            for key in ["redirect", "finalRules", "ipsBlocked"] {
+                if settings
+                    .get(&[key])
+                    .is_some_and(|value| !super::is_nothing(value))
+                {
+                    return Err(format!("{}: {NO_WORD}", settings.at(key)));
+                }
+            }
+            settings.silent(&["timeout"]);
+        }
+        "blackhole" => settings.silent(&[]),
+        "loopback" => settings.keep(own, &["inboundTag"]),
+        "dns" => settings.silent(&["nonIPQuery"]),
+        other => {
+            return Err(format!(
+                "V2Ray 5's form has no outbound `{}`",
+                other.escape_debug()
+            ));
+        }
+    }
+    settings.no_word(&["userLevel"]);
+    Ok(())
+}
+
+/// Address and port of the only server, and what `account` makes of its only user; the settings themselves may be either.
+fn server(
+    settings: &Part<'_>,
+    list: &str,
+    own: &mut Map<String, Value>,
+    mut account: impl FnMut(&Part<'_>, &mut Map<String, Value>) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut servers = settings.parts(&[list]).into_iter();
+    let Some(first) = servers.next() else {
+        settings.keep(own, &["address"]);
+        settings.keep(own, &["port"]);
+        settings.no_word(&["level", "email"]);
+        return account(settings, own);
+    };
+    if servers.next().is_some() {
+        settings.lost(
+            list,
+            "V2Ray 5's form has one server for an outbound: the first is taken",
+        );
+    }
+    first.keep(own, &["address"]);
+    first.keep(own, &["port"]);
+    let mut users = first.parts(&["users"]).into_iter();
+    match users.next() {
+        Some(user) => {
+            if users.next().is_some() {
+                first.lost(
+                    "users",
+                    "V2Ray 5's form has one user for an outbound: the first is taken",
+                );
+            }
+            account(&user, own)?;
+            user.finish();
+        }
+        None => account(&first, own)?,
+    }
+    first.finish();
+    Ok(())
+}

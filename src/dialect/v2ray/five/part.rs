@@ -1,0 +1,178 @@
+//! An object of a config that is written anew: what has been taken of it, and what was said about the rest.
+
+use std::cell::RefCell;
+use std::fmt::Display;
+
+use serde_json::{Map, Value};
+
+/// What is said, a line for each.
+pub(super) type Lines = RefCell<Vec<String>>;
+
+/// An object that knows its path.
+pub(super) struct Part<'a> {
+    map: &'a Map<String, Value>,
+    pub(super) path: String,
+    taken: RefCell<Vec<String>>,
+    pub(super) lines: &'a Lines,
+}
+
+impl<'a> Part<'a> {
+    /// `None` of what is no object.
+    pub(super) fn of(value: &'a Value, path: String, lines: &'a Lines) -> Option<Self> {
+        Some(Self {
+            map: value.as_object()?,
+            path,
+            taken: RefCell::default(),
+            lines,
+        })
+    }
+
+    /// The value of the first of these keys that is there, whatever their case; all of them are taken.
+    pub(super) fn get(&self, keys: &[&str]) -> Option<&'a Value> {
+        let mut taken = self.taken.borrow_mut();
+        taken.extend(keys.iter().map(|key| key.to_ascii_lowercase()));
+        keys.iter().find_map(|key| self.find(key))
+    }
+
+    fn find(&self, key: &str) -> Option<&'a Value> {
+        let exact = self.map.get(key);
+        let value = exact.or_else(|| {
+            let mut entries = self.map.iter();
+            entries
+                .find(|(name, _)| name.eq_ignore_ascii_case(key))
+                .map(|(_, value)| value)
+        });
+        value.filter(|value| !value.is_null())
+    }
+
+    pub(super) fn part(&self, keys: &[&str]) -> Option<Self> {
+        let value = self.get(keys)?;
+        let name = keys.iter().find(|key| self.find(key).is_some())?;
+        Self::of(value, self.at(name), self.lines)
+    }
+
+    pub(super) fn text(&self, keys: &[&str]) -> Option<String> {
+        match self.get(keys)? {
+            Value::String(text) if text.is_empty() => None,
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+
+    /// A text in small letters; empty where there is none.
+    pub(super) fn word(&self, keys: &[&str]) -> String {
+        self.text(keys)
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase()
+    }
+
+    pub(super) fn is_on(&self, keys: &[&str]) -> bool {
+        self.get(keys) == Some(&Value::Bool(true))
+    }
+
+    /// What stands in a list, or alone in its place.
+    pub(super) fn items(&self, keys: &[&str]) -> Vec<&'a Value> {
+        match self.get(keys) {
+            Some(Value::Array(items)) => items.iter().collect(),
+            Some(one) if !is_nothing(one) => vec![one],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Texts: a list of them, or one with commas.
+    pub(super) fn texts(&self, keys: &[&str]) -> Vec<String> {
+        let texts: Vec<String> = match self.get(keys) {
+            Some(Value::String(text)) => {
+                text.split(',').map(|part| part.trim().to_owned()).collect()
+            }
+            Some(Value::Number(number)) => vec![number.to_string()],
+            Some(Value::Array(items)) => {
+                let items = items.iter();
+                items
+                    .filter_map(|item| item.as_str().map(str::to_owned))
+                    .collect()
+            }
+            _ => Vec::new(),
+        };
+        texts.into_iter().filter(|text| !text.is_empty()).collect()
+    }
+
+    /// Objects of a list.
+    pub(super) fn parts(&self, keys: &[&str]) -> Vec<Self> {
+        let name = keys.iter().find(|key| self.find(key).is_some());
+        let at = self.at(name.unwrap_or(&""));
+        let items = self.items(keys).into_iter().enumerate();
+        let parts = items.filter_map(|(i, item)| Self::of(item, format!("{at}[{i}]"), self.lines));
+        parts.collect()
+    }
+
+    /// Copies the first of these keys that is there and says something, under the name of the first.
+    pub(super) fn keep(&self, to: &mut Map<String, Value>, keys: &[&str]) {
+        if let Some(value) = self.get(keys).filter(|value| !is_nothing(value)) {
+            to.insert(keys[0].to_owned(), value.clone());
+        }
+    }
+
+    pub(super) fn at(&self, key: &str) -> String {
+        match &*self.path {
+            "" => key.to_owned(),
+            path => format!("{path}.{key}"),
+        }
+    }
+
+    /// Says that a key gets lost.
+    pub(super) fn lost(&self, key: &str, why: impl Display) {
+        let line = format!("{}: {why}", self.at(key));
+        let mut lines = self.lines.borrow_mut();
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+
+    /// Says that all of this gets lost.
+    pub(super) fn gone(&self, why: impl Display) {
+        self.lines
+            .borrow_mut()
+            .push(format!("{}: {why}: it is left out", self.path));
+    }
+
+    /// Keys that are understood and change nothing.
+    pub(super) fn silent(&self, keys: &[&str]) {
+        self.get(keys);
+    }
+
+    /// Keys that there is no word for, where they say something.
+    pub(super) fn no_word(&self, keys: &[&str]) {
+        for key in keys {
+            if self.get(&[key]).is_some_and(|value| !is_nothing(value)) {
+                self.lost(key, NO_WORD);
+            }
+        }
+    }
+
+    /// Tells of the keys that nobody has taken.
+    pub(super) fn finish(self) {
+        let taken = self.taken.borrow();
+        for (key, value) in self.map {
+            if !is_nothing(value) && !taken.contains(&key.to_ascii_lowercase()) {
+                self.lost(key, NO_WORD);
+            }
+        }
+    }
+}
+
+/// Whether a value says no more than its absence does.
+pub(super) fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(is_on) => !is_on,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+    }
+}
+
+pub(super) const NO_WORD: &str = "V2Ray 5's form has no word for it";
