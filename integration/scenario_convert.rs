@@ -332,7 +332,7 @@ fn the_document_shows_what_happens() {
         lines.push_str(&said(&output));
         commands += 1;
     }
-    assert_eq!(commands, 3);
+    assert_eq!(commands, 4);
     let shown = document
         .lines()
         .filter(|line| line.starts_with("left out: "));

@@ -55,6 +55,49 @@ async fn proxies_go_over_each_carrier() {
     }
 }
 
+/// A config.json of gost's words carries what they did, and so does what is made of that.
+#[tokio::test]
+async fn its_words_are_written_as_a_config_and_back() {
+    let printed = |stage: &Stage, args: &[&str]| {
+        let output = mobula().args(args).current_dir(stage.path("")).output();
+        let output = output.expect("mobula runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {said}");
+        assert_eq!(said, "", "{args:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    for protocol in ["relay+mwss", "http+ws", "socks5+tls"] {
+        let mut stage = Stage::new();
+        let (server, socks) = (free_port(), free_port());
+        let url = format!("{protocol}://u:p@127.0.0.1:{server}");
+        let local = format!("socks5://127.0.0.1:{socks}");
+        for (name, port, args) in [
+            ("server", server, &["gost", "-L", &url][..]),
+            ("client", socks, &["gost", "-L", &local, "-F", &url]),
+        ] {
+            let json = printed(&stage, &[args, &["-O", "config"]].concat());
+            stage.write(&format!("{name}.json"), &json);
+            let yaml = printed(&stage, &[args, &["-O", "yaml"]].concat());
+            stage.write("gost.yml", yaml);
+            assert_eq!(printed(&stage, &["convert", "gost.yml"]), json);
+            let back = printed(
+                &stage,
+                &["convert", &format!("{name}.json"), "--to", "gost"],
+            );
+            let back = stage.write(&format!("{name}.yml"), back);
+            // Either, in turn.
+            let mut command = mobula();
+            match name {
+                "server" => command.args(["run", "-c", "server.json"]),
+                _ => command.args(["run", "-c"]).arg(back),
+            };
+            stage.start(name, &mut command, &[port]).await;
+        }
+        traffic::ready(socks).await;
+        traffic::both_ways(socks, 200_000).await;
+    }
+}
+
 #[tokio::test]
 async fn hops_and_forwarders_stand_behind_each_other() {
     let mut stage = Stage::new();

@@ -111,8 +111,9 @@ pub(super) enum TunnelEnd {
 
 #[derive(Debug, Default, ClapArgs)]
 pub(super) struct ConfigArgs {
-    /// A config file, or `stdin:`; several are merged, later ones win
-    #[arg(short, long = "config", value_name = "FILE")]
+    /// A config, a subscription or a link, in any form that `convert` reads: a file, `-` or `stdin:`, an http:// or https:// URL, or the
+    /// link itself; several configs of V2Ray are merged, later ones win
+    #[arg(short, long = "config", value_name = "FILE|URL|LINK")]
     pub(super) config: Vec<PathBuf>,
     /// A directory whose *.json files are read in the order of their names
     #[arg(short = 'd', long, value_name = "DIR")]
@@ -120,7 +121,7 @@ pub(super) struct ConfigArgs {
     /// How several files are merged: as V2Ray 4 does (json) or as V2Ray 5 does (jsonv5)
     #[arg(long, value_enum, default_value_t = Format::Json, ignore_case = true)]
     pub(super) format: Format,
-    /// Leave out inbounds and outbounds that are not built; what is meant for such an outbound is blocked
+    /// Leave out inbounds and outbounds that are not built; what is meant for such an outbound is blocked. Of other forms: rules, too
     #[arg(long)]
     pub(super) skip_unbuilt: bool,
     /// Take warnings for errors

@@ -16,7 +16,7 @@ use crate::report::Message;
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-What is given is known by what stands in it: a config of V2Ray or Xray, of sing-box, of Clash or mihomo, of Shadowsocks (SIP008), links, or a
+What is given is known by what stands in it: a config of V2Ray or Xray, of sing-box, of Clash or mihomo, of Shadowsocks (SIP008), of gost, links, or a
 subscription of any of these. What has no word in the other form is told on standard error, item by item, and the exit code is 0 all the
 same; with --strict it is 23, as it is where nothing can be carried over.
 
@@ -52,6 +52,8 @@ enum To {
     Clash,
     /// Share links, one in a line
     Links,
+    /// gost's YAML
+    Gost,
 }
 
 impl From<To> for Target {
@@ -62,6 +64,7 @@ impl From<To> for Target {
             To::SingBox => Self::SingBox,
             To::Clash => Self::Clash,
             To::Links => Self::Links,
+            To::Gost => Self::Gost,
         }
     }
 }

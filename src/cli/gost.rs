@@ -27,8 +27,16 @@ struct Flags {
     services: Vec<String>,
     hops: Vec<String>,
     files: Vec<String>,
-    form: Option<Form>,
+    form: Option<Print>,
     debug: bool,
+}
+
+/// What `-O` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Print {
+    Gost(Form),
+    /// A `config.json`.
+    Config,
 }
 
 /// What is asked for.
@@ -67,7 +75,10 @@ pub(super) fn run(args: &[OsString]) -> ExitCode {
             return ExitCode::from(CANNOT_START);
         }
     };
-    if let Some(form) = form {
+    if form == Some(Print::Config) {
+        return print_config(&launch);
+    }
+    if let Some(Print::Gost(form)) = form {
         return match gost::print(&launch, form) {
             Ok(text) => {
                 say(text.trim_end());
@@ -92,6 +103,18 @@ pub(super) fn run(args: &[OsString]) -> ExitCode {
         cannot_start: CANNOT_START,
     };
     run::serve(config, &loaded.warnings, &ending, None, || ())
+}
+
+/// The same as a `config.json`, and what that has no word for.
+fn print_config(launch: &Launch) -> ExitCode {
+    let loaded = gost::load(launch);
+    let Some((value, lines)) = loaded.to_config_json() else {
+        loaded.errors.iter().for_each(|error| eprintln!("{error}"));
+        return ExitCode::from(CANNOT_START);
+    };
+    lines.iter().for_each(|line| eprintln!("left out: {line}"));
+    say(format_args!("{value:#}"));
+    ExitCode::SUCCESS
 }
 
 /// Says of files whether they are good.
@@ -204,12 +227,13 @@ fn read(args: &[OsString]) -> Result<Asked, String> {
             "C" => flags.files.push(value()?),
             "O" => {
                 flags.form = Some(match &*value()? {
-                    "yaml" | "yml" => Form::Yaml,
-                    "json" => Form::Json,
+                    "yaml" | "yml" => Print::Gost(Form::Yaml),
+                    "json" => Print::Gost(Form::Json),
+                    "config" => Print::Config,
                     other => {
                         let other = other.escape_debug();
                         return Err(format!(
-                            "`-O {other}` is unknown, expected `yaml` or `json`"
+                            "`-O {other}` is unknown, expected `yaml`, `json` or `config`"
                         ));
                     }
                 });
@@ -243,7 +267,7 @@ const GOST: &str = "3.3.0";
 const CANNOT_START: u8 = 1;
 
 pub(super) const USAGE: &str = "\
-Usage: mobula gost -L URL… [-F URL…] [-C FILE] [-O yaml|json]
+Usage: mobula gost -L URL… [-F URL…] [-C FILE] [-O yaml|json|config]
 
   -L URL   a service: [HANDLER+]LISTENER://[USER:PASS@][HOST]:PORT[/TARGET][?KEY=VALUE&…]
            handlers auto, http, socks4, socks4a, socks5, relay, forward, tcp, udp
@@ -252,7 +276,7 @@ Usage: mobula gost -L URL… [-F URL…] [-C FILE] [-O yaml|json]
            connectors http, socks4, socks4a, socks5, relay, forward; dialers tcp, tls, ws, wss, mws, mwss
            wss, mwss and tls verify no certificate unless `secure=true` or `pin=SHA256` says so
   -C FILE  a config of gost, YAML or JSON; `-` is standard input
-  -O FORM  print what would run as `yaml` or `json`, and end
+  -O FORM  print what would run as `yaml` or `json`, or as a config.json (`config`), and end
   -D       log every session
   -V       print the version
 
@@ -273,7 +297,7 @@ mod tests {
         let expected = Flags {
             services: vec![":8080".to_owned(), "ws://:1".to_owned()],
             hops: vec!["wss://a:1?x=y".to_owned()],
-            form: Some(Form::Json),
+            form: Some(Print::Gost(Form::Json)),
             ..Flags::default()
         };
         let read = of("-L :8080 --L=ws://:1 -F=wss://a:1?x=y -O json");

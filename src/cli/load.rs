@@ -9,6 +9,7 @@ use super::example::free_ports;
 use super::given::{Source, files};
 use crate::config::{Config, Inbound, Listen, LogTarget, Outbound, exposure};
 use crate::dialect::form::{self, Form};
+use crate::dialect::gost;
 use crate::dialect::v2ray::{self, Input, Loaded, Options};
 use crate::protocol::InboundSettings;
 use crate::report::{Message, Report};
@@ -161,6 +162,9 @@ impl Taken {
 /// Reads a text that is no config of V2Ray's.
 fn of_form(form: Form, text: &str, taken: &Taken, options: Options) -> Meant {
     let name = &taken.name;
+    if form == Form::Gost {
+        return of_gost(text, taken, options);
+    }
     let read = match form::read_as(form, text, name, files(taken.is_remote)) {
         Ok(read) => read.with_inbounds(ports()),
         Err(errors) => return failed(errors),
@@ -201,6 +205,33 @@ fn of_form(form: Form, text: &str, taken: &Taken, options: Options) -> Meant {
         },
         left_out,
         is_foreign: true,
+    }
+}
+
+/// It runs as `mobula gost -C` has it: server or client, and what is not built is an error.
+fn of_gost(text: &str, taken: &Taken, options: Options) -> Meant {
+    let name = &taken.name;
+    if taken.is_remote {
+        let text =
+            "a config of gost names files of its machine and is not fetched, expected a file";
+        return failed(vec![Message::of_file(name, text.to_owned())]);
+    }
+    let mut loaded = gost::load(&form::gost_launch(text, name));
+    if options.strict {
+        loaded.errors.append(&mut loaded.warnings);
+    }
+    if !loaded.errors.is_empty() {
+        return failed(loaded.errors);
+    }
+    Meant {
+        loaded: Loaded {
+            config: loaded.config,
+            errors: Vec::new(),
+            warnings: loaded.warnings,
+        },
+        understood: vec![format!("{} is {}", name.escape_debug(), Form::Gost)],
+        is_foreign: true,
+        ..Meant::default()
     }
 }
 

@@ -17,6 +17,9 @@ const MAX_DEPTH: usize = 64;
 /// Values of a file, those that an alias repeats included.
 const MAX_NODES: usize = 100_000;
 
+/// Values of a JSON file, which says nothing twice.
+const MAX_JSON_NODES: usize = 1_000_000;
+
 /// Reads a file, which `source` is called.
 ///
 /// # Errors
@@ -31,7 +34,7 @@ pub(in crate::dialect) fn read(text: &str, source: &Arc<str>) -> Result<Node, St
     if text.trim_start().starts_with('{') {
         let read: Result<serde_json::Value, _> = serde_json::from_str(text);
         match read {
-            Ok(value) => return Ok(of_json(value, at)),
+            Ok(value) => return bounded(value, at),
             // A YAML file may begin like that, too; where it does not, this says more.
             Err(e) => {
                 return yaml(text, &at).map_err(|_| {
@@ -70,7 +73,7 @@ pub(in crate::dialect) fn read_json(text: &str, source: &Arc<str>) -> Result<Nod
     };
     let parsed = Json::new(text.to_owned()).parse();
     match parsed {
-        Ok((value, _)) => Ok(of_json(value, at)),
+        Ok((value, _)) => bounded(value, at),
         Err(e) => Err(format!("{source}: {e}")),
     }
 }
@@ -102,6 +105,25 @@ fn without_tabs(text: &str, width: usize) -> String {
         whole.push('\n');
     }
     whole
+}
+
+fn bounded(value: serde_json::Value, at: At) -> Result<Node, String> {
+    if values(&value) > MAX_JSON_NODES {
+        let source = &at.source;
+        return Err(format!(
+            "{source}: there are more than {MAX_JSON_NODES} values in it"
+        ));
+    }
+    Ok(of_json(value, at))
+}
+
+fn values(value: &serde_json::Value) -> usize {
+    use serde_json::Value as Json;
+    1 + match value {
+        Json::Array(items) => items.iter().map(values).sum(),
+        Json::Object(map) => map.values().map(values).sum(),
+        _ => 0,
+    }
 }
 
 fn of_json(value: serde_json::Value, at: At) -> Node {

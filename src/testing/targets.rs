@@ -165,7 +165,7 @@ fn converted(form: Option<crate::dialect::form::Form>, data: &[u8]) {
     let (known, inner) = recognise(&text);
     let form = form.unwrap_or(known);
     // A file it names could be a device that never ends.
-    if form == Form::V2ray && text.contains("File") {
+    if form == Form::Gost || form == Form::V2ray && text.contains("File") {
         return;
     }
     let no_files = |_: &std::path::Path| Err("no files here".to_owned());
@@ -189,6 +189,7 @@ fn converted(form: Option<crate::dialect::form::Form>, data: &[u8]) {
             Target::SingBox => Form::SingBox,
             Target::Clash => Form::Clash,
             Target::Links => Form::Links,
+            Target::Gost => Form::Gost,
         };
         let again = read_as(form, &written.text, "fuzz", &no_files);
         // Where nothing leads to a server there may be nothing to know it by.

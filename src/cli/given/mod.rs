@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::cause::system_words;
-use crate::dialect::form;
+use crate::dialect::form::{self, Form};
 use crate::report::Message;
 
 use fetch::{fetch, is_url, shown};
@@ -93,7 +93,13 @@ impl Given {
     }
 
     pub(super) fn read(&self) -> Result<form::Read, Vec<Message>> {
-        form::read(&self.text, &self.name, files(self.is_remote))
+        let (form, text) = form::recognise(&self.text);
+        if form == Form::Gost && self.is_remote {
+            let text =
+                "a config of gost names files of its machine and is not fetched, expected a file";
+            return Err(vec![Message::of_file(&self.name, text.to_owned())]);
+        }
+        form::read_as(form, &text, &self.name, files(self.is_remote))
     }
 }
 

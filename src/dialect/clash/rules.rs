@@ -175,12 +175,23 @@ impl<'a> Choices<'a> {
 
     /// The tag of the outbound that a policy comes to.
     fn tag(&self, policy: &str) -> Option<String> {
-        let tag = self.chosen(policy, 0)?;
-        let protocol = match &*tag {
-            _ if self.tags.contains_key(&tag) => return Some(tag),
-            "DIRECT" => OutboundSettings::Freedom(freedom::OutboundSettings::default()),
-            _ => OutboundSettings::Blackhole(blackhole::OutboundSettings::default()),
+        let chosen = self.chosen(policy, 0)?;
+        let (name, protocol) = match &*chosen {
+            _ if self.tags.contains_key(&chosen) => return Some(chosen),
+            "DIRECT" => {
+                let freedom = freedom::OutboundSettings::default();
+                ("direct", OutboundSettings::Freedom(freedom))
+            }
+            _ => {
+                let blackhole = blackhole::OutboundSettings::default();
+                ("reject", OutboundSettings::Blackhole(blackhole))
+            }
         };
+        // Clash's own names are nobody else's there, and proxies may have any other.
+        let mut tag = name.to_owned();
+        while self.tags.contains_key(&tag) {
+            tag.push('-');
+        }
         let mut used = self.used.borrow_mut();
         if !used.iter().any(|one| one.tag.as_deref() == Some(&*tag)) {
             let at = At {

@@ -17,8 +17,8 @@ use super::nodes::{Parts, Whole, distinguish, inbound, mixed};
 use super::rules::Rules;
 use super::v2ray::json::{Text, tidy};
 use super::v2ray::{self, Input, foreign};
-use super::{clash, lost, singbox};
-use crate::config::{Config, Outbound};
+use super::{clash, gost, lost, singbox};
+use crate::config::{Config, LogTarget, Outbound};
 use crate::protocol::{InboundSettings, OutboundSettings, http};
 use crate::report::Message;
 
@@ -35,6 +35,8 @@ pub enum Form {
     Links,
     /// Shadowsocks' JSON: SIP008, or a single server.
     Shadowsocks,
+    /// gost's YAML or JSON: services, and chains that they go through.
+    Gost,
 }
 
 /// What is written.
@@ -51,6 +53,8 @@ pub enum Target {
     Clash,
     /// Share links.
     Links,
+    /// gost's YAML.
+    Gost,
 }
 
 /// How files that a text names are read.
@@ -68,7 +72,7 @@ pub struct Read {
     /// Those of the lines by which sessions go another way than was meant: what should go straight there goes to a
     /// server, say, or what should come in here does not.
     pub astray: Vec<String>,
-    /// The rules of another form, as `routing`.
+    /// The rules of another form, as `routing`; of gost's all of it, as a config.json.
     routing: Option<Value>,
 }
 
@@ -108,6 +112,13 @@ fn of_plain(text: &str) -> Form {
     if lines().any(|line| keys.iter().any(|key| line.starts_with(key))) {
         return Form::Clash;
     }
+    let of_gost =
+        |key: &str| lines().any(|line| line.trim_start_matches([' ', '-', '\t']).starts_with(key));
+    if lines().any(|line| line.starts_with("services:"))
+        && (of_gost("handler:") || of_gost("listener:"))
+    {
+        return Form::Gost;
+    }
     match lines().any(is_link) {
         true => Form::Links,
         false => Form::V2ray,
@@ -119,6 +130,10 @@ fn of_object(map: &Map<String, Value>) -> Form {
         map.contains_key("server") && map.contains_key("server_port") && map.contains_key("method")
     };
     // SIP008's list, whatever is in it: V2Ray has no such key.
+    // V2Ray 5's is a map.
+    if map.get("services").is_some_and(Value::is_array) && !foreign::has_a_part(map) {
+        return Form::Gost;
+    }
     let is_list = map.get("servers").is_some_and(Value::is_array) && !foreign::has_a_part(map);
     if foreign::is_of_sing_box(map) {
         Form::SingBox
@@ -175,6 +190,7 @@ pub fn read_as(form: Form, text: &str, name: &str, files: Files<'_>) -> Result<R
     let notes = Notes::default();
     let whole = match form {
         Form::V2ray => return of_v2ray(text, name),
+        Form::Gost => return of_gost(text, name),
         Form::SingBox => singbox::read(text, &source, files, &notes),
         Form::Clash => clash::read(text, &source, &notes),
         Form::Shadowsocks => singbox::read_shadowsocks(text, &source, files, &notes),
@@ -234,6 +250,29 @@ fn of_v2ray(text: &str, name: &str) -> Result<Read, Vec<Message>> {
     })
 }
 
+/// What gost's words mean; whatever is not built is an error.
+fn of_gost(text: &str, name: &str) -> Result<Read, Vec<Message>> {
+    let loaded = gost::load(&gost_launch(text, name));
+    match (loaded.to_config_json(), loaded.config) {
+        (Some((value, left_out)), Some(config)) => Ok(Read {
+            form: Form::Gost,
+            config,
+            astray: left_out.clone(),
+            left_out,
+            routing: Some(value),
+        }),
+        _ => Err(loaded.errors),
+    }
+}
+
+/// The same as `mobula gost -C`.
+pub fn gost_launch(text: &str, name: &str) -> gost::Launch {
+    gost::Launch {
+        files: vec![(name.to_owned(), text.to_owned())],
+        ..gost::Launch::default()
+    }
+}
+
 fn of_links(text: &str, name: &str, notes: &Notes) -> Whole {
     let mut parts = Parts::default();
     for (n, link) in links_in(text).iter().enumerate() {
@@ -270,7 +309,7 @@ impl Read {
     /// Gives a client that nobody could reach the inbounds that people expect.
     #[must_use]
     pub fn with_inbounds(mut self, [socks_port, http_port]: [u16; 2]) -> Self {
-        if self.form != Form::V2ray && self.config.inbounds.is_empty() {
+        if !matches!(self.form, Form::V2ray | Form::Gost) && self.config.inbounds.is_empty() {
             let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
             let http = InboundSettings::Http(http::InboundSettings::default());
             self.config.inbounds = vec![
@@ -331,10 +370,28 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
             lost::rest(&config, "Clash", &mut left_out);
             clash::write(&config, &mut left_out)
         }
+        Target::Gost => {
+            let before = left_out.len();
+            let text = gost::write(config, &mut left_out);
+            // Rules are part of what leads where; what else there is gets lost.
+            let mut rest = Config {
+                routing: Default::default(),
+                ..config.clone()
+            };
+            // gost keeps no access log.
+            if rest.log.access == LogTarget::None {
+                rest.log.access = LogTarget::default();
+            }
+            lost::rest(&rest, "gost", &mut left_out);
+            match text.contains("services:") {
+                true => text,
+                false => return Err(left_out.split_off(before)),
+            }
+        }
         Target::Links => {
             lost::rest(config, "links", &mut left_out);
             let mut text = String::new();
-            if read.form == Form::V2ray {
+            if matches!(read.form, Form::V2ray | Form::Gost) {
                 let names = config.all_inbounds().map(|inbound| &inbound.name);
                 left_out.extend(
                     names.map(|name| format!("{name}: there are links for outbounds alone")),
@@ -353,7 +410,7 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
         }
     };
     let is_empty = match target {
-        Target::Config | Target::V5 => false,
+        Target::Config | Target::V5 | Target::Gost => false,
         Target::Links => text.is_empty(),
         Target::SingBox => !text.contains("\"server\""),
         Target::Clash => !text.contains("server:"),
@@ -366,6 +423,9 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
 }
 
 fn in_words_of_v2ray(read: &Read, lines: &mut Vec<String>) -> Value {
+    if let (Form::Gost, Some(value)) = (read.form, &read.routing) {
+        return value.clone();
+    }
     let mut value = v2ray::write_config(&read.config, lines);
     if let Some(routing) = &read.routing {
         value["routing"] = routing.clone();
@@ -403,6 +463,7 @@ impl fmt::Display for Form {
             Self::Clash => "a config of Clash",
             Self::Links => "a list of links",
             Self::Shadowsocks => "a config of Shadowsocks",
+            Self::Gost => "a config of gost",
         })
     }
 }

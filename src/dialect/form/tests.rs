@@ -194,7 +194,7 @@ fn what_mihomo_s_documentation_has_is_read() {
             "ss plugin",
             "socks",
             "web",
-            "DIRECT"
+            "direct"
         ]
     );
     let OutboundSettings::Trojan(trojan) = &read.config.outbounds[5].protocol else {
@@ -436,16 +436,16 @@ fn rules_of_clash_go_where_they_went() {
         [
             // Rules for names stand in front, so that no name is resolved for an address that no-resolve keeps it from.
             field(json!({"domain": ["domain:a.test", "full:b.test"]}), "hk"),
-            field(json!({"domain": ["keyword:ads"]}), "REJECT"),
-            field(json!({"ip": ["192.168.0.0/16"]}), "DIRECT"),
+            field(json!({"domain": ["keyword:ads"]}), "reject"),
+            field(json!({"ip": ["192.168.0.0/16"]}), "direct"),
             field(json!({"port": "80,443"}), "jp"),
-            field(json!({"ip": ["geoip:private"]}), "DIRECT"),
+            field(json!({"ip": ["geoip:private"]}), "direct"),
             field(json!({"source": ["192.0.2.0/24"]}), "hk"),
-            field(json!({"network": ["udp"]}), "REJECT"),
+            field(json!({"network": ["udp"]}), "reject"),
         ]
     );
     // What no rule takes goes straight there, for that is what stands first in its group.
-    assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("DIRECT"));
+    assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("direct"));
     assert_eq!(read.astray, [""; 0]);
     assert!(
         read.left_out

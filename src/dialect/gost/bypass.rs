@@ -1,5 +1,7 @@
 //! Destinations that do not go through a chain, or not through a service.
 
+use serde_json::{Map, Value as Json};
+
 use super::Problems;
 use super::tree::{Node, Value};
 use crate::matching::{Domains, Networks, Pattern, parse_network};
@@ -8,9 +10,21 @@ use crate::routing::Conditions;
 /// Some destinations, or all but these.
 pub(super) struct Bypass {
     /// What one of must hold; a rule has names and addresses in conditions of their own.
-    pub matches: Vec<Conditions>,
+    pub matches: Vec<Asked>,
     /// All others are meant.
     pub is_whitelist: bool,
+}
+
+/// What a rule asks for, as settings and in the words of a config.json.
+#[derive(Clone, Default)]
+pub(super) struct Asked {
+    pub conditions: Conditions,
+    pub text: Map<String, Json>,
+}
+
+fn asked(key: &str, texts: Vec<String>, conditions: Conditions) -> Asked {
+    let text = Map::from_iter([(key.to_owned(), texts.into())]);
+    Asked { conditions, text }
 }
 
 /// Reads `bypass` of a service, a hop or a node: patterns, or the name of one of `bypasses`.
@@ -77,20 +91,32 @@ pub(super) fn read(node: &Node, root: &Node, problems: &Problems) -> Option<Bypa
     }
     let mut matches = Vec::new();
     if !names.is_empty() {
+        let texts = names.iter().map(|name| match name {
+            Pattern::Domain(name) => format!("domain:{name}"),
+            Pattern::Full(name) | Pattern::Keyword(name) | Pattern::Regex(name) => {
+                format!("full:{name}")
+            }
+        });
+        let texts = texts.collect();
         // They have no expression in them.
-        matches.extend(Domains::new(names).ok().map(|domains| Conditions {
-            domains: Some(domains),
-            ..Conditions::default()
+        matches.extend(Domains::new(names).ok().map(|domains| {
+            let conditions = Conditions {
+                domains: Some(domains),
+                ..Conditions::default()
+            };
+            asked("domain", texts, conditions)
         }));
     }
     if !networks.is_empty() {
-        matches.push(Conditions {
+        let texts = networks.iter().map(ToString::to_string).collect();
+        let conditions = Conditions {
             ips: Some(Networks {
                 inside: networks.into_iter().collect(),
                 outside: Vec::new(),
             }),
             ..Conditions::default()
-        });
+        };
+        matches.push(asked("ip", texts, conditions));
     }
     Some(Bypass {
         matches,

@@ -260,8 +260,12 @@ fn outbound(node: &Node, problems: &Problems) -> Option<(String, Outbound)> {
     let (asked, at) = (Asked::default(), &node.at);
     let (connector, dialer) = (node.get("connector"), node.get("dialer"));
     let shared = node.get("metadata");
-    for part in [connector, dialer].into_iter().flatten() {
-        check_keys(part, &["type", "auth", "tls", "metadata"], problems);
+    if let Some(connector) = connector {
+        check_keys(connector, &["type", "auth", "tls", "metadata"], problems);
+    }
+    // Accounts of dialers are SSH's.
+    if let Some(dialer) = dialer {
+        check_keys(dialer, &["type", "tls", "metadata"], problems);
     }
     let maps = |part: Option<&'_ Node>| {
         let part = part.cloned();

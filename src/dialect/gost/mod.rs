@@ -19,15 +19,24 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod url;
+mod write;
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use serde_json::json;
+
+use super::v2ray;
 pub(in crate::dialect) use super::{text, tree};
+use crate::address::Network;
 use crate::config::{Config, Log, LogLevel, LogTarget};
 use crate::dialect::names::Names;
 use crate::report::Message;
+use crate::reverse::{PublishSettings, PublishTarget};
+use crate::routing::Strategy;
 use tree::{At, Node, Value};
+
+pub(in crate::dialect) use write::write;
 
 /// What it is started with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +62,8 @@ pub enum Form {
 #[derive(Debug, Default)]
 pub struct Loaded {
     pub config: Option<Config>,
+    /// `routing` of it, as a config.json has it.
+    routing: serde_json::Value,
     pub errors: Vec<Message>,
     pub warnings: Vec<Message>,
 }
@@ -68,11 +79,63 @@ pub fn load_with(launch: &Launch, names: Names) -> Loaded {
     let root = gather(launch, &problems);
     let config = root.map(|root| config_of(&root, launch.debug, names, &problems));
     let (errors, warnings) = problems.into_messages();
+    let (config, routing) = config.unzip();
     Loaded {
         config: config.filter(|_| errors.is_empty()),
+        routing: routing.unwrap_or_default(),
         errors,
         warnings,
     }
+}
+
+impl Loaded {
+    /// The same as a `config.json`, and what that has no word for.
+    pub fn to_config_json(&self) -> Option<(serde_json::Value, Vec<String>)> {
+        let config = self.config.as_ref()?;
+        let mut lines = Vec::new();
+        let mut value = v2ray::write_config(config, &mut lines);
+        value["routing"] = self.routing.clone();
+        let publish: Vec<_> = config.reverse.publish.iter().map(publication).collect();
+        if !publish.is_empty() {
+            value["reverse"] = json!({ "publish": publish });
+        }
+        for balancer in &config.routing.balancers {
+            let tag = balancer.tag.escape_debug();
+            if *balancer.strategy == Strategy::First {
+                lines.push(format!(
+                    "`{tag}`: there is no word for the strategy `fifo`: one is chosen at random"
+                ));
+            }
+            lines.push(format!(
+                "`{tag}`: there is no word for `maxFails` and `failTimeout`: one that fails is chosen again"
+            ));
+        }
+        for outbound in &config.outbounds {
+            let security = outbound.transport.security.as_ref();
+            if security.is_some_and(|tls| tls.any_name) {
+                let name = outbound.name.escape_debug();
+                lines.push(format!(
+                    "`{name}`: the name in the certificate counts as well, as with `secure`"
+                ));
+            }
+        }
+        Some((value, lines))
+    }
+}
+
+fn publication(publish: &PublishSettings) -> serde_json::Value {
+    let target = match &publish.to {
+        PublishTarget::Place(to) => to.to_string(),
+        PublishTarget::Web(_) => String::new(),
+    };
+    let network = match publish.network {
+        Network::Tcp => "tcp",
+        Network::Udp => "udp",
+    };
+    let outbounds: Vec<&str> = publish.outbounds.iter().map(|tag| &**tag).collect();
+    json!({
+        "tag": &*publish.tag, "outboundTag": outbounds, "listen": publish.listen.to_string(), "network": network, "target": target,
+    })
 }
 
 /// The same as gost would have it in a file.
@@ -197,7 +260,12 @@ fn join(root: &mut Node, file: Node, problems: &Problems) {
     }
 }
 
-fn config_of(root: &Node, debug: bool, names: Names, problems: &Problems) -> Config {
+fn config_of(
+    root: &Node,
+    debug: bool,
+    names: Names,
+    problems: &Problems,
+) -> (Config, serde_json::Value) {
     const KNOWN: [&str; 2] = ["tls", "log"];
     for (key, node) in root.entries() {
         let mut known = LISTS.into_iter().chain(KNOWN);

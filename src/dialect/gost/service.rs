@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use serde_json::{Value as Json, json};
+
 use super::carrier::{self, Carrier, Kind};
 use super::chain::{self, Chain};
 use super::part::{Asked, Part, place_of_type, type_of};
@@ -29,6 +31,7 @@ pub(super) struct Made {
     pub(super) chains: HashMap<String, Chain>,
     publish: Vec<PublishSettings>,
     rules: Vec<Rule>,
+    texts: Vec<Json>,
 }
 
 /// The outbound of what goes through no chain, and that of what goes nowhere.
@@ -46,15 +49,22 @@ impl Made {
             chains: HashMap::new(),
             publish: Vec::new(),
             rules: Vec::new(),
+            texts: Vec::new(),
         }
     }
 
-    pub(super) fn into_config(self, log: Log) -> Config {
+    /// The settings, and `routing` of them.
+    pub(super) fn into_config(self, log: Log) -> (Config, Json) {
+        let balancers: Vec<Json> = self.balancers.iter().map(balancer).collect();
+        let mut routing = json!({"rules": self.texts});
+        if !balancers.is_empty() {
+            routing["balancers"] = balancers.into();
+        }
         let direct = OutboundSettings::Freedom(freedom::OutboundSettings::default());
         let blocked = OutboundSettings::Blackhole(blackhole::OutboundSettings::default());
         let mut outbounds = vec![plain(DIRECT, direct), plain(BLOCKED, blocked)];
         outbounds.extend(self.outbounds);
-        Config {
+        let config = Config {
             log,
             inbounds: self.inbounds,
             outbounds,
@@ -68,20 +78,38 @@ impl Made {
                 ..reverse::Settings::default()
             },
             ..Config::default()
-        }
+        };
+        (config, routing)
     }
 
     /// Sessions of `service` for which `conditions` hold go to `target`.
-    fn rule(&mut self, service: &str, conditions: Conditions, target: Target) {
+    fn rule(&mut self, service: &str, asked: bypass::Asked, target: Target) {
+        let mut text = asked.text;
+        text.insert("type".to_owned(), "field".into());
+        text.insert("inboundTag".to_owned(), json!([service]));
+        match &target {
+            Target::Outbound(tag) => text.insert("outboundTag".to_owned(), json!(&**tag)),
+            Target::Balancer(tag) => text.insert("balancerTag".to_owned(), json!(tag)),
+        };
+        self.texts.push(text.into());
         self.rules.push(Rule {
             tag: String::new(),
             conditions: Conditions {
                 inbounds: vec![service.to_owned()].into(),
-                ..conditions
+                ..asked.conditions
             },
             target: target.into(),
         });
     }
+}
+
+/// As a config.json has it. What has no word there is told by [`super::write_config`].
+fn balancer(balancer: &BalancerSettings) -> Json {
+    let strategy = match *balancer.strategy {
+        routing::Strategy::RoundRobin(_) => "roundRobin",
+        _ => "random",
+    };
+    json!({"tag": balancer.tag, "selector": *balancer.selectors, "strategy": {"type": strategy}})
 }
 
 fn plain(tag: &str, protocol: OutboundSettings) -> Outbound {
@@ -125,11 +153,7 @@ pub(super) fn read(node: &Node, root: &Node, made: &mut Made, problems: &Problem
         check_keys(handler, &known, problems);
     }
     if let Some(listener) = listener {
-        check_keys(
-            listener,
-            &["type", "chain", "auth", "tls", "metadata"],
-            problems,
-        );
+        check_keys(listener, &["type", "chain", "tls", "metadata"], problems);
     }
     let inside = |part: Option<&Node>, name: &str| part.and_then(|part| part.get(name)).cloned();
     let handler_keys = inside(handler, "metadata");
@@ -307,7 +331,11 @@ fn publish(
         network: if udp { Network::Udp } else { Network::Tcp },
         to: PublishTarget::Place(to),
     });
-    made.rule(name, Conditions::default(), Target::Outbound(DIRECT.into()));
+    made.rule(
+        name,
+        bypass::Asked::default(),
+        Target::Outbound(DIRECT.into()),
+    );
 }
 
 /// What is spoken.
@@ -432,7 +460,7 @@ fn lead(
             made.rule(name, conditions, meant);
         }
         if own.is_whitelist {
-            return made.rule(name, Conditions::default(), to(BLOCKED));
+            return made.rule(name, bypass::Asked::default(), to(BLOCKED));
         }
     }
     if let Some(past) = of_chain {
@@ -448,7 +476,7 @@ fn lead(
             target = to(DIRECT);
         }
     }
-    made.rule(name, Conditions::default(), target);
+    made.rule(name, bypass::Asked::default(), target);
 }
 
 /// Several targets: an outbound for each, and one that chooses.

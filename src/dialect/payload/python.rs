@@ -1,5 +1,6 @@
 //! What Python's `str()` makes of a dict: a literal of the language, read as Python itself would.
 
+use std::collections::HashMap;
 use std::str::Chars;
 
 use crate::dialect::gost::tree::{At, Node, Value};
@@ -7,11 +8,15 @@ use crate::dialect::gost::tree::{At, Node, Value};
 /// Levels inside each other.
 const MAX_DEPTH: usize = 16;
 
+/// Values of a literal.
+const MAX_NODES: usize = 100_000;
+
 /// The literal; `None` where it is none.
 pub(super) fn read(text: &str) -> Option<Node> {
     let mut literal = Literal {
         rest: text.trim(),
         depth: 0,
+        nodes: 0,
     };
     let node = literal.value()?;
     literal.rest.trim_start().is_empty().then_some(node)
@@ -21,11 +26,16 @@ pub(super) fn read(text: &str) -> Option<Node> {
 struct Literal<'a> {
     rest: &'a str,
     depth: usize,
+    nodes: usize,
 }
 
 impl Literal<'_> {
     fn value(&mut self) -> Option<Node> {
         self.rest = self.rest.trim_start();
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return None;
+        }
         let value = match self.rest.chars().next()? {
             '{' => self.inside('}', Self::dict)?,
             '[' => self.inside(']', Self::list)?,
@@ -48,7 +58,8 @@ impl Literal<'_> {
     }
 
     fn dict(&mut self, end: char) -> Option<Value> {
-        let mut entries = Vec::new();
+        let mut entries: Vec<(String, Node)> = Vec::new();
+        let mut known: HashMap<String, usize> = HashMap::new();
         while !self.takes(end) {
             let Value::Text(key) = self.value()?.value else {
                 return None;
@@ -58,8 +69,13 @@ impl Literal<'_> {
             }
             let value = self.value()?;
             // As in Python, the last one counts.
-            entries.retain(|(known, _)| *known != key);
-            entries.push((key, value));
+            match known.get(&key) {
+                Some(n) => entries[*n].1 = value,
+                None => {
+                    known.insert(key.clone(), entries.len());
+                    entries.push((key, value));
+                }
+            }
             if !self.takes(',') && !self.is_next(end) {
                 return None;
             }
@@ -153,4 +169,24 @@ fn hex(chars: &mut Chars<'_>, digits: usize) -> Option<char> {
     let code = u32::from_str_radix(hex, 16).ok()?;
     *chars = rest.chars();
     Some(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dict_of_many_keys_is_read_in_no_time_and_its_values_are_bounded() {
+        let entry = |n: usize| format!("'{n}': {n}");
+        let of = |n: usize| {
+            let entries: Vec<String> = (0..n).map(entry).collect();
+            format!("{{{}, '0': 'last'}}", entries.join(", "))
+        };
+        let began = std::time::Instant::now();
+        let node = read(&of(40_000)).unwrap();
+        assert_eq!(node.entries().len(), 40_000);
+        assert_eq!(node.get("0").and_then(Node::as_text), Some("last"));
+        assert!(began.elapsed().as_secs() < 2, "{:?}", began.elapsed());
+        assert!(read(&of(60_000)).is_none());
+    }
 }

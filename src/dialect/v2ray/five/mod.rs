@@ -52,11 +52,26 @@ fn write_root(root: &Part<'_>, five: &mut Map<String, Value>) {
         let more = root.parts(&[more]).into_iter();
         first.chain(more).chain(root.parts(&[all])).collect()
     };
-    let inbounds = all(["inbound", "inboundDetour", "inbounds"]).into_iter();
-    let inbounds: Vec<Value> = inbounds.filter_map(inbound::write).collect();
+    // V2Ray's oldest place for the port of the first.
+    let port = root.get(&["port"]);
+    let inbounds = all(["inbound", "inboundDetour", "inbounds"]);
+    let inbounds = inbounds.into_iter().enumerate().filter_map(|(i, part)| {
+        let mut inbound = inbound::write(part)?;
+        if let Some(port) = port.filter(|_| i == 0 && inbound.get("port").is_none()) {
+            inbound["port"] = port.clone();
+        }
+        Some(inbound)
+    });
+    let inbounds: Vec<Value> = inbounds.collect();
     five.insert("inbounds".to_owned(), inbounds.into());
     let outbounds = all(["outbound", "outboundDetour", "outbounds"]).into_iter();
-    let outbounds: Vec<Value> = outbounds.map(outbound::write).collect();
+    let mut outbounds: Vec<Value> = outbounds.map(outbound::write).collect();
+    // What rules lead to and is not there: the first outbound would carry it.
+    for key in ["api", "metrics"] {
+        let tag = root.part(&[key]).and_then(|part| part.text(&["tag"]));
+        let tag = tag.filter(|tag| outbounds.iter().all(|one| one["tag"] != **tag));
+        outbounds.extend(tag.map(outbound::stand_in));
+    }
     five.insert("outbounds".to_owned(), outbounds.into());
     let services = services::write(root);
     if !services.is_empty() {

@@ -18,13 +18,17 @@ pub(super) fn write(outbound: Part<'_>) -> Value {
                 "{}: {why}: it is left out, what is meant for it is blocked",
                 outbound.path
             ));
-            let mut five = json!({"protocol": "blackhole", "settings": {}});
-            if let Some(tag) = outbound.text(&["tag"]) {
-                five["tag"] = tag.into();
+            match outbound.text(&["tag"]) {
+                Some(tag) => stand_in(tag),
+                None => json!({"protocol": "blackhole", "settings": {}}),
             }
-            five
         }
     }
+}
+
+/// What takes the place of an outbound that is not there.
+pub(super) fn stand_in(tag: String) -> Value {
+    json!({"protocol": "blackhole", "settings": {}, "tag": tag})
 }
 
 fn read(outbound: &Part<'_>) -> Result<Map<String, Value>, String> {
@@ -60,15 +64,15 @@ fn read(outbound: &Part<'_>) -> Result<Map<String, Value>, String> {
         let proxy = json!({"tag": tag, "transportLayerProxy": true});
         five.insert("proxySettings".to_owned(), proxy);
     }
-    if let Some(mux) = outbound.part(&["mux"]) {
-        if mux.is_on(&["enabled"]) {
-            let mut kept = Map::new();
-            for key in ["enabled", "concurrency", "packetEncoding"] {
-                mux.keep(&mut kept, &[key]);
-            }
-            mux.finish();
-            five.insert("mux".to_owned(), Value::Object(kept));
+    if let Some(mux) = outbound.part(&["mux"])
+        && mux.is_on(&["enabled"])
+    {
+        let mut kept = Map::new();
+        for key in ["enabled", "concurrency", "packetEncoding"] {
+            mux.keep(&mut kept, &[key]);
         }
+        mux.finish();
+        five.insert("mux".to_owned(), Value::Object(kept));
     }
     if let Some(strategy) = outbound.text(&["domainStrategy", "targetStrategy"]) {
         put_strategy(outbound, &strategy, &mut five);

@@ -242,6 +242,14 @@ fn balancer(balancer: Part<'_>) -> Option<Value> {
         }
     };
     five.insert("strategy".to_owned(), name.into());
+    let settings = settings.map(|mut settings| {
+        // The observers of several have no word.
+        let map = settings.as_object_mut();
+        if map.is_some_and(|map| map.remove("observerTag").is_some()) {
+            balancer.lost("strategy", format_args!("`observerTag`: {NO_WORD}"));
+        }
+        settings
+    });
     if let Some(settings) = settings.filter(|settings| !super::is_nothing(settings)) {
         five.insert("strategySettings".to_owned(), settings);
     }

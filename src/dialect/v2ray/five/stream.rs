@@ -29,7 +29,7 @@ pub(super) fn write(stream: &Part<'_>) -> Result<Value, String> {
         let settings = match transport {
             "tcp" => tcp(&own)?,
             "grpc" => grpc(&own),
-            _ => upgrade(&own),
+            _ => upgrade(&own, transport == "ws"),
         };
         own.finish();
         five.insert("transportSettings".to_owned(), Value::Object(settings));
@@ -116,16 +116,22 @@ fn grpc(own: &Part<'_>) -> Map<String, Value> {
 }
 
 /// Of `ws` and `httpupgrade`.
-fn upgrade(own: &Part<'_>) -> Map<String, Value> {
+fn upgrade(own: &Part<'_>, is_ws: bool) -> Map<String, Value> {
     let mut settings = Map::new();
     let mut path = own.text(&["path"]).unwrap_or_default();
     let early = early_data(&mut path);
+    if early.is_some() && !is_ws {
+        own.lost(
+            "path",
+            "there is no word for `?ed=`, by which nobody waits for the answer",
+        );
+    }
     if !path.is_empty() {
         settings.insert("path".to_owned(), path.into());
     }
     own.keep(&mut settings, &["maxEarlyData"]);
     own.keep(&mut settings, &["earlyDataHeaderName"]);
-    if let Some(early) = early {
+    if let Some(early) = early.filter(|_| is_ws) {
         settings.insert("maxEarlyData".to_owned(), early.into());
         settings.insert(
             "earlyDataHeaderName".to_owned(),
@@ -146,7 +152,6 @@ fn upgrade(own: &Part<'_>) -> Map<String, Value> {
         _ => headers.extend(own.items(&["header"]).into_iter().cloned()),
     }
     if let Some(host) = own.text(&["host"]) {
-        let is_ws = own.path.contains("wsSettings");
         match is_ws {
             true if !has_host => headers.push(json!({"key": "Host", "value": host})),
             true => {}

@@ -2,9 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::config::{Config, Inbound, Listen, LogLevel, Outbound};
+use super::server;
+use crate::address::Destination;
+use crate::config::{Config, Inbound, Listen, LogLevel, LogTarget, Outbound};
 use crate::protocol::accounts::Account;
-use crate::protocol::{InboundSettings, OutboundSettings};
+use crate::protocol::freedom::Redirect;
+use crate::protocol::{InboundSettings, OutboundSettings, dokodemo, relay};
 use crate::transport::tcp::{FastOpen, SockOpt};
 
 /// Writes a config that other dialects can be read as; what else there may be in one is told.
@@ -25,7 +28,11 @@ pub(in crate::dialect) fn config(config: &Config, lines: &mut Vec<String>) -> Va
         LogLevel::Info => "info",
         LogLevel::Debug => "debug",
     };
-    json!({"log": {"loglevel": level}, "inbounds": inbounds, "outbounds": outbounds})
+    let mut log = json!({"loglevel": level});
+    if config.log.access == LogTarget::None && config.log.level != LogLevel::None {
+        log["access"] = "none".into();
+    }
+    json!({"log": log, "inbounds": inbounds, "outbounds": outbounds})
 }
 
 fn tell(lines: &mut Vec<String>, name: &str) -> Option<Value> {
@@ -50,6 +57,8 @@ fn inbound(inbound: &Inbound) -> Option<Value> {
             }
             ("http", value)
         }
+        InboundSettings::Relay(settings) => ("relay", relay(settings)?),
+        InboundSettings::Dokodemo(settings) => ("dokodemo-door", door(settings)),
         _ => return None,
     };
     let (Listen::Ip(ip), [range]) = (&inbound.listen, &inbound.ports[..]) else {
@@ -61,7 +70,55 @@ fn inbound(inbound: &Inbound) -> Option<Value> {
     if let Some(tag) = &inbound.tag {
         value["tag"] = json!(&**tag);
     }
+    let stream = server::server(&inbound.transport)?;
+    if !stream.is_null() {
+        value["streamSettings"] = stream;
+    }
     Some(value)
+}
+
+fn relay(settings: &relay::InboundSettings) -> Option<Value> {
+    let mut value = json!({});
+    if !settings.accounts.is_empty() {
+        value["users"] = accounts(&settings.accounts);
+    }
+    match &settings.service {
+        relay::Service::Forward(targets) => {
+            value["forward"] = targets.iter().map(ToString::to_string).collect();
+        }
+        relay::Service::AsAsked { connect, bind } => {
+            if !connect {
+                value["connect"] = false.into();
+            }
+            if let Some(bind) = bind {
+                value["bind"] = true.into();
+                if !bind.ports.is_empty() {
+                    return None;
+                }
+            }
+        }
+    }
+    if settings.hidden {
+        value["hidden"] = true.into();
+    }
+    (settings.stranger.is_none() && settings.level == 0).then_some(value)
+}
+
+fn door(settings: &dokodemo::InboundSettings) -> Value {
+    let network = match (settings.tcp, settings.udp) {
+        (true, true) => "tcp,udp",
+        (false, true) => "udp",
+        _ => "tcp",
+    };
+    let mut value = json!({"network": network});
+    if let Some(to) = &settings.to {
+        value["address"] = super::protocols::host(to).into();
+        value["port"] = to.port.into();
+    }
+    if settings.follow_redirect {
+        value["followRedirect"] = true.into();
+    }
+    value
 }
 
 fn accounts(list: &[Account]) -> Value {
@@ -73,6 +130,19 @@ fn outbound(outbound: &Outbound) -> Option<Value> {
     let mut value = match &outbound.protocol {
         OutboundSettings::Freedom(_) | OutboundSettings::Blackhole(_) => {
             let mut value = json!({"protocol": outbound.protocol.name()});
+            if let OutboundSettings::Freedom(settings) = &outbound.protocol
+                && let Redirect {
+                    host: Some(host),
+                    port: Some(port),
+                } = &settings.redirect
+            {
+                let to = Destination::new(host.clone(), *port);
+                value["settings"] = json!({"redirect": to.to_string()});
+                value["streamSettings"] = super::stream::client(&outbound.transport);
+            }
+            if let Some(through) = &outbound.through {
+                value["proxySettings"] = json!({"tag": &*through.tag});
+            }
             if let Some(tag) = &outbound.tag {
                 value["tag"] = json!(&**tag);
             }

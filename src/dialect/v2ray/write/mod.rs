@@ -2,6 +2,7 @@
 
 mod config;
 mod protocols;
+mod server;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use crate::address::{Destination, Host};
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::shadowsocks::{AccountSecret, Method};
-use crate::protocol::{OutboundSettings, http, shadowsocks, socks, trojan, vless, vmess};
+use crate::protocol::{OutboundSettings, http, relay, shadowsocks, socks, trojan, vless, vmess};
 
 /// The name of the protocol, and its settings.
 pub(super) fn outbound(settings: &OutboundSettings) -> Option<(&'static str, Value)> {
@@ -22,8 +22,8 @@ pub(super) fn outbound(settings: &OutboundSettings) -> Option<(&'static str, Val
         OutboundSettings::Blackhole(_)
         | OutboundSettings::Dns(_)
         | OutboundSettings::Freedom(_)
-        | OutboundSettings::Loopback(_)
-        | OutboundSettings::Relay(_) => return None,
+        | OutboundSettings::Loopback(_) => return None,
+        OutboundSettings::Relay(settings) => ("relay", relay(settings)),
         OutboundSettings::Http(settings) => ("http", http(settings)),
         OutboundSettings::Socks(settings) => ("socks", socks(settings)),
     })
@@ -79,6 +79,14 @@ fn socks(settings: &socks::OutboundSettings) -> Value {
     value
 }
 
+fn relay(settings: &relay::OutboundSettings) -> Value {
+    let mut value = logins(&settings.servers);
+    if settings.udp == relay::Udp::Associate {
+        value["udp"] = "associate".into();
+    }
+    value
+}
+
 /// Servers that may want a name and a password.
 fn logins(servers: &[ServerSettings<Account>]) -> Value {
     let one = |server: &ServerSettings<Account>| {
@@ -96,11 +104,15 @@ fn logins(servers: &[ServerSettings<Account>]) -> Value {
 }
 
 fn server_of(to: &Destination) -> Value {
-    let address = match &to.host {
+    json!({"address": host(to), "port": to.port})
+}
+
+/// An address without brackets, or a name.
+pub(super) fn host(to: &Destination) -> String {
+    match &to.host {
         Host::Ip(ip) => ip.to_string(),
         Host::Domain(name) => name.clone(),
-    };
-    json!({"address": address, "port": to.port})
+    }
 }
 
 fn vmess(account: &vmess::AccountSettings) -> Value {

@@ -8,6 +8,7 @@ use http::header::HeaderValue;
 use http::{HeaderMap, Method};
 use serde_json::{Map, Value, json};
 
+use super::server;
 use crate::address::Host;
 use crate::http::EarlyDataIn;
 use crate::smux;
@@ -76,7 +77,16 @@ fn mws(mws: &mws::ClientSettings) -> Map<String, Value> {
     if mws.ws.heartbeat.is_none() {
         map.remove("heartbeatPeriod");
     }
-    let (mux, default) = (&mws.mux, smux::Settings::default());
+    let own = mux(&mws.mux);
+    if !own.is_empty() {
+        map.insert("mux".to_owned(), Value::Object(own));
+    }
+    map
+}
+
+/// What is spoken inside of `mws`.
+pub(super) fn mux(mux: &smux::Settings) -> Map<String, Value> {
+    let default = smux::Settings::default();
     let mut own = Map::new();
     if mux.version != default.version {
         own.insert("version".to_owned(), (mux.version as u8).into());
@@ -102,10 +112,7 @@ fn mws(mws: &mws::ClientSettings) -> Map<String, Value> {
     if mux.stream_window != default.stream_window {
         own.insert("maxStreamBuffer".to_owned(), mux.stream_window.into());
     }
-    if !own.is_empty() {
-        map.insert("mux".to_owned(), Value::Object(own));
-    }
-    map
+    own
 }
 
 fn httpupgrade(upgrade: &httpupgrade::ClientSettings) -> Map<String, Value> {
@@ -235,16 +242,7 @@ fn tls(tls: &tls::ClientSettings, is_upgrade: bool) -> Map<String, Value> {
         certificates.push(json!({"usage": "verify", "certificate": lines}));
     }
     if let Some(own) = &tls.certificate {
-        let mut value = json!({"usage": "encipherment"});
-        for (name, pem) in [("certificate", &own.certificate), ("key", &own.key.0)] {
-            match pem {
-                Pem::File(path) => {
-                    value[format!("{name}File")] = path.to_string_lossy().into_owned().into();
-                }
-                Pem::Inline(text) => value[name] = text.lines().collect(),
-            }
-        }
-        certificates.push(value);
+        certificates.push(server::pair(own));
     }
     if !certificates.is_empty() {
         put("certificates", certificates.into());
@@ -260,7 +258,17 @@ fn tls(tls: &tls::ClientSettings, is_upgrade: bool) -> Map<String, Value> {
     map
 }
 
-fn put_headers(map: &mut Map<String, Value>, headers: Map<String, Value>) {
+/// A text of PEM, in a file or as it is.
+pub(super) fn pem(value: &mut Value, name: &str, pem: &Pem) {
+    match pem {
+        Pem::File(path) => {
+            value[format!("{name}File")] = path.to_string_lossy().into_owned().into();
+        }
+        Pem::Inline(text) => value[name] = text.lines().collect(),
+    }
+}
+
+pub(super) fn put_headers(map: &mut Map<String, Value>, headers: Map<String, Value>) {
     if !headers.is_empty() {
         map.insert("headers".to_owned(), Value::Object(headers));
     }
@@ -275,7 +283,7 @@ fn put_pings(map: &mut Map<String, Value>, key: &str, pings: Option<Pings>) {
     }
 }
 
-fn headers(headers: &HeaderMap) -> Map<String, Value> {
+pub(super) fn headers(headers: &HeaderMap) -> Map<String, Value> {
     let pair =
         |(name, value): (&http::HeaderName, &HeaderValue)| (name.to_string(), text(value).into());
     headers.iter().map(pair).collect()
@@ -290,7 +298,7 @@ fn text(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
-fn secs(time: Option<Duration>) -> Value {
+pub(super) fn secs(time: Option<Duration>) -> Value {
     time.map_or(0, |time| time.as_secs()).into()
 }
 
