@@ -32,7 +32,7 @@ const FLOORS: &[&[&str]] = &[
     &["config"],
     &["dialect"],
     &["app"],
-    &["api", "exporter", "doctor", "probe"],
+    &["api", "exporter", "doctor", "probe", "websocket"],
     &["server"],
     &["main", "cli"],
 ];

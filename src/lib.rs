@@ -80,6 +80,8 @@ pub mod stats;
 pub mod testing;
 pub mod transport;
 #[cfg(feature = "app")]
+pub mod websocket;
+#[cfg(feature = "app")]
 pub mod wire;
 
 #[cfg(feature = "app")]

@@ -17,6 +17,7 @@ use super::link::LinkArgs;
 use super::man::ManArgs;
 use super::probe::ProbeArgs;
 use super::top::TopArgs;
+use super::ws::WsArgs;
 use crate::dialect::{plugin, v2ray};
 
 /// A V2Ray-compatible proxy: VMess over WebSocket, server and client.
@@ -96,6 +97,8 @@ pub(super) enum Command {
     Probe(ProbeArgs),
     /// Test nodes for fronts of MiaoSpeed, such as FullTclash and koipy: a WebSocket server that they connect to
     Backend(BackendArgs),
+    /// Speak WebSocket: as a client, as a server that shows or returns messages, or as a hub of rooms
+    Ws(WsArgs),
     /// Print the version
     Version,
 }
@@ -271,7 +274,7 @@ fn is_switched_off(arg: &mut OsString) -> bool {
     }
 }
 
-const LONG: [&str; 69] = [
+const LONG: [&str; 79] = [
     "address",
     "alive",
     "all",
@@ -281,6 +284,7 @@ const LONG: [&str; 69] = [
     "backend",
     "backends",
     "balancer",
+    "binary",
     "build-token",
     "ca",
     "cert",
@@ -291,10 +295,13 @@ const LONG: [&str; 69] = [
     "download",
     "drain",
     "duration",
+    "echo",
     "email",
     "format",
     "fulltclash",
+    "header",
     "help",
+    "hub",
     "id",
     "idle",
     "inbound",
@@ -311,13 +318,16 @@ const LONG: [&str; 69] = [
     "name",
     "no-speed",
     "once",
+    "origin",
     "outbound",
     "path",
     "pattern",
     "pidfile",
+    "ping",
     "png",
     "port",
     "protocol",
+    "proxy",
     "qr",
     "regexp",
     "remove",
@@ -330,6 +340,7 @@ const LONG: [&str; 69] = [
     "skip-unbuilt",
     "speed-limit",
     "strict",
+    "subprotocol",
     "svg",
     "tag",
     "test",
@@ -339,7 +350,9 @@ const LONG: [&str; 69] = [
     "token",
     "url",
     "uuid",
+    "verbose",
     "version",
+    "wait",
     "watch",
 ];
 

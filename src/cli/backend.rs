@@ -1,7 +1,5 @@
 //! `mobula backend`: tests nodes for the fronts of MiaoSpeed.
 
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,12 +7,12 @@ use clap::Args as ClapArgs;
 use jiff::Zoned;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::listening::{self, TlsArgs};
 use super::{say, threads};
 use crate::http::Net;
 use crate::io::open_files;
-use crate::probe::backend::{Backend, Listen, Settings};
+use crate::probe::backend::{Backend, Settings};
 use crate::probe::codec::{BUILD_TOKEN, Tokens, Unsigned};
-use crate::transport::tls::{self, KeyPair, Pem, SelfSigned};
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
@@ -30,15 +28,8 @@ pub(super) struct BackendArgs {
     /// The path of the WebSocket; others are not found
     #[arg(long, value_name = "PATH", default_value = "/")]
     path: String,
-    /// Serve wss, with this certificate
-    #[arg(long, value_name = "FILE", requires = "key")]
-    cert: Option<PathBuf>,
-    /// The key of the certificate
-    #[arg(long, value_name = "FILE", requires = "cert")]
-    key: Option<PathBuf>,
-    /// Serve wss, with a certificate that is made at the start: fronts have to skip its verification
-    #[arg(long, conflicts_with = "cert")]
-    self_signed: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Nodes that are pinged at a time, of all tasks together
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     concurrency: u16,
@@ -134,13 +125,13 @@ fn settings(args: &BackendArgs) -> Result<Settings, String> {
     let allow: Vec<Vec<Net>> = allow.collect::<Result<_, _>>()?;
     let slash = if args.path.starts_with('/') { "" } else { "/" };
     Ok(Settings {
-        listen: listen(&args.listen)?,
+        listen: listening::address(&args.listen)?,
         tokens: Tokens {
             token: token.into(),
             build: args.build_token.clone(),
         },
         path: format!("{slash}{}", args.path),
-        tls: tls(args)?,
+        tls: args.tls.settings()?,
         concurrency: args.concurrency.into(),
         no_speed: args.no_speed,
         speed_limit: args.speed_limit,
@@ -151,36 +142,4 @@ fn settings(args: &BackendArgs) -> Result<Settings, String> {
             false => Unsigned::Refused,
         },
     })
-}
-
-fn listen(text: &str) -> Result<Listen, String> {
-    if text.starts_with('/') {
-        return Ok(Listen::Unix(text.into()));
-    }
-    let whole = match text.strip_prefix(':') {
-        Some(port) => format!("[::]:{port}"),
-        None => text.to_owned(),
-    };
-    let found: Option<SocketAddr> = whole.to_socket_addrs().ok().and_then(|mut all| all.next());
-    found.map(Listen::Tcp).ok_or_else(|| {
-        let text = text.escape_debug();
-        format!("--listen: `{text}` is no address, expected HOST:PORT, `:PORT` or a path")
-    })
-}
-
-fn tls(args: &BackendArgs) -> Result<Option<tls::ServerSettings>, String> {
-    let mut settings = tls::ServerSettings {
-        alpn: vec!["http/1.1".to_owned()],
-        ..tls::ServerSettings::default()
-    };
-    match (&args.cert, &args.key) {
-        (Some(cert), Some(key)) => {
-            let pair = KeyPair::new(Pem::File(cert.clone()), Pem::File(key.clone()));
-            pair.check().map_err(|e| format!("--cert: {e}"))?;
-            settings.certificates.push(pair);
-        }
-        _ if args.self_signed => settings.self_signed = Some(SelfSigned::new(None)),
-        _ => return Ok(None),
-    }
-    Ok(Some(settings))
 }

@@ -13,6 +13,7 @@ mod gost;
 mod init;
 mod inputs;
 mod link;
+mod listening;
 mod load;
 mod man;
 mod notify;
@@ -27,6 +28,7 @@ mod successor;
 mod test;
 mod top;
 mod tunnel;
+mod ws;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -90,6 +92,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Gost { flags } => gost::run(&flags),
         Command::Probe(args) => probe::run(&args),
         Command::Backend(args) => backend::run(&args),
+        Command::Ws(args) => ws::run(&args),
         Command::Version => version(),
     }
 }

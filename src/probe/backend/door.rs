@@ -13,11 +13,8 @@ use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
-use http::header::{
-    CONNECTION, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
-};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::header::{HOST, HeaderValue, ORIGIN};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -25,12 +22,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::guests::Guest;
 use super::{Shared, connection, debug_ended};
-use crate::http::head::has_token;
-use crate::http::responses;
+use crate::http::granting::{self, page};
 use crate::seam::Arrival;
 use crate::session::Source;
 
@@ -112,32 +107,13 @@ fn answer(shared: &Shared, from: Source, request: &Request<Incoming>) -> Respons
     if verify_slices_are_equal(&asked, &path).is_err() {
         return page(StatusCode::NOT_FOUND);
     }
-    let key = headers.get(SEC_WEBSOCKET_KEY);
-    let is_upgrade = request.method() == Method::GET
-        && has_token(headers, &CONNECTION, "upgrade")
-        && has_token(headers, &UPGRADE, "websocket")
-        && headers
-            .get(SEC_WEBSOCKET_VERSION)
-            .is_some_and(|version| version == "13");
-    let Some(key) = key.filter(|_| is_upgrade) else {
-        let mut answer = page(StatusCode::BAD_REQUEST);
-        let version = HeaderValue::from_static("13");
-        answer.headers_mut().insert(SEC_WEBSOCKET_VERSION, version);
-        return answer;
+    let Some(key) = granting::key(request) else {
+        return granting::not_asked_for();
     };
     if is_foreign(headers) {
         return page(StatusCode::FORBIDDEN);
     }
-    let mut answer = Response::new(Full::default());
-    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let accept = derive_accept_key(key.as_bytes());
-    let out = answer.headers_mut();
-    out.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    out.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    if let Ok(accept) = HeaderValue::try_from(accept) {
-        out.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    }
-    answer
+    granting::switch(key, None)
 }
 
 /// Whether a page of another site asks, as a browser says.
@@ -152,12 +128,4 @@ fn is_foreign(headers: &HeaderMap) -> bool {
     let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
     let place = origin.split_once("://").map_or("", |(_, place)| place);
     !place.as_bytes().eq_ignore_ascii_case(host)
-}
-
-fn page(status: StatusCode) -> Response<Full<Bytes>> {
-    let mut answer = Response::new(Full::new(Bytes::from(responses::page(status))));
-    *answer.status_mut() = status;
-    let html = HeaderValue::from_static("text/html");
-    answer.headers_mut().insert(CONTENT_TYPE, html);
-    answer
 }

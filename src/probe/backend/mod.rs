@@ -13,7 +13,7 @@ mod guests;
 mod settings;
 mod task;
 
-pub use settings::{Listen, Settings};
+pub use settings::Settings;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -66,11 +66,7 @@ impl Backend {
         let tls = settings.tls.as_ref().map(tls::Inbound::new).transpose();
         let tls = tls.map_err(|e| e.to_string())?;
         let lab = Lab::new(Config::default()).await?;
-        let listen = || match &settings.listen {
-            Listen::Tcp(address) => tcp::listen(*address, &tcp::SockOpt::default()),
-            Listen::Unix(path) => tcp::listen_unix(path),
-        };
-        let listener = listen().map_err(|e| {
+        let listener = settings.listen.bind().map_err(|e| {
             let why = crate::cause::system_words(&e);
             format!("cannot listen on {}: {why}", settings.listen)
         })?;

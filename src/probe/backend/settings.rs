@@ -1,18 +1,14 @@
 //! What a back end is told.
 
-use std::fmt;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-
 use crate::http::Net;
 use crate::probe::codec::{Tokens, Unsigned};
-use crate::transport::tls;
+use crate::transport::{tcp, tls};
 
 /// The flags of `mobula backend`.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `--listen`.
-    pub listen: Listen,
+    pub listen: tcp::Listen,
     /// `--token` and `--build-token`.
     pub tokens: Tokens,
     /// `--path`, which begins with `/`: requests for any other one find no page.
@@ -31,22 +27,4 @@ pub struct Settings {
     pub invokers: Vec<String>,
     /// `--fulltclash`: requests whose nodes are not signed.
     pub unsigned: Unsigned,
-}
-
-/// Where it listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listen {
-    /// An address; that of IPv6 which is every address is so for IPv4, too.
-    Tcp(SocketAddr),
-    /// A path in the file system.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => path.display().fmt(f),
-        }
-    }
 }

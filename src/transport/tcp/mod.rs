@@ -8,6 +8,7 @@ pub mod handed;
 mod listen;
 mod local;
 mod options;
+mod place;
 mod settings;
 mod transparent;
 mod unix;
@@ -17,6 +18,7 @@ pub use listen::{
     Bind, Listener, listen, listen_as, share_place, udp_listen, udp_listen_as, udp_socket,
 };
 pub use local::connect_behind;
+pub use place::Listen;
 pub use settings::{FastOpen, KeepAlive, Race, SockOpt, TcpOptions, Tproxy};
 pub use transparent::udp_answer;
 pub use unix::{connect_abstract, connect_unix, listen_abstract, listen_unix};

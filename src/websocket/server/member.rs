@@ -1,0 +1,206 @@
+//! An open WebSocket of a server's.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, WriteHalf, split};
+use tokio::time::{Instant, interval, timeout};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::frames::{self, Reader, Received, Unread};
+use super::held::Unfinished;
+use super::outbox::{Due, Outbox, Put};
+use super::rooms::{ALL, Place};
+use super::{Event, Mode, Shared};
+use crate::session::Source;
+use crate::transport::ws::codec::Opcode;
+
+/// One that takes nothing of a frame for so long is slow.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
+
+/// After so long a silence a member is asked for a sign of life, and after so long it is gone.
+const SILENCE: Duration = Duration::from_secs(30);
+const LOST: Duration = Duration::from_secs(90);
+
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How long an end may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How it ended.
+enum Ended {
+    /// With the peer's Close.
+    Closed(u16, String),
+    /// With a Close of ours.
+    Told(u16, String),
+    /// Without one.
+    Broken(String),
+    /// It took nothing.
+    Slow,
+}
+
+/// Serves a member until it goes. `name` is its path.
+pub(super) async fn serve(
+    shared: &Shared,
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    source: Source,
+    name: &str,
+) {
+    (shared.tell)(Event::Joined(source, name));
+    let outbox = Arc::new(Outbox::default());
+    let place = match shared.settings.mode {
+        Mode::Echo => None,
+        Mode::Hub => Some(shared.rooms.enter(name, &outbox, source)),
+        Mode::Print => Some(shared.rooms.enter(ALL, &outbox, source)),
+    };
+    let (from, mut to) = split(io);
+    let mut reader = Reader::new(from, Unfinished::new(&shared.held));
+    let ended = talk(shared, &mut reader, &mut to, &outbox, place.as_ref()).await;
+    drop(place);
+    let (code, reason) = match ended {
+        Ended::Slow => {
+            (shared.tell)(Event::Slow(source, name));
+            return;
+        }
+        Ended::Broken(why) => (1006, why),
+        Ended::Closed(code, reason) | Ended::Told(code, reason) => {
+            let ending = async {
+                if to.shutdown().await.is_ok() {
+                    // What is still coming would have the system take back the Close.
+                    reader.drain().await;
+                }
+            };
+            let _ = timeout(GOODBYE, ending).await;
+            (code, reason)
+        }
+    };
+    (shared.tell)(Event::Left(source, code, &reason));
+}
+
+async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+    shared: &Shared,
+    reader: &mut Reader<tokio::io::ReadHalf<S>>,
+    to: &mut WriteHalf<S>,
+    outbox: &Outbox,
+    place: Option<&Place>,
+) -> Ended {
+    let heard = Mutex::new(Instant::now());
+    let reading = async {
+        loop {
+            let received = reader.next().await;
+            set(&heard);
+            match received {
+                Ok(Received::Message(message)) => hear(shared, message, outbox, place).await,
+                Ok(Received::Ping(payload)) => outbox.pong(payload),
+                Ok(Received::Pong) => {}
+                Ok(Received::Close(code, reason)) => {
+                    outbox.close(code, "");
+                    return Ended::Closed(code, reason);
+                }
+                Err(error) => {
+                    let why = error.to_string();
+                    return match error.close_code() {
+                        Some(code) => {
+                            outbox.close(code, &why);
+                            Ended::Told(code, why)
+                        }
+                        None if matches!(error, Unread::Ended) => Ended::Broken(String::new()),
+                        None => Ended::Broken(why),
+                    };
+                }
+            }
+        }
+    };
+    let mut stopping = shared.stopping.clone();
+    let watching = async {
+        let mut look = interval(LOOK);
+        loop {
+            tokio::select! {
+                _ = look.tick() => {}
+                _ = stopping.changed() => {
+                    outbox.close(1001, "");
+                    return Ended::Told(1001, String::new());
+                }
+            }
+            let silence = get(&heard).elapsed();
+            if silence > LOST {
+                return Ended::Broken(format!("nothing was heard for {} s", LOST.as_secs()));
+            }
+            if silence > SILENCE {
+                outbox.ping();
+            }
+        }
+    };
+    let writing = write(to, outbox);
+    tokio::pin!(writing);
+    let ended = tokio::select! {
+        ended = reading => ended,
+        ended = watching => ended,
+        ended = &mut writing => return ended,
+        () = outbox.overrun() => return Ended::Slow,
+    };
+    // The Close is the last thing that is sent.
+    if !matches!(ended, Ended::Broken(_)) {
+        let _ = timeout(GOODBYE, writing).await;
+    }
+    ended
+}
+
+/// What becomes of a message.
+async fn hear(shared: &Shared, message: Message, outbox: &Outbox, place: Option<&Place>) {
+    let kept = match shared.settings.mode {
+        Mode::Print => {
+            let _ = shared.heard.send(message).await;
+            return;
+        }
+        Mode::Echo | Mode::Hub => shared.held.hold(message).await,
+    };
+    match place {
+        None => {
+            if outbox.put(&kept) == Put::FarBehind {
+                outbox.room().await;
+            }
+        }
+        Some(place) => {
+            let said = place.say(&kept);
+            if said.is_far_behind {
+                // Those who would take it have a turn.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+async fn write(to: &mut (impl AsyncWrite + Unpin), outbox: &Outbox) -> Ended {
+    loop {
+        let due = outbox.next().await;
+        let sending = async {
+            match &due {
+                Due::Close(code, reason) => frames::send_close(to, *code, reason).await,
+                Due::Pong(payload) => frames::frame(to, Opcode::Pong, payload).await,
+                Due::Ping => frames::frame(to, Opcode::Ping, b"").await,
+                Due::Message(kept) => frames::send(to, &kept.message).await,
+            }
+        };
+        match timeout(WRITE_LIMIT, sending).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Ended::Broken(crate::cause::reason(&error)),
+            Err(_) => return Ended::Slow,
+        }
+        match due {
+            Due::Message(_) => outbox.sent(),
+            Due::Close(code, reason) => return Ended::Told(code, reason),
+            Due::Pong(_) | Due::Ping => {}
+        }
+    }
+}
+
+/// When a peer was heard last.
+fn get(heard: &Mutex<Instant>) -> Instant {
+    *heard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn set(heard: &Mutex<Instant>) {
+    *heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+}
