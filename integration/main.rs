@@ -133,4 +133,5 @@ mod scenario_tunnel;
 mod scenario_udp_flows;
 mod scenario_udp_limits;
 mod scenario_websocket;
+mod scenario_ws;
 mod soak;

@@ -100,9 +100,19 @@ mod tests {
         for (text, to, tls, target) in [
             ("ws://a.example", "a.example:80", false, "/"),
             ("wss://a.example/", "a.example:443", true, "/"),
-            ("WS://a.example:81/x?y=z#there", "a.example:81", false, "/x?y=z"),
+            (
+                "WS://a.example:81/x?y=z#there",
+                "a.example:81",
+                false,
+                "/x?y=z",
+            ),
             ("https://[::1]:8443?a b", "[::1]:8443", true, "/?a%20b"),
-            ("ws://127.1/消息", "127.0.0.1:80", false, "/%E6%B6%88%E6%81%AF"),
+            (
+                "ws://127.1/消息",
+                "127.0.0.1:80",
+                false,
+                "/%E6%B6%88%E6%81%AF",
+            ),
             ("http://u@a.example:/", "a.example:80", false, "/"),
         ] {
             let address = Address::parse(text).unwrap();
@@ -121,7 +131,10 @@ mod tests {
                 "localhost:80/x",
                 "`localhost:80/x` is no URL, expected `ws://localhost:80/x` or `wss://localhost:80/x`",
             ),
-            ("ftp://a", "`ftp://` is not spoken here, expected `ws://` or `wss://`"),
+            (
+                "ftp://a",
+                "`ftp://` is not spoken here, expected `ws://` or `wss://`",
+            ),
             ("ws:///x", "the host of the URL: the domain name is empty"),
             ("ws://a:b/", "`b` is no port, expected 1 to 65535"),
             ("ws://a:0/", "`0` is no port, expected 1 to 65535"),

@@ -29,7 +29,9 @@ pub fn meaning(code: u16) -> &'static str {
             Some(Reach::Forbidden) => "private; of a mobula server: its rules forbid the target",
             Some(Reach::NoNetwork) => "private; of a mobula server: no way to the target's network",
             Some(Reach::NoHost) => "private; of a mobula server: there is no such target",
-            Some(Reach::Refused) => "private; of a mobula server: the target refuses the connection",
+            Some(Reach::Refused) => {
+                "private; of a mobula server: the target refuses the connection"
+            }
             Some(Reach::Slow) => "private; of a mobula server: the target does not answer",
             Some(Reach::Broken) => "private; of a mobula server: the way to the target is broken",
             None => "private: the application's own",

@@ -5,12 +5,12 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use http::Response;
 use http::header::{
     AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
     UPGRADE, USER_AGENT,
 };
-use http::Response;
 use thiserror::Error;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -118,7 +118,9 @@ pub async fn connect(
         None => dial(to).await?,
         Some(proxy) => dial(&proxy.at).await.map_err(ConnectError::NoProxy)?,
     };
-    tell(Step::Connected(settings.proxy.as_ref().map_or(to, |proxy| &proxy.at)));
+    tell(Step::Connected(
+        settings.proxy.as_ref().map_or(to, |proxy| &proxy.at),
+    ));
     if let Some(proxy) = &settings.proxy {
         let opened = proxy.open(link, to, PROXY_LIMIT).await;
         link = opened.map_err(|error| {
@@ -196,7 +198,11 @@ fn headers(settings: &ClientSettings, key: &str) -> Result<HeaderMap, UpgradeErr
         headers.insert(AUTHORIZATION, value_of(login.as_bytes())?);
     }
     if !settings.protocols.is_empty() {
-        let all: Vec<&[u8]> = settings.protocols.iter().map(HeaderValue::as_bytes).collect();
+        let all: Vec<&[u8]> = settings
+            .protocols
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
         headers.insert(SEC_WEBSOCKET_PROTOCOL, value_of(&all.join(&b", "[..]))?);
     }
     for name in settings.headers.keys() {
@@ -218,7 +224,9 @@ fn verify(
 ) -> Result<Option<String>, UpgradeError> {
     let headers = answer.headers();
     // Whoever gives a key of their own has its answer, too.
-    let key = asked.get(SEC_WEBSOCKET_KEY).map_or(key.as_bytes(), HeaderValue::as_bytes);
+    let key = asked
+        .get(SEC_WEBSOCKET_KEY)
+        .map_or(key.as_bytes(), HeaderValue::as_bytes);
     let accept = derive_accept_key(key);
     if headers.get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes) != Some(accept.as_bytes()) {
         return Err(UpgradeError::Accept);
@@ -226,7 +234,9 @@ fn verify(
     if let Some(extension) = items(headers, &SEC_WEBSOCKET_EXTENSIONS).next() {
         let text = String::from_utf8_lossy(extension);
         let text: String = text.escape_debug().take(100).collect();
-        return Err(UpgradeError::Extensions(format!("`{text}` is not spoken here")));
+        return Err(UpgradeError::Extensions(format!(
+            "`{text}` is not spoken here"
+        )));
     }
     let mut agreed = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
     let Some(protocol) = agreed.next() else {
@@ -236,7 +246,9 @@ fn verify(
     if agreed.next().is_some() || !offered.any(|offered| offered == protocol.as_bytes()) {
         return Err(UpgradeError::Protocol);
     }
-    Ok(Some(String::from_utf8_lossy(protocol.as_bytes()).into_owned()))
+    Ok(Some(
+        String::from_utf8_lossy(protocol.as_bytes()).into_owned(),
+    ))
 }
 
 /// A cause in the words of a command line, which has no config.
@@ -251,7 +263,10 @@ fn words(error: &DialError) -> String {
                         Some(("http", rest)) => format!("ws://{rest}"),
                         _ => to.clone(),
                     };
-                    return format!("{}: redirected, which a WebSocket does not follow: ask {to}", refused.status);
+                    return format!(
+                        "{}: redirected, which a WebSocket does not follow: ask {to}",
+                        refused.status
+                    );
                 }
                 (401, _) => ": `-H 'Authorization: …'`, or USER:PASSWORD@ in front of the host",
                 (403, _) => "; it may want the Origin of a page (`-o`)",
@@ -281,10 +296,18 @@ mod tests {
     #[test]
     fn the_users_headers_stand_in_the_place_of_ours() {
         let mut settings = settings("ws://u:p@a.example:81/x");
-        settings.headers.append(HOST, HeaderValue::from_static("b.example"));
-        settings.headers.append("x-a", HeaderValue::from_static("1"));
-        settings.headers.append("x-a", HeaderValue::from_static("2"));
-        settings.headers.append(ORIGIN, HeaderValue::from_static("https://c.example"));
+        settings
+            .headers
+            .append(HOST, HeaderValue::from_static("b.example"));
+        settings
+            .headers
+            .append("x-a", HeaderValue::from_static("1"));
+        settings
+            .headers
+            .append("x-a", HeaderValue::from_static("2"));
+        settings
+            .headers
+            .append(ORIGIN, HeaderValue::from_static("https://c.example"));
         settings.protocols = vec![HeaderValue::from_static("a"), HeaderValue::from_static("b")];
         let headers = headers(&settings, "key").unwrap();
         assert_eq!(headers[HOST], "b.example");
@@ -302,14 +325,22 @@ mod tests {
             let value = HeaderValue::try_from(&accept).unwrap();
             answer.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, value);
             for (name, value) in more {
-                answer.headers_mut().insert(*name, HeaderValue::from_static(value));
+                answer
+                    .headers_mut()
+                    .insert(*name, HeaderValue::from_static(value));
             }
             verify(&answer, &asked, "key").map_err(|e| e.code().into_owned())
         };
         assert_eq!(verified(&[]), Ok(None));
         let code = |code: &str| Err(code.to_owned());
-        assert_eq!(verified(&[("sec-websocket-accept", "x")]), code("ws-upgrade"));
-        assert_eq!(verified(&[("sec-websocket-protocol", "x")]), code("ws-not-offered"));
+        assert_eq!(
+            verified(&[("sec-websocket-accept", "x")]),
+            code("ws-upgrade")
+        );
+        assert_eq!(
+            verified(&[("sec-websocket-protocol", "x")]),
+            code("ws-not-offered")
+        );
         assert_eq!(
             verified(&[("sec-websocket-extensions", "permessage-deflate")]),
             code("ws-not-offered")

@@ -35,7 +35,9 @@ pub struct Input<R> {
 #[derive(Debug, Error)]
 pub enum InputError {
     /// A text message is UTF-8.
-    #[error("standard input, line {0}: this is not UTF-8, as a text message is; `--binary` sends bytes")]
+    #[error(
+        "standard input, line {0}: this is not UTF-8, as a text message is; `--binary` sends bytes"
+    )]
     NotText(u64),
     /// Nobody would take it.
     #[error("standard input, line {0}: it has more than 16 MiB, `--binary` sends it in pieces")]
@@ -93,7 +95,9 @@ impl<R: AsyncRead + Unpin> Input<R> {
             let all = self.read.split().freeze();
             return Ok((!all.is_empty()).then(|| Message::Binary(all)));
         }
-        let end = self.read[self.looked_at..].iter().position(|byte| *byte == b'\n');
+        let end = self.read[self.looked_at..]
+            .iter()
+            .position(|byte| *byte == b'\n');
         match end {
             Some(at) => self.line(self.looked_at + at, 1).map(Some),
             None if self.read.len() > MAX_MESSAGE => Err(InputError::TooLong(self.lines + 1)),
@@ -140,7 +144,9 @@ pub fn shown(message: &Message, form: Form, on_terminal: bool) -> Cow<'_, [u8]> 
         }
         (Form::Lines, Message::Text(text)) if on_terminal => {
             let is_safe = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
-            let safe = text.chars().map(|c| if is_safe(c) { c } else { '\u{fffd}' });
+            let safe = text
+                .chars()
+                .map(|c| if is_safe(c) { c } else { '\u{fffd}' });
             Cow::Owned(safe.chain(['\n']).collect::<String>().into_bytes())
         }
         (Form::Lines, _) => {
@@ -184,12 +190,19 @@ mod tests {
     async fn lines_are_messages_however_they_come() {
         for at_once in [1, 3, 1024] {
             let (messages, end) = all("一\r\n\nthree".as_bytes(), Form::Lines, at_once).await;
-            assert_eq!(messages, ["一", "", "three"].map(Message::from), "{at_once}");
+            assert_eq!(
+                messages,
+                ["一", "", "three"].map(Message::from),
+                "{at_once}"
+            );
             assert_eq!(end, None);
         }
         let (messages, end) = all(b"a\n\xff\xfe\n", Form::Lines, 1024).await;
         assert_eq!(messages, [Message::from("a")]);
-        assert!(end.unwrap().starts_with("standard input, line 2: this is not UTF-8"));
+        assert!(
+            end.unwrap()
+                .starts_with("standard input, line 2: this is not UTF-8")
+        );
     }
 
     #[tokio::test]
@@ -200,16 +213,28 @@ mod tests {
         let long = vec![b'x'; MAX_MESSAGE + READ];
         let (messages, end) = all(&long, Form::Lines, 1 << 20).await;
         assert!(messages.is_empty());
-        assert!(end.unwrap().starts_with("standard input, line 1: it has more than 16 MiB"));
+        assert!(
+            end.unwrap()
+                .starts_with("standard input, line 1: it has more than 16 MiB")
+        );
     }
 
     #[test]
     fn a_terminal_is_shown_no_control_characters_and_a_pipe_gets_what_came() {
         let text = Message::from("a\x1b]0;title\x07\tb\nc");
         let on_terminal = shown(&text, Form::Lines, true);
-        assert_eq!(&*on_terminal, "a\u{fffd}]0;title\u{fffd}\tb\nc\n".as_bytes());
-        assert_eq!(&*shown(&text, Form::Lines, false), b"a\x1b]0;title\x07\tb\nc\n");
-        assert_eq!(&*shown(&text, Form::Bytes, true), b"a\x1b]0;title\x07\tb\nc");
+        assert_eq!(
+            &*on_terminal,
+            "a\u{fffd}]0;title\u{fffd}\tb\nc\n".as_bytes()
+        );
+        assert_eq!(
+            &*shown(&text, Form::Lines, false),
+            b"a\x1b]0;title\x07\tb\nc\n"
+        );
+        assert_eq!(
+            &*shown(&text, Form::Bytes, true),
+            b"a\x1b]0;title\x07\tb\nc"
+        );
         let bytes = Message::from(vec![0, 255]);
         assert_eq!(&*shown(&bytes, Form::Lines, true), b"(2 bytes) 00 ff\n");
         assert_eq!(&*shown(&bytes, Form::Lines, false), b"\x00\xff\n");

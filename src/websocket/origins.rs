@@ -95,7 +95,12 @@ mod tests {
             let texts: Vec<_> = texts.iter().map(ToString::to_string).collect();
             Origins::parse(&texts)
         };
-        let some = origins(&["https://A.example:443/page", "http://127.0.0.1:8000", "null"]).unwrap();
+        let some = origins(&[
+            "https://A.example:443/page",
+            "http://127.0.0.1:8000",
+            "null",
+        ])
+        .unwrap();
         for (origin, taken) in [
             ("https://a.example", true),
             ("http://a.example", false),

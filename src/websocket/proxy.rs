@@ -32,7 +32,9 @@ enum Kind {
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum ProxyError {
     /// It is of another kind.
-    #[error("expected `http://HOST:PORT` or `socks5://HOST:PORT`, with `USER:PASSWORD@` in front of the host if it asks for them")]
+    #[error(
+        "expected `http://HOST:PORT` or `socks5://HOST:PORT`, with `USER:PASSWORD@` in front of the host if it asks for them"
+    )]
     Kind,
     /// Its address.
     #[error(transparent)]
@@ -125,13 +127,24 @@ mod tests {
     #[test]
     fn a_proxy_has_a_kind_an_address_and_an_account_that_is_not_shown() {
         let proxy = Proxy::parse("socks5h://us%40er:pass@127.0.0.1:1081/").unwrap();
-        assert_eq!((proxy.kind, &*proxy.at.to_string()), (Kind::Socks5, "127.0.0.1:1081"));
+        assert_eq!(
+            (proxy.kind, &*proxy.at.to_string()),
+            (Kind::Socks5, "127.0.0.1:1081")
+        );
         let account = proxy.account.as_ref().unwrap();
         assert_eq!((&*account.user, &**account.pass), ("us@er", "pass"));
         assert!(!format!("{proxy:?}").contains("pass\""), "{proxy:?}");
         let plain = Proxy::parse("HTTP://proxy.example").unwrap();
-        assert_eq!((plain.kind, &*plain.at.to_string()), (Kind::Http, "proxy.example:8080"));
-        for wrong in ["127.0.0.1:1080", "https://a", "socks5://a:b", "socks5://user@a"] {
+        assert_eq!(
+            (plain.kind, &*plain.at.to_string()),
+            (Kind::Http, "proxy.example:8080")
+        );
+        for wrong in [
+            "127.0.0.1:1080",
+            "https://a",
+            "socks5://a:b",
+            "socks5://user@a",
+        ] {
             assert!(Proxy::parse(wrong).is_err(), "{wrong}");
         }
     }

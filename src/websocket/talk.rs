@@ -104,7 +104,9 @@ pub async fn talk(
     tell: impl Fn(Event),
     stop: impl Future<Output = ()>,
 ) -> End {
-    let pause = PAUSE.max(opened.answered_in * PAUSE_ROUND_TRIPS).min(MAX_PAUSE);
+    let pause = PAUSE
+        .max(opened.answered_in * PAUSE_ROUND_TRIPS)
+        .min(MAX_PAUSE);
     let talk = Talk {
         options,
         pause,
@@ -280,7 +282,11 @@ impl<F: Fn(Event)> Talk<F> {
             let next = async {
                 let mut next = pin!(stream.next());
                 loop {
-                    let from = if self.closed.get() { self.last.get() } else { Instant::now() };
+                    let from = if self.closed.get() {
+                        self.last.get()
+                    } else {
+                        Instant::now()
+                    };
                     tokio::select! {
                         next = &mut next => return Some(next),
                         () = sleep_until(from + GOODBYE) => {
@@ -316,13 +322,19 @@ impl<F: Fn(Event)> Talk<F> {
                 Message::Pong(payload) => self.pong(payload),
                 Message::Close(frame) => {
                     // The answer to it is sent by the next look; the server closes the connection then.
-                    let _ = timeout(HURRY, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+                    let _ = timeout(HURRY, async {
+                        while let Some(Ok(_)) = stream.next().await {}
+                    })
+                    .await;
                     return match frame {
                         Some(frame) => End::Closed {
                             code: frame.code.into(),
                             reason: frame.reason.to_string(),
                         },
-                        None => End::Closed { code: 1005, reason: String::new() },
+                        None => End::Closed {
+                            code: 1005,
+                            reason: String::new(),
+                        },
                     };
                 }
                 Message::Frame(_) => {}
@@ -349,7 +361,10 @@ impl<F: Fn(Event)> Talk<F> {
         match error {
             Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => wrong(
                 1009,
-                format!("a message of {size} bytes, at most {} MiB are taken", max_size >> 20),
+                format!(
+                    "a message of {size} bytes, at most {} MiB are taken",
+                    max_size >> 20
+                ),
             ),
             Error::Utf8(_) => wrong(1007, "a text message that is not UTF-8".to_owned()),
             _ if self.closed.get() => End::Quiet,

@@ -67,7 +67,11 @@ async fn it_stays_as_long_as_it_is_told_to_and_no_longer_than_that() {
     })
     .await;
     assert!(matches!(end, End::Closed { code: 1000, .. }), "{end:?}");
-    assert!((30..32).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!(
+        (30..32).contains(&began.elapsed().as_secs()),
+        "{:?}",
+        began.elapsed()
+    );
     // A server that never stops talking is closed all the same, and what comes behind the Close is written.
     let began = Instant::now();
     let (end, text) = held("", OPTIONS, async |mut socket| {
@@ -111,7 +115,10 @@ async fn a_close_of_the_servers_ends_it_with_its_reason() {
         while socket.next().await.is_some_and(|one| one.is_ok()) {}
     })
     .await;
-    assert!(matches!(&end, End::Closed { code: 1008, reason } if reason == "not you"), "{end:?}");
+    assert!(
+        matches!(&end, End::Closed { code: 1008, reason } if reason == "not you"),
+        "{end:?}"
+    );
     assert_eq!(text, "hello world\n");
     let (end, _) = held("", Options { wait, ..OPTIONS }, async |socket| drop(socket)).await;
     assert!(matches!(end, End::Broken(_)), "{end:?}");

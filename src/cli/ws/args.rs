@@ -8,7 +8,9 @@ use clap::Args as ClapArgs;
 use super::super::listening::TlsArgs;
 
 #[derive(Debug, ClapArgs)]
-#[command(override_usage = "mobula ws [OPTIONS] <URL>\n       mobula ws [OPTIONS] --listen <ADDR> [--echo | --hub]")]
+#[command(
+    override_usage = "mobula ws [OPTIONS] <URL>\n       mobula ws [OPTIONS] --listen <ADDR> [--echo | --hub]"
+)]
 #[command(after_help = "\
 Lines of standard input are text messages, messages are lines of standard output. At the end of the input it closes with \
 code 1000 and prints what still comes. When the server closes it ends: with status 0 for code 1000, else with 1 and the \
@@ -21,10 +23,19 @@ code on standard error.
                                                `curl -d question http://127.0.0.1:8080/room` prints the answer")]
 pub(in crate::cli) struct WsArgs {
     /// ws://HOST:PORT/PATH, or wss://
-    #[arg(value_name = "URL", required_unless_present = "listen", conflicts_with = "listen")]
+    #[arg(
+        value_name = "URL",
+        required_unless_present = "listen",
+        conflicts_with = "listen"
+    )]
     pub(super) url: Option<String>,
     /// A header of the request, in place of one of the same name
-    #[arg(short = 'H', long = "header", value_name = "K: V", conflicts_with = "listen")]
+    #[arg(
+        short = 'H',
+        long = "header",
+        value_name = "K: V",
+        conflicts_with = "listen"
+    )]
     pub(super) headers: Vec<String>,
     /// Client: the Origin to send. Server: pages that are taken, `*` for all; a hub takes none otherwise
     #[arg(short, long, value_name = "ORIGIN")]

@@ -33,7 +33,10 @@ pub(super) fn settings(args: &WsArgs) -> Result<ClientSettings, String> {
         headers.append(name, value);
     }
     let proxy = args.proxy.as_deref().map(Proxy::parse).transpose();
-    let authorities = args.ca.as_ref().map(|file| Pem::File(file.clone()).authorities());
+    let authorities = args
+        .ca
+        .as_ref()
+        .map(|file| Pem::File(file.clone()).authorities());
     let authorities = authorities.transpose().map_err(|e| format!("--ca: {e}"))?;
     Ok(ClientSettings {
         address,
@@ -74,7 +77,9 @@ pub(super) async fn run(
     };
     if verbose {
         let protocol = opened.protocol.as_deref();
-        let protocol = protocol.map_or(String::new(), |name| format!(", subprotocol {}", safe(name)));
+        let protocol = protocol.map_or(String::new(), |name| {
+            format!(", subprotocol {}", safe(name))
+        });
         let took = millis(opened.answered_in);
         tell(format_args!("* open after {took}{protocol}"));
     }
@@ -98,12 +103,18 @@ pub(super) async fn run(
     match end {
         End::Closed { code: 1000, reason } => {
             if verbose {
-                tell(format_args!("* closed by the server: {}", closed(1000, &reason)));
+                tell(format_args!(
+                    "* closed by the server: {}",
+                    closed(1000, &reason)
+                ));
             }
             ExitCode::SUCCESS
         }
         End::Closed { code, reason } => {
-            tell(format_args!("closed by the server: {}", closed(code, &reason)));
+            tell(format_args!(
+                "closed by the server: {}",
+                closed(code, &reason)
+            ));
             ExitCode::FAILURE
         }
         End::Quiet => {
@@ -118,7 +129,10 @@ pub(super) async fn run(
         }
         End::Wrong { code, why } => {
             let meant = meaning(code);
-            tell(format_args!("the server sent {}; closed with {code} ({meant})", safe(&why)));
+            tell(format_args!(
+                "the server sent {}; closed with {code} ({meant})",
+                safe(&why)
+            ));
             ExitCode::FAILURE
         }
         End::Input(error) => {

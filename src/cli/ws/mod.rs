@@ -37,7 +37,8 @@ pub(super) fn run(args: &WsArgs) -> ExitCode {
         Err(code) => return code,
     };
     let code = runtime.block_on(async {
-        let signals = Signals::new().map_err(|e| tell(format_args!("cannot listen for signals: {e}")));
+        let signals =
+            Signals::new().map_err(|e| tell(format_args!("cannot listen for signals: {e}")));
         match (signals, task) {
             (Err(()), _) => ExitCode::FAILURE,
             (Ok(signals), Task::Client(settings)) => client::run(args, &settings, signals).await,
@@ -153,11 +154,17 @@ mod tests {
     #[test]
     fn a_header_has_a_name_and_a_value() {
         let (name, value) = header("X-Token:  a: b ").unwrap();
-        assert_eq!((name.as_str(), value.to_str().unwrap()), ("x-token", "a: b"));
+        assert_eq!(
+            (name.as_str(), value.to_str().unwrap()),
+            ("x-token", "a: b")
+        );
         for (text, why) in [
             ("token", "-H: `token`: expected `Name: value`"),
             ("a b: c", "-H: `a b: c`: this is no name of a header"),
-            ("a: b\nc", "-H: `a: b\\nc`: a value has no control characters"),
+            (
+                "a: b\nc",
+                "-H: `a: b\\nc`: a value has no control characters",
+            ),
         ] {
             assert_eq!(header(text).unwrap_err(), why);
         }

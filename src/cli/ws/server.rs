@@ -90,7 +90,9 @@ fn tell_of(event: &Event<'_>, verbose: bool, told: &Mutex<HashSet<String>>) {
         Event::Left(source, code, reason) => {
             let colon = if reason.is_empty() { "" } else { ": " };
             let (meant, reason) = (meaning(*code), safe(reason));
-            tell(format_args!("{source} has left: {code} ({meant}){colon}{reason}"));
+            tell(format_args!(
+                "{source} has left: {code} ({meant}){colon}{reason}"
+            ));
         }
         Event::Foreign(source, origin) => {
             let origin = safe(origin);
@@ -106,7 +108,9 @@ fn tell_of(event: &Event<'_>, verbose: bool, told: &Mutex<HashSet<String>>) {
         }
         Event::Slow(source, path) => {
             let path = safe(path);
-            tell(format_args!("{source} at {path} has taken nothing for too long, and was dropped"));
+            tell(format_args!(
+                "{source} at {path} has taken nothing for too long, and was dropped"
+            ));
         }
         Event::Input(error) => tell(error),
         Event::Full => {}

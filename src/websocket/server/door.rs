@@ -66,7 +66,10 @@ pub(super) async fn receive(
     let service = service_fn(|mut request: Request<Incoming>| {
         let (shared, place) = (shared.clone(), place.clone());
         async move {
-            let target = request.uri().path_and_query().map_or("/", |all| all.as_str());
+            let target = request
+                .uri()
+                .path_and_query()
+                .map_or("/", |all| all.as_str());
             let line = format!("{} {target}", request.method());
             (shared.tell)(Event::Asked(source, &line, request.headers()));
             let name = percent_decode_str(request.uri().path());
@@ -87,7 +90,11 @@ pub(super) async fn receive(
                     answer
                 }
             };
-            (shared.tell)(Event::Answered(source, answer.status().as_u16(), answer.headers()));
+            (shared.tell)(Event::Answered(
+                source,
+                answer.status().as_u16(),
+                answer.headers(),
+            ));
             Ok::<_, Infallible>(answer)
         }
     });
@@ -126,7 +133,11 @@ fn look(shared: &Shared, source: Source, name: &str, request: &Request<Incoming>
     }
     if let Some(origin) = request.headers().get(ORIGIN) {
         let origin = String::from_utf8_lossy(origin.as_bytes());
-        if settings.origins.as_ref().is_some_and(|origins| !origins.take(&origin)) {
+        if settings
+            .origins
+            .as_ref()
+            .is_some_and(|origins| !origins.take(&origin))
+        {
             (shared.tell)(Event::Foreign(source, &origin));
             let said = "pages of this origin are not taken";
             return Found::Answer(text(StatusCode::FORBIDDEN, said));
@@ -140,7 +151,10 @@ fn look(shared: &Shared, source: Source, name: &str, request: &Request<Incoming>
         Method::POST if settings.mode == Mode::Hub => Found::Call,
         Method::GET => Found::Answer(not_asked_for()),
         _ => {
-            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket is opened by GET");
+            let mut answer = text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "a WebSocket is opened by GET",
+            );
             let allowed = match settings.mode {
                 Mode::Hub => "GET, POST",
                 _ => "GET",
@@ -176,14 +190,19 @@ async fn call(shared: &Shared, name: &str, request: Request<Incoming>) -> Respon
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
             }
             // What was not read of a body is not the next request.
-            if matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
+            if matches!(
+                status,
+                StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT
+            ) {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             answer
         }
     };
     if let Some(origin) = origin {
-        answer.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        answer
+            .headers_mut()
+            .insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     }
     answer
 }
@@ -199,16 +218,21 @@ async fn answer_to(
     let place = shared.rooms.find(name).ok_or(NOBODY)?;
     let reading = async {
         let _turn = shared.bodies.acquire().await;
-        Limited::new(request.into_body(), MAX_MESSAGE).collect().await
+        Limited::new(request.into_body(), MAX_MESSAGE)
+            .collect()
+            .await
     };
     let read = timeout(BODY_LIMIT, reading).await;
     let slow = (StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
-    let body = read.map_err(|_| slow)?.map_err(|e| {
-        match e.is::<http_body_util::LengthLimitError>() {
-            true => (StatusCode::PAYLOAD_TOO_LARGE, "a message has at most 16 MiB"),
-            false => (StatusCode::BAD_REQUEST, "the body cannot be read"),
-        }
-    })?;
+    let body =
+        read.map_err(|_| slow)?
+            .map_err(|e| match e.is::<http_body_util::LengthLimitError>() {
+                true => (
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "a message has at most 16 MiB",
+                ),
+                false => (StatusCode::BAD_REQUEST, "the body cannot be read"),
+            })?;
     let body = body.to_bytes();
     let message = match Utf8Bytes::try_from(body.clone()) {
         Ok(text) if !is_bytes => Message::Text(text),

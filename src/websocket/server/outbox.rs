@@ -193,7 +193,11 @@ mod tests {
         let short = held.hold(Message::from("short")).await;
         assert_eq!(outbox.put(&long), Put::FarBehind);
         assert_eq!(next(&outbox).await, "message of 16777216");
-        assert_eq!(outbox.put(&short), Put::Overrun, "the first one is still under way");
+        assert_eq!(
+            outbox.put(&short),
+            Put::Overrun,
+            "the first one is still under way"
+        );
         assert_eq!(outbox.put(&short), Put::Gone);
         outbox.overrun().await;
         outbox.room().await;

@@ -283,8 +283,11 @@ mod tests {
     #[tokio::test]
     async fn a_message_goes_to_all_others_of_its_room_and_to_nobody_else() {
         let rooms = Rooms::default();
-        let ((a, a_out), (_b, b_out), (c, c_out)) =
-            (enter(&rooms, "/x"), enter(&rooms, "/x"), enter(&rooms, "/y"));
+        let ((a, a_out), (_b, b_out), (c, c_out)) = (
+            enter(&rooms, "/x"),
+            enter(&rooms, "/x"),
+            enter(&rooms, "/y"),
+        );
         a.say(&kept("one").await);
         c.say(&kept("nobody").await);
         assert_eq!(first(&b_out).await.message, Message::from("one"));

@@ -1,0 +1,1129 @@
+//! `mobula ws` and the other ends of its WebSockets.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::chromium::Page;
+use crate::configs::{self, Certificate, SERVER_NAME};
+use crate::peers::{Peer::Mobula, Stage, free_port, listen, mobula, python, root, system};
+use crate::scenario_documents::blocks;
+
+/// What a run of `mobula ws` came to.
+struct Run {
+    code: Option<i32>,
+    out: Vec<u8>,
+    errors: String,
+    took: Duration,
+}
+
+impl Run {
+    fn text(&self) -> &str {
+        str::from_utf8(&self.out).expect("text")
+    }
+}
+
+/// Runs the client with this standard input, which ends at once.
+async fn ws(arguments: &[&str], input: impl AsRef<[u8]>) -> Run {
+    let mut command = mobula();
+    command.arg("ws").args(arguments);
+    fed(command, input.as_ref().to_vec()).await
+}
+
+async fn fed(mut command: Command, input: Vec<u8>) -> Run {
+    let running = tokio::task::spawn_blocking(move || {
+        let began = Instant::now();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it runs");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        let writing = std::thread::spawn(move || {
+            let _ = stdin.write_all(&input);
+        });
+        let output = child.wait_with_output().expect("it ends");
+        writing.join().expect("its thread ends");
+        Run {
+            code: output.status.code(),
+            out: output.stdout,
+            errors: String::from_utf8_lossy(&output.stderr).into_owned(),
+            took: began.elapsed(),
+        }
+    });
+    running.await.expect("its thread ends")
+}
+
+/// Another end by Python's `websockets`.
+fn peer(arguments: &[&str]) -> Command {
+    let mut command = python();
+    command
+        .arg(root().join("integration/websocket_peers.py"))
+        .args(arguments);
+    command
+}
+
+/// A server of theirs; gives its port.
+async fn theirs(stage: &mut Stage, handler: &str) -> u16 {
+    stage
+        .start(handler, &mut peer(&["serve", handler]), &[])
+        .await;
+    let log = stage
+        .until_file_has(&format!("{handler}.log"), "port ")
+        .await;
+    let port = log.lines().find_map(|line| line.strip_prefix("port "));
+    port.and_then(|port| port.parse().ok()).expect("a port")
+}
+
+/// A client of theirs, to its end.
+async fn client(arguments: &[&str]) -> Run {
+    fed(peer(arguments), Vec::new()).await
+}
+
+async fn works(arguments: &[&str]) -> Run {
+    let run = client(arguments).await;
+    let said = String::from_utf8_lossy(&run.out).into_owned();
+    assert!(
+        run.code == Some(0) && said.ends_with("ok\n"),
+        "{said}{}",
+        run.errors
+    );
+    run
+}
+
+/// A server of ours.
+async fn ours(stage: &mut Stage, arguments: &[&str]) -> (u16, usize) {
+    let port = free_port();
+    let mut command = mobula();
+    command
+        .args(["ws", "--listen", &format!("127.0.0.1:{port}")])
+        .args(arguments);
+    let index = stage.start("ws", &mut command, &[port]).await;
+    (port, index)
+}
+
+async fn curl(arguments: &[&str]) -> (String, String) {
+    let mut command = system("curl");
+    command.args([
+        "-s",
+        "-S",
+        "--max-time",
+        "30",
+        "-w",
+        "\n%{http_code} %{content_type}",
+    ]);
+    command.args(arguments);
+    let run = fed(command, Vec::new()).await;
+    let text = String::from_utf8_lossy(&run.out).into_owned();
+    let (body, status) = text.rsplit_once('\n').expect("a status");
+    (status.to_owned(), body.to_owned())
+}
+
+/// The server of the tutorial: it says something, and then prints what it hears. Its library has moved on: `websockets.serve`
+/// of the time is `legacy` today.
+#[tokio::test]
+async fn the_tutorials_server_runs_as_it_is_written() {
+    let mut stage = Stage::new();
+    let port = free_port();
+    let program = TUTORIAL.replace("8080", &port.to_string());
+    stage.write("server.py", program);
+    stage.write(
+        "run.py",
+        "import websockets, websockets.legacy.server\nwebsockets.serve = websockets.legacy.server.serve\n\
+         exec(open('server.py', encoding='utf-8').read())\n",
+    );
+    let mut command = python();
+    command.args(["-u", "-W", "ignore", "run.py"]);
+    stage.start("server", &mut command, &[port]).await;
+    let url = format!("ws://127.0.0.1:{port}");
+    let run = ws(&[&url], "第一\nsecond\n").await;
+    assert_eq!(
+        (run.text(), run.code, &*run.errors),
+        ("hello world\n", Some(0), "")
+    );
+    stage.until_file_has("server.log", "第一").await;
+    stage.until_file_has("server.log", "second").await;
+    // Without any input it is heard all the same.
+    let run = ws(&[&url], "").await;
+    assert_eq!((run.text(), run.code), ("hello world\n", Some(0)));
+}
+
+const TUTORIAL: &str = "\
+# encoding: utf-8
+import asyncio
+import websockets
+
+async def echo(websocket):
+    # 使用WebSocket在客户端和服务器之间建立全双工双向连接后，就可以在连接打开时调用send()方法。
+    message = 'hello world'
+    # 发送数据
+    await websocket.send(message)
+    return True
+
+async def recv_msg(websocket):
+    while 1:
+        # 接收数据
+        recv_text = await websocket.recv()
+        print(recv_text)
+
+async def main_logic(websocket,path):
+    await echo(websocket)
+    await recv_msg(websocket)
+
+start_server = websockets.serve(main_logic, '127.0.0.1', 8080)
+loop = asyncio.get_event_loop()
+loop.run_until_complete(start_server)
+# 创建了一个连接对象之后，需要不断监听返回的数据，则调用 run_forever 方法，要保持长连接即可
+loop.run_forever()
+";
+
+#[tokio::test]
+async fn a_pipe_that_ends_at_once_loses_no_reply() {
+    let mut stage = Stage::new();
+    let lines: String = (0..60).map(|n| format!("line {n} 消息\n")).collect();
+    // websockets answers a Close at once, whatever its program has yet to say.
+    for handler in ["late_echo", "echo"] {
+        let url = format!("ws://127.0.0.1:{}", theirs(&mut stage, handler).await);
+        let run = ws(&[&url], &lines).await;
+        assert_eq!(
+            (run.text(), run.code),
+            (&*lines, Some(0)),
+            "{handler}: {}",
+            run.errors
+        );
+        assert!(run.took < Duration::from_secs(10), "{:?}", run.took);
+        let many = "0123456789abcdef\n".repeat(40_000);
+        let many = if handler == "echo" {
+            &*many
+        } else {
+            "one, and no end of a line"
+        };
+        let run = ws(&[&url], many).await;
+        assert_eq!(
+            run.text().trim_end(),
+            many.trim_end(),
+            "{handler}: {}",
+            run.errors
+        );
+    }
+    let url = format!("ws://127.0.0.1:{}", theirs(&mut stage, "listening").await);
+    let began = Instant::now();
+    let run = ws(&[&url, "-w", "1.5"], "x\n").await;
+    assert_eq!(run.code, Some(0));
+    assert!(
+        (1500..5000).contains(&began.elapsed().as_millis()),
+        "{:?}",
+        run.took
+    );
+    stage.until_file_has("listening.log", "closed 1000").await;
+}
+
+#[tokio::test]
+async fn bytes_go_and_come_as_they_are() {
+    let mut stage = Stage::new();
+    let echo = format!("ws://127.0.0.1:{}", theirs(&mut stage, "echo").await);
+    let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n * 7) as u8).collect();
+    let run = ws(&[&echo, "--binary"], &bytes).await;
+    assert_eq!(run.code, Some(0), "{}", run.errors);
+    assert!(
+        run.out == bytes,
+        "{} of {} bytes",
+        run.out.len(),
+        bytes.len()
+    );
+    let pieces = format!("ws://127.0.0.1:{}", theirs(&mut stage, "pieces").await);
+    let run = ws(&[&pieces, "--binary"], [0, 255]).await;
+    let all: Vec<u8> = (0..=255).collect();
+    let expected = [
+        b"one message of four pieces",
+        &all[..],
+        "消息\nof two lines".as_bytes(),
+    ];
+    assert_eq!(run.out, expected.concat());
+    stage.until_file_has("pieces.log", r"b'\x00\xff'").await;
+    let run = ws(&[&pieces, "-v"], "").await;
+    let expected = [
+        b"one message of four pieces\n",
+        &all[..],
+        "\n消息\nof two lines\n".as_bytes(),
+    ];
+    assert_eq!(run.out, expected.concat());
+    assert!(
+        run.errors.contains("* ping from the server, answered"),
+        "{}",
+        run.errors
+    );
+    // What is no text is told with its place, and what came before it is sent.
+    let run = ws(&[&echo], b"one\n\xff\n").await;
+    assert_eq!((run.text(), run.code), ("one\n", Some(1)));
+    assert!(
+        run.errors
+            .starts_with("standard input, line 2: this is not UTF-8"),
+        "{}",
+        run.errors
+    );
+}
+
+#[tokio::test]
+async fn the_servers_close_ends_it_with_its_code_and_its_reason() {
+    let mut stage = Stage::new();
+    let port = theirs(&mut stage, "closing").await;
+    for (path, code, errors) in [
+        ("1000", 0, ""),
+        (
+            "1008/not_you",
+            1,
+            "closed by the server: 1008 (policy violation: the server forbids it): not you\n",
+        ),
+        (
+            "4000/own",
+            1,
+            "closed by the server: 4000 (private: the application's own): own\n",
+        ),
+    ] {
+        // Its input has no end.
+        let mut command = mobula();
+        command.args(["ws", &format!("ws://127.0.0.1:{port}/{path}"), "-w", "60"]);
+        let run = fed(command, Vec::new()).await;
+        assert_eq!(
+            (run.text(), run.code, &*run.errors),
+            ("before the end\n", Some(code), errors)
+        );
+        assert!(run.took < Duration::from_secs(10), "{path}: {:?}", run.took);
+    }
+    // A Close that comes while much is sent.
+    let port = theirs(&mut stage, "closing_at_once").await;
+    let url = format!("ws://127.0.0.1:{port}");
+    let run = ws(&[&url], "a line of some length\n".repeat(200_000)).await;
+    assert_eq!(run.code, Some(1), "{}", run.errors);
+    assert!(
+        run.errors.contains("1008 ") || run.errors.contains("1006 "),
+        "{}",
+        run.errors
+    );
+    // No Close at all.
+    let listener = listen();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let rude = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = vec![0; 4096];
+        let len = stream.read(&mut head).await.unwrap();
+        let head = String::from_utf8_lossy(&head[..len]).into_owned();
+        let key = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
+        let accept =
+            tokio_tungstenite::tungstenite::handshake::derive_accept_key(key.unwrap().as_bytes());
+        let answer = format!(
+            "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n\u{81}"
+        );
+        let mut answer: Vec<u8> = answer.chars().map(|c| c as u8).collect();
+        answer.extend_from_slice(b"\x05hello");
+        stream.write_all(&answer).await.unwrap();
+    });
+    let run = ws(&[&url, "-w", "60"], "").await;
+    rude.await.unwrap();
+    assert_eq!((run.text(), run.code), ("hello\n", Some(1)));
+    assert!(
+        run.errors.starts_with("closed by nobody: 1006 ("),
+        "{}",
+        run.errors
+    );
+}
+
+#[tokio::test]
+async fn what_opens_no_websocket_has_its_cause() {
+    let answers = |answer: &'static str| async move {
+        let listener = listen();
+        let url = format!("ws://{}/the/path", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        url
+    };
+    for (answer, told, code) in [
+        (
+            "HTTP/1.1 404 Not Found\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n",
+            "404: the server does not know path /the/path (server: nginx)",
+            "ws-404",
+        ),
+        (
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+            "(`-o`)",
+            "ws-403",
+        ),
+        (
+            "HTTP/1.1 301 Moved\r\nLocation: https://a.example/x\r\nContent-Length: 0\r\n\r\n",
+            "301: redirected, which a WebSocket does not follow: ask wss://a.example/x",
+            "ws-301",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            "an ordinary web page is at /the/path",
+            "ws-200",
+        ),
+        (
+            "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n",
+            "wrong Sec-WebSocket-Accept",
+            "ws-upgrade",
+        ),
+        (
+            "SSH-2.0-OpenSSH_9.9\r\n",
+            "the answer is not HTTP",
+            "ws-not-http",
+        ),
+    ] {
+        let url = answers(answer).await;
+        let run = ws(&[&url], "never sent\n").await;
+        assert_eq!((run.code, run.text()), (Some(1), ""), "{answer}");
+        assert!(
+            run.errors.contains(told) && run.errors.contains(&format!("[{code}]")),
+            "{}",
+            run.errors
+        );
+    }
+    let run = ws(&[&format!("ws://127.0.0.1:{}", free_port())], "").await;
+    assert!(
+        run.errors.contains("connection refused [tcp-refused]"),
+        "{}",
+        run.errors
+    );
+    assert_eq!(run.code, Some(1));
+    for (arguments, told) in [
+        (
+            &["localhost:80"][..],
+            "`localhost:80` is no URL, expected `ws://localhost:80` or",
+        ),
+        (&["ws://a", "-H", "x"], "-H: `x`: expected `Name: value`"),
+        (
+            &["ws://a", "--proxy", "ftp://x"],
+            "--proxy: expected `http://HOST:PORT` or",
+        ),
+        (
+            &["ws://a", "-s", "a b"],
+            "--subprotocol: `a b` is no name of one",
+        ),
+        (&["ws://a", "--ca", "nothing.pem"], "--ca: "),
+        (&["ws://a", "--ping", "x"], "expected a number of seconds"),
+        (&["--listen", "x"], "--listen: `x` is no address"),
+        (
+            &["--listen", ":0", "--hub", "--origin", "a.example"],
+            "--origin: `a.example` is no origin",
+        ),
+        (
+            &["--listen", ":0", "--hub", "--echo"],
+            "cannot be used with",
+        ),
+        (&["ws://a", "--listen", ":0"], "cannot be used with"),
+        (&[], "required"),
+    ] {
+        let run = ws(arguments, "").await;
+        assert_eq!(run.code, Some(2), "{arguments:?}: {}", run.errors);
+        assert!(run.errors.contains(told), "{arguments:?}: {}", run.errors);
+    }
+}
+
+#[tokio::test]
+async fn the_handshake_is_shown_and_says_what_it_was_told() {
+    let mut stage = Stage::new();
+    let port = theirs(&mut stage, "listening").await;
+    let url = format!("ws://user:pass@127.0.0.1:{port}/x?y=z");
+    let more = [
+        "-v",
+        "-H",
+        "X-Token: a: b",
+        "-H",
+        "User-Agent: me",
+        "-o",
+        "https://a.example",
+        "-s",
+        "chat.v1",
+        "--ping",
+        "0.1",
+        "-w",
+        "0.5",
+    ];
+    let run = ws(&[&[&*url], &more[..]].concat(), "x\n").await;
+    assert_eq!(run.code, Some(0), "{}", run.errors);
+    for line in [
+        "> GET /x?y=z HTTP/1.1",
+        "> X-Token: a: b",
+        "> User-Agent: me",
+        "> Origin: https://a.example",
+        "> Sec-WebSocket-Protocol: chat.v1",
+        "> Authorization: Basic dXNlcjpwYXNz",
+        "< HTTP/1.1 101 Switching Protocols",
+        "< Sec-WebSocket-Protocol: chat.v1",
+        "* closing with 1000",
+        "* closed by the server: 1000 (normal closure)",
+    ] {
+        assert!(
+            run.errors.lines().any(|one| one == line),
+            "{line}\n{}",
+            run.errors
+        );
+    }
+    assert!(
+        run.errors.contains(", subprotocol chat.v1\n"),
+        "{}",
+        run.errors
+    );
+    let pongs = run
+        .errors
+        .lines()
+        .filter(|line| line.starts_with("pong after ") && line.ends_with(" ms"));
+    assert!((3..8).contains(&pongs.count()), "{}", run.errors);
+    let log = stage.until_file_has("listening.log", "closed 1000").await;
+    assert!(log.contains("subprotocol chat.v1 extensions []"), "{log}");
+    // Nothing is told that was not asked for.
+    let run = ws(&[&url, "-s", "chat.v2"], "x\n").await;
+    assert_eq!((run.code, &*run.errors), (Some(0), ""));
+}
+
+#[tokio::test]
+async fn a_client_goes_through_proxies_of_either_kind() {
+    let mut stage = Stage::new();
+    let echo = theirs(&mut stage, "echo").await;
+    let (http, socks) = (free_port(), free_port());
+    let account = json!([{"user": "u@x", "pass": "a secret"}]);
+    let config = json!({
+        "inbounds": [
+            {"port": http, "listen": "127.0.0.1", "protocol": "http", "settings": {"accounts": account}},
+            {"port": socks, "listen": "127.0.0.1", "protocol": "socks", "settings": {"auth": "password", "accounts": account}}],
+        "outbounds": [{"protocol": "freedom", "settings": {"finalRules": [{"action": "allow"}]}}]});
+    stage.run(Mobula, "proxy", &config, &[http, socks]).await;
+    // A name is the proxy's to resolve.
+    let url = format!("ws://localhost:{echo}/x");
+    for proxy in [
+        format!("http://u%40x:a%20secret@127.0.0.1:{http}"),
+        format!("socks5://u%40x:a%20secret@127.0.0.1:{socks}"),
+    ] {
+        let run = ws(&[&url, "--proxy", &proxy, "-v"], "through\n").await;
+        assert_eq!(
+            (run.text(), run.code),
+            ("through\n", Some(0)),
+            "{}",
+            run.errors
+        );
+        assert!(
+            run.errors.contains("has opened a way") && !run.errors.contains("secret"),
+            "{}",
+            run.errors
+        );
+    }
+    for (proxy, told) in [
+        (
+            format!("http://u:wrong@127.0.0.1:{http}"),
+            "the proxy at 127.0.0.1:",
+        ),
+        (
+            format!("socks5://u:wrong@127.0.0.1:{socks}"),
+            "does not know this user and password",
+        ),
+        (
+            format!("socks5://127.0.0.1:{}", free_port()),
+            "the proxy: cannot connect to 127.0.0.1:",
+        ),
+    ] {
+        let run = ws(&[&url, "--proxy", &proxy], "x\n").await;
+        assert_eq!((run.code, run.text()), (Some(1), ""));
+        assert!(
+            run.errors.contains(told) && !run.errors.contains("wrong"),
+            "{}",
+            run.errors
+        );
+    }
+}
+
+#[tokio::test]
+async fn wss_is_served_and_believed_as_it_is_told() {
+    let mut stage = Stage::new();
+    let files = Certificate::new(&stage);
+    let [chain, key, authority] =
+        [&files.chain, &files.key, &files.authority].map(|file| file.display().to_string());
+    let (port, _) = ours(&mut stage, &["--echo", "--cert", &chain, "--key", &key]).await;
+    // The certificate is for a name.
+    let url = format!("wss://127.0.0.1:{port}/");
+    let run = ws(&[&url, "-k"], "any\n").await;
+    assert_eq!((run.text(), run.code), ("any\n", Some(0)), "{}", run.errors);
+    let run = ws(&[&url, "--ca", &authority], "x\n").await;
+    assert!(
+        run.code == Some(1) && run.errors.contains(&format!("is for {SERVER_NAME}")),
+        "{}",
+        run.errors
+    );
+    assert!(run.errors.contains("[tls-name]"), "{}", run.errors);
+    let run = ws(&[&url], "x\n").await;
+    assert!(
+        run.code == Some(1) && run.errors.contains("[tls-issuer]"),
+        "{}",
+        run.errors
+    );
+    // Through a proxy that knows where the name is.
+    let socks = free_port();
+    let config = json!({
+        "dns": {"hosts": {SERVER_NAME: "127.0.0.1"}, "servers": ["localhost"]},
+        "inbounds": [{"port": socks, "listen": "127.0.0.1", "protocol": "socks"}],
+        "outbounds": [{"protocol": "freedom", "settings": {"domainStrategy": "UseIP", "finalRules": [{"action": "allow"}]}}]});
+    stage.run(Mobula, "proxy", &config, &[socks]).await;
+    let (url, proxy) = (
+        format!("wss://{SERVER_NAME}:{port}/"),
+        format!("socks5://127.0.0.1:{socks}"),
+    );
+    let run = ws(&[&url, "--ca", &authority, "--proxy", &proxy], "believed\n").await;
+    assert_eq!(
+        (run.text(), run.code),
+        ("believed\n", Some(0)),
+        "{}",
+        run.errors
+    );
+    let run = ws(&[&format!("ws://127.0.0.1:{port}/")], "x\n").await;
+    assert_eq!(run.code, Some(1), "{}", run.errors);
+}
+
+#[tokio::test]
+async fn an_echo_and_a_hub_are_servers_for_pythons_clients() {
+    let mut stage = Stage::new();
+    let (port, _) = ours(&mut stage, &["--echo"]).await;
+    works(&["measured", &format!("ws://127.0.0.1:{port}/any/path")]).await;
+    works(&["wrong", &format!("ws://127.0.0.1:{port}/")]).await;
+    let mut stage = Stage::new();
+    let (port, index) = ours(&mut stage, &["--hub"]).await;
+    works(&["wrong", &format!("ws://127.0.0.1:{port}/x")]).await;
+    let room = format!("ws://127.0.0.1:{port}/%E6%88%BF?a=b");
+    let mut commands = [
+        peer(&["member", &room, "", "3"]),
+        peer(&["member", &room, "", "3"]),
+        peer(&["member", &format!("ws://127.0.0.1:{port}/other"), "", "1"]),
+    ];
+    for (n, command) in commands.iter_mut().enumerate() {
+        stage.start(&format!("member-{n}"), command, &[]).await;
+        stage.until_file_has(&format!("member-{n}.log"), "in").await;
+    }
+    let run = ws(&[&format!("ws://127.0.0.1:{port}/房")], "一\ntwo\n").await;
+    assert_eq!(
+        (run.text(), run.code),
+        ("", Some(0)),
+        "nobody hears itself: {}",
+        run.errors
+    );
+    ws(&[&room, "--binary"], b"three").await;
+    for n in 0..2 {
+        let log = stage.until_file_has(&format!("member-{n}.log"), "ok").await;
+        assert_eq!(log, "in\n'一'\n'two'\nb'three'\nok\n");
+    }
+    assert_eq!(stage.read("member-2.log"), "in\n", "another room");
+    let log = stage.log(index);
+    assert!(
+        log.contains("has connected to /房") && log.contains("has left: 1000 (normal closure)"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn a_call_of_a_room_has_the_first_message_that_comes_back() {
+    let mut stage = Stage::new();
+    let (port, _) = ours(
+        &mut stage,
+        &[
+            "--hub",
+            "--path",
+            "/rooms",
+            "--origin",
+            "https://a.example/",
+        ],
+    )
+    .await;
+    let (room, program) = (
+        format!("http://127.0.0.1:{port}/rooms/x"),
+        format!("ws://127.0.0.1:{port}/rooms/x"),
+    );
+    let (status, body) = curl(&["-d", "question", &room]).await;
+    assert_eq!(
+        (&*status, &*body),
+        (
+            "503 text/plain; charset=utf-8",
+            "503: nobody is in this room\n"
+        )
+    );
+    stage
+        .start("program", &mut peer(&["answering", &program]), &[])
+        .await;
+    stage.until_file_has("program.log", "in").await;
+    let (status, body) = curl(&["-d", "一 question", &room]).await;
+    assert_eq!(
+        (&*status, &*body),
+        ("200 text/plain; charset=utf-8", "answer to 一 question")
+    );
+    let bytes = [
+        "-H",
+        "Content-Type: application/octet-stream",
+        "-d",
+        "abc",
+        &room,
+    ];
+    assert_eq!(
+        curl(&bytes).await,
+        ("200 application/octet-stream".to_owned(), "cba".to_owned())
+    );
+    // Each of those who call at once has its own answer.
+    let calls = (0..8).map(|n| {
+        let room = room.clone();
+        tokio::spawn(async move { curl(&["-d", &format!("question {n}"), &room]).await.1 })
+    });
+    for (n, call) in calls.collect::<Vec<_>>().into_iter().enumerate() {
+        assert_eq!(call.await.unwrap(), format!("answer to question {n}"));
+    }
+    for (arguments, told) in [
+        (
+            &["-d", "x", &*format!("http://127.0.0.1:{port}/elsewhere")][..],
+            "404",
+        ),
+        (
+            &["-d", "x", &*format!("http://127.0.0.1:{port}/roomsx")],
+            "404",
+        ),
+        (
+            &["-d", "x", "-H", "Origin: https://b.example", &room],
+            "403",
+        ),
+        (&[&*room], "400"),
+        (&["-X", "PUT", &room], "405"),
+    ] {
+        assert!(curl(arguments).await.0.starts_with(told), "{arguments:?}");
+    }
+    let big = stage.write("big", vec![b'x'; (16 << 20) + 1]);
+    let big = format!("@{}", big.display());
+    assert!(
+        curl(&["--data-binary", &big, "-H", "Expect:", &room])
+            .await
+            .0
+            .starts_with("413")
+    );
+    // curl's own look at an upgrade.
+    let upgrade = [
+        "-i",
+        "-N",
+        "--http1.1",
+        "--max-time",
+        "1",
+        "-H",
+        "Connection: Upgrade",
+        "-H",
+        "Upgrade: websocket",
+        "-H",
+        "Sec-WebSocket-Version: 13",
+        "-H",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "-H",
+        "Origin: https://a.example",
+        &room,
+    ];
+    let (_, head) = curl(&upgrade).await;
+    assert!(
+        head.starts_with("HTTP/1.1 101 ") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+        "{head}"
+    );
+    // One that says nothing.
+    let quiet = format!("ws://127.0.0.1:{port}/rooms/quiet");
+    stage
+        .start("quiet", &mut peer(&["member", &quiet, "", "9"]), &[])
+        .await;
+    stage.until_file_has("quiet.log", "in").await;
+    let began = Instant::now();
+    let (status, _) = curl(&["-d", "x", &quiet.replace("ws://", "http://")]).await;
+    assert!(
+        status.starts_with("504") && (10..15).contains(&began.elapsed().as_secs()),
+        "{status}"
+    );
+}
+
+/// A page with the four callbacks of the tutorial, in a real browser.
+#[tokio::test]
+async fn a_page_and_a_program_find_each_other_in_a_room() {
+    let mut stage = Stage::new();
+    let site = free_port();
+    let mut server = python();
+    server.args([
+        "-m",
+        "http.server",
+        "--bind",
+        "127.0.0.1",
+        &site.to_string(),
+    ]);
+    stage.start("site", &mut server, &[site]).await;
+    let (port, index) = ours(
+        &mut stage,
+        &["--hub", "--origin", &format!("http://127.0.0.1:{site}")],
+    )
+    .await;
+    let page = PAGE.replace("PORT", &port.to_string());
+    stage.write("page.html", page);
+    let url = format!("http://127.0.0.1:{site}/page.html");
+    // The same page by another name is a page of somebody else.
+    let foreign = format!("http://localhost:{site}/page.html");
+    let mut other = Page::open(&mut stage, "other", &foreign).await;
+    other
+        .until_shown("message", &["WebSocket连接发生错误", "WebSocket连接关闭"])
+        .await;
+    let log = stage.until_file_has("ws.log", "was refused").await;
+    let cure = format!(
+        "a page of http://localhost:{site} was refused; if it is to come in, add: --origin 'http://localhost:{site}'"
+    );
+    assert!(log.contains(&cure), "{log}");
+    assert_eq!(stage.log(index).matches("was refused").count(), 1);
+    let mut page = Page::open(&mut stage, "page", &url).await;
+    page.until_shown("message", &["WebSocket连接成功"]).await;
+    // A program says something to the page, and is answered.
+    let room = format!("ws://127.0.0.1:{port}/room");
+    let run = ws(&[&room, "-w", "1"], "from a program\n").await;
+    assert_eq!(
+        run.text(),
+        "the page has heard from a program\n",
+        "{}",
+        run.errors
+    );
+    page.until_shown("message", &["from a program"]).await;
+    // And so is curl, by what the page works out.
+    let (_, answer) = curl(&["-d", "sign this", &room.replace("ws://", "http://")]).await;
+    assert_eq!(answer, "the page has heard sign this");
+    stage.child(index).signal("TERM");
+    page.until_shown("message", &["WebSocket连接关闭"]).await;
+    assert!(
+        stage
+            .child(index)
+            .ended(Duration::from_secs(2))
+            .await
+            .success()
+    );
+    assert_eq!(page.value("closed.code").await, json!(1001));
+}
+
+const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><div id="message"></div>
+<script>
+var closed = null;
+function setMessageInnerHTML(text) {
+    document.getElementById('message').innerHTML += text + '<br/>';
+}
+var websocket = new WebSocket("ws://127.0.0.1:PORT/room");
+//连接发生错误的回调方法
+websocket.onerror = function () {
+    setMessageInnerHTML("WebSocket连接发生错误");
+};
+
+//连接成功建立的回调方法
+websocket.onopen = function () {
+    setMessageInnerHTML("WebSocket连接成功");
+}
+
+//接收到消息的回调方法  接服务器信息的方法
+websocket.onmessage = function (event) {
+    setMessageInnerHTML(event.data);
+    websocket.send("the page has heard " + event.data);
+}
+
+//连接关闭的回调方法
+websocket.onclose = function (event) {
+    closed = event;
+    setMessageInnerHTML("WebSocket连接关闭");
+}
+</script>
+"#;
+
+#[tokio::test]
+async fn a_hub_stands_behind_nginx() {
+    let mut stage = Stage::new();
+    let (port, _) = ours(&mut stage, &["--hub"]).await;
+    let front = free_port();
+    let location = configs::documented_location(port).replace("location /ray", "location /");
+    let file = configs::nginx(&stage, &format!("listen 127.0.0.1:{front};\n{location}"));
+    let mut nginx = system("nginx");
+    nginx.arg("-p").arg(stage.path("")).arg("-c").arg(file);
+    stage.start("nginx", &mut nginx, &[front]).await;
+    let room = format!("ws://127.0.0.1:{front}/room");
+    stage
+        .start("program", &mut peer(&["answering", &room]), &[])
+        .await;
+    stage.until_file_has("program.log", "in").await;
+    let run = ws(&[&room, "-w", "1"], "x\n").await;
+    assert_eq!(run.text(), "answer to x\n", "{}", run.errors);
+    let (_, answer) = curl(&["-d", "y", &room.replace("ws://", "http://")]).await;
+    assert_eq!(answer, "answer to y");
+    // nginx that does not hand on the upgrade.
+    let file = configs::nginx(
+        &stage,
+        &format!("listen 127.0.0.1:{front};\nlocation / {{ proxy_pass http://127.0.0.1:{port}; }}"),
+    );
+    let mut reload = system("nginx");
+    reload
+        .arg("-p")
+        .arg(stage.path(""))
+        .arg("-c")
+        .arg(file)
+        .args(["-s", "reload"]);
+    assert!(fed(reload, Vec::new()).await.code == Some(0));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let run = ws(&[&room], "").await;
+        if run.errors.contains("[ws-400]") {
+            assert!(
+                run.errors.contains("`proxy_set_header Upgrade`"),
+                "{}",
+                run.errors
+            );
+            break;
+        }
+        assert!(Instant::now() < deadline, "{}", run.errors);
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_are_in_a_room_and_nobody_waits_for_the_slow_one() {
+    let mut stage = Stage::new();
+    let (port, index) = ours(&mut stage, &["--hub"]).await;
+    let before = stage.child(index).resident_kib();
+    let room = format!("ws://127.0.0.1:{port}/room");
+    stage
+        .start("crowd", &mut peer(&["crowd", &room, "1000"]), &[])
+        .await;
+    stage.until_file_has("crowd.log", "all have heard").await;
+    let after = stage.child(index).resident_kib();
+    assert!(after - before < 64 * 1024, "{before} KiB, {after} KiB");
+    let log = stage.until_file_has("crowd.log", "ok").await;
+    assert!(log.contains("the few were not kept waiting"), "{log}");
+    stage
+        .until_file_has("ws.log", "has taken nothing for too long, and was dropped")
+        .await;
+    let after = stage.child(index).resident_kib();
+    assert!(after - before < 128 * 1024, "{before} KiB, {after} KiB");
+}
+
+/// Without more words it is what a person types into, and reads.
+#[tokio::test]
+async fn a_server_prints_what_it_hears_and_says_what_is_typed() {
+    let mut stage = Stage::new();
+    let port = free_port();
+    let mut command = mobula();
+    command.args([
+        "ws",
+        "--listen",
+        &format!("127.0.0.1:{port}"),
+        "--path",
+        "/x",
+        "-v",
+    ]);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut command = tokio::process::Command::from(command);
+    let mut child = command.kill_on_drop(true).spawn().expect("it runs");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // It waits for somebody to hear it.
+    stdin.write_all("你好\n".as_bytes()).await.unwrap();
+    while !crate::peers::listening(port) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let url = format!("ws://127.0.0.1:{port}/x");
+    let run = ws(&[&url, "-w", "1"], "一\ntwo").await;
+    assert_eq!(
+        (run.text(), run.code),
+        ("你好\n", Some(0)),
+        "{}",
+        run.errors
+    );
+    let elsewhere = ws(&[&format!("ws://127.0.0.1:{port}/y")], "").await;
+    assert!(
+        elsewhere.errors.contains("[ws-404]"),
+        "{}",
+        elsewhere.errors
+    );
+    // Two who stay: both hear it, and both hear the end.
+    let mut commands = [
+        peer(&["member", &url, "a", "9"]),
+        peer(&["member", &url, "b", "9"]),
+    ];
+    for (n, command) in commands.iter_mut().enumerate() {
+        stage.start(&format!("member-{n}"), command, &[]).await;
+        stage.until_file_has(&format!("member-{n}.log"), "in").await;
+    }
+    stdin.write_all(b"to all\n").await.unwrap();
+    for n in 0..2 {
+        stage
+            .until_file_has(&format!("member-{n}.log"), "'to all'")
+            .await;
+    }
+    drop(stdin);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let id = child
+        .id()
+        .expect("it goes on without its input")
+        .to_string();
+    let began = Instant::now();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let output = child.wait_with_output().await.unwrap();
+    assert!(output.status.success() && began.elapsed() < Duration::from_secs(2));
+    for n in 0..2 {
+        let log = stage
+            .until_file_has(&format!("member-{n}.log"), "1001")
+            .await;
+        assert!(log.contains("ConnectionClosedOK"), "{log}");
+    }
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "一\ntwo\na\nb\n");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        errors.contains("> GET /x HTTP/1.1") && errors.contains("< HTTP/1.1 101"),
+        "{errors}"
+    );
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_client_with_a_close() {
+    let mut stage = Stage::new();
+    let port = theirs(&mut stage, "listening").await;
+    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+        let mut command = mobula();
+        command
+            .args(["ws", &format!("ws://127.0.0.1:{port}")])
+            .stdin(Stdio::piped());
+        let mut command = tokio::process::Command::from(command);
+        let mut child = command.kill_on_drop(true).spawn().expect("it runs");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(signal.as_bytes()).await.unwrap();
+        stdin.write_all(b"\n").await.unwrap();
+        stage
+            .until_file_has("listening.log", &format!("'{signal}'"))
+            .await;
+        let id = child.id().expect("it runs").to_string();
+        assert!(
+            Command::new("kill")
+                .args([format!("-{signal}"), id])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let began = Instant::now();
+        let ended = child.wait().await.unwrap();
+        assert_eq!(ended.code(), Some(status));
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+    let log = stage.until_file_has("listening.log", "closed 1000").await;
+    assert!(!log.contains("closed 1006"), "{log}");
+}
+
+/// Every line behind a `$` is run, and prints what stands below it; one with `&` behind it stays.
+#[tokio::test]
+async fn what_the_document_shows_is_run() {
+    let mut stage = Stage::new();
+    let ports = [free_port(), free_port(), free_port()];
+    let here = |text: &str| {
+        let names = ["127.0.0.1:8080", "127.0.0.1:8081"];
+        let text = names
+            .iter()
+            .zip(ports)
+            .fold(text.to_owned(), |text, (name, port)| {
+                text.replace(name, &format!("127.0.0.1:{port}"))
+            });
+        text.replace("localhost:8000", &format!("localhost:{}", ports[2]))
+    };
+    let path = format!(
+        "{}:{}",
+        std::path::Path::new(env!("CARGO_BIN_EXE_mobula"))
+            .parent()
+            .unwrap()
+            .display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let of = |language: &str| {
+        let found = blocks(language).into_iter();
+        found.filter(|(place, _)| place.starts_with("ws.md"))
+    };
+    let (_, page) = of("html").next().expect("a page");
+    stage.write("page.html", here(&page));
+    let (_, program) = of("python").next().expect("a program");
+    stage.write("program.py", here(&program));
+    let mut running = Vec::new();
+    let mut shown = 0;
+    for (place, text) in of("console") {
+        let mut lines = text.lines().peekable();
+        while let Some(line) = lines.next() {
+            let line = here(
+                line.strip_prefix("$ ")
+                    .unwrap_or_else(|| panic!("{place}: {line}")),
+            );
+            let expected: Vec<&str> =
+                std::iter::from_fn(|| lines.next_if(|line| !line.starts_with("$ "))).collect();
+            let shell = |line: &str| {
+                let mut command = Command::new("sh");
+                command.env("PATH", &path).args(["-c", line]);
+                command
+            };
+            if let Some(line) = line.strip_suffix(" &") {
+                // The port of a server before is free for the next one.
+                for index in running.drain(..) {
+                    stage.child(index).signal("TERM");
+                    stage.child(index).ended(Duration::from_secs(2)).await;
+                }
+                let mut command = shell(&format!("exec {line}"));
+                let port = if line.contains(&ports[1].to_string()) {
+                    ports[1]
+                } else {
+                    ports[0]
+                };
+                running.push(stage.start("server", &mut command, &[port]).await);
+                if line.contains("--hub") {
+                    let mut site = python();
+                    site.args(["-m", "http.server", &ports[2].to_string()]);
+                    stage.start("site", &mut site, &[ports[2]]).await;
+                    let url = format!("http://localhost:{}/page.html", ports[2]);
+                    let mut page = Page::open(&mut stage, "page", &url).await;
+                    page.until("websocket.readyState == 1").await;
+                    assert_eq!(
+                        curl(&["-d", "x", &format!("http://127.0.0.1:{}/sign", ports[0])])
+                            .await
+                            .1,
+                        "signed: x"
+                    );
+                    page.value("websocket.close()").await;
+                    page.until("websocket.readyState == 3").await;
+                    let mut program = python();
+                    program.arg("program.py");
+                    stage.start("program", &mut program, &[]).await;
+                    stage.until_line_has("server.log", &["has left"]).await;
+                    while stage
+                        .read("server.log")
+                        .matches("has connected to /sign")
+                        .count()
+                        < 2
+                    {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+                continue;
+            }
+            let run = fed(shell(&line), Vec::new()).await;
+            let said = format!("{}{}", run.text(), run.errors);
+            let said: Vec<&str> = said.lines().collect();
+            assert_eq!(
+                said,
+                expected.iter().map(|line| here(line)).collect::<Vec<_>>(),
+                "{place}: {line}"
+            );
+            shown += 1;
+        }
+    }
+    assert!(shown >= 8, "{shown} lines");
+}
