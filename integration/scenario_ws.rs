@@ -351,8 +351,8 @@ async fn what_opens_no_websocket_has_its_cause() {
             "ws-404",
         ),
         (
-            "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
-            "(`-o`)",
+            "HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\nnot\x1bhere\n",
+            "(`-o`); it says: not\u{fffd}here",
             "ws-403",
         ),
         (
@@ -644,10 +644,7 @@ async fn a_call_of_a_room_has_the_first_message_that_comes_back() {
     let (status, body) = curl(&["-d", "question", &room]).await;
     assert_eq!(
         (&*status, &*body),
-        (
-            "503 text/plain; charset=utf-8",
-            "503: nobody is in this room\n"
-        )
+        ("503 text/plain; charset=utf-8", "nobody is in this room\n")
     );
     stage
         .start("program", &mut peer(&["answering", &program]), &[])
@@ -799,12 +796,12 @@ async fn a_page_and_a_program_find_each_other_in_a_room() {
             .await
             .success()
     );
-    assert_eq!(page.value("closed.code").await, json!(1001));
+    assert_eq!(page.value("ended.code").await, json!(1001));
 }
 
 const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><div id="message"></div>
 <script>
-var closed = null;
+var ended = null;
 function setMessageInnerHTML(text) {
     document.getElementById('message').innerHTML += text + '<br/>';
 }
@@ -827,7 +824,7 @@ websocket.onmessage = function (event) {
 
 //连接关闭的回调方法
 websocket.onclose = function (event) {
-    closed = event;
+    ended = event;
     setMessageInnerHTML("WebSocket连接关闭");
 }
 </script>
@@ -936,6 +933,8 @@ async fn a_server_prints_what_it_hears_and_says_what_is_typed() {
         run.errors
     );
     let elsewhere = ws(&[&format!("ws://127.0.0.1:{port}/y")], "").await;
+    let said = "; it says: nothing is at this path [ws-404]";
+    assert!(elsewhere.errors.contains(said), "{}", elsewhere.errors);
     assert!(
         elsewhere.errors.contains("[ws-404]"),
         "{}",

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use http::Response;
 use http::header::{
-    AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT,
+    AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
     UPGRADE, USER_AGENT,
 };
@@ -75,6 +75,14 @@ pub enum ConnectError {
     /// The server, or what is on the way to it.
     #[error("{}", words(.0))]
     Dial(#[from] DialError),
+    /// The server answers something else, and says why in a line of text.
+    #[error("{}; it says: {said}", words(.error))]
+    Said {
+        /// What it answers.
+        error: DialError,
+        /// What it says.
+        said: String,
+    },
     /// There is no connection to the proxy.
     #[error("the proxy: {0}")]
     NoProxy(#[source] DialError),
@@ -92,7 +100,7 @@ impl ConnectError {
     /// Stays when the sentence changes.
     pub fn code(&self) -> Cow<'static, str> {
         match self {
-            Self::Dial(error) | Self::NoProxy(error) => error.code(),
+            Self::Dial(error) | Self::NoProxy(error) | Self::Said { error, .. } => error.code(),
             Self::Proxy { .. } => Cow::Borrowed("not-carried"),
         }
     }
@@ -137,8 +145,29 @@ pub async fn connect(
         tell(Step::Sealed);
     }
     let upgraded = timeout(LIMIT, ask(settings, link, &tell)).await;
-    let upgraded = upgraded.unwrap_or(Err(UpgradeError::Slow(LIMIT)));
-    Ok(upgraded.map_err(DialError::from)?)
+    let refused = match upgraded {
+        Ok(Ok(opened)) => return Ok(opened),
+        Ok(Err(refused)) => refused,
+        Err(_) => UpgradeError::Slow(LIMIT).into(),
+    };
+    let error = DialError::from(refused.error);
+    Err(match refused.said {
+        Some(said) => ConnectError::Said { error, said },
+        None => error.into(),
+    })
+}
+
+/// An upgrade that was not granted.
+struct NotOpened {
+    error: UpgradeError,
+    /// The line of text that came with it.
+    said: Option<String>,
+}
+
+impl From<UpgradeError> for NotOpened {
+    fn from(error: UpgradeError) -> Self {
+        Self { error, said: None }
+    }
 }
 
 async fn dial(to: &Destination) -> Result<Link, DialError> {
@@ -155,7 +184,7 @@ async fn ask(
     settings: &ClientSettings,
     mut link: Link,
     tell: &impl Fn(Step<'_>),
-) -> Result<Opened, UpgradeError> {
+) -> Result<Opened, NotOpened> {
     let key = generate_key();
     let headers = headers(settings, &key)?;
     let target = &settings.address.target;
@@ -171,7 +200,10 @@ async fn ask(
     let answered_in = began.elapsed();
     tell(Step::Answered(&answer, &read));
     let path = target.split('?').next().unwrap_or_default();
-    upgrade::granted(&answer, path)?;
+    if let Err(error) = upgrade::granted(&answer, path) {
+        let said = said(&answer, read, &mut link).await;
+        return Err(NotOpened { error, said });
+    }
     let protocol = verify(&answer, &headers, &key)?;
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_RECEIVED))
@@ -183,6 +215,24 @@ async fn ask(
         answered_in,
     })
 }
+
+/// What an answer says in plain text: its first line, as far as it has come.
+async fn said(answer: &Response<()>, mut read: BytesMut, link: &mut Link) -> Option<String> {
+    let kind = answer.headers().get(CONTENT_TYPE)?.as_bytes();
+    if !kind.starts_with(b"text/plain") {
+        return None;
+    }
+    if read.is_empty() {
+        let _ = timeout(SAID_LIMIT, link.read_more(&mut read)).await;
+    }
+    let text = String::from_utf8_lossy(&read[..read.len().min(MAX_SAID)]).into_owned();
+    let line = text.lines().next().unwrap_or_default().trim();
+    (!line.is_empty()).then(|| line.to_owned())
+}
+
+/// How long what an answer says may take to come behind its head, and how much of it is shown.
+const SAID_LIMIT: Duration = Duration::from_millis(500);
+const MAX_SAID: usize = 200;
 
 /// Those of the request, in the order in which they are sent.
 fn headers(settings: &ClientSettings, key: &str) -> Result<HeaderMap, UpgradeError> {

@@ -249,8 +249,7 @@ async fn answer_to(
 
 /// An answer in one line, as whoever types `curl` wants it.
 fn text(status: StatusCode, said: &str) -> Response<Full<Bytes>> {
-    let line = format!("{}: {said}\n", status.as_u16());
-    let mut answer = whole(line.into(), "text/plain; charset=utf-8");
+    let mut answer = whole(format!("{said}\n").into(), "text/plain; charset=utf-8");
     *answer.status_mut() = status;
     answer
 }

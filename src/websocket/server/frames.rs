@@ -4,10 +4,13 @@
 //! are the transport's ([`codec`](crate::transport::ws::codec)), and a message is read into bytes of its own.
 
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::held::Unfinished;
@@ -63,6 +66,24 @@ pub(super) struct Reader<R> {
     /// The message that has begun.
     message: Option<(Opcode, BytesMut)>,
     unfinished: Unfinished,
+    heard: Heard,
+}
+
+/// When something was read last.
+#[derive(Clone)]
+pub(super) struct Heard(Arc<Mutex<Instant>>);
+
+impl Heard {
+    pub(super) fn elapsed(&self) -> Duration {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
+    }
+
+    fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
 }
 
 /// The most that one read takes where a frame's length is not known.
@@ -78,7 +99,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             read: BytesMut::new(),
             message: None,
             unfinished,
+            heard: Heard(Arc::new(Mutex::new(Instant::now()))),
         }
+    }
+
+    /// When something was read last.
+    pub(super) fn heard(&self) -> Heard {
+        self.heard.clone()
     }
 
     /// The next message or control frame.
@@ -159,6 +186,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 if self.from.read_buf(&mut message.limit(at_once)).await? == 0 {
                     return Err(Unread::Ended);
                 }
+                self.heard.now();
             }
             if !self.unfinished.keep(left - (len - (message.len() - begin))) {
                 return Err(Unread::Full);
@@ -177,6 +205,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             if self.from.read_buf(&mut into).await? == 0 {
                 return Err(Unread::Ended);
             }
+            self.heard.now();
         }
         Ok(())
     }
@@ -206,20 +235,33 @@ fn close(payload: &[u8]) -> Result<Received, Unread> {
     Ok(Received::Close(code, reason.to_owned()))
 }
 
-/// Sends a message in one frame.
-pub(super) async fn send(to: &mut (impl AsyncWrite + Unpin), message: &Message) -> io::Result<()> {
+/// Sends a message in one frame; `taken` hears whenever a part of it has been.
+pub(super) async fn send(
+    to: &mut (impl AsyncWrite + Unpin),
+    message: &Message,
+    taken: impl Fn(),
+) -> io::Result<()> {
     match message {
-        Message::Text(text) => frame(to, Opcode::Text, text.as_bytes()).await,
-        Message::Binary(bytes) => frame(to, Opcode::Binary, bytes).await,
+        Message::Text(text) => frame(to, Opcode::Text, text.as_bytes(), taken).await,
+        Message::Binary(bytes) => frame(to, Opcode::Binary, bytes, taken).await,
         _ => Ok(()),
     }
 }
 
-/// Sends one frame.
-pub(super) async fn frame(
+/// Sends a control frame.
+pub(super) async fn send_control(
     to: &mut (impl AsyncWrite + Unpin),
     opcode: Opcode,
     payload: &[u8],
+) -> io::Result<()> {
+    frame(to, opcode, payload, || ()).await
+}
+
+async fn frame(
+    to: &mut (impl AsyncWrite + Unpin),
+    opcode: Opcode,
+    payload: &[u8],
+    taken: impl Fn(),
 ) -> io::Result<()> {
     let header = Header {
         fin: true,
@@ -229,14 +271,12 @@ pub(super) async fn frame(
     };
     let mut front = [0; MAX_HEADER];
     let len = header.encode(&mut front);
-    if payload.len() <= READ {
-        let mut both = Vec::with_capacity(len + payload.len());
-        both.extend_from_slice(&front[..len]);
-        both.extend_from_slice(payload);
-        to.write_all(&both).await?;
-    } else {
-        to.write_all(&front[..len]).await?;
-        to.write_all(payload).await?;
+    // What is short goes out in one write with its header.
+    let (first, rest) = payload.split_at(payload.len().min(READ));
+    to.write_all(&[&front[..len], first].concat()).await?;
+    for piece in rest.chunks(LONG_READ) {
+        taken();
+        to.write_all(piece).await?;
     }
     to.flush().await
 }
@@ -256,7 +296,7 @@ pub(super) async fn send_close(
         }
         payload.extend_from_slice(&reason.as_bytes()[..end]);
     }
-    frame(to, Opcode::Close, &payload).await
+    send_control(to, Opcode::Close, &payload).await
 }
 
 #[cfg(test)]

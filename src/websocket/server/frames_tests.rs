@@ -1,6 +1,5 @@
 use super::*;
 use crate::websocket::server::held::Held;
-use std::sync::Arc;
 use tokio::io::duplex;
 
 /// What a client sends: the first byte of a frame, and its payload.

@@ -1,6 +1,6 @@
 //! An open WebSocket of a server's.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, WriteHalf, split};
@@ -15,7 +15,7 @@ use super::{Event, Mode, Shared};
 use crate::session::Source;
 use crate::transport::ws::codec::Opcode;
 
-/// One that takes nothing of a frame for so long is slow.
+/// One that takes nothing for so long is slow.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
 /// After so long a silence a member is asked for a sign of life, and after so long it is gone.
@@ -23,10 +23,11 @@ const SILENCE: Duration = Duration::from_secs(30);
 const LOST: Duration = Duration::from_secs(90);
 
 /// How often it is looked at.
-const LOOK: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(1);
 
-/// How long an end may take.
+/// How long a Close may take to be sent, and then the peer to end what it is sending.
 const GOODBYE: Duration = Duration::from_secs(1);
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// How it ended.
 enum Ended {
@@ -71,7 +72,7 @@ pub(super) async fn serve(
                     reader.drain().await;
                 }
             };
-            let _ = timeout(GOODBYE, ending).await;
+            let _ = timeout(DRAIN, ending).await;
             (code, reason)
         }
     };
@@ -85,11 +86,10 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
     outbox: &Outbox,
     place: Option<&Place>,
 ) -> Ended {
-    let heard = Mutex::new(Instant::now());
+    let heard = reader.heard();
     let reading = async {
         loop {
             let received = reader.next().await;
-            set(&heard);
             match received {
                 Ok(Received::Message(message)) => hear(shared, message, outbox, place).await,
                 Ok(Received::Ping(payload)) => outbox.pong(payload),
@@ -114,7 +114,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
     };
     let mut stopping = shared.stopping.clone();
     let watching = async {
-        let mut look = interval(LOOK);
+        let (mut look, mut pinged) = (interval(LOOK), Instant::now());
         loop {
             tokio::select! {
                 _ = look.tick() => {}
@@ -123,11 +123,15 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
                     return Ended::Told(1001, String::new());
                 }
             }
-            let silence = get(&heard).elapsed();
+            let silence = heard.elapsed();
             if silence > LOST {
                 return Ended::Broken(format!("nothing was heard for {} s", LOST.as_secs()));
             }
-            if silence > SILENCE {
+            if outbox.is_slow(WRITE_LIMIT) {
+                return Ended::Slow;
+            }
+            if silence > SILENCE && pinged.elapsed() > SILENCE {
+                pinged = Instant::now();
                 outbox.ping();
             }
         }
@@ -141,7 +145,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
         () = outbox.overrun() => return Ended::Slow,
     };
     // The Close is the last thing that is sent.
-    if !matches!(ended, Ended::Broken(_)) {
+    if matches!(ended, Ended::Closed(..) | Ended::Told(..)) {
         let _ = timeout(GOODBYE, writing).await;
     }
     ended
@@ -175,18 +179,15 @@ async fn hear(shared: &Shared, message: Message, outbox: &Outbox, place: Option<
 async fn write(to: &mut (impl AsyncWrite + Unpin), outbox: &Outbox) -> Ended {
     loop {
         let due = outbox.next().await;
-        let sending = async {
-            match &due {
-                Due::Close(code, reason) => frames::send_close(to, *code, reason).await,
-                Due::Pong(payload) => frames::frame(to, Opcode::Pong, payload).await,
-                Due::Ping => frames::frame(to, Opcode::Ping, b"").await,
-                Due::Message(kept) => frames::send(to, &kept.message).await,
-            }
+        let sent = match &due {
+            // How long it may take depends on what is taken of it.
+            Due::Message(kept) => frames::send(to, &kept.message, || outbox.taken()).await,
+            Due::Close(code, reason) => frames::send_close(to, *code, reason).await,
+            Due::Pong(payload) => frames::send_control(to, Opcode::Pong, payload).await,
+            Due::Ping => frames::send_control(to, Opcode::Ping, b"").await,
         };
-        match timeout(WRITE_LIMIT, sending).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Ended::Broken(crate::cause::reason(&error)),
-            Err(_) => return Ended::Slow,
+        if let Err(error) = sent {
+            return Ended::Broken(crate::cause::reason(&error));
         }
         match due {
             Due::Message(_) => outbox.sent(),
@@ -194,13 +195,4 @@ async fn write(to: &mut (impl AsyncWrite + Unpin), outbox: &Outbox) -> Ended {
             Due::Pong(_) | Due::Ping => {}
         }
     }
-}
-
-/// When a peer was heard last.
-fn get(heard: &Mutex<Instant>) -> Instant {
-    *heard.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn set(heard: &Mutex<Instant>) {
-    *heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
 }

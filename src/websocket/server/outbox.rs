@@ -3,14 +3,20 @@
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::held::{Kept, cost};
 
-/// So far behind a member may be, unless it is one message alone.
-pub(super) const MAX_BEHIND: usize = 16 << 20;
+/// So far behind a member may be as long as it takes something, unless it is one message alone.
+const MAX_BEHIND: usize = 32 << 20;
+
+/// So far behind it may be that takes nothing, for so long.
+const MAX_STUCK: usize = 4 << 20;
+const STUCK: Duration = Duration::from_secs(1);
 
 /// From here on whoever can wait does.
 const FAR_BEHIND: usize = 1 << 20;
@@ -32,9 +38,19 @@ struct State {
     queue: VecDeque<Kept>,
     behind: usize,
     is_overrun: bool,
+    /// When something was taken of what is in the queue.
+    progress: Option<Instant>,
     pong: Option<Bytes>,
     ping: bool,
     close: Option<(u16, String)>,
+}
+
+impl State {
+    /// How long nothing has been taken of what is there.
+    fn stuck(&self) -> Duration {
+        let since = self.progress.filter(|_| !self.queue.is_empty());
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
 }
 
 /// What is to be sent.
@@ -68,10 +84,17 @@ impl Outbox {
             return Put::Gone;
         }
         let cost = cost(&message.message);
-        if !state.queue.is_empty() && state.behind + cost > MAX_BEHIND {
+        let behind = state.behind + cost;
+        let most = match state.stuck() {
+            stuck if stuck > STUCK => MAX_STUCK,
+            _ => MAX_BEHIND,
+        };
+        if state.queue.is_empty() {
+            state.progress = Some(Instant::now());
+        } else if behind > most {
             return self.end(state);
         }
-        state.behind += cost;
+        state.behind = behind;
         let is_far = state.behind > FAR_BEHIND;
         state.queue.push_back(message.clone());
         drop(state);
@@ -100,6 +123,18 @@ impl Outbox {
         drop((state, forgotten));
         self.filled.notify_one();
         self.drained.notify_waiters();
+    }
+
+    /// Something of the message at the front has been taken.
+    pub(super) fn taken(&self) {
+        self.lock().progress = Some(Instant::now());
+    }
+
+    /// Whether a member takes too little: nothing for so long, or nothing for a while when there is much.
+    pub(super) fn is_slow(&self, limit: Duration) -> bool {
+        let state = self.lock();
+        let stuck = state.stuck();
+        stuck > limit || (stuck > STUCK && state.behind > MAX_STUCK)
     }
 
     /// Nothing more is sent; what waits is forgotten.
@@ -146,6 +181,7 @@ impl Outbox {
         let mut state = self.lock();
         if let Some(kept) = state.queue.pop_front() {
             state.behind -= cost(&kept.message);
+            state.progress = Some(Instant::now());
         }
         drop(state);
         self.drained.notify_waiters();
@@ -186,13 +222,13 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_member_may_be_so_far_behind_or_one_long_message() {
         let (held, outbox) = (Held::default(), Outbox::default());
         let long = held.hold(Message::from(vec![1; MAX_BEHIND])).await;
         let short = held.hold(Message::from("short")).await;
         assert_eq!(outbox.put(&long), Put::FarBehind);
-        assert_eq!(next(&outbox).await, "message of 16777216");
+        assert_eq!(next(&outbox).await, "message of 33554432");
         assert_eq!(
             outbox.put(&short),
             Put::Overrun,
@@ -208,6 +244,33 @@ mod tests {
         assert_eq!(outbox.put(&short), Put::Taken);
         outbox.room().await;
         assert_eq!(next(&outbox).await, "message of 5");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_takes_nothing_is_slow_before_one_that_takes_little() {
+        let (held, outbox) = (Held::default(), Outbox::default());
+        let limit = Duration::from_secs(10);
+        let much = held.hold(Message::from(vec![1; MAX_STUCK])).await;
+        for _ in 0..3 {
+            assert_eq!(outbox.put(&much), Put::FarBehind);
+            tokio::time::sleep(STUCK).await;
+            outbox.taken();
+        }
+        assert!(!outbox.is_slow(limit));
+        tokio::time::sleep(2 * STUCK).await;
+        assert!(outbox.is_slow(limit));
+        assert_eq!(outbox.put(&much), Put::Overrun);
+
+        let outbox = Outbox::default();
+        tokio::time::sleep(2 * limit).await;
+        let short = held.hold(Message::from("short")).await;
+        outbox.put(&short);
+        tokio::time::sleep(limit).await;
+        assert!(!outbox.is_slow(limit));
+        tokio::time::sleep(STUCK).await;
+        assert!(outbox.is_slow(limit));
+        outbox.sent();
+        assert!(!outbox.is_slow(limit));
     }
 
     #[tokio::test]
