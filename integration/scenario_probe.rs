@@ -449,3 +449,45 @@ async fn an_interrupt_ends_it_and_back_ends_hear_of_it() {
         }
     }
 }
+
+/// Whatever is asked of it, and however it is looked at.
+#[tokio::test]
+async fn a_terminal_shows_how_far_it_is_and_a_watch_begins_anew() {
+    let mut stage = Stage::new();
+    let site = Site::start().await;
+    let nodes = servers(&mut stage).await;
+    let source = stage.write("nodes.yaml", yaml(&nodes));
+    let source = source.display().to_string();
+    let url = site.url("/204");
+    let mut command = mobula();
+    command.args(["probe", "-c", &source, "--url", &url]);
+    // Its standard error is a terminal of Python's making.
+    let mut terminal = python();
+    terminal.args(["-c", "import pty, sys; pty.spawn(sys.argv[1:])"]);
+    terminal.arg(command.get_program()).args(command.get_args());
+    let (code, shown, errors) = output(terminal).await;
+    assert_eq!(code, Some(0), "{shown}{errors}");
+    let all = nodes.len();
+    assert!(
+        shown.contains(&format!("\r{} {all}/{all}", "█".repeat(30))),
+        "{shown:?}"
+    );
+    let (_, table) = shown.rsplit_once("\r\x1b[K").expect("it goes away");
+    assert!(
+        table.contains(&format!("{all} of {all} nodes answer")),
+        "{table}"
+    );
+
+    command.args(["--watch", "1"]);
+    let index = stage.start("watch", &mut command, &[]).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while stage.read("watch.log").matches("nodes answer").count() < 3 {
+        assert!(Instant::now() < deadline, "{}", stage.read("watch.log"));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stage.child(index).signal("INT");
+    let ended = stage.child(index).ended(Duration::from_secs(2)).await;
+    assert_eq!(ended.code(), Some(130));
+    let log = stage.read("watch.log");
+    assert!(!log.contains('█') && !log.contains('\r'), "{log:?}");
+}

@@ -24,7 +24,9 @@ pub fn meaning(code: u16) -> &'static str {
         3003 => "forbidden: who asks may not",
         3008 => "timeout: the server waited too long",
         1004 | 1016..=2999 => "a code that is reserved and has no meaning yet",
-        3000..=3999 => "a code that a library or a framework has registered",
+        3001 | 3002 | 3004..=3007 | 3009..=3999 => {
+            "a code that a library or a framework has registered"
+        }
         4000..=4999 => match Reach::of_close_code(code) {
             Some(Reach::Forbidden) => "private; of a mobula server: its rules forbid the target",
             Some(Reach::NoNetwork) => "private; of a mobula server: no way to the target's network",

@@ -169,7 +169,7 @@ mod tests {
     async fn all(text: &[u8], form: Form, at_once: usize) -> (Vec<Message>, Option<String>) {
         let (mut near, far) = duplex(at_once);
         let text = text.to_vec();
-        let writing = tokio::spawn(async move {
+        let writing = crate::io::spawn(async move {
             let _ = near.write_all(&text).await;
         });
         let mut input = Input::new(far, form);

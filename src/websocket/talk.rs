@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Replies must not be lost at the end of the input. A server may answer a Close at once and forget what it has not worked
-//! off (python's `websockets` does), so the Close waits until nothing has come for a while that is long for this line.
+//! off (python's `websockets` does), so the Close waits until nothing has come for a while: a longer one where fewer messages
+//! have come back than were sent.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -82,10 +83,15 @@ pub enum End {
     Stopped,
 }
 
-/// What is long for a line on which nothing is lost: at least, by its round trip, and at most.
+/// How long nothing comes before it counts as the last, when as much has come back as was sent: on a long line so many round
+/// trips. And how long replies may come at most.
 const PAUSE: Duration = Duration::from_millis(300);
 const PAUSE_ROUND_TRIPS: u32 = 4;
 const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// The same when less has come back than was sent: a program may be working something off.
+const OWED: Duration = Duration::from_secs(1);
+const MAX_OWED: Duration = Duration::from_secs(10);
 
 /// How long a server may say nothing that has been told the end.
 const GOODBYE: Duration = Duration::from_secs(10);
@@ -110,6 +116,8 @@ pub async fn talk(
     let talk = Talk {
         options,
         pause,
+        sent: Cell::default(),
+        came: Cell::default(),
         last: Cell::new(Instant::now()),
         pings: RefCell::default(),
         closed: Cell::new(false),
@@ -129,6 +137,9 @@ struct Talk<F> {
     options: Options,
     /// So long nothing comes, before it counts as the last.
     pause: Duration,
+    /// Messages that went, and that came.
+    sent: Cell<u64>,
+    came: Cell<u64>,
     /// When a message came or went.
     last: Cell<Instant>,
     /// Those that are not answered yet: number and time.
@@ -212,13 +223,13 @@ impl<F: Fn(Event)> Talk<F> {
         let mut input = Input::new(input, self.options.form);
         let mut pinging = self.options.ping.map(|every| (every, Instant::now()));
         let mut number = 0_u64;
-        // When it is closed at the latest, once the input is over.
+        // Since when the input is over.
         let mut over: Option<Instant> = None;
         let mut failed = Ok(());
         loop {
             let until = over.map(|over| match self.options.wait {
-                Some(_) => over,
-                None => over.min(self.last.get() + self.pause),
+                Some(wait) if failed.is_ok() => over + wait,
+                _ => self.rest(over),
             });
             if until.is_some_and(|until| until <= Instant::now()) {
                 break;
@@ -229,12 +240,15 @@ impl<F: Fn(Event)> Talk<F> {
                     Ok(Some(message)) => message,
                     Ok(None) => {
                         self.last.set(Instant::now());
-                        over = Some(Instant::now() + self.options.wait.unwrap_or(MAX_PAUSE));
+                        over = Some(Instant::now());
                         continue;
                     }
+                    // What was sent before is answered all the same.
                     Err(error) => {
+                        self.last.set(Instant::now());
+                        over = Some(Instant::now());
                         failed = Err(error);
-                        break;
+                        continue;
                     }
                 },
                 () = at(due) => {
@@ -262,6 +276,7 @@ impl<F: Fn(Event)> Talk<F> {
                 return Ok(());
             }
             if !is_ping {
+                self.sent.set(self.sent.get() + 1);
                 self.last.set(Instant::now());
             }
         }
@@ -270,6 +285,15 @@ impl<F: Fn(Event)> Talk<F> {
         self.last.set(Instant::now());
         (self.tell)(Event::Closing);
         failed
+    }
+
+    /// When the last reply has probably come, where the input has been over since then.
+    fn rest(&self, over: Instant) -> Instant {
+        let (pause, most) = match self.came.get() < self.sent.get() {
+            true => (self.pause.max(OWED), MAX_OWED),
+            false => (self.pause, MAX_PAUSE),
+        };
+        (self.last.get() + pause).min(over + most)
     }
 
     /// Writes what comes, until nothing does.
@@ -307,6 +331,7 @@ impl<F: Fn(Event)> Talk<F> {
             };
             match &message {
                 Message::Text(_) | Message::Binary(_) => {
+                    self.came.set(self.came.get() + 1);
                     self.last.set(Instant::now());
                     let bytes = shown(&message, self.options.form, self.options.on_terminal);
                     let written = async {

@@ -40,13 +40,13 @@ async fn held<F: Future<Output = ()>>(
 /// A server that answers a Close at once has forgotten what it was to say.
 #[tokio::test(start_paused = true)]
 async fn the_close_waits_for_replies_that_are_on_their_way() {
-    let (end, text) = held("a\nb", OPTIONS, async |mut socket| {
+    let (end, text) = held("a\nb\nc", OPTIONS, async |mut socket| {
         let mut got = Vec::new();
-        while got.len() < 2 {
+        while got.len() < 3 {
             got.push(socket.next().await.unwrap().unwrap());
         }
         for message in got {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(Duration::from_millis(900)).await;
             socket.send(message).await.unwrap();
         }
         let last = socket.next().await.unwrap().unwrap();
@@ -55,7 +55,7 @@ async fn the_close_waits_for_replies_that_are_on_their_way() {
     })
     .await;
     assert!(matches!(end, End::Closed { code: 1000, .. }), "{end:?}");
-    assert_eq!(text, "a\nb\n");
+    assert_eq!(text, "a\nb\nc\n");
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ use crate::websocket::Form;
 
 pub(super) fn run(args: &WsArgs) -> ExitCode {
     let task = match &args.listen {
-        Some(listen) => server::settings(args, listen).map(Task::Server),
+        Some(listen) => server::settings(args, listen).map(|one| Task::Server(Box::new(one))),
         None => client::settings(args).map(|one| Task::Client(Box::new(one))),
     };
     let task = match task {
@@ -42,7 +42,7 @@ pub(super) fn run(args: &WsArgs) -> ExitCode {
         match (signals, task) {
             (Err(()), _) => ExitCode::FAILURE,
             (Ok(signals), Task::Client(settings)) => client::run(args, &settings, signals).await,
-            (Ok(signals), Task::Server(settings)) => server::run(args, settings, signals).await,
+            (Ok(signals), Task::Server(settings)) => server::run(args, *settings, signals).await,
         }
     });
     // A thread may be waiting for standard input.
@@ -52,7 +52,7 @@ pub(super) fn run(args: &WsArgs) -> ExitCode {
 
 enum Task {
     Client(Box<crate::websocket::ClientSettings>),
-    Server(crate::websocket::server::Settings),
+    Server(Box<crate::websocket::server::Settings>),
 }
 
 /// What ends it.

@@ -28,7 +28,7 @@ fn client(frames: &[(u8, &[u8])]) -> Vec<u8> {
 
 async fn read(bytes: Vec<u8>, at_once: usize) -> (Vec<Received>, Unread) {
     let (mut near, far) = duplex(at_once);
-    let writing = tokio::spawn(async move {
+    let writing = crate::io::spawn(async move {
         let _ = near.write_all(&bytes).await;
     });
     let mut reader = Reader::new(far, Unfinished::new(&Arc::new(Held::default())));
