@@ -52,13 +52,14 @@ pub(super) async fn serve(
     let outbox = Arc::new(Outbox::default());
     let place = match shared.settings.mode {
         Mode::Echo => None,
-        Mode::Hub => Some(shared.rooms.enter(name, &outbox, source)),
-        Mode::Print => Some(shared.rooms.enter(ALL, &outbox, source)),
+        Mode::Hub => Some(shared.rooms.enter(name, &outbox)),
+        Mode::Print => Some(shared.rooms.enter(ALL, &outbox)),
     };
     let (from, mut to) = split(io);
     let mut reader = Reader::new(from, Unfinished::new(&shared.held));
     let ended = talk(shared, &mut reader, &mut to, &outbox, place.as_ref()).await;
     drop(place);
+    outbox.give_up();
     let (code, reason) = match ended {
         Ended::Slow => {
             (shared.tell)(Event::Slow(source, name));
@@ -167,8 +168,7 @@ async fn hear(shared: &Shared, message: Message, outbox: &Outbox, place: Option<
             }
         }
         Some(place) => {
-            let said = place.say(&kept);
-            if said.is_far_behind {
+            if place.say(&kept) {
                 // Those who would take it have a turn.
                 tokio::task::yield_now().await;
             }

@@ -189,9 +189,7 @@ async fn say(shared: &Shared, mut input: Input<impl AsyncRead + Unpin>) {
         match input.next().await {
             Ok(Some(message)) => {
                 let message = shared.held.hold(message).await;
-                for slow in room.say_in_time(&message).await {
-                    (shared.tell)(Event::Slow(slow, "/"));
-                }
+                room.say_in_time(&message).await;
             }
             Ok(None) => return std::future::pending().await,
             Err(error) => {

@@ -138,8 +138,8 @@ impl Outbox {
     }
 
     /// Nothing more is sent; what waits is forgotten.
-    pub(super) fn give_up(&self) -> Put {
-        self.end(self.lock())
+    pub(super) fn give_up(&self) {
+        self.end(self.lock());
     }
 
     fn end(&self, mut state: MutexGuard<'_, State>) -> Put {

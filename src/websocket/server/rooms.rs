@@ -10,7 +10,6 @@ use tokio::time::timeout;
 
 use super::held::Kept;
 use super::outbox::{Due, Outbox, Put};
-use crate::session::Source;
 
 /// The one room where all are in the same.
 pub(super) const ALL: &str = "";
@@ -44,16 +43,11 @@ pub(super) struct Room {
 
 #[derive(Default)]
 struct Here {
-    members: HashMap<u64, Member>,
+    members: HashMap<u64, Arc<Outbox>>,
     /// Who has the room in hand: it is forgotten with the last one.
     holders: usize,
     /// Whose call it is.
     caller: Option<Arc<Outbox>>,
-}
-
-struct Member {
-    outbox: Arc<Outbox>,
-    source: Source,
 }
 
 /// Somebody's place in a room, which is left with it.
@@ -75,25 +69,15 @@ pub(super) enum NoAnswer {
     Silent,
 }
 
-/// What became of a message that was said.
-#[derive(Debug, Default)]
-pub(super) struct Said {
-    /// Those who were dropped over it.
-    pub(super) slow: Vec<Source>,
-    /// Somebody has much to read.
-    pub(super) is_far_behind: bool,
-}
-
 impl Rooms {
     /// Enters a room, which is made for the first one.
-    pub(super) fn enter(&self, name: &str, outbox: &Arc<Outbox>, source: Source) -> Place {
+    pub(super) fn enter(&self, name: &str, outbox: &Arc<Outbox>) -> Place {
         let mut all = lock(&self.all);
         let room = all.entry(name.to_owned()).or_default().clone();
         let id = room.next.fetch_add(1, Ordering::Relaxed);
-        let outbox = outbox.clone();
         let mut here = lock(&room.here);
         here.holders += 1;
-        here.members.insert(id, Member { outbox, source });
+        here.members.insert(id, outbox.clone());
         drop((here, all));
         room.changed.notify_waiters();
         self.place(name, room, id)
@@ -129,8 +113,8 @@ impl Rooms {
 const NOBODY: u64 = u64::MAX;
 
 impl Place {
-    /// Says something to all others.
-    pub(super) fn say(&self, message: &Kept) -> Said {
+    /// Says something to all others; whether one of them has much to read.
+    pub(super) fn say(&self, message: &Kept) -> bool {
         self.room.say(Some(self.id), message)
     }
 }
@@ -150,40 +134,34 @@ impl Drop for Place {
 }
 
 impl Room {
-    fn say(&self, from: Option<u64>, message: &Kept) -> Said {
+    fn say(&self, from: Option<u64>, message: &Kept) -> bool {
         let here = lock(&self.here);
-        let mut said = Said::default();
-        for (id, member) in &here.members {
+        let mut is_far_behind = false;
+        for (id, outbox) in &here.members {
             if Some(*id) == from {
                 continue;
             }
-            match member.outbox.put(message) {
-                Put::Overrun => said.slow.push(member.source),
-                Put::FarBehind => said.is_far_behind = true,
-                Put::Taken | Put::Gone => {}
-            }
+            is_far_behind |= outbox.put(message) == Put::FarBehind;
         }
         // A caller hears members, and not itself.
         if let (Some(caller), Some(_)) = (&here.caller, from) {
             caller.put(message);
         }
-        said
+        is_far_behind
     }
 
-    /// Says something to all, no faster than they take it; those who take nothing are dropped, and named.
-    pub(super) async fn say_in_time(&self, message: &Kept) -> Vec<Source> {
-        let mut slow = self.say(None, message).slow;
+    /// Says something to all, no faster than they take it; those who take nothing are dropped.
+    pub(super) async fn say_in_time(&self, message: &Kept) {
+        self.say(None, message);
         let members: Vec<_> = {
             let here = lock(&self.here);
-            let each = here.members.values();
-            each.map(|one| (one.outbox.clone(), one.source)).collect()
+            here.members.values().cloned().collect()
         };
-        for (outbox, source) in members {
-            if timeout(PATIENCE, outbox.room()).await.is_err() && outbox.give_up() == Put::Overrun {
-                slow.push(source);
+        for outbox in members {
+            if timeout(PATIENCE, outbox.room()).await.is_err() {
+                outbox.give_up();
             }
         }
-        slow
     }
 
     /// Ready when somebody is there.
@@ -277,7 +255,7 @@ mod tests {
 
     fn enter(rooms: &Rooms, name: &str) -> (Place, Arc<Outbox>) {
         let outbox = Arc::new(Outbox::default());
-        (rooms.enter(name, &outbox, Source::Unix), outbox)
+        (rooms.enter(name, &outbox), outbox)
     }
 
     #[tokio::test]
