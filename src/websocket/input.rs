@@ -89,6 +89,11 @@ impl<R: AsyncRead + Unpin> Input<R> {
         }
     }
 
+    /// Whether the next message is a line that has been read already.
+    pub fn has_line(&self) -> bool {
+        self.form == Form::Lines && self.read.contains(&b'\n')
+    }
+
     /// A message of what has been read.
     fn decode(&mut self) -> Result<Option<Message>, InputError> {
         if self.form == Form::Bytes {

@@ -15,7 +15,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -98,6 +98,9 @@ const GOODBYE: Duration = Duration::from_secs(10);
 
 /// How long it may take when somebody waits for this program to go.
 const HURRY: Duration = Duration::from_secs(1);
+
+/// So much is gathered before it is written.
+const AT_ONCE: usize = 64 * 1024;
 
 type Socket = WebSocketStream<Link>;
 
@@ -271,7 +274,12 @@ impl<F: Fn(Event)> Talk<F> {
                 () = self.hurry.notified() => break,
             };
             let is_ping = matches!(message, Message::Ping(_));
-            if sink.send(message).await.is_err() {
+            // Lines that are there together go out together.
+            let sent = match input.has_line() {
+                true => sink.feed(message).await,
+                false => sink.send(message).await,
+            };
+            if sent.is_err() {
                 // What comes in says why.
                 return Ok(());
             }
@@ -302,26 +310,48 @@ impl<F: Fn(Event)> Talk<F> {
         stream: &mut SplitStream<Socket>,
         mut output: impl AsyncWrite + Unpin,
     ) -> End {
+        let mut unwritten = Vec::new();
+        let end = self.receive(stream, &mut output, &mut unwritten).await;
+        match self.put_out(&mut output, &mut unwritten).await {
+            true => end,
+            false => End::OutputGone,
+        }
+    }
+
+    /// Writes what was gathered; false when nobody reads it.
+    async fn put_out(&self, output: &mut (impl AsyncWrite + Unpin), bytes: &mut Vec<u8>) -> bool {
+        if bytes.is_empty() {
+            return true;
+        }
+        let written = async {
+            output.write_all(bytes).await?;
+            output.flush().await
+        };
+        let written = written.await.is_ok();
+        bytes.clear();
+        self.last.set(Instant::now());
+        written
+    }
+
+    /// Reads until nothing comes; messages that are there together are written together.
+    async fn receive(
+        &self,
+        stream: &mut SplitStream<Socket>,
+        output: &mut (impl AsyncWrite + Unpin),
+        unwritten: &mut Vec<u8>,
+    ) -> End {
         loop {
-            let next = async {
-                let mut next = pin!(stream.next());
-                loop {
-                    let from = if self.closed.get() {
-                        self.last.get()
-                    } else {
-                        Instant::now()
-                    };
-                    tokio::select! {
-                        next = &mut next => return Some(next),
-                        () = sleep_until(from + GOODBYE) => {
-                            if self.closed.get() && self.last.get().elapsed() >= GOODBYE {
-                                return None;
-                            }
-                        }
-                    }
-                }
+            let here = stream.next().now_or_never();
+            if (here.is_none() || unwritten.len() >= AT_ONCE)
+                && !self.put_out(output, unwritten).await
+            {
+                return End::OutputGone;
+            }
+            let next = match here {
+                Some(here) => Some(here),
+                None => self.next(stream).await,
             };
-            let Some(next) = next.await else {
+            let Some(next) = next else {
                 return End::Quiet;
             };
             let message = match next {
@@ -334,18 +364,14 @@ impl<F: Fn(Event)> Talk<F> {
                     self.came.set(self.came.get() + 1);
                     self.last.set(Instant::now());
                     let bytes = shown(&message, self.options.form, self.options.on_terminal);
-                    let written = async {
-                        output.write_all(&bytes).await?;
-                        output.flush().await
-                    };
-                    if written.await.is_err() {
-                        return End::OutputGone;
-                    }
-                    self.last.set(Instant::now());
+                    unwritten.extend_from_slice(&bytes);
                 }
                 Message::Ping(_) => (self.tell)(Event::Pinged),
                 Message::Pong(payload) => self.pong(payload),
                 Message::Close(frame) => {
+                    if !self.put_out(output, unwritten).await {
+                        return End::OutputGone;
+                    }
                     // The answer to it is sent by the next look; the server closes the connection then.
                     let _ = timeout(HURRY, async {
                         while let Some(Ok(_)) = stream.next().await {}
@@ -363,6 +389,28 @@ impl<F: Fn(Event)> Talk<F> {
                     };
                 }
                 Message::Frame(_) => {}
+            }
+        }
+    }
+
+    /// What comes next; `None` when nothing has come for long after our Close.
+    async fn next(
+        &self,
+        stream: &mut SplitStream<Socket>,
+    ) -> Option<Option<Result<Message, Error>>> {
+        let mut next = pin!(stream.next());
+        loop {
+            let from = match self.closed.get() {
+                true => self.last.get(),
+                false => Instant::now(),
+            };
+            tokio::select! {
+                next = &mut next => return Some(next),
+                () = sleep_until(from + GOODBYE) => {
+                    if self.closed.get() && self.last.get().elapsed() >= GOODBYE {
+                        return None;
+                    }
+                }
             }
         }
     }

@@ -123,3 +123,19 @@ async fn a_close_of_the_servers_ends_it_with_its_reason() {
     let (end, _) = held("", Options { wait, ..OPTIONS }, async |socket| drop(socket)).await;
     assert!(matches!(end, End::Broken(_)), "{end:?}");
 }
+
+/// Whatever comes together is written in its order, and all of it before the end is told.
+#[tokio::test(start_paused = true)]
+async fn many_lines_go_and_come_together() {
+    let lines: String = (0..50_000).map(|n| format!("line {n}\n")).collect();
+    let (end, text) = held(&lines, OPTIONS, async |mut socket| {
+        while let Some(Ok(message)) = socket.next().await {
+            if message.is_text() {
+                socket.send(message).await.unwrap();
+            }
+        }
+    })
+    .await;
+    assert!(matches!(end, End::Closed { code: 1000, .. }), "{end:?}");
+    assert!(text == lines, "{} of {} bytes", text.len(), lines.len());
+}

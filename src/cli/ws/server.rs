@@ -113,7 +113,16 @@ fn tell_of(event: &Event<'_>, verbose: bool, told: &Mutex<HashSet<String>>) {
             ));
         }
         Event::Input(error) => tell(error),
-        Event::Full => {}
+        Event::Full => {
+            let Ok(mut told) = told.lock() else {
+                return;
+            };
+            if told.insert(String::new()) {
+                tell(
+                    "there are as many connections as are taken; more are closed until some have left",
+                );
+            }
+        }
         Event::Asked(..) | Event::Answered(..) => {}
     }
 }
