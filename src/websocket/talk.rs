@@ -246,8 +246,9 @@ impl<F: Fn(Event)> Talk<F> {
                         over = Some(Instant::now());
                         continue;
                     }
-                    // What was sent before is answered all the same.
+                    // What was sent before is answered all the same; it may have waited for this line.
                     Err(error) => {
+                        let _ = sink.flush().await;
                         self.last.set(Instant::now());
                         over = Some(Instant::now());
                         failed = Err(error);
