@@ -187,7 +187,12 @@ pub(super) async fn add_inbounds(client: &Client, inbounds: &[Inbound]) -> Resul
         let _ = writeln!(text, "adding: {tag}");
         let request = |family| {
             let inbound = match family {
-                Family::Xray => write_inbound(inbound, Keys::Told),
+                Family::Xray => {
+                    let tls = inbound.transport.security.as_ref();
+                    let is_whole = tls.is_none_or(|tls| !tls.early_data);
+                    compare(&inbound.name, is_whole).map_err(unsaid)?;
+                    write_inbound(inbound, Keys::Told)
+                }
                 Family::V2ray => v2ray_inbound(inbound).map_err(unsaid)?,
             };
             let inbound = Some(inbound);
@@ -209,7 +214,12 @@ pub(super) async fn add_outbounds(
         let _ = writeln!(text, "adding: {tag}");
         let request = |family| {
             let outbound = match family {
-                Family::Xray => write_outbound(outbound, Keys::Told),
+                Family::Xray => {
+                    let tls = outbound.transport.security.as_ref();
+                    let is_whole = tls.is_none_or(|tls| !tls.early_data);
+                    compare(&outbound.name, is_whole).map_err(unsaid)?;
+                    write_outbound(outbound, Keys::Told)
+                }
                 Family::V2ray => v2ray_outbound(outbound).map_err(unsaid)?,
             };
             let outbound = Some(outbound);
