@@ -3,6 +3,7 @@
 
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -48,7 +49,10 @@ async fn carries(stage: &mut Stage, name: &str, command: &mut Command) -> String
     traffic::both_ways(socks, 100_000).await;
     let log = stage.log(index);
     assert!(log.contains(&format!("http://127.0.0.1:{socks}")), "{log}");
-    stage.child(index).signal("KILL");
+    let child = stage.child(index);
+    child.signal("KILL");
+    // The next one may listen on its ports.
+    child.ended(Duration::from_secs(5)).await;
     log
 }
 

@@ -445,9 +445,9 @@ async fn sing_box_is_at_either_end_as_documented() {
         .arg(file)
         .output()
         .expect("mobula runs");
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(
-        !output.status.success() && said.contains("sing-box"),
+        output.status.success() && said.contains("a config of sing-box"),
         "{said}"
     );
 }
