@@ -68,8 +68,12 @@ impl Address {
             tls,
             target: Target::new(target).with(""),
             login: login.map(|login| {
-                let login: Vec<u8> = percent_decode_str(login).collect();
-                format!("Basic {}", STANDARD.encode(login)).into()
+                let mut bytes: Vec<u8> = percent_decode_str(login).collect();
+                // A user without a password has an empty one (RFC 7617).
+                if !login.contains(':') {
+                    bytes.push(b':');
+                }
+                format!("Basic {}", STANDARD.encode(bytes)).into()
             }),
         })
     }
@@ -121,6 +125,8 @@ mod tests {
         }
         let with_login = Address::parse("ws://a:b%40c@d.example").unwrap();
         assert_eq!(with_login.login.as_ref().unwrap().0, "Basic YTpiQGM=");
+        let user = Address::parse("ws://a@d.example").unwrap();
+        assert_eq!(user.login.as_ref().unwrap().0, "Basic YTo=");
         assert!(!format!("{with_login:?}").contains("YTpiQGM"));
     }
 

@@ -5,7 +5,8 @@
 //! server: accept ─▶ TLS ─▶ door (HTTP) ─▶ member ─▶ printed, echoed, or told to the others of its room
 //! ```
 //!
-//! The frames are tungstenite's, for whole messages are wanted here. What an opened connection may cost is bounded on
+//! A client's frames are tungstenite's, for whole messages are wanted here; a server's are the transport's, for tungstenite keeps
+//! the buffers of the longest message. What an opened connection may cost is bounded on
 //! either side: messages have a size, queues have one, and so has everything of a server's together.
 
 mod address;

@@ -7,7 +7,8 @@ use std::fmt;
 
 use thiserror::Error;
 
-/// The origin of pages, as browsers write it: `https://a.example`, `http://127.0.0.1:8000`, or `null` (a file).
+/// The origin of pages, as browsers write it: `https://a.example`, `http://127.0.0.1:8000`, `null` (a file, or a frame that a
+/// page of any site has put into a sandbox), or `file://` (a file, of embedded browsers).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(String);
 
@@ -23,7 +24,7 @@ pub enum Origins {
 /// Why a text is no origin.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "`{}` is no origin of pages, expected such as `https://example.com`, `http://127.0.0.1:8000`, `null` (a file), or `*`", .0.escape_debug()
+    "`{}` is no origin of pages, expected such as `https://example.com`, `http://127.0.0.1:8000`, `null` or `file://` (a file), or `*`", .0.escape_debug()
 )]
 pub struct OriginError(String);
 
@@ -37,6 +38,10 @@ impl Origin {
         let lower = text.trim().to_ascii_lowercase();
         if lower == "null" {
             return Ok(Self(lower));
+        }
+        // Files have no host that tells them apart.
+        if lower.starts_with("file://") {
+            return Ok(Self("file://".to_owned()));
         }
         let wrong = || OriginError(text.to_owned());
         let (scheme, rest) = lower.split_once("://").ok_or_else(wrong)?;
@@ -115,6 +120,8 @@ mod tests {
         }
         assert!(origins(&["https://a.example", "*"]).unwrap().take("null"));
         assert!(!origins(&[]).unwrap().take("null"));
+        let files = origins(&["file:///home/page.html"]).unwrap();
+        assert!(files.take("file://") && !files.take("null"));
         for wrong in ["a.example", "https://", "https://u@a", "http://*.a"] {
             assert!(origins(&[wrong]).is_err(), "{wrong}");
         }

@@ -11,6 +11,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub enum End {
         code: u16,
         /// What it says.
         reason: String,
+        /// Ours was sent before.
+        after_ours: bool,
     },
     /// After our Close the connection ended without another one.
     Quiet,
@@ -79,6 +82,8 @@ pub enum End {
     Input(InputError),
     /// Nobody reads the output any more.
     OutputGone,
+    /// The output cannot be written, for this reason.
+    Output(String),
     /// It was stopped.
     Stopped,
 }
@@ -93,11 +98,13 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 const OWED: Duration = Duration::from_secs(1);
 const MAX_OWED: Duration = Duration::from_secs(10);
 
-/// How long a server may say nothing that has been told the end.
+/// How long a server may say nothing that has been told the end, and how long it may go on at most.
 const GOODBYE: Duration = Duration::from_secs(10);
+const MAX_GOODBYE: Duration = Duration::from_secs(60);
 
-/// How long it may take when somebody waits for this program to go.
+/// How long it may take when somebody waits for this program to go, and the end of TLS then.
 const HURRY: Duration = Duration::from_secs(1);
+const LAST: Duration = Duration::from_millis(300);
 
 /// So much is gathered before it is written.
 const AT_ONCE: usize = 64 * 1024;
@@ -123,15 +130,17 @@ pub async fn talk(
         came: Cell::default(),
         last: Cell::new(Instant::now()),
         pings: RefCell::default(),
+        closing: Cell::new(None),
         closed: Cell::new(false),
         hurry: Notify::new(),
+        is_told: Notify::new(),
         tell,
     };
     let (mut sink, mut stream) = opened.socket.split();
     let end = talk.run(&mut sink, &mut stream, input, output, stop).await;
     if let Ok(socket) = sink.reunite(stream) {
         // TLS has a goodbye of its own.
-        socket.into_inner().close().await;
+        let _ = timeout(LAST, socket.into_inner().close()).await;
     }
     end
 }
@@ -147,10 +156,14 @@ struct Talk<F> {
     last: Cell<Instant>,
     /// Those that are not answered yet: number and time.
     pings: RefCell<VecDeque<(u64, Instant)>>,
+    /// Since when a Close is under way.
+    closing: Cell<Option<Instant>>,
     /// A Close was sent.
     closed: Cell<bool>,
     /// It is to be closed now.
     hurry: Notify,
+    /// From now on the server has only so much time.
+    is_told: Notify,
     tell: F,
 }
 
@@ -183,7 +196,7 @@ impl<F: Fn(Event)> Talk<F> {
                 }
             };
             match early {
-                Some(end @ (End::Wrong { .. } | End::OutputGone)) => end,
+                Some(end @ (End::Wrong { .. } | End::OutputGone | End::Output(_))) => end,
                 Some(end) => return bad_input.map_or(end, End::Input),
                 None => {
                     self.hurry.notify_one();
@@ -289,6 +302,9 @@ impl<F: Fn(Event)> Talk<F> {
                 self.last.set(Instant::now());
             }
         }
+        self.last.set(Instant::now());
+        self.closing.set(Some(Instant::now()));
+        self.is_told.notify_one();
         let _ = sink.send(close(CloseCode::Normal)).await;
         self.closed.set(true);
         self.last.set(Instant::now());
@@ -314,24 +330,31 @@ impl<F: Fn(Event)> Talk<F> {
         let mut unwritten = Vec::new();
         let end = self.receive(stream, &mut output, &mut unwritten).await;
         match self.put_out(&mut output, &mut unwritten).await {
-            true => end,
-            false => End::OutputGone,
+            Ok(()) => end,
+            Err(end) => end,
         }
     }
 
-    /// Writes what was gathered; false when nobody reads it.
-    async fn put_out(&self, output: &mut (impl AsyncWrite + Unpin), bytes: &mut Vec<u8>) -> bool {
+    /// Writes what was gathered; an error is the end of the conversation.
+    async fn put_out(
+        &self,
+        output: &mut (impl AsyncWrite + Unpin),
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), End> {
         if bytes.is_empty() {
-            return true;
+            return Ok(());
         }
         let written = async {
             output.write_all(bytes).await?;
             output.flush().await
         };
-        let written = written.await.is_ok();
+        let written = written.await;
         bytes.clear();
         self.last.set(Instant::now());
-        written
+        written.map_err(|error| match error.kind() {
+            ErrorKind::BrokenPipe => End::OutputGone,
+            _ => End::Output(crate::cause::reason(&error)),
+        })
     }
 
     /// Reads until nothing comes; messages that are there together are written together.
@@ -344,16 +367,19 @@ impl<F: Fn(Event)> Talk<F> {
         loop {
             let here = stream.next().now_or_never();
             if (here.is_none() || unwritten.len() >= AT_ONCE)
-                && !self.put_out(output, unwritten).await
+                && let Err(end) = self.put_out(output, unwritten).await
             {
-                return End::OutputGone;
+                return end;
+            }
+            if self.is_overdue() {
+                return self.silent();
             }
             let next = match here {
                 Some(here) => Some(here),
                 None => self.next(stream).await,
             };
             let Some(next) = next else {
-                return End::Quiet;
+                return self.silent();
             };
             let message = match next {
                 Some(Ok(message)) => message,
@@ -370,9 +396,10 @@ impl<F: Fn(Event)> Talk<F> {
                 Message::Ping(_) => (self.tell)(Event::Pinged),
                 Message::Pong(payload) => self.pong(payload),
                 Message::Close(frame) => {
-                    if !self.put_out(output, unwritten).await {
-                        return End::OutputGone;
+                    if let Err(end) = self.put_out(output, unwritten).await {
+                        return end;
                     }
+                    let after_ours = self.closed.get();
                     // The answer to it is sent by the next look; the server closes the connection then.
                     let _ = timeout(HURRY, async {
                         while let Some(Ok(_)) = stream.next().await {}
@@ -382,10 +409,12 @@ impl<F: Fn(Event)> Talk<F> {
                         Some(frame) => End::Closed {
                             code: frame.code.into(),
                             reason: frame.reason.to_string(),
+                            after_ours,
                         },
                         None => End::Closed {
                             code: 1005,
                             reason: String::new(),
+                            after_ours,
                         },
                     };
                 }
@@ -401,18 +430,30 @@ impl<F: Fn(Event)> Talk<F> {
     ) -> Option<Option<Result<Message, Error>>> {
         let mut next = pin!(stream.next());
         loop {
-            let from = match self.closed.get() {
-                true => self.last.get(),
-                false => Instant::now(),
-            };
+            let until = self.closing.get().map(|_| self.last.get() + GOODBYE);
             tokio::select! {
                 next = &mut next => return Some(next),
-                () = sleep_until(from + GOODBYE) => {
-                    if self.closed.get() && self.last.get().elapsed() >= GOODBYE {
+                () = at(until) => {
+                    if self.last.get().elapsed() >= GOODBYE {
                         return None;
                     }
                 }
+                () = self.is_told.notified() => {}
             }
+        }
+    }
+
+    /// Whether a server goes on and on that was told the end.
+    fn is_overdue(&self) -> bool {
+        let closing = self.closing.get();
+        closing.is_some_and(|since| since.elapsed() >= MAX_GOODBYE)
+    }
+
+    /// The end where a server does not answer our Close, or does not even take it.
+    fn silent(&self) -> End {
+        match self.closed.get() {
+            true => End::Quiet,
+            false => End::Broken("the server takes nothing more".to_owned()),
         }
     }
 

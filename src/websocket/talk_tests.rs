@@ -116,7 +116,7 @@ async fn a_close_of_the_servers_ends_it_with_its_reason() {
     })
     .await;
     assert!(
-        matches!(&end, End::Closed { code: 1008, reason } if reason == "not you"),
+        matches!(&end, End::Closed { code: 1008, reason, .. } if reason == "not you"),
         "{end:?}"
     );
     assert_eq!(text, "hello world\n");
@@ -138,4 +138,62 @@ async fn many_lines_go_and_come_together() {
     .await;
     assert!(matches!(end, End::Closed { code: 1000, .. }), "{end:?}");
     assert!(text == lines, "{} of {} bytes", text.len(), lines.len());
+}
+
+/// Neither one that goes on and on nor one that reads nothing keeps it for ever.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_answers_the_close_is_left() {
+    let began = Instant::now();
+    let (end, _) = held("a", OPTIONS, async |socket| {
+        // It does not look for a Close.
+        let (mut sink, _unread) = socket.split();
+        while sink.send(Message::from("tick")).await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    })
+    .await;
+    assert!(matches!(end, End::Quiet), "{end:?}");
+    assert!(
+        (60..75).contains(&began.elapsed().as_secs()),
+        "{:?}",
+        began.elapsed()
+    );
+    let began = Instant::now();
+    // So much that the Close finds no room behind it.
+    let line = format!("{}\n", "x".repeat(64 * 1024 - 8));
+    let (end, _) = held(&line, OPTIONS, async |socket| {
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        drop(socket);
+    })
+    .await;
+    assert!(
+        matches!(&end, End::Broken(why) if why.contains("takes nothing")),
+        "{end:?}"
+    );
+    assert!(began.elapsed() <= Duration::from_secs(101));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_says_nothing_answers_ours() {
+    let (end, _) = held("a", OPTIONS, async |mut socket| {
+        while let Some(Ok(message)) = socket.next().await {
+            if message.is_close() {
+                break;
+            }
+        }
+        // The answer that tungstenite would give has the code: this one goes out below it.
+        let _ = socket.get_mut().write_all(b"\x88\x00").await;
+    })
+    .await;
+    assert!(
+        matches!(
+            end,
+            End::Closed {
+                code: 1005,
+                after_ours: true,
+                ..
+            }
+        ),
+        "{end:?}"
+    );
 }

@@ -101,16 +101,26 @@ pub(super) async fn run(
     let stop = async { status = signals.next().await };
     let end = talk(opened, input, output, options, events, stop).await;
     match end {
-        End::Closed { code: 1000, reason } => {
+        // A Close that says nothing is an answer to ours.
+        End::Closed {
+            code: code @ 1000,
+            reason,
+            ..
+        }
+        | End::Closed {
+            code: code @ 1005,
+            reason,
+            after_ours: true,
+        } => {
             if verbose {
                 tell(format_args!(
                     "* closed by the server: {}",
-                    closed(1000, &reason)
+                    closed(code, &reason)
                 ));
             }
             ExitCode::SUCCESS
         }
-        End::Closed { code, reason } => {
+        End::Closed { code, reason, .. } => {
             tell(format_args!(
                 "closed by the server: {}",
                 closed(code, &reason)
@@ -140,6 +150,10 @@ pub(super) async fn run(
             ExitCode::FAILURE
         }
         End::OutputGone => ExitCode::SUCCESS,
+        End::Output(why) => {
+            tell(format_args!("standard output: {why}"));
+            ExitCode::FAILURE
+        }
         End::Stopped => ExitCode::from(status),
     }
 }

@@ -1,7 +1,7 @@
 //! The server's side: `--listen`.
 
 use std::collections::HashSet;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Mutex;
 
@@ -11,8 +11,9 @@ use tokio_tungstenite::tungstenite::Message;
 use super::super::listening;
 use super::{Signals, WsArgs, lines_of, safe, tell, tell_lines};
 use crate::http::request::with_slash;
+use crate::session::Source;
 use crate::websocket::server::{Event, Mode, Server, Settings};
-use crate::websocket::{Input, Origins, meaning, shown};
+use crate::websocket::{Input, Origin, Origins, meaning, shown};
 
 pub(super) fn settings(args: &WsArgs, listen: &str) -> Result<Settings, String> {
     let mode = match (args.echo, args.hub) {
@@ -57,12 +58,20 @@ pub(super) async fn run(args: &WsArgs, settings: Settings, mut signals: Signals)
     }
     let form = args.form();
     let on_terminal = std::io::stdout().is_terminal();
-    let mut output = tokio::io::stdout();
+    let (mut output, mut has_failed) = (tokio::io::stdout(), false);
     let print = async |message: Message| {
         let bytes = shown(&message, form, on_terminal);
+        let written = async {
+            output.write_all(&bytes).await?;
+            output.flush().await
+        };
         // Nobody may be reading it; who is connected goes on all the same.
-        if output.write_all(&bytes).await.is_ok() {
-            let _ = output.flush().await;
+        if let Err(error) = written.await
+            && error.kind() != ErrorKind::BrokenPipe
+            && !std::mem::replace(&mut has_failed, true)
+        {
+            let why = crate::cause::system_words(&error);
+            tell(format_args!("standard output: {why}; messages are lost"));
         }
     };
     let input = Input::new(tokio::io::stdin(), form);
@@ -71,6 +80,22 @@ pub(super) async fn run(args: &WsArgs, settings: Settings, mut signals: Signals)
     };
     server.serve(input, print, end).await;
     ExitCode::SUCCESS
+}
+
+/// That a page was refused, and what would let it in.
+fn refused(source: &Source, origin: &str) -> String {
+    let of_whom = match origin {
+        "null" => " (a file, or a sandboxed frame of any site)",
+        _ => "",
+    };
+    let cure = match Origin::parse(origin) {
+        Ok(_) => {
+            let quoted = origin.replace('\'', "%27");
+            format!("; if it is to come in, add: --origin '{quoted}'")
+        }
+        Err(_) => String::new(),
+    };
+    format!("{source}: a page of {origin}{of_whom} was refused{cure}")
 }
 
 /// Origins whose refusal is told; those that come later are not, for anybody may make up any number of them.
@@ -100,10 +125,7 @@ fn tell_of(event: &Event<'_>, verbose: bool, told: &Mutex<HashSet<String>>) {
                 return;
             };
             if told.len() < ORIGINS && told.insert(origin.clone()) {
-                let quoted = origin.replace('\'', "%27");
-                tell(format_args!(
-                    "{source}: a page of {origin} was refused; if it is to come in, add: --origin '{quoted}'"
-                ));
+                tell(refused(source, &origin));
             }
         }
         Event::Slow(source, path) => {

@@ -68,6 +68,7 @@ pub(super) async fn receive(shared: Arc<Shared>, arrival: Arrival) {
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_LIMIT)
+            .max_buf_size(16 * 1024)
             .title_case_headers(true)
             .serve_connection(TokioIo::new(link), service)
             .with_upgrades();
@@ -108,7 +109,7 @@ fn answer(shared: &Shared, from: Source, request: &Request<Incoming>) -> Respons
         return page(StatusCode::NOT_FOUND);
     }
     let Some(key) = granting::key(request) else {
-        return granting::not_asked_for();
+        return granting::not_asked_for(request);
     };
     if is_foreign(headers) {
         return page(StatusCode::FORBIDDEN);

@@ -81,7 +81,7 @@ impl Heard {
             .elapsed()
     }
 
-    fn now(&self) {
+    pub(super) fn now(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 }
@@ -108,6 +108,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         self.heard.clone()
     }
 
+    /// The message that came last is counted elsewhere: until then it is counted as one that is coming.
+    pub(super) fn is_kept(&mut self) {
+        self.unfinished.is_whole();
+    }
+
     /// The next message or control frame.
     pub(super) async fn next(&mut self) -> Result<Received, Unread> {
         loop {
@@ -132,13 +137,15 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 }
                 Opcode::Continuation => {}
                 _ if self.message.is_some() => return Err(FrameError::Interleaved.into()),
-                opcode => self.message = Some((opcode, BytesMut::new())),
+                opcode => {
+                    self.unfinished.is_whole();
+                    self.message = Some((opcode, BytesMut::new()));
+                }
             }
             self.payload(&header, key).await?;
             if header.fin
                 && let Some((opcode, bytes)) = self.message.take()
             {
-                self.unfinished.is_whole();
                 let bytes = bytes.freeze();
                 return Ok(Received::Message(match opcode {
                     Opcode::Text => {

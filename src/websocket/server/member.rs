@@ -1,14 +1,14 @@
 //! An open WebSocket of a server's.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, WriteHalf, split};
 use tokio::time::{Instant, interval, timeout};
-use tokio_tungstenite::tungstenite::Message;
 
 use super::frames::{self, Reader, Received, Unread};
-use super::held::Unfinished;
+use super::held::{Kept, Unfinished};
 use super::outbox::{Due, Outbox, Put};
 use super::rooms::{ALL, Place};
 use super::{Event, Mode, Shared};
@@ -88,15 +88,23 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
     place: Option<&Place>,
 ) -> Ended {
     let heard = reader.heard();
+    // What it says waits for others meanwhile: that it is not read is no silence of its own.
+    let is_busy = AtomicBool::new(false);
     let reading = async {
         loop {
             let received = reader.next().await;
             match received {
-                Ok(Received::Message(message)) => hear(shared, message, outbox, place).await,
+                Ok(Received::Message(message)) => {
+                    is_busy.store(true, Ordering::Relaxed);
+                    let kept = shared.held.hold(message).await;
+                    reader.is_kept();
+                    hear(shared, kept, outbox, place).await;
+                    is_busy.store(false, Ordering::Relaxed);
+                }
                 Ok(Received::Ping(payload)) => outbox.pong(payload),
                 Ok(Received::Pong) => {}
                 Ok(Received::Close(code, reason)) => {
-                    outbox.close(code, "");
+                    outbox.answer_close(code);
                     return Ended::Closed(code, reason);
                 }
                 Err(error) => {
@@ -123,6 +131,9 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
                     outbox.close(1001, "");
                     return Ended::Told(1001, String::new());
                 }
+            }
+            if is_busy.load(Ordering::Relaxed) {
+                heard.now();
             }
             let silence = heard.elapsed();
             if silence > LOST {
@@ -153,14 +164,11 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// What becomes of a message.
-async fn hear(shared: &Shared, message: Message, outbox: &Outbox, place: Option<&Place>) {
-    let kept = match shared.settings.mode {
-        Mode::Print => {
-            let _ = shared.heard.send(message).await;
-            return;
-        }
-        Mode::Echo | Mode::Hub => shared.held.hold(message).await,
-    };
+async fn hear(shared: &Shared, kept: Kept, outbox: &Outbox, place: Option<&Place>) {
+    if shared.settings.mode == Mode::Print {
+        let _ = shared.heard.send(kept).await;
+        return;
+    }
     match place {
         None => {
             if outbox.put(&kept) == Put::FarBehind {

@@ -32,7 +32,7 @@ use tracing::debug;
 use super::{Input, InputError};
 use crate::session::Source;
 use crate::transport::{tcp, tls};
-use held::Held;
+use held::{Held, Kept};
 use rooms::Rooms;
 
 /// So many connections may there be at one time.
@@ -75,7 +75,7 @@ struct Shared {
     /// Bodies of calls that are read at one time.
     bodies: Semaphore,
     stopping: watch::Receiver<bool>,
-    heard: mpsc::Sender<Message>,
+    heard: mpsc::Sender<Kept>,
     tell: Box<dyn Fn(Event<'_>) + Send + Sync>,
 }
 
@@ -84,7 +84,7 @@ pub struct Server {
     listener: tcp::Listener,
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
-    heard: mpsc::Receiver<Message>,
+    heard: mpsc::Receiver<Kept>,
 }
 
 impl Server {
@@ -160,20 +160,22 @@ impl Server {
             }
         };
         let printing = async {
-            while let Some(message) = heard.recv().await {
-                print(message).await;
+            while let Some(kept) = heard.recv().await {
+                print(kept.message.clone()).await;
             }
         };
+        let mut printing = std::pin::pin!(printing);
         tokio::select! {
             () = accepting => {}
-            () = printing => {}
+            () = &mut printing => {}
             () = say(&shared, input) => {}
             () = end => {}
         }
         let _ = stop.send(true);
-        // They have a moment to say goodbye; each holds what is shared.
-        drop((shared, heard));
-        let _ = tokio::time::timeout(GOODBYE, stop.closed()).await;
+        // They have a moment to say goodbye, and what they have said to be printed; each holds what is shared.
+        drop(shared);
+        let goodbye = async { tokio::join!(stop.closed(), printing) };
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
     }
 }
 
@@ -189,6 +191,8 @@ async fn say(shared: &Shared, mut input: Input<impl AsyncRead + Unpin>) {
         match input.next().await {
             Ok(Some(message)) => {
                 let message = shared.held.hold(message).await;
+                // All may have left meanwhile.
+                room.somebody().await;
                 room.say_in_time(&message).await;
             }
             Ok(None) => return std::future::pending().await,

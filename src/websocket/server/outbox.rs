@@ -114,7 +114,15 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// It is closed behind what is being sent; the first to say so has said it.
+    /// The answer to the peer's Close: it is closed behind all that waits, and nothing more is taken.
+    pub(super) fn answer_close(&self, code: u16) {
+        let mut state = self.lock();
+        state.close.get_or_insert_with(|| (code, String::new()));
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// It is closed behind what is being sent, and what waits is forgotten; the first to say so has said it.
     pub(super) fn close(&self, code: u16, reason: &str) {
         let mut state = self.lock();
         state.close.get_or_insert_with(|| (code, reason.to_owned()));
@@ -164,8 +172,10 @@ impl Outbox {
 
     fn due(&self) -> Option<Due> {
         let mut state = self.lock();
-        if let Some((code, reason)) = state.close.clone() {
-            return Some(Due::Close(code, reason));
+        if let Some((code, reason)) = &state.close
+            && state.queue.is_empty()
+        {
+            return Some(Due::Close(*code, reason.clone()));
         }
         if let Some(payload) = state.pong.take() {
             return Some(Due::Pong(payload));
@@ -288,5 +298,13 @@ mod tests {
         outbox.close(1000, "too late");
         assert_eq!(next(&outbox).await, "Close(1001, \"\")");
         assert_eq!(outbox.put(&short), Put::Gone);
+
+        let outbox = Outbox::default();
+        outbox.put(&short);
+        outbox.answer_close(1000);
+        assert_eq!(outbox.put(&short), Put::Gone);
+        assert_eq!(next(&outbox).await, "message of 5");
+        outbox.sent();
+        assert_eq!(next(&outbox).await, "Close(1000, \"\")");
     }
 }

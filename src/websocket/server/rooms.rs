@@ -15,7 +15,7 @@ use super::outbox::{Due, Outbox, Put};
 pub(super) const ALL: &str = "";
 
 /// How long a call waits for its turn, and then for its answer.
-const TURN: Duration = Duration::from_secs(10);
+pub(super) const TURN: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Calls that wait for their turn in one room.
@@ -63,8 +63,10 @@ pub(super) struct Place {
 pub(super) enum NoAnswer {
     /// Nobody is there, or all have left.
     Nobody,
-    /// Others have called before.
+    /// Too many others wait for their turn.
     Busy,
+    /// Its turn has not come.
+    Late,
     /// Nobody has said anything.
     Silent,
 }
@@ -180,11 +182,19 @@ impl Room {
         }
     }
 
+    /// A place among the calls, before there is anything to say.
+    pub(super) fn line_up(&self) -> Result<Waiting<'_>, NoAnswer> {
+        Waiting::new(&self.calls).ok_or(NoAnswer::Busy)
+    }
+
     /// Says something to all, and waits for the first message that comes back. Calls have their turns.
-    pub(super) async fn call(&self, message: &Kept) -> Result<Kept, NoAnswer> {
-        let _waiting = Waiting::new(&self.calls).ok_or(NoAnswer::Busy)?;
+    pub(super) async fn call(
+        &self,
+        _waiting: Waiting<'_>,
+        message: &Kept,
+    ) -> Result<Kept, NoAnswer> {
         let turn = timeout(TURN, self.turn.lock()).await;
-        let _turn = turn.map_err(|_| NoAnswer::Busy)?;
+        let _turn = turn.map_err(|_| NoAnswer::Late)?;
         let outbox = Arc::new(Outbox::default());
         {
             let mut here = lock(&self.here);
@@ -223,7 +233,7 @@ impl Drop for Calling<'_> {
 }
 
 /// A call that has its place among those that wait.
-struct Waiting<'a>(&'a AtomicUsize);
+pub(super) struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
     fn new(calls: &'a AtomicUsize) -> Option<Self> {
@@ -251,6 +261,10 @@ mod tests {
 
     async fn kept(text: &str) -> Kept {
         Held::default().hold(Message::from(text)).await
+    }
+
+    async fn call(room: &Room, message: &Kept) -> Result<Kept, NoAnswer> {
+        room.call(room.line_up()?, message).await
     }
 
     fn enter(rooms: &Rooms, name: &str) -> (Place, Arc<Outbox>) {
@@ -293,16 +307,24 @@ mod tests {
                 member.say(&kept("late").await);
             }
         };
-        let (a, b, ()) = tokio::join!(room.call(&one), room.call(&two), answering);
+        let (a, b, ()) = tokio::join!(call(room, &one), call(room, &two), answering);
         assert_eq!(a.unwrap().message, Message::from("to 1"));
         assert_eq!(b.unwrap().message, Message::from("to 2"));
-        assert_eq!(room.call(&one).await.unwrap_err(), NoAnswer::Silent);
+        assert_eq!(call(room, &one).await.unwrap_err(), NoAnswer::Silent);
+        // Each of those that call at once has its time to wait.
+        let (a, b, c) = tokio::join!(call(room, &one), call(room, &two), call(room, &one));
+        for answer in [a, b, c] {
+            assert_eq!(answer.unwrap_err(), NoAnswer::Silent);
+        }
+        let line: Vec<_> = (0..MAX_CALLS).map(|_| room.line_up().unwrap()).collect();
+        assert_eq!(call(room, &one).await.unwrap_err(), NoAnswer::Busy);
+        drop(line);
         let leaving = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             drop(member);
         };
-        let (left, ()) = tokio::join!(room.call(&one), leaving);
+        let (left, ()) = tokio::join!(call(room, &one), leaving);
         assert_eq!(left.unwrap_err(), NoAnswer::Nobody);
-        assert_eq!(room.call(&one).await.unwrap_err(), NoAnswer::Nobody);
+        assert_eq!(call(room, &one).await.unwrap_err(), NoAnswer::Nobody);
     }
 }
