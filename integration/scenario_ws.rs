@@ -623,6 +623,65 @@ async fn an_echo_and_a_hub_are_servers_for_pythons_clients() {
     );
 }
 
+/// A program that says something and closes at once is answered first.
+#[tokio::test]
+async fn an_echo_comes_before_the_answer_to_a_close() {
+    let mut stage = Stage::new();
+    let (port, _) = ours(&mut stage, &["--echo"]).await;
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
+        .await
+        .unwrap();
+    let head = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let len = stream.read(&mut answer).await.unwrap();
+    assert!(answer[..len].starts_with(b"HTTP/1.1 101 "));
+    // Masked with zeros: twice a text, and Close 1000, in one segment.
+    let text = b"\x81\x85\0\0\0\0hello";
+    let frames = [&text[..], text, b"\x88\x82\0\0\0\0\x03\xe8"].concat();
+    stream.write_all(&frames).await.unwrap();
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).await.unwrap();
+    assert_eq!(all, b"\x81\x05hello\x81\x05hello\x88\x02\x03\xe8");
+}
+
+#[tokio::test]
+async fn output_that_cannot_be_written_is_told() {
+    let mut stage = Stage::new();
+    let (port, _) = ours(&mut stage, &["--echo"]).await;
+    let shell = |tail: &str| {
+        let mut command = Command::new("sh");
+        let program = env!("CARGO_BIN_EXE_mobula");
+        let line = format!("printf 'one\\ntwo\\n' | {program} ws ws://127.0.0.1:{port}/ {tail}");
+        command.args(["-c", &line]);
+        command
+    };
+    let run = fed(shell("> /dev/full"), Vec::new()).await;
+    assert_eq!(
+        (run.code, &*run.errors),
+        (Some(1), "standard output: no space left on device\n")
+    );
+    // Somebody who has read enough is no error.
+    let run = fed(shell("-w 1 | head -1; exit 0"), Vec::new()).await;
+    assert_eq!((run.text(), &*run.errors), ("one\n", ""));
+    // A server says it once, and goes on.
+    let port = free_port();
+    let mut command = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_mobula");
+    let line = format!("exec {program} ws --listen 127.0.0.1:{port} > /dev/full 2> printed.log");
+    command.args(["-c", &line]);
+    stage.start("printing", &mut command, &[port]).await;
+    for _ in 0..2 {
+        let run = ws(&[&format!("ws://127.0.0.1:{port}/")], "x\ny\n").await;
+        assert_eq!(run.code, Some(0), "{}", run.errors);
+    }
+    let told = stage
+        .until_file_has("printed.log", "standard output: ")
+        .await;
+    assert_eq!(told.matches("messages are lost").count(), 1, "{told}");
+}
+
 #[tokio::test]
 async fn a_call_of_a_room_has_the_first_message_that_comes_back() {
     let mut stage = Stage::new();
@@ -657,7 +716,7 @@ async fn a_call_of_a_room_has_the_first_message_that_comes_back() {
     );
     let bytes = [
         "-H",
-        "Content-Type: application/octet-stream",
+        "Content-Type: Application/Octet-Stream; x=y",
         "-d",
         "abc",
         &room,
@@ -689,6 +748,24 @@ async fn a_call_of_a_room_has_the_first_message_that_comes_back() {
         ),
         (&[&*room], "400"),
         (&["-X", "PUT", &room], "405"),
+        (
+            &["-X", "OPTIONS", "-H", "Origin: https://a.example", &room],
+            "204",
+        ),
+        (
+            &[
+                "-H",
+                "Connection: Upgrade",
+                "-H",
+                "Upgrade: websocket",
+                "-H",
+                "Sec-WebSocket-Version: 8",
+                "-H",
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+                &room,
+            ],
+            "426",
+        ),
     ] {
         assert!(curl(arguments).await.0.starts_with(told), "{arguments:?}");
     }
