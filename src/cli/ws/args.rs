@@ -52,7 +52,7 @@ pub(in crate::cli) struct WsArgs {
     /// Ping so often, and print how long the answers take
     #[arg(long, value_name = "SECONDS", value_parser = period, conflicts_with = "listen")]
     pub(super) ping: Option<Duration>,
-    /// Go through a proxy: http://[USER:PASSWORD@]HOST:PORT or socks5://…
+    /// Go through a proxy: http://USER:PASSWORD@HOST:PORT, with an account or without, or socks5://…
     #[arg(long, value_name = "URL", conflicts_with = "listen")]
     pub(super) proxy: Option<String>,
     /// Believe this authority, or this certificate, besides those of the system

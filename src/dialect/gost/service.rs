@@ -103,7 +103,7 @@ impl Made {
     }
 }
 
-/// As a config.json has it. What has no word there is told by [`super::write_config`].
+/// As a config.json has it. What has no word there is told by `v2ray::write_config`.
 fn balancer(balancer: &BalancerSettings) -> Json {
     let strategy = match *balancer.strategy {
         routing::Strategy::RoundRobin(_) => "roundRobin",
