@@ -388,7 +388,9 @@ async fn a_thousand_nodes_take_little_memory() {
     let alive = nodes.iter().filter(|node| node["ok"] == true).count();
     assert_eq!((nodes.len(), alive), (1000, 500));
     let resident = kib.parse::<u64>().unwrap() / 1024;
-    assert!(resident <= 40, "{resident} MiB");
+    // Not optimised, the program alone is some 28 MiB of that.
+    let most = if cfg!(debug_assertions) { 56 } else { 40 };
+    assert!(resident <= most, "{resident} MiB");
     assert!(
         began.elapsed() < Duration::from_secs(30),
         "{:?}",

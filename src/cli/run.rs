@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::args::RunArgs;
 use super::example::Example;
@@ -158,7 +158,7 @@ fn served(
     for warning in warnings {
         warn!("{warning}");
     }
-    debug!("AES-GCM by {}, as the CPU has it", Library::of_aes());
+    info!("AES-GCM by {}, as the CPU has it", Library::of_aes());
     raise_limit();
     let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| format!("cannot start threads: {e}"))?;
