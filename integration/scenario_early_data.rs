@@ -75,26 +75,12 @@ async fn round_trips(socks: u16, target: &To, round_trip: Duration) -> f64 {
     began.elapsed().as_secs_f64() / round_trip.as_secs_f64()
 }
 
-fn echo_on(listener: TcpListener) -> To {
-    let at = listener.local_addr().expect("it listens");
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let (mut read, mut write) = stream.split();
-                let _ = tokio::io::copy(&mut read, &mut write).await;
-                let _ = write.shutdown().await;
-            });
-        }
-    });
-    To::Ip(at)
-}
-
 /// Whoever has a ticket has an answer after two round trips, TCP's and one for all the rest; by every protocol.
 #[test]
 fn two_round_trips_with_a_ticket_and_three_without() {
     wire_with_faults::run(|mut far| async move {
         let there: SocketAddr = (FAR.parse::<Ipv4Addr>().expect("it is one"), 0).into();
-        let target = echo_on(far.machine.tcp_listen(there));
+        let target = counting(far.machine.tcp_listen(there), Arc::default());
         let round_trip = Duration::from_millis(100);
         for (at, protocol) in ["vmess", "vless", "trojan"].into_iter().enumerate() {
             let port = 8443 + at as u16;
@@ -287,6 +273,7 @@ async fn record(listener: TcpListener, server: u16, recorded: Arc<Mutex<Vec<Vec<
     }
 }
 
+/// An echo that counts its visits.
 fn counting(listener: TcpListener, visits: Arc<AtomicUsize>) -> To {
     let at = listener.local_addr().expect("it listens");
     tokio::spawn(async move {
