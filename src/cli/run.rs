@@ -158,7 +158,7 @@ fn served(
     for warning in warnings {
         warn!("{warning}");
     }
-    info!("AES-GCM by {}, as the CPU has it", Library::of_aes());
+    info!("AES-GCM is sealed by {}", Library::of_aes());
     raise_limit();
     let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| format!("cannot start threads: {e}"))?;
