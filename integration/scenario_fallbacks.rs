@@ -77,7 +77,8 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, pieces: &[&[u8]
     String::from_utf8(told).expect("text")
 }
 
-async fn over_tls(
+/// A TLS client that believes the certificate and offers these protocols.
+pub async fn over_tls(
     certificate: &Certificate,
     port: u16,
     name: &str,

@@ -11,8 +11,10 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::configs::{Certificate, SERVER_NAME};
 use crate::peers::Peer::{self, Mobula, V2ray445};
 use crate::peers::{Stage, free_port, listen};
+use crate::scenario_fallbacks::over_tls;
 use crate::traffic;
 
 /// How long the server listens to a request, which nothing else ends.
@@ -440,4 +442,57 @@ async fn a_connection_carries_odd_requests_one_after_another() {
             assert!(matches!(read, Ok(Ok(1..))), "{:?}", text(&answer));
         }
     }
+}
+
+/// Browsers offer HTTP/2 to a proxy behind TLS, and speak it where it is agreed on.
+#[tokio::test]
+async fn over_tls_both_ends_agree_on_http_1_1_alone() {
+    let mut stage = Stage::new();
+    let certificate = Certificate::new(&stage);
+    let acceptor = certificate.acceptor(&["h2", "http/1.1"]);
+    let server = listen();
+    let next = server.local_addr().expect("it listens").port();
+    let port = free_port();
+    let config = json!({
+        "inbounds": [{"listen": "127.0.0.1", "port": port, "protocol": "http", "streamSettings": {
+            "security": "tls",
+            "tlsSettings": {"certificates": [{"certificateFile": certificate.chain, "keyFile": certificate.key}]},
+        }}],
+        "outbounds": [{
+            "protocol": "http", "settings": {"servers": [{"address": "127.0.0.1", "port": next}]},
+            "streamSettings": {"security": "tls", "tlsSettings": {
+                "serverName": SERVER_NAME,
+                "certificates": [{"usage": "verify", "certificateFile": certificate.authority}],
+            }},
+        }],
+    });
+    stage.run(Mobula, "proxy", &config, &[port]).await;
+    let serving = tokio::spawn(async move {
+        let (stream, _) = server.accept().await.expect("a connection");
+        let mut stream = acceptor.accept(stream).await.expect("TLS");
+        let agreed = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        let mut asked = vec![0; 13];
+        stream.read_exact(&mut asked).await.expect("a request");
+        let answer = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhello").await;
+        answer.expect("it listens");
+        // Until it is read.
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+        (agreed, asked)
+    });
+    let mut stream = over_tls(&certificate, port, SERVER_NAME, &["h2", "http/1.1"]).await;
+    let agreed = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+    assert_eq!(agreed.as_deref(), Some(&b"http/1.1"[..]));
+    let request = b"CONNECT a.test:80 HTTP/1.1\r\nHost: a.test:80\r\n\r\n";
+    stream.write_all(request).await.expect("it reads");
+    let mut answer = vec![0; 12];
+    let read = timeout(traffic::LIMIT, stream.read_exact(&mut answer)).await;
+    read.expect("an answer in time").expect("an answer");
+    assert_eq!(answer, b"HTTP/1.1 200");
+    drop(stream);
+    let (agreed, asked) = timeout(traffic::LIMIT, serving)
+        .await
+        .expect("the end in time")
+        .expect("a server");
+    assert_eq!(agreed.as_deref(), Some(&b"http/1.1"[..]));
+    assert_eq!(asked, b"CONNECT a.tes");
 }

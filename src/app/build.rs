@@ -55,7 +55,11 @@ impl Inbound {
     pub fn new(mut settings: config::Inbound) -> Result<Self, StartError> {
         let others = std::mem::take(&mut settings.beside);
         let transports = others.iter().map(|other| other.transport.clone()).collect();
-        let transport = transport::Inbound::shared(settings.transport.clone(), transports);
+        let own = match settings.protocol {
+            protocol::InboundSettings::Http(_) => settings.transport.clone().in_http_1_1(),
+            _ => settings.transport.clone(),
+        };
+        let transport = transport::Inbound::shared(own, transports);
         let transport = transport.map_err(|e| StartError::transport(&settings.name, e))?;
         let beside = others.into_iter().map(|other| {
             // What stands in front of its requests is above.
@@ -251,7 +255,11 @@ pub fn outbound(
         protocol: settings.protocol.clone(),
         mux: settings.mux.clone(),
     };
-    let transport = transport::Outbound::with_browser(settings.transport, browser)
+    let transport = match settings.protocol {
+        OutboundSettings::Http(_) => settings.transport.in_http_1_1(),
+        _ => settings.transport,
+    };
+    let transport = transport::Outbound::with_browser(transport, browser)
         .map_err(|e| StartError::transport(&settings.name, e))?;
     let mut outbound = Outbound::new(transport, protocol::Outbound::new(settings.protocol));
     outbound.name = settings.name;

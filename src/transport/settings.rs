@@ -80,6 +80,14 @@ pub enum ClientCarrier {
 const HTTP_1_1: &str = "http/1.1";
 
 impl ServerSettings {
+    /// The same for a protocol that is HTTP/1.1 itself: over TLS alone nothing else is agreed on.
+    pub fn in_http_1_1(mut self) -> Self {
+        if let (ServerCarrier::Raw, Some(tls)) = (&self.carrier, &mut self.security) {
+            without_http2(&mut tls.alpn);
+        }
+        self
+    }
+
     /// Whether clients must show a certificate.
     pub fn requires_client_certificate(&self) -> bool {
         let tls = self.security.as_ref();
@@ -87,7 +95,23 @@ impl ServerSettings {
     }
 }
 
+/// What understands HTTP/1.1 alone must not agree on HTTP/2, which the other end would speak then.
+fn without_http2(alpn: &mut Vec<String>) {
+    alpn.retain(|name| name != http2::ALPN);
+    if alpn.is_empty() {
+        alpn.push(HTTP_1_1.to_owned());
+    }
+}
+
 impl ClientSettings {
+    /// As [`ServerSettings::in_http_1_1`].
+    pub fn in_http_1_1(mut self) -> Self {
+        if let (ClientCarrier::Raw, Some(tls)) = (&self.carrier, &mut self.security) {
+            without_http2(&mut tls.alpn);
+        }
+        self
+    }
+
     /// Whether bytes go into bare TCP connections.
     pub fn is_bare(&self) -> bool {
         !self.has_tls() && matches!(self.carrier, ClientCarrier::Raw)
