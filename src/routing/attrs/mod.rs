@@ -3,6 +3,8 @@
 //! The words that people use: strings, lists and tuples of them, `attrs['name']`, `attrs.get('name')`,
 //! comparisons, `in`, `and`, `or`, `not`, and five methods of strings. As in Starlark, asking for an attribute
 //! that is not there is an error, and an expression with an error holds for nothing.
+//!
+//! Xray has an object of names and regular expressions instead, each of which its attribute must match.
 
 mod parse;
 #[cfg(test)]
@@ -11,6 +13,7 @@ mod tests;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use crate::matching::{PatternError, Regex};
 use crate::session::Attributes;
 
 pub use parse::ParseError;
@@ -23,13 +26,18 @@ pub struct Expression(Node);
 enum Node {
     Attrs,
     Literal(Value<'static>),
-    List { tuple: bool, items: Vec<Self> },
+    List {
+        tuple: bool,
+        items: Vec<Self>,
+    },
     Index(Box<Self>, Box<Self>),
     Call(Box<Self>, Method, Vec<Self>),
     Not(Box<Self>),
     And(Box<Self>, Box<Self>),
     Or(Box<Self>, Box<Self>),
     Compare(Box<Self>, Operator, Box<Self>),
+    /// Of the attribute's value, which must be there.
+    Matches(String, Regex),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +72,25 @@ enum Value<'a> {
 }
 
 impl Expression {
+    /// Xray's form: each of these attributes is there and matches. Nothing asks for nothing.
+    ///
+    /// # Errors
+    ///
+    /// When a regular expression cannot be compiled.
+    pub fn of_each<'t>(
+        named: impl Iterator<Item = (&'t str, &'t str)>,
+    ) -> Result<Option<Self>, PatternError> {
+        let mut all = None;
+        for (name, pattern) in named {
+            let one = Node::Matches(name.to_ascii_lowercase(), Regex::new(pattern)?);
+            all = Some(match all {
+                None => one,
+                Some(others) => Node::And(Box::new(others), Box::new(one)),
+            });
+        }
+        Ok(all.map(Self))
+    }
+
     /// Whether it is true of `attrs`.
     pub fn holds(&self, attrs: &Attributes) -> bool {
         self.0.value(attrs).is_some_and(|value| value.is_true())
@@ -100,6 +127,9 @@ impl Node {
                 a if a.is_true() => a,
                 _ => b.value(attrs)?,
             },
+            Self::Matches(name, regex) => {
+                Value::Bool(attrs.get(name).is_some_and(|value| regex.is_match(value)))
+            }
             Self::Compare(a, operator, b) => {
                 Value::Bool(compare(&a.value(attrs)?, *operator, &b.value(attrs)?)?)
             }

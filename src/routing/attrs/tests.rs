@@ -135,3 +135,23 @@ fn what_is_not_understood_is_named_with_its_place() {
     let nots = format!("{}attrs", "not ".repeat(100_001));
     assert!(!holds(&nots));
 }
+
+#[test]
+fn xrays_form_asks_that_each_of_its_attributes_matches() {
+    let holds = |pairs: &[(&str, &str)]| {
+        let all = Expression::of_each(pairs.iter().copied()).expect("regular expressions");
+        all.map(|all| all.holds(&request()))
+    };
+    assert_eq!(holds(&[]), None);
+    assert_eq!(holds(&[(":method", "^(GET|HEAD)$")]), Some(true));
+    assert_eq!(
+        holds(&[("Accept", "html"), (":path", "^/video")]),
+        Some(true)
+    );
+    assert_eq!(
+        holds(&[("Accept", "html"), (":path", "^/audio")]),
+        Some(false)
+    );
+    assert_eq!(holds(&[("x-none", "")]), Some(false));
+    assert!(Expression::of_each([("a", "(")].into_iter()).is_err());
+}

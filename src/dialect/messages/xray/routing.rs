@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::ports;
+use super::{older, ports};
 use crate::address::{Network, PortRange};
 use crate::dialect::messages::at::{At, all, whole};
 use crate::dialect::messages::error::MessageError;
@@ -40,7 +40,10 @@ pub fn routing(message: &TypedMessage) -> Result<Settings, MessageError> {
         let wrong = at.error("AddRule: config type error");
         return whole(wrong, &report);
     }
-    let config: Config = typed::open(message)?;
+    let config: Config = match typed::open(message) {
+        Ok(config) => config,
+        Err(e) => older::routing(&message.value).ok_or(e)?,
+    };
     whole(read(&config, &at), &report)
 }
 
@@ -156,9 +159,9 @@ fn attributes(message: &RoutingRule, at: &At) -> Option<Option<Expression>> {
     if message.attributes.is_empty() {
         return Some(None);
     }
-    let text = "conditions on attributes in this form are not built, and without them the rule would take too much: \
-                write them into a file";
-    at.key("attributes").error(text)
+    let named = message.attributes.iter();
+    let named = named.map(|(name, pattern)| (name.as_str(), pattern.as_str()));
+    at.key("attributes").ok(Expression::of_each(named))
 }
 
 /// The patterns of names.

@@ -1,5 +1,7 @@
 //! One rule, in the words of V2Ray 4 or 5.
 
+use serde_json::{Map, Value};
+
 use super::{lists, target};
 use crate::address::Network;
 use crate::dialect::v2ray::json::{Node, Object, PortList, PortRange, StringList, did_you_mean};
@@ -215,6 +217,9 @@ fn protocols(object: &Object) -> Placed<Vec<String>> {
 
 fn attrs(object: &Object) -> Option<Expression> {
     let node = object.first(&["attrs", "attributes"])?;
+    if let Some(map) = node.value.as_object() {
+        return attrs_of_xray(&node, map);
+    }
     let text: String = node.read()?;
     if text.is_empty() {
         return None;
@@ -222,6 +227,24 @@ fn attrs(object: &Object) -> Option<Expression> {
     Expression::parse(&text)
         .map_err(|e| node.error(e.to_string()))
         .ok()
+}
+
+/// Xray's `{":method": "GET", "accept": "html"}`: names and regular expressions.
+fn attrs_of_xray(node: &Node, map: &Map<String, Value>) -> Option<Expression> {
+    let mut named = Vec::new();
+    for (name, value) in map {
+        let at = Node::at(node.path.key(name), value, node.report());
+        let pattern: String = at.read()?;
+        if let Err(e) = Regex::new(&pattern) {
+            at.error(format!("`{}`: {e}", pattern.escape_debug()));
+            return None;
+        }
+        named.push((name.as_str(), pattern));
+    }
+    let named = named
+        .iter()
+        .map(|(name, pattern)| (*name, pattern.as_str()));
+    Expression::of_each(named).ok().flatten()
 }
 
 /// One pattern that must be readable by itself.
