@@ -1,4 +1,4 @@
-//! `api`: the gRPC service for panels.
+//! `api`: the gRPC service for panels, in V2Ray 5 `commander` among the `services`.
 
 use std::net::SocketAddr;
 
@@ -16,8 +16,14 @@ const NAMES: [&str; 6] = [
     "StatsService",
 ];
 
+/// What V2Ray 5 calls them.
+const FIVE: [&str; 5] = ["observatory", "proxyman", "reflection", "router", "stats"];
+
 pub(super) fn read(root: &Object) -> Option<Api> {
-    let object = root.object("api")?;
+    let commander = commander(root);
+    let of_four = root.object("api");
+    let is_of_five = of_four.is_none();
+    let object = of_four.or(commander)?;
     let tag = object
         .require::<String>("tag")
         .filter(|tag| !tag.is_empty());
@@ -27,13 +33,23 @@ pub(super) fn read(root: &Object) -> Option<Api> {
             .error("`tag` is empty, expected a tag for rules to lead to");
     }
     let mut services = Services::default();
-    for node in object.array("services") {
-        add(&mut services, &node);
+    match is_of_five {
+        true => {
+            for node in object.array("name") {
+                add_of_five(&mut services, &node);
+            }
+        }
+        false => {
+            for node in object.array("services") {
+                add(&mut services, &node);
+            }
+        }
     }
     if services == Services::default() {
-        object
-            .node
-            .warn("no service is named in `services`, so none is answered");
+        object.node.warn(match is_of_five {
+            true => "no service is named in `name`, so none is answered",
+            false => "no service is named in `services`, so none is answered",
+        });
     }
     let listen = object.get("listen").and_then(|node| {
         let place = listen(&node)?;
@@ -50,6 +66,12 @@ pub(super) fn read(root: &Object) -> Option<Api> {
         listen,
         at,
     })
+}
+
+/// V2Ray 5's `{"tag": "api", "name": ["stats", "proxyman"]}`.
+fn commander<'a>(root: &Object<'a>) -> Option<Object<'a>> {
+    let services = root.get("services").filter(|node| node.value.is_object())?;
+    services.object()?.object("commander")
 }
 
 /// As Xray reads it; an empty one is none. Without a host, all addresses are meant.
@@ -99,6 +121,28 @@ fn add(services: &mut Services, node: &Node) {
     }
 }
 
+/// By the short names of V2Ray 5, or the whole ones behind `#`.
+fn add_of_five(services: &mut Services, node: &Node) {
+    let Some(name) = node.read::<String>() else {
+        return;
+    };
+    let whole = name.strip_prefix("#v2ray.core.app.");
+    let short = whole.and_then(|rest| rest.strip_suffix(".command.Config"));
+    match short.unwrap_or(&name) {
+        "proxyman" => services.handler = true,
+        "log" => services.logger = true,
+        "observatory" => services.observatory = true,
+        "reflection" | "#v2ray.core.app.commander.ReflectionConfig" => services.reflection = true,
+        "router" => services.routing = true,
+        "stats" => services.stats = true,
+        other => node.warn(format!(
+            "no service is called `{}`{}",
+            other.escape_debug(),
+            did_you_mean(other, FIVE.into_iter())
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -122,6 +166,35 @@ mod tests {
         assert_eq!(tags.collect::<Vec<_>>(), ["direct", "api"]);
         assert!(config.api.is_some());
         loaded.warnings.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn v2ray_5_has_it_among_its_services() {
+        let config = json!({
+            "services": {"commander": {"tag": "cmd", "name": [
+                "stats", "proxyman", "#v2ray.core.app.router.command.Config", "stat"
+            ]}},
+            "inbounds": [door("panel", "127.0.0.1")],
+            "outbounds": [{"tag": "direct", "protocol": "freedom"}],
+            "router": {"rule": [{"inboundTag": ["panel"], "tag": "cmd"}]}
+        });
+        let text = Input::Text {
+            name: "c.json".to_owned(),
+            text: config.to_string(),
+        };
+        let loaded = load(&[text], Format::V5);
+        let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let unknown =
+            "services.commander.name[3]: no service is called `stat`, did you mean `stats`?";
+        assert!(warnings[0].starts_with(unknown), "{warnings:?}");
+        let config = loaded.config.expect("a good config");
+        let api = config.api.expect("an API");
+        assert_eq!(&*api.tag, "cmd");
+        assert!(api.services.stats && api.services.handler && api.services.routing);
+        assert!(!api.services.observatory);
+        // No outbound stands in for it.
+        assert_eq!(config.outbounds.len(), 1);
     }
 
     fn door(tag: &str, listen: &str) -> Value {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `serviceName` | where the calls are: `/NAME/Tun`; with a `/` in front, the path itself, as Xray has it |
 //! | `multiMode` | client: `TunMulti` is called; a server takes both |
-//! | `authority` | client: the name in requests |
+//! | `authority` | client: the name in requests; V2Ray 5: `host` |
 //! | `user_agent` | client: the user agent, or `chrome`, `firefox`, `edge`, `golang` |
 //! | `idle_timeout`, `health_check_timeout` | seconds between two pings, and for their answers |
 //! | `permit_without_stream` | client: pings also without a tunnel |
@@ -41,6 +41,7 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
     object.silent(&[
         "multiMode",
         "authority",
+        "host",
         "user_agent",
         "initial_windows_size",
     ]);
@@ -55,8 +56,10 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
         return Some(ClientSettings::default());
     };
     let object = node.object()?;
-    let authority: String = object.read_or("authority", String::new());
-    if let Some(node) = object.get("authority")
+    let named = object.first(&["authority", "host"]);
+    let authority = named.as_ref().and_then(Node::read::<String>);
+    let authority = authority.unwrap_or_default();
+    if let Some(node) = named
         && !authority.is_empty()
         && authority.parse::<http::uri::Authority>().is_err()
     {

@@ -5,7 +5,7 @@
 //! | `host` | a list, or names between commas: client: what requests are for, one of them by chance; server: what they may be for |
 //! | `path` | client: as it is; server: what paths begin with |
 //! | `method` | `PUT`; a server looks at it where a site is on the same port |
-//! | `headers` | client: joined to the request; server: to the answer |
+//! | `headers` | client: joined to the request; server: to the answer; V2Ray 5: `header`, a list of `name` and `value` |
 //! | `read_idle_timeout`, `health_check_timeout` | client, Xray's: seconds between two pings, and for their answers |
 //! | `trustedProxies`, `realIpHeader`, `parseXForwardedFor` | as in `wsSettings` |
 
@@ -86,15 +86,28 @@ fn read_hosts(object: &Object) -> Vec<String> {
 /// A map of names and their values, one or a list.
 fn read_headers(object: &Object) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let Some(node) = object.get("headers") else {
-        return headers;
-    };
-    let (Some(map), Value::Object(names)) = (node.object(), node.value) else {
-        return headers;
-    };
-    for (name, value) in names {
-        let value = Node::at(map.node.path.key(name), value, node.report());
-        let name = match upgrade::header_name(name) {
+    let mut named = Vec::new();
+    if let Some(node) = object.get("headers")
+        && let (Some(map), Value::Object(names)) = (node.object(), node.value)
+    {
+        named.extend(names.iter().map(|(name, value)| {
+            let at = map.node.path.key(name);
+            (name.clone(), Node::at(at, value, node.report()))
+        }));
+    }
+    for header in object.array("header") {
+        let Some(header) = header.object() else {
+            continue;
+        };
+        let (name, value) = (
+            header.require::<String>("name"),
+            header.require_node("value"),
+        );
+        header.finish();
+        named.extend(name.zip(value));
+    }
+    for (name, value) in named {
+        let name = match upgrade::header_name(&name) {
             Ok(name) if is_of_http2(&name) => name,
             Ok(name) => {
                 value.warn(format!(

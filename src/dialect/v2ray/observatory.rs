@@ -40,12 +40,19 @@ pub(super) fn read(root: &Object) -> Vec<Settings> {
         }
         several.finish();
     }
+    if let Some(several) = services.as_ref().map(|s| s.array("multiobservatory")) {
+        observers.extend(several.iter().filter_map(|node| member(node.object()?)));
+    }
     if let Some(services) = services {
         for (key, value) in services.node.value.as_object().into_iter().flatten() {
             let built = [
                 "backgroundObservatory",
                 "browser",
                 "burstObservatory",
+                "commander",
+                "fakeDns",
+                "fakeDnsMulti",
+                "multiobservatory",
                 "policy",
                 "reverse",
                 "stats",
@@ -60,9 +67,14 @@ pub(super) fn read(root: &Object) -> Vec<Settings> {
     observers
 }
 
-/// `{"type": "burst", "tag": "…", "settings": {…}}` of `multiObservatory`.
+/// `{"type": "burst", "tag": "…", "settings": {…}}` of `multiObservatory`; V2Ray 5 has the names of its services there.
 fn member(object: Object) -> Option<Settings> {
-    let kinds: [(&str, ReadKind); 2] = [("default", sequential), ("burst", burst)];
+    let kinds: [(&str, ReadKind); 4] = [
+        ("default", sequential),
+        ("burst", burst),
+        ("backgroundObservatory", sequential),
+        ("burstObservatory", burst),
+    ];
     let kind = match object.get("type").filter(|node| node.value != "") {
         Some(node) => one_of(&node, &kinds)?,
         None => sequential,
@@ -200,6 +212,18 @@ mod tests {
         assert!(problems.is_empty(), "{problems:?}");
         let tags: Vec<&str> = all.iter().map(|o| o.tag.as_str()).collect();
         assert_eq!(tags, ["", "", "m", "n"]);
+        let (of_five, problems) = observers(&json!({"services": {"multiobservatory": [
+            {"type": "burstObservatory", "tag": "m", "settings": {"subject_selector": ["a"]}},
+            {"type": "backgroundObservatory", "tag": "n", "settings": {
+                "subject_selector": ["a"], "probe_interval": 2_000_000_000
+            }}
+        ]}}));
+        assert!(problems.is_empty(), "{problems:?}");
+        let kinds: Vec<_> = of_five.iter().map(|o| (&*o.tag, &o.kind)).collect();
+        assert!(
+            matches!(&kinds[..], [("m", Kind::Burst(_)), ("n", Kind::Sequential(two))] if two.interval.as_secs() == 2),
+            "{kinds:?}"
+        );
         let Kind::Burst(burst) = &all[1].kind else {
             panic!("{all:?}");
         };

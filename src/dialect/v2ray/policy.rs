@@ -72,7 +72,7 @@ fn read_level(object: &Object) -> Level {
     let timeout = object.object("timeout");
     let read = |key: &'static str, longer: &'static str| {
         let inner = timeout.as_ref();
-        let inner = inner.and_then(|timeout| timeout.first(&[longer, snake(longer)]));
+        let inner = inner.and_then(|timeout| timeout.get(longer));
         let node = object.get(key).or(inner)?;
         let secs = seconds(&node)?;
         Some((node, secs))
@@ -149,27 +149,9 @@ fn read_system(object: &Object) -> System {
     system
 }
 
-/// A switch of V2Ray 5's, whose keys may be written either way.
+/// A switch of V2Ray 5's.
 fn flag(object: &Object, key: &'static str) -> bool {
-    let node = object.first(&[key, snake(key)]);
-    node.and_then(|node| node.read()).unwrap_or(false)
-}
-
-/// The other way to write a key.
-fn snake(key: &'static str) -> &'static str {
-    match key {
-        "connectionIdle" => "connection_idle",
-        "uplinkOnly" => "uplink_only",
-        "downlinkOnly" => "downlink_only",
-        "userUplink" => "user_uplink",
-        "userDownlink" => "user_downlink",
-        "inboundUplink" => "inbound_uplink",
-        "inboundDownlink" => "inbound_downlink",
-        "outboundUplink" => "outbound_uplink",
-        "outboundDownlink" => "outbound_downlink",
-        "overrideAccessLogDest" => "override_access_log_dest",
-        same => same,
-    }
+    object.read_or(key, false)
 }
 
 /// `5`, or `{"value": 5}` as V2Ray 5 writes it.

@@ -77,7 +77,7 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
     let metrics = metrics::read(&root);
     let metrics_tag = metrics.as_ref().and_then(|metrics| metrics.tag.clone());
     let geodata = Geodata::new(geodata::folders());
-    let fakes = root.get("fakedns");
+    let fakes = fakes(&root);
     let dns = dns(&root, fakes.as_ref(), &geodata);
     let mut tags = Tags::of(&inbounds, &outbounds, &dns, &reverse, api_tag.as_deref());
     tags.outbounds
@@ -259,7 +259,9 @@ fn unbuilt_tags(root: &Object) -> Vec<String> {
         .as_ref()
         .and_then(|s| s.value.as_object())
     {
-        unbuilt.extend(services.values().filter_map(tag_in));
+        let others = services.iter();
+        let others = others.filter(|(name, _)| !name.eq_ignore_ascii_case("commander"));
+        unbuilt.extend(others.filter_map(|(_, value)| tag_in(value)));
     }
     unbuilt
 }
@@ -267,6 +269,14 @@ fn unbuilt_tags(root: &Object) -> Vec<String> {
 fn tag_in(value: &Value) -> Option<String> {
     let tag = value.get("tag").and_then(Value::as_str);
     tag.filter(|tag| !tag.is_empty()).map(str::to_owned)
+}
+
+/// `fakedns`, which V2Ray 5 has among its services.
+fn fakes<'a>(root: &Object<'a>) -> Option<Node<'a>> {
+    let top = root.get("fakedns");
+    let services = root.get("services").filter(|node| node.value.is_object());
+    let services = services.and_then(|node| node.object());
+    top.or_else(|| services?.first(&["fakeDns", "fakeDnsMulti"]))
 }
 
 /// `dns`; without it the system is asked, as by V2Ray.

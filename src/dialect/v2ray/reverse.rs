@@ -25,7 +25,6 @@ pub(super) fn read(root: &Object) -> Settings {
         && let Some(object) = services.object("reverse")
     {
         push(&mut settings, &object, ["bridgeConfig", "portalConfig"]);
-        push(&mut settings, &object, ["bridge_config", "portal_config"]);
         object.silent(&["@type"]);
         object.finish();
     }

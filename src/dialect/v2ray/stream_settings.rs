@@ -195,7 +195,7 @@ impl<'a> Parts<'a> {
             h2: object
                 .get("httpSettings")
                 .or_else(|| v5.filter(|_| network == Network::H2)),
-            tls: object.first(&["tlsSettings", "securitySettings"]),
+            tls: tls_settings(object),
             sockopt: object.first(&["sockopt", "socketSettings"]),
         };
         object.refuse(
@@ -217,6 +217,25 @@ impl<'a> Parts<'a> {
         ]);
         parts
     }
+}
+
+/// V2Ray 5's `utls` has those of `tls` one level deeper, beside what says whose handshake it is to look like.
+fn tls_settings<'a>(object: &Object<'a>) -> Option<Node<'a>> {
+    let node = object.first(&["tlsSettings", "securitySettings"])?;
+    let word = object.get("security").and_then(|node| node.value.as_str());
+    if !word.is_some_and(|word| word.trim().eq_ignore_ascii_case("utls")) {
+        return Some(node);
+    }
+    let utls = node.object()?;
+    let inner = utls.get("tlsConfig");
+    utls.no_effect(&["imitate"]);
+    utls.refuse(
+        "noSNI",
+        "the name of the server is always said: without a name, write its IP address as `serverName`",
+    );
+    utls.silent(&["forceAlpn"]);
+    utls.finish();
+    inner
 }
 
 /// What is written out and not switched on.
@@ -251,8 +270,8 @@ fn read_security(node: &Node) -> Option<Security> {
     let lower = text.trim().to_ascii_lowercase();
     match lower.as_str() {
         "none" | "" => return Some(Security::None),
-        "tls" => return Some(Security::Tls),
-        "xtls" | "reality" | "utls" => node.unbuilt(format!(
+        "tls" | "utls" => return Some(Security::Tls),
+        "xtls" | "reality" => node.unbuilt(format!(
             "the security `{text}` is not built, expected `none` or `tls`"
         )),
         _ if is_nearly_tls(&lower) => {

@@ -216,11 +216,23 @@ fn read_alpn(object: &Object, http_1_1: bool) -> Vec<String> {
 fn read_versions(object: &Object) -> Versions {
     let bound = |key| {
         let node = object.get(key)?;
-        let known = [("1.0", 10), ("1.1", 11), ("1.2", 12), ("1.3", 13)];
+        let known = [
+            ("1.0", 10),
+            ("1.1", 11),
+            ("1.2", 12),
+            ("1.3", 13),
+            ("TLS1_0", 10),
+            ("TLS1_1", 11),
+            ("TLS1_2", 12),
+            ("TLS1_3", 13),
+        ];
         let usual = match key {
             "minVersion" => "1.2",
             _ => "1.3",
         };
+        if node.value == "Default" {
+            return None;
+        }
         let version = one_of_or(&node, &known, usual)?;
         if version < 12 {
             node.warn("TLS older than 1.2 is not built, 1.2 takes its place");

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::part::{NO_WORD, Part};
+use super::routing::networks;
 
 pub(super) fn write(dns: Part<'_>) -> Value {
     let mut five = Map::new();
@@ -81,7 +82,13 @@ fn server(server: Part<'_>) -> Value {
             }
             address
         }
-        other => other.cloned().unwrap_or_default(),
+        other => {
+            let mut address = other.cloned().unwrap_or_default();
+            if let Some(Value::String(network)) = address.get_mut("network") {
+                network.make_ascii_uppercase();
+            }
+            address
+        }
     };
     five.insert("address".to_owned(), address);
     for key in [
@@ -114,7 +121,11 @@ fn server(server: Part<'_>) -> Value {
     if !sites.is_empty() {
         five.insert("geoDomain".to_owned(), sites.into());
     }
-    server.keep(&mut five, &["expectIPs", "expectedIPs", "geoip"]);
+    match networks(&server.items(&["expectIPs", "expectedIPs", "geoip"])) {
+        Ok(list) if list.is_empty() => {}
+        Ok(list) => drop(five.insert("geoip".to_owned(), list.into())),
+        Err(why) => server.lost("expectIPs", why),
+    }
     server.finish();
     Value::Object(five)
 }

@@ -35,8 +35,12 @@ fn read(inbound: &Part<'_>) -> Result<Map<String, Value>, String> {
     }
     five.insert("protocol".to_owned(), protocol.into());
     five.insert("settings".to_owned(), Value::Object(own));
-    for key in ["tag", "listen", "port"] {
+    for key in ["tag", "listen"] {
         inbound.keep(&mut five, &[key]);
+    }
+    // Zero is a port, one that the system chooses.
+    if let Some(port) = inbound.get(&["port"]) {
+        five.insert("port".to_owned(), port.clone());
     }
     if let Some(sniffing) = inbound.part(&["sniffing"]) {
         let mut kept = Map::new();
@@ -146,11 +150,14 @@ fn open_to_nobody(settings: &Part<'_>, needs_account: bool) -> Result<(), String
     }
 }
 
+/// V2Ray 4 takes TCP where nothing is said; V2Ray 5 takes nothing, or does not start.
 fn networks(settings: &Part<'_>, own: &mut Map<String, Value>) {
     let names = settings.texts(&["networks", "network", "allowedNetwork"]);
-    if !names.is_empty() {
-        own.insert("networks".to_owned(), names.join(",").into());
-    }
+    let names = match names.is_empty() {
+        true => "tcp".to_owned(),
+        false => names.join(","),
+    };
+    own.insert("networks".to_owned(), names.into());
 }
 
 /// The keys of users; what else is said of them is told of once.

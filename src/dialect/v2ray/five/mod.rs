@@ -17,7 +17,7 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 use super::global;
-use part::{Lines, NO_WORD, Part, is_nothing};
+use part::{Lines, Part, is_nothing};
 
 /// Writes a config; what there is no word for is added to `lines`.
 pub(in crate::dialect) fn write(config: &Value, lines: &mut Vec<String>) -> Value {
@@ -67,11 +67,9 @@ fn write_root(root: &Part<'_>, five: &mut Map<String, Value>) {
     let outbounds = all(["outbound", "outboundDetour", "outbounds"]).into_iter();
     let mut outbounds: Vec<Value> = outbounds.map(outbound::write).collect();
     // What rules lead to and is not there: the first outbound would carry it.
-    for key in ["api", "metrics"] {
-        let tag = root.part(&[key]).and_then(|part| part.text(&["tag"]));
-        let tag = tag.filter(|tag| outbounds.iter().all(|one| one["tag"] != **tag));
-        outbounds.extend(tag.map(outbound::stand_in));
-    }
+    let metrics = root.part(&["metrics"]).and_then(|part| part.text(&["tag"]));
+    let metrics = metrics.filter(|tag| outbounds.iter().all(|one| one["tag"] != **tag));
+    outbounds.extend(metrics.map(outbound::stand_in));
     five.insert("outbounds".to_owned(), outbounds.into());
     let services = services::write(root);
     if !services.is_empty() {
@@ -84,15 +82,22 @@ fn write_root(root: &Part<'_>, five: &mut Map<String, Value>) {
 /// Two objects, of which that for errors has the level.
 fn write_log(log: Part<'_>) -> Value {
     let word = log.word(&["loglevel"]);
-    let level = match &*word {
+    let named = |word: &str| match word {
         "debug" => "Debug",
         "info" => "Info",
         "error" => "Error",
         _ => "Warning",
     };
+    let level = named(&word);
     let is_off = word == "none";
     let target = |key: &str| match log.get(&[key]) {
-        Some(Value::Object(map)) => Value::Object(map.clone()),
+        Some(Value::Object(map)) => {
+            let mut map = map.clone();
+            if let Some(Value::String(level)) = map.get_mut("level") {
+                *level = named(&level.to_ascii_lowercase()).to_owned();
+            }
+            Value::Object(map)
+        }
         _ if is_off => json!({"type": "None"}),
         Some(Value::String(text)) if text == "none" => json!({"type": "None"}),
         Some(Value::String(path)) if !path.is_empty() => json!({"type": "File", "path": path}),

@@ -61,16 +61,15 @@ fn read(outbound: &Part<'_>) -> Result<Map<String, Value>, String> {
         proxy.finish();
     }
     if let Some(tag) = through {
-        let proxy = json!({"tag": tag, "transportLayerProxy": true});
+        let proxy = json!({"tag": tag, "transportLayer": true});
         five.insert("proxySettings".to_owned(), proxy);
     }
     if let Some(mux) = outbound.part(&["mux"])
         && mux.is_on(&["enabled"])
     {
         let mut kept = Map::new();
-        for key in ["enabled", "concurrency", "packetEncoding"] {
-            mux.keep(&mut kept, &[key]);
-        }
+        mux.keep(&mut kept, &["enabled"]);
+        mux.keep(&mut kept, &["concurrency"]);
         mux.finish();
         five.insert("mux".to_owned(), Value::Object(kept));
     }
@@ -172,7 +171,22 @@ fn protocol_settings(
             if let Some(strategy) = settings.text(&["domainStrategy", "targetStrategy"]) {
                 put_strategy(settings, &strategy, five);
             }
-            for key in ["redirect", "finalRules", "ipsBlocked"] {
+            if let Some(text) = settings.text(&["redirect"]) {
+                let (address, port) = text
+                    .rsplit_once(':')
+                    .ok_or_else(|| format!("{}: no target", settings.at("redirect")))?;
+                let mut server = Map::new();
+                let address = address.trim_start_matches('[').trim_end_matches(']');
+                if !address.is_empty() {
+                    server.insert("address".to_owned(), address.into());
+                }
+                if let Ok(port) = port.parse::<u16>() {
+                    server.insert("port".to_owned(), port.into());
+                }
+                own.insert("destinationOverride".to_owned(), json!({"server": server}));
+            }
+            settings.keep(own, &["destinationOverride"]);
+            for key in ["finalRules", "ipsBlocked"] {
                 if settings
                     .get(&[key])
                     .is_some_and(|value| !super::is_nothing(value))

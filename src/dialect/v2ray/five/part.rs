@@ -2,8 +2,11 @@
 
 use std::cell::RefCell;
 use std::fmt::Display;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
+
+use crate::dialect::v2ray::json::{Setting, is_spelling_of};
 
 /// What is said, a line for each.
 pub(super) type Lines = RefCell<Vec<String>>;
@@ -27,10 +30,10 @@ impl<'a> Part<'a> {
         })
     }
 
-    /// The value of the first of these keys that is there, whatever their case; all of them are taken.
+    /// The value of the first of these keys that is there, however they are spelled; all of them are taken.
     pub(super) fn get(&self, keys: &[&str]) -> Option<&'a Value> {
         let mut taken = self.taken.borrow_mut();
-        taken.extend(keys.iter().map(|key| key.to_ascii_lowercase()));
+        taken.extend(keys.iter().map(|key| (*key).to_owned()));
         keys.iter().find_map(|key| self.find(key))
     }
 
@@ -39,7 +42,7 @@ impl<'a> Part<'a> {
         let value = exact.or_else(|| {
             let mut entries = self.map.iter();
             entries
-                .find(|(name, _)| name.eq_ignore_ascii_case(key))
+                .find(|(name, _)| is_spelling_of(name, key))
                 .map(|(_, value)| value)
         });
         value.filter(|value| !value.is_null())
@@ -138,6 +141,13 @@ impl<'a> Part<'a> {
             .push(format!("{}: {why}: it is left out", self.path));
     }
 
+    /// A span of time, which a protobuf has as a number of nanoseconds.
+    pub(super) fn nanos(&self, five: &mut Map<String, Value>, key: &str, from: &[&str]) {
+        if let Some(nanos) = self.get(from).and_then(nanos) {
+            five.insert(key.to_owned(), nanos);
+        }
+    }
+
     /// Keys that are understood and change nothing.
     pub(super) fn silent(&self, keys: &[&str]) {
         self.get(keys);
@@ -156,11 +166,18 @@ impl<'a> Part<'a> {
     pub(super) fn finish(self) {
         let taken = self.taken.borrow();
         for (key, value) in self.map {
-            if !is_nothing(value) && !taken.contains(&key.to_ascii_lowercase()) {
+            let is_taken = taken.iter().any(|name| is_spelling_of(key, name));
+            if !is_nothing(value) && !is_taken {
                 self.lost(key, NO_WORD);
             }
         }
     }
+}
+
+/// `10s` in nanoseconds.
+pub(super) fn nanos(span: &Value) -> Option<Value> {
+    let span = Duration::parse(span).ok().filter(|span| !span.is_zero())?;
+    Some(u64::try_from(span.as_nanos()).ok()?.into())
 }
 
 /// Whether a value says no more than its absence does.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::part::{NO_WORD, Part};
+use super::part::{NO_WORD, Part, nanos};
 use crate::matching::parse_network;
 
 /// Writes `router`, empty where nothing is said.
@@ -153,7 +153,8 @@ fn domain(text: &str, domains: &mut Vec<Value>, sites: &mut Vec<Value>) -> Resul
     Ok(())
 }
 
-fn networks(items: &[&Value]) -> Result<Vec<Value>, String> {
+/// Networks as objects, those with their addresses written out in one.
+pub(super) fn networks(items: &[&Value]) -> Result<Vec<Value>, String> {
     let mut list = Vec::new();
     let mut cidrs = Vec::new();
     let texts = items.iter().flat_map(|item| match item {
@@ -211,21 +212,26 @@ fn file_and_code<'t>(text: &str, rest: &'t str) -> Result<(&'t str, &'t str), St
     split.ok_or_else(|| format!("`{}` names no category", text.escape_debug()))
 }
 
+/// A balancer, whose keys V2Ray 5 knows by their spelling with underscores alone.
 fn balancer(balancer: Part<'_>) -> Option<Value> {
     let mut five = Map::new();
     balancer.keep(&mut five, &["tag"]);
     five.insert(
-        "outboundSelector".to_owned(),
+        "outbound_selector".to_owned(),
         balancer.texts(&["selector", "outboundSelector"]).into(),
     );
-    balancer.keep(&mut five, &["fallbackTag"]);
+    if let Some(tag) = balancer.text(&["fallbackTag"]) {
+        five.insert("fallback_tag".to_owned(), tag.into());
+    }
     let (name, settings) = match balancer.part(&["strategy"]) {
         Some(strategy) => {
-            let settings = strategy.get(&["settings"]).cloned();
-            (strategy.word(&["type"]), settings)
+            let name = strategy.word(&["type"]);
+            let settings = strategy.part(&["settings"]);
+            strategy.finish();
+            (name, settings)
         }
         None => {
-            let settings = balancer.get(&["strategySettings"]).cloned();
+            let settings = balancer.part(&["strategySettings"]);
             (balancer.word(&["strategy"]), settings)
         }
     };
@@ -242,17 +248,36 @@ fn balancer(balancer: Part<'_>) -> Option<Value> {
         }
     };
     five.insert("strategy".to_owned(), name.into());
-    let settings = settings.map(|mut settings| {
-        // The observers of several have no word.
-        let map = settings.as_object_mut();
-        if map.is_some_and(|map| map.remove("observerTag").is_some()) {
-            balancer.lost("strategy", format_args!("`observerTag`: {NO_WORD}"));
-        }
-        settings
-    });
-    if let Some(settings) = settings.filter(|settings| !super::is_nothing(settings)) {
-        five.insert("strategySettings".to_owned(), settings);
+    let settings = settings.map(|settings| strategy_settings(name, settings));
+    if let Some(settings) = settings.filter(|settings| !settings.is_empty()) {
+        five.insert("strategy_settings".to_owned(), Value::Object(settings));
     }
     balancer.finish();
     Some(Value::Object(five))
+}
+
+fn strategy_settings(name: &str, settings: Part<'_>) -> Map<String, Value> {
+    let mut five = Map::new();
+    settings.keep(&mut five, &["observerTag"]);
+    match name {
+        "leastload" => {
+            for key in ["costs", "expected", "tolerance"] {
+                settings.keep(&mut five, &[key]);
+            }
+            settings.nanos(&mut five, "maxRTT", &["maxRTT"]);
+            let baselines: Vec<Value> = settings
+                .items(&["baselines"])
+                .into_iter()
+                .filter_map(nanos)
+                .collect();
+            if !baselines.is_empty() {
+                five.insert("baselines".to_owned(), baselines.into());
+            }
+        }
+        "leastping" => settings.keep(&mut five, &["stickyChoice"]),
+        _ => settings.keep(&mut five, &["aliveOnly"]),
+    }
+    settings.silent(&["@type"]);
+    settings.finish();
+    five
 }

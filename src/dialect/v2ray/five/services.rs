@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::part::{Part, is_nothing};
+use super::part::{NO_WORD, Part, is_nothing};
+use crate::dialect::v2ray::json::is_spelling_of;
+use crate::dns::FakePool;
+use crate::matching::parse_network;
 
 pub(super) fn write(root: &Part<'_>) -> Map<String, Value> {
     let mut five = Map::new();
@@ -35,23 +38,149 @@ pub(super) fn write(root: &Part<'_>) -> Map<String, Value> {
             .filter_map(|(from, to)| kept.get(from).map(|value| (to.to_owned(), value.clone())));
         five.insert("browser".to_owned(), Value::Object(kept.collect()));
     }
-    for (key, name) in [
-        ("observatory", "backgroundObservatory"),
-        ("burstObservatory", "burstObservatory"),
-    ] {
-        if let Some(observer) = root.get(&[key]).filter(|value| !is_nothing(value)) {
-            five.insert(name.to_owned(), observer.clone());
+    observers(root, &mut five);
+    if let Some(api) = root.part(&["api"]) {
+        five.extend(commander(api).map(|commander| ("commander".to_owned(), commander)));
+    }
+    if let Some(fakes) = root.get(&["fakedns"]) {
+        let pools = pools(fakes);
+        match &pools[..] {
+            [] => {}
+            [pool] => drop(five.insert("fakeDns".to_owned(), pool.clone())),
+            _ => drop(five.insert("fakeDnsMulti".to_owned(), json!({"pools": pools}))),
         }
     }
-    root.no_word(&[
-        "api",
-        "metrics",
-        "limits",
-        "stateDirectory",
-        "multiObservatory",
-        "fakedns",
-    ]);
+    root.no_word(&["metrics", "limits", "stateDirectory"]);
     five
+}
+
+/// `observatory` and its kin; what stood among V2Ray 5's services already is written anew.
+fn observers(root: &Part<'_>, five: &mut Map<String, Value>) {
+    let services = root.part(&["services"]);
+    let of_five = |name: &str| {
+        services
+            .as_ref()
+            .and_then(|services| services.part(&[name]))
+    };
+    if let Some(part) = root.part(&["observatory"]).or_else(|| of_five(BACKGROUND)) {
+        five.insert(BACKGROUND.to_owned(), sequential(part));
+    }
+    if let Some(part) = root.part(&["burstObservatory"]).or_else(|| of_five(BURST)) {
+        five.insert(BURST.to_owned(), burst(part));
+    }
+    let several = root.part(&["multiObservatory"]);
+    let mut all = several
+        .as_ref()
+        .map(|several| several.parts(&["observers"]));
+    if all.is_none()
+        && let Some(services) = &services
+    {
+        all = Some(services.parts(&["multiobservatory"]));
+    }
+    let all: Vec<Value> = all.into_iter().flatten().filter_map(member).collect();
+    if !all.is_empty() {
+        five.insert("multiobservatory".to_owned(), all.into());
+    }
+}
+
+const BACKGROUND: &str = "backgroundObservatory";
+const BURST: &str = "burstObservatory";
+
+fn sequential(observer: Part<'_>) -> Value {
+    let mut five = Map::new();
+    observer.keep(&mut five, &["subjectSelector"]);
+    observer.keep(&mut five, &["probeUrl"]);
+    observer.nanos(&mut five, "probeInterval", &["probeInterval"]);
+    observer.keep(&mut five, &["persistentProbeResult"]);
+    observer.silent(&["tag", "@type"]);
+    observer.finish();
+    Value::Object(five)
+}
+
+fn burst(observer: Part<'_>) -> Value {
+    let mut five = Map::new();
+    observer.keep(&mut five, &["subjectSelector"]);
+    if let Some(ping) = observer.part(&["pingConfig"]) {
+        let mut kept = Map::new();
+        ping.keep(&mut kept, &["destination"]);
+        ping.keep(&mut kept, &["connectivity"]);
+        ping.nanos(&mut kept, "interval", &["interval"]);
+        ping.nanos(&mut kept, "timeout", &["timeout"]);
+        ping.keep(&mut kept, &["samplingCount", "sampling"]);
+        ping.finish();
+        five.insert("pingConfig".to_owned(), Value::Object(kept));
+    }
+    observer.silent(&["tag", "@type"]);
+    observer.finish();
+    Value::Object(five)
+}
+
+fn member(member: Part<'_>) -> Option<Value> {
+    let settings = member.part(&["settings"])?;
+    let (kind, settings) = match &*member.word(&["type"]) {
+        "burst" | "burstobservatory" => (BURST, burst(settings)),
+        _ => (BACKGROUND, sequential(settings)),
+    };
+    let tag = member.text(&["tag"]).unwrap_or_default();
+    member.finish();
+    Some(json!({"type": kind, "tag": tag, "settings": settings}))
+}
+
+/// `api`, whose services have short names. Of `LoggerService` there is none.
+fn commander(api: Part<'_>) -> Option<Value> {
+    let mut names = Vec::new();
+    for service in api.texts(&["services"]) {
+        let lower = service.to_ascii_lowercase();
+        match NAMES.iter().find(|(name, _)| *name == lower) {
+            Some((_, short)) => names.push(*short),
+            None => api.lost(
+                "services",
+                format_args!("`{}`: {NO_WORD}", service.escape_debug()),
+            ),
+        }
+    }
+    api.no_word(&["listen"]);
+    let tag = api.text(&["tag"])?;
+    api.finish();
+    Some(json!({"tag": tag, "name": names}))
+}
+
+const NAMES: [(&str, &str); 5] = [
+    ("handlerservice", "proxyman"),
+    ("observatoryservice", "observatory"),
+    ("reflectionservice", "reflection"),
+    ("routingservice", "router"),
+    ("statsservice", "stats"),
+];
+
+/// Each with its size, for V2Ray 5 has no usual one.
+fn pools(fakes: &Value) -> Vec<Value> {
+    let list = match fakes.get("pools").unwrap_or(fakes) {
+        Value::Array(list) => list.iter().collect(),
+        Value::Null => Vec::new(),
+        one => vec![one],
+    };
+    let pools = list.into_iter().filter_map(|pool| {
+        let said = |names: [&str; 2]| {
+            let mut entries = pool.as_object()?.iter();
+            let found = entries.find(|(key, value)| {
+                !is_nothing(value) && names.iter().any(|name| is_spelling_of(key, name))
+            });
+            found.map(|(_, value)| value)
+        };
+        let network = match pool {
+            Value::String(text) => text,
+            _ => said(["ipPool"; 2])?.as_str()?,
+        };
+        let size = said(["poolSize", "lruSize"]).cloned();
+        let usual = || {
+            let network = parse_network(network).ok()?;
+            Some(FakePool::of_usual_size(network).ok()?.names().get().into())
+        };
+        let size = size.or_else(usual)?;
+        Some(json!({"ipPool": network, "lruSize": size}))
+    });
+    pools.collect()
 }
 
 fn policy(policy: Part<'_>) -> Value {
@@ -127,7 +256,7 @@ fn level(level: Part<'_>) -> Value {
     let kib = level.get(&["bufferSize"]).and_then(Value::as_i64);
     match kib {
         // Less than nothing is without a bound.
-        Some(kib) if kib < 0 => level.lost("bufferSize", super::NO_WORD),
+        Some(kib) if kib < 0 => level.lost("bufferSize", NO_WORD),
         Some(kib) => drop(five.insert("buffer".to_owned(), json!({"connection": kib * 1024}))),
         None => level.keep(&mut five, &["buffer"]),
     }

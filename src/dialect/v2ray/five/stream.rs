@@ -14,6 +14,7 @@ pub(super) fn write(stream: &Part<'_>) -> Result<Value, String> {
         "ws" | "websocket" => ("ws", &["wsSettings"]),
         "httpupgrade" => ("httpupgrade", &["httpupgradeSettings"]),
         "grpc" | "gun" => ("grpc", &["grpcSettings", "gunSettings"]),
+        "http" | "h2" => ("h2", &["httpSettings"]),
         other => {
             return Err(format!(
                 "V2Ray 5's form has no transport `{}`",
@@ -28,13 +29,19 @@ pub(super) fn write(stream: &Part<'_>) -> Result<Value, String> {
     if let Some(own) = own {
         let settings = match transport {
             "tcp" => tcp(&own)?,
-            "grpc" => grpc(&own),
+            "grpc" => grpc(&own)?,
+            "h2" => h2(&own),
             _ => upgrade(&own, transport == "ws"),
         };
         own.finish();
         five.insert("transportSettings".to_owned(), Value::Object(settings));
     }
     match &*stream.word(&["security"]) {
+        "utls" => {
+            // Its settings have the form already.
+            five.insert("security".to_owned(), "utls".into());
+            stream.keep(&mut five, &["securitySettings"]);
+        }
         "tls" => {
             five.insert("security".to_owned(), "tls".into());
             let tls = stream.part(&["tlsSettings", "securitySettings"]);
@@ -109,9 +116,46 @@ fn tcp(own: &Part<'_>) -> Result<Map<String, Value>, String> {
     Ok(settings)
 }
 
-fn grpc(own: &Part<'_>) -> Map<String, Value> {
+fn grpc(own: &Part<'_>) -> Result<Map<String, Value>, String> {
     let mut settings = Map::new();
+    let name = own.text(&["serviceName"]);
+    if name.as_ref().is_some_and(|name| name.starts_with('/')) {
+        return Err("V2Ray 5 has no `serviceName` that is a path".to_owned());
+    }
     own.keep(&mut settings, &["serviceName"]);
+    own.keep(&mut settings, &["host", "authority"]);
+    for key in [
+        "idleTimeout",
+        "healthCheckTimeout",
+        "permitWithoutStream",
+        "initialWindowsSize",
+        "parseXForwardedFor",
+    ] {
+        own.keep(&mut settings, &[key]);
+    }
+    Ok(settings)
+}
+
+/// Headers are a list, each with its values.
+fn h2(own: &Part<'_>) -> Map<String, Value> {
+    let mut settings = Map::new();
+    let hosts = own.texts(&["host"]);
+    if !hosts.is_empty() {
+        settings.insert("host".to_owned(), hosts.into());
+    }
+    own.keep(&mut settings, &["path"]);
+    own.keep(&mut settings, &["method"]);
+    own.keep(&mut settings, &["parseXForwardedFor"]);
+    let mut headers: Vec<Value> = own.items(&["header"]).into_iter().cloned().collect();
+    if let Some(Value::Object(map)) = own.get(&["headers"]) {
+        headers.extend(map.iter().map(|(name, value)| match value {
+            Value::Array(_) => json!({"name": name, "value": value}),
+            one => json!({"name": name, "value": [one]}),
+        }));
+    }
+    if !headers.is_empty() {
+        settings.insert("header".to_owned(), headers.into());
+    }
     settings
 }
 
@@ -138,8 +182,13 @@ fn upgrade(own: &Part<'_>, is_ws: bool) -> Map<String, Value> {
             "Sec-WebSocket-Protocol".into(),
         );
     }
-    own.keep(&mut settings, &["useBrowserForwarding"]);
-    own.keep(&mut settings, &["acceptProxyProtocol"]);
+    if is_ws {
+        own.keep(&mut settings, &["useBrowserForwarding"]);
+    }
+    if is_ws {
+        own.keep(&mut settings, &["acceptProxyProtocol"]);
+    }
+    own.keep(&mut settings, &["parseXForwardedFor"]);
     let mut headers = Vec::new();
     let mut has_host = false;
     match own.get(&["headers"]) {
@@ -184,6 +233,18 @@ fn tls(own: &Part<'_>) -> Map<String, Value> {
     let protocols = own.texts(&["nextProtocol", "alpn"]);
     if !protocols.is_empty() {
         settings.insert("nextProtocol".to_owned(), protocols.into());
+    }
+    for key in ["minVersion", "maxVersion"] {
+        let word = own.text(&[key]).unwrap_or_default();
+        let version = match &*word {
+            "1.0" => "TLS1_0",
+            "1.1" => "TLS1_1",
+            "1.2" => "TLS1_2",
+            "1.3" => "TLS1_3",
+            other if other.starts_with("TLS") => other,
+            _ => continue,
+        };
+        settings.insert(key.to_owned(), version.into());
     }
     own.keep(&mut settings, &["disableSystemRoot"]);
     own.keep(&mut settings, &["verifyClientCertificate"]);

@@ -16,6 +16,7 @@ mod text;
 mod tidy;
 
 pub use object::Object;
+pub(in crate::dialect::v2ray) use object::is_spelling_of;
 pub use rate::Rate;
 pub use scalar::{Port, PortList, PortRanges, Setting, StringList, found};
 pub use spans::Spans;

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use super::{Node, Setting, misplaced};
 
 /// Keys are found as Go's `encoding/json`, and so V2Ray, finds them: exactly, else without regard to
-/// case. `null` counts as absent.
+/// case; at last without regard to underscores, for what V2Ray 5 reads as a protobuf has either spelling of a name
+/// (`fallbackTag`, `fallback_tag`). `null` counts as absent.
 pub struct Object<'a> {
     pub node: Node<'a>,
     map: &'a Map<String, Value>,
@@ -29,7 +30,10 @@ impl<'a> Object<'a> {
         self.known.borrow_mut().push(key);
         let (written, value) = match self.map.get_key_value(key) {
             Some(exact) => exact,
-            None => self.map.iter().find(|(k, _)| k.eq_ignore_ascii_case(key))?,
+            None => {
+                let of_case = self.map.iter().find(|(k, _)| k.eq_ignore_ascii_case(key));
+                of_case.or_else(|| self.map.iter().find(|(k, _)| is_spelling_of(k, key)))?
+            }
         };
         (!value.is_null()).then(|| Node::at(self.node.path.key(written), value, self.node.report()))
     }
@@ -118,7 +122,7 @@ impl<'a> Object<'a> {
         let known = self.known.borrow();
         let own = self.node.path.last_key().unwrap_or_default();
         for (key, value) in self.map {
-            let known_key = known.iter().any(|k| k.eq_ignore_ascii_case(key));
+            let known_key = known.iter().any(|k| is_spelling_of(key, k));
             if known_key || value.is_null() || is_remark(key) {
                 continue;
             }
@@ -129,6 +133,16 @@ impl<'a> Object<'a> {
             );
         }
     }
+}
+
+/// Whether `written` is `key`, in whatever case and with or without underscores between its words. One in front makes a
+/// remark of a key.
+pub(in crate::dialect::v2ray) fn is_spelling_of(written: &str, key: &str) -> bool {
+    fn letters(text: &str) -> impl Iterator<Item = u8> {
+        let letters = text.bytes().filter(|byte| *byte != b'_');
+        letters.map(|byte| byte.to_ascii_lowercase())
+    }
+    !written.starts_with('_') && letters(written).eq(letters(key))
 }
 
 /// Whether anything is lost when a setting is passed over: nothing is with `{}`, `false`, `0`, `""` or
@@ -165,6 +179,21 @@ mod tests {
     use super::*;
     use crate::dialect::v2ray::json::Report;
     use serde_json::json;
+
+    #[test]
+    fn names_of_a_protobuf_have_either_spelling() {
+        let value = json!({
+            "outbound_selector": ["a"], "idleTimeout": 7, "fallbackTag": "one", "fallback_tag": "other", "_tag": "x"
+        });
+        let report = Report::default();
+        let object = Node::root(&value, &report).object().unwrap();
+        assert_eq!(object.array("outboundSelector").len(), 1);
+        assert_eq!(object.read::<i64>("idle_timeout"), Some(7));
+        assert_eq!(object.read::<String>("fallbackTag").as_deref(), Some("one"));
+        assert!(object.get("tag").is_none());
+        object.finish();
+        assert_eq!(report.warnings(), []);
+    }
 
     #[test]
     fn a_feature_that_is_switched_off_is_not_warned_about() {

@@ -14,6 +14,7 @@ pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
         .first(&["targetStrategy", "domainStrategy"])
         .and_then(|n| domain_strategy(&n));
     let redirect = settings.get("redirect").and_then(|n| redirect(&n));
+    let redirect = redirect.or_else(|| of_five(settings));
     let level = settings.read_or("userLevel", 0);
     settings.silent(&["timeout"]);
     refuse(settings);
@@ -109,6 +110,32 @@ fn on(object: &Object) -> Option<Vec<Network>> {
         }
     });
     each.collect()
+}
+
+/// V2Ray 5's `destinationOverride`: `{"server": {"address": "127.0.0.1", "port": 80}}`.
+fn of_five(settings: &Object) -> Option<Redirect> {
+    if let Some(node) = settings.get("protocolReplacement")
+        && !matches!(node.value.as_str(), Some("IDENTITY"))
+        && node.value.as_u64() != Some(0)
+    {
+        node.unbuilt("streams stay streams and datagrams stay datagrams, expected `IDENTITY`");
+    }
+    let over = settings.object("destinationOverride")?;
+    let server = over.object("server");
+    over.finish();
+    let server = server?;
+    let address = server.get("address");
+    let port = server.read("port").filter(|port: &u16| *port != 0);
+    server.finish();
+    let host = match address {
+        None => None,
+        Some(node) => {
+            let text: String = node.read()?;
+            let host = Host::parse(&text).map_err(|e| node.error(e.to_string()));
+            Some(host.ok()?)
+        }
+    };
+    Some(Redirect { host, port })
 }
 
 fn redirect(node: &Node) -> Option<Redirect> {

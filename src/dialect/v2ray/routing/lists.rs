@@ -2,6 +2,10 @@
 //!
 //! V2Ray 4 writes strings, `geosite:cn@ads`; V2Ray 5 objects, `{"code": "cn"}`.
 
+use std::net::IpAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 
 use super::rule::checked;
@@ -189,7 +193,11 @@ fn cidrs_of_object(object: &Object, geodata: &Geodata) -> Result<(Vec<IpNet>, bo
     let mut cidrs = Vec::new();
     for node in object.array("cidr") {
         let Some(cidr) = node.object() else { continue };
-        let (ip, len) = (cidr.require::<String>("ipAddr"), cidr.read::<u8>("prefix"));
+        let ip = match cidr.get("ip") {
+            Some(bytes) => ip_of_bytes(&bytes),
+            None => cidr.require::<String>("ipAddr"),
+        };
+        let len = cidr.read::<u8>("prefix");
         cidr.finish();
         if let Some(ip) = ip {
             let text = len.map_or(ip.clone(), |len| format!("{ip}/{len}"));
@@ -211,6 +219,21 @@ fn cidrs_of_object(object: &Object, geodata: &Geodata) -> Result<(Vec<IpNet>, bo
         return Err("neither `code` nor `cidr` says which addresses".to_owned());
     }
     Ok((cidrs, not))
+}
+
+/// A protobuf's own spelling of an address: its 4 or 16 bytes in base64.
+fn ip_of_bytes(node: &Node) -> Option<String> {
+    let text: String = node.read()?;
+    let bytes = STANDARD.decode(&text).unwrap_or_default();
+    let four = <[u8; 4]>::try_from(&*bytes).map(IpAddr::from);
+    let ip = four.or_else(|_| <[u8; 16]>::try_from(&*bytes).map(IpAddr::from));
+    if ip.is_err() {
+        let text = text.escape_debug();
+        node.error(format!(
+            "`{text}` is not an address in base64, expected one in `ipAddr`"
+        ));
+    }
+    ip.ok().map(|ip| ip.to_string())
 }
 
 fn file_and_category<'t>(text: &str, rest: &'t str) -> Result<(&'t str, &'t str), String> {
