@@ -33,9 +33,23 @@ pub enum Kind {
 pub struct Report {
     errors: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
+    protobuf_names: bool,
 }
 
 impl Report {
+    /// Whether keys may be written as the fields of a protobuf are, with underscores.
+    #[must_use]
+    pub fn with_protobuf_names(self, protobuf_names: bool) -> Self {
+        Self {
+            protobuf_names,
+            ..self
+        }
+    }
+
+    pub fn has_protobuf_names(&self) -> bool {
+        self.protobuf_names
+    }
+
     #[cold]
     #[inline(never)]
     pub fn error(&self, path: &Path, text: impl Into<String>) {

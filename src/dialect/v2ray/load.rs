@@ -109,7 +109,8 @@ fn lenient(inputs: &[Input], options: Options) -> Loaded {
     } else {
         Origins::default()
     };
-    let report = Report::default();
+    let of_five = format == Format::V5 || is_of_five(&merged.value);
+    let report = Report::default().with_protobuf_names(of_five);
     let value = Value::Object(merged.value);
     if let Some(root) = Node::root(&value, &report).object() {
         loaded.config = read::config(root, &origins, options.skip_unbuilt);
@@ -121,6 +122,15 @@ fn lenient(inputs: &[Input], options: Options) -> Loaded {
         loaded.config = None;
     }
     loaded
+}
+
+/// Whether a config has what only V2Ray 5's own form has.
+fn is_of_five(root: &Map<String, Value>) -> bool {
+    let ends = ["inbounds", "outbounds"].map(|key| root.get(key).and_then(Value::as_array));
+    let mut ends = ends.into_iter().flatten().flatten();
+    root.contains_key("router")
+        || root.get("services").is_some_and(Value::is_object)
+        || ends.any(|end| end["streamSettings"]["transport"].is_string())
 }
 
 impl Input {

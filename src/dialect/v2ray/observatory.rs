@@ -255,7 +255,7 @@ mod tests {
     }
 
     fn observers(value: &Value) -> (Vec<Settings>, Vec<String>) {
-        let report = Report::default();
+        let report = Report::default().with_protobuf_names(true);
         let root = Node::root(value, &report).object().unwrap();
         let observers = read(&root);
         let problems = report.errors().into_iter().chain(report.warnings());

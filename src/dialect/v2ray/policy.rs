@@ -261,7 +261,7 @@ mod tests {
     }
 
     fn read_all(value: &Value) -> ((Policy, bool), Vec<String>) {
-        let report = Report::default();
+        let report = Report::default().with_protobuf_names(true);
         let root = Node::root(value, &report).object().unwrap();
         let read = read(&root);
         let mut problems = report.errors();

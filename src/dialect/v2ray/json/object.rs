@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::{Node, Setting, misplaced};
 
 /// Keys are found as Go's `encoding/json`, and so V2Ray, finds them: exactly, else without regard to
-/// case; at last without regard to underscores, for what V2Ray 5 reads as a protobuf has either spelling of a name
-/// (`fallbackTag`, `fallback_tag`). `null` counts as absent.
+/// case. In a config of V2Ray 5's form at last without regard to underscores, for what it reads as a protobuf has either spelling
+/// of a name (`fallbackTag`, `fallback_tag`); V2Ray 4 passes the second one over. `null` counts as absent.
 pub struct Object<'a> {
     pub node: Node<'a>,
     map: &'a Map<String, Value>,
@@ -32,10 +32,17 @@ impl<'a> Object<'a> {
             Some(exact) => exact,
             None => {
                 let of_case = self.map.iter().find(|(k, _)| k.eq_ignore_ascii_case(key));
-                of_case.or_else(|| self.map.iter().find(|(k, _)| is_spelling_of(k, key)))?
+                of_case.or_else(|| self.map.iter().find(|(k, _)| self.names(k, key)))?
             }
         };
         (!value.is_null()).then(|| Node::at(self.node.path.key(written), value, self.node.report()))
+    }
+
+    fn names(&self, written: &str, key: &str) -> bool {
+        match self.node.report().has_protobuf_names() {
+            true => is_spelling_of(written, key),
+            false => written.eq_ignore_ascii_case(key),
+        }
     }
 
     /// The value of the first of `keys` that is there; the others count as known.
@@ -122,7 +129,7 @@ impl<'a> Object<'a> {
         let known = self.known.borrow();
         let own = self.node.path.last_key().unwrap_or_default();
         for (key, value) in self.map {
-            let known_key = known.iter().any(|k| is_spelling_of(key, k));
+            let known_key = known.iter().any(|k| self.names(key, k));
             if known_key || value.is_null() || is_remark(key) {
                 continue;
             }
@@ -186,6 +193,9 @@ mod tests {
             "outbound_selector": ["a"], "idleTimeout": 7, "fallbackTag": "one", "fallback_tag": "other", "_tag": "x"
         });
         let report = Report::default();
+        let object = Node::root(&value, &report).object().unwrap();
+        assert!(object.get("outboundSelector").is_none());
+        let report = Report::default().with_protobuf_names(true);
         let object = Node::root(&value, &report).object().unwrap();
         assert_eq!(object.array("outboundSelector").len(), 1);
         assert_eq!(object.read::<i64>("idle_timeout"), Some(7));
