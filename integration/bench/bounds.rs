@@ -6,6 +6,7 @@ use std::fmt::Write;
 use mobula::io::scratch;
 
 use super::figures::{Figures, Role, Row, Setting, What, number};
+use super::gost;
 
 /// One inequality about mobula's column.
 struct Bound {
@@ -184,9 +185,43 @@ fn bounds(figures: &Figures) -> Vec<Bound> {
             limit: AtMost(FLAT),
         })
     });
-    let mut bounds: Vec<Bound> = fixed.into_iter().chain(growth).collect();
+    let beside_gost = figures.rows().filter_map(|row| beside_gost(row, figures));
+    let mut bounds: Vec<Bound> = fixed.into_iter().chain(growth).chain(beside_gost).collect();
     bounds.sort_by_key(|bound| bound.requirement);
     bounds
+}
+
+/// At most so much of what GOST takes: to receive a GiB, to send one, for a connection, for an idle tunnel.
+const BESIDE_GOST: [(Setting, [f64; 4]); 4] = [
+    (Setting::RelayWs, [0.20, 0.80, 0.40, 0.15]),
+    (Setting::RelayMws, [0.25, 0.40, 0.40, 0.15]),
+    (Setting::RelayWss, [0.35, 0.80, 0.40, 0.30]),
+    (Setting::RelayMwss, [0.35, 0.80, 0.50, 0.30]),
+];
+
+fn beside_gost(row: Row, figures: &Figures) -> Option<Bound> {
+    let Row(setting, role, what) = row;
+    let mut all = BESIDE_GOST.into_iter();
+    let (_, [receiving, sending, connection, idle]) = all.find(|(one, _)| *one == setting)?;
+    let limit = match (what, role) {
+        (What::Up, Server) | (What::Down, Client) => receiving,
+        (What::Down, Server) | (What::Up, Client) => sending,
+        (What::Connection, _) => connection,
+        (What::Idle(_), _) => idle,
+        _ => return None,
+    };
+    let is_there = figures.spread(row, gost::COLUMN).is_some();
+    let column = if is_there {
+        gost::COLUMN
+    } else {
+        gost::PUBLISHED
+    };
+    Some(Bound {
+        requirement: 11,
+        row,
+        over: Column(column),
+        limit: AtMost(limit),
+    })
 }
 
 impl Bound {

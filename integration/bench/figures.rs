@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
+use super::gost;
+
 /// A line of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Row(pub(crate) Setting, pub(crate) Role, pub(crate) What);
@@ -24,6 +26,10 @@ pub(crate) enum Setting {
     Deployment,
     Tickets,
     NoTickets,
+    RelayWs,
+    RelayMws,
+    RelayWss,
+    RelayMwss,
 }
 
 /// Which end of the tunnel is measured.
@@ -109,7 +115,7 @@ impl Figures {
             let cells = cells.collect::<Vec<_>>().join(" | ");
             let _ = writeln!(out, "| {setting} | {role} | {what} | {cells} |");
         }
-        out.push_str("\nMedian (lowest to highest; ratio to sing-box).\n");
+        out.push_str("\nMedian (lowest to highest; ratio to sing-box, or to gost).\n");
         out
     }
 
@@ -138,7 +144,9 @@ impl Figures {
         if low != high {
             let _ = write!(cell, " ({} to {}", number(low), number(high));
         }
-        if let Some(other) = self.spread(row, "sing-box").filter(|s| s.median > 0.0) {
+        let others = ["sing-box", gost::COLUMN, gost::PUBLISHED];
+        let other = others.into_iter().find_map(|other| self.spread(row, other));
+        if let Some(other) = other.filter(|s| s.median > 0.0) {
             let open = if low == high { " (" } else { "; " };
             let _ = write!(cell, "{open}{:.2})", median / other.median);
         } else if low != high {
@@ -183,6 +191,10 @@ impl fmt::Display for Setting {
             Self::Deployment => "all of a server with ws+tls",
             Self::Tickets => "ws+tls, nginx with tickets",
             Self::NoTickets => "ws+tls, nginx without tickets",
+            Self::RelayWs => "relay+ws",
+            Self::RelayMws => "relay+mws",
+            Self::RelayWss => "relay+wss",
+            Self::RelayMwss => "relay+mwss",
         })
     }
 }
@@ -258,7 +270,7 @@ fn thousands(n: usize) -> String {
 
 /// `bare` is mobula without its site and without limits; `floor` is what takes the program's place and does the least that could be done: the relay or the trivial
 /// program; `direct` is nothing in its place; `before` is another mobula.
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 13] = [
     "mobula",
     "bare",
     "before",
@@ -267,6 +279,9 @@ const COLUMNS: [&str; 10] = [
     "sing-box",
     "v2ray",
     "shoes",
+    gost::TWICE,
+    gost::COLUMN,
+    gost::PUBLISHED,
     "floor",
     "direct",
 ];

@@ -37,17 +37,22 @@ pub(crate) async fn memory(
     let shape = tunnel::shape(setting)?;
     for role in [Role::Server, Role::Client] {
         let network = Network::start(program, role, &run.other, &shape).await?;
-        network.load.connections(50).await?;
-        let before = network.measured(role).rss()?;
-        let tunnels = network.load.idle_tunnels(count).await?;
-        tokio::time::sleep(run.options.flow / 2).await;
-        let after = network.measured(role).rss()?;
-        drop(tunnels);
+        let each = of_one(run, &network, role, count).await?;
         let row = Row(setting, role, What::Idle(count));
-        let each = after.saturating_sub(before) as f64 / count as f64;
         figures.add(row, program.name(), each);
     }
     Ok(())
+}
+
+/// The bytes that each of `count` tunnels takes in whoever has `role`.
+pub(crate) async fn of_one(run: &Run, network: &Network, role: Role, count: usize) -> Result<f64> {
+    network.load.connections(50).await?;
+    let before = network.measured(role).rss()?;
+    let tunnels = network.load.idle_tunnels(count).await?;
+    tokio::time::sleep(run.options.flow / 2).await;
+    let after = network.measured(role).rss()?;
+    drop(tunnels);
+    Ok(after.saturating_sub(before) as f64 / count as f64)
 }
 
 /// Very many tunnels, and then new ones among them.

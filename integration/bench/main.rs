@@ -1,4 +1,4 @@
-//! What mobula costs beside v2ray, sing-box and shoes, in one interleaved run on the same topology:
+//! What mobula costs beside v2ray, sing-box, shoes and gost, in one interleaved run on the same topology:
 //!
 //! ```text
 //! generator ──▶ client ──▶ server ──▶ sink        all on loopback, VMess over WebSocket
@@ -22,6 +22,7 @@ mod deployment;
 mod early;
 mod figures;
 mod floor;
+mod gost;
 mod growth;
 mod idle;
 mod load;
@@ -37,7 +38,7 @@ mod udp;
 mod users;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::time::timeout;
@@ -110,8 +111,8 @@ async fn run() -> Result<()> {
             }
             for program in programs {
                 let done = run.measure(*measure, round, program, &mut figures);
-                let done = timeout(LIMIT, done).await.unwrap_or_else(|_| {
-                    Err(format!("not over after {} s", LIMIT.as_secs()).into())
+                let done = timeout(measure.limit(), done).await.unwrap_or_else(|_| {
+                    Err(format!("not over after {} s", measure.limit().as_secs()).into())
                 });
                 if let Err(error) = done {
                     let (name, measure) = (program.name(), measure.name());
@@ -129,9 +130,6 @@ async fn run() -> Result<()> {
     }
     run.report(&figures)
 }
-
-/// What one measure of one program may take.
-const LIMIT: Duration = Duration::from_secs(120);
 
 impl Run {
     /// The programs that `measure` is about.
@@ -156,6 +154,7 @@ impl Run {
             | Measure::HttpUpgrade
             | Measure::Grpc
             | Measure::Tickets => of(&[mobula, sing_box]),
+            Measure::Gost => of(&[mobula, Kind::Gost]),
             Measure::Idle if full => of(&[mobula, sing_box, Kind::V2ray, Kind::Shoes]),
             // As a server, shoes gives datagrams of sing-box's back in one piece.
             Measure::Udp if full => of(&[mobula, sing_box, Kind::V2ray]),
@@ -205,6 +204,7 @@ impl Run {
             Measure::Users => users::measure(self, program, figures).await,
             Measure::Start => startup::measure(self, program, figures).await,
             Measure::Udp => udp::measure(self, program, figures).await,
+            Measure::Gost => gost::measure(self, program, figures).await,
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::net::{TcpListener, TcpStream};
 
+use serde_json::Value;
+
 use super::Result;
 use super::configs::Shape;
 use super::figures::Role;
@@ -34,13 +36,25 @@ impl Network {
     }
 
     async fn of(client: &Program, server: &Program, shape: &Shape) -> Result<Self> {
+        let server_config = |port| shape.server(server.kind, port);
+        let client_config = |socks, port| shape.client(client.kind, socks, port);
+        Self::configured(client, client_config, server, server_config).await
+    }
+
+    /// Both with a config of their own: the server's of its port, the client's of its SOCKS port and that.
+    pub(crate) async fn configured(
+        client: &Program,
+        client_config: impl Fn(u16, u16) -> Value,
+        server: &Program,
+        server_config: impl Fn(u16) -> Value,
+    ) -> Result<Self> {
         let sink = Sink::start().await?;
         let (server_port, socks) = (free_port()?, free_port()?);
         let server = server
-            .start(&shape.server(server.kind, server_port), server_port)
+            .start(&server_config(server_port), server_port)
             .await?;
         let client = client
-            .start(&shape.client(client.kind, socks, server_port), socks)
+            .start(&client_config(socks, server_port), socks)
             .await?;
         Ok(Self {
             client,

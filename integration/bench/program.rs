@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     SingBox,
     V2ray,
     Shoes,
+    /// GOST, of which no package carries a binary: `GOST` names one.
+    Gost,
     /// In front of another.
     Nginx,
     /// Not a proxy: the relay of [`super::floor`].
@@ -48,6 +50,8 @@ impl Program {
         programs.extend(find("SING_BOX", &fetched("sing-box"), "sing-box").map(of(Kind::SingBox)));
         programs.extend(find("V2RAY", "/usr/bin/v2ray", "v2ray").map(of(Kind::V2ray)));
         programs.extend(find("SHOES", &fetched("shoes"), "shoes").map(of(Kind::Shoes)));
+        let gost = std::env::var_os("GOST").map(PathBuf::from);
+        programs.extend(gost.map(of(Kind::Gost)));
         programs
     }
 
@@ -121,9 +125,14 @@ impl Program {
         }
         let mut command = Command::new(&self.path);
         match self.kind {
+            // GOST's file, that both are told alike.
+            Kind::Mobula if config.get("services").is_some() => {
+                command.args(["gost", "-C"]).arg(&file)
+            }
             Kind::Mobula | Kind::SingBox => command.args(["run", "-c"]).arg(&file),
             Kind::V2ray => command.arg("-config").arg(&file),
             Kind::Shoes => command.arg("--no-reload").arg(&file),
+            Kind::Gost => command.arg("-C").arg(&file),
             Kind::Nginx => command.arg("-c").arg(&file),
             Kind::Floor => command.args([super::floor::ARGUMENT, &config.to_string()]),
         };
@@ -138,6 +147,7 @@ impl Kind {
             Self::SingBox => "sing-box",
             Self::V2ray => "v2ray",
             Self::Shoes => "shoes",
+            Self::Gost => "gost",
             Self::Nginx => "nginx",
             Self::Floor => "floor",
         }

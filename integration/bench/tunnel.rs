@@ -28,36 +28,62 @@ pub(crate) async fn bulk(
     };
     for role in [Role::Server, Role::Client] {
         let network = Network::start(program, role, &other, &shape).await?;
-        let load = network.load;
-        // Once through without a look: caches and allocators get warm.
-        load.connections(run.options.connections / 20).await?;
-        load.upload(run.options.bulk / 8).await?;
-
-        let len = match setting {
-            // This takes many times longer.
-            Setting::V2ray => run.options.bulk / 2,
-            _ => run.options.bulk,
-        };
-        let cpu = || network.measured(role).cpu();
-        let mut add = |what, value| figures.add(Row(setting, role, what), program.name(), value);
-        let gib = len as f64 / f64::from(1 << 30);
-        let begin = cpu()?;
-        load.upload(len).await?;
-        let middle = cpu()?;
-        load.download(len).await?;
-        let end = cpu()?;
-        add(What::Up, (middle - begin).as_secs_f64() / gib);
-        add(What::Down, (end - middle).as_secs_f64() / gib);
-        add(What::Bulk, (end - begin).as_secs_f64() / gib / 2.0);
-
+        let row = Row(setting, role, What::Bulk);
+        gib(run, &network, row, program.name(), figures).await?;
         if !matches!(setting, Setting::Tls | Setting::ChaCha | Setting::V2ray) {
-            let count = run.options.connections;
-            let begin = cpu()?;
-            load.connections(count).await?;
-            let each = (cpu()? - begin).as_secs_f64() / count as f64;
-            add(What::Connection, each * 1e3);
+            connections(run, &network, setting, role, program.name(), figures).await?;
         }
     }
+    Ok(())
+}
+
+/// What a GiB costs up, down, and in the mean, which is `row`.
+pub(crate) async fn gib(
+    run: &Run,
+    network: &Network,
+    row: Row,
+    column: &'static str,
+    figures: &mut Figures,
+) -> Result<()> {
+    let (Row(setting, role, _), load) = (row, network.load);
+    // Once through without a look: caches and allocators get warm.
+    load.connections(run.options.connections / 20).await?;
+    load.upload(run.options.bulk / 8).await?;
+
+    let len = match setting {
+        // This takes many times longer.
+        Setting::V2ray => run.options.bulk / 2,
+        _ => run.options.bulk,
+    };
+    let cpu = || network.measured(role).cpu();
+    let mut add = |what, value| figures.add(Row(setting, role, what), column, value);
+    let gib = len as f64 / f64::from(1 << 30);
+    let begin = cpu()?;
+    load.upload(len).await?;
+    let middle = cpu()?;
+    load.download(len).await?;
+    let end = cpu()?;
+    add(What::Up, (middle - begin).as_secs_f64() / gib);
+    add(What::Down, (end - middle).as_secs_f64() / gib);
+    add(What::Bulk, (end - begin).as_secs_f64() / gib / 2.0);
+    Ok(())
+}
+
+/// What a connection costs.
+pub(crate) async fn connections(
+    run: &Run,
+    network: &Network,
+    setting: Setting,
+    role: Role,
+    column: &'static str,
+    figures: &mut Figures,
+) -> Result<()> {
+    let cpu = || network.measured(role).cpu();
+    let count = run.options.connections;
+    let begin = cpu()?;
+    network.load.connections(count).await?;
+    let each = (cpu()? - begin).as_secs_f64() / count as f64;
+    figures.add(Row(setting, role, What::Connection), column, each * 1e3);
     Ok(())
 }
 
@@ -139,6 +165,8 @@ pub(crate) fn shape(setting: Setting) -> Result<Shape> {
             tls: Some(Certificate::new()?),
             ..vless(Transport::Ws)
         },
+        // Of GOST's carriers there are files of its own.
+        Setting::RelayWs | Setting::RelayMws | Setting::RelayWss | Setting::RelayMwss => plain,
         Setting::TrojanTls => Shape {
             protocol: Protocol::Trojan,
             tls: Some(Certificate::new()?),

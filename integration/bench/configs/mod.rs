@@ -1,5 +1,6 @@
 //! What the programs are told: a tunnel of some protocol over some transport, as server and as client with a SOCKS inbound.
 
+pub(crate) mod gost;
 pub(crate) mod nginx;
 mod shoes;
 mod sing_box;
@@ -94,7 +95,7 @@ impl Shape {
             Kind::Mobula | Kind::V2ray => v2ray::server(self, port),
             Kind::SingBox => sing_box::server(self, port),
             Kind::Shoes => shoes::server(self, port),
-            Kind::Nginx | Kind::Floor => Value::Null,
+            Kind::Gost | Kind::Nginx | Kind::Floor => Value::Null,
         }
     }
 
@@ -103,7 +104,7 @@ impl Shape {
             Kind::Mobula | Kind::V2ray => v2ray::client(self, socks, server),
             Kind::SingBox => sing_box::client(self, socks, server),
             Kind::Shoes => shoes::client(self, socks, server),
-            Kind::Nginx | Kind::Floor => Value::Null,
+            Kind::Gost | Kind::Nginx | Kind::Floor => Value::Null,
         }
     }
 }
