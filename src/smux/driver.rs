@@ -21,7 +21,7 @@ use crate::io::{HEADROOM, Io, Link, coop, scratch};
 const TURNS: usize = 8;
 
 /// Streams of a session that its peer may have open. Each is a task, before anybody has said who he is.
-const MAX_STREAMS: usize = 4096;
+pub const MAX_STREAMS: usize = 4096;
 
 /// How long a link gets to send what is left and to say goodbye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -100,6 +100,8 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
                 Poll::Pending => return self.poll_idle(cx),
             }
         }
+        // Who is told very much says that it is there as well.
+        self.poll_timer(cx)?;
         coop::yield_now(cx);
         Poll::Pending
     }
@@ -184,6 +186,12 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
         if is_unused && self.output.is_empty() {
             return Poll::Ready(Ok(()));
         }
+        self.poll_timer(cx)?;
+        Poll::Pending
+    }
+
+    /// Does what is due, and has the task woken when something is.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while self.timer.as_mut().poll(cx).is_ready() {
             let next = match self.settings.keepalive {
                 Some(alive) => self.beat(cx, alive)?,
@@ -191,7 +199,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
             };
             self.timer.as_mut().reset(next);
         }
-        Poll::Pending
+        Ok(())
     }
 
     /// Does what is due; when to ask again.

@@ -15,6 +15,7 @@ mod table;
 mod tests;
 
 pub use codec::Version;
+pub use driver::MAX_STREAMS;
 pub use settings::{FIRST_WINDOW, KeepAlive, Settings};
 
 use std::future::Future;

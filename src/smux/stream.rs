@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::table::{Handle, Sent};
 use crate::io::{Goodbye, Io};
@@ -16,9 +16,14 @@ use crate::io::{Goodbye, Io};
 /// write fails. V2Ray's default `uplinkOnly`.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How long a peer may be silent behind our last byte before it is told that there will be no more, and can answer no
+/// more. V2Ray's default `downlinkOnly`.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 pub(super) struct SmuxStream {
     handle: Handle,
     grace: Option<Pin<Box<Sleep>>>,
+    farewell: Option<Pin<Box<Sleep>>>,
 }
 
 impl SmuxStream {
@@ -27,6 +32,7 @@ impl SmuxStream {
         Self {
             handle,
             grace: None,
+            farewell: None,
         }
     }
 }
@@ -42,7 +48,14 @@ impl AsyncRead for SmuxStream {
         if room == 0 {
             return Poll::Ready(Ok(()));
         }
-        self.handle.poll_read(cx, room, |data| buf.put_slice(data))
+        let before = buf.filled().len();
+        let read = self.handle.poll_read(cx, room, |data| buf.put_slice(data));
+        if buf.filled().len() > before
+            && let Some(farewell) = &mut self.farewell
+        {
+            farewell.as_mut().reset(Instant::now() + FAREWELL);
+        }
+        read
     }
 }
 
@@ -84,8 +97,14 @@ impl Io for SmuxStream {
         false
     }
 
-    /// So nothing is said before both are over.
-    fn poll_end(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// So nothing is said before both are over, or whoever waits for the end would wait for ever.
+    fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let farewell = this
+            .farewell
+            .get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
+        ready!(farewell.as_mut().poll(cx));
+        this.handle.end();
         Poll::Ready(Ok(()))
     }
 

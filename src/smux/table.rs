@@ -294,9 +294,11 @@ impl State {
         }
     }
 
-    /// Says that we are there; not before it is known what is spoken.
+    /// Says that we are there, where no frame waits that says so; not before it is known what is spoken.
     pub(super) fn keep_alive(&mut self) {
-        if let Some(version) = self.version {
+        if let Some(version) = self.version
+            && self.out.is_empty()
+        {
             self.send(&codec::frame(version, Command::KeepAlive, 0));
         }
     }

@@ -1,9 +1,14 @@
 //! Sessions joined by pipes, and a peer that speaks in bytes.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -211,7 +216,7 @@ async fn an_end_is_that_of_both_directions() {
     // Not at once, so that whoever reads hears of the end first.
     let began = Instant::now();
     let error = link.write_all(b"more").await.unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     assert!(began.elapsed() > Duration::from_secs(1));
 }
 
@@ -428,6 +433,77 @@ async fn nobody_starves_beside_others() {
     }
     let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
     assert!(2 * least > *most, "{counts:?}");
+}
+
+/// A link from which more has always come, and that keeps what goes into it.
+struct Flood {
+    frame: Vec<u8>,
+    at: usize,
+    written: Arc<std::sync::Mutex<Vec<u8>>>,
+}
+
+impl AsyncRead for Flood {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let n = buf.remaining().min(self.frame.len() - self.at);
+        buf.put_slice(&self.frame[self.at..self.at + n]);
+        self.at = (self.at + n) % self.frame.len();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Flood {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.written.lock().unwrap().extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Io for Flood {}
+
+/// A gost gives up whoever has said nothing for 30 s, though it is told a great deal meanwhile.
+#[tokio::test]
+async fn an_end_that_is_told_without_a_pause_says_that_it_is_there() {
+    let mut data = frame(Version::One, Command::Data(1000), 3).to_vec();
+    data.resize(data.len() + 1000, 7);
+    let written = Arc::default();
+    let link = Flood {
+        frame: data,
+        at: 0,
+        written: Arc::clone(&written),
+    };
+    let settings = Settings {
+        keepalive: Some(KeepAlive {
+            interval: Duration::from_millis(50),
+            timeout: Duration::from_secs(5),
+        }),
+        ..Settings::default()
+    };
+    let (_opener, carried) = client(Link::other(link), settings);
+    let carrying = crate::io::spawn(carried);
+    let began = Instant::now();
+    while written.lock().unwrap().is_empty() {
+        assert!(began.elapsed() < LONG, "nothing is said");
+        sleep(Duration::from_millis(10)).await;
+    }
+    let nop = frame(Version::One, Command::KeepAlive, 0);
+    assert!(written.lock().unwrap().starts_with(&nop));
+    carrying.abort();
 }
 
 #[test]
