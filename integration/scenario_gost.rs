@@ -2,10 +2,16 @@
 //! description of what gost says.
 
 use std::process::Command;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::time::timeout;
 
 use crate::peers::{Stage, free_port, mobula, python, root};
 use crate::scenario_documents::blocks;
-use crate::traffic::{self, To};
+use crate::traffic::{self, LIMIT, To};
 use crate::tunnel::EIGHT_MIB;
 
 /// `mobula gost`, or what follows `gost` in a line of a shell.
@@ -153,7 +159,7 @@ async fn a_port_of_the_server_leads_to_the_client() {
     let service = format!("rtcp://127.0.0.1:{published}/{target}");
     let args = ["-L", &service, "-F", &relay];
     stage.start("client", &mut gost(&args), &[published]).await;
-    let visitor = tokio::net::TcpStream::connect(("127.0.0.1", published));
+    let visitor = TcpStream::connect(("127.0.0.1", published));
     let mut visitor = visitor.await.expect("it is published");
     traffic::exchange(&mut visitor, b"a word").await;
 }
@@ -331,4 +337,297 @@ async fn every_command_and_file_of_the_document_is_taken() {
         commands >= 10 && files >= 3,
         "{commands} commands, {files} files"
     );
+}
+
+/// A listener's path that ends in `/` is that of Go's ServeMux.
+#[tokio::test]
+async fn a_path_that_ends_in_a_slash_takes_what_is_below() {
+    for carrier in ["ws", "mws"] {
+        for (there, here, reached) in [
+            ("/a/", "/a/b/c", true),
+            ("/a/", "/a/", true),
+            ("/", "/anything", true),
+            ("/a/", "/ab", false),
+            ("/a", "/a/b", false),
+        ] {
+            let mut stage = Stage::new();
+            let (server, socks) = (free_port(), free_port());
+            let listen = format!("http+{carrier}://127.0.0.1:{server}?path={there}");
+            stage
+                .start("server", &mut gost(&["-L", &listen]), &[server])
+                .await;
+            let local = format!("socks5://127.0.0.1:{socks}");
+            let forward = format!("http+{carrier}://127.0.0.1:{server}?path={here}");
+            let args = ["-L", &local, "-F", &forward];
+            stage.start("client", &mut gost(&args), &[socks]).await;
+            let line = traffic::line(socks, &To::Ip(traffic::says("here").await)).await;
+            assert_eq!(line == "here", reached, "{there} {here} over {carrier}");
+        }
+    }
+}
+
+/// A close frame would end both directions at a gost: the end of one of them is that of the connection below.
+#[tokio::test]
+async fn an_application_that_ends_first_has_its_answer_over_a_websocket() {
+    for protocol in ["http", "socks5", "socks4a", "relay"] {
+        let mut stage = Stage::new();
+        let (server, socks) = (free_port(), free_port());
+        let url = format!("{protocol}+ws://127.0.0.1:{server}");
+        let seen = free_port();
+        no_close_frame_between(seen, server);
+        stage
+            .start("server", &mut gost(&["-L", &url]), &[server])
+            .await;
+        let local = format!("socks5://127.0.0.1:{socks}");
+        let forward = format!("{protocol}+ws://127.0.0.1:{seen}");
+        let args = ["-L", &local, "-F", &forward];
+        stage.start("client", &mut gost(&args), &[socks]).await;
+        traffic::ready(socks).await;
+        traffic::application_ends_first(socks).await;
+    }
+}
+
+/// As a gost, which ends a connection without a close frame, and says no more behind that of its peer.
+fn no_close_frame_between(port: u16, server: u16) {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("it is free");
+    listener.set_nonblocking(true).expect("a socket");
+    let listener = TcpListener::from_std(listener).expect("a socket");
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let far = TcpStream::connect(("127.0.0.1", server)).await?;
+                let (from_near, to_near) = near.into_split();
+                let (from_far, to_far) = far.into_split();
+                let mut down = tokio::spawn(frames(from_far, to_near));
+                let up = frames(from_near, to_far);
+                tokio::select! {
+                    up = up => match up? {
+                        Last::CloseFrame => down.abort(),
+                        Last::End => drop(down.await),
+                    },
+                    _ = &mut down => {}
+                }
+                Ok::<_, std::io::Error>(())
+            });
+        }
+    });
+}
+
+/// How one direction has ended.
+enum Last {
+    CloseFrame,
+    End,
+}
+
+/// Passes on a head, and frames up to a close frame; the end is that of the connection.
+async fn frames(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> std::io::Result<Last> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(from.read_u8().await?);
+    }
+    to.write_all(&head).await?;
+    while let Ok(frame) = frame(&mut from).await {
+        if frame[0] & 0x0f == 8 {
+            to.shutdown().await?;
+            return Ok(Last::CloseFrame);
+        }
+        to.write_all(&frame).await?;
+    }
+    to.shutdown().await?;
+    Ok(Last::End)
+}
+
+/// A frame as it is.
+async fn frame(from: &mut OwnedReadHalf) -> std::io::Result<Vec<u8>> {
+    let mut frame = vec![0; 2];
+    from.read_exact(&mut frame).await?;
+    let more = match frame[1] & 0x7f {
+        126 => 2,
+        127 => 8,
+        _ => 0,
+    };
+    frame.resize(2 + more, 0);
+    from.read_exact(&mut frame[2..]).await?;
+    let len = match more {
+        0 => usize::from(frame[1] & 0x7f),
+        _ => frame[2..]
+            .iter()
+            .fold(0, |len, byte| len << 8 | usize::from(*byte)),
+    };
+    let (at, key) = (frame.len(), usize::from(frame[1] >> 7) * 4);
+    frame.resize(at + key + len, 0);
+    from.read_exact(&mut frame[at..]).await?;
+    Ok(frame)
+}
+
+/// It looks like V2Ray, which says so when it ends; the application must not hear of a reset.
+#[tokio::test]
+async fn a_gost_that_only_hangs_up_has_said_all_it_had_to_say() {
+    for protocol in ["http", "socks5", "relay", "forward"] {
+        let mut stage = Stage::new();
+        let [server, seen, socks, inner] = [(); 4].map(|()| free_port());
+        no_close_frame_between(seen, server);
+        let (target, local) = match protocol {
+            // What is forwarded is a SOCKS proxy.
+            "forward" => (format!("/127.0.0.1:{inner}"), "tcp"),
+            _ => (String::new(), "socks5"),
+        };
+        let listen = [
+            format!("{protocol}+ws://127.0.0.1:{server}{target}"),
+            format!("socks5://127.0.0.1:{inner}"),
+        ];
+        let args = ["-L", &listen[0], "-L", &listen[1]];
+        stage
+            .start("server", &mut gost(&args), &[server, inner])
+            .await;
+        let local = format!("{local}://127.0.0.1:{socks}");
+        let forward = format!("{protocol}+ws://127.0.0.1:{seen}");
+        let args = ["-L", &local, "-F", &forward];
+        stage.start("client", &mut gost(&args), &[socks]).await;
+        traffic::ready(socks).await;
+        traffic::target_sends_and_closes(socks).await;
+    }
+}
+
+/// Who waits for the end hears of it, though it cannot answer any more.
+#[tokio::test]
+async fn an_end_over_many_streams_is_told_in_the_end() {
+    let mut stage = Stage::new();
+    let (server, socks) = (free_port(), free_port());
+    let url = format!("relay+mws://127.0.0.1:{server}");
+    stage
+        .start("server", &mut gost(&["-L", &url]), &[server])
+        .await;
+    let local = format!("socks5://127.0.0.1:{socks}");
+    let args = ["-L", &local, "-F", &url];
+    stage.start("client", &mut gost(&args), &[socks]).await;
+    traffic::ready(socks).await;
+    let to = To::Ip(traffic::digester().await);
+    let mut stream = traffic::connect(socks, &to).await.expect("there is a way");
+    stream.write_all(b"all there is").await.expect("a socket");
+    stream.shutdown().await.expect("a socket");
+    let mut rest = Vec::new();
+    let reading = stream.read_to_end(&mut rest);
+    let _ = timeout(Duration::from_secs(15), reading)
+        .await
+        .expect("the connection ends");
+}
+
+/// As gost has it: inside the connection, whatever carries that.
+#[tokio::test]
+async fn datagrams_go_inside_socks_and_http_over_every_carrier() {
+    for (protocol, carrier) in [
+        ("socks5", "tcp"),
+        ("socks5", "tls"),
+        ("socks5", "ws"),
+        ("socks5", "mwss"),
+        ("http", "tcp"),
+        ("http", "wss"),
+        ("http", "mws"),
+    ] {
+        let mut stage = Stage::new();
+        let (server, socks) = (free_port(), free_port());
+        let url = format!("{protocol}+{carrier}://u:p@127.0.0.1:{server}");
+        let listen = format!("{url}?udp=true");
+        stage
+            .start("server", &mut gost(&["-L", &listen]), &[server])
+            .await;
+        let local = format!("socks5://127.0.0.1:{socks}?udp=true");
+        let args = ["-L", &local, "-F", &url];
+        stage.start("client", &mut gost(&args), &[socks]).await;
+        traffic::ready(socks).await;
+        traffic::datagrams(socks, &[1, 100, 1400, 9000]).await;
+        traffic::full_cone(socks).await;
+    }
+}
+
+/// `forward` and `relay` may have a target of their own.
+#[tokio::test]
+async fn a_port_without_a_target_leads_to_that_of_the_server() {
+    for carrier in ["forward+ws", "relay+mwss"] {
+        let mut stage = Stage::new();
+        let (server, port) = (free_port(), free_port());
+        let target = traffic::echo().await;
+        let listen = format!("{carrier}://127.0.0.1:{server}/{target}");
+        stage
+            .start("server", &mut gost(&["-L", &listen]), &[server])
+            .await;
+        let local = format!("tcp://127.0.0.1:{port}");
+        let forward = format!("{carrier}://127.0.0.1:{server}");
+        let args = ["-L", &local, "-F", &forward];
+        stage.start("client", &mut gost(&args), &[port]).await;
+        let mut visitor = TcpStream::connect(("127.0.0.1", port)).await.expect("open");
+        traffic::exchange(&mut visitor, b"a word").await;
+    }
+}
+
+/// `handler.chain` is the way to the target, `listener.chain` that to the server with the port.
+#[tokio::test]
+async fn a_published_port_may_lead_through_a_chain() {
+    let mut stage = Stage::new();
+    let [server, published, proxy] = [(); 3].map(|()| free_port());
+    let listen = [
+        format!("relay+mws://127.0.0.1:{server}?bind=true"),
+        format!("http+ws://127.0.0.1:{proxy}"),
+    ];
+    let args = ["-D", "-L", &listen[0], "-L", &listen[1]];
+    let servers = stage
+        .start("servers", &mut gost(&args), &[server, proxy])
+        .await;
+    let target = traffic::echo().await;
+    let file = format!(
+        "services:\n- name: out\n  addr: 127.0.0.1:{published}\n  handler:\n    type: rtcp\n    chain: to-target\n  \
+         listener:\n    type: rtcp\n    chain: to-server\n  forwarder:\n    nodes:\n    - addr: {target}\nchains:\n\
+         - name: to-server\n  hops:\n  - name: a\n    nodes:\n    - addr: 127.0.0.1:{server}\n      connector:\n        type: relay\n      \
+         dialer:\n        type: mws\n- name: to-target\n  hops:\n  - name: b\n    nodes:\n    - addr: 127.0.0.1:{proxy}\n      \
+         connector:\n        type: http\n      dialer:\n        type: ws\n"
+    );
+    let file = stage.write("gost.yml", file);
+    let mut client = mobula();
+    client.arg("gost").arg("-C").arg(file);
+    stage.start("client", &mut client, &[published]).await;
+    let mut visitor = TcpStream::connect(("127.0.0.1", published))
+        .await
+        .expect("open");
+    traffic::exchange(&mut visitor, b"a word").await;
+    let log = stage.log(servers);
+    assert!(
+        log.contains(&target.to_string()),
+        "through the proxy: {log}"
+    );
+}
+
+/// A port for datagrams answers those who have come, and sends to nobody else.
+#[tokio::test]
+async fn a_published_port_for_datagrams_keeps_its_visitors_apart() {
+    let mut stage = Stage::new();
+    let [server, published] = [(); 2].map(|()| free_port());
+    let relay = format!("relay+wss://127.0.0.1:{server}");
+    let serving = format!("{relay}?bind=true");
+    stage
+        .start("server", &mut gost(&["-L", &serving]), &[server])
+        .await;
+    let service = format!("rudp://127.0.0.1:{published}/{}", traffic::udp_echo().await);
+    let args = ["-L", &service, "-F", &relay];
+    let client = stage.start("client", &mut gost(&args), &[]).await;
+    stage.until_file_has("client.log", "published on").await;
+    assert!(stage.log(client).contains("published on"));
+    let mut visitors = Vec::new();
+    for n in 0..20_u8 {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        socket
+            .connect(("127.0.0.1", published))
+            .await
+            .expect("a socket");
+        socket.send(&[n; 900]).await.expect("a socket");
+        visitors.push((n, socket));
+    }
+    for (n, socket) in visitors {
+        let mut back = [0; 2000];
+        let read = timeout(LIMIT, socket.recv(&mut back)).await;
+        let read = read.expect("an answer in time").expect("a socket");
+        assert_eq!(&back[..read], &[n; 900]);
+        let more = timeout(Duration::from_millis(5), socket.recv(&mut back));
+        assert!(more.await.is_err(), "nobody else's");
+    }
 }

@@ -470,3 +470,143 @@ async fn a_mistake_is_told_with_its_line_and_column() {
         "{log}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_visitors_are_let_in_than_the_server_wants() {
+    let mut tunnel = Tunnel::start("max_visitors = 2").await;
+    let port = free_port();
+    let proxies = proxy("echo", "tcp", port, traffic::echo().await.port(), "");
+    let file = tunnel.client_file("", &proxies);
+    tunnel.run_client("client", &file, &[]).await;
+    let said = format!("published on 127.0.0.1:{port}");
+    tunnel.stage.until_file_has("client.log", &said).await;
+    let mut there = Vec::new();
+    for _ in 0..2 {
+        let visitor = TcpStream::connect(("127.0.0.1", port)).await;
+        let mut visitor = visitor.expect("it is open");
+        traffic::exchange(&mut visitor, b"a word").await;
+        there.push(visitor);
+    }
+    assert!(!visit(port).await, "a third one is let go");
+    tunnel
+        .stage
+        .until_file_has("server.log", "2 visitors")
+        .await;
+    traffic::exchange(&mut there[0], b"and these are not disturbed").await;
+    there.clear();
+    until_back(port).await;
+}
+
+/// What a visitor sends before it ends its direction is answered, as long as the service does not wait for the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_visitor_that_ends_its_direction_has_its_answer() {
+    let mut tunnel = Tunnel::start("").await;
+    let service = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let local = service.local_addr().expect("it has one").port();
+    let (ended, mut is_over) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = service.accept().await {
+            let ended = ended.clone();
+            tokio::spawn(async move {
+                let mut asked = [0; 8];
+                stream.read_exact(&mut asked).await?;
+                sleep(Duration::from_millis(500)).await;
+                stream.write_all(b"an answer").await?;
+                let mut rest = Vec::new();
+                stream.read_to_end(&mut rest).await?;
+                let _ = ended.send(()).await;
+                Ok::<_, std::io::Error>(())
+            });
+        }
+    });
+    let published = free_port();
+    let file = tunnel.client_file("", &proxy("finger", "tcp", published, local, ""));
+    tunnel.run_client("client", &file, &[]).await;
+    let said = format!("published on 127.0.0.1:{published}");
+    tunnel.stage.until_file_has("client.log", &said).await;
+    let visitor = TcpStream::connect(("127.0.0.1", published)).await;
+    let mut visitor = visitor.expect("it is open");
+    visitor.write_all(b"question").await.expect("a socket");
+    visitor.shutdown().await.expect("a socket");
+    let mut heard = [0; 9];
+    let reading = timeout(LIMIT, visitor.read_exact(&mut heard)).await;
+    reading.expect("an answer in time").expect("an answer");
+    assert_eq!(&heard, b"an answer");
+    let over = timeout(LIMIT, is_over.recv()).await;
+    over.expect("the service hears the end")
+        .expect("of the visitor");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_site_stands_beside_the_tunnel() {
+    let stage = Stage::new();
+    let folder = stage.path("site");
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::write(folder.join("index.html"), "a page of ours").expect("a file");
+    let site = format!("site = {:?}", folder.display().to_string());
+    for more in ["wss_path = \"/tunnel/v1\"", ""] {
+        let mut tunnel = Tunnel::start(&format!("transport = \"ws\"\n{site}\n{more}")).await;
+        let port = free_port();
+        let proxies = proxy("echo", "tcp", port, traffic::echo().await.port(), "");
+        let file = tunnel.client_file(&format!("transport = \"ws\"\n{more}"), &proxies);
+        tunnel.run_client("client", &file, &[port]).await;
+        assert!(visit(port).await);
+        assert!(
+            get(tunnel.port, "your-server.com")
+                .await
+                .contains("a page of ours")
+        );
+        assert!(visit(port).await);
+    }
+}
+
+/// The client is at one of three servers, and its ports with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn haproxy_may_stand_in_front_of_three_servers() {
+    let mut tunnel = Tunnel::start("transport = \"ws\"\nwss_path = \"/t\"").await;
+    let (front, port) = (free_port(), free_port());
+    let mut servers = vec![(0, tunnel.port)];
+    for n in 1..3 {
+        let own = free_port();
+        let text = format!(
+            "[server]\nbind_addr = \"127.0.0.1\"\nbind_port = {own}\nauth_key = \"k\"\ntransport = \"ws\"\nwss_path = \"/t\"\n"
+        );
+        let file = tunnel.stage.write(&format!("server{n}.toml"), text);
+        let mut command = self::tunnel("server", &file);
+        let name = format!("server{n}");
+        let index = tunnel.stage.start(&name, &mut command, &[own]).await;
+        servers.push((index, own));
+    }
+    let mut text = format!(
+        "defaults\n  mode http\n  timeout connect 2s\n  timeout client 60s\n  timeout server 60s\n  timeout tunnel 1h\n\
+         \x20 option redispatch\n  retries 3\nfrontend in\n  bind 127.0.0.1:{front}\n  default_backend out\nbackend out\n  balance roundrobin\n"
+    );
+    for (n, (_, own)) in servers.iter().enumerate() {
+        text += &format!("  server s{n} 127.0.0.1:{own} check inter 500ms fall 1 rise 1\n");
+    }
+    let file = tunnel.stage.write("haproxy.cfg", text);
+    let mut command = system("haproxy");
+    command.arg("-db").arg("-f").arg(file);
+    tunnel.stage.start("haproxy", &mut command, &[front]).await;
+    let proxies = proxy("echo", "tcp", port, traffic::echo().await.port(), "");
+    let file = tunnel.client_file("transport = \"ws\"\nwss_path = \"/t\"", &proxies);
+    let file = file.replace(
+        &format!("server_port = {}", tunnel.port),
+        &format!("server_port = {front}"),
+    );
+    tunnel.run_client("client", &file, &[port]).await;
+    assert!(visit(port).await);
+    // Whichever has it, it is at another one soon after that has gone.
+    for _ in 0..2 {
+        let said = format!("port 127.0.0.1:{port} is open for");
+        let has_it = |index: usize| {
+            let log = tunnel.stage.log(index);
+            log.matches(&said).count() > log.matches("is closed again").count()
+        };
+        let holder = servers.iter().position(|(index, _)| has_it(*index));
+        let (index, _) = servers.remove(holder.expect("one of them has it"));
+        tunnel.kill(index).await;
+        let took = until_back(port).await;
+        assert!(took < BACK_WITHIN, "it took {took:?}");
+    }
+}

@@ -256,10 +256,11 @@ impl Dispatcher {
                     user,
                     at,
                     network,
+                    visitors,
                     link,
                 } => {
                     let session = self.session(source, inbound, user);
-                    self.open_port(session, at, network, link).await;
+                    self.open_port(session, (at, network), visitors, link).await;
                 }
                 Accepted::Packets { user, packets } => {
                     let session = self.session(source, inbound, user);

@@ -72,8 +72,8 @@ impl Dispatcher {
     pub(super) async fn open_port(
         self: &Arc<Self>,
         mut session: Session,
-        at: Destination,
-        network: Network,
+        (at, network): (Destination, Network),
+        visitors: usize,
         mut link: Link,
     ) {
         let opened = match self.ports.open(&at, network).await {
@@ -100,9 +100,12 @@ impl Dispatcher {
         crate::io::spawn(async move {
             match opened {
                 Opened::Tcp(listener) => {
-                    dispatcher.lead_streams(&session, listener, at, link).await;
+                    let streams = dispatcher.lead_streams(&session, listener, at, visitors, link);
+                    streams.await;
                 }
-                Opened::Udp(socket) => dispatcher.lead_datagrams(socket, at, link).await,
+                Opened::Udp(socket) => {
+                    dispatcher.lead_datagrams(socket, at, visitors, link).await;
+                }
             }
             info!(target: NOTICE, "{}: {network} port {at} is closed again", session.inbound);
             ended::one();
@@ -115,6 +118,7 @@ impl Dispatcher {
         session: &Session,
         listener: TcpListener,
         at: SocketAddr,
+        most: usize,
         link: Link,
     ) {
         let settings = smux::Settings {
@@ -136,6 +140,13 @@ impl Dispatcher {
             loop {
                 match listener.accept().await {
                     Ok((stream, from)) => {
+                        let streams = holder.opener.as_ref().map_or(0, Opener::streams);
+                        if streams >= most.min(smux::MAX_STREAMS) {
+                            log::repeated(&format!(
+                                "{at}: {streams} visitors are there, and no more are let in"
+                            ));
+                            continue;
+                        }
                         let Some(towards) = holder.opener.as_ref().and_then(Opener::open) else {
                             break;
                         };
@@ -193,7 +204,7 @@ impl Dispatcher {
         });
     }
 
-    async fn lead_datagrams(&self, socket: UdpSocket, at: SocketAddr, link: Link) {
+    async fn lead_datagrams(&self, socket: UdpSocket, at: SocketAddr, most: usize, link: Link) {
         let holder = Arc::new(Holder {
             at,
             network: Network::Udp,
@@ -203,7 +214,9 @@ impl Dispatcher {
         self.ports.add(&holder);
         let mut visitors = bind::visitors(link);
         // Who has come: nobody else is answered, or the port would lead its client anywhere.
-        let mut known: LruCache<SocketAddr, ()> = LruCache::new(MAX_VISITORS);
+        let mut known: LruCache<SocketAddr, ()> = LruCache::new(
+            NonZeroUsize::new(most).map_or(MAX_VISITORS, |most| most.min(MAX_VISITORS)),
+        );
         let mut came = None;
         let passing = poll_fn(|cx| {
             while let Poll::Ready(packet) = visitors.poll_recv(cx)? {

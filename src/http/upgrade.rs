@@ -34,6 +34,8 @@ pub(crate) const MAX_HEADER: usize = 64 * 1024;
 pub(crate) struct Place<'s> {
     /// With its `/`, as it is when nothing in it is percent-encoded.
     pub(crate) path: &'s str,
+    /// Whether everything below the path is ours, too.
+    pub(crate) below: bool,
     /// The host that requests must name, if it matters.
     pub(crate) host: Option<&'s str>,
     /// Where early data is looked for besides `Sec-WebSocket-Protocol`.
@@ -102,6 +104,7 @@ impl Place<'_> {
         let behind = path.strip_prefix(b"/")?.strip_prefix(own.as_bytes())?;
         match (behind, self.early) {
             ([], _) => Some(Vec::new()),
+            _ if self.below && own.is_empty() | own.ends_with('/') => Some(Vec::new()),
             (suffix, Some(EarlyDataIn::Path)) => early_data::decode(suffix),
             _ => None,
         }

@@ -48,6 +48,9 @@ enum Role<A> {
 
 /// What a server puts in front of its payload, as far as a client has read it.
 pub(super) trait Answer: Default + Send + Unpin {
+    /// Whether a server says goodbye that seems to be one of those who do: a gost looks like V2Ray, and only hangs up.
+    const OWES_GOODBYE: bool = true;
+
     /// Whether all that comes next is payload.
     fn is_whole(&self) -> bool;
 
@@ -83,9 +86,29 @@ impl Answer for Payload {
     }
 }
 
+/// What a server says behind a handshake that is over. It may be a gost.
+#[derive(Default)]
+struct Rest;
+
+impl Answer for Rest {
+    const OWES_GOODBYE: bool = false;
+
+    fn is_whole(&self) -> bool {
+        true
+    }
+
+    fn take(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn broken_off(_awaited: &Awaited) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A link of a server with nothing in front.
 pub(super) fn headless_server(link: Link) -> Link {
-    headless(link, Role::Server)
+    headless::<Payload>(link, Role::Server)
 }
 
 /// A link of a client with nothing in front.
@@ -93,8 +116,13 @@ pub(super) fn headless_client(link: Link) -> Link {
     headless(link, Role::Client(Payload::Begun, None))
 }
 
+/// A link of a client behind a handshake that a gost may have answered.
+pub(super) fn shaken_client(link: Link) -> Link {
+    headless(link, Role::Client(Rest, None))
+}
+
 /// Where each direction ends by itself there is nothing to do.
-fn headless(link: Link, role: Role<Payload>) -> Link {
+fn headless<A: Answer + 'static>(link: Link, role: Role<A>) -> Link {
     if link.half_closes() {
         return link;
     }
@@ -337,7 +365,9 @@ impl<A: Answer> Io for BareStream<A> {
     /// Who was not told goodbye owes none.
     fn goodbye(&self) -> Goodbye {
         match self.inner.goodbye() {
-            Goodbye::Owed | Goodbye::OwedByV2ray if self.left_silently => Goodbye::Unknown,
+            Goodbye::Owed | Goodbye::OwedByV2ray if self.left_silently || !A::OWES_GOODBYE => {
+                Goodbye::Unknown
+            }
             goodbye => goodbye,
         }
     }

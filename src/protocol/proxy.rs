@@ -74,7 +74,7 @@ enum Client<'a> {
 impl Proxy {
     pub fn traits(&self) -> ProxyTraits {
         match self {
-            Self::Http(_) => http::Outbound::TRAITS,
+            Self::Http(outbound) => outbound.traits(),
             Self::Relay(outbound) => outbound.traits(),
             Self::Shadowsocks(_) => shadowsocks::Outbound::TRAITS,
             Self::Socks(_) => socks::Outbound::TRAITS,
@@ -217,7 +217,8 @@ impl NextHop<'_> {
         far: FarEnd,
     ) -> io::Result<Box<dyn Packets>> {
         match self.client {
-            Client::Http(_) | Client::Shadowsocks(_) => Err(no_packets()),
+            Client::Shadowsocks(_) => Err(no_packets()),
+            Client::Http(client) => client.packets(link, to, limit).await,
             Client::Relay(client) => client.packets(link, to, far),
             Client::Socks(client) => client.packets(link, self.server, limit, bind).await,
             Client::Trojan(account) => account.packets(link, to, far),
@@ -237,6 +238,6 @@ async fn answered(opening: impl Future<Output = io::Result<Link>>) -> io::Result
 
 /// Why datagrams go nowhere by a proxy that carries none.
 pub fn no_packets() -> io::Error {
-    let text = "an `http` outbound cannot carry UDP";
+    let text = "an `http` outbound cannot carry UDP, but for gosts with `udpTunnel`";
     io::Error::new(io::ErrorKind::Unsupported, text)
 }

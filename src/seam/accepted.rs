@@ -38,6 +38,8 @@ pub enum Accepted {
         user: Option<Arc<User>>,
         at: Destination,
         network: Network,
+        /// So many may come at once.
+        visitors: usize,
         link: Link,
     },
     /// Several sessions inside one link (plain HTTP requests on a kept-alive connection): each

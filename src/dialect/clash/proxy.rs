@@ -132,11 +132,16 @@ fn protocol(keys: &Keys, kind: &str) -> Option<Made> {
                 "http" => {
                     let (host, mut headers) = headers(keys);
                     headers.extend(host.map(|host| (HOST, host)));
-                    OutboundSettings::Http(http::OutboundSettings { servers, headers })
+                    OutboundSettings::Http(http::OutboundSettings {
+                        servers,
+                        headers,
+                        udp_tunnel: false,
+                    })
                 }
                 _ => OutboundSettings::Socks(socks::OutboundSettings {
                     servers,
                     version: socks::Version::Five,
+                    udp_tunnel: false,
                 }),
             };
             (protocol, transport, None)

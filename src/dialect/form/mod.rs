@@ -131,7 +131,9 @@ fn of_object(map: &Map<String, Value>) -> Form {
     };
     // SIP008's list, whatever is in it: V2Ray has no such key.
     // V2Ray 5's is a map.
-    if map.get("services").is_some_and(Value::is_array) && !foreign::has_a_part(map) {
+    let services = map.get("services").and_then(Value::as_array);
+    let of_gost = |one: &Value| one.get("handler").or(one.get("listener")).is_some();
+    if services.is_some_and(|all| all.iter().any(of_gost) || !foreign::has_a_part(map)) {
         return Form::Gost;
     }
     let is_list = map.get("servers").is_some_and(Value::is_array) && !foreign::has_a_part(map);

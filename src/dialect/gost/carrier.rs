@@ -109,8 +109,11 @@ pub(super) fn server(kind: Kind, part: &Part, problems: &Problems) -> Option<Ser
 }
 
 fn server_ws(part: &Part, problems: &Problems) -> Option<ws::ServerSettings> {
+    let path = path(part, problems);
     Some(ws::ServerSettings {
-        path: path(part, problems),
+        // As Go's ServeMux has it.
+        below: path.ends_with('/'),
+        path,
         // gost looks at no host.
         host: None,
         headers: headers(part, problems, false)?.0,
@@ -137,6 +140,7 @@ pub(super) fn client(kind: Kind, part: &Part, problems: &Problems) -> Option<Cli
             headers,
             early_data: None,
             heartbeat: keeps_alive.then(|| ttl.filter(|ttl| !ttl.is_zero()).unwrap_or(TTL)),
+            ends_silently: false,
         })
     };
     match kind.carrier {

@@ -13,6 +13,7 @@ use crate::protocol::servers::ServerSettings;
 use crate::protocol::{OutboundSettings, freedom, http, relay, socks};
 use crate::report::{Place, either};
 use crate::routing::{BalancerSettings, Failing, Strategy, Target};
+use crate::transport::ClientCarrier;
 use crate::{dns, transport};
 
 /// Ways through a chain whose hops have several nodes.
@@ -321,12 +322,28 @@ fn outbound(node: &Node, problems: &Problems) -> Option<(String, Outbound)> {
             of_connector.silent(&["userAgent", "header"]);
             OutboundSettings::Http(http::OutboundSettings {
                 servers: servers(to),
+                udp_tunnel: true,
                 ..http::OutboundSettings::default()
             })
         }
         "socks5" | "socks" | "socks5h" | "socks4" | "socks4a" => {
             // TLS is never spoken inside: over what is multiplexed or sealed it ends gost's sessions.
-            of_connector.silent(&["notls", "relay", "udpTimeout", "udpBufferSize"]);
+            of_connector.silent(&["udpTimeout", "udpBufferSize"]);
+            // A port for datagrams stands beside a bare one, and what goes there is seen by everybody in between.
+            let is_bare = kind.carrier == Carrier::Tcp && !kind.has_tls;
+            let beside = match of_connector.text(&["relay"]).as_deref() {
+                None | Some("") => is_bare,
+                Some("udp") if is_bare => true,
+                Some("udp") => {
+                    of_connector.refuse(&["relay"], "with `relay=udp` datagrams go beside the carrier, to be read by everybody: leave it out");
+                    false
+                }
+                Some(other) => {
+                    let text = format!("`{}` is unknown, expected `udp`", other.escape_debug());
+                    of_connector.refuse(&["relay"], &text);
+                    false
+                }
+            };
             let version = match &*connector_word {
                 "socks4" => socks::Version::Four,
                 "socks4a" => socks::Version::FourA,
@@ -335,6 +352,7 @@ fn outbound(node: &Node, problems: &Problems) -> Option<(String, Outbound)> {
             OutboundSettings::Socks(socks::OutboundSettings {
                 servers: servers(to),
                 version,
+                udp_tunnel: version == socks::Version::Five && !beside,
             })
         }
         // Its request goes at once and nobody waits for the answer, so `nodelay` is as it is.
@@ -359,7 +377,7 @@ fn outbound(node: &Node, problems: &Problems) -> Option<(String, Outbound)> {
             return None;
         }
     };
-    of_connector.silent(&["nodelay", "connectTimeout", "timeout"]);
+    of_connector.silent(&["nodelay", "notls", "connectTimeout", "timeout"]);
     let security = match kind.has_tls {
         true => Some(security::client(&of_dialer, problems)?),
         false => {
@@ -377,7 +395,11 @@ fn outbound(node: &Node, problems: &Problems) -> Option<(String, Outbound)> {
             None
         }
     };
-    let carrier = carrier::client(kind, &of_dialer, problems)?;
+    let mut carrier = carrier::client(kind, &of_dialer, problems)?;
+    // The other protocols know that by themselves.
+    if let (ClientCarrier::Ws(ws), OutboundSettings::Freedom(_)) = (&mut carrier, &protocol) {
+        ws.ends_silently = true;
+    }
     asked.finish(
         [
             connector_keys.as_ref(),

@@ -34,6 +34,7 @@ use crate::dialect::names::Names;
 use crate::report::Message;
 use crate::reverse::{PublishSettings, PublishTarget};
 use crate::routing::Strategy;
+use crate::transport::ServerCarrier;
 use tree::{At, Node, Value};
 
 pub(in crate::dialect) use write::write;
@@ -98,6 +99,19 @@ impl Loaded {
         let publish: Vec<_> = config.reverse.publish.iter().map(publication).collect();
         if !publish.is_empty() {
             value["reverse"] = json!({ "publish": publish });
+        }
+        for inbound in &config.inbounds {
+            let ws = match &inbound.transport.carrier {
+                ServerCarrier::Ws(ws) => ws,
+                ServerCarrier::Mws(mws) => &mws.ws,
+                _ => continue,
+            };
+            if ws.below {
+                let (name, path) = (inbound.name.escape_debug(), ws.path.escape_debug());
+                lines.push(format!(
+                    "`{name}`: there is no word for what is below `{path}`: this path alone is taken"
+                ));
+            }
         }
         for balancer in &config.routing.balancers {
             let tag = balancer.tag.escape_debug();

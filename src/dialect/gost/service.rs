@@ -82,6 +82,20 @@ impl Made {
         (config, routing)
     }
 
+    /// Whether the server of an outbound may have a target of its own, whatever it is asked for.
+    fn knows_target(&self, tag: &str) -> bool {
+        let mut outbounds = self.outbounds.iter();
+        let found = outbounds.find(|one| one.tag.as_deref() == Some(tag));
+        let leads = |outbound: &Outbound| {
+            let protocol = &outbound.protocol;
+            matches!(
+                protocol,
+                OutboundSettings::Freedom(_) | OutboundSettings::Relay(_)
+            )
+        };
+        found.is_some_and(leads)
+    }
+
     /// Sessions of `service` for which `conditions` hold go to `target`.
     fn rule(&mut self, service: &str, asked: bypass::Asked, target: Target) {
         let mut text = asked.text;
@@ -167,8 +181,23 @@ pub(super) fn read(node: &Node, root: &Node, made: &mut Made, problems: &Problem
     );
     let (handler_word, listener_word) = (type_of(handler, "auto"), type_of(listener, "tcp"));
     let place = |part| place_of_type(part, node);
-    let Some(kind) = Kind::read(&place(listener), &listener_word, problems) else {
+    let Some(mut kind) = Kind::read(&place(listener), &listener_word, problems) else {
         return;
+    };
+    let chain_of = |part: Option<&Node>| part.and_then(|part| part.get("chain")).cloned();
+    let (led_by, bound_by) = (chain_of(handler), chain_of(listener));
+    // The chain of the handler is the way to the target; without one of the listener the port is here.
+    if let Carrier::Bind { udp } = kind.carrier
+        && bound_by.is_none()
+        && led_by.is_some()
+    {
+        kind.carrier = if udp { Carrier::Udp } else { Carrier::Tcp };
+    }
+    let handler_word = match &*handler_word {
+        // What comes from a port of another machine is forwarded as what comes from one of this machine.
+        "rtcp" => "tcp".to_owned(),
+        "rudp" => "udp".to_owned(),
+        _ => handler_word,
     };
     let name = node.get("name").and_then(Node::as_text).unwrap_or_default();
     let name = match name.is_empty() {
@@ -194,9 +223,8 @@ pub(super) fn read(node: &Node, root: &Node, made: &mut Made, problems: &Problem
             [handler_keys.as_ref(), listener_keys.as_ref(), shared],
             problems,
         );
-        let chain = listener.and_then(|listener| listener.get("chain"));
-        let chain = chain.or_else(|| handler.and_then(|handler| handler.get("chain")));
-        return publish(node, &name, udp, chain, root, made, problems);
+        let chains = [bound_by.as_ref(), led_by.as_ref()];
+        return publish(node, &name, udp, chains, root, made, problems);
     }
     let addr = node.get("addr").and_then(Node::as_text).unwrap_or_default();
     let (listen, port) = match listen(addr, &mut made.names) {
@@ -210,7 +238,7 @@ pub(super) fn read(node: &Node, root: &Node, made: &mut Made, problems: &Problem
         kind,
         &of_handler,
         accounts,
-        &targets,
+        (&targets, led_by.is_some()),
         &place(handler),
         problems,
     ) else {
@@ -248,8 +276,17 @@ pub(super) fn read(node: &Node, root: &Node, made: &mut Made, problems: &Problem
         true => Vec::new(),
         false => targets,
     };
-    let chain = handler.and_then(|handler| handler.get("chain"));
-    let chain = chain.and_then(|name| chain::find(name, root, made, problems));
+    let chain = led_by.and_then(|name| chain::find(&name, root, made, problems));
+    if let Some(chain) = &chain
+        && targets.is_empty()
+        && matches!(&*handler_word, "forward" | "tcp" | "udp")
+        && !chain.ends.iter().all(|tag| made.knows_target(tag))
+    {
+        let text = format!(
+            "`{handler_word}` leads nowhere, expected a target, or `forward` or `relay` at the end of the chain: there the server may have one"
+        );
+        problems.error(at, &text);
+    }
     lead(node, &name, chain, &targets, root, made, problems);
 }
 
@@ -278,12 +315,12 @@ fn publish(
     node: &Node,
     name: &str,
     udp: bool,
-    chain: Option<&Node>,
+    [bound_by, led_by]: [Option<&Node>; 2],
     root: &Node,
     made: &mut Made,
     problems: &Problems,
 ) {
-    let Some(chain) = chain else {
+    let Some(chain) = bound_by else {
         let text =
             "a port of another machine needs a chain that leads there: `-F relay+wss://host:port`";
         return problems.error(&node.at, text);
@@ -331,11 +368,8 @@ fn publish(
         network: if udp { Network::Udp } else { Network::Tcp },
         to: PublishTarget::Place(to),
     });
-    made.rule(
-        name,
-        bypass::Asked::default(),
-        Target::Outbound(DIRECT.into()),
-    );
+    let chain = led_by.and_then(|name| chain::find(name, root, made, problems));
+    lead(node, name, chain, &[], root, made, problems);
 }
 
 /// What is spoken.
@@ -344,12 +378,14 @@ fn protocol(
     kind: Kind,
     part: &Part,
     accounts: Option<Vec<Account>>,
-    targets: &[Destination],
+    (targets, has_chain): (&[Destination], bool),
     place: &Node,
     problems: &Problems,
 ) -> Option<InboundSettings> {
     part.silent(&[
         "nodelay",
+        "notls",
+        "retries",
         "udpBufferSize",
         "timeout",
         "sniffing",
@@ -358,17 +394,21 @@ fn protocol(
     ]);
     let udp = part.switch(&["udp"]).unwrap_or(false);
     let is_bare = kind.carrier == Carrier::Tcp && !kind.has_tls;
-    if udp && (!is_bare || matches!(word, "http" | "https" | "socks4" | "socks4a")) {
-        part.refuse(&["udp"], "datagrams inside HTTP, or inside SOCKS over a carrier, are not built: `relay` carries them over all");
+    if udp && matches!(word, "socks4" | "socks4a") {
+        part.refuse(
+            &["udp"],
+            "SOCKS 4 carries no datagrams: `http`, `socks5` and `relay` carry them over all",
+        );
     }
     match word {
         "auto" | "socks" | "socks4" | "socks4a" | "socks5" | "socks5h" => {
-            part.silent(&["notls", "compatibilityMode"]);
+            part.silent(&["compatibilityMode"]);
             part.refuse(&["bind"], "BIND of SOCKS 5 is not built");
             Some(InboundSettings::Socks(socks::InboundSettings {
                 accounts,
                 // A port for datagrams stands beside a bare one.
                 udp: udp && is_bare,
+                udp_tunnel: udp,
                 ..socks::InboundSettings::default()
             }))
         }
@@ -379,6 +419,7 @@ fn protocol(
             part.silent(&["header", "proxyAgent"]);
             Some(InboundSettings::Http(http::InboundSettings {
                 accounts: accounts.unwrap_or_default(),
+                udp_tunnel: udp,
                 ..http::InboundSettings::default()
             }))
         }
@@ -388,7 +429,7 @@ fn protocol(
             let service = match targets {
                 [] => relay::Service::AsAsked {
                     connect: true,
-                    bind: bind.then(|| relay::BindSettings { ports: Vec::new() }),
+                    bind: bind.then(relay::BindSettings::default),
                 },
                 targets => relay::Service::Forward(targets.to_vec()),
             };
@@ -399,7 +440,10 @@ fn protocol(
             }))
         }
         "forward" | "tcp" | "udp" => {
-            let Some(to) = targets.first() else {
+            // A server at the end of the chain has a target of its own.
+            let of_server =
+                has_chain.then(|| Destination::new(Host::Ip(Ipv4Addr::UNSPECIFIED.into()), 0));
+            let Some(to) = targets.first().or(of_server.as_ref()) else {
                 problems.error(&place.at, &format!("`{word}` leads nowhere, expected a target: `{word}://:8080/host:port`, or `forwarder`"));
                 return None;
             };

@@ -248,6 +248,8 @@ fn what_is_not_built_is_told_with_its_place() {
         ("-L http+quic://:1", "`quic` is not built"),
         ("-L http+foo://:1", "there is no `foo`"),
         ("-L tcp://:1", "leads nowhere"),
+        ("-L tcp://:1 -F http+ws://a.test:1", "leads nowhere"),
+        ("-L rtcp://:1/a.test:1", "needs a chain"),
         ("-L :70000", "`70000` is no port"),
         ("-L :1 -F ws://a.test", "has no port"),
         (
@@ -413,14 +415,58 @@ fn a_range_of_ports_is_no_flood_of_services() {
 
 #[test]
 fn datagrams_that_nothing_here_carries_are_an_error() {
-    for args in ["-L http://:1?udp=true", "-L socks5+ws://:1?udp=true"] {
+    for args in ["-L socks4a://:1?udp=true", "-L socks4+ws://:1?udp=true"] {
         let told = errors(&load(&launch(args))).join("\n");
         assert!(
-            told.contains("udp") && told.contains("not built"),
+            told.contains("udp") && told.contains("no datagrams"),
             "{args}: {told}"
         );
     }
-    read("-L socks5://:1?udp=true -L socks5+ws://:2?udp=false");
+    let text = "-L :1 -F socks5+ws://a.test:1?relay=udp";
+    let told = errors(&load(&launch(text))).join("\n");
+    assert!(told.contains("read by everybody"), "{told}");
+}
+
+#[test]
+fn datagrams_go_inside_socks_but_beside_a_bare_port() {
+    let config = read("-L socks5://:1?udp=true -L socks5+ws://:2?udp=true -L socks5://:3");
+    let inside = |inbound: &Inbound| match &inbound.protocol {
+        InboundSettings::Socks(settings) => (settings.udp, settings.udp_tunnel),
+        other => panic!("{other:?}"),
+    };
+    let all: Vec<_> = config.inbounds.iter().map(inside).collect();
+    assert_eq!(all, [(true, true), (false, true), (false, false)]);
+    for (args, expected) in [
+        ("-L :1 -F socks5://a.test:1", false),
+        ("-L :1 -F socks5+wss://a.test:1", true),
+        ("-L :1 -F socks5+tls://a.test:1", true),
+        ("-L :1 -F socks4a+ws://a.test:1", false),
+    ] {
+        let config = read(args);
+        let inside = config.outbounds.iter().find_map(|one| match &one.protocol {
+            OutboundSettings::Socks(settings) => Some(settings.udp_tunnel),
+            _ => None,
+        });
+        assert_eq!(inside, Some(expected), "{args}");
+    }
+}
+
+#[test]
+fn a_path_that_ends_in_a_slash_stands_for_what_is_below() {
+    let config = read("-L ws://:1?path=/a/ -L mws://:2?path=/a -L ws://:3?path=/");
+    let below = |inbound: &Inbound| match &inbound.transport.carrier {
+        ServerCarrier::Ws(ws) => ws.below,
+        ServerCarrier::Mws(mws) => mws.ws.below,
+        other => panic!("{other:?}"),
+    };
+    let all: Vec<_> = config.inbounds.iter().map(below).collect();
+    assert_eq!(all, [true, false, true]);
+    let loaded = load(&launch("-L ws://:1?path=/a/"));
+    let (_, lines) = loaded.to_config_json().unwrap();
+    assert!(
+        lines[0].contains("no word for what is below `/a/`"),
+        "{lines:?}"
+    );
 }
 
 #[test]

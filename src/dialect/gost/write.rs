@@ -92,7 +92,7 @@ fn service(
     let mut handler = match &inbound.protocol {
         InboundSettings::Socks(settings) => {
             let mut handler = typed("auto");
-            if settings.udp {
+            if settings.udp || settings.udp_tunnel {
                 keys(&mut handler, &[("udp", "true".to_owned())]);
             }
             auth(
@@ -108,6 +108,9 @@ fn service(
         }
         InboundSettings::Http(settings) => {
             let mut handler = typed("http");
+            if settings.udp_tunnel {
+                keys(&mut handler, &[("udp", "true".to_owned())]);
+            }
             auth(&mut handler, &settings.accounts)?;
             handler
         }
@@ -314,7 +317,9 @@ fn nodes(outbound: &Outbound, lines: &mut Vec<String>) -> Result<Vec<Node>, Stri
             };
             (word, &settings.servers[..])
         }
-        OutboundSettings::Http(http_proxy::OutboundSettings { servers, headers }) => {
+        OutboundSettings::Http(http_proxy::OutboundSettings {
+            servers, headers, ..
+        }) => {
             if !headers.is_empty() {
                 lines.push(format!("{name}.settings.headers: there is no word for it"));
             }

@@ -120,6 +120,7 @@ impl Upgrade {
             headers,
             early_data: early.or_else(|| from_path.or(ed).map(ws_early_data_of_ed)),
             heartbeat,
+            ends_silently: false,
         })
     }
 

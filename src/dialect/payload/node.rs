@@ -222,6 +222,7 @@ fn read_http(fields: &Fields, said: &mut Said) -> Option<Parts> {
     let settings = http_proxy::OutboundSettings {
         servers: vec![server?],
         headers,
+        udp_tunnel: false,
     };
     Some((OutboundSettings::Http(settings), transport, None))
 }

@@ -119,6 +119,7 @@ fn protocol(keys: &Keys, kind: &str, files: Files<'_>) -> Option<Made> {
             let settings = socks::OutboundSettings {
                 servers: vec![ServerSettings { to, accounts }],
                 version,
+                udp_tunnel: false,
             };
             (OutboundSettings::Socks(settings), plain, None)
         }
@@ -137,6 +138,7 @@ fn protocol(keys: &Keys, kind: &str, files: Files<'_>) -> Option<Made> {
             let settings = http::OutboundSettings {
                 servers: vec![ServerSettings { to, accounts }],
                 headers,
+                udp_tunnel: false,
             };
             (OutboundSettings::Http(settings), transport, None)
         }

@@ -273,7 +273,11 @@ fn proxy(value: &Value<'_, '_>) -> Option<Outbound> {
             servers,
             ..http::OutboundSettings::default()
         }),
-        false => OutboundSettings::Socks(socks::OutboundSettings { servers, version }),
+        false => OutboundSettings::Socks(socks::OutboundSettings {
+            servers,
+            version,
+            ..socks::OutboundSettings::default()
+        }),
     };
     Some(Outbound {
         transport: ClientSettings {

@@ -8,12 +8,13 @@ use super::text::{Table, Text, Value};
 use super::{PATHS, PORT, account, certificate};
 use crate::address::{Host, PortRange};
 use crate::config::{Config, Inbound, Listen, Outbound, share};
+use crate::dialect::v2ray::site::of_text;
 use crate::dns::Strategy;
 use crate::protocol::relay::{BindSettings, InboundSettings, Service};
 use crate::protocol::{self, OutboundSettings, blackhole};
 use crate::report::Place;
 use crate::seam::{Fallback, FallbackTarget, ProxyVersion};
-use crate::transport::{ServerCarrier, ServerSettings, mws, ws};
+use crate::transport::{ServerCarrier, ServerSettings, mws, site, ws};
 
 /// What carries a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,9 +112,17 @@ pub(super) fn read(
     let key = auth_key(&server);
     let path = server.get("wss_path");
     let paths = paths(path.as_ref());
+    let site = match server.get("site") {
+        Some(value) => site(&value, folder, transports.as_deref()).map(Some),
+        None => Some(None),
+    };
     let ports = match server.get("allow_ports") {
         Some(value) => allowed(&value),
         None => Some(Vec::new()),
+    };
+    let visitors = match server.get("max_visitors") {
+        Some(value) => visitors(&value),
+        None => Some(BindSettings::default().visitors),
     };
     let has_tls = transports
         .as_ref()
@@ -135,10 +144,13 @@ pub(super) fn read(
         }
     };
     server.finish("[server]");
-    let (transports, paths) = (transports?, paths?);
+    let (transports, paths, site) = (transports?, paths?, site?);
     let service = Service::AsAsked {
         connect: false,
-        bind: Some(BindSettings { ports: ports? }),
+        bind: Some(BindSettings {
+            ports: ports?,
+            visitors: visitors?,
+        }),
     };
     let relay = InboundSettings {
         accounts: vec![account(key?)],
@@ -167,6 +179,7 @@ pub(super) fn read(
             let transport = ServerSettings {
                 accept_proxy_protocol: behind,
                 security: tls.clone().filter(|_| !behind),
+                site: site.clone(),
                 carrier: ServerCarrier::Mws(mws::ServerSettings {
                     ws: ws::ServerSettings {
                         path: path.clone(),
@@ -220,6 +233,25 @@ pub(super) fn read(
     })
 }
 
+/// A folder beside the file, `http://HOST:PORT` or `unix:/path`: what all see who ask for no tunnel.
+fn site(
+    value: &Value<'_, '_>,
+    folder: Option<&Path>,
+    transports: Option<&[Transport]>,
+) -> Option<site::Settings> {
+    let word = value.word()?;
+    if transports.is_some_and(|all| all == [Transport::Tls]) {
+        value.error("`transport = \"tls\"` speaks no HTTP and has no site, expected `wss`");
+        return None;
+    }
+    let is_folder = !word.contains("://") && !word.starts_with("unix:");
+    let word = match folder.filter(|_| is_folder) {
+        Some(folder) => folder.join(word).display().to_string(),
+        None => word,
+    };
+    of_text(&word).map_err(|text| value.error(text)).ok()
+}
+
 pub(super) fn address(value: &Value<'_, '_>) -> Option<IpAddr> {
     let word = value.word()?;
     match Host::parse(word.trim()) {
@@ -229,6 +261,19 @@ pub(super) fn address(value: &Value<'_, '_>) -> Option<IpAddr> {
             value.error(format!(
                 "`{word}` is no address to listen on, expected one such as `0.0.0.0`"
             ));
+            None
+        }
+    }
+}
+
+/// How many may be at one port at once.
+fn visitors(value: &Value<'_, '_>) -> Option<usize> {
+    let most = BindSettings::default().visitors;
+    let n = value.integer()?;
+    match usize::try_from(n) {
+        Ok(n) if (1..=most).contains(&n) => Some(n),
+        _ => {
+            value.error(format!("{n} visitors are here, expected 1 to {most}"));
             None
         }
     }

@@ -211,6 +211,18 @@ impl<'t, 'a> Value<'t, 'a> {
         }
     }
 
+    /// A whole number.
+    pub(super) fn integer(&self) -> Option<i64> {
+        let DeValue::Integer(number) = &self.value else {
+            return self.wrong("a number");
+        };
+        let read = i64::from_str_radix(number.as_str(), number.radix()).ok();
+        if read.is_none() {
+            self.error(format!("{} is too much", number.as_str()));
+        }
+        read
+    }
+
     /// From 1 to 65535.
     pub(super) fn port(&self) -> Option<u16> {
         let DeValue::Integer(number) = &self.value else {

@@ -30,7 +30,7 @@ pub(in crate::dialect) mod protocols;
 mod read;
 mod reverse;
 mod routing;
-mod site;
+pub(in crate::dialect) mod site;
 pub(in crate::dialect) mod sniffing;
 mod sockopt;
 mod stream_settings;

@@ -19,6 +19,10 @@ use crate::dialect::v2ray::json::{Node, Object, found};
 use crate::seam::FallbackTarget;
 use crate::transport::site::{Settings, UpstreamSettings};
 
+/// What is said of `https://`.
+const HTTPS: &str =
+    "an upstream is asked by HTTP without TLS, expected `http://` and a server on this machine";
+
 /// What may stand there.
 const EXPECTED: &str = "expected a folder, `http://HOST:PORT` or `unix:/path/of/socket`";
 
@@ -71,6 +75,19 @@ fn host(node: &Node) -> Option<HeaderValue> {
 /// Where a site is.
 fn to(node: &Node) -> Option<Settings> {
     let text: String = node.read()?;
+    if text.starts_with("https://") {
+        node.unbuilt(HTTPS);
+        return None;
+    }
+    of_text(&text).map_err(|text| node.error(text)).ok()
+}
+
+/// What the text says that tells where a site is.
+///
+/// # Errors
+///
+/// When it is no such place.
+pub(in crate::dialect) fn of_text(text: &str) -> Result<Settings, String> {
     let upstream = |to: FallbackTarget| {
         Settings::Upstream(UpstreamSettings {
             to,
@@ -78,19 +95,15 @@ fn to(node: &Node) -> Option<Settings> {
             host: None,
         })
     };
-    let read = if let Some(rest) = text.strip_prefix("http://") {
+    if let Some(rest) = text.strip_prefix("http://") {
         server(rest).map(upstream)
     } else if let Some(rest) = text.strip_prefix("unix:") {
         fallbacks::target("unix", rest).map(upstream)
     } else if text.starts_with("https://") {
-        node.unbuilt(
-            "an upstream is asked by HTTP without TLS, expected `http://` and a server on this machine",
-        );
-        return None;
+        Err(HTTPS.to_owned())
     } else {
-        folder(&text).map(Settings::Folder)
-    };
-    read.map_err(|text| node.error(text)).ok()
+        folder(text).map(Settings::Folder)
+    }
 }
 
 /// What follows `http://`.

@@ -48,6 +48,7 @@ pub(super) fn read_server(object: &Object) -> ServerSettings {
     ServerSettings {
         early_data: early.or_else(|| path.early_data()),
         path: path.path,
+        below: false,
         host: host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned()),
         headers: upgrade::read_server_headers(object),
         heartbeat: read_heartbeat(object),
@@ -77,6 +78,7 @@ pub(super) fn read_client(object: &Object) -> ClientSettings {
         headers,
         early_data: read_early_data(object).or_else(|| ed.map(early_data_of_ed)),
         heartbeat: read_heartbeat(object),
+        ends_silently: false,
     };
     upgrade::warn_of_server_keys(object);
     settings

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::PROXY_AUTHENTICATE;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
@@ -27,11 +27,12 @@ use tokio::time::sleep_until;
 use tracing::debug;
 
 use super::lenient::LenientHeads;
-use super::{InboundSettings, head, page, plain};
+use super::{GOST_PROTOCOL, InboundSettings, head, page, plain};
 use crate::address::Destination;
 use crate::cause::{FlightError, HttpProxyError, ProtocolError};
-use crate::io::{Link, Prefixed};
+use crate::io::{Link, PacketStream, Prefixed};
 use crate::protocol::accounts::{Accounts, anonymous, known};
+use crate::protocol::relay::packets::OfMany;
 use crate::protocol::{Accepted, Grant, InboundContext};
 use crate::seam::{Arrival, Refusal, Reply};
 use crate::session::User;
@@ -48,6 +49,7 @@ struct Rules {
     /// Who comes without an account.
     anonymous: Option<Arc<User>>,
     transparent: bool,
+    udp_tunnel: bool,
     grant: Grant,
 }
 
@@ -65,6 +67,7 @@ impl Inbound {
                 level: settings.level,
                 anonymous: anonymous(settings.level),
                 transparent: settings.transparent,
+                udp_tunnel: settings.udp_tunnel,
                 grant: settings.grant,
             }),
         }
@@ -118,6 +121,7 @@ impl Inbound {
                 link: served.into_link(),
                 reply,
             }),
+            (Ok(()), Some(Then::Packets { user })) => Ok(datagrams(user, served.into_link())),
             (end, then) => {
                 let (link, ahead) = served.into_parts();
                 link.close().await;
@@ -157,6 +161,8 @@ pub(super) enum Then {
         /// Where it was not answered: hyper has nothing to say any more.
         reply: Option<Box<dyn Reply>>,
     },
+    /// CONNECT, for datagrams inside.
+    Packets { user: Option<Arc<User>> },
     /// An upgrade by a plain request: it is joined with the connection to the server.
     Splice(OnUpgrade),
     /// The last request, of this user, was refused, for this reason; there may be another.
@@ -244,6 +250,10 @@ impl Served {
                 };
                 let _ = sessions.send(accepted).await;
             }
+            Some(Then::Packets { user }) => {
+                let accepted = datagrams(user, self.into_link());
+                let _ = sessions.send(accepted).await;
+            }
             Some(Then::Splice(server)) => {
                 let Ok(server) = server.await else { return };
                 let mut client = self.into_link();
@@ -325,6 +335,16 @@ impl Rules {
         }
         let user = user.or_else(|| self.anonymous.clone());
         let (mut request, body) = request.into_parts();
+        if request.method == Method::CONNECT && wants_datagrams(&request.headers) {
+            return match self.udp_tunnel {
+                true => (established(), Some(Then::Packets { user })),
+                false => {
+                    let text = "UDP inside a CONNECT is not switched on (`udpTunnel`)".to_owned();
+                    let answer = refusal(StatusCode::FORBIDDEN, &text);
+                    (answer, Some(Then::End(user, HttpProxyError::Target(text))))
+                }
+            };
+        }
         if request.method == Method::CONNECT {
             let to = request.uri.authority().ok_or("no target".to_owned());
             return match to.and_then(|to| head::destination(to, 443)) {
@@ -366,6 +386,17 @@ impl Rules {
             ),
         }
     }
+}
+
+/// gost's word for it.
+fn wants_datagrams(headers: &HeaderMap) -> bool {
+    let asked = headers.get(GOST_PROTOCOL).map(HeaderValue::as_bytes);
+    asked.is_some_and(|word| word.eq_ignore_ascii_case(b"udp"))
+}
+
+fn datagrams(user: Option<Arc<User>>, link: Link) -> Accepted {
+    let packets = Box::new(PacketStream::new(link, OfMany));
+    Accepted::Packets { user, packets }
 }
 
 fn established() -> Response<Body> {

@@ -10,6 +10,11 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+/// With `udp` it asks for datagrams inside a CONNECT, in a gost's request.
+const GOST_PROTOCOL: HeaderName = HeaderName::from_static("x-gost-protocol");
+
 pub use inbound::Inbound;
 pub use outbound::{Client, Outbound};
 pub use settings::{InboundSettings, OutboundSettings};
+
+use ::http::HeaderName;

@@ -15,17 +15,20 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::Empty;
 use tokio::time::timeout;
 
-use super::{OutboundSettings, head};
+use super::{GOST_PROTOCOL, OutboundSettings, head};
 use crate::address::Destination;
 use crate::http::client;
-use crate::io::Link;
+use crate::io::{Link, PacketStream, Packets};
 use crate::protocol::accounts::Account;
+use crate::protocol::bare::shaken_client;
+use crate::protocol::relay::packets::OfMany;
 use crate::protocol::servers::Servers;
-use crate::protocol::{FirstPayload, ProxyTraits};
+use crate::protocol::{FirstPayload, PacketWay, ProxyTraits};
 
 pub struct Outbound {
     servers: Servers<Account>,
     headers: HeaderMap,
+    udp_tunnel: bool,
 }
 
 /// Who we are at one server.
@@ -42,16 +45,19 @@ impl From<OutboundSettings> for Outbound {
         Self {
             servers: Servers::new(settings.servers, |account| account),
             headers: settings.headers,
+            udp_tunnel: settings.udp_tunnel,
         }
     }
 }
 
 impl Outbound {
-    pub const TRAITS: ProxyTraits = ProxyTraits {
-        first_payload: FirstPayload::Apart,
-        packets: None,
-        packets_have_one_peer: false,
-    };
+    pub fn traits(&self) -> ProxyTraits {
+        ProxyTraits {
+            first_payload: FirstPayload::Apart,
+            packets: self.udp_tunnel.then_some(PacketWay::Link),
+            packets_have_one_peer: false,
+        }
+    }
 
     /// Whose turn it is.
     pub fn next_hop(&self) -> Option<(&Destination, Client<'_>)> {
@@ -71,10 +77,21 @@ impl Client<'_> {
     /// answer to CONNECT, the server's dialling included.
     pub async fn stream(&self, link: Link, to: &Destination, limit: Duration) -> io::Result<Link> {
         let request = self.request(to).map_err(io::Error::other)?;
-        timeout(limit, connect(link, request)).await.map_err(|_| {
-            let text = format!("the HTTP proxy did not answer within {} s", limit.as_secs());
-            io::Error::new(io::ErrorKind::TimedOut, text)
-        })?
+        answered(link, request, limit).await
+    }
+
+    /// Datagrams to anyone inside a CONNECT, whose target has no meaning.
+    pub async fn packets(
+        &self,
+        link: Link,
+        to: &Destination,
+        limit: Duration,
+    ) -> io::Result<Box<dyn Packets>> {
+        let mut request = self.request(to).map_err(io::Error::other)?;
+        let udp = HeaderValue::from_static("udp");
+        request.headers_mut().insert(GOST_PROTOCOL, udp);
+        let link = answered(link, request, limit).await?;
+        Ok(Box::new(PacketStream::new(link, OfMany)))
     }
 
     fn request(&self, to: &Destination) -> Result<Request<Empty<Bytes>>, http::Error> {
@@ -99,6 +116,13 @@ impl Client<'_> {
     }
 }
 
+async fn answered(link: Link, request: Request<Empty<Bytes>>, limit: Duration) -> io::Result<Link> {
+    timeout(limit, connect(link, request)).await.map_err(|_| {
+        let text = format!("the HTTP proxy did not answer within {} s", limit.as_secs());
+        io::Error::new(io::ErrorKind::TimedOut, text)
+    })?
+}
+
 async fn connect(link: Link, request: Request<Empty<Bytes>>) -> io::Result<Link> {
     let asked = client::ask(link, request, MAX_HEAD).await;
     let (answer, link) = asked.map_err(|e| {
@@ -106,7 +130,7 @@ async fn connect(link: Link, request: Request<Empty<Bytes>>) -> io::Result<Link>
         io::Error::other(text)
     })?;
     match answer.status() {
-        status if status.is_success() => Ok(link),
+        status if status.is_success() => Ok(shaken_client(link)),
         status => Err(refused(status)),
     }
 }

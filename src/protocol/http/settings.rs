@@ -17,6 +17,8 @@ pub struct InboundSettings {
     pub level: u32,
     /// `allowTransparent`: whether requests are taken that were not meant for a proxy.
     pub transparent: bool,
+    /// `udpTunnel`: whether datagrams may travel inside a CONNECT, as gost's clients ask for.
+    pub udp_tunnel: bool,
     /// `waitForConnect`: also whether it is told why there is no way.
     pub grant: Grant,
 }
@@ -28,6 +30,8 @@ pub struct OutboundSettings {
     pub servers: Vec<ServerSettings<Account>>,
     /// `headers`, sent with every CONNECT.
     pub headers: HeaderMap,
+    /// `udpTunnel`: datagrams travel inside a CONNECT, for servers that are gosts.
+    pub udp_tunnel: bool,
 }
 
 impl InboundSettings {

@@ -143,11 +143,12 @@ impl Inbound {
                     let refused = match bind {
                         None => RelayError::BindOff,
                         Some(bind) if !bind.allows(at.port) => RelayError::PortOff(at.port),
-                        Some(_) => {
+                        Some(bind) => {
                             return Ok(Accepted::Bind {
                                 user,
                                 at,
                                 network: request.network,
+                                visitors: bind.visitors,
                                 link: Prefixed::link(rest, link),
                             });
                         }

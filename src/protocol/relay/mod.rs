@@ -12,7 +12,7 @@ pub mod bind;
 pub mod codec;
 mod inbound;
 mod outbound;
-mod packets;
+pub(in crate::protocol) mod packets;
 mod replies;
 mod settings;
 mod stream;

@@ -7,7 +7,7 @@ use crate::address::AddressError;
 use crate::io::{Packet, PacketForm};
 
 /// Each with its peer.
-pub(super) struct OfMany;
+pub(in crate::protocol) struct OfMany;
 
 impl PacketForm for OfMany {
     type Error = AddressError;

@@ -9,6 +9,7 @@ use crate::protocol::InboundTraits;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
 use crate::seam::Fallback;
+use crate::smux::MAX_STREAMS;
 
 /// `settings` of a `relay` inbound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub enum Service {
 pub struct BindSettings {
     /// `allowPorts`; all of them where it is left out.
     pub ports: Vec<PortRange>,
+    /// `maxVisitors`: how many may be at one port at once, 4096 by default.
+    pub visitors: usize,
 }
 
 /// `settings` of a `relay` outbound.
@@ -70,6 +73,16 @@ impl Default for Service {
         Self::AsAsked {
             connect: true,
             bind: None,
+        }
+    }
+}
+
+/// As many as one session takes.
+impl Default for BindSettings {
+    fn default() -> Self {
+        Self {
+            ports: Vec::new(),
+            visitors: MAX_STREAMS,
         }
     }
 }

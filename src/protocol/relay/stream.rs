@@ -10,6 +10,8 @@ use crate::protocol::bare::{self, BareStream};
 pub(super) type RelayStream = BareStream<Answer>;
 
 impl bare::Answer for Answer {
+    const OWES_GOODBYE: bool = false;
+
     fn is_whole(&self) -> bool {
         *self == Self::Whole
     }

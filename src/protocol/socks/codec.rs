@@ -23,6 +23,8 @@ pub const NO_METHOD: u8 = 0xff;
 
 pub const CONNECT: u8 = 0x01;
 pub const UDP_ASSOCIATE: u8 = 0x03;
+/// gost's: datagrams inside the connection, as its relay protocol has them.
+pub const UDP_TUNNEL: u8 = 0xf3;
 
 /// Text in a SOCKS 4 request: a user name, or a domain name.
 const MAX_TEXT: usize = 255;

@@ -18,7 +18,7 @@ use super::InboundSettings;
 use super::associations::{Associations, Opened};
 use super::codec::{
     CONNECT, Greeting, Login, NO_AUTH, NO_METHOD, PASSWORD, Reply as Message, Request,
-    UDP_ASSOCIATE,
+    UDP_ASSOCIATE, UDP_TUNNEL,
 };
 use super::messages::Messages;
 use super::packets::{Association, Remote};
@@ -26,8 +26,9 @@ use super::replies::{Awaited, GENERAL_FAILURE, GRANTED_4, REJECTED_4, SUCCEEDED}
 use super::udp::Port;
 use crate::address::{Destination, Host};
 use crate::cause::{FlightError, ProtocolError, SocksError};
-use crate::io::Udp;
+use crate::io::{PacketStream, Udp};
 use crate::protocol::accounts::{Accounts, anonymous, known};
+use crate::protocol::relay::packets::OfMany;
 use crate::protocol::udp_port::Sources;
 use crate::protocol::{Accepted, Grant, InboundContext, http};
 use crate::seam::{Arrival, Refusal, Reply};
@@ -43,6 +44,7 @@ pub struct Inbound {
     anonymous: Option<Arc<User>>,
     grant: Grant,
     udp: bool,
+    udp_tunnel: bool,
     /// The address told to UDP clients, in place of the one they are connected to.
     udp_ip: Option<Host>,
     pub(super) associations: Arc<Associations>,
@@ -59,6 +61,7 @@ impl Inbound {
             accounts: settings.accounts.clone().unwrap_or_default(),
             level,
             transparent: settings.transparent,
+            udp_tunnel: settings.udp_tunnel,
             grant: settings.grant,
         };
         let accounts = settings.accounts;
@@ -69,6 +72,7 @@ impl Inbound {
             anonymous: anonymous(level),
             grant: settings.grant,
             udp: settings.udp,
+            udp_tunnel: settings.udp_tunnel,
             udp_ip: settings.udp_ip,
             associations: Arc::default(),
         }
@@ -136,6 +140,10 @@ impl Inbound {
                     packets: Box::new(packets),
                 })
             }
+            Ok(Ok((user, Asked::Tunnel))) => Ok(Accepted::Packets {
+                user,
+                packets: Box::new(PacketStream::new(messages.into_link(), OfMany)),
+            }),
             Ok(Ok((user, Asked::Shared(opened)))) => {
                 // V2Ray asks nobody for a password there.
                 let outlives = self.accounts.is_none();
@@ -281,6 +289,10 @@ impl Inbound {
                 self.tell(messages, told.into()).await?;
                 Ok(Asked::Shared(opened))
             }
+            UDP_TUNNEL if self.udp_tunnel => {
+                reply(messages, SUCCEEDED, NOWHERE.into()).await?;
+                Ok(Asked::Tunnel)
+            }
             UDP_ASSOCIATE => {
                 refuse(messages, COMMAND_NOT_SUPPORTED).await;
                 Err(SocksError::UdpOff)
@@ -355,6 +367,8 @@ enum Asked {
     Packets(UdpSocket, Remote),
     /// By the inbound's own port.
     Shared(Opened),
+    /// Datagrams inside the connection.
+    Tunnel,
     /// It is no SOCKS.
     Http,
 }

@@ -54,6 +54,41 @@ async fn a_right_password_names_the_user_and_a_wrong_one_ends_it() {
     assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
 }
 
+/// Bytes as a gost has sent them and wants them.
+#[tokio::test]
+async fn datagrams_travel_inside_the_connection_where_that_is_wanted() {
+    let (mut client, accepted) = start(InboundSettings {
+        udp_tunnel: true,
+        ..InboundSettings::default()
+    });
+    let hello = hex!("05 01 00  05 f3 00 01 00000000 0000");
+    let datagram = hex!("0005 ff 01 7f000001 0035 68656c6c6f");
+    client.write_all(&hello).await.unwrap();
+    client.write_all(&datagram).await.unwrap();
+    expect(&mut client, &hex!("05 00  05 00 00 01 00000000 0000")).await;
+    let Ok(Accepted::Packets { mut packets, .. }) = accepted.await.unwrap() else {
+        panic!("datagrams");
+    };
+    let packet = std::future::poll_fn(|cx| packets.poll_recv(cx)).await;
+    let packet = packet.unwrap().expect("a datagram");
+    assert_eq!(
+        (packet.peer.to_string(), &*packet.data),
+        ("127.0.0.1:53".to_owned(), &b"hello"[..])
+    );
+    std::future::poll_fn(|cx| packets.poll_send(cx, &packet))
+        .await
+        .unwrap();
+    expect(&mut client, &datagram).await;
+
+    let (mut client, accepted) = start(InboundSettings {
+        udp: true,
+        ..InboundSettings::default()
+    });
+    client.write_all(&hello).await.unwrap();
+    expect(&mut client, &hex!("05 00  05 07 00 01 00000000 0000")).await;
+    assert!(refusal(accepted).await.contains("0xf3"));
+}
+
 #[tokio::test]
 async fn socks_4_and_4a_are_granted_without_a_password_only() {
     let asked = hex!("04 01 0050 00000001 626f62 00 6578616d706c652e636f6d 00");

@@ -9,27 +9,31 @@ use tokio::time::timeout;
 
 use super::codec::{
     CONNECT, Greeting, Login, NO_AUTH, NO_METHOD, PASSWORD, Reply, Request, UDP_ASSOCIATE,
-    decode_pair, decode_reply_4,
+    UDP_TUNNEL, decode_pair, decode_reply_4,
 };
 use super::messages::Messages;
 use super::packets::{Association, Remote};
 use super::{OutboundSettings, Version};
 use crate::address::{Destination, Host};
 use crate::dns::{self, Strategy};
-use crate::io::{BindUdp, Link, Packets};
+use crate::io::{BindUdp, Link, PacketStream, Packets};
 use crate::protocol::accounts::Account;
+use crate::protocol::bare::shaken_client;
+use crate::protocol::relay::packets::OfMany;
 use crate::protocol::servers::Servers;
 use crate::protocol::{FirstPayload, PacketWay, ProxyTraits};
 
 pub struct Outbound {
     servers: Servers<Account>,
     version: Version,
+    udp_tunnel: bool,
 }
 
 /// Who we are at one server.
 pub struct Client<'a> {
     account: Option<&'a Account>,
     version: Version,
+    udp_tunnel: bool,
 }
 
 impl From<OutboundSettings> for Outbound {
@@ -37,6 +41,7 @@ impl From<OutboundSettings> for Outbound {
         Self {
             servers: Servers::new(settings.servers, |account| account),
             version: settings.version,
+            udp_tunnel: settings.udp_tunnel,
         }
     }
 }
@@ -51,8 +56,12 @@ impl Outbound {
     /// Whose turn it is.
     pub fn next_hop(&self) -> Option<(&Destination, Client<'_>)> {
         let (server, account) = self.servers.next()?;
-        let version = self.version;
-        Some((server, Client { account, version }))
+        let client = Client {
+            account,
+            version: self.version,
+            udp_tunnel: self.udp_tunnel,
+        };
+        Some((server, client))
     }
 
     /// SOCKS 4 has IPv4 addresses alone.
@@ -97,10 +106,10 @@ impl Client<'_> {
             }
         })
         .await?;
-        Ok(messages.into_link())
+        Ok(shaken_client(messages.into_link()))
     }
 
-    /// A UDP association; `link` is its control connection, to `server`.
+    /// A UDP association; `link` is its control connection, to `server`, or carries the datagrams itself.
     pub async fn packets(
         &self,
         link: Link,
@@ -113,6 +122,16 @@ impl Client<'_> {
                 io::ErrorKind::Unsupported,
                 "SOCKS 4 has no UDP, `version` 5 does",
             ));
+        }
+        if self.udp_tunnel {
+            let mut messages = Messages::new(link);
+            let request = Request {
+                command: UDP_TUNNEL,
+                to: SocketAddr::from(([0, 0, 0, 0], 0)).into(),
+            };
+            let asking = request_5(&mut messages, &request, self.account);
+            within(limit, asking).await?;
+            return Ok(Box::new(PacketStream::new(messages.into_link(), OfMany)));
         }
         let server = match &link {
             Link::Tcp(stream) => stream.peer_addr()?.into(),
@@ -440,7 +459,12 @@ mod tests {
             accounts: Vec::from_iter(account.map(self::account)),
         };
         let servers = vec![server];
-        OutboundSettings { servers, version }.into()
+        OutboundSettings {
+            servers,
+            version,
+            udp_tunnel: false,
+        }
+        .into()
     }
 
     fn account((user, pass): (&str, &str)) -> Account {

@@ -16,6 +16,8 @@ pub struct InboundSettings {
     pub level: u32,
     /// Whether UDP ASSOCIATE is granted, and a UDP port listened on.
     pub udp: bool,
+    /// `udpTunnel`: whether datagrams may travel inside the connection, as gost's clients ask for.
+    pub udp_tunnel: bool,
     /// `ip`: the address told to UDP clients, in place of the inbound's own.
     pub udp_ip: Option<Host>,
     /// `allowTransparent`, for HTTP requests on the same port.
@@ -31,6 +33,8 @@ pub struct OutboundSettings {
     pub servers: Vec<ServerSettings<Account>>,
     /// `version`.
     pub version: Version,
+    /// `udpTunnel`: datagrams travel inside the connection, for servers that are gosts.
+    pub udp_tunnel: bool,
 }
 
 /// What the servers speak.

@@ -72,6 +72,7 @@ impl Inbound {
         request: &Request<()>,
     ) -> Result<(Vec<u8>, Vec<u8>), Refused> {
         let place = Place {
+            below: false,
             path: &self.settings.path,
             host: self.settings.host.as_deref(),
             early: self.early_data.as_ref(),

@@ -136,6 +136,7 @@ impl ServerSettings {
     ) -> Result<(Vec<u8>, Found), Refused> {
         let place = Place {
             path: &self.path,
+            below: self.below,
             host: self.host.as_deref(),
             early: self.early_data.as_ref(),
         };

@@ -22,7 +22,7 @@ use crate::http::head::items;
 use crate::http::lazy_handshake::LazyHandshake;
 use crate::http::request::Target;
 use crate::http::upgrade::{self, LIMIT};
-use crate::io::{Closing, Link, PeerClock, Prefixed, Step};
+use crate::io::{Closing, Goodbye, Link, PeerClock, Prefixed, Step};
 
 /// The client side.
 #[derive(Clone, Debug)]
@@ -114,7 +114,10 @@ impl Client {
         let request = self.request(&headers, early);
         let asked = upgrade::ask(&mut link, &request, &self.clock).await;
         let (answer, read): (_, BytesMut) = asked?;
-        let expected_close = expected_close::of_server(answer.headers());
+        let expected_close = match self.settings.ends_silently {
+            true => Goodbye::Unknown,
+            false => expected_close::of_server(answer.headers()),
+        };
         let link = match self.verify(&answer, &headers, &key, early)? {
             false => Prefixed::link(read.freeze(), link),
             true => Link::other(Inflating::new(link, read)),

@@ -15,6 +15,8 @@ pub struct ServerSettings {
     /// `path`, as it is when nothing in it is percent-encoded: what requests must ask for, to the letter. `/` is
     /// the default.
     pub path: String,
+    /// gost's: whether what is below the path, which ends in `/` then, is asked for as well.
+    pub below: bool,
     /// `host`: what requests must name as their host, in any case and with any port; `None` is that it does not matter.
     pub host: Option<String>,
     /// `headers`: put on the 101.
@@ -42,6 +44,8 @@ pub struct ClientSettings {
     pub early_data: Option<EarlyData>,
     /// `heartbeatPeriod`: the silence after which the peer is pinged; 30 s is the default, `None` is never.
     pub heartbeat: Option<Duration>,
+    /// gost's: the server ends without a close frame.
+    pub ends_silently: bool,
 }
 
 /// `heartbeatPeriod` when nothing is said.
@@ -51,6 +55,7 @@ impl Default for ServerSettings {
     fn default() -> Self {
         Self {
             path: "/".to_owned(),
+            below: false,
             host: None,
             headers: HeaderMap::new(),
             early_data: None,
@@ -68,6 +73,7 @@ impl Default for ClientSettings {
             headers: HeaderMap::new(),
             early_data: None,
             heartbeat: Some(HEARTBEAT),
+            ends_silently: false,
         }
     }
 }

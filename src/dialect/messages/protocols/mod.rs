@@ -44,6 +44,7 @@ pub(super) fn inbound(message: &TypedMessage, at: &At) -> Option<InboundSettings
                 accounts: accounts(&config.accounts),
                 level: config.user_level,
                 transparent: config.allow_transparent,
+                udp_tunnel: false,
                 grant: Grant::default(),
             })
         }
@@ -103,6 +104,7 @@ pub(super) fn outbound(message: &TypedMessage, at: &At) -> Option<OutboundSettin
                     proxy::socks::Version::Socks4a => socks::Version::FourA,
                 },
                 servers: servers(&config.server, login, &at.key("server"))?,
+                udp_tunnel: false,
             })
         }
         "proxy.trojan.ClientConfig" => {

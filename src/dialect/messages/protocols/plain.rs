@@ -54,6 +54,7 @@ pub(super) fn socks(
         accounts: asks.then(|| accounts(&config.accounts)),
         level: config.user_level,
         udp: config.udp_enabled,
+        udp_tunnel: false,
         udp_ip,
         transparent: false,
         grant: Grant::default(),

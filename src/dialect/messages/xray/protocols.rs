@@ -209,6 +209,7 @@ fn web(config: &proxy::http::ClientConfig, at: &At) -> Option<http::OutboundSett
     Some(http::OutboundSettings {
         servers: servers(&server, login, &at.key("server"))?,
         headers,
+        udp_tunnel: false,
     })
 }
 

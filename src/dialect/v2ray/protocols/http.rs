@@ -27,6 +27,7 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
         accounts,
         level,
         transparent,
+        udp_tunnel: settings.read_or("udpTunnel", false),
         grant: wait.map(Into::into).unwrap_or_default(),
     })
 }
@@ -37,6 +38,7 @@ pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
     Some(OutboundSettings {
         servers: servers(settings)?,
         headers: headers.unwrap_or_default(),
+        udp_tunnel: settings.read_or("udpTunnel", false),
     })
 }
 

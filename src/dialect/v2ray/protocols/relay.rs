@@ -5,6 +5,7 @@ use super::servers::servers;
 use crate::address::Destination;
 use crate::dialect::v2ray::json::{Node, Object, PortRanges, StringList, one_of};
 use crate::protocol::relay::{BindSettings, InboundSettings, OutboundSettings, Service, Udp};
+use crate::smux::MAX_STREAMS;
 
 pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
     let level = settings.read_or("userLevel", 0);
@@ -49,11 +50,32 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
 fn bind(settings: &Object) -> Option<Option<BindSettings>> {
     let bind = settings.read_or("bind", false);
     let ports = settings.get("allowPorts");
+    let visitors = settings.get("maxVisitors");
+    if let Some(node) = visitors.as_ref().filter(|_| !bind) {
+        node.error("nobody comes without `bind: true`");
+        return None;
+    }
+    let default = BindSettings::default();
+    let visitors = match visitors {
+        Some(node) => match node.read::<u32>()? as usize {
+            n @ 1..=MAX_STREAMS => n,
+            n => {
+                node.error(format!(
+                    "{n} visitors are here, expected 1 to {MAX_STREAMS}"
+                ));
+                return None;
+            }
+        },
+        None => default.visitors,
+    };
     match (bind, ports) {
-        (true, None) => Some(Some(BindSettings { ports: Vec::new() })),
+        (true, None) => Some(Some(BindSettings {
+            visitors,
+            ..default
+        })),
         (true, Some(node)) => {
             let PortRanges(ports) = node.read()?;
-            Some(Some(BindSettings { ports }))
+            Some(Some(BindSettings { ports, visitors }))
         }
         (false, None) => Some(None),
         (false, Some(node)) => {

@@ -51,6 +51,7 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
         accounts: (password == Some(true)).then_some(accounts),
         level,
         udp: udp.and_then(|node| node.read()).unwrap_or(false),
+        udp_tunnel: settings.read_or("udpTunnel", false),
         udp_ip,
         transparent,
         grant: wait.map(Into::into).unwrap_or_default(),
@@ -74,6 +75,7 @@ pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
     Some(OutboundSettings {
         servers: servers(settings)?,
         version: version.unwrap_or_default(),
+        udp_tunnel: settings.read_or("udpTunnel", false),
     })
 }
 

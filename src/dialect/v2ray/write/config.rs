@@ -44,6 +44,9 @@ fn inbound(inbound: &Inbound) -> Option<Value> {
     let (protocol, settings) = match &inbound.protocol {
         InboundSettings::Socks(settings) => {
             let mut value = json!({"udp": settings.udp});
+            if settings.udp_tunnel {
+                value["udpTunnel"] = true.into();
+            }
             if let Some(list) = &settings.accounts {
                 value["auth"] = "password".into();
                 value["accounts"] = accounts(list);
@@ -54,6 +57,9 @@ fn inbound(inbound: &Inbound) -> Option<Value> {
             let mut value = json!({});
             if !settings.accounts.is_empty() {
                 value["accounts"] = accounts(&settings.accounts);
+            }
+            if settings.udp_tunnel {
+                value["udpTunnel"] = true.into();
             }
             ("http", value)
         }

@@ -66,6 +66,9 @@ fn http(settings: &http::OutboundSettings) -> Value {
         }
         value["headers"] = Value::Object(map);
     }
+    if settings.udp_tunnel {
+        value["udpTunnel"] = true.into();
+    }
     value
 }
 
@@ -75,6 +78,9 @@ fn socks(settings: &socks::OutboundSettings) -> Value {
         socks::Version::Four => value["version"] = "4".into(),
         socks::Version::FourA => value["version"] = "4a".into(),
         socks::Version::Five => {}
+    }
+    if settings.udp_tunnel {
+        value["udpTunnel"] = true.into();
     }
     value
 }
