@@ -22,6 +22,7 @@ mod command_line;
 mod compatibility;
 mod configs;
 mod corpus;
+mod first_hour_picture;
 mod formatting;
 mod layering;
 mod library;

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use crate::configs::{Certificate, ID, SERVER_NAME, Vmess};
 use crate::peers::Peer::{self, Mobula, SingBox, V2ray445};
 use crate::peers::{Stage, free_port, system};
+use crate::scenario_manager::pid;
 use crate::traffic::{self, To};
+use crate::{scenario_site, scenario_successor};
 
 /// An authority, which looks for names on ports of this machine.
 struct Pebble {
@@ -476,6 +478,81 @@ async fn inbounds_and_processes_share_a_certificate() {
         .matches("is asked for a certificate")
         .count();
     assert_eq!(asked, 1, "{}", stage.read("error.log"));
+}
+
+/// Who takes over has the certificate from the folder, and asks nobody for another.
+#[tokio::test]
+async fn a_successor_shows_the_same_certificate() {
+    let mut stage = Stage::new();
+    let pebble = Pebble::new(&stage);
+    let authority = pebble.start(&mut stage).await;
+    let config = pebble.server(&stage);
+    let server = scenario_successor::start(&mut stage, &config, &[], &[pebble.tls]).await;
+    stage.until_file_has("error.log", HERE).await;
+    let socks = free_port();
+    let client = pebble.vmess().client(V2ray445, socks, pebble.tls);
+    stage.run(V2ray445, "long-client", &client, &[socks]).await;
+    traffic::ready(socks).await;
+    let to = To::Ip(traffic::echo().await);
+    let mut long = traffic::connect(socks, &to).await.expect("SOCKS connects");
+    traffic::exchange(&mut long, b"before").await;
+
+    // There is nobody to ask any more.
+    stage.child(authority).signal("KILL");
+    stage.child(authority).ended(traffic::LIMIT).await;
+    let shown = fs::read(kept(&stage)).expect("it is kept");
+    let old = pid(&stage);
+    stage.child(server).signal("USR2");
+    let _heir = scenario_successor::heir(&stage, old).await;
+    for client in [SingBox, V2ray445] {
+        carries(&mut stage, client, &pebble, pebble.tls).await;
+    }
+    traffic::exchange(&mut long, b"behind").await;
+    let said = shaken(&pebble.root, pebble.tls, SERVER_NAME, "http/1.1");
+    assert!(said.contains("Verification: OK"), "{said}");
+    assert_eq!(fs::read(kept(&stage)).expect("it is kept"), shown);
+    let log = stage.read("error.log");
+    let asked = log.matches("is asked for a certificate").count();
+    assert_eq!(asked, 1, "{log}");
+}
+
+/// While the authority looks at the port, it is a site's and a tunnel's as ever.
+#[tokio::test]
+async fn browsers_are_served_while_a_name_is_proved() {
+    let mut stage = Stage::new();
+    let pebble = Pebble::started(&mut stage).await;
+    let mut config = pebble.server(&stage);
+    let stream = &mut config["inbounds"][0]["streamSettings"];
+    stream["fallback"] = json!(scenario_site::folder(&stage));
+    stream["tlsSettings"]["alpn"] = json!(["h2", "http/1.1"]);
+    let first = stage.run(Mobula, "first", &config, &[pebble.tls]).await;
+    stage.until_file_has("error.log", HERE).await;
+    stage.child(first).signal("TERM");
+    stage.child(first).ended(traffic::LIMIT).await;
+    age(&stage, 600);
+
+    let url = format!("https://localhost:{}/ten.txt", pebble.tls);
+    let visit = || {
+        let mut curl = system("curl");
+        let told = "%{http_version} %{response_code}";
+        let ended = curl.args(["-ks", "--http2", "-w", told, &url]).output();
+        String::from_utf8(ended.expect("curl runs").stdout).expect("text")
+    };
+    let had = stage.read("error.log").matches(HERE).count();
+    stage.run(Mobula, "server", &config, &[pebble.tls]).await;
+    let mut visits = 0;
+    let renewed = async {
+        while stage.read("error.log").matches(HERE).count() == had {
+            assert_eq!(visit(), "01234567892 200", "visit {visits}");
+            visits += 1;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let renewed = tokio::time::timeout(3 * traffic::LIMIT, renewed).await;
+    assert!(renewed.is_ok(), "{}", stage.read("error.log"));
+    assert!(visits > 2, "{visits} visits came before the certificate");
+    assert_eq!(visit(), "01234567892 200");
+    carries(&mut stage, SingBox, &pebble, pebble.tls).await;
 }
 
 /// A config is looked at without asking anybody, and without making anything.

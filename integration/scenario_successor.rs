@@ -20,7 +20,7 @@ use crate::scenario_manager::{managed, pid};
 use crate::traffic::{self, LIMIT, To};
 
 /// A process that is nobody's child here; it ends when this is dropped.
-struct Heir(u32);
+pub struct Heir(u32);
 
 impl Drop for Heir {
     fn drop(&mut self) {
@@ -50,7 +50,7 @@ fn install(to: &Path) {
     fs::rename(new, to).expect("one folder");
 }
 
-async fn start(stage: &mut Stage, config: &Value, words: &[&str], ports: &[u16]) -> usize {
+pub async fn start(stage: &mut Stage, config: &Value, words: &[&str], ports: &[u16]) -> usize {
     let program = stage.path("mobula");
     install(&program);
     let file = stage.write("server.json", format!("{config:#}"));
@@ -71,7 +71,7 @@ async fn start(stage: &mut Stage, config: &Value, words: &[&str], ports: &[u16])
 }
 
 /// Waits until another process has the pid file.
-async fn heir(stage: &Stage, before: u32) -> Heir {
+pub async fn heir(stage: &Stage, before: u32) -> Heir {
     let waiting = async {
         loop {
             match stage.read("server.pid").trim().parse() {

@@ -36,13 +36,13 @@ use Limit::{AtLeast, AtMost};
 use Over::{Column, Nothing};
 use Role::{Both, Client, Server};
 use Setting::{
-    ChaCha, Deployment, NoTickets, Plain, Shadowsocks, Tickets, Tls, TrojanTls, V2ray, Vless,
-    VlessGrpc, VlessHttpUpgrade, VlessTcp, VlessTls,
+    ChaCha, Deployment, NoTickets, Nodes, Plain, Shadowsocks, Tickets, Tls, TrojanTls, V2ray,
+    Vless, VlessGrpc, VlessHttpUpgrade, VlessTcp, VlessTls,
 };
 
 /// What each stands for is said in `docs/benchmarks.md`.
 #[rustfmt::skip]
-const BOUNDS: [(u8, Row, Over, Limit); 36 + 21 + 8] = [
+const BOUNDS: [(u8, Row, Over, Limit); 36 + 21 + 8 + 3] = [
     (1, Row(Plain, Server, What::Bulk), Column("sing-box"), AtMost(0.40)),
     (1, Row(Plain, Client, What::Bulk), Column("sing-box"), AtMost(0.45)),
     (1, Row(Plain, Server, What::Bulk), Column("floor"), AtMost(1.35)),
@@ -108,6 +108,9 @@ const BOUNDS: [(u8, Row, Over, Limit); 36 + 21 + 8] = [
     (10, Row(Deployment, Server, What::Connection), Column("bare"), AtMost(1.03)),
     (10, Row(Deployment, Server, What::Idle(5_000)), Nothing, AtMost(12_000.0)),
     (10, Row(Tickets, Client, What::Connection), Over::Row(Row(NoTickets, Client, What::Connection)), AtMost(1.0)),
+    (12, Row(Nodes, Client, What::NodesMemory(1000)), Nothing, AtMost(40.0)),
+    (12, Row(Nodes, Client, What::DeadNodes(1500)), Nothing, AtMost(25.0 / 3.0)),
+    (12, Row(Nodes, Client, What::BackEndMemory(500)), Nothing, AtMost(60.0)),
 ];
 
 /// A new tunnel and a ping through it while 50,000 others are idle, in milliseconds.

@@ -30,6 +30,7 @@ pub(crate) enum Setting {
     RelayMws,
     RelayWss,
     RelayMwss,
+    Nodes,
 }
 
 /// Which end of the tunnel is measured.
@@ -68,6 +69,11 @@ pub(crate) enum What {
     Size,
     Datagrams,
     Datagram,
+    Nodes,
+    NodesMemory(usize),
+    DeadNodes(usize),
+    /// Under a task of so many nodes, or none.
+    BackEndMemory(usize),
 }
 
 /// The lowest, the middle and the highest of what was measured.
@@ -195,6 +201,7 @@ impl fmt::Display for Setting {
             Self::RelayMws => "relay+mws",
             Self::RelayWss => "relay+wss",
             Self::RelayMwss => "relay+mwss",
+            Self::Nodes => "nodes of Clash's form",
         })
     }
 }
@@ -245,6 +252,19 @@ impl fmt::Display for What {
             Self::Size => "stripped binary, MiB",
             Self::Datagrams => "UDP, datagrams a second",
             Self::Datagram => "UDP, CPU-µs per datagram",
+            Self::Nodes => "nodes a second, half of them dead",
+            Self::NodesMemory(n) => {
+                return write!(f, "probe, MiB of RSS at the peak, {} nodes", thousands(*n));
+            }
+            Self::DeadNodes(n) => return write!(f, "{} dead nodes, s", thousands(*n)),
+            Self::BackEndMemory(0) => "back end at rest, MiB of RSS",
+            Self::BackEndMemory(n) => {
+                return write!(
+                    f,
+                    "back end, MiB of RSS at the peak, {} nodes",
+                    thousands(*n)
+                );
+            }
         };
         f.write_str(text)
     }

@@ -27,6 +27,7 @@ mod growth;
 mod idle;
 mod load;
 mod network;
+mod nodes;
 mod options;
 mod proc;
 mod program;
@@ -144,7 +145,11 @@ impl Run {
             Measure::Bulk | Measure::Latency | Measure::Start => {
                 of(&[mobula, sing_box, Kind::V2ray, Kind::Shoes, Kind::Floor])
             }
-            Measure::Many | Measure::Growth | Measure::Users | Measure::Deployment => {
+            Measure::Many
+            | Measure::Growth
+            | Measure::Users
+            | Measure::Deployment
+            | Measure::Nodes => {
                 vec![&self.programs[0]]
             }
             Measure::Early
@@ -205,6 +210,7 @@ impl Run {
             Measure::Start => startup::measure(self, program, figures).await,
             Measure::Udp => udp::measure(self, program, figures).await,
             Measure::Gost => gost::measure(self, program, figures).await,
+            Measure::Nodes => nodes::measure(self, program, figures).await,
         }
     }
 

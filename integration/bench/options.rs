@@ -28,10 +28,11 @@ pub(crate) enum Measure {
     Start,
     Udp,
     Gost,
+    Nodes,
 }
 
 impl Measure {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Bulk,
         Self::Tls,
         Self::ChaCha,
@@ -53,6 +54,7 @@ impl Measure {
         Self::Start,
         Self::Udp,
         Self::Gost,
+        Self::Nodes,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -78,6 +80,7 @@ impl Measure {
             Self::Start => "start",
             Self::Udp => "udp",
             Self::Gost => "gost",
+            Self::Nodes => "nodes",
         }
     }
 
@@ -130,6 +133,8 @@ pub(crate) struct Options {
     /// Concurrent tunnels of the growth measure, the fewest first.
     pub(crate) growth: Vec<usize>,
     pub(crate) users: usize,
+    /// That `mobula probe` tests.
+    pub(crate) nodes: usize,
     pub(crate) starts: usize,
     /// Puts a second sing-box in mobula's place: its ratios show what the harness cannot tell apart.
     pub(crate) a_a: bool,
@@ -149,6 +154,7 @@ impl Options {
             many: 50_000,
             growth: vec![10, 100, 1000, 10_000],
             users: 10_000,
+            nodes: 1000,
             starts: 5,
             a_a: false,
         };
@@ -176,6 +182,7 @@ impl Options {
                 many: 60,
                 growth: vec![5, 20],
                 users: 100,
+                nodes: 20,
                 starts: 1,
                 ..full
             },

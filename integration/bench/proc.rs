@@ -50,11 +50,20 @@ impl Family {
 
 /// Resident memory of `pid` in bytes.
 pub(super) fn rss(pid: u32) -> Result<u64> {
+    status(pid, "VmRSS:")
+}
+
+/// The most that it has been.
+pub(super) fn peak(pid: u32) -> Result<u64> {
+    status(pid, "VmHWM:")
+}
+
+fn status(pid: u32, name: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status
         .lines()
-        .find_map(|l| l.strip_prefix("VmRSS:"))
-        .ok_or("no VmRSS line")?;
+        .find_map(|l| l.strip_prefix(name))
+        .ok_or_else(|| format!("no {name} line"))?;
     let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
     Ok(kib * 1024)
 }

@@ -165,6 +165,10 @@ impl Peer {
         Ok(Self { child, dir })
     }
 
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -143,7 +143,7 @@ async fn answers(run: &Run, load: Load, column: &'static str, figures: &mut Figu
 pub(crate) fn shape(setting: Setting) -> Result<Shape> {
     let plain = Shape::default();
     Ok(match setting {
-        Setting::Plain | Setting::V2ray => plain,
+        Setting::Plain | Setting::V2ray | Setting::Nodes => plain,
         Setting::Tls | Setting::Deployment | Setting::Tickets | Setting::NoTickets => Shape {
             tls: Some(Certificate::new()?),
             ..plain

@@ -213,12 +213,18 @@ impl Relay {
 
     /// Waits for the goodbyes; how they fare changes nothing any more.
     fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.poll_closed(cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => self.timer.as_mut().poll(cx),
+        }
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let client = poll_close(&mut self.client, self.down.state, cx).is_ready();
         let target = poll_close(&mut self.target, self.up.state, cx).is_ready();
-        if (client && target) || self.timer.as_mut().poll(cx).is_ready() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
+        match client && target {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         }
     }
 }
@@ -265,6 +271,10 @@ impl Future for Relay {
                     End::To(e) => Failure::Client(e),
                 }),
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => {
+                    // Most goodbyes are said at once, and a timer would wake the thread for nothing.
+                    if this.poll_closed(cx).is_ready() {
+                        return Poll::Ready(this.ended(None));
+                    }
                     this.say_goodbye(Phase::Closing);
                     Poll::Ready(Ok(()))
                 }

@@ -34,7 +34,7 @@ impl Pulse {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 
-    fn beat(&self) {
+    pub(super) fn beat(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 

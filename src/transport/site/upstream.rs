@@ -204,3 +204,58 @@ async fn switched(mut response: Response<hyper::body::Incoming>) -> hyper::Resul
     parts.version = Version::HTTP_11;
     Ok(Response::from_parts(parts, empty()))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixListener;
+    use tokio::time::Instant;
+
+    use super::super::{Settings, Site, empty};
+    use super::*;
+    use crate::http::Forwarded;
+    use crate::seam::FallbackTarget;
+
+    /// One that takes a request and says nothing; over a socket that connects at once, whatever the clock does.
+    #[tokio::test(start_paused = true)]
+    async fn an_upstream_that_says_nothing_is_a_504() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().join("site.sock");
+        let _listener = UnixListener::bind(&at).unwrap();
+        let settings = Settings::Upstream(UpstreamSettings {
+            to: FallbackTarget::Unix(at),
+            proxy_header: None,
+            host: None,
+        });
+        let guest = Guest {
+            site: Arc::new(Site::new(settings, Forwarded::default())),
+            peer: Source::Unix,
+            local: Source::Unix,
+            over_tls: false,
+        };
+        let request = Request::get("/").header("Host", "a").body(empty()).unwrap();
+        let begin = Instant::now();
+        let response = guest.answer(request).await;
+        assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+        let waited = begin.elapsed();
+        assert!(
+            waited >= SILENCE && waited < SILENCE + CONNECT_LIMIT,
+            "{waited:?}"
+        );
+    }
+
+    /// An upload that goes on is no silence.
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_of_a_request_begins_the_wait_anew() {
+        let pulse = Pulse::new();
+        let begin = Instant::now();
+        let beats = async {
+            for _ in 0..3 {
+                tokio::time::sleep(SILENCE / 2).await;
+                pulse.beat();
+            }
+            std::future::pending::<()>().await
+        };
+        assert!(matches!(in_time(beats, &pulse).await, Err(Down::Slow)));
+        assert_eq!(begin.elapsed(), SILENCE / 2 * 3 + SILENCE);
+    }
+}
