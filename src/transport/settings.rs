@@ -97,8 +97,9 @@ impl ServerSettings {
 
 /// What understands HTTP/1.1 alone must not agree on HTTP/2, which the other end would speak then.
 fn without_http2(alpn: &mut Vec<String>) {
+    let offers_none = alpn.is_empty();
     alpn.retain(|name| name != http2::ALPN);
-    if alpn.is_empty() {
+    if alpn.is_empty() && !offers_none {
         alpn.push(HTTP_1_1.to_owned());
     }
 }

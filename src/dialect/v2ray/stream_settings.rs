@@ -119,7 +119,12 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
     let sockopt = parts.sockopt.as_ref().map(sockopt::read);
     let http_1_1 = parts.network.needs_http_1_1();
     let security = match parts.security {
-        Security::Tls => tls::client(parts.tls.as_ref(), http_1_1).map(Some),
+        Security::Tls => tls::client(parts.tls.as_ref(), http_1_1).map(|mut tls| {
+            if parts.without_alpn {
+                tls.alpn.clear();
+            }
+            Some(tls)
+        }),
         Security::None => Some(None),
     };
     let carrier = match parts.network {
@@ -163,6 +168,8 @@ struct Parts<'a> {
     grpc: Option<Node<'a>>,
     h2: Option<Node<'a>>,
     tls: Option<Node<'a>>,
+    /// Whether the client offers no protocol.
+    without_alpn: bool,
     sockopt: Option<Node<'a>>,
 }
 
@@ -174,6 +181,12 @@ impl<'a> Parts<'a> {
             .unwrap_or(Network::Tcp);
         let security = object.get("security").and_then(|n| read_security(&n));
         let v5 = object.get("transportSettings");
+        let (tls, without_alpn) = match is_utls(object) {
+            true => utls(object, network).map_or((None, false), |(node, bare)| (Some(node), bare)),
+            false => (object.first(&["tlsSettings", "securitySettings"]), false),
+        };
+        // Without those of `utls` there is an error already.
+        let security = security.filter(|_| tls.is_some() || !is_utls(object));
         let parts = Self {
             network,
             security: security.unwrap_or(Security::None),
@@ -195,7 +208,8 @@ impl<'a> Parts<'a> {
             h2: object
                 .get("httpSettings")
                 .or_else(|| v5.filter(|_| network == Network::H2)),
-            tls: tls_settings(object),
+            tls,
+            without_alpn,
             sockopt: object.first(&["sockopt", "socketSettings"]),
         };
         object.refuse(
@@ -219,23 +233,45 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// V2Ray 5's `utls` has those of `tls` one level deeper, beside what says whose handshake it is to look like.
-fn tls_settings<'a>(object: &Object<'a>) -> Option<Node<'a>> {
-    let node = object.first(&["tlsSettings", "securitySettings"])?;
-    let word = object.get("security").and_then(|node| node.value.as_str());
-    if !word.is_some_and(|word| word.trim().eq_ignore_ascii_case("utls")) {
-        return Some(node);
+fn is_utls(object: &Object) -> bool {
+    let word = object.get("security");
+    let word = word.as_ref().and_then(|node| node.value.as_str());
+    word.is_some_and(|word| word.trim().eq_ignore_ascii_case("utls"))
+}
+
+/// V2Ray 5's `utls` has the settings of `tls` one level deeper, beside what says whose handshake it is to look like: those,
+/// and whether no protocol is to be offered. As with V2Ray, TLS does not begin without them.
+fn utls<'a>(object: &Object<'a>, network: Network) -> Option<(Node<'a>, bool)> {
+    if let Some(node) = object.get("tlsSettings") {
+        node.error(
+            "`utls` does not look at it, expected `securitySettings` with these as its `tlsConfig`",
+        );
     }
+    let Some(node) = object.get("securitySettings") else {
+        object.node.error(
+            "`securitySettings` is missing, `utls` has the settings of TLS in its `tlsConfig`",
+        );
+        return None;
+    };
     let utls = node.object()?;
     let inner = utls.get("tlsConfig");
+    if inner.is_none() {
+        node.error("`tlsConfig` is missing, `utls` has the settings of TLS in there");
+    }
     utls.no_effect(&["imitate"]);
     utls.refuse(
         "noSNI",
         "the name of the server is always said: without a name, write its IP address as `serverName`",
     );
-    utls.silent(&["forceAlpn"]);
+    let force = utls.get("forceAlpn");
+    let bare = force.filter(|node| node.value == "NO_ALPN" || node.value.as_u64() == Some(1));
+    if let Some(node) = &bare
+        && network != Network::Tcp
+    {
+        node.warn("the transport needs its own protocol, which is offered all the same");
+    }
     utls.finish();
-    inner
+    Some((inner?, bare.is_some()))
 }
 
 /// What is written out and not switched on.
@@ -327,4 +363,82 @@ fn read_network(node: &Node) -> Option<Network> {
         _ => return one_of(node, &BUILT),
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::dialect::v2ray::json::Report;
+
+    fn read(settings: &Value) -> (Option<ClientSettings>, Vec<String>) {
+        let report = Report::default();
+        let settings = client(Some(&Node::root(settings, &report)));
+        let said = [report.errors(), report.warnings()].concat();
+        (settings, said.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn utls_says_where_its_settings_belong() {
+        let tls = json!({"serverName": "a.test"});
+        for (settings, expected) in [
+            (
+                json!({"security": "utls", "securitySettings": tls}),
+                &[
+                    "securitySettings: `tlsConfig` is missing, `utls` has the settings of TLS in there",
+                    "securitySettings.serverName: unknown key, it has no effect",
+                ][..],
+            ),
+            (
+                json!({"security": "uTLS", "tlsSettings": tls}),
+                &[
+                    "tlsSettings: `utls` does not look at it, expected `securitySettings` with these as its `tlsConfig`",
+                    "`securitySettings` is missing, `utls` has the settings of TLS in its `tlsConfig`",
+                ],
+            ),
+            (
+                json!({"security": "utls", "tlsSettings": {}, "securitySettings": {"tlsConfig": tls}}),
+                &[
+                    "tlsSettings: `utls` does not look at it, expected `securitySettings` with these as its `tlsConfig`",
+                ],
+            ),
+            (
+                json!({"security": "utls", "securitySettings": {"tlsConfig": tls}}),
+                &[],
+            ),
+        ] {
+            let said = read(&settings).1;
+            assert_eq!(said.len(), expected.len(), "{said:?}");
+            for (said, expected) in said.iter().zip(expected) {
+                assert!(said.contains(expected), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn utls_offers_no_protocol_where_it_is_told_so() {
+        let alpn = |network: &str, force: Value| {
+            let tls = json!({"serverName": "a.test"});
+            let settings = json!({
+                "network": network, "security": "utls", "securitySettings": {"tlsConfig": tls, "forceAlpn": force}
+            });
+            let (settings, said) = read(&settings);
+            (settings.unwrap().tls().unwrap().alpn, said)
+        };
+        for force in [json!("NO_ALPN"), json!(1)] {
+            assert_eq!(alpn("tcp", force), (Vec::new(), Vec::new()));
+        }
+        let (names, said) = alpn("ws", json!("NO_ALPN"));
+        assert_eq!(names, ["http/1.1"]);
+        assert_eq!(
+            said,
+            [
+                "securitySettings.forceAlpn: the transport needs its own protocol, which is offered all the same"
+            ]
+        );
+        for force in [json!("UTLS_PRESET"), json!(0), json!(null)] {
+            assert_eq!(alpn("tcp", force).0, ["h2", "http/1.1"]);
+        }
+    }
 }
