@@ -2,6 +2,8 @@
 
 #![warn(missing_docs)]
 
+use std::net::Ipv4Addr;
+
 use crate::address::{Destination, Host};
 use crate::dns::Strategy;
 use crate::protocol::freedom::FinalRules;
@@ -30,6 +32,15 @@ pub struct Redirect {
 }
 
 impl Redirect {
+    /// In the words of V2Ray, where port 0 is the target's, and so is the address `0.0.0.0`; `::` is one of its own.
+    pub fn of(host: Option<Host>, port: u16) -> Self {
+        let any = Host::Ip(Ipv4Addr::UNSPECIFIED.into());
+        Self {
+            host: host.filter(|host| *host != any),
+            port: (port != 0).then_some(port),
+        }
+    }
+
     /// Where a session to `to` really goes.
     pub fn apply(&self, to: &Destination) -> Destination {
         Destination {

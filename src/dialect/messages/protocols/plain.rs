@@ -74,7 +74,8 @@ pub(super) fn freedom(
         if let Some(address) = &target.address {
             redirect.host = Some(host(address, &at.key("address"))?);
         }
-        redirect.port = Some(port(target.port, &at.key("port"))?).filter(|port| *port != 0);
+        let port = port(target.port, &at.key("port"))?;
+        redirect = freedom::Redirect::of(redirect.host, port);
     }
     Some(freedom::OutboundSettings {
         strategy: match config.domain_strategy() {

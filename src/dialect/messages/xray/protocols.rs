@@ -153,8 +153,8 @@ fn direct(config: &proxy::freedom::Config, at: &At) -> Option<freedom::OutboundS
     let mut redirect = freedom::Redirect::default();
     if let Some(target) = target {
         let at = at.key("destination_override");
-        redirect.host = host_of(target.address.as_ref(), &at.key("address"))?;
-        redirect.port = Some(port(target.port, &at.key("port"))?).filter(|port| *port != 0);
+        let host = host_of(target.address.as_ref(), &at.key("address"))?;
+        redirect = freedom::Redirect::of(host, port(target.port, &at.key("port"))?);
     }
     Some(freedom::OutboundSettings {
         strategy: strategy(config.domain_strategy()),

@@ -125,7 +125,7 @@ fn of_five(settings: &Object) -> Option<Redirect> {
     over.finish();
     let server = server?;
     let address = server.get("address");
-    let port = server.read("port").filter(|port: &u16| *port != 0);
+    let port = server.read_or("port", 0);
     server.finish();
     let host = match address {
         None => None,
@@ -135,7 +135,7 @@ fn of_five(settings: &Object) -> Option<Redirect> {
             Some(host.ok()?)
         }
     };
-    Some(Redirect { host, port })
+    Some(Redirect::of(host, port))
 }
 
 fn redirect(node: &Node) -> Option<Redirect> {
@@ -162,11 +162,8 @@ fn parse(text: &str) -> Option<Redirect> {
         "" => None,
         host => Some(Host::parse(host).ok()?),
     };
-    let port: u16 = port.parse().ok()?;
-    Some(Redirect {
-        host,
-        port: (port != 0).then_some(port),
-    })
+    let port = port.parse().ok()?;
+    Some(Redirect::of(host, port))
 }
 
 #[cfg(test)]
@@ -183,8 +180,16 @@ mod tests {
             (":5", "example.com:5"),
             ("[::1]:0", "[::1]:443"),
             ("", "example.com:443"),
+            ("0.0.0.0:5", "example.com:5"),
+            ("[::]:5", "[::]:5"),
         ] {
             let outbound = read(&json!({"redirect": redirect})).0.unwrap();
+            let target = outbound.redirect.apply(&"example.com:443".parse().unwrap());
+            assert_eq!(target.to_string(), to);
+        }
+        for (address, to) in [("0.0.0.0", "example.com:5"), ("::1", "[::1]:5")] {
+            let over = json!({"destinationOverride": {"server": {"address": address, "port": 5}}});
+            let outbound = read(&over).0.unwrap();
             let target = outbound.redirect.apply(&"example.com:443".parse().unwrap());
             assert_eq!(target.to_string(), to);
         }
