@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
+use prost::Message;
 
 use super::{older, ports};
 use crate::address::{Network, PortRange};
@@ -40,11 +41,26 @@ pub fn routing(message: &TypedMessage) -> Result<Settings, MessageError> {
         let wrong = at.error("AddRule: config type error");
         return whole(wrong, &report);
     }
-    let config: Config = match typed::open(message) {
-        Ok(config) => config,
-        Err(e) => older::routing(&message.value).ok_or(e)?,
-    };
-    whole(read(&config, &at), &report)
+    let later: Result<Config, _> = typed::open(message);
+    let is_later = later.is_ok();
+    let is_known = |config: &Config| config.encoded_len() == message.value.len();
+    let is_whole = later.as_ref().is_ok_and(is_known);
+    let first = later.map_err(MessageError::from);
+    let first = first.and_then(|config| read_whole(&config));
+    if is_whole && first.is_ok() {
+        return first;
+    }
+    // Letters of a name or of a country may pass for fields that a later message could have.
+    let older = older::routing(&message.value, is_later);
+    match older.map(|config| read_whole(&config)) {
+        Some(older) if older.is_ok() || !is_later => older,
+        _ => first,
+    }
+}
+
+fn read_whole(config: &Config) -> Result<Settings, MessageError> {
+    let report = Report::default();
+    whole(read(config, &At::root(&report)), &report)
 }
 
 fn read(config: &Config, at: &At) -> Option<Settings> {
