@@ -13,6 +13,8 @@ mod tests;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use thiserror::Error;
+
 use crate::matching::{PatternError, Regex};
 use crate::session::Attributes;
 
@@ -33,11 +35,12 @@ enum Node {
     Index(Box<Self>, Box<Self>),
     Call(Box<Self>, Method, Vec<Self>),
     Not(Box<Self>),
-    And(Box<Self>, Box<Self>),
-    Or(Box<Self>, Box<Self>),
+    /// However many: one inside the other would be as deep as a text is long.
+    And(Vec<Self>),
+    Or(Vec<Self>),
     Compare(Box<Self>, Operator, Box<Self>),
-    /// Of the attribute's value, which must be there.
-    Matches(String, Regex),
+    /// Each of the attribute's value, which must be there.
+    Match(Vec<(String, Regex)>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,24 +74,35 @@ enum Value<'a> {
     Attrs(&'a Attributes),
 }
 
+/// More attributes than a request is asked for.
+const MAX_MATCHES: usize = 64;
+
+/// Why an object of attributes cannot be matched.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum EachError {
+    #[error("these are {0} attributes, expected {MAX_MATCHES} at most")]
+    TooMany(usize),
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+}
+
 impl Expression {
     /// Xray's form: each of these attributes is there and matches. Nothing asks for nothing.
     ///
     /// # Errors
     ///
-    /// When a regular expression cannot be compiled.
+    /// When a regular expression cannot be compiled, or there are too many.
     pub fn of_each<'t>(
-        named: impl Iterator<Item = (&'t str, &'t str)>,
-    ) -> Result<Option<Self>, PatternError> {
-        let mut all = None;
-        for (name, pattern) in named {
-            let one = Node::Matches(name.to_ascii_lowercase(), Regex::new(pattern)?);
-            all = Some(match all {
-                None => one,
-                Some(others) => Node::And(Box::new(others), Box::new(one)),
-            });
+        named: impl ExactSizeIterator<Item = (&'t str, &'t str)>,
+    ) -> Result<Option<Self>, EachError> {
+        if named.len() > MAX_MATCHES {
+            return Err(EachError::TooMany(named.len()));
         }
-        Ok(all.map(Self))
+        let mut all = Vec::new();
+        for (name, pattern) in named {
+            all.push((name.to_ascii_lowercase(), Regex::new(pattern)?));
+        }
+        Ok((!all.is_empty()).then_some(Self(Node::Match(all))))
     }
 
     /// Whether it is true of `attrs`.
@@ -119,22 +133,30 @@ impl Node {
                 call(of.value(attrs)?, *method, values?)?
             }
             Self::Not(of) => Value::Bool(!of.value(attrs)?.is_true()),
-            Self::And(a, b) => match a.value(attrs)? {
-                a if a.is_true() => b.value(attrs)?,
-                a => a,
-            },
-            Self::Or(a, b) => match a.value(attrs)? {
-                a if a.is_true() => a,
-                _ => b.value(attrs)?,
-            },
-            Self::Matches(name, regex) => {
-                Value::Bool(attrs.get(name).is_some_and(|value| regex.is_match(value)))
+            Self::And(all) => decisive(all, attrs, false)?,
+            Self::Or(all) => decisive(all, attrs, true)?,
+            Self::Match(all) => {
+                Value::Bool(all.iter().all(|(name, regex)| {
+                    attrs.get(name).is_some_and(|value| regex.is_match(value))
+                }))
             }
             Self::Compare(a, operator, b) => {
                 Value::Bool(compare(&a.value(attrs)?, *operator, &b.value(attrs)?)?)
             }
         })
     }
+}
+
+/// The first value that is `truth`, else the last one; what follows is not looked at.
+fn decisive<'a>(all: &'a [Node], attrs: &'a Attributes, truth: bool) -> Option<Value<'a>> {
+    let mut last = Value::None;
+    for node in all {
+        last = node.value(attrs)?;
+        if last.is_true() == truth {
+            break;
+        }
+    }
+    Some(last)
 }
 
 impl<'a> Value<'a> {

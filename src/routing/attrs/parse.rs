@@ -23,6 +23,9 @@ pub struct ParseError {
 /// Brackets inside each other.
 const MAX_DEPTH: usize = 64;
 
+/// Calls behind each other, of which each is of what the one before it gives.
+const MAX_LINKS: usize = 8;
+
 impl Expression {
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         let mut parser = Parser {
@@ -54,20 +57,33 @@ impl<'a> Parser<'a> {
         if self.depth > MAX_DEPTH {
             return Err(self.error("fewer brackets inside each other"));
         }
-        let mut node = self.and()?;
-        while self.word("or") {
-            node = Node::Or(node.into(), self.and()?.into());
-        }
+        let first = self.and()?;
+        let node = self.row(first, "or", Self::and, Node::Or)?;
         self.depth -= 1;
         Ok(node)
     }
 
     fn and(&mut self) -> Parsed<Node> {
-        let mut node = self.not()?;
-        while self.word("and") {
-            node = Node::And(node.into(), self.not()?.into());
+        let first = self.not()?;
+        self.row(first, "and", Self::not, Node::And)
+    }
+
+    /// `first`, and what else stands behind `word`.
+    fn row(
+        &mut self,
+        first: Node,
+        word: &str,
+        next: fn(&mut Self) -> Parsed<Node>,
+        of: fn(Vec<Node>) -> Node,
+    ) -> Parsed<Node> {
+        if !self.word(word) {
+            return Ok(first);
         }
-        Ok(node)
+        let mut all = vec![first, next(self)?];
+        while self.word(word) {
+            all.push(next(self)?);
+        }
+        Ok(of(all))
     }
 
     fn not(&mut self) -> Parsed<Node> {
@@ -124,6 +140,7 @@ impl<'a> Parser<'a> {
 
     fn primary(&mut self) -> Parsed<Node> {
         let mut node = self.atom()?;
+        let mut links = 0;
         loop {
             if self.sign("[") {
                 let key = self.or()?;
@@ -141,6 +158,10 @@ impl<'a> Parser<'a> {
                 node = Node::Call(node.into(), method, arguments);
             } else {
                 return Ok(node);
+            }
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(self.error("fewer calls behind each other"));
             }
         }
     }

@@ -134,6 +134,25 @@ fn what_is_not_understood_is_named_with_its_place() {
     assert!(Expression::parse(&deep).is_err());
     let nots = format!("{}attrs", "not ".repeat(100_001));
     assert!(!holds(&nots));
+    let long = format!("attrs{}", ".lower()".repeat(100_000));
+    let error = Expression::parse(&long).expect_err("too long");
+    assert_eq!(
+        error.to_string(),
+        "at character 78: `.lower().lower().low`, expected fewer calls behind each other"
+    );
+    // As deep as it may be.
+    let links = format!("){}", ".lower()".repeat(8));
+    assert!(holds(&format!("{}'A'{}", "(".repeat(63), links.repeat(63))));
+}
+
+#[test]
+fn as_many_conditions_as_somebody_writes_hold() {
+    for (word, sides) in [("and", ["True", "False"]), ("or", ["False", "True"])] {
+        let [usual, decisive] = sides;
+        let row = format!("{usual} {word} ").repeat(100_000);
+        assert_eq!(holds(&format!("{row}{usual}")), usual == "True");
+        assert_eq!(holds(&format!("{row}{decisive}")), decisive == "True");
+    }
 }
 
 #[test]
@@ -154,4 +173,11 @@ fn xrays_form_asks_that_each_of_its_attributes_matches() {
     );
     assert_eq!(holds(&[("x-none", "")]), Some(false));
     assert!(Expression::of_each([("a", "(")].into_iter()).is_err());
+    let many: Vec<_> = (0..65).map(|_| (":method", "GET")).collect();
+    assert_eq!(holds(&many[..64]), Some(true));
+    let error = Expression::of_each(many.into_iter()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "these are 65 attributes, expected 64 at most"
+    );
 }

@@ -244,7 +244,8 @@ fn attrs_of_xray(node: &Node, map: &Map<String, Value>) -> Option<Expression> {
     let named = named
         .iter()
         .map(|(name, pattern)| (*name, pattern.as_str()));
-    Expression::of_each(named).ok().flatten()
+    let each = Expression::of_each(named).map_err(|e| node.error(e.to_string()));
+    each.ok().flatten()
 }
 
 /// One pattern that must be readable by itself.
