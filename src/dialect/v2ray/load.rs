@@ -11,7 +11,7 @@ use super::message;
 use super::{foreign, global, read};
 use crate::cause::system_words;
 use crate::config::Config;
-use crate::dialect::v2ray::json::{Node, Report, Text, found};
+use crate::dialect::v2ray::json::{Node, Report, Text, found, is_spelling_of};
 use crate::report::Message;
 
 /// One place that a config comes from.
@@ -125,12 +125,27 @@ fn lenient(inputs: &[Input], options: Options) -> Loaded {
 }
 
 /// Whether a config has what only V2Ray 5's own form has.
-fn is_of_five(root: &Map<String, Value>) -> bool {
+pub(super) fn is_of_five(root: &Map<String, Value>) -> bool {
     let ends = ["inbounds", "outbounds"].map(|key| root.get(key).and_then(Value::as_array));
-    let mut ends = ends.into_iter().flatten().flatten();
+    let ends = ends.into_iter().flatten().flatten();
+    let mut streams = ends.filter_map(|end| in_any_spelling(end.as_object()?, "streamSettings"));
     root.contains_key("router")
         || root.get("services").is_some_and(Value::is_object)
-        || ends.any(|end| end["streamSettings"]["transport"].is_string())
+        || streams.any(|stream| {
+            let Some(stream) = stream.as_object() else {
+                return false;
+            };
+            let transport = in_any_spelling(stream, "transport");
+            let own = ["transportSettings", "securitySettings", "socketSettings"];
+            transport.is_some_and(Value::is_string)
+                || own.iter().any(|key| in_any_spelling(stream, key).is_some())
+        })
+}
+
+fn in_any_spelling<'v>(map: &'v Map<String, Value>, key: &str) -> Option<&'v Value> {
+    let mut entries = map.iter();
+    let found = entries.find(|(written, value)| is_spelling_of(written, key) && !value.is_null());
+    found.map(|(_, value)| value)
 }
 
 impl Input {
@@ -252,6 +267,36 @@ mod tests {
             "{warning}"
         );
         assert_eq!(loaded.config.unwrap().outbounds.len(), 2);
+    }
+
+    /// Each is by itself enough for the names of V2Ray 5's messages.
+    #[test]
+    fn v2ray_5_s_own_form_is_known_by_its_words_for_streams() {
+        let unknown = |stream: &str| {
+            let config =
+                r#"{"outbounds": [{"protocol": "freedom", "send_through": "127.0.0.1", STREAM}]}"#;
+            let config = config.replace("STREAM", stream);
+            let warnings = load(&[text("c.json", &config)], Format::V4).warnings;
+            let warnings = warnings.iter().map(ToString::to_string);
+            warnings
+                .filter(|line| line.contains("send_through"))
+                .count()
+        };
+        for stream in [
+            r#""streamSettings": {"transport": "tcp"}"#,
+            r#""streamSettings": {"transportSettings": {}}"#,
+            r#""streamSettings": {"security_settings": {}}"#,
+            r#""stream_settings": {"SocketSettings": {}}"#,
+        ] {
+            assert_eq!(unknown(stream), 0, "{stream}");
+        }
+        for stream in [
+            r#""streamSettings": {"network": "tcp", "tcpSettings": {}, "sockopt": {}}"#,
+            r#""streamSettings": {"socketSettings": null}"#,
+            r#""streamSettings": {"_socketSettings": {}}"#,
+        ] {
+            assert_eq!(unknown(stream), 1, "{stream}");
+        }
     }
 
     #[test]
