@@ -17,15 +17,18 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 use super::global;
+use super::load::is_of_five;
 use part::{Lines, Part, is_nothing};
 
 /// Writes a config; what there is no word for is added to `lines`.
 pub(in crate::dialect) fn write(config: &Value, lines: &mut Vec<String>) -> Value {
     let mut config = config.clone();
+    let mut has_protobuf_names = false;
     if let Value::Object(root) = &mut config {
         global::spread(root);
+        has_protobuf_names = is_of_five(root);
     }
-    let said = Lines::default();
+    let said = Lines::new(has_protobuf_names);
     let mut five = Map::new();
     if let Some(root) = Part::of(&config, String::new(), &said) {
         write_root(&root, &mut five);

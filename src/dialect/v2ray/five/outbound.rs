@@ -14,7 +14,7 @@ pub(super) fn write(outbound: Part<'_>) -> Value {
             Value::Object(five)
         }
         Err(why) => {
-            outbound.lines.borrow_mut().push(format!(
+            outbound.lines.push(format!(
                 "{}: {why}: it is left out, what is meant for it is blocked",
                 outbound.path
             ));

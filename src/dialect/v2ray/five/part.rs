@@ -8,8 +8,37 @@ use serde_json::{Map, Value};
 
 use crate::dialect::v2ray::json::{Setting, is_spelling_of};
 
-/// What is said, a line for each.
-pub(super) type Lines = RefCell<Vec<String>>;
+/// What is said, a line for each, of a config whose names may be spelled as those of messages or not.
+pub(super) struct Lines {
+    said: RefCell<Vec<String>>,
+    has_protobuf_names: bool,
+}
+
+impl Lines {
+    /// `has_protobuf_names`: as whoever reads the config sees it.
+    pub(super) fn new(has_protobuf_names: bool) -> Self {
+        Self {
+            said: RefCell::default(),
+            has_protobuf_names,
+        }
+    }
+
+    pub(super) fn push(&self, line: String) {
+        self.said.borrow_mut().push(line);
+    }
+
+    pub(super) fn into_inner(self) -> Vec<String> {
+        self.said.into_inner()
+    }
+
+    /// Whether `written` is `key`.
+    pub(super) fn names(&self, written: &str, key: &str) -> bool {
+        match self.has_protobuf_names {
+            true => is_spelling_of(written, key),
+            false => written.eq_ignore_ascii_case(key),
+        }
+    }
+}
 
 /// An object that knows its path.
 pub(super) struct Part<'a> {
@@ -39,12 +68,13 @@ impl<'a> Part<'a> {
 
     fn find(&self, key: &str) -> Option<&'a Value> {
         let exact = self.map.get(key);
-        let value = exact.or_else(|| {
+        let first = |is: &dyn Fn(&str) -> bool| {
             let mut entries = self.map.iter();
-            entries
-                .find(|(name, _)| is_spelling_of(name, key))
-                .map(|(_, value)| value)
-        });
+            entries.find(|(name, _)| is(name)).map(|(_, value)| value)
+        };
+        let value = exact
+            .or_else(|| first(&|name| name.eq_ignore_ascii_case(key)))
+            .or_else(|| first(&|name| self.lines.names(name, key)));
         value.filter(|value| !value.is_null())
     }
 
@@ -128,7 +158,7 @@ impl<'a> Part<'a> {
     /// Says that a key gets lost.
     pub(super) fn lost(&self, key: &str, why: impl Display) {
         let line = format!("{}: {why}", self.at(key));
-        let mut lines = self.lines.borrow_mut();
+        let mut lines = self.lines.said.borrow_mut();
         if !lines.contains(&line) {
             lines.push(line);
         }
@@ -137,7 +167,6 @@ impl<'a> Part<'a> {
     /// Says that all of this gets lost.
     pub(super) fn gone(&self, why: impl Display) {
         self.lines
-            .borrow_mut()
             .push(format!("{}: {why}: it is left out", self.path));
     }
 
@@ -166,7 +195,7 @@ impl<'a> Part<'a> {
     pub(super) fn finish(self) {
         let taken = self.taken.borrow();
         for (key, value) in self.map {
-            let is_taken = taken.iter().any(|name| is_spelling_of(key, name));
+            let is_taken = taken.iter().any(|name| self.lines.names(key, name));
             if !is_nothing(value) && !is_taken {
                 self.lost(key, NO_WORD);
             }

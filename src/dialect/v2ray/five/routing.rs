@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::part::{NO_WORD, Part, nanos};
+use super::part::{NO_WORD, Part, is_nothing, nanos};
 use crate::matching::parse_network;
 
 /// Writes `router`, empty where nothing is said.
@@ -58,6 +58,15 @@ fn rule(rule: Part<'_>) -> Option<Value> {
     let strange = ["localIP", "localPort", "localOS", "process", "vlessRoute"];
     if let Some(key) = strange.iter().find(|key| rule.get(&[key]).is_some()) {
         rule.gone(format_args!("`{key}`: {NO_WORD}"));
+        return None;
+    }
+    // Regular expressions by their attributes; there it is the text of one expression.
+    let is_object = |key: &&&str| {
+        rule.get(&[key])
+            .is_some_and(|value| value.is_object() && !is_nothing(value))
+    };
+    if let Some(key) = ["attrs", "attributes"].iter().find(is_object) {
+        rule.gone(format_args!("`{key}` that is an object: {NO_WORD}"));
         return None;
     }
     rule.keep(&mut five, &["tag", "outboundTag"]);

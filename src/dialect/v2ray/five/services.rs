@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::part::{NO_WORD, Part, is_nothing};
-use crate::dialect::v2ray::json::is_spelling_of;
+use super::part::{Lines, NO_WORD, Part, is_nothing};
 use crate::dns::FakePool;
 use crate::matching::parse_network;
 
@@ -29,8 +28,8 @@ pub(super) fn write(root: &Part<'_>) -> Map<String, Value> {
     }
     if let Some(browser) = root.part(&["browserForwarder"]) {
         let mut kept = Map::new();
-        browser.keep(&mut kept, &["listenAddr"]);
-        browser.keep(&mut kept, &["listenPort"]);
+        browser.keep(&mut kept, &["listenAddr", "listen_addr"]);
+        browser.keep(&mut kept, &["listenPort", "listen_port"]);
         browser.finish();
         let snake = [("listenAddr", "listen_addr"), ("listenPort", "listen_port")];
         let kept = snake
@@ -43,7 +42,7 @@ pub(super) fn write(root: &Part<'_>) -> Map<String, Value> {
         five.extend(commander(api).map(|commander| ("commander".to_owned(), commander)));
     }
     if let Some(fakes) = root.get(&["fakedns"]) {
-        let pools = pools(fakes);
+        let pools = pools(fakes, root.lines);
         match &pools[..] {
             [] => {}
             [pool] => drop(five.insert("fakeDns".to_owned(), pool.clone())),
@@ -116,7 +115,10 @@ fn burst(observer: Part<'_>) -> Value {
 }
 
 fn member(member: Part<'_>) -> Option<Value> {
-    let settings = member.part(&["settings"])?;
+    let Some(settings) = member.part(&["settings"]) else {
+        member.gone("`settings` are missing");
+        return None;
+    };
     let (kind, settings) = match &*member.word(&["type"]) {
         "burst" | "burstobservatory" => (BURST, burst(settings)),
         _ => (BACKGROUND, sequential(settings)),
@@ -154,7 +156,7 @@ const NAMES: [(&str, &str); 5] = [
 ];
 
 /// Each with its size, for V2Ray 5 has no usual one.
-fn pools(fakes: &Value) -> Vec<Value> {
+fn pools(fakes: &Value, lines: &Lines) -> Vec<Value> {
     let list = match fakes.get("pools").unwrap_or(fakes) {
         Value::Array(list) => list.iter().collect(),
         Value::Null => Vec::new(),
@@ -164,7 +166,7 @@ fn pools(fakes: &Value) -> Vec<Value> {
         let said = |names: [&str; 2]| {
             let mut entries = pool.as_object()?.iter();
             let found = entries.find(|(key, value)| {
-                !is_nothing(value) && names.iter().any(|name| is_spelling_of(key, name))
+                !is_nothing(value) && names.iter().any(|name| lines.names(key, name))
             });
             found.map(|(_, value)| value)
         };

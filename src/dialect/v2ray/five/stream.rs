@@ -124,15 +124,18 @@ fn grpc(own: &Part<'_>) -> Result<Map<String, Value>, String> {
     }
     own.keep(&mut settings, &["serviceName"]);
     own.keep(&mut settings, &["host", "authority"]);
-    for key in [
-        "idleTimeout",
-        "healthCheckTimeout",
-        "permitWithoutStream",
-        "initialWindowsSize",
-        "parseXForwardedFor",
+    // V2Ray 4 and Xray have these with underscores alone.
+    for (key, from) in [
+        ("idleTimeout", "idle_timeout"),
+        ("healthCheckTimeout", "health_check_timeout"),
+        ("permitWithoutStream", "permit_without_stream"),
+        ("initialWindowsSize", "initial_windows_size"),
     ] {
-        own.keep(&mut settings, &[key]);
+        if let Some(value) = own.get(&[from]).filter(|value| !is_nothing(value)) {
+            settings.insert(key.to_owned(), value.clone());
+        }
     }
+    own.keep(&mut settings, &["parseXForwardedFor"]);
     Ok(settings)
 }
 

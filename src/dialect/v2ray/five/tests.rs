@@ -291,6 +291,69 @@ fn what_v2ray_4_writes_otherwise_is_written_as_v2ray_5_reads_it() {
     assert_eq!(strangers(&five), [""; 0]);
 }
 
+/// What nobody reads in V2Ray 4's form, V2Ray 5 must not begin to obey.
+#[test]
+fn keys_with_underscores_count_in_v2ray_5_s_own_form_alone() {
+    let config = |stream: Value| {
+        json!({"outbounds": [{"protocol": "freedom", "tag": "a", "mux_": {"enabled": true, "concurrency": 8},
+            "proxy_settings": {"tag": "b"}, "streamSettings": stream}]})
+    };
+    let (five, lines) = written(&config(json!({"network": "tcp"})).to_string());
+    assert_eq!(five["outbounds"][0]["mux"], Value::Null);
+    assert_eq!(five["outbounds"][0]["proxySettings"], Value::Null);
+    assert_eq!(
+        lines,
+        [
+            "outbounds[0].mux_: V2Ray 5's form has no word for it",
+            "outbounds[0].proxy_settings: V2Ray 5's form has no word for it",
+        ]
+    );
+    let (five, lines) = written(&config(json!({"transport": "tcp"})).to_string());
+    assert_eq!(five["outbounds"][0]["mux"], Value::Null);
+    assert_eq!(five["outbounds"][0]["proxySettings"]["tag"], "b");
+    assert_eq!(
+        lines,
+        ["outbounds[0].mux_: V2Ray 5's form has no word for it"]
+    );
+}
+
+#[test]
+fn a_rule_of_regular_expressions_for_attributes_is_left_out() {
+    let rule = |attrs: Value| json!({"routing": {"rules": [{"outboundTag": "a", "network": "tcp", "attrs": attrs}]}});
+    let (five, lines) = written(&rule(json!({":method": "GET"})).to_string());
+    assert_eq!(five["router"], Value::Null);
+    assert_eq!(
+        lines,
+        [
+            "routing.rules[0]: `attrs` that is an object: V2Ray 5's form has no word for it: it is left out"
+        ]
+    );
+    for (attrs, expected) in [
+        (
+            json!("attrs[':method'] == 'GET'"),
+            json!("attrs[':method'] == 'GET'"),
+        ),
+        (json!({}), Value::Null),
+    ] {
+        let (five, lines) = written(&rule(attrs).to_string());
+        assert_eq!(five["router"]["rule"][0]["attributes"], expected);
+        assert_eq!(lines, [""; 0]);
+    }
+}
+
+#[test]
+fn an_observer_without_settings_is_told() {
+    let four = json!({"multiObservatory": {"observers": [
+        {"type": "burst", "tag": "a"}, {"tag": "b", "settings": {"subjectSelector": ["x"]}}]}});
+    let (five, lines) = written(&four.to_string());
+    let all = five["services"]["multiobservatory"].as_array().unwrap();
+    assert_eq!(all.len(), 1);
+    assert_eq!(
+        lines,
+        ["multiObservatory.observers[0]: `settings` are missing: it is left out"]
+    );
+}
+
 /// The keys that V2Ray 5 has no field for, by the names of its messages: it takes none of them.
 fn strangers(five: &Value) -> Vec<String> {
     let mut all = Vec::new();

@@ -143,13 +143,13 @@ impl<'a> Object<'a> {
 }
 
 /// Whether `written` is `key`, in whatever case and with or without underscores between its words. One in front makes a
-/// remark of a key.
+/// remark of a key, and one behind it another key.
 pub(in crate::dialect::v2ray) fn is_spelling_of(written: &str, key: &str) -> bool {
     fn letters(text: &str) -> impl Iterator<Item = u8> {
         let letters = text.bytes().filter(|byte| *byte != b'_');
         letters.map(|byte| byte.to_ascii_lowercase())
     }
-    !written.starts_with('_') && letters(written).eq(letters(key))
+    !written.starts_with('_') && !written.ends_with('_') && letters(written).eq(letters(key))
 }
 
 /// Whether anything is lost when a setting is passed over: nothing is with `{}`, `false`, `0`, `""` or
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn names_of_a_protobuf_have_either_spelling() {
         let value = json!({
-            "outbound_selector": ["a"], "idleTimeout": 7, "fallbackTag": "one", "fallback_tag": "other", "_tag": "x"
+            "outbound_selector": ["a"], "idleTimeout": 7, "fallbackTag": "one", "fallback_tag": "other", "_tag": "x", "strategy_": "y"
         });
         let report = Report::default();
         let object = Node::root(&value, &report).object().unwrap();
@@ -200,9 +200,14 @@ mod tests {
         assert_eq!(object.array("outboundSelector").len(), 1);
         assert_eq!(object.read::<i64>("idle_timeout"), Some(7));
         assert_eq!(object.read::<String>("fallbackTag").as_deref(), Some("one"));
-        assert!(object.get("tag").is_none());
+        assert!(object.get("tag").is_none() && object.get("strategy").is_none());
         object.finish();
-        assert_eq!(report.warnings(), []);
+        let warnings: Vec<String> = report.warnings().iter().map(ToString::to_string).collect();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(
+            warnings[0].starts_with("strategy_: unknown key"),
+            "{warnings:?}"
+        );
     }
 
     #[test]
