@@ -233,7 +233,13 @@ fn read_versions(object: &Object) -> Versions {
         if node.value == "Default" {
             return None;
         }
-        let version = one_of_or(&node, &known, usual)?;
+        // The words of one form are those that are expected there.
+        let word = node.value.as_str().unwrap_or_default();
+        let known = match word.to_ascii_uppercase().starts_with("TLS") {
+            true => &known[4..],
+            false => &known[..4],
+        };
+        let version = one_of_or(&node, known, usual)?;
         if version < 12 {
             node.warn("TLS older than 1.2 is not built, 1.2 takes its place");
         }
