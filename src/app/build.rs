@@ -56,7 +56,10 @@ impl Inbound {
         let others = std::mem::take(&mut settings.beside);
         let transports = others.iter().map(|other| other.transport.clone()).collect();
         let own = match settings.protocol {
-            protocol::InboundSettings::Http(_) => settings.transport.clone().in_http_1_1(),
+            // Browsers find an HTTP proxy in the place of SOCKS, too.
+            protocol::InboundSettings::Http(_) | protocol::InboundSettings::Socks(_) => {
+                settings.transport.clone().in_http_1_1()
+            }
             _ => settings.transport.clone(),
         };
         let transport = transport::Inbound::shared(own, transports);

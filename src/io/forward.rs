@@ -40,6 +40,11 @@ macro_rules! forward {
             self.$inner.half_closes()
         }
     };
+    (@ $inner:ident end_cuts_off) => {
+        fn end_cuts_off(&self) -> bool {
+            self.$inner.end_cuts_off()
+        }
+    };
     (@ $inner:ident cork) => {
         fn cork(&mut self) {
             self.$inner.cork();

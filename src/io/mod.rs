@@ -80,6 +80,11 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
         self.poll_shutdown(cx)
     }
 
+    /// Whether [`poll_end`](Self::poll_end) ends what the peer says as well: where an answer has begun it may only come when all is over.
+    fn end_cuts_off(&self) -> bool {
+        false
+    }
+
     /// Writes `buf` from [`HEADROOM`] on, as `poll_write` does. A layer that frames what it is given may do so
     /// in place: the room in front and what it takes are its own to change, what it leaves is not.
     fn poll_write_in_place(
@@ -327,6 +332,13 @@ impl Io for Link {
 
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         delegate!(self, io => io.poll_end(cx))
+    }
+
+    fn end_cuts_off(&self) -> bool {
+        match self {
+            Self::Tcp(io) => io.end_cuts_off(),
+            Self::Other(io) => io.end_cuts_off(),
+        }
     }
 
     fn half_closes(&self) -> bool {

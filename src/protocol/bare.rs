@@ -26,6 +26,9 @@ use crate::io::{CloseReason, Goodbye, HEADROOM, Io, Link, Prefixed, forward, scr
 /// of which one direction has ended as long.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// The same in the middle of its answer, where the link has one end for both directions and would cut the answer off.
+pub(super) const ANSWERING: Duration = Duration::from_secs(60);
+
 pub(super) struct BareStream<A> {
     /// In front of a server's link is what came behind the request.
     inner: Prefixed<Link>,
@@ -86,13 +89,11 @@ impl Answer for Payload {
     }
 }
 
-/// What a server says behind a handshake that is over. It may be a gost.
+/// What a server says behind a handshake that is over.
 #[derive(Default)]
 struct Rest;
 
 impl Answer for Rest {
-    const OWES_GOODBYE: bool = false;
-
     fn is_whole(&self) -> bool {
         true
     }
@@ -116,7 +117,7 @@ pub(super) fn headless_client(link: Link) -> Link {
     headless(link, Role::Client(Payload::Begun, None))
 }
 
-/// A link of a client behind a handshake that a gost may have answered.
+/// A link of a client behind a handshake of its protocol.
 pub(super) fn shaken_client(link: Link) -> Link {
     headless(link, Role::Client(Rest, None))
 }
@@ -191,15 +192,19 @@ impl<A: Answer> BareStream<A> {
             return;
         };
         if moved {
-            timer.as_mut().reset(Instant::now() + SILENCE);
+            let patience = match self.inner.end_cuts_off() {
+                true => ANSWERING,
+                false => SILENCE,
+            };
+            timer.as_mut().reset(Instant::now() + patience);
         }
         if timer.as_mut().poll(cx).is_pending() {
             return;
         }
         let inner = Pin::new(&mut self.inner);
         let told = match self.role {
-            Role::Client(..) => inner.poll_end(cx),
-            Role::Server => inner.poll_shutdown(cx),
+            Role::Server if !inner.end_cuts_off() => inner.poll_shutdown(cx),
+            Role::Client(..) | Role::Server => inner.poll_end(cx),
         };
         // A link that cannot take it now is asked again; one that broke tells its reader.
         if told.is_ready() {
@@ -340,6 +345,10 @@ impl<A: Answer> Io for BareStream<A> {
         Pin::new(&mut self.get_mut().inner).poll_close(cx)
     }
 
+    fn end_cuts_off(&self) -> bool {
+        self.inner.end_cuts_off()
+    }
+
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_header(cx))?;
@@ -395,3 +404,7 @@ impl<A: Answer> Io for BareStream<A> {
 
     forward!(inner: took poll_announce gave);
 }
+
+#[cfg(test)]
+#[path = "bare_tests.rs"]
+mod tests;

@@ -103,9 +103,22 @@ impl Io for SmuxStream {
         let farewell = this
             .farewell
             .get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
-        ready!(farewell.as_mut().poll(cx));
-        this.handle.end();
-        Poll::Ready(Ok(()))
+        while farewell.as_mut().poll(cx).is_ready() {
+            // While another stream's reader has filled the session, nobody listens to the peer.
+            let now = Instant::now();
+            let until = this.handle.listens_since().unwrap_or(now) + FAREWELL;
+            if until <= now {
+                this.handle.end();
+                return Poll::Ready(Ok(()));
+            }
+            farewell.as_mut().reset(until);
+        }
+        Poll::Pending
+    }
+
+    /// An end is that of both directions.
+    fn end_cuts_off(&self) -> bool {
+        true
     }
 
     /// A stream whose session has ended breaks off with an error.

@@ -61,6 +61,8 @@ pub(super) struct State {
     /// The task of the session, and whether it waits for a reader.
     driver: Option<Waker>,
     is_stalled: bool,
+    /// Since when it has not been.
+    listens_since: Instant,
     /// Whom to wake when the lock is gone.
     woken: Vec<Waker>,
     /// When the peer was last heard.
@@ -121,6 +123,7 @@ impl Table {
             waiting_again: VecDeque::new(),
             driver: None,
             is_stalled: false,
+            listens_since: Instant::now(),
             woken: Vec::new(),
             heard: Instant::now(),
             is_retired: false,
@@ -218,6 +221,7 @@ impl State {
         if self.is_stalled && !is_stalled {
             // A silence that nobody listened to is none of the peer's.
             self.heard = Instant::now();
+            self.listens_since = self.heard;
         }
         self.is_stalled = is_stalled;
         if is_stalled || self.answers >= ANSWERS_MAX {
@@ -404,6 +408,12 @@ impl Handle {
             let version = state.version.unwrap_or_default();
             state.send(&codec::frame(version, Command::Open, id));
         });
+    }
+
+    /// Since when the peer has been listened to, where it is.
+    pub(super) fn listens_since(&self) -> Option<Instant> {
+        let since = |state: &mut State| (!state.is_stalled).then_some(state.listens_since);
+        self.table.with(since)
     }
 
     /// Moves what has come into `out`; nothing is the end of the stream.

@@ -476,6 +476,45 @@ impl AsyncWrite for Flood {
 
 impl Io for Flood {}
 
+/// While another stream's reader has filled the session, a peer's silence is our own.
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_not_ended_while_nobody_listens_to_its_peer() {
+    let settings = Settings {
+        receive_buffer: Some(64 * 1024),
+        ..Settings::default()
+    };
+    let (opener, mut accepted) = pair(&settings);
+    let mut slow = opener.open().unwrap();
+    slow.write_all(b"s").await.unwrap();
+    let mut asked = opener.open().unwrap();
+    asked.write_all(b"q").await.unwrap();
+    let (mut of_slow, mut of_asked) = (
+        accepted.recv().await.unwrap(),
+        accepted.recv().await.unwrap(),
+    );
+    let filling = crate::io::spawn(async move {
+        of_slow.write_all(&vec![7; 1024 * 1024]).await.unwrap();
+        of_slow
+    });
+    sleep(Duration::from_secs(1)).await;
+    let ended = std::future::poll_fn(|cx| Pin::new(&mut asked).poll_end(cx));
+    let waited = timeout(Duration::from_secs(60), ended).await;
+    assert!(waited.is_err(), "it was ended by our own silence");
+    let mut rest = vec![0; 1024 * 1024];
+    slow.read_exact(&mut rest).await.unwrap();
+    of_asked.write_all(b"answer").await.unwrap();
+    let mut answer = [0; 6];
+    asked.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"answer");
+    filling.await.unwrap();
+    // Now it is listened to.
+    let ended = std::future::poll_fn(|cx| Pin::new(&mut asked).poll_end(cx));
+    timeout(Duration::from_secs(60), ended)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
 /// A gost gives up whoever has said nothing for 30 s, though it is told a great deal meanwhile.
 #[tokio::test]
 async fn an_end_that_is_told_without_a_pause_says_that_it_is_there() {

@@ -84,7 +84,7 @@ fn read(
     let named = root.get("hops").map(Node::items).unwrap_or_default();
     let mut ways: Vec<Vec<(String, Outbound)>> = vec![Vec::new()];
     let (mut selector, mut bypass) = (None, None);
-    for hop in &hops {
+    for (place, hop) in hops.iter().enumerate() {
         let hop = match hop.get("nodes") {
             Some(_) => hop,
             None => match named.iter().find(|one| name_of(one) == name_of(hop)) {
@@ -114,7 +114,7 @@ fn read(
         let nodes = hop.get("nodes").map(Node::items).unwrap_or_default();
         let outbounds: Vec<_> = nodes
             .iter()
-            .filter_map(|node| outbound(node, problems))
+            .filter_map(|node| outbound(node, place == 0, problems))
             .collect();
         if outbounds.len() < nodes.len() || nodes.is_empty() {
             if nodes.is_empty() {
@@ -251,8 +251,8 @@ pub(super) fn select(node: &Node, problems: &Problems) -> (Strategy, Failing) {
 /// Connectors that are built.
 const CONNECTORS: [&str; 6] = ["http", "socks5", "socks4", "socks4a", "relay", "forward"];
 
-/// A node, and what it is called.
-fn outbound(node: &Node, problems: &Problems) -> Option<(String, Outbound)> {
+/// A node, and what it is called. Where it is the `first` of its chain, it is dialled from here.
+fn outbound(node: &Node, first: bool, problems: &Problems) -> Option<(String, Outbound)> {
     check_keys(
         node,
         &["name", "addr", "connector", "dialer", "metadata", "tls"],
@@ -329,13 +329,14 @@ fn outbound(node: &Node, problems: &Problems) -> Option<(String, Outbound)> {
         "socks5" | "socks" | "socks5h" | "socks4" | "socks4a" => {
             // TLS is never spoken inside: over what is multiplexed or sealed it ends gost's sessions.
             of_connector.silent(&["udpTimeout", "udpBufferSize"]);
-            // A port for datagrams stands beside a bare one, and what goes there is seen by everybody in between.
-            let is_bare = kind.carrier == Carrier::Tcp && !kind.has_tls;
+            // A port for datagrams stands beside a bare one, and what goes there is seen by everybody in between; behind another hop
+            // it would be gone to past that one.
+            let is_bare = first && kind.carrier == Carrier::Tcp && !kind.has_tls;
             let beside = match of_connector.text(&["relay"]).as_deref() {
                 None | Some("") => is_bare,
                 Some("udp") if is_bare => true,
                 Some("udp") => {
-                    of_connector.refuse(&["relay"], "with `relay=udp` datagrams go beside the carrier, to be read by everybody: leave it out");
+                    of_connector.refuse(&["relay"], "with `relay=udp` datagrams go beside the carrier or the hops before, to be read by everybody: leave it out");
                     false
                 }
                 Some(other) => {
@@ -396,8 +397,7 @@ fn outbound(node: &Node, problems: &Problems) -> Option<(String, Outbound)> {
         }
     };
     let mut carrier = carrier::client(kind, &of_dialer, problems)?;
-    // The other protocols know that by themselves.
-    if let (ClientCarrier::Ws(ws), OutboundSettings::Freedom(_)) = (&mut carrier, &protocol) {
+    if let ClientCarrier::Ws(ws) = &mut carrier {
         ws.ends_silently = true;
     }
     asked.finish(

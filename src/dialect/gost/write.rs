@@ -334,6 +334,25 @@ fn nodes(outbound: &Outbound, lines: &mut Vec<String>) -> Result<Vec<Node>, Stri
         }
     };
     let dialer = dialer(&outbound.transport, name, lines).map_err(whole)?;
+    // Its datagrams go inside the connection unless `relay` says otherwise, which only a bare one may.
+    let of_five = match &outbound.protocol {
+        OutboundSettings::Socks(settings) if settings.version == socks::Version::Five => {
+            Some(settings.udp_tunnel)
+        }
+        _ => None,
+    };
+    let is_bare = outbound.transport.is_bare();
+    let beside = of_five == Some(false) && is_bare;
+    if of_five == Some(false) && !is_bare {
+        lines.push(format!(
+            "{name}: gost's datagrams go inside the connection, with SOCKS 5's command F3, which a gost knows"
+        ));
+    }
+    if of_five == Some(true) && is_bare {
+        lines.push(format!(
+            "{name}.settings.udpTunnel: read again by mobula, datagrams go beside a bare connection"
+        ));
+    }
     let mut all = Vec::new();
     for (n, server) in servers.iter().enumerate() {
         let mut node = map();
@@ -341,6 +360,9 @@ fn nodes(outbound: &Outbound, lines: &mut Vec<String>) -> Result<Vec<Node>, Stri
         put(&mut node, "addr", server.to.to_string());
         let mut connector = typed(word);
         auth(&mut connector, &server.accounts).map_err(whole)?;
+        if beside {
+            keys(&mut connector, &[("relay", "udp".to_owned())]);
+        }
         node.set("connector", connector);
         node.set("dialer", dialer.clone());
         all.push(node);

@@ -9,6 +9,7 @@
 //! | `earlyDataHeaderName` | the header it travels in; without a name it follows the path |
 //! | `heartbeatPeriod` | as Xray, seconds: silence after which we ping; 30 by default, 0 is never |
 //! | `useBrowserForwarding` | client: `browserForwarder` opens the WebSocket; a server takes browsers as they come |
+//! | `endsSilently` | ours, client: the server ends without a close frame, as gost does |
 //! | `trustedProxies` | ours, server: whose word about the client counts, in `X-Forwarded-For` or a header below |
 //! | `realIpHeader` | ours, server: headers that hold the client's address alone, such as `CF-Connecting-IP` |
 //! | `parseXForwardedFor` | as V2Ray 5, server: `false` is that nobody's counts |
@@ -44,6 +45,11 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
 pub(super) fn read_server(object: &Object) -> ServerSettings {
     let path = upgrade::read_server_path(object);
     let early = read_early_data(object).map(|early| early.carried_in);
+    if let Some(node) = object.get("endsSilently")
+        && node.value == true
+    {
+        node.warn("this is for the client, who hears of an end: the key has no effect");
+    }
     let host = upgrade::read_host(object);
     ServerSettings {
         early_data: early.or_else(|| path.early_data()),
@@ -78,7 +84,7 @@ pub(super) fn read_client(object: &Object) -> ClientSettings {
         headers,
         early_data: read_early_data(object).or_else(|| ed.map(early_data_of_ed)),
         heartbeat: read_heartbeat(object),
-        ends_silently: false,
+        ends_silently: object.read_or("endsSilently", false),
     };
     upgrade::warn_of_server_keys(object);
     settings

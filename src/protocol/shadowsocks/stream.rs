@@ -89,6 +89,10 @@ impl Io for SealedStream {
         Pin::new(&mut self.get_mut().inner).poll_close(cx)
     }
 
+    fn end_cuts_off(&self) -> bool {
+        self.inner.end_cuts_off()
+    }
+
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_rest(cx))?;

@@ -24,6 +24,7 @@ use super::peer::{Known, Peer};
 use super::reader::Reader;
 use super::writer::Writer;
 use crate::io::{self as links, CloseReason, Io, scratch};
+use crate::protocol::bare::ANSWERING;
 
 /// How long a server may be silent behind our end mark before it is taken for one that does not heed it. V2Ray gives
 /// such a session up altogether after a second.
@@ -137,7 +138,11 @@ impl<S: Io> VmessStream<S> {
             return;
         }
         if moved {
-            timer.as_mut().reset(Instant::now() + HEEDED);
+            let patience = match self.inner.end_cuts_off() {
+                true => ANSWERING,
+                false => HEEDED,
+            };
+            timer.as_mut().reset(Instant::now() + patience);
         }
         let at_once = self.told && self.inner.tcp().is_some();
         if at_once || timer.as_mut().poll(cx).is_ready() {

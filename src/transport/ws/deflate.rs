@@ -344,6 +344,10 @@ impl Io for Inflating {
         Pin::new(&mut self.get_mut().inner).poll_close(cx)
     }
 
+    fn end_cuts_off(&self) -> bool {
+        self.inner.end_cuts_off()
+    }
+
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().inner).poll_end(cx)
     }

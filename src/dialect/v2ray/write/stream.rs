@@ -69,6 +69,9 @@ fn ws(ws: &ws::ClientSettings) -> Map<String, Value> {
     if ws.heartbeat != ws::ClientSettings::default().heartbeat {
         map.insert("heartbeatPeriod".to_owned(), secs(ws.heartbeat));
     }
+    if ws.ends_silently {
+        map.insert("endsSilently".to_owned(), true.into());
+    }
     map
 }
 

@@ -83,7 +83,7 @@ fn streams() -> Vec<Value> {
         json!({"network": "ws"}),
         json!({"network": "ws", "wsSettings": {"path": "/a?b=c", "headers": {"Host": "a.example", "X-A": "1"},
             "maxEarlyData": 2048, "earlyDataHeaderName": "Sec-WebSocket-Protocol", "heartbeatPeriod": 7}}),
-        json!({"network": "ws", "wsSettings": {"path": "/a", "maxEarlyData": 7, "heartbeatPeriod": 0}}),
+        json!({"network": "ws", "wsSettings": {"path": "/a", "maxEarlyData": 7, "heartbeatPeriod": 0, "endsSilently": true}}),
         json!({"network": "httpupgrade", "httpupgradeSettings": {"path": "/a?ed=7", "host": "a.example", "headers": {"X-A": "1"}}}),
         json!({"network": "httpupgrade", "httpupgradeSettings": {"path": "/a?b&c", "maxEarlyData": 7, "earlyDataHeaderName": "X-E"}}),
         json!({"network": "grpc", "grpcSettings": {"serviceName": "/a/b|c", "multiMode": true, "authority": "a.example:1",
