@@ -295,7 +295,7 @@ pub const ALL: &[Explained] = &[
             &["ws-400"],
             CLIENT,
             "a proxy in between did not forward `Upgrade`, or this is an HTTPS port that was spoken to in the clear",
-            "nginx needs `proxy_http_version 1.1`, `proxy_set_header Upgrade $http_upgrade` and `proxy_set_header Connection \"upgrade\"`; or set `security: tls`",
+            "nginx needs `proxy_http_version 1.1`, `proxy_set_header Upgrade $http_upgrade` and `proxy_set_header Connection \"upgrade\"`; without `security: tls` here, a port of HTTPS answers so, too",
         ),
         "nginx.md",
     ),
