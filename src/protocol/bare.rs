@@ -89,41 +89,18 @@ impl Answer for Payload {
     }
 }
 
-/// What a server says behind a handshake that is over.
-#[derive(Default)]
-struct Rest;
-
-impl Answer for Rest {
-    fn is_whole(&self) -> bool {
-        true
-    }
-
-    fn take(&mut self, _bytes: &[u8]) -> io::Result<usize> {
-        Ok(0)
-    }
-
-    fn broken_off(_awaited: &Awaited) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// A link of a server with nothing in front.
 pub(super) fn headless_server(link: Link) -> Link {
-    headless::<Payload>(link, Role::Server)
+    headless(link, Role::Server)
 }
 
-/// A link of a client with nothing in front.
+/// A link of a client with nothing in front, or behind a handshake of its protocol.
 pub(super) fn headless_client(link: Link) -> Link {
     headless(link, Role::Client(Payload::Begun, None))
 }
 
-/// A link of a client behind a handshake of its protocol.
-pub(super) fn shaken_client(link: Link) -> Link {
-    headless(link, Role::Client(Rest, None))
-}
-
 /// Where each direction ends by itself there is nothing to do.
-fn headless<A: Answer + 'static>(link: Link, role: Role<A>) -> Link {
+fn headless(link: Link, role: Role<Payload>) -> Link {
     if link.half_closes() {
         return link;
     }

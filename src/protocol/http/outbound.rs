@@ -20,7 +20,7 @@ use crate::address::Destination;
 use crate::http::client;
 use crate::io::{Link, PacketStream, Packets};
 use crate::protocol::accounts::Account;
-use crate::protocol::bare::shaken_client;
+use crate::protocol::bare::headless_client;
 use crate::protocol::relay::packets::OfMany;
 use crate::protocol::servers::Servers;
 use crate::protocol::{FirstPayload, PacketWay, ProxyTraits};
@@ -130,7 +130,7 @@ async fn connect(link: Link, request: Request<Empty<Bytes>>) -> io::Result<Link>
         io::Error::other(text)
     })?;
     match answer.status() {
-        status if status.is_success() => Ok(shaken_client(link)),
+        status if status.is_success() => Ok(headless_client(link)),
         status => Err(refused(status)),
     }
 }

@@ -18,7 +18,7 @@ use crate::address::{Destination, Host};
 use crate::dns::{self, Strategy};
 use crate::io::{BindUdp, Link, PacketStream, Packets};
 use crate::protocol::accounts::Account;
-use crate::protocol::bare::shaken_client;
+use crate::protocol::bare::headless_client;
 use crate::protocol::relay::packets::OfMany;
 use crate::protocol::servers::Servers;
 use crate::protocol::{FirstPayload, PacketWay, ProxyTraits};
@@ -106,7 +106,7 @@ impl Client<'_> {
             }
         })
         .await?;
-        Ok(shaken_client(messages.into_link()))
+        Ok(headless_client(messages.into_link()))
     }
 
     /// A UDP association; `link` is its control connection, to `server`, or carries the datagrams itself.
