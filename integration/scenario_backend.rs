@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
 use crate::configs::Certificate;
 use crate::peers::{Stage, free_port, mobula, system};
@@ -341,6 +341,34 @@ async fn the_door_has_an_ordinary_face() {
     assert_eq!(Front::at(port, "/", &[]).await.map(drop), Err(403));
     let port = backend(&mut stage, &["--allow", "192.0.2.1,127.0.0.0/8"]).await;
     assert_eq!(Front::at(port, "/", &[]).await.map(drop), Ok(()));
+}
+
+/// There is room for 64 guests, and one who may not come is none.
+#[tokio::test]
+async fn those_who_may_not_come_take_nobodys_place() {
+    let mut stage = Stage::new();
+    let port = backend(&mut stage, &["--allow", "127.0.0.2"]).await;
+    let to = ([127, 0, 0, 1], port).into();
+    let own = TcpSocket::new_v4().unwrap();
+    own.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    let mut front = own.connect(to).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut outsiders = Vec::new();
+    for _ in 0..100 {
+        outsiders.push(TcpStream::connect(to).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let asked = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    let answer = async |stream: &mut TcpStream| {
+        let _ = stream.write_all(asked).await;
+        let mut status = [0; 12];
+        let read = stream.read_exact(&mut status).await;
+        read.map(|_| String::from_utf8_lossy(&status).into_owned())
+    };
+    assert_eq!(answer(&mut front).await.unwrap(), "HTTP/1.1 400");
+    let last = outsiders.last_mut().unwrap();
+    assert_eq!(answer(last).await.unwrap(), "HTTP/1.1 403");
+    assert!(answer(&mut outsiders[0]).await.is_err(), "few of them stay");
 }
 
 /// A message of 192 MiB took miaospeed 656 MiB of memory.

@@ -1,12 +1,14 @@
 //! `mobula probe`: nodes from every source, tested here and at back ends.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -395,6 +397,30 @@ async fn a_thousand_nodes_take_little_memory() {
         "{:?}",
         began.elapsed()
     );
+}
+
+/// Somebody sits at a terminal, and has nothing to paste after all.
+#[tokio::test]
+async fn an_interrupt_ends_it_while_it_waits_for_its_standard_input() {
+    let mut command = mobula();
+    command.args(["probe", "-c", "-"]).stdin(Stdio::piped());
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(child.try_wait().unwrap().is_none(), "it waits");
+    let pid = Pid::from_raw(child.id().try_into().unwrap());
+    kill(pid, Signal::SIGINT).unwrap();
+    let stopped = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if stopped.elapsed() > Duration::from_secs(5) {
+            child.kill().unwrap();
+            panic!("it still waits for its standard input");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(status.code(), Some(130));
 }
 
 #[tokio::test]

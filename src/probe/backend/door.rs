@@ -43,7 +43,13 @@ pub(super) async fn receive(shared: Arc<Shared>, arrival: Arrival) {
         since,
         ..
     } = arrival;
-    let guest = shared.guests.enter();
+    let may_come = may_come(&shared, source);
+    // Who may not come has 403 to hear, and takes nobody's place until then.
+    let guests = match may_come {
+        true => &shared.guests,
+        false => &shared.outsiders,
+    };
+    let guest = guests.enter();
     let served = async {
         if let Some(tls) = &shared.tls {
             match tls.accept(link, since).await {
@@ -52,7 +58,10 @@ pub(super) async fn receive(shared: Arc<Shared>, arrival: Arrival) {
             }
         }
         let service = service_fn(|mut request| {
-            let answer = answer(&shared, source, &request);
+            let answer = match may_come {
+                true => answer(&shared, &request),
+                false => page(StatusCode::FORBIDDEN),
+            };
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                 let upgraded = hyper::upgrade::on(&mut request);
                 let (shared, guest) = (shared.clone(), guest.clone());
@@ -90,18 +99,19 @@ async fn turned_out(guest: &Guest) {
     }
 }
 
-fn answer(shared: &Shared, from: Source, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+/// Whether fronts may come from there.
+fn may_come(shared: &Shared, from: Source) -> bool {
+    let allow = &shared.settings.allow;
+    allow.is_empty()
+        || match from {
+            Source::Ip(addr) => allow.iter().any(|net| net.contains(addr.ip())),
+            Source::Unix => false,
+        }
+}
+
+fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let settings = &shared.settings;
     let headers = request.headers();
-    if !settings.allow.is_empty() {
-        let may_come = match from {
-            Source::Ip(addr) => settings.allow.iter().any(|net| net.contains(addr.ip())),
-            Source::Unix => false,
-        };
-        if !may_come {
-            return page(StatusCode::FORBIDDEN);
-        }
-    }
     let asked: Vec<u8> = percent_decode_str(request.uri().path()).collect();
     let path: Vec<u8> = percent_decode_str(&settings.path).collect();
     // It takes as long whatever differs.

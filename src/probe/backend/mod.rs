@@ -40,6 +40,8 @@ struct Shared {
     /// Nodes that wait, of all tasks.
     queuing: AtomicUsize,
     guests: Arc<Guests>,
+    /// Those whom `--allow` keeps out, for as long as it takes to tell them.
+    outsiders: Arc<Guests>,
     /// A request of a guest is read when no other one is.
     reading: Mutex<()>,
     stopping: watch::Receiver<bool>,
@@ -79,6 +81,7 @@ impl Backend {
             line: Semaphore::new(1),
             queuing: AtomicUsize::new(0),
             guests: Arc::default(),
+            outsiders: Arc::default(),
             reading: Mutex::new(()),
             stopping,
             tell: Box::new(tell),

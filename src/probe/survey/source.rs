@@ -52,7 +52,9 @@ pub async fn read(given: &str) -> Result<Source, String> {
             ..Source::default()
         });
     }
-    let read = match given {
+    let path = given.to_owned();
+    // A terminal or a pipe may never end, and a signal is heard meanwhile.
+    let reading = tokio::task::spawn_blocking(move || match &*path {
         "-" | "stdin:" => {
             let mut text = String::new();
             std::io::stdin()
@@ -61,8 +63,9 @@ pub async fn read(given: &str) -> Result<Source, String> {
                 .map(|_| text)
         }
         path => fs::read_to_string(path),
-    };
-    let text = read.map_err(|e| {
+    });
+    let read = reading.await.map_err(std::io::Error::from);
+    let text = read.flatten().map_err(|e| {
         let why = system_words(&e);
         format!("{shown}: {why}, expected a config, a link, a subscription or Clash's YAML")
     })?;
