@@ -224,14 +224,11 @@ async fn links(
     while let Some((route, arrival)) = arrivals.next().await {
         let (served, unfinished) = (served[route].clone(), unfinished.clone());
         let held = Held::link(&held);
-        crate::io::spawn(async move {
+        handshakes::begin_link(|of_link| async move {
             let finish = || {
-                drop(
-                    unfinished
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .take(),
-                )
+                drop(of_link);
+                let mut unfinished = unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+                drop(unfinished.take());
             };
             link(&served, arrival, held, from_here, finish).await;
         });

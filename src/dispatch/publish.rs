@@ -43,8 +43,8 @@ const ALIVE: KeepAlive = KeepAlive {
     timeout: Duration::from_secs(15),
 };
 
-/// Visitors who have come and are not looked at yet.
-const WAITING: usize = 1024;
+/// Visitors who have come and are not looked at yet; one read may bring thousands.
+const WAITING: usize = smux::MAX_STREAMS;
 
 /// One published port.
 pub(super) struct Publisher {

@@ -29,6 +29,9 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 
 static ALL: Handshakes = Handshakes::new();
 
+/// Links inside connections: they hold no file, so none gives way for the sake of one.
+static LINKS: Handshakes = Handshakes::new();
+
 struct Handshakes(Mutex<Pending>);
 
 struct Pending {
@@ -50,6 +53,15 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     ALL.begin(serve);
+}
+
+/// As [`begin`], for one of the links that a connection brings: a peer may open very many in each connection before it
+/// has said who it is.
+pub fn begin_link<F>(serve: impl FnOnce(Unfinished) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    LINKS.begin(serve);
 }
 
 /// A connection was accepted as file `new`: if the limit is near, the oldest handshake gives way to it.

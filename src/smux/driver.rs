@@ -14,14 +14,11 @@ use tracing::debug;
 use super::codec::Decoder;
 use super::settings::{KeepAlive, Settings};
 use super::stream::SmuxStream;
-use super::table::Table;
+use super::table::{MAX_STREAMS, Table};
 use crate::io::{HEADROOM, Io, Link, coop, scratch};
 
 /// Reads and writes of a link before other tasks get their turn.
 const TURNS: usize = 8;
-
-/// Streams of a session that its peer may have open. Each is a task, before anybody has said who he is.
-pub const MAX_STREAMS: usize = 4096;
 
 /// How long a link gets to send what is left and to say goodbye.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);

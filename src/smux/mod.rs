@@ -15,8 +15,8 @@ mod table;
 mod tests;
 
 pub use codec::Version;
-pub use driver::MAX_STREAMS;
 pub use settings::{FIRST_WINDOW, KeepAlive, Settings};
+pub use table::MAX_STREAMS;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -60,7 +60,8 @@ pub fn server(
 }
 
 impl Opener {
-    /// A stream, of which the peer hears with the first write or flush; `None` when the session is over.
+    /// A stream, of which the peer hears with the first write or flush; `None` when the session is over, or has
+    /// [`MAX_STREAMS`].
     pub fn open(&self) -> Option<Link> {
         let handle = self.table.open()?;
         Some(Link::other(SmuxStream::new(handle)))

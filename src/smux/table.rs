@@ -21,6 +21,10 @@ use super::codec::{self, Command, Event, Version};
 use super::settings::{FIRST_WINDOW, Settings};
 use crate::io::{HEADROOM, scratch};
 
+/// Streams of a session at a time, at either end; gost has no bound. Those that have yet to say who they are have one for
+/// the whole process (`io::handshakes`).
+pub const MAX_STREAMS: usize = 65_536;
+
 /// Frames that wait for the link, before writers wait too.
 const OUT_MAX: usize = 128 * 1024;
 
@@ -153,10 +157,10 @@ impl Table {
     }
 
     /// A stream with the next number, of which the peer hears with the first frame; `None` when the session is over, or its
-    /// numbers are.
+    /// numbers are, or it has as many as it may.
     pub(super) fn open(self: &Arc<Self>) -> Option<Handle> {
         let mut state = self.lock();
-        if state.over.is_some() {
+        if state.over.is_some() || state.streams.len() >= MAX_STREAMS {
             return None;
         }
         let id = state.last.checked_add(2)?;

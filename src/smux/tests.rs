@@ -545,6 +545,41 @@ async fn an_end_that_is_told_without_a_pause_says_that_it_is_there() {
     carrying.abort();
 }
 
+#[tokio::test]
+async fn a_session_takes_as_many_streams_as_anybody_means_and_no_more() {
+    let (near, far) = duplex(64 * 1024);
+    let (door, mut opened) = mpsc::unbounded_channel();
+    crate::io::spawn(server(
+        Link::other(far),
+        Settings::default(),
+        move |stream| door.send(stream).is_ok(),
+    ));
+    let (mut from, mut to) = tokio::io::split(near);
+    let ids = (0..=MAX_STREAMS as u32).map(|n| 3 + 2 * n);
+    let all: Vec<u8> = ids
+        .flat_map(|id| frame(Version::One, Command::Open, id))
+        .collect();
+    to.write_all(&all).await.unwrap();
+    let mut ended = [0; codec::HEADER];
+    timeout(LONG, from.read_exact(&mut ended))
+        .await
+        .unwrap()
+        .unwrap();
+    let last = 3 + 2 * MAX_STREAMS as u32;
+    assert_eq!(ended, frame(Version::One, Command::End, last));
+    let mut streams = Vec::new();
+    while let Ok(stream) = opened.try_recv() {
+        streams.push(stream);
+    }
+    assert_eq!(streams.len(), MAX_STREAMS);
+    // The place of one that is over is another's.
+    drop(streams.pop());
+    from.read_exact(&mut ended).await.unwrap();
+    let next = frame(Version::One, Command::Open, last + 2);
+    to.write_all(&next).await.unwrap();
+    timeout(LONG, opened.recv()).await.unwrap().unwrap();
+}
+
 #[test]
 fn an_idle_stream_is_small() {
     const { assert!(size_of::<SmuxStream>() <= 32) };

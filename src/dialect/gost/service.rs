@@ -287,7 +287,23 @@ pub(super) fn read(node: &Node, root: &Node, made: &mut Made, problems: &Problem
         );
         problems.error(at, &text);
     }
+    if targets.is_empty() && matches!(&*handler_word, "forward" | "tcp" | "udp") {
+        no_bypass(node, chain.as_ref(), problems);
+    }
     lead(node, &name, chain, &targets, root, made, problems);
+}
+
+/// Where the server at the end of the chain has the target, nobody here knows which it is.
+fn no_bypass(node: &Node, chain: Option<&Chain>, problems: &Problems) {
+    let of_keys = node.get("metadata").and_then(|keys| keys.get("bypass"));
+    let own = node.get("bypass").or_else(|| node.get("bypasses"));
+    let of_chain = chain.and_then(|chain| chain.bypass.as_ref());
+    for bypass in [own, of_keys, of_chain].into_iter().flatten() {
+        problems.error(
+            &bypass.at,
+            "a bypass needs a target to be compared with, and here the server has it",
+        );
+    }
 }
 
 fn server(

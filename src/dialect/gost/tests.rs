@@ -402,6 +402,19 @@ fn what_is_printed_means_the_same() {
 }
 
 #[test]
+fn a_bypass_without_a_target_is_an_error() {
+    for args in [
+        "-L tcp://:1 -F forward+ws://a.test:1?bypass=10.0.0.0/8",
+        "-L udp://:1 -F relay+ws://a.test:1?bypass=~10.0.0.0/8",
+        "-L tcp://:1?bypass=10.0.0.0/8 -F forward+ws://a.test:1",
+    ] {
+        let told = errors(&load(&launch(args))).join("\n");
+        assert!(told.contains("needs a target"), "{args}: {told}");
+    }
+    read("-L tcp://:1/10.0.0.1:80 -F forward+ws://a.test:1?bypass=10.0.0.0/8");
+}
+
+#[test]
 fn a_range_of_ports_is_no_flood_of_services() {
     assert_eq!(read("-L tcp://:8000-8009/192.0.2.1:1").inbounds.len(), 10);
     for args in [

@@ -45,7 +45,7 @@ pub enum Service {
 pub struct BindSettings {
     /// `allowPorts`; all of them where it is left out.
     pub ports: Vec<PortRange>,
-    /// `maxVisitors`: how many may be at one port at once, 4096 by default.
+    /// `maxVisitors`: how many may be at one port at once, 65536 by default, and of those by UDP 4096 at most.
     pub visitors: usize,
 }
 

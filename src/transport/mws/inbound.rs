@@ -12,9 +12,6 @@ use crate::session::Source;
 use crate::smux;
 use crate::transport::{Arrivals, ws};
 
-/// Streams that were opened and that nobody has looked at yet; one more is ended, as in gost.
-const BACKLOG: usize = 128;
-
 /// The server side.
 #[derive(Debug)]
 pub struct Inbound {
@@ -63,7 +60,8 @@ pub(in crate::transport) fn arrivals(
     mux: smux::Settings,
     route: usize,
 ) -> Arrivals {
-    let (streams, arrivals) = mpsc::channel(BACKLOG);
+    // One read may open thousands, and a place that nobody takes costs nothing.
+    let (streams, arrivals) = mpsc::channel(smux::MAX_STREAMS);
     let (source, local, tls) = (arrival.source, arrival.local, arrival.tls);
     let original_dst = arrival.original_dst;
     let door = move |link: Link| {

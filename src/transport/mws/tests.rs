@@ -138,3 +138,36 @@ async fn another_path_is_no_place() {
     let error = server.open(&client).await.unwrap_err();
     assert!(error.to_string().contains("404"), "{error}");
 }
+
+#[tokio::test]
+async fn thousands_of_tunnels_that_come_at_once_are_all_served() {
+    let server = Server::new(ServerSettings::default());
+    let client = client(ClientSettings::default());
+    let mut links = Vec::new();
+    for _ in 0..5000 {
+        let mut link = server.open(&client).await.unwrap();
+        link.write_all(b"a").await.unwrap();
+        links.push(link);
+    }
+    for link in &mut links {
+        let mut answer = [0; 2];
+        link.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"a.");
+    }
+    assert_eq!(server.served.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_is_full_is_followed_by_another() {
+    let server = Server::new(ServerSettings::default());
+    let client = client(ClientSettings::default());
+    let mut links = Vec::new();
+    for _ in 0..smux::MAX_STREAMS {
+        links.push(server.open(&client).await.unwrap());
+    }
+    assert_eq!(server.served.load(Ordering::Relaxed), 1);
+    let mut one_more = server.open(&client).await.unwrap();
+    assert_eq!(ask(&mut one_more, b'b').await.unwrap(), *b"b.");
+    assert_eq!(server.served.load(Ordering::Relaxed), 2);
+    assert_eq!(ask(&mut links[0], b'a').await.unwrap(), *b"a.");
+}
