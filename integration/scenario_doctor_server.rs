@@ -17,6 +17,19 @@ fn vmess_server(port: u16) -> Value {
     Vmess::ws().server(Mobula, port)
 }
 
+/// The same server with users of another protocol.
+fn server_of(protocol: &str, port: u16) -> Value {
+    let mut config = vmess_server(port);
+    let inbound = &mut config["inbounds"][0];
+    inbound["protocol"] = json!(protocol);
+    match protocol {
+        "vless" => inbound["settings"]["decryption"] = json!("none"),
+        "trojan" => inbound["settings"] = json!({"clients": [{"password": "as long as a word"}]}),
+        _ => {}
+    }
+    config
+}
+
 #[tokio::test]
 async fn who_holds_a_servers_port_is_named() {
     let stage = Stage::new();
@@ -132,10 +145,11 @@ async fn the_clock_and_the_files_of_a_machine_are_looked_at() {
 /// The public URL leads by nginx to the server that runs, to one that is made to run for it, to another one, nowhere.
 #[tokio::test]
 async fn the_public_url_leads_here_or_it_is_said_where_it_breaks() {
-    for runs in [true, false] {
+    let protocols = ["vmess", "vless", "trojan"];
+    for (runs, protocol) in [true, false].into_iter().flat_map(|r| protocols.map(|p| (r, p))) {
         let mut stage = Stage::new();
         let (behind, port) = (free_port(), free_port());
-        let config = vmess_server(behind);
+        let config = server_of(protocol, behind);
         if runs {
             stage.run(Mobula, "server", &config, &[behind]).await;
         }

@@ -7,6 +7,7 @@ use super::carried::{Carried, carry, knock};
 use super::client::{EARLY, PLAIN, Way};
 use super::page::Page;
 use super::{Outcome, Walk};
+use crate::address::{Destination, Host};
 use crate::cause::{AnswerError, DialError, Fault, UpgradeError, code_of};
 use crate::io::{Closing, Link};
 use crate::protocol::OutboundSettings;
@@ -184,7 +185,7 @@ impl Way {
                 Carried::Talks(..) => self.url.is_https(),
                 _ => false,
             };
-            if may_be_fallback && is_fallback {
+            if may_be_fallback && is_fallback && self.answers_for_nobody().await {
                 let found = format!("what answers is a web server: {who}");
                 walk.fault("auth", Fault::FallbackAnswers, found);
                 return None;
@@ -256,6 +257,14 @@ impl Way {
         };
         walk.broken("auth", code.into(), found, Some(cure));
         None
+    }
+
+    /// Whether an answer comes from a host that there is not: then it is no target that answers. A target may have the
+    /// same words as a web server that is at a loss, above all where it is one that asks for an upgrade.
+    async fn answers_for_nobody(&self) -> bool {
+        let nobody = Destination::new(Host::Domain("nobody.invalid".to_owned()), 80);
+        let heard = knock(&self.dispatcher, PLAIN, &nobody).await;
+        matches!(heard, Carried::Answered { .. } | Carried::Talks(..))
     }
 
     /// What has become of the request.
