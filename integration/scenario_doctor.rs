@@ -559,6 +559,80 @@ async fn what_cuts_silence_is_found_and_the_heartbeat_that_cures_it() {
     }
 }
 
+/// What ends a tunnel that has no word for it is not known; every other tunnel tells.
+#[tokio::test]
+async fn who_cuts_silence_is_known_as_far_as_the_tunnel_tells() {
+    let url = target().await;
+    let mut stage = Stage::new();
+    for (vmess, tells) in [
+        (Vmess::ws().vless(), true),
+        (Vmess::ws().trojan(), true),
+        (Vmess::httpupgrade(), true),
+        (Vmess::httpupgrade().vless(), false),
+        (Vmess::httpupgrade().trojan(), false),
+    ] {
+        let behind = server(&mut stage, &vmess).await;
+        let port = free_port();
+        let location = configs::documented_location(behind);
+        let location: Vec<&str> = location
+            .lines()
+            .filter(|l| !l.contains("_timeout"))
+            .collect();
+        let location = location
+            .join("\n")
+            .replace("proxy_pass", "proxy_read_timeout 2s;\n    proxy_pass");
+        let mut stage = Stage::new();
+        nginx(&mut stage, "", port, &location).await;
+        let args = ["--url", &*url, "--idle", "10"];
+        let report = Report::of(&stage, &client(&vmess, port), &args).await;
+        match tells {
+            true => report.breaks("idle", "idle-cut", &["something in between"]),
+            false => report.is_well("idle", &["or by what is in between"]),
+        }
+    }
+}
+
+/// A server of Trojan or VLESS leads strangers to a site, whose words a target may have as well.
+#[tokio::test]
+async fn a_fallback_is_told_from_a_target_with_the_same_words() {
+    let url = target().await;
+    let mut stage = Stage::new();
+    let site = free_port();
+    nginx(&mut stage, "", site, "location / { return 400; }").await;
+    for protocol in ["trojan", "vless"] {
+        let port = free_port();
+        let id = "5783a3e7-e373-51cd-8642-c83782b807c5";
+        let user = json!({"password": id, "id": id});
+        let server = json!({
+            "inbounds": [{"listen": "127.0.0.1", "port": port, "protocol": protocol,
+                "settings": {"clients": [user], "decryption": "none", "fallbacks": [{"dest": site}]}}],
+            "outbounds": [{"protocol": "freedom"}],
+        });
+        stage.run(Mobula, protocol, &server, &[port]).await;
+        let client = |id: &str| {
+            let user = json!({"id": id, "encryption": "none"});
+            let settings = match protocol {
+                "trojan" => {
+                    json!({"servers": [{"address": "127.0.0.1", "port": port, "password": id}]})
+                }
+                _ => json!({"vnext": [{"address": "127.0.0.1", "port": port, "users": [user]}]}),
+            };
+            json!({"outbounds": [{"protocol": protocol, "settings": settings}]})
+        };
+        let stranger = client("00000000-0000-4000-8000-000000000001");
+        let report = Report::of(&stage, &stranger, &["--url", &url]).await;
+        let code = match protocol {
+            "trojan" => "fallback-answers",
+            _ => "other-server",
+        };
+        report.breaks("auth", code, &["compare"]);
+        let asks = format!("http://127.0.0.1:{site}/");
+        let report = Report::of(&stage, &client(id), &["--url", &asks]).await;
+        report.is_well("auth", &["knows us"]);
+        report.is_well("request", &["answers 400"]);
+    }
+}
+
 #[tokio::test]
 async fn a_person_reads_a_line_for_each_step() {
     let stage = Stage::new();

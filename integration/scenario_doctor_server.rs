@@ -146,7 +146,10 @@ async fn the_clock_and_the_files_of_a_machine_are_looked_at() {
 #[tokio::test]
 async fn the_public_url_leads_here_or_it_is_said_where_it_breaks() {
     let protocols = ["vmess", "vless", "trojan"];
-    for (runs, protocol) in [true, false].into_iter().flat_map(|r| protocols.map(|p| (r, p))) {
+    for (runs, protocol) in [true, false]
+        .into_iter()
+        .flat_map(|r| protocols.map(|p| (r, p)))
+    {
         let mut stage = Stage::new();
         let (behind, port) = (free_port(), free_port());
         let config = server_of(protocol, behind);

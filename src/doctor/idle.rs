@@ -12,6 +12,7 @@ use super::carried;
 use super::client::{STILL, Way};
 use crate::cause::Fault;
 use crate::dispatch::Dispatcher;
+use crate::io::{Goodbye, Io, broken_off};
 use crate::observatory::Url;
 use crate::transport::ClientCarrier;
 
@@ -20,8 +21,8 @@ use crate::transport::ClientCarrier;
 enum Silence {
     /// It was there as long as it was looked at.
     Lasted,
-    /// The target has ended it, in order.
-    Ended(Duration),
+    /// It has ended in order: by the target's will, if so much is known.
+    Ended { at: Duration, by_target: bool },
     /// It was cut off.
     Cut(Duration, io::Error),
     /// There was none.
@@ -43,7 +44,16 @@ async fn wait(dispatcher: &Arc<Dispatcher>, tag: &str, url: &Url, limit: Duratio
         let read = timeout_at((since + limit).into(), link.read_more(&mut body)).await;
         match read {
             Err(_) => return Silence::Lasted,
-            Ok(Ok(0)) => return Silence::Ended(since.elapsed()),
+            Ok(Ok(0)) => {
+                let at = since.elapsed();
+                return match link.goodbye() {
+                    Goodbye::Owed => Silence::Cut(at, broken_off("a goodbye")),
+                    goodbye => Silence::Ended {
+                        at,
+                        by_target: goodbye == Goodbye::Said,
+                    },
+                };
+            }
             Ok(Err(e)) => return Silence::Cut(since.elapsed(), e),
             // The rest of the answer.
             Ok(Ok(_)) if Instant::now() < answered => since = Instant::now(),
@@ -66,7 +76,18 @@ impl Way {
             Silence::Lasted => {
                 walk.well("idle", format_args!("a silent tunnel lives for {secs} s"))
             }
-            Silence::Ended(at) => walk.well(
+            Silence::Ended {
+                at,
+                by_target: false,
+            } => walk.well(
+                "idle",
+                format_args!(
+                    "it ended after {} s, by the target itself or by what is in between: nothing in this tunnel tells \
+                     them apart",
+                    at.as_secs()
+                ),
+            ),
+            Silence::Ended { at, .. } => walk.well(
                 "idle",
                 format_args!(
                     "the target itself ended it after {} s, and nothing cut it before",
