@@ -60,6 +60,13 @@ async fn the_living_are_measured_and_the_dead_say_why() {
     let site = Site::start().await;
     let mut nodes = servers(&mut stage).await;
     let alive = nodes.len();
+    let first = &mut nodes[0];
+    first["interface-name"] = json!("lo");
+    first["routing-mark"] = json!(0);
+    first["udp"] = json!(false);
+    first["client_fingerprint"] = json!("chrome");
+    first["ws-opts"]["of-another"] = json!({"list": ["a", 1, true]});
+    let first = first.clone();
     let dead = dead(&site).await;
     nodes.extend(dead.iter().map(|(node, _)| node.clone()));
     // The same but for its name.
@@ -134,6 +141,20 @@ async fn the_living_are_measured_and_the_dead_say_why() {
     // The living, by a reader of YAML that is not ours, and by the program itself.
     let text = std::fs::read_to_string(&files[0]).unwrap();
     assert_eq!(text.matches("\n  - ").count(), alive + 1, "{text}");
+    // Words that only another program knows are there as they were.
+    let line = text.lines().nth(1).unwrap().trim_start_matches("  - ");
+    let kept: Value = serde_json::from_str(line).unwrap();
+    for key in [
+        "interface-name",
+        "routing-mark",
+        "udp",
+        "client_fingerprint",
+        "port",
+    ] {
+        assert_eq!(kept[key], first[key], "{key}: {line}");
+    }
+    let of_ws = |node: &Value| node["ws-opts"]["of-another"].clone();
+    assert_eq!(of_ws(&kept), of_ws(&first), "{line}");
     let (again, code) = probe(&["-c", &files[0], "--url", &url]).await;
     assert_eq!(code, Some(0));
     assert_eq!(names(&again)[..alive], names(&said)[..alive]);

@@ -16,6 +16,8 @@ pub struct Node {
     pub info: ProxyInfo,
     /// What carries its sessions; else what is wrong with it.
     pub outbound: Result<Outbound, String>,
+    /// How it was written, where that was Clash's form: it may have words that an outbound has none for.
+    pub given: Option<payload::Proxy>,
 }
 
 impl Node {
@@ -40,6 +42,7 @@ impl Node {
                 Ok(read) => Ok(read.outbound),
                 Err(lines) => Err(lines.join("; ")),
             },
+            given: Some(proxy.clone()),
         }
     }
 
@@ -62,6 +65,7 @@ impl Node {
                 kind: kind(outbound.protocol.name()).to_owned(),
             },
             outbound: Ok(outbound),
+            given: None,
         }
     }
 
@@ -83,6 +87,7 @@ impl Node {
                 strategy: Strategy::AsIs,
                 mux: None,
             }),
+            given: None,
         }
     }
 
@@ -95,6 +100,7 @@ impl Node {
                 kind: INVALID.to_owned(),
             },
             outbound: Err(why),
+            given: None,
         }
     }
 }

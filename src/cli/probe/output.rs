@@ -57,6 +57,9 @@ fn alive(nodes: &[Node], vantages: &[Vantage]) -> String {
             .and_then(payload::write);
         match written {
             Ok(mut map) => {
+                if let Some(given) = &node.given {
+                    given.complete(&mut map);
+                }
                 map.insert("name".to_owned(), node.info.name.as_str().into());
                 let _ = writeln!(text, "  - {}", Value::Object(map));
             }

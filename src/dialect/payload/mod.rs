@@ -21,6 +21,8 @@ mod write;
 pub use text::{proxies, proxy};
 pub use write::write;
 
+use serde_json::{Map, Value};
+
 use super::gost::tree::Node;
 use super::links::Read;
 
@@ -57,6 +59,13 @@ impl Proxy {
     /// All that is wrong with it, each with its key. None has an id or a password in it.
     pub fn read(&self) -> Result<Read, Vec<String>> {
         node::read(&self.0)
+    }
+
+    /// Adds to what [`write`] made of it the keys that no outbound has: another program may know them.
+    pub fn complete(&self, written: &mut Map<String, Value>) {
+        // Every outbound carries datagrams; that this one should not is its owner's wish.
+        written.remove("udp");
+        write::complete(written, &self.0);
     }
 
     fn text(&self, key: &str) -> &str {

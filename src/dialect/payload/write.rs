@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::address::{Destination, Host};
 use crate::config::Outbound;
+use crate::dialect::gost::tree::{Node, Value as Given};
 use crate::http::EarlyDataIn;
 use crate::mux::Udp;
 use crate::protocol::OutboundSettings;
@@ -335,5 +336,47 @@ fn bare(host: &Host) -> String {
     match host {
         Host::Ip(ip) => ip.to_string(),
         Host::Domain(name) => name.clone(),
+    }
+}
+
+/// Puts the entries of `given` where `map` has none of their names.
+pub(super) fn complete(map: &mut Map<String, Value>, given: &Node) {
+    let plain = |key: &str| key.to_ascii_lowercase().replace('_', "-");
+    for (key, node) in given.entries() {
+        let there = map
+            .iter_mut()
+            .find(|(known, _)| plain(known) == plain(key))
+            .map(|(_, value)| value);
+        match there {
+            Some(Value::Object(inner)) => complete(inner, node),
+            Some(_) => {}
+            None => {
+                map.insert(key.clone(), as_given(node));
+            }
+        }
+    }
+}
+
+/// Numbers and switches become what they were: whoever wrote a text that looks like one meant the same.
+fn as_given(node: &Node) -> Value {
+    match &node.value {
+        Given::Null => Value::Null,
+        Given::Text(text) => match &**text {
+            "true" => true.into(),
+            "false" => false.into(),
+            text => match text.parse::<u64>() {
+                Ok(number) if number.to_string() == text => number.into(),
+                _ => text.into(),
+            },
+        },
+        Given::List(items) => items.iter().map(as_given).collect(),
+        Given::Map(entries) => {
+            let entries = entries.iter();
+            Value::Object(
+                entries
+                    .map(|(key, node)| (key.clone(), as_given(node)))
+                    .collect(),
+            )
+        }
     }
 }
