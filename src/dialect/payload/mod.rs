@@ -61,7 +61,7 @@ impl Proxy {
         node::read(&self.0)
     }
 
-    /// Adds to what [`write`] made of it the keys that no outbound has: another program may know them.
+    /// Adds to what [`write()`] made of it the keys that no outbound has: another program may know them.
     pub fn complete(&self, written: &mut Map<String, Value>) {
         // Every outbound carries datagrams; that this one should not is its owner's wish.
         written.remove("udp");
