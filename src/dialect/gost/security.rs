@@ -80,6 +80,14 @@ pub(super) fn client(part: &Part, problems: &Problems) -> Option<ClientSettings>
     if let Some(name) = part.text(&["serverName"]).filter(|name| !name.is_empty()) {
         match Host::parse(&name) {
             Ok(host) => settings.server_name = Some(host),
+            // gost's `-O` prints the addresses of several nodes here, as they were given.
+            Err(_) if !secure => {
+                let text = format!(
+                    "`{}` is no name in TLS and is passed over: without `secure` nothing is compared with it",
+                    name.escape_debug()
+                );
+                problems.warn(&part.at, &text);
+            }
             Err(e) => {
                 let text = format!("`{}` cannot be a name in TLS: {e}", name.escape_debug());
                 problems.error(&part.at, &text);

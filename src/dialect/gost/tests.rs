@@ -230,6 +230,11 @@ fn certificates_are_verified_when_that_is_asked_for() {
     let secure = tls("?secure=true&serverName=b.test");
     assert!(!secure.allow_insecure);
     assert_eq!(secure.server_name.unwrap().to_string(), "b.test");
+    assert_eq!(tls("?serverName=b.test:1,c.test").server_name, None);
+    let told = errors(&load(&launch(
+        "-L :1 -F wss://a.test:1?secure=true&serverName=b.test:1,c.test",
+    )));
+    assert!(told.join("").contains("cannot be a name"), "{told:?}");
     let pinned = tls(&format!("?pin={}", "ab".repeat(32)));
     assert!(!pinned.allow_insecure && pinned.certificate_pins == [[0xab; 32]]);
 }
