@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::accounts::account;
+use super::addresses::destination;
 use super::carrier::{self, Carrier, Kind};
+use super::made::Made;
+use super::part::check_keys;
 use super::part::{Asked, Part, duration, place_of_type, type_of};
-use super::service::{Made, account, check_keys, destination};
 use super::tree::Node;
 use super::{Problems, security};
 use crate::config::{Outbound, Through};

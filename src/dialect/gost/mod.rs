@@ -9,9 +9,13 @@
 //! a rule. What gost has and this program does not is an error with its place: gost is silent about keys that it does not
 //! know.
 
+mod accounts;
+mod addresses;
 mod bypass;
 mod carrier;
 mod chain;
+mod lead;
+mod made;
 mod part;
 mod print;
 mod security;
@@ -289,7 +293,7 @@ fn config_of(
             problems.error(&node.at, &text);
         }
     }
-    let mut made = service::Made::new(names);
+    let mut made = made::Made::new(names);
     let services = root.get("services").map(Node::items).unwrap_or_default();
     if services.is_empty() {
         problems.line(

@@ -185,3 +185,18 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     }
     Duration::parse(&text.into()).ok()
 }
+
+/// Tells of keys that are none of `known`.
+pub(super) fn check_keys(node: &Node, known: &[&str], problems: &Problems) {
+    if matches!(node.value, Value::Text(_) | Value::List(_)) {
+        let text = format!("expected `{}:` and what belongs to it", known[0]);
+        problems.error(&node.at, &text);
+    }
+    for (key, value) in node.entries() {
+        if !known.iter().any(|one| one.eq_ignore_ascii_case(key)) {
+            let hint = did_you_mean(key, known.iter().copied());
+            let text = format!("`{}` is not built here{hint}", key.escape_debug());
+            problems.error(&value.at, &text);
+        }
+    }
+}

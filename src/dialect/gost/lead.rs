@@ -1,0 +1,113 @@
+//! Where the sessions of a service go: by its chain, past it, or nowhere.
+
+use super::chain::{self, Chain};
+use super::made::{BLOCKED, DIRECT, Made, plain};
+use super::tree::Node;
+use super::{Problems, bypass};
+use crate::address::Destination;
+use crate::protocol::{OutboundSettings, freedom};
+use crate::routing::{BalancerSettings, Target};
+
+/// Where the sessions of a service go.
+pub(super) fn lead(
+    node: &Node,
+    name: &str,
+    chain: Option<Chain>,
+    targets: &[Destination],
+    root: &Node,
+    made: &mut Made,
+    problems: &Problems,
+) {
+    let to = |tag: &str| Target::Outbound(tag.into());
+    let bypassed = |node: &Node| bypass::read(node, root, problems);
+    let own = bypasses(node).find_map(bypassed);
+    let of_chain = chain.as_ref().and_then(|chain| chain.bypass.as_ref());
+    let of_chain = of_chain.and_then(bypassed);
+    let mut target = chain.map_or_else(|| to(DIRECT), |chain| chain.target);
+    if targets.len() > 1 {
+        match &target {
+            Target::Outbound(tag) if &**tag == DIRECT => {
+                let selector = node.get("forwarder").and_then(|node| node.get("selector"));
+                target = spread(name, targets, selector.unwrap_or(node), made, problems);
+            }
+            _ => problems.error(&node.at, "several targets behind a chain are not built"),
+        }
+    }
+    if let Some(own) = own {
+        for conditions in own.matches {
+            let meant = if own.is_whitelist {
+                target.clone()
+            } else {
+                to(BLOCKED)
+            };
+            made.rule(name, conditions, meant);
+        }
+        if own.is_whitelist {
+            return made.rule(name, bypass::Asked::default(), to(BLOCKED));
+        }
+    }
+    if let Some(past) = of_chain {
+        for conditions in past.matches {
+            let meant = if past.is_whitelist {
+                target.clone()
+            } else {
+                to(DIRECT)
+            };
+            made.rule(name, conditions, meant);
+        }
+        if past.is_whitelist {
+            target = to(DIRECT);
+        }
+    }
+    made.rule(name, bypass::Asked::default(), target);
+}
+
+/// Those of a service by itself. A key of `-L` is among all others.
+fn bypasses(node: &Node) -> impl Iterator<Item = &Node> {
+    let of_keys = node.get("metadata").and_then(|keys| keys.get("bypass"));
+    let own = node.get("bypass").or_else(|| node.get("bypasses"));
+    [own, of_keys].into_iter().flatten()
+}
+
+/// Where the server at the end of the chain has the target, nobody here knows which it is.
+pub(super) fn no_bypass(node: &Node, chain: Option<&Chain>, problems: &Problems) {
+    let of_chain = chain.and_then(|chain| chain.bypass.as_ref());
+    for bypass in bypasses(node).chain(of_chain) {
+        problems.error(
+            &bypass.at,
+            "a bypass needs a target to be compared with, and here the server has it",
+        );
+    }
+}
+
+/// Several targets: an outbound for each, and one that chooses.
+fn spread(
+    name: &str,
+    targets: &[Destination],
+    selector: &Node,
+    made: &mut Made,
+    problems: &Problems,
+) -> Target {
+    for (n, target) in targets.iter().enumerate() {
+        let redirect = freedom::Redirect {
+            host: Some(target.host.clone()),
+            port: Some(target.port),
+        };
+        let settings = freedom::OutboundSettings {
+            redirect,
+            ..freedom::OutboundSettings::default()
+        };
+        let tag = format!("{name}>{n}/");
+        made.outbounds
+            .push(plain(&tag, OutboundSettings::Freedom(settings)));
+    }
+    let (strategy, failing) = chain::select(selector, problems);
+    made.balancers.push(BalancerSettings {
+        tag: format!("{name}>"),
+        strategy: strategy.into(),
+        selectors: vec![format!("{name}>")].into(),
+        failing: Some(failing),
+        ..BalancerSettings::default()
+    });
+    Target::Balancer(format!("{name}>"))
+}
