@@ -96,7 +96,7 @@ fn path_of(stage: &Stage) -> String {
 }
 
 /// A web server that says 204, and then nothing for ever.
-async fn target() -> String {
+pub async fn target() -> String {
     let listener = listen();
     let at = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -115,7 +115,7 @@ async fn target() -> String {
     format!("http://{at}/generate_204")
 }
 
-async fn server(stage: &mut Stage, vmess: &Vmess) -> u16 {
+pub async fn server(stage: &mut Stage, vmess: &Vmess) -> u16 {
     let port = free_port();
     stage
         .run(Mobula, "server", &vmess.server(Mobula, port), &[port])
@@ -138,7 +138,7 @@ async fn nginx_with_tls(stage: &mut Stage, certificate: &Certificate, port: u16,
     nginx(stage, &listen, port, &configs::documented_location(behind)).await;
 }
 
-fn client(vmess: &Vmess, port: u16) -> Value {
+pub fn client(vmess: &Vmess, port: u16) -> Value {
     vmess.client(Mobula, free_port(), port)
 }
 
@@ -521,74 +521,6 @@ async fn silent(stream: tokio::net::TcpStream, ahead: i64) {
     };
     if let Ok(socket) = tokio_tungstenite::accept_hdr_async(stream, dated).await {
         let _ = socket.into_inner().read_to_end(&mut Vec::new()).await;
-    }
-}
-
-/// nginx and HAProxy cut what is silent for 2 s; the default heartbeat of 30 s does not save it, one of a second does.
-#[tokio::test]
-async fn what_cuts_silence_is_found_and_the_heartbeat_that_cures_it() {
-    let url = target().await;
-    let mut stage = Stage::new();
-    let behind = server(&mut stage, &Vmess::ws()).await;
-    let (port, second) = (free_port(), free_port());
-    let location = configs::documented_location(behind);
-    let location: Vec<&str> = location
-        .lines()
-        .filter(|l| !l.contains("_timeout"))
-        .collect();
-    let location = location
-        .join("\n")
-        .replace("proxy_pass", "proxy_read_timeout 3s;\n    proxy_pass");
-    nginx(&mut stage, "", port, &location).await;
-    let haproxy = format!(
-        "defaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  timeout tunnel 3s\n\
-         frontend in\n  bind 127.0.0.1:{second}\n  default_backend out\nbackend out\n  server s 127.0.0.1:{behind}\n"
-    );
-    let file = stage.write("haproxy.cfg", haproxy);
-    let mut command = system("haproxy");
-    command.arg("-db").arg("-f").arg(file);
-    stage.start("haproxy", &mut command, &[second]).await;
-    for (port, name) in [(port, "nginx"), (second, "something in between")] {
-        let mut config = client(&Vmess::ws(), port);
-        let args = ["--url", &*url, "--idle", "20"];
-        let report = Report::of(&stage, &config, &args).await;
-        report.breaks("idle", "idle-cut", &[name, "heartbeatPeriod", "silent for"]);
-        config["outbounds"][0]["streamSettings"]["wsSettings"]["heartbeatPeriod"] = json!(1);
-        let report = Report::of(&stage, &config, &args).await;
-        report.is_well("idle", &["keeps it alive"]);
-    }
-}
-
-/// What ends a tunnel that has no word for it is not known; every other tunnel tells.
-#[tokio::test]
-async fn who_cuts_silence_is_known_as_far_as_the_tunnel_tells() {
-    let url = target().await;
-    let mut stage = Stage::new();
-    for (vmess, tells) in [
-        (Vmess::ws().vless(), true),
-        (Vmess::ws().trojan(), true),
-        (Vmess::httpupgrade(), true),
-        (Vmess::httpupgrade().vless(), false),
-        (Vmess::httpupgrade().trojan(), false),
-    ] {
-        let behind = server(&mut stage, &vmess).await;
-        let port = free_port();
-        let location = configs::documented_location(behind);
-        let location: Vec<&str> = location
-            .lines()
-            .filter(|l| !l.contains("_timeout"))
-            .collect();
-        let location = location
-            .join("\n")
-            .replace("proxy_pass", "proxy_read_timeout 2s;\n    proxy_pass");
-        let mut stage = Stage::new();
-        nginx(&mut stage, "", port, &location).await;
-        let args = ["--url", &*url, "--idle", "10"];
-        let report = Report::of(&stage, &client(&vmess, port), &args).await;
-        match tells {
-            true => report.breaks("idle", "idle-cut", &["something in between"]),
-            false => report.is_well("idle", &["or by what is in between"]),
-        }
     }
 }
 

@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
 use crate::netns::Machine;
-use crate::peers::{free_port, listen, mobula};
-use crate::traffic::LIMIT;
+use crate::peers::mobula;
+use crate::traffic::{self, LIMIT};
 use crate::wire_with_faults::{self, FAR};
 
 /// As the manual has it.
@@ -17,9 +17,9 @@ const BACK_WITHIN: Duration = Duration::from_secs(5);
 const SERVER: u16 = 8443;
 const PUBLISHED: u16 = 9000;
 
-/// How long the wire is cut: past every keep-alive. A minute by `WIRE_CUT=60`.
+/// How long the wire is cut: past every keep-alive. A minute by `MOBULA_WIRE_SECONDS=60`.
 fn cut() -> Duration {
-    let seconds = std::env::var("WIRE_CUT").ok();
+    let seconds = std::env::var("MOBULA_WIRE_SECONDS").ok();
     Duration::from_secs(seconds.map_or(25, |text| text.parse().expect("seconds")))
 }
 
@@ -49,16 +49,7 @@ async fn until_back(machine: &Machine) -> Duration {
 #[test]
 fn a_published_port_is_back_when_the_wire_is() {
     wire_with_faults::run(|mut far| async move {
-        let service = listen();
-        let local = service.local_addr().unwrap().port();
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = service.accept().await {
-                tokio::spawn(async move {
-                    let (mut read, mut write) = stream.split();
-                    let _ = tokio::io::copy(&mut read, &mut write).await;
-                });
-            }
-        });
+        let local = traffic::echo().await.port();
         let server = format!(
             "[server]\nbind_addr = \"{FAR}\"\nbind_port = {SERVER}\ntransport = \"wss\"\nauth_key = \"k\"\n"
         );
@@ -67,11 +58,9 @@ fn a_published_port_is_back_when_the_wire_is() {
         command.arg("tunnel").arg("server").arg(file);
         let mut command = far.machine.dress(command);
         far.stage.start("server", &mut command, &[]).await;
-        let unused = free_port();
         let client = format!(
             "[client]\nserver_addr = \"{FAR}\"\nserver_port = {SERVER}\ntransport = \"wss\"\nauth_key = \"k\"\nskip_verify = true\n\
-                 [[proxies]]\nname = \"echo\"\nproxy_type = \"tcp\"\npublish_addr = \"{FAR}\"\npublish_port = {PUBLISHED}\nlocal_port = {local}\n\
-                 [[proxies]]\nname = \"nobody\"\nproxy_type = \"tcp\"\npublish_addr = \"{FAR}\"\npublish_port = 9001\nlocal_port = {unused}\n"
+                 [[proxies]]\nname = \"echo\"\nproxy_type = \"tcp\"\npublish_addr = \"{FAR}\"\npublish_port = {PUBLISHED}\nlocal_port = {local}\n"
         );
         let file = far.stage.write("client.toml", client);
         let mut command = mobula();
