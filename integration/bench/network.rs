@@ -1,6 +1,6 @@
 //! A client and a server of it, running.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 
 use serde_json::Value;
 
@@ -80,8 +80,14 @@ impl Network {
 /// A connection through it is left behind in TIME_WAIT: the system then gives the port to nobody who
 /// asks for any port, and yet to the child that asks for this one.
 pub(crate) fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let here = listener.local_addr()?;
+    let (listener, here) = loop {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let here = listener.local_addr()?;
+        // Shadowsocks listens for datagrams there, too.
+        if UdpSocket::bind((Ipv4Addr::UNSPECIFIED, here.port())).is_ok() {
+            break (listener, here);
+        }
+    };
     let near = TcpStream::connect(here)?;
     let (far, _) = listener.accept()?;
     drop(far);
