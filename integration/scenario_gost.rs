@@ -2,7 +2,7 @@
 //! description of what gost says.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -489,28 +489,29 @@ async fn a_gost_that_only_hangs_up_has_said_all_it_had_to_say() {
     }
 }
 
-/// Who waits for the end hears of it, though it cannot answer any more.
+/// FIN would be the end of both directions: who knows another one is told of it.
 #[tokio::test]
-async fn an_end_over_many_streams_is_told_in_the_end() {
-    let mut stage = Stage::new();
-    let (server, socks) = (free_port(), free_port());
-    let url = format!("relay+mws://127.0.0.1:{server}");
-    stage
-        .start("server", &mut gost(&["-L", &url]), &[server])
-        .await;
-    let local = format!("socks5://127.0.0.1:{socks}");
-    let args = ["-L", &local, "-F", &url];
-    stage.start("client", &mut gost(&args), &[socks]).await;
-    traffic::ready(socks).await;
-    let to = To::Ip(traffic::digester().await);
-    let mut stream = traffic::connect(socks, &to).await.expect("there is a way");
-    stream.write_all(b"all there is").await.expect("a socket");
-    stream.shutdown().await.expect("a socket");
-    let mut rest = Vec::new();
-    let reading = stream.read_to_end(&mut rest);
-    let _ = timeout(Duration::from_secs(15), reading)
-        .await
-        .expect("the connection ends");
+async fn an_application_that_ends_first_has_its_answer_over_many_streams() {
+    for scheme in ["relay+mws", "socks5+mws", "http+mws", "relay+mwss"] {
+        let mut stage = Stage::new();
+        let (server, socks) = (free_port(), free_port());
+        let url = format!("{scheme}://127.0.0.1:{server}");
+        stage
+            .start("server", &mut gost(&["-L", &url]), &[server])
+            .await;
+        let local = format!("socks5://127.0.0.1:{socks}");
+        let args = ["-L", &local, "-F", &url];
+        stage.start("client", &mut gost(&args), &[socks]).await;
+        traffic::ready(socks).await;
+        traffic::application_ends_first(socks).await;
+        let began = Instant::now();
+        traffic::application_ends_first(socks).await;
+        assert!(
+            began.elapsed() < Duration::from_millis(900),
+            "{scheme}: the server is known by now, and {:?} passed",
+            began.elapsed()
+        );
+    }
 }
 
 /// As gost has it: inside the connection, whatever carries that.

@@ -6,6 +6,10 @@
 //! UPD 4 (version 2) has two numbers of four bytes: what was consumed since the beginning, and the window
 //! ```
 //!
+//! A NOP belongs to no stream, so its number is 0, and nobody looks at it. Ours has two meanings for another one, which are
+//! passed over by whoever does not know them: [`HALF_CLOSES`] says that these are known, any other number that nothing more
+//! will be written to that stream, and what comes by it is read on.
+//!
 //! Where a frame ends means nothing, so a [`Decoder`] never waits for a whole one: data is given as it comes, and no more
 //! than a header is kept.
 
@@ -19,6 +23,9 @@ pub const UPDATE: usize = 16;
 
 /// The most data that a frame can have.
 pub const MAX_DATA: usize = u16::MAX as usize;
+
+/// The number of a NOP that says of its sender that it knows the end of one direction; no stream has it.
+pub const HALF_CLOSES: u32 = u32::MAX;
 
 const SYN: u8 = 0;
 const FIN: u8 = 1;
@@ -43,7 +50,11 @@ pub enum Command {
     End,
     /// So much data follows.
     Data(u16),
+    /// Nothing more will be written to the stream.
+    WriteEnd,
     KeepAlive,
+    /// The sender knows [`WriteEnd`](Self::WriteEnd).
+    HalfCloses,
 }
 
 /// What a peer has sent.
@@ -54,7 +65,11 @@ pub enum Event<'a> {
     Data(u32, &'a [u8]),
     /// The peer is done with the stream.
     End(u32),
+    /// The peer writes no more to the stream, and may go on reading.
+    WriteEnd(u32),
     KeepAlive,
+    /// The peer knows [`WriteEnd`](Self::WriteEnd).
+    HalfCloses,
     /// The peer has consumed so much of a stream since its beginning, and so much more may be on its way.
     Update {
         stream: u32,
@@ -149,7 +164,13 @@ impl Decoder {
             match command {
                 SYN => return Ok(Some(Event::Open(stream))),
                 FIN => return Ok(Some(Event::End(stream))),
-                NOP => return Ok(Some(Event::KeepAlive)),
+                NOP => {
+                    return Ok(Some(match stream {
+                        0 => Event::KeepAlive,
+                        HALF_CLOSES => Event::HalfCloses,
+                        _ => Event::WriteEnd(stream),
+                    }));
+                }
                 UPD => {
                     return Ok(Some(Event::Update {
                         stream,
@@ -204,11 +225,13 @@ impl Decoder {
 
 /// A frame, or what stands in front of its data.
 pub fn frame(version: Version, command: Command, stream: u32) -> [u8; HEADER] {
-    let (command, length) = match command {
-        Command::Open => (SYN, 0),
-        Command::End => (FIN, 0),
-        Command::Data(length) => (PSH, length),
-        Command::KeepAlive => (NOP, 0),
+    let (command, length, stream) = match command {
+        Command::Open => (SYN, 0, stream),
+        Command::End => (FIN, 0, stream),
+        Command::Data(length) => (PSH, length, stream),
+        Command::WriteEnd => (NOP, 0, stream),
+        Command::KeepAlive => (NOP, 0, 0),
+        Command::HalfCloses => (NOP, 0, HALF_CLOSES),
     };
     let [low, high] = length.to_le_bytes();
     let [a, b, c, d] = stream.to_le_bytes();

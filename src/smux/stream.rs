@@ -86,20 +86,28 @@ impl AsyncWrite for SmuxStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.handle.end();
+        if self.handle.has_ended() || !self.handle.half_closes() {
+            self.handle.end();
+        } else {
+            self.handle.end_writing();
+        }
         Poll::Ready(Ok(()))
     }
 }
 
 impl Io for SmuxStream {
-    /// An end is that of both directions.
+    /// FIN is the end of both directions, and who knows another one has to say so.
     fn half_closes(&self) -> bool {
-        false
+        self.handle.half_closes()
     }
 
-    /// So nothing is said before both are over, or whoever waits for the end would wait for ever.
+    /// Who knows of an end of one direction reads on behind it. For others no end is said before both directions are over, or
+    /// before whoever waits for one would wait for ever.
     fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.handle.end_writing() {
+            return Poll::Ready(Ok(()));
+        }
         let farewell = this
             .farewell
             .get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
@@ -116,9 +124,9 @@ impl Io for SmuxStream {
         Poll::Pending
     }
 
-    /// An end is that of both directions.
+    /// FIN does.
     fn end_cuts_off(&self) -> bool {
-        true
+        !self.handle.half_closes()
     }
 
     /// A stream whose session has ended breaks off with an error.

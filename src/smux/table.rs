@@ -7,7 +7,8 @@
 //! keeps little. The bound of the session is there in both.
 //!
 //! FIN ends a stream in both directions: gost forgets what comes behind one, and its own writes fail. So a stream tells
-//! its end when both directions are over, and who has heard one gets little more time to write.
+//! its end when both directions are over, and who has heard one gets little more time to write. A peer that knows more
+//! ([`codec::HALF_CLOSES`]) is told of each direction by itself; it says so when it is told for the first time.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -71,6 +72,9 @@ pub(super) struct State {
     woken: Vec<Waker>,
     /// When the peer was last heard.
     heard: Instant,
+    /// Whether the peer knows of ends of one direction, and is told that we do.
+    peer_half_closes: bool,
+    told_half_closes: bool,
     /// Nobody opens streams here any more.
     is_retired: bool,
     /// Why there will be no more frames.
@@ -80,9 +84,13 @@ pub(super) struct State {
 struct Stream {
     /// What has come and was not read.
     inbox: BytesMut,
+    /// The peer writes no more to it.
+    peer_wrote_all: bool,
     /// The peer is done with it.
     peer_ended: bool,
-    /// We are.
+    /// We write no more to it.
+    wrote_all: bool,
+    /// We are done with it.
     ended: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -130,6 +138,8 @@ impl Table {
             listens_since: Instant::now(),
             woken: Vec::new(),
             heard: Instant::now(),
+            peer_half_closes: false,
+            told_half_closes: false,
             is_retired: false,
             over: None,
         };
@@ -164,6 +174,9 @@ impl Table {
             return None;
         }
         let id = state.last.checked_add(2)?;
+        if id == codec::HALF_CLOSES {
+            return None;
+        }
         state.last = id;
         state.streams.insert(id, Stream::default());
         Some(Handle {
@@ -248,7 +261,7 @@ impl State {
             Event::Data(id, data) => {
                 // What comes for a stream that is over is nobody's.
                 if let Some(stream) = self.streams.get_mut(&id)
-                    && !stream.peer_ended
+                    && !stream.peer_wrote_all
                 {
                     stream.inbox.extend_from_slice(data);
                     self.held += data.len();
@@ -257,9 +270,27 @@ impl State {
             }
             Event::End(id) => {
                 if let Some(stream) = self.streams.get_mut(&id) {
+                    stream.peer_wrote_all = true;
                     stream.peer_ended = true;
                     self.woken.extend(stream.reader.take());
                     self.woken.extend(stream.writer.take());
+                }
+            }
+            Event::WriteEnd(id) => {
+                if self.peer_half_closes
+                    && let Some(stream) = self.streams.get_mut(&id)
+                {
+                    stream.peer_wrote_all = true;
+                    self.woken.extend(stream.reader.take());
+                }
+            }
+            Event::HalfCloses if self.peer_half_closes => {}
+            Event::HalfCloses => {
+                self.peer_half_closes = true;
+                self.tell_half_closes();
+                // Who waits until it may say its end may do so now.
+                for stream in self.streams.values_mut() {
+                    self.woken.extend(stream.reader.take());
                 }
             }
             Event::KeepAlive => {}
@@ -350,7 +381,9 @@ impl Default for Stream {
     fn default() -> Self {
         Self {
             inbox: BytesMut::new(),
+            peer_wrote_all: false,
             peer_ended: false,
+            wrote_all: false,
             ended: false,
             reader: None,
             writer: None,
@@ -432,7 +465,7 @@ impl Handle {
                 return Poll::Ready(Ok(()));
             };
             if stream.inbox.is_empty() {
-                if stream.peer_ended {
+                if stream.peer_wrote_all {
                     return Poll::Ready(Ok(()));
                 }
                 if let Some((kind, reason)) = &state.over {
@@ -450,7 +483,7 @@ impl Handle {
             }
             let (id, most) = (self.id, self.table.stream_window);
             let told = match state.version {
-                Some(Version::Two) if !stream.peer_ended => {
+                Some(Version::Two) if !stream.peer_wrote_all => {
                     stream.consume(n, state.held < state.receive_max / 2, most)
                 }
                 _ => None,
@@ -475,7 +508,7 @@ impl Handle {
             if let Some((kind, reason)) = &state.over {
                 return Poll::Ready(Err(io::Error::new(*kind, reason.clone())));
             }
-            if stream.ended {
+            if stream.ended || stream.wrote_all {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
             if stream.peer_ended {
@@ -515,6 +548,25 @@ impl Handle {
         self.begin();
         self.table.with(|state| state.end(self.id));
     }
+
+    /// We write no more to the stream, which is all that a peer hears who knows of that; whether it does.
+    pub(super) fn end_writing(&mut self) -> bool {
+        self.begin();
+        self.table.with(|state| state.end_writing(self.id))
+    }
+
+    /// Whether the peer knows of ends of one direction.
+    pub(super) fn half_closes(&self) -> bool {
+        self.table.with(|state| state.peer_half_closes)
+    }
+
+    /// Whether the peer writes no more to the stream.
+    pub(super) fn has_ended(&self) -> bool {
+        self.table.with(|state| {
+            let stream = state.streams.get(&self.id);
+            stream.is_none_or(|stream| stream.peer_wrote_all)
+        })
+    }
 }
 
 /// What became of a write.
@@ -534,6 +586,29 @@ impl State {
             stream.ended = true;
             self.answers += codec::HEADER;
             self.send(&codec::frame(version, Command::End, id));
+        }
+    }
+
+    fn end_writing(&mut self, id: u32) -> bool {
+        let version = self.version.unwrap_or_default();
+        if let Some(stream) = self.streams.get_mut(&id)
+            && !stream.ended
+            && !stream.wrote_all
+        {
+            stream.wrote_all = true;
+            self.tell_half_closes();
+            self.answers += codec::HEADER;
+            self.send(&codec::frame(version, Command::WriteEnd, id));
+        }
+        self.peer_half_closes
+    }
+
+    fn tell_half_closes(&mut self) {
+        if !self.told_half_closes {
+            self.told_half_closes = true;
+            let version = self.version.unwrap_or_default();
+            self.answers += codec::HEADER;
+            self.send(&codec::frame(version, Command::HalfCloses, 0));
         }
     }
 

@@ -1,5 +1,6 @@
 //! Sessions joined by pipes, and a peer that speaks in bytes.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,6 +59,8 @@ fn taken_apart(bytes: &[u8], size: usize) -> (Vec<String>, Vec<u8>) {
                 Event::Open(id) => again.extend(frame(version, Command::Open, id)),
                 Event::End(id) => again.extend(frame(version, Command::End, id)),
                 Event::KeepAlive => again.extend(frame(version, Command::KeepAlive, 0)),
+                Event::WriteEnd(id) => again.extend(frame(version, Command::WriteEnd, id)),
+                Event::HalfCloses => again.extend(frame(version, Command::HalfCloses, 0)),
                 Event::Update {
                     stream,
                     consumed,
@@ -218,6 +221,78 @@ async fn an_end_is_that_of_both_directions() {
     let error = link.write_all(b"more").await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     assert!(began.elapsed() > Duration::from_secs(1));
+}
+
+/// Both ends are ours, and find that out by the first end of one direction.
+#[tokio::test]
+async fn an_end_of_one_direction_leaves_the_other_open_where_the_peer_knows_it() {
+    for version in [Version::One, Version::Two] {
+        let settings = Settings {
+            version,
+            ..Settings::default()
+        };
+        let (opener, mut accepted) = pair(&settings);
+        for round in 0..2 {
+            let mut link = opener.open().unwrap();
+            link.write_all(b"request").await.unwrap();
+            assert_eq!(link.half_closes(), round > 0);
+            poll_fn(|cx| Pin::new(&mut link).poll_end(cx))
+                .await
+                .unwrap();
+            assert!(link.half_closes() && !link.end_cuts_off());
+            assert!(link.write_all(b"more").await.is_err());
+            let mut peer = accepted.recv().await.unwrap();
+            let mut got = Vec::new();
+            peer.read_to_end(&mut got).await.unwrap();
+            assert_eq!(got, b"request");
+            // More than the first window.
+            let answer = vec![round; 3 << 18];
+            let written = async {
+                peer.write_all(&answer).await.unwrap();
+                peer.shutdown().await.unwrap();
+            };
+            let mut got = Vec::new();
+            let (read, ()) = tokio::join!(link.read_to_end(&mut got), written);
+            read.unwrap();
+            assert_eq!(got, answer);
+            drop((link, peer));
+            assert_eq!(opener.streams(), 0);
+        }
+    }
+}
+
+/// What it is told means nothing to it, and FIN comes as late as ever.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_knows_no_end_of_one_direction_hears_of_both_when_it_is_silent() {
+    let (near, mut far) = duplex(64 * 1024);
+    let (opener, carried) = client(Link::other(near), Settings::default());
+    crate::io::spawn(carried);
+    let mut link = opener.open().unwrap();
+    link.flush().await.unwrap();
+    let began = Instant::now();
+    let end = poll_fn(|cx| Pin::new(&mut link).poll_end(cx));
+    // An end of one direction from somebody who does not know it is none.
+    let heard = async {
+        let mut got = [0; 24];
+        far.read_exact(&mut got).await.unwrap();
+        assert_eq!(got[..8], [1, 0, 0, 0, 3, 0, 0, 0]);
+        assert_eq!(got[8..16], [1, 3, 0, 0, 255, 255, 255, 255]);
+        assert_eq!(got[16..], [1, 3, 0, 0, 3, 0, 0, 0]);
+        let odd = frame(Version::One, Command::WriteEnd, 3);
+        far.write_all(&odd).await.unwrap();
+        far.write_all(&frame(Version::One, Command::Data(2), 3))
+            .await
+            .unwrap();
+        far.write_all(b"hi").await.unwrap();
+        far.read_exact(&mut got[..8]).await.unwrap();
+        assert_eq!(got[..8], [1, 1, 0, 0, 3, 0, 0, 0]);
+    };
+    let (end, ()) = tokio::join!(end, heard);
+    end.unwrap();
+    assert_eq!(began.elapsed().as_secs(), 5);
+    let mut got = [0; 2];
+    link.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"hi");
 }
 
 #[tokio::test]
@@ -497,7 +572,7 @@ async fn a_stream_is_not_ended_while_nobody_listens_to_its_peer() {
         of_slow
     });
     sleep(Duration::from_secs(1)).await;
-    let ended = std::future::poll_fn(|cx| Pin::new(&mut asked).poll_end(cx));
+    let ended = poll_fn(|cx| Pin::new(&mut asked).poll_end(cx));
     let waited = timeout(Duration::from_secs(60), ended).await;
     assert!(waited.is_err(), "it was ended by our own silence");
     let mut rest = vec![0; 1024 * 1024];
@@ -508,7 +583,7 @@ async fn a_stream_is_not_ended_while_nobody_listens_to_its_peer() {
     assert_eq!(&answer, b"answer");
     filling.await.unwrap();
     // Now it is listened to.
-    let ended = std::future::poll_fn(|cx| Pin::new(&mut asked).poll_end(cx));
+    let ended = poll_fn(|cx| Pin::new(&mut asked).poll_end(cx));
     timeout(Duration::from_secs(60), ended)
         .await
         .unwrap()
