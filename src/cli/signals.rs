@@ -7,7 +7,9 @@
 //! process for a while (SIGTSTP), what the system sends for a mistake of our own (SIGSEGV, SIGABRT) and SIGKILL stay what
 //! they are.
 
+use std::future::poll_fn;
 use std::io;
+use std::task::Poll;
 
 use nix::libc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -55,9 +57,10 @@ impl Signals {
             .map(|(number, name)| (*number, (*name).to_owned()));
         let real_time = (libc::SIGRTMIN()..=libc::SIGRTMAX())
             .map(|number| (number, format!("SIGRTMIN+{}", number - libc::SIGRTMIN())));
-        for (number, name) in named.chain(real_time) {
-            crate::io::spawn(ignore(signal(SignalKind::from_raw(number))?, name));
-        }
+        let ignored = named
+            .chain(real_time)
+            .map(|(number, name)| Ok((signal(SignalKind::from_raw(number))?, name)));
+        crate::io::spawn(ignore(ignored.collect::<io::Result<_>>()?));
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -89,10 +92,17 @@ impl Signals {
     }
 }
 
-async fn ignore(mut signal: Signal, name: String) {
-    while signal.recv().await.is_some() {
-        log::repeated(&format!(
-            "{name} is ignored; SIGTERM ends the service, SIGHUP reads the config again, SIGUSR1 opens the log files anew, SIGUSR2 has a new process take over"
-        ));
-    }
+/// One task for all: each would be woken while the service starts.
+async fn ignore(mut signals: Vec<(Signal, String)>) {
+    poll_fn(|cx| {
+        for (signal, name) in &mut signals {
+            while let Poll::Ready(Some(())) = signal.poll_recv(cx) {
+                log::repeated(&format!(
+                    "{name} is ignored; SIGTERM ends the service, SIGHUP reads the config again, SIGUSR1 opens the log files anew, SIGUSR2 has a new process take over"
+                ));
+            }
+        }
+        Poll::<()>::Pending
+    })
+    .await;
 }
