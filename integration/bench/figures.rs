@@ -58,6 +58,16 @@ pub(crate) enum What {
     PeakMemory,
     Idle(usize),
     UsableAmong(usize),
+    /// Through so many tunnels at once.
+    CrowdRate(usize),
+    BulkAtOnce(usize),
+    CrowdMemory(usize),
+    /// In 100 tunnels while so many are there.
+    BusyAmong(usize),
+    /// Of a server on so many cores.
+    ConnectionsOn(usize),
+    StreamsOn(usize),
+    CoresTaken(usize),
     ConnectionAmong(usize),
     BulkAmong(usize),
     BulkAcross(usize),
@@ -235,6 +245,25 @@ impl fmt::Display for What {
             Self::UsableAmong(n) => {
                 return write!(f, "new tunnel and ping among {} idle, ms", thousands(*n));
             }
+            Self::CrowdRate(n) => {
+                return write!(f, "1 GiB down {} tunnels at once, MiB/s", thousands(*n));
+            }
+            Self::BulkAtOnce(n) => {
+                return write!(f, "1 GiB down {} tunnels at once, CPU-s", thousands(*n));
+            }
+            Self::CrowdMemory(n) => {
+                return write!(
+                    f,
+                    "1 GiB down {} tunnels at once, MiB of RSS at the peak",
+                    thousands(*n)
+                );
+            }
+            Self::BusyAmong(n) => {
+                return write!(f, "100 busy tunnels of {}, MiB/s", thousands(*n));
+            }
+            Self::ConnectionsOn(n) => return write!(f, "new connections a second, {n} cores"),
+            Self::StreamsOn(n) => return write!(f, "100 streams down, MiB/s, {n} cores"),
+            Self::CoresTaken(n) => return write!(f, "cores that these streams take of {n}"),
             Self::ConnectionAmong(n) => {
                 return write!(f, "CPU-ms per connection among {}", thousands(*n));
             }

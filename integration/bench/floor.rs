@@ -1,5 +1,6 @@
 //! The floor: a relay with 64 KiB buffers that seals what passes once, which is the least that a proxy
-//! with a cipher can do. It is a process of its own, so that its CPU is measured as the others' is.
+//! with a cipher can do; and one with 256 KiB that passes it on as it is, for a proxy without. It is a process of its own, so
+//! that its CPU is measured as the others' is.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -14,15 +15,17 @@ pub(crate) const ARGUMENT: &str = "--as-floor";
 
 const BUFFER: usize = 64 * 1024;
 
+const PLAIN_BUFFER: usize = 256 * 1024;
+
 /// Bytes under one seal, as in a tunnel.
 const CHUNK: usize = 16 * 1024;
 
 /// What goes up first must be understood by the sink, and so goes as it is.
 const COMMAND: usize = 9;
 
-/// `ports` is `[listen, to]`.
-pub(crate) fn run(ports: &str) -> Result<()> {
-    let [listen, to]: [u16; 2] = serde_json::from_str(ports)?;
+/// `what` is `[listen, to, seals]`.
+pub(crate) fn run(what: &str) -> Result<()> {
+    let (listen, to, seals): (u16, u16, bool) = serde_json::from_str(what)?;
     for near in TcpListener::bind(("127.0.0.1", listen))?.incoming() {
         let near = near?;
         let far = TcpStream::connect(("127.0.0.1", to))?;
@@ -32,7 +35,10 @@ pub(crate) fn run(ports: &str) -> Result<()> {
         let down = (far, near, 0);
         for (from, to, plain) in [up, down] {
             thread::spawn(move || {
-                let _ = carry(from, to, plain);
+                let _ = match seals {
+                    true => carry(from, to, plain),
+                    false => pass_on(from, to),
+                };
                 // With a thread that ends, its time goes out of `/proc/PID/task`.
                 loop {
                     thread::park();
@@ -69,6 +75,19 @@ fn carry(mut from: TcpStream, mut to: TcpStream, plain: usize) -> Result<()> {
                 .map_err(|_| "a chunk is not too long to be sealed")?;
         }
         to.write_all(&buf[..n])?;
+    }
+    to.shutdown(Shutdown::Write)?;
+    Ok(())
+}
+
+/// Passes on what comes as it is.
+fn pass_on(mut from: TcpStream, mut to: TcpStream) -> Result<()> {
+    let mut buf = vec![0; PLAIN_BUFFER];
+    loop {
+        match from.read(&mut buf)? {
+            0 => break,
+            n => to.write_all(&buf[..n])?,
+        }
     }
     to.shutdown(Shutdown::Write)?;
     Ok(())

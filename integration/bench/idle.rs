@@ -58,24 +58,15 @@ pub(crate) async fn of_one(run: &Run, network: &Network, role: Role, count: usiz
 /// Very many tunnels, and then new ones among them.
 pub(crate) async fn many(run: &Run, program: &Program, figures: &mut Figures) -> Result<()> {
     let count = run.options.many;
-    let mut groups = Vec::new();
-    let mut left = count;
-    while left > 0 {
-        let network = Network::start(program, Role::Both, program, &Shape::default()).await?;
-        network.load.connections(20).await?;
-        let before = (network.server.rss()?, network.client.rss()?);
-        let part = left.min(most_tunnels()?).min(MOST_PORTS);
-        let holder = block_in_place(|| Holder::start(network.socks, part))?;
-        left -= part;
-        groups.push((network, holder, before));
-    }
+    let mut groups = Group::of(program, &shares(count)?).await?;
     tokio::time::sleep(run.options.flow / 2).await;
 
     let (mut server, mut client, mut slowest) = (0, 0, Duration::ZERO);
-    for (network, holder, before) in &mut groups {
-        server += network.server.rss()?.saturating_sub(before.0);
-        client += network.client.rss()?.saturating_sub(before.1);
-        slowest = slowest.max(block_in_place(|| holder.probe())?);
+    for group in &mut groups {
+        let (of_server, of_client) = group.grown()?;
+        server += of_server;
+        client += of_client;
+        slowest = slowest.max(block_in_place(|| group.holder.probe())?);
     }
     let mut add = |role, what, value| {
         figures.add(Row(Setting::Plain, role, what), program.name(), value);
@@ -99,6 +90,50 @@ pub(crate) async fn many(run: &Run, program: &Program, figures: &mut Figures) ->
     Ok(())
 }
 
+/// How many of `count` tunnels each group holds.
+pub(crate) fn shares(count: usize) -> Result<Vec<usize>> {
+    let most = most_tunnels()?.min(MOST_PORTS);
+    let groups = count.div_ceil(most);
+    Ok((0..groups)
+        .map(|i| count / groups + usize::from(i < count % groups))
+        .collect())
+}
+
+/// A client, a server, and who holds tunnels through them.
+pub(crate) struct Group {
+    network: Network,
+    pub(crate) holder: Holder,
+    /// The memory of the server and of the client without the tunnels.
+    before: (u64, u64),
+}
+
+impl Group {
+    /// One for each of the numbers of tunnels.
+    pub(crate) async fn of(program: &Program, shares: &[usize]) -> Result<Vec<Self>> {
+        let mut groups = Vec::new();
+        for share in shares {
+            let network = Network::start(program, Role::Both, program, &Shape::default()).await?;
+            network.load.connections(20).await?;
+            let before = (network.server.rss()?, network.client.rss()?);
+            let holder = block_in_place(|| Holder::start(network.socks, *share))?;
+            groups.push(Self {
+                network,
+                holder,
+                before,
+            });
+        }
+        Ok(groups)
+    }
+
+    /// What the server and the client have more of than before.
+    pub(crate) fn grown(&self) -> Result<(u64, u64)> {
+        Ok((
+            self.network.server.rss()?.saturating_sub(self.before.0),
+            self.network.client.rss()?.saturating_sub(self.before.1),
+        ))
+    }
+}
+
 /// How many tunnels one process can end.
 pub(crate) fn most_tunnels() -> Result<usize> {
     Ok((files_of_a_process()? - SPARE) / 2)
@@ -111,7 +146,7 @@ const SPARE: usize = 300;
 const MOST_PORTS: usize = 25_000;
 
 /// A process that holds tunnels.
-struct Holder {
+pub(crate) struct Holder {
     child: Child,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -147,6 +182,17 @@ impl Holder {
         Ok(Duration::from_micros(self.answer()?))
     }
 
+    /// Has so many of its tunnels carry for a while; [`Self::carried`] tells how much they did.
+    pub(crate) fn carry(&mut self, tunnels: usize, time: Duration) -> Result<()> {
+        writeln!(self.orders, "carry {tunnels} {}", time.as_millis())?;
+        Ok(())
+    }
+
+    /// The bytes that its tunnels have brought.
+    pub(crate) fn carried(&mut self) -> Result<u64> {
+        self.answer()
+    }
+
     fn answer(&mut self) -> Result<u64> {
         let mut line = String::new();
         self.answers.read_line(&mut line)?;
@@ -171,7 +217,14 @@ pub(crate) async fn hold(ports: &str) -> Result<()> {
     let mut tunnels = load.idle_tunnels(count).await?;
     println!("{}", tunnels.len());
     let mut lines = std::io::stdin().lock().lines();
-    while let Some(Ok(_)) = lines.next() {
+    while let Some(Ok(line)) = lines.next() {
+        if let Some(order) = line.strip_prefix("carry ") {
+            let (count, millis) = order.split_once(' ').ok_or("carry COUNT MILLISECONDS")?;
+            let busy = tunnels.split_off(tunnels.len().saturating_sub(count.parse()?));
+            let bytes = Load::flow(busy, Duration::from_millis(millis.parse()?)).await?;
+            println!("{}", bytes.iter().sum::<u64>());
+            continue;
+        }
         let mut times = Vec::new();
         for i in 0..PROBES {
             let begin = Instant::now();

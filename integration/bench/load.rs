@@ -96,7 +96,11 @@ impl Load {
 
     /// Bytes that each of `count` tunnels brought within `time`, all of them at once.
     pub(crate) async fn streams(self, count: usize, time: Duration) -> Result<Vec<u64>> {
-        let mut tunnels = self.idle_tunnels(count).await?;
+        Self::flow(self.idle_tunnels(count).await?, time).await
+    }
+
+    /// As [`Self::streams`], of tunnels that are there.
+    pub(crate) async fn flow(mut tunnels: Vec<TcpStream>, time: Duration) -> Result<Vec<u64>> {
         for tunnel in &mut tunnels {
             tunnel.write_all(&command(b'D', ENDLESS)).await?;
         }
@@ -166,6 +170,21 @@ impl Load {
             tunnels.extend(lane??);
         }
         Ok(tunnels)
+    }
+
+    /// Brings `len` bytes down each of `tunnels`, all of them at once.
+    pub(crate) async fn down_all(tunnels: Vec<TcpStream>, len: u64) -> Result<()> {
+        let mut running: JoinSet<Result<()>> = JoinSet::new();
+        for mut tunnel in tunnels {
+            running.spawn(async move {
+                tunnel.write_all(&command(b'D', len)).await?;
+                read_all(&mut tunnel, len).await
+            });
+        }
+        while let Some(ended) = running.join_next().await {
+            ended??;
+        }
+        Ok(())
     }
 
     /// What a tunnel that waits for commands must be told before `len` bytes are echoed.

@@ -18,6 +18,8 @@
 
 mod bounds;
 mod configs;
+mod cores;
+mod crowd;
 mod deployment;
 mod early;
 mod figures;
@@ -146,15 +148,17 @@ impl Run {
                 of(&[mobula, sing_box, Kind::V2ray, Kind::Shoes, Kind::Floor])
             }
             Measure::Many
+            | Measure::Crowd
+            | Measure::Cores
             | Measure::Growth
             | Measure::Users
             | Measure::Deployment
             | Measure::Nodes => {
                 vec![&self.programs[0]]
             }
+            Measure::Vless => of(&[mobula, sing_box, Kind::Floor]),
             Measure::Early
             | Measure::Shadowsocks
-            | Measure::Vless
             | Measure::Trojan
             | Measure::HttpUpgrade
             | Measure::Grpc
@@ -181,6 +185,9 @@ impl Run {
             Measure::ChaCha => tunnel::bulk(self, program, Setting::ChaCha, figures).await,
             Measure::V2ray => tunnel::bulk(self, program, Setting::V2ray, figures).await,
             Measure::Shadowsocks => self.whole(&[Setting::Shadowsocks], program, figures).await,
+            Measure::Vless if program.kind == Kind::Floor => {
+                tunnel::bulk(self, program, Setting::Vless, figures).await
+            }
             Measure::Vless => {
                 let settings = [Setting::Vless, Setting::VlessTls];
                 self.whole(&settings, program, figures).await
@@ -205,6 +212,8 @@ impl Run {
                 Ok(())
             }
             Measure::Many => idle::many(self, program, figures).await,
+            Measure::Crowd => crowd::measure(self, program, figures).await,
+            Measure::Cores => cores::measure(self, program, figures).await,
             Measure::Growth => growth::measure(self, round, program, figures).await,
             Measure::Users => users::measure(self, program, figures).await,
             Measure::Start => startup::measure(self, program, figures).await,

@@ -23,6 +23,8 @@ pub(crate) enum Measure {
     Streams,
     Idle,
     Many,
+    Crowd,
+    Cores,
     Growth,
     Users,
     Start,
@@ -32,7 +34,7 @@ pub(crate) enum Measure {
 }
 
 impl Measure {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 24] = [
         Self::Bulk,
         Self::Tls,
         Self::ChaCha,
@@ -49,6 +51,8 @@ impl Measure {
         Self::Streams,
         Self::Idle,
         Self::Many,
+        Self::Crowd,
+        Self::Cores,
         Self::Growth,
         Self::Users,
         Self::Start,
@@ -75,6 +79,8 @@ impl Measure {
             Self::Streams => "streams",
             Self::Idle => "idle",
             Self::Many => "many",
+            Self::Crowd => "crowd",
+            Self::Cores => "cores",
             Self::Growth => "growth",
             Self::Users => "users",
             Self::Start => "start",
@@ -94,6 +100,8 @@ impl Measure {
         match self {
             // Four carriers, each at both ends.
             Self::Gost => Duration::from_secs(900),
+            // Twice as many tunnels are opened as in `many`.
+            Self::Crowd => Duration::from_secs(300),
             _ => Duration::from_secs(120),
         }
     }
@@ -101,8 +109,10 @@ impl Measure {
     /// Whether it is done again in every round, or once: what is long and no ratio of small figures.
     pub(crate) fn every_round(self, mode: Mode) -> bool {
         match self {
-            Self::Many => false,
-            Self::Early | Self::Idle | Self::Growth | Self::Users => mode == Mode::Full,
+            Self::Many | Self::Crowd => false,
+            Self::Early | Self::Idle | Self::Cores | Self::Growth | Self::Users => {
+                mode == Mode::Full
+            }
             _ => true,
         }
     }
@@ -130,6 +140,8 @@ pub(crate) struct Options {
     /// Idle tunnels, beside other programs and of mobula alone.
     pub(crate) tunnels: usize,
     pub(crate) many: usize,
+    /// Tunnels that carry a GiB together.
+    pub(crate) crowd: usize,
     /// Concurrent tunnels of the growth measure, the fewest first.
     pub(crate) growth: Vec<usize>,
     pub(crate) users: usize,
@@ -152,6 +164,7 @@ impl Options {
             flow: Duration::from_millis(1500),
             tunnels: 5000,
             many: 50_000,
+            crowd: 2000,
             growth: vec![10, 100, 1000, 10_000],
             users: 10_000,
             nodes: 1000,
@@ -180,6 +193,7 @@ impl Options {
                 flow: Duration::from_millis(50),
                 tunnels: 50,
                 many: 60,
+                crowd: 40,
                 growth: vec![5, 20],
                 users: 100,
                 nodes: 20,

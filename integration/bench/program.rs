@@ -18,6 +18,8 @@ pub(crate) struct Program {
     pub(crate) kind: Kind,
     pub(crate) path: PathBuf,
     name: &'static str,
+    /// How many it may use, if not all.
+    cores: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +87,20 @@ impl Program {
     }
 
     fn new(kind: Kind, path: PathBuf) -> Self {
-        let name = kind.name();
-        Self { kind, path, name }
+        Self {
+            kind,
+            path,
+            name: kind.name(),
+            cores: None,
+        }
+    }
+
+    /// On the first so many cores alone.
+    pub(crate) fn on_cores(&self, cores: usize) -> Self {
+        Self {
+            cores: Some(cores),
+            ..self.clone()
+        }
     }
 
     /// The column of its figures.
@@ -123,7 +137,16 @@ impl Program {
             Value::String(text) => std::fs::write(&file, text)?,
             config => std::fs::write(&file, serde_json::to_vec_pretty(config)?)?,
         }
-        let mut command = Command::new(&self.path);
+        let mut command = match self.cores {
+            None => Command::new(&self.path),
+            Some(cores) => {
+                let mut command = Command::new("taskset");
+                command
+                    .args(["-c", &format!("0-{}", cores - 1)])
+                    .arg(&self.path);
+                command
+            }
+        };
         match self.kind {
             // GOST's file, that both are told alike.
             Kind::Mobula if config.get("services").is_some() => {

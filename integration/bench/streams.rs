@@ -43,7 +43,7 @@ pub(crate) async fn measure(run: &Run, program: &Program, figures: &mut Figures)
 }
 
 /// The highest RSS until it is `over`.
-async fn peak(pid: u32, over: Arc<AtomicBool>) -> Result<u64> {
+pub(crate) async fn peak(pid: u32, over: Arc<AtomicBool>) -> Result<u64> {
     let mut highest = 0;
     while !over.load(Ordering::Relaxed) {
         highest = highest.max(proc::rss(pid)?);

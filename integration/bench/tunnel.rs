@@ -19,7 +19,7 @@ pub(crate) async fn bulk(
     figures: &mut Figures,
 ) -> Result<()> {
     if program.kind == Kind::Floor {
-        return floor(run, program, figures).await;
+        return floor(run, program, setting, figures).await;
     }
     let shape = shape(setting)?;
     let other = match setting {
@@ -88,10 +88,18 @@ pub(crate) async fn connections(
 }
 
 /// The relay in the place of client and server together.
-async fn floor(run: &Run, program: &Program, figures: &mut Figures) -> Result<()> {
+async fn floor(
+    run: &Run,
+    program: &Program,
+    setting: Setting,
+    figures: &mut Figures,
+) -> Result<()> {
     let sink = Sink::start().await?;
     let port = free_port()?;
-    let relay = program.start(&json!([port, sink.port]), port).await?;
+    let seals = setting != Setting::Vless;
+    let relay = program
+        .start(&json!([port, sink.port, seals]), port)
+        .await?;
     let load = Load::direct(port);
     load.upload(run.options.bulk / 8).await?;
     let gib = run.options.bulk as f64 / f64::from(1 << 30);
@@ -103,7 +111,7 @@ async fn floor(run: &Run, program: &Program, figures: &mut Figures) -> Result<()
     for role in [Role::Server, Role::Client] {
         let mut add = |what, cpu: std::time::Duration| {
             let value = cpu.as_secs_f64() / gib;
-            figures.add(Row(Setting::Plain, role, what), program.name(), value);
+            figures.add(Row(setting, role, what), program.name(), value);
         };
         add(What::Up, middle - begin);
         add(What::Down, end - middle);
@@ -122,8 +130,8 @@ pub(crate) async fn latency(run: &Run, program: &Program, figures: &mut Figures)
     let sink = Sink::start().await?;
     answers(run, Load::direct(sink.port), "direct", figures).await?;
     let (near, far) = (free_port()?, free_port()?);
-    let _far = program.start(&json!([far, sink.port]), far).await?;
-    let _near = program.start(&json!([near, far]), near).await?;
+    let _far = program.start(&json!([far, sink.port, true]), far).await?;
+    let _near = program.start(&json!([near, far, true]), near).await?;
     answers(run, Load::direct(near), program.name(), figures).await
 }
 
