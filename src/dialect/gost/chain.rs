@@ -9,6 +9,7 @@ use super::carrier::{self, Carrier, Kind};
 use super::made::Made;
 use super::part::check_keys;
 use super::part::{Asked, Part, duration, place_of_type, type_of};
+use super::past::{self, Past, Ways};
 use super::tree::Node;
 use super::{Problems, security};
 use crate::config::{Outbound, Through};
@@ -34,8 +35,8 @@ pub(super) struct Chain {
     pub target: Target,
     /// The outbounds of its last hop.
     pub ends: Vec<Arc<str>>,
-    /// `bypass` of its hop.
-    pub bypass: Option<Node>,
+    /// What goes elsewhere, by the bypasses of its hops and nodes.
+    pub past: Vec<Past>,
 }
 
 /// The chain of this name, made when it is asked for first.
@@ -86,7 +87,7 @@ fn read(
         .collect();
     let named = root.get("hops").map(Node::items).unwrap_or_default();
     let mut ways: Vec<Vec<(String, Outbound)>> = vec![Vec::new()];
-    let (mut selector, mut bypass) = (None, None);
+    let (mut selector, mut skipped, mut counts) = (None, Vec::new(), Vec::new());
     for (place, hop) in hops.iter().enumerate() {
         let hop = match hop.get("nodes") {
             Some(_) => hop,
@@ -108,13 +109,9 @@ fn read(
             ],
             problems,
         );
-        if let Some(node) = hop.get("bypass").or_else(|| hop.get("bypasses")) {
-            match hops.len() {
-                1 => bypass = Some(node.clone()),
-                _ => problems.error(&node.at, "a bypass is built for chains of one hop alone"),
-            }
-        }
         let nodes = hop.get("nodes").map(Node::items).unwrap_or_default();
+        skipped.extend(past::of_hop(place, hop, nodes, problems));
+        counts.push(nodes.len());
         let outbounds: Vec<_> = nodes
             .iter()
             .filter_map(|node| outbound(node, place == 0, problems))
@@ -151,7 +148,7 @@ fn read(
         return None;
     }
     let several = ways.len() > 1;
-    let mut ends: Vec<Arc<str>> = Vec::new();
+    let (mut ends, mut begins): (Vec<Arc<str>>, Vec<Arc<str>>) = (Vec::new(), Vec::new());
     for (n, way) in ways.into_iter().enumerate() {
         let mut through: Option<Arc<str>> = None;
         let (count, mut path) = (way.len(), name.to_owned());
@@ -179,30 +176,40 @@ fn read(
             if hop + 1 == count {
                 ends.push(tag.clone());
             }
+            if n == 0 {
+                begins.push(tag.clone());
+            }
             through = Some(tag);
         }
     }
-    if !several {
-        return Some(Chain {
-            target: Target::Outbound(ends.first()?.clone()),
-            ends,
-            bypass,
-        });
-    }
-    let (selector, hop) = selector?;
-    let (strategy, failing) = select(selector.unwrap_or(hop), problems);
-    made.balancers.push(BalancerSettings {
-        tag: name.to_owned(),
-        strategy: strategy.into(),
-        selectors: vec![format!("{name}#")].into(),
-        failing: Some(failing),
-        ..BalancerSettings::default()
-    });
-    Some(Chain {
-        target: Target::Balancer(name.to_owned()),
-        ends,
-        bypass,
-    })
+    let chosen = match several {
+        false => None,
+        true => {
+            let (selector, hop) = selector?;
+            let (strategy, failing) = select(selector.unwrap_or(hop), problems);
+            Some(BalancerSettings {
+                tag: name.to_owned(),
+                strategy: strategy.into(),
+                selectors: vec![format!("{name}#")].into(),
+                failing: Some(failing),
+                ..BalancerSettings::default()
+            })
+        }
+    };
+    made.balancers.extend(chosen.clone());
+    let target = match &chosen {
+        None => Target::Outbound(ends.first()?.clone()),
+        Some(_) => Target::Balancer(name.to_owned()),
+    };
+    let ways = Ways {
+        name,
+        nodes: &counts,
+        ends: &ends,
+        begins: &begins,
+        chosen,
+    };
+    let past = ways.past(skipped, made, problems);
+    Some(Chain { target, ends, past })
 }
 
 /// `selector`: how one of several nodes, or of several targets, is chosen.
@@ -258,7 +265,16 @@ const CONNECTORS: [&str; 6] = ["http", "socks5", "socks4", "socks4a", "relay", "
 fn outbound(node: &Node, first: bool, problems: &Problems) -> Option<(String, Outbound)> {
     check_keys(
         node,
-        &["name", "addr", "connector", "dialer", "metadata", "tls"],
+        &[
+            "name",
+            "addr",
+            "connector",
+            "dialer",
+            "metadata",
+            "tls",
+            "bypass",
+            "bypasses",
+        ],
         problems,
     );
     let (asked, at) = (Asked::default(), &node.at);

@@ -2,6 +2,7 @@
 
 use super::chain::{self, Chain};
 use super::made::{BLOCKED, DIRECT, Made, plain};
+use super::past::Past;
 use super::tree::Node;
 use super::{Problems, bypass};
 use crate::address::Destination;
@@ -21,8 +22,9 @@ pub(super) fn lead(
     let to = |tag: &str| Target::Outbound(tag.into());
     let bypassed = |node: &Node| bypass::read(node, root, problems);
     let own = bypasses(node).find_map(bypassed);
-    let of_chain = chain.as_ref().and_then(|chain| chain.bypass.as_ref());
-    let of_chain = of_chain.and_then(bypassed);
+    let past = chain
+        .as_ref()
+        .map_or_else(Vec::new, |chain| chain.past.clone());
     let mut target = chain.map_or_else(|| to(DIRECT), |chain| chain.target);
     if targets.len() > 1 {
         match &target {
@@ -43,20 +45,36 @@ pub(super) fn lead(
             made.rule(name, conditions, meant);
         }
         if own.is_whitelist {
+            if let Some(past) = past.first() {
+                problems.error(
+                    &past.bypass.at,
+                    "a bypass of the chain behind one of the service with `~` is not built",
+                );
+            }
             return made.rule(name, bypass::Asked::default(), to(BLOCKED));
         }
     }
-    if let Some(past) = of_chain {
-        for conditions in past.matches {
-            let meant = if past.is_whitelist {
+    let count = past.len();
+    for (n, Past { bypass, instead }) in past.into_iter().enumerate() {
+        let Some(read) = bypassed(&bypass) else {
+            continue;
+        };
+        for conditions in read.matches {
+            let meant = if read.is_whitelist {
                 target.clone()
             } else {
-                to(DIRECT)
+                instead.clone()
             };
             made.rule(name, conditions, meant);
         }
-        if past.is_whitelist {
-            target = to(DIRECT);
+        if read.is_whitelist {
+            if n + 1 < count {
+                problems.error(
+                    &bypass.at,
+                    "another bypass behind one with `~` is not built",
+                );
+            }
+            target = instead;
         }
     }
     made.rule(name, bypass::Asked::default(), target);
@@ -71,7 +89,8 @@ fn bypasses(node: &Node) -> impl Iterator<Item = &Node> {
 
 /// Where the server at the end of the chain has the target, nobody here knows which it is.
 pub(super) fn no_bypass(node: &Node, chain: Option<&Chain>, problems: &Problems) {
-    let of_chain = chain.and_then(|chain| chain.bypass.as_ref());
+    let of_chain = chain.into_iter().flat_map(|chain| &chain.past);
+    let of_chain = of_chain.map(|past| &past.bypass);
     for bypass in bypasses(node).chain(of_chain) {
         problems.error(
             &bypass.at,

@@ -17,6 +17,7 @@ mod chain;
 mod lead;
 mod made;
 mod part;
+mod past;
 mod print;
 mod security;
 mod service;

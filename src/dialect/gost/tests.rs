@@ -204,20 +204,83 @@ fn several_nodes_are_chosen_from() {
     assert_eq!((failing.max_fails, failing.timeout.as_secs()), (1, 30));
 }
 
-#[test]
-fn a_bypass_is_a_list_of_rules() {
-    let config = read("-L :1 -F ws://a.test:1,b.test:2?bypass=~10.0.0.0/8,.corp.test");
-    // Only what is in the list goes through the chain.
-    let targets: Vec<String> = config
-        .routing
-        .rules
-        .iter()
+/// Where each rule leads, in its order.
+fn targets(config: &Config) -> Vec<String> {
+    let rules = config.routing.rules.iter();
+    rules
         .map(|rule| match &*rule.target {
             Target::Outbound(tag) => tag.to_string(),
             Target::Balancer(tag) => format!("[{tag}]"),
         })
-        .collect();
-    assert_eq!(targets, ["[chain-0]", "[chain-0]", "direct"]);
+        .collect()
+}
+
+#[test]
+fn a_bypass_is_a_list_of_rules() {
+    let config = read("-L :1 -F ws://a.test:1,b.test:2?bypass=~10.0.0.0/8,.corp.test");
+    // Only what is in the list goes through the chain.
+    assert_eq!(targets(&config), ["[chain-0]", "[chain-0]", "direct"]);
+    // One that has the target ends the chain in front of its hop.
+    let config = read("-L :1 -F ws://a.test:1?bypass=.a.test -F ws://b.test:2?bypass=~10.0.0.0/8");
+    let first = "chain-0/node-0";
+    let last = "chain-0#0/node-0";
+    assert!(
+        config
+            .outbounds
+            .iter()
+            .any(|o| o.tag.as_deref() == Some(first))
+    );
+    assert_eq!(targets(&config), ["direct", last, first]);
+    // With `~` another one is behind it for none, and in front of it would have to be.
+    let two = "-L :1 -F ws://a.test:1?bypass=~10.0.0.0/8 -F ws://b.test:2?bypass=.a.test";
+    let told = errors(&load(&launch(two))).join("");
+    assert!(
+        told.contains("another bypass behind one with `~`"),
+        "{told}"
+    );
+    let several = "-L :1 -F ws://a.test:1,b.test:1 -F ws://c.test:2?bypass=.a.test";
+    let told = errors(&load(&launch(several))).join("");
+    assert!(told.contains("behind a hop of several nodes"), "{told}");
+}
+
+#[test]
+fn a_bypass_of_a_node_leaves_the_others_of_its_hop() {
+    let of = |bypasses: [&str; 3]| {
+        let nodes = ["a", "b", "c"].iter().zip(bypasses).map(|(name, bypass)| {
+            format!("    - {{name: {name}, addr: '{name}.test:1', connector: {{type: relay}}{bypass}}}\n")
+        });
+        let nodes: String = nodes.collect();
+        of_file(&format!(
+            "services:\n- name: s\n  addr: :1\n  handler: {{type: socks5, chain: c}}\n\
+             bypasses:\n- name: inside\n  matchers: [10.0.0.0/8]\n\
+             chains:\n- name: c\n  hops:\n  - name: h\n    nodes:\n{nodes}"
+        ))
+    };
+    let balanced = |loaded: &Loaded, tag: &str| {
+        let config = loaded.config.as_ref().unwrap();
+        let balancers = &config.routing.balancers;
+        let balancer = balancers.iter().find(|one| one.tag == tag).unwrap();
+        let tags = config.outbounds.iter().filter_map(|o| o.tag.as_deref());
+        tags.filter(|tag| balancer.selects(tag))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let inside = ", bypass: inside";
+    let loaded = of(["", inside, ""]);
+    assert_eq!(errors(&loaded), [""; 0]);
+    assert_eq!(targets(loaded.config.as_ref().unwrap()), ["[c!0]", "[c]"]);
+    assert_eq!(balanced(&loaded, "c!0"), ["c#0/a", "c#2/c"]);
+    assert_eq!(balanced(&loaded, "c").len(), 3);
+    let loaded = of([inside, ", bypasses: [inside]", ""]);
+    assert_eq!(targets(loaded.config.as_ref().unwrap()), ["c#2/c", "[c]"]);
+    let loaded = of([inside, inside, inside]);
+    assert_eq!(targets(loaded.config.as_ref().unwrap()), ["direct", "[c]"]);
+    let loaded = of([inside, ", bypass: ~10.0.0.0/8", ""]);
+    let told = errors(&loaded).join("");
+    assert!(
+        told.starts_with("gost.yml:") && told.contains("different bypasses"),
+        "{told}"
+    );
 }
 
 #[test]
