@@ -16,6 +16,7 @@ mod carrier;
 mod chain;
 mod lead;
 mod made;
+mod named;
 mod part;
 mod past;
 mod print;
@@ -166,10 +167,13 @@ pub fn print(launch: &Launch, form: Form) -> Result<String, Vec<Message>> {
     let problems = Problems::default();
     let root = gather(launch, &problems);
     match (root, problems.into_messages()) {
-        (Some(root), (errors, _)) if errors.is_empty() => Ok(match form {
-            Form::Yaml => print::yaml(&root),
-            Form::Json => print::json(&root),
-        }),
+        (Some(mut root), (errors, _)) if errors.is_empty() => {
+            named::bypasses(&mut root);
+            Ok(match form {
+                Form::Yaml => print::yaml(&root),
+                Form::Json => print::json(&root),
+            })
+        }
         (_, (errors, _)) => Err(errors),
     }
 }

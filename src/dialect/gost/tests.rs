@@ -616,6 +616,34 @@ fn files_and_urls_stand_beside_each_other() {
     assert_eq!(errors(&twice), ["gost.yml:2:22: `Addr` is there twice"]);
 }
 
+/// A GOST passes over the name of a bypass that is not in its list.
+#[test]
+fn a_bypass_that_is_printed_has_a_name() {
+    let args = "-L socks5://:1?bypass=192.0.2.1&udp=true -F ws://a.test:1?bypass=.a.test -F ws://b.test:2?bypass=~10.0.0.0/8,c.test";
+    for form in [Form::Yaml, Form::Json] {
+        let text = print(&launch(args), form).unwrap();
+        let loaded = of_file(&text);
+        assert_eq!(errors(&loaded), [""; 0], "{text}");
+        assert_eq!(loaded.config.unwrap().routing, read(args).routing, "{text}");
+    }
+    let text = print(&launch(args), Form::Json).unwrap();
+    let printed: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(printed["services"][0]["bypass"], "bypass-0");
+    assert_eq!(
+        printed["services"][0]["metadata"]["bypass"],
+        serde_json::Value::Null
+    );
+    let hops = &printed["chains"][0]["hops"];
+    assert_eq!(
+        [&hops[0]["bypass"], &hops[1]["bypass"]],
+        ["bypass-1", "bypass-2"]
+    );
+    assert_eq!(
+        printed["bypasses"][2],
+        serde_json::json!({"name": "bypass-2", "whitelist": true, "matchers": ["10.0.0.0/8", "c.test"]})
+    );
+}
+
 /// Command lines, each of services and hops, that have words in a config.json.
 const WORDS: [(&[&str], &[&str]); 9] = [
     (&["http+ws://user:pass@127.0.0.1:8080?path=/ray"], &[]),
