@@ -41,6 +41,7 @@ mod tunnel;
 mod wire;
 mod wire_with_faults;
 mod world;
+mod ws_ends;
 
 mod interop_http2;
 mod interop_http_header;
@@ -137,4 +138,6 @@ mod scenario_udp_flows;
 mod scenario_udp_limits;
 mod scenario_websocket;
 mod scenario_ws;
+mod scenario_ws_hub;
+mod scenario_ws_server;
 mod soak;
