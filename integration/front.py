@@ -1,6 +1,6 @@
 """A front of MiaoSpeed, as miaospeedlib makes one: prints each message of the back end as a line.
 
-The first argument is a JSON object: address, token, path, tls, nodes, matrices, configs, alive.
+The first argument is a JSON object: address, token, path, tls, nodes, matrices, scripts, configs, alive.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from loguru import logger
 from miaospeedlib.backend import MiaoSpeed
 from miaospeedlib.types.config import MiaoSpeedSlave
 from miaospeedlib.types.miaospeed import (
+    Script,
     SlaveRequest,
     SlaveRequestConfigs,
     SlaveRequestMatrixEntry,
@@ -34,9 +35,12 @@ def slave(told):
 
 async def ask(told):
     matrices = [SlaveRequestMatrixEntry(SlaveRequestMatrixType(name), "") for name in told["matrices"]]
+    scripts = [Script(**script) for script in told.get("scripts", [])]
+    matrices += [SlaveRequestMatrixEntry(SlaveRequestMatrixType.TEST_SCRIPT, one.ID) for one in scripts]
     configs = SlaveRequestConfigs()
     for key, value in told.get("configs", {}).items():
         setattr(configs, key, value)
+    configs.Scripts = scripts
     configs.patch_version()
     request = SlaveRequest(Options=SlaveRequestOptions(Matrices=matrices), Configs=configs)
     request.Basics.Invoker = told.get("invoker", "42")

@@ -118,6 +118,7 @@ mod scenario_recipes;
 mod scenario_reload;
 mod scenario_replay;
 mod scenario_routing;
+mod scenario_scripts;
 mod scenario_service;
 mod scenario_sharing;
 mod scenario_signals;

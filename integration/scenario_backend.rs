@@ -202,7 +202,7 @@ async fn what_is_not_known_here_is_declined() {
     let script = cell(slot, "TEST_SCRIPT");
     assert_eq!(
         (&script["Key"], &script["Text"]),
-        (&json!("p"), &json!("no scripts here"))
+        (&json!("p"), &json!(""))
     );
     assert_eq!(cell(slot, "UDP_TYPE")["Value"], "Unknown");
     // Nobody to test.

@@ -141,5 +141,7 @@ fn settings(args: &BackendArgs) -> Result<Settings, String> {
             true => Unsigned::Taken,
             false => Unsigned::Refused,
         },
+        // It is this program also when its file has been replaced.
+        program: "/proc/self/exe".into(),
     })
 }

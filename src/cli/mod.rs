@@ -45,10 +45,15 @@ use args::{Args, Command};
 use successor::Program;
 
 use crate::aead;
+use crate::probe::script;
 
 /// Runs what the arguments ask for; `args` begins with the program's name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    // Not for people: a back end starts itself with it.
+    if args.get(1).is_some_and(|arg| arg == script::WORD) {
+        return script::main();
+    }
     if let Err(e) = settle_aead() {
         eprintln!("{e}");
         return ExitCode::from(2);

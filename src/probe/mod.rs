@@ -8,6 +8,7 @@ pub mod codec;
 mod lab;
 mod measure;
 mod node;
+pub mod script;
 pub mod survey;
 
 pub use lab::{Lab, Mounted};

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::guests::{Counted, Guest};
-use super::{Shared, WRITE_LIMIT, task};
+use super::{Shared, WRITE_LIMIT, scripts, task};
 use crate::probe::codec::{self, Request};
 use crate::session::Source;
 
@@ -167,6 +167,9 @@ async fn read(shared: &Shared, guest: &Guest, message: &[u8]) -> Result<Request,
     }
     if settings.no_speed && task::asks_for_speed(&request) {
         return Err("speedtest is disabled on backend".to_owned());
+    }
+    if let Some(why) = scripts::refused(&request) {
+        return Err(why);
     }
     Ok(request)
 }

@@ -10,6 +10,7 @@
 mod connection;
 mod door;
 mod guests;
+mod scripts;
 mod settings;
 mod task;
 
@@ -24,6 +25,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tracing::debug;
 
 use super::lab::Lab;
+use super::script;
 use crate::config::Config;
 use crate::transport::{tcp, tls};
 use guests::Guests;
@@ -37,6 +39,8 @@ struct Shared {
     places: Semaphore,
     /// One node at a time has the line of this machine to itself.
     line: Semaphore,
+    /// What runs scripts.
+    scripts: script::Runner,
     /// Nodes that wait, of all tasks.
     queuing: AtomicUsize,
     guests: Arc<Guests>,
@@ -75,6 +79,7 @@ impl Backend {
         let (stop, stopping) = watch::channel(false);
         let shared = Shared {
             places: Semaphore::new(settings.concurrency),
+            scripts: script::Runner::new(settings.program.clone()),
             settings,
             tls,
             lab,

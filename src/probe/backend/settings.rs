@@ -1,5 +1,7 @@
 //! What a back end is told.
 
+use std::path::PathBuf;
+
 use crate::http::Net;
 use crate::probe::codec::{Tokens, Unsigned};
 use crate::transport::{tcp, tls};
@@ -27,4 +29,6 @@ pub struct Settings {
     pub invokers: Vec<String>,
     /// `--fulltclash`: requests whose nodes are not signed.
     pub unsigned: Unsigned,
+    /// This program, of which each script has a process of its own.
+    pub program: PathBuf,
 }

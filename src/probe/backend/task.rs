@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
-use super::Shared;
+use super::{Shared, scripts};
 use crate::address::Destination;
 use crate::observatory::Url;
 use crate::probe::codec::{self, Configs, Macro, Matrix, Measured, Request, Slot};
@@ -154,10 +154,16 @@ async fn one(shared: &Shared, asked: &Asked, index: usize, turn: Turn) -> (Slot,
                     measure::pings(&mounted, plan, &mut pinged).await;
                 }
             };
-            let ((), nat) = tokio::join!(pings, nat);
+            let measuring = async {
+                let ((), nat) = tokio::join!(pings, nat);
+                // Scripts wait for places of their own.
+                drop(place);
+                nat
+            };
+            let scripts = scripts::run(shared, &asked.request, &mounted, &node.info);
+            let (nat, scripts) = tokio::join!(measuring, scripts);
             measured = pinged;
-            measured.nat = nat;
-            drop(place);
+            (measured.nat, measured.scripts) = (nat, scripts);
             if let Some(plan) = &asked.plan.download
                 && (asked.plan.pings.is_none() || measured.rtt() > 0)
             {

@@ -1,8 +1,11 @@
 //! What fronts ask about a node, and how each answer is written.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::scripted::Scripted;
 use super::stun::NatType;
 
 /// One thing that may be asked.
@@ -38,7 +41,7 @@ pub enum Matrix {
     GeoInbound,
     /// Where it leaves from: not known here.
     GeoOutbound,
-    /// A script, of which none is run.
+    /// A script of the front.
     Script,
     /// Ours: why a node is dead, in words.
     Cause,
@@ -55,6 +58,8 @@ pub enum Macro {
     Speed,
     /// Questions to a STUN server.
     Udp,
+    /// Scripts.
+    Script,
     /// Nothing.
     Nothing,
 }
@@ -90,6 +95,8 @@ pub struct Measured {
     pub speed: Speed,
     /// There when it was asked for.
     pub nat: Option<NatType>,
+    /// What scripts say, by their ids.
+    pub scripts: BTreeMap<String, Scripted>,
     /// Why it is dead, if it is.
     pub cause: Option<String>,
 }
@@ -125,9 +132,6 @@ const NAMES: [(Matrix, &str); 17] = [
     (Matrix::Cause, "MOBULA_CAUSE"),
 ];
 
-/// What stands where a script would have said something.
-const NO_SCRIPTS: &str = "no scripts here";
-
 impl Matrix {
     /// What is meant by a word.
     pub fn named(word: &str) -> Self {
@@ -156,7 +160,8 @@ impl Matrix {
             | Self::Cause => Macro::Ping,
             Self::SpeedAverage | Self::SpeedMax | Self::SpeedPerSecond => Macro::Speed,
             Self::UdpType => Macro::Udp,
-            Self::GeoInbound | Self::GeoOutbound | Self::Script | Self::Invalid => Macro::Nothing,
+            Self::Script => Macro::Script,
+            Self::GeoInbound | Self::GeoOutbound | Self::Invalid => Macro::Nothing,
         }
     }
 
@@ -191,10 +196,8 @@ impl Matrix {
                 return self.cell(format!("{{\"Domain\":\"\",{stack}}}"));
             }
             Self::Script => {
-                let (key, text) = (Value::from(params), Value::from(NO_SCRIPTS));
-                return self.cell(format!(
-                    "{{\"Key\":{key},\"Text\":{text},\"Color\":\"\",\"Background\":\"\",\"TimeElapsed\":0}}"
-                ));
+                let said = measured.scripts.get(params);
+                return self.cell(said.cloned().unwrap_or_default().payload(params));
             }
             Self::Cause => value(measured.cause.clone().into()),
             Self::Invalid => Map::new().into(),
@@ -320,6 +323,15 @@ mod tests {
                 bytes: 0,
             },
             nat: Some(NatType::FullCone),
+            scripts: BTreeMap::from([(
+                "key".to_owned(),
+                Scripted {
+                    text: "a \"text\"".to_owned(),
+                    color: "#fff".to_owned(),
+                    background: "#000".to_owned(),
+                    millis: 12,
+                },
+            )]),
             cause: None,
         };
         let said = |name: &str| Matrix::named(name).answer(&measured, "key").payload;
@@ -343,11 +355,16 @@ mod tests {
             ("UDP_TYPE", r#"{"Value":"FullCone"}"#),
             (
                 "TEST_SCRIPT",
-                r#"{"Key":"key","Text":"no scripts here","Color":"","Background":"","TimeElapsed":0}"#,
+                r##"{"Key":"key","Text":"a \"text\"","Color":"#fff","Background":"#000","TimeElapsed":12}"##,
             ),
         ] {
             assert_eq!(said(name), expected, "{name}");
         }
+        // What has said nothing has empty texts.
+        assert_eq!(
+            Matrix::Script.answer(&measured, "<other>").payload,
+            r#"{"Key":"<other>","Text":"","Color":"","Background":"","TimeElapsed":0}"#
+        );
         assert_eq!(
             Matrix::named("DEBUG_SLEEP").answer(&measured, "").kind,
             "INVALID"

@@ -11,6 +11,7 @@
 mod answer;
 mod matrix;
 mod request;
+mod scripted;
 mod sign;
 mod stun;
 mod text;
@@ -18,6 +19,7 @@ mod text;
 pub use answer::{Answer, ProxyInfo, Record, Said, Slot, error, progress, result};
 pub use matrix::{Cell, Macro, Matrix, Measured, Pinged, Speed};
 pub use request::{Basics, Configs, MatrixEntry, Node, Options, Request, Script};
+pub use scripted::Scripted;
 pub use sign::{BUILD_TOKEN, Tokens, Unsigned};
 pub use stun::{Binding, NatType, binding_request};
 

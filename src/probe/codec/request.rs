@@ -188,6 +188,11 @@ impl Request {
         self.nodes.as_deref().unwrap_or_default()
     }
 
+    /// The programs of the front.
+    pub fn scripts(&self) -> &[Script] {
+        self.configs.scripts.as_deref().unwrap_or_default()
+    }
+
     /// What is asked for.
     pub fn matrices(&self) -> &[MatrixEntry] {
         self.options.matrices.as_deref().unwrap_or_default()

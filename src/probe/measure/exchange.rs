@@ -49,8 +49,9 @@ impl Progress {
 
 /// A connection to a target through a node.
 pub(super) struct Exchange {
-    link: Link,
-    read: BytesMut,
+    pub(super) link: Link,
+    /// What has come and is not looked at.
+    pub(super) read: BytesMut,
 }
 
 /// The head of an answer.
@@ -179,14 +180,7 @@ impl Answer {
             return None;
         }
         let to = self.headers.get(LOCATION)?;
-        let to = String::from_utf8_lossy(to.as_bytes());
-        let scheme = if from.is_https() { "https" } else { "http" };
-        let host = String::from_utf8_lossy(from.host().as_bytes());
-        let whole = match (to.contains("://"), to.strip_prefix("//")) {
-            (true, _) => to.into_owned(),
-            (false, Some(rest)) => format!("{scheme}://{rest}"),
-            (false, None) => format!("{scheme}://{host}/{}", to.trim_start_matches('/')),
-        };
+        let whole = resolved(&String::from_utf8_lossy(to.as_bytes()), from);
         Some(Url::parse(&whole).map_err(|e| e.to_string()))
     }
 }
@@ -203,6 +197,52 @@ pub(super) fn request(url: &Url, then: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// A reference as a page at `from` means it: RFC 3986, section 5.
+fn resolved(to: &str, from: &Url) -> String {
+    let scheme = if from.is_https() { "https" } else { "http" };
+    let host = String::from_utf8_lossy(from.host().as_bytes());
+    let to = to.split('#').next().unwrap_or_default();
+    let path = from.target().path();
+    let folder = path.rfind('/').map_or("/", |at| &path[..=at]);
+    if let Some(rest) = to.strip_prefix("//") {
+        return format!("{scheme}://{rest}");
+    }
+    // What stands in front of a colon is a scheme, unless it is a part of a path.
+    let front = to.split(['/', '?']).next().unwrap_or_default();
+    if front.contains(':') {
+        return to.to_owned();
+    }
+    let target = match to.as_bytes().first() {
+        None => from.target().to_string(),
+        Some(b'/') => without_dots(to),
+        Some(b'?') => format!("{path}{to}"),
+        Some(_) => without_dots(&format!("{folder}{to}")),
+    };
+    format!("{scheme}://{host}{target}")
+}
+
+/// A path without `.` and `..`.
+fn without_dots(target: &str) -> String {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, format!("?{query}")),
+        None => (target, String::new()),
+    };
+    let mut kept: Vec<&str> = Vec::new();
+    let mut is_folder = false;
+    for part in path.split('/').skip(1) {
+        is_folder = matches!(part, "." | "..");
+        match part {
+            "." => {}
+            ".." => drop(kept.pop()),
+            part => kept.push(part),
+        }
+    }
+    if is_folder {
+        kept.push("");
+    }
+    format!("/{}{query}", kept.join("/"))
+}
+
 /// What the target's TLS says, unless it is the tunnel below.
 fn in_tls(error: TlsError) -> String {
     match error {
@@ -214,5 +254,29 @@ fn in_tls(error: TlsError) -> String {
             other.plain(),
             Fault::TargetTls.code()
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_leads_where_its_own_place_says() {
+        let from = Url::parse("https://example.com:8443/a/b/c?d=e").unwrap();
+        for (to, place) in [
+            ("http://other.example/x", "http://other.example/x"),
+            ("//other.example/x", "https://other.example/x"),
+            ("/x?y=http://z/", "https://example.com:8443/x?y=http://z/"),
+            ("x?y=http://z/", "https://example.com:8443/a/b/x?y=http://z/"),
+            ("?x", "https://example.com:8443/a/b/c?x"),
+            ("../x/./y#z", "https://example.com:8443/a/x/y"),
+            ("../../../..", "https://example.com:8443/"),
+            ("", "https://example.com:8443/a/b/c?d=e"),
+        ] {
+            assert_eq!(resolved(to, &from), place, "{to}");
+            assert!(Url::parse(place).is_ok());
+        }
+        assert!(Url::parse(&resolved("mailto:a@b", &from)).is_err());
     }
 }

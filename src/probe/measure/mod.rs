@@ -1,12 +1,17 @@
 //! How a node is measured: pings, downloads, questions to a STUN server.
 
+mod body;
 mod exchange;
+mod fetch;
 mod nat;
+mod netcat;
 mod page;
 mod ping;
 mod speed;
 
+pub(crate) use fetch::{Fetch, fetch};
 pub use nat::nat;
+pub(crate) use netcat::{Netcat, netcat};
 pub use page::page;
 pub use ping::pings;
 pub use speed::download;
