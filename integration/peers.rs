@@ -327,6 +327,16 @@ impl Running {
         Duration::from_nanos(nanos)
     }
 
+    /// Processes that it has started and that are there, ended ones too that nobody has asked about.
+    pub fn children(&self) -> usize {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let tasks = tasks.expect("the child runs").flatten();
+        tasks
+            .map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default())
+            .map(|children| children.split_whitespace().count())
+            .sum()
+    }
+
     /// Files and sockets that it has open.
     pub fn open_files(&self) -> usize {
         let open = fs::read_dir(format!("/proc/{}/fd", self.child.id()));

@@ -200,10 +200,7 @@ async fn what_is_not_known_here_is_declined() {
         ]
     );
     let script = cell(slot, "TEST_SCRIPT");
-    assert_eq!(
-        (&script["Key"], &script["Text"]),
-        (&json!("p"), &json!(""))
-    );
+    assert_eq!((&script["Key"], &script["Text"]), (&json!("p"), &json!("")));
     assert_eq!(cell(slot, "UDP_TYPE")["Value"], "Unknown");
     // Nobody to test.
     socket

@@ -52,13 +52,20 @@ async fn visit(mut stream: TcpStream, silent: &AtomicUsize) -> std::io::Result<(
         said.push(stream.read_u8().await?);
     }
     let text = String::from_utf8_lossy(&said).into_owned();
-    let length = text.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    let length = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Content-Length: "));
     let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     stream.read_exact(&mut body).await?;
     let line = text.lines().next().unwrap_or_default();
     let answer = match line.split(' ').nth(1).unwrap_or_default() {
         "/media" => {
-            let find = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("none").to_owned();
+            let find = |name: &str| {
+                text.lines()
+                    .find_map(|line| line.strip_prefix(name))
+                    .unwrap_or("none")
+                    .to_owned()
+            };
             let method = line.split(' ').next().unwrap_or_default();
             let told = json!({"method": method, "region": "HK 香港", "agent": find("User-Agent: "), "cookie": find("Cookie: "),
                               "body": String::from_utf8_lossy(&body)})
@@ -74,8 +81,13 @@ async fn visit(mut stream: TcpStream, silent: &AtomicUsize) -> std::io::Result<(
             }
             answer
         }
-        "/away" => b"HTTP/1.1 302 Found\r\nLocation: further?x\r\nContent-Length: 0\r\n\r\n".to_vec(),
-        "/further?x" => b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /media\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        "/away" => {
+            b"HTTP/1.1 302 Found\r\nLocation: further?x\r\nContent-Length: 0\r\n\r\n".to_vec()
+        }
+        "/further?x" => {
+            b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /media\r\nContent-Length: 0\r\n\r\n"
+                .to_vec()
+        }
         "/silent" => {
             silent.fetch_add(1, Ordering::SeqCst);
             let _ = stream.read_u8().await;
@@ -95,8 +107,12 @@ fn script(id: &str, millis: u64, content: &str) -> Value {
 
 /// A signed request that asks about each of these.
 fn request(nodes: &[Value], scripts: &[Value], asked: &[&str]) -> String {
-    let nodes = nodes.iter().map(|node| json!({"Name": "0", "Payload": node.to_string()}));
-    let asked = asked.iter().map(|id| json!({"Type": "TEST_SCRIPT", "Params": id}));
+    let nodes = nodes
+        .iter()
+        .map(|node| json!({"Name": "0", "Payload": node.to_string()}));
+    let asked = asked
+        .iter()
+        .map(|id| json!({"Type": "TEST_SCRIPT", "Params": id}));
     signed(json!({
         "Basics": {"ID": "a test", "Slave": "s", "SlaveName": "slave", "Invoker": "42", "Version": "1"},
         "Options": {"Filter": "", "Matrices": asked.collect::<Vec<_>>()},
@@ -110,8 +126,11 @@ fn request(nodes: &[Value], scripts: &[Value], asked: &[&str]) -> String {
 fn said(slot: &Value) -> Vec<(String, Value)> {
     let cells = slot["Matrices"].as_array().unwrap().iter();
     let cells = cells.filter(|cell| cell["Type"] == "TEST_SCRIPT");
-    let payloads = cells.map(|cell| serde_json::from_str::<Value>(cell["Payload"].as_str().unwrap()).unwrap());
-    payloads.map(|payload| (payload["Key"].as_str().unwrap().to_owned(), payload)).collect()
+    let payloads =
+        cells.map(|cell| serde_json::from_str::<Value>(cell["Payload"].as_str().unwrap()).unwrap());
+    payloads
+        .map(|payload| (payload["Key"].as_str().unwrap().to_owned(), payload))
+        .collect()
 }
 
 /// miaospeedlib's own requests, through a server of another program.
@@ -122,7 +141,9 @@ async fn a_front_of_miaospeed_has_scripts_run_for_each_node() {
     let port = backend(&mut stage, &[]).await;
     let mut nodes = servers(&mut stage).await;
     nodes.truncate(2);
-    nodes.push(json!({"name": "dead", "type": "socks5", "server": "127.0.0.1", "port": free_port()}));
+    nodes.push(
+        json!({"name": "dead", "type": "socks5", "server": "127.0.0.1", "port": free_port()}),
+    );
     let media = format!(
         "const UA = 'Mozilla/5.0';
          function handler() {{
@@ -146,17 +167,24 @@ async fn a_front_of_miaospeed_has_scripts_run_for_each_node() {
     for (slot, node) in slots.iter().zip(&nodes).take(2) {
         let payload = cell(slot, "TEST_SCRIPT");
         let name = node["name"].as_str().unwrap();
-        let text = format!("HK 香港|Mozilla/5.0|a=b|403|403 Forbidden|HK+JP|id=7|further?x>/media|{name}");
+        let text =
+            format!("HK 香港|Mozilla/5.0|a=b|403|403 Forbidden|HK+JP|id=7|further?x>/media|{name}");
         assert_eq!(payload["Text"], text, "{slot}");
         assert_eq!(
             (&payload["Key"], &payload["Color"], &payload["Background"]),
             (&json!("media"), &json!("#fff"), &json!("#186"))
         );
         assert!(payload["TimeElapsed"].as_u64() > Some(0), "{slot}");
-        assert!(cell(slot, "TEST_PING_RTT")["Value"].as_u64() > Some(0), "{slot}");
+        assert!(
+            cell(slot, "TEST_PING_RTT")["Value"].as_u64() > Some(0),
+            "{slot}"
+        );
     }
     let dead = cell(&slots[2], "TEST_SCRIPT");
-    assert_eq!((&dead["Text"], &dead["Color"]), (&json!("失败 Socks5"), &json!("#f00")));
+    assert_eq!(
+        (&dead["Text"], &dead["Color"]),
+        (&json!("失败 Socks5"), &json!("#f00"))
+    );
 }
 
 #[tokio::test]
@@ -168,19 +196,80 @@ async fn scripts_ask_by_every_method_and_for_more_than_pages() {
     let handler = |body: &str| format!("function handler() {{ {body} }}");
     let media = site.url("/media");
     let cases = [
-        ("post", format!("return safeParse(fetch('{media}', {{method: 'POST', body: '香'}}).body).body"), "香"),
-        ("head", format!("const p = fetch('{media}', {{method: 'HEAD'}}); return p.statusCode + '|' + p.body"), "403|"),
-        ("stay", format!("const p = fetch('{}', {{noRedir: true}}); return p.statusCode + p.redirects.join()", site.url("/away")), "302"),
-        ("moved-post", format!("return safeParse(fetch('{}', {{method: 'POST', body: 'x'}}).body).method", site.url("/away")), "GET"),
-        ("late", format!("return String(fetch('{}', {{timeout: 300}}))", site.url("/silent")), "null"),
-        ("large", format!("return String(fetch('{}'))", site.url("/large")), "null"),
-        ("host", format!("return String(fetch('{media}', {{useHost: true}}))"), "null"),
-        ("file", "return String(fetch('file:///etc/passwd'))".to_owned(), "null"),
-        ("words", format!("const n = netcat('127.0.0.1:{}', 'hello\\nover\\n'); return n.error + '|' + n.data", site.port), "|hello yourself"),
-        ("nowhere", "return netcat('nonsense', '').data + netcat('nonsense', '').error.length".to_owned(), ""),
-        ("many", format!("let n = 0; while (n < 9 && fetch('{media}')) n++; return n + ''"), "9"),
+        (
+            "post",
+            format!("return safeParse(fetch('{media}', {{method: 'POST', body: '香'}}).body).body"),
+            "香",
+        ),
+        (
+            "head",
+            format!(
+                "const p = fetch('{media}', {{method: 'HEAD'}}); return p.statusCode + '|' + p.body"
+            ),
+            "403|",
+        ),
+        (
+            "stay",
+            format!(
+                "const p = fetch('{}', {{noRedir: true}}); return p.statusCode + p.redirects.join()",
+                site.url("/away")
+            ),
+            "302",
+        ),
+        (
+            "moved-post",
+            format!(
+                "return safeParse(fetch('{}', {{method: 'POST', body: 'x'}}).body).method",
+                site.url("/away")
+            ),
+            "GET",
+        ),
+        (
+            "late",
+            format!(
+                "return String(fetch('{}', {{timeout: 300}}))",
+                site.url("/silent")
+            ),
+            "null",
+        ),
+        (
+            "large",
+            format!("return String(fetch('{}'))", site.url("/large")),
+            "null",
+        ),
+        (
+            "host",
+            format!("return String(fetch('{media}', {{useHost: true}}))"),
+            "null",
+        ),
+        (
+            "file",
+            "return String(fetch('file:///etc/passwd'))".to_owned(),
+            "null",
+        ),
+        (
+            "words",
+            format!(
+                "const n = netcat('127.0.0.1:{}', 'hello\\nover\\n'); return n.error + '|' + n.data",
+                site.port
+            ),
+            "|hello yourself",
+        ),
+        (
+            "nowhere",
+            "return netcat('nonsense', '').data + netcat('nonsense', '').error.length".to_owned(),
+            "",
+        ),
+        (
+            "many",
+            format!("let n = 0; while (n < 9 && fetch('{media}')) n++; return n + ''"),
+            "9",
+        ),
     ];
-    let scripts: Vec<Value> = cases.iter().map(|(id, body, _)| script(id, 30_000, &handler(body))).collect();
+    let scripts: Vec<Value> = cases
+        .iter()
+        .map(|(id, body, _)| script(id, 30_000, &handler(body)))
+        .collect();
     let asked: Vec<&str> = cases.iter().map(|(id, ..)| *id).collect();
     let mut socket = Front::connect(port).await;
     socket.say(request(&[node], &scripts, &asked)).await;
@@ -204,26 +293,54 @@ async fn a_script_harms_nobody() {
         ("throws", "function handler() { throw new Error('no') }"),
         ("loops", "for (;;) {}"),
         // One call of the engine's own: nothing in it asks for the time.
-        ("counts", "function handler() { return [].indexOf.call({length: 2 ** 53 - 1}, 1) + '' }"),
-        ("searches", "function handler() { const a = 'a'.repeat(1 << 23); return a.indexOf(a.slice(1 << 22) + 'b') + '' }"),
-        ("eats", "function handler() { const a = []; for (;;) a.push('x'.repeat(1000) + a.length) }"),
+        (
+            "counts",
+            "function handler() { return [].indexOf.call({length: 2 ** 53 - 1}, 1) + '' }",
+        ),
+        (
+            "searches",
+            "function handler() { const a = 'a'.repeat(1 << 23); return a.indexOf(a.slice(1 << 22) + 'b') + '' }",
+        ),
+        (
+            "eats",
+            "function handler() { const a = []; for (;;) a.push('x'.repeat(1000) + a.length) }",
+        ),
         ("digs", "function handler() { return handler() }"),
-        ("never", "function handler() { return new Promise(() => {}) }"),
+        (
+            "never",
+            "function handler() { return new Promise(() => {}) }",
+        ),
         ("none", "const nothing = 1"),
         ("broken", "function handler( {"),
-        ("reads", "function handler() { return require('/etc/passwd') }"),
+        (
+            "reads",
+            "function handler() { return require('/etc/passwd') }",
+        ),
         ("long", "function handler() { return 'x'.repeat(1e6) }"),
     ];
-    let mut scripts: Vec<Value> = bad.iter().map(|(id, content)| script(id, 1000, content)).collect();
-    scripts.push(script("good", 10_000, "function handler() { return 'good' }"));
+    let mut scripts: Vec<Value> = bad
+        .iter()
+        .map(|(id, content)| script(id, 1000, content))
+        .collect();
+    scripts.push(script(
+        "good",
+        10_000,
+        "function handler() { return 'good' }",
+    ));
     scripts.push(json!({"ID": "ip", "Type": "ip", "Content": "function handler() { return 'ip' }", "TimeoutMillis": 1000}));
     let mut asked: Vec<&str> = bad.iter().map(|(id, _)| *id).collect();
     asked.extend(["nobody's", "ip", "good"]);
     let mut socket = Front::connect(port).await;
     let began = Instant::now();
-    socket.say(request(&[node.clone(), node], &scripts, &asked)).await;
+    socket
+        .say(request(&[node.clone(), node], &scripts, &asked))
+        .await;
     let slots = slots(&socket.hear_all().await);
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
     assert_eq!(slots.len(), 2);
     for slot in &slots {
         let said = said(slot);
@@ -238,10 +355,13 @@ async fn a_script_harms_nobody() {
         }
     }
     // Nothing runs on, and one too many is told.
-    assert_eq!(runners().await, 0);
+    until(|| stage.child(0).children() == 0).await;
     let many: Vec<&str> = vec!["good"; 129];
     socket.say(request(&[], &scripts, &many)).await;
-    assert_eq!(socket.hear().await.unwrap()["Error"], "too many scripts, at most 128 are run");
+    assert_eq!(
+        socket.hear().await.unwrap()["Error"],
+        "too many scripts, at most 128 are run"
+    );
 }
 
 #[tokio::test]
@@ -250,25 +370,40 @@ async fn scripts_end_with_their_front() {
     let site = Site::start();
     let port = backend(&mut stage, &[]).await;
     let node = servers(&mut stage).await.remove(0);
-    let waits = format!("function handler() {{ return fetch('{}', {{timeout: 60000}}) + '' }}", site.url("/silent"));
-    let scripts = [script("waits", 0, &waits), script("loops", 0, "for (;;) {} // scripts_end_with_their_front")];
+    let waits = format!(
+        "function handler() {{ return fetch('{}', {{timeout: 60000}}) + '' }}",
+        site.url("/silent")
+    );
+    let scripts = [
+        script("waits", 0, &waits),
+        script("loops", 0, "for (;;) {}"),
+    ];
     let mut socket = Front::connect(port).await;
-    socket.say(request(&[node], &scripts, &["waits", "loops"])).await;
-    until(async || site.silent.load(Ordering::SeqCst) == 1).await;
+    socket
+        .say(request(&[node], &scripts, &["waits", "loops"]))
+        .await;
+    until(|| site.silent.load(Ordering::SeqCst) == 1 && stage.child(0).children() == 2).await;
     assert_eq!(site.asked.load(Ordering::SeqCst), 1);
     drop(socket);
     let gone = Instant::now();
-    until(async || site.silent.load(Ordering::SeqCst) == 0).await;
-    assert!(gone.elapsed() < Duration::from_secs(5), "{:?}", gone.elapsed());
+    until(|| site.silent.load(Ordering::SeqCst) == 0 && stage.child(0).children() == 0).await;
+    assert!(
+        gone.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        gone.elapsed()
+    );
     let mut socket = Front::connect(port).await;
     socket.say(request(&[], &[], &[])).await;
     assert_eq!(socket.hear_all().await.len(), 2, "others are served");
 }
 
-async fn until(is: impl AsyncFn() -> bool) {
+async fn until(mut is: impl FnMut() -> bool) {
     let began = Instant::now();
-    while !is().await {
-        assert!(began.elapsed() < Duration::from_secs(30), "it does not come to that");
+    while !is() {
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "it does not come to that"
+        );
         sleep(Duration::from_millis(20)).await;
     }
 }

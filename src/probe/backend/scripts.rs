@@ -97,7 +97,13 @@ mod tests {
     #[test]
     fn each_script_that_is_asked_about_runs_once() {
         let request = request(
-            &[("a", "media", 1), ("b", "ip", 1), ("c", "media", 1), ("a", "media", 2), ("d", "media", 1)],
+            &[
+                ("a", "media", 1),
+                ("b", "ip", 1),
+                ("c", "media", 1),
+                ("a", "media", 2),
+                ("d", "media", 1),
+            ],
             &["c", "a", "a", "b", "nobody"],
         );
         let ids: Vec<_> = wanted(&request).iter().map(|script| &*script.id).collect();

@@ -268,7 +268,10 @@ mod tests {
             ("http://other.example/x", "http://other.example/x"),
             ("//other.example/x", "https://other.example/x"),
             ("/x?y=http://z/", "https://example.com:8443/x?y=http://z/"),
-            ("x?y=http://z/", "https://example.com:8443/a/b/x?y=http://z/"),
+            (
+                "x?y=http://z/",
+                "https://example.com:8443/a/b/x?y=http://z/",
+            ),
             ("?x", "https://example.com:8443/a/b/c?x"),
             ("../x/./y#z", "https://example.com:8443/a/x/y"),
             ("../../../..", "https://example.com:8443/"),

@@ -168,7 +168,11 @@ impl Request {
 
     fn to(&self, url: &Url) -> Vec<u8> {
         let host = String::from_utf8_lossy(url.host().as_bytes());
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: {host}\r\n", self.method, url.target());
+        let mut head = format!(
+            "{} {} HTTP/1.1\r\nHost: {host}\r\n",
+            self.method,
+            url.target()
+        );
         let says = |name: &str| self.headers.iter().any(|(said, _)| said.as_str() == name);
         if !says("user-agent") {
             let _ = write!(head, "User-Agent: mobula/{}\r\n", env!("CARGO_PKG_VERSION"));
@@ -323,7 +327,10 @@ mod tests {
         };
         let mut request = Request::of(&asked).unwrap();
         request.follow(StatusCode::TEMPORARY_REDIRECT, true);
-        assert_eq!((request.method.as_str(), &*request.body), ("POST", &b"{}"[..]));
+        assert_eq!(
+            (request.method.as_str(), &*request.body),
+            ("POST", &b"{}"[..])
+        );
         assert_eq!(names(&request).len(), 4);
         request.follow(StatusCode::FOUND, false);
         assert_eq!((request.method.as_str(), &*request.body), ("GET", &b""[..]));
@@ -337,7 +344,10 @@ mod tests {
             ("content-type", "text/html"),
             ("x-a", "1"),
             ("x-a", "2"),
-            ("set-cookie", "id=\"7\"; Path=/x; Domain=.example.com; Max-Age=0; Secure; HttpOnly"),
+            (
+                "set-cookie",
+                "id=\"7\"; Path=/x; Domain=.example.com; Max-Age=0; Secure; HttpOnly",
+            ),
             ("set-cookie", "nonsense"),
         ] {
             let name: HeaderName = name.parse().unwrap();
@@ -352,7 +362,10 @@ mod tests {
             body: Vec::new(),
         };
         let head = answer.head();
-        assert_eq!((&head["status"], &head["statusCode"]), (&json!("404 Not Found"), &json!(404)));
+        assert_eq!(
+            (&head["status"], &head["statusCode"]),
+            (&json!("404 Not Found"), &json!(404))
+        );
         assert_eq!(head["headers"]["Content-Type"], json!(["text/html"]));
         assert_eq!(head["headers"]["X-A"], json!(["1", "2"]));
         assert_eq!(head["redirects"], json!(["/a"]));

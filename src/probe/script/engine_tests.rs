@@ -25,7 +25,9 @@ fn said_by(content: &str, millis: u64, answer: Option<(Json, &str)>) -> (Scripte
         let asked = Rc::new(RefCell::new(Vec::new()));
         let heard = asked.clone();
         let said = run(&order, move |text| {
-            heard.borrow_mut().push(serde_json::from_str(&text).unwrap());
+            heard
+                .borrow_mut()
+                .push(serde_json::from_str(&text).unwrap());
             answer.clone()
         });
         (said, asked.take())
@@ -39,7 +41,10 @@ fn said(content: &str) -> Scripted {
 
 /// The text of a script whose handler returns this.
 fn value(expression: &str) -> String {
-    said(&format!("function handler() {{ return String({expression}) }}")).text
+    said(&format!(
+        "function handler() {{ return String({expression}) }}"
+    ))
+    .text
 }
 
 #[test]
@@ -57,10 +62,22 @@ fn a_handler_returns_a_text_or_an_object() {
     for (script, text) in [
         ("function handler() { return '<ok>' }", "<ok>"),
         ("const handler = () => 'constant'", "constant"),
-        ("async function handler() { await null; return {text: 'later'} }", "later"),
-        ("function handler() { return this === undefined ? 'strict' : 'sloppy' }", "sloppy"),
-        ("nobody(); function handler() { return 'in spite of it' }", "in spite of it"),
-        ("function handler() { return '😀'.slice(0, 1) + '香港' }", "\u{fffd}香港"),
+        (
+            "async function handler() { await null; return {text: 'later'} }",
+            "later",
+        ),
+        (
+            "function handler() { return this === undefined ? 'strict' : 'sloppy' }",
+            "sloppy",
+        ),
+        (
+            "nobody(); function handler() { return 'in spite of it' }",
+            "in spite of it",
+        ),
+        (
+            "function handler() { return '😀'.slice(0, 1) + '香港' }",
+            "\u{fffd}香港",
+        ),
     ] {
         assert_eq!(said(script).text, text, "{script}");
     }
@@ -96,14 +113,27 @@ fn what_has_nothing_to_say_has_empty_texts() {
 #[test]
 fn nothing_is_there_but_what_is_given() {
     for name in [
-        "require", "process", "std", "os", "print.constructor('return this')().std", "module", "scriptArgs", "Deno", "setTimeout",
-        "XMLHttpRequest", "Worker", "bjson",
+        "require",
+        "process",
+        "std",
+        "os",
+        "print.constructor('return this')().std",
+        "module",
+        "scriptArgs",
+        "Deno",
+        "setTimeout",
+        "XMLHttpRequest",
+        "Worker",
+        "bjson",
     ] {
         assert_eq!(value(&format!("typeof {name}")), "undefined", "{name}");
     }
     let import = "async function handler() { return (await import('/etc/passwd')).default }";
     assert_eq!(said(import), Scripted::default());
-    assert_eq!(value("proxy.Name + proxy.Address + proxy.Type"), "香港 \"01\"127.0.0.1:1Vmess");
+    assert_eq!(
+        value("proxy.Name + proxy.Address + proxy.Type"),
+        "香港 \"01\"127.0.0.1:1Vmess"
+    );
 }
 
 #[test]
@@ -117,7 +147,10 @@ fn small_things_that_scripts_are_given() {
         ("safeParse('{\"a\":1}').a", "1"),
         ("JSON.stringify(safeParse('{'))", "{}"),
         ("safeStringify({a: 1})", "{\"a\":1}"),
-        ("safeStringify((() => { const a = {}; a.a = a; return a })())", ""),
+        (
+            "safeStringify((() => { const a = {}; a.a = a; return a })())",
+            "",
+        ),
         ("safeStringify(1n)", ""),
         ("print('a', 1, null)", "Script Print | a 1 null"),
         ("println()", "Script Print |"),
@@ -140,8 +173,10 @@ fn a_page_is_asked_for_as_the_script_says() {
     assert_eq!(said.text, "200,200 OK,b,1,香\u{0}港");
     assert_eq!(
         asked,
-        [json!({"fetch": {"url": "http://a/", "method": "POST", "body": "b", "headers": [["a", "b"]], "cookies": [["d", "e"]],
-                          "noRedir": true, "retry": 10, "timeout": 1}})]
+        [
+            json!({"fetch": {"url": "http://a/", "method": "POST", "body": "b", "headers": [["a", "b"]], "cookies": [["d", "e"]],
+                          "noRedir": true, "retry": 10, "timeout": 1}})
+        ]
     );
     // Of another type is as if it were not there.
     let (said, asked) = said_by(
@@ -152,11 +187,17 @@ fn a_page_is_asked_for_as_the_script_says() {
     assert_eq!(said.text, "null");
     assert_eq!(
         asked,
-        [json!({"fetch": {"url": "http://a/", "method": "GET", "body": "", "headers": [], "cookies": [],
-                          "noRedir": false, "retry": 1, "timeout": 3000}})]
+        [
+            json!({"fetch": {"url": "http://a/", "method": "GET", "body": "", "headers": [], "cookies": [],
+                          "noRedir": false, "retry": 1, "timeout": 3000}})
+        ]
     );
     // Halves of characters do not end the conversation.
-    let (_, asked) = said_by("function handler() { fetch('http://a/\\ud800') }", 10_000, None);
+    let (_, asked) = said_by(
+        "function handler() { fetch('http://a/\\ud800') }",
+        10_000,
+        None,
+    );
     assert_eq!(asked[0]["fetch"]["url"], "http://a/\u{fffd}");
 }
 
@@ -165,7 +206,10 @@ fn bytes_are_said_somewhere() {
     let script = "function handler() { const {error, data} = netcat('a:1', 'hello', {timeout: 500}); return error + '|' + data }";
     let (said, asked) = said_by(script, 10_000, Some((json!({"error": "closed"}), "bye")));
     assert_eq!(said.text, "closed|bye");
-    assert_eq!(asked, [json!({"netcat": {"addr": "a:1", "data": "hello", "retry": 1, "timeout": 500}})]);
+    assert_eq!(
+        asked,
+        [json!({"netcat": {"addr": "a:1", "data": "hello", "retry": 1, "timeout": 500}})]
+    );
 }
 
 #[test]
@@ -188,7 +232,11 @@ fn a_loop_ends_with_its_time() {
         "function handler() { return {then() { for (;;) {} }} }",
     ] {
         let began = Instant::now();
-        assert_eq!(said_by(script, 300, None).0, Scripted::default(), "{script}");
+        assert_eq!(
+            said_by(script, 300, None).0,
+            Scripted::default(),
+            "{script}"
+        );
         assert!(began.elapsed() < Duration::from_secs(5), "{script}");
     }
 }
@@ -206,13 +254,24 @@ fn memory_is_bounded() {
     ] {
         assert_eq!(said(script), Scripted::default(), "{script}");
     }
-    assert_eq!(said("function handler() { return 'x'.repeat(1 << 20) }").text.len(), 1024);
-    assert_eq!(value("new Uint8Array(8 << 20).length"), (8 << 20).to_string());
+    assert_eq!(
+        said("function handler() { return 'x'.repeat(1 << 20) }")
+            .text
+            .len(),
+        1024
+    );
+    assert_eq!(
+        value("new Uint8Array(8 << 20).length"),
+        (8 << 20).to_string()
+    );
 }
 
 #[test]
 fn calls_are_as_deep_as_in_miaospeed_and_no_deeper_than_the_stack() {
-    assert_eq!(value("(function down(n) { return n && down(n - 1) + 1 })(1000)"), "1000");
+    assert_eq!(
+        value("(function down(n) { return n && down(n - 1) + 1 })(1000)"),
+        "1000"
+    );
     for script in [
         "function handler() { return handler() }",
         "function handler() { return [1].map(handler) }",

@@ -39,7 +39,7 @@ impl Runner {
         }
     }
 
-    fn start(&self) -> io::Result<Child> {
+    fn start(&self) -> io::Result<Process> {
         let mut command = Command::new(&self.program);
         command
             .arg(WORD)
@@ -49,7 +49,19 @@ impl Runner {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .kill_on_drop(true);
-        command.spawn()
+        command.spawn().map(|child| Process(Some(child)))
+    }
+}
+
+/// A process that ends with this, and is not left behind as a zombie.
+struct Process(Option<Child>);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.start_kill();
+            crate::io::spawn(async move { child.wait().await });
+        }
     }
 }
 
@@ -81,17 +93,14 @@ pub async fn run(runner: &Runner, node: &Mounted, script: &Script, about: &Proxy
 }
 
 async fn converse(runner: &Runner, node: &Mounted, order: &Order) -> io::Result<Scripted> {
-    let mut child = runner.start()?;
-    let pipes = child.stdin.take().zip(child.stdout.take());
+    let mut process = runner.start()?;
+    let child = process.0.as_mut();
+    let pipes = child.and_then(|child| child.stdin.take().zip(child.stdout.take()));
     let (mut to, mut from) = pipes.ok_or(io::ErrorKind::BrokenPipe)?;
     frames::tell(&mut to, &serde_json::to_vec(order)?).await?;
     for _ in 0..=MAX_ASKED {
         let (head, body) = match serde_json::from_slice(&frames::hear(&mut from).await?) {
-            Ok(Ask::Done(said)) => {
-                // It has nothing more to do; so it is gone before the next one takes its place.
-                let _ = child.wait().await;
-                return Ok(said);
-            }
+            Ok(Ask::Done(said)) => return Ok(said),
             Ok(Ask::Fetch(asked)) => match fetch(node, &asked).await {
                 Some(answer) => (answer.head().to_string(), answer.body),
                 None => (String::new(), Vec::new()),
