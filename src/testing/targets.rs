@@ -136,6 +136,7 @@ pub fn probe_requests(data: &[u8]) {
     let again = Request::read(value["Result"]["Request"].to_string().as_bytes());
     let again = again.expect("what was written can be read");
     assert!(again.nodes == request.nodes && again.options == request.options);
+    assert!(again.configs.scripts == request.configs.scripts);
 }
 
 /// Proxies in Clash's form: JSON, YAML and Python.

@@ -1,7 +1,7 @@
 //! A back end that fronts of MiaoSpeed connect to.
 //!
 //! ```text
-//! accept ─▶ TLS ─▶ door (HTTP: path, Origin) ─▶ connection (WebSocket) ─▶ task ─▶ nodes, so many at a time
+//! accept ─▶ TLS ─▶ door (HTTP: path, Origin) ─▶ connection (WebSocket) ─▶ task ─▶ nodes, so many at a time ─▶ scripts
 //! ```
 //!
 //! Who has not shown a right signature is a guest: there are few of them, they have little time, and what they may have
