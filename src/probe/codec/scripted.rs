@@ -36,7 +36,11 @@ impl Scripted {
             (&mut self.color, MAX_COLOR),
             (&mut self.background, MAX_COLOR),
         ] {
-            text.truncate(text.floor_char_boundary(most));
+            let mut end = most.min(text.len());
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            text.truncate(end);
         }
         self
     }

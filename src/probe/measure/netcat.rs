@@ -32,7 +32,7 @@ pub(crate) struct Netcat {
 pub(crate) async fn netcat(node: &Mounted, asked: &Netcat) -> (String, Vec<u8>) {
     let to: Destination = match asked.addr.parse() {
         Ok(to) => to,
-        Err(e) => return (format!("{e}"), Vec::new()),
+        Err(e) => return (e.to_string(), Vec::new()),
     };
     let limit = Duration::from_millis(asked.timeout.into());
     let mut last = (String::new(), Vec::new());

@@ -143,6 +143,7 @@ fn small_things_that_scripts_are_given() {
         ("get({a: 1}, 'a.b.c', 'none')", "none"),
         ("get({a: null}, 'a')", "null"),
         ("get(undefined, 'a')", "null"),
+        ("get({a: null}, 'a', 'none')", "none"),
         ("get({a: 0}, 'a', 1)", "0"),
         ("safeParse('{\"a\":1}').a", "1"),
         ("JSON.stringify(safeParse('{'))", "{}"),
