@@ -161,6 +161,8 @@ fn there_is_no_block_that_no_test_knows() {
             ("sh" | "yaml", "gost.md") => true,
             // `scenario_probe`.
             ("yaml", "probe.md") => true,
+            // `scenario_scripts`.
+            ("js", "probe.md") => true,
             // `scenario_ws`.
             ("html" | "python", "ws.md") => true,
             ("console", _) => true,

@@ -283,6 +283,37 @@ async fn scripts_ask_by_every_method_and_for_more_than_pages() {
     }
 }
 
+/// The script of `docs/probe.md`, with a site of ours in it.
+#[tokio::test]
+async fn the_script_of_the_document_says_what_it_says() {
+    let mut stage = Stage::new();
+    let site = Site::start();
+    let port = backend(&mut stage, &[]).await;
+    let nodes = [
+        servers(&mut stage).await.remove(0),
+        json!({"name": "dead", "type": "socks5", "server": "127.0.0.1", "port": free_port()}),
+    ];
+    let blocks = crate::scenario_documents::blocks("js");
+    let (_, written) = blocks
+        .iter()
+        .find(|(place, _)| place.starts_with("probe.md"))
+        .expect("a script");
+    assert!(written.contains("https://example.com/region"));
+    let ours = written.replace("https://example.com/region", &site.url("/media"));
+    let mut socket = Front::connect(port).await;
+    let scripts = [script("region", 20_000, &ours)];
+    socket.say(request(&nodes, &scripts, &["region"])).await;
+    let slots = slots(&socket.hear_all().await);
+    for (slot, expected) in slots
+        .iter()
+        .zip([["HK 香港", "", "#c80"], ["failed", "#fff", "#c33"]])
+    {
+        let payload = cell(slot, "TEST_SCRIPT");
+        let said = ["Text", "Color", "Background"].map(|key| payload[key].clone());
+        assert_eq!(said, expected.map(|text| json!(text)));
+    }
+}
+
 /// What a script does wrong is its own loss: it ends, the others have their answers, and the back end is there.
 #[tokio::test]
 async fn a_script_harms_nobody() {
