@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::health::HealthTable;
-use super::{Among, BalancerSettings, Strategy};
+use super::{Among, BalancerSettings, Strategy, place};
 
 /// Chooses an outbound for each session.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Balancer {
         let n = match &*self.settings.strategy {
             Strategy::RoundRobin(_) => self.turn.fetch_add(1, Ordering::Relaxed),
             Strategy::Random(_) | Strategy::LeastLoad(_) => random() as usize,
-            Strategy::LeastPing | Strategy::First => 0,
+            Strategy::LeastPing | Strategy::First | Strategy::FirstAlive => 0,
         };
         match candidates.len() {
             0 => self.settings.fallback.as_ref().map(|tag| tag.value.clone()),
@@ -105,6 +105,10 @@ impl Balancer {
                 }
             }
             Strategy::First => {}
+            Strategy::FirstAlive => {
+                candidates.retain(|tag| seen.get(*tag).is_none_or(|observation| observation.alive));
+                candidates.sort_by_key(|tag| place(&self.settings.selectors, tag));
+            }
             Strategy::LeastPing => {
                 candidates
                     .retain(|tag| seen.get(*tag).is_some_and(|observation| observation.alive));
@@ -230,6 +234,34 @@ mod tests {
         assert_eq!(chosen(), "pr-1");
         seen("pr-1", false, 0.0);
         assert_eq!(chosen(), "block");
+    }
+
+    #[test]
+    fn the_first_that_is_not_dead_is_taken_in_the_order_of_the_selectors() {
+        let balancer = balancer(Strategy::FirstAlive, &["b", "a", "a 2"], Some("b"));
+        let chosen = || {
+            let tags = ["a", "a 2", "other", "b"].map(Arc::from);
+            balancer.choose(tags.iter(), || 1).unwrap().to_string()
+        };
+        assert_eq!(chosen(), "b", "nothing is known yet");
+        let seen = |tag: &str, alive| {
+            let observation = Observation {
+                alive,
+                ..Observation::default()
+            };
+            balancer.health.note(&tag.into(), observation);
+        };
+        seen("a 2", true);
+        seen("b", false);
+        assert_eq!(chosen(), "a", "it may live");
+        seen("a", false);
+        assert_eq!(chosen(), "a 2");
+        seen("a 2", false);
+        assert_eq!(chosen(), "b", "they are all dead");
+        seen("a", true);
+        assert_eq!(chosen(), "a");
+        seen("b", true);
+        assert_eq!(chosen(), "b", "it is back");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use health::{HealthTable, HealthTables, Observation, Samples};
 pub use live::{LiveRouter, RuleError};
 pub use settings::{
     Among, BalancerSettings, Conditions, Cost, DomainStrategy, Failing, LeastLoad, Match, Rule,
-    Settings, Strategy, Target, UserTest, selected,
+    Settings, Strategy, Target, UserTest, place, selected,
 };
 
 use std::net::IpAddr;

@@ -125,6 +125,8 @@ pub enum Strategy {
     RoundRobin(Among),
     /// gost's `fifo`: the first, in the order of the outbounds.
     First,
+    /// Ours: the first that is not known to be dead, in the order of the selectors.
+    FirstAlive,
     /// The alive one with the least delay, by whole milliseconds; the first by tag if several have it.
     LeastPing,
     /// By chance among the steadiest.
@@ -210,6 +212,15 @@ impl Default for Strategy {
     fn default() -> Self {
         Self::Random(Among::All)
     }
+}
+
+/// Which of `selectors` stands for `tag`: the longest that it begins with, so that a whole tag stands for its own.
+pub fn place(selectors: &[String], tag: &str) -> Option<usize> {
+    let matching = selectors.iter().enumerate();
+    let matching = matching.filter(|(_, prefix)| tag.starts_with(&***prefix));
+    // Of two alike the first.
+    let longest = matching.rev().max_by_key(|(_, prefix)| prefix.len());
+    longest.map(|(n, _)| n)
 }
 
 /// Whether `tag` begins with one of `selectors`.

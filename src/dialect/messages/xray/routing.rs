@@ -266,11 +266,12 @@ fn balancer(message: &BalancingRule, at: &At) -> Option<BalancerSettings> {
         "" | "random" => Strategy::Random(Among::All),
         "roundrobin" => Strategy::RoundRobin(Among::All),
         "leastping" => Strategy::LeastPing,
+        "firstalive" => Strategy::FirstAlive,
         "leastload" => Strategy::LeastLoad(least_load(message.strategy_settings.as_ref(), at)?),
         other => {
             let other = other.escape_debug();
             let text = format!(
-                "`{other}` is unknown, expected `random`, `roundrobin`, `leastping` or `leastload`"
+                "`{other}` is unknown, expected `random`, `roundrobin`, `leastping`, `leastload` or `firstalive`"
             );
             return at.key("strategy").error(text);
         }

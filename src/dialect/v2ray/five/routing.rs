@@ -247,6 +247,14 @@ fn balancer(balancer: Part<'_>) -> Option<Value> {
     let name = match &*name {
         "" => "random",
         "random" | "leastping" | "leastload" => &name,
+        // Not by chance: who lives is one that answers.
+        "firstalive" => {
+            balancer.lost(
+                "strategy",
+                format_args!("`firstAlive`: {NO_WORD}, the fastest takes its place"),
+            );
+            "leastping"
+        }
         other => {
             let other = other.escape_debug();
             balancer.lost(

@@ -68,11 +68,12 @@ fn chosen(node: &Node, name: &str, settings: Option<Object>) -> Strategy {
         "random" | "" => Strategy::Random(among),
         "roundrobin" => Strategy::RoundRobin(among),
         "leastping" => Strategy::LeastPing,
+        "firstalive" => Strategy::FirstAlive,
         "leastload" => Strategy::LeastLoad(least_load(settings.as_ref())),
         _ => {
-            let known = ["random", "roundRobin", "leastPing", "leastLoad"];
+            let known = ["random", "roundRobin", "leastPing", "leastLoad", "firstAlive"];
             node.error(format!(
-                "`{}` is unknown, expected `random`, `roundRobin`, `leastPing` or `leastLoad`{}",
+                "`{}` is unknown, expected `random`, `roundRobin`, `leastPing`, `leastLoad` or `firstAlive`{}",
                 name.escape_debug(),
                 did_you_mean(name, known.into_iter())
             ));

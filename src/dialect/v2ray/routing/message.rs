@@ -252,8 +252,9 @@ fn read_balancer(balancer: &BalancerSettings, node: &Node) -> Option<BalancingRu
         Strategy::Random(among) => ("random", *among),
         Strategy::RoundRobin(among) => ("roundrobin", *among),
         Strategy::LeastPing => ("leastping", Among::All),
-        // No key has it, and Xray no word for it.
+        // Xray has no word for these.
         Strategy::First => ("fifo", Among::All),
+        Strategy::FirstAlive => ("firstalive", Among::All),
         Strategy::LeastLoad(load) => {
             let load = least_load(load);
             settings = Some(seal_xray("app.router.StrategyLeastLoadConfig", &load));

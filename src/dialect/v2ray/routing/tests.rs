@@ -214,7 +214,7 @@ fn every_mistake_is_named_where_it_stands() {
         "balancers": [{"tag": "x", "selector": ["nobody"], "strategy": {"type": "roundrobbin"}}]
     }}));
     let expected = [
-        "routing.balancers[0].strategy.type: `roundrobbin` is unknown, expected `random`, `roundRobin`, `leastPing` or `leastLoad`, did you mean `roundRobin`?",
+        "routing.balancers[0].strategy.type: `roundrobbin` is unknown, expected `random`, `roundRobin`, `leastPing`, `leastLoad` or `firstAlive`, did you mean `roundRobin`?",
         "routing.rules[0].ip[0]: `10.0.0.0/40` is not a network, expected 0 to 32 behind the `/`",
         "routing.rules[0].ip[1]: `10.0.0.x` is not an IP address, expected such as `10.0.0.0/8`, `geoip:cn`, `geoip:!cn` or `ext:FILE:CATEGORY`",
         "routing.rules[0].ip[2]: no category is named behind the `:`",
