@@ -93,6 +93,7 @@ mod scenario_flood;
 mod scenario_forms;
 mod scenario_forwarded;
 mod scenario_gost;
+mod scenario_groups;
 mod scenario_haproxy;
 mod scenario_http_proxy;
 mod scenario_init;

@@ -15,10 +15,10 @@ use crate::peers::{Peer, Stage, free_port, listen};
 use crate::traffic::{self, To};
 
 /// Sessions to this port end up where the server says its name.
-const SAY: u16 = 7;
+pub const SAY: u16 = 7;
 
 /// How long it may take until sessions go elsewhere: V2Ray dials a dead server five times.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 #[tokio::test]
 async fn sessions_go_to_the_fastest_server_that_answers_as_in_v2ray() {
@@ -227,12 +227,12 @@ async fn client(socks: u16, ways: &[(&str, u16)], strategy: &Value) -> Value {
 }
 
 /// A VMess server that tells sessions to port [`SAY`] its name; its child and its port.
-async fn server(stage: &mut Stage, name: &str) -> (usize, u16) {
+pub async fn server(stage: &mut Stage, name: &str) -> (usize, u16) {
     let port = free_port();
     (run_server(stage, name, port).await, port)
 }
 
-async fn run_server(stage: &mut Stage, name: &str, port: u16) -> usize {
+pub async fn run_server(stage: &mut Stage, name: &str, port: u16) -> usize {
     let config = json!({
         "inbounds": [{
             "listen": "127.0.0.1", "port": port, "protocol": "vmess",
@@ -249,7 +249,7 @@ async fn run_server(stage: &mut Stage, name: &str, port: u16) -> usize {
 }
 
 /// A web site that says nothing, and how often it was asked.
-async fn site(tls: Option<&Certificate>) -> (SocketAddr, Arc<AtomicUsize>) {
+pub async fn site(tls: Option<&Certificate>) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = listen();
     let at = listener.local_addr().expect("a listener has an address");
     let asked = Arc::new(AtomicUsize::new(0));
@@ -285,7 +285,7 @@ where
 }
 
 /// A way to `port` on which what comes back takes a while: each connection the next of `delays`.
-async fn behind(port: u16, delays: [Duration; 2]) -> u16 {
+pub async fn behind(port: u16, delays: [Duration; 2]) -> u16 {
     let listener = listen();
     let at = listener.local_addr().expect("a listener has an address");
     tokio::spawn(async move {
@@ -321,11 +321,11 @@ async fn behind(port: u16, delays: [Duration; 2]) -> u16 {
 }
 
 /// Who carries a session.
-async fn said(socks: u16) -> String {
+pub async fn said(socks: u16) -> String {
     traffic::line(socks, &To::Name("example.com", SAY)).await
 }
 
-async fn until_said(socks: u16, expected: &str) {
+pub async fn until_said(socks: u16, expected: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let said = said(socks).await;

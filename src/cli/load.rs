@@ -13,6 +13,7 @@ use crate::dialect::gost;
 use crate::dialect::v2ray::{self, Input, Loaded, Options};
 use crate::protocol::InboundSettings;
 use crate::report::{Message, Report};
+use crate::routing::{BalancerSettings, Strategy, place};
 use crate::transport::site;
 use crate::transport::tcp::handed;
 
@@ -299,6 +300,7 @@ fn is_client(config: &Config) -> bool {
 /// What was understood of a client, for whoever started it.
 fn understood(name: &str, form: Form, config: &Config) -> Vec<String> {
     let mut lines = Vec::new();
+    let default = config.routing.default_balancer();
     if let Some(outbound) = config.outbounds.first() {
         let servers = config.outbounds.iter().filter(|one| one.leads_away());
         let servers = servers.map(|one| one.protocol.servers().len().max(1)).sum();
@@ -306,31 +308,73 @@ fn understood(name: &str, form: Form, config: &Config) -> Vec<String> {
             1 => "one server".to_owned(),
             n => format!("{n} servers"),
         };
-        let what = match config.routing.rules.len() {
+        let rules = match default {
+            Some(_) => config.routing.last_rule().unwrap_or_default(),
+            None => config.routing.rules.len(),
+        };
+        let what = match rules {
             0 => "everything",
             _ => "what no rule sends elsewhere",
         };
+        let tag = default.map(|balancer| balancer.tag.as_str());
+        let tag = tag.or(outbound.tag.as_deref()).unwrap_or(&outbound.name);
         let mut line = format!(
-            "{} is {form}, with {servers}: {what} goes by `{}`, {}",
+            "{} is {form}, with {servers}: {what} goes by `{}`",
             name.escape_debug(),
-            outbound
-                .tag
-                .as_deref()
-                .unwrap_or(&outbound.name)
-                .escape_debug(),
-            outbound.protocol.name(),
+            tag.escape_debug(),
         );
-        if let Some(to) = outbound.protocol.servers().first() {
-            let _ = write!(line, " to {to}");
+        if default.is_none() {
+            let _ = write!(line, ", {}", outbound.protocol.name());
+            if let Some(to) = outbound.protocol.servers().first() {
+                let _ = write!(line, " to {to}");
+            }
         }
         lines.push(line);
     }
+    lines.extend(
+        config
+            .routing
+            .balancers
+            .iter()
+            .map(|one| group(one, config)),
+    );
     let doors: Vec<String> = config.all_inbounds().flat_map(doors).collect();
     if !doors.is_empty() {
         lines.push(format!("use it by {}", doors.join(" or ")));
     }
     lines
 }
+
+/// How a balancer chooses, and between which outbounds.
+fn group(balancer: &BalancerSettings, config: &Config) -> String {
+    let how = match &*balancer.strategy {
+        Strategy::LeastPing => "the one that answers soonest",
+        Strategy::First | Strategy::FirstAlive => "the first that answers",
+        Strategy::RoundRobin(_) => "each in its turn",
+        Strategy::Random(_) => "one by chance",
+        Strategy::LeastLoad(_) => "one of the steadiest",
+    };
+    let tags = config.outbounds.iter();
+    let mut tags: Vec<&str> = tags
+        .filter_map(|one| one.tag.as_deref())
+        .filter(|tag| balancer.selects(tag))
+        .collect();
+    if *balancer.strategy == Strategy::FirstAlive {
+        tags.sort_by_key(|tag| place(&balancer.selectors, tag));
+    }
+    let shown = tags.iter().take(MEMBERS_SHOWN);
+    let mut members: Vec<String> = shown
+        .map(|tag| format!("`{}`", tag.escape_debug()))
+        .collect();
+    if let Some(rest) = tags.len().checked_sub(MEMBERS_SHOWN + 1) {
+        members.push(format!("{} more", rest + 1));
+    }
+    let tag = balancer.tag.escape_debug();
+    format!("`{tag}` is {how} of {}", members.join(", "))
+}
+
+/// Members of a group that a line names.
+const MEMBERS_SHOWN: usize = 8;
 
 /// The URLs that applications reach an inbound by.
 fn doors(inbound: &Inbound) -> Vec<String> {

@@ -109,11 +109,21 @@ fn other(transparent: bool, grant: &Grant, said: &mut Said) {
 
 /// What a config has besides inbounds and outbounds.
 pub(in crate::dialect) fn rest(config: &Config, whose: &str, lines: &mut Vec<String>) {
+    rest_but_for(config, "the first outbound", whose, lines);
+}
+
+/// As [`rest`], where `first` carries everything.
+pub(in crate::dialect) fn rest_but_for(
+    config: &Config,
+    first: &str,
+    whose: &str,
+    lines: &mut Vec<String>,
+) {
     let default = Config::default();
     if !config.routing.rules.is_empty() {
         let n = config.routing.rules.len();
         lines.push(format!(
-            "routing.rules: {n} of them are not carried over: everything goes by the first outbound"
+            "routing.rules: {n} of them are not carried over: everything goes by {first}"
         ));
     }
     let parts = [

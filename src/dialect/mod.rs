@@ -5,6 +5,7 @@
 mod clash;
 pub mod form;
 pub mod gost;
+mod groups;
 mod keys;
 pub mod links;
 mod lost;

@@ -9,6 +9,7 @@ use http::header::{HOST, HeaderName, HeaderValue};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::groups::{Choice, balancers, unmistakable};
 use super::keys::{Keys, Notes};
 use super::links;
 use super::rules::{Routing, Rules};
@@ -35,6 +36,8 @@ pub(in crate::dialect) struct Parts {
     pub(in crate::dialect) level: LogLevel,
     /// The tag of the outbound that carries what no rule sends elsewhere.
     pub(in crate::dialect) first: Option<String>,
+    /// Groups that choose for themselves.
+    pub(in crate::dialect) choices: Vec<Choice>,
 }
 
 /// What a file means.
@@ -47,7 +50,7 @@ pub(in crate::dialect) struct Whole {
 
 impl Parts {
     /// Outbounds whose way leads through one that is not carried over are not carried over either.
-    pub(in crate::dialect) fn into_whole(mut self, rules: Rules<'_>, notes: &Notes) -> Whole {
+    pub(in crate::dialect) fn into_whole(mut self, mut rules: Rules<'_>, notes: &Notes) -> Whole {
         loop {
             let tags: HashSet<Arc<str>> = self
                 .outbounds
@@ -79,8 +82,23 @@ impl Parts {
             }
         }
         distinguish(&mut self.outbounds);
-        let tags = self.outbounds.iter().filter_map(|one| one.tag.as_deref());
-        let Routing { settings, text } = rules.into_routing(&tags.map(str::to_owned).collect());
+        let tags: HashSet<String> = self
+            .outbounds
+            .iter()
+            .filter_map(|one| one.tag.as_deref().map(str::to_owned))
+            .collect();
+        for choice in &mut self.choices {
+            choice.members.retain(|tag| tags.contains(tag));
+        }
+        self.choices.retain(|choice| !choice.members.is_empty());
+        let names = unmistakable(&mut self.choices, &self.outbounds);
+        rename(&mut self.outbounds, &names);
+        rules.rename(&names);
+        let tags = tags
+            .into_iter()
+            .map(|tag| names.get(&tag).cloned().unwrap_or(tag));
+        let (balancers, observers) = balancers(&self.choices);
+        let Routing { settings, text } = rules.into_routing(&tags.collect(), balancers);
         Whole {
             config: Config {
                 log: Log {
@@ -90,9 +108,22 @@ impl Parts {
                 inbounds: self.inbounds,
                 outbounds: self.outbounds,
                 routing: settings,
+                observers,
                 ..Config::default()
             },
             routing: text,
+        }
+    }
+}
+
+/// Gives outbounds their new tags, and those that go through them as well.
+fn rename(outbounds: &mut [Outbound], names: &HashMap<String, String>) {
+    for outbound in outbounds {
+        let through = outbound.through.as_mut().map(|through| &mut through.tag);
+        for tag in outbound.tag.as_mut().into_iter().chain(through) {
+            if let Some(name) = names.get(&**tag) {
+                *tag = name.as_str().into();
+            }
         }
     }
 }

@@ -2,15 +2,16 @@
 //!
 //! Sessions of a rule that has no word here would go another way than was meant, so each such is told of as astray.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
+use super::groups::Lead;
 use super::keys::Notes;
 use super::tree::At;
 use super::v2ray;
 use crate::matching::{Geodata, geodata, parse_network};
-use crate::routing::{DomainStrategy, Rule, Settings, Target};
+use crate::routing::{BalancerSettings, DomainStrategy, Rule, Settings, Target};
 
 /// The rules of a file, in their order.
 pub(in crate::dialect) struct Rules<'n> {
@@ -27,6 +28,9 @@ struct Written {
     /// It holds for addresses alone, and no name is resolved for it.
     never_resolves: bool,
 }
+
+const OUTBOUND: &str = "outboundTag";
+const BALANCER: &str = "balancerTag";
 
 /// What a rule asks for, in V2Ray's keys.
 #[derive(Clone, Default)]
@@ -75,6 +79,13 @@ impl Asks {
         self.add(key, format!("geoip:{code}"));
     }
 
+    /// Every session.
+    pub(in crate::dialect) fn everything() -> Self {
+        let mut asks = Self::default();
+        asks.add("network", "tcp,udp");
+        asks
+    }
+
     pub(in crate::dialect) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -110,12 +121,16 @@ impl<'n> Rules<'n> {
         &mut self,
         at: &At,
         asks: Asks,
-        target: &str,
+        target: &Lead,
         never_resolves: bool,
     ) {
         let mut text = asks.0;
         text.insert("type".to_owned(), "field".into());
-        text.insert("outboundTag".to_owned(), target.into());
+        let (key, tag) = match target {
+            Lead::Outbound(tag) => (OUTBOUND, tag),
+            Lead::Balancer(tag) => (BALANCER, tag),
+        };
+        text.insert(key.to_owned(), tag.as_str().into());
         let text = Value::Object(text);
         match v2ray::read_rule(&text, &self.geodata) {
             Ok(rule) => self.all.push(Written {
@@ -131,13 +146,31 @@ impl<'n> Rules<'n> {
         }
     }
 
-    /// Those rules whose outbounds, by their tags, are there.
-    pub(in crate::dialect) fn into_routing(mut self, tags: &HashSet<String>) -> Routing {
+    /// Outbounds are called otherwise.
+    pub(in crate::dialect) fn rename(&mut self, names: &HashMap<String, String>) {
+        for one in &mut self.all {
+            if let Target::Outbound(tag) = &mut one.rule.target.value
+                && let Some(name) = names.get(&**tag)
+            {
+                one.text[OUTBOUND] = name.as_str().into();
+                *tag = name.as_str().into();
+            }
+        }
+    }
+
+    /// Those rules whose outbounds and balancers, by their tags, are there.
+    pub(in crate::dialect) fn into_routing(
+        mut self,
+        tags: &HashSet<String>,
+        balancers: Vec<BalancerSettings>,
+    ) -> Routing {
         self.all.retain(|one| {
-            let Target::Outbound(tag) = &*one.rule.target else {
-                return true;
+            let (tag, is_there) = match &*one.rule.target {
+                Target::Outbound(tag) => (&**tag, tags.contains(&**tag)),
+                Target::Balancer(tag) => {
+                    (tag.as_str(), balancers.iter().any(|one| one.tag == *tag))
+                }
             };
-            let is_there = tags.contains(&**tag);
             if !is_there {
                 let tag = tag.escape_debug();
                 let text = format!("`{tag}` is not carried over: the rule is left out");
@@ -188,7 +221,7 @@ impl<'n> Rules<'n> {
             settings: Settings {
                 strategy: self.strategy,
                 rules,
-                ..Settings::default()
+                balancers,
             },
         }
     }
@@ -204,7 +237,10 @@ fn join(before: &mut Value, after: &Value) -> bool {
     let key = ["domain", "ip"]
         .into_iter()
         .find(|key| is_plain(before, key) && is_plain(after, key));
-    let Some(key) = key.filter(|_| before["outboundTag"] == after["outboundTag"]) else {
+    let leads_alike = [OUTBOUND, BALANCER]
+        .iter()
+        .all(|key| before.get(*key) == after.get(*key));
+    let Some(key) = key.filter(|_| leads_alike) else {
         return false;
     };
     if let (Some(Value::Array(list)), Some(Value::Array(more))) =

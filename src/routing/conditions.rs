@@ -90,6 +90,15 @@ impl Conditions {
             && self.attrs.is_none()
     }
 
+    /// Whether every stream would be taken, and perhaps every datagram.
+    pub fn take_all_streams(&self) -> bool {
+        let rest = Self {
+            networks: Vec::new(),
+            ..self.clone()
+        };
+        rest.ask_nothing() && one_of(&self.networks, |n| *n == Network::Tcp)
+    }
+
     /// A session from a unix socket has no source address, so conditions on the source never hold for it.
     fn takes_source(&self, source: Source) -> bool {
         match source {

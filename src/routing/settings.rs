@@ -182,6 +182,20 @@ impl Settings {
         self.balancers.iter().find(|balancer| balancer.tag == tag)
     }
 
+    /// The place of the rule that takes what no other does, if there is one.
+    pub fn last_rule(&self) -> Option<usize> {
+        let mut rules = self.rules.iter();
+        rules.position(|rule| rule.conditions.take_all_streams())
+    }
+
+    /// The balancer that carries what no rule sends elsewhere.
+    pub fn default_balancer(&self) -> Option<&BalancerSettings> {
+        match &*self.rules.get(self.last_rule()?)?.target {
+            Target::Balancer(tag) => self.balancer(tag),
+            Target::Outbound(_) => None,
+        }
+    }
+
     /// Where nothing but `stand_ins` is left for a balancer to choose from all outbounds (`tags`), one of them carries
     /// what it is given: nothing comes through there.
     pub fn block(&mut self, stand_ins: &[Arc<str>], tags: &[String]) {

@@ -141,7 +141,9 @@ fn check_observer<'o>(
     let fate = match (&*balancer.strategy, &balancer.fallback) {
         (Strategy::First, _)
         | (Strategy::Random(Among::All) | Strategy::RoundRobin(Among::All), _) => return found,
-        (Strategy::Random(_) | Strategy::RoundRobin(_) | Strategy::FirstAlive, _) => "every outbound counts as alive",
+        (Strategy::Random(_) | Strategy::RoundRobin(_) | Strategy::FirstAlive, _) => {
+            "every outbound counts as alive"
+        }
         (_, Some(_)) => "`fallbackTag` carries everything",
         (_, None) => "the first outbound carries everything",
     };

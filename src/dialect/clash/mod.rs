@@ -1,9 +1,10 @@
 //! Clash's and mihomo's YAML, as far as it is about the ways into and out of this process: ports, `listeners` of SOCKS and HTTP,
 //! `proxies`, and `rules` that say which of them carries what.
 //!
-//! Of groups their first choice counts. DNS has no word here; what is lost is told item by item.
+//! Groups are balancers, those that somebody chooses in their first choice. DNS has no word here; what is lost is told item by item.
 
 mod door;
+mod groups;
 mod proxy;
 mod rules;
 mod stream;

@@ -1,22 +1,21 @@
 //! `rules`, and what their policies come to: a proxy, the choice of a group, straight there, or nowhere.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use crate::config::Outbound;
+use super::groups;
+use crate::dialect::groups::{Groups, Lead};
 use crate::dialect::keys::{Keys, Notes};
-use crate::dialect::nodes::{Parts, outbound};
+use crate::dialect::nodes::Parts;
 use crate::dialect::rules::{Asks, Rules};
 use crate::dialect::singbox::counted;
 use crate::dialect::tree::{At, Node};
 use crate::protocol::{OutboundSettings, blackhole, freedom};
-use crate::transport::ClientSettings;
 
 /// Reads `rules`, and gives `parts` the outbound that carries what none of them takes.
 pub(super) fn read<'n>(keys: &Keys<'n>, parts: &mut Parts) -> Rules<'n> {
     let notes = keys.notes();
     let mut rules = Rules::new(notes);
-    let choices = Choices::of(keys, parts);
+    let groups = Groups::new(groups::read(keys), &parts.outbounds, own, notes);
     let lines: Vec<&Node> = keys
         .items("rules")
         .iter()
@@ -28,8 +27,8 @@ pub(super) fn read<'n>(keys: &Keys<'n>, parts: &mut Parts) -> Rules<'n> {
         keys.astray("mode", text);
     }
     if lines.is_empty() || mode.as_deref() == Some("global") {
-        choices.tell_of_first(keys, parts);
         parts.first = first_server(parts);
+        tell_of_first(keys, &groups, parts.first.as_deref());
         return rules;
     }
     let mut unbuilt = Unbuilt::default();
@@ -57,7 +56,7 @@ pub(super) fn read<'n>(keys: &Keys<'n>, parts: &mut Parts) -> Rules<'n> {
                 continue;
             }
         };
-        let Some(tag) = choices.tag(policy) else {
+        let Some(lead) = groups.lead(policy) else {
             unbuilt.add(&line.at, format!("to `{}`", policy.escape_debug()));
             continue;
         };
@@ -65,12 +64,16 @@ pub(super) fn read<'n>(keys: &Keys<'n>, parts: &mut Parts) -> Rules<'n> {
         if is_about_addresses && !never_resolves {
             rules.resolve();
         }
-        rules.push(&line.at, asks, &tag, never_resolves);
+        rules.push(&line.at, asks, &lead, never_resolves);
     }
     unbuilt.tell(notes);
     // What no rule takes goes straight there.
     let (at, policy) = last.unwrap_or((keys.at(), "DIRECT"));
-    parts.first = choices.tag(policy).or_else(|| {
+    let lead = groups.lead(policy);
+    if let Some(lead @ Lead::Balancer(_)) = &lead {
+        rules.push(at, Asks::everything(), lead, false);
+    }
+    parts.first = lead.and_then(|lead| groups.first_of(&lead)).or_else(|| {
         let text = format!(
             "what no rule takes goes by `{}`, which is not carried over",
             policy.escape_debug()
@@ -78,8 +81,9 @@ pub(super) fn read<'n>(keys: &Keys<'n>, parts: &mut Parts) -> Rules<'n> {
         notes.astray(at, text);
         first_server(parts)
     });
-    let straight = choices.used.into_inner();
-    parts.outbounds.extend(straight);
+    let made = groups.into_made();
+    parts.outbounds.extend(made.outbounds);
+    parts.choices = made.choices;
     rules
 }
 
@@ -149,129 +153,30 @@ impl Unbuilt {
     }
 }
 
-/// What policies come to.
-struct Choices<'a> {
-    groups: HashMap<&'a str, &'a Node>,
-    /// The tags of outbounds, and whether these lead to servers.
-    tags: HashMap<String, bool>,
-    /// Outbounds that are there without being written down.
-    used: RefCell<Vec<Outbound>>,
+/// What is there without being written down.
+fn own(name: &str) -> Option<(&'static str, OutboundSettings)> {
+    Some(match name {
+        "DIRECT" | "COMPATIBLE" => {
+            let freedom = freedom::OutboundSettings::default();
+            ("direct", OutboundSettings::Freedom(freedom))
+        }
+        "REJECT" | "REJECT-DROP" | "REJECT-TINYGIF" => {
+            let blackhole = blackhole::OutboundSettings::default();
+            ("reject", OutboundSettings::Blackhole(blackhole))
+        }
+        _ => return None,
+    })
 }
 
-impl<'a> Choices<'a> {
-    fn of(keys: &Keys<'a>, parts: &Parts) -> Self {
-        let groups = keys.items("proxy-groups").iter();
-        let named = groups.filter_map(|group| Some((group.get("name")?.as_text()?, group)));
-        let tags = parts.outbounds.iter();
-        let tags = tags.filter_map(|one| Some((one.tag.as_deref()?.to_owned(), one.leads_away())));
-        let choices = Self {
-            groups: named.collect(),
-            tags: tags.collect(),
-            used: RefCell::default(),
-        };
-        choices.tell(keys.notes(), keys.items("proxy-groups"));
-        choices
-    }
-
-    /// The tag of the outbound that a policy comes to.
-    fn tag(&self, policy: &str) -> Option<String> {
-        let chosen = self.chosen(policy, 0)?;
-        let (name, protocol) = match &*chosen {
-            _ if self.tags.contains_key(&chosen) => return Some(chosen),
-            "DIRECT" => {
-                let freedom = freedom::OutboundSettings::default();
-                ("direct", OutboundSettings::Freedom(freedom))
-            }
-            _ => {
-                let blackhole = blackhole::OutboundSettings::default();
-                ("reject", OutboundSettings::Blackhole(blackhole))
-            }
-        };
-        // Clash's own names are nobody else's there, and proxies may have any other.
-        let mut tag = name.to_owned();
-        while self.tags.contains_key(&tag) {
-            tag.push('-');
-        }
-        let mut used = self.used.borrow_mut();
-        if !used.iter().any(|one| one.tag.as_deref() == Some(&*tag)) {
-            let at = At {
-                path: tag.clone(),
-                ..At::default()
-            };
-            used.push(outbound(
-                &at,
-                Some(&tag),
-                ClientSettings::default(),
-                protocol,
-            ));
-        }
-        Some(tag)
-    }
-
-    /// A group that nobody has chosen in takes its first proxy. Where that is not carried over another one does, if it
-    /// leads to a server.
-    fn chosen(&self, policy: &str, depth: usize) -> Option<String> {
-        if self.tags.contains_key(policy) {
-            return Some(policy.to_owned());
-        }
-        match policy {
-            "DIRECT" => return Some("DIRECT".to_owned()),
-            "REJECT" | "REJECT-DROP" | "REJECT-TINYGIF" => return Some("REJECT".to_owned()),
-            _ => {}
-        }
-        let group = self.groups.get(policy).filter(|_| depth < MAX_DEPTH)?;
-        if group.get("type").and_then(Node::as_text) == Some("relay") {
-            return None;
-        }
-        let mut members = group.get("proxies")?.items().iter();
-        let mut members = members.by_ref().filter_map(Node::as_text);
-        let first = self.chosen(members.next()?, depth + 1);
-        first.or_else(|| {
-            members
-                .filter_map(|name| self.chosen(name, depth + 1))
-                .find(|tag| self.tags.get(tag) == Some(&true))
-        })
-    }
-
-    /// Says what takes the place of groups. One by hand loses nothing but the hand, as long as its first proxy is there.
-    fn tell(&self, notes: &Notes, groups: &[Node]) {
-        for group in groups {
-            let text = |key: &str| group.get(key).and_then(Node::as_text).unwrap_or_default();
-            let first = group.get("proxies").and_then(|list| list.items().first());
-            let first = first.and_then(Node::as_text).unwrap_or_default();
-            let chosen = self.chosen(text("name"), 0);
-            let is_first = chosen.is_some() && self.chosen(first, 0) == chosen;
-            if text("type") == "select" && is_first {
-                continue;
-            }
-            let text = match chosen {
-                Some(chosen) => format!(
-                    "`{}`: nothing chooses between proxies here while it runs: `{}` takes the place of `{}`",
-                    text("type").escape_debug(),
-                    chosen.escape_debug(),
-                    text("name").escape_debug()
-                ),
-                None => format!(
-                    "`{}`: none of its proxies is carried over",
-                    text("name").escape_debug()
-                ),
-            };
-            notes.left_out(&group.at, text);
-        }
-    }
-
-    /// Without rules the first proxy carries everything, whatever the first group would choose.
-    fn tell_of_first(&self, keys: &Keys, parts: &Parts) {
-        let group = keys.items("proxy-groups").first();
-        let Some(name) = group.and_then(|group| group.get("name")?.as_text()) else {
-            return;
-        };
-        if self.chosen(name, 0) != first_server(parts) {
-            let text = "there are no rules, the first proxy carries everything";
-            keys.left_out("proxy-groups", text);
-        }
+/// Without rules the first proxy carries everything, whatever the first group would choose.
+fn tell_of_first(keys: &Keys, groups: &Groups<'_>, first: Option<&str>) {
+    let group = keys.items("proxy-groups").first();
+    let Some(name) = group.and_then(|group| group.get("name")?.as_text()) else {
+        return;
+    };
+    let lead = groups.lead(name);
+    if lead != first.map(|tag| Lead::Outbound(tag.to_owned())) {
+        let text = "there are no rules, the first proxy carries everything";
+        keys.left_out("proxy-groups", text);
     }
 }
-
-/// Groups inside each other.
-const MAX_DEPTH: usize = 16;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::yaml;
 use crate::address::{Destination, Host};
 use crate::config::{Config, LogLevel, Outbound};
+use crate::dialect::groups::{self, Written};
 use crate::dialect::links::{bare, server_name, write_plugin};
 use crate::dialect::lost::{self, Door};
 use crate::dialect::nodes::packet_word;
@@ -15,6 +16,7 @@ use crate::dialect::singbox::counted;
 use crate::http::EarlyDataIn;
 use crate::protocol::accounts::Account;
 use crate::protocol::{OutboundSettings, socks};
+use crate::routing::Strategy;
 use crate::transport::http_header::{Request, Settings as HttpHeader};
 use crate::transport::httpupgrade::EarlyData as UpgradeEarlyData;
 use crate::transport::tls::Versions;
@@ -41,7 +43,10 @@ pub(in crate::dialect) fn write(config: &Config, lines: &mut Vec<String>) -> Str
         proxies[..=server].rotate_right(1);
         root["proxies"] = json!(proxies);
     }
-    let names: Vec<Value> = proxies.iter().map(|proxy| proxy["name"].clone()).collect();
+    let names = proxies.iter().filter_map(|proxy| proxy["name"].as_str());
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    let chosen = groups::written(config, &names, lines);
+    let names = groups::in_front(&chosen, names);
     let group = (1..)
         .map(|n| {
             if n == 1 {
@@ -50,12 +55,45 @@ pub(in crate::dialect) fn write(config: &Config, lines: &mut Vec<String>) -> Str
                 format!("PROXY {n}")
             }
         })
-        .find(|name| !names.iter().any(|other| other == name));
+        .find(|name| !names.contains(name));
     if let Some(group) = group.filter(|_| !names.is_empty()) {
-        root["proxy-groups"] = json!([{"name": group, "type": "select", "proxies": names}]);
+        let mut groups = vec![json!({"name": group, "type": "select", "proxies": names})];
+        groups.extend(chosen.iter().map(|chosen| self::group(chosen, lines)));
+        root["proxy-groups"] = groups.into();
         root["rules"] = json!([format!("MATCH,{group}")]);
     }
     yaml::text(&root)
+}
+
+/// mihomo passes over those that are dead, whatever the group is.
+fn group(group: &Written, lines: &mut Vec<String>) -> Value {
+    let mut instead = |word: &str| lines.push(groups::instead(&group.place, &group.strategy, word));
+    let (kind, strategy) = match &group.strategy {
+        Strategy::LeastPing => ("url-test", None),
+        Strategy::LeastLoad(_) => {
+            instead("the one that answers soonest carries everything (`url-test`)");
+            ("url-test", None)
+        }
+        Strategy::First | Strategy::FirstAlive => ("fallback", None),
+        Strategy::Random(_) => {
+            instead("they take turns (`load-balance`)");
+            ("load-balance", Some("round-robin"))
+        }
+        Strategy::RoundRobin(_) => ("load-balance", Some("round-robin")),
+    };
+    let mut value = json!({"name": group.name, "type": kind, "proxies": group.members});
+    if let Some(strategy) = strategy {
+        value["strategy"] = strategy.into();
+    }
+    if let Some(probe) = &group.probe {
+        value["url"] = probe.url.to_string().into();
+        // There are whole seconds alone.
+        value["interval"] = json!(probe.interval.as_millis().div_ceil(1000));
+        if let Some(timeout) = probe.timeout {
+            value["timeout"] = json!(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        }
+    }
+    value
 }
 
 fn level(level: LogLevel) -> &'static str {

@@ -17,7 +17,7 @@ use super::nodes::{Parts, Whole, distinguish, inbound, mixed};
 use super::rules::Rules;
 use super::v2ray::json::{Text, tidy};
 use super::v2ray::{self, Input, foreign};
-use super::{clash, gost, lost, singbox};
+use super::{clash, gost, groups, lost, singbox};
 use crate::config::{Config, LogTarget, Outbound};
 use crate::protocol::{InboundSettings, OutboundSettings, http};
 use crate::report::Message;
@@ -364,16 +364,24 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
         }
         Target::SingBox => {
             let config = tagged(config, &mut left_out);
-            lost::rest(&config, "sing-box", &mut left_out);
+            groups::tell_rest(&config, "sing-box", &mut left_out);
             singbox::write(&config, &mut left_out)
         }
         Target::Clash => {
             let config = tagged(config, &mut left_out);
-            lost::rest(&config, "Clash", &mut left_out);
+            groups::tell_rest(&config, "Clash", &mut left_out);
             clash::write(&config, &mut left_out)
         }
         Target::Gost => {
             let before = left_out.len();
+            let ungrouped;
+            let config = match read.form {
+                Form::Clash | Form::SingBox => {
+                    ungrouped = groups::first_in_place(config, &mut left_out);
+                    &ungrouped
+                }
+                _ => config,
+            };
             let text = gost::write(config, &mut left_out);
             // Rules are part of what leads where; what else there is gets lost.
             let mut rest = Config {
@@ -431,6 +439,10 @@ fn in_words_of_v2ray(read: &Read, lines: &mut Vec<String>) -> Value {
     let mut value = v2ray::write_config(&read.config, lines);
     if let Some(routing) = &read.routing {
         value["routing"] = routing.clone();
+        let balancers = &read.config.routing.balancers;
+        if !balancers.is_empty() {
+            value["routing"]["balancers"] = v2ray::write_balancers(balancers);
+        }
     }
     value
 }
@@ -440,7 +452,7 @@ fn in_words_of_v2ray(read: &Read, lines: &mut Vec<String>) -> Value {
 fn tagged(config: &Config, lines: &mut Vec<String>) -> Config {
     let mut config = config.clone();
     distinguish(&mut config.outbounds);
-    let is_lost = !config.routing.rules.is_empty();
+    let is_lost = !config.routing.rules.is_empty() && config.routing.default_balancer().is_none();
     let server = config.outbounds.iter().position(Outbound::leads_away);
     if let Some(n) = server.filter(|n| is_lost && *n > 0) {
         config.outbounds[..=n].rotate_right(1);

@@ -212,7 +212,7 @@ fn what_mihomo_s_documentation_has_is_read() {
         "proxies[11].flow: this flow is not built",
         "proxies[12].type: proxies of type `hysteria2` are not built",
         "client-fingerprint: the handshakes of browsers",
-        "proxy-groups[1]: `url-test`: nothing chooses between proxies here while it runs: `vmess ws` takes the place of `auto`",
+        "proxy-groups[1]: `url-test`: nothing leads to `auto` here, which is left out",
         "rules[2]: 1 rule of kind `RULE-SET`, beginning here: not carried over",
         "external-controller",
     ] {

@@ -1,7 +1,7 @@
 //! sing-box's JSON, as far as it is about the ways into and out of this process: `inbounds` of SOCKS and HTTP, and `outbounds`.
 //!
-//! Of `route` the rules are carried over that V2Ray has words for, of groups their first choice; `dns` has no word here. What is lost is
-//! told item by item.
+//! Of `route` the rules are carried over that V2Ray has words for; groups are balancers, those that somebody chooses in their first choice;
+//! `dns` has no word here. What is lost is told item by item.
 
 mod inbound;
 mod outbound;
@@ -11,8 +11,10 @@ mod transport;
 mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::form::Files;
+use super::groups::{Group, Groups, Kind, probe};
 use super::keys::{Keys, Notes};
 use super::nodes::{Parts, Whole};
 use super::rules::Rules;
@@ -56,7 +58,8 @@ pub(super) fn read(
             _ => parts.outbounds.extend(outbound::read(node, files, notes)),
         }
     }
-    let rules = route::read(&keys, &groups, &mut parts);
+    let groups = Groups::new(groups, &parts.outbounds, |_| None, notes);
+    let rules = route::read(&keys, groups, &mut parts);
     keys.silent(&["$schema"]);
     keys.no_word(
         &[
@@ -135,26 +138,33 @@ fn level(log: Keys) -> LogLevel {
     }
 }
 
-/// A choice between outbounds.
-struct Group<'a> {
-    tag: &'a str,
-    /// The one that is chosen first.
-    chosen: &'a str,
-}
-
-fn group<'a>(node: &'a Node, notes: &'a Notes) -> Option<Group<'a>> {
+fn group<'n>(node: &'n Node, notes: &'n Notes) -> Option<Group<'n>> {
     let keys = Keys::of(node, notes)?;
-    let kind = keys.text("type").unwrap_or_default();
-    let tag = keys.text("tag").unwrap_or_default();
-    let members = keys.list("outbounds");
-    let chosen = keys.text("default").or_else(|| Some(members.first()?.1));
-    let chosen = chosen.unwrap_or_default();
-    let text = format!(
-        "nothing chooses between outbounds here while it runs: `{}` takes the place of `{}`",
-        chosen.escape_debug(),
-        tag.escape_debug()
-    );
-    notes.left_out(&node.at, format_args!("`{kind}`: {text}"));
+    let word = keys.text("type").unwrap_or_default();
+    let name = keys.required("tag")?;
+    let mut members: Vec<&str> = keys
+        .list("outbounds")
+        .into_iter()
+        .map(|(_, name)| name)
+        .collect();
+    let kind = match word {
+        "urltest" => Kind::Fastest,
+        _ => Kind::ByHand,
+    };
+    let probe = probe(&keys, Duration::from_secs(1), Duration::from_secs(180));
+    if kind == Kind::Fastest {
+        let text = "the one that answers soonest is taken, however little sooner";
+        if keys.number::<u32>("tolerance").is_some_and(|ms| ms > 1) {
+            keys.left_out("tolerance", text);
+        }
+    } else if let Some(chosen) = keys.text("default") {
+        if members.contains(&chosen) {
+            members.insert(0, chosen);
+        } else {
+            let text = "it is none of `outbounds`, of which the first is chosen";
+            keys.astray("default", text);
+        }
+    }
     keys.silent(&[
         "url",
         "interval",
@@ -163,7 +173,14 @@ fn group<'a>(node: &'a Node, notes: &'a Notes) -> Option<Group<'a>> {
         "interrupt_exist_connections",
     ]);
     keys.finish();
-    Some(Group { tag, chosen })
+    Some(Group {
+        at: &node.at,
+        name,
+        word,
+        kind,
+        members,
+        probe,
+    })
 }
 
 /// `1 rule`, `2 rules`.

@@ -1,7 +1,8 @@
 //! `route`: rules, and the outbound that carries what none of them takes.
 
-use super::{Group, counted};
+use super::counted;
 use crate::config::Outbound;
+use crate::dialect::groups::{Groups, Lead};
 use crate::dialect::keys::{Keys, Notes};
 use crate::dialect::nodes::{Parts, outbound};
 use crate::dialect::rules::{Asks, Rules};
@@ -10,14 +11,14 @@ use crate::protocol::{OutboundSettings, blackhole};
 use crate::transport::ClientSettings;
 
 /// Reads `route`, and gives `parts` the outbound that carries what no rule takes.
-pub(super) fn read<'n>(keys: &Keys<'n>, groups: &[Group<'_>], parts: &mut Parts) -> Rules<'n> {
+pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -> Rules<'n> {
     let notes = keys.notes();
     let mut rules = Rules::new(notes);
     let mut named = None;
     if let Some(route) = keys.map("route") {
         let mut lost: Vec<&Node> = Vec::new();
         for node in route.items("rules") {
-            if !rule(node, groups, parts, &mut rules) {
+            if !rule(node, &groups, parts, &mut rules) {
                 lost.push(node);
             }
         }
@@ -44,12 +45,14 @@ pub(super) fn read<'n>(keys: &Keys<'n>, groups: &[Group<'_>], parts: &mut Parts)
         named = route.text("final");
         route.finish();
     }
-    parts.first = first(keys, groups, parts, named, rules.is_empty());
+    parts.first = first(keys, &groups, parts, named, &mut rules);
+    let made = groups.into_made();
+    parts.choices = made.choices;
     rules
 }
 
 /// Reads a rule; whether all of it is built.
-fn rule(node: &Node, groups: &[Group<'_>], parts: &mut Parts, rules: &mut Rules<'_>) -> bool {
+fn rule(node: &Node, groups: &Groups<'_>, parts: &mut Parts, rules: &mut Rules<'_>) -> bool {
     let text = |key: &str| node.get(key).and_then(Node::as_text);
     let action = text("action").unwrap_or("route");
     let target = match action {
@@ -70,7 +73,7 @@ fn rule(node: &Node, groups: &[Group<'_>], parts: &mut Parts, rules: &mut Rules<
                 let block = outbound(&node.at, Some(tag), ClientSettings::default(), protocol);
                 parts.outbounds.push(block);
             }
-            tag.to_owned()
+            Lead::Outbound(tag.to_owned())
         }
         "route" => match text("outbound") {
             Some(tag) => chosen(tag, groups),
@@ -217,30 +220,32 @@ fn escaped(text: &str) -> String {
     text.replace('.', "\\.")
 }
 
-/// A group may choose a group; one that chooses itself leads nowhere.
-fn chosen(tag: &str, groups: &[Group<'_>]) -> String {
-    let mut tag = tag;
-    for _ in groups {
-        let found = groups.iter().find(|group| group.tag == tag);
-        let Some(group) = found else { break };
-        tag = group.chosen;
-    }
-    tag.to_owned()
+/// What is there of nothing is left out with its rule.
+fn chosen(tag: &str, groups: &Groups<'_>) -> Lead {
+    let lead = groups.lead(tag);
+    lead.unwrap_or_else(|| Lead::Outbound(tag.to_owned()))
 }
 
 /// The outbound that `route.final` names, or the first one, whichever its groups choose.
 fn first(
     keys: &Keys,
-    groups: &[Group<'_>],
+    groups: &Groups<'_>,
     parts: &Parts,
     named: Option<&str>,
-    has_no_rules: bool,
+    rules: &mut Rules<'_>,
 ) -> Option<String> {
     let notes: &Notes = keys.notes();
     let all = keys.items("outbounds");
     let tag_of = |node: &'_ Node| node.get("tag").and_then(Node::as_text).map(str::to_owned);
     let wanted = named.map(str::to_owned).or_else(|| tag_of(all.first()?))?;
-    let tag = chosen(&wanted, groups);
+    let has_no_rules = rules.is_empty();
+    let tag = match chosen(&wanted, groups) {
+        Lead::Outbound(tag) => tag,
+        lead @ Lead::Balancer(_) => {
+            rules.push(keys.at(), Asks::everything(), &lead, false);
+            return groups.first_of(&lead);
+        }
+    };
     let found = parts
         .outbounds
         .iter()

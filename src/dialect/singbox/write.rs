@@ -1,15 +1,19 @@
 //! The other way: a config as sing-box's JSON.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::counted;
 use crate::config::{Config, Inbound, LogLevel, Outbound};
+use crate::dialect::groups::{self, Written};
 use crate::dialect::links::{bare, write_plugin};
 use crate::dialect::lost::{self, Door};
 use crate::dialect::nodes::packet_word;
 use crate::dialect::said::Said;
 use crate::http::EarlyDataIn;
 use crate::protocol::{OutboundSettings, socks};
+use crate::routing::Strategy;
 use crate::transport::http2::Pings;
 use crate::transport::tls::Versions;
 use crate::transport::{ClientCarrier, ClientSettings};
@@ -27,6 +31,10 @@ pub(in crate::dialect) fn write(config: &Config, lines: &mut Vec<String>) -> Str
         outbounds.extend(self::outbound(outbound, lines));
     }
     lost::dangling(&mut outbounds, "detour", "tag", lines);
+    let names = outbounds.iter().filter_map(|one| one["tag"].as_str());
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    let chosen = groups::written(config, &names, lines);
+    outbounds.extend(chosen.iter().map(|chosen| group(chosen, lines)));
     let mut root =
         json!({"log": log(config.log.level), "inbounds": inbounds, "outbounds": outbounds});
     // Not one that goes straight there, where the config's own first could not be carried over.
@@ -37,11 +45,53 @@ pub(in crate::dialect) fn write(config: &Config, lines: &mut Vec<String>) -> Str
         true => server,
         false => root["outbounds"].get(0),
     };
-    if let Some(tag) = first.and_then(|first| first.get("tag")).cloned() {
+    let default = chosen.iter().find(|one| one.is_default);
+    let default = default.map(|one| json!(one.name));
+    let first = first.and_then(|first| first.get("tag")).cloned();
+    if let Some(tag) = default.or(first) {
         root["route"] = json!({"final": tag});
     }
     format!("{root:#}\n")
 }
+
+/// There are the fastest, and one that somebody chooses.
+fn group(group: &Written, lines: &mut Vec<String>) -> Value {
+    let mut instead = |word: &str| lines.push(groups::instead(&group.place, &group.strategy, word));
+    let is_fastest = match &group.strategy {
+        Strategy::LeastPing => true,
+        Strategy::LeastLoad(_) => {
+            instead("the one that answers soonest carries everything (`urltest`)");
+            true
+        }
+        _ => {
+            instead("the first carries everything until somebody chooses another one (`selector`)");
+            false
+        }
+    };
+    let mut value = json!({"tag": group.name, "outbounds": group.members});
+    match (&group.probe, is_fastest) {
+        (_, false) => {
+            value["type"] = "selector".into();
+            value["default"] = group.members[0].clone().into();
+        }
+        (probe, true) => {
+            value["type"] = "urltest".into();
+            // It is 50 ms there.
+            value["tolerance"] = 1.into();
+            if let Some(probe) = probe {
+                value["url"] = probe.url.to_string().into();
+                value["interval"] = format!("{}ms", probe.interval.as_millis()).into();
+                // The interval may be no longer.
+                let idle = probe.interval.max(IDLE);
+                value["idle_timeout"] = format!("{}ms", idle.as_millis()).into();
+            }
+        }
+    }
+    value
+}
+
+/// sing-box' own `idle_timeout`.
+const IDLE: Duration = Duration::from_secs(1800);
 
 fn log(level: LogLevel) -> Value {
     match level {

@@ -43,5 +43,6 @@ pub(in crate::dialect) mod ws;
 pub(in crate::dialect) use five::write as write_five;
 pub use load::{Format, Input, Loaded, Options, load};
 pub(in crate::dialect) use routing::one as read_rule;
+pub(in crate::dialect) use write::balancers as write_balancers;
 pub(in crate::dialect) use write::config as write_config;
 pub use write::outbound as write_outbound;

@@ -71,7 +71,13 @@ fn chosen(node: &Node, name: &str, settings: Option<Object>) -> Strategy {
         "firstalive" => Strategy::FirstAlive,
         "leastload" => Strategy::LeastLoad(least_load(settings.as_ref())),
         _ => {
-            let known = ["random", "roundRobin", "leastPing", "leastLoad", "firstAlive"];
+            let known = [
+                "random",
+                "roundRobin",
+                "leastPing",
+                "leastLoad",
+                "firstAlive",
+            ];
             node.error(format!(
                 "`{}` is unknown, expected `random`, `roundRobin`, `leastPing`, `leastLoad` or `firstAlive`{}",
                 name.escape_debug(),

@@ -32,7 +32,9 @@ pub(in crate::dialect) fn config(config: &Config, lines: &mut Vec<String>) -> Va
     if config.log.access == LogTarget::None && config.log.level != LogLevel::None {
         log["access"] = "none".into();
     }
-    json!({"log": log, "inbounds": inbounds, "outbounds": outbounds})
+    let mut value = json!({"log": log, "inbounds": inbounds, "outbounds": outbounds});
+    super::routing::observers(&config.observers, &mut value);
+    value
 }
 
 fn tell(lines: &mut Vec<String>, name: &str) -> Option<Value> {

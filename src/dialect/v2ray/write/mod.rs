@@ -2,6 +2,7 @@
 
 mod config;
 mod protocols;
+mod routing;
 mod server;
 mod stream;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 pub(in crate::dialect) use config::config;
+pub(in crate::dialect) use routing::balancers;
 
 use crate::config::Outbound;
 use crate::dns::Strategy;

@@ -1,0 +1,233 @@
+//! Groups of Clash and sing-box with real servers: sessions go where the group would send them, and elsewhere when a server dies.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::configs::ID;
+use crate::peers::Peer::{Mihomo, SingBox};
+use crate::peers::{Stage, fetched, free_port, mobula};
+use crate::scenario_observatory::{PATIENCE, behind, run_server, said, server, site, until_said};
+use crate::traffic;
+
+/// What a line says of the group when the client starts.
+async fn runs(stage: &mut Stage, name: &str, config: &str, socks: u16, line: &str) {
+    let path = stage.write(name, config);
+    let mut command = mobula();
+    command.args(["run", "-c"]).arg(path);
+    stage.start(name, &mut command, &[socks]).await;
+    stage.until_line_has(&format!("{name}.log"), &[line]).await;
+    traffic::ready(socks).await;
+}
+
+/// Proxies of a Clash file.
+fn proxies(ways: &[(&str, u16)]) -> String {
+    let proxy = |(name, port): &(&str, u16)| {
+        format!(
+            "- {{name: {name}, type: vmess, server: 127.0.0.1, port: {port}, uuid: {ID}, alterId: 0, cipher: auto, udp: true, \
+             network: ws, ws-opts: {{path: /ray}}}}\n"
+        )
+    };
+    ways.iter().map(proxy).collect()
+}
+
+#[tokio::test]
+async fn url_test_goes_to_the_living_server_that_answers_soonest() {
+    let mut stage = Stage::new();
+    let (site, asked) = site(None).await;
+    let (_, slow) = server(&mut stage, "way-slow").await;
+    let (fast, port) = server(&mut stage, "way-fast").await;
+    let near = behind(slow, [Duration::from_millis(150); 2]).await;
+    let dead = free_port();
+    let socks = free_port();
+    let proxies = proxies(&[("dead", dead), ("way-slow", near), ("way-fast", port)]);
+    let config = format!(
+        "mixed-port: {socks}\nproxies:\n{proxies}proxy-groups:\n- {{name: PROXY, type: select, proxies: [auto, way-slow]}}\n\
+         - {{name: auto, type: url-test, proxies: [dead, way-slow, way-fast], url: 'http://{site}/', interval: 1}}\n\
+         rules:\n- 'MATCH,PROXY'\n"
+    );
+    let line = "`auto` is the one that answers soonest of `dead`, `way-slow`, `way-fast`";
+    let path = stage.write("client", &config);
+    let mut command = mobula();
+    command.args(["run", "-c"]).arg(path);
+    stage.start("client", &mut command, &[socks]).await;
+    let log = stage.until_line_has("client.log", &[line]).await;
+    assert!(!log.is_empty());
+    until_said(socks, "way-fast").await;
+    for _ in 0..5 {
+        assert_eq!(said(socks).await, "way-fast");
+    }
+    stage.child(fast).signal("KILL");
+    stage.child(fast).ended(PATIENCE).await;
+    until_said(socks, "way-slow").await;
+    run_server(&mut stage, "way-fast", port).await;
+    until_said(socks, "way-fast").await;
+    assert!(asked.load(std::sync::atomic::Ordering::Relaxed) > 3);
+}
+
+#[tokio::test]
+async fn fallback_comes_back_to_its_first_server() {
+    let mut stage = Stage::new();
+    let (site, _) = site(None).await;
+    // The spare answers sooner, and is the spare all the same.
+    let (main, port) = server(&mut stage, "z-main").await;
+    let (_, spare) = server(&mut stage, "a-spare").await;
+    let near = behind(port, [Duration::from_millis(100); 2]).await;
+    let socks = free_port();
+    let proxies = proxies(&[("a-spare", spare), ("z-main", near)]);
+    let config = format!(
+        "mixed-port: {socks}\nproxies:\n{proxies}proxy-groups:\n\
+         - {{name: main first, type: fallback, proxies: [z-main, a-spare], url: 'http://{site}/', interval: 1}}\n\
+         rules:\n- 'MATCH,main first'\n"
+    );
+    let line = "`main first` is the first that answers of `z-main`, `a-spare`";
+    runs(&mut stage, "client", &config, socks, line).await;
+    for _ in 0..5 {
+        assert_eq!(said(socks).await, "z-main");
+    }
+    stage.child(main).signal("KILL");
+    stage.child(main).ended(PATIENCE).await;
+    until_said(socks, "a-spare").await;
+    run_server(&mut stage, "z-main", port).await;
+    until_said(socks, "z-main").await;
+}
+
+#[tokio::test]
+async fn load_balance_takes_turns_among_the_living() {
+    let mut stage = Stage::new();
+    let (site, _) = site(None).await;
+    let (_, one) = server(&mut stage, "one").await;
+    let (two, port) = server(&mut stage, "two").await;
+    let socks = free_port();
+    let proxies = proxies(&[("one", one), ("two", port)]);
+    let config = format!(
+        "mixed-port: {socks}\nproxies:\n{proxies}proxy-groups:\n\
+         - {{name: turns, type: load-balance, strategy: round-robin, proxies: [one, two], url: 'http://{site}/', interval: 1}}\n\
+         rules:\n- 'MATCH,turns'\n"
+    );
+    let line = "`turns` is each in its turn of `one`, `two`";
+    runs(&mut stage, "client", &config, socks, line).await;
+    let mut heard = Vec::new();
+    for _ in 0..6 {
+        heard.push(said(socks).await);
+    }
+    heard.sort();
+    assert_eq!(heard, ["one", "one", "one", "two", "two", "two"]);
+    stage.child(two).signal("KILL");
+    stage.child(two).ended(PATIENCE).await;
+    until_said(socks, "one").await;
+    let deadline = Instant::now() + PATIENCE;
+    let mut in_a_row = 0;
+    while in_a_row < 6 {
+        in_a_row = match &*said(socks).await {
+            "one" => in_a_row + 1,
+            _ => 0,
+        };
+        assert!(Instant::now() < deadline, "sessions go to a dead server");
+    }
+}
+
+/// A client with a balancer of each kind, of which the first carries what no rule takes.
+fn client(socks: u16, ways: &[(&str, u16)], site: &str, strategy: &str) -> Value {
+    let outbounds: Vec<Value> = ways
+        .iter()
+        .map(|(tag, port)| {
+            json!({
+                "tag": tag, "protocol": "vmess",
+                "settings": {"vnext": [{"address": "127.0.0.1", "port": port, "users": [{"id": ID}]}]},
+                "streamSettings": {"network": "ws", "wsSettings": {"path": "/ray"}},
+            })
+        })
+        .collect();
+    let kinds = [
+        strategy,
+        "leastPing",
+        "firstAlive",
+        "roundRobin",
+        "random",
+        "leastLoad",
+    ];
+    let balancers: Vec<Value> = kinds
+        .iter()
+        .enumerate()
+        .map(|(n, kind)| {
+            json!({"tag": format!("b{n}"), "selector": ["way-"], "fallbackTag": ways[0].0, "strategy": {"type": kind}})
+        })
+        .collect();
+    json!({
+        "inbounds": [{"listen": "127.0.0.1", "port": socks, "protocol": "socks", "settings": {"udp": true}}],
+        "outbounds": outbounds,
+        "routing": {"balancers": balancers, "rules": [{"type": "field", "network": "tcp,udp", "balancerTag": "b0"}]},
+        "burstObservatory": {"subjectSelector": ["way-"], "pingConfig": {
+            "destination": format!("http://{site}/"), "interval": "1s", "sampling": 1}},
+    })
+}
+
+/// sing-box and mihomo read what is written of balancers, and choose by it.
+#[tokio::test]
+async fn balancers_are_groups_to_sing_box_and_mihomo() {
+    let mut stage = Stage::new();
+    let (site, _) = site(None).await;
+    let (_, slow) = server(&mut stage, "way-slow").await;
+    let (fast, port) = server(&mut stage, "way-fast").await;
+    let near = behind(slow, [Duration::from_millis(200); 2]).await;
+    let ways = [("way-slow", near), ("way-fast", port)];
+    for (peer, to, strategy, first, second) in [
+        (Mihomo, "clash", "leastPing", "way-fast", None),
+        (Mihomo, "clash", "firstAlive", "way-slow", None),
+        (
+            SingBox,
+            "sing-box",
+            "leastPing",
+            "way-fast",
+            Some("way-slow"),
+        ),
+    ] {
+        println!("{to}, {strategy}");
+        let socks = free_port();
+        let given = client(socks, &ways, &site.to_string(), strategy);
+        stage.write("given.json", given.to_string());
+        let path = written(&stage, to);
+        let mut check = match peer {
+            Mihomo => std::process::Command::new(fetched("mihomo")),
+            _ => std::process::Command::new(fetched("sing-box")),
+        };
+        match peer {
+            Mihomo => check.arg("-d").arg(stage.path("")).arg("-t").arg("-f"),
+            _ => check.args(["check", "-c"]),
+        };
+        let output = check.arg(&path).output().expect("the program runs");
+        let heard = [output.stdout, output.stderr].concat();
+        let heard = String::from_utf8_lossy(&heard).into_owned();
+        assert!(
+            output.status.success(),
+            "{heard}\n{}",
+            std::fs::read_to_string(&path).expect("it is there")
+        );
+        let name = format!("{to}-{strategy}");
+        let client = stage.start(&name, &mut peer.command(&path), &[socks]).await;
+        traffic::ready(socks).await;
+        until_said(socks, first).await;
+        if let Some(second) = second {
+            stage.child(fast).signal("KILL");
+            stage.child(fast).ended(PATIENCE).await;
+            until_said(socks, second).await;
+        }
+        stage.child(client).signal("KILL");
+        stage.child(client).ended(PATIENCE).await;
+    }
+}
+
+/// The config in the form `to`.
+fn written(stage: &Stage, to: &str) -> PathBuf {
+    let name = format!("written.{to}");
+    let output = mobula()
+        .args(["convert", "given.json", "--to", to, "--force", "-o", &name])
+        .current_dir(stage.path(""))
+        .output()
+        .expect("mobula runs");
+    let heard = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{heard}");
+    stage.path(&name)
+}

@@ -1,0 +1,218 @@
+//! `proxy-groups`.
+
+use std::time::Duration;
+
+use regex::bytes::RegexBuilder;
+use regex::{Regex, bytes};
+
+use crate::dialect::groups::{Group, Kind, MAX_MEMBERS, probe};
+use crate::dialect::keys::Keys;
+use crate::dialect::tree::Node;
+
+/// Reads the groups of a file; what is wrong with one is told.
+pub(super) fn read<'n>(root: &Keys<'n>) -> Vec<Group<'n>> {
+    let notes = root.notes();
+    let proxies: Vec<Proxy<'n>> = root.items("proxies").iter().filter_map(Proxy::of).collect();
+    // Of all groups, for each of which all proxies may be held against expressions.
+    let mut looked_at = 0;
+    let mut groups = Vec::new();
+    for node in root.items("proxy-groups") {
+        let Some(keys) = Keys::of(node, notes) else {
+            continue;
+        };
+        groups.extend(group(&keys, &proxies, &mut looked_at));
+        keys.finish();
+    }
+    groups
+}
+
+/// Name and type of a proxy.
+struct Proxy<'n> {
+    name: &'n str,
+    kind: &'n str,
+}
+
+impl<'n> Proxy<'n> {
+    fn of(node: &'n Node) -> Option<Self> {
+        let text = |key: &str| node.get(key)?.as_text();
+        Some(Self {
+            name: text("name")?,
+            kind: text("type").unwrap_or_default(),
+        })
+    }
+}
+
+fn group<'n>(keys: &Keys<'n>, proxies: &[Proxy<'n>], looked_at: &mut usize) -> Option<Group<'n>> {
+    let name = keys.required("name")?;
+    let word = keys.text("type").unwrap_or_default();
+    let kind = match &*word.trim().to_ascii_lowercase() {
+        "select" => Kind::ByHand,
+        "url-test" => Kind::Fastest,
+        "fallback" => Kind::FirstAlive,
+        "load-balance" => load_balance(keys),
+        "relay" => {
+            let text = "chains are not built as groups, and mihomo has none any more: `dialer-proxy` of a proxy says what it goes through";
+            keys.astray("type", text);
+            return None;
+        }
+        other => {
+            let text = format!(
+                "groups of type `{}` are not built, expected `select`, `url-test`, `fallback` or `load-balance`",
+                other.escape_debug()
+            );
+            keys.astray("type", text);
+            return None;
+        }
+    };
+    let members = members(keys, proxies, looked_at)?;
+    let mut probe = probe(keys, Duration::from_secs(1), Duration::from_secs(300));
+    if let Some(timeout) = keys.span("timeout", Duration::from_millis(1)) {
+        probe.timeout = timeout;
+    }
+    if kind != Kind::ByHand {
+        let text = "the one that answers soonest is taken, however little sooner";
+        keys.no_word(&["tolerance"], text);
+        if keys.text("expected-status").is_some_and(|text| text != "*") {
+            keys.left_out("expected-status", "any answer will do");
+        }
+        keys.no_word(
+            &["max-failed-times"],
+            "a proxy is dead when what is asked through it fails, not before",
+        );
+    }
+    let text = "it is not carried over: say it of the proxies";
+    keys.no_way(&["interface-name", "routing-mark"], text);
+    keys.no_word(&["disable-udp"], "UDP is carried as well");
+    keys.silent(&[
+        "lazy",
+        "hidden",
+        "icon",
+        "tolerance",
+        "expected-status",
+        "max-failed-times",
+        "strategy",
+    ]);
+    Some(Group {
+        at: keys.at(),
+        name,
+        word,
+        kind,
+        members,
+        probe,
+    })
+}
+
+/// Some keep a site's sessions at one proxy, for sites tie a login to an address. One that lives does so for all of them.
+fn load_balance(keys: &Keys) -> Kind {
+    let strategy = keys.word("strategy");
+    match strategy.as_deref().unwrap_or("consistent-hashing") {
+        "round-robin" => Kind::InTurn,
+        word @ ("consistent-hashing" | "sticky-sessions") => {
+            let text = format!(
+                "`{word}` is not built: the first proxy that answers carries all of it, for a site that sees an address for each session ends logins"
+            );
+            keys.left_out("strategy", text);
+            Kind::FirstAlive
+        }
+        other => {
+            let text = format!(
+                "`{}` is unknown, expected `round-robin`, `consistent-hashing` or `sticky-sessions`: the first proxy that answers carries all of it",
+                other.escape_debug()
+            );
+            keys.left_out("strategy", text);
+            Kind::FirstAlive
+        }
+    }
+}
+
+/// `proxies`, and those that `include-all` and the filters choose; `None` where these cannot be read.
+fn members<'n>(
+    keys: &Keys<'n>,
+    proxies: &[Proxy<'n>],
+    looked_at: &mut usize,
+) -> Option<Vec<&'n str>> {
+    let named = keys.list("proxies").into_iter();
+    let mut members: Vec<&str> = named.map(|(_, name)| name).collect();
+    let from_files = "nothing is fetched for it, the proxies of this file alone are members";
+    keys.no_word(&["use", "include-all-providers"], from_files);
+    let all = keys.switch("include-all");
+    let all = keys.switch("include-all-proxies") || all;
+    let filter = Filters::read(keys, "filter")?;
+    let excluded = Filters::read(keys, "exclude-filter")?;
+    let kinds = keys.text("exclude-type").unwrap_or_default();
+    let kinds: Vec<&str> = kinds.split('|').filter(|kind| !kind.is_empty()).collect();
+    let chooses = !excluded.0.is_empty() || !kinds.is_empty();
+    if all || chooses {
+        *looked_at += proxies.len() + members.len();
+    }
+    if *looked_at > MAX_MEMBERS {
+        let text =
+            format!("the groups look at more than {MAX_MEMBERS} proxies by now: it is left out");
+        keys.notes().astray(keys.at(), text);
+        return None;
+    }
+    if all {
+        let found = proxies.iter().map(|proxy| proxy.name);
+        members.extend(found.filter(|name| filter.0.is_empty() || filter.take(name)));
+    }
+    if chooses {
+        let is_out = |name: &str| {
+            let of_kind = |proxy: &Proxy| {
+                proxy.name == name && kinds.iter().any(|kind| is_kind(kind, proxy.kind))
+            };
+            excluded.take(name) || !kinds.is_empty() && proxies.iter().any(of_kind)
+        };
+        members.retain(|name| !is_out(name));
+    }
+    Some(members)
+}
+
+/// `exclude-type` has mihomo's names of protocols, whatever their case.
+fn is_kind(word: &str, kind: &str) -> bool {
+    let long = match &*kind.to_ascii_lowercase() {
+        "ss" => "shadowsocks",
+        "ssr" => "shadowsocksr",
+        _ => kind,
+    };
+    word.trim().eq_ignore_ascii_case(long)
+}
+
+/// Expressions with backticks between them, of which one has to match.
+struct Filters(Vec<Filter>);
+
+/// Without regard to the case of other letters than English ones, where case does not matter.
+enum Filter {
+    Text(Regex),
+    Bytes(bytes::Regex),
+}
+
+impl Filters {
+    fn read(keys: &Keys, key: &'static str) -> Option<Self> {
+        let text = keys.text(key).unwrap_or_default();
+        let mut all = Vec::new();
+        for one in text.split('`').filter(|one| !one.is_empty()) {
+            // Tables of all letters are not built in.
+            let filter = Regex::new(one).map(Filter::Text).or_else(|e| {
+                let bytes = RegexBuilder::new(one).unicode(false).build();
+                bytes.map(Filter::Bytes).map_err(|_| e)
+            });
+            let Ok(filter) = filter else {
+                let text = format!(
+                    "the expression `{}` cannot be read here (nothing may look ahead or behind): the group is left out",
+                    one.escape_debug()
+                );
+                keys.astray(key, text);
+                return None;
+            };
+            all.push(filter);
+        }
+        Some(Self(all))
+    }
+
+    fn take(&self, name: &str) -> bool {
+        self.0.iter().any(|filter| match filter {
+            Filter::Text(regex) => regex.is_match(name),
+            Filter::Bytes(regex) => regex.is_match(name.as_bytes()),
+        })
+    }
+}

@@ -1,0 +1,542 @@
+//! Groups as people write them, and what they come to.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::dialect::form::{Read, Target, read, write};
+use crate::dialect::v2ray::{self, Input};
+use crate::observatory::Kind;
+use crate::routing::{Among, BalancerSettings, Strategy, Target as Lead};
+
+const PROXIES: &str = "proxies:\n- {name: hk, type: trojan, server: a.example, port: 443, password: p}\n\
+    - {name: hk 2, type: trojan, server: b.example, port: 443, password: p}\n\
+    - {name: jp, type: vless, server: c.example, port: 443, tls: true, uuid: b831381d-6324-4d53-ad4f-8cda48b30811}\n\
+    - {name: hy, type: hysteria2, server: d.example, port: 443, password: p}\n";
+
+fn no_files(_: &Path) -> Result<String, String> {
+    Err("no files here".to_owned())
+}
+
+fn clash(groups: &[&str], rules: &[&str]) -> String {
+    let groups: String = groups.iter().map(|one| format!("- {one}\n")).collect();
+    let rules: String = rules.iter().map(|one| format!("- '{one}'\n")).collect();
+    format!("{PROXIES}proxy-groups:\n{groups}rules:\n{rules}")
+}
+
+fn read_text(text: &str) -> Read {
+    let read = read(text, "x", &no_files);
+    read.unwrap_or_else(|e| panic!("{e:#?}\n{text}"))
+}
+
+fn only(read: &Read) -> &BalancerSettings {
+    let [only] = &read.config.routing.balancers[..] else {
+        panic!("{:#?}\n{:#?}", read.config.routing, read.left_out);
+    };
+    only
+}
+
+/// What is said of all but the proxy that is not built.
+fn besides_hy(read: &Read) -> Vec<&String> {
+    let lines = read.left_out.iter();
+    lines.filter(|line| !line.contains("hysteria2")).collect()
+}
+
+/// Strategy, selectors and fallback.
+fn shape(balancer: &BalancerSettings) -> (Strategy, Vec<String>, String) {
+    let fallback = balancer.fallback.as_ref().expect("there is one");
+    let strategy = balancer.strategy.value.clone();
+    (
+        strategy,
+        balancer.selectors.value.clone(),
+        fallback.to_string(),
+    )
+}
+
+fn texts(all: &[&str]) -> Vec<String> {
+    all.iter().map(|text| (*text).to_owned()).collect()
+}
+
+#[test]
+fn each_kind_chooses_as_it_does_there() {
+    for (group, strategy) in [
+        ("type: url-test", Strategy::LeastPing),
+        ("type: fallback", Strategy::FirstAlive),
+        (
+            "type: load-balance, strategy: round-robin",
+            Strategy::RoundRobin(Among::Alive),
+        ),
+        ("type: load-balance", Strategy::FirstAlive),
+        (
+            "type: load-balance, strategy: sticky-sessions",
+            Strategy::FirstAlive,
+        ),
+    ] {
+        let group = format!(
+            "{{name: g, {group}, proxies: [jp, hk 2], url: 'http://p.test/204', interval: 7, timeout: 900}}"
+        );
+        let read = read_text(&clash(&[&group], &["DOMAIN,a.test,g", "MATCH,hk"]));
+        let balancer = only(&read);
+        let expected = (strategy, texts(&["jp", "hk 2"]), "jp".to_owned());
+        assert_eq!(shape(balancer), expected);
+        let [observer] = &read.config.observers[..] else {
+            panic!("{:#?}", read.config.observers);
+        };
+        assert_eq!(*observer.selectors, texts(&["jp", "hk 2"]));
+        let Kind::Burst(probe) = &observer.kind else {
+            panic!("{observer:#?}");
+        };
+        assert_eq!(probe.url.to_string(), "http://p.test/204");
+        assert_eq!(
+            (probe.interval.as_secs(), probe.timeout.as_millis()),
+            (7, 900)
+        );
+        assert_eq!(probe.sampling, 1, "each member once in an interval");
+        assert_eq!(read.astray, [""; 0]);
+        let says_so = read
+            .left_out
+            .iter()
+            .any(|line| line.contains("ends logins") || line.contains("`load-balance`"));
+        assert!(!says_so || group.contains("load-balance"));
+        assert_eq!(
+            says_so,
+            group.contains("load-balance") && !group.contains("round-robin"),
+            "{:?}",
+            read.left_out
+        );
+    }
+}
+
+#[test]
+fn what_no_rule_takes_may_go_by_a_group() {
+    let auto = "{name: auto, type: url-test, proxies: [jp, hk]}";
+    let select = "{name: PROXY, type: select, proxies: [auto, DIRECT]}";
+    let text = clash(&[select, auto], &["DOMAIN,a.test,DIRECT", "MATCH,PROXY"]);
+    let read = read_text(&text);
+    assert_eq!(only(&read).tag, "auto");
+    assert_eq!(
+        read.config.routing.default_balancer().map(|one| &*one.tag),
+        Some("auto")
+    );
+    assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("jp"));
+    assert_eq!(besides_hy(&read), [""; 0]);
+    // What is written of it is the same to V2Ray's reader.
+    let written = write(&read, &text, Target::Config).expect("it can be written");
+    let input = Input::Text {
+        name: "c".to_owned(),
+        text: written.text.clone(),
+    };
+    let loaded = v2ray::load(&[input], v2ray::Options::default());
+    let config = loaded
+        .config
+        .unwrap_or_else(|| panic!("{:?}", loaded.errors));
+    assert_eq!(config.routing, read.config.routing, "{}", written.text);
+    assert_eq!(config.observers, read.config.observers, "{}", written.text);
+    assert!(
+        written.text.contains("burstObservatory"),
+        "Xray knows it there alone"
+    );
+}
+
+#[test]
+fn members_are_known_by_the_whole_of_their_names() {
+    let group = "{name: g, type: url-test, proxies: [hk, jp]}";
+    let read = read_text(&clash(&[group], &["DOMAIN,a.test,hk", "MATCH,g"]));
+    // `hk 2` is no member, and begins with the name of one.
+    assert_eq!(*only(&read).selectors, texts(&["hk.", "jp"]));
+    let tags: Vec<_> = read
+        .config
+        .outbounds
+        .iter()
+        .filter_map(|one| one.tag.as_deref())
+        .collect();
+    assert_eq!(tags, ["hk.", "hk 2", "jp"]);
+    assert_eq!(
+        *read.config.routing.rules[0].target,
+        Lead::Outbound("hk.".into())
+    );
+    let group = "{name: g, type: fallback, proxies: [hk 2, jp, hk]}";
+    let read = read_text(&clash(&[group], &["MATCH,g"]));
+    assert_eq!(*only(&read).selectors, texts(&["hk 2", "jp", "hk"]));
+}
+
+#[test]
+fn members_are_chosen_by_filters() {
+    for (group, expected) in [
+        ("include-all: true", &["hk", "hk 2", "jp"][..]),
+        (
+            "include-all-proxies: true, filter: '(?i)HK`^jp'",
+            &["hk", "hk 2", "jp"],
+        ),
+        ("include-all: true, filter: hk", &["hk", "hk 2"]),
+        (
+            "proxies: [jp, hk], include-all: true, exclude-filter: ' 2$'",
+            &["jp", "hk"],
+        ),
+        (
+            "include-all: true, exclude-type: 'Vless|ss'",
+            &["hk", "hk 2"],
+        ),
+        ("proxies: [jp, DIRECT, REJECT]", &["jp", "direct", "reject"]),
+    ] {
+        let group = format!("{{name: g, type: fallback, {group}}}");
+        let read = read_text(&clash(&[&group], &["MATCH,g"]));
+        let selectors: Vec<&str> = only(&read)
+            .selectors
+            .iter()
+            .map(|tag| tag.trim_end_matches('.'))
+            .collect();
+        assert_eq!(selectors, expected, "{group}");
+        for tag in only(&read).selectors.iter() {
+            let is_there = read
+                .config
+                .outbounds
+                .iter()
+                .any(|one| one.tag.as_deref() == Some(tag));
+            assert!(is_there, "{tag}");
+        }
+    }
+}
+
+#[test]
+fn groups_in_groups_give_their_members() {
+    let read = read_text(&clash(
+        &[
+            "{name: outer, type: fallback, proxies: [inner, by hand, hk]}",
+            "{name: by hand, type: select, proxies: [hk 2, jp]}",
+            "{name: inner, type: url-test, proxies: [jp, hk]}",
+        ],
+        &["MATCH,outer"],
+    ));
+    assert_eq!(*only(&read).selectors, texts(&["jp", "hk", "hk 2"]));
+    let lines = read.left_out.join("\n");
+    assert!(!lines.contains("nothing leads"), "{lines}");
+    assert!(
+        lines.contains("x:7:3: proxy-groups[0]: `outer`: `inner` is among its members: one choice"),
+        "{lines}"
+    );
+    assert_eq!(read.astray, [""; 0]);
+}
+
+#[test]
+fn several_urls_have_several_observers() {
+    let read = read_text(&clash(
+        &[
+            "{name: a, type: url-test, proxies: [jp, hk], url: 'http://a.test/'}",
+            "{name: b, type: fallback, proxies: [hk 2, jp], url: 'http://b.test/'}",
+            "{name: c, type: fallback, proxies: [hk, jp], url: 'http://a.test/'}",
+        ],
+        &[
+            "DOMAIN,a.test,a",
+            "DOMAIN,b.test,b",
+            "DOMAIN,d.test,c",
+            "MATCH,hk",
+        ],
+    ));
+    let observers: Vec<&str> = read.config.observers.iter().map(|one| &*one.tag).collect();
+    assert_eq!(observers, ["a", "b"]);
+    let asked: Vec<&str> = read
+        .config
+        .routing
+        .balancers
+        .iter()
+        .map(|one| one.observer.as_str())
+        .collect();
+    assert_eq!(asked, ["a", "b", "a"]);
+}
+
+/// What has no right way is told with its place, and is an error to `mobula run` where sessions would go another way.
+#[test]
+fn what_is_no_group_is_told() {
+    for (groups, rule, expected, is_astray) in [
+        (
+            &["{name: g, type: relay, proxies: [hk, jp]}"][..],
+            "MATCH,g",
+            "proxy-groups[0].type: chains are not built as groups",
+            true,
+        ),
+        (
+            &["{name: g, type: smart, proxies: [hk, jp]}"],
+            "MATCH,g",
+            "groups of type `smart` are not built",
+            true,
+        ),
+        (
+            &["{name: g, type: url-test, use: [p]}"],
+            "MATCH,g",
+            "what no rule takes goes by `g`",
+            true,
+        ),
+        (
+            &["{name: g, type: url-test, use: [p], proxies: [hk, jp]}"],
+            "MATCH,g",
+            "proxy-groups[0].use: nothing is fetched for it",
+            false,
+        ),
+        (
+            &["{name: g, type: url-test}"],
+            "DOMAIN,a.test,g",
+            "1 rule to `g`",
+            true,
+        ),
+        (
+            &["{name: g, type: url-test}"],
+            "MATCH,hk",
+            "`g`: there is nothing in it",
+            false,
+        ),
+        (
+            &["{name: g, type: url-test, proxies: [hy]}"],
+            "MATCH,g",
+            "`g`: none of its members is carried over",
+            false,
+        ),
+        (
+            &["{name: g, type: url-test, proxies: [hy, nobody, hk, jp]}"],
+            "MATCH,g",
+            "`g`: `hy`, `nobody` are not carried over",
+            false,
+        ),
+        (
+            &[
+                "{name: g, type: select, proxies: [h, hk]}",
+                "{name: h, type: url-test, proxies: [g, hk]}",
+            ],
+            "MATCH,hk",
+            "`h`: it is among its own members",
+            true,
+        ),
+        (
+            &["{name: g, type: url-test, proxies: [g, hk]}"],
+            "MATCH,g",
+            "`g`: it is among its own members",
+            true,
+        ),
+        (
+            &[
+                "{name: g, type: url-test, proxies: [hk, jp]}",
+                "{name: g, type: select, proxies: [jp]}",
+            ],
+            "MATCH,g",
+            "proxy-groups[1]: `g`: there is a group of this name already",
+            true,
+        ),
+        (
+            &["{name: hk, type: select, proxies: [jp]}"],
+            "MATCH,hk",
+            "`hk`: an outbound has this name as well",
+            true,
+        ),
+        (
+            &["{name: g, type: url-test, include-all: true, filter: '^(?!jp)'}"],
+            "MATCH,g",
+            "proxy-groups[0].filter: the expression `^(?!jp)` cannot be read here",
+            true,
+        ),
+        (
+            &["{name: g, type: url-test, proxies: [hk, jp], tolerance: 50}"],
+            "MATCH,g",
+            "proxy-groups[0].tolerance: the one that answers soonest",
+            false,
+        ),
+        (
+            &["{name: g, type: url-test, proxies: [hk, jp], url: 'nowhere'}"],
+            "MATCH,g",
+            "proxy-groups[0].url: `nowhere` is not a URL",
+            false,
+        ),
+        (
+            &["{name: g, type: url-test, proxies: [hk, jp]}"],
+            "MATCH,hk",
+            "proxy-groups[0]: `url-test`: nothing leads to `g` here",
+            false,
+        ),
+        (
+            &["{name: g, type: select, proxies: [hy, jp]}"],
+            "MATCH,g",
+            "`jp` takes the place of `g`",
+            false,
+        ),
+    ] {
+        let read = read_text(&clash(groups, &[rule]));
+        let lines = if is_astray {
+            &read.astray
+        } else {
+            &read.left_out
+        };
+        assert!(
+            lines.iter().any(|line| line.contains(expected)),
+            "{expected}\n{lines:#?}\n{:#?}",
+            read.left_out
+        );
+    }
+    // One that has but one member does not choose.
+    let read = read_text(&clash(
+        &["{name: g, type: fallback, proxies: [jp]}"],
+        &["MATCH,g"],
+    ));
+    assert!(
+        read.config.routing.balancers.is_empty() && besides_hy(&read).is_empty(),
+        "{:?}",
+        read.left_out
+    );
+    assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("jp"));
+}
+
+#[test]
+fn many_groups_of_a_stranger_are_bounded() {
+    let groups: String = (0..3000)
+        .map(|n| {
+            format!(
+                "- {{name: g{n}, type: url-test, include-all: true, proxies: [g{}]}}\n",
+                n + 1
+            )
+        })
+        .collect();
+    let proxies: String = (0..300)
+        .map(|n| {
+            format!("- {{name: p{n}, type: trojan, server: a.example, port: 443, password: p}}\n")
+        })
+        .collect();
+    let text = format!("proxies:\n{proxies}proxy-groups:\n{groups}rules: ['MATCH,g0']\n");
+    let read = read_text(&text);
+    assert!(
+        read.astray
+            .iter()
+            .any(|line| line.contains("200000 proxies by now")),
+        "{:?}",
+        read.astray.first()
+    );
+}
+
+fn sing_box(outbounds: Value, route: Value) -> Read {
+    let mut all = json!([
+        {"type": "trojan", "tag": "hk", "server": "a.example", "server_port": 443, "password": "p"},
+        {"type": "trojan", "tag": "jp", "server": "b.example", "server_port": 443, "password": "p"},
+        {"type": "direct", "tag": "direct"},
+    ]);
+    if let (Some(all), Some(more)) = (all.as_array_mut(), outbounds.as_array()) {
+        all.extend(more.iter().cloned());
+    }
+    read_text(&json!({"outbounds": all, "route": route}).to_string())
+}
+
+#[test]
+fn urltest_of_sing_box_is_the_one_that_answers_soonest() {
+    let groups = json!([
+        {"type": "selector", "tag": "s", "outbounds": ["hk", "auto"], "default": "auto"},
+        {"type": "urltest", "tag": "auto", "outbounds": ["jp", "hk"], "url": "http://p.test/", "interval": "1m"},
+    ]);
+    let read = sing_box(groups.clone(), json!({"final": "s"}));
+    let expected = (Strategy::LeastPing, texts(&["jp", "hk"]), "jp".to_owned());
+    assert_eq!(shape(only(&read)), expected);
+    assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("jp"));
+    assert_eq!(read.astray, [""; 0]);
+    let rules = json!({"rules": [{"domain": ["a.test"], "outbound": "auto"}], "final": "direct"});
+    let read = sing_box(groups, rules);
+    assert_eq!(
+        *read.config.routing.rules[0].target,
+        Lead::Balancer("auto".to_owned())
+    );
+    assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("direct"));
+}
+
+/// What is written of balancers is read as the same ones again, as far as the other program has them.
+#[test]
+fn balancers_are_groups_elsewhere() {
+    let config = |strategy: &str| {
+        let proxy = |tag: &str| {
+            json!({"tag": tag, "protocol": "trojan", "settings": {"servers": [
+            {"address": "a.example", "port": 443, "password": "p"}]}, "streamSettings": {"security": "tls"}})
+        };
+        json!({
+            "outbounds": [proxy("way-a"), proxy("way-b"), proxy("other")],
+            "routing": {
+                "rules": [{"type": "field", "network": "tcp,udp", "balancerTag": "ways"}],
+                "balancers": [{"tag": "ways", "selector": ["way-b", "way-a"], "fallbackTag": "way-b", "strategy": {"type": strategy}}]
+            },
+            "burstObservatory": {"subjectSelector": ["way-"], "pingConfig": {
+                "destination": "http://p.test/204", "interval": "20s", "sampling": 1, "timeout": "2s"}}
+        })
+        .to_string()
+    };
+    for (strategy, to, again, said) in [
+        ("leastPing", Target::Clash, Some(Strategy::LeastPing), ""),
+        ("firstAlive", Target::Clash, Some(Strategy::FirstAlive), ""),
+        (
+            "roundRobin",
+            Target::Clash,
+            Some(Strategy::RoundRobin(Among::Alive)),
+            "",
+        ),
+        (
+            "random",
+            Target::Clash,
+            Some(Strategy::RoundRobin(Among::Alive)),
+            "routing.balancers[0].strategy: there is no word for `random`: they take turns",
+        ),
+        (
+            "leastLoad",
+            Target::Clash,
+            Some(Strategy::LeastPing),
+            "no word for `leastLoad`",
+        ),
+        ("leastPing", Target::SingBox, Some(Strategy::LeastPing), ""),
+        (
+            "firstAlive",
+            Target::SingBox,
+            None,
+            "no word for `firstAlive`: the first carries everything",
+        ),
+        ("random", Target::SingBox, None, "no word for `random`"),
+    ] {
+        let text = config(strategy);
+        let read = read_text(&text);
+        let written = write(&read, &text, to).expect("it can be written");
+        let lines = written.left_out.join("\n");
+        let of_strategy = |line: &&String| line.contains("strategy");
+        assert_eq!(
+            written.left_out.iter().any(|line| of_strategy(&line)),
+            !said.is_empty(),
+            "{lines}"
+        );
+        assert!(
+            lines.contains(said) && !lines.contains("routing.rules"),
+            "{lines}"
+        );
+        let found = read_text(&written.text);
+        assert_eq!(found.astray, [""; 0]);
+        match again {
+            Some(strategy) => {
+                let balancer = only(&found);
+                assert_eq!(*balancer.strategy, strategy, "{}", written.text);
+                let Kind::Burst(probe) = &found.config.observers[0].kind else {
+                    panic!("{}", written.text);
+                };
+                assert_eq!(probe.url.to_string(), "http://p.test/204");
+                assert_eq!(probe.interval.as_secs(), 20);
+                let mut selectors = balancer.selectors.value.clone();
+                if strategy != Strategy::FirstAlive {
+                    selectors.sort();
+                    assert_eq!(selectors, texts(&["way-a", "way-b"]));
+                } else {
+                    assert_eq!(selectors, texts(&["way-b", "way-a"]));
+                }
+                assert!(
+                    found.config.routing.default_balancer().is_some(),
+                    "{}",
+                    written.text
+                );
+            }
+            None => {
+                let first = found.config.outbounds[0].tag.as_deref();
+                let expected = if strategy == "firstAlive" {
+                    "way-b"
+                } else {
+                    "way-a"
+                };
+                assert_eq!(first, Some(expected), "{}", written.text);
+            }
+        }
+    }
+}
