@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use crate::configs::ID;
 use crate::peers::Peer::{Mihomo, SingBox};
 use crate::peers::{Stage, fetched, free_port, mobula};
-use crate::scenario_observatory::{PATIENCE, behind, run_server, said, server, site, until_said};
+use crate::scenario_observatory::{
+    PATIENCE, behind, run_server, said, server, site, until_fast_then_slow_then_fast, until_said,
+};
 use crate::traffic;
 
 /// What a line says of the group when the client starts.
@@ -54,15 +56,7 @@ async fn url_test_goes_to_the_living_server_that_answers_soonest() {
     stage.start("client", &mut command, &[socks]).await;
     let log = stage.until_line_has("client.log", &[line]).await;
     assert!(!log.is_empty());
-    until_said(socks, "way-fast").await;
-    for _ in 0..5 {
-        assert_eq!(said(socks).await, "way-fast");
-    }
-    stage.child(fast).signal("KILL");
-    stage.child(fast).ended(PATIENCE).await;
-    until_said(socks, "way-slow").await;
-    run_server(&mut stage, "way-fast", port).await;
-    until_said(socks, "way-fast").await;
+    until_fast_then_slow_then_fast(&mut stage, socks, fast, port).await;
     assert!(asked.load(std::sync::atomic::Ordering::Relaxed) > 3);
 }
 

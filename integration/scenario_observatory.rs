@@ -41,15 +41,7 @@ async fn sessions_go_to_the_fastest_server_that_answers_as_in_v2ray() {
             "probeURL": format!("http://{site}/probe"), "probeInterval": "100ms"
         });
         stage.run(peer, "client", &config, &[socks]).await;
-        until_said(socks, "way-fast").await;
-        for _ in 0..5 {
-            assert_eq!(said(socks).await, "way-fast");
-        }
-        stage.child(fast).signal("KILL");
-        stage.child(fast).ended(PATIENCE).await;
-        until_said(socks, "way-slow").await;
-        run_server(&mut stage, "way-fast", port).await;
-        until_said(socks, "way-fast").await;
+        until_fast_then_slow_then_fast(&mut stage, socks, fast, port).await;
         assert!(asked.load(Ordering::Relaxed) > 3);
         let log = stage.until_file_has("access.log", "accepted").await;
         assert!(log.contains(&format!("example.com:{SAY}")), "{log}");
@@ -246,6 +238,19 @@ pub async fn run_server(stage: &mut Stage, name: &str, port: u16) -> usize {
         "routing": {"rules": [{"type": "field", "port": SAY, "outboundTag": name}]}
     });
     stage.run(Peer::V2ray445, name, &config, &[port]).await
+}
+
+/// Sessions keep to `way-fast` while it lives, go to `way-slow` when it is killed, and are back when it runs on its `port` again.
+pub async fn until_fast_then_slow_then_fast(stage: &mut Stage, socks: u16, fast: usize, port: u16) {
+    until_said(socks, "way-fast").await;
+    for _ in 0..5 {
+        assert_eq!(said(socks).await, "way-fast");
+    }
+    stage.child(fast).signal("KILL");
+    stage.child(fast).ended(PATIENCE).await;
+    until_said(socks, "way-slow").await;
+    run_server(stage, "way-fast", port).await;
+    until_said(socks, "way-fast").await;
 }
 
 /// A web site that says nothing, and how often it was asked.

@@ -78,25 +78,24 @@ impl Conditions {
 
     /// Whether every session would be taken.
     pub fn ask_nothing(&self) -> bool {
+        self.networks.is_empty() && self.ask_for_a_network_at_most()
+    }
+
+    /// Whether every stream would be taken, and perhaps every datagram.
+    pub fn take_all_streams(&self) -> bool {
+        one_of(&self.networks, |n| *n == Network::Tcp) && self.ask_for_a_network_at_most()
+    }
+
+    fn ask_for_a_network_at_most(&self) -> bool {
         self.domains.is_none()
             && self.ips.is_none()
             && self.ports.is_empty()
-            && self.networks.is_empty()
             && self.sources.is_none()
             && self.source_ports.is_empty()
             && self.users.is_empty()
             && self.inbounds.is_empty()
             && self.protocols.is_empty()
             && self.attrs.is_none()
-    }
-
-    /// Whether every stream would be taken, and perhaps every datagram.
-    pub fn take_all_streams(&self) -> bool {
-        let rest = Self {
-            networks: Vec::new(),
-            ..self.clone()
-        };
-        rest.ask_nothing() && one_of(&self.networks, |n| *n == Network::Tcp)
     }
 
     /// A session from a unix socket has no source address, so conditions on the source never hold for it.

@@ -27,6 +27,11 @@ fn asked(key: &str, texts: Vec<String>, conditions: Conditions) -> Asked {
     Asked { conditions, text }
 }
 
+/// What a service, a hop or a node says of one, if it does.
+pub(super) fn of(node: &Node) -> Option<&Node> {
+    node.get("bypass").or_else(|| node.get("bypasses"))
+}
+
 /// Reads `bypass` of a service, a hop or a node: patterns, or the name of one of `bypasses`.
 pub(super) fn read(node: &Node, root: &Node, problems: &Problems) -> Option<Bypass> {
     let mut is_whitelist = false;

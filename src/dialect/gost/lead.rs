@@ -83,8 +83,7 @@ pub(super) fn lead(
 /// Those of a service by itself. A key of `-L` is among all others.
 fn bypasses(node: &Node) -> impl Iterator<Item = &Node> {
     let of_keys = node.get("metadata").and_then(|keys| keys.get("bypass"));
-    let own = node.get("bypass").or_else(|| node.get("bypasses"));
-    [own, of_keys].into_iter().flatten()
+    [bypass::of(node), of_keys].into_iter().flatten()
 }
 
 /// Where the server at the end of the chain has the target, nobody here knows which it is.

@@ -1,5 +1,6 @@
 //! Bypasses by their names: in a file of gost's `bypass` is nothing else, and what is no name of one is passed over.
 
+use super::bypass;
 use super::tree::{Node, Value};
 
 /// Gives what is said in place a name, and an entry of `bypasses`.
@@ -39,7 +40,7 @@ struct Names {
 impl Names {
     /// A key of `-L` is among its metadata, where gost reads none from a file.
     fn service(&mut self, service: &mut Node) {
-        if service.get("bypass").is_none()
+        if bypass::of(service).is_none()
             && let Value::Map(entries) = &mut service.value
             && let Some((_, keys)) = entries
                 .iter_mut()
@@ -61,7 +62,10 @@ impl Names {
             Value::Map(entries) => {
                 for (key, value) in entries {
                     match &*key.to_ascii_lowercase() {
-                        "bypass" => self.name(value),
+                        "bypass" | "bypasses" => match &mut value.value {
+                            Value::List(items) => items.iter_mut().for_each(|item| self.name(item)),
+                            _ => self.name(value),
+                        },
                         "metadata" | "forwarder" => {}
                         _ => self.below(value),
                     }

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use super::Problems;
 use super::made::{DIRECT, Made};
 use super::tree::Node;
+use super::{Problems, bypass};
 use crate::routing::{BalancerSettings, Target};
 
 /// What does not go through a whole chain, and where it goes instead.
@@ -32,17 +32,16 @@ pub(super) fn of_hop(
     nodes: &[Node],
     problems: &Problems,
 ) -> Vec<Skipped> {
-    let own = |node: &Node| node.get("bypass").or_else(|| node.get("bypasses")).cloned();
     let whole = |bypass| Skipped {
         bypass,
         hop: place,
         nodes: Vec::new(),
     };
-    let mut skipped: Vec<Skipped> = own(hop).map(whole).into_iter().collect();
+    let mut skipped: Vec<Skipped> = bypass::of(hop).cloned().map(whole).into_iter().collect();
     let of_nodes: Vec<(usize, Node)> = nodes
         .iter()
         .enumerate()
-        .filter_map(|(n, node)| Some((n, own(node)?)))
+        .filter_map(|(n, node)| Some((n, bypass::of(node)?.clone())))
         .collect();
     let Some((_, first)) = of_nodes.first() else {
         return skipped;

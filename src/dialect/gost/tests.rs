@@ -642,6 +642,19 @@ fn a_bypass_that_is_printed_has_a_name() {
         printed["bypasses"][2],
         serde_json::json!({"name": "bypass-2", "whitelist": true, "matchers": ["10.0.0.0/8", "c.test"]})
     );
+    let file = "services:\n- {addr: ':1', bypasses: [inside, ~.a.test], handler: {type: socks5}}\nbypasses:\n- {name: inside, matchers: [10.0.0.0/8]}";
+    let launch = Launch {
+        files: vec![("gost.yml".to_owned(), file.to_owned())],
+        ..Launch::default()
+    };
+    let text = print(&launch, Form::Json).unwrap();
+    let printed: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let names = serde_json::json!(["inside", "bypass-0"]);
+    assert_eq!(printed["services"][0]["bypasses"], names, "{text}");
+    assert_eq!(
+        printed["bypasses"][1]["matchers"],
+        serde_json::json!([".a.test"])
+    );
 }
 
 /// Command lines, each of services and hops, that have words in a config.json.

@@ -197,50 +197,18 @@ pub(super) fn request(url: &Url, then: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A reference as a page at `from` means it: RFC 3986, section 5.
+/// A reference as a page at `from` means it; what cannot be read is as it was.
 fn resolved(to: &str, from: &Url) -> String {
     let scheme = if from.is_https() { "https" } else { "http" };
     let host = String::from_utf8_lossy(from.host().as_bytes());
-    let to = to.split('#').next().unwrap_or_default();
-    let path = from.target().path();
-    let folder = path.rfind('/').map_or("/", |at| &path[..=at]);
-    if let Some(rest) = to.strip_prefix("//") {
-        return format!("{scheme}://{rest}");
-    }
-    // What stands in front of a colon is a scheme, unless it is a part of a path.
-    let front = to.split(['/', '?']).next().unwrap_or_default();
-    if front.contains(':') {
-        return to.to_owned();
-    }
-    let target = match to.as_bytes().first() {
-        None => from.target().to_string(),
-        Some(b'/') => without_dots(to),
-        Some(b'?') => format!("{path}{to}"),
-        Some(_) => without_dots(&format!("{folder}{to}")),
-    };
-    format!("{scheme}://{host}{target}")
-}
-
-/// A path without `.` and `..`.
-fn without_dots(target: &str) -> String {
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, format!("?{query}")),
-        None => (target, String::new()),
-    };
-    let mut kept: Vec<&str> = Vec::new();
-    let mut is_folder = false;
-    for part in path.split('/').skip(1) {
-        is_folder = matches!(part, "." | "..");
-        match part {
-            "." => {}
-            ".." => drop(kept.pop()),
-            part => kept.push(part),
+    let base = url::Url::parse(&format!("{scheme}://{host}{}", from.target()));
+    match base.and_then(|base| base.join(to)) {
+        Ok(mut whole) => {
+            whole.set_fragment(None);
+            whole.into()
         }
+        Err(_) => to.to_owned(),
     }
-    if is_folder {
-        kept.push("");
-    }
-    format!("/{}{query}", kept.join("/"))
 }
 
 /// What the target's TLS says, unless it is the tunnel below.
