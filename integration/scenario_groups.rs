@@ -1,15 +1,20 @@
 //! Groups of Clash and sing-box with real servers: sessions go where the group would send them, and elsewhere when a server dies.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::configs::ID;
-use crate::peers::Peer::{Mihomo, SingBox};
+use crate::peers::Peer::{Mihomo, Mobula, SingBox};
 use crate::peers::{Stage, fetched, free_port, mobula};
 use crate::scenario_observatory::{
-    PATIENCE, behind, run_server, said, server, site, until_fast_then_slow_then_fast, until_said,
+    PATIENCE, behind, behind_for, run_server, said, server, site, until_fast_then_slow_then_fast,
+    until_said,
 };
 use crate::traffic;
 
@@ -57,7 +62,7 @@ async fn url_test_goes_to_the_living_server_that_answers_soonest() {
     let log = stage.until_line_has("client.log", &[line]).await;
     assert!(!log.is_empty());
     until_fast_then_slow_then_fast(&mut stage, socks, fast, port).await;
-    assert!(asked.load(std::sync::atomic::Ordering::Relaxed) > 3);
+    assert!(asked.load(Relaxed) > 3);
 }
 
 #[tokio::test]
@@ -224,4 +229,117 @@ fn written(stage: &Stage, to: &str) -> PathBuf {
     let heard = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{heard}");
     stage.path(&name)
+}
+
+/// The chosen one stays while it is slower by less than the tolerance, in mihomo and sing-box as here.
+#[tokio::test]
+async fn the_chosen_server_stays_within_the_tolerance() {
+    let mut stage = Stage::new();
+    let (site, _) = site(None).await;
+    let (_, one) = server(&mut stage, "way-one").await;
+    let (_, two) = server(&mut stage, "way-two").await;
+    let (one, delay_one) = delayed(one).await;
+    let (two, delay_two) = delayed(two).await;
+    for (peer, form) in [(Mobula, "config"), (Mihomo, "clash"), (SingBox, "sing-box")] {
+        println!("{peer:?}, {form}");
+        let socks = free_port();
+        let ways = [("way-two", two), ("way-one", one)];
+        let mut given = client(socks, &ways, &site.to_string(), "leastPing");
+        given["routing"]["balancers"][0]["strategy"]["settings"] = json!({"keepWithin": "400ms"});
+        let path = stage.write("given.json", given.to_string());
+        let path = match form {
+            "config" => path,
+            form => written(&stage, form),
+        };
+        delay_one.store(0, Relaxed);
+        delay_two.store(1000, Relaxed);
+        let name = format!("{peer:?}-{form}");
+        let client = stage.start(&name, &mut peer.command(&path), &[socks]).await;
+        traffic::ready(socks).await;
+        until_said(socks, "way-one").await;
+        delay_two.store(0, Relaxed);
+        delay_one.store(50, Relaxed);
+        // For longer than two checks; mihomo holds on to its choice for 10 s in any case.
+        let seconds = if peer == Mihomo { 12 } else { 3 };
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        while Instant::now() < deadline {
+            assert_eq!(
+                said(socks).await,
+                "way-one",
+                "it is slower by less than 400 ms"
+            );
+            sleep(Duration::from_millis(300)).await;
+        }
+        delay_one.store(900, Relaxed);
+        until_said(socks, "way-two").await;
+        stage.child(client).signal("KILL");
+        stage.child(client).ended(PATIENCE).await;
+    }
+}
+
+/// An answer of another status than was expected is none: the site says 503.
+#[tokio::test]
+async fn another_status_than_the_expected_one_is_no_answer() {
+    let mut stage = Stage::new();
+    let (site, _) = site(None).await;
+    let (_, port) = server(&mut stage, "way").await;
+    let (_, spare) = server(&mut stage, "spare").await;
+    for (status, expected) in [("503", "way"), ("200-299/301", "dead")] {
+        let socks = free_port();
+        let proxies = proxies(&[("way", port), ("spare", spare)]);
+        let config = format!(
+            "mixed-port: {socks}\nlog-level: info\nproxies:\n{proxies}proxy-groups:\n\
+             - {{name: first, type: fallback, proxies: [way, spare], url: 'http://{site}/', interval: 1, expected-status: {status}}}\n\
+             rules:\n- 'MATCH,first'\n"
+        );
+        let line = match expected {
+            "dead" => "answers 503, expected 200-299/301",
+            _ => "the outbound `way` is alive",
+        };
+        runs(
+            &mut stage,
+            &format!("client-{expected}"),
+            &config,
+            socks,
+            line,
+        )
+        .await;
+    }
+}
+
+/// A server that dies is passed over when sessions fail, long before the next check: after the first one that is refused, and
+/// after some that hear nothing.
+#[tokio::test]
+async fn sessions_that_fail_bring_the_next_check() {
+    let mut stage = Stage::new();
+    let (site, asked) = site(None).await;
+    let (main, port) = server(&mut stage, "main").await;
+    let (_, spare) = server(&mut stage, "spare").await;
+    let (way, delay) = delayed(spare).await;
+    let socks = free_port();
+    let proxies = proxies(&[("main", port), ("spare", way)]);
+    let config = format!(
+        "mixed-port: {socks}\nproxies:\n{proxies}proxy-groups:\n\
+         - {{name: first, type: fallback, proxies: [main, spare], url: 'http://{site}/', interval: 3600}}\n\
+         rules:\n- 'MATCH,first'\n"
+    );
+    let line = "`first` is the first that answers of `main`, `spare`";
+    runs(&mut stage, "client", &config, socks, line).await;
+    until_said(socks, "main").await;
+    assert_eq!(delay.load(Relaxed), 0);
+    stage.child(main).signal("KILL");
+    stage.child(main).ended(PATIENCE).await;
+    let before = asked.load(Relaxed);
+    until_said(socks, "spare").await;
+    assert!(asked.load(Relaxed) > before, "the site was asked once more");
+}
+
+/// A way to `port` whose answers take as many milliseconds as the number says.
+async fn delayed(port: u16) -> (u16, Arc<AtomicU64>) {
+    let millis = Arc::new(AtomicU64::new(0));
+    let at = behind_for(port, {
+        let millis = millis.clone();
+        move || Duration::from_millis(millis.load(Relaxed))
+    });
+    (at.await, millis)
 }

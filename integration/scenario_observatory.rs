@@ -291,14 +291,20 @@ where
 
 /// A way to `port` on which what comes back takes a while: each connection the next of `delays`.
 pub async fn behind(port: u16, delays: [Duration; 2]) -> u16 {
+    let turns = AtomicUsize::new(0);
+    behind_for(port, move || {
+        delays[turns.fetch_add(1, Ordering::Relaxed) % delays.len()]
+    })
+    .await
+}
+
+/// The same, each connection as long as `delay` says when it comes.
+pub async fn behind_for(port: u16, delay: impl Fn() -> Duration + Send + 'static) -> u16 {
     let listener = listen();
     let at = listener.local_addr().expect("a listener has an address");
     tokio::spawn(async move {
-        for n in 0_usize.. {
-            let Ok((near, _)) = listener.accept().await else {
-                return;
-            };
-            let delay = delays[n % delays.len()];
+        while let Ok((near, _)) = listener.accept().await {
+            let delay = delay();
             tokio::spawn(async move {
                 let far = TcpStream::connect(("127.0.0.1", port)).await?;
                 let ((mut near_read, mut near_write), (mut far_read, mut far_write)) =

@@ -348,7 +348,7 @@ fn understood(name: &str, form: Form, config: &Config) -> Vec<String> {
 /// How a balancer chooses, and between which outbounds.
 fn group(balancer: &BalancerSettings, config: &Config) -> String {
     let how = match &*balancer.strategy {
-        Strategy::LeastPing => "the one that answers soonest",
+        Strategy::LeastPing { .. } => "the one that answers soonest",
         Strategy::First | Strategy::FirstAlive => "the first that answers",
         Strategy::RoundRobin(_) => "each in its turn",
         Strategy::Random(_) => "one by chance",

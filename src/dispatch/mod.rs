@@ -57,9 +57,9 @@ use crate::log;
 use crate::metrics::Metrics;
 use crate::metrics::live::{Entered, Tunnel};
 use crate::policy::Policy;
-use crate::protocol::{Accepted, FirstPayload, ProtocolState};
+use crate::protocol::{self, Accepted, FirstPayload, ProtocolState};
 use crate::relay::Relay;
-use crate::routing::LiveRouter;
+use crate::routing::{LiveRouter, Outcome};
 use crate::seam::Reply;
 use crate::session::{Source, User};
 use crate::sniffing::Aim;
@@ -390,9 +390,12 @@ impl Dispatcher {
             None => tokio::join!(opening, first::payload(first_payload, &mut link)),
         };
         if let Some(tag) = &outbound.tag {
-            self.router
-                .now()
-                .note(tag, opened.is_ok(), std::time::Instant::now());
+            let outcome = match &opened {
+                Ok(_) => Outcome::Reached,
+                Err(e) => Outcome::Failed(e.kind()),
+            };
+            let is_server = matches!(outbound.protocol, protocol::Outbound::Proxy(_));
+            self.router.note(tag, outcome, is_server);
         }
         let (target, limits) = match opened {
             Ok(opened) => opened,

@@ -2,7 +2,7 @@
 //!
 //! A round lasts `sampling` intervals and takes `sampling` samples of each outbound, each at a random moment; the first
 //! of all is taken at once. The last `sampling` samples are kept, for two rounds at most. A failed sample does not count
-//! if `connectivity` does not answer either.
+//! if `connectivity` does not answer either. Sessions that fail one behind the other have all asked at once (`maxFailedTimes`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::probe::{Method, ProbeVia, probe};
-use super::{Burst, Targets, note, now};
+use super::{Burst, ExpectedStatus, Targets, note, now};
 use crate::routing::{Observation, Samples};
 
 pub(super) async fn run(targets: Targets, settings: Burst) {
@@ -22,6 +22,10 @@ pub(super) async fn run(targets: Targets, settings: Burst) {
         settings,
         windows: Mutex::default(),
     });
+    if let Some(max) = watch.settings.max_failed {
+        let health = &watch.targets.health;
+        health.alarm_after(max, watch.settings.timeout);
+    }
     let mut probes = JoinSet::new();
     let mut first = true;
     loop {
@@ -29,14 +33,17 @@ pub(super) async fn run(targets: Targets, settings: Burst) {
         let outbounds = watch.targets.outbounds();
         watch.keep_only(&outbounds);
         for (after, tag) in watch.moments(&outbounds, first) {
-            sleep_until(start + after).await;
+            watch.until(start + after).await;
             probes.spawn(watch.clone().sample(tag));
             while probes.try_join_next().is_some() {}
         }
         first = false;
-        sleep_until(start + watch.length()).await;
+        watch.until(start + watch.length()).await;
     }
 }
+
+/// Between the beginnings of two checks that failing sessions ask for.
+const BETWEEN_CHECKS: Duration = Duration::from_secs(1);
 
 struct Watch {
     targets: Targets,
@@ -72,15 +79,35 @@ impl Watch {
         moments
     }
 
+    /// Waits for that moment. Where sessions fail all outbounds are asked meanwhile, and one check is over before the next one.
+    async fn until(self: &Arc<Self>, moment: Instant) {
+        loop {
+            tokio::select! {
+                () = sleep_until(moment) => return,
+                () = self.targets.health.alarmed() => {}
+            }
+            info!("sessions fail one behind the other: all outbounds are asked");
+            let next = Instant::now() + BETWEEN_CHECKS;
+            let mut probes = JoinSet::new();
+            for tag in self.targets.outbounds() {
+                probes.spawn(self.clone().sample(tag));
+            }
+            probes.join_all().await;
+            sleep_until(next).await;
+            self.targets.health.calm_down();
+        }
+    }
+
     async fn sample(self: Arc<Self>, tag: Arc<str>) {
         let (url, limit) = (&self.settings.url, self.settings.timeout);
+        let expected = &self.settings.expected;
         let via = ProbeVia::Outbound(&self.targets.dispatcher, &tag);
-        let last_try = now();
-        let (time, error) = match probe(via, url, Method::HEAD, limit).await {
+        let (any, last_try) = (ExpectedStatus::default(), now());
+        let (time, error) = match probe(via, url, Method::HEAD, limit, expected).await {
             Ok(time) => (Some(time), String::new()),
             Err(error) => {
                 if let Some(url) = &self.settings.connectivity
-                    && let Err(e) = probe(ProbeVia::Direct, url, Method::HEAD, limit).await
+                    && let Err(e) = probe(ProbeVia::Direct, url, Method::HEAD, limit, &any).await
                 {
                     warn!("the network is down, nothing is known of the outbounds: {url}: {e}");
                     return;

@@ -2,7 +2,7 @@
 //!
 //! An observer asks for a URL through each of its outbounds, again and again, and writes down how long
 //! the answer took ([`HealthTable`]). Any answer means that the outbound is
-//! alive. `observatory` asks through one outbound after the other; `burstObservatory` at random moments,
+//! alive, unless `expectedStatus` says which. `observatory` asks through one outbound after the other; `burstObservatory` at random moments,
 //! keeps several samples and can tell a dead network from a dead outbound. As in V2Ray, a probe
 //! is a session like any other, except that no rule is asked and the access log does not have it.
 
@@ -10,9 +10,11 @@ mod burst;
 mod probe;
 mod sequential;
 mod settings;
+mod status;
 mod url;
 
 pub use settings::{Burst, Kind, Sequential, Settings};
+pub use status::{ExpectedStatus, StatusError};
 pub use url::{Url, UrlError};
 
 use std::future::Future;

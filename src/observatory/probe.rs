@@ -11,7 +11,7 @@ use http::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
 use http_body_util::Empty;
 use tokio::time::timeout;
 
-use super::url::Url;
+use super::{ExpectedStatus, Url};
 use crate::cause::DialError;
 use crate::dispatch::Dispatcher;
 use crate::dns::Lookup;
@@ -41,12 +41,13 @@ static TLS: LazyLock<tls::Outbound> = LazyLock::new(|| {
     tls::Outbound::new(&settings).expect("the defaults need no files")
 });
 
-/// How long it takes from dialling to the head of an answer; its status does not matter.
+/// How long it takes from dialling to the head of an answer; one of another status than is `expected` is none.
 pub(super) async fn probe(
     via: ProbeVia<'_>,
     url: &Url,
     method: Method,
     limit: Duration,
+    expected: &ExpectedStatus,
 ) -> io::Result<Duration> {
     let start = Instant::now();
     let asked = timeout(limit, async {
@@ -55,7 +56,7 @@ pub(super) async fn probe(
             let wrapped = TLS.wrap(link, &url.to).await;
             link = wrapped.map_err(DialError::from)?;
         }
-        ask(link, url, method).await
+        ask(link, url, method, expected).await
     });
     let link = asked.await.unwrap_or_else(|_| {
         let text = format!("no answer from {url} within {limit:?}");
@@ -80,7 +81,7 @@ impl ProbeVia<'_> {
 }
 
 /// Sends the request and waits for the head of the answer; gives the link back.
-async fn ask(link: Link, url: &Url, method: Method) -> io::Result<Link> {
+async fn ask(link: Link, url: &Url, method: Method, expected: &ExpectedStatus) -> io::Result<Link> {
     let mut request = Request::new(Empty::<Bytes>::new());
     *request.method_mut() = method;
     *request.uri_mut() = url.target.clone();
@@ -89,7 +90,12 @@ async fn ask(link: Link, url: &Url, method: Method) -> io::Result<Link> {
     headers.insert(USER_AGENT, GO);
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     match client::ask(link, request, MAX_HEAD).await {
-        Ok((_, link)) => Ok(link),
+        Ok((answer, link)) if expected.has(answer.status()) => Ok(link),
+        Ok((answer, _)) => {
+            let status = answer.status().as_u16();
+            let text = format!("{url} answers {status}, expected {expected}");
+            Err(io::Error::new(io::ErrorKind::InvalidData, text))
+        }
         Err(e) if e.is_incomplete_message() => {
             let text = "it ended without an answer";
             Err(io::Error::new(io::ErrorKind::UnexpectedEof, text))

@@ -17,7 +17,7 @@ pub(super) async fn run(targets: Targets, settings: Sequential) {
         for tag in &outbounds {
             let via = ProbeVia::Outbound(&targets.dispatcher, tag);
             let last_try = now();
-            let probed = probe(via, &settings.url, Method::GET, LIMIT).await;
+            let probed = probe(via, &settings.url, Method::GET, LIMIT, &settings.expected).await;
             let observation = match probed {
                 Ok(delay) => Observation {
                     alive: true,

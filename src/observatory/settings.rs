@@ -2,9 +2,10 @@
 
 #![warn(missing_docs)]
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::Url;
+use super::{ExpectedStatus, Url};
 use crate::report::Placed;
 
 /// One observer: it looks at the outbounds whose tags begin with one of its selectors.
@@ -34,6 +35,8 @@ pub struct Sequential {
     pub url: Url,
     /// `probeInterval`, between two outbounds: 10 s.
     pub interval: Duration,
+    /// `expectedStatus`, ours: other answers are none. Any by default.
+    pub expected: ExpectedStatus,
 }
 
 /// Samples at random moments.
@@ -49,6 +52,11 @@ pub struct Burst {
     pub sampling: u32,
     /// Of one sample: 5 s.
     pub timeout: Duration,
+    /// `expectedStatus`, ours: other answers are none. Any by default.
+    pub expected: ExpectedStatus,
+    /// `maxFailedTimes`, ours: so many sessions that fail within `timeout`, one behind the other, have all outbounds asked at once.
+    /// None by default.
+    pub max_failed: Option<NonZeroU32>,
 }
 
 const SEQUENTIAL_URL: &str = "https://api.v2fly.org/checkConnection.svgz";
@@ -60,6 +68,7 @@ impl Default for Sequential {
         Self {
             url: known(SEQUENTIAL_URL),
             interval: Duration::from_secs(10),
+            expected: ExpectedStatus::default(),
         }
     }
 }
@@ -73,6 +82,8 @@ impl Default for Burst {
             interval: Duration::from_secs(60),
             sampling: 10,
             timeout: Duration::from_secs(5),
+            expected: ExpectedStatus::default(),
+            max_failed: None,
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Balancer {
     turn: AtomicUsize,
     /// How often in a row those failed that have, and when the last time was.
     failures: Mutex<HashMap<Arc<str>, (u32, Instant)>>,
+    /// What `keepWithin` keeps.
+    kept: Mutex<Option<Arc<str>>>,
     overriding: RwLock<Option<Arc<str>>>,
 }
 
@@ -27,6 +29,7 @@ impl Balancer {
             health,
             turn: AtomicUsize::new(0),
             failures: Mutex::default(),
+            kept: Mutex::default(),
             overriding: RwLock::default(),
         }
     }
@@ -50,7 +53,7 @@ impl Balancer {
         let n = match &*self.settings.strategy {
             Strategy::RoundRobin(_) => self.turn.fetch_add(1, Ordering::Relaxed),
             Strategy::Random(_) | Strategy::LeastLoad(_) => random() as usize,
-            Strategy::LeastPing | Strategy::First | Strategy::FirstAlive => 0,
+            Strategy::LeastPing { .. } | Strategy::First | Strategy::FirstAlive => 0,
         };
         match candidates.len() {
             0 => self.settings.fallback.as_ref().map(|tag| tag.value.clone()),
@@ -109,10 +112,14 @@ impl Balancer {
                 candidates.retain(|tag| seen.get(*tag).is_none_or(|observation| observation.alive));
                 candidates.sort_by_key(|tag| place(&self.settings.selectors, tag));
             }
-            Strategy::LeastPing => {
+            Strategy::LeastPing { keep_within } => {
                 candidates
                     .retain(|tag| seen.get(*tag).is_some_and(|observation| observation.alive));
-                candidates.sort_by_key(|tag| (seen.get(*tag).map(|s| s.delay.as_millis()), *tag));
+                let delay = |tag: &Arc<str>| seen.get(tag).map_or(0, |s| s.delay.as_millis());
+                candidates.sort_by_key(|tag| (delay(tag), *tag));
+                if !keep_within.is_zero() {
+                    self.keep(&mut candidates, keep_within.as_millis(), delay);
+                }
                 candidates.truncate(1);
             }
             Strategy::LeastLoad(strategy) => {
@@ -123,6 +130,23 @@ impl Balancer {
         }
         self.pass_over(&mut candidates);
         candidates
+    }
+
+    /// Puts the one that was chosen before in front of `candidates`, the soonest first, unless the first is sooner by more than `within`.
+    fn keep(&self, candidates: &mut [&Arc<str>], within: u128, delay: impl Fn(&Arc<str>) -> u128) {
+        let Some(soonest) = candidates.first().map(|tag| delay(tag)) else {
+            return;
+        };
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = candidates
+            .iter()
+            .position(|tag| Some(*tag) == kept.as_ref());
+        if let Some(n) = before.filter(|n| delay(candidates[*n]) <= soonest + within) {
+            candidates[..=n].rotate_right(1);
+        }
+        if kept.as_ref() != Some(candidates[0]) {
+            *kept = Some(candidates[0].clone());
+        }
     }
 
     /// The outbound that somebody has said to be chosen, whatever the strategy says.
@@ -194,7 +218,7 @@ mod tests {
         for strategy in [
             Strategy::Random(Among::All),
             Strategy::RoundRobin(Among::Alive),
-            Strategy::LeastPing,
+            Strategy::LEAST_PING,
             Strategy::LeastLoad(LeastLoad::default()),
         ] {
             let chosen = |fallback| {
@@ -208,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_fastest_that_answers_is_taken() {
-        let balancer = balancer(Strategy::LeastPing, &["pr"], Some("block"));
+        let balancer = balancer(Strategy::LEAST_PING, &["pr"], Some("block"));
         let chosen = || {
             let tags = ["pr-3", "other", "pr-2", "pr-1"].map(Arc::from);
             balancer.choose(tags.iter(), || 0).unwrap().to_string()
@@ -234,6 +258,53 @@ mod tests {
         assert_eq!(chosen(), "pr-1");
         seen("pr-1", false, 0.0);
         assert_eq!(chosen(), "block");
+    }
+
+    #[test]
+    fn the_chosen_one_stays_within_its_tolerance() {
+        let keep_within = Duration::from_millis(50);
+        let balancer = balancer(Strategy::LeastPing { keep_within }, &["pr"], None);
+        let seen = |tag: &str, alive, millis| {
+            let delay = Duration::from_millis(millis);
+            let observation = Observation {
+                alive,
+                delay,
+                ..Observation::default()
+            };
+            balancer.health.note(&tag.into(), observation);
+        };
+        let chosen = || {
+            let tags = ["pr-1", "pr-2", "pr-3"].map(Arc::from);
+            balancer
+                .choose(tags.iter(), || 0)
+                .map(|tag| tag.to_string())
+        };
+        assert_eq!(chosen(), None);
+        for (tag, alive, millis, expected, why) in [
+            ("pr-2", true, 100, "pr-2", "it is alone"),
+            ("pr-1", true, 50, "pr-2", "50 ms are not more than 50"),
+            ("pr-1", true, 49, "pr-1", "51 ms are"),
+            ("pr-2", true, 10, "pr-1", "39 ms are not"),
+            ("pr-1", false, 0, "pr-2", "the dead do not stay"),
+            (
+                "pr-1",
+                true,
+                5,
+                "pr-2",
+                "nor do they come back as what they were",
+            ),
+            ("pr-3", true, 1, "pr-2", "there is nothing to gain"),
+            (
+                "pr-2",
+                true,
+                90,
+                "pr-3",
+                "of two that are sooner the soonest",
+            ),
+        ] {
+            seen(tag, alive, millis);
+            assert_eq!(chosen().as_deref(), Some(expected), "{why}");
+        }
     }
 
     #[test]

@@ -1,12 +1,19 @@
 //! What an observer knows of the outbounds: who answers, and how fast.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use super::alarm::{Alarm, Outcome};
 
 /// The last that was seen of each outbound, by tag; written by an observer, read by balancers.
 #[derive(Debug, Default)]
-pub struct HealthTable(RwLock<BTreeMap<Arc<str>, Observation>>);
+pub struct HealthTable {
+    seen: RwLock<BTreeMap<Arc<str>, Observation>>,
+    /// What sessions have seen, which the observer hears of.
+    alarm: Alarm,
+}
 
 /// The tables of all observers, in the order of the observers.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +53,7 @@ impl HealthTable {
 
     /// Stores an observation and returns the previous one.
     pub fn note(&self, tag: &Arc<str>, observation: Observation) -> Option<Observation> {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         all.insert(tag.clone(), observation)
     }
 
@@ -62,12 +69,34 @@ impl HealthTable {
 
     /// Removes all outbounds but these.
     pub fn keep_only(&self, tags: &[Arc<str>]) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         all.retain(|tag, _| tags.contains(tag));
     }
 
     pub(super) fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<str>, Observation>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.seen.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The observer wants to know when so many sessions fail `within` that time, none that does not between them.
+    pub fn alarm_after(&self, failed: NonZeroU32, within: Duration) {
+        self.alarm.set(failed, within);
+    }
+
+    /// A session by the outbound of this tag has reached its server at `now`, or has not.
+    pub fn hear(&self, tag: &str, outcome: Outcome, now: Instant) {
+        if self.alarm.is_set() && self.read().contains_key(tag) {
+            self.alarm.hear(outcome, now);
+        }
+    }
+
+    /// Waits until sessions fail. What they do then is not heard before [`Self::calm_down`].
+    pub async fn alarmed(&self) {
+        self.alarm.rung().await;
+    }
+
+    /// Sessions are heard again.
+    pub fn calm_down(&self) {
+        self.alarm.calm_down();
     }
 }
 
@@ -90,6 +119,13 @@ impl HealthTables {
     pub fn get(&self, observer: &str) -> Option<&Arc<HealthTable>> {
         let found = self.0.iter().find(|(tag, _)| tag == observer);
         found.map(|(_, table)| table)
+    }
+
+    /// A session by the outbound of this tag has reached its server at `now`, or has not.
+    pub(super) fn hear(&self, tag: &str, outcome: Outcome, now: Instant) {
+        for (_, table) in &self.0 {
+            table.hear(tag, outcome, now);
+        }
     }
 
     /// In the order of the observers.

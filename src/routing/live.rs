@@ -2,10 +2,11 @@
 //! moment.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use thiserror::Error;
 
-use super::{HealthTables, Router, Settings, Target, balancer};
+use super::{HealthTables, Outcome, Router, Settings, Target, balancer};
 
 #[derive(Default)]
 pub struct LiveRouter {
@@ -53,6 +54,20 @@ impl LiveRouter {
         router.follow(&before);
         *self.health.write().unwrap_or_else(PoisonError::into_inner) = health;
         self.set(router);
+    }
+
+    /// What became of a session by the outbound of this tag: balancers that look at it hear of it, and, where it leads to a server,
+    /// those who observe it.
+    pub fn note(&self, tag: &Arc<str>, outcome: Outcome, is_server: bool) {
+        let now = Instant::now();
+        for balancer in self.now().balancers() {
+            balancer.note(tag, outcome == Outcome::Reached, now);
+        }
+        if is_server {
+            let health = self.health.read();
+            let health = health.unwrap_or_else(PoisonError::into_inner);
+            health.hear(tag, outcome, now);
+        }
     }
 
     pub fn now(&self) -> Arc<Router> {

@@ -5,6 +5,7 @@
 //! and the caller asks again with them. What a config says is [`Settings`]; [`Router`] is built from them, and rules
 //! that come and go make a new one ([`LiveRouter`]).
 
+mod alarm;
 pub mod attrs;
 mod balancer;
 mod conditions;
@@ -15,6 +16,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use alarm::Outcome;
 pub use balancer::Balancer;
 pub use conditions::Answer;
 pub use health::{HealthTable, HealthTables, Observation, Samples};
@@ -26,7 +28,6 @@ pub use settings::{
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::address::{Destination, Host, Network};
 use crate::matching::Name;
@@ -88,13 +89,6 @@ pub enum Pick<'r> {
 }
 
 impl Router {
-    /// The outbound of this tag could be reached at `now`, or could not: balancers that look at it hear of it.
-    pub fn note(&self, tag: &Arc<str>, reached: bool, now: Instant) {
-        for balancer in &self.balancers {
-            balancer.note(tag, reached, now);
-        }
-    }
-
     /// Each balancer reads the table in `health` of the observer that it names.
     pub fn new(settings: Settings, health: &HealthTables) -> Self {
         let mut router = Self {
@@ -148,6 +142,11 @@ impl Router {
             lead,
             added,
         }));
+    }
+
+    /// All balancers.
+    fn balancers(&self) -> impl Iterator<Item = &Arc<Balancer>> {
+        self.balancers.iter()
     }
 
     /// The balancer with this tag.

@@ -128,7 +128,10 @@ pub enum Strategy {
     /// Ours: the first that is not known to be dead, in the order of the selectors.
     FirstAlive,
     /// The alive one with the least delay, by whole milliseconds; the first by tag if several have it.
-    LeastPing,
+    LeastPing {
+        /// `keepWithin`, ours: the chosen one stays as long as it lives and no other is sooner by more than this.
+        keep_within: Duration,
+    },
     /// By chance among the steadiest.
     LeastLoad(LeastLoad),
 }
@@ -220,6 +223,13 @@ impl BalancerSettings {
     pub fn selects(&self, tag: &str) -> bool {
         selected(&self.selectors, tag)
     }
+}
+
+impl Strategy {
+    /// As V2Ray has it: whichever is sooner.
+    pub const LEAST_PING: Self = Self::LeastPing {
+        keep_within: Duration::ZERO,
+    };
 }
 
 impl Default for Strategy {

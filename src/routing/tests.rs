@@ -253,7 +253,7 @@ fn a_balancer_asks_the_observer_that_it_names() {
     let chosen = |observer: &str| {
         let balancer = BalancerSettings {
             tag: "any".to_owned(),
-            strategy: Strategy::LeastPing.into(),
+            strategy: Strategy::LEAST_PING.into(),
             selectors: vec![String::new()].into(),
             observer: observer.to_owned().into(),
             ..BalancerSettings::default()

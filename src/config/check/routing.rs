@@ -110,7 +110,7 @@ fn check_balancer(
             ),
         }
     } else if let Some(observer) = observer
-        && let Strategy::LeastPing | Strategy::LeastLoad(_) = *balancer.strategy
+        && let Strategy::LeastPing { .. } | Strategy::LeastLoad(_) = *balancer.strategy
         && let Some(tag) = candidates.find(|tag| !selected(&observer.selectors, tag))
     {
         report.warn(
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(of("", Strategy::RoundRobin(Among::All)), [""; 0]);
         assert_eq!(of("x", Strategy::Random(Among::Alive)), [""; 0]);
         assert_eq!(
-            of("x", Strategy::LeastPing),
+            of("x", Strategy::LEAST_PING),
             [
                 "selector: the observatory's `subjectSelector` leaves out `b`, which is never chosen then"
             ]
@@ -241,7 +241,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            of("", Strategy::LeastPing),
+            of("", Strategy::LEAST_PING),
             ["strategy: there is no `observatory`, the first outbound carries everything"]
         );
     }

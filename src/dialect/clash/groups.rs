@@ -1,5 +1,6 @@
 //! `proxy-groups`.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use regex::bytes::RegexBuilder;
@@ -47,7 +48,10 @@ fn group<'n>(keys: &Keys<'n>, proxies: &[Proxy<'n>], looked_at: &mut usize) -> O
     let word = keys.text("type").unwrap_or_default();
     let kind = match &*word.trim().to_ascii_lowercase() {
         "select" => Kind::ByHand,
-        "url-test" => Kind::Fastest,
+        "url-test" => {
+            let tolerance = keys.number("tolerance").unwrap_or(0);
+            Kind::Fastest(Duration::from_millis(tolerance))
+        }
         "fallback" => Kind::FirstAlive,
         "load-balance" => load_balance(keys),
         "relay" => {
@@ -70,15 +74,13 @@ fn group<'n>(keys: &Keys<'n>, proxies: &[Proxy<'n>], looked_at: &mut usize) -> O
         probe.timeout = timeout;
     }
     if kind != Kind::ByHand {
-        let text = "the one that answers soonest is taken, however little sooner";
-        keys.no_word(&["tolerance"], text);
-        if keys.text("expected-status").is_some_and(|text| text != "*") {
-            keys.left_out("expected-status", "any answer will do");
+        match keys.text("expected-status").map(str::parse) {
+            Some(Ok(expected)) => probe.expected = expected,
+            Some(Err(e)) => keys.left_out("expected-status", format!("{e}: any answer will do")),
+            None => {}
         }
-        keys.no_word(
-            &["max-failed-times"],
-            "a proxy is dead when what is asked through it fails, not before",
-        );
+        let max = keys.number("max-failed-times").filter(|max| *max != 0);
+        probe.max_failed = NonZeroU32::new(max.unwrap_or(MAX_FAILED));
     }
     let text = "it is not carried over: say it of the proxies";
     keys.no_way(&["interface-name", "routing-mark"], text);
@@ -101,6 +103,9 @@ fn group<'n>(keys: &Keys<'n>, proxies: &[Proxy<'n>], looked_at: &mut usize) -> O
         probe,
     })
 }
+
+/// mihomo's own `max-failed-times`.
+pub(super) const MAX_FAILED: u32 = 5;
 
 /// Some keep a site's sessions at one proxy, for sites tie a login to an address. One that lives does so for all of them.
 fn load_balance(keys: &Keys) -> Kind {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Value, json};
 
+use super::groups::MAX_FAILED;
 use super::yaml;
 use crate::address::{Destination, Host};
 use crate::config::{Config, LogLevel, Outbound};
@@ -69,7 +70,7 @@ pub(in crate::dialect) fn write(config: &Config, lines: &mut Vec<String>) -> Str
 fn group(group: &Written, lines: &mut Vec<String>) -> Value {
     let mut instead = |word: &str| lines.push(groups::instead(&group.place, &group.strategy, word));
     let (kind, strategy) = match &group.strategy {
-        Strategy::LeastPing => ("url-test", None),
+        Strategy::LeastPing { .. } => ("url-test", None),
         Strategy::LeastLoad(_) => {
             instead("the one that answers soonest carries everything (`url-test`)");
             ("url-test", None)
@@ -85,7 +86,16 @@ fn group(group: &Written, lines: &mut Vec<String>) -> Value {
     if let Some(strategy) = strategy {
         value["strategy"] = strategy.into();
     }
+    if group.tolerance() > 0 {
+        value["tolerance"] = group.tolerance().into();
+    }
     if let Some(probe) = &group.probe {
+        if !probe.expected.is_any() {
+            value["expected-status"] = probe.expected.to_string().into();
+        }
+        if let Some(max) = probe.max_failed.filter(|max| max.get() != MAX_FAILED) {
+            value["max-failed-times"] = max.get().into();
+        }
         value["url"] = probe.url.to_string().into();
         // There are whole seconds alone.
         value["interval"] = json!(probe.interval.as_millis().div_ceil(1000));

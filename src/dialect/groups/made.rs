@@ -74,7 +74,7 @@ impl Choice {
 
     fn balancer(&self, observer: String) -> BalancerSettings {
         let strategy = match self.kind {
-            Kind::Fastest => Strategy::LeastPing,
+            Kind::Fastest(keep_within) => Strategy::LeastPing { keep_within },
             Kind::FirstAlive | Kind::ByHand => Strategy::FirstAlive,
             Kind::InTurn => Strategy::RoundRobin(Among::Alive),
         };

@@ -30,8 +30,8 @@ pub(in crate::dialect) use write::{
 pub(in crate::dialect) enum Kind {
     /// Somebody does: the first of them until then.
     ByHand,
-    /// The one that answers soonest.
-    Fastest,
+    /// The one that answers soonest; the chosen one stays where no other is sooner by more than this.
+    Fastest(Duration),
     /// The first that answers.
     FirstAlive,
     /// Each in its turn, as long as it answers.
@@ -384,15 +384,15 @@ pub(in crate::dialect) fn probe(keys: &Keys, unit: Duration, interval: Duration)
         }
         None => None,
     };
-    let usual = Url::parse(USUAL_URL).ok();
-    let default = Burst::default();
-    Burst {
-        url: url.or(usual).unwrap_or(default.url),
+    let mut probe = Burst {
         interval: keys.span("interval", unit).unwrap_or(interval),
         sampling: 1,
-        connectivity: None,
-        timeout: default.timeout,
+        ..Burst::default()
+    };
+    if let Some(url) = url.or_else(|| Url::parse(USUAL_URL).ok()) {
+        probe.url = url;
     }
+    probe
 }
 
 /// In front of what is said of a group.

@@ -1,6 +1,7 @@
 //! Groups as people write them, and what they come to.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -60,7 +61,7 @@ fn texts(all: &[&str]) -> Vec<String> {
 #[test]
 fn each_kind_chooses_as_it_does_there() {
     for (group, strategy) in [
-        ("type: url-test", Strategy::LeastPing),
+        ("type: url-test", Strategy::LEAST_PING),
         ("type: fallback", Strategy::FirstAlive),
         (
             "type: load-balance, strategy: round-robin",
@@ -104,6 +105,84 @@ fn each_kind_chooses_as_it_does_there() {
             "{:?}",
             read.left_out
         );
+    }
+}
+
+/// Both programs and V2Ray's form say it again.
+#[test]
+fn tolerance_status_and_failures_are_carried_over() {
+    let probe = |read: &Read| {
+        let Kind::Burst(probe) = &read.config.observers[0].kind else {
+            panic!("{:#?}", read.config.observers);
+        };
+        let max = probe.max_failed.map(|max| max.get());
+        (probe.expected.to_string(), max)
+    };
+    let tolerance = |read: &Read| match &*only(read).strategy {
+        Strategy::LeastPing { keep_within } => keep_within.as_millis(),
+        other => panic!("{other:?}"),
+    };
+    for (keys, status, failed, kept) in [
+        ("", "*", 5, 0),
+        (
+            "tolerance: 80, expected-status: '*', max-failed-times: 0",
+            "*",
+            5,
+            80,
+        ),
+        ("tolerance: 1, expected-status: 204", "204", 5, 1),
+        (
+            "expected-status: '200-299, 301', max-failed-times: 2",
+            "200-299/301",
+            2,
+            0,
+        ),
+    ] {
+        let text = clash(
+            &[&format!(
+                "{{name: g, type: url-test, proxies: [hk 2, jp], {keys}}}"
+            )],
+            &["MATCH,g"],
+        );
+        let read = read_text(&text);
+        assert_eq!(besides_hy(&read), [""; 0]);
+        assert_eq!(probe(&read), (status.to_owned(), Some(failed)), "{keys}");
+        assert_eq!(tolerance(&read), kept, "{keys}");
+        for to in [Target::Config, Target::Clash] {
+            let written = write(&read, &text, to).expect("it can be written");
+            let lines: Vec<&String> = written
+                .left_out
+                .iter()
+                .filter(|line| !line.contains("hysteria2"))
+                .collect();
+            assert_eq!(lines, [""; 0]);
+            let again = read_text(&written.text);
+            assert_eq!(probe(&again), probe(&read), "{}", written.text);
+            assert_eq!(tolerance(&again), kept, "{}", written.text);
+        }
+        let written = write(&read, &text, Target::SingBox).expect("it can be written");
+        let says_so = |line: &String| line.contains("`expectedStatus`");
+        assert_eq!(written.left_out.iter().any(says_so), status != "*");
+        // 1 is the least that there is.
+        let expected = if kept == 1 { 0 } else { kept };
+        assert_eq!(
+            tolerance(&read_text(&written.text)),
+            expected,
+            "{}",
+            written.text
+        );
+    }
+    // sing-box's own is 50 ms, also where it is said to be none.
+    for (said, kept) in [
+        (json!(null), 50),
+        (json!(0), 50),
+        (json!(1), 0),
+        (json!(200), 200),
+    ] {
+        let group = json!([{"type": "urltest", "tag": "auto", "outbounds": ["jp", "hk"], "tolerance": said}]);
+        let read = sing_box(group, json!({"final": "auto"}));
+        assert_eq!(tolerance(&read), kept, "{said}");
+        assert_eq!(probe(&read), ("*".to_owned(), None));
     }
 }
 
@@ -334,9 +413,9 @@ fn what_is_no_group_is_told() {
             true,
         ),
         (
-            &["{name: g, type: url-test, proxies: [hk, jp], tolerance: 50}"],
+            &["{name: g, type: url-test, proxies: [hk, jp], expected-status: 2xx}"],
             "MATCH,g",
-            "proxy-groups[0].tolerance: the one that answers soonest",
+            "proxy-groups[0].expected-status: `2xx` is not a status",
             false,
         ),
         (
@@ -428,7 +507,10 @@ fn urltest_of_sing_box_is_the_one_that_answers_soonest() {
         {"type": "urltest", "tag": "auto", "outbounds": ["jp", "hk"], "url": "http://p.test/", "interval": "1m"},
     ]);
     let read = sing_box(groups.clone(), json!({"final": "s"}));
-    let expected = (Strategy::LeastPing, texts(&["jp", "hk"]), "jp".to_owned());
+    // Its own tolerance.
+    let keep_within = Duration::from_millis(50);
+    let strategy = Strategy::LeastPing { keep_within };
+    let expected = (strategy, texts(&["jp", "hk"]), "jp".to_owned());
     assert_eq!(shape(only(&read)), expected);
     assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("jp"));
     assert_eq!(read.astray, [""; 0]);
@@ -461,7 +543,7 @@ fn balancers_are_groups_elsewhere() {
         .to_string()
     };
     for (strategy, to, again, said) in [
-        ("leastPing", Target::Clash, Some(Strategy::LeastPing), ""),
+        ("leastPing", Target::Clash, Some(Strategy::LEAST_PING), ""),
         ("firstAlive", Target::Clash, Some(Strategy::FirstAlive), ""),
         (
             "roundRobin",
@@ -478,10 +560,10 @@ fn balancers_are_groups_elsewhere() {
         (
             "leastLoad",
             Target::Clash,
-            Some(Strategy::LeastPing),
+            Some(Strategy::LEAST_PING),
             "no word for `leastLoad`",
         ),
-        ("leastPing", Target::SingBox, Some(Strategy::LeastPing), ""),
+        ("leastPing", Target::SingBox, Some(Strategy::LEAST_PING), ""),
         (
             "firstAlive",
             Target::SingBox,

@@ -1,11 +1,12 @@
 //! The other way: balancers and their observers as groups of the programs that have some.
 
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::config::Config;
 use crate::dialect::lost;
-use crate::observatory::{self, Url};
+use crate::observatory::{self, ExpectedStatus, Url};
 use crate::routing::{BalancerSettings, Strategy, place};
 
 /// A balancer as a group.
@@ -27,6 +28,20 @@ pub(in crate::dialect) struct Probe {
     pub(in crate::dialect) url: Url,
     pub(in crate::dialect) interval: Duration,
     pub(in crate::dialect) timeout: Option<Duration>,
+    pub(in crate::dialect) expected: ExpectedStatus,
+    pub(in crate::dialect) max_failed: Option<NonZeroU32>,
+}
+
+impl Written {
+    /// Milliseconds by which another has to be sooner, of which both programs know no more.
+    pub(in crate::dialect) fn tolerance(&self) -> u16 {
+        match &self.strategy {
+            Strategy::LeastPing { keep_within } => {
+                u16::try_from(keep_within.as_millis()).unwrap_or(u16::MAX)
+            }
+            _ => 0,
+        }
+    }
 }
 
 /// The balancers of a config, whose outbounds were written under `names`; what they lose is told.
@@ -159,11 +174,15 @@ fn probe(observer: &observatory::Settings) -> Probe {
             url: settings.url.clone(),
             interval: settings.interval,
             timeout: None,
+            expected: settings.expected.clone(),
+            max_failed: None,
         },
         observatory::Kind::Burst(settings) => Probe {
             url: settings.url.clone(),
             interval: settings.interval,
             timeout: Some(settings.timeout),
+            expected: settings.expected.clone(),
+            max_failed: settings.max_failed,
         },
     }
 }
@@ -175,7 +194,7 @@ pub(in crate::dialect) fn instead(place: &str, strategy: &Strategy, word: &str) 
         Strategy::RoundRobin(_) => "roundRobin",
         Strategy::First => "fifo",
         Strategy::FirstAlive => "firstAlive",
-        Strategy::LeastPing => "leastPing",
+        Strategy::LeastPing { .. } => "leastPing",
         Strategy::LeastLoad(_) => "leastLoad",
     };
     format!("{place}.strategy: there is no word for `{name}`: {word}")

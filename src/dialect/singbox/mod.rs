@@ -148,16 +148,13 @@ fn group<'n>(node: &'n Node, notes: &'n Notes) -> Option<Group<'n>> {
         .map(|(_, name)| name)
         .collect();
     let kind = match word {
-        "urltest" => Kind::Fastest,
+        "urltest" => Kind::Fastest(tolerance(&keys)),
         _ => Kind::ByHand,
     };
     let probe = probe(&keys, Duration::from_secs(1), Duration::from_secs(180));
-    if kind == Kind::Fastest {
-        let text = "the one that answers soonest is taken, however little sooner";
-        if keys.number::<u32>("tolerance").is_some_and(|ms| ms > 1) {
-            keys.left_out("tolerance", text);
-        }
-    } else if let Some(chosen) = keys.text("default") {
+    if kind == Kind::ByHand
+        && let Some(chosen) = keys.text("default")
+    {
         if members.contains(&chosen) {
             members.insert(0, chosen);
         } else {
@@ -182,6 +179,18 @@ fn group<'n>(node: &'n Node, notes: &'n Notes) -> Option<Group<'n>> {
         probe,
     })
 }
+
+/// Zero is the program's own, and 1 the least that there is.
+fn tolerance(keys: &Keys) -> Duration {
+    let ms = keys.number("tolerance").filter(|ms| *ms != 0);
+    match ms.unwrap_or(TOLERANCE) {
+        1 => Duration::ZERO,
+        ms => Duration::from_millis(ms),
+    }
+}
+
+/// `urltest`'s own, in milliseconds.
+const TOLERANCE: u64 = 50;
 
 /// `1 rule`, `2 rules`.
 pub(super) fn counted(n: usize, what: &str) -> String {

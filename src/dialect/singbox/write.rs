@@ -58,7 +58,7 @@ pub(in crate::dialect) fn write(config: &Config, lines: &mut Vec<String>) -> Str
 fn group(group: &Written, lines: &mut Vec<String>) -> Value {
     let mut instead = |word: &str| lines.push(groups::instead(&group.place, &group.strategy, word));
     let is_fastest = match &group.strategy {
-        Strategy::LeastPing => true,
+        Strategy::LeastPing { .. } => true,
         Strategy::LeastLoad(_) => {
             instead("the one that answers soonest carries everything (`urltest`)");
             true
@@ -76,13 +76,18 @@ fn group(group: &Written, lines: &mut Vec<String>) -> Value {
         }
         (probe, true) => {
             value["type"] = "urltest".into();
-            // It is 50 ms there.
-            value["tolerance"] = 1.into();
+            // Without it 50 ms hold there.
+            value["tolerance"] = group.tolerance().max(1).into();
             if let Some(probe) = probe {
                 value["url"] = probe.url.to_string().into();
                 value["interval"] = format!("{}ms", probe.interval.as_millis()).into();
                 // The interval may be no longer.
                 let idle = probe.interval.max(IDLE);
+                if !probe.expected.is_any() {
+                    let text =
+                        "there is no word for `expectedStatus` of its observer: any answer will do";
+                    lines.push(format!("{}: {text}", group.place));
+                }
                 value["idle_timeout"] = format!("{}ms", idle.as_millis()).into();
             }
         }

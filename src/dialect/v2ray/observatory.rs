@@ -1,11 +1,12 @@
 //! `observatory`, `burstObservatory` and `multiObservatory`; in V2Ray 5 also among the `services`.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::dialect::v2ray::json::{Node, Object, Setting, StringList, found, one_of};
-use crate::observatory::{Burst, Kind, Sequential, Settings, Url};
+use crate::observatory::{Burst, ExpectedStatus, Kind, Sequential, Settings, StatusError, Url};
 use crate::report::Placed;
 
 /// Reads the settings of one kind.
@@ -114,6 +115,7 @@ fn sequential(object: &Object) -> Kind {
     let mut settings = Sequential::default();
     set(&mut settings.url, url(object, "probeURL"));
     set(&mut settings.interval, span(object, "probeInterval"));
+    set(&mut settings.expected, object.read("expectedStatus"));
     Kind::Sequential(Box::new(settings))
 }
 
@@ -132,6 +134,9 @@ fn burst(object: &Object) -> Kind {
                 node.warn(format!("at most {MAX_SAMPLING} samples are kept"));
             }
         }
+        set(&mut settings.expected, ping.read("expectedStatus"));
+        let max = ping.read("maxFailedTimes");
+        settings.max_failed = max.and_then(NonZeroU32::new);
         ping.no_effect(&["httpMethod"]);
         ping.finish();
     }
@@ -162,6 +167,17 @@ fn url(object: &Object, key: &'static str) -> Option<Url> {
 /// Zero is none.
 fn span(object: &Object, key: &'static str) -> Option<Duration> {
     object.read(key).filter(|span: &Duration| !span.is_zero())
+}
+
+impl Setting for ExpectedStatus {
+    fn parse(value: &Value) -> Result<Self, String> {
+        let text = match value {
+            Value::Number(number) => number.to_string(),
+            Value::String(text) => text.clone(),
+            _ => return Err(format!("{} is not a status", found(value))),
+        };
+        text.parse().map_err(|e: StatusError| e.to_string())
+    }
 }
 
 impl Setting for Url {
@@ -237,6 +253,32 @@ mod tests {
         );
         assert!(matches!(all[2].kind, Kind::Burst(_)));
         assert!(matches!(all[3].kind, Kind::Sequential(_)));
+    }
+
+    #[test]
+    fn which_answers_count_is_said_in_a_word_or_a_number() {
+        let (all, problems) = observers(&json!({
+            "observatory": {"subjectSelector": ["a"], "expectedStatus": 204},
+            "burstObservatory": {"subjectSelector": ["a"], "pingConfig": {
+                "expectedStatus": "200-299, 301", "maxFailedTimes": 3
+            }}
+        }));
+        assert!(problems.is_empty(), "{problems:?}");
+        let [Kind::Sequential(one), Kind::Burst(two)] = [&all[0].kind, &all[1].kind] else {
+            panic!("{all:?}");
+        };
+        assert_eq!(one.expected.to_string(), "204");
+        assert_eq!(two.expected.to_string(), "200-299/301");
+        assert_eq!(two.max_failed, NonZeroU32::new(3));
+        let (_, problems) = observers(&json!({
+            "observatory": {"subjectSelector": ["a"], "expectedStatus": "2xx"}
+        }));
+        assert_eq!(
+            problems,
+            [
+                "observatory.expectedStatus: `2xx` is not a status, expected `204`, several such as `200/204`, `200-299` or `*`"
+            ]
+        );
     }
 
     #[test]

@@ -265,7 +265,7 @@ fn balancer(message: &BalancingRule, at: &At) -> Option<BalancerSettings> {
     let strategy = match message.strategy.to_ascii_lowercase().as_str() {
         "" | "random" => Strategy::Random(Among::All),
         "roundrobin" => Strategy::RoundRobin(Among::All),
-        "leastping" => Strategy::LeastPing,
+        "leastping" => Strategy::LEAST_PING,
         "firstalive" => Strategy::FirstAlive,
         "leastload" => Strategy::LeastLoad(least_load(message.strategy_settings.as_ref(), at)?),
         other => {

@@ -291,7 +291,10 @@ fn strategy_settings(name: &str, settings: Part<'_>) -> Map<String, Value> {
                 five.insert("baselines".to_owned(), baselines.into());
             }
         }
-        "leastping" => settings.keep(&mut five, &["stickyChoice"]),
+        "leastping" => {
+            settings.keep(&mut five, &["stickyChoice"]);
+            settings.no_word(&["keepWithin"]);
+        }
         _ => settings.keep(&mut five, &["aliveOnly"]),
     }
     settings.silent(&["@type"]);

@@ -91,6 +91,7 @@ fn sequential(observer: Part<'_>) -> Value {
     observer.keep(&mut five, &["probeUrl"]);
     observer.nanos(&mut five, "probeInterval", &["probeInterval"]);
     observer.keep(&mut five, &["persistentProbeResult"]);
+    observer.no_word(&["expectedStatus"]);
     observer.silent(&["tag", "@type"]);
     observer.finish();
     Value::Object(five)
@@ -106,6 +107,7 @@ fn burst(observer: Part<'_>) -> Value {
         ping.nanos(&mut kept, "interval", &["interval"]);
         ping.nanos(&mut kept, "timeout", &["timeout"]);
         ping.keep(&mut kept, &["samplingCount", "sampling"]);
+        ping.no_word(&["expectedStatus", "maxFailedTimes"]);
         ping.finish();
         five.insert("pingConfig".to_owned(), Value::Object(kept));
     }

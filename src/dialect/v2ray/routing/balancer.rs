@@ -67,7 +67,12 @@ fn chosen(node: &Node, name: &str, settings: Option<Object>) -> Strategy {
     let strategy = match name.to_ascii_lowercase().as_str() {
         "random" | "" => Strategy::Random(among),
         "roundrobin" => Strategy::RoundRobin(among),
-        "leastping" => Strategy::LeastPing,
+        "leastping" => {
+            let span = settings.as_ref().and_then(|all| all.read("keepWithin"));
+            Strategy::LeastPing {
+                keep_within: span.unwrap_or_default(),
+            }
+        }
         "firstalive" => Strategy::FirstAlive,
         "leastload" => Strategy::LeastLoad(least_load(settings.as_ref())),
         _ => {

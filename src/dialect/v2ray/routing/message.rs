@@ -251,7 +251,13 @@ fn read_balancer(balancer: &BalancerSettings, node: &Node) -> Option<BalancingRu
     let (strategy, among) = match &balancer.strategy.value {
         Strategy::Random(among) => ("random", *among),
         Strategy::RoundRobin(among) => ("roundrobin", *among),
-        Strategy::LeastPing => ("leastping", Among::All),
+        Strategy::LeastPing { keep_within } => {
+            if !keep_within.is_zero() {
+                node.error("`keepWithin` has no place in Xray's message");
+                return None;
+            }
+            ("leastping", Among::All)
+        }
         // Xray has no word for these.
         Strategy::First => ("fifo", Among::All),
         Strategy::FirstAlive => ("firstalive", Among::All),

@@ -1,8 +1,10 @@
 //! Balancers, and the observers that they ask.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::observatory::{Burst, Kind, Settings};
+use crate::observatory::{Burst, ExpectedStatus, Kind, Settings};
 use crate::routing::{Among, BalancerSettings, LeastLoad, Match, Strategy};
 
 /// `balancers` of `routing`.
@@ -15,7 +17,12 @@ fn balancer(balancer: &BalancerSettings) -> Value {
     let name = match &*balancer.strategy {
         Strategy::Random(among) => chosen_from("random", *among, &mut settings),
         Strategy::RoundRobin(among) => chosen_from("roundRobin", *among, &mut settings),
-        Strategy::LeastPing => "leastPing",
+        Strategy::LeastPing { keep_within } => {
+            if !keep_within.is_zero() {
+                settings["keepWithin"] = span(*keep_within).into();
+            }
+            "leastPing"
+        }
         // gost's own is written by its own dialect.
         Strategy::FirstAlive | Strategy::First => "firstAlive",
         Strategy::LeastLoad(load) => {
@@ -46,7 +53,6 @@ fn chosen_from(name: &'static str, among: Among, settings: &mut Value) -> &'stat
 }
 
 fn least_load(load: &LeastLoad) -> Value {
-    let span = |span: &std::time::Duration| json!(format!("{}ms", span.as_millis()));
     let costs = load.costs.iter().map(|cost| {
         let (is_regex, text) = match &cost.pattern {
             Match::Text(text) => (false, text.as_str()),
@@ -59,9 +65,9 @@ fn least_load(load: &LeastLoad) -> Value {
         value
     });
     let mut value = json!({"costs": costs.collect::<Vec<_>>(), "expected": load.expected, "tolerance": load.tolerance});
-    value["baselines"] = load.baselines.iter().map(span).collect();
+    value["baselines"] = load.baselines.iter().map(|one| span(*one)).collect();
     if let Some(most) = &load.max_rtt {
-        value["maxRTT"] = span(most);
+        value["maxRTT"] = span(*most).into();
     }
     value
 }
@@ -73,8 +79,10 @@ pub(in crate::dialect) fn observers(observers: &[Settings], config: &mut Value) 
         let (key, kind, mut settings) = match &observer.kind {
             Kind::Burst(settings) => ("burstObservatory", "burst", burst(settings)),
             Kind::Sequential(settings) => {
-                let span = format!("{}ms", settings.interval.as_millis());
-                let value = json!({"probeURL": settings.url.to_string(), "probeInterval": span});
+                let mut value = json!({
+                    "probeURL": settings.url.to_string(), "probeInterval": span(settings.interval),
+                });
+                expected(&settings.expected, &mut value);
                 ("observatory", "default", value)
             }
         };
@@ -92,7 +100,6 @@ pub(in crate::dialect) fn observers(observers: &[Settings], config: &mut Value) 
 }
 
 fn burst(burst: &Burst) -> Value {
-    let span = |span: std::time::Duration| format!("{}ms", span.as_millis());
     let mut ping = json!({
         "destination": burst.url.to_string(), "interval": span(burst.interval), "sampling": burst.sampling,
         "timeout": span(burst.timeout),
@@ -100,5 +107,19 @@ fn burst(burst: &Burst) -> Value {
     if let Some(url) = &burst.connectivity {
         ping["connectivity"] = url.to_string().into();
     }
+    expected(&burst.expected, &mut ping);
+    if let Some(max) = burst.max_failed {
+        ping["maxFailedTimes"] = max.get().into();
+    }
     json!({ "pingConfig": ping })
+}
+
+fn expected(expected: &ExpectedStatus, value: &mut Value) {
+    if !expected.is_any() {
+        value["expectedStatus"] = expected.to_string().into();
+    }
+}
+
+fn span(span: Duration) -> String {
+    format!("{}ms", span.as_millis())
 }
