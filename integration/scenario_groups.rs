@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::configs::ID;
-use crate::peers::Peer::{Mihomo, Mobula, SingBox};
+use crate::peers::Peer::{Mihomo, Mobula, SingBox, V2ray445};
 use crate::peers::{Stage, fetched, free_port, mobula};
 use crate::scenario_observatory::{
     PATIENCE, behind, behind_for, run_server, said, server, site, until_fast_then_slow_then_fast,
@@ -333,6 +333,93 @@ async fn sessions_that_fail_bring_the_next_check() {
     until_said(socks, "spare").await;
     assert!(asked.load(Relaxed) > before, "the site was asked once more");
 }
+
+/// What goes through a group goes through the one that it chooses, TCP and UDP, in V2Ray's form and in those of others.
+#[tokio::test]
+async fn a_server_is_reached_through_a_group() {
+    let mut stage = Stage::new();
+    let (site, _) = site(None).await;
+    let mut ways = Vec::new();
+    for (name, delay) in [("near-a", 0), ("near-b", 150)] {
+        // Each leads to a server of its own, so what that says tells the way.
+        let (_, far) = server(&mut stage, &format!("far-by-{name}")).await;
+        let port = free_port();
+        let config = json!({
+            "inbounds": [{
+                "listen": "127.0.0.1", "port": port, "protocol": "vmess", "settings": {"clients": [{"id": ID}]},
+                "streamSettings": {"network": "ws", "wsSettings": {"path": "/ray"}}
+            }],
+            "outbounds": [
+                {"protocol": "freedom"},
+                {"protocol": "freedom", "tag": "far", "settings": {"redirect": format!("127.0.0.1:{far}")}}
+            ],
+            "routing": {"rules": [{"type": "field", "port": FAR, "outboundTag": "far"}]}
+        });
+        let index = stage.run(V2ray445, name, &config, &[port]).await;
+        let at = behind(port, [Duration::from_millis(delay); 2]).await;
+        ways.push((name, index, port, at, config));
+    }
+    let near = [(ways[0].0, ways[0].3), (ways[1].0, ways[1].3)];
+    for (peer, form) in [
+        (Mobula, "config"),
+        (Mobula, "clash"),
+        (Mobula, "sing-box"),
+        (Mihomo, "clash"),
+        (SingBox, "sing-box"),
+        (V2ray445, "plain"),
+    ] {
+        println!("{peer:?}, {form}");
+        let socks = free_port();
+        let mut given = client(socks, &near, &site.to_string(), "leastPing");
+        let mut far = client(socks, &[("far", FAR)], "", "random")["outbounds"][0].clone();
+        far["proxySettings"] = json!({"tag": "to near", "transportLayer": true});
+        let outbounds = given["outbounds"].as_array_mut().expect("a list");
+        outbounds.insert(0, far);
+        outbounds.push(json!({"tag": "to near", "protocol": "loopback", "settings": {"inboundTag": "to near"}}));
+        given["burstObservatory"]["subjectSelector"] = json!(["near-"]);
+        let strategy = if form == "plain" {
+            "random"
+        } else {
+            "leastPing"
+        };
+        given["routing"] = json!({
+            "balancers": [{"tag": "near", "selector": ["near-"], "strategy": {"type": strategy}}],
+            "rules": [{"type": "field", "inboundTag": ["to near"], "balancerTag": "near"}],
+        });
+        if form == "plain" {
+            given["burstObservatory"].take();
+        }
+        let path = stage.write("given.json", given.to_string());
+        let path = match form {
+            "config" | "plain" => path,
+            form => written(&stage, form),
+        };
+        let name = format!("{peer:?}-{form}");
+        let index = stage.start(&name, &mut peer.command(&path), &[socks]).await;
+        match form {
+            "plain" => {
+                until_said(socks, "far-by-near-b").await;
+                until_said(socks, "far-by-near-a").await;
+            }
+            _ => until_said(socks, "far-by-near-a").await,
+        }
+        traffic::datagrams(socks, &[1, 500, 1200]).await;
+        if peer == Mobula && form == "config" {
+            stage.child(ways[0].1).signal("KILL");
+            stage.child(ways[0].1).ended(PATIENCE).await;
+            until_said(socks, "far-by-near-b").await;
+            traffic::datagrams(socks, &[1, 500, 1200]).await;
+            let (name, _, port, _, config) = &ways[0];
+            stage.run(V2ray445, name, config, &[*port]).await;
+            until_said(socks, "far-by-near-a").await;
+        }
+        stage.child(index).signal("KILL");
+        stage.child(index).ended(PATIENCE).await;
+    }
+}
+
+/// Nothing listens there: it is a server only to those who come through another one.
+const FAR: u16 = 4443;
 
 /// A way to `port` whose answers take as many milliseconds as the number says.
 async fn delayed(port: u16) -> (u16, Arc<AtomicU64>) {

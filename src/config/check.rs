@@ -10,11 +10,13 @@ use crate::reverse::PortalSettings;
 use super::{Draft, Inbound, Listen, Outbound, Through};
 
 mod acme;
+mod again;
 mod reverse;
 mod routing;
 pub(super) mod sharing;
 mod whole;
 
+pub(crate) use again::ways_round;
 pub(crate) use reverse::{portals_take_tags, reverse};
 pub(crate) use routing::{Tags, observers, routing};
 
@@ -64,17 +66,7 @@ pub(crate) fn outbounds(
             if reverse.portals.iter().any(is) {
                 return None;
             }
-            let index = resolve(through, &tags, report)?;
-            let next = outbounds[index].part.as_ref();
-            if next.is_some_and(|next| next.protocol.loopback().is_some()) {
-                let text = format!(
-                    "`{}` is a `loopback`, which connections cannot go through",
-                    through.tag
-                );
-                report.error(&through.at, text);
-                return None;
-            }
-            Some(index)
+            resolve(through, &tags, report)
         })
         .collect();
     for (start, draft) in outbounds.iter().enumerate() {

@@ -195,11 +195,12 @@ pub(in crate::dialect) fn tag(outbound: &Outbound, n: usize) -> String {
     }
 }
 
-/// Takes out what goes through something that is not there.
+/// Takes out what goes through something that is not there, and is none of `ways`.
 pub(in crate::dialect) fn dangling(
     outbounds: &mut Vec<Value>,
     key: &str,
     tag: &str,
+    ways: &HashSet<&str>,
     lines: &mut Vec<String>,
 ) {
     loop {
@@ -210,7 +211,7 @@ pub(in crate::dialect) fn dangling(
         let lost = |outbound: &Value| {
             outbound[key]
                 .as_str()
-                .is_some_and(|through| !tags.contains(through))
+                .is_some_and(|through| !tags.contains(through) && !ways.contains(through))
         };
         let Some(n) = outbounds.iter().position(lost) else {
             return;

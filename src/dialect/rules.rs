@@ -116,6 +116,14 @@ impl<'n> Rules<'n> {
         self.strategy = DomainStrategy::IpOnDemand;
     }
 
+    /// A rule in front of all others.
+    pub(in crate::dialect) fn push_first(&mut self, at: &At, asks: Asks, target: &Lead) {
+        let before = self.all.len();
+        self.push(at, asks, target, false);
+        let new = self.all.len() - before;
+        self.all.rotate_right(new);
+    }
+
     /// The next rule. One for addresses that `never_resolves` holds for no name.
     pub(in crate::dialect) fn push(
         &mut self,

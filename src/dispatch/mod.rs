@@ -3,6 +3,7 @@
 //! This is the only room that knows both transports and protocols. Which outbound it is, the rules of
 //! [`routing`](crate::routing) say.
 
+mod again;
 mod allowed;
 mod control;
 mod counting;

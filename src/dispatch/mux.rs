@@ -79,6 +79,8 @@ impl Dispatcher {
                 UdpMode::Dropped => FlowScope::Closed,
             },
             _ if outbound.protocol.packets_have_one_peer() => FlowScope::Own,
+            // The rules say for each destination which way it goes.
+            _ if outbound.protocol.loopback().is_some() => FlowScope::Own,
             (None, Ok(Some(other))) if !outbound.protocol.has_server() => {
                 self.flow_scope(&other, to)
             }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::allowed::both;
-use super::route::Chosen;
 use super::{Dispatcher, Outbound, OutboundRef};
 use crate::address::{Destination, Network};
 use crate::cause::DialError;
@@ -26,9 +25,8 @@ impl Dispatcher {
     pub async fn open_by_tag(self: &Arc<Self>, tag: &str, to: &Destination) -> io::Result<Link> {
         match self.outbounds.get(tag) {
             Some(outbound) => {
-                let Chosen { outbound, known } = self.past_loopback(outbound, to).await?;
-                let opened = self.open(&outbound, to, &known, Entry::Local).await;
-                opened.map(|(link, _)| link)
+                let opened = self.open(&outbound, to, &Known::Unasked, Entry::Local);
+                opened.await.map(|(link, _)| link)
             }
             None => Err(taken_away(tag)),
         }
@@ -45,6 +43,9 @@ impl Dispatcher {
     ) -> Pin<Box<dyn Future<Output = io::Result<Opened<Link>>> + Send + 'a>> {
         Box::pin(async move {
             let target = match &outbound.protocol {
+                protocol::Outbound::Endpoint(Endpoint::Loopback(loopback)) => {
+                    return self.stream_again(loopback, to, entry).await;
+                }
                 protocol::Outbound::Endpoint(endpoint) => {
                     return self.stream_at(endpoint, outbound, to, known);
                 }

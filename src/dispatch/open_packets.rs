@@ -37,8 +37,14 @@ impl Dispatcher {
         id: u32,
         entry: Entry,
     ) -> io::Result<Opened<Box<dyn Packets>>> {
-        if let protocol::Outbound::Endpoint(endpoint) = &outbound.protocol {
-            return self.packets_at(endpoint, outbound, to, known);
+        match &outbound.protocol {
+            protocol::Outbound::Endpoint(Endpoint::Loopback(loopback)) => {
+                return self.packets_again(loopback, to, id, entry).await;
+            }
+            protocol::Outbound::Endpoint(endpoint) => {
+                return self.packets_at(endpoint, outbound, to, known);
+            }
+            protocol::Outbound::Freedom(_) | protocol::Outbound::Proxy(_) => {}
         }
         match self.mux_packets(outbound, to, id, entry).await {
             Some(packets) => packets,

@@ -24,7 +24,7 @@ use crate::sniffing::Aim;
 const LOOKUP_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often `loopback` may send one session back to the rules; V2Ray would go round for ever.
-const MAX_ROUNDS: usize = 16;
+pub(super) const MAX_ROUNDS: usize = 16;
 
 /// What was asked of the rules, and what came of it.
 #[derive(Clone, Debug)]
@@ -106,22 +106,6 @@ impl Dispatcher {
         debug!(%to, "a session goes round");
         log::repeated("the rules lead a session round in a circle of `loopback` outbounds");
         None
-    }
-
-    /// What carries a stream that a `loopback` outbound is to carry; any other carries its own.
-    pub(super) async fn past_loopback(
-        &self,
-        outbound: OutboundRef,
-        to: &Destination,
-    ) -> io::Result<Chosen> {
-        let Some(loopback) = outbound.protocol.loopback() else {
-            let known = Known::Unasked;
-            return Ok(Chosen { outbound, known });
-        };
-        let session = self.session(Source::Unix, origin(loopback, true, Entry::Local), None);
-        let aim = to.clone().into();
-        let found = self.route(&session, Asked::new(Network::Tcp, &aim)).await;
-        found.ok_or_else(|| io::Error::other("the rules lead nowhere"))
     }
 
     /// What the rules say; those who watch are told. The addresses of the name become `known` when the rules
@@ -255,7 +239,7 @@ async fn find(lookup: &Lookup, to: &Destination) -> Known {
 }
 
 /// Where a session seems to come from that a `loopback` sends round.
-fn origin(loopback: &loopback::Outbound, from_here: bool, entry: Entry) -> Origin {
+pub(super) fn origin(loopback: &loopback::Outbound, from_here: bool, entry: Entry) -> Origin {
     Origin {
         name: None,
         tag: loopback.inbound(),

@@ -1,6 +1,6 @@
 //! A config that was written by hand.
 
-use super::{Tags, inbounds, observers, outbounds, reverse, routing};
+use super::{Tags, inbounds, observers, outbounds, reverse, routing, ways_round};
 use crate::config::browser;
 use crate::config::{Config, Draft, Inbound, Outbound, Through};
 use crate::report::{Path, Problem, Report};
@@ -21,6 +21,7 @@ impl Config {
         let tags = Tags::of(&ins, &outs, &self.dns, &self.reverse, api);
         inbounds(&ins, &report);
         outbounds(&outs, &self.reverse, &report);
+        ways_round(&outs, &self.routing, &report);
         reverse::mistakes(&self.reverse, &outs, &report);
         for draft in &outs {
             let through = draft.through.as_ref().map(|through| &*through.at);

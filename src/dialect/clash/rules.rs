@@ -29,6 +29,9 @@ pub(super) fn read<'n>(keys: &Keys<'n>, parts: &mut Parts) -> Rules<'n> {
     if lines.is_empty() || mode.as_deref() == Some("global") {
         parts.first = first_server(parts);
         tell_of_first(keys, &groups, parts.first.as_deref());
+        if groups.are_gone_through(&parts.outbounds) {
+            groups.settle(parts, &mut rules);
+        }
         return rules;
     }
     let mut unbuilt = Unbuilt::default();
@@ -81,9 +84,7 @@ pub(super) fn read<'n>(keys: &Keys<'n>, parts: &mut Parts) -> Rules<'n> {
         notes.astray(at, text);
         first_server(parts)
     });
-    let made = groups.into_made();
-    parts.outbounds.extend(made.outbounds);
-    parts.choices = made.choices;
+    groups.settle(parts, &mut rules);
     rules
 }
 
@@ -174,7 +175,7 @@ fn tell_of_first(keys: &Keys, groups: &Groups<'_>, first: Option<&str>) {
     let Some(name) = group.and_then(|group| group.get("name")?.as_text()) else {
         return;
     };
-    let lead = groups.lead(name);
+    let lead = groups.find(name);
     if lead != first.map(|tag| Lead::Outbound(tag.to_owned())) {
         let text = "there are no rules, the first proxy carries everything";
         keys.left_out("proxy-groups", text);

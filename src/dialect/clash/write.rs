@@ -8,7 +8,7 @@ use super::groups::MAX_FAILED;
 use super::yaml;
 use crate::address::{Destination, Host};
 use crate::config::{Config, LogLevel, Outbound};
-use crate::dialect::groups::{self, Written};
+use crate::dialect::groups::{self, Ways, Written};
 use crate::dialect::links::{bare, server_name, write_plugin};
 use crate::dialect::lost::{self, Door};
 use crate::dialect::nodes::packet_word;
@@ -28,12 +28,13 @@ const PORT: &str = "port";
 /// Writes what mihomo has words for; the rest is told.
 pub(in crate::dialect) fn write(config: &Config, lines: &mut Vec<String>) -> String {
     let mut proxies = Vec::new();
-    for outbound in &config.outbounds {
+    let ways = Ways::of(config);
+    for outbound in config.outbounds.iter().filter(|one| !ways.has(one)) {
         proxies.extend(self::outbound(outbound, lines));
     }
-    lost::dangling(&mut proxies, "dialer-proxy", "name", lines);
-    let mut root =
-        json!({"mode": "rule", "log-level": level(config.log.level), "proxies": proxies});
+    let open = ways.open(&names_of(&proxies));
+    lost::dangling(&mut proxies, "dialer-proxy", "name", &open, lines);
+    let mut root = json!({"mode": "rule", "log-level": level(config.log.level), "proxies": []});
     doors(config, &mut root, lines);
     // The first one is chosen: not one that goes straight there, where the config's own first could not be carried over.
     if config.outbounds.first().is_some_and(Outbound::leads_away)
@@ -42,11 +43,11 @@ pub(in crate::dialect) fn write(config: &Config, lines: &mut Vec<String>) -> Str
             .position(|proxy| proxy.get("server").is_some())
     {
         proxies[..=server].rotate_right(1);
-        root["proxies"] = json!(proxies);
     }
-    let names = proxies.iter().filter_map(|proxy| proxy["name"].as_str());
-    let names: Vec<String> = names.map(str::to_owned).collect();
+    let names = names_of(&proxies);
     let chosen = groups::written(config, &names, lines);
+    ways.name(&mut proxies, "dialer-proxy", &chosen);
+    root["proxies"] = json!(proxies);
     let names = groups::in_front(&chosen, names);
     let group = (1..)
         .map(|n| {
@@ -64,6 +65,11 @@ pub(in crate::dialect) fn write(config: &Config, lines: &mut Vec<String>) -> Str
         root["rules"] = json!([format!("MATCH,{group}")]);
     }
     yaml::text(&root)
+}
+
+fn names_of(proxies: &[Value]) -> Vec<String> {
+    let names = proxies.iter().filter_map(|proxy| proxy["name"].as_str());
+    names.map(str::to_owned).collect()
 }
 
 /// mihomo passes over those that are dead, whatever the group is.

@@ -6,6 +6,7 @@
 mod made;
 #[cfg(test)]
 mod tests;
+mod way;
 mod write;
 
 use std::cell::RefCell;
@@ -21,6 +22,7 @@ use crate::protocol::OutboundSettings;
 use crate::transport::ClientSettings;
 
 pub(in crate::dialect) use made::{Choice, Made, balancers, unmistakable};
+pub(in crate::dialect) use way::Ways;
 pub(in crate::dialect) use write::{
     Written, first_in_place, in_front, instead, tell_rest, written,
 };
@@ -163,8 +165,8 @@ impl<'n> Groups<'n> {
         }
     }
 
-    /// What was made of those groups that are used.
-    pub(in crate::dialect) fn into_made(self) -> Made {
+    /// What was made of those groups that are used; the others are told of.
+    fn into_made(self) -> Made {
         let Used {
             mut groups,
             outbounds,
@@ -202,7 +204,8 @@ impl<'n> Groups<'n> {
         self.tags.get(tag) == Some(&true)
     }
 
-    fn find(&self, name: &str) -> Option<Lead> {
+    /// What a name comes to, to whoever only wants to know.
+    pub(in crate::dialect) fn find(&self, name: &str) -> Option<Lead> {
         if self.tags.contains_key(name) {
             return Some(Lead::Outbound(name.to_owned()));
         }

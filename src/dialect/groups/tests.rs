@@ -324,6 +324,114 @@ fn several_urls_have_several_observers() {
     assert_eq!(asked, ["a", "b", "a"]);
 }
 
+/// What goes through a group goes to a `loopback`, whose sessions the first rule leads to the group.
+#[test]
+fn a_proxy_may_go_through_a_group() {
+    let landing = |through: &str| {
+        format!(
+            "- {{name: far, type: trojan, server: f.example, port: 443, password: p, dialer-proxy: {through}}}"
+        )
+    };
+    let text = |through: &str, groups: &[&str], rules: &[&str]| {
+        clash(groups, rules).replace(
+            "proxy-groups:",
+            &format!("{}\nproxy-groups:", landing(through)),
+        )
+    };
+    let auto = "{name: auto, type: url-test, include-all: true}";
+    let select = "{name: hand, type: select, proxies: [jp, auto]}";
+    let all = "{name: all, type: select, proxies: [auto, far]}";
+    let way = |read: &Read| {
+        let of = |tag: &str| {
+            let found = read
+                .config
+                .outbounds
+                .iter()
+                .find(|one| one.tag.as_deref() == Some(tag));
+            found
+                .unwrap_or_else(|| panic!("{tag}: {:#?}", read.config.outbounds))
+                .clone()
+        };
+        let through = of("far")
+            .through
+            .expect("it goes through something")
+            .tag
+            .to_string();
+        let inbound = of(&through)
+            .protocol
+            .loopback()
+            .and_then(|one| one.inbound.clone());
+        (through, inbound.map(|tag| tag.to_string()))
+    };
+    let to_auto = ("to auto".to_owned(), Some("to auto".to_owned()));
+    for (groups, rules) in [
+        (&[auto][..], &["MATCH,far"][..]),
+        (
+            &[auto],
+            &["DOMAIN,a.test,DIRECT", "DOMAIN,b.test,auto", "MATCH,far"],
+        ),
+        (&[auto, all], &[]),
+    ] {
+        let read = read_text(&text("auto", groups, rules));
+        assert_eq!(way(&read), to_auto);
+        let balancer = only(&read);
+        let mut members = balancer.selectors.value.clone();
+        members.sort();
+        assert_eq!(
+            (&*balancer.tag, members),
+            ("auto", texts(&["hk", "hk 2", "jp"])),
+            "far is none of them"
+        );
+        let first = &read.config.routing.rules[0];
+        assert_eq!(*first.target, Lead::Balancer("auto".to_owned()));
+        assert_eq!(**first.conditions.inbounds, ["to auto".to_owned()]);
+        assert_eq!(read.astray, [""; 0]);
+        let lines = read.left_out.join("\n");
+        assert!(
+            lines.contains("proxy-groups[0]: `auto`: `far` goes through it"),
+            "{lines}"
+        );
+        for to in [Target::Clash, Target::SingBox, Target::Config] {
+            let written = write(&read, "", to).expect("it can be written");
+            let lost = written
+                .left_out
+                .iter()
+                .find(|line| line.contains("far") || line.contains("to auto"));
+            assert!(
+                lost.is_none_or(|line| line.contains("none of its members")),
+                "{lost:?}"
+            );
+            let again = read_text(&written.text);
+            assert_eq!(way(&again), to_auto, "{}", written.text);
+            assert_eq!(only(&again).selectors.len(), 3, "{}", written.text);
+        }
+    }
+    // One that somebody chooses is an outbound.
+    let read = read_text(&text("hand", &[select, auto], &["MATCH,far"]));
+    assert_eq!(way(&read), ("jp".to_owned(), None));
+    assert!(read.config.routing.balancers.is_empty());
+    let read = read_text(&text("DIRECT", &[], &["MATCH,far"]));
+    assert_eq!(way(&read), ("direct".to_owned(), None));
+    // A group of nobody else is no way, and neither is one that is not there.
+    for through in ["own", "nobody"] {
+        let own = "{name: own, type: fallback, proxies: [far, hy]}";
+        let read = read_text(&text(through, &[own], &["MATCH,hk"]));
+        let lines = read.left_out.join("\n");
+        assert!(
+            lines.contains(&format!(
+                "it goes through `{through}`, which is not carried over"
+            )) || through == "own",
+            "{lines}"
+        );
+        let far = read
+            .config
+            .outbounds
+            .iter()
+            .any(|one| one.tag.as_deref() == Some("far"));
+        assert!(!far || through == "own", "{lines}");
+    }
+}
+
 /// What has no right way is told with its place, and is an error to `mobula run` where sessions would go another way.
 #[test]
 fn what_is_no_group_is_told() {

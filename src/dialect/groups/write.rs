@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::Ways;
 use crate::config::Config;
 use crate::dialect::lost;
 use crate::observatory::{self, ExpectedStatus, Url};
@@ -13,7 +14,9 @@ use crate::routing::{BalancerSettings, Strategy, place};
 pub(in crate::dialect) struct Written {
     /// Where it stands: `routing.balancers[0]`.
     pub(in crate::dialect) place: String,
-    /// The tag of the balancer, or one that nothing else has.
+    /// The tag of the balancer.
+    pub(in crate::dialect) tag: String,
+    /// The same, or one that nothing else has.
     pub(in crate::dialect) name: String,
     pub(in crate::dialect) strategy: Strategy,
     /// Names of what was written, one at least.
@@ -87,6 +90,7 @@ pub(in crate::dialect) fn written(
         }
         all.push(Written {
             place: format!("routing.balancers[{n}]"),
+            tag: balancer.tag.clone(),
             name,
             strategy: balancer.strategy.value.clone(),
             members,
@@ -110,7 +114,11 @@ pub(in crate::dialect) fn in_front(groups: &[Written], names: Vec<String>) -> Ve
 
 /// Tells of what is neither an inbound, an outbound nor a group.
 pub(in crate::dialect) fn tell_rest(config: &Config, whose: &str, lines: &mut Vec<String>) {
+    let ways = Ways::of(config);
+    let mut rules = config.routing.rules.clone();
+    rules.retain(|rule| !ways.need(config, rule));
     let mut config = config.clone();
+    config.routing.rules = rules;
     let mut first = "the first outbound".to_owned();
     if let Some(balancer) = config.routing.default_balancer()
         && let Some(n) = config.routing.last_rule()

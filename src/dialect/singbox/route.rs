@@ -46,8 +46,7 @@ pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -
         route.finish();
     }
     parts.first = first(keys, &groups, parts, named, &mut rules);
-    let made = groups.into_made();
-    parts.choices = made.choices;
+    groups.settle(parts, &mut rules);
     rules
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::counted;
 use crate::config::{Config, Inbound, LogLevel, Outbound};
-use crate::dialect::groups::{self, Written};
+use crate::dialect::groups::{self, Ways, Written};
 use crate::dialect::links::{bare, write_plugin};
 use crate::dialect::lost::{self, Door};
 use crate::dialect::nodes::packet_word;
@@ -27,13 +27,18 @@ pub(in crate::dialect) fn write(config: &Config, lines: &mut Vec<String>) -> Str
         .filter_map(|inbound| self::inbound(inbound, lines))
         .collect();
     let mut outbounds = Vec::new();
-    for outbound in &config.outbounds {
+    let ways = Ways::of(config);
+    for outbound in config.outbounds.iter().filter(|one| !ways.has(one)) {
         outbounds.extend(self::outbound(outbound, lines));
     }
-    lost::dangling(&mut outbounds, "detour", "tag", lines);
-    let names = outbounds.iter().filter_map(|one| one["tag"].as_str());
-    let names: Vec<String> = names.map(str::to_owned).collect();
-    let chosen = groups::written(config, &names, lines);
+    let names_of = |outbounds: &[Value]| {
+        let names = outbounds.iter().filter_map(|one| one["tag"].as_str());
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let open = ways.open(&names_of(&outbounds));
+    lost::dangling(&mut outbounds, "detour", "tag", &open, lines);
+    let chosen = groups::written(config, &names_of(&outbounds), lines);
+    ways.name(&mut outbounds, "detour", &chosen);
     outbounds.extend(chosen.iter().map(|chosen| group(chosen, lines)));
     let mut root =
         json!({"log": log(config.log.level), "inbounds": inbounds, "outbounds": outbounds});

@@ -155,6 +155,7 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
     dns::fake::check(&dns, &inbounds, written, report);
     check::inbounds(&inbounds, report);
     check::outbounds(&outbounds, &reverse, report);
+    check::ways_round(&outbounds, &routing, report);
     let inbounds = inbounds.into_iter().map(|draft| {
         let name = origins.name(&draft.at);
         draft.part.map(|inbound| Inbound { name, ..inbound })

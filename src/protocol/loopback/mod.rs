@@ -25,7 +25,7 @@ impl Outbound {
     }
 }
 
-/// `dispatch` asks the rules before it opens anything.
+/// `dispatch` asks the rules before it opens anything but a mux session, of which a `loopback` has none.
 pub fn carries_nothing() -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,

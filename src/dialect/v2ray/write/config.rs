@@ -159,6 +159,9 @@ fn outbound(outbound: &Outbound) -> Option<Value> {
             }
             value
         }
+        OutboundSettings::Loopback(settings) => {
+            json!({"tag": outbound.tag.as_deref(), "protocol": "loopback", "settings": {"inboundTag": settings.inbound.as_deref()}})
+        }
         _ => super::outbound(outbound)?,
     };
     if let Some(sockopt) = sockopt(&outbound.transport.sockopt) {

@@ -16,6 +16,7 @@ pub(in crate::dialect) use routing::balancers;
 use crate::config::Outbound;
 use crate::dns::Strategy;
 use crate::mux::{self, Udp, Udp443};
+use crate::transport::ClientCarrier;
 
 /// An outbound that goes to a server as a tunnel, `None` for any other. What is the default is left out, and so is
 /// `sockopt`, which is about the machine that it stands on.
@@ -33,8 +34,12 @@ pub fn outbound(outbound: &Outbound) -> Option<Value> {
         map.insert("sendThrough".to_owned(), json!(ip.to_string()));
     }
     if let Some(through) = &outbound.through {
-        let tag = &*through.tag;
-        map.insert("proxySettings".to_owned(), json!({ "tag": tag }));
+        let mut proxy = json!({"tag": &*through.tag});
+        if !matches!(outbound.transport.carrier, ClientCarrier::Raw) {
+            // V2Ray leaves the carrier out otherwise.
+            proxy["transportLayer"] = true.into();
+        }
+        map.insert("proxySettings".to_owned(), proxy);
     }
     if outbound.strategy != Strategy::AsIs {
         map.insert(

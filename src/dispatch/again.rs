@@ -1,0 +1,73 @@
+//! What a `loopback` outbound is given to carry: the rules say what does.
+//!
+//! Sessions of inbounds are led round by [`Dispatcher::route`]. What comes here is a connection of our own: to a server, where an
+//! outbound goes through a `loopback` (so a balancer chooses among those that it goes through), or for whoever names one by its tag.
+
+use std::io;
+use std::sync::Arc;
+
+use super::Dispatcher;
+use super::open::Opened;
+use super::route::{Asked, Chosen, MAX_ROUNDS, origin};
+use crate::address::{Destination, Network};
+use crate::io::{Link, Packets};
+use crate::log;
+use crate::protocol::loopback;
+use crate::session::{Entry, Source};
+
+tokio::task_local! {
+    /// How many times this connection has come here on its way.
+    static ROUNDS: usize;
+}
+
+impl Dispatcher {
+    /// A stream to `to` by what the rules say.
+    pub(super) async fn stream_again(
+        self: &Arc<Self>,
+        loopback: &loopback::Outbound,
+        to: &Destination,
+        entry: Entry,
+    ) -> io::Result<Opened<Link>> {
+        let round = next_round()?;
+        let Chosen { outbound, known } = self.carrier(loopback, to, Network::Tcp).await?;
+        let opening = self.open(&outbound, to, &known, entry);
+        ROUNDS.scope(round, opening).await
+    }
+
+    /// Datagrams of session `id` to `to` by what the rules say.
+    pub(super) async fn packets_again(
+        self: &Arc<Self>,
+        loopback: &loopback::Outbound,
+        to: &Destination,
+        id: u32,
+        entry: Entry,
+    ) -> io::Result<Opened<Box<dyn Packets>>> {
+        let round = next_round()?;
+        let Chosen { outbound, known } = self.carrier(loopback, to, Network::Udp).await?;
+        let opening = Box::pin(self.open_packets(&outbound, to, &known, id, entry));
+        ROUNDS.scope(round, opening).await
+    }
+
+    async fn carrier(
+        &self,
+        loopback: &loopback::Outbound,
+        to: &Destination,
+        network: Network,
+    ) -> io::Result<Chosen> {
+        let session = self.session(Source::Unix, origin(loopback, true, Entry::Local), None);
+        let aim = to.clone().into();
+        let found = self.route(&session, Asked::new(network, &aim)).await;
+        found.ok_or_else(|| io::Error::other("the rules lead nowhere"))
+    }
+}
+
+/// What is dialled goes through an outbound that is dialled the same way: V2Ray would go round for ever.
+fn next_round() -> io::Result<usize> {
+    let round = ROUNDS.try_with(|round| *round).unwrap_or(0) + 1;
+    if round > MAX_ROUNDS {
+        let text = "the rules lead a connection through the outbound that it is for, round in a circle of `loopback` outbounds";
+        log::repeated(text);
+        return Err(io::Error::other(text));
+    }
+    Ok(round)
+}
