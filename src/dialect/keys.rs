@@ -3,7 +3,7 @@
 //! What is wrong keeps the part that it stands in from being carried over; what has no word here is left out. Either is
 //! told with its place.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
@@ -17,14 +17,15 @@ use crate::report::did_you_mean;
 pub(in crate::dialect) struct Notes {
     lines: RefCell<Vec<String>>,
     astray: RefCell<Vec<String>>,
-    errors: Cell<usize>,
+    errors: RefCell<Vec<String>>,
 }
 
 impl Notes {
     /// The part that this stands in cannot be carried over.
     pub(in crate::dialect) fn error(&self, at: &At, text: impl Display) {
-        self.errors.set(self.errors.get() + 1);
-        self.left_out(at, text);
+        let line = format!("{at}: {text}");
+        self.errors.borrow_mut().push(line.clone());
+        self.line(line);
     }
 
     /// This has no word here, and what it stands in does without.
@@ -60,7 +61,16 @@ impl Notes {
 
     /// How many errors there are: a part without any leaves it as it was.
     pub(in crate::dialect) fn errors(&self) -> usize {
-        self.errors.get()
+        self.errors.borrow().len()
+    }
+
+    /// What is wrong, if anything is; else what is left out.
+    pub(in crate::dialect) fn into_result(self) -> Result<Vec<String>, Vec<String>> {
+        let errors = self.errors.into_inner();
+        match errors.is_empty() {
+            true => Ok(self.lines.into_inner()),
+            false => Err(errors),
+        }
     }
 
     /// All lines, and those of them by which sessions go astray.
@@ -127,15 +137,17 @@ impl<'a> Keys<'a> {
     /// The value of a key that must be there.
     pub(in crate::dialect) fn required(&self, name: &'static str) -> Option<&'a str> {
         if self.get(name).is_none() {
-            self.notes
-                .error(self.at(), format_args!("`{name}` is missing"));
+            self.error(name, "it is missing");
         }
         self.text(name)
     }
 
     pub(in crate::dialect) fn number<T: FromStr>(&self, name: &'static str) -> Option<T> {
         let node = self.get(name)?;
-        let number = node.as_text().and_then(|text| text.trim().parse().ok());
+        let number = node.as_text().and_then(|text| {
+            let text = text.trim();
+            text.strip_suffix(".0").unwrap_or(text).parse().ok()
+        });
         if number.is_none() {
             self.wrong(node, "a number");
         }
@@ -151,8 +163,8 @@ impl<'a> Keys<'a> {
         let node = self.get(name)?;
         let word = node.as_text().map(str::to_ascii_lowercase);
         match word.as_deref() {
-            Some("true" | "yes" | "on" | "1") => Some(true),
-            Some("false" | "no" | "off" | "0") => Some(false),
+            Some("true" | "yes" | "on" | "y" | "1" | "1.0") => Some(true),
+            Some("false" | "no" | "off" | "n" | "0" | "0.0") => Some(false),
             _ => {
                 self.wrong(node, "`true` or `false`");
                 None
@@ -286,8 +298,9 @@ fn is_nothing(node: &Node) -> bool {
         Value::Text(text) => matches!(&**text, "" | "false" | "0"),
         Value::List(items) => items.is_empty(),
         Value::Map(entries) => {
-            let off = node.get("enabled").and_then(Node::as_text) == Some("false");
-            off || entries.is_empty()
+            let is_off = |key: &str| node.get(key).and_then(Node::as_text) == Some("false");
+            let is_nothing = entries.iter().all(|(_, node)| is_nothing(node));
+            is_nothing || is_off("enabled") || is_off("enable")
         }
     }
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
-use http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::links::bare;
@@ -420,17 +420,22 @@ pub(in crate::dialect) fn headers(headers: &HeaderMap, host: Option<&HeaderValue
             [one] => json!(one),
             several => json!(several),
         };
-        map.insert(spelled(name).to_owned(), value);
+        map.insert(spelled(name), value);
     }
     Value::Object(map)
 }
 
-/// As people spell it; case does not matter.
-pub(in crate::dialect) fn spelled(name: &HeaderName) -> &str {
-    match name {
-        name if *name == SEC_WEBSOCKET_PROTOCOL => "Sec-WebSocket-Protocol",
-        name => name.as_str(),
-    }
+/// As people spell it, and Go's programs compare it: `Sec-WebSocket-Protocol` of `sec-websocket-protocol`.
+pub(in crate::dialect) fn spelled(name: &HeaderName) -> String {
+    let words = name.as_str().split('-').map(|word| match word {
+        "websocket" => "WebSocket".to_owned(),
+        word => {
+            let mut letters = word.chars();
+            let first = letters.next().map(|c| c.to_ascii_uppercase());
+            first.into_iter().chain(letters).collect()
+        }
+    });
+    words.collect::<Vec<String>>().join("-")
 }
 
 pub(in crate::dialect) fn text(value: &HeaderValue) -> String {

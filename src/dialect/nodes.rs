@@ -217,22 +217,24 @@ pub(in crate::dialect) fn server(
     port: &'static str,
 ) -> Option<Destination> {
     let text = keys.required(host);
-    let number: Option<u16> = match keys.required(port) {
-        Some(_) => keys.number(port),
-        None => None,
-    };
-    if number == Some(0) {
-        keys.error(port, "found 0, expected 1 to 65535");
-    }
-    Some(Destination::new(
-        host_of(keys, host, text?)?,
-        number.filter(|n| *n > 0)?,
-    ))
+    let number = keys.required(port).and_then(|_| keys.number::<u32>(port));
+    let number = number.and_then(|number| {
+        let port_number = u16::try_from(number).ok().filter(|n| *n > 0);
+        if port_number.is_none() {
+            keys.error(port, format_args!("found {number}, expected 1 to 65535"));
+        }
+        port_number
+    });
+    Some(Destination::new(host_of(keys, host, text?)?, number?))
 }
 
 /// A name or an address.
 pub(in crate::dialect) fn host_of(keys: &Keys, key: &str, text: &str) -> Option<Host> {
-    let host = Host::parse(text.trim());
+    let bare = text
+        .trim()
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    let host = Host::parse(bare.unwrap_or(text.trim()));
     host.map_err(|e| keys.error(key, format_args!("found `{}`: {e}", text.escape_debug())))
         .ok()
 }
@@ -266,6 +268,8 @@ pub(in crate::dialect) fn vmess(
         keys.left_out(alter_id, text);
     }
     let word = keys.word(security).unwrap_or_else(|| "auto".to_owned());
+    // What some call it.
+    let word = word.replace("chacha20-ietf", "chacha20");
     let all = [
         vmess::Security::Auto,
         vmess::Security::Aes128Gcm,

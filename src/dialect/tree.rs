@@ -155,9 +155,10 @@ impl fmt::Display for At {
         if let Some((line, column)) = self.line {
             write!(f, ":{line}:{column}")?;
         }
-        match self.path.is_empty() {
-            true => Ok(()),
-            false => write!(f, ": {}", self.path),
+        match (self.path.is_empty(), self.source.is_empty()) {
+            (true, _) => Ok(()),
+            (false, true) => f.write_str(&self.path),
+            (false, false) => write!(f, ": {}", self.path),
         }
     }
 }

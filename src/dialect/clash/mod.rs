@@ -5,9 +5,8 @@
 
 mod door;
 mod groups;
-mod proxy;
+pub(in crate::dialect) mod proxy;
 mod rules;
-mod stream;
 mod write;
 mod yaml;
 
@@ -36,7 +35,9 @@ pub(super) fn read(text: &str, source: &Arc<str>, notes: &Notes) -> Result<Whole
         ..Parts::default()
     };
     for node in keys.items("proxies") {
-        parts.outbounds.extend(proxy::read(node, notes));
+        parts
+            .outbounds
+            .extend(proxy::read(&proxy::plain(node), notes));
     }
     let rules = rules::read(&keys, &mut parts);
     if keys.get("proxy-providers").is_some() {

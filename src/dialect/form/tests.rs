@@ -210,7 +210,7 @@ fn what_mihomo_s_documentation_has_is_read() {
     for part in [
         "dns: it is not carried over",
         "proxies[11].flow: this flow is not built",
-        "proxies[12].type: proxies of type `hysteria2` are not built",
+        "proxies[12].type: `hysteria2` is not built",
         "client-fingerprint: the handshakes of browsers",
         "proxy-groups[1]: `url-test`: nothing leads to `auto` here, which is left out",
         "rules[2]: 1 rule of kind `RULE-SET`, beginning here: not carried over",
@@ -314,7 +314,7 @@ fn mistakes_name_their_place_and_what_is_expected() {
         ("proxies: [\n", "x:"),
         (
             r#"{"outbounds": [{"type": "vmess", "server_port": 0}]}"#,
-            "x: outbounds[0]: `server` is missing",
+            "x: outbounds[0].server: it is missing",
         ),
         (
             r#"{"outbounds": [{"type": "trojan", "server": "a", "server_port": 1, "password": "p", "transport": {"type": "quic"}}]}"#,

@@ -11,12 +11,12 @@
 //! Sources: XTLS/Xray-core's discussion 716, v2rayN's wiki and what v2rayN writes today, SIP002. A link says less than a
 //! config; what it leaves out is told item by item. No message has an id or a password in it.
 
-pub(in crate::dialect) mod accounts;
+mod accounts;
 mod carrier;
-pub(in crate::dialect) mod params;
-pub(in crate::dialect) mod security;
+mod params;
+mod security;
 mod server;
-pub(in crate::dialect) mod shadowsocks;
+mod shadowsocks;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -25,7 +25,9 @@ mod vmess;
 
 pub(in crate::dialect) use security::{bare, default_alpn, server_name};
 pub use server::{Public, Users, of_users};
-pub(in crate::dialect) use shadowsocks::{read_plugin, secret as shadowsocks_secret, write_plugin};
+pub(in crate::dialect) use shadowsocks::{
+    escaped, read_plugin, secret as shadowsocks_secret, write_plugin,
+};
 pub(in crate::dialect) use subscription::decode;
 pub use subscription::links as links_in;
 

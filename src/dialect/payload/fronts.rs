@@ -10,12 +10,12 @@
 //!     comment: Tokyo                          type: miaospeed
 //! ```
 
-use crate::dialect::gost::text;
-use crate::dialect::gost::tree::{Node, Value};
-use crate::dialect::links::said::Said;
+use crate::dialect::keys::{Keys, Notes};
+use crate::dialect::text;
+use crate::dialect::tree::{At, Node, Value};
 use crate::secret::Secret;
 
-use super::fields::Fields;
+use super::node::placed;
 
 /// A back end, as a front knows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,39 +79,33 @@ fn id(node: &Node) -> String {
 
 /// `None` of one that no WebSocket leads to.
 fn slave(id: &str, node: &Node) -> Result<Option<Slave>, String> {
-    let mut said = Said::of_proxy();
-    let fields = Fields::of(node);
-    let kind = fields.word("type", &mut said);
+    let notes = Notes::default();
+    let node = placed(node, &At::default());
+    let Some(keys) = Keys::of(&node, &notes) else {
+        return Ok(None);
+    };
+    let kind = keys.word("type").unwrap_or_default();
     if !matches!(&*kind, "miaospeed" | "websocket" | "") {
         return Ok(None);
     }
-    let address = fields.required("address", &mut said);
-    let token = match fields.text("public-key", &mut said) {
-        Some(token) => Some(token),
-        None => fields.required("token", &mut said),
-    };
-    let path = fields.text("path", &mut said).unwrap_or("/");
+    let text = |key| keys.text(key).map(str::to_owned);
+    let address = keys.required("address").unwrap_or_default().to_owned();
+    let token = text("public-key").or_else(|| keys.required("token").map(str::to_owned));
+    let path = keys.text("path").unwrap_or("/");
     let slash = if path.starts_with('/') { "" } else { "/" };
-    let comment = fields.text("comment", &mut said);
-    let switch =
-        |names: [&str; 2], said: &mut Said| names.iter().any(|name| fields.switch(name, said));
     let slave = Slave {
-        name: comment.unwrap_or(id).to_owned(),
-        address: address.unwrap_or_default().to_owned(),
+        name: text("comment").unwrap_or_else(|| id.to_owned()),
+        address,
         path: format!("{slash}{}", crate::http::request::encoded(path)),
-        token: token.unwrap_or_default().to_owned().into(),
-        build_token: fields.text("buildtoken", &mut said).map(str::to_owned),
-        invoker: fields.text("invoker", &mut said).map(str::to_owned),
-        tls: fields.switch("tls", &mut said),
-        insecure: switch(["skip-cert-verify", "skipCertVerify"], &mut said),
+        token: token.unwrap_or_default().into(),
+        build_token: text("buildtoken"),
+        invoker: text("invoker"),
+        tls: keys.switch("tls"),
+        insecure: keys.switch("skip-cert-verify") || keys.switch("skipCertVerify"),
     };
-    match said.errors.is_empty() {
-        true => Ok(Some(slave)),
-        false => Err(format!(
-            "`{}`: {}",
-            id.escape_debug(),
-            said.errors.join("; ")
-        )),
+    match notes.into_result() {
+        Ok(_) => Ok(Some(slave)),
+        Err(errors) => Err(format!("`{}`: {}", id.escape_debug(), errors.join("; "))),
     }
 }
 

@@ -9,7 +9,6 @@
 //! Keys are found without regard to case, and `_` is `-` in them. Numbers may be texts, switches numbers or any word that YAML
 //! has for them. What is not known is passed over; what would have traffic go another way, or open, is an error.
 
-mod fields;
 pub mod fronts;
 mod node;
 mod python;
@@ -23,8 +22,8 @@ pub use write::write;
 
 use serde_json::{Map, Value};
 
-use super::gost::tree::Node;
 use super::links::Read;
+use super::tree::Node;
 
 /// A proxy as it was written.
 #[derive(Clone, Debug, PartialEq)]

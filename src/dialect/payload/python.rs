@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::str::Chars;
 
-use crate::dialect::gost::tree::{At, Node, Value};
+use crate::dialect::tree::{At, Node, Value};
 
 /// Levels inside each other.
 const MAX_DEPTH: usize = 16;

@@ -43,7 +43,7 @@ fn all() -> Vec<Value> {
                "plugin": "v2ray-plugin", "udp": true,
                "plugin-opts": {"mode": "websocket", "path": "/ss", "host": "h.example", "tls": true, "mux": false}}),
         json!({"name": "f", "type": "socks5", "server": "127.0.0.1", "port": 1080, "username": "u", "password": "p", "udp": true}),
-        json!({"name": "g", "type": "http", "server": "127.0.0.1", "port": 8080, "tls": true, "sni": "s.example", "udp": true}),
+        json!({"name": "g", "type": "http", "server": "127.0.0.1", "port": 8080, "tls": true, "sni": "s.example"}),
         json!({"name": "h", "type": "vmess", "server": "h.example", "port": 443, "uuid": ID, "alterId": 0, "cipher": "none",
                "tls": true, "servername": "s.example", "network": "h2", "h2-opts": {"host": ["x.example"], "path": "/h"},
                "udp": true}),
@@ -101,19 +101,67 @@ fn what_cannot_be_carried_over_is_an_error_with_its_key_and_without_secrets() {
         (json!({"port": 70000}), "port: found 70000"),
         (json!({"port": null}), "port: it is missing"),
         (json!({"server": ""}), "server: it is missing"),
-        (json!({"tls": "maybe"}), "tls: found `maybe`"),
-        (json!({"flow": "xtls-rprx-direct"}), "flow: the flow"),
+        (
+            json!({"tls": "maybe"}),
+            "tls: a text or a number is here that cannot be used, expected `true` or `false`",
+        ),
+        (json!({"flow": "xtls-rprx-direct"}), "flow: this flow"),
         (
             json!({"reality-opts": {"public-key": "x"}}),
             "reality-opts: REALITY",
         ),
         (json!({"network": "quic"}), "network: `quic` is not built"),
         (json!({"dialer-proxy": "b"}), "dialer-proxy: "),
+        (
+            json!({"type": "direct"}),
+            "type: there is no server to test",
+        ),
     ] {
         let text = node(more);
         assert!(text.starts_with(expected), "{text}");
         assert!(!text.contains("b831381d"), "{text}");
     }
+}
+
+/// Fronts take words that Clash does not; underscores are Clash's own.
+#[test]
+fn words_of_fronts_mean_what_they_seem_to() {
+    let read = |text: &str| proxy(text).unwrap().read().unwrap().outbound;
+    let server = "server: a.example, port: '1.0'";
+    let vmess = read(&format!(
+        "{{name: a, type: VMess, {server}, uuid: {ID}, network: websocket, tls: 1.0, sni: s.example, skip_cert_verify: y, \
+         reality-opts: {{public-key: ''}}, ech-opts: {{enable: false, config: x}}}}"
+    ));
+    assert!(matches!(vmess.transport.carrier, ClientCarrier::Ws(_)));
+    let tls = vmess.transport.security.unwrap();
+    assert_eq!(tls.server_name.unwrap().to_string(), "s.example");
+    assert!(tls.allow_insecure);
+    let trojan = read(&format!(
+        "{{name: a, type: trojan, {server}, password: p, servername: s.example}}"
+    ));
+    let name = trojan.transport.security.unwrap().server_name;
+    assert_eq!(name.unwrap().to_string(), "s.example");
+    for (kind, name) in [("shadowsocks", "shadowsocks"), ("socks", "socks")] {
+        let text = format!("{{name: a, type: {kind}, {server}, cipher: aes-128-gcm, password: p}}");
+        assert_eq!(read(&text).protocol.name(), name);
+    }
+}
+
+/// What `v2ray-plugin` has no words for, Clash has.
+#[test]
+fn a_plugin_s_headers_and_belief_are_read_and_written() {
+    let value = json!({"name": "e", "type": "ss", "server": "192.0.2.1", "port": 443, "cipher": "aes-128-gcm", "password": "p",
+        "plugin": "v2ray-plugin", "udp": true, "plugin-opts": {"mode": "websocket", "path": "/ss", "host": "h.example",
+        "tls": true, "mux": false, "skip-cert-verify": true, "headers": {"X-A": "1"}}});
+    let outbound = proxy(&value.to_string()).unwrap().read().unwrap().outbound;
+    assert!(
+        outbound
+            .transport
+            .security
+            .as_ref()
+            .is_some_and(|tls| tls.allow_insecure)
+    );
+    assert_eq!(Value::Object(write(&outbound).unwrap()), value);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{Proxy, python};
-use crate::dialect::gost::text as tree_of;
-use crate::dialect::gost::tree::{Node, Value};
+use crate::dialect::text as tree_of;
+use crate::dialect::tree::{Node, Value};
 
 /// One proxy, be it alone in a list.
 ///

@@ -15,7 +15,9 @@ use crate::transport::{ClientCarrier, ClientSettings, grpc, h2, httpupgrade, ws}
 
 /// Reads both; `name` is the key of the name that TLS asks for.
 pub(super) fn read(keys: &Keys, has_tls: bool, name: &'static str) -> Option<ClientSettings> {
-    let carrier = carrier(keys, has_tls)?;
+    let carrier = carrier(keys)?;
+    // There it is always inside TLS, whatever is said.
+    let has_tls = has_tls || matches!(carrier, ClientCarrier::H2(_));
     let security = tls(keys, has_tls, name, &carrier);
     Some(ClientSettings {
         security,
@@ -24,7 +26,7 @@ pub(super) fn read(keys: &Keys, has_tls: bool, name: &'static str) -> Option<Cli
     })
 }
 
-fn carrier(keys: &Keys, has_tls: bool) -> Option<ClientCarrier> {
+fn carrier(keys: &Keys) -> Option<ClientCarrier> {
     let network = keys.word("network").unwrap_or_else(|| "tcp".to_owned());
     Some(match &*network {
         "tcp" => ClientCarrier::Raw,
@@ -57,12 +59,6 @@ fn carrier(keys: &Keys, has_tls: bool) -> Option<ClientCarrier> {
             })
         }
         "h2" => {
-            if !has_tls {
-                keys.error(
-                    "network",
-                    "`h2` is always inside TLS there, expected `tls: true`",
-                );
-            }
             let Some(map) = keys.map("h2-opts") else {
                 return Some(ClientCarrier::H2(h2::ClientSettings::default()));
             };

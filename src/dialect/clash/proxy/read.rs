@@ -1,12 +1,12 @@
-//! `proxies`.
+//! From a proxy to an outbound.
 
 use ::http::header::HOST;
 
-use super::stream;
+use super::{plugin, stream};
 use crate::config::Outbound;
 use crate::dialect::keys::{Keys, Notes};
 use crate::dialect::nodes::{self, account, headers, id, one, packet_encoding, server};
-use crate::dialect::tree::Node;
+use crate::dialect::tree::{Node, Value};
 use crate::mux::{self, Udp};
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{
@@ -15,7 +15,7 @@ use crate::protocol::{
 use crate::transport::ClientSettings;
 
 /// Reads a proxy; what is wrong with it, or that there is no such here, is told.
-pub(super) fn read(node: &Node, notes: &Notes) -> Option<Outbound> {
+pub(in crate::dialect) fn read(node: &Node, notes: &Notes) -> Option<Outbound> {
     let before = notes.errors();
     let keys = Keys::of(node, notes)?;
     let name = keys.text("name");
@@ -48,6 +48,24 @@ pub(super) fn read(node: &Node, notes: &Notes) -> Option<Outbound> {
     ]);
     keys.finish();
     (notes.errors() == before).then_some(outbound)
+}
+
+const TYPES: &str = "`vmess`, `vless`, `trojan`, `ss`, `socks5`, `http`, `direct` or `reject`";
+
+/// The proxy with its keys in Clash's spelling, which finds `skip_cert_verify` as well; names of headers stay.
+pub(in crate::dialect) fn plain(node: &Node) -> Node {
+    let value = match &node.value {
+        Value::Map(entries) => {
+            let plain = |(key, node): &(String, Node)| match &*key.to_ascii_lowercase() {
+                "headers" | "ws-headers" => (key.clone(), node.clone()),
+                _ => (key.replace('_', "-"), plain(node)),
+            };
+            Value::Map(entries.iter().map(plain).collect())
+        }
+        Value::List(items) => Value::List(items.iter().map(plain).collect()),
+        other => other.clone(),
+    };
+    Node::new(value, &node.at)
 }
 
 type Made = (OutboundSettings, ClientSettings, Option<mux::Settings>);
@@ -114,7 +132,7 @@ fn protocol(keys: &Keys, kind: &str) -> Option<Made> {
             let account = nodes::shadowsocks(keys, "cipher");
             keys.refuse(&["udp-over-tcp"], "UDP over TCP is not built, take it out");
             keys.silent(&["udp-over-tcp-version"]);
-            let transport = plugin(keys)?;
+            let transport = plugin::read(keys)?;
             let servers = one(to?, account?);
             let settings = shadowsocks::OutboundSettings { servers };
             (OutboundSettings::Shadowsocks(settings), transport, None)
@@ -147,12 +165,11 @@ fn protocol(keys: &Keys, kind: &str) -> Option<Made> {
             (protocol, transport, None)
         }
         other => {
-            let text = format!(
-                "proxies of type `{}` are not built, expected `vmess`, `vless`, `trojan`, `ss`, `socks5`, `http`, `direct` or \
-                 `reject`: it is left out",
-                other.escape_debug()
-            );
-            keys.error("type", text);
+            let text = match other {
+                "" => "it is missing".to_owned(),
+                other => format!("`{}` is not built", other.escape_debug()),
+            };
+            keys.error("type", format_args!("{text}, expected {TYPES}"));
             return None;
         }
     })
@@ -168,58 +185,4 @@ fn datagrams(keys: &Keys) -> Option<mux::Settings> {
         (_, true) => Some(nodes::datagrams(Udp::PacketAddr)),
         _ => None,
     }
-}
-
-/// `plugin` and `plugin-opts`.
-fn plugin(keys: &Keys) -> Option<ClientSettings> {
-    let Some(name) = keys.text("plugin") else {
-        return Some(ClientSettings::default());
-    };
-    let mut options = Vec::new();
-    if let Some(map) = keys.map("plugin-opts") {
-        let mode = map.text("mode").unwrap_or("websocket");
-        options.push(format!("mode={mode}"));
-        // What is not said is another default than the plugin's.
-        options.push(format!(
-            "mux={}",
-            u8::from(map.switched("mux") != Some(false))
-        ));
-        if map.switch("tls") {
-            options.push("tls".to_owned());
-        }
-        options.push(format!(
-            "host={}",
-            escaped(map.text("host").unwrap_or("bing.com"))
-        ));
-        options.extend(
-            map.text("path")
-                .map(|path| format!("path={}", escaped(path))),
-        );
-        map.refuse(
-            &[
-                "headers",
-                "skip-cert-verify",
-                "fingerprint",
-                "ech-opts",
-                "v2ray-http-upgrade",
-                "certificate",
-            ],
-            "there is no word for it in `v2ray-plugin`",
-        );
-        map.silent(&["v2ray-http-upgrade-fast-open"]);
-        map.finish();
-    }
-    nodes::plugin(keys, name, &options.join(";"))
-}
-
-/// As SIP003 has it.
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        if matches!(c, '\\' | ';' | '=' | ',') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
 }

@@ -1,0 +1,48 @@
+//! `plugin` and `plugin-opts` of Shadowsocks: what `v2ray-plugin` would be told, and what it has no words for.
+
+use crate::dialect::keys::Keys;
+use crate::dialect::links::escaped;
+use crate::dialect::nodes::{self, headers};
+use crate::transport::{ClientCarrier, ClientSettings};
+
+/// What a plugin stands for.
+pub(super) fn read(keys: &Keys) -> Option<ClientSettings> {
+    let Some(name) = keys.word("plugin") else {
+        return Some(ClientSettings::default());
+    };
+    let Some(map) = keys.map("plugin-opts") else {
+        return nodes::plugin(keys, &name, "");
+    };
+    let mode = map.text("mode").unwrap_or("websocket");
+    // What is not said is another default than the plugin's.
+    let mux = u8::from(map.switched("mux") != Some(false));
+    let host = map.text("host").unwrap_or("bing.com");
+    let mut options = format!("mode={};mux={mux};host={}", escaped(mode), escaped(host));
+    if map.switch("tls") {
+        options += ";tls";
+    }
+    if let Some(path) = map.text("path") {
+        options += &format!(";path={}", escaped(path));
+    }
+    let is_insecure = map.switch("skip-cert-verify");
+    let (_, headers) = headers(&map);
+    map.refuse(
+        &[
+            "fingerprint",
+            "ech-opts",
+            "v2ray-http-upgrade",
+            "certificate",
+        ],
+        "there is no word for it in `v2ray-plugin`",
+    );
+    map.silent(&["v2ray-http-upgrade-fast-open"]);
+    map.finish();
+    let mut transport = nodes::plugin(keys, &name, &options)?;
+    if let Some(tls) = &mut transport.security {
+        tls.allow_insecure = is_insecure;
+    }
+    if let ClientCarrier::Ws(ws) = &mut transport.carrier {
+        ws.headers = headers;
+    }
+    Some(transport)
+}
