@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
 use super::say;
-use crate::cause::explained::{ALL, Explained, explain};
+use crate::cause::explained::{Explained, all, explain};
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Without a code, all of them are listed.")]
@@ -33,9 +33,7 @@ pub(super) fn run(args: &ExplainArgs) -> ExitCode {
     }
     match (args.json, args.codes.is_empty()) {
         (true, true) => {
-            let all = ALL
-                .iter()
-                .flat_map(|one| one.codes.iter().map(move |code| (code, one)));
+            let all = all().flat_map(|one| one.codes.iter().map(move |code| (code, one)));
             let all: Vec<Value> = all.map(|(code, one)| as_json(code, one)).collect();
             say(format_args!("{:#}", Value::Array(all)));
         }
@@ -44,7 +42,7 @@ pub(super) fn run(args: &ExplainArgs) -> ExitCode {
             say(format_args!("{:#}", Value::Array(found)));
         }
         (false, true) => {
-            for one in ALL {
+            for one in all() {
                 say(format_args!("{}: {}", one.codes.join(", "), one.what));
             }
         }
@@ -77,7 +75,7 @@ fn as_json(code: &str, one: &Explained) -> Value {
 }
 
 fn not_known(code: &str) -> String {
-    let all = ALL.iter().flat_map(|one| one.codes);
+    let all = all().flat_map(|one| one.codes);
     let near = all
         .map(|known| (strsim::damerau_levenshtein(known, code), known))
         .min()

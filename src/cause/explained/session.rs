@@ -1,0 +1,251 @@
+//! Who comes, what is asked for, and what becomes of it.
+
+use super::{CLIENT, EITHER, Explained, SERVER, more, row};
+
+pub(super) const ALL: &[Explained] = &[
+    more(
+        row(
+            &["http-visitor"],
+            SERVER,
+            "no fault: all requests of a connection were for the site on the same port",
+            "nothing",
+        ),
+        "site.md",
+    ),
+    row(
+        &["http-closed", "http-broken", "http-timeout"],
+        SERVER,
+        "no whole request came, and none that became a tunnel",
+        "a scanner, or a health check: point those at the web server",
+    ),
+    row(
+        &["http-malformed"],
+        SERVER,
+        "not a proper request; the line says which part",
+        "TLS on a plain port: the web server in front must end TLS (`proxy_pass http://`), or `security: tls` is missing here",
+    ),
+    row(
+        &["http-target", "http-socks"],
+        SERVER,
+        "an HTTP proxy was asked for no target, or for SOCKS",
+        "set the application to the kind of proxy that the port is",
+    ),
+    more(
+        row(
+            &[
+                "proxy-header-missing",
+                "proxy-header-malformed",
+                "proxy-header-broken",
+                "proxy-header-timeout",
+            ],
+            SERVER,
+            "`acceptProxyProtocol` asks for a PROXY header, and there is no proper one",
+            "`send-proxy` (HAProxy) or `proxy_protocol on` (nginx) in front, or take `acceptProxyProtocol` out",
+        ),
+        "nginx.md#who-the-client-is",
+    ),
+    row(
+        &["proxy-auth"],
+        EITHER,
+        "a `socks` or `http` proxy was given no or a wrong user and password",
+        "compare the client's with `accounts` of the server",
+    ),
+    more(
+        row(
+            &["limit-connections", "limit-source", "limit-handshakes"],
+            SERVER,
+            "so many connections are open, come from there, or have yet to say who they are: the line names the key of `limits`",
+            "raise it; for `limit-source` with the address of a proxy of yours, have that say for whom it comes",
+        ),
+        "config.md#limits",
+    ),
+    row(
+        &["limit-user"],
+        SERVER,
+        "the user has as many connections as `connections` of the level allows",
+        "raise it, or look who else has the account",
+    ),
+    row(
+        &[
+            "socks-version",
+            "socks-command",
+            "socks-udp",
+            "socks-request",
+        ],
+        SERVER,
+        "a `socks` inbound was asked for something that it does not do",
+        "set the application to SOCKS 5; UDP wants `\"udp\": true`",
+    ),
+    row(
+        &["user-unknown"],
+        SERVER,
+        "the id, the password or the key is nobody's",
+        "compare it with the client's; else a scanner, or a client of another protocol",
+    ),
+    row(
+        &["clock-skew"],
+        EITHER,
+        "the clocks of client and server are too far apart",
+        "set the one that is wrong (`timedatectl set-ntp true`); the zone does not matter",
+    ),
+    row(
+        &["silent"],
+        CLIENT,
+        "a server that has never answered says nothing",
+        "compare the id or password of both ends, and `date -u` on both machines; a slow target looks the same",
+    ),
+    row(
+        &["no-answer"],
+        CLIENT,
+        "the server closed without an answer",
+        "compare the id or password of both ends, and `date -u` on both machines; its log has the reason",
+    ),
+    row(
+        &["no-answer-target"],
+        CLIENT,
+        "the server closed without an answer, and has answered other requests",
+        "it has probably no way to this target: its log has the reason",
+    ),
+    row(
+        &[
+            "far-refused",
+            "far-host",
+            "far-timeout",
+            "far-network",
+            "far-forbidden",
+            "far-broken",
+        ],
+        CLIENT,
+        "a mobula at the other end knows us and says why it has no way to the target",
+        "its log names the address",
+    ),
+    row(
+        &["rules", "not-carried"],
+        "local programs",
+        "the routing leads the request to `blackhole` or nowhere; or a server on the way took it and said no",
+        "look at `routing.rules`, and at that server's log",
+    ),
+    row(
+        &["fallback-down"],
+        SERVER,
+        "nobody answers where `fallbacks`, or `fallback` of `streamSettings`, lead",
+        "start what is to stand there, or compare the ports",
+    ),
+    row(
+        &["replay"],
+        SERVER,
+        "what came had come before",
+        "somebody replays what was recorded, or a middlebox sends twice; after the clock has jumped back also an honest client",
+    ),
+    row(
+        &["request-broken", "request-timeout", "request-malformed"],
+        SERVER,
+        "no whole request of a proxy protocol came",
+        "a scanner, or a client of another protocol",
+    ),
+    row(
+        &["request-other"],
+        SERVER,
+        "a stranger speaks another protocol, which the line names",
+        "if it is a client of yours: `network` and `security` have to be the same at both ends",
+    ),
+    row(
+        &["mux-other"],
+        SERVER,
+        "another program's multiplexing, or its UDP over TCP",
+        "switch it off in the client: `multiplex` of sing-box, `smux` of mihomo",
+    ),
+    row(
+        &["relay-bind"],
+        "server",
+        "a client of relay wants a port opened, and `bind` or `allowPorts` does not let it",
+        "set `bind: true` and let `allowPorts` (`allow_ports` of a tunnel) have the port, if it is to be had",
+    ),
+    row(
+        &["relay-connect"],
+        "server",
+        "a client of relay wants a way to a target, and `connect` is off",
+        "set `connect: true` if clients may go where they want; the server of a tunnel never lets them",
+    ),
+    row(
+        &["relay-request"],
+        "server",
+        "a request of relay names no address",
+        "the client has no target for this service: give it one, or have `forward` here",
+    ),
+    row(
+        &["relay-user"],
+        "client",
+        "the relay server does not know this user and password",
+        "compare both with `users` of the server",
+    ),
+    row(
+        &["relay-forbidden"],
+        "client",
+        "the relay server forbids it: its rules, or it opens no ports for clients",
+        "look at `bind` and `allowPorts` there; a gost needs `bind=true`",
+    ),
+    row(
+        &["relay-target"],
+        "client",
+        "the relay server cannot reach the target",
+        "its log names the address",
+    ),
+    row(
+        &["relay-unavailable"],
+        "either",
+        "a port cannot be opened for a client: another client or program has it, or it is no port of this machine",
+        "end the other one, or publish another port; it is tried again by itself",
+    ),
+    row(
+        &["relay-status"],
+        "client",
+        "the relay server says that something is out of order",
+        "its log has the reason",
+    ),
+    row(
+        &["publish-outbound"],
+        "client",
+        "`publish` names an outbound that is not there any more",
+        "give `outboundTag` the tag of a `relay` outbound",
+    ),
+    row(
+        &["publish-timeout", "publish-lost"],
+        "client",
+        "a published port is not there: the server does not answer, or its connection has ended",
+        "nothing: it is tried again at once; the log of the server has the reason",
+    ),
+    row(
+        &["no-bridge"],
+        "portal",
+        "a session for a portal, and no bridge is connected",
+        "look at the bridge's log",
+    ),
+    row(
+        &["bridge-astray"],
+        "bridge",
+        "its rules lead its own connection to an outbound that would dial `domain` itself, or nowhere",
+        "write a rule with the bridge's `inboundTag` and `full:` of the domain that leads to the portal's server",
+    ),
+    row(
+        &["portal-unanswered"],
+        "bridge",
+        "the server took the connection and no portal spoke",
+        "compare `domain`; a rule at the server has to lead it to the portal's tag",
+    ),
+    row(
+        &["portal-silent"],
+        "bridge",
+        "the portal, or the way to it, is gone without a word",
+        "nothing: the bridge connects anew",
+    ),
+    more(
+        row(
+            &["redirect-nowhere"],
+            SERVER,
+            "nothing was redirected to a transparent inbound",
+            "look at the rules of nftables or iptables",
+        ),
+        "transparent-proxy.md",
+    ),
+];
