@@ -3,21 +3,15 @@
 //! Only this room knows keys. A dialect has a reader for each room's settings, and the messages of its mistakes.
 
 mod clash;
+mod clients;
 pub mod form;
 pub mod gost;
-mod groups;
-mod keys;
 pub mod links;
-mod lost;
 pub mod messages;
 pub mod names;
-mod nodes;
 pub mod payload;
 pub mod plugin;
-mod rules;
-mod said;
 mod singbox;
-mod text;
 mod tree;
 pub mod tunnel;
 pub mod v2ray;

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::config::Inbound;
-use crate::dialect::keys::Keys;
-use crate::dialect::nodes::{account, inbound, mixed};
+use crate::dialect::clients::nodes::{account, inbound, mixed};
+use crate::dialect::tree::keys::Keys;
 use crate::protocol::accounts::Account;
 use crate::protocol::{InboundSettings, http};
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use regex::bytes::RegexBuilder;
 use regex::{Regex, bytes};
 
-use crate::dialect::groups::{Group, Kind, MAX_MEMBERS, probe};
-use crate::dialect::keys::Keys;
+use crate::dialect::clients::groups::{Group, Kind, MAX_MEMBERS, probe};
 use crate::dialect::tree::Node;
+use crate::dialect::tree::keys::Keys;
 
 /// Reads the groups of a file; what is wrong with one is told.
 pub(super) fn read<'n>(root: &Keys<'n>) -> Vec<Group<'n>> {

@@ -12,9 +12,9 @@ mod yaml;
 
 use std::sync::Arc;
 
-use super::keys::{Keys, Notes};
-use super::nodes::{Parts, Whole};
-use super::text;
+use super::clients::nodes::{Parts, Whole};
+use super::tree::keys::{Keys, Notes};
+use super::tree::text;
 use crate::config::LogLevel;
 
 pub(super) use write::write;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::groups;
-use crate::dialect::groups::{Groups, Lead};
-use crate::dialect::keys::{Keys, Notes};
-use crate::dialect::nodes::Parts;
-use crate::dialect::rules::{Asks, Rules};
+use crate::dialect::clients::groups::{Groups, Lead};
+use crate::dialect::clients::nodes::Parts;
+use crate::dialect::clients::rules::{Asks, Rules};
 use crate::dialect::singbox::counted;
+use crate::dialect::tree::keys::{Keys, Notes};
 use crate::dialect::tree::{At, Node};
 use crate::protocol::{OutboundSettings, blackhole, freedom};
 

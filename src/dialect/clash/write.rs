@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::groups::MAX_FAILED;
 use super::{proxy, yaml};
 use crate::config::{Config, LogLevel, Outbound};
-use crate::dialect::groups::{self, Ways, Written};
-use crate::dialect::lost::{self, Door};
-use crate::dialect::said::Said;
+use crate::dialect::clients::groups::{self, Ways, Written};
+use crate::dialect::clients::lost::{self, Door};
+use crate::dialect::links::said::Said;
 use crate::protocol::accounts::Account;
 use crate::routing::Strategy;
 

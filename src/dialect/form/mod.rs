@@ -11,13 +11,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::keys::Notes;
+use super::clients::nodes::{Parts, Whole, distinguish, inbound, mixed};
+use super::clients::rules::Rules;
+use super::clients::{groups, lost};
 use super::links::{self, decode, links_in};
-use super::nodes::{Parts, Whole, distinguish, inbound, mixed};
-use super::rules::Rules;
+use super::tree::keys::Notes;
 use super::v2ray::json::{Text, tidy};
 use super::v2ray::{self, Input, foreign};
-use super::{clash, gost, groups, lost, singbox};
+use super::{clash, gost, singbox};
 use crate::config::{Config, LogTarget, Outbound};
 use crate::protocol::{InboundSettings, OutboundSettings, http};
 use crate::report::Message;

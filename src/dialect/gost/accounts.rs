@@ -2,7 +2,7 @@
 
 use super::Problems;
 use super::part::check_keys;
-use super::tree::{Node, Value};
+use crate::dialect::tree::{Node, Value};
 use crate::protocol::accounts::Account;
 
 /// `auth`, and what `auther` names.

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::Problems;
 use super::part::check_keys;
-use super::tree::Node;
 use crate::address::{Destination, Host};
 use crate::dialect::names::Names;
+use crate::dialect::tree::Node;
 
 /// `forwarder`.
 pub(super) fn targets(node: &Node, problems: &Problems) -> Vec<Destination> {

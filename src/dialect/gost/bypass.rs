@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::Problems;
-use super::tree::{Node, Value};
+use crate::dialect::tree::{Node, Value};
 use crate::matching::{Domains, Networks, Pattern, parse_network};
 use crate::routing::Conditions;
 

@@ -7,7 +7,7 @@ use http::header::{HOST, HeaderName, HeaderValue};
 
 use super::Problems;
 use super::part::Part;
-use super::tree::{Node, Value};
+use crate::dialect::tree::{Node, Value};
 use crate::http::Forwarded;
 use crate::http::request::with_slash;
 use crate::smux::{self, KeepAlive, Version};

@@ -3,9 +3,9 @@
 use super::chain::{self, Chain};
 use super::made::{BLOCKED, DIRECT, Made, plain};
 use super::past::Past;
-use super::tree::Node;
 use super::{Problems, bypass};
 use crate::address::Destination;
+use crate::dialect::tree::Node;
 use crate::protocol::{OutboundSettings, freedom};
 use crate::routing::{BalancerSettings, Target};
 

@@ -33,15 +33,14 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::v2ray;
-pub(in crate::dialect) use super::{text, tree};
 use crate::address::Network;
 use crate::config::{Config, Log, LogLevel, LogTarget};
 use crate::dialect::names::Names;
+use crate::dialect::tree::{At, Node, Value, text};
 use crate::report::Message;
 use crate::reverse::{PublishSettings, PublishTarget};
 use crate::routing::Strategy;
 use crate::transport::ServerCarrier;
-use tree::{At, Node, Value};
 
 pub(in crate::dialect) use write::write;
 

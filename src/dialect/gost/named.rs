@@ -1,7 +1,7 @@
 //! Bypasses by their names: in a file of gost's `bypass` is nothing else, and what is no name of one is passed over.
 
 use super::bypass;
-use super::tree::{Node, Value};
+use crate::dialect::tree::{Node, Value};
 
 /// Gives what is said in place a name, and an entry of `bypasses`.
 pub(super) fn bypasses(root: &mut Node) {

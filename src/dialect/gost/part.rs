@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Problems;
-use super::tree::{At, Node, Value};
+use crate::dialect::tree::{At, Node, Value};
 use crate::dialect::v2ray::json::Setting;
 use crate::report::did_you_mean;
 

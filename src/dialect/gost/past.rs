@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use super::made::{DIRECT, Made};
-use super::tree::Node;
 use super::{Problems, bypass};
+use crate::dialect::tree::Node;
 use crate::routing::{BalancerSettings, Target};
 
 /// What does not go through a whole chain, and where it goes instead.

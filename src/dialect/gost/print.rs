@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value as Json};
 
-use super::tree::{Node, Value};
+use crate::dialect::tree::{Node, Value};
 
 /// As JSON.
 pub(super) fn json(node: &Node) -> String {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::Problems;
 use super::part::Part;
-use super::tree::Node;
 use crate::address::Host;
+use crate::dialect::tree::Node;
 use crate::transport::tls::{
     Broken, ClientAuth, ClientSettings, KeyPair, Pem, SelfSigned, ServerSettings, Versions,
 };

@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use percent_encoding::percent_decode_str;
 
-use super::tree::{At, Node, Value};
+use crate::dialect::tree::{At, Node, Value};
 
 /// What becomes of a URL.
 #[derive(Clone, Copy, PartialEq, Eq)]

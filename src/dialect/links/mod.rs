@@ -14,6 +14,7 @@
 mod accounts;
 mod carrier;
 mod params;
+pub(in crate::dialect) mod said;
 mod security;
 mod server;
 mod shadowsocks;
@@ -31,7 +32,6 @@ pub(in crate::dialect) use shadowsocks::{
 pub(in crate::dialect) use subscription::decode;
 pub use subscription::links as links_in;
 
-pub(in crate::dialect) use super::said;
 use crate::address::Destination;
 use crate::config::Outbound;
 use crate::dns::Strategy;

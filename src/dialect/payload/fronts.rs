@@ -10,8 +10,8 @@
 //!     comment: Tokyo                          type: miaospeed
 //! ```
 
-use crate::dialect::keys::{Keys, Notes};
-use crate::dialect::text;
+use crate::dialect::tree::keys::{Keys, Notes};
+use crate::dialect::tree::text;
 use crate::dialect::tree::{At, Node, Value};
 use crate::secret::Secret;
 

@@ -2,8 +2,8 @@
 
 use crate::config::Outbound;
 use crate::dialect::clash::proxy;
-use crate::dialect::keys::Notes;
 use crate::dialect::links::Read;
+use crate::dialect::tree::keys::Notes;
 use crate::dialect::tree::{At, Node, Value};
 
 /// Reads a proxy.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Proxy, python};
-use crate::dialect::text as tree_of;
+use crate::dialect::tree::text as tree_of;
 use crate::dialect::tree::{Node, Value};
 
 /// One proxy, be it alone in a list.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::config::Outbound;
 use crate::dialect::clash::proxy;
 use crate::dialect::links::default_alpn;
-use crate::dialect::said::Said;
+use crate::dialect::links::said::Said;
 use crate::dialect::tree::{Node, Value as Given};
 use crate::transport::tls;
 

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::config::Inbound;
-use crate::dialect::keys::{Keys, Notes};
-use crate::dialect::nodes::{account, inbound, mixed};
+use crate::dialect::clients::nodes::{account, inbound, mixed};
 use crate::dialect::tree::Node;
+use crate::dialect::tree::keys::{Keys, Notes};
 use crate::protocol::{InboundSettings, http};
 
 /// Reads an inbound; what is wrong with it, or that there is no such here, is told.

@@ -13,13 +13,13 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::clients::groups::{Group, Groups, Kind, probe};
+use super::clients::nodes::{Parts, Whole};
+use super::clients::rules::Rules;
 use super::form::Files;
-use super::groups::{Group, Groups, Kind, probe};
-use super::keys::{Keys, Notes};
-use super::nodes::{Parts, Whole};
-use super::rules::Rules;
-use super::text;
 use super::tree::Node;
+use super::tree::keys::{Keys, Notes};
+use super::tree::text;
 use crate::config::LogLevel;
 
 pub(super) use write::write;

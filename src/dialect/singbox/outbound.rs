@@ -1,10 +1,10 @@
 //! `outbounds`.
 
 use crate::config::Outbound;
+use crate::dialect::clients::nodes::{self, account, headers, id, one, packet_encoding, server};
 use crate::dialect::form::Files;
-use crate::dialect::keys::{Keys, Notes};
-use crate::dialect::nodes::{self, account, headers, id, one, packet_encoding, server};
 use crate::dialect::tree::Node;
+use crate::dialect::tree::keys::{Keys, Notes};
 use crate::mux;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{

@@ -2,11 +2,11 @@
 
 use super::counted;
 use crate::config::Outbound;
-use crate::dialect::groups::{Groups, Lead};
-use crate::dialect::keys::{Keys, Notes};
-use crate::dialect::nodes::{Parts, outbound};
-use crate::dialect::rules::{Asks, Rules};
+use crate::dialect::clients::groups::{Groups, Lead};
+use crate::dialect::clients::nodes::{Parts, outbound};
+use crate::dialect::clients::rules::{Asks, Rules};
 use crate::dialect::tree::Node;
+use crate::dialect::tree::keys::{Keys, Notes};
 use crate::protocol::{OutboundSettings, blackhole};
 use crate::transport::ClientSettings;
 

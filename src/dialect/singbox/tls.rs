@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use crate::dialect::clients::nodes::{self, NO_ECH, NO_REALITY, NOT_BROWSERS};
 use crate::dialect::form::Files;
-use crate::dialect::keys::Keys;
-use crate::dialect::nodes::{self, NO_ECH, NO_REALITY, NOT_BROWSERS};
+use crate::dialect::tree::keys::Keys;
 use crate::transport::ClientCarrier;
 use crate::transport::tls::{ClientSettings, Pem, Versions};
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::Method;
 
 use crate::address::Destination;
-use crate::dialect::keys::Keys;
+use crate::dialect::clients::nodes::{header, headers};
 use crate::dialect::links::bare;
-use crate::dialect::nodes::{header, headers};
+use crate::dialect::tree::keys::Keys;
 use crate::dialect::v2ray::grpc::pings as of_numbers;
 use crate::http::request::with_slash;
 use crate::http::{EarlyData, EarlyDataIn};

@@ -6,11 +6,11 @@ use serde_json::{Map, Value, json};
 
 use super::counted;
 use crate::config::{Config, Inbound, LogLevel, Outbound};
-use crate::dialect::groups::{self, Ways, Written};
+use crate::dialect::clients::groups::{self, Ways, Written};
+use crate::dialect::clients::lost::{self, Door};
+use crate::dialect::clients::nodes::packet_word;
+use crate::dialect::links::said::Said;
 use crate::dialect::links::{bare, write_plugin};
-use crate::dialect::lost::{self, Door};
-use crate::dialect::nodes::packet_word;
-use crate::dialect::said::Said;
 use crate::http::EarlyDataIn;
 use crate::protocol::{OutboundSettings, socks};
 use crate::routing::Strategy;

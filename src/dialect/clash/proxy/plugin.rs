@@ -1,8 +1,8 @@
 //! `plugin` and `plugin-opts` of Shadowsocks: what `v2ray-plugin` would be told, and what it has no words for.
 
-use crate::dialect::keys::Keys;
+use crate::dialect::clients::nodes::{self, headers};
 use crate::dialect::links::escaped;
-use crate::dialect::nodes::{self, headers};
+use crate::dialect::tree::keys::Keys;
 use crate::transport::{ClientCarrier, ClientSettings};
 
 /// What a plugin stands for.

@@ -4,8 +4,8 @@ use ::http::header::HOST;
 
 use super::{plugin, stream};
 use crate::config::Outbound;
-use crate::dialect::keys::{Keys, Notes};
-use crate::dialect::nodes::{self, account, headers, id, one, packet_encoding, server};
+use crate::dialect::clients::nodes::{self, account, headers, id, one, packet_encoding, server};
+use crate::dialect::tree::keys::{Keys, Notes};
 use crate::dialect::tree::{Node, Value};
 use crate::mux::{self, Udp};
 use crate::protocol::servers::ServerSettings;

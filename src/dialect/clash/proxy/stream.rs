@@ -2,8 +2,8 @@
 
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 
-use crate::dialect::keys::Keys;
-use crate::dialect::nodes::{self, NO_ECH, NO_REALITY, header, headers};
+use crate::dialect::clients::nodes::{self, NO_ECH, NO_REALITY, header, headers};
+use crate::dialect::tree::keys::Keys;
 use crate::dialect::v2ray::tls::hash_of_hex;
 use crate::dialect::v2ray::upgrade::client_path;
 use crate::http::request::with_slash;

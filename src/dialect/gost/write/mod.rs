@@ -9,8 +9,8 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use super::print;
-use super::tree::{At, Node, Value};
 use crate::config::{Config, Inbound, Listen, LogLevel, Outbound};
+use crate::dialect::tree::{At, Node, Value};
 use crate::protocol::accounts::Account;
 use crate::protocol::{InboundSettings, relay};
 use crate::routing::{Conditions, Target};

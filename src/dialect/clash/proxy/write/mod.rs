@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use crate::address::{Destination, Host};
 use crate::config::Outbound;
+use crate::dialect::clients::lost;
+use crate::dialect::clients::nodes::packet_word;
+use crate::dialect::links::said::Said;
 use crate::dialect::links::{bare, server_name, write_plugin};
-use crate::dialect::lost;
-use crate::dialect::nodes::packet_word;
-use crate::dialect::said::Said;
 use crate::dialect::singbox::counted;
 use crate::protocol::accounts::Account;
 use crate::protocol::{OutboundSettings, socks};

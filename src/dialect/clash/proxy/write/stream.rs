@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::address::Destination;
+use crate::dialect::clients::lost;
+use crate::dialect::links::said::Said;
 use crate::dialect::links::server_name;
-use crate::dialect::lost;
-use crate::dialect::said::Said;
 use crate::http::EarlyDataIn;
 use crate::transport::http_header::{Request, Settings as HttpHeader};
 use crate::transport::httpupgrade::EarlyData as UpgradeEarlyData;

@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value, json};
 
 use super::groups::Lead;
-use super::keys::Notes;
-use super::tree::At;
-use super::v2ray;
+use crate::dialect::tree::At;
+use crate::dialect::tree::keys::Notes;
+use crate::dialect::v2ray;
 use crate::matching::{Geodata, geodata, parse_network};
 use crate::routing::{BalancerSettings, DomainStrategy, Rule, Settings, Target};
 

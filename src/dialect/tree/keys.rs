@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::tree::{At, Node, Value};
+use super::{At, Node, Value};
 use crate::dialect::v2ray::json::Setting;
 use crate::report::did_you_mean;
 

@@ -11,9 +11,9 @@ use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::links::bare;
-use super::said::Said;
 use crate::config::{Config, Inbound, Listen, Outbound};
+use crate::dialect::links::bare;
+use crate::dialect::links::said::Said;
 use crate::dns::Strategy;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::tree::{At, Node, Value};
-use super::v2ray::json::Text as Json;
+use super::{At, Node, Value};
+use crate::dialect::v2ray::json::Text as Json;
 
 /// Levels inside each other.
 const MAX_DEPTH: usize = 64;

@@ -13,10 +13,10 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use super::keys::{Keys, Notes};
 use super::nodes::outbound;
-use super::tree::At;
 use crate::config::Outbound;
+use crate::dialect::tree::At;
+use crate::dialect::tree::keys::{Keys, Notes};
 use crate::observatory::{Burst, Url};
 use crate::protocol::OutboundSettings;
 use crate::transport::ClientSettings;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::{Group, Kind};
 use crate::config::Outbound;
-use crate::dialect::keys::Notes;
 use crate::dialect::tree::At;
+use crate::dialect::tree::keys::Notes;
 use crate::observatory::{self, Burst};
 use crate::routing::{Among, BalancerSettings, Strategy};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Ways;
 use crate::config::Config;
-use crate::dialect::lost;
+use crate::dialect::clients::lost;
 use crate::observatory::{self, ExpectedStatus, Url};
 use crate::routing::{BalancerSettings, Strategy, place};
 

@@ -1,8 +1,12 @@
 //! What files and URLs have in common: a tree of names and texts, each with its place.
 
-use super::text::short;
+pub(in crate::dialect) mod keys;
+pub(in crate::dialect) mod text;
+
 use std::fmt;
 use std::sync::Arc;
+
+use text::short;
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
