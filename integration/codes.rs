@@ -10,9 +10,14 @@ use crate::peers::{mobula, root};
 /// What stands between quotes in the functions named `code`.
 fn codes() -> BTreeSet<String> {
     let mut codes = BTreeSet::new();
-    let files = fs::read_dir(root().join("src/cause")).expect("the room is there");
-    for file in files.flatten() {
-        let text = fs::read_to_string(file.path()).expect("sources are text");
+    let mut paths = vec![root().join("src/cause")];
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            let inside = fs::read_dir(&path).expect("the room is there");
+            paths.extend(inside.flatten().map(|one| one.path()));
+            continue;
+        }
+        let text = fs::read_to_string(path).expect("sources are text");
         let functions = text.split("fn code(&self)").skip(1);
         for function in functions {
             let body = function.split("\n    }\n").next().unwrap_or_default();

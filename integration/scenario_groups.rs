@@ -430,3 +430,42 @@ async fn delayed(port: u16) -> (u16, Arc<AtomicU64>) {
     });
     (at.await, millis)
 }
+
+/// Shadowsocks has datagrams of its own beside its connections: they go through the group as well.
+#[tokio::test]
+async fn datagrams_to_a_server_go_through_a_group() {
+    let mut stage = Stage::new();
+    let (site, _) = site(None).await;
+    let (far, near) = (free_port(), free_port());
+    let config = json!({
+        "inbounds": [{
+            "listen": "127.0.0.1", "port": far, "protocol": "shadowsocks",
+            "settings": {"method": "aes-128-gcm", "password": "p", "network": "tcp,udp"}
+        }],
+        "outbounds": [{"protocol": "freedom"}]
+    });
+    stage.run(Mobula, "far", &config, &[far]).await;
+    let config = json!({
+        "inbounds": [{
+            "listen": "127.0.0.1", "port": near, "protocol": "vmess", "settings": {"clients": [{"id": ID}]},
+            "streamSettings": {"network": "ws", "wsSettings": {"path": "/ray"}}
+        }],
+        "outbounds": [
+            {"protocol": "freedom"},
+            {"protocol": "freedom", "tag": "far", "settings": {"redirect": format!("127.0.0.1:{far}")}}
+        ],
+        "routing": {"rules": [{"type": "field", "port": FAR, "outboundTag": "far"}]}
+    });
+    stage.run(Mobula, "near", &config, &[near]).await;
+    let socks = free_port();
+    let proxies = proxies(&[("near", near), ("dead", free_port())]);
+    let config = format!(
+        "mixed-port: {socks}\nproxies:\n{proxies}\
+         - {{name: far, type: ss, server: 127.0.0.1, port: {FAR}, cipher: aes-128-gcm, password: p, udp: true, dialer-proxy: auto}}\n\
+         proxy-groups:\n- {{name: auto, type: url-test, proxies: [near, dead], url: 'http://{site}/', interval: 1}}\n\
+         rules:\n- 'MATCH,far'\n"
+    );
+    let line = "`auto` is the one that answers soonest of `near`, `dead`";
+    runs(&mut stage, "client", &config, socks, line).await;
+    traffic::datagrams(socks, &[1, 500, 1200]).await;
+}
