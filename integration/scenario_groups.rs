@@ -469,3 +469,29 @@ async fn datagrams_to_a_server_go_through_a_group() {
     runs(&mut stage, "client", &config, socks, line).await;
     traffic::datagrams(socks, &[1, 500, 1200]).await;
 }
+
+/// The rules may lead a connection through the outbound that it is for: it ends, and the log says why.
+#[tokio::test]
+async fn a_way_that_comes_back_to_itself_ends() {
+    let mut stage = Stage::new();
+    let socks = free_port();
+    let mut config = client(socks, &[("way", free_port())], "127.0.0.1:1", "random");
+    config["outbounds"][0]["proxySettings"] = json!({"tag": "again"});
+    let outbounds = config["outbounds"].as_array_mut().expect("a list");
+    outbounds
+        .push(json!({"tag": "again", "protocol": "loopback", "settings": {"inboundTag": "again"}}));
+    config["routing"] =
+        json!({"rules": [{"type": "field", "inboundTag": ["again"], "outboundTag": "way"}]});
+    config["burstObservatory"].take();
+    stage.run(Mobula, "client", &config, &[socks]).await;
+    let began = Instant::now();
+    assert_eq!(said(socks).await, "");
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    let log = stage
+        .until_line_has(
+            "client.log",
+            &["the rules lead a connection through the outbound that it is for"],
+        )
+        .await;
+    assert!(!log.is_empty());
+}

@@ -51,7 +51,10 @@ pub(crate) fn inbounds(inbounds: &[Draft<Inbound>], report: &Report) {
     }
 }
 
-/// An outbound for every one that another goes through.
+/// Outbounds that one may go through. A connection is opened inside the one that it goes through, on one stack.
+const MAX_CHAIN: usize = 16;
+
+/// An outbound for every one that another goes through, and not too many behind each other.
 pub(crate) fn outbounds(
     outbounds: &[Draft<Outbound>],
     reverse: &crate::reverse::Settings,
@@ -70,6 +73,16 @@ pub(crate) fn outbounds(
         })
         .collect();
     for (start, draft) in outbounds.iter().enumerate() {
+        // A circle has no end; of a chain it is told once.
+        let way = std::iter::successors(next[start], |n| next[*n]);
+        if way.take(MAX_CHAIN + 2).count() == MAX_CHAIN + 1
+            && let Some(through) = &draft.through
+        {
+            let text = format!(
+                "more than {MAX_CHAIN} outbounds stand behind each other from here on, expected fewer: each takes room and time"
+            );
+            report.error(&through.at, text);
+        }
         // A circle is told once, where it is met first.
         if let Some(round) = circle(start, &next)
             && round.iter().all(|i| *i >= start)
@@ -242,6 +255,20 @@ mod tests {
                 "outbounds[0].through: no outbound is tagged `prxy`, did you mean `proxy`?",
             ]
         );
+    }
+
+    #[test]
+    fn a_chain_has_an_end_somewhere() {
+        let chain = |len: usize| {
+            let tags: Vec<String> = (0..=len).map(|n| format!("o{n}")).collect();
+            let all: Vec<_> = (0..len)
+                .map(|n| (Some(&*tags[n]), (n + 1 < len).then_some(&*tags[n + 1])))
+                .collect();
+            of(&all)
+        };
+        assert_eq!(chain(MAX_CHAIN + 1), [""; 0]);
+        let expected = "outbounds[83].through: more than 16 outbounds stand behind each other from here on, expected fewer: each takes room and time";
+        assert_eq!(chain(101)[..], [expected]);
     }
 
     #[test]

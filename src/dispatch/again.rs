@@ -8,12 +8,15 @@ use std::sync::Arc;
 
 use super::Dispatcher;
 use super::open::Opened;
-use super::route::{Asked, Chosen, MAX_ROUNDS, origin};
+use super::route::{Asked, Chosen, origin};
 use crate::address::{Destination, Network};
 use crate::io::{Link, Packets};
 use crate::log;
 use crate::protocol::loopback;
 use crate::session::{Entry, Source};
+
+/// How many ways through a `loopback` may be inside each other: each round takes room on the stack.
+const MAX_DEPTH: usize = 3;
 
 tokio::task_local! {
     /// How many times this connection has come here on its way.
@@ -64,7 +67,7 @@ impl Dispatcher {
 /// What is dialled goes through an outbound that is dialled the same way: V2Ray would go round for ever.
 fn next_round() -> io::Result<usize> {
     let round = ROUNDS.try_with(|round| *round).unwrap_or(0) + 1;
-    if round > MAX_ROUNDS {
+    if round > MAX_DEPTH {
         let text = "the rules lead a connection through the outbound that it is for, round in a circle of `loopback` outbounds";
         log::repeated(text);
         return Err(io::Error::other(text));

@@ -24,7 +24,7 @@ use crate::sniffing::Aim;
 const LOOKUP_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often `loopback` may send one session back to the rules; V2Ray would go round for ever.
-pub(super) const MAX_ROUNDS: usize = 16;
+const MAX_ROUNDS: usize = 16;
 
 /// What was asked of the rules, and what came of it.
 #[derive(Clone, Debug)]
