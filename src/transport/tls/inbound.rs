@@ -4,19 +4,18 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::time::timeout_at;
-use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs::Ticketer;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
-use tokio_rustls::rustls::server::{Acceptor, ClientHello, WebPkiClientVerifier};
-use tokio_rustls::rustls::{Error, InvalidMessage, RootCertStore, ServerConfig, ServerConnection};
+use tokio_rustls::rustls::server::{ClientHello, WebPkiClientVerifier};
+use tokio_rustls::rustls::{CommonState, Error, InvalidMessage, RootCertStore, ServerConfig};
 
 use super::certificates::Keyed;
 use super::early;
 use super::issue::Authority;
 use super::key_pair::KeyPair;
+use super::record;
 use super::resolver::Resolver;
 use super::settings::{ClientAuth, ServerSettings};
-use super::stream::Stream;
 use super::{BuildError, HANDSHAKE_LIMIT, PROVIDER, version};
 use crate::cause::TlsAcceptError;
 use crate::io::{Link, Step};
@@ -70,6 +69,7 @@ impl Inbound {
             None => builder.with_no_client_auth(),
         };
         let mut plain = builder.with_cert_resolver(Arc::new(resolver.clone()));
+        plain.enable_secret_extraction = true;
         // What is remembered of a client is with the client: a table here would be too small for its next visit, or cost memory.
         // Early data is another matter: its tickets are good for one time, and somebody has to know which were used.
         match settings.early_data {
@@ -143,34 +143,38 @@ impl Inbound {
 
     async fn shake(
         &self,
-        link: Link,
+        mut link: Link,
         until: tokio::time::Instant,
         step: &mut Step,
     ) -> Result<(Link, TlsFacts), TlsAcceptError> {
-        let hello = LazyConfigAcceptor::new(Acceptor::default(), link);
-        let hello = hello.await.map_err(cause)?;
+        let mut received = Vec::new();
+        let hello = early::hello(&mut link, &mut received)
+            .await
+            .map_err(cause)?;
         #[cfg(feature = "app")]
         if let Some(proof) = super::acme::by_tls(&hello.client_hello()) {
-            let mut stream = hello.into_stream(proof).await.map_err(cause)?;
-            let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
+            let proved = early::accept(hello, link, proof, until, |_| ());
+            let (mut link, ()) = proved.await.map_err(cause)?;
+            let _ = tokio::io::AsyncWriteExt::shutdown(&mut link).await;
             step.done("a proof for an authority");
             return Err(TlsAcceptError::Proved);
         }
         self.resolver.refresh().await;
         let config = self.choose(&hello.client_hello());
-        let failed = |e| match cause(e) {
+        let name = hello
+            .client_hello()
+            .server_name()
+            .map(str::to_ascii_lowercase);
+        let look = |session: &CommonState| facts(session, name, step);
+        // Early data that is not taken has to be passed over, which rustls' own stream does alone.
+        let accepted = match config.max_early_data_size > 0 || early::announces(&received) {
+            false => record::of_server(link, received, config, look).await,
+            true => early::accept(hello, link, config, until, |session| look(session)).await,
+        };
+        accepted.map_err(|e| match cause(e) {
             TlsAcceptError::NoCertificate if self.resolver.awaits() => TlsAcceptError::NotYet,
             other => other,
-        };
-        if config.max_early_data_size == 0 {
-            let stream = hello.into_stream(config).await.map_err(failed)?;
-            let facts = facts(stream.get_ref().1, step);
-            return Ok((Link::other(Stream::new(stream)), facts));
-        }
-        let accepted = early::accept(hello.accepted, hello.io, config, until, |session| {
-            facts(session, step)
-        });
-        accepted.await.map_err(failed)
+        })
     }
 
     /// Our first protocol that the client offers too.
@@ -203,8 +207,8 @@ impl ClientAuth {
 }
 
 /// What was agreed on.
-fn facts(session: &ServerConnection, step: &mut Step) -> TlsFacts {
-    let name = session.server_name().unwrap_or("no name");
+fn facts(session: &CommonState, server_name: Option<String>, step: &mut Step) -> TlsFacts {
+    let name = server_name.as_deref().unwrap_or("no name");
     let early = match session.is_handshaking() {
         true => ", with early data",
         false => "",
@@ -212,8 +216,8 @@ fn facts(session: &ServerConnection, step: &mut Step) -> TlsFacts {
     step.done(format_args!("{} for {name}{early}", version(session)));
     let alpn = session.alpn_protocol().map(String::from_utf8_lossy);
     TlsFacts {
-        server_name: session.server_name().map(str::to_ascii_lowercase),
         alpn: alpn.map(std::borrow::Cow::into_owned),
+        server_name,
     }
 }
 

@@ -16,6 +16,7 @@ mod key_pair;
 mod outbound;
 mod p_521;
 mod proof;
+mod record;
 mod resolver;
 mod seen;
 mod settings;

@@ -6,16 +6,18 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::sign::SingleCertAndKey;
-use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, InvalidMessage, OtherError};
+use tokio_rustls::rustls::{
+    CertificateError, ClientConfig, CommonState, Error, InvalidMessage, OtherError,
+};
 
 use super::certificates::Keyed;
 use super::early;
 use super::key_pair::KeyPair;
 use super::p_521::PROVIDER_WITH_P521;
+use super::record;
 use super::seen::Seen;
 use super::settings::ClientSettings;
 use super::stream::Stream;
@@ -28,7 +30,7 @@ use crate::io::{Link, Step};
 
 /// The client side.
 pub struct Outbound {
-    connector: TlsConnector,
+    config: Arc<ClientConfig>,
     /// What is written first may go along with the handshake.
     early_data: bool,
     verifier: Arc<Verifier>,
@@ -69,8 +71,9 @@ impl Outbound {
         config.alpn_protocols = alpn.collect();
         config.resumption = Resumption::in_memory_sessions(32);
         config.enable_early_data = settings.early_data;
+        config.enable_secret_extraction = true;
         Ok(Self {
-            connector: TlsConnector::from(Arc::new(config)),
+            config: Arc::new(config),
             early_data: settings.early_data,
             asks_system: verifier.asks_system(),
             verifier,
@@ -94,9 +97,8 @@ impl Outbound {
         link: Link,
         server: &Destination,
     ) -> Result<(Link, Option<Vec<u8>>), TlsError> {
-        let stream = self.handshake(link, server).await?;
-        let agreed = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
-        Ok((Link::other(Stream::new(stream)), agreed))
+        let agreed = |session: &CommonState| session.alpn_protocol().map(<[u8]>::to_vec);
+        self.handshake(link, server, agreed).await
     }
 
     /// The client's handshake with `server`. With early data it may only begin with the first write, and what becomes of it is told
@@ -107,12 +109,16 @@ impl Outbound {
     /// When it fails, or when the server is not to be believed.
     pub async fn wrap(&self, link: Link, server: &Destination) -> Result<Link, TlsError> {
         if !self.early_data {
-            let stream = self.handshake(link, server).await?;
-            return Ok(Link::other(Stream::new(stream)));
+            return Ok(self.handshake(link, server, |_| ()).await?.0);
         }
         let host = self.asked_for(server);
-        let connector = self.connector.clone().early_data(true);
-        let stream = self.shake(&connector, link, host).await?;
+        let connector = TlsConnector::from(self.config.clone()).early_data(true);
+        let shake = |name| async {
+            let stream = connector.connect(name, link).await?;
+            let said = said(stream.get_ref().1, host);
+            Ok((stream, said))
+        };
+        let stream = self.shake(host, shake).await?;
         if !stream.get_ref().1.is_handshaking() {
             return Ok(Link::other(Stream::new(stream)));
         }
@@ -130,9 +136,7 @@ impl Outbound {
         link: Link,
         server: &Destination,
     ) -> Result<(Link, Seen), TlsError> {
-        let stream = self.handshake(link, server).await?;
-        let seen = Seen::of(stream.get_ref().1);
-        Ok((Link::other(Stream::new(stream)), seen))
+        self.handshake(link, server, Seen::of).await
     }
 
     /// The name that a server is asked for.
@@ -143,25 +147,31 @@ impl Outbound {
         }
     }
 
-    async fn handshake(
+    /// A handshake that is done, and what `look` sees in it.
+    async fn handshake<T>(
         &self,
         link: Link,
         server: &Destination,
-    ) -> Result<TlsStream<Link>, TlsError> {
+        look: impl FnOnce(&CommonState) -> T,
+    ) -> Result<(Link, T), TlsError> {
         let host = self.asked_for(server);
-        self.shake(&self.connector, link, host).await
+        let look = |session: &CommonState| (look(session), said(session, host));
+        let shake = |name| async {
+            let shaken = record::of_client(link, name, self.config.clone(), look).await;
+            shaken.map(|(link, (seen, said))| ((link, seen), said))
+        };
+        self.shake(host, shake).await
     }
 
     fn asked_for<'a>(&'a self, server: &'a Destination) -> &'a Host {
         self.server_name.as_ref().unwrap_or(&server.host)
     }
 
-    async fn shake(
+    async fn shake<T, F: Future<Output = io::Result<(T, String)>>>(
         &self,
-        connector: &TlsConnector,
-        link: Link,
         host: &Host,
-    ) -> Result<TlsStream<Link>, TlsError> {
+        shake: impl FnOnce(ServerName<'static>) -> F,
+    ) -> Result<T, TlsError> {
         let name = match host {
             Host::Ip(ip) => ServerName::from(*ip),
             Host::Domain(name) => ServerName::try_from(name.clone())
@@ -171,18 +181,23 @@ impl Outbound {
             system::wait().await;
         }
         let mut step = Step::begin("tls");
-        match timeout(HANDSHAKE_LIMIT, connector.connect(name, link)).await {
+        match timeout(HANDSHAKE_LIMIT, shake(name)).await {
             Ok(shaken) => {
                 let verified = self.verified_name.as_ref().unwrap_or(host);
-                let stream = shaken.map_err(|e| cause(e, verified))?;
-                match stream.get_ref().1.is_handshaking() {
-                    false => step.done(format_args!("{} with {host}", version(stream.get_ref().1))),
-                    true => step.done(format_args!("a ticket for early data with {host}")),
-                }
-                Ok(stream)
+                let (shaken, said) = shaken.map_err(|e| cause(e, verified))?;
+                step.done(said);
+                Ok(shaken)
             }
             Err(_) => Err(TlsError::Slow(HANDSHAKE_LIMIT)),
         }
+    }
+}
+
+/// How far a handshake is, for people.
+fn said(session: &CommonState, host: &Host) -> String {
+    match session.is_handshaking() {
+        false => format!("{} with {host}", version(session)),
+        true => format!("a ticket for early data with {host}"),
     }
 }
 

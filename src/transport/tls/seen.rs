@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use tokio_rustls::rustls::ClientConnection;
+use tokio_rustls::rustls::CommonState;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::certificates::names;
@@ -34,7 +34,7 @@ pub struct Leaf {
 }
 
 impl Seen {
-    pub(super) fn of(connection: &ClientConnection) -> Self {
+    pub(super) fn of(connection: &CommonState) -> Self {
         let alpn = connection.alpn_protocol();
         let leaf = connection.peer_certificates().and_then(|all| all.first());
         Self {

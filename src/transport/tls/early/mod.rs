@@ -12,11 +12,13 @@
 //! sends a copy first has that one read; the client then hears that its early data was not, and says the same again.)
 
 mod client;
+mod hello;
 mod server;
 mod tickets;
 
 pub(super) use client::Early as OfClient;
-pub(super) use server::accept;
+pub(super) use hello::announces;
+pub(super) use server::{accept, hello};
 pub(super) use tickets::Tickets;
 
 /// The most that a client may send before it has heard from the server.

@@ -6,12 +6,45 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_rustls::rustls::server::Accepted;
+use tokio_rustls::rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use tokio_rustls::rustls::{self, ServerConfig, ServerConnection};
 
 use crate::io::{Goodbye, Io, Link};
+
+/// The ClientHello of a connection, which is kept in `received` with what came behind it.
+pub(in super::super) async fn hello(
+    link: &mut Link,
+    received: &mut Vec<u8>,
+) -> io::Result<Accepted> {
+    let mut acceptor = Acceptor::default();
+    let mut seen = 0;
+    loop {
+        match acceptor.accept() {
+            Ok(Some(hello)) => return Ok(hello),
+            Ok(None) => {}
+            Err((e, alert)) => return Err(refuse(link, e, alert).await),
+        }
+        if seen == received.len() && link.read_buf(received).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        seen += acceptor.read_tls(&mut &received[seen..])?;
+    }
+}
+
+/// Tells a client why there is no handshake.
+async fn refuse(link: &mut Link, e: rustls::Error, mut alert: AcceptedAlert) -> io::Error {
+    let mut told = Vec::new();
+    let sent = async {
+        alert.write_all(&mut told)?;
+        link.write_all(&told).await?;
+        link.flush().await
+    };
+    // It may have left already.
+    let _ = sent.await;
+    invalid(e)
+}
 
 /// The handshake behind `hello`, up to where there is something to read, and what `look` sees in it there. The client's part of it
 /// must have come by `until`.
@@ -24,17 +57,7 @@ pub(in super::super) async fn accept<T>(
 ) -> io::Result<(Link, T)> {
     let tls = match hello.into_connection(config) {
         Ok(tls) => tls,
-        Err((e, mut alert)) => {
-            let mut told = Vec::new();
-            alert.write_all(&mut told)?;
-            let sent = async {
-                link.write_all(&told).await?;
-                link.flush().await
-            };
-            // It may have left already.
-            let _ = sent.await;
-            return Err(invalid(e));
-        }
+        Err((e, alert)) => return Err(refuse(&mut link, e, alert).await),
     };
     let mut early = Early {
         link,

@@ -1,0 +1,227 @@
+//! What comes between the records of data: alerts, tickets, new keys, and wishes of TLS 1.2 to shake hands anew.
+
+use tokio_rustls::rustls::client::ClientConnectionData;
+use tokio_rustls::rustls::kernel::KernelConnection;
+use tokio_rustls::rustls::server::ServerConnectionData;
+use tokio_rustls::rustls::{
+    AlertDescription, ConnectionTrafficSecrets, Error, HandshakeType, InvalidMessage,
+    PeerMisbehaved, ProtocolVersion, SupportedCipherSuite,
+};
+
+/// What rustls keeps of a connection whose records are ours.
+pub(super) enum Kernel {
+    Client(KernelConnection<ClientConnectionData>),
+    Server(KernelConnection<ServerConnectionData>),
+}
+
+impl Kernel {
+    pub(super) fn suite(&self) -> SupportedCipherSuite {
+        match self {
+            Self::Client(client) => client.negotiated_cipher_suite(),
+            Self::Server(server) => server.negotiated_cipher_suite(),
+        }
+    }
+
+    pub(super) fn is_tls13(&self) -> bool {
+        let version = match self {
+            Self::Client(client) => client.protocol_version(),
+            Self::Server(server) => server.protocol_version(),
+        };
+        version == ProtocolVersion::TLSv1_3
+    }
+
+    /// The next keys for what is sent.
+    pub(super) fn next_to_send(&mut self) -> Result<(u64, ConnectionTrafficSecrets), Error> {
+        match self {
+            Self::Client(client) => client.update_tx_secret(),
+            Self::Server(server) => server.update_tx_secret(),
+        }
+    }
+
+    /// The next keys for what is received.
+    pub(super) fn next_to_receive(&mut self) -> Result<(u64, ConnectionTrafficSecrets), Error> {
+        match self {
+            Self::Client(client) => client.update_rx_secret(),
+            Self::Server(server) => server.update_rx_secret(),
+        }
+    }
+}
+
+/// What a message of the handshake asks for, behind the handshake.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// What is received comes with new keys; what is sent should, too, where the peer wants that.
+    NewKeys { of_both: bool },
+    /// Another handshake, which nobody gets.
+    Renegotiation,
+}
+
+/// How much a peer may still ask for, and what it has begun to say.
+pub(super) struct Messages {
+    /// A message of which not all has come.
+    begun: Vec<u8>,
+    warnings: u8,
+    renegotiations: u8,
+    /// In a row, with no data between.
+    new_keys: u8,
+}
+
+/// The same as rustls and BoringSSL.
+const WARNINGS: u8 = 4;
+const RENEGOTIATIONS: u8 = 1;
+const NEW_KEYS: u8 = 32;
+
+/// The longest message.
+const MAX_MESSAGE: usize = 0xffff;
+
+/// Type and length of a message.
+const HEADER: usize = 4;
+
+impl Default for Messages {
+    fn default() -> Self {
+        Self {
+            begun: Vec::new(),
+            warnings: WARNINGS,
+            renegotiations: RENEGOTIATIONS,
+            new_keys: NEW_KEYS,
+        }
+    }
+}
+
+impl Messages {
+    /// Data came.
+    pub(super) fn data(&mut self) -> Result<(), Error> {
+        self.new_keys = NEW_KEYS;
+        self.is_whole()
+    }
+
+    /// Whether an alert is the peer's goodbye.
+    pub(super) fn alert(&mut self, alert: &[u8], is_tls13: bool) -> Result<bool, Error> {
+        self.is_whole()?;
+        let &[level, description] = alert else {
+            return Err(InvalidMessage::MissingData("AlertMessagePayload").into());
+        };
+        let description = AlertDescription::from(description);
+        match (level, description) {
+            (_, AlertDescription::CloseNotify) => Ok(true),
+            (WARNING, AlertDescription::UserCanceled) => self.warned(),
+            (WARNING, _) if !is_tls13 => self.warned(),
+            _ => Err(Error::AlertReceived(description)),
+        }
+    }
+
+    fn warned(&mut self) -> Result<bool, Error> {
+        let left = self.warnings.checked_sub(1);
+        self.warnings = left.ok_or(PeerMisbehaved::TooManyWarningAlertsReceived)?;
+        Ok(false)
+    }
+
+    /// Takes part of a message in; tickets are for `kernel` to keep.
+    pub(super) fn message(
+        &mut self,
+        part: &[u8],
+        kernel: &mut Kernel,
+    ) -> Result<Option<Asked>, Error> {
+        self.begun.extend_from_slice(part);
+        let begun = std::mem::take(&mut self.begun);
+        let mut rest = &begun[..];
+        let mut asked = None;
+        while let Some((typ, body, behind)) = split(rest)? {
+            if asked.is_some() && kernel.is_tls13() {
+                // New keys begin with a record.
+                return Err(PeerMisbehaved::KeyEpochWithPendingFragment.into());
+            }
+            asked = self.whole(typ, body, kernel)?.or(asked);
+            rest = behind;
+        }
+        if !rest.is_empty() && asked.is_some() && kernel.is_tls13() {
+            return Err(PeerMisbehaved::KeyEpochWithPendingFragment.into());
+        }
+        self.begun = rest.to_vec();
+        Ok(asked)
+    }
+
+    fn whole(
+        &mut self,
+        typ: HandshakeType,
+        body: &[u8],
+        kernel: &mut Kernel,
+    ) -> Result<Option<Asked>, Error> {
+        let is_tls13 = kernel.is_tls13();
+        match (typ, kernel) {
+            (HandshakeType::KeyUpdate, _) if is_tls13 => {
+                let left = self.new_keys.checked_sub(1);
+                self.new_keys = left.ok_or(PeerMisbehaved::TooManyKeyUpdateRequests)?;
+                let of_both = match body {
+                    [0] => false,
+                    [1] => true,
+                    _ => return Err(InvalidMessage::InvalidKeyUpdate.into()),
+                };
+                Ok(Some(Asked::NewKeys { of_both }))
+            }
+            (HandshakeType::NewSessionTicket, Kernel::Client(client)) if is_tls13 => {
+                client.handle_new_session_ticket(body)?;
+                Ok(None)
+            }
+            (HandshakeType::HelloRequest, Kernel::Client(_))
+            | (HandshakeType::ClientHello, Kernel::Server(_))
+                if !is_tls13 =>
+            {
+                let left = self.renegotiations.checked_sub(1);
+                self.renegotiations = left.ok_or(PeerMisbehaved::TooManyRenegotiationRequests)?;
+                Ok(Some(Asked::Renegotiation))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Nothing may come within a message.
+    fn is_whole(&self) -> Result<(), Error> {
+        match self.begun.is_empty() {
+            true => Ok(()),
+            false => Err(unexpected()),
+        }
+    }
+}
+
+/// The level of an alert that ends nothing by itself.
+const WARNING: u8 = 1;
+
+/// The first message of `bytes`, once all of it is there, and what is behind it.
+fn split(bytes: &[u8]) -> Result<Option<(HandshakeType, &[u8], &[u8])>, Error> {
+    let Some((&[typ, len @ ..], rest)) = bytes.split_first_chunk::<HEADER>() else {
+        return Ok(None);
+    };
+    let [high, middle, low] = len;
+    let len = usize::try_from(u32::from_be_bytes([0, high, middle, low])).unwrap_or(usize::MAX);
+    if len > MAX_MESSAGE {
+        return Err(InvalidMessage::HandshakePayloadTooLarge.into());
+    }
+    let whole = rest.split_at_checked(len);
+    Ok(whole.map(|(body, behind)| (HandshakeType::from(typ), body, behind)))
+}
+
+pub(super) fn unexpected() -> Error {
+    InvalidMessage::UnexpectedMessage("behind a handshake").into()
+}
+
+/// What a peer is told whose fault an error is; nothing when the peer has told it.
+pub(super) fn alert_for(e: &Error) -> Option<AlertDescription> {
+    match e {
+        Error::AlertReceived(_) => None,
+        Error::DecryptError => Some(AlertDescription::BadRecordMac),
+        Error::PeerSentOversizedRecord => Some(AlertDescription::RecordOverflow),
+        Error::InvalidMessage(InvalidMessage::MessageTooLarge) => {
+            Some(AlertDescription::RecordOverflow)
+        }
+        Error::PeerMisbehaved(_)
+        | Error::InvalidMessage(
+            InvalidMessage::UnexpectedMessage(_) | InvalidMessage::InvalidContentType,
+        ) => Some(AlertDescription::UnexpectedMessage),
+        Error::InvalidMessage(InvalidMessage::InvalidKeyUpdate) => {
+            Some(AlertDescription::IllegalParameter)
+        }
+        Error::InvalidMessage(_) => Some(AlertDescription::DecodeError),
+        _ => Some(AlertDescription::InternalError),
+    }
+}

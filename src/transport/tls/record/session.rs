@@ -1,0 +1,291 @@
+//! The handshake, by rustls, up to where records can be taken over.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use tokio_rustls::rustls::kernel::KernelConnection;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use tokio_rustls::rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, UnbufferedConnectionCommon, UnbufferedStatus,
+};
+use tokio_rustls::rustls::{
+    ClientConfig, CommonState, Error, ExtractedSecrets, InvalidMessage, ServerConfig,
+};
+
+use super::invalid;
+use super::messages::Kernel;
+use super::stream::Stream;
+use crate::io::Link;
+
+/// The most that a peer may send in one piece of a handshake: its longest message, and what frames that.
+const MAX: usize = 128 * 1024;
+
+/// A server's handshake with a client of which `received` has been read, and what `look` sees in it.
+pub(in super::super) async fn of_server<T>(
+    link: Link,
+    received: Vec<u8>,
+    config: Arc<ServerConfig>,
+    look: impl FnOnce(&CommonState) -> T,
+) -> io::Result<(Link, T)> {
+    let (stream, seen) = server(link, received, config, look).await?;
+    Ok((Link::other(stream), seen))
+}
+
+/// A client's handshake with the server of a name, and what `look` sees in it.
+pub(in super::super) async fn of_client<T>(
+    link: Link,
+    name: ServerName<'static>,
+    config: Arc<ClientConfig>,
+    look: impl FnOnce(&CommonState) -> T,
+) -> io::Result<(Link, T)> {
+    let (stream, seen) = client(link, name, config, look).await?;
+    Ok((Link::other(stream), seen))
+}
+
+pub(super) async fn server<T>(
+    link: Link,
+    received: Vec<u8>,
+    config: Arc<ServerConfig>,
+    look: impl FnOnce(&CommonState) -> T,
+) -> io::Result<(Stream, T)> {
+    let session = UnbufferedServerConnection::new(config).map_err(invalid)?;
+    shake(session, link, received, look).await
+}
+
+pub(super) async fn client<T>(
+    link: Link,
+    name: ServerName<'static>,
+    config: Arc<ClientConfig>,
+    look: impl FnOnce(&CommonState) -> T,
+) -> io::Result<(Stream, T)> {
+    let session = UnbufferedClientConnection::new(config, name).map_err(invalid)?;
+    shake(session, link, Vec::new(), look).await
+}
+
+async fn shake<S: Session, T>(
+    session: S,
+    link: Link,
+    received: Vec<u8>,
+    look: impl FnOnce(&CommonState) -> T,
+) -> io::Result<(Stream, T)> {
+    let mut shaking = Shaking {
+        session,
+        link,
+        received,
+        unsent: Vec::new(),
+        text: Vec::new(),
+        is_over: false,
+    };
+    match shaking.run().await {
+        Ok(()) => shaking.done(look).map_err(invalid),
+        Err(Failed::Link(e)) => Err(e),
+        Err(Failed::Tls(e)) => {
+            shaking.alert();
+            // The peer may have left already.
+            let _ = shaking.send().await;
+            Err(invalid(e))
+        }
+    }
+}
+
+/// A connection before its keys are ours.
+struct Shaking<S> {
+    session: S,
+    link: Link,
+    /// What has come and was not understood yet.
+    received: Vec<u8>,
+    unsent: Vec<u8>,
+    /// What the peer has sent right behind the handshake.
+    text: Vec<u8>,
+    /// The peer has said its last word right there.
+    is_over: bool,
+}
+
+enum Failed {
+    Link(io::Error),
+    Tls(Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(e: io::Error) -> Self {
+        Self::Link(e)
+    }
+}
+
+/// What there is to do next.
+enum Next {
+    Look,
+    Send,
+    Receive,
+    Open,
+}
+
+impl<S: Session> Shaking<S> {
+    async fn run(&mut self) -> Result<(), Failed> {
+        loop {
+            match self.step().map_err(Failed::Tls)? {
+                Next::Look => {}
+                Next::Send => self.send().await?,
+                Next::Receive => {
+                    self.send().await?;
+                    if self.received.len() > MAX {
+                        return Err(Failed::Tls(InvalidMessage::HandshakePayloadTooLarge.into()));
+                    }
+                    if self.link.read_buf(&mut self.received).await? == 0 {
+                        return Err(Failed::Link(io::ErrorKind::UnexpectedEof.into()));
+                    }
+                }
+                Next::Open => return Ok(()),
+            }
+        }
+    }
+
+    /// Looks into what has come.
+    fn step(&mut self) -> Result<Next, Error> {
+        let before = self.received.clone();
+        let UnbufferedStatus { discard, state, .. } = self.session.process(&mut self.received);
+        let next = state.and_then(|state| {
+            match state {
+                ConnectionState::EncodeTlsData(data) => encode(data, &mut self.unsent)?,
+                ConnectionState::TransmitTlsData(sent) => {
+                    sent.done();
+                    return Ok(Next::Send);
+                }
+                ConnectionState::ReadTraffic(mut traffic) => {
+                    while let Some(record) = traffic.next_record() {
+                        self.text.extend_from_slice(record?.payload);
+                    }
+                }
+                ConnectionState::PeerClosed | ConnectionState::Closed => self.is_over = true,
+                ConnectionState::WriteTraffic(_) => return Ok(Next::Open),
+                ConnectionState::BlockedHandshake => return Ok(Next::Receive),
+                // Early data is for `early`.
+                _ => return Err(Error::HandshakeNotComplete),
+            }
+            Ok(Next::Look)
+        });
+        // Half a message (a ticket, say) may have been opened already, and only rustls can put the rest to it.
+        let is_within = self.received[discard..] != before[discard..];
+        let is_open = !is_within && !self.session.common().is_handshaking();
+        self.received.drain(..discard);
+        match next {
+            Ok(Next::Open) if !is_open => Ok(Next::Receive),
+            next => next,
+        }
+    }
+
+    /// What the peer is told of a failure.
+    fn alert(&mut self) {
+        // With what has come, for rustls remembers places in it.
+        while let UnbufferedStatus {
+            discard,
+            state: Ok(ConnectionState::EncodeTlsData(data)),
+            ..
+        } = self.session.process(&mut self.received)
+        {
+            if encode(data, &mut self.unsent).is_err() {
+                return;
+            }
+            self.received.drain(..discard);
+        }
+    }
+
+    async fn send(&mut self) -> io::Result<()> {
+        if !self.unsent.is_empty() {
+            self.link.write_all(&self.unsent).await?;
+            self.link.flush().await?;
+            self.unsent.clear();
+        }
+        Ok(())
+    }
+
+    fn done<T>(self, look: impl FnOnce(&CommonState) -> T) -> Result<(Stream, T), Error> {
+        let seen = look(self.session.common());
+        let (secrets, kernel) = self.session.into_kernel()?;
+        let stream = Stream::new(
+            self.link,
+            secrets,
+            kernel,
+            self.text,
+            &self.received,
+            self.is_over,
+        )?;
+        Ok((stream, seen))
+    }
+}
+
+fn encode<Data>(mut data: EncodeTlsData<'_, Data>, unsent: &mut Vec<u8>) -> Result<(), Error> {
+    let at = unsent.len();
+    let mut room = 0;
+    loop {
+        unsent.resize(at + room, 0);
+        match data.encode(&mut unsent[at..]) {
+            Ok(_) => return Ok(()),
+            Err(EncodeError::InsufficientSize(needed)) if needed.required_size > room => {
+                room = needed.required_size;
+            }
+            Err(e) => return Err(Error::General(e.to_string())),
+        }
+    }
+}
+
+/// Either side.
+trait Session {
+    type Data;
+
+    fn common(&self) -> &CommonState;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        received: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    fn into_kernel(self) -> Result<(ExtractedSecrets, Kernel), Error>;
+}
+
+impl Session for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn common(&self) -> &CommonState {
+        let common: &UnbufferedConnectionCommon<_> = self;
+        common
+    }
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        received: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(received)
+    }
+
+    fn into_kernel(self) -> Result<(ExtractedSecrets, Kernel), Error> {
+        let (secrets, kernel): (_, KernelConnection<_>) =
+            self.dangerous_into_kernel_connection()?;
+        Ok((secrets, Kernel::Server(kernel)))
+    }
+}
+
+impl Session for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn common(&self) -> &CommonState {
+        let common: &UnbufferedConnectionCommon<_> = self;
+        common
+    }
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        received: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(received)
+    }
+
+    fn into_kernel(self) -> Result<(ExtractedSecrets, Kernel), Error> {
+        let (secrets, kernel): (_, KernelConnection<_>) =
+            self.dangerous_into_kernel_connection()?;
+        Ok((secrets, Kernel::Client(kernel)))
+    }
+}

@@ -1,0 +1,417 @@
+//! A connection whose records are ours, as a link.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::rustls::crypto::cipher::OutboundChunks;
+use tokio_rustls::rustls::{AlertDescription, ContentType, Error, ExtractedSecrets};
+
+use super::incoming::{MAX_RECORD, Progress};
+use super::invalid;
+use super::keys::{Opener, Sealer};
+use super::messages::{Asked, Kernel, Messages, alert_for, unexpected};
+use crate::io::{Goodbye, Io, Link, scratch};
+
+/// The most text of a record.
+const MAX_TEXT: usize = 16 * 1024;
+
+/// The most text that is sealed before it is sent.
+const WRITE: usize = 4 * MAX_TEXT;
+
+/// The most that is read at once: more would leave the cache before it is opened.
+const READ: usize = 64 * 1024;
+
+const _: () = assert!(MAX_RECORD + READ <= scratch::LEN);
+
+/// A TLS connection with the manners of a proxy, as [`Stream`](super::super::stream::Stream) has them: an end without close_notify is
+/// an end, and the shutdown of our direction leaves the other one open.
+///
+/// One task drives both directions: reading answers new keys, and so writes.
+pub(super) struct Stream {
+    link: Link,
+    kernel: Kernel,
+    messages: Messages,
+    opener: Opener,
+    /// What was read and not handed out, as far as `progress` says.
+    held: Vec<u8>,
+    progress: Progress,
+    end: End,
+    sealer: Sealer,
+    /// Records that the link has not taken yet; of the first one it has taken `sent`.
+    unsent: VecDeque<Vec<u8>>,
+    sent: usize,
+    /// The peer has been told that we have new keys, and may not have got that yet.
+    is_renewing: bool,
+    /// We have said our goodbye.
+    is_shut: bool,
+}
+
+/// How reading ended.
+enum End {
+    Open,
+    Said,
+    /// Without close_notify.
+    Silent,
+    Failed(Box<Error>),
+}
+
+impl Stream {
+    /// A connection behind its handshake: `text` was opened already, `sealed` came behind it, and with `is_over` the peer's goodbye.
+    pub(super) fn new(
+        link: Link,
+        secrets: ExtractedSecrets,
+        kernel: Kernel,
+        mut text: Vec<u8>,
+        sealed: &[u8],
+        is_over: bool,
+    ) -> Result<Self, Error> {
+        let progress = Progress {
+            text: 0..text.len(),
+            sealed: text.len(),
+        };
+        text.extend_from_slice(sealed);
+        Ok(Self {
+            link,
+            messages: Messages::default(),
+            opener: Opener::new(kernel.suite(), secrets.rx)?,
+            sealer: Sealer::new(kernel.suite(), secrets.tx)?,
+            kernel,
+            held: text,
+            progress,
+            end: match is_over {
+                true => End::Said,
+                false => End::Open,
+            },
+            unsent: VecDeque::new(),
+            sent: 0,
+            is_renewing: false,
+            is_shut: false,
+        })
+    }
+
+    /// Hands out what is open, and opens what follows, until there is no room or no whole record.
+    fn deliver(
+        &mut self,
+        bytes: &mut [u8],
+        progress: &mut Progress,
+        buf: &mut ReadBuf<'_>,
+    ) -> Result<(), Error> {
+        loop {
+            progress.hand_out(bytes, buf);
+            if buf.remaining() == 0 || !matches!(self.end, End::Open) {
+                return Ok(());
+            }
+            let Some(record) = progress.next(bytes)? else {
+                return Ok(());
+            };
+            if self.kernel.is_tls13() && record.typ != ContentType::ApplicationData {
+                return Err(unexpected());
+            }
+            let start = bytes.as_ptr().addr();
+            let sealed = &mut bytes[record.sealed];
+            let plain = self.opener.open(record.typ, record.version, sealed)?;
+            match plain.typ {
+                ContentType::ApplicationData => {
+                    self.messages.data()?;
+                    let start = plain.payload.as_ptr().addr() - start;
+                    progress.text = start..start + plain.payload.len();
+                }
+                ContentType::Alert => {
+                    if self.messages.alert(plain.payload, self.kernel.is_tls13())? {
+                        self.end = End::Said;
+                    }
+                }
+                ContentType::Handshake => {
+                    match self.messages.message(plain.payload, &mut self.kernel)? {
+                        Some(Asked::NewKeys { of_both }) => self.renew(of_both)?,
+                        Some(Asked::Renegotiation) => {
+                            self.alert(WARNING, AlertDescription::NoRenegotiation)?;
+                        }
+                        None => {}
+                    }
+                }
+                _ => return Err(unexpected()),
+            }
+        }
+    }
+
+    /// The peer has new keys, and we have as well when it wants that.
+    fn renew(&mut self, of_both: bool) -> Result<(), Error> {
+        let next = self.kernel.next_to_receive()?;
+        self.opener = Opener::new(self.kernel.suite(), next)?;
+        match of_both && !self.is_renewing && !self.is_shut {
+            true => self.renew_ours(),
+            false => Ok(()),
+        }
+    }
+
+    /// What follows is sealed by new keys.
+    fn renew_ours(&mut self) -> Result<(), Error> {
+        self.queue(ContentType::Handshake, &KEY_UPDATE)?;
+        let next = self.kernel.next_to_send()?;
+        self.sealer = Sealer::new(self.kernel.suite(), next)?;
+        self.is_renewing = true;
+        Ok(())
+    }
+
+    fn alert(&mut self, level: u8, description: AlertDescription) -> Result<(), Error> {
+        match self.is_shut {
+            true => Ok(()),
+            false => self.queue(ContentType::Alert, &[level, description.into()]),
+        }
+    }
+
+    fn queue(&mut self, typ: ContentType, text: &[u8]) -> Result<(), Error> {
+        let record = self.sealer.seal(typ, text.into())?;
+        self.unsent.push_back(record);
+        Ok(())
+    }
+
+    /// Seals data, as much as goes at once, and says how much that is.
+    fn seal(&mut self, bufs: &[IoSlice<'_>]) -> Result<usize, Error> {
+        let chunks: Vec<&[u8]> = bufs.iter().map(|buf| &**buf).collect();
+        let (mut rest, _) = OutboundChunks::new(&chunks).split_at(WRITE);
+        let taken = rest.len();
+        while !rest.is_empty() {
+            // The last record under these keys says so.
+            if self.sealer.left() <= 1 {
+                if !self.kernel.is_tls13() {
+                    self.goodbye_now()?;
+                    return Err(Error::EncryptError);
+                }
+                self.renew_ours()?;
+            }
+            let (text, behind) = rest.split_at(MAX_TEXT);
+            let record = self.sealer.seal(ContentType::ApplicationData, text)?;
+            self.unsent.push_back(record);
+            rest = behind;
+        }
+        Ok(taken)
+    }
+
+    fn goodbye_now(&mut self) -> Result<(), Error> {
+        self.alert(WARNING, AlertDescription::CloseNotify)?;
+        self.is_shut = true;
+        Ok(())
+    }
+
+    /// Hands down what is unsent.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(first) = self.unsent.front() {
+            let mut slices = [IoSlice::new(&[]); WRITE / MAX_TEXT + 1];
+            let records = self.unsent.iter().skip(1).map(Vec::as_slice);
+            let records = std::iter::once(&first[self.sent..]).chain(records);
+            let mut count = 0;
+            for (slice, record) in slices.iter_mut().zip(records) {
+                *slice = IoSlice::new(record);
+                count += 1;
+            }
+            let link = Pin::new(&mut self.link);
+            let taken = ready!(link.poll_write_vectored(cx, &slices[..count]))?;
+            if taken == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += taken;
+            while let Some(first) = self.unsent.front()
+                && self.sent >= first.len()
+            {
+                self.sent -= first.len();
+                self.unsent.pop_front();
+            }
+        }
+        self.unsent = VecDeque::new();
+        self.is_renewing = false;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what reading has to answer. A peer that does not take it now gets it later.
+    fn answer(&mut self, cx: &mut Context<'_>) {
+        if !self.unsent.is_empty()
+            && let Poll::Ready(Ok(())) = self.poll_send(cx)
+        {
+            let _ = Pin::new(&mut self.link).poll_flush(cx);
+        }
+    }
+
+    /// Keeps what was not handed out, for as long as there is something to come of it.
+    fn keep(
+        &mut self,
+        delivered: Result<(), Error>,
+        progress: Progress,
+        rest: impl FnOnce(Progress) -> (Vec<u8>, Progress),
+    ) {
+        if let Err(e) = delivered {
+            self.fail(e);
+        }
+        if matches!(self.end, End::Open) || !progress.text.is_empty() {
+            (self.held, self.progress) = rest(progress);
+        }
+    }
+
+    /// Ends what is read, and tells the peer why.
+    fn fail(&mut self, e: Error) {
+        if let Some(description) = alert_for(&e) {
+            let _ = self.alert(FATAL, description);
+        }
+        self.is_shut = true;
+        self.end = End::Failed(Box::new(e));
+    }
+
+    /// Whether a read is done: something was handed out, or nothing will be.
+    fn is_read(&mut self, is_some: bool) -> Option<io::Result<()>> {
+        match &self.end {
+            _ if is_some => Some(Ok(())),
+            End::Open => None,
+            End::Said | End::Silent => Some(Ok(())),
+            End::Failed(e) => Some(Err(invalid((**e).clone()))),
+        }
+    }
+}
+
+/// A handshake message: our keys are new from the next record on, the peer's may stay.
+const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
+
+/// Levels of alerts.
+const WARNING: u8 = 1;
+const FATAL: u8 = 2;
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        if !this.held.is_empty() {
+            let mut held = std::mem::take(&mut this.held);
+            let mut progress = std::mem::take(&mut this.progress);
+            let delivered = this.deliver(&mut held, &mut progress, buf);
+            this.keep(delivered, progress, |progress| {
+                match progress.is_done(&held) {
+                    true => Default::default(),
+                    false => (held, progress),
+                }
+            });
+            this.answer(cx);
+        }
+        let mut scratch = None;
+        loop {
+            if let Some(done) = this.is_read(buf.filled().len() > before) {
+                return Poll::Ready(done);
+            }
+            let scratch = scratch.get_or_insert_with(scratch::take);
+            let kept = this.held.len() - this.progress.sealed;
+            scratch[..kept].copy_from_slice(&this.held[this.progress.sealed..]);
+            let most = buf.remaining().clamp(MAX_RECORD, READ);
+            let mut into = ReadBuf::new(&mut scratch[kept..kept + most]);
+            ready!(Pin::new(&mut this.link).poll_read(cx, &mut into))?;
+            let read = into.filled().len();
+            if read == 0 {
+                this.end = End::Silent;
+                continue;
+            }
+            let bytes = &mut scratch[..kept + read];
+            let mut progress = Progress::default();
+            let delivered = this.deliver(bytes, &mut progress, buf);
+            this.keep(delivered, progress, |progress| progress.rest(bytes));
+            this.answer(cx);
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(cx))?;
+        if this.is_shut {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let taken = this.seal(bufs).map_err(invalid)?;
+        // It is taken, whatever becomes of it; the next write or flush tells.
+        match this.poll_send(cx) {
+            Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
+            _ => Poll::Ready(Ok(taken)),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(cx))?;
+        Pin::new(&mut this.link).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.is_shut {
+            this.goodbye_now().map_err(invalid)?;
+        }
+        ready!(this.poll_send(cx))?;
+        ready!(Pin::new(&mut this.link).poll_flush(cx))?;
+        match ready!(Pin::new(&mut this.link).poll_shutdown(cx)) {
+            // The peer has left.
+            Err(e) if e.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            shut => Poll::Ready(shut),
+        }
+    }
+}
+
+impl Io for Stream {
+    fn goodbye(&self) -> Goodbye {
+        match self.end {
+            End::Silent => Goodbye::Unknown,
+            _ => Goodbye::Said,
+        }
+    }
+
+    fn set_low_water(&mut self, bytes: usize) {
+        self.link.set_low_water(bytes);
+    }
+}
+
+#[cfg(test)]
+impl Stream {
+    /// Sends a record that nobody asked for.
+    pub(super) async fn say(&mut self, typ: ContentType, text: &[u8]) {
+        self.queue(typ, text).unwrap();
+        tokio::io::AsyncWriteExt::flush(self).await.unwrap();
+    }
+
+    /// Changes our keys.
+    pub(super) async fn renew_now(&mut self) {
+        self.renew_ours().unwrap();
+        tokio::io::AsyncWriteExt::flush(self).await.unwrap();
+    }
+
+    /// Keys that seal two more records and no third.
+    pub(super) fn wear_out(&mut self) {
+        self.sealer.wear_out();
+    }
+
+    /// Bytes that are kept while nothing comes and nothing goes.
+    pub(super) fn kept(&self) -> usize {
+        self.held.capacity() + self.unsent.capacity()
+    }
+}
