@@ -25,14 +25,12 @@ enum Ours {
     Both,
 }
 
-const ALL: [Ours; 3] = [Ours::Client, Ours::Server, Ours::Both];
-
 #[tokio::test]
 async fn every_suite_carries_both_ways() {
     for suite in suites() {
-        for ours in ALL {
+        for ours in [Ours::Client, Ours::Server, Ours::Both] {
             // More than a record, and more than is read at once; by a wire that takes little at a time, too.
-            for (len, room) in [(1, 1), (1 << 20, 64 << 10), (20_000, 7), (300_000, 1000)] {
+            for (len, room) in [(1, 7), (1 << 20, 64 << 10), (20_000, 7), (300_000, 1000)] {
                 let (near, far) = duplex(room);
                 let configs = configs(suite);
                 let text: Vec<u8> = (0..len).map(|n: u32| (n % 251) as u8).collect();
