@@ -147,12 +147,9 @@ impl Inbound {
         until: tokio::time::Instant,
         step: &mut Step,
     ) -> Result<(Link, TlsFacts), TlsAcceptError> {
-        let mut received = Vec::new();
-        let hello = early::hello(&mut link, &mut received)
-            .await
-            .map_err(cause)?;
+        let hello = early::hello(&mut link).await.map_err(cause)?;
         #[cfg(feature = "app")]
-        if let Some(proof) = super::acme::by_tls(&hello.client_hello()) {
+        if let Some(proof) = super::acme::by_tls(&hello.accepted.client_hello()) {
             let proved = early::accept(hello, link, proof, until, |_| ());
             let (mut link, ()) = proved.await.map_err(cause)?;
             let _ = tokio::io::AsyncWriteExt::shutdown(&mut link).await;
@@ -160,15 +157,13 @@ impl Inbound {
             return Err(TlsAcceptError::Proved);
         }
         self.resolver.refresh().await;
-        let config = self.choose(&hello.client_hello());
-        let name = hello
-            .client_hello()
-            .server_name()
-            .map(str::to_ascii_lowercase);
+        let said = hello.accepted.client_hello();
+        let config = self.choose(&said);
+        let name = said.server_name().map(str::to_ascii_lowercase);
         let look = |session: &CommonState| facts(session, name, step);
         // Early data that is not taken has to be passed over, which rustls' own stream does alone.
-        let accepted = match config.max_early_data_size > 0 || early::announces(&received) {
-            false => record::of_server(link, received, config, look).await,
+        let accepted = match config.max_early_data_size > 0 || early::announces(&hello.received) {
+            false => record::of_server(link, hello.received, config, look).await,
             true => early::accept(hello, link, config, until, |session| look(session)).await,
         };
         accepted.map_err(|e| match cause(e) {

@@ -11,23 +11,42 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use tokio_rustls::rustls::{self, ServerConfig, ServerConnection};
 
-use crate::io::{Goodbye, Io, Link};
+use crate::io::{Goodbye, Io, Link, Prefixed};
 
-/// The ClientHello of a connection, which is kept in `received` with what came behind it.
-pub(in super::super) async fn hello(
-    link: &mut Link,
-    received: &mut Vec<u8>,
-) -> io::Result<Accepted> {
+/// How much is read at once: a ClientHello with what browsers put into it, and more.
+const READ: usize = 4096;
+
+/// What a client has said so far.
+pub(in super::super) struct Hello {
+    /// Its ClientHello.
+    pub(in super::super) accepted: Accepted,
+    /// The same as it came, and what came behind it.
+    pub(in super::super) received: Vec<u8>,
+    /// How much of that rustls has.
+    seen: usize,
+}
+
+/// The ClientHello of a connection.
+pub(in super::super) async fn hello(link: &mut Link) -> io::Result<Hello> {
     let mut acceptor = Acceptor::default();
-    let mut seen = 0;
+    let (mut received, mut seen) = (Vec::new(), 0);
     loop {
         match acceptor.accept() {
-            Ok(Some(hello)) => return Ok(hello),
+            Ok(Some(accepted)) => {
+                return Ok(Hello {
+                    accepted,
+                    received,
+                    seen,
+                });
+            }
             Ok(None) => {}
             Err((e, alert)) => return Err(refuse(link, e, alert).await),
         }
-        if seen == received.len() && link.read_buf(received).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        if seen == received.len() {
+            received.reserve(READ);
+            if link.read_buf(&mut received).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
         }
         seen += acceptor.read_tls(&mut &received[seen..])?;
     }
@@ -49,13 +68,15 @@ async fn refuse(link: &mut Link, e: rustls::Error, mut alert: AcceptedAlert) -> 
 /// The handshake behind `hello`, up to where there is something to read, and what `look` sees in it there. The client's part of it
 /// must have come by `until`.
 pub(in super::super) async fn accept<T>(
-    hello: Accepted,
-    mut link: Link,
+    mut hello: Hello,
+    link: Link,
     config: Arc<ServerConfig>,
     until: Instant,
     look: impl FnOnce(&ServerConnection) -> T,
 ) -> io::Result<(Link, T)> {
-    let tls = match hello.into_connection(config) {
+    let unseen = hello.received.split_off(hello.seen);
+    let mut link = Prefixed::link(unseen.into(), link);
+    let tls = match hello.accepted.into_connection(config) {
         Ok(tls) => tls,
         Err((e, alert)) => return Err(refuse(&mut link, e, alert).await),
     };

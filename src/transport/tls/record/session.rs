@@ -23,6 +23,9 @@ use crate::io::Link;
 /// The most that a peer may send in one piece of a handshake: its longest message, and what frames that.
 const MAX: usize = 128 * 1024;
 
+/// How much is read at once: a flight, but for a long chain of certificates.
+const READ: usize = 4096;
+
 /// A server's handshake with a client of which `received` has been read, and what `look` sees in it.
 pub(in super::super) async fn of_server<T>(
     link: Link,
@@ -134,6 +137,7 @@ impl<S: Session> Shaking<S> {
                     if self.received.len() > MAX {
                         return Err(Failed::Tls(InvalidMessage::HandshakePayloadTooLarge.into()));
                     }
+                    self.received.reserve(READ);
                     if self.link.read_buf(&mut self.received).await? == 0 {
                         return Err(Failed::Link(io::ErrorKind::UnexpectedEof.into()));
                     }
