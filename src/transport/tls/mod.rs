@@ -8,7 +8,7 @@
 pub mod acme;
 mod certificates;
 mod der;
-mod early;
+pub(crate) mod early;
 mod files;
 mod inbound;
 mod issue;
@@ -16,7 +16,7 @@ mod key_pair;
 mod outbound;
 mod p_521;
 mod proof;
-mod record;
+pub(crate) mod record;
 mod resolver;
 mod seen;
 mod settings;

@@ -6,7 +6,7 @@ const CLIENT_HELLO: u8 = 1;
 const EARLY_DATA: usize = 42;
 
 /// Whether early data may follow what a client has said. `received` begins with a ClientHello; where that cannot be read, it may.
-pub(in super::super) fn announces(received: &[u8]) -> bool {
+pub(crate) fn announces(received: &[u8]) -> bool {
     Cursor(received).announces().unwrap_or(true)
 }
 

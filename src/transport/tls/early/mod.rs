@@ -17,7 +17,7 @@ mod server;
 mod tickets;
 
 pub(super) use client::Early as OfClient;
-pub(super) use hello::announces;
+pub(crate) use hello::announces;
 pub(super) use server::{accept, hello};
 pub(super) use tickets::Tickets;
 

@@ -12,15 +12,15 @@ const HEADER: usize = 5;
 const MAX_SEALED: usize = 16 * 1024 + 2048;
 
 /// The longest record.
-pub(super) const MAX_RECORD: usize = HEADER + MAX_SEALED;
+pub(crate) const MAX_RECORD: usize = HEADER + MAX_SEALED;
 
 /// How much of the bytes that were read is done with.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// What is open, and was not handed out yet.
     pub(super) text: Range<usize>,
     /// Where the records begin that are still sealed.
-    pub(super) sealed: usize,
+    pub(crate) sealed: usize,
 }
 
 impl Progress {
@@ -49,7 +49,7 @@ impl Progress {
     }
 
     /// The next record, once all of it is there.
-    pub(super) fn next(&mut self, bytes: &[u8]) -> Result<Option<Record>, Error> {
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> Result<Option<Record>, Error> {
         let Some(header) = bytes[self.sealed..].first_chunk::<HEADER>() else {
             return Ok(None);
         };
@@ -81,9 +81,10 @@ impl Progress {
 }
 
 /// A record that is all there.
-pub(super) struct Record {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
     pub(super) typ: ContentType,
     pub(super) version: ProtocolVersion,
     /// Where it lies.
-    pub(super) sealed: Range<usize>,
+    pub(crate) sealed: Range<usize>,
 }

@@ -22,6 +22,19 @@ impl Kernel {
         }
     }
 
+    /// What is to be heard of the peer.
+    pub(super) fn messages(&self) -> Messages {
+        Messages::new(self.is_tls13(), matches!(self, Self::Client(_)))
+    }
+
+    /// Keeps a ticket for the next handshake.
+    pub(super) fn keep(&mut self, ticket: &[u8]) -> Result<(), Error> {
+        match self {
+            Self::Client(client) => client.handle_new_session_ticket(ticket),
+            Self::Server(_) => Err(unexpected()),
+        }
+    }
+
     pub(super) fn is_tls13(&self) -> bool {
         let version = match self {
             Self::Client(client) => client.protocol_version(),
@@ -48,8 +61,8 @@ impl Kernel {
 }
 
 /// What a message of the handshake asks for, behind the handshake.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
     /// What is received comes with new keys; what is sent should, too, where the peer wants that.
     NewKeys { of_both: bool },
     /// Another handshake, which nobody gets.
@@ -57,7 +70,10 @@ pub(super) enum Asked {
 }
 
 /// How much a peer may still ask for, and what it has begun to say.
-pub(super) struct Messages {
+pub(crate) struct Messages {
+    is_tls13: bool,
+    /// The peer is a server.
+    of_server: bool,
     /// A message of which not all has come.
     begun: Vec<u8>,
     warnings: u8,
@@ -77,26 +93,27 @@ const MAX_MESSAGE: usize = 0xffff;
 /// Type and length of a message.
 const HEADER: usize = 4;
 
-impl Default for Messages {
-    fn default() -> Self {
+impl Messages {
+    /// Of a server or of a client, by TLS 1.3 or before.
+    pub(crate) fn new(is_tls13: bool, of_server: bool) -> Self {
         Self {
+            is_tls13,
+            of_server,
             begun: Vec::new(),
             warnings: WARNINGS,
             renegotiations: RENEGOTIATIONS,
             new_keys: NEW_KEYS,
         }
     }
-}
 
-impl Messages {
     /// Data came.
-    pub(super) fn data(&mut self) -> Result<(), Error> {
+    pub(crate) fn data(&mut self) -> Result<(), Error> {
         self.new_keys = NEW_KEYS;
         self.is_whole()
     }
 
     /// Whether an alert is the peer's goodbye.
-    pub(super) fn alert(&mut self, alert: &[u8], is_tls13: bool) -> Result<bool, Error> {
+    pub(crate) fn alert(&mut self, alert: &[u8]) -> Result<bool, Error> {
         self.is_whole()?;
         let &[level, description] = alert else {
             return Err(InvalidMessage::MissingData("AlertMessagePayload").into());
@@ -105,7 +122,7 @@ impl Messages {
         match (level, description) {
             (_, AlertDescription::CloseNotify) => Ok(true),
             (WARNING, AlertDescription::UserCanceled) => self.warned(),
-            (WARNING, _) if !is_tls13 => self.warned(),
+            (WARNING, _) if !self.is_tls13 => self.warned(),
             _ => Err(Error::AlertReceived(description)),
         }
     }
@@ -116,25 +133,25 @@ impl Messages {
         Ok(false)
     }
 
-    /// Takes part of a message in; tickets are for `kernel` to keep.
-    pub(super) fn message(
+    /// Takes part of a message in; a ticket is given to `keep`.
+    pub(crate) fn message(
         &mut self,
         part: &[u8],
-        kernel: &mut Kernel,
+        mut keep: impl FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<Option<Asked>, Error> {
         self.begun.extend_from_slice(part);
         let begun = std::mem::take(&mut self.begun);
         let mut rest = &begun[..];
         let mut asked = None;
         while let Some((typ, body, behind)) = split(rest)? {
-            if asked.is_some() && kernel.is_tls13() {
+            if asked.is_some() && self.is_tls13 {
                 // New keys begin with a record.
                 return Err(PeerMisbehaved::KeyEpochWithPendingFragment.into());
             }
-            asked = self.whole(typ, body, kernel)?.or(asked);
+            asked = self.whole(typ, body, &mut keep)?.or(asked);
             rest = behind;
         }
-        if !rest.is_empty() && asked.is_some() && kernel.is_tls13() {
+        if !rest.is_empty() && asked.is_some() && self.is_tls13 {
             return Err(PeerMisbehaved::KeyEpochWithPendingFragment.into());
         }
         self.begun = rest.to_vec();
@@ -145,11 +162,10 @@ impl Messages {
         &mut self,
         typ: HandshakeType,
         body: &[u8],
-        kernel: &mut Kernel,
+        keep: &mut impl FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<Option<Asked>, Error> {
-        let is_tls13 = kernel.is_tls13();
-        match (typ, kernel) {
-            (HandshakeType::KeyUpdate, _) if is_tls13 => {
+        match (typ, self.is_tls13, self.of_server) {
+            (HandshakeType::KeyUpdate, true, _) => {
                 let left = self.new_keys.checked_sub(1);
                 self.new_keys = left.ok_or(PeerMisbehaved::TooManyKeyUpdateRequests)?;
                 let of_both = match body {
@@ -159,14 +175,9 @@ impl Messages {
                 };
                 Ok(Some(Asked::NewKeys { of_both }))
             }
-            (HandshakeType::NewSessionTicket, Kernel::Client(client)) if is_tls13 => {
-                client.handle_new_session_ticket(body)?;
-                Ok(None)
-            }
-            (HandshakeType::HelloRequest, Kernel::Client(_))
-            | (HandshakeType::ClientHello, Kernel::Server(_))
-                if !is_tls13 =>
-            {
+            (HandshakeType::NewSessionTicket, true, true) => keep(body).map(|()| None),
+            (HandshakeType::HelloRequest, false, true)
+            | (HandshakeType::ClientHello, false, false) => {
                 let left = self.renegotiations.checked_sub(1);
                 self.renegotiations = left.ok_or(PeerMisbehaved::TooManyRenegotiationRequests)?;
                 Ok(Some(Asked::Renegotiation))

@@ -16,6 +16,10 @@ mod messages;
 mod session;
 mod stream;
 
+#[cfg(feature = "app")]
+pub(crate) use incoming::{MAX_RECORD, Progress};
+#[cfg(feature = "app")]
+pub(crate) use messages::Messages;
 pub(super) use session::{of_client, of_server};
 
 use std::io;

@@ -75,7 +75,7 @@ impl Stream {
         text.extend_from_slice(sealed);
         Ok(Self {
             link,
-            messages: Messages::default(),
+            messages: kernel.messages(),
             opener: Opener::new(kernel.suite(), secrets.rx)?,
             sealer: Sealer::new(kernel.suite(), secrets.tx)?,
             kernel,
@@ -120,12 +120,15 @@ impl Stream {
                     progress.text = start..start + plain.payload.len();
                 }
                 ContentType::Alert => {
-                    if self.messages.alert(plain.payload, self.kernel.is_tls13())? {
+                    if self.messages.alert(plain.payload)? {
                         self.end = End::Said;
                     }
                 }
                 ContentType::Handshake => {
-                    match self.messages.message(plain.payload, &mut self.kernel)? {
+                    match self
+                        .messages
+                        .message(plain.payload, |ticket| self.kernel.keep(ticket))?
+                    {
                         Some(Asked::NewKeys { of_both }) => self.renew(of_both)?,
                         Some(Asked::Renegotiation) => {
                             self.alert(WARNING, AlertDescription::NoRenegotiation)?;
@@ -170,11 +173,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Seals data, as much as goes at once, and says how much that is.
-    fn seal(&mut self, bufs: &[IoSlice<'_>]) -> Result<usize, Error> {
-        let chunks: Vec<&[u8]> = bufs.iter().map(|buf| &**buf).collect();
-        let (mut rest, _) = OutboundChunks::new(&chunks).split_at(WRITE);
-        let taken = rest.len();
+    /// Seals data.
+    fn seal(&mut self, mut rest: OutboundChunks<'_>) -> Result<(), Error> {
         while !rest.is_empty() {
             // The last record under these keys says so.
             if self.sealer.left() <= 1 {
@@ -189,7 +189,7 @@ impl Stream {
             self.unsent.push_back(record);
             rest = behind;
         }
-        Ok(taken)
+        Ok(())
     }
 
     fn goodbye_now(&mut self) -> Result<(), Error> {
@@ -345,12 +345,20 @@ impl AsyncWrite for Stream {
         if this.is_shut {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let taken = this.seal(bufs).map_err(invalid)?;
-        // It is taken, whatever becomes of it; the next write or flush tells.
-        match this.poll_send(cx) {
-            Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
-            _ => Poll::Ready(Ok(taken)),
+        let chunks: Vec<&[u8]> = bufs.iter().map(|buf| &**buf).collect();
+        let mut rest = OutboundChunks::new(&chunks);
+        let mut taken = 0;
+        // What is left of a write, a layer above would have to keep.
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(WRITE);
+            taken += now.len();
+            this.seal(now).map_err(invalid)?;
+            if this.poll_send(cx)?.is_pending() {
+                break;
+            }
+            rest = later;
         }
+        Poll::Ready(Ok(taken))
     }
 
     fn is_write_vectored(&self) -> bool {
