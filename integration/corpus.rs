@@ -9,7 +9,7 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 36] = [
+const TARGETS: [(&str, Target); 37] = [
     ("address", testing::address),
     ("browser_words", testing::browser_words),
     ("clash_config", testing::clash_config),
@@ -38,6 +38,7 @@ const TARGETS: [(&str, Target); 36] = [
     ("socks_request", testing::socks_request),
     ("socks_udp", testing::socks_udp),
     ("subscription", testing::subscription),
+    ("tls_records", testing::tls_records),
     ("trojan", testing::trojan),
     ("tunnel_files", testing::tunnel_files),
     ("vless", testing::vless),

@@ -254,3 +254,62 @@ pub(crate) fn packet_stream(data: &[u8]) {
 pub fn proxy_header(data: &[u8]) {
     crate::transport::proxy_protocol::fuzz(data);
 }
+
+/// Records of TLS, what comes between data, and what a ClientHello says of early data.
+pub fn tls_records(data: &[u8]) {
+    use crate::transport::tls::early::announces;
+    use crate::transport::tls::record::{MAX_RECORD, Messages, Progress};
+
+    let _ = announces(data);
+    let cut = |size: usize| {
+        let (mut bytes, mut progress) = (Vec::new(), Progress::default());
+        let mut records = Vec::new();
+        for piece in data.chunks(size) {
+            bytes.extend_from_slice(piece);
+            loop {
+                match progress.next(&bytes) {
+                    Ok(Some(record)) => records.push(Ok(record)),
+                    Ok(None) => break,
+                    Err(e) => {
+                        records.push(Err(format!("{e}")));
+                        return records;
+                    }
+                }
+            }
+            assert!(bytes.len() - progress.sealed < MAX_RECORD + piece.len());
+        }
+        records
+    };
+    let whole = cut(data.len().max(1));
+    for size in [1, 4, 5, 600] {
+        assert_eq!(cut(size), whole, "in pieces of {size}");
+    }
+    // The first byte says whose messages these are.
+    let Some((side, text)) = data.split_first() else {
+        return;
+    };
+    let hear = |size: usize| {
+        let mut messages = Messages::new(side & 1 == 1, side & 2 == 2);
+        let (mut asked, mut tickets) = (Vec::new(), 0);
+        for part in text.chunks(size) {
+            let heard = messages.message(part, |ticket| {
+                tickets += ticket.len();
+                Ok(())
+            });
+            match heard {
+                Ok(heard) => asked.extend(heard),
+                Err(_) => return None,
+            }
+        }
+        Some((asked, tickets))
+    };
+    // New keys may not stand in the middle of a record, so pieces are not told apart from the whole by more than that.
+    if let Some(whole) = hear(text.len().max(1)) {
+        for size in [1, 3, 8] {
+            assert_eq!(hear(size).map(|(_, tickets)| tickets), Some(whole.1));
+        }
+    }
+    for alert in text.chunks(2) {
+        let _ = Messages::new(side & 1 == 1, side & 2 == 2).alert(alert);
+    }
+}
