@@ -143,7 +143,7 @@ impl Messages {
         let begun = std::mem::take(&mut self.begun);
         let mut rest = &begun[..];
         let mut asked = None;
-        while let Some((typ, body, behind)) = split(rest)? {
+        while let Some(Split { typ, body, behind }) = split(rest)? {
             if asked.is_some() && self.is_tls13 {
                 // New keys begin with a record.
                 return Err(PeerMisbehaved::KeyEpochWithPendingFragment.into());
@@ -198,8 +198,15 @@ impl Messages {
 /// The level of an alert that ends nothing by itself.
 const WARNING: u8 = 1;
 
-/// The first message of `bytes`, once all of it is there, and what is behind it.
-fn split(bytes: &[u8]) -> Result<Option<(HandshakeType, &[u8], &[u8])>, Error> {
+/// A message of the handshake, and what is behind it.
+struct Split<'a> {
+    typ: HandshakeType,
+    body: &'a [u8],
+    behind: &'a [u8],
+}
+
+/// The first message of `bytes`, once all of it is there.
+fn split(bytes: &[u8]) -> Result<Option<Split<'_>>, Error> {
     let Some((&[typ, len @ ..], rest)) = bytes.split_first_chunk::<HEADER>() else {
         return Ok(None);
     };
@@ -209,7 +216,11 @@ fn split(bytes: &[u8]) -> Result<Option<(HandshakeType, &[u8], &[u8])>, Error> {
         return Err(InvalidMessage::HandshakePayloadTooLarge.into());
     }
     let whole = rest.split_at_checked(len);
-    Ok(whole.map(|(body, behind)| (HandshakeType::from(typ), body, behind)))
+    Ok(whole.map(|(body, behind)| Split {
+        typ: HandshakeType::from(typ),
+        body,
+        behind,
+    }))
 }
 
 pub(super) fn unexpected() -> Error {
