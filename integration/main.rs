@@ -92,6 +92,7 @@ mod scenario_final_rules;
 mod scenario_flood;
 mod scenario_forms;
 mod scenario_forwarded;
+mod scenario_fragment;
 mod scenario_gost;
 mod scenario_groups;
 mod scenario_haproxy;

@@ -249,6 +249,12 @@ pub(in crate::dialect) fn freedom(settings: &freedom::OutboundSettings, said: &m
     if settings.rules != Default::default() {
         said.error("settings.finalRules", NO_WORD);
     }
+    if settings.fragment.is_some() {
+        said.error("settings.fragment", NO_WORD);
+    }
+    if !settings.noises.is_empty() {
+        said.error("settings.noises", NO_WORD);
+    }
 }
 
 pub(in crate::dialect) fn vmess(account: &vmess::AccountSettings, said: &mut Said) {

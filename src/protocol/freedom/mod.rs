@@ -1,13 +1,19 @@
 //! freedom: straight to the target.
 
+mod between;
+mod fragment;
 mod gated;
 mod names;
+mod noise;
 mod packets;
 mod rules;
 mod settings;
 
 use std::sync::Arc;
 
+pub use between::Between;
+pub use fragment::{Cut, Fragment};
+pub use noise::{Content, Family, Noise};
 pub use rules::{Action, FinalRule, FinalRules, Gate};
 pub use settings::{OutboundSettings, Redirect};
 
@@ -41,7 +47,11 @@ impl Outbound {
 
     /// A stream by a link to the target.
     pub fn stream(&self, link: Link) -> Link {
-        bare::headless_client(link)
+        let link = bare::headless_client(link);
+        match self.0.fragment {
+            Some(fragment) => Link::other(fragment::Fragmented::new(link, fragment)),
+            None => link,
+        }
     }
 
     /// The rules that hold for what comes in by `entry`, if any hold something back; `label` is what messages call
@@ -53,7 +63,17 @@ impl Outbound {
     /// Datagrams to anyone, or to those whom `gate` allows.
     pub fn packets(&self, bind: BindUdp, lookup: Lookup, gate: Option<Gate>) -> Box<dyn Packets> {
         let redirect = self.0.redirect.clone();
-        Box::new(packets::Sockets::new(bind, lookup, redirect, gate))
+        let sockets = packets::Sockets::new(bind, lookup.clone(), redirect, gate);
+        self.noisy(Box::new(sockets), lookup)
+    }
+
+    /// `inner` with `noises` in front of what it sends.
+    pub fn noisy(&self, inner: Box<dyn Packets>, lookup: Lookup) -> Box<dyn Packets> {
+        if self.0.noises.is_empty() {
+            return inner;
+        }
+        let (noises, redirect) = (self.0.noises.clone(), self.0.redirect.clone());
+        Box::new(noise::Noisy::new(inner, noises, redirect, lookup))
     }
 
     /// Datagrams that others send on: to those whom `gate` allows.

@@ -3,10 +3,11 @@
 #![warn(missing_docs)]
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use crate::address::{Destination, Host};
 use crate::dns::Strategy;
-use crate::protocol::freedom::FinalRules;
+use crate::protocol::freedom::{FinalRules, Fragment, Noise};
 
 /// `settings` of a `freedom` outbound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,10 @@ pub struct OutboundSettings {
     pub level: u32,
     /// Xray's `finalRules`: what may be connected to.
     pub rules: FinalRules,
+    /// Xray's `fragment`: how what goes to a target is cut.
+    pub fragment: Option<Fragment>,
+    /// Xray's `noises`: datagrams in front of the first one.
+    pub noises: Arc<[Noise]>,
 }
 
 /// `redirect`: the parts of every target that are replaced. V2Ray reads `:port` as "same host" and

@@ -86,6 +86,6 @@ pub(super) fn freedom(
         },
         redirect,
         level: config.user_level,
-        rules: freedom::FinalRules::default(),
+        ..freedom::OutboundSettings::default()
     })
 }

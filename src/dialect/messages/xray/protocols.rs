@@ -134,13 +134,14 @@ fn door(config: &proxy::dokodemo::Config, at: &At) -> Option<dokodemo::InboundSe
 }
 
 fn direct(config: &proxy::freedom::Config, at: &At) -> Option<freedom::OutboundSettings> {
+    // Xray's messages of them have changed from release to release.
     let disguises = [
         ("fragment", config.fragment.is_some()),
         ("noises", !config.noises.is_empty()),
     ];
     for (key, is_there) in disguises {
         if is_there {
-            let text = "this disguise is not built, and without it whoever watches reads the names of targets";
+            let text = "it is taken from a config alone, not by the API";
             at.key(key).error::<()>(text);
         }
     }
@@ -161,6 +162,7 @@ fn direct(config: &proxy::freedom::Config, at: &At) -> Option<freedom::OutboundS
         redirect,
         level: config.user_level,
         rules: final_rules(&config.final_rules, &at.key("final_rules"))?,
+        ..freedom::OutboundSettings::default()
     })
 }
 

@@ -254,7 +254,7 @@ fn what_is_not_built_is_refused_with_its_place() {
     };
     let said = freedom(&noisy);
     assert!(
-        said.contains("fragment: this disguise is not built"),
+        said.contains("fragment: it is taken from a config alone"),
         "{said}"
     );
     assert!(said.contains("proxy_protocol: a PROXY header"), "{said}");

@@ -186,7 +186,7 @@ fn protocol_settings(
                 own.insert("destinationOverride".to_owned(), json!({"server": server}));
             }
             settings.keep(own, &["destinationOverride"]);
-            for key in ["finalRules", "ipsBlocked"] {
+            for key in ["finalRules", "ipsBlocked", "fragment", "noises"] {
                 if settings
                     .get(&[key])
                     .is_some_and(|value| !super::is_nothing(value))

@@ -4,6 +4,7 @@ use std::cell::LazyCell;
 
 use super::super::dns::domain_strategy;
 use super::super::routing::lists::networks;
+use super::disguise::{fragment, noises};
 use crate::address::{Host, Network};
 use crate::dialect::v2ray::json::{Node, Object, PortList, PortRange, StringList, found, one_of};
 use crate::matching::{Geodata, geodata};
@@ -23,17 +24,17 @@ pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
         redirect: redirect.unwrap_or_default(),
         level,
         rules: final_rules(settings),
+        fragment: settings.get("fragment").and_then(|n| fragment(&n)),
+        noises: noises(settings),
     })
 }
 
 /// Keys of Xray's that nobody wants passed over.
 fn refuse(settings: &Object) {
-    for key in ["fragment", "noise", "noises"] {
-        settings.refuse(
-            key,
-            "this disguise is not built, and without it whoever watches reads the names of targets: take the key out",
-        );
-    }
+    settings.refuse(
+        "noise",
+        "Xray has taken this key away: write `noises`, an array of such objects",
+    );
     settings.refuse(
         "proxyProtocol",
         "a PROXY header to the target is not built, and a target that waits for one takes no connection without it",

@@ -134,7 +134,7 @@ fn accounts(list: &[Account]) -> Value {
     list.iter().map(one).collect()
 }
 
-fn outbound(outbound: &Outbound) -> Option<Value> {
+pub(super) fn outbound(outbound: &Outbound) -> Option<Value> {
     let mut value = match &outbound.protocol {
         OutboundSettings::Freedom(_) | OutboundSettings::Blackhole(_) => {
             let mut value = json!({"protocol": outbound.protocol.name()});
@@ -147,6 +147,9 @@ fn outbound(outbound: &Outbound) -> Option<Value> {
                 let to = Destination::new(host.clone(), *port);
                 value["settings"] = json!({"redirect": to.to_string()});
                 value["streamSettings"] = super::stream::client(&outbound.transport);
+            }
+            if let OutboundSettings::Freedom(settings) = &outbound.protocol {
+                super::disguise::add(settings, &mut value);
             }
             if let Some(through) = &outbound.through {
                 value["proxySettings"] = json!({"tag": &*through.tag});

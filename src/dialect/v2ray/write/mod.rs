@@ -1,6 +1,7 @@
 //! The other way: settings as an element of `outbounds`, in words that V2Ray 4 and Xray read as well where both have them.
 
 mod config;
+mod disguise;
 mod protocols;
 mod routing;
 mod server;

@@ -161,3 +161,17 @@ fn the_words_are_v2ray_s() {
     );
     assert!(outbound(&read(&json!({"protocol": "freedom"}))).is_none());
 }
+
+#[test]
+fn fragments_and_noises_come_back() {
+    let value = json!({"protocol": "freedom", "settings": {
+        "fragment": {"packets": "2-3", "length": "5-9", "interval": "1-2", "maxSplit": "3-4"},
+        "noises": [
+            {"type": "rand", "packet": "1-5", "delay": 3, "applyTo": "ipv6"},
+            {"type": "str", "packet": "hello"},
+        ],
+    }});
+    let first = read(&value);
+    let written = super::config::outbound(&first).unwrap();
+    assert_eq!(read(&written).protocol, first.protocol, "{written:#}");
+}

@@ -277,6 +277,12 @@ fn direct(settings: &freedom::OutboundSettings) -> Result<proxy::freedom::Config
     if !settings.rules.0.is_empty() {
         return Err(none("`finalRules`"));
     }
+    if settings.fragment.is_some() {
+        return Err(none("`fragment`"));
+    }
+    if !settings.noises.is_empty() {
+        return Err(none("`noises`"));
+    }
     let strategy = match settings.strategy {
         Strategy::AsIs => DomainStrategy::AsIs,
         Strategy::UseIp => DomainStrategy::UseIp,

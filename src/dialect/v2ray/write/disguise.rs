@@ -1,0 +1,51 @@
+//! `fragment` and `noises` of a `freedom` outbound.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::protocol::freedom::{Between, Content, Cut, Family, Fragment, Noise, OutboundSettings};
+
+/// Adds them to the outbound's `settings`, where there are any.
+pub(super) fn add(settings: &OutboundSettings, outbound: &mut Value) {
+    if let Some(fragment) = &settings.fragment {
+        outbound["settings"]["fragment"] = of_fragment(fragment);
+    }
+    if !settings.noises.is_empty() {
+        outbound["settings"]["noises"] = settings.noises.iter().map(of_noise).collect();
+    }
+}
+
+fn of_fragment(fragment: &Fragment) -> Value {
+    let packets = match fragment.cut {
+        Cut::TlsHello => "tlshello".to_owned(),
+        Cut::All => String::new(),
+        Cut::Writes { from, to } => format!("{from}-{to}"),
+    };
+    let mut value = json!({
+        "packets": packets,
+        "length": range(fragment.length),
+        "interval": range(fragment.interval),
+    });
+    if fragment.max_split != Between::default() {
+        value["maxSplit"] = range(fragment.max_split).into();
+    }
+    value
+}
+
+fn of_noise(noise: &Noise) -> Value {
+    let (kind, packet) = match &noise.packet {
+        Content::Random(length) => ("rand", range(*length)),
+        Content::Given(bytes) => ("base64", STANDARD.encode(bytes)),
+    };
+    let to = match noise.to {
+        Family::Any => "ip",
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    };
+    json!({"type": kind, "packet": packet, "delay": range(noise.delay), "applyTo": to})
+}
+
+fn range(numbers: Between) -> String {
+    format!("{}-{}", numbers.from, numbers.to)
+}

@@ -1,0 +1,301 @@
+//! Xray's `fragment`: what goes to a target is cut into pieces, each of which is written by itself.
+//!
+//! A ClientHello is cut into TLS records, each with the header of the one that it stood in:
+//!
+//! ```text
+//! 16 0301 len | ClientHello              from the client
+//! 16 0301 l1 | Clie, 16 0301 l2 | ntHe…  to the target
+//! ```
+//!
+//! All else is cut into writes, and the bytes stay as they are.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+
+use super::Between;
+use crate::io::{Io, Link, forward};
+
+/// `fragment`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// `packets`.
+    pub cut: Cut,
+    /// `length`: bytes of a piece, at least one.
+    pub length: Between,
+    /// `interval`: milliseconds behind each piece.
+    pub interval: Between,
+    /// `maxSplit`: how many pieces are made of a ClientHello or of a write; 0 for as many as there are.
+    pub max_split: Between,
+}
+
+/// What is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// `tlshello`: a first write that is a TLS handshake, into records.
+    TlsHello,
+    /// Every write.
+    All,
+    /// These writes, the first of all is 1.
+    Writes {
+        /// The first of them.
+        from: u32,
+        /// The last of them.
+        to: u32,
+    },
+}
+
+/// A link to a target.
+pub(super) struct Fragmented {
+    inner: Link,
+    fragment: Fragment,
+    /// Writes that came until now.
+    writes: u32,
+    /// What is left of the TLS record that is cut.
+    record: Option<Record>,
+    /// Nothing is cut from here on.
+    is_over: bool,
+    /// Taken, and not cut yet.
+    payload: Bytes,
+    /// On its way.
+    piece: Bytes,
+    /// Pieces that may be made of what is cut; the last of them is all that is left.
+    splits: u32,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+struct Record {
+    /// Type and version.
+    front: [u8; 3],
+    left: usize,
+}
+
+/// Type, version and length.
+const RECORD_HEADER: usize = 5;
+
+const HANDSHAKE: u8 = 22;
+
+/// What is taken of one write.
+const LARGEST: usize = 64 * 1024;
+
+impl Fragmented {
+    pub(super) fn new(inner: Link, fragment: Fragment) -> Self {
+        Self {
+            inner,
+            fragment,
+            writes: 0,
+            record: None,
+            is_over: false,
+            payload: Bytes::new(),
+            piece: Bytes::new(),
+            splits: 0,
+            pause: None,
+        }
+    }
+
+    /// Whether writes pass as they are.
+    fn passes(&self) -> bool {
+        self.is_over && self.piece.is_empty() && self.payload.is_empty() && self.pause.is_none()
+    }
+
+    /// Whether the next write is cut.
+    fn cuts(&self) -> bool {
+        let next = self.writes.saturating_add(1);
+        match self.fragment.cut {
+            Cut::TlsHello => !self.is_over,
+            Cut::All => true,
+            Cut::Writes { from, to } => (from..=to).contains(&next),
+        }
+    }
+
+    /// As many pieces as `maxSplit` says.
+    fn begin(&mut self) {
+        self.splits = match self.fragment.max_split.draw() {
+            0 => u32::MAX,
+            many => many,
+        };
+    }
+
+    /// Takes what is to be cut off the front of `buf`, and how much that was; 0 when it is not to be cut.
+    fn take(&mut self, buf: &[u8]) -> usize {
+        if self.fragment.cut != Cut::TlsHello {
+            let taken = &buf[..buf.len().min(LARGEST)];
+            self.payload = Bytes::copy_from_slice(taken);
+            self.begin();
+            return taken.len();
+        }
+        let mut front = 0;
+        if self.record.is_none()
+            && let [HANDSHAKE, major, minor, high, low, _, ..] = *buf
+        {
+            let left = usize::from(u16::from_be_bytes([high, low]));
+            self.record = Some(Record {
+                front: [HANDSHAKE, major, minor],
+                left,
+            });
+            front = RECORD_HEADER;
+            self.begin();
+        }
+        let Some(record) = self.record.as_mut().filter(|record| record.left > 0) else {
+            self.is_over = true;
+            return 0;
+        };
+        // A ClientHello that comes in parts is cut part by part.
+        let taken = &buf[front..buf.len().min(front + record.left)];
+        record.left -= taken.len();
+        self.is_over = record.left == 0;
+        self.payload = Bytes::copy_from_slice(taken);
+        front + taken.len()
+    }
+
+    /// The next piece of what was taken.
+    fn cut(&mut self) -> Bytes {
+        let Some(front) = self.record.as_ref().map(|record| record.front) else {
+            let len = self.next_len();
+            return self.payload.split_to(len);
+        };
+        let mut records = BytesMut::new();
+        loop {
+            let len = self.next_len();
+            records.put_slice(&front);
+            records.put_u16(len.try_into().expect("a record has a length of two bytes"));
+            records.put_slice(&self.payload.split_to(len));
+            // Where none of them waits, all go in one write.
+            if self.fragment.interval.to > 0 || self.payload.is_empty() {
+                return records.freeze();
+            }
+        }
+    }
+
+    fn next_len(&mut self) -> usize {
+        let left = self.payload.len();
+        self.splits = self.splits.saturating_sub(1);
+        match self.splits {
+            0 => left,
+            _ => (self.fragment.length.draw() as usize).clamp(1, left),
+        }
+    }
+
+    /// Hands down what was taken, piece by piece.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if !self.piece.is_empty() {
+                while !self.piece.is_empty() {
+                    let n = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.piece))?;
+                    if n == 0 {
+                        return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                    }
+                    self.piece.advance(n);
+                }
+                let pause = self.fragment.interval.pause();
+                self.pause = pause.map(|pause| Box::pin(sleep(pause)));
+            }
+            if let Some(pause) = &mut self.pause {
+                // The piece is on the wire while the next one waits.
+                ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            if self.payload.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+            self.piece = self.cut();
+        }
+    }
+}
+
+impl AsyncRead for Fragmented {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Fragmented {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_drain(cx))?;
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let taken = match self.cuts() {
+            true => self.take(buf),
+            false => 0,
+        };
+        let taken = match taken {
+            0 => ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?,
+            taken => {
+                // What does not go out at once does with the next write or flush.
+                if let Poll::Ready(Err(e)) = self.poll_drain(cx) {
+                    return Poll::Ready(Err(e));
+                }
+                taken
+            }
+        };
+        self.writes = self.writes.saturating_add(1);
+        if let Cut::Writes { to, .. } = self.fragment.cut {
+            self.is_over = self.writes >= to;
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+impl Io for Fragmented {
+    forward!(inner: half_closes end_cuts_off cork set_close_reason goodbye tcp source took set_low_water);
+    forward!(inner: poll_announce gave);
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        Pin::new(&mut self.inner).poll_close(cx)
+    }
+
+    fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        Pin::new(&mut self.inner).poll_end(cx)
+    }
+
+    fn poll_write_in_place(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.passes() {
+            true => Pin::new(&mut self.inner).poll_write_in_place(cx, buf),
+            false => self.poll_write(cx, &buf[crate::io::HEADROOM..]),
+        }
+    }
+
+    fn sink(&self) -> Option<&TcpStream> {
+        self.inner.sink().filter(|_| self.passes())
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inner.poll_readable(cx)
+    }
+}
+
+#[cfg(test)]
+#[path = "fragment_tests.rs"]
+mod tests;
