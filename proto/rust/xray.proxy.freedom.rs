@@ -9,13 +9,29 @@ pub struct Fragment {
     pub length_min: u64,
     #[prost(uint64, tag = "4")]
     pub length_max: u64,
+    #[prost(uint64, tag = "5")]
+    pub interval_min: u64,
+    #[prost(uint64, tag = "6")]
+    pub interval_max: u64,
+    #[prost(uint64, tag = "7")]
+    pub max_split_min: u64,
+    #[prost(uint64, tag = "8")]
+    pub max_split_max: u64,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Noise {
     #[prost(uint64, tag = "1")]
     pub length_min: u64,
     #[prost(uint64, tag = "2")]
     pub length_max: u64,
+    #[prost(uint64, tag = "3")]
+    pub delay_min: u64,
+    #[prost(uint64, tag = "4")]
+    pub delay_max: u64,
+    #[prost(bytes = "vec", tag = "5")]
+    pub packet: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "6")]
+    pub apply_to: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FinalRuleConfig {

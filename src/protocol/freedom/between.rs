@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::io::random;
 
+/// The longest of pauses in milliseconds: no client waits longer for a connection.
+pub const LONGEST_PAUSE_MS: u32 = 60_000;
+
 /// Both ends belong to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Between {

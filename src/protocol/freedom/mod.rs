@@ -11,9 +11,9 @@ mod settings;
 
 use std::sync::Arc;
 
-pub use between::Between;
+pub use between::{Between, LONGEST_PAUSE_MS};
 pub use fragment::{Cut, Fragment};
-pub use noise::{Content, Family, Noise};
+pub use noise::{Content, Family, LARGEST_DATAGRAM, Noise};
 pub use rules::{Action, FinalRule, FinalRules, Gate};
 pub use settings::{OutboundSettings, Redirect};
 

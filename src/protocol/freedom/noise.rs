@@ -46,6 +46,9 @@ pub enum Family {
     V6,
 }
 
+/// The largest payload of a datagram.
+pub const LARGEST_DATAGRAM: u32 = 65_507;
+
 /// The datagrams of one association.
 pub(super) struct Noisy {
     inner: Box<dyn Packets>,

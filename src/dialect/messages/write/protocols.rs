@@ -343,7 +343,47 @@ fn direct(settings: &freedom::OutboundSettings) -> proxy::freedom::Config {
         destination_override: target,
         user_level: settings.level,
         final_rules: settings.rules.0.iter().map(final_rule).collect(),
+        fragment: settings.fragment.as_ref().map(fragment),
+        noises: settings.noises.iter().map(noise).collect(),
         ..Default::default()
+    }
+}
+
+fn fragment(fragment: &freedom::Fragment) -> proxy::freedom::Fragment {
+    let (packets_from, packets_to) = match fragment.cut {
+        freedom::Cut::All => (0, 0),
+        freedom::Cut::TlsHello => (0, 1),
+        freedom::Cut::Writes { from, to } => (from.into(), to.into()),
+    };
+    proxy::freedom::Fragment {
+        packets_from,
+        packets_to,
+        length_min: fragment.length.from.into(),
+        length_max: fragment.length.to.into(),
+        interval_min: fragment.interval.from.into(),
+        interval_max: fragment.interval.to.into(),
+        max_split_min: fragment.max_split.from.into(),
+        max_split_max: fragment.max_split.to.into(),
+    }
+}
+
+fn noise(noise: &freedom::Noise) -> proxy::freedom::Noise {
+    let (length, packet) = match &noise.packet {
+        freedom::Content::Random(length) => (*length, Vec::new()),
+        freedom::Content::Given(bytes) => (freedom::Between::default(), bytes.to_vec()),
+    };
+    let apply_to = match noise.to {
+        freedom::Family::Any => "ip",
+        freedom::Family::V4 => "ipv4",
+        freedom::Family::V6 => "ipv6",
+    };
+    proxy::freedom::Noise {
+        length_min: length.from.into(),
+        length_max: length.to.into(),
+        delay_min: noise.delay.from.into(),
+        delay_max: noise.delay.to.into(),
+        packet,
+        apply_to: apply_to.to_owned(),
     }
 }
 

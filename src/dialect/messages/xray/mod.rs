@@ -1,5 +1,6 @@
 //! What looks otherwise in Xray's form: where an inbound listens, what carries it, rules, and a few protocols.
 
+mod disguise;
 mod older;
 mod protocols;
 pub(super) mod routing;

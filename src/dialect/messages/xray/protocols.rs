@@ -2,6 +2,7 @@
 
 use ::http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::disguise::{fragment, noises};
 use super::routing::networks;
 use super::{host_of, ports, strategy};
 use crate::address::{self, Destination};
@@ -134,17 +135,6 @@ fn door(config: &proxy::dokodemo::Config, at: &At) -> Option<dokodemo::InboundSe
 }
 
 fn direct(config: &proxy::freedom::Config, at: &At) -> Option<freedom::OutboundSettings> {
-    // Xray's messages of them have changed from release to release.
-    let disguises = [
-        ("fragment", config.fragment.is_some()),
-        ("noises", !config.noises.is_empty()),
-    ];
-    for (key, is_there) in disguises {
-        if is_there {
-            let text = "it is taken from a config alone, not by the API";
-            at.key(key).error::<()>(text);
-        }
-    }
     if config.proxy_protocol != 0 {
         let text = "a PROXY header to the target is not built";
         at.key("proxy_protocol").error::<()>(text);
@@ -157,12 +147,17 @@ fn direct(config: &proxy::freedom::Config, at: &At) -> Option<freedom::OutboundS
         let host = host_of(target.address.as_ref(), &at.key("address"))?;
         redirect = freedom::Redirect::of(host, port(target.port, &at.key("port"))?);
     }
+    let fragment = match &config.fragment {
+        Some(told) => Some(fragment(told, &at.key("fragment"))?),
+        None => None,
+    };
     Some(freedom::OutboundSettings {
         strategy: strategy(config.domain_strategy()),
         redirect,
         level: config.user_level,
         rules: final_rules(&config.final_rules, &at.key("final_rules"))?,
-        ..freedom::OutboundSettings::default()
+        fragment,
+        noises: noises(&config.noises, &at.key("noises"))?,
     })
 }
 

@@ -8,13 +8,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::Value;
 
 use crate::dialect::v2ray::json::{Node, Object, Setting, found, one_of};
-use crate::protocol::freedom::{Between, Content, Cut, Family, Fragment, Noise};
-
-/// No client waits longer for a connection.
-const LONGEST_PAUSE_MS: u32 = 60_000;
-
-/// The largest payload of a datagram.
-const LARGEST_DATAGRAM: u32 = 65_507;
+use crate::protocol::freedom::{
+    Between, Content, Cut, Family, Fragment, LARGEST_DATAGRAM, LONGEST_PAUSE_MS, Noise,
+};
 
 /// Each noise is a datagram of its own, and a client waits for them all.
 const MOST_NOISES: usize = 1024;
