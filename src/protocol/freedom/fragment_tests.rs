@@ -27,7 +27,7 @@ async fn sent(fragment: Fragment, writes: &[&[u8]]) -> Vec<(Duration, Vec<u8>)> 
     let (near, mut far) = tokio::io::duplex(1 << 20);
     let mut link = Fragmented::new(Link::other(near), fragment);
     let began = Instant::now();
-    let target = tokio::spawn(async move {
+    let target = crate::io::spawn(async move {
         let mut parts = Vec::new();
         loop {
             let mut part = vec![0; 1 << 20];
@@ -149,7 +149,7 @@ async fn a_slow_target_holds_the_sender_and_loses_nothing() {
     let (near, mut far) = tokio::io::duplex(16);
     let cut = fragment(Cut::All, of(1, 9), 1, 0);
     let mut link = Fragmented::new(Link::other(near), cut);
-    let sender = tokio::spawn(async move {
+    let sender = crate::io::spawn(async move {
         for _ in 0..4 {
             link.write_all(&HELLO).await.unwrap();
         }
