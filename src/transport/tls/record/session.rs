@@ -183,13 +183,12 @@ impl<S: Session> Shaking<S> {
 
     /// What the peer is told of a failure.
     fn alert(&mut self) {
-        // With what has come, for rustls remembers places in it.
-        while let UnbufferedStatus {
-            discard,
-            state: Ok(ConnectionState::EncodeTlsData(data)),
-            ..
-        } = self.session.process(&mut self.received)
-        {
+        // Not once more than there is something to send: the failure would be found again.
+        while self.session.common().wants_write() {
+            let UnbufferedStatus { discard, state, .. } = self.session.process(&mut self.received);
+            let Ok(ConnectionState::EncodeTlsData(data)) = state else {
+                return;
+            };
             if encode(data, &mut self.unsent).is_err() {
                 return;
             }
