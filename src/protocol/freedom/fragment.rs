@@ -80,6 +80,12 @@ const RECORD_HEADER: usize = 5;
 
 const HANDSHAKE: u8 = 22;
 
+/// The first byte of its version, whatever the version is.
+const MAJOR: u8 = 3;
+
+/// The first byte of its message. What is no TLS may begin with the same record, by chance.
+const CLIENT_HELLO: u8 = 1;
+
 /// What is taken of one write.
 const LARGEST: usize = 64 * 1024;
 
@@ -131,11 +137,11 @@ impl Fragmented {
         }
         let mut front = 0;
         if self.record.is_none()
-            && let [HANDSHAKE, major, minor, high, low, _, ..] = *buf
+            && let [HANDSHAKE, MAJOR, minor, high, low, CLIENT_HELLO, ..] = *buf
         {
             let left = usize::from(u16::from_be_bytes([high, low]));
             self.record = Some(Record {
-                front: [HANDSHAKE, major, minor],
+                front: [HANDSHAKE, MAJOR, minor],
                 left,
             });
             front = RECORD_HEADER;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub use between::{Between, LONGEST_PAUSE_MS};
 pub use fragment::{Cut, Fragment};
-pub use noise::{Content, Family, LARGEST_DATAGRAM, Noise};
+pub use noise::{Content, Family, LARGEST_DATAGRAM, MOST_NOISES, Noise};
 pub use rules::{Action, FinalRule, FinalRules, Gate};
 pub use settings::{OutboundSettings, Redirect};
 

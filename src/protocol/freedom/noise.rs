@@ -46,6 +46,9 @@ pub enum Family {
     V6,
 }
 
+/// How many there may be: each is a datagram of its own, and a client waits for them all.
+pub const MOST_NOISES: usize = 1024;
+
 /// The largest payload of a datagram.
 pub const LARGEST_DATAGRAM: u32 = 65_507;
 
@@ -87,11 +90,13 @@ impl Noisy {
     fn poll_noise(&mut self, cx: &mut Context<'_>, peer: &Destination) -> Poll<io::Result<()>> {
         loop {
             if let Some(packet) = &self.packet {
-                ready!(self.inner.poll_send(cx, packet))?;
+                let sent = ready!(self.inner.poll_send(cx, packet));
+                // One that cannot be sent is not sent again in front of every other.
                 self.packet = None;
                 let pause = self.noises[self.done].delay.pause();
                 self.pause = pause.map(|pause| Box::pin(sleep(pause)));
                 self.done += 1;
+                sent?;
             }
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::At;
 use crate::protocol::freedom::{
-    Between, Content, Cut, Family, Fragment, LARGEST_DATAGRAM, LONGEST_PAUSE_MS, Noise,
+    Between, Content, Cut, Family, Fragment, LARGEST_DATAGRAM, LONGEST_PAUSE_MS, MOST_NOISES, Noise,
 };
 use crate::wire::xray::proxy::freedom as wire;
 
@@ -33,6 +33,10 @@ pub(super) fn fragment(told: &wire::Fragment, at: &At) -> Option<Fragment> {
 }
 
 pub(super) fn noises(told: &[wire::Noise], at: &At) -> Option<Arc<[Noise]>> {
+    if told.len() > MOST_NOISES {
+        let text = format!("at most {MOST_NOISES} are sent in front of a datagram");
+        return at.error(text);
+    }
     let each = told.iter().enumerate();
     each.map(|(i, told)| noise(told, &at.index(i))).collect()
 }

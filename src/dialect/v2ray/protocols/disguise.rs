@@ -9,11 +9,8 @@ use serde_json::Value;
 
 use crate::dialect::v2ray::json::{Node, Object, Setting, found, one_of};
 use crate::protocol::freedom::{
-    Between, Content, Cut, Family, Fragment, LARGEST_DATAGRAM, LONGEST_PAUSE_MS, Noise,
+    Between, Content, Cut, Family, Fragment, LARGEST_DATAGRAM, LONGEST_PAUSE_MS, MOST_NOISES, Noise,
 };
-
-/// Each noise is a datagram of its own, and a client waits for them all.
-const MOST_NOISES: usize = 1024;
 
 pub(super) fn fragment(node: &Node) -> Option<Fragment> {
     let object = node.object()?;
