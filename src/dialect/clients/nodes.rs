@@ -416,7 +416,9 @@ pub(in crate::dialect) fn headers(keys: &Keys) -> (Option<HeaderValue>, HeaderMa
             }
         }
     }
-    (headers.remove(HOST), headers)
+    // An empty one is what converters write for none.
+    let host = headers.remove(HOST).filter(|host| !host.is_empty());
+    (host, headers)
 }
 
 /// The name of a header in a key.
@@ -474,7 +476,9 @@ pub(in crate::dialect) fn tls(carrier: &ClientCarrier, keys: &Keys) -> tls::Clie
     let names: Vec<String> = keys
         .list("alpn")
         .into_iter()
-        .map(|(_, name)| name.to_owned())
+        .flat_map(|(_, names)| names.split(','))
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
         .collect();
     let alpn = match carrier.alpn() {
         Some(needed) if !names.is_empty() && !names.iter().any(|name| name == needed) => {

@@ -10,6 +10,7 @@
 //!     comment: Tokyo                          type: miaospeed
 //! ```
 
+use crate::dialect::clash::proxy;
 use crate::dialect::tree::keys::{Keys, Notes};
 use crate::dialect::tree::text;
 use crate::dialect::tree::{At, Node, Value};
@@ -80,7 +81,7 @@ fn id(node: &Node) -> String {
 /// `None` of one that no WebSocket leads to.
 fn slave(id: &str, node: &Node) -> Result<Option<Slave>, String> {
     let notes = Notes::default();
-    let node = placed(node, &At::default());
+    let node = placed(&proxy::plain(node), &At::default());
     let Some(keys) = Keys::of(&node, &notes) else {
         return Ok(None);
     };
@@ -116,7 +117,7 @@ mod tests {
     #[test]
     fn the_files_of_both_fronts_are_read() {
         let fulltclash = "slaveconfig:\n  default-slave:\n  \"slave1\": #first\n    address: 127.0.0.1:8765\n    comment: \"ws后端\"\n    \
-                          public-key: \"12345678\"\n    path: \"/don't set a simple path\"\n    type: \"websocket\"\n  \
+                          public_key: \"12345678\"\n    path: \"/don't set a simple path\"\n    type: \"websocket\"\n  \
                           b:\n    type: bot\n";
         let koipy = "slaveConfig:\n  slaves:\n    - type: miaospeed\n      id: slave1\n      comment: ws后端\n      token: 12345678\n      \
                      address: 127.0.0.1:8765\n      path: \"/don't set a simple path\"\n";

@@ -141,6 +141,20 @@ fn words_of_fronts_mean_what_they_seem_to() {
     ));
     let name = trojan.transport.security.unwrap().server_name;
     assert_eq!(name.unwrap().to_string(), "s.example");
+    // What converters write for nothing is nothing, and a list may be one text.
+    let vless = read(&format!(
+        "{{name: a, type: vless, {server}, uuid: {ID}, network: ws, tls: true, alpn: 'http/1.1, ', udp-over-tcp: 'False', \
+         ws-opts: {{path: /p, headers: {{Host: ''}}}}, grpc-opts: []}}"
+    ));
+    let ClientCarrier::Ws(ws) = &vless.transport.carrier else {
+        panic!("{vless:?}");
+    };
+    assert_eq!(ws.host, None);
+    let trojan = read(&format!(
+        "{{name: a, type: trojan, {server}, password: p, alpn: ['h2,http/1.1', '']}}"
+    ));
+    let offered = trojan.transport.security.unwrap().alpn;
+    assert_eq!(offered, ["h2", "http/1.1"]);
     for (kind, name) in [("shadowsocks", "shadowsocks"), ("socks", "socks")] {
         let text = format!("{{name: a, type: {kind}, {server}, cipher: aes-128-gcm, password: p}}");
         assert_eq!(read(&text).protocol.name(), name);

@@ -164,7 +164,7 @@ impl<'a> Keys<'a> {
         let word = node.as_text().map(str::to_ascii_lowercase);
         match word.as_deref() {
             Some("true" | "yes" | "on" | "y" | "1" | "1.0") => Some(true),
-            Some("false" | "no" | "off" | "n" | "0" | "0.0") => Some(false),
+            Some(word) if is_off(word) => Some(false),
             _ => {
                 self.wrong(node, "`true` or `false`");
                 None
@@ -207,7 +207,10 @@ impl<'a> Keys<'a> {
     }
 
     pub(in crate::dialect) fn map(&self, name: &'static str) -> Option<Self> {
-        Self::of(self.get(name)?, self.notes)
+        let node = self.get(name)?;
+        // PHP has one empty array for both.
+        let is_empty_list = matches!(&node.value, Value::List(items) if items.is_empty());
+        Self::of(node, self.notes).filter(|_| !is_empty_list)
     }
 
     /// A map that is there and not switched off by its `switch`.
@@ -295,14 +298,21 @@ impl<'a> Keys<'a> {
 fn is_nothing(node: &Node) -> bool {
     match &node.value {
         Value::Null => true,
-        Value::Text(text) => matches!(&**text, "" | "false" | "0"),
+        Value::Text(text) => text.is_empty() || is_off(text),
         Value::List(items) => items.is_empty(),
         Value::Map(entries) => {
-            let is_off = |key: &str| node.get(key).and_then(Node::as_text) == Some("false");
+            let is_switched_off =
+                |key: &str| node.get(key).and_then(Node::as_text).is_some_and(is_off);
             let is_nothing = entries.iter().all(|(_, node)| is_nothing(node));
-            is_nothing || is_off("enabled") || is_off("enable")
+            is_nothing || is_switched_off("enabled") || is_switched_off("enable")
         }
     }
+}
+
+/// A switch that is off, in the words of YAML and of fronts.
+fn is_off(word: &str) -> bool {
+    let words = ["false", "no", "off", "n", "0", "0.0"];
+    words.iter().any(|off| word.eq_ignore_ascii_case(off))
 }
 
 /// What is there; of a text it may be a secret, so it is not shown.

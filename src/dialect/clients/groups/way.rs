@@ -1,6 +1,6 @@
 //! What goes through a group: its connections go to a `loopback`, which a rule leads to the group's balancer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -48,12 +48,12 @@ impl Groups<'_> {
     }
 
     /// Leads outbounds that go through a group through what it comes to. Gives the tag of a way for each balancer among those.
-    fn ways(&mut self, outbounds: &mut [Outbound]) -> HashMap<String, String> {
+    fn ways(&mut self, outbounds: &mut [Outbound]) -> BTreeMap<String, String> {
         let through: HashMap<Arc<str>, Arc<str>> = outbounds
             .iter()
             .filter_map(|one| Some((one.tag.clone()?, one.through.as_ref()?.tag.clone())))
             .collect();
-        let mut ways = HashMap::new();
+        let mut ways = BTreeMap::new();
         for outbound in outbounds {
             let Some(through_it) = &mut outbound.through else {
                 continue;
