@@ -64,6 +64,12 @@ impl Dispatcher {
     }
 }
 
+/// What another task does for a connection counts its rounds on.
+pub(super) fn counted_on<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let round = ROUNDS.try_with(|round| *round).unwrap_or(0);
+    ROUNDS.scope(round, future)
+}
+
 /// What is dialled goes through an outbound that is dialled the same way: V2Ray would go round for ever.
 fn next_round() -> io::Result<usize> {
     let round = ROUNDS.try_with(|round| *round).unwrap_or(0) + 1;

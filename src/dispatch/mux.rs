@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::again::counted_on;
 use super::open::{Opened, next_hop};
 use super::{Dispatcher, OutboundRef};
 use crate::address::Destination;
@@ -91,7 +92,7 @@ impl Dispatcher {
     /// Dials the server of an outbound for frames.
     fn mux_link(self: &Arc<Self>, outbound: &OutboundRef) -> DialFuture {
         let (dispatcher, outbound) = (self.clone(), outbound.clone());
-        Box::pin(async move {
+        Box::pin(counted_on(async move {
             let proxy = match &outbound.protocol {
                 protocol::Outbound::Proxy(proxy) => proxy,
                 protocol::Outbound::Freedom(freedom) => {
@@ -111,6 +112,6 @@ impl Dispatcher {
             let (link, limits) = dispatcher.dial_server(&outbound, &hop).await?;
             let link = hop.multiplexed(link, outbound.far_end())?;
             Ok((link, limits.unwrap_or_default().idle.into()))
-        })
+        }))
     }
 }
