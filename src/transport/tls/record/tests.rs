@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, split};
+use tokio_rustls::rustls::crypto::aws_lc_rs::kx_group::{SECP256R1, X25519};
+use tokio_rustls::rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{
-    AlertDescription, ClientConfig, ContentType, Error, HandshakeKind, PeerMisbehaved,
+    AlertDescription, ClientConfig, CommonState, ContentType, Error, HandshakeKind, PeerMisbehaved,
     RootCertStore, ServerConfig, SupportedCipherSuite,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -366,7 +368,7 @@ async fn tickets_shorten_the_next_handshake() {
         let mut kinds = Vec::new();
         for _ in 0..2 {
             let (near, far) = duplex(1 << 16);
-            let kind = |session: &tokio_rustls::rustls::CommonState| session.handshake_kind();
+            let kind = |session: &CommonState| session.handshake_kind();
             let connect = client(Link::foreign(far), name(), configs.1.clone(), kind);
             let accept = server(Link::foreign(near), Vec::new(), configs.0.clone(), |_| ());
             let (theirs, ours) = tokio::join!(connect, accept);
@@ -380,6 +382,22 @@ async fn tickets_shorten_the_next_handshake() {
             "{suite:?}"
         );
     }
+}
+
+/// The client's first guess at a key is none of the server's, so it says hello twice.
+#[tokio::test]
+async fn another_hello_is_asked_for() {
+    let configs = configs_with(tls13(), &[X25519], &[SECP256R1, X25519]);
+    let (near, far) = duplex(1 << 16);
+    let kind = |session: &CommonState| session.handshake_kind();
+    let connect = client(Link::foreign(far), name(), configs.1, kind);
+    let accept = server(Link::foreign(near), Vec::new(), configs.0, kind);
+    let (theirs, ours) = tokio::join!(connect, accept);
+    let ((mut theirs, of_client), (mut ours, of_server)) = (theirs.unwrap(), ours.unwrap());
+    let twice = Some(HandshakeKind::FullWithHelloRetryRequest);
+    assert_eq!((of_client, of_server), (twice, twice));
+    pass(&mut theirs, &mut ours, b"question").await;
+    pass(&mut ours, &mut theirs, b"answer").await;
 }
 
 #[tokio::test]
@@ -569,15 +587,31 @@ fn tls12() -> SupportedCipherSuite {
 
 /// Both sides with this suite alone.
 fn configs(suite: SupportedCipherSuite) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let groups = &super::super::PROVIDER.kx_groups;
+    configs_with(suite, groups, groups)
+}
+
+/// As [`configs`], with the groups of the server and of the client.
+fn configs_with(
+    suite: SupportedCipherSuite,
+    of_server: &[&'static dyn SupportedKxGroup],
+    of_client: &[&'static dyn SupportedKxGroup],
+) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap();
     let certificate = params.self_signed(&key).unwrap();
     let mut provider = (**super::super::PROVIDER).clone();
     provider.cipher_suites = vec![suite];
-    let provider = Arc::new(provider);
+    let provider = |groups: &[&'static dyn SupportedKxGroup]| {
+        let kx_groups = groups.to_vec();
+        Arc::new(CryptoProvider {
+            kx_groups,
+            ..provider.clone()
+        })
+    };
     let der = certificate.der().clone();
     let key = tokio_rustls::rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der());
-    let mut server = ServerConfig::builder_with_provider(provider.clone())
+    let mut server = ServerConfig::builder_with_provider(provider(of_server))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
@@ -585,7 +619,7 @@ fn configs(suite: SupportedCipherSuite) -> (Arc<ServerConfig>, Arc<ClientConfig>
         .unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(der).unwrap();
-    let mut client = ClientConfig::builder_with_provider(provider)
+    let mut client = ClientConfig::builder_with_provider(provider(of_client))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
