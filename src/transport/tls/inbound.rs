@@ -163,7 +163,7 @@ impl Inbound {
         let look = |session: &CommonState| facts(session, name, step);
         // Early data that is not taken has to be passed over, which rustls' own stream does alone.
         let accepted = match config.max_early_data_size > 0 || early::announces(&hello.received) {
-            false => record::of_server(link, hello.received, config, look).await,
+            false => record::of_server(link, hello.into_received(), config, look).await,
             true => early::accept(hello, link, config, until, |session| look(session)).await,
         };
         accepted.map_err(|e| match cause(e) {

@@ -26,6 +26,13 @@ pub(in super::super) struct Hello {
     seen: usize,
 }
 
+impl Hello {
+    /// Forgets what rustls has made of it.
+    pub(in super::super) fn into_received(self) -> Vec<u8> {
+        self.received
+    }
+}
+
 /// The ClientHello of a connection.
 pub(in super::super) async fn hello(link: &mut Link) -> io::Result<Hello> {
     let mut acceptor = Acceptor::default();

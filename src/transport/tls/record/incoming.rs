@@ -6,7 +6,7 @@ use tokio::io::ReadBuf;
 use tokio_rustls::rustls::{ContentType, Error, InvalidMessage, ProtocolVersion};
 
 /// Bytes in front of what is sealed.
-const HEADER: usize = 5;
+pub(super) const HEADER: usize = 5;
 
 /// The most that a record seals, its tag and (of TLS 1.2) its nonce included.
 const MAX_SEALED: usize = 16 * 1024 + 2048;

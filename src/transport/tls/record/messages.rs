@@ -88,10 +88,7 @@ const RENEGOTIATIONS: u8 = 1;
 const NEW_KEYS: u8 = 32;
 
 /// The longest message.
-const MAX_MESSAGE: usize = 0xffff;
-
-/// Type and length of a message.
-const HEADER: usize = 4;
+const MAX_MESSAGE: u32 = 0xffff;
 
 impl Messages {
     /// Of a server or of a client, by TLS 1.3 or before.
@@ -139,11 +136,17 @@ impl Messages {
         part: &[u8],
         mut keep: impl FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<Option<Asked>, Error> {
+        if part.is_empty() {
+            return Err(InvalidMessage::InvalidEmptyPayload.into());
+        }
         self.begun.extend_from_slice(part);
+        if self.split(&self.begun)?.is_none() {
+            return Ok(None);
+        }
         let begun = std::mem::take(&mut self.begun);
         let mut rest = &begun[..];
         let mut asked = None;
-        while let Some(Split { typ, body, behind }) = split(rest)? {
+        while let Some(Split { typ, body, behind }) = self.split(rest)? {
             if asked.is_some() && self.is_tls13 {
                 // New keys begin with a record.
                 return Err(PeerMisbehaved::KeyEpochWithPendingFragment.into());
@@ -164,8 +167,8 @@ impl Messages {
         body: &[u8],
         keep: &mut impl FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<Option<Asked>, Error> {
-        match (typ, self.is_tls13, self.of_server) {
-            (HandshakeType::KeyUpdate, true, _) => {
+        match typ {
+            HandshakeType::KeyUpdate => {
                 let left = self.new_keys.checked_sub(1);
                 self.new_keys = left.ok_or(PeerMisbehaved::TooManyKeyUpdateRequests)?;
                 let of_both = match body {
@@ -175,15 +178,44 @@ impl Messages {
                 };
                 Ok(Some(Asked::NewKeys { of_both }))
             }
-            (HandshakeType::NewSessionTicket, true, true) => keep(body).map(|()| None),
-            (HandshakeType::HelloRequest, false, true)
-            | (HandshakeType::ClientHello, false, false) => {
+            HandshakeType::NewSessionTicket => keep(body).map(|()| None),
+            HandshakeType::HelloRequest | HandshakeType::ClientHello => {
                 let left = self.renegotiations.checked_sub(1);
                 self.renegotiations = left.ok_or(PeerMisbehaved::TooManyRenegotiationRequests)?;
                 Ok(Some(Asked::Renegotiation))
             }
             _ => Err(unexpected()),
         }
+    }
+
+    /// The first message of `bytes`, once all of it is there. One that may not come is refused by what has come of it.
+    fn split<'a>(&self, bytes: &'a [u8]) -> Result<Option<Split<'a>>, Error> {
+        let Some((&typ, rest)) = bytes.split_first() else {
+            return Ok(None);
+        };
+        let typ = HandshakeType::from(typ);
+        let may_come = match typ {
+            HandshakeType::KeyUpdate => self.is_tls13,
+            HandshakeType::NewSessionTicket => self.is_tls13 && self.of_server,
+            HandshakeType::HelloRequest => !self.is_tls13 && self.of_server,
+            HandshakeType::ClientHello => !self.is_tls13 && !self.of_server,
+            _ => false,
+        };
+        if !may_come {
+            return Err(unexpected());
+        }
+        let Some((&[high, middle, low], rest)) = rest.split_first_chunk() else {
+            return Ok(None);
+        };
+        let len = u32::from_be_bytes([0, high, middle, low]);
+        if typ == HandshakeType::KeyUpdate && len != 1 {
+            return Err(InvalidMessage::InvalidKeyUpdate.into());
+        }
+        if len > MAX_MESSAGE {
+            return Err(InvalidMessage::HandshakePayloadTooLarge.into());
+        }
+        let whole = rest.split_at_checked(len as usize);
+        Ok(whole.map(|(body, behind)| Split { typ, body, behind }))
     }
 
     /// Nothing may come within a message.
@@ -203,24 +235,6 @@ struct Split<'a> {
     typ: HandshakeType,
     body: &'a [u8],
     behind: &'a [u8],
-}
-
-/// The first message of `bytes`, once all of it is there.
-fn split(bytes: &[u8]) -> Result<Option<Split<'_>>, Error> {
-    let Some((&[typ, len @ ..], rest)) = bytes.split_first_chunk::<HEADER>() else {
-        return Ok(None);
-    };
-    let [high, middle, low] = len;
-    let len = usize::try_from(u32::from_be_bytes([0, high, middle, low])).unwrap_or(usize::MAX);
-    if len > MAX_MESSAGE {
-        return Err(InvalidMessage::HandshakePayloadTooLarge.into());
-    }
-    let whole = rest.split_at_checked(len);
-    Ok(whole.map(|(body, behind)| Split {
-        typ: HandshakeType::from(typ),
-        body,
-        behind,
-    }))
 }
 
 pub(super) fn unexpected() -> Error {

@@ -15,8 +15,9 @@ use tokio_rustls::rustls::{
     ClientConfig, CommonState, Error, ExtractedSecrets, InvalidMessage, ServerConfig,
 };
 
+use super::incoming::HEADER;
 use super::invalid;
-use super::messages::Kernel;
+use super::messages::{Kernel, unexpected};
 use super::stream::Stream;
 use crate::io::Link;
 
@@ -78,9 +79,9 @@ async fn shake<S: Session, T>(
         session,
         link,
         received,
+        seen: 0,
+        end: 0,
         unsent: Vec::new(),
-        text: Vec::new(),
-        is_over: false,
     };
     match shaking.run().await {
         Ok(()) => shaking.done(look).map_err(invalid),
@@ -100,11 +101,11 @@ struct Shaking<S> {
     link: Link,
     /// What has come and was not understood yet.
     received: Vec<u8>,
+    /// How much of that rustls has seen: no record more than it needs, for what is behind the handshake is not for it.
+    seen: usize,
+    /// Where the record ends of which it has seen the last part.
+    end: usize,
     unsent: Vec<u8>,
-    /// What the peer has sent right behind the handshake.
-    text: Vec<u8>,
-    /// The peer has said its last word right there.
-    is_over: bool,
 }
 
 enum Failed {
@@ -129,7 +130,7 @@ enum Next {
 impl<S: Session> Shaking<S> {
     async fn run(&mut self) -> Result<(), Failed> {
         loop {
-            match self.step().map_err(Failed::Tls)? {
+            match self.step()? {
                 Next::Look => {}
                 Next::Send => self.send().await?,
                 Next::Receive => {
@@ -148,51 +149,70 @@ impl<S: Session> Shaking<S> {
     }
 
     /// Looks into what has come.
-    fn step(&mut self) -> Result<Next, Error> {
-        let before = self.received.clone();
-        let UnbufferedStatus { discard, state, .. } = self.session.process(&mut self.received);
-        let next = state.and_then(|state| {
-            match state {
-                ConnectionState::EncodeTlsData(data) => encode(data, &mut self.unsent)?,
-                ConnectionState::TransmitTlsData(sent) => {
-                    sent.done();
-                    return Ok(Next::Send);
-                }
-                ConnectionState::ReadTraffic(mut traffic) => {
-                    while let Some(record) = traffic.next_record() {
-                        self.text.extend_from_slice(record?.payload);
-                    }
-                }
-                ConnectionState::PeerClosed | ConnectionState::Closed => self.is_over = true,
-                ConnectionState::WriteTraffic(_) => return Ok(Next::Open),
-                ConnectionState::BlockedHandshake => return Ok(Next::Receive),
-                // Early data is for `early`.
-                _ => return Err(Error::HandshakeNotComplete),
+    fn step(&mut self) -> Result<Next, Failed> {
+        let received = &mut self.received[..self.seen];
+        let UnbufferedStatus { discard, state, .. } = self.session.process(received);
+        let next = match state {
+            Ok(ConnectionState::EncodeTlsData(data)) => {
+                encode(data, &mut self.unsent).map(|()| Next::Look)
             }
-            Ok(Next::Look)
-        });
-        // Half a message (a ticket, say) may have been opened already, and only rustls can put the rest to it.
-        let is_within = self.received[discard..] != before[discard..];
-        let is_open = !is_within && !self.session.common().is_handshaking();
-        self.received.drain(..discard);
-        match next {
-            Ok(Next::Open) if !is_open => Ok(Next::Receive),
-            next => next,
+            Ok(ConnectionState::TransmitTlsData(sent)) => {
+                sent.done();
+                Ok(Next::Send)
+            }
+            Ok(ConnectionState::WriteTraffic(_) | ConnectionState::BlockedHandshake) => {
+                Ok(Next::Receive)
+            }
+            // A peer that takes leave before it has said who it is.
+            Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
+                return Err(Failed::Link(io::ErrorKind::UnexpectedEof.into()));
+            }
+            // Early data is for `early`, and other data is not shown to rustls.
+            Ok(_) => Err(Error::HandshakeNotComplete),
+            Err(e) => Err(e),
+        };
+        self.forget(discard);
+        match next.map_err(Failed::Tls)? {
+            Next::Receive if !self.session.common().is_handshaking() => match self.seen {
+                0 => Ok(Next::Open),
+                _ => Err(Failed::Tls(unexpected())),
+            },
+            Next::Receive if self.show() => Ok(Next::Look),
+            next => Ok(next),
         }
+    }
+
+    /// Shows rustls the next record, or what has come of it; says whether there was any.
+    fn show(&mut self) -> bool {
+        let before = self.seen;
+        if self.seen == self.end
+            && let Some(&[_, _, _, high, low]) = self.received[self.seen..].first_chunk()
+        {
+            self.end += HEADER + usize::from(u16::from_be_bytes([high, low]));
+        }
+        self.seen = self.end.min(self.received.len());
+        self.seen > before
+    }
+
+    fn forget(&mut self, discard: usize) {
+        self.received.drain(..discard);
+        self.seen -= discard;
+        self.end -= discard;
     }
 
     /// What the peer is told of a failure.
     fn alert(&mut self) {
         // Not once more than there is something to send: the failure would be found again.
         while self.session.common().wants_write() {
-            let UnbufferedStatus { discard, state, .. } = self.session.process(&mut self.received);
+            let received = &mut self.received[..self.seen];
+            let UnbufferedStatus { discard, state, .. } = self.session.process(received);
             let Ok(ConnectionState::EncodeTlsData(data)) = state else {
                 return;
             };
             if encode(data, &mut self.unsent).is_err() {
                 return;
             }
-            self.received.drain(..discard);
+            self.forget(discard);
         }
     }
 
@@ -208,14 +228,7 @@ impl<S: Session> Shaking<S> {
     fn done<T>(self, look: impl FnOnce(&CommonState) -> T) -> Result<(Stream, T), Error> {
         let seen = look(self.session.common());
         let (secrets, kernel) = self.session.into_kernel()?;
-        let stream = Stream::new(
-            self.link,
-            secrets,
-            kernel,
-            self.text,
-            &self.received,
-            self.is_over,
-        )?;
+        let stream = Stream::new(self.link, secrets, kernel, self.received)?;
         Ok((stream, seen))
     }
 }

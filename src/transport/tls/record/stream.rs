@@ -7,7 +7,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::rustls::crypto::cipher::OutboundChunks;
-use tokio_rustls::rustls::{AlertDescription, ContentType, Error, ExtractedSecrets};
+use tokio_rustls::rustls::{
+    AlertDescription, ContentType, Error, ExtractedSecrets, PeerMisbehaved,
+};
 
 use super::incoming::{MAX_RECORD, Progress};
 use super::invalid;
@@ -17,6 +19,9 @@ use crate::io::{Goodbye, Io, Link, scratch};
 
 /// The most text of a record.
 const MAX_TEXT: usize = 16 * 1024;
+
+/// How many records in a row may hold nothing, as rustls and BoringSSL have it.
+const MAX_EMPTY: u8 = 32;
 
 /// The most text that is sealed before it is sent.
 const WRITE: usize = 4 * MAX_TEXT;
@@ -38,6 +43,8 @@ pub(super) struct Stream {
     /// What was read and not handed out, as far as `progress` says.
     held: Vec<u8>,
     progress: Progress,
+    /// Records in a row that hold nothing.
+    empty: u8,
     end: End,
     sealer: Sealer,
     /// Records that the link has not taken yet; of the first one it has taken `sent`.
@@ -59,32 +66,24 @@ enum End {
 }
 
 impl Stream {
-    /// A connection behind its handshake: `text` was opened already, `sealed` came behind it, and with `is_over` the peer's goodbye.
+    /// A connection behind its handshake, and what came there already.
     pub(super) fn new(
         link: Link,
         secrets: ExtractedSecrets,
         kernel: Kernel,
-        mut text: Vec<u8>,
-        sealed: &[u8],
-        is_over: bool,
+        mut received: Vec<u8>,
     ) -> Result<Self, Error> {
-        let progress = Progress {
-            text: 0..text.len(),
-            sealed: text.len(),
-        };
-        text.extend_from_slice(sealed);
+        received.shrink_to_fit();
         Ok(Self {
             link,
             messages: kernel.messages(),
             opener: Opener::new(kernel.suite(), secrets.rx)?,
             sealer: Sealer::new(kernel.suite(), secrets.tx)?,
             kernel,
-            held: text,
-            progress,
-            end: match is_over {
-                true => End::Said,
-                false => End::Open,
-            },
+            held: received,
+            progress: Progress::default(),
+            empty: 0,
+            end: End::Open,
             unsent: VecDeque::new(),
             sent: 0,
             is_renewing: false,
@@ -113,6 +112,13 @@ impl Stream {
             let start = bytes.as_ptr().addr();
             let sealed = &mut bytes[record.sealed];
             let plain = self.opener.open(record.typ, record.version, sealed)?;
+            self.empty = match plain.payload {
+                [] => self.empty + 1,
+                _ => 0,
+            };
+            if self.empty > MAX_EMPTY {
+                return Err(PeerMisbehaved::TooManyEmptyFragments.into());
+            }
             match plain.typ {
                 ContentType::ApplicationData => {
                     self.messages.data()?;
@@ -311,7 +317,11 @@ impl AsyncRead for Stream {
             scratch[..kept].copy_from_slice(&this.held[this.progress.sealed..]);
             let most = buf.remaining().clamp(MAX_RECORD, READ);
             let mut into = ReadBuf::new(&mut scratch[kept..kept + most]);
-            ready!(Pin::new(&mut this.link).poll_read(cx, &mut into))?;
+            match ready!(Pin::new(&mut this.link).poll_read(cx, &mut into)) {
+                // A link inside another one that has ended without a goodbye.
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {}
+                read => read?,
+            }
             let read = into.filled().len();
             if read == 0 {
                 this.end = End::Silent;

@@ -243,9 +243,9 @@ async fn what_does_not_belong_behind_a_handshake_is_refused() {
             AlertDescription::IllegalParameter,
         ),
         (
-            true,
+            false,
             ContentType::Handshake,
-            &[4, 1, 0, 0],
+            &[1, 1, 0, 0],
             AlertDescription::DecodeError,
         ),
         (true, ContentType::Handshake, &[4, 0, 0, 0], unexpected),
@@ -318,6 +318,21 @@ async fn patience_has_an_end() {
         misbehaved(ours.read(&mut [0; 10]).await),
         Some(PeerMisbehaved::TooManyRenegotiationRequests)
     );
+    // Nothing, again and again.
+    for suite in suites() {
+        let (mut theirs, mut ours) = two_of_ours(suite).await;
+        for _ in 0..32 {
+            theirs.say(ContentType::ApplicationData, b"").await;
+        }
+        pass(&mut theirs, &mut ours, b"goes on").await;
+        for _ in 0..33 {
+            theirs.say(ContentType::ApplicationData, b"").await;
+        }
+        assert_eq!(
+            misbehaved(ours.read(&mut [0; 10]).await),
+            Some(PeerMisbehaved::TooManyEmptyFragments)
+        );
+    }
     // Warnings.
     for suite in suites() {
         let (mut theirs, mut ours) = two_of_ours(suite).await;
@@ -347,17 +362,25 @@ async fn data_right_behind_the_handshake_is_not_lost() {
             let mut heard = Vec::new();
             ours.read_to_end(&mut heard).await.unwrap();
             assert_eq!(ours.goodbye(), Goodbye::Said);
+            ours.write_all(b"answer").await.unwrap();
+            ours.shutdown().await.unwrap();
             heard
         };
         let connect = async {
             let connect = TlsConnector::from(configs.1.clone());
             let mut theirs = connect.connect(name(), far).await.unwrap();
+            if suite.tls13().is_some() {
+                // New keys, and ours are asked for, before we know that the handshake is over.
+                theirs.get_mut().1.refresh_traffic_keys().unwrap();
+            }
             theirs.write_all(&[5; 50_000]).await.unwrap();
             theirs.shutdown().await.unwrap();
-            theirs
+            let mut answer = Vec::new();
+            theirs.read_to_end(&mut answer).await.unwrap();
+            answer
         };
-        let (heard, _theirs) = tokio::join!(accept, connect);
-        assert!(heard == [5; 50_000]);
+        let (heard, answer) = tokio::join!(accept, connect);
+        assert!(heard == [5; 50_000] && answer == b"answer", "{suite:?}");
     }
 }
 
