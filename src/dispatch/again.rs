@@ -4,18 +4,23 @@
 //! outbound goes through a `loopback` (so a balancer chooses among those that it goes through), or for whoever names one by its tag.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use super::Dispatcher;
 use super::open::Opened;
 use super::route::{Asked, Chosen, origin};
 use crate::address::{Destination, Network};
+use crate::dns;
 use crate::io::{Link, Packets};
 use crate::log;
 use crate::protocol::loopback;
 use crate::session::{Entry, Source};
 
-/// How many ways through a `loopback` may be inside each other: each round takes room on the stack.
+/// How many ways through a `loopback` may be inside each other.
 const MAX_DEPTH: usize = 3;
 
 tokio::task_local! {
@@ -33,22 +38,30 @@ impl Dispatcher {
     ) -> io::Result<Opened<Link>> {
         let round = next_round()?;
         let Chosen { outbound, known } = self.carrier(loopback, to, Network::Tcp).await?;
-        let opening = self.open(&outbound, to, &known, entry);
-        ROUNDS.scope(round, opening).await
+        let (dispatcher, to) = (self.clone(), to.clone());
+        let opening = async move { dispatcher.open(&outbound, &to, &known, entry).await };
+        apart(round, Box::pin(opening)).await
     }
 
     /// Datagrams of session `id` to `to` by what the rules say.
-    pub(super) async fn packets_again(
-        self: &Arc<Self>,
-        loopback: &loopback::Outbound,
-        to: &Destination,
+    pub(super) fn packets_again<'a>(
+        self: &'a Arc<Self>,
+        loopback: &'a loopback::Outbound,
+        to: &'a Destination,
         id: u32,
         entry: Entry,
-    ) -> io::Result<Opened<Box<dyn Packets>>> {
-        let round = next_round()?;
-        let Chosen { outbound, known } = self.carrier(loopback, to, Network::Udp).await?;
-        let opening = Box::pin(self.open_packets(&outbound, to, &known, id, entry));
-        ROUNDS.scope(round, opening).await
+    ) -> Pin<Box<dyn Future<Output = io::Result<Opened<Box<dyn Packets>>>> + Send + 'a>> {
+        Box::pin(async move {
+            let round = next_round()?;
+            let Chosen { outbound, known } = self.carrier(loopback, to, Network::Udp).await?;
+            let (dispatcher, to) = (self.clone(), to.clone());
+            let opening = async move {
+                dispatcher
+                    .open_packets(&outbound, &to, &known, id, entry)
+                    .await
+            };
+            apart(round, Box::pin(opening)).await
+        })
     }
 
     async fn carrier(
@@ -61,6 +74,24 @@ impl Dispatcher {
         let aim = to.clone().into();
         let found = self.route(&session, Asked::new(network, &aim)).await;
         found.ok_or_else(|| io::Error::other("the rules lead nowhere"))
+    }
+}
+
+type Opening<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
+
+/// Runs what opens a way in a task of its own, which ends with whoever waits for it: on one stack each round would take as much room
+/// as all that was before it.
+async fn apart<T: Send + 'static>(round: usize, opening: Opening<T>) -> io::Result<T> {
+    let opening = dns::asking(dns::asker(), ROUNDS.scope(round, opening)).in_current_span();
+    let mut task = JoinSet::new();
+    match dns::is_on_its_way() {
+        true => task.spawn(dns::on_its_way(opening)),
+        false => task.spawn(opening),
+    };
+    match task.join_next().await {
+        Some(Ok(opened)) => opened,
+        Some(Err(e)) => Err(io::Error::other(e)),
+        None => Err(io::ErrorKind::BrokenPipe.into()),
     }
 }
 
