@@ -50,7 +50,7 @@ impl Dispatcher {
         to: &'a Destination,
         id: u32,
         entry: Entry,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Opened<Box<dyn Packets>>>> + Send + 'a>> {
+    ) -> Opening<'a, Opened<Box<dyn Packets>>> {
         Box::pin(async move {
             let round = next_round()?;
             let Chosen { outbound, known } = self.carrier(loopback, to, Network::Udp).await?;
@@ -77,11 +77,11 @@ impl Dispatcher {
     }
 }
 
-type Opening<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
+type Opening<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
 
 /// Runs what opens a way in a task of its own, which ends with whoever waits for it: on one stack each round would take as much room
 /// as all that was before it.
-async fn apart<T: Send + 'static>(round: usize, opening: Opening<T>) -> io::Result<T> {
+async fn apart<T: Send + 'static>(round: usize, opening: Opening<'static, T>) -> io::Result<T> {
     let opening = dns::asking(dns::asker(), ROUNDS.scope(round, opening)).in_current_span();
     let mut task = JoinSet::new();
     match dns::is_on_its_way() {
