@@ -228,7 +228,7 @@ impl Messages {
 }
 
 /// The level of an alert that ends nothing by itself.
-const WARNING: u8 = 1;
+pub(super) const WARNING: u8 = 1;
 
 /// A message of the handshake, and what is behind it.
 struct Split<'a> {

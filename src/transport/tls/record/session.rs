@@ -1,11 +1,11 @@
 //! The handshake, by rustls, up to where records can be taken over.
 
 use std::io;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::rustls::client::{ClientConnectionData, UnbufferedClientConnection};
-use tokio_rustls::rustls::kernel::KernelConnection;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use tokio_rustls::rustls::unbuffered::{
@@ -173,7 +173,7 @@ impl<S: Session> Shaking<S> {
         };
         self.forget(discard);
         match next.map_err(Failed::Tls)? {
-            Next::Receive if !self.session.common().is_handshaking() => match self.seen {
+            Next::Receive if !self.session.is_handshaking() => match self.seen {
                 0 => Ok(Next::Open),
                 _ => Err(Failed::Tls(unexpected())),
             },
@@ -203,7 +203,7 @@ impl<S: Session> Shaking<S> {
     /// What the peer is told of a failure.
     fn alert(&mut self) {
         // Not once more than there is something to send: the failure would be found again.
-        while self.session.common().wants_write() {
+        while self.session.wants_write() {
             let received = &mut self.received[..self.seen];
             let UnbufferedStatus { discard, state, .. } = self.session.process(received);
             let Ok(ConnectionState::EncodeTlsData(data)) = state else {
@@ -226,7 +226,7 @@ impl<S: Session> Shaking<S> {
     }
 
     fn done<T>(self, look: impl FnOnce(&CommonState) -> T) -> Result<(Stream, T), Error> {
-        let seen = look(self.session.common());
+        let seen = look(&self.session);
         let (secrets, kernel) = self.session.into_kernel()?;
         let stream = Stream::new(self.link, secrets, kernel, self.received)?;
         Ok((stream, seen))
@@ -249,10 +249,8 @@ fn encode<Data>(mut data: EncodeTlsData<'_, Data>, unsent: &mut Vec<u8>) -> Resu
 }
 
 /// Either side.
-trait Session {
+trait Session: Deref<Target = UnbufferedConnectionCommon<Self::Data>> {
     type Data;
-
-    fn common(&self) -> &CommonState;
 
     fn process<'c, 'i>(
         &'c mut self,
@@ -265,11 +263,6 @@ trait Session {
 impl Session for UnbufferedServerConnection {
     type Data = ServerConnectionData;
 
-    fn common(&self) -> &CommonState {
-        let common: &UnbufferedConnectionCommon<_> = self;
-        common
-    }
-
     fn process<'c, 'i>(
         &'c mut self,
         received: &'i mut [u8],
@@ -278,8 +271,7 @@ impl Session for UnbufferedServerConnection {
     }
 
     fn into_kernel(self) -> Result<(ExtractedSecrets, Kernel), Error> {
-        let (secrets, kernel): (_, KernelConnection<_>) =
-            self.dangerous_into_kernel_connection()?;
+        let (secrets, kernel) = self.dangerous_into_kernel_connection()?;
         Ok((secrets, Kernel::Server(kernel)))
     }
 }
@@ -287,11 +279,6 @@ impl Session for UnbufferedServerConnection {
 impl Session for UnbufferedClientConnection {
     type Data = ClientConnectionData;
 
-    fn common(&self) -> &CommonState {
-        let common: &UnbufferedConnectionCommon<_> = self;
-        common
-    }
-
     fn process<'c, 'i>(
         &'c mut self,
         received: &'i mut [u8],
@@ -300,8 +287,7 @@ impl Session for UnbufferedClientConnection {
     }
 
     fn into_kernel(self) -> Result<(ExtractedSecrets, Kernel), Error> {
-        let (secrets, kernel): (_, KernelConnection<_>) =
-            self.dangerous_into_kernel_connection()?;
+        let (secrets, kernel) = self.dangerous_into_kernel_connection()?;
         Ok((secrets, Kernel::Client(kernel)))
     }
 }

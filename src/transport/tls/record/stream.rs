@@ -14,7 +14,7 @@ use tokio_rustls::rustls::{
 use super::incoming::{MAX_RECORD, Progress};
 use super::invalid;
 use super::keys::{Opener, Sealer};
-use super::messages::{Asked, Kernel, Messages, alert_for, unexpected};
+use super::messages::{Asked, Kernel, Messages, WARNING, alert_for, unexpected};
 use crate::io::{Goodbye, Io, Link, scratch};
 
 /// The most text of a record.
@@ -159,7 +159,7 @@ impl Stream {
 
     /// What follows is sealed by new keys.
     fn renew_ours(&mut self) -> Result<(), Error> {
-        self.queue(ContentType::Handshake, &KEY_UPDATE)?;
+        self.queue(ContentType::Handshake, KEY_UPDATE[..].into())?;
         let next = self.kernel.next_to_send()?;
         self.sealer = Sealer::new(self.kernel.suite(), next)?;
         self.is_renewing = true;
@@ -169,12 +169,12 @@ impl Stream {
     fn alert(&mut self, level: u8, description: AlertDescription) -> Result<(), Error> {
         match self.is_shut {
             true => Ok(()),
-            false => self.queue(ContentType::Alert, &[level, description.into()]),
+            false => self.queue(ContentType::Alert, [level, description.into()][..].into()),
         }
     }
 
-    fn queue(&mut self, typ: ContentType, text: &[u8]) -> Result<(), Error> {
-        let record = self.sealer.seal(typ, text.into())?;
+    fn queue(&mut self, typ: ContentType, text: OutboundChunks<'_>) -> Result<(), Error> {
+        let record = self.sealer.seal(typ, text)?;
         self.unsent.push_back(record);
         Ok(())
     }
@@ -191,11 +191,34 @@ impl Stream {
                 self.renew_ours()?;
             }
             let (text, behind) = rest.split_at(MAX_TEXT);
-            let record = self.sealer.seal(ContentType::ApplicationData, text)?;
-            self.unsent.push_back(record);
+            self.queue(ContentType::ApplicationData, text)?;
             rest = behind;
         }
         Ok(())
+    }
+
+    /// Seals and sends data, and says how much was taken: all of it while the link takes it, for what is left of a write a layer above
+    /// would have to keep.
+    fn poll_seal(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut rest: OutboundChunks<'_>,
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_send(cx))?;
+        if self.is_shut {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let mut taken = 0;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(WRITE);
+            taken += now.len();
+            self.seal(now).map_err(invalid)?;
+            if self.poll_send(cx)?.is_pending() {
+                break;
+            }
+            rest = later;
+        }
+        Poll::Ready(Ok(taken))
     }
 
     fn goodbye_now(&mut self) -> Result<(), Error> {
@@ -208,15 +231,13 @@ impl Stream {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(first) = self.unsent.front() {
             let mut slices = [IoSlice::new(&[]); WRITE / MAX_TEXT + 1];
-            let records = self.unsent.iter().skip(1).map(Vec::as_slice);
-            let records = std::iter::once(&first[self.sent..]).chain(records);
-            let mut count = 0;
-            for (slice, record) in slices.iter_mut().zip(records) {
+            for (slice, record) in slices.iter_mut().zip(&self.unsent) {
                 *slice = IoSlice::new(record);
-                count += 1;
             }
+            slices[0] = IoSlice::new(&first[self.sent..]);
+            let slices = &slices[..self.unsent.len().min(slices.len())];
             let link = Pin::new(&mut self.link);
-            let taken = ready!(link.poll_write_vectored(cx, &slices[..count]))?;
+            let taken = ready!(link.poll_write_vectored(cx, slices))?;
             if taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -267,7 +288,7 @@ impl Stream {
     }
 
     /// Whether a read is done: something was handed out, or nothing will be.
-    fn is_read(&mut self, is_some: bool) -> Option<io::Result<()>> {
+    fn is_read(&self, is_some: bool) -> Option<io::Result<()>> {
         match &self.end {
             _ if is_some => Some(Ok(())),
             End::Open => None,
@@ -280,8 +301,7 @@ impl Stream {
 /// A handshake message: our keys are new from the next record on, the peer's may stay.
 const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 
-/// Levels of alerts.
-const WARNING: u8 = 1;
+/// The level of an alert that ends the connection.
 const FATAL: u8 = 2;
 
 impl AsyncRead for Stream {
@@ -342,7 +362,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+        self.get_mut().poll_seal(cx, buf.into())
     }
 
     fn poll_write_vectored(
@@ -350,25 +370,8 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        ready!(this.poll_send(cx))?;
-        if this.is_shut {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
         let chunks: Vec<&[u8]> = bufs.iter().map(|buf| &**buf).collect();
-        let mut rest = OutboundChunks::new(&chunks);
-        let mut taken = 0;
-        // What is left of a write, a layer above would have to keep.
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(WRITE);
-            taken += now.len();
-            this.seal(now).map_err(invalid)?;
-            if this.poll_send(cx)?.is_pending() {
-                break;
-            }
-            rest = later;
-        }
-        Poll::Ready(Ok(taken))
+        self.get_mut().poll_seal(cx, OutboundChunks::new(&chunks))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -413,7 +416,7 @@ impl Io for Stream {
 impl Stream {
     /// Sends a record that nobody asked for.
     pub(super) async fn say(&mut self, typ: ContentType, text: &[u8]) {
-        self.queue(typ, text).unwrap();
+        self.queue(typ, text.into()).unwrap();
         tokio::io::AsyncWriteExt::flush(self).await.unwrap();
     }
 
