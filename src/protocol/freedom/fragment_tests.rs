@@ -181,3 +181,16 @@ async fn what_only_begins_like_a_hello_passes_as_it_is() {
         assert_eq!(heard, [&bytes[..], b"behind"].concat());
     }
 }
+
+/// A tunnel's records go out several at a time again once its hello has.
+#[tokio::test(start_paused = true)]
+async fn what_passes_goes_out_in_one_write() {
+    let (near, _far) = tokio::io::duplex(1 << 20);
+    let cut = fragment(Cut::TlsHello, of(100, 100), 0, 0);
+    let mut link = Fragmented::new(Link::foreign(near), cut);
+    let both = [IoSlice::new(&HELLO), IoSlice::new(b"behind")];
+    assert_eq!(link.write_vectored(&both).await.unwrap(), HELLO.len());
+    link.flush().await.unwrap();
+    let both = [IoSlice::new(b"one"), IoSlice::new(b"another")];
+    assert_eq!(link.write_vectored(&both).await.unwrap(), 10);
+}
