@@ -28,6 +28,7 @@ pub mod cause;
 pub mod cli;
 #[cfg(feature = "app")]
 pub mod config;
+pub mod copy;
 #[cfg(feature = "app")]
 pub mod dialect;
 #[cfg(feature = "app")]

@@ -8,6 +8,7 @@ mod library;
 
 pub use library::{Library, has_aes};
 
+use crate::copy;
 use aws_lc_rs::aead as aws_lc;
 use ring::aead as ring_aead;
 
@@ -102,7 +103,7 @@ impl Key {
             }
             Made::Ring(key) => {
                 // It seals in place alone.
-                text.copy_from_slice(plain);
+                copy::copy(plain, text);
                 let nonce = ring_aead::Nonce::assume_unique_for_key(nonce);
                 let made = key.seal_in_place_separate_tag(nonce, ring_aead::Aad::empty(), text);
                 tag.copy_from_slice(made.expect(SHORT).as_ref());
@@ -120,7 +121,7 @@ impl Key {
                     .ok()
             }
             Made::Ring(key) => {
-                plain.copy_from_slice(text);
+                copy::copy(text, plain);
                 let nonce = ring_aead::Nonce::assume_unique_for_key(nonce);
                 let tag = ring_aead::Tag::try_from(tag).ok()?;
                 let aad = ring_aead::Aad::empty();

@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Link, Packet, Packets, scratch};
+use crate::copy;
 
 /// How a protocol writes datagrams into a stream.
 pub trait PacketForm: Send {
@@ -80,7 +81,7 @@ impl<F: PacketForm> Packets for PacketStream<F> {
             if buf.filled().is_empty() {
                 return Poll::Ready(Ok(None));
             }
-            self.input.extend_from_slice(buf.filled());
+            copy::append(buf.filled(), &mut self.input);
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::{Io, Link, forward};
+use crate::copy;
 
 /// Reads `prefix` first, then `inner`; writes go straight to `inner`.
 pub struct Prefixed<S> {
@@ -49,7 +50,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
             return Pin::new(&mut self.inner).poll_read(cx, buf);
         }
         let n = self.prefix.len().min(buf.remaining());
-        buf.put_slice(&self.prefix[..n]);
+        copy::put(&self.prefix[..n], buf);
         self.prefix.advance(n);
         if self.prefix.is_empty() {
             // `advance` keeps the allocation alive; an idle tunnel has no use for it.

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 
 use super::{HEADROOM, Io};
+use crate::copy;
 
 /// Bytes that go down before anything else does.
 #[derive(Debug, Default)]
@@ -15,7 +16,7 @@ pub struct Unsent(BytesMut);
 impl Unsent {
     /// Puts bytes behind the others.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
+        copy::append(bytes, &mut self.0);
     }
 
     /// Ready when all of it has gone to `inner`.

@@ -13,6 +13,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use thiserror::Error;
 
 use crate::address::{AddressError, Destination, Form, Network};
+use crate::copy;
 
 /// The most that the meta of a frame may take.
 pub const MAX_META: usize = 512;
@@ -139,7 +140,7 @@ impl Frame {
         out[start..start + 2].copy_from_slice(&meta_len.to_be_bytes());
         if let Some(data) = data {
             out.put_u16(data_len);
-            out.put_slice(data);
+            copy::append(data, out);
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use tracing::{debug, trace};
 
 use super::codec::{Frame, Kind};
 use super::table::Table;
+use crate::copy;
 use crate::io::{Io, Link, coop, scratch};
 
 /// Reads and writes of a link before other tasks get their turn.
@@ -145,7 +146,7 @@ impl<D: SessionHandler> Driver<D> {
             let error = io::Error::new(io::ErrorKind::UnexpectedEof, text);
             return Poll::Ready(Err(error));
         }
-        self.input.extend_from_slice(buf.filled());
+        copy::append(buf.filled(), &mut self.input);
         self.active = Instant::now();
         self.table.lock().hear(self.active);
         self.decode(cx)?;

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::codec::{Frame, Kind};
 use super::table::Handle;
 use crate::address::Destination;
+use crate::copy;
 use crate::io::Io;
 
 /// Data of one frame, as much as V2Ray puts into one.
@@ -69,7 +70,7 @@ impl AsyncRead for MuxStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let room = buf.remaining();
-        self.handle.poll_read(cx, room, |data| buf.put_slice(data))
+        self.handle.poll_read(cx, room, |data| copy::put(data, buf))
     }
 }
 

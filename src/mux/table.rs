@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use super::codec::{Frame, FrameError};
 use crate::address::Destination;
+use crate::copy;
 use crate::io::Packet;
 
 /// What one stream may have waiting before it holds up the others, four times as much as in V2Ray.
@@ -290,7 +291,7 @@ impl State {
 impl Session {
     fn put(&mut self, from: Option<Destination>, data: &[u8], held: &mut usize) {
         match &mut self.inbox {
-            Inbox::Stream(waiting) => waiting.extend_from_slice(data),
+            Inbox::Stream(waiting) => copy::append(data, waiting),
             Inbox::Packets { peer, waiting } => {
                 if waiting.len() >= DATAGRAMS_MAX || *held >= LINK_MAX / 2 {
                     return;

@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::awaited::Awaited;
+use crate::copy;
 use crate::io::{CloseReason, Goodbye, HEADROOM, Io, Link, Prefixed, forward, scratch};
 
 /// How long a peer may be silent behind our last byte before it is told that this was the last. V2Ray gives a session
@@ -140,7 +141,7 @@ impl<A: Answer> BareStream<A> {
             let start = HEADROOM + self.header.len();
             let n = payload.len().min(scratch.len() - start);
             scratch[HEADROOM..start].copy_from_slice(&self.header);
-            scratch[start..start + n].copy_from_slice(&payload[..n]);
+            copy::copy(&payload[..n], &mut scratch[start..start + n]);
             let both = &mut scratch[..start + n];
             let taken = ready!(Pin::new(&mut self.inner).poll_write_in_place(cx, both))?;
             if taken == 0 {

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::table::{Handle, Sent};
+use crate::copy;
 use crate::io::{Goodbye, Io};
 
 /// How long a write waits behind the peer's end: by then whoever reads has heard of it, and nothing is lost when the
@@ -49,7 +50,7 @@ impl AsyncRead for SmuxStream {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        let read = self.handle.poll_read(cx, room, |data| buf.put_slice(data));
+        let read = self.handle.poll_read(cx, room, |data| copy::put(data, buf));
         if buf.filled().len() > before
             && let Some(farewell) = &mut self.farewell
         {

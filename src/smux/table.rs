@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::codec::{self, Command, Event, Version};
 use super::settings::{FIRST_WINDOW, Settings};
+use crate::copy;
 use crate::io::{HEADROOM, scratch};
 
 /// Streams of a session at a time, at either end; gost has no bound. Those that have yet to say who they are have one for
@@ -263,7 +264,7 @@ impl State {
                 if let Some(stream) = self.streams.get_mut(&id)
                     && !stream.peer_wrote_all
                 {
-                    stream.inbox.extend_from_slice(data);
+                    copy::append(data, &mut stream.inbox);
                     self.held += data.len();
                     self.woken.extend(stream.reader.take());
                 }
@@ -369,7 +370,7 @@ impl State {
             self.out.resize(HEADROOM, 0);
             self.wake_driver();
         }
-        self.out.extend_from_slice(bytes);
+        copy::append(bytes, &mut self.out);
     }
 
     fn wake_driver(&mut self) {

@@ -9,6 +9,7 @@ use tokio::io::ReadBuf;
 
 use super::codec::chunks::{MAX_CHUNK, Opener};
 use super::codec::head::{Awaited, MAX_HEAD};
+use crate::copy;
 use crate::io::{Io, scratch};
 use crate::protocol::replay::now;
 
@@ -90,7 +91,7 @@ impl Reader {
         }
         let mut scratch = scratch::take();
         let mut len = self.kept.len();
-        scratch[..len].copy_from_slice(&self.kept);
+        copy::copy(&self.kept, &mut scratch[..len]);
         loop {
             // No more than the caller's buffer takes when it is open.
             let mut into = ReadBuf::new(&mut scratch[len..scratch::READ]);
@@ -133,7 +134,7 @@ impl Reader {
     fn answer(&mut self, buf: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
         let n = self.plain.len().min(buf.remaining());
         if n > 0 {
-            buf.put_slice(&self.plain[..n]);
+            copy::put(&self.plain[..n], buf);
             self.plain.advance(n);
             if self.plain.is_empty() {
                 self.plain = Bytes::new();

@@ -11,6 +11,7 @@ use super::codec::body::{Framing, MAX_CHUNK, Opener};
 use super::codec::response::{self, Keys};
 use super::peer::Peer;
 use crate::cause::AnswerError;
+use crate::copy;
 use crate::io::{Goodbye, Io, broken_off, scratch};
 use crate::protocol::awaited::Awaited;
 
@@ -152,7 +153,7 @@ impl Reader {
         }
         let mut scratch = scratch::take();
         let mut len = self.kept.len();
-        scratch[..len].copy_from_slice(&self.kept);
+        copy::copy(&self.kept, &mut scratch[..len]);
         loop {
             // No more than the caller's buffer takes when it is open.
             let mut into = ReadBuf::new(&mut scratch[len..scratch::READ]);
@@ -224,7 +225,7 @@ impl Reader {
             if into.filled().is_empty() {
                 self.end_of_input(self.kept.len(), inner.goodbye());
             } else {
-                self.kept.extend_from_slice(into.filled());
+                copy::append(into.filled(), &mut self.kept);
                 self.ready = true;
             }
         }
@@ -234,7 +235,7 @@ impl Reader {
     fn answer(&mut self, buf: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
         let n = self.plain.len().min(buf.remaining());
         if n > 0 {
-            buf.put_slice(&self.plain[..n]);
+            copy::put(&self.plain[..n], buf);
             self.plain.advance(n);
             if self.plain.is_empty() {
                 self.plain = Bytes::new();
@@ -283,7 +284,7 @@ impl Reader {
         }
         let Some(opener) = &mut self.opener else {
             let n = buf.remaining().min(sealed.len() - used);
-            buf.put_slice(&sealed[used..used + n]);
+            copy::put(&sealed[used..used + n], buf);
             self.ready = used + n < sealed.len();
             return used + n;
         };

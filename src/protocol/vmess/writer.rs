@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use super::codec::body::{Framing, MAX_OVERHEAD, MAX_PLAIN, Sealer};
 use super::codec::response::Keys;
+use crate::copy;
 use crate::io::{HEADROOM, Io, Unsent, random, scratch};
 
 /// Writes a body behind a header. What the layer below does not take at once is kept, and nothing
@@ -154,7 +155,7 @@ impl Writer {
 
     fn seal(&mut self, plain: &[u8], out: &mut [u8]) -> usize {
         let Some(sealer) = &mut self.sealer else {
-            out[..plain.len()].copy_from_slice(plain);
+            copy::copy(plain, &mut out[..plain.len()]);
             return plain.len();
         };
         sealer.seal(plain, out, &mut random::fill)

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::codec::Id;
 use super::dialer::Shared;
+use crate::copy;
 use crate::io::{HEADROOM, Io, Link, forward, scratch};
 use crate::transport::ws::WsStream;
 
@@ -132,7 +133,7 @@ impl AsyncWrite for Piped {
         let mut scratch = scratch::take();
         let n = buf.len().min(scratch.len() - HEADROOM);
         let over = &mut scratch[..HEADROOM + n];
-        over[HEADROOM..].copy_from_slice(&buf[..n]);
+        copy::copy(&buf[..n], &mut over[HEADROOM..]);
         self.poll_write_in_place(cx, over)
     }
 

@@ -7,6 +7,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::cause::StreamError;
+use crate::copy;
 use crate::transport::http2::stream::Step;
 
 /// The one field of a message: number 1, bytes.
@@ -155,7 +156,7 @@ pub(super) fn message(payload: &[u8]) -> Bytes {
     out.put_u32(whole as u32);
     out.put_u8(FIELD);
     out.put_slice(&varint[..n]);
-    out.put_slice(payload);
+    copy::append(payload, &mut out);
     out.freeze()
 }
 

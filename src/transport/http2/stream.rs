@@ -14,6 +14,7 @@ use http::{HeaderMap, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::cause::StreamError;
+use crate::copy;
 use crate::http::upgrade::look_at_clock;
 use crate::io::{Goodbye, Io, PeerClock};
 
@@ -182,7 +183,7 @@ impl<F: Framing> Http2Stream<F> {
         while !self.chunk.is_empty() && buf.remaining() > 0 {
             let step = self.framing.decode(&self.chunk, buf.remaining())?;
             let Step { skip, take } = step;
-            buf.put_slice(&self.chunk[skip..skip + take]);
+            copy::put(&self.chunk[skip..skip + take], buf);
             self.chunk.advance(skip + take);
             if let Receive::Body(body) | Receive::Trailers(body) = &mut self.receive {
                 // It cannot be more than what came.

@@ -17,6 +17,7 @@ use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::codec::{Header, MAX_HEADER, Opcode};
+use crate::copy;
 use crate::http::head::items;
 use crate::io::{Goodbye, Io, Link, scratch};
 
@@ -133,14 +134,14 @@ impl Inflating {
                 _ if self.read.is_empty() && !matches!(self.at, At::Tail(_)) => return Ok(false),
                 At::Plain(left) => {
                     let n = self.take(left, buf.remaining());
-                    buf.put_slice(&self.read[..n]);
+                    copy::put(&self.read[..n], buf);
                     self.read.advance(n);
                     self.at = At::Plain(left - n as u64);
                     return Ok(true);
                 }
                 At::Wrong => {
                     let n = self.take(u64::MAX, buf.remaining());
-                    buf.put_slice(&self.read[..n]);
+                    copy::put(&self.read[..n], buf);
                     self.read.advance(n);
                     return Ok(true);
                 }
@@ -284,7 +285,7 @@ impl AsyncRead for Inflating {
         loop {
             if !this.made.is_empty() {
                 let n = this.made.len().min(buf.remaining());
-                buf.put_slice(&this.made[..n]);
+                copy::put(&this.made[..n], buf);
                 this.made.advance(n);
                 return Poll::Ready(Ok(()));
             }

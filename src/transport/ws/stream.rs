@@ -29,6 +29,7 @@ use super::codec::{
     Control, Decoder, FrameError, Header, MAX_HEADER, Opcode, Role, encode_control, mask,
 };
 use super::keepalive::{Due, Keepalive};
+use crate::copy;
 use crate::io::{CloseReason, Closing, Goodbye, HEADROOM, Io, Link, random, scratch};
 use ending::{CloseFrame, Failure, NORMAL};
 
@@ -427,7 +428,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsStream<S> {
         let n = buf.len().min(MAX_PAYLOAD);
         let mut scratch = scratch::take();
         let over = &mut scratch[..HEADROOM + n];
-        over[HEADROOM..].copy_from_slice(&buf[..n]);
+        copy::copy(&buf[..n], &mut over[HEADROOM..]);
         self.get_mut().poll_take(cx, over)
     }
 

@@ -16,6 +16,7 @@ use super::kdf;
 use super::mask::Mask;
 use super::response::Keys;
 use crate::aead::{self, Key, TAG};
+use crate::copy;
 
 /// How a body is sealed; the numbers on the wire are V2Ray's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +181,7 @@ impl Sealer {
         let (sealed, rest) = rest.split_at_mut(plain.len() + tag);
         match &mut state.payload {
             Some(payload) => payload.seal(plain, sealed),
-            None => sealed.copy_from_slice(plain),
+            None => copy::copy(plain, sealed),
         }
         random(&mut rest[..padding]);
         head + sealed.len() + padding
@@ -250,7 +251,7 @@ impl Opener {
         match &mut self.state.payload {
             Some(payload) => payload.open(sealed, plain).ok_or(BodyError::Sealed),
             None => {
-                plain.copy_from_slice(sealed);
+                copy::copy(sealed, plain);
                 Ok(())
             }
         }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::copy;
 use tokio::io::ReadBuf;
 use tokio_rustls::rustls::{ContentType, Error, InvalidMessage, ProtocolVersion};
 
@@ -28,7 +29,7 @@ impl Progress {
     pub(super) fn hand_out(&mut self, bytes: &[u8], buf: &mut ReadBuf<'_>) {
         let len = self.text.len().min(buf.remaining());
         let end = self.text.start + len;
-        buf.put_slice(&bytes[self.text.start..end]);
+        copy::put(&bytes[self.text.start..end], buf);
         self.text.start = end;
     }
 

@@ -15,6 +15,7 @@ use super::incoming::{MAX_RECORD, Progress};
 use super::invalid;
 use super::keys::{Opener, Sealer};
 use super::messages::{Asked, Kernel, Messages, WARNING, alert_for, unexpected};
+use crate::copy;
 use crate::io::{Goodbye, Io, Link, scratch};
 
 /// The most text of a record.
@@ -334,7 +335,7 @@ impl AsyncRead for Stream {
             }
             let scratch = scratch.get_or_insert_with(scratch::take);
             let kept = this.held.len() - this.progress.sealed;
-            scratch[..kept].copy_from_slice(&this.held[this.progress.sealed..]);
+            copy::copy(&this.held[this.progress.sealed..], &mut scratch[..kept]);
             let most = buf.remaining().clamp(MAX_RECORD, READ);
             let mut into = ReadBuf::new(&mut scratch[kept..kept + most]);
             match ready!(Pin::new(&mut this.link).poll_read(cx, &mut into)) {
