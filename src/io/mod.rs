@@ -1,6 +1,8 @@
 //! What the rooms hand to each other: a byte stream in both directions, and where it came from.
 
 mod abort;
+#[cfg(feature = "app")]
+pub(crate) mod burst;
 mod closing;
 #[cfg(feature = "app")]
 pub(crate) mod coop;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::burst::Burst;
+use crate::io::burst::Burst;
 use crate::io::splice::Spliced;
 use crate::io::{Goodbye, HEADROOM, Io, Link, broken_off, coop, scratch};
 

@@ -11,7 +11,6 @@
 //! A tunnel may be silent for `connIdle` while both directions are open. When one has ended, it may be for
 //! as long as `uplinkOnly` or `downlinkOnly` say for the other one; whatever moves starts the time anew.
 
-mod burst;
 mod direction;
 mod outcome;
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::codec::Decoder;
 use super::settings::{KeepAlive, Settings};
 use super::stream::SmuxStream;
 use super::table::{MAX_STREAMS, Table};
+use crate::io::burst::Burst;
 use crate::io::{HEADROOM, Io, Link, coop, scratch};
 
 /// Reads and writes of a link before other tasks get their turn.
@@ -33,6 +34,7 @@ pub(super) struct Driver<D> {
     /// Who takes the streams that the peer opens; `false` when nobody does.
     door: D,
     decoder: Decoder,
+    burst: Burst,
     opened: Vec<u32>,
     /// Frames on their way down, from `sent` on; behind [`HEADROOM`], of which those that are gone may be a part.
     output: Vec<u8>,
@@ -58,6 +60,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
             settings,
             door,
             decoder,
+            burst: Burst::default(),
             opened: Vec::new(),
             output: Vec::new(),
             sent: 0,
@@ -78,6 +81,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
         };
         debug!(reason, "smux session ends");
         self.table.with(|state| state.fail(kind, &reason));
+        self.burst.end(&mut self.link);
         let goodbye = poll_fn(|cx| {
             ready!(self.poll_out(cx))?;
             Pin::new(&mut self.link).poll_close(cx)
@@ -148,6 +152,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
             }
             return Poll::Ready(Ok(false));
         }
+        self.burst.read(input.len(), &mut self.link);
         let (decoder, opened) = (&mut self.decoder, &mut self.opened);
         let taken = self.table.with(|state| {
             state.hear(Instant::now());
@@ -189,12 +194,21 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
 
     /// Does what is due, and has the task woken when something is.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if let Some(due) = self.burst.due()
+            && due < self.timer.deadline()
+        {
+            self.timer.as_mut().reset(due);
+        }
         while self.timer.as_mut().poll(cx).is_ready() {
+            self.burst.release(Instant::now(), &mut self.link);
             let next = match self.settings.keepalive {
                 Some(alive) => self.beat(cx, alive)?,
                 None => Instant::now() + NEVER,
             };
-            self.timer.as_mut().reset(next);
+            let due = self.burst.due();
+            self.timer
+                .as_mut()
+                .reset(due.map_or(next, |due| due.min(next)));
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::io::{Io, Link};
+use super::{Io, Link};
 
 /// What a direction carries before it may count as a burst; as those of its relatives, this is a power of two.
 const BURST_START: u32 = 1024 * 1024;
@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_millis(2);
 const RATE: usize = LOW_WATER * 1000 / PATIENCE.as_millis() as usize;
 
 /// What one direction has read lately. Flat, for every tunnel holds two.
-pub(super) struct Burst {
+pub(crate) struct Burst {
     /// When counting began; while the socket waits for [`LOW_WATER`] bytes, the last read.
     at: Option<Instant>,
     bytes: u32,
@@ -71,7 +71,7 @@ impl Burst {
     }
 
     /// `n` bytes were read from `from`.
-    pub(super) fn read(&mut self, n: usize, from: &mut Link) {
+    pub(crate) fn read(&mut self, n: usize, from: &mut Link) {
         self.bytes = self.bytes.saturating_add(n as u32);
         if self.waits {
             self.at = Some(Instant::now());
@@ -94,19 +94,19 @@ impl Burst {
     }
 
     /// When the socket must be let go of, if nothing comes before.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         self.at.filter(|_| self.waits).map(|last| last + PATIENCE)
     }
 
     /// Lets go of the socket if it is time. What it holds already wakes us then.
-    pub(super) fn release(&mut self, now: Instant, from: &mut Link) {
+    pub(crate) fn release(&mut self, now: Instant, from: &mut Link) {
         if self.due().is_some_and(|due| due <= now) {
             self.end(from);
         }
     }
 
     /// Has the socket wake us for every byte again: what a layer still reads, such as a goodbye, is short.
-    pub(super) fn end(&mut self, from: &mut Link) {
+    pub(crate) fn end(&mut self, from: &mut Link) {
         if self.waits {
             from.set_low_water(1);
             self.enough = match self.bytes >= WORTH_WAITING {
