@@ -13,8 +13,12 @@ use crate::io::burst::Burst;
 use crate::io::splice::Spliced;
 use crate::io::{Goodbye, HEADROOM, Io, Link, broken_off, coop, scratch};
 
-/// Reads of one direction before the other one, and other tasks, get their turn.
-const READS_A_TURN: usize = 2;
+/// Full reads of one direction before the other one, and other tasks, get their turn. With each turn the scheduler may wake a thread
+/// that looks for work in vain, so turns are not to be short.
+const FULL_READS_A_TURN: usize = 2;
+
+/// As [`FULL_READS_A_TURN`], of layers that give less at once.
+const READS_A_TURN: usize = 16;
 
 /// What one read brings at least where the next bytes are spliced: of less, a copy costs less than the pipe does.
 const MUCH: usize = 32 * 1024;
@@ -98,7 +102,8 @@ impl Direction {
         to: &mut Link,
         max: usize,
     ) -> Poll<Result<(), End>> {
-        let mut reads = 0;
+        let turn = FULL_READS_A_TURN * max.min(scratch::READ);
+        let (mut reads, before) = (0, self.bytes);
         while self.state != State::Done {
             if self.owed.len() > 0 {
                 ready!(self.poll_owed(cx, to)).map_err(End::To)?;
@@ -113,7 +118,7 @@ impl Direction {
             } else if max == 0 {
                 // Whoever bounds it wakes the task.
                 return Poll::Pending;
-            } else if reads == READS_A_TURN {
+            } else if reads == READS_A_TURN || self.bytes - before >= turn as u64 {
                 coop::yield_now(cx);
                 return Poll::Pending;
             } else {
