@@ -38,6 +38,8 @@ pub(in crate::dialect) struct Parts {
     pub(in crate::dialect) first: Option<String>,
     /// Groups that choose for themselves.
     pub(in crate::dialect) choices: Vec<Choice>,
+    /// The `loopback`s that lead to some of those: their tags, and the groups'.
+    pub(in crate::dialect) ways: HashMap<Arc<str>, String>,
 }
 
 /// What a file means.
@@ -57,19 +59,32 @@ impl Parts {
                 .iter()
                 .filter_map(|o| o.tag.clone())
                 .collect();
+            let is_empty = |group: &String| {
+                let mut choices = self.choices.iter().filter(|one| one.tag == *group);
+                !choices.any(|one| one.members.iter().any(|tag| tags.contains(&**tag)))
+            };
             let lost = |outbound: &Outbound| {
                 let through = outbound.through.as_ref();
+                let group = outbound.tag.as_ref().and_then(|tag| self.ways.get(tag));
                 through.is_some_and(|through| !tags.contains(&through.tag))
+                    || group.is_some_and(is_empty)
             };
             let Some(n) = self.outbounds.iter().position(lost) else {
                 break;
             };
             let gone = self.outbounds.remove(n);
-            let through = gone.through.map(|through| through.tag);
+            let Some(through) = gone.through.map(|through| through.tag) else {
+                // The way to a group without members; those members have been told of.
+                if let Some(tag) = &gone.tag {
+                    rules.forget_inbound(tag);
+                }
+                continue;
+            };
+            let group = self.ways.get(&through);
             notes.line(format!(
                 "{}: it goes through `{}`, which is not carried over: it is left out",
                 gone.name,
-                through.unwrap_or_default().escape_debug()
+                group.map_or(&*through, |group| group).escape_debug()
             ));
         }
         if let Some(first) = &self.first {

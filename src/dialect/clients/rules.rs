@@ -124,6 +124,12 @@ impl<'n> Rules<'n> {
         self.all.rotate_right(new);
     }
 
+    /// Nothing comes in by this tag any more.
+    pub(in crate::dialect) fn forget_inbound(&mut self, tag: &str) {
+        self.all
+            .retain(|rule| rule.text["inboundTag"] != json!([tag]));
+    }
+
     /// The next rule. One for addresses that `never_resolves` holds for no name.
     pub(in crate::dialect) fn push(
         &mut self,

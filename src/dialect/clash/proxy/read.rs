@@ -141,7 +141,11 @@ fn protocol(keys: &Keys, kind: &str) -> Option<Made> {
             let to = server(keys, "server", "port")?;
             let accounts = account(keys).into_iter().collect();
             let servers = vec![ServerSettings { to, accounts }];
-            keys.silent(&["network"]);
+            let network = keys.word("network");
+            if network.is_some_and(|network| network != "tcp") {
+                let text = format!("`{kind}` has no carriers there: it is plain TCP");
+                keys.left_out("network", text);
+            }
             let transport = ClientSettings {
                 security: stream::tls(keys, keys.switch("tls"), "sni", &Default::default()),
                 ..plain

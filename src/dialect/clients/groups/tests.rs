@@ -570,6 +570,94 @@ fn what_is_no_group_is_told() {
     assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("jp"));
 }
 
+/// Its members go through a proxy that is not built, so whoever goes through the group has no way either.
+#[test]
+fn a_group_that_loses_all_its_members_leaves_no_way_to_it() {
+    let through = |name: &str, other: &str| {
+        format!(
+            "- {{name: {name}, type: trojan, server: a.example, port: 443, password: p, dialer-proxy: {other}}}\n"
+        )
+    };
+    let proxies = [through("a", "hy"), through("b", "hy"), through("far", "g")].concat();
+    let text = format!(
+        "{PROXIES}{proxies}proxy-groups:\n- {{name: g, type: url-test, proxies: [a, b]}}\nrules: ['MATCH,jp']\n"
+    );
+    let read = read_text(&text);
+    let tags: Vec<_> = read
+        .config
+        .outbounds
+        .iter()
+        .filter_map(|one| one.tag.as_deref())
+        .collect();
+    assert_eq!(tags, ["jp", "hk", "hk 2"]);
+    assert!(
+        read.config.routing.rules.is_empty(),
+        "{:#?}",
+        read.config.routing
+    );
+    assert!(read.config.routing.balancers.is_empty() && read.config.observers.is_empty());
+    let lines = read.left_out.join("\n");
+    assert!(
+        lines.contains("`far`): it goes through `g`, which is not carried over: it is left out"),
+        "{lines}"
+    );
+}
+
+/// A rule takes what comes out of the way to a group; nothing that comes in from outside has the same name.
+#[test]
+fn the_way_to_a_group_has_no_inbounds_tag() {
+    let text = json!({
+        "inbounds": [
+            {"type": "socks", "tag": "to auto", "listen": "127.0.0.1", "listen_port": 1080},
+            {"type": "http", "tag": "to auto-", "listen": "127.0.0.1", "listen_port": 1081}
+        ],
+        "outbounds": [
+            {"type": "trojan", "tag": "far", "server": "f.example", "server_port": 443, "password": "p", "detour": "auto"},
+            {"type": "trojan", "tag": "hk", "server": "a.example", "server_port": 443, "password": "p"},
+            {"type": "trojan", "tag": "jp", "server": "b.example", "server_port": 443, "password": "p"},
+            {"type": "urltest", "tag": "auto", "outbounds": ["hk", "jp"]}
+        ],
+        "route": {"final": "far"}
+    });
+    let read = read_text(&text.to_string());
+    let inbounds: Vec<_> = read
+        .config
+        .inbounds
+        .iter()
+        .filter_map(|one| one.tag.as_deref())
+        .collect();
+    assert_eq!(inbounds, ["to auto", "to auto-"]);
+    let [rule] = &read.config.routing.rules[..] else {
+        panic!("{:#?}", read.config.routing);
+    };
+    assert_eq!(**rule.conditions.inbounds, ["to auto--".to_owned()]);
+    let far = &read.config.outbounds[0];
+    assert_eq!(far.through.as_ref().map(|one| &*one.tag), Some("to auto--"));
+}
+
+/// What mihomo passes over in silence.
+#[test]
+fn a_carrier_that_a_proxy_cannot_have_is_told_of() {
+    for (kind, network, told) in [
+        ("socks5", "ws", true),
+        ("http", "grpc", true),
+        ("socks5", "tcp", false),
+        ("http", "TCP", false),
+    ] {
+        let text = format!(
+            "proxies:\n- {{name: a, type: {kind}, server: a.example, port: 443, network: {network}}}\n"
+        );
+        let read = read_text(&text);
+        let line = format!("proxies[0].network: `{kind}` has no carriers there: it is plain TCP");
+        assert_eq!(
+            read.left_out.iter().any(|one| one.contains(&line)),
+            told,
+            "{:?}",
+            read.left_out
+        );
+    }
+}
+
 #[test]
 fn many_groups_of_a_stranger_are_bounded() {
     let groups: String = (0..3000)

@@ -17,7 +17,13 @@ use crate::transport::ClientSettings;
 impl Groups<'_> {
     /// Puts what was made of groups into `parts`, and lays the ways through them.
     pub(in crate::dialect) fn settle(mut self, parts: &mut Parts, rules: &mut Rules<'_>) {
-        let ways = self.ways(&mut parts.outbounds);
+        let inbounds = parts.inbounds.iter();
+        let inbounds: Vec<&str> = inbounds.filter_map(|one| one.tag.as_deref()).collect();
+        let ways = self.ways(&mut parts.outbounds, &inbounds);
+        parts.ways = ways
+            .iter()
+            .map(|(group, tag)| (tag.as_str().into(), group.clone()))
+            .collect();
         for (group, tag) in &ways {
             let mut asks = Asks::default();
             asks.add("inboundTag", tag.as_str());
@@ -48,7 +54,7 @@ impl Groups<'_> {
     }
 
     /// Leads outbounds that go through a group through what it comes to. Gives the tag of a way for each balancer among those.
-    fn ways(&mut self, outbounds: &mut [Outbound]) -> BTreeMap<String, String> {
+    fn ways(&mut self, outbounds: &mut [Outbound], inbounds: &[&str]) -> BTreeMap<String, String> {
         let through: HashMap<Arc<str>, Arc<str>> = outbounds
             .iter()
             .filter_map(|one| Some((one.tag.clone()?, one.through.as_ref()?.tag.clone())))
@@ -66,7 +72,7 @@ impl Groups<'_> {
                     if !self.leave_out(&group, &through) {
                         continue;
                     }
-                    let tag = self.free_tag(format!("to {group}"));
+                    let tag = self.free_tag(format!("to {group}"), inbounds);
                     through_it.tag = tag.as_str().into();
                     self.lead(&group);
                     ways.insert(group, tag);
@@ -123,8 +129,12 @@ impl Groups<'_> {
         true
     }
 
-    fn free_tag(&self, mut tag: String) -> String {
-        while self.tags.contains_key(&tag) || self.leads.contains_key(&*tag) {
+    /// Of a `loopback`, and what comes out of it: no outbound, no group and no inbound has it.
+    fn free_tag(&self, mut tag: String, inbounds: &[&str]) -> String {
+        while self.tags.contains_key(&tag)
+            || self.leads.contains_key(&*tag)
+            || inbounds.contains(&&*tag)
+        {
             tag.push('-');
         }
         tag
