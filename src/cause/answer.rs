@@ -120,6 +120,28 @@ impl AnswerError {
     }
 }
 
+/// What a SOCKS or HTTP proxy says of a target that it does not connect to: it has answered, and is well itself.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct TargetRefused(pub String);
+
+impl TargetRefused {
+    /// The same as an error of this kind.
+    pub fn of_kind(self, kind: io::ErrorKind) -> io::Error {
+        io::Error::new(kind, self)
+    }
+}
+
+/// Whether an error is what a server says of a target, and none of its own.
+pub fn is_of_target(error: &io::Error) -> bool {
+    let says = match AnswerError::of(error) {
+        Some(AnswerError::Unreached(_)) => true,
+        Some(AnswerError::Relay { status }) => matches!(status, 3..=7),
+        _ => false,
+    };
+    says || super::inner(error).is_some_and(|inner| inner.is::<TargetRefused>())
+}
+
 impl From<AnswerError> for io::Error {
     fn from(error: AnswerError) -> Self {
         Self::new(error.kind(), error)

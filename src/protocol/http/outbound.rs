@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::{GOST_PROTOCOL, OutboundSettings, head};
 use crate::address::Destination;
+use crate::cause::TargetRefused;
 use crate::http::client;
 use crate::io::{Link, PacketStream, Packets};
 use crate::protocol::accounts::Account;
@@ -150,5 +151,9 @@ fn refused(status: StatusCode) -> io::Error {
         504 => io::ErrorKind::TimedOut,
         _ => io::ErrorKind::Other,
     };
-    io::Error::new(kind, format!("{}: {cause}", status.as_u16()))
+    let text = format!("{}: {cause}", status.as_u16());
+    match status.as_u16() {
+        403 | 502..=504 => TargetRefused(text).of_kind(kind),
+        _ => io::Error::new(kind, text),
+    }
 }

@@ -15,6 +15,7 @@ use super::messages::Messages;
 use super::packets::{Association, Remote};
 use super::{OutboundSettings, Version};
 use crate::address::{Destination, Host};
+use crate::cause::TargetRefused;
 use crate::dns::{self, Strategy};
 use crate::io::{BindUdp, Link, PacketStream, Packets};
 use crate::protocol::accounts::Account;
@@ -219,10 +220,14 @@ async fn request_5(
     let reply = messages.next(Reply::decode).await?;
     match meaning(reply.code) {
         None => Ok(reply.bound),
-        Some((kind, text)) => Err(io::Error::new(
-            kind,
-            format!("the SOCKS server says: {text}"),
-        )),
+        Some((kind, text)) => {
+            let text = format!("the SOCKS server says: {text}");
+            Err(match reply.code {
+                0x02..=0x06 => TargetRefused(text).of_kind(kind),
+                // Anything may be wrong there.
+                _ => io::Error::new(kind, text),
+            })
+        }
     }
 }
 
@@ -236,7 +241,11 @@ async fn request_4(
     messages.send(&out).await?;
     let text = match messages.next(decode_reply_4).await? {
         0x5a => return Ok(()),
-        0x5b => "the SOCKS server rejects the request".to_owned(),
+        // Version 4 has one word for everything, and most servers say it of targets.
+        0x5b => {
+            let text = "the SOCKS server rejects the request".to_owned();
+            return Err(TargetRefused(text).of_kind(io::ErrorKind::ConnectionRefused));
+        }
         0x5c | 0x5d => "the SOCKS server cannot identify the user".to_owned(),
         other => format!("the SOCKS server gives the unknown answer {other:#04x}"),
     };
