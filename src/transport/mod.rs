@@ -54,6 +54,8 @@ pub use inbound::{Inbound, Kept};
 #[cfg(feature = "app")]
 pub use outbound::Outbound;
 #[cfg(feature = "app")]
+pub use pool::on_this_way;
+#[cfg(feature = "app")]
 pub use settings::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
 
 #[cfg(feature = "app")]

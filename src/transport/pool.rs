@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::Opened;
 use crate::address::Destination;
@@ -29,6 +32,24 @@ struct Server<C> {
     failed: Mutex<(u64, Option<Arc<io::Error>>)>,
 }
 
+tokio::task_local! {
+    /// Those who are about to connect on this way, each by way of the next one: whom they wait for must not wait for them.
+    static CONNECTING: Vec<usize>;
+}
+
+/// How long somebody on whom others wait waits for the connection that is made meanwhile: two ways may go round in a circle
+/// by each other.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What another task does for a connection is on the same way.
+pub fn on_this_way<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    CONNECTING.scope(way(), future)
+}
+
+fn way() -> Vec<usize> {
+    CONNECTING.try_with(Vec::clone).unwrap_or_default()
+}
+
 impl<C> Default for Pool<C> {
     fn default() -> Self {
         Self(Mutex::default())
@@ -48,7 +69,19 @@ impl<C: Connection> Pool<C> {
             return Ok(opened);
         }
         let before = lock(&server.failed).0;
-        let _turn = server.connecting.lock().await;
+        let (mut way, own) = (way(), Arc::as_ptr(&server).addr());
+        if way.contains(&own) {
+            let text = "the connection goes through the one that it is for, round in a circle of outbounds";
+            return Err(io::Error::other(text));
+        }
+        let turn = server.connecting.lock();
+        let _turn = match way.is_empty() {
+            true => turn.await,
+            false => timeout(PATIENCE, turn).await.map_err(|_| {
+                let text = "a connection that this one is to share is not there in time";
+                io::Error::new(io::ErrorKind::TimedOut, text)
+            })?,
+        };
         if let Some(opened) = server.reuse() {
             return Ok(opened);
         }
@@ -57,7 +90,8 @@ impl<C: Connection> Pool<C> {
         {
             return Err(SharedError::of(error));
         }
-        match connect.await {
+        way.push(own);
+        match CONNECTING.scope(way, connect).await {
             Ok((connection, limits)) => {
                 let link = connection.open();
                 let link =
