@@ -7,11 +7,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::configs::ID;
 use crate::peers::Peer::{Mihomo, Mobula, SingBox, V2ray445};
-use crate::peers::{Stage, fetched, free_port, mobula};
+use crate::peers::{Stage, fetched, free_port, listen, mobula};
 use crate::scenario_observatory::{
     PATIENCE, behind, behind_for, run_server, said, server, site, until_fast_then_slow_then_fast,
     until_said,
@@ -473,10 +475,18 @@ async fn datagrams_to_a_server_go_through_a_group() {
 /// The rules may lead a connection through the outbound that it is for: it ends, and the log says why.
 #[tokio::test]
 async fn a_way_that_comes_back_to_itself_ends() {
+    for carrier in ["ws", "grpc", "mws"] {
+        comes_back_to_itself(carrier).await;
+    }
+}
+
+/// Those that share a connection wait for it, and this one would wait for itself.
+async fn comes_back_to_itself(carrier: &str) {
     let mut stage = Stage::new();
     let socks = free_port();
     let mut config = client(socks, &[("way", free_port())], "127.0.0.1:1", "random");
     config["outbounds"][0]["proxySettings"] = json!({"tag": "again"});
+    config["outbounds"][0]["streamSettings"] = json!({"network": carrier});
     let outbounds = config["outbounds"].as_array_mut().expect("a list");
     outbounds
         .push(json!({"tag": "again", "protocol": "loopback", "settings": {"inboundTag": "again"}}));
@@ -485,13 +495,156 @@ async fn a_way_that_comes_back_to_itself_ends() {
     config["burstObservatory"].take();
     stage.run(Mobula, "client", &config, &[socks]).await;
     let began = Instant::now();
-    assert_eq!(said(socks).await, "");
-    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
-    let log = stage
-        .until_line_has(
-            "client.log",
-            &["the rules lead a connection through the outbound that it is for"],
-        )
-        .await;
+    assert_eq!(said(socks).await, "", "{carrier}");
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{carrier}: {:?}",
+        began.elapsed()
+    );
+    let text = "round in a circle of";
+    let log = stage.until_line_has("client.log", &[text]).await;
     assert!(!log.is_empty());
+}
+
+/// A member that fails inside the way of another outbound is heard of, too.
+#[tokio::test]
+async fn sessions_that_fail_inside_a_way_bring_the_next_check() {
+    let mut stage = Stage::new();
+    let (site, asked) = site(None).await;
+    let (main, port) = server(&mut stage, "main").await;
+    let (_, spare) = server(&mut stage, "spare").await;
+    let (way, delay) = delayed(spare).await;
+    let (_, far) = server(&mut stage, "far").await;
+    let socks = free_port();
+    let proxies = proxies(&[("main", port), ("spare", way), ("far", far)]).replacen(
+        &format!("port: {far},"),
+        &format!("port: {far}, dialer-proxy: first,"),
+        1,
+    );
+    let config = format!(
+        "mixed-port: {socks}\nproxies:\n{proxies}proxy-groups:\n\
+         - {{name: first, type: fallback, proxies: [main, spare], url: 'http://{site}/', interval: 3600}}\n\
+         rules:\n- 'MATCH,far'\n"
+    );
+    let line = "`first` is the first that answers of `main`, `spare`";
+    runs(&mut stage, "client", &config, socks, line).await;
+    assert_eq!(delay.load(Relaxed), 0);
+    stage.child(main).signal("KILL");
+    stage.child(main).ended(PATIENCE).await;
+    let before = asked.load(Relaxed);
+    // The servers' own targets say who they are, and this one is asked for by way of either.
+    until_said(socks, "far").await;
+    assert!(asked.load(Relaxed) > before, "the site was asked once more");
+}
+
+/// What a SOCKS server says of a target is no failure of the server's.
+#[tokio::test]
+async fn a_target_that_refuses_brings_no_check() {
+    let mut stage = Stage::new();
+    let (site, asked) = site(None).await;
+    let main = socks_server(|port| port == FAR).await;
+    let spare = socks_server(|_| true).await;
+    let socks = free_port();
+    let config = format!(
+        "mixed-port: {socks}\nproxies:\n- {{name: main, type: socks5, server: 127.0.0.1, port: {main}}}\n\
+         - {{name: spare, type: socks5, server: 127.0.0.1, port: {spare}}}\nproxy-groups:\n\
+         - {{name: first, type: fallback, proxies: [main, spare], url: 'http://{site}/', interval: 3600}}\n\
+         rules:\n- 'MATCH,first'\n"
+    );
+    let line = "`first` is the first that answers of `main`, `spare`";
+    runs(&mut stage, "client", &config, socks, line).await;
+    let deadline = Instant::now() + PATIENCE;
+    while asked.load(Relaxed) == 0 {
+        assert!(Instant::now() < deadline, "`main` is not asked");
+        sleep(Duration::from_millis(20)).await;
+    }
+    let far = traffic::To::Ip(([127, 0, 0, 1], FAR).into());
+    let before = asked.load(Relaxed);
+    for _ in 0..6 {
+        // Whether the refusal comes before or behind the answer is the application's affair.
+        if let Ok(mut stream) = traffic::connect(socks, &far).await {
+            let _ = stream.read_u8().await;
+        }
+    }
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(asked.load(Relaxed), before, "nobody was asked anew");
+}
+
+/// A SOCKS server that refuses these ports in the name of their targets, and is one for all others.
+async fn socks_server(refuses: fn(u16) -> bool) -> u16 {
+    let listener = listen();
+    let port = listener.local_addr().expect("it is bound").port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut greeting = [0; 3];
+                stream.read_exact(&mut greeting).await?;
+                stream.write_all(&[5, 0]).await?;
+                let mut request = [0; 10];
+                stream.read_exact(&mut request).await?;
+                let ip: [u8; 4] = [request[4], request[5], request[6], request[7]];
+                let to = u16::from_be_bytes([request[8], request[9]]);
+                let code = if refuses(to) { 5 } else { 0 };
+                stream.write_all(&[5, code, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
+                if code == 0 {
+                    let mut target = TcpStream::connect((std::net::Ipv4Addr::from(ip), to)).await?;
+                    copy_bidirectional(&mut stream, &mut target).await?;
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    port
+}
+
+/// A list of hundreds does not open hundreds of connections at one time.
+#[tokio::test]
+async fn members_are_asked_some_at_a_time() {
+    let mut stage = Stage::new();
+    let listener = listen();
+    let port = listener.local_addr().expect("it is bound").port();
+    let (open, most, all) = (
+        Arc::<AtomicU64>::default(),
+        Arc::<AtomicU64>::default(),
+        Arc::<AtomicU64>::default(),
+    );
+    let seen = (open.clone(), most.clone(), all.clone());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (open, most, all) = seen.clone();
+            most.fetch_max(open.fetch_add(1, Relaxed) + 1, Relaxed);
+            all.fetch_add(1, Relaxed);
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(300)).await;
+                open.fetch_sub(1, Relaxed);
+                let _ = stream.shutdown().await;
+            });
+        }
+    });
+    let socks = free_port();
+    let names: Vec<String> = (100..220).map(|n| format!("n{n}")).collect();
+    let proxies: String = names
+        .iter()
+        .map(|name| format!("- {{name: {name}, type: http, server: 127.0.0.1, port: {port}, username: {name}, password: p}}\n"))
+        .collect();
+    let config = format!(
+        "mixed-port: {socks}\nproxies:\n{proxies}proxy-groups:\n\
+         - {{name: all, type: url-test, proxies: [{}], url: 'http://127.0.0.1:1/', interval: 3600}}\nrules:\n- 'MATCH,all'\n",
+        names.join(", ")
+    );
+    let path = stage.write("client", &config);
+    let mut command = mobula();
+    command.args(["run", "-c"]).arg(path);
+    stage.start("client", &mut command, &[socks]).await;
+    let deadline = Instant::now() + PATIENCE;
+    while all.load(Relaxed) < names.len() as u64 {
+        assert!(
+            Instant::now() < deadline,
+            "{} were asked",
+            all.load(Relaxed)
+        );
+        sleep(Duration::from_millis(20)).await;
+    }
+    let most = most.load(Relaxed);
+    assert!((8..=32).contains(&most), "{most} at one time");
 }

@@ -19,6 +19,7 @@ use crate::io::{Link, Packets};
 use crate::log;
 use crate::protocol::loopback;
 use crate::session::{Entry, Source};
+use crate::transport;
 
 /// How many ways through a `loopback` may be inside each other.
 const MAX_DEPTH: usize = 3;
@@ -39,7 +40,11 @@ impl Dispatcher {
         let round = next_round()?;
         let Chosen { outbound, known } = self.carrier(loopback, to, Network::Tcp).await?;
         let (dispatcher, to) = (self.clone(), to.clone());
-        let opening = async move { dispatcher.open(&outbound, &to, &known, entry).await };
+        let opening = async move {
+            let opened = dispatcher.open(&outbound, &to, &known, entry).await;
+            dispatcher.note(&outbound, &opened);
+            opened
+        };
         apart(round, Box::pin(opening)).await
     }
 
@@ -82,7 +87,8 @@ type Opening<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
 /// Runs what opens a way in a task of its own, which ends with whoever waits for it: on one stack each round would take as much room
 /// as all that was before it.
 async fn apart<T: Send + 'static>(round: usize, opening: Opening<'static, T>) -> io::Result<T> {
-    let opening = dns::asking(dns::asker(), ROUNDS.scope(round, opening)).in_current_span();
+    let opening = transport::on_this_way(ROUNDS.scope(round, opening));
+    let opening = dns::asking(dns::asker(), opening).in_current_span();
     let mut task = JoinSet::new();
     match dns::is_on_its_way() {
         true => task.spawn(dns::on_its_way(opening)),
@@ -98,7 +104,7 @@ async fn apart<T: Send + 'static>(round: usize, opening: Opening<'static, T>) ->
 /// What another task does for a connection counts its rounds on.
 pub(super) fn counted_on<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let round = ROUNDS.try_with(|round| *round).unwrap_or(0);
-    ROUNDS.scope(round, future)
+    transport::on_this_way(ROUNDS.scope(round, future))
 }
 
 /// What is dialled goes through an outbound that is dialled the same way: V2Ray would go round for ever.

@@ -50,7 +50,7 @@ use tracing::field::display;
 use tracing::{Instrument, Span, debug, debug_span};
 
 use crate::address::{Destination, Network};
-use crate::cause::Unreached;
+use crate::cause::{Unreached, is_of_target};
 use crate::dns::{self, Resolver};
 use crate::io::{self, Closing, Link, Packets, ended};
 use crate::limits::{self, Gate, Users};
@@ -169,7 +169,7 @@ impl Dispatcher {
     }
 
     /// How the built-in DNS reaches its servers.
-    fn dialer(self: &Arc<Self>) -> Arc<dyn dns::Dialer> {
+    pub fn dialer(self: &Arc<Self>) -> Arc<dyn dns::Dialer> {
         Arc::new(dialer::RoutedDialer(Arc::downgrade(self)))
     }
 
@@ -390,14 +390,7 @@ impl Dispatcher {
             None if waits => reply::meanwhile(&mut link, opening).await,
             None => tokio::join!(opening, first::payload(first_payload, &mut link)),
         };
-        if let Some(tag) = &outbound.tag {
-            let outcome = match &opened {
-                Ok(_) => Outcome::Reached,
-                Err(e) => Outcome::Failed(e.kind()),
-            };
-            let is_server = matches!(outbound.protocol, protocol::Outbound::Proxy(_));
-            self.router.note(tag, outcome, is_server);
-        }
+        self.note(&outbound, &opened);
         let (target, limits) = match opened {
             Ok(opened) => opened,
             Err(e) => {
@@ -435,6 +428,21 @@ impl Dispatcher {
             ended::one();
             drop((kept, alive));
         }));
+    }
+
+    /// Those who choose among outbounds hear whether this one's server was reached. What a server says of a target is no word
+    /// about the server.
+    fn note<T>(&self, outbound: &Outbound, opened: &std::io::Result<T>) {
+        let Some(tag) = &outbound.tag else {
+            return;
+        };
+        let outcome = match opened {
+            Ok(_) => Outcome::Reached,
+            Err(e) if is_of_target(e) => return,
+            Err(e) => Outcome::Failed(e.kind()),
+        };
+        let is_server = matches!(outbound.protocol, protocol::Outbound::Proxy(_));
+        self.router.note(tag, outcome, is_server);
     }
 
     /// Has a session among those that are shown to whoever watches, if anybody may; it counts for itself from then on.

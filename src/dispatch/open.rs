@@ -191,7 +191,14 @@ impl Dispatcher {
         }
         let dial = async {
             match &through {
-                Some(other) => self.open(other, &to, known, entry).await,
+                Some(other) => {
+                    let opened = self.open(other, &to, known, entry).await;
+                    // That it is reached makes up for no failure of those who go through it.
+                    if opened.is_err() {
+                        self.note(other, &opened);
+                    }
+                    opened
+                }
                 None => Ok((outbound.transport.connect(&to, lookup).await?, None)),
             }
         };

@@ -3,11 +3,13 @@
 //! A round lasts `sampling` intervals and takes `sampling` samples of each outbound, each at a random moment; the first
 //! of all is taken at once. The last `sampling` samples are kept, for two rounds at most. A failed sample does not count
 //! if `connectivity` does not answer either. Sessions that fail one behind the other have all asked at once (`maxFailedTimes`).
+//! No more than so many are asked at one time, however many there are: the others wait for their turn.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
@@ -21,6 +23,7 @@ pub(super) async fn run(targets: Targets, settings: Burst) {
         targets,
         settings,
         windows: Mutex::default(),
+        places: Semaphore::new(AT_ONCE),
     });
     if let Some(max) = watch.settings.max_failed {
         let health = &watch.targets.health;
@@ -34,6 +37,10 @@ pub(super) async fn run(targets: Targets, settings: Burst) {
         watch.keep_only(&outbounds);
         for (after, tag) in watch.moments(&outbounds, first) {
             watch.until(start + after).await;
+            // Those that wait for their turn are no more than a round has.
+            while probes.len() >= outbounds.len().max(AT_ONCE) {
+                probes.join_next().await;
+            }
             probes.spawn(watch.clone().sample(tag));
             while probes.try_join_next().is_some() {}
         }
@@ -45,10 +52,15 @@ pub(super) async fn run(targets: Targets, settings: Burst) {
 /// Between the beginnings of two checks that failing sessions ask for.
 const BETWEEN_CHECKS: Duration = Duration::from_secs(1);
 
+/// Outbounds that are asked at one time; sing-box and mihomo ask ten.
+const AT_ONCE: usize = 32;
+
 struct Watch {
     targets: Targets,
     settings: Burst,
     windows: Mutex<HashMap<Arc<str>, Window>>,
+    /// For those that are asked.
+    places: Semaphore,
 }
 
 /// The last samples of an outbound: when they were taken, and how long they took unless they failed.
@@ -99,6 +111,7 @@ impl Watch {
     }
 
     async fn sample(self: Arc<Self>, tag: Arc<str>) {
+        let _place = self.places.acquire().await;
         let (url, limit) = (&self.settings.url, self.settings.timeout);
         let expected = &self.settings.expected;
         let via = ProbeVia::Outbound(&self.targets.dispatcher, &tag);
