@@ -327,6 +327,16 @@ impl Running {
         Duration::from_nanos(nanos)
     }
 
+    /// CPU time of the processes that it has started and that have ended.
+    pub fn cpu_of_children(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.expect("the child runs");
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        let ticks = fields.split_whitespace().skip(13).take(2);
+        let ticks = ticks.map(|field| field.parse::<u64>().expect("a number"));
+        Duration::from_millis(ticks.sum::<u64>() * 10)
+    }
+
     /// Processes that it has started and that are there, ended ones too that nobody has asked about.
     pub fn children(&self) -> usize {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
