@@ -84,6 +84,9 @@ pub(crate) enum What {
     DeadNodes(usize),
     /// Under a task of so many nodes, or none.
     BackEndMemory(usize),
+    Scripts,
+    ScriptsMemory,
+    ScriptMemory,
 }
 
 /// The lowest, the middle and the highest of what was measured.
@@ -294,6 +297,9 @@ impl fmt::Display for What {
                     thousands(*n)
                 );
             }
+            Self::Scripts => "scripts a second, each asks for a page",
+            Self::ScriptsMemory => "back end and its scripts' processes, MiB of RSS at the peak",
+            Self::ScriptMemory => "a script's process, MiB of RSS at the peak",
         };
         f.write_str(text)
     }

@@ -33,6 +33,7 @@ mod nodes;
 mod options;
 mod proc;
 mod program;
+mod scripts;
 mod sink;
 mod startup;
 mod streams;

@@ -1,4 +1,4 @@
-//! Nodes that are tested, by `mobula probe` and by `mobula backend`: how long many take, and in what memory.
+//! Nodes that are tested, by `mobula probe` and by `mobula backend`: how long many take, and in what memory; scripts about one.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,7 +14,7 @@ use super::configs::Shape;
 use super::figures::{Figures, Role, Row, Setting, What};
 use super::network::free_port;
 use super::program::{Peer, Program};
-use super::{Result, Run, proc};
+use super::{Result, Run, proc, scripts};
 
 const TOKEN: &str = "bench";
 
@@ -25,17 +25,17 @@ pub(crate) async fn measure(run: &Run, program: &Program, figures: &mut Figures)
         let row = Row(Setting::Nodes, Role::Client, what);
         figures.add(row, program.name(), value);
     };
-    let port = free_port()?;
+    let server_port = free_port()?;
     let shape = Shape::default();
     let _server = program
-        .start(&shape.server(program.kind, port), port)
+        .start(&shape.server(program.kind, server_port), server_port)
         .await?;
     let site = site().await?;
     let dir = tempfile::tempdir()?;
     let count = run.options.nodes;
-    let half = nodes(dir.path(), count, |n| (n % 2 == 0).then_some(port))?;
+    let half = nodes(dir.path(), count, |n| (n % 2 == 0).then_some(server_port))?;
     let dead = nodes(dir.path(), count * 3 / 2, |_| None)?;
-    let few = nodes(dir.path(), count / 2, |_| Some(port))?;
+    let few = nodes(dir.path(), count / 2, |_| Some(server_port))?;
 
     let (took, peak) = probe(program, &half, site, &[]).await?;
     add(What::Nodes, count as f64 / took.as_secs_f64());
@@ -55,6 +55,16 @@ pub(crate) async fn measure(run: &Run, program: &Program, figures: &mut Figures)
     probe(program, &few, site, &["--backend", &url, "--token", TOKEN]).await?;
     let peak = proc::peak(back_end.pid())?;
     add(What::BackEndMemory(count / 2), peak as f64 / MIB);
+
+    let node = serde_json::json!({
+        "name": "node", "type": "vmess", "server": "127.0.0.1", "port": server_port, "uuid": shape.known[0], "alterId": 0,
+        "cipher": "auto", "network": "ws", "ws-opts": {"path": "/ray"},
+    });
+    let page = format!("http://127.0.0.1:{site}/");
+    let ran = scripts::run(&back_end, port, TOKEN, &node, &page, count).await?;
+    add(What::Scripts, ran.a_second);
+    add(What::ScriptsMemory, ran.peak as f64 / MIB);
+    add(What::ScriptMemory, ran.of_one as f64 / MIB);
     Ok(())
 }
 

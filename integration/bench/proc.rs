@@ -46,6 +46,11 @@ impl Family {
     pub(super) fn rss(&self) -> Result<u64> {
         self.0.iter().map(|pid| rss(*pid)).sum()
     }
+
+    /// Of each, that of the first one in front.
+    pub(super) fn each_rss(&self) -> Result<Vec<u64>> {
+        self.0.iter().map(|pid| rss(*pid)).collect()
+    }
 }
 
 /// Resident memory of `pid` in bytes.
