@@ -36,7 +36,8 @@ def slave(told):
 async def ask(told):
     matrices = [SlaveRequestMatrixEntry(SlaveRequestMatrixType(name), "") for name in told["matrices"]]
     scripts = [Script(**script) for script in told.get("scripts", [])]
-    matrices += [SlaveRequestMatrixEntry(SlaveRequestMatrixType.TEST_SCRIPT, one.ID) for one in scripts]
+    media = [one for one in scripts if one.Type == "media"]
+    matrices += [SlaveRequestMatrixEntry(SlaveRequestMatrixType.TEST_SCRIPT, one.ID) for one in media]
     configs = SlaveRequestConfigs()
     for key, value in told.get("configs", {}).items():
         setattr(configs, key, value)

@@ -13,15 +13,16 @@ use crate::peers::{Stage, free_port, listen};
 use crate::probing::{Front, backend, cell, front, servers, signed, slots};
 
 /// A site for scripts: `/media` says who asks, in chunks; `/away` leads there by way of `/further`; `/silent` says nothing; `/large` is
-/// larger than a script may have; whatever speaks no HTTP is answered in its own words.
-struct Site {
-    port: u16,
+/// larger than a script may have; `/packed` is gzip for those who take it, `/always` for everybody, `/bomb` without measure; whatever
+/// speaks no HTTP is answered in its own words.
+pub struct Site {
+    pub port: u16,
     asked: Arc<AtomicUsize>,
     silent: Arc<AtomicUsize>,
 }
 
 impl Site {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let listener = listen();
         let site = Self {
             port: listener.local_addr().unwrap().port(),
@@ -41,7 +42,7 @@ impl Site {
         site
     }
 
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 }
@@ -94,6 +95,10 @@ async fn visit(mut stream: TcpStream, silent: &AtomicUsize) -> std::io::Result<(
             silent.fetch_sub(1, Ordering::SeqCst);
             return Ok(());
         }
+        "/packed" if !text.contains("Accept-Encoding: gzip\r\n") => page("", b"plain"),
+        "/packed" | "/always" => page("Content-Encoding: gzip\r\n", &gzip("香 packed".as_bytes())),
+        "/bomb" => page("Content-Encoding: GZIP\r\n", &gzip(&vec![0; 64 << 20])),
+        "/lies" => page("Content-Encoding: gzip\r\n", b"<html>"),
         "/large" => [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'x'; 5 << 20]].concat(),
         _ if line.starts_with("hello") => b"hello yourself".to_vec(),
         _ => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec(),
@@ -101,12 +106,28 @@ async fn visit(mut stream: TcpStream, silent: &AtomicUsize) -> std::io::Result<(
     stream.write_all(&answer).await
 }
 
-fn script(id: &str, millis: u64, content: &str) -> Value {
+fn page(headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\n{headers}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut packed = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+    packed.extend(miniz_oxide::deflate::compress_to_vec(plain, 6));
+    packed.extend(crc32fast::hash(plain).to_le_bytes());
+    packed.extend((plain.len() as u32).to_le_bytes());
+    packed
+}
+
+pub fn script(id: &str, millis: u64, content: &str) -> Value {
     json!({"ID": id, "Type": "media", "Content": content, "TimeoutMillis": millis})
 }
 
 /// A signed request that asks about each of these.
-fn request(nodes: &[Value], scripts: &[Value], asked: &[&str]) -> String {
+pub fn request(nodes: &[Value], scripts: &[Value], asked: &[&str]) -> String {
     let nodes = nodes
         .iter()
         .map(|node| json!({"Name": "0", "Payload": node.to_string()}));
@@ -123,7 +144,7 @@ fn request(nodes: &[Value], scripts: &[Value], asked: &[&str]) -> String {
 }
 
 /// What each script said of a node, by its key.
-fn said(slot: &Value) -> Vec<(String, Value)> {
+pub fn said(slot: &Value) -> Vec<(String, Value)> {
     let cells = slot["Matrices"].as_array().unwrap().iter();
     let cells = cells.filter(|cell| cell["Type"] == "TEST_SCRIPT");
     let payloads =
@@ -238,6 +259,40 @@ async fn scripts_ask_by_every_method_and_for_more_than_pages() {
             "null",
         ),
         (
+            "packed",
+            format!(
+                "const p = fetch('{}'); return p.body + '|' + p.headers['Content-Encoding'] + p.headers['Content-Length']",
+                site.url("/packed")
+            ),
+            "香 packed|undefinedundefined",
+        ),
+        (
+            "as-it-is",
+            format!(
+                "const p = fetch('{}', {{headers: {{'accept-encoding': 'identity'}}}});
+                 return p.body.charCodeAt(0) + '|' + p.headers['Content-Encoding'][0]",
+                site.url("/always")
+            ),
+            "31|gzip",
+        ),
+        (
+            "plain",
+            format!(
+                "return fetch('{}', {{headers: {{'Range': 'bytes=0-'}}}}).body",
+                site.url("/packed")
+            ),
+            "plain",
+        ),
+        (
+            "bomb",
+            format!(
+                "return String(fetch('{}')) + fetch('{}')",
+                site.url("/bomb"),
+                site.url("/lies")
+            ),
+            "nullnull",
+        ),
+        (
             "host",
             format!("return String(fetch('{media}', {{useHost: true}}))"),
             "null",
@@ -323,11 +378,11 @@ async fn a_script_harms_nobody() {
     let bad = [
         ("throws", "function handler() { throw new Error('no') }"),
         ("loops", "for (;;) {}"),
-        // One call of the engine's own: nothing in it asks for the time.
         (
             "counts",
             "function handler() { return [].indexOf.call({length: 2 ** 53 - 1}, 1) + '' }",
         ),
+        // One call of the engine's own: nothing in it asks for the time.
         (
             "searches",
             "function handler() { const a = 'a'.repeat(1 << 23); return a.indexOf(a.slice(1 << 22) + 'b') + '' }",
@@ -428,7 +483,7 @@ async fn scripts_end_with_their_front() {
     assert_eq!(socket.hear_all().await.len(), 2, "others are served");
 }
 
-async fn until(mut is: impl FnMut() -> bool) {
+pub async fn until(mut is: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is() {
         assert!(

@@ -9,6 +9,7 @@ use crate::address::Destination;
 use crate::app::{self, App};
 use crate::config::{self, Config};
 use crate::dispatch::Dispatcher;
+use crate::dns;
 use crate::io::{Link, Packets};
 use crate::protocol::OutboundSettings;
 use crate::transport::ClientCarrier;
@@ -52,6 +53,20 @@ impl Lab {
             app,
             mounted: AtomicU64::new(0),
         })
+    }
+
+    /// How DNS servers that a front names are reached: straight from here.
+    pub(super) fn resolver(&self, upstream: dns::Upstream) -> dns::Resolver {
+        let server = dns::Server {
+            via: dns::Via::Direct,
+            ..dns::Server::new("DNSServers", upstream)
+        };
+        let resolver = dns::Resolver::new(dns::Settings {
+            servers: vec![server],
+            ..dns::Settings::default()
+        });
+        resolver.set_dialer(self.app.dispatcher.dialer());
+        resolver
     }
 
     /// Puts a node into its place.

@@ -9,6 +9,7 @@
 
 mod connection;
 mod door;
+mod ends;
 mod guests;
 mod scripts;
 mod settings;

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt, stream};
 
 use super::Shared;
-use crate::probe::codec::{Macro, Matrix, ProxyInfo, Request, Script, Scripted};
-use crate::probe::lab::Mounted;
+use crate::probe::codec::{Macro, Matrix, Request, Script, Scripted};
 use crate::probe::script;
 
 /// Scripts of a request, and questions about them.
@@ -18,7 +17,7 @@ const MAX_SCRIPT: usize = 256 * 1024;
 /// Scripts of one node that may run at one time, so that a node with many of them does not hold up others.
 const AT_ONCE: usize = 4;
 
-/// The kind that is run; MiaoSpeed runs `ip` for matrices that are not served here.
+/// The kind that is asked about by its id; `ip` says where addresses are.
 const MEDIA: &str = "media";
 
 /// Why a request is not served for its scripts.
@@ -60,13 +59,12 @@ fn wanted(request: &Request) -> Vec<&Script> {
 pub(super) async fn run(
     shared: &Shared,
     request: &Request,
-    node: &Mounted,
-    about: &ProxyInfo,
+    about: script::About<'_>,
 ) -> BTreeMap<String, Scripted> {
     let mut running = Vec::new();
     for script in wanted(request) {
         running.push(async move {
-            let said = script::run(&shared.scripts, node, script, about).await;
+            let said = script::run(&shared.scripts, about, script).await;
             (script.id.clone(), said)
         });
     }

@@ -10,12 +10,13 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
-use super::{Shared, scripts};
+use super::{Shared, ends, scripts};
 use crate::address::Destination;
 use crate::observatory::Url;
 use crate::probe::codec::{self, Configs, Macro, Matrix, Measured, Request, Slot};
 use crate::probe::measure::{self, Downloads, Pings, Plan};
 use crate::probe::node::Node;
+use crate::probe::script::About;
 use crate::session::Source;
 
 /// What is pinged when nothing is said.
@@ -62,6 +63,7 @@ pub(super) async fn run(
     }
     let asked = Arc::new(Asked {
         plan: plan(&request, &shared),
+        known: ends::Known::new(&shared.lab, &request),
         request,
     });
     let mut running = JoinSet::new();
@@ -108,12 +110,15 @@ fn line(request: &Request, from: Source, alive: usize, took: Duration) -> String
         }
     }
     let all = request.nodes().len();
-    let _ = write!(
-        line,
-        "{alive} of {all} nodes answer, {:.1} s, {}",
-        took.as_secs_f64(),
-        names.join(" ")
-    );
+    let asks_for_life = |kind: &&str| {
+        let needs = Matrix::named(kind).needs();
+        matches!(needs, Macro::Ping | Macro::Speed)
+    };
+    let _ = match names.iter().any(asks_for_life) {
+        true => write!(line, "{alive} of {all} nodes answer"),
+        false => write!(line, "{all} {}", if all == 1 { "node" } else { "nodes" }),
+    };
+    let _ = write!(line, ", {:.1} s, {}", took.as_secs_f64(), names.join(" "));
     line
 }
 
@@ -121,6 +126,7 @@ fn line(request: &Request, from: Source, alive: usize, took: Duration) -> String
 struct Asked {
     request: Request,
     plan: Plan,
+    known: ends::Known,
 }
 
 /// Measures a node; whether it is alive.
@@ -160,10 +166,19 @@ async fn one(shared: &Shared, asked: &Asked, index: usize, turn: Turn) -> (Slot,
                 drop(place);
                 nat
             };
-            let scripts = scripts::run(shared, &asked.request, &mounted, &node.info);
-            let (nat, scripts) = tokio::join!(measuring, scripts);
-            measured = pinged;
-            (measured.nat, measured.scripts) = (nat, scripts);
+            let about = About {
+                node: &mounted,
+                info: &node.info,
+            };
+            let scripts = scripts::run(shared, &asked.request, about);
+            let ends = ends::find(shared, &asked.request, &asked.known, about);
+            let (nat, scripts, ends) = tokio::join!(measuring, scripts, ends);
+            measured = Measured {
+                nat,
+                scripts,
+                ends,
+                ..pinged
+            };
             if let Some(plan) = &asked.plan.download
                 && (asked.plan.pings.is_none() || measured.rtt() > 0)
             {
@@ -312,6 +327,29 @@ mod tests {
         assert!(plan.url.unwrap_err().starts_with("PingAddress: `nonsense`"));
         let plan = downloads(&odd, 0);
         assert_eq!((plan.seconds, plan.threads), (3, 1));
+    }
+
+    #[test]
+    fn the_log_says_who_answers_where_that_was_asked() {
+        let said = |kinds: &[&str]| {
+            let kinds = kinds.iter().map(|kind| serde_json::json!({"Type": kind}));
+            let asked = serde_json::json!({
+                "Basics": {"ID": "a\nb", "Invoker": "42"}, "Nodes": [{}], "Options": {"Matrices": kinds.collect::<Vec<_>>()}
+            });
+            let request = Request::read(asked.to_string().as_bytes()).unwrap();
+            line(&request, Source::Unix, 0, Duration::from_millis(1240))
+        };
+        let pinged = said(&["TEST_PING_RTT", "UDP_TYPE", "TEST_PING_RTT"]);
+        assert!(
+            pinged.ends_with(": 0 of 1 nodes answer, 1.2 s, TEST_PING_RTT UDP_TYPE"),
+            "{pinged}"
+        );
+        assert!(pinged.starts_with("task `a\\nb` of `42` from "), "{pinged}");
+        let other = said(&["GEOIP_OUTBOUND", "TEST_SCRIPT"]);
+        assert!(
+            other.ends_with(": 1 node, 1.2 s, GEOIP_OUTBOUND TEST_SCRIPT"),
+            "{other}"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::place::{Ends, Stacks};
 use super::scripted::Scripted;
 use super::stun::NatType;
 
@@ -37,9 +38,9 @@ pub enum Matrix {
     SpeedPerSecond,
     /// What kind of NAT datagrams go through.
     UdpType,
-    /// Where the server is: not known here.
+    /// Where the server is.
     GeoInbound,
-    /// Where it leaves from: not known here.
+    /// Where its sessions leave.
     GeoOutbound,
     /// A script of the front.
     Script,
@@ -60,6 +61,8 @@ pub enum Macro {
     Udp,
     /// Scripts.
     Script,
+    /// Questions about addresses.
+    Geo,
     /// Nothing.
     Nothing,
 }
@@ -97,6 +100,8 @@ pub struct Measured {
     pub nat: Option<NatType>,
     /// What scripts say, by their ids.
     pub scripts: BTreeMap<String, Scripted>,
+    /// Where it is.
+    pub ends: Ends,
     /// Why it is dead, if it is.
     pub cause: Option<String>,
 }
@@ -161,7 +166,8 @@ impl Matrix {
             Self::SpeedAverage | Self::SpeedMax | Self::SpeedPerSecond => Macro::Speed,
             Self::UdpType => Macro::Udp,
             Self::Script => Macro::Script,
-            Self::GeoInbound | Self::GeoOutbound | Self::Invalid => Macro::Nothing,
+            Self::GeoInbound | Self::GeoOutbound => Macro::Geo,
+            Self::Invalid => Macro::Nothing,
         }
     }
 
@@ -191,10 +197,8 @@ impl Matrix {
                 ));
             }
             Self::UdpType => value(measured.nat.unwrap_or(NatType::Unknown).name().into()),
-            Self::GeoInbound | Self::GeoOutbound => {
-                let stack = "\"MainStack\":null,\"IPv4Stack\":[],\"IPv6Stack\":[]";
-                return self.cell(format!("{{\"Domain\":\"\",{stack}}}"));
-            }
+            Self::GeoInbound => return self.place(&measured.ends.inbound),
+            Self::GeoOutbound => return self.place(&measured.ends.outbound),
             Self::Script => {
                 let said = measured.scripts.get(params);
                 return self.cell(said.cloned().unwrap_or_default().payload(params));
@@ -203,6 +207,10 @@ impl Matrix {
             Self::Invalid => Map::new().into(),
         };
         self.cell(payload.to_string())
+    }
+
+    fn place(self, stacks: &Stacks) -> Cell {
+        self.cell(serde_json::to_string(stacks).unwrap_or_default())
     }
 
     fn cell(self, payload: String) -> Cell {
@@ -332,6 +340,7 @@ mod tests {
                     millis: 12,
                 },
             )]),
+            ends: Ends::default(),
             cause: None,
         };
         let said = |name: &str| Matrix::named(name).answer(&measured, "key").payload;

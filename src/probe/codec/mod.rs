@@ -10,6 +10,7 @@
 
 mod answer;
 mod matrix;
+mod place;
 mod request;
 mod scripted;
 mod sign;
@@ -18,6 +19,7 @@ mod text;
 
 pub use answer::{Answer, ProxyInfo, Record, Said, Slot, error, progress, result};
 pub use matrix::{Cell, Macro, Matrix, Measured, Pinged, Speed};
+pub use place::{Ends, Location, Stacks};
 pub use request::{Basics, Configs, MatrixEntry, Node, Options, Request, Script};
 pub use scripted::Scripted;
 pub use sign::{BUILD_TOKEN, Tokens, Unsigned};

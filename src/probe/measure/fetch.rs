@@ -1,13 +1,16 @@
 //! A request as a script makes one, through a node, and the whole of its answer.
 //!
 //! What is not said here is as Go's client has it, with which MiaoSpeed asks: where an answer leads is followed, by GET but
-//! for 307 and 308, and what only the first place may know is not told to another.
+//! for 307 and 308, and what only the first place may know is not told to another. An answer may come packed by gzip unless the
+//! script itself says in what it may come: then it is opened, and its head is that of the plain one.
 
 use std::fmt::Write;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE};
-use http::header::{HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH};
+use http::header::{
+    COOKIE, HOST, HeaderName, HeaderValue, RANGE, SET_COOKIE, TRANSFER_ENCODING, USER_AGENT,
+};
 use http::{HeaderMap, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -15,6 +18,7 @@ use tokio::time::timeout;
 
 use super::super::lab::Mounted;
 use super::exchange::{Exchange, Progress};
+use super::gzip::gunzip;
 use crate::observatory::Url;
 
 /// The longest body of an answer.
@@ -77,7 +81,7 @@ async fn once(node: &Mounted, asked: &Fetch) -> Result<Fetched, String> {
     let mut redirects = Vec::new();
     loop {
         let mut exchange = Exchange::open(node, &url, &Progress::default()).await?;
-        let answer = exchange.ask(&request.to(&url)).await?;
+        let mut answer = exchange.ask(&request.to(&url)).await?;
         let leads_to = match asked.no_redir || redirects.len() > MAX_REDIRECTS {
             true => None,
             false => answer.leads_to(&url),
@@ -86,6 +90,14 @@ async fn once(node: &Mounted, asked: &Fetch) -> Result<Fetched, String> {
             let body = match request.method == Method::HEAD {
                 true => Vec::new(),
                 false => exchange.body(&answer, MAX_BODY).await?,
+            };
+            let body = match request.takes_gzip() && answer.is_gzip() {
+                true => {
+                    answer.headers.remove(CONTENT_ENCODING);
+                    answer.headers.remove(CONTENT_LENGTH);
+                    gunzip(&body, MAX_BODY)?
+                }
+                false => body,
             };
             exchange.close();
             return Ok(Fetched {
@@ -166,6 +178,15 @@ impl Request {
         }
     }
 
+    fn says(&self, name: &HeaderName) -> bool {
+        self.headers.iter().any(|(said, _)| said == name)
+    }
+
+    /// Whether the answer may be packed without the script's knowing: parts of a page are parts of what they are packed as.
+    fn takes_gzip(&self) -> bool {
+        self.method != Method::HEAD && !self.says(&ACCEPT_ENCODING) && !self.says(&RANGE)
+    }
+
     fn to(&self, url: &Url) -> Vec<u8> {
         let host = String::from_utf8_lossy(url.host().as_bytes());
         let mut head = format!(
@@ -173,12 +194,11 @@ impl Request {
             self.method,
             url.target()
         );
-        let says = |name: &str| self.headers.iter().any(|(said, _)| said.as_str() == name);
-        if !says("user-agent") {
+        if !self.says(&USER_AGENT) {
             let _ = write!(head, "User-Agent: mobula/{}\r\n", env!("CARGO_PKG_VERSION"));
         }
-        if !says("accept-encoding") {
-            head.push_str("Accept-Encoding: identity\r\n");
+        if self.takes_gzip() {
+            head.push_str("Accept-Encoding: gzip\r\n");
         }
         let needs_length = [Method::POST, Method::PUT, Method::PATCH].contains(&self.method);
         if needs_length || !self.body.is_empty() {
@@ -290,7 +310,7 @@ mod tests {
         };
         assert_eq!(
             sent(&asked).unwrap(),
-            "POST /a?b HTTP/1.1\r\nHost: example.com\r\nAccept-Encoding: identity\r\nContent-Length: 2\r\nUser-Agent: curl/8\r\n\
+            "POST /a?b HTTP/1.1\r\nHost: example.com\r\nAccept-Encoding: gzip\r\nContent-Length: 2\r\nUser-Agent: curl/8\r\n\
              X-A: b\r\nCookie: a=1; b=2\r\nConnection: close\r\n\r\n{}"
         );
         for (method, headers, cookies) in [
@@ -308,6 +328,26 @@ mod tests {
                 ..Fetch::default()
             };
             assert!(sent(&broken).is_err(), "{broken:?}");
+        }
+    }
+
+    /// As Go's transport does: who has said what may come, or wants a part, or no body, gets what there is.
+    #[test]
+    fn gzip_is_asked_for_where_the_script_need_not_know() {
+        for (method, header, packed) in [
+            ("GET", "X-A", true),
+            ("POST", "X-A", true),
+            ("HEAD", "X-A", false),
+            ("GET", "Range", false),
+            ("GET", "accept-encoding", false),
+        ] {
+            let asked = Fetch {
+                method: method.to_owned(),
+                headers: vec![(header.to_owned(), "identity".to_owned())],
+                ..Fetch::default()
+            };
+            let says = sent(&asked).unwrap().contains("Accept-Encoding: gzip");
+            assert_eq!(says, packed, "{method} {header}");
         }
     }
 

@@ -3,6 +3,7 @@
 mod body;
 mod exchange;
 mod fetch;
+mod gzip;
 mod nat;
 mod netcat;
 mod page;
@@ -10,6 +11,7 @@ mod ping;
 mod speed;
 
 pub(crate) use fetch::{Fetch, fetch};
+pub(crate) use gzip::gunzip;
 pub use nat::nat;
 pub(crate) use netcat::{Netcat, netcat};
 pub use page::page;

@@ -2,6 +2,7 @@
 
 use super::super::lab::Mounted;
 use super::exchange::{Exchange, Progress, request};
+use super::gzip::gunzip;
 use crate::observatory::Url;
 
 /// How many other places it may be at.
@@ -31,7 +32,12 @@ pub async fn page(node: &Mounted, url: &Url, max: usize) -> Result<Vec<u8>, Stri
         if !answer.status.is_success() {
             return Err(format!("it is answered with {}", answer.status.as_u16()));
         }
-        return exchange.body(&answer, max).await;
+        let body = exchange.body(&answer, max).await?;
+        // Some have it packed for everybody, asked or not.
+        return match answer.is_gzip() {
+            true => gunzip(&body, max),
+            false => Ok(body),
+        };
     }
     Err("it leads from one place to the next".to_owned())
 }

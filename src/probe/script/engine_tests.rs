@@ -10,8 +10,20 @@ use super::*;
 
 /// What a script says, in an engine that has a thread as in its process; `answer` is what the network says to anything.
 fn said_by(content: &str, millis: u64, answer: Option<(Json, &str)>) -> (Scripted, Vec<Json>) {
+    let (said, asked) = answer_to(Question::Node, content, millis, answer);
+    (serde_json::from_str(&said).unwrap_or_default(), asked)
+}
+
+/// Likewise, to any question, as it is said.
+fn answer_to(
+    question: Question,
+    content: &str,
+    millis: u64,
+    answer: Option<(Json, &str)>,
+) -> (String, Vec<Json>) {
     let order = Order {
         content: content.to_owned(),
+        question,
         proxy: ProxyInfo {
             name: "香港 \"01\"".to_owned(),
             address: "127.0.0.1:1".to_owned(),
@@ -211,6 +223,83 @@ fn bytes_are_said_somewhere() {
         asked,
         [json!({"netcat": {"addr": "a:1", "data": "hello", "retry": 1, "timeout": 500}})]
     );
+}
+
+#[test]
+fn a_script_knows_under_which_addresses_a_node_is_seen() {
+    let trace = || Some((json!({"statusCode": 200}), "fl=1\nip=203.0.113.7\nts=1\n"));
+    let asked = |content: &str| {
+        let (said, asked) = answer_to(Question::Addresses, content, 10_000, trace());
+        let urls = asked.iter().map(|one| one["fetch"]["url"].clone());
+        (said, urls.collect::<Vec<_>>())
+    };
+    let ours = [
+        json!("https://1.1.1.1/cdn-cgi/trace"),
+        json!("https://[2606:4700:4700::1111]/cdn-cgi/trace"),
+    ];
+    let both = r#"["203.0.113.7","203.0.113.7"]"#;
+    // One that has none of its own, or is no program, or calls ours.
+    for (content, said, urls) in [
+        ("", both, &ours[..]),
+        ("function handler( {", both, &ours),
+        ("const ip_resolve = 7", both, &ours),
+        (
+            "const ip_resolve = () => ip_resolve_default().slice(1)",
+            r#"["203.0.113.7"]"#,
+            &ours,
+        ),
+        (
+            "function ip_resolve() { return ['192.0.2.1', 7] }",
+            r#"["192.0.2.1",7]"#,
+            &[],
+        ),
+        ("function ip_resolve() { throw 1 }", "", &[]),
+        (
+            "function ip_resolve() { return 'x'.repeat(1 << 20) }",
+            "",
+            &[],
+        ),
+        ("function ip_resolve() {}", "", &[]),
+    ] {
+        assert_eq!(
+            asked(content),
+            (said.to_owned(), urls.to_vec()),
+            "{content}"
+        );
+    }
+    let (said, _) = answer_to(Question::Addresses, "", 10_000, None);
+    assert_eq!(said, "[]", "nothing came");
+}
+
+#[test]
+fn a_script_knows_where_an_address_is() {
+    let question = || Question::Location("2001:db8::7".to_owned());
+    let script = "const handler = async (ip) => ({ip, asn: 7, longitude: NaN})";
+    let (said, _) = answer_to(question(), script, 10_000, None);
+    assert_eq!(said, r#"{"ip":"2001:db8::7","asn":7,"longitude":null}"#);
+    let page = r#"{"query": "2001:db8::7", "as_number": "AS1", "isp_name": "Example 香", "longitude": 1.5, "city_name": "Hong Kong",
+                   "country_code": "HK"}"#;
+    let (said, asked) = answer_to(question(), "", 10_000, Some((json!({}), page)));
+    assert_eq!(
+        asked[0]["fetch"]["url"],
+        "https://ipv4.ipleak.net/json/2001:db8::7"
+    );
+    let said: Json = serde_json::from_str(&said).unwrap();
+    for (key, value) in [
+        ("ip", json!("2001:db8::7")),
+        ("isp", json!("Example 香")),
+        ("asn", json!(0)),
+        ("longitude", json!(1.5)),
+        ("timezone", json!("")),
+        ("country", json!("Hong Kong")),
+        ("country_code", json!("HK")),
+    ] {
+        assert_eq!(said[key], value, "{key}");
+    }
+    for nothing in [None, Some((json!({}), "<html>"))] {
+        let (said, _) = answer_to(question(), "", 10_000, nothing);
+        assert_eq!(serde_json::from_str::<Json>(&said).unwrap()["ip"], "");
+    }
 }
 
 #[test]

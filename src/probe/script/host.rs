@@ -1,20 +1,21 @@
 //! The end of a script's pipes that has the network.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::super::codec::{ProxyInfo, Script, Scripted};
+use super::super::codec::{Location, ProxyInfo, Script, Scripted};
 use super::super::lab::Mounted;
 use super::super::measure::{fetch, netcat};
 use super::runner::WORD;
-use super::{Ask, Order, frames, limit};
+use super::{Ask, Order, Question, frames, limit};
 
 /// Scripts that run at one time.
 const AT_ONCE: usize = 16;
@@ -65,34 +66,87 @@ impl Drop for Process {
     }
 }
 
-/// Runs a script for a node when there is a place; it ends in its time, or with this future.
-pub async fn run(runner: &Runner, node: &Mounted, script: &Script, about: &ProxyInfo) -> Scripted {
-    let _place = runner.places.acquire().await;
-    let began = Instant::now();
+/// The node that a script is run for.
+#[derive(Clone, Copy)]
+pub struct About<'a> {
+    /// What its network is.
+    pub node: &'a Mounted,
+    /// What it is told of it.
+    pub info: &'a ProxyInfo,
+}
+
+/// What a script says of a node. It runs when there is a place for it, and ends in its time, or with this future.
+pub async fn run(runner: &Runner, about: About<'_>, script: &Script) -> Scripted {
     let limit = limit(script.timeout_millis);
-    let order = Order {
-        content: script.content.clone(),
-        proxy: about.clone(),
-        millis: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
-    };
-    let said = match timeout(limit, converse(runner, node, &order)).await {
-        Ok(Ok(said)) => said.bounded(),
-        Ok(Err(why)) => {
-            debug!("a script's process ended without an answer: {why}");
-            Scripted::default()
-        }
-        Err(_) => {
-            debug!("a script was stopped after {} ms", limit.as_millis());
-            Scripted::default()
-        }
-    };
+    let (said, took) = ask(runner, about, &script.content, Question::Node, limit).await;
+    let said: Scripted = serde_json::from_str(&said).unwrap_or_default();
     Scripted {
-        millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        ..said
+        millis: millis(took),
+        ..said.bounded()
     }
 }
 
-async fn converse(runner: &Runner, node: &Mounted, order: &Order) -> io::Result<Scripted> {
+/// The addresses under which a node's sessions come: what a script says, or the one that is there for those without.
+pub async fn addresses(
+    runner: &Runner,
+    about: About<'_>,
+    content: &str,
+    limit: Duration,
+) -> Vec<IpAddr> {
+    let (said, _) = ask(runner, about, content, Question::Addresses, limit).await;
+    let said: Vec<serde_json::Value> = serde_json::from_str(&said).unwrap_or_default();
+    let said = said.iter().filter_map(|one| one.as_str()?.parse().ok());
+    said.collect()
+}
+
+/// Where an address is: what a script says; that which is there for fronts without one when it is empty.
+pub async fn location(
+    runner: &Runner,
+    about: About<'_>,
+    content: &str,
+    ip: IpAddr,
+    limit: Duration,
+) -> Location {
+    let question = Question::Location(ip.to_string());
+    let (said, _) = ask(runner, about, content, question, limit).await;
+    Location::read(&serde_json::from_str(&said).unwrap_or_default())
+}
+
+/// What a script says to a question, as JSON, and how long it took; nothing of one that said nothing.
+async fn ask(
+    runner: &Runner,
+    about: About<'_>,
+    content: &str,
+    question: Question,
+    limit: Duration,
+) -> (String, Duration) {
+    let _place = runner.places.acquire().await;
+    let began = Instant::now();
+    let order = Order {
+        content: content.to_owned(),
+        question,
+        proxy: about.info.clone(),
+        millis: millis(limit),
+    };
+    let said = match timeout(limit, converse(runner, about.node, &order)).await {
+        Ok(Ok(said)) => said,
+        Ok(Err(why)) => {
+            debug!("a script's process ended without an answer: {why}");
+            String::new()
+        }
+        Err(_) => {
+            debug!("a script was stopped after {} ms", limit.as_millis());
+            String::new()
+        }
+    };
+    (said, began.elapsed())
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn converse(runner: &Runner, node: &Mounted, order: &Order) -> io::Result<String> {
     let mut process = runner.start()?;
     let child = process.0.as_mut();
     let pipes = child.and_then(|child| child.stdin.take().zip(child.stdout.take()));

@@ -87,8 +87,9 @@
     __json_stringify: safeStringify,
   });
 
-  // What `handler()` gave, as a front is told.
-  return (given) => {
+  // What a function gave: as it is, or as a front is told of a node.
+  return (given, isWhole) => {
+    if (isWhole) return stringify(given, wellFormed);
     if (typeof given === 'string') return stringify({ text: given }, wellFormed);
     const { text: words, color, background } = object(given);
     const said = { text: text(words, ''), color: text(color, ''), background: text(background, '') };

@@ -79,11 +79,16 @@ pub fn share_links(data: &[u8]) {
     }
 }
 
-/// Requests of MiaoSpeed's fronts, and their signatures: what is signed is taken, and not by another token.
+/// Requests of MiaoSpeed's fronts, and their signatures: what is signed is taken, and not by another token. Pages that are packed
+/// by gzip, within their bound.
 pub fn probe_requests(data: &[u8]) {
     use crate::probe::codec::{BUILD_TOKEN, Binding, Request, Tokens, Unsigned, result};
 
     let data = &data[..data.len().min(4096)];
+    const MAX_PAGE: usize = 1 << 16;
+    if let Ok(page) = crate::probe::gunzip(data, MAX_PAGE) {
+        assert!(page.len() <= MAX_PAGE);
+    }
     if let Some((transaction, datagram)) = data.split_first_chunk::<12>() {
         let _ = Binding::decode(datagram, transaction);
     }
