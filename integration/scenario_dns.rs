@@ -126,6 +126,71 @@ async fn answers(peer: Peer) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn xrays_rules_say_what_becomes_of_a_question() {
+    let (inside, outside) = (NameServer::new("inside"), NameServer::new("outside"));
+    inside.has("plain.test", &["10.0.0.1", "2001:db8::1"]);
+    outside.has("x.direct.test", &["10.0.0.2"]);
+    let (at_inside, at_outside) = (inside.run().await, outside.run().await);
+    let dns = json!({"servers": [{"address": "127.0.0.1", "port": at_inside.port()}]});
+    let mut stage = Stage::new();
+    let door = free_port();
+    let rules = json!({"rules": [
+        {"action": "return", "rCode": 3, "domain": ["domain:ads.test"]},
+        {"action": "direct", "domain": ["domain:direct.test"]},
+        {"action": "drop", "qType": "15,28"},
+        {"action": "hijack", "qType": 33, "rCode": 4},
+    ]});
+    let config = door_to_dns(door, at_outside, &dns, &rules);
+    stage.run(Peer::Mobula, "rules", &config, &[door]).await;
+    for (name, kind, expected) in [
+        ("plain.test", A, "NoError 10.0.0.1"),
+        ("x.ads.test", A, "NXDomain"),
+        ("x.ads.test", RecordType::MX, "NXDomain"),
+        ("x.direct.test", A, "NoError 10.0.0.2"),
+        ("x.direct.test", RecordType::TXT, "NoError outside"),
+        ("plain.test", AAAA, "nothing"),
+        ("plain.test", RecordType::MX, "nothing"),
+        ("plain.test", RecordType::SRV, "NotImp"),
+        ("plain.test", RecordType::TXT, "NoError"),
+    ] {
+        let answer = said_by_udp(door, name, kind).await;
+        assert_eq!(answer, expected, "{name} {kind}");
+    }
+    assert!(!inside.was_asked("x.direct.test") && !outside.was_asked("plain.test"));
+    // What came before them.
+    let door = free_port();
+    let blocked = json!({"blockTypes": [28], "nonIPQuery": "skip"});
+    let config = door_to_dns(door, at_outside, &dns, &blocked);
+    stage.run(Peer::Mobula, "blocked", &config, &[door]).await;
+    for (kind, expected) in [
+        (A, "NoError 10.0.0.1"),
+        (AAAA, "nothing"),
+        (RecordType::TXT, "NoError outside"),
+    ] {
+        let answer = said_by_udp(door, "plain.test", kind).await;
+        assert_eq!(answer, expected, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn the_hosts_file_of_the_system_answers_where_it_is_asked() {
+    let server = NameServer::new("server");
+    let at = server.run().await;
+    server.has("localhost", &["10.0.0.9"]);
+    let mut stage = Stage::new();
+    for (counts, answer) in [(true, "NoError 127.0.0.1"), (false, "NoError 10.0.0.9")] {
+        let door = free_port();
+        let servers = json!([{"address": "127.0.0.1", "port": at.port()}]);
+        let dns = json!({"servers": servers, "useSystemHosts": counts});
+        let config = door_to_dns(door, at, &dns, &json!({}));
+        let name = format!("peer-{door}");
+        stage.run(Peer::Mobula, &name, &config, &[door]).await;
+        assert_eq!(ask_by_udp(door, "localhost", A).await, answer);
+        assert_eq!(server.was_asked("localhost"), !counts);
+    }
+}
+
+#[tokio::test]
 async fn many_questions_of_one_connection_are_answered_each() {
     let server = NameServer::new("server");
     server.has("a.test", &["10.0.0.1"]);
@@ -366,6 +431,12 @@ async fn ask_by_udp(door: u16, name: &str, kind: RecordType) -> String {
     let received = timeout(LIMIT, socket.recv(&mut buf)).await;
     let n = received.expect("an answer in time").unwrap();
     shown(&buf[..n])
+}
+
+/// As `ask_by_udp`, where silence is an answer, too.
+async fn said_by_udp(door: u16, name: &str, kind: RecordType) -> String {
+    let asking = timeout(Duration::from_secs(2), ask_by_udp(door, name, kind));
+    asking.await.unwrap_or_else(|_| "nothing".to_owned())
 }
 
 /// All questions at once, then all answers.

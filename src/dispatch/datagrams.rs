@@ -410,7 +410,7 @@ mod tests {
     /// An association by a `dns` outbound that was asked once; the end says when it has ended.
     fn associate(is_connectionless: bool) -> (mpsc::Sender<()>, oneshot::Receiver<()>) {
         let dns = OutboundSettings::Dns(dns::OutboundSettings {
-            others: dns::Others::Drop,
+            others: dns::Act::Drop,
             ..dns::OutboundSettings::default()
         });
         let (transport, protocol) = (transport::Outbound::default(), protocol::Outbound::new(dns));

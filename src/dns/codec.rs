@@ -72,9 +72,6 @@ const NEGATIVE_TTL: u32 = 60;
 /// What V2Ray says it takes over UDP when it sends EDNS.
 const UDP_PAYLOAD: u16 = 1350;
 
-/// `REFUSED`.
-const REFUSED: ResponseCode = ResponseCode::Refused;
-
 impl Question {
     /// The message that asks a server for this.
     pub fn encode(&self, id: u16, client: Option<IpAddr>) -> Result<Vec<u8>, CodecError> {
@@ -197,14 +194,36 @@ impl Asked {
     }
 }
 
-/// The reply that refuses whatever `query` asks; `None` when it is no query.
-pub fn refusal(query: &[u8]) -> Option<Vec<u8>> {
+/// What a message of somebody else's asks for, whatever that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// The type, 1 for A.
+    pub number: u16,
+    /// In lower case, without a dot at its end.
+    pub name: String,
+}
+
+impl Kind {
+    /// The first question of a query; `None` where there is none.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let message = Message::from_vec(bytes).ok()?;
+        let query = message.queries.first()?;
+        let is_query = message.metadata.message_type == MessageType::Query;
+        is_query.then(|| Self {
+            number: query.query_type.into(),
+            name: plain(&query.name),
+        })
+    }
+}
+
+/// The reply to whatever `query` asks that has only this code, of which four bits have room; `None` when it is no query.
+pub fn bare_reply(query: &[u8], code: u16) -> Option<Vec<u8>> {
     let asked = Message::from_vec(query).ok()?;
     if asked.metadata.message_type != MessageType::Query {
         return None;
     }
     let mut message = response(asked.metadata.id, asked.metadata.op_code);
-    message.metadata.response_code = REFUSED;
+    message.metadata.response_code = ResponseCode::from_low((code & 0x0f) as u8);
     message.queries = asked.queries;
     message.to_vec().ok()
 }
@@ -370,10 +389,15 @@ mod tests {
             assert_eq!(Asked::decode(bytes), None, "{bytes:02x?}");
         }
         assert_eq!(
-            refusal(&text).unwrap(),
+            bare_reply(&text, 5).unwrap(),
             hex!("1234 8185 0001 0000 0000 0000 01 61 03 636f6d 00 0010 0001")
         );
-        assert_eq!(refusal(&reply), None);
+        assert_eq!(bare_reply(&reply, 5), None);
+        let kind = Kind::decode(&text).unwrap();
+        assert_eq!((kind.number, &*kind.name), (16, "a.com"));
+        for bytes in [&reply[..], &[], &text[..20], &[0; 12]] {
+            assert_eq!(Kind::decode(bytes), None, "{bytes:02x?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::system_hosts::{HOSTS_FILE, SystemHosts};
 use super::{Families, HostEntry, HostNames, HostValue};
 use crate::matching::{Domains, MatchRank, Name};
 
@@ -20,6 +21,8 @@ pub(super) struct Hosts {
     domains: HashMap<String, Vec<HostValue>>,
     /// Keywords, expressions, whole categories.
     sets: Vec<(Domains, Vec<HostValue>)>,
+    /// Those of the system's hosts file, where they count.
+    system: Option<SystemHosts>,
 }
 
 /// What the table says of a name.
@@ -51,6 +54,12 @@ impl Hosts {
         hosts
     }
 
+    /// With the names of the system's hosts file.
+    pub(super) fn with_system(self, is_on: bool) -> Self {
+        let system = is_on.then(|| SystemHosts::new(HOSTS_FILE));
+        Self { system, ..self }
+    }
+
     /// `name` is in lower case, without a dot at its end.
     pub(super) fn find(&self, name: &str, families: Families) -> Option<Found> {
         let mut alias = None;
@@ -80,6 +89,10 @@ impl Hosts {
     fn values(&self, name: &str) -> Vec<HostValue> {
         let mut found: Vec<(MatchRank, &[HostValue])> = Vec::new();
         if let Some(values) = self.full.get(name) {
+            found.push((MatchRank::Full, values));
+        }
+        let of_system = self.system.as_ref().map(|system| system.values(name));
+        if let Some(values) = &of_system {
             found.push((MatchRank::Full, values));
         }
         let mut above = Some(name);

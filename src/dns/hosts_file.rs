@@ -34,7 +34,7 @@ struct Known {
 }
 
 /// Tells one state of a file from the next; `None` is one that is not there.
-type Stamp = Option<(u64, u64, i64, i64)>;
+pub(super) type Stamp = Option<(u64, u64, i64, i64)>;
 
 impl HostsFile {
     pub(super) fn new(hosts: &str, order: &str) -> Self {
@@ -68,12 +68,12 @@ impl HostsFile {
     }
 }
 
-fn stamp(path: &Path) -> Stamp {
+pub(super) fn stamp(path: &Path) -> Stamp {
     let now = fs::metadata(path).ok()?;
     Some((now.ino(), now.len(), now.mtime(), now.mtime_nsec()))
 }
 
-fn read(path: &Path) -> String {
+pub(super) fn read(path: &Path) -> String {
     match fs::metadata(path) {
         Ok(file) if file.is_file() && file.len() <= MAX_BYTES => {
             let bytes = fs::read(path).unwrap_or_default();
@@ -85,12 +85,16 @@ fn read(path: &Path) -> String {
 
 /// The names in a line of the hosts file.
 fn names_of(line: &str) -> impl Iterator<Item = &str> {
+    entry(line).into_iter().flat_map(|(_, names)| names)
+}
+
+/// The address of a line of the hosts file, and its names.
+pub(super) fn entry(line: &str) -> Option<(IpAddr, impl Iterator<Item = &str>)> {
     let line = line.split('#').next().unwrap_or_default();
     let mut words = line.split_ascii_whitespace();
     // A scope behind the address is no part of it.
     let address = words.next().and_then(|word| word.split('%').next());
-    let is_address = address.is_some_and(|word| word.parse::<IpAddr>().is_ok());
-    words.filter(move |_| is_address)
+    Some((address?.parse().ok()?, words))
 }
 
 /// Whether all that is asked before the hosts file is on this machine and reads that file, too.

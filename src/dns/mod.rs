@@ -30,6 +30,7 @@ mod server;
 mod settings;
 mod shares;
 mod system;
+mod system_hosts;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +44,7 @@ pub use settings::{
     FakePool, FakePoolError, Fallback, HostEntry, HostNames, HostValue, Server, Settings, Upstream,
 };
 pub use system::resolve;
+pub use system_hosts::HOSTS_FILE;
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -89,7 +89,7 @@ impl Resolver {
             Arc::new(Server::new(server, own))
         });
         Self {
-            hosts: Hosts::new(settings.hosts),
+            hosts: Hosts::new(settings.hosts).with_system(settings.system_hosts),
             servers: servers.collect(),
             fakes,
             families: settings.families,

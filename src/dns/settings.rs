@@ -19,6 +19,8 @@ use crate::matching::{Domains, Networks, Pattern, PatternError};
 pub struct Settings {
     /// `hosts`: names that are answered without a server. All entries that match count, the closest first.
     pub hosts: Vec<HostEntry>,
+    /// Xray's `useSystemHosts`: the names of the system's hosts file are answered as those of `hosts`.
+    pub system_hosts: bool,
     /// Asked in their order; without any, the system is.
     pub servers: Vec<Server>,
     /// `queryStrategy`.

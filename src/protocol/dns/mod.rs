@@ -2,13 +2,14 @@
 //!
 //! A session is a stream of framed messages or a run of datagrams. Questions for A and AAAA are
 //! answered from [`Resolver`], several at a time and in the order in which the answers are found;
-//! all others go to the server that the session was meant for, or to the one that the settings name.
+//! all others go to the server that the session was meant for, or to the one that the settings name. Rules may
+//! say otherwise by the type and the name that are asked for.
 
 mod pipe;
 mod serve;
 mod settings;
 
-pub use settings::{Others, OutboundSettings};
+pub use settings::{Act, OutboundSettings, Rule};
 
 use std::sync::Arc;
 
@@ -71,6 +72,7 @@ impl Outbound {
         let (over, server) = self.server(network, to);
         let session = serve::Session {
             resolver,
+            rules: self.0.rules.clone(),
             others: self.0.others,
             ttl: self.0.ttl,
             is_datagram: network == Network::Udp,

@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, trace};
 
-use super::Others;
+use super::{Act, Rule};
 use crate::address::{Destination, Network};
-use crate::dns::codec::{Asked, refusal};
+use crate::dns::codec::{Asked, Kind, bare_reply};
 use crate::dns::{Dialer, Framed, Resolver, Via, asker, asking};
 use crate::io::{Packet, Packets};
 
@@ -31,7 +31,8 @@ const FAILED: u16 = 2;
 
 pub(super) struct Session {
     pub(super) resolver: Arc<Resolver>,
-    pub(super) others: Others,
+    pub(super) rules: Arc<[Rule]>,
+    pub(super) others: Act,
     pub(super) ttl: Option<u32>,
     pub(super) is_datagram: bool,
     /// Whom the client believes to ask.
@@ -46,6 +47,14 @@ pub(super) struct Session {
 enum Event {
     Answer(Vec<u8>),
     Forwarded(Bytes),
+}
+
+/// What becomes of one question.
+enum Next {
+    Answer(Box<Asked>),
+    Drop,
+    Reply(u16),
+    Forward,
 }
 
 impl Session {
@@ -71,17 +80,16 @@ impl Session {
                         is_done = true;
                         continue;
                     };
-                    if let Some(asked) = Asked::decode(&query.data) {
-                        lookups += 1;
-                        self.look_up(asked, events.clone());
-                        continue;
-                    }
-                    match self.others {
-                        Others::Drop => trace!(to = %self.to, "dropped: not a question for addresses"),
-                        Others::Refuse => if let Some(answer) = refusal(&query.data) {
+                    match self.next(&query.data) {
+                        Next::Answer(asked) => {
+                            lookups += 1;
+                            self.look_up(asked, events.clone());
+                        }
+                        Next::Drop => trace!(to = %self.to, "dropped: such questions get no answer"),
+                        Next::Reply(code) => if let Some(answer) = bare_reply(&query.data, code) {
                             self.send(&mut client, answer.into()).await?;
                         }
-                        Others::Forward => {
+                        Next::Forward => {
                             forwarded += usize::from(self.forward(&mut forward, query.data, &events));
                         }
                     }
@@ -104,13 +112,36 @@ impl Session {
         }
     }
 
+    fn next(&self, query: &[u8]) -> Next {
+        let asked = Asked::decode(query);
+        let usual = match asked {
+            Some(_) => Act::Answer(0),
+            None => self.others,
+        };
+        let act = match (&self.rules[..], Kind::decode(query)) {
+            ([], _) => usual,
+            // No rule can be asked about it, and none may be passed by.
+            (_, None) => Act::Drop,
+            (rules, Some(kind)) => {
+                let rule = rules.iter().find(|rule| rule.fits(&kind));
+                rule.map_or(usual, |rule| rule.act)
+            }
+        };
+        match (act, asked) {
+            (Act::Answer(_), Some(asked)) => Next::Answer(asked.into()),
+            (Act::Answer(code), None) | (Act::Reply(code), _) => Next::Reply(code),
+            (Act::Drop, _) => Next::Drop,
+            (Act::Forward, _) => Next::Forward,
+        }
+    }
+
     async fn send(&self, client: &mut Box<dyn Packets>, data: Bytes) -> io::Result<()> {
         let peer = self.to.clone();
         let packet = Packet { peer, data };
         poll_fn(|cx| client.poll_send(cx, &packet)).await
     }
 
-    fn look_up(&self, asked: Asked, events: mpsc::Sender<Event>) {
+    fn look_up(&self, asked: Box<Asked>, events: mpsc::Sender<Event>) {
         let resolver = self.resolver.clone();
         let (ttl, is_datagram) = (self.ttl, self.is_datagram);
         let looking = async move {
@@ -227,7 +258,8 @@ mod tests {
         let to: Destination = "192.0.2.1:53".parse().unwrap();
         let session = Session {
             resolver: Arc::default(),
-            others: Others::Forward,
+            rules: Arc::default(),
+            others: Act::Forward,
             ttl: None,
             is_datagram: true,
             to: to.clone(),

@@ -2,10 +2,15 @@
 
 #![warn(missing_docs)]
 
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
 use crate::address::{Destination, Host, Network};
+use crate::dns::codec::Kind;
+use crate::matching::{Domains, Name};
 
 /// `settings` of a `dns` outbound.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct OutboundSettings {
     /// Where questions that are not answered here go, in place of where they were sent.
     pub network: Option<Network>,
@@ -13,22 +18,48 @@ pub struct OutboundSettings {
     pub host: Option<Host>,
     /// `port`.
     pub port: Option<u16>,
-    /// `nonIPQuery`.
-    pub others: Others,
+    /// Xray's `rules`, and what its `blockTypes` means: the first that fits a question says what becomes of it.
+    pub rules: Arc<[Rule]>,
+    /// `nonIPQuery`: what becomes of questions that are not for addresses, where no rule fits.
+    pub others: Act,
     /// `responseTTL` in seconds, if `overrideResponseTTL` asks for it.
     pub ttl: Option<u32>,
 }
 
-/// What becomes of questions that are not for addresses.
+/// One of `rules`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// `qType`: the types that it is for, all without any.
+    pub kinds: Vec<RangeInclusive<u16>>,
+    /// `domain`: the names that it is for.
+    pub names: Option<Domains>,
+    /// `action`.
+    pub act: Act,
+}
+
+/// What becomes of a question.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Others {
-    /// `skip`: they go to the server.
+pub enum Act {
+    /// `direct`, or `skip`: it goes to the server.
     #[default]
     Forward,
-    /// They get no answer.
+    /// `drop`: it gets no answer.
     Drop,
-    /// `reject`: they are refused.
-    Refuse,
+    /// `return`, or `reject` (5): a reply with this code and nothing else.
+    Reply(u16),
+    /// `hijack`: addresses come from the built-in DNS, and whatever else is asked for gets this code.
+    Answer(u16),
+}
+
+impl Rule {
+    pub(super) fn fits(&self, asked: &Kind) -> bool {
+        let mut kinds = self.kinds.iter();
+        (self.kinds.is_empty() || kinds.any(|kinds| kinds.contains(&asked.number)))
+            && self
+                .names
+                .as_ref()
+                .is_none_or(|names| names.contains(&Name::new(&asked.name)))
+    }
 }
 
 impl OutboundSettings {

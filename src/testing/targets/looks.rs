@@ -36,7 +36,7 @@ pub fn quic(data: &[u8]) {
 
 /// Questions and replies of DNS, and the frames that carry them over TCP.
 pub fn dns_messages(data: &[u8]) {
-    use crate::dns::codec::{Asked, Family, Question, refusal};
+    use crate::dns::codec::{Asked, Family, Kind, Question, bare_reply};
 
     if let Some(asked) = Asked::decode(data) {
         let answer = asked.answer(0, &[[1, 2, 3, 4].into()], 60, true);
@@ -49,8 +49,9 @@ pub fn dns_messages(data: &[u8]) {
             Some(asked.question)
         );
     }
-    if let Some(refused) = refusal(data) {
-        assert_eq!(refusal(&refused), None, "a reply is not replied to");
+    if let Some(refused) = bare_reply(data, 5) {
+        assert_eq!(bare_reply(&refused, 5), None, "a reply is not replied to");
+        assert_eq!(Kind::decode(&refused), None, "nor is it a question");
     }
     let question = Question {
         name: "a.com".to_owned(),

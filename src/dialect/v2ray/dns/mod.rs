@@ -6,12 +6,13 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+use std::fs;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::address::Host;
 use crate::dialect::v2ray::json::{Node, Object, did_you_mean, either, one_of, one_of_or};
-use crate::dns::{FakePool, Fallback, Families, Settings, Strategy};
+use crate::dns::{FakePool, Fallback, Families, HOSTS_FILE, Settings, Strategy};
 use crate::matching::{Geodata, Pattern};
 
 /// What the whole section says to each of its servers.
@@ -53,6 +54,7 @@ pub(super) fn read(dns: &Object, fakes: Option<Vec<FakePool>>, geodata: &Geodata
     }
     let settings = Settings {
         hosts: hosts::read(dns, geodata),
+        system_hosts: dns.read_or("useSystemHosts", false),
         servers,
         families: common.families,
         fallback: fallback(dns),
@@ -60,10 +62,12 @@ pub(super) fn read(dns: &Object, fakes: Option<Vec<FakePool>>, geodata: &Geodata
     };
     // How V2Ray 5 makes its tables.
     dns.silent(&["domainMatcher"]);
-    dns.refuse(
-        "useSystemHosts",
-        "the system's hosts file counts for what the system resolves alone: write its names into `hosts`",
-    );
+    if settings.system_hosts
+        && let Err(e) = fs::metadata(HOSTS_FILE)
+        && let Some(node) = dns.get("useSystemHosts")
+    {
+        node.warn(format!("no name is found in {HOSTS_FILE}: {e}"));
+    }
     dns.no_effect(&["serveStale", "serveExpiredTTL", "enableParallelQuery"]);
     settings
 }

@@ -186,19 +186,25 @@ fn protocol_settings(
                 own.insert("destinationOverride".to_owned(), json!({"server": server}));
             }
             settings.keep(own, &["destinationOverride"]);
-            for key in ["finalRules", "ipsBlocked", "fragment", "noises"] {
-                if settings
-                    .get(&[key])
-                    .is_some_and(|value| !super::is_nothing(value))
-                {
-                    return Err(format!("{}: {NO_WORD}", settings.at(key)));
-                }
+            for key in [
+                "finalRules",
+                "ipsBlocked",
+                "fragment",
+                "noises",
+                "proxyProtocol",
+            ] {
+                nothing_of(settings, key)?;
             }
             settings.silent(&["timeout"]);
         }
         "blackhole" => settings.silent(&[]),
         "loopback" => settings.keep(own, &["inboundTag"]),
-        "dns" => settings.silent(&["nonIPQuery"]),
+        "dns" => {
+            for key in ["rules", "blockTypes"] {
+                nothing_of(settings, key)?;
+            }
+            settings.silent(&["nonIPQuery"]);
+        }
         other => {
             return Err(format!(
                 "V2Ray 5's form has no outbound `{}`",
@@ -208,6 +214,14 @@ fn protocol_settings(
     }
     settings.no_word(&["userLevel"]);
     Ok(())
+}
+
+/// What V2Ray 5 has no word for, and would do something else without.
+fn nothing_of(settings: &Part<'_>, key: &str) -> Result<(), String> {
+    match settings.get(&[key]) {
+        Some(value) if !super::is_nothing(value) => Err(format!("{}: {NO_WORD}", settings.at(key))),
+        _ => Ok(()),
+    }
 }
 
 /// Address and port of the only server, and what `account` makes of its only user; the settings themselves may be either.
