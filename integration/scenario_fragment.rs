@@ -199,3 +199,33 @@ async fn noise_goes_in_front_of_the_first_datagram_alone() {
     let rest: Vec<_> = came[1..].iter().map(|(_, bytes)| &bytes[..]).collect();
     assert_eq!(rest, [&[0, 255][..], b"one", b"two"]);
 }
+
+/// The connections of mux lead to the server that `redirect` names, and are this outbound's as well.
+#[tokio::test]
+async fn a_connection_of_mux_is_cut_too() {
+    let mut stage = Stage::new();
+    let (socks, server) = (free_port(), free_port());
+    let door = json!({
+        "inbounds": [{
+            "listen": "127.0.0.1", "port": server, "protocol": "dokodemo-door",
+            "settings": {"address": "v1.mux.cool"},
+        }],
+        "outbounds": [{"protocol": "freedom"}],
+    });
+    stage.run(Mobula, "server", &door, &[server]).await;
+    let (front, seen) = tap(server).await;
+    let settings = json!({
+        "redirect": format!("127.0.0.1:{front}"),
+        "fragment": {"packets": "1-3", "length": "5", "interval": "20-30"},
+    });
+    let config = json!({
+        "inbounds": [{"listen": "127.0.0.1", "port": socks, "protocol": "socks"}],
+        "outbounds": [{"protocol": "freedom", "settings": settings, "mux": {"enabled": true}}],
+    });
+    stage.run(Mobula, "client", &config, &[socks]).await;
+    traffic::word(socks, &To::Ip(traffic::echo().await)).await;
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    let first: Vec<usize> = seen.iter().map(|(_, bytes)| bytes.len()).take(4).collect();
+    assert_eq!(first, [5; 4]);
+    assert!(seen[1].0 - seen[0].0 >= Duration::from_millis(15));
+}

@@ -40,6 +40,23 @@ pub enum Entry {
     Tunnel,
 }
 
+/// Who a way is opened for: by what kind of inbound, and from where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Comer {
+    pub entry: Entry,
+    /// None for this process itself, and where many come by one way.
+    pub source: Option<Source>,
+}
+
+impl From<Entry> for Comer {
+    fn from(entry: Entry) -> Self {
+        Self {
+            entry,
+            source: None,
+        }
+    }
+}
+
 /// What the head of an HTTP request says: `:method`, `:path`, and its headers in small letters.
 pub type Attributes = BTreeMap<String, String>;
 

@@ -18,7 +18,7 @@ use crate::dns;
 use crate::io::{Link, Packets};
 use crate::log;
 use crate::protocol::loopback;
-use crate::session::{Entry, Source};
+use crate::session::{Comer, Entry, Source};
 use crate::transport;
 
 /// How many ways through a `loopback` may be inside each other.
@@ -35,13 +35,13 @@ impl Dispatcher {
         self: &Arc<Self>,
         loopback: &loopback::Outbound,
         to: &Destination,
-        entry: Entry,
+        comer: Comer,
     ) -> io::Result<Opened<Link>> {
         let round = next_round()?;
         let Chosen { outbound, known } = self.carrier(loopback, to, Network::Tcp).await?;
         let (dispatcher, to) = (self.clone(), to.clone());
         let opening = async move {
-            let opened = dispatcher.open(&outbound, &to, &known, entry).await;
+            let opened = dispatcher.open(&outbound, &to, &known, comer).await;
             dispatcher.note(&outbound, &opened);
             opened
         };

@@ -65,7 +65,7 @@ impl Dialer for RoutedDialer {
                 // With a `domainStrategy` its name would be asked of itself.
                 _ => {
                     let opened = dispatcher
-                        .open_as_is(&outbound, &to, &Known::Unasked, OWN)
+                        .open_as_is(&outbound, &to, &Known::Unasked, OWN.into())
                         .await;
                     opened.map(|(link, _)| link)
                 }

@@ -380,7 +380,7 @@ impl Dispatcher {
             let serving = self.serve_bridge(session, portal.clone(), link, first, reply);
             return serving.await;
         }
-        let opening = self.open(&outbound, &to, &known, session.inbound.entry);
+        let opening = self.open(&outbound, &to, &known, session.comer());
         let opening = self.watched(&outbound, opening);
         let waits = reply.as_ref().is_some_and(|reply| reply.is_awaited());
         let first_payload = outbound.first_payload();

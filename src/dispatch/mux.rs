@@ -97,10 +97,11 @@ impl Dispatcher {
                 protocol::Outbound::Proxy(proxy) => proxy,
                 protocol::Outbound::Freedom(freedom) => {
                     // The server that `redirect` names, for whoever comes.
-                    let (to, entry) = (mux::destination(), Entry::Local);
+                    let (to, comer) = (mux::destination(), Entry::Local.into());
                     let dialling =
-                        dispatcher.dial_target(&outbound, freedom, &to, &Known::Unasked, entry);
+                        dispatcher.dial_target(&outbound, freedom, &to, &Known::Unasked, comer);
                     let (link, limits) = dialling.await?;
+                    let link = freedom.cut(link);
                     return Ok((link, limits.unwrap_or_default().idle.into()));
                 }
                 protocol::Outbound::Endpoint(_) => {

@@ -2,19 +2,23 @@
 
 use std::future::Future;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::io::AsyncWriteExt;
+
 use super::allowed::both;
 use super::{Dispatcher, Outbound, OutboundRef};
-use crate::address::{Destination, Network};
+use crate::address::{Destination, Host, Network};
 use crate::cause::DialError;
 use crate::dns::{self, Known, Lookup, Strategy};
-use crate::io::{Counted, Link};
+use crate::io::{Counted, Io, Link};
 use crate::policy::Limits;
 use crate::protocol::{self, Endpoint, NextHop, Proxy, freedom, loopback};
-use crate::session::{Entry, Owner};
+use crate::session::{Comer, Entry, Owner, Source};
+use crate::transport::proxy_protocol;
 
 /// A stream by an outbound, or datagrams, and the outbound's limits; none where it is watched elsewhere.
 pub(super) type Opened<T> = (T, Option<Limits>);
@@ -25,26 +29,26 @@ impl Dispatcher {
     pub async fn open_by_tag(self: &Arc<Self>, tag: &str, to: &Destination) -> io::Result<Link> {
         match self.outbounds.get(tag) {
             Some(outbound) => {
-                let opened = self.open(&outbound, to, &Known::Unasked, Entry::Local);
+                let opened = self.open(&outbound, to, &Known::Unasked, OWN);
                 opened.await.map(|(link, _)| link)
             }
             None => Err(taken_away(tag)),
         }
     }
 
-    /// A stream to `to`; `known` are the addresses of `to` that the rules were asked about, `entry` how who asks has
-    /// come in.
+    /// A stream to `to`; `known` are the addresses of `to` that the rules were asked about, `comer` who asks.
     pub(super) fn open<'a>(
         self: &'a Arc<Self>,
         outbound: &'a OutboundRef,
         to: &'a Destination,
         known: &'a Known,
-        entry: Entry,
+        comer: impl Into<Comer>,
     ) -> Pin<Box<dyn Future<Output = io::Result<Opened<Link>>> + Send + 'a>> {
+        let comer = comer.into();
         Box::pin(async move {
             let target = match &outbound.protocol {
                 protocol::Outbound::Endpoint(Endpoint::Loopback(loopback)) => {
-                    return self.stream_again(loopback, to, entry).await;
+                    return self.stream_again(loopback, to, comer).await;
                 }
                 protocol::Outbound::Endpoint(endpoint) => {
                     return self.stream_at(endpoint, outbound, to, known);
@@ -53,7 +57,7 @@ impl Dispatcher {
                     self.target(outbound, to.clone(), known).await?
                 }
             };
-            self.open_as_is(outbound, &target, known, entry).await
+            self.open_as_is(outbound, &target, known, comer).await
         })
     }
 
@@ -80,7 +84,7 @@ impl Dispatcher {
         outbound: &OutboundRef,
         to: &Destination,
         known: &Known,
-        entry: Entry,
+        comer: Comer,
     ) -> io::Result<Opened<Link>> {
         if let Some(link) = self.mux_stream(outbound, to) {
             return Ok((link, None));
@@ -88,7 +92,7 @@ impl Dispatcher {
         match &outbound.protocol {
             protocol::Outbound::Endpoint(endpoint) => self.stream_at(endpoint, outbound, to, known),
             protocol::Outbound::Freedom(freedom) => {
-                let dialling = self.dial_target(outbound, freedom, to, known, entry);
+                let dialling = self.dial_target(outbound, freedom, to, known, comer);
                 let (link, limits) = dialling.await?;
                 Ok((freedom.stream(link), limits))
             }
@@ -132,7 +136,7 @@ impl Dispatcher {
         freedom: &freedom::Outbound,
         to: &Destination,
         known: &Known,
-        entry: Entry,
+        comer: Comer,
     ) -> io::Result<Opened<Link>> {
         let mut target = freedom.target(to);
         let mut lookup = self.lookup(outbound);
@@ -142,7 +146,7 @@ impl Dispatcher {
             false => Known::Unasked,
         };
         lookup = lookup.among(&known);
-        if let Some(gate) = freedom.gate(Network::Tcp, entry, outbound.label()) {
+        if let Some(gate) = freedom.gate(Network::Tcp, comer.entry, outbound.label()) {
             let found = lookup.resolve(&target).await.map_err(DialError::Name)?;
             let allowed = gate.admit(&target, found).map_err(DialError::Tcp)?;
             if self.through(outbound)?.is_some()
@@ -154,8 +158,15 @@ impl Dispatcher {
             known = Known::new(Ok(allowed));
             lookup = Lookup::System.among(&known);
         }
-        let connecting = self.connect(outbound, target, &lookup, &known, entry);
-        let (link, others) = connecting.await?;
+        let connecting = self.connect(outbound, target, &lookup, &known, comer);
+        let (mut link, others) = connecting.await?;
+        if let Some(version) = freedom.proxy_header() {
+            let local = far_address(&link, to, comer);
+            let source = comer.source.unwrap_or(Source::Unix);
+            let header = proxy_protocol::header(version, source, local);
+            link.write_all(&header).await?;
+            link.flush().await?;
+        }
         let limits = self.limits(freedom.level());
         Ok((link, both(others, Some(limits))))
     }
@@ -168,7 +179,7 @@ impl Dispatcher {
     ) -> io::Result<Opened<Link>> {
         let (server, unasked) = (hop.server.clone(), &Known::Unasked);
         let lookup = self.server_lookup(outbound);
-        let connecting = self.connect(outbound, server, &lookup, unasked, Entry::Local);
+        let connecting = self.connect(outbound, server, &lookup, unasked, OWN);
         // The name of a server is this process' own, and no user's share of questions.
         let (link, others) = dns::asking(Owner::Process, connecting).await?;
         Ok((link, both(others, Some(self.limits(hop.level)))))
@@ -182,7 +193,7 @@ impl Dispatcher {
         mut to: Destination,
         lookup: &Lookup,
         known: &Known,
-        entry: Entry,
+        comer: Comer,
     ) -> io::Result<Opened<Link>> {
         let through = self.through(outbound)?;
         if through.is_some() && lookup.strategy() != Strategy::AsIs {
@@ -192,7 +203,7 @@ impl Dispatcher {
         let dial = async {
             match &through {
                 Some(other) => {
-                    let opened = self.open(other, &to, known, entry).await;
+                    let opened = self.open(other, &to, known, comer).await;
                     // That it is reached makes up for no failure of those who go through it.
                     if opened.is_err() {
                         self.note(other, &opened);
@@ -223,6 +234,28 @@ impl Dispatcher {
         }
     }
 }
+
+/// The address that `link` leads to, for a PROXY header. Where other outbounds are on the way it is the one that was asked for,
+/// if that is no name.
+fn far_address(link: &Link, to: &Destination, comer: Comer) -> Source {
+    if let Some(peer) = link.tcp().and_then(|socket| socket.peer_addr().ok()) {
+        return peer.into();
+    }
+    let ip = match (&to.host, comer.source) {
+        (Host::Ip(ip), _) => *ip,
+        (Host::Domain(_), Some(Source::Ip(source))) if source.is_ipv6() => {
+            Ipv6Addr::UNSPECIFIED.into()
+        }
+        (Host::Domain(_), _) => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(ip, to.port).into()
+}
+
+/// For needs of this process.
+const OWN: Comer = Comer {
+    entry: Entry::Local,
+    source: None,
+};
 
 /// The server whose turn it is; asked once for each connection.
 pub(super) fn next_hop(proxy: &Proxy) -> io::Result<NextHop<'_>> {

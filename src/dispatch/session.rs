@@ -9,7 +9,7 @@ use tracing::{Span, debug_span};
 use crate::address::Destination;
 use crate::limits::{Held, Pace, Share};
 use crate::policy::Limits;
-use crate::session::{Attributes, Entry, Owner, Source, User};
+use crate::session::{Attributes, Comer, Entry, Owner, Source, User};
 use crate::sniffing;
 use crate::stats::{Presence, Traffic};
 
@@ -73,6 +73,14 @@ impl Session {
     /// The span of a stream to `to`: what is logged in it belongs to this session.
     pub(super) fn span(&self, to: &Destination) -> Span {
         debug_span!("session", id = self.id, %to, outbound = Empty)
+    }
+
+    /// Who its way is opened for.
+    pub(super) fn comer(&self) -> Comer {
+        Comer {
+            entry: self.inbound.entry,
+            source: Some(self.source),
+        }
     }
 
     /// Whom its share of what sessions have in common is counted for.

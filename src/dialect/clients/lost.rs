@@ -252,6 +252,9 @@ pub(in crate::dialect) fn freedom(settings: &freedom::OutboundSettings, said: &m
     if settings.fragment.is_some() {
         said.error("settings.fragment", NO_WORD);
     }
+    if settings.proxy_header.is_some() {
+        said.error("settings.proxyProtocol", NO_WORD);
+    }
     if !settings.noises.is_empty() {
         said.error("settings.noises", NO_WORD);
     }

@@ -34,9 +34,10 @@ pub(super) fn sources(
 ) -> Sources {
     let (strays, strayed) = mpsc::channel(STRAYS);
     let is_transparent = inbound.settings.follow_redirect;
+    let local = socket.local_addr().ok();
     let door = Door {
-        local: socket.local_addr().ok(),
-        to: inbound.settings.to.clone(),
+        local,
+        to: inbound.settings.at(local.map(|at| at.port())),
         user: inbound.user(),
         answers: is_transparent.then(|| Arc::new(Answers::new(bind, strays))),
         meter: context.meter.clone(),

@@ -1,11 +1,11 @@
 //! dokodemo-door: every connection goes to one fixed place, or to where it was meant to go before a
-//! packet filter brought it here (`followRedirect`).
+//! packet filter brought it here (`followRedirect`). Of several ports each may have a place of its own.
 
 mod answers;
 mod datagrams;
 mod settings;
 
-pub use settings::InboundSettings;
+pub use settings::{InboundSettings, Mapped, PortMapError};
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::protocol::accounts::anonymous;
 use crate::protocol::udp_port::Sources;
 use crate::protocol::{Accepted, InboundContext, bare};
 use crate::seam::{Arrival, Refusal};
-use crate::session::User;
+use crate::session::{Source, User};
 
 pub struct Inbound {
     settings: InboundSettings,
@@ -42,9 +42,13 @@ impl Inbound {
         let original_dst = arrival
             .original_dst
             .filter(|_| self.settings.follow_redirect);
+        let port = match arrival.local {
+            Source::Ip(at) => Some(at.port()),
+            Source::Unix => None,
+        };
         match original_dst
             .map(Into::into)
-            .or_else(|| self.settings.to.clone())
+            .or_else(|| self.settings.at(port))
         {
             Some(to) => {
                 // Sessions of a mux say themselves where they end.

@@ -21,6 +21,7 @@ use crate::address::{Destination, Network};
 use crate::dns::{Lookup, Strategy};
 use crate::io::{BindUdp, Link, Packets};
 use crate::protocol::bare;
+use crate::seam::ProxyVersion;
 use crate::session::Entry;
 
 pub struct Outbound(OutboundSettings);
@@ -45,9 +46,18 @@ impl Outbound {
         self.0.level
     }
 
+    /// The header that streams begin with.
+    pub fn proxy_header(&self) -> Option<ProxyVersion> {
+        self.0.proxy_header
+    }
+
     /// A stream by a link to the target.
     pub fn stream(&self, link: Link) -> Link {
-        let link = bare::headless_client(link);
+        self.cut(bare::headless_client(link))
+    }
+
+    /// A link to the target that somebody speaks on, cut as `fragment` says.
+    pub fn cut(&self, link: Link) -> Link {
         match self.0.fragment {
             Some(fragment) => Link::other(fragment::Fragmented::new(link, fragment)),
             None => link,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::address::{Destination, Host};
 use crate::dns::Strategy;
 use crate::protocol::freedom::{FinalRules, Fragment, Noise};
+use crate::seam::ProxyVersion;
 
 /// `settings` of a `freedom` outbound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct OutboundSettings {
     pub rules: FinalRules,
     /// Xray's `fragment`: how what goes to a target is cut.
     pub fragment: Option<Fragment>,
+    /// Xray's `proxyProtocol`: who comes is told to targets in front of all that a stream carries.
+    pub proxy_header: Option<ProxyVersion>,
     /// Xray's `noises`: datagrams in front of the first one.
     pub noises: Arc<[Noise]>,
 }

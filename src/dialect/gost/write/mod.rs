@@ -136,6 +136,12 @@ fn service(
             let Some(to) = settings.to.clone().filter(|_| !settings.follow_redirect) else {
                 return Err("`followRedirect` has no word".to_owned());
             };
+            if !settings.port_map.is_empty() {
+                return Err("`portMap` has no word: write an inbound for each port".to_owned());
+            }
+            if settings.same_port && to.port == 0 {
+                return Err("a target without a port of its own has no word".to_owned());
+            }
             if settings.tcp && settings.udp {
                 return Err("TCP and UDP are two services there: write two inbounds".to_owned());
             }

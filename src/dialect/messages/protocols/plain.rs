@@ -34,6 +34,7 @@ pub(super) fn dokodemo(
         tcp: tcp || !udp,
         udp,
         level: config.user_level,
+        ..dokodemo::InboundSettings::default()
     })
 }
 

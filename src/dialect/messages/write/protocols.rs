@@ -322,11 +322,15 @@ fn door(settings: &dokodemo::InboundSettings) -> proxy::dokodemo::Config {
     proxy::dokodemo::Config {
         rewrite_address: to.map(|to| host(&to.host)),
         rewrite_port: to.map_or(0, |to: &Destination| to.port.into()),
-        port_map: HashMap::new(),
+        port_map: settings.port_map.iter().map(mapped).collect(),
         follow_redirect: settings.follow_redirect,
         user_level: settings.level,
         allowed_networks: networks.map(|(_, network)| network.into()).collect(),
     }
+}
+
+fn mapped((port, to): (&u16, &dokodemo::Mapped)) -> (String, String) {
+    (port.to_string(), to.to_string())
 }
 
 fn direct(settings: &freedom::OutboundSettings) -> proxy::freedom::Config {
@@ -344,8 +348,12 @@ fn direct(settings: &freedom::OutboundSettings) -> proxy::freedom::Config {
         user_level: settings.level,
         final_rules: settings.rules.0.iter().map(final_rule).collect(),
         fragment: settings.fragment.as_ref().map(fragment),
+        proxy_protocol: match settings.proxy_header {
+            None => 0,
+            Some(ProxyVersion::One) => 1,
+            Some(ProxyVersion::Two) => 2,
+        },
         noises: settings.noises.iter().map(noise).collect(),
-        ..Default::default()
     }
 }
 

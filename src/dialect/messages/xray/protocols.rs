@@ -5,12 +5,13 @@ use ::http::header::{HeaderMap, HeaderName, HeaderValue};
 use super::disguise::{fragment, noises};
 use super::routing::networks;
 use super::{host_of, ports, strategy};
-use crate::address::{self, Destination};
+use crate::address::{self, Destination, Host};
 use crate::dialect::messages::at::{At, all};
 use crate::dialect::messages::protocols::{self, login, servers};
 use crate::dialect::messages::{port, tag};
 use crate::matching::{Geodata, geodata};
 use crate::protocol::{InboundSettings, OutboundSettings, dokodemo, freedom, http, loopback};
+use crate::seam::ProxyVersion;
 use crate::wire::common::net::Network;
 use crate::wire::common::protocol::ServerEndpoint;
 use crate::wire::common::serial::TypedMessage;
@@ -111,21 +112,24 @@ fn vless(message: &TypedMessage, at: &At) -> Option<crate::protocol::vless::Inbo
 }
 
 fn door(config: &proxy::dokodemo::Config, at: &At) -> Option<dokodemo::InboundSettings> {
-    if !config.port_map.is_empty() {
-        let text = "a choice by port is not built, and sessions would go elsewhere than they were meant to go";
-        return at.key("port_map").error(text);
-    }
+    let map = config.port_map.iter().map(|(key, value)| {
+        let at = at.key("port_map").key(key);
+        at.ok(dokodemo::Mapped::parse(key, value))
+    });
+    let port_map = all(map)?.into_iter().collect();
     let has = |network: Network| config.allowed_networks.contains(&network.into());
     let host = host_of(config.rewrite_address.as_ref(), &at.key("rewrite_address"))?;
     let port = port(config.rewrite_port, &at.key("rewrite_port"))?;
     let to = match host {
         Some(host) => Some(Destination::new(host, port)),
         None if config.follow_redirect => None,
-        None => return at.key("rewrite_address").error("it is missing"),
+        None => Some(Destination::new(Host::Domain("localhost".to_owned()), port)),
     };
     let udp = has(Network::Udp);
     Some(dokodemo::InboundSettings {
+        same_port: to.as_ref().is_some_and(|to| to.port == 0),
         to,
+        port_map,
         follow_redirect: config.follow_redirect,
         // Xray's default.
         tcp: has(Network::Tcp) || !udp,
@@ -135,10 +139,15 @@ fn door(config: &proxy::dokodemo::Config, at: &At) -> Option<dokodemo::InboundSe
 }
 
 fn direct(config: &proxy::freedom::Config, at: &At) -> Option<freedom::OutboundSettings> {
-    if config.proxy_protocol != 0 {
-        let text = "a PROXY header to the target is not built";
-        at.key("proxy_protocol").error::<()>(text);
-    }
+    let proxy_header = match config.proxy_protocol {
+        0 => Some(None),
+        1 => Some(Some(ProxyVersion::One)),
+        2 => Some(Some(ProxyVersion::Two)),
+        other => {
+            let text = format!("no version {other} of the PROXY protocol is known");
+            at.key("proxy_protocol").error(text)
+        }
+    };
     let target = config.destination_override.as_ref();
     let target = target.and_then(|target| target.server.as_ref());
     let mut redirect = freedom::Redirect::default();
@@ -155,6 +164,7 @@ fn direct(config: &proxy::freedom::Config, at: &At) -> Option<freedom::OutboundS
         strategy: strategy(config.domain_strategy()),
         redirect,
         level: config.user_level,
+        proxy_header: proxy_header?,
         rules: final_rules(&config.final_rules, &at.key("final_rules"))?,
         fragment,
         noises: noises(&config.noises, &at.key("noises"))?,

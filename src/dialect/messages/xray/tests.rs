@@ -249,7 +249,7 @@ fn what_is_not_built_is_refused_with_its_place() {
     };
     let noisy = proxy::freedom::Config {
         fragment: Some(Default::default()),
-        proxy_protocol: 1,
+        proxy_protocol: 3,
         ..Default::default()
     };
     let said = freedom(&noisy);
@@ -257,7 +257,19 @@ fn what_is_not_built_is_refused_with_its_place() {
         said.contains("length_min: expected at least one byte"),
         "{said}"
     );
-    assert!(said.contains("proxy_protocol: a PROXY header"), "{said}");
+    assert!(
+        said.contains("proxy_protocol: no version 3 of the PROXY protocol is known"),
+        "{said}"
+    );
+    let door = proxy::dokodemo::Config {
+        port_map: [("0".to_owned(), "a:1".to_owned())].into(),
+        ..Default::default()
+    };
+    let message = inbound_of(&receiver(), seal_xray("proxy.dokodemo.Config", &door));
+    assert_eq!(
+        told(read_inbound(&message)),
+        "port_map.0: `0` is not a port, expected one from 1 to 65535"
+    );
 
     let stream = |stream: StreamConfig| {
         let sender = SenderConfig {

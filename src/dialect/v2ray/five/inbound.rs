@@ -123,9 +123,15 @@ fn protocol_settings(
             settings.silent(&["timeout"]);
         }
         "dokodemo-door" => {
-            for key in ["address", "port", "followRedirect"] {
-                settings.keep(own, &[key]);
+            if settings
+                .get(&["portMap"])
+                .is_some_and(|value| !super::is_nothing(value))
+            {
+                return Err(format!("{}: {NO_WORD}", settings.at("portMap")));
             }
+            settings.keep(own, &["address", "rewriteAddress"]);
+            settings.keep(own, &["port", "rewritePort"]);
+            settings.keep(own, &["followRedirect"]);
             networks(settings, own);
             settings.silent(&["timeout"]);
         }

@@ -1,22 +1,29 @@
 //! `settings` of a `dokodemo-door` inbound.
 
+use std::collections::BTreeMap;
+
 use super::{host, networks};
-use crate::address::Destination;
-use crate::dialect::v2ray::json::{Object, Port};
-use crate::protocol::dokodemo::InboundSettings;
+use crate::address::{Destination, Host};
+use crate::dialect::v2ray::json::{Node, Object, Port};
+use crate::protocol::dokodemo::{InboundSettings, Mapped};
 
 pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
     let follow = settings.read_or("followRedirect", false);
     let address = settings.first(&["address", "rewriteAddress"]);
-    let fixed = address.is_some();
+    let is_xrays = is_xrays(settings);
+    // Without an address all goes to this machine, or to the one at which the outbound ends.
+    let fixed = address.is_some() || (is_xrays && !follow);
     if !fixed && !follow {
         settings
             .node
             .dead("`address` is missing, or `followRedirect` for a transparent proxy");
     }
-    let host = address.and_then(host);
+    let host = match address {
+        Some(node) => host(node),
+        None => Some(Host::Domain("localhost".to_owned())),
+    };
     let port = port(settings);
-    refuse_port_map(settings);
+    let port_map = port_map(settings, follow);
     let (tcp, udp) = networks::read(settings);
     let level = settings.read_or("userLevel", 0);
     // V2RayN writes keys of `socks` and `http` here as well.
@@ -27,12 +34,22 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
         false => return None,
     };
     Some(InboundSettings {
+        same_port: is_xrays && to.as_ref().is_some_and(|to| to.port == 0),
         to,
+        port_map: port_map?,
         follow_redirect: follow,
         tcp,
         udp,
         level,
     })
+}
+
+/// Whether port 0 is meant as Xray means it. In V2Ray a door without a port leads nowhere, but for the API.
+fn is_xrays(settings: &Object) -> bool {
+    let words = ["rewriteAddress", "rewritePort", "allowedNetwork", "portMap"];
+    let zero = settings.get("port");
+    words.iter().any(|key| settings.get(key).is_some())
+        || zero.is_some_and(|node| node.value.as_u64() == Some(0))
 }
 
 /// In Xray `rewritePort` counts where `port` is 0 or missing.
@@ -48,13 +65,24 @@ fn port(settings: &Object) -> Option<u16> {
     port
 }
 
-/// Passed over, it would send sessions elsewhere than they were meant to go.
-fn refuse_port_map(settings: &Object) {
-    if let Some(node) = settings.get("portMap")
-        && node.value.as_object().is_none_or(|map| !map.is_empty())
-    {
-        node.unbuilt("a map of ports is not built, make an inbound for each port");
+/// `portMap`, whole or not at all: passed over, an entry would send sessions elsewhere than they were meant to go.
+fn port_map(settings: &Object, follow: bool) -> Option<BTreeMap<u16, Mapped>> {
+    let Some(node) = settings.get("portMap") else {
+        return Some(BTreeMap::new());
+    };
+    node.object()?;
+    let map = node.value.as_object()?;
+    if follow && !map.is_empty() {
+        node.warn("it has no effect beside `followRedirect`, in Xray neither");
     }
+    let entries = map.iter().map(|(key, value)| {
+        let node = Node::at(node.path.key(key), value, node.report());
+        let value: String = node.read()?;
+        let entry = Mapped::parse(key, &value);
+        entry.map_err(|e| node.error(e.to_string())).ok()
+    });
+    let entries: Vec<_> = entries.collect();
+    entries.into_iter().collect()
 }
 
 #[cfg(test)]
@@ -117,10 +145,34 @@ mod tests {
             assert_eq!(inbound.to.unwrap().to_string(), to);
             assert!(said.is_empty(), "{said:?}");
         }
-        let mapped = json!({"address": "a", "port": 1, "portMap": {"5": "b:6"}});
+    }
+
+    #[test]
+    fn a_port_map_is_read_whole_and_needs_no_address() {
+        let told = json!({"portMap": {"5": "b:6", "7": ":8"}});
+        let (inbound, said) = read(&told);
+        let inbound = inbound.unwrap();
+        assert!(said.is_empty(), "{said:?}");
+        assert_eq!(inbound.to.unwrap().to_string(), "localhost:0");
+        assert!(inbound.same_port && inbound.port_map.len() == 2);
+        for (map, text) in [
+            (
+                json!({"5": "b:6", "x": "b:6"}),
+                "portMap.x: `x` is not a port, expected one from 1 to 65535",
+            ),
+            (
+                json!({"5": "b"}),
+                "portMap.5: `b` is not a target, expected `host:port`, `:port`, `host:` or `[IPv6]:port`",
+            ),
+        ] {
+            let (inbound, said) = read(&json!({"address": "a", "port": 1, "portMap": map}));
+            assert!(inbound.is_none());
+            assert_eq!(said, [text]);
+        }
+        let follows = json!({"followRedirect": true, "portMap": {"5": "b:6"}});
         assert_eq!(
-            read(&mapped).1,
-            ["portMap: a map of ports is not built, make an inbound for each port"]
+            read(&follows).1,
+            ["portMap: it has no effect beside `followRedirect`, in Xray neither"]
         );
     }
 

@@ -9,6 +9,7 @@ use crate::address::{Host, Network};
 use crate::dialect::v2ray::json::{Node, Object, PortList, PortRange, StringList, found, one_of};
 use crate::matching::{Geodata, geodata};
 use crate::protocol::freedom::{Action, FinalRule, FinalRules, OutboundSettings, Redirect};
+use crate::seam::ProxyVersion;
 
 pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
     let strategy = settings
@@ -25,8 +26,24 @@ pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
         level,
         rules: final_rules(settings),
         fragment: settings.get("fragment").and_then(|n| fragment(&n)),
+        proxy_header: settings.get("proxyProtocol").and_then(proxy_header),
         noises: noises(settings),
     })
+}
+
+/// Xray passes over what is neither; a target that waits for a header would take no connection.
+fn proxy_header(node: Node) -> Option<ProxyVersion> {
+    match node.read::<u32>()? {
+        0 => None,
+        1 => Some(ProxyVersion::One),
+        2 => Some(ProxyVersion::Two),
+        other => {
+            node.error(format!(
+                "no version {other} of the PROXY protocol is known, expected 1, 2, or 0 for none"
+            ));
+            None
+        }
+    }
 }
 
 /// Keys of Xray's that nobody wants passed over.
@@ -34,10 +51,6 @@ fn refuse(settings: &Object) {
     settings.refuse(
         "noise",
         "Xray has taken this key away: write `noises`, an array of such objects",
-    );
-    settings.refuse(
-        "proxyProtocol",
-        "a PROXY header to the target is not built, and a target that waits for one takes no connection without it",
     );
 }
 
@@ -246,6 +259,19 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_header_has_one_of_two_versions() {
+        for (version, expected) in [
+            (0, None),
+            (1, Some(ProxyVersion::One)),
+            (2, Some(ProxyVersion::Two)),
+        ] {
+            let (outbound, said) = read(&json!({"proxyProtocol": version}));
+            assert_eq!(outbound.unwrap().proxy_header, expected);
+            assert!(said.is_empty(), "{said:?}");
+        }
+    }
+
+    #[test]
     fn strategies_are_found_in_any_case() {
         for (word, expected) in [
             ("UseIP", Strategy::UseIp),
@@ -270,6 +296,10 @@ mod tests {
             (
                 json!({"domainStrategy": "UseIPv5"}),
                 "domainStrategy: `UseIPv5` is unknown, `AsIs` takes its place as in V2Ray, expected `AsIs`, `UseIP`, `UseIPv4`, `UseIPv6`, `PreferIPv4` or `PreferIPv6`, did you mean `UseIPv4`?",
+            ),
+            (
+                json!({"proxyProtocol": 3}),
+                "proxyProtocol: no version 3 of the PROXY protocol is known, expected 1, 2, or 0 for none",
             ),
             (
                 json!({"redirect": "::1:53"}),

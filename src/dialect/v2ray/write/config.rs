@@ -121,7 +121,14 @@ fn door(settings: &dokodemo::InboundSettings) -> Value {
     let mut value = json!({"network": network});
     if let Some(to) = &settings.to {
         value["address"] = super::protocols::host(to).into();
-        value["port"] = to.port.into();
+        if to.port != 0 || settings.same_port {
+            value["port"] = to.port.into();
+        }
+    }
+    if !settings.port_map.is_empty() {
+        let entries = settings.port_map.iter();
+        let entries = entries.map(|(port, to)| (port.to_string(), json!(to.to_string())));
+        value["portMap"] = Value::Object(entries.collect());
     }
     if settings.follow_redirect {
         value["followRedirect"] = true.into();

@@ -1,15 +1,22 @@
-//! `fragment` and `noises` of a `freedom` outbound.
+//! `fragment`, `noises` and `proxyProtocol` of a `freedom` outbound.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::protocol::freedom::{Between, Content, Cut, Family, Fragment, Noise, OutboundSettings};
+use crate::seam::ProxyVersion;
 
 /// Adds them to the outbound's `settings`, where there are any.
 pub(super) fn add(settings: &OutboundSettings, outbound: &mut Value) {
     if let Some(fragment) = &settings.fragment {
         outbound["settings"]["fragment"] = of_fragment(fragment);
+    }
+    if let Some(version) = settings.proxy_header {
+        outbound["settings"]["proxyProtocol"] = match version {
+            ProxyVersion::One => 1.into(),
+            ProxyVersion::Two => 2.into(),
+        };
     }
     if !settings.noises.is_empty() {
         outbound["settings"]["noises"] = settings.noises.iter().map(of_noise).collect();

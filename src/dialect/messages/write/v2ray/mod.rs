@@ -109,6 +109,9 @@ fn inbound_protocol(settings: &InboundSettings) -> Result<TypedMessage, String> 
     Ok(match settings {
         InboundSettings::Relay(_) => return Err(none("a `relay` inbound")),
         InboundSettings::Shadowsocks(_) => return Err(none("this `shadowsocks` inbound")),
+        InboundSettings::Dokodemo(settings) if !settings.port_map.is_empty() => {
+            return Err(none("`portMap`"));
+        }
         InboundSettings::Dokodemo(settings) => seal("proxy.dokodemo.Config", &door(settings)),
         // These look alike.
         InboundSettings::Http(_) | InboundSettings::Socks(_) => {
@@ -279,6 +282,9 @@ fn direct(settings: &freedom::OutboundSettings) -> Result<proxy::freedom::Config
     }
     if settings.fragment.is_some() {
         return Err(none("`fragment`"));
+    }
+    if settings.proxy_header.is_some() {
+        return Err(none("`proxyProtocol`"));
     }
     if !settings.noises.is_empty() {
         return Err(none("`noises`"));
