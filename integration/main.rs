@@ -43,6 +43,7 @@ mod wire_with_faults;
 mod world;
 mod ws_ends;
 
+mod interop_domainsocket;
 mod interop_http2;
 mod interop_http_header;
 mod interop_httpupgrade;

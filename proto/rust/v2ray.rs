@@ -89,6 +89,9 @@ pub mod v2ray {
         pub mod transport {
             pub mod internet {
                 include!("v2ray.core.transport.internet.rs");
+                pub mod domainsocket {
+                    include!("v2ray.core.transport.internet.domainsocket.rs");
+                }
                 pub mod grpc {
                     pub mod encoding {
                         include!("v2ray.core.transport.internet.grpc.encoding.rs");

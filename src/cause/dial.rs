@@ -62,6 +62,14 @@ pub enum TcpError {
         /// What the system says.
         source: io::Error,
     },
+    /// A unix socket is not connected to.
+    #[error("cannot connect to the unix socket {socket}: {}", reason(.source))]
+    Unix {
+        /// Where it is.
+        socket: String,
+        /// What the system says.
+        source: io::Error,
+    },
     /// None of the addresses is of the family of our own that was asked for.
     #[error(
         "cannot connect to {to}: it has no {} address for sendThrough {local}",
@@ -125,7 +133,10 @@ impl DialError {
 
     fn kind(&self) -> io::ErrorKind {
         match self {
-            Self::Name(e) | Self::Tcp(TcpError::Failed { source: e, .. }) => e.kind(),
+            Self::Name(e)
+            | Self::Tcp(TcpError::Failed { source: e, .. } | TcpError::Unix { source: e, .. }) => {
+                e.kind()
+            }
             Self::Forgotten(_) => io::ErrorKind::NotFound,
             Self::Tcp(TcpError::HeldBack { .. }) => io::ErrorKind::PermissionDenied,
             Self::Tcp(TcpError::NoFamily { .. }) => io::ErrorKind::AddrNotAvailable,
@@ -141,7 +152,7 @@ impl TcpError {
     /// As [`DialError::code`].
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Failed { source, .. } => match source.kind() {
+            Self::Failed { source, .. } | Self::Unix { source, .. } => match source.kind() {
                 _ if own_listeners::is_kept(source) => "tcp-own-listener",
                 io::ErrorKind::ConnectionRefused => "tcp-refused",
                 io::ErrorKind::ConnectionReset => "tcp-reset",

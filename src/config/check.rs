@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::address::PortRange;
 use crate::report::{Path, Report, did_you_mean};
 use crate::reverse::PortalSettings;
+use crate::transport::ClientCarrier;
 
 use super::{Draft, Inbound, Listen, Outbound, Through};
 
@@ -72,6 +73,17 @@ pub(crate) fn outbounds(
             resolve(through, &tags, report)
         })
         .collect();
+    for draft in outbounds {
+        let Some((through, part)) = draft.through.as_ref().zip(draft.part.as_ref()) else {
+            continue;
+        };
+        if let ClientCarrier::Unix(socket) = &part.transport.carrier {
+            let text = format!(
+                "no outbound leads to the unix socket {socket}, which is on this machine: take out one of the two"
+            );
+            report.error(&through.at, text);
+        }
+    }
     for (start, draft) in outbounds.iter().enumerate() {
         // A circle has no end; of a chain it is told once.
         let way = std::iter::successors(next[start], |n| next[*n]);

@@ -39,7 +39,7 @@ pub(crate) fn warn_of_open_proxy(inbound: &Inbound, report: &Report) {
 /// Users whose payload is not sealed by anything. Another outbound in between (`proxySettings`) seals the way to its
 /// own server alone.
 pub(crate) fn warn_of_readable(outbound: &Outbound, report: &Report) {
-    if outbound.transport.has_tls() {
+    if outbound.transport.has_tls() || outbound.transport.stays_here() {
         return;
     }
     for Unsealed {

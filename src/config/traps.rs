@@ -95,7 +95,8 @@ fn own_port(inbound: &Inbound, to: &FallbackTarget) -> Option<u16> {
 
 pub(crate) fn warn_of_outbound(outbound: &Outbound, report: &Report) {
     let mut servers = outbound.protocol.tunnel_servers().into_iter();
-    if servers.any(|server| server.port == 443) && !outbound.transport.has_tls() {
+    let is_open = !outbound.transport.has_tls() && !outbound.transport.stays_here();
+    if servers.any(|server| server.port == 443) && is_open {
         let text = "goes to port 443 without TLS, is `security: tls` missing in `streamSettings`?";
         report.warn(&outbound.at, text);
     }

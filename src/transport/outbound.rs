@@ -30,6 +30,8 @@ enum Carrier {
     /// Each link is a connection of its own, and so with the next.
     #[default]
     Raw,
+    /// As `Raw`; the connections are to a unix socket.
+    Unix(tcp::UnixSocket),
     HttpHeader(http_header::Outbound),
     Ws(ws::Outbound),
     Mws(mws::Outbound, Pool<mws::Connection>),
@@ -100,6 +102,7 @@ impl Outbound {
             server_name,
             carrier: match settings.carrier {
                 ClientCarrier::Raw => Carrier::Raw,
+                ClientCarrier::Unix(socket) => Carrier::Unix(socket),
                 ClientCarrier::HttpHeader(header) => {
                     Carrier::HttpHeader(http_header::Outbound::new(header))
                 }
@@ -153,12 +156,21 @@ impl Outbound {
         }
     }
 
-    /// A raw connection to `to`; a name is resolved by `lookup` and its addresses are raced.
+    /// A raw connection to `to`; a name is resolved by `lookup` and its addresses are raced. A unix socket takes the place
+    /// of both.
     ///
     /// # Errors
     ///
     /// When nobody answers.
     pub async fn connect(&self, to: &Destination, lookup: &Lookup) -> Result<Link, DialError> {
+        if let Carrier::Unix(socket) = &self.carrier {
+            let connected = socket.connect().await;
+            let link = connected.map(Link::other);
+            return link.map_err(|source| {
+                let socket = socket.to_string();
+                TcpError::Unix { socket, source }.into()
+            });
+        }
         let connecting = tcp::connect(to, lookup, &self.sockopt);
         let connected = tokio::time::timeout(CONNECT_LIMIT, connecting).await;
         let (to, limit) = (to.clone(), CONNECT_LIMIT);
@@ -179,7 +191,7 @@ impl Outbound {
         dial: impl Future<Output = io::Result<Opened>>,
     ) -> io::Result<Opened> {
         match &self.carrier {
-            Carrier::Raw => self.dial_securely(server, dial).await,
+            Carrier::Raw | Carrier::Unix(_) => self.dial_securely(server, dial).await,
             Carrier::HttpHeader(header) => {
                 let (link, limits) = self.dial_securely(server, dial).await?;
                 Ok((header.wrap(link), limits))

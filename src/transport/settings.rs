@@ -60,6 +60,8 @@ pub enum ClientCarrier {
     /// The connection itself (`tcp`, `raw`).
     #[default]
     Raw,
+    /// A connection to a unix socket of this machine, whatever the server is called (`domainsocket`).
+    Unix(tcp::UnixSocket),
     /// The connection itself, behind a head of HTTP (`tcpSettings.header`).
     HttpHeader(http_header::Settings),
     /// WebSocket (`ws`).
@@ -107,10 +109,16 @@ fn without_http2(alpn: &mut Vec<String>) {
 impl ClientSettings {
     /// As [`ServerSettings::in_http_1_1`].
     pub fn in_http_1_1(mut self) -> Self {
-        if let (ClientCarrier::Raw, Some(tls)) = (&self.carrier, &mut self.security) {
+        let is_bare = matches!(self.carrier, ClientCarrier::Raw | ClientCarrier::Unix(_));
+        if let (true, Some(tls)) = (is_bare, &mut self.security) {
             without_http2(&mut tls.alpn);
         }
         self
+    }
+
+    /// Whether nothing that it carries leaves this machine.
+    pub fn stays_here(&self) -> bool {
+        matches!(self.carrier, ClientCarrier::Unix(_))
     }
 
     /// Whether bytes go into bare TCP connections.
@@ -215,7 +223,7 @@ impl ClientCarrier {
     /// As [`ServerCarrier::alpn`].
     pub fn alpn(&self) -> Option<&'static str> {
         match self {
-            Self::Raw | Self::HttpHeader(_) => None,
+            Self::Raw | Self::Unix(_) | Self::HttpHeader(_) => None,
             Self::Ws(_) | Self::Mws(_) | Self::Browser(_) | Self::HttpUpgrade(_) => Some(HTTP_1_1),
             Self::Grpc(_) | Self::H2(_) => Some(http2::ALPN),
         }

@@ -184,7 +184,7 @@ pub(in crate::dialect) fn server_name(
         ClientCarrier::HttpUpgrade(upgrade) => upgrade.host.is_some(),
         ClientCarrier::H2(h2) => !h2.hosts.is_empty(),
         ClientCarrier::Grpc(grpc) => grpc.authority.is_some(),
-        ClientCarrier::Raw | ClientCarrier::HttpHeader(_) => false,
+        ClientCarrier::Raw | ClientCarrier::Unix(_) | ClientCarrier::HttpHeader(_) => false,
     };
     has_host.then(|| bare(&to.host))
 }

@@ -34,6 +34,7 @@ use crate::mux;
 use crate::protocol::AnyUser;
 use crate::report::Report;
 use crate::sniffing;
+use crate::transport::ClientCarrier;
 use crate::wire::app::proxyman::{ReceiverConfig, SenderConfig, SniffingConfig};
 use crate::wire::common::net::{self as wire_net, IpOrDomain, ip_or_domain::Address};
 use crate::wire::common::protocol::User;
@@ -102,14 +103,22 @@ fn read_inbound(
     receiver: &ReceiverConfig,
     at: &At,
 ) -> Option<config::Inbound> {
-    let listen = listen(receiver.listen.as_ref(), &at.key("listen"));
-    let ports = ports(receiver.port_range.as_ref(), &at.key("port_range"));
+    let stream = at.key("stream_settings");
+    let transport = stream::server(receiver.stream_settings.as_ref(), &stream);
+    // What is wrong with them is said already.
+    let place = transport.as_ref().and(receiver.stream_settings.as_ref());
+    let (listen, ports) = match stream::place(place, &stream) {
+        Some(Some(socket)) => (Some(socket), Some(Vec::new())),
+        None => (None, None),
+        Some(None) => (
+            listen(receiver.listen.as_ref(), &at.key("listen")),
+            ports(receiver.port_range.as_ref(), &at.key("port_range")),
+        ),
+    };
     let proxy = at
         .key("proxy_settings")
         .required(message.proxy_settings.as_ref());
     let protocol = proxy.and_then(|proxy| protocols::inbound(proxy, at));
-    let stream = at.key("stream_settings");
-    let transport = stream::server(receiver.stream_settings.as_ref(), &stream);
     let sniffed = at.key("sniffing_settings").key("destination_override");
     let sniffing = match &receiver.sniffing_settings {
         Some(message) => sniffing(message, &sniffed),
@@ -150,6 +159,13 @@ fn read_outbound(
     };
     let through = sender.proxy_settings.as_ref();
     let (protocol, mut transport) = (protocol?, transport?);
+    if let (ClientCarrier::Unix(socket), Some(_)) = (
+        &transport.carrier,
+        through.and_then(|proxy| tag(&proxy.tag)),
+    ) {
+        let text = format!("no outbound leads to the unix socket {socket}");
+        return at.key("proxy_settings").key("tag").error(text);
+    }
     transport.sockopt.send_through = send_through?;
     let multiplex = sender.multiplex_settings.filter(|mux| mux.enabled);
     let multiplex = multiplex.filter(|_| protocol.has_mux());

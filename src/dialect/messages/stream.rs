@@ -7,14 +7,16 @@ use super::carriers::{Upgrade, V2RAY_UPGRADE};
 use super::http_header::http_header;
 use super::http2;
 use crate::address::Host;
+use crate::config::Listen;
+use crate::dialect::v2ray::domain_socket;
 use crate::transport::http_header;
-use crate::transport::tcp::{FastOpen, KeepAlive, SockOpt, Tproxy};
+use crate::transport::tcp::{FastOpen, KeepAlive, SockOpt, Tproxy, UnixSocket};
 use crate::transport::tls::{self, Authorities, ClientAuth, KeyPair, Pem};
 use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
 use crate::wire::common::serial::TypedMessage;
 use crate::wire::transport::internet::tls::certificate::Usage;
 use crate::wire::transport::internet::{
-    SocketConfig, StreamConfig, grpc::encoding, http, tcp, tls as wire_tls,
+    SocketConfig, StreamConfig, domainsocket, grpc::encoding, http, tcp, tls as wire_tls,
 };
 use crate::wire::typed;
 
@@ -72,6 +74,7 @@ struct Parts {
 
 pub(super) enum Carrier {
     Raw(tcp::Config),
+    Unix(domainsocket::Config),
     Ws(Upgrade),
     HttpUpgrade(Upgrade),
     Grpc(encoding::Config),
@@ -104,6 +107,9 @@ impl Carrier {
             ("websocket" | "ws", _) | ("", 3) => Some(Self::Ws(Upgrade::default())),
             ("httpupgrade", _) => Some(Self::HttpUpgrade(Upgrade::default())),
             ("grpc" | "gun", _) => Some(Self::Grpc(encoding::Config::default())),
+            ("domainsocket" | "ds", _) | ("", 5) => {
+                Some(Self::Unix(domainsocket::Config::default()))
+            }
             ("http" | "h2", _) | ("", 4) => Some(Self::H2(http::Config::default())),
             ("", number) => at.not_built("the transport", &number.to_string()),
             (name, _) => at.not_built("the transport", name),
@@ -115,6 +121,9 @@ impl Carrier {
         match (typed::name(settings), self) {
             ("transport.internet.tcp.Config", Self::Raw(tcp)) => {
                 *tcp = at.open(settings)?;
+            }
+            ("transport.internet.domainsocket.Config", Self::Unix(socket)) => {
+                *socket = at.open(settings)?;
             }
             ("transport.internet.websocket.Config", Self::Ws(ws)) => {
                 *ws = Upgrade::of_websocket(settings, at)?;
@@ -140,6 +149,8 @@ impl Carrier {
                 Some(header) => ServerCarrier::HttpHeader(header),
                 None => ServerCarrier::Raw,
             },
+            // The inbound listens there.
+            Self::Unix(_) => ServerCarrier::Raw,
             Self::Ws(ws) => ServerCarrier::Ws(ws.ws_server(at)?),
             Self::HttpUpgrade(upgrade) => ServerCarrier::HttpUpgrade(upgrade.server(at)?),
             Self::Grpc(grpc) => ServerCarrier::Grpc(http2::grpc_server(&grpc)),
@@ -153,6 +164,7 @@ impl Carrier {
                 Some(header) => ClientCarrier::HttpHeader(header),
                 None => ClientCarrier::Raw,
             },
+            Self::Unix(socket) => ClientCarrier::Unix(unix(&socket, at)?),
             Self::Ws(ws) if ws.use_browser_forwarding => ClientCarrier::Browser(ws.ws_client(at)?),
             Self::Ws(ws) => ClientCarrier::Ws(ws.ws_client(at)?),
             Self::HttpUpgrade(upgrade) => ClientCarrier::HttpUpgrade(upgrade.client(at)?),
@@ -165,9 +177,25 @@ impl Carrier {
         match self {
             Self::Raw(tcp) => tcp.accept_proxy_protocol,
             Self::Ws(upgrade) | Self::HttpUpgrade(upgrade) => upgrade.accept_proxy_protocol,
-            Self::Grpc(_) | Self::H2(_) => false,
+            Self::Unix(_) | Self::Grpc(_) | Self::H2(_) => false,
         }
     }
+}
+
+/// Where an inbound listens whose transport is a unix socket; `None` inside for all others.
+pub(super) fn place(message: Option<&StreamConfig>, at: &At) -> Option<Option<Listen>> {
+    let Some(message) = message else {
+        return Some(None);
+    };
+    match Parts::read(message, at)?.carrier {
+        Carrier::Unix(socket) => Some(Some(domain_socket::place(unix(&socket, at)?))),
+        _ => Some(None),
+    }
+}
+
+fn unix(socket: &domainsocket::Config, at: &At) -> Option<UnixSocket> {
+    let read = domain_socket::socket(&socket.path, socket.r#abstract, socket.padding);
+    at.key("transport_settings").ok(read)
 }
 
 fn has_tls(security: &str, at: &At) -> Option<bool> {

@@ -8,15 +8,16 @@ use super::*;
 use crate::config::Listen;
 use crate::http::{EarlyData, EarlyDataIn};
 use crate::transport::httpupgrade::{self, EarlyHeader};
+use crate::transport::tcp::UnixSocket;
 use crate::transport::{ClientCarrier, ServerCarrier};
 use crate::wire::app::proxyman::MultiplexingConfig;
 use crate::wire::common::net::PortRange;
 use crate::wire::common::protocol::{SecurityConfig, SecurityType, ServerEndpoint, User};
 use crate::wire::proxy::{dokodemo, freedom, http, socks, trojan, vless, vmess};
 use crate::wire::transport::internet::{
-    ProxyConfig, SocketConfig, StreamConfig, TransportConfig, headers::http as header_http,
-    httpupgrade as xray_upgrade, request::httpupgrade as v2ray_upgrade, tcp as wire_tcp, tls,
-    websocket,
+    ProxyConfig, SocketConfig, StreamConfig, TransportConfig, domainsocket,
+    headers::http as header_http, httpupgrade as xray_upgrade,
+    request::httpupgrade as v2ray_upgrade, tcp as wire_tcp, tls, websocket,
 };
 
 fn ip(bytes: &[u8]) -> Option<IpOrDomain> {
@@ -372,6 +373,64 @@ fn carriers_are_read_as_v2ray_and_as_xray_write_them() {
     };
     assert_eq!(carrier.host.as_deref(), Some("a.example"));
     assert!(!report.has_errors());
+}
+
+#[test]
+fn a_unix_socket_is_where_an_inbound_listens_and_an_outbound_connects() {
+    let stream = |path: &str| {
+        let config = domainsocket::Config {
+            path: path.to_owned(),
+            r#abstract: true,
+            padding: true,
+        };
+        let name = "v2ray.core.transport.internet.domainsocket.Config";
+        Some(carried("domainsocket", name, &config))
+    };
+    let inbound_at = |path: &str| {
+        let receiver = ReceiverConfig {
+            stream_settings: stream(path),
+            ..ReceiverConfig::default()
+        };
+        inbound(&InboundHandlerConfig {
+            receiver_settings: Some(typed::seal("app.proxyman.ReceiverConfig", &receiver)),
+            ..inbound_of("proxy.http.ServerConfig", &http::ServerConfig::default())
+        })
+    };
+    let inside = inbound_at("name").unwrap();
+    assert_eq!(inside.listen, Listen::Abstract(b"@name".to_vec()));
+    assert!(inside.ports.is_empty());
+    assert_eq!(
+        inbound_at("").err().unwrap().to_string(),
+        "stream_settings.transport_settings: `path` is empty, expected that of a unix socket"
+    );
+    let outbound_of = |sender: SenderConfig| {
+        outbound(&OutboundHandlerConfig {
+            sender_settings: Some(typed::seal("app.proxyman.SenderConfig", &sender)),
+            proxy_settings: Some(typed::seal(
+                "proxy.freedom.Config",
+                &freedom::Config::default(),
+            )),
+            ..Default::default()
+        })
+    };
+    let sender = SenderConfig {
+        stream_settings: stream("name"),
+        ..Default::default()
+    };
+    let outside = outbound_of(sender.clone()).unwrap();
+    let socket = UnixSocket::Abstract(b"@name".to_vec());
+    assert_eq!(outside.transport.carrier, ClientCarrier::Unix(socket));
+    let chained = outbound_of(SenderConfig {
+        proxy_settings: Some(ProxyConfig {
+            tag: "other".to_owned(),
+            ..Default::default()
+        }),
+        ..sender
+    });
+    assert_eq!(
+        chained.err().unwrap().to_string(),
+        "proxy_settings.tag: no outbound leads to the unix socket @@name"
+    );
 }
 
 #[test]

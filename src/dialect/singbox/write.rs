@@ -364,7 +364,7 @@ fn carrier(carrier: &ClientCarrier, has_tls: bool, said: &mut Said) -> Option<Va
     lost::carrier(carrier, "sing-box", said);
     let mut value = match carrier {
         ClientCarrier::Raw => return None,
-        ClientCarrier::HttpHeader(_) | ClientCarrier::Mws(_) => {
+        ClientCarrier::Unix(_) | ClientCarrier::HttpHeader(_) | ClientCarrier::Mws(_) => {
             said.error("streamSettings.network", "sing-box has no word for it");
             return None;
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// Copies `transport.tcpSettings` and `transport.wsSettings` into each `streamSettings` without them.
+/// Copies `transport.tcpSettings`, `transport.wsSettings` and `transport.dsSettings` into each `streamSettings` without them.
 pub(super) fn spread(root: &mut Map<String, Value>) {
     let Some(global) = take(root, "transport") else {
         return;
@@ -27,14 +27,17 @@ fn fill(item: &mut Value, global: &Value) {
     let Some(Value::Object(stream)) = find(item, "streamSettings") else {
         return;
     };
-    let is_ws = ["network", "method", "transport"].into_iter().any(|key| {
-        let name = find(stream, key).and_then(|name| Some(name.as_str()?.to_ascii_lowercase()));
-        name.is_some_and(|name| name == "ws" || name == "websocket")
-    });
+    let network = ["network", "method", "transport"]
+        .into_iter()
+        .find_map(|key| {
+            let name = find(stream, key)?.as_str()?;
+            Some(name.to_ascii_lowercase())
+        });
     // Those of the transport that is not in use would only be wondered about.
-    let key = match is_ws {
-        true => "wsSettings",
-        false => "tcpSettings",
+    let key = match network.as_deref() {
+        Some("ws" | "websocket") => "wsSettings",
+        Some("ds" | "domainsocket") => "dsSettings",
+        _ => "tcpSettings",
     };
     if let Some(settings) = global.get(key)
         && find(stream, key).is_none_or(|own| own.is_null())

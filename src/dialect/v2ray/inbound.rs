@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::read::tag;
-use super::{limits, protocols, sniffing, stream_settings};
+use super::{domain_socket, limits, protocols, sniffing, stream_settings};
 use crate::address::Host;
 use crate::config::{Inbound, Listen, exposure, traps};
 use crate::dialect::v2ray::json::{Node, Object, PortRanges};
@@ -17,9 +17,18 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
         // V2Ray, and so our transport, takes it for every address of either family.
         None => Some(Listen::Ip(Ipv4Addr::UNSPECIFIED.into())),
     };
+    let stream = object.get("streamSettings");
+    // V2Ray's `domainsocket` is a place by itself.
+    let socket = domain_socket::of_inbound(stream.as_ref());
+    let listen = match &socket {
+        Some(Some(socket)) => Some(socket.clone()),
+        Some(None) => listen,
+        None => None,
+    };
     let port = object.get("port").or_else(|| old_port.cloned());
     let ports = match (&listen, port) {
         (Some(Listen::Unix(_) | Listen::Abstract(_)), _) => Some(Vec::new()),
+        _ if socket.is_none() => Some(Vec::new()),
         (_, Some(node)) => node.read().map(|PortRanges(ports)| ports),
         (_, None) => {
             object
@@ -29,7 +38,7 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
         }
     };
     let protocol = protocols::inbound(&object);
-    let transport = stream_settings::server(object.get("streamSettings").as_ref());
+    let transport = stream_settings::server(stream.as_ref());
     let sniffing = sniffing::read(&object);
     if let Some(object) = object.object("allocate") {
         allocate(object);
@@ -52,6 +61,12 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
     };
     if inbound.protocol.traits().follows_redirect {
         inbound.transport.sockopt.follow_redirect();
+    }
+    if matches!(socket, Some(Some(_))) && inbound.protocol.traits().datagrams {
+        report.warn(
+            &inbound.at,
+            "datagrams are not taken, as a unix socket has none: V2Ray takes them at `port`, for which another inbound with `network: udp` can be made",
+        );
     }
     exposure::warn_of_open_proxy(&inbound, report);
     traps::warn_of_inbound(&inbound, report);

@@ -6,6 +6,7 @@
 mod api;
 mod browser;
 mod dns;
+pub(in crate::dialect) mod domain_socket;
 mod five;
 pub(in crate::dialect) mod foreign;
 mod global;

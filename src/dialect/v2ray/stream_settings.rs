@@ -4,13 +4,14 @@
 //! `transportSettings`, `securitySettings` and `socketSettings`; Xray also `method`, `raw` and `rawSettings`. Every
 //! spelling is read.
 
-use super::{grpc, h2, httpupgrade, mws, site, sockopt, tcp, tls, ws};
+use super::{domain_socket, grpc, h2, httpupgrade, mws, site, sockopt, tcp, tls, ws};
 use crate::dialect::v2ray::json::{Node, Object, did_you_mean, one_of};
 use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Network {
     Tcp,
+    DomainSocket,
     Ws,
     Mws,
     HttpUpgrade,
@@ -41,6 +42,7 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
     // The transport's own settings count only where it is the transport in use, as in V2Ray.
     let own = match parts.network {
         Network::Tcp => &parts.tcp,
+        Network::DomainSocket => &None,
         Network::Ws => &parts.ws,
         Network::Mws => &parts.mws,
         Network::HttpUpgrade => &parts.http_upgrade,
@@ -55,7 +57,7 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
         .any(|o| o.read_or("acceptProxyProtocol", false));
     let sockopt = parts.sockopt.as_ref().map(sockopt::read);
     let site = match object.get("fallback") {
-        Some(node) if parts.network == Network::Tcp => {
+        Some(node) if matches!(parts.network, Network::Tcp | Network::DomainSocket) => {
             node.error(
                 "a site stands beside transports that begin with HTTP alone (`ws`, `mws`, `httpupgrade`, `grpc`, `http`); over plain TCP `vless` and `trojan` have `fallbacks` in their `settings`",
             );
@@ -98,6 +100,8 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
             let header = tcp::header(parts.tcp.as_ref());
             Some(header.map_or(ServerCarrier::Raw, ServerCarrier::HttpHeader))
         }
+        // What is below it the inbound has read, as its own place.
+        Network::DomainSocket => Some(ServerCarrier::Raw),
     };
     object.finish();
     Some(ServerSettings {
@@ -145,6 +149,7 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
             let header = tcp::header(parts.tcp.as_ref());
             Some(header.map_or(ClientCarrier::Raw, ClientCarrier::HttpHeader))
         }
+        Network::DomainSocket => domain_socket::read(&object).map(ClientCarrier::Unix),
     };
     if let Some(node) = object.get("fallback") {
         node.warn("a site is for inbounds, the key has no effect here");
@@ -333,7 +338,7 @@ fn is_nearly_tls(word: &str) -> bool {
 }
 
 fn read_network(node: &Node) -> Option<Network> {
-    const BUILT: [(&str, Network); 9] = [
+    const BUILT: [(&str, Network); 11] = [
         ("tcp", Network::Tcp),
         ("ws", Network::Ws),
         ("websocket", Network::Ws),
@@ -343,6 +348,8 @@ fn read_network(node: &Node) -> Option<Network> {
         ("gun", Network::Grpc),
         ("http", Network::H2),
         ("h2", Network::H2),
+        ("domainsocket", Network::DomainSocket),
+        ("ds", Network::DomainSocket),
     ];
     let text: String = node.read()?;
     match text.to_ascii_lowercase().as_str() {
@@ -352,8 +359,8 @@ fn read_network(node: &Node) -> Option<Network> {
         "mwss" => {
             node.error("no transport is called `mwss`, did you mean `mws` with `security: tls`?")
         }
-        "kcp" | "mkcp" | "h3" | "quic" | "domainsocket" | "ds" | "xhttp" | "splithttp"
-        | "hysteria" | "hysteria2" | "hy2" | "meek" | "mekya" | "tlsmirror" | "dtls" => {
+        "kcp" | "mkcp" | "h3" | "quic" | "xhttp" | "splithttp" | "hysteria" | "hysteria2"
+        | "hy2" | "meek" | "mekya" | "tlsmirror" | "dtls" => {
             node.unbuilt(format!(
                 "the transport `{text}` is not built, expected `tcp`, `ws`, `httpupgrade`, `grpc` or `http`"
             ));

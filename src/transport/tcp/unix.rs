@@ -1,6 +1,8 @@
 //! Listens on unix sockets, in the file system and in Linux's abstract namespace.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -72,23 +74,62 @@ pub async fn connect_abstract(name: &[u8]) -> io::Result<UnixStream> {
 /// Listens on `@name` of the abstract namespace; `name` is without the `@`. As in V2Ray, a second `@`
 /// asks for a name that fills the whole address with zeros behind it, which is how HAProxy reads `abns@`.
 pub fn listen_abstract(name: &[u8]) -> io::Result<Listener> {
-    /// `sun_path`, without the zero that marks an abstract name.
-    const WHOLE: usize = 107;
-    let mut padded;
-    let name = match name.strip_prefix(b"@") {
-        Some(name) if name.len() <= WHOLE => {
-            padded = [0; WHOLE];
-            padded[..name.len()].copy_from_slice(name);
-            &padded
-        }
-        _ => name,
-    };
+    let name = &*whole(name);
     if let Some(socket) = handed::by_name(name) {
         return listener(socket, None);
     }
     let addr = net::SocketAddr::from_abstract_name(name)?;
     let bound = net::UnixListener::bind_addr(&addr)?;
     listener(Socket::from(OwnedFd::from(bound)), None)
+}
+
+/// Where a unix socket is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnixSocket {
+    /// In the file system.
+    Path(PathBuf),
+    /// In the abstract namespace; as [`listen_abstract`] has it.
+    Abstract(Vec<u8>),
+}
+
+impl UnixSocket {
+    /// Connects to it.
+    ///
+    /// # Errors
+    ///
+    /// When nobody listens there, or we may not.
+    pub async fn connect(&self) -> io::Result<UnixStream> {
+        match self {
+            Self::Path(path) => connect_unix(path).await,
+            Self::Abstract(name) => connect_abstract(&whole(name)).await,
+        }
+    }
+}
+
+impl fmt::Display for UnixSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => path.display().fmt(f),
+            Self::Abstract(name) => {
+                let name = String::from_utf8_lossy(name);
+                write!(f, "@{}", name.escape_debug())
+            }
+        }
+    }
+}
+
+/// The name that one in a config stands for, see [`listen_abstract`].
+fn whole(name: &[u8]) -> Cow<'_, [u8]> {
+    /// `sun_path`, without the zero that marks an abstract name.
+    const WHOLE: usize = 107;
+    match name.strip_prefix(b"@") {
+        Some(name) if name.len() <= WHOLE => {
+            let mut padded = name.to_vec();
+            padded.resize(WHOLE, 0);
+            padded.into()
+        }
+        _ => name.into(),
+    }
 }
 
 /// A socket is a file too, and has rights before it has a name.

@@ -20,6 +20,7 @@ pub(in crate::dialect::links) fn write(
 ) {
     match carrier {
         ClientCarrier::Raw => params.push(("type", "tcp".to_owned())),
+        ClientCarrier::Unix(_) => said.error("streamSettings.network", super::super::NO_WORD),
         ClientCarrier::HttpHeader(header) => write_header(header, params, said),
         ClientCarrier::Ws(ws) | ClientCarrier::Browser(ws) => {
             params.push(("type", "ws".to_owned()));

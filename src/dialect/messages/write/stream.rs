@@ -85,6 +85,8 @@ pub(super) fn server(settings: &ServerSettings, keys: Keys) -> Option<StreamConf
 pub(super) fn client(settings: &ClientSettings, keys: Keys) -> Option<StreamConfig> {
     let (name, carrier) = match &settings.carrier {
         ClientCarrier::Raw => ("tcp", raw(false)),
+        // Xray has it no more, and says so by this name.
+        ClientCarrier::Unix(_) => ("domainsocket", raw(false)),
         ClientCarrier::HttpHeader(header) => ("tcp", headed(header, false)),
         ClientCarrier::Ws(ws) | ClientCarrier::Browser(ws) => {
             ("websocket", websocket(&client_ws(ws)))

@@ -4,18 +4,24 @@ use crate::dialect::messages::{inbound, outbound};
 use crate::dialect::v2ray::{Format, Input, load};
 use std::fs;
 
-/// DNS as an outbound, names that are left as they are, a mux of V2Ray 5's, the way through a browser, and what is ours alone.
-const UNWRITTEN: [&str; 14] = [
+/// Doors without a port (which Xray has another meaning for), DNS as an outbound, names that are left as they are, a mux of V2Ray 5's, the way through a browser, and what is ours alone.
+const UNWRITTEN: [&str; 20] = [
+    "api inbounds[0]",
+    "api-open-to-all inbounds[0]",
+    "api-open-to-all inbounds[2]",
+    "api-rule-for-all inbounds[0]",
     "client-browser outbounds[0]",
     "client-dns outbounds[2]",
     "client-fakedns outbounds[1]",
     "client-sniffing inbounds[0]",
+    "domainsocket outbounds[0]",
     "mux-packetaddr outbounds[0]",
     "server-behind-cdn inbounds[0]",
     "server-behind-cdn inbounds[0]",
     "server-early-data inbounds[0]",
     "server-early-data inbounds[1]",
     "server-httpupgrade inbounds[0]",
+    "server-panel inbounds[0]",
     "server-several-paths inbounds[1]",
     "server-tls-self-signed inbounds[0]",
     "server-trusted-proxies inbounds[0]",

@@ -15,6 +15,7 @@ pub(super) fn write(stream: &Part<'_>) -> Result<Value, String> {
         "httpupgrade" => ("httpupgrade", &["httpupgradeSettings"]),
         "grpc" | "gun" => ("grpc", &["grpcSettings", "gunSettings"]),
         "http" | "h2" => ("h2", &["httpSettings"]),
+        "domainsocket" | "ds" => ("domainsocket", &["dsSettings"]),
         other => {
             return Err(format!(
                 "V2Ray 5's form has no transport `{}`",
@@ -31,6 +32,13 @@ pub(super) fn write(stream: &Part<'_>) -> Result<Value, String> {
             "tcp" => tcp(&own)?,
             "grpc" => grpc(&own)?,
             "h2" => h2(&own),
+            "domainsocket" => {
+                let mut settings = Map::new();
+                for key in ["path", "abstract", "padding"] {
+                    own.keep(&mut settings, &[key]);
+                }
+                settings
+            }
             _ => upgrade(&own, transport == "ws"),
         };
         own.finish();

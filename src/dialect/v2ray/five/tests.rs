@@ -478,7 +478,7 @@ const FIELDS: &[(&str, &str)] = &[
     (
         "transportSettings",
         "acceptProxyProtocol path header maxEarlyData useBrowserForwarding earlyDataHeaderName parseXForwardedFor host \
-         serviceName idleTimeout healthCheckTimeout permitWithoutStream initialWindowsSize method",
+         serviceName idleTimeout healthCheckTimeout permitWithoutStream initialWindowsSize method abstract padding",
     ),
     ("header", "key name value"),
     (

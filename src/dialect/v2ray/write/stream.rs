@@ -15,6 +15,7 @@ use crate::smux;
 use crate::transport::http_header::{Header, Request, Response, Settings as HttpHeader};
 use crate::transport::http2::Pings;
 use crate::transport::httpupgrade::EarlyData;
+use crate::transport::tcp::UnixSocket;
 use crate::transport::tls::{self, Pem, Versions};
 use crate::transport::{ClientCarrier, ClientSettings, grpc, h2, httpupgrade, mws, ws};
 
@@ -24,6 +25,7 @@ const ED: usize = 2560;
 pub(super) fn client(transport: &ClientSettings) -> Value {
     let (network, key, own) = match &transport.carrier {
         ClientCarrier::Raw => ("tcp", "", Map::new()),
+        ClientCarrier::Unix(socket) => ("domainsocket", "dsSettings", unix(socket)),
         ClientCarrier::HttpHeader(header) => ("tcp", "tcpSettings", tcp(header)),
         ClientCarrier::Ws(ws) => ("ws", "wsSettings", self::ws(ws)),
         ClientCarrier::Mws(mws) => ("mws", "mwsSettings", self::mws(mws)),
@@ -48,6 +50,25 @@ pub(super) fn client(transport: &ClientSettings) -> Value {
         stream["tlsSettings"] = Value::Object(self::tls(tls, is_upgrade));
     }
     stream
+}
+
+fn unix(socket: &UnixSocket) -> Map<String, Value> {
+    let mut map = Map::new();
+    match socket {
+        UnixSocket::Path(path) => {
+            map.insert("path".to_owned(), path.to_string_lossy().into());
+        }
+        UnixSocket::Abstract(name) => {
+            let name = String::from_utf8_lossy(name);
+            let padded = name.strip_prefix('@');
+            map.insert("path".to_owned(), padded.unwrap_or(&name).into());
+            map.insert("abstract".to_owned(), true.into());
+            if padded.is_some() {
+                map.insert("padding".to_owned(), true.into());
+            }
+        }
+    }
+    map
 }
 
 fn ws(ws: &ws::ClientSettings) -> Map<String, Value> {

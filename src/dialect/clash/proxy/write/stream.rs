@@ -74,7 +74,9 @@ pub(super) fn carrier(
     let only_some = "Trojan is carried by `tcp`, `ws` and `grpc` alone there";
     match carrier {
         ClientCarrier::Raw => {}
-        ClientCarrier::Mws(_) => said.error("streamSettings.network", "Clash has no word for it"),
+        ClientCarrier::Mws(_) | ClientCarrier::Unix(_) => {
+            said.error("streamSettings.network", "Clash has no word for it");
+        }
         ClientCarrier::HttpHeader(_) | ClientCarrier::H2(_) if kind == "trojan" => {
             said.error("streamSettings.network", only_some);
         }

@@ -5,13 +5,13 @@ use http::header::{HOST, HeaderName, HeaderValue};
 use super::super::{Keys, stream};
 use super::none;
 use crate::http::EarlyDataIn;
-use crate::transport::tcp::{FastOpen, SockOpt, Tproxy};
+use crate::transport::tcp::{FastOpen, SockOpt, Tproxy, UnixSocket};
 use crate::transport::{ClientCarrier, ServerCarrier};
 use crate::wire::common::serial::TypedMessage;
 use crate::wire::transport::internet::tls::{Certificate, certificate::Usage};
 use crate::wire::transport::internet::{
-    SocketConfig, StreamConfig, TransportConfig, grpc::encoding, http as wire_http, tcp,
-    tls as wire_tls, websocket,
+    SocketConfig, StreamConfig, TransportConfig, domainsocket, grpc::encoding, http as wire_http,
+    tcp, tls as wire_tls, websocket,
 };
 use crate::wire::typed::{as_v2ray, seal};
 use crate::wire::xray::transport::internet::tls as xray_tls;
@@ -66,6 +66,10 @@ pub(super) fn client(
 ) -> Result<Option<StreamConfig>, String> {
     let carrier = match &settings.carrier {
         ClientCarrier::Raw => raw(None, false),
+        ClientCarrier::Unix(socket) => carrier(
+            "domainsocket",
+            seal("transport.internet.domainsocket.Config", &unix(socket)),
+        ),
         ClientCarrier::HttpHeader(header) => raw(Some(stream::http_header(header)), false),
         ClientCarrier::Ws(ws) | ClientCarrier::Browser(ws) => {
             let mut header = headers(&ws.headers);
@@ -107,6 +111,24 @@ pub(super) fn client(
     let security = settings.security.as_ref();
     let security = security.map(|tls| tls_config(&stream::tls_client(tls, Keys::Told)));
     Ok(whole(carrier, security, &settings.sockopt))
+}
+
+fn unix(socket: &UnixSocket) -> domainsocket::Config {
+    match socket {
+        UnixSocket::Path(path) => domainsocket::Config {
+            path: path.to_string_lossy().into_owned(),
+            ..Default::default()
+        },
+        UnixSocket::Abstract(name) => {
+            let name = String::from_utf8_lossy(name);
+            let padded = name.strip_prefix('@');
+            domainsocket::Config {
+                path: padded.unwrap_or(&name).to_owned(),
+                r#abstract: true,
+                padding: padded.is_some(),
+            }
+        }
+    }
 }
 
 fn early_name(carried_in: &EarlyDataIn) -> String {
