@@ -160,15 +160,28 @@ impl Server {
         }
     }
 
+    /// What must be comes first, what is only preferred after it, as in Xray.
     fn only_expected(&self, name: &str, mut reply: Reply) -> Result<Reply, Failure> {
-        if let Some(expected) = &self.settings.expected
-            && !reply.ips.is_empty()
-        {
-            let all = reply.ips.clone();
-            reply.ips.retain(|ip| expected.contain(*ip));
-            if reply.ips.is_empty() {
-                let all: Vec<String> = all.iter().map(ToString::to_string).collect();
-                return Err(Failure::Unexpected(name.to_owned(), all.join(", ")));
+        let settings = &self.settings;
+        let bounds = [
+            (&settings.expected, true, settings.prefers_expected),
+            (&settings.unexpected, false, settings.prefers_others),
+        ];
+        for is_wish in [false, true] {
+            let now = bounds.iter().filter(|(_, _, wish)| *wish == is_wish);
+            for (networks, counts, _) in now {
+                let Some(networks) = networks.as_ref().filter(|_| !reply.ips.is_empty()) else {
+                    continue;
+                };
+                let kept = reply.ips.iter().copied();
+                let kept: Vec<IpAddr> =
+                    kept.filter(|ip| networks.contain(*ip) == *counts).collect();
+                if !kept.is_empty() {
+                    reply.ips = kept;
+                } else if !is_wish {
+                    let all: Vec<String> = reply.ips.iter().map(ToString::to_string).collect();
+                    return Err(Failure::Unexpected(name.to_owned(), all.join(", ")));
+                }
             }
         }
         Ok(reply)

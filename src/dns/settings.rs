@@ -111,6 +111,12 @@ pub struct Server {
     pub domains: Option<Domains>,
     /// `expectIPs`: of what it says, only these addresses count.
     pub expected: Option<Networks>,
+    /// `*` among them, Xray's: where none of the addresses is expected, all count.
+    pub prefers_expected: bool,
+    /// `unexpectedIPs`, Xray's: of what it says, these addresses do not count.
+    pub unexpected: Option<Networks>,
+    /// `*` among them: where all of the addresses are such, all count.
+    pub prefers_others: bool,
     /// `skipFallback`: it is asked only for the names of `domains`.
     pub skip_fallback: bool,
     /// `fallbackStrategy` of V2Ray 5, where it has its own.
@@ -178,6 +184,9 @@ impl Server {
             client_ip: None,
             domains: None,
             expected: None,
+            prefers_expected: false,
+            unexpected: None,
+            prefers_others: false,
             skip_fallback: false,
             fallback: None,
             is_last: false,

@@ -200,6 +200,82 @@ async fn only_expected_addresses_are_handed_out() {
     );
 }
 
+/// As in Xray, what is only preferred is asked about behind what must be.
+#[tokio::test]
+async fn addresses_may_be_unwanted_or_only_preferred() {
+    let networks = |network: &str| {
+        let inside = [parse_network(network).unwrap()].into_iter().collect();
+        Some(Networks {
+            inside,
+            ..Networks::default()
+        })
+    };
+    let (ten, eleven) = (networks("10.0.0.0/8"), networks("11.0.0.0/8"));
+    let net = Net::new();
+    net.answers("1.1.1.1", "", &["11.0.0.1", "10.0.0.1", "12.0.0.1"]);
+    net.answers("2.2.2.2", "", &["11.0.0.2"]);
+    let [one, two] = ["1.1.1.1", "2.2.2.2"].map(server);
+    for (servers, expected) in [
+        (
+            vec![Server {
+                unexpected: eleven.clone(),
+                ..one.clone()
+            }],
+            vec!["10.0.0.1", "12.0.0.1"],
+        ),
+        (
+            vec![
+                Server {
+                    unexpected: eleven.clone(),
+                    ..two.clone()
+                },
+                one.clone(),
+            ],
+            vec!["11.0.0.1", "10.0.0.1", "12.0.0.1"],
+        ),
+        (
+            vec![Server {
+                unexpected: eleven.clone(),
+                prefers_others: true,
+                ..two.clone()
+            }],
+            vec!["11.0.0.2"],
+        ),
+        (
+            vec![Server {
+                expected: ten.clone(),
+                prefers_expected: true,
+                ..two.clone()
+            }],
+            vec!["11.0.0.2"],
+        ),
+        (
+            vec![Server {
+                expected: ten.clone(),
+                prefers_expected: true,
+                ..one.clone()
+            }],
+            vec!["10.0.0.1"],
+        ),
+        (
+            vec![Server {
+                expected: eleven.clone(),
+                prefers_expected: true,
+                unexpected: eleven.clone(),
+                ..one.clone()
+            }],
+            vec!["10.0.0.1", "12.0.0.1"],
+        ),
+    ] {
+        let resolver = net.resolver_of(Settings {
+            servers,
+            ..Settings::default()
+        });
+        let found = v4(&resolver, "a.com").await.unwrap();
+        assert_eq!(found, expected);
+    }
+}
+
 #[tokio::test]
 async fn an_answer_is_remembered_and_the_same_question_is_asked_once() {
     let net = Net::new();

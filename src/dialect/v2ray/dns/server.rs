@@ -2,7 +2,7 @@
 
 use http::Uri;
 
-use super::super::routing::{networks, patterns};
+use super::super::routing::{patterns, preferred};
 use super::{Common, caches, fake, ip, query_strategy, tag, typed_pattern};
 use crate::address::{Destination, Host};
 use crate::dialect::v2ray::json::{Node, Object, Port, did_you_mean, either, found};
@@ -36,7 +36,9 @@ pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Se
     let domains = domains(&object, geodata);
     let expected = ["expectIPs", "expectedIPs", "geoip"].map(|key| object.get(key));
     let expected: Vec<Node> = expected.into_iter().flatten().collect();
-    let expected = networks(&expected, geodata);
+    let (expected, prefers_expected) = preferred(&expected, geodata);
+    let unexpected: Vec<Node> = object.get("unexpectedIPs").into_iter().collect();
+    let (unexpected, prefers_others) = preferred(&unexpected, geodata);
     let skip_fallback = object.read_or("skipFallback", false);
     let families = query_strategy(&object);
     let is_cacheless = object.read("disableCache").map(|off: bool| !off);
@@ -44,10 +46,6 @@ pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Se
     let fallback = super::fallback_strategy(&object);
     let is_last = object.read_or("finalQuery", false);
     object.silent(&["originalRules"]);
-    object.refuse(
-        "unexpectedIPs",
-        "leaving out addresses is not built, and with them names would lead elsewhere: write those to keep in `expectIPs`",
-    );
     let own_fakes = object.get("fakeDns").and_then(|n| fake::of_server(&n));
     object.no_effect(&["timeoutMs", "serveStale", "serveExpiredTTL"]);
     object.finish();
@@ -58,6 +56,9 @@ pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Se
         all.map_err(|e| node.error(e.to_string())).ok()
     });
     server.expected = expected;
+    server.prefers_expected = prefers_expected;
+    server.unexpected = unexpected;
+    server.prefers_others = prefers_others;
     server.skip_fallback = skip_fallback;
     server.fallback = fallback;
     server.is_last = is_last;

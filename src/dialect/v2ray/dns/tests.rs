@@ -62,6 +62,9 @@ fn servers_of_v2ray_4() {
             client_ip: "192.0.2.3".parse().ok(),
             domains: Some(Domains::ranked(patterns).unwrap()),
             expected: Some(inside("10.0.0.0/8")),
+            prefers_expected: false,
+            unexpected: None,
+            prefers_others: false,
             skip_fallback: true,
             fallback: None,
             is_last: false,
@@ -147,7 +150,7 @@ fn servers_and_hosts_of_xray() {
         "hosts": {"geosite.example": "#3"}, "queryStrategy": "UseSystem",
         "servers": [
             "h2c://1.1.1.1:80/dns-query",
-            {"address": "2.2.2.2", "expectedIPs": ["10.0.0.0/8"], "finalQuery": true, "disableCache": true,
+            {"address": "2.2.2.2", "expectedIPs": ["*", "10.0.0.0/8"], "unexpectedIPs": ["11.0.0.0/8"], "finalQuery": true, "disableCache": true,
              "fallbackStrategy": "DisabledIfAnyMatch"},
         ],
     }));
@@ -160,6 +163,8 @@ fn servers_and_hosts_of_xray() {
     );
     let second = Server {
         expected: Some(inside("10.0.0.0/8")),
+        prefers_expected: true,
+        unexpected: Some(inside("11.0.0.0/8")),
         is_last: true,
         caches: false,
         fallback: Some(Fallback::WithoutMatch),

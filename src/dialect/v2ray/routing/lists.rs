@@ -40,10 +40,31 @@ pub(crate) fn patterns(node: &Node, geodata: &Geodata) -> Option<Vec<Pattern>> {
 
 /// The addresses of `ip` lists; `None` when all are empty. Mistakes are reported.
 pub(crate) fn networks(nodes: &[Node], geodata: &Geodata) -> Option<Networks> {
+    read_networks(nodes, geodata, |_| false)
+}
+
+/// The same of Xray's lists where `*` among them says that they are only preferred, and whether it is there.
+pub(crate) fn preferred(nodes: &[Node], geodata: &Geodata) -> (Option<Networks>, bool) {
+    let mut has_star = false;
+    let networks = read_networks(nodes, geodata, |text| {
+        has_star |= text == "*";
+        text == "*"
+    });
+    (networks, has_star)
+}
+
+fn read_networks(
+    nodes: &[Node],
+    geodata: &Geodata,
+    mut is_none: impl FnMut(&str) -> bool,
+) -> Option<Networks> {
     let mut inside = Vec::new();
     let mut outside = Vec::new();
     let mut some = false;
     for entry in nodes.iter().flat_map(entries) {
+        if matches!(&entry.value, Value::Text(text) if is_none(text)) {
+            continue;
+        }
         some = true;
         let report = nodes[0].report();
         let read = match entry.value {
