@@ -208,6 +208,9 @@ async fn what_would_go_another_way_does_not_run() {
     let remote = |config: Value| Web::new(&config.to_string());
     let proxy = json!({"protocol": "trojan", "settings": {"servers": [{"address": "192.0.2.1", "port": 443, "password": "sesame"}]}});
     let writes = remote(json!({"log": {"access": log}, "outbounds": [proxy]}));
+    let to_socket = json!({"network": "domainsocket", "dsSettings": {"path": "/run/some.sock"}});
+    let leads =
+        remote(json!({"outbounds": [{"protocol": "freedom", "streamSettings": to_socket}]}));
     stage.write(
         "rules",
         format!("{HK}rules: ['RULE-SET,x,DIRECT', 'MATCH,hk']\n"),
@@ -226,7 +229,7 @@ async fn what_would_go_another_way_does_not_run() {
         "proxy-providers: {a: {type: http, url: 'https://a.example/x'}}\n",
     );
     stage.write("config.json", "{}");
-    let writes = writes.url();
+    let (writes, leads) = (writes.url(), leads.url());
     for (args, expected) in [
         (
             &["-c", "rules"][..],
@@ -248,7 +251,11 @@ async fn what_would_go_another_way_does_not_run() {
         (&["-c", "providers"], "`mobula run -c URL` with its `url`"),
         (
             &["-c", &writes],
-            "log.access: what was fetched may name no file",
+            "log.access: what was fetched may name no file, folder or socket",
+        ),
+        (
+            &["-c", &leads],
+            "outbounds[0].streamSettings: what was fetched may name no file, folder or socket",
         ),
         (
             &["-c", "hysteria2://secret@192.0.2.1:1"],

@@ -87,8 +87,9 @@ pub(super) fn load(sources: &[Source], options: Options) -> Meant {
         if !about.is_empty() {
             let name = name.clone().unwrap_or_default();
             let said = about.into_iter().map(|part| {
-                let text =
-                    format!("{part}: what was fetched may name no file or folder of this machine");
+                let text = format!(
+                    "{part}: what was fetched may name no file, folder or socket of this machine"
+                );
                 Message::of_file(&name, text)
             });
             loaded.errors.extend(said);
@@ -258,7 +259,7 @@ fn exposed(name: &str, config: &Config) -> Vec<Message> {
     lines
 }
 
-/// The parts of a config that write to files of this machine, or show some to strangers.
+/// The parts of a config that write to files of this machine, show some to strangers, or come or lead to its sockets.
 fn local_parts(config: &Config) -> Vec<String> {
     let mut parts = Vec::new();
     for (name, target) in [
@@ -273,11 +274,16 @@ fn local_parts(config: &Config) -> Vec<String> {
         parts.push("stateDirectory".to_owned());
     }
     for inbound in config.all_inbounds() {
-        if matches!(inbound.listen, Listen::Unix(_)) {
-            parts.push(format!("{}.listen", inbound.name));
+        if matches!(inbound.listen, Listen::Unix(_) | Listen::Abstract(_)) {
+            parts.push(format!("{}, where it listens", inbound.name));
         }
         if matches!(inbound.transport.site, Some(site::Settings::Folder(_))) {
             parts.push(format!("{}.streamSettings.fallback", inbound.name));
+        }
+    }
+    for outbound in &config.outbounds {
+        if outbound.transport.stays_here() {
+            parts.push(format!("{}.streamSettings", outbound.name));
         }
     }
     parts

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::cause::system_words;
-use crate::config::Config;
+use crate::config::{Config, Outbound};
 use crate::dialect::v2ray::json::Text;
 use crate::dialect::v2ray::{self, Format, Input, Options};
 use crate::dialect::{links, payload};
@@ -32,6 +32,21 @@ pub struct Source {
     pub config: Config,
 }
 
+impl Source {
+    /// Without what leads to sockets of this machine, for somebody else wrote it.
+    fn from_elsewhere(mut self) -> Self {
+        let (nodes, stays_here) = (&mut self.nodes, |one: &Outbound| one.transport.stays_here());
+        for node in nodes {
+            if node.outbound.as_ref().is_ok_and(stays_here) {
+                let text = "what was fetched may name no socket of this machine";
+                node.outbound = Err(text.to_owned());
+            }
+        }
+        self.config.outbounds.retain(|one| !stays_here(one));
+        self
+    }
+}
+
 /// Reads what `-c` names.
 ///
 /// # Errors
@@ -45,6 +60,7 @@ pub async fn read(given: &str) -> Result<Source, String> {
             let text = subscription(given.trim()).await;
             return text
                 .and_then(|text| of_text(&text))
+                .map(Source::from_elsewhere)
                 .map_err(|e| format!("the subscription: {e}"));
         }
         return Ok(Source {
@@ -182,6 +198,22 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     const LINKS: &str = "trojan://p@a.example:443#%E9%A6%99%E6%B8%AF\nss://nonsense\n";
+
+    #[test]
+    fn what_somebody_else_wrote_leads_to_no_socket_of_this_machine() {
+        let server = json!({"servers": [{"address": "192.0.2.1", "port": 443, "password": "p"}]});
+        let stream = json!({"network": "domainsocket", "dsSettings": {"path": "/run/some.sock"}});
+        let config = json!({"outbounds": [
+            {"tag": "a", "protocol": "trojan", "settings": server, "streamSettings": stream},
+            {"tag": "b", "protocol": "trojan", "settings": server},
+        ]});
+        let source = of_text(&config.to_string()).unwrap();
+        assert!(source.nodes.iter().all(|node| node.outbound.is_ok()));
+        let source = source.from_elsewhere();
+        let usable = source.nodes.iter().map(|node| node.outbound.is_ok());
+        assert_eq!(usable.collect::<Vec<_>>(), [false, true]);
+        assert_eq!(source.config.outbounds.len(), 1);
+    }
 
     #[test]
     fn links_and_clash_and_configs_are_told_apart() {
