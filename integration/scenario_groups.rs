@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU16, AtomicU64};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::configs::ID;
 use crate::peers::Peer::{Mihomo, Mobula, SingBox, V2ray445};
@@ -568,6 +568,45 @@ async fn a_target_that_refuses_brings_no_check() {
     }
     sleep(Duration::from_millis(500)).await;
     assert_eq!(asked.load(Relaxed), before, "nobody was asked anew");
+}
+
+/// What a SOCKS server says of another server that is behind it, is a failure of that one's.
+#[tokio::test]
+async fn a_server_behind_another_that_is_gone_brings_a_check() {
+    static GONE: AtomicU16 = AtomicU16::new(0);
+    let mut stage = Stage::new();
+    let (site, asked) = site(None).await;
+    let way = socks_server(|port| port == GONE.load(Relaxed)).await;
+    let main = socks_server(|_| false).await;
+    let spare = socks_server(|_| false).await;
+    let socks = free_port();
+    let config = format!(
+        "mixed-port: {socks}\nproxies:\n- {{name: way, type: socks5, server: 127.0.0.1, port: {way}}}\n\
+         - {{name: main, type: socks5, server: 127.0.0.1, port: {main}, dialer-proxy: way}}\n\
+         - {{name: spare, type: socks5, server: 127.0.0.1, port: {spare}}}\nproxy-groups:\n\
+         - {{name: first, type: fallback, proxies: [main, spare], url: 'http://{site}/', interval: 3600}}\n\
+         rules:\n- 'MATCH,first'\n"
+    );
+    let line = "`first` is the first that answers of `main`, `spare`";
+    runs(&mut stage, "client", &config, socks, line).await;
+    let asked_for = async |times: usize| {
+        let deadline = Instant::now() + PATIENCE;
+        while asked.load(Relaxed) < times {
+            assert!(Instant::now() < deadline, "a check is not made");
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    asked_for(2).await;
+    let before = asked.load(Relaxed);
+    GONE.store(main, Relaxed);
+    let to = traffic::To::Ip(traffic::echo().await);
+    for _ in 0..6 {
+        if let Ok(mut stream) = traffic::connect(socks, &to).await {
+            let _ = timeout(Duration::from_millis(200), stream.read_u8()).await;
+        }
+    }
+    // The one that is left answers.
+    asked_for(before + 1).await;
 }
 
 /// A SOCKS server that refuses these ports in the name of their targets, and is one for all others.

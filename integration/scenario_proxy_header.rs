@@ -64,7 +64,7 @@ async fn nginx_learns_from_both_versions_who_comes() {
     }
 }
 
-/// One that is itself behind a proxy tells of whoever that one named, and by a tunnel the server tells of its client.
+/// By a tunnel the server tells of its client.
 #[tokio::test]
 async fn a_server_tells_of_the_client_of_its_tunnel() {
     let mut stage = Stage::new();
@@ -84,6 +84,35 @@ async fn a_server_tells_of_the_client_of_its_tunnel() {
     assert_eq!((words[0], words[2]), ("127.0.0.1", &*target.to_string()));
     let port: u16 = words[1].parse().unwrap();
     assert!(port != application && port != server, "{said}");
+}
+
+/// Not of the proxy in between, which is nobody's affair.
+#[tokio::test]
+async fn a_target_behind_another_outbound_is_told_of_itself() {
+    let mut stage = Stage::new();
+    let way = proxy(&mut stage, &json!({})).await;
+    let (socks, target) = (free_port(), listen());
+    let port = target.local_addr().unwrap().port();
+    let config = json!({
+        "inbounds": [{"listen": "127.0.0.1", "port": socks, "protocol": "socks"}],
+        "outbounds": [
+            {"protocol": "freedom", "settings": {"proxyProtocol": 1}, "proxySettings": {"tag": "way"}},
+            {"tag": "way", "protocol": "socks", "settings": {"servers": [{"address": "127.0.0.1", "port": way}]}},
+        ],
+    });
+    stage.run(Mobula, "client", &config, &[socks]).await;
+    let to = To::Ip(([127, 0, 0, 1], port).into());
+    let stream = traffic::connect(socks, &to).await.expect("SOCKS");
+    let client = stream.local_addr().unwrap().port();
+    let (mut told, _) = timeout(LIMIT, target.accept())
+        .await
+        .expect("it comes")
+        .unwrap();
+    let expected = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {client} {port}\r\n");
+    let mut head = vec![0; expected.len()];
+    let read = timeout(LIMIT, told.read_exact(&mut head)).await;
+    read.expect("a header in time").unwrap();
+    assert_eq!(String::from_utf8_lossy(&head), expected);
 }
 
 #[tokio::test]

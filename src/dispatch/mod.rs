@@ -445,6 +445,19 @@ impl Dispatcher {
         self.router.note(tag, outcome, is_server);
     }
 
+    /// Those who choose among outbounds hear that this one's server was not reached, by what the outbound says that it goes through:
+    /// what that one's server says of its target is a word about this server.
+    fn note_unreached(&self, outbound: &Outbound, error: &std::io::Error) {
+        let is_server = matches!(outbound.protocol, protocol::Outbound::Proxy(_));
+        if let Some(tag) = &outbound.tag
+            && is_server
+            && is_of_target(error)
+        {
+            let outcome = Outcome::Failed(error.kind());
+            self.router.note(tag, outcome, is_server);
+        }
+    }
+
     /// Has a session among those that are shown to whoever watches, if anybody may; it counts for itself from then on.
     fn list(&self, session: &mut Session, network: Network) -> Option<Entered> {
         let live = &self.metrics.as_ref()?.live;

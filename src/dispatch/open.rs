@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use super::allowed::both;
 use super::{Dispatcher, Outbound, OutboundRef};
@@ -158,10 +159,13 @@ impl Dispatcher {
             known = Known::new(Ok(allowed));
             lookup = Lookup::System.among(&known);
         }
+        let reached = target.clone();
         let connecting = self.connect(outbound, target, &lookup, &known, comer);
         let (mut link, others) = connecting.await?;
         if let Some(version) = freedom.proxy_header() {
-            let local = far_address(&link, to, comer);
+            // Another outbound's socket leads to that one's server.
+            let socket = link.tcp().filter(|_| outbound.through.is_none());
+            let local = far_address(socket, &reached, comer);
             let source = comer.source.unwrap_or(Source::Unix);
             let header = proxy_protocol::header(version, source, local);
             link.write_all(&header).await?;
@@ -205,8 +209,9 @@ impl Dispatcher {
                 Some(other) => {
                     let opened = self.open(other, &to, known, comer).await;
                     // That it is reached makes up for no failure of those who go through it.
-                    if opened.is_err() {
+                    if let Err(e) = &opened {
                         self.note(other, &opened);
+                        self.note_unreached(outbound, e);
                     }
                     opened
                 }
@@ -235,10 +240,10 @@ impl Dispatcher {
     }
 }
 
-/// The address that `link` leads to, for a PROXY header. Where other outbounds are on the way it is the one that was asked for,
+/// The address that `socket` leads to, for a PROXY header. Where other outbounds are on the way it is the one that they were asked for,
 /// if that is no name.
-fn far_address(link: &Link, to: &Destination, comer: Comer) -> Source {
-    if let Some(peer) = link.tcp().and_then(|socket| socket.peer_addr().ok()) {
+fn far_address(socket: Option<&TcpStream>, to: &Destination, comer: Comer) -> Source {
+    if let Some(peer) = socket.and_then(|socket| socket.peer_addr().ok()) {
         return peer.into();
     }
     let ip = match (&to.host, comer.source) {
