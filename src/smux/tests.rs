@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use serde_json::Value;
+use socket2::SockRef;
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
 };
@@ -15,7 +16,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::codec::{Command, Event, FrameError, frame, update};
 use super::*;
-use crate::io::Io;
+use crate::io::{Io, low_water};
+use crate::testing::tcp_pair;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -72,6 +74,40 @@ fn taken_apart(bytes: &[u8], size: usize) -> (Vec<String>, Vec<u8>) {
     }
     assert!(!decoder.is_inside_frame());
     (told, again)
+}
+
+/// While much comes the socket wakes the session for much; what is less comes a moment later all the same.
+#[tokio::test]
+async fn the_end_of_a_burst_waits_for_a_moment_only() {
+    const PIECE: usize = 16 * 1024;
+    let (ours, mut theirs) = tcp_pair().await;
+    let socket = SockRef::from(&ours).try_clone().unwrap();
+    let (streams, mut arrivals) = mpsc::unbounded_channel();
+    let door = move |link| streams.send(link).is_ok();
+    tokio::spawn(server(Link::Tcp(ours), Settings::default(), door));
+    let opening = frame(Version::One, Command::Open, 3);
+    theirs.write_all(&opening).await.unwrap();
+    let mut stream = arrivals.recv().await.unwrap();
+    let mut read = vec![0; PIECE];
+    for _ in 0..16 * 1024 {
+        if low_water::get(&socket) > 1 {
+            break;
+        }
+        let header = frame(Version::One, Command::Data(PIECE as u16), 3);
+        let piece = [&header[..], &[7; PIECE]].concat();
+        theirs.write_all(&piece).await.unwrap();
+        stream.read_exact(&mut read).await.unwrap();
+    }
+    assert!(low_water::get(&socket) > 1, "this is no burst");
+    let header = frame(Version::One, Command::Data(7), 3);
+    theirs
+        .write_all(&[&header[..], b"the end"].concat())
+        .await
+        .unwrap();
+    let end = timeout(Duration::from_secs(5), stream.read_exact(&mut read[..7])).await;
+    end.expect("the end does not come").unwrap();
+    assert_eq!(&read[..7], b"the end");
+    assert_eq!(low_water::get(&socket), 1);
 }
 
 #[test]
