@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::configs::{Carrier, Vmess};
 use crate::peers::Peer::{self, Mihomo, Mobula, SingBox, V2ray445};
 use crate::peers::{Stage, fetched, free_port, listen, mobula, root, system};
+use crate::scenario_scripts::gzip;
 use crate::traffic;
 
 fn convert(args: &[&str], stage: &Stage) -> Output {
@@ -180,7 +181,9 @@ async fn what_is_written_carries_what_the_original_did() {
 }
 
 /// A server that answers every request with what is next.
-async fn web(answers: Vec<String>) -> (u16, tokio::task::JoinHandle<Vec<String>>) {
+async fn web<T: Into<Vec<u8>> + Send + 'static>(
+    answers: Vec<T>,
+) -> (u16, tokio::task::JoinHandle<Vec<String>>) {
     let listener = listen();
     let port = listener.local_addr().expect("it listens").port();
     let asked = tokio::spawn(async move {
@@ -193,7 +196,7 @@ async fn web(answers: Vec<String>) -> (u16, tokio::task::JoinHandle<Vec<String>>
             }
             asked.push(String::from_utf8(head).expect("text"));
             // Whoever has read enough goes away.
-            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.write_all(&answer.into()).await;
         }
         asked
     });
@@ -207,13 +210,41 @@ fn page(body: &str) -> String {
     )
 }
 
-async fn fetched_from(answers: Vec<String>) -> (Output, Vec<String>) {
+async fn fetched_from<T: Into<Vec<u8>> + Send + 'static>(answers: Vec<T>) -> (Output, Vec<String>) {
     let (port, asked) = web(answers).await;
     let url = format!("http://127.0.0.1:{port}/sub/secret?token=x");
     let output =
         tokio::task::spawn_blocking(move || convert(&[&url, "--to", "links"], &Stage::new()));
     let output = output.await.expect("it ends");
     (output, asked.await.expect("it was asked"))
+}
+
+/// Some web servers pack it for everybody.
+#[tokio::test]
+async fn a_subscription_that_comes_packed_is_opened() {
+    let body =
+        std::fs::read(root().join("testdata/convert/subscription.txt")).expect("it is there");
+    let answer = |packed: &[u8]| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n";
+        vec![[head.as_bytes(), packed].concat()]
+    };
+    let (output, _) = fetched_from(answer(&gzip(&body))).await;
+    assert!(output.status.success(), "{}", said(&output));
+    let links = String::from_utf8(output.stdout).expect("text");
+    assert!(
+        links.starts_with("vless://") && links.lines().count() == 2,
+        "{links}"
+    );
+    for (packed, expected) in [
+        (gzip(&vec![b'\n'; 17 << 20]), "more than 16 MiB"),
+        (gzip(b"").repeat(65), "more than 64 parts"),
+        (body, "not the gzip"),
+    ] {
+        let (output, _) = fetched_from(answer(&packed)).await;
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(23), "{said}");
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
 }
 
 #[tokio::test]

@@ -91,6 +91,35 @@ async fn a_front_is_told_where_a_node_is_by_its_own_script() {
     }
 }
 
+/// Nodes that run at one time share what they ask, and what nobody knows is not asked for by all of them.
+#[tokio::test]
+async fn an_address_is_asked_about_for_all_nodes() {
+    let mut stage = Stage::new();
+    let site = Asked::start(|path| match path {
+        "/addresses" => Some("203.0.113.7\n203.0.113.8\n".to_owned()),
+        "/place/203.0.113.7" => Some(json!({"ip": "203.0.113.7", "cc": "HK"}).to_string()),
+        _ => None,
+    });
+    let port = backend(&mut stage, &["--concurrency", "8"]).await;
+    let node = servers(&mut stage).await.remove(0);
+    let nodes = vec![node; 5];
+    let configs = json!({"Scripts": [geo_script(&site)]});
+    for slot in ask(port, &nodes, &["GEOIP_OUTBOUND"], configs).await {
+        let stack = cell(&slot, "GEOIP_OUTBOUND")["IPv4Stack"].clone();
+        assert_eq!(
+            (&stack[0]["ip"], &stack[1]["ip"]),
+            (&json!("203.0.113.7"), &json!(""))
+        );
+    }
+    assert_eq!(site.count("/addresses"), 5);
+    assert_eq!(site.count("/place/203.0.113.7"), 1);
+    assert_eq!(
+        site.count("/place/203.0.113.8"),
+        2 * 3,
+        "two nodes, three times each"
+    );
+}
+
 /// The script of `docs/probe.md`, with a site of ours in it.
 #[tokio::test]
 async fn the_script_of_the_document_says_where_a_node_is() {

@@ -114,7 +114,7 @@ fn page(headers: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-fn gzip(plain: &[u8]) -> Vec<u8> {
+pub fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut packed = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
     packed.extend(miniz_oxide::deflate::compress_to_vec(plain, 6));
     packed.extend(crc32fast::hash(plain).to_le_bytes());

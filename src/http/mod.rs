@@ -5,7 +5,8 @@
 //! wrong ([`malformed`]); [`visit`] is the whole of it. What a carrier asks for, and how it is granted, is in [`upgrade`]
 //! and [`request`]. The first bytes of a tunnel may travel inside the request ([`early_data`], [`lazy_handshake`]), and
 //! proxies in front may say for whom they come ([`forwarded`]). Requests of our own that nobody needs to take for a
-//! browser's are sent by hyper ([`client`]), and a WebSocket that hides from nobody is granted on its server (`granting`).
+//! browser's are sent by hyper ([`client`]), and a WebSocket that hides from nobody is granted on its server (`granting`). Bodies that
+//! come packed are opened by `gzip`.
 
 #![warn(missing_docs)]
 
@@ -15,6 +16,8 @@ pub(crate) mod early_data;
 pub(crate) mod forwarded;
 #[cfg(feature = "app")]
 pub(crate) mod granting;
+#[cfg(feature = "app")]
+pub(crate) mod gzip;
 pub(crate) mod head;
 pub(crate) mod lazy_handshake;
 pub(crate) mod malformed;

@@ -12,6 +12,5 @@ pub mod script;
 pub mod survey;
 
 pub use lab::{Lab, Mounted};
-pub(crate) use measure::gunzip;
 pub use measure::{Downloads, Pings, Plan, download, nat, page, pings};
 pub use node::Node;

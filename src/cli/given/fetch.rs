@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::LONGEST;
 use crate::dns::Lookup;
 use crate::http::client::reason;
+use crate::http::gzip::{self, gunzip};
 use crate::io::Link;
 use crate::observatory::Url;
 use crate::transport::tcp;
@@ -151,12 +152,18 @@ async fn ask(url: &Url) -> Result<Response<Incoming>, String> {
 
 async fn body(response: Response<Incoming>) -> Result<Vec<u8>, String> {
     let longest = usize::try_from(LONGEST).unwrap_or(usize::MAX);
+    let is_packed = gzip::is_said(response.headers());
     let body = Limited::new(response.into_body(), longest).collect().await;
     let body = body.map_err(|e| match e.downcast::<hyper::Error>() {
         Ok(e) => reason(&e),
         Err(_) => format!("it has more than {} MiB", LONGEST >> 20),
     })?;
-    Ok(body.to_bytes().into())
+    let body = body.to_bytes();
+    // Some have it packed for everybody, asked or not.
+    match is_packed {
+        true => gunzip(&body, longest),
+        false => Ok(body.into()),
+    }
 }
 
 #[cfg(test)]

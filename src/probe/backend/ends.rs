@@ -9,11 +9,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use http::Uri;
+use tokio::time::timeout;
 
 use super::Shared;
 use crate::address::{Destination, Host};
@@ -28,7 +29,10 @@ const TRIES: usize = 3;
 /// A try that took so long is the last one: who is silent once is silent again.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long all of it may take for a node.
+/// An address about which so many nodes found nothing is not asked about again. One may be dead, and the address alive.
+const IN_VAIN: usize = 2;
+
+/// How long an end of a node may take: questions for names, and scripts while they run. Waiting for others takes none of it.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Addresses of a node that are looked up, of each family and end.
@@ -44,8 +48,24 @@ const IP: &str = "ip";
 pub(super) struct Known {
     /// Of `DNSServers`.
     servers: Vec<Arc<Resolver>>,
-    /// Where addresses are that several nodes have.
-    places: Mutex<HashMap<IpAddr, Location>>,
+    /// Where addresses are that several nodes have. Whoever looks one up holds it, and the others wait.
+    places: Mutex<HashMap<IpAddr, Arc<tokio::sync::Mutex<Place>>>>,
+}
+
+/// What is known of an address.
+#[derive(Default)]
+struct Place {
+    /// Without an address of its own when nothing is.
+    said: Location,
+    /// Nodes that found nothing.
+    in_vain: usize,
+}
+
+impl Place {
+    /// Whether nobody is asked about it any more.
+    fn is_settled(&self) -> bool {
+        !self.said.ip.is_empty() || self.in_vain >= IN_VAIN
+    }
 }
 
 impl Known {
@@ -63,16 +83,39 @@ impl Known {
         }
     }
 
-    /// All addresses of a name, of all servers.
-    async fn addresses(&self, name: &str) -> Vec<IpAddr> {
+    /// All addresses of a name, of all servers that answer in time.
+    async fn addresses(&self, name: &str, time: &mut Time) -> Vec<IpAddr> {
+        let (began, left) = (Instant::now(), time.left);
         let asked = self.servers.iter();
-        let asked = asked.map(|server| server.lookup(name, Families::BOTH));
-        let found = join_all(asked).await.into_iter().flatten();
+        let asked = asked.map(|server| timeout(left, server.lookup(name, Families::BOTH)));
+        let found = join_all(asked).await.into_iter().flatten().flatten();
+        time.took(began.elapsed());
         found.flat_map(|reply| reply.ips).collect()
     }
 
-    fn places(&self) -> MutexGuard<'_, HashMap<IpAddr, Location>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn place(&self, ip: IpAddr) -> Arc<tokio::sync::Mutex<Place>> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.entry(ip).or_default().clone()
+    }
+}
+
+/// The time of one end of a node.
+#[derive(Clone, Copy)]
+struct Time {
+    /// For one run of the script.
+    each: Duration,
+    /// For all that is still to be done.
+    left: Duration,
+}
+
+impl Time {
+    /// How long the next run may take; none is begun without time.
+    fn next(&self) -> Option<Duration> {
+        (!self.left.is_zero()).then(|| self.each.min(self.left))
+    }
+
+    fn took(&mut self, time: Duration) {
+        self.left = self.left.saturating_sub(time);
     }
 }
 
@@ -93,18 +136,20 @@ pub(super) async fn find(
         known,
         about,
         content: script.map_or("", |script| &script.content),
-        limit: script::limit(script.map_or(0, |script| script.timeout_millis)),
-        end: Instant::now() + LIMIT,
+    };
+    let time = Time {
+        each: script::limit(script.map_or(0, |script| script.timeout_millis)),
+        left: LIMIT,
     };
     let inbound = async {
         match asks(Matrix::GeoInbound) {
-            true => looking.inbound().await,
+            true => looking.inbound(time).await,
             false => Stacks::default(),
         }
     };
     let outbound = async {
         match asks(Matrix::GeoOutbound) {
-            true => looking.outbound().await,
+            true => looking.outbound(time).await,
             false => Stacks::default(),
         }
     };
@@ -118,22 +163,18 @@ struct Looking<'a> {
     about: About<'a>,
     /// The front's script; none has nothing in it.
     content: &'a str,
-    /// How long it may take.
-    limit: Duration,
-    /// When all of it has to be over.
-    end: Instant,
 }
 
 impl Looking<'_> {
-    async fn inbound(&self) -> Stacks {
+    async fn inbound(&self, mut time: Time) -> Stacks {
         let Ok(server) = self.about.info.address.parse::<Destination>() else {
             return Stacks::default();
         };
         let (domain, ips) = match &server.host {
             Host::Ip(ip) => (ip.to_string(), vec![*ip]),
-            Host::Domain(name) => (name.clone(), self.known.addresses(name).await),
+            Host::Domain(name) => (name.clone(), self.known.addresses(name, &mut time).await),
         };
-        let (v4, v6) = self.located(ips).await;
+        let (v4, v6) = self.located(ips, &mut time).await;
         Stacks {
             domain,
             main: v4.first().or(v6.first()).cloned().unwrap_or_default(),
@@ -142,17 +183,20 @@ impl Looking<'_> {
         }
     }
 
-    async fn outbound(&self) -> Stacks {
+    async fn outbound(&self, mut time: Time) -> Stacks {
         let mut ips = Vec::new();
         for _ in 0..TRIES {
-            let began = Instant::now();
-            let (runner, limit) = (&self.shared.scripts, self.limit());
-            ips = script::addresses(runner, self.about, self.content, limit).await;
-            if !ips.is_empty() || began.elapsed() > PATIENCE {
+            let Some(limit) = time.next() else { break };
+            let runner = &self.shared.scripts;
+            let asked = script::addresses(runner, self.about, self.content, limit);
+            let (said, took) = asked.await;
+            time.took(took);
+            ips = said;
+            if !ips.is_empty() || took > PATIENCE {
                 break;
             }
         }
-        let (v4, v6) = self.located(ips).await;
+        let (v4, v6) = self.located(ips, &mut time).await;
         Stacks {
             domain: self.about.info.name.clone(),
             main: v4.last().or(v6.last()).cloned().unwrap_or_default(),
@@ -162,7 +206,7 @@ impl Looking<'_> {
     }
 
     /// Where addresses are, by family and each once.
-    async fn located(&self, ips: Vec<IpAddr>) -> (Vec<Location>, Vec<Location>) {
+    async fn located(&self, ips: Vec<IpAddr>, time: &mut Time) -> (Vec<Location>, Vec<Location>) {
         let mut seen = Vec::new();
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for ip in ips {
@@ -171,35 +215,36 @@ impl Looking<'_> {
                 continue;
             }
             seen.push(ip);
-            stack.push(self.located_one(ip).await);
+            stack.push(self.located_one(ip, time).await);
         }
         (v4, v6)
     }
 
-    async fn located_one(&self, ip: IpAddr) -> Location {
-        if let Some(place) = self.known.places().get(&ip) {
-            return place.clone();
+    async fn located_one(&self, ip: IpAddr, time: &mut Time) -> Location {
+        let place = self.known.place(ip);
+        let mut place = place.lock().await;
+        if place.is_settled() {
+            return place.said.clone();
         }
-        let mut place = Location::default();
         for _ in 0..TRIES {
-            let began = Instant::now();
-            let (runner, limit) = (&self.shared.scripts, self.limit());
-            place = script::location(runner, self.about, self.content, ip, limit).await;
-            if !place.ip.is_empty() {
-                self.known.places().insert(ip, place.clone());
-                break;
+            // Who has no time to ask enough says nothing of the address.
+            let Some(limit) = time.next() else {
+                return place.said.clone();
+            };
+            let runner = &self.shared.scripts;
+            let asked = script::location(runner, self.about, self.content, ip, limit);
+            let (said, took) = asked.await;
+            time.took(took);
+            place.said = said;
+            if place.is_settled() {
+                return place.said.clone();
             }
-            if began.elapsed() > PATIENCE {
+            if took > PATIENCE {
                 break;
             }
         }
-        place
-    }
-
-    /// How long the next run may take.
-    fn limit(&self) -> Duration {
-        let left = self.end.saturating_duration_since(Instant::now());
-        self.limit.min(left)
+        place.in_vain += 1;
+        place.said.clone()
     }
 }
 
@@ -229,6 +274,20 @@ fn upstream(text: &str) -> Option<Upstream> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_run_begins_without_time() {
+        let seconds = Duration::from_secs;
+        let mut time = Time {
+            each: seconds(40),
+            left: LIMIT,
+        };
+        assert_eq!(time.next(), Some(seconds(40)));
+        time.took(seconds(40));
+        assert_eq!(time.next(), Some(seconds(20)));
+        time.took(seconds(21));
+        assert_eq!(time.next(), None);
+    }
 
     #[test]
     fn dns_servers_are_read_as_fronts_write_them() {

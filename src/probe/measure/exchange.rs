@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
-use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, LOCATION, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, LOCATION, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode};
 use tokio::io::AsyncWriteExt;
 
@@ -172,12 +172,6 @@ impl Answer {
     /// Whether its body is in chunks.
     pub(super) fn is_chunked(&self) -> bool {
         head::has_token(&self.headers, &TRANSFER_ENCODING, "chunked")
-    }
-
-    /// Whether its body is packed by gzip and nothing else.
-    pub(super) fn is_gzip(&self) -> bool {
-        let said = self.headers.get(CONTENT_ENCODING);
-        said.is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(b"gzip"))
     }
 
     /// Where it leads, if it leads elsewhere.

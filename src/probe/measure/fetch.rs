@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::super::lab::Mounted;
 use super::exchange::{Exchange, Progress};
-use super::gzip::gunzip;
+use crate::http::gzip::{self, gunzip};
 use crate::observatory::Url;
 
 /// The longest body of an answer.
@@ -91,7 +91,7 @@ async fn once(node: &Mounted, asked: &Fetch) -> Result<Fetched, String> {
                 true => Vec::new(),
                 false => exchange.body(&answer, MAX_BODY).await?,
             };
-            let body = match request.takes_gzip() && answer.is_gzip() {
+            let body = match request.takes_gzip() && gzip::is_said(&answer.headers) {
                 true => {
                     answer.headers.remove(CONTENT_ENCODING);
                     answer.headers.remove(CONTENT_LENGTH);

@@ -3,7 +3,6 @@
 mod body;
 mod exchange;
 mod fetch;
-mod gzip;
 mod nat;
 mod netcat;
 mod page;
@@ -11,7 +10,6 @@ mod ping;
 mod speed;
 
 pub(crate) use fetch::{Fetch, fetch};
-pub(crate) use gzip::gunzip;
 pub use nat::nat;
 pub(crate) use netcat::{Netcat, netcat};
 pub use page::page;

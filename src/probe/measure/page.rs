@@ -2,7 +2,7 @@
 
 use super::super::lab::Mounted;
 use super::exchange::{Exchange, Progress, request};
-use super::gzip::gunzip;
+use crate::http::gzip::{self, gunzip};
 use crate::observatory::Url;
 
 /// How many other places it may be at.
@@ -34,7 +34,7 @@ pub async fn page(node: &Mounted, url: &Url, max: usize) -> Result<Vec<u8>, Stri
         }
         let body = exchange.body(&answer, max).await?;
         // Some have it packed for everybody, asked or not.
-        return match answer.is_gzip() {
+        return match gzip::is_said(&answer.headers) {
             true => gunzip(&body, max),
             false => Ok(body),
         };

@@ -86,33 +86,36 @@ pub async fn run(runner: &Runner, about: About<'_>, script: &Script) -> Scripted
     }
 }
 
-/// The addresses under which a node's sessions come: what a script says, or the one that is there for those without.
+/// The addresses under which a node's sessions come: what a script says, or the one that is there for those without. And how
+/// long it ran, for which it had a place.
 pub async fn addresses(
     runner: &Runner,
     about: About<'_>,
     content: &str,
     limit: Duration,
-) -> Vec<IpAddr> {
-    let (said, _) = ask(runner, about, content, Question::Addresses, limit).await;
+) -> (Vec<IpAddr>, Duration) {
+    let (said, took) = ask(runner, about, content, Question::Addresses, limit).await;
     let said: Vec<serde_json::Value> = serde_json::from_str(&said).unwrap_or_default();
     let said = said.iter().filter_map(|one| one.as_str()?.parse().ok());
-    said.collect()
+    (said.collect(), took)
 }
 
-/// Where an address is: what a script says; that which is there for fronts without one when it is empty.
+/// Where an address is: what a script says; that which is there for fronts without one when it is empty. And how long it ran.
 pub async fn location(
     runner: &Runner,
     about: About<'_>,
     content: &str,
     ip: IpAddr,
     limit: Duration,
-) -> Location {
+) -> (Location, Duration) {
     let question = Question::Location(ip.to_string());
-    let (said, _) = ask(runner, about, content, question, limit).await;
-    Location::read(&serde_json::from_str(&said).unwrap_or_default())
+    let (said, took) = ask(runner, about, content, question, limit).await;
+    let place = Location::read(&serde_json::from_str(&said).unwrap_or_default());
+    (place, took)
 }
 
-/// What a script says to a question, as JSON, and how long it took; nothing of one that said nothing.
+/// What a script says to a question, as JSON, and how long it ran; nothing of one that said nothing. Waiting for a place is no
+/// part of that.
 async fn ask(
     runner: &Runner,
     about: About<'_>,

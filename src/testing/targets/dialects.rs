@@ -86,7 +86,7 @@ pub fn probe_requests(data: &[u8]) {
 
     let data = &data[..data.len().min(4096)];
     const MAX_PAGE: usize = 1 << 16;
-    if let Ok(page) = crate::probe::gunzip(data, MAX_PAGE) {
+    if let Ok(page) = crate::http::gzip::gunzip(data, MAX_PAGE) {
         assert!(page.len() <= MAX_PAGE);
     }
     if let Some((transaction, datagram)) = data.split_first_chunk::<12>() {

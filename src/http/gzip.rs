@@ -1,27 +1,44 @@
-//! gzip (RFC 1952), whole and within a bound.
+//! gzip (RFC 1952), whole and within bounds: what bodies of messages are packed by.
 //!
 //! ```text
 //! | 1f 8b 08 | flags | time 4 | hints 1 | system 1 | extra | name | comment | crc 2 | deflate … | crc32 4 | length 4 |  … the next one
 //! ```
 
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
 use miniz_oxide::inflate::stream::{InflateState, inflate};
 use miniz_oxide::{DataFormat, MZFlush, MZStatus};
 
 /// What is behind one member, and the checks of it.
 const TRAILER: usize = 8;
 
+/// Most packers write one. What is cut into more costs work that its length does not show: an empty one has 20 bytes.
+const MAX_MEMBERS: usize = 64;
+
+/// Whether a message's body is said to be packed by gzip and nothing else.
+pub(crate) fn is_said(headers: &HeaderMap) -> bool {
+    let said = headers.get(CONTENT_ENCODING);
+    said.is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(b"gzip"))
+}
+
 /// Opens what is packed, up to `max` bytes of it.
 ///
 /// # Errors
 ///
-/// When it is larger, or is not gzip from end to end; the text says which.
+/// When it is larger, in too many parts, or is not gzip from end to end; the text says which.
 pub(crate) fn gunzip(mut packed: &[u8], max: usize) -> Result<Vec<u8>, String> {
     let mut plain = Vec::new();
     let mut piece = vec![0; PIECE];
+    let mut state = InflateState::new_boxed(DataFormat::Raw);
+    let mut members = 0;
     while !packed.is_empty() {
+        members += 1;
+        if members > MAX_MEMBERS {
+            return Err(format!("it is packed in more than {MAX_MEMBERS} parts"));
+        }
         packed = behind_the_head(packed).ok_or(BROKEN)?;
         let begin = plain.len();
-        let mut state = InflateState::new_boxed(DataFormat::Raw);
+        state.reset(DataFormat::Raw);
         loop {
             let done = inflate(&mut state, packed, &mut piece, MZFlush::None);
             packed = &packed[done.bytes_consumed..];
@@ -115,6 +132,19 @@ mod tests {
         let why = gunzip(&bomb, 4 << 20).unwrap_err();
         assert_eq!(why, "unpacked it has more than 4 MiB");
         assert!(gunzip(&HELLO, 10).is_err());
+    }
+
+    /// Nor may it be cut small: a page of 4 MiB would have 200,000 members.
+    #[test]
+    fn members_are_counted() {
+        assert_eq!(
+            gunzip(&HELLO.repeat(64), 1024).unwrap(),
+            b"hello world".repeat(64)
+        );
+        let empty = packed(b"");
+        assert_eq!(gunzip(&empty.repeat(64), 0).unwrap(), b"");
+        let why = gunzip(&empty.repeat(65), 4 << 20).unwrap_err();
+        assert_eq!(why, "it is packed in more than 64 parts");
     }
 
     #[test]
