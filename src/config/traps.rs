@@ -1,9 +1,13 @@
 //! What runs, and is hardly meant: ids that everybody knows, the port of HTTPS without TLS, UDP beside its transport.
 
+use std::net::SocketAddr;
+
 use uuid::{Uuid, uuid};
 
 use super::exposure::{is_here, outside};
 use super::{Inbound, Listen, Outbound};
+use crate::address::{Destination, Host};
+use crate::protocol::InboundSettings;
 use crate::report::Report;
 use crate::seam::FallbackTarget;
 use crate::transport::{ServerCarrier, site};
@@ -20,7 +24,11 @@ const PUBLISHED: [Uuid; 8] = [
     uuid!("a3482e88-686a-4a58-8126-99c9df64b7bf"),
 ];
 
+/// Ports of a door that lead to each other before one leads out.
+const LONGEST_WAY: usize = 16;
+
 pub(crate) fn warn_of_inbound(inbound: &Inbound, report: &Report) {
+    warn_of_door(inbound, report);
     let Some(ids) = inbound.protocol.ids() else {
         return;
     };
@@ -38,6 +46,40 @@ pub(crate) fn warn_of_inbound(inbound: &Inbound, report: &Report) {
         let text =
             "listens on port 443 without TLS, is `security: tls` missing in `streamSettings`?";
         report.warn(&inbound.at, text);
+    }
+}
+
+/// A door that leads to itself. Only a rule that takes its connections elsewhere ends that.
+fn warn_of_door(inbound: &Inbound, report: &Report) {
+    let (InboundSettings::Dokodemo(door), Listen::Ip(ip)) = (&inbound.protocol, &inbound.listen)
+    else {
+        return;
+    };
+    let is_own = |to: &Destination| {
+        let is_there = match &to.host {
+            Host::Ip(to) if ip.is_unspecified() => {
+                to.to_canonical().is_loopback() && (ip.is_ipv6() || to.to_canonical().is_ipv4())
+            }
+            Host::Ip(to) => to.to_canonical() == ip.to_canonical(),
+            host => is_here(host) && (ip.is_unspecified() || ip.to_canonical().is_loopback()),
+        };
+        is_there && inbound.ports.iter().any(|range| range.contains(to.port))
+    };
+    let next = |port| {
+        let to = door.at(Some(SocketAddr::new(*ip, port)));
+        to.filter(is_own).map(|to| to.port)
+    };
+    let mut ports = inbound.ports.iter().flat_map(|range| range.iter());
+    // A port may lead to another one, which leads out.
+    let round = ports.find(|port| {
+        let mut way = std::iter::successors(next(*port), |port| next(*port));
+        way.by_ref().take(LONGEST_WAY).any(|to| to == *port)
+    });
+    if let Some(port) = round {
+        let text = format!(
+            "what comes to port {port} leads to this inbound again, round in a circle, unless a rule takes it elsewhere: give it another `address`, or every port a target in `portMap`"
+        );
+        report.warn(&inbound.at.key("settings"), text);
     }
 }
 
@@ -104,5 +146,64 @@ pub(crate) fn warn_of_outbound(outbound: &Outbound, report: &Report) {
     if is_beside && !outbound.transport.is_bare() {
         let text = "`streamSettings` are for TCP: UDP goes to the same port of the server as datagrams, as in V2Ray; with `mux` it goes inside";
         report.warn(&outbound.at, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::dialect::v2ray::{Format, Input, load};
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_door_that_leads_to_itself_is_told() {
+        let said = |listen: &str, settings: Value| {
+            let inbound = json!({"listen": listen, "port": "1000-1010", "protocol": "tunnel", "settings": settings});
+            let text = Input::Text {
+                name: "c.json".to_owned(),
+                text: json!({"inbounds": [inbound], "outbounds": [{"protocol": "freedom"}]})
+                    .to_string(),
+            };
+            let loaded = load(&[text], Format::V4);
+            assert_eq!(loaded.errors, []);
+            let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+            warnings.join("; ")
+        };
+        let open = json!({"allowedNetwork": "tcp"});
+        let round = |port: u16| format!("inbounds[0].settings: what comes to port {port} leads to");
+        for (listen, settings, port) in [
+            ("0.0.0.0", &open, 1000),
+            ("127.0.0.1", &open, 1000),
+            ("::", &open, 1000),
+            (
+                "127.0.0.1",
+                &json!({"portMap": {"1000": "a.test:1", "1001": ":1000"}}),
+                1002,
+            ),
+            (
+                "127.0.0.1",
+                &json!({"address": "localhost", "port": 80, "portMap": {"1003": ":1004", "1004": ":1003"}}),
+                1003,
+            ),
+            (
+                "127.0.0.1",
+                &json!({"address": "127.0.0.1", "port": 1007}),
+                1007,
+            ),
+        ] {
+            let told = said(listen, settings.clone());
+            assert!(told.starts_with(&round(port)), "{settings}: {told}");
+        }
+        for (listen, settings) in [
+            ("127.0.0.2", &open),
+            ("192.0.2.1", &open),
+            ("127.0.0.1", &json!({"rewritePort": 80})),
+            ("127.0.0.1", &json!({"address": "127.0.0.2", "port": 0})),
+            (
+                "127.0.0.1",
+                &json!({"address": "127.0.0.1", "port": 1007, "portMap": {"1007": ":80"}}),
+            ),
+        ] {
+            assert_eq!(said(listen, settings.clone()), "", "{listen} {settings}");
+        }
     }
 }

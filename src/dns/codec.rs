@@ -204,15 +204,24 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// The first question of a query; `None` where there is none.
+    /// The one question of a query; `None` where there is none, or another behind which it would pass unseen.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let message = Message::from_vec(bytes).ok()?;
-        let query = message.queries.first()?;
+        let [query] = &message.queries[..] else {
+            return None;
+        };
         let is_query = message.metadata.message_type == MessageType::Query;
         is_query.then(|| Self {
             number: query.query_type.into(),
             name: plain(&query.name),
         })
+    }
+
+    /// Whether it is addresses that are asked for.
+    pub fn is_of_addresses(&self) -> bool {
+        [RecordType::A, RecordType::AAAA]
+            .map(u16::from)
+            .contains(&self.number)
     }
 }
 
@@ -279,6 +288,15 @@ fn subnet(ip: IpAddr) -> ClientSubnet {
 mod tests {
     use super::*;
     use hex_literal::hex;
+
+    #[test]
+    fn a_second_question_leaves_a_message_without_a_kind() {
+        let one = hex!("0007 0100 0001 0000 0000 0000 01 61 00 0001 0001");
+        let two = hex!("0007 0100 0002 0000 0000 0000 01 61 00 0010 0001 01 62 00 0001 0001");
+        assert!(Kind::decode(&one).is_some_and(|kind| kind.is_of_addresses()));
+        assert!(Message::from_vec(&two).is_ok());
+        assert_eq!(Kind::decode(&two), None);
+    }
 
     #[test]
     fn a_question_has_the_bytes_that_v2ray_sends() {

@@ -83,6 +83,18 @@ pub(super) fn read(path: &Path) -> String {
     }
 }
 
+/// What is to be said of a file that is too big to be read, and counts as empty.
+pub(super) fn too_big(path: &Path) -> Option<String> {
+    let file = fs::metadata(path).ok()?;
+    (file.is_file() && file.len() > MAX_BYTES).then(|| {
+        format!(
+            "{} has {} bytes and is passed over, expected at most {MAX_BYTES}: a list of names to block belongs to `routing`",
+            path.display(),
+            file.len()
+        )
+    })
+}
+
 /// The names in a line of the hosts file.
 fn names_of(line: &str) -> impl Iterator<Item = &str> {
     entry(line).into_iter().flat_map(|(_, names)| names)

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::HostValue;
 use super::hosts_file::{self, Stamp, entry, stamp};
+use crate::log;
 
 /// Where the system has it.
 pub const HOSTS_FILE: &str = "/etc/hosts";
@@ -46,6 +47,9 @@ impl SystemHosts {
 
     fn read(&self) -> HashMap<String, Vec<HostValue>> {
         let mut addresses: HashMap<String, Vec<HostValue>> = HashMap::new();
+        if let Some(text) = hosts_file::too_big(&self.path) {
+            log::repeated_cause("useSystemHosts", &format!("useSystemHosts: {text}"), None);
+        }
         let text = hosts_file::read(&self.path);
         for (ip, names) in text.lines().filter_map(entry) {
             for name in names {
@@ -87,6 +91,16 @@ mod tests {
         assert!(ips("nas2").is_empty() && ips("box").is_empty());
         fs::write(&path, "192.0.2.22 nas\n").unwrap();
         assert_eq!(ips("nas"), ["192.0.2.22"]);
+        assert_eq!(hosts_file::too_big(&path), None);
+        let size = 16 * 1024 * 1024 + 1;
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(size).unwrap();
+        assert!(ips("nas").is_empty());
+        let said = hosts_file::too_big(&path).unwrap();
+        assert!(
+            said.contains("has 16777217 bytes and is passed over"),
+            "{said}"
+        );
         fs::remove_file(&path).unwrap();
         assert!(ips("nas").is_empty());
     }

@@ -3,7 +3,7 @@
 
 use super::json::{Node, Object};
 use crate::config::Listen;
-use crate::transport::tcp::UnixSocket;
+use crate::transport::tcp::{UnixSocket, without_mode};
 
 /// The socket of an inbound whose `streamSettings` these are; `None` where its place is its `listen`.
 pub(super) fn of_inbound(settings: Option<&Node>) -> Option<Option<Listen>> {
@@ -67,10 +67,10 @@ pub(in crate::dialect) fn socket(
     })
 }
 
-/// The place of an inbound that listens on it.
+/// The place of an inbound that listens on it. The path is one as it stands, as it is to an outbound: it has no mode.
 pub(in crate::dialect) fn place(socket: UnixSocket) -> Listen {
     match socket {
-        UnixSocket::Path(path) => Listen::Unix(path),
+        UnixSocket::Path(path) => Listen::Unix(without_mode(path)),
         UnixSocket::Abstract(name) => Listen::Abstract(name),
     }
 }
@@ -79,7 +79,9 @@ pub(in crate::dialect) fn place(socket: UnixSocket) -> Listen {
 mod tests {
     use super::*;
     use crate::testing::settings;
+    use crate::transport::tcp::listen_unix;
     use serde_json::json;
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn a_path_or_a_name_says_where_the_socket_is() {
@@ -98,6 +100,21 @@ mod tests {
             let (socket, said) = settings::read(&stream, read);
             assert_eq!(socket.unwrap().to_string(), expected);
             assert!(said.is_empty(), "{said:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_comma_in_a_path_is_one_at_both_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a.sock,0666", "b.sock"] {
+            let path = dir.path().join(name);
+            let socket = socket(path.to_str().unwrap(), false, false).unwrap();
+            let Listen::Unix(place) = place(socket.clone()) else {
+                panic!("{socket}");
+            };
+            let _listener = listen_unix(&place).unwrap();
+            socket.connect().await.unwrap();
+            assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         }
     }
 

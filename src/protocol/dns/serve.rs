@@ -114,11 +114,17 @@ impl Session {
 
     fn next(&self, query: &[u8]) -> Next {
         let asked = Asked::decode(query);
-        let usual = match asked {
-            Some(_) => Act::Answer(0),
-            None => self.others,
+        let kind = match asked.is_some() && self.rules.is_empty() {
+            true => None,
+            false => Kind::decode(query),
         };
-        let act = match (&self.rules[..], Kind::decode(query)) {
+        let usual = match &kind {
+            _ if asked.is_some() => Act::Answer(0),
+            // Of another class, or of what is no host's name: it fails here, and goes nowhere else, as in Xray.
+            Some(kind) if kind.is_of_addresses() => Act::Answer(FAILED),
+            _ => self.others,
+        };
+        let act = match (&self.rules[..], kind) {
             ([], _) => usual,
             // No rule can be asked about it, and none may be passed by.
             (_, None) => Act::Drop,
@@ -256,17 +262,7 @@ mod tests {
     async fn a_way_on_which_nothing_comes_back_is_made_anew() {
         let (ways, mut made) = mpsc::unbounded_channel();
         let to: Destination = "192.0.2.1:53".parse().unwrap();
-        let session = Session {
-            resolver: Arc::default(),
-            rules: Arc::default(),
-            others: Act::Forward,
-            ttl: None,
-            is_datagram: true,
-            to: to.clone(),
-            over: Network::Udp,
-            server: to.clone(),
-            dial: Arc::new(Ways(Mutex::new(ways))),
-        };
+        let session = session(ways);
         let (mut client, inside) = pipe::pair();
         crate::io::spawn(session.run(Box::new(inside)));
         let question = Packet {
@@ -289,6 +285,48 @@ mod tests {
         poll_fn(|cx| second.poll_send(cx, &asked)).await.unwrap();
         let answer = poll_fn(|cx| client.poll_recv(cx)).await.unwrap().unwrap();
         assert_eq!(answer.data, QUESTION, "the echo of the second way");
+    }
+
+    #[test]
+    fn what_asks_for_addresses_never_takes_the_way_of_other_kinds() {
+        let (ways, _made) = mpsc::unbounded_channel();
+        let mut session = session(ways);
+        let [chaos, odd, both, other] = [
+            &hex!("0007 0100 0001 0000 0000 0000 01 61 00 0001 0003")[..],
+            &hex!("0007 0100 0001 0000 0000 0000 03 612062 00 001c 0001"),
+            &hex!("0007 0100 0002 0000 0000 0000 01 61 00 0010 0001 01 62 00 0001 0001"),
+            QUESTION,
+        ];
+        for query in [chaos, odd] {
+            assert!(matches!(session.next(query), Next::Reply(FAILED)));
+        }
+        assert!(matches!(session.next(other), Next::Forward));
+        session.rules = Arc::new([Rule {
+            kinds: vec![16..=16],
+            names: None,
+            act: Act::Forward,
+        }]);
+        assert!(matches!(session.next(other), Next::Forward));
+        assert!(
+            matches!(session.next(both), Next::Drop),
+            "one rule, two questions"
+        );
+        assert!(matches!(session.next(chaos), Next::Reply(FAILED)));
+    }
+
+    fn session(ways: mpsc::UnboundedSender<pipe::End>) -> Session {
+        let to: Destination = "192.0.2.1:53".parse().unwrap();
+        Session {
+            resolver: Arc::default(),
+            rules: Arc::default(),
+            others: Act::Forward,
+            ttl: None,
+            is_datagram: true,
+            to: to.clone(),
+            over: Network::Udp,
+            server: to,
+            dial: Arc::new(Ways(Mutex::new(ways))),
+        }
     }
 
     /// Gives the other end of every way to the test.

@@ -9,9 +9,9 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tracing::trace;
 
-use super::Inbound;
 use super::answers::Answers;
-use crate::address::{Destination, Host};
+use super::{Inbound, InboundSettings};
+use crate::address::Host;
 use crate::cause::ProtocolError;
 use crate::io::{BindUdp, Counted, Packet, Packets, is_own_listener};
 use crate::log;
@@ -37,7 +37,7 @@ pub(super) fn sources(
     let local = socket.local_addr().ok();
     let door = Door {
         local,
-        to: inbound.settings.at(local.map(|at| at.port())),
+        settings: inbound.settings.clone(),
         user: inbound.user(),
         answers: is_transparent.then(|| Arc::new(Answers::new(bind, strays))),
         meter: context.meter.clone(),
@@ -53,7 +53,7 @@ pub(super) fn sources(
 struct Door {
     /// The address of the socket.
     local: Option<SocketAddr>,
-    to: Option<Destination>,
+    settings: InboundSettings,
     user: Option<Arc<User>>,
     /// There for a transparent door.
     answers: Option<Arc<Answers>>,
@@ -68,7 +68,13 @@ impl UdpPort for Door {
                 .is_some_and(|local| is_own_listener(*original_dst, local))
         };
         let original_dst = datagram.original_dst.filter(is_other);
-        let Some(peer) = original_dst.map(Into::into).or_else(|| self.to.clone()) else {
+        // The socket may be that of every address; whoever sent it did so to one of its own family.
+        let came_to = self.local.map(|at| {
+            let ip = datagram.local.unwrap_or_else(|| datagram.source.ip());
+            SocketAddr::new(ip, at.port())
+        });
+        let to = original_dst.map(Into::into);
+        let Some(peer) = to.or_else(|| self.settings.at(came_to)) else {
             log::repeated(&format!(
                 "datagrams are dropped: {}; UDP needs `TPROXY`",
                 ProtocolError::Nowhere

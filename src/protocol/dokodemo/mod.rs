@@ -42,13 +42,13 @@ impl Inbound {
         let original_dst = arrival
             .original_dst
             .filter(|_| self.settings.follow_redirect);
-        let port = match arrival.local {
-            Source::Ip(at) => Some(at.port()),
+        let local = match arrival.local {
+            Source::Ip(at) => Some(at),
             Source::Unix => None,
         };
         match original_dst
             .map(Into::into)
-            .or_else(|| self.settings.at(port))
+            .or_else(|| self.settings.at(local))
         {
             Some(to) => {
                 // Sessions of a mux say themselves where they end.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use thiserror::Error;
 
@@ -16,6 +17,9 @@ use crate::protocol::InboundTraits;
 pub struct InboundSettings {
     /// `address` and `port`: where all goes; with `follow_redirect`, what was meant for the door itself.
     pub to: Option<Destination>,
+    /// Nobody has said an address: in place of the one in `to`, which is `localhost`, all goes to the loopback address of the
+    /// family that was come to, as in Xray. The name itself is for unix sockets.
+    pub loopback: bool,
     /// Port 0 in `to` is the port that was come to, as in Xray.
     pub same_port: bool,
     /// Xray's `portMap`: what differs from `to` at these ports of ours; nothing where `follow_redirect` is on.
@@ -64,6 +68,7 @@ impl Default for InboundSettings {
     fn default() -> Self {
         Self {
             to: None,
+            loopback: false,
             same_port: false,
             port_map: BTreeMap::new(),
             follow_redirect: false,
@@ -75,9 +80,16 @@ impl Default for InboundSettings {
 }
 
 impl InboundSettings {
-    /// Where what came to `port` of ours goes; a unix socket has none.
-    pub(super) fn at(&self, port: Option<u16>) -> Option<Destination> {
+    /// Where what came to this address of ours goes; a unix socket has none.
+    pub(crate) fn at(&self, local: Option<SocketAddr>) -> Option<Destination> {
         let mut to = self.to.clone()?;
+        let port = local.map(|local| local.port());
+        if let Some(local) = local.filter(|_| self.loopback) {
+            to.host = Host::Ip(match local.ip().to_canonical() {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
         if self.same_port && to.port == 0 {
             to.port = port.unwrap_or(0);
         }
@@ -192,7 +204,8 @@ mod tests {
             (5559, "192.0.2.1:5559"),
             (5560, "192.0.2.1:5560"),
         ] {
-            assert_eq!(settings.at(Some(port)).unwrap().to_string(), to);
+            let local = SocketAddr::from(([127, 0, 0, 1], port));
+            assert_eq!(settings.at(Some(local)).unwrap().to_string(), to);
         }
         assert_eq!(settings.at(None).unwrap().to_string(), "192.0.2.1:0");
         let follows = InboundSettings {
@@ -200,9 +213,30 @@ mod tests {
             ..settings
         };
         assert_eq!(
-            follows.at(Some(5555)).unwrap().to_string(),
+            follows.at("[::1]:5555".parse().ok()).unwrap().to_string(),
             "192.0.2.1:5555"
         );
+    }
+
+    #[test]
+    fn a_door_without_an_address_leads_to_the_loopback_of_the_family_that_was_come_to() {
+        let settings = InboundSettings {
+            to: Some("localhost:0".parse().unwrap()),
+            loopback: true,
+            same_port: true,
+            port_map: [Mapped::parse("7", "a:8").unwrap()].into(),
+            ..InboundSettings::default()
+        };
+        for (local, to) in [
+            ("192.0.2.1:5", "127.0.0.1:5"),
+            ("[::ffff:192.0.2.1]:5", "127.0.0.1:5"),
+            ("[2001:db8::1]:5", "[::1]:5"),
+            ("192.0.2.1:7", "a:8"),
+        ] {
+            let to_there = settings.at(local.parse().ok()).unwrap();
+            assert_eq!(to_there.to_string(), to);
+        }
+        assert_eq!(settings.at(None).unwrap().to_string(), "localhost:0");
     }
 
     #[test]

@@ -140,6 +140,19 @@ fn with_mode(socket: Socket, mode: u32) -> Socket {
     Socket::from(OwnedFd::from(file))
 }
 
+/// A path for [`listen_unix`] of which nothing is a mode.
+pub fn without_mode(path: PathBuf) -> PathBuf {
+    match split_mode(&path) {
+        (_, None) => path,
+        // One behind it, and what looks like a mode is none.
+        (_, Some(_)) => {
+            let mut whole = path.into_os_string();
+            whole.push(format!(",{MODE:04o}"));
+            whole.into()
+        }
+    }
+}
+
 fn split_mode(path: &Path) -> (PathBuf, Option<u32>) {
     let split = path.to_str().and_then(|text| {
         let (path, mode) = text.rsplit_once(',')?;

@@ -139,6 +139,9 @@ fn service(
             if !settings.port_map.is_empty() {
                 return Err("`portMap` has no word: write an inbound for each port".to_owned());
             }
+            if settings.loopback {
+                return Err("a door without an address has no word".to_owned());
+            }
             if settings.same_port && to.port == 0 {
                 return Err("a target without a port of its own has no word".to_owned());
             }

@@ -320,7 +320,7 @@ fn door(settings: &dokodemo::InboundSettings) -> proxy::dokodemo::Config {
     let networks = [(settings.tcp, Network::Tcp), (settings.udp, Network::Udp)];
     let networks = networks.into_iter().filter(|(is_on, _)| *is_on);
     proxy::dokodemo::Config {
-        rewrite_address: to.map(|to| host(&to.host)),
+        rewrite_address: to.filter(|_| !settings.loopback).map(|to| host(&to.host)),
         rewrite_port: to.map_or(0, |to: &Destination| to.port.into()),
         port_map: settings.port_map.iter().map(mapped).collect(),
         follow_redirect: settings.follow_redirect,

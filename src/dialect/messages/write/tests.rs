@@ -2,6 +2,7 @@ use super::*;
 use crate::config::{Config, Outbound};
 use crate::dialect::messages::{inbound, outbound};
 use crate::dialect::v2ray::{Format, Input, load};
+use serde_json::json;
 use std::fs;
 
 /// Doors without a port (which Xray has another meaning for), DNS as an outbound, names that are left as they are, a mux of V2Ray 5's, the way through a browser, and what is ours alone.
@@ -83,4 +84,29 @@ fn parts(config: Config) -> Vec<Result<(), String>> {
         }
     });
     inbounds.chain(outbounds).collect()
+}
+
+/// In Xray's messages it has words; V2Ray would lead it to port 0.
+#[test]
+fn a_door_whose_target_is_open_is_xrays_alone() {
+    for (settings, word) in [
+        (json!({"rewritePort": 5}), Some("a door without an address")),
+        (
+            json!({"address": "a.test", "port": 0}),
+            Some("a target without a port of its own"),
+        ),
+        (json!({"address": "a.test", "port": 5}), None),
+    ] {
+        let inbound = json!({"listen": "127.0.0.1", "port": 1, "protocol": "dokodemo-door", "settings": settings});
+        let text = Input::Text {
+            name: "c.json".to_owned(),
+            text: json!({"inbounds": [inbound], "outbounds": [{"protocol": "freedom"}]})
+                .to_string(),
+        };
+        let config = load(&[text], Format::V4).config.unwrap();
+        let said = v2ray_inbound(&config.inbounds[0]).err();
+        let expected = word.map(|word| format!("V2Ray's messages have no word for {word}"));
+        assert_eq!(said, expected);
+        assert!(parts(config).iter().all(Result::is_ok), "{settings}");
+    }
 }

@@ -120,6 +120,7 @@ fn door(config: &proxy::dokodemo::Config, at: &At) -> Option<dokodemo::InboundSe
     let has = |network: Network| config.allowed_networks.contains(&network.into());
     let host = host_of(config.rewrite_address.as_ref(), &at.key("rewrite_address"))?;
     let port = port(config.rewrite_port, &at.key("rewrite_port"))?;
+    let loopback = host.is_none() && !config.follow_redirect;
     let to = match host {
         Some(host) => Some(Destination::new(host, port)),
         None if config.follow_redirect => None,
@@ -127,6 +128,7 @@ fn door(config: &proxy::dokodemo::Config, at: &At) -> Option<dokodemo::InboundSe
     };
     let udp = has(Network::Udp);
     Some(dokodemo::InboundSettings {
+        loopback,
         same_port: to.as_ref().is_some_and(|to| to.port == 0),
         to,
         port_map,

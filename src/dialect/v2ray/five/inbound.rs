@@ -129,8 +129,7 @@ fn protocol_settings(
             {
                 return Err(format!("{}: {NO_WORD}", settings.at("portMap")));
             }
-            settings.keep(own, &["address", "rewriteAddress"]);
-            settings.keep(own, &["port", "rewritePort"]);
+            target(settings, own)?;
             settings.keep(own, &["followRedirect"]);
             networks(settings, own);
             settings.silent(&["timeout"]);
@@ -139,6 +138,34 @@ fn protocol_settings(
     }
     settings.no_word(&["userLevel"]);
     Ok(())
+}
+
+/// `address` and `port` of a door. V2Ray 5 has no default for either, and would lead to port 0.
+fn target(settings: &Part<'_>, own: &mut Map<String, Value>) -> Result<(), String> {
+    settings.keep(own, &["address", "rewriteAddress"]);
+    // In Xray `rewritePort` counts where `port` is 0.
+    for key in ["rewritePort", "port"] {
+        if let Some(port) = settings.get(&[key]).filter(|port| !super::is_nothing(port)) {
+            own.insert("port".to_owned(), port.clone());
+        }
+    }
+    let is_xrays = [
+        "rewriteAddress",
+        "rewritePort",
+        "allowedNetwork",
+        "portMap",
+        "port",
+    ];
+    let is_xrays = is_xrays.iter().any(|key| match settings.get(&[*key]) {
+        Some(port) if *key == "port" => super::is_nothing(port),
+        value => value.is_some(),
+    });
+    let no_word = |key| Err(format!("{}: without it, {NO_WORD}", settings.at(key)));
+    match (own.contains_key("address"), own.contains_key("port")) {
+        (false, _) if !settings.is_on(&["followRedirect"]) => no_word("address"),
+        (true, false) if is_xrays => no_word("port"),
+        _ => Ok(()),
+    }
 }
 
 /// Without its accounts it would be anybody's.

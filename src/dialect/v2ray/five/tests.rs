@@ -640,3 +640,29 @@ fn snaked(text: &str) -> String {
         text.replace(&format!("\"{key}\":"), &format!("\"{snake}\":"))
     })
 }
+
+#[test]
+fn a_door_whose_target_is_open_has_no_word() {
+    for (settings, said) in [
+        (json!({"rewritePort": 5}), "address"),
+        (json!({"address": "a.test", "port": 0}), "port"),
+        (json!({"rewriteAddress": "a.test"}), "port"),
+        (
+            json!({"address": "a.test", "port": 0, "rewritePort": 5}),
+            "",
+        ),
+        (json!({"address": "a.test"}), ""),
+        (json!({"followRedirect": true}), ""),
+    ] {
+        let inbound = json!({"port": 1, "protocol": "dokodemo-door", "settings": settings});
+        let (five, lines) = written(&json!({"inbounds": [inbound]}).to_string());
+        let lost = format!("settings.{said}: without it, V2Ray 5's form has no word for it");
+        let is_lost = lines.iter().any(|line| line.contains(&lost));
+        assert_eq!(is_lost, !said.is_empty(), "{settings}: {lines:?}");
+        let count = five["inbounds"].as_array().map_or(0, Vec::len);
+        assert_eq!(count, usize::from(said.is_empty()), "{settings}");
+        if settings.get("rewritePort").is_some() && said.is_empty() {
+            assert_eq!(five["inbounds"][0]["settings"]["port"], 5);
+        }
+    }
+}

@@ -18,8 +18,10 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
             .node
             .dead("`address` is missing, or `followRedirect` for a transparent proxy");
     }
+    let loopback = fixed && address.is_none();
     let host = match address {
         Some(node) => host(node),
+        // What it is in Xray where nothing was come to that has an address.
         None => Some(Host::Domain("localhost".to_owned())),
     };
     let port = port(settings);
@@ -34,6 +36,7 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
         false => return None,
     };
     Some(InboundSettings {
+        loopback,
         same_port: is_xrays && to.as_ref().is_some_and(|to| to.port == 0),
         to,
         port_map: port_map?,
@@ -154,7 +157,7 @@ mod tests {
         let inbound = inbound.unwrap();
         assert!(said.is_empty(), "{said:?}");
         assert_eq!(inbound.to.unwrap().to_string(), "localhost:0");
-        assert!(inbound.same_port && inbound.port_map.len() == 2);
+        assert!(inbound.loopback && inbound.same_port && inbound.port_map.len() == 2);
         for (map, text) in [
             (
                 json!({"5": "b:6", "x": "b:6"}),

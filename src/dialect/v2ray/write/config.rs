@@ -120,9 +120,16 @@ fn door(settings: &dokodemo::InboundSettings) -> Value {
     };
     let mut value = json!({"network": network});
     if let Some(to) = &settings.to {
-        value["address"] = super::protocols::host(to).into();
+        // A word of Xray's, beside which the address may be missing.
+        let port = match settings.loopback {
+            true => "rewritePort",
+            false => {
+                value["address"] = super::protocols::host(to).into();
+                "port"
+            }
+        };
         if to.port != 0 || settings.same_port {
-            value["port"] = to.port.into();
+            value[port] = to.port.into();
         }
     }
     if !settings.port_map.is_empty() {

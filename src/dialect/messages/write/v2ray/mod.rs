@@ -112,6 +112,14 @@ fn inbound_protocol(settings: &InboundSettings) -> Result<TypedMessage, String> 
         InboundSettings::Dokodemo(settings) if !settings.port_map.is_empty() => {
             return Err(none("`portMap`"));
         }
+        InboundSettings::Dokodemo(settings) if settings.loopback => {
+            return Err(none("a door without an address"));
+        }
+        InboundSettings::Dokodemo(settings)
+            if settings.same_port && settings.to.as_ref().is_some_and(|to| to.port == 0) =>
+        {
+            return Err(none("a target without a port of its own"));
+        }
         InboundSettings::Dokodemo(settings) => seal("proxy.dokodemo.Config", &door(settings)),
         // These look alike.
         InboundSettings::Http(_) | InboundSettings::Socks(_) => {
