@@ -84,7 +84,7 @@ async fn the_end_of_a_burst_waits_for_a_moment_only() {
     let socket = SockRef::from(&ours).try_clone().unwrap();
     let (streams, mut arrivals) = mpsc::unbounded_channel();
     let door = move |link| streams.send(link).is_ok();
-    tokio::spawn(server(Link::Tcp(ours), Settings::default(), door));
+    crate::io::spawn(server(Link::Tcp(ours), Settings::default(), door));
     let opening = frame(Version::One, Command::Open, 3);
     theirs.write_all(&opening).await.unwrap();
     let mut stream = arrivals.recv().await.unwrap();

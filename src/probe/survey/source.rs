@@ -34,7 +34,7 @@ pub struct Source {
 
 impl Source {
     /// Without what leads to sockets of this machine, for somebody else wrote it.
-    fn from_elsewhere(mut self) -> Self {
+    fn written_elsewhere(mut self) -> Self {
         let (nodes, stays_here) = (&mut self.nodes, |one: &Outbound| one.transport.stays_here());
         for node in nodes {
             if node.outbound.as_ref().is_ok_and(stays_here) {
@@ -60,7 +60,7 @@ pub async fn read(given: &str) -> Result<Source, String> {
             let text = subscription(given.trim()).await;
             return text
                 .and_then(|text| of_text(&text))
-                .map(Source::from_elsewhere)
+                .map(Source::written_elsewhere)
                 .map_err(|e| format!("the subscription: {e}"));
         }
         return Ok(Source {
@@ -209,7 +209,7 @@ mod tests {
         ]});
         let source = of_text(&config.to_string()).unwrap();
         assert!(source.nodes.iter().all(|node| node.outbound.is_ok()));
-        let source = source.from_elsewhere();
+        let source = source.written_elsewhere();
         let usable = source.nodes.iter().map(|node| node.outbound.is_ok());
         assert_eq!(usable.collect::<Vec<_>>(), [false, true]);
         assert_eq!(source.config.outbounds.len(), 1);
