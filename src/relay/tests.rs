@@ -7,7 +7,7 @@ use crate::testing::tcp_pair;
 use crate::transport::ws::{WsStream, codec::Role};
 use std::future::poll_fn;
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::net::tcp::OwnedWriteHalf;
 
 #[tokio::test]
@@ -152,6 +152,43 @@ async fn no_more_is_read_than_may_be_kept() {
     })
     .await;
     assert_eq!((relay.up.bytes, relay.up.owed.len()), (8, 7));
+}
+
+/// A layer that gives so much a read, and never ends.
+struct Pieces(usize);
+
+impl AsyncRead for Pieces {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let len = self.0.min(buf.remaining());
+        buf.initialize_unfilled_to(len);
+        buf.advance(len);
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_turn_is_two_full_reads_or_sixteen_of_less() {
+    const RECORDS: usize = 64 * 1024;
+    for (piece, turn) in [
+        (scratch::READ, 2 * scratch::READ),
+        (RECORDS, (2 * scratch::READ).next_multiple_of(RECORDS)),
+        (1000, 16 * 1000),
+    ] {
+        let from = tokio::io::join(Pieces(piece), tokio::io::sink());
+        let (to, _target) = duplex(1 << 20);
+        let (from, to) = (Link::other(from), Link::other(to));
+        let mut relay = Relay::new(from, to, Vec::new(), allowance(LIMITS));
+        poll_fn(|cx| {
+            assert!(Pin::new(&mut relay).poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(relay.up.bytes, turn as u64, "{piece}");
+    }
 }
 
 #[tokio::test]
