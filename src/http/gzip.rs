@@ -121,7 +121,9 @@ mod tests {
         said.extend(&HELLO);
         assert_eq!(gunzip(&said, 100).unwrap(), b"hello worldhello world");
         assert_eq!(gunzip(b"", 100).unwrap(), b"");
-        let long: Vec<u8> = (0..300_000u32).map(|n| (n.wrapping_mul(n) / 97) as u8).collect();
+        let long: Vec<u8> = (0..300_000u32)
+            .map(|n| (n.wrapping_mul(n) / 97) as u8)
+            .collect();
         assert!(gunzip(&packed(&long), 1 << 20).unwrap() == long);
     }
 
