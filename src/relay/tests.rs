@@ -180,7 +180,7 @@ async fn a_turn_is_two_full_reads_or_sixteen_of_less() {
     ] {
         let from = tokio::io::join(Pieces(piece), tokio::io::sink());
         let (to, _target) = duplex(1 << 20);
-        let (from, to) = (Link::other(from), Link::other(to));
+        let (from, to) = (Link::foreign(from), Link::other(to));
         let mut relay = Relay::new(from, to, Vec::new(), allowance(LIMITS));
         poll_fn(|cx| {
             assert!(Pin::new(&mut relay).poll(cx).is_pending());
