@@ -433,27 +433,25 @@ impl Dispatcher {
     /// Those who choose among outbounds hear whether this one's server was reached. What a server says of a target is no word
     /// about the server.
     fn note<T>(&self, outbound: &Outbound, opened: &std::io::Result<T>) {
-        let Some(tag) = &outbound.tag else {
-            return;
-        };
-        let outcome = match opened {
-            Ok(_) => Outcome::Reached,
-            Err(e) if is_of_target(e) => return,
-            Err(e) => Outcome::Failed(e.kind()),
-        };
-        let is_server = matches!(outbound.protocol, protocol::Outbound::Proxy(_));
-        self.router.note(tag, outcome, is_server);
+        match opened {
+            Ok(_) => self.tell(outbound, Outcome::Reached),
+            Err(e) if is_of_target(e) => {}
+            Err(e) => self.tell(outbound, Outcome::Failed(e.kind())),
+        }
     }
 
     /// Those who choose among outbounds hear that this one's server was not reached, by what the outbound says that it goes through:
     /// what that one's server says of its target is a word about this server.
     fn note_unreached(&self, outbound: &Outbound, error: &std::io::Error) {
         let is_server = matches!(outbound.protocol, protocol::Outbound::Proxy(_));
-        if let Some(tag) = &outbound.tag
-            && is_server
-            && is_of_target(error)
-        {
-            let outcome = Outcome::Failed(error.kind());
+        if is_server && is_of_target(error) {
+            self.tell(outbound, Outcome::Failed(error.kind()));
+        }
+    }
+
+    fn tell(&self, outbound: &Outbound, outcome: Outcome) {
+        if let Some(tag) = &outbound.tag {
+            let is_server = matches!(outbound.protocol, protocol::Outbound::Proxy(_));
             self.router.note(tag, outcome, is_server);
         }
     }

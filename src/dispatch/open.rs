@@ -159,10 +159,12 @@ impl Dispatcher {
             known = Known::new(Ok(allowed));
             lookup = Lookup::System.among(&known);
         }
-        let reached = target.clone();
+        let told = freedom
+            .proxy_header()
+            .map(|version| (version, target.clone()));
         let connecting = self.connect(outbound, target, &lookup, &known, comer);
         let (mut link, others) = connecting.await?;
-        if let Some(version) = freedom.proxy_header() {
+        if let Some((version, reached)) = told {
             // Another outbound's socket leads to that one's server.
             let socket = link.tcp().filter(|_| outbound.through.is_none());
             let local = far_address(socket, &reached, comer);
