@@ -1,16 +1,20 @@
 //! Tasks.
 
 use std::future::Future;
+use std::pin::Pin;
 
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 /// Spawns a task that goes on with what its starter does: its log lines name the same session and connection. It belongs
 /// to the runtime that it is started in, and ends with that.
+///
+/// It is boxed: a runtime is compiled once for every kind of task, and there are a hundred and seventy of them here.
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {
+    let future: Pin<Box<dyn Future<Output = F::Output> + Send>> = Box::pin(future);
     #[expect(
         clippy::disallowed_methods,
         reason = "this is what stands in its place"
