@@ -9,7 +9,7 @@ use tracing::Instrument;
 /// Spawns a task that goes on with what its starter does: its log lines name the same session and connection. It belongs
 /// to the runtime that it is started in, and ends with that.
 ///
-/// It is boxed: a runtime is compiled once for every kind of task, and there are a hundred and seventy of them here.
+/// It is boxed, for tokio's part of a task is compiled anew for each type of future.
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
