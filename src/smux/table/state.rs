@@ -1,0 +1,313 @@
+//! What the streams of a session share: what comes for them, the frames that wait for the link, and who waits for either.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::task::{Context, Poll, Waker};
+
+use tokio::time::Instant;
+
+use super::{MAX_STREAMS, Stream, set};
+use crate::copy;
+use crate::io::HEADROOM;
+use crate::smux::codec::{self, Command, Event, Version};
+use crate::smux::settings::Settings;
+
+/// Frames that wait for the link because of what came by it, before it is read no further.
+const ANSWERS_MAX: usize = 256 * 1024;
+
+pub(crate) struct State {
+    pub(super) streams: HashMap<u32, Stream>,
+    /// What is spoken; a server knows it from the first frame on.
+    pub(super) version: Option<Version>,
+    /// The number that was given last, or that the first one is counted from.
+    pub(super) last: u32,
+    /// Frames for the link, behind [`HEADROOM`] if there are any.
+    pub(super) out: Vec<u8>,
+    /// Bytes in all inboxes, and how many may be.
+    pub(super) held: usize,
+    pub(super) receive_max: usize,
+    /// How many of them nobody here has written.
+    pub(super) answers: usize,
+    /// Counts how often frames were taken away.
+    pub(super) round: u32,
+    /// The streams that wait for room among the frames: those that had none in this round, and those that have written.
+    pub(super) waiting: VecDeque<u32>,
+    pub(super) waiting_again: VecDeque<u32>,
+    /// The task of the session, and whether it waits for a reader.
+    pub(super) driver: Option<Waker>,
+    pub(super) is_stalled: bool,
+    /// Since when it has not been.
+    pub(super) listens_since: Instant,
+    /// Whom to wake when the lock is gone.
+    pub(super) woken: Vec<Waker>,
+    /// When the peer was last heard.
+    pub(super) heard: Instant,
+    /// Whether the peer knows of ends of one direction, and is told that we do.
+    pub(super) peer_half_closes: bool,
+    pub(super) told_half_closes: bool,
+    /// Nobody opens streams here any more.
+    pub(super) is_retired: bool,
+    /// Why there will be no more frames.
+    pub(super) over: Option<(io::ErrorKind, String)>,
+}
+
+impl State {
+    pub(super) fn new(settings: &Settings, version: Option<Version>, first: u32) -> Self {
+        Self {
+            streams: HashMap::new(),
+            version,
+            last: first,
+            out: Vec::new(),
+            held: 0,
+            receive_max: settings.receive_max(version.unwrap_or_default()),
+            answers: 0,
+            round: 0,
+            waiting: VecDeque::new(),
+            waiting_again: VecDeque::new(),
+            driver: None,
+            is_stalled: false,
+            listens_since: Instant::now(),
+            woken: Vec::new(),
+            heard: Instant::now(),
+            peer_half_closes: false,
+            told_half_closes: false,
+            is_retired: false,
+            over: None,
+        }
+    }
+
+    /// The number of a new stream of ours, if there may be one.
+    pub(super) fn open(&mut self) -> Option<u32> {
+        if self.over.is_some() || self.streams.len() >= MAX_STREAMS {
+            return None;
+        }
+        let id = self.last.checked_add(2)?;
+        if id == codec::HALF_CLOSES {
+            return None;
+        }
+        self.last = id;
+        self.streams.insert(id, Stream::default());
+        Some(id)
+    }
+
+    pub(crate) fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.is_some()
+    }
+
+    /// No stream will be opened from here any more: the session ends with the last of those it has.
+    pub(crate) fn retire(&mut self) {
+        self.is_retired = true;
+        self.wake_driver();
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.is_retired
+    }
+
+    pub(crate) fn hear(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    /// When the peer was last heard, where it is listened to.
+    pub(crate) fn heard(&self) -> Option<Instant> {
+        (!self.is_stalled).then_some(self.heard)
+    }
+
+    /// What the peer's first frame has said.
+    pub(crate) fn speak(&mut self, version: Version, settings: &Settings) {
+        if self.version.is_none() {
+            self.version = Some(version);
+            self.receive_max = settings.receive_max(version);
+        }
+    }
+
+    /// Whether more may be read; if not, the task in `cx` is woken when it may.
+    pub(crate) fn poll_room(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let is_stalled = self.held >= self.receive_max;
+        if self.is_stalled && !is_stalled {
+            // A silence that nobody listened to is none of the peer's.
+            self.heard = Instant::now();
+            self.listens_since = self.heard;
+        }
+        self.is_stalled = is_stalled;
+        if is_stalled || self.answers >= ANSWERS_MAX {
+            set(&mut self.driver, cx);
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// What came; the number of a stream that it opens.
+    pub(crate) fn take(&mut self, event: Event<'_>) -> Option<u32> {
+        match event {
+            Event::Open(id) => {
+                if self.streams.contains_key(&id) {
+                    return None;
+                }
+                self.streams.insert(id, Stream::default());
+                return Some(id);
+            }
+            Event::Data(id, data) => {
+                // What comes for a stream that is over is nobody's.
+                if let Some(stream) = self.streams.get_mut(&id)
+                    && !stream.peer_wrote_all
+                {
+                    copy::append(data, &mut stream.inbox);
+                    self.held += data.len();
+                    self.woken.extend(stream.reader.take());
+                }
+            }
+            Event::End(id) => {
+                if let Some(stream) = self.streams.get_mut(&id) {
+                    stream.peer_wrote_all = true;
+                    stream.peer_ended = true;
+                    self.woken.extend(stream.reader.take());
+                    self.woken.extend(stream.writer.take());
+                }
+            }
+            Event::WriteEnd(id) => {
+                if self.peer_half_closes
+                    && let Some(stream) = self.streams.get_mut(&id)
+                {
+                    stream.peer_wrote_all = true;
+                    self.woken.extend(stream.reader.take());
+                }
+            }
+            Event::HalfCloses if self.peer_half_closes => {}
+            Event::HalfCloses => {
+                self.peer_half_closes = true;
+                self.tell_half_closes();
+                // Who waits until it may say its end may do so now.
+                for stream in self.streams.values_mut() {
+                    self.woken.extend(stream.reader.take());
+                }
+            }
+            Event::KeepAlive => {}
+            Event::Update {
+                stream: id,
+                consumed,
+                window,
+            } => {
+                if let Some(stream) = self.streams.get_mut(&id) {
+                    stream.peer_consumed = consumed;
+                    stream.peer_window = window;
+                    if !stream.waits_for_room {
+                        self.woken.extend(stream.writer.take());
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Moves the frames that wait for the link into `out`, which is empty, and wakes who waits for room; without any, the
+    /// task in `cx` is woken when there are some.
+    pub(crate) fn take_out(&mut self, cx: &Context<'_>, out: &mut Vec<u8>) {
+        set(&mut self.driver, cx);
+        std::mem::swap(&mut self.out, out);
+        if out.is_empty() {
+            // An idle session holds no buffer.
+            (self.out, *out) = (Vec::new(), Vec::new());
+        }
+        self.answers = 0;
+        self.round = self.round.wrapping_add(1);
+        // Tasks run in the order in which they are woken, so those that had no room are the first.
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.append(&mut self.waiting_again);
+        for id in waiting {
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.waits_for_room = false;
+                self.woken.extend(stream.writer.take());
+            }
+        }
+    }
+
+    /// Says that we are there, where no frame waits that says so; not before it is known what is spoken.
+    pub(crate) fn keep_alive(&mut self) {
+        if let Some(version) = self.version
+            && self.out.is_empty()
+        {
+            self.send(&codec::frame(version, Command::KeepAlive, 0));
+        }
+    }
+
+    /// There will be no more frames; only the first reason counts. The task of the session ends, too.
+    pub(crate) fn fail(&mut self, kind: io::ErrorKind, reason: &str) {
+        if self.over.is_some() {
+            return;
+        }
+        self.over = Some((kind, reason.to_owned()));
+        for stream in self.streams.values_mut() {
+            self.woken.extend(stream.reader.take());
+            self.woken.extend(stream.writer.take());
+        }
+        self.wake_driver();
+    }
+
+    /// Why there will be no more frames.
+    pub(crate) fn error(&self) -> Option<io::Error> {
+        let (kind, reason) = self.over.as_ref()?;
+        Some(io::Error::new(*kind, reason.clone()))
+    }
+
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        if self.over.is_some() {
+            return;
+        }
+        if self.out.is_empty() {
+            self.out.resize(HEADROOM, 0);
+            self.wake_driver();
+        }
+        copy::append(bytes, &mut self.out);
+    }
+
+    pub(super) fn wake_driver(&mut self) {
+        self.woken.extend(self.driver.take());
+    }
+
+    pub(super) fn end(&mut self, id: u32) {
+        let version = self.version.unwrap_or_default();
+        if let Some(stream) = self.streams.get_mut(&id)
+            && !stream.ended
+        {
+            stream.ended = true;
+            self.answers += codec::HEADER;
+            self.send(&codec::frame(version, Command::End, id));
+        }
+    }
+
+    pub(super) fn end_writing(&mut self, id: u32) -> bool {
+        let version = self.version.unwrap_or_default();
+        if let Some(stream) = self.streams.get_mut(&id)
+            && !stream.ended
+            && !stream.wrote_all
+        {
+            stream.wrote_all = true;
+            self.tell_half_closes();
+            self.answers += codec::HEADER;
+            self.send(&codec::frame(version, Command::WriteEnd, id));
+        }
+        self.peer_half_closes
+    }
+
+    fn tell_half_closes(&mut self) {
+        if !self.told_half_closes {
+            self.told_half_closes = true;
+            let version = self.version.unwrap_or_default();
+            self.answers += codec::HEADER;
+            self.send(&codec::frame(version, Command::HalfCloses, 0));
+        }
+    }
+
+    /// So many bytes were taken: the task of the session goes on if it waited for that.
+    pub(super) fn release(&mut self, n: usize) {
+        self.held -= n;
+        if self.is_stalled && self.held < self.receive_max {
+            self.wake_driver();
+        }
+    }
+}
