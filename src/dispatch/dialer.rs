@@ -150,11 +150,9 @@ impl Dialer for ServerDialer {
         Box::pin(async move {
             let lookup = Lookup::System.among(&known);
             let through = dispatcher.through(&outbound)?;
-            let dial = async {
-                match &through {
-                    Some(other) => dispatcher.open(other, &to, &known, OWN).await,
-                    None => Ok((outbound.transport.connect(&to, &lookup).await?, None)),
-                }
+            let dial = async || match &through {
+                Some(other) => dispatcher.open(other, &to, &known, OWN).await,
+                None => Ok((outbound.transport.connect(&to, &lookup).await?, None)),
             };
             let opening = outbound.transport.open(&to, &dispatcher.closing, dial);
             let (link, _) = opening.await?;

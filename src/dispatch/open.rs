@@ -206,7 +206,7 @@ impl Dispatcher {
             let found = lookup.resolve(&to).await?;
             to = found.first().map_or(to, |addr| (*addr).into());
         }
-        let dial = async {
+        let dial = async || {
             match &through {
                 Some(other) => {
                     let opened = self.open(other, &to, known, comer).await;

@@ -292,12 +292,11 @@ impl Inbound {
             arrival.link = tls::acme::answer(arrival.link, arrival.since).await?;
         }
         if let Some(front) = &self.front {
-            return front
-                .accept(self.site.as_ref(), arrival, closing, tell)
-                .await;
+            let accepting = front.accept(self.site.as_ref(), arrival, closing, tell);
+            return Box::pin(accepting).await;
         }
         if let Some(site) = &self.site {
-            return self.beside(site, arrival, closing, tell).await;
+            return Box::pin(self.beside(site, arrival, closing, tell)).await;
         }
         let door = || Door {
             tell: tell.clone(),
@@ -308,7 +307,8 @@ impl Inbound {
             Carrier::HttpHeader(header) => header.accept(arrival, tell).await?,
             Carrier::Ws(ws) => ws.accept(arrival, closing, door()).await?,
             Carrier::Mws(mws) => {
-                return Ok(Accepted::Many(mws.accept(arrival, closing, door()).await?));
+                let accepting = mws.accept(arrival, closing, door());
+                return Ok(Accepted::Many(Box::pin(accepting).await?));
             }
             Carrier::HttpUpgrade(upgrade) => upgrade.accept(arrival, door()).await?,
             Carrier::Grpc(grpc) => {

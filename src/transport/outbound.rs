@@ -188,7 +188,7 @@ impl Outbound {
         &self,
         server: &Destination,
         closing: &Closing,
-        dial: impl Future<Output = io::Result<Opened>>,
+        dial: impl AsyncFnOnce() -> io::Result<Opened>,
     ) -> io::Result<Opened> {
         match &self.carrier {
             Carrier::Raw | Carrier::Unix(_) => self.dial_securely(server, dial).await,
@@ -201,7 +201,7 @@ impl Outbound {
                 Ok((self.websocket(ws, link, server, closing).await?, limits))
             }
             Carrier::Mws(mws, pool) => {
-                let connect = async {
+                let connect = async || {
                     let (link, limits) = self.dial_securely(server, dial).await?;
                     let named = self.named_for_ip(server);
                     let server = named.as_ref().unwrap_or(server);
@@ -217,7 +217,7 @@ impl Outbound {
                 Ok((self.upgraded(upgrade, link, server).await?, limits))
             }
             Carrier::Grpc(grpc, pool) => {
-                let connect = async {
+                let connect = async || {
                     let (link, limits) = self.dial_securely(server, dial).await?;
                     let name = self.tls.as_ref().map(|tls| tls.name(server));
                     let connection = grpc.connect(link, server, name.as_deref()).await?;
@@ -226,7 +226,7 @@ impl Outbound {
                 pool.open(server, connect).await
             }
             Carrier::H2(h2, pool) => {
-                let connect = async {
+                let connect = async || {
                     let (link, limits) = self.dial_securely(server, dial).await?;
                     Ok((h2.connect(link).await?, limits))
                 };
@@ -234,7 +234,7 @@ impl Outbound {
             }
             #[cfg(test)]
             Carrier::Many(many, pool) => {
-                let connect = async {
+                let connect = async || {
                     let (link, limits) = self.dial_securely(server, dial).await?;
                     Ok((many.connect(link), limits))
                 };
@@ -306,9 +306,9 @@ impl Outbound {
     async fn dial_securely(
         &self,
         server: &Destination,
-        dial: impl Future<Output = io::Result<Opened>>,
+        dial: impl AsyncFnOnce() -> io::Result<Opened>,
     ) -> io::Result<Opened> {
-        let (link, limits) = dial.await?;
+        let (link, limits) = dial().await?;
         let link = match &self.tls {
             Some(tls) => tls.wrap(link, server).await.map_err(DialError::from)?,
             None => link,

@@ -62,50 +62,14 @@ impl<C: Connection> Pool<C> {
     pub(super) async fn open(
         &self,
         server: &Destination,
-        connect: impl Future<Output = io::Result<(C, Option<Limits>)>>,
+        connect: impl AsyncFnOnce() -> io::Result<(C, Option<Limits>)>,
     ) -> io::Result<Opened> {
         let server = self.server(server);
         if let Some(opened) = server.reuse() {
             return Ok(opened);
         }
-        let before = lock(&server.failed).0;
-        let (mut way, own) = (way(), Arc::as_ptr(&server).addr());
-        if way.contains(&own) {
-            let text = "the connection goes through the one that it is for, round in a circle of outbounds";
-            return Err(io::Error::other(text));
-        }
-        let turn = server.connecting.lock();
-        let _turn = match way.is_empty() {
-            true => turn.await,
-            false => timeout(PATIENCE, turn).await.map_err(|_| {
-                let text = "a connection that this one is to share is not there in time";
-                io::Error::new(io::ErrorKind::TimedOut, text)
-            })?,
-        };
-        if let Some(opened) = server.reuse() {
-            return Ok(opened);
-        }
-        if let (failures, Some(error)) = &*lock(&server.failed)
-            && *failures > before
-        {
-            return Err(SharedError::of(error));
-        }
-        way.push(own);
-        match CONNECTING.scope(way, connect).await {
-            Ok((connection, limits)) => {
-                let link = connection.open();
-                let link =
-                    link.ok_or_else(|| io::Error::other("the server takes no link at all"))?;
-                lock(&server.made).push((connection, limits));
-                Ok((link, limits))
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                let mut failed = lock(&server.failed);
-                *failed = (failed.0 + 1, Some(error.clone()));
-                Err(SharedError::of(&error))
-            }
-        }
+        // Most find one that is there, so the future of those who do not has an allocation of its own.
+        Box::pin(server.connect(connect)).await
     }
 
     fn server(&self, to: &Destination) -> Arc<Server<C>> {
@@ -128,6 +92,51 @@ impl<C> Default for Server<C> {
 }
 
 impl<C: Connection> Server<C> {
+    /// A link on the connection that `connect` makes, or on the one that somebody else has made meanwhile.
+    async fn connect(
+        &self,
+        connect: impl AsyncFnOnce() -> io::Result<(C, Option<Limits>)>,
+    ) -> io::Result<Opened> {
+        let before = lock(&self.failed).0;
+        let (mut way, own) = (way(), std::ptr::from_ref(self).addr());
+        if way.contains(&own) {
+            let text = "the connection goes through the one that it is for, round in a circle of outbounds";
+            return Err(io::Error::other(text));
+        }
+        let turn = self.connecting.lock();
+        let _turn = match way.is_empty() {
+            true => turn.await,
+            false => timeout(PATIENCE, turn).await.map_err(|_| {
+                let text = "a connection that this one is to share is not there in time";
+                io::Error::new(io::ErrorKind::TimedOut, text)
+            })?,
+        };
+        if let Some(opened) = self.reuse() {
+            return Ok(opened);
+        }
+        if let (failures, Some(error)) = &*lock(&self.failed)
+            && *failures > before
+        {
+            return Err(SharedError::of(error));
+        }
+        way.push(own);
+        match CONNECTING.scope(way, connect()).await {
+            Ok((connection, limits)) => {
+                let link = connection.open();
+                let link =
+                    link.ok_or_else(|| io::Error::other("the server takes no link at all"))?;
+                lock(&self.made).push((connection, limits));
+                Ok((link, limits))
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                let mut failed = lock(&self.failed);
+                *failed = (failed.0 + 1, Some(error.clone()));
+                Err(SharedError::of(&error))
+            }
+        }
+    }
+
     fn reuse(&self) -> Option<Opened> {
         let mut opened = None;
         lock(&self.made).retain(|(connection, limits)| {

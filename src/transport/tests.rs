@@ -91,7 +91,7 @@ async fn links_share_a_connection_and_each_is_served_by_itself() {
     let to = "192.0.2.1:1".parse().unwrap();
     let (dialled, closing) = (AtomicUsize::new(0), Closing::default());
     let (connections, mut accepted) = mpsc::unbounded_channel();
-    let dial = || async {
+    let dial = async || {
         dialled.fetch_add(1, Ordering::Relaxed);
         let (near, far) = duplex(64);
         connections.send(far).unwrap();
@@ -99,7 +99,7 @@ async fn links_share_a_connection_and_each_is_served_by_itself() {
     };
     let mut links = Vec::new();
     for expected in [1, 1, 2] {
-        let (link, limits) = client.open(&to, &closing, dial()).await.unwrap();
+        let (link, limits) = client.open(&to, &closing, dial).await.unwrap();
         assert_eq!(dialled.load(Ordering::Relaxed), expected);
         assert!(limits.is_some(), "those of the connection below");
         links.push(link);
@@ -132,10 +132,10 @@ async fn a_connection_that_cannot_be_made_is_tried_again() {
     let client = Outbound::many(ManyLinks::default(), Pool::default());
     let to = "192.0.2.1:1".parse().unwrap();
     let closing = Closing::default();
-    let failing = async { Err(io::ErrorKind::ConnectionRefused.into()) };
+    let failing = async || Err(io::ErrorKind::ConnectionRefused.into());
     let error = client.open(&to, &closing, failing).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     let (near, _far) = duplex(64);
-    let dial = async { Ok((Link::other(near), None)) };
+    let dial = async || Ok((Link::other(near), None));
     assert!(client.open(&to, &closing, dial).await.is_ok());
 }

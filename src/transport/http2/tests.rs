@@ -107,7 +107,7 @@ impl Pair {
 
     async fn open(&self) -> Link {
         let (near, far) = duplex(256 * 1024);
-        let dial = async {
+        let dial = async || {
             self.dialled.fetch_add(1, Ordering::Relaxed);
             self.connections.send(Link::other(far)).unwrap();
             Ok((Link::other(near), None))
@@ -310,7 +310,7 @@ async fn a_peer_that_answers_no_ping_is_given_up() {
         ..ClientSettings::default()
     });
     let (near, _silent) = duplex(64 * 1024);
-    let dial = async { Ok((Link::other(near), None)) };
+    let dial = async || Ok((Link::other(near), None));
     let server = "192.0.2.1:443".parse().unwrap();
     let opened = client
         .unwrap()

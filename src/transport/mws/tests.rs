@@ -44,7 +44,7 @@ impl Server {
     }
 
     async fn open(&self, client: &Outbound) -> std::io::Result<Link> {
-        let dial = async {
+        let dial = async || {
             let (near, far) = duplex(64 * 1024);
             self.connections.send(far).unwrap();
             Ok((Link::other(near), None))

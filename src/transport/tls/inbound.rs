@@ -151,7 +151,7 @@ impl Inbound {
         #[cfg(feature = "app")]
         if let Some(proof) = super::acme::by_tls(&hello.accepted.client_hello()) {
             let proved = early::accept(hello, link, proof, until, |_| ());
-            let (mut link, ()) = proved.await.map_err(cause)?;
+            let (mut link, ()) = Box::pin(proved).await.map_err(cause)?;
             let _ = tokio::io::AsyncWriteExt::shutdown(&mut link).await;
             step.done("a proof for an authority");
             return Err(TlsAcceptError::Proved);
@@ -164,7 +164,10 @@ impl Inbound {
         // Early data that is not taken has to be passed over, which rustls' own stream does alone.
         let accepted = match config.max_early_data_size > 0 || early::announces(&hello.received) {
             false => record::of_server(link, hello.into_received(), config, look).await,
-            true => early::accept(hello, link, config, until, |session| look(session)).await,
+            true => {
+                let early = early::accept(hello, link, config, until, |session| look(session));
+                Box::pin(early).await
+            }
         };
         accepted.map_err(|e| match cause(e) {
             TlsAcceptError::NoCertificate if self.resolver.awaits() => TlsAcceptError::NotYet,
