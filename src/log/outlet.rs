@@ -32,6 +32,10 @@ const QUEUED_MINOR: usize = QUEUED / 2;
 /// What is written at once.
 const WRITE_LEN: usize = 64 * 1024;
 
+/// How close lines follow each other that are written together: a write and the thread's waking for each would cost a
+/// busy server more than the lines themselves.
+const CLOSE: Duration = Duration::from_millis(5);
+
 /// How long the start waits for a log file to open.
 const OPEN_LIMIT: Duration = Duration::from_secs(1);
 
@@ -65,6 +69,8 @@ struct State {
     has_thread: bool,
     /// The thread is writing.
     busy: bool,
+    /// The thread has nothing to do, and is woken when it has.
+    waits: bool,
 }
 
 /// How much a line matters.
@@ -102,6 +108,7 @@ impl Outlet {
                 ended: false,
                 has_thread: false,
                 busy: false,
+                waits: false,
             }),
             work: Condvar::new(),
             rest: Condvar::new(),
@@ -142,8 +149,9 @@ impl Outlet {
 
     /// Nothing more is said here; what was said is written, and then the file is closed.
     pub(super) fn end(&self) {
-        self.lock().ended = true;
-        self.0.work.notify_one();
+        let mut state = self.lock();
+        state.ended = true;
+        self.wake(&mut state);
     }
 
     /// Leaves a line to be written.
@@ -163,7 +171,7 @@ impl Outlet {
         }
         state.lines.push_back(line);
         self.begin(&mut state, None);
-        self.0.work.notify_one();
+        self.wake(&mut state);
     }
 
     /// Whether a line may be said that could come without end; it is counted if not.
@@ -174,7 +182,7 @@ impl Outlet {
         if none_before {
             // The thread learns that there is a time to wake up at.
             self.begin(&mut state, None);
-            self.0.work.notify_one();
+            self.wake(&mut state);
         }
         allowed
     }
@@ -184,7 +192,7 @@ impl Outlet {
         let mut state = self.lock();
         if matches!(self.0.target, Target::File(_)) {
             state.reopen = true;
-            self.0.work.notify_one();
+            self.wake(&mut state);
         }
     }
 
@@ -195,7 +203,7 @@ impl Outlet {
             return;
         }
         self.say_counts(&mut state, true);
-        self.0.work.notify_one();
+        self.wake(&mut state);
         while state.busy || !state.lines.is_empty() || state.dropped > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -220,6 +228,13 @@ impl Outlet {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wakes the thread if it waits.
+    fn wake(&self, state: &mut State) {
+        if take(&mut state.waits) {
+            self.0.work.notify_one();
+        }
+    }
+
     /// Starts the thread, once.
     fn begin(&self, state: &mut State, file: Option<(PathBuf, SyncSender<Opening>)>) {
         if state.has_thread {
@@ -240,7 +255,8 @@ impl Outlet {
             },
         };
         let mut lost = Lost::default();
-        while let Some((lines, dropped, reopen)) = self.work() {
+        let mut written: Option<Instant> = None;
+        while let Some((lines, dropped, reopen)) = self.work(written) {
             if let Some(file) = file.as_mut().filter(|_| reopen) {
                 file.reopen();
             }
@@ -261,18 +277,28 @@ impl Outlet {
                     }
                 }
             }
+            written = Some(Instant::now());
         }
     }
 
     /// Waits for something to do: lines, how many were dropped, and whether the file is to be opened anew. `None` when
-    /// there will be nothing more.
-    fn work(&self) -> Option<(VecDeque<String>, u64, bool)> {
+    /// there will be nothing more. What comes close behind what was `written` waits for more of its kind.
+    fn work(&self, written: Option<Instant>) -> Option<(VecDeque<String>, u64, bool)> {
         let mut state = self.lock();
         state.busy = false;
+        let mut has_collected = false;
         loop {
             let ended = state.ended;
             self.say_counts(&mut state, ended);
             if !state.lines.is_empty() || state.dropped > 0 || state.reopen {
+                let is_close = written.is_some_and(|written| written.elapsed() < CLOSE);
+                if is_close && !has_collected && !ended {
+                    has_collected = true;
+                    drop(state);
+                    thread::sleep(CLOSE);
+                    state = self.lock();
+                    continue;
+                }
                 state.busy = true;
                 return Some((
                     take(&mut state.lines),
@@ -284,6 +310,7 @@ impl Outlet {
             if ended {
                 return None;
             }
+            state.waits = true;
             state = match state.limits.next() {
                 None => self
                     .0
@@ -298,6 +325,7 @@ impl Outlet {
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
+            state.waits = false;
         }
     }
 
@@ -430,5 +458,22 @@ mod tests {
         let began = Instant::now();
         outlet.flush(began + Duration::from_millis(100));
         assert!(began.elapsed() < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn lines_come_in_their_order_however_close_they_are() {
+        let (_dir, path, outlet) = unread();
+        let reading = thread::spawn(move || {
+            let lines = BufReader::new(std::fs::File::open(path).unwrap()).lines();
+            let texts = lines.map(|line| line.unwrap().rsplit(' ').next().unwrap().to_owned());
+            texts.take(200).collect::<Vec<_>>()
+        });
+        for n in 0..200_u32 {
+            outlet.push(&line(n), Weight::Major);
+            // Some find the thread asleep, some writing, some collecting.
+            thread::sleep(Duration::from_micros(u64::from(n % 20) * 500));
+        }
+        let expected: Vec<String> = (0..200).map(|n: u32| n.to_string()).collect();
+        assert_eq!(reading.join().unwrap(), expected);
     }
 }
