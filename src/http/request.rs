@@ -93,26 +93,26 @@ pub(crate) fn host_of(server: &Destination, tls: bool) -> HeaderValue {
 /// What Chrome sends when it asks `host` for an upgrade, whatever is to follow.
 pub(crate) fn of_chrome(host: HeaderValue, tls: bool) -> Result<HeaderMap, UpgradeError> {
     let scheme: &[u8] = if tls { b"https://" } else { b"http://" };
-    let origin = [scheme, host.as_bytes()].concat();
+    let origin = value_of(&[scheme, host.as_bytes()].concat())?;
     // Chrome names the newer ones only where nothing in between can read along.
-    let encodings: &[u8] = match tls || is_local(&host) {
-        true => b"gzip, deflate, br, zstd",
-        false => b"gzip, deflate",
+    let encodings = match tls || is_local(&host) {
+        true => "gzip, deflate, br, zstd",
+        false => "gzip, deflate",
     };
-    let defaults: [(HeaderName, &[u8]); 8] = [
-        (CONNECTION, b"Upgrade"),
-        (PRAGMA, b"no-cache"),
-        (CACHE_CONTROL, b"no-cache"),
-        (USER_AGENT, CHROME.as_bytes()),
-        (UPGRADE, b"websocket"),
-        (ORIGIN, &origin),
+    let same = [
+        (CONNECTION, "Upgrade"),
+        (PRAGMA, "no-cache"),
+        (CACHE_CONTROL, "no-cache"),
+        (USER_AGENT, CHROME),
+        (UPGRADE, "websocket"),
         (ACCEPT_ENCODING, encodings),
-        (ACCEPT_LANGUAGE, b"en-US,en;q=0.9"),
+        (ACCEPT_LANGUAGE, "en-US,en;q=0.9"),
     ];
     let mut headers = HeaderMap::with_capacity(16);
     headers.insert(HOST, host);
-    for (name, value) in defaults {
-        headers.insert(name, value_of(value)?);
+    headers.insert(ORIGIN, origin);
+    for (name, value) in same {
+        headers.insert(name, HeaderValue::from_static(value));
     }
     Ok(headers)
 }

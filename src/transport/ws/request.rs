@@ -36,13 +36,16 @@ impl Client {
         early: &[u8],
     ) -> Result<HeaderMap, UpgradeError> {
         let mut headers = of_chrome(host, tls)?;
-        let more: [(HeaderName, &[u8]); 3] = [
-            (SEC_WEBSOCKET_VERSION, b"13"),
-            (SEC_WEBSOCKET_KEY, key.as_bytes()),
-            (SEC_WEBSOCKET_EXTENSIONS, deflate::OFFER.as_bytes()),
+        let more = [
+            (SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
+            (SEC_WEBSOCKET_KEY, value_of(key.as_bytes())?),
+            (
+                SEC_WEBSOCKET_EXTENSIONS,
+                HeaderValue::from_static(deflate::OFFER),
+            ),
         ];
         for (name, value) in more {
-            headers.insert(name, value_of(value)?);
+            headers.insert(name, value);
         }
         for (name, value) in &self.settings.headers {
             headers.insert(name, value.clone());
