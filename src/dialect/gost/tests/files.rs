@@ -1,0 +1,164 @@
+//! Files, beside command lines and in their place, and what is printed as one.
+
+use super::*;
+
+const FILE: &str = "\
+services:
+- name: service-0
+  addr: :8080
+  handler:
+    type: http
+    chain: chain-0
+  listener:
+    type: tcp
+chains:
+- name: chain-0
+  hops:
+  - name: hop-0
+    nodes:
+    - name: node-0
+      addr: :8443
+      connector:
+        type: http
+      dialer:
+        type: wss
+        metadata:
+          keepAlive: true
+          ttl: 15s
+          header:
+            foo: bar
+            baz: 123
+";
+
+#[test]
+fn a_file_says_the_same() {
+    let loaded = of_file(FILE);
+    assert_eq!(errors(&loaded), [""; 0]);
+    let config = loaded.config.unwrap();
+    let ClientCarrier::Ws(ws) = &config.outbounds[2].transport.carrier else {
+        panic!("{config:?}")
+    };
+    assert_eq!(ws.headers["baz"], "123");
+    assert_eq!(ws.heartbeat.unwrap().as_secs(), 15);
+}
+
+#[test]
+fn accounts_that_nobody_asks_for_are_told() {
+    for part in ["listener:\n    type: tcp", "dialer:\n        type: wss"] {
+        let pad = if part.starts_with('l') {
+            "    "
+        } else {
+            "        "
+        };
+        let with = format!("{part}\n{pad}auth: {{username: u, password: sesame}}\n");
+        let text = FILE.replace(part, with.trim_end());
+        let said = errors(&of_file(&text)).join("\n");
+        assert!(said.contains("`auth` is not built here"), "{text}\n{said}");
+        assert!(!said.contains("sesame"), "{said}");
+    }
+}
+
+#[test]
+fn a_mistake_in_a_file_has_its_line() {
+    let told = |from: &str, to: &str| errors(&of_file(&FILE.replace(from, to))).join("\n");
+    let text = told("type: wss", "type: wsss");
+    assert_eq!(
+        text,
+        "gost.yml:19:15: chains[0].hops[0].nodes[0].dialer.type: there is no `wsss`, expected `tcp`, `udp`, `tls`, `ws`, \
+         `wss`, `mws`, `mwss`, `rtcp` or `rudp`, did you mean `wss`?"
+    );
+    let text = told("keepAlive: true", "keepAlife: true");
+    assert!(
+        text.starts_with("gost.yml:21:22: chains[0].hops[0].nodes[0].dialer.metadata.keepAlife: "),
+        "{text}"
+    );
+    let text = told("chain: chain-0", "chain: chain-1");
+    assert!(text.contains("there is no chain `chain-1`"), "{text}");
+    let text = told("hops:", "hops: [");
+    assert!(text.starts_with("gost.yml:"), "{text}");
+}
+
+/// As a page of gost's documentation has it, which gost itself refuses.
+#[test]
+fn tabs_stand_for_blanks() {
+    let lines = [
+        "services:",
+        "- name: service-0",
+        "  addr: :8443",
+        "  handler:",
+        "    type: auto",
+        "  listener:",
+        "    type: wss",
+    ];
+    for (indent, tabs) in [
+        ("", ["\tmetadata:", "\t  path: /tabs"]),
+        ("    ", ["\t\tmetadata:", "\t\t  path: /tabs"]),
+    ] {
+        let lines = lines.iter().map(|line| format!("{indent}{line}"));
+        let all: Vec<String> = lines.chain(tabs.map(str::to_owned)).collect();
+        let loaded = of_file(&all.join("\n"));
+        assert_eq!(errors(&loaded), [""; 0]);
+        assert_eq!(path(&loaded.config.unwrap().inbounds[0]), "/tabs");
+    }
+    let broken = of_file("services:\n- name: a\n\t\t: b\n  addr: [");
+    assert!(
+        errors(&broken)[0].contains("line 3 is indented with a tab"),
+        "{:?}",
+        errors(&broken)
+    );
+}
+
+#[test]
+fn what_is_printed_means_the_same() {
+    let args = launch(
+        "-L http+ws://u:p:w@:8080?path=/a%20b&bypass=10.0.0.0/8 -L wss://:1/:2 -F relayless://x:1",
+    );
+    assert!(print(&args, Form::Yaml).is_ok(), "it is not judged here");
+    let args = launch(
+        "-L http+ws://u:p:w@:8080?path=/a%20b -L wss://:1/:2 -F wss://a.test:1,b.test:2?strategy=rand&host=x",
+    );
+    let expected = load(&args).config.unwrap();
+    for form in [Form::Yaml, Form::Json] {
+        let text = print(&args, form).unwrap();
+        let loaded = of_file(&text);
+        assert_eq!(errors(&loaded), [""; 0], "{text}");
+        let config = loaded.config.unwrap();
+        assert_eq!(format!("{config:?}"), format!("{expected:?}"), "{text}");
+    }
+}
+
+#[test]
+fn files_and_urls_stand_beside_each_other() {
+    let both = |files: [&str; 2]| {
+        let name = |text: &str| ("f.yml".to_owned(), text.to_owned());
+        load(&Launch {
+            services: vec!["http://:1".to_owned()],
+            files: files.map(name).into(),
+            ..Launch::default()
+        })
+    };
+    // One alone is a list of one, and hides nothing.
+    let alone = "services: {name: a, addr: ':2', handler: {type: http}}\nlog: {level: error}";
+    let loaded = both([alone, "Services:\n- addr: ':3'\nLOG: {level: debug}"]);
+    assert_eq!(errors(&loaded), [""; 0]);
+    let config = loaded.config.unwrap();
+    assert_eq!(config.inbounds.len(), 3);
+    assert_eq!(config.log.level, LogLevel::Debug);
+    assert!(errors(&both([alone, "services: what"])).len() == 1);
+
+    // What `<<` brings stands behind what the map says itself, before it or after it.
+    let merged = "services:\n- &a {addr: ':2', handler: {type: http}}\n- {<<: *a, ADDR: ':3'}\n- {addr: ':4', <<: *a}";
+    let config = of_file(merged).config.unwrap();
+    let ports: Vec<u16> = config.inbounds.iter().map(|x| x.ports[0].from).collect();
+    assert_eq!(ports, [2, 3, 4]);
+    let twice = of_file("services:\n- {addr: ':2', Addr: ':3'}");
+    assert_eq!(errors(&twice), ["gost.yml:2:22: `Addr` is there twice"]);
+}
+
+#[test]
+fn an_address_that_is_a_colon_is_any() {
+    let loaded = of_file(&FILE.replacen("addr: :8080", "addr: :", 1));
+    assert_eq!(errors(&loaded), [""; 0]);
+    let config = loaded.config.unwrap();
+    assert_eq!(config.inbounds[0].ports[0].from, 0);
+}
