@@ -2,25 +2,16 @@
 
 mod net;
 
-use std::collections::HashMap;
-use std::future::poll_fn;
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{DuplexStream, duplex};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::codec::{Asked, Family};
+use super::codec::Family;
 use super::{
-    DialFuture, Dialer, Fallback, Families, Framed, HostEntry, HostNames, HostValue, Lookup,
-    Resolver, Server, Settings, Strategy, Upstream, Via, asking,
+    Fallback, Families, HostEntry, HostNames, HostValue, Lookup, Resolver, Server, Settings,
+    Strategy, Upstream, Via, asking,
 };
 use crate::address::Destination;
-use crate::io::{Link, Packet, Packets};
 use crate::matching::{Domains, Networks, Pattern, parse_network};
 use crate::session::Owner;
 use net::Net;

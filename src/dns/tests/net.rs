@@ -1,6 +1,20 @@
 //! A network of servers that answer by a script.
 
-use super::*;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{DuplexStream, duplex};
+use tokio::sync::mpsc;
+
+use crate::address::Destination;
+use crate::dns::codec::Asked;
+use crate::dns::{DialFuture, Dialer, Framed, Resolver, Server, Settings, Via};
+use crate::io::{Link, Packet, Packets};
 
 /// Servers by their address: what they answer, and to whom.
 #[derive(Clone)]
