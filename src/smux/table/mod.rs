@@ -8,7 +8,7 @@
 //!
 //! FIN ends a stream in both directions: gost forgets what comes behind one, and its own writes fail. So a stream tells
 //! its end when both directions are over, and who has heard one gets little more time to write. A peer that knows more
-//! ([`codec::HALF_CLOSES`]) is told of each direction by itself; it says so when it is told for the first time.
+//! ([`HALF_CLOSES`](super::codec::HALF_CLOSES)) is told of each direction by itself; it says so when it is told for the first time.
 
 mod handle;
 mod state;
