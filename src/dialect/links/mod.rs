@@ -115,6 +115,13 @@ pub fn read(link: &str) -> Result<Read, Vec<String>> {
 ///
 /// When there are no links for its protocol.
 pub fn write(outbound: &Outbound, form: Form) -> Result<Written, String> {
+    if let Some(through) = &outbound.through {
+        return Err(format!(
+            "{}.proxySettings: a link cannot say that its connections go through `{}`, and would go around it",
+            outbound.name,
+            through.tag.escape_debug()
+        ));
+    }
     let mut said = Said::of_outbound(&outbound.name);
     let links = match &outbound.protocol {
         OutboundSettings::Shadowsocks(settings) => {
@@ -158,15 +165,6 @@ pub(in crate::dialect) fn outbound(
 
 /// Tells what of an outbound's frame no link has a word for; `mux` is told where links may have one.
 fn frame(outbound: &Outbound, said: &mut Said) {
-    if let Some(through) = &outbound.through {
-        said.left_out(
-            "proxySettings",
-            format_args!(
-                "a link cannot say that its connections go through `{}`",
-                through.tag.escape_debug()
-            ),
-        );
-    }
     let sockopt = &outbound.transport.sockopt;
     if sockopt.send_through.is_some() {
         said.left_out("sendThrough", NO_WORD);

@@ -16,11 +16,24 @@ pub(in crate::dialect) struct Param {
     pub(in crate::dialect) text: String,
 }
 
+/// What Shadowrocket and trojan-go call a carrier or a disguise: without it nothing of the link would be understood.
+const SPOKEN: [&str; 7] = [
+    "ws",
+    "wspath",
+    "obfs",
+    "obfs-host",
+    "obfsParam",
+    "v2ray-plugin",
+    "shadow-tls",
+];
+
 impl Params {
     /// Of a query. A `+` is a blank there, as Go and JavaScript write it.
     pub(in crate::dialect) fn of_query(query: &str, said: &mut Said) -> Self {
         let mut params = Self::default();
         for part in query.split('&').filter(|part| !part.is_empty()) {
+            // A link that was copied out of a page's source has `&amp;` between its parameters.
+            let part = part.strip_prefix("amp;").unwrap_or(part);
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let value = value.replace('+', " ");
             match percent_decode_str(&value).decode_utf8() {
@@ -76,7 +89,14 @@ impl Params {
     /// Tells of those that nobody has read.
     pub(in crate::dialect) fn finish(self, said: &mut Said) {
         for param in self.0 {
-            said.left_out(&param.label, "it is not known, it has no effect");
+            let is_off = ["0", "false", "none", "null"].contains(&&*param.text);
+            match SPOKEN.iter().any(|name| param.has(name)) && !is_off {
+                true => said.error(
+                    &param.label,
+                    "it says that another thing is spoken, in words of one client alone: write it with `type`, or `plugin` of an `ss` link",
+                ),
+                false => said.left_out(&param.label, "it is not known, it has no effect"),
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use super::params::{Param, Params};
 use super::said::Said;
 use crate::address::{Destination, Host};
 use crate::dialect::v2ray::tls::hash_of_hex;
+use crate::http::request::without_port;
 use crate::transport::tls::{ClientSettings, Versions};
 use crate::transport::{self, ClientCarrier};
 
@@ -64,7 +65,7 @@ fn tls(params: &mut Params, carrier: &ClientCarrier, said: &mut Said) -> Option<
     let name = params.first(&["sni", "peer"]);
     let server_name = match &name {
         Some(param) => Some(host(param, param.text.trim(), said)?),
-        None => None,
+        None => asked_host(carrier),
     };
     if let Some(fp) = params.take("fp") {
         said.left_out(
@@ -111,6 +112,17 @@ fn tls(params: &mut Params, carrier: &ClientCarrier, said: &mut Said) -> Option<
         }
     }
     Some(settings)
+}
+
+/// The host that is asked for within: v2rayN and mihomo have it for the server's name where a link has no other, as links to
+/// an address of a CDN do.
+fn asked_host(carrier: &ClientCarrier) -> Option<Host> {
+    let host = match carrier {
+        ClientCarrier::Ws(ws) => ws.host.as_ref()?.to_str().ok()?,
+        ClientCarrier::HttpUpgrade(upgrade) => upgrade.host.as_ref()?.to_str().ok()?,
+        _ => return None,
+    };
+    Host::parse(without_port(host)).ok()
 }
 
 fn host(param: &Param, text: &str, said: &mut Said) -> Option<Host> {

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
+use super::security::bare as bare_host;
 use super::*;
 use crate::config;
 use crate::dialect::v2ray::{Format, Input, load, write_outbound};
@@ -244,7 +245,7 @@ fn set_plugin_host(expected: &mut Outbound, read: &Outbound) {
 fn what_a_link_has_no_word_for_is_told() {
     let value = json!([
         {
-            "protocol": "vmess", "mux": {"enabled": true}, "proxySettings": {"tag": "b"}, "sendThrough": "127.0.0.1",
+            "protocol": "vmess", "mux": {"enabled": true}, "sendThrough": "127.0.0.1",
             "domainStrategy": "UseIP",
             "settings": {"vnext": [{"address": "a.example", "port": 1, "users": [
                 {"id": ID, "level": 1, "experiments": "AuthenticatedLength"}]}]},
@@ -273,7 +274,6 @@ fn what_a_link_has_no_word_for_is_told() {
         "streamSettings.tlsSettings.certificates: no link has a word for it",
         "streamSettings.tlsSettings.minVersion: no link has a word for it",
         "mux: no link has a word for it",
-        "proxySettings: a link cannot say that its connections go through `b`",
         "sendThrough: no link has a word for it",
         "streamSettings.sockopt: no link has a word for it",
         "domainStrategy: no link has a word for it",
@@ -287,6 +287,64 @@ fn what_a_link_has_no_word_for_is_told() {
     assert!(
         said.starts_with("outbounds[1]: there are links for"),
         "{said}"
+    );
+}
+
+#[test]
+fn a_link_that_would_go_around_another_outbound_is_not_written() {
+    let mut value = json!([accounts()[0], {"tag": "b", "protocol": "socks", "settings": {"address": "192.0.2.1", "port": 1080}}]);
+    value[0]["proxySettings"] = json!({"tag": "b"});
+    let said = write(&of_config(&value)[0], Form::Url).unwrap_err();
+    assert!(
+        said.starts_with(
+            "outbounds[0].proxySettings: a link cannot say that its connections go through `b`"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_host_stands_for_the_name_of_a_server_that_has_none() {
+    let name = |more: &str| {
+        let link = format!("vless://{ID}@104.16.1.1:443?security=tls&{more}");
+        let read = read(&link).unwrap();
+        let security = read.outbound.transport.security;
+        security.unwrap().server_name.map(|name| bare_host(&name))
+    };
+    for (more, expected) in [
+        ("type=ws&host=my.example", Some("my.example")),
+        ("type=ws&host=my.example:8443", Some("my.example")),
+        ("type=httpupgrade&host=my.example", Some("my.example")),
+        (
+            "type=ws&host=my.example&sni=other.example",
+            Some("other.example"),
+        ),
+        ("type=ws", None),
+        ("type=tcp&host=my.example", None),
+    ] {
+        assert_eq!(name(more).as_deref(), expected, "{more}");
+    }
+}
+
+#[test]
+fn parameters_that_say_what_is_spoken_are_not_passed_over() {
+    for more in ["ws=1&wspath=/x", "obfs=websocket", "v2ray-plugin=eyJ9"] {
+        let said = read(&format!("trojan://p@a.example:443?{more}")).unwrap_err();
+        let name = more.split('=').next().unwrap();
+        assert!(
+            said[0].starts_with(&format!(
+                "trojan://…: {name}: it says that another thing is spoken"
+            )),
+            "{said:?}"
+        );
+    }
+    assert!(read("trojan://p@a.example:443?ws=0").is_ok());
+    let copied = read("trojan://p@a.example:443?type=ws&amp;path=/x&amp;sni=b.example").unwrap();
+    assert_eq!(copied.left_out, [""; 0]);
+    let tls = copied.outbound.transport.security.unwrap();
+    assert_eq!(
+        tls.server_name.map(|name| bare_host(&name)).as_deref(),
+        Some("b.example")
     );
 }
 
