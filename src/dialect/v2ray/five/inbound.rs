@@ -23,7 +23,7 @@ pub(super) fn write(inbound: Part<'_>) -> Option<Value> {
 
 fn read(inbound: &Part<'_>) -> Result<Map<String, Value>, String> {
     let mut five = Map::new();
-    let protocol = inbound.word(&["protocol"]);
+    let protocol = inbound.protocol();
     let settings = inbound.part(&["settings"]);
     let mut own = Map::new();
     if let Some(settings) = &settings {

@@ -33,7 +33,7 @@ pub(super) fn stand_in(tag: String) -> Value {
 
 fn read(outbound: &Part<'_>) -> Result<Map<String, Value>, String> {
     let mut five = Map::new();
-    let mut protocol = outbound.word(&["protocol"]);
+    let mut protocol = outbound.protocol();
     let settings = outbound.part(&["settings"]);
     let mut own = Map::new();
     let empty = Value::Object(Map::new());

@@ -101,6 +101,18 @@ impl<'a> Part<'a> {
             .to_ascii_lowercase()
     }
 
+    /// `protocol`, by V2Ray's name where Xray has a newer one.
+    pub(super) fn protocol(&self) -> String {
+        let word = self.word(&["protocol"]);
+        match &*word {
+            "mixed" => "socks".to_owned(),
+            "tunnel" => "dokodemo-door".to_owned(),
+            "direct" => "freedom".to_owned(),
+            "block" => "blackhole".to_owned(),
+            _ => word,
+        }
+    }
+
     pub(super) fn is_on(&self, keys: &[&str]) -> bool {
         self.get(keys) == Some(&Value::Bool(true))
     }

@@ -666,3 +666,21 @@ fn a_door_whose_target_is_open_has_no_word() {
         }
     }
 }
+
+#[test]
+fn xray_s_newer_names_of_protocols_are_v2ray_s_older_ones() {
+    let (five, lines) = written(
+        r#"{"inbounds": [{"port": 1, "protocol": "mixed"}, {"port": 2, "protocol": "tunnel", "settings": {"address": "192.0.2.1", "port": 3}}],
+            "outbounds": [{"protocol": "direct"}, {"tag": "b", "protocol": "block"}]}"#,
+    );
+    assert_eq!(lines, [""; 0]);
+    let names = |key: &str| {
+        let parts = five[key].as_array().unwrap();
+        let names = parts
+            .iter()
+            .map(|part| part["protocol"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names("inbounds"), ["socks", "dokodemo-door"]);
+    assert_eq!(names("outbounds"), ["freedom", "blackhole"]);
+}
