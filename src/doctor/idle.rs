@@ -79,11 +79,11 @@ impl Way {
             Silence::Ended {
                 at,
                 by_target: false,
-            } => walk.well(
+            } => walk.skip(
                 "idle",
                 format_args!(
-                    "it ended after {} s, by the target itself or by what is in between: nothing in this tunnel tells \
-                     them apart",
+                    "it ended after {} s, by the target itself or by what is in between, and nothing in this tunnel tells \
+                     them apart: give a `--url` whose server keeps its connections open",
                     at.as_secs()
                 ),
             ),

@@ -235,6 +235,14 @@ impl Way {
             let _ = self.page().await;
         }
         let ahead = self.ahead();
+        let looks_at_clocks = matches!(
+            &self.settings.protocol,
+            OutboundSettings::Vmess(_) | OutboundSettings::Shadowsocks(_)
+        );
+        let code = match ahead {
+            Some(ahead) if ahead.unsigned_abs() > 30 && looks_at_clocks => "clock-skew",
+            _ => code,
+        };
         let (found, cure) = match ahead {
             // As far as VMess allows, and what a web server in front adds.
             Some(ahead) if ahead.unsigned_abs() <= 30 => (
