@@ -72,6 +72,13 @@ impl Url {
         &self.host
     }
 
+    /// User and password in front of the host, as they stand there.
+    pub fn userinfo(&self) -> Option<&str> {
+        let (_, rest) = self.text.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        authority.rsplit_once('@').map(|(userinfo, _)| userinfo)
+    }
+
     /// Path and query.
     pub fn target(&self) -> &Uri {
         &self.target

@@ -3,13 +3,16 @@
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONNECTION, HOST, HeaderValue, LOCATION, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderValue, LOCATION, USER_AGENT};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
@@ -63,8 +66,9 @@ pub(super) fn fetch(url: &str) -> Result<Vec<u8>, String> {
 
 async fn follow(url: &str) -> Result<Vec<u8>, String> {
     let mut url = parsed(url)?;
+    let mut credentials = basic(&url);
     for _ in 0..=MOST_REDIRECTS {
-        let response = ask(&url).await?;
+        let response = ask(&url, credentials.as_ref()).await?;
         let status = response.status();
         if status.is_success() {
             return body(response).await;
@@ -88,6 +92,9 @@ async fn follow(url: &str) -> Result<Vec<u8>, String> {
         if url.is_https() && !next.is_https() {
             return Err("it leads from `https` to `http`, where everybody on the way could read it: it is not followed".to_owned());
         }
+        // Whoever else it leads to is not told.
+        let is_same = next.to() == url.to() && next.is_https() == url.is_https();
+        credentials = basic(&next).or(credentials.filter(|_| is_same));
         url = next;
     }
     Err(format!(
@@ -123,7 +130,15 @@ fn resolved(from: &Url, to: &str) -> String {
     }
 }
 
-async fn ask(url: &Url) -> Result<Response<Incoming>, String> {
+/// The user and the password of a URL, as a server asks for them (RFC 7617).
+fn basic(url: &Url) -> Option<HeaderValue> {
+    let userinfo = percent_decode_str(url.userinfo()?).collect::<Vec<u8>>();
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(userinfo))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+async fn ask(url: &Url, credentials: Option<&HeaderValue>) -> Result<Response<Incoming>, String> {
     let sockopt = tcp::SockOpt::default();
     let stream = tcp::connect(url.to(), &Lookup::System, &sockopt).await;
     let mut link = Link::Tcp(stream.map_err(|e| e.to_string())?);
@@ -143,6 +158,9 @@ async fn ask(url: &Url) -> Result<Response<Incoming>, String> {
     *request.uri_mut() = url.target().clone();
     let headers = request.headers_mut();
     headers.insert(HOST, url.host().clone());
+    if let Some(credentials) = credentials {
+        headers.insert(AUTHORIZATION, credentials.clone());
+    }
     let agent = concat!("mobula/", env!("CARGO_PKG_VERSION"));
     headers.insert(USER_AGENT, HeaderValue::from_static(agent));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
@@ -182,6 +200,15 @@ mod tests {
         ] {
             assert_eq!(resolved(&from, to), expected);
         }
+    }
+
+    #[test]
+    fn a_url_may_say_who_asks() {
+        let of = |url| basic(&parsed(url).unwrap());
+        assert_eq!(of("https://a.example/u:p@x"), None);
+        let value = of("http://us%40er:p%3Aw@a.example/x").unwrap();
+        assert_eq!(value, "Basic dXNAZXI6cDp3");
+        assert!(value.is_sensitive());
     }
 
     #[test]

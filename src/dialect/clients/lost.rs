@@ -11,7 +11,7 @@ use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use crate::config::{Config, Inbound, Listen, Outbound};
+use crate::config::{Config, Inbound, Listen, LogTarget, Outbound};
 use crate::dialect::links::bare;
 use crate::dialect::links::said::Said;
 use crate::dns::Strategy;
@@ -138,7 +138,10 @@ pub(in crate::dialect) fn rest_but_for(
         ("api", config.api.is_some()),
         ("metrics", config.metrics.is_some()),
         ("browserForwarder", config.browser.is_some()),
-        ("log.access", config.log.access != default.log.access),
+        (
+            "log.access",
+            !matches!(config.log.access, LogTarget::Console | LogTarget::None),
+        ),
         ("log.error", config.log.error != default.log.error),
         ("log.format", config.log.format != default.log.format),
     ];
