@@ -211,8 +211,14 @@ fn of_server(
     };
     let mut outbounds = Vec::new();
     for inbound in config.all_inbounds() {
-        let users = links::of_users(inbound, &public).map_err(|line| vec![line])?;
-        let Some(users) = users else { continue };
+        let users = match links::of_users(inbound, &public) {
+            Ok(Some(users)) => users,
+            Ok(None) => continue,
+            Err(line) => {
+                left_out.push(line);
+                continue;
+            }
+        };
         outbounds.extend(users.outbounds);
         left_out.extend(users.left_out);
         for line in users.remarks {
@@ -221,6 +227,7 @@ fn of_server(
     }
     match outbounds.is_empty() {
         false => Ok(outbounds),
+        true if !left_out.is_empty() => Err(std::mem::take(left_out)),
         true => Err(vec![
             "no inbound of this config has users that links could be for: `vmess`, `vless`, `trojan` or `shadowsocks`"
                 .to_owned(),

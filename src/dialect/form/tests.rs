@@ -552,8 +552,11 @@ fn rules_of_sing_box_go_where_they_went() {
     let (read, rules) = carried(&sing_box(json!({"route": {"final": "direct", "rules": [
         {"action": "sniff"},
         {"protocol": "dns", "action": "hijack-dns"},
+        {"clash_mode": "Direct", "outbound": "direct"},
+        {"network": "icmp", "outbound": "direct"},
         {"domain_suffix": [".a.test", "b.test"], "ip_cidr": "192.0.2.0/24", "port": 443, "port_range": ["1000:2000", ":9"], "outbound": "hk"},
         {"network": "udp", "inbound": ["in"], "action": "reject"},
+        {"clash_mode": "rule", "port": 25, "outbound": "hk"},
     ]}})));
     let field = |mut rule: Value, tag: &str| {
         rule["type"] = "field".into();
@@ -570,6 +573,7 @@ fn rules_of_sing_box_go_where_they_went() {
             ),
             field(json!({"ip": ["192.0.2.0/24"], "port": ports}), "hk"),
             field(json!({"network": ["udp"], "inboundTag": ["in"]}), "block"),
+            field(json!({"port": "25"}), "hk"),
         ]
     );
     assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("direct"));

@@ -53,6 +53,11 @@ pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -
 /// Reads a rule; whether all of it is built.
 fn rule(node: &Node, groups: &Groups<'_>, parts: &mut Parts, rules: &mut Rules<'_>) -> bool {
     let text = |key: &str| node.get(key).and_then(Node::as_text);
+    // Nobody changes the mode of a Clash dashboard here, and no ICMP comes in: such rules take nothing.
+    let is_other_mode = |mode: &str| !mode.eq_ignore_ascii_case("rule");
+    if text("clash_mode").is_some_and(is_other_mode) || text("network") == Some("icmp") {
+        return true;
+    }
     let action = text("action").unwrap_or("route");
     let target = match action {
         // Names are known here, and DNS goes the way of its session.
@@ -138,7 +143,7 @@ fn ask(
 ) -> Option<()> {
     let is_on = texts == ["true"];
     match key {
-        "action" | "outbound" => {}
+        "action" | "outbound" | "clash_mode" => {}
         "type" if texts == ["default"] => {}
         "invert" | "rule_set_ip_cidr_match_source" if texts == ["false"] => {}
         "domain" => texts
