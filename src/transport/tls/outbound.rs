@@ -224,9 +224,10 @@ fn certificate(error: &CertificateError, host: &Host) -> TlsError {
     };
     match error {
         CertificateError::NotValidForNameContext { presented, .. } => {
+            // As rustls shows them: `DnsName("a.example")`, `IpAddress(192.0.2.1)`.
             let bare = |name: &String| {
-                let name = name.trim_start_matches("DnsName(\"");
-                name.trim_end_matches("\")").to_owned()
+                let inner = name.split_once('(').map_or(&**name, |(_, inner)| inner);
+                inner.trim_end_matches(')').trim_matches('"').to_owned()
             };
             wrong_name(presented.iter().map(bare).collect())
         }

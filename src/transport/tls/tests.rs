@@ -20,13 +20,13 @@ use crate::io::Link;
 #[tokio::test]
 async fn a_certificate_of_a_believed_authority_is_taken_and_bytes_pass() {
     let (ca, ca_key) = authority();
-    let leaf = Pair::issued(&["example.com"], &ca, ca_key);
+    let leaf = Pair::issued(&["example.com", "192.0.2.1"], &ca, ca_key);
     let server = server(showing([leaf.keys()]));
     let client = client(believing(&ca.pem()));
     assert_eq!(exchange(&server, &client, "example.com").await, Ok(()));
     assert_eq!(
         exchange(&server, &client, "other.example").await,
-        Err("the certificate is for example.com, not for other.example: set `serverName` to the name it is for".to_owned())
+        Err("the certificate is for example.com, 192.0.2.1, not for other.example: set `serverName` to the name it is for".to_owned())
     );
 }
 
