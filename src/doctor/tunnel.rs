@@ -239,19 +239,17 @@ impl Way {
             &self.settings.protocol,
             OutboundSettings::Vmess(_) | OutboundSettings::Shadowsocks(_)
         );
-        let code = match ahead {
-            Some(ahead) if ahead.unsigned_abs() > 30 && looks_at_clocks => "clock-skew",
-            _ => code,
-        };
-        let (found, cure) = match ahead {
+        let (code, found, cure) = match ahead {
             // As far as VMess allows, and what a web server in front adds.
             Some(ahead) if ahead.unsigned_abs() <= 30 => (
+                code,
                 format!("{how}; its clock agrees with ours, so it is not the clock"),
                 format!(
                     "{who} (a server that has no way to any target looks the same: its log says which it is)"
                 ),
             ),
             Some(ahead) => (
+                if looks_at_clocks { "clock-skew" } else { code },
                 format!("{how}{}", self.time()),
                 format!(
                     "set the clock of this machine or of the server, they are {} s apart; else: {who}",
@@ -259,6 +257,7 @@ impl Way {
                 ),
             ),
             None => (
+                code,
                 format!("{how}; this carrier tells no time"),
                 format!("{who}; compare `date -u` on both machines, and look at the server's log"),
             ),

@@ -255,8 +255,7 @@ impl Outlet {
             },
         };
         let mut lost = Lost::default();
-        let mut written: Option<Instant> = None;
-        while let Some((lines, dropped, reopen)) = self.work(written) {
+        while let Some((lines, dropped, reopen)) = self.work() {
             if let Some(file) = file.as_mut().filter(|_| reopen) {
                 file.reopen();
             }
@@ -277,28 +276,20 @@ impl Outlet {
                     }
                 }
             }
-            written = Some(Instant::now());
+            // What comes meanwhile is written together.
+            thread::sleep(CLOSE);
         }
     }
 
     /// Waits for something to do: lines, how many were dropped, and whether the file is to be opened anew. `None` when
-    /// there will be nothing more. What comes close behind what was `written` waits for more of its kind.
-    fn work(&self, written: Option<Instant>) -> Option<(VecDeque<String>, u64, bool)> {
+    /// there will be nothing more.
+    fn work(&self) -> Option<(VecDeque<String>, u64, bool)> {
         let mut state = self.lock();
         state.busy = false;
-        let mut has_collected = false;
         loop {
             let ended = state.ended;
             self.say_counts(&mut state, ended);
             if !state.lines.is_empty() || state.dropped > 0 || state.reopen {
-                let is_close = written.is_some_and(|written| written.elapsed() < CLOSE);
-                if is_close && !has_collected && !ended {
-                    has_collected = true;
-                    drop(state);
-                    thread::sleep(CLOSE);
-                    state = self.lock();
-                    continue;
-                }
                 state.busy = true;
                 return Some((
                     take(&mut state.lines),

@@ -274,6 +274,7 @@ impl Inbound {
         }
     }
 
+    /// What few connections come to has an allocation of its own: the future of all of them is as large as the largest.
     async fn unwrap(
         &self,
         mut arrival: Arrival,

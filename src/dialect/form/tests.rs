@@ -539,6 +539,21 @@ fn what_sends_sessions_astray_is_told_apart() {
     }
 }
 
+#[test]
+fn rules_of_a_mode_count_where_it_is_the_one_that_a_config_begins_with() {
+    let of = |mode: &str, invert: bool| {
+        let (read, rules) = carried(&sing_box(json!({
+            "experimental": {"clash_api": {"default_mode": mode}},
+            "route": {"final": "direct", "rules": [{"clash_mode": "Global", "invert": invert, "port": 25, "outbound": "hk"}]},
+        })));
+        (rules.len(), read.astray.len())
+    };
+    assert_eq!(of("global", false), (1, 0));
+    assert_eq!(of("Direct", false), (0, 0));
+    // One that is turned round takes what the others do not, and is not built.
+    assert_eq!(of("Direct", true), (0, 1));
+}
+
 fn sing_box(mut config: Value) -> String {
     config["outbounds"] = json!([
         {"type": "trojan", "tag": "hk", "server": "a.example", "server_port": 443, "password": "p"},
@@ -553,7 +568,7 @@ fn rules_of_sing_box_go_where_they_went() {
         {"action": "sniff"},
         {"protocol": "dns", "action": "hijack-dns"},
         {"clash_mode": "Direct", "outbound": "direct"},
-        {"network": "icmp", "outbound": "direct"},
+        {"network": ["icmp"], "outbound": "direct"},
         {"domain_suffix": [".a.test", "b.test"], "ip_cidr": "192.0.2.0/24", "port": 443, "port_range": ["1000:2000", ":9"], "outbound": "hk"},
         {"network": "udp", "inbound": ["in"], "action": "reject"},
         {"clash_mode": "rule", "port": 25, "outbound": "hk"},

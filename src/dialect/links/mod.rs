@@ -24,7 +24,7 @@ mod tests;
 mod uri;
 mod vmess;
 
-pub(in crate::dialect) use security::{bare, default_alpn, server_name};
+pub(in crate::dialect) use security::{asked_host, bare, default_alpn, server_name};
 pub use server::{Public, Users, of_users};
 pub(in crate::dialect) use shadowsocks::{
     escaped, read_plugin, secret as shadowsocks_secret, write_plugin,
@@ -113,7 +113,7 @@ pub fn read(link: &str) -> Result<Read, Vec<String>> {
 ///
 /// # Errors
 ///
-/// When there are no links for its protocol.
+/// When there are no links for its protocol, or it goes through another outbound.
 pub fn write(outbound: &Outbound, form: Form) -> Result<Written, String> {
     if let Some(through) = &outbound.through {
         return Err(format!(

@@ -114,9 +114,9 @@ fn tls(params: &mut Params, carrier: &ClientCarrier, said: &mut Said) -> Option<
     Some(settings)
 }
 
-/// The host that is asked for within: v2rayN and mihomo have it for the server's name where a link has no other, as links to
-/// an address of a CDN do.
-fn asked_host(carrier: &ClientCarrier) -> Option<Host> {
+/// The host that is asked for within: v2rayN and mihomo have it for the server's name where nothing else is said, as of an
+/// address of a CDN.
+pub(in crate::dialect) fn asked_host(carrier: &ClientCarrier) -> Option<Host> {
     let host = match carrier {
         ClientCarrier::Ws(ws) => ws.host.as_ref()?.to_str().ok()?,
         ClientCarrier::HttpUpgrade(upgrade) => upgrade.host.as_ref()?.to_str().ok()?,

@@ -16,9 +16,14 @@ pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -
     let mut rules = Rules::new(notes);
     let mut named = None;
     if let Some(route) = keys.map("route") {
+        let api = keys
+            .get("experimental")
+            .and_then(|one| one.get("clash_api"));
+        let mode = api.and_then(|api| api.get("default_mode"));
+        let mode = mode.and_then(Node::as_text).unwrap_or("rule");
         let mut lost: Vec<&Node> = Vec::new();
         for node in route.items("rules") {
-            if !rule(node, &groups, parts, &mut rules) {
+            if !takes_nothing(node, mode) && !rule(node, &groups, parts, &mut rules) {
                 lost.push(node);
             }
         }
@@ -50,14 +55,24 @@ pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -
     rules
 }
 
+/// Whether no session is one for this rule: `mode`, which a dashboard of Clash would change, stays here, and no ICMP comes in.
+fn takes_nothing(node: &Node, mode: &str) -> bool {
+    let texts = |key: &str| {
+        let items = node.get(key).map(Node::items).unwrap_or_default();
+        items.iter().filter_map(Node::as_text)
+    };
+    let is_inverted = texts("invert").any(|text| text == "true");
+    let is_other_mode = texts("clash_mode").any(|other| !other.eq_ignore_ascii_case(mode));
+    let mut networks = texts("network").peekable();
+    let is_icmp = networks.peek().is_some() && networks.all(|network| network == ICMP);
+    !is_inverted && (is_other_mode || is_icmp)
+}
+
+const ICMP: &str = "icmp";
+
 /// Reads a rule; whether all of it is built.
 fn rule(node: &Node, groups: &Groups<'_>, parts: &mut Parts, rules: &mut Rules<'_>) -> bool {
     let text = |key: &str| node.get(key).and_then(Node::as_text);
-    // Nobody changes the mode of a Clash dashboard here, and no ICMP comes in: such rules take nothing.
-    let is_other_mode = |mode: &str| !mode.eq_ignore_ascii_case("rule");
-    if text("clash_mode").is_some_and(is_other_mode) || text("network") == Some("icmp") {
-        return true;
-    }
     let action = text("action").unwrap_or("route");
     let target = match action {
         // Names are known here, and DNS goes the way of its session.
@@ -204,7 +219,10 @@ fn ask(
                 rest.add_ports("sourcePort", &ports(range));
             }
         }
-        "network" => texts.iter().for_each(|name| rest.add("network", *name)),
+        "network" => {
+            let networks = texts.iter().filter(|name| **name != ICMP);
+            networks.for_each(|name| rest.add("network", *name));
+        }
         "inbound" => texts.iter().for_each(|tag| rest.add("inboundTag", *tag)),
         "auth_user" => texts.iter().for_each(|user| rest.add("user", *user)),
         _ => return None,

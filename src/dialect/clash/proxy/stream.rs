@@ -3,6 +3,7 @@
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 
 use crate::dialect::clients::nodes::{self, NO_ECH, NO_REALITY, header, headers};
+use crate::dialect::links::asked_host;
 use crate::dialect::tree::keys::Keys;
 use crate::dialect::v2ray::tls::hash_of_hex;
 use crate::dialect::v2ray::upgrade::client_path;
@@ -223,14 +224,11 @@ pub(super) fn tls(
     let mut settings = nodes::tls(carrier, keys);
     settings.allow_insecure = keys.switch("skip-cert-verify");
     let asked = keys.text(name);
-    settings.server_name = match (asked, carrier) {
-        (Some(text), _) => nodes::host_of(keys, name, text),
+    settings.server_name = match asked {
+        Some(text) => nodes::host_of(keys, name, text),
         // mihomo asks for the name in the request.
-        (None, ClientCarrier::Ws(ws)) if name == "servername" => named(keys, ws.host.as_ref()),
-        (None, ClientCarrier::HttpUpgrade(upgrade)) if name == "servername" => {
-            named(keys, upgrade.host.as_ref())
-        }
-        (None, _) => None,
+        None if name == "servername" => asked_host(carrier),
+        None => None,
     };
     if let Some(text) = keys.text("fingerprint") {
         match hash_of_hex(text) {
@@ -248,10 +246,4 @@ pub(super) fn tls(
         "certificates of clients are not carried over, and the server asks for one",
     );
     Some(settings)
-}
-
-fn named(keys: &Keys, host: Option<&http::HeaderValue>) -> Option<crate::address::Host> {
-    let host = host?.to_str().ok()?;
-    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-    nodes::host_of(keys, "servername", host)
 }

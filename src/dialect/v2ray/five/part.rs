@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::dialect::v2ray::json::{Setting, is_spelling_of};
+use crate::dialect::v2ray::protocols::v2ray_s_name;
 
 /// What is said, a line for each, of a config whose names may be spelled as those of messages or not.
 pub(super) struct Lines {
@@ -101,16 +102,9 @@ impl<'a> Part<'a> {
             .to_ascii_lowercase()
     }
 
-    /// `protocol`, by V2Ray's name where Xray has a newer one.
+    /// `protocol`, by V2Ray's name of it.
     pub(super) fn protocol(&self) -> String {
-        let word = self.word(&["protocol"]);
-        match &*word {
-            "mixed" => "socks".to_owned(),
-            "tunnel" => "dokodemo-door".to_owned(),
-            "direct" => "freedom".to_owned(),
-            "block" => "blackhole".to_owned(),
-            _ => word,
-        }
+        v2ray_s_name(&self.word(&["protocol"])).to_owned()
     }
 
     pub(super) fn is_on(&self, keys: &[&str]) -> bool {

@@ -28,16 +28,26 @@ use crate::address::Host;
 use crate::dialect::v2ray::json::{Node, Object, did_you_mean, either};
 use crate::protocol::{InboundSettings, OutboundSettings};
 
+/// V2Ray's name of a protocol for which Xray has a newer one; a SOCKS port takes HTTP as well, hence `mixed`.
+pub(in crate::dialect::v2ray) fn v2ray_s_name(name: &str) -> &str {
+    match name {
+        "mixed" => "socks",
+        "tunnel" => "dokodemo-door",
+        "direct" => "freedom",
+        "block" => "blackhole",
+        other => other,
+    }
+}
+
 /// Reads `protocol` and `settings` of an inbound.
 pub(super) fn inbound(object: &Object) -> Option<InboundSettings> {
     with_settings(object, |name, lower, settings| {
-        Some(match lower {
-            // Xray's names for the same: `tunnel`, and `mixed`, whose SOCKS port takes HTTP as well.
-            "dokodemo-door" | "tunnel" => InboundSettings::Dokodemo(dokodemo::inbound(settings)?),
+        Some(match v2ray_s_name(lower) {
+            "dokodemo-door" => InboundSettings::Dokodemo(dokodemo::inbound(settings)?),
             "http" => InboundSettings::Http(http::inbound(settings)?),
             "relay" => InboundSettings::Relay(relay::inbound(settings)?),
             "shadowsocks" => InboundSettings::Shadowsocks(shadowsocks::inbound(settings)?),
-            "socks" | "mixed" => InboundSettings::Socks(socks::inbound(settings)?),
+            "socks" => InboundSettings::Socks(socks::inbound(settings)?),
             "trojan" => InboundSettings::Trojan(trojan::inbound(settings)?),
             "vless" => InboundSettings::Vless(vless::inbound(settings)?),
             "vmess" => InboundSettings::Vmess(vmess::inbound(settings)?),
@@ -62,11 +72,10 @@ pub(super) fn inbound(object: &Object) -> Option<InboundSettings> {
 /// Reads `protocol` and `settings` of an outbound.
 pub(super) fn outbound(object: &Object) -> Option<OutboundSettings> {
     with_settings(object, |name, lower, settings| {
-        Some(match lower {
-            // `block` and `direct` are Xray's names for the same.
-            "blackhole" | "block" => OutboundSettings::Blackhole(blackhole::outbound(settings)?),
+        Some(match v2ray_s_name(lower) {
+            "blackhole" => OutboundSettings::Blackhole(blackhole::outbound(settings)?),
             "dns" => OutboundSettings::Dns(dns::outbound(settings)?),
-            "freedom" | "direct" => OutboundSettings::Freedom(freedom::outbound(settings)?),
+            "freedom" => OutboundSettings::Freedom(freedom::outbound(settings)?),
             "http" => OutboundSettings::Http(http::outbound(settings)?),
             "loopback" => OutboundSettings::Loopback(loopback::outbound(settings)?),
             "relay" => OutboundSettings::Relay(relay::outbound(settings)?),
