@@ -92,39 +92,39 @@ const SILENT: [&str; 12] = [
 ];
 
 /// Reads the keys of a listener.
-pub(super) fn server(kind: Kind, part: &Part, problems: &Problems) -> Option<ServerCarrier> {
+pub(super) fn server(kind: Kind, part: &Part, problems: &Problems) -> ServerCarrier {
     part.silent(&SILENT);
     part.refuse(
         &["proxyProtocol"],
         "PROXY headers have no key in this dialect, `acceptProxyProtocol` of a config.json has",
     );
     match kind.carrier {
-        Carrier::Tcp | Carrier::Udp | Carrier::Bind { .. } => Some(ServerCarrier::Raw),
-        Carrier::Ws => Some(ServerCarrier::Ws(server_ws(part, problems)?)),
-        Carrier::Mws => Some(ServerCarrier::Mws(mws::ServerSettings {
-            ws: server_ws(part, problems)?,
+        Carrier::Tcp | Carrier::Udp | Carrier::Bind { .. } => ServerCarrier::Raw,
+        Carrier::Ws => ServerCarrier::Ws(server_ws(part, problems)),
+        Carrier::Mws => ServerCarrier::Mws(mws::ServerSettings {
+            ws: server_ws(part, problems),
             mux: mux(part, problems),
-        })),
+        }),
     }
 }
 
-fn server_ws(part: &Part, problems: &Problems) -> Option<ws::ServerSettings> {
+fn server_ws(part: &Part, problems: &Problems) -> ws::ServerSettings {
     let path = path(part, problems);
-    Some(ws::ServerSettings {
+    ws::ServerSettings {
         // As Go's ServeMux has it.
         below: path.ends_with('/'),
         path,
         // gost looks at no host.
         host: None,
-        headers: headers(part, problems, false)?.0,
+        headers: headers(part, problems, false).0,
         early_data: None,
         heartbeat: None,
         forwarded: Forwarded::default(),
-    })
+    }
 }
 
 /// Reads the keys of a dialer.
-pub(super) fn client(kind: Kind, part: &Part, problems: &Problems) -> Option<ClientCarrier> {
+pub(super) fn client(kind: Kind, part: &Part, problems: &Problems) -> ClientCarrier {
     let keeps_alive = part.switch(&["keepalive"]).unwrap_or(false);
     let ttl = part.span(&["ttl", "keepalive.interval"]);
     part.silent(&SILENT);
@@ -132,24 +132,25 @@ pub(super) fn client(kind: Kind, part: &Part, problems: &Problems) -> Option<Cli
     let ws = || {
         let host = part
             .get(&["host"])
-            .and_then(|node| header_value(node, problems));
-        let (headers, of_headers) = headers(part, problems, true)?;
-        Some(ws::ClientSettings {
+            .and_then(|node| header_value(node, problems))
+            .filter(|host| !host.is_empty());
+        let (headers, of_headers) = headers(part, problems, true);
+        ws::ClientSettings {
             path: path(part, problems),
             host: host.or(of_headers),
             headers,
             early_data: None,
             heartbeat: keeps_alive.then(|| ttl.filter(|ttl| !ttl.is_zero()).unwrap_or(TTL)),
             ends_silently: false,
-        })
+        }
     };
     match kind.carrier {
-        _ if !is_ws => Some(ClientCarrier::Raw),
-        Carrier::Mws => Some(ClientCarrier::Mws(mws::ClientSettings {
-            ws: ws()?,
+        _ if !is_ws => ClientCarrier::Raw,
+        Carrier::Mws => ClientCarrier::Mws(mws::ClientSettings {
+            ws: ws(),
             mux: mux(part, problems),
-        })),
-        _ => Some(ClientCarrier::Ws(ws()?)),
+        }),
+        _ => ClientCarrier::Ws(ws()),
     }
 }
 
@@ -171,15 +172,11 @@ fn path(part: &Part, problems: &Problems) -> String {
 }
 
 /// `header`: a map, or lines of `Name: value`; and the `Host` among them.
-fn headers(
-    part: &Part,
-    problems: &Problems,
-    is_client: bool,
-) -> Option<(HeaderMap, Option<HeaderValue>)> {
+fn headers(part: &Part, problems: &Problems, is_client: bool) -> (HeaderMap, Option<HeaderValue>) {
     let mut headers = HeaderMap::new();
     let mut host = None;
     let Some(node) = part.get(&["header", "headers"]) else {
-        return Some((headers, host));
+        return (headers, host);
     };
     let mut pairs: Vec<(String, Node)> = Vec::new();
     match &node.value {
@@ -218,23 +215,33 @@ fn headers(
             );
             continue;
         }
-        let value = header_value(&value, problems)?;
+        let Some(value) = header_value(&value, problems) else {
+            continue;
+        };
         match read == HOST && is_client {
-            true => host = Some(value),
+            true => host = Some(value).filter(|value| !value.is_empty()),
             false => drop(headers.append(read, value)),
         }
     }
-    Some((headers, host))
+    (headers, host)
 }
 
+/// A value may be empty, which is a text too.
 fn header_value(node: &Node, problems: &Problems) -> Option<HeaderValue> {
-    let text = node.as_text().unwrap_or_default();
+    let text = match &node.value {
+        Value::Null => "",
+        Value::Text(text) => text,
+        Value::List(_) | Value::Map(_) => {
+            problems.error(&node.at, "expected the text of a header");
+            return None;
+        }
+    };
     let value = HeaderValue::from_str(text).ok();
     if value.is_none() {
         let text = format!("`{}` cannot stand in a header", text.escape_debug());
         problems.error(&node.at, &text);
     }
-    value.filter(|_| !text.is_empty())
+    value
 }
 
 fn mux(part: &Part, problems: &Problems) -> smux::Settings {

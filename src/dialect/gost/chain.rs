@@ -62,7 +62,10 @@ pub(super) fn find(
         );
         return None;
     };
-    let chain = read(node, text, root, made, problems)?;
+    let Some(chain) = read(node, text, root, made, problems) else {
+        problems.lost(&node.at, "this chain");
+        return None;
+    };
     made.chains.insert(text.to_owned(), chain.clone());
     Some(chain)
 }
@@ -415,7 +418,7 @@ fn outbound(node: &Node, first: bool, problems: &Problems) -> Option<(String, Ou
             None
         }
     };
-    let mut carrier = carrier::client(kind, &of_dialer, problems)?;
+    let mut carrier = carrier::client(kind, &of_dialer, problems);
     if let ClientCarrier::Ws(ws) = &mut carrier {
         ws.ends_silently = true;
     }

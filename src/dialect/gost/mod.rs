@@ -190,6 +190,13 @@ impl Problems {
         self.0.borrow_mut().0.push(line);
     }
 
+    /// What cannot be made and has not said why is an error all the same: traffic would go another way without it.
+    fn lost(&self, at: &At, what: &str) {
+        if self.0.borrow().0.is_empty() {
+            self.error(at, &format!("{what} cannot be read"));
+        }
+    }
+
     fn warn(&self, at: &At, text: &str) {
         self.0.borrow_mut().1.push(format!("{at}: {text}"));
     }

@@ -26,6 +26,14 @@ const HANDLERS: [&str; 9] = [
 
 /// Reads one of `services`.
 pub(super) fn read(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
+    let before = made.inbounds.len() + made.publish.len();
+    make(node, root, made, problems);
+    if made.inbounds.len() + made.publish.len() == before {
+        problems.lost(&node.at, "this service");
+    }
+}
+
+fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
     const KNOWN: [&str; 8] = [
         "name",
         "addr",
@@ -188,7 +196,7 @@ fn server(
     };
     Some(transport::ServerSettings {
         security,
-        carrier: carrier::server(kind, part, problems)?,
+        carrier: carrier::server(kind, part, problems),
         ..transport::ServerSettings::default()
     })
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const FILE: &str = "\
+pub(super) const FILE: &str = "\
 services:
 - name: service-0
   addr: :8080

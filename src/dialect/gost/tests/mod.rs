@@ -4,6 +4,8 @@ mod bypasses;
 mod files;
 mod words;
 
+use files::FILE;
+
 use super::*;
 use crate::config::Inbound;
 use crate::protocol::{InboundSettings, OutboundSettings};
@@ -375,5 +377,47 @@ fn no_password_is_shown_whatever_stands_in_it() {
     ] {
         let told = errors(&load(&launch(&format!("-L {url}")))).join("\n");
         assert!(!told.contains("ret") && !told.contains("c2Vj"), "{told}");
+    }
+}
+
+/// What goes by a chain goes by it whatever its headers are, and never past it.
+#[test]
+fn a_header_without_a_text_is_a_header() {
+    let empty = |carrier: &ClientCarrier| match carrier {
+        ClientCarrier::Ws(ws) => (ws.headers["foo"].is_empty(), ws.host.clone()),
+        other => panic!("{other:?}"),
+    };
+    let file = FILE.replacen("foo: bar", "foo: \"\"", 1);
+    let null = FILE.replacen("foo: bar", "foo:", 1);
+    for config in [
+        read("-L :1 -F ws://a.test:1?header=Foo:"),
+        of_file(&file).config.unwrap(),
+        of_file(&null).config.unwrap(),
+    ] {
+        let [.., to] = &config.outbounds[..] else {
+            panic!("there are some");
+        };
+        assert_eq!(empty(&to.transport.carrier), (true, None));
+        let led: Vec<_> = config
+            .routing
+            .rules
+            .iter()
+            .map(|rule| &rule.target)
+            .collect();
+        assert_eq!(led.len(), 1);
+        assert_eq!(*led[0], Target::Outbound(to.tag.clone().unwrap()).into());
+    }
+    let config = read("-L ws://:1?header=Foo:");
+    let ServerCarrier::Ws(ws) = &config.inbounds[0].transport.carrier else {
+        panic!("it is a WebSocket");
+    };
+    assert!(ws.headers["foo"].is_empty());
+    for wrong in ["foo: [bar]", "foo: {a: b}"] {
+        let loaded = of_file(&FILE.replacen("foo: bar", wrong, 1));
+        let told = errors(&loaded);
+        assert!(
+            told[0].ends_with("expected the text of a header"),
+            "{told:?}"
+        );
     }
 }
