@@ -79,6 +79,24 @@ pub struct Counted {
 pub const MIN_BUFFER: usize = 16 * 1024;
 
 impl Policy {
+    /// Of programs that have no limit for silence: a day of it ends a session.
+    pub fn patient() -> Self {
+        const DAY: Seconds = Seconds(24 * 60 * 60);
+        let limits = Limits {
+            idle: DAY,
+            uplink_only: DAY,
+            downlink_only: DAY,
+        };
+        let level = Level {
+            limits,
+            ..Level::DEFAULT
+        };
+        Self {
+            levels: BTreeMap::from([(0, level)]),
+            ..Self::default()
+        }
+    }
+
     /// What users of `level` have; V2Ray's defaults where the level is not named.
     pub fn level(&self, level: u32) -> &Level {
         static DEFAULT: Level = Level::DEFAULT;

@@ -15,6 +15,7 @@ use crate::config::{Config, Inbound, Listen, LogTarget, Outbound};
 use crate::dialect::links::bare;
 use crate::dialect::links::said::Said;
 use crate::dns::Strategy;
+use crate::policy::Policy;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::shadowsocks::{AccountSecret, AccountSettings, Method};
@@ -131,7 +132,11 @@ pub(in crate::dialect) fn rest_but_for(
         ("reverse", config.reverse != default.reverse),
         ("observatory", !config.observers.is_empty()),
         ("dns", config.dns != default.dns),
-        ("policy", config.policy != default.policy),
+        // None of these programs ends a session for its silence.
+        (
+            "policy",
+            ![default.policy.clone(), Policy::patient()].contains(&config.policy),
+        ),
         ("limits", config.limits != default.limits),
         ("stats", config.stats),
         ("state", config.state.is_some()),

@@ -8,6 +8,7 @@ use super::bypass;
 use super::chain::Chain;
 use crate::config::{Config, Inbound, Log, Outbound};
 use crate::dialect::names::Names;
+use crate::policy::Policy;
 use crate::protocol::{OutboundSettings, blackhole, freedom};
 use crate::report::Place;
 use crate::reverse::{self, PublishSettings};
@@ -58,6 +59,7 @@ impl Made {
         outbounds.extend(self.outbounds);
         let config = Config {
             log,
+            policy: Policy::patient(),
             inbounds: self.inbounds,
             outbounds,
             routing: routing::Settings {

@@ -37,6 +37,7 @@ use crate::address::Network;
 use crate::config::{Config, Log, LogLevel, LogTarget};
 use crate::dialect::names::Names;
 use crate::dialect::tree::{At, Node, Value, text};
+use crate::policy::Policy;
 use crate::report::Message;
 use crate::reverse::{PublishSettings, PublishTarget};
 use crate::routing::Strategy;
@@ -101,6 +102,7 @@ impl Loaded {
         let mut lines = Vec::new();
         let mut value = v2ray::write_config(config, &mut lines);
         value["routing"] = self.routing.clone();
+        value["policy"] = patience(&config.policy);
         let publish: Vec<_> = config.reverse.publish.iter().map(publication).collect();
         if !publish.is_empty() {
             value["reverse"] = json!({ "publish": publish });
@@ -206,6 +208,16 @@ impl Problems {
         let messages = |lines: Vec<String>| lines.into_iter().map(Message::of_text).collect();
         (messages(errors), messages(warnings))
     }
+}
+
+/// `policy` of a config.json.
+fn patience(policy: &Policy) -> serde_json::Value {
+    let limits = policy.level(0).limits;
+    json!({"levels": {"0": {
+        "connIdle": limits.idle.0,
+        "uplinkOnly": limits.uplink_only.0,
+        "downlinkOnly": limits.downlink_only.0,
+    }}})
 }
 
 /// The chain that `-F` makes.

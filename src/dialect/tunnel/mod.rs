@@ -15,11 +15,10 @@ mod server;
 mod tests;
 mod text;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::{Config, Log, LogLevel};
-use crate::policy::{Level, Limits, Policy, Seconds};
+use crate::policy::Policy;
 use crate::protocol::accounts::Account;
 use crate::report::Message;
 use text::Text;
@@ -49,9 +48,6 @@ const PORT: u16 = 443;
 
 /// Where a WebSocket is asked for when nothing is said, and where gost's is.
 const PATHS: [&str; 2] = ["/", "/ws"];
-
-/// How long a visitor may be silent: whoever publishes a service knows nothing of what is spoken there.
-const DAY: Seconds = Seconds(24 * 60 * 60);
 
 /// Reads a file; `level` is what the environment wants logged.
 pub fn load(end: End, file: &Path, level: Option<LogLevel>) -> Loaded {
@@ -89,7 +85,8 @@ pub fn load_text(
             level: level.unwrap_or_default(),
             ..config.log
         },
-        policy: policy(),
+        // Whoever publishes a service knows nothing of what is spoken there.
+        policy: Policy::patient(),
         ..config
     });
     let mut loaded = Loaded {
@@ -107,21 +104,6 @@ pub fn load_text(
         loaded.errors = mistakes;
     }
     loaded
-}
-
-fn policy() -> Policy {
-    let level = Level {
-        limits: Limits {
-            idle: DAY,
-            uplink_only: DAY,
-            downlink_only: DAY,
-        },
-        ..Level::DEFAULT
-    };
-    Policy {
-        levels: BTreeMap::from([(0, level)]),
-        ..Policy::default()
-    }
 }
 
 fn account(key: String) -> Account {

@@ -8,6 +8,7 @@ use files::FILE;
 
 use super::*;
 use crate::config::Inbound;
+use crate::policy::Policy;
 use crate::protocol::{InboundSettings, OutboundSettings};
 use crate::routing::{Strategy, Target};
 use crate::transport::{ClientCarrier, ServerCarrier};
@@ -58,6 +59,7 @@ fn services_of_the_command_line() {
     assert_eq!(path(inbound), "/ws");
     assert!(matches!(&inbound.protocol, InboundSettings::Socks(socks) if socks.accounts.is_none()));
     assert_eq!((inbound.ports[0].from, inbound.ports[0].to), (8080, 8080));
+    assert_eq!(config.policy, Policy::patient(), "silence ends nothing");
 
     let config = read("-L http+wss://u:p%40w@127.0.0.1:8443?path=/x&tls.minVersion=VersionTLS13");
     let inbound = &config.inbounds[0];
