@@ -11,6 +11,7 @@ use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -150,7 +151,9 @@ impl Stage {
         path
     }
 
+    /// What stands in a file of the test's folder, lines of a log that were said before the call among it.
     pub fn read(&self, name: &str) -> String {
+        thread::sleep(LATE_LINES);
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
@@ -261,8 +264,10 @@ impl Stage {
         &mut self.children[index]
     }
 
-    /// What a child wrote to its standard output and error.
+    /// What a child wrote to its standard output and error. Lines that come close together are written
+    /// together, a little later: what was said before the call is in it.
     pub fn log(&self, index: usize) -> String {
+        thread::sleep(LATE_LINES);
         let bytes = fs::read(&self.children[index].log).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
@@ -523,3 +528,6 @@ pub fn connections(port: u16) -> usize {
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const LOG_LIMIT: Duration = Duration::from_secs(10);
+
+/// Ten times of what a line of the log may wait for the next.
+const LATE_LINES: Duration = Duration::from_millis(50);
