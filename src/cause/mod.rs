@@ -45,7 +45,7 @@ pub use request::{RequestError, Unfit};
 pub use reverse::ReverseError;
 pub use stream::StreamError;
 pub use system::system_words;
-pub use tls::{TlsError, Untrusted, Unusable};
+pub use tls::{TlsError, Untrusted, Unusable, Words};
 pub use unreached::{Reach, Unreached};
 pub use upgrade::{Refused, UpgradeError};
 

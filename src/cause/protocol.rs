@@ -161,6 +161,9 @@ pub enum SocksError {
     /// The first byte.
     #[error("version {0:#04x} is not SOCKS 4 or 5")]
     Version(u8),
+    /// The first byte, of what others take.
+    #[error("a first byte of {0:#04x} is no SOCKS of the version that this service speaks")]
+    NotTaken(u8),
     /// There are accounts, and the client speaks SOCKS 4.
     #[error("SOCKS 4 has no passwords")]
     NoPasswords,
@@ -335,7 +338,7 @@ impl AuthError {
 impl SocksError {
     fn code(&self) -> &'static str {
         match self {
-            Self::Version(_) => "socks-version",
+            Self::Version(_) | Self::NotTaken(_) => "socks-version",
             Self::NoPasswords | Self::NotOffered | Self::OnlyWithPassword | Self::WrongPassword => {
                 "proxy-auth"
             }

@@ -50,6 +50,46 @@ pub enum TlsError {
     Failed(io::Error),
     /// It was not over in this time.
     Slow(Duration),
+    /// The same, whose cure has other keys.
+    In(Words, Box<Self>),
+}
+
+/// The keys of the file that the settings come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Words {
+    /// Those of a config.json.
+    #[default]
+    Config,
+    /// GOST's.
+    Gost,
+    /// Those of a reverse tunnel's file.
+    Tunnel,
+}
+
+impl Words {
+    fn server_name(self) -> &'static str {
+        match self {
+            Self::Config | Self::Gost => "serverName",
+            Self::Tunnel => "server_name",
+        }
+    }
+
+    /// How a certificate is pinned that nobody has to vouch for.
+    fn pin(self) -> &'static str {
+        match self {
+            Self::Config => "pinnedPeerCertificateChainSha256",
+            Self::Gost | Self::Tunnel => "pin",
+        }
+    }
+
+    /// How its issuer is made known.
+    fn issuer(self) -> &'static str {
+        match self {
+            Self::Config => "give its issuer as a certificate with `usage: verify`",
+            Self::Gost => "give its issuer by `caFile`",
+            Self::Tunnel => "give its issuer by `ca_cert_path`",
+        }
+    }
 }
 
 /// Why a certificate cannot be looked into.
@@ -80,9 +120,6 @@ pub enum Untrusted {
     Other(String),
 }
 
-const CURE: &str =
-    "make another one, or pin it by `pinnedPeerCertificateChainSha256`, which takes any";
-
 impl TlsError {
     /// Stays when the sentence changes.
     pub fn code(&self) -> &'static str {
@@ -102,6 +139,7 @@ impl TlsError {
             Self::Broken(_) => "tls-broken",
             Self::Failed(_) => "tls-handshake",
             Self::Slow(_) => "tls-timeout",
+            Self::In(_, error) => error.code(),
         }
     }
 
@@ -111,6 +149,7 @@ impl TlsError {
             Self::ServerName(_) => io::ErrorKind::InvalidInput,
             Self::Broken(e) => e.kind(),
             Self::Slow(_) => io::ErrorKind::TimedOut,
+            Self::In(_, error) => error.kind(),
             _ => io::ErrorKind::InvalidData,
         }
     }
@@ -123,6 +162,7 @@ impl TlsError {
                 "no authority that this system believes has issued its certificate".to_owned()
             }
             Self::Unusable(what) => what.to_string(),
+            Self::In(_, error) => error.plain(),
             Self::Alert { alert, .. } => format!("the server ends the TLS handshake: {alert}"),
             other => other.to_string(),
         }
@@ -131,15 +171,33 @@ impl TlsError {
 
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.say(Words::Config, f)
+    }
+}
+
+impl TlsError {
+    /// With cures in the words of whoever wrote the settings.
+    #[must_use]
+    pub fn said_in(self, words: Words) -> Self {
+        match words {
+            Words::Config => self,
+            words => Self::In(words, Box::new(self)),
+        }
+    }
+
+    fn say(&self, words: Words, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::In(words, error) => error.say(*words, f),
             Self::ServerName(name) => write!(
                 f,
-                "`{name}` cannot be a server name of TLS, set `serverName`"
+                "`{name}` cannot be a server name of TLS, set `{}`",
+                words.server_name()
             ),
             Self::WrongName { host, presented } => write!(
                 f,
-                "{}: set `serverName` to the name it is for",
-                not_for(host, presented)
+                "{}: set `{}` to the name it is for",
+                not_for(host, presented),
+                words.server_name()
             ),
             Self::Expired => {
                 f.write_str("the server's certificate has expired (or our clock is wrong)")
@@ -147,15 +205,26 @@ impl fmt::Display for TlsError {
             Self::NotYetValid => {
                 f.write_str("the server's certificate is not valid yet (or our clock is wrong)")
             }
-            Self::UnknownIssuer => f.write_str(
-                "nobody we believe has issued the server's certificate: give its issuer as a \
-                 certificate with `usage: verify`, or pin it by `pinnedPeerCertificateChainSha256`",
+            Self::UnknownIssuer => write!(
+                f,
+                "nobody we believe has issued the server's certificate: {}, or pin it by `{}`",
+                words.issuer(),
+                words.pin()
             ),
             Self::WrongKey => f.write_str(
                 "the server has not the key of its certificate: somebody sits in between, or its files do not belong together",
             ),
-            Self::Unusable(what) => write!(f, "{what}, {CURE}"),
-            Self::Untrusted(why) => why.fmt(f),
+            Self::Unusable(what) => write!(
+                f,
+                "{what}, make another one, or pin it by `{}`, which takes any",
+                words.pin()
+            ),
+            Self::Untrusted(Untrusted::CertificatePins) if words != Words::Config => write!(
+                f,
+                "none of the server's certificates is one of `{}`",
+                words.pin()
+            ),
+            Self::Untrusted(why) => fmt::Display::fmt(why, f),
             Self::Certificate(what) => f.write_str(what),
             Self::NotTls => f.write_str("the server does not speak TLS on this port"),
             Self::Alert { host, alert } => write!(

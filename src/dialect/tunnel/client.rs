@@ -8,6 +8,7 @@ use super::server::{Transport, auth_key, paths, transports};
 use super::text::{Table, Text, Value};
 use super::{PORT, account};
 use crate::address::{Destination, Host};
+use crate::cause::Words;
 use crate::config::{Config, Outbound, Through};
 use crate::dns::Strategy;
 use crate::protocol::accounts::Account;
@@ -157,7 +158,10 @@ fn servers(value: &Value<'_, '_>, port: u16) -> Option<Vec<Destination>> {
 
 /// What is believed of a server.
 fn tls(client: &Table<'_, '_>, transports: &[Transport]) -> Option<tls::ClientSettings> {
-    let mut settings = tls::ClientSettings::default();
+    let mut settings = tls::ClientSettings {
+        words: Words::Tunnel,
+        ..tls::ClientSettings::default()
+    };
     let skip = client.get("skip_verify");
     let ca = client.get("ca_cert_path");
     let pin = client.get("pin");

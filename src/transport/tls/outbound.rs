@@ -25,7 +25,7 @@ use super::system;
 use super::verify::Verifier;
 use super::{BuildError, HANDSHAKE_LIMIT, PROVIDER, version};
 use crate::address::{Destination, Host};
-use crate::cause::{TlsError, Untrusted, Unusable};
+use crate::cause::{TlsError, Untrusted, Unusable, Words};
 use crate::io::{Link, Step};
 
 /// The client side.
@@ -38,6 +38,7 @@ pub struct Outbound {
     server_name: Option<Host>,
     /// The name to check in the place of that one; there may be more.
     verified_name: Option<Host>,
+    words: Words,
     /// The system's authorities must be known before a handshake.
     asks_system: bool,
 }
@@ -79,6 +80,7 @@ impl Outbound {
             verifier,
             server_name: settings.server_name.clone(),
             verified_name: settings.verify_names.first().cloned(),
+            words: settings.words,
         })
     }
 
@@ -172,6 +174,15 @@ impl Outbound {
         host: &Host,
         shake: impl FnOnce(ServerName<'static>) -> F,
     ) -> Result<T, TlsError> {
+        let shaken = self.shaken(host, shake).await;
+        shaken.map_err(|e| e.said_in(self.words))
+    }
+
+    async fn shaken<T, F: Future<Output = io::Result<(T, String)>>>(
+        &self,
+        host: &Host,
+        shake: impl FnOnce(ServerName<'static>) -> F,
+    ) -> Result<T, TlsError> {
         let name = match host {
             Host::Ip(ip) => ServerName::from(*ip),
             Host::Domain(name) => ServerName::try_from(name.clone())
@@ -236,7 +247,12 @@ fn certificate(error: &CertificateError, host: &Host) -> TlsError {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             TlsError::NotYetValid
         }
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsError::UnknownIssuer,
+        // The last two: somebody who is believed has the issuer's name, and another key.
+        CertificateError::UnknownIssuer
+        | CertificateError::BadSignature
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            TlsError::UnknownIssuer
+        }
         CertificateError::ApplicationVerificationFailure => TlsError::WrongKey,
         CertificateError::UnhandledCriticalExtension => {
             TlsError::Unusable(Unusable::CriticalExtension)

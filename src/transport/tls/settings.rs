@@ -12,6 +12,7 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use super::key_pair::{KeyPair, SelfSigned};
 use crate::address::Host;
+use crate::cause::Words;
 
 /// The server side.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +55,8 @@ pub struct ClientSettings {
     /// Ours, with `allow_insecure`: whoever shows a certificate that nobody vouched for is named in the log, with its
     /// fingerprint and this about the cure.
     pub told_unverified: Option<&'static str>,
+    /// Whose keys a failed handshake is told in.
+    pub words: Words,
     /// gost's authority without a name: a chain counts whatever the name in it is.
     pub any_name: bool,
     /// `pinnedPeerCertificateChainSha256`: V2Ray's hashes of chains, of which the server's must be one.
@@ -125,6 +128,7 @@ impl Default for ClientSettings {
             disable_system_root: false,
             allow_insecure: false,
             told_unverified: None,
+            words: Words::Config,
             any_name: false,
             pins: Vec::new(),
             certificate_pins: Vec::new(),
