@@ -6,12 +6,15 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::run::{self, Ending};
+use super::reload::Fresh;
+use super::run::{self, Again, Ending};
 use super::say;
 use crate::cause::system_words;
 use crate::dialect::gost::{self, Form, Launch};
+use crate::report::Message;
 
 /// Whether it is asked for by the program's name.
 pub(super) fn is_meant(args: &[OsString]) -> bool {
@@ -22,7 +25,7 @@ pub(super) fn is_meant(args: &[OsString]) -> bool {
 }
 
 /// What the flags say.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Flags {
     services: Vec<String>,
     hops: Vec<String>,
@@ -68,6 +71,7 @@ pub(super) fn run(args: &[OsString]) -> ExitCode {
         }
     };
     let form = flags.form;
+    let again = again(&flags);
     let launch = match launch(flags) {
         Ok(launch) => launch,
         Err(text) => {
@@ -102,7 +106,30 @@ pub(super) fn run(args: &[OsString]) -> ExitCode {
         parent: None,
         cannot_start: CANNOT_START,
     };
-    run::serve(config, &loaded.warnings, &ending, None, || ())
+    run::serve(config, &loaded.warnings, &ending, &again, || ())
+}
+
+/// Reads the files again, where there are some.
+fn again(flags: &Flags) -> Again<'static> {
+    let is_file = |name: &String| name != "-" && !is_text(name);
+    let is_found = flags.files.is_empty() && flags.services.is_empty() && flags.hops.is_empty();
+    if !is_found && (flags.files.is_empty() || !flags.files.iter().all(is_file)) {
+        return Again::Never;
+    }
+    let flags = flags.clone();
+    Again::Config(Arc::new(move || {
+        let launch = launch(flags.clone()).map_err(|text| vec![text])?;
+        let loaded = gost::load(&launch);
+        let lines = |messages: &[Message]| messages.iter().map(ToString::to_string).collect();
+        match loaded.config {
+            Some(config) => Ok(Fresh {
+                config,
+                warnings: lines(&loaded.warnings),
+                understood: Vec::new(),
+            }),
+            None => Err(lines(&loaded.errors)),
+        }
+    }))
 }
 
 /// The same as a `config.json`, and what that has no word for.
@@ -175,9 +202,14 @@ fn found() -> Option<String> {
     found.map(|file| file.display().to_string())
 }
 
+/// Whether `-C` is the config itself.
+fn is_text(name: &str) -> bool {
+    name.trim_start().starts_with('{')
+}
+
 /// The name and the text of `-C`: a file, `-` for standard input, or JSON itself.
 fn file(name: String) -> Result<(String, String), String> {
-    if name.trim_start().starts_with('{') {
+    if is_text(&name) {
         return Ok(("-C".to_owned(), name));
     }
     if name.starts_with("http://") || name.starts_with("https://") {

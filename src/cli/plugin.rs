@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::parent::Parent;
-use super::run::{self, Ending};
+use super::run::{self, Again, Ending};
 use super::{BAD_CONFIG, say};
 use crate::dialect::plugin::flags::Asked;
 use crate::dialect::plugin::{self, Environment, Launch, is_flag, usage};
@@ -62,7 +62,7 @@ pub(super) fn run(args: &[OsString]) -> ExitCode {
         parent,
         cannot_start: CANNOT_START,
     };
-    run::serve(config, &loaded.warnings, &ending, None, || ())
+    run::serve(config, &loaded.warnings, &ending, &Again::Never, || ())
 }
 
 fn environment() -> Environment {

@@ -1,11 +1,15 @@
 //! SIGHUP: the config is read again, and what differs is changed while tunnels run.
 
+use std::pin::Pin;
+use std::sync::Arc;
+
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::args::ConfigArgs;
 use super::given::Source;
 use super::load::{Meant, load};
+use super::run::Again;
 use super::{inputs, notify};
 use crate::config::Config;
 use crate::log::{self, NOTICE};
@@ -13,14 +17,18 @@ use crate::server::Server;
 
 /// Reads the config again, by the arguments of the start, and makes it run. What keeps it from that is said, and nothing
 /// has changed then.
-pub(super) async fn reload(server: &mut Server, args: Option<&ConfigArgs>) {
-    let Some(args) = args else {
-        return log::repeated(
-            "SIGHUP is ignored: the config is in no file that could be read again",
-        );
+pub(super) async fn reload(server: &mut Server, again: &Again<'_>) {
+    let reading: BoxFuture<'_, _> = match again {
+        Again::Never => {
+            return log::repeated(
+                "SIGHUP is ignored: the config is in no file that could be read again",
+            );
+        }
+        Again::Config(reader) => Box::pin(aside(reader.clone())),
+        Again::Program(args, _) => Box::pin(read(&args.config)),
     };
     notify::reloading();
-    match reloaded(server, args).await {
+    match reloaded(server, reading).await {
         Ok(()) => notify::ready(),
         Err(lines) => {
             for line in &lines {
@@ -32,13 +40,16 @@ pub(super) async fn reload(server: &mut Server, args: Option<&ConfigArgs>) {
     }
 }
 
-async fn reloaded(server: &mut Server, args: &ConfigArgs) -> Result<(), Vec<String>> {
+async fn reloaded(
+    server: &mut Server,
+    reading: BoxFuture<'_, Result<Fresh, Vec<String>>>,
+) -> Result<(), Vec<String>> {
     let one = |text: String| vec![text];
-    let Read {
+    let Fresh {
         config,
         warnings,
         understood,
-    } = read(args).await?;
+    } = reading.await?;
     let log = log::prepare(&config.log).map_err(one)?;
     let changed = server
         .change(config)
@@ -64,14 +75,25 @@ async fn reloaded(server: &mut Server, args: &ConfigArgs) -> Result<(), Vec<Stri
 }
 
 /// What runs next, and what is said of it.
-struct Read {
-    config: Config,
-    warnings: Vec<String>,
-    understood: Vec<String>,
+pub(super) struct Fresh {
+    pub(super) config: Config,
+    pub(super) warnings: Vec<String>,
+    pub(super) understood: Vec<String>,
+}
+
+/// Reads the config of a dialect again; lines say why there is none.
+pub(super) type Reader = Arc<dyn Fn() -> Result<Fresh, Vec<String>> + Send + Sync>;
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// By a thread that nobody needs, too.
+async fn aside(reader: Reader) -> Result<Fresh, Vec<String>> {
+    let read = spawn_blocking(move || reader()).await;
+    read.unwrap_or_else(|e| Err(vec![e.to_string()]))
 }
 
 /// Files and other machines may hang, so they are read by a thread that nobody needs.
-async fn read(args: &ConfigArgs) -> Result<Read, Vec<String>> {
+async fn read(args: &ConfigArgs) -> Result<Fresh, Vec<String>> {
     let one = |text: String| vec![text];
     let inputs = inputs::find(args).map_err(one)?;
     if inputs.is_empty() {
@@ -95,7 +117,7 @@ async fn read(args: &ConfigArgs) -> Result<Read, Vec<String>> {
     };
     let warnings = loaded.warnings.iter().map(ToString::to_string);
     let left_out = left_out.iter().map(|line| format!("left out: {line}"));
-    Ok(Read {
+    Ok(Fresh {
         config,
         warnings: warnings.chain(left_out).collect(),
         understood,

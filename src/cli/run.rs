@@ -12,7 +12,7 @@ use super::example::Example;
 use super::load::{Meant, choose_ports, load};
 use super::parent::Parent;
 use super::pid_file::PidFile;
-use super::reload::reload;
+use super::reload::{Reader, reload};
 use super::signals::{Asked, Signals};
 use super::successor::{Predecessor, Program};
 use super::{BAD_CONFIG, XRAY, inputs, notify, say, stands_in_for_xray, test};
@@ -56,8 +56,8 @@ pub(super) fn run(args: &RunArgs, program: &Program) -> ExitCode {
     for line in left_out {
         eprintln!("left out: {line}");
     }
-    let again = Again { args, program };
-    serve(config, &loaded.warnings, &ALONE, Some(&again), || {
+    let again = Again::Program(args, program);
+    serve(config, &loaded.warnings, &ALONE, &again, || {
         if let Some(predecessor) = predecessor {
             predecessor.let_go();
         }
@@ -78,15 +78,30 @@ pub(super) fn run(args: &RunArgs, program: &Program) -> ExitCode {
 }
 
 /// How the config is read again, and the program started again.
-pub(super) struct Again<'a> {
-    pub(super) args: &'a RunArgs,
-    pub(super) program: &'a Program,
+pub(super) enum Again<'a> {
+    /// Neither.
+    Never,
+    /// The config alone, as this reads it.
+    Config(Reader),
+    /// Both, by the arguments of the start.
+    Program(&'a RunArgs, &'a Program),
+}
+
+impl<'a> Again<'a> {
+    fn program(&self) -> Option<(&'a RunArgs, &'a Program)> {
+        match self {
+            Self::Program(args, program) => Some((args, program)),
+            Self::Never | Self::Config(_) => None,
+        }
+    }
 }
 
 /// The embedded config.
 fn example() -> ExitCode {
     let example = Example::new();
-    serve(example.config(), &[], &ALONE, None, || say(example))
+    serve(example.config(), &[], &ALONE, &Again::Never, || {
+        say(example)
+    })
 }
 
 /// One line for each error; whether there was one. The file itself is shown to a person alone: what a service
@@ -129,7 +144,7 @@ pub(super) fn serve(
     config: Config,
     warnings: &[Message],
     ending: &Ending,
-    again: Option<&Again<'_>>,
+    again: &Again<'_>,
     started: impl FnOnce(),
 ) -> ExitCode {
     match served(config, warnings, ending, again, started) {
@@ -147,7 +162,7 @@ fn served(
     config: Config,
     warnings: &[Message],
     ending: &Ending,
-    again: Option<&Again<'_>>,
+    again: &Again<'_>,
     started: impl FnOnce(),
 ) -> Result<(), String> {
     let waiting = log::start(&config.log)?;
@@ -172,7 +187,7 @@ fn served(
     for unused in handed::close_unused() {
         warn!("{unused} was handed over, but no inbound listens there: it is closed");
     }
-    let pid_file = again.and_then(|again| again.args.pidfile.as_ref());
+    let pid_file = again.program().and_then(|(args, _)| args.pidfile.as_ref());
     let pid_file = pid_file.map(|path| {
         PidFile::write(path)
             .map_err(|e| format!("-pidfile: {}: {}", path.display(), system_words(&e)))
@@ -208,12 +223,7 @@ fn raise_limit() {
 }
 
 /// Waits for a signal, or for the end of whoever it ends with, and then for the tunnels, unless another signal comes.
-async fn until_end(
-    server: &mut Server,
-    mut signals: Signals,
-    ending: &Ending,
-    again: Option<&Again<'_>>,
-) {
+async fn until_end(server: &mut Server, mut signals: Signals, ending: &Ending, again: &Again<'_>) {
     let parent = async {
         match &ending.parent {
             Some(parent) => parent.gone().await,
@@ -226,7 +236,7 @@ async fn until_end(
             asked = signals.next() => match asked {
                 Asked::End => break,
                 Asked::Reload => tokio::select! {
-                    () = reload(server, again.map(|again| &again.args.config)) => {}
+                    () = reload(server, again) => {}
                     () = signals.end() => break,
                 },
                 Asked::Succeed => {
@@ -234,8 +244,8 @@ async fn until_end(
                         succeeded = succeed(again) => succeeded,
                         () = signals.end() => break,
                     };
-                    if let Some(again) = succeeded {
-                        return drain(server, signals, again.args.drain).await;
+                    if let Some(args) = succeeded {
+                        return drain(server, signals, args.drain).await;
                     }
                 }
             },
@@ -260,17 +270,17 @@ async fn until_end(
 }
 
 /// Has another process take this one's place; `None` when there is none, and all goes on as it was.
-async fn succeed<'a>(again: Option<&'a Again<'a>>) -> Option<&'a Again<'a>> {
-    let Some(again) = again else {
+async fn succeed<'a>(again: &Again<'a>) -> Option<&'a RunArgs> {
+    let Some((args, program)) = again.program() else {
         log::repeated(
             "SIGUSR2 is ignored: the config is in no file that another process could read",
         );
         return None;
     };
-    match again.program.start_again().await {
+    match program.start_again().await {
         Ok(pid) => {
             notify::succeeded_by(pid);
-            Some(again)
+            Some(args)
         }
         Err(why) => {
             error!("{why}");

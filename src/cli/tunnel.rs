@@ -3,15 +3,18 @@
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tracing::info;
 
 use super::args::TunnelEnd;
-use super::run::{self, ALONE};
+use super::reload::Fresh;
+use super::run::{self, ALONE, Again};
 use super::{BAD_CONFIG, test};
 use crate::config::LogLevel;
 use crate::dialect::tunnel::{self, End};
 use crate::log::NOTICE;
+use crate::report::Message;
 
 pub(super) fn run(end: TunnelEnd, file: &Path) -> ExitCode {
     let end = match end {
@@ -28,7 +31,20 @@ pub(super) fn run(end: TunnelEnd, file: &Path) -> ExitCode {
     let Some(config) = loaded.config else {
         return ExitCode::from(BAD_CONFIG);
     };
-    run::serve(config, &loaded.warnings, &ALONE, None, || {
+    let path = file.to_owned();
+    let again = Again::Config(Arc::new(move || {
+        let loaded = tunnel::load(end, &path, level());
+        let lines = |messages: &[Message]| messages.iter().map(ToString::to_string).collect();
+        match loaded.config {
+            Some(config) => Ok(Fresh {
+                config,
+                warnings: lines(&loaded.warnings),
+                understood: loaded.notes,
+            }),
+            None => Err(lines(&loaded.errors)),
+        }
+    }));
+    run::serve(config, &loaded.warnings, &ALONE, &again, || {
         for note in &loaded.notes {
             info!(target: NOTICE, "{note}");
         }
