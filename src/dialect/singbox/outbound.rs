@@ -119,7 +119,7 @@ fn protocol(keys: &Keys, kind: &str, files: Files<'_>) -> Option<Made> {
             let settings = socks::OutboundSettings {
                 servers: vec![ServerSettings { to, accounts }],
                 version,
-                udp_tunnel: false,
+                ..socks::OutboundSettings::default()
             };
             (OutboundSettings::Socks(settings), plain, None)
         }

@@ -122,8 +122,8 @@ impl Request {
         Ok(self.to.encode(Form::PortLast, out)?)
     }
 
-    /// A SOCKS 4 or 4a request; the user name in it proves nothing and is skipped.
-    pub fn decode_4(buf: &mut BytesMut) -> Result<Option<Self>, SocksError> {
+    /// A SOCKS 4 or 4a request, and the user id in front of it.
+    pub fn decode_4(buf: &mut BytesMut) -> Result<Option<(Bytes, Self)>, SocksError> {
         version(buf, 0x04)?;
         let [_, command, high, low, ip @ ..] = &buf[..] else {
             return Ok(None);
@@ -135,6 +135,7 @@ impl Request {
         let Some(user) = text(texts)? else {
             return Ok(None);
         };
+        let user = Bytes::copy_from_slice(user);
         let mut len = 8 + user.len() + 1;
         let host = match ip {
             [0, 0, 0, last] if *last != 0 => {
@@ -148,10 +149,8 @@ impl Request {
             ip => Host::Ip((*ip).into()),
         };
         buf.advance(len);
-        Ok(Some(Self {
-            command,
-            to: Destination::new(host, port),
-        }))
+        let to = Destination::new(host, port);
+        Ok(Some((user, Self { command, to })))
     }
 
     /// A SOCKS 4a request, or a SOCKS 4 request when the host is an IPv4 address. SOCKS 4 has no
@@ -319,7 +318,8 @@ mod tests {
                 to: to.parse().unwrap(),
             };
             request.encode_4("bob", &mut out);
-            assert_eq!(Request::decode_4(&mut out), Ok(Some(request)));
+            let id = Bytes::from_static(b"bob");
+            assert_eq!(Request::decode_4(&mut out), Ok(Some((id, request))));
             let peer = to.parse().unwrap();
             encode_datagram(&peer, b"data", &mut out).unwrap();
             let (from, data) = decode_datagram(out.split()).unwrap();

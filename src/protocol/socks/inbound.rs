@@ -14,7 +14,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UdpSocket;
 use tokio::time::{timeout, timeout_at};
 
-use super::InboundSettings;
 use super::associations::{Associations, Opened};
 use super::codec::{
     CONNECT, Greeting, Login, NO_AUTH, NO_METHOD, PASSWORD, Reply as Message, Request,
@@ -24,6 +23,7 @@ use super::messages::Messages;
 use super::packets::{Association, Remote};
 use super::replies::{Awaited, GENERAL_FAILURE, GRANTED_4, REJECTED_4, SUCCEEDED};
 use super::udp::Port;
+use super::{InboundSettings, Taken};
 use crate::address::{Destination, Host};
 use crate::cause::{FlightError, ProtocolError, SocksError};
 use crate::io::{PacketStream, Udp};
@@ -45,6 +45,7 @@ pub struct Inbound {
     grant: Grant,
     udp: bool,
     udp_tunnel: bool,
+    taken: Taken,
     /// The address told to UDP clients, in place of the one they are connected to.
     udp_ip: Option<Host>,
     pub(super) associations: Arc<Associations>,
@@ -73,6 +74,7 @@ impl Inbound {
             grant: settings.grant,
             udp: settings.udp,
             udp_tunnel: settings.udp_tunnel,
+            taken: settings.taken,
             udp_ip: settings.udp_ip,
             associations: Arc::default(),
         }
@@ -176,14 +178,15 @@ impl Inbound {
         who: &mut Option<Arc<User>>,
     ) -> Result<(Option<Arc<User>>, Asked), SocksError> {
         match messages.peek().await? {
+            first if !self.taken.has(first) => Err(SocksError::NotTaken(first)),
             0x04 => {
                 let waits = self.grant.waits(source, local);
-                let to = self.socks_4(messages, waits).await?;
+                let (user, to) = self.socks_4(messages, waits).await?;
                 let reply: Option<Box<dyn Reply>> = match waits {
                     true => Some(Box::new(Awaited::Four)),
                     false => None,
                 };
-                Ok((self.anonymous.clone(), Asked::Stream(to, reply)))
+                Ok((user, Asked::Stream(to, reply)))
             }
             0x05 => {
                 let user = self.log_in(messages).await?;
@@ -201,22 +204,33 @@ impl Inbound {
         &self,
         messages: &mut Messages,
         waits: bool,
-    ) -> Result<Destination, SocksError> {
+    ) -> Result<(Option<Arc<User>>, Destination), SocksError> {
         let request = match messages.next(Request::decode_4).await {
-            _ if self.accounts.is_some() => Err(SocksError::NoPasswords),
-            Ok(request) if request.command == CONNECT => Ok(request),
-            Ok(request) => Err(unsupported(request.command)),
+            Ok((id, request)) => match self.of_id(&id) {
+                Err(e) => Err(e),
+                Ok(user) if request.command == CONNECT => Ok((user, request.to)),
+                Ok(_) => Err(unsupported(request.command)),
+            },
             Err(e) => Err(e.into()),
         };
         let answer = match request {
-            Ok(request) if waits => return Ok(request.to),
+            Ok(granted) if waits => return Ok(granted),
             Ok(_) => GRANTED_4,
             Err(_) => REJECTED_4,
         };
         let sent = messages.send(&answer).await;
-        let request = request?;
+        let granted = request?;
         sent?;
-        Ok(request.to)
+        Ok(granted)
+    }
+
+    /// Who comes by the user id of SOCKS 4, which stands for an account without a password.
+    fn of_id(&self, id: &[u8]) -> Result<Option<Arc<User>>, SocksError> {
+        let Some(accounts) = &self.accounts else {
+            return Ok(self.anonymous.clone());
+        };
+        let user = accounts.find(id, b"");
+        user.map(Some).ok_or(SocksError::NoPasswords)
     }
 
     /// Agrees on a way to log in, and goes it.
@@ -357,6 +371,17 @@ impl Inbound {
         };
         let port = bound.local_addr()?.port();
         Ok((bound, SocketAddr::new(ip, port).into()))
+    }
+}
+
+impl Taken {
+    /// Whether what begins with this byte is among it.
+    fn has(self, first: u8) -> bool {
+        match self {
+            Self::All => true,
+            Self::Four => first == 0x04,
+            Self::Five => first == 0x05,
+        }
     }
 }
 

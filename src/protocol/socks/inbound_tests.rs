@@ -104,6 +104,55 @@ async fn socks_4_and_4a_are_granted_without_a_password_only() {
 }
 
 #[tokio::test]
+async fn a_user_id_of_socks_4_stands_for_an_account_without_a_password() {
+    let account = |user: &str, pass: &str| Account {
+        user: user.to_owned(),
+        pass: pass.to_owned().into(),
+        level: 0,
+    };
+    let settings = || InboundSettings {
+        accounts: Some(vec![account("bob", ""), account("ann", "x")]),
+        ..InboundSettings::default()
+    };
+    let (mut client, accepted) = start(settings());
+    let asked = hex!("04 01 0050 01020304 626f62 00");
+    client.write_all(&asked).await.unwrap();
+    expect(&mut client, &hex!("00 5a 0000 00000000")).await;
+    let (user, to, _link) = stream(accepted).await;
+    assert_eq!((user.as_deref(), &*to), (Some("bob"), "1.2.3.4:80"));
+
+    for id in [&hex!("616e6e")[..], b""] {
+        let (mut client, accepted) = start(settings());
+        let asked = [&hex!("04 01 0050 01020304"), id, &[0]].concat();
+        client.write_all(&asked).await.unwrap();
+        expect(&mut client, &hex!("00 5b 0000 00000000")).await;
+        refusal(accepted).await;
+    }
+}
+
+#[tokio::test]
+async fn an_inbound_of_one_version_takes_no_other() {
+    let of_4 = hex!("04 01 0050 01020304 00");
+    let of_5 = hex!("05 01 00");
+    for (taken, others) in [
+        (Taken::Four, [&of_5[..], b"GET / HTTP/1.1\r\n\r\n"]),
+        (Taken::Five, [&of_4[..], b"CONNECT a:1 HTTP/1.1\r\n\r\n"]),
+    ] {
+        for said in others {
+            let (mut client, accepted) = start(InboundSettings {
+                taken,
+                ..InboundSettings::default()
+            });
+            client.write_all(said).await.unwrap();
+            assert!(refusal(accepted).await.contains("of the version"));
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).await.unwrap();
+            assert_eq!(got, b"");
+        }
+    }
+}
+
+#[tokio::test]
 async fn refusals_have_the_bytes_of_v2ray_and_a_reason() {
     let cases: [(InboundSettings, &[u8], &[u8], &str); 7] = [
         (

@@ -12,4 +12,4 @@ mod udp;
 
 pub use inbound::Inbound;
 pub use outbound::{Client, Outbound};
-pub use settings::{InboundSettings, OutboundSettings, Version};
+pub use settings::{InboundSettings, OutboundSettings, Taken, Version};

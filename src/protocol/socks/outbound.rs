@@ -28,6 +28,7 @@ pub struct Outbound {
     servers: Servers<Account>,
     version: Version,
     udp_tunnel: bool,
+    offers_none: bool,
 }
 
 /// Who we are at one server.
@@ -35,6 +36,7 @@ pub struct Client<'a> {
     account: Option<&'a Account>,
     version: Version,
     udp_tunnel: bool,
+    offers_none: bool,
 }
 
 impl From<OutboundSettings> for Outbound {
@@ -43,6 +45,7 @@ impl From<OutboundSettings> for Outbound {
             servers: Servers::new(settings.servers, |account| account),
             version: settings.version,
             udp_tunnel: settings.udp_tunnel,
+            offers_none: settings.offers_none,
         }
     }
 }
@@ -61,6 +64,7 @@ impl Outbound {
             account,
             version: self.version,
             udp_tunnel: self.udp_tunnel,
+            offers_none: self.offers_none,
         };
         Some((server, client))
     }
@@ -88,7 +92,7 @@ impl Client<'_> {
         };
         within(limit, async {
             match self.version {
-                Version::Five => request_5(&mut messages, &request, account).await.map(drop),
+                Version::Five => self.request_5(&mut messages, &request).await.map(drop),
                 Version::FourA => request_4(&mut messages, &request, account).await,
                 Version::Four => {
                     let found = dns::resolve(to, Strategy::UseIpv4).await?;
@@ -130,7 +134,7 @@ impl Client<'_> {
                 command: UDP_TUNNEL,
                 to: SocketAddr::from(([0, 0, 0, 0], 0)).into(),
             };
-            let asking = request_5(&mut messages, &request, self.account);
+            let asking = self.request_5(&mut messages, &request);
             within(limit, asking).await?;
             return Ok(Box::new(PacketStream::new(messages.into_link(), OfMany)));
         }
@@ -144,7 +148,7 @@ impl Client<'_> {
                 command: UDP_ASSOCIATE,
                 to: SocketAddr::from(([0, 0, 0, 0], 0)).into(),
             };
-            let mut relay = request_5(&mut messages, &request, self.account).await?;
+            let mut relay = self.request_5(&mut messages, &request).await?;
             if matches!(relay.host, Host::Ip(ip) if ip.is_unspecified()) {
                 relay.host = server.host;
             }
@@ -160,6 +164,65 @@ impl Client<'_> {
         let association = Association::new(socket, messages.into_link(), Remote::At(relay));
         Ok(Box::new(association))
     }
+
+    /// Logs in, asks, and gives the address the server names.
+    async fn request_5(
+        &self,
+        messages: &mut Messages,
+        request: &Request,
+    ) -> io::Result<Destination> {
+        let mut out = BytesMut::new();
+        // As V2Ray does, only what will be used is offered.
+        let offered: &[u8] = match self.account {
+            Some(_) if self.offers_none => &[NO_AUTH, PASSWORD],
+            Some(_) => &[PASSWORD],
+            None => &[NO_AUTH],
+        };
+        Greeting(Bytes::from_static(offered)).encode(&mut out);
+        messages.send(&out.split()).await?;
+        let chosen = messages.next(|buf| decode_pair(buf, 0x05)).await?;
+        match (chosen, self.account) {
+            (NO_AUTH, _) => {}
+            (PASSWORD, Some(account)) => {
+                let login = Login {
+                    user: Bytes::copy_from_slice(account.user.as_bytes()),
+                    pass: Bytes::copy_from_slice(account.pass.as_bytes()),
+                };
+                login.encode(&mut out);
+                messages.send(&out.split()).await?;
+                if messages.next(|buf| decode_pair(buf, 0x01)).await? != 0x00 {
+                    return Err(denied(
+                        "the SOCKS server does not know this user and password",
+                    ));
+                }
+            }
+            (NO_METHOD, None) => {
+                return Err(denied("the SOCKS server asks for a user and password"));
+            }
+            (NO_METHOD, Some(_)) => {
+                return Err(denied("the SOCKS server takes no user and password"));
+            }
+            (other, _) => {
+                return Err(denied(format!(
+                    "the SOCKS server chose method {other:#04x}, which was not offered"
+                )));
+            }
+        }
+        request.encode(&mut out).map_err(io::Error::other)?;
+        messages.send(&out).await?;
+        let reply = messages.next(Reply::decode).await?;
+        match meaning(reply.code) {
+            None => Ok(reply.bound),
+            Some((kind, text)) => {
+                let text = format!("the SOCKS server says: {text}");
+                Err(match reply.code {
+                    0x02..=0x06 => TargetRefused(text).of_kind(kind),
+                    // Anything may be wrong there.
+                    _ => io::Error::new(kind, text),
+                })
+            }
+        }
+    }
 }
 
 async fn within<T>(
@@ -173,62 +236,6 @@ async fn within<T>(
         );
         io::Error::new(io::ErrorKind::TimedOut, text)
     })?
-}
-
-/// Logs in, asks, and gives the address the server names.
-async fn request_5(
-    messages: &mut Messages,
-    request: &Request,
-    account: Option<&Account>,
-) -> io::Result<Destination> {
-    let mut out = BytesMut::new();
-    // As V2Ray does, only what will be used is offered.
-    let offered = match account {
-        Some(_) => PASSWORD,
-        None => NO_AUTH,
-    };
-    Greeting(Bytes::copy_from_slice(&[offered])).encode(&mut out);
-    messages.send(&out.split()).await?;
-    let chosen = messages.next(|buf| decode_pair(buf, 0x05)).await?;
-    match (chosen, account) {
-        (NO_AUTH, _) => {}
-        (PASSWORD, Some(account)) => {
-            let login = Login {
-                user: Bytes::copy_from_slice(account.user.as_bytes()),
-                pass: Bytes::copy_from_slice(account.pass.as_bytes()),
-            };
-            login.encode(&mut out);
-            messages.send(&out.split()).await?;
-            if messages.next(|buf| decode_pair(buf, 0x01)).await? != 0x00 {
-                return Err(denied(
-                    "the SOCKS server does not know this user and password",
-                ));
-            }
-        }
-        (NO_METHOD, None) => return Err(denied("the SOCKS server asks for a user and password")),
-        (NO_METHOD, Some(_)) => {
-            return Err(denied("the SOCKS server takes no user and password"));
-        }
-        (other, _) => {
-            return Err(denied(format!(
-                "the SOCKS server chose method {other:#04x}, which was not offered"
-            )));
-        }
-    }
-    request.encode(&mut out).map_err(io::Error::other)?;
-    messages.send(&out).await?;
-    let reply = messages.next(Reply::decode).await?;
-    match meaning(reply.code) {
-        None => Ok(reply.bound),
-        Some((kind, text)) => {
-            let text = format!("the SOCKS server says: {text}");
-            Err(match reply.code {
-                0x02..=0x06 => TargetRefused(text).of_kind(kind),
-                // Anything may be wrong there.
-                _ => io::Error::new(kind, text),
-            })
-        }
-    }
 }
 
 async fn request_4(
@@ -471,7 +478,7 @@ mod tests {
         OutboundSettings {
             servers,
             version,
-            udp_tunnel: false,
+            ..OutboundSettings::default()
         }
         .into()
     }

@@ -24,6 +24,20 @@ pub struct InboundSettings {
     pub transparent: bool,
     /// `waitForConnect`.
     pub grant: Grant,
+    /// What of all that its first byte tells apart is taken; V2Ray's takes all.
+    pub taken: Taken,
+}
+
+/// What clients may speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Taken {
+    /// SOCKS 4, 4a and 5, and HTTP.
+    #[default]
+    All,
+    /// SOCKS 4 and 4a.
+    Four,
+    /// RFC 1928.
+    Five,
 }
 
 /// `settings` of a `socks` outbound.
@@ -35,6 +49,8 @@ pub struct OutboundSettings {
     pub version: Version,
     /// `udpTunnel`: datagrams travel inside the connection, for servers that are gosts.
     pub udp_tunnel: bool,
+    /// Whether a client with an account offers to go without, as gost's do: its server may not ask for any.
+    pub offers_none: bool,
 }
 
 /// What the servers speak.

@@ -162,8 +162,7 @@ fn protocol(keys: &Keys, kind: &str) -> Option<Made> {
                 }
                 _ => OutboundSettings::Socks(socks::OutboundSettings {
                     servers,
-                    version: socks::Version::Five,
-                    udp_tunnel: false,
+                    ..socks::OutboundSettings::default()
                 }),
             };
             (protocol, transport, None)

@@ -104,7 +104,7 @@ pub(super) fn outbound(message: &TypedMessage, at: &At) -> Option<OutboundSettin
                     proxy::socks::Version::Socks4a => socks::Version::FourA,
                 },
                 servers: servers(&config.server, login, &at.key("server"))?,
-                udp_tunnel: false,
+                ..socks::OutboundSettings::default()
             })
         }
         "proxy.trojan.ClientConfig" => {

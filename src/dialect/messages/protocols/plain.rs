@@ -5,7 +5,7 @@ use crate::address::Destination;
 use crate::dialect::messages::at::At;
 use crate::dialect::messages::{host, port};
 use crate::dns::Strategy;
-use crate::protocol::{Grant, dokodemo, freedom, socks};
+use crate::protocol::{dokodemo, freedom, socks};
 use crate::wire::proxy;
 
 pub(super) fn dokodemo(
@@ -55,10 +55,8 @@ pub(super) fn socks(
         accounts: asks.then(|| accounts(&config.accounts)),
         level: config.user_level,
         udp: config.udp_enabled,
-        udp_tunnel: false,
         udp_ip,
-        transparent: false,
-        grant: Grant::default(),
+        ..socks::InboundSettings::default()
     })
 }
 

@@ -55,6 +55,7 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
         udp_ip,
         transparent,
         grant: wait.map(Into::into).unwrap_or_default(),
+        ..InboundSettings::default()
     })
 }
 
@@ -76,6 +77,7 @@ pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
         servers: servers(settings)?,
         version: version.unwrap_or_default(),
         udp_tunnel: settings.read_or("udpTunnel", false),
+        ..OutboundSettings::default()
     })
 }
 
