@@ -38,7 +38,9 @@ impl Dispatcher {
         comer: Comer,
     ) -> io::Result<Opened<Link>> {
         let round = next_round()?;
-        let Chosen { outbound, known } = self.carrier(loopback, to, Network::Tcp).await?;
+        let Chosen {
+            outbound, known, ..
+        } = self.carrier(loopback, to, Network::Tcp).await?;
         let (dispatcher, to) = (self.clone(), to.clone());
         let opening = async move {
             let opened = dispatcher.open(&outbound, &to, &known, comer).await;
@@ -58,7 +60,9 @@ impl Dispatcher {
     ) -> Opening<'a, Opened<Box<dyn Packets>>> {
         Box::pin(async move {
             let round = next_round()?;
-            let Chosen { outbound, known } = self.carrier(loopback, to, Network::Udp).await?;
+            let Chosen {
+                outbound, known, ..
+            } = self.carrier(loopback, to, Network::Udp).await?;
             let (dispatcher, to) = (self.clone(), to.clone());
             let opening = async move {
                 dispatcher

@@ -15,6 +15,7 @@ mod flow;
 mod live;
 mod liveness;
 mod mux;
+mod once_more;
 mod open;
 mod open_packets;
 mod open_port;
@@ -354,7 +355,12 @@ impl Dispatcher {
         let (aim, sniffed) = sniff::stream(resolver.fakes(), &mut session, to, &mut link).await;
         drop(resolver);
         let asked = Asked::new(Network::Tcp, &aim);
-        let Some(Chosen { outbound, known }) = self.route(&session, asked).await else {
+        let Some(Chosen {
+            mut outbound,
+            known,
+            retries,
+        }) = self.route(&session, asked).await
+        else {
             return reply::refuse(link, reply, is_user, &Unreached::Rules).await;
         };
         self.log_accepted(&session, &outbound, Network::Tcp, &aim);
@@ -369,6 +375,7 @@ impl Dispatcher {
         if reply.is_some() && outbound.protocol.is_blackhole() {
             return reply::refuse(link, reply, is_user, &Unreached::Rules).await;
         }
+        let once_more = (retries > 0).then(|| Box::new((aim.clone(), retries)));
         let to = aim.to();
         let span = Span::current();
         span.record("to", display(&to));
@@ -384,13 +391,21 @@ impl Dispatcher {
         let opening = self.watched(&outbound, opening);
         let waits = reply.as_ref().is_some_and(|reply| reply.is_awaited());
         let first_payload = outbound.first_payload();
-        let (opened, mut first) = match sniffed {
+        let (mut opened, mut first) = match sniffed {
             Some(first) => (opening.await, first),
             None if first_payload == FirstPayload::Apart => (opening.await, Vec::new()),
             None if waits => reply::meanwhile(&mut link, opening).await,
             None => tokio::join!(opening, first::payload(first_payload, &mut link)),
         };
         self.note(&outbound, &opened);
+        if opened.is_err()
+            && let Some(once_more) = once_more
+        {
+            let (aim, retries) = *once_more;
+            let failed = (outbound, opened);
+            let asking = self.open_once_more(&session, aim, failed, retries);
+            (outbound, opened) = Box::pin(asking).await;
+        }
         let (target, limits) = match opened {
             Ok(opened) => opened,
             Err(e) => {

@@ -99,7 +99,10 @@ impl Dispatcher {
         let dialling = async {
             let aim = to.clone().into();
             let chosen = self.route(&session, Asked::new(Network::Tcp, &aim)).await;
-            let Some(Chosen { outbound, known }) = chosen else {
+            let Some(Chosen {
+                outbound, known, ..
+            }) = chosen
+            else {
                 return Err(io::Error::from(ReverseError::Nowhere).into());
             };
             debug!(outbound = outbound.name, "a bridge dials its portal");

@@ -53,6 +53,8 @@ pub(super) struct Chosen {
     pub(super) outbound: OutboundRef,
     /// The addresses that the rules were asked about.
     pub(super) known: Known,
+    /// How often the rules may be asked again when it does not open.
+    pub(super) retries: u32,
 }
 
 impl<'a> Asked<'a> {
@@ -72,7 +74,7 @@ impl Dispatcher {
         let Asked { network, to, .. } = asked;
         let mut session = Cow::Borrowed(session);
         let mut known = Known::Unasked;
-        let mut outbound = self.pick(&session, asked, &mut known).await?;
+        let (mut outbound, mut retries) = self.pick(&session, asked, &mut known).await?;
         for _ in 0..MAX_ROUNDS {
             if let Some(loopback) = outbound.protocol.loopback() {
                 self.log_accepted(&session, &outbound, network, &to.clone().into());
@@ -83,7 +85,7 @@ impl Dispatcher {
                     attributes: None,
                     ..session.into_owned()
                 });
-                outbound = self.pick(&session, asked, &mut known).await?;
+                (outbound, retries) = self.pick(&session, asked, &mut known).await?;
                 continue;
             }
             if outbound.protocol.is_control() && session.inbound.from_here {
@@ -95,27 +97,35 @@ impl Dispatcher {
             };
             // The built-in DNS knew no address, but the system may: the rules are asked about that one too.
             let Some(lookup @ Lookup::System) = lookup else {
-                return Some(Chosen { outbound, known });
+                return Some(Chosen {
+                    outbound,
+                    known,
+                    retries,
+                });
             };
             known = find(&lookup, to).await;
             if let Known::Missing(_) = known {
-                return Some(Chosen { outbound, known });
+                return Some(Chosen {
+                    outbound,
+                    known,
+                    retries,
+                });
             }
-            outbound = self.pick(&session, asked, &mut known).await?;
+            (outbound, retries) = self.pick(&session, asked, &mut known).await?;
         }
         debug!(%to, "a session goes round");
         log::repeated("the rules lead a session round in a circle of `loopback` outbounds");
         None
     }
 
-    /// What the rules say; those who watch are told. The addresses of the name become `known` when the rules
+    /// What the rules say, and how often they may be asked again; those who watch are told. The addresses of the name become `known` when the rules
     /// want them.
     async fn pick(
         &self,
         session: &Session,
         asked: Asked<'_>,
         known: &mut Known,
-    ) -> Option<OutboundRef> {
+    ) -> Option<(OutboundRef, u32)> {
         let Asked { network, to, named } = asked;
         let facts = RouteInput {
             inbound: session.inbound.tag.as_deref(),
@@ -142,11 +152,17 @@ impl Dispatcher {
             }
             yield_now().await;
         };
+        let chosen_by = balancer.as_ref().map(|tag| {
+            let router = self.router.now();
+            router
+                .balancer(tag)
+                .map_or(0, |balancer| balancer.retries())
+        });
         if self.routed.receiver_count() > 0 {
             let tag = outbound.as_ref().and_then(|o| o.tag.clone());
             self.publish(&facts, tag, balancer);
         }
-        outbound
+        Some((outbound?, chosen_by.unwrap_or(0)))
     }
 
     /// The tag that the rules give a session, and the balancer that chose it; `None` when no rule takes

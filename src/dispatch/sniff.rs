@@ -190,7 +190,9 @@ impl Stage {
         let dispatcher = dispatcher.clone();
         Self::Routing(Box::pin(async move {
             let question = Asked::new(Network::Udp, &aim);
-            let Chosen { outbound, known } = dispatcher.route(&session, question).await?;
+            let Chosen {
+                outbound, known, ..
+            } = dispatcher.route(&session, question).await?;
             dispatcher.log_accepted(&session, &outbound, Network::Udp, &aim);
             if aim.is_lost() && outbound.goes_to(aim.asked()) {
                 // The next datagram asks again.

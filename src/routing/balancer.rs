@@ -43,6 +43,11 @@ impl Balancer {
         &self.settings.tag
     }
 
+    /// How often it chooses again for a stream whose way did not open.
+    pub fn retries(&self) -> u32 {
+        self.settings.retries
+    }
+
     /// One of `tags`, in the order of the outbounds; `random` supplies the number for strategies that choose at random.
     pub fn choose<'t>(
         &self,

@@ -103,6 +103,8 @@ pub struct BalancerSettings {
     pub observer: Placed<String>,
     /// Those that cannot be reached are passed over for a while.
     pub failing: Option<Failing>,
+    /// gost's `retries`: how often it chooses again for a stream whose way did not open.
+    pub retries: u32,
     /// Where it stands.
     pub at: Place,
 }

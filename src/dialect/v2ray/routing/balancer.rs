@@ -38,7 +38,7 @@ pub(super) fn read(object: Object, unbuilt: &[String]) -> Option<BalancerSetting
         fallback,
         observer,
         at,
-        failing: None,
+        ..BalancerSettings::default()
     })
 }
 
