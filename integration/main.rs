@@ -96,6 +96,7 @@ mod scenario_forwarded;
 mod scenario_fragment;
 mod scenario_geoip;
 mod scenario_gost;
+mod scenario_gost_habits;
 mod scenario_groups;
 mod scenario_haproxy;
 mod scenario_http_proxy;

@@ -391,12 +391,12 @@ impl Drop for Stage {
                 while Instant::now() < patience
                     && running.child.try_wait().is_ok_and(|ended| ended.is_none())
                 {
-                    std::thread::sleep(Duration::from_millis(10));
+                    thread::sleep(Duration::from_millis(10));
                 }
             }
             let _ = running.child.kill();
             let _ = running.child.wait();
-            if std::thread::panicking() {
+            if thread::panicking() {
                 let log = fs::read(&running.log).unwrap_or_default();
                 let from = log.len().saturating_sub(8 * 1024);
                 let tail = String::from_utf8_lossy(&log[from..]);

@@ -150,6 +150,47 @@ async fn services_are_published_and_come_back_after_each_end_was_started_anew() 
     assert!(!log.contains("\"k\""), "no key is in {log}");
 }
 
+#[tokio::test]
+async fn services_come_and_go_when_the_file_is_read_again() {
+    let mut tunnel = Tunnel::start("").await;
+    let [stays, goes, comes] = [(); 3].map(|()| free_port());
+    let echo = traffic::echo().await.port();
+    let proxies = |ports: [u16; 2]| {
+        ports
+            .map(|port| proxy(&format!("of-{port}"), "tcp", port, echo, ""))
+            .concat()
+    };
+    let file = tunnel.client_file("", &proxies([stays, goes]));
+    let client = tunnel.run_client("client", &file, &[stays, goes]).await;
+    let mut visitor = TcpStream::connect(("127.0.0.1", stays))
+        .await
+        .expect("it is open");
+    traffic::exchange(&mut visitor, b"before").await;
+    let file = tunnel.client_file("", &proxies([stays, comes]));
+    tunnel.stage.write("client.toml", file);
+    tunnel.stage.child(client).signal("HUP");
+    until_back(comes).await;
+    traffic::exchange(&mut visitor, b"behind").await;
+    assert!(!visit(goes).await, "it is published no more");
+}
+
+/// The cure is a key of this file, not one of a config.json.
+#[tokio::test]
+async fn a_certificate_that_is_not_believed_is_told_in_the_words_of_the_file() {
+    for (pin, code) in [("", "tls-issuer"), (&*"ab".repeat(32), "tls-pin")] {
+        let mut tunnel = Tunnel::start("").await;
+        tunnel.pin = pin.to_owned();
+        let file = tunnel.client_file("", &proxy("echo", "tcp", free_port(), free_port(), ""));
+        tunnel.run_client("client", &file, &[]).await;
+        let log = tunnel.stage.until_file_has("client.log", code).await;
+        assert!(log.contains("`pin`"), "{log}");
+        assert!(
+            !log.contains("usage: verify") && !log.contains("pinnedPeer"),
+            "{log}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_visitors_are_there_at_once() {
     let mut tunnel = Tunnel::start("").await;

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::Problems;
 use super::part::check_keys;
+use super::{Problems, selector};
 use crate::address::{Destination, Host};
 use crate::dialect::names::Names;
 use crate::dialect::tree::Node;
@@ -14,6 +14,9 @@ pub(super) fn targets(node: &Node, problems: &Problems) -> Vec<Destination> {
         return Vec::new();
     };
     check_keys(forwarder, &["name", "nodes", "selector"], problems);
+    if let Some(selector) = forwarder.get("selector") {
+        selector::read(Some(selector), problems);
+    }
     let nodes = forwarder.get("nodes").map(Node::items).unwrap_or_default();
     let target = |node: &Node| {
         check_keys(node, &["name", "addr", "network"], problems);

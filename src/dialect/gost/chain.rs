@@ -1,33 +1,26 @@
 //! Chains: hops one behind the other, each of one node or of several.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::accounts::account;
 use super::addresses::destination;
 use super::carrier::{self, Carrier, Kind};
 use super::made::Made;
 use super::part::check_keys;
-use super::part::{Asked, Part, duration, place_of_type, type_of};
+use super::part::{Asked, Part, place_of_type, type_of};
 use super::past::{self, Past, Ways};
-use super::{Problems, security};
+use super::{Problems, security, selector};
 use crate::config::{Outbound, Through};
 use crate::dialect::tree::Node;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{OutboundSettings, freedom, http, relay, socks};
 use crate::report::{Place, either};
-use crate::routing::{BalancerSettings, Failing, Strategy, Target};
+use crate::routing::{BalancerSettings, Target};
 use crate::transport::ClientCarrier;
 use crate::{dns, transport};
 
 /// Ways through a chain whose hops have several nodes.
 const MAX_WAYS: usize = 256;
-
-/// gost's `maxFails` and `failTimeout`.
-const FAILING: Failing = Failing {
-    max_fails: 1,
-    timeout: Duration::from_secs(10),
-};
 
 /// A chain that is there: where its sessions go, and what does not go through it.
 #[derive(Clone)]
@@ -70,6 +63,17 @@ pub(super) fn find(
     Some(chain)
 }
 
+/// Reads a chain that no service has asked for.
+pub(super) fn check(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
+    let name = name_of(node);
+    if name.is_empty() {
+        return problems.error(&node.at, "a chain needs a `name`: services name it");
+    }
+    if !made.chains.contains_key(name) {
+        find(&Node::text(name, &node.at), root, made, problems);
+    }
+}
+
 fn name_of(node: &Node) -> &str {
     node.get("name").and_then(Node::as_text).unwrap_or_default()
 }
@@ -81,7 +85,7 @@ fn read(
     made: &mut Made,
     problems: &Problems,
 ) -> Option<Chain> {
-    check_keys(node, &["name", "hops", "metadata"], problems);
+    check_keys(node, &["name", "hops"], problems);
     let hops: Vec<&Node> = node
         .get("hops")
         .map(Node::items)
@@ -117,7 +121,7 @@ fn read(
         counts.push(nodes.len());
         let outbounds: Vec<_> = nodes
             .iter()
-            .filter_map(|node| outbound(node, place == 0, problems))
+            .filter_map(|node| outbound(node, place == 0, hop.get("metadata"), problems))
             .collect();
         if outbounds.len() < nodes.len() || nodes.is_empty() {
             if nodes.is_empty() {
@@ -125,8 +129,9 @@ fn read(
             }
             return None;
         }
+        let chosen = selector::read(hop.get("selector"), problems);
         if nodes.len() > 1 {
-            selector = Some((hop.get("selector"), hop));
+            selector = Some(chosen);
         }
         ways = ways
             .iter()
@@ -188,8 +193,7 @@ fn read(
     let chosen = match several {
         false => None,
         true => {
-            let (selector, hop) = selector?;
-            let (strategy, failing) = select(selector.unwrap_or(hop), problems);
+            let (strategy, failing) = selector?;
             Some(BalancerSettings {
                 tag: name.to_owned(),
                 strategy: strategy.into(),
@@ -215,57 +219,17 @@ fn read(
     Some(Chain { target, ends, past })
 }
 
-/// `selector`: how one of several nodes, or of several targets, is chosen.
-pub(super) fn select(node: &Node, problems: &Problems) -> (Strategy, Failing) {
-    use crate::routing::Among::All;
-    let strategy = match node.get("strategy") {
-        None => Strategy::RoundRobin(All),
-        Some(node) => match node.as_text().unwrap_or_default() {
-            "" | "round" | "rr" => Strategy::RoundRobin(All),
-            "random" | "rand" => Strategy::Random(All),
-            "fifo" | "ha" => Strategy::First,
-            other => {
-                let built = either(&["round", "random", "fifo"]);
-                let text = format!("`{}` is not built, expected {built}", other.escape_debug());
-                problems.error(&node.at, &text);
-                Strategy::First
-            }
-        },
-    };
-    let number = |name: &str| {
-        let node = node.get(name)?;
-        let n = node.as_text().and_then(|text| text.parse().ok());
-        if n.is_none() {
-            problems.error(&node.at, "this is no number");
-        }
-        n
-    };
-    let timeout = node.get("failTimeout").and_then(|node| {
-        let span = node.as_text().and_then(duration);
-        if span.is_none() {
-            problems.error(
-                &node.at,
-                "this is no span of time, expected one such as `10s`",
-            );
-        }
-        span
-    });
-    let failing = Failing {
-        max_fails: number("maxFails")
-            .filter(|n| *n > 0)
-            .unwrap_or(FAILING.max_fails),
-        timeout: timeout
-            .filter(|span| !span.is_zero())
-            .unwrap_or(FAILING.timeout),
-    };
-    (strategy, failing)
-}
-
 /// Connectors that are built.
 const CONNECTORS: [&str; 6] = ["http", "socks5", "socks4", "socks4a", "relay", "forward"];
 
-/// A node, and what it is called. Where it is the `first` of its chain, it is dialled from here.
-fn outbound(node: &Node, first: bool, problems: &Problems) -> Option<(String, Outbound)> {
+/// A node, and what it is called. Where it is the `first` of its chain, it is dialled from here. gost's `-O` gives its keys
+/// to its hop as well (`of_hop`).
+fn outbound(
+    node: &Node,
+    first: bool,
+    of_hop: Option<&Node>,
+    problems: &Problems,
+) -> Option<(String, Outbound)> {
     check_keys(
         node,
         &[
@@ -274,7 +238,6 @@ fn outbound(node: &Node, first: bool, problems: &Problems) -> Option<(String, Ou
             "connector",
             "dialer",
             "metadata",
-            "tls",
             "bypass",
             "bypasses",
         ],
@@ -284,32 +247,18 @@ fn outbound(node: &Node, first: bool, problems: &Problems) -> Option<(String, Ou
     let (connector, dialer) = (node.get("connector"), node.get("dialer"));
     let shared = node.get("metadata");
     if let Some(connector) = connector {
-        check_keys(connector, &["type", "auth", "tls", "metadata"], problems);
+        check_keys(connector, &["type", "auth", "metadata"], problems);
     }
     // Accounts of dialers are SSH's.
     if let Some(dialer) = dialer {
         check_keys(dialer, &["type", "tls", "metadata"], problems);
     }
-    let maps = |part: Option<&'_ Node>| {
-        let part = part.cloned();
-        part.map(|part| (part.get("tls").cloned(), part.get("metadata").cloned()))
-            .unwrap_or_default()
-    };
-    let (connector_tls, connector_keys) = maps(connector);
-    let (dialer_tls, dialer_keys) = maps(dialer);
-    let of_connector = Part::new(
-        [connector_tls.as_ref(), connector_keys.as_ref(), shared],
-        at,
-        &asked,
-        problems,
-    );
+    let inside = |part: Option<&Node>, name: &str| part.and_then(|part| part.get(name)).cloned();
+    let connector_keys = inside(connector, "metadata");
+    let (dialer_tls, dialer_keys) = (inside(dialer, "tls"), inside(dialer, "metadata"));
+    let of_connector = Part::new([connector_keys.as_ref(), shared], at, &asked, problems);
     let of_dialer = Part::new(
-        [
-            dialer_tls.as_ref(),
-            node.get("tls"),
-            dialer_keys.as_ref(),
-            shared,
-        ],
+        [dialer_tls.as_ref(), dialer_keys.as_ref(), shared],
         at,
         &asked,
         problems,
@@ -376,6 +325,7 @@ fn outbound(node: &Node, first: bool, problems: &Problems) -> Option<(String, Ou
                 servers: servers(to),
                 version,
                 udp_tunnel: version == socks::Version::Five && !beside,
+                offers_none: true,
             })
         }
         // Its request goes at once and nobody waits for the answer, so `nodelay` is as it is.
@@ -428,6 +378,7 @@ fn outbound(node: &Node, first: bool, problems: &Problems) -> Option<(String, Ou
             dialer_tls.as_ref(),
             dialer_keys.as_ref(),
             shared,
+            of_hop,
         ],
         problems,
     );

@@ -1,24 +1,31 @@
 //! Where the sessions of a service go: by its chain, past it, or nowhere.
 
-use super::chain::{self, Chain};
+use super::chain::Chain;
 use super::made::{BLOCKED, DIRECT, Made, plain};
 use super::past::Past;
-use super::{Problems, bypass};
+use super::{Problems, bypass, selector};
 use crate::address::Destination;
 use crate::dialect::tree::Node;
 use crate::protocol::{OutboundSettings, freedom};
 use crate::routing::{BalancerSettings, Target};
 
-/// Where the sessions of a service go.
-pub(super) fn lead(
-    node: &Node,
-    name: &str,
-    chain: Option<Chain>,
-    targets: &[Destination],
-    root: &Node,
-    made: &mut Made,
-    problems: &Problems,
-) {
+/// What leads the sessions of a service.
+pub(super) struct Lead<'a> {
+    pub service: &'a str,
+    pub chain: Option<Chain>,
+    pub targets: &'a [Destination],
+    /// How often a way is looked for again when one does not open.
+    pub retries: u32,
+}
+
+/// Where they go.
+pub(super) fn lead(node: &Node, lead: Lead<'_>, root: &Node, made: &mut Made, problems: &Problems) {
+    let Lead {
+        service: name,
+        chain,
+        targets,
+        retries,
+    } = lead;
     let to = |tag: &str| Target::Outbound(tag.into());
     let bypassed = |node: &Node| bypass::read(node, root, problems);
     let own = bypasses(node).find_map(bypassed);
@@ -30,10 +37,13 @@ pub(super) fn lead(
         match &target {
             Target::Outbound(tag) if &**tag == DIRECT => {
                 let selector = node.get("forwarder").and_then(|node| node.get("selector"));
-                target = spread(name, targets, selector.unwrap_or(node), made, problems);
+                target = spread(name, targets, selector, made, problems);
             }
             _ => problems.error(&node.at, "several targets behind a chain are not built"),
         }
+    }
+    if retries > 0 {
+        target = again(name, &target, retries, made);
     }
     if let Some(own) = own {
         for conditions in own.matches {
@@ -80,6 +90,32 @@ pub(super) fn lead(
     made.rule(name, bypass::Asked::default(), target);
 }
 
+/// A balancer that chooses again, `retries` times, among what `target` is.
+fn again(name: &str, target: &Target, retries: u32, made: &mut Made) -> Target {
+    let tag = format!("{name}>>");
+    let mut settings = match target {
+        Target::Balancer(chosen) => made.balancer(chosen).cloned().unwrap_or_default(),
+        // What begins with this tag would be chosen from as well.
+        Target::Outbound(one) if &**one == DIRECT => {
+            let own = format!("{tag}/");
+            let freedom = OutboundSettings::Freedom(freedom::OutboundSettings::default());
+            made.outbounds.push(plain(&own, freedom));
+            BalancerSettings {
+                selectors: vec![own].into(),
+                ..BalancerSettings::default()
+            }
+        }
+        Target::Outbound(one) => BalancerSettings {
+            selectors: vec![one.to_string()].into(),
+            ..BalancerSettings::default()
+        },
+    };
+    settings.tag.clone_from(&tag);
+    settings.retries = retries;
+    made.balancers.push(settings);
+    Target::Balancer(tag)
+}
+
 /// Those of a service by itself. A key of `-L` is among all others.
 fn bypasses(node: &Node) -> impl Iterator<Item = &Node> {
     let of_keys = node.get("metadata").and_then(|keys| keys.get("bypass"));
@@ -102,7 +138,7 @@ pub(super) fn no_bypass(node: &Node, chain: Option<&Chain>, problems: &Problems)
 fn spread(
     name: &str,
     targets: &[Destination],
-    selector: &Node,
+    selector: Option<&Node>,
     made: &mut Made,
     problems: &Problems,
 ) -> Target {
@@ -119,7 +155,7 @@ fn spread(
         made.outbounds
             .push(plain(&tag, OutboundSettings::Freedom(settings)));
     }
-    let (strategy, failing) = chain::select(selector, problems);
+    let (strategy, failing) = selector::read(selector, problems);
     made.balancers.push(BalancerSettings {
         tag: format!("{name}>"),
         strategy: strategy.into(),

@@ -76,6 +76,11 @@ impl Made {
         (config, routing)
     }
 
+    /// What chooses, of this tag.
+    pub(super) fn balancer(&self, tag: &str) -> Option<&BalancerSettings> {
+        self.balancers.iter().find(|one| one.tag == tag)
+    }
+
     /// Whether the server of an outbound may have a target of its own, whatever it is asked for.
     pub(super) fn knows_target(&self, tag: &str) -> bool {
         let mut outbounds = self.outbounds.iter();

@@ -14,13 +14,17 @@ mod addresses;
 mod bypass;
 mod carrier;
 mod chain;
+mod gather;
 mod lead;
+mod logs;
 mod made;
 mod named;
 mod part;
 mod past;
+mod placed;
 mod print;
 mod security;
+mod selector;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -28,21 +32,23 @@ mod url;
 mod write;
 
 use std::cell::RefCell;
-use std::sync::Arc;
 
 use serde_json::json;
 
 use super::v2ray;
 use crate::address::Network;
-use crate::config::{Config, Log, LogLevel, LogTarget};
+use crate::config::Config;
 use crate::dialect::names::Names;
-use crate::dialect::tree::{At, Node, Value, text};
+use crate::dialect::tree::{At, Node};
 use crate::policy::Policy;
+use crate::protocol::InboundSettings;
+use crate::protocol::socks::Taken;
 use crate::report::Message;
 use crate::reverse::{PublishSettings, PublishTarget};
 use crate::routing::Strategy;
 use crate::transport::ServerCarrier;
 
+use gather::{LISTS, gather};
 pub(in crate::dialect) use write::write;
 
 /// What it is started with.
@@ -120,6 +126,16 @@ impl Loaded {
                 ));
             }
         }
+        for inbound in &config.inbounds {
+            if let InboundSettings::Socks(socks) = &inbound.protocol
+                && socks.taken != Taken::All
+            {
+                let name = inbound.name.escape_debug();
+                lines.push(format!(
+                    "`{name}`: there is no word for one version of SOCKS: all are taken, and HTTP"
+                ));
+            }
+        }
         for balancer in &config.routing.balancers {
             let tag = balancer.tag.escape_debug();
             if *balancer.strategy == Strategy::First {
@@ -130,6 +146,11 @@ impl Loaded {
             lines.push(format!(
                 "`{tag}`: there is no word for `maxFails` and `failTimeout`: one that fails is chosen again"
             ));
+            if balancer.retries > 0 {
+                lines.push(format!(
+                    "`{tag}`: there is no word for `retries`: what fails is not tried again"
+                ));
+            }
         }
         for outbound in &config.outbounds {
             let security = outbound.transport.security.as_ref();
@@ -170,6 +191,7 @@ pub fn print(launch: &Launch, form: Form) -> Result<String, Vec<Message>> {
     match (root, problems.into_messages()) {
         (Some(mut root), (errors, _)) if errors.is_empty() => {
             named::bypasses(&mut root);
+            placed::keys(&mut root);
             Ok(match form {
                 Form::Yaml => print::yaml(&root),
                 Form::Json => print::json(&root),
@@ -188,8 +210,12 @@ impl Problems {
         self.line(format!("{at}: {text}"));
     }
 
+    /// What is read for several is told once.
     fn line(&self, line: String) {
-        self.0.borrow_mut().0.push(line);
+        let errors = &mut self.0.borrow_mut().0;
+        if !errors.contains(&line) {
+            errors.push(line);
+        }
     }
 
     /// What cannot be made and has not said why is an error all the same: traffic would go another way without it.
@@ -200,7 +226,11 @@ impl Problems {
     }
 
     fn warn(&self, at: &At, text: &str) {
-        self.0.borrow_mut().1.push(format!("{at}: {text}"));
+        let line = format!("{at}: {text}");
+        let warnings = &mut self.0.borrow_mut().1;
+        if !warnings.contains(&line) {
+            warnings.push(line);
+        }
     }
 
     fn into_messages(self) -> (Vec<Message>, Vec<Message>) {
@@ -218,87 +248,6 @@ fn patience(policy: &Policy) -> serde_json::Value {
         "uplinkOnly": limits.uplink_only.0,
         "downlinkOnly": limits.downlink_only.0,
     }}})
-}
-
-/// The chain that `-F` makes.
-const CHAIN: &str = "chain-0";
-
-/// All files and URLs as one tree; `None` when one of them is none.
-fn gather(launch: &Launch, problems: &Problems) -> Option<Node> {
-    let mut root = Node::new(Value::Map(Vec::new()), &At::default());
-    let mut is_whole = true;
-    let mut fail = |line: String| {
-        problems.line(line);
-        is_whole = false;
-    };
-    let chain = (!launch.hops.is_empty()).then_some(CHAIN);
-    let mut count = 0;
-    for url in &launch.services {
-        match url::services(url, count, chain) {
-            Ok(services) if count + services.len() > url::MAX_SERVICES => fail(format!(
-                "{}: with this there are {} services, expected at most {}",
-                services[0].at,
-                count + services.len(),
-                url::MAX_SERVICES
-            )),
-            Ok(services) => {
-                count += services.len();
-                services
-                    .into_iter()
-                    .for_each(|one| root.push("services", one));
-            }
-            Err(e) => fail(e),
-        }
-    }
-    let mut hops = Vec::new();
-    for (n, url) in launch.hops.iter().enumerate() {
-        match url::hop(url, n) {
-            Ok(hop) => hops.push(hop),
-            Err(e) => fail(e),
-        }
-    }
-    if !hops.is_empty() {
-        let at = hops[0].at.clone();
-        let mut chain = Node::new(Value::Map(Vec::new()), &at);
-        chain.set("name", Node::text(CHAIN, &at));
-        chain.set("hops", Node::new(Value::List(hops), &at));
-        root.push("chains", chain);
-    }
-    for (name, text) in &launch.files {
-        match text::read(text, &Arc::from(&**name)) {
-            Ok(file) => join(&mut root, file, problems),
-            Err(e) => fail(e),
-        }
-    }
-    is_whole.then_some(root)
-}
-
-/// What there may be several of; one alone is a list of one.
-const LISTS: [&str; 5] = ["services", "chains", "hops", "authers", "bypasses"];
-
-/// Lists are appended, and of all else the last one counts.
-fn join(root: &mut Node, file: Node, problems: &Problems) {
-    let at = file.at.clone();
-    match file.value {
-        Value::Map(entries) => {
-            for (key, node) in entries {
-                let is_list = LISTS.iter().any(|list| list.eq_ignore_ascii_case(&key));
-                match node.value {
-                    Value::Null => {}
-                    Value::List(items) => {
-                        items.into_iter().for_each(|item| root.push(&key, item));
-                    }
-                    _ if is_list => root.push(&key, node),
-                    _ => root.set(&key, node),
-                }
-            }
-        }
-        Value::Null => {}
-        _ => problems.error(
-            &at,
-            "this is no config, expected `services:` and what belongs to it",
-        ),
-    }
 }
 
 fn config_of(
@@ -327,20 +276,13 @@ fn config_of(
     for service in services {
         service::read(service, root, &mut made, problems);
     }
-    let level = match (
-        debug,
-        root.get("log")
-            .and_then(|log| log.get("level"))
-            .and_then(Node::as_text),
-    ) {
-        (true, _) | (_, Some("debug" | "trace")) => LogLevel::Debug,
-        (_, Some("warn" | "warning")) => LogLevel::Warning,
-        (_, Some("error" | "fatal")) => LogLevel::Error,
-        _ => LogLevel::Info,
-    };
-    made.into_config(Log {
-        level,
-        access: LogTarget::None,
-        ..Log::default()
-    })
+    // What nobody goes through may be wrong as well.
+    for chain in root.get("chains").map(Node::items).unwrap_or_default() {
+        chain::check(chain, root, &mut made, problems);
+    }
+    if let Some(tls) = root.get("tls") {
+        security::check_global(tls, problems);
+    }
+    let log = logs::read(root.get("log"), debug, problems);
+    made.into_config(log)
 }

@@ -6,8 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use super::Problems;
-use super::part::Part;
+use super::part::{Part, check_keys};
 use crate::address::Host;
+use crate::cause::Words;
 use crate::dialect::tree::Node;
 use crate::transport::tls::{
     Broken, ClientAuth, ClientSettings, KeyPair, Pem, SelfSigned, ServerSettings, Versions,
@@ -19,6 +20,23 @@ const PIN: &str = "`pin=` with it (`-F …?pin=`, or `tls.pin` of the dialer) ha
 const CERTIFICATE: [&str; 2] = ["certFile", "cert"];
 const KEY: [&str; 2] = ["keyFile", "key"];
 const AUTHORITY: [&str; 2] = ["caFile", "ca"];
+
+/// Every key that may stand beside others in a URL; where it stands in `tls` of a file, and how it is called there.
+pub(super) const TLS_KEYS: [(&str, (&[&str], &str)); 11] = [
+    ("certFile", (&[], "certFile")),
+    ("cert", (&[], "certFile")),
+    ("keyFile", (&[], "keyFile")),
+    ("key", (&[], "keyFile")),
+    ("caFile", (&[], "caFile")),
+    ("ca", (&[], "caFile")),
+    ("secure", (&[], "secure")),
+    ("serverName", (&[], "serverName")),
+    ("pin", (&[], "pin")),
+    ("minVersion", (&["options"], "minVersion")),
+    ("maxVersion", (&["options"], "maxVersion")),
+];
+
+const CIPHER_SUITES: &str = "cipher suites cannot be chosen";
 
 /// A server's. Without a certificate it takes `cert.pem` and `key.pem` of the working directory, else it makes one.
 pub(super) fn server(
@@ -69,12 +87,21 @@ pub(super) fn server(
     Some(settings)
 }
 
+/// `tls` of a file: the certificate of services that name none.
+pub(super) fn check_global(node: &Node, problems: &Problems) {
+    let made = ["validity", "commonName", "organization"];
+    let known = [CERTIFICATE, KEY, AUTHORITY].concat();
+    let known: Vec<&str> = known.into_iter().chain(made).collect();
+    check_keys(node, &known, problems);
+}
+
 /// A client's.
 pub(super) fn client(part: &Part, problems: &Problems) -> Option<ClientSettings> {
     let secure = part.switch(&["secure"]).unwrap_or(false);
     let mut settings = ClientSettings {
         alpn: Vec::new(),
         versions: versions(part, problems),
+        words: Words::Gost,
         ..ClientSettings::default()
     };
     if let Some(name) = part.text(&["serverName"]).filter(|name| !name.is_empty()) {
@@ -168,8 +195,17 @@ fn pin(text: &str) -> Option<[u8; 32]> {
 
 /// `minVersion` and `maxVersion`: `VersionTLS12`, `VersionTLS13`.
 fn versions(part: &Part, problems: &Problems) -> Versions {
-    part.refuse(&["cipherSuites"], "cipher suites cannot be chosen");
+    part.refuse(&["cipherSuites"], CIPHER_SUITES);
     let options = part.get(&["options"]);
+    for (key, node) in options.map(Node::entries).unwrap_or_default() {
+        let text = match &*key.to_ascii_lowercase() {
+            "minversion" | "maxversion" => continue,
+            "ciphersuites" => CIPHER_SUITES,
+            "alpn" => "ALPN is not chosen here: a WebSocket offers none, as gost's does by itself",
+            _ => "this is not built here, expected `minVersion` or `maxVersion`",
+        };
+        problems.error(&node.at, text);
+    }
     let version = |name: &str| {
         let node = options
             .and_then(|options| options.get(name))

@@ -6,7 +6,7 @@ use super::accounts::accounts;
 use super::addresses::{destination, listen, targets};
 use super::carrier::{self, Carrier, Kind};
 use super::chain::{self, Chain};
-use super::lead::{lead, no_bypass};
+use super::lead::{Lead, lead, no_bypass};
 use super::made::Made;
 use super::part::{Asked, Part, check_keys, place_of_type, type_of};
 use super::{Problems, security};
@@ -14,6 +14,7 @@ use crate::address::{Destination, Host, Network, PortRange};
 use crate::config::{Inbound, Listen};
 use crate::dialect::tree::Node;
 use crate::protocol::accounts::Account;
+use crate::protocol::socks::Taken;
 use crate::protocol::{InboundSettings, OutboundSettings, dokodemo, http, relay, socks};
 use crate::report::{Place, did_you_mean, either};
 use crate::reverse::{PublishSettings, PublishTarget};
@@ -23,6 +24,9 @@ use crate::transport;
 const HANDLERS: [&str; 9] = [
     "auto", "http", "socks4", "socks4a", "socks5", "relay", "forward", "tcp", "udp",
 ];
+
+/// More are no more use.
+const MAX_RETRIES: u32 = 100;
 
 /// Reads one of `services`.
 pub(super) fn read(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
@@ -50,7 +54,7 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
     let (handler, listener) = (node.get("handler"), node.get("listener"));
     if let Some(handler) = handler {
         let known = [
-            "type", "chain", "auth", "auther", "authers", "retries", "metadata", "tls",
+            "type", "chain", "auth", "auther", "authers", "retries", "metadata",
         ];
         check_keys(handler, &known, problems);
     }
@@ -107,12 +111,19 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
             &["bypass"],
             "what comes from a published port has one target, and no bypass",
         );
+        let retries = retries(handler, &of_handler, problems);
         asked.finish(
             [handler_keys.as_ref(), listener_keys.as_ref(), shared],
             problems,
         );
         let chains = [bound_by.as_ref(), led_by.as_ref()];
-        return publish(node, &name, udp, chains, root, made, problems);
+        let port = OfServer {
+            name: &name,
+            udp,
+            chains,
+            retries,
+        };
+        return publish(node, port, root, made, problems);
     }
     let addr = node.get("addr").and_then(Node::as_text).unwrap_or_default();
     let (listen, port) = match listen(addr, &mut made.names) {
@@ -178,7 +189,29 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
     if targets.is_empty() && matches!(&*handler_word, "forward" | "tcp" | "udp") {
         no_bypass(node, chain.as_ref(), problems);
     }
-    lead(node, &name, chain, &targets, root, made, problems);
+    let by = Lead {
+        service: &name,
+        chain,
+        targets: &targets,
+        retries: retries(handler, &of_handler, problems),
+    };
+    lead(node, by, root, made, problems);
+}
+
+/// How often a way is looked for again when one does not open; in a URL it is a key among others.
+fn retries(handler: Option<&Node>, keys: &Part, problems: &Problems) -> u32 {
+    let own = handler.and_then(|part| part.get("retries"));
+    let Some(node) = own.or_else(|| keys.get(&["retries"])) else {
+        return 0;
+    };
+    match node.as_text().unwrap_or_default().parse::<i32>() {
+        // It is none in gost, too.
+        Ok(n) => u32::try_from(n).unwrap_or(0).min(MAX_RETRIES),
+        Err(_) => {
+            problems.error(&node.at, "this is no number");
+            0
+        }
+    }
 }
 
 fn server(
@@ -201,16 +234,23 @@ fn server(
     })
 }
 
-/// A port of the server at the end of a chain, which leads here.
-fn publish(
-    node: &Node,
-    name: &str,
+/// A service that listens at the server.
+struct OfServer<'a> {
+    name: &'a str,
     udp: bool,
-    [bound_by, led_by]: [Option<&Node>; 2],
-    root: &Node,
-    made: &mut Made,
-    problems: &Problems,
-) {
+    /// The way to the server, and the way to the target.
+    chains: [Option<&'a Node>; 2],
+    retries: u32,
+}
+
+/// A port of the server at the end of a chain, which leads here.
+fn publish(node: &Node, port: OfServer<'_>, root: &Node, made: &mut Made, problems: &Problems) {
+    let OfServer {
+        name,
+        udp,
+        chains: [bound_by, led_by],
+        retries,
+    } = port;
     let Some(chain) = bound_by else {
         let text =
             "a port of another machine needs a chain that leads there: `-F relay+wss://host:port`";
@@ -260,7 +300,13 @@ fn publish(
         to: PublishTarget::Place(to),
     });
     let chain = led_by.and_then(|name| chain::find(name, root, made, problems));
-    lead(node, name, chain, &[], root, made, problems);
+    let by = Lead {
+        service: name,
+        chain,
+        targets: &[],
+        retries,
+    };
+    lead(node, by, root, made, problems);
 }
 
 /// What is spoken.
@@ -300,6 +346,11 @@ fn protocol(
                 // A port for datagrams stands beside a bare one.
                 udp: udp && is_bare,
                 udp_tunnel: udp,
+                taken: match word {
+                    "auto" => Taken::All,
+                    "socks4" | "socks4a" => Taken::Four,
+                    _ => Taken::Five,
+                },
                 ..socks::InboundSettings::default()
             }))
         }

@@ -52,10 +52,38 @@ pub(super) const CARRIERS: [&str; 10] = [
 /// When it is no URL of this kind.
 pub(super) fn services(url: &str, first: usize, chain: Option<&str>) -> Result<Vec<Node>, String> {
     let parts = Parts::read(url, Role::Service)?;
-    let addresses = parts.range()?;
+    let addresses = range(&parts.addresses).or_else(|text| parts.fail(&text))?;
+    let (count, targets) = (addresses.len(), &parts.targets);
     let nodes = addresses.into_iter().enumerate();
-    let node = |(n, addr): (usize, String)| parts.service(&addr, first + n, chain);
+    let node = |(n, addr): (usize, String)| {
+        // Of several ports each has the target in its own place.
+        let own = match count > 1 && targets.len() > 1 {
+            true => targets.get(n..=n).unwrap_or_default(),
+            false => targets,
+        };
+        parts.service(&addr, first + n, chain, own)
+    };
     Ok(nodes.map(node).collect())
+}
+
+/// The addresses of a range of ports, else the one that there is.
+fn range(address: &str) -> Result<Vec<String>, String> {
+    let (host, port) = address.rsplit_once(':').unwrap_or(("", address));
+    let Some((from, to)) = port.split_once('-') else {
+        return Ok(vec![address.to_owned()]);
+    };
+    match (from.parse::<u16>(), to.parse::<u16>()) {
+        (Ok(from), Ok(to)) if from <= to && usize::from(to - from) < MAX_SERVICES => {
+            Ok((from..=to).map(|port| format!("{host}:{port}")).collect())
+        }
+        (Ok(from), Ok(to)) if from <= to => {
+            let many = usize::from(to - from) + 1;
+            Err(format!(
+                "`{port}` are {many} ports, each by itself, expected at most {MAX_SERVICES}"
+            ))
+        }
+        _ => Err(format!("`{}` is no range of ports", port.escape_debug())),
+    }
 }
 
 /// The hop that a URL is.
@@ -114,7 +142,7 @@ impl Parts {
         let query = query.split('&').filter(|pair| !pair.is_empty());
         let query = query.map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decoded(key), decoded(&value.replace('+', " ")))
+            (spelt(decoded(key)), decoded(&value.replace('+', " ")))
         });
         let mut query: Vec<(String, String)> = query.collect();
         let mut user = user;
@@ -128,13 +156,22 @@ impl Parts {
                 None => return fail("`auth` is not `user:password` in base64".to_owned()),
             }
         }
-        let targets = decoded(path);
-        let targets = targets.split(',').filter(|target| !target.is_empty());
+        let mut targets = Vec::new();
+        for target in decoded(path).trim_matches('/').split(',') {
+            match range(target) {
+                Ok(found) if target.is_empty() => drop(found),
+                Ok(found) => targets.extend(found),
+                Err(text) => return fail(text),
+            }
+            if targets.len() > MAX_TARGETS {
+                return fail(format!("there are more than {MAX_TARGETS} targets"));
+            }
+        }
         Ok(Self {
             words,
             user,
             addresses: addresses.to_owned(),
-            targets: targets.map(str::to_owned).collect(),
+            targets,
             query,
             at,
         })
@@ -142,27 +179,6 @@ impl Parts {
 
     fn fail<T>(&self, text: &str) -> Result<T, String> {
         Err(format!("{}: {text}", self.at))
-    }
-
-    /// The addresses of a service, one for each port.
-    fn range(&self) -> Result<Vec<String>, String> {
-        let (host, port) = match self.addresses.rsplit_once(':') {
-            Some((host, port)) => (host, port),
-            None => ("", &*self.addresses),
-        };
-        let Some((from, to)) = port.split_once('-') else {
-            return Ok(vec![self.addresses.clone()]);
-        };
-        match (from.parse::<u16>(), to.parse::<u16>()) {
-            (Ok(from), Ok(to)) if from <= to && usize::from(to - from) < MAX_SERVICES => {
-                Ok((from..=to).map(|port| format!("{host}:{port}")).collect())
-            }
-            (Ok(from), Ok(to)) if from <= to => {
-                let many = usize::from(to - from) + 1;
-                self.fail(&format!("`{port}` are {many} ports, each a service of its own, expected at most {MAX_SERVICES}"))
-            }
-            _ => self.fail(&format!("`{}` is no range of ports", port.escape_debug())),
-        }
     }
 
     /// Which keys of the query are for `part`, its prefix taken away; those for all come along if `shared` says so.
@@ -224,7 +240,7 @@ impl Parts {
         node
     }
 
-    fn service(&self, addr: &str, number: usize, chain: Option<&str>) -> Node {
+    fn service(&self, addr: &str, number: usize, chain: Option<&str>, targets: &[String]) -> Node {
         let at = &self.at;
         let (mut handler, mut listener) = self.words.clone();
         if handler == listener && !CARRIERS.contains(&&*listener) {
@@ -254,8 +270,8 @@ impl Parts {
         let [handler, listener] = parts;
         node.set("handler", handler);
         node.set("listener", listener);
-        if !self.targets.is_empty() {
-            let targets = self.targets.iter().enumerate().map(|(n, target)| {
+        if !targets.is_empty() {
+            let targets = targets.iter().enumerate().map(|(n, target)| {
                 let mut node = Node::new(Value::Map(Vec::new()), at);
                 node.set("name", Node::text(format!("target-{n}"), at));
                 node.set("addr", Node::text(target.clone(), at));
@@ -264,9 +280,13 @@ impl Parts {
             let nodes = Node::new(Value::List(targets.collect()), at);
             let mut forwarder = Node::new(Value::Map(Vec::new()), at);
             forwarder.set("nodes", nodes);
+            if let Some(selector) = self.selector("service") {
+                forwarder.set("selector", selector);
+            }
             node.set("forwarder", forwarder);
         }
-        let keys = self.keys("service", true);
+        let mut keys = self.keys("service", true);
+        keys.retain(|(key, _)| targets.is_empty() || !SELECTOR.contains(&&**key));
         if !keys.is_empty() {
             node.set("metadata", Node::new(Value::Map(keys), at));
         }
@@ -295,7 +315,7 @@ impl Parts {
             node.set("connector", self.part(&connector, "connector"));
             node.set("dialer", self.part(&dialer, "dialer"));
             let keys = self.keys("node", true);
-            let of_hop = |key: &str| HOP_KEYS.iter().any(|own| own.eq_ignore_ascii_case(key));
+            let of_hop = |key: &str| SELECTOR.contains(&key) || key.eq_ignore_ascii_case(BYPASS);
             let keys: Vec<_> = keys.into_iter().filter(|(key, _)| !of_hop(key)).collect();
             if !keys.is_empty() {
                 node.set("metadata", Node::new(Value::Map(keys), at));
@@ -306,32 +326,65 @@ impl Parts {
         if nodes.is_empty() {
             return self.fail("there is no address, expected `host:port`");
         }
-        let is_choice = nodes.len() > 1;
         hop.set("nodes", Node::new(Value::List(nodes), at));
-        let mut selector = Node::new(Value::Map(Vec::new()), at);
-        for (key, value) in self.keys("hop", true) {
-            match HOP_KEYS.iter().find(|own| own.eq_ignore_ascii_case(&key)) {
-                Some(&"bypass") => hop.set("bypass", value),
-                Some(own) => selector.set(own, value),
-                None => {}
-            }
+        let bypass = self.keys("hop", true).into_iter();
+        let mut bypass = bypass.filter(|(key, _)| key.eq_ignore_ascii_case(BYPASS));
+        if let Some((_, bypass)) = bypass.next() {
+            hop.set(BYPASS, bypass);
         }
-        // Of a file it is 10 s.
-        if is_choice && selector.get("failTimeout").is_none() {
-            selector.set("failTimeout", Node::new(Value::Text("30s".to_owned()), at));
-        }
-        if !selector.entries().is_empty() {
+        if let Some(selector) = self.selector("hop") {
             hop.set("selector", selector);
         }
         Ok(hop)
+    }
+
+    /// How one of several is chosen, where the query says something of it.
+    fn selector(&self, part: &str) -> Option<Node> {
+        let at = &self.at;
+        let mut selector = Node::new(Value::Map(Vec::new()), at);
+        for (key, value) in self.keys(part, true) {
+            if !SELECTOR.contains(&&*key) {
+                continue;
+            }
+            // A number is of seconds here, and of nanoseconds in a file.
+            let value = match value.as_text() {
+                Some(n) if key == FAIL_TIMEOUT && n.parse::<u32>().is_ok() => {
+                    Node::text(format!("{n}s"), &value.at)
+                }
+                _ => value,
+            };
+            selector.set(&key, value);
+        }
+        if selector.entries().is_empty() {
+            return None;
+        }
+        // Of a file it is 10 s.
+        if selector.get(FAIL_TIMEOUT).is_none() {
+            selector.set(FAIL_TIMEOUT, Node::text("30s", at));
+        }
+        Some(selector)
     }
 }
 
 /// Services that URLs may be, all together.
 pub(super) const MAX_SERVICES: usize = 1000;
 
-/// What of a `-F` is the hop's.
-const HOP_KEYS: [&str; 4] = ["strategy", "maxFails", "failTimeout", "bypass"];
+/// Targets that a URL may have, those of its ranges among them.
+const MAX_TARGETS: usize = 1000;
+
+/// What is about choosing one of several.
+const SELECTOR: [&str; 3] = ["strategy", "maxFails", FAIL_TIMEOUT];
+const FAIL_TIMEOUT: &str = "failTimeout";
+
+/// What is a hop's, of a `-F`.
+const BYPASS: &str = "bypass";
+
+/// The key as a file has it, where a URL may have it otherwise.
+fn spelt(key: String) -> String {
+    let bare = key.replace('_', "");
+    let known = SELECTOR.iter().find(|own| own.eq_ignore_ascii_case(&bare));
+    known.map_or(key, |own| (*own).to_owned())
+}
 
 /// What messages show of a URL.
 fn without_password(url: &str) -> String {

@@ -58,6 +58,16 @@ impl Node {
         found.map(|(_, node)| node)
     }
 
+    /// The same, to be changed.
+    pub(in crate::dialect) fn get_mut(&mut self, name: &str) -> Option<&mut Self> {
+        let Value::Map(entries) = &mut self.value else {
+            return None;
+        };
+        let mut entries = entries.iter_mut();
+        let found = entries.find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, node)| node)
+    }
+
     /// Takes the entry of this name out.
     pub(in crate::dialect) fn take(&mut self, name: &str) -> Option<Self> {
         let Value::Map(entries) = &mut self.value else {

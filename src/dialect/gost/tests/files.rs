@@ -162,3 +162,154 @@ fn an_address_that_is_a_colon_is_any() {
     let config = loaded.config.unwrap();
     assert_eq!(config.inbounds[0].ports[0].from, 0);
 }
+
+#[test]
+fn printed_keys_stand_where_gost_looks_for_them() {
+    let args = launch(
+        "-L wss://12:0x1f@:1?path=/x&cert=c.pem&key=k.pem&retries=2&tls.minVersion=VersionTLS13 \
+         -F mwss://true:null@a.test:443?mux.version=2&secure=true&pin=00&header=A:%20b",
+    );
+    let text = print(&args, Form::Yaml).unwrap();
+    let expected = "\
+services:
+- name: service-0
+  addr: \":1\"
+  handler:
+    type: auto
+    auth:
+      username: \"12\"
+      password: \"0x1f\"
+    chain: chain-0
+    retries: 2
+    metadata:
+      path: /x
+  listener:
+    type: wss
+    metadata:
+      path: /x
+    tls:
+      certFile: c.pem
+      keyFile: k.pem
+      options:
+        minVersion: VersionTLS13
+chains:
+- name: chain-0
+  hops:
+  - name: hop-0
+    nodes:
+    - name: node-0
+      addr: \"a.test:443\"
+      connector:
+        type: http
+        auth:
+          username: \"true\"
+          password: \"null\"
+        metadata:
+          mux.version: \"2\"
+          header:
+            A: b
+      dialer:
+        type: mwss
+        metadata:
+          mux.version: \"2\"
+          header:
+            A: b
+        tls:
+          secure: true
+          pin: \"00\"
+";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn what_gost_itself_prints_is_read() {
+    // A span is of nanoseconds there, and a hop has the keys of its nodes.
+    let text = r#"{"services": [{"name": "s", "addr": ":1", "handler": {"type": "auto", "chain": "c"}, "listener": {"type": "tcp"}}],
+        "chains": [{"name": "c", "hops": [{"name": "h", "metadata": {"path": "/y", "secure": "true"},
+        "selector": {"strategy": "fifo", "maxFails": -1, "failTimeout": 20000000000},
+        "nodes": [{"name": "a", "addr": "a:1", "connector": {"type": "http"}, "dialer": {"type": "wss"}},
+                  {"name": "b", "addr": "b:1", "connector": {"type": "http"}, "dialer": {"type": "wss"}}]}]}]}"#;
+    let loaded = of_file(text);
+    assert_eq!(errors(&loaded), [""; 0]);
+    let failing = loaded.config.unwrap().routing.balancers[0].failing.unwrap();
+    assert_eq!((failing.max_fails, failing.timeout.as_secs()), (1, 20));
+}
+
+#[test]
+fn what_a_file_says_in_vain_is_an_error() {
+    let listener = |keys: &str| {
+        format!(
+            "services:\n- addr: ':1'\n  handler: {{type: http}}\n  listener: {{type: wss, {keys}}}"
+        )
+    };
+    let with = |part: &str| format!("services:\n- addr: ':1'\n{part}");
+    for (text, expected) in [
+        (
+            FILE.replace("name: service-0", "name: service-0\n  bypass: x y"),
+            "`x y` is not built",
+        ),
+        (
+            FILE.replace(
+                "type: http\n    chain",
+                "type: http\n    tls: {}\n    chain",
+            ),
+            "`tls` is not built here",
+        ),
+        (
+            FILE.replace("hops:", "metadata: {a: b}\n  hops:"),
+            "`metadata` is not built here",
+        ),
+        (
+            FILE.replace("    nodes:", "    metadata: {patth: b}\n    nodes:"),
+            "`patth` is not built here",
+        ),
+        (
+            FILE.replace("    nodes:", "    selector: {stratgy: rr}\n    nodes:"),
+            "did you mean `strategy`?",
+        ),
+        (
+            FILE.replace("    nodes:", "    selector: {failTimeout: 10}\n    nodes:"),
+            "so many nanoseconds",
+        ),
+        (
+            format!("{FILE}- name: chain-0\n  hops: []"),
+            "there are two of the name `chain-0`",
+        ),
+        (
+            format!(
+                "{FILE}- name: other\n  hops:\n  - nodes:\n    - {{addr: 'a:1', connector: {{type: bogus}}}}"
+            ),
+            "the connector `bogus` is not built",
+        ),
+        (
+            listener("tls: {options: {alpn: [h2]}}"),
+            "ALPN is not chosen here",
+        ),
+        (
+            listener("tls: {options: {minVersio: x}}"),
+            "expected `minVersion` or `maxVersion`",
+        ),
+        (with("tls: {certFil: x}"), "did you mean `certFile`?"),
+        (with("log: {levle: debug}"), "did you mean `level`?"),
+        (
+            with("log: {level: loud}"),
+            "`loud` is unknown, expected `trace`",
+        ),
+        (with("log: {format: xml}"), "`xml` is unknown"),
+        (
+            with("log: {rotation: {maxSize: 1}}"),
+            "not turned over here",
+        ),
+        (
+            with("authers: [{name: a, auths: []}, {name: a, auths: []}]"),
+            "there are two of the name `a`",
+        ),
+    ] {
+        let told = errors(&of_file(&text)).join("\n");
+        assert!(told.contains(expected), "{expected}: {told}\n{text}");
+    }
+    let log = of_file(&with("log: {level: warn, output: /x/y.log, format: json}"));
+    let log = log.config.unwrap().log;
+    assert_eq!(log.level, LogLevel::Warning);
+    assert_eq!(log.error, LogTarget::File("/x/y.log".into()));
+}

@@ -7,7 +7,7 @@ mod words;
 use files::FILE;
 
 use super::*;
-use crate::config::Inbound;
+use crate::config::{Inbound, LogLevel, LogTarget};
 use crate::policy::Policy;
 use crate::protocol::{InboundSettings, OutboundSettings};
 use crate::routing::{Strategy, Target};
@@ -207,9 +207,62 @@ fn several_nodes_are_chosen_from() {
     assert_eq!((failing.max_fails, failing.timeout.as_secs()), (3, 7));
     let tags = config.outbounds.iter().filter_map(|o| o.tag.as_deref());
     assert_eq!(tags.filter(|tag| balancer.selects(tag)).count(), 2);
-    let config = read("-L :1 -F ws://a.test:1,b.test:2");
-    let failing = config.routing.balancers[0].failing.unwrap();
-    assert_eq!((failing.max_fails, failing.timeout.as_secs()), (1, 30));
+    let failing = |keys: &str| {
+        let config = read(&format!("-L :1 -F ws://a.test:1,b.test:2{keys}"));
+        let failing = config.routing.balancers[0].failing.unwrap();
+        (failing.max_fails, failing.timeout.as_secs())
+    };
+    assert_eq!(failing(""), (1, 10));
+    assert_eq!(failing("?strategy=round"), (1, 30));
+    assert_eq!(failing("?max_fails=2&fail_timeout=20"), (2, 20));
+}
+
+#[test]
+fn several_targets_are_chosen_from_or_are_one_for_each_port() {
+    let config = read("-L tcp://:81/a.test:1,b.test:2-3?strategy=fifo&maxFails=2");
+    let balancer = &config.routing.balancers[0];
+    assert_eq!(*balancer.strategy, Strategy::First);
+    assert_eq!(balancer.failing.unwrap().max_fails, 2);
+    let tags = config.outbounds.iter().filter_map(|o| o.tag.as_deref());
+    assert_eq!(tags.filter(|tag| balancer.selects(tag)).count(), 3);
+
+    let config = read("-L tcp://:8000-8001/a.test:1,b.test:2");
+    let targets = config
+        .inbounds
+        .iter()
+        .map(|inbound| match &inbound.protocol {
+            InboundSettings::Dokodemo(door) => door.to.as_ref().unwrap().to_string(),
+            other => panic!("{other:?}"),
+        });
+    let targets: Vec<String> = targets.collect();
+    assert_eq!(targets, ["a.test:1", "b.test:2"]);
+}
+
+#[test]
+fn a_way_is_looked_for_again_as_often_as_is_said() {
+    for (args, selects) in [
+        ("-L :1?retries=3", "service-0>>/"),
+        ("-L :1?retries=3 -F ws://a.test:1", "chain-0#0/node-0"),
+        (
+            "-L :1?retries=3 -F ws://a.test:1,b.test:2",
+            "chain-0#1/node-1",
+        ),
+    ] {
+        let config = read(args);
+        let Target::Balancer(tag) = &*config.routing.rules[0].target else {
+            panic!("{args}")
+        };
+        let mut balancers = config.routing.balancers.iter();
+        let balancer = balancers.find(|one| one.tag == *tag).unwrap();
+        assert_eq!(balancer.retries, 3, "{args}");
+        let mut tags = config.outbounds.iter().filter_map(|o| o.tag.as_deref());
+        assert!(
+            balancer.selects(tags.find(|tag| *tag == selects).unwrap()),
+            "{args}"
+        );
+        assert!(!balancer.selects("direct"), "{args}");
+    }
+    assert!(read("-L :1?retries=0").routing.balancers.is_empty());
 }
 
 /// Where each rule leads, in its order.

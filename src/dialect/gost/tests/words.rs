@@ -1,6 +1,7 @@
 //! The words of a config.json for what gost says, there and back.
 
 use super::*;
+use crate::cause::Words;
 
 /// Command lines, each of services and hops, that have words in a config.json.
 const WORDS: [(&[&str], &[&str]); 9] = [
@@ -36,7 +37,7 @@ const WORDS: [(&[&str], &[&str]); 9] = [
         ],
     ),
     (
-        &["socks5://127.0.0.1:1080?bypass=192.0.2.0/24,*.a.test"],
+        &["auto://127.0.0.1:1080?bypass=192.0.2.0/24,*.a.test"],
         &["http+wss://a.test:443"],
     ),
 ];
@@ -67,6 +68,11 @@ fn bare(config: &Config) -> Config {
         if let Some(tls) = &mut outbound.transport.security {
             tls.alpn.clear();
             tls.told_unverified = None;
+            tls.words = Words::Config;
+        }
+        // In a config.json a client with an account asks to be asked for it.
+        if let OutboundSettings::Socks(socks) = &mut outbound.protocol {
+            socks.offers_none = false;
         }
     }
     config

@@ -12,7 +12,7 @@ use super::print;
 use crate::config::{Config, Inbound, Listen, LogLevel, Outbound};
 use crate::dialect::tree::{At, Node, Value};
 use crate::protocol::accounts::Account;
-use crate::protocol::{InboundSettings, relay};
+use crate::protocol::{InboundSettings, relay, socks};
 use crate::routing::{Conditions, Target};
 
 use carrier::listener;
@@ -89,7 +89,11 @@ fn service(
     let mut datagrams = false;
     let mut handler = match &inbound.protocol {
         InboundSettings::Socks(settings) => {
-            let mut handler = typed("auto");
+            let mut handler = typed(match settings.taken {
+                socks::Taken::All => "auto",
+                socks::Taken::Four => "socks4",
+                socks::Taken::Five => "socks5",
+            });
             if settings.udp || settings.udp_tunnel {
                 keys(&mut handler, &[("udp", "true".to_owned())]);
             }
