@@ -47,7 +47,7 @@ pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Source>, String> {
     }
 }
 
-/// The `*.json` files of a directory, in the order of their names.
+/// The `*.json` and `*.jsonc` files of a directory, in the order of their names.
 fn in_dir(dir: &Path) -> Result<Vec<Source>, String> {
     let fail = |e: std::io::Error| format!("{}: {}", dir.display(), system_words(&e));
     let mut files: Vec<PathBuf> = Vec::new();
@@ -58,11 +58,22 @@ fn in_dir(dir: &Path) -> Result<Vec<Source>, String> {
             .is_some_and(|e| e.eq_ignore_ascii_case("json") || e.eq_ignore_ascii_case("jsonc"));
         if json && path.is_file() {
             files.push(path);
+        } else if path
+            .extension()
+            .is_some_and(|e| OTHERS.iter().any(|other| e.eq_ignore_ascii_case(other)))
+        {
+            eprintln!(
+                "warning: {}: it is passed over, a folder's configs are `*.json` and `*.jsonc`",
+                path.display()
+            );
         }
     }
     files.sort();
     Ok(files.into_iter().map(Source::File).collect())
 }
+
+/// Forms of configs that Xray takes from a folder as well.
+const OTHERS: [&str; 3] = ["yaml", "yml", "toml"];
 
 /// What the environment names, in V2Ray's words or in Xray's: `v2ray.location.config`, `XRAY_LOCATION_CONFIG`.
 fn location(what: &str) -> Option<PathBuf> {

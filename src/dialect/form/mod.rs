@@ -22,6 +22,7 @@ use super::{clash, gost, singbox};
 use crate::config::{Config, LogTarget, Outbound};
 use crate::protocol::{InboundSettings, OutboundSettings, http};
 use crate::report::Message;
+use crate::routing::Strategy;
 
 /// What a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,10 +104,14 @@ pub fn recognise(text: &str) -> (Form, Cow<'_, str>) {
 fn of_plain(text: &str) -> Form {
     let lines = || text.lines().filter(|line| !line.trim().is_empty());
     let begins = text.trim_start();
-    if begins.starts_with(['{', '/', '#'])
-        && let Ok((Value::Object(map), _)) = Text::new(text.to_owned()).parse()
-    {
-        return of_object(&map);
+    if begins.starts_with(['{', '/', '#']) {
+        // V2Ray refuses a comma behind the last value, and its own reader tells of it.
+        if let Ok((Value::Object(map), _)) = Text::new(text.to_owned()).parse() {
+            return of_object(&map);
+        }
+        if let Ok((Value::Object(map), _)) = Text::with_commas(text.to_owned()).parse() {
+            return of_object(&map);
+        }
     }
     // Keys of YAML's top level, which JSON and links have not.
     let keys = ["proxies:", "proxy-groups:", "proxy-providers:", "Proxy:"];
@@ -347,10 +352,14 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
     let text = match target {
         // Nothing is lost of what is one already.
         Target::Config if read.form == Form::V2ray => {
+            if v2ray::is_text_of_five(text) {
+                left_out.push(OF_FIVE.to_owned());
+            }
             tidy(text).map_err(|e| vec![e.to_string()])?
         }
         Target::Config => {
             let value = in_words_of_v2ray(read, &mut left_out);
+            tell_own_strategies(config, &mut left_out);
             format!("{value:#}\n")
         }
         Target::V5 => {
@@ -431,6 +440,21 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
         return Err(left_out);
     }
     Ok(Written { text, left_out })
+}
+
+/// What is said of a config that is in V2Ray 5's own form.
+const OF_FIVE: &str = "this is V2Ray 5's own form (`-format jsonv5`) already: it is written as it is, and mobula and V2Ray 5 read it, V2Ray 4 and Xray do not";
+
+/// What a config.json has words for that are mobula's own, of groups.
+fn tell_own_strategies(config: &Config, lines: &mut Vec<String>) {
+    for balancer in &config.routing.balancers {
+        if *balancer.strategy == Strategy::FirstAlive {
+            lines.push(format!(
+                "`{}`: the strategy `firstAlive` is mobula's own, and V2Ray and Xray refuse it: they have `leastPing`, the fastest",
+                balancer.tag.escape_debug()
+            ));
+        }
+    }
 }
 
 fn in_words_of_v2ray(read: &Read, lines: &mut Vec<String>) -> Value {

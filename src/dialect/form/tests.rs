@@ -502,13 +502,13 @@ fn what_sends_sessions_astray_is_told_apart() {
         ),
         (
             sing_box(json!({"route": {"rules": [{"rule_set": ["x"], "outbound": "hk"}]}})),
-            "1 rule of `route`",
+            "`rule_set` is not carried over",
         ),
         (
             sing_box(
                 json!({"route": {"rules": [{"domain": ["x"], "invert": true, "outbound": "hk"}]}}),
             ),
-            "1 rule of `route`",
+            "`invert` is not carried over",
         ),
         (
             sing_box(json!({"route": {"final": "gone"}})),
@@ -593,4 +593,57 @@ fn rules_of_sing_box_go_where_they_went() {
     );
     assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("direct"));
     assert_eq!(read.astray, [""; 0]);
+}
+
+#[test]
+fn rules_of_sing_box_that_are_lost_are_named() {
+    let (read, rules) = carried(&sing_box(json!({"route": {"final": "direct", "rules": [
+        {"protocol": "dns", "action": "hijack-dns"},
+        {"action": "resolve", "strategy": "prefer_ipv4"},
+        {"port": 53, "action": "route-options", "udp_timeout": "5m"},
+        {"action": "route-options", "override_port": 5},
+        {"rule_set": "a", "outbound": "hk"},
+        {"rule_set": ["b", "c"], "outbound": "direct"},
+        {"process_name": "x", "outbound": "hk"},
+        {"type": "logical", "mode": "and", "rules": [], "outbound": "hk"},
+        {"port": 25, "outbound": "hk"},
+    ]}})));
+    assert_eq!(rules.len(), 1);
+    let lost = read.astray.join("\n");
+    for part in [
+        "route.rules[3]: `override_port` is not carried over",
+        "route.rules[4]: 2 rules beginning here: `rule_set` is not carried over",
+        "route.rules[6]: `process_name` is not carried over",
+        "route.rules[7]: `type: logical` is not carried over",
+    ] {
+        assert!(lost.contains(part), "{part}\n{lost}");
+    }
+    assert_eq!(read.astray.len(), 4, "{lost}");
+    let told = read.left_out.join("\n");
+    assert!(
+        told.contains("route.rules[0]: questions to DNS servers"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_v2ray_itself_does_not_read_of_a_config_json_is_told() {
+    let five = r#"{"inbounds": [], "outbounds": [{"protocol": "freedom"}], "router": {}}"#;
+    let written = write(&read_text(five), five, Target::Config).unwrap();
+    assert!(written.left_out.join("").contains("V2Ray 5's own form"));
+    let four = r#"{"inbounds": [], "outbounds": [{"protocol": "freedom"}], "routing": {}}"#;
+    let written = write(&read_text(four), four, Target::Config).unwrap();
+    assert_eq!(written.left_out, [""; 0]);
+}
+
+#[test]
+fn sing_box_may_have_a_comma_behind_the_last_value() {
+    let text = "{\"outbounds\": [{\"type\": \"trojan\", \"tag\": \"a,]\", \"server\": \"a.example\",\n\
+        \"server_port\": 443, \"password\": \"p\\\",}\", }, // one\n ], }";
+    let read = read_text(text);
+    assert_eq!(read.form, Form::SingBox);
+    assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("a,]"));
+    // V2Ray refuses them, and says where.
+    let (form, _) = recognise("{\"outbounds\": [{\"protocol\": \"freedom\",}]}");
+    assert_eq!(form, Form::V2ray);
 }

@@ -17,6 +17,7 @@ mod params;
 pub(in crate::dialect) mod said;
 mod security;
 mod server;
+mod shadowrocket;
 mod shadowsocks;
 mod subscription;
 #[cfg(test)]

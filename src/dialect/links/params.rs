@@ -86,6 +86,11 @@ impl Params {
         (!found.is_empty()).then(|| found.swap_remove(0))
     }
 
+    /// Those that nobody has read, behind the others.
+    pub(super) fn rest_into(self, others: &mut Self) {
+        others.0.extend(self.0);
+    }
+
     /// Tells of those that nobody has read.
     pub(in crate::dialect) fn finish(self, said: &mut Said) {
         for param in self.0 {

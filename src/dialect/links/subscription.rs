@@ -5,7 +5,9 @@ use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
-/// The links in a text; a line that begins with `#` or `//` is passed over.
+use super::SCHEMES;
+
+/// The links in a text, one in a line or several with blanks or commas between them; a line that begins with `#` or `//` is passed over.
 pub fn links(text: &str) -> Vec<String> {
     let text = text.trim_start_matches('\u{feff}').trim();
     let decoded = (!text.contains("://")).then(|| decode(text)).flatten();
@@ -13,7 +15,30 @@ pub fn links(text: &str) -> Vec<String> {
     let lines = decoded.as_deref().unwrap_or(text).lines().map(str::trim);
     let links =
         lines.filter(|line| !line.is_empty() && !line.starts_with('#') && !line.starts_with("//"));
-    links.map(str::to_owned).collect()
+    links.flat_map(apart).map(str::to_owned).collect()
+}
+
+/// The links of a line. A name may have blanks and commas, and what follows them is another link if it begins like one.
+fn apart(line: &str) -> Vec<&str> {
+    let begins = |rest: &str| {
+        let scheme = rest.split_once("://").map(|(scheme, _)| scheme);
+        scheme.is_some_and(|scheme| {
+            SCHEMES
+                .iter()
+                .any(|known| scheme.eq_ignore_ascii_case(known))
+        })
+    };
+    let is_between = |c: char| c.is_whitespace() || c == ',' || c == '|';
+    let (mut links, mut start) = (Vec::new(), 0);
+    for (at, c) in line.char_indices().filter(|(_, c)| is_between(*c)) {
+        let rest = at + c.len_utf8();
+        if begins(&line[rest..]) {
+            links.push(line[start..at].trim_end_matches(is_between));
+            start = rest;
+        }
+    }
+    links.push(&line[start..]);
+    links
 }
 
 /// Base64 of either alphabet, padded or not, with line breaks or not.
@@ -52,5 +77,14 @@ mod tests {
             assert_eq!(links(&form), expected);
         }
         assert_eq!(links("nonsense"), ["nonsense"]);
+        let several =
+            "vless://a@b:1#Tokyo, or ssh://x  trojan://p@a:1,VMESS://e30= | ss://YTpi@b:2#a|b";
+        let expected = [
+            "vless://a@b:1#Tokyo, or ssh://x",
+            "trojan://p@a:1",
+            "VMESS://e30=",
+            "ss://YTpi@b:2#a|b",
+        ];
+        assert_eq!(links(several), expected);
     }
 }

@@ -462,3 +462,26 @@ fn users_of_shadowsocks_have_theirs() {
         assert_eq!(left_out, [""; 0]);
     }
 }
+
+#[test]
+fn shadowrocket_s_own_form_means_what_a_url_says() {
+    let inside = STANDARD.encode(format!("auto:{ID}@a.example:443"));
+    for (own, url) in [
+        (
+            "remarks=x%20y&obfs=websocket&obfsParam=%7B%22Host%22:%22h.example%22%7D&path=/ray&tls=1&peer=s.example&alterId=0&tfo=1",
+            "type=ws&host=h.example&path=/ray&security=tls&sni=s.example#x%20y",
+        ),
+        (
+            "remarks=x%20y&obfs=grpc&path=tun&tls=1&peer=s.example",
+            "type=grpc&serviceName=tun&security=tls&sni=s.example#x%20y",
+        ),
+        ("remarks=x%20y", "type=tcp#x%20y"),
+    ] {
+        let own = read(&format!("vmess://{inside}?{own}")).unwrap();
+        let url = read(&format!("vmess://{ID}@a.example:443?encryption=auto&{url}")).unwrap();
+        assert_eq!(own.outbound, url.outbound);
+        assert!(own.left_out.len() <= 1, "{:?}", own.left_out);
+    }
+    let quic = read(&format!("vmess://{inside}?obfs=quic")).unwrap_err();
+    assert!(quic.join("").contains("quic"), "{quic:?}");
+}

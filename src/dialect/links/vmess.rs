@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `type` is what a URL calls `headerType`, of gRPC `mode`; `path` is gRPC's `serviceName`, too. Numbers may be texts, and
-//! the base64 of any kind. Version 1 has host and path in `host`, with a `;` between them.
+//! the base64 of any kind; another one of Shadowrocket's is [`shadowrocket`]. Version 1 has host and path in `host`, with a `;` between them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +17,7 @@ use super::params::Params;
 use super::said::Said;
 use super::security::Unsaid;
 use super::uri::{self, Uri};
-use super::{Form, subscription};
+use super::{Form, shadowrocket, subscription};
 use crate::config::Outbound;
 use crate::protocol::OutboundSettings;
 use crate::protocol::vmess::{self, AccountSettings, Security};
@@ -29,6 +29,13 @@ pub(super) fn read(rest: &str, said: &mut Said) -> Option<Outbound> {
         return read_url(&uri, said);
     }
     let bytes = subscription::decode(uri.place);
+    if let Some(text) = bytes
+        .as_deref()
+        .and_then(|bytes| str::from_utf8(bytes).ok())
+        && let Some((method, rest)) = shadowrocket::taken_apart(text)
+    {
+        return read_shadowrocket(&uri, method, rest, said);
+    }
     let value = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let Some(Value::Object(map)) = value else {
         said.error(
@@ -40,8 +47,19 @@ pub(super) fn read(rest: &str, said: &mut Said) -> Option<Outbound> {
     read_json(&map, uri.name(), said)
 }
 
+fn read_shadowrocket(uri: &Uri, method: &str, rest: &str, said: &mut Said) -> Option<Outbound> {
+    let (params, name) = shadowrocket::params(method, uri.query, said);
+    let inside = Uri::split(rest);
+    made(uri.name().or(name), &inside, params, said)
+}
+
 fn read_url(uri: &Uri, said: &mut Said) -> Option<Outbound> {
-    let mut params = Params::of_query(uri.query, said);
+    let params = Params::of_query(uri.query, said);
+    made(uri.name(), uri, params, said)
+}
+
+/// Of `ID@HOST:PORT`.
+fn made(name: Option<String>, uri: &Uri, mut params: Params, said: &mut Said) -> Option<Outbound> {
     let id = uri.user("id", said).and_then(|text| id(&text, "id", said));
     let to = uri.server(said);
     let account = account(id, &mut params, said);
@@ -49,7 +67,7 @@ fn read_url(uri: &Uri, said: &mut Said) -> Option<Outbound> {
     let protocol = OutboundSettings::Vmess(vmess::OutboundSettings {
         servers: one(to?, account?),
     });
-    Some(super::outbound(uri.name(), transport, protocol, mux))
+    Some(super::outbound(name, transport, protocol, mux))
 }
 
 fn read_json(map: &Map<String, Value>, name: Option<String>, said: &mut Said) -> Option<Outbound> {

@@ -21,21 +21,40 @@ pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -
             .and_then(|one| one.get("clash_api"));
         let mode = api.and_then(|api| api.get("default_mode"));
         let mode = mode.and_then(Node::as_text).unwrap_or("rule");
-        let mut lost: Vec<&Node> = Vec::new();
+        let of_dns = dns_outbounds(keys);
+        // By what each asks for in vain, in the order of the first.
+        let mut lost: Vec<(String, Vec<&Node>)> = Vec::new();
+        let mut hijacks = None;
         for node in route.items("rules") {
-            if !takes_nothing(node, mode) && !rule(node, &groups, parts, &mut rules) {
-                lost.push(node);
+            if takes_nothing(node, mode) {
+                continue;
+            }
+            if hijacks_dns(node, &of_dns) {
+                hijacks.get_or_insert(node);
+                continue;
+            }
+            let Err(why) = rule(node, &groups, parts, &mut rules) else {
+                continue;
+            };
+            match lost.iter_mut().find(|(known, _)| *known == why) {
+                Some((_, rules)) => rules.push(node),
+                None => lost.push((why, vec![node])),
             }
         }
-        if let Some(rule) = lost.first() {
-            let text = "what they take goes where the others send it";
+        for (why, rules) in lost {
+            let places = match rules.len() {
+                1 => String::new(),
+                n => format!("{} beginning here: ", counted(n, "rule")),
+            };
             notes.astray(
-                &rule.at,
-                format_args!(
-                    "{} of `route`, beginning here: not carried over, {text}",
-                    counted(lost.len(), "rule")
-                ),
+                &rules[0].at,
+                format_args!("{places}{why} is not carried over, what would be taken goes where other rules send it"),
             );
+        }
+        if let Some(rule) = hijacks {
+            let text =
+                "questions to DNS servers are not answered here: they go the way of any session";
+            notes.left_out(&rule.at, text);
         }
         route.silent(&[
             "auto_detect_interface",
@@ -55,6 +74,22 @@ pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -
     rules
 }
 
+/// Outbounds that were the way to sing-box's own DNS before it had `hijack-dns`.
+fn dns_outbounds<'n>(keys: &Keys<'n>) -> Vec<&'n str> {
+    let all = keys.items("outbounds").iter();
+    let of_dns = all.filter(|one| one.get("type").and_then(Node::as_text) == Some("dns"));
+    of_dns.filter_map(|one| one.get("tag")?.as_text()).collect()
+}
+
+fn hijacks_dns(node: &Node, of_dns: &[&str]) -> bool {
+    let text = |key: &str| node.get(key).and_then(Node::as_text);
+    match text("action") {
+        Some("hijack-dns") => true,
+        None | Some("route") => text("outbound").is_some_and(|tag| of_dns.contains(&tag)),
+        Some(_) => false,
+    }
+}
+
 /// Whether no session is one for this rule: `mode`, which a dashboard of Clash would change, stays here, and no ICMP comes in.
 fn takes_nothing(node: &Node, mode: &str) -> bool {
     let texts = |key: &str| {
@@ -70,16 +105,36 @@ fn takes_nothing(node: &Node, mode: &str) -> bool {
 
 const ICMP: &str = "icmp";
 
-/// Reads a rule; whether all of it is built.
-fn rule(node: &Node, groups: &Groups<'_>, parts: &mut Parts, rules: &mut Rules<'_>) -> bool {
+/// What of a `route-options` changes where a session goes.
+const REDIRECTS: [&str; 2] = ["override_address", "override_port"];
+
+/// Reads a rule.
+///
+/// # Errors
+///
+/// What of it is not built.
+fn rule<'n>(
+    node: &'n Node,
+    groups: &Groups<'_>,
+    parts: &mut Parts,
+    rules: &mut Rules<'n>,
+) -> Result<(), String> {
     let text = |key: &str| node.get(key).and_then(Node::as_text);
+    if let Some(kind) = text("type").filter(|kind| *kind != "default") {
+        return Err(format!("`type: {}`", kind.escape_debug()));
+    }
     let action = text("action").unwrap_or("route");
     let target = match action {
-        // Names are known here, and DNS goes the way of its session.
-        "sniff" | "hijack-dns" => return true,
+        // Names are known here.
+        "sniff" => return Ok(()),
+        // Addresses are asked for where a rule behind wants some, and which of them is dialled is the outbound's.
         "resolve" => {
             rules.resolve();
-            return node.entries().iter().all(|(key, _)| key == "action");
+            return Ok(());
+        }
+        "route-options" => {
+            let redirect = REDIRECTS.iter().find(|key| node.get(key).is_some());
+            return redirect.map_or(Ok(()), |key| Err(format!("`{key}`")));
         }
         "reject" => {
             let tag = "block";
@@ -96,13 +151,14 @@ fn rule(node: &Node, groups: &Groups<'_>, parts: &mut Parts, rules: &mut Rules<'
         }
         "route" => match text("outbound") {
             Some(tag) => chosen(tag, groups),
-            None => return false,
+            None => return Err("a rule without `outbound`".to_owned()),
         },
-        _ => return false,
+        other => return Err(format!("`action: {}`", other.escape_debug())),
     };
-    let Some((names, addresses, rest)) = asks(node) else {
-        return false;
-    };
+    if let Some(key) = REDIRECTS.iter().find(|key| node.get(key).is_some()) {
+        return Err(format!("`{key}`"));
+    }
+    let (names, addresses, rest) = asks(node)?;
     // Names and addresses are alternatives there, and both needed here.
     for one in [names, addresses] {
         if !one.is_empty() {
@@ -112,7 +168,7 @@ fn rule(node: &Node, groups: &Groups<'_>, parts: &mut Parts, rules: &mut Rules<'
     if !has_destination(node) {
         rules.push(&node.at, rest, &target, false);
     }
-    true
+    Ok(())
 }
 
 const DESTINATIONS: [&str; 8] = [
@@ -130,23 +186,19 @@ fn has_destination(node: &Node) -> bool {
     DESTINATIONS.iter().any(|key| node.get(key).is_some())
 }
 
-/// What a rule asks of names, of addresses, and of all else; `None` where that is not built.
-fn asks(node: &Node) -> Option<(Asks, Asks, Asks)> {
+/// What a rule asks of names, of addresses, and of all else; an error where that is not built.
+fn asks(node: &Node) -> Result<(Asks, Asks, Asks), String> {
     let (mut names, mut addresses, mut rest) = Default::default();
     for (key, value) in node.entries() {
         let texts: Vec<&str> = value.items().iter().filter_map(Node::as_text).collect();
-        if texts.len() < value.items().len() {
-            return None;
-        }
-        ask(
-            &key.to_ascii_lowercase(),
-            &texts,
-            &mut names,
-            &mut addresses,
-            &mut rest,
-        )?;
+        let lower = key.to_ascii_lowercase();
+        let asked = match texts.len() == value.items().len() {
+            true => ask(&lower, &texts, &mut names, &mut addresses, &mut rest),
+            false => None,
+        };
+        asked.ok_or_else(|| format!("`{}`", key.escape_debug()))?;
     }
-    Some((names, addresses, rest))
+    Ok((names, addresses, rest))
 }
 
 fn ask(
@@ -158,8 +210,7 @@ fn ask(
 ) -> Option<()> {
     let is_on = texts == ["true"];
     match key {
-        "action" | "outbound" | "clash_mode" => {}
-        "type" if texts == ["default"] => {}
+        "action" | "outbound" | "clash_mode" | "type" => {}
         "invert" | "rule_set_ip_cidr_match_source" if texts == ["false"] => {}
         "domain" => texts
             .iter()

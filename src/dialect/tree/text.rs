@@ -71,7 +71,7 @@ pub(in crate::dialect) fn read_json(text: &str, source: &Arc<str>) -> Result<Nod
         source: source.clone(),
         ..At::default()
     };
-    let parsed = Json::new(text.to_owned()).parse();
+    let parsed = Json::with_commas(text.to_owned()).parse();
     match parsed {
         Ok((value, _)) => bounded(value, at),
         Err(e) => Err(format!("{source}: {e}")),

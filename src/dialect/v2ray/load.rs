@@ -124,6 +124,12 @@ fn lenient(inputs: &[Input], options: Options) -> Loaded {
     loaded
 }
 
+/// The same of a text.
+pub(in crate::dialect) fn is_text_of_five(text: &str) -> bool {
+    let parsed = Text::new(text.to_owned()).parse();
+    matches!(parsed, Ok((Value::Object(root), _)) if is_of_five(&root))
+}
+
 /// Whether a config has what only V2Ray 5's own form has.
 pub(super) fn is_of_five(root: &Map<String, Value>) -> bool {
     let ends = ["inbounds", "outbounds"].map(|key| root.get(key).and_then(Value::as_array));

@@ -42,6 +42,7 @@ mod write;
 pub(in crate::dialect) mod ws;
 
 pub(in crate::dialect) use five::write as write_five;
+pub(in crate::dialect) use load::is_text_of_five;
 pub use load::{Format, Input, Loaded, Options, load};
 pub(in crate::dialect) use routing::one as read_rule;
 pub(in crate::dialect) use write::balancers as write_balancers;

@@ -27,6 +27,12 @@ impl Text {
         Self { text, blanked }
     }
 
+    /// As sing-box reads it: a comma may stand behind the last value of a list or an object.
+    pub fn with_commas(text: String) -> Self {
+        let blanked = without_last_commas(blank(&text));
+        Self { text, blanked }
+    }
+
     /// As it is written.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -64,6 +70,30 @@ impl Text {
     pub fn spans(&self) -> Option<Spans<'_>> {
         Spans::parse(&self.text, &self.blanked)
     }
+}
+
+/// Replaces commas that nothing follows by spaces; there are no comments left.
+fn without_last_commas(blanked: String) -> String {
+    let bytes = blanked.as_bytes();
+    let mut cut = Vec::new();
+    let (mut at, mut comma) = (0, None);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => {
+                comma = None;
+                at += string_len(&blanked[at..]);
+                continue;
+            }
+            b',' => comma = Some(at),
+            b'}' | b']' => cut.extend(comma.take()),
+            byte if byte.is_ascii_whitespace() => {}
+            _ => comma = None,
+        }
+        at += 1;
+    }
+    let mut bytes = blanked.into_bytes();
+    cut.into_iter().for_each(|at| bytes[at] = b' ');
+    String::from_utf8(bytes).unwrap_or_default()
 }
 
 /// Replaces comments by spaces, byte by byte, so that what follows keeps its place.
