@@ -104,7 +104,12 @@ pub(super) fn links(plan: &Plan, pin: Option<&str>) -> Result<Vec<String>, Strin
                 .join("; ")
         })?;
         let one = config.outbounds.first().ok_or("there is no outbound")?;
-        let written = links::write(one, Form::Json)?;
+        // Of v2rayN's form mihomo reads no pin, and would take no certificate at all.
+        let form = match plan.tls {
+            Tls::SelfSigned => Form::Url,
+            _ => Form::Json,
+        };
+        let written = links::write(one, form)?;
         all.extend(written.links.into_iter().take(1));
     }
     Ok(all)
