@@ -423,6 +423,32 @@ async fn plain_http_to_an_https_port_is_seen_as_that() {
     );
 }
 
+/// Either asks for the same path, and V2Ray's and Xray's words are a 400 or a 404.
+#[tokio::test]
+async fn one_carrier_that_is_taken_for_the_other_is_told() {
+    let url = target().await;
+    // Who takes httpupgrade grants the request of a WebSocket as well.
+    for (there, asked, step) in [
+        ("ws", "httpupgrade", "upgrade"),
+        ("httpupgrade", "ws", "auth"),
+    ] {
+        let mut stage = Stage::new();
+        let port = free_port();
+        let mut config = Vmess::ws().server(Mobula, port);
+        let to = |config: &mut Value, network: &str| {
+            config["streamSettings"]["network"] = json!(network);
+            config["streamSettings"][format!("{network}Settings")] = json!({"path": "/ray"});
+        };
+        to(&mut config["inbounds"][0], there);
+        stage.run(Mobula, "server", &config, &[port]).await;
+        let mut client = client(&Vmess::ws(), port);
+        to(&mut client["outbounds"][0], asked);
+        let report = Report::of(&stage, &client, &["--url", &url]).await;
+        let words = [&*format!("takes `{there}` at this path"), "network"];
+        report.breaks(step, "other-carrier", &words);
+    }
+}
+
 /// The header that carries it is taken out on the way, or the location does not match what is behind the path.
 #[tokio::test]
 async fn early_data_that_does_not_survive_is_told() {

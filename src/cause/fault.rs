@@ -9,6 +9,8 @@ pub enum Fault {
     NoServer,
     /// TLS agreed on another protocol than the carrier speaks.
     Alpn,
+    /// The server takes WebSocket where httpupgrade is asked for, or the reverse.
+    OtherCarrier,
     /// What travels with the upgrade does not arrive.
     EarlyDataLost,
     /// A web server answers in the place of the tunnel.
@@ -56,6 +58,7 @@ impl Fault {
             Self::Config => "config-mistakes",
             Self::NoServer => "config-no-server",
             Self::Alpn => "tls-alpn",
+            Self::OtherCarrier => "other-carrier",
             Self::EarlyDataLost => "early-data-lost",
             Self::FallbackAnswers => "fallback-answers",
             Self::OtherServer => "other-server",

@@ -11,7 +11,7 @@ use crate::config::{self, Config};
 use crate::dispatch::{Dispatcher, OutboundRef};
 use crate::io::PeerClock;
 use crate::observatory::Url;
-use crate::transport::{ClientCarrier, ClientSettings};
+use crate::transport::{ClientCarrier, ClientSettings, httpupgrade, ws};
 
 /// What is walked.
 pub struct Client {
@@ -69,6 +69,8 @@ pub(super) const PLAIN: &str = "doctor: plain";
 pub(super) const EARLY: &str = "doctor: early data";
 /// Without heartbeats.
 pub(super) const STILL: &str = "doctor: still";
+/// The same by the carrier that is taken for this one.
+pub(super) const OTHER: &str = "doctor: other carrier";
 
 /// All that a walk has at hand.
 pub(super) struct Way {
@@ -147,6 +149,11 @@ impl Way {
         outbounds.extend([
             named(PLAIN, without_early_data),
             named(EARLY, |_| {}),
+            named(OTHER, |carrier| {
+                if let Some(other) = taken_for(carrier) {
+                    *carrier = other;
+                }
+            }),
             named(STILL, |carrier| {
                 without_early_data(carrier);
                 match carrier {
@@ -180,6 +187,26 @@ impl Way {
 
     pub(super) fn transport(&self) -> &ClientSettings {
         &self.settings.transport
+    }
+}
+
+/// WebSocket and httpupgrade ask for the same path with other headers.
+pub(super) fn taken_for(carrier: &ClientCarrier) -> Option<ClientCarrier> {
+    match carrier {
+        ClientCarrier::Ws(ws) => Some(ClientCarrier::HttpUpgrade(httpupgrade::ClientSettings {
+            path: ws.path.clone(),
+            host: ws.host.clone(),
+            headers: ws.headers.clone(),
+            early_data: None,
+        })),
+        ClientCarrier::HttpUpgrade(upgrade) => Some(ClientCarrier::Ws(ws::ClientSettings {
+            path: upgrade.path.clone(),
+            host: upgrade.host.clone(),
+            headers: upgrade.headers.clone(),
+            early_data: None,
+            ..ws::ClientSettings::default()
+        })),
+        _ => None,
     }
 }
 

@@ -164,18 +164,22 @@ impl Way {
             ClientCarrier::HttpUpgrade(upgrade) => (&upgrade.path, upgrade.host.clone()),
             _ => return None,
         };
-        let link = match self.transport().tls() {
-            Some(settings) => self.sealed(&tls::Outbound::new(&settings).ok()?).await?.0,
-            None => {
-                let link = self
-                    .dispatcher
-                    .connection_to(&self.plain, &self.server)
-                    .await;
-                link.ok()?
-            }
-        };
+        let link = self.once_more().await?;
         let host = host.unwrap_or_else(|| self.host());
         page::look(link, host, path, &self.clock).await
+    }
+
+    /// Another connection to the server, with TLS on it where there is any.
+    pub(super) async fn once_more(&self) -> Option<Link> {
+        if let Some(settings) = self.transport().tls() {
+            let outbound = tls::Outbound::new(&settings).ok()?;
+            return self.sealed(&outbound).await.map(|(link, _)| link);
+        }
+        let link = self
+            .dispatcher
+            .connection_to(&self.plain, &self.server)
+            .await;
+        link.ok()
     }
 
     pub(super) fn host(&self) -> HeaderValue {

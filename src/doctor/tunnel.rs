@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::io;
 
-use super::carried::{Carried, carry, knock};
-use super::client::{EARLY, PLAIN, Way};
+use tokio::time::timeout;
+
+use super::carried::{Carried, PATIENCE, carry, knock};
+use super::client::{EARLY, OTHER, PLAIN, Way, taken_for};
 use super::page::Page;
 use super::{Outcome, Walk};
 use crate::address::{Destination, Host};
@@ -40,10 +42,39 @@ impl Way {
                 Some(None)
             }
             Err(e) => {
-                self.refused(&e, "upgrade", walk).await;
+                match self.opens_by_another_carrier().await {
+                    Some((is, asked)) => walk.fault(
+                        "upgrade",
+                        Fault::OtherCarrier,
+                        format_args!(
+                            "{e}; the server takes `{is}` at this path, and is asked for `{asked}`"
+                        ),
+                    ),
+                    None => self.refused(&e, "upgrade", walk).await,
+                }
                 None
             }
         }
+    }
+
+    /// What the server takes at the path, and what it was asked for, where these two are known to differ.
+    async fn opens_by_another_carrier(&self) -> Option<(&'static str, &'static str)> {
+        let names = self.other_carrier()?;
+        let other = self.dispatcher.outbounds.get(OTHER)?;
+        let link = self.once_more().await?;
+        let closing = Closing::default();
+        let upgrading = other.transport.upgrade(link, &self.server, &closing);
+        let link = timeout(PATIENCE, upgrading).await.ok()??.ok()?;
+        crate::io::spawn(link.close());
+        Some(names)
+    }
+
+    /// What the carrier may have been taken for, and the carrier.
+    fn other_carrier(&self) -> Option<(&'static str, &'static str)> {
+        Some(match taken_for(&self.transport().carrier)? {
+            ClientCarrier::HttpUpgrade(_) => ("httpupgrade", "ws"),
+            _ => ("ws", "httpupgrade"),
+        })
     }
 
     /// Carriers over HTTP/2 are answered when the tunnel is.
@@ -220,6 +251,14 @@ impl Way {
             );
             walk.well("auth", found);
             return Some(carried);
+        }
+        // Who takes httpupgrade grants a WebSocket's request as well, and finds no tunnel in its frames.
+        if let Some((is, asked)) = self.other_carrier()
+            && carry(&self.dispatcher, OTHER, &self.url).await.is_known()
+        {
+            let found = format!("the server takes `{is}` at this path, and is asked for `{asked}`");
+            walk.fault("auth", Fault::OtherCarrier, found);
+            return None;
         }
         let code = match &carried {
             Carried::Silent => "silent",

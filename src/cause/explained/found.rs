@@ -22,6 +22,12 @@ pub(super) const ALL: &[Explained] = &[
         "have the web server in front offer it (nginx: `http2 on`), or use `network: ws`",
     ),
     row(
+        &["other-carrier"],
+        DOCTOR,
+        "the server takes another carrier at this path: WebSocket in the place of httpupgrade, or the reverse",
+        "set `network` in `streamSettings` of both ends alike: `ws`, or `httpupgrade`",
+    ),
+    row(
         &["early-data-lost"],
         DOCTOR,
         "the tunnel works without early data, and with it nothing arrives: something in between takes it out",

@@ -39,8 +39,8 @@ pub(super) const ALL: &[Explained] = &[
     row(
         &["ws-404"],
         CLIENT,
-        "what answers does not know the path",
-        "compare `path` of both ends and of the web server in front, to the letter; a `/` at the end of nginx' `proxy_pass` rewrites it",
+        "what answers does not know the path, or not for the host that it is asked for",
+        "compare `path` and `host` of both ends and of the web server in front, to the letter; a `/` at the end of nginx' `proxy_pass` rewrites it",
     ),
     row(
         &["ws-405"],
