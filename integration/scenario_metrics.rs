@@ -121,7 +121,7 @@ async fn both_official_parsers_read_what_happened() {
         assert!(of("process_open_fds", json!({})) > 5.0);
         assert!(of("process_resident_memory_bytes", json!({})) > 1e6);
     }
-    let (head, _) = ask(port, "/debug/vars", "").await;
+    let (head, _) = ask(port, "/debug/pprof/", "").await;
     assert!(head.starts_with("HTTP/1.1 404"), "{head}");
 }
 
@@ -222,4 +222,55 @@ async fn the_dashboard_draws_what_there_is() {
         }
     }
     assert!(drawn >= 10, "{drawn} metrics");
+}
+
+/// As panels of Xray read them.
+#[tokio::test]
+async fn xray_s_vars_have_the_counters_and_what_the_observatory_saw() {
+    let mut stage = Stage::new();
+    let (port, server, nobody) = (free_port(), free_port(), free_port());
+    let mut config = Vmess::ws().server(Mobula, server);
+    config["metrics"] = json!({"listen": format!("127.0.0.1:{port}"), "hide": ["process"]});
+    config["inbounds"][0]["tag"] = json!("front");
+    config["outbounds"][0]["tag"] = json!("direct");
+    config["outbounds"].as_array_mut().unwrap().push(json!({
+        "tag": "dead", "protocol": "socks", "settings": {"servers": [{"address": "127.0.0.1", "port": nobody}]},
+    }));
+    let url = crate::scenario_doctor::target().await;
+    config["observatory"] =
+        json!({"subjectSelector": ["direct", "dead"], "probeURL": url, "probeInterval": "200ms"});
+    stage.run(Mobula, "server", &config, &[server]).await;
+    let socks = free_port();
+    let client = Vmess::ws().client(Mobula, socks, server);
+    stage.run(Mobula, "client", &client, &[socks]).await;
+    let to = To::Ip(traffic::echo().await);
+    let mut held = traffic::connect(socks, &to).await.expect("SOCKS connects");
+    traffic::exchange(&mut held, &traffic::bytes(100_000)).await;
+    let mut vars = Value::Null;
+    for _ in 0..100 {
+        let (head, body) = ask(port, "/debug/vars", "").await;
+        assert!(head.contains("application/json"), "{head}");
+        vars = serde_json::from_str(&body).expect("JSON");
+        let seen = &vars["observatory"];
+        if seen["direct"]["alive"] == json!(true) && seen["dead"]["last_try_time"].is_i64() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let seen = &vars["observatory"];
+    assert_eq!(seen["direct"]["outbound_tag"], "direct", "{vars:#}");
+    assert!(seen["direct"]["last_seen_time"].is_i64(), "{vars:#}");
+    assert_eq!(seen["dead"]["delay"], 99_999_999, "{vars:#}");
+    assert!(seen["dead"]["last_error_reason"].is_string(), "{vars:#}");
+    assert!(seen["dead"].get("alive").is_none(), "{vars:#}");
+    for (kind, tag) in [("inbound", "front"), ("outbound", "direct")] {
+        for direction in ["uplink", "downlink"] {
+            let bytes = vars["stats"][kind][tag][direction].as_i64();
+            assert!(
+                bytes.is_some_and(|n| n >= 100_000),
+                "{kind} {direction}: {vars:#}"
+            );
+        }
+    }
+    assert!(vars.get("memstats").is_none(), "it is hidden: {vars:#}");
 }

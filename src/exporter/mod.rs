@@ -1,13 +1,14 @@
 //! What a monitoring system reads: `/metrics` in Prometheus' text form, or in OpenMetrics' for those who ask for it. And
 //! what people read: a status page at `/`, which shows what `/status.json` says.
 //!
-//! Xray serves Go's `expvar` and `pprof` at such a place; what they tell is for Go alone.
+//! Xray serves Go's `expvar` and `pprof` at such a place; `/debug/vars` is here as well, as far as it is not about Go.
 
 mod door;
 mod numbers;
 mod page;
 mod process;
 mod status;
+mod vars;
 
 use std::convert::Infallible;
 use std::io;
@@ -192,8 +193,8 @@ impl Exporter {
                     .finish();
             }
         }
-        if !matches!(path, "/" | "/status.json" | "/metrics") {
-            let text = "there are /metrics, /status.json and a page at /\n";
+        if !matches!(path, "/" | "/status.json" | "/metrics" | "/debug/vars") {
+            let text = "there are /metrics, /status.json, /debug/vars and a page at /\n";
             return respond(StatusCode::NOT_FOUND, text).finish();
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -204,6 +205,12 @@ impl Exporter {
         match path {
             "/" => page(StatusCode::OK).finish(),
             "/status.json" => self.status(request).await,
+            "/debug/vars" => {
+                let vars = vars::vars(&self.settings.hidden, &self.dispatcher);
+                respond(StatusCode::OK, vars.to_string())
+                    .header(CONTENT_TYPE, "application/json; charset=utf-8")
+                    .finish()
+            }
             _ => self.numbers(request),
         }
     }
