@@ -482,6 +482,11 @@ fn shadowrocket_s_own_form_means_what_a_url_says() {
         assert_eq!(own.outbound, url.outbound);
         assert!(own.left_out.len() <= 1, "{:?}", own.left_out);
     }
+    let original = read("trojan://p@a.example:443?type=original").unwrap();
+    assert_eq!(
+        original.outbound.transport.carrier,
+        crate::transport::ClientCarrier::Raw
+    );
     let quic = read(&format!("vmess://{inside}?obfs=quic")).unwrap_err();
     assert!(quic.join("").contains("quic"), "{quic:?}");
 }

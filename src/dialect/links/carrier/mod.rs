@@ -2,7 +2,7 @@
 //!
 //! | `type` | parameters |
 //! |---|---|
-//! | `tcp`, `raw` | `headerType=http`: `host`, `path` |
+//! | `tcp`, `raw`, Trojan-Go's `original` | `headerType=http`: `host`, `path` |
 //! | `ws` | `host`, `path` with `?ed=N`; mihomo's `ed` and `eh` |
 //! | `httpupgrade` | the same |
 //! | `grpc` | `serviceName`, `mode` (`gun`, `multi`), `authority` |
