@@ -1,6 +1,7 @@
 //! What users of GOST rely on beside the traffic itself: retries, versions of SOCKS, files that are read again.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -144,4 +145,77 @@ async fn a_file_is_read_again_on_sighup_and_tunnels_stay() {
         .expect("the new service");
     traffic::exchange(&mut added, b"a word").await;
     traffic::exchange(&mut stays, b"behind").await;
+}
+
+#[tokio::test]
+async fn a_relay_chooses_among_its_targets_as_it_is_told() {
+    let mut stage = Stage::new();
+    let [server, local, nobody] = [(); 3].map(|()| free_port());
+    let (first, second) = (traffic::says("first").await, traffic::says("second").await);
+    let targets = format!("127.0.0.1:{nobody},{first},{second}");
+    let listen = format!("relay+ws://127.0.0.1:{server}/{targets}?strategy=fifo&failTimeout=60s");
+    let services = stage
+        .start("server", &mut gost(&["-L", &listen]), &[server])
+        .await;
+    let (to, by) = (
+        format!("tcp://127.0.0.1:{local}"),
+        format!("relay+ws://127.0.0.1:{server}"),
+    );
+    stage
+        .start("client", &mut gost(&["-L", &to, "-F", &by]), &[local])
+        .await;
+    let mut said = Vec::new();
+    for _ in 0..5 {
+        let stream = TcpStream::connect(("127.0.0.1", local))
+            .await
+            .expect("open");
+        let mut word = [0; 6];
+        let mut stream = stream;
+        let read = timeout(LIMIT, stream.read_exact(&mut word)).await;
+        let is_said = read.expect("in time").is_ok();
+        said.push(is_said.then(|| String::from_utf8_lossy(&word).trim().to_owned()));
+    }
+    let first = Some("first".to_owned());
+    assert_eq!(
+        said[1..],
+        [(); 4].map(|()| first.clone()),
+        "{}",
+        stage.log(services)
+    );
+}
+
+/// GOST's log is there, and what reads it looks there.
+#[test]
+fn the_log_goes_to_standard_error() {
+    let said = |text: &str| {
+        let mut command = gost(&["-C", text]);
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = child.expect("mobula runs");
+        std::thread::sleep(Duration::from_millis(700));
+        child.kill().expect("it can be ended");
+        let output = child.wait_with_output().expect("it has ended");
+        [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).contains("listens on"))
+    };
+    let with = |log: &str| {
+        format!(
+            r#"{{"services": [{{"name": "a", "addr": "127.0.0.1:0", "handler": {{"type": "http"}}}}]{log}}}"#
+        )
+    };
+    assert_eq!(said(&with("")), [false, true]);
+    assert_eq!(
+        said(&with(r#", "log": {"output": "stderr"}"#)),
+        [false, true]
+    );
+    assert_eq!(
+        said(&with(r#", "log": {"output": "stdout"}"#)),
+        [true, false]
+    );
+    assert_eq!(
+        said(&with(r#", "log": {"output": "none"}"#)),
+        [false, false]
+    );
 }

@@ -165,7 +165,7 @@ pub enum SocksError {
     #[error("a first byte of {0:#04x} is no SOCKS of the version that this service speaks")]
     NotTaken(u8),
     /// There are accounts, and the client speaks SOCKS 4.
-    #[error("SOCKS 4 has no passwords")]
+    #[error("SOCKS 4 has no passwords, and no account without one is called so")]
     NoPasswords,
     /// There are accounts, and the client does not offer to log in.
     #[error("the client offers no user and password, `auth` asks for one")]
@@ -218,7 +218,7 @@ pub enum RelayError {
     #[error("a port is to be opened, and `bind` is off")]
     BindOff,
     /// `allowPorts` has others.
-    #[error("port {0} is to be opened, and is not among `allowPorts`")]
+    #[error("port {0} is to be opened, and is not among `allowPorts` (`allow_ports` of a tunnel)")]
     PortOff(u16),
 }
 

@@ -270,6 +270,9 @@ impl Outlet {
                             self.push(&Line::new(Kind::Warning, text), Weight::Major);
                         }
                     }
+                    None if self.0.target == Target::StandardError => {
+                        let _ = std::io::stderr().lock().write_all(&piece);
+                    }
                     None => {
                         let mut out = std::io::stdout().lock();
                         let _ = out.write_all(&piece).and_then(|()| out.flush());

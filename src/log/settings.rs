@@ -33,6 +33,8 @@ pub enum Target {
     /// Standard output.
     #[default]
     Console,
+    /// Standard error, gost's.
+    StandardError,
     /// Nowhere.
     None,
     /// A file, which is appended to.

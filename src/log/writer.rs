@@ -154,14 +154,14 @@ impl Outlets {
 fn style(format: Format, target: &Target) -> Style {
     let is_set = |name| var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = || var_os("TERM").is_none_or(|term| term == "dumb");
-    match (format, target) {
-        (Format::Json, _) => Style::Json,
-        (Format::Text, Target::Console) if std::io::stdout().is_terminal() => {
-            match is_set("NO_COLOR") || is_dumb() {
-                true => Style::Plain,
-                false => Style::Colour,
-            }
-        }
-        (Format::Text, _) => Style::Plain,
+    let is_seen = match target {
+        Target::Console => std::io::stdout().is_terminal(),
+        Target::StandardError => std::io::stderr().is_terminal(),
+        Target::None | Target::File(_) => false,
+    };
+    match format {
+        Format::Json => Style::Json,
+        Format::Text if is_seen && !is_set("NO_COLOR") && !is_dumb() => Style::Colour,
+        Format::Text => Style::Plain,
     }
 }

@@ -145,7 +145,10 @@ pub(in crate::dialect) fn rest_but_for(
         ("browserForwarder", config.browser.is_some()),
         (
             "log.access",
-            !matches!(config.log.access, LogTarget::Console | LogTarget::None),
+            !matches!(
+                config.log.access,
+                LogTarget::Console | LogTarget::StandardError | LogTarget::None
+            ),
         ),
         ("log.error", config.log.error != default.log.error),
         ("log.format", config.log.format != default.log.format),

@@ -11,6 +11,7 @@ pub(super) fn read(node: Option<&Node>, debug: bool, problems: &Problems) -> Log
     let mut log = Log {
         level: LogLevel::Info,
         access: LogTarget::None,
+        error: LogTarget::StandardError,
         ..Log::default()
     };
     if let Some(node) = node {
@@ -20,7 +21,8 @@ pub(super) fn read(node: Option<&Node>, debug: bool, problems: &Problems) -> Log
             log.level = level_of(level).unwrap_or_else(|| refuse(node, &LEVELS, problems));
         }
         log.error = match text("output") {
-            None | Some((_, "" | "stderr" | "stdout")) => LogTarget::Console,
+            None | Some((_, "" | "stderr")) => LogTarget::StandardError,
+            Some((_, "stdout")) => LogTarget::Console,
             Some((_, "none" | "null")) => LogTarget::None,
             Some((_, file)) => LogTarget::File(file.into()),
         };

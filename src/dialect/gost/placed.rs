@@ -7,7 +7,9 @@ use crate::dialect::tree::{Node, Value};
 pub(super) fn keys(root: &mut Node) {
     for service in list(root, "services") {
         let shared = shared(service);
-        if let Some((_, retries)) = shared.iter().find(|(key, _)| is(key, RETRIES)) {
+        let own = service.get_mut("handler").and_then(own_retries);
+        let all = shared.iter().find(|(key, _)| is(key, RETRIES));
+        if let Some(retries) = own.as_ref().or(all.map(|(_, retries)| retries)) {
             add(service, &["handler"], RETRIES, retries);
         }
         hand_out(service, shared, ["handler", "listener"]);
@@ -16,6 +18,16 @@ pub(super) fn keys(root: &mut Node) {
         list(chain, "hops").iter_mut().for_each(nodes);
     }
     list(root, "hops").iter_mut().for_each(nodes);
+}
+
+/// Those with `handler.` in front.
+fn own_retries(handler: &mut Node) -> Option<Node> {
+    let keys = handler.get_mut("metadata")?;
+    let retries = keys.take(RETRIES)?;
+    if keys.entries().is_empty() {
+        handler.take("metadata");
+    }
+    Some(retries)
 }
 
 const RETRIES: &str = "retries";

@@ -170,8 +170,8 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
         limits: Default::default(),
         beside: Vec::new(),
     });
-    // A relay chooses among its targets itself.
-    let targets = match handler_word == "relay" {
+    // A relay chooses among its targets by turns, which a chain leaves to it.
+    let targets = match handler_word == "relay" && (targets.len() < 2 || led_by.is_some()) {
         true => Vec::new(),
         false => targets,
     };

@@ -54,6 +54,12 @@ pub(super) fn services(url: &str, first: usize, chain: Option<&str>) -> Result<V
     let parts = Parts::read(url, Role::Service)?;
     let addresses = range(&parts.addresses).or_else(|text| parts.fail(&text))?;
     let (count, targets) = (addresses.len(), &parts.targets);
+    if count > 1 && targets.len() > 1 && targets.len() < count {
+        return parts.fail(&format!(
+            "there are {count} ports and {} targets, expected one for each port, or one for all",
+            targets.len()
+        ));
+    }
     let nodes = addresses.into_iter().enumerate();
     let node = |(n, addr): (usize, String)| {
         // Of several ports each has the target in its own place.

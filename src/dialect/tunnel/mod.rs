@@ -17,7 +17,7 @@ mod text;
 
 use std::path::Path;
 
-use crate::config::{Config, Log, LogLevel};
+use crate::config::{Config, Log, LogLevel, LogTarget};
 use crate::policy::Policy;
 use crate::protocol::accounts::Account;
 use crate::report::Message;
@@ -83,6 +83,10 @@ pub fn load_text(
     let config = config.filter(|_| errors.is_empty()).map(|config| Config {
         log: Log {
             level: level.unwrap_or_default(),
+            access: match level {
+                Some(LogLevel::Debug) => config.log.access,
+                _ => LogTarget::None,
+            },
             ..config.log
         },
         // Whoever publishes a service knows nothing of what is spoken there.

@@ -100,7 +100,10 @@ async fn socks_4_and_4a_are_granted_without_a_password_only() {
     let (mut client, accepted) = start(with_password());
     client.write_all(&asked).await.unwrap();
     expect(&mut client, &hex!("00 5b 0000 00000000")).await;
-    assert_eq!(refusal(accepted).await, "SOCKS 4 has no passwords");
+    assert_eq!(
+        refusal(accepted).await,
+        "SOCKS 4 has no passwords, and no account without one is called so"
+    );
 }
 
 #[tokio::test]

@@ -280,7 +280,7 @@ fn meaning(code: u8) -> Option<(io::ErrorKind, String)> {
 }
 
 fn denied(text: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::PermissionDenied, text.into())
+    io::Error::other(text.into())
 }
 
 #[cfg(test)]

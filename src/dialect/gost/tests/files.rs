@@ -166,7 +166,7 @@ fn an_address_that_is_a_colon_is_any() {
 #[test]
 fn printed_keys_stand_where_gost_looks_for_them() {
     let args = launch(
-        "-L wss://12:0x1f@:1?path=/x&cert=c.pem&key=k.pem&retries=2&tls.minVersion=VersionTLS13 \
+        "-L wss://12:0x1f@:1?path=/x&cert=c.pem&key=k.pem&handler.retries=2&tls.minVersion=VersionTLS13 \
          -F mwss://true:null@a.test:443?mux.version=2&secure=true&pin=00&header=A:%20b",
     );
     let text = print(&args, Form::Yaml).unwrap();

@@ -57,6 +57,8 @@ fn of_words((services, hops): (&[&str], &[&str])) -> Loaded {
 /// what a line of the log is to say.
 fn bare(config: &Config) -> Config {
     let mut config = config.clone();
+    // Of V2Ray's it is the other one.
+    config.log.error = LogTarget::Console;
     for inbound in &mut config.inbounds {
         inbound.name.clear();
         if let Some(tls) = &mut inbound.transport.security {
