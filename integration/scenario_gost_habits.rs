@@ -219,3 +219,28 @@ fn the_log_goes_to_standard_error() {
         [false, false]
     );
 }
+
+/// One end has `ws` and the other `mws`.
+#[tokio::test]
+async fn a_client_of_the_other_carrier_is_told_of_at_the_server() {
+    let mut stage = Stage::new();
+    let [server, local] = [(); 2].map(|()| free_port());
+    let listen = format!("http+mws://127.0.0.1:{server}");
+    stage
+        .start("server", &mut gost(&["-L", &listen]), &[server])
+        .await;
+    let (to, by) = (
+        format!("http://127.0.0.1:{local}"),
+        format!("http+ws://127.0.0.1:{server}"),
+    );
+    stage
+        .start("client", &mut gost(&["-L", &to, "-F", &by]), &[local])
+        .await;
+    answer(local, b"CONNECT a.test:80 HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    let told = [
+        "not a session of smux (`mws`)",
+        "is the peer's carrier multiplexed?",
+        "[request-other]",
+    ];
+    stage.until_line_has("server.log", &told).await;
+}

@@ -232,10 +232,11 @@ impl Inbound {
 /// As messages call it, and its tag.
 impl fmt::Display for Inbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name())?;
+        let name = self.name();
+        f.write_str(&name)?;
         match &self.tag {
-            Some(tag) => write!(f, " ({tag})"),
-            None => Ok(()),
+            Some(tag) if **tag != *name => write!(f, " ({tag})"),
+            _ => Ok(()),
         }
     }
 }

@@ -233,6 +233,14 @@ async fn links(
             link(&served, arrival, held, from_here, finish).await;
         });
     }
+    // Of what had been a session before, the ends of its streams tell.
+    let is_unfinished = {
+        let unfinished = unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+        unfinished.is_some()
+    };
+    if let Some((source, fault)) = arrivals.fault().filter(|_| is_unfinished) {
+        log_refused(&served[0].0, source, None, &fault.into());
+    }
 }
 
 /// From a link to a session; `finish` is called when it is one.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::session::Source;
+use crate::smux::FrameError;
 
 /// Why no request on a connection began a tunnel.
 #[derive(Debug, Error)]
@@ -43,6 +44,9 @@ pub enum RequestError {
         /// Who asked, or for whom, if the peer is one to say so.
         client: Source,
     },
+    /// The tunnel has begun, and carries something else than sessions of smux.
+    #[error("not a session of smux (`mws`): {0}")]
+    Frames(FrameError),
     /// It went to the site behind the same door.
     #[error("{method} {path} goes to the site: {unfit}")]
     ToSite {
@@ -136,6 +140,7 @@ impl RequestError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Closed => "http-closed",
+            Self::Frames(_) => "request-other",
             Self::Unfinished | Self::Broken(_) => "http-broken",
             Self::Malformed(_) => "http-malformed",
             Self::Slow(_) | Self::NoUpgrade(_) => "http-timeout",

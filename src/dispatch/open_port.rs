@@ -163,7 +163,7 @@ impl Dispatcher {
             }
         };
         tokio::select! {
-            () = carrying => {}
+            _ = carrying => {}
             () = accepting => {}
             () = holder.lost.notified() => debug!("{at} is taken over"),
         }

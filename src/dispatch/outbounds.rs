@@ -232,8 +232,8 @@ impl fmt::Display for Outbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
         match &self.tag {
-            Some(tag) => write!(f, " ({tag})"),
-            None => Ok(()),
+            Some(tag) if **tag != *self.name => write!(f, " ({tag})"),
+            _ => Ok(()),
         }
     }
 }

@@ -164,7 +164,7 @@ impl Publisher {
             }
         };
         tokio::select! {
-            () = carrying => {}
+            _ = carrying => {}
             () = taking => {}
         }
         Ok(())

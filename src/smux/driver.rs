@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::debug;
 
-use super::codec::Decoder;
+use super::codec::{Decoder, FrameError};
 use super::settings::{KeepAlive, Settings};
 use super::stream::SmuxStream;
 use super::table::{MAX_STREAMS, Table};
@@ -70,14 +70,19 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
         }
     }
 
-    /// Carries frames until the session is over, which ends every stream that is left.
-    pub(super) async fn run(mut self) {
+    /// Carries frames until the session is over, which ends every stream that is left; gives what broke the protocol.
+    pub(super) async fn run(mut self) -> Option<FrameError> {
+        let mut broken = None;
         let (kind, reason) = match poll_fn(|cx| self.poll(cx)).await {
             Ok(()) => (
                 io::ErrorKind::ConnectionReset,
                 "the smux session has ended".to_owned(),
             ),
-            Err(e) => (e.kind(), format!("smux: {e}")),
+            Err(e) => {
+                let cause = e.get_ref().and_then(|cause| cause.downcast_ref());
+                broken = cause.copied();
+                (e.kind(), format!("smux: {e}"))
+            }
         };
         debug!(reason, "smux session ends");
         self.table.with(|state| state.fail(kind, &reason));
@@ -88,6 +93,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
         });
         // However the goodbye ends, the link is dropped.
         let _ = timeout(CLOSE_LIMIT, goodbye).await;
+        broken
     }
 
     /// Ready when the link has ended, or nobody needs it.
@@ -171,8 +177,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
                 (self.door)(Link::other(stream));
             }
         }
-        taken
-            .map_err(|e: super::codec::FrameError| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        taken.map_err(|e: FrameError| io::Error::new(io::ErrorKind::InvalidData, e))?;
         Poll::Ready(Ok(true))
     }
 

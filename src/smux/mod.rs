@@ -14,7 +14,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use codec::Version;
+pub use codec::{FrameError, Version};
 pub use settings::{FIRST_WINDOW, KeepAlive, Settings};
 pub use table::MAX_STREAMS;
 
@@ -37,7 +37,10 @@ pub struct Opener {
 
 /// The end that opens streams, and what carries the session's frames: to be run until it is over. Streams that the peer
 /// opens are ended.
-pub fn client(link: Link, settings: Settings) -> (Opener, impl Future<Output = ()> + Send) {
+pub fn client(
+    link: Link,
+    settings: Settings,
+) -> (Opener, impl Future<Output = Option<FrameError>> + Send) {
     let version = Some(settings.version);
     let table = Table::new(&settings, version, 1);
     let opener = Opener {
@@ -49,12 +52,12 @@ pub fn client(link: Link, settings: Settings) -> (Opener, impl Future<Output = (
 }
 
 /// What carries the frames of a session whose peer opens streams, each of which `door` is given; it says `false` where it
-/// has no room for one more. To be run until the session is over.
+/// has no room for one more. To be run until the session is over; gives what broke the protocol, if anything has.
 pub fn server(
     link: Link,
     settings: Settings,
     door: impl FnMut(Link) -> bool + Send + 'static,
-) -> impl Future<Output = ()> + Send {
+) -> impl Future<Output = Option<FrameError>> + Send {
     let table = Table::new(&settings, None, 0);
     Driver::new(link, table, settings, Decoder::new(None), door).run()
 }

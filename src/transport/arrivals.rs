@@ -6,7 +6,9 @@ use std::task::Poll;
 
 use tokio::sync::mpsc;
 
+use crate::cause::RequestError;
 use crate::seam::Arrival;
+use crate::session::Source;
 
 /// What came of a connection.
 pub enum Accepted {
@@ -21,10 +23,12 @@ pub struct Arrivals {
     /// `None` when it is over.
     driver: Option<Driver>,
     links: mpsc::Receiver<(usize, Arrival)>,
+    /// Who has come, and what is wrong with what it says.
+    fault: Option<(Source, RequestError)>,
 }
 
 /// Reads what a connection brings, and sends each new link.
-type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Driver = Pin<Box<dyn Future<Output = Option<(Source, RequestError)>> + Send>>;
 
 impl Arrivals {
     /// `driver` sends `links`.
@@ -32,10 +36,30 @@ impl Arrivals {
         driver: impl Future<Output = ()> + Send + 'static,
         links: mpsc::Receiver<(usize, Arrival)>,
     ) -> Self {
+        // A future that is awaited inside another one would take its room twice.
+        let driver = Box::pin(driver);
+        let driver = async move {
+            driver.await;
+            None
+        };
+        Self::told(driver, links)
+    }
+
+    /// The same, of a `driver` that says what was wrong.
+    pub fn told(
+        driver: impl Future<Output = Option<(Source, RequestError)>> + Send + 'static,
+        links: mpsc::Receiver<(usize, Arrival)>,
+    ) -> Self {
         Self {
             driver: Some(Box::pin(driver)),
             links,
+            fault: None,
         }
+    }
+
+    /// What was wrong, once there is no other link.
+    pub fn fault(&mut self) -> Option<(Source, RequestError)> {
+        self.fault.take()
     }
 
     /// The next link, and which inbound it is for, as in [`Accepted::One`]; `None` when the connection has ended. It must be asked for as long as links are to live.
@@ -45,8 +69,9 @@ impl Arrivals {
                 return Poll::Ready(Some(routed));
             }
             if let Some(driver) = &mut self.driver
-                && driver.as_mut().poll(cx).is_ready()
+                && let Poll::Ready(fault) = driver.as_mut().poll(cx)
             {
+                self.fault = fault;
                 self.driver = None;
             }
             // What it sent before it was over.

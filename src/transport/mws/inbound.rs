@@ -75,5 +75,10 @@ pub(in crate::transport) fn arrivals(
         };
         streams.try_send((route, arrival)).is_ok()
     };
-    Arrivals::new(smux::server(arrival.link, mux, door), arrivals)
+    let carrying = Box::pin(smux::server(arrival.link, mux, door));
+    let told = async move {
+        let broken = carrying.await?;
+        Some((source, RequestError::Frames(broken)))
+    };
+    Arrivals::told(told, arrivals)
 }
