@@ -14,7 +14,11 @@ use super::said::Said;
 /// What stands in the base64: the method, and `ID@HOST:PORT`.
 pub(super) fn taken_apart(text: &str) -> Option<(&str, &str)> {
     let (method, rest) = text.trim().split_once(':')?;
-    (rest.contains('@') && !method.contains('@')).then_some((method, rest))
+    // An object of v2rayN's may have both signs as well.
+    let is_word = method
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    (is_word && rest.contains('@')).then_some((method, rest))
 }
 
 /// The keys of the query by the names of a URL, and what the link is called.

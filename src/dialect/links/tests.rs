@@ -482,6 +482,10 @@ fn shadowrocket_s_own_form_means_what_a_url_says() {
         assert_eq!(own.outbound, url.outbound);
         assert!(own.left_out.len() <= 1, "{:?}", own.left_out);
     }
+    // v2rayN's object has these signs in its path.
+    let object = json!({"v": "2", "add": "a.example", "port": "443", "id": ID, "net": "ws", "path": "/a:b@c"});
+    let written = read(&format!("vmess://{}", STANDARD.encode(object.to_string())));
+    assert_eq!(written.unwrap().left_out, [""; 0]);
     let original = read("trojan://p@a.example:443?type=original").unwrap();
     assert_eq!(
         original.outbound.transport.carrier,
