@@ -6,7 +6,6 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::session::Source;
-use crate::smux::FrameError;
 
 /// Why no request on a connection began a tunnel.
 #[derive(Debug, Error)]
@@ -46,7 +45,7 @@ pub enum RequestError {
     },
     /// The tunnel has begun, and carries something else than sessions of smux.
     #[error("not a session of smux (`mws`): {0}")]
-    Frames(FrameError),
+    Frames(String),
     /// It went to the site behind the same door.
     #[error("{method} {path} goes to the site: {unfit}")]
     ToSite {

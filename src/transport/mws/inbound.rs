@@ -78,7 +78,7 @@ pub(in crate::transport) fn arrivals(
     let carrying = Box::pin(smux::server(arrival.link, mux, door));
     let told = async move {
         let broken = carrying.await?;
-        Some((source, RequestError::Frames(broken)))
+        Some((source, RequestError::Frames(broken.to_string())))
     };
     Arrivals::told(told, arrivals)
 }
