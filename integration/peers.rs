@@ -151,9 +151,15 @@ impl Stage {
         path
     }
 
-    /// What stands in a file of the test's folder, lines of a log that were said before the call among it.
+    /// What stands in a file of the test's folder, lines of a log that were said before the call among it. It holds the
+    /// thread up: whoever asks again and again takes [`Self::read_so_far`].
     pub fn read(&self, name: &str) -> String {
         thread::sleep(LATE_LINES);
+        self.read_so_far(name)
+    }
+
+    /// What stands there already.
+    pub fn read_so_far(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
@@ -264,10 +270,15 @@ impl Stage {
         &mut self.children[index]
     }
 
-    /// What a child wrote to its standard output and error. Lines that come close together are written
-    /// together, a little later: what was said before the call is in it.
+    /// What a child wrote to its standard output and error, what was said before the call among it: lines that come close
+    /// together are written together, a little later. As [`Self::read`], not for who asks again and again.
     pub fn log(&self, index: usize) -> String {
         thread::sleep(LATE_LINES);
+        self.log_so_far(index)
+    }
+
+    /// What it wrote already.
+    pub fn log_so_far(&self, index: usize) -> String {
         let bytes = fs::read(&self.children[index].log).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
@@ -281,7 +292,7 @@ impl Stage {
     pub async fn until_line_has(&self, file: &str, texts: &[&str]) -> String {
         let deadline = Instant::now() + LOG_LIMIT;
         loop {
-            let content = self.read(file);
+            let content = self.read_so_far(file);
             let has_all = |line: &str| texts.iter().all(|text| line.contains(text));
             if content.lines().any(has_all) {
                 return content;

@@ -291,7 +291,7 @@ async fn the_old_certificate_goes_on_until_the_authority_is_there_again() {
     let had = log.matches(HERE).count();
     stage.child(server).signal("HUP");
     let renewed = async {
-        while stage.read("error.log").matches(HERE).count() == had {
+        while stage.read_so_far("error.log").matches(HERE).count() == had {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -542,7 +542,7 @@ async fn browsers_are_served_while_a_name_is_proved() {
     stage.run(Mobula, "server", &config, &[pebble.tls]).await;
     let mut visits = 0;
     let renewed = async {
-        while stage.read("error.log").matches(HERE).count() == had {
+        while stage.read_so_far("error.log").matches(HERE).count() == had {
             assert_eq!(visit(), "01234567892 200", "visit {visits}");
             visits += 1;
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -302,7 +302,11 @@ async fn rules_are_asked_and_watched() {
     panel.stage.until_file_has("watch.log", "{}").await;
     for _ in 0..50 {
         assert!(gets_through(ann).await);
-        if panel.stage.read("watch.log").contains("ann@example.com") {
+        if panel
+            .stage
+            .read_so_far("watch.log")
+            .contains("ann@example.com")
+        {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -329,7 +333,11 @@ async fn the_log_is_followed() {
     panel.stage.start("follow", &mut follow, &[]).await;
     for _ in 0..100 {
         assert!(panel.mobula(&["statssys"]).0);
-        if panel.stage.read("follow.log").contains(" accepted tcp:") {
+        if panel
+            .stage
+            .read_so_far("follow.log")
+            .contains(" accepted tcp:")
+        {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

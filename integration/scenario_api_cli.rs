@@ -352,7 +352,7 @@ async fn a_balancer_is_overridden_and_set_free() {
     };
     let to = traffic::echo().await;
     let carried = |port: u16| {
-        let log = panel.stage.read(&format!("access-{port}.log"));
+        let log = panel.stage.read_so_far(&format!("access-{port}.log"));
         log.matches(&format!("tcp:{to}")).count()
     };
     let session = async |port: u16| {

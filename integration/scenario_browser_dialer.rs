@@ -38,7 +38,7 @@ const SUBPROTOCOL: Early = Early::Header("Sec-WebSocket-Protocol");
 
 /// A browser with a page of the dialer at `port`; gives its index. It is waited for until `client` has heard of it.
 async fn browse(stage: &mut Stage, client: usize, name: &str, port: u16) -> usize {
-    let pages = |stage: &Stage| stage.log(client).matches("a page is open").count();
+    let pages = |stage: &Stage| stage.log_so_far(client).matches("a page is open").count();
     let before = pages(stage);
     let mut chromium = system("chromium");
     chromium.args(FLAGS).env("HOME", stage.path(""));
@@ -181,8 +181,11 @@ async fn without_a_page_the_cause_is_told_and_a_page_that_comes_again_carries() 
         let _ = stream.write_all(b"?").await;
         let _ = stream.read(&mut [0]).await;
     }
-    until(|| stage.log(mobula).contains(nobody) && stage.log(mobula).contains("[browser-none]"))
-        .await;
+    until(|| {
+        stage.log_so_far(mobula).contains(nobody)
+            && stage.log_so_far(mobula).contains("[browser-none]")
+    })
+    .await;
 
     let first = browse(&mut stage, mobula, "chromium-1", page).await;
     let mut open = traffic::connect(socks, &to).await.expect("SOCKS connects");
@@ -194,7 +197,7 @@ async fn without_a_page_the_cause_is_told_and_a_page_that_comes_again_carries() 
     assert!(!matches!(end.expect("an end"), Ok(n) if n > 0));
     until(|| {
         stage
-            .log(mobula)
+            .log_so_far(mobula)
             .contains("was closed, no WebSocket is opened until")
     })
     .await;
@@ -209,7 +212,7 @@ async fn without_a_page_the_cause_is_told_and_a_page_that_comes_again_carries() 
     let again = stage
         .start("client-again", &mut command, &[socks, page])
         .await;
-    until(|| stage.log(again).contains("a page is open")).await;
+    until(|| stage.log_so_far(again).contains("a page is open")).await;
     carries(socks).await;
 }
 
@@ -317,7 +320,7 @@ async fn strangers_get_neither_the_page_nor_a_websocket() {
     }
     until(|| {
         stage
-            .log(mobula)
+            .log_so_far(mobula)
             .contains("another page asks, of \"http://evil.example\" [browser-stranger]")
     })
     .await;

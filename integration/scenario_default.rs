@@ -35,7 +35,7 @@ async fn the_printed_curl_line_works_and_the_link_leads_here() {
     let child = stage.start("default", &mut command, &[]).await;
     let said = timeout(LIMIT, async {
         loop {
-            let log = stage.log(child);
+            let log = stage.log_so_far(child);
             if log.contains("started") {
                 return log;
             }

@@ -279,7 +279,7 @@ async fn the_log_says_what_the_documents_show() {
     let index = stage.run(Mobula, "server", &config, &[port]).await;
     let mut said = Vec::new();
     for _ in 0..100 {
-        let log = stage.log(index).replace(&port.to_string(), "10000");
+        let log = stage.log_so_far(index).replace(&port.to_string(), "10000");
         said = log.lines().map(without_time).collect();
         if said.len() >= wanted.len() {
             break;

@@ -15,7 +15,7 @@ use crate::traffic::{self, LIMIT, To};
 use crate::tunnel::EIGHT_MIB;
 
 /// `mobula gost`, or what follows `gost` in a line of a shell.
-fn gost(args: &[&str]) -> Command {
+pub fn gost(args: &[&str]) -> Command {
     let mut command = mobula();
     command.arg("gost").args(args);
     command

@@ -1,19 +1,31 @@
 //! What users of GOST rely on beside the traffic itself: retries, versions of SOCKS, files that are read again.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use serde_json::json;
+
+use crate::configs::Vmess;
+use crate::peers::Peer::Mobula;
 use crate::peers::{Stage, free_port, mobula};
+use crate::scenario_gost::gost;
 use crate::traffic::{self, LIMIT, To};
 
-fn gost(args: &[&str]) -> Command {
-    let mut command = mobula();
-    command.arg("gost").args(args);
-    command
+/// A server that listens on a port, and a client on another one whose sessions go through it; gives the server's index.
+async fn pair(
+    stage: &mut Stage,
+    (listen, server): (&str, u16),
+    (local, by, port): (&str, &str, u16),
+) -> usize {
+    let mut command = gost(&["-L", listen]);
+    let index = stage.start("server", &mut command, &[server]).await;
+    let mut client = gost(&["-L", local, "-F", by]);
+    stage.start("client", &mut client, &[port]).await;
+    index
 }
 
 /// What comes back within the limit, until the end.
@@ -101,14 +113,9 @@ async fn a_client_with_an_account_reaches_a_server_that_asks_for_none() {
     let mut stage = Stage::new();
     let [server, socks] = [(); 2].map(|()| free_port());
     let open = format!("socks5+ws://127.0.0.1:{server}");
-    stage
-        .start("server", &mut gost(&["-L", &open]), &[server])
-        .await;
     let named = format!("socks5+ws://u:p@127.0.0.1:{server}");
     let local = format!("auto://127.0.0.1:{socks}");
-    stage
-        .start("client", &mut gost(&["-L", &local, "-F", &named]), &[socks])
-        .await;
+    pair(&mut stage, (&open, server), (&local, &named, socks)).await;
     traffic::word(socks, &To::Ip(traffic::echo().await)).await;
 }
 
@@ -154,23 +161,16 @@ async fn a_relay_chooses_among_its_targets_as_it_is_told() {
     let (first, second) = (traffic::says("first").await, traffic::says("second").await);
     let targets = format!("127.0.0.1:{nobody},{first},{second}");
     let listen = format!("relay+ws://127.0.0.1:{server}/{targets}?strategy=fifo&failTimeout=60s");
-    let services = stage
-        .start("server", &mut gost(&["-L", &listen]), &[server])
-        .await;
     let (to, by) = (
         format!("tcp://127.0.0.1:{local}"),
         format!("relay+ws://127.0.0.1:{server}"),
     );
-    stage
-        .start("client", &mut gost(&["-L", &to, "-F", &by]), &[local])
-        .await;
+    let services = pair(&mut stage, (&listen, server), (&to, &by, local)).await;
     let mut said = Vec::new();
     for _ in 0..5 {
-        let stream = TcpStream::connect(("127.0.0.1", local))
-            .await
-            .expect("open");
+        let connecting = TcpStream::connect(("127.0.0.1", local));
+        let mut stream = connecting.await.expect("open");
         let mut word = [0; 6];
-        let mut stream = stream;
         let read = timeout(LIMIT, stream.read_exact(&mut word)).await;
         let is_said = read.expect("in time").is_ok();
         said.push(is_said.then(|| String::from_utf8_lossy(&word).trim().to_owned()));
@@ -226,16 +226,11 @@ async fn a_client_of_the_other_carrier_is_told_of_at_the_server() {
     let mut stage = Stage::new();
     let [server, local] = [(); 2].map(|()| free_port());
     let listen = format!("http+mws://127.0.0.1:{server}");
-    stage
-        .start("server", &mut gost(&["-L", &listen]), &[server])
-        .await;
     let (to, by) = (
         format!("http://127.0.0.1:{local}"),
         format!("http+ws://127.0.0.1:{server}"),
     );
-    stage
-        .start("client", &mut gost(&["-L", &to, "-F", &by]), &[local])
-        .await;
+    pair(&mut stage, (&listen, server), (&to, &by, local)).await;
     answer(local, b"CONNECT a.test:80 HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
     let told = [
         "not a session of smux (`mws`)",
@@ -243,4 +238,36 @@ async fn a_client_of_the_other_carrier_is_told_of_at_the_server() {
         "[request-other]",
     ];
     stage.until_line_has("server.log", &told).await;
+}
+
+/// The refusal is that of the inbound whose path it was, where several share a port.
+#[tokio::test]
+async fn among_several_inbounds_the_one_of_that_path_is_named() {
+    let mut stage = Stage::new();
+    let [server, socks] = [(); 2].map(|()| free_port());
+    let mut config = Vmess::ws().server(Mobula, server);
+    // Without an access log it is a warning, which names the inbound.
+    config["log"] = json!({"access": "none"});
+    let mut other = config["inbounds"][0].clone();
+    other["tag"] = json!("multiplexed");
+    other["streamSettings"] = json!({"network": "mws", "mwsSettings": {"path": "/mws"}});
+    config["inbounds"]
+        .as_array_mut()
+        .expect("a list")
+        .push(other);
+    let index = stage.run(Mobula, "server", &config, &[server]).await;
+    let mut client = Vmess::ws().client(Mobula, socks, server);
+    client["outbounds"][0]["streamSettings"]["wsSettings"]["path"] = json!("/mws");
+    stage.run(Mobula, "client", &client, &[socks]).await;
+    traffic::connect(socks, &To::Ip(traffic::echo().await))
+        .await
+        .ok();
+    let told = ["not a session of smux (`mws`)"];
+    let log = stage.until_line_has("server.log", &told).await;
+    let line = log
+        .lines()
+        .find(|line| line.contains(told[0]))
+        .expect("a line");
+    assert!(!line.contains("inbounds[0]"), "{line}");
+    assert!(stage.log(index).contains("inbounds[1]"), "{log}");
 }

@@ -24,7 +24,7 @@ fn default_log(mut config: Value) -> Value {
 async fn until_said(stage: &Stage, index: usize, text: &str) -> String {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let log = stage.log(index);
+        let log = stage.log_so_far(index);
         if log.contains(text) {
             return log;
         }

@@ -186,7 +186,7 @@ async fn the_manager_is_told_what_happens() {
     };
     let until_ready = async |stage: &Stage, times: usize| {
         let waiting = async {
-            while ready(&stage.read("heard")) < times {
+            while ready(&stage.read_so_far("heard")) < times {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -199,7 +199,7 @@ async fn the_manager_is_told_what_happens() {
     stage
         .until_file_has("heard", "STATUS=the config was not taken over")
         .await;
-    let beats = |stage: &Stage| stage.read("heard").matches("WATCHDOG=1").count();
+    let beats = |stage: &Stage| stage.read_so_far("heard").matches("WATCHDOG=1").count();
     let before = beats(&stage);
     let waiting = async {
         while beats(&stage) < before + 3 {

@@ -529,7 +529,12 @@ async fn a_terminal_shows_how_far_it_is_and_a_watch_begins_anew() {
     command.args(["--watch", "1"]);
     let index = stage.start("watch", &mut command, &[]).await;
     let deadline = Instant::now() + Duration::from_secs(30);
-    while stage.read("watch.log").matches("nodes answer").count() < 3 {
+    while stage
+        .read_so_far("watch.log")
+        .matches("nodes answer")
+        .count()
+        < 3
+    {
         assert!(Instant::now() < deadline, "{}", stage.read("watch.log"));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

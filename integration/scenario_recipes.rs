@@ -208,7 +208,7 @@ async fn nginx_connects_to_the_socket_as_documented_and_not_without_its_mode() {
         let config = with(written, &[("/run/mobula/ray.sock,0666", &socket_and_mode)]);
         let config: Value = serde_json::from_str(&config).expect("JSON");
         let index = stage.run(Mobula, "server", &config, &[]).await;
-        while !stage.log(index).contains("listens on") {
+        while !stage.log_so_far(index).contains("listens on") {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         let front = free_port();

@@ -53,7 +53,7 @@ impl Service {
     async fn until_said(&self, times: usize) -> String {
         let said = async {
             loop {
-                let log = self.stage.log(self.index);
+                let log = self.stage.log_so_far(self.index);
                 if log.matches(DONE).count() + log.matches(UNDONE).count() >= times {
                     return log;
                 }

@@ -29,7 +29,7 @@ async fn every_debug_line_names_its_connection_and_its_session() {
     traffic::datagrams(socks, &[60]).await;
     let ends = |log: &str| log.matches("session ended").count() >= 3;
     for _ in 0..50 {
-        if ends(&stage.log(at)) && ends(&stage.log(client)) {
+        if ends(&stage.log_so_far(at)) && ends(&stage.log_so_far(client)) {
             break;
         }
         sleep(Duration::from_millis(100)).await;
@@ -124,8 +124,8 @@ async fn a_debug_log_is_a_waterfall_at_both_ends() {
         let to = To::Name("localhost", at.port());
         traffic::word(socks, &to).await;
         for _ in 0..50 {
-            if stage.log(here).contains("session ended")
-                && stage.log(there).contains("session ended")
+            if stage.log_so_far(here).contains("session ended")
+                && stage.log_so_far(there).contains("session ended")
             {
                 break;
             }

@@ -62,7 +62,7 @@ pub async fn start(stage: &mut Stage, config: &Value, words: &[&str], ports: &[u
         .arg(file);
     let index = stage.start("server", &mut command, ports).await;
     let written = async {
-        while stage.read("server.pid").is_empty() {
+        while stage.read_so_far("server.pid").is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -74,7 +74,7 @@ pub async fn start(stage: &mut Stage, config: &Value, words: &[&str], ports: &[u
 pub async fn heir(stage: &Stage, before: u32) -> Heir {
     let waiting = async {
         loop {
-            match stage.read("server.pid").trim().parse() {
+            match stage.read_so_far("server.pid").trim().parse() {
                 Ok(now) if now != before => return now,
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
             }
@@ -231,7 +231,7 @@ async fn who_cannot_take_over_leaves_the_old_process_as_it_was() {
     let undone = "no other process has taken over";
     let until_undone = async |stage: &Stage, times: usize| {
         let waiting = async {
-            while stage.read("server.log").matches(undone).count() < times {
+            while stage.read_so_far("server.log").matches(undone).count() < times {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };

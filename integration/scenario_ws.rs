@@ -584,7 +584,7 @@ async fn what_the_document_shows_is_run() {
                     stage.start("program", &mut program, &[]).await;
                     stage.until_line_has("server.log", &["has left"]).await;
                     while stage
-                        .read("server.log")
+                        .read_so_far("server.log")
                         .matches("has connected to /sign")
                         .count()
                         < 2
