@@ -31,15 +31,10 @@ impl Server {
     }
 }
 
-/// What of a probe that found nobody is no time, V2Ray writes down as 99,999,999 ms.
 fn status_of(outbound_tag: String, seen: Observation) -> OutboundStatus {
-    const NEVER: i64 = 99_999_999;
     OutboundStatus {
         alive: seen.alive,
-        delay: match seen.alive {
-            true => seen.delay.as_millis() as i64,
-            false => NEVER,
-        },
+        delay: seen.millis(),
         last_error_reason: seen.last_error,
         outbound_tag,
         last_seen_time: seen.last_seen,

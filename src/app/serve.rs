@@ -234,12 +234,16 @@ async fn links(
         });
     }
     // Of what had been a session before, the ends of its streams tell.
-    let is_unfinished = {
+    if let Some(fault) = arrivals.fault() {
         let unfinished = unfinished.lock().unwrap_or_else(PoisonError::into_inner);
-        unfinished.is_some()
-    };
-    if let Some((source, fault)) = arrivals.fault().filter(|_| is_unfinished) {
-        log_refused(&served[0].0, source, None, &fault.into());
+        if unfinished.is_some() {
+            log_refused(
+                &served[fault.route].0,
+                fault.source,
+                None,
+                &fault.error.into(),
+            );
+        }
     }
 }
 

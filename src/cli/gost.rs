@@ -14,7 +14,6 @@ use super::run::{self, Again, Ending};
 use super::say;
 use crate::cause::system_words;
 use crate::dialect::gost::{self, Form, Launch};
-use crate::report::Message;
 
 /// Whether it is asked for by the program's name.
 pub(super) fn is_meant(args: &[OsString]) -> bool {
@@ -120,15 +119,7 @@ fn again(flags: &Flags) -> Again<'static> {
     Again::Config(Arc::new(move || {
         let launch = launch(flags.clone()).map_err(|text| vec![text])?;
         let loaded = gost::load(&launch);
-        let lines = |messages: &[Message]| messages.iter().map(ToString::to_string).collect();
-        match loaded.config {
-            Some(config) => Ok(Fresh {
-                config,
-                warnings: lines(&loaded.warnings),
-                understood: Vec::new(),
-            }),
-            None => Err(lines(&loaded.errors)),
-        }
+        Fresh::of(loaded.config, &loaded.errors, &loaded.warnings, Vec::new())
     }))
 }
 

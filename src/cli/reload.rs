@@ -13,6 +13,7 @@ use super::run::Again;
 use super::{inputs, notify};
 use crate::config::Config;
 use crate::log::{self, NOTICE};
+use crate::report::Message;
 use crate::server::Server;
 
 /// Reads the config again, by the arguments of the start, and makes it run. What keeps it from that is said, and nothing
@@ -81,6 +82,26 @@ pub(super) struct Fresh {
     pub(super) understood: Vec<String>,
 }
 
+impl Fresh {
+    /// Of what a dialect has read.
+    pub(super) fn of(
+        config: Option<Config>,
+        errors: &[Message],
+        warnings: &[Message],
+        understood: Vec<String>,
+    ) -> Result<Self, Vec<String>> {
+        let lines = |messages: &[Message]| messages.iter().map(ToString::to_string).collect();
+        match config {
+            Some(config) => Ok(Self {
+                config,
+                warnings: lines(warnings),
+                understood,
+            }),
+            None => Err(lines(errors)),
+        }
+    }
+}
+
 /// Reads the config of a dialect again; lines say why there is none.
 pub(super) type Reader = Arc<dyn Fn() -> Result<Fresh, Vec<String>> + Send + Sync>;
 
@@ -112,14 +133,8 @@ async fn read(args: &ConfigArgs) -> Result<Fresh, Vec<String>> {
         understood,
         ..
     } = read.map_err(|e| one(e.to_string()))?;
-    let Some(config) = loaded.config else {
-        return Err(loaded.errors.iter().map(ToString::to_string).collect());
-    };
-    let warnings = loaded.warnings.iter().map(ToString::to_string);
+    let mut fresh = Fresh::of(loaded.config, &loaded.errors, &loaded.warnings, understood)?;
     let left_out = left_out.iter().map(|line| format!("left out: {line}"));
-    Ok(Fresh {
-        config,
-        warnings: warnings.chain(left_out).collect(),
-        understood,
-    })
+    fresh.warnings.extend(left_out);
+    Ok(fresh)
 }

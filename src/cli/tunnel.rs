@@ -14,7 +14,6 @@ use super::{BAD_CONFIG, test};
 use crate::config::LogLevel;
 use crate::dialect::tunnel::{self, End};
 use crate::log::NOTICE;
-use crate::report::Message;
 
 pub(super) fn run(end: TunnelEnd, file: &Path) -> ExitCode {
     let end = match end {
@@ -34,15 +33,12 @@ pub(super) fn run(end: TunnelEnd, file: &Path) -> ExitCode {
     let path = file.to_owned();
     let again = Again::Config(Arc::new(move || {
         let loaded = tunnel::load(end, &path, level());
-        let lines = |messages: &[Message]| messages.iter().map(ToString::to_string).collect();
-        match loaded.config {
-            Some(config) => Ok(Fresh {
-                config,
-                warnings: lines(&loaded.warnings),
-                understood: loaded.notes,
-            }),
-            None => Err(lines(&loaded.errors)),
-        }
+        Fresh::of(
+            loaded.config,
+            &loaded.errors,
+            &loaded.warnings,
+            loaded.notes,
+        )
     }));
     run::serve(config, &loaded.warnings, &ALONE, &again, || {
         for note in &loaded.notes {

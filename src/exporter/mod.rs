@@ -3,6 +3,7 @@
 //!
 //! Xray serves Go's `expvar` and `pprof` at such a place; `/debug/vars` is here as well, as far as it is not about Go.
 
+mod counters;
 mod door;
 mod numbers;
 mod page;

@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::process;
+use super::{counters, process};
 use crate::app::Inbounds;
 use crate::config::Hidden;
 use crate::dispatch::Dispatcher;
@@ -105,25 +105,18 @@ fn bytes(registry: &mut Registry, hidden: &Hidden, dispatcher: &Dispatcher) {
             "Bytes by user, as applications write them",
         ),
     ];
-    let counters = dispatcher.stats.select(|_| true);
+    let shown = counters::shown(hidden, dispatcher);
     for (kind, is_hidden, help) in kinds {
         if is_hidden {
             continue;
         }
         let family = Family::<Labels<2>, Counter>::default();
-        for (name, counter) in &counters {
-            let parts = name
-                .strip_prefix(kind)
-                .and_then(|rest| rest.strip_prefix(">>>"));
-            let parts = parts.and_then(|rest| rest.rsplit_once(">>>traffic>>>"));
-            let Some((whose, direction)) = parts else {
-                continue;
-            };
+        for part in shown.iter().filter(|part| part.kind == kind) {
             let labels = [
-                (kind, whose.to_owned()),
-                ("direction", direction.to_owned()),
+                (kind, part.whose.clone()),
+                ("direction", part.direction.clone()),
             ];
-            let bytes = u64::try_from(counter.get()).unwrap_or(0);
+            let bytes = u64::try_from(part.counter.get()).unwrap_or(0);
             family.get_or_create(&labels).inc_by(bytes);
         }
         registry.register_with_unit(format!("{kind}_traffic"), help, Unit::Bytes, family);

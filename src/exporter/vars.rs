@@ -2,13 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::process;
+use super::{counters, process};
 use crate::config::Hidden;
 use crate::dispatch::Dispatcher;
 use crate::routing::Observation;
-
-/// What of a probe that found nobody is no time, V2Ray writes down as so many milliseconds.
-const NEVER: u128 = 99_999_999;
 
 /// All of it. Go's own part has the memory of the process alone, and its command line is nobody's business.
 pub(super) fn vars(hidden: &Hidden, dispatcher: &Dispatcher) -> Value {
@@ -26,21 +23,8 @@ pub(super) fn vars(hidden: &Hidden, dispatcher: &Dispatcher) -> Value {
 /// Counters by their kind, whose they are, and their direction.
 fn stats(hidden: &Hidden, dispatcher: &Dispatcher) -> Value {
     let mut all = json!({"inbound": {}, "outbound": {}, "user": {}});
-    for (name, counter) in dispatcher.stats.select(|_| true) {
-        let Some((kind, rest)) = name.split_once(">>>") else {
-            continue;
-        };
-        let is_hidden = match kind {
-            "inbound" => hidden.inbounds,
-            "outbound" => hidden.outbounds,
-            "user" => hidden.users,
-            _ => continue,
-        };
-        if let Some((whose, direction)) = rest.rsplit_once(">>>traffic>>>")
-            && !is_hidden
-        {
-            all[kind][whose][direction] = counter.get().into();
-        }
+    for part in counters::shown(hidden, dispatcher) {
+        all[part.kind][part.whose][part.direction] = part.counter.get().into();
     }
     all
 }
@@ -59,14 +43,9 @@ fn observatory(dispatcher: &Dispatcher) -> Value {
 /// A Go program leaves out what is zero or empty.
 fn observed(tag: &str, seen: &Observation) -> Value {
     let mut status = Map::from_iter([("outbound_tag".to_owned(), tag.into())]);
-    let delay = match seen.alive {
-        true => seen.delay.as_millis(),
-        false => NEVER,
-    };
-    let delay = i64::try_from(delay).unwrap_or(i64::MAX);
     for (key, value) in [
         ("alive", json!(seen.alive)),
-        ("delay", json!(delay)),
+        ("delay", json!(seen.millis())),
         ("last_error_reason", json!(seen.last_error)),
         ("last_seen_time", json!(seen.last_seen)),
         ("last_try_time", json!(seen.last_try)),

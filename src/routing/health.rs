@@ -33,6 +33,19 @@ pub struct Observation {
     pub samples: Option<Samples>,
 }
 
+/// What of a probe that found nobody is no time, V2Ray writes down as so many milliseconds.
+const NEVER: i64 = 99_999_999;
+
+impl Observation {
+    /// The delay as V2Ray tells it, in milliseconds.
+    pub fn millis(&self) -> i64 {
+        match self.alive {
+            true => self.delay.as_millis() as i64,
+            false => NEVER,
+        }
+    }
+}
+
 /// Probes of the recent past, and the times that the successful ones took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Samples {

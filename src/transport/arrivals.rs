@@ -23,12 +23,21 @@ pub struct Arrivals {
     /// `None` when it is over.
     driver: Option<Driver>,
     links: mpsc::Receiver<(usize, Arrival)>,
-    /// Who has come, and what is wrong with what it says.
-    fault: Option<(Source, RequestError)>,
+    fault: Option<Fault>,
+}
+
+/// Why a connection brings no links.
+pub struct Fault {
+    /// Which inbound it was for, as in [`Accepted::One`].
+    pub route: usize,
+    /// Who has come.
+    pub source: Source,
+    /// What is wrong.
+    pub error: RequestError,
 }
 
 /// Reads what a connection brings, and sends each new link.
-type Driver = Pin<Box<dyn Future<Output = Option<(Source, RequestError)>> + Send>>;
+type Driver = Pin<Box<dyn Future<Output = Option<Fault>> + Send>>;
 
 impl Arrivals {
     /// `driver` sends `links`.
@@ -47,7 +56,7 @@ impl Arrivals {
 
     /// The same, of a `driver` that says what was wrong.
     pub fn told(
-        driver: impl Future<Output = Option<(Source, RequestError)>> + Send + 'static,
+        driver: impl Future<Output = Option<Fault>> + Send + 'static,
         links: mpsc::Receiver<(usize, Arrival)>,
     ) -> Self {
         Self {
@@ -58,7 +67,7 @@ impl Arrivals {
     }
 
     /// What was wrong, once there is no other link.
-    pub fn fault(&mut self) -> Option<(Source, RequestError)> {
+    pub fn fault(&mut self) -> Option<Fault> {
         self.fault.take()
     }
 

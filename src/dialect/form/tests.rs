@@ -624,6 +624,12 @@ fn rules_of_sing_box_that_are_lost_are_named() {
         told.contains("route.rules[0]: questions to DNS servers"),
         "{told}"
     );
+    for action in [
+        "rules[1]: what `resolve` says",
+        "rules[2]: what `route-options` says",
+    ] {
+        assert!(told.contains(action), "{action}: {told}");
+    }
 }
 
 #[test]

@@ -30,7 +30,6 @@ pub(super) fn protocol(
     part.silent(&[
         "nodelay",
         "notls",
-        "retries",
         "udpBufferSize",
         "timeout",
         "sniffing",

@@ -99,13 +99,13 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
         );
         problems.error(at, &text);
     }
+    let retries = retries(handler, &of_handler, problems);
     if let Carrier::Bind { udp } = kind.carrier {
         of_handler.silent(&["keepalive", "ttl", "nodelay", "udpBufferSize"]);
         of_handler.refuse(
             &["bypass"],
             "what comes from a published port has one target, and no bypass",
         );
-        let retries = retries(handler, &of_handler, problems);
         asked.finish(
             [handler_keys.as_ref(), listener_keys.as_ref(), shared],
             problems,
@@ -164,7 +164,7 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
         limits: Default::default(),
         beside: Vec::new(),
     });
-    // A relay chooses among its targets by turns, which a chain leaves to it.
+    // A relay whose targets lie behind a chain takes them by turns itself; the selector is for the others.
     let targets = match handler_word == "relay" && (targets.len() < 2 || led_by.is_some()) {
         true => Vec::new(),
         false => targets,
@@ -187,7 +187,7 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
         service: &name,
         chain,
         targets: &targets,
-        retries: retries(handler, &of_handler, problems),
+        retries,
     };
     lead(node, by, root, made, problems);
 }

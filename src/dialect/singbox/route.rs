@@ -34,6 +34,7 @@ pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -
                 continue;
             }
             let Err(why) = rule(node, &groups, parts, &mut rules) else {
+                tell_options(node, notes);
                 continue;
             };
             match lost.iter_mut().find(|(known, _)| *known == why) {
@@ -105,6 +106,17 @@ fn takes_nothing(node: &Node, mode: &str) -> bool {
 
 const ICMP: &str = "icmp";
 
+/// Says that an action is taken without what it says beside its name; no session goes another way by that.
+fn tell_options(node: &Node, notes: &Notes) {
+    let action = node.get("action").and_then(Node::as_text);
+    if let Some(action @ ("resolve" | "route-options")) = action
+        && node.entries().len() > 1
+    {
+        let text = format_args!("what `{action}` says beside its name is not carried over");
+        notes.left_out(&node.at, text);
+    }
+}
+
 /// What of a `route-options` changes where a session goes.
 const REDIRECTS: [&str; 2] = ["override_address", "override_port"];
 
@@ -155,9 +167,6 @@ fn rule<'n>(
         },
         other => return Err(format!("`action: {}`", other.escape_debug())),
     };
-    if let Some(key) = REDIRECTS.iter().find(|key| node.get(key).is_some()) {
-        return Err(format!("`{key}`"));
-    }
     let (names, addresses, rest) = asks(node)?;
     // Names and addresses are alternatives there, and both needed here.
     for one in [names, addresses] {

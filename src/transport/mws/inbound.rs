@@ -10,6 +10,7 @@ use crate::io::{Closing, Link};
 use crate::seam::Arrival;
 use crate::session::Source;
 use crate::smux;
+use crate::transport::arrivals::Fault;
 use crate::transport::{Arrivals, ws};
 
 /// The server side.
@@ -78,7 +79,11 @@ pub(in crate::transport) fn arrivals(
     let carrying = Box::pin(smux::server(arrival.link, mux, door));
     let told = async move {
         let broken = carrying.await?;
-        Some((source, RequestError::Frames(broken.to_string())))
+        Some(Fault {
+            route,
+            source,
+            error: RequestError::Frames(broken.to_string()),
+        })
     };
     Arrivals::told(told, arrivals)
 }
