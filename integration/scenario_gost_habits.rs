@@ -218,6 +218,13 @@ fn the_log_goes_to_standard_error() {
         said(&with(r#", "log": {"output": "none"}"#)),
         [false, false]
     );
+    let nowhere = with(r#", "log": {"output": "/nowhere/at/all"}"#);
+    let output = gost(&["-C", &nowhere]).output().expect("mobula runs");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        told.contains("log.output: cannot open /nowhere/at/all"),
+        "{told}"
+    );
 }
 
 /// One end has `ws` and the other `mws`.
@@ -270,4 +277,20 @@ async fn among_several_inbounds_the_one_of_that_path_is_named() {
         .expect("a line");
     assert!(!line.contains("inbounds[0]"), "{line}");
     assert!(stage.log(index).contains("inbounds[1]"), "{log}");
+}
+
+/// The server's line names it as well, and another's log is not at hand.
+#[tokio::test]
+async fn a_target_that_the_server_cannot_reach_is_named_at_the_client() {
+    for protocol in ["http", "socks5", "relay"] {
+        let mut stage = Stage::new();
+        let [server, local, nobody] = [(); 3].map(|()| free_port());
+        let at = format!("{protocol}+ws://127.0.0.1:{server}");
+        let socks = format!("socks5://127.0.0.1:{local}");
+        pair(&mut stage, (&at, server), (&socks, &at, local)).await;
+        let to = To::Ip(([127, 0, 0, 1], nobody).into());
+        traffic::connect(local, &to).await.ok();
+        let named = format!("(to 127.0.0.1:{nobody})");
+        stage.until_file_has("client.log", &named).await;
+    }
 }

@@ -411,7 +411,7 @@ async fn who_speaks_another_protocol_than_the_inbound_is_told_which_one() {
         (
             wss,
             Vmess::ws(),
-            "this looks like TLS: does this port need `security: tls`, or does a proxy in front say `https://` for `http://`? [http-malformed]",
+            "this looks like TLS: does this port need `security: tls` (`wss` in the place of `ws`), or does a proxy in front say `https://` for `http://`? [http-malformed]",
         ),
         (early, Vmess::ws(), in_path),
     ] {

@@ -67,7 +67,9 @@ pub enum TlsAcceptError {
     #[error("closed without a TLS handshake")]
     Closed,
     /// The client speaks something else.
-    #[error("this is not TLS: has the client no `security: tls`, or is it a plain HTTP request?")]
+    #[error(
+        "this is not TLS: has the client no `security: tls` (`ws` in the place of `wss`), or is it a plain HTTP request?"
+    )]
     NotTls,
     /// The client ends it, with this alert.
     #[error("the client ends the TLS handshake: {0}, does it believe the certificate?")]

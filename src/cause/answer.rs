@@ -132,6 +132,12 @@ impl TargetRefused {
     }
 }
 
+/// Whether an error is about a target more likely than about the server that says it, or goes away without a word.
+pub fn is_about_target(error: &io::Error) -> bool {
+    let gone = matches!(AnswerError::of(error), Some(AnswerError::ClosedThisOne));
+    gone || is_of_target(error)
+}
+
 /// Whether an error is what a server says of a target, and none of its own.
 pub fn is_of_target(error: &io::Error) -> bool {
     let says = match AnswerError::of(error) {
@@ -159,7 +165,7 @@ impl fmt::Display for Credentials {
             }
             Self::Trojan => f.write_str("does it know this password?"),
             Self::Relay => {
-                f.write_str("does it know this user and password (`auth_key` of a tunnel)?")
+                f.write_str("is it a relay server, and does it know this user and password (`auth_key` of a tunnel)?")
             }
             Self::Shadowsocks => f.write_str("has it the same method and password?"),
             Self::Shadowsocks2022 { most } => {
@@ -179,7 +185,7 @@ fn relay(status: u8) -> &'static str {
     match status {
         1 => "it does not understand the request",
         2 => "it does not know this user and password",
-        3 => "its rules forbid it, or it opens no ports for clients",
+        3 => "its rules forbid it, or it opens no ports for clients (`bind` there)",
         4 => "the target does not answer in time",
         5 => "it cannot open the port: another client or program has it",
         6 => "there is no way to the target",

@@ -32,7 +32,7 @@ mod upgrade;
 
 pub use accept::{AcceptError, ProxyHeaderError, TlsAcceptError};
 pub use acme::{AcmeError, Challenge};
-pub use answer::{AnswerError, Credentials, TargetRefused, is_of_target};
+pub use answer::{AnswerError, Credentials, TargetRefused, is_about_target, is_of_target};
 pub use browser::BrowserError;
 pub use dial::{DialError, Stage, TcpError, reason};
 pub use fallback::FallbackError;

@@ -263,8 +263,8 @@ fn exposed(name: &str, config: &Config) -> Vec<Message> {
 fn local_parts(config: &Config) -> Vec<String> {
     let mut parts = Vec::new();
     for (name, target) in [
-        ("log.access", &config.log.access),
-        ("log.error", &config.log.error),
+        (config.log.keys.access, &config.log.access),
+        (config.log.keys.error, &config.log.error),
     ] {
         if matches!(target, LogTarget::File(_)) {
             parts.push(name.to_owned());

@@ -14,7 +14,7 @@ mod parts;
 pub(crate) mod traps;
 
 pub use crate::log::{
-    Format as LogFormat, Level as LogLevel, Settings as Log, Target as LogTarget,
+    Format as LogFormat, Keys as LogKeys, Level as LogLevel, Settings as Log, Target as LogTarget,
 };
 pub use api::{Api, ApiListen, Services};
 pub use check::sharing::share;

@@ -258,7 +258,7 @@ impl Association {
                 let to = to.as_ref().or_else(|| flow.next_peer());
                 if let Some(to) = to {
                     let flow = debug_span!("flow", %to, outbound = %**outbound);
-                    flow.in_scope(|| outbound.log_open_error(&e));
+                    flow.in_scope(|| outbound.log_open_error(to, &e));
                 }
                 over.push(key.clone());
                 continue;

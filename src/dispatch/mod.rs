@@ -409,7 +409,7 @@ impl Dispatcher {
         let (target, limits) = match opened {
             Ok(opened) => opened,
             Err(e) => {
-                outbound.log_open_error(&e);
+                outbound.log_open_error(&to, &e);
                 let why = outbound.unreached(&to, &e);
                 return reply::refuse(link, reply, is_user, &why).await;
             }
@@ -423,6 +423,8 @@ impl Dispatcher {
             }
         }
         let target = target.with_first_byte();
+        // Boxed, for most tunnels never need it; elsewhere the error names the target itself.
+        let told = outbound.is_own_way().then(|| Box::new(to.clone()));
         let entered = self.list(&mut session, Network::Tcp);
         if let Some(entered) = &entered {
             entered.lead(outbound.called().into(), to);
@@ -435,7 +437,7 @@ impl Dispatcher {
         let kept = (seen, session.inbound.held.take());
         // A task of its own size: the one that shook hands was many times larger, and ends here.
         io::spawn(small(async move {
-            let failure = outbound.log_ended((&mut relay).await);
+            let failure = outbound.log_ended((&mut relay).await, told.as_deref());
             if let Some(failure) = failure {
                 // Boxed, or every tunnel would have the room for it from the beginning.
                 Box::pin(relay.finish(failure)).await;

@@ -26,7 +26,7 @@ impl Dispatcher {
         let (mut last, to) = (failed, aim.clone().to());
         for _ in 0..retries {
             if let Err(e) = &last.1 {
-                last.0.log_open_error(e);
+                last.0.log_open_error(&to, e);
             }
             let Some(Chosen {
                 outbound, known, ..

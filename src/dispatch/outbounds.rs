@@ -12,7 +12,7 @@ use tracing::debug;
 use super::counting::Counting;
 use super::live::NextOutbound;
 use crate::address::Destination;
-use crate::cause::{DialError, LinkError, Unreached, code_of};
+use crate::cause::{DialError, LinkError, Unreached, code_of, is_about_target};
 use crate::dns::Strategy;
 use crate::io::own_listeners;
 use crate::log;
@@ -137,7 +137,7 @@ impl Outbound {
     }
 
     /// Whether what goes wrong on the way is the user's own to mend, and not a target's.
-    fn is_own_way(&self) -> bool {
+    pub(super) fn is_own_way(&self) -> bool {
         self.has_server() || self.protocol.portal().is_some()
     }
 
@@ -165,10 +165,10 @@ impl Outbound {
         }
     }
 
-    /// Says why a session could not be opened.
-    pub(super) fn log_open_error(&self, error: &io::Error) {
+    /// Says why a session to `to` could not be opened.
+    pub(super) fn log_open_error(&self, to: &Destination, error: &io::Error) {
         match self.is_own_way() || own_listeners::is_kept(error) {
-            true => self.warn(error),
+            true => self.warn_about(Some(to), error),
             // Targets are many, and some are always out of reach: one line tells of all of them.
             false => self.warn_of(&self.label, error),
         }
@@ -196,8 +196,8 @@ impl Outbound {
         error
     }
 
-    /// Says how a session ended; what cut it off, if anything did.
-    pub(super) fn log_ended(&self, ended: Ended) -> Option<Failure> {
+    /// Says how a session ended, which was to go to `to`; what cut it off, if anything did.
+    pub(super) fn log_ended(&self, ended: Ended, to: Option<&Destination>) -> Option<Failure> {
         debug!(up = ended.up, down = ended.down, "session ended");
         let failure = ended.error?;
         match &failure {
@@ -207,7 +207,7 @@ impl Outbound {
                     Some(number) => {
                         self.warn(&LinkError(io::Error::from_raw_os_error(number)).into())
                     }
-                    None => self.warn(error),
+                    None => self.warn_about(to, error),
                 }
             }
             _ => {}
@@ -219,6 +219,16 @@ impl Outbound {
     /// Tells those who can mend it, but not of every session that a server fails which is down.
     pub(super) fn warn(&self, error: &io::Error) {
         self.warn_of(&format!("{self}: {error}"), error);
+    }
+
+    /// What is said of a target names it; lines that differ in that alone are counted together.
+    fn warn_about(&self, to: Option<&Destination>, error: &io::Error) {
+        let Some(to) = to.filter(|_| is_about_target(error)) else {
+            return self.warn(error);
+        };
+        let text = format!("{self}: {error}");
+        let code = code_of(error);
+        log::repeated_cause(&text, &format!("{text} (to {to})"), code.as_deref());
     }
 
     /// Warnings of one `kind` are counted together.

@@ -58,7 +58,7 @@ fn whole(line: &[u8]) -> Option<&[u8]> {
 fn other_protocol(read: &[u8]) -> Option<&'static str> {
     match read {
         [0x16, 0x03, ..] => Some(
-            "TLS: does this port need `security: tls`, or does a proxy in front say `https://` for `http://`?",
+            "TLS: does this port need `security: tls` (`wss` in the place of `ws`), or does a proxy in front say `https://` for `http://`?",
         ),
         [0x05, ..] | [0x04, 0x01, ..] => Some("SOCKS: is the application set to this port?"),
         _ if read.starts_with(b"PRI * HTTP/2.0") => Some("HTTP/2, expected HTTP/1.1"),
@@ -160,7 +160,7 @@ mod tests {
             ),
             (
                 "\u{16}\u{3}\u{1}",
-                "this looks like TLS: does this port need `security: tls`, or does a proxy in front say `https://` for `http://`?",
+                "this looks like TLS: does this port need `security: tls` (`wss` in the place of `ws`), or does a proxy in front say `https://` for `http://`?",
             ),
             (
                 "PROXY TCP4 1.2.3.4 1.2.3.4 1 1\r\n",

@@ -15,6 +15,26 @@ pub struct Settings {
     pub level: Level,
     /// `format`: how lines of both are written.
     pub format: Format,
+    /// What the file calls them.
+    pub keys: Keys,
+}
+
+/// What a file calls the two logs, for whoever wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// Of `access`.
+    pub access: &'static str,
+    /// Of `error`.
+    pub error: &'static str,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            access: "log.access",
+            error: "log.error",
+        }
+    }
 }
 
 /// `format`.

@@ -66,8 +66,8 @@ impl Writer {
             warnings.extend(warning);
             Ok::<_, String>(Some(outlet))
         };
-        let error = open("log.error", &settings.error, None)?;
-        let access = open("log.access", &settings.access, error.as_ref())?;
+        let error = open(settings.keys.error, &settings.error, None)?;
+        let access = open(settings.keys.access, &settings.access, error.as_ref())?;
         let outlets = Outlets { access, error };
         Ok(Next { outlets, warnings })
     }

@@ -33,8 +33,8 @@ pub(super) fn protocol(
         "udpBufferSize",
         "timeout",
         "sniffing",
+        // Of a selector that is an error by itself.
         "hash",
-        "limiter",
     ]);
     let udp = part.switch(&["udp"]).unwrap_or(false);
     let is_bare = kind.carrier == Carrier::Tcp && !kind.has_tls;

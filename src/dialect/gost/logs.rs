@@ -2,7 +2,7 @@
 
 use super::Problems;
 use super::part::check_keys;
-use crate::config::{Log, LogFormat, LogLevel, LogTarget};
+use crate::config::{Log, LogFormat, LogKeys, LogLevel, LogTarget};
 use crate::dialect::tree::Node;
 use crate::report::either;
 
@@ -12,6 +12,10 @@ pub(super) fn read(node: Option<&Node>, debug: bool, problems: &Problems) -> Log
         level: LogLevel::Info,
         access: LogTarget::None,
         error: LogTarget::StandardError,
+        keys: LogKeys {
+            error: "log.output",
+            ..LogKeys::default()
+        },
         ..Log::default()
     };
     if let Some(node) = node {

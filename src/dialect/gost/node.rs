@@ -149,17 +149,12 @@ pub(super) fn outbound(
     let security = match kind.has_tls {
         true => Some(security::client(&of_dialer, problems)?),
         false => {
-            of_dialer.silent(&[
-                "secure",
-                "serverName",
-                "caFile",
-                "ca",
-                "certFile",
-                "cert",
-                "keyFile",
-                "key",
-                "pin",
-            ]);
+            // gost prints it for every node.
+            of_dialer.silent(&["serverName"]);
+            let words = [
+                "secure", "caFile", "ca", "certFile", "cert", "keyFile", "key", "pin",
+            ];
+            of_dialer.without_tls(&words, &dialer_word);
             None
         }
     };

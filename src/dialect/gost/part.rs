@@ -60,6 +60,18 @@ impl<'a> Part<'a> {
         self.asked.0.borrow_mut().extend(names);
     }
 
+    /// Keys of TLS where none is spoken: gost passes over them, and whoever wrote them believes that it is.
+    pub(super) fn without_tls(&self, names: &[&str], carrier: &str) {
+        for name in names {
+            if let Some(node) = self.get(&[name]) {
+                let text = format!(
+                    "`{name}` says nothing here: `{carrier}` speaks no TLS, and who is in between can read it"
+                );
+                self.problems.warn(&node.at, &text);
+            }
+        }
+    }
+
     /// Keys that would mean something, and are not built.
     pub(super) fn refuse(&self, names: &[&str], why: &str) {
         if let Some(node) = self.get(names) {

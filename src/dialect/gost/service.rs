@@ -10,7 +10,7 @@ use super::handler::protocol;
 use super::lead::{Lead, lead, no_bypass};
 use super::made::Made;
 use super::part::{Asked, Part, check_keys, place_of_type, type_of};
-use super::{Problems, security};
+use super::{Problems, bypass, security};
 use crate::address::{Destination, Host, Network, PortRange};
 use crate::config::{Inbound, Listen};
 use crate::dialect::tree::Node;
@@ -137,8 +137,13 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
     ) else {
         return;
     };
-    let transport = server(kind, &of_listener, root, problems);
-    of_handler.silent(&["bypass"]);
+    let transport = server((kind, &listener_word), &of_listener, root, problems);
+    if bypass::of(node).or(of_handler.get(&["bypass"])).is_some()
+        && of_handler.switch(&["sniffing"]) == Some(true)
+    {
+        let text = "a bypass sees what clients ask for and not what is inside, for which GOST looks with `sniffing`";
+        of_handler.refuse(&["sniffing"], text);
+    }
     asked.finish(
         [
             handler_keys.as_ref(),
@@ -209,7 +214,7 @@ fn retries(handler: Option<&Node>, keys: &Part, problems: &Problems) -> u32 {
 }
 
 fn server(
-    kind: Kind,
+    (kind, word): (Kind, &str),
     part: &Part,
     root: &Node,
     problems: &Problems,
@@ -217,7 +222,10 @@ fn server(
     let security = match kind.has_tls {
         true => Some(security::server(part, root.get("tls"), problems)?),
         false => {
-            part.silent(&["certFile", "cert", "keyFile", "key", "caFile", "ca"]);
+            part.without_tls(
+                &["certFile", "cert", "keyFile", "key", "caFile", "ca"],
+                word,
+            );
             None
         }
     };

@@ -236,6 +236,30 @@ fn what_gost_itself_prints_is_read() {
 }
 
 #[test]
+fn keys_of_tls_are_told_of_where_none_is_spoken() {
+    for (args, expected) in [
+        (
+            "-L ws://:1?certFile=a&keyFile=b",
+            &["certFile", "keyFile"][..],
+        ),
+        (
+            "-L http://:1 -F http+ws://a:1?secure=true&serverName=b",
+            &["secure"],
+        ),
+        ("-L http://:1 -F http+ws://a:1?serverName=b", &[]),
+    ] {
+        let loaded = load(&launch(args));
+        assert_eq!(errors(&loaded), [""; 0], "{args}");
+        let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), expected.len(), "{told:?}");
+        for (told, key) in told.iter().zip(expected) {
+            let text = format!("`{key}` says nothing here: `ws` speaks no TLS");
+            assert!(told.contains(&text), "{told}");
+        }
+    }
+}
+
+#[test]
 fn what_a_file_says_in_vain_is_an_error() {
     let listener = |keys: &str| {
         format!(
@@ -303,6 +327,14 @@ fn what_a_file_says_in_vain_is_an_error() {
         (
             with("authers: [{name: a, auths: []}, {name: a, auths: []}]"),
             "there are two of the name `a`",
+        ),
+        (
+            listener("metadata: {limiter: x}"),
+            "`limiter` is not built here",
+        ),
+        (
+            listener("metadata: {sniffing: true}").replace("addr", "bypass: a.test\n  addr"),
+            "what clients ask for and not what is inside",
         ),
     ] {
         let told = errors(&of_file(&text)).join("\n");
