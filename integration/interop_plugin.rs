@@ -5,6 +5,8 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::configs::{Certificate, SERVER_NAME};
@@ -268,6 +270,57 @@ async fn clients_that_have_it_built_in() {
                 (_, false) => carries_streams(socks).await,
             }
         }
+    }
+}
+
+/// The same nodes read here, with a plugin as the server: nobody starts one at the client.
+#[tokio::test]
+async fn nodes_of_other_programs_have_it_built_in_here_as_well() {
+    let folder = Stage::new();
+    let certificate = Certificate::new(&folder);
+    for (sing_box, mihomo, server) in built_in(&certificate) {
+        for (form, plugin) in [(SingBox, Real), (Mihomo, Real), (Mihomo, Ours)] {
+            // A file of the plugin's own is believed there, and a node has no word for it here.
+            if form == SingBox && sing_box.contains("tls") {
+                continue;
+            }
+            println!("{form:?}: {sing_box} {mihomo}, {server} of {plugin:?}");
+            let (mut stage, port, socks) = (Stage::new(), free_port(), free_port());
+            ss_server(&mut stage, port, &plugin.program(), &server).await;
+            let config = with_plugin(form, socks, port, &sing_box, &mihomo);
+            stage.run(Mobula, "client", &config, &[socks]).await;
+            carries_streams(socks).await;
+        }
+    }
+}
+
+/// As V2Ray has words for it: one outbound behind another.
+#[tokio::test]
+async fn a_link_of_it_becomes_two_outbounds() {
+    for client in [Mobula, V2ray445] {
+        let (mut stage, port, socks) = (Stage::new(), free_port(), free_port());
+        ss_server(&mut stage, port, &Real.program(), "server;path=/ray").await;
+        let user = STANDARD_NO_PAD.encode(format!("{METHOD}:{PASSWORD}"));
+        let options = "v2ray-plugin%3Bmux%3D3%3Bhost%3Da.example%3Bpath%3D%2Fray";
+        let link = format!("ss://{user}@127.0.0.1:{port}/?plugin={options}#far");
+        let printed = mobula().args(["link", &link]).output().expect("mobula");
+        let outbounds: Value = serde_json::from_slice(&printed.stdout).expect("JSON");
+        let through = &outbounds[0]["proxySettings"]["tag"];
+        assert_eq!(through, &outbounds[1]["tag"]);
+        let config = json!({
+            "inbounds": [{"listen": "127.0.0.1", "port": socks, "protocol": "socks"}],
+            "outbounds": outbounds,
+        });
+        stage.run(client, "client", &config, &[socks]).await;
+        let to = To::Ip(traffic::echo().await);
+        let mut open = Vec::new();
+        for _ in 0..4 {
+            let mut stream = traffic::connect(socks, &to).await.expect("SOCKS");
+            traffic::exchange(&mut stream, b"a word").await;
+            open.push(stream);
+        }
+        assert_eq!(connections(port), 2, "three share one: {client:?}");
+        carries_streams(socks).await;
     }
 }
 

@@ -169,5 +169,6 @@ fn outbound(protocol: OutboundSettings) -> Outbound {
         through: None,
         strategy: Default::default(),
         mux: None,
+        plugin_mux: None,
     }
 }

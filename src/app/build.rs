@@ -258,7 +258,9 @@ pub fn outbound(
         transport: settings.transport.clone(),
         protocol: settings.protocol.clone(),
         mux: settings.mux.clone(),
+        plugin_mux: settings.plugin_mux.clone(),
     };
+    let plugin = plugin(&settings, browser)?;
     let transport = match settings.protocol {
         OutboundSettings::Http(_) => settings.transport.in_http_1_1(),
         _ => settings.transport,
@@ -271,8 +273,37 @@ pub fn outbound(
     outbound.through = settings.through.map(|through| through.tag);
     outbound.strategy = settings.strategy;
     outbound.mux = settings.mux.map(mux::Outbound::new);
+    outbound.plugin = plugin.map(OutboundRef::alone);
     outbound.made_of = Some(Box::new(made_of));
     Ok(outbound)
+}
+
+/// What stands between an outbound and its server where connections to it share others: a `freedom` that goes there whatever it is
+/// asked for, as the plugin's own config has it.
+fn plugin(
+    settings: &config::Outbound,
+    browser: Option<&Dialer>,
+) -> Result<Option<Outbound>, StartError> {
+    let servers = settings.protocol.servers();
+    let (Some(shared), Some(server)) = (&settings.plugin_mux, servers.first()) else {
+        return Ok(None);
+    };
+    let redirect = freedom::Redirect {
+        host: Some(server.host.clone()),
+        port: Some(server.port),
+    };
+    let freedom = freedom::OutboundSettings {
+        redirect,
+        ..freedom::OutboundSettings::default()
+    };
+    let plugin = config::Outbound {
+        tag: None,
+        protocol: OutboundSettings::Freedom(freedom),
+        mux: Some(shared.clone()),
+        plugin_mux: None,
+        ..settings.clone()
+    };
+    outbound(plugin, browser).map(Some)
 }
 
 /// What an outbound was made of; `None` for one that this process has added by itself.
@@ -281,6 +312,7 @@ pub fn settings_of(outbound: &Outbound) -> Option<config::Outbound> {
         transport,
         protocol,
         mux,
+        plugin_mux,
     } = &**outbound.made_of.as_ref()?;
     let through = outbound.through.clone();
     Some(config::Outbound {
@@ -295,6 +327,7 @@ pub fn settings_of(outbound: &Outbound) -> Option<config::Outbound> {
         }),
         strategy: outbound.strategy,
         mux: mux.clone(),
+        plugin_mux: plugin_mux.clone(),
     })
 }
 

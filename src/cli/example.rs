@@ -198,6 +198,7 @@ fn outbound(tag: &str, protocol: OutboundSettings) -> Outbound {
         through: None,
         strategy: Strategy::AsIs,
         mux: None,
+        plugin_mux: None,
     }
 }
 

@@ -55,6 +55,9 @@ pub struct Outbound {
     pub strategy: Strategy,
     /// `mux`, switched on.
     pub mux: Option<mux::Settings>,
+    /// Below the protocol: connections to its server share those of the transport, as v2ray-plugin has them shared (`mux=1`). The other
+    /// end is a plugin as well, or what V2Ray has in its place.
+    pub plugin_mux: Option<mux::Settings>,
 }
 
 impl Outbound {

@@ -201,6 +201,11 @@ impl Dispatcher {
         known: &Known,
         comer: Comer,
     ) -> io::Result<Opened<Link>> {
+        if let Some(plugin) = &outbound.plugin {
+            let (link, others) = self.open(plugin, &to, known, comer).await?;
+            let link = Counted::link(link, outbound.traffic().of_outbound());
+            return Ok((link, others));
+        }
         let through = self.through(outbound)?;
         if through.is_some() && lookup.strategy() != Strategy::AsIs {
             let found = lookup.resolve(&to).await?;

@@ -36,6 +36,8 @@ pub struct Outbound {
     pub strategy: Strategy,
     /// Sessions share connections.
     pub mux: Option<mux::Outbound>,
+    /// What connections to its server share, where they do.
+    pub plugin: Option<OutboundRef>,
     /// What it was made of, for whoever asks; what this process adds by itself is made of nothing.
     pub made_of: Option<Box<MadeOf>>,
     /// Its counters, once it is among the others.
@@ -53,6 +55,7 @@ pub struct MadeOf {
     pub transport: transport::ClientSettings,
     pub protocol: protocol::OutboundSettings,
     pub mux: Option<mux::Settings>,
+    pub plugin_mux: Option<mux::Settings>,
 }
 
 /// In their order; the first one carries what no rule sends elsewhere.
@@ -76,6 +79,7 @@ impl Outbound {
             through: None,
             strategy: Strategy::AsIs,
             mux: None,
+            plugin: None,
             made_of: None,
             traffic: RwLock::default(),
             added: false,
@@ -366,6 +370,12 @@ fn goes_round(outbound: &Outbound, all: &[OutboundRef]) -> bool {
 }
 
 impl OutboundRef {
+    /// It is not among the others, and nothing is counted for it.
+    pub fn alone(mut outbound: Outbound) -> Self {
+        outbound.label = outbound.to_string().into();
+        Self(Arc::new(outbound))
+    }
+
     /// Its counters are there from now on.
     fn new(mut outbound: Outbound, counting: &Counting) -> Self {
         outbound.count(counting);

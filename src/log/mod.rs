@@ -25,7 +25,7 @@ mod settings;
 mod writer;
 
 pub use access::{Accepted, Rejected, accepted, rejected};
-pub use settings::{Format, Level, Settings, Target};
+pub use settings::{Format, Keys, Level, Settings, Target};
 
 use std::sync::OnceLock;
 

@@ -43,6 +43,17 @@ pub enum Udp443 {
     Skip,
 }
 
+impl Settings {
+    /// v2ray-plugin's `mux=N`. V2Ray gives a connection to 128 over its life, so more is the same.
+    pub fn plugin(shares: u32) -> Self {
+        let concurrency = usize::try_from(shares).unwrap_or(MAX_CONCURRENCY);
+        Self {
+            concurrency: Some(concurrency.min(MAX_CONCURRENCY)),
+            ..Self::default()
+        }
+    }
+}
+
 /// V2Ray's.
 impl Default for Settings {
     fn default() -> Self {

@@ -86,6 +86,7 @@ impl Node {
                 through: None,
                 strategy: Strategy::AsIs,
                 mux: None,
+                plugin_mux: None,
             }),
             given: None,
         }

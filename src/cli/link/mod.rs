@@ -59,6 +59,7 @@ fn of_links(args: &LinkArgs) -> Result<(), Vec<String>> {
             Ok(read) => {
                 left_out.extend(read.left_out.iter().map(|line| format!("{place}{line}")));
                 outbounds.extend(v2ray::write_outbound(&read.outbound));
+                outbounds.extend(v2ray::write_plugin(&read.outbound));
                 sound.push((name_of(&read.outbound), text.clone()));
             }
             Err(lines) => errors.extend(lines.iter().map(|line| format!("{place}{line}"))),

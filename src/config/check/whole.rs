@@ -78,6 +78,7 @@ mod tests {
             }),
             strategy: Default::default(),
             mux: None,
+            plugin_mux: None,
         };
         let mut config = Config {
             outbounds: vec![outbound("a", Some("b")), outbound("b", None)],

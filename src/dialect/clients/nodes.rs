@@ -191,6 +191,7 @@ pub(in crate::dialect) fn outbound(
         through: None,
         strategy: Strategy::AsIs,
         mux: None,
+        plugin_mux: None,
     }
 }
 
@@ -335,9 +336,9 @@ pub(in crate::dialect) fn shadowsocks(
 }
 
 /// What stands for the plugin of a `shadowsocks` node, by its name and its options.
-pub(in crate::dialect) fn plugin(keys: &Keys, name: &str, options: &str) -> Option<ClientSettings> {
+pub(in crate::dialect) fn plugin(keys: &Keys, name: &str, options: &str) -> Option<links::Plugin> {
     let mut said = Said::default();
-    let transport = links::read_plugin(&format!("{name};{options}"), &mut said);
+    let plugin = links::read_plugin(&format!("{name};{options}"), &mut said);
     let text = |line: &str| {
         line.split_once(": ")
             .map_or(line, |(_, text)| text)
@@ -349,7 +350,7 @@ pub(in crate::dialect) fn plugin(keys: &Keys, name: &str, options: &str) -> Opti
     said.errors
         .iter()
         .for_each(|line| keys.error("plugin", text(line)));
-    transport
+    plugin
 }
 
 /// `username` and `password`.

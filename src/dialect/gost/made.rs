@@ -135,5 +135,6 @@ pub(super) fn plain(tag: &str, protocol: OutboundSettings) -> Outbound {
         through: None,
         strategy: dns::Strategy::AsIs,
         mux: None,
+        plugin_mux: None,
     }
 }

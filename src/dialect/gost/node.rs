@@ -188,6 +188,7 @@ pub(super) fn outbound(
         through: None,
         strategy: dns::Strategy::AsIs,
         mux: None,
+        plugin_mux: None,
     };
     Some((called.to_owned(), outbound))
 }

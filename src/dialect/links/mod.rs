@@ -28,7 +28,7 @@ mod vmess;
 pub(in crate::dialect) use security::{asked_host, bare, default_alpn, server_name};
 pub use server::{Public, Users, of_users};
 pub(in crate::dialect) use shadowsocks::{
-    escaped, read_plugin, secret as shadowsocks_secret, write_plugin,
+    Plugin, escaped, read_plugin, secret as shadowsocks_secret, write_plugin,
 };
 pub(in crate::dialect) use subscription::decode;
 pub use subscription::links as links_in;
@@ -161,6 +161,7 @@ pub(in crate::dialect) fn outbound(
         through: None,
         strategy: Strategy::AsIs,
         mux,
+        plugin_mux: None,
     }
 }
 

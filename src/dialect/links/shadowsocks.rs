@@ -6,8 +6,8 @@
 //! ss://BASE64(METHOD:PASSWORD@HOST:PORT)#NAME
 //! ```
 //!
-//! SIP002 knows no transports but plugins. `v2ray-plugin` without its own multiplexing is Shadowsocks over WebSocket, so
-//! it is read and written for that; for others there are the parameters of `vless://`, which panels write here, too.
+//! SIP002 knows no transports but plugins. `v2ray-plugin` is Shadowsocks over WebSocket, with connections that are shared unless it says
+//! `mux=0`, so it is read and written for that; for others there are the parameters of `vless://`, which panels write here, too.
 
 use std::borrow::Cow;
 
@@ -23,6 +23,7 @@ use super::uri::{self, Uri};
 use super::{carrier, subscription};
 use crate::address::{Destination, Host};
 use crate::config::Outbound;
+use crate::mux;
 use crate::protocol::OutboundSettings;
 use crate::protocol::shadowsocks::{
     AccountSecret, AccountSettings, AeadPassword, Blake3Key, Cipher, Key, Method,
@@ -43,7 +44,7 @@ pub(super) fn read(rest: &str, said: &mut Said) -> Option<Outbound> {
     {
         said.error(&uot.label, "UDP over TCP is not built: take it out");
     }
-    let transport = match params.take("plugin") {
+    let (transport, plugin_mux) = match params.take("plugin") {
         Some(plugin) => {
             // What panels write beside it.
             params.first(&["group", "type", "security"]);
@@ -52,7 +53,7 @@ pub(super) fn read(rest: &str, said: &mut Said) -> Option<Outbound> {
         }
         None => {
             params.take("group");
-            tunnel(params, Unsaid::None, said)?.0
+            (tunnel(params, Unsaid::None, said)?.0, None)
         }
     };
     let account = AccountSettings {
@@ -63,7 +64,11 @@ pub(super) fn read(rest: &str, said: &mut Said) -> Option<Outbound> {
     let protocol = OutboundSettings::Shadowsocks(Settings {
         servers: one(to?, account),
     });
-    Some(super::outbound(uri.name(), transport, protocol, None))
+    let outbound = super::outbound(uri.name(), transport, protocol, None);
+    Some(Outbound {
+        plugin_mux,
+        ..outbound
+    })
 }
 
 /// The older form.
@@ -153,14 +158,16 @@ pub(in crate::dialect) fn secret(text: &str, said: &mut Said) -> Option<AccountS
 }
 
 /// The transport that `NAME;OPTIONS` of a plugin stands for.
-pub(in crate::dialect) fn read_plugin(text: &str, said: &mut Said) -> Option<ClientSettings> {
+pub(in crate::dialect) fn read_plugin(text: &str, said: &mut Said) -> Option<Plugin> {
     let mut params = Params::default();
     params.push("plugin", "plugin", text, said);
     of_plugin(&params.take("plugin")?, said)
 }
 
-/// The transport that a plugin stands for.
-pub(in crate::dialect) fn of_plugin(plugin: &Param, said: &mut Said) -> Option<ClientSettings> {
+/// The transport that a plugin stands for, and how it is shared.
+pub(in crate::dialect) type Plugin = (ClientSettings, Option<mux::Settings>);
+
+fn of_plugin(plugin: &Param, said: &mut Said) -> Option<Plugin> {
     let mut options = options(&plugin.text).into_iter();
     let (name, _) = options.next().unwrap_or_default();
     if !matches!(&*name, "v2ray-plugin" | "xray-plugin") {
@@ -198,13 +205,13 @@ pub(in crate::dialect) fn of_plugin(plugin: &Param, said: &mut Said) -> Option<C
             ),
         }
     }
-    if mux != "0" {
-        said.error(
-            &plugin.label,
-            "the plugin's own multiplexing is not built, and is on unless it says otherwise: `mux=0` at both ends",
-        );
-    }
-    Some(tunnel(params, Unsaid::None, said)?.0)
+    let Ok(shares) = mux.parse::<u32>() else {
+        let text = format!("`mux={}` is no number", mux.escape_debug());
+        said.error(&plugin.label, text);
+        return None;
+    };
+    let mux = (shares > 0).then(|| mux::Settings::plugin(shares));
+    Some((tunnel(params, Unsaid::None, said)?.0, mux))
 }
 
 /// SIP003's options: `name;key=value;key`, with `\` in front of what is meant as it is.
@@ -280,7 +287,8 @@ fn params(outbound: &Outbound, to: &Destination, said: &mut Said) -> Vec<(&'stat
             return Vec::new();
         }
         (ClientCarrier::Ws(_), tls) => {
-            if let Some(plugin) = write_plugin(transport, tls.as_ref(), to, said) {
+            let plugin = (transport, outbound.plugin_mux.as_ref());
+            if let Some(plugin) = write_plugin(plugin, tls.as_ref(), to, said) {
                 if outbound.mux.is_some() {
                     said.left_out("mux", super::NO_WORD);
                 }
@@ -288,6 +296,12 @@ fn params(outbound: &Outbound, to: &Destination, said: &mut Said) -> Vec<(&'stat
             }
         }
         _ => {}
+    }
+    if outbound.plugin_mux.is_some() {
+        said.left_out(
+            "plugin",
+            "the link has no word for connections that share others, and the server waits for these: it does not work",
+        );
     }
     let params = write_tunnel(outbound, to, Vec::new(), said);
     said.left_out(
@@ -299,7 +313,7 @@ fn params(outbound: &Outbound, to: &Destination, said: &mut Said) -> Vec<(&'stat
 
 /// `v2ray-plugin` and its options, where they can say it: the name in TLS and in the request are one there.
 pub(in crate::dialect) fn write_plugin(
-    transport: &ClientSettings,
+    (transport, mux): (&ClientSettings, Option<&mux::Settings>),
     tls: Option<&tls::ClientSettings>,
     to: &Destination,
     said: &mut Said,
@@ -309,7 +323,8 @@ pub(in crate::dialect) fn write_plugin(
     };
     let host = ws.host.as_ref();
     let host = host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
-    let mut plugin = "v2ray-plugin;mode=websocket;mux=0".to_owned();
+    let shares = mux.and_then(|mux| mux.concurrency).unwrap_or(0);
+    let mut plugin = format!("v2ray-plugin;mode=websocket;mux={shares}");
     if let Some(tls) = tls {
         let plain = tls::ClientSettings {
             server_name: tls.server_name.clone(),

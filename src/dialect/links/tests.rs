@@ -494,3 +494,35 @@ fn shadowrocket_s_own_form_means_what_a_url_says() {
     let quic = read(&format!("vmess://{inside}?obfs=quic")).unwrap_err();
     assert!(quic.join("").contains("quic"), "{quic:?}");
 }
+
+/// It is on where nothing is said.
+#[test]
+fn the_plugin_s_mux_is_read_and_written() {
+    for (said, shares) in [("", Some(1)), (";mux=0", None), (";mux=7", Some(7))] {
+        let link = format!("ss://YWVzLTEyOC1nY206cA@a.example:443/?plugin=v2ray-plugin{said}#x");
+        let link = link
+            .replace(';', "%3B")
+            .replace("n=v2ray-plugin%3Bmux=", "n=v2ray-plugin%3Bmux%3D");
+        let read = read(&link).unwrap_or_else(|e| panic!("{link}: {e:?}"));
+        let mux = read.outbound.plugin_mux.as_ref();
+        assert_eq!(mux.and_then(|mux| mux.concurrency), shares, "{link}");
+        let again = write(&read.outbound, Form::Url).unwrap();
+        let again = super::read(&again.links[0]).unwrap();
+        assert_eq!(again.outbound.plugin_mux, read.outbound.plugin_mux);
+        let config = json!([
+            write_outbound(&read.outbound),
+            crate::dialect::v2ray::write_plugin(&read.outbound)
+        ]);
+        let outbounds = of_config(&json!(
+            config
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|one| !one.is_null())
+                .collect::<Vec<_>>()
+        ));
+        assert_eq!(outbounds.len(), 1 + usize::from(shares.is_some()));
+        let through = outbounds[0].through.as_ref().map(|through| &through.tag);
+        assert_eq!(through, outbounds.get(1).and_then(|one| one.tag.as_ref()));
+    }
+}

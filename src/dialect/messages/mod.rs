@@ -183,6 +183,7 @@ fn read_outbound(
             }),
         strategy: Default::default(),
         mux: multiplex.map(|mux| sharing(mux.concurrency)),
+        plugin_mux: None,
     })
 }
 

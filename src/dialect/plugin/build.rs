@@ -222,6 +222,7 @@ impl Ends {
             through: None,
             strategy: Strategy::AsIs,
             mux,
+            plugin_mux: None,
         }
     }
 }
@@ -308,11 +309,7 @@ fn read_mux(options: &mut Options, mode: Mode) -> Option<mux::Settings> {
         "a number, expected 0 (none) or how many connections share one",
     );
     let shares = n > 0 && mode == Mode::WebSocket;
-    shares.then(|| mux::Settings {
-        // V2Ray gives a connection to 128 over its life, so more is the same.
-        concurrency: Some((n as usize).min(mux::MAX_CONCURRENCY)),
-        ..mux::Settings::default()
-    })
+    shares.then(|| mux::Settings::plugin(n))
 }
 
 fn path(options: &Options) -> String {

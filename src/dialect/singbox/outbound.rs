@@ -23,7 +23,11 @@ pub(super) fn read(node: &Node, files: Files<'_>, notes: &Notes) -> Option<Outbo
         return None;
     };
     let mut outbound = nodes::outbound(&node.at, tag, transport, protocol);
-    outbound.mux = mux;
+    // Below Shadowsocks it is the plugin's.
+    match &outbound.protocol {
+        OutboundSettings::Shadowsocks(_) => outbound.plugin_mux = mux,
+        _ => outbound.mux = mux,
+    }
     outbound.through = nodes::through(&keys, "detour");
     outbound.transport.sockopt = sockopt(&keys);
     keys.finish();
@@ -87,16 +91,16 @@ fn protocol(keys: &Keys, kind: &str, files: Files<'_>) -> Option<Made> {
             let to = server(keys, "server", "server_port");
             let account = nodes::shadowsocks(keys, "method");
             let options = keys.text("plugin_opts").unwrap_or_default();
-            let transport = match keys.text("plugin") {
+            let (transport, mux) = match keys.text("plugin") {
                 Some(name) => nodes::plugin(keys, name, options)?,
-                None => plain,
+                None => (plain, None),
             };
             keys.refuse(&["udp_over_tcp"], "UDP over TCP is not built, take it out");
             no_multiplex(keys);
             no_network(keys);
             let servers = one(to?, account?);
             let settings = shadowsocks::OutboundSettings { servers };
-            (OutboundSettings::Shadowsocks(settings), transport, None)
+            (OutboundSettings::Shadowsocks(settings), transport, mux)
         }
         "socks" => {
             let to = server(keys, "server", "server_port")?;

@@ -314,9 +314,10 @@ fn plugin(outbound: &Outbound, server: &str, value: &mut Value, said: &mut Said)
     let to = crate::address::Host::parse(server);
     let to = to.map(|host| crate::address::Destination::new(host, 0));
     let tls = transport.tls();
-    let written = to
-        .ok()
-        .and_then(|to| write_plugin(transport, tls.as_ref(), &to, said));
+    let written = to.ok().and_then(|to| {
+        let plugin = (transport, outbound.plugin_mux.as_ref());
+        write_plugin(plugin, tls.as_ref(), &to, said)
+    });
     match written.as_deref().and_then(|text| text.split_once(';')) {
         Some((name, options)) => {
             value["plugin"] = name.into();

@@ -128,6 +128,7 @@ fn outbound(tag: &str, protocol: OutboundSettings) -> Outbound {
         through: None,
         strategy: Strategy::AsIs,
         mux: None,
+        plugin_mux: None,
     }
 }
 

@@ -225,6 +225,7 @@ pub(super) fn read(
         through: None,
         strategy: Strategy::AsIs,
         mux: None,
+        plugin_mux: None,
     };
     Some(Config {
         inbounds,

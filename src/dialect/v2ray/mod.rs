@@ -47,4 +47,4 @@ pub use load::{Format, Input, Loaded, Options, load};
 pub(in crate::dialect) use routing::one as read_rule;
 pub(in crate::dialect) use write::balancers as write_balancers;
 pub(in crate::dialect) use write::config as write_config;
-pub use write::outbound as write_outbound;
+pub use write::{outbound as write_outbound, plugin as write_plugin};

@@ -46,6 +46,7 @@ pub(super) fn read(object: Object) -> Option<Outbound> {
         through: None,
         strategy: strategy.unwrap_or_default(),
         mux,
+        plugin_mux: None,
     };
     exposure::warn_of_readable(&outbound, node.report());
     traps::warn_of_outbound(&outbound, node.report());

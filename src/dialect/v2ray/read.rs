@@ -220,6 +220,7 @@ fn stand_in(at: crate::report::Path, tag: Option<String>) -> Outbound {
         through: None,
         strategy: Default::default(),
         mux: None,
+        plugin_mux: None,
     }
 }
 

@@ -1,14 +1,14 @@
 //! `plugin` and `plugin-opts` of Shadowsocks: what `v2ray-plugin` would be told, and what it has no words for.
 
 use crate::dialect::clients::nodes::{self, headers};
-use crate::dialect::links::escaped;
+use crate::dialect::links::{Plugin, escaped};
 use crate::dialect::tree::keys::Keys;
 use crate::transport::{ClientCarrier, ClientSettings};
 
 /// What a plugin stands for.
-pub(super) fn read(keys: &Keys) -> Option<ClientSettings> {
+pub(super) fn read(keys: &Keys) -> Option<Plugin> {
     let Some(name) = keys.word("plugin") else {
-        return Some(ClientSettings::default());
+        return Some((ClientSettings::default(), None));
     };
     let Some(map) = keys.map("plugin-opts") else {
         return nodes::plugin(keys, &name, "");
@@ -37,12 +37,12 @@ pub(super) fn read(keys: &Keys) -> Option<ClientSettings> {
     );
     map.silent(&["v2ray-http-upgrade-fast-open"]);
     map.finish();
-    let mut transport = nodes::plugin(keys, &name, &options)?;
+    let (mut transport, mux) = nodes::plugin(keys, &name, &options)?;
     if let Some(tls) = &mut transport.security {
         tls.allow_insecure = is_insecure;
     }
     if let ClientCarrier::Ws(ws) = &mut transport.carrier {
         ws.headers = headers;
     }
-    Some(transport)
+    Some((transport, mux))
 }

@@ -23,7 +23,11 @@ pub(in crate::dialect) fn read(node: &Node, notes: &Notes) -> Option<Outbound> {
     // Its other keys do not matter where there is nothing.
     let (protocol, transport, mux) = protocol(&keys, &kind)?;
     let mut outbound = nodes::outbound(&node.at, name, transport, protocol);
-    outbound.mux = mux;
+    // Below Shadowsocks it is the plugin's.
+    match &outbound.protocol {
+        OutboundSettings::Shadowsocks(_) => outbound.plugin_mux = mux,
+        _ => outbound.mux = mux,
+    }
     outbound.through = nodes::through(&keys, "dialer-proxy");
     outbound.transport.sockopt =
         nodes::sockopt(&keys, ["interface-name", "routing-mark", "tfo", "mptcp"]);
@@ -132,10 +136,10 @@ fn protocol(keys: &Keys, kind: &str) -> Option<Made> {
             let account = nodes::shadowsocks(keys, "cipher");
             keys.refuse(&["udp-over-tcp"], "UDP over TCP is not built, take it out");
             keys.silent(&["udp-over-tcp-version"]);
-            let transport = plugin::read(keys)?;
+            let (transport, mux) = plugin::read(keys)?;
             let servers = one(to?, account?);
             let settings = shadowsocks::OutboundSettings { servers };
-            (OutboundSettings::Shadowsocks(settings), transport, None)
+            (OutboundSettings::Shadowsocks(settings), transport, mux)
         }
         "socks5" | "http" => {
             let to = server(keys, "server", "port")?;

@@ -103,6 +103,7 @@ pub(super) fn outbound(message: &OutboundHandlerConfig, at: &At) -> Option<confi
             Some(mux) => Some(mux?).filter(|_| has_mux),
             None => None,
         },
+        plugin_mux: None,
     })
 }
 

@@ -19,7 +19,11 @@ pub(in crate::dialect) fn config(config: &Config, lines: &mut Vec<String>) -> Va
     let outbounds: Vec<Value> = config
         .outbounds
         .iter()
-        .filter_map(|one| outbound(one).or_else(|| tell(lines, &one.name)))
+        .flat_map(|one| {
+            let written = outbound(one).or_else(|| tell(lines, &one.name));
+            [written, super::plugin(one)]
+        })
+        .flatten()
         .collect();
     let level = match config.log.level {
         LogLevel::None => "none",

@@ -9,12 +9,14 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 pub(in crate::dialect) use config::config;
 pub(in crate::dialect) use routing::balancers;
 
-use crate::config::Outbound;
+use crate::config::{Outbound, Through};
 use crate::dns::Strategy;
 use crate::mux::{self, Udp, Udp443};
 use crate::transport::ClientCarrier;
@@ -22,6 +24,45 @@ use crate::transport::ClientCarrier;
 /// An outbound that goes to a server as a tunnel, `None` for any other. What is the default is left out, and so is
 /// `sockopt`, which is about the machine that it stands on.
 pub fn outbound(outbound: &Outbound) -> Option<Value> {
+    let Some(tag) = plugin_tag(outbound) else {
+        return alone(outbound);
+    };
+    let behind = Outbound {
+        transport: Default::default(),
+        through: Some(Through {
+            at: Default::default(),
+            tag,
+        }),
+        plugin_mux: None,
+        ..outbound.clone()
+    };
+    alone(&behind)
+}
+
+/// What stands between an outbound and its server, where connections to it share others: a `freedom` that leads there.
+pub fn plugin(outbound: &Outbound) -> Option<Value> {
+    let tag = plugin_tag(outbound)?;
+    let (mux, server) = (outbound.plugin_mux.as_ref()?, outbound.protocol.servers());
+    let mut value = json!({
+        "protocol": "freedom", "tag": &*tag,
+        "settings": {"redirect": server.first()?.to_string()},
+        "streamSettings": stream::client(&outbound.transport),
+        "mux": sharing(mux),
+    });
+    if let Some(through) = &outbound.through {
+        value["proxySettings"] = json!({"tag": &*through.tag, "transportLayer": true});
+    }
+    Some(value)
+}
+
+fn plugin_tag(outbound: &Outbound) -> Option<Arc<str>> {
+    let is_there = outbound.plugin_mux.is_some();
+    let tag = outbound.tag.as_deref().unwrap_or(&outbound.name);
+    // Balancers choose by what tags begin with.
+    is_there.then(|| format!("v2ray-plugin: {tag}").into())
+}
+
+fn alone(outbound: &Outbound) -> Option<Value> {
     let (protocol, settings) = protocols::outbound(&outbound.protocol)?;
     let mut map = Map::new();
     map.insert("protocol".to_owned(), protocol.into());

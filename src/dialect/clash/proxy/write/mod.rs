@@ -13,7 +13,7 @@ use crate::dialect::links::{bare, server_name, write_plugin};
 use crate::dialect::singbox::counted;
 use crate::protocol::accounts::Account;
 use crate::protocol::{OutboundSettings, socks};
-use crate::transport::{ClientCarrier, ClientSettings};
+use crate::transport::ClientCarrier;
 
 use stream::{carrier, tls};
 
@@ -113,7 +113,7 @@ fn dressed(outbound: &Outbound, value: &mut Value, said: &mut Said) {
         .and_then(|server| Host::parse(server).ok());
     let to = to.map(|host| Destination::new(host, 0));
     match (&*kind, &to) {
-        ("ss", Some(to)) => plugin(transport, to, value, said),
+        ("ss", Some(to)) => plugin(outbound, to, value, said),
         ("socks5" | "http", Some(to)) => {
             if transport.carrier != ClientCarrier::Raw {
                 said.error(
@@ -175,7 +175,8 @@ fn dressed(outbound: &Outbound, value: &mut Value, said: &mut Said) {
 }
 
 /// Shadowsocks knows no transports but plugins.
-fn plugin(transport: &ClientSettings, to: &Destination, value: &mut Value, said: &mut Said) {
+fn plugin(outbound: &Outbound, to: &Destination, value: &mut Value, said: &mut Said) {
+    let transport = &outbound.transport;
     if transport.is_bare() {
         return;
     }
@@ -194,12 +195,13 @@ fn plugin(transport: &ClientSettings, to: &Destination, value: &mut Value, said:
         tls.allow_insecure = false;
     }
     let tls = plain.tls();
-    if write_plugin(&plain, tls.as_ref(), to, said).is_none() {
+    if write_plugin((&plain, None), tls.as_ref(), to, said).is_none() {
         return said.error("streamSettings", "`v2ray-plugin` has no words for it");
     }
     let host = ws.host.as_ref().map(lost::text);
     let name = tls.as_ref().and_then(|tls| server_name(transport, tls, to));
-    let mut options = json!({"mode": "websocket", "mux": false, "path": ws.path});
+    let mut options =
+        json!({"mode": "websocket", "mux": outbound.plugin_mux.is_some(), "path": ws.path});
     options["host"] = name.or(host).unwrap_or_else(|| bare(&to.host)).into();
     if !ws.headers.is_empty() {
         options["headers"] = lost::headers(&ws.headers, None);
