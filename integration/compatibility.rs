@@ -482,7 +482,8 @@ fn load_value(config: &Value) -> (Vec<String>, Vec<String>) {
 fn load_as(config: &Value, format: Format) -> (Vec<String>, Vec<String>) {
     let input = Input::Text {
         name: "config".to_owned(),
-        text: config.to_string(),
+        // In many lines, for columns are counted from the beginning of one.
+        text: format!("{config:#}"),
     };
     let loaded = load(&[input], format);
     let lines = |messages: Vec<Message>| messages.iter().map(ToString::to_string).collect();
