@@ -333,7 +333,7 @@ fn what_a_file_says_in_vain_is_an_error() {
             "`limiter` is not built here",
         ),
         (
-            listener("metadata: {sniffing: true}").replace("addr", "bypass: a.test\n  addr"),
+            with("  bypass: a.test\n  handler: {type: http, metadata: {sniffing: true}}"),
             "what clients ask for and not what is inside",
         ),
     ] {

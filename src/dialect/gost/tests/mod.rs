@@ -7,7 +7,7 @@ mod words;
 use files::FILE;
 
 use super::*;
-use crate::config::{Inbound, LogLevel, LogTarget};
+use crate::config::{Inbound, LogKeys, LogLevel, LogTarget};
 use crate::policy::Policy;
 use crate::protocol::{InboundSettings, OutboundSettings};
 use crate::routing::{Strategy, Target};

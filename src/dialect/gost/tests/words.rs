@@ -59,6 +59,7 @@ fn bare(config: &Config) -> Config {
     let mut config = config.clone();
     // Of V2Ray's it is the other one.
     config.log.error = LogTarget::Console;
+    config.log.keys = LogKeys::default();
     for inbound in &mut config.inbounds {
         inbound.name.clear();
         if let Some(tls) = &mut inbound.transport.security {
