@@ -449,6 +449,31 @@ async fn one_carrier_that_is_taken_for_the_other_is_told() {
     }
 }
 
+/// Letters stand where the length of a frame should.
+#[tokio::test]
+async fn what_speaks_no_http_2_is_told() {
+    let url = target().await;
+    let mut stage = Stage::new();
+    let [port, front] = [free_port(), free_port()];
+    let config = Vmess::ws().server(Mobula, port);
+    stage.run(Mobula, "server", &config, &[port]).await;
+    nginx(&mut stage, "", front, "").await;
+    for (at, network, settings) in [
+        (port, "grpc", "grpcSettings"),
+        (port, "http", "httpSettings"),
+        (front, "grpc", "grpcSettings"),
+    ] {
+        let mut client = client(&Vmess::ws(), at);
+        client["outbounds"][0]["streamSettings"] = json!({"network": network, settings: {}});
+        let report = Report::of(&stage, &client, &["--url", &url]).await;
+        report.breaks(
+            "upgrade",
+            "h2-not-http2",
+            &["does not speak HTTP/2", "http2 on"],
+        );
+    }
+}
+
 /// The header that carries it is taken out on the way, or the location does not match what is behind the path.
 #[tokio::test]
 async fn early_data_that_does_not_survive_is_told() {

@@ -25,6 +25,11 @@ pub enum StreamError {
     /// An answer that is none of gRPC's.
     #[error("the answer is `{0}`, not gRPC: does something else answer at this path?")]
     ContentType(String),
+    /// What answers speaks another protocol.
+    #[error(
+        "what answers does not speak HTTP/2: is this its port, and has the server `network: grpc` or `http` as well?"
+    )]
+    NotHttp2,
     /// The peer resets the stream, or the connection.
     #[error("the peer resets the stream: {0}")]
     Reset(String),
@@ -45,6 +50,7 @@ impl StreamError {
             Self::Status { status } => return format!("h2-{status}").into(),
             Self::Grpc { code, .. } => return format!("grpc-{code}").into(),
             Self::ContentType(_) => "grpc-not-grpc",
+            Self::NotHttp2 => "h2-not-http2",
             Self::Reset(_) => "h2-reset",
             Self::Malformed(_) => "grpc-malformed",
         })
@@ -54,7 +60,7 @@ impl StreamError {
         match self {
             Self::Status { .. } | Self::Grpc { .. } | Self::ContentType(_) => io::ErrorKind::Other,
             Self::Reset(_) => io::ErrorKind::ConnectionReset,
-            Self::Malformed(_) => io::ErrorKind::InvalidData,
+            Self::NotHttp2 | Self::Malformed(_) => io::ErrorKind::InvalidData,
         }
     }
 }

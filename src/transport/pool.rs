@@ -17,6 +17,11 @@ use crate::policy::Limits;
 pub(super) trait Connection {
     /// One more link; `None` when this connection takes no more, or is over.
     fn open(&self) -> Option<Link>;
+
+    /// By what it is over, where that is known.
+    fn fault(&self) -> Option<io::Error> {
+        None
+    }
 }
 
 /// The connections of an outbound, by server. Those that take no more are forgotten; their links end them.
@@ -123,8 +128,10 @@ impl<C: Connection> Server<C> {
         match CONNECTING.scope(way, connect()).await {
             Ok((connection, limits)) => {
                 let link = connection.open();
-                let link =
-                    link.ok_or_else(|| io::Error::other("the server takes no link at all"))?;
+                let link = link.ok_or_else(|| {
+                    let none = || io::Error::other("the server takes no link at all");
+                    connection.fault().unwrap_or_else(none)
+                })?;
                 lock(&self.made).push((connection, limits));
                 Ok((link, limits))
             }

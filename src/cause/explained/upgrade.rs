@@ -148,6 +148,12 @@ pub(super) const ALL: &[Explained] = &[
         "look for this status in the log of what answered",
     ),
     row(
+        &["h2-not-http2"],
+        CLIENT,
+        "gRPC and `http` go over HTTP/2, and what answers at this port speaks something else",
+        "compare `network` and the port at both ends: `ws` and `httpupgrade` are HTTP/1.1; nginx needs `http2 on`",
+    ),
+    row(
         &["h2-reset"],
         CLIENT,
         "a server or proxy in between gave the request up",

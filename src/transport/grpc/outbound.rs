@@ -92,4 +92,8 @@ impl pool::Connection for Connection {
         let request = self.request.clone();
         self.inner.request(request, Messages::default())
     }
+
+    fn fault(&self) -> Option<io::Error> {
+        self.inner.fault()
+    }
 }

@@ -76,4 +76,8 @@ impl pool::Connection for Connection {
         let turn = usize::from(chance[0]) % self.requests.len();
         self.inner.request(self.requests[turn].clone(), Plain)
     }
+
+    fn fault(&self) -> Option<io::Error> {
+        self.inner.fault()
+    }
 }

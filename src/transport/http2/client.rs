@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use ::h2::client::{Builder, SendRequest};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use super::keepalive;
-use super::stream::{Framing, Http2Stream, Streams};
+use super::stream::{Framing, Http2Stream, Streams, broken};
 use super::{CONNECTION_WINDOW, MAX_FRAME, MAX_HEADERS, Pings, SEND_BUFFER, STREAM_WINDOW};
 use crate::io::{Link, PeerClock};
 
@@ -78,7 +78,7 @@ impl Connection {
             return None;
         }
         let mut cx = Context::from_waker(Waker::noop());
-        if !matches!(requests.poll_ready(&mut cx), std::task::Poll::Ready(Ok(()))) {
+        if !matches!(requests.poll_ready(&mut cx), Poll::Ready(Ok(()))) {
             return None;
         }
         let (answer, send) = requests.send_request(request, false).ok()?;
@@ -86,6 +86,17 @@ impl Connection {
         let (clock, counted) = (self.clock.clone(), self.streams.one());
         let stream = Http2Stream::client(framing, send, answer, clock, counted);
         Some(Link::other(stream))
+    }
+}
+
+impl Connection {
+    /// By what it is over, if it is.
+    pub(in crate::transport) fn fault(&self) -> Option<io::Error> {
+        let mut cx = Context::from_waker(Waker::noop());
+        match self.requests.clone().poll_ready(&mut cx) {
+            Poll::Ready(Err(e)) => Some(broken(e)),
+            _ => None,
+        }
     }
 }
 

@@ -362,8 +362,10 @@ impl<F: Framing> Io for Http2Stream<F> {
 }
 
 /// What the library says of a stream that ends before its time.
-fn broken(error: ::h2::Error) -> io::Error {
+pub(super) fn broken(error: ::h2::Error) -> io::Error {
     match error.reason() {
+        // Letters in the place of a frame's length, as `HTTP/1.1 400` has them.
+        Some(Reason::FRAME_SIZE_ERROR) if error.is_library() => StreamError::NotHttp2.into(),
         _ if error.is_io() => error
             .into_io()
             .unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()),
