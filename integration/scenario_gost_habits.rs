@@ -298,3 +298,24 @@ async fn a_target_that_the_server_cannot_reach_is_named_at_the_client() {
         stage.until_file_has("client.log", &named).await;
     }
 }
+
+/// The other way round the server reads a head that it knows nothing of, and hangs up.
+#[tokio::test]
+async fn a_client_of_mws_at_a_server_of_ws_has_a_line_too() {
+    for (protocol, told) in [
+        ("http", "is the peer's carrier multiplexed?"),
+        ("relay", "is it a relay server"),
+        ("socks5", "the smux session has ended"),
+    ] {
+        let mut stage = Stage::new();
+        let [server, local] = [(); 2].map(|()| free_port());
+        let listen = format!("{protocol}+ws://127.0.0.1:{server}");
+        let (to, by) = (
+            format!("http://127.0.0.1:{local}"),
+            format!("{protocol}+mws://127.0.0.1:{server}"),
+        );
+        pair(&mut stage, (&listen, server), (&to, &by, local)).await;
+        answer(local, b"CONNECT a.test:80 HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+        stage.until_file_has("client.log", told).await;
+    }
+}

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
-use crate::cause::{AnswerError, Credentials};
+use crate::cause::{AnswerError, Credentials, code_of};
 use crate::io::Step;
 use crate::log;
 use crate::seam::FarEnd;
@@ -69,6 +69,20 @@ impl Awaited {
     pub(super) fn ended(&self) {
         if !self.answered.load(Ordering::Relaxed) {
             self.tell(&self.never_came());
+        }
+    }
+
+    /// The connection has broken without it. A server that has never answered anybody, and resets or hangs up in the middle of a
+    /// carrier's frame, is at one with those that close; what has a cause of its own keeps it.
+    pub(super) fn broke(&self, error: io::Error) -> io::Error {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        let is_end = matches!(
+            error.kind(),
+            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+        );
+        match is_end && code_of(&error).is_none() && !self.answered.load(Ordering::Relaxed) {
+            true => self.never_came().into(),
+            false => error,
         }
     }
 
@@ -166,6 +180,19 @@ mod tests {
                 .contains("s ahead of the server's")
         );
         assert_eq!(said(Credentials::Vless, 3600, false).0, "no-answer");
+    }
+
+    #[test]
+    fn a_reset_before_the_first_answer_is_the_servers_silence() {
+        let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let code = |error: &io::Error| AnswerError::of(error).map(AnswerError::code);
+        let never = awaited(VMESS, 0, false);
+        assert_eq!(code(&never.broke(reset())), Some("no-answer"));
+        assert_eq!(code(&awaited(VMESS, 0, true).broke(reset())), None);
+        let far: io::Error = AnswerError::Unreached(crate::cause::Reach::Refused).into();
+        assert_eq!(code(&never.broke(far)), Some("far-refused"));
+        let other = io::Error::from(io::ErrorKind::InvalidData);
+        assert_eq!(code(&never.broke(other)), None);
     }
 
     #[tokio::test(start_paused = true)]

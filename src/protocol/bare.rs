@@ -202,7 +202,12 @@ fn poll_answer<A: Answer>(
 ) -> Poll<io::Result<()>> {
     let before = buf.filled().len();
     loop {
-        if Pin::new(&mut *inner).poll_read(cx, buf)?.is_pending() {
+        let read = Pin::new(&mut *inner).poll_read(cx, buf);
+        let read = read.map_err(|error| match awaited {
+            Some(awaited) => awaited.broke(error),
+            None => error,
+        });
+        if read?.is_pending() {
             let silence = awaited
                 .as_mut()
                 .and_then(|awaited| awaited.poll_silence(cx));

@@ -67,7 +67,7 @@ pub(super) const ALL: &[Explained] = &[
         &["ws-502", "ws-503", "ws-504"],
         CLIENT,
         "the web server in front is up, and nothing answers behind it",
-        "start mobula there, and compare the port of `proxy_pass` with the `port` that it listens on; a unix socket has to be writable for the web server (`,0666`)",
+        "start mobula there, and compare the port of `proxy_pass` with the `port` that it listens on; it is `http://` there where the inbound has no TLS; a unix socket has to be writable for the web server (`,0666`)",
     ),
     row(
         &["ws-520"],

@@ -159,7 +159,7 @@ impl Reader {
             let mut into = ReadBuf::new(&mut scratch[len..scratch::READ]);
             let n = match Pin::new(&mut *inner).poll_read(cx, &mut into) {
                 Poll::Ready(Ok(())) => into.filled().len(),
-                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(self.broke(e))),
                 Poll::Pending => {
                     self.kept.extend_from_slice(&scratch[self.kept.len()..len]);
                     return self.poll_silence(cx);
@@ -219,7 +219,8 @@ impl Reader {
             }
             let mut scratch = scratch::take();
             let mut into = ReadBuf::new(&mut scratch);
-            if Pin::new(&mut *inner).poll_read(cx, &mut into)?.is_pending() {
+            let read = Pin::new(&mut *inner).poll_read(cx, &mut into);
+            if read.map_err(|e| self.broke(e))?.is_pending() {
                 return self.poll_silence(cx).map_ok(|()| None);
             }
             if into.filled().is_empty() {
@@ -228,6 +229,14 @@ impl Reader {
                 copy::append(into.filled(), &mut self.kept);
                 self.ready = true;
             }
+        }
+    }
+
+    /// The layer below has broken.
+    fn broke(&self, error: io::Error) -> io::Error {
+        match &self.response {
+            Some(response) => response.awaited.broke(error),
+            None => error,
         }
     }
 
