@@ -75,6 +75,14 @@ pub fn mobula() -> Command {
     Command::new(env!("CARGO_BIN_EXE_mobula"))
 }
 
+/// Puts the program under test at another path. Another process writes it: what this one has open for writing, children of other
+/// tests have as well until they are programs of their own, and meanwhile nobody can run it.
+pub fn copy_of_mobula(to: &Path) {
+    let mut copy = Command::new("cp");
+    let copied = copy.arg(mobula().get_program()).arg(to).status();
+    assert!(copied.is_ok_and(|status| status.success()), "cp works");
+}
+
 /// Python with the packages of the tests.
 pub fn python() -> Command {
     Command::new(fetched("python"))

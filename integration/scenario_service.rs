@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::configs::Vmess;
 use crate::peers::Peer::{Mobula, V2ray445};
-use crate::peers::{Stage, free_port, mobula, root, system};
+use crate::peers::{Stage, copy_of_mobula, free_port, mobula, root, system};
 use crate::scenario_recipes::{open, shown, with};
 use crate::traffic::{self, To};
 
@@ -223,7 +223,7 @@ fn a_diversion_puts_mobula_at_the_path_of_v2ray() {
     for folder in ["usr/bin", "usr/local/bin", "var/lib/dpkg"] {
         fs::create_dir_all(stage.path(folder)).expect("ours");
     }
-    fs::copy(program(), stage.path("usr/local/bin/mobula")).expect("ours");
+    copy_of_mobula(&stage.path("usr/local/bin/mobula"));
     let v2ray = stage.path("usr/bin/v2ray");
     fs::write(&v2ray, "V2Ray").expect("ours");
     let shown = commands(&["dpkg-divert", "ln"]);

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::configs::{ID, Vmess};
 use crate::peers::Peer::{SingBox, V2ray445};
-use crate::peers::{Stage, free_port, listening, mobula};
+use crate::peers::{Stage, copy_of_mobula, free_port, listening};
 use crate::scenario_manager::{managed, pid};
 use crate::traffic::{self, LIMIT, To};
 
@@ -46,7 +46,7 @@ fn config(port: u16, more: &[Value]) -> Value {
 /// A program at a path of the test's own, as a package manager would put it there.
 fn install(to: &Path) {
     let new = to.with_extension("new");
-    fs::copy(mobula().get_program(), &new).expect("ours");
+    copy_of_mobula(&new);
     fs::rename(new, to).expect("one folder");
 }
 
