@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use crate::configs::{Certificate, SERVER_NAME};
 use crate::peers::Peer::{self, Mihomo, Mobula, SingBox, V2ray445};
@@ -82,6 +83,18 @@ pub async fn carries_streams(socks: u16) {
 async fn carries_words(socks: u16) {
     traffic::word(socks, &To::Ip(traffic::echo().await)).await;
     traffic::server_speaks_first(socks).await;
+}
+
+/// As many as are counted where connections are shared; each has carried a word.
+async fn four_streams(socks: u16) -> Vec<TcpStream> {
+    let to = To::Ip(traffic::echo().await);
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let mut stream = traffic::connect(socks, &to).await.expect("SOCKS");
+        traffic::exchange(&mut stream, b"a word").await;
+        open.push(stream);
+    }
+    open
 }
 
 async fn carries_open_streams(socks: u16) {
@@ -206,13 +219,7 @@ async fn as_many_share_a_connection_as_the_client_says() {
                 );
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            let to = To::Ip(traffic::echo().await);
-            let mut open = Vec::new();
-            for _ in 0..4 {
-                let mut stream = traffic::connect(socks, &to).await.expect("SOCKS");
-                traffic::exchange(&mut stream, b"a word").await;
-                open.push(stream);
-            }
+            let _open = four_streams(socks).await;
             let there = connections(port);
             // One that has just lost its session may not be taken for the next.
             let more = usize::from(options != "mux=0");
@@ -312,13 +319,7 @@ async fn a_link_of_it_becomes_two_outbounds() {
             "outbounds": outbounds,
         });
         stage.run(client, "client", &config, &[socks]).await;
-        let to = To::Ip(traffic::echo().await);
-        let mut open = Vec::new();
-        for _ in 0..4 {
-            let mut stream = traffic::connect(socks, &to).await.expect("SOCKS");
-            traffic::exchange(&mut stream, b"a word").await;
-            open.push(stream);
-        }
+        let _open = four_streams(socks).await;
         assert_eq!(connections(port), 2, "three share one: {client:?}");
         carries_streams(socks).await;
     }
