@@ -16,6 +16,9 @@ use crate::traffic::{self, LIMIT};
 /// As the manual has it.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
 
+/// What a service sends, more than the buffers of all sockets on its way.
+const SENT: usize = 24 * 1024 * 1024;
+
 struct Tunnel {
     stage: Stage,
     port: u16,
@@ -536,6 +539,42 @@ async fn no_more_visitors_are_let_in_than_the_server_wants() {
     traffic::exchange(&mut there[0], b"and these are not disturbed").await;
     there.clear();
     until_back(port).await;
+}
+
+/// smux 1 has no window for a stream, and whoever asks for much and takes nothing would stop everybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn visitors_who_take_nothing_hold_up_no_others() {
+    let mut tunnel = Tunnel::start("").await;
+    let service = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let local = service.local_addr().expect("it has one").port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = service.accept().await {
+            tokio::spawn(async move { stream.write_all(&vec![7; SENT]).await });
+        }
+    });
+    let published = free_port();
+    let file = tunnel.client_file("", &proxy("files", "tcp", published, local, ""));
+    tunnel.run_client("client", &file, &[]).await;
+    let said = format!("published on 127.0.0.1:{published}");
+    tunnel.stage.until_file_has("client.log", &said).await;
+    let mut idle = Vec::new();
+    for _ in 0..8 {
+        let visitor = TcpStream::connect(("127.0.0.1", published)).await;
+        idle.push(visitor.expect("it is open"));
+    }
+    sleep(Duration::from_secs(1)).await;
+    let all = async |mut visitor: TcpStream| {
+        let mut all = Vec::with_capacity(SENT);
+        let reading = timeout(LIMIT, visitor.read_to_end(&mut all)).await;
+        reading.expect("in time").expect("a whole file");
+        assert_eq!(all.len(), SENT);
+    };
+    let visitor = TcpStream::connect(("127.0.0.1", published)).await;
+    all(visitor.expect("it is open")).await;
+    // And they have what they asked for when they want it.
+    for visitor in idle {
+        all(visitor).await;
+    }
 }
 
 /// What a visitor sends before it ends its direction is answered, also after a while.

@@ -6,9 +6,10 @@
 //! UPD 4 (version 2) has two numbers of four bytes: what was consumed since the beginning, and the window
 //! ```
 //!
-//! A NOP belongs to no stream, so its number is 0, and nobody looks at it. Ours has two meanings for another one, which are
-//! passed over by whoever does not know them: [`HALF_CLOSES`] says that these are known, any other number that nothing more
-//! will be written to that stream, and what comes by it is read on.
+//! A NOP belongs to no stream, so its number is 0, and nobody looks at it. Ours has three meanings for another one, which
+//! are passed over by whoever does not know them: [`HALF_CLOSES`] says that its sender knows the third, [`WINDOWS`] that it
+//! knows UPD in version 1, and any other number that nothing more will be written to that stream, and what comes by it is
+//! read on.
 //!
 //! Where a frame ends means nothing, so a [`Decoder`] never waits for a whole one: data is given as it comes, and no more
 //! than a header is kept.
@@ -27,6 +28,10 @@ pub const MAX_DATA: usize = u16::MAX as usize;
 /// The number of a NOP that says of its sender that it knows the end of one direction; no stream has it.
 pub const HALF_CLOSES: u32 = u32::MAX;
 
+/// The number of a NOP that says of its sender that it goes by the windows of streams in version 1 as well, where it is told
+/// of any; no stream has it.
+pub const WINDOWS: u32 = u32::MAX - 1;
+
 const SYN: u8 = 0;
 const FIN: u8 = 1;
 const PSH: u8 = 2;
@@ -36,7 +41,7 @@ const UPD: u8 = 4;
 /// Which smux is spoken; both ends speak the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Version {
-    /// A session has one window.
+    /// A session has one window, unless both ends know more ([`WINDOWS`]).
     #[default]
     One = 1,
     /// Each stream has a window of its own.
@@ -55,6 +60,8 @@ pub enum Command {
     KeepAlive,
     /// The sender knows [`WriteEnd`](Self::WriteEnd).
     HalfCloses,
+    /// The sender knows updates in version 1.
+    Windows,
 }
 
 /// What a peer has sent.
@@ -70,6 +77,8 @@ pub enum Event<'a> {
     KeepAlive,
     /// The peer knows [`WriteEnd`](Self::WriteEnd).
     HalfCloses,
+    /// The peer knows updates in version 1.
+    Windows,
     /// The peer has consumed so much of a stream since its beginning, and so much more may be on its way.
     Update {
         stream: u32,
@@ -168,6 +177,7 @@ impl Decoder {
                     return Ok(Some(match stream {
                         0 => Event::KeepAlive,
                         HALF_CLOSES => Event::HalfCloses,
+                        WINDOWS => Event::Windows,
                         _ => Event::WriteEnd(stream),
                     }));
                 }
@@ -208,7 +218,7 @@ impl Decoder {
         }
         let expected = match command {
             PSH => length,
-            UPD if found == Version::Two => (UPDATE - HEADER) as u16,
+            UPD => (UPDATE - HEADER) as u16,
             SYN | FIN | NOP => 0,
             other => return Err(FrameError::Command(other)),
         };
@@ -232,16 +242,17 @@ pub fn frame(version: Version, command: Command, stream: u32) -> [u8; HEADER] {
         Command::WriteEnd => (NOP, 0, stream),
         Command::KeepAlive => (NOP, 0, 0),
         Command::HalfCloses => (NOP, 0, HALF_CLOSES),
+        Command::Windows => (NOP, 0, WINDOWS),
     };
     let [low, high] = length.to_le_bytes();
     let [a, b, c, d] = stream.to_le_bytes();
     [version as u8, command, low, high, a, b, c, d]
 }
 
-/// An update, which only version 2 has.
-pub fn update(stream: u32, consumed: u32, window: u32) -> [u8; UPDATE] {
+/// An update; in version 1 for a peer that knows it ([`WINDOWS`]).
+pub fn update(version: Version, stream: u32, consumed: u32, window: u32) -> [u8; UPDATE] {
     let mut bytes = [0; UPDATE];
-    bytes[..4].copy_from_slice(&[Version::Two as u8, UPD, (UPDATE - HEADER) as u8, 0]);
+    bytes[..4].copy_from_slice(&[version as u8, UPD, (UPDATE - HEADER) as u8, 0]);
     bytes[4..8].copy_from_slice(&stream.to_le_bytes());
     bytes[8..12].copy_from_slice(&consumed.to_le_bytes());
     bytes[12..].copy_from_slice(&window.to_le_bytes());

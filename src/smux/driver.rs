@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::codec::{Decoder, FrameError};
 use super::settings::{KeepAlive, Settings};
@@ -199,23 +199,41 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
 
     /// Does what is due, and has the task woken when something is.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if let Some(due) = self.burst.due()
+        if let Some(due) = self.due()
             && due < self.timer.deadline()
         {
             self.timer.as_mut().reset(due);
         }
         while self.timer.as_mut().poll(cx).is_ready() {
             self.burst.release(Instant::now(), &mut self.link);
+            self.clear_jam();
             let next = match self.settings.keepalive {
                 Some(alive) => self.beat(cx, alive)?,
                 None => Instant::now() + NEVER,
             };
-            let due = self.burst.due();
+            let due = self.due();
             self.timer
                 .as_mut()
                 .reset(due.map_or(next, |due| due.min(next)));
         }
         Ok(())
+    }
+
+    /// When something other than a keepalive is due.
+    fn due(&self) -> Option<Instant> {
+        let jam = self.table.with(|state| state.jam_due());
+        self.burst.due().into_iter().chain(jam).min()
+    }
+
+    /// Ends the streams that have held up the others for too long.
+    fn clear_jam(&self) {
+        let ended = self.table.with(|state| state.clear_jam(Instant::now()));
+        if ended > 0 {
+            warn!(
+                streams = ended,
+                "streams whose readers take nothing held up the others of their smux session, and were ended"
+            );
+        }
     }
 
     /// Does what is due; when to ask again.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{State, Table, set};
 use crate::io::scratch;
-use crate::smux::codec::{self, Command, Version};
+use crate::smux::codec::{self, Command};
 
 /// Frames that wait for the link, before writers wait too.
 const OUT_MAX: usize = 128 * 1024;
@@ -71,6 +71,10 @@ impl Handle {
             let Some(stream) = state.streams.get_mut(&self.id) else {
                 return Poll::Ready(Ok(()));
             };
+            if let Some(error) = stream.cut() {
+                return Poll::Ready(Err(error));
+            }
+            stream.is_stuck = false;
             if stream.inbox.is_empty() {
                 if stream.peer_wrote_all {
                     return Poll::Ready(Ok(()));
@@ -89,15 +93,13 @@ impl Handle {
                 stream.inbox = BytesMut::new();
             }
             let (id, most) = (self.id, self.table.stream_window);
-            let told = match state.version {
-                Some(Version::Two) if !stream.peer_wrote_all => {
-                    stream.consume(n, state.held < state.receive_max / 2, most)
-                }
-                _ => None,
-            };
-            if let Some((consumed, window)) = told {
+            if let Some(version) = state.version
+                && !stream.peer_wrote_all
+                && let Some((consumed, window)) =
+                    stream.consume(n, version, state.held < state.receive_max / 2, most)
+            {
                 state.answers += codec::UPDATE;
-                state.send(&codec::update(id, consumed, window));
+                state.send(&codec::update(version, id, consumed, window));
             }
             state.release(n);
             Poll::Ready(Ok(()))
@@ -114,6 +116,9 @@ impl Handle {
             };
             if let Some((kind, reason)) = &state.over {
                 return Poll::Ready(Err(io::Error::new(*kind, reason.clone())));
+            }
+            if let Some(error) = stream.cut() {
+                return Poll::Ready(Err(error));
             }
             if stream.ended || stream.wrote_all {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));

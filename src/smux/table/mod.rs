@@ -1,8 +1,8 @@
 //! The streams of one session, shared between the session's task and the ends that the streams gave out.
 //!
 //! What comes for a stream waits here until its reader takes it. Version 1 has no window for a stream, so a session whose
-//! unread bytes have reached a bound is read no further until some are taken, and one slow reader holds up the others;
-//! that is what the protocol forces. In version 2 a sender may have so much on its way, and no more. A window begins at
+//! unread bytes have reached a bound is read no further until some are taken; what is done about slow readers has a room
+//! (`slow`). In version 2 a sender may have so much on its way, and no more. A window begins at
 //! 256 KiB and doubles while its reader keeps up, so distance throttles nobody who reads, and who does not read
 //! keeps little. The bound of the session is there in both.
 //!
@@ -11,6 +11,7 @@
 //! ([`HALF_CLOSES`](super::codec::HALF_CLOSES)) is told of each direction by itself; it says so when it is told for the first time.
 
 mod handle;
+mod slow;
 mod state;
 mod stream;
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::time::Instant;
 
+use super::slow::{self, Jam};
 use super::{MAX_STREAMS, Stream, set};
 use crate::copy;
 use crate::io::HEADROOM;
@@ -26,6 +27,12 @@ pub(crate) struct State {
     /// Bytes in all inboxes, and how many may be.
     pub(super) held: usize,
     pub(super) receive_max: usize,
+    /// How many may be where streams have windows.
+    pub(super) receive_max_windowed: usize,
+    /// What a stream of version 1 has unread before it is called slow.
+    pub(super) slow: usize,
+    /// Since when, and how far, a session that was full has been looked at for who fills it.
+    pub(super) jam: Option<Jam>,
     /// How many of them nobody here has written.
     pub(super) answers: usize,
     /// Counts how often frames were taken away.
@@ -45,6 +52,9 @@ pub(crate) struct State {
     /// Whether the peer knows of ends of one direction, and is told that we do.
     pub(super) peer_half_closes: bool,
     pub(super) told_half_closes: bool,
+    /// The same of windows in version 1.
+    pub(super) peer_knows_windows: bool,
+    pub(super) told_windows: bool,
     /// Nobody opens streams here any more.
     pub(super) is_retired: bool,
     /// Why there will be no more frames.
@@ -60,6 +70,9 @@ impl State {
             out: Vec::new(),
             held: 0,
             receive_max: settings.receive_max(version.unwrap_or_default()),
+            receive_max_windowed: settings.receive_max(Version::Two),
+            slow: slow::threshold(settings),
+            jam: None,
             answers: 0,
             round: 0,
             waiting: VecDeque::new(),
@@ -71,6 +84,8 @@ impl State {
             heard: Instant::now(),
             peer_half_closes: false,
             told_half_closes: false,
+            peer_knows_windows: false,
+            told_windows: false,
             is_retired: false,
             over: None,
         }
@@ -82,12 +97,18 @@ impl State {
             return None;
         }
         let id = self.last.checked_add(2)?;
-        if id == codec::HALF_CLOSES {
+        if id >= codec::WINDOWS {
             return None;
         }
         self.last = id;
         self.streams.insert(id, Stream::default());
         Some(id)
+    }
+
+    /// Bytes that nobody has read.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.held
     }
 
     pub(crate) fn streams(&self) -> usize {
@@ -134,6 +155,7 @@ impl State {
             self.listens_since = self.heard;
         }
         self.is_stalled = is_stalled;
+        self.watch_jam();
         if is_stalled || self.answers >= ANSWERS_MAX {
             set(&mut self.driver, cx);
             return Poll::Pending;
@@ -159,6 +181,10 @@ impl State {
                     copy::append(data, &mut stream.inbox);
                     self.held += data.len();
                     self.woken.extend(stream.reader.take());
+                    let is_slow = stream.inbox.len() >= self.slow && !stream.is_windowed;
+                    if is_slow || self.held >= self.receive_max / 4 {
+                        self.bound(id);
+                    }
                 }
             }
             Event::End(id) => {
@@ -186,6 +212,7 @@ impl State {
                     self.woken.extend(stream.reader.take());
                 }
             }
+            Event::Windows => self.know_windows(),
             Event::KeepAlive => {}
             Event::Update {
                 stream: id,
@@ -195,6 +222,7 @@ impl State {
                 if let Some(stream) = self.streams.get_mut(&id) {
                     stream.peer_consumed = consumed;
                     stream.peer_window = window;
+                    stream.peer_windows = true;
                     if !stream.waits_for_room {
                         self.woken.extend(stream.writer.take());
                     }

@@ -1,5 +1,6 @@
 //! One stream of a session: what has come for it, how far each direction is, and its windows.
 
+use std::io;
 use std::task::Waker;
 
 use bytes::BytesMut;
@@ -24,7 +25,14 @@ pub(super) struct Stream {
     /// The round it has written in, and how much.
     pub(super) round: u32,
     pub(super) in_round: usize,
-    /// What was sent since the beginning, modulo 2^32 as all that follows; version 2 alone looks at these.
+    /// Whether these have a meaning in version 1, too: the window of what comes, and that of what is sent.
+    pub(super) is_windowed: bool,
+    pub(super) peer_windows: bool,
+    /// Its reader has taken nothing since it was looked at.
+    pub(super) is_stuck: bool,
+    /// It was ended because its reader held up the others.
+    pub(super) is_cut: bool,
+    /// What was sent since the beginning, modulo 2^32 as all that follows.
     pub(super) sent: u32,
     pub(super) peer_consumed: u32,
     pub(super) peer_window: u32,
@@ -47,6 +55,10 @@ impl Default for Stream {
             waits_for_room: false,
             round: 0,
             in_round: 0,
+            is_windowed: false,
+            peer_windows: false,
+            is_stuck: false,
+            is_cut: false,
             sent: 0,
             peer_consumed: 0,
             peer_window: FIRST_WINDOW,
@@ -61,19 +73,36 @@ impl Stream {
     /// How much may be sent.
     pub(super) fn room(&self, version: Version) -> usize {
         match version {
-            Version::One => usize::MAX,
-            Version::Two => {
+            Version::One if !self.peer_windows => usize::MAX,
+            Version::One | Version::Two => {
                 let on_its_way = self.sent.wrapping_sub(self.peer_consumed);
                 self.peer_window.saturating_sub(on_its_way) as usize
             }
         }
     }
 
+    /// Why nothing is read from it or written to it any more, where its reader is to blame.
+    pub(super) fn cut(&self) -> Option<io::Error> {
+        let text = "the stream was ended: its reader took nothing and held up the other streams of its session";
+        self.is_cut
+            .then(|| io::Error::new(io::ErrorKind::TimedOut, text))
+    }
+
     /// The reader has taken so much; what the peer is told of it, if it is.
-    pub(super) fn consume(&mut self, n: usize, has_plenty: bool, most: u32) -> Option<(u32, u32)> {
-        // No inbox is longer than a window.
+    pub(super) fn consume(
+        &mut self,
+        n: usize,
+        version: Version,
+        has_plenty: bool,
+        most: u32,
+    ) -> Option<(u32, u32)> {
+        let has_windows = version == Version::Two || self.is_windowed;
+        // No read is that long.
         let n = n as u32;
         self.consumed = self.consumed.wrapping_add(n);
+        if !has_windows {
+            return None;
+        }
         self.untold = self.untold.saturating_add(n);
         if self.untold < self.window / 2 {
             return None;
@@ -83,9 +112,9 @@ impl Stream {
         self.window = match (has_plenty, keeps_up) {
             (true, true) => self.window.saturating_mul(2),
             (true, false) => self.window,
-            (false, _) => FIRST_WINDOW,
+            (false, _) => FIRST_WINDOW.min(self.window),
         }
-        .min(most);
+        .clamp(1, most.max(1));
         Some((self.consumed, self.window))
     }
 }

@@ -1,0 +1,134 @@
+//! Streams whose readers are slow, and what they may do to the others of their session.
+//!
+//! Version 1 has no window for a stream: what its reader does not take fills the session, and then nobody is read. A peer
+//! that knows updates in version 1 ([`WINDOWS`](codec::WINDOWS)) is told the window of every stream that has much unread.
+//! From others a session that stays full is cleared: a stream whose reader has taken nothing for [`STUCK`] is ended.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::State;
+use crate::smux::codec::{self, Command, Version};
+use crate::smux::settings::{FIRST_WINDOW, Settings};
+
+/// How long a session may be full before it is looked at who fills it, so that one that has just become full costs nothing.
+const FULL: Duration = Duration::from_secs(5);
+
+/// How long a reader may take nothing then.
+const STUCK: Duration = Duration::from_secs(10);
+
+/// A session that has been full, and has not been half empty since.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Jam {
+    /// When something is to be done about it.
+    due: Instant,
+    /// Whether the streams that nobody reads are marked.
+    is_marked: bool,
+    /// Whether the session was full since then.
+    was_full: bool,
+}
+
+/// What a stream of version 1 may have unread before it is called slow, and its window then.
+pub(super) fn threshold(settings: &Settings) -> usize {
+    let whole = settings.receive_max(Version::One);
+    (whole / 16).clamp(1, FIRST_WINDOW as usize)
+}
+
+impl State {
+    /// A stream of version 1 has much unread, or all have together: its sender is told how much it may send, or asked
+    /// whether it can be told.
+    pub(super) fn bound(&mut self, id: u32) {
+        if self.version != Some(Version::One) {
+            return;
+        }
+        if !self.peer_knows_windows {
+            return self.tell_windows();
+        }
+        // It is no more than the first window.
+        let window = self.slow as u32;
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.inbox.len() >= self.slow
+            && !stream.is_windowed
+        {
+            (stream.is_windowed, stream.window) = (true, window);
+            let consumed = stream.consumed;
+            self.answers += codec::UPDATE;
+            self.send(&codec::update(Version::One, id, consumed, window));
+        }
+    }
+
+    /// The peer goes by windows in version 1.
+    pub(super) fn know_windows(&mut self) {
+        if self.peer_knows_windows {
+            return;
+        }
+        self.peer_knows_windows = true;
+        self.tell_windows();
+        self.receive_max = self.receive_max_windowed;
+        let streams: Vec<u32> = self.streams.keys().copied().collect();
+        for id in streams {
+            self.bound(id);
+        }
+    }
+
+    fn tell_windows(&mut self) {
+        if !self.told_windows {
+            self.told_windows = true;
+            self.answers += codec::HEADER;
+            self.send(&codec::frame(Version::One, Command::Windows, 0));
+        }
+    }
+
+    /// Notes that the session is full, or has become half empty.
+    pub(super) fn watch_jam(&mut self) {
+        if self.held < self.receive_max / 2 {
+            self.jam = None;
+        } else if self.is_stalled {
+            let jam = self.jam.get_or_insert_with(|| Jam {
+                due: Instant::now() + FULL,
+                is_marked: false,
+                was_full: true,
+            });
+            jam.was_full = true;
+        }
+    }
+
+    /// When [`Self::clear_jam`] has something to do.
+    pub(crate) fn jam_due(&self) -> Option<Instant> {
+        self.jam.map(|jam| jam.due)
+    }
+
+    /// Ends the streams whose readers have taken nothing while the session was full; how many they are. A stream that is
+    /// alone holds up nobody.
+    pub(crate) fn clear_jam(&mut self, now: Instant) -> usize {
+        let Some(jam) = &mut self.jam else {
+            return 0;
+        };
+        if now < jam.due {
+            return 0;
+        }
+        let is_over = jam.is_marked && jam.was_full && self.streams.len() > 1;
+        *jam = Jam {
+            due: now + STUCK,
+            is_marked: true,
+            was_full: self.is_stalled,
+        };
+        let mut cut = Vec::new();
+        for (id, stream) in &mut self.streams {
+            if is_over && stream.is_stuck {
+                stream.is_cut = true;
+                stream.peer_wrote_all = true;
+                self.woken.extend(stream.reader.take());
+                self.woken.extend(stream.writer.take());
+                cut.push((*id, std::mem::take(&mut stream.inbox).len()));
+            }
+            stream.is_stuck = !stream.inbox.is_empty();
+        }
+        for (id, unread) in &cut {
+            self.end(*id);
+            self.release(*unread);
+        }
+        cut.len()
+    }
+}
