@@ -101,6 +101,9 @@ pub enum OtherProtocol {
     /// Of a proxy in front.
     #[error("this looks like a PROXY header: is `acceptProxyProtocol` missing here?")]
     ProxyHeader,
+    /// A client's with a multiplexed carrier, gost's `mws` for one: the frame that opens a stream.
+    #[error("this looks like smux: does the client multiplex (`mws`, `mwss`), and nothing here?")]
+    Smux,
 }
 
 /// Why a peer is not believed.
@@ -281,8 +284,20 @@ impl ProtocolError {
     /// With what a stranger speaks, where what was `read` says that.
     #[must_use]
     pub fn or_other(self, read: &[u8]) -> Self {
-        let is_stranger = matches!(self, Self::Auth(AuthError::UnknownUser) | Self::NotVless(_));
-        match OtherProtocol::of(read).filter(|_| is_stranger) {
+        let is_stranger = matches!(
+            self,
+            Self::Auth(AuthError::UnknownUser)
+                | Self::NotVless(_)
+                | Self::Relay(
+                    RelayError::Version(_) | RelayError::Credentials | RelayError::NoAddress
+                )
+                | Self::Socks(SocksError::Version(_) | SocksError::NotTaken(_))
+                | Self::HttpProxy(HttpProxyError::Malformed(_))
+        );
+        let speaks_http = matches!(self, Self::HttpProxy(_));
+        let other = OtherProtocol::of(read)
+            .filter(|other| is_stranger && !(speaks_http && *other == OtherProtocol::Http));
+        match other {
             Some(other) => Self::Other {
                 strange: Box::new(self),
                 other,
@@ -313,6 +328,7 @@ impl OtherProtocol {
                 Some(Self::ProxyHeader)
             }
             _ if METHODS.into_iter().any(begins) => Some(Self::Http),
+            [1 | 2, 0, 0, 0, 1 | 3, 0, 0, 0, ..] => Some(Self::Smux),
             _ => None,
         }
     }

@@ -129,7 +129,10 @@ impl Inbound {
                     Some(Then::End(user, refused)) => {
                         known(user.as_deref(), Refusal::done(ProtocolError::from(refused)))
                     }
-                    _ => Refusal::done(ProtocolError::from(reason(end.err(), &ahead))),
+                    _ => {
+                        let cause = ProtocolError::from(reason(end.err(), &ahead));
+                        Refusal::done(cause.or_other(&ahead))
+                    }
                 })
             }
         }

@@ -273,15 +273,32 @@ async fn a_request_for_a_web_server_is_refused_unless_it_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_socks_client_is_told_apart_in_the_log() {
-    let (mut client, accepted) = start(InboundSettings::default());
-    client.write_all(b"\x05\x01\x00").await.unwrap();
-    match accepted.await.unwrap() {
-        Err(refusal) => assert_eq!(
-            refusal.cause.to_string(),
-            "this looks like SOCKS: is the application set to an HTTP proxy?"
+async fn what_is_no_http_is_told_apart_in_the_log() {
+    for (flight, means) in [
+        (
+            &b"\x05\x01\x00"[..],
+            "this looks like SOCKS: is the application set to an HTTP proxy?",
         ),
-        _ => panic!("accepted"),
+        (
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
+            "this looks like TLS",
+        ),
+        (b"\x01\0\0\0\x03\0\0\0", "this looks like smux"),
+        (
+            b"GET http://one.example/ HTP\r\n\r\n",
+            "invalid HTTP version",
+        ),
+    ] {
+        let (mut client, accepted) = start(InboundSettings::default());
+        client.write_all(flight).await.unwrap();
+        match accepted.await.unwrap() {
+            Err(refusal) => {
+                let text = refusal.cause.to_string();
+                assert!(text.contains(means), "{text}");
+                assert!(!text.contains("like an HTTP request"), "{text}");
+            }
+            _ => panic!("accepted"),
+        }
     }
 }
 

@@ -69,7 +69,8 @@ impl Inbound {
             ..
         } = arrival;
         let mut buf = BytesMut::new();
-        let reading = read(&mut link, &mut buf);
+        let mut opening = Opening::default();
+        let reading = read(&mut link, &mut buf, &mut opening);
         let request = match timeout_at(since + limit, reading).await {
             Ok(Ok(request)) => request,
             Ok(Err(cause @ ProtocolError::Relay(RelayError::Version(_))))
@@ -80,7 +81,7 @@ impl Inbound {
             Ok(Err(cause)) => {
                 // Who speaks something else, or another version, would not understand an answer.
                 link.close().await;
-                return Err(Refusal::done(cause));
+                return Err(Refusal::done(cause.or_other(&opening)));
             }
             Err(_) => {
                 link.close().await;
@@ -92,14 +93,15 @@ impl Inbound {
             Ok(user) => user,
             Err((_, cause)) if self.hidden => {
                 link.close().await;
-                return Err(Refusal::done(ProtocolError::from(cause)));
+                let cause = ProtocolError::from(cause).or_other(&opening);
+                return Err(Refusal::done(cause));
             }
-            Err(refused) => return Err(refuse(link, None, refused).await),
+            Err(refused) => return Err(refuse(link, None, refused, &opening).await),
         };
         let accepted = self.serve(link, buf.freeze(), request, local, user.clone());
         match accepted.await {
             Ok(accepted) => Ok(accepted),
-            Err((link, refused)) => Err(refuse(link, user, refused).await),
+            Err((link, refused)) => Err(refuse(link, user, refused, &opening).await),
         }
     }
 
@@ -188,8 +190,18 @@ impl Inbound {
 }
 
 /// Reads until the request is whole; what came behind it is left in `buf`.
-async fn read(link: &mut Link, buf: &mut BytesMut) -> Result<Request, ProtocolError> {
+/// The first bytes of a connection; what has not come is 0.
+type Opening = [u8; 8];
+
+/// A request, and what stands in front of all that came, for whoever speaks something else.
+async fn read(
+    link: &mut Link,
+    buf: &mut BytesMut,
+    opening: &mut Opening,
+) -> Result<Request, ProtocolError> {
     loop {
+        let known = opening.len().min(buf.len());
+        opening[..known].copy_from_slice(&buf[..known]);
         match Request::decode(buf) {
             Ok(Some(request)) => return Ok(request),
             Ok(None) => {}
@@ -238,12 +250,18 @@ pub(super) async fn send(link: &mut Link, response: &Response) {
     let _ = timeout(ANSWER_LIMIT, sending).await;
 }
 
-async fn refuse(mut link: Link, user: Option<Arc<User>>, (status, cause): Refused) -> Refusal {
+async fn refuse(
+    mut link: Link,
+    user: Option<Arc<User>>,
+    (status, cause): Refused,
+    opening: &Opening,
+) -> Refusal {
     let response = Response {
         status: status as u8,
         address: None,
     };
     send(&mut link, &response).await;
     linger(link).await;
-    known(user.as_deref(), Refusal::done(ProtocolError::from(cause)))
+    let cause = ProtocolError::from(cause).or_other(opening);
+    known(user.as_deref(), Refusal::done(cause))
 }

@@ -177,10 +177,21 @@ async fn who_is_refused_hears_why() {
         (
             b"GET / HTTP/1.1\r\n\r\n",
             &[],
-            "version 71 is not relay's, expected 1",
+            "version 71 is not relay's, expected 1: this looks like an HTTP request: is `network: ws` missing here, or is this the wrong port?",
         ),
         (b"\x02\x01\0\0", &[], "version 2 is not relay's, expected 1"),
         (b"\x01\x01\0\x03\x09\0\0", &[], "feature 9 is unknown"),
+        // Frames of smux that open a stream, of both versions.
+        (
+            b"\x01\0\0\0\x03\0\0\0",
+            &[1, 2, 0, 0],
+            "no or wrong user and password: this looks like smux: does the client multiplex (`mws`, `mwss`), and nothing here?",
+        ),
+        (
+            b"\x02\0\0\0\x03\0\0\0",
+            &[],
+            "version 2 is not relay's, expected 1: this looks like smux: does the client multiplex (`mws`, `mwss`), and nothing here?",
+        ),
     ];
     for (flight, answer, reason) in cases {
         let (mut near, far) = duplex(1 << 16);

@@ -160,7 +160,7 @@ impl Inbound {
                 let _ = timeout(GOODBYE_LIMIT, messages.link.shutdown()).await;
                 Err(known(
                     who.as_deref(),
-                    Refusal::done(ProtocolError::from(cause)),
+                    Refusal::done(ProtocolError::from(cause).or_other(messages.unread())),
                 ))
             }
             Err(_) => {

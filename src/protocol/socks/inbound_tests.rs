@@ -157,7 +157,7 @@ async fn an_inbound_of_one_version_takes_no_other() {
 
 #[tokio::test]
 async fn refusals_have_the_bytes_of_v2ray_and_a_reason() {
-    let cases: [(InboundSettings, &[u8], &[u8], &str); 7] = [
+    let cases: [(InboundSettings, &[u8], &[u8], &str); 8] = [
         (
             InboundSettings::default(),
             &hex!("05 01 02"),
@@ -198,7 +198,13 @@ async fn refusals_have_the_bytes_of_v2ray_and_a_reason() {
             InboundSettings::default(),
             b"\x16\x03\x01",
             b"",
-            "version 0x16 is not SOCKS 4 or 5",
+            "version 0x16 is not SOCKS 4 or 5: this looks like TLS: is `security: tls` missing here, or too much at the client?",
+        ),
+        (
+            InboundSettings::default(),
+            b"\x01\0\0\0\x03\0\0\0",
+            b"",
+            "version 0x01 is not SOCKS 4 or 5: this looks like smux: does the client multiplex (`mws`, `mwss`), and nothing here?",
         ),
     ];
     for (settings, said, answer, reason) in cases {

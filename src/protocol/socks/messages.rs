@@ -19,6 +19,11 @@ pub(super) struct Messages {
 const READ: usize = 1024;
 
 impl Messages {
+    /// What has come and is not taken.
+    pub(super) fn unread(&self) -> &[u8] {
+        &self.buf
+    }
+
     pub(super) fn new(link: Link) -> Self {
         Self {
             link,
