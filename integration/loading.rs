@@ -10,6 +10,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use crate::peers::Stage;
+
 #[test]
 fn every_good_config_is_good() {
     let files = json_files("good");
@@ -113,6 +115,77 @@ fn every_mistake_is_shown_where_it_stands_to_people_and_to_editors() {
                 "{place}"
             );
         }
+    }
+}
+
+/// Editors find the place in what was written for other programs, too.
+#[test]
+fn a_mistake_in_another_form_has_its_place_for_editors() {
+    let stage = Stage::new();
+    let node = "    server: example.org\n    uuid: 27848739-7e62-4138-9fd3-098a63964b6b\n    alterId: 0\n    cipher: auto\n    port: ";
+    for (file, flag, text, expected) in [
+        (
+            "clash.yaml",
+            "-c",
+            format!("proxies:\n  - name: a\n    type: vmess\n{node}99999 # no port\n"),
+            ("proxies[0].port", 8, 11, "found 99999"),
+        ),
+        (
+            "broken.yaml",
+            "-c",
+            "proxies:\n  - name: a\n    type: [vmess\n".to_owned(),
+            ("", 4, 1, ""),
+        ),
+        (
+            "sing-box.json",
+            "-c",
+            r#"{ // é
+  "outbounds": [
+    {"type": "direct", "tag": "a.b"},
+    {"type": "trojan", "server": "example.org", "server_port": 99999, "password": "x"}
+  ]
+}"#
+            .to_owned(),
+            ("outbounds[1].server_port", 4, 64, "found 99999"),
+        ),
+        (
+            "gost.yml",
+            "-C",
+            "services:\n- name: a\n  addr: :8080\n  handler:\n    type: socks9\n  listener:\n    type: tcp\n".to_owned(),
+            ("services[0].handler.type", 5, 11, "socks9"),
+        ),
+        (
+            "gost.json",
+            "-C",
+            "{\"services\": [{\"name\": \"a\", \"addr\": \":8080\",\n \"handler\": {\"type\": \"socks9\"}, \"listener\": {\"type\": \"tcp\"}}]}".to_owned(),
+            ("services[0].handler.type", 2, 22, "socks9"),
+        ),
+    ] {
+        let path = stage.write(file, text);
+        let run = |json: bool| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_mobula"));
+            command.arg("test").args(json.then_some("--json"));
+            command.arg(flag).arg(&path).output().expect("it runs")
+        };
+        let output = run(true);
+        assert_eq!(output.status.code(), Some(23), "{file}");
+        let messages: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+        let (at, line, column, said) = expected;
+        let found = messages.iter().any(|message| {
+            let text = message["message"].as_str().unwrap_or_default();
+            message["path"].as_str().unwrap_or_default() == at
+                && message["line"] == line
+                && message["column"] == column
+                && message["file"] == path.to_str().expect("a path")
+                && message["severity"] == "error"
+                && text.contains(said)
+                && !text.contains("x:")
+        });
+        assert!(found, "{file}: {messages:#?}");
+        // And people see the line.
+        let shown = String::from_utf8(run(false).stderr).expect("text");
+        let mark = format!("{line} | ");
+        assert!(shown.contains(&mark) && shown.contains('^'), "{shown}");
     }
 }
 

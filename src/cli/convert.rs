@@ -91,16 +91,16 @@ fn converted(args: &ConvertArgs) -> Result<(), Vec<Message>> {
     let mut left_out = read.left_out;
     match written {
         Err(more) => {
-            left_out.extend(more);
-            Err(lines(left_out))
+            left_out.extend(lines(more));
+            Err(left_out)
         }
         Ok(written) => {
-            left_out.extend(written.left_out);
+            left_out.extend(lines(written.left_out));
             if args.strict && !left_out.is_empty() {
-                return Err(lines(left_out));
+                return Err(left_out);
             }
-            for line in left_out {
-                eprintln!("left out: {line}");
+            for message in left_out {
+                eprintln!("left out: {message}");
             }
             put(args, &written.text).map_err(one)
         }

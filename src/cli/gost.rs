@@ -136,7 +136,7 @@ fn print_config(launch: &Launch) -> ExitCode {
 }
 
 /// Says of files whether they are good.
-pub(super) fn test(files: &[PathBuf]) -> ExitCode {
+pub(super) fn test(files: &[PathBuf], json: bool) -> ExitCode {
     let files = files.iter().map(|file| file.display().to_string());
     let flags = Flags {
         files: files.collect(),
@@ -150,14 +150,23 @@ pub(super) fn test(files: &[PathBuf]) -> ExitCode {
         }
     };
     let loaded = gost::load(&launch);
-    loaded
-        .warnings
-        .iter()
-        .for_each(|warning| eprintln!("warning: {warning}"));
-    loaded.errors.iter().for_each(|error| eprintln!("{error}"));
+    match json {
+        true => super::test::say_to_editors(&loaded.errors, &loaded.warnings, &[]),
+        false => {
+            for warning in &loaded.warnings {
+                eprintln!("warning: {warning}");
+            }
+            for error in &loaded.errors {
+                eprintln!("{error}");
+                super::test::show(error);
+            }
+        }
+    }
     match loaded.config {
         Some(_) => {
-            say("the config is good");
+            if !json {
+                say("the config is good");
+            }
             ExitCode::SUCCESS
         }
         None => ExitCode::from(super::BAD_CONFIG),

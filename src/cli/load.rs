@@ -22,7 +22,7 @@ use crate::transport::tcp::handed;
 pub(super) struct Meant {
     pub(super) loaded: Loaded,
     /// What has no word here, and changes nothing about where sessions go.
-    pub(super) left_out: Vec<String>,
+    pub(super) left_out: Vec<Message>,
     /// What was understood: the form, the outbound that is chosen, and where applications reach it.
     pub(super) understood: Vec<String>,
     /// Whether it is no config that was written for this program or for V2Ray.
@@ -161,6 +161,9 @@ impl Taken {
     }
 }
 
+const ASTRAY: &str =
+    ": sessions would go another way than is meant, `--skip-unbuilt` has them do so";
+
 /// Reads a text that is no config of V2Ray's.
 fn of_form(form: Form, text: &str, taken: &Taken, options: Options) -> Meant {
     let name = &taken.name;
@@ -184,16 +187,12 @@ fn of_form(form: Form, text: &str, taken: &Taken, options: Options) -> Meant {
         .collect();
     match options.skip_unbuilt {
         true => left_out.extend(astray),
-        false => errors.extend(astray.into_iter().map(|line| {
-            Message::of_text(format!(
-                "{line}: sessions would go another way than is meant, `--skip-unbuilt` has them do so"
-            ))
-        })),
+        false => errors.extend(astray.into_iter().map(|message| message.with(ASTRAY))),
     }
     let mut warnings = exposed(name, &config);
     if options.strict {
         errors.append(&mut warnings);
-        errors.extend(left_out.drain(..).map(Message::of_text));
+        errors.append(&mut left_out);
     }
     if !errors.is_empty() {
         return failed(errors);

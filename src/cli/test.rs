@@ -12,7 +12,7 @@ use crate::report::Message;
 
 pub(super) fn run(args: &TestArgs) -> ExitCode {
     if !args.gost.is_empty() {
-        return super::gost::test(&args.gost);
+        return super::gost::test(&args.gost, args.json);
     }
     let inputs = match inputs::find(&args.config) {
         Ok(inputs) if inputs.is_empty() => {
@@ -27,7 +27,11 @@ pub(super) fn run(args: &TestArgs) -> ExitCode {
     };
     let meant = load(&inputs, args.config.options());
     match args.json {
-        true => say(format_args!("{:#}", for_editors(&meant))),
+        true => say_to_editors(
+            &meant.loaded.errors,
+            &meant.loaded.warnings,
+            &meant.left_out,
+        ),
         false => for_people(&meant),
     }
     match meant.loaded.config {
@@ -45,8 +49,8 @@ fn for_people(meant: &Meant) {
             show(warning);
         }
     }
-    for line in &meant.left_out {
-        eprintln!("left out: {line}");
+    for message in &meant.left_out {
+        eprintln!("left out: {message}");
     }
     for error in &loaded.errors {
         eprintln!("{error}");
@@ -67,14 +71,20 @@ pub(super) fn show(message: &Message) {
     }
 }
 
-fn for_editors(meant: &Meant) -> Value {
-    let errors = meant.loaded.errors.iter().map(|m| one(m, "error"));
-    let warnings = meant.loaded.warnings.iter().map(|m| one(m, "warning"));
-    let left_out = meant.left_out.iter().map(|line| {
-        let text = format!("left out: {line}");
-        one(&Message::of_text(text), "warning")
+/// A list of all that is said.
+pub(super) fn say_to_editors(errors: &[Message], warnings: &[Message], left_out: &[Message]) {
+    let errors = errors.iter().map(|m| one(m, "error"));
+    let warnings = warnings.iter().map(|m| one(m, "warning"));
+    let left_out = left_out.iter().map(|message| {
+        let text = format!("left out: {}", message.text);
+        let message = Message {
+            text,
+            ..message.clone()
+        };
+        one(&message, "warning")
     });
-    errors.chain(warnings).chain(left_out).collect()
+    let all: Value = errors.chain(warnings).chain(left_out).collect();
+    say(format_args!("{all:#}"));
 }
 
 fn one(message: &Message, severity: &str) -> Value {

@@ -54,6 +54,19 @@ impl Message {
         self
     }
 
+    /// With more behind its text.
+    #[must_use]
+    pub fn with(mut self, more: &str) -> Self {
+        self.text.push_str(more);
+        self.line.push_str(more);
+        self
+    }
+
+    /// Gives it the place that `text`, which the file holds, has at a line and a column, both counted from 1.
+    pub fn in_text(self, line: usize, column: usize, text: &str) -> Self {
+        self.at(Span::word(text, line, column), text)
+    }
+
     /// The line of the file that it is about, with a mark below. It shows what the file says, keys and
     /// passwords too: it is for whoever wrote the file, not for a log.
     pub fn excerpt(&self) -> Option<&str> {

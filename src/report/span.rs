@@ -30,6 +30,20 @@ impl Span {
         }
     }
 
+    /// What stands at a line and a column in characters, both counted from 1, up to a blank or what separates values; at
+    /// the end of a line that is shorter, and of a text that is.
+    pub fn word(text: &str, line: usize, column: usize) -> Self {
+        let lines = text.split_inclusive('\n');
+        let line_start: usize = lines.take(line.saturating_sub(1)).map(str::len).sum();
+        let rest = text[line_start..].lines().next().unwrap_or_default();
+        let mut places = rest.char_indices().map(|(at, _)| at);
+        let at = places.nth(column.saturating_sub(1)).unwrap_or(rest.len());
+        let word = &rest[at..];
+        let end = word.find(|c: char| c.is_whitespace() || ",}]".contains(c));
+        let start = line_start + at;
+        Self::new(text, start..start + end.unwrap_or(word.len()))
+    }
+
     /// The character at a line and a column in bytes, both counted from 1; at the end of the text, the last
     /// one that shows.
     pub fn at(text: &str, line: usize, column: usize) -> Self {

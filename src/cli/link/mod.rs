@@ -138,9 +138,7 @@ fn of_config(args: &LinkArgs) -> Result<(), Vec<String>> {
         ..v2ray::Options::default()
     };
     let Meant {
-        loaded,
-        mut left_out,
-        ..
+        loaded, left_out, ..
     } = load(&inputs, options);
     let Some(config) = loaded.config else {
         for error in &loaded.errors {
@@ -149,6 +147,7 @@ fn of_config(args: &LinkArgs) -> Result<(), Vec<String>> {
         }
         return Err(Vec::new());
     };
+    let mut left_out: Vec<String> = left_out.into_iter().map(|one| one.line).collect();
     let warnings = loaded.warnings.iter().map(ToString::to_string);
     left_out.extend(warnings.filter(|line| line.contains("LEFT OUT")));
     let outbounds = match &args.address {

@@ -16,6 +16,7 @@ use super::clients::nodes::{Parts, Whole};
 use super::tree::keys::{Keys, Notes};
 use super::tree::text;
 use crate::config::LogLevel;
+use crate::report::Message;
 
 pub(super) use write::write;
 
@@ -24,7 +25,7 @@ pub(super) use write::write;
 /// # Errors
 ///
 /// When it is no YAML.
-pub(super) fn read(text: &str, source: &Arc<str>, notes: &Notes) -> Result<Whole, String> {
+pub(super) fn read(text: &str, source: &Arc<str>, notes: &Notes) -> Result<Whole, Message> {
     let root = text::read(text, source)?;
     let Some(keys) = Keys::of(&root, notes) else {
         return Ok(Whole::default());

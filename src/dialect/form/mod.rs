@@ -16,6 +16,7 @@ use super::clients::rules::Rules;
 use super::clients::{groups, lost};
 use super::links::{self, decode, links_in};
 use super::tree::keys::Notes;
+use super::tree::places::placed;
 use super::v2ray::json::{Text, tidy};
 use super::v2ray::{self, Input, foreign};
 use super::{clash, gost, singbox};
@@ -69,11 +70,11 @@ pub struct Read {
     pub form: Form,
     /// What was understood of it.
     pub config: Config,
-    /// What was not, a line for each.
-    pub left_out: Vec<String>,
-    /// Those of the lines by which sessions go another way than was meant: what should go straight there goes to a
+    /// What was not.
+    pub left_out: Vec<Message>,
+    /// Those of it by which sessions go another way than was meant: what should go straight there goes to a
     /// server, say, or what should come in here does not.
-    pub astray: Vec<String>,
+    pub astray: Vec<Message>,
     /// The rules of another form, as `routing`; of gost's all of it, as a config.json.
     routing: Option<Value>,
 }
@@ -204,12 +205,12 @@ pub fn read_as(form: Form, text: &str, name: &str, files: Files<'_>) -> Result<R
         Form::Shadowsocks => singbox::read_shadowsocks(text, &source, files, &notes),
         Form::Links => Ok(of_links(text, name, &notes)),
     };
-    let one = |text: String| vec![Message::of_text(text)];
-    let Whole { config, routing } = whole.map_err(one)?;
-    let (left_out, astray) = notes.into_lines();
+    let Whole { config, routing } = whole.map_err(|message| placed(vec![message], name, text))?;
+    let (left_out, astray) = notes.into_messages();
+    let (left_out, astray) = (placed(left_out, name, text), placed(astray, name, text));
     let is_client = config.outbounds.iter().any(Outbound::leads_away);
     if !is_client {
-        let mut messages: Vec<Message> = left_out.into_iter().map(Message::of_text).collect();
+        let mut messages = left_out;
         messages.push(Message::of_file(
             name,
             format!("this is {form}, and there is no server in it that could be used"),
@@ -238,8 +239,10 @@ fn of_v2ray(text: &str, name: &str) -> Result<Read, Vec<Message>> {
     let Some(mut config) = loaded.config else {
         return Err(loaded.errors);
     };
-    let warnings = loaded.warnings.iter().map(ToString::to_string);
-    let left_out = warnings.filter(|line| line.contains("LEFT OUT")).collect();
+    let warnings = loaded.warnings.into_iter();
+    let left_out: Vec<Message> = warnings
+        .filter(|message| message.line.contains("LEFT OUT"))
+        .collect();
     let stands_in = |outbound: &Outbound| match &outbound.protocol {
         OutboundSettings::Blackhole(settings) => settings.stands_in,
         _ => false,
@@ -252,7 +255,7 @@ fn of_v2ray(text: &str, name: &str) -> Result<Read, Vec<Message>> {
     Ok(Read {
         form: Form::V2ray,
         config,
-        astray: Vec::clone(&left_out),
+        astray: left_out.clone(),
         left_out,
         routing: None,
     })
@@ -262,13 +265,16 @@ fn of_v2ray(text: &str, name: &str) -> Result<Read, Vec<Message>> {
 fn of_gost(text: &str, name: &str) -> Result<Read, Vec<Message>> {
     let loaded = gost::load(&gost_launch(text, name));
     match (loaded.to_config_json(), loaded.config) {
-        (Some((value, left_out)), Some(config)) => Ok(Read {
-            form: Form::Gost,
-            config,
-            astray: left_out.clone(),
-            left_out,
-            routing: Some(value),
-        }),
+        (Some((value, left_out)), Some(config)) => {
+            let left_out: Vec<Message> = left_out.into_iter().map(Message::of_text).collect();
+            Ok(Read {
+                form: Form::Gost,
+                config,
+                astray: left_out.clone(),
+                left_out,
+                routing: Some(value),
+            })
+        }
         _ => Err(loaded.errors),
     }
 }
@@ -307,6 +313,17 @@ fn of_links(text: &str, name: &str, notes: &Notes) -> Whole {
 
 /// Where applications reach a client that says nothing of it: by SOCKS, and by HTTP.
 pub const PORTS: [u16; 2] = [1080, 1081];
+
+#[cfg(test)]
+impl Read {
+    pub fn left_out_lines(&self) -> Vec<String> {
+        self.left_out.iter().map(ToString::to_string).collect()
+    }
+
+    pub fn astray_lines(&self) -> Vec<String> {
+        self.astray.iter().map(ToString::to_string).collect()
+    }
+}
 
 impl Read {
     /// Whether there is an outbound that sessions go to a server by.

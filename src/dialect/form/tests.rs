@@ -147,7 +147,7 @@ fn a_config_comes_back_from_every_form_as_it_was() {
         let there = write(&first, &text, target).unwrap();
         assert_eq!(there.left_out, [""; 0], "{target:?}");
         let again = read_text(&there.text);
-        assert_eq!(again.left_out, [""; 0], "{}", there.text);
+        assert_eq!(again.left_out_lines(), [""; 0], "{}", there.text);
         let back = write(&again, &there.text, Target::Config).unwrap();
         assert_eq!(back.left_out, [""; 0], "{}", back.text);
         let is = loaded(&back.text);
@@ -206,7 +206,7 @@ fn what_mihomo_s_documentation_has_is_read() {
     };
     assert!(ws.early_data.is_some() && ws.host.is_some());
     assert_eq!(read.config.inbounds[0].ports, [7890.into()]);
-    let lines = read.left_out.join("\n");
+    let lines = read.left_out_lines().join("\n");
     for part in [
         "dns: it is not carried over",
         "proxies[11].flow: this flow is not built",
@@ -257,7 +257,7 @@ fn what_sing_box_s_documentation_has_is_read() {
         .map(|inbound| inbound.ports[0].from)
         .collect();
     assert_eq!(ports, [2080, 2081]);
-    let lines = read.left_out.join("\n");
+    let lines = read.left_out_lines().join("\n");
     for part in [
         "x: dns: it is not carried over",
         "x: inbounds[0]: inbounds of type `tun` are not carried over",
@@ -282,12 +282,17 @@ fn subscriptions_are_read_whatever_is_around_them() {
         .filter_map(|o| o.tag.as_deref())
         .collect();
     assert_eq!(tags, ["one", "one 2"]);
-    assert_eq!(read.left_out.len(), 2, "{:?}", read.left_out);
-    assert!(read.left_out[0].starts_with("x: link 2: "));
+    assert_eq!(
+        read.left_out_lines().len(),
+        2,
+        "{:?}",
+        read.left_out_lines()
+    );
+    assert!(read.left_out_lines()[0].starts_with("x: link 2: "));
     assert_eq!(read.config.inbounds.len(), 2);
     let read = read_text(&published("sip008.json"));
     assert_eq!(
-        (read.config.outbounds.len(), read.left_out),
+        (read.config.outbounds.len(), read.left_out_lines()),
         (2, Vec::new())
     );
 }
@@ -446,9 +451,9 @@ fn rules_of_clash_go_where_they_went() {
     );
     // What no rule takes goes straight there, for that is what stands first in its group.
     assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("direct"));
-    assert_eq!(read.astray, [""; 0]);
+    assert_eq!(read.astray_lines(), [""; 0]);
     assert!(
-        read.left_out
+        read.left_out_lines()
             .iter()
             .any(|line| line.contains("`jp` takes the place of `PROXY`"))
     );
@@ -516,14 +521,16 @@ fn what_sends_sessions_astray_is_told_apart() {
         ),
     ] {
         let read = read_text(&text);
-        let lines = read.astray.join("\n");
+        let lines = read.astray_lines().join("\n");
         assert!(
             lines.contains(expected),
             "{expected}: {lines}\n{:?}",
-            read.left_out
+            read.left_out_lines()
         );
         assert!(
-            read.astray.iter().all(|line| read.left_out.contains(line)),
+            read.astray_lines()
+                .iter()
+                .all(|line| read.left_out_lines().contains(line)),
             "{lines}"
         );
     }
@@ -535,7 +542,7 @@ fn what_sends_sessions_astray_is_told_apart() {
         ),
         "trojan://p@a.example:443#a\nhy2://p@b.example:443\n".to_owned(),
     ] {
-        assert_eq!(read_text(&text).astray, [""; 0], "{text}");
+        assert_eq!(read_text(&text).astray_lines(), [""; 0], "{text}");
     }
 }
 
@@ -546,7 +553,7 @@ fn rules_of_a_mode_count_where_it_is_the_one_that_a_config_begins_with() {
             "experimental": {"clash_api": {"default_mode": mode}},
             "route": {"final": "direct", "rules": [{"clash_mode": "Global", "invert": invert, "port": 25, "outbound": "hk"}]},
         })));
-        (rules.len(), read.astray.len())
+        (rules.len(), read.astray_lines().len())
     };
     assert_eq!(of("global", false), (1, 0));
     assert_eq!(of("Direct", false), (0, 0));
@@ -592,7 +599,7 @@ fn rules_of_sing_box_go_where_they_went() {
         ]
     );
     assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("direct"));
-    assert_eq!(read.astray, [""; 0]);
+    assert_eq!(read.astray_lines(), [""; 0]);
 }
 
 #[test]
@@ -609,7 +616,7 @@ fn rules_of_sing_box_that_are_lost_are_named() {
         {"port": 25, "outbound": "hk"},
     ]}})));
     assert_eq!(rules.len(), 1);
-    let lost = read.astray.join("\n");
+    let lost = read.astray_lines().join("\n");
     for part in [
         "route.rules[3]: `override_port` is not carried over",
         "route.rules[4]: 2 rules beginning here: `rule_set` is not carried over",
@@ -618,8 +625,8 @@ fn rules_of_sing_box_that_are_lost_are_named() {
     ] {
         assert!(lost.contains(part), "{part}\n{lost}");
     }
-    assert_eq!(read.astray.len(), 4, "{lost}");
-    let told = read.left_out.join("\n");
+    assert_eq!(read.astray_lines().len(), 4, "{lost}");
+    let told = read.left_out_lines().join("\n");
     assert!(
         told.contains("route.rules[0]: questions to DNS servers"),
         "{told}"

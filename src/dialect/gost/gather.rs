@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Launch, Problems, url};
 use crate::dialect::tree::{At, Node, Value, text};
+use crate::report::Message;
 
 /// The chain that `-F` makes.
 const CHAIN: &str = "chain-0";
@@ -13,34 +14,36 @@ const CHAIN: &str = "chain-0";
 pub(super) fn gather(launch: &Launch, problems: &Problems) -> Option<Node> {
     let mut root = Node::new(Value::Map(Vec::new()), &At::default());
     let mut is_whole = true;
-    let mut fail = |line: String| {
-        problems.line(line);
+    let mut fail = |message: Message| {
+        problems.push(message);
         is_whole = false;
     };
     let chain = (!launch.hops.is_empty()).then_some(CHAIN);
     let mut count = 0;
     for url in &launch.services {
         match url::services(url, count, chain) {
-            Ok(services) if count + services.len() > url::MAX_SERVICES => fail(format!(
-                "{}: with this there are {} services, expected at most {}",
-                services[0].at,
-                count + services.len(),
-                url::MAX_SERVICES
-            )),
+            Ok(services) if count + services.len() > url::MAX_SERVICES => {
+                let text = format_args!(
+                    "with this there are {} services, expected at most {}",
+                    count + services.len(),
+                    url::MAX_SERVICES
+                );
+                fail(services[0].at.message(text));
+            }
             Ok(services) => {
                 count += services.len();
                 services
                     .into_iter()
                     .for_each(|one| root.push("services", one));
             }
-            Err(e) => fail(e),
+            Err(line) => fail(Message::of_text(line)),
         }
     }
     let mut hops = Vec::new();
     for (n, url) in launch.hops.iter().enumerate() {
         match url::hop(url, n) {
             Ok(hop) => hops.push(hop),
-            Err(e) => fail(e),
+            Err(line) => fail(Message::of_text(line)),
         }
     }
     if !hops.is_empty() {
@@ -53,7 +56,7 @@ pub(super) fn gather(launch: &Launch, problems: &Problems) -> Option<Node> {
     for (name, text) in &launch.files {
         match text::read(text, &Arc::from(&**name)) {
             Ok(file) => join(&mut root, file, problems),
-            Err(e) => fail(e),
+            Err(message) => fail(message),
         }
     }
     names_once(&root, problems);

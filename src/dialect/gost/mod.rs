@@ -41,7 +41,7 @@ use super::v2ray;
 use crate::address::Network;
 use crate::config::Config;
 use crate::dialect::names::Names;
-use crate::dialect::tree::{At, Node};
+use crate::dialect::tree::{At, Node, places};
 use crate::policy::Policy;
 use crate::protocol::InboundSettings;
 use crate::protocol::socks::Taken;
@@ -93,7 +93,11 @@ pub fn load_with(launch: &Launch, names: Names) -> Loaded {
     let problems = Problems::default();
     let root = gather(launch, &problems);
     let config = root.map(|root| config_of(&root, launch.debug, names, &problems));
-    let (errors, warnings) = problems.into_messages();
+    let (mut errors, mut warnings) = problems.into_messages();
+    for (name, text) in &launch.files {
+        errors = places::placed(errors, name, text);
+        warnings = places::placed(warnings, name, text);
+    }
     let (config, routing) = config.unzip();
     Loaded {
         config: config.filter(|_| errors.is_empty()),
@@ -205,18 +209,23 @@ pub fn print(launch: &Launch, form: Form) -> Result<String, Vec<Message>> {
 
 /// What is wrong, and what somebody should know.
 #[derive(Default)]
-struct Problems(RefCell<(Vec<String>, Vec<String>)>);
+struct Problems(RefCell<(Vec<Message>, Vec<Message>)>);
 
 impl Problems {
     fn error(&self, at: &At, text: &str) {
-        self.line(format!("{at}: {text}"));
+        self.push(at.message(text));
+    }
+
+    /// An error about nothing that has a place.
+    fn line(&self, line: String) {
+        self.push(Message::of_text(line));
     }
 
     /// What is read for several is told once.
-    fn line(&self, line: String) {
+    fn push(&self, message: Message) {
         let errors = &mut self.0.borrow_mut().0;
-        if !errors.contains(&line) {
-            errors.push(line);
+        if !errors.contains(&message) {
+            errors.push(message);
         }
     }
 
@@ -228,17 +237,15 @@ impl Problems {
     }
 
     fn warn(&self, at: &At, text: &str) {
-        let line = format!("{at}: {text}");
+        let message = at.message(text);
         let warnings = &mut self.0.borrow_mut().1;
-        if !warnings.contains(&line) {
-            warnings.push(line);
+        if !warnings.contains(&message) {
+            warnings.push(message);
         }
     }
 
     fn into_messages(self) -> (Vec<Message>, Vec<Message>) {
-        let (errors, warnings) = self.0.into_inner();
-        let messages = |lines: Vec<String>| lines.into_iter().map(Message::of_text).collect();
-        (messages(errors), messages(warnings))
+        self.0.into_inner()
     }
 }
 

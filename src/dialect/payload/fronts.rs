@@ -45,7 +45,7 @@ pub struct Slave {
 ///
 /// When there is no back end in it, or one lacks something.
 pub fn read(text: &str) -> Result<Vec<Slave>, String> {
-    let root = text::read(text, &"the file".into())?;
+    let root = text::read(text, &"the file".into()).map_err(|message| message.line)?;
     let config = root.get("slaveconfig");
     let config = config
         .ok_or("there is neither `slaveconfig` (FullTclash) nor `slaveConfig` (koipy) in it")?;

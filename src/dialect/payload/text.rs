@@ -51,7 +51,7 @@ fn read(text: &str) -> Result<Node, String> {
     {
         return Ok(node);
     }
-    tree_of::read(text, &Arc::from("the text"))
+    tree_of::read(text, &Arc::from("the text")).map_err(|message| message.line)
 }
 
 /// The list of proxies that a whole text is.

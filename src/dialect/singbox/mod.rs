@@ -21,6 +21,7 @@ use super::tree::Node;
 use super::tree::keys::{Keys, Notes};
 use super::tree::text;
 use crate::config::LogLevel;
+use crate::report::Message;
 
 pub(super) use write::write;
 
@@ -34,7 +35,7 @@ pub(super) fn read(
     source: &Arc<str>,
     files: Files<'_>,
     notes: &Notes,
-) -> Result<Whole, String> {
+) -> Result<Whole, Message> {
     let root = text::read_json(text, source)?;
     let Some(keys) = Keys::of(&root, notes) else {
         return Ok(Whole::default());
@@ -86,7 +87,7 @@ pub(super) fn read_shadowsocks(
     source: &Arc<str>,
     files: Files<'_>,
     notes: &Notes,
-) -> Result<Whole, String> {
+) -> Result<Whole, Message> {
     let mut root = text::read_json(text, source)?;
     let alone = root.get("servers").is_none();
     let at = root.at.clone();

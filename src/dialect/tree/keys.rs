@@ -10,34 +10,34 @@ use std::time::Duration;
 
 use super::{At, Node, Value};
 use crate::dialect::v2ray::json::Setting;
-use crate::report::did_you_mean;
+use crate::report::{Message, did_you_mean};
 
 /// What is said while a file is read.
 #[derive(Default)]
 pub(in crate::dialect) struct Notes {
-    lines: RefCell<Vec<String>>,
-    astray: RefCell<Vec<String>>,
-    errors: RefCell<Vec<String>>,
+    lines: RefCell<Vec<Message>>,
+    astray: RefCell<Vec<Message>>,
+    errors: RefCell<Vec<Message>>,
 }
 
 impl Notes {
     /// The part that this stands in cannot be carried over.
     pub(in crate::dialect) fn error(&self, at: &At, text: impl Display) {
-        let line = format!("{at}: {text}");
-        self.errors.borrow_mut().push(line.clone());
-        self.line(line);
+        let message = at.message(text);
+        self.errors.borrow_mut().push(message.clone());
+        self.push(message);
     }
 
     /// This has no word here, and what it stands in does without.
     pub(in crate::dialect) fn left_out(&self, at: &At, text: impl Display) {
-        self.line(format!("{at}: {text}"));
+        self.push(at.message(text));
     }
 
     /// This has no word here, and without it sessions go another way than was meant.
     pub(in crate::dialect) fn astray(&self, at: &At, text: impl Display) {
-        let line = format!("{at}: {text}");
-        self.astray.borrow_mut().push(line.clone());
-        self.line(line);
+        let message = at.message(text);
+        self.astray.borrow_mut().push(message.clone());
+        self.push(message);
     }
 
     /// How many lines there are.
@@ -52,10 +52,15 @@ impl Notes {
         self.astray.borrow_mut().extend(since);
     }
 
+    /// A line about nothing that has a place.
     pub(in crate::dialect) fn line(&self, line: String) {
+        self.push(Message::of_text(line));
+    }
+
+    fn push(&self, message: Message) {
         let mut lines = self.lines.borrow_mut();
-        if !lines.contains(&line) {
-            lines.push(line);
+        if !lines.contains(&message) {
+            lines.push(message);
         }
     }
 
@@ -66,15 +71,16 @@ impl Notes {
 
     /// What is wrong, if anything is; else what is left out.
     pub(in crate::dialect) fn into_result(self) -> Result<Vec<String>, Vec<String>> {
+        let lines = |messages: Vec<Message>| messages.into_iter().map(|one| one.line).collect();
         let errors = self.errors.into_inner();
         match errors.is_empty() {
-            true => Ok(self.lines.into_inner()),
-            false => Err(errors),
+            true => Ok(lines(self.lines.into_inner())),
+            false => Err(lines(errors)),
         }
     }
 
-    /// All lines, and those of them by which sessions go astray.
-    pub(in crate::dialect) fn into_lines(self) -> (Vec<String>, Vec<String>) {
+    /// All that was said, and that of it by which sessions go astray.
+    pub(in crate::dialect) fn into_messages(self) -> (Vec<Message>, Vec<Message>) {
         let mut astray = self.astray.into_inner();
         astray.dedup();
         (self.lines.into_inner(), astray)

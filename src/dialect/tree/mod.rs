@@ -1,12 +1,15 @@
 //! What files and URLs have in common: a tree of names and texts, each with its place.
 
 pub(in crate::dialect) mod keys;
+pub(in crate::dialect) mod places;
 pub(in crate::dialect) mod text;
 
 use std::fmt;
 use std::sync::Arc;
 
 use text::short;
+
+use crate::report::{Message, Span};
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -159,6 +162,34 @@ impl At {
         Self {
             path: format!("{}[{n}]", self.path),
             ..self.clone()
+        }
+    }
+}
+
+impl At {
+    /// The same file, at a line and a column.
+    fn on(&self, line: usize, column: usize) -> Self {
+        Self {
+            line: Some((line, column)),
+            ..self.clone()
+        }
+    }
+
+    /// What is said about this. Its place is a line and a column alone: whoever has the text finds the rest there
+    /// ([`places`]).
+    pub(in crate::dialect) fn message(&self, text: impl fmt::Display) -> Message {
+        let text = text.to_string();
+        Message {
+            file: (!self.source.is_empty()).then(|| self.source.to_string()),
+            path: (!self.path.is_empty()).then(|| self.path.clone()),
+            place: self.line.map(|(line, column)| Span {
+                line,
+                column,
+                bytes: 0..0,
+            }),
+            line: format!("{self}: {text}"),
+            text,
+            excerpt: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::{At, Node, Value};
 use crate::dialect::v2ray::json::Text as Json;
+use crate::report::Message;
 
 /// Levels inside each other.
 const MAX_DEPTH: usize = 64;
@@ -25,7 +26,7 @@ const MAX_JSON_NODES: usize = 1_000_000;
 /// # Errors
 ///
 /// When it is neither; the text says where.
-pub(in crate::dialect) fn read(text: &str, source: &Arc<str>) -> Result<Node, String> {
+pub(in crate::dialect) fn read(text: &str, source: &Arc<str>) -> Result<Node, Message> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let at = At {
         source: source.clone(),
@@ -34,13 +35,13 @@ pub(in crate::dialect) fn read(text: &str, source: &Arc<str>) -> Result<Node, St
     if text.trim_start().starts_with('{') {
         let read: Result<serde_json::Value, _> = serde_json::from_str(text);
         match read {
-            Ok(value) => return bounded(value, at),
+            Ok(value) => return bounded(value, &at),
             // A YAML file may begin like that, too; where it does not, this says more.
             Err(e) => {
                 return yaml(text, &at).map_err(|_| {
                     let text = e.to_string();
                     let text = text.split(" at line ").next().unwrap_or_default();
-                    format!("{source}:{}:{}: {text}", e.line(), e.column())
+                    at.on(e.line(), e.column()).message(text)
                 });
             }
         }
@@ -58,7 +59,8 @@ pub(in crate::dialect) fn read(text: &str, source: &Arc<str>) -> Result<Node, St
     }
     let tab = text.lines().position(|line| indent(line).contains('\t'));
     let hint = tab.map(|n| format!("; line {} is indented with a tab, expected blanks", n + 1));
-    Err(first.unwrap_or_default() + &hint.unwrap_or_default())
+    let first = first.unwrap_or_else(|| at.message(""));
+    Err(first.with(&hint.unwrap_or_default()))
 }
 
 /// Reads JSON, in which comments may stand.
@@ -66,15 +68,19 @@ pub(in crate::dialect) fn read(text: &str, source: &Arc<str>) -> Result<Node, St
 /// # Errors
 ///
 /// When it is none; the text says where.
-pub(in crate::dialect) fn read_json(text: &str, source: &Arc<str>) -> Result<Node, String> {
+pub(in crate::dialect) fn read_json(text: &str, source: &Arc<str>) -> Result<Node, Message> {
     let at = At {
         source: source.clone(),
         ..At::default()
     };
     let parsed = Json::with_commas(text.to_owned()).parse();
     match parsed {
-        Ok((value, _)) => bounded(value, at),
-        Err(e) => Err(format!("{source}: {e}")),
+        Ok((value, _)) => bounded(value, &at),
+        Err(e) => {
+            let line = format!("{source}: {e}");
+            let message = Message::of_file(source, e.text).at(e.place, text);
+            Err(Message { line, ..message })
+        }
     }
 }
 
@@ -107,14 +113,12 @@ fn without_tabs(text: &str, width: usize) -> String {
     whole
 }
 
-fn bounded(value: serde_json::Value, at: At) -> Result<Node, String> {
+fn bounded(value: serde_json::Value, at: &At) -> Result<Node, Message> {
     if values(&value) > MAX_JSON_NODES {
-        let source = &at.source;
-        return Err(format!(
-            "{source}: there are more than {MAX_JSON_NODES} values in it"
-        ));
+        let text = format_args!("there are more than {MAX_JSON_NODES} values in it");
+        return Err(at.message(text));
     }
-    Ok(of_json(value, at))
+    Ok(of_json(value, at.clone()))
 }
 
 fn values(value: &serde_json::Value) -> usize {
@@ -149,7 +153,7 @@ fn of_json(value: serde_json::Value, at: At) -> Node {
     Node { value, at }
 }
 
-fn yaml(text: &str, at: &At) -> Result<Node, String> {
+fn yaml(text: &str, at: &At) -> Result<Node, Message> {
     let mut builder = Builder {
         source: at.source.clone(),
         stack: Vec::new(),
@@ -162,8 +166,7 @@ fn yaml(text: &str, at: &At) -> Result<Node, String> {
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|e| {
             let marker = e.marker();
-            let (line, column) = (marker.line(), marker.col() + 1);
-            format!("{}:{line}:{column}: {}", at.source, e.info())
+            at.on(marker.line(), marker.col() + 1).message(e.info())
         })?;
         builder.on_event(event, span);
         if let Some(failed) = builder.failed {
@@ -211,7 +214,7 @@ struct Builder {
     root: Option<Node>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
-    failed: Option<String>,
+    failed: Option<Message>,
 }
 
 /// A list or a map that has begun.
@@ -235,7 +238,7 @@ impl Builder {
 
     fn fail(&mut self, span: Span, text: &str) {
         let at = self.at(span);
-        self.failed.get_or_insert_with(|| format!("{at}: {text}"));
+        self.failed.get_or_insert_with(|| at.message(text));
     }
 
     fn add(&mut self, node: Node, anchor: usize, span: Span) {

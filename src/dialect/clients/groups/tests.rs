@@ -32,14 +32,14 @@ fn read_text(text: &str) -> Read {
 
 fn only(read: &Read) -> &BalancerSettings {
     let [only] = &read.config.routing.balancers[..] else {
-        panic!("{:#?}\n{:#?}", read.config.routing, read.left_out);
+        panic!("{:#?}\n{:#?}", read.config.routing, read.left_out_lines());
     };
     only
 }
 
 /// What is said of all but the proxy that is not built.
-fn besides_hy(read: &Read) -> Vec<&String> {
-    let lines = read.left_out.iter();
+fn besides_hy(read: &Read) -> Vec<String> {
+    let lines = read.left_out_lines().into_iter();
     lines.filter(|line| !line.contains("hysteria2")).collect()
 }
 
@@ -93,9 +93,9 @@ fn each_kind_chooses_as_it_does_there() {
             (7, 900)
         );
         assert_eq!(probe.sampling, 1, "each member once in an interval");
-        assert_eq!(read.astray, [""; 0]);
+        assert_eq!(read.astray_lines(), [""; 0]);
         let says_so = read
-            .left_out
+            .left_out_lines()
             .iter()
             .any(|line| line.contains("ends logins") || line.contains("`load-balance`"));
         assert!(!says_so || group.contains("load-balance"));
@@ -103,7 +103,7 @@ fn each_kind_chooses_as_it_does_there() {
             says_so,
             group.contains("load-balance") && !group.contains("round-robin"),
             "{:?}",
-            read.left_out
+            read.left_out_lines()
         );
     }
 }
@@ -288,13 +288,13 @@ fn groups_in_groups_give_their_members() {
         &["MATCH,outer"],
     ));
     assert_eq!(*only(&read).selectors, texts(&["jp", "hk", "hk 2"]));
-    let lines = read.left_out.join("\n");
+    let lines = read.left_out_lines().join("\n");
     assert!(!lines.contains("nothing leads"), "{lines}");
     assert!(
         lines.contains("x:7:3: proxy-groups[0]: `outer`: `inner` is among its members: one choice"),
         "{lines}"
     );
-    assert_eq!(read.astray, [""; 0]);
+    assert_eq!(read.astray_lines(), [""; 0]);
 }
 
 #[test]
@@ -385,8 +385,8 @@ fn a_proxy_may_go_through_a_group() {
         let first = &read.config.routing.rules[0];
         assert_eq!(*first.target, Lead::Balancer("auto".to_owned()));
         assert_eq!(**first.conditions.inbounds, ["to auto".to_owned()]);
-        assert_eq!(read.astray, [""; 0]);
-        let lines = read.left_out.join("\n");
+        assert_eq!(read.astray_lines(), [""; 0]);
+        let lines = read.left_out_lines().join("\n");
         assert!(
             lines.contains("proxy-groups[0]: `auto`: `far` goes through it"),
             "{lines}"
@@ -416,7 +416,7 @@ fn a_proxy_may_go_through_a_group() {
     for through in ["own", "nobody"] {
         let own = "{name: own, type: fallback, proxies: [far, hy]}";
         let read = read_text(&text(through, &[own], &["MATCH,hk"]));
-        let lines = read.left_out.join("\n");
+        let lines = read.left_out_lines().join("\n");
         assert!(
             lines.contains(&format!(
                 "it goes through `{through}`, which is not carried over"
@@ -547,14 +547,14 @@ fn what_is_no_group_is_told() {
     ] {
         let read = read_text(&clash(groups, &[rule]));
         let lines = if is_astray {
-            &read.astray
+            &read.astray_lines()
         } else {
-            &read.left_out
+            &read.left_out_lines()
         };
         assert!(
             lines.iter().any(|line| line.contains(expected)),
             "{expected}\n{lines:#?}\n{:#?}",
-            read.left_out
+            read.left_out_lines()
         );
     }
     // One that has but one member does not choose.
@@ -565,7 +565,7 @@ fn what_is_no_group_is_told() {
     assert!(
         read.config.routing.balancers.is_empty() && besides_hy(&read).is_empty(),
         "{:?}",
-        read.left_out
+        read.left_out_lines()
     );
     assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("jp"));
 }
@@ -596,7 +596,7 @@ fn a_group_that_loses_all_its_members_leaves_no_way_to_it() {
         read.config.routing
     );
     assert!(read.config.routing.balancers.is_empty() && read.config.observers.is_empty());
-    let lines = read.left_out.join("\n");
+    let lines = read.left_out_lines().join("\n");
     assert!(
         lines.contains("`far`): it goes through `g`, which is not carried over: it is left out"),
         "{lines}"
@@ -650,10 +650,10 @@ fn a_carrier_that_a_proxy_cannot_have_is_told_of() {
         let read = read_text(&text);
         let line = format!("proxies[0].network: `{kind}` has no carriers there: it is plain TCP");
         assert_eq!(
-            read.left_out.iter().any(|one| one.contains(&line)),
+            read.left_out_lines().iter().any(|one| one.contains(&line)),
             told,
             "{:?}",
-            read.left_out
+            read.left_out_lines()
         );
     }
 }
@@ -676,11 +676,11 @@ fn many_groups_of_a_stranger_are_bounded() {
     let text = format!("proxies:\n{proxies}proxy-groups:\n{groups}rules: ['MATCH,g0']\n");
     let read = read_text(&text);
     assert!(
-        read.astray
+        read.astray_lines()
             .iter()
             .any(|line| line.contains("200000 proxies by now")),
         "{:?}",
-        read.astray.first()
+        read.astray_lines().first()
     );
 }
 
@@ -709,7 +709,7 @@ fn urltest_of_sing_box_is_the_one_that_answers_soonest() {
     let expected = (strategy, texts(&["jp", "hk"]), "jp".to_owned());
     assert_eq!(shape(only(&read)), expected);
     assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("jp"));
-    assert_eq!(read.astray, [""; 0]);
+    assert_eq!(read.astray_lines(), [""; 0]);
     let rules = json!({"rules": [{"domain": ["a.test"], "outbound": "auto"}], "final": "direct"});
     let read = sing_box(groups, rules);
     assert_eq!(
@@ -783,7 +783,7 @@ fn balancers_are_groups_elsewhere() {
             "{lines}"
         );
         let found = read_text(&written.text);
-        assert_eq!(found.astray, [""; 0]);
+        assert_eq!(found.astray_lines(), [""; 0]);
         match again {
             Some(strategy) => {
                 let balancer = only(&found);
