@@ -4,6 +4,7 @@
 
 mod domains;
 pub mod geodata;
+mod go_regex;
 mod ips;
 mod names;
 mod patterns;

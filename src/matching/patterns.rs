@@ -5,6 +5,8 @@ use std::fmt;
 use regex::bytes::{self, RegexBuilder, RegexSet, RegexSetBuilder};
 use thiserror::Error;
 
+use super::go_regex::{means_another, translated};
+
 /// The most memory, in bytes, that one compiled set of regular expressions may take.
 const REGEX_LIMIT: usize = 16 << 20;
 
@@ -27,7 +29,10 @@ pub struct PatternError(pub(super) String);
 
 /// A compiled expression. Two are equal when they are written alike.
 #[derive(Clone)]
-pub struct Regex(bytes::Regex);
+pub struct Regex {
+    text: Box<str>,
+    compiled: bytes::Regex,
+}
 
 impl Pattern {
     /// # Errors
@@ -48,32 +53,35 @@ impl Regex {
     ///
     /// When the expression cannot be compiled.
     pub fn new(text: &str) -> Result<Self, PatternError> {
-        let regex = RegexBuilder::new(text)
-            .unicode(false)
-            .size_limit(REGEX_LIMIT)
-            .build();
-        regex.map(Self).map_err(|e| reason(&e))
+        let compiled = match compiled(text) {
+            Ok(compiled) if !means_another(text) => compiled,
+            Ok(_) => compiled(&translated(text)).map_err(|e| reason(&e))?,
+            // What is wrong is told of what was written.
+            Err(e) => compiled(&translated(text)).map_err(|_| reason(&e))?,
+        };
+        let text = text.into();
+        Ok(Self { text, compiled })
     }
 
     /// As it is written.
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        &self.text
     }
 
     pub fn is_match(&self, text: &str) -> bool {
-        self.0.is_match(text.as_bytes())
+        self.compiled.is_match(text.as_bytes())
     }
 
     /// The first part of `text` that matches.
     pub fn find<'t>(&self, text: &'t str) -> Option<&'t str> {
-        let found = self.0.find(text.as_bytes())?;
+        let found = self.compiled.find(text.as_bytes())?;
         text.get(found.range())
     }
 }
 
 impl PartialEq for Regex {
     fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
+        self.text == other.text
     }
 }
 
@@ -81,18 +89,38 @@ impl Eq for Regex {}
 
 impl fmt::Debug for Regex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.0.as_str(), f)
+        fmt::Debug::fmt(&self.text, f)
     }
+}
+
+fn compiled(text: &str) -> Result<bytes::Regex, regex::Error> {
+    RegexBuilder::new(text)
+        .unicode(false)
+        .size_limit(REGEX_LIMIT)
+        .build()
 }
 
 /// All of `texts` at once, without regard to case.
 pub(super) fn regex_set(texts: &[String]) -> Result<RegexSet, PatternError> {
-    RegexSetBuilder::new(texts)
-        .unicode(false)
-        .case_insensitive(true)
-        .size_limit(REGEX_LIMIT)
-        .build()
-        .map_err(|e| reason(&e))
+    let set = |texts: &[String]| {
+        RegexSetBuilder::new(texts)
+            .unicode(false)
+            .case_insensitive(true)
+            .size_limit(REGEX_LIMIT)
+            .build()
+    };
+    let all = match texts.iter().any(|text| means_another(text)) {
+        true => None,
+        false => set(texts).ok(),
+    };
+    let readable = || {
+        let texts = texts.iter().map(|text| match compiled(text) {
+            Ok(_) if !means_another(text) => text.clone(),
+            _ => translated(text),
+        });
+        set(&texts.collect::<Vec<_>>())
+    };
+    all.map_or_else(readable, Ok).map_err(|e| reason(&e))
 }
 
 /// The last line of what the parser says; those before draw a picture.
