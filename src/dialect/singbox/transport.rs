@@ -9,6 +9,7 @@ use crate::dialect::clients::nodes::{header, headers};
 use crate::dialect::links::bare;
 use crate::dialect::tree::keys::Keys;
 use crate::dialect::v2ray::grpc::pings as of_numbers;
+use crate::dialect::v2ray::upgrade::path_of_url;
 use crate::http::request::with_slash;
 use crate::http::{EarlyData, EarlyDataIn};
 use crate::transport::http2::Pings;
@@ -43,7 +44,7 @@ pub(super) fn read(keys: &Keys, to: Option<&Destination>) -> Option<ClientCarrie
                 transport.error("host", "this cannot stand in a header");
             }
             ClientCarrier::HttpUpgrade(httpupgrade::ClientSettings {
-                path: with_slash(path),
+                path: path_of_url(&with_slash(path)),
                 host: host.and_then(Result::ok).or(of_headers),
                 headers,
                 early_data: None,

@@ -5,6 +5,7 @@ use http::header::{
     self, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL,
     TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::json::{Node, Object, StringList, found};
@@ -102,6 +103,13 @@ pub(in crate::dialect) fn client_path(written: String) -> (String, Option<usize>
     let (path, query) = written.split_once('?').unwrap_or((&written, ""));
     let (query, ed) = take_ed(query);
     (format!("{path}{query}"), ed)
+}
+
+/// The path alone that a client of httpupgrade asks for whose own words are parts of URLs, as sing-box' and mihomo's are:
+/// here a path is what it means.
+pub(in crate::dialect) fn path_of_url(path: &str) -> String {
+    let path = path.split('?').next().unwrap_or_default();
+    percent_decode_str(path).decode_utf8_lossy().into_owned()
 }
 
 /// Where the query starts, if it holds `ed`.

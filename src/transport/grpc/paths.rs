@@ -53,9 +53,9 @@ impl Paths {
             }
             Some(path) => {
                 let (folder, last) = path.rsplit_once('/').unwrap_or(("", path));
+                // Of `/x` it is empty, and yet there: Xray's client asks for `//x`.
                 let folder: String = folder
                     .split('/')
-                    .filter(|segment| !segment.is_empty())
                     .map(|segment| format!("/{}", encoded(segment)))
                     .collect();
                 let (tun, multi) = last.split_once('|').unwrap_or((last, last));
@@ -115,6 +115,9 @@ mod tests {
             ("/my/sub/Stream", "/my/sub/Stream", "/my/sub/Stream"),
             ("/my/sub/A|B", "/my/sub/A", "/my/sub/B"),
             ("", "//Tun", "//TunMulti"),
+            ("/grpc", "//grpc", "//grpc"),
+            ("/", "//", "//"),
+            ("/a//b", "/a//b", "/a//b"),
         ] {
             let paths = Paths::new(name);
             assert_eq!((&*paths.tun, &*paths.tun_multi), (tun, multi));

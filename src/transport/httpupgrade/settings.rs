@@ -24,7 +24,7 @@ pub struct ServerSettings {
 /// The client side.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientSettings {
-    /// `path`, with its query if there is one. What may not stand in a request is percent-encoded there. `/` is the
+    /// `path`; a `?` in it begins no query. What may not stand in a request is percent-encoded there. `/` is the
     /// default.
     pub path: String,
     /// `host`; without it the name that TLS asks for, or the server's address, stands there.

@@ -144,7 +144,7 @@ async fn nothing_stands_between_a_tunnel_and_its_connection() {
 async fn the_request_is_a_browser_s_without_the_keys_of_a_websocket() {
     let mut settings = ClientSettings {
         host: Some(HeaderValue::from_static("b.example")),
-        ..to_path("/a b?c=d")
+        ..to_path("/a b?c=d%41")
     };
     let value = HeaderValue::from_static("1");
     settings
@@ -154,8 +154,9 @@ async fn the_request_is_a_browser_s_without_the_keys_of_a_websocket() {
     let asking = crate::io::spawn(async move { connect(&settings, Link::other(ours), true).await });
     let request = head(&mut theirs).await;
     assert!(
-        request
-            .starts_with("GET /a%20b?c=d HTTP/1.1\r\nHost: b.example\r\nConnection: Upgrade\r\n"),
+        request.starts_with(
+            "GET /a%20b%3Fc=d%2541 HTTP/1.1\r\nHost: b.example\r\nConnection: Upgrade\r\n"
+        ),
         "{request}"
     );
     assert!(request.contains("\r\nUpgrade: websocket\r\nOrigin: https://b.example\r\n"));

@@ -6,7 +6,7 @@ use crate::dialect::clients::nodes::{self, NO_ECH, NO_REALITY, header, headers};
 use crate::dialect::links::asked_host;
 use crate::dialect::tree::keys::Keys;
 use crate::dialect::v2ray::tls::hash_of_hex;
-use crate::dialect::v2ray::upgrade::client_path;
+use crate::dialect::v2ray::upgrade::{client_path, path_of_url};
 use crate::http::request::with_slash;
 use crate::http::{EarlyData, EarlyDataIn};
 use crate::transport::http_header::{Header, Request, Settings as HttpHeader};
@@ -126,7 +126,7 @@ fn websocket(keys: &Keys) -> ClientCarrier {
     map.finish();
     if is_upgrade {
         return ClientCarrier::HttpUpgrade(httpupgrade::ClientSettings {
-            path,
+            path: path_of_url(&path),
             host,
             headers,
             early_data: (is_fast || ed.is_some()).then_some(UpgradeEarlyData::Ahead),
