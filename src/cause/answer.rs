@@ -62,6 +62,8 @@ pub enum Credentials {
     Vmess {
         /// Seconds that clocks may differ.
         most: u64,
+        /// Whether the payload has no seal.
+        bare: bool,
     },
     /// An id, and what else the server may demand.
     Vless,
@@ -157,10 +159,14 @@ impl From<AnswerError> for io::Error {
 impl fmt::Display for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Vmess { most } => {
+            Self::Vmess { most, bare } => {
+                let or_bare = match bare {
+                    true => ", and does it take the security `none` or `zero` (Xray from 26 on does not: `auto` is for every server)",
+                    false => "",
+                };
                 write!(
                     f,
-                    "does it know this id, and are the clocks within {most} s?"
+                    "does it know this id, and are the clocks within {most} s{or_bare}?"
                 )
             }
             Self::Trojan => f.write_str("does it know this password?"),

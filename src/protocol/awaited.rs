@@ -124,7 +124,7 @@ impl Awaited {
 
     /// What the clocks say, if that explains it.
     fn clock(&self) -> Option<AnswerError> {
-        let (Credentials::Vmess { most } | Credentials::Shadowsocks2022 { most }) =
+        let (Credentials::Vmess { most, .. } | Credentials::Shadowsocks2022 { most }) =
             self.credentials
         else {
             return None;
@@ -146,7 +146,10 @@ mod tests {
     use super::*;
     use crate::io::PeerClock;
 
-    const VMESS: Credentials = Credentials::Vmess { most: 120 };
+    const VMESS: Credentials = Credentials::Vmess {
+        most: 120,
+        bare: false,
+    };
 
     fn awaited(credentials: Credentials, ahead: i64, answered: bool) -> Awaited {
         let clock = PeerClock::default();

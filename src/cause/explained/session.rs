@@ -98,7 +98,7 @@ pub(super) const ALL: &[Explained] = &[
         &["no-answer"],
         CLIENT,
         "the server closed without an answer",
-        "compare the id or password of both ends, and `date -u` on both machines; its log has the reason",
+        "compare the id or password of both ends, and `date -u` on both machines; its log has the reason. An Xray from 26 on takes no VMess with `security` `none` or `zero`: set `auto`",
     ),
     row(
         &["no-answer-target"],

@@ -153,8 +153,11 @@ impl Account {
         };
         let framing = request.framing();
         let stream = matches!(request.command, Command::Stream(_));
-        let most = MAX_SKEW.unsigned_abs();
-        let awaited = Awaited::new(far, Credentials::Vmess { most }, self.answered.clone());
+        let credentials = Credentials::Vmess {
+            most: MAX_SKEW.unsigned_abs(),
+            bare: matches!(self.settings.security, Security::None | Security::Zero),
+        };
+        let awaited = Awaited::new(far, credentials, self.answered.clone());
         let marks = self.server.marks();
         Ok((
             Reader::of_response(framing, &keys, request.v, stream, marks, awaited),

@@ -4,6 +4,7 @@
 //! 2017: key = MD5(password) ‖ MD5(MD5(password) ‖ password); of a session: HKDF-SHA1(key, salt, "ss-subkey")
 //! 2022: key = the password in base64;                         of a session: BLAKE3 derive_key(context, key ‖ salt)
 //! ```
+//! One of 2022 that is longer than its method wants stands for the first bytes of its SHA-256, as in Xray and sing-box.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -12,6 +13,7 @@ use aws_lc_rs::hkdf::{HKDF_SHA1_FOR_LEGACY_USE_ONLY, KeyType, Salt};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest, Md5};
+use sha2::Sha256;
 use thiserror::Error;
 
 use super::method::Cipher;
@@ -44,15 +46,17 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// When it is no base64, or of another length.
+    /// When it is no base64, or too short.
     pub fn from_base64(cipher: Cipher, text: &str) -> Result<Self, KeyError> {
         let bytes = STANDARD
             .decode(text.trim())
             .map_err(|_| KeyError::NotBase64)?;
-        Self::new(cipher, &bytes).ok_or(KeyError::Length {
-            found: bytes.len(),
-            wanted: cipher.key_len(),
-        })
+        let wanted = cipher.key_len();
+        match bytes.len() {
+            found if found < wanted => Err(KeyError::Length { found, wanted }),
+            found if found == wanted => Ok(Self::of(&bytes)),
+            _ => Ok(Self::of(&Sha256::digest(&bytes)[..wanted])),
+        }
     }
 
     /// Of a password that may be any text: OpenSSL's `EVP_BytesToKey`.
@@ -137,5 +141,21 @@ impl KeyType for Length {
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Xray 26 and sing-box 1.14 carry traffic with each other so.
+    #[test]
+    fn a_key_of_2022_that_is_too_long_is_made_shorter() {
+        let long = STANDARD.encode([7; 32]);
+        let key = Key::from_base64(Cipher::Aes128Gcm, &long).unwrap();
+        assert!(key == Key::of(&Sha256::digest([7; 32])[..16]));
+        let error = Key::from_base64(Cipher::Aes256Gcm, &STANDARD.encode([7; 16]));
+        let (found, wanted) = (16, 32);
+        assert_eq!(error.err(), Some(KeyError::Length { found, wanted }));
     }
 }
