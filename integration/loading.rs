@@ -5,8 +5,9 @@
 //! be read before they are committed.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -116,6 +117,68 @@ fn every_mistake_is_shown_where_it_stands_to_people_and_to_editors() {
             );
         }
     }
+}
+
+/// As V2Ray and Xray find it.
+#[test]
+fn a_config_is_found_where_nothing_names_it() {
+    let good = |port: u16| {
+        format!(
+            r#"{{"inbounds": [{{"tag": "{port}", "listen": "127.0.0.1", "port": {port}, "protocol": "socks"}}], "outbounds": [{{"protocol": "freedom"}}]}}"#
+        )
+    };
+    let bad = r#"{"outbounds": [{"tag": "x", "protocol": "freedon"}]}"#;
+    let run = |stage: &Stage, args: &[&str], input: &str, folder: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mobula"));
+        command.args(args).current_dir(stage.path("."));
+        if let Some(folder) = folder {
+            command.env("XRAY_LOCATION_CONFDIR", stage.path(folder));
+        }
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(input.as_bytes()).expect("a pipe");
+        drop(stdin);
+        let output = child.wait_with_output().expect("it ends");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).expect("text"))
+    };
+    // What comes by a pipe.
+    let stage = Stage::new();
+    let (code, said) = run(&stage, &["test"], &good(1), None);
+    assert!(
+        code == Some(0) && said.contains("Configuration OK"),
+        "{said}"
+    );
+    let (code, said) = run(&stage, &["-test"], bad, None);
+    assert!(code == Some(23) && said.contains("freedon"), "{said}");
+    let (code, said) = run(&stage, &["test"], "", None);
+    assert!(
+        code == Some(23) && said.contains("there is no config"),
+        "{said}"
+    );
+    // A file in the working directory, whatever comes by a pipe, and no command.
+    stage.write("config.jsonc", bad);
+    let (code, said) = run(&stage, &["test"], &good(1), None);
+    assert!(code == Some(23) && said.contains("freedon"), "{said}");
+    let (code, said) = run(&stage, &[], "", None);
+    assert!(code == Some(23) && said.contains("freedon"), "{said}");
+    // A folder that the environment names counts before that, and beside `-c`.
+    fs::create_dir(stage.path("d")).expect("a folder");
+    stage.write("d/1.json", good(1));
+    let (code, said) = run(&stage, &["test"], "", Some("d"));
+    assert!(code == Some(0), "{said}");
+    stage.write("c.json", bad);
+    let (code, said) = run(&stage, &["test", "-c", "c.json"], "", Some("d"));
+    assert!(code == Some(23) && said.contains("c.json"), "{said}");
+    stage.write("d/2.json", bad);
+    stage.write("c.json", good(2));
+    let (code, said) = run(&stage, &["test", "-c", "c.json"], "", Some("d"));
+    assert!(code == Some(23) && said.contains("2.json"), "{said}");
 }
 
 /// Editors find the place in what was written for other programs, too.

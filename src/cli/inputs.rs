@@ -1,16 +1,20 @@
 //! Which files make the config, where the arguments leave it open.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::cause::system_words;
 
 use super::args::ConfigArgs;
 use super::given::Source;
 
-/// The files named by `-c` and found in `-confdir`; else `./config.json`; else what the environment
-/// names. Nothing when there is none of these.
+/// The files named by `-c` and found in `-confdir`, or in the folder that the environment names; else `./config.json`; else
+/// the file that the environment names; else what stands on standard input. Nothing when there is none of these.
 pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Source>, String> {
     let mut inputs: Vec<Source> = args.config.iter().map(|path| Source::of(path)).collect();
     if inputs.iter().filter(|i| **i == Source::Stdin).count() > 1 {
@@ -18,6 +22,12 @@ pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Source>, String> {
     }
     for dir in &args.confdir {
         inputs.extend(in_dir(dir)?);
+    }
+    // As in V2Ray and Xray it counts beside `-c`.
+    if args.confdir.is_empty()
+        && let Some(dir) = location("confdir").filter(|dir| dir.is_dir())
+    {
+        inputs.extend(in_dir(&dir)?);
     }
     if !inputs.is_empty() {
         return Ok(inputs);
@@ -28,8 +38,8 @@ pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Source>, String> {
             "{dir}: there is no `*.json` file in this directory"
         ));
     }
-    let here = Path::new("config.json");
-    if here.exists() {
+    let here = ["config.json", "config.jsonc"].map(Path::new);
+    if let Some(here) = here.into_iter().find(|path| path.exists()) {
         return Ok(vec![Source::File(here.to_owned())]);
     }
     if let Some(path) = location("config") {
@@ -41,11 +51,38 @@ pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Source>, String> {
         };
         return Ok(vec![Source::File(file)]);
     }
-    match location("confdir") {
-        Some(dir) => in_dir(&dir),
-        None => Ok(Vec::new()),
+    if let Some(dir) = location("confdir") {
+        return in_dir(&dir);
     }
+    Ok(Vec::from_iter(has_input().then_some(Source::Stdin)))
 }
+
+/// Whether somebody writes to standard input: a file with something in it, or a pipe that something comes by soon. A pipe
+/// by which nothing comes is what many a program starts another one with.
+fn has_input() -> bool {
+    let stdin = std::io::stdin();
+    let Ok(file) = stdin.as_fd().try_clone_to_owned().map(File::from) else {
+        return false;
+    };
+    let Ok(kind) = file.metadata() else {
+        return false;
+    };
+    if kind.is_file() {
+        return kind.len() > 0;
+    }
+    if !kind.file_type().is_fifo() {
+        return false;
+    }
+    let mut polled = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+    let is_ready = poll(&mut polled, PollTimeout::from(SOON)).is_ok_and(|n| n > 0);
+    is_ready
+        && polled[0]
+            .revents()
+            .is_some_and(|events| events.contains(PollFlags::POLLIN))
+}
+
+/// How long is waited for the first byte of a config, in milliseconds.
+const SOON: u8 = 250;
 
 /// The `*.json` and `*.jsonc` files of a directory, in the order of their names.
 fn in_dir(dir: &Path) -> Result<Vec<Source>, String> {

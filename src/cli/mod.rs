@@ -41,11 +41,20 @@ use clap_complete::Shell;
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
-use args::{Args, Command};
+use args::{Args, Command, ConfigArgs};
 use successor::Program;
 
 use crate::aead;
 use crate::probe::script;
+
+/// Without any argument a config that is there is run, as V2Ray 4 and Xray do.
+fn with_command(mut args: Vec<OsString>) -> Vec<OsString> {
+    let is_there = || inputs::find(&ConfigArgs::default()).is_ok_and(|inputs| !inputs.is_empty());
+    if args.len() == 1 && is_there() {
+        args.push("run".into());
+    }
+    args
+}
 
 /// Runs what the arguments ask for; `args` begins with the program's name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -68,6 +77,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.get(1).is_some_and(|arg| arg == "gost") {
         return gost::run(args.get(2..).unwrap_or_default());
     }
+    let args = with_command(args);
     let program = Program::of(args.clone());
     let args = match Args::try_parse_from(args::normalise(args)) {
         Ok(args) => args,

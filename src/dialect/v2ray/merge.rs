@@ -1,9 +1,9 @@
 //! Several files, one config.
 //!
-//! V2Ray 4 takes every key of a later file in place of the same key of the earlier ones. Only a later
-//! `inbounds` or `outbounds` of exactly one element is merged: it takes the place of the element with
-//! its tag; without one, an inbound is added at the end, an outbound in front, where it becomes the
-//! one that carries everything, or at the end if the file's name holds `tail`.
+//! V2Ray 4 and Xray take every key of a later file in place of the same key of the earlier ones. `inbounds` and `outbounds`
+//! are merged: an element takes the place of the one with its tag; without one, an inbound is added at the end, an
+//! outbound in front, where it becomes the one that carries everything, or at the end if the file's name holds `tail`.
+//! So it is in Xray; V2Ray 4 merges a list of one element alone, and forgets the one before where there are more.
 //!
 //! V2Ray 5 (`-format jsonv5`) merges all objects key by key, joins all arrays, merges elements of an
 //! array that have the same `tag` or `_tag`, and sorts them by `_priority`.
@@ -33,7 +33,7 @@ pub(super) struct Origins {
 const LISTS: [&str; 2] = ["inbounds", "outbounds"];
 
 impl Merged {
-    /// V2Ray 4's way.
+    /// Xray's way, and V2Ray 4's.
     pub(super) fn overlay(&mut self, file: &str, later: Map<String, Value>) {
         for (key, value) in later {
             if value.is_null() {
@@ -61,31 +61,35 @@ impl Merged {
                 return;
             }
         };
-        let mut items = items;
-        if items.len() != 1 {
-            if !items.is_empty() {
-                self.warnings.push(format!(
-                    "{file}: {key}: takes the place of all {key} of the files before, as in V2Ray; only a single one is merged by its tag"
-                ));
-                *origins = (0..items.len()).map(|i| (file.to_owned(), i)).collect();
-                *before = items;
-            }
-            return;
+        if items.len() > 1 {
+            self.warnings.push(format!(
+                "{file}: {key}: each is merged by its tag, as in Xray; V2Ray 4 would forget the {key} of the files before"
+            ));
         }
-        let item = items.remove(0);
-        let origin = (file.to_owned(), 0);
-        match before.iter().position(|b| tag(b) == tag(&item)) {
-            Some(at) => {
-                before[at] = item;
-                origins[at] = origin;
-            }
-            None if list == "outbounds" && !file.to_lowercase().contains("tail") => {
-                before.insert(0, item);
-                origins.insert(0, origin);
-            }
-            None => {
-                before.push(item);
-                origins.push(origin);
+        let goes_in_front = list == "outbounds" && !file.to_lowercase().contains("tail");
+        // Where the next one goes that is put in front: they keep their order.
+        let mut front = 0;
+        for (n, item) in items.into_iter().enumerate() {
+            let origin = (file.to_owned(), n);
+            // A new one is not looked for among those of its own file.
+            let known = before
+                .iter()
+                .zip(origins.iter())
+                .position(|(other, of)| tag(other) == tag(&item) && of.0 != file);
+            match known {
+                Some(at) => {
+                    before[at] = item;
+                    origins[at] = origin;
+                }
+                None if goes_in_front => {
+                    before.insert(front, item);
+                    origins.insert(front, origin);
+                    front += 1;
+                }
+                None => {
+                    before.push(item);
+                    origins.push(origin);
+                }
             }
         }
     }
@@ -273,16 +277,35 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_list_replaces_the_list_before_it_and_says_so() {
+    fn each_of_a_longer_list_is_merged_as_in_xray_and_that_is_said() {
+        let two = |a: &str, b: &str| json!([{"tag": a, "port": 1}, {"tag": b}]);
         let merged = overlay(&[
-            ("a.json", json!({"inbounds": [{"tag": "a"}, {"tag": "b"}]})),
-            ("b.json", json!({"inbounds": [{"tag": "a"}, {"tag": "c"}]})),
+            (
+                "a.json",
+                json!({"inbounds": two("a", "b"), "outbounds": two("a", "b")}),
+            ),
+            (
+                "b.json",
+                json!({"inbounds": two("b", "c"), "outbounds": two("c", "d")}),
+            ),
+            ("tail.json", json!({"outbounds": two("e", "d")})),
         ]);
+        let tags = |key: &str| -> Vec<&str> {
+            let all = merged.value[key].as_array().unwrap().iter();
+            all.map(tag).collect()
+        };
+        assert_eq!(tags("inbounds"), ["a", "b", "c"]);
+        // What Xray 26 sends by: `c` without a rule, and `d` last written.
+        assert_eq!(tags("outbounds"), ["c", "d", "a", "b", "e"]);
         assert_eq!(
-            merged.value["inbounds"],
-            json!([{"tag": "a"}, {"tag": "c"}])
+            merged.origins.name(&element("outbounds", 1)),
+            "tail.json: outbounds[1]"
         );
-        assert_eq!(merged.warnings.len(), 1);
+        assert_eq!(
+            merged.origins.name(&element("inbounds", 1)),
+            "b.json: inbounds[0]"
+        );
+        assert_eq!(merged.warnings.len(), 3);
     }
 
     #[test]
