@@ -52,6 +52,7 @@ pub fn network(ip: IpAddr, len: u8) -> Option<IpNet> {
 ///
 /// When the text is none of these.
 pub fn parse_network(text: &str) -> Result<IpNet, NetworkError> {
+    let text = text.trim();
     let (ip, len) = match text.split_once('/') {
         Some((ip, len)) => (ip, Some(len)),
         None => (text, None),

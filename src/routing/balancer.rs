@@ -105,9 +105,9 @@ impl Balancer {
         let seen = self.health.read();
         match &*self.settings.strategy {
             Strategy::Random(among) | Strategy::RoundRobin(among) => {
+                // As in Xray; in V2Ray nobody comes to the fallback otherwise.
                 let falls_back = self.settings.fallback.is_some();
-                let in_turn = matches!(*self.settings.strategy, Strategy::RoundRobin(_));
-                if *among == Among::Alive || in_turn && falls_back {
+                if *among == Among::Alive || falls_back {
                     candidates
                         .retain(|tag| seen.get(*tag).is_none_or(|observation| observation.alive));
                 }
@@ -351,6 +351,19 @@ mod tests {
         for strategy in [Strategy::Random, Strategy::RoundRobin] {
             assert_eq!(taken(strategy(Among::Alive)), ["pr-2", "pr-2"]);
             assert_eq!(taken(strategy(Among::All)), ["pr-1", "pr-2"]);
+        }
+    }
+
+    #[test]
+    fn the_dead_are_passed_over_where_there_is_a_fallback() {
+        for strategy in [Strategy::Random, Strategy::RoundRobin] {
+            let balancer = balancer(strategy(Among::All), &["pr"], Some("other"));
+            balancer.health.note(&"pr-1".into(), Observation::default());
+            let tags = ["pr-1", "pr-2", "other"].map(Arc::from);
+            let chosen = || balancer.choose(tags.iter(), || 0).unwrap().to_string();
+            assert_eq!(chosen(), "pr-2");
+            balancer.health.note(&"pr-2".into(), Observation::default());
+            assert_eq!(chosen(), "other");
         }
     }
 

@@ -161,7 +161,7 @@ fn check_target(rule: &Rule, settings: &routing::Settings, tags: &Tags, report: 
         Target::Outbound(tag) if !tags.outbounds.iter().any(|other| **other == **tag) => {
             let guess = did_you_mean(tag, tags.outbounds.iter().map(String::as_str));
             report.warn(at, format!(
-                "no outbound is tagged `{}`, so the first one carries what the rule takes, as in V2Ray{guess}",
+                "no outbound is tagged `{}`, so the first one carries what the rule takes, as in V2Ray (Xray would end it){guess}",
                 tag.escape_debug()
             ));
         }

@@ -52,7 +52,16 @@ pub(super) fn of_text(text: &str) -> Option<String> {
     let is_section =
         |line: &str| line.starts_with('[') && line.ends_with(']') && !line.contains(',');
     if lines().any(is_section) && lines().any(|line| line.contains(" = ") || line.contains('=')) {
-        return Some("this is TOML, expected V2Ray's JSON: `v2ray convert` writes it".to_owned());
+        let of_tunnel = ["bind_port", "server_addr", "auth_key"];
+        if lines().any(|line| of_tunnel.iter().any(|key| line.starts_with(key))) {
+            return Some(
+                "this is a file of a tunnel: `mobula tunnel server FILE` or `mobula tunnel client FILE` runs it"
+                    .to_owned(),
+            );
+        }
+        return Some(format!(
+            "this is TOML, expected V2Ray's JSON: {WRITES_JSON}"
+        ));
     }
     let is_entry = |line: &str| {
         let line = line.trim_start_matches("- ");
@@ -62,10 +71,14 @@ pub(super) fn of_text(text: &str) -> Option<String> {
         })
     };
     if first == "---" || is_entry(first) {
-        return Some("this is YAML, expected V2Ray's JSON: `v2ray convert` writes it".to_owned());
+        return Some(format!(
+            "this is YAML, expected V2Ray's JSON: {WRITES_JSON}"
+        ));
     }
     None
 }
+
+const WRITES_JSON: &str = "`v2ray convert` of V2Ray 5 writes it";
 
 /// Of a link, or the address of a page, in the place of a config or of the name of its file.
 pub(super) fn of_link(text: &str) -> Option<String> {

@@ -8,7 +8,7 @@ use super::read::tag;
 use super::{domain_socket, limits, protocols, sniffing, stream_settings};
 use crate::address::Host;
 use crate::config::{Inbound, Listen, exposure, traps};
-use crate::dialect::v2ray::json::{Node, Object, PortRanges};
+use crate::dialect::v2ray::json::{Node, Object, PortRanges, from_environment};
 
 /// Reads an inbound; `old_port` is the `port` at the top level of an old config.
 pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
@@ -114,6 +114,7 @@ pub(super) fn unix(node: &Node, text: &str) -> Option<Listen> {
 
 fn listen(node: &Node) -> Option<Listen> {
     let text: String = node.read()?;
+    let text = from_environment(&text).map_err(|e| node.error(e)).ok()?;
     if text.starts_with(['@', '/']) {
         return unix(node, &text);
     }

@@ -1,7 +1,8 @@
 //! `sniffing` of an inbound.
 
+use super::routing::lists::patterns;
 use crate::dialect::v2ray::json::{Node, Object, StringList, did_you_mean, either};
-use crate::matching::{Domains, Pattern};
+use crate::matching::{Domains, Geodata, geodata};
 use crate::sniffing::{Protocol, Settings};
 
 /// Reads `sniffing`, or what it was called before; `None` when nothing is to be looked for.
@@ -71,37 +72,11 @@ pub(in crate::dialect) fn protocol(word: &str) -> Option<Protocol> {
     })
 }
 
-/// Names as Xray writes them: each for itself, or with the word in front that rules know.
+/// Names as rules of Xray have them: a text without a word in front is a part of a name.
 fn excluded(node: &Node) -> Option<Domains> {
-    let StringList(names) = node.read().unwrap_or_default();
-    let pattern = |name: &String| match name.split_once(':') {
-        None => Ok(Pattern::Full(name.clone())),
-        Some(("full", name)) => Ok(Pattern::Full(name.to_owned())),
-        Some(("domain", name)) => Ok(Pattern::Domain(name.to_owned())),
-        Some(("keyword", text)) => Ok(Pattern::Keyword(text.to_owned())),
-        Some(("regexp", text)) => Ok(Pattern::Regex(text.to_owned())),
-        Some(_) => Err(format!(
-            "`{}` is not a name, expected such as `example.com`, `domain:`, `full:`, `keyword:` or `regexp:`",
-            name.escape_debug()
-        )),
-    };
-    let mut patterns = Vec::new();
-    for name in &names {
-        // Each by itself first, so that an error is about one of them.
-        let read = pattern(name).and_then(|pattern| {
-            pattern
-                .check()
-                .map_err(|e| format!("`{}`: {e}", name.escape_debug()))?;
-            Ok(pattern)
-        });
-        match read {
-            Ok(pattern) => patterns.push(pattern),
-            Err(e) => node.error(e),
-        }
-    }
-    if patterns.is_empty() {
-        return None;
-    }
+    let geodata = Geodata::new(geodata::folders());
+    let patterns = patterns(node, &geodata)?;
+    // Each expression was fit to be read; all together may still be too large.
     Domains::new(patterns)
         .map_err(|e| node.error(e.to_string()))
         .ok()
@@ -111,19 +86,23 @@ fn excluded(node: &Node) -> Option<Domains> {
 mod tests {
     use super::*;
     use crate::dialect::v2ray::json::Report;
+    use crate::matching::Pattern;
     use serde_json::{Value, json};
 
     #[test]
     fn every_key_has_its_meaning() {
         let settings = read_one(json!({
             "enabled": true, "destOverride": ["HTTP", "ssl", "quic", "FakeDNS", "fakedns+others"], "routeOnly": true, "metadataOnly": true,
-            "domainsExcluded": ["a.example", "domain:b.example", "keyword:c", "regexp:^d"]
+            "domainsExcluded": ["full:a.example", "domain:b.example", "c", "keyword:c", "regexp:^d", "dotless:e"]
         }));
         let excluded = [
             Pattern::Full("a.example".into()),
             Pattern::Domain("b.example".into()),
+            // As in Xray 26; before, a name by itself stood for itself.
+            Pattern::Keyword("c".into()),
             Pattern::Keyword("c".into()),
             Pattern::Regex("^d".into()),
+            Pattern::Regex("^[^.]*e[^.]*$".into()),
         ];
         let expected = Settings {
             overriding: vec![

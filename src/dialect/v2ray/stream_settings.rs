@@ -180,7 +180,7 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn read(object: &Object<'a>) -> Self {
-        let network = object.first(&["network", "method", "transport"]);
+        let network = object.first(&["method", "network", "transport"]);
         let network = network
             .and_then(|n| read_network(&n))
             .unwrap_or(Network::Tcp);
@@ -196,7 +196,7 @@ impl<'a> Parts<'a> {
             network,
             security: security.unwrap_or(Security::None),
             tcp: object
-                .first(&["tcpSettings", "rawSettings"])
+                .first(&["rawSettings", "tcpSettings"])
                 .or_else(|| v5.clone().filter(|_| network == Network::Tcp)),
             ws: object
                 .get("wsSettings")

@@ -5,7 +5,9 @@ use http::Uri;
 use super::super::routing::{patterns, preferred};
 use super::{Common, caches, fake, ip, query_strategy, tag, typed_pattern};
 use crate::address::{Destination, Host};
-use crate::dialect::v2ray::json::{Node, Object, Port, did_you_mean, either, found};
+use crate::dialect::v2ray::json::{
+    Node, Object, Port, did_you_mean, either, found, from_environment,
+};
 use crate::dns::{FakePool, Families, Server, Upstream, Via};
 use crate::matching::{Domains, Geodata, Pattern};
 
@@ -34,8 +36,9 @@ pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Se
     let server =
         address(&object).and_then(|(at, text, port)| server(&at, &text, port, Via::Routed(tag)));
     let domains = domains(&object, geodata);
-    let expected = ["expectIPs", "expectedIPs", "geoip"].map(|key| object.get(key));
-    let expected: Vec<Node> = expected.into_iter().flatten().collect();
+    // The newer word stands in the place of the older one, as in Xray.
+    let expected = object.first(&["expectedIPs", "expectIPs"]);
+    let expected: Vec<Node> = expected.into_iter().chain(object.get("geoip")).collect();
     let (expected, prefers_expected) = preferred(&expected, geodata);
     let unexpected: Vec<Node> = object.get("unexpectedIPs").into_iter().collect();
     let (unexpected, prefers_others) = preferred(&unexpected, geodata);
@@ -100,7 +103,8 @@ fn address<'a>(object: &Object<'a>) -> Option<(Node<'a>, String, Option<u16>)> {
 
 /// The server at `text`.
 fn server(node: &Node, text: &str, port: Option<u16>, via: Via) -> Option<Server> {
-    let text = text.trim();
+    let text = from_environment(text.trim());
+    let text = &*text.map_err(|e| node.error(e)).ok()?;
     if text.eq_ignore_ascii_case("localhost") {
         return Some(Server {
             via,

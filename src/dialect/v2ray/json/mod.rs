@@ -18,7 +18,7 @@ mod tidy;
 pub use object::Object;
 pub(in crate::dialect::v2ray) use object::is_spelling_of;
 pub use rate::Rate;
-pub use scalar::{Port, PortList, PortRanges, Setting, StringList, found};
+pub use scalar::{Port, PortList, PortRanges, Setting, StringList, found, from_environment};
 pub use spans::Spans;
 pub use text::{SyntaxError, Text};
 pub use tidy::tidy;
@@ -160,6 +160,17 @@ pub fn one_of_or<T: Copy>(node: &Node, words: &[(&str, T)], usual: &str) -> Opti
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_text_may_stand_in_the_environment() {
+        assert_eq!(from_environment("::1").unwrap(), "::1");
+        let there = from_environment("env:CARGO_MANIFEST_DIR").unwrap();
+        assert_eq!(there, env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(
+            from_environment("env:MOBULA_NOT\n").unwrap_err(),
+            "the environment variable `MOBULA_NOT\\n` is not set"
+        );
+    }
 
     #[test]
     fn every_mistake_is_reported_with_its_path() {

@@ -90,6 +90,22 @@ impl<'a> Object<'a> {
         self.get(key).map(|node| node.array()).unwrap_or_default()
     }
 
+    /// The elements of the first of two lists that has any; that those of the other do not count then is said.
+    pub fn first_array(&self, [first, second]: [&'static str; 2]) -> Vec<Node<'a>> {
+        let (items, others) = (self.array(first), self.array(second));
+        if items.is_empty() {
+            return others;
+        }
+        if !others.is_empty()
+            && let Some(node) = self.get(second)
+        {
+            node.warn(format!(
+                "`{first}` is there as well, and stands in its place, as in Xray"
+            ));
+        }
+        items
+    }
+
     /// The object under `key`.
     #[inline(never)]
     pub fn object(&self, key: &'static str) -> Option<Self> {
@@ -169,10 +185,12 @@ fn asks_for_something(value: &Value) -> bool {
 
 /// Keys under which people and their tools leave notes.
 fn is_remark(key: &str) -> bool {
-    const REMARKS: [&str; 7] = [
+    const REMARKS: [&str; 8] = [
         "comment",
         "comments",
         "description",
+        // 3X-UI keeps there what its links say.
+        "externalProxy",
         "note",
         "ps",
         "remark",

@@ -2,6 +2,8 @@
 //!
 //! A number may stand in quotes, as V2Ray 5 and panels write it.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::address::PortRange;
@@ -49,11 +51,23 @@ pub struct PortList(pub Vec<PortRange>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StringList(pub Vec<String>);
 
+/// A text, or what stands in the environment for `env:NAME`, as Xray reads ports and addresses.
+pub fn from_environment(text: &str) -> Result<Cow<'_, str>, String> {
+    let Some(name) = text.strip_prefix("env:") else {
+        return Ok(text.into());
+    };
+    let value = std::env::var(name);
+    let value = value.map_err(|_| {
+        let name = name.escape_debug();
+        format!("the environment variable `{name}` is not set")
+    });
+    value.map(Cow::Owned)
+}
+
 impl PortRange {
     fn from_text(text: &str) -> Result<Self, String> {
         if let Some(name) = text.strip_prefix("env:") {
-            let value = std::env::var(name)
-                .map_err(|_| format!("the environment variable `{name}` is not set"))?;
+            let value = from_environment(text)?;
             return Self::from_digits(&value).ok_or_else(|| {
                 format!("the environment variable `{name}` holds `{value}`, {PORT}")
             });

@@ -6,8 +6,7 @@ use crate::protocol::accounts::Account;
 /// `accounts` of an inbound's settings, which Xray also calls `users`.
 pub(super) fn of_inbound(settings: &Object) -> Vec<Account> {
     let mut accounts: Vec<Account> = Vec::new();
-    let nodes = settings.array("accounts").into_iter();
-    for node in nodes.chain(settings.array("users")) {
+    for node in settings.first_array(["accounts", "users"]) {
         let Some(account) = account(&node) else {
             continue;
         };
@@ -105,6 +104,23 @@ mod tests {
                 "accounts[1]: nobody can give this name and password, the account is left out",
                 "accounts[3]: the user `a` is there twice, the last one counts, as in V2Ray",
             ]
+        );
+    }
+
+    /// As in Xray and V2Ray 5, which let nobody of the second list in.
+    #[test]
+    fn accounts_stand_in_the_place_of_users() {
+        let value = json!({"users": [{"user": "c", "pass": "d"}], "accounts": [{"user": "a", "pass": "b"}]});
+        let report = Report::default();
+        let accounts = of_inbound(&Node::root(&value, &report).object().unwrap());
+        let [one] = &accounts[..] else {
+            panic!("one account");
+        };
+        assert_eq!(one.user, "a");
+        let said: Vec<String> = report.warnings().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            said,
+            ["users: `accounts` is there as well, and stands in its place, as in Xray"]
         );
     }
 }

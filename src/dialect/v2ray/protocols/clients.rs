@@ -18,8 +18,7 @@ pub(super) fn read<U: Identity>(
     let mut keys = HashSet::new();
     let mut emails = HashSet::new();
     let mut sound = true;
-    let nodes = settings.array("clients").into_iter();
-    for node in nodes.chain(settings.array("users")) {
+    for node in settings.first_array(["clients", "users"]) {
         let Some(user) = user(&node) else {
             sound = false;
             continue;
@@ -64,6 +63,7 @@ pub(super) fn no_flow(object: &Object) -> Option<()> {
 pub(super) fn pass_over_notes(user: &Object) {
     user.silent(&["enable", "expiryTime", "limitIp", "totalGB"]);
     user.silent(&["reset", "subId", "tgId"]);
+    user.silent(&["created_at", "updated_at"]);
 }
 
 /// `vnext: [{address, port, users}]` of an outbound, or one server and one user in `settings` itself. `account` is

@@ -12,9 +12,10 @@ use crate::protocol::freedom::{Action, FinalRule, FinalRules, OutboundSettings, 
 use crate::seam::ProxyVersion;
 
 pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
-    let strategy = settings
-        .first(&["targetStrategy", "domainStrategy"])
-        .and_then(|n| domain_strategy(&n));
+    // Xray goes by the older word where the newer one is empty.
+    let said = |key| settings.get(key).filter(|node| node.value != "");
+    let (strategy, older) = (said("targetStrategy"), said("domainStrategy"));
+    let strategy = strategy.or(older).and_then(|n| domain_strategy(&n));
     let redirect = settings.get("redirect").and_then(|n| redirect(&n));
     let redirect = redirect.or_else(|| of_five(settings));
     let level = settings.read_or("userLevel", 0);

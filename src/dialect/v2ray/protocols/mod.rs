@@ -25,7 +25,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use crate::address::Host;
-use crate::dialect::v2ray::json::{Node, Object, did_you_mean, either};
+use crate::dialect::v2ray::json::{Node, Object, did_you_mean, either, from_environment};
 use crate::protocol::{InboundSettings, OutboundSettings};
 
 /// V2Ray's name of a protocol for which Xray has a newer one; a SOCKS port takes HTTP as well, hence `mixed`.
@@ -160,6 +160,7 @@ fn unknown(node: &Node, side: &str, names: &[&str]) {
 /// The value of an `address` key. Like V2Ray, it forgives space around, and starts with what can never be reached.
 fn host(node: Node) -> Option<Host> {
     let text: String = node.read()?;
+    let text = from_environment(&text).map_err(|e| node.dead(e)).ok()?;
     let host = Host::parse(text.trim());
     if let Err(e) = &host {
         let shown = text.escape_debug();

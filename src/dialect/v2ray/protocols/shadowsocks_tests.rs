@@ -118,8 +118,8 @@ fn what_cannot_work_is_said_with_the_cure() {
             "password: the password is empty",
         ),
         (
-            json!({"method": "2022-blake3-aes-128-gcm", "password": LONG}),
-            "password: a key of 32 bytes, this method wants 16: `openssl rand -base64 16` makes one",
+            json!({"method": "2022-blake3-aes-256-gcm", "password": KEY}),
+            "password: a key of 16 bytes, this method wants 32: `openssl rand -base64 32` makes one",
         ),
         (
             json!({"method": "2022-blake3-aes-256-gcm", "password": "a word"}),

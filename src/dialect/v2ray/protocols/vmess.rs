@@ -198,6 +198,18 @@ mod tests {
     }
 
     #[test]
+    fn clients_stand_in_the_place_of_users() {
+        let other = ID.replace('b', "c");
+        let value = json!({"clients": [{"id": ID}], "users": [{"id": other}]});
+        let (inbound, said) = crate::testing::settings::read(&value, inbound);
+        let warning = "users: `clients` is there as well, and stands in its place, as in Xray";
+        assert_eq!(said, [warning]);
+        let users = inbound.unwrap().users;
+        assert_eq!(users.len(), 1);
+        assert_eq!(users[0].id.to_string(), ID);
+    }
+
+    #[test]
     fn two_users_with_one_email_are_a_mistake() {
         let other = ID.replace('b', "c");
         let value = json!({"clients": [{"id": ID, "email": "A@b"}, {"id": other, "email": "a@B"}]});

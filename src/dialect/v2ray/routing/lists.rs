@@ -59,7 +59,9 @@ fn read_networks(
     mut is_none: impl FnMut(&str) -> bool,
 ) -> Option<Networks> {
     let mut inside = Vec::new();
-    let mut outside = Vec::new();
+    // What is meant by `!` goes together, as in Xray: files by themselves, and networks.
+    let mut outside: [Vec<Vec<IpNet>>; 2] = Default::default();
+    let mut apart = Vec::new();
     let mut some = false;
     for entry in nodes.iter().flat_map(entries) {
         if matches!(&entry.value, Value::Text(text) if is_none(text)) {
@@ -67,23 +69,42 @@ fn read_networks(
         }
         some = true;
         let report = nodes[0].report();
+        let mut group = None;
         let read = match entry.value {
-            Value::Text(text) => cidrs_of_text(&text, geodata),
+            Value::Text(text) => {
+                let text = text.trim();
+                let bare = text.trim_start_matches('!');
+                let is_of_file = bare.starts_with("geoip:") || bare.starts_with("ext");
+                group = Some(usize::from(is_of_file));
+                cidrs_of_text(text, geodata)
+            }
             Value::Object(object) => {
                 let read = cidrs_of_object(&object, geodata);
                 object.finish();
                 read
             }
         };
-        match read {
-            Ok((cidrs, false)) => inside.extend(cidrs),
-            Ok((cidrs, true)) => outside.push(cidrs.into_iter().collect()),
-            Err(text) => report.error(&entry.path, text),
+        match (read, group) {
+            (Ok((cidrs, false)), _) => inside.extend(cidrs),
+            (Ok((cidrs, true)), Some(group)) => {
+                if !outside[group].is_empty() {
+                    report.warn(
+                        &entry.path,
+                        "several `!` leave out all that they name, as in Xray; V2Ray takes what any one of them leaves",
+                    );
+                }
+                outside[group].push(cidrs);
+            }
+            // Each for itself in V2Ray 5's form, which Xray does not know.
+            (Ok((cidrs, true)), None) => apart.push(cidrs.into_iter().collect()),
+            (Err(text), _) => report.error(&entry.path, text),
         }
     }
+    let together = outside.into_iter().filter(|cidrs| !cidrs.is_empty());
+    apart.extend(together.map(|cidrs| cidrs.into_iter().flatten().collect()));
     some.then(|| Networks {
         inside: inside.into_iter().collect(),
-        outside,
+        outside: apart,
     })
 }
 
@@ -98,7 +119,7 @@ pub(crate) fn patterns_of_text(text: &str, geodata: &Geodata) -> Result<Vec<Patt
     };
     let pattern = match kind {
         "geosite" => return marked("geosite.dat", rest, geodata),
-        "ext" | "ext-domain" => {
+        "ext" | "ext-domain" | "ext-site" => {
             let (file, category) = file_and_category(text, rest)?;
             return marked(file, category, geodata);
         }
@@ -120,10 +141,11 @@ pub(crate) fn patterns_of_text(text: &str, geodata: &Geodata) -> Result<Vec<Patt
 
 /// A word before a colon that is none of V2Ray's, which takes the whole for a part of a name.
 pub(crate) fn wrong_kind(text: &str) -> Option<String> {
-    const KINDS: [&str; 8] = [
+    const KINDS: [&str; 9] = [
         "geosite",
         "ext",
         "ext-domain",
+        "ext-site",
         "domain",
         "full",
         "keyword",

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::{lists, target};
 use crate::address::Network;
 use crate::dialect::v2ray::json::{Node, Object, PortList, PortRange, StringList, did_you_mean};
-use crate::matching::{Domains, Geodata, Pattern, Regex};
+use crate::matching::{Domains, Geodata, Networks, Pattern, Regex};
 use crate::report::Placed;
 use crate::routing::attrs::Expression;
 use crate::routing::{Conditions, Rule, UserTest};
@@ -18,23 +18,27 @@ pub(super) fn read(object: Object, unbuilt: &[String], geodata: &Geodata) -> Opt
     let target = target(&object, unbuilt);
     let conditions = Conditions {
         domains: domains(&object, geodata),
-        ips: lists::networks(&present(&object, &["ip", "geoip"]), geodata),
+        ips: addresses(&object, "ip", "geoip", geodata),
         ports: ports(&object, &["port", "portList"], &mut takes_nothing),
         networks: networks(&object, &mut takes_nothing),
-        sources: lists::networks(
-            &present(&object, &["source", "sourceIP", "sourceGeoip"]),
-            geodata,
-        ),
+        sources: match object.get("sourceIP").is_some() {
+            true => addresses(&object, "sourceIP", "source", geodata),
+            false => addresses(&object, "source", "sourceGeoip", geodata),
+        },
         source_ports: ports(
             &object,
             &["sourcePort", "sourcePortList"],
             &mut takes_nothing,
         ),
-        users: users(&object),
-        inbounds: inbounds(&object),
-        protocols: protocols(&object),
+        users: users(&object, &mut takes_nothing),
+        inbounds: inbounds(&object, &mut takes_nothing),
+        protocols: protocols(&object, &mut takes_nothing),
         attrs: attrs(&object),
     };
+    for key in ["localIP", "localPort", "localOS", "process", "vlessRoute"] {
+        let text = "this condition is not built, and without it the rule would take too much";
+        object.refuse(key, text);
+    }
     // A condition that could not be read is none, and yet was asked for.
     if !takes_nothing && conditions.ask_nothing() && object.node.report().count() == before {
         object.node.error(
@@ -44,10 +48,6 @@ pub(super) fn read(object: Object, unbuilt: &[String], geodata: &Geodata) -> Opt
     let tag: Option<String> = object.read("ruleTag");
     // `id` is what V2RayN knows the rule by.
     object.silent(&["domainMatcher", "id"]);
-    for key in ["localIP", "localPort", "localOS", "process", "vlessRoute"] {
-        let text = "this condition is not built, and without it the rule would take too much";
-        object.refuse(key, text);
-    }
     object.no_effect(&["webhook"]);
     // V2RayN leaves a rule out that it has switched off, and the key in.
     if let Some(node) = object.get("enabled")
@@ -77,7 +77,8 @@ fn kind(object: &Object) {
         return;
     };
     let instead = match name.to_ascii_lowercase().as_str() {
-        "field" => return,
+        // Xray looks at no kind.
+        "field" | "" => return,
         "chinaip" => " (with `ip`: `geoip:cn`)",
         "chinasites" => " (with `domain`: `geosite:cn`)",
         _ => "",
@@ -92,14 +93,69 @@ fn present<'a>(object: &Object<'a>, keys: &[&'static str]) -> Vec<Node<'a>> {
     keys.iter().filter_map(|key| object.get(key)).collect()
 }
 
+/// The addresses under two keys of one meaning. A list with nothing in it is none, and an empty text is no address.
+fn addresses(
+    object: &Object,
+    key: &'static str,
+    other: &'static str,
+    geodata: &Geodata,
+) -> Option<Networks> {
+    let nodes = if key == "sourceIP" {
+        // It takes the place of the older word, as in Xray.
+        if let Some(node) = object.get(other) {
+            node.warn("`sourceIP` is there as well, and stands in its place, as in Xray");
+        }
+        present(object, &[key, "sourceGeoip"])
+    } else {
+        present(object, &[key, other])
+    };
+    for node in nodes.iter().filter(|node| is_blank(node)) {
+        node.error("an empty text is no address, leave the key out");
+    }
+    lists::networks(&nodes, geodata)
+}
+
+/// Whether a value is an empty text, or a list of nothing else. V2Ray and Xray keep such a condition, and it is never
+/// met.
+fn is_blank(node: &Node) -> bool {
+    match node.value {
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => {
+            !items.is_empty() && items.iter().all(|item| item.as_str() == Some(""))
+        }
+        _ => false,
+    }
+}
+
+/// What is said of a condition that is never met.
+fn never_met(node: &Node, takes_nothing: &mut bool) {
+    node.warn("this is empty, so the rule takes nothing, as in V2Ray; leave the key out where it should not count");
+    *takes_nothing = true;
+}
+
 fn domains(object: &Object, geodata: &Geodata) -> Option<Domains> {
-    let nodes = present(object, &["domain", "domains", "geoDomain"]);
+    let mut nodes = present(object, &["domains", "domain", "geoDomain"]);
+    if let [domains, domain, ..] = &nodes[..]
+        && object.get("domains").is_some()
+        && object.get("domain").is_some()
+    {
+        let key = format!("`{}`", domains.path);
+        domain.warn(format!(
+            "{key} is there as well, and stands in its place, as in Xray"
+        ));
+        nodes.remove(1);
+    }
     let mut patterns = Vec::new();
     let mut some = false;
     for node in &nodes {
         let read = lists::patterns(node, geodata);
         some |= read.is_some();
         patterns.extend(read.into_iter().flatten());
+    }
+    for node in nodes.iter().filter(|node| is_blank(node)) {
+        node.warn("an empty text is in every name, so any name is taken, as in V2Ray");
+        patterns.push(Pattern::Regex(String::new()));
+        some = true;
     }
     if !some {
         return None;
@@ -116,9 +172,13 @@ pub(super) fn ports(
     keys: &[&'static str],
     takes_nothing: &mut bool,
 ) -> Vec<PortRange> {
-    let node = object.first(keys);
-    let node = node.filter(|node| node.value.as_str() != Some(""));
-    let Some(node) = node else { return Vec::new() };
+    let Some(node) = object.first(keys) else {
+        return Vec::new();
+    };
+    if is_blank(&node) {
+        never_met(&node, takes_nothing);
+        return Vec::new();
+    }
     let Some(PortList(mut ranges)) = node.read() else {
         return Vec::new();
     };
@@ -139,6 +199,10 @@ pub(super) fn networks(object: &Object, takes_nothing: &mut bool) -> Vec<Network
     let Some(node) = object.first(&["network", "networks"]) else {
         return Vec::new();
     };
+    if is_blank(&node) {
+        never_met(&node, takes_nothing);
+        return Vec::new();
+    }
     let StringList(words) = node.read().unwrap_or_default();
     let mut networks = Vec::new();
     // An element of the list may be a list with commas itself.
@@ -160,10 +224,13 @@ pub(super) fn networks(object: &Object, takes_nothing: &mut bool) -> Vec<Network
     networks
 }
 
-fn users(object: &Object) -> Vec<UserTest> {
+fn users(object: &Object, takes_nothing: &mut bool) -> Vec<UserTest> {
     let Some(node) = object.first(&["user", "userEmail"]) else {
         return Vec::new();
     };
+    if is_blank(&node) {
+        never_met(&node, takes_nothing);
+    }
     let StringList(emails) = node.read().unwrap_or_default();
     let test = |email: String| match email.strip_prefix("regexp:") {
         None => Some(UserTest::Email(email)),
@@ -185,10 +252,13 @@ fn users(object: &Object) -> Vec<UserTest> {
         .collect()
 }
 
-fn inbounds(object: &Object) -> Placed<Vec<String>> {
+fn inbounds(object: &Object, takes_nothing: &mut bool) -> Placed<Vec<String>> {
     let Some(node) = object.get("inboundTag") else {
         return Placed::default();
     };
+    if is_blank(&node) {
+        never_met(&node, takes_nothing);
+    }
     let StringList(tags) = node.read().unwrap_or_default();
     let tags = tags.into_iter().filter(|tag| !tag.is_empty());
     Placed::new(tags.collect(), node.path)
@@ -197,12 +267,15 @@ fn inbounds(object: &Object) -> Placed<Vec<String>> {
 /// What sniffing finds, and what an `http` inbound calls a plain request.
 const FOUND: [&str; 5] = ["http1", "http/1.1", "tls", "quic", "bittorrent"];
 
-fn protocols(object: &Object) -> Placed<Vec<String>> {
+fn protocols(object: &Object, takes_nothing: &mut bool) -> Placed<Vec<String>> {
     let Some(node) = object.get("protocol") else {
         return Placed::default();
     };
+    if is_blank(&node) {
+        never_met(&node, takes_nothing);
+    }
     let StringList(words) = node.read().unwrap_or_default();
-    for word in &words {
+    for word in words.iter().filter(|word| !word.is_empty()) {
         if !FOUND.iter().any(|found| found.starts_with(word)) {
             let guess = did_you_mean(word, FOUND.into_iter());
             node.warn(format!(

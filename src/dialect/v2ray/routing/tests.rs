@@ -232,10 +232,122 @@ fn every_mistake_is_named_where_it_stands() {
         "routing.rules[4].network: `icmp` is not a network and is passed over, expected `tcp`, `udp` or `tcp,udp`",
         "routing.rules[5].outboundTag: what is tagged `api` is not built, and what the rule takes is blocked",
         "routing.balancers[0].selector: no outbound has a tag that begins like this, the first outbound carries everything, as in V2Ray",
-        "routing.rules[0].outboundTag: no outbound is tagged `blok`, so the first one carries what the rule takes, as in V2Ray, did you mean `block`?",
+        "routing.rules[0].outboundTag: no outbound is tagged `blok`, so the first one carries what the rule takes, as in V2Ray (Xray would end it), did you mean `block`?",
         "routing.rules[6].inboundTag: no inbound is tagged `inn`, did you mean `in`?",
     ];
     assert_eq!(problems(&report), expected);
+}
+
+/// Each was asked of Xray 26, V2Ray 5 and V2Ray 4, for the programs that write an empty text into what is not filled in.
+#[test]
+fn a_condition_that_is_an_empty_text_is_never_met() {
+    for (condition, value) in [
+        ("port", json!("")),
+        ("sourcePort", json!("")),
+        ("network", json!("")),
+        ("user", json!("")),
+        ("user", json!([""])),
+        ("inboundTag", json!([""])),
+        ("inboundTag", json!("")),
+        ("protocol", json!("")),
+        ("protocol", json!(["", ""])),
+    ] {
+        let other = match condition {
+            "network" => json!({"port": 80}),
+            _ => json!({"network": "tcp"}),
+        };
+        let mut rule = other.clone();
+        rule[condition] = value;
+        rule["outboundTag"] = "block".into();
+        let (router, report) = routing(json!({"routing": {"rules": [rule]}}));
+        assert_eq!(picked(&router, "in 1.1.1.1:1 tcp a.com:80 u@x"), "-");
+        let said = problems(&report);
+        let [said] = &said[..] else {
+            panic!("{condition}: {said:?}");
+        };
+        let place =
+            format!("routing.rules[0].{condition}: this is empty, so the rule takes nothing");
+        assert!(said.starts_with(&place), "{said}");
+    }
+    // A list of nothing is no condition.
+    let rule = json!({"user": [], "inboundTag": [], "protocol": [], "ip": [], "domain": [], "network": "tcp", "outboundTag": "block"});
+    let (router, report) = routing(json!({"routing": {"rules": [rule]}}));
+    assert_eq!(picked(&router, "in 1.1.1.1:1 tcp a.com:80 -"), "block");
+    assert_eq!(problems(&report), [""; 0]);
+    // It is in every name.
+    let rule = json!({"domain": [""], "outboundTag": "block"});
+    let (router, _) = routing(json!({"routing": {"rules": [rule]}}));
+    assert_eq!(picked(&router, "in 1.1.1.1:1 tcp a.com:80 -"), "block");
+    assert_eq!(picked(&router, "in 1.1.1.1:1 tcp 1.2.3.4:80 -"), "-");
+    // And no address.
+    for key in ["ip", "source", "sourceIP"] {
+        let rule = json!({key: "", "network": "tcp", "outboundTag": "block"});
+        let (_, report) = routing(json!({"routing": {"rules": [rule]}}));
+        assert!(report.has_errors(), "{key}");
+    }
+}
+
+#[test]
+fn several_networks_with_a_mark_in_front_are_all_left_out_as_in_xray() {
+    let outcome = |ips: Value| {
+        let rule = json!({"ip": ips, "outboundTag": "block"});
+        let (router, report) = routing(json!({"routing": {"rules": [rule]}}));
+        let picked = ["1.2.3.4", "10.0.0.1", "8.8.8.8"]
+            .map(|ip| picked(&router, &format!("in 1.1.1.1:1 tcp {ip}:80 -")) == "block");
+        (picked, problems(&report).len())
+    };
+    assert_eq!(
+        outcome(json!(["!1.2.3.0/24", "!10.0.0.0/8"])),
+        ([false, false, true], 1)
+    );
+    assert_eq!(outcome(json!(["!1.2.3.0/24"])), ([false, true, true], 0));
+    assert_eq!(
+        outcome(json!(["!1.2.3.0/24", "1.2.3.4"])),
+        ([true, true, true], 0)
+    );
+    // Of Xray's two kinds each is by itself.
+    assert_eq!(
+        outcome(json!(["!1.2.3.0/24", "geoip:!private"])),
+        ([true, true, true], 0)
+    );
+    assert_eq!(
+        outcome(json!([" 10.0.0.0/8\n", "1.2.3.4 "])),
+        ([true, true, false], 0)
+    );
+}
+
+#[test]
+fn the_newer_of_two_words_counts_as_in_xray() {
+    for (rule, takes, not) in [
+        (
+            json!({"domains": ["a.com"], "domain": ["b.com"]}),
+            "in 1.1.1.1:1 tcp a.com:80 -",
+            "in 1.1.1.1:1 tcp b.com:80 -",
+        ),
+        (
+            json!({"sourceIP": ["1.1.1.1"], "source": ["2.2.2.2"]}),
+            "in 1.1.1.1:1 tcp a.com:80 -",
+            "in 2.2.2.2:1 tcp a.com:80 -",
+        ),
+    ] {
+        let mut rule = rule;
+        rule["outboundTag"] = "block".into();
+        let (router, report) = routing(json!({"routing": {"rules": [rule]}}));
+        assert_eq!(picked(&router, takes), "block");
+        assert_eq!(picked(&router, not), "-");
+        assert_eq!(problems(&report).len(), 1, "{:?}", problems(&report));
+    }
+}
+
+#[test]
+fn a_condition_that_is_not_built_is_the_only_thing_said() {
+    let rule = json!({"process": ["curl"], "outboundTag": "block"});
+    let (_, report) = routing(json!({"routing": {"rules": [rule]}}));
+    let said = problems(&report);
+    assert!(
+        matches!(&said[..], [one] if one.contains("this condition is not built")),
+        "{said:?}"
+    );
 }
 
 fn routing(value: Value) -> (Router, Report) {
