@@ -159,14 +159,16 @@ impl From<AnswerError> for io::Error {
 impl fmt::Display for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Vmess { most, bare } => {
-                let or_bare = match bare {
-                    true => ", and does it take the security `none` or `zero` (Xray from 26 on does not: `auto` is for every server)",
-                    false => "",
-                };
+            Self::Vmess { most, bare: true } => {
                 write!(
                     f,
-                    "does it know this id, and are the clocks within {most} s{or_bare}?"
+                    "does it know this id, are the clocks within {most} s, and does it take the security `none` or `zero` (Xray from 26 on does not, `auto` is for every server)?"
+                )
+            }
+            Self::Vmess { most, bare: false } => {
+                write!(
+                    f,
+                    "does it know this id, and are the clocks within {most} s?"
                 )
             }
             Self::Trojan => f.write_str("does it know this password?"),

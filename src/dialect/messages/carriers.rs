@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::at::At;
 use crate::dialect::v2ray::httpupgrade::early_data_of_ed;
-use crate::dialect::v2ray::upgrade::{client_path, header_name, server_path};
+use crate::dialect::v2ray::upgrade::{client_path, header_name, server_path, whole_server_path};
 use crate::dialect::v2ray::ws::early_data_of_ed as ws_early_data_of_ed;
 use crate::http::{EarlyData, EarlyDataIn};
 use crate::transport::httpupgrade::{self, EarlyHeader};
@@ -127,7 +127,7 @@ impl Upgrade {
     pub(super) fn server(self, at: &At) -> Option<httpupgrade::ServerSettings> {
         let headers = self.headers(at)?;
         let early = self.early_header(at)?;
-        let path = server_path(self.path);
+        let path = whole_server_path(self.path);
         Some(httpupgrade::ServerSettings {
             early_data: early.or_else(|| early_data_of_ed(path.early_data())),
             path: path.path,

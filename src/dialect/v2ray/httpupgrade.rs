@@ -22,7 +22,7 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
         return Some(ServerSettings::default());
     };
     let object = node.object()?;
-    let path = upgrade::read_server_path(&object);
+    let path = upgrade::whole_server_path(object.read_or("path", String::new()));
     let host = upgrade::read_host(&object);
     let settings = ServerSettings {
         early_data: read_early_data(&object).or_else(|| early_data_of_ed(path.early_data())),
@@ -152,6 +152,9 @@ mod tests {
         );
         let early = server.early_data.unwrap();
         assert_eq!(early.name, SEC_WEBSOCKET_PROTOCOL);
+        // The rest is of the path, as it is for Xray's clients.
+        let (server, problems) = read(&json!({"path": "a?x=1&ed=9&y"}), super::server);
+        assert_eq!((&*server.path, problems.len()), ("/a?x=1&y", 0));
     }
 
     #[test]

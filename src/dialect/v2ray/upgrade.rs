@@ -97,6 +97,13 @@ pub(in crate::dialect) fn server_path(written: String) -> ServerPath {
     }
 }
 
+/// `path` as a server of httpupgrade has it: of what follows `?` only `ed` is for clients.
+pub(in crate::dialect) fn whole_server_path(written: String) -> ServerPath {
+    let has_ed = ed_at(&written).is_some();
+    let (path, _) = client_path(written);
+    ServerPath { path, has_ed }
+}
+
 /// The path that a client asks for, and N of its `?ed=N`.
 pub(in crate::dialect) fn client_path(written: String) -> (String, Option<usize>) {
     let written = with_slash(written);
