@@ -25,8 +25,8 @@ use crate::address::{Destination, Host};
 use crate::log;
 use crate::matching::{Domains, MatchRank, Name, Pattern};
 
-/// How long V2Ray, and so we, wait for any server.
-pub(super) const LIMIT: Duration = Duration::from_secs(4);
+/// How long a connection to a server may be silent that was asked.
+pub(super) const LIMIT: Duration = settings::PATIENCE;
 
 /// A datagram may be lost: then the question goes once more.
 const ASK_AGAIN: Duration = Duration::from_millis(1500);
@@ -66,8 +66,8 @@ type Waiting = watch::Receiver<Option<Result<Reply, Failure>>>;
 /// Why a server is of no use for a name; the next one is asked.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(super) enum Failure {
-    #[error("did not answer for {0} within {limit} s", limit = LIMIT.as_secs())]
-    Silent(String),
+    #[error("did not answer for {0} within {span}", span = words(*.1))]
+    Silent(String, Duration),
     #[error("has no answer for {0}: {1}")]
     Failed(String, String),
     #[error("says that {0} is at {1}, which `expectIPs` does not hold")]
@@ -81,7 +81,11 @@ impl Server {
             Upstream::System | Upstream::Fake | Upstream::Udp(_) | Upstream::Tcp(_) => MAX_PENDING,
         };
         Self {
-            shares: Shares::new(format!("the DNS server {}", settings.name), slots, LIMIT),
+            shares: Shares::new(
+                format!("the DNS server {}", settings.name),
+                slots,
+                settings.patience,
+            ),
             failing: Failing::default(),
             client: Client::new(&settings),
             fakes,
@@ -262,7 +266,7 @@ impl Server {
         let reason = match found {
             Ok(_) => return self.failing.answered(),
             Err(Failure::Failed(_, reason)) => format!(": {reason}"),
-            Err(_) => format!(" within {} s", LIMIT.as_secs()),
+            Err(_) => format!(" within {}", words(self.settings.patience)),
         };
         if self.failing.failed() {
             log::repeated(&format!("dns: {self} does not answer{reason}"));
@@ -294,20 +298,22 @@ impl Server {
             }
         };
         let begin = Instant::now();
-        match timeout(LIMIT, asking).await {
+        let patience = self.settings.patience;
+        match timeout(patience, asking).await {
             Ok(Ok(reply)) => {
                 debug!(server = self.settings.name, name = question.name, rcode = reply.code, ips = ?reply.ips, took = ?begin.elapsed(), "answered");
                 Ok(reply)
             }
             Ok(Err(e)) => Err(Failure::Failed(question.name.clone(), e.to_string())),
-            Err(_) => Err(Failure::Silent(question.name.clone())),
+            Err(_) => Err(Failure::Silent(question.name.clone(), patience)),
         }
     }
 
     async fn ask_system(&self, name: &str, families: Families) -> Result<Reply, Failure> {
         let failed = |text: String| Failure::Failed(name.to_owned(), text);
-        match timeout(LIMIT, system::addresses(name)).await {
-            Err(_) => Err(Failure::Silent(name.to_owned())),
+        let patience = self.settings.patience;
+        match timeout(patience, system::addresses(name)).await {
+            Err(_) => Err(Failure::Silent(name.to_owned(), patience)),
             Ok(Err(e)) if system::is_passing(&e.to_string()) => Err(failed(e.to_string())),
             // There is no such name. No other server is asked, so that local names are not leaked.
             Ok(Err(_)) => Ok(Reply::none(NO_SUCH_NAME)),
@@ -319,6 +325,14 @@ impl Server {
                 })
             }
         }
+    }
+}
+
+/// `4 s`, `500 ms`.
+fn words(span: Duration) -> String {
+    match span.subsec_millis() {
+        0 => format!("{} s", span.as_secs()),
+        _ => format!("{} ms", span.as_millis()),
     }
 }
 

@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Uri;
 use ipnet::IpNet;
@@ -127,9 +128,14 @@ pub struct Server {
     pub families: Families,
     /// Whether its answers are remembered (by default they are).
     pub caches: bool,
+    /// `timeoutMs`, Xray's: how long an answer is waited for, 4 s by default, as V2Ray waits for any server.
+    pub patience: Duration,
     /// `fakedns`: clients that ask through a `dns` outbound are given addresses of these in place of its answers.
     pub fakes: Vec<FakePool>,
 }
+
+/// How long a server has for an answer where nothing says so.
+pub(super) const PATIENCE: Duration = Duration::from_secs(4);
 
 /// How a server is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,6 +198,7 @@ impl Server {
             is_last: false,
             families: Families::BOTH,
             caches: true,
+            patience: PATIENCE,
             fakes: Vec::new(),
         }
     }

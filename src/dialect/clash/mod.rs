@@ -25,7 +25,7 @@ pub(super) use write::write;
 /// # Errors
 ///
 /// When it is no YAML.
-pub(super) fn read(text: &str, source: &Arc<str>, notes: &Notes) -> Result<Whole, Message> {
+pub(super) fn read(text: &str, source: &Arc<str>, notes: &Notes) -> Result<Whole, Box<Message>> {
     let root = text::read(text, source)?;
     let Some(keys) = Keys::of(&root, notes) else {
         return Ok(Whole::default());

@@ -205,7 +205,7 @@ pub fn read_as(form: Form, text: &str, name: &str, files: Files<'_>) -> Result<R
         Form::Shadowsocks => singbox::read_shadowsocks(text, &source, files, &notes),
         Form::Links => Ok(of_links(text, name, &notes)),
     };
-    let Whole { config, routing } = whole.map_err(|message| placed(vec![message], name, text))?;
+    let Whole { config, routing } = whole.map_err(|message| placed(vec![*message], name, text))?;
     let (left_out, astray) = notes.into_messages();
     let (left_out, astray) = (placed(left_out, name, text), placed(astray, name, text));
     let is_client = config.outbounds.iter().any(Outbound::leads_away);

@@ -56,7 +56,7 @@ pub(super) fn gather(launch: &Launch, problems: &Problems) -> Option<Node> {
     for (name, text) in &launch.files {
         match text::read(text, &Arc::from(&**name)) {
             Ok(file) => join(&mut root, file, problems),
-            Err(message) => fail(message),
+            Err(message) => fail(*message),
         }
     }
     names_once(&root, problems);

@@ -35,7 +35,7 @@ pub(super) fn read(
     source: &Arc<str>,
     files: Files<'_>,
     notes: &Notes,
-) -> Result<Whole, Message> {
+) -> Result<Whole, Box<Message>> {
     let root = text::read_json(text, source)?;
     let Some(keys) = Keys::of(&root, notes) else {
         return Ok(Whole::default());
@@ -87,7 +87,7 @@ pub(super) fn read_shadowsocks(
     source: &Arc<str>,
     files: Files<'_>,
     notes: &Notes,
-) -> Result<Whole, Message> {
+) -> Result<Whole, Box<Message>> {
     let mut root = text::read_json(text, source)?;
     let alone = root.get("servers").is_none();
     let at = root.at.clone();

@@ -26,7 +26,7 @@ const MAX_JSON_NODES: usize = 1_000_000;
 /// # Errors
 ///
 /// When it is neither; the text says where.
-pub(in crate::dialect) fn read(text: &str, source: &Arc<str>) -> Result<Node, Message> {
+pub(in crate::dialect) fn read(text: &str, source: &Arc<str>) -> Result<Node, Box<Message>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let at = At {
         source: source.clone(),
@@ -41,7 +41,7 @@ pub(in crate::dialect) fn read(text: &str, source: &Arc<str>) -> Result<Node, Me
                 return yaml(text, &at).map_err(|_| {
                     let text = e.to_string();
                     let text = text.split(" at line ").next().unwrap_or_default();
-                    at.on(e.line(), e.column()).message(text)
+                    at.on(e.line(), e.column()).message(text).into()
                 });
             }
         }
@@ -59,8 +59,8 @@ pub(in crate::dialect) fn read(text: &str, source: &Arc<str>) -> Result<Node, Me
     }
     let tab = text.lines().position(|line| indent(line).contains('\t'));
     let hint = tab.map(|n| format!("; line {} is indented with a tab, expected blanks", n + 1));
-    let first = first.unwrap_or_else(|| at.message(""));
-    Err(first.with(&hint.unwrap_or_default()))
+    let first = first.map_or_else(|| at.message(""), |first| *first);
+    Err(first.with(&hint.unwrap_or_default()).into())
 }
 
 /// Reads JSON, in which comments may stand.
@@ -68,7 +68,7 @@ pub(in crate::dialect) fn read(text: &str, source: &Arc<str>) -> Result<Node, Me
 /// # Errors
 ///
 /// When it is none; the text says where.
-pub(in crate::dialect) fn read_json(text: &str, source: &Arc<str>) -> Result<Node, Message> {
+pub(in crate::dialect) fn read_json(text: &str, source: &Arc<str>) -> Result<Node, Box<Message>> {
     let at = At {
         source: source.clone(),
         ..At::default()
@@ -79,7 +79,7 @@ pub(in crate::dialect) fn read_json(text: &str, source: &Arc<str>) -> Result<Nod
         Err(e) => {
             let line = format!("{source}: {e}");
             let message = Message::of_file(source, e.text).at(e.place, text);
-            Err(Message { line, ..message })
+            Err(Message { line, ..message }.into())
         }
     }
 }
@@ -113,10 +113,10 @@ fn without_tabs(text: &str, width: usize) -> String {
     whole
 }
 
-fn bounded(value: serde_json::Value, at: &At) -> Result<Node, Message> {
+fn bounded(value: serde_json::Value, at: &At) -> Result<Node, Box<Message>> {
     if values(&value) > MAX_JSON_NODES {
         let text = format_args!("there are more than {MAX_JSON_NODES} values in it");
-        return Err(at.message(text));
+        return Err(at.message(text).into());
     }
     Ok(of_json(value, at.clone()))
 }
@@ -153,7 +153,7 @@ fn of_json(value: serde_json::Value, at: At) -> Node {
     Node { value, at }
 }
 
-fn yaml(text: &str, at: &At) -> Result<Node, Message> {
+fn yaml(text: &str, at: &At) -> Result<Node, Box<Message>> {
     let mut builder = Builder {
         source: at.source.clone(),
         stack: Vec::new(),
@@ -170,7 +170,7 @@ fn yaml(text: &str, at: &At) -> Result<Node, Message> {
         })?;
         builder.on_event(event, span);
         if let Some(failed) = builder.failed {
-            return Err(failed);
+            return Err(failed.into());
         }
     }
     let mut root = builder.root.unwrap_or_else(|| Node::new(Value::Null, at));

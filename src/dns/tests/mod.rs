@@ -3,6 +3,7 @@
 mod net;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -87,6 +88,29 @@ async fn silence_for_four_seconds_goes_on_to_the_next_server() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_has_the_time_that_its_settings_give_it() {
+    let net = Net::new();
+    net.answers("2.2.2.2", "", &["10.0.0.2"]);
+    let impatient = Server {
+        patience: Duration::from_millis(500),
+        ..server("1.1.1.1")
+    };
+    let resolver = net.resolver([impatient.clone(), server("2.2.2.2")]);
+    let begin = Instant::now();
+    assert_eq!(
+        v4(&resolver, "a.com").await,
+        Ok(vec!["10.0.0.2".to_owned()])
+    );
+    assert_eq!(begin.elapsed().as_millis(), 500);
+    let resolver = net.resolver([impatient]);
+    let error = v4(&resolver, "b.com").await.unwrap_err();
+    assert!(
+        error.contains("did not answer for b.com within 500 ms"),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn dead_names_of_one_user_delay_nobody_else() {
     let net = Net::new();
     net.answers("1.1.1.1", "live.com", &["10.0.0.1"]);
@@ -103,7 +127,7 @@ async fn dead_names_of_one_user_delay_nobody_else() {
             crate::io::spawn(asking(owner(1), look))
         })
         .collect();
-    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
     let begin = Instant::now();
     let live = asking(owner(2), v4(&resolver, "live.com")).await;
     assert_eq!(live, Ok(vec!["10.0.0.1".to_owned()]));

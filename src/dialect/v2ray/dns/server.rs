@@ -1,5 +1,7 @@
 //! One server: how it is reached, for which names it is asked, which answers it may give.
 
+use std::time::Duration;
+
 use http::Uri;
 
 use super::super::routing::{patterns, preferred};
@@ -50,7 +52,8 @@ pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Se
     let is_last = object.read_or("finalQuery", false);
     object.silent(&["originalRules"]);
     let own_fakes = object.get("fakeDns").and_then(|n| fake::of_server(&n));
-    object.no_effect(&["timeoutMs", "serveStale", "serveExpiredTTL"]);
+    let patience: Option<u32> = object.read("timeoutMs");
+    object.no_effect(&["serveStale", "serveExpiredTTL"]);
     object.finish();
     let mut server = server?;
     server.client_ip = client_ip.or(common.client_ip);
@@ -58,6 +61,10 @@ pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Se
         let all = Domains::ranked(all);
         all.map_err(|e| node.error(e.to_string())).ok()
     });
+    // 0 is none, as in Xray.
+    if let Some(ms) = patience.filter(|ms| *ms > 0) {
+        server.patience = Duration::from_millis(ms.into());
+    }
     server.expected = expected;
     server.prefers_expected = prefers_expected;
     server.unexpected = unexpected;

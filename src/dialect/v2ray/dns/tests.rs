@@ -1,5 +1,7 @@
 //! Sections of either version, and what they mean.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::read;
@@ -24,6 +26,7 @@ fn servers_of_v2ray_4() {
                 "address": "3.3.3.3", "port": 5353, "clientIp": "192.0.2.3", "tag": "own",
                 "domains": ["domain:b.com", "keyword:key"], "expectIPs": ["10.0.0.0/8"],
                 "skipFallback": true, "queryStrategy": "UseIPv4", "cacheStrategy": "Disabled",
+                "timeoutMs": 500,
             },
         ],
     }));
@@ -70,6 +73,7 @@ fn servers_of_v2ray_4() {
             is_last: false,
             families: Families::V4,
             caches: false,
+            patience: Duration::from_millis(500),
             fakes: Vec::new(),
         },
     ];
