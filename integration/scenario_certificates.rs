@@ -43,6 +43,62 @@ fn openssl(command: &str, version: &str) -> Command {
     openssl
 }
 
+/// What `openssl req -x509` makes calls itself an authority, and people put it into the system's list.
+#[tokio::test]
+async fn a_certificate_by_itself_is_believed_where_the_system_does() {
+    let mut stage = Stage::new();
+    let (pem, key) = (stage.path("own.pem"), stage.path("own.key"));
+    let mut made = system("openssl");
+    made.args([
+        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+    ]);
+    made.args([
+        "-subj",
+        "/CN=own",
+        "-addext",
+        "subjectAltName=DNS:own.example",
+    ]);
+    let made = made.arg("-keyout").arg(&key).arg("-out").arg(&pem).output();
+    assert!(made.expect("openssl runs").status.success());
+    let (at, door, other) = (free_port(), free_port(), free_port());
+    let server = json!({
+        "inbounds": [{
+            "listen": "127.0.0.1", "port": at, "protocol": "vmess", "settings": {"clients": [{"id": ID}]},
+            "streamSettings": {"security": "tls", "tlsSettings": {"certificates": [{"certificateFile": pem, "keyFile": key}]}},
+        }],
+        "outbounds": [{"protocol": "freedom"}],
+    });
+    stage.run(Mobula, "server", &server, &[at]).await;
+    let client = |port: u16, name: &str| {
+        json!({
+            "inbounds": [{"listen": "127.0.0.1", "port": port, "protocol": "socks"}],
+            "outbounds": [{
+                "protocol": "vmess", "settings": {"vnext": [{"address": "127.0.0.1", "port": at, "users": [{"id": ID}]}]},
+                "streamSettings": {"security": "tls", "tlsSettings": {"serverName": name}},
+            }],
+        })
+    };
+    let echo = traffic::echo().await;
+    let config = client(door, "own.example");
+    stage
+        .run_believing(Some(&pem), Mobula, "client", &config, &[door])
+        .await;
+    let tunnel = traffic::connect(door, &To::Ip(echo)).await;
+    traffic::exchange(&mut tunnel.expect("it is let in"), b"a word").await;
+    // Its name counts all the same.
+    let config = client(other, "other.example");
+    stage
+        .run_believing(Some(&pem), Mobula, "other", &config, &[other])
+        .await;
+    let mut refused = TcpStream::connect(("127.0.0.1", other))
+        .await
+        .expect("it is there");
+    let _ = refused
+        .write_all(b"\x05\x01\x00\x05\x01\x00\x01\x7f\0\0\x01\0\x50")
+        .await;
+    stage.until_file_has("other.log", "[tls-name]").await;
+}
+
 #[tokio::test]
 async fn openssl_believes_the_signature_of_any_key_that_we_serve() {
     let mut stage = Stage::new();

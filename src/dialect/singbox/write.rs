@@ -12,6 +12,7 @@ use crate::dialect::clients::nodes::packet_word;
 use crate::dialect::links::said::Said;
 use crate::dialect::links::{bare, write_plugin};
 use crate::http::EarlyDataIn;
+use crate::protocol::vmess::Security;
 use crate::protocol::{OutboundSettings, socks};
 use crate::routing::Strategy;
 use crate::transport::http2::Pings;
@@ -146,8 +147,13 @@ fn outbound(outbound: &Outbound, lines: &mut Vec<String>) -> Vec<Value> {
         OutboundSettings::Vmess(settings) => {
             lost::each(&settings.servers, PORT, &mut said, |account, said| {
                 lost::vmess(account, said);
+                // sing-box' `auto` is no cipher at all inside TLS, which Xray's servers refuse.
+                let security = match (account.security, &outbound.transport.security) {
+                    (Security::Auto, Some(_)) => Security::Aes128Gcm,
+                    (security, _) => security,
+                };
                 let mut value = json!({
-                    "type": "vmess", "uuid": account.id.to_string(), "security": account.security.name(), "alter_id": 0,
+                    "type": "vmess", "uuid": account.id.to_string(), "security": security.name(), "alter_id": 0,
                 });
                 if account.authenticated_length {
                     value["authenticated_length"] = true.into();

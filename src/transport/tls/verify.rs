@@ -5,8 +5,8 @@
 //! 2. Xray's pins are of single certificates: the server's own needs nothing more, an authority's is then the only one
 //!    that counts.
 //! 3. With `allowInsecure` any certificate is taken.
-//! 4. A leaf that the config itself gives (`usage: verify`) needs no issuer either, whether or not it
-//!    calls itself an authority: self-signed certificates usually do, and Go takes them.
+//! 4. A leaf that the config itself gives (`usage: verify`), or that the system believes, needs no issuer either, whether
+//!    or not it calls itself an authority: self-signed certificates usually do, and Go takes them.
 //! 5. Else the chain must lead to an authority of the config or of the system.
 //!
 //! In 4 and 5 the name (or one of `verifyPeerCertByName`, which `allowInsecure` does not lift) and the dates are checked.
@@ -132,11 +132,18 @@ impl Verifier {
         }
     }
 
-    /// Whether one of `names` is the certificate's, and one of `known` or of `chains` vouches for it.
+    /// Whether a certificate is believed by itself.
+    fn knows(&self, leaf: &CertificateDer<'_>) -> bool {
+        let has = |all: &[CertificateDer]| all.iter().any(|known| known == leaf);
+        let system = || system::authorities().is_some_and(|system| has(&system));
+        has(&self.known) || !self.disable_system_root && system()
+    }
+
+    /// Whether one of `names` is the certificate's, and it is known or one of `chains` vouches for it.
     fn vouched(
         &self,
         names: &[ServerName<'_>],
-        known: &[CertificateDer<'static>],
+        is_known: bool,
         chains: impl Fn() -> Chains,
         presented: &Presented<'_>,
     ) -> Result<ServerCertVerified, Error> {
@@ -148,7 +155,7 @@ impl Verifier {
         } = presented;
         let mut refusal = refused(Untrusted::Nobody);
         for name in names {
-            let verified = if known.iter().any(|known| known == *leaf) {
+            let verified = if is_known {
                 check_dates(leaf, *now)?;
                 verify_server_name(&ParsedCertificate::try_from(*leaf)?, name)
                     .map(|()| ServerCertVerified::assertion())
@@ -225,7 +232,7 @@ impl ServerCertVerifier for Verifier {
             };
             let authority = [authority.clone().into_owned()];
             let only = || chains(&authority, &[], true);
-            return self.vouched(names, &[], only, &presented);
+            return self.vouched(names, false, only, &presented);
         }
         if self.takes_any() {
             if !pinned && let Some(cure) = self.told {
@@ -233,7 +240,7 @@ impl ServerCertVerifier for Verifier {
             }
             return Ok(ServerCertVerified::assertion());
         }
-        self.vouched(names, &self.known, || self.chains(), &presented)
+        self.vouched(names, self.knows(leaf), || self.chains(), &presented)
     }
 
     fn verify_tls12_signature(
