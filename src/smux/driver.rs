@@ -42,6 +42,8 @@ pub(super) struct Driver<D> {
     unflushed: bool,
     /// When something was last written.
     spoke: Instant,
+    /// When to look for readers that hold up the others, if the session has been full.
+    jam_due: Option<Instant>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -66,6 +68,7 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
             sent: 0,
             unflushed: false,
             spoke: Instant::now(),
+            jam_due: None,
             timer: Box::pin(sleep(first)),
         }
     }
@@ -145,7 +148,11 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
     /// One read, and what is in it; `false` at the end of the link.
     fn poll_in(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         // The reader that makes room wakes us.
-        ready!(self.table.with(|state| state.poll_room(cx)));
+        let (room, jam_due) = self
+            .table
+            .with(|state| (state.poll_room(cx), state.jam_due()));
+        self.jam_due = jam_due;
+        ready!(room);
         let mut scratch = scratch::take();
         let mut buf = ReadBuf::new(&mut scratch[..scratch::READ]);
         ready!(Pin::new(&mut self.link).poll_read(cx, &mut buf))?;
@@ -221,13 +228,19 @@ impl<D: FnMut(Link) -> bool> Driver<D> {
 
     /// When something other than a keepalive is due.
     fn due(&self) -> Option<Instant> {
-        let jam = self.table.with(|state| state.jam_due());
-        self.burst.due().into_iter().chain(jam).min()
+        self.burst.due().into_iter().chain(self.jam_due).min()
     }
 
     /// Ends the streams that have held up the others for too long.
-    fn clear_jam(&self) {
-        let ended = self.table.with(|state| state.clear_jam(Instant::now()));
+    fn clear_jam(&mut self) {
+        let now = Instant::now();
+        if self.jam_due.is_none_or(|due| now < due) {
+            return;
+        }
+        let (ended, jam_due) = self
+            .table
+            .with(|state| (state.clear_jam(now), state.jam_due()));
+        self.jam_due = jam_due;
         if ended > 0 {
             warn!(
                 streams = ended,

@@ -92,15 +92,7 @@ impl Handle {
                 // An idle stream holds no buffer.
                 stream.inbox = BytesMut::new();
             }
-            let (id, most) = (self.id, self.table.stream_window);
-            if let Some(version) = state.version
-                && !stream.peer_wrote_all
-                && let Some((consumed, window)) =
-                    stream.consume(n, version, state.held < state.receive_max / 2, most)
-            {
-                state.answers += codec::UPDATE;
-                state.send(&codec::update(version, id, consumed, window));
-            }
+            state.consume(self.id, n, self.table.stream_window);
             state.release(n);
             Poll::Ready(Ok(()))
         })
@@ -146,6 +138,7 @@ impl Handle {
             let n = data.len().min(room).min(WRITE_MAX);
             stream.in_round += n;
             stream.sent = stream.sent.wrapping_add(n as u32);
+            state.count(n);
             for piece in data[..n].chunks(self.table.max_frame) {
                 let command = Command::Data(piece.len() as u16);
                 state.send(&codec::frame(version, command, self.id));
@@ -188,6 +181,7 @@ impl Drop for Handle {
                 state.end(self.id);
             }
             if let Some(stream) = state.streams.remove(&self.id) {
+                state.grown -= state.growth(&stream);
                 state.release(stream.inbox.len());
             }
             if state.is_retired {

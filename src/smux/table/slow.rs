@@ -1,14 +1,19 @@
 //! Streams whose readers are slow, and what they may do to the others of their session.
 //!
-//! Version 1 has no window for a stream: what its reader does not take fills the session, and then nobody is read. A peer
-//! that knows updates in version 1 ([`WINDOWS`](codec::WINDOWS)) is told the window of every stream that has much unread.
+//! Version 1 has no window for a stream: what its reader does not take fills the session, and then nobody is read. So whoever
+//! sends much says in between that it goes by windows in version 1 as well ([`WINDOWS`](codec::WINDOWS)): said in the stream
+//! itself, it is known before a session can be full. Then it is told the window of every stream that has much unread.
 //! From others a session that stays full is cleared: a stream whose reader has taken nothing for [`STUCK`] is ended.
+//!
+//! A window grows while its reader keeps up, and a reader that has kept up may stop: then all of it is unread. So all that
+//! windows have grown by is half of what the session may hold, and one may have half of what the others leave of that:
+//! the only one has a quarter of the session, and of several that all want more each comes to have the same.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::State;
+use super::{State, Stream};
 use crate::smux::codec::{self, Command, Version};
 use crate::smux::settings::{FIRST_WINDOW, Settings};
 
@@ -35,21 +40,72 @@ pub(super) fn threshold(settings: &Settings) -> usize {
     (whole / 16).clamp(1, FIRST_WINDOW as usize)
 }
 
+/// What is sent in a session before its peer is told: little enough for any bound, and more than most sessions have.
+const MUCH: usize = 16 * 1024;
+
 impl State {
-    /// A stream of version 1 has much unread, or all have together: its sender is told how much it may send, or asked
-    /// whether it can be told.
-    pub(super) fn bound(&mut self, id: u32) {
-        if self.version != Some(Version::One) {
+    /// What every window has, however full the session is.
+    fn least(&self) -> u32 {
+        match self.version {
+            // It is no more than the first window.
+            Some(Version::One) => self.slow as u32,
+            _ => FIRST_WINDOW,
+        }
+    }
+
+    /// By how much a window has grown.
+    pub(super) fn growth(&self, stream: &Stream) -> usize {
+        if !stream.is_windowed {
+            return 0;
+        }
+        stream.window.saturating_sub(self.least()) as usize
+    }
+
+    /// The reader of a stream has taken so much, of which its sender is told now and then.
+    pub(super) fn consume(&mut self, id: u32, n: usize, most: u32) {
+        let (has_plenty, least) = (self.held < self.receive_max / 2, self.least());
+        let Some(stream) = self.streams.get(&id).filter(|s| !s.peer_wrote_all) else {
             return;
+        };
+        let others = self.grown - self.growth(stream);
+        let left = (self.receive_max / 2).saturating_sub(others);
+        // What cannot be told in four bytes is more than `most`.
+        let share = least.saturating_add(u32::try_from(left / 2).unwrap_or(u32::MAX));
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        stream.is_windowed |= self.version == Some(Version::Two);
+        let told = stream.consume(n, has_plenty, least, most.min(share));
+        self.grown = others
+            + self
+                .streams
+                .get(&id)
+                .map_or(0, |stream| self.growth(stream));
+        if let (Some((consumed, window)), Some(version)) = (told, self.version) {
+            self.answers += codec::UPDATE;
+            self.send(&codec::update(version, id, consumed, window));
         }
-        if !self.peer_knows_windows {
-            return self.tell_windows();
+    }
+
+    /// So much is about to be sent.
+    pub(super) fn count(&mut self, n: usize) {
+        let Some(sent) = &mut self.untold_windows else {
+            return;
+        };
+        *sent += n;
+        if *sent >= MUCH {
+            self.untold_windows = None;
+            if self.version == Some(Version::One) {
+                self.send(&codec::frame(Version::One, Command::Windows, 0));
+            }
         }
-        // It is no more than the first window.
-        let window = self.slow as u32;
+    }
+
+    /// A stream of version 1 may have much unread: then its sender is told how much it may send.
+    pub(super) fn bound_if_slow(&mut self, id: u32) {
+        let window = self.least();
         if let Some(stream) = self.streams.get_mut(&id)
             && stream.inbox.len() >= self.slow
-            && !stream.is_windowed
         {
             (stream.is_windowed, stream.window) = (true, window);
             let consumed = stream.consumed;
@@ -60,23 +116,14 @@ impl State {
 
     /// The peer goes by windows in version 1.
     pub(super) fn know_windows(&mut self) {
-        if self.peer_knows_windows {
+        if self.peer_knows_windows || self.version != Some(Version::One) {
             return;
         }
         self.peer_knows_windows = true;
-        self.tell_windows();
         self.receive_max = self.receive_max_windowed;
         let streams: Vec<u32> = self.streams.keys().copied().collect();
         for id in streams {
-            self.bound(id);
-        }
-    }
-
-    fn tell_windows(&mut self) {
-        if !self.told_windows {
-            self.told_windows = true;
-            self.answers += codec::HEADER;
-            self.send(&codec::frame(Version::One, Command::Windows, 0));
+            self.bound_if_slow(id);
         }
     }
 
@@ -105,9 +152,6 @@ impl State {
         let Some(jam) = &mut self.jam else {
             return 0;
         };
-        if now < jam.due {
-            return 0;
-        }
         let is_over = jam.is_marked && jam.was_full && self.streams.len() > 1;
         *jam = Jam {
             due: now + STUCK,

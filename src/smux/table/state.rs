@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(super) receive_max: usize,
     /// How many may be where streams have windows.
     pub(super) receive_max_windowed: usize,
+    /// By how much windows have grown, all together.
+    pub(super) grown: usize,
     /// What a stream of version 1 has unread before it is called slow.
     pub(super) slow: usize,
     /// Since when, and how far, a session that was full has been looked at for who fills it.
@@ -52,9 +54,9 @@ pub(crate) struct State {
     /// Whether the peer knows of ends of one direction, and is told that we do.
     pub(super) peer_half_closes: bool,
     pub(super) told_half_closes: bool,
-    /// The same of windows in version 1.
+    /// Whether the peer goes by windows in version 1, and how much of ours was sent before it is told that we do.
     pub(super) peer_knows_windows: bool,
-    pub(super) told_windows: bool,
+    pub(super) untold_windows: Option<usize>,
     /// Nobody opens streams here any more.
     pub(super) is_retired: bool,
     /// Why there will be no more frames.
@@ -71,6 +73,7 @@ impl State {
             held: 0,
             receive_max: settings.receive_max(version.unwrap_or_default()),
             receive_max_windowed: settings.receive_max(Version::Two),
+            grown: 0,
             slow: slow::threshold(settings),
             jam: None,
             answers: 0,
@@ -85,7 +88,7 @@ impl State {
             peer_half_closes: false,
             told_half_closes: false,
             peer_knows_windows: false,
-            told_windows: false,
+            untold_windows: Some(0),
             is_retired: false,
             over: None,
         }
@@ -182,8 +185,8 @@ impl State {
                     self.held += data.len();
                     self.woken.extend(stream.reader.take());
                     let is_slow = stream.inbox.len() >= self.slow && !stream.is_windowed;
-                    if is_slow || self.held >= self.receive_max / 4 {
-                        self.bound(id);
+                    if self.peer_knows_windows && is_slow {
+                        self.bound_if_slow(id);
                     }
                 }
             }

@@ -25,7 +25,8 @@ pub(super) struct Stream {
     /// The round it has written in, and how much.
     pub(super) round: u32,
     pub(super) in_round: usize,
-    /// Whether these have a meaning in version 1, too: the window of what comes, and that of what is sent.
+    /// Whether there is a window for what comes, and for what is sent: always in version 2, and in version 1 where it was
+    /// told.
     pub(super) is_windowed: bool,
     pub(super) peer_windows: bool,
     /// Its reader has taken nothing since it was looked at.
@@ -72,13 +73,11 @@ impl Default for Stream {
 impl Stream {
     /// How much may be sent.
     pub(super) fn room(&self, version: Version) -> usize {
-        match version {
-            Version::One if !self.peer_windows => usize::MAX,
-            Version::One | Version::Two => {
-                let on_its_way = self.sent.wrapping_sub(self.peer_consumed);
-                self.peer_window.saturating_sub(on_its_way) as usize
-            }
+        if version == Version::One && !self.peer_windows {
+            return usize::MAX;
         }
+        let on_its_way = self.sent.wrapping_sub(self.peer_consumed);
+        self.peer_window.saturating_sub(on_its_way) as usize
     }
 
     /// Why nothing is read from it or written to it any more, where its reader is to blame.
@@ -88,19 +87,19 @@ impl Stream {
             .then(|| io::Error::new(io::ErrorKind::TimedOut, text))
     }
 
-    /// The reader has taken so much; what the peer is told of it, if it is.
+    /// The reader has taken so much; what the peer is told of it, if it is. A window has at least `least`, unless it began
+    /// with less, and at most `most`.
     pub(super) fn consume(
         &mut self,
         n: usize,
-        version: Version,
         has_plenty: bool,
+        least: u32,
         most: u32,
     ) -> Option<(u32, u32)> {
-        let has_windows = version == Version::Two || self.is_windowed;
         // No read is that long.
         let n = n as u32;
         self.consumed = self.consumed.wrapping_add(n);
-        if !has_windows {
+        if !self.is_windowed {
             return None;
         }
         self.untold = self.untold.saturating_add(n);
@@ -112,7 +111,7 @@ impl Stream {
         self.window = match (has_plenty, keeps_up) {
             (true, true) => self.window.saturating_mul(2),
             (true, false) => self.window,
-            (false, _) => FIRST_WINDOW.min(self.window),
+            (false, _) => least.min(self.window),
         }
         .clamp(1, most.max(1));
         Some((self.consumed, self.window))
