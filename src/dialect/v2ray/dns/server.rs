@@ -38,8 +38,7 @@ pub(super) fn read(node: &Node, common: &Common, geodata: &Geodata) -> Option<Se
     let server =
         address(&object).and_then(|(at, text, port)| server(&at, &text, port, Via::Routed(tag)));
     let domains = domains(&object, geodata);
-    // The newer word stands in the place of the older one, as in Xray.
-    let expected = object.first(&["expectedIPs", "expectIPs"]);
+    let expected = object.in_place_of("expectedIPs", "expectIPs");
     let expected: Vec<Node> = expected.into_iter().chain(object.get("geoip")).collect();
     let (expected, prefers_expected) = preferred(&expected, geodata);
     let unexpected: Vec<Node> = object.get("unexpectedIPs").into_iter().collect();

@@ -90,20 +90,29 @@ impl<'a> Object<'a> {
         self.get(key).map(|node| node.array()).unwrap_or_default()
     }
 
-    /// The elements of the first of two lists that has any; that those of the other do not count then is said.
-    pub fn first_array(&self, [first, second]: [&'static str; 2]) -> Vec<Node<'a>> {
-        let (items, others) = (self.array(first), self.array(second));
-        if items.is_empty() {
-            return others;
-        }
-        if !others.is_empty()
-            && let Some(node) = self.get(second)
+    /// The value of the first of two words for one thing; that the other does not count then is said.
+    pub fn in_place_of(&self, first: &'static str, second: &'static str) -> Option<Node<'a>> {
+        let (node, other) = (self.get(first), self.get(second));
+        if node.is_some()
+            && let Some(other) = &other
         {
-            node.warn(format!(
+            other.warn(format!(
                 "`{first}` is there as well, and stands in its place, as in Xray"
             ));
         }
-        items
+        node.or(other)
+    }
+
+    /// The same of two lists, of which an empty one stands in no place.
+    pub fn first_array(&self, [first, second]: [&'static str; 2]) -> Vec<Node<'a>> {
+        match (self.array(first), self.array(second)) {
+            (items, others) if items.is_empty() => others,
+            (items, others) if others.is_empty() => items,
+            (items, _) => {
+                self.in_place_of(first, second);
+                items
+            }
+        }
     }
 
     /// The object under `key`.

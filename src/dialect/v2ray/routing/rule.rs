@@ -18,13 +18,14 @@ pub(super) fn read(object: Object, unbuilt: &[String], geodata: &Geodata) -> Opt
     let target = target(&object, unbuilt);
     let conditions = Conditions {
         domains: domains(&object, geodata),
-        ips: addresses(&object, "ip", "geoip", geodata),
+        ips: addresses(object.get("ip"), object.get("geoip"), geodata),
         ports: ports(&object, &["port", "portList"], &mut takes_nothing),
         networks: networks(&object, &mut takes_nothing),
-        sources: match object.get("sourceIP").is_some() {
-            true => addresses(&object, "sourceIP", "source", geodata),
-            false => addresses(&object, "source", "sourceGeoip", geodata),
-        },
+        sources: addresses(
+            object.in_place_of("sourceIP", "source"),
+            object.get("sourceGeoip"),
+            geodata,
+        ),
         source_ports: ports(
             &object,
             &["sourcePort", "sourcePortList"],
@@ -89,26 +90,9 @@ fn kind(object: &Object) {
     ));
 }
 
-fn present<'a>(object: &Object<'a>, keys: &[&'static str]) -> Vec<Node<'a>> {
-    keys.iter().filter_map(|key| object.get(key)).collect()
-}
-
-/// The addresses under two keys of one meaning. A list with nothing in it is none, and an empty text is no address.
-fn addresses(
-    object: &Object,
-    key: &'static str,
-    other: &'static str,
-    geodata: &Geodata,
-) -> Option<Networks> {
-    let nodes = if key == "sourceIP" {
-        // It takes the place of the older word, as in Xray.
-        if let Some(node) = object.get(other) {
-            node.warn("`sourceIP` is there as well, and stands in its place, as in Xray");
-        }
-        present(object, &[key, "sourceGeoip"])
-    } else {
-        present(object, &[key, other])
-    };
+/// Addresses, in V2Ray 4's form and in V2Ray 5's. A list with nothing in it is none, and an empty text is no address.
+fn addresses(four: Option<Node>, five: Option<Node>, geodata: &Geodata) -> Option<Networks> {
+    let nodes: Vec<Node> = four.into_iter().chain(five).collect();
     for node in nodes.iter().filter(|node| is_blank(node)) {
         node.error("an empty text is no address, leave the key out");
     }
@@ -134,17 +118,8 @@ fn never_met(node: &Node, takes_nothing: &mut bool) {
 }
 
 fn domains(object: &Object, geodata: &Geodata) -> Option<Domains> {
-    let mut nodes = present(object, &["domains", "domain", "geoDomain"]);
-    if let [domains, domain, ..] = &nodes[..]
-        && object.get("domains").is_some()
-        && object.get("domain").is_some()
-    {
-        let key = format!("`{}`", domains.path);
-        domain.warn(format!(
-            "{key} is there as well, and stands in its place, as in Xray"
-        ));
-        nodes.remove(1);
-    }
+    let named = object.in_place_of("domains", "domain").into_iter();
+    let nodes: Vec<Node> = named.chain(object.get("geoDomain")).collect();
     let mut patterns = Vec::new();
     let mut some = false;
     for node in &nodes {
