@@ -53,14 +53,16 @@ impl Regex {
     ///
     /// When the expression cannot be compiled.
     pub fn new(text: &str) -> Result<Self, PatternError> {
-        let compiled = match compiled(text) {
-            Ok(compiled) if !means_another(text) => compiled,
-            Ok(_) => compiled(&translated(text)).map_err(|e| reason(&e))?,
+        let as_written = compiled(text);
+        let compiled = match &as_written {
+            Ok(_) if !means_another(text) => as_written,
             // What is wrong is told of what was written.
-            Err(e) => compiled(&translated(text)).map_err(|_| reason(&e))?,
+            _ => compiled(&translated(text)).map_err(|e| as_written.err().unwrap_or(e)),
         };
-        let text = text.into();
-        Ok(Self { text, compiled })
+        Ok(Self {
+            text: text.into(),
+            compiled: compiled.map_err(|e| reason(&e))?,
+        })
     }
 
     /// As it is written.
