@@ -102,7 +102,7 @@ fn outbounds() -> Vec<Value> {
         )),
         vmess(json!({"network": "ws", "wsSettings": {"path": "/ray", "maxEarlyData": 7}})),
         vmess(tls(
-            json!({"network": "httpupgrade", "httpupgradeSettings": {"path": "/up", "host": "h.example", "headers": {"X-A": "1"}}}),
+            json!({"network": "httpupgrade", "httpupgradeSettings": {"path": "/up?x=%41", "host": "h.example", "headers": {"X-A": "1"}}}),
         )),
         vmess(tls(
             json!({"network": "grpc", "grpcSettings": {"serviceName": "a.service"}}),

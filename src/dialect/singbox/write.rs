@@ -389,7 +389,7 @@ fn carrier(carrier: &ClientCarrier, has_tls: bool, said: &mut Said) -> Option<Va
             value
         }
         ClientCarrier::HttpUpgrade(upgrade) => {
-            let mut value = json!({"type": "httpupgrade", "path": upgrade.path});
+            let mut value = json!({"type": "httpupgrade", "path": upgrade.path_in_url()});
             if let Some(host) = &upgrade.host {
                 value["host"] = lost::text(host).into();
             }

@@ -39,7 +39,7 @@ impl Outbound {
     /// A client of these settings.
     pub fn new(settings: ClientSettings) -> Self {
         Self(Arc::new(Client {
-            target: Target::new(&literal(&settings.path)),
+            target: Target::new(&settings.path_in_url()),
             settings,
             clock: Arc::default(),
         }))
@@ -77,12 +77,6 @@ impl Outbound {
             }
         }
     }
-}
-
-/// A path whose every character is one of the path: Go's clients ask for `/a%3Fb` where `/a?b` is written, and their
-/// servers compare what that means.
-fn literal(path: &str) -> String {
-    path.replace('%', "%25").replace('?', "%3F")
 }
 
 impl Client {

@@ -65,6 +65,14 @@ impl Default for ServerSettings {
     }
 }
 
+impl ClientSettings {
+    /// `path` as a part of a URL: Go's clients ask for `/a%3Fb` where `/a?b` is written, and their servers compare what
+    /// that means.
+    pub fn path_in_url(&self) -> String {
+        self.path.replace('%', "%25").replace('?', "%3F")
+    }
+}
+
 impl Default for ClientSettings {
     fn default() -> Self {
         Self {

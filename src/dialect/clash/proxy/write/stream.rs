@@ -99,7 +99,7 @@ pub(super) fn carrier(
             value["ws-opts"] = options;
         }
         ClientCarrier::HttpUpgrade(upgrade) => {
-            let mut options = json!({"path": upgrade.path, "v2ray-http-upgrade": true});
+            let mut options = json!({"path": upgrade.path_in_url(), "v2ray-http-upgrade": true});
             if !upgrade.headers.is_empty() || upgrade.host.is_some() {
                 options["headers"] = lost::headers(&upgrade.headers, upgrade.host.as_ref());
             }
