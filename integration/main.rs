@@ -142,6 +142,7 @@ mod scenario_tickets;
 mod scenario_transparent;
 mod scenario_truth;
 mod scenario_tunnel;
+mod scenario_tunnel_visitors;
 mod scenario_tunnel_wire;
 mod scenario_udp_flows;
 mod scenario_udp_limits;

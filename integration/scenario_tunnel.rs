@@ -16,11 +16,8 @@ use crate::traffic::{self, LIMIT};
 /// As the manual has it.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
 
-/// What a service sends, more than the buffers of all sockets on its way.
-const SENT: usize = 24 * 1024 * 1024;
-
-struct Tunnel {
-    stage: Stage,
+pub struct Tunnel {
+    pub stage: Stage,
     port: u16,
     pin: String,
 }
@@ -33,7 +30,7 @@ fn tunnel(end: &str, file: &PathBuf) -> Command {
 
 impl Tunnel {
     /// A server with `more` in its file.
-    async fn start(more: &str) -> Self {
+    pub async fn start(more: &str) -> Self {
         let mut tunnel = Self {
             stage: Stage::new(),
             port: free_port(),
@@ -58,7 +55,7 @@ impl Tunnel {
         self.stage.start("server", &mut command, &[self.port]).await
     }
 
-    fn client_file(&self, more: &str, proxies: &str) -> String {
+    pub fn client_file(&self, more: &str, proxies: &str) -> String {
         let pin = match self.pin.is_empty() {
             true => String::new(),
             false => format!("pin = \"{}\"\n", self.pin),
@@ -69,7 +66,7 @@ impl Tunnel {
         )
     }
 
-    async fn run_client(&mut self, name: &str, file: &str, ports: &[u16]) -> usize {
+    pub async fn run_client(&mut self, name: &str, file: &str, ports: &[u16]) -> usize {
         let path = self.stage.write(&format!("{name}.toml"), file);
         let mut command = tunnel("client", &path);
         self.stage.start(name, &mut command, ports).await
@@ -82,13 +79,13 @@ impl Tunnel {
     }
 }
 
-fn proxy(name: &str, kind: &str, publish: u16, local: u16, more: &str) -> String {
+pub fn proxy(name: &str, kind: &str, publish: u16, local: u16, more: &str) -> String {
     format!(
         "[[proxies]]\nname = \"{name}\"\nproxy_type = \"{kind}\"\npublish_addr = \"127.0.0.1\"\npublish_port = {publish}\nlocal_port = {local}\n{more}\n"
     )
 }
 
-async fn visit(port: u16) -> bool {
+pub async fn visit(port: u16) -> bool {
     let talk = async {
         let mut visitor = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
         visitor.write_all(b"a word").await.ok()?;
@@ -100,7 +97,7 @@ async fn visit(port: u16) -> bool {
 }
 
 /// How long it takes until a published port leads to an echo.
-async fn until_back(port: u16) -> Duration {
+pub async fn until_back(port: u16) -> Duration {
     let began = Instant::now();
     while !visit(port).await {
         assert!(began.elapsed() < LIMIT, "port {port} is not back");
@@ -192,49 +189,6 @@ async fn a_certificate_that_is_not_believed_is_told_in_the_words_of_the_file() {
             "{log}"
         );
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_visitors_are_there_at_once() {
-    let mut tunnel = Tunnel::start("").await;
-    let port = free_port();
-    let proxies = proxy("echo", "tcp", port, traffic::echo().await.port(), "");
-    let file = tunnel.client_file("", &proxies);
-    tunnel.run_client("client", &file, &[port]).await;
-    let mut visitors = Vec::new();
-    for _ in 0..1000 {
-        let visitor = TcpStream::connect(("127.0.0.1", port)).await;
-        visitors.push(visitor.expect("it is open"));
-    }
-    for visitor in &mut visitors {
-        traffic::exchange(visitor, b"a word").await;
-    }
-    traffic::exchange(&mut visitors[0], b"the first is still there").await;
-}
-
-/// What speaks and hangs up, as many an old protocol does.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_ends_is_at_its_end_for_the_visitor_as_well() {
-    let mut tunnel = Tunnel::start("").await;
-    let service = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let local = service.local_addr().expect("it has one").port();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = service.accept().await {
-            let _ = stream.write_all(b"goodbye").await;
-        }
-    });
-    let published = free_port();
-    let file = tunnel.client_file("", &proxy("finger", "tcp", published, local, ""));
-    tunnel.run_client("client", &file, &[]).await;
-    let said = format!("published on 127.0.0.1:{published}");
-    tunnel.stage.until_file_has("client.log", &said).await;
-    let visitor = TcpStream::connect(("127.0.0.1", published)).await;
-    let mut visitor = visitor.expect("it is open");
-    let mut heard = String::new();
-    let reading = timeout(LIMIT, visitor.read_to_string(&mut heard)).await;
-    let read = reading.expect("he hears that it has ended");
-    read.expect("no reset");
-    assert_eq!(heard, "goodbye");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -513,102 +467,6 @@ async fn a_mistake_is_told_with_its_line_and_column() {
         log.contains("c.toml:3:1: [client] has no key `server_prot`, did you mean `server_port`?"),
         "{log}"
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_more_visitors_are_let_in_than_the_server_wants() {
-    let mut tunnel = Tunnel::start("max_visitors = 2").await;
-    let port = free_port();
-    let proxies = proxy("echo", "tcp", port, traffic::echo().await.port(), "");
-    let file = tunnel.client_file("", &proxies);
-    tunnel.run_client("client", &file, &[]).await;
-    let said = format!("published on 127.0.0.1:{port}");
-    tunnel.stage.until_file_has("client.log", &said).await;
-    let mut there = Vec::new();
-    for _ in 0..2 {
-        let visitor = TcpStream::connect(("127.0.0.1", port)).await;
-        let mut visitor = visitor.expect("it is open");
-        traffic::exchange(&mut visitor, b"a word").await;
-        there.push(visitor);
-    }
-    assert!(!visit(port).await, "a third one is let go");
-    tunnel
-        .stage
-        .until_file_has("server.log", "2 visitors")
-        .await;
-    traffic::exchange(&mut there[0], b"and these are not disturbed").await;
-    there.clear();
-    until_back(port).await;
-}
-
-/// smux 1 has no window for a stream, and whoever asks for much and takes nothing would stop everybody.
-#[tokio::test(flavor = "multi_thread")]
-async fn visitors_who_take_nothing_hold_up_no_others() {
-    let mut tunnel = Tunnel::start("").await;
-    let service = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let local = service.local_addr().expect("it has one").port();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = service.accept().await {
-            tokio::spawn(async move { stream.write_all(&vec![7; SENT]).await });
-        }
-    });
-    let published = free_port();
-    let file = tunnel.client_file("", &proxy("files", "tcp", published, local, ""));
-    tunnel.run_client("client", &file, &[]).await;
-    let said = format!("published on 127.0.0.1:{published}");
-    tunnel.stage.until_file_has("client.log", &said).await;
-    let mut idle = Vec::new();
-    for _ in 0..8 {
-        let visitor = TcpStream::connect(("127.0.0.1", published)).await;
-        idle.push(visitor.expect("it is open"));
-    }
-    sleep(Duration::from_secs(1)).await;
-    let all = async |mut visitor: TcpStream| {
-        let mut all = Vec::with_capacity(SENT);
-        let reading = timeout(LIMIT, visitor.read_to_end(&mut all)).await;
-        reading.expect("in time").expect("a whole file");
-        assert_eq!(all.len(), SENT);
-    };
-    let visitor = TcpStream::connect(("127.0.0.1", published)).await;
-    all(visitor.expect("it is open")).await;
-    // And they have what they asked for when they want it.
-    for visitor in idle {
-        all(visitor).await;
-    }
-}
-
-/// What a visitor sends before it ends its direction is answered, also after a while.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_visitor_that_ends_its_direction_has_its_answer() {
-    let mut tunnel = Tunnel::start("").await;
-    let service = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let local = service.local_addr().expect("it has one").port();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = service.accept().await {
-            tokio::spawn(async move {
-                let mut asked = [0; 8];
-                stream.read_exact(&mut asked).await?;
-                sleep(Duration::from_millis(2500)).await;
-                stream.write_all(b"an answer").await?;
-                let mut rest = Vec::new();
-                stream.read_to_end(&mut rest).await?;
-                Ok::<_, std::io::Error>(())
-            });
-        }
-    });
-    let published = free_port();
-    let file = tunnel.client_file("", &proxy("finger", "tcp", published, local, ""));
-    tunnel.run_client("client", &file, &[]).await;
-    let said = format!("published on 127.0.0.1:{published}");
-    tunnel.stage.until_file_has("client.log", &said).await;
-    let visitor = TcpStream::connect(("127.0.0.1", published)).await;
-    let mut visitor = visitor.expect("it is open");
-    visitor.write_all(b"question").await.expect("a socket");
-    visitor.shutdown().await.expect("a socket");
-    let mut heard = [0; 9];
-    let reading = timeout(LIMIT, visitor.read_exact(&mut heard)).await;
-    reading.expect("an answer in time").expect("an answer");
-    assert_eq!(&heard, b"an answer");
 }
 
 #[tokio::test(flavor = "multi_thread")]
