@@ -218,9 +218,9 @@ async fn what_would_go_another_way_does_not_run() {
     stage.write("tun", format!("{HK}tun: {{enable: true}}\n"));
     stage.write(
         "server",
-        // The line that a mistake stands in is shown, and no other.
-        format!("{:#}", json!({"inbounds": [{"type": "vless", "listen_port": 1}],
-            "outbounds": [{"type": "trojan", "server": "192.0.2.1", "server_port": 443, "password": "sesame"}]})),
+        json!({"inbounds": [{"type": "vless", "listen_port": 1}],
+            "outbounds": [{"type": "trojan", "server": "192.0.2.1", "server_port": 443, "password": "sesame"}]})
+        .to_string(),
     );
     stage.write("good", HK);
     stage.write("empty", json!({"version": 1, "servers": []}).to_string());

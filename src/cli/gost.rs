@@ -158,7 +158,7 @@ pub(super) fn test(files: &[PathBuf], json: bool) -> ExitCode {
             }
             for error in &loaded.errors {
                 eprintln!("{error}");
-                super::test::show(error);
+                super::test::show_to_person(error);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `mobula run`: the service, from its config to its end by a signal.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -113,9 +113,7 @@ fn print_errors(loaded: &Loaded) -> bool {
             say(format_args!("Failed to start: {error}"));
         }
         eprintln!("{error}");
-        if std::io::stderr().is_terminal() {
-            test::show(error);
-        }
+        test::show_to_person(error);
     }
     loaded.config.is_none()
 }

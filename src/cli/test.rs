@@ -45,22 +45,30 @@ fn for_people(meant: &Meant) {
     let loaded = &meant.loaded;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
-        if std::io::stderr().is_terminal() {
-            show(warning);
-        }
+        show_to_person(warning);
     }
     for message in &meant.left_out {
         eprintln!("left out: {message}");
     }
     for error in &loaded.errors {
         eprintln!("{error}");
-        show(error);
+        match meant.is_foreign {
+            true => show_to_person(error),
+            false => show(error),
+        }
     }
     if loaded.config.is_some() {
         if meant.is_foreign {
             meant.understood.iter().for_each(say);
         }
         say("Configuration OK.");
+    }
+}
+
+/// As [`show`], where a person reads it. A file of another program's may be one line with all its keys.
+pub(super) fn show_to_person(message: &Message) {
+    if std::io::stderr().is_terminal() {
+        show(message);
     }
 }
 

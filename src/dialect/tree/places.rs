@@ -52,3 +52,44 @@ fn steps(path: &str) -> Path {
     }
     steps.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::dialect::tree::{At, text};
+
+    #[test]
+    fn a_line_is_shown_with_its_mark() {
+        let yaml = "a:\n  - b: 99999 # no port\n";
+        let json = "{ // one\n \"a\": [{\"b\": 99999,}]\n}";
+        let source = Arc::from("x");
+        let of_yaml = text::read(yaml, &source).unwrap();
+        let of_json = text::read_json(json, &source).unwrap();
+        for (root, text, line) in [
+            (
+                of_yaml,
+                yaml,
+                "2 |   - b: 99999 # no port\n  |        ^^^^^",
+            ),
+            (
+                of_json,
+                json,
+                "2 |  \"a\": [{\"b\": 99999,}]\n  |              ^^^^^",
+            ),
+        ] {
+            let node = root.get("a").unwrap().items()[0].get("b").unwrap();
+            let said = placed(vec![node.at.message("no port")], "x", text);
+            let excerpt = said[0].excerpt().unwrap();
+            assert!(excerpt.ends_with(line), "{excerpt}");
+            // What is about another file stays as it is.
+            let other = At {
+                source: Arc::from("y"),
+                ..node.at.clone()
+            };
+            let said = placed(vec![other.message("no port")], "x", text);
+            assert_eq!(said[0].excerpt(), None);
+        }
+    }
+}
