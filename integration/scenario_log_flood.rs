@@ -135,6 +135,33 @@ async fn counts_are_told_some_seconds_later_with_an_access_log_and_without() {
     }
 }
 
+/// What a library has to say of somebody's frames is no line for each of them.
+#[tokio::test]
+async fn frames_of_http2_that_nobody_asked_for_fill_no_log() {
+    let mut stage = Stage::new();
+    let port = free_port();
+    let mut config = Vmess::ws().server(Mobula, port);
+    config["inbounds"][0]["streamSettings"] =
+        json!({"network": "grpc", "grpcSettings": {"serviceName": "a"}});
+    let index = stage.run(Mobula, "server", &config, &[port]).await;
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+        .await
+        .expect("mobula listens");
+    let mut flood = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    for _ in 0..5_000 {
+        // An answer to a ping.
+        flood.extend_from_slice(b"\0\0\x08\x06\x01\0\0\0\0abcdefgh");
+    }
+    stream.write_all(&flood).await.expect("mobula reads");
+    let hearing = async {
+        let mut answer = vec![0; 64 * 1024];
+        while stream.read(&mut answer).await.is_ok_and(|n| n > 0) {}
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(2), hearing).await;
+    let said = stage.log(index).len() + stage.read_so_far("access.log").len();
+    assert!(said < 4 * 1024, "{said} bytes");
+}
+
 /// Passes one connection on, and gives what it began with.
 async fn record(tap: u16, server: u16) -> tokio::sync::oneshot::Receiver<Vec<u8>> {
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, tap))

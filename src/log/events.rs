@@ -40,10 +40,14 @@ impl Threshold {
 
     fn lets(metadata: &Metadata<'_>) -> bool {
         let (level, most) = (*metadata.level(), Self::level());
-        // What the libraries have to say is for those who debug them.
         let is_ours = metadata.target().starts_with(env!("CARGO_PKG_NAME"));
+        // What the libraries have to say is for those who debug them: a stranger has h2 warn of each of his frames.
+        let of_others = match most >= LevelFilter::DEBUG {
+            true => Level::WARN,
+            false => Level::ERROR,
+        };
         let is_notice = metadata.target() == NOTICE && most >= LevelFilter::WARN;
-        (level <= most && (is_ours || level <= Level::WARN)) || is_notice
+        (level <= most && (is_ours || level <= of_others)) || is_notice
     }
 }
 
