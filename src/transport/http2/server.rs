@@ -231,6 +231,7 @@ async fn drive<S: Service>(
     let mut watch = std::pin::pin!(keepalive::watch(pings, service.pings(), streams.clone()));
     let mut look = std::pin::pin!(sleep(LOOK));
     let mut used = Instant::now();
+    let mut is_let_go = false;
     loop {
         tokio::select! {
             biased;
@@ -255,7 +256,11 @@ async fn drive<S: Service>(
                 let now = Instant::now();
                 if streams.count() > 0 {
                     used = now;
+                } else if is_let_go {
+                    debug!("HTTP/2 connection: it was let go and stays");
+                    return;
                 } else if now >= used + IDLE {
+                    is_let_go = true;
                     connection.graceful_shutdown();
                 }
                 look.as_mut().reset(now + LOOK);

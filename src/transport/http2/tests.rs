@@ -326,6 +326,32 @@ async fn a_peer_that_answers_no_ping_is_given_up() {
     );
 }
 
+/// One that answers no ping would keep a farewell from its end.
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_streams_is_let_go_whatever_its_client_does() {
+    let pair = Pair::grpc();
+    let (mut near, far) = duplex(64 * 1024);
+    pair.connections.send(Link::other(far)).unwrap();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    near.write_all(preface).await.unwrap();
+    let begin = Instant::now();
+    let ending = async {
+        let mut buf = vec![0; 1024];
+        let mut next = begin;
+        loop {
+            next += Duration::from_secs(15);
+            tokio::select! {
+                read = near.read(&mut buf) => if read.map_or(true, |n| n == 0) { return },
+                () = tokio::time::sleep_until(next) => {
+                    let _ = near.write_all(b"\0\0\x08\x06\0\0\0\0\0abcdefgh").await;
+                }
+            }
+        }
+    };
+    timeout(Duration::from_secs(430), ending).await.unwrap();
+    assert!(begin.elapsed() >= Duration::from_secs(300));
+}
+
 /// A server may have said all, and still listen.
 #[tokio::test]
 async fn a_server_that_has_ended_still_hears_its_client() {
