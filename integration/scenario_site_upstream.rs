@@ -1,6 +1,7 @@
 //! A site on the port of a tunnel that another web server has.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -189,6 +190,31 @@ async fn an_upstream_that_is_down_is_a_502() {
         answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"),
         "{answer}"
     );
+}
+
+/// Nor is one that waits for a body which its visitor spoils.
+#[tokio::test]
+async fn a_visitor_who_breaks_off_is_not_an_upstream_that_is_down() {
+    let upstream = listen();
+    let to = format!("http://{}", upstream.local_addr().unwrap());
+    let front = Front::new(Stage::new(), Vmess::ws(), json!(to)).await;
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
+    let answer = raw(
+        front.port,
+        &format!("{head}Transfer-Encoding: chunked\r\n\r\n-5\r\n"),
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    let mut leaving = TcpStream::connect((Ipv4Addr::LOCALHOST, front.port))
+        .await
+        .unwrap();
+    let begun = format!("{head}Content-Length: 1000\r\n\r\nabc");
+    leaving.write_all(begun.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(leaving);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let log = front.stage.read_so_far("server.log");
+    assert!(!log.contains("fallback-down"), "{log}");
 }
 
 /// An upstream that breaks off does not look as if it had ended.

@@ -52,6 +52,8 @@ enum Down {
     Answer(String),
     /// Nothing came.
     Slow,
+    /// The visitor broke off, or what he sent is no body.
+    Visitor(String),
 }
 
 impl Upstream {
@@ -78,6 +80,10 @@ impl Upstream {
                 debug!(upstream = self.name, "no answer within {SILENCE:?}");
                 return page(StatusCode::GATEWAY_TIMEOUT);
             }
+            Down::Visitor(text) => {
+                debug!(upstream = self.name, "the request's body: {text}");
+                return page(StatusCode::BAD_REQUEST);
+            }
             Down::Connect(source) => source,
             Down::Answer(text) => io::Error::other(text),
         };
@@ -95,7 +101,10 @@ impl Upstream {
         guest: &Guest,
     ) -> Result<Response<Body>, Down> {
         let (request, pulse, upgrade) = self.forwarded(request, guest);
-        let broken = |e: hyper::Error| Down::Answer(reason(&e));
+        let broken = |e: hyper::Error| match e.is_user() {
+            true => Down::Visitor(reason(&e)),
+            false => Down::Answer(reason(&e)),
+        };
         let (mut sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
             .title_case_headers(true)
