@@ -6,7 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Context;
 use std::time::Duration;
 
@@ -23,12 +23,50 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A proxy in between writes its own time, and clients of V2Ray draw theirs from half a minute around the right one.
 const TOLERANCE: u64 = 10;
 
+/// So many requests in a row without an answer are not for their targets any more: the account has been taken away, say.
+const FEW: u8 = 3;
+
+/// Whether an account is one that its server answers.
+#[derive(Debug)]
+pub(super) struct Answered {
+    /// Requests since the last answer that had none; [`FEW`] before the first one.
+    missed: AtomicU8,
+}
+
+impl Answered {
+    fn is_usual(&self) -> bool {
+        self.missed.load(Ordering::Relaxed) < FEW
+    }
+
+    fn came(&self) {
+        if self.missed.load(Ordering::Relaxed) > 0 {
+            self.missed.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// One more without.
+    fn missed(&self) {
+        let more = |missed: u8| (missed < FEW).then(|| missed + 1);
+        let _ = self
+            .missed
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    }
+}
+
+impl Default for Answered {
+    fn default() -> Self {
+        Self {
+            missed: AtomicU8::new(FEW),
+        }
+    }
+}
+
 /// An answer that a client waits for.
 pub(super) struct Awaited {
     far: FarEnd,
     credentials: Credentials,
-    /// The account has been answered, here or before.
-    answered: Arc<AtomicBool>,
+    /// The account's, here and before.
+    answered: Arc<Answered>,
     timer: Option<Pin<Box<Sleep>>>,
     /// Nothing more will be said.
     told: bool,
@@ -37,7 +75,7 @@ pub(super) struct Awaited {
 
 impl Awaited {
     /// `answered` is the account's own.
-    pub(super) fn new(far: FarEnd, credentials: Credentials, answered: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(far: FarEnd, credentials: Credentials, answered: Arc<Answered>) -> Self {
         Self {
             far,
             credentials,
@@ -51,24 +89,25 @@ impl Awaited {
     /// It has come.
     pub(super) fn came(&mut self) {
         self.step.done("the server has answered");
-        if !self.answered.load(Ordering::Relaxed) {
-            self.answered.store(true, Ordering::Relaxed);
-        }
+        self.answered.came();
     }
 
     /// The connection has ended without it.
     pub(super) fn never_came(&self) -> AnswerError {
+        let is_usual = self.answered.is_usual();
+        self.answered.missed();
         match self.clock() {
             Some(error) => error,
-            None if self.answered.load(Ordering::Relaxed) => AnswerError::ClosedThisOne,
+            None if is_usual => AnswerError::ClosedThisOne,
             None => AnswerError::Closed(self.credentials),
         }
     }
 
     /// The connection has ended without it, in a protocol where that may be all there is to say.
     pub(super) fn ended(&self) {
-        if !self.answered.load(Ordering::Relaxed) {
-            self.tell(&self.never_came());
+        let error = self.never_came();
+        if !matches!(error, AnswerError::ClosedThisOne) {
+            self.tell(&error);
         }
     }
 
@@ -80,9 +119,12 @@ impl Awaited {
             error.kind(),
             BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
         );
-        match is_end && code_of(&error).is_none() && !self.answered.load(Ordering::Relaxed) {
-            true => self.never_came().into(),
-            false => error,
+        if !is_end || code_of(&error).is_some() {
+            return error;
+        }
+        match self.never_came() {
+            AnswerError::ClosedThisOne => error,
+            silent => silent.into(),
         }
     }
 
@@ -93,7 +135,7 @@ impl Awaited {
         }
         if self.timer.is_none() {
             // The clock is known before the first question, as a rule; with early data it is not.
-            let is_known = self.answered.load(Ordering::Relaxed);
+            let is_known = self.answered.is_usual();
             if is_known && self.clock().is_none() {
                 self.told = true;
                 return None;
@@ -107,7 +149,7 @@ impl Awaited {
         if let Some(error) = self.clock() {
             return Some(error.into());
         }
-        if !self.answered.load(Ordering::Relaxed) {
+        if !self.answered.is_usual() {
             let silent = AnswerError::Silent {
                 who: self.credentials,
                 after: PATIENCE,
@@ -162,7 +204,11 @@ mod tests {
             clock: Some(Arc::new(clock)),
             ..FarEnd::default()
         };
-        Awaited::new(far, credentials, Arc::new(AtomicBool::new(answered)))
+        let account = Answered::default();
+        if answered {
+            account.came();
+        }
+        Awaited::new(far, credentials, Arc::new(account))
     }
 
     #[test]
@@ -183,6 +229,16 @@ mod tests {
                 .contains("s ahead of the server's")
         );
         assert_eq!(said(Credentials::Vless, 3600, false).0, "no-answer");
+    }
+
+    #[test]
+    fn an_account_that_is_answered_no_more_is_looked_at_again() {
+        let asked = awaited(VMESS, 0, true);
+        let next = || asked.never_came().code();
+        assert_eq!([next(), next(), next()], ["no-answer-target"; 3]);
+        assert_eq!([next(), next()], ["no-answer"; 2]);
+        asked.answered.came();
+        assert_eq!(next(), "no-answer-target");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -18,7 +17,7 @@ use crate::address::{Destination, Network};
 use crate::cause::Credentials;
 use crate::io::{Link, PacketStream, Packets, Prefixed};
 use crate::protocol::accounts::Account;
-use crate::protocol::awaited::Awaited;
+use crate::protocol::awaited::{Answered, Awaited};
 use crate::protocol::length_prefixed::OfOne;
 use crate::protocol::servers::Servers;
 use crate::protocol::{FirstPayload, PacketWay, ProxyTraits};
@@ -28,7 +27,7 @@ pub struct Outbound {
     servers: Servers<Account>,
     udp: Udp,
     /// A server has answered.
-    answered: Arc<AtomicBool>,
+    answered: Arc<Answered>,
 }
 
 /// Who we are at one server.

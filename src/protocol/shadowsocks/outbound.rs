@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use bytes::{Bytes, BytesMut};
 
@@ -20,7 +19,7 @@ use crate::address::{Destination, Form};
 use crate::cause::Credentials;
 use crate::io::{Link, Packets};
 use crate::mux;
-use crate::protocol::awaited::Awaited;
+use crate::protocol::awaited::{Answered, Awaited};
 use crate::protocol::bare::{BareStream, Payload};
 use crate::protocol::servers::Servers;
 use crate::protocol::{FirstPayload, PacketWay, ProxyTraits};
@@ -31,8 +30,8 @@ pub struct Outbound(Servers<Account>);
 /// Who we are at one server.
 pub struct Account {
     settings: AccountSettings,
-    /// The server has answered it.
-    answered: Arc<AtomicBool>,
+    /// Whether the server answers it.
+    answered: Arc<Answered>,
 }
 
 impl From<OutboundSettings> for Outbound {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use bytes::BytesMut;
 
@@ -14,7 +13,7 @@ use crate::address::Destination;
 use crate::cause::Credentials;
 use crate::io::{Link, PacketStream, Packets};
 use crate::mux;
-use crate::protocol::awaited::Awaited;
+use crate::protocol::awaited::{Answered, Awaited};
 use crate::protocol::servers::Servers;
 use crate::protocol::{FirstPayload, PacketWay, ProxyTraits};
 use crate::seam::FarEnd;
@@ -25,8 +24,8 @@ pub struct Outbound(Servers<Account>);
 pub struct Account {
     key: Key,
     level: u32,
-    /// The server has answered it.
-    answered: Arc<AtomicBool>,
+    /// Whether the server answers it.
+    answered: Arc<Answered>,
 }
 
 impl From<OutboundSettings> for Outbound {

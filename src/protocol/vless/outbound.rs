@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use bytes::BytesMut;
 
@@ -12,7 +11,7 @@ use super::stream::VlessStream;
 use crate::address::Destination;
 use crate::cause::Credentials;
 use crate::io::{Link, PacketStream, Packets};
-use crate::protocol::awaited::Awaited;
+use crate::protocol::awaited::{Answered, Awaited};
 use crate::protocol::length_prefixed::OfOne;
 use crate::protocol::servers::Servers;
 use crate::protocol::{FirstPayload, PacketWay, ProxyTraits};
@@ -23,8 +22,8 @@ pub struct Outbound(Servers<Account>);
 /// Who we are at one server.
 pub struct Account {
     settings: AccountSettings,
-    /// The server has answered it.
-    answered: Arc<AtomicBool>,
+    /// Whether the server answers it.
+    answered: Arc<Answered>,
 }
 
 impl From<OutboundSettings> for Outbound {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use bytes::BytesMut;
 
@@ -19,7 +18,7 @@ use super::writer::Writer;
 use crate::address::Destination;
 use crate::cause::Credentials;
 use crate::io::{Link, Packets};
-use crate::protocol::awaited::Awaited;
+use crate::protocol::awaited::{Answered, Awaited};
 use crate::protocol::replay::{MAX_SKEW, now};
 use crate::protocol::servers::Servers;
 use crate::protocol::{FirstPayload, PacketWay, ProxyTraits};
@@ -34,8 +33,8 @@ pub struct Account {
     settings: AccountSettings,
     /// What is known of the server.
     server: Arc<Known>,
-    /// The server has answered it.
-    answered: Arc<AtomicBool>,
+    /// Whether the server answers it.
+    answered: Arc<Answered>,
 }
 
 impl From<OutboundSettings> for Outbound {
