@@ -227,6 +227,10 @@ impl TlsError {
             Self::Untrusted(why) => fmt::Display::fmt(why, f),
             Self::Certificate(what) => f.write_str(what),
             Self::NotTls => f.write_str("the server does not speak TLS on this port"),
+            Self::Alert { alert, .. } if alert == NO_PROTOCOL => write!(
+                f,
+                "the server ends the TLS handshake: {alert}, it speaks none of those that `alpn` offers (gRPC and `http` need `h2` there)"
+            ),
             Self::Alert { host, alert } => write!(
                 f,
                 "the server ends the TLS handshake: {alert}, does it know the name {host}?"
@@ -240,6 +244,9 @@ impl TlsError {
         }
     }
 }
+
+/// rustls' name of the alert for protocols that have nothing in common.
+const NO_PROTOCOL: &str = "NoApplicationProtocol";
 
 fn not_for(host: &Host, presented: &[String]) -> String {
     match presented {

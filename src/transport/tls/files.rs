@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::settings::Authorities;
@@ -138,7 +138,15 @@ impl Pem {
         let text = self.read()?;
         let chain: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes())
             .collect::<Result<_, _>>()
-            .map_err(|e| format!("{} is broken PEM: {e}", self.name("certificate")))?;
+            .map_err(|e| match e {
+                pem::Error::MissingSectionEnd { .. } => {
+                    format!(
+                        "{} is broken PEM: it has no `-----END CERTIFICATE-----`, is it cut off?",
+                        self.name("certificate")
+                    )
+                }
+                e => format!("{} is broken PEM: {e}", self.name("certificate")),
+            })?;
         if chain.is_empty() {
             return Err(format!(
                 "{} holds no certificate, expected `-----BEGIN CERTIFICATE-----`",
