@@ -71,6 +71,16 @@ fn all(from: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Of links it may be in another encoding, for the names in them: these are spoiled then, and nothing else.
+fn text_of(bytes: Vec<u8>) -> Option<String> {
+    let spoiled = match String::from_utf8(bytes) {
+        Ok(text) => return Some(text),
+        Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned(),
+    };
+    let (form, _) = form::recognise(&spoiled);
+    (form == Form::Links).then_some(spoiled)
+}
+
 /// A text that was given, and what it is called.
 pub(super) struct Given {
     pub(super) name: String,
@@ -83,8 +93,8 @@ impl Given {
     pub(super) fn of(from: &str) -> Result<Self, String> {
         let source = Source::of(Path::new(from));
         let name = source.name();
-        let text = String::from_utf8(source.bytes()?)
-            .map_err(|_| format!("{}: this is not UTF-8 text", name.escape_debug()))?;
+        let text = text_of(source.bytes()?)
+            .ok_or_else(|| format!("{}: this is not UTF-8 text", name.escape_debug()))?;
         Ok(Self {
             name,
             text,

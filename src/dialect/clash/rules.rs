@@ -1,5 +1,6 @@
 //! `rules`, and what their policies come to: a proxy, the choice of a group, straight there, or nowhere.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::groups;
@@ -44,11 +45,18 @@ pub(super) fn read<'n>(keys: &Keys<'n>, parts: &mut Parts) -> Rules<'n> {
             last = Some((&line.at, words.get(1).copied().unwrap_or_default()));
             break;
         }
-        let [_, value, policy, flags @ ..] = &words[..] else {
-            unbuilt.add(&line.at, format!("of kind `{}`", kind.escape_debug()));
-            continue;
+        let (value, policy, flags) = match &words[..] {
+            // It may have commas itself, and is followed by nothing but the policy.
+            [_, pattern @ .., policy] if kind == "DOMAIN-REGEX" && !pattern.is_empty() => {
+                (pattern.join(",").into(), *policy, &[][..])
+            }
+            [_, value, policy, flags @ ..] => (Cow::from(*value), *policy, flags),
+            _ => {
+                unbuilt.add(&line.at, format!("of kind `{}`", kind.escape_debug()));
+                continue;
+            }
         };
-        let (asks, is_about_addresses) = match asks(&kind, value, flags) {
+        let (asks, is_about_addresses) = match asks(&kind, &value, flags) {
             Some(Ok(read)) => read,
             Some(Err(text)) => {
                 notes.astray(&line.at, format_args!("{text}: the rule is left out"));

@@ -52,7 +52,48 @@ pub(in crate::dialect) fn write(config: &Config, lines: &mut Vec<String>) -> Str
         root["proxy-groups"] = groups.into();
         root["rules"] = json!([format!("MATCH,{group}")]);
     }
+    rename(&mut root, lines);
     yaml::text(&root)
+}
+
+/// Names that are mihomo's own.
+const OWN: [&str; 5] = ["COMPATIBLE", "DIRECT", "PASS", "REJECT", "REJECT-DROP"];
+
+/// Gives others to proxies that have one of these; nothing that is written leads to mihomo's own.
+fn rename(root: &mut Value, lines: &mut Vec<String>) {
+    let names = names_of(
+        root["proxies"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default(),
+    );
+    for own in OWN
+        .into_iter()
+        .filter(|own| names.iter().any(|name| name == own))
+    {
+        let mut others = (2..).map(|n| format!("{own} {n}"));
+        let Some(other) = others.find(|other| !names.contains(other)) else {
+            continue;
+        };
+        lines.push(format!(
+            "outbound `{own}`: the name is mihomo's own, there it is `{other}`"
+        ));
+        let give = |place: &mut Value| {
+            if place == own {
+                *place = other.as_str().into();
+            }
+        };
+        for proxy in root["proxies"].as_array_mut().into_iter().flatten() {
+            for key in ["name", "dialer-proxy"] {
+                proxy.get_mut(key).into_iter().for_each(give);
+            }
+        }
+        let groups = root.get_mut("proxy-groups").and_then(Value::as_array_mut);
+        for group in groups.into_iter().flatten() {
+            let members = group["proxies"].as_array_mut();
+            members.into_iter().flatten().for_each(give);
+        }
+    }
 }
 
 fn names_of(proxies: &[Value]) -> Vec<String> {

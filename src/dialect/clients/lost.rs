@@ -2,6 +2,7 @@
 //!
 //! What would change who can read or who is believed keeps an outbound from being written; all else is told.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::net::IpAddr;
 
@@ -11,6 +12,7 @@ use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
+use crate::address::Host;
 use crate::config::{Config, Inbound, Listen, LogTarget, Outbound};
 use crate::dialect::links::bare;
 use crate::dialect::links::said::Said;
@@ -21,7 +23,9 @@ use crate::protocol::servers::ServerSettings;
 use crate::protocol::shadowsocks::{AccountSecret, AccountSettings, Method};
 use crate::protocol::{Grant, InboundSettings, freedom, vmess};
 use crate::transport::tcp::{FastOpen, SockOpt};
-use crate::transport::{ClientCarrier, ServerSettings as ServerTransport, tls, ws};
+use crate::transport::{
+    ClientCarrier, ClientSettings as ClientTransport, ServerSettings as ServerTransport, tls, ws,
+};
 
 /// Adds what was said to the lines.
 pub(in crate::dialect) fn take(said: Said, lines: &mut Vec<String>) {
@@ -284,7 +288,8 @@ pub(in crate::dialect) fn vmess(account: &vmess::AccountSettings, said: &mut Sai
 /// Method and password of a Shadowsocks account.
 pub(in crate::dialect) fn secret(account: &AccountSettings) -> (&'static str, String) {
     let (method, password) = match &account.secret {
-        AccountSecret::None => (Method::None, String::new()),
+        // Xray takes none that is empty, and nobody looks at it.
+        AccountSecret::None => (Method::None, "none".to_owned()),
         AccountSecret::Aead(password) => (
             Method::Aead(password.key().cipher),
             password.text().to_owned(),
@@ -365,10 +370,6 @@ pub(in crate::dialect) fn carrier(carrier: &ClientCarrier, whose: &str, said: &m
             }
         }
         ClientCarrier::Grpc(grpc) => {
-            if grpc.paths.name().starts_with('/') {
-                let text = "paths of one's own have no word there, expected a plain name";
-                said.error("streamSettings.grpcSettings.serviceName", text);
-            }
             let others = [
                 ("multiMode", grpc.multi),
                 ("user_agent", grpc.user_agent.is_some()),
@@ -443,6 +444,51 @@ pub(in crate::dialect) fn headers(headers: &HeaderMap, host: Option<&HeaderValue
         map.insert(spelled(name), value);
     }
     Value::Object(map)
+}
+
+/// The same with the host named that ours asks for where that is the name for TLS: these programs ask for the server's.
+pub(in crate::dialect) fn with_host<'a>(
+    transport: &'a ClientTransport,
+    server: &Host,
+) -> Cow<'a, ClientTransport> {
+    let name = transport
+        .security
+        .as_ref()
+        .and_then(|tls| tls.server_name.as_ref());
+    let Some(Host::Domain(name)) = name else {
+        return Cow::Borrowed(transport);
+    };
+    let mut named = transport.clone();
+    let host = match &mut named.carrier {
+        ClientCarrier::Ws(ws) | ClientCarrier::Browser(ws) if matches!(server, Host::Ip(_)) => {
+            &mut ws.host
+        }
+        ClientCarrier::HttpUpgrade(upgrade) => &mut upgrade.host,
+        _ => return Cow::Borrowed(transport),
+    };
+    if host.is_none() {
+        *host = HeaderValue::try_from(name).ok();
+    }
+    Cow::Owned(named)
+}
+
+/// A path as a program asks for it that takes a `?` for a part of the path's last name.
+pub(in crate::dialect) fn without_query<'a>(
+    path: &'a str,
+    whose: &str,
+    said: &mut Said,
+) -> &'a str {
+    let Some((path, query)) = path.split_once('?') else {
+        return path;
+    };
+    let query = query.escape_debug();
+    said.left_out(
+        "streamSettings",
+        format_args!(
+            "`?{query}` of the path: {whose} has no query there, and servers of V2Ray look at none"
+        ),
+    );
+    path
 }
 
 /// As people spell it, and Go's programs compare it: `Sec-WebSocket-Protocol` of `sec-websocket-protocol`.

@@ -93,11 +93,12 @@ pub fn recognise(text: &str) -> (Form, Cow<'_, str>) {
     let text = text.trim_start_matches('\u{feff}');
     if !text.contains("://")
         && let Some(bytes) = decode(text.trim())
-        && let Ok(inner) = String::from_utf8(bytes)
+        // The name of a link may be in another encoding.
+        && let inner = String::from_utf8_lossy(&bytes)
         && let form = of_plain(&inner)
         && form != Form::V2ray
     {
-        return (form, inner.into());
+        return (form, inner.into_owned().into());
     }
     (of_plain(text), text.into())
 }
@@ -239,6 +240,18 @@ fn of_v2ray(text: &str, name: &str) -> Result<Read, Vec<Message>> {
     let Some(mut config) = loaded.config else {
         return Err(loaded.errors);
     };
+    let nothing = Config {
+        log: config.log.clone(),
+        ..Config::default()
+    };
+    if config == nothing {
+        // What a server answers that has no config for somebody, say.
+        let text =
+            "there is nothing of a config in it, expected `inbounds`, `outbounds` or another part";
+        let mut messages = loaded.warnings;
+        messages.push(Message::of_file(name, text.to_owned()));
+        return Err(messages);
+    }
     let warnings = loaded.warnings.into_iter();
     let left_out: Vec<Message> = warnings
         .filter(|message| message.line.contains("LEFT OUT"))

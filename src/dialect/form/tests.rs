@@ -1,3 +1,7 @@
+//! What comes back from every form, and what is said of what does not.
+
+mod asked;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -97,7 +101,7 @@ fn outbounds() -> Vec<Value> {
         options,
         insecure,
         vmess(tls(
-            json!({"network": "ws", "wsSettings": {"path": "/ray?x=y", "headers": {"Host": "h.example", "X-A": "1"},
+            json!({"network": "ws", "wsSettings": {"path": "/ray%3Fx=y", "headers": {"Host": "h.example", "X-A": "1"},
             "maxEarlyData": 2048, "earlyDataHeaderName": "Sec-WebSocket-Protocol"}}),
         )),
         vmess(json!({"network": "ws", "wsSettings": {"path": "/ray", "maxEarlyData": 7}})),
@@ -160,6 +164,14 @@ fn a_config_comes_back_from_every_form_as_it_was() {
                 && other.server_name.is_none()
             {
                 tls.server_name = None;
+            }
+            // What we ask for without being told is told to others.
+            if let (ClientCarrier::Ws(ws), ClientCarrier::Ws(other)) =
+                (&mut is.transport.carrier, &was.transport.carrier)
+                && other.host.is_none()
+                && ws.host.as_ref().is_some_and(|host| host == "tls.example")
+            {
+                ws.host = None;
             }
             // `auto` would be no cipher at all there, which Xray's servers refuse.
             if let OutboundSettings::Vmess(vmess) = &mut is.protocol
@@ -437,7 +449,7 @@ fn rules_of_clash_go_where_they_went() {
         "{HK}proxy-groups:\n- {{name: PROXY, type: select, proxies: [hy, DIRECT, jp]}}\n\
          - {{name: last, type: select, proxies: [DIRECT, PROXY]}}\nrules:\n- IP-CIDR,192.168.0.0/16,DIRECT,no-resolve\n\
          - DOMAIN-SUFFIX,a.test,hk\n- DOMAIN,b.test,hk\n- DOMAIN-KEYWORD,ads,REJECT\n- DST-PORT,80/443,PROXY\n\
-         - GEOIP,LAN,DIRECT\n- SRC-IP-CIDR,192.0.2.0/24,hk\n- NETWORK,UDP,REJECT\n- MATCH,last\n- DOMAIN,c.test,hk\n"
+         - DOMAIN-REGEX,^r{{1,2}}\\.test$,hk\n- GEOIP,LAN,DIRECT\n- SRC-IP-CIDR,192.0.2.0/24,hk\n- NETWORK,UDP,REJECT\n- MATCH,last\n- DOMAIN,c.test,hk\n"
     );
     let (read, rules) = carried(&text);
     let field = |mut rule: Value, tag: &str| {
@@ -453,6 +465,7 @@ fn rules_of_clash_go_where_they_went() {
             field(json!({"domain": ["keyword:ads"]}), "reject"),
             field(json!({"ip": ["192.168.0.0/16"]}), "direct"),
             field(json!({"port": "80,443"}), "jp"),
+            field(json!({"domain": [r"regexp:^r{1,2}\.test$"]}), "hk"),
             field(json!({"ip": ["geoip:private"]}), "direct"),
             field(json!({"source": ["192.0.2.0/24"]}), "hk"),
             field(json!({"network": ["udp"]}), "reject"),
@@ -588,6 +601,8 @@ fn rules_of_sing_box_go_where_they_went() {
         {"domain_suffix": [".a.test", "b.test"], "ip_cidr": "192.0.2.0/24", "port": 443, "port_range": ["1000:2000", ":9"], "outbound": "hk"},
         {"network": "udp", "inbound": ["in"], "action": "reject"},
         {"clash_mode": "rule", "port": 25, "outbound": "hk"},
+        {"domain": [], "ip_is_private": false, "port": [26], "action": "reject", "method": "drop"},
+        {"domain": [], "outbound": "hk"},
     ]}})));
     let field = |mut rule: Value, tag: &str| {
         rule["type"] = "field".into();
@@ -605,6 +620,8 @@ fn rules_of_sing_box_go_where_they_went() {
             field(json!({"ip": ["192.0.2.0/24"], "port": ports}), "hk"),
             field(json!({"network": ["udp"], "inboundTag": ["in"]}), "block"),
             field(json!({"port": "25"}), "hk"),
+            field(json!({"port": "26"}), "block"),
+            field(json!({"network": ["tcp,udp"]}), "hk"),
         ]
     );
     assert_eq!(read.config.outbounds[0].tag.as_deref(), Some("direct"));

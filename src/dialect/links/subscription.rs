@@ -11,7 +11,8 @@ use super::SCHEMES;
 pub fn links(text: &str) -> Vec<String> {
     let text = text.trim_start_matches('\u{feff}').trim();
     let decoded = (!text.contains("://")).then(|| decode(text)).flatten();
-    let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = decoded.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let decoded = decoded.filter(|text| text.contains("://"));
     let lines = decoded.as_deref().unwrap_or(text).lines().map(str::trim);
     let links =
         lines.filter(|line| !line.is_empty() && !line.starts_with('#') && !line.starts_with("//"));

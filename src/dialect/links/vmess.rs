@@ -36,7 +36,8 @@ pub(super) fn read(rest: &str, said: &mut Said) -> Option<Outbound> {
     {
         return read_shadowrocket(&uri, method, rest, said);
     }
-    let value = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    // The name may be in another encoding.
+    let value = bytes.and_then(|bytes| serde_json::from_str(&String::from_utf8_lossy(&bytes)).ok());
     let Some(Value::Object(map)) = value else {
         said.error(
             "link",

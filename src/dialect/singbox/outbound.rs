@@ -55,7 +55,7 @@ fn protocol(keys: &Keys, kind: &str, files: Files<'_>) -> Option<Made> {
         "vmess" => {
             let to = server(keys, "server", "server_port");
             let account = nodes::vmess(keys, ["security", "alter_id", "authenticated_length"]);
-            let (transport, mux) = tunnel(keys, to.as_ref(), files)?;
+            let (transport, mux) = tunnel(keys, files)?;
             keys.silent(&["global_padding"]);
             let servers = one(to?, account?);
             let settings = vmess::OutboundSettings { servers };
@@ -66,7 +66,7 @@ fn protocol(keys: &Keys, kind: &str, files: Files<'_>) -> Option<Made> {
             let id = id(keys);
             let text = "this flow is not built: remove it at both ends, TLS alone seals the connection as well";
             keys.refuse(&["flow"], text);
-            let (transport, mux) = tunnel(keys, to.as_ref(), files)?;
+            let (transport, mux) = tunnel(keys, files)?;
             let account = vless::AccountSettings {
                 id: id?.into(),
                 ..vless::AccountSettings::default()
@@ -78,7 +78,7 @@ fn protocol(keys: &Keys, kind: &str, files: Files<'_>) -> Option<Made> {
         "trojan" => {
             let to = server(keys, "server", "server_port");
             let password = keys.required("password");
-            let (transport, mux) = tunnel(keys, to.as_ref(), files)?;
+            let (transport, mux) = tunnel(keys, files)?;
             let account = trojan::AccountSettings {
                 password: password?.to_owned().into(),
                 ..trojan::AccountSettings::default()
@@ -159,12 +159,8 @@ fn protocol(keys: &Keys, kind: &str, files: Files<'_>) -> Option<Made> {
 }
 
 /// What belongs to the tunnel; `None` when it cannot be built, which has been said.
-fn tunnel(
-    keys: &Keys,
-    to: Option<&crate::address::Destination>,
-    files: Files<'_>,
-) -> Option<(ClientSettings, Option<mux::Settings>)> {
-    let carrier = super::transport::read(keys, to)?;
+fn tunnel(keys: &Keys, files: Files<'_>) -> Option<(ClientSettings, Option<mux::Settings>)> {
+    let carrier = super::transport::read(keys)?;
     let security = super::tls::read(keys, &carrier, files)?;
     no_multiplex(keys);
     no_network(keys);

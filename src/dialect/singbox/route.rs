@@ -168,37 +168,30 @@ fn rule<'n>(
         other => return Err(format!("`action: {}`", other.escape_debug())),
     };
     let (names, addresses, rest) = asks(node)?;
+    let names_destinations = !names.is_empty() || !addresses.is_empty();
     // Names and addresses are alternatives there, and both needed here.
     for one in [names, addresses] {
         if !one.is_empty() {
             rules.push(&node.at, one.and(&rest), &target, false);
         }
     }
-    if !has_destination(node) {
+    if !names_destinations {
+        let rest = match rest.is_empty() {
+            true => Asks::everything(),
+            false => rest,
+        };
         rules.push(&node.at, rest, &target, false);
     }
     Ok(())
 }
 
-const DESTINATIONS: [&str; 8] = [
-    "domain",
-    "domain_suffix",
-    "domain_keyword",
-    "domain_regex",
-    "geosite",
-    "ip_cidr",
-    "ip_is_private",
-    "geoip",
-];
-
-fn has_destination(node: &Node) -> bool {
-    DESTINATIONS.iter().any(|key| node.get(key).is_some())
-}
-
 /// What a rule asks of names, of addresses, and of all else; an error where that is not built.
 fn asks(node: &Node) -> Result<(Asks, Asks, Asks), String> {
     let (mut names, mut addresses, mut rest) = Default::default();
-    for (key, value) in node.entries() {
+    let rejects = node.get("action").and_then(Node::as_text) == Some("reject");
+    // How it is rejected is told to nobody who is not rejected.
+    let of_asks = |key: &str| !rejects || !["method", "no_drop"].contains(&key);
+    for (key, value) in node.entries().iter().filter(|(key, _)| of_asks(key)) {
         let texts: Vec<&str> = value.items().iter().filter_map(Node::as_text).collect();
         let lower = key.to_ascii_lowercase();
         let asked = match texts.len() == value.items().len() {
@@ -220,7 +213,10 @@ fn ask(
     let is_on = texts == ["true"];
     match key {
         "action" | "outbound" | "clash_mode" | "type" => {}
-        "invert" | "rule_set_ip_cidr_match_source" if texts == ["false"] => {}
+        // It asks for nothing.
+        _ if texts.is_empty() => {}
+        "invert" | "ip_is_private" | "source_ip_is_private" | "rule_set_ip_cidr_match_source"
+            if texts == ["false"] => {}
         "domain" => texts
             .iter()
             .for_each(|name| names.add("domain", format!("full:{name}"))),

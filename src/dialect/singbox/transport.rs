@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::address::Destination;
 use crate::dialect::clients::nodes::{header, headers};
-use crate::dialect::links::bare;
 use crate::dialect::tree::keys::Keys;
 use crate::dialect::v2ray::grpc::pings as of_numbers;
 use crate::dialect::v2ray::upgrade::path_of_url;
@@ -16,7 +14,7 @@ use crate::transport::http2::Pings;
 use crate::transport::{ClientCarrier, grpc, h2, httpupgrade, ws};
 
 /// Reads what carries the tunnel; without it that is the connection itself.
-pub(super) fn read(keys: &Keys, to: Option<&Destination>) -> Option<ClientCarrier> {
+pub(super) fn read(keys: &Keys) -> Option<ClientCarrier> {
     let has_tls = keys.enabled("tls", "enabled").is_some();
     let Some(transport) = keys.map("transport") else {
         return Some(ClientCarrier::Raw);
@@ -30,7 +28,7 @@ pub(super) fn read(keys: &Keys, to: Option<&Destination>) -> Option<ClientCarrie
             let name = header(&transport, "early_data_header_name");
             let carried_in = name.map_or(EarlyDataIn::Path, EarlyDataIn::Header);
             ClientCarrier::Ws(ws::ClientSettings {
-                path: with_slash(path),
+                path: with_slash(path).replace('?', "%3F"),
                 host,
                 headers,
                 early_data: max.map(|max| EarlyData { carried_in, max }),
@@ -38,17 +36,27 @@ pub(super) fn read(keys: &Keys, to: Option<&Destination>) -> Option<ClientCarrie
             })
         }
         Some("httpupgrade") => {
-            let (of_headers, headers) = headers(&transport);
+            // A `Host` among them is not sent.
+            let (_, headers) = headers(&transport);
             let host = transport.text("host").map(str::parse);
             if matches!(host, Some(Err(_))) {
                 transport.error("host", "this cannot stand in a header");
             }
             ClientCarrier::HttpUpgrade(httpupgrade::ClientSettings {
                 path: path_of_url(&with_slash(path)),
-                host: host.and_then(Result::ok).or(of_headers),
+                host: host.and_then(Result::ok),
                 headers,
                 early_data: None,
             })
+        }
+        Some("grpc")
+            if transport
+                .text("service_name")
+                .is_some_and(|name| name.starts_with('/')) =>
+        {
+            let text = "with a slash in front this is a name there, and a path in a `config.json`";
+            transport.error("service_name", text);
+            return None;
         }
         Some("grpc") => ClientCarrier::Grpc(grpc::ClientSettings {
             paths: grpc::Paths::new(transport.text("service_name").unwrap_or_default()),
@@ -63,8 +71,7 @@ pub(super) fn read(keys: &Keys, to: Option<&Destination>) -> Option<ClientCarrie
         }
         Some("http") => {
             let hosts = transport.list("host");
-            let mut hosts: Vec<String> =
-                hosts.into_iter().map(|(_, host)| host.to_owned()).collect();
+            let hosts: Vec<String> = hosts.into_iter().map(|(_, host)| host.to_owned()).collect();
             let bad = hosts
                 .iter()
                 .any(|host| host.parse::<http::uri::Authority>().is_err());
@@ -75,10 +82,6 @@ pub(super) fn read(keys: &Keys, to: Option<&Destination>) -> Option<ClientCarrie
                 );
                 return None;
             }
-            // V2Ray would ask for another name.
-            if hosts.is_empty() {
-                hosts.extend(to.map(|to| bare(&to.host)));
-            }
             let method = transport
                 .text("method")
                 .map(|text| Method::from_bytes(text.as_bytes()));
@@ -88,7 +91,7 @@ pub(super) fn read(keys: &Keys, to: Option<&Destination>) -> Option<ClientCarrie
             let (_, headers) = headers(&transport);
             ClientCarrier::H2(h2::ClientSettings {
                 hosts,
-                path: with_slash(path),
+                path: with_slash(path).replace('?', "%3F"),
                 method: method.and_then(Result::ok).unwrap_or(Method::PUT),
                 headers,
                 pings: pings(&transport),

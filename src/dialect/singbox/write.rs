@@ -1,10 +1,12 @@
 //! The other way: a config as sing-box's JSON.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::counted;
+use crate::address::{Destination, Host};
 use crate::config::{Config, Inbound, LogLevel, Outbound};
 use crate::dialect::clients::groups::{self, Ways, Written};
 use crate::dialect::clients::lost::{self, Door};
@@ -250,6 +252,11 @@ fn dressed(outbound: &Outbound, value: &mut Value, said: &mut Said) {
     if kind == "shadowsocks" {
         plugin(outbound, &server, value, said);
     } else if !is_plain {
+        let to = Host::parse(&server);
+        let transport = &*match &to {
+            Ok(host) => lost::with_host(transport, host),
+            Err(_) => Cow::Borrowed(transport),
+        };
         if let Some(tls) = tls(transport, said) {
             match kind == "socks" {
                 true => said.error(
@@ -317,11 +324,14 @@ fn plugin(outbound: &Outbound, server: &str, value: &mut Value, said: &mut Said)
     if transport.is_bare() {
         return;
     }
-    let to = crate::address::Host::parse(server);
-    let to = to.map(|host| crate::address::Destination::new(host, 0));
+    let to = Host::parse(server).map(|host| Destination::new(host, 0));
     let tls = transport.tls();
     let written = to.ok().and_then(|to| {
-        let plugin = (transport, outbound.plugin_mux.as_ref());
+        let mut plain = transport.clone();
+        if let ClientCarrier::Ws(ws) = &mut plain.carrier {
+            ws.path = lost::without_query(&ws.path, "sing-box", said).to_owned();
+        }
+        let plugin = (&plain, outbound.plugin_mux.as_ref());
         write_plugin(plugin, tls.as_ref(), &to, said)
     });
     match written.as_deref().and_then(|text| text.split_once(';')) {
@@ -376,7 +386,8 @@ fn carrier(carrier: &ClientCarrier, has_tls: bool, said: &mut Said) -> Option<Va
             return None;
         }
         ClientCarrier::Ws(ws) | ClientCarrier::Browser(ws) => {
-            let mut value = json!({"type": "ws", "path": ws.path});
+            let path = lost::without_query(&ws.path, "sing-box", said);
+            let mut value = json!({"type": "ws", "path": path});
             if !ws.headers.is_empty() || ws.host.is_some() {
                 value["headers"] = lost::headers(&ws.headers, ws.host.as_ref());
             }
@@ -406,6 +417,10 @@ fn carrier(carrier: &ClientCarrier, has_tls: bool, said: &mut Said) -> Option<Va
             value
         }
         ClientCarrier::Grpc(grpc) => {
+            if grpc.paths.name().starts_with('/') {
+                let text = "paths of one's own have no word there, expected a plain name";
+                said.error("streamSettings.grpcSettings.serviceName", text);
+            }
             let mut value = json!({"type": "grpc", "service_name": grpc.paths.name()});
             if grpc.authority.is_some() {
                 said.left_out(
@@ -427,7 +442,8 @@ fn carrier(carrier: &ClientCarrier, has_tls: bool, said: &mut Said) -> Option<Va
                 true => vec![crate::transport::h2::DEFAULT_HOST.to_owned()],
                 false => h2.hosts.clone(),
             };
-            let mut value = json!({"type": "http", "host": host, "path": h2.path});
+            let path = lost::without_query(&h2.path, "sing-box", said);
+            let mut value = json!({"type": "http", "host": host, "path": path});
             if h2.method != http::Method::PUT {
                 value["method"] = h2.method.as_str().into();
             }

@@ -72,6 +72,29 @@ impl Paths {
         }
     }
 
+    /// Those of which the first is this, if there is a `serviceName` for it.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let decoded = |text: &str| {
+            percent_decode_str(text)
+                .decode_utf8()
+                .ok()
+                .map(String::from)
+        };
+        let short = path.strip_prefix('/')?.strip_suffix("/Tun");
+        let short = short.filter(|name| !name.contains('/')).and_then(decoded);
+        [short, decoded(path)]
+            .into_iter()
+            .flatten()
+            .map(|name| Self::new(&name))
+            .find(|paths| paths.tun == path)
+    }
+
+    /// `serviceName` where it stands in the path as it is written, and not alone.
+    pub fn plain_name(&self) -> Option<&str> {
+        let is_plain = self.tun == format!("/{}/Tun", self.name);
+        (is_plain && !self.name.is_empty()).then_some(&*self.name)
+    }
+
     /// `serviceName`, as it was written.
     pub fn name(&self) -> &str {
         &self.name

@@ -25,7 +25,7 @@ pub(super) fn read(keys: &Keys) -> Option<Plugin> {
         options += &format!(";path={}", escaped(path));
     }
     let is_insecure = map.switch("skip-cert-verify");
-    let (_, headers) = headers(&map);
+    let (host, headers) = headers(&map);
     map.refuse(
         &[
             "fingerprint",
@@ -43,6 +43,7 @@ pub(super) fn read(keys: &Keys) -> Option<Plugin> {
     }
     if let ClientCarrier::Ws(ws) = &mut transport.carrier {
         ws.headers = headers;
+        ws.host = host.or_else(|| ws.host.take());
     }
     Some((transport, mux))
 }

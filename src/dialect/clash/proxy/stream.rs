@@ -17,8 +17,6 @@ use crate::transport::{ClientCarrier, ClientSettings, grpc, h2, httpupgrade, ws}
 /// Reads both; `name` is the key of the name that TLS asks for.
 pub(super) fn read(keys: &Keys, has_tls: bool, name: &'static str) -> Option<ClientSettings> {
     let carrier = carrier(keys)?;
-    // There it is always inside TLS, whatever is said.
-    let has_tls = has_tls || matches!(carrier, ClientCarrier::H2(_));
     let security = tls(keys, has_tls, name, &carrier);
     Some(ClientSettings {
         security,
@@ -53,8 +51,23 @@ fn carrier(keys: &Keys) -> Option<ClientCarrier> {
                 );
                 map.finish();
             }
+            let service = service.filter(|name| !name.is_empty());
+            let service = service.unwrap_or("GunService");
+            // It is asked for as it stands, and the whole path with a slash in front.
+            let path = match service.starts_with('/') {
+                true => service.to_owned(),
+                false => format!("/{service}/Tun"),
+            };
+            let Some(paths) = grpc::Paths::of_path(&path) else {
+                let text = format!(
+                    "this asks for `{}`, for which there is no `serviceName`",
+                    path.escape_debug()
+                );
+                keys.error("grpc-opts", text);
+                return None;
+            };
             ClientCarrier::Grpc(grpc::ClientSettings {
-                paths: grpc::Paths::new(service.unwrap_or("GunService")),
+                paths,
                 user_agent: agent.and_then(Result::ok),
                 ..grpc::ClientSettings::default()
             })
@@ -74,7 +87,7 @@ fn carrier(keys: &Keys) -> Option<ClientCarrier> {
                 );
             }
             let hosts = hosts.into_iter().map(|(_, host)| host.to_owned()).collect();
-            let path = map.text("path").unwrap_or_default().to_owned();
+            let path = map.text("path").unwrap_or_default().replace('?', "%3F");
             map.finish();
             ClientCarrier::H2(h2::ClientSettings {
                 hosts,

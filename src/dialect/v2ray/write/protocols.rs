@@ -62,7 +62,13 @@ fn http(settings: &http::OutboundSettings) -> Value {
         for name in headers.keys() {
             let values = headers.get_all(name).iter();
             let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-            map.insert(name.to_string(), values.collect());
+            let values: Vec<String> = values.collect();
+            let value = match &values[..] {
+                // Xray takes no lists.
+                [one] => json!(one),
+                several => json!(several),
+            };
+            map.insert(name.to_string(), value);
         }
         value["headers"] = Value::Object(map);
     }
@@ -147,7 +153,8 @@ fn trojan(account: &trojan::AccountSettings) -> Value {
 
 fn shadowsocks(account: &shadowsocks::AccountSettings) -> Value {
     let (method, password) = match &account.secret {
-        AccountSecret::None => (Method::None, String::new()),
+        // Xray takes none that is empty, and nobody looks at it.
+        AccountSecret::None => (Method::None, "none".to_owned()),
         AccountSecret::Aead(password) => (
             Method::Aead(password.key().cipher),
             password.text().to_owned(),

@@ -135,8 +135,9 @@ fn dressed(outbound: &Outbound, value: &mut Value, said: &mut Said) {
             } else {
                 "servername"
             };
-            tls(transport, to, name, value, said);
-            carrier(&transport.carrier, transport.has_tls(), &kind, value, said);
+            let transport = lost::with_host(transport, &to.host);
+            tls(&transport, to, name, value, said);
+            carrier(&transport.carrier, &kind, value, said);
         }
         _ => {}
     }

@@ -63,13 +63,7 @@ pub(super) fn tls(
     lost::tls(tls, "Clash", pin.is_some(), pin.is_some(), said);
 }
 
-pub(super) fn carrier(
-    carrier: &ClientCarrier,
-    has_tls: bool,
-    kind: &str,
-    value: &mut Value,
-    said: &mut Said,
-) {
+pub(super) fn carrier(carrier: &ClientCarrier, kind: &str, value: &mut Value, said: &mut Said) {
     lost::carrier(carrier, "Clash", said);
     let only_some = "Trojan is carried by `tcp`, `ws` and `grpc` alone there";
     match carrier {
@@ -88,6 +82,9 @@ pub(super) fn carrier(
             let mut options = json!({"path": ws.path});
             if !ws.headers.is_empty() || ws.host.is_some() {
                 options["headers"] = lost::headers(&ws.headers, ws.host.as_ref());
+            } else if kind == "vless" && value["tls"] != true {
+                // It makes a name up otherwise.
+                options["headers"] = json!({"Host": value["server"]});
             }
             if let Some(early) = &ws.early_data {
                 options["max-early-data"] = early.max.into();
@@ -117,9 +114,6 @@ pub(super) fn carrier(
             value["ws-opts"] = options;
         }
         ClientCarrier::Grpc(grpc) => {
-            if !has_tls {
-                said.error("streamSettings.security", "gRPC is always inside TLS there");
-            }
             let others = [
                 ("authority", grpc.authority.is_some()),
                 ("idle_timeout", grpc.pings.is_some()),
@@ -128,12 +122,12 @@ pub(super) fn carrier(
                 said.left_out(&format!("streamSettings.grpcSettings.{key}"), lost::NO_WORD);
             }
             value["network"] = "grpc".into();
-            value["grpc-opts"] = json!({"grpc-service-name": grpc.paths.name()});
+            // What begins with a slash is the whole path there.
+            let [path, _] = grpc.paths.all();
+            let name = grpc.paths.plain_name().unwrap_or(path);
+            value["grpc-opts"] = json!({"grpc-service-name": name});
         }
         ClientCarrier::H2(h2) => {
-            if !has_tls {
-                said.error("streamSettings.security", "`h2` is always inside TLS there");
-            }
             let others = [
                 ("method", h2.method != http::Method::PUT),
                 ("headers", !h2.headers.is_empty()),
@@ -142,7 +136,7 @@ pub(super) fn carrier(
             for (key, _) in others.iter().filter(|(_, is_there)| *is_there) {
                 said.left_out(&format!("streamSettings.httpSettings.{key}"), lost::NO_WORD);
             }
-            let mut options = json!({"path": h2.path});
+            let mut options = json!({"path": lost::without_query(&h2.path, "Clash", said)});
             if !h2.hosts.is_empty() {
                 options["host"] = h2.hosts.clone().into();
             }
