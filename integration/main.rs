@@ -75,6 +75,7 @@ mod scenario_default;
 mod scenario_disguise;
 mod scenario_dns;
 mod scenario_doctor;
+mod scenario_doctor_fronts;
 mod scenario_doctor_idle;
 mod scenario_doctor_server;
 mod scenario_documents;

@@ -133,14 +133,16 @@ impl Way {
                 }
             },
             None => {
-                let cure = "raise the limit of what is in front (nginx: `proxy_read_timeout`, HAProxy: `timeout tunnel`), \
-                            or use `network: ws`, whose `heartbeatPeriod` keeps a tunnel alive";
-                walk.broken(
-                    "idle",
-                    Fault::IdleCut.code().into(),
-                    found,
-                    Some(cure.to_owned()),
+                let limits = match &self.transport().carrier {
+                    ClientCarrier::Grpc(_) => {
+                        "nginx: `grpc_read_timeout` and `client_body_timeout`, HAProxy: `timeout client` and `timeout server`"
+                    }
+                    _ => "nginx: `proxy_read_timeout`, HAProxy: `timeout tunnel`",
+                };
+                let cure = format!(
+                    "raise the limit of what is in front ({limits}), or use `network: ws`, whose `heartbeatPeriod` keeps a tunnel alive"
                 );
+                walk.broken("idle", Fault::IdleCut.code().into(), found, Some(cure));
             }
         }
     }

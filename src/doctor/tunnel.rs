@@ -15,6 +15,14 @@ use crate::io::{Closing, Link};
 use crate::protocol::OutboundSettings;
 use crate::transport::ClientCarrier;
 
+/// What becomes of another carrier than the one that is refused.
+enum Other {
+    /// The server takes the first, and is asked for the second.
+    Carries(&'static str, &'static str),
+    /// Its request is granted, and nothing goes by it.
+    IsGranted,
+}
+
 impl Way {
     /// `Some(None)` where all is well, and with what was found out on the way where a carrier cannot be tried alone.
     pub(super) async fn upgrades(
@@ -42,12 +50,24 @@ impl Way {
                 Some(None)
             }
             Err(e) => {
-                match self.opens_by_another_carrier().await {
-                    Some((is, asked)) => walk.fault(
+                match self.by_another_carrier().await {
+                    Some(Other::Carries(is, asked)) => walk.fault(
                         "upgrade",
                         Fault::OtherCarrier,
                         format_args!(
                             "{e}; the server takes `{is}` at this path, and is asked for `{asked}`"
+                        ),
+                    ),
+                    Some(Other::IsGranted) => walk.broken(
+                        "upgrade",
+                        code_of(&e).unwrap_or(Cow::Borrowed("ws-broken")),
+                        format_args!(
+                            "{e}; the same request with the key of a WebSocket is granted, so it is not the path"
+                        ),
+                        Some(
+                            "what stands in front passes no upgrade but WebSocket's own, as HAProxy does: \
+                             use `network: ws` at both ends, or HAProxy's `mode tcp`"
+                                .to_owned(),
                         ),
                     ),
                     None => self.refused(&e, "upgrade", walk).await,
@@ -57,16 +77,22 @@ impl Way {
         }
     }
 
-    /// What the server takes at the path, and what it was asked for, where these two are known to differ.
-    async fn opens_by_another_carrier(&self) -> Option<(&'static str, &'static str)> {
-        let names = self.other_carrier()?;
+    /// What becomes of the other carrier where ours is refused.
+    async fn by_another_carrier(&self) -> Option<Other> {
+        let (is, asked) = self.other_carrier()?;
         let other = self.dispatcher.outbounds.get(OTHER)?;
         let link = self.once_more().await?;
         let closing = Closing::default();
         let upgrading = other.transport.upgrade(link, &self.server, &closing);
         let link = timeout(PATIENCE, upgrading).await.ok()??.ok()?;
         crate::io::spawn(link.close());
-        Some(names)
+        // Who takes httpupgrade grants a WebSocket's request as well.
+        let may_be_both = is == "ws";
+        let is_other = !may_be_both || carry(&self.dispatcher, OTHER, &self.url).await.is_known();
+        Some(match is_other {
+            true => Other::Carries(is, asked),
+            false => Other::IsGranted,
+        })
     }
 
     /// What the carrier may have been taken for, and the carrier.
@@ -264,8 +290,17 @@ impl Way {
             Carried::Silent => "silent",
             _ => "no-answer",
         };
+        let is_grpc = matches!(self.transport().carrier, ClientCarrier::Grpc(_));
+        let who = match &carried {
+            // Nothing says that the request has got as far as the server.
+            Carried::Silent if is_grpc => format!(
+                "{who}; an nginx in front needs `grpc_pass` at this place, for `proxy_pass` speaks HTTP/1.1"
+            ),
+            _ => who.to_owned(),
+        };
         let how = match &carried {
             Carried::Failed(e) => e.to_string(),
+            Carried::Silent if is_grpc => "nothing comes back on a stream of gRPC".to_owned(),
             Carried::Silent => "the server takes the tunnel and says nothing".to_owned(),
             _ => "the server takes the tunnel and closes it without an answer".to_owned(),
         };
