@@ -181,7 +181,7 @@ impl Drop for Handle {
                 state.end(self.id);
             }
             if let Some(stream) = state.streams.remove(&self.id) {
-                state.grown -= state.growth(&stream);
+                state.forget_window(&stream);
                 state.release(stream.inbox.len());
             }
             if state.is_retired {

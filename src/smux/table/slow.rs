@@ -53,34 +53,24 @@ impl State {
         }
     }
 
-    /// By how much a window has grown.
-    pub(super) fn growth(&self, stream: &Stream) -> usize {
-        if !stream.is_windowed {
-            return 0;
-        }
-        stream.window.saturating_sub(self.least()) as usize
+    /// A stream is gone, and its window with it.
+    pub(super) fn forget_window(&mut self, stream: &Stream) {
+        self.grown -= stream.growth(self.least());
     }
 
     /// The reader of a stream has taken so much, of which its sender is told now and then.
     pub(super) fn consume(&mut self, id: u32, n: usize, most: u32) {
         let (has_plenty, least) = (self.held < self.receive_max / 2, self.least());
-        let Some(stream) = self.streams.get(&id).filter(|s| !s.peer_wrote_all) else {
+        let Some(stream) = self.streams.get_mut(&id).filter(|s| !s.peer_wrote_all) else {
             return;
         };
-        let others = self.grown - self.growth(stream);
+        let others = self.grown - stream.growth(least);
         let left = (self.receive_max / 2).saturating_sub(others);
         // What cannot be told in four bytes is more than `most`.
         let share = least.saturating_add(u32::try_from(left / 2).unwrap_or(u32::MAX));
-        let Some(stream) = self.streams.get_mut(&id) else {
-            return;
-        };
         stream.is_windowed |= self.version == Some(Version::Two);
         let told = stream.consume(n, has_plenty, least, most.min(share));
-        self.grown = others
-            + self
-                .streams
-                .get(&id)
-                .map_or(0, |stream| self.growth(stream));
+        self.grown = others + stream.growth(least);
         if let (Some((consumed, window)), Some(version)) = (told, self.version) {
             self.answers += codec::UPDATE;
             self.send(&codec::update(version, id, consumed, window));

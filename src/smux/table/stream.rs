@@ -80,6 +80,14 @@ impl Stream {
         self.peer_window.saturating_sub(on_its_way) as usize
     }
 
+    /// By how much its window has grown beyond what every window has.
+    pub(super) fn growth(&self, least: u32) -> usize {
+        match self.is_windowed {
+            true => self.window.saturating_sub(least) as usize,
+            false => 0,
+        }
+    }
+
     /// Why nothing is read from it or written to it any more, where its reader is to blame.
     pub(super) fn cut(&self) -> Option<io::Error> {
         let text = "the stream was ended: its reader took nothing and held up the other streams of its session";
