@@ -34,22 +34,24 @@ pub(super) struct Answered {
 }
 
 impl Answered {
-    fn is_usual(&self) -> bool {
-        self.missed.load(Ordering::Relaxed) < FEW
+    fn missed(&self) -> u8 {
+        self.missed.load(Ordering::Relaxed)
     }
 
     fn came(&self) {
-        if self.missed.load(Ordering::Relaxed) > 0 {
+        if self.missed() > 0 {
             self.missed.store(0, Ordering::Relaxed);
         }
     }
 
-    /// One more without.
-    fn missed(&self) {
-        let more = |missed: u8| (missed < FEW).then(|| missed + 1);
-        let _ = self
-            .missed
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    /// One more without, which began when there were so many: of several at once the first one counts.
+    fn misses(&self, before: u8) {
+        if before < FEW {
+            let order = Ordering::Relaxed;
+            let _ = self
+                .missed
+                .compare_exchange(before, before + 1, order, order);
+        }
     }
 }
 
@@ -67,6 +69,8 @@ pub(super) struct Awaited {
     credentials: Credentials,
     /// The account's, here and before.
     answered: Arc<Answered>,
+    /// How many it had missed when this began.
+    missed: u8,
     timer: Option<Pin<Box<Sleep>>>,
     /// Nothing more will be said.
     told: bool,
@@ -79,6 +83,7 @@ impl Awaited {
         Self {
             far,
             credentials,
+            missed: answered.missed(),
             answered,
             timer: None,
             told: false,
@@ -94,11 +99,10 @@ impl Awaited {
 
     /// The connection has ended without it.
     pub(super) fn never_came(&self) -> AnswerError {
-        let is_usual = self.answered.is_usual();
-        self.answered.missed();
+        self.answered.misses(self.missed);
         match self.clock() {
             Some(error) => error,
-            None if is_usual => AnswerError::ClosedThisOne,
+            None if self.is_usual() => AnswerError::ClosedThisOne,
             None => AnswerError::Closed(self.credentials),
         }
     }
@@ -135,7 +139,7 @@ impl Awaited {
         }
         if self.timer.is_none() {
             // The clock is known before the first question, as a rule; with early data it is not.
-            let is_known = self.answered.is_usual();
+            let is_known = self.is_usual();
             if is_known && self.clock().is_none() {
                 self.told = true;
                 return None;
@@ -149,7 +153,7 @@ impl Awaited {
         if let Some(error) = self.clock() {
             return Some(error.into());
         }
-        if !self.answered.is_usual() {
+        if !self.is_usual() {
             let silent = AnswerError::Silent {
                 who: self.credentials,
                 after: PATIENCE,
@@ -162,6 +166,11 @@ impl Awaited {
     fn tell(&self, error: &AnswerError) {
         let text = format!("{}: {error}", self.far.outbound);
         log::repeated_cause(&text, &text, Some(error.code()));
+    }
+
+    /// Whether the account is one that the server answers, as far as is known.
+    fn is_usual(&self) -> bool {
+        self.missed.min(self.answered.missed()) < FEW
     }
 
     /// What the clocks say, if that explains it.
@@ -233,12 +242,19 @@ mod tests {
 
     #[test]
     fn an_account_that_is_answered_no_more_is_looked_at_again() {
-        let asked = awaited(VMESS, 0, true);
-        let next = || asked.never_came().code();
-        assert_eq!([next(), next(), next()], ["no-answer-target"; 3]);
-        assert_eq!([next(), next()], ["no-answer"; 2]);
-        asked.answered.came();
-        assert_eq!(next(), "no-answer-target");
+        let account = Arc::new(Answered::default());
+        account.came();
+        let begun = || Awaited::new(FarEnd::default(), VMESS, account.clone());
+        let codes =
+            |all: &[Awaited]| -> Vec<_> { all.iter().map(|one| one.never_came().code()).collect() };
+        // A server that goes away takes all of them at once.
+        let at_once: Vec<Awaited> = (0..9).map(|_| begun()).collect();
+        assert_eq!(codes(&at_once), ["no-answer-target"; 9]);
+        for code in ["no-answer-target", "no-answer-target", "no-answer"] {
+            assert_eq!(codes(&[begun()]), [code]);
+        }
+        account.came();
+        assert_eq!(codes(&[begun()]), ["no-answer-target"]);
     }
 
     #[test]
