@@ -75,6 +75,11 @@ pub(crate) fn with_slash(path: String) -> String {
     }
 }
 
+/// The same of a text that is the path alone: what would begin a query is a part of it.
+pub(crate) fn whole_path(path: String) -> String {
+    with_slash(path).replace('?', "%3F")
+}
+
 /// What names a server as a host, with its port if that is not the usual one.
 pub(crate) fn host_of(server: &Destination, tls: bool) -> HeaderValue {
     let host = match &server.host {

@@ -286,8 +286,8 @@ pub(in crate::dialect) fn vmess(account: &vmess::AccountSettings, said: &mut Sai
 }
 
 /// Method and password of a Shadowsocks account.
-pub(in crate::dialect) fn secret(account: &AccountSettings) -> (&'static str, String) {
-    let (method, password) = match &account.secret {
+pub(in crate::dialect) fn secret(account: &AccountSettings) -> (Method, String) {
+    match &account.secret {
         // Xray takes none that is empty, and nobody looks at it.
         AccountSecret::None => (Method::None, "none".to_owned()),
         AccountSecret::Aead(password) => (
@@ -299,13 +299,15 @@ pub(in crate::dialect) fn secret(account: &AccountSettings) -> (&'static str, St
             let keys: Vec<String> = keys.map(|key| STANDARD.encode(key.as_slice())).collect();
             (Method::Blake3(key.cipher), keys.join(":"))
         }
-    };
-    // V2Ray's own name for it is known to fewer programs.
-    let name = match method.name() {
+    }
+}
+
+/// A method by the name that most programs know: V2Ray's own is known to fewer.
+pub(in crate::dialect) fn method(method: Method) -> &'static str {
+    match method.name() {
         "chacha20-poly1305" => "chacha20-ietf-poly1305",
         name => name,
-    };
-    (name, password)
+    }
 }
 
 /// Tells of what TLS was told and the other program cannot be.

@@ -9,7 +9,7 @@ use super::Problems;
 use super::part::Part;
 use crate::dialect::tree::{Node, Value};
 use crate::http::Forwarded;
-use crate::http::request::with_slash;
+use crate::http::request::whole_path;
 use crate::smux::{self, KeepAlive, Version};
 use crate::transport::{ClientCarrier, ServerCarrier, mws, ws};
 
@@ -168,7 +168,7 @@ fn path(part: &Part, problems: &Problems) -> String {
     {
         problems.warn(&node.at, "a path begins with `/`, one was put in front");
     }
-    with_slash(path).replace('?', "%3F")
+    whole_path(path)
 }
 
 /// `header`: a map, or lines of `Name: value`; and the `Host` among them.

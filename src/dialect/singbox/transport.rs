@@ -8,7 +8,7 @@ use crate::dialect::clients::nodes::{header, headers};
 use crate::dialect::tree::keys::Keys;
 use crate::dialect::v2ray::grpc::pings as of_numbers;
 use crate::dialect::v2ray::upgrade::path_of_url;
-use crate::http::request::with_slash;
+use crate::http::request::{whole_path, with_slash};
 use crate::http::{EarlyData, EarlyDataIn};
 use crate::transport::http2::Pings;
 use crate::transport::{ClientCarrier, grpc, h2, httpupgrade, ws};
@@ -28,7 +28,7 @@ pub(super) fn read(keys: &Keys) -> Option<ClientCarrier> {
             let name = header(&transport, "early_data_header_name");
             let carried_in = name.map_or(EarlyDataIn::Path, EarlyDataIn::Header);
             ClientCarrier::Ws(ws::ClientSettings {
-                path: with_slash(path).replace('?', "%3F"),
+                path: whole_path(path),
                 host,
                 headers,
                 early_data: max.map(|max| EarlyData { carried_in, max }),
@@ -91,7 +91,7 @@ pub(super) fn read(keys: &Keys) -> Option<ClientCarrier> {
             let (_, headers) = headers(&transport);
             ClientCarrier::H2(h2::ClientSettings {
                 hosts,
-                path: with_slash(path).replace('?', "%3F"),
+                path: whole_path(path),
                 method: method.and_then(Result::ok).unwrap_or(Method::PUT),
                 headers,
                 pings: pings(&transport),

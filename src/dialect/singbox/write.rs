@@ -179,7 +179,7 @@ fn outbound(outbound: &Outbound, lines: &mut Vec<String>) -> Vec<Value> {
             lost::each(&settings.servers, PORT, &mut said, |account, said| {
                 lost::level(account.level, said);
                 let (method, password) = lost::secret(account);
-                json!({"type": "shadowsocks", "method": method, "password": password})
+                json!({"type": "shadowsocks", "method": lost::method(method), "password": password})
             })
         }
         OutboundSettings::Socks(settings) => {

@@ -7,7 +7,7 @@ use crate::dialect::links::asked_host;
 use crate::dialect::tree::keys::Keys;
 use crate::dialect::v2ray::tls::hash_of_hex;
 use crate::dialect::v2ray::upgrade::{client_path, path_of_url};
-use crate::http::request::with_slash;
+use crate::http::request::{whole_path, with_slash};
 use crate::http::{EarlyData, EarlyDataIn};
 use crate::transport::http_header::{Header, Request, Settings as HttpHeader};
 use crate::transport::httpupgrade::EarlyData as UpgradeEarlyData;
@@ -87,11 +87,11 @@ fn carrier(keys: &Keys) -> Option<ClientCarrier> {
                 );
             }
             let hosts = hosts.into_iter().map(|(_, host)| host.to_owned()).collect();
-            let path = map.text("path").unwrap_or_default().replace('?', "%3F");
+            let path = whole_path(map.text("path").unwrap_or_default().to_owned());
             map.finish();
             ClientCarrier::H2(h2::ClientSettings {
                 hosts,
-                path: with_slash(path),
+                path,
                 ..h2::ClientSettings::default()
             })
         }

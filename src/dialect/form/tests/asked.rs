@@ -177,7 +177,7 @@ fn what_xray_refuses_is_not_written() {
     let value: Value = serde_json::from_str(&there.text).unwrap();
     let settings = |n: usize| &value["outbounds"][n]["settings"];
     assert_eq!(settings(0)["servers"][0]["password"], "none");
-    assert_eq!(settings(1)["headers"], json!({"x-a": "1"}));
+    assert_eq!(settings(1)["headers"], json!({"X-A": "1"}));
 }
 
 #[test]

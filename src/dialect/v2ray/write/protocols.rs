@@ -1,13 +1,11 @@
 //! `protocol` and `settings`.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::address::{Destination, Host};
+use crate::dialect::clients::lost;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
-use crate::protocol::shadowsocks::{AccountSecret, Method};
 use crate::protocol::{OutboundSettings, http, relay, shadowsocks, socks, trojan, vless, vmess};
 
 /// The name of the protocol, and its settings.
@@ -57,20 +55,7 @@ fn list<A>(servers: &[ServerSettings<A>], account: fn(&A) -> Value) -> Value {
 fn http(settings: &http::OutboundSettings) -> Value {
     let mut value = logins(&settings.servers);
     if !settings.headers.is_empty() {
-        let headers = &settings.headers;
-        let mut map = Map::new();
-        for name in headers.keys() {
-            let values = headers.get_all(name).iter();
-            let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-            let values: Vec<String> = values.collect();
-            let value = match &values[..] {
-                // Xray takes no lists.
-                [one] => json!(one),
-                several => json!(several),
-            };
-            map.insert(name.to_string(), value);
-        }
-        value["headers"] = Value::Object(map);
+        value["headers"] = lost::headers(&settings.headers, None);
     }
     if settings.udp_tunnel {
         value["udpTunnel"] = true.into();
@@ -152,19 +137,7 @@ fn trojan(account: &trojan::AccountSettings) -> Value {
 }
 
 fn shadowsocks(account: &shadowsocks::AccountSettings) -> Value {
-    let (method, password) = match &account.secret {
-        // Xray takes none that is empty, and nobody looks at it.
-        AccountSecret::None => (Method::None, "none".to_owned()),
-        AccountSecret::Aead(password) => (
-            Method::Aead(password.key().cipher),
-            password.text().to_owned(),
-        ),
-        AccountSecret::Blake3 { key, servers } => {
-            let keys = servers.iter().chain([&key.key]);
-            let keys: Vec<String> = keys.map(|key| STANDARD.encode(key.as_slice())).collect();
-            (Method::Blake3(key.cipher), keys.join(":"))
-        }
-    };
+    let (method, password) = lost::secret(account);
     let server = json!({"method": method.name(), "password": password});
     with_level(server, account.level)
 }

@@ -54,8 +54,8 @@ pub(in crate::dialect) fn write(outbound: &Outbound, said: &mut Said) -> Vec<Val
         OutboundSettings::Shadowsocks(settings) => {
             lost::each(&settings.servers, PORT, said, |account, said| {
                 lost::level(account.level, said);
-                let (cipher, password) = lost::secret(account);
-                json!({"type": "ss", "cipher": cipher, "password": password, "udp": true})
+                let (method, password) = lost::secret(account);
+                json!({"type": "ss", "cipher": lost::method(method), "password": password, "udp": true})
             })
         }
         OutboundSettings::Socks(settings) => {
