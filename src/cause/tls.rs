@@ -351,4 +351,20 @@ mod tests {
             assert!(error.to_string().len() >= plain.len());
         }
     }
+
+    #[test]
+    fn an_alert_for_protocols_is_no_matter_of_the_name() {
+        let alert = |alert: &str| {
+            let (host, alert) = (Host::Domain("a.test".to_owned()), alert.to_owned());
+            TlsError::Alert { host, alert }.to_string()
+        };
+        let said = alert(NO_PROTOCOL);
+        assert!(
+            said.contains("`alpn`") && !said.contains("a.test"),
+            "{said}"
+        );
+        assert!(alert("UnrecognisedName").contains("a.test"));
+        let named = tokio_rustls::rustls::AlertDescription::NoApplicationProtocol;
+        assert_eq!(format!("{named:?}"), NO_PROTOCOL);
+    }
 }
