@@ -76,6 +76,7 @@ pub(crate) fn with_slash(path: String) -> String {
 }
 
 /// The same of a text that is the path alone: what would begin a query is a part of it.
+#[cfg(feature = "app")]
 pub(crate) fn whole_path(path: String) -> String {
     with_slash(path).replace('?', "%3F")
 }
