@@ -25,15 +25,25 @@ pub(super) fn read(keys: &Keys) -> Vec<Inbound> {
         false => Some(Ipv4Addr::LOCALHOST.into()),
     };
     let networks = "it is not carried over: whoever reaches the port may use it, with the password if there is one";
-    keys.no_way(
-        &[
-            "lan-allowed-ips",
-            "lan-disallowed-ips",
-            "skip-auth-prefixes",
-        ],
-        networks,
-    );
+    keys.no_way(&["lan-disallowed-ips"], networks);
+    let everybody = ["0.0.0.0/0", "::/0"];
+    let allowed: Vec<&str> = keys
+        .list("lan-allowed-ips")
+        .iter()
+        .map(|(_, net)| *net)
+        .collect();
+    if !allowed.is_empty() && !everybody.iter().all(|net| allowed.contains(net)) {
+        keys.astray("lan-allowed-ips", networks);
+    }
     let accounts = accounts(keys);
+    match accounts.is_empty() && keys.get("listeners").is_none() {
+        // Nobody is asked for one.
+        true => keys.silent(&["skip-auth-prefixes"]),
+        false => keys.no_way(
+            &["skip-auth-prefixes"],
+            "it is not carried over: everybody is asked for the password",
+        ),
+    }
     let mut all = Vec::new();
     for (key, tag) in [
         ("mixed-port", "mixed"),

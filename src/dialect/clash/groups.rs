@@ -6,14 +6,23 @@ use std::time::Duration;
 use regex::bytes::RegexBuilder;
 use regex::{Regex, bytes};
 
+use super::providers::Provider;
 use crate::dialect::clients::groups::{Group, Kind, MAX_MEMBERS, probe};
 use crate::dialect::tree::Node;
 use crate::dialect::tree::keys::Keys;
 
 /// Reads the groups of a file; what is wrong with one is told.
-pub(super) fn read<'n>(root: &Keys<'n>) -> Vec<Group<'n>> {
+pub(super) fn read<'n>(root: &Keys<'n>, providers: &[Provider<'n>]) -> Vec<Group<'n>> {
     let notes = root.notes();
-    let proxies: Vec<Proxy<'n>> = root.items("proxies").iter().filter_map(Proxy::of).collect();
+    let own = root.items("proxies").iter().filter_map(Proxy::of);
+    let provided = providers.iter().flat_map(|provider| {
+        let proxies = provider.proxies.iter().filter_map(Proxy::of);
+        proxies.map(|proxy| Proxy {
+            provider: Some(provider.name),
+            ..proxy
+        })
+    });
+    let proxies: Vec<Proxy<'n>> = own.chain(provided).collect();
     // Of all groups, for each of which all proxies may be held against expressions.
     let mut looked_at = 0;
     let mut groups = Vec::new();
@@ -27,10 +36,11 @@ pub(super) fn read<'n>(root: &Keys<'n>) -> Vec<Group<'n>> {
     groups
 }
 
-/// Name and type of a proxy.
+/// Name and type of a proxy, and of the provider that has it.
 struct Proxy<'n> {
     name: &'n str,
     kind: &'n str,
+    provider: Option<&'n str>,
 }
 
 impl<'n> Proxy<'n> {
@@ -39,6 +49,7 @@ impl<'n> Proxy<'n> {
         Some(Self {
             name: text("name")?,
             kind: text("type").unwrap_or_default(),
+            provider: None,
         })
     }
 }
@@ -130,7 +141,7 @@ fn load_balance(keys: &Keys) -> Kind {
     }
 }
 
-/// `proxies`, and those that `include-all` and the filters choose; `None` where these cannot be read.
+/// `proxies`, and those that `use`, `include-all` and the filters choose; `None` where these cannot be read.
 fn members<'n>(
     keys: &Keys<'n>,
     proxies: &[Proxy<'n>],
@@ -138,16 +149,30 @@ fn members<'n>(
 ) -> Option<Vec<&'n str>> {
     let named = keys.list("proxies").into_iter();
     let mut members: Vec<&str> = named.map(|(_, name)| name).collect();
-    let from_files = "nothing is fetched for it, the proxies of this file alone are members";
-    keys.no_word(&["use", "include-all-providers"], from_files);
+    let mut used = Vec::new();
+    for (_, name) in keys.list("use") {
+        match proxies.iter().any(|proxy| proxy.provider == Some(name)) {
+            true => used.push(name),
+            false => {
+                let text = "nothing is fetched for it, the proxies of this file alone are members";
+                keys.left_out("use", text);
+            }
+        }
+    }
     let all = keys.switch("include-all");
-    let all = keys.switch("include-all-proxies") || all;
+    let all_own = keys.switch("include-all-proxies") || all;
+    let all_provided = keys.switch("include-all-providers") || all;
+    let is_in = |proxy: &Proxy| match proxy.provider {
+        None => all_own,
+        Some(name) => all_provided || used.contains(&name),
+    };
     let filter = Filters::read(keys, "filter")?;
     let excluded = Filters::read(keys, "exclude-filter")?;
     let kinds = keys.text("exclude-type").unwrap_or_default();
     let kinds: Vec<&str> = kinds.split('|').filter(|kind| !kind.is_empty()).collect();
     let chooses = !excluded.0.is_empty() || !kinds.is_empty();
-    if all || chooses {
+    let takes = all_own || all_provided || !used.is_empty();
+    if takes || chooses {
         *looked_at += proxies.len() + members.len();
     }
     if *looked_at > MAX_MEMBERS {
@@ -156,8 +181,9 @@ fn members<'n>(
         keys.notes().astray(keys.at(), text);
         return None;
     }
-    if all {
-        let found = proxies.iter().map(|proxy| proxy.name);
+    if takes {
+        let found = proxies.iter().filter(|proxy| is_in(proxy));
+        let found = found.map(|proxy| proxy.name);
         members.extend(found.filter(|name| filter.0.is_empty() || filter.take(name)));
     }
     if chooses {

@@ -1,12 +1,15 @@
 //! Clash's and mihomo's YAML, as far as it is about the ways into and out of this process: ports, `listeners` of SOCKS and HTTP,
 //! `proxies`, and `rules` that say which of them carries what.
 //!
-//! Groups are balancers, those that somebody chooses in their first choice. DNS has no word here; what is lost is told item by item.
+//! What a provider says stands in the file, or is not read: nothing is fetched. Groups are balancers, those that somebody chooses in their first choice. DNS has no word here; what is lost is told item by item.
 
+mod conditions;
 mod door;
 mod groups;
+mod providers;
 pub(in crate::dialect) mod proxy;
 mod rules;
+mod sets;
 mod write;
 mod yaml;
 
@@ -40,11 +43,13 @@ pub(super) fn read(text: &str, source: &Arc<str>, notes: &Notes) -> Result<Whole
             .outbounds
             .extend(proxy::read(&proxy::plain(node), notes));
     }
-    let rules = rules::read(&keys, &mut parts);
-    if keys.get("proxy-providers").is_some() {
-        let text = "nothing is fetched for it: `mobula run -c URL` with its `url` runs what stands there, `mobula convert URL` writes a config of it";
-        keys.left_out("proxy-providers", text);
+    let providers = providers::read(&keys);
+    for node in providers.iter().flat_map(|one| one.proxies) {
+        parts
+            .outbounds
+            .extend(proxy::read(&proxy::plain(node), notes));
     }
+    let rules = rules::read(&keys, &providers, &mut parts);
     keys.silent(&[
         "ipv6",
         "unified-delay",

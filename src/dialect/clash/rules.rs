@@ -1,9 +1,11 @@
 //! `rules`, and what their policies come to: a proxy, the choice of a group, straight there, or nowhere.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::conditions::{self, Lost};
 use super::groups;
+use super::providers::Provider;
+use super::sets::Sets;
 use crate::dialect::clients::groups::{Groups, Lead};
 use crate::dialect::clients::nodes::Parts;
 use crate::dialect::clients::rules::{Asks, Rules};
@@ -13,10 +15,14 @@ use crate::dialect::tree::{At, Node};
 use crate::protocol::{OutboundSettings, blackhole, freedom};
 
 /// Reads `rules`, and gives `parts` the outbound that carries what none of them takes.
-pub(super) fn read<'n>(keys: &Keys<'n>, parts: &mut Parts) -> Rules<'n> {
+pub(super) fn read<'n>(
+    keys: &Keys<'n>,
+    providers: &[Provider<'n>],
+    parts: &mut Parts,
+) -> Rules<'n> {
     let notes = keys.notes();
     let mut rules = Rules::new(notes);
-    let groups = Groups::new(groups::read(keys), &parts.outbounds, own, notes);
+    let groups = Groups::new(groups::read(keys, providers), &parts.outbounds, own, notes);
     let lines: Vec<&Node> = keys
         .items("rules")
         .iter()
@@ -35,6 +41,7 @@ pub(super) fn read<'n>(keys: &Keys<'n>, parts: &mut Parts) -> Rules<'n> {
         }
         return rules;
     }
+    let sets = Sets::of(keys);
     let mut unbuilt = Unbuilt::default();
     let mut last = None;
     for line in lines {
@@ -45,25 +52,18 @@ pub(super) fn read<'n>(keys: &Keys<'n>, parts: &mut Parts) -> Rules<'n> {
             last = Some((&line.at, words.get(1).copied().unwrap_or_default()));
             break;
         }
-        let (value, policy, flags) = match &words[..] {
-            // It may have commas itself, and is followed by nothing but the policy.
-            [_, pattern @ .., policy] if kind == "DOMAIN-REGEX" && !pattern.is_empty() => {
-                (pattern.join(",").into(), *policy, &[][..])
-            }
-            [_, value, policy, flags @ ..] => (Cow::from(*value), *policy, flags),
-            _ => {
-                unbuilt.add(&line.at, format!("of kind `{}`", kind.escape_debug()));
-                continue;
-            }
+        let Some((asked, policy, flags)) = conditions::parted(&kind, &words) else {
+            unbuilt.add(&line.at, Lost::Kind(kind).to_string());
+            continue;
         };
-        let (asks, is_about_addresses) = match asks(&kind, &value, flags) {
-            Some(Ok(read)) => read,
-            Some(Err(text)) => {
+        let condition = match conditions::read(&kind, asked, flags, &sets, 0) {
+            Ok(condition) => condition,
+            Err(Lost::Wrong(text)) => {
                 notes.astray(&line.at, format_args!("{text}: the rule is left out"));
                 continue;
             }
-            None => {
-                unbuilt.add(&line.at, format!("of kind `{}`", kind.escape_debug()));
+            Err(lost) => {
+                unbuilt.add(&line.at, lost.to_string());
                 continue;
             }
         };
@@ -71,11 +71,14 @@ pub(super) fn read<'n>(keys: &Keys<'n>, parts: &mut Parts) -> Rules<'n> {
             unbuilt.add(&line.at, format!("to `{}`", policy.escape_debug()));
             continue;
         };
-        let never_resolves = is_about_addresses && flags.contains(&"no-resolve");
-        if is_about_addresses && !never_resolves {
+        if condition.resolves {
             rules.resolve();
         }
-        rules.push(&line.at, asks, &lead, never_resolves);
+        for asks in condition.any.into_rules() {
+            let is_about_addresses = asks.get("ip").is_some() && asks.get("domain").is_none();
+            let never_resolves = is_about_addresses && !condition.resolves;
+            rules.push(&line.at, asks, &lead, never_resolves);
+        }
     }
     unbuilt.tell(notes);
     // What no rule takes goes straight there.
@@ -99,46 +102,6 @@ pub(super) fn read<'n>(keys: &Keys<'n>, parts: &mut Parts) -> Rules<'n> {
 fn first_server(parts: &Parts) -> Option<String> {
     let server = parts.outbounds.iter().find(|one| one.leads_away());
     server.and_then(|server| server.tag.as_deref().map(str::to_owned))
-}
-
-/// What a rule asks for, and whether that is the address of its destination. `None` of a kind that is not built.
-fn asks(kind: &str, value: &str, flags: &[&str]) -> Option<Result<(Asks, bool), String>> {
-    let mut asks = Asks::default();
-    let is_source = flags.contains(&"src");
-    let addresses = if is_source { "source" } else { "ip" };
-    let mut is_about_addresses = false;
-    match kind {
-        "DOMAIN" => asks.add("domain", format!("full:{value}")),
-        "DOMAIN-SUFFIX" => {
-            let name = value.trim_start_matches("+.").trim_start_matches('.');
-            asks.add("domain", format!("domain:{name}"));
-        }
-        "DOMAIN-KEYWORD" => asks.add("domain", format!("keyword:{value}")),
-        "DOMAIN-REGEX" => asks.add("domain", format!("regexp:{value}")),
-        "GEOSITE" => asks.add("domain", format!("geosite:{value}")),
-        "IP-CIDR" | "IP-CIDR6" => {
-            is_about_addresses = !is_source;
-            if let Err(e) = asks.add_network(addresses, value) {
-                return Some(Err(e));
-            }
-        }
-        "GEOIP" => {
-            is_about_addresses = !is_source;
-            asks.add_geoip(addresses, value);
-        }
-        "SRC-IP-CIDR" => {
-            if let Err(e) = asks.add_network("source", value) {
-                return Some(Err(e));
-            }
-        }
-        "SRC-GEOIP" => asks.add_geoip("source", value),
-        "DST-PORT" => asks.add_ports("port", &value.replace('/', ",")),
-        "SRC-PORT" => asks.add_ports("sourcePort", &value.replace('/', ",")),
-        "NETWORK" => asks.add("network", value.to_ascii_lowercase()),
-        "IN-USER" => value.split('/').for_each(|user| asks.add("user", user)),
-        _ => return None,
-    }
-    Some(Ok((asks, is_about_addresses)))
 }
 
 /// Rules that are not built, of a kind or to a policy: where the first is, and how many there are.

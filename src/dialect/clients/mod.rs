@@ -2,6 +2,8 @@
 //! choose, and what is lost on the way there.
 
 pub(in crate::dialect) mod groups;
+pub(in crate::dialect) mod logic;
 pub(in crate::dialect) mod lost;
 pub(in crate::dialect) mod nodes;
 pub(in crate::dialect) mod rules;
+pub(in crate::dialect) mod sets;

@@ -33,7 +33,7 @@ const OUTBOUND: &str = "outboundTag";
 const BALANCER: &str = "balancerTag";
 
 /// What a rule asks for, in V2Ray's keys.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::dialect) struct Asks(Map<String, Value>);
 
 /// `routing`, as values and as text.
@@ -90,10 +90,28 @@ impl Asks {
         self.0.is_empty()
     }
 
-    /// What both ask for.
-    pub(in crate::dialect) fn and(mut self, other: &Self) -> Self {
-        self.0.extend(other.0.clone());
-        self
+    pub(in crate::dialect) fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(key)
+    }
+
+    pub(in crate::dialect) fn set(&mut self, key: &str, value: Value) {
+        self.0.insert(key.to_owned(), value);
+    }
+
+    pub(in crate::dialect) fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// Asks for what `other` does as well, where each asks for entries of one list alone and these are of one kind.
+    pub(in crate::dialect) fn join(&mut self, other: &Self) -> Option<()> {
+        let (Some((key, more)), 1) = (other.0.iter().next(), other.0.len()) else {
+            return None;
+        };
+        match (self.0.len(), self.0.get_mut(key)?, more) {
+            (1, Value::Array(list), Value::Array(more)) => list.extend(more.iter().cloned()),
+            _ => return None,
+        }
+        Some(())
     }
 }
 

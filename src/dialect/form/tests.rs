@@ -1,6 +1,7 @@
 //! What comes back from every form, and what is said of what does not.
 
 mod asked;
+mod conditions;
 
 use serde_json::{Value, json};
 
@@ -535,7 +536,7 @@ fn what_sends_sessions_astray_is_told_apart() {
             sing_box(
                 json!({"route": {"rules": [{"domain": ["x"], "invert": true, "outbound": "hk"}]}}),
             ),
-            "`invert` is not carried over",
+            "`invert` of a `domain` that must not hold is not carried over",
         ),
         (
             sing_box(json!({"route": {"final": "gone"}})),
@@ -579,8 +580,8 @@ fn rules_of_a_mode_count_where_it_is_the_one_that_a_config_begins_with() {
     };
     assert_eq!(of("global", false), (1, 0));
     assert_eq!(of("Direct", false), (0, 0));
-    // One that is turned round takes what the others do not, and is not built.
-    assert_eq!(of("Direct", true), (0, 1));
+    // One that is turned round takes what it would not take.
+    assert_eq!(of("Direct", true), (1, 0));
 }
 
 fn sing_box(mut config: Value) -> String {

@@ -3,6 +3,7 @@
 //! Of `route` the rules are carried over that V2Ray has words for; groups are balancers, those that somebody chooses in their first choice;
 //! `dns` has no word here. What is lost is told item by item.
 
+mod conditions;
 mod inbound;
 mod outbound;
 mod route;

@@ -1,5 +1,6 @@
 //! `route`: rules, and the outbound that carries what none of them takes.
 
+use super::conditions::Conditions;
 use super::counted;
 use crate::config::Outbound;
 use crate::dialect::clients::groups::{Groups, Lead};
@@ -22,18 +23,19 @@ pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -
         let mode = api.and_then(|api| api.get("default_mode"));
         let mode = mode.and_then(Node::as_text).unwrap_or("rule");
         let of_dns = dns_outbounds(keys);
+        let conditions = Conditions::of(route.items("rule_set"), mode, notes);
         // By what each asks for in vain, in the order of the first.
         let mut lost: Vec<(String, Vec<&Node>)> = Vec::new();
         let mut hijacks = None;
         for node in route.items("rules") {
-            if takes_nothing(node, mode) {
+            if conditions.takes_nothing(node) {
                 continue;
             }
             if hijacks_dns(node, &of_dns) {
                 hijacks.get_or_insert(node);
                 continue;
             }
-            let Err(why) = rule(node, &groups, parts, &mut rules) else {
+            let Err(why) = rule(node, &conditions, &groups, parts, &mut rules) else {
                 tell_options(node, notes);
                 continue;
             };
@@ -57,11 +59,7 @@ pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -
                 "questions to DNS servers are not answered here: they go the way of any session";
             notes.left_out(&rule.at, text);
         }
-        route.silent(&[
-            "auto_detect_interface",
-            "default_domain_resolver",
-            "rule_set",
-        ]);
+        route.silent(&["auto_detect_interface", "default_domain_resolver"]);
         route.no_way(
             &["default_interface", "default_mark"],
             "it is not carried over",
@@ -91,21 +89,6 @@ fn hijacks_dns(node: &Node, of_dns: &[&str]) -> bool {
     }
 }
 
-/// Whether no session is one for this rule: `mode`, which a dashboard of Clash would change, stays here, and no ICMP comes in.
-fn takes_nothing(node: &Node, mode: &str) -> bool {
-    let texts = |key: &str| {
-        let items = node.get(key).map(Node::items).unwrap_or_default();
-        items.iter().filter_map(Node::as_text)
-    };
-    let is_inverted = texts("invert").any(|text| text == "true");
-    let is_other_mode = texts("clash_mode").any(|other| !other.eq_ignore_ascii_case(mode));
-    let mut networks = texts("network").peekable();
-    let is_icmp = networks.peek().is_some() && networks.all(|network| network == ICMP);
-    !is_inverted && (is_other_mode || is_icmp)
-}
-
-const ICMP: &str = "icmp";
-
 /// Says that an action is taken without what it says beside its name; no session goes another way by that.
 fn tell_options(node: &Node, notes: &Notes) {
     let action = node.get("action").and_then(Node::as_text);
@@ -127,14 +110,12 @@ const REDIRECTS: [&str; 2] = ["override_address", "override_port"];
 /// What of it is not built.
 fn rule<'n>(
     node: &'n Node,
+    conditions: &Conditions<'n>,
     groups: &Groups<'_>,
     parts: &mut Parts,
     rules: &mut Rules<'n>,
 ) -> Result<(), String> {
     let text = |key: &str| node.get(key).and_then(Node::as_text);
-    if let Some(kind) = text("type").filter(|kind| *kind != "default") {
-        return Err(format!("`type: {}`", kind.escape_debug()));
-    }
     let action = text("action").unwrap_or("route");
     let target = match action {
         // Names are known here.
@@ -167,135 +148,14 @@ fn rule<'n>(
         },
         other => return Err(format!("`action: {}`", other.escape_debug())),
     };
-    let (names, addresses, rest) = asks(node)?;
-    let names_destinations = !names.is_empty() || !addresses.is_empty();
-    // Names and addresses are alternatives there, and both needed here.
-    for one in [names, addresses] {
-        if !one.is_empty() {
-            rules.push(&node.at, one.and(&rest), &target, false);
-        }
-    }
-    if !names_destinations {
-        let rest = match rest.is_empty() {
+    for asks in conditions.read(node, 0)?.into_rules() {
+        let asks = match asks.is_empty() {
             true => Asks::everything(),
-            false => rest,
+            false => asks,
         };
-        rules.push(&node.at, rest, &target, false);
+        rules.push(&node.at, asks, &target, false);
     }
     Ok(())
-}
-
-/// What a rule asks of names, of addresses, and of all else; an error where that is not built.
-fn asks(node: &Node) -> Result<(Asks, Asks, Asks), String> {
-    let (mut names, mut addresses, mut rest) = Default::default();
-    let rejects = node.get("action").and_then(Node::as_text) == Some("reject");
-    // How it is rejected is told to nobody who is not rejected.
-    let of_asks = |key: &str| !rejects || !["method", "no_drop"].contains(&key);
-    for (key, value) in node.entries().iter().filter(|(key, _)| of_asks(key)) {
-        let texts: Vec<&str> = value.items().iter().filter_map(Node::as_text).collect();
-        let lower = key.to_ascii_lowercase();
-        let asked = match texts.len() == value.items().len() {
-            true => ask(&lower, &texts, &mut names, &mut addresses, &mut rest),
-            false => None,
-        };
-        asked.ok_or_else(|| format!("`{}`", key.escape_debug()))?;
-    }
-    Ok((names, addresses, rest))
-}
-
-fn ask(
-    key: &str,
-    texts: &[&str],
-    names: &mut Asks,
-    addresses: &mut Asks,
-    rest: &mut Asks,
-) -> Option<()> {
-    let is_on = texts == ["true"];
-    match key {
-        "action" | "outbound" | "clash_mode" | "type" => {}
-        // It asks for nothing.
-        _ if texts.is_empty() => {}
-        "invert" | "ip_is_private" | "source_ip_is_private" | "rule_set_ip_cidr_match_source"
-            if texts == ["false"] => {}
-        "domain" => texts
-            .iter()
-            .for_each(|name| names.add("domain", format!("full:{name}"))),
-        "domain_suffix" => {
-            for name in texts {
-                // With a dot in front it is not the name itself.
-                let pattern = match name.strip_prefix('.') {
-                    Some(name) => format!("regexp:\\.{}$", escaped(name)),
-                    None => format!("domain:{name}"),
-                };
-                names.add("domain", pattern);
-            }
-        }
-        "domain_keyword" => {
-            texts
-                .iter()
-                .for_each(|text| names.add("domain", format!("keyword:{text}")));
-        }
-        "domain_regex" => {
-            texts
-                .iter()
-                .for_each(|text| names.add("domain", format!("regexp:{text}")));
-        }
-        "geosite" => {
-            texts
-                .iter()
-                .for_each(|code| names.add("domain", format!("geosite:{code}")));
-        }
-        "ip_cidr" => {
-            for text in texts {
-                addresses.add_network("ip", text).ok()?;
-            }
-        }
-        "ip_is_private" if is_on => addresses.add_geoip("ip", "private"),
-        "geoip" => texts
-            .iter()
-            .for_each(|code| addresses.add_geoip("ip", code)),
-        "source_ip_cidr" => {
-            for text in texts {
-                rest.add_network("source", text).ok()?;
-            }
-        }
-        "source_ip_is_private" if is_on => rest.add_geoip("source", "private"),
-        "source_geoip" => texts.iter().for_each(|code| rest.add_geoip("source", code)),
-        "port" => texts.iter().for_each(|port| rest.add_ports("port", port)),
-        "port_range" => {
-            for range in texts {
-                rest.add_ports("port", &ports(range));
-            }
-        }
-        "source_port" => texts
-            .iter()
-            .for_each(|port| rest.add_ports("sourcePort", port)),
-        "source_port_range" => {
-            for range in texts {
-                rest.add_ports("sourcePort", &ports(range));
-            }
-        }
-        "network" => {
-            let networks = texts.iter().filter(|name| **name != ICMP);
-            networks.for_each(|name| rest.add("network", *name));
-        }
-        "inbound" => texts.iter().for_each(|tag| rest.add("inboundTag", *tag)),
-        "auth_user" => texts.iter().for_each(|user| rest.add("user", *user)),
-        _ => return None,
-    }
-    Some(())
-}
-
-/// `1000:2000`, and one side may be missing.
-fn ports(range: &str) -> String {
-    let (from, to) = range.split_once(':').unwrap_or((range, range));
-    let from = if from.is_empty() { "0" } else { from };
-    let to = if to.is_empty() { "65535" } else { to };
-    format!("{from}-{to}")
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('.', "\\.")
 }
 
 /// What is there of nothing is left out with its rule.

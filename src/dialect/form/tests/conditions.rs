@@ -1,0 +1,225 @@
+//! Rules that are put together from others, and lists that they name.
+
+use super::*;
+
+fn field(mut rule: Value, tag: &str) -> Value {
+    rule["type"] = "field".into();
+    rule["outboundTag"] = tag.into();
+    rule
+}
+
+fn clash(rules: &str) -> String {
+    format!("{HK}rules:\n{rules}")
+}
+
+#[test]
+fn rules_of_clash_are_put_together_from_others() {
+    let (read, rules) = carried(&clash(
+        "- AND,((NETWORK,UDP),(DST-PORT,443)),REJECT\n\
+         - OR,((DOMAIN,a.test),(DOMAIN-SUFFIX,b.test),(IP-CIDR,192.0.2.0/24,no-resolve)),hk\n\
+         - NOT, ((NETWORK, tcp)), jp\n\
+         - AND,((OR,((DST-PORT,80),(DST-PORT,443))),(DOMAIN-REGEX,^a{1,2}$),(NOT,((SRC-IP-CIDR,10.0.0.0/8)))),hk\n\
+         - MATCH,DIRECT\n",
+    ));
+    assert_eq!(
+        rules,
+        [
+            field(json!({"network": ["udp"], "port": "443"}), "reject"),
+            field(json!({"domain": ["full:a.test", "domain:b.test"]}), "hk"),
+            field(json!({"ip": ["192.0.2.0/24"]}), "hk"),
+            field(json!({"network": ["udp"]}), "jp"),
+            field(
+                json!({"port": "80", "domain": ["regexp:^a{1,2}$"], "source": ["!10.0.0.0/8"]}),
+                "hk"
+            ),
+            field(
+                json!({"port": "443", "domain": ["regexp:^a{1,2}$"], "source": ["!10.0.0.0/8"]}),
+                "hk"
+            ),
+        ]
+    );
+    assert_eq!(read.astray_lines(), [""; 0]);
+    assert_eq!(
+        read.config.routing.strategy,
+        crate::routing::DomainStrategy::AsIs
+    );
+}
+
+#[test]
+fn what_cannot_be_put_together_is_named() {
+    let (read, rules) = carried(&clash(
+        "- AND,((DOMAIN,a.test),(DOMAIN-KEYWORD,b)),hk\n\
+         - AND,((NETWORK,UDP),(PROCESS-NAME,x)),hk\n\
+         - NOT,((DOMAIN,a.test)),hk\n\
+         - AND,(NETWORK,UDP),hk\n\
+         - OR,((IP-CIDR,10.0.0.0/8),(IP-CIDR,10.0.0.x)),hk\n\
+         - AND,hk\n\
+         - MATCH,DIRECT\n",
+    ));
+    assert_eq!(rules, [json!(null); 0]);
+    let told = read.astray_lines().join("\n");
+    for part in [
+        "rules[0]: 1 rule of kind `AND` with two lists of `domain` that both have to hold",
+        "rules[1]: 1 rule of kind `PROCESS-NAME`",
+        "rules[2]: 1 rule of kind `NOT` with a `domain` that must not hold",
+        "rules[3]: 2 rules of kind `AND`, beginning here",
+        "rules[4]: `10.0.0.x` is not an IP address",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    assert_eq!(read.astray_lines().len(), 5, "{told}");
+}
+
+#[test]
+fn lists_of_clash_that_stand_in_the_file_are_read() {
+    let (read, rules) = carried(&clash(
+        "- RULE-SET,names,hk\n- RULE-SET,nets,jp,no-resolve\n- RULE-SET,all,hk\n\
+         - AND,((RULE-SET,names),(DST-PORT,443)),jp\n- RULE-SET,gone,hk\n- RULE-SET,names,hk,src\n- RULE-SET,circle,hk\n- MATCH,DIRECT\n\
+         rule-providers:\n\
+         \x20 names: {type: inline, behavior: domain, payload: ['a.test', '+.b.test', '.c.test', '*.d.test']}\n\
+         \x20 nets: {type: inline, behavior: ipcidr, payload: ['192.0.2.0/24', '2001:db8::/32']}\n\
+         \x20 all: {type: inline, behavior: classical, payload: ['DOMAIN,a.test', 'IP-CIDR,192.0.2.0/24', 'DOMAIN,b.test']}\n\
+         \x20 circle: {type: inline, behavior: classical, payload: ['RULE-SET,circle']}\n",
+    ));
+    let names = json!([
+        "full:a.test",
+        "domain:b.test",
+        "regexp:\\.c\\.test$",
+        "regexp:^[^.]+\\.d\\.test$"
+    ]);
+    let mut both = names.clone();
+    let more = ["full:a.test", "full:b.test"].map(Value::from);
+    both.as_array_mut().unwrap().extend(more);
+    assert_eq!(
+        rules,
+        [
+            field(json!({ "domain": both }), "hk"),
+            field(json!({"ip": ["192.0.2.0/24", "2001:db8::/32"]}), "jp"),
+            field(json!({"ip": ["192.0.2.0/24"]}), "hk"),
+            field(json!({"domain": names, "port": "443"}), "jp"),
+        ]
+    );
+    let told = read.astray_lines().join("\n");
+    assert!(
+        told.contains("rules[4]: 3 rules of kind `RULE-SET`"),
+        "{told}"
+    );
+}
+
+#[test]
+fn conditions_of_sing_box_are_put_together() {
+    let (read, rules) = carried(&sing_box(json!({"route": {"final": "direct",
+    "rule_set": [
+        {"type": "inline", "tag": "own", "rules": [
+            {"domain": ["a.test"], "ip_cidr": ["192.0.2.0/24"]},
+            {"type": "logical", "mode": "and", "rules": [{"domain_suffix": "b.test"}, {"port": 443}]},
+        ]},
+    ],
+    "rules": [
+        {"type": "logical", "mode": "or", "action": "reject", "method": "drop", "rules": [
+            {"port": 853}, {"network": "udp", "port": 443}]},
+        {"rule_set": "own", "network": "tcp", "outbound": "hk"},
+        {"network": "udp", "invert": true, "outbound": "hk"},
+        {"clash_mode": "Global", "invert": true, "port": 25, "outbound": "hk"},
+        {"clash_mode": "Rule", "invert": true, "outbound": "hk"},
+        {"type": "logical", "mode": "and", "rules": [
+            {"port_range": ["1:1023"]}, {"port": [80, 443], "invert": true}], "outbound": "hk"},
+    ]}})));
+    assert_eq!(
+        rules,
+        [
+            field(json!({"port": "853"}), "block"),
+            field(json!({"network": ["udp"], "port": "443"}), "block"),
+            field(json!({"domain": ["full:a.test"], "network": ["tcp"]}), "hk"),
+            field(json!({"ip": ["192.0.2.0/24"], "network": ["tcp"]}), "hk"),
+            field(
+                json!({"domain": ["domain:b.test"], "port": "443", "network": ["tcp"]}),
+                "hk"
+            ),
+            field(json!({"network": ["tcp"]}), "hk"),
+            field(json!({"network": ["tcp,udp"]}), "hk"),
+            field(json!({"port": "1-79,81-442,444-1023"}), "hk"),
+        ]
+    );
+    assert_eq!(read.astray_lines(), [""; 0]);
+}
+
+#[test]
+fn lists_of_well_known_collections_are_those_of_v2ray() {
+    // The files are not here, and that is what is told.
+    let site = "https://raw.githubusercontent.com/SagerNet/sing-geosite/rule-set/geosite-cn.srs";
+    let one = sing_box(json!({"route": {
+        "rule_set": [{"type": "remote", "tag": "cn", "format": "binary", "url": site}],
+        "rules": [{"rule_set": "cn", "outbound": "direct"}], "final": "hk"}}));
+    let site = "https://github.com/MetaCubeX/meta-rules-dat/raw/meta/geo/geosite/cn.mrs";
+    let other = clash(&format!(
+        "- RULE-SET,cn,DIRECT\n- MATCH,hk\nrule-providers: {{cn: {{type: http, behavior: domain, url: '{site}'}}}}\n"
+    ));
+    for text in [one, other] {
+        let read = read_text(&text);
+        let told = read.left_out_lines().join("\n");
+        assert!(
+            told.contains("`geosite:cn` of `geosite.dat` is taken"),
+            "{told}"
+        );
+        let rules = read.config.routing.rules.len();
+        assert!(rules == 1 || told.contains("`geosite.dat` in "), "{told}");
+    }
+}
+
+#[test]
+fn one_list_that_many_rules_name_does_not_grow_without_bound() {
+    let list: Vec<String> = (0..2_000).map(|n| format!("a{n}.test")).collect();
+    let rules: Vec<Value> = (0..2_000)
+        .map(|n| json!({"rule_set": ["own"], "port": n, "outbound": "hk"}))
+        .collect();
+    let text = sing_box(json!({"route": {"rules": rules,
+        "rule_set": [{"type": "inline", "tag": "own", "rules": [{"domain": list}]}]}}));
+    let read = read_text(&text);
+    assert_eq!(read.config.routing.rules.len(), 500);
+    assert!(read.astray_lines().join("").contains("1500 rules"));
+}
+
+#[test]
+fn proxies_of_a_provider_that_stands_in_the_file_are_read() {
+    let (read, rules) = carried(&format!(
+        "{HK}proxy-providers:\n\
+         \x20 own: {{type: inline, payload: [{{name: us, type: trojan, server: c.example, port: 443, password: p}}]}}\n\
+         \x20 far: {{type: http, url: 'https://a.example/x', interval: 3600}}\n\
+         proxy-groups:\n\
+         - {{name: a, type: select, use: [own]}}\n\
+         - {{name: b, type: select, include-all-providers: true, filter: us}}\n\
+         - {{name: c, type: url-test, use: [far, own], proxies: [hk]}}\n\
+         rules: ['DOMAIN,a.test,a', 'DOMAIN,b.test,b', 'DOMAIN,c.test,c', 'MATCH,jp']\n"
+    ));
+    assert_eq!(
+        rules[..1],
+        [field(
+            json!({"domain": ["full:a.test", "full:b.test"]}),
+            "us"
+        )]
+    );
+    assert_eq!(rules[1]["balancerTag"], "c");
+    let told = read.left_out_lines().join("\n");
+    assert!(
+        told.contains("proxy-providers.far: nothing is fetched"),
+        "{told}"
+    );
+    assert!(!told.contains("own"), "{told}");
+}
+
+#[test]
+fn who_may_come_in_is_said_only_where_it_is_not_everybody() {
+    for (text, is_astray) in [
+        ("lan-allowed-ips: ['0.0.0.0/0', '::/0']", false),
+        ("lan-allowed-ips: ['0.0.0.0/0']", true),
+        ("skip-auth-prefixes: [127.0.0.1/8]", false),
+        (
+            "skip-auth-prefixes: [127.0.0.1/8]\nauthentication: ['a:b']",
+            true,
+        ),
+    ] {
+        let read = read_text(&format!("{HK}{text}\n"));
+        assert_eq!(!read.astray_lines().is_empty(), is_astray, "{text}");
+    }
+}
