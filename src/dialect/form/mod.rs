@@ -163,7 +163,7 @@ pub fn is_link(text: &str) -> bool {
 }
 
 /// Schemes of links, those that are not built among them.
-const LINKS: [&str; 14] = [
+const LINKS: [&str; 22] = [
     "vmess",
     "vless",
     "trojan",
@@ -178,6 +178,14 @@ const LINKS: [&str; 14] = [
     "anytls",
     "wireguard",
     "snell",
+    "trojan-go",
+    "naive+https",
+    "naive+quic",
+    "juicity",
+    "brook",
+    "mierus",
+    "socks4",
+    "wg",
 ];
 
 /// Reads a text, which `name` is called.

@@ -59,6 +59,7 @@ fn a_form_is_known_by_what_stands_in_it() {
         ("# vmess://x\nproxies: [{name: a}]\n", Form::Clash),
         ("\u{feff}ss://x\n", Form::Links),
         ("STATUS=x\nhysteria2://x\n", Form::Links),
+        ("trojan-go://p@a.example:443?type=ws#a\n", Form::Links),
         ("log:\n  loglevel: info\n", Form::V2ray),
         ("nonsense", Form::V2ray),
         ("", Form::V2ray),
