@@ -378,7 +378,7 @@ async fn with_format_json_every_line_of_both_logs_is_an_object() {
 }
 
 #[tokio::test]
-async fn an_unknown_format_is_an_error_that_names_the_two() {
+async fn an_unknown_format_is_an_error_that_names_those_there_are() {
     let stage = Stage::new();
     let mut config = Vmess::ws().server(Mobula, 1);
     config["log"] = json!({"format": "jsn"});
@@ -386,7 +386,8 @@ async fn an_unknown_format_is_an_error_that_names_the_two() {
     let output = Mobula.command(&file).output().expect("mobula runs");
     assert_eq!(output.status.code(), Some(23));
     let said = String::from_utf8_lossy(&output.stderr);
-    let wanted = "log.format: `jsn` is unknown, expected `text` or `json`, did you mean `json`?";
+    let wanted =
+        "log.format: `jsn` is unknown, expected `text`, `xray` or `json`, did you mean `json`?";
     assert!(said.contains(wanted), "{said}");
 }
 

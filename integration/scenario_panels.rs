@@ -312,6 +312,14 @@ fn of_marzban(api: u16, port: u16) -> Value {
     })
 }
 
+/// As a panel looks for the address of a user in Xray's log.
+fn sources_of_users() -> regex::Regex {
+    regex::Regex::new(
+        r"^[0-9/]+ [0-9:]+\.[0-9]{6} from (?:tcp:|udp:)?\[?([0-9a-fA-F\.:]+)\]?:[0-9]+ accepted tcp:[^ ]+ \[inbound-1 (?:>>|->) [a-z]+\] email: ann$",
+    )
+    .expect("an expression")
+}
+
 #[tokio::test]
 async fn what_panels_write_for_a_fresh_server_runs_and_their_calls_succeed() {
     for name in ["3x-ui", "Marzban", "Marzban's node"] {
@@ -322,6 +330,9 @@ async fn what_panels_write_for_a_fresh_server_runs_and_their_calls_succeed() {
             "3x-ui" => of_3x_ui(api, port),
             _ => of_marzban(api, port),
         };
+        if name == "3x-ui" {
+            config["log"]["access"] = json!(stage.path("access.log"));
+        }
         let mut tls = Vec::new();
         if name == "Marzban's node" {
             // What a node is asked comes over TLS, from the panel alone.
@@ -415,6 +426,18 @@ async fn what_panels_write_for_a_fresh_server_runs_and_their_calls_succeed() {
             stream.write_all(b"word").await?;
             stream.read_exact(&mut [0; 4]).await
         };
+        // Which addresses a user comes from is read from this log, by an expression like this.
+        if name == "3x-ui" {
+            let log = stage.read("access.log");
+            let lines = log.lines().filter(|line| line.contains(" email: ann"));
+            let sources: Vec<_> = lines
+                .map(|line| sources_of_users().captures(line))
+                .collect();
+            assert!(!sources.is_empty(), "{log}");
+            for source in sources {
+                assert_eq!(&source.expect(&log)[1], "127.0.0.1");
+            }
+        }
         // The rules are asked about the name, `finalRules` about where it leads.
         if name == "3x-ui" {
             let reached = tokio::time::timeout(traffic::LIMIT, reached).await;

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::example::free_ports;
 use super::given::{Source, files};
-use crate::config::{Config, Inbound, Listen, LogTarget, Outbound, exposure};
+use super::stands_in_for_xray;
+use crate::config::{Config, Inbound, Listen, LogFormat, LogTarget, Outbound, exposure};
 use crate::dialect::form::{self, Form};
 use crate::dialect::gost;
 use crate::dialect::v2ray::{self, Input, Loaded, Options};
@@ -82,6 +83,13 @@ pub(super) fn load(sources: &[Source], options: Options) -> Meant {
     let name = taken.first().map(|one| one.name.clone());
     let inputs: Vec<Input> = taken.into_iter().map(|one| one.input).collect();
     let mut loaded = v2ray::load(&inputs, options);
+    if let Some(config) = &mut loaded.config
+        && config.log.format == LogFormat::Text
+        && stands_in_for_xray()
+    {
+        // Panels look for addresses of users in it.
+        config.log.format = LogFormat::Xray;
+    }
     if is_remote && let Some(config) = &loaded.config {
         let about = local_parts(config);
         if !about.is_empty() {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::args::TestArgs;
 use super::load::{Meant, load};
-use super::{BAD_CONFIG, inputs, say};
+use super::{BAD_CONFIG, inputs, say, stands_in_for_xray};
 use crate::report::Message;
 
 pub(super) fn run(args: &TestArgs) -> ExitCode {
@@ -51,6 +51,10 @@ fn for_people(meant: &Meant) {
         eprintln!("left out: {message}");
     }
     for error in &loaded.errors {
+        if stands_in_for_xray() {
+            // As Xray has it there.
+            say(format_args!("Failed to start: {error}"));
+        }
         eprintln!("{error}");
         match meant.is_foreign {
             true => show_to_person(error),

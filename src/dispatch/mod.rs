@@ -358,12 +358,13 @@ impl Dispatcher {
         let Some(Chosen {
             mut outbound,
             known,
+            by_rule,
             retries,
         }) = self.route(&session, asked).await
         else {
             return reply::refuse(link, reply, is_user, &Unreached::Rules).await;
         };
-        self.log_accepted(&session, &outbound, Network::Tcp, &aim);
+        self.log_accepted(&session, (&outbound, by_rule), Network::Tcp, &aim);
         if aim.is_lost() && outbound.goes_to(aim.asked()) {
             let error = outbound.log_forgotten(aim.asked());
             let why = Unreached::Target {
@@ -485,7 +486,13 @@ impl Dispatcher {
 
     /// Says which outbound carries a session. The access log has what was asked for, as V2Ray's does, unless
     /// the policy wants where it goes.
-    fn log_accepted(&self, session: &Session, outbound: &Outbound, network: Network, aim: &Aim) {
+    fn log_accepted(
+        &self,
+        session: &Session,
+        (outbound, by_rule): (&Outbound, bool),
+        network: Network,
+        aim: &Aim,
+    ) {
         let user = session.user.as_deref();
         let to = match self.policy.read().system.override_access_log_dest {
             true => aim.ruled(),
@@ -493,6 +500,8 @@ impl Dispatcher {
         };
         log::accepted(log::Accepted {
             session: session.id,
+            by_rule,
+            inbound_tag: session.inbound.tag.as_deref(),
             inbound: session
                 .inbound
                 .tag

@@ -53,6 +53,8 @@ pub(super) struct Chosen {
     pub(super) outbound: OutboundRef,
     /// The addresses that the rules were asked about.
     pub(super) known: Known,
+    /// A rule takes it, and it is not the first one because none does.
+    pub(super) by_rule: bool,
     /// How often the rules may be asked again when it does not open.
     pub(super) retries: u32,
 }
@@ -74,10 +76,11 @@ impl Dispatcher {
         let Asked { network, to, .. } = asked;
         let mut session = Cow::Borrowed(session);
         let mut known = Known::Unasked;
-        let (mut outbound, mut retries) = self.pick(&session, asked, &mut known).await?;
+        let (mut outbound, mut by_rule, mut retries) =
+            self.pick(&session, asked, &mut known).await?;
         for _ in 0..MAX_ROUNDS {
             if let Some(loopback) = outbound.protocol.loopback() {
-                self.log_accepted(&session, &outbound, network, &to.clone().into());
+                self.log_accepted(&session, (&outbound, by_rule), network, &to.clone().into());
                 // What a session carries is not known any more, as in V2Ray.
                 session = Cow::Owned(Session {
                     inbound: origin(loopback, session.inbound.from_here, session.inbound.entry),
@@ -85,7 +88,7 @@ impl Dispatcher {
                     attributes: None,
                     ..session.into_owned()
                 });
-                (outbound, retries) = self.pick(&session, asked, &mut known).await?;
+                (outbound, by_rule, retries) = self.pick(&session, asked, &mut known).await?;
                 continue;
             }
             if outbound.protocol.is_control() && session.inbound.from_here {
@@ -100,6 +103,7 @@ impl Dispatcher {
                 return Some(Chosen {
                     outbound,
                     known,
+                    by_rule,
                     retries,
                 });
             };
@@ -108,24 +112,25 @@ impl Dispatcher {
                 return Some(Chosen {
                     outbound,
                     known,
+                    by_rule,
                     retries,
                 });
             }
-            (outbound, retries) = self.pick(&session, asked, &mut known).await?;
+            (outbound, by_rule, retries) = self.pick(&session, asked, &mut known).await?;
         }
         debug!(%to, "a session goes round");
         log::repeated("the rules lead a session round in a circle of `loopback` outbounds");
         None
     }
 
-    /// What the rules say, and how often they may be asked again; those who watch are told. The addresses of the name become `known` when the rules
+    /// What the rules say, whether one of them does, and how often they may be asked again; those who watch are told. The addresses of the name become `known` when the rules
     /// want them.
     async fn pick(
         &self,
         session: &Session,
         asked: Asked<'_>,
         known: &mut Known,
-    ) -> Option<(OutboundRef, u32)> {
+    ) -> Option<(OutboundRef, bool, u32)> {
         let Asked { network, to, named } = asked;
         let facts = RouteInput {
             inbound: session.inbound.tag.as_deref(),
@@ -139,16 +144,17 @@ impl Dispatcher {
         };
         // A question of our own does not wait for other names.
         let resolved = session.is_own.then_some(&[][..]);
-        let (outbound, balancer) = loop {
+        let (outbound, by_rule, balancer) = loop {
             let seen = self.changes.seen();
             let picked = self.ask(&facts, resolved, known).await;
+            let by_rule = picked.is_some();
             let (tag, balancer) = picked.unwrap_or_default();
             let outbound = tag
                 .and_then(|tag| self.tagged(&tag))
                 .or_else(|| self.outbounds.first());
             // The rules of one config and the outbounds of another could lead it where neither wants it.
             if self.changes.none_since(seen) {
-                break (outbound, balancer);
+                break (outbound, by_rule, balancer);
             }
             yield_now().await;
         };
@@ -162,7 +168,7 @@ impl Dispatcher {
             let tag = outbound.as_ref().and_then(|o| o.tag.clone());
             self.publish(&facts, tag, balancer);
         }
-        Some((outbound?, chosen_by.unwrap_or(0)))
+        Some((outbound?, by_rule, chosen_by.unwrap_or(0)))
     }
 
     /// The tag that the rules give a session, and the balancer that chose it; `None` when no rule takes

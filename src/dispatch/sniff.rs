@@ -191,9 +191,12 @@ impl Stage {
         Self::Routing(Box::pin(async move {
             let question = Asked::new(Network::Udp, &aim);
             let Chosen {
-                outbound, known, ..
+                outbound,
+                known,
+                by_rule,
+                ..
             } = dispatcher.route(&session, question).await?;
-            dispatcher.log_accepted(&session, &outbound, Network::Udp, &aim);
+            dispatcher.log_accepted(&session, (&outbound, by_rule), Network::Udp, &aim);
             if aim.is_lost() && outbound.goes_to(aim.asked()) {
                 // The next datagram asks again.
                 outbound.log_forgotten(aim.asked());

@@ -17,6 +17,10 @@ pub struct Accepted<'a> {
     pub session: u32,
     /// What messages call the inbound.
     pub inbound: Option<&'a str>,
+    /// Its tag.
+    pub inbound_tag: Option<&'a str>,
+    /// A rule led it to the outbound.
+    pub by_rule: bool,
     /// Where it came from.
     pub source: Source,
     /// What kind of session it is.
@@ -61,6 +65,12 @@ pub fn accepted(session: Accepted<'_>) {
     }
     if let Some(tag) = tag {
         line = line.with("tag", Value::Text(one_line(tag)));
+        let way = match (session.inbound_tag, session.by_rule) {
+            (None, _) => tag.to_owned(),
+            (Some(inbound), true) => format!("{inbound} -> {tag}"),
+            (Some(inbound), false) => format!("{inbound} >> {tag}"),
+        };
+        line = line.with("way", Value::Text(one_line(&way)));
     }
     if let Some(email) = session.user.and_then(|u| u.email.as_deref()) {
         line = line.with("email", Value::Text(one_line(email)));

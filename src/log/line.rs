@@ -53,6 +53,8 @@ pub(super) enum Style {
     Plain,
     /// The same, for a terminal.
     Colour,
+    /// As Xray writes them.
+    Xray,
     /// One object for each.
     Json,
 }
@@ -86,21 +88,30 @@ impl Line {
     /// The whole line, and how many more of its kind it stands for.
     pub(super) fn written(&self, style: Style, at: &Zoned, count: Option<&Count>) -> String {
         match style {
-            Style::Plain => self.text(Paint(false), at, count),
-            Style::Colour => self.text(Paint(true), at, count),
+            Style::Plain => self.text(Paint(false), "", at, count),
+            Style::Colour => self.text(Paint(true), "", at, count),
+            Style::Xray => self.text(Paint(false), "from ", at, count),
             Style::Json => self.json(at, count),
         }
     }
 
-    fn text(&self, paint: Paint, at: &Zoned, count: Option<&Count>) -> String {
-        let mut text = paint.dim(at.strftime("%Y/%m/%d %H:%M:%S"));
+    /// Xray has something in front of a source, a fraction of the second, and the inbound beside the outbound.
+    fn text(&self, paint: Paint, from: &str, at: &Zoned, count: Option<&Count>) -> String {
+        let is_xrays = !from.is_empty();
+        let mut text = match is_xrays {
+            true => at.strftime("%Y/%m/%d %H:%M:%S%.6f").to_string(),
+            false => paint.dim(at.strftime("%Y/%m/%d %H:%M:%S")),
+        };
         match self.kind {
-            Kind::Accepted => self.write_accepted(&mut text, paint),
+            Kind::Accepted => {
+                let way = if is_xrays { "way" } else { "tag" };
+                self.write_accepted(&mut text, paint, from, way);
+            }
             Kind::Rejected => {
                 let source = self.get("source").map_or("", Value::as_text);
                 // The two spaces stand where an accepted session names its target, as V2Ray writes it.
                 let rejected = paint.bright(self.kind, "rejected");
-                let _ = write!(text, " {source} {rejected}  {}", self.message);
+                let _ = write!(text, " {from}{source} {rejected}  {}", self.message);
             }
             kind => {
                 let level = paint.bright(kind, format_args!("[{}]", kind.name()));
@@ -120,12 +131,12 @@ impl Line {
         text
     }
 
-    fn write_accepted(&self, text: &mut String, paint: Paint) {
+    fn write_accepted(&self, text: &mut String, paint: Paint, from: &str, way: &str) {
         let value = |name| self.get(name).map_or("", Value::as_text);
         let accepted = paint.bright(self.kind, "accepted");
         let (source, network, to) = (value("source"), value("network"), value("to"));
-        let _ = write!(text, " {source} {accepted} {network}:{to}");
-        if let Some(tag) = self.get("tag") {
+        let _ = write!(text, " {from}{source} {accepted} {network}:{to}");
+        if let Some(tag) = self.get(way) {
             let _ = write!(text, " [{tag}]");
         }
         if let Some(email) = self.get("email") {
@@ -148,7 +159,7 @@ impl Line {
         for field in &self.fields {
             match (field.name, &field.value) {
                 // The tag is what `outbound` says already.
-                ("tag", _) => {}
+                ("tag" | "way", _) => {}
                 ("id", Value::Number(id)) => object.number("session", *id),
                 (name @ ("inbound" | "outbound"), Value::Text(part) | Value::Quoted(part)) => {
                     object.text(name, tag_of(part));
@@ -330,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_written_as_v2ray_writes_it() {
+    fn a_session_is_written_as_v2ray_and_xray_write_it() {
         let text = |text: &str| Value::Text(text.to_owned());
         let line = Line::new(Kind::Accepted, String::new())
             .with("source", text("192.0.2.1:5"))
@@ -338,15 +349,20 @@ mod tests {
             .with("to", text("a.test:443"))
             .with("outbound", text("direct"))
             .with("tag", text("direct"))
+            .with("way", text("in -> direct"))
             .with("email", text("a@b"));
         assert_eq!(
             line.written(Style::Plain, &at(), None),
             "2026/11/21 03:34:24 192.0.2.1:5 accepted tcp:a.test:443 [direct] email: a@b"
         );
+        assert_eq!(
+            line.written(Style::Xray, &at(), None),
+            "2026/11/21 03:34:24.500000 from 192.0.2.1:5 accepted tcp:a.test:443 [in -> direct] email: a@b"
+        );
         let json = line.written(Style::Json, &at(), None);
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value["outbound"], "direct");
         assert_eq!(value["message"], "accepted");
-        assert!(value.get("tag").is_none());
+        assert!(value.get("tag").is_none() && value.get("way").is_none());
     }
 }

@@ -43,6 +43,8 @@ pub enum Format {
     /// As V2Ray writes them; in colours where they go to a terminal.
     #[default]
     Text,
+    /// As Xray writes them.
+    Xray,
     /// A JSON object for each.
     Json,
 }

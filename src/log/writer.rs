@@ -161,6 +161,7 @@ fn style(format: Format, target: &Target) -> Style {
     };
     match format {
         Format::Json => Style::Json,
+        Format::Xray => Style::Xray,
         Format::Text if is_seen && !is_set("NO_COLOR") && !is_dumb() => Style::Colour,
         Format::Text => Style::Plain,
     }

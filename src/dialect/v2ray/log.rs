@@ -25,8 +25,11 @@ pub(super) fn read(root: &Object) -> Log {
         log.level = level(&node);
     }
     if let Some(node) = object.get("format") {
-        const FORMATS: [(&str, LogFormat); 2] =
-            [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        const FORMATS: [(&str, LogFormat); 3] = [
+            ("text", LogFormat::Text),
+            ("xray", LogFormat::Xray),
+            ("json", LogFormat::Json),
+        ];
         log.format = one_of(&node, &FORMATS).unwrap_or_default();
     }
     // A query of the DNS module would be logged here; there is none.
@@ -153,7 +156,9 @@ mod tests {
         let errors: Vec<String> = report.errors().iter().map(ToString::to_string).collect();
         assert_eq!(
             errors,
-            ["log.format: `jsno` is unknown, expected `text` or `json`, did you mean `json`?"]
+            [
+                "log.format: `jsno` is unknown, expected `text`, `xray` or `json`, did you mean `json`?"
+            ]
         );
     }
 
