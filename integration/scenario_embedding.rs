@@ -168,6 +168,7 @@ fn outbound(protocol: OutboundSettings) -> Outbound {
         protocol,
         through: None,
         strategy: Default::default(),
+        must_resolve: false,
         mux: None,
         plugin_mux: None,
     }

@@ -272,6 +272,7 @@ pub fn outbound(
     outbound.tag = settings.tag;
     outbound.through = settings.through.map(|through| through.tag);
     outbound.strategy = settings.strategy;
+    outbound.must_resolve = settings.must_resolve;
     outbound.mux = settings.mux.map(mux::Outbound::new);
     outbound.plugin = plugin.map(OutboundRef::alone);
     outbound.made_of = Some(Box::new(made_of));
@@ -326,6 +327,7 @@ pub fn settings_of(outbound: &Outbound) -> Option<config::Outbound> {
             tag,
         }),
         strategy: outbound.strategy,
+        must_resolve: outbound.must_resolve,
         mux: mux.clone(),
         plugin_mux: plugin_mux.clone(),
     })

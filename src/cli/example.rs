@@ -197,6 +197,7 @@ fn outbound(tag: &str, protocol: OutboundSettings) -> Outbound {
         protocol,
         through: None,
         strategy: Strategy::AsIs,
+        must_resolve: false,
         mux: None,
         plugin_mux: None,
     }

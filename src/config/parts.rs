@@ -53,6 +53,8 @@ pub struct Outbound {
     pub through: Option<Through>,
     /// `domainStrategy`: names are resolved here before they are sent on.
     pub strategy: Strategy,
+    /// Xray's `ForceIP…`: a name without a fitting address is not sent on.
+    pub must_resolve: bool,
     /// `mux`, switched on.
     pub mux: Option<mux::Settings>,
     /// Below the protocol: connections to its server share those of the transport, as v2ray-plugin has them shared (`mux=1`). The other

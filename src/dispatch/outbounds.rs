@@ -34,6 +34,8 @@ pub struct Outbound {
     pub through: Option<Arc<str>>,
     /// `domainStrategy`: whether the names that its server is asked for are resolved here first.
     pub strategy: Strategy,
+    /// A name without a fitting address is not sent on.
+    pub must_resolve: bool,
     /// Sessions share connections.
     pub mux: Option<mux::Outbound>,
     /// What connections to its server share, where they do.
@@ -78,6 +80,7 @@ impl Outbound {
             protocol,
             through: None,
             strategy: Strategy::AsIs,
+            must_resolve: false,
             mux: None,
             plugin: None,
             made_of: None,

@@ -57,6 +57,7 @@ impl Dispatcher {
         let lookup = Lookup::new(&self.resolver.now(), outbound.strategy).among(known);
         match lookup.resolve(&to).await {
             Ok(found) => Ok(first(found).unwrap_or(to)),
+            Err(e) if outbound.must_resolve => Err(e),
             Err(e) => {
                 debug!(%to, outbound = outbound.name, "the name is sent as it is: {e}");
                 Ok(to)

@@ -85,6 +85,7 @@ impl Node {
                 protocol: settings,
                 through: None,
                 strategy: Strategy::AsIs,
+                must_resolve: false,
                 mux: None,
                 plugin_mux: None,
             }),

@@ -77,6 +77,7 @@ mod tests {
                 tag: tag.into(),
             }),
             strategy: Default::default(),
+            must_resolve: false,
             mux: None,
             plugin_mux: None,
         };

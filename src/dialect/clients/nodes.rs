@@ -190,6 +190,7 @@ pub(in crate::dialect) fn outbound(
         protocol,
         through: None,
         strategy: Strategy::AsIs,
+        must_resolve: false,
         mux: None,
         plugin_mux: None,
     }

@@ -134,6 +134,7 @@ pub(super) fn plain(tag: &str, protocol: OutboundSettings) -> Outbound {
         protocol,
         through: None,
         strategy: dns::Strategy::AsIs,
+        must_resolve: false,
         mux: None,
         plugin_mux: None,
     }

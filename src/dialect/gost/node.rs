@@ -187,6 +187,7 @@ pub(super) fn outbound(
         protocol,
         through: None,
         strategy: dns::Strategy::AsIs,
+        must_resolve: false,
         mux: None,
         plugin_mux: None,
     };

@@ -160,6 +160,7 @@ pub(in crate::dialect) fn outbound(
         protocol,
         through: None,
         strategy: Strategy::AsIs,
+        must_resolve: false,
         mux,
         plugin_mux: None,
     }

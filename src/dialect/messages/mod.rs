@@ -182,6 +182,7 @@ fn read_outbound(
                 tag,
             }),
         strategy: Default::default(),
+        must_resolve: false,
         mux: multiplex.map(|mux| sharing(mux.concurrency)),
         plugin_mux: None,
     })

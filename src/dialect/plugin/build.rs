@@ -221,6 +221,7 @@ impl Ends {
             }),
             through: None,
             strategy: Strategy::AsIs,
+            must_resolve: false,
             mux,
             plugin_mux: None,
         }

@@ -29,7 +29,7 @@ pub(super) fn read(_text: &Text<'_>, root: Table<'_, '_>) -> Option<Config> {
         root.error("there are no `[[proxies]]`, so there is nothing to publish");
     }
     if let Some(value) = root.get("server") {
-        value.error("`server` is for `mobula tunnel server`, this is the file of a client");
+        value.error("`server` is for `mobula tunnel server`, and a client is asked for");
     }
     root.finish("a client's file");
     let client = client?.table()?;
@@ -127,6 +127,7 @@ fn outbound(tag: &str, protocol: OutboundSettings) -> Outbound {
         protocol,
         through: None,
         strategy: Strategy::AsIs,
+        must_resolve: false,
         mux: None,
         plugin_mux: None,
     }

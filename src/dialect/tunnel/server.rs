@@ -94,7 +94,7 @@ pub(super) fn read(
     for key in ["client", "proxies"] {
         if let Some(value) = root.get(key) {
             value.error(format!(
-                "`{key}` is for `mobula tunnel client`, this is the file of a server"
+                "`{key}` is for `mobula tunnel client`, and a server is asked for"
             ));
         }
     }
@@ -224,6 +224,7 @@ pub(super) fn read(
         protocol: OutboundSettings::Blackhole(blackhole::OutboundSettings::default()),
         through: None,
         strategy: Strategy::AsIs,
+        must_resolve: false,
         mux: None,
         plugin_mux: None,
     };

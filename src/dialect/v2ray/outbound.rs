@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::dns::domain_strategy;
+use super::dns::{domain_strategy, forces};
 use super::read::tag;
 use super::{protocols, stream_settings};
 use crate::address::Host;
@@ -31,9 +31,9 @@ pub(super) fn read(object: Object) -> Option<Outbound> {
         proxy.finish();
     }
     let mux = mux(&object, protocol.as_ref());
-    let strategy = object
-        .first(&["domainStrategy", "targetStrategy"])
-        .and_then(|n| domain_strategy(&n));
+    let strategy = object.first(&["domainStrategy", "targetStrategy"]);
+    let must_resolve = strategy.as_ref().is_some_and(forces);
+    let strategy = strategy.and_then(|n| domain_strategy(&n));
     let tag = tag(&object).map(Into::into);
     let node = object.node.clone();
     object.finish();
@@ -45,6 +45,7 @@ pub(super) fn read(object: Object) -> Option<Outbound> {
         protocol: protocol?,
         through: None,
         strategy: strategy.unwrap_or_default(),
+        must_resolve,
         mux,
         plugin_mux: None,
     };

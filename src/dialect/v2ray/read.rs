@@ -219,6 +219,7 @@ fn stand_in(at: crate::report::Path, tag: Option<String>) -> Outbound {
         }),
         through: None,
         strategy: Default::default(),
+        must_resolve: false,
         mux: None,
         plugin_mux: None,
     }

@@ -99,6 +99,7 @@ pub(super) fn outbound(message: &OutboundHandlerConfig, at: &At) -> Option<confi
         protocol,
         through: through?,
         strategy: strategy(sender.target_strategy()),
+        must_resolve: sender.target_strategy().as_str_name().starts_with("FORCE"),
         mux: match multiplex {
             Some(mux) => Some(mux?).filter(|_| has_mux),
             None => None,

@@ -96,12 +96,18 @@ pub(super) fn domain_strategy(node: &Node) -> Option<Strategy> {
     })
 }
 
+/// Whether it is one of Xray's `ForceIP…`.
+pub(super) fn forces(node: &Node) -> bool {
+    let text = node.value.as_str().unwrap_or_default();
+    text.to_ascii_lowercase().starts_with("force")
+}
+
 fn query_strategy(object: &Object) -> Option<Families> {
     const NAMES: [&str; 3] = ["UseIP", "UseIPv4", "UseIPv6"];
     strategy(&object.get("queryStrategy")?, &NAMES, |word| {
         Some(match word {
             // Xray's last one asks for the families that this machine can reach.
-            "useip" | "usesystem" | "" => Families::BOTH,
+            "useip" | "usesystem" | "usesys" | "" => Families::BOTH,
             "useipv4" | "useip4" => Families::V4,
             "useipv6" | "useip6" => Families::V6,
             _ => return None,
@@ -158,9 +164,12 @@ fn fallback_strategy(object: &Object) -> Option<Fallback> {
         ("Disabled", Fallback::Never),
         ("DisabledIfAnyMatch", Fallback::WithoutMatch),
     ];
-    object
-        .get("fallbackStrategy")
-        .and_then(|node| one_of(&node, &words))
+    let node = object.get("fallbackStrategy")?;
+    let text = node.value.as_str().unwrap_or_default();
+    match &*text.to_ascii_lowercase().replace(['_', '-'], "") {
+        "disabledifanymatch" => Some(Fallback::WithoutMatch),
+        _ => one_of(&node, &words),
+    }
 }
 
 fn tag(object: &Object) -> Option<Arc<str>> {

@@ -86,7 +86,11 @@ fn alone(outbound: &Outbound) -> Option<Value> {
     if outbound.strategy != Strategy::AsIs {
         map.insert(
             "domainStrategy".to_owned(),
-            strategy(outbound.strategy).into(),
+            match outbound.must_resolve {
+                true => strategy(outbound.strategy).replacen("Use", "Force", 1),
+                false => strategy(outbound.strategy).to_owned(),
+            }
+            .into(),
         );
     }
     if let Some(mux) = &outbound.mux {

@@ -129,7 +129,14 @@ fn the_frame_is_read_as_it_was() {
         json!({"enabled": true, "concurrency": 4, "xudpConcurrency": -1}),
         json!({"enabled": true, "concurrency": -1}),
     ];
-    let strategies = ["UseIP", "UseIPv4", "UseIPv6", "UseIPv4v6", "UseIPv6v4"];
+    let strategies = [
+        "UseIP",
+        "UseIPv4",
+        "ForceIPv6",
+        "UseIPv4v6",
+        "UseIPv6v4",
+        "ForceIP",
+    ];
     for (mux, strategy) in muxes.iter().zip(strategies.iter().cycle()) {
         let value = json!({
             "protocol": protocol, "settings": settings, "mux": mux, "domainStrategy": strategy,
