@@ -277,7 +277,14 @@ async fn an_https_server_that_nobody_vouches_for_is_not_believed() {
 
 #[tokio::test]
 async fn targets_are_resolved_and_questions_go_by_the_rules() {
-    for peer in [Peer::Mobula, Peer::V2ray445] {
+    let by_tag = json!({"inboundTag": ["dns-in"]});
+    let by_protocol = json!({"protocol": ["dns"]});
+    let peers = [Peer::Mobula, Peer::V2ray445];
+    let asked = peers.map(|peer| [(peer, &by_tag), (peer, &by_protocol)]);
+    for (peer, questions) in asked.into_iter().flatten() {
+        let mut rule = questions.clone();
+        rule["type"] = "field".into();
+        rule["outboundTag"] = "direct".into();
         let echo = traffic::echo().await.port();
         let server = NameServer::new("server");
         server.has("target.test", &["127.0.0.1"]);
@@ -299,7 +306,7 @@ async fn targets_are_resolved_and_questions_go_by_the_rules() {
                 {"tag": "resolved", "protocol": "freedom", "settings": {"domainStrategy": "UseIPv4"}},
             ],
             "routing": {"domainStrategy": "IPIfNonMatch", "rules": [
-                {"type": "field", "inboundTag": ["dns-in"], "outboundTag": "direct"},
+                rule,
                 {"type": "field", "ip": ["10.66.0.0/16"], "outboundTag": "blackhole"},
                 {"type": "field", "ip": ["127.0.0.0/8"], "outboundTag": "resolved"},
             ]},
@@ -399,6 +406,32 @@ async fn an_outbound_with_a_strategy_asks_its_server_for_addresses() {
     config["outbounds"][0]["domainStrategy"] = "UseIP".into();
     stage.run(Peer::Mobula, "client", &config, &[socks]).await;
     traffic::word(socks, &To::Name("only-here.test", echo)).await;
+
+    // Xray's longer word has no name sent on that has no such address; the shorter one has.
+    let port = free_port();
+    let mut server = vmess.server(Peer::Mobula, port);
+    server["dns"] = json!({"hosts": {"four.test": "127.0.0.1"}});
+    server["outbounds"] = json!([{"protocol": "freedom", "settings": {"domainStrategy": "UseIP"}}]);
+    stage.run(Peer::Mobula, "far", &server, &[port]).await;
+    let names = NameServer::new("names");
+    names.has("four.test", &["127.0.0.1"]);
+    let at = names.run().await;
+    for (word, arrives) in [("ForceIPv6", false), ("UseIPv6", true)] {
+        let socks = free_port();
+        let mut config = vmess.client(Peer::Mobula, socks, port);
+        config["dns"] = json!({"servers": [format!("tcp+local://{at}")]});
+        config["outbounds"][0]["targetStrategy"] = word.into();
+        stage.run(Peer::Mobula, word, &config, &[socks]).await;
+        let name = To::Name("four.test", echo);
+        let stream = traffic::connect(socks, &name).await;
+        let answered = async {
+            let mut stream = stream?;
+            stream.write_all(b"word").await?;
+            stream.read_exact(&mut [0; 4]).await
+        };
+        let answered = timeout(LIMIT, answered).await.expect("it ends soon");
+        assert_eq!(answered.is_ok(), arrives, "{word}");
+    }
 }
 
 const LIMIT: Duration = Duration::from_secs(10);

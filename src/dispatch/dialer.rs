@@ -222,6 +222,8 @@ impl Dispatcher {
         };
         let mut session = self.session(Source::Unix, inbound, None);
         session.is_own = true;
+        // As V2Ray calls it, in rules by `protocol`.
+        session.protocol = Some("dns");
         let none = || io::Error::other("there is no outbound");
         let aim = to.clone().into();
         let chosen = self.route(&session, Asked::new(network, &aim)).await;

@@ -45,6 +45,11 @@ pub struct Name {
     key: Vec<u8>,
 }
 
+/// Names of sessions have no dot at their end.
+fn whole(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
+}
+
 impl Domains {
     /// # Errors
     ///
@@ -70,8 +75,12 @@ impl Domains {
         let (mut keywords, mut regexes) = (Vec::new(), Vec::new());
         for pattern in patterns {
             match pattern {
-                Pattern::Domain(name) => above.push(key(name.as_bytes())),
-                Pattern::Full(name) => full.push(key(name.as_bytes())),
+                // What is below it, and not the name itself, as in Xray.
+                Pattern::Domain(name) if name.starts_with('.') => {
+                    regexes.push(format!("{}$", regex::escape(whole(&name))));
+                }
+                Pattern::Domain(name) => above.push(key(whole(&name).as_bytes())),
+                Pattern::Full(name) => full.push(key(whole(&name).as_bytes())),
                 Pattern::Keyword(text) => keywords.push(text.to_ascii_lowercase()),
                 Pattern::Regex(text) => regexes.push(text),
             }
@@ -231,6 +240,17 @@ mod tests {
                 &["badexample.com", "example.com.cn", "com", "xample.com"],
             ),
             (
+                Pattern::Domain(".cn".into()),
+                &["x.cn", "a.x.CN"],
+                &["cn", "xcn", "x.cn.com"],
+            ),
+            (
+                Pattern::Domain("a.com.".into()),
+                &["a.com", "x.a.com"],
+                &["com"],
+            ),
+            (Pattern::Full("a.com.".into()), &["a.com"], &["x.a.com"]),
+            (
                 Pattern::Full("v2ray.com".into()),
                 &["v2ray.com", "V2Ray.COM"],
                 &["www.v2ray.com", "v2ray.co"],
@@ -306,7 +326,11 @@ mod tests {
             }
             text
         };
-        let names: Vec<String> = (0..400).map(|i| name(i * 37 % 4096)).collect();
+        let names = (0..400).map(|i| name(i * 37 % 4096));
+        // Dots at their ends have a meaning of their own.
+        let names: Vec<String> = names
+            .filter(|n| !n.starts_with('.') && !n.ends_with('.'))
+            .collect();
         let set = Domains::new(names.iter().map(|n| Pattern::Domain(n.clone()))).unwrap();
         for text in (0..4096).map(name).filter(|n| !n.ends_with('.')) {
             let expected = names

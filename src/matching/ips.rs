@@ -29,7 +29,7 @@ pub struct Ips {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks {
     pub inside: Ips,
-    /// Written with `!`: all addresses that are not in the set.
+    /// Written with `!`: all addresses that are not in the set, of a family that the set has some of, as in Xray.
     pub outside: Vec<Ips>,
 }
 
@@ -72,7 +72,7 @@ pub fn parse_network(text: &str) -> Result<IpNet, NetworkError> {
 
 impl Networks {
     pub fn contain(&self, ip: IpAddr) -> bool {
-        self.inside.contains(ip) || self.outside.iter().any(|ips| !ips.contains(ip))
+        self.inside.contains(ip) || self.outside.iter().any(|ips| ips.miss(ip))
     }
 
     /// The same addresses as networks, for who has no word for all others.
@@ -86,8 +86,8 @@ impl Networks {
     /// name either.
     pub fn reach(&self, ip: IpAddr) -> bool {
         let forms = [ip, reached(ip)];
-        let misses = |ips: &Ips| !forms.iter().any(|ip| ips.contains(*ip));
-        !misses(&self.inside) || self.outside.iter().any(misses)
+        let misses = |ips: &Ips| forms.iter().all(|ip| ips.miss(*ip));
+        forms.iter().any(|ip| self.inside.contains(*ip)) || self.outside.iter().any(misses)
     }
 }
 
@@ -97,6 +97,15 @@ impl Ips {
             IpAddr::V4(ip) => is_in(&self.v4, ip.to_bits()),
             IpAddr::V6(ip) => is_in(&self.v6, ip.to_bits()),
         }
+    }
+
+    /// Whether it is none of these, which are of its family.
+    fn miss(&self, ip: IpAddr) -> bool {
+        let is_empty = match ip.to_canonical() {
+            IpAddr::V4(_) => self.v4.is_empty(),
+            IpAddr::V6(_) => self.v6.is_empty(),
+        };
+        !is_empty && !self.contains(ip)
     }
 }
 
@@ -176,7 +185,8 @@ fn gaps<T: Copy + Ord + Default>(
     last: fn(T) -> Option<T>,
 ) -> Ranges<T> {
     let mut gaps = Vec::new();
-    let mut from = Some(T::default());
+    // Of a family without any, none is another one.
+    let mut from = (!ranges.is_empty()).then(T::default);
     for (first, end) in ranges {
         if let (Some(from), Some(last)) = (from, last(*first))
             && from <= last

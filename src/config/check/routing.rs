@@ -89,10 +89,10 @@ fn check_balancer(
     let known = |tag: &str| tags.outbounds.iter().any(|other| other == tag);
     if let Some(Placed { value: tag, at }) = balancer.fallback.as_ref().filter(|tag| !known(tag)) {
         let guess = did_you_mean(tag, tags.outbounds.iter().map(String::as_str));
-        report.error(
-            at,
-            format!("no outbound is tagged `{}`{guess}", tag.escape_debug()),
-        );
+        report.warn(at, format!(
+            "no outbound is tagged `{}`, so the first one carries what comes to it, as in V2Ray (Xray would end it){guess}",
+            tag.escape_debug()
+        ));
     }
     let observer = check_observer(balancer, observers, report);
     let selectors = &balancer.selectors;
@@ -133,7 +133,7 @@ fn check_observer<'o>(
     let found = observers.iter().find(|observer| observer.tag == *tag);
     if found.is_none() && !tag.is_empty() {
         let guess = did_you_mean(tag, observers.iter().map(|observer| observer.tag.as_str()));
-        report.error(
+        report.warn(
             at,
             format!("no observer is tagged `{}`{guess}", tag.escape_debug()),
         );
@@ -187,7 +187,8 @@ fn check_conditions(rule: &Rule, tags: &Tags, report: &Report) {
         );
     }
     let Placed { value: words, at } = &rule.conditions.protocols;
-    if !words.is_empty() && !tags.sniffs {
+    let of_content = words.iter().any(|word| !"dns".starts_with(word.as_str()));
+    if of_content && !tags.sniffs {
         report.warn(
             at,
             "no inbound has `sniffing` enabled, the rule takes nothing",

@@ -191,7 +191,7 @@ fn deny(key: &str, value: &Value) -> Result<Any, NoWord> {
             written(&rest.into_iter().filter_map(fits).collect::<Vec<_>>()).into()
         }
         ("ip" | "source", Value::Array(list)) => match &list[..] {
-            [Value::String(text)] => json!([denied_address(text)]),
+            [Value::String(text)] => json!(denied_address(text)),
             _ => return Err(no_word()),
         },
         _ => return Err(no_word()),
@@ -208,15 +208,22 @@ fn deny(key: &str, value: &Value) -> Result<Any, NoWord> {
     Ok(Any::of(asks))
 }
 
-/// `geoip:cn` becomes `geoip:!cn` and a network `!10.0.0.0/8`, and back.
-fn denied_address(text: &str) -> String {
+/// `geoip:cn` becomes `geoip:!cn` and a network `!10.0.0.0/8`, and back. That is about one family, so with it stands the whole
+/// other one.
+fn denied_address(text: &str) -> Vec<String> {
     let (kind, name) = match text.strip_prefix("geoip:") {
         Some(name) => ("geoip:", name),
         None => ("", text),
     };
+    let other = if name.contains(':') {
+        "0.0.0.0/0"
+    } else {
+        "::/0"
+    };
     match name.strip_prefix('!') {
-        Some(name) => format!("{kind}{name}"),
-        None => format!("{kind}!{name}"),
+        Some(name) => vec![format!("{kind}{name}")],
+        None if kind.is_empty() => vec![format!("!{name}"), other.to_owned()],
+        None => vec![format!("{kind}!{name}")],
     }
 }
 
@@ -328,8 +335,8 @@ mod tests {
                 vec![json!({"ip": ["geoip:!cn"]})],
             ),
             (
-                json!({"source": ["!10.0.0.0/8"]}),
-                vec![json!({"source": ["10.0.0.0/8"]})],
+                json!({"source": ["10.0.0.0/8"]}),
+                vec![json!({"source": ["!10.0.0.0/8", "::/0"]})],
             ),
             // One of two is enough.
             (

@@ -69,26 +69,30 @@ impl Merged {
         let goes_in_front = list == "outbounds" && !file.to_lowercase().contains("tail");
         // Where the next one goes that is put in front: they keep their order.
         let mut front = 0;
+        // A new one is not looked for among those of its own file, which may be given twice.
+        let mut own = vec![false; before.len()];
         for (n, item) in items.into_iter().enumerate() {
             let origin = (file.to_owned(), n);
-            // A new one is not looked for among those of its own file.
             let known = before
                 .iter()
-                .zip(origins.iter())
-                .position(|(other, of)| tag(other) == tag(&item) && of.0 != file);
+                .zip(&own)
+                .position(|(other, is_own)| tag(other) == tag(&item) && !is_own);
             match known {
                 Some(at) => {
                     before[at] = item;
                     origins[at] = origin;
+                    own[at] = true;
                 }
                 None if goes_in_front => {
                     before.insert(front, item);
                     origins.insert(front, origin);
+                    own.insert(front, true);
                     front += 1;
                 }
                 None => {
                     before.push(item);
                     origins.push(origin);
+                    own.push(true);
                 }
             }
         }
@@ -256,6 +260,13 @@ mod tests {
             merged.origins.name(&element("inbounds", 2)),
             "y.json: inbounds[0]"
         );
+    }
+
+    #[test]
+    fn a_file_that_is_given_twice_is_there_once() {
+        let file = json!({"inbounds": [{"tag": "a"}, {"tag": "b"}], "outbounds": [{"tag": "x"}]});
+        let merged = overlay(&[("a.json", file.clone()), ("a.json", file.clone())]);
+        assert_eq!(Value::Object(merged.value), file);
     }
 
     #[test]

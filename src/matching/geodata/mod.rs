@@ -143,7 +143,7 @@ fn find<'f>(file: &'f [u8], category: &str) -> Result<Option<Category<'f>>, Malf
     Ok(None)
 }
 
-/// Where V2Ray looks: the folder that the environment names, else the program's own; then the folders
+/// Where V2Ray and Xray look: the folder that the environment names, else the program's own; then the folders
 /// that packages use, and the user's.
 pub fn folders() -> Vec<PathBuf> {
     let named = [
@@ -153,13 +153,24 @@ pub fn folders() -> Vec<PathBuf> {
         "xray.location.asset",
     ];
     let named = named.iter().find_map(env::var_os).map(PathBuf::from);
-    let beside = || Some(env::current_exe().ok()?.parent()?.to_owned());
-    let mut folders: Vec<PathBuf> = named.or_else(beside).into_iter().collect();
+    let beside = || {
+        // A program that is called by a link has its files beside that, as panels put them.
+        let called = env::args_os().next().map(PathBuf::from);
+        let called = called.filter(|called| called.is_file());
+        let called = called.and_then(|called| Some(called.parent()?.to_owned()));
+        let own = env::current_exe().ok()?.parent()?.to_owned();
+        let called = called.filter(|called| *called != own);
+        Some(called.into_iter().chain([own]).collect::<Vec<_>>())
+    };
+    let named = named.map(|folder| vec![folder]);
+    let mut folders: Vec<PathBuf> = named.or_else(beside).unwrap_or_default();
     let data = env::var_os("XDG_DATA_HOME").map(PathBuf::from);
     let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".local/share"));
     folders.extend(data.or_else(home).map(|data| data.join("v2ray")));
-    for share in ["/usr/local/share", "/usr/share", "/opt/share"] {
-        folders.push(Path::new(share).join("v2ray"));
+    for name in ["v2ray", "xray"] {
+        for share in ["/usr/local/share", "/usr/share", "/opt/share"] {
+            folders.push(Path::new(share).join(name));
+        }
     }
     folders
 }

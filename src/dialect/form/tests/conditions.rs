@@ -29,11 +29,11 @@ fn rules_of_clash_are_put_together_from_others() {
             field(json!({"ip": ["192.0.2.0/24"]}), "hk"),
             field(json!({"network": ["udp"]}), "jp"),
             field(
-                json!({"port": "80", "domain": ["regexp:^a{1,2}$"], "source": ["!10.0.0.0/8"]}),
+                json!({"port": "80", "domain": ["regexp:^a{1,2}$"], "source": ["!10.0.0.0/8", "::/0"]}),
                 "hk"
             ),
             field(
-                json!({"port": "443", "domain": ["regexp:^a{1,2}$"], "source": ["!10.0.0.0/8"]}),
+                json!({"port": "443", "domain": ["regexp:^a{1,2}$"], "source": ["!10.0.0.0/8", "::/0"]}),
                 "hk"
             ),
         ]

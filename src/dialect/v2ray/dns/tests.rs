@@ -224,7 +224,7 @@ fn strategies_have_several_spellings() {
             Fallback::WithoutMatch,
         ),
         (
-            json!({"fallbackStrategy": "DisabledIfAnyMatch"}),
+            json!({"fallbackStrategy": "disabled_if-any_match"}),
             Fallback::WithoutMatch,
         ),
     ] {

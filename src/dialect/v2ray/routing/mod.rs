@@ -100,7 +100,9 @@ fn domain_strategy(node: &Node) -> DomainStrategy {
     let Some(text) = node.read::<String>() else {
         return DomainStrategy::AsIs;
     };
-    match text.to_ascii_lowercase().as_str() {
+    // V2Ray takes `ip_if_non_match` and the like as well.
+    let word = text.to_ascii_lowercase().replace(['_', '-'], "");
+    match &*word {
         "asis" | "" => DomainStrategy::AsIs,
         "ipifnonmatch" => DomainStrategy::IpIfNonMatch,
         "ipondemand" => DomainStrategy::IpOnDemand,

@@ -239,8 +239,8 @@ fn inbounds(object: &Object, takes_nothing: &mut bool) -> Placed<Vec<String>> {
     Placed::new(tags.collect(), node.path)
 }
 
-/// What sniffing finds, and what an `http` inbound calls a plain request.
-const FOUND: [&str; 5] = ["http1", "http/1.1", "tls", "quic", "bittorrent"];
+/// What sniffing finds, what an `http` inbound calls a plain request, and what questions of the built-in DNS are.
+const FOUND: [&str; 6] = ["http1", "http/1.1", "tls", "quic", "bittorrent", "dns"];
 
 fn protocols(object: &Object, takes_nothing: &mut bool) -> Placed<Vec<String>> {
     let Some(node) = object.get("protocol") else {

@@ -9,7 +9,8 @@ use crate::address::{Destination, Network};
 use crate::config::check::{self, Tags};
 use crate::dialect::v2ray::json::{Node, Report};
 use crate::matching::Geodata;
-use crate::routing::{HealthTables, Pick, RouteInput, Router};
+use crate::report::Path;
+use crate::routing::{DomainStrategy, HealthTables, Pick, RouteInput, Router};
 use crate::session::Source;
 
 #[test]
@@ -288,6 +289,21 @@ fn a_condition_that_is_an_empty_text_is_never_met() {
 }
 
 #[test]
+fn words_of_v2ray_for_a_strategy_may_have_marks_between() {
+    for (word, expected) in [
+        ("ip_if_non_match", DomainStrategy::IpIfNonMatch),
+        ("IP-On-Demand", DomainStrategy::IpOnDemand),
+        ("as_is", DomainStrategy::AsIs),
+    ] {
+        let report = Report::default();
+        let value = json!(word);
+        let node = Node::at(Path::default(), &value, &report);
+        assert_eq!(super::domain_strategy(&node), expected);
+        assert!(report.warnings().is_empty(), "{word}");
+    }
+}
+
+#[test]
 fn several_networks_with_a_mark_in_front_are_all_left_out_as_in_xray() {
     let outcome = |ips: Value| {
         let rule = json!({"ip": ips, "outboundTag": "block"});
@@ -305,6 +321,15 @@ fn several_networks_with_a_mark_in_front_are_all_left_out_as_in_xray() {
         outcome(json!(["!1.2.3.0/24", "1.2.3.4"])),
         ([true, true, true], 0)
     );
+    // What is none of a family has none of it.
+    let of_other = |ips: Value, ip: &str| {
+        let rule = json!({"ip": ips, "outboundTag": "block"});
+        let (router, _) = routing(json!({"routing": {"rules": [rule]}}));
+        picked(&router, &format!("in 1.1.1.1:1 tcp {ip}:80 -")) == "block"
+    };
+    assert!(!of_other(json!(["!10.0.0.0/8"]), "[::1]"));
+    assert!(!of_other(json!(["!2001:db8::/32"]), "8.8.8.8"));
+    assert!(of_other(json!(["!2001:db8::/32"]), "[::1]"));
     // Of Xray's two kinds each is by itself.
     assert_eq!(
         outcome(json!(["!1.2.3.0/24", "geoip:!private"])),
