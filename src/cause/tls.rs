@@ -231,6 +231,10 @@ impl TlsError {
                 f,
                 "the server ends the TLS handshake: {alert}, it speaks none of those that `alpn` offers (gRPC and `http` need `h2` there)"
             ),
+            Self::Alert { alert, .. } if alert == NO_VERSION => write!(
+                f,
+                "the server ends the TLS handshake: {alert}, it speaks neither TLS 1.2 nor 1.3 (or other ones than `minVersion` and `maxVersion` leave)"
+            ),
             Self::Alert { host, alert } => write!(
                 f,
                 "the server ends the TLS handshake: {alert}, does it know the name {host}?"
@@ -247,6 +251,9 @@ impl TlsError {
 
 /// rustls' name of the alert for protocols that have nothing in common.
 const NO_PROTOCOL: &str = "NoApplicationProtocol";
+
+/// That for versions.
+const NO_VERSION: &str = "ProtocolVersion";
 
 fn not_for(host: &Host, presented: &[String]) -> String {
     match presented {

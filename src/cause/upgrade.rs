@@ -107,6 +107,10 @@ fn cause(status: u16, path: &str, location: Option<&str>) -> String {
         }
         401 => "the server wants a password",
         403 => "the server or a CDN in front forbids it",
+        407 => "a proxy on the way wants a password",
+        421 => "what answers serves another name",
+        429 => "too many requests for the web server or the CDN in front",
+        511 => "the network that this machine is in wants a login",
         404 => return format!("the server does not know path {path}"),
         405 => return format!("the server takes no tunnel at path {path}"),
         413 | 414 | 431 => "the request is too large for the server, is `maxEarlyData` too large?",

@@ -77,6 +77,20 @@ impl Page {
     }
 }
 
+impl Page {
+    /// What to do about words of nginx' that are about something else than their status tells.
+    pub(super) fn cure(&self) -> Option<&'static str> {
+        let title = self.title.as_deref()?.to_ascii_lowercase();
+        if title.contains("ssl certificate was sent") || title.contains("ssl certificate error") {
+            return Some(
+                "the web server in front wants a certificate of the client's: take `ssl_verify_client` out of it",
+            );
+        }
+        let is_large = title.contains("header or cookie too large");
+        is_large.then_some("make `maxEarlyData` smaller: 2048 fits everywhere")
+    }
+}
+
 impl fmt::Display for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "a browser sees {} there", self.status.as_u16())?;
@@ -111,6 +125,22 @@ fn said(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn titles_of_nginx_tell_more_than_their_status() {
+        let cure = |title: &str| {
+            let page = Page {
+                status: StatusCode::BAD_REQUEST,
+                server: None,
+                title: Some(title.to_owned()),
+                text: String::new(),
+            };
+            page.cure().unwrap_or_default()
+        };
+        assert!(cure("400 No required SSL certificate was sent").contains("ssl_verify_client"));
+        assert!(cure("400 Request Header Or Cookie Too Large").contains("maxEarlyData"));
+        assert_eq!(cure("400 Bad Request"), "");
+    }
 
     #[test]
     fn a_title_is_found_whatever_stands_around_it() {

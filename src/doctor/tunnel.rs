@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 
+use http::Uri;
 use tokio::time::timeout;
 
 use super::carried::{Carried, PATIENCE, carry, knock};
@@ -147,15 +148,20 @@ impl Way {
         if let Some(DialError::Upgrade(UpgradeError::Refused(refused))) = DialError::of(error)
             && let Some(to) = refused.location.as_deref()
         {
-            cure = Some(match to.starts_with("https://") {
-                true if !self.transport().has_tls() => {
-                    "set `security` to `tls` in `streamSettings`, and `port` to that of HTTPS (443)"
-                        .to_owned()
-                }
-                _ => format!(
-                    "the server says that it is at {to}: set address, port and `path` to that"
-                ),
+            cure = Some(if self.leads_elsewhere(to) {
+                format!(
+                    "{to} is another host: the network that this machine is in wants a login (open a page in a browser), or the \
+                     server has moved: then set address, port and `path` to that"
+                )
+            } else if to.starts_with("https://") && !self.transport().has_tls() {
+                "set `security` to `tls` in `streamSettings`, and `port` to that of HTTPS (443)"
+                    .to_owned()
+            } else {
+                format!("the server says that it is at {to}: set address, port and `path` to that")
             });
+        }
+        if let Some(words) = page.as_ref().and_then(Page::cure) {
+            cure = Some(words.to_owned());
         }
         let page = page.map(|page| format!("; {page}")).unwrap_or_default();
         walk.broken(
@@ -164,6 +170,26 @@ impl Way {
             format_args!("{error}{page}{}", self.time()),
             cure,
         );
+    }
+
+    /// Whether a redirect leads to another host than was asked, whatever stands in front of both (`www.`).
+    fn leads_elsewhere(&self, to: &str) -> bool {
+        let bare = |host: &str| {
+            let host = host.to_ascii_lowercase();
+            host.strip_prefix("www.").unwrap_or(&host).to_owned()
+        };
+        let Ok(to) = to.parse::<Uri>() else {
+            return false;
+        };
+        let carrier = match &self.transport().carrier {
+            ClientCarrier::Ws(ws) => ws.host.clone(),
+            ClientCarrier::HttpUpgrade(upgrade) => upgrade.host.clone(),
+            _ => None,
+        };
+        let asked = [carrier, Some(self.host())].into_iter().flatten();
+        let asked = asked.filter_map(|host| host.to_str().ok()?.parse::<Uri>().ok());
+        let asked: Vec<String> = asked.filter_map(|uri| uri.host().map(bare)).collect();
+        to.host().map(bare).is_some_and(|to| !asked.contains(&to))
     }
 
     /// By how many seconds the clock there is ahead, as far as it is known.
@@ -304,16 +330,24 @@ impl Way {
             Carried::Silent => "the server takes the tunnel and says nothing".to_owned(),
             _ => "the server takes the tunnel and closes it without an answer".to_owned(),
         };
-        if self.ahead().is_none() {
-            // A tunnel's answer need not have a date, that of a page has.
-            let _ = self.page().await;
-        }
+        // A tunnel's answer need not have a date, that of a page has.
+        let page = self.page().await;
+        // What calls itself something else has a clock of its own, which tells nothing of a server behind it.
+        let front = page.and_then(|page| page.server);
         let ahead = self.ahead();
         let looks_at_clocks = matches!(
             &self.settings.protocol,
             OutboundSettings::Vmess(_) | OutboundSettings::Shadowsocks(_)
         );
         let (code, found, cure) = match ahead {
+            Some(ahead) if ahead.unsigned_abs() <= 30 && looks_at_clocks && front.is_some() => (
+                code,
+                format!(
+                    "{how}; the clock of `{}` in front agrees with ours, that of the server behind it may not",
+                    front.unwrap_or_default()
+                ),
+                format!("{who}, and `date -u` on the server if it is another machine"),
+            ),
             // As far as VMess allows, and what a web server in front adds.
             Some(ahead) if ahead.unsigned_abs() <= 30 => (
                 code,
@@ -396,8 +430,10 @@ fn has_early_data(carrier: &ClientCarrier) -> bool {
 /// What a server knows us by.
 fn who(protocol: &OutboundSettings) -> &'static str {
     match protocol {
-        OutboundSettings::Vmess(_) | OutboundSettings::Vless(_) => "compare `id` of both ends",
-        OutboundSettings::Trojan(_) => "compare `password` of both ends",
+        OutboundSettings::Vmess(_) | OutboundSettings::Vless(_) => {
+            "compare `id` of both ends, and `protocol`"
+        }
+        OutboundSettings::Trojan(_) => "compare `password` of both ends, and `protocol`",
         OutboundSettings::Shadowsocks(_) => "compare `method` and `password` of both ends",
         _ => "compare user and password of both ends",
     }

@@ -43,7 +43,7 @@ pub(super) const ALL: &[Explained] = &[
         &["other-server"],
         DOCTOR,
         "what answers is not this outbound's server, or does not mean us",
-        "compare protocol, port, path and id of both ends",
+        "compare `protocol`, `network`, port, path and id of both ends",
     ),
     row(
         &["target-tls"],

@@ -92,7 +92,7 @@ pub(super) const ALL: &[Explained] = &[
         &["silent"],
         CLIENT,
         "a server that has never answered says nothing",
-        "compare the id or password of both ends, and `date -u` on both machines; a slow target looks the same",
+        "compare `protocol` and the id or password of both ends, and `date -u` on both machines; a slow target looks the same",
     ),
     row(
         &["no-answer"],

@@ -7,7 +7,7 @@ pub(super) const ALL: &[Explained] = &[
         &["ws-200"],
         CLIENT,
         "a web page is at this path, and no tunnel: the web server in front answered itself",
-        "its `location` for the path is missing, or another one comes first; with early data in the path a `location =` does not match",
+        "its `location` for the path is missing, or another one comes first; with early data in the path a `location =` does not match; a page that asks for a login is the network's that this machine is in",
     ),
     row(
         &["ws-301", "ws-302", "ws-303", "ws-307", "ws-308"],
@@ -25,10 +25,16 @@ pub(super) const ALL: &[Explained] = &[
         "nginx.md",
     ),
     row(
-        &["ws-401", "ws-407"],
+        &["ws-401"],
         CLIENT,
         "the web server in front wants a password",
         "take `auth_basic` or the like out for the tunnel's path",
+    ),
+    row(
+        &["ws-407"],
+        CLIENT,
+        "a proxy on this side wants a password",
+        "give the `http` or `socks` outbound that the connection goes through `user` and `pass`; a network's own proxy wants them as well",
     ),
     row(
         &["ws-403"],
@@ -62,6 +68,30 @@ pub(super) const ALL: &[Explained] = &[
             "nginx needs `proxy_http_version 1.1`, `proxy_set_header Upgrade $http_upgrade` and `proxy_set_header Connection \"upgrade\"`",
         ),
         "nginx.md",
+    ),
+    row(
+        &["ws-421"],
+        CLIENT,
+        "what answers serves another name than the one that is asked for",
+        "compare `host` and `serverName` with the name that the web server has",
+    ),
+    row(
+        &["ws-429"],
+        CLIENT,
+        "there were too many requests for the web server or the CDN in front",
+        "take `limit_req` or the CDN's rate limit out for the tunnel's path, or share connections (`mux`)",
+    ),
+    row(
+        &["ws-451"],
+        CLIENT,
+        "what answers may not, by law or by the rules of the network",
+        "try another network, or another name",
+    ),
+    row(
+        &["ws-511"],
+        CLIENT,
+        "the network that this machine is in wants a login",
+        "open a page in a browser, and log in",
     ),
     row(
         &["ws-502", "ws-503", "ws-504"],
