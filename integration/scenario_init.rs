@@ -348,6 +348,29 @@ async fn a_set_works(mut world: World, behind: &str, tls: &str, protocol: &str) 
         String::from_utf8_lossy(&doctor.stdout)
     );
 
+    // The last of the commands that are told: whether the world finds this server, whoever vouches for its certificate.
+    let last = told.lines().find(|line| line.contains("--server --url"));
+    let url = last.and_then(|line| line.split_whitespace().last());
+    let url = url.unwrap_or_else(|| panic!("{told}"));
+    let looked = tokio::process::Command::from(mobula())
+        .args(["doctor", "--server", "--json", "--url", url, "-c"])
+        .arg(world.stage.path("set/server.json"))
+        .env("SSL_CERT_FILE", world.stage.path("authority.pem"))
+        .output()
+        .await
+        .unwrap();
+    let looked: Value = serde_json::from_slice(&looked.stdout).unwrap();
+    let steps = looked["steps"].as_array().unwrap();
+    let step = steps.iter().find(|step| step["step"] == "url").unwrap();
+    assert_eq!(step["ok"], true, "{step}");
+    let found = step["found"].as_str().unwrap();
+    let is_pinned = found.contains("clients have to pin it");
+    assert_eq!(
+        is_pinned,
+        tls == "self-signed" && behind != "none",
+        "{found}"
+    );
+
     let link = Link::read(links.lines().nth(1).unwrap());
     assert_eq!(link.tls, tls != "none");
     let old = link.v2ray(&authority);
@@ -503,6 +526,31 @@ fn what_contradicts_itself_is_refused_before_anything_is_written() {
         (
             &["--domain", "192.0.2.1", "--tls", "acme", "--out", "set"],
             "is an address",
+        ),
+        (
+            &["--domain", "localhost", "--tls", "acme", "--out", "set"],
+            "nobody issues certificates for `localhost`",
+        ),
+        (
+            &["--domain", "example.com", "--port", "8443", "--out", "set"],
+            "asks at port 443",
+        ),
+        (
+            &["--domain", "example.com", "--port", "80", "--out", "set"],
+            "the port of HTTP in the clear",
+        ),
+        (
+            &[
+                "--domain",
+                "example.com",
+                "--behind",
+                "caddy",
+                "--port",
+                "10000",
+                "--out",
+                "set",
+            ],
+            "has that port",
         ),
         (
             &["--domain", "example.com", "--tls", "files", "--out", "set"],

@@ -6,6 +6,16 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, ValueEnum};
 
+/// `:PORT` is every address, as elsewhere.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = match text.strip_prefix(':') {
+        Some(port) => format!("0.0.0.0:{port}"),
+        None => text.replacen("localhost:", "127.0.0.1:", 1),
+    };
+    let expected = |_| "expected such as `127.0.0.1:10000` or `:8443`".to_owned();
+    text.parse().map_err(expected)
+}
+
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 On a terminal, what is missing is asked for; with --yes, and without a terminal, defaults are taken.
@@ -36,7 +46,7 @@ pub(in crate::cli) struct InitArgs {
     #[arg(long, value_enum)]
     pub(super) protocol: Option<Protocol>,
     /// Where mobula listens; behind a web server 127.0.0.1:10000 by default
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
     pub(super) listen: Option<SocketAddr>,
     /// The port that clients connect to; 443 by default, without TLS 80
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]

@@ -137,8 +137,32 @@ impl Plan {
                 self.domain
             ));
         }
+        let is_local = |name: &str| {
+            name.eq_ignore_ascii_case("localhost") || !name.trim_end_matches('.').contains('.')
+        };
+        if let Host::Domain(name) = &self.domain
+            && self.tls == Tls::Acme
+            && is_local(name)
+        {
+            return Err(format!(
+                "--tls acme: nobody issues certificates for `{name}`: expected a public name, or `self-signed`"
+            ));
+        }
+        if self.tls != Tls::None && self.port == 80 {
+            return Err(
+                "--port 80: that is the port of HTTP in the clear: expected another one, 443 by default, or `--tls none`"
+                    .to_owned(),
+            );
+        }
+        if self.tls == Tls::Acme && self.port != 443 && self.behind == Behind::None {
+            return Err(format!(
+                "--port {}: who issues the certificate asks at port 443: expected that, or `--tls self-signed` or `files`",
+                self.port
+            ));
+        }
         let fronted = self.behind != Behind::None;
-        if fronted && self.listen.port() == self.port && self.listen.ip().is_unspecified() {
+        // The web server listens at every address, and so at this one.
+        if fronted && self.listen.port() == self.port {
             return Err(format!(
                 "--listen {}: the web server in front has that port, expected another one, such as {BEHIND}",
                 self.listen
