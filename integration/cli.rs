@@ -143,6 +143,22 @@ fn without_a_config_an_example_runs() {
 }
 
 #[test]
+fn commands_of_xray_s_for_what_is_not_built_are_named() {
+    let here = Path::new(".");
+    for (command, words) in [
+        ("x25519", "REALITY"),
+        ("vlessenc", "VLESS Encryption"),
+        ("wg", "WireGuard"),
+        ("tls", "mobula init"),
+    ] {
+        let output = mobula(&[command], here);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        assert!(said.contains(words), "{command}: {said}");
+    }
+}
+
+#[test]
 fn uuids_are_random_or_made_of_a_text() {
     let here = Path::new(".");
     let one = stdout(&mobula(&["uuid"], here));

@@ -169,7 +169,7 @@ pub(super) struct TestArgs {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     #[default]
-    #[value(aliases = ["jsonv4", "auto"])]
+    #[value(aliases = ["jsonv4", "jsonc", "auto"])]
     Json,
     Jsonv5,
 }

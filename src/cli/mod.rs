@@ -77,6 +77,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.get(1).is_some_and(|arg| arg == "gost") {
         return gost::run(args.get(2..).unwrap_or_default());
     }
+    if let Some(text) = args.get(1).and_then(|arg| not_built(arg.to_str()?)) {
+        eprintln!("{text}");
+        return ExitCode::from(2);
+    }
     let args = with_command(args);
     let program = Program::of(args.clone());
     let args = match Args::try_parse_from(args::normalise(args)) {
@@ -110,6 +114,23 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Ws(args) => ws::run(&args),
         Command::Version => version(),
     }
+}
+
+/// What to say to a command of Xray's that is for what is not here.
+fn not_built(command: &str) -> Option<&'static str> {
+    Some(match command {
+        "x25519" | "mldsa65" => {
+            "these would be keys of REALITY, which is not built: `security: tls` takes its place, and `mobula init` writes both ends"
+        }
+        "vlessenc" | "mlkem768" => {
+            "these would be keys of VLESS Encryption, which is not built: `security: tls` takes its place"
+        }
+        "wg" => "these would be keys of WireGuard, which is not built",
+        "tls" => {
+            "there is no `tls` here: `mobula init --tls self-signed` makes a certificate, `mobula doctor` looks at a server's"
+        }
+        _ => return None,
+    })
 }
 
 /// For measuring one library of ciphers beside the other: which is to seal, whatever the CPU.

@@ -11,13 +11,20 @@ use std::sync::LazyLock;
 
 use aws_lc_rs::hkdf::{HKDF_SHA1_FOR_LEGACY_USE_ONLY, KeyType, Salt};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use md5::{Digest, Md5};
 use sha2::Sha256;
 use thiserror::Error;
 
 use super::method::Cipher;
 use crate::aead::Key as Aead;
+
+/// What is left of the last letter's bits may be anything.
+const AS_IN_GO: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// A key, or a salt, as long as a cipher wants it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,7 +55,7 @@ impl Key {
     ///
     /// When it is no base64, or too short.
     pub fn from_base64(cipher: Cipher, text: &str) -> Result<Self, KeyError> {
-        let bytes = STANDARD
+        let bytes = AS_IN_GO
             .decode(text.trim())
             .map_err(|_| KeyError::NotBase64)?;
         let wanted = cipher.key_len();
@@ -151,10 +158,13 @@ mod tests {
     /// Xray 26 and sing-box 1.14 carry traffic with each other so.
     #[test]
     fn a_key_of_2022_that_is_too_long_is_made_shorter() {
-        let long = STANDARD.encode([7; 32]);
+        // Its last letter has bits that no byte has.
+        let odd = format!("{}B==", "A".repeat(21));
+        assert!(Key::from_base64(Cipher::Aes128Gcm, &odd).is_ok());
+        let long = AS_IN_GO.encode([7; 32]);
         let key = Key::from_base64(Cipher::Aes128Gcm, &long).unwrap();
         assert!(key == Key::of(&Sha256::digest([7; 32])[..16]));
-        let error = Key::from_base64(Cipher::Aes256Gcm, &STANDARD.encode([7; 16]));
+        let error = Key::from_base64(Cipher::Aes256Gcm, &AS_IN_GO.encode([7; 16]));
         let (found, wanted) = (16, 32);
         assert_eq!(error.err(), Some(KeyError::Length { found, wanted }));
     }
