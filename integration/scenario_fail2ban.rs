@@ -62,6 +62,14 @@ async fn strangers_are_found_by_their_true_addresses_and_users_are_not() {
             json!({"access": "none", "error": "error.log", "loglevel": "warning"}),
             "error.log",
         ),
+        (
+            json!({"access": "access.log", "loglevel": "warning", "format": "xray"}),
+            "access.log",
+        ),
+        (
+            json!({"access": "none", "error": "error.log", "loglevel": "warning", "format": "xray"}),
+            "error.log",
+        ),
     ] {
         let mut stage = Stage::new();
         let (server, socks) = (free_port(), free_port());
@@ -112,9 +120,11 @@ fn no_stranger_can_have_others_banned() {
         ),
         format!("2026/11/21 03:34:27 203.0.113.9:1 rejected  {said}"),
         format!("2026/11/21 03:34:28 unix rejected  {said}"),
+        format!("2026/11/21 03:34:29.123456 from 203.0.113.9:1 rejected  {said}"),
+        format!("2026/11/21 03:34:30.123456 from unix rejected  {said}"),
     ];
     stage.write("lines.log", lines.join("\n") + "\n");
-    assert_eq!(found(&stage, "lines.log"), ["203.0.113.9"; 3]);
+    assert_eq!(found(&stage, "lines.log"), ["203.0.113.9"; 4]);
 }
 
 #[test]

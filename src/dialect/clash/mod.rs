@@ -1,7 +1,8 @@
 //! Clash's and mihomo's YAML, as far as it is about the ways into and out of this process: ports, `listeners` of SOCKS and HTTP,
 //! `proxies`, and `rules` that say which of them carries what.
 //!
-//! What a provider says stands in the file, or is not read: nothing is fetched. Groups are balancers, those that somebody chooses in their first choice. DNS has no word here; what is lost is told item by item.
+//! What a provider says stands in the file, or is not read: nothing is fetched. Groups are balancers, those that somebody
+//! chooses in are their first choice. DNS has no word here; what is lost is told item by item.
 
 mod conditions;
 mod door;

@@ -35,8 +35,12 @@ impl Any {
         Self(vec![asks])
     }
 
-    pub(in crate::dialect) fn into_rules(self) -> Vec<Asks> {
-        self.0
+    /// One rule for each; what asks for nothing takes every session.
+    pub(in crate::dialect) fn into_rules(self) -> impl Iterator<Item = Asks> {
+        self.0.into_iter().map(|asks| match asks.is_empty() {
+            true => Asks::everything(),
+            false => asks,
+        })
     }
 
     /// Whether any of it is about names.
@@ -259,8 +263,7 @@ mod tests {
     }
 
     fn rules(any: Any) -> Vec<Value> {
-        let rules = any.into_rules().into_iter();
-        rules
+        any.into_rules()
             .map(|asks| {
                 let entries = asks.entries().map(|(key, value)| (key, value.clone()));
                 entries.collect()
@@ -346,6 +349,12 @@ mod tests {
         ] {
             assert_eq!(rules(asks(one.clone()).not().unwrap()), rest, "{one}");
         }
+        // Lists that deny stay two: one would be what both leave.
+        let denied = |net: &str| asks(json!({"ip": [net]})).not().unwrap();
+        let either = denied("10.0.0.0/8").or(denied("192.0.2.0/24"));
+        assert_eq!(rules(either).len(), 2);
+        let everything = Any::default().not().unwrap();
+        assert_eq!(rules(everything), [json!({"network": ["tcp,udp"]})]);
         let names = asks(json!({"domain": ["full:a.test"]}));
         assert_eq!(names.not(), Err(NoWord::Denied("domain".to_owned())));
         let networks = asks(json!({"ip": ["10.0.0.0/8", "192.0.2.0/24"]}));

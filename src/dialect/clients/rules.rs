@@ -108,10 +108,9 @@ impl Asks {
             return None;
         };
         match (self.0.len(), self.0.get_mut(key)?, more) {
-            (1, Value::Array(list), Value::Array(more)) => list.extend(more.iter().cloned()),
-            _ => return None,
+            (1, Value::Array(list), Value::Array(more)) => extend(list, more),
+            _ => None,
         }
-        Some(())
     }
 }
 
@@ -275,12 +274,23 @@ fn join(before: &mut Value, after: &Value) -> bool {
     let Some(key) = key.filter(|_| leads_alike) else {
         return false;
     };
-    if let (Some(Value::Array(list)), Some(Value::Array(more))) =
-        (before.get_mut(key), after.get(key))
-    {
-        list.extend(more.iter().cloned());
+    match (before.get_mut(key), after.get(key)) {
+        (Some(Value::Array(list)), Some(Value::Array(more))) => extend(list, more).is_some(),
+        _ => false,
     }
-    true
+}
+
+/// Adds to a list what holds as well. Not where both deny something: in one list that would be what both leave.
+fn extend(list: &mut Vec<Value>, more: &[Value]) -> Option<()> {
+    let denies = |list: &[Value]| {
+        let mut texts = list.iter().filter_map(Value::as_str);
+        texts.any(|text| text.starts_with('!') || text.starts_with("geoip:!"))
+    };
+    if denies(list) && denies(more) {
+        return None;
+    }
+    list.extend(more.iter().cloned());
+    Some(())
 }
 
 /// Puts rules for which no name is resolved behind those for names. No session is of both, so it goes where it went; and

@@ -218,7 +218,7 @@ fn transport(
         (None, None) if !is_behind_a_web_server(inbound, to) => None,
         (None, None) => {
             remarks.push(format!(
-                "{}: port {HTTPS} is taken for that of a web server in front, which ends TLS: `--tls off` if it is not",
+                "{}: port {HTTPS} is taken for that of a web server in front, which ends TLS by a certificate that everybody believes: `--tls off` if it is not, and links need a pin if nobody does",
                 inbound.name
             ));
             Some(client_tls(&carrier))

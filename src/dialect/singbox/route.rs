@@ -149,10 +149,6 @@ fn rule<'n>(
         other => return Err(format!("`action: {}`", other.escape_debug())),
     };
     for asks in conditions.read(node, 0)?.into_rules() {
-        let asks = match asks.is_empty() {
-            true => Asks::everything(),
-            false => asks,
-        };
         rules.push(&node.at, asks, &target, false);
     }
     Ok(())
