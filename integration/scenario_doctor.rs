@@ -320,8 +320,10 @@ pub fn new_year_2020() -> SystemTime {
 
 /// A leaf that its authority vouches for until then.
 pub fn certificate_until(stage: &Stage, until: SystemTime) -> Certificate {
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
     let mut authority = CertificateParams::default();
+    let name = &mut authority.distinguished_name;
+    name.push(DnType::CommonName, "an authority");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();

@@ -191,3 +191,26 @@ async fn the_public_url_leads_here_or_it_is_said_where_it_breaks() {
     let report = Report::of(&stage, &config, &["--server", "--url", &url]).await;
     report.breaks("url", "tcp-refused", &["at `tcp`"]);
 }
+
+/// A certificate that an authority has issued whom nobody here believes: a gap in its chain looks like that, and is no matter of pins.
+#[tokio::test]
+async fn a_public_certificate_without_its_chain_is_a_fault() {
+    let mut stage = Stage::new();
+    let (behind, port) = (free_port(), free_port());
+    let config = server_of("vmess", behind);
+    stage.run(Mobula, "server", &config, &[behind]).await;
+    let until = SystemTime::now() + Duration::from_secs(30 * 24 * 3600);
+    let certificate = certificate_until(&stage, until);
+    let (chain, key) = (certificate.chain.display(), certificate.key.display());
+    let listen = format!("ssl; ssl_certificate {chain}; ssl_certificate_key {key}");
+    nginx(
+        &mut stage,
+        &listen,
+        port,
+        &configs::documented_location(behind),
+    )
+    .await;
+    let url = format!("https://localhost:{port}/ray");
+    let report = Report::of(&stage, &config, &["--server", "--url", &url]).await;
+    report.breaks("url", "tls-issuer", &["at `tls`"]);
+}

@@ -19,6 +19,7 @@ use crate::dialect::links::{Public, of_users};
 use crate::dns::Lookup;
 use crate::observatory::Url;
 use crate::transport::ClientCarrier;
+use crate::transport::tls::Leaf;
 
 pub(super) async fn walk(
     config: Config,
@@ -144,12 +145,12 @@ async fn reach(config: Config, url: &Url, running: Result<Option<Process>, ()>) 
     let (mut known, mut broken) = ask(outbound.clone(), url).await;
     let mut pinned = "";
     // A certificate of `mobula init` in front: clients pin it, and here it says nothing about what is behind.
-    if broken.as_ref().is_some_and(is_unvouched)
+    if broken.as_ref().is_some_and(is_self_signed)
         && let Some(tls) = &mut outbound.transport.security
     {
         tls.allow_insecure = true;
         (known, broken) = ask(outbound, url).await;
-        pinned = "; nobody has vouched for the certificate there, so clients have to pin it";
+        pinned = "; nobody else has issued the certificate there, so clients have to pin it";
     }
     drop(own);
     match (known, broken) {
@@ -189,8 +190,12 @@ async fn ask(outbound: config::Outbound, url: &Url) -> (bool, Option<Finding>) {
     (known, inner.breaks_at().cloned())
 }
 
-fn is_unvouched(finding: &Finding) -> bool {
-    matches!(&finding.outcome, Outcome::Broken { code, .. } if &**code == "tls-issuer")
+/// Whether what is wrong is a certificate that nobody but itself has issued; one with a gap in its chain is another matter.
+fn is_self_signed(finding: &Finding) -> bool {
+    let by_itself = format!("issued by {},", Leaf::ITSELF);
+    let is_issuer =
+        matches!(&finding.outcome, Outcome::Broken { code, .. } if &**code == "tls-issuer");
+    is_issuer && finding.found.contains(&by_itself)
 }
 
 /// Why nobody can be asked for.

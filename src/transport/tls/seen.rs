@@ -46,6 +46,9 @@ impl Seen {
 }
 
 impl Leaf {
+    /// The issuer of one that nobody else has issued.
+    pub const ITSELF: &str = "itself";
+
     /// Reads what is of interest in a certificate.
     pub(super) fn read(der: &[u8]) -> Option<Self> {
         let (_, leaf) = X509Certificate::from_der(der).ok()?;
@@ -57,7 +60,7 @@ impl Leaf {
         Some(Self {
             names: names(der),
             issuer: match (own, named) {
-                (true, _) => "itself".to_owned(),
+                (true, _) => Self::ITSELF.to_owned(),
                 (false, Some(name)) => name.escape_debug().take(60).collect(),
                 (false, None) => "nobody with a name".to_owned(),
             },
