@@ -501,7 +501,7 @@ impl Dispatcher {
         log::accepted(log::Accepted {
             session: session.id,
             by_rule,
-            inbound_tag: session.inbound.tag.as_deref(),
+            inbound_is_tagged: session.inbound.tag.is_some(),
             inbound: session
                 .inbound
                 .tag

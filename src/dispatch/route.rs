@@ -123,8 +123,8 @@ impl Dispatcher {
         None
     }
 
-    /// What the rules say, whether one of them does, and how often they may be asked again; those who watch are told. The addresses of the name become `known` when the rules
-    /// want them.
+    /// What the rules say, whether one of them does, and how often they may be asked again; those who watch are told. The
+    /// addresses of the name become `known` when the rules want them.
     async fn pick(
         &self,
         session: &Session,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::line::{Kind, Line, Value};
+use super::line::{ARROW, Kind, Line, Value};
 use super::{WRITER, recent, warn_limited};
 use crate::address::{Destination, Network};
 use crate::session::{Source, User};
@@ -17,8 +17,8 @@ pub struct Accepted<'a> {
     pub session: u32,
     /// What messages call the inbound.
     pub inbound: Option<&'a str>,
-    /// Its tag.
-    pub inbound_tag: Option<&'a str>,
+    /// That is its tag.
+    pub inbound_is_tagged: bool,
     /// A rule led it to the outbound.
     pub by_rule: bool,
     /// Where it came from.
@@ -63,14 +63,12 @@ pub fn accepted(session: Accepted<'_>) {
     if let Some(inbound) = session.inbound {
         line = line.with("inbound", Value::Text(one_line(inbound)));
     }
+    if session.inbound_is_tagged {
+        let arrow = if session.by_rule { "->" } else { ">>" };
+        line = line.with(ARROW, Value::Text(arrow.to_owned()));
+    }
     if let Some(tag) = tag {
         line = line.with("tag", Value::Text(one_line(tag)));
-        let way = match (session.inbound_tag, session.by_rule) {
-            (None, _) => tag.to_owned(),
-            (Some(inbound), true) => format!("{inbound} -> {tag}"),
-            (Some(inbound), false) => format!("{inbound} >> {tag}"),
-        };
-        line = line.with("way", Value::Text(one_line(&way)));
     }
     if let Some(email) = session.user.and_then(|u| u.email.as_deref()) {
         line = line.with("email", Value::Text(one_line(email)));

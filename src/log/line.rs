@@ -6,6 +6,9 @@ use jiff::Zoned;
 
 use super::rate_limit::Count;
 
+/// The field for what Xray has between the tags of inbound and outbound: `->` where a rule led there, `>>` where none did.
+pub(super) const ARROW: &str = "arrow";
+
 /// One line of a log, without its time.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
@@ -88,25 +91,21 @@ impl Line {
     /// The whole line, and how many more of its kind it stands for.
     pub(super) fn written(&self, style: Style, at: &Zoned, count: Option<&Count>) -> String {
         match style {
-            Style::Plain => self.text(Paint(false), "", at, count),
-            Style::Colour => self.text(Paint(true), "", at, count),
-            Style::Xray => self.text(Paint(false), "from ", at, count),
+            Style::Plain | Style::Colour | Style::Xray => self.text(style, at, count),
             Style::Json => self.json(at, count),
         }
     }
 
-    /// Xray has something in front of a source, a fraction of the second, and the inbound beside the outbound.
-    fn text(&self, paint: Paint, from: &str, at: &Zoned, count: Option<&Count>) -> String {
-        let is_xrays = !from.is_empty();
-        let mut text = match is_xrays {
-            true => at.strftime("%Y/%m/%d %H:%M:%S%.6f").to_string(),
-            false => paint.dim(at.strftime("%Y/%m/%d %H:%M:%S")),
+    /// Xray has a word in front of a source, a fraction of the second, and the inbound beside the outbound.
+    fn text(&self, style: Style, at: &Zoned, count: Option<&Count>) -> String {
+        let paint = Paint(style == Style::Colour);
+        let (format, from) = match style {
+            Style::Xray => ("%Y/%m/%d %H:%M:%S%.6f", "from "),
+            _ => ("%Y/%m/%d %H:%M:%S", ""),
         };
+        let mut text = paint.dim(at.strftime(format));
         match self.kind {
-            Kind::Accepted => {
-                let way = if is_xrays { "way" } else { "tag" };
-                self.write_accepted(&mut text, paint, from, way);
-            }
+            Kind::Accepted => self.write_accepted(&mut text, style, paint, from),
             Kind::Rejected => {
                 let source = self.get("source").map_or("", Value::as_text);
                 // The two spaces stand where an accepted session names its target, as V2Ray writes it.
@@ -131,13 +130,16 @@ impl Line {
         text
     }
 
-    fn write_accepted(&self, text: &mut String, paint: Paint, from: &str, way: &str) {
+    fn write_accepted(&self, text: &mut String, style: Style, paint: Paint, from: &str) {
         let value = |name| self.get(name).map_or("", Value::as_text);
         let accepted = paint.bright(self.kind, "accepted");
         let (source, network, to) = (value("source"), value("network"), value("to"));
         let _ = write!(text, " {from}{source} {accepted} {network}:{to}");
-        if let Some(tag) = self.get(way) {
-            let _ = write!(text, " [{tag}]");
+        if let Some(tag) = self.get("tag") {
+            let _ = match self.get(ARROW).filter(|_| style == Style::Xray) {
+                Some(arrow) => write!(text, " [{} {arrow} {tag}]", value("inbound")),
+                None => write!(text, " [{tag}]"),
+            };
         }
         if let Some(email) = self.get("email") {
             let _ = write!(text, " email: {email}");
@@ -159,7 +161,7 @@ impl Line {
         for field in &self.fields {
             match (field.name, &field.value) {
                 // The tag is what `outbound` says already.
-                ("tag" | "way", _) => {}
+                ("tag" | ARROW, _) => {}
                 ("id", Value::Number(id)) => object.number("session", *id),
                 (name @ ("inbound" | "outbound"), Value::Text(part) | Value::Quoted(part)) => {
                     object.text(name, tag_of(part));
@@ -349,7 +351,8 @@ mod tests {
             .with("to", text("a.test:443"))
             .with("outbound", text("direct"))
             .with("tag", text("direct"))
-            .with("way", text("in -> direct"))
+            .with("inbound", text("in"))
+            .with(ARROW, text("->"))
             .with("email", text("a@b"));
         assert_eq!(
             line.written(Style::Plain, &at(), None),
@@ -363,6 +366,6 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value["outbound"], "direct");
         assert_eq!(value["message"], "accepted");
-        assert!(value.get("tag").is_none() && value.get("way").is_none());
+        assert!(value.get("tag").is_none() && value.get(ARROW).is_none());
     }
 }

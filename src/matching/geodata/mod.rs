@@ -153,17 +153,7 @@ pub fn folders() -> Vec<PathBuf> {
         "xray.location.asset",
     ];
     let named = named.iter().find_map(env::var_os).map(PathBuf::from);
-    let beside = || {
-        // A program that is called by a link has its files beside that, as panels put them.
-        let called = env::args_os().next().map(PathBuf::from);
-        let called = called.filter(|called| called.is_file());
-        let called = called.and_then(|called| Some(called.parent()?.to_owned()));
-        let own = env::current_exe().ok()?.parent()?.to_owned();
-        let called = called.filter(|called| *called != own);
-        Some(called.into_iter().chain([own]).collect::<Vec<_>>())
-    };
-    let named = named.map(|folder| vec![folder]);
-    let mut folders: Vec<PathBuf> = named.or_else(beside).unwrap_or_default();
+    let mut folders = named.map_or_else(beside_program, |folder| vec![folder]);
     let data = env::var_os("XDG_DATA_HOME").map(PathBuf::from);
     let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".local/share"));
     folders.extend(data.or_else(home).map(|data| data.join("v2ray")));
@@ -172,6 +162,18 @@ pub fn folders() -> Vec<PathBuf> {
             folders.push(Path::new(share).join(name));
         }
     }
+    folders
+}
+
+/// The folder of the program, in front of it that of a link by which it was called: panels put their files there.
+fn beside_program() -> Vec<PathBuf> {
+    let called = env::args_os().next().map(PathBuf::from);
+    let called = called.filter(|path| path.is_file());
+    let programs = called.into_iter().chain(env::current_exe());
+    let mut folders: Vec<PathBuf> = programs
+        .filter_map(|path| Some(path.parent()?.to_owned()))
+        .collect();
+    folders.dedup();
     folders
 }
 
