@@ -138,6 +138,14 @@ async fn nginx_with_tls(stage: &mut Stage, certificate: &Certificate, port: u16,
     nginx(stage, &listen, port, &configs::documented_location(behind)).await;
 }
 
+/// A client whose id no server knows.
+pub fn stranger(port: u16) -> Value {
+    let mut client = client(&Vmess::ws(), port);
+    client["outbounds"][0]["settings"]["vnext"][0]["users"][0]["id"] =
+        json!("00000000-0000-4000-8000-000000000001");
+    client
+}
+
 pub fn client(vmess: &Vmess, port: u16) -> Value {
     vmess.client(Mobula, free_port(), port)
 }
@@ -509,10 +517,7 @@ async fn an_unknown_id_is_told_from_a_clock_and_from_a_target() {
     let url = target().await;
     let mut stage = Stage::new();
     let port = server(&mut stage, &Vmess::ws()).await;
-    let mut stranger = client(&Vmess::ws(), port);
-    stranger["outbounds"][0]["settings"]["vnext"][0]["users"][0]["id"] =
-        json!("00000000-0000-4000-8000-000000000001");
-    let report = Report::of(&stage, &stranger, &["--url", &url]).await;
+    let report = Report::of(&stage, &stranger(port), &["--url", &url]).await;
     let code = report.step("auth")["code"].as_str().unwrap_or_default();
     assert!(matches!(code, "silent" | "no-answer"), "{}", report.text);
     report.breaks("auth", code, &["clock agrees", "compare `id`"]);

@@ -1,10 +1,8 @@
 //! `mobula doctor` and what stands in front of the server: it passes something, and not what is asked for.
 
-use serde_json::json;
-
 use crate::configs::{Vmess, documented_location};
 use crate::peers::{Stage, free_port, system};
-use crate::scenario_doctor::{Report, client, nginx, server, target};
+use crate::scenario_doctor::{Report, client, nginx, server, stranger, target};
 
 /// HAProxy refuses an upgrade without a WebSocket's key, which is no matter of `network` at the server.
 #[tokio::test]
@@ -69,10 +67,7 @@ async fn a_clock_in_front_does_not_vouch_for_the_server_behind_it() {
     let behind = server(&mut stage, &Vmess::ws()).await;
     let port = free_port();
     nginx(&mut stage, "", port, &documented_location(behind)).await;
-    let mut stranger = client(&Vmess::ws(), port);
-    stranger["outbounds"][0]["settings"]["vnext"][0]["users"][0]["id"] =
-        json!("00000000-0000-4000-8000-000000000001");
-    let report = Report::of(&stage, &stranger, &["--url", &url]).await;
+    let report = Report::of(&stage, &stranger(port), &["--url", &url]).await;
     let code = report.step("auth")["code"].as_str().unwrap_or_default();
     assert!(matches!(code, "silent" | "no-answer"), "{}", report.text);
     let words = [
