@@ -69,6 +69,7 @@ mod scenario_backend;
 mod scenario_browser;
 mod scenario_browser_dialer;
 mod scenario_certificates;
+mod scenario_conditions;
 mod scenario_control;
 mod scenario_convert;
 mod scenario_default;

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::peers::{Peer, Stage, free_port, listen};
+use crate::peers::{Peer, Stage, free_port};
 use crate::traffic;
 
 /// Each expression by an inbound of its own, in one process.
@@ -24,7 +24,7 @@ async fn expressions_about_requests_hold_as_in_v2ray() {
 
 async fn held(peer: Peer) -> Vec<String> {
     let mut stage = Stage::new();
-    let (yes, no) = (answers("yes").await, answers("no").await);
+    let (yes, no) = (traffic::answers("yes").await, traffic::answers("no").await);
     let redirect = |tag: &str, to: SocketAddr| json!({"tag": tag, "protocol": "freedom", "settings": {"redirect": to.to_string()}});
     let ports: Vec<u16> = EXPRESSIONS.iter().map(|_| free_port()).collect();
     let tag = |i: usize| format!("in-{i}");
@@ -53,33 +53,6 @@ async fn held(peer: Peer) -> Vec<String> {
         lines.push(format!("{said}: {text}"));
     }
     lines
-}
-
-/// An HTTP server that answers everything with `word`.
-async fn answers(word: &str) -> SocketAddr {
-    let len = word.len();
-    let answer =
-        format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len}\r\n\r\n{word}");
-    let listener = listen();
-    let at = listener.local_addr().expect("a listener has an address");
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer_one(stream, answer.clone()));
-        }
-    });
-    at
-}
-
-/// Answers when it was asked, and not before.
-async fn answer_one(mut stream: TcpStream, answer: String) -> std::io::Result<()> {
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        request.push(stream.read_u8().await?);
-    }
-    stream.write_all(answer.as_bytes()).await?;
-    // Closing with something unread would reset the connection.
-    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
-    Ok(())
 }
 
 const REQUEST: &[u8] =

@@ -118,6 +118,33 @@ pub async fn says(tag: &str) -> SocketAddr {
     .await
 }
 
+/// An HTTP server that answers everything with `word`.
+pub async fn answers(word: &str) -> SocketAddr {
+    let len = word.len();
+    let answer =
+        format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len}\r\n\r\n{word}");
+    let listener = listen();
+    let at = listener.local_addr().expect("a listener has an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer_one(stream, answer.clone()));
+        }
+    });
+    at
+}
+
+/// Answers when it was asked, and not before.
+async fn answer_one(mut stream: TcpStream, answer: String) -> io::Result<()> {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        request.push(stream.read_u8().await?);
+    }
+    stream.write_all(answer.as_bytes()).await?;
+    // Closing with something unread would reset the connection.
+    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+    Ok(())
+}
+
 pub const GREETING: &[u8] = b"220 here I am\r\n";
 
 async fn serve<F>(each: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr

@@ -57,15 +57,32 @@ impl From<Entry> for Comer {
     }
 }
 
+/// A program of this machine that runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    pub id: u32,
+    /// Its file; empty when that must not be looked at.
+    pub path: String,
+}
+
+impl Process {
+    /// The last part of its path.
+    pub fn name(&self) -> &str {
+        let name = self.path.rsplit('/').next();
+        name.unwrap_or_default()
+    }
+}
+
 /// What the head of an HTTP request says: `:method`, `:path`, and its headers in small letters.
 pub type Attributes = BTreeMap<String, String>;
 
 /// Where a connection came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Source {
     /// The peer's address, or the one that a trusted proxy named; port 0 when only the IP is known.
     Ip(SocketAddr),
     /// A unix socket has no address.
+    #[default]
     Unix,
 }
 

@@ -22,7 +22,9 @@ use mobula::matching::{Domains, Geodata, Pattern};
 use mobula::protocol::vmess::codec::body::{Cipher, Framing, MAX_OVERHEAD, Opener, Sealer};
 use mobula::protocol::vmess::codec::header::option;
 use mobula::protocol::vmess::codec::response::Keys;
-use mobula::routing::{Conditions, HealthTables, Pick, RouteInput, Router, Rule, Settings, Target};
+use mobula::routing::{
+    Conditions, HealthTables, Pick, Program, RouteInput, Router, Rule, Settings, Target,
+};
 use mobula::session::Source;
 use mobula::testing::{Finder, flight, trojan_users, vless_users};
 use mobula::transport::ws::codec::{Decoder, Header, MAX_HEADER, Opcode, Role, mask};
@@ -298,6 +300,9 @@ fn route(bencher: Bencher, host: impl Fn(u32) -> String, hit: bool) {
             let facts = RouteInput {
                 inbound: None,
                 source: Source::Unix,
+                local: Source::Unix,
+                vless_route: 0,
+                program: Program::Unasked,
                 network: Network::Tcp,
                 to,
                 named: None,

@@ -30,6 +30,15 @@ pub struct RoutingContext {
     pub outbound_group_tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, tag = "12")]
     pub outbound_tag: ::prost::alloc::string::String,
+    /// Of Xray.
+    #[prost(bytes = "vec", repeated, tag = "13")]
+    pub local_i_ps: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// Of Xray.
+    #[prost(uint32, tag = "14")]
+    pub local_port: u32,
+    /// Of Xray.
+    #[prost(uint32, tag = "15")]
+    pub vless_route: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SubscribeRoutingStatsRequest {

@@ -9,7 +9,7 @@ use super::{Server, unknown};
 use crate::address::{Destination, Host, Network};
 use crate::dispatch::Routed;
 use crate::dns::Known;
-use crate::routing::RouteInput;
+use crate::routing::{Program, RouteInput};
 use crate::session::{Attributes, Source};
 use crate::wire::app::router::command::{
     RoutingContext, SubscribeRoutingStatsRequest, TestRouteRequest,
@@ -49,15 +49,21 @@ impl Server {
             host.unwrap_or(Host::Ip(Ipv4Addr::UNSPECIFIED.into())),
             asked.target_port as u16,
         );
-        let source = asked.source_i_ps.first().and_then(|ip| address(ip));
-        let source = source.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let end = |ips: &[Vec<u8>], port: u32| {
+            let ip = ips.first().and_then(|ip| address(ip));
+            let ip = ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+            Source::Ip(SocketAddr::new(ip, port as u16))
+        };
         let text = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
         let (inbound, user) = (text(&asked.inbound_tag), text(&asked.user));
         let protocol = text(&asked.protocol);
         let attributes: Attributes = asked.attributes.clone().into_iter().collect();
         let facts = RouteInput {
             inbound: inbound.as_deref(),
-            source: Source::Ip(SocketAddr::new(source, asked.source_port as u16)),
+            source: end(&asked.source_i_ps, asked.source_port),
+            local: end(&asked.local_i_ps, asked.local_port),
+            vless_route: asked.vless_route as u16,
+            program: Program::Unasked,
             network: match asked.network() {
                 WireNetwork::Udp => Network::Udp,
                 _ => Network::Tcp,
@@ -94,10 +100,12 @@ fn context(routed: &Routed) -> RoutingContext {
         Host::Ip(ip) => (vec![bytes(*ip)], String::new()),
         Host::Domain(name) => (Vec::new(), name.clone()),
     };
-    let (source_ips, source_port) = match routed.source {
+    let end = |end| match end {
         Source::Ip(addr) => (vec![bytes(addr.ip())], addr.port().into()),
         Source::Unix => (Vec::new(), 0),
     };
+    let (source_i_ps, source_port) = end(routed.source);
+    let (local_i_ps, local_port) = end(routed.local);
     let network = match routed.network {
         Network::Tcp => WireNetwork::Tcp,
         Network::Udp => WireNetwork::Udp,
@@ -105,9 +113,13 @@ fn context(routed: &Routed) -> RoutingContext {
     RoutingContext {
         inbound_tag: routed.inbound.clone().unwrap_or_default(),
         network: network.into(),
-        source_i_ps: source_ips,
+        source_i_ps,
         target_i_ps: ips,
+        local_i_ps,
         source_port,
+        local_port,
+        // Xray does not tell it.
+        vless_route: 0,
         target_port: routed.to.port.into(),
         target_domain: domain,
         protocol: routed.protocol.clone().unwrap_or_default(),
@@ -129,7 +141,7 @@ fn select(context: RoutingContext, wanted: &[String]) -> RoutingContext {
     }
     take! {
         inbound_tag: "inbound", network: "network", source_i_ps: "ip_source", target_i_ps: "ip_target",
-        source_port: "port_source", target_port: "port_target", target_domain: "domain",
+        local_i_ps: "ip_local", source_port: "port_source", local_port: "port_local", target_port: "port_target", target_domain: "domain",
         protocol: "protocol", user: "user", attributes: "attributes",
         outbound_group_tags: "outbound_group", outbound_tag: "outbound"
     }

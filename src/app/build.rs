@@ -20,6 +20,7 @@ use crate::protocol::{
 };
 use crate::reverse::{BridgeSettings, Portal, PortalSettings, PublishSettings};
 use crate::routing::{HealthTable, HealthTables, LiveRouter};
+use crate::session::Source;
 use crate::transport::browser::Dialer;
 use crate::{mux, sniffing, transport};
 
@@ -224,6 +225,8 @@ impl Inbound {
             sniffing: self.sniffing.clone(),
             from_here: false,
             entry: self.protocol.entry(),
+            local: Source::Unix,
+            vless_route: 0,
             held: None,
         }
     }

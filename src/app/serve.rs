@@ -24,7 +24,7 @@ use crate::io::{BindUdp, Counted, Io, Link, Step, Udp, open_files, own_listeners
 use crate::limits::{Full, Gates, Held};
 use crate::log;
 use crate::protocol::{Datagrams, InboundContext, Sources};
-use crate::seam::{Arrival, Refusal, Unanswered};
+use crate::seam::{Admission, Arrival, Refusal, Unanswered};
 use crate::session::Source;
 use crate::transport::{Accepted, Arrivals, tcp};
 
@@ -35,7 +35,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// where UDP is to be sent, so all sockets of an inbound are before any of them is served.
 pub(super) enum Prepared {
     Streams(Arc<tcp::Listener>),
-    Datagrams(Box<Sources>),
+    Datagrams {
+        sources: Box<Sources>,
+        local: Source,
+    },
 }
 
 /// Prepares a socket; `None` when nothing is done with it.
@@ -50,8 +53,10 @@ pub(super) fn prepare(
             let sockopt = inbound.transport.sockopt.clone();
             let bind: BindUdp =
                 Arc::new(move |from| tcp::udp_answer(from, &sockopt).map(Udp::from));
+            let local = socket.local_addr().map_or(Source::Unix, Source::from);
             let sources = inbound.protocol.sources(socket, bind, context)?;
-            Some(Prepared::Datagrams(Box::new(sources)))
+            let sources = Box::new(sources);
+            Some(Prepared::Datagrams { sources, local })
         }
     }
 }
@@ -65,14 +70,18 @@ pub(super) async fn serve(
 ) {
     match prepared {
         Prepared::Streams(listener) => streams(&inbound, &listener, &dispatcher, context).await,
-        Prepared::Datagrams(mut sources) => {
+        Prepared::Datagrams { mut sources, local } => {
             while let Some(datagrams) = sources.next().await {
                 let Datagrams {
                     source,
                     user,
                     packets,
                 } = datagrams;
-                let session = dispatcher.session(source, inbound.origin(), user);
+                let origin = Origin {
+                    local,
+                    ..inbound.origin()
+                };
+                let session = dispatcher.session(source, origin, user);
                 dispatcher.packets(session, packets);
             }
         }
@@ -271,7 +280,10 @@ async fn link(
     arrival.link = Counted::link(arrival.link, context.meter.clone());
     let mut step = Step::begin(inbound.protocol.step());
     match Box::pin(inbound.protocol.accept(arrival, context)).await {
-        Ok(accepted) => {
+        Ok(Admission {
+            accepted,
+            vless_route,
+        }) => {
             finish();
             step.done(&accepted);
             if let Some(numbers) = inbound.numbers.get() {
@@ -280,6 +292,8 @@ async fn link(
             let dispatcher = dispatcher.clone();
             let origin = Origin {
                 from_here,
+                local,
+                vless_route,
                 held: Some(Arc::new(held)),
                 ..inbound.origin()
             };

@@ -228,7 +228,7 @@ mod tests {
     use serde_json::json;
 
     use crate::address::Network;
-    use crate::routing::{HealthTables, Pick, RouteInput, Router};
+    use crate::routing::{HealthTables, Pick, Program, RouteInput, Router};
     use crate::session::Source;
 
     #[test]
@@ -263,6 +263,9 @@ mod tests {
             let input = RouteInput {
                 inbound: Some(inbound),
                 source: Source::Unix,
+                local: Source::Unix,
+                vless_route: 0,
+                program: Program::Unasked,
                 network: Network::Tcp,
                 to: &to,
                 named: None,

@@ -209,6 +209,8 @@ impl Publisher {
             from_here: false,
             // What stands beside us is what it is there for.
             entry: Entry::Local,
+            local: Source::Unix,
+            vless_route: 0,
         }
     }
 }

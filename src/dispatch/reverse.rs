@@ -137,6 +137,8 @@ fn origin(bridge: &BridgeSettings) -> Origin {
         from_here: false,
         // What stands beside the bridge is what it is there for.
         entry: Entry::Local,
+        local: Source::Unix,
+        vless_route: 0,
     }
 }
 

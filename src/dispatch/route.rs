@@ -6,17 +6,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::yield_now;
+use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::{Dispatcher, Origin, OutboundRef, Session};
 use crate::address::{Destination, Host, Network};
 use crate::dns::{Known, Lookup, Strategy};
+use crate::io::processes;
 use crate::log;
 use crate::protocol::loopback;
-use crate::routing::{Pick, RouteInput};
-use crate::session::{Attributes, Entry, Source};
+use crate::routing::{Pick, Program, RouteInput};
+use crate::session::{Attributes, Entry, Process, Source};
 use crate::sniffing::Aim;
 
 /// How long the addresses of a name are waited for: each server of the built-in DNS has its own limit, the
@@ -31,6 +32,7 @@ const MAX_ROUNDS: usize = 16;
 pub struct Routed {
     pub inbound: Option<String>,
     pub source: Source,
+    pub local: Source,
     pub network: Network,
     pub to: Destination,
     pub user: Option<String>,
@@ -82,8 +84,19 @@ impl Dispatcher {
             if let Some(loopback) = outbound.protocol.loopback() {
                 self.log_accepted(&session, (&outbound, by_rule), network, &to.clone().into());
                 // What a session carries is not known any more, as in V2Ray.
+                let Origin {
+                    from_here,
+                    entry,
+                    local,
+                    vless_route,
+                    ..
+                } = session.inbound;
                 session = Cow::Owned(Session {
-                    inbound: origin(loopback, session.inbound.from_here, session.inbound.entry),
+                    inbound: Origin {
+                        local,
+                        vless_route,
+                        ..origin(loopback, from_here, entry)
+                    },
                     protocol: None,
                     attributes: None,
                     ..session.into_owned()
@@ -135,6 +148,9 @@ impl Dispatcher {
         let facts = RouteInput {
             inbound: session.inbound.tag.as_deref(),
             source: session.source,
+            local: session.inbound.local,
+            vless_route: session.inbound.vless_route,
+            program: Program::Unasked,
             network,
             to,
             named,
@@ -182,12 +198,19 @@ impl Dispatcher {
     ) -> Option<(Option<Arc<str>>, Option<String>)> {
         let router = self.router.now();
         let mut pick = router.pick(facts, resolved);
+        let program;
+        let mut facts = *facts;
+        if matches!(pick, Pick::NeedsProgram) {
+            program = find_program(&facts).await;
+            facts.program = Program::Asked(program.as_ref());
+            pick = router.pick(&facts, resolved);
+        }
         if matches!(pick, Pick::NeedsIp) {
             if *known == Known::Unasked {
                 let lookup = Lookup::new(&self.resolver.now(), Strategy::UseIp);
                 *known = find(&lookup, facts.to).await;
             }
-            pick = router.pick(facts, known.ips());
+            pick = router.pick(&facts, known.ips());
         }
         match pick {
             Pick::Outbound(tag) => Some((Some(tag.clone()), None)),
@@ -202,7 +225,7 @@ impl Dispatcher {
                 });
                 Some((tag, Some(balancer.tag().to_owned())))
             }
-            Pick::Default | Pick::NeedsIp => None,
+            Pick::Default | Pick::NeedsIp | Pick::NeedsProgram => None,
         }
     }
 
@@ -223,6 +246,7 @@ impl Dispatcher {
         let routed = Routed {
             inbound: facts.inbound.map(str::to_owned),
             source: facts.source,
+            local: facts.local,
             network: facts.network,
             to: Destination::new(named.unwrap_or(facts.to.host.clone()), facts.to.port),
             user: facts.user.map(str::to_owned),
@@ -260,6 +284,18 @@ async fn find(lookup: &Lookup, to: &Destination) -> Known {
     known
 }
 
+/// The program of this machine that a session comes from.
+async fn find_program(facts: &RouteInput<'_>) -> Option<Process> {
+    let Source::Ip(source) = facts.source else {
+        return None;
+    };
+    let network = facts.network;
+    let found = spawn_blocking(move || processes::behind(network, source)).await;
+    let found = found.ok().flatten();
+    debug!(%source, path = found.as_ref().map(|p| p.path.as_str()), "looked for its program");
+    found
+}
+
 /// Where a session seems to come from that a `loopback` sends round.
 pub(super) fn origin(loopback: &loopback::Outbound, from_here: bool, entry: Entry) -> Origin {
     Origin {
@@ -268,6 +304,8 @@ pub(super) fn origin(loopback: &loopback::Outbound, from_here: bool, entry: Entr
         sniffing: None,
         held: None,
         from_here,
+        local: Source::Unix,
+        vless_route: 0,
         entry,
     }
 }

@@ -46,6 +46,10 @@ pub struct Origin {
     /// This process itself made the connection, for a session that had come in before.
     pub from_here: bool,
     pub entry: Entry,
+    /// The address of ours that it came to.
+    pub local: Source,
+    /// As [`Admission::vless_route`](crate::seam::Admission::vless_route).
+    pub vless_route: u16,
     /// The places of its connection, which its sessions keep.
     pub held: Option<Arc<Held>>,
 }

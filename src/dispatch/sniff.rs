@@ -332,6 +332,8 @@ mod tests {
                 tag: None,
                 from_here: false,
                 entry: Default::default(),
+                local: Source::Unix,
+                vless_route: 0,
                 held: None,
                 sniffing: sniffing.map(Arc::new),
             },

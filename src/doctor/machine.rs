@@ -1,22 +1,12 @@
-//! Who listens where on this machine, as `/proc` has it.
-//!
-//! ```text
-//! /proc/net/tcp   sl  local_address rem_address   st …                    inode
-//!                 0: 0100007F:1F90 00000000:0000 0A …                    12345
-//! /proc/PID/fd/7  -> socket:[12345]
-//! ```
+//! Who listens where on this machine.
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 
-/// What is listened on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Tcp,
-    Udp,
-}
+use crate::address::Network;
+use crate::io::processes;
 
 /// Who has a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,15 +32,16 @@ pub(super) enum Place {
 }
 
 /// Looks who listens at `at`, and else whether it can be listened on.
-pub(super) fn look(kind: Kind, at: SocketAddr) -> Place {
-    if let Some(inode) = socket_at(kind, at) {
+pub(super) fn look(network: Network, at: SocketAddr) -> Place {
+    let in_the_way = |row: &processes::Row| row.listens && is_in_the_way(row.local, at);
+    if let Some(inode) = processes::find(network, in_the_way) {
         return Place::Held(Holder {
             process: owner(inode),
         });
     }
-    let bound = match kind {
-        Kind::Tcp => TcpListener::bind(at).map(drop),
-        Kind::Udp => UdpSocket::bind(at).map(drop),
+    let bound = match network {
+        Network::Tcp => TcpListener::bind(at).map(drop),
+        Network::Udp => UdpSocket::bind(at).map(drop),
     };
     match bound {
         Ok(()) => Place::Free,
@@ -86,21 +77,6 @@ impl Process {
     }
 }
 
-/// The inode of a socket that is in the way of one at `at`.
-fn socket_at(kind: Kind, at: SocketAddr) -> Option<u64> {
-    let tables = match kind {
-        Kind::Tcp => ["tcp", "tcp6"],
-        Kind::Udp => ["udp", "udp6"],
-    };
-    tables.iter().find_map(|table| {
-        let text = fs::read_to_string(format!("/proc/net/{table}")).ok()?;
-        text.lines().skip(1).find_map(|line| {
-            let (local, inode) = row(line, kind)?;
-            is_in_the_way(local, at).then_some(inode)
-        })
-    })
-}
-
 /// Who listens at a path.
 pub(super) fn listener_at(path: &Path) -> Holder {
     let text = fs::read_to_string("/proc/net/unix").unwrap_or_default();
@@ -118,40 +94,6 @@ pub(super) fn listener_at(path: &Path) -> Holder {
     }
 }
 
-/// The local address and the inode of a row, if it is one of a listener.
-fn row(line: &str, kind: Kind) -> Option<(SocketAddr, u64)> {
-    let mut columns = line.split_whitespace().skip(1);
-    let local = address(columns.next()?)?;
-    let state = columns.nth(1)?;
-    let inode = columns.nth(5)?.parse().ok()?;
-    let listens = match kind {
-        Kind::Tcp => state == "0A",
-        // Of those that are connected each has one peer.
-        Kind::Udp => state == "07",
-    };
-    listens.then_some((local, inode))
-}
-
-/// `0100007F:1F90`: words of four bytes, each in the machine's order.
-fn address(text: &str) -> Option<SocketAddr> {
-    let (ip, port) = text.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let words = (0..ip.len() / 8).map(|n| {
-        let word = u32::from_str_radix(ip.get(n * 8..n * 8 + 8)?, 16).ok()?;
-        Some(word.to_ne_bytes())
-    });
-    let bytes: Vec<u8> = words.collect::<Option<Vec<_>>>()?.concat();
-    let ip = match (
-        <[u8; 4]>::try_from(&bytes[..]),
-        <[u8; 16]>::try_from(&bytes[..]),
-    ) {
-        (Ok(four), _) => IpAddr::V4(Ipv4Addr::from(four)),
-        (_, Ok(sixteen)) => IpAddr::V6(Ipv6Addr::from(sixteen)),
-        _ => return None,
-    };
-    Some(SocketAddr::new(ip, port))
-}
-
 /// An address is in the way of itself, and all addresses are in that of each.
 fn is_in_the_way(one: SocketAddr, other: SocketAddr) -> bool {
     if one.port() != other.port() {
@@ -166,19 +108,11 @@ fn is_in_the_way(one: SocketAddr, other: SocketAddr) -> bool {
 
 /// The process that has a socket; that of another user cannot be seen.
 fn owner(inode: u64) -> Option<Process> {
-    let wanted = format!("socket:[{inode}]");
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.find_map(|pid| {
-        let files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
-        let has = files.flatten().any(|file| {
-            fs::read_link(file.path()).is_ok_and(|to| to.as_os_str() == wanted.as_str())
-        });
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-        has.then(|| Process {
-            pid,
-            name: name.trim().escape_debug().to_string(),
-        })
+    let pid = processes::owner(inode)?.id;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(Process {
+        pid,
+        name: name.trim().escape_debug().to_string(),
     })
 }
 
@@ -192,7 +126,7 @@ mod tests {
         let at = listener.local_addr().unwrap();
         let Place::Held(Holder {
             process: Some(process),
-        }) = look(Kind::Tcp, at)
+        }) = look(Network::Tcp, at)
         else {
             panic!("it is held");
         };
@@ -200,25 +134,13 @@ mod tests {
         assert!(process.is_ours());
         assert!(process.open_files().is_some_and(|files| files > 0));
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let held = look(Kind::Udp, udp.local_addr().unwrap());
+        let held = look(Network::Udp, udp.local_addr().unwrap());
         assert!(
             matches!(held, Place::Held(Holder { process: Some(_) })),
             "{held:?}"
         );
-        let nowhere = look(Kind::Tcp, "192.0.2.1:80".parse().unwrap());
+        let nowhere = look(Network::Tcp, "192.0.2.1:80".parse().unwrap());
         assert!(matches!(nowhere, Place::Refused(_)), "{nowhere:?}");
-    }
-
-    #[test]
-    fn addresses_are_words_in_the_machines_order() {
-        if cfg!(target_endian = "little") {
-            let at = |text| address(text).unwrap().to_string();
-            assert_eq!(at("0100007F:1F90"), "127.0.0.1:8080");
-            assert_eq!(at("00000000000000000000000001000000:0050"), "[::1]:80");
-        }
-        for text in ["", ":", "0100007F", "01:80", "0100007F:10000"] {
-            assert_eq!(address(text), None, "{text}");
-        }
     }
 
     #[test]

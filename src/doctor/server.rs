@@ -6,8 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::clock::{self, Clock};
-use super::machine::{self, Holder, Kind, Place, Process};
+use super::machine::{self, Holder, Place, Process};
 use super::{Walk, public};
+use crate::address::Network;
 use crate::cause::{Fault, system_words};
 use crate::config::{Config, Inbound, Listen};
 use crate::io::open_files;
@@ -120,7 +121,10 @@ fn ports(config: &Config, walk: &mut Walk<'_>) -> Result<Option<Process>, ()> {
 /// Where an inbound listens, and what is there.
 fn places(inbound: &Inbound) -> Vec<(String, Place)> {
     let traits = inbound.protocol.traits();
-    let kinds = [(traits.streams, Kind::Tcp), (traits.datagrams, Kind::Udp)];
+    let kinds = [
+        (traits.streams, Network::Tcp),
+        (traits.datagrams, Network::Udp),
+    ];
     let kinds = kinds
         .into_iter()
         .filter(|(is, _)| *is)
@@ -133,8 +137,8 @@ fn places(inbound: &Inbound) -> Vec<(String, Place)> {
                 ports.iter().map(move |port| {
                     let at = SocketAddr::new(*ip, *port);
                     let name = match kind {
-                        Kind::Tcp => at.to_string(),
-                        Kind::Udp => format!("{at} (UDP)"),
+                        Network::Tcp => at.to_string(),
+                        Network::Udp => format!("{at} (UDP)"),
                     };
                     (name, machine::look(kind, at))
                 })

@@ -21,6 +21,8 @@ mod packets;
 mod peer_clock;
 mod pipe;
 mod prefixed;
+#[cfg(feature = "app")]
+pub mod processes;
 pub mod random;
 pub mod scratch;
 #[cfg(feature = "app")]

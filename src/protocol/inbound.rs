@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use super::users::{AnyUser, UserError};
 use super::{
-    Accepted, FallbackSettings, InboundContext, dokodemo, http, relay, shadowsocks, socks, trojan,
-    vless, vmess,
+    FallbackSettings, InboundContext, dokodemo, http, relay, shadowsocks, socks, trojan, vless,
+    vmess,
 };
 use crate::io::BindUdp;
-use crate::seam::{Arrival, Refusal};
+use crate::seam::{Admission, Arrival, Refusal};
 use crate::session::Entry;
 
 /// The protocol of an inbound, and its `settings`.
@@ -258,17 +258,21 @@ impl Inbound {
         &self,
         arrival: Arrival,
         context: &InboundContext,
-    ) -> Result<Accepted, Refusal> {
-        match self {
+    ) -> Result<Admission, Refusal> {
+        let accepted = match self {
             Self::Dokodemo(inbound) => inbound.accept(arrival).await,
             Self::Http(inbound) => inbound.accept(arrival, context).await,
             Self::Relay(inbound) => inbound.accept(arrival, context).await,
             Self::Shadowsocks(inbound) => inbound.accept(arrival, context).await,
             Self::Socks(inbound) => inbound.accept(arrival, context).await,
             Self::Trojan(inbound) => inbound.accept(arrival, context).await,
-            Self::Vless(inbound) => inbound.accept(arrival, context).await,
+            Self::Vless(inbound) => return inbound.accept(arrival, context).await,
             Self::Vmess(inbound) => inbound.accept(arrival, context).await,
-        }
+        };
+        accepted.map(|accepted| Admission {
+            accepted,
+            vless_route: 0,
+        })
     }
 
     /// The sources of the datagrams that come to a listening socket; `bind` makes sockets that send as

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::{Conditions, RouteInput, UserTest};
-use crate::address::{Host, Network};
-use crate::matching::Name;
-use crate::session::Source;
+use super::{Conditions, Program, ProgramTest, RouteInput, UserTest};
+use crate::address::{Host, Network, PortRange};
+use crate::matching::{Name, Networks};
+use crate::session::{Process, Source};
 
 /// Whether a rule takes a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Answer {
     No,
     /// Only the addresses of the destination's name can tell.
     NeedsIp,
+    /// Only the program that it comes from can tell.
+    NeedsProgram,
 }
 
 impl Conditions {
@@ -37,13 +39,37 @@ impl Conditions {
                 .attrs
                 .as_ref()
                 .is_none_or(|attrs| facts.attributes.is_some_and(|a| attrs.holds(a)))
-            && self.takes_source(facts.source)
+            && one_of(&self.vless_routes, |range| {
+                range.contains(facts.vless_route)
+            })
+            && is_at(facts.source, self.sources.as_ref(), &self.source_ports)
+            && is_at(facts.local, self.locals.as_ref(), &self.local_ports)
             && self
                 .domains
                 .as_ref()
                 .is_none_or(|domains| name.is_some_and(|name| domains.contains(name)));
-        let Some(ips) = self.ips.as_ref().filter(|_| all_hold) else {
-            return if all_hold { Answer::Yes } else { Answer::No };
+        if !all_hold {
+            return Answer::No;
+        }
+        match self.ask_for_program(facts.program) {
+            Answer::Yes => self.ask_for_addresses(facts, resolved),
+            other => other,
+        }
+    }
+
+    fn ask_for_program(&self, program: Program) -> Answer {
+        let process = match program {
+            _ if self.programs.is_empty() => return Answer::Yes,
+            Program::Unasked => return Answer::NeedsProgram,
+            Program::Asked(process) => process,
+        };
+        let is = process.is_some_and(|p| self.programs.iter().any(|test| test.is(p)));
+        if is { Answer::Yes } else { Answer::No }
+    }
+
+    fn ask_for_addresses(&self, facts: &RouteInput, resolved: Option<&[IpAddr]>) -> Answer {
+        let Some(ips) = &self.ips else {
+            return Answer::Yes;
         };
         let inside = match (&facts.to.host, resolved) {
             (Host::Ip(ip), _) => ips.reach(*ip),
@@ -55,59 +81,65 @@ impl Conditions {
 
     /// Whether the inbound is the only condition (besides a network that includes TCP), and `inbound` meets it.
     pub fn takes_all_streams_of(&self, inbound: &str) -> bool {
-        let Self {
-            domains,
-            ips,
-            ports,
-            networks,
-            sources,
-            source_ports,
-            users,
-            inbounds,
-            protocols,
-            attrs,
-        } = self;
-        let asks = domains.is_some() || ips.is_some() || sources.is_some() || attrs.is_some();
-        !asks
-            && [ports, source_ports].iter().all(|ports| ports.is_empty())
-            && users.is_empty()
-            && protocols.is_empty()
-            && one_of(networks, |n| *n == Network::Tcp)
-            && inbounds.iter().any(|tag| tag == inbound)
+        self.streams_are_among_them()
+            && self.ask_for_the_way_in_at_most()
+            && self.inbounds.iter().any(|tag| tag == inbound)
     }
 
     /// Whether every session would be taken.
     pub fn ask_nothing(&self) -> bool {
-        self.networks.is_empty() && self.ask_for_a_network_at_most()
+        self.ask_for_the_way_in_at_most() && self.networks.is_empty() && self.inbounds.is_empty()
     }
 
     /// Whether every stream would be taken, and perhaps every datagram.
     pub fn take_all_streams(&self) -> bool {
-        one_of(&self.networks, |n| *n == Network::Tcp) && self.ask_for_a_network_at_most()
-    }
-
-    fn ask_for_a_network_at_most(&self) -> bool {
-        self.domains.is_none()
-            && self.ips.is_none()
-            && self.ports.is_empty()
-            && self.sources.is_none()
-            && self.source_ports.is_empty()
-            && self.users.is_empty()
+        self.streams_are_among_them()
+            && self.ask_for_the_way_in_at_most()
             && self.inbounds.is_empty()
-            && self.protocols.is_empty()
-            && self.attrs.is_none()
     }
 
-    /// A session from a unix socket has no source address, so conditions on the source never hold for it.
-    fn takes_source(&self, source: Source) -> bool {
-        match source {
-            Source::Ip(source) => {
-                self.sources
-                    .as_ref()
-                    .is_none_or(|ips| ips.contain(source.ip()))
-                    && one_of(&self.source_ports, |range| range.contains(source.port()))
-            }
-            Source::Unix => self.sources.is_none() && self.source_ports.is_empty(),
+    fn streams_are_among_them(&self) -> bool {
+        one_of(&self.networks, |n| *n == Network::Tcp)
+    }
+
+    /// Whether nothing counts but the inbound and the network.
+    fn ask_for_the_way_in_at_most(&self) -> bool {
+        let Self {
+            networks: _,
+            inbounds: _,
+            domains,
+            ips,
+            ports,
+            sources,
+            source_ports,
+            users,
+            protocols,
+            attrs,
+            locals,
+            local_ports,
+            vless_routes,
+            programs,
+        } = self;
+        let addresses = [ips, sources, locals];
+        domains.is_none()
+            && attrs.is_none()
+            && addresses.iter().all(|ips| ips.is_none())
+            && [ports, source_ports, local_ports, vless_routes]
+                .iter()
+                .all(|p| p.is_empty())
+            && users.is_empty()
+            && protocols.is_empty()
+            && programs.is_empty()
+    }
+}
+
+impl ProgramTest {
+    fn is(&self, process: &Process) -> bool {
+        match self {
+            Self::Own => process.id == std::process::id(),
+            Self::Name(name) => process.name() == name,
+            Self::Path(path) => process.path == *path,
+            Self::Folder(folder) => process.path.starts_with(folder.as_str()),
         }
     }
 }
@@ -118,6 +150,17 @@ impl UserTest {
             Self::Email(text) => text == email,
             Self::Regex(regex) => regex.is_match(email),
         }
+    }
+}
+
+/// Whether an end of a connection is one of these. A unix socket has no address, so no condition on one holds for it.
+fn is_at(end: Source, ips: Option<&Networks>, ports: &[PortRange]) -> bool {
+    match end {
+        Source::Ip(addr) => {
+            ips.is_none_or(|ips| ips.contain(addr.ip()))
+                && one_of(ports, |range| range.contains(addr.port()))
+        }
+        Source::Unix => ips.is_none() && ports.is_empty(),
     }
 }
 

@@ -22,8 +22,8 @@ pub use conditions::Answer;
 pub use health::{HealthTable, HealthTables, Observation, Samples};
 pub use live::{LiveRouter, RuleError};
 pub use settings::{
-    Among, BalancerSettings, Conditions, Cost, DomainStrategy, Failing, LeastLoad, Match, Rule,
-    Settings, Strategy, Target, UserTest, place, selected,
+    Among, BalancerSettings, Conditions, Cost, DomainStrategy, Failing, LeastLoad, Match,
+    ProgramTest, Rule, Settings, Strategy, Target, UserTest, is_this_system, place, selected,
 };
 
 use std::net::IpAddr;
@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use crate::address::{Destination, Host, Network};
 use crate::matching::Name;
-use crate::session::{Attributes, Source};
+use crate::session::{Attributes, Process, Source};
 
 /// All rules, and the balancers that they lead to.
 #[derive(Clone, Default)]
@@ -59,10 +59,17 @@ enum Lead {
 }
 
 /// What rules may ask about a session.
+#[derive(Clone, Copy)]
 pub struct RouteInput<'a> {
     /// The inbound's tag.
     pub inbound: Option<&'a str>,
     pub source: Source,
+    /// The address of ours that it came to.
+    pub local: Source,
+    /// Bytes 7 and 8 of the id that a VLESS client showed, and 0 of all others.
+    pub vless_route: u16,
+    /// The program that it comes from.
+    pub program: Program<'a>,
     pub network: Network,
     /// The destination.
     pub to: &'a Destination,
@@ -76,6 +83,14 @@ pub struct RouteInput<'a> {
     pub attributes: Option<&'a Attributes>,
 }
 
+/// The program that a session comes from. It is looked for where a rule wants to know, for that takes a while.
+#[derive(Clone, Copy, Debug)]
+pub enum Program<'a> {
+    Unasked,
+    /// None for one of another machine, or of a user whose programs must not be looked at.
+    Asked(Option<&'a Process>),
+}
+
 /// The answer.
 #[derive(Clone, Copy, Debug)]
 pub enum Pick<'r> {
@@ -86,6 +101,8 @@ pub enum Pick<'r> {
     Default,
     /// Ask again with the addresses of the destination's name, or none when it has none.
     NeedsIp,
+    /// Ask again with the program that it comes from.
+    NeedsProgram,
 }
 
 impl Router {
@@ -194,6 +211,7 @@ impl Router {
                     };
                 }
                 Answer::No => {}
+                Answer::NeedsProgram => return Pick::NeedsProgram,
                 Answer::NeedsIp => match self.strategy {
                     DomainStrategy::AsIs => {}
                     DomainStrategy::IpIfNonMatch => needs_ip = true,

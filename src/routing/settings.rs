@@ -68,6 +68,53 @@ pub struct Conditions {
     pub protocols: Placed<Vec<String>>,
     /// `attrs`.
     pub attrs: Option<Expression>,
+    /// `localIP`: addresses of ours that sessions come to.
+    pub locals: Option<Networks>,
+    /// `localPort`.
+    pub local_ports: Vec<PortRange>,
+    /// `vlessRoute`.
+    pub vless_routes: Vec<PortRange>,
+    /// `process`: programs of this machine that sessions come from.
+    pub programs: Vec<ProgramTest>,
+}
+
+/// One of `process`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProgramTest {
+    /// `self/`: this process, for a session that has come back to it.
+    Own,
+    /// `curl`: the name of its file.
+    Name(String),
+    /// `/usr/bin/curl`.
+    Path(String),
+    /// `/usr/bin/`: a folder that its file is in, or below.
+    Folder(String),
+}
+
+impl ProgramTest {
+    /// From its text, by Xray's rules: what has a slash is a path, and one at its end makes it a folder.
+    pub fn parse(text: &str) -> Self {
+        let (folder, path) = (text.ends_with('/'), text.contains('/'));
+        match text {
+            "self/" => Self::Own,
+            "xray/" | "mobula/" => {
+                let own = std::env::current_exe().unwrap_or_default();
+                Self::Path(own.to_string_lossy().into_owned())
+            }
+            _ if folder => Self::Folder(text.to_owned()),
+            _ if path => Self::Path(text.to_owned()),
+            name => Self::Name(name.strip_suffix(".exe").unwrap_or(name).to_owned()),
+        }
+    }
+}
+
+/// `localOS`: whether it names the system that this runs on, as Go spells them.
+pub fn is_this_system(name: &str) -> bool {
+    let this = match std::env::consts::OS {
+        "macos" => "darwin",
+        other => other,
+    };
+    name.eq_ignore_ascii_case(this)
 }
 
 /// `user`: an email, or a regular expression for it (`regexp:`).

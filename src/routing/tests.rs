@@ -6,6 +6,7 @@ use super::attrs::Expression;
 use super::*;
 use crate::address::PortRange;
 use crate::matching::{Domains, Networks, Pattern, parse_network};
+use crate::session::Process;
 
 #[test]
 fn the_first_rule_that_takes_a_session_decides() {
@@ -325,16 +326,90 @@ fn ports(port: u16) -> Vec<PortRange> {
     }]
 }
 
+#[test]
+fn the_end_that_is_ours_is_asked_for_like_the_other_one() {
+    let here = Conditions {
+        locals: ips(&["10.0.0.0/8"]).ips,
+        local_ports: ports(85),
+        ..Conditions::default()
+    };
+    let router = router([(here, "block")]);
+    let to = "a.test:1".parse().unwrap();
+    for (local, takes) in [
+        (Some("10.1.2.3:85"), true),
+        (Some("10.1.2.3:91"), false),
+        (Some("11.1.2.3:85"), false),
+        (None, false),
+    ] {
+        let local = local.map_or(Source::Unix, |at| Source::Ip(at.parse().unwrap()));
+        let session = RouteInput {
+            local,
+            ..facts(&to)
+        };
+        let tag = if takes { "block" } else { "-" };
+        assert_eq!(picked(&router, &session, None), tag, "{local}");
+    }
+}
+
+#[test]
+fn the_program_is_looked_for_where_all_else_holds_and_nowhere_else() {
+    let some = ["curl", "/opt/chat/bin/chat", "/usr/games/", "self/"];
+    let programs = Conditions {
+        programs: some.map(ProgramTest::parse).to_vec(),
+        ..networks(&[Network::Tcp])
+    };
+    let router = router([(programs, "block")]);
+    let to = "a.test:1".parse().unwrap();
+    let stream = facts(&to);
+    let datagram = RouteInput {
+        network: Network::Udp,
+        ..stream
+    };
+    assert_eq!(picked(&router, &stream, None), "program?");
+    assert_eq!(picked(&router, &datagram, None), "-");
+    let of = |id, path: &str| Process {
+        id,
+        path: path.to_owned(),
+    };
+    for (process, takes) in [
+        (Some(of(1, "/usr/bin/curl")), true),
+        (Some(of(1, "/usr/bin/curl2")), false),
+        (Some(of(1, "/opt/chat/bin/chat")), true),
+        (Some(of(1, "/usr/bin/chat")), false),
+        (Some(of(1, "/usr/games/deep/down/x")), true),
+        (Some(of(1, "/usr/gamesx")), false),
+        (Some(of(std::process::id(), "/bin/x")), true),
+        (Some(of(1, "")), false),
+        (None, false),
+    ] {
+        let session = RouteInput {
+            program: Program::Asked(process.as_ref()),
+            ..stream
+        };
+        let tag = if takes { "block" } else { "-" };
+        assert_eq!(picked(&router, &session, None), tag, "{process:?}");
+    }
+    // As Xray reads them: Windows' ending is not one of the name.
+    assert_eq!(
+        ProgramTest::parse("curl.exe"),
+        ProgramTest::Name("curl".to_owned())
+    );
+    let own = std::env::current_exe().unwrap();
+    let own = ProgramTest::Path(own.to_str().unwrap().to_owned());
+    assert_eq!(ProgramTest::parse("xray/"), own);
+}
+
 fn strings(texts: &[&str]) -> Vec<String> {
     texts.iter().map(ToString::to_string).collect()
 }
 
-/// The tag of the outbound; `-` without one, `ip?` when addresses are asked for.
+/// The tag of the outbound; `-` without one, `ip?` when addresses are asked for, `program?` when the program is.
 fn picked(router: &Router, session: &RouteInput, resolved: Option<&[IpAddr]>) -> String {
     match router.pick(session, resolved) {
         Pick::Outbound(tag) => tag.to_string(),
         Pick::Balancer(balancer) => balancer.tag().to_owned(),
         Pick::NeedsIp => "ip?".to_owned(),
+        Pick::NeedsProgram => "program?".to_owned(),
         Pick::Default => "-".to_owned(),
     }
 }
@@ -343,6 +418,9 @@ fn facts(to: &Destination) -> RouteInput<'_> {
     RouteInput {
         inbound: None,
         source: Source::Unix,
+        local: Source::Unix,
+        vless_route: 0,
+        program: Program::Unasked,
         network: Network::Tcp,
         to,
         named: None,

@@ -10,6 +10,13 @@ use crate::io::{Link, Packets};
 use crate::seam::Reply;
 use crate::session::{Attributes, Source, User};
 
+/// What an inbound found in a link, and what else rules may ask for.
+pub struct Admission {
+    pub accepted: Accepted,
+    /// Bytes 7 and 8 of the id that a VLESS client showed, and 0 of all others.
+    pub vless_route: u16,
+}
+
 /// What an inbound found in a link.
 pub enum Accepted {
     /// One stream to one place.

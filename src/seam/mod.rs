@@ -7,7 +7,7 @@ mod far_end;
 mod refusal;
 mod reply;
 
-pub use accepted::{Accepted, Datagrams};
+pub use accepted::{Accepted, Admission, Datagrams};
 pub use arrival::{Arrival, TlsFacts};
 pub use fallback::{Fallback, FallbackTarget, ProxyVersion};
 pub use far_end::FarEnd;

@@ -190,6 +190,7 @@ fn asks(kind: &str, value: &str, flags: &[&str]) -> Option<Result<(Asks, bool), 
         "DST-PORT" => asks.add_ports("port", &value.replace('/', ",")),
         "SRC-PORT" => asks.add_ports("sourcePort", &value.replace('/', ",")),
         "NETWORK" => asks.add("network", value.to_ascii_lowercase()),
+        "PROCESS-NAME" | "PROCESS-PATH" => asks.add("process", value),
         "IN-USER" => value.split('/').for_each(|user| asks.add("user", user)),
         _ => return None,
     }

@@ -639,7 +639,7 @@ fn rules_of_sing_box_that_are_lost_are_named() {
         {"action": "route-options", "override_port": 5},
         {"rule_set": "a", "outbound": "hk"},
         {"rule_set": ["b", "c"], "outbound": "direct"},
-        {"process_name": "x", "outbound": "hk"},
+        {"wifi_ssid": "x", "outbound": "hk"},
         {"type": "logical", "mode": "and", "rules": [], "outbound": "hk"},
         {"port": 25, "outbound": "hk"},
     ]}})));
@@ -648,7 +648,7 @@ fn rules_of_sing_box_that_are_lost_are_named() {
     for part in [
         "route.rules[3]: `override_port` is not carried over",
         "route.rules[4]: 2 rules beginning here: `rule_set` is not carried over",
-        "route.rules[6]: `process_name` is not carried over",
+        "route.rules[6]: `wifi_ssid` is not carried over",
         "route.rules[7]: `type: logical` is not carried over",
     ] {
         assert!(lost.contains(part), "{part}\n{lost}");

@@ -238,6 +238,9 @@ fn ask(
             networks.for_each(|name| rest.add("network", *name));
         }
         "inbound" => texts.iter().for_each(|tag| rest.add("inboundTag", *tag)),
+        "process_name" | "process_path" if rest.get("process").is_none() => {
+            texts.iter().for_each(|text| rest.add("process", *text));
+        }
         "auth_user" => texts.iter().for_each(|user| rest.add("user", *user)),
         _ => return None,
     }

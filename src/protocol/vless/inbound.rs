@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use uuid::Uuid;
 
 use super::codec::{self, Command, RESPONSE, RequestError, sender};
+use super::id::{VlessUser, route, who};
 use super::settings::InboundSettings;
 use super::stream::VlessStream;
 use crate::cause::{AuthError, ProtocolError};
@@ -13,7 +14,7 @@ use crate::protocol::first_flight::{FirstFlight, Header, Request};
 use crate::protocol::length_prefixed::OfOne;
 use crate::protocol::users::UserSettings;
 use crate::protocol::{Accepted, InboundContext, UserError, other_mux};
-use crate::seam::{Arrival, Refusal};
+use crate::seam::{Admission, Arrival, Refusal};
 
 pub struct Inbound {
     flight: FirstFlight<VlessHeader>,
@@ -26,14 +27,14 @@ struct VlessHeader;
 impl Inbound {
     pub fn new(settings: InboundSettings) -> Self {
         Self {
-            flight: FirstFlight::new(settings.users, settings.fallbacks),
+            flight: FirstFlight::new(known(settings.users), settings.fallbacks),
             mux: mux::Inbound::default(),
         }
     }
 
     /// Makes these the users that the config names.
     pub fn set_users(&self, users: Vec<UserSettings>) {
-        self.flight.users.set(users);
+        self.flight.users.set(known(users));
     }
 
     /// Those whom the API has added to `other` are users here, too, where they have nothing of another.
@@ -45,7 +46,7 @@ impl Inbound {
 
     /// One more user, from now on.
     pub fn add_user(&self, user: UserSettings) -> Result<(), UserError> {
-        self.flight.users.add(user)
+        self.flight.users.add(VlessUser(user))
     }
 
     /// Takes a user away; their running sessions go on.
@@ -55,7 +56,8 @@ impl Inbound {
 
     /// The users that there are, or the one with this email.
     pub fn users(&self, email: Option<&str>) -> Vec<UserSettings> {
-        self.flight.users.list(email)
+        let users = self.flight.users.list(email);
+        users.into_iter().map(|VlessUser(user)| user).collect()
     }
 
     pub fn count_users(&self) -> usize {
@@ -66,49 +68,57 @@ impl Inbound {
         &self,
         arrival: Arrival,
         context: &InboundContext,
-    ) -> Result<Accepted, Refusal> {
+    ) -> Result<Admission, Refusal> {
         let Request {
             entry,
-            command,
+            command: codec::Request { id, command },
             link,
             rest,
         } = self.flight.receive(arrival, context).await?;
         let user = Some(entry.user.clone());
         let idle = context.policy.level(entry.user.level).limits.idle.into();
         let link = Link::other(VlessStream::server(link, rest, &RESPONSE));
-        match command {
+        let accepted = match command {
             Command::Stream(to) => {
                 let accepted = mux::stream_or_packets(user, to, link);
-                accepted.map_err(|text| other_mux(&*entry, text))
+                accepted.map_err(|text| other_mux(&*entry, text))?
             }
             Command::Packets(to) => {
                 let peer = to.clone();
                 let packets = Box::new(PacketStream::new(link, OfOne { peer }));
-                Ok(Accepted::Packets {
+                Accepted::Packets {
                     user,
                     packets: packet_addr::unwrap(packets, to),
-                })
+                }
             }
-            Command::Mux => Ok(self.mux.accept(link, user, idle)),
-        }
+            Command::Mux => self.mux.accept(link, user, idle),
+        };
+        Ok(Admission {
+            accepted,
+            vless_route: route(id),
+        })
     }
 }
 
+fn known(users: Vec<UserSettings>) -> Vec<VlessUser> {
+    users.into_iter().map(VlessUser).collect()
+}
+
 impl Header for VlessHeader {
-    type User = UserSettings;
-    type Command = Command;
+    type User = VlessUser;
+    type Command = codec::Request;
     type Error = RequestError;
 
     fn sender(buf: &[u8]) -> Result<Option<Uuid>, ProtocolError> {
-        sender(buf).map_err(ProtocolError::NotVless)
+        let id = sender(buf).map_err(ProtocolError::NotVless)?;
+        Ok(id.map(who))
     }
 
     fn unknown() -> AuthError {
         AuthError::UnknownId
     }
 
-    fn decode(buf: &mut BytesMut) -> Result<Option<Command>, RequestError> {
-        let request = codec::Request::decode(buf)?;
-        Ok(request.map(|request| request.command))
+    fn decode(buf: &mut BytesMut) -> Result<Option<codec::Request>, RequestError> {
+        codec::Request::decode(buf)
     }
 }

@@ -8,6 +8,7 @@
 //! for the other. A first flight that is not one of ours is answered with nothing.
 
 pub mod codec;
+mod id;
 mod inbound;
 mod outbound;
 mod settings;
@@ -16,6 +17,7 @@ mod stream;
 mod tests;
 
 pub use super::users::UserSettings;
+pub use id::VlessUser;
 pub use inbound::Inbound;
 pub use outbound::{Account, Outbound};
 pub use settings::{AccountSettings, InboundSettings, OutboundSettings};

@@ -18,7 +18,7 @@ use crate::io::{Io, Link, Packet};
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{Accepted, InboundContext};
 use crate::seam::FarEnd;
-use crate::seam::{Arrival, Refusal, Unanswered};
+use crate::seam::{Admission, Arrival, Refusal, Unanswered};
 use crate::session::Source;
 use crate::testing::links::{data, send};
 
@@ -61,6 +61,10 @@ fn client(id: &str, link: Link) -> Link {
 }
 
 async fn accept(link: Link) -> Result<Accepted, Refusal> {
+    admit(link).await.map(|admission| admission.accepted)
+}
+
+async fn admit(link: Link) -> Result<Admission, Refusal> {
     let arrival = Arrival {
         link,
         source: Source::Unix,
@@ -69,7 +73,8 @@ async fn accept(link: Link) -> Result<Accepted, Refusal> {
         tls: None,
         since: Instant::now(),
     };
-    inbound().accept(arrival, &InboundContext::default()).await
+    let context = InboundContext::default();
+    inbound().accept(arrival, &context).await
 }
 
 /// Both ends of a tunnel over a pipe that takes `room` bytes at a time.
@@ -105,6 +110,29 @@ async fn bytes_pass_both_ways_whatever_the_sizes() {
         send(&mut server, &mut client, &data(len), piece).await;
         send(&mut client, &mut server, &data(3), piece).await;
     }
+}
+
+#[tokio::test]
+async fn a_client_chooses_its_route_by_two_bytes_of_the_id() {
+    for (id, route) in [
+        (ID, Some(0x4d53)),
+        ("b831381d-6324-0001-ad4f-8cda48b30811", Some(1)),
+        ("b831381d-6324-0000-ad4f-8cda48b30811", Some(0)),
+        (OTHER, None),
+    ] {
+        let (near, far) = duplex(1000);
+        let mut client = client(id, Link::other(near));
+        client.flush().await.unwrap();
+        drop(client);
+        let admission = admit(Link::other(far)).await;
+        assert_eq!(admission.ok().map(|found| found.vless_route), route, "{id}");
+    }
+    let users = inbound().users(None);
+    assert_eq!(
+        users[0].id.to_string(),
+        ID,
+        "the id stays whole where it is shown"
+    );
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ fn rules_of_clash_are_put_together_from_others() {
 fn what_cannot_be_put_together_is_named() {
     let (read, rules) = carried(&clash(
         "- AND,((DOMAIN,a.test),(DOMAIN-KEYWORD,b)),hk\n\
-         - AND,((NETWORK,UDP),(PROCESS-NAME,x)),hk\n\
+         - AND,((NETWORK,UDP),(UID,1000)),hk\n\
          - NOT,((DOMAIN,a.test)),hk\n\
          - AND,(NETWORK,UDP),hk\n\
          - OR,((IP-CIDR,10.0.0.0/8),(IP-CIDR,10.0.0.x)),hk\n\
@@ -60,7 +60,7 @@ fn what_cannot_be_put_together_is_named() {
     let told = read.astray_lines().join("\n");
     for part in [
         "rules[0]: 1 rule of kind `AND` with two lists of `domain` that both have to hold",
-        "rules[1]: 1 rule of kind `PROCESS-NAME`",
+        "rules[1]: 1 rule of kind `UID`",
         "rules[2]: 1 rule of kind `NOT` with a `domain` that must not hold",
         "rules[3]: 2 rules of kind `AND`, beginning here",
         "rules[4]: `10.0.0.x` is not an IP address",
@@ -222,4 +222,29 @@ fn who_may_come_in_is_said_only_where_it_is_not_everybody() {
         let read = read_text(&format!("{HK}{text}\n"));
         assert_eq!(!read.astray_lines().is_empty(), is_astray, "{text}");
     }
+}
+
+#[test]
+fn programs_are_asked_for_in_the_words_of_xray() {
+    let (read, rules) = carried(&clash(
+        "- PROCESS-NAME,curl,hk\n\
+         - PROCESS-PATH,/usr/bin/wget,DIRECT\n\
+         - MATCH,DIRECT\n",
+    ));
+    assert_eq!(read.astray_lines(), [""; 0]);
+    assert_eq!(rules[0]["process"], json!(["curl"]));
+    assert_eq!(rules[1]["process"], json!(["/usr/bin/wget"]));
+    let (read, rules) = carried(&sing_box(json!({"route": {"rules": [
+        {"process_name": ["curl", "wget"], "outbound": "hk"},
+        {"process_path": "/usr/bin/wget", "port": 80, "outbound": "direct"},
+        {"process_name": "curl", "process_path": "/usr/bin/curl", "outbound": "hk"},
+    ]}})));
+    assert_eq!(rules[0]["process"], json!(["curl", "wget"]));
+    assert_eq!(rules[1]["process"], json!(["/usr/bin/wget"]));
+    // Both would have to hold.
+    let told = read.astray_lines();
+    assert!(
+        told[0].contains("`process_path` is not carried over"),
+        "{told:?}"
+    );
 }

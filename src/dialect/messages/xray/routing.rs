@@ -14,8 +14,8 @@ use crate::matching::{Domains, Geodata, Networks, Pattern, Regex, geodata};
 use crate::report::{Placed, Report};
 use crate::routing::attrs::Expression;
 use crate::routing::{
-    Among, BalancerSettings, Conditions, Cost, LeastLoad, Match, Rule, Settings, Strategy, Target,
-    UserTest,
+    Among, BalancerSettings, Conditions, Cost, LeastLoad, Match, ProgramTest, Rule, Settings,
+    Strategy, Target, UserTest, is_this_system,
 };
 use crate::wire::common::net::Network as WireNetwork;
 use crate::wire::common::serial::TypedMessage;
@@ -78,19 +78,6 @@ fn read(config: &Config, at: &At) -> Option<Settings> {
 }
 
 fn rule(message: &RoutingRule, geodata: &Geodata, at: &At) -> Option<Rule> {
-    let unbuilt = [
-        ("local_ip", !message.local_ip.is_empty()),
-        ("local_port_list", message.local_port_list.is_some()),
-        ("vless_route_list", message.vless_route_list.is_some()),
-        ("process", !message.process.is_empty()),
-        ("local_os", !message.local_os.is_empty()),
-    ];
-    for (key, is_there) in unbuilt {
-        if is_there {
-            let text = "this condition is not built, and without it the rule would take too much";
-            at.key(key).error::<()>(text);
-        }
-    }
     if message.webhook.is_some() {
         at.key("webhook")
             .warn("nobody is called, the rule holds without it");
@@ -121,6 +108,12 @@ fn conditions(message: &RoutingRule, geodata: &Geodata, at: &At) -> Option<Condi
     };
     let ips = networks(&message.ip, geodata, &at.key("ip"));
     let sources = networks(&message.source_ip, geodata, &at.key("source_ip"));
+    let locals = networks(&message.local_ip, geodata, &at.key("local_ip"));
+    let local_ports = port_list(message.local_port_list.as_ref(), &at.key("local_port_list"));
+    let vless_routes = port_list(
+        message.vless_route_list.as_ref(),
+        &at.key("vless_route_list"),
+    );
     let targets = port_list(message.port_list.as_ref(), &at.key("port_list"));
     let from = message.source_port_list.as_ref();
     let source_ports = port_list(from, &at.key("source_port_list"));
@@ -144,11 +137,22 @@ fn conditions(message: &RoutingRule, geodata: &Geodata, at: &At) -> Option<Condi
         inbounds: filled(&message.inbound_tag).into(),
         protocols: filled(&message.protocol).into(),
         attrs: attributes(message, at)?,
+        locals: locals?,
+        local_ports: local_ports?,
+        vless_routes: vless_routes?,
+        programs: (message.process.iter())
+            .map(|text| ProgramTest::parse(text))
+            .collect(),
     };
     if !message.networks.is_empty() && conditions.networks.is_empty() {
         return at.key("networks").error("none of them is TCP or UDP");
     }
-    if conditions.ask_nothing() {
+    let systems = &message.local_os;
+    if !systems.is_empty() && !systems.iter().any(|name| is_this_system(name)) {
+        let at = at.key("local_os");
+        return at.error("none of them is this system, the rule would take nothing");
+    }
+    if systems.is_empty() && conditions.ask_nothing() {
         return at.error("the rule asks for nothing, it would take every session");
     }
     Some(conditions)
@@ -322,7 +326,7 @@ fn cost(weight: &StrategyWeight, at: &At) -> Option<Cost> {
 mod tests {
     use super::*;
     use crate::address::Destination;
-    use crate::routing::{HealthTables, Pick, RouteInput, Router};
+    use crate::routing::{HealthTables, Pick, Program, RouteInput, Router};
     use crate::session::Source;
     use crate::wire::common::net::PortRange as WireRange;
     use crate::wire::typed::seal_xray;
@@ -482,6 +486,9 @@ mod tests {
                 let input = RouteInput {
                     inbound: Some("in"),
                     source: Source::from("192.0.2.7:9".parse::<std::net::SocketAddr>().unwrap()),
+                    local: Source::Unix,
+                    vless_route: 0,
+                    program: Program::Unasked,
                     network: Network::Tcp,
                     to: &to,
                     named: None,
@@ -497,20 +504,50 @@ mod tests {
     }
 
     #[test]
+    fn conditions_of_xray_alone_are_read() {
+        let range = WireRange { from: 80, to: 90 };
+        let ports = PortList { range: vec![range] };
+        let rule = RoutingRule {
+            local_ip: vec![net(&[10, 0, 0, 0], 8, false)],
+            local_port_list: Some(ports.clone()),
+            vless_route_list: Some(ports),
+            process: vec!["/usr/bin/curl".to_owned()],
+            local_os: vec!["Linux".to_owned(), "darwin".to_owned()],
+            ..to("x")
+        };
+        let read = read(vec![rule]).unwrap();
+        let conditions = &read.rules[0].conditions;
+        let range = PortRange { from: 80, to: 90 };
+        assert!(conditions.locals.is_some());
+        assert_eq!(conditions.local_ports, [range]);
+        assert_eq!(conditions.vless_routes, [range]);
+        let path = ProgramTest::Path("/usr/bin/curl".to_owned());
+        assert_eq!(conditions.programs, [path]);
+        let here = RoutingRule {
+            local_os: vec!["linux".to_owned()],
+            ..to("x")
+        };
+        assert!(
+            self::read(vec![here]).is_ok(),
+            "it takes all, as is asked for"
+        );
+    }
+
+    #[test]
     fn a_rule_that_would_take_too_much_is_refused() {
         let all = read(vec![to("x")]).unwrap_err();
         assert_eq!(
             all,
             "rule[0]: the rule asks for nothing, it would take every session"
         );
-        let process = RoutingRule {
-            process: vec!["curl".to_owned()],
+        let elsewhere = RoutingRule {
+            local_os: vec!["plan9".to_owned()],
             inbound_tag: vec!["in".to_owned()],
             ..RoutingRule::default()
         };
-        let said = read(vec![process]).unwrap_err();
+        let said = read(vec![elsewhere]).unwrap_err();
         assert!(
-            said.contains("rule[0].process: this condition is not built"),
+            said.contains("rule[0].local_os: none of them is this system"),
             "{said}"
         );
         assert!(said.contains("rule[0]: the rule leads nowhere"), "{said}");

@@ -6,11 +6,13 @@
 
 use super::{clients, fallbacks, ids};
 use crate::dialect::v2ray::json::{Node, Object};
-use crate::protocol::vless::{AccountSettings, InboundSettings, OutboundSettings, UserSettings};
+use crate::protocol::vless::{
+    AccountSettings, InboundSettings, OutboundSettings, UserSettings, VlessUser,
+};
 use crate::report::Place;
 
 pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
-    let users = clients::read(settings, user);
+    let users = clients::read(settings, |node| user(node).map(VlessUser));
     let must = settings.get("clients").is_some();
     let unsealed = no_encryption(settings, "decryption", must);
     let flow = clients::no_flow(settings);
@@ -19,9 +21,13 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
     settings.silent(&["encryption", "selectedAuth", "testseed"]);
     let (_, ()) = (unsealed?, flow?);
     Some(InboundSettings {
-        users: users?,
+        users: known(users?),
         fallbacks: fallbacks?,
     })
+}
+
+fn known(users: Vec<VlessUser>) -> Vec<UserSettings> {
+    users.into_iter().map(|VlessUser(user)| user).collect()
 }
 
 pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {

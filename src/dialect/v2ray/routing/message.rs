@@ -52,29 +52,21 @@ fn read_rule(object: Object) -> Option<RoutingRule> {
     let domain = strings(&object, &["domain", "domains"], domain_rule);
     let ip = strings(&object, &["ip"], ip_rule);
     let source_ip = strings(&object, &["sourceIP", "source"], ip_rule);
+    let local_ip = strings(&object, &["localIP"], ip_rule);
     let ports = rule::ports(&object, &["port"], &mut takes_nothing);
+    let vless_routes = rule::ports(&object, &["vlessRoute"], &mut takes_nothing);
+    let local_ports = rule::ports(&object, &["localPort"], &mut takes_nothing);
     let source_ports = rule::ports(&object, &["sourcePort"], &mut takes_nothing);
     let networks = rule::networks(&object, &mut takes_nothing);
-    let [users, inbounds, protocols] = ["user", "inboundTag", "protocol"].map(|key| {
+    let lists = ["user", "inboundTag", "protocol", "process", "localOS"];
+    let [users, inbounds, protocols, process, local_os] = lists.map(|key| {
         let StringList(texts) = object.read(key).unwrap_or_default();
         texts.into_iter().filter(|text| !text.is_empty()).collect()
     });
     let attributes = object.get("attrs").map(|node| attributes(&node));
     let rule_tag = object.read("ruleTag");
     object.silent(&["type", "domainMatcher", "id"]);
-    for key in [
-        "localIP",
-        "localPort",
-        "localOS",
-        "process",
-        "vlessRoute",
-        "webhook",
-    ] {
-        object.refuse(
-            key,
-            "this condition is not built, and without it the rule would take too much",
-        );
-    }
+    object.refuse("webhook", "nobody is called, leave it out");
     if takes_nothing {
         object.node.error("the rule takes nothing");
     }
@@ -91,6 +83,11 @@ fn read_rule(object: Object) -> Option<RoutingRule> {
         networks: networks.into_iter().map(network).collect(),
         source_ip: source_ip?,
         source_port_list: port_list(&source_ports),
+        local_ip: local_ip?,
+        local_port_list: port_list(&local_ports),
+        vless_route_list: port_list(&vless_routes),
+        process,
+        local_os,
         user_email: users,
         inbound_tag: inbounds,
         protocol: protocols,
@@ -378,8 +375,8 @@ mod tests {
                 "has no place in Xray's message",
             ),
             (
-                json!({"rules": [{"outboundTag": "a", "process": "x"}]}),
-                "this condition is not built",
+                json!({"rules": [{"outboundTag": "a", "webhook": {"url": "http://a"}}]}),
+                "nobody is called",
             ),
             (
                 json!({"balancers": [{"tag": "a", "selector": ["a"], "strategy": {"type": "random", "settings": {"aliveOnly": true}}}]}),

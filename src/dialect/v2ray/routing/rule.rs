@@ -8,7 +8,7 @@ use crate::dialect::v2ray::json::{Node, Object, PortList, PortRange, StringList,
 use crate::matching::{Domains, Geodata, Networks, Pattern, Regex};
 use crate::report::Placed;
 use crate::routing::attrs::Expression;
-use crate::routing::{Conditions, Rule, UserTest};
+use crate::routing::{Conditions, ProgramTest, Rule, UserTest, is_this_system};
 
 /// Every mistake is reported; a rule that has one, or nowhere to lead, is left out.
 pub(super) fn read(object: Object, unbuilt: &[String], geodata: &Geodata) -> Option<Rule> {
@@ -35,13 +35,15 @@ pub(super) fn read(object: Object, unbuilt: &[String], geodata: &Geodata) -> Opt
         inbounds: inbounds(&object, &mut takes_nothing),
         protocols: protocols(&object, &mut takes_nothing),
         attrs: attrs(&object),
+        locals: addresses(object.get("localIP"), None, geodata),
+        local_ports: ports(&object, &["localPort"], &mut takes_nothing),
+        vless_routes: ports(&object, &["vlessRoute"], &mut takes_nothing),
+        programs: programs(&object, &mut takes_nothing),
     };
-    for key in ["localIP", "localPort", "localOS", "process", "vlessRoute"] {
-        let text = "this condition is not built, and without it the rule would take too much";
-        object.refuse(key, text);
-    }
+    let names_system = system(&object, &mut takes_nothing);
     // A condition that could not be read is none, and yet was asked for.
-    if !takes_nothing && conditions.ask_nothing() && object.node.report().count() == before {
+    let asks_nothing = !names_system && conditions.ask_nothing();
+    if !takes_nothing && asks_nothing && object.node.report().count() == before {
         object.node.error(
             "the rule asks for nothing, expected `domain`, `ip`, `port`, `network`, `source`, `user`, `inboundTag`, `protocol` or `attrs`",
         );
@@ -261,6 +263,28 @@ fn protocols(object: &Object, takes_nothing: &mut bool) -> Placed<Vec<String>> {
     }
     let words = words.into_iter().filter(|word| !word.is_empty());
     Placed::new(words.collect(), node.path)
+}
+
+fn programs(object: &Object, takes_nothing: &mut bool) -> Vec<ProgramTest> {
+    let Some(node) = object.get("process") else {
+        return Vec::new();
+    };
+    if is_blank(&node) {
+        never_met(&node, takes_nothing);
+    }
+    let StringList(texts) = node.read().unwrap_or_default();
+    let texts = texts.iter().filter(|text| !text.is_empty());
+    texts.map(|text| ProgramTest::parse(text)).collect()
+}
+
+/// Whether the rule is one for some systems alone.
+fn system(object: &Object, takes_nothing: &mut bool) -> bool {
+    let Some(node) = object.get("localOS") else {
+        return false;
+    };
+    let StringList(names) = node.read().unwrap_or_default();
+    *takes_nothing |= !names.is_empty() && !names.iter().any(|name| is_this_system(name));
+    !names.is_empty()
 }
 
 fn attrs(object: &Object) -> Option<Expression> {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::read;
-use crate::address::{Destination, Network};
+use crate::address::{Destination, Network, PortRange};
 use crate::config::check::{self, Tags};
 use crate::dialect::v2ray::json::{Node, Report};
 use crate::matching::Geodata;
 use crate::report::Path;
-use crate::routing::{DomainStrategy, HealthTables, Pick, RouteInput, Router};
+use crate::routing::{
+    DomainStrategy, HealthTables, Pick, Program, ProgramTest, RouteInput, Router,
+};
 use crate::session::Source;
 
 #[test]
@@ -365,14 +367,30 @@ fn the_newer_of_two_words_counts_as_in_xray() {
 }
 
 #[test]
-fn a_condition_that_is_not_built_is_the_only_thing_said() {
-    let rule = json!({"process": ["curl"], "outboundTag": "block"});
-    let (_, report) = routing(json!({"routing": {"rules": [rule]}}));
-    let said = problems(&report);
-    assert!(
-        matches!(&said[..], [one] if one.contains("this condition is not built")),
-        "{said:?}"
-    );
+fn conditions_of_xray_alone_hold_as_there() {
+    let rule = json!({
+        "localIP": ["10.0.0.0/8"], "localPort": "80-90", "vlessRoute": 7, "process": ["curl", ""],
+        "localOS": ["windows", "Linux"], "outboundTag": "block",
+    });
+    let report = Report::default();
+    let value = json!({"routing": {"rules": [rule]}});
+    let root = Node::root(&value, &report).object().unwrap();
+    let conditions = read(&root, &[], &Geodata::default())
+        .rules
+        .remove(0)
+        .conditions;
+    assert!(conditions.locals.is_some());
+    assert_eq!(conditions.local_ports, [PortRange { from: 80, to: 90 }]);
+    assert_eq!(conditions.vless_routes, [PortRange::from(7)]);
+    assert_eq!(conditions.programs, [ProgramTest::Name("curl".to_owned())]);
+    // A rule for another system is none, and one for this system alone takes everything.
+    let by = |system: &str| {
+        let rule = json!({"localOS": system, "outboundTag": "block"});
+        let (router, report) = routing(json!({"routing": {"rules": [rule]}}));
+        assert!(problems(&report).is_empty(), "{:?}", problems(&report));
+        picked(&router, "in 1.1.1.1:1 tcp a.com:80 -")
+    };
+    assert_eq!([by("linux"), by("darwin")], ["block", "-"]);
 }
 
 fn routing(value: Value) -> (Router, Report) {
@@ -414,6 +432,9 @@ fn picked(router: &Router, session: &str) -> String {
     let facts = RouteInput {
         inbound: Some(inbound),
         source: Source::Ip(source.parse().unwrap()),
+        local: Source::Unix,
+        vless_route: 0,
+        program: Program::Unasked,
         network: if network == "tcp" {
             Network::Tcp
         } else {
@@ -431,7 +452,7 @@ fn picked(router: &Router, session: &str) -> String {
             let tags = OUTBOUNDS.map(Arc::from);
             balancer.choose(tags.iter(), || 0)
         }
-        Pick::NeedsIp | Pick::Default => None,
+        Pick::NeedsIp | Pick::NeedsProgram | Pick::Default => None,
     };
     tag.as_deref().unwrap_or("-").to_owned()
 }
