@@ -11,6 +11,7 @@ mod providers;
 pub(in crate::dialect) mod proxy;
 mod rules;
 mod sets;
+mod sniffer;
 mod write;
 mod yaml;
 
@@ -50,6 +51,11 @@ pub(super) fn read(text: &str, source: &Arc<str>, notes: &Notes) -> Result<Whole
             .outbounds
             .extend(proxy::read(&proxy::plain(node), notes));
     }
+    if let Some(sniffing) = sniffer::read(&keys) {
+        for inbound in &mut parts.inbounds {
+            inbound.sniffing = Some(sniffing.clone());
+        }
+    }
     let rules = rules::read(&keys, &providers, &mut parts);
     keys.silent(&[
         "ipv6",
@@ -70,13 +76,7 @@ pub(super) fn read(text: &str, source: &Arc<str>, notes: &Notes) -> Result<Whole
         "log-file",
     ]);
     keys.no_word(
-        &[
-            "dns",
-            "sniffer",
-            "external-controller",
-            "external-ui",
-            "secret",
-        ],
+        &["dns", "external-controller", "external-ui", "secret"],
         "it is not carried over",
     );
     keys.no_way(

@@ -7,3 +7,4 @@ pub(in crate::dialect) mod lost;
 pub(in crate::dialect) mod nodes;
 pub(in crate::dialect) mod rules;
 pub(in crate::dialect) mod sets;
+pub(in crate::dialect) mod sniffing;

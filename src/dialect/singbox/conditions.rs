@@ -28,6 +28,9 @@ const OF_LOGICAL: [&str; 7] = [
     "outbound",
 ];
 
+/// What a session is found to be both there and here, by one name.
+const FOUND: [&str; 4] = ["http", "tls", "quic", "bittorrent"];
+
 /// No such comes in here.
 const ICMP: &str = "icmp";
 
@@ -240,6 +243,9 @@ fn ask(
         "inbound" => texts.iter().for_each(|tag| rest.add("inboundTag", *tag)),
         "process_name" | "process_path" if rest.get("process").is_none() => {
             texts.iter().for_each(|text| rest.add("process", *text));
+        }
+        "protocol" if texts.iter().all(|name| FOUND.contains(name)) => {
+            texts.iter().for_each(|name| rest.add("protocol", *name));
         }
         "auth_user" => texts.iter().for_each(|user| rest.add("user", *user)),
         _ => return None,

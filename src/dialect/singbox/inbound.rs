@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::sniff;
 use crate::config::Inbound;
 use crate::dialect::clients::nodes::{account, inbound, mixed};
 use crate::dialect::tree::Node;
@@ -50,9 +51,9 @@ pub(super) fn read(node: &Node, notes: &Notes) -> Option<Inbound> {
         "domain_strategy",
         "tcp_fast_open",
         "set_system_proxy",
-        "sniff",
-        "sniff_override_destination",
+        "sniff_timeout",
     ]);
+    let sniffing = sniff::of_inbound(&keys);
     let tag = keys.text("tag");
     keys.finish();
     let protocol = match &*kind {
@@ -62,6 +63,9 @@ pub(super) fn read(node: &Node, notes: &Notes) -> Option<Inbound> {
         }),
         _ => mixed(accounts),
     };
-    let made = inbound(node.at.path.clone(), tag, listen, port?, protocol);
+    let made = Inbound {
+        sniffing,
+        ..inbound(node.at.path.clone(), tag, listen, port?, protocol)
+    };
     (notes.errors() == before).then_some(made)
 }

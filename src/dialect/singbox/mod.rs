@@ -7,6 +7,7 @@ mod conditions;
 mod inbound;
 mod outbound;
 mod route;
+mod sniff;
 mod tls;
 mod transport;
 mod write;
@@ -53,6 +54,7 @@ pub(super) fn read(
         }
         parts.inbounds.extend(read);
     }
+    sniff::by_rules(&keys, &mut parts.inbounds);
     let mut groups = Vec::new();
     for node in keys.items("outbounds") {
         match node.get("type").and_then(Node::as_text) {

@@ -118,7 +118,7 @@ fn rule<'n>(
     let text = |key: &str| node.get(key).and_then(Node::as_text);
     let action = text("action").unwrap_or("route");
     let target = match action {
-        // Names are known here.
+        // It is a matter of the inbounds.
         "sniff" => return Ok(()),
         // Addresses are asked for where a rule behind wants some, and which of them is dialled is the outbound's.
         "resolve" => {

@@ -1,6 +1,7 @@
 //! Rules that are put together from others, and lists that they name.
 
 use super::*;
+use crate::sniffing::{self, Protocol};
 
 fn field(mut rule: Value, tag: &str) -> Value {
     rule["type"] = "field".into();
@@ -247,4 +248,68 @@ fn programs_are_asked_for_in_the_words_of_xray() {
         told[0].contains("`process_path` is not carried over"),
         "{told:?}"
     );
+}
+
+#[test]
+fn what_others_look_for_in_sessions_is_looked_for_here() {
+    let sniffing_of = |text: &str| {
+        let (read, _) = carried(text);
+        assert_eq!(read.astray_lines(), [""; 0], "{text}");
+        let written = write(&read, text, Target::Config).unwrap();
+        let config = loaded(&written.text);
+        let of = |config: &Config| config.inbounds[0].sniffing.clone();
+        assert_eq!(of(&config), of(&read.config), "{}", written.text);
+        of(&read.config)
+    };
+    let all = vec![Protocol::Http, Protocol::Tls, Protocol::Quic];
+    let by_name = |overriding: Vec<Protocol>, route_only| {
+        Some(sniffing::Settings {
+            overriding,
+            route_only,
+            ..sniffing::Settings::default()
+        })
+    };
+    let inbound = json!([{"type": "mixed", "tag": "in", "listen_port": 1080}]);
+    let of_sing_box = |rules: Value| {
+        let route = json!({"rules": rules});
+        sniffing_of(&sing_box(json!({"inbounds": inbound, "route": route})))
+    };
+    let bittorrent = json!({"protocol": ["bittorrent", "quic"], "outbound": "direct"});
+    assert_eq!(
+        of_sing_box(json!([{"action": "sniff"}, bittorrent])),
+        by_name(all.clone(), true)
+    );
+    assert_eq!(
+        of_sing_box(json!([{"action": "sniff", "inbound": "in", "sniffer": ["tls", "dns"]}])),
+        by_name(vec![Protocol::Tls], true)
+    );
+    assert_eq!(
+        of_sing_box(json!([{"action": "sniff", "inbound": ["tun"]}])),
+        None
+    );
+    assert_eq!(of_sing_box(json!([{"port": 1, "outbound": "hk"}])), None);
+    let mut older = inbound.clone();
+    older[0]["sniff"] = true.into();
+    older[0]["sniff_override_destination"] = true.into();
+    let older = sing_box(json!({"inbounds": older}));
+    assert_eq!(sniffing_of(&older), by_name(all.clone(), false));
+
+    let of_clash = |sniffer: &str| {
+        let text = format!("mixed-port: 1080\n{HK}sniffer:\n{sniffer}");
+        sniffing_of(&text)
+    };
+    assert_eq!(
+        of_clash("  enable: true\n  sniff:\n    HTTP: {ports: [80]}\n    TLS: {ports: [443]}\n"),
+        by_name(vec![Protocol::Http, Protocol::Tls], false)
+    );
+    assert_eq!(
+        of_clash("  enable: true\n  override-destination: false\n  sniffing: [tls]\n"),
+        by_name(vec![Protocol::Tls], true)
+    );
+    assert_eq!(of_clash("  enable: false\n  sniff: {TLS: {}}\n"), None);
+    // What is never found here is asked for in vain.
+    let (read, _) = carried(&sing_box(json!({"route": {"rules": [
+        {"protocol": ["stun", "tls"], "outbound": "direct"},
+    ]}})));
+    assert!(read.astray_lines()[0].contains("`protocol` is not carried over"));
 }

@@ -8,6 +8,7 @@ use crate::config::{Config, Inbound, Listen, LogLevel, LogTarget, Outbound};
 use crate::protocol::accounts::Account;
 use crate::protocol::freedom::Redirect;
 use crate::protocol::{InboundSettings, OutboundSettings, dokodemo, relay};
+use crate::sniffing::{self, Protocol};
 use crate::transport::tcp::{FastOpen, SockOpt};
 
 /// Writes a config that other dialects can be read as; what else there may be in one is told.
@@ -46,6 +47,28 @@ fn tell(lines: &mut Vec<String>, name: &str) -> Option<Value> {
     None
 }
 
+/// `None` where names are excluded, of whose patterns the text is not kept.
+fn sniffing(sniffing: &sniffing::Settings) -> Option<Value> {
+    let word = |protocol: &Protocol| match protocol {
+        Protocol::Http => "http",
+        Protocol::Tls => "tls",
+        Protocol::Quic => "quic",
+        Protocol::FakeDns => "fakedns",
+        Protocol::FakeDnsAndOthers => "fakedns+others",
+    };
+    let overriding: Vec<_> = sniffing.overriding.iter().map(word).collect();
+    let mut value = json!({"enabled": true, "destOverride": overriding});
+    for (key, is_on) in [
+        ("routeOnly", sniffing.route_only),
+        ("metadataOnly", sniffing.metadata_only),
+    ] {
+        if is_on {
+            value[key] = true.into();
+        }
+    }
+    sniffing.excluded.is_none().then_some(value)
+}
+
 fn inbound(inbound: &Inbound) -> Option<Value> {
     let (protocol, settings) = match &inbound.protocol {
         InboundSettings::Socks(settings) => {
@@ -81,6 +104,9 @@ fn inbound(inbound: &Inbound) -> Option<Value> {
     });
     if let Some(tag) = &inbound.tag {
         value["tag"] = json!(&**tag);
+    }
+    if let Some(sniffing) = &inbound.sniffing {
+        value["sniffing"] = self::sniffing(sniffing)?;
     }
     let stream = server::server(&inbound.transport)?;
     if !stream.is_null() {
