@@ -372,7 +372,7 @@ fn what_is_left_out_is_told_and_may_be_an_error() {
         [
             "left out: outbounds[0].streamSettings.wsSettings.headers: a link has a word for `Host` alone",
             "left out: outbounds[0].mux: no link has a word for it",
-            "left out: outbounds[2]: there are links for `vmess`, `vless`, `trojan` and `shadowsocks` alone",
+            "left out: outbounds[2]: there are links for `vmess`, `vless`, `trojan`, `shadowsocks` and `socks` alone",
         ]
     );
     let output = link(&["-c", "client.json", "-strict"], &stage);

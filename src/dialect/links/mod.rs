@@ -6,6 +6,7 @@
 //! vless://ID@HOST:PORT?encryption=none&type=ws#NAME
 //! trojan://PASSWORD@HOST:PORT?type=ws#NAME
 //! ss://BASE64(METHOD:PASSWORD)@HOST:PORT#NAME           SIP002
+//! socks://BASE64(USER:PASSWORD)@HOST:PORT#NAME          v2rayN's form
 //! ```
 //!
 //! Sources: XTLS/Xray-core's discussion 716, v2rayN's wiki and what v2rayN writes today, SIP002. A link says less than a
@@ -19,6 +20,7 @@ mod security;
 mod server;
 mod shadowrocket;
 mod shadowsocks;
+mod socks;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -43,7 +45,7 @@ use crate::transport::tcp::SockOpt;
 use said::Said;
 
 /// The schemes of links that can be read.
-pub const SCHEMES: [&str; 4] = ["ss", "trojan", "vless", "vmess"];
+pub const SCHEMES: [&str; 6] = ["socks", "socks5", "ss", "trojan", "vless", "vmess"];
 
 /// How `vmess://` is written; the others have one form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,10 +95,11 @@ pub fn read(link: &str) -> Result<Read, Vec<String>> {
         "vless" => accounts::vless(rest, &mut said),
         "trojan" => accounts::trojan(rest, &mut said),
         "ss" => shadowsocks::read(rest, &mut said),
+        "socks" | "socks5" => socks::read(rest, &mut said),
         _ => {
             said.error(
                 "scheme",
-                "no such links are read, expected `vmess`, `vless`, `trojan` or `ss`",
+                "no such links are read, expected `vmess`, `vless`, `trojan`, `ss` or `socks`",
             );
             None
         }
@@ -128,17 +131,21 @@ pub fn write(outbound: &Outbound, form: Form) -> Result<Written, String> {
         OutboundSettings::Shadowsocks(settings) => {
             shadowsocks::write(outbound, settings, &mut said)
         }
+        OutboundSettings::Socks(settings) => socks::write(outbound, settings, &mut said),
         OutboundSettings::Trojan(settings) => accounts::write_trojan(outbound, settings, &mut said),
         OutboundSettings::Vless(settings) => accounts::write_vless(outbound, settings, &mut said),
         OutboundSettings::Vmess(settings) => vmess::write(outbound, settings, form, &mut said),
         _ => {
             return Err(format!(
-                "{}: there are links for `vmess`, `vless`, `trojan` and `shadowsocks` alone",
+                "{}: there are links for `vmess`, `vless`, `trojan`, `shadowsocks` and `socks` alone",
                 outbound.name
             ));
         }
     };
     frame(outbound, &mut said);
+    if let Some(error) = said.errors.into_iter().next() {
+        return Err(error);
+    }
     Ok(Written {
         links,
         left_out: said.left_out,

@@ -82,7 +82,7 @@ const WRITES_JSON: &str = "`v2ray convert` of V2Ray 5 writes it";
 
 /// Of a link, or the address of a page, in the place of a config or of the name of its file.
 pub(super) fn of_link(text: &str) -> Option<String> {
-    const OTHERS: [&str; 4] = ["ssr", "socks", "hysteria2", "tuic"];
+    const OTHERS: [&str; 3] = ["ssr", "hysteria2", "tuic"];
     let (scheme, _) = text.split_once("://")?;
     let scheme = scheme.to_ascii_lowercase();
     if SCHEMES.contains(&&*scheme) {
