@@ -356,7 +356,7 @@ fn what_is_left_out_is_told_and_may_be_an_error() {
             {"address": "a.example", "port": 443, "users": [{"id": ID, "encryption": "none"}]}]},
          "streamSettings": {"security": "tls", "network": "ws", "wsSettings": {"headers": {"X-A": "1"}}}},
         {"protocol": "freedom", "tag": "direct"},
-        {"protocol": "socks", "tag": "s", "settings": {"servers": [{"address": "b.example", "port": 1080}]}},
+        {"protocol": "http", "tag": "s", "settings": {"servers": [{"address": "b.example", "port": 1080}]}},
     ]});
     stage.write("client.json", config.to_string());
     let output = link(&["-c", "client.json"], &stage);

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use serde_json::json;
@@ -318,4 +318,71 @@ async fn a_client_of_mws_at_a_server_of_ws_has_a_line_too() {
         answer(local, b"CONNECT a.test:80 HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
         stage.until_file_has("client.log", told).await;
     }
+}
+
+/// Who has no association is nobody: a port that sends on what anybody writes to it would be a reflector.
+#[tokio::test]
+async fn datagrams_are_taken_of_those_alone_who_have_an_association() {
+    let mut stage = Stage::new();
+    let port = free_port();
+    let url = format!("socks5://127.0.0.1:{port}?udp=true");
+    stage
+        .start("server", &mut gost(&["-L", &url]), &[port])
+        .await;
+    let echo = traffic::udp_echo().await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let asked = traffic::datagram(&To::Ip(echo), b"a word");
+    let mut answer = [0; 100];
+    let mut ask = async || {
+        socket
+            .send_to(&asked, ("127.0.0.1", port))
+            .await
+            .expect("sent");
+        timeout(Duration::from_millis(500), socket.recv(&mut answer)).await
+    };
+    assert!(ask().await.is_err(), "nobody is answered");
+    let (association, _) = traffic::associate(port).await;
+    assert!(ask().await.is_ok(), "who has an association is");
+    drop(association);
+    let other = UdpSocket::bind("127.0.0.2:0").await.expect("a port");
+    other
+        .send_to(&asked, ("127.0.0.1", port))
+        .await
+        .expect("sent");
+    let mut answer = [0; 100];
+    let heard = timeout(Duration::from_millis(500), other.recv(&mut answer)).await;
+    assert!(heard.is_err(), "another host is not");
+}
+
+/// As a GOST of 2026 asks a server of HTTP to carry datagrams, which its SOCKS clients address one by one.
+#[tokio::test]
+async fn a_connect_for_datagrams_needs_no_target() {
+    let mut stage = Stage::new();
+    let port = free_port();
+    let url = format!("http://127.0.0.1:{port}?udp=true");
+    stage
+        .start("server", &mut gost(&["-L", &url]), &[port])
+        .await;
+    let asked = b"CONNECT  HTTP/1.1\r\nHost: \r\nUser-Agent: Go-http-client/1.1\r\nProxy-Connection: keep-alive\r\nX-Gost-Protocol: udp\r\n\r\n";
+    let told = answer(port, asked).await;
+    assert!(
+        told.starts_with(b"HTTP/1.1 200 "),
+        "{:?}",
+        String::from_utf8_lossy(&told)
+    );
+    let nowhere = b"CONNECT  HTTP/1.1\r\nHost: \r\n\r\n";
+    let told = answer(port, nowhere).await;
+    assert!(
+        told.starts_with(b"HTTP/1.1 400 "),
+        "{:?}",
+        String::from_utf8_lossy(&told)
+    );
+}
+
+#[test]
+fn a_url_that_is_empty_opens_no_proxy() {
+    let said = gost(&["-L", ""]).output().expect("it runs");
+    assert_eq!(said.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(told.contains("`-L` is empty"), "{told}");
 }

@@ -254,7 +254,15 @@ fn read(args: &[OsString]) -> Result<Asked, String> {
             given.ok_or_else(|| format!("`-{name}` needs a value"))
         };
         match name {
-            "L" => flags.services.push(value()?),
+            "L" => match value()? {
+                // Of a variable that is not set, and it would be a proxy for everybody.
+                url if url.trim().is_empty() => {
+                    return Err(
+                        "`-L` is empty, expected a URL such as `-L http://:8080`".to_owned()
+                    );
+                }
+                url => flags.services.push(url),
+            },
             "F" => flags.hops.push(value()?),
             "C" => flags.files.push(value()?),
             "O" => {

@@ -190,6 +190,18 @@ fn asks(kind: &str, value: &str, flags: &[&str]) -> Option<Result<(Asks, bool), 
         "DST-PORT" => asks.add_ports("port", &value.replace('/', ",")),
         "SRC-PORT" => asks.add_ports("sourcePort", &value.replace('/', ",")),
         "NETWORK" => asks.add("network", value.to_ascii_lowercase()),
+        // The rest of its characters may have a meaning of their own.
+        "DOMAIN-WILDCARD" if !value.contains('?') => {
+            let parts: Vec<String> = value
+                .split('*')
+                .map(|part| part.replace('.', "\\."))
+                .collect();
+            asks.add("domain", format!("regexp:^{}$", parts.join(".*")));
+        }
+        "IN-NAME" => value
+            .split('/')
+            .for_each(|name| asks.add("inboundTag", name)),
+        "IN-PORT" => asks.add_ports("localPort", &value.replace('/', ",")),
         "PROCESS-NAME" | "PROCESS-PATH" => asks.add("process", value),
         "IN-USER" => value.split('/').for_each(|user| asks.add("user", user)),
         _ => return None,

@@ -29,11 +29,13 @@ pub(super) fn read<'n>(
         .chain(keys.items("rule"))
         .collect();
     let mode = keys.word("mode");
-    if mode.as_deref() == Some("direct") {
-        let text = "nothing goes by the proxies then: expected `rule`, or `global`";
-        keys.astray("mode", text);
-    }
-    if lines.is_empty() || mode.as_deref() == Some("global") {
+    let lines = match mode.as_deref() {
+        // Whatever the rules say.
+        Some("direct") => Vec::new(),
+        _ => lines,
+    };
+    if mode.as_deref() != Some("direct") && (lines.is_empty() || mode.as_deref() == Some("global"))
+    {
         parts.first = first_server(parts);
         tell_of_first(keys, &groups, parts.first.as_deref());
         if groups.are_gone_through(&parts.outbounds) {
@@ -67,6 +69,10 @@ pub(super) fn read<'n>(
                 continue;
             }
         };
+        // The next rule decides.
+        if policy == "PASS" {
+            continue;
+        }
         let Some(lead) = groups.lead(policy) else {
             unbuilt.add(&line.at, format!("to `{}`", policy.escape_debug()));
             continue;

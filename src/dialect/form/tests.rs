@@ -509,7 +509,6 @@ fn what_sends_sessions_astray_is_told_apart() {
             mihomo("rules: ['IP-CIDR,ext:x:y,hk', 'MATCH,hk']"),
             "is not an IP address",
         ),
-        (mihomo("mode: direct"), "nothing goes by the proxies"),
         (mihomo("tun: {enable: true}"), "traffic is not caught"),
         (mihomo("tproxy-port: 1"), "such inbounds"),
         (mihomo("hosts: {a.test: 192.0.2.1}"), "hosts"),

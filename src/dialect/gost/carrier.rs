@@ -257,7 +257,7 @@ fn mux(part: &Part, problems: &Problems) -> smux::Settings {
     }
     part.silent(&["mux.maxStreamWindow"]);
     let version = match part.number(&["mux.version"]) {
-        None | Some(1) => Version::One,
+        None | Some(0 | 1) => Version::One,
         Some(2) => Version::Two,
         Some(other) => {
             let text = format!("there is no version {other} of smux, expected 1 or 2");
@@ -268,9 +268,11 @@ fn mux(part: &Part, problems: &Problems) -> smux::Settings {
     let keepalive = KeepAlive {
         interval: part
             .span(&["mux.keepaliveInterval"])
+            .filter(|span| !span.is_zero())
             .unwrap_or(alive.interval),
         timeout: part
             .span(&["mux.keepaliveTimeout"])
+            .filter(|span| !span.is_zero())
             .unwrap_or(alive.timeout),
     };
     let is_disabled = part.switch(&["mux.keepaliveDisabled"]).unwrap_or(false);

@@ -43,8 +43,10 @@ impl<'a> Part<'a> {
         asked.extend(names.iter().map(|name| name.to_ascii_lowercase()));
         drop(asked);
         let found = names.iter().find_map(|name| {
-            let mut entries = self.maps.iter().flat_map(|map| map.entries());
-            let found = entries.find(|(key, _)| bare(key).eq_ignore_ascii_case(name));
+            let entries = self.maps.iter().flat_map(|map| map.entries());
+            let named = entries.filter(|(key, _)| bare(key).eq_ignore_ascii_case(name));
+            // With a prefix it goes before the same without; of two alike the first counts.
+            let found = named.min_by_key(|(key, _)| key.len() == name.len());
             found.map(|(_, node)| node)
         });
         let of_mux = names.iter().find_map(|name| {

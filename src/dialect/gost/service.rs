@@ -154,6 +154,19 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
         problems,
     );
     let Some(transport) = transport else { return };
+    let listens_there = |one: &&Inbound| {
+        let streams = one.protocol.traits().streams && protocol.traits().streams;
+        streams && one.listen == Listen::Ip(listen) && one.ports == [PortRange::from(port)]
+    };
+    if port != 0
+        && let Some(other) = made.inbounds.iter().find(listens_there)
+    {
+        let text = format!(
+            "port {port} is listened on by `{}` already, which would get all that comes",
+            other.name.escape_debug()
+        );
+        problems.error(at, &text);
+    }
     made.inbounds.push(Inbound {
         at: Place::default(),
         name: name.clone(),
@@ -200,7 +213,9 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
 /// How often a way is looked for again when one does not open; in a URL it is a key among others.
 fn retries(handler: Option<&Node>, keys: &Part, problems: &Problems) -> u32 {
     let own = handler.and_then(|part| part.get("retries"));
-    let Some(node) = own.or_else(|| keys.get(&["retries"])) else {
+    // gost prints it as both.
+    let shared = keys.get(&["retries"]);
+    let Some(node) = own.or(shared) else {
         return 0;
     };
     match node.as_text().unwrap_or_default().parse::<i32>() {

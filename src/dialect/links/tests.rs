@@ -526,3 +526,15 @@ fn the_plugin_s_mux_is_read_and_written() {
         assert_eq!(through, outbounds.get(1).and_then(|one| one.tag.as_ref()));
     }
 }
+
+#[test]
+fn no_message_shows_what_stands_in_base64_where_an_address_should() {
+    for link in [
+        "vless://YXV0bzpiODMxMzgxZC02MzI0LTRkNTMtYWQ0Zi04Y2RhNDhiMzA4MTFAaC50ZXN0OjQ0Mw?remarks=hi",
+        "trojan://c2VjcmV0cHdAaC50ZXN0OjQ0Mw",
+        "trojan://p@c2VjcmV0cHdAaC50ZXN0OjQ0Mw==:443",
+    ] {
+        let said = read(link).unwrap_err().join("\n");
+        assert!(!said.contains("YXV0") && !said.contains("c2Vj"), "{said}");
+    }
+}

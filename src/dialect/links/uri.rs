@@ -105,6 +105,8 @@ pub(super) fn server(place: &str, said: &mut Said) -> Option<Destination> {
 pub(super) fn address(text: &str, said: &mut Said) -> Option<Host> {
     let host = Host::parse(text.trim());
     let said_of = |e| match text.is_ascii() {
+        // What has no dot may be base64, with a secret inside.
+        true if !text.contains('.') => format!("this is neither an address nor a name: {e}"),
         true => format!("found `{}`: {e}", text.escape_debug()),
         false => format!(
             "found `{}`, expected ASCII: other names are written in punycode (`xn--…`)",

@@ -55,7 +55,10 @@ impl<'n> Conditions<'n> {
         let is_other_mode = modes.any(|other| !other.eq_ignore_ascii_case(self.mode));
         let mut networks = texts(node, "network").peekable();
         let is_icmp = networks.peek().is_some() && networks.all(|network| network == ICMP);
-        is_other_mode || is_icmp
+        // Only Android has packages.
+        let of_packages = node.entries().iter();
+        let of_packages = of_packages.filter(|(key, _)| key.starts_with("package_name"));
+        is_other_mode || is_icmp || of_packages.count() > 0
     }
 
     /// Reads what a rule asks for.
@@ -158,10 +161,15 @@ fn texts<'a>(node: &'a Node, key: &str) -> impl Iterator<Item = &'a str> {
 
 /// The keys of a rule that say whom it takes.
 fn of_action(node: &Node) -> impl Iterator<Item = &str> {
-    let rejects = texts(node, "action").any(|action| action == "reject");
+    let of_action: &[&str] = match texts(node, "action").next() {
+        // How it is rejected is told to nobody who is not rejected.
+        Some("reject") => &["method", "no_drop"],
+        // How its datagrams are carried.
+        None | Some("route") => &["udp_connect", "udp_disable_domain_unmapping", "udp_timeout"],
+        Some(_) => &[],
+    };
     let keys = node.entries().iter().map(|(key, _)| key.as_str());
-    // How it is rejected is told to nobody who is not rejected.
-    keys.filter(move |key| !rejects || !["method", "no_drop"].contains(key))
+    keys.filter(move |key| !of_action.contains(key))
 }
 
 fn ask(
@@ -220,6 +228,9 @@ fn ask(
                 rest.add_network("source", text).ok()?;
             }
         }
+        // Of names none is known.
+        "ip_version" if texts == ["4"] => rest.add_network("ip", "0.0.0.0/0").ok()?,
+        "ip_version" if texts == ["6"] => rest.add_network("ip", "::/0").ok()?,
         "source_ip_is_private" if is_on => rest.add_geoip("source", "private"),
         "source_geoip" => texts.iter().for_each(|code| rest.add_geoip("source", code)),
         "port" => texts.iter().for_each(|port| rest.add_ports("port", port)),

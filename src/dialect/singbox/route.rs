@@ -16,6 +16,7 @@ pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -
     let notes = keys.notes();
     let mut rules = Rules::new(notes);
     let mut named = None;
+    let mut has_lost = false;
     if let Some(route) = keys.map("route") {
         let api = keys
             .get("experimental")
@@ -44,6 +45,7 @@ pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -
                 None => lost.push((why, vec![node])),
             }
         }
+        has_lost = !lost.is_empty();
         for (why, rules) in lost {
             let places = match rules.len() {
                 1 => String::new(),
@@ -68,7 +70,8 @@ pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -
         named = route.text("final");
         route.finish();
     }
-    parts.first = first(keys, &groups, parts, named, &mut rules);
+    let as_meant = named.is_some() && !has_lost;
+    parts.first = first(keys, &groups, parts, (named, as_meant), &mut rules);
     groups.settle(parts, &mut rules);
     rules
 }
@@ -160,12 +163,13 @@ fn chosen(tag: &str, groups: &Groups<'_>) -> Lead {
     lead.unwrap_or_else(|| Lead::Outbound(tag.to_owned()))
 }
 
-/// The outbound that `route.final` names, or the first one, whichever its groups choose.
+/// The outbound that `route.final` names, or the first one, whichever its groups choose. It is taken `as_meant` where the file
+/// names it and no rule of it is lost, though nothing goes to a server then.
 fn first(
     keys: &Keys,
     groups: &Groups<'_>,
     parts: &Parts,
-    named: Option<&str>,
+    (named, as_meant): (Option<&str>, bool),
     rules: &mut Rules<'_>,
 ) -> Option<String> {
     let notes: &Notes = keys.notes();
@@ -184,7 +188,7 @@ fn first(
         .outbounds
         .iter()
         .find(|outbound| outbound.tag.as_deref() == Some(&*tag));
-    if found.is_some_and(|found| found.leads_away() || !has_no_rules) {
+    if found.is_some_and(|found| found.leads_away() || !has_no_rules || as_meant) {
         return Some(tag);
     }
     // Nothing would go to a server.

@@ -150,6 +150,12 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
         root.node
             .warn("there is no outbound, sessions go straight to their targets (V2Ray drops them)");
     }
+    if root.knows_none() {
+        // What a server answers that has no config for somebody, say.
+        root.node.error(
+            "there is nothing of a config in it, expected `inbounds`, `outbounds` or another part",
+        );
+    }
     root.finish();
     let written = fakes.as_ref().map(|node| &node.path);
     dns::fake::check(&dns, &inbounds, written, report);

@@ -90,7 +90,7 @@ impl Inbound {
         let port = Port::new(
             socket.local_addr().ok(),
             self.associations.clone(),
-            self.accounts.is_some(),
+            self.accounts.is_some() || self.udp_tunnel,
             self.anonymous.clone(),
             context.meter.clone(),
         );

@@ -16,7 +16,8 @@ pub struct InboundSettings {
     pub level: u32,
     /// Whether UDP ASSOCIATE is granted, and a UDP port listened on.
     pub udp: bool,
-    /// `udpTunnel`: whether datagrams may travel inside the connection, as gost's clients ask for.
+    /// `udpTunnel`: whether datagrams may travel inside the connection, as gost's clients ask for. Beside it they are taken, as
+    /// by gost, of those alone who have an association, also where nobody is asked for a password.
     pub udp_tunnel: bool,
     /// `ip`: the address told to UDP clients, in place of the inbound's own.
     pub udp_ip: Option<Host>,

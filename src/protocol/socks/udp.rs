@@ -34,8 +34,8 @@ const AFTER_THE_END: Duration = Duration::from_secs(10);
 pub(super) struct Port {
     at: Option<SocketAddr>,
     all: Arc<Associations>,
-    /// Whether passwords are asked for.
-    requires_auth: bool,
+    /// Whether nobody's datagrams are taken without an association.
+    bound: bool,
     anonymous: Option<Arc<User>>,
     meter: Meter,
 }
@@ -44,7 +44,7 @@ impl Port {
     pub(super) fn new(
         at: Option<SocketAddr>,
         all: Arc<Associations>,
-        requires_auth: bool,
+        bound: bool,
         anonymous: Option<Arc<User>>,
         meter: Meter,
     ) -> Self {
@@ -52,7 +52,7 @@ impl Port {
         Self {
             at,
             all,
-            requires_auth,
+            bound,
             anonymous,
             meter,
         }
@@ -92,8 +92,8 @@ impl UdpPort for Port {
                     session: None,
                 });
             }
-            Claim::Host(user, alive) => (user, self.requires_auth.then_some(alive)),
-            Claim::Nobody if self.requires_auth => return None,
+            Claim::Host(user, alive) => (user, self.bound.then_some(alive)),
+            Claim::Nobody if self.bound => return None,
             Claim::Nobody => (self.anonymous.clone(), None),
         };
         let (queue, data) = mpsc::channel(QUEUED);

@@ -28,7 +28,7 @@ pub(super) fn read(keys: &Keys, has_tls: bool, name: &'static str) -> Option<Cli
 fn carrier(keys: &Keys) -> Option<ClientCarrier> {
     let network = keys.word("network").unwrap_or_else(|| "tcp".to_owned());
     Some(match &*network {
-        "tcp" => ClientCarrier::Raw,
+        "tcp" | "raw" | "none" => ClientCarrier::Raw,
         "ws" => websocket(keys),
         "http" => http(keys),
         "grpc" => {

@@ -313,3 +313,41 @@ fn what_others_look_for_in_sessions_is_looked_for_here() {
     ]}})));
     assert!(read.astray_lines()[0].contains("`protocol` is not carried over"));
 }
+
+#[test]
+fn what_never_holds_here_or_leaves_it_to_the_next_rule_is_no_rule() {
+    let (read, rules) = carried(&clash(
+        "- DOMAIN,a.test,PASS\n\
+         - DOMAIN-WILDCARD,*.b.test,hk\n\
+         - IN-NAME,one/two,hk\n\
+         - IN-PORT,7891/7892,hk\n\
+         - MATCH,DIRECT\n",
+    ));
+    assert_eq!(read.astray_lines(), [""; 0]);
+    assert_eq!(rules[0]["domain"], json!(["regexp:^.*\\.b\\.test$"]));
+    assert_eq!(rules[1]["inboundTag"], json!(["one", "two"]));
+    assert_eq!(rules[2]["localPort"], "7891,7892");
+    assert_eq!(rules.len(), 3);
+    let (read, rules) = carried(&sing_box(json!({"route": {"final": "direct", "rules": [
+        {"package_name": ["com.example"], "outbound": "hk"},
+        {"domain": "a.test", "outbound": "hk", "udp_timeout": "1m", "udp_connect": false},
+        {"ip_version": 6, "action": "reject"},
+    ]}})));
+    assert_eq!(read.astray_lines(), [""; 0]);
+    assert_eq!(rules[0]["domain"], json!(["full:a.test"]));
+    assert_eq!(rules[1]["ip"], json!(["::/0"]));
+    assert_eq!(rules.len(), 2);
+}
+
+#[test]
+fn what_goes_straight_there_by_what_the_file_says_does() {
+    let first = |text: &str| {
+        let (read, _) = carried(text);
+        assert_eq!(read.astray_lines(), [""; 0], "{text}");
+        read.config.outbounds[0].tag.as_deref().map(str::to_owned)
+    };
+    let direct = sing_box(json!({"route": {"final": "direct"}}));
+    assert_eq!(first(&direct).as_deref(), Some("direct"));
+    let text = format!("{}mode: direct\n", clash("- MATCH,hk\n"));
+    assert_eq!(first(&text).as_deref(), Some("direct"));
+}

@@ -476,3 +476,43 @@ fn a_header_without_a_text_is_a_header() {
         );
     }
 }
+
+/// The other one would never be asked, nor its accounts.
+#[test]
+fn two_services_of_streams_have_two_ports() {
+    for args in [
+        "-L http+ws://127.0.0.1:1 -L http+ws://u:p@127.0.0.1:1",
+        "-L relay+ws://:1?path=/a -L http+ws://:1?path=/b",
+        "-L mws://:1 -L ws://:1",
+    ] {
+        let said = errors(&load(&launch(args))).join("\n");
+        assert!(
+            said.contains("port 1 is listened on by `service-0` already"),
+            "{args}: {said}"
+        );
+    }
+    read("-L http+ws://127.0.0.1:1 -L http+ws://127.0.0.2:1 -L udp://127.0.0.1:1/127.0.0.1:2");
+    read("-L :0 -L :0");
+}
+
+#[test]
+fn of_two_keys_the_one_counts_that_counts_in_gost() {
+    let path = |args: &str| path(&read(args).inbounds[0]).to_owned();
+    assert_eq!(path("-L ws://:1?path=/1&path=/2"), "/1");
+    assert_eq!(path("-L ws://:1?path=/y&ws.path=/z"), "/z");
+    assert_eq!(path("-L ws://:1?ws.path=/z&path=/y"), "/z");
+    // Nothing is said by a zero.
+    read("-L mws://:1?mux.version=0&mux.keepaliveInterval=0&mux.keepaliveTimeout=0");
+}
+
+/// GOST writes the key of a URL into every part.
+#[test]
+fn retries_may_stand_in_every_part() {
+    let text = "services:
+- addr: ':1'
+  handler: {type: http, retries: 2}
+  listener: {type: tcp, metadata: {retries: '2'}}
+  metadata: {retries: '2'}
+";
+    assert_eq!(errors(&of_file(text)), [""; 0]);
+}

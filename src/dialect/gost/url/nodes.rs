@@ -48,13 +48,13 @@ impl Parts {
                 .iter_mut()
                 .find(|(known, _)| known.eq_ignore_ascii_case(name))
             {
-                // The last one counts; headers are each another one.
+                // The first one counts; headers are each another one.
                 Some((known, old)) if known.eq_ignore_ascii_case("header") => {
                     let mut items = old.items().to_vec();
                     items.push(node);
                     *old = Node::new(Value::List(items), &self.at.key(key));
                 }
-                Some((_, old)) => *old = node,
+                Some(_) => {}
                 None => keys.push((name.to_owned(), node)),
             }
         }
@@ -102,6 +102,10 @@ impl Parts {
                 "tcp" => "tcp".to_owned(),
                 _ => "forward".to_owned(),
             };
+        }
+        // gost's files have no word for it.
+        if handler == "socks5h" {
+            "socks5".clone_into(&mut handler);
         }
         let mut node = Node::new(Value::Map(Vec::new()), at);
         node.set("name", Node::text(format!("service-{number}"), at));

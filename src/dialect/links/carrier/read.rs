@@ -21,7 +21,7 @@ pub(in crate::dialect::links) fn read(
     let word = network.as_ref().map_or("tcp", |param| param.text.trim());
     let word = word.to_ascii_lowercase();
     let carrier = match &*word {
-        "tcp" | "raw" | "original" => read_tcp(params, said)?,
+        "tcp" | "raw" | "none" | "original" => read_tcp(params, said)?,
         "ws" | "websocket" => ClientCarrier::Ws(read_ws(params, said)?),
         "mws" => ClientCarrier::Mws(read_mws(params, said)?),
         "httpupgrade" => ClientCarrier::HttpUpgrade(read_httpupgrade(params, said)?),

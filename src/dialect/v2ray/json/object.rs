@@ -148,6 +148,14 @@ impl<'a> Object<'a> {
         self.known.borrow_mut().extend(keys);
     }
 
+    /// Whether there are keys, and none of them is known.
+    pub fn knows_none(&self) -> bool {
+        let known = self.known.borrow();
+        let mut keys = self.map.keys().filter(|key| !is_remark(key)).peekable();
+        let is_strange = |key: &String| !known.iter().any(|k| self.names(key, k));
+        keys.peek().is_some() && keys.all(is_strange)
+    }
+
     /// All is read: warns of the keys nobody asked for.
     #[inline(never)]
     pub fn finish(self) {

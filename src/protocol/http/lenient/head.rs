@@ -3,6 +3,7 @@
 use super::READ;
 use super::body::{At, Chunk};
 use crate::http::head::is_token;
+use crate::protocol::http::GOST_PROTOCOL;
 
 /// How long a whole head is, empty lines in front included; its end is not before `from`.
 pub(super) fn len(bytes: &[u8], from: usize) -> Option<usize> {
@@ -36,7 +37,7 @@ pub(super) fn mend(head: &[u8]) -> (Vec<u8>, At) {
     let mut lines = head[begin.unwrap_or(0)..]
         .split(|b| *b == b'\n')
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let Some(request) = lines.next().and_then(RequestLine::read) else {
+    let Some(mut request) = lines.next().and_then(RequestLine::read) else {
         return (head.to_vec(), At::Raw);
     };
     let is_connect = request.method == b"CONNECT";
@@ -67,6 +68,13 @@ pub(super) fn mend(head: &[u8]) -> (Vec<u8>, At) {
             let value = line[colon + 1..].trim_ascii();
             headers.push((name, value.iter().map(|b| printable(*b)).collect()));
         }
+    }
+    let for_datagrams = |(name, value): &(&[u8], Vec<u8>)| {
+        is(name, GOST_PROTOCOL.as_str().as_bytes()) && value.eq_ignore_ascii_case(b"udp")
+    };
+    // A gost that wants datagrams carried asks for no place.
+    if is_connect && request.target.is_empty() && headers.iter().any(for_datagrams) {
+        request.target = b"0.0.0.0:0";
     }
     let mut out = request.written(head.len());
     for (name, value) in &headers {
