@@ -382,7 +382,7 @@ async fn a_connect_for_datagrams_needs_no_target() {
 #[test]
 fn a_url_that_is_empty_opens_no_proxy() {
     let said = gost(&["-L", ""]).output().expect("it runs");
-    assert_eq!(said.status.code(), Some(1));
+    assert_eq!(said.status.code(), Some(2));
     let told = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(told.contains("`-L` is empty"), "{told}");
 }
