@@ -34,7 +34,9 @@ pub fn behind(network: Network, source: SocketAddr) -> Option<Process> {
         // Datagrams are sent from sockets that say nothing of where.
         let from_anywhere = network == Network::Udp && local.is_unspecified();
         let listens = network == Network::Tcp && row.listens;
-        row.local.port() == source.port() && (local == ip || from_anywhere) && !listens
+        // One that is closed has no inode.
+        let is_open = row.inode != 0 && !listens;
+        is_open && row.local.port() == source.port() && (local == ip || from_anywhere)
     });
     owner(inode?)
 }

@@ -17,12 +17,13 @@ pub(in crate::dialect) struct Param {
 }
 
 /// What Shadowrocket and trojan-go call a carrier or a disguise: without it nothing of the link would be understood.
-const SPOKEN: [&str; 7] = [
+const SPOKEN: [&str; 8] = [
     "ws",
     "wspath",
     "obfs",
     "obfs-host",
     "obfsParam",
+    "plugin",
     "v2ray-plugin",
     "shadow-tls",
 ];

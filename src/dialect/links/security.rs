@@ -231,4 +231,9 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-const INSECURE: [&str; 3] = ["allowInsecure", "insecure", "allow_insecure"];
+const INSECURE: [&str; 4] = [
+    "allowInsecure",
+    "insecure",
+    "allow_insecure",
+    "skip-cert-verify",
+];

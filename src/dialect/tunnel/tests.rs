@@ -40,6 +40,15 @@ publish_port = 2222
 local_port = 22
 "#;
 
+/// That certificates are verified is what stands there without the line, too.
+#[test]
+fn the_client_of_the_manual_may_be_without_tls() {
+    let plain = CLIENT.replace("\"wss\"", "\"ws\"");
+    assert_eq!(lines(&client(&plain).errors), [""; 0]);
+    let skipped = plain.replace("skip_verify = false", "skip_verify = true");
+    assert!(lines(&client(&skipped).errors)[0].contains("has no TLS"));
+}
+
 #[test]
 fn a_client_publishes_by_relay_over_one_websocket() {
     let loaded = client(CLIENT);

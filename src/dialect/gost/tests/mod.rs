@@ -501,8 +501,11 @@ fn of_two_keys_the_one_counts_that_counts_in_gost() {
     assert_eq!(path("-L ws://:1?path=/1&path=/2"), "/1");
     assert_eq!(path("-L ws://:1?path=/y&ws.path=/z"), "/z");
     assert_eq!(path("-L ws://:1?ws.path=/z&path=/y"), "/z");
+    // What is printed is read by gost, whose files have no such word.
+    let read = load(&launch("-L socks5h://:1 -F socks5h://a.test:1"));
+    assert_eq!(errors(&read), [""; 0]);
     // Nothing is said by a zero.
-    read("-L mws://:1?mux.version=0&mux.keepaliveInterval=0&mux.keepaliveTimeout=0");
+    self::read("-L mws://:1?mux.version=0&mux.keepaliveInterval=0&mux.keepaliveTimeout=0");
 }
 
 /// GOST writes the key of a URL into every part.

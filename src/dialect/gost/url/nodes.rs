@@ -103,10 +103,7 @@ impl Parts {
                 _ => "forward".to_owned(),
             };
         }
-        // gost's files have no word for it.
-        if handler == "socks5h" {
-            "socks5".clone_into(&mut handler);
-        }
+        in_words_of_files(&mut handler);
         let mut node = Node::new(Value::Map(Vec::new()), at);
         node.set("name", Node::text(format!("service-{number}"), at));
         node.set("addr", Node::text(addr, at));
@@ -156,6 +153,7 @@ impl Parts {
         if !HANDLERS.contains(&&*connector) && CARRIERS.contains(&&*connector) {
             "http".clone_into(&mut connector);
         }
+        in_words_of_files(&mut connector);
         let mut hop = Node::new(Value::Map(Vec::new()), at);
         hop.set("name", Node::text(format!("hop-{number}"), at));
         let addresses = self.addresses.split(',').filter(|addr| !addr.is_empty());
@@ -214,5 +212,12 @@ impl Parts {
             selector.set(FAIL_TIMEOUT, Node::text("30s", at));
         }
         Some(selector)
+    }
+}
+
+/// gost's files have no word for one that says the same as another.
+fn in_words_of_files(word: &mut String) {
+    if word == "socks5h" {
+        "socks5".clone_into(word);
     }
 }
