@@ -26,7 +26,9 @@ async fn a_session_goes_by_the_program_that_it_comes_from() {
     let config = json!({
         "inbounds": [inbound(first), inbound(second)],
         "outbounds": [to("anybody").await, to("curl").await, to("folder").await, to("port").await],
-        "routing": {"rules": [
+        "dns": {"hosts": {"a.test": "192.0.2.1"}},
+        "routing": {"domainStrategy": "IPOnDemand", "rules": [
+            {"ip": ["198.51.100.1"], "outboundTag": "anybody"},
             {"localPort": second, "outboundTag": "port"},
             {"process": ["wget", "/usr/bin/nowhere", "curl"], "localIP": "127.0.0.1", "outboundTag": "curl"},
             {"process": format!("{folder}/"), "outboundTag": "folder"},
@@ -36,15 +38,17 @@ async fn a_session_goes_by_the_program_that_it_comes_from() {
     stage
         .run(Peer::Mobula, "mobula", &config, &[first, second])
         .await;
-    let by_curl = async |port: u16| {
+    let by_curl = async |port: u16, url: &str| {
         let mut curl = system("curl");
         let proxy = format!("http://127.0.0.1:{port}");
-        curl.args(["-sS", "-m", "10", "-x", &proxy, "http://192.0.2.1/"]);
+        curl.args(["-sS", "-m", "10", "-x", &proxy, url]);
         let told = tokio::process::Command::from(curl).output().await;
         String::from_utf8(told.expect("curl runs").stdout).expect("a text")
     };
-    assert_eq!(by_curl(first).await, "curl");
-    assert_eq!(by_curl(second).await, "port");
+    assert_eq!(by_curl(first, "http://192.0.2.1/").await, "curl");
+    assert_eq!(by_curl(second, "http://192.0.2.1/").await, "port");
+    // A rule in front wants the addresses of the name.
+    assert_eq!(by_curl(first, "http://a.test/").await, "curl");
     assert_eq!(by_this_test(first).await, "folder");
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::task::{spawn_blocking, yield_now};
@@ -197,21 +197,27 @@ impl Dispatcher {
         known: &mut Known,
     ) -> Option<(Option<Arc<str>>, Option<String>)> {
         let router = self.router.now();
-        let mut pick = router.pick(facts, resolved);
-        let program;
+        let program = OnceLock::new();
         let mut facts = *facts;
-        if matches!(pick, Pick::NeedsProgram) {
-            program = find_program(&facts).await;
-            facts.program = Program::Asked(program.as_ref());
-            pick = router.pick(&facts, resolved);
-        }
-        if matches!(pick, Pick::NeedsIp) {
-            if *known == Known::Unasked {
-                let lookup = Lookup::new(&self.resolver.now(), Strategy::UseIp);
-                *known = find(&lookup, facts.to).await;
+        let mut has_looked = false;
+        let pick = loop {
+            let ips = if has_looked { known.ips() } else { resolved };
+            match router.pick(&facts, ips) {
+                Pick::NeedsProgram => {
+                    let found = find_program(&facts).await;
+                    let found = program.get_or_init(|| found);
+                    facts.program = Program::Asked(found.as_ref());
+                }
+                Pick::NeedsIp if !has_looked => {
+                    if *known == Known::Unasked {
+                        let lookup = Lookup::new(&self.resolver.now(), Strategy::UseIp);
+                        *known = find(&lookup, facts.to).await;
+                    }
+                    has_looked = true;
+                }
+                pick => break pick,
             }
-            pick = router.pick(&facts, known.ips());
-        }
+        };
         match pick {
             Pick::Outbound(tag) => Some((Some(tag.clone()), None)),
             Pick::Balancer(balancer) => {

@@ -29,13 +29,10 @@ pub(super) fn read<'n>(
         .chain(keys.items("rule"))
         .collect();
     let mode = keys.word("mode");
-    let lines = match mode.as_deref() {
-        // Whatever the rules say.
-        Some("direct") => Vec::new(),
-        _ => lines,
-    };
-    if mode.as_deref() != Some("direct") && (lines.is_empty() || mode.as_deref() == Some("global"))
-    {
+    let is_mode = |word: &str| mode.as_deref() == Some(word);
+    // Whatever the rules say.
+    let lines = if is_mode("direct") { Vec::new() } else { lines };
+    if is_mode("global") || (lines.is_empty() && !is_mode("direct")) {
         parts.first = first_server(parts);
         tell_of_first(keys, &groups, parts.first.as_deref());
         if groups.are_gone_through(&parts.outbounds) {
