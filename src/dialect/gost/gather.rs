@@ -60,7 +60,21 @@ pub(super) fn gather(launch: &Launch, problems: &Problems) -> Option<Node> {
         }
     }
     names_once(&root, problems);
+    if launch.debug {
+        debug(&mut root);
+    }
     is_whole.then_some(root)
+}
+
+/// `-D`, as a file has it.
+fn debug(root: &mut Node) {
+    let at = At::default();
+    let mut log = match root.get("log") {
+        Some(log) if matches!(log.value, Value::Map(_)) => log.clone(),
+        _ => Node::new(Value::Map(Vec::new()), &at),
+    };
+    log.set("level", Node::text("debug", &at));
+    root.set("log", log);
 }
 
 /// Who names one of two would have either; of services this is seen where they are made.

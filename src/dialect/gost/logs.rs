@@ -6,8 +6,8 @@ use crate::config::{Log, LogFormat, LogKeys, LogLevel, LogTarget};
 use crate::dialect::tree::Node;
 use crate::report::either;
 
-/// Reads it; with `debug` every session is told of, whatever it says.
-pub(super) fn read(node: Option<&Node>, debug: bool, problems: &Problems) -> Log {
+/// Reads it.
+pub(super) fn read(node: Option<&Node>, problems: &Problems) -> Log {
     let mut log = Log {
         level: LogLevel::Info,
         access: LogTarget::None,
@@ -40,9 +40,6 @@ pub(super) fn read(node: Option<&Node>, debug: bool, problems: &Problems) -> Log
                 "log files are not turned over here: `logrotate` does it, with SIGUSR1 behind it";
             problems.error(&rotation.at, text);
         }
-    }
-    if debug {
-        log.level = LogLevel::Debug;
     }
     log
 }

@@ -92,7 +92,7 @@ pub fn load(launch: &Launch) -> Loaded {
 pub fn load_with(launch: &Launch, names: Names) -> Loaded {
     let problems = Problems::default();
     let root = gather(launch, &problems);
-    let config = root.map(|root| config_of(&root, launch.debug, names, &problems));
+    let config = root.map(|root| config_of(&root, names, &problems));
     let (mut errors, mut warnings) = problems.into_messages();
     for (name, text) in &launch.files {
         errors = places::placed(errors, name, text);
@@ -259,12 +259,7 @@ fn patience(policy: &Policy) -> serde_json::Value {
     }}})
 }
 
-fn config_of(
-    root: &Node,
-    debug: bool,
-    names: Names,
-    problems: &Problems,
-) -> (Config, serde_json::Value) {
+fn config_of(root: &Node, names: Names, problems: &Problems) -> (Config, serde_json::Value) {
     const KNOWN: [&str; 2] = ["tls", "log"];
     for (key, node) in root.entries() {
         let mut known = LISTS.into_iter().chain(KNOWN);
@@ -292,6 +287,6 @@ fn config_of(
     if let Some(tls) = root.get("tls") {
         security::check_global(tls, problems);
     }
-    let log = logs::read(root.get("log"), debug, problems);
+    let log = logs::read(root.get("log"), problems);
     made.into_config(log)
 }

@@ -538,3 +538,24 @@ fn no_message_shows_what_stands_in_base64_where_an_address_should() {
         assert!(!said.contains("YXV0") && !said.contains("c2Vj"), "{said}");
     }
 }
+
+#[test]
+fn numbers_and_strange_keys_of_v2rayns_form_lose_no_node() {
+    let object = json!({
+        "v": "2", "add": "a.example", "port": 443.0, "aid": 0.0, "id": ID, "net": "ws", "path": "/ray",
+        "ws-opts": {"path": "/other"},
+    });
+    let link = format!("vmess://{}", STANDARD.encode(object.to_string()));
+    let read = read(&link).unwrap();
+    assert_eq!(
+        read.left_out,
+        ["vmess://…: ws-opts: it is not known, it has no effect"]
+    );
+    let OutboundSettings::Vmess(settings) = &read.outbound.protocol else {
+        panic!("{:?}", read.outbound.protocol);
+    };
+    assert_eq!(settings.servers[0].to.to_string(), "a.example:443");
+    let object = json!({"v": "2", "add": "a.example", "port": {}, "id": ID});
+    let link = format!("vmess://{}", STANDARD.encode(object.to_string()));
+    assert!(super::read(&link).unwrap_err()[0].contains("port: expected a text or a number"));
+}

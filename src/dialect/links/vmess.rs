@@ -10,7 +10,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 
 use super::accounts::{each, id, one, tunnel, write_tunnel};
 use super::params::Params;
@@ -117,7 +117,12 @@ fn params_of_json(map: &Map<String, Value>, said: &mut Said) -> Params {
         .to_ascii_lowercase();
     let is_grpc = net == "grpc" || net == "gun";
     let is_first_version = text(map, "v", said).is_none_or(|v| v.trim() == "1");
-    for key in map.keys() {
+    for (key, value) in map {
+        let is_known = KNOWN.iter().any(|known| key.eq_ignore_ascii_case(known));
+        if value.is_object() && !is_known {
+            said.left_out(key, "it is not known, it has no effect");
+            continue;
+        }
         let Some(value) = text(map, key, said) else {
             continue;
         };
@@ -148,7 +153,7 @@ fn params_of_json(map: &Map<String, Value>, said: &mut Said) -> Params {
 fn text(map: &Map<String, Value>, key: &str, said: &mut Said) -> Option<String> {
     let text = match map.get(key)? {
         Value::String(text) => text.trim().to_owned(),
-        Value::Number(number) => number.to_string(),
+        Value::Number(number) => whole(number),
         Value::Bool(bool) => bool.to_string(),
         Value::Null => String::new(),
         // Some clients make a list of `alpn`.
@@ -163,6 +168,20 @@ fn text(map: &Map<String, Value>, key: &str, said: &mut Said) -> Option<String> 
     };
     (!text.is_empty()).then_some(text)
 }
+
+/// A number, `443.0` as `443`.
+fn whole(number: &Number) -> String {
+    let text = number.to_string();
+    match text.strip_suffix(".0") {
+        Some(whole) => whole.to_owned(),
+        None => text,
+    }
+}
+
+/// Keys of v2rayN's, which have texts.
+const KNOWN: [&str; 13] = [
+    "v", "ps", "add", "port", "id", "aid", "scy", "net", "type", "host", "path", "tls", "sni",
+];
 
 fn account(
     id: Option<uuid::Uuid>,

@@ -345,3 +345,15 @@ fn what_a_file_says_in_vain_is_an_error() {
     assert_eq!(log.level, LogLevel::Warning);
     assert_eq!(log.error, LogTarget::File("/x/y.log".into()));
 }
+
+/// Who prints a command line with `-D` runs the file as loudly.
+#[test]
+fn the_flag_for_debugging_is_printed() {
+    let launch = Launch {
+        debug: true,
+        ..launch("-L :1")
+    };
+    assert_eq!(load(&launch).config.unwrap().log.level, LogLevel::Debug);
+    let printed = print(&launch, Form::Yaml).unwrap();
+    assert!(printed.contains("log:\n  level: debug\n"), "{printed}");
+}
