@@ -314,12 +314,18 @@ impl<'n> Groups<'n> {
             // Nothing is lost but the hand, and whoever has a controller for it knows that.
             Some(_) if is_first && group.word == "select" => {}
             Some(Lead::Outbound(chosen) | Lead::Balancer(chosen)) => {
-                let text = format!(
-                    "`{}`: nothing chooses by hand here while it runs: `{}` takes the place of `{}`",
-                    group.word.escape_debug(),
-                    chosen.escape_debug(),
-                    group.name.escape_debug()
-                );
+                let (word, chosen) = (group.word.escape_debug(), chosen.escape_debug());
+                let name = group.name.escape_debug();
+                let why = match group.members.first() {
+                    Some(first) if !is_first => {
+                        format!(
+                            "`{}`, its first choice, is not carried over",
+                            first.escape_debug()
+                        )
+                    }
+                    _ => "nothing chooses by hand here while it runs".to_owned(),
+                };
+                let text = format!("`{word}`: {why}: `{chosen}` takes the place of `{name}`");
                 self.notes.left_out(group.at, text);
             }
             None => self.tell_empty(group),
