@@ -141,7 +141,8 @@ fn select(context: RoutingContext, wanted: &[String]) -> RoutingContext {
     }
     take! {
         inbound_tag: "inbound", network: "network", source_i_ps: "ip_source", target_i_ps: "ip_target",
-        local_i_ps: "ip_local", source_port: "port_source", local_port: "port_local", target_port: "port_target", target_domain: "domain",
+        local_i_ps: "ip_local", source_port: "port_source", target_port: "port_target",
+        local_port: "port_local", target_domain: "domain",
         protocol: "protocol", user: "user", attributes: "attributes",
         outbound_group_tags: "outbound_group", outbound_tag: "outbound"
     }

@@ -190,12 +190,9 @@ fn asks(kind: &str, value: &str, flags: &[&str]) -> Option<Result<(Asks, bool), 
         "DST-PORT" => asks.add_ports("port", &value.replace('/', ",")),
         "SRC-PORT" => asks.add_ports("sourcePort", &value.replace('/', ",")),
         "NETWORK" => asks.add("network", value.to_ascii_lowercase()),
-        // The rest of its characters may have a meaning of their own.
+        // A star stands for any text there, dots included; a `?` may stand for nothing.
         "DOMAIN-WILDCARD" if !value.contains('?') => {
-            let parts: Vec<String> = value
-                .split('*')
-                .map(|part| part.replace('.', "\\."))
-                .collect();
+            let parts: Vec<String> = value.split('*').map(regex::escape).collect();
             asks.add("domain", format!("regexp:^{}$", parts.join(".*")));
         }
         "IN-NAME" => value

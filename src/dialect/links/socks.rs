@@ -10,9 +10,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::percent_decode_str;
 
-use super::accounts::each;
+use super::accounts::{each, tunnel};
 use super::params::Params;
 use super::said::Said;
+use super::security::Unsaid;
 use super::uri::{self, Uri};
 use super::{NO_WORD, subscription};
 use crate::address::Destination;
@@ -31,7 +32,7 @@ pub(super) fn read(rest: &str, said: &mut Said) -> Option<Outbound> {
         None => older(uri.place, said),
     };
     let params = Params::of_query(uri.query, said);
-    params.finish(said);
+    let (transport, mux) = tunnel(params, Unsaid::None, said)?;
     let protocol = OutboundSettings::Socks(Settings {
         servers: vec![ServerSettings {
             to: to?,
@@ -39,8 +40,7 @@ pub(super) fn read(rest: &str, said: &mut Said) -> Option<Outbound> {
         }],
         ..Settings::default()
     });
-    let transport = ClientSettings::default();
-    Some(super::outbound(uri.name(), transport, protocol, None))
+    Some(super::outbound(uri.name(), transport, protocol, mux))
 }
 
 /// Everything in base64, or a server that asks for no account.

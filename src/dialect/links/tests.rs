@@ -559,3 +559,16 @@ fn numbers_and_strange_keys_of_v2rayns_form_lose_no_node() {
     let link = format!("vmess://{}", STANDARD.encode(object.to_string()));
     assert!(super::read(&link).unwrap_err()[0].contains("port: expected a text or a number"));
 }
+
+#[test]
+fn a_link_of_socks_that_asks_for_tls_goes_over_tls() {
+    let read = read("socks://Og@a.example:443?security=tls&type=ws&path=/x").unwrap();
+    assert_eq!(read.left_out, [""; 0]);
+    assert!(read.outbound.transport.security.is_some());
+    // Who reads it may pass over such words, and the password would be sent in the open.
+    let said = write(&read.outbound, Form::Url).unwrap_err();
+    assert!(
+        said.contains("a link of SOCKS has no word for it"),
+        "{said}"
+    );
+}

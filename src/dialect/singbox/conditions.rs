@@ -154,7 +154,7 @@ impl<'n> Conditions<'n> {
     }
 }
 
-fn texts<'a>(node: &'a Node, key: &str) -> impl Iterator<Item = &'a str> {
+pub(super) fn texts<'a>(node: &'a Node, key: &str) -> impl Iterator<Item = &'a str> {
     let items = node.get(key).map(Node::items).unwrap_or_default();
     items.iter().filter_map(Node::as_text)
 }

@@ -1,5 +1,6 @@
 //! Which inbounds look into sessions: by `action: sniff` of a rule, and before there was that by `sniff` of an inbound.
 
+use super::conditions::texts;
 use crate::config::Inbound;
 use crate::dialect::clients::sniffing::{ALL, settings};
 use crate::dialect::tree::Node;
@@ -35,9 +36,4 @@ pub(super) fn by_rules(keys: &Keys, inbounds: &mut [Inbound]) {
 
 fn sniffs(rule: &Node) -> bool {
     texts(rule, "action").eq(["sniff"])
-}
-
-fn texts<'n>(node: &'n Node, key: &str) -> impl Iterator<Item = &'n str> {
-    let items = node.get(key).map(Node::items).unwrap_or_default();
-    items.iter().filter_map(Node::as_text)
 }

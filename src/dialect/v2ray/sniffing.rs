@@ -60,6 +60,17 @@ fn protocols(node: &Node) -> Vec<Protocol> {
     over
 }
 
+/// V2Ray's name for it.
+pub(in crate::dialect) fn word(protocol: &Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http => "http",
+        Protocol::Tls => "tls",
+        Protocol::Quic => "quic",
+        Protocol::FakeDns => "fakedns",
+        Protocol::FakeDnsAndOthers => "fakedns+others",
+    }
+}
+
 /// By any of V2Ray's names, in any case.
 pub(in crate::dialect) fn protocol(word: &str) -> Option<Protocol> {
     Some(match word.to_ascii_lowercase().as_str() {

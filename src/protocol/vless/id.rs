@@ -39,6 +39,12 @@ impl Identity for VlessUser {
     }
 }
 
+impl From<VlessUser> for UserSettings {
+    fn from(VlessUser(user): VlessUser) -> Self {
+        user
+    }
+}
+
 impl From<VlessUser> for User {
     fn from(VlessUser(user): VlessUser) -> Self {
         user.into()

@@ -57,7 +57,7 @@ impl Inbound {
     /// The users that there are, or the one with this email.
     pub fn users(&self, email: Option<&str>) -> Vec<UserSettings> {
         let users = self.flight.users.list(email);
-        users.into_iter().map(|VlessUser(user)| user).collect()
+        users.into_iter().map(Into::into).collect()
     }
 
     pub fn count_users(&self) -> usize {

@@ -4,7 +4,9 @@ use uuid::Uuid;
 
 use super::{FallbackMessage, email, fallbacks, id, opened_account, servers_with_users, users};
 use crate::dialect::messages::at::At;
-use crate::protocol::vless::{AccountSettings, InboundSettings, OutboundSettings, UserSettings};
+use crate::protocol::vless::{
+    AccountSettings, InboundSettings, OutboundSettings, UserSettings, VlessUser,
+};
 use crate::secret::Secret;
 use crate::wire::common::protocol::User;
 use crate::wire::common::serial::TypedMessage;
@@ -26,9 +28,10 @@ pub(in crate::dialect::messages) fn inbound(
         xver: entry.xver,
     });
     let fallbacks = fallbacks(each, &at.key("fallbacks"));
-    let users = users(&config.clients, user, &at.key("clients"))?;
+    let known = |message: &User, at: &At| user(message, at).map(VlessUser);
+    let users = users(&config.clients, known, &at.key("clients"))?;
     Some(InboundSettings {
-        users,
+        users: users.into_iter().map(Into::into).collect(),
         fallbacks: fallbacks?,
     })
 }

@@ -12,9 +12,10 @@ use std::net::IpAddr;
 
 use crate::address::{Host, PortRange};
 use crate::config::{self, Listen};
+use crate::dialect::v2ray::sniffing::word;
 use crate::dns::Strategy;
 use crate::mux::{self, Udp, Udp443};
-use crate::sniffing::{self, Protocol};
+use crate::sniffing;
 use crate::wire::common::net::ip_or_domain::Address;
 use crate::wire::common::net::{self as wire_net, IpOrDomain};
 use crate::wire::transport::internet::ProxyConfig;
@@ -113,13 +114,6 @@ fn host(host: &Host) -> IpOrDomain {
 }
 
 fn sniffed(sniffing: &sniffing::Settings) -> SniffingConfig {
-    let word = |protocol: &Protocol| match protocol {
-        Protocol::Http => "http",
-        Protocol::Tls => "tls",
-        Protocol::Quic => "quic",
-        Protocol::FakeDns => "fakedns",
-        Protocol::FakeDnsAndOthers => "fakedns+others",
-    };
     let words = sniffing.overriding.iter().map(word);
     SniffingConfig {
         enabled: true,

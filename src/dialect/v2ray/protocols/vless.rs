@@ -21,13 +21,9 @@ pub(super) fn inbound(settings: &Object) -> Option<InboundSettings> {
     settings.silent(&["encryption", "selectedAuth", "testseed"]);
     let (_, ()) = (unsealed?, flow?);
     Some(InboundSettings {
-        users: known(users?),
+        users: users?.into_iter().map(Into::into).collect(),
         fallbacks: fallbacks?,
     })
-}
-
-fn known(users: Vec<VlessUser>) -> Vec<UserSettings> {
-    users.into_iter().map(|VlessUser(user)| user).collect()
 }
 
 pub(super) fn outbound(settings: &Object) -> Option<OutboundSettings> {
@@ -152,6 +148,21 @@ mod tests {
             let servers = settings.unwrap().servers;
             assert_eq!(servers[0].accounts[0].id.to_string(), ID);
         }
+    }
+
+    /// The two bytes are the client's to choose, so these are one user.
+    #[test]
+    fn ids_that_differ_in_the_route_alone_are_one() {
+        let other = ID.replace("4d53", "0001");
+        let value = json!({"clients": [{"id": ID}, {"id": other}], "decryption": "none"});
+        let (settings, said) = read(&value, inbound);
+        assert!(
+            said[0].contains("the same id, its bytes 7 and 8 aside"),
+            "{said:?}"
+        );
+        let users = settings.unwrap().users;
+        assert_eq!(users.len(), 1);
+        assert_eq!(users[0].id.to_string(), other);
     }
 
     #[test]

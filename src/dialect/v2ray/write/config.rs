@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 use super::server;
 use crate::address::Destination;
 use crate::config::{Config, Inbound, Listen, LogLevel, LogTarget, Outbound};
+use crate::dialect::v2ray::sniffing::word;
 use crate::protocol::accounts::Account;
 use crate::protocol::freedom::Redirect;
 use crate::protocol::{InboundSettings, OutboundSettings, dokodemo, relay};
-use crate::sniffing::{self, Protocol};
+use crate::sniffing;
 use crate::transport::tcp::{FastOpen, SockOpt};
 
 /// Writes a config that other dialects can be read as; what else there may be in one is told.
@@ -49,13 +50,6 @@ fn tell(lines: &mut Vec<String>, name: &str) -> Option<Value> {
 
 /// `None` where names are excluded, of whose patterns the text is not kept.
 fn sniffing(sniffing: &sniffing::Settings) -> Option<Value> {
-    let word = |protocol: &Protocol| match protocol {
-        Protocol::Http => "http",
-        Protocol::Tls => "tls",
-        Protocol::Quic => "quic",
-        Protocol::FakeDns => "fakedns",
-        Protocol::FakeDnsAndOthers => "fakedns+others",
-    };
     let overriding: Vec<_> = sniffing.overriding.iter().map(word).collect();
     let mut value = json!({"enabled": true, "destOverride": overriding});
     for (key, is_on) in [
