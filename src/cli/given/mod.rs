@@ -2,7 +2,7 @@
 
 mod fetch;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -117,8 +117,15 @@ impl Given {
 pub(super) fn files(is_remote: bool) -> form::Files<'static> {
     match is_remote {
         true => &|_| Err("what was fetched may name no file of this machine".to_owned()),
-        false => &|path| fs::read_to_string(path).map_err(|e| system_words(&e)),
+        false => &|path| text_of_file(path).map_err(|e| system_words(&e)),
     }
+}
+
+fn text_of_file(path: &Path) -> io::Result<String> {
+    let bytes = File::open(path).and_then(all)?;
+    let is_whole = bytes.len() as u64 <= MOST;
+    let text = String::from_utf8(bytes).ok().filter(|_| is_whole);
+    text.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// More than the longest subscriptions there are: the most that is fetched.

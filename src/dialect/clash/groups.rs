@@ -170,7 +170,7 @@ fn members<'n>(
     let excluded = Filters::read(keys, "exclude-filter")?;
     let kinds = keys.text("exclude-type").unwrap_or_default();
     let kinds: Vec<&str> = kinds.split('|').filter(|kind| !kind.is_empty()).collect();
-    let chooses = !excluded.0.is_empty() || !kinds.is_empty();
+    let chooses = !excluded.is_empty() || !kinds.is_empty();
     let takes = all_own || all_provided || !used.is_empty();
     if takes || chooses {
         *looked_at += proxies.len() + members.len();
@@ -184,7 +184,7 @@ fn members<'n>(
     if takes {
         let found = proxies.iter().filter(|proxy| is_in(proxy));
         let found = found.map(|proxy| proxy.name);
-        members.extend(found.filter(|name| filter.0.is_empty() || filter.take(name)));
+        members.extend(found.filter(|name| filter.is_empty() || filter.take(name)));
     }
     if chooses {
         let is_out = |name: &str| {
@@ -199,7 +199,7 @@ fn members<'n>(
 }
 
 /// `exclude-type` has mihomo's names of protocols, whatever their case.
-fn is_kind(word: &str, kind: &str) -> bool {
+pub(super) fn is_kind(word: &str, kind: &str) -> bool {
     let long = match &*kind.to_ascii_lowercase() {
         "ss" => "shadowsocks",
         "ssr" => "shadowsocksr",
@@ -209,7 +209,7 @@ fn is_kind(word: &str, kind: &str) -> bool {
 }
 
 /// Expressions with backticks between them, of which one has to match.
-struct Filters(Vec<Filter>);
+pub(super) struct Filters(Vec<Filter>);
 
 /// Without regard to the case of other letters than English ones, where case does not matter.
 enum Filter {
@@ -218,7 +218,7 @@ enum Filter {
 }
 
 impl Filters {
-    fn read(keys: &Keys, key: &'static str) -> Option<Self> {
+    pub(super) fn read(keys: &Keys, key: &'static str) -> Option<Self> {
         let text = keys.text(key).unwrap_or_default();
         let mut all = Vec::new();
         for one in text.split('`').filter(|one| !one.is_empty()) {
@@ -229,7 +229,7 @@ impl Filters {
             });
             let Ok(filter) = filter else {
                 let text = format!(
-                    "the expression `{}` cannot be read here (nothing may look ahead or behind): the group is left out",
+                    "the expression `{}` cannot be read here (nothing may look ahead or behind): this is left out",
                     one.escape_debug()
                 );
                 keys.astray(key, text);
@@ -240,7 +240,11 @@ impl Filters {
         Some(Self(all))
     }
 
-    fn take(&self, name: &str) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn take(&self, name: &str) -> bool {
         self.0.iter().any(|filter| match filter {
             Filter::Text(regex) => regex.is_match(name),
             Filter::Bytes(regex) => regex.is_match(name.as_bytes()),

@@ -6,7 +6,9 @@
 
 mod conditions;
 mod door;
+mod files;
 mod groups;
+mod provided;
 mod providers;
 pub(in crate::dialect) mod proxy;
 mod rules;
@@ -17,7 +19,9 @@ mod yaml;
 
 use std::sync::Arc;
 
+use super::clients::beside::Beside;
 use super::clients::nodes::{Parts, Whole};
+use super::form::Files;
 use super::tree::keys::{Keys, Notes};
 use super::tree::text;
 use crate::config::LogLevel;
@@ -30,8 +34,15 @@ pub(super) use write::write;
 /// # Errors
 ///
 /// When it is no YAML.
-pub(super) fn read(text: &str, source: &Arc<str>, notes: &Notes) -> Result<Whole, Box<Message>> {
-    let root = text::read(text, source)?;
+pub(super) fn read(
+    text: &str,
+    source: &Arc<str>,
+    files: Files<'_>,
+    notes: &Notes,
+) -> Result<Whole, Box<Message>> {
+    let mut root = text::read(text, source)?;
+    files::take_in(&mut root, &Beside::new(files, source), notes);
+    provided::settle(&mut root, notes);
     let Some(keys) = Keys::of(&root, notes) else {
         return Ok(Whole::default());
     };

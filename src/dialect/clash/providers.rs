@@ -1,4 +1,4 @@
-//! `proxy-providers`: proxies that groups have by the provider's name.
+//! `proxy-providers`: proxies that groups have by the provider's name. What stands in files is in its place by now.
 
 use crate::dialect::tree::Node;
 use crate::dialect::tree::keys::Keys;
@@ -18,6 +18,9 @@ pub(super) fn read<'n>(root: &Keys<'n>) -> Vec<Provider<'n>> {
             continue;
         };
         let proxies = keys.items("payload");
+        if node.get("payload").is_some() && proxies.is_empty() {
+            continue;
+        }
         if proxies.is_empty() {
             let text = "nothing is fetched for it: `mobula run -c URL` with its `url` runs what stands there, `mobula convert URL` writes a config of it";
             root.notes().left_out(&node.at, text);
@@ -36,11 +39,6 @@ pub(super) fn read<'n>(root: &Keys<'n>) -> Vec<Provider<'n>> {
         keys.no_way(
             &["override"],
             "it is not carried over: say it of the proxies",
-        );
-        let text = "it is not carried over: all proxies of it are members";
-        keys.no_way(
-            &["filter", "exclude-filter", "exclude-type", "dialer-proxy"],
-            text,
         );
         keys.finish();
         providers.push(Provider { name, proxies });

@@ -286,7 +286,8 @@ fn extend(list: &mut Vec<Value>, more: &[Value]) -> Option<()> {
         let mut texts = list.iter().filter_map(Value::as_str);
         texts.any(|text| text.starts_with('!') || text.starts_with("geoip:!"))
     };
-    if denies(list) && denies(more) {
+    // What is added is short, the list may be long.
+    if denies(more) && denies(list) {
         return None;
     }
     list.extend(more.iter().cloned());

@@ -25,6 +25,23 @@ const COLLECTIONS: [&str; 4] = [
     "lyc8503/sing-box-rules",
 ];
 
+/// One that has names of its own for them.
+const OF_LOYALSOLDIER: &str = "loyalsoldier/clash-rules";
+const LOYALSOLDIERS: [(&str, &str, &str); 12] = [
+    ("apple", "geosite", "apple@cn"),
+    ("cncidr", "geoip", "cn"),
+    ("direct", "geosite", "cn"),
+    ("gfw", "geosite", "gfw"),
+    ("google", "geosite", "google@cn"),
+    ("icloud", "geosite", "icloud"),
+    ("lancidr", "geoip", "private"),
+    ("private", "geosite", "private"),
+    ("proxy", "geosite", "geolocation-!cn"),
+    ("reject", "geosite", "category-ads-all"),
+    ("telegramcidr", "geoip", "telegram"),
+    ("tld-not-cn", "geosite", "tld-!cn"),
+];
+
 impl<'n> Sets<'n> {
     pub(in crate::dialect) fn new(all: impl Iterator<Item = (&'n str, &'n Node)>) -> Self {
         Self {
@@ -43,6 +60,12 @@ impl<'n> Sets<'n> {
         self.left.set(left.unwrap_or(0));
         left.is_some()
     }
+}
+
+/// Whether `key` of a list, a URL or a file, says that it is one of geodata's categories.
+pub(in crate::dialect) fn is_of_geodata(set: &Node, key: &str) -> bool {
+    let place = set.get(key).and_then(Node::as_text);
+    place.and_then(category).is_some()
 }
 
 /// The category that `key` of a list, a URL or a file, is about: nothing is fetched for it.
@@ -65,16 +88,21 @@ fn category(place: &str) -> Option<(&'static str, String)> {
     let place = place.to_ascii_lowercase();
     let place = place.split(['?', '#']).next().unwrap_or_default();
     let is_url = place.contains("://");
-    let is_known = COLLECTIONS.iter().any(|name| {
-        let behind = place.split_once(name).map(|(_, behind)| behind);
+    let is_in = |collection: &str| {
+        let behind = place.split_once(collection).map(|(_, behind)| behind);
         behind.is_some_and(|behind| behind.starts_with(['/', '@']))
-    });
+    };
     let mut parts = place.rsplit(['/', '\\']);
     let file = parts.next()?;
     let (stem, extension) = file.rsplit_once('.')?;
     if !matches!(extension, "srs" | "mrs" | "json" | "yaml" | "list" | "txt") {
         return None;
     }
+    if is_url && is_in(OF_LOYALSOLDIER) {
+        let found = LOYALSOLDIERS.iter().find(|(name, ..)| *name == stem);
+        return found.map(|(_, kind, name)| (*kind, (*name).to_owned()));
+    }
+    let is_known = COLLECTIONS.iter().any(|name| is_in(name));
     let folder = parts.next().unwrap_or_default();
     let of = |kind: &'static str| {
         let name = match stem
@@ -114,6 +142,18 @@ mod tests {
             (
                 "https://github.com/MetaCubeX/meta-rules-dat/raw/meta/geo/geosite/category-games@cn.mrs",
                 Some(("geosite", "category-games@cn")),
+            ),
+            (
+                "https://cdn.jsdelivr.net/gh/Loyalsoldier/clash-rules@release/proxy.txt",
+                Some(("geosite", "geolocation-!cn")),
+            ),
+            (
+                "https://raw.githubusercontent.com/Loyalsoldier/clash-rules/release/cncidr.txt",
+                Some(("geoip", "cn")),
+            ),
+            (
+                "https://cdn.jsdelivr.net/gh/Loyalsoldier/clash-rules@release/applications.txt",
+                None,
             ),
             ("./rules/geoip-cn.srs", Some(("geoip", "cn"))),
             ("C:\\rules\\geosite-cn.srs", Some(("geosite", "cn"))),

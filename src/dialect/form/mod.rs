@@ -210,7 +210,7 @@ pub fn read_as(form: Form, text: &str, name: &str, files: Files<'_>) -> Result<R
         Form::V2ray => return of_v2ray(text, name),
         Form::Gost => return of_gost(text, name),
         Form::SingBox => singbox::read(text, &source, files, &notes),
-        Form::Clash => clash::read(text, &source, &notes),
+        Form::Clash => clash::read(text, &source, files, &notes),
         Form::Shadowsocks => singbox::read_shadowsocks(text, &source, files, &notes),
         Form::Links => Ok(of_links(text, name, &notes)),
     };

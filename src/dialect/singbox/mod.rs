@@ -4,6 +4,7 @@
 //! `dns` has no word here. What is lost is told item by item.
 
 mod conditions;
+mod files;
 mod inbound;
 mod outbound;
 mod route;
@@ -15,6 +16,7 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::clients::beside::Beside;
 use super::clients::groups::{Group, Groups, Kind, probe};
 use super::clients::nodes::{Parts, Whole};
 use super::clients::rules::Rules;
@@ -38,7 +40,8 @@ pub(super) fn read(
     files: Files<'_>,
     notes: &Notes,
 ) -> Result<Whole, Box<Message>> {
-    let root = text::read_json(text, source)?;
+    let mut root = text::read_json(text, source)?;
+    files::take_in(&mut root, &Beside::new(files, source), notes);
     let Some(keys) = Keys::of(&root, notes) else {
         return Ok(Whole::default());
     };

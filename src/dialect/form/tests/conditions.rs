@@ -351,3 +351,80 @@ fn what_goes_straight_there_by_what_the_file_says_does() {
     let text = format!("{}mode: direct\n", clash("- MATCH,hk\n"));
     assert_eq!(first(&text).as_deref(), Some("direct"));
 }
+
+/// Files beside a config in `/etc/a`, and nothing else.
+fn beside(path: &Path) -> Result<String, String> {
+    let path: std::path::PathBuf = path.components().collect();
+    let text = match path.to_str().unwrap() {
+        "/etc/a/lists/names.yaml" => "payload:\n- '+.a.test'\n- b.test # b\n",
+        "/etc/a/lists/nets.txt" => "# of nobody\n192.0.2.0/24\n",
+        "/etc/a/lists/all.list" => "DOMAIN,c.test\nDST-PORT,25\n",
+        "/etc/a/nodes.yaml" => {
+            "proxies:\n- {name: us, type: trojan, server: c.example, port: 443, password: p}\n\
+             - {name: old, type: trojan, server: d.example, port: 443, password: p}\n\
+             - {name: ss, type: ss, server: d.example, port: 443, cipher: aes-128-gcm, password: p}\n"
+        }
+        "/etc/a/names.json" => r#"{"version": 3, "rules": [{"domain_suffix": "a.test"}]}"#,
+        _ => return Err("No such file or directory".to_owned()),
+    };
+    Ok(text.to_owned())
+}
+
+#[test]
+fn lists_in_files_beside_a_config_are_read() {
+    let text = format!(
+        "{HK}proxy-providers:\n\
+         \x20 own: {{type: file, path: ./nodes.yaml, exclude-filter: old, exclude-type: ss, override: {{additional-prefix: 'A ', skip-cert-verify: false, dialer-proxy: hk}}}}\n\
+         rule-providers:\n\
+         \x20 names: {{type: file, behavior: domain, path: ./lists/names.yaml}}\n\
+         \x20 nets: {{type: http, behavior: ipcidr, format: text, url: 'https://a.example/nets', path: lists/nets.txt}}\n\
+         \x20 all: {{type: file, behavior: classical, format: text, path: /etc/a/lists/all.list}}\n\
+         \x20 gone: {{type: file, behavior: domain, path: gone.yaml}}\n\
+         \x20 later: {{type: http, behavior: domain, url: 'https://a.example/later', path: later.yaml}}\n\
+         proxy-groups:\n- {{name: a, type: select, use: [own]}}\n\
+         rules: ['RULE-SET,names,a', 'RULE-SET,nets,jp,no-resolve', 'RULE-SET,all,hk', 'RULE-SET,gone,hk', 'RULE-SET,later,hk', 'MATCH,jp']\n"
+    );
+    let clash = read(&text, "/etc/a/config.yaml", &beside).unwrap();
+    let written = write(&clash, &text, Target::Config).unwrap();
+    let config: Value = serde_json::from_str(&written.text).unwrap();
+    assert_eq!(
+        config["routing"]["rules"],
+        json!([
+            field(json!({"domain": ["domain:a.test", "full:b.test"]}), "A us"),
+            field(json!({"ip": ["192.0.2.0/24"]}), "jp"),
+            field(json!({"domain": ["full:c.test"]}), "hk"),
+            field(json!({"port": "25"}), "hk"),
+        ])
+    );
+    let tags = clash.config.outbounds.iter().filter(|one| one.leads_away());
+    let tags: Vec<(Option<&str>, bool)> = tags
+        .map(|one| (one.tag.as_deref(), one.through.is_some()))
+        .collect();
+    assert_eq!(
+        tags,
+        [
+            (Some("jp"), false),
+            (Some("hk"), false),
+            (Some("A us"), true)
+        ]
+    );
+    let told = clash.left_out_lines().join("\n");
+    assert!(told.contains("`gone.yaml`: No such file"), "{told}");
+    assert!(!told.contains("later.yaml"), "{told}");
+    let astray = clash.astray_lines().join("\n");
+    assert!(astray.contains("2 rules of kind `RULE-SET`"), "{astray}");
+
+    let text = sing_box(json!({"route": {"final": "hk",
+        "rule_set": [{"type": "local", "tag": "names", "format": "source", "path": "names.json"},
+                     {"type": "local", "tag": "gone", "format": "source", "path": "gone.json"}],
+        "rules": [{"rule_set": "names", "outbound": "direct"}]}}));
+    let sing_box = read(&text, "/etc/a/config.json", &beside).unwrap();
+    let written = write(&sing_box, &text, Target::Config).unwrap();
+    let config: Value = serde_json::from_str(&written.text).unwrap();
+    assert_eq!(
+        config["routing"]["rules"],
+        json!([field(json!({"domain": ["domain:a.test"]}), "direct")])
+    );
+    let told = sing_box.left_out_lines().join("\n");
+    assert!(told.contains("`gone.json`: No such file"), "{told}");
+}

@@ -1,0 +1,91 @@
+//! Files beside a config that it names: lists of rules, and of nodes.
+
+use std::path::Path;
+
+use crate::dialect::form::Files;
+use crate::dialect::tree::{At, Node, Value, text};
+
+/// Where a config looks for the files it names.
+pub(in crate::dialect) struct Beside<'f> {
+    files: Files<'f>,
+    /// What the config is called.
+    source: &'f str,
+}
+
+impl<'f> Beside<'f> {
+    pub(in crate::dialect) fn new(files: Files<'f>, source: &'f str) -> Self {
+        Self { files, source }
+    }
+
+    /// The text of a file in the folder of the config, or else in that where this program runs.
+    pub(in crate::dialect) fn text(&self, path: &str) -> Result<String, String> {
+        let folder = Path::new(self.source).parent();
+        let beside = folder.map(|folder| folder.join(path));
+        let found = beside.and_then(|path| (self.files)(&path).ok());
+        found.map_or_else(|| (self.files)(Path::new(path)), Ok)
+    }
+}
+
+/// The lines of a list: of a plain text, or of the only list in a YAML file. These may be longer than a config, so no tree is made
+/// of them, and there is nothing in them but texts.
+pub(in crate::dialect) fn lines(text: &str, at: &At) -> Node {
+    let is_yaml = |line: &str| line.starts_with("payload:") || line.starts_with("rules:");
+    let is_yaml = text.lines().any(is_yaml);
+    let of_line = |line: &str| {
+        let line = line.trim();
+        let item = match is_yaml {
+            true => unquoted(line.strip_prefix('-')?.trim_start()),
+            false => line.to_owned(),
+        };
+        let is_comment = item.starts_with(['#', ';']) || item.starts_with("//");
+        (!item.is_empty() && !is_comment).then(|| Node::text(item, at))
+    };
+    let text = text.trim_start_matches('\u{feff}');
+    let items: Vec<Node> = text.lines().filter_map(of_line).collect();
+    if is_yaml && items.is_empty() {
+        // All in one line, say.
+        let tree = text::read(text, &at.source).ok();
+        let list = tree.and_then(|mut tree| tree.take("payload").or_else(|| tree.take("rules")));
+        return list.unwrap_or_else(|| Node::new(Value::Null, at));
+    }
+    Node::new(Value::List(items), at)
+}
+
+/// A text as YAML has it in a line.
+fn unquoted(text: &str) -> String {
+    let quoted = |quote: char| text.strip_prefix(quote)?.split_once(quote);
+    match quoted('\'').or_else(|| quoted('"')) {
+        Some((inner, _)) => inner.to_owned(),
+        None => match text.split_once(" #") {
+            Some((text, _)) => text.trim_end().to_owned(),
+            None => text.to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_read_line_by_line() {
+        for (text, expected) in [
+            (
+                "payload:\n  # all of it\n  - '+.a.test'\n  - \"b.test\" # b\n- c.test # c\n  -   d.test\n  - ''\n",
+                ["+.a.test", "b.test", "c.test", "d.test"],
+            ),
+            (
+                "\u{feff}# all of it\n+.a.test\r\n b.test \n\n// c\nc.test\n; d\nd.test",
+                ["+.a.test", "b.test", "c.test", "d.test"],
+            ),
+            (
+                "payload: ['+.a.test', b.test, c.test, d.test]",
+                ["+.a.test", "b.test", "c.test", "d.test"],
+            ),
+        ] {
+            let list = lines(text, &At::default());
+            let lines: Vec<&str> = list.items().iter().filter_map(Node::as_text).collect();
+            assert_eq!(lines, expected, "{text}");
+        }
+    }
+}
