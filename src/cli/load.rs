@@ -91,15 +91,8 @@ pub(super) fn load(sources: &[Source], options: Options) -> Meant {
         config.log.format = LogFormat::Xray;
     }
     if is_remote && let Some(config) = &loaded.config {
-        let about = local_parts(config);
-        if !about.is_empty() {
-            let name = name.clone().unwrap_or_default();
-            let said = about.into_iter().map(|part| {
-                let text = format!(
-                    "{part}: what was fetched may name no file, folder or socket of this machine"
-                );
-                Message::of_file(&name, text)
-            });
+        let said = of_this_machine(name.as_deref().unwrap_or_default(), config);
+        if !said.is_empty() {
             loaded.errors.extend(said);
             loaded.config = None;
         }
@@ -197,6 +190,9 @@ fn of_form(form: Form, text: &str, taken: &Taken, options: Options) -> Meant {
         true => left_out.extend(astray),
         false => errors.extend(astray.into_iter().map(|message| message.with(ASTRAY))),
     }
+    if taken.is_remote {
+        errors.extend(of_this_machine(name, &config));
+    }
     let mut warnings = exposed(name, &config);
     if options.strict {
         errors.append(&mut warnings);
@@ -264,6 +260,16 @@ fn exposed(name: &str, config: &Config) -> Vec<Message> {
         tell(&outbound.name, report);
     }
     lines
+}
+
+/// What is wrong with a config that somebody else has written.
+fn of_this_machine(name: &str, config: &Config) -> Vec<Message> {
+    let said = local_parts(config).into_iter().map(|part| {
+        let text =
+            format!("{part}: what was fetched may name no file, folder or socket of this machine");
+        Message::of_file(name, text)
+    });
+    said.collect()
 }
 
 /// The parts of a config that write to files of this machine, show some to strangers, or come or lead to its sockets.

@@ -199,7 +199,7 @@ fn members<'n>(
 }
 
 /// `exclude-type` has mihomo's names of protocols, whatever their case.
-pub(super) fn is_kind(word: &str, kind: &str) -> bool {
+fn is_kind(word: &str, kind: &str) -> bool {
     let long = match &*kind.to_ascii_lowercase() {
         "ss" => "shadowsocks",
         "ssr" => "shadowsocksr",

@@ -40,7 +40,7 @@ pub(super) fn read(
     files: Files<'_>,
     notes: &Notes,
 ) -> Result<Whole, Box<Message>> {
-    let mut root = text::read(text, source)?;
+    let mut root = text::read(text, source)?.or_list_of("proxies");
     files::take_in(&mut root, &Beside::new(files, source), notes);
     provided::settle(&mut root, notes);
     let Some(keys) = Keys::of(&root, notes) else {

@@ -1,6 +1,6 @@
 //! Proxies of a provider, as the provider would have them: those that its filters take, and with what its `override` says of all.
 
-use super::groups::{Filters, is_kind};
+use super::groups::Filters;
 use crate::dialect::tree::keys::{Keys, Notes};
 use crate::dialect::tree::{Node, Value};
 
@@ -48,10 +48,12 @@ fn choose(provider: &mut Node, notes: &Notes) -> Option<()> {
     for key in ["filter", "exclude-filter", "exclude-type"] {
         provider.take(key);
     }
+    // Its words are those of `type` here, and not as in groups the names of protocols.
     let is_in = |proxy: &Node| {
         let text = |key: &str| proxy.get(key).and_then(Node::as_text).unwrap_or_default();
         let (name, kind) = (text("name"), text("type"));
-        let is_out = excluded.take(name) || kinds.iter().any(|word| is_kind(word, kind));
+        let is_out =
+            excluded.take(name) || kinds.iter().any(|word| word.eq_ignore_ascii_case(kind));
         (filter.is_empty() || filter.take(name)) && !is_out
     };
     if let Some(Value::List(proxies)) = provider.get_mut("payload").map(|node| &mut node.value) {

@@ -1,35 +1,41 @@
 //! Which language a text is in, by what stands in it; and from any of them to any other.
 
+mod array;
+mod recognised;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::clients::nodes::{Parts, Whole, distinguish, inbound, mixed};
 use super::clients::rules::Rules;
 use super::clients::{groups, lost};
-use super::links::{self, decode, links_in};
+use super::links::{self, links_in};
 use super::tree::keys::Notes;
 use super::tree::places::placed;
 use super::v2ray::json::{Text, tidy};
-use super::v2ray::{self, Input, foreign};
+use super::v2ray::{self, Input};
 use super::{clash, gost, singbox};
 use crate::config::{Config, LogTarget, Outbound};
 use crate::protocol::{InboundSettings, OutboundSettings, http};
 use crate::report::Message;
 use crate::routing::Strategy;
 
+pub use recognised::{is_link, recognise};
+
 /// What a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// A `config.json` of V2Ray's or Xray's, or nothing that is known.
     V2ray,
+    /// Several of these in a list.
+    V2rayList,
     /// sing-box's JSON.
     SingBox,
     /// Clash's or mihomo's YAML.
@@ -75,7 +81,7 @@ pub struct Read {
     /// Those of it by which sessions go another way than was meant: what should go straight there goes to a
     /// server, say, or what should come in here does not.
     pub astray: Vec<Message>,
-    /// The rules of another form, as `routing`; of gost's all of it, as a config.json.
+    /// The rules of another form, as `routing`; of gost's and of a list all of it, as a config.json.
     routing: Option<Value>,
 }
 
@@ -87,106 +93,6 @@ pub struct Written {
     /// What this form has no word for, a line for each.
     pub left_out: Vec<String>,
 }
-
-/// Which form a text has, and the text without the base64 around it.
-pub fn recognise(text: &str) -> (Form, Cow<'_, str>) {
-    let text = text.trim_start_matches('\u{feff}');
-    if !text.contains("://")
-        && let Some(bytes) = decode(text.trim())
-        // The name of a link may be in another encoding.
-        && let inner = String::from_utf8_lossy(&bytes)
-        && let form = of_plain(&inner)
-        && form != Form::V2ray
-    {
-        return (form, inner.into_owned().into());
-    }
-    (of_plain(text), text.into())
-}
-
-fn of_plain(text: &str) -> Form {
-    let lines = || text.lines().filter(|line| !line.trim().is_empty());
-    let begins = text.trim_start();
-    if begins.starts_with(['{', '/', '#']) {
-        // V2Ray refuses a comma behind the last value, and its own reader tells of it.
-        if let Ok((Value::Object(map), _)) = Text::new(text.to_owned()).parse() {
-            return of_object(&map);
-        }
-        if let Ok((Value::Object(map), _)) = Text::with_commas(text.to_owned()).parse() {
-            return of_object(&map);
-        }
-    }
-    // Keys of YAML's top level, which JSON and links have not.
-    let keys = ["proxies:", "proxy-groups:", "proxy-providers:", "Proxy:"];
-    if lines().any(|line| keys.iter().any(|key| line.starts_with(key))) {
-        return Form::Clash;
-    }
-    let of_gost =
-        |key: &str| lines().any(|line| line.trim_start_matches([' ', '-', '\t']).starts_with(key));
-    if lines().any(|line| line.starts_with("services:"))
-        && (of_gost("handler:") || of_gost("listener:"))
-    {
-        return Form::Gost;
-    }
-    match lines().any(is_link) {
-        true => Form::Links,
-        false => Form::V2ray,
-    }
-}
-
-fn of_object(map: &Map<String, Value>) -> Form {
-    let is_shadowsocks = |map: &Map<String, Value>| {
-        map.contains_key("server") && map.contains_key("server_port") && map.contains_key("method")
-    };
-    // SIP008's list, whatever is in it: V2Ray has no such key.
-    // V2Ray 5's is a map.
-    let services = map.get("services").and_then(Value::as_array);
-    let of_gost = |one: &Value| one.get("handler").or(one.get("listener")).is_some();
-    if services.is_some_and(|all| all.iter().any(of_gost) || !foreign::has_a_part(map)) {
-        return Form::Gost;
-    }
-    let is_list = map.get("servers").is_some_and(Value::is_array) && !foreign::has_a_part(map);
-    if foreign::is_of_sing_box(map) {
-        Form::SingBox
-    } else if map.contains_key("proxies") || map.contains_key("proxy-providers") {
-        Form::Clash
-    } else if is_list || is_shadowsocks(map) {
-        Form::Shadowsocks
-    } else {
-        Form::V2ray
-    }
-}
-
-/// Whether this is a share link, one that is not built among them.
-pub fn is_link(text: &str) -> bool {
-    let scheme = text.trim().split_once("://");
-    scheme.is_some_and(|(scheme, _)| LINKS.contains(&&*scheme.to_ascii_lowercase()))
-}
-
-/// Schemes of links, those that are not built among them.
-const LINKS: [&str; 22] = [
-    "vmess",
-    "vless",
-    "trojan",
-    "ss",
-    "ssr",
-    "socks",
-    "socks5",
-    "hysteria",
-    "hysteria2",
-    "hy2",
-    "tuic",
-    "anytls",
-    "wireguard",
-    "snell",
-    "trojan-go",
-    "naive+https",
-    "naive+quic",
-    "juicity",
-    "brook",
-    "mierus",
-    "socks4",
-    "wg",
-];
 
 /// Reads a text, which `name` is called.
 ///
@@ -208,6 +114,7 @@ pub fn read_as(form: Form, text: &str, name: &str, files: Files<'_>) -> Result<R
     let notes = Notes::default();
     let whole = match form {
         Form::V2ray => return of_v2ray(text, name),
+        Form::V2rayList => return of_list(text, name),
         Form::Gost => return of_gost(text, name),
         Form::SingBox => singbox::read(text, &source, files, &notes),
         Form::Clash => clash::read(text, &source, files, &notes),
@@ -279,6 +186,51 @@ fn of_v2ray(text: &str, name: &str) -> Result<Read, Vec<Message>> {
         astray: left_out.clone(),
         left_out,
         routing: None,
+    })
+}
+
+/// The first of several configs, with the servers of all.
+fn of_list(text: &str, name: &str) -> Result<Read, Vec<Message>> {
+    let parsed = Text::with_commas(text.to_owned()).parse();
+    let configs = parsed
+        .map_err(|e| vec![Message::of_file(name, e.to_string())])?
+        .0;
+    let configs = configs.as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut whole = array::Whole::of(configs);
+    let mut lost = Vec::new();
+    let read = of_v2ray(&whole.config.to_string(), name).or_else(|errors| {
+        let others = errors.iter().map(|error| whole.other(error));
+        let Some(others) = others.collect::<Option<HashSet<usize>>>() else {
+            return Err(errors);
+        };
+        // The first does without them.
+        let errors = errors.into_iter().map(|error| whole.in_list(error));
+        lost = errors.map(|error| error.with(": it is left out")).collect();
+        whole.remove(&others);
+        of_v2ray(&whole.config.to_string(), name)
+    });
+    let in_list = |messages: Vec<Message>| {
+        let messages = messages.into_iter().map(|message| whole.in_list(message));
+        messages.collect::<Vec<_>>()
+    };
+    let mut read = read.map_err(|errors| placed(in_list(errors), name, text))?;
+    // Nothing leads to the servers of the others.
+    read.astray.retain(|message| whole.other(message).is_none());
+    let left_out = in_list(read.left_out);
+    let mut left_out: Vec<Message> = lost.into_iter().chain(left_out).collect();
+    if configs.len() > 1 {
+        let text = format!(
+            "there are {} configs in it: the first one counts, with the servers of all",
+            configs.len()
+        );
+        left_out.insert(0, Message::of_file(name, text));
+    }
+    Ok(Read {
+        form: Form::V2rayList,
+        left_out: placed(left_out, name, text),
+        astray: placed(in_list(read.astray), name, text),
+        routing: Some(whole.config),
+        ..read
     })
 }
 
@@ -355,7 +307,9 @@ impl Read {
     /// Gives a client that nobody could reach the inbounds that people expect.
     #[must_use]
     pub fn with_inbounds(mut self, [socks_port, http_port]: [u16; 2]) -> Self {
-        if !matches!(self.form, Form::V2ray | Form::Gost) && self.config.inbounds.is_empty() {
+        if !matches!(self.form, Form::V2ray | Form::V2rayList | Form::Gost)
+            && self.config.inbounds.is_empty()
+        {
             let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
             let http = InboundSettings::Http(http::InboundSettings::default());
             self.config.inbounds = vec![
@@ -449,7 +403,7 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
         Target::Links => {
             lost::rest(config, "links", &mut left_out);
             let mut text = String::new();
-            if matches!(read.form, Form::V2ray | Form::Gost) {
+            if matches!(read.form, Form::V2ray | Form::V2rayList | Form::Gost) {
                 let names = config.all_inbounds().map(|inbound| &inbound.name);
                 left_out.extend(
                     names.map(|name| format!("{name}: there are links for outbounds alone")),
@@ -496,7 +450,7 @@ fn tell_own_strategies(config: &Config, lines: &mut Vec<String>) {
 }
 
 fn in_words_of_v2ray(read: &Read, lines: &mut Vec<String>) -> Value {
-    if let (Form::Gost, Some(value)) = (read.form, &read.routing) {
+    if let (Form::Gost | Form::V2rayList, Some(value)) = (read.form, &read.routing) {
         return value.clone();
     }
     let mut value = v2ray::write_config(&read.config, lines);
@@ -536,6 +490,7 @@ impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::V2ray => "a config of V2Ray",
+            Self::V2rayList => "a list of configs of V2Ray",
             Self::SingBox => "a config of sing-box",
             Self::Clash => "a config of Clash",
             Self::Links => "a list of links",

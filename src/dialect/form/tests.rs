@@ -2,6 +2,7 @@
 
 mod asked;
 mod conditions;
+mod lists;
 
 use serde_json::{Value, json};
 

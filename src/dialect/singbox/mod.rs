@@ -40,7 +40,7 @@ pub(super) fn read(
     files: Files<'_>,
     notes: &Notes,
 ) -> Result<Whole, Box<Message>> {
-    let mut root = text::read_json(text, source)?;
+    let mut root = text::read_json(text, source)?.or_list_of("outbounds");
     files::take_in(&mut root, &Beside::new(files, source), notes);
     let Some(keys) = Keys::of(&root, notes) else {
         return Ok(Whole::default());
@@ -94,7 +94,7 @@ pub(super) fn read_shadowsocks(
     files: Files<'_>,
     notes: &Notes,
 ) -> Result<Whole, Box<Message>> {
-    let mut root = text::read_json(text, source)?;
+    let mut root = text::read_json(text, source)?.or_list_of("servers");
     let alone = root.get("servers").is_none();
     let at = root.at.clone();
     let mut servers = match alone {

@@ -46,6 +46,18 @@ impl Node {
         Self { value, at }
     }
 
+    /// The same; of a list a map that has it as `name`.
+    #[must_use]
+    pub(in crate::dialect) fn or_list_of(self, name: &str) -> Self {
+        match self.value {
+            Value::List(_) => {
+                let at = self.at.clone();
+                Self::new(Value::Map(vec![(name.to_owned(), self)]), &at)
+            }
+            _ => self,
+        }
+    }
+
     /// The entries of a map; none of anything else.
     pub(in crate::dialect) fn entries(&self) -> &[(String, Self)] {
         match &self.value {
