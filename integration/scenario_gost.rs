@@ -152,10 +152,16 @@ async fn a_node_that_is_not_there_is_passed_over() {
 
 #[tokio::test]
 async fn a_port_of_the_server_leads_to_the_client() {
+    for (carrier, version) in [("mws", ""), ("ws", "mux.version=2")] {
+        port_of_the_server(carrier, version).await;
+    }
+}
+
+async fn port_of_the_server(carrier: &str, version: &str) {
     let mut stage = Stage::new();
     let [server, published] = [(); 2].map(|()| free_port());
-    let relay = format!("relay+mws://u:p@127.0.0.1:{server}");
-    let serving = format!("{relay}?bind=true");
+    let relay = format!("relay+{carrier}://u:p@127.0.0.1:{server}?{version}");
+    let serving = format!("{relay}&bind=true");
     stage
         .start("server", &mut gost(&["-L", &serving]), &[server])
         .await;

@@ -259,10 +259,12 @@ impl Dispatcher {
                     at,
                     network,
                     visitors,
+                    windows,
                     link,
                 } => {
                     let session = self.session(source, inbound, user);
-                    self.open_port(session, (at, network), visitors, link).await;
+                    self.open_port(session, (at, network), (visitors, windows), link)
+                        .await;
                 }
                 Accepted::Packets { user, packets } => {
                     let session = self.session(source, inbound, user);

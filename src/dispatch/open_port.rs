@@ -73,7 +73,7 @@ impl Dispatcher {
         self: &Arc<Self>,
         mut session: Session,
         (at, network): (Destination, Network),
-        visitors: usize,
+        visitors: (usize, bool),
         mut link: Link,
     ) {
         let opened = match self.ports.open(&at, network).await {
@@ -104,7 +104,9 @@ impl Dispatcher {
                     streams.await;
                 }
                 Opened::Udp(socket) => {
-                    dispatcher.lead_datagrams(socket, at, visitors, link).await;
+                    dispatcher
+                        .lead_datagrams(socket, at, visitors.0, link)
+                        .await;
                 }
             }
             info!(target: NOTICE, "{}: {network} port {at} is closed again", session.inbound);
@@ -118,10 +120,14 @@ impl Dispatcher {
         session: &Session,
         listener: TcpListener,
         at: SocketAddr,
-        most: usize,
+        (most, windows): (usize, bool),
         link: Link,
     ) {
         let settings = smux::Settings {
+            version: match windows {
+                true => smux::Version::Two,
+                false => smux::Version::One,
+            },
             keepalive: Some(KeepAlive {
                 interval: INTERVAL,
                 timeout: SILENCE,

@@ -47,6 +47,8 @@ pub enum Accepted {
         network: Network,
         /// So many may come at once.
         visitors: usize,
+        /// Whether the streams that they are led by have windows, as smux 2 has and smux 1 has not.
+        windows: bool,
         link: Link,
     },
     /// Several sessions inside one link (plain HTTP requests on a kept-alive connection): each

@@ -244,7 +244,8 @@ fn header_value(node: &Node, problems: &Problems) -> Option<HeaderValue> {
     value
 }
 
-fn mux(part: &Part, problems: &Problems) -> smux::Settings {
+/// `mux.*`.
+pub(super) fn mux(part: &Part, problems: &Problems) -> smux::Settings {
     let default = smux::Settings::default();
     let alive = KeepAlive::default();
     if let Some(node) = part.get(&["mux.type"])
@@ -256,15 +257,7 @@ fn mux(part: &Part, problems: &Problems) -> smux::Settings {
         );
     }
     part.silent(&["mux.maxStreamWindow"]);
-    let version = match part.number(&["mux.version"]) {
-        None | Some(0 | 1) => Version::One,
-        Some(2) => Version::Two,
-        Some(other) => {
-            let text = format!("there is no version {other} of smux, expected 1 or 2");
-            problems.error(&part.at, &text);
-            Version::One
-        }
-    };
+    let version = mux_version(part, problems);
     let keepalive = KeepAlive {
         interval: part
             .span(&["mux.keepaliveInterval"])
@@ -302,5 +295,18 @@ fn mux(part: &Part, problems: &Problems) -> smux::Settings {
             .number(&["mux.maxStreamBuffer"])
             .filter(|n| *n > 0)
             .unwrap_or(default.stream_window),
+    }
+}
+
+/// `mux.version`.
+fn mux_version(part: &Part, problems: &Problems) -> Version {
+    match part.number(&["mux.version"]) {
+        None | Some(0 | 1) => Version::One,
+        Some(2) => Version::Two,
+        Some(other) => {
+            let text = format!("there is no version {other} of smux, expected 1 or 2");
+            problems.error(&part.at, &text);
+            Version::One
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::Problems;
-use super::carrier::{Carrier, Kind};
+use super::carrier::{Carrier, Kind, mux};
 use super::part::Part;
 use crate::address::{Destination, Host};
 use crate::dialect::tree::Node;
@@ -47,6 +47,7 @@ pub(super) fn protocol(
     match word {
         "auto" | "socks" | "socks4" | "socks4a" | "socks5" | "socks5h" => {
             part.silent(&["compatibilityMode"]);
+            mux(part, problems);
             part.refuse(&["bind"], "BIND of SOCKS 5 is not built");
             Some(InboundSettings::Socks(socks::InboundSettings {
                 accounts,
@@ -75,10 +76,15 @@ pub(super) fn protocol(
         "relay" => {
             part.silent(&["readTimeout", "enableCompression"]);
             let bind = part.switch(&["bind"]).unwrap_or(false);
+            // Beside that of its carrier: by it visitors are led to clients.
+            let inside = mux(part, problems);
             let service = match targets {
                 [] => relay::Service::AsAsked {
                     connect: true,
-                    bind: bind.then(relay::BindSettings::default),
+                    bind: bind.then(|| relay::BindSettings {
+                        mux: inside.version,
+                        ..relay::BindSettings::default()
+                    }),
                 },
                 targets => relay::Service::Forward(targets.to_vec()),
             };

@@ -2,7 +2,7 @@
 
 use super::accounts::account;
 use super::addresses::destination;
-use super::carrier::{self, Carrier, Kind};
+use super::carrier::{self, Carrier, Kind, mux};
 use super::chain::name_of;
 use super::part::{Asked, Part, check_keys, place_of_type, type_of};
 use super::{Problems, security};
@@ -95,6 +95,8 @@ pub(super) fn outbound(
         "socks5" | "socks" | "socks5h" | "socks4" | "socks4a" => {
             // TLS is never spoken inside: over what is multiplexed or sealed it ends gost's sessions.
             of_connector.silent(&["udpTimeout", "udpBufferSize"]);
+            // Of BIND, which is not built.
+            mux(&of_connector, problems);
             // A port for datagrams stands beside a bare one, and what goes there is seen by everybody in between; behind another hop
             // it would be gone to past that one.
             let is_bare = first && kind.carrier == Carrier::Tcp && !kind.has_tls;
@@ -124,10 +126,14 @@ pub(super) fn outbound(
             })
         }
         // Its request goes at once and nobody waits for the answer, so `nodelay` is as it is.
-        "relay" => OutboundSettings::Relay(relay::OutboundSettings {
-            servers: servers(to),
-            ..relay::OutboundSettings::default()
-        }),
+        "relay" => {
+            // Who visits a port of the server comes by whatever version that one speaks.
+            mux(&of_connector, problems);
+            OutboundSettings::Relay(relay::OutboundSettings {
+                servers: servers(to),
+                ..relay::OutboundSettings::default()
+            })
+        }
         "forward" | "tcp" => OutboundSettings::Freedom(freedom::OutboundSettings {
             redirect: freedom::Redirect {
                 host: Some(to.host),

@@ -150,6 +150,7 @@ pub(super) fn read(
         bind: Some(BindSettings {
             ports: ports?,
             visitors: visitors?,
+            ..BindSettings::default()
         }),
     };
     let relay = InboundSettings {

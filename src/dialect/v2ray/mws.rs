@@ -53,20 +53,29 @@ fn own_defaults(object: &Object, path: &mut String, heartbeat: &mut Option<Durat
     }
 }
 
+/// The version of smux that is spoken, 1 without a word.
+pub(super) fn version(node: &Option<Node>) -> Version {
+    let number = node
+        .as_ref()
+        .and_then(|node| Some((node, node.read::<u32>()?)));
+    match number {
+        None | Some((_, 1)) => Version::One,
+        Some((_, 2)) => Version::Two,
+        Some((node, other)) => {
+            node.error(format!(
+                "there is no version {other} of smux, expected 1 or 2"
+            ));
+            Version::One
+        }
+    }
+}
+
 fn read_mux(object: &Object) -> smux::Settings {
     let default = smux::Settings::default();
     let Some(object) = object.get("mux").and_then(|node| node.object()) else {
         return default;
     };
-    let version = match object.read_or("version", 1_u32) {
-        1 => Version::One,
-        2 => Version::Two,
-        other => {
-            let text = format!("there is no version {other} of smux, expected 1 or 2");
-            object.node.error(text);
-            Version::One
-        }
-    };
+    let version = version(&object.get("version"));
     let alive = KeepAlive::default();
     let interval = object.read_or("keepaliveInterval", alive.interval);
     let timeout = object.read_or("keepaliveTimeout", alive.timeout);

@@ -21,6 +21,7 @@ use crate::protocol::length_prefixed::OfOne;
 use crate::protocol::{Accepted, InboundContext};
 use crate::seam::{Arrival, Fallback, Refusal};
 use crate::session::{Source, User};
+use crate::smux;
 
 /// How long gost waits for a request. Its clients hold theirs back until an application says something.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -151,6 +152,7 @@ impl Inbound {
                                 at,
                                 network: request.network,
                                 visitors: bind.visitors,
+                                windows: bind.mux == smux::Version::Two,
                                 link: Prefixed::link(rest, link),
                             });
                         }

@@ -9,7 +9,7 @@ use crate::protocol::InboundTraits;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
 use crate::seam::Fallback;
-use crate::smux::MAX_STREAMS;
+use crate::smux::{self, MAX_STREAMS};
 
 /// `settings` of a `relay` inbound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct BindSettings {
     pub ports: Vec<PortRange>,
     /// `maxVisitors`: how many may be at one port at once, 65536 by default, and of those by UDP 4096 at most.
     pub visitors: usize,
+    /// `muxVersion`: of smux, by which visitors of TCP are led to a client. A client goes by the first frame; a gost is told.
+    pub mux: smux::Version,
 }
 
 /// `settings` of a `relay` outbound.
@@ -83,6 +85,7 @@ impl Default for BindSettings {
         Self {
             ports: Vec::new(),
             visitors: MAX_STREAMS,
+            mux: smux::Version::One,
         }
     }
 }

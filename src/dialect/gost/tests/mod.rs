@@ -11,6 +11,7 @@ use crate::config::{Inbound, LogKeys, LogLevel, LogTarget};
 use crate::policy::Policy;
 use crate::protocol::{InboundSettings, OutboundSettings};
 use crate::routing::{Strategy, Target};
+use crate::smux;
 use crate::transport::{ClientCarrier, ServerCarrier};
 
 fn launch(args: &str) -> Launch {
@@ -176,6 +177,20 @@ fn relay_serves_and_opens_ports() {
         Service::AsAsked { bind: Some(_), .. }
     ));
     assert!(matches!(services[1], Service::Forward(targets) if targets.len() == 2));
+
+    // Of the carrier and of what leads visitors to clients.
+    let config =
+        read("-L relay+ws://:8443?bind=true&mux.version=2 -F relay+ws://a.test:1?mux.version=2");
+    let InboundSettings::Relay(relay) = &config.inbounds[0].protocol else {
+        panic!("{config:?}");
+    };
+    let Service::AsAsked {
+        bind: Some(bind), ..
+    } = &relay.service
+    else {
+        panic!("{relay:?}");
+    };
+    assert_eq!(bind.mux, smux::Version::Two);
 
     let config = read("-L rtcp://:8080/192.0.2.1:80 -F http+ws://a.test:1 -F relay+mws://b.test:2");
     let published = &config.reverse.publish[0];

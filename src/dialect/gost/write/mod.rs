@@ -14,6 +14,7 @@ use crate::dialect::tree::{At, Node, Value};
 use crate::protocol::accounts::Account;
 use crate::protocol::{InboundSettings, relay, socks};
 use crate::routing::{Conditions, Target};
+use crate::smux;
 
 use carrier::listener;
 use chain::chain;
@@ -130,6 +131,10 @@ fn service(
                                 .to_owned());
                         }
                         keys(&mut handler, &[("bind", "true".to_owned())]);
+                        if bind.mux != smux::Version::One {
+                            let version = (bind.mux as u8).to_string();
+                            keys(&mut handler, &[("mux.version", version)]);
+                        }
                     }
                 }
             }

@@ -4,6 +4,7 @@ use super::accounts;
 use super::servers::servers;
 use crate::address::Destination;
 use crate::dialect::v2ray::json::{Node, Object, PortRanges, StringList, one_of};
+use crate::dialect::v2ray::mws;
 use crate::protocol::relay::{BindSettings, InboundSettings, OutboundSettings, Service, Udp};
 use crate::smux::MAX_STREAMS;
 
@@ -55,7 +56,15 @@ fn bind(settings: &Object) -> Option<Option<BindSettings>> {
         node.error("nobody comes without `bind: true`");
         return None;
     }
-    let default = BindSettings::default();
+    let version = settings.get("muxVersion");
+    if let Some(node) = version.as_ref().filter(|_| !bind) {
+        node.error("nobody is led to a client without `bind: true`");
+        return None;
+    }
+    let default = BindSettings {
+        mux: mws::version(&version),
+        ..BindSettings::default()
+    };
     let visitors = match visitors {
         Some(node) => match node.read::<u32>()? as usize {
             n @ 1..=MAX_STREAMS => n,
@@ -75,7 +84,11 @@ fn bind(settings: &Object) -> Option<Option<BindSettings>> {
         })),
         (true, Some(node)) => {
             let PortRanges(ports) = node.read()?;
-            Some(Some(BindSettings { ports, visitors }))
+            Some(Some(BindSettings {
+                ports,
+                visitors,
+                ..default
+            }))
         }
         (false, None) => Some(None),
         (false, Some(node)) => {

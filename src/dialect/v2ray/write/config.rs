@@ -9,6 +9,7 @@ use crate::dialect::v2ray::sniffing::word;
 use crate::protocol::accounts::Account;
 use crate::protocol::freedom::Redirect;
 use crate::protocol::{InboundSettings, OutboundSettings, dokodemo, relay};
+use crate::smux;
 use crate::sniffing;
 use crate::transport::tcp::{FastOpen, SockOpt};
 
@@ -124,6 +125,9 @@ fn relay(settings: &relay::InboundSettings) -> Option<Value> {
             }
             if let Some(bind) = bind {
                 value["bind"] = true.into();
+                if bind.mux != smux::Version::One {
+                    value["muxVersion"] = (bind.mux as u8).into();
+                }
                 if !bind.ports.is_empty() {
                     return None;
                 }
