@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use tokio::time::timeout_at;
 use tokio_rustls::rustls::crypto::aws_lc_rs::Ticketer;
-use tokio_rustls::rustls::server::danger::ClientCertVerifier;
-use tokio_rustls::rustls::server::{ClientHello, WebPkiClientVerifier};
-use tokio_rustls::rustls::{CommonState, Error, InvalidMessage, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::server::ClientHello;
+use tokio_rustls::rustls::{CommonState, Error, InvalidMessage, ServerConfig};
 
 use super::certificates::Keyed;
 use super::early;
@@ -15,7 +14,7 @@ use super::issue::Authority;
 use super::key_pair::KeyPair;
 use super::record;
 use super::resolver::Resolver;
-use super::settings::{ClientAuth, ServerSettings};
+use super::settings::ServerSettings;
 use super::{BuildError, HANDSHAKE_LIMIT, PROVIDER, version};
 use crate::cause::TlsAcceptError;
 use crate::io::{Link, Step};
@@ -183,24 +182,6 @@ impl Inbound {
             .iter()
             .find(|(name, _)| offered.contains(&&name[..]));
         ours.map_or(&self.plain, |(_, config)| config).clone()
-    }
-}
-
-impl ClientAuth {
-    /// What looks at the certificates of clients.
-    ///
-    /// # Errors
-    ///
-    /// When nobody could have issued them.
-    pub fn verifier(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, BuildError> {
-        let Self::Required(authorities) = self else {
-            return Ok(None);
-        };
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(authorities.0.iter().cloned());
-        let builder =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), PROVIDER.clone());
-        Ok(Some(builder.build()?))
     }
 }
 

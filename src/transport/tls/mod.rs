@@ -7,6 +7,7 @@
 #[cfg(feature = "app")]
 pub mod acme;
 mod certificates;
+mod clients;
 mod der;
 pub(crate) mod early;
 mod files;
@@ -25,6 +26,7 @@ mod stream;
 mod suites;
 mod system;
 mod verify;
+mod version_one;
 
 pub use certificates::Broken;
 pub use files::{Pem, Unreadable};

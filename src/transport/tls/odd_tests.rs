@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use tokio::io::duplex;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
+use tokio::time::Instant;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+use tokio_rustls::rustls::{ClientConfig, ServerConfig, version};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::certificates::chain_hash;
+use super::settings::{Authorities, ClientAuth, ServerSettings};
 use super::short_rsa::{PrivateKey, Signing};
 use super::tests::{client, exchange, files, insecure, pinned, server, showing};
-use super::{ClientSettings, KeyPair, PROVIDER, Pem, Versions};
+use super::{ClientSettings, KeyPair, PROVIDER, Pem, Versions, verify};
 use crate::address::{Destination, Host};
 use crate::io::Link;
 
@@ -121,4 +123,138 @@ async fn without_being_asked_to_nobody_takes_them_and_the_cure_is_named() {
         error.contains("pinnedPeerCertificateChainSha256"),
         "{error}"
     );
+}
+
+fn authority(name: &str) -> Authorities {
+    let pem = Pem::File(file(name, "crt").into());
+    pem.authorities().unwrap()
+}
+
+/// Whether a server's certificate is believed by a client that asks for no name; version 1 has none.
+async fn believed(name: &str, authorities: Authorities, versions: Versions) -> Result<(), String> {
+    let server = server(showing([keys(name)]));
+    let trust = ClientSettings {
+        authorities,
+        disable_system_root: true,
+        any_name: true,
+        versions,
+        ..ClientSettings::default()
+    };
+    exchange(&server, &client(trust), "elsewhere.test").await
+}
+
+/// Whether a client's certificate is.
+async fn let_in(name: &str, authorities: Authorities, versions: Versions) -> Result<(), String> {
+    let server = server(ServerSettings {
+        client_auth: ClientAuth::Required(authorities),
+        ..showing([keys("ed25519")])
+    });
+    let shown = ClientSettings {
+        certificate: Some(keys(name)),
+        versions,
+        ..insecure()
+    };
+    exchange(&server, &client(shown), "odd.test").await
+}
+
+#[tokio::test]
+async fn version_1_is_believed_of_an_authority_that_has_issued_it() {
+    for (name, of) in [("issued", "authority"), ("issued-rsa", "authority-rsa")] {
+        for versions in [Versions::Only12, Versions::Only13] {
+            assert_eq!(
+                believed(name, authority(of), versions).await,
+                Ok(()),
+                "{name}"
+            );
+            assert_eq!(
+                let_in(name, authority(of), versions).await,
+                Ok(()),
+                "{name}"
+            );
+        }
+    }
+    // Both authorities have one name.
+    for (name, of) in [("issued", "authority-rsa"), ("issued-rsa", "authority")] {
+        let versions = Versions::Only12;
+        assert!(
+            believed(name, authority(of), versions).await.is_err(),
+            "{name}"
+        );
+        assert!(
+            let_in(name, authority(of), versions).await.is_err(),
+            "{name}"
+        );
+    }
+    // A name that is asked for is not in it.
+    let server = server(showing([keys("issued")]));
+    let asking = ClientSettings {
+        authorities: authority("authority"),
+        disable_system_root: true,
+        ..ClientSettings::default()
+    };
+    assert!(
+        exchange(&server, &client(asking), "odd.test")
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn a_client_may_show_what_the_server_was_given_itself() {
+    for versions in [Versions::Only12, Versions::Only13] {
+        // One says that it is an authority, the other is of version 1.
+        for name in ["critical", "version-1"] {
+            assert_eq!(
+                let_in(name, authority(name), versions).await,
+                Ok(()),
+                "{name}"
+            );
+        }
+    }
+    for (name, known) in [
+        ("critical", "p-521"),
+        ("version-1", "sha-1"),
+        ("expired", "expired"),
+    ] {
+        assert!(
+            let_in(name, authority(known), Versions::Only12)
+                .await
+                .is_err(),
+            "{name}"
+        );
+    }
+}
+
+/// A client that shows the certificate of `name` and signs with the key of `other`.
+#[tokio::test]
+async fn a_client_without_the_key_is_not_let_in() {
+    for (name, other) in [("issued", "critical"), ("issued-rsa", "version-1")] {
+        let of = if name == "issued" {
+            "authority"
+        } else {
+            "authority-rsa"
+        };
+        let server = server(ServerSettings {
+            client_auth: ClientAuth::Required(authority(of)),
+            ..showing([keys("ed25519")])
+        });
+        let key = PrivateKeyDer::from_pem_file(file(other, "key")).unwrap();
+        let key = PROVIDER.key_provider.load_private_key(key).unwrap();
+        let stolen = CertifiedKey::new(vec![leaf(name)], key);
+        let config = ClientConfig::builder_with_provider(PROVIDER.clone())
+            .with_protocol_versions(&[&version::TLS12])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verify::Verifier::new(&insecure())))
+            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(stolen)));
+        let (near, far) = duplex(64 * 1024);
+        let asking =
+            TlsConnector::from(Arc::new(config)).connect("odd.test".try_into().unwrap(), near);
+        let accepting = server.accept(Link::other(far), Instant::now());
+        let (_, accepted) = tokio::join!(asking, accepting);
+        assert!(
+            accepted.is_err(),
+            "{name} with the key of {other} was let in"
+        );
+    }
 }

@@ -34,7 +34,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::PROVIDER;
 use super::certificates::chain_hash;
 use super::settings::ClientSettings;
-use super::{proof, system};
+use super::{proof, system, version_one};
 use crate::address::Host;
 use crate::cause::Untrusted;
 
@@ -119,6 +119,11 @@ impl Verifier {
             || !self.certificate_pins.is_empty()
     }
 
+    /// Whether a certificate is taken that webpki takes for none.
+    fn is_odd(&self, leaf: &CertificateDer<'_>) -> bool {
+        self.takes_any() || self.any_name && version_one::is_one(leaf)
+    }
+
     /// Says once of each certificate that nobody vouched for it.
     fn tell(&self, leaf: &CertificateDer<'_>, name: &ServerName<'_>, cure: &str) {
         /// Who shows another certificate each time fills no memory.
@@ -153,6 +158,14 @@ impl Verifier {
             ocsp,
             now,
         } = presented;
+        // There is no name in it that could be asked for.
+        if self.any_name && version_one::is_one(leaf) {
+            let vouched = match is_known {
+                true => check_dates(leaf, *now),
+                false => version_one::vouched(leaf, &self.known, *now),
+            };
+            return vouched.map(|()| ServerCertVerified::assertion());
+        }
         let mut refusal = refused(Untrusted::Nobody);
         for name in names {
             let verified = if is_known {
@@ -249,7 +262,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        if self.takes_any() {
+        if self.is_odd(cert) {
             return proof::check(message, cert, signed, false);
         }
         verify_tls12_signature(
@@ -266,7 +279,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        if self.takes_any() {
+        if self.is_odd(cert) {
             return proof::check(message, cert, signed, true);
         }
         verify_tls13_signature(
@@ -303,7 +316,7 @@ fn chains(
         .map_err(|e| Untrusted::Other(e.to_string()))
 }
 
-fn check_dates(leaf: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+pub(super) fn check_dates(leaf: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     let (_, leaf) = X509Certificate::from_der(leaf)
         .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);

@@ -1,0 +1,76 @@
+//! Certificates of version 1, which `openssl x509 -req` made before 3.2 where nobody asked for extensions. webpki takes none, and Go
+//! takes them where no name has to be in them: of clients, and of servers whose name is not asked for.
+//!
+//! They have no extensions, so there is nothing else to look at than who issued them, and when they hold.
+
+use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
+use tokio_rustls::rustls::{CertificateError, Error};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+
+use super::PROVIDER;
+use super::der::{self, BIT_STRING, SEQUENCE};
+use super::verify::check_dates;
+
+/// Whether a certificate is one of these.
+pub(super) fn is_one(certificate: &CertificateDer<'_>) -> bool {
+    let parsed = X509Certificate::from_der(certificate);
+    parsed.is_ok_and(|(_, parsed)| parsed.version == X509Version::V1)
+}
+
+/// Checks that one of `authorities` has issued `leaf` itself, and the dates of both.
+///
+/// # Errors
+///
+/// When none has, or they do not hold now.
+pub(super) fn vouched(
+    leaf: &CertificateDer<'_>,
+    authorities: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> Result<(), Error> {
+    let issuers = authorities
+        .iter()
+        .filter(|one| has_issued(one, leaf).unwrap_or(false));
+    let mut refusal = CertificateError::UnknownIssuer.into();
+    for issuer in issuers {
+        match check_dates(leaf, now).and_then(|()| check_dates(issuer, now)) {
+            Ok(()) => return Ok(()),
+            Err(e) => refusal = e,
+        }
+    }
+    Err(refusal)
+}
+
+/// `None` where one of them is no certificate.
+fn has_issued(issuer: &CertificateDer<'_>, leaf: &CertificateDer<'_>) -> Option<bool> {
+    let (_, leaf_parsed) = X509Certificate::from_der(leaf).ok()?;
+    let (_, issuer_parsed) = X509Certificate::from_der(issuer).ok()?;
+    let is_named = leaf_parsed.issuer().as_raw() == issuer_parsed.subject().as_raw();
+    if !is_named || !may_issue(&issuer_parsed) {
+        return Some(false);
+    }
+    let mut fields = der::contents(leaf, SEQUENCE)?;
+    fields.take(SEQUENCE)?;
+    let algorithm = fields.take(SEQUENCE)?;
+    let [0, signature @ ..] = fields.take(BIT_STRING)? else {
+        return None;
+    };
+    let public = der::certificate_key(issuer)?;
+    let signed = leaf_parsed.tbs_certificate.as_ref();
+    let all = PROVIDER.signature_verification_algorithms.all.iter();
+    let mut fitting = all.filter(|one| {
+        one.signature_alg_id().as_ref() == algorithm
+            && one.public_key_alg_id().as_ref() == public.algorithm
+    });
+    Some(fitting.any(|one| one.verify_signature(public.key, signed, signature).is_ok()))
+}
+
+/// As Go has it: one of version 1 says nothing of it, the others say that they are authorities.
+fn may_issue(certificate: &X509Certificate<'_>) -> bool {
+    let basic = certificate.basic_constraints().ok().flatten();
+    let usage = certificate.key_usage().ok().flatten();
+    let is_authority = match basic {
+        Some(basic) => basic.value.ca,
+        None => certificate.version != X509Version::V3,
+    };
+    is_authority && usage.is_none_or(|usage| usage.value.key_cert_sign())
+}
