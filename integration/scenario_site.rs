@@ -294,6 +294,13 @@ async fn files_are_served_as_web_servers_do() {
             "bytes 4-9/10",
             "456789",
         ),
+        (
+            "Range: bytes=-20\r\n".to_owned(),
+            "206",
+            "bytes 0-9/10",
+            "0123456789",
+        ),
+        ("Range: bytes=-0\r\n".to_owned(), "416", "bytes */10", ""),
         ("Range: bytes=20-\r\n".to_owned(), "416", "bytes */10", ""),
         ("Range: lines=1-2\r\n".to_owned(), "200", "", "0123456789"),
         (

@@ -17,6 +17,7 @@ use crate::report::{Message, Report};
 use crate::routing::{BalancerSettings, Strategy, place};
 use crate::transport::site;
 use crate::transport::tcp::handed;
+use crate::transport::tls;
 
 /// What came out of reading.
 #[derive(Default)]
@@ -182,6 +183,18 @@ fn of_form(form: Form, text: &str, taken: &Taken, options: Options) -> Meant {
         ..
     } = read;
     left_out.retain(|line| !astray.contains(line));
+    let mut imitated = config.outbounds.iter().filter(|outbound| {
+        let security = outbound.transport.security.as_ref();
+        security.is_some_and(|tls| tls.fingerprint.is_some())
+    });
+    if let Some(first) = imitated.next() {
+        let more = match imitated.count() {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        let text = format!("{}{more}: {}", first.name, tls::NOT_BROWSERS);
+        left_out.push(Message::of_file(name, text));
+    }
     let mistakes = config.mistakes().into_iter();
     let mut errors: Vec<Message> = mistakes
         .map(|problem| Message::of_file(name, problem.to_string()))

@@ -8,7 +8,7 @@ use crate::report::{Path, Report, did_you_mean};
 use crate::reverse::PortalSettings;
 use crate::transport::ClientCarrier;
 
-use super::{Draft, Inbound, Listen, Outbound, Through};
+use super::{Api, ApiListen, Draft, Inbound, Listen, Metrics, Outbound, Through};
 
 mod acme;
 mod again;
@@ -49,6 +49,58 @@ pub(crate) fn inbounds(inbounds: &[Draft<Inbound>], report: &Report) {
                 shares = true;
             }
         }
+    }
+}
+
+/// A place of their own for the API and for numbers, where nothing else listens.
+pub(crate) fn own_places(
+    api: Option<&Api>,
+    metrics: Option<&Metrics>,
+    inbounds: &[Draft<Inbound>],
+    report: &Report,
+) {
+    let api = api.and_then(|api| Some((&api.at, api.listen.as_ref()?)));
+    let metrics = metrics.and_then(|metrics| Some((&metrics.at, metrics.listen.as_ref()?)));
+    let own: Vec<_> = api.into_iter().chain(metrics).collect();
+    for (n, (at, place)) in own.iter().enumerate() {
+        let holder = inbounds.iter().find_map(|draft| {
+            let inbound = draft.part.as_ref()?;
+            is_at(inbound, place).then_some(&draft.at)
+        });
+        let before = own[..n].iter().find(|(_, other)| is_same(other, place));
+        let holder = holder.map(|at| at.to_string());
+        let holder = holder.or_else(|| before.map(|(at, _)| at.to_string()));
+        if let Some(holder) = holder {
+            let text = format!("this place is listened on by {holder} already");
+            report.error(&at.key("listen"), text);
+        }
+    }
+}
+
+fn is_at(inbound: &Inbound, place: &ApiListen) -> bool {
+    match (&inbound.listen, place) {
+        (Listen::Ip(ip), ApiListen::Tcp(addr)) => {
+            let has_port = inbound
+                .ports
+                .iter()
+                .any(|range| range.contains(addr.port()));
+            inbound.protocol.traits().streams
+                && addr.port() != 0
+                && has_port
+                && overlap(*ip, addr.ip())
+        }
+        (Listen::Unix(a), ApiListen::Unix(b)) => a == b,
+        (Listen::Abstract(a), ApiListen::Abstract(b)) => a == b,
+        _ => false,
+    }
+}
+
+fn is_same(a: &ApiListen, b: &ApiListen) -> bool {
+    match (a, b) {
+        (ApiListen::Tcp(a), ApiListen::Tcp(b)) => {
+            a.port() == b.port() && a.port() != 0 && overlap(a.ip(), b.ip())
+        }
+        (a, b) => a == b,
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Inbound, Listen, Outbound};
 use crate::address::{Destination, Host};
 use crate::protocol::InboundSettings;
 use crate::report::Report;
+use crate::routing;
 use crate::seam::FallbackTarget;
 use crate::transport::{ServerCarrier, site};
 
@@ -28,7 +29,6 @@ const PUBLISHED: [Uuid; 8] = [
 const LONGEST_WAY: usize = 16;
 
 pub(crate) fn warn_of_inbound(inbound: &Inbound, report: &Report) {
-    warn_of_door(inbound, report);
     let Some(ids) = inbound.protocol.ids() else {
         return;
     };
@@ -49,8 +49,21 @@ pub(crate) fn warn_of_inbound(inbound: &Inbound, report: &Report) {
     }
 }
 
-/// A door that leads to itself. Only a rule that takes its connections elsewhere ends that.
-fn warn_of_door(inbound: &Inbound, report: &Report) {
+/// A door that leads to itself. Only a rule that takes its connections elsewhere ends that: one that names it is meant to.
+pub(crate) fn warn_of_door(inbound: &Inbound, routing: &routing::Settings, report: &Report) {
+    let is_named = |tag: &str| {
+        let mut rules = routing.rules.iter();
+        rules.any(|rule| {
+            rule.conditions
+                .inbounds
+                .value
+                .iter()
+                .any(|name| name == tag)
+        })
+    };
+    if inbound.tag.as_deref().is_some_and(is_named) {
+        return;
+    }
     let (InboundSettings::Dokodemo(door), Listen::Ip(ip)) = (&inbound.protocol, &inbound.listen)
     else {
         return;

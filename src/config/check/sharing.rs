@@ -2,7 +2,8 @@
 
 use crate::config::{Inbound, Listen};
 use crate::report::{Path, Report};
-use crate::transport::tls::{self, KeyPair, SelfSigned, acme};
+use crate::transport::Asked;
+use crate::transport::tls::{self, KeyPair, SelfSigned, Versions, acme};
 
 /// Puts inbounds that share a place behind the first of them.
 pub fn share(inbounds: Vec<Inbound>) -> Vec<Inbound> {
@@ -79,13 +80,17 @@ pub(super) fn check_front(first: Sharer<'_>, later: Sharer<'_>, place: &str, rep
     }
     match (&a.security, &b.security) {
         (Some(x), Some(y)) => {
+            let versions = match [x.versions, y.versions].contains(&Versions::Only13) {
+                true => "minVersion",
+                false => "maxVersion",
+            };
             for (is_other, key) in [
                 (x.client_auth != y.client_auth, "verifyClientCertificate"),
                 (
                     x.reject_unknown_sni != y.reject_unknown_sni,
                     "rejectUnknownSni",
                 ),
-                (x.versions != y.versions, "minVersion"),
+                (x.versions != y.versions, versions),
                 (x.early_data != y.early_data, "earlyData"),
             ] {
                 if is_other {
@@ -105,25 +110,28 @@ pub(super) fn check_front(first: Sharer<'_>, later: Sharer<'_>, place: &str, rep
 pub(super) fn check_requests(a: Sharer<'_>, b: Sharer<'_>, place: &str, report: &Report) {
     let earlier = a.inbound.transport.carrier.asked();
     for asked in b.inbound.transport.carrier.asked() {
-        if !earlier.contains(&asked) {
+        let Some(before) = earlier.iter().find(|before| before.is_as(&asked)) else {
             continue;
-        }
-        let [settings, key] = match asked.network {
-            "ws" => ["wsSettings", "path"],
-            "httpupgrade" => ["httpupgradeSettings", "path"],
-            "grpc" => ["grpcSettings", "serviceName"],
-            _ => ["httpSettings", "path"],
         };
-        let at = |one: Sharer<'_>| one.stream().key(settings).key(key);
-        let host = asked.host.map(|host| format!(" for {host}"));
+        let at = |one: Sharer<'_>, asked: &Asked| {
+            let [settings, key] = match asked.network {
+                "ws" => ["wsSettings", "path"],
+                "mws" => ["mwsSettings", "path"],
+                "httpupgrade" => ["httpupgradeSettings", "path"],
+                "grpc" => ["grpcSettings", "serviceName"],
+                _ => ["httpSettings", "path"],
+            };
+            one.stream().key(settings).key(key)
+        };
+        let host = asked.host.as_ref().map(|host| format!(" for {host}"));
         let text = format!(
             "`{}`{} over `{}` is that of {} as well, and both listen on {place}: expected another path, host or transport",
             asked.path.escape_debug(),
             host.unwrap_or_default(),
             asked.network,
-            at(a)
+            at(a, before)
         );
-        report.error(&at(b), text);
+        report.error(&at(b, &asked), text);
         break;
     }
     let (Some(x), Some(y)) = (&a.inbound.transport.security, &b.inbound.transport.security) else {

@@ -513,8 +513,6 @@ pub(in crate::dialect) fn tls(carrier: &ClientCarrier, keys: &Keys) -> tls::Clie
     }
 }
 
-pub(in crate::dialect) const NOT_BROWSERS: &str =
-    "the handshakes of browsers are not imitated, this program's own takes its place";
 pub(in crate::dialect) const NO_REALITY: &str =
     "REALITY is not built, and its servers understand nothing else";
 pub(in crate::dialect) const NO_ECH: &str = "Encrypted Client Hello is not built, and without it everybody on the way could read the server's name";

@@ -19,7 +19,7 @@ use super::clients::{groups, lost};
 use super::links::{self, links_in};
 use super::tree::keys::Notes;
 use super::tree::places::placed;
-use super::v2ray::json::{Text, tidy};
+use super::v2ray::json::{NO_EFFECT, Text, tidy};
 use super::v2ray::{self, Input};
 use super::{clash, gost, singbox};
 use crate::config::{Config, LogTarget, Outbound};
@@ -81,6 +81,8 @@ pub struct Read {
     /// Those of it by which sessions go another way than was meant: what should go straight there goes to a
     /// server, say, or what should come in here does not.
     pub astray: Vec<Message>,
+    /// What a config.json says that does nothing here, and that no other form is told of.
+    no_effect: Vec<String>,
     /// The rules of another form, as `routing`; of gost's and of a list all of it, as a config.json.
     routing: Option<Value>,
 }
@@ -138,6 +140,7 @@ pub fn read_as(form: Form, text: &str, name: &str, files: Files<'_>) -> Result<R
         config,
         left_out,
         astray,
+        no_effect: Vec::new(),
         routing,
     })
 }
@@ -167,6 +170,9 @@ fn of_v2ray(text: &str, name: &str) -> Result<Read, Vec<Message>> {
         messages.push(Message::of_file(name, text.to_owned()));
         return Err(messages);
     }
+    let without_effect = |message: &&Message| message.text.contains(NO_EFFECT);
+    let no_effect = loaded.warnings.iter().filter(without_effect);
+    let no_effect = no_effect.map(|message| message.line.clone()).collect();
     let warnings = loaded.warnings.into_iter();
     let left_out: Vec<Message> = warnings
         .filter(|message| message.line.contains("LEFT OUT"))
@@ -185,6 +191,7 @@ fn of_v2ray(text: &str, name: &str) -> Result<Read, Vec<Message>> {
         config,
         astray: left_out.clone(),
         left_out,
+        no_effect,
         routing: None,
     })
 }
@@ -245,6 +252,7 @@ fn of_gost(text: &str, name: &str) -> Result<Read, Vec<Message>> {
                 config,
                 astray: left_out.clone(),
                 left_out,
+                no_effect: Vec::new(),
                 routing: Some(value),
             })
         }
@@ -339,7 +347,10 @@ impl Read {
 ///
 /// When nothing of it has a word there.
 pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<String>> {
-    let mut left_out = Vec::new();
+    let mut left_out = match target {
+        Target::Config | Target::V5 => Vec::new(),
+        _ => read.no_effect.clone(),
+    };
     let config = &read.config;
     let text = match target {
         // Nothing is lost of what is one already.

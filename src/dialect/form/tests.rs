@@ -235,7 +235,6 @@ fn what_mihomo_s_documentation_has_is_read() {
         "dns: it is not carried over",
         "proxies[11].flow: this flow is not built",
         "proxies[12].type: `hysteria2` is not built",
-        "client-fingerprint: the handshakes of browsers",
         "proxy-groups[1]: `url-test`: nothing leads to `auto` here, which is left out",
         "rules[2]: 1 rule of kind `RULE-SET`, beginning here: not carried over",
         "external-controller",
@@ -243,6 +242,47 @@ fn what_mihomo_s_documentation_has_is_read() {
         assert!(lines.contains(part), "{part}\n{lines}");
     }
     assert!(!lines.contains(ID) && !lines.contains("sesame"), "{lines}");
+}
+
+#[test]
+fn whose_handshake_is_imitated_is_carried_over() {
+    let tls = json!({"serverName": "s.example", "fingerprint": "firefox"});
+    let text = json!({"outbounds": [{"protocol": "trojan", "tag": "a",
+        "settings": {"servers": [{"address": "a.example", "port": 443, "password": "p"}]},
+        "streamSettings": {"security": "tls", "tlsSettings": tls}}]})
+    .to_string();
+    let mut read = read_text(&text);
+    for target in [Target::Clash, Target::Links, Target::Config] {
+        let written = write(&read, &text, target).unwrap();
+        assert_eq!(written.left_out, [""; 0], "{target:?}");
+        assert!(
+            written.text.contains("firefox"),
+            "{target:?}: {}",
+            written.text
+        );
+        read = read_text(&written.text);
+        let tls = read.config.outbounds[0]
+            .transport
+            .security
+            .as_ref()
+            .unwrap();
+        assert_eq!(tls.fingerprint.as_deref(), Some("firefox"), "{target:?}");
+        assert_eq!(read.left_out_lines(), [""; 0], "{target:?}");
+    }
+    let sing_box = write(&read, &text, Target::SingBox)
+        .unwrap()
+        .left_out
+        .join("\n");
+    assert!(sing_box.contains("tlsSettings.fingerprint"), "{sing_box}");
+    // What does nothing here is told where it gets lost.
+    let text = text.replace(
+        r#""fingerprint":"firefox""#,
+        r#""cipherSuites":"TLS_AES_128_GCM_SHA256""#,
+    );
+    let read = read_text(&text);
+    let told = |target| write(&read, &text, target).unwrap().left_out.join("\n");
+    assert!(told(Target::Clash).contains("cipherSuites"));
+    assert!(!told(Target::Config).contains("cipherSuites"));
 }
 
 #[test]

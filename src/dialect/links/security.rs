@@ -44,7 +44,7 @@ pub(super) fn read(
     match &*word {
         "none" | "0" | "false" | "null" => {
             // What forms leave in their fields.
-            params.first(&["sni", "peer", "alpn", "fp", "pcs", "vcn"]);
+            params.first(&["sni", "peer", "alpn", "fp", "pcs", "vcn", "host"]);
             params.first(&INSECURE);
             Some(None)
         }
@@ -63,18 +63,15 @@ pub(super) fn read(
 
 fn tls(params: &mut Params, carrier: &ClientCarrier, said: &mut Said) -> Option<ClientSettings> {
     let name = params.first(&["sni", "peer"]);
+    let beside = host_beside(carrier, params);
     let server_name = match &name {
         Some(param) => Some(host(param, param.text.trim(), said)?),
-        None => asked_host(carrier),
+        None => asked_host(carrier).or(beside),
     };
-    if let Some(fp) = params.take("fp") {
-        said.left_out(
-            &fp.label,
-            "the handshakes of browsers are not imitated, this program's own takes its place",
-        );
-    }
+    let fingerprint = params.text("fp").map(|fp| fp.to_ascii_lowercase());
     let mut settings = ClientSettings {
         server_name,
+        fingerprint: fingerprint.filter(|fp| fp != "unsafe"),
         alpn: default_alpn(carrier),
         ..ClientSettings::default()
     };
@@ -125,6 +122,17 @@ pub(in crate::dialect) fn asked_host(carrier: &ClientCarrier) -> Option<Host> {
     Host::parse(without_port(host)).ok()
 }
 
+/// As [`asked_host`], of links alone, as v2rayN has it: gRPC's authority, and a `host` that nothing carries.
+fn host_beside(carrier: &ClientCarrier, params: &mut Params) -> Option<Host> {
+    let text = match carrier {
+        ClientCarrier::Grpc(grpc) => grpc.authority.clone()?,
+        ClientCarrier::Raw => params.text("host")?,
+        _ => return None,
+    };
+    let first = text.split(',').next().unwrap_or_default();
+    Host::parse(without_port(first.trim())).ok()
+}
+
 fn host(param: &Param, text: &str, said: &mut Said) -> Option<Host> {
     let host = Host::parse(text);
     let text = text.escape_debug();
@@ -155,6 +163,9 @@ pub(super) fn write(
         for key in ["allowInsecure", "insecure"] {
             params.push((key, "1".to_owned()));
         }
+    }
+    if let Some(fingerprint) = &tls.fingerprint {
+        params.push(("fp", fingerprint.clone()));
     }
     if !tls.certificate_pins.is_empty() {
         let pins: Vec<String> = tls.certificate_pins.iter().map(|pin| hex(pin)).collect();

@@ -320,7 +320,8 @@ fn a_host_stands_for_the_name_of_a_server_that_has_none() {
             Some("other.example"),
         ),
         ("type=ws", None),
-        ("type=tcp&host=my.example", None),
+        ("type=tcp&host=my.example", Some("my.example")),
+        ("type=grpc&authority=my.example", Some("my.example")),
     ] {
         assert_eq!(name(more).as_deref(), expected, "{more}");
     }

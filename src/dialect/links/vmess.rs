@@ -117,6 +117,9 @@ fn params_of_json(map: &Map<String, Value>, said: &mut Said) -> Params {
         .to_ascii_lowercase();
     let is_grpc = net == "grpc" || net == "gun";
     let is_first_version = text(map, "v", said).is_none_or(|v| v.trim() == "1");
+    // v2rayN reads gRPC's mode from `type` alone; others write `mode`, and `none` there.
+    let has_mode =
+        is_grpc && text(map, "type", said).is_some_and(|text| !text.eq_ignore_ascii_case("none"));
     for (key, value) in map {
         let is_known = KNOWN.iter().any(|known| key.eq_ignore_ascii_case(known));
         if value.is_object() && !is_known {
@@ -129,6 +132,8 @@ fn params_of_json(map: &Map<String, Value>, said: &mut Said) -> Params {
         let name = match &*key.to_ascii_lowercase() {
             "v" | "ps" | "add" | "port" | "id" => continue,
             "net" => "type",
+            "type" if is_grpc && !has_mode => continue,
+            "mode" if has_mode => continue,
             "type" if is_grpc => "mode",
             "type" => "headerType",
             "path" if is_grpc => "serviceName",
@@ -137,7 +142,11 @@ fn params_of_json(map: &Map<String, Value>, said: &mut Said) -> Params {
             "aid" => "alterId",
             "scy" | "security" | "cipher" => "encryption",
             "host" if is_first_version && value.contains(';') => {
-                let (host, path) = value.split_once(';').unwrap_or_default();
+                // v2rayN's own order is the other one.
+                let (host, path) = match value.split_once(';').unwrap_or_default() {
+                    (path, host) if path.starts_with('/') => (host, path),
+                    parts => parts,
+                };
                 params.push("host", key, host, said);
                 params.push("path", key, path, said);
                 continue;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::dialect::clients::nodes::{self, NO_ECH, NO_REALITY, NOT_BROWSERS};
+use crate::dialect::clients::nodes::{self, NO_ECH, NO_REALITY};
 use crate::dialect::form::Files;
 use crate::dialect::tree::keys::Keys;
 use crate::transport::ClientCarrier;
@@ -40,7 +40,11 @@ pub(super) fn read(
         &own,
         "certificates of clients are not carried over, and the server asks for one",
     );
-    tls.no_word(&["utls"], NOT_BROWSERS);
+    if let Some(utls) = tls.enabled("utls", "enabled") {
+        let named = utls.word("fingerprint");
+        settings.fingerprint = Some(named.unwrap_or_else(|| "chrome".to_owned()));
+        utls.finish();
+    }
     tls.no_word(&["disable_sni"], "the server's name is always said");
     tls.no_word(
         &["cipher_suites", "curve_preferences"],

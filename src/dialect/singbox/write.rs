@@ -368,6 +368,10 @@ fn tls(transport: &ClientSettings, said: &mut Said) -> Option<Value> {
             said.left_out(part, "where sing-box is given authorities it does not believe those of the system besides");
         }
     }
+    if tls.fingerprint.is_some() {
+        let text = "a sing-box that was not built with `utls` does not start with it: it sends a handshake of its own";
+        said.left_out("streamSettings.tlsSettings.fingerprint", text);
+    }
     match tls.versions {
         Versions::Both => {}
         Versions::Only12 => put("max_version", "1.2".into()),

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::config::check::{self, Tags};
 use crate::config::exposure::{self, Leads};
-use crate::config::{self, Config, Draft, Inbound, Outbound, Through};
+use crate::config::{self, Config, Draft, Inbound, Outbound, Through, traps};
 use crate::dialect::v2ray::json::{Kind, Node, Object};
 use crate::matching::{Geodata, geodata};
 use crate::protocol::{OutboundSettings, blackhole};
@@ -105,6 +105,7 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
         &routing,
         report,
     );
+    check::own_places(api.as_ref(), metrics.as_ref(), &inbounds, report);
     let (policy, stats) = policy::read(&root);
     let limits = limits::read(&root);
     let state = state(&root);
@@ -117,6 +118,7 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
         .collect();
     let mut told = false;
     for inbound in inbounds.iter().filter_map(|draft| draft.part.as_ref()) {
+        traps::warn_of_door(inbound, &routing, report);
         let leads = api_tag.as_ref().map_or(Leads::Nobody, |tag| {
             exposure::leads(&routing, inbound, tag, &loopbacks)
         });

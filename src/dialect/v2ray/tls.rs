@@ -11,7 +11,7 @@ use crate::address::Host;
 use crate::dialect::v2ray::json::{Node, Object, Report, StringList, one_of_or};
 use crate::dialect::v2ray::protocols::parts_of_address;
 use crate::transport::tls::{
-    BuildError, ClientAuth, ClientSettings, SelfSigned, ServerSettings, Versions,
+    BuildError, ClientAuth, ClientSettings, NOT_BROWSERS, SelfSigned, ServerSettings, Versions,
 };
 use certificates::Certificates;
 
@@ -105,6 +105,7 @@ pub(super) fn client(settings: Option<&Node>, http_1_1: bool) -> Option<ClientSe
         allow_insecure: read.allow_insecure,
         pins: read.pins,
         certificate_pins: read.certificate_pins,
+        fingerprint: read.fingerprint,
         verify_names: read.verify_names,
         certificate: read.certificates.own.into_iter().next(),
         alpn: read.alpn,
@@ -124,6 +125,7 @@ struct Both {
     disable_system_root: bool,
     pins: Vec<[u8; 32]>,
     certificate_pins: Vec<[u8; 32]>,
+    fingerprint: Option<String>,
     verify_names: Vec<Host>,
     self_signed: bool,
     verify_client: bool,
@@ -145,6 +147,7 @@ impl Both {
             disable_system_root: object.read_or("disableSystemRoot", false),
             pins,
             certificate_pins: read_certificate_pins(object),
+            fingerprint: read_fingerprint(object),
             verify_names: read_verify_names(object),
             self_signed: object.read_or("selfSigned", false),
             verify_client: object.read_or("verifyClientCertificate", false),
@@ -167,7 +170,6 @@ impl Both {
         }
         object.no_effect(&[
             "allowInsecureCiphers",
-            "fingerprint",
             "cipherSuites",
             "preferServerCipherSuites",
             "curvePreferences",
@@ -190,6 +192,17 @@ fn make(node: &Node, self_signed: &SelfSigned) -> Option<()> {
          \"pinnedPeerCertificateChainSha256\": [\"{pin}\"]"
     ));
     Some(())
+}
+
+/// That of a program that imitates nobody is none.
+fn read_fingerprint(object: &Object) -> Option<String> {
+    let node = object.get("fingerprint")?;
+    let text = node.value.as_str()?.trim();
+    if text.is_empty() || text.eq_ignore_ascii_case("unsafe") {
+        return None;
+    }
+    node.warn(NOT_BROWSERS);
+    Some(text.to_ascii_lowercase())
 }
 
 fn read_alpn(object: &Object, http_1_1: bool) -> Vec<String> {

@@ -13,6 +13,17 @@ pub struct Asked {
     pub host: Option<String>,
 }
 
+impl Asked {
+    /// Whether no request tells one from the other. What is inside a WebSocket, nobody says when it is asked for.
+    pub fn is_as(&self, other: &Self) -> bool {
+        let network = |one: &Self| match one.network {
+            "mws" => "ws",
+            network => network,
+        };
+        network(self) == network(other) && self.path == other.path && self.host == other.host
+    }
+}
+
 impl ServerCarrier {
     /// What requests ask for; nothing where a carrier does not begin with one.
     pub fn asked(&self) -> Vec<Asked> {

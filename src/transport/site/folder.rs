@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE,
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
@@ -46,12 +46,22 @@ impl Folder {
         if !headers.get(RANGE).is_some_and(is_in_bytes) {
             headers.remove(RANGE);
         }
-        let mut response = self.ask(&request.method, &uri, headers.clone()).await;
+        let response = self.ask(&request.method, &uri, headers.clone()).await;
         if !is_still(headers.get(IF_RANGE), &response) {
             headers.remove(RANGE);
-            response = self.ask(&request.method, &uri, headers).await;
+            return self.ask(&request.method, &uri, headers).await;
         }
-        response
+        match whole_of(headers.get(RANGE), &response) {
+            Some(Whole::Range) => {
+                headers.insert(RANGE, HeaderValue::from_static("bytes=0-"));
+                self.ask(&request.method, &uri, headers).await
+            }
+            Some(Whole::Nothing) => {
+                headers.remove(RANGE);
+                self.ask(&request.method, &uri, headers).await
+            }
+            None => response,
+        }
     }
 
     async fn ask(&self, method: &Method, uri: &Uri, headers: HeaderMap) -> Response<Body> {
@@ -144,6 +154,29 @@ fn is_still(had: Option<&HeaderValue>, response: &Response<Body>) -> bool {
     };
     let mut is = [ETAG, LAST_MODIFIED].into_iter();
     is.any(|name| response.headers().get(name) == Some(had))
+}
+
+/// What is asked for anew where the library answers a range otherwise than RFC 9110, section 14.1.2, has it.
+enum Whole {
+    /// The last bytes, more than there are: those that there are.
+    Range,
+    /// An empty file has no first byte.
+    Nothing,
+}
+
+fn whole_of(range: Option<&HeaderValue>, response: &Response<Body>) -> Option<Whole> {
+    let last = range?.to_str().ok()?.strip_prefix("bytes=-");
+    let last: Option<u64> = last.and_then(|last| last.trim().parse().ok());
+    let size = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
+    let is_empty = size.ends_with("/0");
+    match response.status() {
+        StatusCode::PARTIAL_CONTENT if is_empty => Some(Whole::Nothing),
+        StatusCode::RANGE_NOT_SATISFIABLE if last.is_some_and(|last| last > 0) => match is_empty {
+            true => Some(Whole::Nothing),
+            false => Some(Whole::Range),
+        },
+        _ => None,
+    }
 }
 
 #[cfg(test)]

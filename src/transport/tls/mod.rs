@@ -35,7 +35,9 @@ pub use issue::self_signed_pem;
 pub use key_pair::{KeyPair, Remarks, SelfSigned, Shown};
 pub use outbound::Outbound;
 pub use seen::{Leaf, Seen};
-pub use settings::{Authorities, ClientAuth, ClientSettings, ServerSettings, Versions};
+pub use settings::{
+    Authorities, ClientAuth, ClientSettings, NOT_BROWSERS, ServerSettings, Versions,
+};
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

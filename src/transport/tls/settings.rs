@@ -64,6 +64,8 @@ pub struct ClientSettings {
     /// `pinnedPeerCertSha256`, Xray's: SHA-256 of certificates. The server's own is one of them, or an authority among
     /// them has issued it.
     pub certificate_pins: Vec<[u8; 32]>,
+    /// `fingerprint`: whose handshake others imitate. It is kept for them; what is sent is this program's own.
+    pub fingerprint: Option<String>,
     /// `verifyPeerCertByName`, Xray's: names of which the certificate must have one; without any, the server's name.
     pub verify_names: Vec<Host>,
     /// `certificates` with `usage: encipherment`: shown to a server that asks for one.
@@ -76,6 +78,10 @@ pub struct ClientSettings {
     /// Who records it can send it again, and it is the server that must not take it twice.
     pub early_data: bool,
 }
+
+/// What is said where [`ClientSettings::fingerprint`] is some browser's.
+pub const NOT_BROWSERS: &str =
+    "the handshakes of browsers are not imitated, this program's own takes its place";
 
 /// Whether clients must show a certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,6 +138,7 @@ impl Default for ClientSettings {
             any_name: false,
             pins: Vec::new(),
             certificate_pins: Vec::new(),
+            fingerprint: None,
             verify_names: Vec::new(),
             certificate: None,
             alpn: default_alpn(),

@@ -37,9 +37,10 @@ pub(in crate::dialect) fn read(node: &Node, notes: &Notes) -> Option<Outbound> {
     keys.no_word(&["ip-version"], "the addresses of a name are raced here");
     let text = "mihomo's own multiplexing is not built, each session has a connection: servers take either";
     keys.no_word(&["smux"], text);
-    keys.no_word(&["client-fingerprint"], nodes::NOT_BROWSERS);
     // mihomo takes all fields of a transport, whichever it is.
     keys.silent(&[
+        // Of TLS, where there is any.
+        "client-fingerprint",
         "network",
         "ws-opts",
         "h2-opts",

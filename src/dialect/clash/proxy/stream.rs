@@ -243,6 +243,8 @@ pub(super) fn tls(
         None if name == "servername" => asked_host(carrier),
         None => None,
     };
+    let imitated = keys.word("client-fingerprint");
+    settings.fingerprint = imitated.filter(|name| name != "none");
     if let Some(text) = keys.text("fingerprint") {
         match hash_of_hex(text) {
             Some(pin) => settings.certificate_pins.push(pin),

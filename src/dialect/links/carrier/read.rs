@@ -68,7 +68,8 @@ fn read_tcp(params: &mut Params, said: &mut Said) -> Option<ClientCarrier> {
     match &*word.to_ascii_lowercase() {
         "none" => {
             // What forms leave in their fields.
-            params.first(&["host", "path"]);
+            // `host` may yet name the server in TLS.
+            params.take("path");
             Some(ClientCarrier::Raw)
         }
         "http" => {

@@ -276,8 +276,11 @@ fn tls(own: &Part<'_>) -> Map<String, Value> {
     if !certificates.is_empty() {
         settings.insert("certificate".to_owned(), certificates.into());
     }
+    if !own.word(&["fingerprint"]).is_empty() {
+        let text = "there is no word for it beside `tls`: V2Ray 5 sends a handshake of its own";
+        own.lost("fingerprint", text);
+    }
     own.silent(&[
-        "fingerprint",
         "enableSessionResumption",
         "disableSessionResumption",
         "allowInsecureCiphers",

@@ -15,8 +15,8 @@ mod spans;
 mod text;
 mod tidy;
 
-pub use object::Object;
 pub(in crate::dialect::v2ray) use object::is_spelling_of;
+pub use object::{NO_EFFECT, Object};
 pub use rate::Rate;
 pub use scalar::{Port, PortList, PortRanges, Setting, StringList, found, from_environment};
 pub use spans::Spans;

@@ -15,6 +15,9 @@ pub struct Object<'a> {
     known: RefCell<Vec<&'static str>>,
 }
 
+/// What is said of a key that V2Ray knows and that does nothing here.
+pub const NO_EFFECT: &str = "this feature is not built yet, the key has no effect";
+
 impl<'a> Object<'a> {
     pub(super) fn new(node: Node<'a>, map: &'a Map<String, Value>) -> Self {
         Self {
@@ -128,7 +131,7 @@ impl<'a> Object<'a> {
             if let Some(node) = self.get(key)
                 && asks_for_something(node.value)
             {
-                node.warn("this feature is not built yet, the key has no effect");
+                node.warn(NO_EFFECT);
             }
         }
     }

@@ -255,6 +255,9 @@ fn tls(tls: &tls::ClientSettings, is_upgrade: bool) -> Map<String, Value> {
         let pins: Vec<String> = tls.certificate_pins.iter().map(hex).collect();
         put("pinnedPeerCertSha256", pins.join(",").into());
     }
+    if let Some(fingerprint) = &tls.fingerprint {
+        put("fingerprint", fingerprint.as_str().into());
+    }
     if !tls.verify_names.is_empty() {
         let names: Vec<String> = tls.verify_names.iter().map(bare).collect();
         put("verifyPeerCertByName", names.join(",").into());

@@ -51,6 +51,9 @@ pub(super) fn tls(
         let hex: String = pin.iter().map(|byte| format!("{byte:02x}")).collect();
         value["fingerprint"] = hex.into();
     }
+    if let Some(fingerprint) = &tls.fingerprint {
+        value["client-fingerprint"] = fingerprint.as_str().into();
+    }
     if !tls.authorities.0.is_empty() {
         said.left_out(
             "streamSettings.tlsSettings.certificates",
