@@ -74,6 +74,44 @@ async fn through(stage: &mut Stage, vmess: &Vmess, port: u16, freedom: Value) ->
     seen
 }
 
+/// The same of a client whose own connections are cut.
+async fn masked(stage: &mut Stage, vmess: &Vmess, port: u16, settings: Value) -> Seen {
+    let (front, seen) = tap(port).await;
+    let socks = free_port();
+    let mut config = vmess.client(Mobula, socks, front);
+    let noise =
+        json!({"type": "noise", "settings": {"noise": [{"rand": "10-20", "delay": "10-16"}]}});
+    config["outbounds"][0]["streamSettings"]["finalmask"] =
+        json!({"tcp": [{"type": "fragment", "settings": settings}], "udp": [noise]});
+    let name = format!("client-{socks}");
+    stage.run(Mobula, &name, &config, &[socks]).await;
+    traffic::word(socks, &To::Ip(traffic::echo().await)).await;
+    traffic::both_ways(socks, 300_000).await;
+    seen
+}
+
+#[tokio::test]
+async fn finalmask_cuts_an_outbounds_own_connections() {
+    let mut stage = Stage::new();
+    let (vmess, port) = v2ray_with_tls(&mut stage).await;
+    let settings = json!({"packets": "tlshello", "length": "9", "delay": "9", "lengths": ["20", "40-50"],
+        "delays": ["5"], "maxSplit": 0});
+    let seen = masked(&mut stage, &vmess, port, settings).await;
+    let first: Vec<u8> = seen
+        .lock()
+        .unwrap()
+        .iter()
+        .flat_map(|(_, bytes)| bytes.clone())
+        .collect();
+    let records = handshake_records(&first);
+    assert!(records.len() > 4 && records[0] == 20, "{records:?}");
+    let (_, middle) = records[1..].split_last().unwrap();
+    assert!(
+        middle.iter().all(|len| (40..=50).contains(len)),
+        "{records:?}"
+    );
+}
+
 async fn v2ray_with_tls(stage: &mut Stage) -> (Vmess, u16) {
     let (vmess, port) = (Vmess::wss(stage), free_port());
     let config = vmess.server(V2ray445, port);

@@ -10,6 +10,8 @@ mod counted;
 pub mod ended;
 mod foreign;
 mod forward;
+#[cfg(feature = "app")]
+pub mod fragment;
 mod goodbye;
 pub mod handshakes;
 mod linger;

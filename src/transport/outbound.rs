@@ -12,12 +12,14 @@ use super::{
 use crate::address::{Destination, Host};
 use crate::cause::{DialError, TcpError};
 use crate::dns::Lookup;
+use crate::io::fragment::{Fragment, Fragmented};
 use crate::io::{Closing, Link, PeerClock};
 
 /// The client side of `streamSettings`, with the connections that its links share; by default plain TCP.
 #[derive(Default)]
 pub struct Outbound {
     pub sockopt: tcp::SockOpt,
+    fragment: Option<Fragment>,
     tls: Option<tls::Outbound>,
     /// What TLS asks for, where that is not the address.
     server_name: Option<String>,
@@ -98,6 +100,7 @@ impl Outbound {
         };
         Ok(Self {
             sockopt: settings.sockopt,
+            fragment: settings.fragment,
             tls: tls.as_ref().map(tls::Outbound::new).transpose()?,
             server_name,
             carrier: match settings.carrier {
@@ -309,6 +312,10 @@ impl Outbound {
         dial: impl AsyncFnOnce() -> io::Result<Opened>,
     ) -> io::Result<Opened> {
         let (link, limits) = dial().await?;
+        let link = match &self.fragment {
+            Some(fragment) => Link::other(Fragmented::new(link, fragment.clone())),
+            None => link,
+        };
         let link = match &self.tls {
             Some(tls) => tls.wrap(link, server).await.map_err(DialError::from)?,
             None => link,

@@ -7,6 +7,7 @@ use std::fmt;
 use super::{grpc, h2, http_header, http2, httpupgrade, mws, site, tcp, tls, ws};
 use crate::http::Forwarded;
 use crate::http::request::with_slash;
+use crate::io::fragment::Fragment;
 
 /// The server side; by default plain TCP.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,6 +29,8 @@ pub struct ServerSettings {
 pub struct ClientSettings {
     /// `sockopt`, and `sendThrough` of the outbound.
     pub sockopt: tcp::SockOpt,
+    /// `finalmask` of type `fragment`: what is written to the wire is cut.
+    pub fragment: Option<Fragment>,
     /// `security: tls`, with its settings.
     pub security: Option<tls::ClientSettings>,
     /// `network`, with its settings.

@@ -400,6 +400,13 @@ pub(in crate::dialect) struct Options {
     pub(in crate::dialect) mptcp: bool,
 }
 
+/// That what goes over the wire is cut has no word elsewhere.
+pub(in crate::dialect) fn fragment(transport: &ClientTransport, said: &mut Said) {
+    if transport.fragment.is_some() {
+        said.left_out("streamSettings.finalmask", NO_WORD);
+    }
+}
+
 /// Tells of the others.
 pub(in crate::dialect) fn sockopt(sockopt: &SockOpt, said: &mut Said) -> Options {
     let kept = SockOpt {

@@ -91,10 +91,12 @@ pub(in crate::dialect) fn tunnel(
 ) -> Option<(ClientSettings, Option<mux::Settings>)> {
     let carrier = carrier::read(&mut params, said)?;
     let security = security::read(&mut params, &carrier, unsaid, said)?;
+    let fragment = security::mask(&mut params, said);
     let mux = datagrams(&mut params, said)?;
     params.finish(said);
     let transport = ClientSettings {
         security,
+        fragment,
         carrier,
         ..ClientSettings::default()
     };

@@ -3,8 +3,9 @@
 use super::params::{Param, Params};
 use super::said::Said;
 use crate::address::{Destination, Host};
-use crate::dialect::v2ray::tls::hash_of_hex;
+use crate::dialect::v2ray::{self, tls::hash_of_hex};
 use crate::http::request::without_port;
+use crate::io::fragment::Fragment;
 use crate::transport::tls::{ClientSettings, Versions};
 use crate::transport::{self, ClientCarrier};
 
@@ -33,12 +34,6 @@ pub(super) fn read(
         said.error(
             &ech.label,
             "Encrypted Client Hello is not built, and without it everybody on the way could read the server's name: take it out",
-        );
-    }
-    if let Some(mask) = params.take("fm") {
-        said.error(
-            &mask.label,
-            "disguises of the wire are not built, and a server that has them understands nothing else",
         );
     }
     match &*word {
@@ -140,6 +135,19 @@ fn host(param: &Param, text: &str, said: &mut Said) -> Option<Host> {
         .ok()
 }
 
+/// Reads `fm`, Xray's `finalmask` as JSON.
+pub(super) fn mask(params: &mut Params, said: &mut Said) -> Option<Fragment> {
+    let param = params.take("fm")?;
+    let read = match serde_json::from_str(&param.text) {
+        Ok(value) => v2ray::read_mask(&value),
+        Err(_) => Err(vec!["it is no JSON".to_owned()]),
+    };
+    read.unwrap_or_else(|lines| {
+        lines.iter().for_each(|line| said.error(&param.label, line));
+        None
+    })
+}
+
 /// Writes what seals the tunnel to `to`.
 pub(super) fn write(
     transport: &transport::ClientSettings,
@@ -147,6 +155,9 @@ pub(super) fn write(
     params: &mut Vec<(&'static str, String)>,
     said: &mut Said,
 ) {
+    if let Some(fragment) = &transport.fragment {
+        params.push(("fm", v2ray::write_mask(fragment).to_string()));
+    }
     let Some(tls) = &transport.security else {
         params.push(("security", "none".to_owned()));
         return;

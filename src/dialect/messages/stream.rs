@@ -54,6 +54,7 @@ pub(super) fn client(message: Option<&StreamConfig>, at: &At) -> Option<ClientSe
     let carrier = parts.carrier.client(at)?;
     let socket = message.socket_settings.as_ref();
     Some(ClientSettings {
+        fragment: None,
         sockopt: match socket {
             Some(socket) => sockopt(socket, at)?,
             None => SockOpt::default(),

@@ -74,6 +74,7 @@ fn client(
         }),
     };
     let transport = transport::ClientSettings {
+        fragment: None,
         sockopt,
         security,
         carrier,

@@ -295,6 +295,7 @@ fn dressed(outbound: &Outbound, value: &mut Value, said: &mut Said) {
         value["detour"] = json!(&*through.tag);
     }
     lost::strategy(outbound, said);
+    lost::fragment(transport, said);
     let options = lost::sockopt(&transport.sockopt, said);
     if let Some(device) = options.device {
         value["bind_interface"] = device.into();

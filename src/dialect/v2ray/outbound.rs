@@ -14,7 +14,7 @@ use crate::mux;
 use crate::protocol::OutboundSettings;
 
 pub(super) fn read(object: Object) -> Option<Outbound> {
-    let protocol = protocols::outbound(&object);
+    let mut protocol = protocols::outbound(&object);
     let mut transport = stream_settings::client(object.get("streamSettings").as_ref());
     if let Some(node) = object.get("sendThrough")
         && let Some(ip) = send_through(&node)
@@ -29,6 +29,13 @@ pub(super) fn read(object: Object) -> Option<Outbound> {
         }
         proxy.silent(&["tag"]);
         proxy.finish();
+    }
+    // Between it and its targets there is nothing else.
+    if let (Some(OutboundSettings::Freedom(freedom)), Some(transport)) =
+        (&mut protocol, &mut transport)
+        && let Some(fragment) = transport.fragment.take()
+    {
+        freedom.fragment.get_or_insert(fragment);
     }
     let mux = mux(&object, protocol.as_ref());
     let strategy = object.first(&["domainStrategy", "targetStrategy"]);

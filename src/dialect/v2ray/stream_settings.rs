@@ -4,7 +4,7 @@
 //! `transportSettings`, `securitySettings` and `socketSettings`; Xray also `method`, `raw` and `rawSettings`. Every
 //! spelling is read.
 
-use super::{domain_socket, grpc, h2, httpupgrade, mws, site, sockopt, tcp, tls, ws};
+use super::{domain_socket, finalmask, grpc, h2, httpupgrade, mws, site, sockopt, tcp, tls, ws};
 use crate::dialect::v2ray::json::{Node, Object, did_you_mean, one_of};
 use crate::transport::{ClientCarrier, ClientSettings, ServerCarrier, ServerSettings};
 
@@ -103,6 +103,7 @@ pub(super) fn server(settings: Option<&Node>) -> Option<ServerSettings> {
         // What is below it the inbound has read, as its own place.
         Network::DomainSocket => Some(ServerCarrier::Raw),
     };
+    finalmask::server(&object);
     object.finish();
     Some(ServerSettings {
         sockopt: sockopt.unwrap_or_default(),
@@ -154,9 +155,11 @@ pub(super) fn client(settings: Option<&Node>) -> Option<ClientSettings> {
     if let Some(node) = object.get("fallback") {
         node.warn("a site is for inbounds, the key has no effect here");
     }
+    let fragment = finalmask::client(&object);
     object.finish();
     Some(ClientSettings {
         sockopt: sockopt.unwrap_or_default(),
+        fragment,
         security: security?,
         carrier: carrier?,
     })
@@ -217,10 +220,6 @@ impl<'a> Parts<'a> {
             without_alpn,
             sockopt: object.first(&["sockopt", "socketSettings"]),
         };
-        object.refuse(
-            "finalmask",
-            "disguises of the wire are not built, and a peer that has them understands nothing else: take it out on both ends",
-        );
         traps(object, network);
         // Of a transport that is not in use nothing is judged.
         object.silent(&[

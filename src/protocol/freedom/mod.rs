@@ -1,7 +1,5 @@
 //! freedom: straight to the target.
 
-mod between;
-mod fragment;
 mod gated;
 mod names;
 mod noise;
@@ -11,14 +9,13 @@ mod settings;
 
 use std::sync::Arc;
 
-pub use between::{Between, LONGEST_PAUSE_MS};
-pub use fragment::{Cut, Fragment};
 pub use noise::{Content, Family, LARGEST_DATAGRAM, MOST_NOISES, Noise};
 pub use rules::{Action, FinalRule, FinalRules, Gate};
 pub use settings::{OutboundSettings, Redirect};
 
 use crate::address::{Destination, Network};
 use crate::dns::{Lookup, Strategy};
+use crate::io::fragment::Fragmented;
 use crate::io::{BindUdp, Link, Packets};
 use crate::protocol::bare;
 use crate::seam::ProxyVersion;
@@ -58,8 +55,8 @@ impl Outbound {
 
     /// A link to the target that somebody speaks on, cut as `fragment` says.
     pub fn cut(&self, link: Link) -> Link {
-        match self.0.fragment {
-            Some(fragment) => Link::other(fragment::Fragmented::new(link, fragment)),
+        match &self.0.fragment {
+            Some(fragment) => Link::other(Fragmented::new(link, fragment.clone())),
             None => link,
         }
     }

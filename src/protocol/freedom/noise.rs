@@ -8,10 +8,11 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::time::{Sleep, sleep};
 
+use super::Redirect;
 use super::names::Names;
-use super::{Between, Redirect};
 use crate::address::{Destination, reached_at};
 use crate::dns::Lookup;
+use crate::io::fragment::Between;
 use crate::io::{Packet, Packets, random};
 
 /// One of `noises`.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::address::{Destination, Host};
 use crate::dns::Strategy;
-use crate::protocol::freedom::{FinalRules, Fragment, Noise};
+use crate::io::fragment::Fragment;
+use crate::protocol::freedom::{FinalRules, Noise};
 use crate::seam::ProxyVersion;
 
 /// `settings` of a `freedom` outbound.

@@ -102,6 +102,11 @@ pub(super) fn dialer(
             "{name}.streamSettings.sockopt: there is no word for it"
         ));
     }
+    if transport.fragment.is_some() {
+        lines.push(format!(
+            "{name}.streamSettings.finalmask: there is no word for it"
+        ));
+    }
     let has_tls = transport.security.is_some();
     let mut early = false;
     let mut dialer = match &transport.carrier {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::{host, ports, strategy};
 use crate::address::{self, Destination};
 use crate::dialect::messages::protocols::{trojan_account, vless_account, vmess_account};
+use crate::io::fragment::{Between, Cut, Fragment};
 use crate::matching::Networks;
 use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
@@ -357,11 +358,11 @@ fn direct(settings: &freedom::OutboundSettings) -> proxy::freedom::Config {
     }
 }
 
-fn fragment(fragment: &freedom::Fragment) -> proxy::freedom::Fragment {
+fn fragment(fragment: &Fragment) -> proxy::freedom::Fragment {
     let (packets_from, packets_to) = match fragment.cut {
-        freedom::Cut::All => (0, 0),
-        freedom::Cut::TlsHello => (0, 1),
-        freedom::Cut::Writes { from, to } => (from.into(), to.into()),
+        Cut::All => (0, 0),
+        Cut::TlsHello => (0, 1),
+        Cut::Writes { from, to } => (from.into(), to.into()),
     };
     proxy::freedom::Fragment {
         packets_from,
@@ -378,7 +379,7 @@ fn fragment(fragment: &freedom::Fragment) -> proxy::freedom::Fragment {
 fn noise(noise: &freedom::Noise) -> proxy::freedom::Noise {
     let (length, packet) = match &noise.packet {
         freedom::Content::Random(length) => (*length, Vec::new()),
-        freedom::Content::Given(bytes) => (freedom::Between::default(), bytes.to_vec()),
+        freedom::Content::Given(bytes) => (Between::default(), bytes.to_vec()),
     };
     let apply_to = match noise.to {
         freedom::Family::Any => "ip",

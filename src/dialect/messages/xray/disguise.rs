@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use super::At;
-use crate::protocol::freedom::{
-    Between, Content, Cut, Family, Fragment, LARGEST_DATAGRAM, LONGEST_PAUSE_MS, MOST_NOISES, Noise,
-};
+use crate::io::fragment::{Between, Cut, Fragment, LONGEST_PAUSE_MS};
+use crate::protocol::freedom::{Content, Family, LARGEST_DATAGRAM, MOST_NOISES, Noise};
 use crate::wire::xray::proxy::freedom as wire;
 
 pub(super) fn fragment(told: &wire::Fragment, at: &At) -> Option<Fragment> {
@@ -28,6 +27,8 @@ pub(super) fn fragment(told: &wire::Fragment, at: &At) -> Option<Fragment> {
             LONGEST_PAUSE_MS,
             &at.key("interval_max"),
         )?,
+        more_lengths: Vec::new(),
+        more_intervals: Vec::new(),
         max_split: between(splits_min, splits_max, u32::MAX, &at.key("max_split_max"))?,
     })
 }

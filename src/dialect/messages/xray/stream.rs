@@ -59,6 +59,7 @@ pub(super) fn client(message: Option<&StreamConfig>, at: &At) -> Option<ClientSe
     };
     let parts = Parts::read(message, at)?;
     Some(ClientSettings {
+        fragment: None,
         sockopt: sockopt(message.socket_settings.as_ref(), at)?,
         security: match &parts.tls {
             Some(tls) => Some(tls_client(tls, &at.key("tls"))?),

@@ -8,9 +8,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::Value;
 
 use crate::dialect::v2ray::json::{Node, Object, Setting, found, one_of};
-use crate::protocol::freedom::{
-    Between, Content, Cut, Family, Fragment, LARGEST_DATAGRAM, LONGEST_PAUSE_MS, MOST_NOISES, Noise,
-};
+use crate::io::fragment::{Between, Cut, Fragment, LONGEST_PAUSE_MS};
+use crate::protocol::freedom::{Content, Family, LARGEST_DATAGRAM, MOST_NOISES, Noise};
 
 pub(super) fn fragment(node: &Node) -> Option<Fragment> {
     let object = node.object()?;
@@ -27,9 +26,64 @@ pub(super) fn fragment(node: &Node) -> Option<Fragment> {
     Some(Fragment {
         cut: cut?,
         length: length?,
+        more_lengths: Vec::new(),
         interval: interval?,
+        more_intervals: Vec::new(),
         max_split,
     })
+}
+
+/// The same with `finalmask`'s words: pieces may have lengths and pauses of their own.
+pub(in crate::dialect::v2ray) fn of_mask(node: &Node) -> Option<Fragment> {
+    let object = node.object()?;
+    let cut = match object.get("packets") {
+        None => Some(Cut::All),
+        Some(node) => packets(&node),
+    };
+    let lengths = each(&object, ["lengths", "length"]);
+    let pauses = each(&object, ["delays", "delay"]);
+    let max_split = object.read_or("maxSplit", Between::default());
+    let whole = object.node.clone();
+    object.finish();
+    for (node, pause) in &pauses {
+        at_most(node, *pause, LONGEST_PAUSE_MS, "milliseconds")?;
+    }
+    let Some((node, last)) = lengths.last() else {
+        whole.error("`length` is missing");
+        return None;
+    };
+    if last.from == 0 {
+        node.error("the last length begins at 0, expected at least one byte");
+        return None;
+    }
+    let numbers = |all: Vec<(Node, Between)>| -> Vec<Between> {
+        all.into_iter().map(|(_, numbers)| numbers).collect()
+    };
+    let (lengths, pauses) = (numbers(lengths), numbers(pauses));
+    let (length, more_lengths) = lengths.split_first()?;
+    let (interval, more_intervals) = match pauses.split_first() {
+        Some((interval, more)) => (*interval, more.to_vec()),
+        None => (Between::default(), Vec::new()),
+    };
+    Some(Fragment {
+        cut: cut?,
+        length: *length,
+        more_lengths: more_lengths.to_vec(),
+        interval,
+        more_intervals,
+        max_split,
+    })
+}
+
+/// What the list says, if anything is in it, or the single one.
+fn each<'a>(object: &Object<'a>, [list, one]: [&'static str; 2]) -> Vec<(Node<'a>, Between)> {
+    let one = object.get(one);
+    let mut nodes = object.array(list);
+    if nodes.is_empty() {
+        nodes.extend(one);
+    }
+    let read = |node: Node<'a>| node.read().map(|numbers| (node, numbers));
+    nodes.into_iter().filter_map(read).collect()
 }
 
 /// `tlshello`, nothing for every write, or which of them.
@@ -245,6 +299,8 @@ mod tests {
         let expected = Fragment {
             cut: Cut::TlsHello,
             length: Between { from: 100, to: 200 },
+            more_lengths: Vec::new(),
+            more_intervals: Vec::new(),
             interval: Between { from: 10, to: 20 },
             max_split: Between { from: 3, to: 5 },
         };

@@ -3,7 +3,7 @@
 mod accounts;
 mod blackhole;
 mod clients;
-mod disguise;
+pub(super) mod disguise;
 mod dns;
 mod dokodemo;
 pub(in crate::dialect) mod fallbacks;

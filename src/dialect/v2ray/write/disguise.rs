@@ -4,7 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::protocol::freedom::{Between, Content, Cut, Family, Fragment, Noise, OutboundSettings};
+use crate::io::fragment::{Between, Cut, Fragment};
+use crate::protocol::freedom::{Content, Family, Noise, OutboundSettings};
 use crate::seam::ProxyVersion;
 
 /// Adds them to the outbound's `settings`, where there are any.
@@ -23,14 +24,38 @@ pub(super) fn add(settings: &OutboundSettings, outbound: &mut Value) {
     }
 }
 
-fn of_fragment(fragment: &Fragment) -> Value {
-    let packets = match fragment.cut {
+/// `finalmask` of `streamSettings`.
+pub(in crate::dialect) fn of_mask(fragment: &Fragment) -> Value {
+    let ranges = |first: Between, more: &[Between]| -> Value {
+        let all = std::iter::once(&first).chain(more);
+        all.map(|numbers| range(*numbers)).collect()
+    };
+    let mut settings = json!({"packets": packets(fragment.cut)});
+    settings["length"] = range(fragment.length).into();
+    settings["delay"] = range(fragment.interval).into();
+    if !fragment.more_lengths.is_empty() {
+        settings["lengths"] = ranges(fragment.length, &fragment.more_lengths);
+    }
+    if !fragment.more_intervals.is_empty() {
+        settings["delays"] = ranges(fragment.interval, &fragment.more_intervals);
+    }
+    if fragment.max_split != Between::default() {
+        settings["maxSplit"] = range(fragment.max_split).into();
+    }
+    json!({"tcp": [{"type": "fragment", "settings": settings}]})
+}
+
+fn packets(cut: Cut) -> String {
+    match cut {
         Cut::TlsHello => "tlshello".to_owned(),
         Cut::All => String::new(),
         Cut::Writes { from, to } => format!("{from}-{to}"),
-    };
+    }
+}
+
+fn of_fragment(fragment: &Fragment) -> Value {
     let mut value = json!({
-        "packets": packets,
+        "packets": packets(fragment.cut),
         "length": range(fragment.length),
         "interval": range(fragment.interval),
     });

@@ -2,6 +2,7 @@
 
 mod config;
 mod disguise;
+pub(in crate::dialect) use disguise::of_mask as mask;
 mod protocols;
 mod routing;
 mod server;

@@ -49,6 +49,9 @@ pub(super) fn client(transport: &ClientSettings) -> Value {
         stream["security"] = "tls".into();
         stream["tlsSettings"] = Value::Object(self::tls(tls, is_upgrade));
     }
+    if let Some(fragment) = &transport.fragment {
+        stream["finalmask"] = super::disguise::of_mask(fragment);
+    }
     stream
 }
 

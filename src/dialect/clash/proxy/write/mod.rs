@@ -157,6 +157,7 @@ fn dressed(outbound: &Outbound, value: &mut Value, said: &mut Said) {
         value["dialer-proxy"] = json!(&*through.tag);
     }
     lost::strategy(outbound, said);
+    lost::fragment(transport, said);
     let options = lost::sockopt(&transport.sockopt, said);
     if let Some(device) = options.device {
         value["interface-name"] = device.into();

@@ -18,7 +18,7 @@ pub struct Between {
 
 impl Between {
     /// One of its numbers.
-    pub(super) fn draw(self) -> u32 {
+    pub fn draw(self) -> u32 {
         let many = u64::from(self.to.saturating_sub(self.from)) + 1;
         let mut bytes = [0; 8];
         random::fill(&mut bytes);
@@ -27,7 +27,7 @@ impl Between {
     }
 
     /// One of its numbers, in milliseconds; `None` for no wait at all.
-    pub(super) fn pause(self) -> Option<Duration> {
+    pub fn pause(self) -> Option<Duration> {
         let millis = self.draw();
         (millis > 0).then(|| Duration::from_millis(millis.into()))
     }

@@ -19,6 +19,8 @@ fn fragment(cut: Cut, length: Between, interval: u32, max_split: u32) -> Fragmen
     Fragment {
         cut,
         length,
+        more_lengths: Vec::new(),
+        more_intervals: Vec::new(),
         interval: of(interval, interval),
         max_split: of(max_split, max_split),
     }
@@ -140,7 +142,7 @@ async fn what_is_no_hello_passes_as_it_is() {
         &HELLO[..5],
     ];
     for first in odd {
-        let parts = sent(cut, &[first, &HELLO]).await;
+        let parts = sent(cut.clone(), &[first, &HELLO]).await;
         let bytes: Vec<u8> = parts.into_iter().flat_map(|(_, part)| part).collect();
         assert_eq!(bytes, [first, &HELLO].concat());
     }
@@ -176,7 +178,7 @@ async fn what_only_begins_like_a_hello_passes_as_it_is() {
         bytes
     });
     for bytes in by_chance {
-        let parts = sent(cut, &[&bytes, b"behind"]).await;
+        let parts = sent(cut.clone(), &[&bytes, b"behind"]).await;
         let heard: Vec<u8> = parts.into_iter().flat_map(|(_, part)| part).collect();
         assert_eq!(heard, [&bytes[..], b"behind"].concat());
     }
@@ -193,4 +195,19 @@ async fn what_passes_goes_out_in_one_write() {
     link.flush().await.unwrap();
     let both = [IoSlice::new(b"one"), IoSlice::new(b"another")];
     assert_eq!(link.write_vectored(&both).await.unwrap(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pieces_may_have_lengths_and_pauses_of_their_own() {
+    let cut = Fragment {
+        more_lengths: vec![of(20, 20), of(100, 100)],
+        more_intervals: vec![of(0, 0), of(7, 7)],
+        ..fragment(Cut::TlsHello, of(10, 10), 3, 0)
+    };
+    let parts = sent(cut, &[&HELLO]).await;
+    let whole: Vec<u8> = parts.iter().flat_map(|(_, part)| part.clone()).collect();
+    let lengths: Vec<usize> = records(&whole).iter().map(Vec::len).collect();
+    assert_eq!(lengths, [10, 20, 100, 100, 65]);
+    // 3 behind the first, none behind the second, 7 behind each that follows.
+    assert_eq!(parts.last().map(|(at, _)| at.as_millis()), Some(17));
 }

@@ -1,4 +1,5 @@
-//! Xray's `fragment`: what goes to a target is cut into pieces, each of which is written by itself.
+//! Xray's `fragment`, of `freedom` and of `finalmask`: what goes to the other end of a connection is cut into pieces, each of which
+//! is written by itself.
 //!
 //! A ClientHello is cut into TLS records, each with the header of the one that it stood in:
 //!
@@ -9,6 +10,8 @@
 //!
 //! All else is cut into writes, and the bytes stay as they are.
 
+mod between;
+
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -18,18 +21,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use super::Between;
 use crate::io::{Io, Link, forward};
 
+pub use between::{Between, LONGEST_PAUSE_MS};
+
 /// `fragment`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fragment {
     /// `packets`.
     pub cut: Cut,
     /// `length`: bytes of a piece, at least one.
     pub length: Between,
+    /// `lengths` of `finalmask`, of the second piece and of those behind it; the last holds for all that follow.
+    pub more_lengths: Vec<Between>,
     /// `interval`: milliseconds behind each piece.
     pub interval: Between,
+    /// `delays`, as [`Self::more_lengths`].
+    pub more_intervals: Vec<Between>,
     /// `maxSplit`: how many pieces are made of a ClientHello or of a write; 0 for as many as there are.
     pub max_split: Between,
 }
@@ -50,8 +58,8 @@ pub enum Cut {
     },
 }
 
-/// A link to a target.
-pub(super) struct Fragmented {
+/// A link to the other end.
+pub struct Fragmented {
     inner: Link,
     fragment: Fragment,
     /// Writes that came until now.
@@ -66,6 +74,8 @@ pub(super) struct Fragmented {
     piece: Bytes,
     /// Pieces that may be made of what is cut; the last of them is all that is left.
     splits: u32,
+    /// Pieces of it that were made.
+    made: usize,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
@@ -89,8 +99,23 @@ const CLIENT_HELLO: u8 = 1;
 /// What is taken of one write.
 const LARGEST: usize = 64 * 1024;
 
+impl Fragment {
+    /// Whether any piece waits.
+    fn waits(&self) -> bool {
+        self.interval.to > 0 || !self.more_intervals.is_empty()
+    }
+}
+
+fn nth(first: Between, more: &[Between], n: usize) -> Between {
+    match n.checked_sub(1) {
+        None => first,
+        Some(n) => *more.get(n).or(more.last()).unwrap_or(&first),
+    }
+}
+
 impl Fragmented {
-    pub(super) fn new(inner: Link, fragment: Fragment) -> Self {
+    /// Cuts what is written to `inner`.
+    pub fn new(inner: Link, fragment: Fragment) -> Self {
         Self {
             inner,
             fragment,
@@ -100,6 +125,7 @@ impl Fragmented {
             payload: Bytes::new(),
             piece: Bytes::new(),
             splits: 0,
+            made: 0,
             pause: None,
         }
     }
@@ -121,6 +147,7 @@ impl Fragmented {
 
     /// As many pieces as `maxSplit` says.
     fn begin(&mut self) {
+        self.made = 0;
         self.splits = match self.fragment.max_split.draw() {
             0 => u32::MAX,
             many => many,
@@ -172,7 +199,7 @@ impl Fragmented {
             records.put_u16(len.try_into().expect("a record has a length of two bytes"));
             records.put_slice(&self.payload.split_to(len));
             // Where none of them waits, all go in one write.
-            if self.fragment.interval.to > 0 || self.payload.is_empty() {
+            if self.fragment.waits() || self.payload.is_empty() {
                 return records.freeze();
             }
         }
@@ -181,9 +208,11 @@ impl Fragmented {
     fn next_len(&mut self) -> usize {
         let left = self.payload.len();
         self.splits = self.splits.saturating_sub(1);
+        let length = nth(self.fragment.length, &self.fragment.more_lengths, self.made);
+        self.made += 1;
         match self.splits {
             0 => left,
-            _ => (self.fragment.length.draw() as usize).clamp(1, left),
+            _ => (length.draw() as usize).clamp(1, left),
         }
     }
 
@@ -198,7 +227,10 @@ impl Fragmented {
                     }
                     self.piece.advance(n);
                 }
-                let pause = self.fragment.interval.pause();
+                // That of the piece that has just gone.
+                let n = self.made.saturating_sub(1);
+                let interval = nth(self.fragment.interval, &self.fragment.more_intervals, n);
+                let pause = interval.pause();
                 self.pause = pause.map(|pause| Box::pin(sleep(pause)));
             }
             if let Some(pause) = &mut self.pause {
@@ -319,5 +351,4 @@ impl Io for Fragmented {
 }
 
 #[cfg(test)]
-#[path = "fragment_tests.rs"]
 mod tests;

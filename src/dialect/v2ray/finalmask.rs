@@ -1,0 +1,86 @@
+//! Xray's `finalmask`: how what goes over the wire is disguised. What a client alone does, and any server understands, is built:
+//! `fragment`, which cuts its writes into pieces. Of everything else the other end has to know.
+
+use serde_json::{Value, json};
+
+use super::json::{NO_EFFECT, Node, Object, Report};
+use super::protocols::disguise;
+use crate::io::fragment::Fragment;
+
+const BOTH_ENDS: &str = "disguises of the wire are not built, and a peer that has them understands nothing else: take it out on both ends";
+
+/// Reads `finalmask` of an outbound.
+pub(super) fn client(settings: &Object) -> Option<Fragment> {
+    let mut found = None;
+    for (node, fragment) in fragments(settings) {
+        match found {
+            None => found = disguise::of_mask(&fragment),
+            Some(_) => node.unbuilt("what is in pieces is not cut again: take one of them out"),
+        }
+    }
+    found
+}
+
+/// Reads one that stands alone, as in a link.
+///
+/// # Errors
+///
+/// All that is wrong with it, or not built.
+pub(in crate::dialect) fn alone(mask: &Value) -> Result<Option<Fragment>, Vec<String>> {
+    let settings = json!({ "finalmask": mask });
+    let report = Report::default();
+    let node = Node::root(&settings, &report);
+    let fragment = node.object().and_then(|object| {
+        let fragment = client(&object);
+        object.finish();
+        fragment
+    });
+    let problems = report.errors();
+    match problems.is_empty() {
+        true => Ok(fragment),
+        false => Err(problems.into_iter().map(|problem| problem.text).collect()),
+    }
+}
+
+/// Reads `finalmask` of an inbound, whose answers go as they are.
+pub(super) fn server(settings: &Object) {
+    for (node, _) in fragments(settings) {
+        node.warn(NO_EFFECT);
+    }
+}
+
+/// The entries that are of type `fragment`, with their settings; the others are told of.
+fn fragments<'a>(settings: &Object<'a>) -> Vec<(Node<'a>, Node<'a>)> {
+    let Some(mask) = settings.get("finalmask").and_then(|node| node.object()) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for node in mask.array("tcp") {
+        let Some(entry) = node.object() else { continue };
+        let own = entry.get("settings");
+        match kind(&entry).as_deref() {
+            Some("fragment") => found.extend(own.map(|own| (node.clone(), own))),
+            _ => node.unbuilt(BOTH_ENDS),
+        }
+        entry.finish();
+    }
+    for node in mask.array("udp") {
+        let Some(entry) = node.object() else { continue };
+        entry.silent(&["settings"]);
+        match kind(&entry).as_deref() {
+            // It goes in front of datagrams, and nothing of this program's is carried by these.
+            Some("noise") => {}
+            _ => node.unbuilt(BOTH_ENDS),
+        }
+        entry.finish();
+    }
+    // Of QUIC.
+    mask.silent(&["quicParams"]);
+    mask.finish();
+    found
+}
+
+fn kind(entry: &Object) -> Option<String> {
+    let kind = entry.require_node("type")?.read::<String>()?;
+    Some(kind.to_ascii_lowercase())
+}
