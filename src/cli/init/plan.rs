@@ -111,7 +111,7 @@ impl Plan {
         });
         let out = std::path::absolute(&out).map_err(|e| format!("{}: {e}", out.display()))?;
         let plan = Self {
-            files: files(args, tls, behind, &out)?,
+            files: files(args, (tls, behind), &domain, &out)?,
             path: match &args.path {
                 Some(text) => path(text).map_err(|e| format!("--path: {e}"))?,
                 None => random_path(),
@@ -221,7 +221,12 @@ impl User {
 }
 
 /// The certificate's files: those that are given, or those that will be made.
-fn files(args: &InitArgs, tls: Tls, behind: Behind, out: &Path) -> Result<Option<Files>, String> {
+fn files(
+    args: &InitArgs,
+    (tls, behind): (Tls, Behind),
+    host: &Host,
+    out: &Path,
+) -> Result<Option<Files>, String> {
     let made = || Files {
         cert: out.join("fullchain.pem"),
         key: out.join("privkey.pem"),
@@ -237,6 +242,7 @@ fn files(args: &InitArgs, tls: Tls, behind: Behind, out: &Path) -> Result<Option
             let (cert, key) = (whole(cert)?, whole(key)?);
             let pair = KeyPair::new(Pem::File(cert.clone()), Pem::File(key.clone()));
             pair.check().map_err(|e| format!("--cert, --key: {e}"))?;
+            tell_of_strangers(&pair, host);
             let made = false;
             Ok(Some(Files { cert, key, made }))
         }
@@ -246,6 +252,27 @@ fn files(args: &InitArgs, tls: Tls, behind: Behind, out: &Path) -> Result<Option
         // These start with a certificate only: one of our making stands in until certbot has the true one.
         (Tls::Acme, ..) if matches!(behind, Behind::Nginx | Behind::Haproxy) => Ok(Some(made())),
         (Tls::Acme | Tls::None, ..) => Ok(None),
+    }
+}
+
+/// A CDN in front may believe what clients do not.
+fn tell_of_strangers(pair: &KeyPair, host: &Host) {
+    let Some(shown) = pair.shown() else { return };
+    if let Host::Domain(name) = host
+        && !shown.is_for(&name.to_ascii_lowercase())
+    {
+        let names = match &shown.names[..] {
+            [] => "no name".to_owned(),
+            names => names.join(", "),
+        };
+        eprintln!(
+            "warning: --cert: it is for {names}, and clients ask for {name}: they do not believe it, unless a CDN in front has another one"
+        );
+    }
+    if shown.pin.is_some() {
+        eprintln!(
+            "warning: --cert: nobody but itself vouches for it, and clients do not believe it by themselves: `--tls self-signed` makes one that they pin"
+        );
     }
 }
 

@@ -22,6 +22,7 @@ use super::tree::places::placed;
 use super::v2ray::json::{NO_EFFECT, Text, tidy};
 use super::v2ray::{self, Input};
 use super::{clash, gost, singbox};
+use crate::address::Host;
 use crate::config::{Config, LogTarget, Outbound};
 use crate::protocol::{InboundSettings, OutboundSettings, http};
 use crate::report::Message;
@@ -289,7 +290,29 @@ fn of_links(text: &str, name: &str, notes: &Notes) -> Whole {
                 .for_each(|line| notes.line(format!("{place}: {line}: it is left out"))),
         }
     }
+    put_a_server_first(&mut parts.outbounds, name, notes);
     parts.into_whole(Rules::new(notes), notes)
+}
+
+/// Some providers begin with links whose names say how much is left, and that lead nowhere. Where there are others, none of these
+/// carries everything.
+fn put_a_server_first(outbounds: &mut [Outbound], name: &str, notes: &Notes) {
+    let is_nowhere = |outbound: &Outbound| {
+        let servers = outbound.protocol.servers();
+        servers.iter().all(|to| {
+            to.port <= 1
+                || matches!(to.host, Host::Ip(ip) if ip.is_unspecified() || ip.is_loopback())
+        })
+    };
+    let server = outbounds.iter().position(|outbound| !is_nowhere(outbound));
+    if let Some(n) = server.filter(|n| *n > 0) {
+        outbounds[..=n].rotate_right(1);
+        let text = format!(
+            "{name}: {} takes the place of {}, which leads to no server",
+            outbounds[0].name, outbounds[1].name
+        );
+        notes.line(text);
+    }
 }
 
 /// Where applications reach a client that says nothing of it: by SOCKS, and by HTTP.

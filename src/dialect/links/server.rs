@@ -257,14 +257,7 @@ fn believe(tls: &mut tls::ClientSettings, own: &tls::ServerSettings, address: &H
         Host::Domain(name) => name.to_ascii_lowercase(),
         Host::Ip(ip) => ip.to_string(),
     };
-    let parent = name.split_once('.').map(|(_, parent)| parent);
-    let is_for = |shown: &&tls::Shown| {
-        shown.names.iter().any(|own| match own.strip_prefix("*.") {
-            Some(own) => Some(own) == parent,
-            None => *own == name,
-        })
-    };
-    let shown = all.iter().find(is_for);
+    let shown = all.iter().find(|shown| shown.is_for(&name));
     if shown.is_none() {
         // It has another name: that one is asked for.
         let other = first.names.iter().find(|name| !name.starts_with('*'));

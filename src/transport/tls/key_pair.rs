@@ -50,6 +50,17 @@ pub struct Shown {
     pub pin: Option<[u8; 32]>,
 }
 
+impl Shown {
+    /// Whether the certificate is for `name`, in small letters.
+    pub fn is_for(&self, name: &str) -> bool {
+        let parent = name.split_once('.').map(|(_, parent)| parent);
+        self.names.iter().any(|own| match own.strip_prefix("*.") {
+            Some(own) => Some(own) == parent,
+            None => *own == name,
+        })
+    }
+}
+
 /// What was read or made, for the first who builds something of the settings. It is no part of their meaning.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Option<Keyed>>>);

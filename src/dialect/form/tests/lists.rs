@@ -156,3 +156,20 @@ fn lists_of_nodes_have_no_map_around_them() {
         assert_eq!(tags, ["a", "b"], "{text}");
     }
 }
+
+#[test]
+fn links_that_lead_nowhere_carry_nothing() {
+    let link = |address: &str, name: &str| format!("trojan://p@{address}?security=tls#{name}\n");
+    let first = |links: &[String]| {
+        let read = read_text(&links.concat());
+        read.config.outbounds[0].tag.as_deref().unwrap().to_owned()
+    };
+    let nowhere = [link("127.0.0.1:1", "10%20GB"), link("0.0.0.0:443", "July")];
+    let server = [link("a.example:443", "a"), link("b.example:443", "b")];
+    assert_eq!(first(&[nowhere.clone(), server.clone()].concat()), "a");
+    assert_eq!(first(&[server.clone(), nowhere.clone()].concat()), "a");
+    assert_eq!(first(&nowhere), "10 GB");
+    let read = read_text(&[nowhere, server].concat().concat());
+    let told = read.left_out_lines().join("\n");
+    assert!(told.contains("takes the place of"), "{told}");
+}
