@@ -728,3 +728,19 @@ fn sing_box_may_have_a_comma_behind_the_last_value() {
     let (form, _) = recognise("{\"outbounds\": [{\"protocol\": \"freedom\",}]}");
     assert_eq!(form, Form::V2ray);
 }
+
+#[test]
+fn a_head_of_http_is_sing_box_s_http_without_tls() {
+    let request = json!({"path": ["/a"], "method": "PUT", "headers": {"Host": ["a.example", "b.example"], "X-A": ["b"]}});
+    let text = json!({"outbounds": [{"protocol": "vless", "tag": "a",
+        "settings": {"vnext": [{"address": "192.0.2.1", "port": 80, "users": [{"id": ID, "encryption": "none"}]}]},
+        "streamSettings": {"network": "tcp", "tcpSettings": {"header": {"type": "http", "request": request}}}}]})
+    .to_string();
+    let read = read_text(&text);
+    let written = write(&read, &text, Target::SingBox).unwrap();
+    assert_eq!(written.left_out, [""; 0]);
+    let again = read_text(&written.text);
+    assert_eq!(again.left_out_lines(), [""; 0]);
+    let carrier = |read: &Read| read.config.outbounds[0].transport.carrier.clone();
+    assert_eq!(carrier(&again), carrier(&read));
+}

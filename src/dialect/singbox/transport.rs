@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use http::Method;
 
+use crate::dialect::clients::lost::spelled;
 use crate::dialect::clients::nodes::{header, headers};
 use crate::dialect::tree::keys::Keys;
 use crate::dialect::v2ray::grpc::pings as of_numbers;
 use crate::dialect::v2ray::upgrade::path_of_url;
 use crate::http::request::{whole_path, with_slash};
 use crate::http::{EarlyData, EarlyDataIn};
+use crate::transport::http_header::{self, Header};
 use crate::transport::http2::Pings;
 use crate::transport::{ClientCarrier, grpc, h2, httpupgrade, ws};
 
@@ -63,12 +65,8 @@ pub(super) fn read(keys: &Keys) -> Option<ClientCarrier> {
             pings: pings(&transport),
             ..grpc::ClientSettings::default()
         }),
-        Some("http") if !has_tls => {
-            let text =
-                "without `tls` this is HTTP/1.1, which is not built for `http`: switch `tls` on";
-            transport.error("type", text);
-            return None;
-        }
+        // HTTP/1.1: a head of a request, and what is carried behind it, as V2Ray's `header` has it.
+        Some("http") if !has_tls => ClientCarrier::HttpHeader(head(&transport, &path)),
         Some("http") => {
             let hosts = transport.list("host");
             let hosts: Vec<String> = hosts.into_iter().map(|(_, host)| host.to_owned()).collect();
@@ -108,6 +106,59 @@ pub(super) fn read(keys: &Keys) -> Option<ClientCarrier> {
     };
     transport.finish();
     Some(carrier)
+}
+
+fn head(transport: &Keys, path: &str) -> http_header::Settings {
+    let hosts: Vec<String> = transport
+        .list("host")
+        .into_iter()
+        .map(|(_, host)| host.to_owned())
+        .collect();
+    let (host, others) = headers(transport);
+    let hosts = match hosts.is_empty() {
+        true => host
+            .iter()
+            .filter_map(|host| Some(host.to_str().ok()?.to_owned()))
+            .collect(),
+        false => hosts,
+    };
+    let mut headers = vec![Header {
+        name: "Host".to_owned(),
+        values: hosts,
+    }];
+    for name in others.keys() {
+        let values = others.get_all(name).iter();
+        headers.push(Header {
+            name: spelled(name),
+            values: values
+                .filter_map(|value| Some(value.to_str().ok()?.to_owned()))
+                .collect(),
+        });
+    }
+    headers.sort_by(|a, b| a.name.cmp(&b.name));
+    let method = transport.text("method").unwrap_or("PUT");
+    if Method::from_bytes(method.as_bytes()).is_err() {
+        transport.error("method", "this is no method of HTTP");
+    }
+    let path = whole_path(path.to_owned());
+    let mut hosts = headers.iter().flat_map(|header| &header.values);
+    if path.contains(['\r', '\n', '\0', ' ']) || hosts.any(|text| text.contains(['\r', '\n', '\0']))
+    {
+        transport.error(
+            "path",
+            "there is a blank or a line break in it, or in `host`",
+        );
+    }
+    transport.silent(&["idle_timeout", "ping_timeout", "permit_without_stream"]);
+    http_header::Settings {
+        request: http_header::Request {
+            method: method.to_owned(),
+            paths: vec![path],
+            headers,
+            ..http_header::Request::default()
+        },
+        ..http_header::Settings::default()
+    }
 }
 
 fn pings(transport: &Keys) -> Option<Pings> {

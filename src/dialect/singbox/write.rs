@@ -17,6 +17,7 @@ use crate::http::EarlyDataIn;
 use crate::protocol::vmess::Security;
 use crate::protocol::{OutboundSettings, socks};
 use crate::routing::Strategy;
+use crate::transport::http_header;
 use crate::transport::http2::Pings;
 use crate::transport::tls::Versions;
 use crate::transport::{ClientCarrier, ClientSettings};
@@ -386,6 +387,7 @@ fn carrier(carrier: &ClientCarrier, has_tls: bool, said: &mut Said) -> Option<Va
     lost::carrier(carrier, "sing-box", said);
     let mut value = match carrier {
         ClientCarrier::Raw => return None,
+        ClientCarrier::HttpHeader(header) if !has_tls => head(&header.request, said),
         ClientCarrier::Unix(_) | ClientCarrier::HttpHeader(_) | ClientCarrier::Mws(_) => {
             said.error("streamSettings.network", "sing-box has no word for it");
             return None;
@@ -463,6 +465,31 @@ fn carrier(carrier: &ClientCarrier, has_tls: bool, said: &mut Said) -> Option<Va
         value["path"] = "/".into();
     }
     Some(value)
+}
+
+/// Without TLS `http` is a head of HTTP/1.1 there, and what is carried behind it.
+fn head(request: &http_header::Request, said: &mut Said) -> Value {
+    let part = "streamSettings.tcpSettings.header.request";
+    if request.paths.len() > 1 {
+        said.left_out(&format!("{part}.path"), "the first one alone is asked for");
+    }
+    let path = request.paths.first().map_or("/", |path| path);
+    let mut value = json!({"type": "http", "path": path, "method": request.method});
+    let mut headers = Map::new();
+    for header in &request.headers {
+        match header.name.eq_ignore_ascii_case("host") {
+            true => value["host"] = header.values.clone().into(),
+            false => {
+                // All of them would be sent.
+                let one = header.values.first().map_or("", |value| value);
+                headers.insert(header.name.clone(), one.into());
+            }
+        }
+    }
+    if !headers.is_empty() {
+        value["headers"] = Value::Object(headers);
+    }
+    value
 }
 
 fn pings(pings: Option<Pings>, value: &mut Value) {
