@@ -377,10 +377,12 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
     let config = &read.config;
     let text = match target {
         // Nothing is lost of what is one already.
+        Target::Config if read.form == Form::V2ray && v2ray::is_text_of_five(text) => {
+            let parsed = Text::new(text.to_owned()).parse();
+            let value = parsed.map_err(|e| vec![e.to_string()])?.0;
+            format!("{:#}\n", v2ray::write_four(&value, &mut left_out))
+        }
         Target::Config if read.form == Form::V2ray => {
-            if v2ray::is_text_of_five(text) {
-                left_out.push(OF_FIVE.to_owned());
-            }
             tidy(text).map_err(|e| vec![e.to_string()])?
         }
         Target::Config => {
@@ -467,9 +469,6 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
     }
     Ok(Written { text, left_out })
 }
-
-/// What is said of a config that is in V2Ray 5's own form.
-const OF_FIVE: &str = "this is V2Ray 5's own form (`-format jsonv5`) already: it is written as it is, and mobula and V2Ray 5 read it, V2Ray 4 and Xray do not";
 
 /// What a config.json has words for that are mobula's own, of groups.
 fn tell_own_strategies(config: &Config, lines: &mut Vec<String>) {

@@ -124,10 +124,39 @@ fn lenient(inputs: &[Input], options: Options) -> Loaded {
     loaded
 }
 
-/// The same of a text.
+/// Whether a text has anything that V2Ray 4 and Xray do not understand, and V2Ray 5 does.
 pub(in crate::dialect) fn is_text_of_five(text: &str) -> bool {
     let parsed = Text::new(text.to_owned()).parse();
-    matches!(parsed, Ok((Value::Object(root), _)) if is_of_five(&root))
+    let Ok((Value::Object(root), _)) = parsed else {
+        return false;
+    };
+    let log = root.get("log").and_then(Value::as_object);
+    let is_object = |key: &str| log.is_some_and(|log| log.get(key).is_some_and(Value::is_object));
+    let ends = ["inbounds", "outbounds"].map(|key| root.get(key).and_then(Value::as_array));
+    let mut ends = ends.into_iter().flatten().flatten();
+    is_of_five(&root)
+        || is_object("access")
+        || is_object("error")
+        || ends.any(|end| end.as_object().is_some_and(has_settings_of_five))
+}
+
+fn has_settings_of_five(end: &Map<String, Value>) -> bool {
+    let Some(Value::Object(settings)) = in_any_spelling(end, "settings") else {
+        return false;
+    };
+    let is_there = |key: &str| in_any_spelling(settings, key).is_some();
+    let lists = ["vnext", "servers", "clients", "accounts"];
+    let users = in_any_spelling(settings, "users").and_then(Value::as_array);
+    let has_own = [
+        "uuid",
+        "psk",
+        "udpEnabled",
+        "networks",
+        "destinationOverride",
+    ];
+    !lists.iter().any(|key| is_there(key))
+        && (users.is_some_and(|users| users.iter().any(Value::is_string))
+            || has_own.iter().any(|key| is_there(key)))
 }
 
 /// Whether a config has what only V2Ray 5's own form has.

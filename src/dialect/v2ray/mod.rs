@@ -10,6 +10,7 @@ pub(in crate::dialect) mod domain_socket;
 mod finalmask;
 mod five;
 pub(in crate::dialect) mod foreign;
+mod four;
 mod global;
 pub(in crate::dialect) mod grpc;
 mod h2;
@@ -44,6 +45,7 @@ pub(in crate::dialect) mod ws;
 
 pub(in crate::dialect) use finalmask::alone as read_mask;
 pub(in crate::dialect) use five::write as write_five;
+pub(in crate::dialect) use four::write as write_four;
 pub(in crate::dialect) use load::is_text_of_five;
 pub use load::{Format, Input, Loaded, Options, load};
 pub(in crate::dialect) use routing::one as read_rule;

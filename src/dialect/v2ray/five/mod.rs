@@ -7,18 +7,18 @@
 mod dns;
 mod inbound;
 mod outbound;
-mod part;
+pub(super) mod part;
 mod routing;
 mod services;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use serde_json::{Map, Value, json};
 
 use super::global;
 use super::load::is_of_five;
-use part::{Lines, Part, is_nothing};
+use part::{Lines, NO_WORD, Part, is_nothing};
 
 /// Writes a config; what there is no word for is added to `lines`.
 pub(in crate::dialect) fn write(config: &Value, lines: &mut Vec<String>) -> Value {
@@ -28,7 +28,7 @@ pub(in crate::dialect) fn write(config: &Value, lines: &mut Vec<String>) -> Valu
         global::spread(root);
         has_protobuf_names = is_of_five(root);
     }
-    let said = Lines::new(has_protobuf_names);
+    let said = Lines::new(has_protobuf_names, NO_WORD);
     let mut five = Map::new();
     if let Some(root) = Part::of(&config, String::new(), &said) {
         write_root(&root, &mut five);

@@ -10,30 +10,33 @@ use crate::dialect::v2ray::json::{Setting, is_spelling_of};
 use crate::dialect::v2ray::protocols::v2ray_s_name;
 
 /// What is said, a line for each, of a config whose names may be spelled as those of messages or not.
-pub(super) struct Lines {
+pub(in crate::dialect::v2ray) struct Lines {
     said: RefCell<Vec<String>>,
     has_protobuf_names: bool,
+    /// What is said of a key that gets lost.
+    no_word: &'static str,
 }
 
 impl Lines {
     /// `has_protobuf_names`: as whoever reads the config sees it.
-    pub(super) fn new(has_protobuf_names: bool) -> Self {
+    pub(in crate::dialect::v2ray) fn new(has_protobuf_names: bool, no_word: &'static str) -> Self {
         Self {
             said: RefCell::default(),
             has_protobuf_names,
+            no_word,
         }
     }
 
-    pub(super) fn push(&self, line: String) {
+    pub(in crate::dialect::v2ray) fn push(&self, line: String) {
         self.said.borrow_mut().push(line);
     }
 
-    pub(super) fn into_inner(self) -> Vec<String> {
+    pub(in crate::dialect::v2ray) fn into_inner(self) -> Vec<String> {
         self.said.into_inner()
     }
 
     /// Whether `written` is `key`.
-    pub(super) fn names(&self, written: &str, key: &str) -> bool {
+    pub(in crate::dialect::v2ray) fn names(&self, written: &str, key: &str) -> bool {
         match self.has_protobuf_names {
             true => is_spelling_of(written, key),
             false => written.eq_ignore_ascii_case(key),
@@ -42,16 +45,20 @@ impl Lines {
 }
 
 /// An object that knows its path.
-pub(super) struct Part<'a> {
+pub(in crate::dialect::v2ray) struct Part<'a> {
     map: &'a Map<String, Value>,
-    pub(super) path: String,
+    pub(in crate::dialect::v2ray) path: String,
     taken: RefCell<Vec<String>>,
-    pub(super) lines: &'a Lines,
+    pub(in crate::dialect::v2ray) lines: &'a Lines,
 }
 
 impl<'a> Part<'a> {
     /// `None` of what is no object.
-    pub(super) fn of(value: &'a Value, path: String, lines: &'a Lines) -> Option<Self> {
+    pub(in crate::dialect::v2ray) fn of(
+        value: &'a Value,
+        path: String,
+        lines: &'a Lines,
+    ) -> Option<Self> {
         Some(Self {
             map: value.as_object()?,
             path,
@@ -61,7 +68,7 @@ impl<'a> Part<'a> {
     }
 
     /// The value of the first of these keys that is there, however they are spelled; all of them are taken.
-    pub(super) fn get(&self, keys: &[&str]) -> Option<&'a Value> {
+    pub(in crate::dialect::v2ray) fn get(&self, keys: &[&str]) -> Option<&'a Value> {
         let mut taken = self.taken.borrow_mut();
         taken.extend(keys.iter().map(|key| (*key).to_owned()));
         keys.iter().find_map(|key| self.find(key))
@@ -79,13 +86,13 @@ impl<'a> Part<'a> {
         value.filter(|value| !value.is_null())
     }
 
-    pub(super) fn part(&self, keys: &[&str]) -> Option<Self> {
+    pub(in crate::dialect::v2ray) fn part(&self, keys: &[&str]) -> Option<Self> {
         let value = self.get(keys)?;
         let name = keys.iter().find(|key| self.find(key).is_some())?;
         Self::of(value, self.at(name), self.lines)
     }
 
-    pub(super) fn text(&self, keys: &[&str]) -> Option<String> {
+    pub(in crate::dialect::v2ray) fn text(&self, keys: &[&str]) -> Option<String> {
         match self.get(keys)? {
             Value::String(text) if text.is_empty() => None,
             Value::String(text) => Some(text.clone()),
@@ -95,7 +102,7 @@ impl<'a> Part<'a> {
     }
 
     /// A text in small letters; empty where there is none.
-    pub(super) fn word(&self, keys: &[&str]) -> String {
+    pub(in crate::dialect::v2ray) fn word(&self, keys: &[&str]) -> String {
         self.text(keys)
             .unwrap_or_default()
             .trim()
@@ -103,16 +110,16 @@ impl<'a> Part<'a> {
     }
 
     /// `protocol`, by V2Ray's name of it.
-    pub(super) fn protocol(&self) -> String {
+    pub(in crate::dialect::v2ray) fn protocol(&self) -> String {
         v2ray_s_name(&self.word(&["protocol"])).to_owned()
     }
 
-    pub(super) fn is_on(&self, keys: &[&str]) -> bool {
+    pub(in crate::dialect::v2ray) fn is_on(&self, keys: &[&str]) -> bool {
         self.get(keys) == Some(&Value::Bool(true))
     }
 
     /// What stands in a list, or alone in its place.
-    pub(super) fn items(&self, keys: &[&str]) -> Vec<&'a Value> {
+    pub(in crate::dialect::v2ray) fn items(&self, keys: &[&str]) -> Vec<&'a Value> {
         match self.get(keys) {
             Some(Value::Array(items)) => items.iter().collect(),
             Some(one) if !is_nothing(one) => vec![one],
@@ -121,7 +128,7 @@ impl<'a> Part<'a> {
     }
 
     /// Texts: a list of them, or one with commas.
-    pub(super) fn texts(&self, keys: &[&str]) -> Vec<String> {
+    pub(in crate::dialect::v2ray) fn texts(&self, keys: &[&str]) -> Vec<String> {
         let texts: Vec<String> = match self.get(keys) {
             Some(Value::String(text)) => {
                 text.split(',').map(|part| part.trim().to_owned()).collect()
@@ -139,7 +146,7 @@ impl<'a> Part<'a> {
     }
 
     /// Objects of a list.
-    pub(super) fn parts(&self, keys: &[&str]) -> Vec<Self> {
+    pub(in crate::dialect::v2ray) fn parts(&self, keys: &[&str]) -> Vec<Self> {
         let name = keys.iter().find(|key| self.find(key).is_some());
         let at = self.at(name.unwrap_or(&""));
         let items = self.items(keys).into_iter().enumerate();
@@ -148,13 +155,13 @@ impl<'a> Part<'a> {
     }
 
     /// Copies the first of these keys that is there and says something, under the name of the first.
-    pub(super) fn keep(&self, to: &mut Map<String, Value>, keys: &[&str]) {
+    pub(in crate::dialect::v2ray) fn keep(&self, to: &mut Map<String, Value>, keys: &[&str]) {
         if let Some(value) = self.get(keys).filter(|value| !is_nothing(value)) {
             to.insert(keys[0].to_owned(), value.clone());
         }
     }
 
-    pub(super) fn at(&self, key: &str) -> String {
+    pub(in crate::dialect::v2ray) fn at(&self, key: &str) -> String {
         match &*self.path {
             "" => key.to_owned(),
             path => format!("{path}.{key}"),
@@ -162,7 +169,7 @@ impl<'a> Part<'a> {
     }
 
     /// Says that a key gets lost.
-    pub(super) fn lost(&self, key: &str, why: impl Display) {
+    pub(in crate::dialect::v2ray) fn lost(&self, key: &str, why: impl Display) {
         let line = format!("{}: {why}", self.at(key));
         let mut lines = self.lines.said.borrow_mut();
         if !lines.contains(&line) {
@@ -171,52 +178,57 @@ impl<'a> Part<'a> {
     }
 
     /// Says that all of this gets lost.
-    pub(super) fn gone(&self, why: impl Display) {
+    pub(in crate::dialect::v2ray) fn gone(&self, why: impl Display) {
         self.lines
             .push(format!("{}: {why}: it is left out", self.path));
     }
 
     /// A span of time, which a protobuf has as a number of nanoseconds.
-    pub(super) fn nanos(&self, five: &mut Map<String, Value>, key: &str, from: &[&str]) {
+    pub(in crate::dialect::v2ray) fn nanos(
+        &self,
+        five: &mut Map<String, Value>,
+        key: &str,
+        from: &[&str],
+    ) {
         if let Some(nanos) = self.get(from).and_then(nanos) {
             five.insert(key.to_owned(), nanos);
         }
     }
 
     /// Keys that are understood and change nothing.
-    pub(super) fn silent(&self, keys: &[&str]) {
+    pub(in crate::dialect::v2ray) fn silent(&self, keys: &[&str]) {
         self.get(keys);
     }
 
     /// Keys that there is no word for, where they say something.
-    pub(super) fn no_word(&self, keys: &[&str]) {
+    pub(in crate::dialect::v2ray) fn no_word(&self, keys: &[&str]) {
         for key in keys {
             if self.get(&[key]).is_some_and(|value| !is_nothing(value)) {
-                self.lost(key, NO_WORD);
+                self.lost(key, self.lines.no_word);
             }
         }
     }
 
     /// Tells of the keys that nobody has taken.
-    pub(super) fn finish(self) {
+    pub(in crate::dialect::v2ray) fn finish(self) {
         let taken = self.taken.borrow();
         for (key, value) in self.map {
             let is_taken = taken.iter().any(|name| self.lines.names(key, name));
             if !is_nothing(value) && !is_taken {
-                self.lost(key, NO_WORD);
+                self.lost(key, self.lines.no_word);
             }
         }
     }
 }
 
 /// `10s` in nanoseconds.
-pub(super) fn nanos(span: &Value) -> Option<Value> {
+pub(in crate::dialect::v2ray) fn nanos(span: &Value) -> Option<Value> {
     let span = Duration::parse(span).ok().filter(|span| !span.is_zero())?;
     Some(u64::try_from(span.as_nanos()).ok()?.into())
 }
 
 /// Whether a value says no more than its absence does.
-pub(super) fn is_nothing(value: &Value) -> bool {
+pub(in crate::dialect::v2ray) fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(is_on) => !is_on,
@@ -227,4 +239,4 @@ pub(super) fn is_nothing(value: &Value) -> bool {
     }
 }
 
-pub(super) const NO_WORD: &str = "V2Ray 5's form has no word for it";
+pub(in crate::dialect::v2ray) const NO_WORD: &str = "V2Ray 5's form has no word for it";

@@ -11,7 +11,7 @@ use crate::protocol::OutboundSettings;
 
 const ID: &str = "b831381d-6324-4d53-ad4f-8cda48b30811";
 
-fn read(text: &str) -> Result<Config, Vec<String>> {
+pub(in crate::dialect::v2ray) fn read(text: &str) -> Result<Config, Vec<String>> {
     let input = Input::Text {
         name: "x".to_owned(),
         text: text.to_owned(),
@@ -21,7 +21,7 @@ fn read(text: &str) -> Result<Config, Vec<String>> {
     loaded.config.ok_or(errors)
 }
 
-fn written(text: &str) -> (Value, Vec<String>) {
+pub(in crate::dialect::v2ray) fn written(text: &str) -> (Value, Vec<String>) {
     let (value, _) = Text::new(text.to_owned()).parse().unwrap();
     let mut lines = Vec::new();
     let five = write(&value, &mut lines);
@@ -78,7 +78,7 @@ fn every_good_config_comes_back_as_it_was_or_says_what_is_lost() {
 }
 
 /// What is not as it was, wherever it is said that names are resolved before they are dialled.
-fn differs(mut is: Config, mut was: Config) -> Option<String> {
+pub(in crate::dialect::v2ray) fn differs(mut is: Config, mut was: Config) -> Option<String> {
     for config in [&mut is, &mut was] {
         if let Some(browser) = &mut config.browser {
             browser.name.clear();
