@@ -182,6 +182,7 @@ async fn connection(
     unfinished: Unfinished,
 ) {
     let (inbound, dispatcher, context, tell) = &*served[0];
+    let held = Arc::new(held);
     let patience = inbound.transport.patience().or_else(|| {
         let waits = inbound.traits.handshake_level.is_some();
         waits.then(|| handshake_limit(inbound, context))
@@ -199,6 +200,14 @@ async fn connection(
             come_from(inbound, &held, source).map_err(|full| (source, full.into()))?;
         }
         let transport = &inbound.transport;
+        let tell = match transport.may_speak_for_others(source) {
+            true => {
+                let (served, held) = (served.clone(), held.clone());
+                let admit = move |source| come_from(&served[0].0, &held, source);
+                &tell.clone().admitting(admit)
+            }
+            false => tell,
+        };
         transport
             .accept_introduced(arrival, &dispatcher.closing, tell)
             .await
@@ -224,15 +233,14 @@ async fn connection(
 async fn links(
     served: Arc<[Served]>,
     mut arrivals: Arrivals,
-    held: Held,
+    held: Arc<Held>,
     from_here: bool,
     unfinished: Unfinished,
 ) {
-    let held = Arc::new(held);
     let unfinished = Arc::new(Mutex::new(Some(unfinished)));
     while let Some((route, arrival)) = arrivals.next().await {
         let (served, unfinished) = (served[route].clone(), unfinished.clone());
-        let held = Held::link(&held);
+        let held = Arc::new(Held::link(&held));
         handshakes::begin_link(|of_link| async move {
             let finish = || {
                 drop(of_link);
@@ -260,7 +268,7 @@ async fn links(
 async fn link(
     served: &Served,
     mut arrival: Arrival,
-    held: Held,
+    held: Arc<Held>,
     from_here: bool,
     finish: impl FnOnce(),
 ) {
@@ -294,7 +302,7 @@ async fn link(
                 from_here,
                 local,
                 vless_route,
-                held: Some(Arc::new(held)),
+                held: Some(held),
                 ..inbound.origin()
             };
             dispatcher.dispatch(source, origin, accepted).await;

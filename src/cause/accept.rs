@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::{ProtocolError, RequestError};
-use crate::limits::{Full, Limit};
+use crate::limits::Full;
 use crate::session::Source;
 
 /// Why nothing was taken from a connection.
@@ -103,11 +103,7 @@ impl AcceptError {
             Self::Tls(e) => e.code(),
             Self::Request(e) => e.code(),
             Self::Protocol(e) => e.code(),
-            Self::Full(full) => match full.limit {
-                Limit::Connections => "limit-connections",
-                Limit::PerSource => "limit-source",
-                Limit::Handshakes => "limit-handshakes",
-            },
+            Self::Full(full) => full.code(),
         }
     }
 

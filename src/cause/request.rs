@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::limits::Full;
 use crate::session::Source;
 
 /// Why no request on a connection began a tunnel.
@@ -56,6 +57,14 @@ pub enum RequestError {
         /// Why it begins no tunnel.
         #[source]
         unfit: Unfit,
+        /// Who asked, or for whom, if the peer is one to say so.
+        client: Source,
+    },
+    /// It would have been granted, and enough come from there.
+    #[error("{full}")]
+    Full {
+        /// The bound.
+        full: Full,
         /// Who asked, or for whom, if the peer is one to say so.
         client: Source,
     },
@@ -130,7 +139,9 @@ impl RequestError {
     /// Who asked, if there was a request.
     pub fn client(&self) -> Option<Source> {
         match self {
-            Self::Refused { client, .. } | Self::ToSite { client, .. } => Some(*client),
+            Self::Refused { client, .. }
+            | Self::ToSite { client, .. }
+            | Self::Full { client, .. } => Some(*client),
             _ => None,
         }
     }
@@ -144,6 +155,7 @@ impl RequestError {
             Self::Malformed(_) => "http-malformed",
             Self::Slow(_) | Self::NoUpgrade(_) => "http-timeout",
             Self::Visited => "http-visitor",
+            Self::Full { full, .. } => full.code(),
             Self::Refused { unfit, .. } | Self::ToSite { unfit, .. } => match unfit {
                 Unfit::Path(_) | Unfit::EarlyData(_) => "ws-path",
                 Unfit::OtherHost(_) => "ws-host",

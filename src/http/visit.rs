@@ -24,6 +24,7 @@ use super::upgrade::warn_of_http_10;
 use super::{Forwarded, malformed};
 use crate::cause::{RequestError, Unfit};
 use crate::io::{Link, linger};
+use crate::limits::Full;
 use crate::session::Source;
 
 /// For a whole request header, and for the silence before it.
@@ -90,19 +91,47 @@ pub struct Handed {
 /// Is told of refused requests that are not the last one of their connection: a proxy in front may send everybody's by
 /// one. That of the last is how the visit ends.
 #[derive(Clone, Default)]
-pub struct Tell(Option<Arc<dyn Fn(RequestError) + Send + Sync>>);
+pub struct Tell {
+    whom: Option<Arc<dyn Fn(RequestError) + Send + Sync>>,
+    admit: Option<Admit>,
+}
+
+/// Asks whether one more may come from there.
+type Admit = Arc<dyn Fn(Source) -> Result<(), Full> + Send + Sync>;
 
 impl Tell {
     /// Tells `whom`.
     pub fn new(whom: impl Fn(RequestError) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(whom)))
+        Self {
+            whom: Some(Arc::new(whom)),
+            admit: None,
+        }
+    }
+
+    /// Asks, too, before a tunnel is granted to whom a request names as its source.
+    #[must_use]
+    pub fn admitting(
+        self,
+        admit: impl Fn(Source) -> Result<(), Full> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            admit: Some(Arc::new(admit)),
+            ..self
+        }
     }
 
     /// Tells of one.
     pub fn tell(&self, refused: RequestError) {
-        if let Some(whom) = &self.0 {
+        if let Some(whom) = &self.whom {
             whom(refused);
         }
+    }
+
+    fn admit(&self, client: Source) -> Result<(), RequestError> {
+        let Some(admit) = &self.admit else {
+            return Ok(());
+        };
+        admit(client).map_err(|full| RequestError::Full { full, client })
     }
 }
 
@@ -283,6 +312,7 @@ impl Visit {
             match granted(&request) {
                 Ok((answer, found)) => {
                     warn_of_http_10(&request);
+                    let here = here.admitted(client).await?;
                     let (link, read) = here.switch(&answer).await?;
                     return Ok(Tunnel {
                         request,
@@ -318,7 +348,8 @@ impl Visit {
                 if let Ok((answer, found)) = granted(&request) {
                     self.head = len;
                     let client = forwarded.client(request.headers(), peer);
-                    let (link, read) = self.switch(&answer).await?;
+                    let here = self.admitted(client).await?;
+                    let (link, read) = here.switch(&answer).await?;
                     return Ok(Tunnel {
                         request,
                         client,
@@ -360,16 +391,29 @@ impl Visit {
             read,
         } = handed.ok_or(RequestError::Visited)?;
         let (answer, found) = granted(&request).map_err(|_| RequestError::Visited)?;
-        let mut here = Self::new(peer, link, since);
+        let client = forwarded.client(request.headers(), peer);
+        let mut here = Self::new(peer, link, since).telling(tell);
         here.read = BytesMut::from(&read[..]);
+        let here = here.admitted(client).await?;
         let (link, read) = here.switch(&answer).await?;
         Ok(Tunnel {
-            client: forwarded.client(request.headers(), peer),
+            client,
             request,
             link,
             read,
             found,
         })
+    }
+
+    /// Closes the connection without an answer where enough come from there.
+    async fn admitted(self, client: Option<Source>) -> Result<Self, RequestError> {
+        match self.tell.admit(client.unwrap_or(self.peer)) {
+            Ok(()) => Ok(self),
+            Err(full) => {
+                self.link.close().await;
+                Err(full)
+            }
+        }
     }
 
     /// Answers the request in hand with what makes the connection a tunnel: the connection, and what was read from it
