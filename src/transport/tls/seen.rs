@@ -87,7 +87,9 @@ impl fmt::Display for Leaf {
         let until = day(self.not_after);
         write!(f, "for {names}, issued by {}, valid ", self.issuer)?;
         match self.days_left() {
-            days @ ..0 => write!(f, "until {until}: it has expired {} days ago", -days),
+            -1 => write!(f, "until {until}: it has expired today"),
+            -2 => write!(f, "until {until}: it has expired a day ago"),
+            days @ ..0 => write!(f, "until {until}: it has expired {} days ago", -days - 1),
             days => write!(
                 f,
                 "from {} until {until} ({days} days)",
