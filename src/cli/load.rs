@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::example::free_ports;
-use super::given::{Source, files};
+use super::given::{OF_THIS_MACHINE, Source, files, names_certificates};
 use super::stands_in_for_xray;
 use crate::config::{Config, Inbound, Listen, LogFormat, LogTarget, Outbound, exposure};
 use crate::dialect::form::{self, Form};
@@ -81,6 +81,14 @@ pub(super) fn load(sources: &[Source], options: Options) -> Meant {
         return failed(errors);
     }
     let is_remote = taken.iter().any(|one| one.is_remote);
+    for one in taken.iter().filter(|one| one.is_remote) {
+        if let Input::Bytes { bytes, .. } = &one.input
+            && names_certificates(&String::from_utf8_lossy(bytes))
+        {
+            let text = format!("certificates: {OF_THIS_MACHINE}");
+            return failed(vec![Message::of_file(&one.name, text)]);
+        }
+    }
     let name = taken.first().map(|one| one.name.clone());
     let inputs: Vec<Input> = taken.into_iter().map(|one| one.input).collect();
     let mut loaded = v2ray::load(&inputs, options);
@@ -172,6 +180,10 @@ fn of_form(form: Form, text: &str, taken: &Taken, options: Options) -> Meant {
     if form == Form::Gost {
         return of_gost(text, taken, options);
     }
+    if taken.is_remote && form == Form::V2rayList && names_certificates(text) {
+        let text = format!("certificates: {OF_THIS_MACHINE}");
+        return failed(vec![Message::of_file(name, text)]);
+    }
     let read = match form::read_as(form, text, name, files(taken.is_remote)) {
         Ok(read) => read.with_inbounds(ports()),
         Err(errors) => return failed(errors),
@@ -180,6 +192,7 @@ fn of_form(form: Form, text: &str, taken: &Taken, options: Options) -> Meant {
         config,
         mut left_out,
         astray,
+        warnings: own_warnings,
         ..
     } = read;
     left_out.retain(|line| !astray.contains(line));
@@ -206,7 +219,10 @@ fn of_form(form: Form, text: &str, taken: &Taken, options: Options) -> Meant {
     if taken.is_remote {
         errors.extend(of_this_machine(name, &config));
     }
-    let mut warnings = exposed(name, &config);
+    let mut warnings = match form {
+        Form::V2rayList => own_warnings,
+        _ => exposed(name, &config),
+    };
     if options.strict {
         errors.append(&mut warnings);
         errors.append(&mut left_out);
@@ -278,8 +294,7 @@ fn exposed(name: &str, config: &Config) -> Vec<Message> {
 /// What is wrong with a config that somebody else has written.
 fn of_this_machine(name: &str, config: &Config) -> Vec<Message> {
     let said = local_parts(config).into_iter().map(|part| {
-        let text =
-            format!("{part}: what was fetched may name no file, folder or socket of this machine");
+        let text = format!("{part}: {OF_THIS_MACHINE}");
         Message::of_file(name, text)
     });
     said.collect()

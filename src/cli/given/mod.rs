@@ -2,12 +2,15 @@
 
 mod fetch;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::cause::system_words;
 use crate::dialect::form::{self, Form};
+use crate::dialect::v2ray::json::Text;
 use crate::report::Message;
 
 use fetch::{fetch, is_url, shown};
@@ -109,6 +112,10 @@ impl Given {
                 "a config of gost names files of its machine and is not fetched, expected a file";
             return Err(vec![Message::of_file(&self.name, text.to_owned())]);
         }
+        if self.is_remote && names_certificates(&text) {
+            let text = format!("certificates: {OF_THIS_MACHINE}");
+            return Err(vec![Message::of_file(&self.name, text)]);
+        }
         form::read_as(form, &text, &self.name, files(self.is_remote))
     }
 }
@@ -117,16 +124,44 @@ impl Given {
 pub(super) fn files(is_remote: bool) -> form::Files<'static> {
     match is_remote {
         true => &|_| Err("what was fetched may name no file of this machine".to_owned()),
-        false => &|path| text_of_file(path).map_err(|e| system_words(&e)),
+        false => &text_of_file,
     }
 }
 
-fn text_of_file(path: &Path) -> io::Result<String> {
-    let bytes = File::open(path).and_then(all)?;
-    let is_whole = bytes.len() as u64 <= MOST;
-    let text = String::from_utf8(bytes).ok().filter(|_| is_whole);
-    text.ok_or_else(|| io::ErrorKind::InvalidData.into())
+fn text_of_file(path: &Path) -> Result<String, String> {
+    // Another may never end.
+    let is_file = fs::metadata(path).map(|of| of.is_file());
+    if !is_file.map_err(|e| system_words(&e))? {
+        return Err("it is no file".to_owned());
+    }
+    let bytes = File::open(path).and_then(all);
+    let bytes = bytes.map_err(|e| system_words(&e))?;
+    if bytes.len() as u64 > MOST {
+        return Err(format!("it has more than {} MiB", MOST >> 20));
+    }
+    String::from_utf8(bytes).map_err(|_| "this is not UTF-8 text".to_owned())
 }
+
+/// Whether a config of V2Ray names files of certificates, which would be opened as it is read.
+pub(super) fn names_certificates(text: &str) -> bool {
+    fn is_named(value: &Value) -> bool {
+        match value {
+            Value::Object(map) => map.iter().any(|(key, value)| {
+                let key = key.replace('_', "").to_ascii_lowercase();
+                let is_key = matches!(&*key, "certificatefile" | "keyfile");
+                is_key && value.as_str().is_some_and(|path| !path.is_empty()) || is_named(value)
+            }),
+            Value::Array(items) => items.iter().any(is_named),
+            _ => false,
+        }
+    }
+    let parsed = Text::with_commas(text.to_owned()).parse();
+    parsed.is_ok_and(|(value, _)| is_named(&value))
+}
+
+/// What is said of a config that was fetched and names something here.
+pub(super) const OF_THIS_MACHINE: &str =
+    "what was fetched may name no file, folder or socket of this machine";
 
 /// More than the longest subscriptions there are: the most that is fetched.
 const LONGEST: u64 = 16 << 20;

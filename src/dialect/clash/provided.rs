@@ -19,6 +19,9 @@ const OF_PROXIES: [&str; 11] = [
     "udp-over-tcp",
 ];
 
+/// Of a text that all proxies get, in bytes.
+const LONGEST: usize = 256;
+
 /// Makes the proxies of all providers in the file what they are there.
 pub(super) fn settle(root: &mut Node, notes: &Notes) {
     let all = root.get_mut("proxy-providers");
@@ -68,13 +71,15 @@ fn override_all(provider: &mut Node) {
     let through = provider.take("dialer-proxy");
     let mut over = provider.take("override");
     let mut take = |key: &str| over.as_mut().and_then(|over| over.take(key));
+    // All proxies have it, so it is short.
+    let is_short = |node: &Node| node.as_text().is_some_and(|text| text.len() <= LONGEST);
     let mut said: Vec<(&str, Node)> = Vec::new();
-    said.extend(through.map(|node| ("dialer-proxy", node)));
+    said.extend(through.filter(is_short).map(|node| ("dialer-proxy", node)));
     for key in OF_PROXIES {
-        said.extend(take(key).map(|node| (key, node)));
+        said.extend(take(key).filter(is_short).map(|node| (key, node)));
     }
     let mut affix = |key: &str| {
-        let node = take(key);
+        let node = take(key).filter(is_short);
         let text = node.as_ref().and_then(Node::as_text);
         text.unwrap_or_default().to_owned()
     };

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Deserializer;
+
 use crate::dialect::form::Files;
 use crate::dialect::tree::{At, Node, Value, text};
 
@@ -20,9 +22,13 @@ impl<'f> Beside<'f> {
     /// The text of a file in the folder of the config, or else in that where this program runs.
     pub(in crate::dialect) fn text(&self, path: &str) -> Result<String, String> {
         let folder = Path::new(self.source).parent();
-        let beside = folder.map(|folder| folder.join(path));
-        let found = beside.and_then(|path| (self.files)(&path).ok());
-        found.map_or_else(|| (self.files)(Path::new(path)), Ok)
+        let beside = folder.map(|folder| (self.files)(&folder.join(path)));
+        match beside {
+            Some(Ok(text)) => Ok(text),
+            // What is wrong with that one is what there is to say.
+            Some(Err(e)) => (self.files)(Path::new(path)).map_err(|_| e),
+            None => (self.files)(Path::new(path)),
+        }
     }
 }
 
@@ -34,6 +40,7 @@ pub(in crate::dialect) fn lines(text: &str, at: &At) -> Node {
     let of_line = |line: &str| {
         let line = line.trim();
         let item = match is_yaml {
+            true if line == "---" => return None,
             true => unquoted(line.strip_prefix('-')?.trim_start()),
             false => line.to_owned(),
         };
@@ -53,14 +60,37 @@ pub(in crate::dialect) fn lines(text: &str, at: &At) -> Node {
 
 /// A text as YAML has it in a line.
 fn unquoted(text: &str) -> String {
-    let quoted = |quote: char| text.strip_prefix(quote)?.split_once(quote);
-    match quoted('\'').or_else(|| quoted('"')) {
-        Some((inner, _)) => inner.to_owned(),
-        None => match text.split_once(" #") {
+    match text.chars().next() {
+        Some('\'') => single_quoted(&text[1..]),
+        // Its escapes are those of JSON.
+        Some('"') => {
+            let mut json = Deserializer::from_str(text).into_iter::<String>();
+            match json.next() {
+                Some(Ok(inner)) => inner,
+                _ => text.trim_matches('"').to_owned(),
+            }
+        }
+        _ => match text.split_once(" #") {
             Some((text, _)) => text.trim_end().to_owned(),
             None => text.to_owned(),
         },
     }
+}
+
+/// Up to the closing quote; two quotes are one.
+fn single_quoted(mut rest: &str) -> String {
+    let mut inner = String::new();
+    while let Some((part, behind)) = rest.split_once('\'') {
+        inner.push_str(part);
+        match behind.strip_prefix('\'') {
+            Some(behind) => {
+                inner.push('\'');
+                rest = behind;
+            }
+            None => return inner,
+        }
+    }
+    inner + rest
 }
 
 #[cfg(test)]
@@ -77,6 +107,10 @@ mod tests {
             (
                 "\u{feff}# all of it\n+.a.test\r\n b.test \n\n// c\nc.test\n; d\nd.test",
                 ["+.a.test", "b.test", "c.test", "d.test"],
+            ),
+            (
+                "---\npayload:\n- 'it''s' # x\n- \"a\\\\.b # c\" # d\n- ''\n- 'x'\n- y#z\n",
+                ["it's", "a\\.b # c", "x", "y#z"],
             ),
             (
                 "payload: ['+.a.test', b.test, c.test, d.test]",

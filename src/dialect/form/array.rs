@@ -2,10 +2,13 @@
 //! servers of all.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::config::Config;
 use crate::report::Message;
+use crate::routing::Target;
 
 const OUTBOUNDS: &str = "outbounds";
 
@@ -20,6 +23,8 @@ pub(super) struct Whole {
     pub config: Value,
     /// Where the first config stands in the list.
     first: String,
+    /// The tag of its only server, and what that is called.
+    pub first_name: Option<(String, String)>,
     /// Where each outbound stands there.
     places: Vec<String>,
     /// How many outbounds are those of the first config.
@@ -34,7 +39,7 @@ impl Whole {
             Some((n, config)) => (n, config.clone()),
             None => (0, json!({})),
         };
-        name_first(&mut config);
+        let first_name = name_of(&config);
         let mut all = outbounds(&config);
         let own = all.len();
         let place = |config: usize, n: usize| format!("[{config}].{OUTBOUNDS}[{n}]");
@@ -43,6 +48,9 @@ impl Whole {
         for one in &all {
             names.free(tag(one).to_owned());
         }
+        names
+            .taken
+            .extend(first_name.iter().map(|(_, name)| name.clone()));
         for (k, other) in configs {
             let needed = needed(other);
             places.extend(needed.iter().map(|(n, _)| place(k, *n)));
@@ -53,6 +61,7 @@ impl Whole {
         Self {
             config,
             first: format!("[{first}]"),
+            first_name,
             places,
             own,
         }
@@ -112,12 +121,14 @@ fn named(mut more: Vec<Value>, remarks: Option<&str>, names: &mut Names) -> Vec<
         let before = tag(one).to_owned();
         let wished = match remarks {
             Some(remarks) if leads_away(one) && is_lone => remarks.to_owned(),
-            Some(remarks) if leads_away(one) => format!("{remarks} {before}"),
+            Some(remarks) if leads_away(one) => format!("{remarks} {before}").trim_end().to_owned(),
             _ => before.clone(),
         };
         let now = names.free(wished);
         one["tag"] = now.as_str().into();
-        renamed.insert(before, now);
+        if !before.is_empty() {
+            renamed.insert(before, now);
+        }
     }
     for one in &mut more {
         lead_over(one, &renamed);
@@ -148,33 +159,41 @@ impl Names {
     }
 }
 
-/// The server of the first is called like the config, unless something else chooses by its name.
-fn name_first(config: &mut Value) {
-    let text = |key: &str| config.get(key).map(Value::to_string);
-    let chooses = ["observatory", "burstObservatory", "reverse", "dns"];
-    let is_chosen = chooses.into_iter().any(|key| config.get(key).is_some())
-        || text("routing").is_some_and(|routing| routing.contains("balancer"));
-    let Some(remarks) = remarks(config).map(str::to_owned) else {
-        return;
-    };
-    let mut outbounds = outbounds(config);
-    let mut servers = outbounds.iter().filter(|one| leads_away(one));
-    let (Some(before), None, false) = (servers.next().map(tag), servers.next(), is_chosen) else {
-        return;
-    };
-    let before = before.to_owned();
-    if before.is_empty() || outbounds.iter().any(|one| tag(one) == remarks) {
+/// Calls the only server of the first config by `name`, unless something else chooses by the beginnings of names.
+pub(super) fn name_first(config: &mut Config, (before, name): &(String, String)) {
+    let is_chosen = !config.routing.balancers.is_empty()
+        || !config.observers.is_empty()
+        || config.reverse != Default::default();
+    let mut tags = config.outbounds.iter().filter_map(|one| one.tag.as_deref());
+    if is_chosen || tags.any(|tag| tag == name) {
         return;
     }
-    let renamed = HashMap::from([(before, remarks)]);
-    for one in &mut outbounds {
-        rename(one.get_mut("tag"), &renamed);
-        lead_over(one, &renamed);
+    let now: Arc<str> = name.as_str().into();
+    for one in &mut config.outbounds {
+        let through = one.through.as_mut().map(|through| &mut through.tag);
+        for tag in one.tag.iter_mut().chain(through) {
+            if **tag == **before {
+                *tag = now.clone();
+            }
+        }
     }
-    config[OUTBOUNDS] = Value::Array(outbounds);
-    let rules = config.pointer_mut("/routing/rules");
-    for rule in rules.and_then(Value::as_array_mut).into_iter().flatten() {
-        rename(rule.get_mut("outboundTag"), &renamed);
+    for rule in &mut config.routing.rules {
+        if let Target::Outbound(tag) = &mut rule.target.value
+            && **tag == **before
+        {
+            *tag = now.clone();
+        }
+    }
+}
+
+fn name_of(config: &Value) -> Option<(String, String)> {
+    let all = outbounds(config);
+    let mut servers = all.iter().filter(|one| leads_away(one));
+    match (servers.next().map(tag), servers.next()) {
+        (Some(before), None) if !before.is_empty() => {
+            Some((before.to_owned(), remarks(config)?.to_owned()))
+        }
+        _ => None,
     }
 }
 
@@ -190,7 +209,8 @@ fn needed(config: &Value) -> Vec<(usize, Value)> {
     let (mut needed, mut rest): (Numbered, Numbered) = all.partition(|(_, one)| leads_away(one));
     for _ in 0..MAX_HOPS {
         let through = |(_, one): &(usize, Value)| {
-            THROUGH.map(|place| one.pointer(place)?.as_str().map(str::to_owned))
+            let named = |place| one.pointer(place)?.as_str().filter(|tag| !tag.is_empty());
+            THROUGH.map(|place| named(place).map(str::to_owned))
         };
         let through: HashSet<String> = needed.iter().flat_map(through).flatten().collect();
         let found;
@@ -220,13 +240,17 @@ fn rename(value: Option<&mut Value>, renamed: &HashMap<String, String>) {
     }
 }
 
+/// In bytes.
+const LONGEST_REMARKS: usize = 256;
+
 fn tag(outbound: &Value) -> &str {
     outbound["tag"].as_str().unwrap_or_default()
 }
 
 fn remarks(config: &Value) -> Option<&str> {
     let remarks = config.get("remarks")?.as_str()?.trim();
-    (!remarks.is_empty()).then_some(remarks)
+    // Many would have it in their names.
+    (!remarks.is_empty() && remarks.len() <= LONGEST_REMARKS).then_some(remarks)
 }
 
 fn leads_away(outbound: &Value) -> bool {

@@ -82,6 +82,8 @@ pub struct Read {
     /// Those of it by which sessions go another way than was meant: what should go straight there goes to a
     /// server, say, or what should come in here does not.
     pub astray: Vec<Message>,
+    /// Of a list of configs, what else there is to say of them.
+    pub warnings: Vec<Message>,
     /// What a config.json says that does nothing here, and that no other form is told of.
     no_effect: Vec<String>,
     /// The rules of another form, as `routing`; of gost's and of a list all of it, as a config.json.
@@ -141,6 +143,7 @@ pub fn read_as(form: Form, text: &str, name: &str, files: Files<'_>) -> Result<R
         config,
         left_out,
         astray,
+        warnings: Vec::new(),
         no_effect: Vec::new(),
         routing,
     })
@@ -174,10 +177,10 @@ fn of_v2ray(text: &str, name: &str) -> Result<Read, Vec<Message>> {
     let without_effect = |message: &&Message| message.text.contains(NO_EFFECT);
     let no_effect = loaded.warnings.iter().filter(without_effect);
     let no_effect = no_effect.map(|message| message.line.clone()).collect();
-    let warnings = loaded.warnings.into_iter();
-    let left_out: Vec<Message> = warnings
-        .filter(|message| message.line.contains("LEFT OUT"))
-        .collect();
+    let (left_out, warnings): (Vec<Message>, _) = loaded
+        .warnings
+        .into_iter()
+        .partition(|message| message.line.contains("LEFT OUT"));
     let stands_in = |outbound: &Outbound| match &outbound.protocol {
         OutboundSettings::Blackhole(settings) => settings.stands_in,
         _ => false,
@@ -192,6 +195,7 @@ fn of_v2ray(text: &str, name: &str) -> Result<Read, Vec<Message>> {
         config,
         astray: left_out.clone(),
         left_out,
+        warnings,
         no_effect,
         routing: None,
     })
@@ -206,22 +210,31 @@ fn of_list(text: &str, name: &str) -> Result<Read, Vec<Message>> {
     let configs = configs.as_array().map(Vec::as_slice).unwrap_or_default();
     let mut whole = array::Whole::of(configs);
     let mut lost = Vec::new();
-    let read = of_v2ray(&whole.config.to_string(), name).or_else(|errors| {
+    let read = loop {
+        // In lines, of which messages show one.
+        let read = of_v2ray(&format!("{:#}", whole.config), name);
+        let Err(errors) = read else { break read };
         let others = errors.iter().map(|error| whole.other(error));
-        let Some(others) = others.collect::<Option<HashSet<usize>>>() else {
-            return Err(errors);
+        let others = others.collect::<Option<HashSet<usize>>>();
+        let in_list = |error| whole.in_list(error);
+        let Some(others) = others.filter(|_| lost.len() < MOST_LOST) else {
+            break Err(errors.into_iter().map(in_list).collect());
         };
         // The first does without them.
-        let errors = errors.into_iter().map(|error| whole.in_list(error));
-        lost = errors.map(|error| error.with(": it is left out")).collect();
+        let errors = errors.into_iter().map(in_list);
+        lost.extend(errors.map(|error| error.with(": it is left out")));
         whole.remove(&others);
-        of_v2ray(&whole.config.to_string(), name)
-    });
+    };
     let in_list = |messages: Vec<Message>| {
         let messages = messages.into_iter().map(|message| whole.in_list(message));
         messages.collect::<Vec<_>>()
     };
-    let mut read = read.map_err(|errors| placed(in_list(errors), name, text))?;
+    let mut read = read.map_err(|errors: Vec<Message>| {
+        placed(errors.into_iter().chain(lost.clone()).collect(), name, text)
+    })?;
+    if let Some(name) = &whole.first_name {
+        array::name_first(&mut read.config, name);
+    }
     // Nothing leads to the servers of the others.
     read.astray.retain(|message| whole.other(message).is_none());
     let left_out = in_list(read.left_out);
@@ -237,10 +250,14 @@ fn of_list(text: &str, name: &str) -> Result<Read, Vec<Message>> {
         form: Form::V2rayList,
         left_out: placed(left_out, name, text),
         astray: placed(in_list(read.astray), name, text),
+        warnings: placed(in_list(read.warnings), name, text),
         routing: Some(whole.config),
         ..read
     })
 }
+
+/// How many messages are kept about what is left out of a list; one with more is no list that anybody made.
+const MOST_LOST: usize = 1000;
 
 /// What gost's words mean; whatever is not built is an error.
 fn of_gost(text: &str, name: &str) -> Result<Read, Vec<Message>> {
@@ -253,6 +270,7 @@ fn of_gost(text: &str, name: &str) -> Result<Read, Vec<Message>> {
                 config,
                 astray: left_out.clone(),
                 left_out,
+                warnings: Vec::new(),
                 no_effect: Vec::new(),
                 routing: Some(value),
             })
@@ -299,10 +317,8 @@ fn of_links(text: &str, name: &str, notes: &Notes) -> Whole {
 fn put_a_server_first(outbounds: &mut [Outbound], name: &str, notes: &Notes) {
     let is_nowhere = |outbound: &Outbound| {
         let servers = outbound.protocol.servers();
-        servers.iter().all(|to| {
-            to.port <= 1
-                || matches!(to.host, Host::Ip(ip) if ip.is_unspecified() || ip.is_loopback())
-        })
+        let mut servers = servers.iter();
+        servers.any(|to| to.port <= 1 || matches!(to.host, Host::Ip(ip) if ip.is_unspecified()))
     };
     let server = outbounds.iter().position(|outbound| !is_nowhere(outbound));
     if let Some(n) = server.filter(|n| *n > 0) {

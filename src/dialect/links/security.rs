@@ -142,10 +142,18 @@ pub(super) fn mask(params: &mut Params, said: &mut Said) -> Option<Fragment> {
         Ok(value) => v2ray::read_mask(&value),
         Err(_) => Err(vec!["it is no JSON".to_owned()]),
     };
-    read.unwrap_or_else(|lines| {
-        lines.iter().for_each(|line| said.error(&param.label, line));
-        None
-    })
+    match read {
+        Ok((fragment, without_effect)) => {
+            for line in without_effect {
+                said.left_out(&param.label, line);
+            }
+            fragment
+        }
+        Err(lines) => {
+            lines.iter().for_each(|line| said.error(&param.label, line));
+            None
+        }
+    }
 }
 
 /// Writes what seals the tunnel to `to`.

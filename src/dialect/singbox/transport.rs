@@ -66,7 +66,9 @@ pub(super) fn read(keys: &Keys) -> Option<ClientCarrier> {
             ..grpc::ClientSettings::default()
         }),
         // HTTP/1.1: a head of a request, and what is carried behind it, as V2Ray's `header` has it.
-        Some("http") if !has_tls => ClientCarrier::HttpHeader(head(&transport, &path)),
+        Some("http") if !has_tls => {
+            ClientCarrier::HttpHeader(head(&transport, &path, keys.text("server")))
+        }
         Some("http") => {
             let hosts = transport.list("host");
             let hosts: Vec<String> = hosts.into_iter().map(|(_, host)| host.to_owned()).collect();
@@ -108,7 +110,7 @@ pub(super) fn read(keys: &Keys) -> Option<ClientCarrier> {
     Some(carrier)
 }
 
-fn head(transport: &Keys, path: &str) -> http_header::Settings {
+fn head(transport: &Keys, path: &str, server: Option<&str>) -> http_header::Settings {
     let hosts: Vec<String> = transport
         .list("host")
         .into_iter()
@@ -116,10 +118,10 @@ fn head(transport: &Keys, path: &str) -> http_header::Settings {
         .collect();
     let (host, others) = headers(transport);
     let hosts = match hosts.is_empty() {
-        true => host
-            .iter()
-            .filter_map(|host| Some(host.to_str().ok()?.to_owned()))
-            .collect(),
+        true => {
+            let host = host.as_ref().and_then(|host| host.to_str().ok());
+            host.or(server).into_iter().map(str::to_owned).collect()
+        }
         false => hosts,
     };
     let mut headers = vec![Header {

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::json::{NO_EFFECT, Node, Object, Report};
+use super::json::{NO_EFFECT, Node, Object, Problem, Report};
 use super::protocols::disguise;
 use crate::io::fragment::Fragment;
 
@@ -21,12 +21,14 @@ pub(super) fn client(settings: &Object) -> Option<Fragment> {
     found
 }
 
-/// Reads one that stands alone, as in a link.
+/// Reads one that stands alone, as in a link; and what of it has no effect.
 ///
 /// # Errors
 ///
 /// All that is wrong with it, or not built.
-pub(in crate::dialect) fn alone(mask: &Value) -> Result<Option<Fragment>, Vec<String>> {
+pub(in crate::dialect) fn alone(
+    mask: &Value,
+) -> Result<(Option<Fragment>, Vec<String>), Vec<String>> {
     let settings = json!({ "finalmask": mask });
     let report = Report::default();
     let node = Node::root(&settings, &report);
@@ -35,10 +37,10 @@ pub(in crate::dialect) fn alone(mask: &Value) -> Result<Option<Fragment>, Vec<St
         object.finish();
         fragment
     });
-    let problems = report.errors();
-    match problems.is_empty() {
-        true => Ok(fragment),
-        false => Err(problems.into_iter().map(|problem| problem.text).collect()),
+    let texts = |problems: Vec<Problem>| problems.into_iter().map(|one| one.text).collect();
+    match report.errors() {
+        problems if problems.is_empty() => Ok((fragment, texts(report.warnings()))),
+        problems => Err(texts(problems)),
     }
 }
 
@@ -57,10 +59,15 @@ fn fragments<'a>(settings: &Object<'a>) -> Vec<(Node<'a>, Node<'a>)> {
     let mut found = Vec::new();
     for node in mask.array("tcp") {
         let Some(entry) = node.object() else { continue };
-        let own = entry.get("settings");
         match kind(&entry).as_deref() {
-            Some("fragment") => found.extend(own.map(|own| (node.clone(), own))),
-            _ => node.unbuilt(BOTH_ENDS),
+            Some("fragment") => {
+                let own = entry.require_node("settings");
+                found.extend(own.map(|own| (node.clone(), own)));
+            }
+            _ => {
+                entry.silent(&["settings"]);
+                node.unbuilt(BOTH_ENDS);
+            }
         }
         entry.finish();
     }

@@ -35,6 +35,10 @@ pub(super) fn read(object: Object) -> Option<Outbound> {
         (&mut protocol, &mut transport)
         && let Some(fragment) = transport.fragment.take()
     {
+        if freedom.fragment.is_some() {
+            let text = "`settings.fragment` cuts already, `finalmask` has no effect beside it";
+            object.node.warn(text);
+        }
         freedom.fragment.get_or_insert(fragment);
     }
     let mux = mux(&object, protocol.as_ref());

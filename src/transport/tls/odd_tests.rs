@@ -185,6 +185,23 @@ async fn version_1_is_believed_of_an_authority_that_has_issued_it() {
             "{name}"
         );
     }
+    // A pin of another authority is not got round by its certificate, which everybody may have.
+    let mut shown = std::fs::read_to_string(file("issued", "crt")).unwrap();
+    shown += &std::fs::read_to_string(file("p-521", "crt")).unwrap();
+    let key = std::fs::read_to_string(file("issued", "key")).unwrap();
+    let [shown, key] = [shown, key].map(Pem::Inline);
+    let pinned = ClientSettings {
+        authorities: authority("authority"),
+        certificate_pins: vec![pin("p-521")],
+        any_name: true,
+        ..ClientSettings::default()
+    };
+    let imposter = server(showing([KeyPair::new(shown, key)]));
+    assert!(
+        exchange(&imposter, &client(pinned), "odd.test")
+            .await
+            .is_err()
+    );
     // A name that is asked for is not in it.
     let server = server(showing([keys("issued")]));
     let asking = ClientSettings {

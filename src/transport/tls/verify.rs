@@ -9,6 +9,8 @@
 //!    or not it calls itself an authority: self-signed certificates usually do, and Go takes them.
 //! 5. Else the chain must lead to an authority of the config or of the system.
 //!
+//! A certificate of version 1, whose name nobody asks for, is one of 5 where an authority of the settings has issued it itself.
+//!
 //! In 4 and 5 the name (or one of `verifyPeerCertByName`, which `allowInsecure` does not lift) and the dates are checked.
 //! In 1 to 3 the certificate may be anything that has a key in
 //! it: of version 1, with unknown extensions, expired, for another name. That the server has this key is
@@ -144,12 +146,13 @@ impl Verifier {
         has(&self.known) || !self.disable_system_root && system()
     }
 
-    /// Whether one of `names` is the certificate's, and it is known or one of `chains` vouches for it.
+    /// Whether one of `names` is the certificate's, and it is known or one of `chains` vouches for it, which lead to
+    /// `authorities` of the settings.
     fn vouched(
         &self,
         names: &[ServerName<'_>],
         is_known: bool,
-        chains: impl Fn() -> Chains,
+        (authorities, chains): (&[CertificateDer<'_>], impl Fn() -> Chains),
         presented: &Presented<'_>,
     ) -> Result<ServerCertVerified, Error> {
         let Presented {
@@ -162,7 +165,7 @@ impl Verifier {
         if self.any_name && version_one::is_one(leaf) {
             let vouched = match is_known {
                 true => check_dates(leaf, *now),
-                false => version_one::vouched(leaf, &self.known, *now),
+                false => version_one::vouched(leaf, authorities, *now),
             };
             return vouched.map(|()| ServerCertVerified::assertion());
         }
@@ -245,7 +248,7 @@ impl ServerCertVerifier for Verifier {
             };
             let authority = [authority.clone().into_owned()];
             let only = || chains(&authority, &[], true);
-            return self.vouched(names, false, only, &presented);
+            return self.vouched(names, false, (&authority, only), &presented);
         }
         if self.takes_any() {
             if !pinned && let Some(cure) = self.told {
@@ -253,7 +256,8 @@ impl ServerCertVerifier for Verifier {
             }
             return Ok(ServerCertVerified::assertion());
         }
-        self.vouched(names, self.knows(leaf), || self.chains(), &presented)
+        let authorities = (&self.known[..], || self.chains());
+        self.vouched(names, self.knows(leaf), authorities, &presented)
     }
 
     fn verify_tls12_signature(

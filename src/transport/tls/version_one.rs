@@ -9,12 +9,16 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use super::PROVIDER;
 use super::der::{self, BIT_STRING, SEQUENCE};
+use super::short_rsa::{self, is_rsa};
 use super::verify::check_dates;
 
 /// Whether a certificate is one of these.
 pub(super) fn is_one(certificate: &CertificateDer<'_>) -> bool {
     let parsed = X509Certificate::from_der(certificate);
-    parsed.is_ok_and(|(_, parsed)| parsed.version == X509Version::V1)
+    // What says that it has none of them and has some is none of ours.
+    parsed.is_ok_and(|(_, parsed)| {
+        parsed.version == X509Version::V1 && parsed.extensions().is_empty()
+    })
 }
 
 /// Checks that one of `authorities` has issued `leaf` itself, and the dates of both.
@@ -45,7 +49,8 @@ fn has_issued(issuer: &CertificateDer<'_>, leaf: &CertificateDer<'_>) -> Option<
     let (_, leaf_parsed) = X509Certificate::from_der(leaf).ok()?;
     let (_, issuer_parsed) = X509Certificate::from_der(issuer).ok()?;
     let is_named = leaf_parsed.issuer().as_raw() == issuer_parsed.subject().as_raw();
-    if !is_named || !may_issue(&issuer_parsed) {
+    let is_one_algorithm = leaf_parsed.signature_algorithm == leaf_parsed.tbs_certificate.signature;
+    if !is_named || !is_one_algorithm || !may_issue(&issuer_parsed) || is_weak(leaf)? {
         return Some(false);
     }
     let mut fields = der::contents(leaf, SEQUENCE)?;
@@ -62,6 +67,12 @@ fn has_issued(issuer: &CertificateDer<'_>, leaf: &CertificateDer<'_>) -> Option<
             && one.public_key_alg_id().as_ref() == public.algorithm
     });
     Some(fitting.any(|one| one.verify_signature(public.key, signed, signature).is_ok()))
+}
+
+/// Keys of RSA that webpki takes from nobody.
+fn is_weak(certificate: &CertificateDer<'_>) -> Option<bool> {
+    let public = der::certificate_key(certificate)?;
+    Some(is_rsa(public.algorithm) && short_rsa::PublicKey::short(public.key).is_some())
 }
 
 /// As Go has it: one of version 1 says nothing of it, the others say that they are authorities.

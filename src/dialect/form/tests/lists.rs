@@ -1,6 +1,7 @@
 //! Lists that have no file around them.
 
 use super::*;
+use crate::routing;
 
 fn config(remarks: &str, host: &str, more: Value) -> Value {
     let server = json!({"tag": "proxy", "protocol": "trojan",
@@ -64,7 +65,17 @@ fn a_list_of_configs_is_the_first_with_the_servers_of_all() {
     let config = write(&read, &text, Target::Config).unwrap().text;
     let again = super::read(&config, "c.json", &no_files).unwrap();
     assert_eq!(again.config.outbounds.len(), 5);
-    assert_eq!(again.config.routing, read.config.routing);
+    assert_eq!(again.config.routing.rules.len(), 2);
+    // Rules lead to the server by its new name, and by the old one in what is written.
+    assert_eq!(again.config.outbounds[0].tag.as_deref(), Some("proxy"));
+    let target = |config: &Config| match &config.routing.rules[1].target.value {
+        routing::Target::Outbound(tag) => tag.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        [target(&read.config), target(&again.config)],
+        ["DE 1", "proxy"]
+    );
     // In base64, too.
     let inner = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &text);
     assert_eq!(recognise(&inner).0, Form::V2rayList);

@@ -61,7 +61,14 @@ fn users(protocol: &str, settings: &Part<'_>, own: &mut Map<String, Value>) {
             settings.silent(&["packetEncoding"]);
         }
         "socks" => {
-            own.insert("auth".to_owned(), "noauth".into());
+            // mobula's reader takes accounts in this form as well.
+            let accounts = settings.items(&["accounts", "users"]);
+            let auth = match accounts.is_empty() && settings.word(&["auth"]) != "password" {
+                true => "noauth",
+                false => "password",
+            };
+            own.insert("auth".to_owned(), auth.into());
+            settings.keep(own, &["accounts", "users"]);
             own.insert(
                 "udp".to_owned(),
                 settings.is_on(&["udpEnabled", "udp"]).into(),
@@ -75,6 +82,7 @@ fn users(protocol: &str, settings: &Part<'_>, own: &mut Map<String, Value>) {
             }
             settings.keep(own, &["network", "networks"]);
         }
+        "http" => settings.keep(own, &["accounts", "users"]),
         _ => {}
     }
 }

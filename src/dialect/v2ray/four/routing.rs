@@ -221,9 +221,10 @@ fn server(server: Part<'_>) -> Value {
         address.keep(&mut four, &["address"]);
         address.keep(&mut four, &["port"]);
         let network = address.word(&["network"]);
-        if network == "tcp" {
-            let text = four["address"].as_str().unwrap_or_default();
-            four["address"] = format!("tcp://{text}").into();
+        if network == "tcp"
+            && let Some(Value::String(text)) = four.get_mut("address")
+        {
+            text.insert_str(0, "tcp://");
         }
     } else {
         server.keep(&mut four, &["address"]);
