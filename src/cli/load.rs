@@ -228,7 +228,11 @@ fn of_form(form: Form, text: &str, taken: &Taken, options: Options) -> Meant {
         errors.append(&mut left_out);
     }
     if !errors.is_empty() {
-        return failed(errors);
+        // Why a list was not read, say.
+        return Meant {
+            left_out,
+            ..failed(errors)
+        };
     }
     Meant {
         understood: understood(name, form, &config),

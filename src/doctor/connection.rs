@@ -10,7 +10,7 @@ use super::page::{self, Page};
 use crate::address::{Destination, Host};
 use crate::cause::{DialError, Fault, TlsError, code_of};
 use crate::http::request::host_of;
-use crate::io::Link;
+use crate::io::{Link, fragment};
 use crate::transport::{ClientCarrier, tls};
 
 impl Way {
@@ -57,7 +57,7 @@ impl Way {
                     },
                     _ => walk.well("tcp", format_args!("connected to {}", self.server)),
                 }
-                Some(link)
+                Some(self.in_pieces(link))
             }
             Err(e) => {
                 let code = code_of(&e).unwrap_or(Cow::Borrowed("tcp-failed"));
@@ -149,11 +149,21 @@ impl Way {
     }
 
     pub(super) async fn sealed(&self, outbound: &tls::Outbound) -> Option<(Link, tls::Seen)> {
+        let link = self.dial().await?;
+        outbound.examine(link, &self.server).await.ok()
+    }
+
+    async fn dial(&self) -> Option<Link> {
         let link = self
             .dispatcher
             .connection_to(&self.plain, &self.server)
             .await;
-        outbound.examine(link.ok()?, &self.server).await.ok()
+        link.ok().map(|link| self.in_pieces(link))
+    }
+
+    /// As the outbound itself would.
+    fn in_pieces(&self, link: Link) -> Link {
+        fragment::cut(link, self.transport().fragment.as_ref())
     }
 
     /// What a browser would see at the tunnel's path.
@@ -175,11 +185,7 @@ impl Way {
             let outbound = tls::Outbound::new(&settings).ok()?;
             return self.sealed(&outbound).await.map(|(link, _)| link);
         }
-        let link = self
-            .dispatcher
-            .connection_to(&self.plain, &self.server)
-            .await;
-        link.ok()
+        self.dial().await
     }
 
     pub(super) fn host(&self) -> HeaderValue {

@@ -12,7 +12,7 @@ use super::{
 use crate::address::{Destination, Host};
 use crate::cause::{DialError, TcpError};
 use crate::dns::Lookup;
-use crate::io::fragment::{Fragment, Fragmented};
+use crate::io::fragment::{self, Fragment};
 use crate::io::{Closing, Link, PeerClock};
 
 /// The client side of `streamSettings`, with the connections that its links share; by default plain TCP.
@@ -312,10 +312,7 @@ impl Outbound {
         dial: impl AsyncFnOnce() -> io::Result<Opened>,
     ) -> io::Result<Opened> {
         let (link, limits) = dial().await?;
-        let link = match &self.fragment {
-            Some(fragment) => Link::other(Fragmented::new(link, fragment.clone())),
-            None => link,
-        };
+        let link = fragment::cut(link, self.fragment.as_ref());
         let link = match &self.tls {
             Some(tls) => tls.wrap(link, server).await.map_err(DialError::from)?,
             None => link,

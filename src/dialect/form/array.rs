@@ -93,7 +93,11 @@ impl Whole {
             let place = self.places.get(n)?;
             Some(format!("{place}{rest}"))
         });
-        let place = place.unwrap_or_else(|| format!("{}.{path}", self.first));
+        let place = place.unwrap_or_else(|| match &*path {
+            // What is said of it as a whole.
+            "config" => self.first.clone(),
+            path => format!("{}.{path}", self.first),
+        });
         Message {
             line: message.line.replacen(&path, &place, 1),
             path: Some(place),

@@ -58,8 +58,16 @@ pub enum Cut {
     },
 }
 
-/// A link to the other end.
-pub struct Fragmented {
+/// A link to the other end, whose writes are cut as `fragment` says, if it says anything.
+pub fn cut(link: Link, fragment: Option<&Fragment>) -> Link {
+    match fragment {
+        Some(fragment) => Link::other(Fragmented::new(link, fragment.clone())),
+        None => link,
+    }
+}
+
+/// What does so.
+struct Fragmented {
     inner: Link,
     fragment: Fragment,
     /// Writes that came until now.
@@ -114,8 +122,7 @@ fn nth(first: Between, more: &[Between], n: usize) -> Between {
 }
 
 impl Fragmented {
-    /// Cuts what is written to `inner`.
-    pub fn new(inner: Link, fragment: Fragment) -> Self {
+    fn new(inner: Link, fragment: Fragment) -> Self {
         Self {
             inner,
             fragment,

@@ -15,7 +15,7 @@ pub use settings::{OutboundSettings, Redirect};
 
 use crate::address::{Destination, Network};
 use crate::dns::{Lookup, Strategy};
-use crate::io::fragment::Fragmented;
+use crate::io::fragment;
 use crate::io::{BindUdp, Link, Packets};
 use crate::protocol::bare;
 use crate::seam::ProxyVersion;
@@ -55,10 +55,7 @@ impl Outbound {
 
     /// A link to the target that somebody speaks on, cut as `fragment` says.
     pub fn cut(&self, link: Link) -> Link {
-        match &self.0.fragment {
-            Some(fragment) => Link::other(Fragmented::new(link, fragment.clone())),
-            None => link,
-        }
+        fragment::cut(link, self.0.fragment.as_ref())
     }
 
     /// The rules that hold for what comes in by `entry`, if any hold something back; `label` is what messages call
