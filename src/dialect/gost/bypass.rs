@@ -1,5 +1,8 @@
 //! Destinations that do not go through a chain, or not through a service.
 
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use serde_json::{Map, Value as Json};
 
 use super::Problems;
@@ -83,12 +86,12 @@ pub(super) fn read(node: &Node, root: &Node, problems: &Problems) -> Option<Bypa
     let (mut names, mut networks) = (Vec::new(), Vec::new());
     for (text, place) in patterns {
         match pattern(&text) {
-            Some(Ok(name)) => names.push(name),
-            Some(Err(network)) => networks.push(network),
+            Some(Found::Name(name)) => names.push(name),
+            Some(Found::Networks(found)) => networks.extend(found),
             None => {
                 let text = text.escape_debug();
                 let text = format!(
-                    "`{text}` is not built, expected an address, a network, a name, `.name` or `*.name`"
+                    "`{text}` is not built, expected an address, `A-B`, a network, a name, `.name` or `*.name`"
                 );
                 problems.error(&place.at, &text);
             }
@@ -98,12 +101,11 @@ pub(super) fn read(node: &Node, root: &Node, problems: &Problems) -> Option<Bypa
     if !names.is_empty() {
         let texts = names.iter().map(|name| match name {
             Pattern::Domain(name) => format!("domain:{name}"),
-            Pattern::Full(name) | Pattern::Keyword(name) | Pattern::Regex(name) => {
-                format!("full:{name}")
-            }
+            Pattern::Regex(text) => format!("regexp:{text}"),
+            Pattern::Full(name) | Pattern::Keyword(name) => format!("full:{name}"),
         });
         let texts = texts.collect();
-        // They have no expression in them.
+        // Those with an expression are of our making.
         matches.extend(Domains::new(names).ok().map(|domains| {
             let conditions = Conditions {
                 domains: Some(domains),
@@ -129,21 +131,68 @@ pub(super) fn read(node: &Node, root: &Node, problems: &Problems) -> Option<Bypa
     })
 }
 
-/// A name, or a network.
-fn pattern(text: &str) -> Option<Result<Pattern, ipnet::IpNet>> {
+/// What one pattern is about.
+enum Found {
+    Name(Pattern),
+    Networks(Vec<IpNet>),
+}
+
+/// Names, or networks; `None` of what is not built.
+fn pattern(text: &str) -> Option<Found> {
     if let Ok(network) = parse_network(text) {
-        return Some(Err(network));
+        return Some(Found::Networks(vec![network]));
+    }
+    if let Some((from, to)) = text.split_once('-')
+        && let (Ok(from), Ok(to)) = (from.trim().parse(), to.trim().parse())
+    {
+        return range(from, to).map(Found::Networks);
     }
     let is_name = |name: &str| {
         let is_fit = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
         !name.is_empty() && name.chars().all(is_fit)
     };
     let lower = text.to_ascii_lowercase();
-    // `.name` is the name and all below it, `*.name` what is below it, as it is read most of the time.
-    if let Some(name) = lower.strip_prefix('.').or_else(|| lower.strip_prefix("*."))
+    if lower.contains(['*', '?']) {
+        let is_fit = is_name(&lower.replace(['*', '?'], ""));
+        return (is_fit && !may_be_an_address(&lower)).then(|| Found::Name(glob(&lower)));
+    }
+    // The name, and all below it.
+    if let Some(name) = lower.strip_prefix('.')
         && is_name(name)
     {
-        return Some(Ok(Pattern::Domain(name.to_owned())));
+        return Some(Found::Name(Pattern::Domain(name.to_owned())));
     }
-    is_name(&lower).then(|| Ok(Pattern::Full(lower.clone())))
+    is_name(&lower).then(|| Found::Name(Pattern::Full(lower.clone())))
+}
+
+/// The networks from one address to another.
+fn range(from: IpAddr, to: IpAddr) -> Option<Vec<IpNet>> {
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) if from <= to => {
+            Some(Ipv4Subnets::new(from, to, 0).map(IpNet::V4).collect())
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) if from <= to => {
+            Some(Ipv6Subnets::new(from, to, 0).map(IpNet::V6).collect())
+        }
+        _ => None,
+    }
+}
+
+/// Stars stand for any text there, dots included, and for addresses as well: one that is about names alone ends with a label that
+/// has a letter.
+fn may_be_an_address(glob: &str) -> bool {
+    let label = glob.rsplit_once('.').map(|(_, label)| label);
+    let is_label = |label: &str| {
+        !label.contains(['*', '?']) && label.contains(|c: char| c.is_ascii_alphabetic())
+    };
+    !label.is_some_and(is_label)
+}
+
+fn glob(text: &str) -> Pattern {
+    let quoted = text.chars().map(|c| match c {
+        '*' => ".*".to_owned(),
+        '?' => ".".to_owned(),
+        c => regex::escape(&c.to_string()),
+    });
+    Pattern::Regex(format!("^{}$", quoted.collect::<String>()))
 }

@@ -1,6 +1,7 @@
 //! Bypasses: of services, hops and nodes.
 
 use super::*;
+use crate::matching::Name;
 
 #[test]
 fn a_bypass_is_a_list_of_rules() {
@@ -122,4 +123,43 @@ fn a_bypass_that_is_printed_has_a_name() {
         printed["bypasses"][1]["matchers"],
         serde_json::json!([".a.test"])
     );
+}
+
+#[test]
+fn ranges_and_stars_are_what_they_are_in_gost() {
+    let config = read("-L :1 -F ws://a.test:1?bypass=10.0.0.1-10.0.0.6,*.corp.test,a?b.test");
+    let rules = &config.routing.rules;
+    let takes = |ip: &str| {
+        let mut networks = rules.iter().filter_map(|rule| rule.conditions.ips.as_ref());
+        let ip = ip.parse().unwrap();
+        networks.any(|networks| networks.inside.contains(ip))
+    };
+    for (ip, is_in) in [
+        ("10.0.0.0", false),
+        ("10.0.0.1", true),
+        ("10.0.0.6", true),
+        ("10.0.0.7", false),
+    ] {
+        assert_eq!(takes(ip), is_in, "{ip}");
+    }
+    let names = |name: &str| {
+        let mut domains = rules
+            .iter()
+            .filter_map(|rule| rule.conditions.domains.as_ref());
+        domains.any(|domains| domains.contains(&Name::new(name)))
+    };
+    for (name, is_in) in [
+        ("a.corp.test", true),
+        ("a.b.corp.test", true),
+        ("corp.test", false),
+        ("axb.test", true),
+        ("ab.test", false),
+    ] {
+        assert_eq!(names(name), is_in, "{name}");
+    }
+    // What an address might be is not built, and no name that nothing has.
+    for pattern in ["10.0.0.*", "*", "10.0.0.9-10.0.0.1", "*1", "fe80*"] {
+        let told = errors(&load(&launch(&format!("-L :1?bypass={pattern}")))).join("");
+        assert!(told.contains("is not built"), "{pattern}: {told}");
+    }
 }
