@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::{ProtocolError, RequestError};
-use crate::limits::Full;
+use crate::limits::{Full, Limit};
 use crate::session::Source;
 
 /// Why nothing was taken from a connection.
@@ -93,6 +93,22 @@ pub enum TlsAcceptError {
     /// It was not over in this time.
     #[error("no TLS handshake within {} s", .0.as_secs())]
     Slow(Duration),
+}
+
+/// Limits themselves have no codes.
+pub(super) trait Coded {
+    /// Stays when the sentence changes.
+    fn code(&self) -> &'static str;
+}
+
+impl Coded for Full {
+    fn code(&self) -> &'static str {
+        match self.limit {
+            Limit::Connections => "limit-connections",
+            Limit::PerSource => "limit-source",
+            Limit::Handshakes => "limit-handshakes",
+        }
+    }
 }
 
 impl AcceptError {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::accept::Coded;
 use crate::limits::Full;
 use crate::session::Source;
 

@@ -36,17 +36,6 @@ pub enum Scope {
     Inbound,
 }
 
-impl Full {
-    /// Stays when the sentence changes.
-    pub fn code(&self) -> &'static str {
-        match self.limit {
-            Limit::Connections => "limit-connections",
-            Limit::PerSource => "limit-source",
-            Limit::Handshakes => "limit-handshakes",
-        }
-    }
-}
-
 impl Limit {
     /// As configs have it.
     pub fn key(self) -> &'static str {

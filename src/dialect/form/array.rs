@@ -29,6 +29,8 @@ pub(super) struct Whole {
     places: Vec<String>,
     /// How many outbounds are those of the first config.
     own: usize,
+    /// How many configs there are.
+    pub configs: usize,
 }
 
 impl Whole {
@@ -51,7 +53,9 @@ impl Whole {
         names
             .taken
             .extend(first_name.iter().map(|(_, name)| name.clone()));
+        let mut many = 1;
         for (k, other) in configs {
+            many += 1;
             let needed = needed(other);
             places.extend(needed.iter().map(|(n, _)| place(k, *n)));
             let more = needed.into_iter().map(|(_, one)| one).collect();
@@ -64,6 +68,7 @@ impl Whole {
             first_name,
             places,
             own,
+            configs: many,
         }
     }
 

@@ -4,6 +4,7 @@ mod array;
 mod recognised;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,22 +14,21 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::clients::nodes::{Parts, Whole, distinguish, inbound, mixed};
+use super::clients::nodes::{Parts, Whole, inbound, mixed};
 use super::clients::rules::Rules;
-use super::clients::{groups, lost};
 use super::links::{self, links_in};
 use super::tree::keys::Notes;
 use super::tree::places::placed;
-use super::v2ray::json::{NO_EFFECT, Text, tidy};
+use super::v2ray::json::{NO_EFFECT, Text};
 use super::v2ray::{self, Input};
 use super::{clash, gost, singbox};
 use crate::address::Host;
-use crate::config::{Config, LogTarget, Outbound};
+use crate::config::{Config, Outbound};
 use crate::protocol::{InboundSettings, OutboundSettings, http};
 use crate::report::Message;
-use crate::routing::Strategy;
 
 pub use recognised::{is_link, recognise};
+pub use write::{Target, Written, write};
 
 /// What a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,24 +46,6 @@ pub enum Form {
     /// Shadowsocks' JSON: SIP008, or a single server.
     Shadowsocks,
     /// gost's YAML or JSON: services, and chains that they go through.
-    Gost,
-}
-
-/// What is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Target {
-    /// A `config.json`.
-    #[default]
-    Config,
-    /// One in V2Ray 5's own form.
-    V5,
-    /// sing-box's JSON.
-    SingBox,
-    /// mihomo's YAML.
-    Clash,
-    /// Share links.
-    Links,
-    /// gost's YAML.
     Gost,
 }
 
@@ -88,15 +70,6 @@ pub struct Read {
     no_effect: Vec<String>,
     /// The rules of another form, as `routing`; of gost's and of a list all of it, as a config.json.
     routing: Option<Value>,
-}
-
-/// A text in another form.
-#[derive(Debug, Default)]
-pub struct Written {
-    /// It.
-    pub text: String,
-    /// What this form has no word for, a line for each.
-    pub left_out: Vec<String>,
 }
 
 /// Reads a text, which `name` is called.
@@ -239,10 +212,10 @@ fn of_list(text: &str, name: &str) -> Result<Read, Vec<Message>> {
     read.astray.retain(|message| whole.other(message).is_none());
     let left_out = in_list(read.left_out);
     let mut left_out: Vec<Message> = lost.into_iter().chain(left_out).collect();
-    if configs.len() > 1 {
+    if whole.configs > 1 {
         let text = format!(
             "there are {} configs in it: the first one counts, with the servers of all",
-            configs.len()
+            whole.configs
         );
         left_out.insert(0, Message::of_file(name, text));
     }
@@ -378,161 +351,6 @@ impl Read {
         }
         self
     }
-}
-
-/// Writes what was read, `text`, as something else.
-///
-/// # Errors
-///
-/// When nothing of it has a word there.
-pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<String>> {
-    let mut left_out = match target {
-        Target::Config | Target::V5 => Vec::new(),
-        _ => read.no_effect.clone(),
-    };
-    let config = &read.config;
-    let text = match target {
-        // Nothing is lost of what is one already.
-        Target::Config if read.form == Form::V2ray && v2ray::is_text_of_five(text) => {
-            let parsed = Text::new(text.to_owned()).parse();
-            let value = parsed.map_err(|e| vec![e.to_string()])?.0;
-            format!("{:#}\n", v2ray::write_four(&value, &mut left_out))
-        }
-        Target::Config if read.form == Form::V2ray => {
-            tidy(text).map_err(|e| vec![e.to_string()])?
-        }
-        Target::Config => {
-            let value = in_words_of_v2ray(read, &mut left_out);
-            tell_own_strategies(config, &mut left_out);
-            format!("{value:#}\n")
-        }
-        Target::V5 => {
-            let value = match read.form {
-                Form::V2ray => {
-                    let parsed = Text::new(text.to_owned()).parse();
-                    parsed.map_err(|e| vec![e.to_string()])?.0
-                }
-                _ => in_words_of_v2ray(read, &mut left_out),
-            };
-            format!("{:#}\n", v2ray::write_five(&value, &mut left_out))
-        }
-        Target::SingBox => {
-            let config = tagged(config, &mut left_out);
-            groups::tell_rest(&config, "sing-box", &mut left_out);
-            singbox::write(&config, &mut left_out)
-        }
-        Target::Clash => {
-            let config = tagged(config, &mut left_out);
-            groups::tell_rest(&config, "Clash", &mut left_out);
-            clash::write(&config, &mut left_out)
-        }
-        Target::Gost => {
-            let before = left_out.len();
-            let ungrouped;
-            let config = match read.form {
-                Form::Clash | Form::SingBox => {
-                    ungrouped = groups::first_in_place(config, &mut left_out);
-                    &ungrouped
-                }
-                _ => config,
-            };
-            let text = gost::write(config, &mut left_out);
-            // Rules are part of what leads where; what else there is gets lost.
-            let mut rest = Config {
-                routing: Default::default(),
-                ..config.clone()
-            };
-            // gost keeps no access log.
-            if rest.log.access == LogTarget::None {
-                rest.log.access = LogTarget::default();
-            }
-            lost::rest(&rest, "gost", &mut left_out);
-            match text.contains("services:") {
-                true => text,
-                false => return Err(left_out.split_off(before)),
-            }
-        }
-        Target::Links => {
-            lost::rest(config, "links", &mut left_out);
-            let mut text = String::new();
-            if matches!(read.form, Form::V2ray | Form::V2rayList | Form::Gost) {
-                let names = config.all_inbounds().map(|inbound| &inbound.name);
-                left_out.extend(
-                    names.map(|name| format!("{name}: there are links for outbounds alone")),
-                );
-            }
-            for outbound in &config.outbounds {
-                match links::write(outbound, links::Form::Json) {
-                    Ok(written) => {
-                        left_out.extend(written.left_out);
-                        text.extend(written.links.iter().map(|link| format!("{link}\n")));
-                    }
-                    Err(line) => left_out.push(format!("{line}: it is left out")),
-                }
-            }
-            text
-        }
-    };
-    let is_empty = match target {
-        Target::Config | Target::V5 | Target::Gost => false,
-        Target::Links => text.is_empty(),
-        Target::SingBox => !text.contains("\"server\""),
-        Target::Clash => !text.contains("server:"),
-    };
-    if is_empty && config.outbounds.iter().any(Outbound::leads_away) || text.is_empty() {
-        left_out.push("nothing that leads to a server can be carried over".to_owned());
-        return Err(left_out);
-    }
-    Ok(Written { text, left_out })
-}
-
-/// What a config.json has words for that are mobula's own, of groups.
-fn tell_own_strategies(config: &Config, lines: &mut Vec<String>) {
-    for balancer in &config.routing.balancers {
-        if *balancer.strategy == Strategy::FirstAlive {
-            lines.push(format!(
-                "`{}`: the strategy `firstAlive` is mobula's own, and V2Ray and Xray refuse it: they have `leastPing`, the fastest",
-                balancer.tag.escape_debug()
-            ));
-        }
-    }
-}
-
-fn in_words_of_v2ray(read: &Read, lines: &mut Vec<String>) -> Value {
-    if let (Form::Gost | Form::V2rayList, Some(value)) = (read.form, &read.routing) {
-        return value.clone();
-    }
-    let mut value = v2ray::write_config(&read.config, lines);
-    if let Some(routing) = &read.routing {
-        value["routing"] = routing.clone();
-        let balancers = &read.config.routing.balancers;
-        if !balancers.is_empty() {
-            value["routing"]["balancers"] = v2ray::write_balancers(balancers);
-        }
-    }
-    value
-}
-
-/// Where tags are names, each outbound has one; and the first one leads to a server where rules are not carried over, or
-/// nothing would.
-fn tagged(config: &Config, lines: &mut Vec<String>) -> Config {
-    let mut config = config.clone();
-    distinguish(&mut config.outbounds);
-    let is_lost = !config.routing.rules.is_empty() && config.routing.default_balancer().is_none();
-    let server = config.outbounds.iter().position(Outbound::leads_away);
-    if let Some(n) = server.filter(|n| is_lost && *n > 0) {
-        config.outbounds[..=n].rotate_right(1);
-        let tag = |n: usize| {
-            let tag = config.outbounds[n].tag.as_deref().unwrap_or_default();
-            tag.escape_debug().to_string()
-        };
-        lines.push(format!(
-            "outbounds: `{}` takes the place of `{}`: without the rules everything would go there",
-            tag(0),
-            tag(1)
-        ));
-    }
-    config
 }
 
 impl fmt::Display for Form {

@@ -19,7 +19,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::files::{Pem, Stamp, in_time};
 use super::key_pair::Shown;
 use super::short_rsa::{self, PrivateKey};
-use super::{PROVIDER, der};
+use super::{PROVIDER, der, signed};
 
 /// Where a certificate chain and its key come from.
 #[derive(Clone)]
@@ -331,9 +331,11 @@ impl Loaded {
     /// What clients must be told.
     pub(super) fn shown(&self) -> Shown {
         let leaf = self.key.cert.first();
+        // An authority may have the name of what it has issued.
         let is_self_issued = |leaf: &&CertificateDer| {
             let parsed = X509Certificate::from_der(leaf);
-            parsed.is_ok_and(|(_, leaf)| leaf.issuer() == leaf.subject())
+            let is_named = parsed.is_ok_and(|(_, parsed)| parsed.issuer() == parsed.subject());
+            is_named && signed::by(leaf, leaf).unwrap_or(true)
         };
         Shown {
             names: self.names.clone(),

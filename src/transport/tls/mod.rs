@@ -22,6 +22,7 @@ mod resolver;
 mod seen;
 mod settings;
 mod short_rsa;
+mod signed;
 mod stream;
 mod suites;
 mod system;

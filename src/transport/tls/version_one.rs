@@ -7,9 +7,9 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 use tokio_rustls::rustls::{CertificateError, Error};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
-use super::PROVIDER;
-use super::der::{self, BIT_STRING, SEQUENCE};
+use super::der;
 use super::short_rsa::{self, is_rsa};
+use super::signed;
 use super::verify::check_dates;
 
 /// Whether a certificate is one of these.
@@ -53,20 +53,7 @@ fn has_issued(issuer: &CertificateDer<'_>, leaf: &CertificateDer<'_>) -> Option<
     if !is_named || !is_one_algorithm || !may_issue(&issuer_parsed) || is_weak(leaf)? {
         return Some(false);
     }
-    let mut fields = der::contents(leaf, SEQUENCE)?;
-    fields.take(SEQUENCE)?;
-    let algorithm = fields.take(SEQUENCE)?;
-    let [0, signature @ ..] = fields.take(BIT_STRING)? else {
-        return None;
-    };
-    let public = der::certificate_key(issuer)?;
-    let signed = leaf_parsed.tbs_certificate.as_ref();
-    let all = PROVIDER.signature_verification_algorithms.all.iter();
-    let mut fitting = all.filter(|one| {
-        one.signature_alg_id().as_ref() == algorithm
-            && one.public_key_alg_id().as_ref() == public.algorithm
-    });
-    Some(fitting.any(|one| one.verify_signature(public.key, signed, signature).is_ok()))
+    Some(signed::by(issuer, leaf).unwrap_or(false))
 }
 
 /// Keys of RSA that webpki takes from nobody.

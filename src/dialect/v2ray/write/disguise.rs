@@ -11,7 +11,11 @@ use crate::seam::ProxyVersion;
 /// Adds them to the outbound's `settings`, where there are any.
 pub(super) fn add(settings: &OutboundSettings, outbound: &mut Value) {
     if let Some(fragment) = &settings.fragment {
-        outbound["settings"]["fragment"] = of_fragment(fragment);
+        match fragment.more_lengths.is_empty() && fragment.more_intervals.is_empty() {
+            true => outbound["settings"]["fragment"] = of_fragment(fragment),
+            // Lists of them stand there alone.
+            false => outbound["streamSettings"]["finalmask"] = of_mask(fragment),
+        }
     }
     if let Some(version) = settings.proxy_header {
         outbound["settings"]["proxyProtocol"] = match version {

@@ -1,0 +1,193 @@
+//! From what was read to any form.
+
+use serde_json::Value;
+
+use super::{Form, Read};
+use crate::config::{Config, LogTarget, Outbound};
+use crate::dialect::clients::nodes::distinguish;
+use crate::dialect::clients::{groups, lost};
+use crate::dialect::v2ray::json::{Text, tidy};
+use crate::dialect::{clash, gost, links, singbox, v2ray};
+use crate::routing::Strategy;
+
+/// What is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    /// A `config.json`.
+    #[default]
+    Config,
+    /// One in V2Ray 5's own form.
+    V5,
+    /// sing-box's JSON.
+    SingBox,
+    /// mihomo's YAML.
+    Clash,
+    /// Share links.
+    Links,
+    /// gost's YAML.
+    Gost,
+}
+
+/// A text in another form.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// It.
+    pub text: String,
+    /// What this form has no word for, a line for each.
+    pub left_out: Vec<String>,
+}
+
+/// Writes what was read, `text`, as something else.
+///
+/// # Errors
+///
+/// When nothing of it has a word there.
+pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<String>> {
+    let mut left_out = match target {
+        Target::Config | Target::V5 => Vec::new(),
+        _ => read.no_effect.clone(),
+    };
+    let config = &read.config;
+    let text = match target {
+        // Nothing is lost of what is one already.
+        Target::Config if read.form == Form::V2ray && v2ray::is_text_of_five(text) => {
+            let parsed = Text::new(text.to_owned()).parse();
+            let value = parsed.map_err(|e| vec![e.to_string()])?.0;
+            format!("{:#}\n", v2ray::write_four(&value, &mut left_out))
+        }
+        Target::Config if read.form == Form::V2ray => {
+            tidy(text).map_err(|e| vec![e.to_string()])?
+        }
+        Target::Config => {
+            let value = in_words_of_v2ray(read, &mut left_out);
+            tell_own_strategies(config, &mut left_out);
+            format!("{value:#}\n")
+        }
+        Target::V5 => {
+            let value = match read.form {
+                Form::V2ray => {
+                    let parsed = Text::new(text.to_owned()).parse();
+                    parsed.map_err(|e| vec![e.to_string()])?.0
+                }
+                _ => in_words_of_v2ray(read, &mut left_out),
+            };
+            format!("{:#}\n", v2ray::write_five(&value, &mut left_out))
+        }
+        Target::SingBox => {
+            let config = tagged(config, &mut left_out);
+            groups::tell_rest(&config, "sing-box", &mut left_out);
+            singbox::write(&config, &mut left_out)
+        }
+        Target::Clash => {
+            let config = tagged(config, &mut left_out);
+            groups::tell_rest(&config, "Clash", &mut left_out);
+            clash::write(&config, &mut left_out)
+        }
+        Target::Gost => {
+            let before = left_out.len();
+            let ungrouped;
+            let config = match read.form {
+                Form::Clash | Form::SingBox => {
+                    ungrouped = groups::first_in_place(config, &mut left_out);
+                    &ungrouped
+                }
+                _ => config,
+            };
+            let text = gost::write(config, &mut left_out);
+            // Rules are part of what leads where; what else there is gets lost.
+            let mut rest = Config {
+                routing: Default::default(),
+                ..config.clone()
+            };
+            // gost keeps no access log.
+            if rest.log.access == LogTarget::None {
+                rest.log.access = LogTarget::default();
+            }
+            lost::rest(&rest, "gost", &mut left_out);
+            match text.contains("services:") {
+                true => text,
+                false => return Err(left_out.split_off(before)),
+            }
+        }
+        Target::Links => {
+            lost::rest(config, "links", &mut left_out);
+            let mut text = String::new();
+            if matches!(read.form, Form::V2ray | Form::V2rayList | Form::Gost) {
+                let names = config.all_inbounds().map(|inbound| &inbound.name);
+                left_out.extend(
+                    names.map(|name| format!("{name}: there are links for outbounds alone")),
+                );
+            }
+            for outbound in &config.outbounds {
+                match links::write(outbound, links::Form::Json) {
+                    Ok(written) => {
+                        left_out.extend(written.left_out);
+                        text.extend(written.links.iter().map(|link| format!("{link}\n")));
+                    }
+                    Err(line) => left_out.push(format!("{line}: it is left out")),
+                }
+            }
+            text
+        }
+    };
+    let is_empty = match target {
+        Target::Config | Target::V5 | Target::Gost => false,
+        Target::Links => text.is_empty(),
+        Target::SingBox => !text.contains("\"server\""),
+        Target::Clash => !text.contains("server:"),
+    };
+    if is_empty && config.outbounds.iter().any(Outbound::leads_away) || text.is_empty() {
+        left_out.push("nothing that leads to a server can be carried over".to_owned());
+        return Err(left_out);
+    }
+    Ok(Written { text, left_out })
+}
+
+/// What a config.json has words for that are mobula's own, of groups.
+fn tell_own_strategies(config: &Config, lines: &mut Vec<String>) {
+    for balancer in &config.routing.balancers {
+        if *balancer.strategy == Strategy::FirstAlive {
+            lines.push(format!(
+                "`{}`: the strategy `firstAlive` is mobula's own, and V2Ray and Xray refuse it: they have `leastPing`, the fastest",
+                balancer.tag.escape_debug()
+            ));
+        }
+    }
+}
+
+fn in_words_of_v2ray(read: &Read, lines: &mut Vec<String>) -> Value {
+    if let (Form::Gost | Form::V2rayList, Some(value)) = (read.form, &read.routing) {
+        return value.clone();
+    }
+    let mut value = v2ray::write_config(&read.config, lines);
+    if let Some(routing) = &read.routing {
+        value["routing"] = routing.clone();
+        let balancers = &read.config.routing.balancers;
+        if !balancers.is_empty() {
+            value["routing"]["balancers"] = v2ray::write_balancers(balancers);
+        }
+    }
+    value
+}
+
+/// Where tags are names, each outbound has one; and the first one leads to a server where rules are not carried over, or
+/// nothing would.
+fn tagged(config: &Config, lines: &mut Vec<String>) -> Config {
+    let mut config = config.clone();
+    distinguish(&mut config.outbounds);
+    let is_lost = !config.routing.rules.is_empty() && config.routing.default_balancer().is_none();
+    let server = config.outbounds.iter().position(Outbound::leads_away);
+    if let Some(n) = server.filter(|n| is_lost && *n > 0) {
+        config.outbounds[..=n].rotate_right(1);
+        let tag = |n: usize| {
+            let tag = config.outbounds[n].tag.as_deref().unwrap_or_default();
+            tag.escape_debug().to_string()
+        };
+        lines.push(format!(
+            "outbounds: `{}` takes the place of `{}`: without the rules everything would go there",
+            tag(0),
+            tag(1)
+        ));
+    }
+    config
+}
