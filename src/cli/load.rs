@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::example::free_ports;
-use super::given::{OF_THIS_MACHINE, Source, files, names_certificates};
+use super::given::{Source, certificates_of_this_machine, files, of_this_machine};
 use super::stands_in_for_xray;
 use crate::config::{Config, Inbound, Listen, LogFormat, LogTarget, Outbound, exposure};
 use crate::dialect::form::{self, Form};
@@ -83,10 +83,10 @@ pub(super) fn load(sources: &[Source], options: Options) -> Meant {
     let is_remote = taken.iter().any(|one| one.is_remote);
     for one in taken.iter().filter(|one| one.is_remote) {
         if let Input::Bytes { bytes, .. } = &one.input
-            && names_certificates(&String::from_utf8_lossy(bytes))
+            && let text = String::from_utf8_lossy(bytes)
+            && let Some(message) = certificates_of_this_machine(&one.name, &text)
         {
-            let text = format!("certificates: {OF_THIS_MACHINE}");
-            return failed(vec![Message::of_file(&one.name, text)]);
+            return failed(vec![message]);
         }
     }
     let name = taken.first().map(|one| one.name.clone());
@@ -100,7 +100,12 @@ pub(super) fn load(sources: &[Source], options: Options) -> Meant {
         config.log.format = LogFormat::Xray;
     }
     if is_remote && let Some(config) = &loaded.config {
-        let said = of_this_machine(name.as_deref().unwrap_or_default(), config);
+        let name = name.as_deref().unwrap_or_default();
+        let said = local_parts(config);
+        let said: Vec<Message> = said
+            .iter()
+            .map(|part| of_this_machine(name, part))
+            .collect();
         if !said.is_empty() {
             loaded.errors.extend(said);
             loaded.config = None;
@@ -180,9 +185,11 @@ fn of_form(form: Form, text: &str, taken: &Taken, options: Options) -> Meant {
     if form == Form::Gost {
         return of_gost(text, taken, options);
     }
-    if taken.is_remote && form == Form::V2rayList && names_certificates(text) {
-        let text = format!("certificates: {OF_THIS_MACHINE}");
-        return failed(vec![Message::of_file(name, text)]);
+    if taken.is_remote
+        && form == Form::V2rayList
+        && let Some(message) = certificates_of_this_machine(name, text)
+    {
+        return failed(vec![message]);
     }
     let read = match form::read_as(form, text, name, files(taken.is_remote)) {
         Ok(read) => read.with_inbounds(ports()),
@@ -217,7 +224,8 @@ fn of_form(form: Form, text: &str, taken: &Taken, options: Options) -> Meant {
         false => errors.extend(astray.into_iter().map(|message| message.with(ASTRAY))),
     }
     if taken.is_remote {
-        errors.extend(of_this_machine(name, &config));
+        let parts = local_parts(&config);
+        errors.extend(parts.iter().map(|part| of_this_machine(name, part)));
     }
     let mut warnings = match form {
         Form::V2rayList => own_warnings,
@@ -293,15 +301,6 @@ fn exposed(name: &str, config: &Config) -> Vec<Message> {
         tell(&outbound.name, report);
     }
     lines
-}
-
-/// What is wrong with a config that somebody else has written.
-fn of_this_machine(name: &str, config: &Config) -> Vec<Message> {
-    let said = local_parts(config).into_iter().map(|part| {
-        let text = format!("{part}: {OF_THIS_MACHINE}");
-        Message::of_file(name, text)
-    });
-    said.collect()
 }
 
 /// The parts of a config that write to files of this machine, show some to strangers, or come or lead to its sockets.

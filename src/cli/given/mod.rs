@@ -112,9 +112,10 @@ impl Given {
                 "a config of gost names files of its machine and is not fetched, expected a file";
             return Err(vec![Message::of_file(&self.name, text.to_owned())]);
         }
-        if self.is_remote && names_certificates(&text) {
-            let text = format!("certificates: {OF_THIS_MACHINE}");
-            return Err(vec![Message::of_file(&self.name, text)]);
+        if self.is_remote
+            && let Some(message) = certificates_of_this_machine(&self.name, &text)
+        {
+            return Err(vec![message]);
         }
         form::read_as(form, &text, &self.name, files(self.is_remote))
     }
@@ -142,8 +143,8 @@ fn text_of_file(path: &Path) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "this is not UTF-8 text".to_owned())
 }
 
-/// Whether a config of V2Ray names files of certificates, which would be opened as it is read.
-pub(super) fn names_certificates(text: &str) -> bool {
+/// What is wrong with a config of V2Ray that was fetched and names files of certificates, which would be opened as it is read.
+pub(super) fn certificates_of_this_machine(name: &str, text: &str) -> Option<Message> {
     fn is_named(value: &Value) -> bool {
         match value {
             Value::Object(map) => map.iter().any(|(key, value)| {
@@ -155,13 +156,16 @@ pub(super) fn names_certificates(text: &str) -> bool {
             _ => false,
         }
     }
-    let parsed = Text::with_commas(text.to_owned()).parse();
-    parsed.is_ok_and(|(value, _)| is_named(&value))
+    let (value, _) = Text::with_commas(text.to_owned()).parse().ok()?;
+    is_named(&value).then(|| of_this_machine(name, "certificates"))
 }
 
 /// What is said of a config that was fetched and names something here.
-pub(super) const OF_THIS_MACHINE: &str =
-    "what was fetched may name no file, folder or socket of this machine";
+pub(super) fn of_this_machine(name: &str, part: &str) -> Message {
+    let text =
+        format!("{part}: what was fetched may name no file, folder or socket of this machine");
+    Message::of_file(name, text)
+}
 
 /// More than the longest subscriptions there are: the most that is fetched.
 const LONGEST: u64 = 16 << 20;

@@ -347,12 +347,17 @@ impl Loaded {
 
     /// Whether the leaf is for `name`, exactly or by a wildcard.
     pub(super) fn is_for(&self, name: &str, by_wildcard: bool) -> bool {
-        let parent = name.split_once('.').map(|(_, parent)| parent);
-        self.names.iter().any(|own| match own.strip_prefix("*.") {
-            Some(own) => by_wildcard && Some(own) == parent,
-            None => !by_wildcard && own == name,
-        })
+        is_among(name, &self.names, by_wildcard)
     }
+}
+
+/// Whether `name` is one of a certificate's, exactly or by a wildcard.
+pub(super) fn is_among(name: &str, names: &[String], by_wildcard: bool) -> bool {
+    let parent = name.split_once('.').map(|(_, parent)| parent);
+    names.iter().any(|own| match own.strip_prefix("*.") {
+        Some(own) => by_wildcard && Some(own) == parent,
+        None => !by_wildcard && own == name,
+    })
 }
 
 /// V2Ray's hash of a certificate chain, as in `pinnedPeerCertificateChainSha256`: the SHA-256 of the

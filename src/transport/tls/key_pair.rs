@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::BuildError;
-use super::certificates::{Broken, Keyed, Origin, chain_hash};
+use super::certificates::{Broken, Keyed, Origin, chain_hash, is_among};
 use super::files::Pem;
 use super::issue::{self, self_signed};
 use super::seen::Leaf;
@@ -53,11 +53,9 @@ pub struct Shown {
 impl Shown {
     /// Whether the certificate is for `name`, in small letters.
     pub fn is_for(&self, name: &str) -> bool {
-        let parent = name.split_once('.').map(|(_, parent)| parent);
-        self.names.iter().any(|own| match own.strip_prefix("*.") {
-            Some(own) => Some(own) == parent,
-            None => *own == name,
-        })
+        [false, true]
+            .into_iter()
+            .any(|by_wildcard| is_among(name, &self.names, by_wildcard))
     }
 }
 

@@ -18,6 +18,11 @@ fn config(remarks: &str, host: &str, more: Value) -> Value {
     config
 }
 
+fn tags(read: &Read) -> Vec<&str> {
+    let outbounds = read.config.outbounds.iter();
+    outbounds.filter_map(|one| one.tag.as_deref()).collect()
+}
+
 #[test]
 fn a_list_of_configs_is_the_first_with_the_servers_of_all() {
     let fragment = json!([
@@ -38,13 +43,7 @@ fn a_list_of_configs_is_the_first_with_the_servers_of_all() {
     .to_string();
     assert_eq!(recognise(&text).0, Form::V2rayList);
     let read = read_text(&text);
-    let tags: Vec<&str> = read
-        .config
-        .outbounds
-        .iter()
-        .filter_map(|one| one.tag.as_deref())
-        .collect();
-    assert_eq!(tags, ["DE 1", "direct", "FI", "FI 2", "fragment"]);
+    assert_eq!(tags(&read), ["DE 1", "direct", "FI", "FI 2", "fragment"]);
     let through = read.config.outbounds[3].through.as_ref();
     assert_eq!(through.map(|one| &*one.tag), Some("fragment"));
     assert_eq!(read.config.inbounds.len(), 1);
@@ -90,13 +89,7 @@ fn what_is_wrong_in_a_list_has_its_place_there() {
         config("SE", "c.example", json!({})),
     ]);
     let read = read_text(&format!("{text:#}"));
-    let tags: Vec<&str> = read
-        .config
-        .outbounds
-        .iter()
-        .filter_map(|one| one.tag.as_deref())
-        .collect();
-    assert_eq!(tags, ["DE", "direct", "SE"]);
+    assert_eq!(tags(&read), ["DE", "direct", "SE"]);
     let find = |messages: &[Message], path: &str| {
         let mut messages = messages.iter();
         messages
@@ -130,13 +123,7 @@ fn balancers_keep_the_names_of_the_first() {
     ])
     .to_string();
     let read = read_text(&text);
-    let tags: Vec<&str> = read
-        .config
-        .outbounds
-        .iter()
-        .filter_map(|one| one.tag.as_deref())
-        .collect();
-    assert_eq!(tags, ["proxy", "direct", "FI"]);
+    assert_eq!(tags(&read), ["proxy", "direct", "FI"]);
 }
 
 #[test]
@@ -158,13 +145,7 @@ fn lists_of_nodes_have_no_map_around_them() {
     ] {
         assert_eq!(recognise(&text).0, form, "{text}");
         let read = read_text(&text);
-        let tags: Vec<&str> = read
-            .config
-            .outbounds
-            .iter()
-            .filter_map(|one| one.tag.as_deref())
-            .collect();
-        assert_eq!(tags, ["a", "b"], "{text}");
+        assert_eq!(tags(&read), ["a", "b"], "{text}");
     }
 }
 

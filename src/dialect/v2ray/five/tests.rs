@@ -1,5 +1,5 @@
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -21,6 +21,20 @@ pub(in crate::dialect::v2ray) fn read(text: &str) -> Result<Config, Vec<String>>
     loaded.config.ok_or(errors)
 }
 
+/// Those of `testdata` that are good, each with its path.
+pub(in crate::dialect::v2ray) fn configs() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/configs");
+    let folders = ["good", "real"].map(|folder| fs::read_dir(root.join(folder)).unwrap());
+    let paths = folders
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path());
+    let paths = paths.filter(|path| path.extension().is_some_and(|end| end == "json"));
+    paths
+        .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
+        .collect()
+}
+
 pub(in crate::dialect::v2ray) fn written(text: &str) -> (Value, Vec<String>) {
     let (value, _) = Text::new(text.to_owned()).parse().unwrap();
     let mut lines = Vec::new();
@@ -30,44 +44,36 @@ pub(in crate::dialect::v2ray) fn written(text: &str) -> (Value, Vec<String>) {
 
 #[test]
 fn every_good_config_comes_back_as_it_was_or_says_what_is_lost() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/configs");
     let (mut whole, mut all) = (0, 0);
     let mut others = Vec::new();
-    for folder in ["good", "real"] {
-        for entry in fs::read_dir(root.join(folder)).unwrap() {
-            let path = entry.unwrap().path();
-            let is_json = path.extension().is_some_and(|end| end == "json");
-            let Some(text) = is_json.then(|| fs::read_to_string(&path).unwrap()) else {
+    for (path, text) in configs() {
+        // Some name files or outbounds that are not there.
+        let Ok(was) = read(&text) else { continue };
+        let (five, lines) = written(&text);
+        let name = path.display();
+        let strange = strangers(&five);
+        if !strange.is_empty() {
+            others.push(format!("{name}: V2Ray 5 does not start with {strange:?}"));
+        }
+        let is = match read(&five.to_string()) {
+            Ok(is) => is,
+            Err(errors) => {
+                others.push(format!("{name}: {errors:?}\n{five:#}\n{lines:?}"));
                 continue;
-            };
-            // Some name files or outbounds that are not there.
-            let Ok(was) = read(&text) else { continue };
-            let (five, lines) = written(&text);
-            let name = path.display();
-            let strange = strangers(&five);
-            if !strange.is_empty() {
-                others.push(format!("{name}: V2Ray 5 does not start with {strange:?}"));
             }
-            let is = match read(&five.to_string()) {
-                Ok(is) => is,
-                Err(errors) => {
-                    others.push(format!("{name}: {errors:?}\n{five:#}\n{lines:?}"));
-                    continue;
-                }
-            };
-            all += 1;
-            if is.outbounds.len() < was.outbounds.len() {
-                others.push(format!("{name}: outbounds\n{five:#}"));
-            }
-            if lines.is_empty() {
-                whole += 1;
-                others.extend(differs(is, was).map(|what| format!("{name}: {what}\n{five:#}")));
-            }
-            // In its own words it stays what it is.
-            let (again, more) = written(&five.to_string());
-            if (&again, &more) != (&five, &Vec::new()) {
-                others.push(format!("{name}: again\n{five:#}\n{again:#}\n{more:?}"));
-            }
+        };
+        all += 1;
+        if is.outbounds.len() < was.outbounds.len() {
+            others.push(format!("{name}: outbounds\n{five:#}"));
+        }
+        if lines.is_empty() {
+            whole += 1;
+            others.extend(differs(is, was).map(|what| format!("{name}: {what}\n{five:#}")));
+        }
+        // In its own words it stays what it is.
+        let (again, more) = written(&five.to_string());
+        if (&again, &more) != (&five, &Vec::new()) {
+            others.push(format!("{name}: again\n{five:#}\n{again:#}\n{more:?}"));
         }
     }
     assert_eq!(others, [""; 0], "{}", others.join("\n\n"));

@@ -1,11 +1,8 @@
-use std::fs;
-use std::path::Path;
-
 use serde_json::json;
 
 use super::write;
 use crate::config::Config;
-use crate::dialect::v2ray::five::tests::{differs, read, written};
+use crate::dialect::v2ray::five::tests::{configs, differs, read, written};
 use crate::dialect::v2ray::{Input, Options, load};
 
 fn read_four(text: &str) -> Result<Config, Vec<String>> {
@@ -21,33 +18,25 @@ fn read_four(text: &str) -> Result<Config, Vec<String>> {
 /// What V2Ray 5's form of a config means comes back.
 #[test]
 fn every_good_config_comes_back_from_v2ray_5_s_form() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/configs");
     let (mut others, mut all) = (Vec::new(), 0);
-    for folder in ["good", "real"] {
-        for entry in fs::read_dir(root.join(folder)).unwrap() {
-            let path = entry.unwrap().path();
-            let is_json = path.extension().is_some_and(|end| end == "json");
-            let Some(text) = is_json.then(|| fs::read_to_string(&path).unwrap()) else {
-                continue;
-            };
-            if read(&text).is_err() {
-                continue;
+    for (path, text) in configs() {
+        if read(&text).is_err() {
+            continue;
+        }
+        let five = written(&text).0;
+        let Ok(was) = read(&five.to_string()) else {
+            continue;
+        };
+        let mut lines = Vec::new();
+        let four = write(&five, &mut lines);
+        let name = path.display();
+        match read_four(&four.to_string()) {
+            Ok(is) if lines.is_empty() => {
+                all += 1;
+                others.extend(differs(is, was).map(|what| format!("{name}: {what}\n{four:#}")));
             }
-            let five = written(&text).0;
-            let Ok(was) = read(&five.to_string()) else {
-                continue;
-            };
-            let mut lines = Vec::new();
-            let four = write(&five, &mut lines);
-            let name = path.display();
-            match read_four(&four.to_string()) {
-                Ok(is) if lines.is_empty() => {
-                    all += 1;
-                    others.extend(differs(is, was).map(|what| format!("{name}: {what}\n{four:#}")));
-                }
-                Ok(_) => {}
-                Err(errors) => others.push(format!("{name}: {errors:?}\n{four:#}\n{lines:?}")),
-            }
+            Ok(_) => {}
+            Err(errors) => others.push(format!("{name}: {errors:?}\n{four:#}\n{lines:?}")),
         }
     }
     assert_eq!(others, [""; 0], "{}", others.join("\n\n"));
