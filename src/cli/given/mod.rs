@@ -188,4 +188,20 @@ mod tests {
         let link = of("vless://secret@a.example:1");
         assert!(matches!(link, Source::Link(_)) && !link.name().contains("secret"));
     }
+
+    #[test]
+    fn fetched_configs_open_no_certificates() {
+        let told = |text: &str| certificates_of_this_machine("x", text).is_some();
+        for key in ["certificateFile", "KeyFile", "certificate_file"] {
+            let inner = format!(r#"[{{"a": {{"b": [{{"{key}": "/etc/x"}}]}}}}]"#);
+            assert!(told(&inner), "{inner}");
+        }
+        for text in [
+            r#"{"certificateFile": ""}"#,
+            r#"{"certificate": ["x"]}"#,
+            "vless://x",
+        ] {
+            assert!(!told(text), "{text}");
+        }
+    }
 }
