@@ -1,7 +1,7 @@
 //! The first minute: `mobula run` with nothing else.
 
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use base64::Engine;
@@ -27,6 +27,19 @@ async fn web() -> SocketAddr {
     at
 }
 
+/// The printed line with another target.
+async fn by(curl: &str, target: &str) -> Output {
+    let curl = curl.replace("https://example.com/", target);
+    assert!(curl.contains(target), "{curl}");
+    let output = tokio::task::spawn_blocking(move || {
+        let mut words = curl.split_whitespace();
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(["-sS", "--max-time", "20"]).args(words);
+        command.env("no_proxy", "").output()
+    });
+    output.await.expect("no panic").expect("curl runs")
+}
+
 #[tokio::test]
 async fn the_printed_curl_line_works_and_the_link_leads_here() {
     let mut stage = Stage::new();
@@ -47,17 +60,15 @@ async fn the_printed_curl_line_works_and_the_link_leads_here() {
     let curl = said.lines().find(|line| line.starts_with("curl "));
     let curl = curl.expect("a curl line is printed");
     let target = format!("http://{}/", web().await);
-    let curl = curl.replace("https://example.com/", &target);
-    assert!(curl.contains(&target), "{curl}");
-    let output = tokio::task::spawn_blocking(move || {
-        let mut words = curl.split_whitespace();
-        let mut command = Command::new(words.next().unwrap_or_default());
-        command.args(["-sS", "--max-time", "20"]).args(words);
-        command.env("no_proxy", "").output()
-    });
-    let output = output.await.expect("no panic").expect("curl runs");
+    let output = by(curl, &target).await;
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.stdout, b"it runs", "{errors}");
+
+    // Of private networks, this machine alone: nobody else may come in.
+    let output = by(curl, "http://10.1.2.3:18765/").await;
+    assert!(!output.status.success());
+    let log = stage.log_so_far(child);
+    assert!(log.contains("hold back 10.1.2.3:18765"), "{log}");
 
     let link = said
         .split_whitespace()

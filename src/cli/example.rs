@@ -7,11 +7,14 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
+use ipnet::IpNet;
 use uuid::Uuid;
 
 use crate::config::{Config, Inbound, Listen, Log, LogTarget, Outbound};
 use crate::dialect::links::{self, Form};
 use crate::dns::Strategy;
+use crate::matching::{Networks, geodata, parse_network};
+use crate::protocol::freedom::{Action, FinalRule, FinalRules};
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{InboundSettings, OutboundSettings, freedom, http, socks, vmess};
 use crate::report::Place;
@@ -39,7 +42,10 @@ impl Example {
 
     pub(super) fn config(&self) -> Config {
         let client = self.client();
-        let freedom = OutboundSettings::Freedom(freedom::OutboundSettings::default());
+        let freedom = OutboundSettings::Freedom(freedom::OutboundSettings {
+            rules: nothing_private(),
+            ..freedom::OutboundSettings::default()
+        });
         Config {
             log: Log {
                 access: LogTarget::None,
@@ -170,6 +176,24 @@ impl fmt::Display for Example {
         writeln!(f)?;
         write!(f, "For a config of your own: mobula run -c config.json")
     }
+}
+
+/// What `init` writes for a server, but for this machine itself: whoever may come in here is on it.
+fn nothing_private() -> FinalRules {
+    let itself = ["127.0.0.0/8", "::1/128"].map(parse_network);
+    let of = |action, networks: &mut dyn Iterator<Item = IpNet>| FinalRule {
+        ips: Some(Networks {
+            inside: networks.collect(),
+            outside: Vec::new(),
+        }),
+        ..FinalRule::of_all(action)
+    };
+    let rules = [
+        of(Action::Allow, &mut itself.into_iter().flatten()),
+        of(Action::Block, &mut geodata::private().into_iter()),
+        FinalRule::of_all(Action::Allow),
+    ];
+    FinalRules(rules.into())
 }
 
 /// On this machine alone.
