@@ -18,30 +18,52 @@ const BEFORE: usize = 40;
 pub(super) fn excerpt(file: &str, text: &str, place: &Span) -> String {
     let start = text[..place.bytes.start].rfind('\n').map_or(0, |at| at + 1);
     let line = text[start..].lines().next().unwrap_or_default();
-    let len = line.chars().count();
     // The end of a line is no part of it, and may be what is meant.
-    let column = text[start..place.bytes.start].chars().count().min(len);
+    let (front, behind) = line.split_at((place.bytes.start - start).min(line.len()));
     let marked = text[place.bytes.clone()].lines().next().unwrap_or_default();
 
-    let from = match len > MOST {
-        true => column.saturating_sub(BEFORE),
-        false => 0,
+    // Only what is shown is counted: a file of one line may have thousands of mistakes.
+    let most = match line.char_indices().nth(MOST) {
+        Some(_) => BEFORE,
+        None => MOST,
     };
-    let shown: String = line.chars().skip(from).take(MOST).collect();
-    let front = if from > 0 { "..." } else { "" };
-    let back = if from + MOST < len { "..." } else { "" };
-    let before: String = shown.chars().take(column - from).map(blank).collect();
-    let room = shown.chars().count() - (column - from);
+    let before = last(front, most);
+    let shown = before.chars().count();
+    let behind_shown = first(behind, MOST - shown);
+    let front = if before.len() < front.len() {
+        "..."
+    } else {
+        ""
+    };
+    let back = if behind_shown.len() < behind.len() {
+        "..."
+    } else {
+        ""
+    };
+    let room = behind_shown.chars().count();
     let mark: usize = marked.chars().take(room).map(width).sum();
+    let blanks: String = before.chars().map(blank).collect();
 
     let number = place.line.to_string();
     let margin = " ".repeat(number.len());
     let gap = " ".repeat(front.len());
     format!(
-        "{margin}--> {file}:{number}:{}\n{margin} |\n{number} | {front}{shown}{back}\n{margin} | {gap}{before}{}",
+        "{margin}--> {file}:{number}:{}\n{margin} |\n{number} | {front}{before}{behind_shown}{back}\n{margin} | {gap}{blanks}{}",
         place.column,
         "^".repeat(mark.max(1)),
     )
+}
+
+/// At most so many characters from the front.
+fn first(text: &str, most: usize) -> &str {
+    let end = text.char_indices().nth(most);
+    &text[..end.map_or(text.len(), |(at, _)| at)]
+}
+
+/// At most so many characters up to the end.
+fn last(text: &str, most: usize) -> &str {
+    let starts = text.char_indices().rev().map(|(at, _)| at);
+    &text[starts.take(most).last().unwrap_or(text.len())..]
 }
 
 /// What takes as much room as `c`.
