@@ -94,6 +94,7 @@ mod scenario_faults;
 mod scenario_final_rules;
 mod scenario_flood;
 mod scenario_forms;
+mod scenario_forms_dns;
 mod scenario_forwarded;
 mod scenario_fragment;
 mod scenario_geoip;

@@ -10,7 +10,7 @@ use hickory_proto::rr::rdata::TXT;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::configs::Certificate;
@@ -157,21 +157,38 @@ impl NameServer {
         });
         let server = self.clone();
         tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let server = server.clone();
-                tokio::spawn(async move {
-                    while let Ok(len) = stream.read_u16().await {
-                        let mut query = vec![0; len.into()];
-                        stream.read_exact(&mut query).await?;
-                        if let Some(reply) = server.reply(&query) {
-                            stream.write_u16(reply.len() as u16).await?;
-                            stream.write_all(&reply).await?;
-                        }
-                    }
-                    Ok::<_, std::io::Error>(())
-                });
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(server.clone().framed(stream));
             }
         });
+    }
+
+    async fn framed(self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
+        while let Ok(len) = stream.read_u16().await {
+            let mut query = vec![0; len.into()];
+            stream.read_exact(&mut query).await?;
+            if let Some(reply) = self.reply(&query) {
+                stream.write_u16(reply.len() as u16).await?;
+                stream.write_all(&reply).await?;
+                stream.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers over TLS to whoever speaks no other protocol inside.
+    pub async fn run_tls(&self, certificate: &Certificate) -> SocketAddr {
+        let acceptor = certificate.acceptor(&["dot"]);
+        let listener = listen();
+        let at = listener.local_addr().unwrap();
+        let server = self.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, server) = (acceptor.clone(), server.clone());
+                tokio::spawn(async move { server.framed(acceptor.accept(stream).await?).await });
+            }
+        });
+        at
     }
 
     /// Answers over HTTPS at `/dns-query`, in one version of HTTP.

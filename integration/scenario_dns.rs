@@ -261,6 +261,37 @@ async fn servers_are_asked_by_https_in_both_versions() {
 }
 
 #[tokio::test]
+async fn servers_are_asked_by_tls() {
+    for scheme in ["tls", "tls+local"] {
+        let mut stage = Stage::new();
+        let certificate = Certificate::new(&stage);
+        let server = NameServer::new("server");
+        server.has("a.test", &["10.0.0.1"]);
+        let at = server.run_tls(&certificate).await;
+        let door = free_port();
+        let url = format!("{scheme}://localhost:{}", at.port());
+        let config = door_to_dns(door, at, &json!({"servers": [url]}), &json!({}));
+        let authority = Some(certificate.authority.as_path());
+        stage
+            .run_believing(authority, Peer::Mobula, "peer", &config, &[door])
+            .await;
+        for (name, said) in [("a.test", "NoError 10.0.0.1"), ("b.test", "NXDomain")] {
+            assert_eq!(ask_by_udp(door, name, A).await, said, "{scheme}");
+        }
+        assert_eq!(server.forget_questions(), 2);
+
+        // Nobody vouches for it here.
+        let stranger = free_port();
+        let config = door_to_dns(stranger, at, &json!({"servers": [url]}), &json!({}));
+        stage
+            .run(Peer::Mobula, "stranger", &config, &[stranger])
+            .await;
+        assert_eq!(ask_by_udp(stranger, "a.test", A).await, "ServFail");
+        assert_eq!(server.forget_questions(), 0);
+    }
+}
+
+#[tokio::test]
 async fn an_https_server_that_nobody_vouches_for_is_not_believed() {
     let mut stage = Stage::new();
     let certificate = Certificate::new(&stage);

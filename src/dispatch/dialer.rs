@@ -10,7 +10,7 @@ use super::route::Asked;
 use super::single_server::{SingleServer, is_one_server};
 use super::{Dispatcher, Origin, OutboundRef, Session};
 use crate::address::{Destination, Host, Network};
-use crate::dns::{self, DialFuture, Dialer, Known, Lookup, Via};
+use crate::dns::{self, DialFuture, Dialer, Inside, Known, Lookup, Via};
 use crate::io::{BindUdp, Counted, Link, Packets, Udp};
 use crate::protocol::{self, Endpoint, freedom};
 use crate::session::{Entry, Source};
@@ -111,10 +111,14 @@ impl Dialer for RoutedDialer {
         }))
     }
 
-    fn tls(&self, link: Link, server: &Destination) -> DialFuture<(Link, bool)> {
+    fn tls(&self, link: Link, server: &Destination, inside: Inside) -> DialFuture<(Link, bool)> {
         let server = server.clone();
+        let client = match inside {
+            Inside::Http => &HTTPS,
+            Inside::Dns => &TLS,
+        };
         Box::pin(async move {
-            let wrapped = HTTPS.wrap_with_alpn(link, &server).await;
+            let wrapped = client.wrap_with_alpn(link, &server).await;
             // No setting is for this connection.
             let (link, alpn) = wrapped.map_err(|e| io::Error::new(e.kind(), e.plain()))?;
             Ok((link, alpn.as_deref() == Some(b"h2")))
@@ -125,6 +129,15 @@ impl Dialer for RoutedDialer {
 /// The client of DNS over HTTPS.
 static HTTPS: LazyLock<tls::Outbound> = LazyLock::new(|| {
     let settings = tls::ClientSettings::default();
+    tls::Outbound::new(&settings).expect("the defaults need no files")
+});
+
+/// The client of DNS over TLS.
+static TLS: LazyLock<tls::Outbound> = LazyLock::new(|| {
+    let settings = tls::ClientSettings {
+        alpn: Vec::new(),
+        ..tls::ClientSettings::default()
+    };
     tls::Outbound::new(&settings).expect("the defaults need no files")
 });
 
@@ -187,8 +200,8 @@ impl Dialer for ServerDialer {
         })
     }
 
-    fn tls(&self, _link: Link, _server: &Destination) -> DialFuture<(Link, bool)> {
-        let text = "a `dns` outbound does not ask by HTTPS";
+    fn tls(&self, _: Link, _: &Destination, _: Inside) -> DialFuture<(Link, bool)> {
+        let text = "a `dns` outbound asks by UDP and TCP alone";
         Box::pin(async move { Err(io::Error::other(text)) })
     }
 }

@@ -1,7 +1,7 @@
 //! One connection to a server, shared by questions and replies that are told apart by their ids.
 //!
 //! It is opened for the first question and closed when nothing was asked for a while: opening one may take several
-//! handshakes with a proxy's server. It works alike over UDP and, framed, over TCP.
+//! handshakes with a proxy's server. It works alike over UDP and, framed, over TCP and TLS.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use tracing::trace;
 
 use super::codec::{Question, Reply};
-use super::dial::{DialFuture, Dialer, Via};
+use super::dial::{DialFuture, Dialer, Inside, Via};
 use super::framed::Framed;
 use super::server::LIMIT;
 use crate::address::Destination;
@@ -39,6 +39,7 @@ const MAX_OPEN: usize = 4096;
 pub(super) enum Over {
     Udp,
     Tcp,
+    Tls,
 }
 
 /// One server, over one transport.
@@ -105,10 +106,15 @@ impl Channel {
         *slot = Some(asking.clone());
         let opening: DialFuture<Box<dyn Packets>> = match self.over {
             Over::Udp => dialer.packets(&self.via, &self.to),
-            Over::Tcp => {
+            Over::Tcp | Over::Tls => {
                 let (link, to) = (dialer.stream(&self.via, &self.to), self.to.clone());
+                let tls = (self.over == Over::Tls).then(|| dialer.clone());
                 Box::pin(async move {
-                    let framed: Box<dyn Packets> = Box::new(Framed::new(link.await?, to));
+                    let mut link = link.await?;
+                    if let Some(dialer) = tls {
+                        link = dialer.tls(link, &to, Inside::Dns).await?.0;
+                    }
+                    let framed: Box<dyn Packets> = Box::new(Framed::new(link, to));
                     Ok(framed)
                 })
             }

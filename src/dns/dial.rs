@@ -12,10 +12,18 @@ use crate::io::{Link, Packets};
 /// How a server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Via {
-    /// Directly from this host: `tcp+local://`, `https+local://`.
+    /// Directly from this host: `tcp+local://`, `https+local://` …
     Direct,
     /// As the rules say for a session of an inbound with this tag.
     Routed(Option<Arc<str>>),
+}
+
+/// What is spoken inside TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inside {
+    Http,
+    /// DNS itself. Nobody is told so, as there is nothing else behind its port.
+    Dns,
 }
 
 pub type DialFuture<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
@@ -26,7 +34,7 @@ pub trait Dialer: Send + Sync {
     /// Datagrams to `to` and back.
     fn packets(&self, via: &Via, to: &Destination) -> DialFuture<Box<dyn Packets>>;
 
-    /// TLS for HTTP with `server`, whose certificate an authority of the system must have issued; `true`
-    /// when both ends speak HTTP/2.
-    fn tls(&self, link: Link, server: &Destination) -> DialFuture<(Link, bool)>;
+    /// TLS with `server`, whose certificate an authority of the system must have issued; `true` when both ends speak
+    /// HTTP/2.
+    fn tls(&self, link: Link, server: &Destination, inside: Inside) -> DialFuture<(Link, bool)>;
 }

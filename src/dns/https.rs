@@ -17,7 +17,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::codec::{LONGEST, Question, Reply};
-use super::dial::{Dialer, Via};
+use super::dial::{Dialer, Inside, Via};
 use super::server::LIMIT;
 use crate::address::Destination;
 use crate::http::client::reason;
@@ -123,7 +123,7 @@ impl Https {
         // Without TLS there is nobody to agree with: both know that it is HTTP/2.
         let (link, is_h2) = match self.url.scheme_str() {
             Some("http") => (link, true),
-            _ => dialer.tls(link, &self.to).await?,
+            _ => dialer.tls(link, &self.to, Inside::Http).await?,
         };
         let io = TokioIo::new(link);
         if is_h2 {

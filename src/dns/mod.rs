@@ -35,7 +35,7 @@ mod system_hosts;
 mod tests;
 
 pub use asker::{asker, asking, is_on_its_way, on_its_way};
-pub use dial::{DialFuture, Dialer, Via};
+pub use dial::{DialFuture, Dialer, Inside, Via};
 pub use fake::{Fake, FakePools};
 pub use framed::Framed;
 pub use known::Known;

@@ -78,7 +78,7 @@ impl Server {
     pub(super) fn new(settings: settings::Server, fakes: Vec<Arc<Pool>>) -> Self {
         let slots = match settings.upstream {
             Upstream::Https { .. } => MAX_PENDING_HTTPS,
-            Upstream::System | Upstream::Fake | Upstream::Udp(_) | Upstream::Tcp(_) => MAX_PENDING,
+            _ => MAX_PENDING,
         };
         Self {
             shares: Shares::new(
@@ -345,6 +345,7 @@ impl Client {
             Upstream::Fake => Self::Nobody,
             Upstream::Udp(to) => Self::Udp(channel(Over::Udp, to), channel(Over::Tcp, to)),
             Upstream::Tcp(to) => Self::Tcp(channel(Over::Tcp, to)),
+            Upstream::Tls(to) => Self::Tcp(channel(Over::Tls, to)),
             Upstream::Https { url, to } => {
                 Self::Https(Https::new(url.clone(), to.clone(), via.clone(), ip))
             }

@@ -148,6 +148,8 @@ pub enum Upstream {
     Udp(Destination),
     /// `tcp://`.
     Tcp(Destination),
+    /// `tls://`, mobula's own: DNS over TLS (RFC 7858).
+    Tls(Destination),
     /// `https://`, or with `http://` HTTP/2 without TLS (Xray's `h2c://`); the URL has a host, and `to` is where that is.
     Https {
         /// Its address as it is written.

@@ -2,9 +2,10 @@
 //! `proxies`, and `rules` that say which of them carries what.
 //!
 //! What a provider says stands in the file, or is not read: nothing is fetched. Groups are balancers, those that somebody
-//! chooses in are their first choice. DNS has no word here; what is lost is told item by item.
+//! chooses in are their first choice. What is lost is told item by item.
 
 mod conditions;
+mod dns;
 mod door;
 mod files;
 mod groups;
@@ -85,19 +86,16 @@ pub(super) fn read(
         "disable-keep-alive",
         "rule-providers",
         "log-file",
+        // Where everything goes to a server nobody asks for addresses.
+        "dns",
+        "hosts",
     ]);
     keys.no_word(
-        &["dns", "external-controller", "external-ui", "secret"],
+        &["external-controller", "external-ui", "secret"],
         "it is not carried over",
     );
     keys.no_way(
-        &[
-            "hosts",
-            "sub-rules",
-            "interface-name",
-            "routing-mark",
-            "tunnels",
-        ],
+        &["sub-rules", "interface-name", "routing-mark", "tunnels"],
         "it is not carried over",
     );
     keys.no_way(

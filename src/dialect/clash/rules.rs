@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::conditions::{self, Lost};
-use super::groups;
 use super::providers::Provider;
 use super::sets::Sets;
+use super::{dns, groups};
 use crate::dialect::clients::groups::{Groups, Lead};
 use crate::dialect::clients::nodes::Parts;
 use crate::dialect::clients::rules::{Asks, Rules};
@@ -35,6 +35,7 @@ pub(super) fn read<'n>(
     if is_mode("global") || (lines.is_empty() && !is_mode("direct")) {
         parts.first = first_server(parts);
         tell_of_first(keys, &groups, parts.first.as_deref());
+        dns::tell_hosts(keys, "servers are told the names");
         if groups.are_gone_through(&parts.outbounds) {
             groups.settle(parts, &mut rules);
         }
@@ -98,7 +99,10 @@ pub(super) fn read<'n>(
         notes.astray(at, text);
         first_server(parts)
     });
+    let names = dns::read(keys, &sets, &groups);
+    let direct = names.needs_direct().then(|| groups.lead("DIRECT"));
     groups.settle(parts, &mut rules);
+    names.settle(parts, direct.flatten(), &mut rules);
     rules
 }
 

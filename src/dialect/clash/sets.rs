@@ -65,13 +65,22 @@ impl<'n> Sets<'n> {
     }
 }
 
-/// `a.test` alone; `+.a.test`, and all below it; `.a.test`, all below it; `*.a.test`, what is one name below it.
 fn names_of(text: &str) -> Condition {
+    let mut asks = Asks::default();
+    asks.add("domain", pattern(text));
+    Condition {
+        any: Any::of(asks),
+        resolves: false,
+    }
+}
+
+/// In V2Ray's words: `a.test` alone; `+.a.test`, and all below it; `.a.test`, all below it; `*.a.test`, what is one name below it.
+pub(super) fn pattern(text: &str) -> String {
     let quoted = |name: &str| {
         let parts = name.split('*').map(regex::escape);
         parts.collect::<Vec<_>>().join("[^.]+")
     };
-    let pattern = if let Some(name) = text.strip_prefix("+.") {
+    if let Some(name) = text.strip_prefix("+.") {
         match name.contains('*') {
             true => format!("regexp:(^|\\.){}$", quoted(name)),
             false => format!("domain:{name}"),
@@ -82,11 +91,5 @@ fn names_of(text: &str) -> Condition {
         format!("regexp:^{}$", quoted(text))
     } else {
         format!("full:{text}")
-    };
-    let mut asks = Asks::default();
-    asks.add("domain", pattern);
-    Condition {
-        any: Any::of(asks),
-        resolves: false,
     }
 }

@@ -2,6 +2,7 @@
 //! choose, and what is lost on the way there.
 
 pub(in crate::dialect) mod beside;
+pub(in crate::dialect) mod dns;
 pub(in crate::dialect) mod groups;
 pub(in crate::dialect) mod logic;
 pub(in crate::dialect) mod lost;

@@ -9,6 +9,7 @@ use http::header::{HOST, HeaderName, HeaderValue};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::dns::Section;
 use super::groups::{Choice, balancers, unmistakable};
 use super::rules::{Routing, Rules};
 use crate::address::{Destination, Host, PortRange};
@@ -36,6 +37,7 @@ pub(in crate::dialect) struct Parts {
     pub(in crate::dialect) level: LogLevel,
     /// The tag of the outbound that carries what no rule sends elsewhere.
     pub(in crate::dialect) first: Option<String>,
+    pub(in crate::dialect) dns: Option<Section>,
     /// Groups that choose for themselves.
     pub(in crate::dialect) choices: Vec<Choice>,
     /// The `loopback`s that lead to some of those: their tags, and the groups'.
@@ -48,6 +50,8 @@ pub(in crate::dialect) struct Whole {
     pub(in crate::dialect) config: Config,
     /// Its rules as V2Ray's `routing`.
     pub(in crate::dialect) routing: Option<Value>,
+    /// V2Ray's `dns`.
+    pub(in crate::dialect) dns: Option<Value>,
 }
 
 impl Parts {
@@ -114,6 +118,10 @@ impl Parts {
             .map(|tag| names.get(&tag).cloned().unwrap_or(tag));
         let (balancers, observers) = balancers(&self.choices);
         let Routing { settings, text } = rules.into_routing(&tags.collect(), balancers);
+        let (dns, dns_text) = match self.dns {
+            Some(section) => (section.settings, Some(section.text)),
+            None => Default::default(),
+        };
         Whole {
             config: Config {
                 log: Log {
@@ -123,10 +131,12 @@ impl Parts {
                 inbounds: self.inbounds,
                 outbounds: self.outbounds,
                 routing: settings,
+                dns,
                 observers,
                 ..Config::default()
             },
             routing: text,
+            dns: dns_text,
         }
     }
 }

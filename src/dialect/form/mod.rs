@@ -70,6 +70,8 @@ pub struct Read {
     no_effect: Vec<String>,
     /// The rules of another form, as `routing`; of gost's and of a list all of it, as a config.json.
     routing: Option<Value>,
+    /// What another form says of DNS, as `dns`.
+    dns: Option<Value>,
 }
 
 /// Reads a text, which `name` is called.
@@ -99,7 +101,11 @@ pub fn read_as(form: Form, text: &str, name: &str, files: Files<'_>) -> Result<R
         Form::Shadowsocks => singbox::read_shadowsocks(text, &source, files, &notes),
         Form::Links => Ok(of_links(text, name, &notes)),
     };
-    let Whole { config, routing } = whole.map_err(|message| placed(vec![*message], name, text))?;
+    let Whole {
+        config,
+        routing,
+        dns,
+    } = whole.map_err(|message| placed(vec![*message], name, text))?;
     let (left_out, astray) = notes.into_messages();
     let (left_out, astray) = (placed(left_out, name, text), placed(astray, name, text));
     let is_client = config.outbounds.iter().any(Outbound::leads_away);
@@ -119,6 +125,7 @@ pub fn read_as(form: Form, text: &str, name: &str, files: Files<'_>) -> Result<R
         warnings: Vec::new(),
         no_effect: Vec::new(),
         routing,
+        dns,
     })
 }
 
@@ -171,6 +178,7 @@ fn of_v2ray(text: &str, name: &str) -> Result<Read, Vec<Message>> {
         warnings,
         no_effect,
         routing: None,
+        dns: None,
     })
 }
 
@@ -246,6 +254,7 @@ fn of_gost(text: &str, name: &str) -> Result<Read, Vec<Message>> {
                 warnings: Vec::new(),
                 no_effect: Vec::new(),
                 routing: Some(value),
+                dns: None,
             })
         }
         _ => Err(loaded.errors),

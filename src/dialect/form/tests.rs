@@ -3,6 +3,7 @@
 mod asked;
 mod conditions;
 mod lists;
+mod names;
 
 use serde_json::{Value, json};
 
@@ -232,7 +233,6 @@ fn what_mihomo_s_documentation_has_is_read() {
     assert_eq!(read.config.inbounds[0].ports, [7890.into()]);
     let lines = read.left_out_lines().join("\n");
     for part in [
-        "dns: it is not carried over",
         "proxies[11].flow: this flow is not built",
         "proxies[12].type: `hysteria2` is not built",
         "proxy-groups[1]: `url-test`: nothing leads to `auto` here, which is left out",
@@ -307,7 +307,8 @@ fn what_sing_box_s_documentation_has_is_read() {
             "ss-out",
             "ss-plugin",
             "socks-out",
-            "http-out"
+            "http-out",
+            "dns-out"
         ]
     );
     assert_eq!(
@@ -323,7 +324,6 @@ fn what_sing_box_s_documentation_has_is_read() {
     assert_eq!(ports, [2080, 2081]);
     let lines = read.left_out_lines().join("\n");
     for part in [
-        "x: dns: it is not carried over",
         "x: inbounds[0]: inbounds of type `tun` are not carried over",
         "x: outbounds[12].flow: this flow is not built",
         "x: outbounds[13].type: outbounds of type `hysteria2` are not built",
@@ -552,7 +552,7 @@ fn what_sends_sessions_astray_is_told_apart() {
         ),
         (mihomo("tun: {enable: true}"), "traffic is not caught"),
         (mihomo("tproxy-port: 1"), "such inbounds"),
-        (mihomo("hosts: {a.test: 192.0.2.1}"), "hosts"),
+        (mihomo("hosts: {a.test: b.test}"), "hosts"),
         (
             mihomo("listeners: [{name: x, type: vmess, port: 1}]"),
             "listeners of type `vmess`",
@@ -599,7 +599,7 @@ fn what_sends_sessions_astray_is_told_apart() {
         );
     }
     for text in [
-        mihomo("mode: rule\nrules: ['MATCH,hk']\ndns: {enable: true}"),
+        mihomo("mode: rule\nrules: ['MATCH,hk']\nhosts: {a.test: 192.0.2.1}\ndns: {enable: true}"),
         mihomo("proxy-groups: [{name: a, type: select, proxies: [hk]}]\nrules: ['MATCH,a']"),
         sing_box(
             json!({"dns": {"servers": [1]}, "route": {"rules": [{"action": "sniff"}], "final": "hk"}}),
@@ -655,6 +655,7 @@ fn rules_of_sing_box_go_where_they_went() {
     assert_eq!(
         rules,
         [
+            field(json!({"port": "53"}), "dns-out"),
             field(
                 json!({"domain": ["regexp:\\.a\\.test$", "domain:b.test"], "port": ports}),
                 "hk"
@@ -683,7 +684,7 @@ fn rules_of_sing_box_that_are_lost_are_named() {
         {"type": "logical", "mode": "and", "rules": [], "outbound": "hk"},
         {"port": 25, "outbound": "hk"},
     ]}})));
-    assert_eq!(rules.len(), 1);
+    assert_eq!(rules.len(), 2);
     let lost = read.astray_lines().join("\n");
     for part in [
         "route.rules[3]: `override_port` is not carried over",
@@ -695,10 +696,6 @@ fn rules_of_sing_box_that_are_lost_are_named() {
     }
     assert_eq!(read.astray_lines().len(), 4, "{lost}");
     let told = read.left_out_lines().join("\n");
-    assert!(
-        told.contains("route.rules[0]: questions to DNS servers"),
-        "{told}"
-    );
     for action in [
         "rules[1]: what `resolve` says",
         "rules[2]: what `route-options` says",

@@ -61,6 +61,7 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
         Target::Config => {
             let value = in_words_of_v2ray(read, &mut left_out);
             tell_own_strategies(config, &mut left_out);
+            tell_own_servers(read, &mut left_out);
             format!("{value:#}\n")
         }
         Target::V5 => {
@@ -155,11 +156,32 @@ fn tell_own_strategies(config: &Config, lines: &mut Vec<String>) {
     }
 }
 
+/// What `dns` has that not every program has a word for.
+fn tell_own_servers(read: &Read, lines: &mut Vec<String>) {
+    let servers = read.dns.as_ref().and_then(|dns| dns["servers"].as_array());
+    let servers: Vec<&Value> = servers.into_iter().flatten().collect();
+    if servers.iter().any(|server| server.get("tag").is_some()) {
+        let text = "dns.servers: a `tag` of one server is a word of Xray's: V2Ray sends the questions to all of them by its other rules";
+        lines.push(text.to_owned());
+    }
+    let addresses = servers
+        .iter()
+        .map(|server| server.get("address").unwrap_or(server));
+    let mut addresses = addresses.filter_map(Value::as_str);
+    if addresses.any(|address| address.starts_with("tls")) {
+        let text = "dns.servers: `tls://` is mobula's own, V2Ray and Xray have DNS over HTTPS";
+        lines.push(text.to_owned());
+    }
+}
+
 fn in_words_of_v2ray(read: &Read, lines: &mut Vec<String>) -> Value {
     if let (Form::Gost | Form::V2rayList, Some(value)) = (read.form, &read.routing) {
         return value.clone();
     }
     let mut value = v2ray::write_config(&read.config, lines);
+    if let Some(dns) = &read.dns {
+        value["dns"] = dns.clone();
+    }
     if let Some(routing) = &read.routing {
         value["routing"] = routing.clone();
         let balancers = &read.config.routing.balancers;

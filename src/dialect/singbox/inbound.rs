@@ -1,22 +1,23 @@
-//! `inbounds`: SOCKS, HTTP, and both on one port.
+//! `inbounds`: SOCKS, HTTP, both on one port, and doors to a fixed place.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::sniff;
+use crate::address::{Destination, Host};
 use crate::config::Inbound;
 use crate::dialect::clients::nodes::{account, inbound, mixed};
 use crate::dialect::tree::Node;
 use crate::dialect::tree::keys::{Keys, Notes};
-use crate::protocol::{InboundSettings, http};
+use crate::protocol::{InboundSettings, dokodemo, http};
 
 /// Reads an inbound; what is wrong with it, or that there is no such here, is told.
 pub(super) fn read(node: &Node, notes: &Notes) -> Option<Inbound> {
     let before = notes.errors();
     let keys = Keys::of(node, notes)?;
     let kind = keys.word("type").unwrap_or_default();
-    if !matches!(&*kind, "socks" | "http" | "mixed") {
+    if !matches!(&*kind, "socks" | "http" | "mixed" | "direct") {
         let text = format!(
-            "inbounds of type `{}` are not carried over, expected `mixed`, `socks` or `http`",
+            "inbounds of type `{}` are not carried over, expected `mixed`, `socks`, `http` or `direct`",
             kind.escape_debug()
         );
         notes.left_out(&node.at, text);
@@ -55,8 +56,13 @@ pub(super) fn read(node: &Node, notes: &Notes) -> Option<Inbound> {
     ]);
     let sniffing = sniff::of_inbound(&keys);
     let tag = keys.text("tag");
+    let door = match &*kind {
+        "direct" => Some(door(&keys)),
+        _ => None,
+    };
     keys.finish();
     let protocol = match &*kind {
+        "direct" => InboundSettings::Dokodemo(door.flatten()?),
         "http" => InboundSettings::Http(http::InboundSettings {
             accounts,
             ..http::InboundSettings::default()
@@ -68,4 +74,31 @@ pub(super) fn read(node: &Node, notes: &Notes) -> Option<Inbound> {
         ..inbound(node.at.path.clone(), tag, listen, port?, protocol)
     };
     (notes.errors() == before).then_some(made)
+}
+
+/// Where all that comes in goes.
+fn door(keys: &Keys) -> Option<dokodemo::InboundSettings> {
+    let network = keys.word("network");
+    let host = keys.text("override_address").map(Host::parse);
+    let port = keys.number::<u16>("override_port");
+    keys.silent(&["udp_timeout"]);
+    let host = match host {
+        Some(Ok(host)) => host,
+        Some(Err(e)) => {
+            keys.error("override_address", e);
+            return None;
+        }
+        None => {
+            let text = "it is missing: what comes in would go to the port that it comes in by";
+            keys.error("override_address", text);
+            return None;
+        }
+    };
+    Some(dokodemo::InboundSettings {
+        same_port: port.is_none(),
+        to: Some(Destination::new(host, port.unwrap_or(0))),
+        tcp: network.as_deref() != Some("udp"),
+        udp: network.as_deref() != Some("tcp"),
+        ..dokodemo::InboundSettings::default()
+    })
 }

@@ -1,10 +1,12 @@
 //! sing-box's JSON, as far as it is about the ways into and out of this process: `inbounds` of SOCKS and HTTP, and `outbounds`.
 //!
-//! Of `route` the rules are carried over that V2Ray has words for; groups are balancers, those that somebody chooses in their first choice;
-//! `dns` has no word here. What is lost is told item by item.
+//! Of `route` the rules are carried over that V2Ray has words for, and of `dns` who is asked for which names; groups are balancers, those
+//! that somebody chooses in their first choice. What is lost is told item by item.
 
 mod conditions;
+mod dns;
 mod files;
+mod hijack;
 mod inbound;
 mod outbound;
 mod route;
@@ -62,6 +64,7 @@ pub(super) fn read(
     for node in keys.items("outbounds") {
         match node.get("type").and_then(Node::as_text) {
             Some("selector" | "urltest") => groups.extend(group(node, notes)),
+            _ if hijack::is_of_dns(node) => {}
             _ => parts.outbounds.extend(outbound::read(node, files, notes)),
         }
     }
@@ -70,7 +73,6 @@ pub(super) fn read(
     keys.silent(&["$schema"]);
     keys.no_word(
         &[
-            "dns",
             "ntp",
             "endpoints",
             "services",

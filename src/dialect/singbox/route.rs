@@ -1,7 +1,8 @@
 //! `route`: rules, and the outbound that carries what none of them takes.
 
 use super::conditions::Conditions;
-use super::counted;
+use super::hijack::{self, Hijack};
+use super::{counted, dns};
 use crate::config::Outbound;
 use crate::dialect::clients::groups::{Groups, Lead};
 use crate::dialect::clients::nodes::{Parts, outbound};
@@ -17,26 +18,27 @@ pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -
     let mut rules = Rules::new(notes);
     let mut named = None;
     let mut has_lost = false;
-    if let Some(route) = keys.map("route") {
-        let api = keys
-            .get("experimental")
-            .and_then(|one| one.get("clash_api"));
-        let mode = api.and_then(|api| api.get("default_mode"));
-        let mode = mode.and_then(Node::as_text).unwrap_or("rule");
-        let of_dns = dns_outbounds(keys);
-        let conditions = Conditions::of(route.items("rule_set"), mode, notes);
+    let api = keys
+        .get("experimental")
+        .and_then(|one| one.get("clash_api"));
+    let mode = api.and_then(|api| api.get("default_mode"));
+    let mode = mode.and_then(Node::as_text).unwrap_or("rule");
+    let route = keys.map("route");
+    let sets = route.as_ref().map(|route| route.items("rule_set"));
+    let conditions = Conditions::of(sets.unwrap_or_default(), mode, notes);
+    if let Some(route) = route {
+        let hijack = Hijack::of(keys);
         // By what each asks for in vain, in the order of the first.
         let mut lost: Vec<(String, Vec<&Node>)> = Vec::new();
-        let mut hijacks = None;
         for node in route.items("rules") {
             if conditions.takes_nothing(node) {
                 continue;
             }
-            if hijacks_dns(node, &of_dns) {
-                hijacks.get_or_insert(node);
-                continue;
-            }
-            let Err(why) = rule(node, &conditions, &groups, parts, &mut rules) else {
+            let read = match hijack.takes(node) {
+                true => hijack::rule(node, &conditions, parts, &mut rules),
+                false => rule(node, &conditions, &groups, parts, &mut rules),
+            };
+            let Err(why) = read else {
                 tell_options(node, notes);
                 continue;
             };
@@ -56,11 +58,6 @@ pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -
                 format_args!("{places}{why} is not carried over, what would be taken goes where other rules send it"),
             );
         }
-        if let Some(rule) = hijacks {
-            let text =
-                "questions to DNS servers are not answered here: they go the way of any session";
-            notes.left_out(&rule.at, text);
-        }
         route.silent(&["auto_detect_interface", "default_domain_resolver"]);
         route.no_way(
             &["default_interface", "default_mark"],
@@ -72,24 +69,13 @@ pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -
     }
     let as_meant = named.is_some() && !has_lost;
     parts.first = first(keys, &groups, parts, (named, as_meant), &mut rules);
+    let names = dns::read(keys, &conditions, &groups, parts);
     groups.settle(parts, &mut rules);
-    rules
-}
-
-/// Outbounds that were the way to sing-box's own DNS before it had `hijack-dns`.
-fn dns_outbounds<'n>(keys: &Keys<'n>) -> Vec<&'n str> {
-    let all = keys.items("outbounds").iter();
-    let of_dns = all.filter(|one| one.get("type").and_then(Node::as_text) == Some("dns"));
-    of_dns.filter_map(|one| one.get("tag")?.as_text()).collect()
-}
-
-fn hijacks_dns(node: &Node, of_dns: &[&str]) -> bool {
-    let text = |key: &str| node.get(key).and_then(Node::as_text);
-    match text("action") {
-        Some("hijack-dns") => true,
-        None | Some("route") => text("outbound").is_some_and(|tag| of_dns.contains(&tag)),
-        Some(_) => false,
+    if let Some(names) = names {
+        let direct = names.needs_direct().then(|| dns::direct(parts));
+        names.settle(parts, direct, &mut rules);
     }
+    rules
 }
 
 /// Says that an action is taken without what it says beside its name; no session goes another way by that.

@@ -43,6 +43,7 @@ pub(in crate::dialect) mod upgrade;
 mod write;
 pub(in crate::dialect) mod ws;
 
+pub(in crate::dialect) use dns::alone as read_dns;
 pub(in crate::dialect) use finalmask::alone as read_mask;
 pub(in crate::dialect) use five::write as write_five;
 pub(in crate::dialect) use four::write as write_four;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::address::Destination;
 use crate::dns::codec::Asked;
-use crate::dns::{DialFuture, Dialer, Framed, Resolver, Server, Settings, Via};
+use crate::dns::{DialFuture, Dialer, Framed, Inside, Resolver, Server, Settings, Via};
 use crate::io::{Link, Packet, Packets};
 
 /// Servers by their address: what they answer, and to whom.
@@ -219,8 +219,8 @@ impl Dialer for Net {
         })
     }
 
-    fn tls(&self, link: Link, _server: &Destination) -> DialFuture<(Link, bool)> {
-        let is_h2 = self.0.lock().unwrap().is_h2;
+    fn tls(&self, link: Link, _server: &Destination, inside: Inside) -> DialFuture<(Link, bool)> {
+        let is_h2 = inside == Inside::Http && self.0.lock().unwrap().is_h2;
         Box::pin(async move { Ok((link, is_h2)) })
     }
 }

@@ -249,7 +249,7 @@ async fn talk(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::DialFuture;
+    use crate::dns::{DialFuture, Inside};
     use crate::io::Link;
     use crate::protocol::dns::pipe;
     use hex_literal::hex;
@@ -344,7 +344,7 @@ mod tests {
             Box::pin(async { Ok(ours) })
         }
 
-        fn tls(&self, _link: Link, _server: &Destination) -> DialFuture<(Link, bool)> {
+        fn tls(&self, _: Link, _: &Destination, _: Inside) -> DialFuture<(Link, bool)> {
             panic!("nor by TLS")
         }
     }

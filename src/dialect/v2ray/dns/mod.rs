@@ -11,7 +11,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::address::Host;
-use crate::dialect::v2ray::json::{Node, Object, did_you_mean, either, one_of, one_of_or};
+use serde_json::Value;
+
+use crate::dialect::v2ray::json::{Node, Object, Report, did_you_mean, either, one_of, one_of_or};
 use crate::dns::{FakePool, Fallback, Families, HOSTS_FILE, Settings, Strategy};
 use crate::matching::{Geodata, Pattern};
 
@@ -23,6 +25,24 @@ struct Common {
     families: Families,
     /// Out of which names are given addresses, where the config says it.
     fakes: Option<Vec<FakePool>>,
+}
+
+/// Reads the section by itself.
+///
+/// # Errors
+///
+/// All that is wrong with it, and what would do nothing in it.
+pub(in crate::dialect) fn alone(text: &Value, geodata: &Geodata) -> Result<Settings, Vec<String>> {
+    let report = Report::default();
+    let node = Node::root(text, &report);
+    let read = node.object().map(|object| {
+        let settings = read(&object, None, geodata);
+        object.finish();
+        settings
+    });
+    let problems = [report.errors(), report.warnings()].concat();
+    read.filter(|_| problems.is_empty())
+        .ok_or_else(|| problems.into_iter().map(|problem| problem.text).collect())
 }
 
 /// Reads the section; every mistake is reported. `fakes` are the pools that the top level has.

@@ -155,11 +155,13 @@ enum Wrong {
     Unbuilt(String),
 }
 
-/// `tcp://`, `https://`, and the same with `+local`, which go past the rules.
+/// `tcp://`, `tls://`, `https://`, and the same with `+local`, which go past the rules.
 fn by_url(scheme: &str, rest: &str, text: &str, via: Via) -> Result<Server, Wrong> {
-    const KNOWN: [&str; 6] = [
+    const KNOWN: [&str; 8] = [
         "tcp",
         "tcp+local",
+        "tls",
+        "tls+local",
         "https",
         "https+local",
         "h2c",
@@ -169,6 +171,9 @@ fn by_url(scheme: &str, rest: &str, text: &str, via: Via) -> Result<Server, Wron
     let (kind, via) = match scheme.as_str() {
         "tcp" => ("tcp", via),
         "tcp+local" => ("tcp", Via::Direct),
+        // mobula's own.
+        "tls" => ("tls", via),
+        "tls+local" => ("tls", Via::Direct),
         "https" => ("https", via),
         "https+local" => ("https", Via::Direct),
         // Of Xray: the same without TLS.
@@ -184,11 +189,13 @@ fn by_url(scheme: &str, rest: &str, text: &str, via: Via) -> Result<Server, Wron
     let url = format!("{kind}://{rest}").parse::<Uri>();
     let url =
         url.map_err(|e| Wrong::Name(format!("`{}` is not a URL: {e}", text.escape_debug())))?;
-    let upstream = if kind == "tcp" {
-        Upstream::Tcp(destination(&url, 53)?)
-    } else {
-        let to = destination(&url, 443)?;
-        Upstream::Https { url, to }
+    let upstream = match kind {
+        "tcp" => Upstream::Tcp(destination(&url, 53)?),
+        "tls" => Upstream::Tls(destination(&url, 853)?),
+        _ => {
+            let to = destination(&url, 443)?;
+            Upstream::Https { url, to }
+        }
     };
     Ok(Server {
         via,

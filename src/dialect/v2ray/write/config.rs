@@ -6,6 +6,7 @@ use super::server;
 use crate::address::Destination;
 use crate::config::{Config, Inbound, Listen, LogLevel, LogTarget, Outbound};
 use crate::dialect::v2ray::sniffing::word;
+use crate::dns::Strategy;
 use crate::protocol::accounts::Account;
 use crate::protocol::freedom::Redirect;
 use crate::protocol::{InboundSettings, OutboundSettings, dokodemo, relay};
@@ -191,6 +192,10 @@ pub(super) fn outbound(outbound: &Outbound) -> Option<Value> {
                 value["streamSettings"] = super::stream::client(&outbound.transport);
             }
             if let OutboundSettings::Freedom(settings) = &outbound.protocol {
+                if settings.strategy != Strategy::AsIs {
+                    let strategy = super::strategy(settings.strategy);
+                    value["settings"]["domainStrategy"] = strategy.into();
+                }
                 super::disguise::add(settings, &mut value);
             }
             if let Some(through) = &outbound.through {
@@ -203,6 +208,10 @@ pub(super) fn outbound(outbound: &Outbound) -> Option<Value> {
                 value["sendThrough"] = ip.to_string().into();
             }
             value
+        }
+        // As other programs' files have it: it is told nothing.
+        OutboundSettings::Dns(_) => {
+            json!({"tag": outbound.tag.as_deref(), "protocol": "dns"})
         }
         OutboundSettings::Loopback(settings) => {
             json!({"tag": outbound.tag.as_deref(), "protocol": "loopback", "settings": {"inboundTag": settings.inbound.as_deref()}})

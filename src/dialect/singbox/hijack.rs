@@ -1,0 +1,98 @@
+//! `hijack-dns`: questions that are answered here, wherever they were sent.
+//!
+//! sing-box finds them by what is in them, and mobula by the port that they are sent to.
+
+use super::conditions::{Conditions, texts};
+use crate::dialect::clients::groups::Lead;
+use crate::dialect::clients::nodes::{Parts, outbound};
+use crate::dialect::clients::rules::Rules;
+use crate::dialect::tree::keys::Keys;
+use crate::dialect::tree::{At, Node, Value};
+use crate::protocol::{OutboundSettings, dns};
+use crate::transport::ClientSettings;
+
+/// The outbounds that were the way to sing-box' own DNS before it had the action.
+pub(super) struct Hijack<'n> {
+    of_dns: Vec<&'n str>,
+}
+
+impl<'n> Hijack<'n> {
+    pub(super) fn of(keys: &Keys<'n>) -> Self {
+        let all = keys.items("outbounds").iter();
+        let of_dns = all.filter(|one| is_of_dns(one));
+        Self {
+            of_dns: of_dns.filter_map(|one| texts(one, "tag").next()).collect(),
+        }
+    }
+
+    /// Whether a rule sends there.
+    pub(super) fn takes(&self, rule: &Node) -> bool {
+        let text = |key: &str| texts(rule, key).next();
+        match text("action") {
+            Some("hijack-dns") => true,
+            None | Some("route") => text("outbound").is_some_and(|tag| self.of_dns.contains(&tag)),
+            Some(_) => false,
+        }
+    }
+}
+
+/// Whether an outbound is sing-box' own DNS.
+pub(super) fn is_of_dns(outbound: &Node) -> bool {
+    texts(outbound, "type").next() == Some("dns")
+}
+
+/// Reads a rule that sends there.
+///
+/// # Errors
+///
+/// What of it is not built.
+pub(super) fn rule<'n>(
+    node: &'n Node,
+    conditions: &Conditions<'n>,
+    parts: &mut Parts,
+    rules: &mut Rules<'n>,
+) -> Result<(), String> {
+    let mut asked = node.clone();
+    ask_for_port(&mut asked);
+    let any = conditions.read(&asked, 0)?;
+    let lead = Lead::Outbound(answering(&node.at, parts));
+    for asks in any.into_rules() {
+        rules.push(&node.at, asks, &lead, false);
+    }
+    Ok(())
+}
+
+/// Has it ask for the port in the place of the protocol, and those in it as well.
+fn ask_for_port(rule: &mut Node) {
+    if texts(rule, "protocol").eq(["dns"]) {
+        rule.take("protocol");
+        if rule.get("port").is_none() && rule.get("port_range").is_none() {
+            let at = rule.at.clone();
+            rule.set("port", Node::text("53", &at));
+        }
+    }
+    if let Some(Value::List(inner)) = rule.get_mut("rules").map(|rules| &mut rules.value) {
+        inner.iter_mut().for_each(ask_for_port);
+    }
+}
+
+/// The tag of the outbound that answers.
+fn answering(at: &At, parts: &mut Parts) -> String {
+    let mut all = parts.outbounds.iter();
+    let known = all.find(|one| matches!(one.protocol, OutboundSettings::Dns(_)));
+    if let Some(tag) = known.and_then(|one| one.tag.as_deref()) {
+        return tag.to_owned();
+    }
+    let mut tag = "dns-out".to_owned();
+    while parts
+        .outbounds
+        .iter()
+        .any(|one| one.tag.as_deref() == Some(&*tag))
+    {
+        tag.push('\'');
+    }
+    let protocol = OutboundSettings::Dns(dns::OutboundSettings::default());
+    let made = outbound(at, Some(&tag), ClientSettings::default(), protocol);
+    parts.outbounds.push(made);
+    tag
+}
