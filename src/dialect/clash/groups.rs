@@ -79,7 +79,18 @@ fn group<'n>(keys: &Keys<'n>, proxies: &[Proxy<'n>], looked_at: &mut usize) -> O
             return None;
         }
     };
-    let members = members(keys, proxies, looked_at)?;
+    let mut members = members(keys, proxies, looked_at)?;
+    if kind == Kind::ByHand
+        && let Some(chosen) = keys.text("default-selected")
+    {
+        match members.contains(&chosen) {
+            true => members.insert(0, chosen),
+            false => keys.left_out(
+                "default-selected",
+                "it is none of the group, of which the first is chosen",
+            ),
+        }
+    }
     let mut probe = probe(keys, Duration::from_secs(1), Duration::from_secs(300));
     if let Some(timeout) = keys.span("timeout", Duration::from_millis(1)) {
         probe.timeout = timeout;
@@ -104,6 +115,7 @@ fn group<'n>(keys: &Keys<'n>, proxies: &[Proxy<'n>], looked_at: &mut usize) -> O
         "expected-status",
         "max-failed-times",
         "strategy",
+        "default-selected",
     ]);
     Some(Group {
         at: keys.at(),
@@ -141,7 +153,9 @@ fn load_balance(keys: &Keys) -> Kind {
     }
 }
 
-/// `proxies`, and those that `use`, `include-all` and the filters choose; `None` where these cannot be read.
+/// `proxies`, and those that `use`, `include-all` and the filters choose; `None` where these cannot be read. The first may be the
+/// one that counts, so they are in mihomo's order: all proxies by their names, those of providers as these have them, by the
+/// filters if there are several.
 fn members<'n>(
     keys: &Keys<'n>,
     proxies: &[Proxy<'n>],
@@ -161,17 +175,17 @@ fn members<'n>(
     }
     let all = keys.switch("include-all");
     let all_own = keys.switch("include-all-proxies") || all;
-    let all_provided = keys.switch("include-all-providers") || all;
-    let is_in = |proxy: &Proxy| match proxy.provider {
-        None => all_own,
-        Some(name) => all_provided || used.contains(&name),
-    };
+    if keys.switch("include-all-providers") || all {
+        used = proxies.iter().filter_map(|proxy| proxy.provider).collect();
+        used.sort_unstable();
+        used.dedup();
+    }
     let filter = Filters::read(keys, "filter")?;
     let excluded = Filters::read(keys, "exclude-filter")?;
     let kinds = keys.text("exclude-type").unwrap_or_default();
     let kinds: Vec<&str> = kinds.split('|').filter(|kind| !kind.is_empty()).collect();
     let chooses = !excluded.is_empty() || !kinds.is_empty();
-    let takes = all_own || all_provided || !used.is_empty();
+    let takes = all_own || !used.is_empty();
     if takes || chooses {
         *looked_at += proxies.len() + members.len();
     }
@@ -181,10 +195,25 @@ fn members<'n>(
         keys.notes().astray(keys.at(), text);
         return None;
     }
-    if takes {
-        let found = proxies.iter().filter(|proxy| is_in(proxy));
-        let found = found.map(|proxy| proxy.name);
-        members.extend(found.filter(|name| filter.is_empty() || filter.take(name)));
+    if all_own {
+        let own = proxies.iter().filter(|proxy| proxy.provider.is_none());
+        let own = own.map(|proxy| proxy.name);
+        let mut own: Vec<&str> = own.filter(|name| filter.choose(name)).collect();
+        own.sort_unstable();
+        members.extend(own);
+    }
+    let sources = used.len() + usize::from(!members.is_empty());
+    for provider in used {
+        let its = proxies
+            .iter()
+            .filter(|proxy| proxy.provider == Some(provider));
+        let mut its: Vec<&str> = its.map(|proxy| proxy.name).collect();
+        its.retain(|name| filter.choose(name));
+        filter.sort(&mut its);
+        members.extend(its);
+    }
+    if sources > 1 {
+        filter.sort(&mut members);
     }
     if chooses {
         let is_out = |name: &str| {
@@ -197,6 +226,15 @@ fn members<'n>(
     }
     Some(members)
 }
+
+/// Names are short, so there is little to go back over.
+fn looking(expression: &str) -> Option<fancy_regex::Regex> {
+    let mut builder = fancy_regex::RegexBuilder::new(expression);
+    builder.backtrack_limit(MOST_STEPS).build().ok()
+}
+
+/// Who takes more of them is no filter that anybody means.
+const MOST_STEPS: usize = 10_000;
 
 /// `exclude-type` has mihomo's names of protocols, whatever their case.
 fn is_kind(word: &str, kind: &str) -> bool {
@@ -215,6 +253,8 @@ pub(super) struct Filters(Vec<Filter>);
 enum Filter {
     Text(Regex),
     Bytes(bytes::Regex),
+    /// One that looks ahead or behind.
+    Looking(fancy_regex::Regex),
 }
 
 impl Filters {
@@ -225,11 +265,12 @@ impl Filters {
             // Tables of all letters are not built in.
             let filter = Regex::new(one).map(Filter::Text).or_else(|e| {
                 let bytes = RegexBuilder::new(one).unicode(false).build();
-                bytes.map(Filter::Bytes).map_err(|_| e)
+                let bytes = bytes.map(Filter::Bytes).map_err(|_| e);
+                bytes.or_else(|e| looking(one).map(Filter::Looking).ok_or(e))
             });
             let Ok(filter) = filter else {
                 let text = format!(
-                    "the expression `{}` cannot be read here (nothing may look ahead or behind): this is left out",
+                    "the expression `{}` cannot be read here: this is left out",
                     one.escape_debug()
                 );
                 keys.astray(key, text);
@@ -245,9 +286,28 @@ impl Filters {
     }
 
     pub(super) fn take(&self, name: &str) -> bool {
-        self.0.iter().any(|filter| match filter {
+        self.first(name) < self.0.len()
+    }
+
+    /// As [`Self::take`], where no filter is there to say otherwise.
+    fn choose(&self, name: &str) -> bool {
+        self.is_empty() || self.take(name)
+    }
+
+    /// Those in front whom the first one takes.
+    fn sort(&self, names: &mut [&str]) {
+        if self.0.len() > 1 {
+            names.sort_by_cached_key(|name| self.first(name));
+        }
+    }
+
+    /// Which of them is the first to take it, if any.
+    fn first(&self, name: &str) -> usize {
+        let found = self.0.iter().position(|filter| match filter {
             Filter::Text(regex) => regex.is_match(name),
             Filter::Bytes(regex) => regex.is_match(name.as_bytes()),
-        })
+            Filter::Looking(regex) => regex.is_match(name).unwrap_or(false),
+        });
+        found.unwrap_or(self.0.len())
     }
 }

@@ -1,6 +1,6 @@
 //! `rules`, and what their policies come to: a proxy, the choice of a group, straight there, or nowhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::conditions::{self, Lost};
 use super::providers::Provider;
@@ -22,7 +22,10 @@ pub(super) fn read<'n>(
 ) -> Rules<'n> {
     let notes = keys.notes();
     let mut rules = Rules::new(notes);
-    let groups = Groups::new(groups::read(keys, providers), &parts.outbounds, own, notes);
+    let groups = groups::read(keys, providers);
+    let names: HashSet<&str> = groups.iter().map(|one| one.name).collect();
+    parts.forget_lost(|name| names.contains(name) || own(name).is_some(), notes);
+    let groups = Groups::new(groups, &parts.outbounds, own, notes);
     let lines: Vec<&Node> = keys
         .items("rules")
         .iter()

@@ -55,7 +55,34 @@ pub(in crate::dialect) struct Whole {
 }
 
 impl Parts {
-    /// Outbounds whose way leads through one that is not carried over are not carried over either.
+    /// Takes out the outbounds whose way leads through what is neither another outbound nor `is_known`, before groups and rules
+    /// choose among them.
+    pub(in crate::dialect) fn forget_lost(
+        &mut self,
+        is_known: impl Fn(&str) -> bool,
+        notes: &Notes,
+    ) {
+        loop {
+            let tags: HashSet<Arc<str>> = self
+                .outbounds
+                .iter()
+                .filter_map(|o| o.tag.clone())
+                .collect();
+            let is_lost = |outbound: &Outbound| {
+                let through = outbound.through.as_ref();
+                through.is_some_and(|one| !tags.contains(&one.tag) && !is_known(&one.tag))
+            };
+            let Some(n) = self.outbounds.iter().position(is_lost) else {
+                return;
+            };
+            let gone = self.outbounds.remove(n);
+            if let Some(through) = &gone.through {
+                tell_lost(&gone, &through.tag, notes);
+            }
+        }
+    }
+
+    /// Outbounds whose way leads through a group without members are not carried over either.
     pub(in crate::dialect) fn into_whole(mut self, mut rules: Rules<'_>, notes: &Notes) -> Whole {
         loop {
             let tags: HashSet<Arc<str>> = self
@@ -77,19 +104,22 @@ impl Parts {
                 break;
             };
             let gone = self.outbounds.remove(n);
-            let Some(through) = gone.through.map(|through| through.tag) else {
+            let Some(through) = gone.through.as_ref().map(|through| &through.tag) else {
                 // The way to a group without members; those members have been told of.
                 if let Some(tag) = &gone.tag {
                     rules.forget_inbound(tag);
                 }
                 continue;
             };
-            let group = self.ways.get(&through);
-            notes.line(format!(
-                "{}: it goes through `{}`, which is not carried over: it is left out",
-                gone.name,
-                group.map_or(&*through, |group| group).escape_debug()
-            ));
+            let group = self.ways.get(through);
+            tell_lost(&gone, group.map_or(&**through, |group| group), notes);
+            if gone.tag.is_some() && gone.tag.as_deref() == self.first.as_deref() {
+                let text = format_args!(
+                    "everything goes by {}, which is left out: the next one takes its place",
+                    gone.name
+                );
+                notes.astray(&At::default(), text);
+            }
         }
         if let Some(first) = &self.first {
             let found = self.outbounds.iter();
@@ -139,6 +169,14 @@ impl Parts {
             dns: dns_text,
         }
     }
+}
+
+fn tell_lost(gone: &Outbound, through: &str, notes: &Notes) {
+    notes.line(format!(
+        "{}: it goes through `{}`, which is not carried over: it is left out",
+        gone.name,
+        through.escape_debug()
+    ));
 }
 
 /// Gives outbounds their new tags, and those that go through them as well.

@@ -15,6 +15,7 @@ mod tls;
 mod transport;
 mod write;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +69,8 @@ pub(super) fn read(
             _ => parts.outbounds.extend(outbound::read(node, files, notes)),
         }
     }
+    let names: HashSet<&str> = groups.iter().map(|one| one.name).collect();
+    parts.forget_lost(|name| names.contains(name), notes);
     let groups = Groups::new(groups, &parts.outbounds, |_| None, notes);
     let rules = route::read(&keys, groups, &mut parts);
     keys.silent(&["$schema"]);

@@ -248,6 +248,10 @@ fn members_are_chosen_by_filters() {
             &["hk", "hk 2", "jp"],
         ),
         ("include-all: true, filter: hk", &["hk", "hk 2"]),
+        // The order of one list is that of names, whatever the expressions are.
+        ("include-all: true, filter: 'jp`hk'", &["hk", "hk 2", "jp"]),
+        ("include-all: true, filter: '^(?!jp).*$'", &["hk", "hk 2"]),
+        ("include-all: true, filter: '(?<=hk) 2|jp'", &["hk 2", "jp"]),
         (
             "proxies: [jp, hk], include-all: true, exclude-filter: ' 2$'",
             &["jp", "hk"],
@@ -275,6 +279,89 @@ fn members_are_chosen_by_filters() {
             assert!(is_there, "{tag}");
         }
     }
+}
+
+#[test]
+fn of_all_proxies_the_first_is_the_first_by_name() {
+    let nodes = |names: &[&str]| {
+        let node = |name: &&str| {
+            format!("{{name: {name}, type: trojan, server: a.example, port: 443, password: p}}")
+        };
+        names.iter().map(node).collect::<Vec<_>>().join(", ")
+    };
+    let providers = format!(
+        "proxy-providers:\n  z: {{type: inline, payload: [{}]}}\n  a: {{type: inline, payload: [{}]}}\n",
+        nodes(&["zz m", "zz a"]),
+        nodes(&["aa x", "aa m"])
+    );
+    let own = nodes(&["b m", "B", "c"]);
+    for (group, expected) in [
+        (
+            "include-all: true",
+            &["B", "b m", "c", "aa x", "aa m", "zz m", "zz a"][..],
+        ),
+        (
+            "include-all: true, filter: 'm$`a'",
+            &["b m", "aa m", "zz m", "aa x", "zz a"],
+        ),
+        ("use: [z, a]", &["zz m", "zz a", "aa x", "aa m"]),
+        ("use: [z], filter: 'a$`m$'", &["zz a", "zz m"]),
+    ] {
+        let text = format!(
+            "proxies: [{own}]\n{providers}proxy-groups: [{{name: g, type: fallback, {group}}}]\nrules: ['MATCH,g']\n"
+        );
+        let read = read_text(&text);
+        assert_eq!(*only(&read).selectors, texts(expected), "{group}");
+    }
+    let chosen = |group: &str| {
+        let text = format!(
+            "proxies: [{own}]\nproxy-groups: [{{name: g, type: select, {group}}}]\nrules: ['MATCH,g']\n"
+        );
+        let read = read_text(&text);
+        read.config.outbounds[0].tag.as_deref().map(str::to_owned)
+    };
+    assert_eq!(chosen("include-all: true").as_deref(), Some("B"));
+    assert_eq!(
+        chosen("proxies: [b m, c], default-selected: c").as_deref(),
+        Some("c")
+    );
+    assert_eq!(
+        chosen("proxies: [b m, c], default-selected: B").as_deref(),
+        Some("b m")
+    );
+}
+
+#[test]
+fn what_goes_through_a_node_that_is_not_built_is_as_good_as_not_built() {
+    for (group, policy) in [
+        ("", "p"),
+        ("{name: g, type: select, proxies: [p]}", "g"),
+        ("{name: g, type: url-test, proxies: [p]}", "g"),
+    ] {
+        let text = format!(
+            "proxies:\n- {{name: p, type: trojan, server: a.example, port: 443, password: p, dialer-proxy: h}}\n\
+             - {{name: h, type: hysteria2, server: b.example, port: 443, password: p}}\n\
+             - {{name: q, type: trojan, server: c.example, port: 443, password: p}}\n\
+             proxy-groups: [{group}]\nrules: ['DOMAIN,a.test,DIRECT', 'MATCH,{policy}']\n"
+        );
+        let read = read_text(&text);
+        let astray = read.astray_lines().join("\n");
+        assert!(
+            astray.contains("what no rule takes goes by"),
+            "{group}: {astray}"
+        );
+    }
+    let text = json!({"outbounds": [
+        {"type": "trojan", "tag": "p", "server": "a.example", "server_port": 443, "password": "p", "detour": "h"},
+        {"type": "direct", "tag": "d"},
+        {"type": "hysteria2", "tag": "h", "server": "b.example"},
+        {"type": "trojan", "tag": "q", "server": "c.example", "server_port": 443, "password": "p"},
+    ], "route": {"final": "p"}});
+    let astray = read_text(&text.to_string()).astray_lines().join("\n");
+    assert!(
+        astray.contains("everything goes by `p`, which is not carried over"),
+        "{astray}"
+    );
 }
 
 #[test]
@@ -515,9 +602,9 @@ fn what_is_no_group_is_told() {
             true,
         ),
         (
-            &["{name: g, type: url-test, include-all: true, filter: '^(?!jp)'}"],
+            &["{name: g, type: url-test, include-all: true, filter: '^(jp'}"],
             "MATCH,g",
-            "proxy-groups[0].filter: the expression `^(?!jp)` cannot be read here",
+            "proxy-groups[0].filter: the expression `^(jp` cannot be read here",
             true,
         ),
         (
