@@ -288,6 +288,19 @@ async fn what_would_go_another_way_does_not_run() {
 }
 
 #[test]
+fn what_has_nothing_to_listen_on_is_left_out_as_well() {
+    let stage = Stage::new();
+    let socks = json!({"listen": "127.0.0.1", "port": 1080, "protocol": "socks"});
+    let config = json!({"inbounds": [{"protocol": "tun", "tag": "t"}, socks], "outbounds": [{"protocol": "freedom"}]});
+    stage.write("tun", config.to_string());
+    let refused = said(&run(&["test", "-c", "tun"], &stage));
+    assert!(refused.contains("`tun` is not built"), "{refused}");
+    assert!(!refused.contains("`port` is missing"), "{refused}");
+    let tested = run(&["test", "-c", "tun", "--skip-unbuilt"], &stage);
+    assert!(tested.status.success(), "{}", said(&tested));
+}
+
+#[test]
 fn a_config_is_made_in_v2ray_5_s_words_of_every_form() {
     let stage = Stage::new();
     for file in [

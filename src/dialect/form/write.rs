@@ -9,6 +9,7 @@ use crate::dialect::clients::{groups, lost};
 use crate::dialect::v2ray::json::{Text, tidy};
 use crate::dialect::{clash, gost, links, singbox, v2ray};
 use crate::routing::Strategy;
+use crate::sniffing::Protocol;
 
 /// What is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +63,7 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
             let value = in_words_of_v2ray(read, &mut left_out);
             tell_own_strategies(config, &mut left_out);
             tell_own_servers(read, &mut left_out);
+            tell_newer_words(read, &mut left_out);
             format!("{value:#}\n")
         }
         Target::V5 => {
@@ -170,6 +172,25 @@ fn tell_own_servers(read: &Read, lines: &mut Vec<String>) {
     let mut addresses = addresses.filter_map(Value::as_str);
     if addresses.any(|address| address.starts_with("tls")) {
         let text = "dns.servers: `tls://` is mobula's own, V2Ray and Xray have DNS over HTTPS";
+        lines.push(text.to_owned());
+    }
+}
+
+/// What V2Ray 4 refuses a whole config for.
+fn tell_newer_words(read: &Read, lines: &mut Vec<String>) {
+    let inbounds = read.config.inbounds.iter();
+    let mut looked_for = inbounds.filter_map(|inbound| inbound.sniffing.as_ref());
+    if looked_for.any(|sniffing| sniffing.overriding.contains(&Protocol::Quic)) {
+        let text = "sniffing.destOverride: V2Ray 4 does not know `quic` and refuses it, V2Ray 5 and Xray do";
+        lines.push(text.to_owned());
+    }
+    let rules = read
+        .routing
+        .as_ref()
+        .and_then(|routing| routing["rules"].as_array());
+    let asks_for_programs = |rule: &Value| rule.get("process").is_some();
+    if rules.into_iter().flatten().any(asks_for_programs) {
+        let text = "routing.rules: `process` is a word of Xray's: V2Ray passes over it, and refuses a rule with nothing else";
         lines.push(text.to_owned());
     }
 }

@@ -133,7 +133,9 @@ pub(super) fn config(root: Object, origins: &Origins, skip_unbuilt: bool) -> Opt
         let has_end = leads != Leads::Nobody
             || is_for_api(&routing, inbound, api_tag.as_deref())
             || is_for_api(&routing, inbound, metrics_tag.as_deref());
-        if inbound.protocol.traits().lacks_port && !has_end {
+        // A name that is found in the session may lead to an outbound that has a port.
+        let has_port = inbound.sniffing.is_some() && outbounds.iter().any(redirects);
+        if inbound.protocol.traits().lacks_port && !has_end && !has_port {
             let path = inbound.at.key("settings");
             let text = "there is no `port` to go to, connections will fail";
             report.warn(&path, text);
@@ -280,6 +282,12 @@ fn unbuilt_tags(root: &Object) -> Vec<String> {
 fn tag_in(value: &Value) -> Option<String> {
     let tag = value.get("tag").and_then(Value::as_str);
     tag.filter(|tag| !tag.is_empty()).map(str::to_owned)
+}
+
+/// Whether it names the port that it sends all to.
+fn redirects(outbound: &Draft<Outbound>) -> bool {
+    let protocol = outbound.part.as_ref().map(|one| &one.protocol);
+    matches!(protocol, Some(OutboundSettings::Freedom(settings)) if settings.redirect.port.is_some())
 }
 
 /// `fakedns`, which V2Ray 5 has among its services.

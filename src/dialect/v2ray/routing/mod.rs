@@ -138,6 +138,11 @@ fn target(object: &Object, unbuilt: &[String]) -> Option<Placed<Target>> {
     let to_balancer = read(&["balancerTag", "balancingTag"]);
     match (to_outbound, to_balancer) {
         (Some((node, tag)), _) => {
+            let is_of_five = object.get("outboundTag").is_none();
+            if is_of_five && node.path.to_string().starts_with("routing.") {
+                let text = "`tag` is V2Ray 5's word, in `router`: V2Ray and Xray start with `outboundTag` alone here";
+                node.warn(text);
+            }
             let Placed { value, at } = outbound(node, tag, unbuilt);
             Some(Placed::new(Target::Outbound(value), at))
         }

@@ -185,6 +185,21 @@ fn a_balancer_takes_the_outbounds_whose_tags_begin_with_a_selector() {
 }
 
 #[test]
+fn a_word_of_v2ray_5_in_a_rule_of_v2ray_4_is_told() {
+    let rule = |key: &str| json!({"type": "field", "port": "80", key: "block"});
+    let (router, report) = routing(json!({"routing": {"rules": [rule("tag")]}}));
+    let said = "routing.rules[0].tag: `tag` is V2Ray 5's word, in `router`: V2Ray and Xray start with `outboundTag` alone here";
+    assert_eq!(problems(&report), [said]);
+    assert_eq!(picked(&router, "in 1.1.1.1:1 tcp a.com:80 -"), "block");
+    for config in [
+        json!({"routing": {"rules": [rule("outboundTag")]}}),
+        json!({"router": {"rule": [{"portList": "80", "tag": "block"}]}}),
+    ] {
+        assert_eq!(problems(&routing(config).1), [""; 0]);
+    }
+}
+
+#[test]
 fn a_protocol_that_nothing_is_found_to_be_is_told() {
     let rules = json!([
         {"type": "field", "protocol": ["bittorrent", "http"], "outboundTag": "block"},
