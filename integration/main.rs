@@ -134,6 +134,7 @@ mod scenario_service;
 mod scenario_sharing;
 mod scenario_signals;
 mod scenario_site;
+mod scenario_site_oddities;
 mod scenario_site_upstream;
 mod scenario_sniffing;
 mod scenario_socks_udp;

@@ -6,9 +6,10 @@
 //! ([`Neighbour`]), it serves whatever is no tunnel's, and hands the connection back if it comes to one.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -369,6 +370,8 @@ impl Visit {
                 return Err(RequestError::Slow(HEADER_LIMIT));
             }
         }
+        // Told behind the answer: nobody shall find a place of ours by how long that takes.
+        let untold = Mutex::new(Vec::new());
         let is_tunnel = |request: &Request<()>| match granted(request) {
             Ok(_) => true,
             Err(unfit) => {
@@ -379,12 +382,21 @@ impl Visit {
                     unfit,
                     client: client.unwrap_or(peer),
                 };
-                tell_of_passed(&tell, passed);
+                locked(&untold).push(passed);
                 false
             }
         };
         let (link, read) = self.into_unread();
-        let handed = neighbour.serve(link, read, &is_tunnel).await;
+        let mut serving = neighbour.serve(link, read, &is_tunnel);
+        let handed = poll_fn(|cx| {
+            let served = serving.as_mut().poll(cx);
+            for passed in std::mem::take(&mut *locked(&untold)) {
+                tell_of_passed(&tell, passed);
+            }
+            served
+        });
+        let handed = handed.await;
+        drop(serving);
         let Handed {
             request,
             link,
@@ -449,6 +461,10 @@ impl Unread {
             Self::Malformed(_) => Some(StatusCode::BAD_REQUEST),
         }
     }
+}
+
+fn locked<T>(all: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Most requests for a site are meant for it. One for the tunnel's own place is a mistake, or somebody who looks for it.

@@ -75,6 +75,30 @@ impl Link {
     }
 }
 
+/// What is known of a peer without reading from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    Here,
+    /// It says nothing more; it may still listen.
+    Done,
+    /// The connection is no more.
+    Gone,
+}
+
+/// Whether a peer by TCP is still there.
+pub fn presence(io: &(impl Io + ?Sized)) -> Presence {
+    // Of `include/net/tcp_states.h`.
+    const CLOSE: u8 = 7;
+    const CLOSE_WAIT: u8 = 8;
+    let info = io.socket().filter(|_| *HAS_INFO);
+    let info = info.and_then(|socket| getsockopt(socket, TcpInfo).ok());
+    match info.map(|info| info[0].to_ne_bytes()[0]) {
+        Some(CLOSE) => Presence::Gone,
+        Some(CLOSE_WAIT) => Presence::Done,
+        _ => Presence::Here,
+    }
+}
+
 /// [`Link::begun`], of a bare socket.
 pub fn begun(stream: &TcpStream) {
     // Where it cannot be set the socket ends as it always did.

@@ -65,6 +65,11 @@ macro_rules! forward {
             self.$inner.tcp()
         }
     };
+    (@ $inner:ident socket) => {
+        fn socket(&self) -> Option<&tokio::net::TcpStream> {
+            self.$inner.socket()
+        }
+    };
     (@ $inner:ident source) => {
         fn source(&self) -> Option<&tokio::net::TcpStream> {
             self.$inner.source()

@@ -33,7 +33,7 @@ mod step;
 mod task;
 mod unsent;
 
-pub use abort::begun;
+pub use abort::{Presence, begun, presence};
 pub use closing::{CloseReason, Closing, Holder};
 pub use counted::{Counted, Udp};
 pub(crate) use forward::forward;
@@ -116,6 +116,11 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
     /// The socket, where no layer between has a goodbye of its own: its end is then what the peer knows ours by.
     fn tcp(&self) -> Option<&TcpStream> {
         None
+    }
+
+    /// The socket beneath all layers, for who wants to know of the connection alone.
+    fn socket(&self) -> Option<&TcpStream> {
+        self.tcp()
     }
 
     /// The socket of which the next reads of this link would be, byte for byte. Who takes them from there says so with
@@ -385,6 +390,13 @@ impl Io for Link {
         match self {
             Self::Tcp(io) => Some(io),
             Self::Other(io) => io.tcp(),
+        }
+    }
+
+    fn socket(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(io) => Some(io),
+            Self::Other(io) => io.socket(),
         }
     }
 

@@ -1,11 +1,11 @@
 //! Headers on their way to an upstream and back (RFC 9110, section 7.6).
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, HeaderValue, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
-use http::{HeaderMap, Version};
+use http::{HeaderMap, Method, Version};
 
 use super::Guest;
 use crate::http::head::{has_token, items};
@@ -56,8 +56,7 @@ pub(super) fn forward(
     let host = host.or_else(|| HeaderValue::try_from(default).ok());
     headers.extend(host.map(|host| (HOST, host)));
     let ours = [HOST, CONTENT_LENGTH, EXPECT, X_FORWARDED_FOR, COOKIE];
-    let is_claimed =
-        |name| [X_FORWARDED_HOST, X_FORWARDED_PROTO, FORWARDED].contains(name) && !is_believed;
+    let is_claimed = |name| !is_believed && is_word_of_proxies(name);
     for (name, value) in end_to_end(theirs) {
         if !ours.contains(name) && !is_claimed(name) {
             headers.append(name, value.clone());
@@ -94,11 +93,21 @@ pub(super) fn forward(
     headers
 }
 
+/// Whether a header says for whom a proxy comes, or is one that an upstream may take for such: many have `_` for `-`.
+fn is_word_of_proxies(name: &HeaderName) -> bool {
+    let name = name.as_str().replace('_', "-");
+    name.starts_with("x-forwarded-") || ["forwarded", "x-real-ip"].contains(&&*name)
+}
+
 /// The headers of an answer as the visitor gets them, in their order.
 pub(super) fn back(headers: &HeaderMap) -> HeaderMap {
     let mut back = HeaderMap::with_capacity(headers.len() + 1);
     for (name, value) in end_to_end(headers) {
         back.append(name, value.clone());
+    }
+    // Beside chunks it says nothing (RFC 9112, section 6.3).
+    if headers.contains_key(TRANSFER_ENCODING) {
+        back.remove(CONTENT_LENGTH);
     }
     back
 }
@@ -119,6 +128,27 @@ pub(super) fn asked_host(parts: &Parts) -> Option<HeaderValue> {
     let in_uri = parts.uri.authority().map(|authority| authority.as_str());
     let in_uri = in_uri.and_then(|host| HeaderValue::from_str(host).ok());
     in_uri.or_else(|| parts.headers.get(HOST).cloned())
+}
+
+/// Whether what a request asks for is a path, or all of the server (RFC 9112, section 3.2).
+pub(super) fn is_target(request: &Parts) -> bool {
+    let uri = &request.uri;
+    let is_ours = uri
+        .scheme_str()
+        .is_none_or(|scheme| ["http", "https"].contains(&scheme));
+    let is_whole = request.method == Method::OPTIONS && uri.path() == "*";
+    is_ours && (is_whole || uri.path().starts_with('/'))
+}
+
+/// Whether each host that it names may be one, as nginx has it: an upstream would find anything in it.
+pub(super) fn are_hosts(request: &Parts) -> bool {
+    let is_host = |host: &[u8]| {
+        let is_odd = |byte: &u8| *byte <= b' ' || matches!(*byte, b'/' | b'\\' | 0x7f);
+        !host.is_empty() && !host.iter().any(is_odd) && !host.windows(2).any(|two| two == b"..")
+    };
+    let named = request.headers.get_all(HOST).iter();
+    let in_uri = request.uri.authority().map(|one| one.as_str());
+    named.map(HeaderValue::as_bytes).all(is_host) && !in_uri.is_some_and(|one| one.contains('@'))
 }
 
 /// The values of a header in one line.

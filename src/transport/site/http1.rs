@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::sleep;
 use tracing::debug;
 
 use super::body::Timed;
@@ -27,6 +28,9 @@ use crate::relay::{Allowance, Relay};
 
 /// For the head of a request, and for the silence before it: as nginx keeps connections.
 const HEAD_LIMIT: Duration = Duration::from_secs(75);
+
+/// How often it is looked whether who waits for an upstream's answer is still there.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The most that the head of a request may have.
 const MAX_HEAD: usize = 64 * 1024;
@@ -64,7 +68,7 @@ impl Guest {
         // An answer may have no other end than the connection's.
         link.begun();
         let io = Patient::new(Prefixed::link(read, link));
-        let flushed = io.flushed();
+        let watch = io.watch();
         let mut connection = Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_LIMIT)
@@ -73,10 +77,27 @@ impl Guest {
             .title_case_headers(true)
             .half_close(true)
             .serve_connection(TokioIo::new(io), service);
-        let end = poll_fn(|cx| match connection.poll_without_shutdown(cx) {
-            // All answers before it are on their way.
-            Poll::Pending if is_handed(&taken) && flushed.is_so() => Poll::Ready(Ok(())),
-            end => end,
+        let mut look = None;
+        let end = poll_fn(|cx| {
+            loop {
+                match connection.poll_without_shutdown(cx) {
+                    // All answers before it are on their way.
+                    Poll::Pending if is_handed(&taken) && watch.is_flushed() => {
+                        return Poll::Ready(Ok(()));
+                    }
+                    Poll::Pending => {}
+                    end => return end,
+                }
+                if !self.asks_upstream() {
+                    look = None;
+                    return Poll::Pending;
+                }
+                // The library reads nothing meanwhile, and would hear of nobody's going.
+                let pause = look.get_or_insert_with(|| Box::pin(sleep(LOOK)));
+                ready!(pause.as_mut().poll(cx));
+                look = None;
+                watch.look();
+            }
         });
         let end = end.await;
         let parts = connection.into_parts();

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use ::h2::server::SendResponse;
 use ::h2::{Reason, RecvStream, SendStream};
@@ -12,7 +13,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::body::Timed;
 use super::{Body, Guest, SILENCE};
@@ -28,6 +29,7 @@ pub(in crate::transport) async fn answer(
     let is_head = request.method() == Method::HEAD;
     let len = len(request.headers());
     let request = request.map(|stream| {
+        let stream = Some(stream);
         let body = Received { stream, len };
         Timed::new(body).boxed_unsync()
     });
@@ -73,9 +75,13 @@ async fn pass(mut body: Body, send: &mut SendStream<Bytes>) -> Result<(), Reason
     send.send_data(Bytes::new(), true).map_err(gone)
 }
 
+/// How long a stream whose request nobody reads on stays open: some clients that are told to stop together with the answer
+/// lose the answer.
+const AFTER_ANSWER: Duration = Duration::from_secs(2);
+
 /// What a visitor sends.
 struct Received {
-    stream: RecvStream,
+    stream: Option<RecvStream>,
     /// What it is said to have.
     len: Option<u64>,
 }
@@ -88,23 +94,26 @@ impl HttpBody for Received {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ::h2::Error>>> {
-        match ready!(self.stream.poll_data(cx)) {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(None);
+        };
+        match ready!(stream.poll_data(cx)) {
             Some(Ok(data)) => {
                 // Nothing is asked for before there is room for it. It cannot be more than what came.
-                let _ = self.stream.flow_control().release_capacity(data.len());
+                let _ = stream.flow_control().release_capacity(data.len());
                 self.len = self.len.map(|len| len.saturating_sub(data.len() as u64));
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Some(Err(e)) => Poll::Ready(Some(Err(e))),
             None => {
-                let trailers: Option<HeaderMap> = ready!(self.stream.poll_trailers(cx))?;
+                let trailers: Option<HeaderMap> = ready!(stream.poll_trailers(cx))?;
                 Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.is_end_stream()
+        self.stream.as_ref().is_none_or(RecvStream::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -113,6 +122,18 @@ impl HttpBody for Received {
             None if self.is_end_stream() => SizeHint::with_exact(0),
             None => SizeHint::default(),
         }
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        let Some(stream) = self.stream.take().filter(|stream| !stream.is_end_stream()) else {
+            return;
+        };
+        crate::io::spawn(async move {
+            sleep(AFTER_ANSWER).await;
+            drop(stream);
+        });
     }
 }
 

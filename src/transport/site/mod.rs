@@ -25,15 +25,19 @@ pub use settings::{Settings, Upstream as UpstreamSettings};
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, HeaderValue};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, DATE, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING,
+};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::timeout;
 
+use crate::http::head::items;
 use crate::http::{Forwarded, responses};
 use crate::seam::Arrival;
 use crate::session::Source;
@@ -46,7 +50,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// The most of a body that is read for nothing, and for how long.
 const MAX_UNWANTED: usize = 64 * 1024;
-const HEAR_LIMIT: Duration = Duration::from_secs(4);
+const HEAR_LIMIT: Duration = Duration::from_millis(200);
 
 /// A running site.
 #[derive(Debug)]
@@ -69,6 +73,8 @@ pub struct Guest {
     peer: Source,
     local: Source,
     over_tls: bool,
+    /// Requests of this connection that an upstream has not answered yet.
+    asking: AtomicUsize,
 }
 
 impl Site {
@@ -94,6 +100,7 @@ impl Site {
             peer: arrival.source,
             local: arrival.local,
             over_tls: arrival.tls.is_some(),
+            asking: AtomicUsize::new(0),
         })
     }
 }
@@ -104,11 +111,11 @@ impl Guest {
         let (parts, body) = request.into_parts();
         let mut response = match (refusal(&parts), &self.site.place) {
             (Some(status), _) => {
-                hear_out(body).await;
+                hear_out(&parts, body).await;
                 page(status)
             }
             (None, Place::Folder(folder)) => {
-                hear_out(body).await;
+                hear_out(&parts, body).await;
                 folder.answer(&parts).await
             }
             (None, Place::Upstream(upstream)) => {
@@ -121,7 +128,7 @@ impl Guest {
                     upstream.answer(request, self).await
                 }
                 None => {
-                    hear_out(body).await;
+                    hear_out(&parts, body).await;
                     page(StatusCode::NOT_FOUND)
                 }
             },
@@ -131,6 +138,11 @@ impl Guest {
             headers.insert(DATE, now());
         }
         response
+    }
+
+    /// Whether an upstream is being asked.
+    fn asks_upstream(&self) -> bool {
+        self.asking.load(Ordering::Relaxed) > 0
     }
 
     /// Whether the peer is a proxy whose word about the visitor counts, and whom it names.
@@ -173,15 +185,25 @@ fn refusal(request: &Parts) -> Option<StatusCode> {
     if hosts > 1 || (!is_known && request.version == Version::HTTP_11) {
         return Some(StatusCode::BAD_REQUEST);
     }
-    let through = [Method::CONNECT, Method::TRACE];
-    through
-        .contains(&request.method)
-        .then_some(StatusCode::METHOD_NOT_ALLOWED)
+    if [Method::CONNECT, Method::TRACE].contains(&request.method) {
+        return Some(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    if !headers::is_target(request) || !headers::are_hosts(request) {
+        return Some(StatusCode::BAD_REQUEST);
+    }
+    // It would be taken off, and what is inside stay as it is.
+    let is_coded = items(&request.headers, &TRANSFER_ENCODING)
+        .any(|coding| !coding.eq_ignore_ascii_case(b"chunked"));
+    let codings = items(&request.headers, &TRANSFER_ENCODING).count();
+    (is_coded || codings > 1).then_some(StatusCode::NOT_IMPLEMENTED)
 }
 
-/// Reads a body that nobody wants, as far as it is short: who is answered in the middle of one hears of a broken stream
-/// or connection, and perhaps not of the answer.
-async fn hear_out(mut body: Body) {
+/// Reads a body that nobody wants, as far as it is short and comes at once, so that another request may follow. Who asks first
+/// whether it is wanted is not told to send it.
+async fn hear_out(parts: &Parts, mut body: Body) {
+    if parts.headers.contains_key(EXPECT) {
+        return;
+    }
     let hearing = async {
         let mut len = 0;
         while let Some(Ok(frame)) = body.frame().await

@@ -6,27 +6,42 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::SILENCE;
-use crate::io::Link;
+use crate::io::{Link, Presence, presence};
 
 /// A link whose peer has [`SILENCE`] to take the next bytes.
 pub(in crate::transport) struct Patient {
     link: Link,
     waiting: Option<Pin<Box<Sleep>>>,
-    flushed: Flushed,
+    watch: Arc<Watch>,
+    /// Since when the peer says nothing more.
+    done: Option<Instant>,
 }
 
-/// Whether all that was written is on its way.
-#[derive(Clone, Debug)]
-pub(super) struct Flushed(Arc<AtomicBool>);
+/// What others want to know of the link while it is not theirs.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// All that was written is on its way.
+    flushed: AtomicBool,
+    /// The next flush shall look whether the peer is still there.
+    look: AtomicBool,
+}
 
-impl Flushed {
-    pub(super) fn is_so(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+/// How long one who says nothing more, and may have gone, is taken to wait for an answer.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+impl Watch {
+    pub(super) fn is_flushed(&self) -> bool {
+        self.flushed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn look(&self) {
+        self.look.store(true, Ordering::Relaxed);
     }
 }
 
@@ -35,12 +50,32 @@ impl Patient {
         Self {
             link,
             waiting: None,
-            flushed: Flushed(Arc::new(AtomicBool::new(true))),
+            watch: Arc::new(Watch {
+                flushed: AtomicBool::new(true),
+                look: AtomicBool::new(false),
+            }),
+            done: None,
         }
     }
 
-    pub(super) fn flushed(&self) -> Flushed {
-        self.flushed.clone()
+    pub(super) fn watch(&self) -> Arc<Watch> {
+        self.watch.clone()
+    }
+
+    /// An error where nobody is there any more.
+    fn look(&mut self) -> io::Result<()> {
+        if !self.watch.look.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let is_gone = match presence(&self.link) {
+            Presence::Here => false,
+            Presence::Done => self.done.get_or_insert_with(Instant::now).elapsed() >= FAREWELL,
+            Presence::Gone => true,
+        };
+        match is_gone {
+            true => Err(io::ErrorKind::NotConnected.into()),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn into_inner(self) -> Link {
@@ -78,7 +113,7 @@ impl AsyncWrite for Patient {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.flushed.0.store(false, Ordering::Relaxed);
+        self.watch.flushed.store(false, Ordering::Relaxed);
         self.patiently(cx, |link, cx| link.poll_write(cx, buf))
     }
 
@@ -87,7 +122,7 @@ impl AsyncWrite for Patient {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.flushed.0.store(false, Ordering::Relaxed);
+        self.watch.flushed.store(false, Ordering::Relaxed);
         self.patiently(cx, |link, cx| link.poll_write_vectored(cx, bufs))
     }
 
@@ -96,9 +131,10 @@ impl AsyncWrite for Patient {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.look()?;
         let flushed = self.patiently(cx, |link, cx| link.poll_flush(cx));
         if matches!(flushed, Poll::Ready(Ok(()))) {
-            self.flushed.0.store(true, Ordering::Relaxed);
+            self.watch.flushed.store(true, Ordering::Relaxed);
         }
         flushed
     }

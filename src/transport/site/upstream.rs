@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -63,11 +64,13 @@ impl Upstream {
     }
 
     pub(super) async fn answer(&self, request: Request<Body>, guest: &Guest) -> Response<Body> {
+        let _asking = Asking::of(guest);
         let visitor = guest.named(request.headers()).unwrap_or(guest.peer);
         let answered = match self.connect(visitor, guest.local).await {
             Ok(link) => self.ask(link, request, guest).await,
             Err(down) => {
-                hear_out(request.into_body()).await;
+                let (parts, body) = request.into_parts();
+                hear_out(&parts, body).await;
                 Err(down)
             }
         };
@@ -121,7 +124,11 @@ impl Upstream {
         let response = response.map_err(broken)?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let (mut parts, body) = response.into_parts();
+            let what = parts.headers.get(UPGRADE).cloned();
             parts.headers = headers::back(&parts.headers);
+            if let (StatusCode::UPGRADE_REQUIRED, Some(what)) = (parts.status, what) {
+                parts.headers.insert(UPGRADE, what);
+            }
             parts.version = Version::HTTP_11;
             return Ok(Response::from_parts(parts, Timed::new(body).boxed_unsync()));
         }
@@ -165,6 +172,22 @@ impl Upstream {
             written.map_err(Down::Connect)?;
         }
         Ok(link)
+    }
+}
+
+/// Counts as a request that is not answered yet.
+struct Asking<'g>(&'g Guest);
+
+impl<'g> Asking<'g> {
+    fn of(guest: &'g Guest) -> Self {
+        guest.asking.fetch_add(1, Ordering::Relaxed);
+        Self(guest)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.asking.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -240,6 +263,7 @@ mod tests {
             peer: Source::Unix,
             local: Source::Unix,
             over_tls: false,
+            asking: Default::default(),
         };
         let request = Request::get("/").header("Host", "a").body(empty()).unwrap();
         let begin = Instant::now();

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
 use crate::io::{Goodbye, Io, Link};
@@ -79,6 +80,10 @@ impl Io for Stream {
             true => Goodbye::Unknown,
             false => Goodbye::Said,
         }
+    }
+
+    fn socket(&self) -> Option<&TcpStream> {
+        self.tls.get_ref().0.socket()
     }
 
     fn set_low_water(&mut self, bytes: usize) {

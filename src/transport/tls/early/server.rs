@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::rustls::server::{Accepted, AcceptedAlert, Acceptor};
 use tokio_rustls::rustls::{self, ServerConfig, ServerConnection};
@@ -278,6 +279,10 @@ impl Io for Early {
             true => Goodbye::Unknown,
             false => Goodbye::Said,
         }
+    }
+
+    fn socket(&self) -> Option<&TcpStream> {
+        self.link.socket()
     }
 
     fn set_low_water(&mut self, bytes: usize) {

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio_rustls::rustls::crypto::cipher::OutboundChunks;
 use tokio_rustls::rustls::{
     AlertDescription, ContentType, Error, ExtractedSecrets, PeerMisbehaved,
@@ -406,6 +407,10 @@ impl Io for Stream {
             End::Silent => Goodbye::Unknown,
             _ => Goodbye::Said,
         }
+    }
+
+    fn socket(&self) -> Option<&TcpStream> {
+        self.link.socket()
     }
 
     fn set_low_water(&mut self, bytes: usize) {
