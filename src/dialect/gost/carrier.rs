@@ -33,9 +33,11 @@ pub(super) enum Carrier {
 }
 
 /// gost's others.
-const NOT_BUILT: [&str; 22] = [
+const NOT_BUILT: [&str; 34] = [
     "http2", "h2", "h2c", "grpc", "quic", "http3", "h3", "wt", "kcp", "ssh", "sshd", "mtls",
-    "mtcp", "ohttp", "otls", "icmp", "pht", "phts", "dtls", "unix", "tun", "redirect",
+    "mtcp", "ohttp", "otls", "icmp", "pht", "phts", "dtls", "unix", "runix", "tun", "tap",
+    "redirect", "red", "redu", "dns", "serial", "utls", "virtual", "ftcp", "masque", "direct",
+    "obfs4",
 ];
 
 impl Kind {

@@ -33,6 +33,9 @@ pub(super) fn protocol(
         "udpBufferSize",
         "timeout",
         "sniffing",
+        "sniffing.timeout",
+        // Nobody asks here for what it counts.
+        "enableStats",
         // Of a selector that is an error by itself.
         "hash",
     ]);

@@ -32,8 +32,11 @@ pub(super) fn read(node: &Node, root: &Node, made: &mut Made, problems: &Problem
 }
 
 fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
-    const KNOWN: [&str; 8] = [
+    const KNOWN: [&str; 10] = [
         "name",
+        // Notes of its owner, and of gost itself.
+        "labels",
+        "status",
         "addr",
         "handler",
         "listener",

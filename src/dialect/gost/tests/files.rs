@@ -59,6 +59,15 @@ fn accounts_that_nobody_asks_for_are_told() {
 }
 
 #[test]
+fn notes_in_a_file_are_no_mistakes() {
+    let text = FILE.replace(
+        "  addr: :8080\n",
+        "  addr: :8080\n  labels: {a: b}\n  status: {createTime: 1}\n  metadata: {enableStats: true}\n",
+    );
+    assert_eq!(errors(&of_file(&text)), [""; 0]);
+}
+
+#[test]
 fn a_mistake_in_a_file_has_its_line() {
     let told = |from: &str, to: &str| errors(&of_file(&FILE.replace(from, to))).join("\n");
     let text = told("type: wss", "type: wsss");

@@ -322,6 +322,7 @@ fn what_is_not_built_is_told_with_its_place() {
     for (args, expected) in [
         ("-L ss://:1", "handler `ss` is not built"),
         ("-L http+quic://:1", "`quic` is not built"),
+        ("-L http+dns://:1", "`dns` is not built"),
         ("-L http+foo://:1", "there is no `foo`"),
         ("-L tcp://:1", "leads nowhere"),
         ("-L tcp://:1 -F http+ws://a.test:1", "leads nowhere"),
