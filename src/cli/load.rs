@@ -355,6 +355,7 @@ fn understood(name: &str, form: Form, config: &Config) -> Vec<String> {
         let servers = config.outbounds.iter().filter(|one| one.leads_away());
         let servers = servers.map(|one| one.protocol.servers().len().max(1)).sum();
         let servers = match servers {
+            0 => "no server".to_owned(),
             1 => "one server".to_owned(),
             n => format!("{n} servers"),
         };

@@ -106,14 +106,21 @@ pub fn read_as(form: Form, text: &str, name: &str, files: Files<'_>) -> Result<R
         routing,
         dns,
     } = whole.map_err(|message| placed(vec![*message], name, text))?;
+    // Somebody may mean that all goes straight there, where nothing of the file is lost.
+    let is_whole = notes.errors() == 0 && !config.inbounds.is_empty();
     let (left_out, astray) = notes.into_messages();
     let (left_out, astray) = (placed(left_out, name, text), placed(astray, name, text));
     let is_client = config.outbounds.iter().any(Outbound::leads_away);
-    if !is_client {
+    let goes_out = !config.outbounds.is_empty();
+    if !is_client && !(is_whole && goes_out) {
         let mut messages = left_out;
+        let of_servers = match form {
+            Form::SingBox | Form::Clash => "; what is for a server is not taken in this form",
+            _ => "",
+        };
         messages.push(Message::of_file(
             name,
-            format!("this is {form}, and there is no server in it that could be used"),
+            format!("this is {form}, and there is no server in it that could be used{of_servers}"),
         ));
         return Err(messages);
     }

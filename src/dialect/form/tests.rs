@@ -391,7 +391,7 @@ fn mistakes_name_their_place_and_what_is_expected() {
         ),
         (
             r#"{"outbounds": [{"type": "direct"}]}"#,
-            "x: this is a config of sing-box, and there is no server in it that could be used",
+            "x: this is a config of sing-box, and there is no server in it that could be used; what is for a server is not taken in this form",
         ),
         (
             "hy2://x\n",

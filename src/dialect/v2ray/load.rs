@@ -341,6 +341,8 @@ mod tests {
             "outbounds": [
                 {"tag": "a", "protocol": "wireguard", "settings": {}},
                 {"tag": "b", "protocol": "freedom", "proxySettings": {"tag": "a"}},
+                {"tag": "d", "protocol": "vmess", "streamSettings": {"network": "rrpit", "security": "tlsmirror"},
+                 "settings": {"address": "d.example", "port": 1, "id": "27848739-7e62-4138-9fd3-098a63964b6b"}},
                 {"tag": "c", "protocol": "vmess", "streamSettings": {"network": "kcp", "security": "reality"},
                  "settings": {"address": "c.example", "port": 1, "id": "27848739-7e62-4138-9fd3-098a63964b6b"}}
             ],
@@ -358,14 +360,14 @@ mod tests {
         let loaded = load(&inputs, skipping);
         let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
         let loud = warnings.iter().filter(|line| line.contains("LEFT OUT"));
-        assert_eq!(loud.count(), 4, "{warnings:?}");
+        assert_eq!(loud.count(), 6, "{warnings:?}");
         let config = loaded.config.unwrap();
         assert_eq!(config.inbounds.len(), 1);
         let stands_in = |i: usize| match &config.outbounds[i].protocol {
             OutboundSettings::Blackhole(settings) => settings.stands_in,
             _ => false,
         };
-        assert_eq!([0, 1, 2].map(stands_in), [true, false, true]);
+        assert_eq!([0, 1, 2, 3].map(stands_in), [true, false, true, true]);
         assert_eq!(config.outbounds[0].tag.as_deref(), Some("a"));
         let fallbacks = config.routing.balancers.iter().map(|b| b.fallback.as_ref());
         let fallbacks: Vec<_> = fallbacks.map(|tag| Some(tag?.value.to_string())).collect();

@@ -311,7 +311,7 @@ fn read_security(node: &Node) -> Option<Security> {
     match lower.as_str() {
         "none" | "" => return Some(Security::None),
         "tls" | "utls" => return Some(Security::Tls),
-        "xtls" | "reality" => node.unbuilt(format!(
+        "xtls" | "reality" | "tlsmirror" => node.unbuilt(format!(
             "the security `{text}` is not built, expected `none` or `tls`"
         )),
         _ if is_nearly_tls(&lower) => {
@@ -359,7 +359,7 @@ fn read_network(node: &Node) -> Option<Network> {
             node.error("no transport is called `mwss`, did you mean `mws` with `security: tls`?")
         }
         "kcp" | "mkcp" | "h3" | "quic" | "xhttp" | "splithttp" | "hysteria" | "hysteria2"
-        | "hy2" | "meek" | "mekya" | "tlsmirror" | "dtls" => {
+        | "hy2" | "meek" | "mekya" | "tlsmirror" | "dtls" | "rrpit" | "gdocsviewer" => {
             node.unbuilt(format!(
                 "the transport `{text}` is not built, expected `tcp`, `ws`, `httpupgrade`, `grpc` or `http`"
             ));

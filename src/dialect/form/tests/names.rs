@@ -202,6 +202,33 @@ fn servers_of_sing_box_before_1_12_go_where_all_goes() {
 }
 
 #[test]
+fn all_may_go_straight_there_where_that_is_what_a_file_says() {
+    let mixed = json!({"type": "mixed", "listen_port": 2080});
+    let direct = json!([{"type": "direct"}]);
+    let sing_box = json!({"inbounds": [mixed], "outbounds": direct}).to_string();
+    for text in [
+        &sing_box,
+        "mixed-port: 7890\nproxies: []\nrules: ['MATCH,DIRECT']\n",
+    ] {
+        let read = read_text(text);
+        assert_eq!(read.astray_lines(), [""; 0]);
+        assert!(matches!(
+            read.config.outbounds[0].protocol,
+            OutboundSettings::Freedom(_)
+        ));
+    }
+    // Not where servers are lost, nor where nobody could come in.
+    for text in [
+        "mixed-port: 7890\nproxies: [{name: h, type: hysteria2, server: a.example}]\nrules: ['MATCH,DIRECT']\n".to_owned(),
+        json!({"inbounds": [], "outbounds": direct}).to_string(),
+        json!({"inbounds": [{"type": "vless", "listen_port": 443}], "outbounds": direct}).to_string(),
+    ] {
+        let (form, inner) = recognise(&text);
+        assert!(read_as(form, &inner, "x", &|_| Err(String::new())).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn a_door_of_sing_box_leads_to_one_place() {
     let door = |extra: Value| {
         let mut inbound =
