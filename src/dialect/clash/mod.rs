@@ -102,7 +102,7 @@ pub(super) fn read(
         &["tun"],
         "this machine's traffic is not caught here: programs must be told of the ports",
     );
-    keys.finish();
+    keys.finish_whole();
     Ok(parts.into_whole(rules, notes))
 }
 

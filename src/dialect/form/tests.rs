@@ -531,6 +531,17 @@ fn rules_of_clash_go_where_they_went() {
 }
 
 #[test]
+fn what_a_file_of_clash_keeps_to_refer_to_is_told_in_one_line() {
+    let told = |keys: &str| read_text(&format!("{HK}{keys}")).left_out_lines().len();
+    let before = told("");
+    assert_eq!(told("a: {x: 1}\nb: {x: 1}\n"), before + 2);
+    assert_eq!(
+        told("a: {x: 1}\nb: {x: 1}\nc: {x: 1}\nd: {x: 1}\ne: {x: 1}\n"),
+        before + 1
+    );
+}
+
+#[test]
 fn what_sends_sessions_astray_is_told_apart() {
     let mihomo = |text: &str| format!("{HK}{text}\n");
     for (text, expected) in [

@@ -280,17 +280,42 @@ impl<'a> Keys<'a> {
 
     /// Tells of the keys that nobody has asked for.
     pub(in crate::dialect) fn finish(self) {
-        let asked = self.asked.borrow();
-        for (key, node) in self.map.entries() {
-            if is_nothing(node) || asked.iter().any(|name| name.eq_ignore_ascii_case(key)) {
-                continue;
-            }
-            let hint = did_you_mean(key, asked.iter().copied());
-            self.notes.left_out(
-                &node.at,
-                format_args!("there is no word for it here{hint}, it is left out"),
-            );
+        for (key, node) in self.unasked() {
+            self.tell_unasked(key, node);
         }
+    }
+
+    /// As [`Self::finish`], of a map in which people keep things to refer to: where there are many, in one line.
+    pub(in crate::dialect) fn finish_whole(self) {
+        const SHOWN: usize = 3;
+        let unasked = self.unasked();
+        if unasked.len() <= SHOWN {
+            return self.finish();
+        }
+        let names = unasked[..SHOWN].iter();
+        let names = names.map(|(key, _)| format!("`{}`", key.escape_debug()));
+        let names = names.collect::<Vec<_>>().join(", ");
+        let others = unasked.len() - SHOWN;
+        let text = format_args!(
+            "for {names} and {others} more keys there is no word here, they are left out"
+        );
+        self.notes.left_out(&unasked[0].1.at, text);
+    }
+
+    /// What is there, and was asked for by nobody.
+    fn unasked(&self) -> Vec<(&'a str, &'a Node)> {
+        let asked = self.asked.borrow();
+        let is_asked = |key: &str| asked.iter().any(|name| name.eq_ignore_ascii_case(key));
+        let entries = self.map.entries().iter();
+        let unasked = entries.filter(|(key, node)| !is_nothing(node) && !is_asked(key));
+        unasked.map(|(key, node)| (key.as_str(), node)).collect()
+    }
+
+    fn tell_unasked(&self, key: &str, node: &Node) {
+        let asked = self.asked.borrow();
+        let hint = did_you_mean(key, asked.iter().copied());
+        let text = format_args!("there is no word for it here{hint}, it is left out");
+        self.notes.left_out(&node.at, text);
     }
 
     fn wrong(&self, node: &Node, expected: &str) {
