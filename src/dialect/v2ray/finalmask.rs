@@ -11,15 +11,25 @@ const BOTH_ENDS: &str = "disguises of the wire are not built, and a peer that ha
 
 /// Reads `finalmask` of an outbound.
 pub(super) fn client(settings: &Object) -> Option<Fragment> {
-    let mut found = None;
-    for (node, fragment) in fragments(settings) {
-        match found {
-            None => found = disguise::of_mask(&fragment),
-            Some(_) => node.unbuilt("what is in pieces is not cut again: take one of them out"),
+    let found = fragments(settings);
+    let mut all = None;
+    // What comes of one is cut by the next.
+    for (n, (node, fragment)) in found.iter().enumerate().rev() {
+        if n >= MOST_FRAGMENTS {
+            node.unbuilt(format!("expected at most {MOST_FRAGMENTS} of them"));
+            continue;
         }
+        let one = disguise::of_mask(fragment);
+        all = one.map(|one| Fragment {
+            then: all.map(Box::new),
+            ..one
+        });
     }
-    found
+    all
 }
+
+/// Each is a layer of its own, and nobody needs more.
+const MOST_FRAGMENTS: usize = 4;
 
 /// Reads one that stands alone, as in a link; and what of it has no effect.
 ///
@@ -90,4 +100,27 @@ fn fragments<'a>(settings: &Object<'a>) -> Vec<(Node<'a>, Node<'a>)> {
 fn kind(entry: &Object) -> Option<String> {
     let kind = entry.require_node("type")?.read::<String>()?;
     Some(kind.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::v2ray::write_mask;
+
+    #[test]
+    fn fragments_cut_one_after_another() {
+        let one = |length: &str| {
+            let settings = json!({"packets": "1-1", "length": length, "delay": "1"});
+            json!({"type": "fragment", "settings": settings})
+        };
+        let mask = json!({"tcp": [one("5"), one("43"), one("7")]});
+        let (fragment, said) = alone(&mask).expect("it is sound");
+        assert_eq!(said, [""; 0]);
+        let fragment = fragment.expect("there is one");
+        assert_eq!(fragment.length.from, 5);
+        let (again, _) = alone(&write_mask(&fragment)).expect("it is sound");
+        assert_eq!(again, Some(fragment));
+        let many = json!({"tcp": vec![one("5"); MOST_FRAGMENTS + 1]});
+        assert_eq!(alone(&many).unwrap_err(), ["expected at most 4 of them"]);
+    }
 }

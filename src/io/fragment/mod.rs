@@ -40,6 +40,8 @@ pub struct Fragment {
     pub more_intervals: Vec<Between>,
     /// `maxSplit`: how many pieces are made of a ClientHello or of a write; 0 for as many as there are.
     pub max_split: Between,
+    /// How what comes of it is cut again: the next one of `finalmask`.
+    pub then: Option<Box<Fragment>>,
 }
 
 /// What is cut.
@@ -61,7 +63,10 @@ pub enum Cut {
 /// A link to the other end, whose writes are cut as `fragment` says, if it says anything.
 pub fn cut(link: Link, fragment: Option<&Fragment>) -> Link {
     match fragment {
-        Some(fragment) => Link::other(Fragmented::new(link, fragment.clone())),
+        Some(fragment) => {
+            let link = cut(link, fragment.then.as_deref());
+            Link::other(Fragmented::new(link, fragment.clone()))
+        }
         None => link,
     }
 }

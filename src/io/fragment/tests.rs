@@ -23,13 +23,14 @@ fn fragment(cut: Cut, length: Between, interval: u32, max_split: u32) -> Fragmen
         more_intervals: Vec::new(),
         interval: of(interval, interval),
         max_split: of(max_split, max_split),
+        then: None,
     }
 }
 
 /// What a target reads of `writes`, and when each part of it came.
 async fn sent(fragment: Fragment, writes: &[&[u8]]) -> Vec<(Duration, Vec<u8>)> {
     let (near, mut far) = tokio::io::duplex(1 << 20);
-    let mut link = Fragmented::new(Link::other(near), fragment);
+    let mut link = cut(Link::other(near), Some(&fragment));
     let began = Instant::now();
     let target = crate::io::spawn(async move {
         let mut parts = Vec::new();
@@ -210,4 +211,21 @@ async fn pieces_may_have_lengths_and_pauses_of_their_own() {
     assert_eq!(lengths, [10, 20, 100, 100, 65]);
     // 3 behind the first, none behind the second, 7 behind each that follows.
     assert_eq!(parts.last().map(|(at, _)| at.as_millis()), Some(17));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pieces_may_be_cut_again() {
+    let writes = fragment(Cut::Writes { from: 1, to: 1 }, of(100, 100), 5, 0);
+    let twice = Fragment {
+        then: Some(Box::new(writes)),
+        ..fragment(Cut::TlsHello, of(100, 100), 0, 2)
+    };
+    let parts = sent(twice, &[&HELLO, b"behind"]).await;
+    let whole: Vec<u8> = parts.iter().flat_map(|(_, part)| part.clone()).collect();
+    let lengths: Vec<usize> = records(&whole).iter().map(Vec::len).collect();
+    assert_eq!(lengths, [100, 195]);
+    assert!(whole.ends_with(b"behind"));
+    // Both records are one write, of which three pieces wait.
+    let last = parts.last().map(|(at, _)| at.as_millis());
+    assert_eq!(last, Some(20), "{parts:?}");
 }

@@ -30,6 +30,7 @@ pub(super) fn fragment(told: &wire::Fragment, at: &At) -> Option<Fragment> {
         more_lengths: Vec::new(),
         more_intervals: Vec::new(),
         max_split: between(splits_min, splits_max, u32::MAX, &at.key("max_split_max"))?,
+        then: None,
     })
 }
 

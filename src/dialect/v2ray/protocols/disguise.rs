@@ -30,6 +30,7 @@ pub(super) fn fragment(node: &Node) -> Option<Fragment> {
         interval: interval?,
         more_intervals: Vec::new(),
         max_split,
+        then: None,
     })
 }
 
@@ -72,6 +73,7 @@ pub(in crate::dialect::v2ray) fn of_mask(node: &Node) -> Option<Fragment> {
         interval,
         more_intervals,
         max_split,
+        then: None,
     })
 }
 
@@ -303,6 +305,7 @@ mod tests {
             more_intervals: Vec::new(),
             interval: Between { from: 10, to: 20 },
             max_split: Between { from: 3, to: 5 },
+            then: None,
         };
         assert_eq!(read(usual), expected);
         let turned = read(json!({"packets": "1-3", "length": "9-2", "interval": 0}));

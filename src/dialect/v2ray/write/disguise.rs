@@ -11,7 +11,10 @@ use crate::seam::ProxyVersion;
 /// Adds them to the outbound's `settings`, where there are any.
 pub(super) fn add(settings: &OutboundSettings, outbound: &mut Value) {
     if let Some(fragment) = &settings.fragment {
-        match fragment.more_lengths.is_empty() && fragment.more_intervals.is_empty() {
+        let is_plain = fragment.more_lengths.is_empty()
+            && fragment.more_intervals.is_empty()
+            && fragment.then.is_none();
+        match is_plain {
             true => outbound["settings"]["fragment"] = of_fragment(fragment),
             // Lists of them stand there alone.
             false => outbound["streamSettings"]["finalmask"] = of_mask(fragment),
@@ -30,6 +33,11 @@ pub(super) fn add(settings: &OutboundSettings, outbound: &mut Value) {
 
 /// `finalmask` of `streamSettings`.
 pub(in crate::dialect) fn of_mask(fragment: &Fragment) -> Value {
+    let all = std::iter::successors(Some(fragment), |one| one.then.as_deref());
+    json!({"tcp": all.map(one_of_mask).collect::<Vec<_>>()})
+}
+
+fn one_of_mask(fragment: &Fragment) -> Value {
     let ranges = |first: Between, more: &[Between]| -> Value {
         let all = std::iter::once(&first).chain(more);
         all.map(|numbers| range(*numbers)).collect()
@@ -46,7 +54,7 @@ pub(in crate::dialect) fn of_mask(fragment: &Fragment) -> Value {
     if fragment.max_split != Between::default() {
         settings["maxSplit"] = range(fragment.max_split).into();
     }
-    json!({"tcp": [{"type": "fragment", "settings": settings}]})
+    json!({"type": "fragment", "settings": settings})
 }
 
 fn packets(cut: Cut) -> String {
