@@ -277,6 +277,12 @@ async fn files_are_served_as_web_servers_do() {
             "234",
         ),
         (
+            "Range: Bytes=2-4\r\n".to_owned(),
+            "206",
+            "bytes 2-4/10",
+            "234",
+        ),
+        (
             "Range: bytes=7-\r\n".to_owned(),
             "206",
             "bytes 7-9/10",

@@ -42,9 +42,9 @@ impl Folder {
             });
         };
         let mut headers = request.headers.clone();
-        let is_in_bytes = |range: &HeaderValue| range.as_bytes().starts_with(b"bytes=");
-        if !headers.get(RANGE).is_some_and(is_in_bytes) {
-            headers.remove(RANGE);
+        // Of another unit none is known here.
+        if let Some(range) = headers.remove(RANGE).as_ref().and_then(in_bytes) {
+            headers.insert(RANGE, range);
         }
         let response = self.ask(&request.method, &uri, headers.clone()).await;
         if !is_still(headers.get(IF_RANGE), &response) {
@@ -143,6 +143,15 @@ fn target(uri: &Uri) -> Option<Uri> {
         clean.push_str(query);
     }
     clean.parse().ok()
+}
+
+/// A range of bytes, in the spelling that the library knows.
+fn in_bytes(range: &HeaderValue) -> Option<HeaderValue> {
+    let (unit, ranges) = range.to_str().ok()?.split_once('=')?;
+    let is_known = unit.eq_ignore_ascii_case("bytes");
+    HeaderValue::try_from(format!("bytes={ranges}"))
+        .ok()
+        .filter(|_| is_known)
 }
 
 /// Whether a part is one of what the visitor has the rest of (`If-Range`; RFC 9110, section 13.1.5).
