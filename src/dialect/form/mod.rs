@@ -112,7 +112,7 @@ pub fn read_as(form: Form, text: &str, name: &str, files: Files<'_>) -> Result<R
     let (left_out, astray) = (placed(left_out, name, text), placed(astray, name, text));
     let is_client = config.outbounds.iter().any(Outbound::leads_away);
     let goes_out = !config.outbounds.is_empty();
-    if !is_client && !(is_whole && goes_out) {
+    if !(is_client || is_whole && goes_out) {
         let mut messages = left_out;
         let of_servers = match form {
             Form::SingBox | Form::Clash => "; what is for a server is not taken in this form",

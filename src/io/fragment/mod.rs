@@ -41,7 +41,7 @@ pub struct Fragment {
     /// `maxSplit`: how many pieces are made of a ClientHello or of a write; 0 for as many as there are.
     pub max_split: Between,
     /// How what comes of it is cut again: the next one of `finalmask`.
-    pub then: Option<Box<Fragment>>,
+    pub then: Option<Box<Self>>,
 }
 
 /// What is cut.
