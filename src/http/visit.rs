@@ -8,7 +8,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -370,7 +370,6 @@ impl Visit {
                 return Err(RequestError::Slow(HEADER_LIMIT));
             }
         }
-        // Told behind the answer: nobody shall find a place of ours by how long that takes.
         let untold = Mutex::new(Vec::new());
         let is_tunnel = |request: &Request<()>| match granted(request) {
             Ok(_) => true,
@@ -387,16 +386,13 @@ impl Visit {
             }
         };
         let (link, read) = self.into_unread();
-        let mut serving = neighbour.serve(link, read, &is_tunnel);
-        let handed = poll_fn(|cx| {
-            let served = serving.as_mut().poll(cx);
+        let serving = neighbour.serve(link, read, &is_tunnel);
+        let handed = telling_later(serving, || {
             for passed in std::mem::take(&mut *locked(&untold)) {
                 tell_of_passed(&tell, passed);
             }
-            served
         });
         let handed = handed.await;
-        drop(serving);
         let Handed {
             request,
             link,
@@ -465,6 +461,18 @@ impl Unread {
 
 fn locked<T>(all: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
     all.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does `work`, and tells what there is to tell whenever that waits for something else: nobody shall find a place of ours by
+/// how long the telling takes.
+pub(crate) async fn telling_later<W: Future>(work: W, mut tell: impl FnMut()) -> W::Output {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        let done = work.as_mut().poll(cx);
+        tell();
+        done
+    })
+    .await
 }
 
 /// Most requests for a site are meant for it. One for the tunnel's own place is a mistake, or somebody who looks for it.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::sets::{self, Sets};
@@ -14,32 +15,26 @@ use crate::dns::Strategy;
 /// Reads both.
 pub(super) fn read<'n>(keys: &Keys<'n>, sets: &Sets<'n>, groups: &Groups<'_>) -> Names<'n> {
     let section = keys.enabled("dns", "enable");
-    let strategy = match &section {
-        Some(section) if section.switched("ipv6") == Some(false) => Strategy::UseIpv4,
-        _ if keys.switched("ipv6") == Some(false) => Strategy::UseIpv4,
+    // That of the section is about who asks there.
+    let strategy = match keys.switched("ipv6") {
+        Some(false) => Strategy::UseIpv4,
         _ => Strategy::UseIp,
     };
     let at = section.as_ref().map_or(keys.at(), Keys::at);
     let mut names = Names::new(at, keys.notes(), strategy);
-    let mut uses_hosts = true;
     if let Some(section) = section {
         servers(&section, sets, groups, &mut names);
-        uses_hosts = section.switched("use-hosts").unwrap_or(true);
         if section.switched("use-system-hosts").unwrap_or(true) {
             names.set("useSystemHosts", true);
         }
         tell_rest(section);
     }
-    if uses_hosts {
-        for (name, node) in hosts(keys) {
-            let values = node.items().iter().filter_map(Node::as_text).collect();
-            names.host(&node.at, &sets::pattern(name), values);
-        }
-        tell_hosts(
-            keys,
-            "they count where connections go straight to their targets and where rules ask for addresses, servers are told the names",
-        );
+    for (name, node) in hosts(keys) {
+        let values = node.items().iter().filter_map(Node::as_text).collect();
+        names.host(&node.at, &sets::pattern(name), values);
     }
+    let text = "they count where connections go straight to their targets and where rules ask for addresses, servers are told the names";
+    tell_hosts(keys, text);
     names
 }
 
@@ -69,27 +64,44 @@ fn servers(keys: &Keys<'_>, sets: &Sets<'_>, groups: &Groups<'_>, names: &mut Na
     };
     let policies = keys.get("nameserver-policy").map(Node::entries);
     for (key, node) in policies.unwrap_or_default() {
-        match asked_for(key, sets) {
-            Some(domains) => reader.add(node, names, |server| server.names.clone_from(&domains)),
-            None => keys.notes().left_out(
-                &node.at,
-                "the names that it is about are not carried over: it is left out",
-            ),
+        let servers = asked_for(key, sets).map(|domains| reader.read(node, &domains));
+        if !servers.is_some_and(|servers| names.servers(servers)) {
+            let text = "it is not carried over, and others are asked for these names";
+            keys.notes().astray(&node.at, text);
         }
     }
     let fallback = keys.get("fallback");
-    let filter = fallback.map(|_| Filter::of(keys)).unwrap_or_default();
-    if let Some(node) = fallback.filter(|_| !filter.names.is_empty()) {
-        reader.add(node, names, |server| server.names.clone_from(&filter.names));
+    let all = |names: &[Value]| fallback.map(|node| reader.read(node, names));
+    let has_fallback = all(&[]).is_some_and(|servers| !servers.is_empty());
+    let filter = match has_fallback {
+        true => Filter::of(keys),
+        false => Filter::default(),
+    };
+    if !filter.names.is_empty() {
+        names.servers(all(&filter.names).unwrap_or_default());
     }
-    if let Some(node) = keys.get("nameserver") {
-        reader.add(node, names, |server| {
-            server.expected.clone_from(&filter.expected);
-            server.unexpected.clone_from(&filter.unexpected);
-        });
+    let node = keys.get("nameserver");
+    let mut first = node.map(|node| reader.read(node, &[])).unwrap_or_default();
+    let has_first = !first.is_empty();
+    if let Some((at, code)) = filter.country.filter(|(_, code)| !names.knows(code)) {
+        let text =
+            format_args!("there is no `{code}` in `geoip.dat`: what the first servers say counts");
+        keys.notes().left_out(&at, text);
+    } else {
+        first
+            .iter_mut()
+            .for_each(|(_, server)| server.expected.clone_from(&filter.expected));
     }
-    if let Some(node) = fallback {
-        reader.add(node, names, |_| {});
+    for (_, server) in &mut first {
+        server.unexpected.clone_from(&filter.unexpected);
+    }
+    let mut is_there = names.servers(first);
+    if has_fallback {
+        is_there |= names.servers(all(&[]).unwrap_or_default());
+    }
+    if let Some(node) = node.filter(|_| !is_there || !has_first) {
+        let text = "none of them is carried over, and others are asked in their place";
+        keys.notes().astray(&node.at, text);
     }
 }
 
@@ -98,20 +110,32 @@ fn servers(keys: &Keys<'_>, sets: &Sets<'_>, groups: &Groups<'_>, names: &mut Na
 struct Filter {
     /// The others are asked for these names alone.
     names: Vec<Value>,
+    /// The country that is looked for in answers, in `geoip.dat`.
+    country: Option<(At, String)>,
     expected: Vec<String>,
     unexpected: Vec<String>,
 }
 
 impl Filter {
     fn of(keys: &Keys<'_>) -> Self {
-        let Some(filter) = keys.map("fallback-filter") else {
-            return Self {
-                expected: vec!["geoip:cn".to_owned()],
-                ..Self::default()
-            };
+        let filter = keys.map("fallback-filter");
+        let code = filter.as_ref().and_then(|filter| filter.text("geoip-code"));
+        let by_country = filter.as_ref().and_then(|filter| filter.switched("geoip"));
+        let country = format!("geoip:{}", code.unwrap_or("CN").to_ascii_lowercase());
+        // What is at home is no poison.
+        let (country, expected) = match by_country.unwrap_or(true) {
+            true => {
+                let expected = vec![country.clone(), "geoip:private".to_owned()];
+                (Some((keys.at().clone(), country)), expected)
+            }
+            false => (None, Vec::new()),
         };
-        let code = filter.text("geoip-code").unwrap_or("CN");
-        let by_country = filter.switched("geoip").unwrap_or(true);
+        let mut made = Self {
+            country,
+            expected,
+            ..Self::default()
+        };
+        let Some(filter) = filter else { return made };
         let listed = |name| {
             let texts = filter.list(name).into_iter();
             texts.map(|(_, text)| text.to_owned()).collect::<Vec<_>>()
@@ -120,14 +144,8 @@ impl Filter {
         let domains = domains.map(|text| sets::pattern(&text));
         let sites = listed("geosite").into_iter();
         let sites = sites.map(|code| format!("geosite:{code}"));
-        let made = Self {
-            names: domains.chain(sites).map(Value::from).collect(),
-            expected: by_country
-                .then(|| format!("geoip:{}", code.to_ascii_lowercase()))
-                .into_iter()
-                .collect(),
-            unexpected: listed("ipcidr"),
-        };
+        made.names = domains.chain(sites).map(Value::from).collect();
+        made.unexpected = listed("ipcidr");
         filter.finish();
         made
     }
@@ -140,15 +158,14 @@ struct Reader<'r, 'n> {
 }
 
 impl Reader<'_, '_> {
-    /// The servers of a list, or the only one.
-    fn add(&self, list: &Node, names: &mut Names<'_>, mut limit: impl FnMut(&mut Server)) {
-        for node in list.items() {
-            let read = node.as_text().and_then(|text| self.server(&node.at, text));
-            if let Some(mut server) = read {
-                limit(&mut server);
-                names.server(&node.at, server);
-            }
-        }
+    /// The servers of a list, or the only one, for these names or for all.
+    fn read(&self, list: &Node, names: &[Value]) -> Vec<(At, Server)> {
+        let read = list.items().iter().filter_map(|node| {
+            let mut server = self.server(&node.at, node.as_text()?)?;
+            server.names = names.to_vec();
+            Some((node.at.clone(), server))
+        });
+        read.collect()
     }
 
     /// `https://1.1.1.1/dns-query#NAME`, where a name says whom its questions go by.
@@ -160,7 +177,8 @@ impl Reader<'_, '_> {
             false => Way::Direct,
         };
         for word in said.split('&').filter(|word| !word.is_empty()) {
-            way = match (word, self.groups.lead(word)) {
+            let word = percent_decode_str(word).decode_utf8_lossy();
+            way = match (&*word, self.groups.lead(&word)) {
                 ("RULES", _) => Way::ByRules,
                 ("DIRECT", _) => Way::Direct,
                 (_, Some(lead)) => Way::By(lead),
@@ -172,7 +190,7 @@ impl Reader<'_, '_> {
                 }
                 _ => {
                     let text = "what its questions go by is not carried over: it is left out";
-                    notes.left_out(at, text);
+                    notes.astray(at, text);
                     return None;
                 }
             };
@@ -180,7 +198,10 @@ impl Reader<'_, '_> {
         match Upstream::parse(address.trim()) {
             Ok(upstream) => Some(Server::new(upstream, way)),
             Err(text) => {
-                notes.left_out(at, text);
+                match way {
+                    Way::By(_) => notes.astray(at, text),
+                    Way::Direct | Way::ByRules => notes.left_out(at, text),
+                }
                 None
             }
         }
@@ -219,7 +240,10 @@ fn tell_rest(keys: Keys<'_>) {
         "cache-algorithm",
         "cache-max-size",
         "prefer-h3",
+        "ipv6",
         "ipv6-timeout",
+        // Connections that go straight to their targets know them all the same.
+        "use-hosts",
     ]);
     keys.no_word(
         &["listen"],

@@ -229,8 +229,36 @@ fn members<'n>(
 
 /// Names are short, so there is little to go back over.
 fn looking(expression: &str) -> Option<fancy_regex::Regex> {
-    let mut builder = fancy_regex::RegexBuilder::new(expression);
+    let mut builder = fancy_regex::RegexBuilder::new(&of_english(expression));
     builder.backtrack_limit(MOST_STEPS).build().ok()
+}
+
+/// The same, where words are made of English letters: other tables are not built in.
+fn of_english(expression: &str) -> String {
+    const EDGE: &str = "(?:(?<=[0-9A-Za-z_])(?![0-9A-Za-z_])|(?<![0-9A-Za-z_])(?=[0-9A-Za-z_]))";
+    const NO_EDGE: &str = "(?:(?<=[0-9A-Za-z_])(?=[0-9A-Za-z_])|(?<![0-9A-Za-z_])(?![0-9A-Za-z_]))";
+    let mut made = String::with_capacity(expression.len());
+    let (mut chars, mut in_class) = (expression.chars(), false);
+    while let Some(c) = chars.next() {
+        in_class = (in_class || c == '[') && c != ']';
+        if c != '\\' {
+            made.push(c);
+            continue;
+        }
+        match (chars.next(), in_class) {
+            (Some('w'), true) => made.push_str("0-9A-Za-z_"),
+            (Some('s'), true) => made.push_str(" \\t\\n\\r"),
+            (Some('w'), false) => made.push_str("[0-9A-Za-z_]"),
+            (Some('W'), false) => made.push_str("[^0-9A-Za-z_]"),
+            (Some('s'), false) => made.push_str("[ \\t\\n\\r]"),
+            (Some('S'), false) => made.push_str("[^ \\t\\n\\r]"),
+            (Some('b'), false) => made.push_str(EDGE),
+            (Some('B'), false) => made.push_str(NO_EDGE),
+            (Some(other), _) => made.extend(['\\', other]),
+            (None, _) => made.push('\\'),
+        }
+    }
+    made
 }
 
 /// Who takes more of them is no filter that anybody means.
@@ -302,7 +330,7 @@ impl Filters {
     }
 
     /// Which of them is the first to take it, if any.
-    fn first(&self, name: &str) -> usize {
+    pub(super) fn first(&self, name: &str) -> usize {
         let found = self.0.iter().position(|filter| match filter {
             Filter::Text(regex) => regex.is_match(name),
             Filter::Bytes(regex) => regex.is_match(name.as_bytes()),

@@ -1,5 +1,7 @@
 //! Proxies of a provider, as the provider would have them: those that its filters take, and with what its `override` says of all.
 
+use std::collections::HashMap;
+
 use super::groups::Filters;
 use crate::dialect::tree::keys::{Keys, Notes};
 use crate::dialect::tree::{Node, Value};
@@ -24,6 +26,9 @@ const LONGEST: usize = 256;
 
 /// Makes the proxies of all providers in the file what they are there.
 pub(super) fn settle(root: &mut Node, notes: &Notes) {
+    let own = root.get("proxies").map(Node::items).unwrap_or_default();
+    let own = own.iter().filter_map(|proxy| proxy.get("name")?.as_text());
+    let mut names: HashMap<String, usize> = own.map(|name| (name.to_owned(), 1)).collect();
     let all = root.get_mut("proxy-providers");
     let Some(Value::Map(all)) = all.map(|node| &mut node.value) else {
         return;
@@ -32,6 +37,27 @@ pub(super) fn settle(root: &mut Node, notes: &Notes) {
         if provider.get("payload").is_some() && choose(provider, notes).is_some() {
             override_all(provider);
         }
+        distinguish(provider, &mut names);
+    }
+}
+
+/// Gives its proxies names that no other has: groups find them by these.
+fn distinguish(provider: &mut Node, names: &mut HashMap<String, usize>) {
+    let Some(Value::List(proxies)) = provider.get_mut("payload").map(|node| &mut node.value) else {
+        return;
+    };
+    for proxy in proxies {
+        let Some(Value::Text(name)) = proxy.get_mut("name").map(|node| &mut node.value) else {
+            continue;
+        };
+        let times = names.get(name).copied().unwrap_or(0);
+        if times > 0 {
+            let others = (times + 1..).map(|n| format!("{name} {n}"));
+            let free = others.into_iter().find(|other| !names.contains_key(other));
+            names.insert(std::mem::take(name), times + 1);
+            *name = free.unwrap_or_default();
+        }
+        names.insert(name.clone(), 1);
     }
 }
 
@@ -61,6 +87,8 @@ fn choose(provider: &mut Node, notes: &Notes) -> Option<()> {
     };
     if let Some(Value::List(proxies)) = provider.get_mut("payload").map(|node| &mut node.value) {
         proxies.retain(is_in);
+        let name = |proxy: &Node| proxy.get("name").and_then(Node::as_text).map(str::to_owned);
+        proxies.sort_by_cached_key(|proxy| filter.first(&name(proxy).unwrap_or_default()));
     }
     Some(())
 }

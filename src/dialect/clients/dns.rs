@@ -4,6 +4,7 @@
 //! are told names, as everywhere.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
@@ -47,6 +48,10 @@ pub(in crate::dialect) struct Server {
     pub(in crate::dialect) expected: Vec<String>,
     /// And never for these.
     pub(in crate::dialect) unexpected: Vec<String>,
+    /// It is asked for addresses of one family alone, in V2Ray's words.
+    pub(in crate::dialect) families: Option<&'static str>,
+    /// Where it is told that the asker is.
+    pub(in crate::dialect) client_ip: Option<String>,
 }
 
 /// How a server is asked.
@@ -140,6 +145,8 @@ impl Server {
             names: Vec::new(),
             expected: Vec::new(),
             unexpected: Vec::new(),
+            families: None,
+            client_ip: None,
         }
     }
 }
@@ -182,8 +189,24 @@ impl<'n> Names<'n> {
         self.section.insert(key.to_owned(), value.into());
     }
 
-    /// The next server. What is wrong with it is told, and it is left out.
-    pub(in crate::dialect) fn server(&mut self, at: &At, server: Server) {
+    /// The next servers, which are asked for the same names. What is wrong with one is told, and it is left out; whether any is
+    /// there.
+    pub(in crate::dialect) fn servers(&mut self, servers: Vec<(At, Server)>) -> bool {
+        let before = self.servers.len();
+        for (at, server) in servers {
+            self.server(&at, server);
+        }
+        let new = &mut self.servers[before..];
+        // Whoever else is there is not to hear of these names.
+        if let Some((last, _)) = new.last_mut()
+            && last.get("domains").is_some()
+        {
+            last["finalQuery"] = true.into();
+        }
+        !new.is_empty()
+    }
+
+    fn server(&mut self, at: &At, server: Server) {
         let is_local = server.way == Way::Direct;
         let mut value = server.upstream.written(is_local);
         let lists = [
@@ -197,6 +220,15 @@ impl<'n> Names<'n> {
                 server.unexpected.into_iter().map(Into::into).collect(),
             ),
         ];
+        let said = [
+            ("queryStrategy", server.families),
+            ("clientIp", server.client_ip.as_deref()),
+        ];
+        for (key, text) in said {
+            if let Some(text) = text {
+                as_object(&mut value)[key] = text.into();
+            }
+        }
         for (key, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
             let value = as_object(&mut value);
             if key == "domains" {
@@ -212,6 +244,12 @@ impl<'n> Names<'n> {
             };
             self.servers.push((value, way));
         }
+    }
+
+    /// Whether there are addresses of a category.
+    pub(in crate::dialect) fn knows(&self, category: &str) -> bool {
+        let section = json!({"servers": [{"address": "localhost", "expectIPs": [category]}]});
+        v2ray::read_dns(&section, &self.geodata).is_ok()
     }
 
     /// What `pattern`, in V2Ray's words, stands for.
@@ -230,7 +268,10 @@ impl<'n> Names<'n> {
     fn is_good(&self, at: &At, section: &Value) -> bool {
         let read = v2ray::read_dns(section, &self.geodata);
         if let Err(lines) = &read {
+            let mut lines = lines.clone();
+            lines.dedup();
             let lines = lines.join("; ");
+            let lines = lines.trim_end_matches("; it is left out");
             self.notes
                 .left_out(at, format_args!("{lines}: it is left out"));
         }
@@ -251,6 +292,10 @@ impl<'n> Names<'n> {
         rules: &mut Rules<'_>,
     ) {
         if self.servers.is_empty() && self.hosts.is_empty() {
+            // The system has to be told as well.
+            if matches!(self.strategy, Strategy::UseIpv4 | Strategy::UseIpv6) {
+                self.dial(parts);
+            }
             return;
         }
         if self
@@ -282,6 +327,11 @@ impl<'n> Names<'n> {
                 return;
             }
         }
+        self.dial(parts);
+    }
+
+    /// What goes straight to its target is dialled so.
+    fn dial(&self, parts: &mut Parts) {
         for outbound in &mut parts.outbounds {
             if let OutboundSettings::Freedom(settings) = &mut outbound.protocol {
                 settings.strategy = self.strategy;
@@ -335,18 +385,24 @@ impl<'n> Names<'n> {
 
 /// A tag that no inbound has.
 fn tag(n: usize, parts: &Parts) -> String {
-    let mut tag = match n {
+    let wished = match n {
         0 => "dns".to_owned(),
         n => format!("dns-{}", n + 1),
     };
-    let is_taken = |tag: &str| {
-        let mut inbounds = parts.inbounds.iter();
-        inbounds.any(|inbound| inbound.tag.as_deref() == Some(tag))
-    };
-    while is_taken(&tag) {
-        tag.push('\'');
+    let inbounds = parts.inbounds.iter();
+    free_tag(wished, inbounds.filter_map(|one| one.tag.as_deref()))
+}
+
+/// The tag that is wished for, or a longer one where it is taken.
+pub(in crate::dialect) fn free_tag<'t>(
+    mut wished: String,
+    taken: impl Iterator<Item = &'t str>,
+) -> String {
+    let taken: HashSet<&str> = taken.collect();
+    while taken.contains(&*wished) {
+        wished.push('\'');
     }
-    tag
+    wished
 }
 
 /// A server that has more to it than its address.

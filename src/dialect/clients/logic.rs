@@ -43,6 +43,11 @@ impl Any {
         })
     }
 
+    /// Whether it holds whatever there is.
+    pub(in crate::dialect) fn takes_everything(&self) -> bool {
+        self.0.iter().any(Asks::is_empty)
+    }
+
     /// Whether any of it is about names.
     pub(in crate::dialect) fn asks_for_names(&self) -> bool {
         self.0.iter().any(|asks| asks.get("domain").is_some())

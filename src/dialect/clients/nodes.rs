@@ -63,21 +63,19 @@ impl Parts {
         notes: &Notes,
     ) {
         loop {
-            let tags: HashSet<Arc<str>> = self
-                .outbounds
-                .iter()
-                .filter_map(|o| o.tag.clone())
-                .collect();
-            let is_lost = |outbound: &Outbound| {
+            let tags = self.outbounds.iter().filter_map(|o| o.tag.clone());
+            let tags: HashSet<Arc<str>> = tags.collect();
+            let before = self.outbounds.len();
+            self.outbounds.retain(|outbound| {
                 let through = outbound.through.as_ref();
-                through.is_some_and(|one| !tags.contains(&one.tag) && !is_known(&one.tag))
-            };
-            let Some(n) = self.outbounds.iter().position(is_lost) else {
+                let lost = through.filter(|one| !tags.contains(&one.tag) && !is_known(&one.tag));
+                if let Some(through) = lost {
+                    tell_lost(outbound, &through.tag, notes);
+                }
+                lost.is_none()
+            });
+            if self.outbounds.len() == before {
                 return;
-            };
-            let gone = self.outbounds.remove(n);
-            if let Some(through) = &gone.through {
-                tell_lost(&gone, &through.tag, notes);
             }
         }
     }

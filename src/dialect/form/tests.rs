@@ -613,7 +613,7 @@ fn what_sends_sessions_astray_is_told_apart() {
         mihomo("mode: rule\nrules: ['MATCH,hk']\nhosts: {a.test: 192.0.2.1}\ndns: {enable: true}"),
         mihomo("proxy-groups: [{name: a, type: select, proxies: [hk]}]\nrules: ['MATCH,a']"),
         sing_box(
-            json!({"dns": {"servers": [1]}, "route": {"rules": [{"action": "sniff"}], "final": "hk"}}),
+            json!({"dns": {"servers": [{"type": "local"}]}, "route": {"rules": [{"action": "sniff"}], "final": "hk"}}),
         ),
         "trojan://p@a.example:443#a\nhy2://p@b.example:443\n".to_owned(),
     ] {

@@ -72,7 +72,10 @@ pub fn write(read: &Read, text: &str, target: Target) -> Result<Written, Vec<Str
                     let parsed = Text::new(text.to_owned()).parse();
                     parsed.map_err(|e| vec![e.to_string()])?.0
                 }
-                _ => in_words_of_v2ray(read, &mut left_out),
+                _ => {
+                    tell_own_servers(read, &mut left_out);
+                    in_words_of_v2ray(read, &mut left_out)
+                }
             };
             format!("{:#}\n", v2ray::write_five(&value, &mut left_out))
         }
@@ -162,17 +165,29 @@ fn tell_own_strategies(config: &Config, lines: &mut Vec<String>) {
 fn tell_own_servers(read: &Read, lines: &mut Vec<String>) {
     let servers = read.dns.as_ref().and_then(|dns| dns["servers"].as_array());
     let servers: Vec<&Value> = servers.into_iter().flatten().collect();
-    if servers.iter().any(|server| server.get("tag").is_some()) {
-        let text = "dns.servers: a `tag` of one server is a word of Xray's: V2Ray sends the questions to all of them by its other rules";
-        lines.push(text.to_owned());
-    }
+    let has = |key: &str| servers.iter().any(|server| server.get(key).is_some());
     let addresses = servers
         .iter()
         .map(|server| server.get("address").unwrap_or(server));
     let mut addresses = addresses.filter_map(Value::as_str);
-    if addresses.any(|address| address.starts_with("tls")) {
-        let text = "dns.servers: `tls://` is mobula's own, V2Ray and Xray have DNS over HTTPS";
-        lines.push(text.to_owned());
+    let has_tls = addresses.any(|address| address.starts_with("tls"));
+    for (is_there, text) in [
+        (
+            has("tag"),
+            "a `tag` of one server is a word of Xray's: V2Ray sends the questions to all of them by its other rules",
+        ),
+        (
+            has("finalQuery") || has("unexpectedIPs"),
+            "`finalQuery` and `unexpectedIPs` are words of Xray's: V2Ray may ask the next server",
+        ),
+        (
+            has_tls,
+            "`tls://` is mobula's own, V2Ray and Xray have DNS over HTTPS",
+        ),
+    ] {
+        if is_there {
+            lines.push(format!("dns.servers: {text}"));
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! `hijack-dns`: questions that are answered here, wherever they were sent.
 //!
-//! sing-box finds them by what is in them, and mobula by the port that they are sent to.
+//! sing-box finds them by what is in them, and mobula by the port that they are sent to. Addresses are answered; whatever else is
+//! asked for is refused.
 
 use super::conditions::{Conditions, texts};
+use crate::dialect::clients::dns::free_tag;
 use crate::dialect::clients::groups::Lead;
 use crate::dialect::clients::nodes::{Parts, outbound};
 use crate::dialect::clients::rules::Rules;
@@ -76,6 +78,9 @@ fn ask_for_port(rule: &mut Node) {
     }
 }
 
+/// What a question for anything but addresses is answered.
+const REFUSED: u16 = 5;
+
 /// The tag of the outbound that answers.
 fn answering(at: &At, parts: &mut Parts) -> String {
     let mut all = parts.outbounds.iter();
@@ -83,15 +88,16 @@ fn answering(at: &At, parts: &mut Parts) -> String {
     if let Some(tag) = known.and_then(|one| one.tag.as_deref()) {
         return tag.to_owned();
     }
-    let mut tag = "dns-out".to_owned();
-    while parts
-        .outbounds
-        .iter()
-        .any(|one| one.tag.as_deref() == Some(&*tag))
-    {
-        tag.push('\'');
-    }
-    let protocol = OutboundSettings::Dns(dns::OutboundSettings::default());
+    let outbounds = parts.outbounds.iter();
+    let tag = free_tag(
+        "dns-out".to_owned(),
+        outbounds.filter_map(|one| one.tag.as_deref()),
+    );
+    // Whomever the client names shall not hear what others are to be asked.
+    let protocol = OutboundSettings::Dns(dns::OutboundSettings {
+        others: dns::Act::Reply(REFUSED),
+        ..dns::OutboundSettings::default()
+    });
     let made = outbound(at, Some(&tag), ClientSettings::default(), protocol);
     parts.outbounds.push(made);
     tag

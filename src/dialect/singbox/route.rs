@@ -69,7 +69,9 @@ pub(super) fn read<'n>(keys: &Keys<'n>, groups: Groups<'_>, parts: &mut Parts) -
     }
     let as_meant = named.is_some() && !has_lost;
     parts.first = first(keys, &groups, parts, (named, as_meant), &mut rules);
-    let names = dns::read(keys, &conditions, &groups, parts);
+    let last = wanted(keys, named).and_then(|tag| groups.lead(&tag));
+    let last = last.or_else(|| parts.first.clone().map(Lead::Outbound));
+    let names = dns::read(keys, &conditions, &groups, parts, last);
     groups.settle(parts, &mut rules);
     if let Some(names) = names {
         let direct = names.needs_direct().then(|| dns::direct(parts));
@@ -149,6 +151,13 @@ fn chosen(tag: &str, groups: &Groups<'_>) -> Lead {
     lead.unwrap_or_else(|| Lead::Outbound(tag.to_owned()))
 }
 
+/// What carries all that no rule takes, an outbound or a group: what `route.final` names, or the first one.
+fn wanted(keys: &Keys<'_>, named: Option<&str>) -> Option<String> {
+    let first = keys.items("outbounds").first();
+    let first = first.and_then(|node| node.get("tag")?.as_text());
+    named.or(first).map(str::to_owned)
+}
+
 /// The outbound that `route.final` names, or the first one, whichever its groups choose. It is taken `as_meant` where the file
 /// names it and no rule of it is lost, though nothing goes to a server then.
 fn first(
@@ -159,9 +168,7 @@ fn first(
     rules: &mut Rules<'_>,
 ) -> Option<String> {
     let notes: &Notes = keys.notes();
-    let all = keys.items("outbounds");
-    let tag_of = |node: &'_ Node| node.get("tag").and_then(Node::as_text).map(str::to_owned);
-    let wanted = named.map(str::to_owned).or_else(|| tag_of(all.first()?))?;
+    let wanted = wanted(keys, named)?;
     let has_no_rules = rules.is_empty();
     let tag = match chosen(&wanted, groups) {
         Lead::Outbound(tag) => tag,

@@ -36,7 +36,10 @@ impl Notes {
     /// This has no word here, and without it sessions go another way than was meant.
     pub(in crate::dialect) fn astray(&self, at: &At, text: impl Display) {
         let message = at.message(text);
-        self.astray.borrow_mut().push(message.clone());
+        let mut astray = self.astray.borrow_mut();
+        if !astray.contains(&message) {
+            astray.push(message.clone());
+        }
         self.push(message);
     }
 

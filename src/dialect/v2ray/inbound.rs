@@ -33,7 +33,11 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
         (_, Some(node)) => node.read().map(|PortRanges(ports)| ports),
         (_, None) => {
             // What is not built may have nothing to listen on.
-            if protocol.is_some() {
+            if protocol.is_some()
+                || object
+                    .get("protocol")
+                    .is_none_or(|node| !protocols::is_unbuilt(&node))
+            {
                 let text = "`port` is missing, an inbound on an IP address needs one";
                 object.node.error(text);
             }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::cause::{AcceptError, RequestError, Unfit};
 use crate::http::Forwarded;
-use crate::http::visit::{HEADER_LIMIT, Tell, shown, tell_of_passed};
+use crate::http::visit::{HEADER_LIMIT, Tell, shown, tell_of_passed, telling_later};
 use crate::io::Link;
 use crate::seam::{Arrival, TlsFacts};
 use crate::session::Source;
@@ -298,9 +298,13 @@ fn open<S: Service>(
                 unfit,
                 client: source,
             };
-            tell_of_passed(&origin.tell, passed);
             let answering = site::http2::answer(guest.clone(), request, respond, streams.one());
-            crate::io::spawn(answering);
+            let (tell, mut passed) = (origin.tell.clone(), Some(passed));
+            crate::io::spawn(telling_later(answering, move || {
+                if let Some(passed) = passed.take() {
+                    tell_of_passed(&tell, passed);
+                }
+            }));
             return None;
         }
     }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -25,21 +26,41 @@ pub(super) struct Timed<B> {
     pulse: Pulse,
 }
 
-/// When something last came of a body.
+/// What is known of a body from outside.
 #[derive(Clone, Debug)]
-pub(super) struct Pulse(Arc<Mutex<Instant>>);
+pub(super) struct Pulse(Arc<Felt>);
+
+#[derive(Debug)]
+struct Felt {
+    /// When something last came of it.
+    last: Mutex<Instant>,
+    /// All of it has come.
+    is_over: AtomicBool,
+}
 
 impl Pulse {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
+        Self(Arc::new(Felt {
+            last: Mutex::new(Instant::now()),
+            is_over: AtomicBool::new(false),
+        }))
     }
 
     pub(super) fn beat(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     pub(super) fn last(&self) -> Instant {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing more comes.
+    pub(super) fn end(&self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.0.is_over.load(Ordering::Relaxed)
     }
 }
 
@@ -73,6 +94,9 @@ where
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
             this.silence = None;
             this.pulse.beat();
+            if frame.is_none() || this.body.is_end_stream() {
+                this.pulse.end();
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let silence = this.silence.get_or_insert_with(|| Box::pin(sleep(SILENCE)));

@@ -88,7 +88,7 @@ impl Guest {
                     Poll::Pending => {}
                     end => return end,
                 }
-                if !self.asks_upstream() {
+                if !self.awaits_upstream() {
                     look = None;
                     return Poll::Pending;
                 }

@@ -24,8 +24,7 @@ mod upstream;
 pub use settings::{Settings, Upstream as UpstreamSettings};
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -73,8 +72,8 @@ pub struct Guest {
     peer: Source,
     local: Source,
     over_tls: bool,
-    /// Requests of this connection that an upstream has not answered yet.
-    asking: AtomicUsize,
+    /// The body of the last request that an upstream has not answered yet.
+    asking: Mutex<Option<body::Pulse>>,
 }
 
 impl Site {
@@ -100,7 +99,7 @@ impl Site {
             peer: arrival.source,
             local: arrival.local,
             over_tls: arrival.tls.is_some(),
-            asking: AtomicUsize::new(0),
+            asking: Mutex::default(),
         })
     }
 }
@@ -140,9 +139,10 @@ impl Guest {
         response
     }
 
-    /// Whether an upstream is being asked.
-    fn asks_upstream(&self) -> bool {
-        self.asking.load(Ordering::Relaxed) > 0
+    /// Whether an upstream has heard all of a request, and has not answered.
+    fn awaits_upstream(&self) -> bool {
+        let asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        asking.as_ref().is_some_and(body::Pulse::is_over)
     }
 
     /// Whether the peer is a proxy whose word about the visitor counts, and whom it names.

@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -64,7 +63,6 @@ impl Upstream {
     }
 
     pub(super) async fn answer(&self, request: Request<Body>, guest: &Guest) -> Response<Body> {
-        let _asking = Asking::of(guest);
         let visitor = guest.named(request.headers()).unwrap_or(guest.peer);
         let answered = match self.connect(visitor, guest.local).await {
             Ok(link) => self.ask(link, request, guest).await,
@@ -103,7 +101,9 @@ impl Upstream {
         request: Request<Body>,
         guest: &Guest,
     ) -> Result<Response<Body>, Down> {
+        let is_http1 = request.version() == Version::HTTP_11;
         let (request, pulse, upgrade) = self.forwarded(request, guest);
+        let _asking = Asking::of(guest, pulse.clone());
         let broken = |e: hyper::Error| match e.is_user() {
             true => Down::Visitor(reason(&e)),
             false => Down::Answer(reason(&e)),
@@ -124,7 +124,8 @@ impl Upstream {
         let response = response.map_err(broken)?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let (mut parts, body) = response.into_parts();
-            let what = parts.headers.get(UPGRADE).cloned();
+            // HTTP/2 has no such header.
+            let what = parts.headers.get(UPGRADE).filter(|_| is_http1).cloned();
             parts.headers = headers::back(&parts.headers);
             if let (StatusCode::UPGRADE_REQUIRED, Some(what)) = (parts.status, what) {
                 parts.headers.insert(UPGRADE, what);
@@ -155,7 +156,10 @@ impl Upstream {
         }
         let pulse = Pulse::new();
         let body = match body.is_end_stream() {
-            true => empty(),
+            true => {
+                pulse.end();
+                empty()
+            }
             false => Timed::beating(body, pulse.clone()).boxed_unsync(),
         };
         (Request::from_parts(parts, body), pulse, upgrade)
@@ -175,19 +179,25 @@ impl Upstream {
     }
 }
 
-/// Counts as a request that is not answered yet.
+/// Until it is dropped a request is not answered.
 struct Asking<'g>(&'g Guest);
 
 impl<'g> Asking<'g> {
-    fn of(guest: &'g Guest) -> Self {
-        guest.asking.fetch_add(1, Ordering::Relaxed);
-        Self(guest)
+    fn of(guest: &'g Guest, body: Pulse) -> Self {
+        let asking = Self(guest);
+        asking.set(Some(body));
+        asking
+    }
+
+    fn set(&self, body: Option<Pulse>) {
+        let mut asking = self.0.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        *asking = body;
     }
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        self.0.asking.fetch_sub(1, Ordering::Relaxed);
+        self.set(None);
     }
 }
 

@@ -253,6 +253,14 @@ fn members_are_chosen_by_filters() {
         ("include-all: true, filter: '^(?!jp).*$'", &["hk", "hk 2"]),
         ("include-all: true, filter: '(?<=hk) 2|jp'", &["hk 2", "jp"]),
         (
+            r"include-all: true, filter: '^(?!.*\b2\b).*$'",
+            &["hk", "jp"],
+        ),
+        (
+            r"include-all: true, filter: '^(?!.*(香港|\b2\b)).*\w'",
+            &["hk", "jp"],
+        ),
+        (
             "proxies: [jp, hk], include-all: true, exclude-filter: ' 2$'",
             &["jp", "hk"],
         ),
@@ -294,11 +302,15 @@ fn of_all_proxies_the_first_is_the_first_by_name() {
         nodes(&["zz m", "zz a"]),
         nodes(&["aa x", "aa m"])
     );
+    let twice = nodes(&["c", "x c"]).replace("x c", "c");
+    let providers = format!("{providers}  c: {{type: inline, payload: [{twice}]}}\n");
     let own = nodes(&["b m", "B", "c"]);
     for (group, expected) in [
         (
             "include-all: true",
-            &["B", "b m", "c", "aa x", "aa m", "zz m", "zz a"][..],
+            &[
+                "B", "b m", "c", "aa x", "aa m", "c 2", "c 3", "zz m", "zz a",
+            ][..],
         ),
         (
             "include-all: true, filter: 'm$`a'",
@@ -306,6 +318,8 @@ fn of_all_proxies_the_first_is_the_first_by_name() {
         ),
         ("use: [z, a]", &["zz m", "zz a", "aa x", "aa m"]),
         ("use: [z], filter: 'a$`m$'", &["zz a", "zz m"]),
+        // `c` of a provider is not the file's own.
+        ("use: [c]", &["c 2", "c 3"]),
     ] {
         let text = format!(
             "proxies: [{own}]\n{providers}proxy-groups: [{{name: g, type: fallback, {group}}}]\nrules: ['MATCH,g']\n"

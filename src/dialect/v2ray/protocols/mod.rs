@@ -129,7 +129,8 @@ fn with_settings<T>(
     protocol
 }
 
-fn unknown(node: &Node, side: &str, names: &[&str]) {
+/// Whether `protocol` names one that others have.
+pub(super) fn is_unbuilt(node: &Node) -> bool {
     const OTHERS: [&str; 9] = [
         "shadowsocks2022",
         "shadowsocks-2022",
@@ -142,7 +143,12 @@ fn unknown(node: &Node, side: &str, names: &[&str]) {
         "snell",
     ];
     let name = node.value.as_str().unwrap_or_default();
-    if OTHERS.iter().any(|o| o.eq_ignore_ascii_case(name)) {
+    OTHERS.iter().any(|o| o.eq_ignore_ascii_case(name))
+}
+
+fn unknown(node: &Node, side: &str, names: &[&str]) {
+    let name = node.value.as_str().unwrap_or_default();
+    if is_unbuilt(node) {
         node.unbuilt(format!(
             "the {side} protocol `{name}` is not built, expected {}",
             either(names)

@@ -8,6 +8,7 @@ use crate::config::{Config, Inbound, Listen, LogLevel, LogTarget, Outbound};
 use crate::dialect::v2ray::sniffing::word;
 use crate::dns::Strategy;
 use crate::protocol::accounts::Account;
+use crate::protocol::dns::Act;
 use crate::protocol::freedom::Redirect;
 use crate::protocol::{InboundSettings, OutboundSettings, dokodemo, relay};
 use crate::smux;
@@ -209,9 +210,13 @@ pub(super) fn outbound(outbound: &Outbound) -> Option<Value> {
             }
             value
         }
-        // As other programs' files have it: it is told nothing.
-        OutboundSettings::Dns(_) => {
-            json!({"tag": outbound.tag.as_deref(), "protocol": "dns"})
+        // As other programs' files have it: it answers for addresses, and may refuse all else.
+        OutboundSettings::Dns(settings) => {
+            let mut value = json!({"tag": outbound.tag.as_deref(), "protocol": "dns"});
+            if let Act::Reply(_) = settings.others {
+                value["settings"]["nonIPQuery"] = "reject".into();
+            }
+            value
         }
         OutboundSettings::Loopback(settings) => {
             json!({"tag": outbound.tag.as_deref(), "protocol": "loopback", "settings": {"inboundTag": settings.inbound.as_deref()}})
