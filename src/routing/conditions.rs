@@ -107,6 +107,7 @@ impl Conditions {
         let Self {
             networks: _,
             inbounds: _,
+            no_resolve: _,
             domains,
             ips,
             ports,

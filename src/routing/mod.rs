@@ -202,8 +202,15 @@ impl Router {
             (None, Host::Ip(_)) => None,
         };
         let mut needs_ip = false;
+        // A rule before has had the name looked up.
+        let mut is_looked_up = false;
         for rule in &self.rules {
-            match rule.conditions.ask(facts, name.as_ref(), resolved) {
+            let conditions = &rule.conditions;
+            let known = resolved.filter(|_| is_looked_up || !conditions.no_resolve);
+            let wants_ip = || conditions.ask(facts, name.as_ref(), None) == Answer::NeedsIp;
+            is_looked_up |= known.is_some() && !conditions.no_resolve && wants_ip();
+            match conditions.ask(facts, name.as_ref(), known) {
+                Answer::NeedsIp if conditions.no_resolve => {}
                 Answer::Yes => {
                     return match &rule.lead {
                         Lead::Outbound(tag) => Pick::Outbound(tag),

@@ -52,6 +52,9 @@ pub struct Conditions {
     pub domains: Option<Domains>,
     /// `ip`: addresses of the destination.
     pub ips: Option<Networks>,
+    /// `noResolve`, mobula's own: no name is looked up for these, and those of a name count only where a rule before it has
+    /// had it looked up.
+    pub no_resolve: bool,
     /// `port`, of the destination.
     pub ports: Vec<PortRange>,
     /// `network`.

@@ -429,3 +429,32 @@ fn facts(to: &Destination) -> RouteInput<'_> {
         attributes: None,
     }
 }
+
+/// Clash's `no-resolve`: what such a rule takes is an address that a session names, or one that was looked up before.
+#[test]
+fn a_rule_may_do_without_looking_names_up() {
+    let near = |no_resolve| Conditions {
+        no_resolve,
+        ..ips(&["10.0.0.0/8"])
+    };
+    let router = Router {
+        strategy: DomainStrategy::IpOnDemand,
+        ..router([
+            (near(true), "direct"),
+            (domains(Pattern::Full("a.example".to_owned())), "named"),
+            (ips(&["192.0.2.0/24"]), "far"),
+            (near(true), "late"),
+        ])
+    };
+    let on = |to: &str, resolved: Option<&str>| {
+        let to = to.parse().unwrap();
+        let resolved: Option<Vec<IpAddr>> = resolved.map(|ip| vec![ip.parse().unwrap()]);
+        picked(&router, &facts(&to), resolved.as_deref())
+    };
+    assert_eq!(on("10.0.0.1:80", None), "direct");
+    assert_eq!(on("a.example:80", None), "named");
+    assert_eq!(on("b.example:80", None), "ip?");
+    assert_eq!(on("b.example:80", Some("192.0.2.1")), "far");
+    assert_eq!(on("b.example:80", Some("10.0.0.1")), "late");
+    assert_eq!(on("a.example:80", Some("10.0.0.1")), "named");
+}

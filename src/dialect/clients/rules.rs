@@ -29,8 +29,19 @@ struct Written {
     never_resolves: bool,
 }
 
+impl Written {
+    /// Says nothing of names that are looked up.
+    fn forget_names(&mut self) {
+        self.rule.conditions.no_resolve = false;
+        if let Value::Object(text) = &mut self.text {
+            text.remove(NO_RESOLVE);
+        }
+    }
+}
+
 const OUTBOUND: &str = "outboundTag";
 const BALANCER: &str = "balancerTag";
+const NO_RESOLVE: &str = "noResolve";
 
 /// What a rule asks for, in V2Ray's keys.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -157,6 +168,9 @@ impl<'n> Rules<'n> {
     ) {
         let mut text = asks.0;
         text.insert("type".to_owned(), "field".into());
+        if never_resolves {
+            text.insert(NO_RESOLVE.to_owned(), true.into());
+        }
         let (key, tag) = match target {
             Lead::Outbound(tag) => (OUTBOUND, tag),
             Lead::Balancer(tag) => (BALANCER, tag),
@@ -209,8 +223,10 @@ impl<'n> Rules<'n> {
             }
             is_there
         });
-        if self.strategy == DomainStrategy::IpOnDemand {
-            self.all = settled(self.all);
+        match self.strategy {
+            DomainStrategy::IpOnDemand => self.all = settled(self.all),
+            // No rule looks any name up.
+            _ => self.all.iter_mut().for_each(Written::forget_names),
         }
         let mut groups: Vec<(Value, Vec<Written>)> = Vec::new();
         for one in self.all {
@@ -264,14 +280,19 @@ fn join(before: &mut Value, after: &Value) -> bool {
     let (Value::Object(before), Value::Object(after)) = (before, after) else {
         return false;
     };
-    let is_plain = |rule: &Map<String, Value>, key: &str| rule.len() == 3 && rule.contains_key(key);
+    let resolves = |rule: &Map<String, Value>| !rule.contains_key(NO_RESOLVE);
+    let is_plain = |rule: &Map<String, Value>, key: &str| {
+        let others = if resolves(rule) { 2 } else { 3 };
+        rule.len() == others + 1 && rule.contains_key(key)
+    };
     let key = ["domain", "ip"]
         .into_iter()
         .find(|key| is_plain(before, key) && is_plain(after, key));
     let leads_alike = [OUTBOUND, BALANCER]
         .iter()
         .all(|key| before.get(*key) == after.get(*key));
-    let Some(key) = key.filter(|_| leads_alike) else {
+    let are_alike = leads_alike && resolves(before) == resolves(after);
+    let Some(key) = key.filter(|_| are_alike) else {
         return false;
     };
     match (before.get_mut(key), after.get(key)) {
@@ -299,12 +320,15 @@ fn extend(list: &mut Vec<Value>, more: &[Value]) -> Option<()> {
 fn settled(rules: Vec<Written>) -> Vec<Written> {
     let mut all = Vec::new();
     let mut late = Vec::new();
+    let mut is_looked_up = false;
     for one in rules {
         let is_about_names = one.text.get("domain").is_some() && one.text.get("ip").is_none();
         match (is_about_names, one.never_resolves) {
             (true, _) => all.push(one),
+            (false, true) if is_looked_up => all.push(one),
             (false, true) => late.push(one),
             (false, false) => {
+                is_looked_up |= one.text.get("ip").is_some();
                 all.append(&mut late);
                 all.push(one);
             }

@@ -506,7 +506,10 @@ fn rules_of_clash_go_where_they_went() {
             // Rules for names stand in front, so that no name is resolved for an address that no-resolve keeps it from.
             field(json!({"domain": ["domain:a.test", "full:b.test"]}), "hk"),
             field(json!({"domain": ["keyword:ads"]}), "reject"),
-            field(json!({"ip": ["192.168.0.0/16"]}), "direct"),
+            field(
+                json!({"ip": ["192.168.0.0/16"], "noResolve": true}),
+                "direct"
+            ),
             field(json!({"port": "80,443"}), "jp"),
             field(json!({"domain": [r"regexp:^r{1,2}\.test$"]}), "hk"),
             field(json!({"ip": ["geoip:private"]}), "direct"),

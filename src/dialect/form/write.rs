@@ -203,8 +203,12 @@ fn tell_newer_words(read: &Read, lines: &mut Vec<String>) {
         .routing
         .as_ref()
         .and_then(|routing| routing["rules"].as_array());
-    let asks_for_programs = |rule: &Value| rule.get("process").is_some();
-    if rules.into_iter().flatten().any(asks_for_programs) {
+    let rules: Vec<&Value> = rules.into_iter().flatten().collect();
+    if rules.iter().any(|rule| rule.get("noResolve").is_some()) {
+        let text = "routing.rules: `noResolve` is mobula's own: in V2Ray and Xray such a rule holds for the addresses of names as well";
+        lines.push(text.to_owned());
+    }
+    if rules.iter().any(|rule| rule.get("process").is_some()) {
         let text = "routing.rules: `process` is a word of Xray's: V2Ray passes over it, and refuses a rule with nothing else";
         lines.push(text.to_owned());
     }

@@ -38,6 +38,20 @@ impl<'n> Hijack<'n> {
     }
 }
 
+/// Whether a rule that asks for nothing else sends there what comes in by `inbound`.
+pub(super) fn takes_all_of(keys: &Keys<'_>, inbound: &str) -> bool {
+    const OF_THEM: [&str; 3] = ["inbound", "action", "outbound"];
+    let hijack = Hijack::of(keys);
+    let rules = keys.get("route").and_then(|route| route.get("rules"));
+    let mut rules = rules.map(Node::items).unwrap_or_default().iter();
+    rules.any(|rule| {
+        let mut keys = rule.entries().iter();
+        hijack.takes(rule)
+            && keys.all(|(key, _)| OF_THEM.contains(&key.as_str()))
+            && texts(rule, "inbound").any(|tag| tag == inbound)
+    })
+}
+
 /// Whether an outbound is sing-box' own DNS.
 pub(super) fn is_of_dns(outbound: &Node) -> bool {
     texts(outbound, "type").next() == Some("dns")

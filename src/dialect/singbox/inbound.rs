@@ -10,8 +10,12 @@ use crate::dialect::tree::Node;
 use crate::dialect::tree::keys::{Keys, Notes};
 use crate::protocol::{InboundSettings, dokodemo, http};
 
-/// Reads an inbound; what is wrong with it, or that there is no such here, is told.
-pub(super) fn read(node: &Node, notes: &Notes) -> Option<Inbound> {
+/// Reads an inbound, which may be one by whose tag all `is_answered` here; what is wrong with it, or that there is no such here, is told.
+pub(super) fn read(
+    node: &Node,
+    is_answered: impl Fn(&str) -> bool,
+    notes: &Notes,
+) -> Option<Inbound> {
     let before = notes.errors();
     let keys = Keys::of(node, notes)?;
     let kind = keys.word("type").unwrap_or_default();
@@ -57,7 +61,7 @@ pub(super) fn read(node: &Node, notes: &Notes) -> Option<Inbound> {
     let sniffing = sniff::of_inbound(&keys);
     let tag = keys.text("tag");
     let door = match &*kind {
-        "direct" => Some(door(&keys)),
+        "direct" => Some(door(&keys, tag.is_some_and(is_answered))),
         _ => None,
     };
     keys.finish();
@@ -76,8 +80,8 @@ pub(super) fn read(node: &Node, notes: &Notes) -> Option<Inbound> {
     (notes.errors() == before).then_some(made)
 }
 
-/// Where all that comes in goes.
-fn door(keys: &Keys) -> Option<dokodemo::InboundSettings> {
+/// Where all that comes in goes; nowhere, where all of it `is_answered` here.
+fn door(keys: &Keys, is_answered: bool) -> Option<dokodemo::InboundSettings> {
     let network = keys.word("network");
     let host = keys.text("override_address").map(Host::parse);
     let port = keys.number::<u16>("override_port");
@@ -88,12 +92,15 @@ fn door(keys: &Keys) -> Option<dokodemo::InboundSettings> {
             keys.error("override_address", e);
             return None;
         }
+        // Nobody's name (RFC 6761, section 6.4): what is answered here goes nowhere.
+        None if is_answered => Host::Domain("invalid".to_owned()),
         None => {
             let text = "it is missing: what comes in would go to the port that it comes in by";
             keys.error("override_address", text);
             return None;
         }
     };
+    let port = port.or(is_answered.then_some(53));
     Some(dokodemo::InboundSettings {
         same_port: port.is_none(),
         to: Some(Destination::new(host, port.unwrap_or(0))),

@@ -54,7 +54,7 @@ pub(super) fn read(
     };
     for node in keys.items("inbounds") {
         let mark = notes.mark();
-        let read = inbound::read(node, notes);
+        let read = inbound::read(node, |tag| hijack::takes_all_of(&keys, tag), notes);
         if read.is_none() {
             notes.all_astray(mark);
         }

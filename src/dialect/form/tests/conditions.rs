@@ -95,7 +95,10 @@ fn lists_of_clash_that_stand_in_the_file_are_read() {
         rules,
         [
             field(json!({ "domain": both }), "hk"),
-            field(json!({"ip": ["192.0.2.0/24", "2001:db8::/32"]}), "jp"),
+            field(
+                json!({"ip": ["192.0.2.0/24", "2001:db8::/32"], "noResolve": true}),
+                "jp"
+            ),
             field(json!({"ip": ["192.0.2.0/24"]}), "hk"),
             field(json!({"domain": names, "port": "443"}), "jp"),
         ]

@@ -253,6 +253,14 @@ fn a_door_of_sing_box_leads_to_one_place() {
     };
     assert_eq!(settings.to, Some("192.0.2.1:53".parse().unwrap()));
     assert!(settings.udp && !settings.tcp);
+    let answered = json!([{"inbound": "in", "action": "hijack-dns"}]);
+    let inbound =
+        json!({"type": "direct", "tag": "in", "listen": "127.0.0.1", "listen_port": 5353});
+    let (read, _, rules) = asked(&sing_box(
+        json!({"inbounds": [inbound], "route": {"rules": answered, "final": "hk"}}),
+    ));
+    assert_eq!(read.config.inbounds.len(), 1);
+    assert_eq!(rules[0], way("in", "dns-out"));
     let read = door(json!({}));
     assert!(read.config.inbounds.is_empty());
     assert!(

@@ -6,7 +6,7 @@ use serde_json::json;
 use std::fs;
 
 /// Doors without a port (which Xray has another meaning for), DNS as an outbound, names that are left as they are, a mux of V2Ray 5's, the way through a browser, and what is ours alone.
-const UNWRITTEN: [&str; 20] = [
+const UNWRITTEN: [&str; 21] = [
     "api inbounds[0]",
     "api-open-to-all inbounds[0]",
     "api-open-to-all inbounds[2]",
@@ -26,6 +26,7 @@ const UNWRITTEN: [&str; 20] = [
     "server-several-paths inbounds[1]",
     "server-tls-self-signed inbounds[0]",
     "server-trusted-proxies inbounds[0]",
+    "split-by-name inbounds[0]",
     "v5-httpupgrade outbounds[0]",
 ];
 

@@ -129,6 +129,7 @@ fn conditions(message: &RoutingRule, geodata: &Geodata, at: &At) -> Option<Condi
     let conditions = Conditions {
         domains: domains?,
         ips: ips?,
+        no_resolve: false,
         ports: targets?,
         networks: named.collect(),
         sources: sources?,

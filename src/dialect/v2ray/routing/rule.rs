@@ -19,6 +19,7 @@ pub(super) fn read(object: Object, unbuilt: &[String], geodata: &Geodata) -> Opt
     let conditions = Conditions {
         domains: domains(&object, geodata),
         ips: addresses(object.get("ip"), object.get("geoip"), geodata),
+        no_resolve: object.read_or("noResolve", false),
         ports: ports(&object, &["port", "portList"], &mut takes_nothing),
         networks: networks(&object, &mut takes_nothing),
         sources: addresses(
