@@ -202,13 +202,14 @@ impl Router {
             (None, Host::Ip(_)) => None,
         };
         let mut needs_ip = false;
-        // A rule before has had the name looked up.
-        let mut is_looked_up = false;
+        // A rule before has had the name looked up, where that matters to any.
+        let mut rules = self.rules.iter();
+        let mut is_looked_up = resolved.is_none() || !rules.any(|rule| rule.conditions.no_resolve);
         for rule in &self.rules {
             let conditions = &rule.conditions;
             let known = resolved.filter(|_| is_looked_up || !conditions.no_resolve);
             let wants_ip = || conditions.ask(facts, name.as_ref(), None) == Answer::NeedsIp;
-            is_looked_up |= known.is_some() && !conditions.no_resolve && wants_ip();
+            is_looked_up = is_looked_up || !conditions.no_resolve && wants_ip();
             match conditions.ask(facts, name.as_ref(), known) {
                 Answer::NeedsIp if conditions.no_resolve => {}
                 Answer::Yes => {

@@ -244,6 +244,8 @@ fn tell_rest(keys: Keys<'_>) {
         "ipv6-timeout",
         // Connections that go straight to their targets know them all the same.
         "use-hosts",
+        // Without others there is nothing to choose from.
+        "fallback-filter",
     ]);
     keys.no_word(
         &["listen"],
