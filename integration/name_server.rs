@@ -11,7 +11,8 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio_rustls::server::TlsStream;
 
 use crate::configs::Certificate;
 use crate::peers::listen;
@@ -178,21 +179,18 @@ impl NameServer {
 
     /// Answers over TLS to whoever speaks no other protocol inside.
     pub async fn run_tls(&self, certificate: &Certificate) -> SocketAddr {
-        let acceptor = certificate.acceptor(&["dot"]);
-        let listener = listen();
-        let at = listener.local_addr().unwrap();
-        let server = self.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, server) = (acceptor.clone(), server.clone());
-                tokio::spawn(async move { server.framed(acceptor.accept(stream).await?).await });
-            }
-        });
-        at
+        self.accept(certificate, "dot", |server, stream| async move {
+            let _ = server.framed(stream).await;
+        })
     }
 
-    /// Answers over HTTPS at `/dns-query`, in one version of HTTP.
-    pub async fn run_https(&self, certificate: &Certificate, protocol: &'static str) -> SocketAddr {
+    /// Serves whoever comes by TLS so, with this protocol inside.
+    fn accept<S: Future<Output = ()> + Send + 'static>(
+        &self,
+        certificate: &Certificate,
+        protocol: &str,
+        serve: fn(Self, TlsStream<TcpStream>) -> S,
+    ) -> SocketAddr {
         let acceptor = certificate.acceptor(&[protocol]);
         let listener = listen();
         let at = listener.local_addr().unwrap();
@@ -201,28 +199,32 @@ impl NameServer {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, server) = (acceptor.clone(), server.clone());
                 tokio::spawn(async move {
-                    let Ok(stream) = acceptor.accept(stream).await else {
-                        return;
-                    };
-                    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                    let service =
-                        hyper::service::service_fn(move |request| server.clone().http(request));
-                    let io = TokioIo::new(stream);
-                    let _ = match is_h2 {
-                        true => {
-                            let http2 =
-                                hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                            http2.serve_connection(io, service).await
-                        }
-                        false => {
-                            let http1 = hyper::server::conn::http1::Builder::new();
-                            http1.serve_connection(io, service).await
-                        }
-                    };
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        serve(server, stream).await;
+                    }
                 });
             }
         });
         at
+    }
+
+    /// Answers over HTTPS at `/dns-query`, in one version of HTTP.
+    pub async fn run_https(&self, certificate: &Certificate, protocol: &'static str) -> SocketAddr {
+        self.accept(certificate, protocol, |server, stream| async move {
+            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let service = hyper::service::service_fn(move |request| server.clone().http(request));
+            let io = TokioIo::new(stream);
+            let _ = match is_h2 {
+                true => {
+                    let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    http2.serve_connection(io, service).await
+                }
+                false => {
+                    let http1 = hyper::server::conn::http1::Builder::new();
+                    http1.serve_connection(io, service).await
+                }
+            };
+        })
     }
 
     async fn http(

@@ -1,48 +1,20 @@
 //! What odd visitors and odd upstreams of a site do to each other.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use crate::configs::Vmess;
-use crate::peers::{Stage, listen};
+use crate::peers::Stage;
 use crate::scenario_fallbacks::over_tls;
 use crate::scenario_site::{Front, folder, raw};
+use crate::scenario_site_upstream::{GONE, heard};
 use crate::traffic;
-
-/// A web server that hears requests and answers them so, or not at all; it tells each request, and each end.
-async fn upstream(answer: Option<&'static str>) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
-    let listener = listen();
-    let at = listener.local_addr().expect("it listens");
-    let (tell, told) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let tell = tell.clone();
-            tokio::spawn(async move {
-                let mut heard = Vec::new();
-                while !heard.windows(4).any(|end| end == b"\r\n\r\n") {
-                    if stream.read_buf(&mut heard).await.is_ok_and(|n| n == 0) {
-                        return;
-                    }
-                }
-                let _ = tell.send(String::from_utf8_lossy(&heard).into_owned());
-                match answer {
-                    Some(answer) => drop(stream.write_all(answer.as_bytes()).await),
-                    None => {
-                        let _ = stream.read(&mut [0]).await;
-                        let _ = tell.send("the end".to_owned());
-                    }
-                }
-            });
-        }
-    });
-    (at, told)
-}
 
 async fn next(told: &mut mpsc::UnboundedReceiver<String>) -> String {
     let next = timeout(traffic::LIMIT, told.recv()).await;
@@ -51,7 +23,7 @@ async fn next(told: &mut mpsc::UnboundedReceiver<String>) -> String {
 
 #[tokio::test]
 async fn an_upstream_does_not_work_for_who_has_gone() {
-    let (at, mut told) = upstream(None).await;
+    let (at, mut told) = heard("").await;
     for is_tls in [false, true] {
         let stage = Stage::new();
         let vmess = match is_tls {
@@ -85,7 +57,7 @@ async fn an_upstream_does_not_work_for_who_has_gone() {
                 visitor.set_zero_linger().expect("a socket");
             }
             drop(visitor);
-            assert_eq!(next(&mut told).await, "the end");
+            assert_eq!(next(&mut told).await, GONE);
             let took = left.elapsed();
             let span = Duration::from_secs(least)..Duration::from_secs(most);
             assert!(
@@ -99,7 +71,7 @@ async fn an_upstream_does_not_work_for_who_has_gone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chunks_count_more_than_a_length_beside_them() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
-    let (at, _told) = upstream(Some(answer)).await;
+    let (at, _told) = heard(answer).await;
     let front = Front::new(Stage::new(), Vmess::ws(), json!(format!("http://{at}"))).await;
     let url = format!("http://127.0.0.1:{}/", front.port);
     assert_eq!(front.curl(&[&url]), "hello");
@@ -110,7 +82,7 @@ async fn chunks_count_more_than_a_length_beside_them() {
 #[tokio::test]
 async fn an_upstream_is_asked_only_what_can_be_asked() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
-    let (at, mut told) = upstream(Some(answer)).await;
+    let (at, mut told) = heard(answer).await;
     let front = Front::new(Stage::new(), Vmess::ws(), json!(format!("http://{at}"))).await;
     for (head, status) in [
         ("GET / HTTP/1.1\r\nHost: a b\r\n", 400),
@@ -150,10 +122,10 @@ async fn an_upstream_is_asked_only_what_can_be_asked() {
         &format!("GET / HTTP/1.1\r\nHost: a\r\n{claims}Connection: close\r\n\r\n"),
     )
     .await;
-    let heard = next(&mut told).await;
+    let said = next(&mut told).await;
     assert!(
-        !heard.contains("7.7.7.7") && !heard.contains("https"),
-        "{heard}"
+        !said.contains("7.7.7.7") && !said.contains("https"),
+        "{said}"
     );
 }
 

@@ -69,8 +69,11 @@ async fn clients_and_visitors_share_a_port_in_front_of_nginx() {
     }
 }
 
-/// A web server of the test's: what it was sent, and `answer` for everybody.
-async fn heard(answer: &'static str) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
+pub const GONE: &str = "nobody waits";
+
+/// A web server of the test's: what it was sent, and `answer` for everybody; where that is empty, it says nothing, and tells
+/// [`GONE`] when nobody waits for it any more.
+pub async fn heard(answer: &'static str) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
     let listener = listen();
     let at = listener.local_addr().unwrap();
     let (tell, told) = mpsc::unbounded_channel();
@@ -85,6 +88,10 @@ async fn heard(answer: &'static str) -> (SocketAddr, mpsc::UnboundedReceiver<Str
                     }
                 }
                 let _ = tell.send(String::from_utf8_lossy(&request).into_owned());
+                if answer.is_empty() {
+                    let _ = stream.read(&mut [0]).await;
+                    let _ = tell.send(GONE.to_owned());
+                }
                 let _ = stream.write_all(answer.as_bytes()).await;
             });
         }

@@ -78,7 +78,8 @@ impl Server {
     pub(super) fn new(settings: settings::Server, fakes: Vec<Arc<Pool>>) -> Self {
         let slots = match settings.upstream {
             Upstream::Https { .. } => MAX_PENDING_HTTPS,
-            _ => MAX_PENDING,
+            Upstream::System | Upstream::Fake => MAX_PENDING,
+            Upstream::Udp(_) | Upstream::Tcp(_) | Upstream::Tls(_) => MAX_PENDING,
         };
         Self {
             shares: Shares::new(

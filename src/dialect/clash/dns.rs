@@ -70,36 +70,34 @@ fn servers(keys: &Keys<'_>, sets: &Sets<'_>, groups: &Groups<'_>, names: &mut Na
             keys.notes().astray(&node.at, text);
         }
     }
-    let fallback = keys.get("fallback");
-    let all = |names: &[Value]| fallback.map(|node| reader.read(node, names));
-    let has_fallback = all(&[]).is_some_and(|servers| !servers.is_empty());
-    let filter = match has_fallback {
-        true => Filter::of(keys),
-        false => Filter::default(),
+    let all_of = |key| {
+        let list = keys.get(key);
+        list.map(|node| reader.read(node, &[])).unwrap_or_default()
+    };
+    let (mut first, fallback) = (all_of("nameserver"), all_of("fallback"));
+    let mut filter = match fallback.is_empty() {
+        true => Filter::default(),
+        false => Filter::of(keys),
     };
     if !filter.names.is_empty() {
-        names.servers(all(&filter.names).unwrap_or_default());
+        let mut named = fallback.clone();
+        let for_names = |(_, server): &mut (At, Server)| server.names.clone_from(&filter.names);
+        named.iter_mut().for_each(for_names);
+        names.servers(named);
     }
-    let node = keys.get("nameserver");
-    let mut first = node.map(|node| reader.read(node, &[])).unwrap_or_default();
-    let has_first = !first.is_empty();
-    if let Some((at, code)) = filter.country.filter(|(_, code)| !names.knows(code)) {
+    if let Some(code) = filter.country.take_if(|code| !names.knows(code)) {
         let text =
             format_args!("there is no `{code}` in `geoip.dat`: what the first servers say counts");
-        keys.notes().left_out(&at, text);
-    } else {
-        first
-            .iter_mut()
-            .for_each(|(_, server)| server.expected.clone_from(&filter.expected));
+        keys.notes().left_out(keys.at(), text);
     }
     for (_, server) in &mut first {
+        server.expected = filter.expected();
         server.unexpected.clone_from(&filter.unexpected);
     }
-    let mut is_there = names.servers(first);
-    if has_fallback {
-        is_there |= names.servers(all(&[]).unwrap_or_default());
-    }
-    if let Some(node) = node.filter(|_| !is_there || !has_first) {
+    let has_first = !first.is_empty();
+    let is_there = names.servers(first) | names.servers(fallback);
+    let nameservers = keys.get("nameserver");
+    if let Some(node) = nameservers.filter(|_| !is_there || !has_first) {
         let text = "none of them is carried over, and others are asked in their place";
         keys.notes().astray(&node.at, text);
     }
@@ -110,9 +108,9 @@ fn servers(keys: &Keys<'_>, sets: &Sets<'_>, groups: &Groups<'_>, names: &mut Na
 struct Filter {
     /// The others are asked for these names alone.
     names: Vec<Value>,
-    /// The country that is looked for in answers, in `geoip.dat`.
-    country: Option<(At, String)>,
-    expected: Vec<String>,
+    /// The country whose addresses count, a category of `geoip.dat`.
+    country: Option<String>,
+    /// Addresses that do not.
     unexpected: Vec<String>,
 }
 
@@ -122,17 +120,8 @@ impl Filter {
         let code = filter.as_ref().and_then(|filter| filter.text("geoip-code"));
         let by_country = filter.as_ref().and_then(|filter| filter.switched("geoip"));
         let country = format!("geoip:{}", code.unwrap_or("CN").to_ascii_lowercase());
-        // What is at home is no poison.
-        let (country, expected) = match by_country.unwrap_or(true) {
-            true => {
-                let expected = vec![country.clone(), "geoip:private".to_owned()];
-                (Some((keys.at().clone(), country)), expected)
-            }
-            false => (None, Vec::new()),
-        };
         let mut made = Self {
-            country,
-            expected,
+            country: by_country.unwrap_or(true).then_some(country),
             ..Self::default()
         };
         let Some(filter) = filter else { return made };
@@ -148,6 +137,13 @@ impl Filter {
         made.unexpected = listed("ipcidr");
         filter.finish();
         made
+    }
+
+    /// The addresses that alone count, if not all do. What is at home is no poison.
+    fn expected(&self) -> Vec<String> {
+        let country = self.country.iter();
+        let both = country.flat_map(|code| [code.clone(), "geoip:private".to_owned()]);
+        both.collect()
     }
 }
 

@@ -25,8 +25,6 @@ struct Written {
     at: At,
     text: Value,
     rule: Rule,
-    /// It holds for addresses alone, and no name is resolved for it.
-    never_resolves: bool,
 }
 
 impl Written {
@@ -182,7 +180,6 @@ impl<'n> Rules<'n> {
                 at: at.clone(),
                 text,
                 rule,
-                never_resolves,
             }),
             Err(lines) => self.notes.astray(
                 at,
@@ -282,8 +279,7 @@ fn join(before: &mut Value, after: &Value) -> bool {
     };
     let resolves = |rule: &Map<String, Value>| !rule.contains_key(NO_RESOLVE);
     let is_plain = |rule: &Map<String, Value>, key: &str| {
-        let others = if resolves(rule) { 2 } else { 3 };
-        rule.len() == others + 1 && rule.contains_key(key)
+        rule.len() == 3 + usize::from(!resolves(rule)) && rule.contains_key(key)
     };
     let key = ["domain", "ip"]
         .into_iter()
@@ -323,7 +319,7 @@ fn settled(rules: Vec<Written>) -> Vec<Written> {
     let mut is_looked_up = false;
     for one in rules {
         let is_about_names = one.text.get("domain").is_some() && one.text.get("ip").is_none();
-        match (is_about_names, one.never_resolves) {
+        match (is_about_names, one.rule.conditions.no_resolve) {
             (true, _) => all.push(one),
             (false, true) if is_looked_up => all.push(one),
             (false, true) => late.push(one),

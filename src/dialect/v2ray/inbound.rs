@@ -25,7 +25,6 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
         Some(None) => listen,
         None => None,
     };
-    let protocol = protocols::inbound(&object);
     let port = object.get("port").or_else(|| old_port.cloned());
     let ports = match (&listen, port) {
         (Some(Listen::Unix(_) | Listen::Abstract(_)), _) => Some(Vec::new()),
@@ -33,17 +32,15 @@ pub(super) fn read(object: Object, old_port: Option<&Node>) -> Option<Inbound> {
         (_, Some(node)) => node.read().map(|PortRanges(ports)| ports),
         (_, None) => {
             // What is not built may have nothing to listen on.
-            if protocol.is_some()
-                || object
-                    .get("protocol")
-                    .is_none_or(|node| !protocols::is_unbuilt(&node))
-            {
+            let protocol = object.get("protocol");
+            if !protocol.is_some_and(|node| protocols::is_unbuilt(&node)) {
                 let text = "`port` is missing, an inbound on an IP address needs one";
                 object.node.error(text);
             }
             None
         }
     };
+    let protocol = protocols::inbound(&object);
     let transport = stream_settings::server(stream.as_ref());
     let sniffing = sniffing::read(&object);
     if let Some(object) = object.object("allocate") {
