@@ -78,6 +78,25 @@ async fn chunks_count_more_than_a_length_beside_them() {
     assert_eq!(front.curl(&["--http2-prior-knowledge", &url]), "hello");
 }
 
+/// A header that HTTP/2 does not have would break the answer off there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_site_would_rather_speak_arrives() {
+    let answer = "HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\nno";
+    let (at, _told) = heard(answer).await;
+    let front = Front::new(Stage::new(), Vmess::ws(), json!(format!("http://{at}"))).await;
+    let url = format!("http://127.0.0.1:{}/", front.port);
+    let whole = front.curl(&["-i", &url]);
+    assert!(
+        whole.contains("\r\nUpgrade: websocket\r\n") && whole.ends_with("no"),
+        "{whole}"
+    );
+    let whole = front.curl(&["-i", "--http2-prior-knowledge", &url]);
+    assert!(
+        whole.starts_with("HTTP/2 426") && whole.ends_with("no"),
+        "{whole}"
+    );
+}
+
 /// No upstream shall find in a request what we did not: neither a host that is none, nor a proxy's word by another name.
 #[tokio::test]
 async fn an_upstream_is_asked_only_what_can_be_asked() {

@@ -125,7 +125,7 @@ fn sing_box_asks_its_servers_by_rules_of_their_own() {
     let (read, dns, rules) = asked(&sing_box(json!({
         "dns": {
             "servers": [
-                {"type": "https", "tag": "far", "server": "192.0.2.1", "server_port": 8443, "path": "/q", "detour": "hk"},
+                {"type": "https", "tag": "far", "server": "192.0.2.1", "server_port": 8443, "path": "q", "detour": "hk"},
                 {"type": "udp", "tag": "near", "server": "192.0.2.2"},
                 {"type": "fakeip", "tag": "fake", "inet4_range": "198.18.0.0/15"},
                 {"type": "h3", "tag": "new", "server": "192.0.2.3"},
