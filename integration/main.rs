@@ -105,6 +105,7 @@ mod scenario_haproxy;
 mod scenario_http_proxy;
 mod scenario_init;
 mod scenario_limits;
+mod scenario_limits_visitors;
 mod scenario_links;
 mod scenario_log_files;
 mod scenario_log_flood;

@@ -4,13 +4,13 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::configs::Vmess;
-use crate::peers::Stage;
+use crate::peers::{Stage, listen};
 use crate::scenario_fallbacks::over_tls;
 use crate::scenario_site::{Front, folder, raw};
 use crate::scenario_site_upstream::{GONE, heard};
@@ -23,8 +23,10 @@ async fn next(told: &mut mpsc::UnboundedReceiver<String>) -> String {
 
 #[tokio::test]
 async fn an_upstream_does_not_work_for_who_has_gone() {
-    let (at, mut told) = heard("").await;
-    for is_tls in [false, true] {
+    // Who has the beginning of an answer waits for its end.
+    let half = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
+    for (answer, is_tls) in [("", false), ("", true), (half, false), (half, true)] {
+        let (at, mut told) = heard(answer).await;
         let stage = Stage::new();
         let vmess = match is_tls {
             true => Vmess::wss(&stage),
@@ -33,8 +35,9 @@ async fn an_upstream_does_not_work_for_who_has_gone() {
         let certificate = vmess.tls.clone();
         let front = Front::new(stage, vmess, json!(format!("http://{at}"))).await;
         // A reset is over at once; who has only said all may wait.
-        // Tickets that nobody reads make a reset of an end.
-        let least = if is_tls { 0 } else { 4 };
+        // What nobody reads, such as tickets, makes a reset of an end.
+        let is_read = answer.is_empty() && !is_tls;
+        let least = if is_read { 4 } else { 0 };
         for (reset, least, most) in [(true, 0, 3), (false, least, 9)] {
             let request = b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n";
             let visitor = match &certificate {
@@ -62,10 +65,54 @@ async fn an_upstream_does_not_work_for_who_has_gone() {
             let span = Duration::from_secs(least)..Duration::from_secs(most);
             assert!(
                 span.contains(&took),
-                "reset: {reset}, TLS: {is_tls}: {took:?}"
+                "reset: {reset}, TLS: {is_tls}, answer: {answer}: {took:?}"
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_for_who_has_read_a_part_and_gone() {
+    let (at, mut told) = heard("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await;
+    let front = Front::new(Stage::new(), Vmess::ws(), json!(format!("http://{at}"))).await;
+    let url = format!("http://127.0.0.1:{}/slow", front.port);
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let read = front.curl(&[version, "--max-time", "1", &url]);
+        let left = Instant::now();
+        assert_eq!(read, "half", "{version}");
+        assert!(next(&mut told).await.starts_with("GET /slow"));
+        assert_eq!(next(&mut told).await, GONE);
+        let took = left.elapsed();
+        assert!(took < Duration::from_secs(9), "{version}: {took:?}");
+    }
+}
+
+/// Who has said all and reads on is not gone as long as something comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_said_all_reads_to_the_end() {
+    let listener = listen();
+    let at = listener.local_addr().expect("it is bound");
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a visitor");
+        let _ = stream.read(&mut [0; 4096]).await;
+        let _ = stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")
+            .await;
+        for byte in b"12345678" {
+            sleep(Duration::from_secs(1)).await;
+            let _ = stream.write_all(&[*byte]).await;
+        }
+    });
+    let front = Front::new(Stage::new(), Vmess::ws(), json!(format!("http://{at}"))).await;
+    let at = (Ipv4Addr::LOCALHOST, front.port);
+    let mut visitor = TcpStream::connect(at).await.expect("it is connected");
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    visitor.write_all(request).await.expect("it goes");
+    visitor.shutdown().await.expect("it ends");
+    let mut answer = String::new();
+    let read = timeout(traffic::LIMIT, visitor.read_to_string(&mut answer)).await;
+    read.expect("an end in time").expect("an answer");
+    assert!(answer.ends_with("12345678"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -71,8 +71,8 @@ async fn clients_and_visitors_share_a_port_in_front_of_nginx() {
 
 pub const GONE: &str = "nobody waits";
 
-/// A web server of the test's: what it was sent, and `answer` for everybody; where that is empty, it says nothing, and tells
-/// [`GONE`] when nobody waits for it any more.
+/// A web server of the test's: what it was sent, and `answer` for everybody. Where that is empty, or what is asked for is
+/// `/slow`, it never comes to an end, and tells [`GONE`] when nobody waits for it any more.
 pub async fn heard(answer: &'static str) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
     let listener = listen();
     let at = listener.local_addr().unwrap();
@@ -88,11 +88,11 @@ pub async fn heard(answer: &'static str) -> (SocketAddr, mpsc::UnboundedReceiver
                     }
                 }
                 let _ = tell.send(String::from_utf8_lossy(&request).into_owned());
-                if answer.is_empty() {
+                let _ = stream.write_all(answer.as_bytes()).await;
+                if answer.is_empty() || request.starts_with(b"GET /slow ") {
                     let _ = stream.read(&mut [0]).await;
                     let _ = tell.send(GONE.to_owned());
                 }
-                let _ = stream.write_all(answer.as_bytes()).await;
             });
         }
     });

@@ -203,7 +203,10 @@ async fn connection(
         let tell = match transport.may_speak_for_others(source) {
             true => {
                 let (served, held) = (served.clone(), held.clone());
-                let admit = move |source| come_from(&served[0].0, &held, source);
+                let admit = move |source| {
+                    let place = Held::link(&held);
+                    come_from(&served[0].0, &place, source).map(|()| place)
+                };
                 &tell.clone().admitting(admit)
             }
             false => tell,

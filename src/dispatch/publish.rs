@@ -15,7 +15,7 @@ use super::{Dispatcher, Origin};
 use crate::address::{Destination, Host, Network};
 use crate::cause::{AnswerError, ReverseError, code_of};
 use crate::dns;
-use crate::http::visit::Neighbour;
+use crate::http::visit::{Neighbour, Tell};
 use crate::http::{Forwarded, Trusted};
 use crate::io::Link;
 use crate::log::{self, NOTICE};
@@ -192,7 +192,7 @@ impl Publisher {
                     tls: None,
                     since: Instant::now(),
                 };
-                let guest = site.guest(&arrival);
+                let guest = site.guest(&arrival, &Tell::default());
                 guest.serve(arrival.link, Bytes::new(), &|_| false).await;
             }
             (PublishTarget::Web(_), None) => link.close().await,

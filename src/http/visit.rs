@@ -25,7 +25,7 @@ use super::upgrade::warn_of_http_10;
 use super::{Forwarded, malformed};
 use crate::cause::{RequestError, Unfit};
 use crate::io::{Link, linger};
-use crate::limits::Full;
+use crate::limits::{Full, Held};
 use crate::session::Source;
 
 /// For a whole request header, and for the silence before it.
@@ -90,15 +90,15 @@ pub struct Handed {
 }
 
 /// Is told of refused requests that are not the last one of their connection: a proxy in front may send everybody's by
-/// one. That of the last is how the visit ends.
+/// one. That of the last is how the visit ends. It knows, too, whether there is room for whom a proxy names.
 #[derive(Clone, Default)]
 pub struct Tell {
     whom: Option<Arc<dyn Fn(RequestError) + Send + Sync>>,
     admit: Option<Admit>,
 }
 
-/// Asks whether one more may come from there.
-type Admit = Arc<dyn Fn(Source) -> Result<(), Full> + Send + Sync>;
+/// Takes a place for one more from there.
+type Admit = Arc<dyn Fn(Source) -> Result<Held, Full> + Send + Sync>;
 
 impl Tell {
     /// Tells `whom`.
@@ -109,11 +109,11 @@ impl Tell {
         }
     }
 
-    /// Asks, too, before a tunnel is granted to whom a request names as its source.
+    /// Asks, too, before anything is done for whom a request names as its source.
     #[must_use]
     pub fn admitting(
         self,
-        admit: impl Fn(Source) -> Result<(), Full> + Send + Sync + 'static,
+        admit: impl Fn(Source) -> Result<Held, Full> + Send + Sync + 'static,
     ) -> Self {
         Self {
             admit: Some(Arc::new(admit)),
@@ -128,11 +128,14 @@ impl Tell {
         }
     }
 
-    fn admit(&self, client: Source) -> Result<(), RequestError> {
-        let Some(admit) = &self.admit else {
-            return Ok(());
-        };
-        admit(client).map_err(|full| RequestError::Full { full, client })
+    /// A place for a request of `client`, where the connection itself has none because a proxy may have brought it.
+    ///
+    /// # Errors
+    ///
+    /// When enough come from there.
+    pub fn admit(&self, client: Source) -> Result<Option<Held>, RequestError> {
+        let place = self.admit.as_ref().map(|admit| admit(client)).transpose();
+        place.map_err(|full| RequestError::Full { full, client })
     }
 }
 
@@ -346,11 +349,12 @@ impl Visit {
         let reading = head::read(&mut self.link, &mut self.read, MAX_HEADER, head::request);
         match timeout_at(self.until, reading).await {
             Ok(Ok((request, len))) => {
-                if let Ok((answer, found)) = granted(&request) {
+                let client = forwarded.client(request.headers(), peer);
+                if let Ok((answer, found)) = granted(&request)
+                    && tell.admit(client.unwrap_or(peer)).is_ok()
+                {
                     self.head = len;
-                    let client = forwarded.client(request.headers(), peer);
-                    let here = self.admitted(client).await?;
-                    let (link, read) = here.switch(&answer).await?;
+                    let (link, read) = self.switch(&answer).await?;
                     return Ok(Tunnel {
                         request,
                         client,
@@ -371,18 +375,22 @@ impl Visit {
             }
         }
         let untold = Mutex::new(Vec::new());
-        let is_tunnel = |request: &Request<()>| match granted(request) {
-            Ok(_) => true,
-            Err(unfit) => {
-                let client = forwarded.client(request.headers(), peer);
-                let passed = RequestError::ToSite {
-                    method: request.method().to_string(),
-                    path: shown(request.uri().path()),
-                    unfit,
-                    client: client.unwrap_or(peer),
-                };
-                locked(&untold).push(passed);
-                false
+        let is_tunnel = |request: &Request<()>| {
+            let client = forwarded.client(request.headers(), peer);
+            let client = client.unwrap_or(peer);
+            match granted(request) {
+                // Where enough come from there, the neighbour says so, as it does of any other request.
+                Ok(_) => tell.admit(client).is_ok(),
+                Err(unfit) => {
+                    let passed = RequestError::ToSite {
+                        method: request.method().to_string(),
+                        path: shown(request.uri().path()),
+                        unfit,
+                        client,
+                    };
+                    locked(&untold).push(passed);
+                    false
+                }
             }
         };
         let (link, read) = self.into_unread();
@@ -400,9 +408,8 @@ impl Visit {
         } = handed.ok_or(RequestError::Visited)?;
         let (answer, found) = granted(&request).map_err(|_| RequestError::Visited)?;
         let client = forwarded.client(request.headers(), peer);
-        let mut here = Self::new(peer, link, since).telling(tell);
+        let mut here = Self::new(peer, link, since);
         here.read = BytesMut::from(&read[..]);
-        let here = here.admitted(client).await?;
         let (link, read) = here.switch(&answer).await?;
         Ok(Tunnel {
             client,
@@ -416,7 +423,7 @@ impl Visit {
     /// Closes the connection without an answer where enough come from there.
     async fn admitted(self, client: Option<Source>) -> Result<Self, RequestError> {
         match self.tell.admit(client.unwrap_or(self.peer)) {
-            Ok(()) => Ok(self),
+            Ok(_) => Ok(self),
             Err(full) => {
                 self.link.close().await;
                 Err(full)

@@ -331,7 +331,7 @@ impl Inbound {
         closing: &Closing,
         tell: &Tell,
     ) -> Result<Accepted, AcceptError> {
-        let guest = site.guest(&arrival);
+        let guest = site.guest(&arrival, tell);
         let front = site::preface::look(arrival.link, arrival.since).await?;
         let (read, is_http2) = (front.read, front.is_http2);
         arrival.link = front.link;

@@ -107,7 +107,7 @@ impl Front {
         closing: &Closing,
         tell: &Tell,
     ) -> Result<Accepted, AcceptError> {
-        let guest = site.map(|site| site.guest(&arrival));
+        let guest = site.map(|site| site.guest(&arrival, tell));
         let may_be_either = guest.is_some() || (self.http1.is_some() && self.http2.is_some());
         let (mut read, mut is_http2) = (BytesMut::new(), self.http2.is_some());
         if may_be_either {

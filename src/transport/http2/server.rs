@@ -282,31 +282,39 @@ fn open<S: Service>(
     let named = forwarded.client(request.headers(), origin.source);
     let source = named.unwrap_or(origin.source);
     if let Some(guest) = &origin.guest {
-        answer = match answer {
+        let (unfit, granted) = match answer {
             Answer::Granted { route, .. } if is_plain(service, &request, route) => {
-                Answer::Refused {
-                    head: Response::new(()),
-                    unfit: Unfit::Plain,
-                }
+                (Some(Unfit::Plain), None)
             }
-            answer => answer,
+            Answer::Refused { unfit, .. } => (Some(unfit), None),
+            // Where enough come from there, the site says so, as it does of any other request.
+            granted => (None, origin.tell.admit(source).is_ok().then_some(granted)),
         };
-        if let Answer::Refused { unfit, .. } = answer {
-            let passed = RequestError::ToSite {
+        let Some(granted) = granted else {
+            let mut passed = unfit.map(|unfit| RequestError::ToSite {
                 method: request.method().to_string(),
                 path: shown(request.uri().path()),
                 unfit,
                 client: source,
-            };
+            });
             let answering = site::http2::answer(guest.clone(), request, respond, streams.one());
-            let (tell, mut passed) = (origin.tell.clone(), Some(passed));
+            let tell = origin.tell.clone();
             crate::io::spawn(telling_later(answering, move || {
                 if let Some(passed) = passed.take() {
                     tell_of_passed(&tell, passed);
                 }
             }));
             return None;
-        }
+        };
+        answer = granted;
+    } else if matches!(answer, Answer::Granted { .. })
+        && let Err(full) = origin.tell.admit(source)
+    {
+        let mut head = Response::new(());
+        *head.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        let _ = respond.send_response(head, true);
+        origin.tell.tell(full);
+        return None;
     }
     match answer {
         Answer::Granted {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
@@ -18,6 +19,15 @@ use super::SILENCE;
 pub(in crate::transport) type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// A body that keeps something for as long as it goes on.
+pub(super) fn keeping(body: Body, kept: impl Send + 'static) -> Body {
+    let keeping = move |e| {
+        let _kept = &kept;
+        e
+    };
+    body.map_err(keeping).boxed_unsync()
+}
 
 /// A body that must not be silent for longer than [`SILENCE`].
 pub(super) struct Timed<B> {

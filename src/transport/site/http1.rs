@@ -20,7 +20,7 @@ use tracing::debug;
 
 use super::body::Timed;
 use super::upstream::Carried;
-use super::{Body, Guest, Patient};
+use super::{Body, Guest, Patient, empty};
 use crate::http::client::reason;
 use crate::http::visit::{Handed, Neighbour};
 use crate::io::{Link, Prefixed, linger};
@@ -29,7 +29,7 @@ use crate::relay::{Allowance, Relay};
 /// For the head of a request, and for the silence before it: as nginx keeps connections.
 const HEAD_LIMIT: Duration = Duration::from_secs(75);
 
-/// How often it is looked whether who waits for an upstream's answer is still there.
+/// How often it is looked whether who waits for an upstream's answer, or more of it, is still there.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The most that the head of a request may have.
@@ -38,8 +38,8 @@ const MAX_HEAD: usize = 64 * 1024;
 /// What takes the connection from the site.
 enum Next {
     Tunnel(Box<Request<()>>),
-    /// It is joined with one to the upstream.
-    Carry(Option<Link>),
+    /// It is joined with one to the upstream; the answer's body goes on as long.
+    Carry(Option<Link>, Body),
 }
 
 type Taken = Arc<Mutex<Option<Next>>>;
@@ -111,7 +111,9 @@ impl Guest {
                     read,
                 });
             }
-            (Ok(()), Some(Next::Carry(Some(upstream)))) => carry(link, read, upstream).await,
+            (Ok(()), Some(Next::Carry(Some(upstream), _lasting))) => {
+                carry(link, read, upstream).await;
+            }
             (Ok(()), _) => {
                 link.finished();
                 linger(link).await;
@@ -148,7 +150,8 @@ impl Guest {
         Box::pin(async move {
             let mut response = self.answer(request).await;
             if let Some(carried) = response.extensions_mut().remove::<Carried>() {
-                set(Next::Carry(carried.take()));
+                let body = std::mem::replace(response.body_mut(), empty());
+                set(Next::Carry(carried.take(), body));
             }
             Ok(response)
         })

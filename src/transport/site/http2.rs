@@ -53,7 +53,14 @@ pub(in crate::transport) async fn answer(
 /// Sends a body as fast as the visitor takes it.
 async fn pass(mut body: Body, send: &mut SendStream<Bytes>) -> Result<(), Reason> {
     let gone = |_| Reason::CANCEL;
-    while let Some(frame) = body.frame().await {
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = body.frame() => frame,
+            // The visitor has gone.
+            _ = poll_fn(|cx| send.poll_reset(cx)) => return Err(Reason::CANCEL),
+        };
+        let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| Reason::INTERNAL_ERROR)?;
         let mut data = match frame.into_data() {
             Ok(data) => data,

@@ -37,6 +37,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::timeout;
 
 use crate::http::head::items;
+use crate::http::visit::Tell;
 use crate::http::{Forwarded, responses};
 use crate::seam::Arrival;
 use crate::session::Source;
@@ -72,8 +73,10 @@ pub struct Guest {
     peer: Source,
     local: Source,
     over_tls: bool,
-    /// The body of the last request that an upstream has not answered yet.
-    asking: Mutex<Option<body::Pulse>>,
+    /// Whether there is room for whom a proxy names.
+    tell: Tell,
+    /// The body of the last request that an upstream has not answered to the end.
+    asking: Arc<Mutex<Option<body::Pulse>>>,
 }
 
 impl Site {
@@ -93,20 +96,38 @@ impl Site {
     }
 
     /// The visitor whom a connection brings.
-    pub fn guest(self: &Arc<Self>, arrival: &Arrival) -> Arc<Guest> {
+    pub fn guest(self: &Arc<Self>, arrival: &Arrival, tell: &Tell) -> Arc<Guest> {
         Arc::new(Guest {
             site: self.clone(),
             peer: arrival.source,
             local: arrival.local,
             over_tls: arrival.tls.is_some(),
-            asking: Mutex::default(),
+            tell: tell.clone(),
+            asking: Arc::default(),
         })
     }
 }
 
 impl Guest {
-    /// The answer to a request, whatever it asks for.
+    /// The answer to a request, whatever it asks for. As long as it lasts it has a place among those of its source.
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let visitor = self.named(request.headers()).unwrap_or(self.peer);
+        match self.tell.admit(visitor) {
+            Ok(None) => self.answer_admitted(request).await,
+            Ok(Some(place)) => {
+                let response = self.answer_admitted(request).await;
+                response.map(|body| body::keeping(body, place))
+            }
+            Err(full) => {
+                self.tell.tell(full);
+                let (parts, body) = request.into_parts();
+                hear_out(&parts, body).await;
+                page(StatusCode::SERVICE_UNAVAILABLE)
+            }
+        }
+    }
+
+    async fn answer_admitted(&self, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let mut response = match (refusal(&parts), &self.site.place) {
             (Some(status), _) => {
@@ -139,7 +160,7 @@ impl Guest {
         response
     }
 
-    /// Whether an upstream has heard all of a request, and has not answered.
+    /// Whether an upstream has heard all of a request, and has not answered to the end.
     fn awaits_upstream(&self) -> bool {
         let asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         asking.as_ref().is_some_and(body::Pulse::is_over)

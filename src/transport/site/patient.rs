@@ -32,7 +32,7 @@ pub(super) struct Watch {
     look: AtomicBool,
 }
 
-/// How long one who says nothing more, and may have gone, is taken to wait for an answer.
+/// How long one who says nothing more, and may have gone, is taken to wait for an answer, or for more of it.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 impl Watch {
@@ -78,6 +78,12 @@ impl Patient {
         }
     }
 
+    /// There is an answer to wait for, or more of it.
+    fn writes(&mut self) {
+        self.watch.flushed.store(false, Ordering::Relaxed);
+        self.done = None;
+    }
+
     pub(super) fn into_inner(self) -> Link {
         self.link
     }
@@ -113,7 +119,7 @@ impl AsyncWrite for Patient {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.watch.flushed.store(false, Ordering::Relaxed);
+        self.writes();
         self.patiently(cx, |link, cx| link.poll_write(cx, buf))
     }
 
@@ -122,7 +128,7 @@ impl AsyncWrite for Patient {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.watch.flushed.store(false, Ordering::Relaxed);
+        self.writes();
         self.patiently(cx, |link, cx| link.poll_write_vectored(cx, bufs))
     }
 

@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep_until, timeout};
 use tracing::debug;
 
-use super::body::{Pulse, Timed};
+use super::body::{Pulse, Timed, keeping};
 use super::{Body, Guest, SILENCE, UpstreamSettings, empty, headers, hear_out, page};
 use crate::cause::FallbackError;
 use crate::http::client::reason;
@@ -103,7 +103,7 @@ impl Upstream {
     ) -> Result<Response<Body>, Down> {
         let is_http1 = request.version() == Version::HTTP_11;
         let (request, pulse, upgrade) = self.forwarded(request, guest);
-        let _asking = Asking::of(guest, pulse.clone());
+        let asking = Asking::of(guest, pulse.clone());
         let broken = |e: hyper::Error| match e.is_user() {
             true => Down::Visitor(reason(&e)),
             false => Down::Answer(reason(&e)),
@@ -131,7 +131,8 @@ impl Upstream {
                 parts.headers.insert(UPGRADE, what);
             }
             parts.version = Version::HTTP_11;
-            return Ok(Response::from_parts(parts, Timed::new(body).boxed_unsync()));
+            let body = keeping(Timed::new(body).boxed_unsync(), asking);
+            return Ok(Response::from_parts(parts, body));
         }
         match upgrade {
             true => switched(response).await.map_err(broken),
@@ -180,22 +181,22 @@ impl Upstream {
 }
 
 /// Until it is dropped a request is not answered.
-struct Asking<'g>(&'g Guest);
+struct Asking(Arc<Mutex<Option<Pulse>>>);
 
-impl<'g> Asking<'g> {
-    fn of(guest: &'g Guest, body: Pulse) -> Self {
-        let asking = Self(guest);
+impl Asking {
+    fn of(guest: &Guest, body: Pulse) -> Self {
+        let asking = Self(guest.asking.clone());
         asking.set(Some(body));
         asking
     }
 
     fn set(&self, body: Option<Pulse>) {
-        let mut asking = self.0.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *asking = body;
     }
 }
 
-impl Drop for Asking<'_> {
+impl Drop for Asking {
     fn drop(&mut self) {
         self.set(None);
     }
@@ -273,6 +274,7 @@ mod tests {
             peer: Source::Unix,
             local: Source::Unix,
             over_tls: false,
+            tell: Tell::default(),
             asking: Default::default(),
         };
         let request = Request::get("/").header("Host", "a").body(empty()).unwrap();
