@@ -256,6 +256,7 @@ mod tests {
     use super::super::{Settings, Site, empty};
     use super::*;
     use crate::http::Forwarded;
+    use crate::http::visit::Tell;
     use crate::seam::FallbackTarget;
 
     /// One that takes a request and says nothing; over a socket that connects at once, whatever the clock does.
