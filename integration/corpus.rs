@@ -9,7 +9,7 @@ use crate::peers::root;
 type Target = fn(&[u8]);
 
 /// The targets of `integration/fuzz`, by the name of their folder in `testdata/corpus`.
-const TARGETS: [(&str, Target); 37] = [
+const TARGETS: [(&str, Target); 38] = [
     ("address", testing::address),
     ("browser_words", testing::browser_words),
     ("clash_config", testing::clash_config),
@@ -30,6 +30,7 @@ const TARGETS: [(&str, Target); 37] = [
     ("quic", testing::quic),
     ("relay", testing::relay),
     ("reverse_control", testing::reverse_control),
+    ("rule_lists", testing::rule_lists),
     ("shadowsocks", testing::shadowsocks),
     ("share_links", testing::share_links),
     ("sing_box_config", testing::sing_box_config),

@@ -22,6 +22,9 @@ async fn run(stage: &mut Stage, peer: Peer, config: &Value, socks: u16) {
         }
         peer => {
             stage.run(peer, "peer", config, &[socks]).await;
+            if peer == Mihomo {
+                traffic::ready(socks).await;
+            }
         }
     }
 }

@@ -125,11 +125,11 @@ impl Given {
 pub(super) fn files(is_remote: bool) -> form::Files<'static> {
     match is_remote {
         true => &|_| Err("what was fetched may name no file of this machine".to_owned()),
-        false => &text_of_file,
+        false => &bytes_of_file,
     }
 }
 
-fn text_of_file(path: &Path) -> Result<String, String> {
+fn bytes_of_file(path: &Path) -> Result<Vec<u8>, String> {
     // Another may never end.
     let is_file = fs::metadata(path).map(|of| of.is_file());
     if !is_file.map_err(|e| system_words(&e))? {
@@ -140,7 +140,7 @@ fn text_of_file(path: &Path) -> Result<String, String> {
     if bytes.len() as u64 > MOST {
         return Err(format!("it has more than {} MiB", MOST >> 20));
     }
-    String::from_utf8(bytes).map_err(|_| "this is not UTF-8 text".to_owned())
+    Ok(bytes)
 }
 
 /// What is wrong with a config of V2Ray that was fetched and names files of certificates, which would be opened as it is read.

@@ -1,6 +1,7 @@
 //! Files that providers name: what they say is put where the config itself would have it.
 
-use crate::dialect::clients::beside::{Beside, lines};
+use super::mrs;
+use crate::dialect::clients::beside::{self, Beside, lines};
 use crate::dialect::clients::sets::is_of_geodata;
 use crate::dialect::tree::keys::Notes;
 use crate::dialect::tree::{At, Node, Value, text};
@@ -10,7 +11,7 @@ pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
     for (section, read) in [
         (
             "rule-providers",
-            rules as fn(&Node, &str, &At) -> Option<Node>,
+            rules as fn(&Node, Vec<u8>, &At) -> Result<Node, String>,
         ),
         ("proxy-providers", proxies),
     ] {
@@ -18,26 +19,25 @@ pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
             continue;
         };
         for (_, provider) in all {
-            if let Some((path, at)) = file_of(provider) {
-                match beside.text(&path) {
-                    Ok(content) => {
-                        let at = At {
-                            source: path.as_str().into(),
-                            ..At::default()
-                        };
-                        match read(provider, &content, &at) {
-                            Some(payload) => put(provider, payload),
-                            None => notes.left_out(&at, "nothing in it can be read here"),
-                        }
-                    }
-                    // One that would be fetched has none at first.
-                    Err(_) if is_fetched(provider) => {}
-                    Err(_) if is_of_geodata(provider, "path") => {}
-                    Err(e) => {
-                        let text = format!("`{}`: {e}", path.escape_debug());
-                        notes.left_out(&at, text);
-                    }
+            let Some((path, at)) = file_of(provider) else {
+                continue;
+            };
+            let content = match beside.bytes(&path) {
+                Ok(content) => content,
+                // One that would be fetched has none at first.
+                Err(_) if is_fetched(provider) || is_of_geodata(provider, "path") => continue,
+                Err(e) => {
+                    notes.left_out(&at, format!("`{}`: {e}", path.escape_debug()));
+                    continue;
                 }
+            };
+            let inside = At {
+                source: path.as_str().into(),
+                ..At::default()
+            };
+            match read(provider, content, &inside) {
+                Ok(payload) => put(provider, payload),
+                Err(e) => notes.left_out(&inside, e),
             }
         }
     }
@@ -66,12 +66,20 @@ fn put(provider: &mut Node, payload: Node) {
     provider.set("payload", payload);
 }
 
-/// The lists of mihomo's binary form are no text.
-fn rules(provider: &Node, content: &str, at: &At) -> Option<Node> {
-    (text_of(provider, "format") != Some("mrs")).then(|| lines(content, at))
+fn rules(provider: &Node, content: Vec<u8>, at: &At) -> Result<Node, String> {
+    if text_of(provider, "format") != Some("mrs") {
+        return beside::text_of(content).map(|text| lines(&text, at));
+    }
+    let behavior = text_of(provider, "behavior").unwrap_or_default();
+    let lines = mrs::lines(&content, behavior).map_err(|e| e.to_string())?;
+    let lines = lines.into_iter().map(|line| Node::text(line, at));
+    Ok(Node::new(Value::List(lines.collect()), at))
 }
 
-fn proxies(_: &Node, content: &str, at: &At) -> Option<Node> {
-    let mut tree = text::read(content, &at.source).ok()?;
-    tree.take("proxies").filter(|list| !list.items().is_empty())
+fn proxies(_: &Node, content: Vec<u8>, at: &At) -> Result<Node, String> {
+    let text = beside::text_of(content)?;
+    let tree = text::read(&text, &at.source).ok();
+    let list = tree.and_then(|mut tree| tree.take("proxies"));
+    let list = list.filter(|list| !list.items().is_empty());
+    list.ok_or_else(|| "nothing in it can be read here".to_owned())
 }

@@ -9,6 +9,7 @@ mod dns;
 mod door;
 mod files;
 mod groups;
+mod mrs;
 mod provided;
 mod providers;
 pub(in crate::dialect) mod proxy;

@@ -19,17 +19,22 @@ impl<'f> Beside<'f> {
         Self { files, source }
     }
 
-    /// The text of a file in the folder of the config, or else in that where this program runs.
-    pub(in crate::dialect) fn text(&self, path: &str) -> Result<String, String> {
+    /// What is in a file in the folder of the config, or else in that where this program runs.
+    pub(in crate::dialect) fn bytes(&self, path: &str) -> Result<Vec<u8>, String> {
         let folder = Path::new(self.source).parent();
         let beside = folder.map(|folder| (self.files)(&folder.join(path)));
         match beside {
-            Some(Ok(text)) => Ok(text),
+            Some(Ok(bytes)) => Ok(bytes),
             // What is wrong with that one is what there is to say.
             Some(Err(e)) => (self.files)(Path::new(path)).map_err(|_| e),
             None => (self.files)(Path::new(path)),
         }
     }
+}
+
+/// What a file holds, as a text.
+pub(in crate::dialect) fn text_of(bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes).map_err(|_| "this is not UTF-8 text".to_owned())
 }
 
 /// The lines of a list: of a plain text, or of the only list in a YAML file. These may be longer than a config, so no tree is made

@@ -50,7 +50,7 @@ pub enum Form {
 }
 
 /// How files that a text names are read.
-pub type Files<'a> = &'a dyn Fn(&Path) -> Result<String, String>;
+pub type Files<'a> = &'a dyn Fn(&Path) -> Result<Vec<u8>, String>;
 
 /// What a text means.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use crate::transport::ClientCarrier;
 
 const ID: &str = "b831381d-6324-4d53-ad4f-8cda48b30811";
 
-fn no_files(_: &Path) -> Result<String, String> {
+fn no_files(_: &Path) -> Result<Vec<u8>, String> {
     Err("no files here".to_owned())
 }
 

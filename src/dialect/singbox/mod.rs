@@ -11,6 +11,7 @@ mod inbound;
 mod outbound;
 mod route;
 mod sniff;
+mod srs;
 mod tls;
 mod transport;
 mod write;

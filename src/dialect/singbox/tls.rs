@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::dialect::clients::beside::text_of;
 use crate::dialect::clients::nodes::{self, NO_ECH, NO_REALITY};
 use crate::dialect::form::Files;
 use crate::dialect::tree::keys::Keys;
@@ -99,7 +100,7 @@ fn authorities(tls: &Keys, settings: &mut ClientSettings, files: Files<'_>) {
         texts.push(("certificate", lines.join("\n")));
     }
     if let Some(path) = tls.text("certificate_path") {
-        match files(Path::new(path)) {
+        match files(Path::new(path)).and_then(text_of) {
             Ok(text) => texts.push(("certificate_path", text)),
             Err(e) => tls.error(
                 "certificate_path",

@@ -186,6 +186,35 @@ pub fn sing_box_config(data: &[u8]) {
     converted(Some(crate::dialect::form::Form::SingBox), data);
 }
 
+/// Binary lists of sing-box and mihomo, packed and as what is packed in them.
+pub fn rule_lists(data: &[u8]) {
+    use crate::dialect::form::{Form, read_as};
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+
+    let sing_box = r#"{"outbounds": [{"type": "trojan", "tag": "a", "server": "a.example", "server_port": 1, "password": "p"}],
+        "route": {"final": "a", "rule_set": [{"type": "local", "tag": "s", "format": "binary", "path": "s"}],
+            "rules": [{"rule_set": "s", "outbound": "a"}]}}"#;
+    let inside = miniz_oxide::deflate::compress_to_vec_zlib(data, 1);
+    let packed = [b"SRS\x03", &inside[..]].concat();
+    let read = |form, text: &str, content: &[u8]| {
+        let read = read_as(form, text, "fuzz", &|_| Ok(content.to_vec()));
+        assert!(read.is_ok(), "the file itself is good");
+    };
+    read(Form::SingBox, sing_box, data);
+    read(Form::SingBox, sing_box, &packed);
+    for (behavior, mark) in [("domain", 0), ("ipcidr", 1)] {
+        let clash = format!(
+            "proxies: [{{name: a, type: trojan, server: a.example, port: 1, password: p}}]\nrules: ['RULE-SET,s,a', 'MATCH,a']\n\
+            rule-providers: {{s: {{type: file, format: mrs, behavior: {behavior}, path: s}}}}"
+        );
+        let head = [b"MRS\x01", &[mark][..], &[0; 16]].concat();
+        let inside = [&head[..], data].concat();
+        read(Form::Clash, &clash, data);
+        let packed = compress_to_vec(&inside[..], CompressionLevel::Uncompressed);
+        read(Form::Clash, &clash, &packed);
+    }
+}
+
 /// What may come from a subscription, in whatever form.
 pub fn subscription(data: &[u8]) {
     converted(None, data);

@@ -18,7 +18,7 @@ const PROXIES: &str = "proxies:\n- {name: hk, type: trojan, server: a.example, p
     - {name: jp, type: vless, server: c.example, port: 443, tls: true, uuid: b831381d-6324-4d53-ad4f-8cda48b30811}\n\
     - {name: hy, type: hysteria2, server: d.example, port: 443, password: p}\n";
 
-fn no_files(_: &Path) -> Result<String, String> {
+fn no_files(_: &Path) -> Result<Vec<u8>, String> {
     Err("no files here".to_owned())
 }
 

@@ -356,7 +356,7 @@ fn what_goes_straight_there_by_what_the_file_says_does() {
 }
 
 /// Files beside a config in `/etc/a`, and nothing else.
-fn beside(path: &Path) -> Result<String, String> {
+fn beside(path: &Path) -> Result<Vec<u8>, String> {
     let path: std::path::PathBuf = path.components().collect();
     let text = match path.to_str().unwrap() {
         "/etc/a/lists/names.yaml" => "payload:\n- '+.a.test'\n- b.test # b\n",
@@ -370,7 +370,7 @@ fn beside(path: &Path) -> Result<String, String> {
         "/etc/a/names.json" => r#"{"version": 3, "rules": [{"domain_suffix": "a.test"}]}"#,
         _ => return Err("No such file or directory".to_owned()),
     };
-    Ok(text.to_owned())
+    Ok(text.into())
 }
 
 #[test]
