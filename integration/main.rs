@@ -95,6 +95,7 @@ mod scenario_final_rules;
 mod scenario_flood;
 mod scenario_forms;
 mod scenario_forms_dns;
+mod scenario_forms_fetched;
 mod scenario_forms_lists;
 mod scenario_forwarded;
 mod scenario_fragment;

@@ -248,7 +248,10 @@ async fn what_would_go_another_way_does_not_run() {
             &["-c", "empty"],
             "this is a config of Shadowsocks, and there is no server in it",
         ),
-        (&["-c", "providers"], "`mobula run -c URL` with its `url`"),
+        (
+            &["-c", "providers"],
+            "proxy-providers.a.url: https://a.example/…: ",
+        ),
         (
             &["-c", &writes],
             "log.access: what was fetched may name no file, folder or socket",

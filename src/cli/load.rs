@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::example::free_ports;
-use super::given::{Source, certificates_of_this_machine, files, of_this_machine};
+use super::given::{Source, certificates_of_this_machine, of_this_machine, outside};
 use super::stands_in_for_xray;
 use crate::config::{Config, Inbound, Listen, LogFormat, LogTarget, Outbound, exposure};
 use crate::dialect::form::{self, Form};
@@ -191,7 +191,7 @@ fn of_form(form: Form, text: &str, taken: &Taken, options: Options) -> Meant {
     {
         return failed(vec![message]);
     }
-    let read = match form::read_as(form, text, name, files(taken.is_remote)) {
+    let read = match form::read_as(form, text, name, outside(taken.is_remote)) {
         Ok(read) => read.with_inbounds(ports()),
         Err(errors) => return failed(errors),
     };

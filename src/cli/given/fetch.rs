@@ -6,8 +6,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderValue, LOCATION, USER_AGENT};
-use http::{Request, Response, StatusCode};
+use futures_util::future::join_all;
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, LOCATION, USER_AGENT,
+};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -17,6 +20,7 @@ use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 use super::LONGEST;
+use crate::dialect::form::Page;
 use crate::dns::Lookup;
 use crate::http::client::reason;
 use crate::http::gzip::{self, gunzip};
@@ -27,6 +31,12 @@ use crate::transport::tls::{ClientSettings, Outbound};
 
 /// For all of it.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// For each of the pages that a text names, which are fetched together.
+const PAGE_LIMIT: Duration = Duration::from_secs(15);
+
+/// More than a config names.
+const MOST_PAGES: usize = 64;
 
 const MOST_REDIRECTS: usize = 5;
 
@@ -46,29 +56,62 @@ pub(super) fn shown(url: &str) -> String {
     format!("{}{}/…", &url[..end], host.escape_debug())
 }
 
-/// Fetches what stands there. It is a thread's own work, so that it may be called from anywhere.
+/// Fetches what stands there.
 pub(super) fn fetch(url: &str) -> Result<Vec<u8>, String> {
-    let url = url.to_owned();
-    let name = shown(&url);
-    let fetching = thread::spawn(move || {
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|e| format!("cannot start: {e}"))?;
-        let fetched = runtime.block_on(async { timeout(LIMIT, follow(&url)).await });
-        // A look-up of a name that hangs is not waited for.
-        runtime.shutdown_background();
-        fetched.unwrap_or_else(|_| Err(format!("no answer within {} s", LIMIT.as_secs())))
-    });
-    let fetched = fetching
-        .join()
-        .unwrap_or_else(|_| Err("it was given up".to_owned()));
-    fetched.map_err(|e| format!("{name}: {e}"))
+    let page = Page {
+        url: url.to_owned(),
+        headers: Vec::new(),
+    };
+    let fetched = aside(async move { within(LIMIT, &page).await });
+    fetched.unwrap_or_else(Err)
 }
 
-async fn follow(url: &str) -> Result<Vec<u8>, String> {
-    let mut url = parsed(url)?;
+/// Fetches what stands at each place, all at once. Of a text that came from the web nothing is fetched that could be of the
+/// network here.
+pub(super) fn fetch_all(pages: Vec<Page>, is_remote: bool) -> Vec<Result<Vec<u8>, String>> {
+    let one = move |(n, page): (usize, Page)| async move {
+        let is_safe = page.url.to_ascii_lowercase().starts_with("https://");
+        if is_remote && !is_safe {
+            return Err("what was fetched names no other page but by `https`".to_owned());
+        }
+        match n < MOST_PAGES {
+            true => within(PAGE_LIMIT, &page).await,
+            false => Err(format!("no more than {MOST_PAGES} are fetched")),
+        }
+    };
+    let len = pages.len();
+    let all = join_all(pages.into_iter().enumerate().map(one));
+    aside(all).unwrap_or_else(|e| vec![Err(e); len])
+}
+
+/// Runs what waits for others by a thread of its own, so that it may be called from anywhere.
+fn aside<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
+    let working = thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| format!("cannot start: {e}"))?;
+        let done = runtime.block_on(work);
+        // A look-up of a name that hangs is not waited for.
+        runtime.shutdown_background();
+        Ok(done)
+    });
+    working
+        .join()
+        .unwrap_or_else(|_| Err("it was given up".to_owned()))
+}
+
+async fn within(limit: Duration, page: &Page) -> Result<Vec<u8>, String> {
+    let fetched = timeout(limit, follow(page)).await;
+    let late = |_| Err(format!("no answer within {} s", limit.as_secs()));
+    let fetched = fetched.unwrap_or_else(late);
+    fetched.map_err(|e| format!("{}: {e}", shown(&page.url)))
+}
+
+async fn follow(page: &Page) -> Result<Vec<u8>, String> {
+    let mut own = headers(page)?;
+    let mut url = parsed(&page.url)?;
     let mut credentials = basic(&url);
     for _ in 0..=MOST_REDIRECTS {
-        let response = ask(&url, credentials.as_ref()).await?;
+        let response = ask(&url, &own, credentials.as_ref()).await?;
         let status = response.status();
         if status.is_success() {
             return body(response).await;
@@ -95,6 +138,10 @@ async fn follow(url: &str) -> Result<Vec<u8>, String> {
         // Whoever else it leads to is not told.
         let is_same = next.to() == url.to() && next.is_https() == url.is_https();
         credentials = basic(&next).or(credentials.filter(|_| is_same));
+        if !is_same {
+            let agent = own.remove(USER_AGENT);
+            own = agent.map(|agent| (USER_AGENT, agent)).into_iter().collect();
+        }
         url = next;
     }
     Err(format!(
@@ -138,7 +185,27 @@ fn basic(url: &Url) -> Option<HeaderValue> {
     Some(value)
 }
 
-async fn ask(url: &Url, credentials: Option<&HeaderValue>) -> Result<Response<Incoming>, String> {
+/// What a page's own request says.
+fn headers(page: &Page) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &page.headers {
+        let name = HeaderName::try_from(name).map_err(|_| wrong(name))?;
+        let mut value = HeaderValue::try_from(value).map_err(|_| wrong(name.as_str()))?;
+        value.set_sensitive(true);
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+fn wrong(name: &str) -> String {
+    format!("`{}` is no header that could be sent", name.escape_debug())
+}
+
+async fn ask(
+    url: &Url,
+    own: &HeaderMap,
+    credentials: Option<&HeaderValue>,
+) -> Result<Response<Incoming>, String> {
     let sockopt = tcp::SockOpt::default();
     let stream = tcp::connect(url.to(), &Lookup::System, &sockopt).await;
     let mut link = Link::Tcp(stream.map_err(|e| e.to_string())?);
@@ -164,6 +231,12 @@ async fn ask(url: &Url, credentials: Option<&HeaderValue>) -> Result<Response<In
     let agent = concat!("mobula/", env!("CARGO_PKG_VERSION"));
     headers.insert(USER_AGENT, HeaderValue::from_static(agent));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    for name in own.keys() {
+        headers.remove(name);
+    }
+    for (name, value) in own {
+        headers.append(name, value.clone());
+    }
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     sender.send_request(request).await.map_err(|e| reason(&e))
 }

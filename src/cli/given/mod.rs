@@ -13,7 +13,7 @@ use crate::dialect::form::{self, Form};
 use crate::dialect::v2ray::json::Text;
 use crate::report::Message;
 
-use fetch::{fetch, is_url, shown};
+use fetch::{fetch, fetch_all, is_url, shown};
 
 /// One place that a config comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,15 +117,22 @@ impl Given {
         {
             return Err(vec![message]);
         }
-        form::read_as(form, &text, &self.name, files(self.is_remote))
+        form::read_as(form, &text, &self.name, outside(self.is_remote))
     }
 }
 
-/// How files are read that a text names. What somebody else has written names none.
-pub(super) fn files(is_remote: bool) -> form::Files<'static> {
+/// How files and pages are read that a text names. What somebody else has written names no file, and nothing that could be in
+/// this network.
+pub(super) fn outside(is_remote: bool) -> form::Outside<'static> {
     match is_remote {
-        true => &|_| Err("what was fetched may name no file of this machine".to_owned()),
-        false => &bytes_of_file,
+        true => form::Outside {
+            file: &|_| Err("what was fetched may name no file of this machine".to_owned()),
+            web: &|pages| fetch_all(pages, true),
+        },
+        false => form::Outside {
+            file: &bytes_of_file,
+            web: &|pages| fetch_all(pages, false),
+        },
     }
 }
 

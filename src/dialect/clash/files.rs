@@ -1,44 +1,69 @@
-//! Files that providers name: what they say is put where the config itself would have it.
+//! What providers name, files and places on the web: what is there is put where the config itself would have it.
 
 use super::mrs;
 use crate::dialect::clients::beside::{self, Beside, lines};
 use crate::dialect::clients::sets::is_of_geodata;
+use crate::dialect::form::{self, Form, Outside, Page, Target};
 use crate::dialect::tree::keys::Notes;
 use crate::dialect::tree::{At, Node, Value, text};
 
-/// Gives the providers of a file what is in their files.
+/// What a provider gives.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Rules,
+    Proxies,
+}
+
+/// Panels give who says so proxies in this form.
+const AGENT: &str = concat!("clash.meta mobula/", env!("CARGO_PKG_VERSION"));
+
+/// Gives the providers of a file what they name.
 pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
-    for (section, read) in [
-        (
-            "rule-providers",
-            rules as fn(&Node, Vec<u8>, &At) -> Result<Node, String>,
-        ),
-        ("proxy-providers", proxies),
-    ] {
-        let Some(Value::Map(all)) = root.get_mut(section).map(|node| &mut node.value) else {
-            continue;
-        };
-        for (_, provider) in all {
-            let Some((path, at)) = file_of(provider) else {
-                continue;
-            };
-            let content = match beside.bytes(&path) {
-                Ok(content) => content,
-                // One that would be fetched has none at first.
-                Err(_) if is_fetched(provider) || is_of_geodata(provider, "path") => continue,
-                Err(e) => {
-                    notes.left_out(&at, format!("`{}`: {e}", path.escape_debug()));
-                    continue;
-                }
-            };
-            let inside = At {
-                source: path.as_str().into(),
-                ..At::default()
-            };
-            match read(provider, content, &inside) {
-                Ok(payload) => put(provider, payload),
-                Err(e) => notes.left_out(&inside, e),
+    let mut wanted = Vec::new();
+    each(root, |kind, n, provider| {
+        let file = file_of(provider).map(|(path, at)| (beside.bytes(&path), path, at));
+        match file {
+            Some((Ok(content), path, _)) => fill(kind, provider, content, path.as_str(), notes),
+            // One that is fetched may have none yet.
+            _ if is_fetched(provider) => {
+                let page = page_of(kind, provider, notes);
+                wanted.extend(page.map(|page| (kind, n, page)));
             }
+            Some((Err(e), path, at)) if !is_of_geodata(provider, "path") => {
+                notes.left_out(&at, format!("`{}`: {e}", path.escape_debug()));
+            }
+            _ => {}
+        }
+    });
+    let pages = wanted.iter().map(|(.., page)| page.clone()).collect();
+    let mut found = beside.pages(pages).into_iter();
+    let mut wanted = wanted.into_iter().peekable();
+    each(root, |kind, n, provider| {
+        let is_this = |(of, at, _): &(Kind, usize, Page)| (*of, *at) == (kind, n);
+        if wanted.next_if(is_this).is_none() {
+            return;
+        }
+        let at = provider.get("url").map_or(&provider.at, |url| &url.at);
+        match found.next() {
+            Some(Ok(content)) => {
+                let source = at.source.to_string();
+                fill(kind, provider, content, &source, notes);
+            }
+            Some(Err(e)) => notes.left_out(&at.clone(), e),
+            None => {}
+        }
+    });
+}
+
+/// Calls `visit` with each provider, and which of its kind it is.
+fn each(root: &mut Node, mut visit: impl FnMut(Kind, usize, &mut Node)) {
+    for (section, kind) in [
+        ("rule-providers", Kind::Rules),
+        ("proxy-providers", Kind::Proxies),
+    ] {
+        if let Some(Value::Map(all)) = root.get_mut(section).map(|node| &mut node.value) {
+            let all = all.iter_mut().enumerate();
+            all.for_each(|(n, (_, provider))| visit(kind, n, provider));
         }
     }
 }
@@ -54,16 +79,60 @@ fn is_fetched(provider: &Node) -> bool {
 /// The file of a provider, which of one that is fetched was written when it was fetched last.
 fn file_of(provider: &Node) -> Option<(String, At)> {
     let is_named = matches!(text_of(provider, "type"), Some("file" | "http"));
-    let is_known = is_fetched(provider) && is_of_geodata(provider, "url");
     let path = provider.get("path")?;
     let text = path.as_text()?.to_owned();
-    (is_named && !is_known).then(|| (text, path.at.clone()))
+    (is_named && !is_known(provider)).then(|| (text, path.at.clone()))
 }
 
-fn put(provider: &mut Node, payload: Node) {
-    let at = provider.at.clone();
-    provider.set("type", Node::text("inline", &at));
-    provider.set("payload", payload);
+/// Whether the same comes from geodata.
+fn is_known(provider: &Node) -> bool {
+    is_fetched(provider) && is_of_geodata(provider, "url")
+}
+
+/// Where a provider is fetched from; not through another proxy, which is told.
+fn page_of(kind: Kind, provider: &Node, notes: &Notes) -> Option<Page> {
+    if kind == Kind::Rules && is_known(provider) {
+        return None;
+    }
+    let through = provider.get("proxy");
+    let through = through.filter(|node| !matches!(node.as_text(), Some("" | "DIRECT")));
+    if let Some(through) = through {
+        let text = "it is not fetched through a proxy: put it into a file at its `path`, or say `proxy: DIRECT`";
+        notes.left_out(&through.at, text);
+        return None;
+    }
+    let mut headers = vec![("User-Agent".to_owned(), AGENT.to_owned())];
+    for (name, values) in provider
+        .get("header")
+        .map(Node::entries)
+        .unwrap_or_default()
+    {
+        headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        let values = values.items().iter().filter_map(Node::as_text);
+        headers.extend(values.map(|value| (name.clone(), value.to_owned())));
+    }
+    let url = text_of(provider, "url")?.to_owned();
+    Some(Page { url, headers })
+}
+
+/// Reads what a provider names.
+fn fill(kind: Kind, provider: &mut Node, content: Vec<u8>, source: &str, notes: &Notes) {
+    let at = At {
+        source: source.into(),
+        ..At::default()
+    };
+    let read = match kind {
+        Kind::Rules => rules(provider, content, &at),
+        Kind::Proxies => proxies(content, &at),
+    };
+    match read {
+        Ok(payload) => {
+            let at = provider.at.clone();
+            provider.set("type", Node::text("inline", &at));
+            provider.set("payload", payload);
+        }
+        Err(e) => notes.left_out(&at, e),
+    }
 }
 
 fn rules(provider: &Node, content: Vec<u8>, at: &At) -> Result<Node, String> {
@@ -76,10 +145,28 @@ fn rules(provider: &Node, content: Vec<u8>, at: &At) -> Result<Node, String> {
     Ok(Node::new(Value::List(lines.collect()), at))
 }
 
-fn proxies(_: &Node, content: Vec<u8>, at: &At) -> Result<Node, String> {
+/// Proxies in Clash's own form, or links to such.
+fn proxies(content: Vec<u8>, at: &At) -> Result<Node, String> {
     let text = beside::text_of(content)?;
+    let (form, inner) = form::recognise(&text);
+    let text = match form {
+        Form::Links => {
+            let read = form::read_as(form, &inner, &at.source, Outside::NOTHING);
+            let read = read.map_err(|messages| first(messages.iter()))?;
+            let written = form::write(&read, &inner, Target::Clash);
+            written.map_err(|lines| first(lines.iter()))?.text
+        }
+        _ => text,
+    };
     let tree = text::read(&text, &at.source).ok();
     let list = tree.and_then(|mut tree| tree.take("proxies"));
     let list = list.filter(|list| !list.items().is_empty());
     list.ok_or_else(|| "nothing in it can be read here".to_owned())
+}
+
+fn first<T: ToString>(mut lines: impl Iterator<Item = T>) -> String {
+    lines
+        .next()
+        .map(|line| line.to_string())
+        .unwrap_or_default()
 }

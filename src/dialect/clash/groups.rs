@@ -168,7 +168,7 @@ fn members<'n>(
         match proxies.iter().any(|proxy| proxy.provider == Some(name)) {
             true => used.push(name),
             false => {
-                let text = "nothing is fetched for it, the proxies of this file alone are members";
+                let text = "there are no proxies of it, the others alone are members";
                 keys.left_out("use", text);
             }
         }

@@ -1,8 +1,8 @@
 //! Clash's and mihomo's YAML, as far as it is about the ways into and out of this process: ports, `listeners` of SOCKS and HTTP,
 //! `proxies`, and `rules` that say which of them carries what.
 //!
-//! What a provider says stands in the file, or is not read: nothing is fetched. Groups are balancers, those that somebody
-//! chooses in are their first choice. What is lost is told item by item.
+//! What a provider names is read once, and then stands in the file. Groups are balancers, those that somebody chooses in are
+//! their first choice. What is lost is told item by item.
 
 mod conditions;
 mod dns;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use super::clients::beside::Beside;
 use super::clients::nodes::{Parts, Whole};
-use super::form::Files;
+use super::form::Outside;
 use super::tree::keys::{Keys, Notes};
 use super::tree::text;
 use crate::config::LogLevel;
@@ -39,11 +39,11 @@ pub(super) use write::write;
 pub(super) fn read(
     text: &str,
     source: &Arc<str>,
-    files: Files<'_>,
+    outside: Outside<'_>,
     notes: &Notes,
 ) -> Result<Whole, Box<Message>> {
     let mut root = text::read(text, source)?.or_list_of("proxies");
-    files::take_in(&mut root, &Beside::new(files, source), notes);
+    files::take_in(&mut root, &Beside::new(outside, source), notes);
     provided::settle(&mut root, notes);
     let Some(keys) = Keys::of(&root, notes) else {
         return Ok(Whole::default());

@@ -1,4 +1,4 @@
-//! `proxy-providers`: proxies that groups have by the provider's name. What stands in files is in its place by now.
+//! `proxy-providers`: proxies that groups have by the provider's name. What they name is in its place by now.
 
 use crate::dialect::tree::Node;
 use crate::dialect::tree::keys::Keys;
@@ -22,8 +22,11 @@ pub(super) fn read<'n>(root: &Keys<'n>) -> Vec<Provider<'n>> {
             continue;
         }
         if proxies.is_empty() {
-            let text = "nothing is fetched for it: `mobula run -c URL` with its `url` runs what stands there, `mobula convert URL` writes a config of it";
-            root.notes().left_out(&node.at, text);
+            // Why nothing was found elsewhere has been told.
+            if keys.word("type").as_deref() == Some("inline") {
+                root.notes()
+                    .left_out(&node.at, "there are no proxies in it");
+            }
             continue;
         }
         keys.silent(&[
@@ -32,6 +35,7 @@ pub(super) fn read<'n>(root: &Keys<'n>) -> Vec<Provider<'n>> {
             "path",
             "interval",
             "health-check",
+            // Of one that is fetched they have been heard.
             "proxy",
             "header",
             "size-limit",

@@ -4,30 +4,38 @@ use std::path::Path;
 
 use serde_json::Deserializer;
 
-use crate::dialect::form::Files;
+use crate::dialect::form::{Outside, Page};
 use crate::dialect::tree::{At, Node, Value, text};
 
 /// Where a config looks for the files it names.
 pub(in crate::dialect) struct Beside<'f> {
-    files: Files<'f>,
+    outside: Outside<'f>,
     /// What the config is called.
     source: &'f str,
 }
 
 impl<'f> Beside<'f> {
-    pub(in crate::dialect) fn new(files: Files<'f>, source: &'f str) -> Self {
-        Self { files, source }
+    pub(in crate::dialect) fn new(outside: Outside<'f>, source: &'f str) -> Self {
+        Self { outside, source }
     }
 
     /// What is in a file in the folder of the config, or else in that where this program runs.
     pub(in crate::dialect) fn bytes(&self, path: &str) -> Result<Vec<u8>, String> {
         let folder = Path::new(self.source).parent();
-        let beside = folder.map(|folder| (self.files)(&folder.join(path)));
+        let beside = folder.map(|folder| (self.outside.file)(&folder.join(path)));
         match beside {
             Some(Ok(bytes)) => Ok(bytes),
             // What is wrong with that one is what there is to say.
-            Some(Err(e)) => (self.files)(Path::new(path)).map_err(|_| e),
-            None => (self.files)(Path::new(path)),
+            Some(Err(e)) => (self.outside.file)(Path::new(path)).map_err(|_| e),
+            None => (self.outside.file)(Path::new(path)),
+        }
+    }
+
+    /// What stands at each of these places on the web.
+    pub(in crate::dialect) fn pages(&self, pages: Vec<Page>) -> Vec<Result<Vec<u8>, String>> {
+        match pages.is_empty() {
+            true => Vec::new(),
+            false => (self.outside.web)(pages),
         }
     }
 }

@@ -49,8 +49,34 @@ pub enum Form {
     Gost,
 }
 
-/// How files that a text names are read.
-pub type Files<'a> = &'a dyn Fn(&Path) -> Result<Vec<u8>, String>;
+/// What a text names beside itself, and how it is read.
+#[derive(Clone, Copy)]
+pub struct Outside<'a> {
+    /// A file.
+    pub file: &'a dyn Fn(&Path) -> Result<Vec<u8>, String>,
+    /// What stands on the web: each of these, all at once.
+    pub web: &'a dyn Fn(Vec<Page>) -> Vec<Result<Vec<u8>, String>>,
+}
+
+/// What is asked for on the web.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Where it stands.
+    pub url: String,
+    /// What the request says besides.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Outside<'static> {
+    /// Nothing is read.
+    pub const NOTHING: Self = Self {
+        file: &|_| Err("no file is read for it".to_owned()),
+        web: &|pages| {
+            let none = |_| Err("nothing is fetched for it".to_owned());
+            pages.iter().map(none).collect()
+        },
+    };
+}
 
 /// What a text means.
 #[derive(Debug)]
@@ -79,9 +105,9 @@ pub struct Read {
 /// # Errors
 ///
 /// When nothing in it can be understood: all that is wrong.
-pub fn read(text: &str, name: &str, files: Files<'_>) -> Result<Read, Vec<Message>> {
+pub fn read(text: &str, name: &str, outside: Outside<'_>) -> Result<Read, Vec<Message>> {
     let (form, inner) = recognise(text);
-    read_as(form, &inner, name, files)
+    read_as(form, &inner, name, outside)
 }
 
 /// As [`read`], of a text whose form is known.
@@ -89,16 +115,21 @@ pub fn read(text: &str, name: &str, files: Files<'_>) -> Result<Read, Vec<Messag
 /// # Errors
 ///
 /// As [`read`].
-pub fn read_as(form: Form, text: &str, name: &str, files: Files<'_>) -> Result<Read, Vec<Message>> {
+pub fn read_as(
+    form: Form,
+    text: &str,
+    name: &str,
+    outside: Outside<'_>,
+) -> Result<Read, Vec<Message>> {
     let source: Arc<str> = name.into();
     let notes = Notes::default();
     let whole = match form {
         Form::V2ray => return of_v2ray(text, name),
         Form::V2rayList => return of_list(text, name),
         Form::Gost => return of_gost(text, name),
-        Form::SingBox => singbox::read(text, &source, files, &notes),
-        Form::Clash => clash::read(text, &source, files, &notes),
-        Form::Shadowsocks => singbox::read_shadowsocks(text, &source, files, &notes),
+        Form::SingBox => singbox::read(text, &source, outside, &notes),
+        Form::Clash => clash::read(text, &source, outside, &notes),
+        Form::Shadowsocks => singbox::read_shadowsocks(text, &source, outside, &notes),
         Form::Links => Ok(of_links(text, name, &notes)),
     };
     let Whole {

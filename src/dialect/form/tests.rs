@@ -14,12 +14,8 @@ use crate::transport::ClientCarrier;
 
 const ID: &str = "b831381d-6324-4d53-ad4f-8cda48b30811";
 
-fn no_files(_: &Path) -> Result<Vec<u8>, String> {
-    Err("no files here".to_owned())
-}
-
 fn read_text(text: &str) -> Read {
-    let read = read(text, "x", &no_files);
+    let read = read(text, "x", Outside::NOTHING);
     read.unwrap_or_else(|e| panic!("{e:#?}\n{text}"))
 }
 
@@ -398,7 +394,7 @@ fn mistakes_name_their_place_and_what_is_expected() {
             "x: this is a list of links, and there is no server in it that could be used",
         ),
     ] {
-        let lines: Vec<String> = match read(text, "x", &no_files) {
+        let lines: Vec<String> = match read(text, "x", Outside::NOTHING) {
             Ok(read) => panic!("{text}: {read:?}"),
             Err(messages) => messages.iter().map(ToString::to_string).collect(),
         };

@@ -1,53 +1,108 @@
-//! Lists of rules in files of their own, which are put where the config itself would have them.
+//! Lists of rules in files of their own and on the web, which are put where the config itself would have them.
 
 use super::srs;
 use crate::dialect::clients::beside::{Beside, text_of};
 use crate::dialect::clients::sets::is_of_geodata;
+use crate::dialect::form::Page;
 use crate::dialect::tree::keys::Notes;
 use crate::dialect::tree::{At, Node, Value, text};
 
-/// Gives the lists of a config what is in their files.
+/// Gives the lists of a config what they name.
 pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
+    let straight = straight(root);
     let sets = root
         .get_mut("route")
         .and_then(|route| route.get_mut("rule_set"));
     let Some(Value::List(sets)) = sets.map(|node| &mut node.value) else {
         return;
     };
-    for set in sets {
-        let Some((path, at, is_binary)) = file_of(set) else {
+    for set in sets.iter_mut() {
+        let Some((path, at)) = named(set, "local", "path") else {
             continue;
         };
-        let inside = At {
-            source: path.as_str().into(),
-            ..At::default()
-        };
-        let read = |content: Vec<u8>| match is_binary {
-            true => srs::rules(&content, &inside).map_err(|e| e.to_string()),
-            false => text_of(content).and_then(|text| rules(&text, &path)),
-        };
-        match beside.bytes(&path).and_then(read) {
-            Ok(rules) => {
-                set.set("type", Node::text("inline", &at));
-                set.set("rules", rules);
-            }
+        match beside.bytes(&path) {
+            Ok(content) => fill(set, &content, &path, &at, notes),
             // The same list comes from elsewhere.
             Err(_) if is_of_geodata(set, "path") => {}
             Err(e) => notes.left_out(&at, format_args!("`{}`: {e}", path.escape_debug())),
         }
     }
+    let wanted = sets.iter_mut().filter_map(|set| {
+        let (url, at) = named(set, "remote", "url")?;
+        if is_of_geodata(set, "url") {
+            return None;
+        }
+        let detour = set.get("download_detour").and_then(Node::as_text);
+        if !detour.is_some_and(|tag| straight.iter().any(|name| name == tag)) {
+            let text = "it is not fetched through a proxy: say `download_detour` of an outbound that is `direct`, or put it into a file";
+            notes.left_out(&at, text);
+            return None;
+        }
+        Some((set, url, at))
+    });
+    let wanted: Vec<(&mut Node, String, At)> = wanted.collect();
+    let page = |url: &String| Page {
+        url: url.clone(),
+        headers: Vec::new(),
+    };
+    let pages = wanted.iter().map(|(_, url, _)| page(url)).collect();
+    for (found, (set, url, at)) in beside.pages(pages).into_iter().zip(wanted) {
+        match found {
+            Ok(content) => {
+                let url = url.split(['?', '#']).next().unwrap_or_default();
+                fill(set, &content, url, &at, notes);
+            }
+            Err(e) => notes.left_out(&at, e),
+        }
+    }
 }
 
-/// The file of a list, where the path stands, and whether what is in it is no text.
-fn file_of(set: &Node) -> Option<(String, At, bool)> {
-    let text = |key: &str| set.get(key).and_then(Node::as_text);
-    let path = set.get("path")?;
-    let name = path.as_text()?;
-    let is_binary = match text("format") {
+/// The outbounds that lead straight to their targets.
+fn straight(root: &Node) -> Vec<String> {
+    let outbounds = root.get("outbounds").map(Node::items).unwrap_or_default();
+    let text = |node: &Node, key: &str| node.get(key)?.as_text().map(str::to_owned);
+    let direct = outbounds
+        .iter()
+        .filter(|one| text(one, "type").as_deref() == Some("direct"));
+    direct.filter_map(|one| text(one, "tag")).collect()
+}
+
+/// What `key` of a list of this type names, and where that stands.
+fn named(set: &Node, kind: &str, key: &str) -> Option<(String, At)> {
+    let is_this = set.get("type").and_then(Node::as_text) == Some(kind);
+    let place = set.get(key).filter(|_| is_this)?;
+    Some((place.as_text()?.to_owned(), place.at.clone()))
+}
+
+/// Reads what stands at `place`.
+fn fill(set: &mut Node, content: &[u8], place: &str, at: &At, notes: &Notes) {
+    let is_binary = match set.get("format").and_then(Node::as_text) {
         Some(format) => format == "binary",
-        None => name.ends_with(".srs"),
+        None => place.ends_with(".srs"),
     };
-    (text("type") == Some("local")).then(|| (name.to_owned(), path.at.clone(), is_binary))
+    let read = match is_binary {
+        true => srs::rules(content, at).map_err(|e| e.to_string()),
+        false => text_of(content.to_vec()).and_then(|text| rules(&text, place)),
+    };
+    match read {
+        Ok(rules) => {
+            set.set("type", Node::text("inline", at));
+            set.set("rules", rules);
+        }
+        Err(e) => notes.left_out(at, format_args!("`{}`: {e}", shown(place))),
+    }
+}
+
+/// Of a place on the web its host: the rest may be as good as a password.
+fn shown(place: &str) -> String {
+    match place.split_once("://") {
+        Some((scheme, rest)) => {
+            let host = rest.split('/').next().unwrap_or_default();
+            let host = host.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{}/…", host.escape_debug())
+        }
+        None => place.escape_debug().to_string(),
+    }
 }
 
 fn rules(content: &str, path: &str) -> Result<Node, String> {

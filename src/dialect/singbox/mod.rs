@@ -24,7 +24,7 @@ use super::clients::beside::Beside;
 use super::clients::groups::{Group, Groups, Kind, probe};
 use super::clients::nodes::{Parts, Whole};
 use super::clients::rules::Rules;
-use super::form::Files;
+use super::form::Outside;
 use super::tree::Node;
 use super::tree::keys::{Keys, Notes};
 use super::tree::text;
@@ -41,11 +41,11 @@ pub(super) use write::write;
 pub(super) fn read(
     text: &str,
     source: &Arc<str>,
-    files: Files<'_>,
+    outside: Outside<'_>,
     notes: &Notes,
 ) -> Result<Whole, Box<Message>> {
     let mut root = text::read_json(text, source)?.or_list_of("outbounds");
-    files::take_in(&mut root, &Beside::new(files, source), notes);
+    files::take_in(&mut root, &Beside::new(outside, source), notes);
     let Some(keys) = Keys::of(&root, notes) else {
         return Ok(Whole::default());
     };
@@ -67,7 +67,7 @@ pub(super) fn read(
         match node.get("type").and_then(Node::as_text) {
             Some("selector" | "urltest") => groups.extend(group(node, notes)),
             _ if hijack::is_of_dns(node) => {}
-            _ => parts.outbounds.extend(outbound::read(node, files, notes)),
+            _ => parts.outbounds.extend(outbound::read(node, outside, notes)),
         }
     }
     let names: HashSet<&str> = groups.iter().map(|one| one.name).collect();
@@ -97,7 +97,7 @@ pub(super) fn read(
 pub(super) fn read_shadowsocks(
     text: &str,
     source: &Arc<str>,
-    files: Files<'_>,
+    outside: Outside<'_>,
     notes: &Notes,
 ) -> Result<Whole, Box<Message>> {
     let mut root = text::read_json(text, source)?.or_list_of("servers");
@@ -129,7 +129,9 @@ pub(super) fn read_shadowsocks(
             server.set("tag", name);
         }
         server.set("type", Node::text("shadowsocks", &at));
-        parts.outbounds.extend(outbound::read(server, files, notes));
+        parts
+            .outbounds
+            .extend(outbound::read(server, outside, notes));
     }
     Ok(parts.into_whole(Rules::new(notes), notes))
 }

@@ -2,7 +2,7 @@
 
 use crate::config::Outbound;
 use crate::dialect::clients::nodes::{self, account, headers, id, one, packet_encoding, server};
-use crate::dialect::form::Files;
+use crate::dialect::form::Outside;
 use crate::dialect::tree::Node;
 use crate::dialect::tree::keys::{Keys, Notes};
 use crate::mux;
@@ -13,12 +13,12 @@ use crate::protocol::{
 use crate::transport::{ClientCarrier, ClientSettings};
 
 /// Reads an outbound; what is wrong with it, or that there is no such here, is told.
-pub(super) fn read(node: &Node, files: Files<'_>, notes: &Notes) -> Option<Outbound> {
+pub(super) fn read(node: &Node, outside: Outside<'_>, notes: &Notes) -> Option<Outbound> {
     let before = notes.errors();
     let keys = Keys::of(node, notes)?;
     let tag = keys.text("tag");
     let kind = keys.word("type").unwrap_or_default();
-    let Some((protocol, transport, mux)) = protocol(&keys, &kind, files) else {
+    let Some((protocol, transport, mux)) = protocol(&keys, &kind, outside) else {
         // Its other keys do not matter any more.
         return None;
     };
@@ -36,7 +36,7 @@ pub(super) fn read(node: &Node, files: Files<'_>, notes: &Notes) -> Option<Outbo
 
 type Made = (OutboundSettings, ClientSettings, Option<mux::Settings>);
 
-fn protocol(keys: &Keys, kind: &str, files: Files<'_>) -> Option<Made> {
+fn protocol(keys: &Keys, kind: &str, outside: Outside<'_>) -> Option<Made> {
     let plain = ClientSettings::default();
     Some(match kind {
         "direct" => {
@@ -55,7 +55,7 @@ fn protocol(keys: &Keys, kind: &str, files: Files<'_>) -> Option<Made> {
         "vmess" => {
             let to = server(keys, "server", "server_port");
             let account = nodes::vmess(keys, ["security", "alter_id", "authenticated_length"]);
-            let (transport, mux) = tunnel(keys, files)?;
+            let (transport, mux) = tunnel(keys, outside)?;
             keys.silent(&["global_padding"]);
             let servers = one(to?, account?);
             let settings = vmess::OutboundSettings { servers };
@@ -66,7 +66,7 @@ fn protocol(keys: &Keys, kind: &str, files: Files<'_>) -> Option<Made> {
             let id = id(keys);
             let text = "this flow is not built: remove it at both ends, TLS alone seals the connection as well";
             keys.refuse(&["flow"], text);
-            let (transport, mux) = tunnel(keys, files)?;
+            let (transport, mux) = tunnel(keys, outside)?;
             let account = vless::AccountSettings {
                 id: id?.into(),
                 ..vless::AccountSettings::default()
@@ -78,7 +78,7 @@ fn protocol(keys: &Keys, kind: &str, files: Files<'_>) -> Option<Made> {
         "trojan" => {
             let to = server(keys, "server", "server_port");
             let password = keys.required("password");
-            let (transport, mux) = tunnel(keys, files)?;
+            let (transport, mux) = tunnel(keys, outside)?;
             let account = trojan::AccountSettings {
                 password: password?.to_owned().into(),
                 ..trojan::AccountSettings::default()
@@ -136,7 +136,7 @@ fn protocol(keys: &Keys, kind: &str, files: Files<'_>) -> Option<Made> {
             }
             let accounts = account(keys).into_iter().collect();
             let transport = ClientSettings {
-                security: super::tls::read(keys, &ClientCarrier::Raw, files)?,
+                security: super::tls::read(keys, &ClientCarrier::Raw, outside)?,
                 ..plain
             };
             let settings = http::OutboundSettings {
@@ -159,9 +159,9 @@ fn protocol(keys: &Keys, kind: &str, files: Files<'_>) -> Option<Made> {
 }
 
 /// What belongs to the tunnel; `None` when it cannot be built, which has been said.
-fn tunnel(keys: &Keys, files: Files<'_>) -> Option<(ClientSettings, Option<mux::Settings>)> {
+fn tunnel(keys: &Keys, outside: Outside<'_>) -> Option<(ClientSettings, Option<mux::Settings>)> {
     let carrier = super::transport::read(keys)?;
-    let security = super::tls::read(keys, &carrier, files)?;
+    let security = super::tls::read(keys, &carrier, outside)?;
     no_multiplex(keys);
     no_network(keys);
     let transport = ClientSettings {

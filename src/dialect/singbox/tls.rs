@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::dialect::clients::beside::text_of;
 use crate::dialect::clients::nodes::{self, NO_ECH, NO_REALITY};
-use crate::dialect::form::Files;
+use crate::dialect::form::Outside;
 use crate::dialect::tree::keys::Keys;
 use crate::transport::ClientCarrier;
 use crate::transport::tls::{ClientSettings, Pem, Versions};
@@ -13,7 +13,7 @@ use crate::transport::tls::{ClientSettings, Pem, Versions};
 pub(super) fn read(
     keys: &Keys,
     carrier: &ClientCarrier,
-    files: Files<'_>,
+    outside: Outside<'_>,
 ) -> Option<Option<ClientSettings>> {
     let Some(tls) = keys.enabled("tls", "enabled") else {
         return Some(None);
@@ -24,7 +24,7 @@ pub(super) fn read(
         settings.server_name = nodes::host_of(&tls, "server_name", name);
     }
     settings.versions = versions(&tls);
-    authorities(&tls, &mut settings, files);
+    authorities(&tls, &mut settings, outside);
     tls.refuse(&["reality"], NO_REALITY);
     tls.refuse(&["ech"], NO_ECH);
     tls.refuse(
@@ -89,7 +89,7 @@ fn versions(tls: &Keys) -> Versions {
 }
 
 /// Certificates that are believed: those of the system are not, then.
-fn authorities(tls: &Keys, settings: &mut ClientSettings, files: Files<'_>) {
+fn authorities(tls: &Keys, settings: &mut ClientSettings, outside: Outside<'_>) {
     let lines: Vec<&str> = tls
         .list("certificate")
         .into_iter()
@@ -100,7 +100,7 @@ fn authorities(tls: &Keys, settings: &mut ClientSettings, files: Files<'_>) {
         texts.push(("certificate", lines.join("\n")));
     }
     if let Some(path) = tls.text("certificate_path") {
-        match files(Path::new(path)).and_then(text_of) {
+        match (outside.file)(Path::new(path)).and_then(text_of) {
             Ok(text) => texts.push(("certificate_path", text)),
             Err(e) => tls.error(
                 "certificate_path",

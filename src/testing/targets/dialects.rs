@@ -134,7 +134,7 @@ pub fn probe_payloads(data: &[u8]) {
 /// What is no config of V2Ray's: sing-box' JSON, Clash's YAML and subscriptions. What is understood is written in every form,
 /// and read again. Nothing is looked up, opened or fetched.
 fn converted(form: Option<crate::dialect::form::Form>, data: &[u8]) {
-    use crate::dialect::form::{Form, PORTS, Target, read_as, recognise, write};
+    use crate::dialect::form::{Form, Outside, PORTS, Target, read_as, recognise, write};
 
     let text = String::from_utf8_lossy(&data[..data.len().min(16 * 1024)]);
     let (known, inner) = recognise(&text);
@@ -143,8 +143,7 @@ fn converted(form: Option<crate::dialect::form::Form>, data: &[u8]) {
     if form == Form::Gost || form == Form::V2ray && text.contains("File") {
         return;
     }
-    let no_files = |_: &std::path::Path| Err("no files here".to_owned());
-    let Ok(read) = read_as(form, &inner, "fuzz", &no_files) else {
+    let Ok(read) = read_as(form, &inner, "fuzz", Outside::NOTHING) else {
         return;
     };
     let read = read.with_inbounds(PORTS);
@@ -166,7 +165,7 @@ fn converted(form: Option<crate::dialect::form::Form>, data: &[u8]) {
             Target::Links => Form::Links,
             Target::Gost => Form::Gost,
         };
-        let again = read_as(form, &written.text, "fuzz", &no_files);
+        let again = read_as(form, &written.text, "fuzz", Outside::NOTHING);
         // Where nothing leads to a server there may be nothing to know it by.
         if !leads {
             continue;
@@ -188,7 +187,7 @@ pub fn sing_box_config(data: &[u8]) {
 
 /// Binary lists of sing-box and mihomo, packed and as what is packed in them.
 pub fn rule_lists(data: &[u8]) {
-    use crate::dialect::form::{Form, read_as};
+    use crate::dialect::form::{Form, Outside, read_as};
     use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
     let sing_box = r#"{"outbounds": [{"type": "trojan", "tag": "a", "server": "a.example", "server_port": 1, "password": "p"}],
@@ -197,7 +196,11 @@ pub fn rule_lists(data: &[u8]) {
     let inside = miniz_oxide::deflate::compress_to_vec_zlib(data, 1);
     let packed = [b"SRS\x03", &inside[..]].concat();
     let read = |form, text: &str, content: &[u8]| {
-        let read = read_as(form, text, "fuzz", &|_| Ok(content.to_vec()));
+        let outside = Outside {
+            file: &|_| Ok(content.to_vec()),
+            ..Outside::NOTHING
+        };
+        let read = read_as(form, text, "fuzz", outside);
         assert!(read.is_ok(), "the file itself is good");
     };
     read(Form::SingBox, sing_box, data);

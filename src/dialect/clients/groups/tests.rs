@@ -3,12 +3,11 @@
 mod members;
 mod ways;
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::dialect::form::{Read, Target, read, write};
+use crate::dialect::form::{Outside, Read, Target, read, write};
 use crate::dialect::v2ray::{self, Input};
 use crate::observatory::Kind;
 use crate::routing::{Among, BalancerSettings, Strategy, Target as Lead};
@@ -18,10 +17,6 @@ const PROXIES: &str = "proxies:\n- {name: hk, type: trojan, server: a.example, p
     - {name: jp, type: vless, server: c.example, port: 443, tls: true, uuid: b831381d-6324-4d53-ad4f-8cda48b30811}\n\
     - {name: hy, type: hysteria2, server: d.example, port: 443, password: p}\n";
 
-fn no_files(_: &Path) -> Result<Vec<u8>, String> {
-    Err("no files here".to_owned())
-}
-
 fn clash(groups: &[&str], rules: &[&str]) -> String {
     let groups: String = groups.iter().map(|one| format!("- {one}\n")).collect();
     let rules: String = rules.iter().map(|one| format!("- '{one}'\n")).collect();
@@ -29,7 +24,7 @@ fn clash(groups: &[&str], rules: &[&str]) -> String {
 }
 
 fn read_text(text: &str) -> Read {
-    let read = read(text, "x", &no_files);
+    let read = read(text, "x", Outside::NOTHING);
     read.unwrap_or_else(|e| panic!("{e:#?}\n{text}"))
 }
 
@@ -272,7 +267,7 @@ fn what_is_no_group_is_told() {
         (
             &["{name: g, type: url-test, use: [p], proxies: [hk, jp]}"],
             "MATCH,g",
-            "proxy-groups[0].use: nothing is fetched for it",
+            "proxy-groups[0].use: there are no proxies of it",
             false,
         ),
         (

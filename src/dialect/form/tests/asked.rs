@@ -101,7 +101,7 @@ fn what_sing_box_asks_for_by_itself_is_asked_for() {
     };
     assert_eq!(upgrade.host, None);
     let text = sing_box_of(json!({"type": "grpc", "service_name": "/a/b"}));
-    let errors = read(&text, "x", &no_files).unwrap_err();
+    let errors = read(&text, "x", Outside::NOTHING).unwrap_err();
     assert!(errors[0].line.contains("service_name"), "{errors:?}");
 }
 
@@ -134,7 +134,7 @@ fn a_service_of_grpc_is_what_mihomo_asks_for() {
     }
     let text = "proxies:\n- {name: a, type: vless, server: a.example, port: 443, uuid: x, \
                 network: grpc, grpc-opts: {grpc-service-name: /x}}\n";
-    let errors = read(text, "x", &no_files).unwrap_err();
+    let errors = read(text, "x", Outside::NOTHING).unwrap_err();
     let line = errors.iter().find(|error| error.line.contains("`/x`"));
     assert!(line.is_some(), "{errors:?}");
 }
@@ -194,7 +194,7 @@ fn a_name_in_another_encoding_spoils_nothing_else() {
 #[test]
 fn an_answer_that_is_no_config_is_told() {
     for text in ["{\"message\": \"token is error\"}", "{}"] {
-        let errors = read(text, "x", &no_files).unwrap_err();
+        let errors = read(text, "x", Outside::NOTHING).unwrap_err();
         let line = &errors.last().unwrap().line;
         assert!(line.contains("nothing of a config"), "{line}");
     }

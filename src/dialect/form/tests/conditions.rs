@@ -206,7 +206,7 @@ fn proxies_of_a_provider_that_stands_in_the_file_are_read() {
     assert_eq!(rules[1]["balancerTag"], "c");
     let told = read.left_out_lines().join("\n");
     assert!(
-        told.contains("proxy-providers.far: nothing is fetched"),
+        told.contains("proxy-providers.far.url: nothing is fetched"),
         "{told}"
     );
     assert!(!told.contains("own"), "{told}");
@@ -355,6 +355,32 @@ fn what_goes_straight_there_by_what_the_file_says_does() {
     assert_eq!(first(&text).as_deref(), Some("direct"));
 }
 
+const BESIDE: Outside<'static> = Outside {
+    file: &beside,
+    web: &web,
+};
+
+/// Pages, and how they are asked for.
+fn web(pages: Vec<Page>) -> Vec<Result<Vec<u8>, String>> {
+    let one = |page: Page| {
+        match page.url.as_str() {
+        "https://a.example/nodes" if page.headers[0].1.contains("clash") => {
+            let link = "trojan://p@e.example:443?security=tls#linked";
+            Ok(link.into())
+        }
+        "https://a.example/own" if page.headers == [("user-agent".to_owned(), "me".to_owned())] => {
+            Ok("proxies:\n- {name: far, type: trojan, server: f.example, port: 443, password: p}\n".into())
+        }
+        "https://a.example/names.yaml" => Ok("payload:\n- '+.n.test'\n".into()),
+        "https://a.example/names.json" => {
+            Ok(r#"{"version": 3, "rules": [{"domain_suffix": "n.test"}]}"#.into())
+        }
+        _ => Err("https://a.example/…: the server answers 404 Not Found".to_owned()),
+    }
+    };
+    pages.into_iter().map(one).collect()
+}
+
 /// Files beside a config in `/etc/a`, and nothing else.
 fn beside(path: &Path) -> Result<Vec<u8>, String> {
     let path: std::path::PathBuf = path.components().collect();
@@ -387,7 +413,7 @@ fn lists_in_files_beside_a_config_are_read() {
          proxy-groups:\n- {{name: a, type: select, use: [own]}}\n\
          rules: ['RULE-SET,names,a', 'RULE-SET,nets,jp,no-resolve', 'RULE-SET,all,hk', 'RULE-SET,gone,hk', 'RULE-SET,later,hk', 'MATCH,jp']\n"
     );
-    let clash = read(&text, "/etc/a/config.yaml", &beside).unwrap();
+    let clash = read(&text, "/etc/a/config.yaml", BESIDE).unwrap();
     let written = write(&clash, &text, Target::Config).unwrap();
     let config: Value = serde_json::from_str(&written.text).unwrap();
     assert_eq!(
@@ -421,7 +447,7 @@ fn lists_in_files_beside_a_config_are_read() {
         "rule_set": [{"type": "local", "tag": "names", "format": "source", "path": "names.json"},
                      {"type": "local", "tag": "gone", "format": "source", "path": "gone.json"}],
         "rules": [{"rule_set": "names", "outbound": "direct"}]}}));
-    let sing_box = read(&text, "/etc/a/config.json", &beside).unwrap();
+    let sing_box = read(&text, "/etc/a/config.json", BESIDE).unwrap();
     let written = write(&sing_box, &text, Target::Config).unwrap();
     let config: Value = serde_json::from_str(&written.text).unwrap();
     assert_eq!(
@@ -430,4 +456,56 @@ fn lists_in_files_beside_a_config_are_read() {
     );
     let told = sing_box.left_out_lines().join("\n");
     assert!(told.contains("`gone.json`: No such file"), "{told}");
+}
+
+#[test]
+fn what_a_file_names_on_the_web_is_read_as_well() {
+    let text = format!(
+        "{HK}proxy-providers:\n\
+         \x20 links: {{type: http, url: 'https://a.example/nodes', path: ./gone.yaml}}\n\
+         \x20 own: {{type: http, url: 'https://a.example/own', header: {{user-agent: [me]}}, override: {{additional-prefix: 'A '}}}}\n\
+         \x20 lost: {{type: http, url: 'https://a.example/lost'}}\n\
+         \x20 far: {{type: http, url: 'https://a.example/own', proxy: hk}}\n\
+         rule-providers:\n\
+         \x20 names: {{type: http, behavior: domain, url: 'https://a.example/names.yaml'}}\n\
+         proxy-groups:\n- {{name: a, type: url-test, use: [links, own, lost]}}\n\
+         rules: ['RULE-SET,names,hk', 'MATCH,a']\n"
+    );
+    let clash = read(&text, "/etc/a/config.yaml", BESIDE).unwrap();
+    let tags = clash.config.outbounds.iter().filter(|one| one.leads_away());
+    let tags: Vec<Option<&str>> = tags.map(|one| one.tag.as_deref()).collect();
+    for tag in ["linked", "A far"] {
+        assert!(tags.contains(&Some(tag)), "{tags:?}");
+    }
+    let written = write(&clash, &text, Target::Config).unwrap();
+    let config: Value = serde_json::from_str(&written.text).unwrap();
+    assert_eq!(
+        config["routing"]["rules"][0],
+        field(json!({"domain": ["domain:n.test"]}), "hk")
+    );
+    let told = clash.left_out_lines().join("\n");
+    assert!(
+        told.contains("a.example/…: the server answers 404"),
+        "{told}"
+    );
+    assert!(told.contains("not fetched through a proxy"), "{told}");
+
+    let set = |detour: Value| {
+        sing_box(json!({"route": {"final": "hk",
+            "rule_set": [{"type": "remote", "tag": "names", "url": "https://a.example/names.json", "download_detour": detour}],
+            "rules": [{"rule_set": "names", "outbound": "direct"}]}}))
+    };
+    let text = set(json!("direct"));
+    let straight = read(&text, "/etc/a/config.json", BESIDE).unwrap();
+    let written = write(&straight, &text, Target::Config).unwrap();
+    let config: Value = serde_json::from_str(&written.text).unwrap();
+    assert_eq!(
+        config["routing"]["rules"],
+        json!([field(json!({"domain": ["domain:n.test"]}), "direct")])
+    );
+    for detour in [json!("hk"), Value::Null] {
+        let through = read(&set(detour), "/etc/a/config.json", BESIDE).unwrap();
+        let told = through.left_out_lines().join("\n");
+        assert!(told.contains("`download_detour` of an outbound"), "{told}");
+    }
 }

@@ -62,7 +62,7 @@ fn a_list_of_configs_is_the_first_with_the_servers_of_all() {
     // A link cannot say what a server is reached through.
     assert_eq!(names, ["DE%201", "FI"]);
     let config = write(&read, &text, Target::Config).unwrap().text;
-    let again = super::read(&config, "c.json", &no_files).unwrap();
+    let again = super::read(&config, "c.json", Outside::NOTHING).unwrap();
     assert_eq!(again.config.outbounds.len(), 5);
     assert_eq!(again.config.routing.rules.len(), 2);
     // Rules lead to the server by its new name, and by the old one in what is written.
@@ -107,7 +107,7 @@ fn what_is_wrong_in_a_list_has_its_place_there() {
     assert!(told.line.ends_with("it is left out"), "{told:?}");
 
     let text = json!([config("DE", "a.example", json!({"/outbounds": wrong}))]);
-    let errors = super::read(&format!("{text:#}"), "x", &no_files).unwrap_err();
+    let errors = super::read(&format!("{text:#}"), "x", Outside::NOTHING).unwrap_err();
     assert!(
         find(&errors, &format!("[0].{port}")).is_some(),
         "{errors:#?}"
