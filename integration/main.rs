@@ -106,6 +106,7 @@ mod scenario_groups;
 mod scenario_haproxy;
 mod scenario_http_proxy;
 mod scenario_init;
+mod scenario_languages;
 mod scenario_limits;
 mod scenario_limits_visitors;
 mod scenario_links;

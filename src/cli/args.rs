@@ -18,6 +18,7 @@ use super::man::ManArgs;
 use super::probe::ProbeArgs;
 use super::top::TopArgs;
 use super::ws::WsArgs;
+use crate::dialect::v2ray::languages::Language;
 use crate::dialect::{plugin, v2ray};
 
 /// A V2Ray-compatible proxy: VMess over WebSocket, server and client.
@@ -118,10 +119,11 @@ pub(super) struct ConfigArgs {
     /// link itself; several configs of V2Ray are merged, later ones win
     #[arg(short, long = "config", value_name = "FILE|URL|LINK")]
     pub(super) config: Vec<PathBuf>,
-    /// A directory whose *.json files are read in the order of their names
+    /// A directory whose configs (*.json, *.jsonc, *.yaml, *.yml, *.toml) are read in the order of their names
     #[arg(short = 'd', long, value_name = "DIR")]
     pub(super) confdir: Vec<PathBuf>,
-    /// How several files are merged: as V2Ray 4 does (json) or as V2Ray 5 does (jsonv5)
+    /// What the files are written in, where their names do not say so (json, yaml, toml), and how several are merged: as V2Ray 4 does, or
+    /// as V2Ray 5 does (jsonv5)
     #[arg(long, value_enum, default_value_t = Format::Json, ignore_case = true)]
     pub(super) format: Format,
     /// Leave out inbounds and outbounds that are not built; what is meant for such an outbound is blocked. Of other forms: rules, too
@@ -150,6 +152,11 @@ impl ConfigArgs {
             format: self.format.into(),
             skip_unbuilt: self.skip_unbuilt,
             strict: self.strict,
+            language: match self.format {
+                Format::Json | Format::Jsonv5 => None,
+                Format::Yaml => Some(Language::Yaml),
+                Format::Toml => Some(Language::Toml),
+            },
         }
     }
 }
@@ -172,12 +179,15 @@ pub(super) enum Format {
     #[value(aliases = ["jsonv4", "jsonc", "auto"])]
     Json,
     Jsonv5,
+    #[value(alias = "yml")]
+    Yaml,
+    Toml,
 }
 
 impl From<Format> for v2ray::Format {
     fn from(format: Format) -> Self {
         match format {
-            Format::Json => Self::V4,
+            Format::Json | Format::Yaml | Format::Toml => Self::V4,
             Format::Jsonv5 => Self::V5,
         }
     }
@@ -400,7 +410,7 @@ mod tests {
         };
         assert_eq!(args.config.config, [PathBuf::from("a"), PathBuf::from("b")]);
         assert_eq!(args.config.format, Format::Jsonv5);
-        assert!(Args::try_parse_from(normalise(words("run -format toml"))).is_err());
+        assert!(Args::try_parse_from(normalise(words("run -format pb"))).is_err());
     }
 
     fn of(text: &str) -> String {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::cause::system_words;
+use crate::dialect::v2ray::languages::Language;
 
 use super::args::ConfigArgs;
 use super::given::Source;
@@ -35,10 +36,17 @@ pub(super) fn find(args: &ConfigArgs) -> Result<Vec<Source>, String> {
     if !args.confdir.is_empty() {
         let dir = args.confdir[0].display();
         return Err(format!(
-            "{dir}: there is no `*.json` file in this directory"
+            "{dir}: there is no `*.json`, `*.yaml` or `*.toml` file in this directory"
         ));
     }
-    let here = ["config.json", "config.jsonc"].map(Path::new);
+    let here = [
+        "config.json",
+        "config.jsonc",
+        "config.toml",
+        "config.yaml",
+        "config.yml",
+    ];
+    let here = here.map(Path::new);
     if let Some(here) = here.into_iter().find(|path| path.exists()) {
         return Ok(vec![Source::File(here.to_owned())]);
     }
@@ -84,33 +92,19 @@ fn has_input() -> bool {
 /// How long is waited for the first byte of a config, in milliseconds.
 const SOON: u8 = 250;
 
-/// The `*.json` and `*.jsonc` files of a directory, in the order of their names.
+/// The configs of a directory, in the order of their names.
 fn in_dir(dir: &Path) -> Result<Vec<Source>, String> {
     let fail = |e: std::io::Error| format!("{}: {}", dir.display(), system_words(&e));
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(dir).map_err(fail)? {
         let path = entry.map_err(fail)?.path();
-        let json = path
-            .extension()
-            .is_some_and(|e| e.eq_ignore_ascii_case("json") || e.eq_ignore_ascii_case("jsonc"));
-        if json && path.is_file() {
+        if Language::of_name(&path).is_some() && path.is_file() {
             files.push(path);
-        } else if path
-            .extension()
-            .is_some_and(|e| OTHERS.iter().any(|other| e.eq_ignore_ascii_case(other)))
-        {
-            eprintln!(
-                "warning: {}: it is passed over, a folder's configs are `*.json` and `*.jsonc`",
-                path.display()
-            );
         }
     }
     files.sort();
     Ok(files.into_iter().map(Source::File).collect())
 }
-
-/// Forms of configs that Xray takes from a folder as well.
-const OTHERS: [&str; 3] = ["yaml", "yml", "toml"];
 
 /// What the environment names, in V2Ray's words or in Xray's: `v2ray.location.config`, `XRAY_LOCATION_CONFIG`.
 fn location(what: &str) -> Option<PathBuf> {
@@ -128,9 +122,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_gives_its_json_files_in_order_behind_the_named_ones() {
+    fn a_directory_gives_its_configs_in_order_behind_the_named_ones() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["20.json", "10.json", "notes.txt"] {
+        for name in ["20.json", "10.yaml", "notes.txt"] {
             fs::write(dir.path().join(name), "{}").unwrap();
         }
         let args = ConfigArgs {
@@ -141,7 +135,7 @@ mod tests {
         let file = |name: &str| Source::File(dir.path().join(name));
         assert_eq!(
             find(&args).unwrap(),
-            [Source::Stdin, file("10.json"), file("20.json")]
+            [Source::Stdin, file("10.yaml"), file("20.json")]
         );
     }
 

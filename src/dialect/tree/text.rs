@@ -3,7 +3,7 @@
 //! gost refuses a YAML file that is indented with tabs, among them one of its own documentation. Here a tab in front of a
 //! line stands for four columns (or for two or eight, where the file makes sense with these alone).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
@@ -153,7 +153,48 @@ fn of_json(value: serde_json::Value, at: At) -> Node {
     Node { value, at }
 }
 
+/// What a tree does not say of a file in YAML.
+#[derive(Default)]
+pub(in crate::dialect) struct Marks {
+    /// Where scalars without quotes stand.
+    plain: HashSet<(usize, usize)>,
+    /// The lines of names, by where their values stand.
+    names: HashMap<(usize, usize), usize>,
+}
+
+impl Marks {
+    /// Whether a text has no quotes, and may be a number.
+    pub(in crate::dialect) fn is_plain(&self, node: &Node) -> bool {
+        node.at.line.is_some_and(|at| self.plain.contains(&at))
+    }
+
+    /// The line of the name of a value.
+    pub(in crate::dialect) fn key_line(&self, node: &Node) -> Option<usize> {
+        self.names.get(&node.at.line?).copied()
+    }
+}
+
+/// Reads YAML, and what its values alone do not say.
+///
+/// # Errors
+///
+/// When it is none; the text says where.
+pub(in crate::dialect) fn marked(
+    text: &str,
+    source: &Arc<str>,
+) -> Result<(Node, Marks), Box<Message>> {
+    let at = At {
+        source: source.clone(),
+        ..At::default()
+    };
+    built(text.strip_prefix('\u{feff}').unwrap_or(text), &at)
+}
+
 fn yaml(text: &str, at: &At) -> Result<Node, Box<Message>> {
+    built(text, at).map(|(root, _)| root)
+}
+
+fn built(text: &str, at: &At) -> Result<(Node, Marks), Box<Message>> {
     let mut builder = Builder {
         source: at.source.clone(),
         stack: Vec::new(),
@@ -161,6 +202,7 @@ fn yaml(text: &str, at: &At) -> Result<Node, Box<Message>> {
         anchors: HashMap::new(),
         nodes: 0,
         failed: None,
+        marks: Marks::default(),
     };
     // Event by event, so that no depth is the stack's.
     for event in Parser::new_from_str(text) {
@@ -175,7 +217,7 @@ fn yaml(text: &str, at: &At) -> Result<Node, Box<Message>> {
     }
     let mut root = builder.root.unwrap_or_else(|| Node::new(Value::Null, at));
     place(&mut root, String::new());
-    Ok(root)
+    Ok((root, builder.marks))
 }
 
 /// Tells every value what leads to it.
@@ -215,6 +257,7 @@ struct Builder {
     anchors: HashMap<usize, Node>,
     nodes: usize,
     failed: Option<Message>,
+    marks: Marks,
 }
 
 /// A list or a map that has begun.
@@ -223,6 +266,8 @@ struct Open {
     anchor: usize,
     /// The name of a map's next value.
     key: Option<String>,
+    /// Where that stands.
+    key_line: usize,
     /// What `<<` brings, unless the map has it itself.
     merged: Vec<(String, Node)>,
 }
@@ -270,9 +315,17 @@ impl Builder {
                     let text = format!("`{}` is there twice", key.escape_debug());
                     self.fail(span, &text);
                 }
-                Some(key) => entries.push((key, node)),
+                Some(key) => {
+                    if let Some(at) = node.at.line {
+                        self.marks.names.insert(at, open.key_line);
+                    }
+                    entries.push((key, node));
+                }
                 None => match node.value {
-                    Value::Text(text) => open.key = Some(text),
+                    Value::Text(text) => {
+                        open.key = Some(text);
+                        open.key_line = span.start.line();
+                    }
                     _ => self.fail(span, "this is no name, expected `name: value`"),
                 },
             },
@@ -289,6 +342,7 @@ impl Builder {
             node: Node { value, at },
             anchor,
             key: None,
+            key_line: 0,
             merged: Vec::new(),
         });
     }
@@ -316,6 +370,9 @@ impl Builder {
                     false => Value::Text(text.into_owned()),
                 };
                 let node = Node::new(value, &self.at(span));
+                if is_plain {
+                    self.marks.plain.extend(node.at.line);
+                }
                 self.add(node, anchor, span);
             }
             Event::SequenceStart(anchor, _) => self.begin(Value::List(Vec::new()), anchor, span),

@@ -6,6 +6,7 @@ use std::{fs, io};
 
 use serde_json::{Map, Value};
 
+use super::languages::Language;
 use super::merge::{Merged, Origins};
 use super::message;
 use super::{foreign, global, read};
@@ -47,6 +48,8 @@ pub struct Options {
     pub skip_unbuilt: bool,
     /// Warnings are errors.
     pub strict: bool,
+    /// What all files are written in; else their names say so, and JSON is what does not.
+    pub language: Option<Language>,
 }
 
 impl From<Format> for Options {
@@ -84,7 +87,7 @@ fn lenient(inputs: &[Input], options: Options) -> Loaded {
     let mut merged = Merged::default();
     let mut sources = Vec::new();
     for input in inputs {
-        match Source::read(input) {
+        match Source::read(input, options.language) {
             Ok((source, map, rest)) => {
                 loaded.warnings.extend(rest);
                 match format {
@@ -243,7 +246,7 @@ fn decoded(bytes: Vec<u8>) -> Result<(String, Option<usize>), String> {
 impl Source {
     /// The input's text, the one object that it is to hold, and a warning of what follows it; an error names the
     /// input and the place in it.
-    pub(super) fn read(input: &Input) -> Result<Found, Box<Message>> {
+    pub(super) fn read(input: &Input, language: Option<Language>) -> Result<Found, Box<Message>> {
         let name = input.name();
         let fail = |text: String| Box::new(Message::of_file(&name, text));
         let bytes = input
@@ -259,6 +262,8 @@ impl Source {
         if text.trim().is_empty() {
             return Err(fail("this is empty, expected a JSON object".to_owned()));
         }
+        let language = language.or_else(|| Language::of_name(Path::new(&name)));
+        let text = language.unwrap_or(Language::Json).json(&name, text)?;
         let mut text = Text::new(text);
         match text.parse() {
             Ok((Value::Object(map), rest)) => {

@@ -17,6 +17,7 @@ mod h2;
 pub(in crate::dialect) mod httpupgrade;
 mod inbound;
 pub mod json;
+pub mod languages;
 mod limits;
 mod load;
 mod log;

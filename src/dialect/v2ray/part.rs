@@ -76,7 +76,7 @@ pub fn rules(input: &Input) -> Part<router::Config> {
 }
 
 fn part<T>(input: &Input, read: impl FnOnce(&Object) -> Option<T>) -> Part<T> {
-    let found = Source::read(input).map_err(|message| vec![*message])?;
+    let found = Source::read(input, None).map_err(|message| vec![*message])?;
     let (source, mut map, mut warnings) = found;
     global::spread(&mut map);
     let report = Report::default();

@@ -171,6 +171,7 @@ fn load(text: String) -> Result<Config, String> {
         text,
     };
     let options = Options {
+        language: None,
         format: Format::default(),
         skip_unbuilt: true,
         strict: false,
