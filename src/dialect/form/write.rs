@@ -208,6 +208,13 @@ fn tell_newer_words(read: &Read, lines: &mut Vec<String>) {
         let text = "routing.rules: `noResolve` is mobula's own: in V2Ray and Xray such a rule holds for the addresses of names as well";
         lines.push(text.to_owned());
     }
+    let own = ["ssh", "rdp", "stun", "dtls", "ntp"];
+    let is_own = |word: &Value| word.as_str().is_some_and(|word| own.contains(&word));
+    let mut protocols = rules.iter().filter_map(|rule| rule["protocol"].as_array());
+    if protocols.any(|words| words.iter().any(is_own)) {
+        let text = "routing.rules: V2Ray and Xray find no session to be `ssh`, `rdp`, `stun`, `dtls` or `ntp`: there no rule takes it for that";
+        lines.push(text.to_owned());
+    }
     if rules.iter().any(|rule| rule.get("process").is_some()) {
         let text = "routing.rules: `process` is a word of Xray's: V2Ray passes over it, and refuses a rule with nothing else";
         lines.push(text.to_owned());

@@ -29,7 +29,17 @@ const OF_LOGICAL: [&str; 7] = [
 ];
 
 /// What a session is found to be both there and here, by one name.
-const FOUND: [&str; 4] = ["http", "tls", "quic", "bittorrent"];
+const FOUND: [&str; 9] = [
+    "http",
+    "tls",
+    "quic",
+    "bittorrent",
+    "ssh",
+    "rdp",
+    "stun",
+    "dtls",
+    "ntp",
+];
 
 /// No such comes in here.
 const ICMP: &str = "icmp";

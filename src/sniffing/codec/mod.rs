@@ -5,6 +5,7 @@
 
 mod bittorrent;
 mod http;
+mod nameless;
 mod quic;
 mod tls;
 
@@ -25,7 +26,7 @@ pub enum Sniffed {
 /// What a session turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// As V2Ray calls it: `http1`, `tls`, `quic`, `bittorrent`.
+    /// As V2Ray calls it: `http1`, `tls`, `quic`, `bittorrent`; as sing-box does: `ssh`, `rdp`, `stun`, `dtls`, `ntp`.
     pub protocol: &'static str,
     /// What the client calls the target, if it says so; an address when it names one.
     pub host: Option<Host>,
@@ -33,12 +34,21 @@ pub struct Found {
 
 /// The beginning of a stream.
 pub fn stream(data: &[u8]) -> Sniffed {
-    first_of([http::sniff(data), tls::sniff(data), bittorrent::sniff(data)])
+    first_of([
+        http::sniff(data),
+        tls::sniff(data),
+        bittorrent::sniff(data),
+        nameless::sniff(data),
+    ])
 }
 
 /// The first datagram to a destination, and those that `quic` asks for.
 pub fn datagram(quic: &mut Quic, data: &[u8]) -> Sniffed {
-    first_of([quic.sniff(data), bittorrent::sniff_utp(data)])
+    first_of([
+        quic.sniff(data),
+        bittorrent::sniff_utp(data),
+        nameless::sniff_datagram(data),
+    ])
 }
 
 fn first_of<const N: usize>(answers: [Sniffed; N]) -> Sniffed {

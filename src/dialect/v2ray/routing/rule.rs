@@ -243,7 +243,19 @@ fn inbounds(object: &Object, takes_nothing: &mut bool) -> Placed<Vec<String>> {
 }
 
 /// What sniffing finds, what an `http` inbound calls a plain request, and what questions of the built-in DNS are.
-const FOUND: [&str; 6] = ["http1", "http/1.1", "tls", "quic", "bittorrent", "dns"];
+const FOUND: [&str; 11] = [
+    "http1",
+    "http/1.1",
+    "tls",
+    "quic",
+    "bittorrent",
+    "dns",
+    "ssh",
+    "rdp",
+    "stun",
+    "dtls",
+    "ntp",
+];
 
 fn protocols(object: &Object, takes_nothing: &mut bool) -> Placed<Vec<String>> {
     let Some(node) = object.get("protocol") else {
