@@ -4,11 +4,21 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::config::Inbound;
 use crate::dialect::clients::nodes::{account, inbound, mixed};
+use crate::dialect::tree::At;
 use crate::dialect::tree::keys::Keys;
 use crate::protocol::accounts::Account;
 use crate::protocol::{InboundSettings, http};
 
-pub(super) fn read(keys: &Keys) -> Vec<Inbound> {
+/// A listener all of whose sessions go by one proxy.
+pub(super) struct Bound<'n> {
+    pub(super) at: &'n At,
+    /// That of its inbound.
+    pub(super) tag: String,
+    pub(super) proxy: &'n str,
+}
+
+/// Reads the ways in, and which of them have a way out of their own.
+pub(super) fn read<'n>(keys: &Keys<'n>) -> (Vec<Inbound>, Vec<Bound<'n>>) {
     let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let bind = match keys.text("bind-address") {
         None | Some("*") => Some(everywhere),
@@ -44,7 +54,8 @@ pub(super) fn read(keys: &Keys) -> Vec<Inbound> {
             "it is not carried over: everybody is asked for the password",
         ),
     }
-    let mut all = Vec::new();
+    let (mut all, mut bound) = (Vec::new(), Vec::new());
+    let mixed = keys.number::<u16>("mixed-port");
     for (key, tag) in [
         ("mixed-port", "mixed"),
         ("socks-port", "socks"),
@@ -54,19 +65,21 @@ pub(super) fn read(keys: &Keys) -> Vec<Inbound> {
         let (Some(port), Some(listen)) = (port, listen) else {
             continue;
         };
+        if tag != "mixed" && mixed == Some(port) {
+            keys.left_out(key, "`mixed-port` takes both on this port");
+            continue;
+        }
         let protocol = protocol(tag == "http", accounts.clone());
         all.push(inbound(key.to_owned(), Some(tag), listen, port, protocol));
     }
-    keys.no_way(
-        &[
-            "redir-port",
-            "tproxy-port",
-            "ss-config",
-            "vmess-config",
-            "tuic-server",
-        ],
-        "such inbounds are not carried over",
-    );
+    let text = "such inbounds are not carried over";
+    let transparent = ["redir-port", "tproxy-port"];
+    match all.is_empty() {
+        true => keys.no_way(&transparent, text),
+        // They stand in files that were copied, and nothing comes to them but by rules of a firewall.
+        false => keys.no_word(&transparent, text),
+    }
+    keys.no_way(&["ss-config", "vmess-config", "tuic-server"], text);
     for node in keys.items("listeners") {
         let Some(listener) = Keys::of(node, keys.notes()) else {
             continue;
@@ -76,9 +89,16 @@ pub(super) fn read(keys: &Keys) -> Vec<Inbound> {
         if read.is_none() {
             keys.notes().all_astray(mark);
         }
+        if let (Some(inbound), Some(proxy)) = (&read, listener.text("proxy")) {
+            bound.push(Bound {
+                at: listener.at(),
+                tag: inbound.tag.as_deref().unwrap_or_default().to_owned(),
+                proxy,
+            });
+        }
         all.extend(read);
     }
-    all
+    (all, bound)
 }
 
 fn protocol(is_http: bool, accounts: Vec<Account>) -> InboundSettings {
@@ -143,12 +163,10 @@ fn read_listener(keys: &Keys, everywhere: IpAddr, everybody: &[Account]) -> Opti
     if keys.get("users").is_none() {
         accounts = everybody.to_vec();
     }
-    if keys.get("proxy").is_some() || keys.get("rule").is_some() {
-        keys.astray(
-            "proxy",
-            "the first proxy carries what comes in here as well",
-        );
-    }
+    keys.no_way(
+        &["rule"],
+        "what comes in here goes where other rules send it",
+    );
     keys.refuse(
         &["certificate", "private-key"],
         "TLS in front of it is not carried over, and without it everybody could read what passes",
@@ -156,16 +174,11 @@ fn read_listener(keys: &Keys, everywhere: IpAddr, everybody: &[Account]) -> Opti
     if port.is_none() {
         keys.error("port", "it is missing, expected 1 to 65535");
     }
-    let name = keys.text("name");
+    let path = &keys.at().path;
+    let name = keys.text("name").unwrap_or(path);
     if keys.notes().errors() > before {
         return None;
     }
     let protocol = protocol(kind == "http", accounts);
-    Some(inbound(
-        keys.at().path.clone(),
-        name,
-        listen?,
-        port?,
-        protocol,
-    ))
+    Some(inbound(path.clone(), Some(name), listen?, port?, protocol))
 }

@@ -1,5 +1,6 @@
 //! `proxy-groups`.
 
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -163,13 +164,14 @@ fn members<'n>(
 ) -> Option<Vec<&'n str>> {
     let named = keys.list("proxies").into_iter();
     let mut members: Vec<&str> = named.map(|(_, name)| name).collect();
-    let mut used = Vec::new();
+    let (mut used, mut is_whole) = (Vec::new(), true);
     for (_, name) in keys.list("use") {
         match proxies.iter().any(|proxy| proxy.provider == Some(name)) {
             true => used.push(name),
             false => {
                 let text = "there are no proxies of it, the others alone are members";
                 keys.left_out("use", text);
+                is_whole = false;
             }
         }
     }
@@ -224,7 +226,37 @@ fn members<'n>(
         };
         members.retain(|name| !is_out(name));
     }
+    // mihomo does not start with a group for which nothing is said.
+    is_whole &= all_own || keys.switch("include-all-providers") || keys.get("use").is_some();
+    let otherwise = keys.text("empty-fallback");
+    // Whoever is missing would have been one: the group does not go straight there for that.
+    if members.is_empty() && (is_whole || otherwise.is_some()) {
+        let otherwise = otherwise.unwrap_or("COMPATIBLE");
+        let text = format!(
+            "no proxy is a member: it is `{}`, as in mihomo",
+            otherwise.escape_debug()
+        );
+        keys.notes().left_out(keys.at(), text);
+        members.push(otherwise);
+    }
     Some(members)
+}
+
+/// The names of groups that leave all to the next rule: their first choice is `PASS`, or another one of these.
+pub(super) fn passing<'n>(groups: &[Group<'n>]) -> HashSet<&'n str> {
+    let mut passing = HashSet::from(["PASS"]);
+    loop {
+        let passes = |group: &&Group<'n>| {
+            let first = group.members.first();
+            group.kind == Kind::ByHand && first.is_some_and(|first| passing.contains(first))
+        };
+        let more: Vec<&str> = groups.iter().filter(passes).map(|one| one.name).collect();
+        let before = passing.len();
+        passing.extend(more);
+        if passing.len() == before {
+            return passing;
+        }
+    }
 }
 
 /// Names are short, so there is little to go back over.

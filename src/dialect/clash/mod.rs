@@ -48,9 +48,10 @@ pub(super) fn read(
     let Some(keys) = Keys::of(&root, notes) else {
         return Ok(Whole::default());
     };
+    let (inbounds, bound) = door::read(&keys);
     let mut parts = Parts {
         level: level(&keys),
-        inbounds: door::read(&keys),
+        inbounds,
         ..Parts::default()
     };
     for node in keys.items("proxies") {
@@ -68,8 +69,9 @@ pub(super) fn read(
         for inbound in &mut parts.inbounds {
             inbound.sniffing = Some(sniffing.clone());
         }
+        parts.sniffing = Some(sniffing);
     }
-    let rules = rules::read(&keys, &providers, &mut parts);
+    let rules = rules::read(&keys, &providers, &bound, &mut parts);
     keys.silent(&[
         "ipv6",
         "unified-delay",

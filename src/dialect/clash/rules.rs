@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::conditions::{self, Lost};
+use super::door::Bound;
 use super::providers::Provider;
 use super::sets::Sets;
 use super::{dns, groups};
@@ -18,11 +19,14 @@ use crate::protocol::{OutboundSettings, blackhole, freedom};
 pub(super) fn read<'n>(
     keys: &Keys<'n>,
     providers: &[Provider<'n>],
+    listeners: &[Bound<'_>],
     parts: &mut Parts,
 ) -> Rules<'n> {
     let notes = keys.notes();
     let mut rules = Rules::new(notes);
-    let groups = groups::read(keys, providers);
+    let mut groups = groups::read(keys, providers);
+    let passing = groups::passing(&groups);
+    groups.retain(|group| !passing.contains(group.name));
     let names: HashSet<&str> = groups.iter().map(|one| one.name).collect();
     parts.forget_lost(|name| names.contains(name) || own(name).is_some(), notes);
     let groups = Groups::new(groups, &parts.outbounds, own, notes);
@@ -35,11 +39,16 @@ pub(super) fn read<'n>(
     let is_mode = |word: &str| mode.as_deref() == Some(word);
     // Whatever the rules say.
     let lines = if is_mode("direct") { Vec::new() } else { lines };
+    let has_own_ways = of_listeners(listeners, &groups, &mut rules, notes);
     if is_mode("global") || (lines.is_empty() && !is_mode("direct")) {
+        if is_mode("global") {
+            let text = "the first proxy carries everything: mihomo goes straight there until somebody chooses one";
+            keys.left_out("mode", text);
+        }
         parts.first = first_server(parts);
         tell_of_first(keys, &groups, parts.first.as_deref());
         dns::tell_hosts(keys, "servers are told the names");
-        if groups.are_gone_through(&parts.outbounds) {
+        if has_own_ways || groups.are_gone_through(&parts.outbounds) {
             groups.settle(parts, &mut rules);
         }
         return rules;
@@ -71,7 +80,7 @@ pub(super) fn read<'n>(
             }
         };
         // The next rule decides.
-        if policy == "PASS" {
+        if passing.contains(policy) {
             continue;
         }
         let Some(lead) = groups.lead(policy) else {
@@ -89,6 +98,7 @@ pub(super) fn read<'n>(
     }
     unbuilt.tell(notes);
     // What no rule takes goes straight there.
+    let last = last.filter(|(_, policy)| !passing.contains(policy));
     let (at, policy) = last.unwrap_or((keys.at(), "DIRECT"));
     let lead = groups.lead(policy);
     if let Some(lead @ Lead::Balancer(_)) = &lead {
@@ -107,6 +117,29 @@ pub(super) fn read<'n>(
     groups.settle(parts, &mut rules);
     names.settle(parts, direct.flatten(), &mut rules);
     rules
+}
+
+/// What comes in by a listener that names a proxy goes by that one, whatever else is said; whether there is any.
+fn of_listeners(
+    listeners: &[Bound<'_>],
+    groups: &Groups<'_>,
+    rules: &mut Rules<'_>,
+    notes: &Notes,
+) -> bool {
+    for Bound { at, tag, proxy } in listeners {
+        let Some(lead) = groups.lead(proxy) else {
+            let text = format!(
+                "`{}` is not carried over: what comes in here goes where other rules send it",
+                proxy.escape_debug()
+            );
+            notes.astray(at, text);
+            continue;
+        };
+        let mut asks = Asks::default();
+        asks.add("inboundTag", tag.as_str());
+        rules.push(at, asks, &lead, false);
+    }
+    !listeners.is_empty()
 }
 
 fn first_server(parts: &Parts) -> Option<String> {

@@ -26,6 +26,7 @@ use crate::protocol::accounts::Account;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{InboundSettings, OutboundSettings, shadowsocks, socks, vmess};
 use crate::report::Place;
+use crate::sniffing;
 use crate::transport::tcp::{FastOpen, SockOpt};
 use crate::transport::{ClientCarrier, ClientSettings, ServerSettings as ServerTransport, tls};
 
@@ -33,6 +34,8 @@ use crate::transport::{ClientCarrier, ClientSettings, ServerSettings as ServerTr
 #[derive(Default)]
 pub(in crate::dialect) struct Parts {
     pub(in crate::dialect) inbounds: Vec<Inbound>,
+    /// Of inbounds that are made because there are none.
+    pub(in crate::dialect) sniffing: Option<sniffing::Settings>,
     pub(in crate::dialect) outbounds: Vec<Outbound>,
     pub(in crate::dialect) level: LogLevel,
     /// The tag of the outbound that carries what no rule sends elsewhere.
@@ -52,6 +55,8 @@ pub(in crate::dialect) struct Whole {
     pub(in crate::dialect) routing: Option<Value>,
     /// V2Ray's `dns`.
     pub(in crate::dialect) dns: Option<Value>,
+    /// Of inbounds that are made because there are none.
+    pub(in crate::dialect) sniffing: Option<sniffing::Settings>,
 }
 
 impl Parts {
@@ -165,6 +170,7 @@ impl Parts {
             },
             routing: text,
             dns: dns_text,
+            sniffing: self.sniffing,
         }
     }
 }

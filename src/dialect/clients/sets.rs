@@ -90,7 +90,9 @@ fn category(place: &str) -> Option<(&'static str, String)> {
     let is_url = place.contains("://");
     let is_in = |collection: &str| {
         let behind = place.split_once(collection).map(|(_, behind)| behind);
-        behind.is_some_and(|behind| behind.starts_with(['/', '@']))
+        // Among them are lists of another making, which are in no `.dat`.
+        behind
+            .is_some_and(|behind| behind.starts_with(['/', '@']) && !behind.contains("/geo-lite/"))
     };
     let mut parts = place.rsplit(['/', '\\']);
     let file = parts.next()?;
@@ -157,6 +159,10 @@ mod tests {
             ),
             ("./rules/geoip-cn.srs", Some(("geoip", "cn"))),
             ("C:\\rules\\geosite-cn.srs", Some(("geosite", "cn"))),
+            (
+                "https://raw.githubusercontent.com/MetaCubeX/meta-rules-dat/sing/geo-lite/geoip/apple.srs",
+                None,
+            ),
             // Somebody else's, which may say anything.
             ("https://a.example/geosite-cn.srs", None),
             ("./geosite/cn.srs", None),

@@ -26,6 +26,7 @@ use crate::address::Host;
 use crate::config::{Config, Outbound};
 use crate::protocol::{InboundSettings, OutboundSettings, http};
 use crate::report::Message;
+use crate::sniffing;
 
 pub use recognised::{is_link, recognise};
 pub use write::{Target, Written, write};
@@ -98,6 +99,8 @@ pub struct Read {
     routing: Option<Value>,
     /// What another form says of DNS, as `dns`.
     dns: Option<Value>,
+    /// What another form looks for in sessions of inbounds that are not carried over.
+    sniffing: Option<sniffing::Settings>,
 }
 
 /// Reads a text, which `name` is called.
@@ -136,6 +139,7 @@ pub fn read_as(
         config,
         routing,
         dns,
+        sniffing,
     } = whole.map_err(|message| placed(vec![*message], name, text))?;
     // Somebody may mean that all goes straight there, where nothing of the file is lost.
     let is_whole = notes.errors() == 0 && !config.inbounds.is_empty();
@@ -164,6 +168,7 @@ pub fn read_as(
         no_effect: Vec::new(),
         routing,
         dns,
+        sniffing,
     })
 }
 
@@ -217,6 +222,7 @@ fn of_v2ray(text: &str, name: &str) -> Result<Read, Vec<Message>> {
         no_effect,
         routing: None,
         dns: None,
+        sniffing: None,
     })
 }
 
@@ -293,6 +299,7 @@ fn of_gost(text: &str, name: &str) -> Result<Read, Vec<Message>> {
                 no_effect: Vec::new(),
                 routing: Some(value),
                 dns: None,
+                sniffing: None,
             })
         }
         _ => Err(loaded.errors),
@@ -395,6 +402,9 @@ impl Read {
                     http,
                 ),
             ];
+            for inbound in &mut self.config.inbounds {
+                inbound.sniffing.clone_from(&self.sniffing);
+            }
         }
         self
     }

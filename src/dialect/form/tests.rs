@@ -324,7 +324,6 @@ fn what_sing_box_s_documentation_has_is_read() {
         "x: outbounds[12].flow: this flow is not built",
         "x: outbounds[13].type: outbounds of type `hysteria2` are not built",
         "x: outbounds[4].multiplex: sing-box's own multiplexing is not built",
-        "x: outbounds[0]: `selector`",
     ] {
         assert!(lines.contains(part), "{part}\n{lines}");
     }

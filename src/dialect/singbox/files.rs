@@ -57,14 +57,23 @@ pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
     }
 }
 
-/// The outbounds that lead straight to their targets.
+/// The outbounds that lead straight to their targets, and the selectors whose choice these are.
 fn straight(root: &Node) -> Vec<String> {
     let outbounds = root.get("outbounds").map(Node::items).unwrap_or_default();
-    let text = |node: &Node, key: &str| node.get(key)?.as_text().map(str::to_owned);
-    let direct = outbounds
-        .iter()
-        .filter(|one| text(one, "type").as_deref() == Some("direct"));
-    direct.filter_map(|one| text(one, "tag")).collect()
+    let tags = |is_one: &dyn Fn(&Node) -> bool| {
+        let found = outbounds.iter().filter(|one| is_one(one));
+        let tags = found.filter_map(|one| one.get("tag")?.as_text().map(str::to_owned));
+        tags.collect::<Vec<_>>()
+    };
+    let is_of = |node: &Node, kind| node.get("type").and_then(Node::as_text) == Some(kind);
+    let direct = tags(&|one| is_of(one, "direct"));
+    let chosen = tags(&|one| {
+        let members = one.get("outbounds").map(Node::items).unwrap_or_default();
+        let first = one.get("default").or(members.first());
+        let first = first.and_then(Node::as_text);
+        is_of(one, "selector") && first.is_some_and(|first| direct.iter().any(|tag| tag == first))
+    });
+    [direct, chosen].concat()
 }
 
 /// What `key` of a list of this type names, and where that stands.

@@ -62,6 +62,7 @@ pub(super) fn read(
         parts.inbounds.extend(read);
     }
     sniff::by_rules(&keys, &mut parts.inbounds);
+    parts.sniffing = sniff::of_any(&keys);
     let mut groups = Vec::new();
     for node in keys.items("outbounds") {
         match node.get("type").and_then(Node::as_text) {

@@ -19,11 +19,7 @@ pub(super) fn by_rules(keys: &Keys, inbounds: &mut [Inbound]) {
     let rules = keys.get("route").and_then(|route| route.get("rules"));
     let rules = rules.map(Node::items).unwrap_or_default();
     for rule in rules.iter().filter(|rule| sniffs(rule)) {
-        let mut sniffers = texts(rule, "sniffer").peekable();
-        let found = match sniffers.peek() {
-            Some(_) => settings(sniffers, false),
-            None => settings(ALL.into_iter(), false),
-        };
+        let found = of_rule(rule);
         let named: Vec<&str> = texts(rule, "inbound").collect();
         for inbound in inbounds.iter_mut() {
             let tag = inbound.tag.as_deref().unwrap_or_default();
@@ -32,6 +28,30 @@ pub(super) fn by_rules(keys: &Keys, inbounds: &mut [Inbound]) {
             }
         }
     }
+}
+
+fn of_rule(rule: &Node) -> Option<Settings> {
+    let mut sniffers = texts(rule, "sniffer").peekable();
+    match sniffers.peek() {
+        Some(_) => settings(sniffers, false),
+        None => settings(ALL.into_iter(), false),
+    }
+}
+
+/// Of any inbound, whatever becomes of it here.
+pub(super) fn of_any(keys: &Keys) -> Option<Settings> {
+    let rules = keys.get("route").and_then(|route| route.get("rules"));
+    let rules = rules.map(Node::items).unwrap_or_default();
+    let by_rule = rules.iter().find(|rule| sniffs(rule)).and_then(of_rule);
+    let is_on = |node: &Node, key| node.get(key).and_then(Node::as_text) == Some("true");
+    let mut inbounds = keys.items("inbounds").iter();
+    by_rule.or_else(|| {
+        let sniffing = inbounds.find(|inbound| is_on(inbound, "sniff"))?;
+        settings(
+            ALL.into_iter(),
+            is_on(sniffing, "sniff_override_destination"),
+        )
+    })
 }
 
 fn sniffs(rule: &Node) -> bool {

@@ -312,20 +312,15 @@ impl<'n> Groups<'n> {
         });
         match &lead {
             // Nothing is lost but the hand, and whoever has a controller for it knows that.
-            Some(_) if is_first && group.word == "select" => {}
+            Some(_) if is_first => {}
             Some(Lead::Outbound(chosen) | Lead::Balancer(chosen)) => {
                 let (word, chosen) = (group.word.escape_debug(), chosen.escape_debug());
                 let name = group.name.escape_debug();
-                let why = match group.members.first() {
-                    Some(first) if !is_first => {
-                        format!(
-                            "`{}`, its first choice, is not carried over",
-                            first.escape_debug()
-                        )
-                    }
-                    _ => "nothing chooses by hand here while it runs".to_owned(),
-                };
-                let text = format!("`{word}`: {why}: `{chosen}` takes the place of `{name}`");
+                let first = group.members.first().copied().unwrap_or_default();
+                let first = first.escape_debug();
+                let text = format!(
+                    "`{word}`: `{first}`, its first choice, is not carried over: `{chosen}` takes the place of `{name}`"
+                );
                 self.notes.left_out(group.at, text);
             }
             None => self.tell_empty(group),

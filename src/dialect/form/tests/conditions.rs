@@ -312,7 +312,7 @@ fn what_others_look_for_in_sessions_is_looked_for_here() {
     assert_eq!(of_clash("  enable: false\n  sniff: {TLS: {}}\n"), None);
     // What is never found here is asked for in vain.
     let (read, _) = carried(&sing_box(json!({"route": {"rules": [
-        {"protocol": ["stun", "tls"], "outbound": "direct"},
+        {"protocol": ["dns", "tls"], "outbound": "direct"},
     ]}})));
     assert!(read.astray_lines()[0].contains("`protocol` is not carried over"));
 }
@@ -508,4 +508,64 @@ fn what_a_file_names_on_the_web_is_read_as_well() {
         let told = through.left_out_lines().join("\n");
         assert!(told.contains("`download_detour` of an outbound"), "{told}");
     }
+}
+
+/// What the next rule decides, what an own way has, and what nothing is in, as mihomo has it.
+#[test]
+fn groups_without_members_and_listeners_with_a_way_of_their_own() {
+    let (read, rules) = carried(&format!(
+        "{HK}mixed-port: 2080\nport: 2080\nredir-port: 2081\n\
+         listeners:\n- {{name: own, type: mixed, port: 2082, proxy: jp}}\n- {{type: socks, port: 2083, proxy: Main}}\n\
+         proxy-groups:\n\
+         - {{name: Game, type: select, proxies: [PASS, jp]}}\n\
+         - {{name: Games, type: select, proxies: [Game, jp]}}\n\
+         - {{name: Empty, type: url-test, include-all: true, filter: XX}}\n\
+         - {{name: Other, type: select, include-all: true, filter: XX, empty-fallback: REJECT}}\n\
+         - {{name: Main, type: select, proxies: [Empty, jp]}}\n\
+         rules: ['DOMAIN,a.test,Game', 'DOMAIN,b.test,Games', 'DOMAIN,c.test,Empty', 'DOMAIN,d.test,Main', 'DOMAIN,e.test,Other', 'MATCH,hk']\n"
+    ));
+    assert_eq!(
+        rules,
+        [
+            field(json!({"inboundTag": ["own"]}), "jp"),
+            field(json!({"inboundTag": ["listeners[1]"]}), "direct"),
+            field(json!({"domain": ["full:c.test", "full:d.test"]}), "direct"),
+            field(json!({"domain": ["full:e.test"]}), "reject"),
+        ]
+    );
+    assert_eq!(read.astray_lines(), [""; 0]);
+    let ports = read.config.inbounds.iter().map(|one| one.ports[0].from);
+    assert_eq!(ports.collect::<Vec<_>>(), [2080, 2082, 2083]);
+    let told = read.left_out_lines().join("\n");
+    assert!(told.contains("`mixed-port` takes both"), "{told}");
+    assert!(told.contains("redir-port: such inbounds"), "{told}");
+    // Whoever could not be fetched would have been in it.
+    let (read, _) = carried(&format!(
+        "{HK}proxy-providers:\n\x20 far: {{type: http, url: 'https://a.example/lost'}}\n\
+         proxy-groups:\n- {{name: a, type: select, use: [far]}}\nrules: ['DOMAIN,a.test,a', 'MATCH,hk']\n"
+    ));
+    let told = read.astray_lines().join("\n");
+    assert!(told.contains("1 rule to `a`"), "{told}");
+    // Only such ports would take nothing.
+    let (read, _) = carried(&format!("{HK}redir-port: 2081\n"));
+    assert!(!read.astray_lines().is_empty());
+}
+
+#[test]
+fn ports_that_are_made_look_into_sessions_as_those_that_are_lost() {
+    let rules = json!([{"action": "sniff"}, {"protocol": ["stun", "ssh"], "outbound": "direct"}]);
+    let tun = json!([{"type": "tun", "tag": "tun-in"}]);
+    let text = sing_box(json!({"inbounds": tun, "route": {"rules": rules, "final": "hk"}}));
+    let read = read_text(&text).with_inbounds(PORTS);
+    assert_eq!(read.config.inbounds.len(), 2);
+    for inbound in &read.config.inbounds {
+        assert!(inbound.sniffing.is_some(), "{}", inbound.name);
+    }
+    let text =
+        format!("{HK}sniffer: {{enable: true, sniff: {{TLS: {{}}}}}}\nrules: ['MATCH,hk']\n");
+    let read = read_text(&text).with_inbounds(PORTS);
+    assert!(read.config.inbounds[0].sniffing.is_some());
+    let text = sing_box(json!({"inbounds": tun}));
+    let read = read_text(&text).with_inbounds(PORTS);
+    assert!(read.config.inbounds[0].sniffing.is_none());
 }
