@@ -572,6 +572,43 @@ async fn a_port_without_a_target_leads_to_that_of_the_server() {
     }
 }
 
+/// A machine that nobody reaches is a proxy at a port of the server.
+#[tokio::test]
+async fn a_proxy_may_listen_at_a_port_of_the_server() {
+    let target = traffic::echo().await;
+    for proxy in ["socks5", "auto", "http", "relay"] {
+        let mut stage = Stage::new();
+        let [server, published, socks] = [(); 3].map(|()| free_port());
+        let relay = format!("relay+mws://127.0.0.1:{server}");
+        let serving = format!("{relay}?bind=true");
+        stage
+            .start("server", &mut gost(&["-L", &serving]), &[server])
+            .await;
+        let service = format!("{proxy}+rtcp://u:p@127.0.0.1:{published}");
+        let args = ["-L", &service, "-F", &relay];
+        stage.start("machine", &mut gost(&args), &[published]).await;
+        for (account, works) in [("u:p", true), ("u:wrong", false)] {
+            let connector = if proxy == "auto" { "socks5" } else { proxy };
+            let hop = format!("{connector}://{account}@127.0.0.1:{published}");
+            let own = format!("socks5://127.0.0.1:{socks}");
+            let mut visitor = gost(&["-L", &own, "-F", &hop]);
+            let mut here = Stage::new();
+            here.start("visitor", &mut visitor, &[socks]).await;
+            match works {
+                true => {
+                    traffic::word(socks, &To::Ip(target)).await;
+                    traffic::both_ways(socks, EIGHT_MIB).await;
+                    traffic::many(socks, 20).await;
+                }
+                false => {
+                    let to = To::Ip(traffic::says("inside").await);
+                    assert_ne!(traffic::line(socks, &to).await, "inside");
+                }
+            }
+        }
+    }
+}
+
 /// `handler.chain` is the way to the target, `listener.chain` that to the server with the port.
 #[tokio::test]
 async fn a_published_port_may_lead_through_a_chain() {

@@ -34,6 +34,7 @@ enum Place {
     Udp(SocketAddr),
     Unix(PathBuf),
     Abstract(Vec<u8>),
+    Published(Arc<str>),
 }
 
 /// Sockets that are there already, for those who would bind the same.
@@ -80,7 +81,7 @@ impl Spare {
             let _ = match &spare.socket {
                 Socket::Streams(listener) => match &**listener {
                     tcp::Listener::Tcp(listener, ..) => tcp::share_place(&**listener, shares),
-                    tcp::Listener::Unix(..) => Ok(()),
+                    tcp::Listener::Unix(..) | tcp::Listener::Handed(..) => Ok(()),
                 },
                 Socket::Datagrams(socket) => tcp::share_place(&**socket, shares),
             };
@@ -112,7 +113,7 @@ impl BoundSocket {
 pub(super) fn wanted(inbound: &Inbound) -> impl Iterator<Item = SocketAddr> {
     let ip = match &inbound.listen {
         Listen::Ip(ip) => Some(*ip),
-        Listen::Unix(_) | Listen::Abstract(_) => None,
+        Listen::Unix(_) | Listen::Abstract(_) | Listen::Published => None,
     };
     let ports = inbound.ports.iter().flat_map(|range| range.iter());
     ports.filter_map(move |port| Some(SocketAddr::new(ip?, port)))
@@ -124,6 +125,7 @@ pub(super) fn shown(inbound: &Inbound, places: &[BoundSocket]) -> String {
         Listen::Ip(ip) => *ip,
         Listen::Unix(path) => return path.display().to_string(),
         Listen::Abstract(name) => return format!("@{}", String::from_utf8_lossy(name)),
+        Listen::Published => return "a published port".to_owned(),
     };
     let ports = places.iter().filter_map(BoundSocket::address);
     let mut ports: Vec<u16> = ports.map(|at| at.port()).collect();
@@ -178,6 +180,12 @@ pub(super) fn bind_all(
             let bind = |_| Socket::streams(tcp::listen_abstract(name));
             let bound = spare.or_bind(Place::Abstract(name.clone()), sockopt, bind);
             return Ok(vec![bound.map_err(|e| fail(&shown, e))?]);
+        }
+        Listen::Published => {
+            let tag = inbound.tag.clone().unwrap_or_default();
+            let bind = |_| Socket::streams(Ok(tcp::Listener::handed()));
+            let bound = spare.or_bind(Place::Published(tag.clone()), sockopt, bind);
+            return Ok(vec![bound.map_err(|e| fail(&tag, e))?]);
         }
     };
     let mut places = Vec::new();

@@ -69,7 +69,12 @@ pub(super) async fn serve(
     context: InboundContext,
 ) {
     match prepared {
-        Prepared::Streams(listener) => streams(&inbound, &listener, &dispatcher, context).await,
+        Prepared::Streams(listener) => {
+            if let (Some(door), Some(tag)) = (listener.door(), &inbound.tag) {
+                dispatcher.doors.open(tag.clone(), door);
+            }
+            streams(&inbound, &listener, &dispatcher, context).await;
+        }
         Prepared::Datagrams { mut sources, local } => {
             while let Some(datagrams) = sources.next().await {
                 let Datagrams {

@@ -170,7 +170,7 @@ fn takes(conditions: &Conditions, name: Option<&str>, inbound: &Inbound) -> bool
 pub(super) fn outside(listen: &Listen) -> Option<IpAddr> {
     match listen {
         Listen::Ip(ip) => Some(*ip).filter(|ip| !ip.to_canonical().is_loopback()),
-        Listen::Unix(_) | Listen::Abstract(_) => None,
+        Listen::Unix(_) | Listen::Abstract(_) | Listen::Published => None,
     }
 }
 

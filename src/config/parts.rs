@@ -91,6 +91,8 @@ pub enum Listen {
     Unix(PathBuf),
     /// `@name`, Linux's abstract namespace (without the `@`).
     Abstract(Vec<u8>),
+    /// Nowhere here: at a port of a relay server, which is published under the inbound's tag.
+    Published,
 }
 
 /// A part as it was written: its tag counts for others even where the rest could not be read.

@@ -142,7 +142,7 @@ fn own_port(inbound: &Inbound, to: &FallbackTarget) -> Option<u16> {
     };
     let listens = match inbound.listen {
         Listen::Ip(ip) => ip.is_unspecified() || ip.to_canonical().is_loopback(),
-        Listen::Unix(_) | Listen::Abstract(_) => false,
+        Listen::Unix(_) | Listen::Abstract(_) | Listen::Published => false,
     };
     let is_own = inbound.ports.iter().any(|range| range.contains(port));
     (is_here && listens && is_own).then_some(port)

@@ -9,6 +9,7 @@ mod control;
 mod counting;
 mod datagrams;
 mod dialer;
+mod doors;
 mod fallback;
 mod first;
 mod flow;
@@ -69,6 +70,7 @@ use crate::stats;
 
 use counting::Counting;
 use datagrams::Association;
+use doors::Doors;
 use live::{Changes, Live};
 use open_port::OpenPorts;
 use route::{Asked, Chosen};
@@ -100,6 +102,8 @@ pub struct Dispatcher {
     sessions: AtomicU32,
     /// What all inbounds together let in.
     pub gate: Arc<Gate>,
+    /// Inbounds that others of this process hand connections to.
+    pub doors: Doors,
     /// What is counted for a monitoring system, if one may ask.
     pub metrics: Option<Arc<Metrics>>,
     /// What users share among their sessions.
@@ -161,6 +165,7 @@ impl Dispatcher {
                 routed: broadcast::Sender::new(WATCHED),
                 sessions: AtomicU32::new(0),
                 gate: Arc::new(Gate::of_process(limits, io::open_files::limit())),
+                doors: Doors::default(),
                 users: Arc::default(),
                 metrics,
                 closing: Closing::default(),

@@ -61,7 +61,7 @@ impl Dispatcher {
         settings: PublishSettings,
     ) -> impl Future<Output = ()> + Send + use<> {
         let site = match &settings.to {
-            PublishTarget::Place(_) => None,
+            PublishTarget::Place(_) | PublishTarget::Inbound(_) => None,
             PublishTarget::Web(all) => {
                 let one = |web: &WebTarget| {
                     let to = UpstreamSettings {
@@ -173,6 +173,14 @@ impl Publisher {
     async fn take_in(&self, from: &Destination, link: Link) {
         let source = source_of(from);
         let dispatcher = self.dispatcher.clone();
+        let arrival = |link| Arrival {
+            link,
+            source,
+            local: Source::Unix,
+            original_dst: None,
+            tls: None,
+            since: Instant::now(),
+        };
         match (&self.settings.to, &self.site) {
             (PublishTarget::Place(to), _) => {
                 let accepted = Accepted::Stream {
@@ -184,16 +192,18 @@ impl Publisher {
                 dispatcher.dispatch(source, self.origin(), accepted).await;
             }
             (PublishTarget::Web(_), Some(site)) => {
-                let arrival = Arrival {
-                    link,
-                    source,
-                    local: Source::Unix,
-                    original_dst: None,
-                    tls: None,
-                    since: Instant::now(),
-                };
+                let arrival = arrival(link);
                 let guest = site.guest(&arrival, &Tell::default());
                 guest.serve(arrival.link, Bytes::new(), &|_| false).await;
+            }
+            (PublishTarget::Inbound(_), _) => {
+                let refused = dispatcher
+                    .doors
+                    .hand(&self.settings.tag, arrival(link))
+                    .await;
+                if let Some(arrival) = refused {
+                    arrival.link.close().await;
+                }
             }
             (PublishTarget::Web(_), None) => link.close().await,
         }

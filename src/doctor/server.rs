@@ -160,6 +160,7 @@ fn places(inbound: &Inbound) -> Vec<(String, Place)> {
             let name = format!("@{}", String::from_utf8_lossy(name).escape_debug());
             vec![(name, Place::Free)]
         }
+        Listen::Published => Vec::new(),
     }
 }
 

@@ -42,6 +42,8 @@ pub enum PublishTarget {
     Place(Destination),
     /// To web servers, by the host that they ask for; each request says whose it is.
     Web(Vec<WebTarget>),
+    /// To the inbound of the same tag, which speaks this.
+    Inbound(&'static str),
 }
 
 /// A web server behind a published port.
@@ -61,6 +63,7 @@ impl PublishSettings {
         match &self.to {
             PublishTarget::Place(to) => vec![(&self.tag, to.to_string())],
             PublishTarget::Web(all) => all.iter().map(WebTarget::end).collect(),
+            PublishTarget::Inbound(what) => vec![(&self.tag, format!("{what}, spoken here"))],
         }
     }
 }

@@ -17,6 +17,18 @@ const HANDLERS: [&str; 9] = [
     "auto", "http", "socks4", "socks4a", "socks5", "relay", "forward", "tcp", "udp",
 ];
 
+/// The name of a handler that hears from its clients where they want to go.
+pub(super) fn proxy(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "auto" => "HTTP and SOCKS",
+        "socks" | "socks5" | "socks5h" => "SOCKS 5",
+        "socks4" | "socks4a" => "SOCKS 4",
+        "http" | "https" => "HTTP",
+        "relay" => "relay",
+        _ => return None,
+    })
+}
+
 /// What is spoken.
 pub(super) fn protocol(
     word: &str,

@@ -115,7 +115,13 @@ impl Loaded {
         let mut value = v2ray::write_config(config, &mut lines);
         value["routing"] = self.routing.clone();
         value["policy"] = patience(&config.policy);
-        let publish: Vec<_> = config.reverse.publish.iter().map(publication).collect();
+        let is_inbound = |one: &&PublishSettings| matches!(one.to, PublishTarget::Inbound(_));
+        let (spoken, publish): (Vec<_>, Vec<_>) =
+            config.reverse.publish.iter().partition(is_inbound);
+        lines.extend(spoken.iter().map(|one| {
+            format!("`{}`: a config.json has no word for a published port at which a protocol is spoken: it is left out", one.tag.escape_debug())
+        }));
+        let publish: Vec<_> = publish.into_iter().map(publication).collect();
         if !publish.is_empty() {
             value["reverse"] = json!({ "publish": publish });
         }
@@ -174,7 +180,7 @@ impl Loaded {
 fn publication(publish: &PublishSettings) -> serde_json::Value {
     let target = match &publish.to {
         PublishTarget::Place(to) => to.to_string(),
-        PublishTarget::Web(_) => String::new(),
+        PublishTarget::Web(_) | PublishTarget::Inbound(_) => String::new(),
     };
     let network = match publish.network {
         Network::Tcp => "tcp",
@@ -190,10 +196,13 @@ fn publication(publish: &PublishSettings) -> serde_json::Value {
 ///
 /// # Errors
 ///
-/// When it cannot be read.
+/// When it cannot be read, or has keys that are a part of their own in a file.
 pub fn print(launch: &Launch, form: Form) -> Result<String, Vec<Message>> {
     let problems = Problems::default();
     let root = gather(launch, &problems);
+    if let Some(root) = &root {
+        placed::refuse_unplaced(root, &problems);
+    }
     match (root, problems.into_messages()) {
         (Some(mut root), (errors, _)) if errors.is_empty() => {
             named::bypasses(&mut root);

@@ -1,5 +1,6 @@
 //! Keys where gost looks for them in a file: a URL has them for all parts of a service or a node alike.
 
+use super::Problems;
 use super::security::TLS_KEYS;
 use crate::dialect::tree::{Node, Value};
 
@@ -18,6 +19,61 @@ pub(super) fn keys(root: &mut Node) {
         list(chain, "hops").iter_mut().for_each(nodes);
     }
     list(root, "hops").iter_mut().for_each(nodes);
+}
+
+/// Keys of URLs that gost makes a part of its own of, by which somebody is kept out or led elsewhere; as metadata they mean nothing.
+const UNPLACED: [&str; 12] = [
+    "admission",
+    "climiter",
+    "hosts",
+    "ignorechain",
+    "interface",
+    "limiter",
+    "logger",
+    "netns",
+    "observer",
+    "resolver",
+    "rlimiter",
+    "so_mark",
+];
+
+/// Says of keys that are none of metadata where they stand.
+pub(super) fn refuse_unplaced(root: &Node, problems: &Problems) {
+    let maps = |part: &str| {
+        let inside = ["handler", "listener", "connector", "dialer"];
+        let own = move |one: &Node| {
+            let parts = inside
+                .iter()
+                .filter_map(|name| one.get(name)?.get("metadata"));
+            parts
+                .chain(one.get("metadata"))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        let all = root.get(part).map(Node::items).unwrap_or_default();
+        let hops = all
+            .iter()
+            .flat_map(|one| one.get("hops").map(Node::items).unwrap_or_default());
+        let nodes = hops
+            .chain(all)
+            .flat_map(|hop| hop.get("nodes").map(Node::items).unwrap_or_default());
+        all.iter().chain(nodes).flat_map(own).collect::<Vec<Node>>()
+    };
+    for map in ["services", "chains", "hops"].into_iter().flat_map(maps) {
+        for (key, node) in map.entries() {
+            let first = key.split('.').next().unwrap_or_default();
+            if UNPLACED
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(first))
+            {
+                let text = format!(
+                    "`{}` is not built here, and as metadata it would mean nothing to a GOST",
+                    key.escape_debug()
+                );
+                problems.error(&node.at, &text);
+            }
+        }
+    }
 }
 
 /// Those with `handler.` in front.

@@ -6,7 +6,7 @@ use super::accounts::accounts;
 use super::addresses::{destination, listen, targets};
 use super::carrier::{self, Carrier, Kind};
 use super::chain::{self, Chain};
-use super::handler::protocol;
+use super::handler::{protocol, proxy};
 use super::lead::{Lead, lead, no_bypass};
 use super::made::Made;
 use super::part::{Asked, Part, check_keys, place_of_type, type_of};
@@ -14,7 +14,7 @@ use super::{Problems, bypass, security};
 use crate::address::{Destination, Host, Network, PortRange};
 use crate::config::{Inbound, Listen};
 use crate::dialect::tree::Node;
-use crate::protocol::OutboundSettings;
+use crate::protocol::{InboundSettings, OutboundSettings};
 use crate::report::Place;
 use crate::reverse::{PublishSettings, PublishTarget};
 use crate::transport;
@@ -102,13 +102,41 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
         );
         problems.error(at, &text);
     }
+    let datagrams = [Carrier::Udp, Carrier::Bind { udp: true }].contains(&kind.carrier);
+    if datagrams && proxy(&handler_word).is_some() {
+        let (word, other) = (handler_word.escape_debug(), listener_word.escape_debug());
+        let text = format!(
+            "`{word}` is spoken over streams, and `{other}` has none: expected another listener, `tcp` or `ws` say"
+        );
+        return problems.error(&place(listener).at, &text);
+    }
     let retries = retries(handler, &of_handler, problems);
     if let Carrier::Bind { udp } = kind.carrier {
         of_handler.silent(&["keepalive", "ttl", "nodelay", "udpBufferSize"]);
-        of_handler.refuse(
-            &["bypass"],
-            "what comes from a published port has one target, and no bypass",
-        );
+        let spoken = proxy(&handler_word).filter(|_| targets(node, problems).is_empty());
+        if spoken.is_some() {
+            let accounts = accounts(handler, root, problems);
+            let place = place(handler);
+            let has_chain = led_by.is_some();
+            let Some(protocol) = protocol(
+                &handler_word,
+                kind,
+                &of_handler,
+                accounts,
+                (&[], has_chain),
+                &place,
+                problems,
+            ) else {
+                return;
+            };
+            let inbound = inbound(&name, Listen::Published, Vec::new(), protocol);
+            made.inbounds.push(inbound);
+        } else {
+            of_handler.refuse(
+                &["bypass"],
+                "what comes from a published port has one target, and no bypass",
+            );
+        }
         asked.finish(
             [handler_keys.as_ref(), listener_keys.as_ref(), shared],
             problems,
@@ -117,6 +145,7 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
         let port = OfServer {
             name: &name,
             udp,
+            spoken,
             chains,
             retries,
         };
@@ -170,20 +199,13 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
         );
         problems.error(at, &text);
     }
+    let ports = vec![PortRange {
+        from: port,
+        to: port,
+    }];
     made.inbounds.push(Inbound {
-        at: Place::default(),
-        name: name.clone(),
-        tag: Some(name.as_str().into()),
-        listen: Listen::Ip(listen),
-        ports: vec![PortRange {
-            from: port,
-            to: port,
-        }],
         transport,
-        protocol,
-        sniffing: None,
-        limits: Default::default(),
-        beside: Vec::new(),
+        ..inbound(&name, Listen::Ip(listen), ports, protocol)
     });
     // A relay whose targets lie behind a chain takes them by turns itself; the selector is for the others.
     let targets = match handler_word == "relay" && (targets.len() < 2 || led_by.is_some()) {
@@ -211,6 +233,26 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
         retries,
     };
     lead(node, by, root, made, problems);
+}
+
+fn inbound(
+    name: &str,
+    listen: Listen,
+    ports: Vec<PortRange>,
+    protocol: InboundSettings,
+) -> Inbound {
+    Inbound {
+        at: Place::default(),
+        name: name.to_owned(),
+        tag: Some(name.into()),
+        listen,
+        ports,
+        transport: transport::ServerSettings::default(),
+        protocol,
+        sniffing: None,
+        limits: Default::default(),
+        beside: Vec::new(),
+    }
 }
 
 /// How often a way is looked for again when one does not open; in a URL it is a key among others.
@@ -258,6 +300,8 @@ fn server(
 struct OfServer<'a> {
     name: &'a str,
     udp: bool,
+    /// What its own inbound speaks there, where it does not lead to a target.
+    spoken: Option<&'static str>,
     /// The way to the server, and the way to the target.
     chains: [Option<&'a Node>; 2],
     retries: u32,
@@ -268,6 +312,7 @@ fn publish(node: &Node, port: OfServer<'_>, root: &Node, made: &mut Made, proble
     let OfServer {
         name,
         udp,
+        spoken,
         chains: [bound_by, led_by],
         retries,
     } = port;
@@ -293,8 +338,9 @@ fn publish(node: &Node, port: OfServer<'_>, root: &Node, made: &mut Made, proble
     let addr = node.get("addr").and_then(Node::as_text).unwrap_or_default();
     let targets = targets(node, problems);
     let (port, to) = match (destination(addr), &targets[..]) {
-        (Ok(port), [to]) => (port, to.clone()),
+        (Ok(port), [to]) => (port, PublishTarget::Place(to.clone())),
         (Err(text), _) => return problems.error(&node.at, &text),
+        (Ok(port), []) if let Some(what) = spoken => (port, PublishTarget::Inbound(what)),
         (_, []) => {
             let text = "a published port leads nowhere, expected a target: `rtcp://0.0.0.0:8080/host:port`";
             return problems.error(&node.at, text);
@@ -317,7 +363,7 @@ fn publish(node: &Node, port: OfServer<'_>, root: &Node, made: &mut Made, proble
         outbounds: ends,
         listen,
         network: if udp { Network::Udp } else { Network::Tcp },
-        to: PublishTarget::Place(to),
+        to,
     });
     let chain = led_by.and_then(|name| chain::find(name, root, made, problems));
     let by = Lead {

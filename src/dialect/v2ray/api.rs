@@ -84,7 +84,7 @@ pub(super) fn listen(node: &Node) -> Option<ApiListen> {
         return match unix(node, &text)? {
             Listen::Unix(path) => Some(ApiListen::Unix(path)),
             Listen::Abstract(name) => Some(ApiListen::Abstract(name)),
-            Listen::Ip(_) => None,
+            Listen::Ip(_) | Listen::Published => None,
         };
     }
     let named = match text.split_once(':') {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use nix::libc;
 use socket2::{SockRef, Socket};
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
 use crate::io::Link;
@@ -26,7 +27,12 @@ pub enum Listener {
     Tcp(Arc<TcpListener>, Tproxy, Option<SocketAddr>),
     /// The file goes when the listener does; the abstract namespace has none.
     Unix(Arc<UnixListener>, Option<Arc<SocketFile>>),
+    /// Others of this process hand them over.
+    Handed(mpsc::Sender<Arrival>, Mutex<mpsc::Receiver<Arrival>>),
 }
+
+/// Handed over, and not accepted yet.
+const WAITING: usize = 128;
 
 impl Listener {
     /// The next connection. A peer that went away before its turn is passed over; an error means that
@@ -54,6 +60,11 @@ impl Listener {
                     since: Instant::now(),
                 });
             },
+            Self::Handed(_, waiting) => {
+                let next = waiting.lock().await.recv().await;
+                // It holds a door of its own, so there always is one.
+                next.ok_or_else(|| io::ErrorKind::NotConnected.into())
+            }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Arrival {
@@ -68,11 +79,25 @@ impl Listener {
         }
     }
 
+    /// One to which connections are handed over.
+    pub fn handed() -> Self {
+        let (door, waiting) = mpsc::channel(WAITING);
+        Self::Handed(door, Mutex::new(waiting))
+    }
+
+    /// By which connections are handed over, if it is one for that.
+    pub fn door(&self) -> Option<mpsc::Sender<Arrival>> {
+        match self {
+            Self::Handed(door, _) => Some(door.clone()),
+            Self::Tcp(..) | Self::Unix(..) => None,
+        }
+    }
+
     /// The address of a TCP listener, with the port that the system chose for port 0.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener, ..) => listener.local_addr().ok(),
-            Self::Unix(..) => None,
+            Self::Unix(..) | Self::Handed(..) => None,
         }
     }
 }

@@ -123,6 +123,16 @@ fn what_is_printed_means_the_same() {
         "-L http+ws://u:p:w@:8080?path=/a%20b&bypass=10.0.0.0/8 -L wss://:1/:2 -F relayless://x:1",
     );
     assert!(print(&args, Form::Yaml).is_ok(), "it is not judged here");
+    for line in [
+        "-L http://:1?admission=10.0.0.1",
+        "-L http://:1?handler.limiter.in=1MB",
+        "-L http://:1?climiter=5",
+        "-L :1 -F http://a.test:1?interface=eth0",
+        "-L :1 -F http://a.test:1?dialer.so_mark=1",
+    ] {
+        let told = print(&launch(line), Form::Yaml).unwrap_err()[0].to_string();
+        assert!(told.contains("as metadata it would mean nothing"), "{told}");
+    }
     let args = launch(
         "-L http+ws://u:p:w@:8080?path=/a%20b -L wss://:1/:2 -F wss://a.test:1,b.test:2?strategy=rand&host=x",
     );

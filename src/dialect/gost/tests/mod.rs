@@ -205,6 +205,11 @@ fn relay_serves_and_opens_ports() {
             "only a `relay`",
         ),
         ("-L rtcp://:1 -F relay+ws://a.test:1", "leads nowhere"),
+        (
+            "-L socks5+rudp://:1 -F relay+ws://a.test:1",
+            "`socks5` is spoken over streams",
+        ),
+        ("-L http+udp://:1", "`http` is spoken over streams"),
     ] {
         let told = errors(&load(&launch(args))).join("\n");
         assert!(told.contains(expected), "{args}: {told}");

@@ -45,6 +45,8 @@ pub fn write_inbound(inbound: &config::Inbound, keys: Keys) -> InboundHandlerCon
         Listen::Ip(ip) => (ip_address(*ip), Some(ports(&inbound.ports))),
         Listen::Unix(path) => (domain(&path.to_string_lossy()), None),
         Listen::Abstract(name) => (domain(&format!("@{}", String::from_utf8_lossy(name))), None),
+        // Of another machine, which no message has a word for.
+        Listen::Published => (domain(""), None),
     };
     let receiver = ReceiverConfig {
         port_list: ports,

@@ -33,6 +33,7 @@ pub fn v2ray_inbound(inbound: &config::Inbound) -> Result<InboundHandlerConfig, 
             domain(&format!("@{}", String::from_utf8_lossy(name))),
             &[][..],
         ),
+        Listen::Published => return Err(none("a port of another machine")),
     };
     let ports = match ports {
         [] => None,
