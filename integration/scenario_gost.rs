@@ -572,6 +572,47 @@ async fn a_port_without_a_target_leads_to_that_of_the_server() {
     }
 }
 
+/// Who sends nothing for so long is not known any more, and holds nothing.
+#[tokio::test]
+async fn clients_of_a_port_for_datagrams_are_forgotten_after_their_ttl() {
+    let mut stage = Stage::new();
+    let (port, target) = (free_port(), traffic::udp_echo().await);
+    let service = format!("udp://127.0.0.1:{port}/{target}?keepAlive=true&ttl=1s");
+    let index = stage
+        .start("server", &mut gost(&["-L", &service]), &[])
+        .await;
+    let mut clients = Vec::new();
+    // Before it listens they are told that nobody does.
+    let word = async |client: &UdpSocket| {
+        let until = Instant::now() + LIMIT;
+        loop {
+            let _ = client.send(b"a word").await;
+            let mut buf = [0; 64];
+            let heard = timeout(Duration::from_millis(200), client.recv(&mut buf)).await;
+            if let Ok(Ok(n)) = heard {
+                return assert_eq!(&buf[..n], b"a word");
+            }
+            assert!(Instant::now() < until, "no answer");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    for _ in 0..40 {
+        let client = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        client.connect(("127.0.0.1", port)).await.expect("a peer");
+        word(&client).await;
+        clients.push(client);
+    }
+    let open = |stage: &mut Stage| stage.child(index).open_files();
+    assert!(open(&mut stage) >= 40);
+    let until = Instant::now() + Duration::from_secs(15);
+    while open(&mut stage) >= 40 {
+        assert!(Instant::now() < until, "they are held");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // Whoever comes again is a new one.
+    word(&clients[0]).await;
+}
+
 /// A machine that nobody reaches is a proxy at a port of the server.
 #[tokio::test]
 async fn a_proxy_may_listen_at_a_port_of_the_server() {

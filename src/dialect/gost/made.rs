@@ -1,6 +1,7 @@
 //! What becomes of services and chains.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
@@ -8,7 +9,7 @@ use super::bypass;
 use super::chain::Chain;
 use crate::config::{Config, Inbound, Log, Outbound};
 use crate::dialect::names::Names;
-use crate::policy::Policy;
+use crate::policy::{Policy, Seconds};
 use crate::protocol::{OutboundSettings, blackhole, freedom};
 use crate::report::Place;
 use crate::reverse::{self, PublishSettings};
@@ -23,6 +24,8 @@ pub(super) struct Made {
     pub(super) balancers: Vec<BalancerSettings>,
     pub(super) chains: HashMap<String, Chain>,
     pub(super) publish: Vec<PublishSettings>,
+    /// How long sessions may be silent.
+    policy: Policy,
     rules: Vec<Rule>,
     texts: Vec<Json>,
 }
@@ -41,6 +44,7 @@ impl Made {
             balancers: Vec::new(),
             chains: HashMap::new(),
             publish: Vec::new(),
+            policy: Policy::patient(),
             rules: Vec::new(),
             texts: Vec::new(),
         }
@@ -59,7 +63,7 @@ impl Made {
         outbounds.extend(self.outbounds);
         let config = Config {
             log,
-            policy: Policy::patient(),
+            policy: self.policy,
             inbounds: self.inbounds,
             outbounds,
             routing: routing::Settings {
@@ -74,6 +78,20 @@ impl Made {
             ..Config::default()
         };
         (config, routing)
+    }
+
+    /// The level whose sessions may be silent for so long.
+    pub(super) fn level(&mut self, idle: Duration) -> u32 {
+        let idle = Seconds(u32::try_from(idle.as_secs()).unwrap_or(u32::MAX).max(1));
+        let mut levels = self.policy.levels.iter();
+        if let Some((number, _)) = levels.find(|(_, level)| level.limits.idle == idle) {
+            return *number;
+        }
+        let mut level = self.policy.level(0).clone();
+        level.limits.idle = idle;
+        let number = self.policy.levels.len() as u32;
+        self.policy.levels.insert(number, level);
+        number
     }
 
     /// What chooses, of this tag.

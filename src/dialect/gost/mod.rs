@@ -42,7 +42,7 @@ use crate::address::Network;
 use crate::config::Config;
 use crate::dialect::names::Names;
 use crate::dialect::tree::{At, Node, places};
-use crate::policy::Policy;
+use crate::policy::{Level, Policy};
 use crate::protocol::InboundSettings;
 use crate::protocol::socks::Taken;
 use crate::report::Message;
@@ -260,12 +260,17 @@ impl Problems {
 
 /// `policy` of a config.json.
 fn patience(policy: &Policy) -> serde_json::Value {
-    let limits = policy.level(0).limits;
-    json!({"levels": {"0": {
-        "connIdle": limits.idle.0,
-        "uplinkOnly": limits.uplink_only.0,
-        "downlinkOnly": limits.downlink_only.0,
-    }}})
+    let level = |(number, level): (&u32, &Level)| {
+        let limits = level.limits;
+        let value = json!({
+            "connIdle": limits.idle.0,
+            "uplinkOnly": limits.uplink_only.0,
+            "downlinkOnly": limits.downlink_only.0,
+        });
+        (number.to_string(), value)
+    };
+    let levels = policy.levels.iter().map(level);
+    json!({"levels": serde_json::Value::Object(levels.collect())})
 }
 
 fn config_of(root: &Node, names: Names, problems: &Problems) -> (Config, serde_json::Value) {

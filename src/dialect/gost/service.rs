@@ -1,6 +1,7 @@
 //! Services: where one listens, what is spoken there, and where its sessions go.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use super::accounts::accounts;
 use super::addresses::{destination, listen, targets};
@@ -18,6 +19,10 @@ use crate::protocol::{InboundSettings, OutboundSettings};
 use crate::report::Place;
 use crate::reverse::{PublishSettings, PublishTarget};
 use crate::transport;
+
+/// For how long a client of datagrams is known who sends nothing, where nothing is said. GOST has 5 s, after which an answer finds
+/// nobody.
+const TTL_OF_DATAGRAMS: Duration = Duration::from_secs(60);
 
 /// More are no more use.
 const MAX_RETRIES: u32 = 100;
@@ -158,7 +163,7 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
     };
     let targets = targets(node, problems);
     let accounts = accounts(handler, root, problems);
-    let Some(protocol) = protocol(
+    let Some(mut protocol) = protocol(
         &handler_word,
         kind,
         &of_handler,
@@ -169,6 +174,14 @@ fn make(node: &Node, root: &Node, made: &mut Made, problems: &Problems) {
     ) else {
         return;
     };
+    if let InboundSettings::Dokodemo(door) = &mut protocol
+        && door.udp
+    {
+        let ttl = of_handler
+            .span(&["ttl"])
+            .or_else(|| of_listener.span(&["ttl"]));
+        door.level = made.level(ttl.unwrap_or(TTL_OF_DATAGRAMS));
+    }
     let transport = server((kind, &listener_word), &of_listener, root, problems);
     if bypass::of(node).or(of_handler.get(&["bypass"])).is_some()
         && of_handler.switch(&["sniffing"]) == Some(true)
