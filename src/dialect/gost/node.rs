@@ -10,7 +10,7 @@ use crate::config::Outbound;
 use crate::dialect::tree::Node;
 use crate::protocol::servers::ServerSettings;
 use crate::protocol::{OutboundSettings, freedom, http, relay, socks};
-use crate::report::{Place, either};
+use crate::report::{Place, did_you_mean, either};
 use crate::transport::ClientCarrier;
 use crate::{dns, transport};
 
@@ -143,9 +143,10 @@ pub(super) fn outbound(
         }),
         other => {
             let text = format!(
-                "the connector `{}` is not built, expected {}",
+                "the connector `{}` is not built, expected {}{}",
                 other.escape_debug(),
-                either(&CONNECTORS)
+                either(&CONNECTORS),
+                did_you_mean(other, CONNECTORS.into_iter())
             );
             problems.error(&place(connector).at, &text);
             return None;

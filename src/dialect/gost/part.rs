@@ -153,25 +153,25 @@ impl Asked {
         let asked = self.0.borrow();
         for map in maps.into_iter().flatten() {
             for (key, node) in map.entries() {
-                let name = bare(key).to_ascii_lowercase();
-                if name == "mux"
+                let name = bare(key);
+                if name.eq_ignore_ascii_case("mux")
                     && let Value::Map(inside) = &node.value
                 {
                     for (key, node) in inside {
-                        let name = format!("mux.{}", key.to_ascii_lowercase());
-                        tell(&asked, &name, node, problems);
+                        tell(&asked, &format!("mux.{key}"), node, problems);
                     }
                     continue;
                 }
-                tell(&asked, &name, node, problems);
+                tell(&asked, name, node, problems);
             }
         }
     }
 }
 
 fn tell(asked: &HashSet<String>, name: &str, node: &Node, problems: &Problems) {
-    if !asked.contains(name) {
-        let hint = did_you_mean(name, asked.iter().map(String::as_str));
+    let known = name.to_ascii_lowercase();
+    if !asked.contains(&known) {
+        let hint = did_you_mean(&known, asked.iter().map(String::as_str));
         let text = format!(
             "`{}` is not built here, or no key of this part{hint}",
             name.escape_debug()
