@@ -2,10 +2,11 @@
 
 use super::mrs;
 use crate::dialect::clients::beside::{self, Beside, lines};
-use crate::dialect::clients::sets::is_of_geodata;
+use crate::dialect::clients::sets::{is_here, is_of_geodata};
 use crate::dialect::form::{self, Form, Outside, Page, Target};
 use crate::dialect::tree::keys::Notes;
 use crate::dialect::tree::{At, Node, Value, text};
+use crate::matching::{Geodata, geodata};
 
 /// What a provider gives.
 #[derive(Clone, Copy, PartialEq)]
@@ -20,13 +21,18 @@ const AGENT: &str = concat!("clash.meta mobula/", env!("CARGO_PKG_VERSION"));
 /// Gives the providers of a file what they name.
 pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
     let mut wanted = Vec::new();
+    let geodata = Geodata::new(geodata::folders());
     each(root, |kind, n, provider| {
+        // The same comes from elsewhere.
+        if kind == Kind::Rules && is_fetched(provider) && is_here(provider, "url", &geodata) {
+            return;
+        }
         let file = file_of(provider).map(|(path, at)| (beside.bytes(&path), path, at));
         match file {
             Some((Ok(content), path, _)) => fill(kind, provider, content, path.as_str(), notes),
             // One that is fetched may have none yet.
             _ if is_fetched(provider) => {
-                let page = page_of(kind, provider, notes);
+                let page = page_of(provider, notes);
                 wanted.extend(page.map(|page| (kind, n, page)));
             }
             Some((Err(e), path, at)) if !is_of_geodata(provider, "path") => {
@@ -81,19 +87,11 @@ fn file_of(provider: &Node) -> Option<(String, At)> {
     let is_named = matches!(text_of(provider, "type"), Some("file" | "http"));
     let path = provider.get("path")?;
     let text = path.as_text()?.to_owned();
-    (is_named && !is_known(provider)).then(|| (text, path.at.clone()))
-}
-
-/// Whether the same comes from geodata.
-fn is_known(provider: &Node) -> bool {
-    is_fetched(provider) && is_of_geodata(provider, "url")
+    is_named.then(|| (text, path.at.clone()))
 }
 
 /// Where a provider is fetched from; not through another proxy, which is told.
-fn page_of(kind: Kind, provider: &Node, notes: &Notes) -> Option<Page> {
-    if kind == Kind::Rules && is_known(provider) {
-        return None;
-    }
+fn page_of(provider: &Node, notes: &Notes) -> Option<Page> {
     let through = provider.get("proxy");
     let through = through.filter(|node| !matches!(node.as_text(), Some("" | "DIRECT")));
     if let Some(through) = through {

@@ -7,6 +7,7 @@ use super::logic::Any;
 use super::rules::Asks;
 use crate::dialect::tree::Node;
 use crate::dialect::tree::keys::Notes;
+use crate::matching::Geodata;
 
 /// The lists of a file.
 pub(in crate::dialect) struct Sets<'n> {
@@ -66,6 +67,15 @@ impl<'n> Sets<'n> {
 pub(in crate::dialect) fn is_of_geodata(set: &Node, key: &str) -> bool {
     let place = set.get(key).and_then(Node::as_text);
     place.and_then(category).is_some()
+}
+
+/// Whether such a category is there on this machine.
+pub(in crate::dialect) fn is_here(set: &Node, key: &str, geodata: &Geodata) -> bool {
+    let place = set.get(key).and_then(Node::as_text);
+    place.and_then(category).is_some_and(|(kind, name)| {
+        let name = name.split('@').next().unwrap_or_default();
+        geodata.has(&format!("{kind}.dat"), name)
+    })
 }
 
 /// The category that `key` of a list, a URL or a file, is about: nothing is fetched for it.

@@ -2,10 +2,11 @@
 
 use super::srs;
 use crate::dialect::clients::beside::{Beside, text_of};
-use crate::dialect::clients::sets::is_of_geodata;
+use crate::dialect::clients::sets::{is_here, is_of_geodata};
 use crate::dialect::form::Page;
 use crate::dialect::tree::keys::Notes;
 use crate::dialect::tree::{At, Node, Value, text};
+use crate::matching::{Geodata, geodata};
 
 /// Gives the lists of a config what they name.
 pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
@@ -27,15 +28,18 @@ pub(super) fn take_in(root: &mut Node, beside: &Beside, notes: &Notes) {
             Err(e) => notes.left_out(&at, format_args!("`{}`: {e}", path.escape_debug())),
         }
     }
+    let geodata = Geodata::new(geodata::folders());
     let wanted = sets.iter_mut().filter_map(|set| {
         let (url, at) = named(set, "remote", "url")?;
-        if is_of_geodata(set, "url") {
+        if is_here(set, "url", &geodata) {
             return None;
         }
         let detour = set.get("download_detour").and_then(Node::as_text);
         if !detour.is_some_and(|tag| straight.iter().any(|name| name == tag)) {
-            let text = "it is not fetched through a proxy: say `download_detour` of an outbound that is `direct`, or put it into a file";
-            notes.left_out(&at, text);
+            if !is_of_geodata(set, "url") {
+                let text = "it is not fetched through a proxy: say `download_detour` of an outbound that is `direct`, or put it into a file";
+                notes.left_out(&at, text);
+            }
             return None;
         }
         Some((set, url, at))

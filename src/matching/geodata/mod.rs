@@ -69,6 +69,11 @@ impl Geodata {
         }
     }
 
+    /// Whether there is such a category.
+    pub fn has(&self, file: &str, category: &str) -> bool {
+        is_private(file, category) || self.category(file, category, |_| Ok(())).is_ok()
+    }
+
     /// The patterns of a category that have all of `marks` (`@ads`).
     ///
     /// # Errors

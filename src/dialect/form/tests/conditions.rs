@@ -360,6 +360,10 @@ const BESIDE: Outside<'static> = Outside {
     web: &web,
 };
 
+/// Of a collection that is geodata, where this category is not.
+const NOBODY_S: &str =
+    "https://raw.githubusercontent.com/SagerNet/sing-geosite/rule-set/geosite-nobody-s.json";
+
 /// Pages, and how they are asked for.
 fn web(pages: Vec<Page>) -> Vec<Result<Vec<u8>, String>> {
     let one = |page: Page| {
@@ -372,7 +376,7 @@ fn web(pages: Vec<Page>) -> Vec<Result<Vec<u8>, String>> {
             Ok("proxies:\n- {name: far, type: trojan, server: f.example, port: 443, password: p}\n".into())
         }
         "https://a.example/names.yaml" => Ok("payload:\n- '+.n.test'\n".into()),
-        "https://a.example/names.json" => {
+        "https://a.example/names.json" | NOBODY_S => {
             Ok(r#"{"version": 3, "rules": [{"domain_suffix": "n.test"}]}"#.into())
         }
         _ => Err("https://a.example/…: the server answers 404 Not Found".to_owned()),
@@ -490,21 +494,24 @@ fn what_a_file_names_on_the_web_is_read_as_well() {
     );
     assert!(told.contains("not fetched through a proxy"), "{told}");
 
-    let set = |detour: Value| {
+    let set = |url: &str, detour: Value| {
         sing_box(json!({"route": {"final": "hk",
-            "rule_set": [{"type": "remote", "tag": "names", "url": "https://a.example/names.json", "download_detour": detour}],
+            "rule_set": [{"type": "remote", "tag": "names", "url": url, "download_detour": detour}],
             "rules": [{"rule_set": "names", "outbound": "direct"}]}}))
     };
-    let text = set(json!("direct"));
-    let straight = read(&text, "/etc/a/config.json", BESIDE).unwrap();
-    let written = write(&straight, &text, Target::Config).unwrap();
-    let config: Value = serde_json::from_str(&written.text).unwrap();
-    assert_eq!(
-        config["routing"]["rules"],
-        json!([field(json!({"domain": ["domain:n.test"]}), "direct")])
-    );
+    let url = "https://a.example/names.json";
+    for url in [url, NOBODY_S] {
+        let text = set(url, json!("direct"));
+        let straight = read(&text, "/etc/a/config.json", BESIDE).unwrap();
+        let written = write(&straight, &text, Target::Config).unwrap();
+        let config: Value = serde_json::from_str(&written.text).unwrap();
+        assert_eq!(
+            config["routing"]["rules"],
+            json!([field(json!({"domain": ["domain:n.test"]}), "direct")])
+        );
+    }
     for detour in [json!("hk"), Value::Null] {
-        let through = read(&set(detour), "/etc/a/config.json", BESIDE).unwrap();
+        let through = read(&set(url, detour), "/etc/a/config.json", BESIDE).unwrap();
         let told = through.left_out_lines().join("\n");
         assert!(told.contains("`download_detour` of an outbound"), "{told}");
     }
